@@ -1,0 +1,1 @@
+"""placeholder for contract: to be written with the decoder."""

@@ -1,0 +1,129 @@
+"""Message names, states, reasons and shapes: the one place where both processes find them.
+
+Described for readers in docs/protocol.md; `extension/src/protocol.ts` is compared with this file by a test.
+Must not know: how frames travel (framing.py), or what a model is.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal, TypedDict
+
+PROTOCOL: Final = 1
+"""Raised with every incompatible change; fronts and engines of different numbers never talk."""
+
+# --- front and engine -------------------------------------------------------------------------------------
+HELLO: Final = "hello"
+COMPLETE: Final = "complete"
+CANCEL: Final = "cancel"
+ACCEPTED: Final = "accepted"
+STATUS: Final = "status"
+ENERGY: Final = "energy"
+REPORT: Final = "report"
+SHUTDOWN: Final = "shutdown"
+
+# --- editor and front (LSP extensions) --------------------------------------------------------------------
+LSP_ACCEPTED: Final = "greenCode/accepted"
+LSP_EXPLAIN: Final = "greenCode/explain"
+LSP_REPORT: Final = "greenCode/report"
+LSP_RESTART_ENGINE: Final = "greenCode/restartEngine"
+LSP_STATUS: Final = "greenCode/status"
+LSP_ENERGY: Final = "greenCode/energy"
+COMMAND_ACCEPTED: Final = "greenCode.accepted"
+
+State = Literal["starting", "downloading", "loading", "ready", "busy", "paused", "disabled", "error"]
+
+Decoding = Literal["full", "fast", "exact"]
+
+StopReason = Literal[
+    "end_of_line",  # one line was asked for and it is complete
+    "end_of_block",  # indentation fell below the cursor's, or max_lines reached
+    "closing_bracket",  # a bracket closes that the completion did not open
+    "repetition",  # the completion began to repeat itself
+    "suffix_reached",  # it arrived at the text that follows the cursor
+    "end_of_text",  # the model ended the file
+    "max_tokens",
+    "budget",  # the time budget ran out
+]
+"""Why generation ended: the text is usable."""
+
+Refusal = Literal[
+    "cancelled",
+    "superseded",  # a newer request of the same document arrived
+    "empty",  # the model had nothing to add
+    "no_context",  # empty prefix
+    "filtered",  # a guard of the front refused (excluded file, language, selection, mid-word …)
+    "paused_on_battery",
+    "disabled",
+    "engine_starting",
+    "engine_lost",  # the engine died in mid-request; it is being restarted
+    "model_missing",
+    "model_damaged",
+    "bundle_invalid",
+    "cache_unwritable",  # no disk space, or a read-only home
+    "other_version",
+    "bad_request",
+    "internal_error",
+]
+"""Why there is no text. Also the error codes of the link."""
+
+
+class CompletionParams(TypedDict):
+    """What the engine needs to answer a completion, complete in itself."""
+
+    session: str
+    prefix: str
+    suffix: str
+    language: str
+    model: str
+    decoding: Decoding
+    policy: str
+    threshold: float | str
+    max_tokens: int
+    single_line: bool
+    max_lines: int
+    max_prompt_tokens: int
+
+
+class CompletionResult(TypedDict):
+    """The object of `green-code complete --json`; keys are explained in docs/protocol.md."""
+
+    id: str
+    text: str
+    tokens: int
+    token_texts: list[str]
+    exits: list[int]
+    layers_run: int
+    layers_total: int
+    prompt_tokens: int
+    prompt_reused: int
+    prompt_layers_run: int
+    energy_joules: float
+    energy_full_joules: float
+    energy_source: str
+    saving: float
+    wall_seconds: float
+    cpu_seconds: float
+    reason: str
+
+
+class StatusMessage(TypedDict):
+    """State of the engine, as pushed to fronts and shown in the editor."""
+
+    state: State
+    message: str
+    progress: float | None
+    reason: str | None
+
+
+class Totals(TypedDict):
+    """Sums over ledger rows; joules are joules, saving is a fraction of energy_full_joules."""
+
+    completions: int
+    accepted: int
+    tokens: int
+    energy_joules: float
+    energy_full_joules: float
+    saved_joules: float
+    saving: float
+    mean_layers: float
+    cpu_seconds: float
