@@ -1,0 +1,58 @@
+/** One language client for one life of the front. Imported only when a front starts: it is most of the bundle. */
+import {
+  CloseAction,
+  ErrorAction,
+  LanguageClient,
+  RevealOutputChannelOn,
+  TransportKind,
+  type LanguageClientOptions,
+} from 'vscode-languageclient/node';
+
+import type { LogOutputChannel } from 'vscode';
+
+import { LSP_ENERGY, LSP_STATUS, type EnergyMessage, type StatusMessage } from '../protocol';
+import type { Settings } from '../settings';
+
+export interface ClientOptions {
+  readonly python: string;
+  /** Where the front runs: never the workspace, since Python imports from its working folder. */
+  readonly cwd: string;
+  readonly bundles: string;
+  readonly settings: Settings;
+  readonly channel: LogOutputChannel;
+  readonly onStatus: (status: StatusMessage) => void;
+  readonly onEnergy: (energy: EnergyMessage) => void;
+  readonly onClosed: () => void;
+}
+
+export function createClient(options: ClientOptions): LanguageClient {
+  // What the user has set for the whole editor comes last and wins, so that a bundle can be tried out.
+  const env = { GREEN_CODE_BUNDLES: options.bundles, ...process.env };
+  const clientOptions: LanguageClientOptions = {
+    documentSelector: options.settings.languages.flatMap((language) => [
+      { scheme: 'file', language },
+      { scheme: 'untitled', language },
+    ]),
+    initializationOptions: { settings: options.settings },
+    outputChannel: options.channel,
+    revealOutputChannelOn: RevealOutputChannelOn.Never,
+    // The supervisor restarts, with back-off; the client's own restarts come at once and end in a pop-up.
+    errorHandler: {
+      error: () => ({ action: ErrorAction.Continue, handled: true }),
+      closed: () => {
+        options.onClosed();
+        return { action: CloseAction.DoNotRestart, handled: true };
+      },
+    },
+    initializationFailedHandler: () => false,
+  };
+  const client = new LanguageClient(
+    'greenCode',
+    'Green Code',
+    { command: options.python, args: ['-m', 'green_code', 'lsp'], transport: TransportKind.stdio, options: { cwd: options.cwd, env } },
+    clientOptions,
+  );
+  client.onNotification(LSP_STATUS, options.onStatus);
+  client.onNotification(LSP_ENERGY, options.onEnergy);
+  return client;
+}

@@ -1,0 +1,175 @@
+/**
+ * Keeps one front running: starts it, restarts it after a crash (with back-off) or on request (coalesced), and passes
+ * settings on. Says in the store where it stands.
+ */
+import fs from 'node:fs/promises';
+import path from 'node:path';
+
+import * as vscode from 'vscode';
+import type { LanguageClient } from 'vscode-languageclient/node';
+
+import { resolve, type Resolution } from '../environment/resolve';
+import { COMMANDS } from '../ids';
+import { messageOf, type Channels } from '../log';
+import * as protocol from '../protocol';
+import { SECTION, type Settings } from '../settings';
+import type { Store } from '../state/store';
+import { Backoff } from './backoff';
+import { Coalesced } from './coalesce';
+
+export class Supervisor implements vscode.Disposable {
+  private client: LanguageClient | undefined;
+  private retry: NodeJS.Timeout | undefined;
+  private disposed = false;
+  /** Raised with each start: what an earlier front still says is ignored. */
+  private generation = 0;
+  private readonly backoff = new Backoff();
+  private readonly cycle = new Coalesced(() => this.stopAndStart());
+
+  constructor(
+    private readonly context: vscode.ExtensionContext,
+    private readonly version: string,
+    private readonly channels: Channels,
+    private readonly store: Store,
+    private readonly onMissing: () => void,
+  ) {}
+
+  /** Starts, or starts anew; whoever asks is trusted to have a reason, so earlier crashes are forgiven. */
+  restart(): Promise<void> {
+    this.backoff.reset();
+    return this.cycle.request();
+  }
+
+  /** A new engine under the same front; a new front where there is none to ask. */
+  async restartEngine(): Promise<void> {
+    if (this.client?.isRunning()) {
+      await this.client.sendRequest(protocol.LSP_RESTART_ENGINE, {});
+    } else {
+      await this.restart();
+    }
+  }
+
+  accepted(id: string): void {
+    void this.client?.sendNotification(protocol.LSP_ACCEPTED, { id }).catch((error: unknown) => this.channels.extension.warn(messageOf(error)));
+  }
+
+  explain(): Promise<protocol.Explanation> {
+    return this.running().sendRequest<protocol.Explanation>(protocol.LSP_EXPLAIN, {});
+  }
+
+  report(): Promise<protocol.Report> {
+    return this.running().sendRequest<protocol.Report>(protocol.LSP_REPORT, {});
+  }
+
+  /** Most settings take effect in the running front; only these two make it another one. */
+  async settingsChanged(before: Settings, after: Settings): Promise<void> {
+    if (before === after) {
+      return;
+    }
+    const restarts = before.pythonPath !== after.pythonPath || before.languages.join() !== after.languages.join();
+    if (restarts) {
+      await this.restart();
+    } else if (this.client?.isRunning()) {
+      await this.client.sendNotification('workspace/didChangeConfiguration', { settings: { [SECTION]: after } });
+    }
+  }
+
+  dispose(): void {
+    this.disposed = true;
+    clearTimeout(this.retry);
+  }
+
+  /** Ends the front; the editor waits for this when the window closes. */
+  async stop(): Promise<void> {
+    clearTimeout(this.retry);
+    this.generation += 1;
+    const client = this.client;
+    this.client = undefined;
+    // A client that is still starting, or whose front is gone, refuses to stop: there is nothing more to do for it.
+    await client?.dispose(2000).catch((error: unknown) => this.channels.extension.info(`stop: ${messageOf(error)}`));
+  }
+
+  private running(): LanguageClient {
+    if (!this.client?.isRunning()) {
+      throw new Error('Green Code is not running.');
+    }
+    return this.client;
+  }
+
+  private async stopAndStart(): Promise<void> {
+    await this.stop();
+    if (this.disposed) {
+      return;
+    }
+    const storage = this.context.globalStorageUri.fsPath;
+    await fs.mkdir(storage, { recursive: true });
+    const { settings } = this.store.snapshot;
+    const resolution = await resolve({ pythonPath: settings.pythonPath, storage, version: this.version });
+    if (resolution.kind === 'ready') {
+      await this.start(resolution, storage, settings);
+      return;
+    }
+    this.store.update({ phase: resolution.kind === 'missing' ? 'setUp' : 'failed', status: null, detail: '' });
+    if (resolution.kind === 'missing') {
+      this.channels.extension.info('No environment yet: run Green Code: Set Up.');
+      this.onMissing();
+    } else {
+      this.store.update({ detail: resolution.message });
+      this.channels.report(resolution.message);
+    }
+  }
+
+  private async start(resolution: Resolution & { kind: 'ready' }, storage: string, settings: Settings): Promise<void> {
+    this.channels.extension.info(`Starting ${resolution.python} (${resolution.origin === 'setting' ? 'greenCode.pythonPath' : 'managed environment'})`);
+    this.store.update({ phase: 'starting', status: null, detail: '' });
+    const generation = ++this.generation;
+    const ours = () => generation === this.generation;
+    const { createClient } = await import('./client');
+    const client = createClient({
+      python: resolution.python,
+      cwd: storage,
+      bundles: path.join(this.context.extensionPath, 'agent_models'),
+      settings,
+      channel: this.channels.server,
+      onStatus: (status) => {
+        if (ours()) {
+          this.store.update({ status });
+        }
+      },
+      onEnergy: (energy) => {
+        if (ours()) {
+          this.store.update({ energy });
+        }
+      },
+      onClosed: () => this.crashed(generation, 'it ended unexpectedly'),
+    });
+    this.client = client;
+    try {
+      await client.start();
+      if (ours()) {
+        this.store.update({ phase: 'running' });
+        this.channels.forgetShown();
+        await this.settingsChanged(settings, this.store.snapshot.settings); // those that changed meanwhile
+      }
+    } catch (error) {
+      this.crashed(generation, messageOf(error));
+    }
+  }
+
+  private crashed(generation: number, cause: string): void {
+    if (generation !== this.generation || this.disposed) {
+      return;
+    }
+    this.generation += 1; // one crash may be noticed twice: by the start that fails and by the closed connection
+    const waitMs = this.backoff.next();
+    if (waitMs === null) {
+      const detail = `The language server keeps failing (${cause}).`;
+      this.store.update({ phase: 'failed', status: null, detail });
+      this.channels.report(`Green Code: ${detail}`, { title: 'Restart', command: COMMANDS.restartEngine });
+      return;
+    }
+    this.channels.extension.warn(`The language server failed (${cause}); next start in ${waitMs} ms.`);
+    this.store.update({ phase: 'starting', status: null, detail: '' });
+    this.retry = setTimeout(() => void this.cycle.request(), waitMs);
+  }
+}

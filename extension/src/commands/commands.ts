@@ -1,0 +1,89 @@
+/** The commands: each a function of the parts that activate() made. */
+import * as vscode from 'vscode';
+
+import type { Supervisor } from '../client/supervisor';
+import type { SetUp } from '../environment/setup';
+import { COMMANDS, VIEW_THRESHOLD } from '../ids';
+import { messageOf, type Channels } from '../log';
+import { COMMAND_ACCEPTED } from '../protocol';
+import type { ReportPanel } from '../report/panel';
+import { writeSetting } from '../settings';
+import type { Store } from '../state/store';
+import { showMenu } from '../status/menu';
+import { pickThreshold } from '../threshold/quickPick';
+import type { Stop } from '../threshold/stops';
+import type { Documents } from './documents';
+import { renderLayers } from './layers';
+
+export interface Parts {
+  readonly channels: Channels;
+  readonly store: Store;
+  readonly supervisor: Supervisor;
+  readonly setUp: SetUp;
+  readonly report: ReportPanel;
+  readonly documents: Documents;
+  readonly stops: () => Promise<readonly Stop[]>;
+}
+
+type Command = (...args: readonly unknown[]) => unknown;
+
+export function commandTable(parts: Parts): Readonly<Record<string, Command>> {
+  const { channels, store, supervisor, setUp, report, documents, stops } = parts;
+  return {
+    [COMMANDS.setThreshold]: () => vscode.commands.executeCommand(`${VIEW_THRESHOLD}.focus`),
+    [COMMANDS.setThresholdQuickPick]: async () => pickThreshold(await stops(), store.snapshot.settings.threshold),
+    [COMMANDS.toggle]: () => writeSetting('enabled', !store.snapshot.settings.enabled),
+    [COMMANDS.energyReport]: async () => report.show(await supervisor.report()),
+    [COMMANDS.whyNoSuggestion]: () => why(parts),
+    [COMMANDS.showLayers]: async () => documents.show('Layers.txt', renderLayers((await supervisor.explain()).last)),
+    [COMMANDS.restartEngine]: () => supervisor.restartEngine(),
+    [COMMANDS.showLog]: () => channels.show(),
+    [COMMANDS.setUp]: async () => {
+      if (await setUp.start()) {
+        await supervisor.restart();
+      }
+    },
+    [COMMANDS.menu]: () => showMenu(store.snapshot.settings),
+    [COMMAND_ACCEPTED]: (id) => {
+      if (typeof id === 'string') {
+        supervisor.accepted(id);
+      }
+    },
+  };
+}
+
+/** Registers the table. What a command throws is told to the user, not left to a generic dialog. */
+export function registerCommands(parts: Parts): vscode.Disposable[] {
+  return Object.entries(commandTable(parts)).map(([id, command]) =>
+    vscode.commands.registerCommand(id, async (...args: unknown[]) => {
+      try {
+        await command(...args);
+      } catch (error) {
+        parts.channels.extension.error(`${id}: ${messageOf(error)}`);
+        const chosen = await vscode.window.showErrorMessage(`Green Code: ${messageOf(error)}`, 'Show Log');
+        if (chosen) {
+          parts.channels.show();
+        }
+      }
+    }),
+  );
+}
+
+async function why({ supervisor, channels }: Parts): Promise<void> {
+  const { reason, message, action, last } = await supervisor.explain();
+  channels.extension.info(`Why no suggestion: ${reason}: ${message}${action === null ? '' : ` ${action}`}`);
+  channels.extension.info(`Last completion:\n${renderLayers(last)}`);
+  const text = [message, isCommand(action) ? null : action].filter(Boolean).join(' ');
+  const runAction = isCommand(action) ? ['Fix'] : [];
+  const chosen = await vscode.window.showInformationMessage(text, ...runAction, 'Show Log');
+  if (chosen === 'Fix' && isCommand(action)) {
+    await vscode.commands.executeCommand(action);
+  } else if (chosen === 'Show Log') {
+    channels.show();
+  }
+}
+
+/** The front may name one of our commands instead of saying what to do. */
+function isCommand(action: string | null): action is string {
+  return action !== null && (Object.values(COMMANDS) as string[]).includes(action);
+}

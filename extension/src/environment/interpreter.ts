@@ -1,0 +1,66 @@
+/** Finds a Python that can make the managed environment. Must not know: the editor's API. */
+import { lastLine, run as realRun, type Run } from './processes';
+
+export const OLDEST = [3, 10] as const;
+
+export interface Interpreter {
+  readonly command: string;
+  readonly args: readonly string[];
+}
+
+const PROBE = 'import sys, venv, ensurepip; print("%d.%d" % sys.version_info[:2])';
+
+/** In order of preference; the versioned names catch systems whose `python3` is too old. */
+export function candidates(platform: NodeJS.Platform): readonly Interpreter[] {
+  if (platform === 'win32') {
+    return [
+      { command: 'py', args: ['-3'] },
+      { command: 'python', args: [] },
+      { command: 'python3', args: [] },
+    ];
+  }
+  const names = ['python3', 'python', 'python3.13', 'python3.12', 'python3.11', 'python3.10'];
+  const elsewhere = platform === 'darwin' ? ['/opt/homebrew/bin/python3', '/usr/local/bin/python3'] : [];
+  return [...names, ...elsewhere].map((command) => ({ command, args: [] }));
+}
+
+export interface Search {
+  readonly found: Interpreter | null;
+  /** What was wrong with each candidate that exists, for the error message. */
+  readonly rejected: readonly string[];
+}
+
+export async function findInterpreter(cwd: string, run: Run = realRun, platform = process.platform): Promise<Search> {
+  const rejected: string[] = [];
+  for (const candidate of candidates(platform)) {
+    const name = [candidate.command, ...candidate.args].join(' ');
+    const result = await run(candidate.command, [...candidate.args, '-c', PROBE], { cwd, timeoutMs: 20_000 });
+    if (result.code === null) {
+      continue;
+    }
+    if (result.code !== 0) {
+      const cause = lastLine(result.stderr);
+      rejected.push(
+        /No module named '(venv|ensurepip)'/.test(cause)
+          ? `${name} has no venv module (on Debian and Ubuntu: install python3-venv)`
+          : `${name} fails with "${cause}"`,
+      );
+      continue;
+    }
+    if (isRecent(result.stdout.trim())) {
+      return { found: candidate, rejected };
+    }
+    rejected.push(`${name} is Python ${result.stdout.trim()}`);
+  }
+  return { found: null, rejected };
+}
+
+export function isRecent(version: string): boolean {
+  const [major = 0, minor = 0] = version.split('.').map(Number);
+  return major > OLDEST[0] || (major === OLDEST[0] && minor >= OLDEST[1]);
+}
+
+export function noInterpreterMessage(rejected: readonly string[]): string {
+  const found = rejected.length === 0 ? 'no Python was found' : rejected.join('; ');
+  return `Python ${OLDEST.join('.')} or later is needed: ${found}. Install it from python.org or your package manager, then retry.`;
+}

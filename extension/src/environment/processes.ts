@@ -1,0 +1,76 @@
+/** Child processes that can be stopped with all their descendants: pip starts compilers, and those start more. */
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
+
+export interface RunOptions {
+  /** A folder that nobody else writes to: `python -c` and `python -m` import from it first. */
+  readonly cwd: string;
+  readonly env?: NodeJS.ProcessEnv;
+  readonly signal?: AbortSignal;
+  readonly timeoutMs?: number;
+  readonly onLine?: (line: string) => void;
+}
+
+export interface RunResult {
+  /** null if it was killed or could not be started. */
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+export type Run = (command: string, args: readonly string[], options: RunOptions) => Promise<RunResult>;
+
+/** Runs to the end; never rejects. A command that cannot be started ends with code null and the cause on stderr. */
+export const run: Run = (command, args, options) =>
+  new Promise((resolve) => {
+    if (options.signal?.aborted) {
+      resolve({ code: null, stdout: '', stderr: 'cancelled' });
+      return;
+    }
+    const child = spawn(command, args, {
+      cwd: options.cwd,
+      env: options.env ?? process.env,
+      stdio: ['ignore', 'pipe', 'pipe'],
+      detached: process.platform !== 'win32', // a process group of its own, for killTree
+      windowsHide: true,
+    });
+    const output = { stdout: '', stderr: '' };
+    for (const name of ['stdout', 'stderr'] as const) {
+      let rest = '';
+      child[name].setEncoding('utf8').on('data', (chunk: string) => {
+        output[name] += chunk;
+        const lines = (rest + chunk).split(/\r?\n|\r/);
+        rest = lines.pop() ?? '';
+        lines.filter(Boolean).forEach((line) => options.onLine?.(line));
+      });
+    }
+    const stop = () => killTree(child);
+    options.signal?.addEventListener('abort', stop, { once: true });
+    const timer = options.timeoutMs === undefined ? undefined : setTimeout(stop, options.timeoutMs);
+    const settle = (code: number | null, problem = '') => {
+      clearTimeout(timer);
+      options.signal?.removeEventListener('abort', stop);
+      resolve({ code, stdout: output.stdout, stderr: output.stderr + problem });
+    };
+    child.once('error', (error) => settle(null, error.message));
+    child.once('close', (code) => settle(code));
+  });
+
+export function killTree(child: ChildProcess): void {
+  if (child.pid === undefined || child.exitCode !== null) {
+    return;
+  }
+  if (process.platform === 'win32') {
+    spawnSync('taskkill', ['/pid', String(child.pid), '/T', '/F'], { windowsHide: true });
+    return;
+  }
+  try {
+    process.kill(-child.pid, 'SIGKILL');
+  } catch {
+    child.kill('SIGKILL'); // the group is already gone; make sure of the child itself
+  }
+}
+
+/** The last line that says something: where Python and pip put the cause. */
+export function lastLine(text: string): string {
+  return text.trim().split(/\r?\n/).at(-1)?.trim() ?? '';
+}

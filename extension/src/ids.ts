@@ -1,0 +1,19 @@
+/** Ids that the manifest declares and the code repeats; a unit test compares them with package.json. */
+
+export const COMMANDS = {
+  setThreshold: 'greenCode.setThreshold',
+  setThresholdQuickPick: 'greenCode.setThresholdQuickPick',
+  toggle: 'greenCode.toggle',
+  energyReport: 'greenCode.energyReport',
+  whyNoSuggestion: 'greenCode.whyNoSuggestion',
+  showLayers: 'greenCode.showLayers',
+  restartEngine: 'greenCode.restartEngine',
+  showLog: 'greenCode.showLog',
+  setUp: 'greenCode.setUp',
+  menu: 'greenCode.menu',
+} as const;
+
+export const VIEW_THRESHOLD = 'greenCode.threshold';
+
+/** The leaf of extension/media/leaf.woff: the editor's own icon font has none. */
+export const ICON = '$(green-code-leaf)';

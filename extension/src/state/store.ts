@@ -1,0 +1,44 @@
+/**
+ * What the window knows at this moment: the one source of the status item, the threshold view and the menu.
+ *
+ * Must not know: the editor's API, or how anything is drawn.
+ */
+import type { EnergyMessage, StatusMessage } from '../protocol';
+import type { Settings } from '../settings';
+
+/** Where the front stands. Once `running`, the engine's own state (`status`) says more. */
+export type Phase = 'idle' | 'setUp' | 'settingUp' | 'starting' | 'running' | 'failed';
+
+export interface Snapshot {
+  readonly phase: Phase;
+  /** One line about `phase`, for `failed` above all. */
+  readonly detail: string;
+  readonly status: StatusMessage | null;
+  readonly energy: EnergyMessage | null;
+  readonly settings: Settings;
+}
+
+export class Store {
+  private current: Snapshot;
+  private readonly listeners = new Set<(snapshot: Snapshot) => void>();
+
+  constructor(settings: Settings) {
+    this.current = { phase: 'idle', detail: '', status: null, energy: null, settings };
+  }
+
+  get snapshot(): Snapshot {
+    return this.current;
+  }
+
+  update(change: Partial<Snapshot>): void {
+    this.current = { ...this.current, ...change };
+    for (const listener of this.listeners) {
+      listener(this.current);
+    }
+  }
+
+  onChange(listener: (snapshot: Snapshot) => void): { dispose(): void } {
+    this.listeners.add(listener);
+    return { dispose: () => void this.listeners.delete(listener) };
+  }
+}

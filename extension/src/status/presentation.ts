@@ -1,0 +1,161 @@
+/**
+ * What the status item shows, as one function of what the window knows.
+ *
+ * One icon and one figure; colour for errors only; everything else in the tooltip. Must not know: the editor's API.
+ */
+import { COMMANDS, ICON } from '../ids';
+import type { EnergyMessage, State, Totals } from '../protocol';
+import { joules, mean, percent, plural, sourceText } from '../state/format';
+import type { Snapshot } from '../state/store';
+
+export type Shown = State | 'setUp' | 'settingUp';
+
+export interface Presentation {
+  readonly shown: Shown;
+  readonly text: string;
+  /** Markdown; its links run our commands. */
+  readonly tooltip: string;
+  /** For screen readers: the figures in words. */
+  readonly label: string;
+  readonly error: boolean;
+}
+
+export function present(snapshot: Snapshot): Presentation {
+  const shown = shownState(snapshot);
+  const words = describe(shown, snapshot);
+  return {
+    shown,
+    text: text(shown, snapshot),
+    tooltip: tooltip(words, snapshot),
+    label: label(words, snapshot.energy),
+    error: shown === 'error',
+  };
+}
+
+/** Our own phase first; the user's switch next; only then what the engine says. */
+export function shownState({ phase, status, settings }: Snapshot): Shown {
+  if (phase === 'failed') {
+    return 'error';
+  }
+  if (phase === 'setUp' || phase === 'settingUp') {
+    return phase;
+  }
+  if (!settings.enabled) {
+    return 'disabled';
+  }
+  return phase === 'running' ? (status?.state ?? 'starting') : 'starting';
+}
+
+function text(shown: Shown, snapshot: Snapshot): string {
+  const progress = snapshot.status?.progress ?? null;
+  const part = progress === null ? '' : ` ${percent(progress)}`;
+  switch (shown) {
+    case 'setUp':
+      return `${ICON} Set up`;
+    case 'settingUp':
+      return '$(loading~spin) Setting up';
+    case 'starting':
+      return '$(loading~spin) Starting';
+    case 'downloading':
+      return `$(loading~spin) Downloading${part}`;
+    case 'loading':
+      return `$(loading~spin) Loading${part}`;
+    case 'ready':
+    case 'busy': // a completion takes a moment: a spinner at each key would be noise
+      return savedText(snapshot.energy);
+    case 'paused':
+      return '$(debug-pause) Paused';
+    case 'disabled':
+      return '$(circle-slash) Off';
+    case 'error':
+      return '$(error) Green Code';
+  }
+}
+
+function savedText(energy: EnergyMessage | null): string {
+  if (energy === null || energy.today.completions === 0) {
+    return `${ICON} Green Code`;
+  }
+  return `${ICON} ${percent(energy.today.saving)} saved${energy.source === 'estimate' ? ' est.' : ''}`;
+}
+
+const WORDS: Readonly<Record<Shown, string>> = {
+  setUp: 'Not set up yet',
+  settingUp: 'Setting up',
+  starting: 'Starting',
+  downloading: 'Downloading the model',
+  loading: 'Loading the model',
+  ready: 'Ready',
+  busy: 'Ready',
+  paused: 'Paused',
+  disabled: 'Off',
+  error: 'Error',
+};
+
+function describe(shown: Shown, { detail, status, phase }: Snapshot): string {
+  const said = phase === 'running' && shown !== 'ready' && shown !== 'busy' && shown !== 'disabled' ? (status?.message ?? '') : detail;
+  return said === '' ? WORDS[shown] : `${WORDS[shown]}: ${said}`;
+}
+
+function label(words: string, energy: EnergyMessage | null): string {
+  if (energy === null) {
+    return `Green Code. ${words}.`;
+  }
+  const { today, last_exits: exits, layers_total: layers, source } = energy;
+  const last = mean(exits);
+  return [
+    `Green Code. ${words}.`,
+    `Today: ${joules(today.saved_joules)} saved, ${percent(today.saving)}, ${sourceText(source)};`,
+    `${plural(today.completions, 'completion')}.`,
+    ...(last === null ? [] : [`Last completion: ${last.toFixed(1)} of ${layers} layers.`]),
+  ].join(' ');
+}
+
+function tooltip(words: string, snapshot: Snapshot): string {
+  const { energy, settings } = snapshot;
+  const blocks = [`**Green Code**: ${escapeMarkdown(words)}`];
+  if (energy !== null) {
+    blocks.push(table(energy), layers(energy));
+  }
+  blocks.push(`Threshold ${settings.threshold.toFixed(2)}, ${settings.decoding} decoding, ${escapeMarkdown(energy?.model ?? settings.model)}`);
+  if (energy !== null) {
+    blocks.push(`Energy is ${escapeMarkdown(sourceText(energy.source))}.`);
+  }
+  blocks.push(
+    [
+      link('Set Threshold', COMMANDS.setThreshold),
+      link('Energy Report', COMMANDS.energyReport),
+      link('Why No Suggestion?', COMMANDS.whyNoSuggestion),
+      link('Log', COMMANDS.showLog),
+    ].join(' · '),
+  );
+  return blocks.join('\n\n');
+}
+
+function table({ today, session }: EnergyMessage): string {
+  const row = (name: string, figure: (totals: Totals) => string) => `| ${name} | ${figure(today)} | ${figure(session)} |`;
+  return [
+    '| | Today | Session |',
+    '|:--|--:|--:|',
+    row('Saved', ({ saved_joules, saving }) => `${joules(saved_joules)} (${percent(saving)})`),
+    row('Used', ({ energy_joules }) => joules(energy_joules)),
+    row('Completions', ({ completions }) => String(completions)),
+    row('Accepted', ({ accepted }) => String(accepted)),
+  ].join('\n');
+}
+
+function layers({ mean_layers: average, layers_total: total, last_exits: exits }: EnergyMessage): string {
+  const last = mean(exits);
+  const lines = [`Layers per token: ${average.toFixed(1)} of ${total} on average`];
+  if (last !== null) {
+    lines.push(`Last completion: ${last.toFixed(1)} (${exits.slice(0, 16).join(', ')}${exits.length > 16 ? ', …' : ''})`);
+  }
+  return lines.join('  \n');
+}
+
+const link = (title: string, command: string) => `[${title}](command:${command})`;
+
+/** What a server says is text, not markup. */
+export function escapeMarkdown(value: string): string {
+  return value.replace(/[\\`*_{}[\]()#+\-.!|<>~$&]/g, '\\$&').replace(/\s+/g, ' ');
+}

@@ -1,0 +1,23 @@
+/** The threshold as a number: its range, its steps, and what people type. Must not know: the editor's API. */
+
+export const LOWEST = 0.5;
+export const HIGHEST = 1;
+
+export type Parsed = { readonly value: number } | { readonly error: string };
+
+/** Accepts `0.85`, `.85`, `0,85` and `85 %`; anything else is answered with what is wanted. */
+export function parseThreshold(text: string): Parsed {
+  const match = /^(\d*[.,]?\d+)\s*(%?)$/.exec(text.trim());
+  if (!match) {
+    return { error: 'A number between 0.5 and 1, such as 0.85.' };
+  }
+  const number = Number((match[1] ?? '').replace(',', '.')) / (match[2] === '%' ? 100 : 1);
+  return number >= LOWEST && number <= HIGHEST
+    ? { value: roundThreshold(number) }
+    : { error: `${text.trim()} is outside the range from 0.5 to 1.` };
+}
+
+/** To the slider's step, so that no setting reads 0.8500000000000001. */
+export function roundThreshold(value: number): number {
+  return Math.round(Math.min(HIGHEST, Math.max(LOWEST, value)) * 100) / 100;
+}

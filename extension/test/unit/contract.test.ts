@@ -1,0 +1,63 @@
+import fs from 'node:fs';
+import path from 'node:path';
+
+import { beforeEach, describe, expect, it } from 'vitest';
+
+import manifest from '../../../package.json';
+import { COMMANDS, ICON, VIEW_THRESHOLD } from '../../src/ids';
+import * as protocol from '../../src/protocol';
+import { readSettings, SETTING_KEYS } from '../../src/settings';
+import { defaults } from './samples';
+import { configuration } from './vscode';
+
+const messages = fs.readFileSync(path.join(import.meta.dirname, '../../../daemon/green_code/link/messages.py'), 'utf8');
+const literals = (name: string) => {
+  const body = new RegExp(`^${name} = Literal\\[([^\\]]*)\\]`, 'm').exec(messages)?.[1] ?? '';
+  return [...body.replace(/#.*$/gm, '').matchAll(/"([^"]+)"/g)].map((match) => match[1]);
+};
+
+describe('protocol.ts repeats messages.py', () => {
+  it.each([
+    ['State', protocol.STATES],
+    ['Decoding', protocol.DECODINGS],
+    ['StopReason', protocol.STOP_REASONS],
+    ['Refusal', protocol.REFUSALS],
+  ])('%s', (name, mirrored) => expect([...mirrored]).toEqual(literals(name)));
+
+  it('messages of the front', () => {
+    const theirs = [...messages.matchAll(/^((?:LSP|COMMAND)_\w+): Final = "([^"]+)"/gm)].map((match) => [match[1], match[2]]);
+    const ours = Object.entries(protocol).filter(([name]) => /^(LSP|COMMAND)_/.test(name));
+    expect(Object.fromEntries(ours)).toEqual(Object.fromEntries(theirs));
+  });
+});
+
+describe('the manifest', () => {
+  it('declares the commands of the code, and no other', () => {
+    expect(manifest.contributes.commands.map(({ command }) => command).sort()).toEqual(Object.values(COMMANDS).sort());
+  });
+
+  it('declares the settings of the code, and no other', () => {
+    expect(Object.keys(manifest.contributes.configuration.properties)).toEqual(SETTING_KEYS.map((key) => `greenCode.${key}`));
+  });
+
+  it('declares the view and the icon', () => {
+    expect(manifest.contributes.views.greenCode[0]?.id).toBe(VIEW_THRESHOLD);
+    expect(Object.keys(manifest.contributes.icons)).toEqual([ICON.slice(2, -1)]);
+  });
+
+  it('names files that exist', () => {
+    const files = [manifest.icon, manifest.contributes.viewsContainers.activitybar[0]!.icon, manifest.contributes.icons['green-code-leaf'].default.fontPath];
+    files.forEach((file) => expect(fs.existsSync(path.join(import.meta.dirname, '../../..', file)), file).toBe(true));
+  });
+});
+
+describe('settings', () => {
+  beforeEach(() => configuration.reset());
+
+  it('are read whole, without their prefix', () => {
+    Object.entries(defaults).forEach(([key, value]) => configuration.user.set(key, value));
+    expect(readSettings()).toEqual(defaults);
+    configuration.workspace.set('threshold', 0.6);
+    expect(readSettings().threshold).toBe(0.6);
+  });
+});

@@ -1,0 +1,205 @@
+import fs from 'node:fs/promises';
+import os from 'node:os';
+import path from 'node:path';
+
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+
+import { describe as describeLine, install, InstallError } from '../../src/environment/install';
+import { candidates, findInterpreter, isRecent, noInterpreterMessage } from '../../src/environment/interpreter';
+import { run as realRun, type Run, type RunResult } from '../../src/environment/processes';
+import { managedFolder, managedPython, pythonIn, resolve } from '../../src/environment/resolve';
+
+const ok = (stdout = ''): RunResult => ({ code: 0, stdout, stderr: '' });
+const failed = (stderr: string, code: number | null = 1): RunResult => ({ code, stdout: '', stderr });
+const answering = (result: RunResult): Run => () => Promise.resolve(result);
+
+describe('which Python runs the front', () => {
+  const options = { storage: '/storage', version: '0.1.0' };
+  const never: Run = () => Promise.reject(new Error('nothing should be run'));
+
+  it('takes the named interpreter first, even where a managed environment exists', async () => {
+    const result = await resolve({ ...options, pythonPath: ' /opt/python ', exists: () => true, run: answering(ok('0.1.0\n')) });
+    expect(result).toEqual({ kind: 'ready', python: '/opt/python', origin: 'setting' });
+  });
+
+  it('then the managed environment of this version, without starting it', async () => {
+    const python = managedPython('/storage', '0.1.0');
+    const result = await resolve({ ...options, pythonPath: '', exists: (file) => file === python, run: never });
+    expect(result).toEqual({ kind: 'ready', python, origin: 'managed' });
+  });
+
+  it('then asks for set-up', async () => {
+    expect(await resolve({ ...options, pythonPath: '', exists: () => false, run: never })).toEqual({ kind: 'missing' });
+  });
+
+  it.each([
+    ['another version', ok('0.0.9\n'), 'it has green-code 0.0.9, this extension needs 0.1.0'],
+    ['no package', failed("ModuleNotFoundError: No module named 'green_code'"), 'it has no green-code package'],
+    ['no interpreter', failed('spawn /opt/python ENOENT', null), 'it cannot be started (spawn /opt/python ENOENT)'],
+    ['a broken one', failed('Traceback\nImportError: libssl'), 'it fails with "ImportError: libssl"'],
+    ['no answer', failed('', null), 'it cannot be started (no answer in 20 seconds)'],
+  ])('names cause and cure for %s, and does not fall back', async (_, answer, cause) => {
+    const result = await resolve({ ...options, pythonPath: '/opt/python', exists: () => true, run: answering(answer) });
+    expect(result).toEqual({
+      kind: 'wrong',
+      message: `greenCode.pythonPath is /opt/python: ${cause}. Install the green-code package of this version there, or clear the setting and run Green Code: Set Up.`,
+    });
+  });
+});
+
+describe('finding a Python to build on', () => {
+  const table = (answers: Readonly<Record<string, RunResult>>): Run => (command) =>
+    Promise.resolve(answers[command] ?? failed('ENOENT', null));
+
+  it('takes the first that is recent enough', async () => {
+    const run = table({ python3: ok('3.9\n'), 'python3.12': ok('3.12\n') });
+    const { found, rejected } = await findInterpreter('/', run, 'linux');
+    expect(found?.command).toBe('python3.12');
+    expect(rejected).toEqual(['python3 is Python 3.9']);
+  });
+
+  it('explains a missing venv module', async () => {
+    const { found, rejected } = await findInterpreter('/', table({ python3: failed("No module named 'ensurepip'") }), 'linux');
+    expect(found).toBeNull();
+    expect(noInterpreterMessage(rejected)).toContain('install python3-venv');
+    expect(noInterpreterMessage([])).toContain('no Python was found');
+  });
+
+  it('asks the launcher first on Windows', () => {
+    expect(candidates('win32')[0]).toEqual({ command: 'py', args: ['-3'] });
+  });
+
+  it('compares versions as numbers', () => {
+    expect(['3.9', '3.10', '3.14', '2.7', '4.0', ''].map(isRecent)).toEqual([false, true, true, false, true, false]);
+  });
+});
+
+describe('Set Up', () => {
+  let root: string;
+  const files = () => fs.readdir(path.join(root, 'storage'));
+  const options = (run: Run, signal = new AbortController().signal) => ({
+    storage: path.join(root, 'storage'),
+    version: '0.1.0',
+    bundled: path.join(root, 'bundled'),
+    signal,
+    progress: () => undefined,
+    log: () => undefined,
+    run,
+  });
+  /** Python that makes an environment when asked for one, and answers the rest as told. */
+  const python = (pip: RunResult, doctor: RunResult): Run => async (command, args) => {
+    const line = [command, ...args].join(' ');
+    if (line.includes('-m venv')) {
+      const file = pythonIn(args.at(-1) ?? '');
+      await fs.mkdir(path.dirname(file), { recursive: true });
+      await fs.writeFile(file, '');
+      return ok();
+    }
+    return line.includes('pip install') ? pip : line.includes('doctor') ? doctor : ok('3.11\n');
+  };
+
+  beforeEach(async () => {
+    root = await fs.mkdtemp(path.join(os.tmpdir(), 'green-code-test-'));
+    await fs.mkdir(path.join(root, 'bundled'));
+    await fs.writeFile(path.join(root, 'bundled', 'green_code-0.1.0-py3-none-any.whl'), '');
+  });
+  afterEach(() => fs.rm(root, { recursive: true }));
+
+  it('leaves exactly one whole environment', async () => {
+    await install(options(python(ok(), ok('{}'))));
+    expect(await files()).toEqual(['venv-0.1.0']);
+    expect(await resolve({ pythonPath: '', storage: path.join(root, 'storage'), version: '0.1.0' })).toMatchObject({ kind: 'ready' });
+  });
+
+  it.each([
+    ['pip', failed('ERROR: No space left on device'), ok(), 'pip could not install the packages: ERROR: No space left on device'],
+    ['doctor', ok(), failed('torch is missing'), 'The new environment does not work: torch is missing'],
+  ])('leaves nothing and gives the cause when %s fails', async (_, pip, doctor, message) => {
+    await expect(install(options(python(pip, doctor)))).rejects.toThrow(new InstallError(message));
+    expect(await files()).toEqual([]);
+  });
+
+  it('leaves nothing when it is cancelled', async () => {
+    const controller = new AbortController();
+    const inner = python(ok(), ok());
+    const run: Run = (command, args, rest) => {
+      if (args.includes('install')) {
+        controller.abort();
+      }
+      return inner(command, args, rest);
+    };
+    await expect(install(options(run, controller.signal))).rejects.toThrow('Cancelled.');
+    expect(await files()).toEqual([]);
+  });
+
+  it('accepts that another window was faster', async () => {
+    const file = managedPython(path.join(root, 'storage'), '0.1.0');
+    const inner = python(ok(), ok());
+    const run: Run = async (command, args, rest) => {
+      if (args.includes('doctor')) {
+        await fs.mkdir(path.dirname(file), { recursive: true });
+        await fs.writeFile(file, 'theirs');
+      }
+      return inner(command, args, rest);
+    };
+    await install(options(run));
+    expect(await fs.readFile(file, 'utf8')).toBe('theirs');
+    expect(await files()).toEqual(['venv-0.1.0']);
+  });
+
+  it('says so when the build carries no wheel', async () => {
+    await fs.rm(path.join(root, 'bundled'), { recursive: true });
+    await expect(install(options(python(ok(), ok())))).rejects.toThrow('carries no Python package');
+  });
+
+  it('shows what pip is doing', () => {
+    expect(describeLine('  Downloading torch-2.8.0-cp311-cp311-manylinux_2_28_x86_64.whl (887.9 MB)')).toBe('Downloading torch, 887.9 MB');
+    expect(describeLine('Collecting msgpack<2,>=1.1 (from green-code)')).toBe('Collecting msgpack');
+    expect(describeLine('Requirement already satisfied: numpy')).toBeNull();
+    expect(managedFolder('/s', '1')).toBe(path.join('/s', 'venv-1'));
+  });
+});
+
+describe('child processes', () => {
+  const cwd = os.tmpdir();
+
+  it('give code, output and lines', async () => {
+    const lines: string[] = [];
+    const result = await realRun(process.execPath, ['-e', 'console.log("a\\nb"); process.exit(3)'], { cwd, onLine: (line) => lines.push(line) });
+    expect(result).toMatchObject({ code: 3, stdout: 'a\nb\n' });
+    expect(lines).toEqual(['a', 'b']);
+  });
+
+  it('are killed with their descendants on cancel', async () => {
+    const controller = new AbortController();
+    const script = 'const c = require("child_process").spawn(process.execPath, ["-e", "setInterval(() => 0, 1e3)"]); console.log(c.pid); setInterval(() => 0, 1e3)';
+    let grandchild = 0;
+    const result = await realRun(process.execPath, ['-e', script], {
+      cwd,
+      signal: controller.signal,
+      onLine: (line) => {
+        grandchild = Number(line);
+        controller.abort();
+      },
+    });
+    expect(result.code).toBeNull();
+    expect(grandchild).toBeGreaterThan(0);
+    expect(await gone(grandchild)).toBe(true);
+  });
+
+  it('that cannot be started say why', async () => {
+    expect(await realRun('/no/such/program', [], { cwd })).toMatchObject({ code: null, stderr: expect.stringContaining('ENOENT') as string });
+  });
+});
+
+/** True once the process has ended; one that waits for its parent to notice (a zombie) has ended too. */
+async function gone(pid: number): Promise<boolean> {
+  for (let attempt = 0; attempt < 100; attempt += 1) {
+    const stat = await fs.readFile(`/proc/${pid}/stat`, 'utf8').catch(() => null);
+    if (stat === null || stat.includes(') Z ')) {
+      return true;
+    }
+    await new Promise((next) => setTimeout(next, 20));
+  }
+  return false;
+}

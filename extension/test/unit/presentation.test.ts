@@ -1,0 +1,79 @@
+import { describe, expect, it } from 'vitest';
+
+import { STATES, type State } from '../../src/protocol';
+import { escapeMarkdown, present } from '../../src/status/presentation';
+import { defaults, energy, snapshot, totals } from './samples';
+
+const status = (state: State, message = '', progress: number | null = null) => ({ state, message, progress, reason: null });
+
+describe('the text of the status item', () => {
+  const expected: Readonly<Record<State, string>> = {
+    starting: '$(loading~spin) Starting',
+    downloading: '$(loading~spin) Downloading 40%',
+    loading: '$(loading~spin) Loading 40%',
+    ready: '$(green-code-leaf) 34% saved',
+    busy: '$(green-code-leaf) 34% saved',
+    paused: '$(debug-pause) Paused',
+    disabled: '$(circle-slash) Off',
+    error: '$(error) Green Code',
+  };
+  it.each(STATES)('in state %s', (state) => {
+    const shown = present(snapshot({ energy, status: status(state, '', 0.4) }));
+    expect(shown.text).toBe(expected[state]);
+    expect(shown.error).toBe(state === 'error');
+  });
+
+  it('asks for set-up, and shows that it runs', () => {
+    expect(present(snapshot({ phase: 'setUp' })).text).toBe('$(green-code-leaf) Set up');
+    expect(present(snapshot({ phase: 'settingUp' })).text).toBe('$(loading~spin) Setting up');
+  });
+
+  it('is an error with its cause when the front fails', () => {
+    const shown = present(snapshot({ phase: 'failed', detail: 'no such file' }));
+    expect(shown).toMatchObject({ error: true, text: '$(error) Green Code', label: 'Green Code. Error: no such file.' });
+  });
+
+  it('says Off at once when the user switches off, whatever the engine does', () => {
+    const shown = present(snapshot({ settings: { ...defaults, enabled: false }, status: status('busy') }));
+    expect(shown.shown).toBe('disabled');
+  });
+
+  it('labels an estimate', () => {
+    const shown = present(snapshot({ status: status('ready'), energy: { ...energy, source: 'estimate' } }));
+    expect(shown.text).toBe('$(green-code-leaf) 34% saved est.');
+    expect(shown.tooltip).toContain('estimated from processor time');
+  });
+
+  it('claims nothing before the first completion', () => {
+    const none = { ...energy, today: { ...totals, completions: 0, saving: 0 } };
+    expect(present(snapshot({ status: status('ready'), energy: none })).text).toBe('$(green-code-leaf) Green Code');
+  });
+
+  it('shows a loss as a loss', () => {
+    const loss = { ...energy, today: { ...totals, saving: -0.031 } };
+    expect(present(snapshot({ status: status('ready'), energy: loss })).text).toBe('$(green-code-leaf) \u22123% saved');
+  });
+});
+
+describe('the details', () => {
+  const shown = present(snapshot({ status: status('ready'), energy }));
+
+  it('tell a screen reader the figures', () => {
+    expect(shown.label).toBe(
+      'Green Code. Ready. Today: 12.4 J saved, 34%, measured on the CPU (RAPL); 12 completions. Last completion: 13.0 of 18 layers.',
+    );
+  });
+
+  it('hold today, session, layers, threshold and decoding in the tooltip', () => {
+    expect(shown.tooltip).toContain('| Saved | 12.4 J (34%) | 12.4 J (34%) |');
+    expect(shown.tooltip).toContain('| Completions | 12 | 2 |');
+    expect(shown.tooltip).toContain('Last completion: 13.0 (9, 18, 12)');
+    expect(shown.tooltip).toContain('Threshold 0.80, fast decoding');
+  });
+
+  it('do not let a message become markup', () => {
+    const hostile = present(snapshot({ status: status('error', '[x](command:workbench.action.quit) | <b>') }));
+    expect(hostile.tooltip).not.toContain('[x](command:');
+    expect(escapeMarkdown('a\n*b*')).toBe('a \\*b\\*');
+  });
+});

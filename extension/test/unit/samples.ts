@@ -1,0 +1,37 @@
+/** Values that several tests start from. */
+import manifest from '../../../package.json';
+import type { EnergyMessage, Totals } from '../../src/protocol';
+import type { Settings } from '../../src/settings';
+import type { Snapshot } from '../../src/state/store';
+
+/** The defaults of the manifest, as the editor would give them. */
+export const defaults = Object.fromEntries(
+  Object.entries(manifest.contributes.configuration.properties).map(([key, { default: value }]) => [key.replace('greenCode.', ''), value]),
+) as unknown as Settings;
+
+export const totals: Totals = {
+  completions: 12,
+  accepted: 3,
+  tokens: 140,
+  energy_joules: 24,
+  energy_full_joules: 36.4,
+  saved_joules: 12.4,
+  saving: 0.342,
+  mean_layers: 11.5,
+  cpu_seconds: 8,
+};
+
+export const energy: EnergyMessage = {
+  today: totals,
+  session: { ...totals, completions: 2 },
+  source: 'rapl',
+  mean_layers: 11.5,
+  layers_total: 18,
+  model: 'gemma-3-270m',
+  last_exits: [9, 18, 12],
+  threshold: 0.8,
+};
+
+export function snapshot(change: Partial<Snapshot> = {}): Snapshot {
+  return { phase: 'running', detail: '', status: null, energy: null, settings: defaults, ...change };
+}

@@ -1,0 +1,31 @@
+/** Stands in for the editor in unit tests: only what the tested modules touch, and a configuration that can be set. */
+
+export const configuration = {
+  user: new Map<string, unknown>(),
+  workspace: new Map<string, unknown>(),
+  updates: [] as { key: string; value: unknown; target: ConfigurationTarget }[],
+  reset(): void {
+    this.user.clear();
+    this.workspace.clear();
+    this.updates.length = 0;
+  },
+};
+
+export enum ConfigurationTarget {
+  Global = 1,
+  Workspace = 2,
+}
+
+export const workspace = {
+  getConfiguration: () => ({
+    get: (key: string) => configuration.workspace.get(key) ?? configuration.user.get(key),
+    inspect: (key: string) => ({ globalValue: configuration.user.get(key), workspaceValue: configuration.workspace.get(key) }),
+    update: (key: string, value: unknown, target: ConfigurationTarget) => {
+      configuration.updates.push({ key, value, target });
+      return Promise.resolve();
+    },
+  }),
+};
+
+export const window = {};
+export const commands = {};
