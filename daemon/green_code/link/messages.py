@@ -127,3 +127,76 @@ class Totals(TypedDict):
     saving: float
     mean_layers: float
     cpu_seconds: float
+
+
+class EngineStatus(StatusMessage):
+    """Answer to `status`, and the engine's own pushes of it."""
+
+    model: str | None
+    layers_total: int
+    exits: list[int]
+    resident_bytes: int | None
+
+
+class EnergyMessage(TypedDict):
+    """What the engine pushes after completions and the front passes on; `session` is this connection's."""
+
+    today: Totals
+    session: Totals
+    source: str
+    mean_layers: float
+    layers_total: int
+    model: str
+    last_exits: list[int]
+    threshold: float | str
+
+
+class DayTotals(Totals):
+    """Totals of one day (UTC, YYYY-MM-DD)."""
+
+    day: str
+
+
+class LanguageTotals(Totals):
+    """Totals of one language."""
+
+    language: str
+
+
+class Report(TypedDict):
+    """Answer to `report`; `source` is that of the newest row, or null without rows."""
+
+    today: Totals
+    all: Totals
+    by_day: list[DayTotals]
+    by_language: list[LanguageTotals]
+    source: str | None
+
+
+class TokenDepth(TypedDict):
+    """One token of the last completion and the layer that decoded it."""
+
+    text: str
+    layers: int
+
+
+class LastCompletion(TypedDict):
+    """The last completion, as Why No Suggestion? shows it."""
+
+    text: str
+    tokens: list[TokenDepth]
+    layers_total: int
+    energy_joules: float
+    energy_source: str
+    saving: float
+    threshold: float | str
+    decoding: str
+
+
+class Explanation(TypedDict):
+    """Answer to `greenCode/explain`."""
+
+    reason: str
+    message: str
+    action: str
+    last: LastCompletion | None

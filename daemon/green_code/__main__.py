@@ -1,0 +1,10 @@
+"""`python -m green_code`: the command line without its script."""
+
+from __future__ import annotations
+
+import sys
+
+from green_code.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,98 @@
+"""The command line: one table of commands, each in a module of its own that is imported when it is asked for.
+
+A command's module offers `add_arguments(parser)` and `run(args) -> exit status`. Exit status: 0 done, 1
+failed, 2 usage. Errors go to standard error and name cause and fix; with --json, {"reason", "message"} goes
+to standard output as well.
+Must not know: what any command does. `green-code --help` imports none of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from green_code import __version__
+from green_code.problems import Problem
+
+
+class Command(NamedTuple):
+    """Where a command lives, and its line in --help."""
+
+    module: str
+    help: str
+
+
+COMMANDS: Final[dict[str, Command]] = {
+    "complete": Command("green_code.complete", "complete at a place in a file, or after standard input"),
+    "lsp": Command("green_code.lsp.command", "serve an editor: LSP over standard input and output"),
+    "engine": Command("green_code.engine.command", "run, stop or look at the engine that holds the model"),
+    "energy": Command("green_code.energy.command", "show the energy used and saved so far"),
+    "doctor": Command("green_code.doctor", "check the installation and say how to mend it"),
+    "bundle": Command("green_code.models.bundle_command", "check and describe bundles"),
+    "evaluate": Command("green_code.evaluation.command", "measure quality and energy on a data set"),
+    "adapt": Command("green_code.adaptation.command", "fine-tune a model for early exits (LITE)"),
+    "train": Command("green_code.agent.command", "train the agent that chooses the exits (PPO)"),
+    "demo": Command("green_code.evaluation.demo", "show the savings on a few built-in examples"),
+}
+
+JSON_HELP: Final = "write one JSON object to standard output"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit status. Usage errors raise SystemExit(2), as argparse does."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _dispatch(arguments)
+    except Problem as problem:
+        return _fail(arguments, problem.reason, str(problem))
+    except KeyboardInterrupt:
+        print("green-code: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader has gone (`| head`). Python would complain again when it flushes at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        traceback.print_exc()
+        return _fail(
+            arguments,
+            "internal_error",
+            f"{type(error).__name__}: {error}. This is a bug in green-code; please report the lines above.",
+        )
+
+
+def _dispatch(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="green-code",
+        description="Local code completion that stops the model at the earliest layer that will do.",
+    )
+    parser.add_argument("--version", action="version", version=f"green-code {__version__}")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    chosen = next((word for word in arguments if not word.startswith("-")), None)
+    module = None
+    for name, command in COMMANDS.items():
+        subparser = subparsers.add_parser(
+            name,
+            help=command.help,
+            description=command.help[0].upper() + command.help[1:] + ".",
+            allow_abbrev=False,
+        )
+        if name == chosen:
+            module = importlib.import_module(command.module)
+            module.add_arguments(subparser)
+    args = parser.parse_args(arguments)
+    status: int = module.run(args) if module is not None else 2
+    return status
+
+
+def _fail(arguments: Sequence[str], reason: str, message: str) -> int:
+    print(f"green-code: {message}", file=sys.stderr)
+    if "--json" in arguments:
+        print(json.dumps({"reason": reason, "message": message}))
+    return 1

@@ -1,0 +1,273 @@
+"""`green-code complete`: one completion, through the engine or in this process.
+
+Reads a file at LINE:COL (from 1, COL in code points) or a prefix from standard input; prints the text, or the
+object of docs/protocol.md with --json.
+Must not know: how completions are made.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path, PurePath
+from typing import Any, Final
+
+from green_code import folders
+from green_code.cli import JSON_HELP
+from green_code.energy.ledger import Ledger
+from green_code.engine.local import complete_here
+from green_code.engine.process import default_loader
+from green_code.engine.requests import check_params, check_threshold
+from green_code.link import messages
+from green_code.link.discovery import ensure_engine, place
+from green_code.link.messages import CompletionParams, CompletionResult, State
+from green_code.lsp.documents import split_lines
+from green_code.lsp.explain import TEXTS
+from green_code.lsp.prompt import CHARACTERS_PER_TOKEN, Prompt, PromptWindow
+from green_code.problems import Problem
+from green_code.settings import STOPS, default_settings
+
+LANGUAGES: Final = {
+    ".py": "python",
+    ".pyi": "python",
+    ".java": "java",
+    ".js": "javascript",
+    ".mjs": "javascript",
+    ".jsx": "javascriptreact",
+    ".ts": "typescript",
+    ".tsx": "typescriptreact",
+    ".go": "go",
+    ".rs": "rust",
+    ".c": "c",
+    ".h": "c",
+    ".cc": "cpp",
+    ".cpp": "cpp",
+    ".hpp": "cpp",
+    ".cs": "csharp",
+    ".kt": "kotlin",
+    ".rb": "ruby",
+    ".php": "php",
+    ".sh": "shellscript",
+}
+OTHER_LANGUAGE: Final = "plaintext"
+DEFAULT_MAX_TOKENS: Final = 32
+
+
+def threshold(text: str) -> float | str:
+    """An argparse type: a number from 0.5 to 1, or a stop's name."""
+    value: float | str = text
+    if text not in STOPS:
+        with contextlib.suppress(ValueError):
+            value = float(text)
+    try:
+        check_threshold(value)
+    except Problem as problem:
+        raise argparse.ArgumentTypeError(str(problem)) from None
+    return value
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the command."""
+    defaults = default_settings()
+    parser.add_argument(
+        "place",
+        metavar="FILE:LINE:COL",
+        help="the cursor's place, counted from 1, columns in characters; or - to complete standard input",
+    )
+    parser.add_argument("--suffix-file", type=Path, metavar="FILE", help="with -: the text after the cursor")
+    parser.add_argument("--json", action="store_true", help=JSON_HELP)
+    parser.add_argument(
+        "--model", default=defaults.model, help="catalog name or local folder (default: %(default)s)"
+    )
+    parser.add_argument("--decoding", default=defaults.decoding, choices=("full", "fast", "exact"))
+    parser.add_argument(
+        "--policy",
+        help="full, fixed:LAYER, confidence:FRACTION or agent (default: agent; full with --decoding full)",
+    )
+    parser.add_argument(
+        "--threshold",
+        type=threshold,
+        default=defaults.threshold,
+        metavar="T",
+        help="0.5 to 1, or quality, balanced, saver (default: %(default)s)",
+    )
+    parser.add_argument("--max-tokens", type=int, default=DEFAULT_MAX_TOKENS, help="default: %(default)s")
+    parser.add_argument("--single-line", action="store_true", help="stop at the end of the line")
+    parser.add_argument(
+        "--max-lines", type=int, help="default: 1 with --single-line, else no limit of its own"
+    )
+    parser.add_argument("--language", help="language identifier (default: by the file's ending)")
+    parser.add_argument(
+        "--max-prompt-tokens", type=int, default=defaults.max_prompt_tokens, help="default: %(default)s"
+    )
+    parser.add_argument("--no-engine", action="store_true", help="load the model in this process")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Complete and print."""
+    if args.suffix_file is not None and args.place != "-":
+        raise Problem("bad_request", "--suffix-file goes with -, standard input; a file has its own suffix.")
+    prompt, language = (
+        _read_stdin(args) if args.place == "-" else _read_place(args.place, args.max_prompt_tokens)
+    )
+    params = check_params(_params(args, prompt, args.language or language))
+    progress = _progress_printer()
+    if args.no_engine:
+        ledger = Ledger(folders.ledger_path())
+        result = complete_here(params, default_loader, ledger, progress)
+        ledger.close()
+    else:
+        result = asyncio.run(_through_engine(params, progress))
+    if args.json:
+        print(json.dumps(result))
+    else:
+        _print(result)
+    return 0
+
+
+def _params(args: argparse.Namespace, prompt: Prompt, language: str) -> dict[str, Any]:
+    max_lines = args.max_lines if args.max_lines is not None else 1 if args.single_line else 1000
+    return dict(
+        CompletionParams(
+            session=f"cli:{os.getpid()}",
+            prefix=prompt.prefix,
+            suffix=prompt.suffix,
+            language=language,
+            model=args.model,
+            decoding=args.decoding,
+            policy=args.policy or ("full" if args.decoding == "full" else "agent"),
+            threshold=args.threshold,
+            max_tokens=args.max_tokens,
+            single_line=args.single_line or max_lines == 1,
+            max_lines=max_lines,
+            max_prompt_tokens=args.max_prompt_tokens,
+        )
+    )
+
+
+async def _through_engine(
+    params: CompletionParams, progress: Callable[[State, str, float | None], None]
+) -> CompletionResult:
+    def take(method: str, status: dict[str, Any]) -> None:
+        if method == messages.STATUS:
+            progress(status["state"], status["message"], status["progress"])
+
+    client = await ensure_engine(place(), on_notification=take)
+    try:
+        result: CompletionResult = await client.request(messages.COMPLETE, params)
+        return result
+    finally:
+        await client.close()
+
+
+# --- reading -------------------------------------------------------------------------------------------
+def _read_place(text: str, max_prompt_tokens: int) -> tuple[Prompt, str]:
+    parts = text.rsplit(":", 2)
+    if len(parts) != 3 or not parts[0] or not all(part.isascii() and part.isdigit() for part in parts[1:]):
+        raise Problem(
+            "bad_request",
+            f"{text} is no place. Write FILE:LINE:COL, counted from 1, or - for standard input.",
+        )
+    path, line, column = Path(parts[0]), int(parts[1]), int(parts[2])
+    content = _text_of(path)
+    if not content:
+        raise Problem("no_context", f"{path} is empty, so there is nothing to go by. Write a line first.")
+    lines = split_lines(content)
+    if not 1 <= line <= len(lines):
+        raise Problem(
+            "bad_request", f"{path} has {len(lines)} lines, so there is no line {line}. Lines count from 1."
+        )
+    width = len(lines[line - 1].rstrip("\r\n"))
+    if not 1 <= column <= width + 1:
+        raise Problem(
+            "bad_request",
+            f"Line {line} of {path} has {width} characters, so the column must be 1 to "
+            f"{width + 1}, not {column}.",
+        )
+    prompt = PromptWindow().prompt(lines, line - 1, column - 1, max_prompt_tokens)
+    if not prompt.prefix.strip():
+        raise Problem("no_context", f"There is no text before {text} to go by. Choose a later place.")
+    return prompt, LANGUAGES.get(path.suffix.lower(), OTHER_LANGUAGE)
+
+
+def _read_stdin(args: argparse.Namespace) -> tuple[Prompt, str]:
+    prefix = _decoded(sys.stdin.buffer.read(), "standard input")
+    if not prefix.strip():
+        raise Problem(
+            "no_context",
+            "Standard input is empty, so there is nothing to go by. Pipe the text before the cursor into it.",
+        )
+    suffix = _text_of(args.suffix_file) if args.suffix_file is not None else ""
+    suffix_name = PurePath(args.suffix_file or "").suffix
+    lines = split_lines(prefix + suffix)
+    before = split_lines(prefix)
+    cap = max(1, args.max_prompt_tokens) * CHARACTERS_PER_TOKEN
+    if prefix.endswith("\r") and suffix.startswith("\n"):  # the cursor stands inside a line's end
+        return Prompt(prefix[-cap:], suffix), OTHER_LANGUAGE
+    prompt = PromptWindow().prompt(lines, len(before) - 1, len(before[-1]), max(1, args.max_prompt_tokens))
+    return prompt, LANGUAGES.get(suffix_name.lower(), OTHER_LANGUAGE)
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return _decoded(path.read_bytes(), str(path))
+    except FileNotFoundError:
+        raise Problem(
+            "bad_request", f"There is no file {path}. Check the path; it is taken from {Path.cwd()}."
+        ) from None
+    except IsADirectoryError:
+        raise Problem("bad_request", f"{path} is a folder. Name a file.") from None
+    except OSError as error:
+        raise Problem(
+            "bad_request", f"{path} cannot be read: {error.strerror}. Check its permissions."
+        ) from error
+
+
+def _decoded(data: bytes, name: str) -> str:
+    if b"\0" in data:
+        raise Problem(
+            "bad_request", f"{name} is binary: it holds a NUL byte at {data.index(0)}. Name a text file."
+        )
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise Problem(
+            "bad_request",
+            f"{name} is not UTF-8: byte {data[error.start]:#04x} at {error.start}. Convert it, "
+            "for example with iconv.",
+        ) from None
+
+
+# --- printing ------------------------------------------------------------------------------------------
+def _progress_printer() -> Callable[[State, str, float | None], None]:
+    """Tells of starting and loading on standard error, each sentence once."""
+    told: set[str] = set()
+
+    def show(state: State, sentence: str, fraction: float | None) -> None:
+        if state in ("starting", "downloading", "loading") and sentence not in told:
+            told.add(sentence)
+            print(f"green-code: {sentence}", file=sys.stderr)
+
+    return show
+
+
+def _print(result: CompletionResult) -> None:
+    sys.stdout.write(result["text"] + "\n" if result["text"] else "")
+    if not result["text"]:
+        text = TEXTS.get(result["reason"])
+        print(f"green-code: no completion: {text.sentence if text else result['reason']}", file=sys.stderr)
+        return
+    tokens = max(1, result["tokens"])
+    depth = sum(result["exits"]) / tokens
+    print(
+        f"green-code: {result['tokens']} tokens, exits at layer {depth:.1f} of "
+        f"{result['layers_total']} on average, "
+        f"{result['energy_joules']:.2f} J ({result['energy_source']}), {result['saving']:.0%} saved, "
+        f"{result['wall_seconds']:.2f} s",
+        file=sys.stderr,
+    )

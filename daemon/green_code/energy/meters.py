@@ -1,0 +1,257 @@
+"""Meters: cumulative joules of this machine's device, or an estimate, always labelled with its source.
+
+- `nvml`: the GPU's own total-energy counter (Volta and newer; updated about every 100 ms);
+- `rapl`: the CPU packages' counters under /sys/class/powercap (readable by root only on Linux since 2020);
+- `estimate`: this process's CPU-seconds × watts per core, both shown.
+
+Readings are monotone from the meter's making on; an absent figure is None, never 0; a window shorter than
+10 s is labelled, because the counters' steps are then a part of the answer. Method after ml-energy/zeus.
+Must not know: models, completions, or where figures go.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Protocol
+
+log = logging.getLogger(__name__)
+
+Source = Literal["nvml", "rapl", "estimate"]
+
+SHORT_WINDOW_SECONDS = 10.0
+
+DEFAULT_WATTS_PER_CORE = 10.0
+"""Watts that one busy core adds, for the estimate. Vendors' sheets give package power over cores: AMD EPYC
+9654 360 W / 96 = 3.8, EPYC 9354 280 / 32 = 8.8, Intel Core i7-1260P 28 / 12 = 2.3 sustained (64 / 12 = 5.3 in
+turbo), Core i9-13900K 253 / 24 = 10.5. 10 is the round figure at their upper end, so that a saving in joules
+is a matter of its ratio, not of a flattering constant. Every figure made from it is labelled `estimate`."""
+
+WATTS_VARIABLE = "GREEN_CODE_WATTS_PER_CORE"
+
+POWERCAP = Path("/sys/class/powercap")
+
+
+class Meter(Protocol):
+    """A cumulative counter of joules."""
+
+    @property
+    def source(self) -> Source:
+        """Where the figures come from."""
+
+    def read_joules(self) -> float | None:
+        """Joules since the meter was made, never falling; None when the counter cannot be read now."""
+
+    def describe(self) -> str:
+        """One line for people: what is measured, and how."""
+
+
+@dataclass(frozen=True)
+class Absent:
+    """A meter that this machine does not offer, and why."""
+
+    source: Source
+    why: str
+
+
+class NvmlMeter:
+    """One GPU's total-energy counter; `library` is pynvml or a stand-in."""
+
+    source: Source = "nvml"
+
+    def __init__(self, library: Any, index: int) -> None:
+        self._library = library
+        self._index = index
+        self._handle = library.nvmlDeviceGetHandleByIndex(index)
+        self._first_mj: int = library.nvmlDeviceGetTotalEnergyConsumption(self._handle)
+        self._joules = 0.0
+
+    def read_joules(self) -> float | None:
+        """Millijoules of the counter since the meter's making, as joules."""
+        try:
+            now_mj: int = self._library.nvmlDeviceGetTotalEnergyConsumption(self._handle)
+        except self._library.NVMLError as error:
+            log.warning("NVML counter of GPU %d cannot be read: %s", self._index, error)
+            return None
+        self._joules = max(self._joules, (now_mj - self._first_mj) / 1000)
+        return self._joules
+
+    def describe(self) -> str:
+        """One line for people."""
+        return f"NVML total-energy counter of GPU {self._index}"
+
+
+def open_nvml(index: int, library: Any = None) -> NvmlMeter | Absent:
+    """The GPU's meter, or why there is none."""
+    if library is None:
+        try:
+            library = importlib.import_module("pynvml")
+        except ImportError:
+            return Absent("nvml", "pynvml is not installed; `pip install green-code[gpu]` adds it")
+    try:
+        library.nvmlInit()
+        return NvmlMeter(library, index)
+    except library.NVMLError as error:
+        return Absent("nvml", f"NVML says: {error}")
+
+
+class RaplMeter:
+    """The sum of all CPU packages' energy counters; a counter that wraps is unwrapped at the read."""
+
+    source: Source = "rapl"
+
+    def __init__(self, packages: list[Path]) -> None:
+        self._packages = packages
+        self._ranges_uj = [int((package / "max_energy_range_uj").read_text()) for package in packages]
+        self._last_uj = [int((package / "energy_uj").read_text()) for package in packages]
+        self._total_uj = 0
+
+    def read_joules(self) -> float | None:
+        """Each counter's difference modulo its range, added up."""
+        try:
+            now_uj = [int((package / "energy_uj").read_text()) for package in self._packages]
+        except (OSError, ValueError) as error:
+            log.warning("RAPL counter cannot be read: %s", error)
+            return None
+        for index, now in enumerate(now_uj):
+            # The kernel's range is its largest value, so there are range + 1 values.
+            self._total_uj += (now - self._last_uj[index]) % (self._ranges_uj[index] + 1)
+            self._last_uj[index] = now
+        return self._total_uj / 1e6
+
+    def describe(self) -> str:
+        """One line for people."""
+        return f"RAPL counters of {len(self._packages)} CPU package(s), the whole machine's use included"
+
+
+def open_rapl(powercap: Path = POWERCAP) -> RaplMeter | Absent:
+    """The CPU packages' meter, or why there is none."""
+    packages = [
+        folder
+        for folder in sorted(powercap.glob("*-rapl:*"))
+        if folder.name.count(":") == 1 and _read_name(folder).startswith("package")
+    ]
+    if not packages:
+        return Absent("rapl", f"no CPU package under {powercap}")
+    try:
+        return RaplMeter(packages)
+    except PermissionError:
+        return Absent("rapl", f"{packages[0] / 'energy_uj'} is readable by root only")
+    except (OSError, ValueError) as error:
+        return Absent("rapl", f"{packages[0]}: {error}")
+
+
+def _read_name(folder: Path) -> str:
+    try:
+        return (folder / "name").read_text().strip()
+    except OSError:
+        return ""
+
+
+class EstimateMeter:
+    """CPU-seconds of this process × watts per core; says nothing about the rest of the machine."""
+
+    source: Source = "estimate"
+
+    def __init__(
+        self,
+        watts_per_core: float | None = None,
+        cpu_seconds: Callable[[], float] = time.process_time,
+    ) -> None:
+        self.watts_per_core = _watts_from_environment() if watts_per_core is None else watts_per_core
+        self._cpu_seconds = cpu_seconds
+        self._first_seconds = cpu_seconds()
+
+    def read_joules(self) -> float | None:
+        """CPU-seconds since the meter's making × watts per core."""
+        return (self._cpu_seconds() - self._first_seconds) * self.watts_per_core
+
+    def describe(self) -> str:
+        """One line for people."""
+        return (
+            f"estimate: CPU-seconds of this process × {self.watts_per_core:g} W per core ({WATTS_VARIABLE})"
+        )
+
+
+def _watts_from_environment() -> float:
+    text = os.environ.get(WATTS_VARIABLE)
+    if not text:
+        return DEFAULT_WATTS_PER_CORE
+    try:
+        watts = float(text)
+    except ValueError:
+        watts = -1.0
+    if not 0 < watts < 1000:
+        log.warning("%s=%s is no number of watts; %g is used", WATTS_VARIABLE, text, DEFAULT_WATTS_PER_CORE)
+        return DEFAULT_WATTS_PER_CORE
+    return watts
+
+
+def pick_meter(device: str, *, powercap: Path = POWERCAP, nvml: Any = None) -> Meter:
+    """The best meter for a torch device's name ("cpu", "cuda", "cuda:1"); the log says why no better."""
+    kind, _, index = device.partition(":")
+    tried: NvmlMeter | RaplMeter | Absent
+    tried = open_nvml(int(index or 0), nvml) if kind == "cuda" else open_rapl(powercap)
+    if isinstance(tried, Absent):
+        log.info("no %s meter: %s; energy is estimated", tried.source, tried.why)
+        return EstimateMeter()
+    return tried
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a window measured. `joules` is None where the counter failed; `short` marks one under 10 s."""
+
+    joules: float | None
+    seconds: float
+    cpu_seconds: float
+    source: Source
+    short: bool
+
+
+class Window:
+    """Measures what happens inside a `with`; `reading` is there once it has ended.
+
+    Args:
+        meter: the counter.
+        synchronise: called at both edges, so that work queued on a device falls on its own side.
+    """
+
+    def __init__(
+        self,
+        meter: Meter,
+        synchronise: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._meter = meter
+        self._synchronise = synchronise
+        self._clock = clock
+        self.reading: Reading | None = None
+
+    def __enter__(self) -> Window:
+        self._synchronise()
+        self._joules = self._meter.read_joules()
+        self._cpu_seconds = time.process_time()
+        self._seconds = self._clock()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._synchronise()
+        seconds = self._clock() - self._seconds
+        cpu_seconds = time.process_time() - self._cpu_seconds
+        joules = self._meter.read_joules()
+        self.reading = Reading(
+            joules=None if joules is None or self._joules is None else joules - self._joules,
+            seconds=seconds,
+            cpu_seconds=cpu_seconds,
+            source=self._meter.source,
+            short=seconds < SHORT_WINDOW_SECONDS,
+        )

@@ -1,0 +1,86 @@
+"""`green-code engine`: run the engine in the foreground, or stop or look at the one that runs.
+
+Must not know: what the engine does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import time
+from typing import Any, Final
+
+from green_code.cli import JSON_HELP
+from green_code.engine.process import leave, run_engine
+from green_code.link import messages
+from green_code.link.discovery import find_engine, place
+from green_code.problems import Problem
+
+STOP_SECONDS: Final = 10.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the command."""
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--stop", action="store_true", help="stop the engine that runs, if any")
+    what.add_argument("--status", action="store_true", help="show the state of the engine that runs, if any")
+    parser.add_argument("--json", action="store_true", help=JSON_HELP)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do one of the three."""
+    if args.stop:
+        stopped = asyncio.run(stop_engine())
+        _print(args.json, {"stopped": stopped}, "engine stopped" if stopped else "no engine was running")
+        return 0
+    if args.status:
+        status = asyncio.run(engine_status())
+        _print(args.json, status, _describe(status))
+        return 0
+    leave(run_engine())
+    return 0
+
+
+async def stop_engine() -> bool:
+    """Stop the running engine and wait until it has left; False when there was none."""
+    client = await find_engine(place())
+    if client is None:
+        return False
+    try:
+        await client.request(messages.SHUTDOWN, {})
+        deadline = time.monotonic() + STOP_SECONDS
+        while client.alive:
+            if time.monotonic() > deadline:
+                raise Problem(
+                    "internal_error", f"Engine {client.engine_pid} does not stop. End that process by hand."
+                )
+            await asyncio.sleep(0.02)
+    finally:
+        await client.close()
+    return True
+
+
+async def engine_status() -> dict[str, Any]:
+    """The running engine's status, with its pid; or {"running": False}."""
+    client = await find_engine(place())
+    if client is None:
+        return {"running": False}
+    try:
+        status: dict[str, Any] = await client.request(messages.STATUS, {})
+        return {"running": True, "pid": client.engine_pid, **status}
+    finally:
+        await client.close()
+
+
+def _describe(status: dict[str, Any]) -> str:
+    if not status["running"]:
+        return "no engine is running; the first request starts one"
+    model = status["model"] or "no model"
+    memory = status["resident_bytes"]
+    size = f", {memory / 2**20:.0f} MiB" if memory is not None else ""
+    return f"engine {status['pid']}: {status['state']} ({status['message']}), {model}{size}"
+
+
+def _print(as_json: bool, value: dict[str, Any], sentence: str) -> None:
+    print(json.dumps(value) if as_json else sentence)

@@ -1,0 +1,56 @@
+"""What the service needs of a model's side; engine/runtime.py implements it, tests put a stand-in here.
+
+Must not know: either implementation, or torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from green_code.link.messages import CompletionParams, CompletionResult, State
+
+Progress = Callable[[State, str, "float | None"], None]
+"""Called while loading: "downloading" or "loading", a sentence, a fraction or None."""
+
+Cancelled = Callable[[], "str | None"]
+"""Polled between layers: None, or the refusal to answer with."""
+
+
+class Session(Protocol):
+    """One document's caches; used by one thread at a time."""
+
+    @property
+    def cache_bytes(self) -> int:
+        """Memory the caches hold."""
+
+    def complete(self, params: CompletionParams, cancelled: Cancelled) -> CompletionResult:
+        """Complete; `id` is left empty. Raises Problem for what the user can mend."""
+
+    def trim(self) -> None:
+        """Drop the caches."""
+
+
+class Runtime(Protocol):
+    """A loaded model."""
+
+    @property
+    def model(self) -> str: ...
+    @property
+    def bundle(self) -> str: ...
+    @property
+    def layers_total(self) -> int: ...
+    @property
+    def exits(self) -> tuple[int, ...]: ...
+    @property
+    def energy_source(self) -> str: ...
+
+    def new_session(self) -> Session:
+        """Fresh caches."""
+
+    def close(self) -> None:
+        """Give the memory back."""
+
+
+LoadRuntime = Callable[[str, Progress], Runtime]
+"""`runtime.load_runtime`; runs for seconds to minutes, on its own thread; raises Problem."""

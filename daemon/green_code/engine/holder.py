@@ -1,0 +1,216 @@
+"""The one model of the engine: loaded in the background, used by one compute thread, let go when idle.
+
+Loading belongs to nobody's request: requests wait for it, and may be cancelled while it goes on. A failure
+is told to all who wait; the next request after a back-off tries again. Another model takes the place of the
+one held, after the jobs that were already queued for it.
+Must not know: connections, the ledger, or torch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+from green_code.engine.contract import LoadRuntime, Runtime, Session
+from green_code.engine.requests import Job
+from green_code.link.messages import CompletionResult, State
+from green_code.problems import Problem
+
+log = logging.getLogger(__name__)
+
+SESSIONS_AT_MOST: Final = 10
+FIRST_BACK_OFF_SECONDS: Final = 2.0
+LAST_BACK_OFF_SECONDS: Final = 60.0
+
+OnStatus = Callable[[State, str, "float | None", "str | None"], None]
+
+
+class Held:
+    """A loaded runtime and its sessions; the sessions belong to the compute thread."""
+
+    def __init__(self, name: str, runtime: Runtime) -> None:
+        self.name = name
+        self.runtime = runtime
+        self.closed = False
+        self._sessions: OrderedDict[str, Session] = OrderedDict()
+
+    def complete(self, job: Job) -> CompletionResult | None:
+        """Run a job on the compute thread; None when it was refused before it began."""
+        if job.refusal is not None:
+            return None
+        key = job.params["session"]
+        session = self._sessions.pop(key, None) or self.runtime.new_session()
+        result = session.complete(job.params, lambda: job.refusal)
+        self._sessions[key] = session  # a session whose completion raised is not kept: its state is unknown
+        while len(self._sessions) > SESSIONS_AT_MOST:
+            self._sessions.popitem(last=False)[1].trim()
+        return result
+
+    def trim(self) -> None:
+        """Drop every session's caches, on the compute thread."""
+        for session in self._sessions.values():
+            session.trim()
+        self._sessions.clear()
+
+    def close(self) -> None:
+        """Give everything back, on the compute thread."""
+        self._sessions.clear()
+        self.runtime.close()
+
+
+class _Failure:
+    """Why a model could not be loaded, and when to try again."""
+
+    def __init__(self, problem: Problem, now: float, before: _Failure | None) -> None:
+        self.problem = problem
+        self.wait_seconds: float = (
+            FIRST_BACK_OFF_SECONDS if before is None else min(2 * before.wait_seconds, LAST_BACK_OFF_SECONDS)
+        )
+        self.retry_at = now + self.wait_seconds
+
+
+class ModelHolder:
+    """Loads, lends and releases; its methods are called on the event loop."""
+
+    def __init__(self, load: LoadRuntime, on_status: OnStatus, clock: Callable[[], float]) -> None:
+        self._load = load
+        self._on_status = on_status
+        self._clock = clock
+        self._compute = ThreadPoolExecutor(max_workers=1, thread_name_prefix="compute")
+        self._loading: tuple[str, asyncio.Task[Held]] | None = None
+        self._failures: dict[str, _Failure] = {}
+        self.held: Held | None = None
+
+    @property
+    def loading(self) -> bool:
+        """Whether a model is on its way."""
+        return self._loading is not None and not self._loading[1].done()
+
+    def begin(self, model: str) -> None:
+        """Start loading, unless it is loaded, loading, or has just failed; nobody waits."""
+        if self.held is None and not self.loading and not self._failed_lately(model):
+            self._start(model)
+
+    async def ready(self, model: str) -> Held:
+        """The loaded model, waiting for it as long as it takes.
+
+        Raises:
+            Problem: loading failed, now or less than a back-off ago.
+        """
+        while True:
+            if self.held is not None and self.held.name == model:
+                return self.held
+            if self._loading is None or self._loading[1].done() or self._loading[0] != model:
+                if (failure := self._failed_lately(model)) is not None:
+                    raise Problem(failure.problem.reason, str(failure.problem))
+                self._start(model)
+            assert self._loading is not None
+            held = await asyncio.shield(self._loading[1])
+            if not held.closed:
+                return held
+
+    async def compute(self, held: Held, job: Job) -> CompletionResult | None:
+        """Run a job in its turn."""
+        return await asyncio.get_running_loop().run_in_executor(self._compute, held.complete, job)
+
+    def trim(self) -> None:
+        """Drop the caches, keep the model."""
+        if self.held is not None:
+            self._compute.submit(self.held.trim)
+
+    def release(self) -> None:
+        """Let the model go, after the jobs that are queued for it."""
+        if self.held is not None:
+            self.held.closed = True
+            self._compute.submit(self.held.close)
+            self.held = None
+
+    def stop(self) -> None:
+        """Take no more work; what runs ends by itself."""
+        self.release()
+        self._compute.shutdown(wait=False)
+
+    def _failed_lately(self, model: str) -> _Failure | None:
+        failure = self._failures.get(model)
+        return failure if failure is not None and self._clock() < failure.retry_at else None
+
+    def _start(self, model: str) -> None:
+        before = self._loading[1] if self._loading is not None else None
+        task = asyncio.get_running_loop().create_task(self._bring(model, before))
+        task.add_done_callback(_retrieve)
+        self._loading = (model, task)
+
+    async def _bring(self, model: str, before: asyncio.Task[Held] | None) -> Held:
+        if before is not None:
+            await asyncio.wait([before])
+        self.release()
+        self._on_status("loading", f"Loading {model}", None, None)
+        try:
+            runtime = await self._load_in_thread(model)
+        except Exception as error:
+            problem = _as_problem(model, error)
+            self._failures[model] = _Failure(problem, self._clock(), self._failures.get(model))
+            self._on_status("error", str(problem), None, problem.reason)
+            raise problem from error
+        self._failures.pop(model, None)
+        self.held = Held(model, runtime)
+        self._on_status("ready", f"{model} is ready", None, None)
+        return self.held
+
+    def _load_in_thread(self, model: str) -> asyncio.Future[Runtime]:
+        """A thread of its own, and a daemon: a load that hangs keeps no process alive."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Runtime] = loop.create_future()
+
+        def progress(state: State, sentence: str, fraction: float | None) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(self._on_status, state, sentence, fraction, None)
+
+        def settle(runtime: Runtime | None, error: BaseException | None) -> None:
+            if future.done():
+                if runtime is not None:
+                    runtime.close()
+            elif runtime is not None:
+                future.set_result(runtime)
+            else:
+                future.set_exception(error or RuntimeError("the loader returned nothing"))
+
+        def work() -> None:
+            runtime, error = None, None
+            try:
+                runtime = self._load(model, progress)
+            except BaseException as caught:
+                error = caught if isinstance(caught, Exception) else RuntimeError(repr(caught))
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(settle, runtime, error)
+
+        threading.Thread(target=work, name="load-model", daemon=True).start()
+        return future
+
+
+def _as_problem(model: str, error: Exception) -> Problem:
+    if isinstance(error, Problem):
+        return error
+    log.error("loading %s failed", model, exc_info=error)
+    if isinstance(error, MemoryError):
+        return Problem(
+            "internal_error",
+            f"There is not enough memory to load {model}. Close something, or select a smaller model.",
+        )
+    return Problem(
+        "internal_error",
+        f"Loading {model} failed: {type(error).__name__}: {error}. Run `green-code doctor`; the "
+        "log has the details.",
+    )
+
+
+def _retrieve(task: asyncio.Task[Held]) -> None:
+    """Look at a load's failure, which nobody may be waiting for; it has been told through the status."""
+    if not task.cancelled():
+        task.exception()

@@ -1,0 +1,48 @@
+"""The idle ladder: what an unused engine gives back, and when.
+
+Pure arithmetic on a clock that the caller supplies, so that tests need not wait.
+Must not know: how caches are trimmed, models released or processes ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, Literal
+
+Step = Literal["trim", "release", "exit"]
+
+TRIM_SECONDS: Final = 5 * 60.0
+RELEASE_SECONDS: Final = 15 * 60.0
+EXIT_SECONDS: Final = 60 * 60.0
+CHECK_SECONDS: Final = 15.0
+"""How often the service looks; a step is late by at most this."""
+
+LADDER: Final[tuple[tuple[float, Step], ...]] = (
+    (TRIM_SECONDS, "trim"),
+    (RELEASE_SECONDS, "release"),
+    (EXIT_SECONDS, "exit"),
+)
+
+
+class IdleLadder:
+    """Says each step once per idle stretch, in order."""
+
+    def __init__(self, clock: Callable[[], float], ladder: tuple[tuple[float, Step], ...] = LADDER) -> None:
+        self._clock = clock
+        self._ladder = ladder
+        self._since = clock()
+        self._taken = 0
+
+    def touch(self) -> None:
+        """Something happened: begin again at the ladder's foot."""
+        self._since = self._clock()
+        self._taken = 0
+
+    def due(self) -> list[Step]:
+        """The steps that have come due since the last call."""
+        idle_seconds = self._clock() - self._since
+        steps = []
+        while self._taken < len(self._ladder) and idle_seconds >= self._ladder[self._taken][0]:
+            steps.append(self._ladder[self._taken][1])
+            self._taken += 1
+        return steps

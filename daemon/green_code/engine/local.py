@@ -1,0 +1,28 @@
+"""The engine without a second process: for `green-code complete --no-engine` and for evaluation.
+
+Same parameters, results, checks and ledger rows as over the link.
+Must not know: the link's sockets.
+"""
+
+from __future__ import annotations
+
+from green_code.energy.ledger import Ledger, new_id
+from green_code.engine.contract import LoadRuntime, Progress
+from green_code.engine.requests import check_params
+from green_code.engine.service import ledger_row
+from green_code.link.messages import CompletionParams, CompletionResult
+
+
+def complete_here(
+    params: CompletionParams, load: LoadRuntime, ledger: Ledger, progress: Progress = lambda *_: None
+) -> CompletionResult:
+    """Load, complete once, record, let go. Raises Problem as the engine would answer."""
+    checked = check_params(params)
+    runtime = load(checked["model"], progress)
+    try:
+        result = runtime.new_session().complete(checked, lambda: None)
+    finally:
+        runtime.close()
+    result["id"] = new_id()
+    ledger.record(ledger_row(checked, result, result["reason"]))
+    return result

@@ -1,0 +1,104 @@
+"""The engine as a process: claims its place, listens, serves, and leaves without a trace.
+
+Order at the end: requests are answered, the socket and the lock go (so that a new engine can start at once),
+then the model. SIGTERM and SIGINT end it cleanly; kill −9 leaves a socket that the next engine removes.
+Must not know: what a model is; `default_loader` alone imports the model's side, on the loader's thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import faulthandler
+import logging
+import logging.handlers
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from green_code import __version__, folders
+from green_code.energy.ledger import Ledger
+from green_code.engine.contract import LoadRuntime, Progress, Runtime
+from green_code.engine.service import Service
+from green_code.link.discovery import ALREADY_RUNNING, Claim, Place, place
+from green_code.link.server import LinkServer
+
+log = logging.getLogger(__name__)
+
+LOG_BYTES = 1 << 20
+LOG_FILES = 2
+
+
+def default_loader(model: str, progress: Progress) -> Runtime:
+    """The real runtime; its import takes seconds, so it happens here, while clients see the status."""
+    from green_code.engine import runtime
+
+    loaded: Runtime = runtime.load_runtime(model, progress)
+    return loaded
+
+
+def run_engine(load: LoadRuntime = default_loader) -> int:
+    """Be the engine until stopped; returns the exit status, ALREADY_RUNNING if another one lives."""
+    where = place()
+    claim = Claim(where)
+    if not claim.take():
+        print(f"green-code: an engine already listens at {where.address}", file=sys.stderr)
+        return ALREADY_RUNNING
+    _log_to(where.log_path)
+    faulthandler.enable()
+    try:
+        asyncio.run(_serve(where, claim, load))
+    finally:
+        claim.release()
+        log.info("engine ended")
+        logging.shutdown()
+    return 0
+
+
+async def _serve(where: Place, claim: Claim, load: LoadRuntime) -> None:
+    stopped = asyncio.Event()
+    ledger = Ledger(folders.ledger_path())
+    service = Service(load, ledger, stopped.set)
+    server = LinkServer(service)
+    await server.start(where.address)
+    _stop_on_signals(stopped)
+    log.info("engine %s listens at %s, pid %d", __version__, where.address, os.getpid())
+    idle = asyncio.get_running_loop().create_task(service.watch_idleness())
+    await stopped.wait()
+    idle.cancel()
+    service.close()
+    await asyncio.sleep(0)  # the refusals of service.close() become answers
+    await server.stop()
+    claim.release()
+    ledger.close()
+
+
+def _stop_on_signals(stopped: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        try:
+            loop.add_signal_handler(number, stopped.set)
+        except NotImplementedError:  # Windows
+            signal.signal(number, lambda *_: loop.call_soon_threadsafe(stopped.set))
+
+
+def leave(status: int) -> None:
+    """End the process even if the compute thread hangs; everything of value is already on disk."""
+    others = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
+    for thread in others:
+        thread.join(timeout=1.0)
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(status)
+
+
+def _log_to(path: Path) -> None:
+    handler = logging.handlers.RotatingFileHandler(
+        path, maxBytes=LOG_BYTES, backupCount=LOG_FILES, encoding="utf-8"
+    )
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    path.chmod(0o600)

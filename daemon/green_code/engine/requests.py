@@ -1,0 +1,115 @@
+"""Checks of what clients ask for, and a request's life in the engine.
+
+A job settles exactly once: with a result, with a Problem, or with the refusal that overtook it. A refusal
+answers at once; the compute thread sees it between two layers and stops.
+Must not know: models, sessions or sockets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Mapping
+from typing import Any, Final, cast
+
+from green_code.link.messages import CompletionParams, CompletionResult
+from green_code.problems import Problem
+from green_code.settings import STOPS
+
+_POLICY: Final = re.compile(r"full|agent|fixed:[1-9]\d{0,3}|confidence:(0?\.\d+|0|1|1\.0+|0\.)")
+_DECODINGS: Final = ("full", "fast", "exact")
+_TYPES: Final[Mapping[str, tuple[type, ...]]] = {
+    "session": (str,),
+    "prefix": (str,),
+    "suffix": (str,),
+    "language": (str,),
+    "model": (str,),
+    "decoding": (str,),
+    "policy": (str,),
+    "threshold": (float, int, str),
+    "max_tokens": (int,),
+    "single_line": (bool,),
+    "max_lines": (int,),
+    "max_prompt_tokens": (int,),
+}
+MAX_TOKENS: Final = 4096
+
+REFUSAL_TEXTS: Final = {
+    "cancelled": "The request was cancelled.",
+    "superseded": "A newer request of the same document took its place.",
+    "engine_lost": "The engine was stopped before it could answer. Ask again.",
+}
+
+
+def check_params(params: Mapping[str, Any]) -> CompletionParams:
+    """The parameters of a completion, or a Problem `bad_request` that names what is wrong."""
+    for name in params:
+        if name not in _TYPES:
+            raise _bad(f"{name} is no parameter of complete; known are {', '.join(_TYPES)}")
+    for name, types in _TYPES.items():
+        if name not in params:
+            raise _bad(f"{name} is missing")
+        value = params[name]
+        if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+            raise _bad(f"{name} is of type {type(value).__name__}, not {types[0].__name__}")
+    if params["decoding"] not in _DECODINGS:
+        raise _bad(f"decoding is {params['decoding']!r}, none of {', '.join(_DECODINGS)}")
+    if not _POLICY.fullmatch(params["policy"]):
+        raise _bad(f"policy is {params['policy']!r}, none of full, agent, fixed:LAYER, confidence:FRACTION")
+    check_threshold(params["threshold"])
+    for name, most in (("max_tokens", MAX_TOKENS), ("max_lines", 1000), ("max_prompt_tokens", 1 << 20)):
+        if not 1 <= params[name] <= most:
+            raise _bad(f"{name} is {params[name]}, outside 1 to {most}")
+    return cast(CompletionParams, dict(params))
+
+
+def check_threshold(threshold: float | str) -> None:
+    """Problem `bad_request` unless it is a stop's name or a number from 0.5 to 1."""
+    named = isinstance(threshold, str) and threshold in STOPS
+    if not named and (isinstance(threshold, str) or not 0.5 <= threshold <= 1):
+        raise _bad(
+            f"threshold is {threshold!r}, neither a number from 0.5 to 1 nor one of {', '.join(STOPS)}"
+        )
+
+
+def _bad(message: str) -> Problem:
+    return Problem("bad_request", f"Bad request: {message}.")
+
+
+class Job:
+    """One completion, from its arrival to its answer. `refuse` and `settle` are called on the event loop."""
+
+    def __init__(self, owner: object, params: CompletionParams) -> None:
+        self.owner = owner
+        self.params = params
+        self.refusal: str | None = None
+        self.answer: asyncio.Future[CompletionResult] = asyncio.get_running_loop().create_future()
+        self.answer.add_done_callback(_retrieve)
+
+    @property
+    def settled(self) -> bool:
+        """Whether it has its answer."""
+        return self.answer.done()
+
+    def refuse(self, reason: str) -> None:
+        """Answer with a refusal, at once; no effect on a settled job."""
+        if not self.settled:
+            self.refusal = reason
+            self.answer.set_exception(Problem(reason, REFUSAL_TEXTS[reason]))
+
+    def settle(self, outcome: CompletionResult | Problem) -> None:
+        """Answer with a result or a failure; no effect on a settled job."""
+        if self.settled:
+            return
+        if isinstance(outcome, Problem):
+            self.answer.set_exception(outcome)
+        elif outcome["reason"] in REFUSAL_TEXTS:
+            self.refuse(outcome["reason"])
+        else:
+            self.answer.set_result(outcome)
+
+
+def _retrieve(answer: asyncio.Future[CompletionResult]) -> None:
+    """Look at an answer that nobody may be waiting for any more, so that asyncio does not complain of it."""
+    if not answer.cancelled():
+        answer.exception()

@@ -1,0 +1,322 @@
+"""The engine's service: answers the link's methods with the one model it holds.
+
+The newest request of a session supersedes its older ones; a request of a peer that has gone is cancelled;
+every request settles. Status goes to all peers on each change, energy at most once a second, to each peer
+that has completed something, with its own session's totals and its own last completion.
+Must not know: sockets and frames (link), how a model computes (contract.py), or torch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import psutil
+
+from green_code.energy.ledger import Ledger, Row, Tally, Totals, new_id, now_text
+from green_code.engine.contract import LoadRuntime
+from green_code.engine.holder import ModelHolder
+from green_code.engine.idle import CHECK_SECONDS, IdleLadder
+from green_code.engine.requests import REFUSAL_TEXTS, Job, check_params
+from green_code.link import messages
+from green_code.link.messages import CompletionParams, CompletionResult, EnergyMessage, EngineStatus, State
+from green_code.link.server import Connection
+from green_code.problems import Problem
+
+log = logging.getLogger(__name__)
+
+ENERGY_SECONDS: Final = 1.0
+"""Energy is pushed at most this often."""
+
+REMEMBERED_IDS: Final = 1000
+
+
+@dataclass
+class _Peer:
+    """What is kept of a connection."""
+
+    tally: Tally = field(default_factory=Tally)
+    open_ids: deque[str] = field(default_factory=lambda: deque(maxlen=REMEMBERED_IDS))
+    jobs: dict[int, Job] = field(default_factory=dict)
+    last: tuple[CompletionParams, CompletionResult] | None = None
+
+
+class Service:
+    """Implements `link.server.Handler`; lives on the event loop.
+
+    Args:
+        load: makes the runtime of a model's name.
+        ledger: keeps a row per completion.
+        stop: ends the process; called once.
+        clock: monotonic seconds; replaced in tests.
+    """
+
+    def __init__(
+        self,
+        load: LoadRuntime,
+        ledger: Ledger,
+        stop: Callable[[], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._ledger = ledger
+        self._stop = stop
+        self._holder = ModelHolder(load, self._set_status, clock)
+        self._ladder = IdleLadder(clock)
+        self._peers: dict[Connection, _Peer] = {}
+        self._newest: dict[str, Job] = {}
+        self._work: set[asyncio.Task[None]] = set()
+        self._computing = 0
+        self._status = messages.StatusMessage(
+            state="starting",
+            message="The engine runs; the model loads at the first request",
+            progress=None,
+            reason=None,
+        )
+        self._energy_timer: asyncio.TimerHandle | None = None
+        self._energy_sent_at = float("-inf")
+        self._ledger_problem: str | None = None
+
+    # --- link.server.Handler ------------------------------------------------------------------------------
+    def hello(self, connection: Connection, params: dict[str, Any]) -> str:
+        """A peer arrived; with a model's name, begin to load it."""
+        self._peers[connection] = _Peer()
+        self._ladder.touch()
+        if isinstance(model := params.get("model"), str):
+            self._holder.begin(model)
+        return self._status["state"]
+
+    async def request(
+        self, connection: Connection, request_id: int, method: str, params: dict[str, Any]
+    ) -> Any:
+        """Answer one of the methods of docs/protocol.md."""
+        self._ladder.touch()
+        if method == messages.COMPLETE:
+            return await self._complete(connection, request_id, params)
+        if method == messages.STATUS:
+            return self.status()
+        if method == messages.REPORT:
+            return await asyncio.to_thread(self._ledger.report)
+        if method == messages.SHUTDOWN:
+            log.info("asked to shut down")
+            asyncio.get_running_loop().call_soon(self._stop)
+            return {}
+        raise Problem("bad_request", f"The engine has no method {method!r}.")
+
+    def notification(self, connection: Connection, method: str, params: dict[str, Any]) -> None:
+        """`cancel` and `accepted`; anything else is ignored with a line in the log."""
+        self._ladder.touch()
+        peer = self._peers[connection]
+        if method == messages.CANCEL:
+            if isinstance(request_id := params.get("id"), int) and (job := peer.jobs.get(request_id)):
+                job.refuse("cancelled")
+        elif method == messages.ACCEPTED:
+            row_id = str(params.get("id"))
+            self._ledger.accept(row_id)
+            if row_id in peer.open_ids:
+                peer.open_ids.remove(row_id)
+                peer.tally.accept()
+                self._energy_soon()
+        else:
+            log.warning("unknown notification %r", method)
+
+    def gone(self, connection: Connection) -> None:
+        """A peer left: nobody waits for its requests any more."""
+        peer = self._peers.pop(connection, None)
+        for job in tuple(peer.jobs.values()) if peer is not None else ():
+            job.refuse("cancelled")
+
+    # --- completions --------------------------------------------------------------------------------------
+    async def _complete(
+        self, connection: Connection, request_id: int, raw: dict[str, Any]
+    ) -> CompletionResult:
+        job = Job(connection, check_params(raw))
+        peer = self._peers[connection]
+        session = job.params["session"]
+        if (older := self._newest.get(session)) is not None:
+            older.refuse("superseded")
+        self._newest[session] = job
+        peer.jobs[request_id] = job
+        task = asyncio.get_running_loop().create_task(self._run(job))
+        self._work.add(task)
+        task.add_done_callback(self._work.discard)
+        try:
+            return await job.answer
+        finally:
+            peer.jobs.pop(request_id, None)
+            if self._newest.get(session) is job:
+                del self._newest[session]
+
+    async def _run(self, job: Job) -> None:
+        """Bring a job to its end, also when nobody waits for it any more: its joules were spent."""
+        try:
+            held = await self._holder.ready(job.params["model"])
+            if job.settled:
+                return
+            self._set_computing(+1)
+            try:
+                result = await self._holder.compute(held, job)
+            finally:
+                self._set_computing(-1)
+            if result is not None:
+                self._record(job, result)
+                job.settle(result)
+        except Problem as problem:
+            job.settle(problem)
+        except Exception as error:
+            log.exception("a completion failed")
+            text = f"The model failed: {type(error).__name__}: {error}. The engine's log has the details."
+            job.settle(Problem("internal_error", text))
+
+    def _record(self, job: Job, result: CompletionResult) -> None:
+        result["id"] = new_id()
+        reason = job.refusal or result["reason"]
+        row = ledger_row(job.params, result, reason)
+        self._ledger.record(row)
+        peer = self._peers.get(job.owner) if isinstance(job.owner, Connection) else None
+        if peer is not None:
+            peer.tally.add(row)
+            peer.open_ids.append(row.id)
+            if reason not in REFUSAL_TEXTS:
+                peer.last = (job.params, result)
+        self._energy_soon()
+        if self._ledger.problem != self._ledger_problem:
+            self._ledger_problem = self._ledger.problem
+            self._set_status(self._status["state"], self._ledger.problem or "", None, "cache_unwritable")
+
+    # --- status and energy --------------------------------------------------------------------------------
+    def status(self) -> EngineStatus:
+        """The whole status."""
+        held = self._holder.held
+        return EngineStatus(
+            **self._status,
+            model=held.name if held else None,
+            layers_total=held.runtime.layers_total if held else 0,
+            exits=list(held.runtime.exits) if held else [],
+            resident_bytes=_resident_bytes(),
+        )
+
+    def _set_computing(self, change: int) -> None:
+        self._computing += change
+        if self._holder.loading:
+            return  # another model is on its way, and its progress is the news
+        if self._computing == 0:
+            self._ladder.touch()
+            self._set_status("ready", "Ready", None, None)
+        elif change > 0 and self._computing == 1:
+            self._set_status("busy", "Completing", None, None)
+
+    def _set_status(self, state: State, message: str, progress: float | None, reason: str | None) -> None:
+        old = self._status
+        new = messages.StatusMessage(state=state, message=message, progress=progress, reason=reason)
+        if new == old:
+            return
+        if (old["state"], old["message"]) == (state, message) and progress is not None:
+            moved = old["progress"] is None or abs(progress - old["progress"]) >= 0.01 or progress >= 1
+            if not moved:
+                return
+        if old["state"] != state and state not in ("busy", "ready"):
+            log.info("%s: %s", state, message)
+        self._status = new
+        whole = self.status()
+        for peer in tuple(self._peers):
+            peer.notify(messages.STATUS, whole)
+
+    def _energy_soon(self) -> None:
+        if self._energy_timer is None:
+            loop = asyncio.get_running_loop()
+            wait_seconds = max(0.0, self._energy_sent_at + ENERGY_SECONDS - loop.time())
+            self._energy_timer = loop.call_later(wait_seconds, self._send_energy)
+
+    def _send_energy(self) -> None:
+        self._energy_timer = None
+        self._energy_sent_at = asyncio.get_running_loop().time()
+        today = self._ledger.today()
+        for connection, peer in tuple(self._peers.items()):
+            if peer.last is not None:
+                connection.notify(messages.ENERGY, energy_message(today, peer.tally, *peer.last))
+
+    # --- life ---------------------------------------------------------------------------------------------
+    async def watch_idleness(self) -> None:
+        """Climb the idle ladder until cancelled."""
+        while True:
+            await asyncio.sleep(CHECK_SECONDS)
+            self.idle_tick()
+
+    def idle_tick(self) -> None:
+        """Take the steps of the ladder that are due."""
+        if self._work or self._holder.loading:
+            self._ladder.touch()
+            return
+        for step in self._ladder.due():
+            log.info("idle: %s", step)
+            if step == "trim":
+                self._holder.trim()
+            elif step == "release":
+                self._holder.release()
+                self._set_status(
+                    "ready", "Idle; the model was released and loads at the next request", None, None
+                )
+            else:
+                self._stop()
+
+    def close(self) -> None:
+        """Answer all who wait, and let the model go."""
+        for peer in self._peers.values():
+            for job in tuple(peer.jobs.values()):
+                job.refuse("engine_lost")
+        if self._energy_timer is not None:
+            self._energy_timer.cancel()
+        self._holder.stop()
+
+
+def energy_message(
+    today: Totals, tally: Tally, params: CompletionParams, result: CompletionResult
+) -> EnergyMessage:
+    """What a peer is told after its completions."""
+    session = tally.totals()
+    return EnergyMessage(
+        today=messages.Totals(**today),
+        session=messages.Totals(**session),
+        source=result["energy_source"],
+        mean_layers=session["mean_layers"] or today["mean_layers"],
+        layers_total=result["layers_total"],
+        model=params["model"],
+        last_exits=result["exits"],
+        threshold=params["threshold"],
+    )
+
+
+def ledger_row(params: CompletionParams, result: CompletionResult, reason: str) -> Row:
+    """What is kept of a completion: no text."""
+    return Row(
+        id=result["id"],
+        time=now_text(),
+        language=params["language"],
+        model=params["model"],
+        decoding=params["decoding"],
+        threshold=str(params["threshold"]),
+        tokens=result["tokens"],
+        layers_run=result["layers_run"],
+        layers_total=result["layers_total"],
+        prompt_tokens=result["prompt_tokens"],
+        prompt_layers_run=result["prompt_layers_run"],
+        energy_joules=result["energy_joules"],
+        energy_full_joules=result["energy_full_joules"],
+        energy_source=result["energy_source"],
+        cpu_seconds=result["cpu_seconds"],
+        wall_seconds=result["wall_seconds"],
+        reason=reason,
+    )
+
+
+def _resident_bytes() -> int | None:
+    try:
+        return int(psutil.Process(os.getpid()).memory_info().rss)
+    except psutil.Error:
+        return None

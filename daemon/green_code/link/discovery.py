@@ -1,0 +1,206 @@
+"""Finding the engine, starting it if there is none, and being the one engine.
+
+The address carries protocol, package version and a digest of the installation and its folders, so that
+processes that differ in any of them never meet. An engine holds the lock of its address for life; a stale
+socket is removed under that lock only. Starting is idempotent: of two engines started at once, the one
+without the lock leaves with ALREADY_RUNNING and its starter connects to the other.
+Must not know: what an engine does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import os
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import green_code
+from green_code import folders
+from green_code.link import client, messages, transport
+from green_code.link.lock import ProcessLock
+from green_code.problems import Problem
+
+log = logging.getLogger(__name__)
+
+ALREADY_RUNNING = 75
+"""Exit status of an engine that found another one holding the lock (EX_TEMPFAIL)."""
+
+START_SECONDS = 30.0
+POLL_SECONDS = 0.05
+RESTART_SECONDS = 0.5
+"""Pause before another start when the last child met an engine that does not listen (yet, or any more)."""
+TAIL_BYTES = 2000
+START_LOG_LIMIT_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the engine of this version and installation is found."""
+
+    folder: Path
+    name: str
+
+    @property
+    def address(self) -> str:
+        """The socket's path, or the pipe's name on Windows."""
+        if sys.platform == "win32":
+            return f"{transport.PIPE_PREFIX}{folders.APPLICATION}-{folders.user_key()}-{self.name}"
+        return str(self.folder / f"{self.name}.sock")
+
+    @property
+    def lock_path(self) -> Path:
+        """Locked by the engine for its life."""
+        return self.folder / f"{self.name}.lock"
+
+    @property
+    def log_path(self) -> Path:
+        """The engine's own rotating log."""
+        return self.folder / "engine.log"
+
+    @property
+    def start_log_path(self) -> Path:
+        """What engines say on standard error, before their log is open or while they crash."""
+        return self.folder / "engine-start.log"
+
+
+def place() -> Place:
+    """The place for this process's version, installation and folders; makes the runtime folder."""
+    parts = (
+        str(Path(green_code.__file__).resolve().parent),
+        sys.prefix,
+        str(folders.cache_dir()),
+        str(folders.data_dir()),
+        str(folders.bundles_dir()),
+    )
+    digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:8]
+    return Place(folders.runtime_dir(), f"engine-{messages.PROTOCOL}-{green_code.__version__}-{digest}")
+
+
+class Claim:
+    """The right to be the engine of a place; also clears what a dead engine left."""
+
+    def __init__(self, where: Place) -> None:
+        self._where = where
+        self._lock = ProcessLock(where.lock_path)
+
+    def take(self) -> bool:
+        """Become the engine, or return False because another one lives."""
+        note = {"pid": os.getpid(), "version": green_code.__version__, "address": self._where.address}
+        if not self._lock.acquire(note):
+            return False
+        self._remove_socket()
+        return True
+
+    def release(self) -> None:
+        """Remove the socket, then free the lock."""
+        self._remove_socket()
+        self._lock.release()
+
+    def _remove_socket(self) -> None:
+        if sys.platform != "win32":
+            Path(self._where.address).unlink(missing_ok=True)
+
+
+async def find_engine(
+    where: Place,
+    *,
+    model: str | None = None,
+    on_notification: client.OnNotification = lambda method, params: None,
+    on_lost: client.OnLost = lambda: None,
+) -> client.EngineClient | None:
+    """A connection to the running engine, or None when there is none."""
+    try:
+        return await client.open_client(
+            where.address, model=model, on_notification=on_notification, on_lost=on_lost
+        )
+    except OSError:
+        return None
+    except Problem as problem:
+        if problem.reason == "engine_lost":  # it was on its way out
+            return None
+        raise
+
+
+async def ensure_engine(
+    where: Place,
+    *,
+    model: str | None = None,
+    on_notification: client.OnNotification = lambda method, params: None,
+    on_lost: client.OnLost = lambda: None,
+    command: tuple[str, ...] = (sys.executable, "-m", "green_code", "engine"),
+    start_seconds: float = START_SECONDS,
+) -> client.EngineClient:
+    """A connection to the engine, started if need be; safe to call from many processes at once.
+
+    Raises:
+        Problem: the engine died at once (with the end of what it said), or did not listen in time.
+    """
+    child: _Child | None = None
+    start_at = time.monotonic()
+    deadline = start_at + start_seconds
+    while True:
+        found = await find_engine(where, model=model, on_notification=on_notification, on_lost=on_lost)
+        if found is not None:
+            return found
+        if child is None:
+            if time.monotonic() >= start_at:
+                child = _Child(where, command)
+        elif (status := child.status()) == ALREADY_RUNNING:
+            child, start_at = None, time.monotonic() + RESTART_SECONDS
+        elif status is not None:
+            raise Problem(
+                "engine_lost",
+                f"The engine ended at once with status {status}. It said: {child.said() or 'nothing'}. "
+                "Run `green-code doctor`.",
+            )
+        if time.monotonic() > deadline:
+            raise Problem(
+                "engine_lost",
+                f"The engine did not listen within {start_seconds:.0f} s. "
+                f"See {where.log_path}, or run `green-code engine` in a terminal.",
+            )
+        await asyncio.sleep(POLL_SECONDS)
+
+
+class _Child:
+    """A detached engine while its starter still watches it."""
+
+    def __init__(self, where: Place, command: tuple[str, ...]) -> None:
+        self._log_path = where.start_log_path
+        if self._log_path.exists() and self._log_path.stat().st_size > START_LOG_LIMIT_BYTES:
+            os.truncate(self._log_path, 0)
+        with self._log_path.open("ab") as output:
+            self._said_from = output.tell()
+            detached = (
+                {"creationflags": 0x00000008 | 0x00000200 | 0x08000000}  # detached, own group, no window
+                if sys.platform == "win32"
+                else {"start_new_session": True}
+            )
+            log.info("starting the engine: %s", " ".join(command))
+            self._process = subprocess.Popen(  # its folder is private, so nothing there shadows a module
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd=where.folder,
+                **detached,
+            )
+        threading.Thread(target=self._process.wait, name="reap-engine", daemon=True).start()
+
+    def status(self) -> int | None:
+        """The exit status, or None while it runs."""
+        code: int | None = self._process.poll()
+        return code
+
+    def said(self) -> str:
+        """The end of what it wrote since it was started, on one line."""
+        with self._log_path.open("rb") as output:
+            output.seek(self._said_from)
+            text = output.read()[-TAIL_BYTES:].decode(errors="replace")
+        return " | ".join(line.strip() for line in text.splitlines() if line.strip())

@@ -1,0 +1,62 @@
+"""An exclusive lock on a file, held for a process's life and freed by the system when it dies.
+
+The file stays behind on purpose: removing it would let two processes lock two different files of one name.
+Must not know: what is locked.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
+_LOCKED_BYTE = 1 << 30
+"""Windows locks are mandatory: a byte beyond the text is locked, so that others can read the text."""
+
+
+class ProcessLock:
+    """Non-blocking; not reentrant; the note inside says who holds it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._descriptor: int | None = None
+
+    def acquire(self, note: dict[str, Any]) -> bool:
+        """Take the lock and write `note` into the file, or return False at once because another holds it."""
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            if sys.platform == "win32":
+                os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)
+                msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+                os.lseek(descriptor, 0, os.SEEK_SET)
+            else:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(descriptor)
+            return False
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, json.dumps(note).encode())
+        self._descriptor = descriptor
+        return True
+
+    def release(self) -> None:
+        """Free the lock; harmless when it is not held."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def read_note(path: Path) -> dict[str, Any] | None:
+    """What the last holder wrote, alive or not; None when there is nothing readable."""
+    try:
+        note = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return note if isinstance(note, dict) else None

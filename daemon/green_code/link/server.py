@@ -1,0 +1,187 @@
+"""The engine's end of the link: accepts connections, checks who they are, turns frames into calls.
+
+Every request is answered, with a result or with an error code. A bad frame, a missing hello or a peer that
+does not read closes that connection alone.
+Must not know: what the methods do (the handler does), models, or torch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from green_code import __version__
+from green_code.link import framing, messages, transport
+from green_code.problems import Problem
+
+log = logging.getLogger(__name__)
+
+READ_BYTES = 1 << 16
+UNREAD_LIMIT_BYTES = 8 * 1024 * 1024
+"""A peer with this much waiting for it has stopped reading."""
+
+
+class Handler(Protocol):
+    """What answers; called on the event loop only."""
+
+    def hello(self, connection: Connection, params: dict[str, Any]) -> str:
+        """A peer of this version has arrived; returns the engine's state."""
+
+    async def request(
+        self, connection: Connection, request_id: int, method: str, params: dict[str, Any]
+    ) -> Any:
+        """Answer, or raise Problem with the error code."""
+
+    def notification(self, connection: Connection, method: str, params: dict[str, Any]) -> None:
+        """Take note."""
+
+    def gone(self, connection: Connection) -> None:
+        """The peer has left; nothing more can be sent to it."""
+
+
+class Connection:
+    """One peer, from its hello to its end."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, handler: Handler) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._handler = handler
+        self._requests: set[asyncio.Task[None]] = set()
+        self._greeted = False
+        self._open = True
+
+    def notify(self, method: str, params: Any) -> None:
+        """Push a notification; dropped when the peer has not said hello or has gone."""
+        if self._greeted:
+            self._send({"method": method, "params": params})
+
+    async def run(self) -> None:
+        """Serve until the peer leaves or misbehaves."""
+        decoder = framing.Decoder()
+        try:
+            while self._open and (data := await self._reader.read(READ_BYTES)):
+                for message in decoder.feed(data):
+                    self._dispatch(message)
+        except framing.FrameError as error:
+            log.warning("connection closed: %s", error)
+        except OSError as error:
+            log.info("connection lost: %s", error)
+        finally:
+            self._open = False
+            self._handler.gone(self)
+            for task in self._requests:
+                task.cancel()
+            await transport.close(self._writer)
+
+    def close(self) -> None:
+        """End the connection from this side."""
+        self._open = False
+        self._writer.close()
+
+    def _dispatch(self, message: framing.Message) -> None:
+        method, params, request_id = message.get("method"), message.get("params", {}), message.get("id")
+        if not isinstance(method, str) or not isinstance(params, dict):
+            raise framing.FrameError("message without a method or with params that are no map")
+        if request_id is not None and (not isinstance(request_id, int) or isinstance(request_id, bool)):
+            raise framing.FrameError(f"request id of type {type(request_id).__name__}")
+        if method == messages.HELLO and request_id is not None:
+            self._hello(request_id, params)
+        elif not self._greeted:
+            raise framing.FrameError(f"{method} before hello")
+        elif request_id is None:
+            self._handler.notification(self, method, params)
+        else:
+            task = asyncio.get_running_loop().create_task(self._answer(request_id, method, params))
+            self._requests.add(task)
+            task.add_done_callback(self._requests.discard)
+
+    def _hello(self, request_id: int, params: dict[str, Any]) -> None:
+        theirs = (params.get("protocol"), params.get("version"))
+        ours = (messages.PROTOCOL, __version__)
+        if theirs != ours:
+            text = (
+                f"This engine speaks protocol {ours[0]} of green-code {ours[1]}; the client is of "
+                f"{theirs[0]} and {theirs[1]}. Start an engine of the client's version."
+            )
+            self._send({"id": request_id, "error": {"code": "other_version", "message": text}})
+            return
+        self._greeted = True
+        state = self._handler.hello(self, params)
+        answer = {"protocol": ours[0], "version": ours[1], "pid": os.getpid(), "state": state}
+        self._send({"id": request_id, "result": answer})
+
+    async def _answer(self, request_id: int, method: str, params: dict[str, Any]) -> None:
+        try:
+            result = await self._handler.request(self, request_id, method, params)
+            self._send({"id": request_id, "result": result})
+        except Problem as problem:
+            self._send({"id": request_id, "error": {"code": problem.reason, "message": str(problem)}})
+        except Exception as error:
+            log.exception("request %s failed", method)
+            text = f"{method} failed: {type(error).__name__}: {error}. The engine's log has the details."
+
+    def _send(self, message: framing.Message) -> None:
+        if not self._open or self._writer.is_closing():
+            return
+        if self._writer.transport.get_write_buffer_size() > UNREAD_LIMIT_BYTES:
+            log.warning("connection closed: the peer does not read")
+            self.close()
+            return
+        try:
+            frame = framing.encode(message)
+        except framing.FrameError as error:
+            log.error("%s", error)
+            if "id" not in message:
+                return
+            failure = {"code": "internal_error", "message": f"The answer cannot be sent: {error}"}
+            frame = framing.encode({"id": message["id"], "error": failure})
+        self._writer.write(frame)
+
+
+class LinkServer:
+    """Listens at one address and keeps the open connections."""
+
+    def __init__(self, handler: Handler) -> None:
+        self._handler = handler
+        self._connections: set[Connection] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stop_listening: Callable[[], None] | None = None
+
+    async def start(self, address: str) -> None:
+        """Begin to accept; Problem when the address cannot be listened at."""
+        self._stop_listening = await transport.listen(address, self._accept)
+
+    def broadcast(self, method: str, params: Any) -> None:
+        """Push to every greeted peer."""
+        for connection in tuple(self._connections):
+            connection.notify(method, params)
+
+    async def stop(self) -> None:
+        """Stop listening and end every connection."""
+        if self._stop_listening is not None:
+            self._stop_listening()
+            self._stop_listening = None
+        for connection in tuple(self._connections):
+            connection.close()
+        if self._tasks:
+            await asyncio.wait(tuple(self._tasks), timeout=2)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if not transport.peer_is_this_user(writer):
+            log.warning("refused a connection of another user")
+            await transport.close(writer)
+            return
+        connection = Connection(reader, writer, self._handler)
+        self._connections.add(connection)
+        task = asyncio.current_task()
+        if task is not None:
+            self._tasks.add(task)
+        try:
+            await connection.run()
+        finally:
+            self._connections.discard(connection)
+            if task is not None:
+                self._tasks.discard(task)

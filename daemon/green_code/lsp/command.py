@@ -1,0 +1,33 @@
+"""`green-code lsp`: the front, for an editor to start.
+
+Standard output belongs to the protocol; the log goes to standard error, and never holds any of the user's
+text.
+Must not know: what the server does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the command."""
+    parser.add_argument(
+        "--stdio", action="store_true", help="accepted for editors that pass it; there is no other way"
+    )
+    parser.add_argument("--verbose", action="store_true", help="log more to standard error")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until the editor says exit or closes standard input."""
+    from green_code.lsp.server import serve
+
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.DEBUG if args.verbose else logging.INFO,
+        format="%(levelname)s %(name)s: %(message)s",
+    )
+    logging.getLogger("pygls").setLevel(logging.ERROR)  # it logs whole messages, which hold code
+    return serve()

@@ -1,0 +1,218 @@
+"""The front: what one window's completions need, from document to engine and back, without LSP's own types.
+
+Keeps the documents and their prompt windows, the settings in force, and why the last request ended as it did.
+Must not know: pygls, sockets, or torch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from green_code.link.messages import (
+    CompletionParams,
+    CompletionResult,
+    Explanation,
+    LastCompletion,
+    State,
+    StatusMessage,
+)
+from green_code.lsp import guards
+from green_code.lsp.battery import Battery
+from green_code.lsp.documents import Document, Encoding, Span
+from green_code.lsp.explain import NOTHING_YET, TEXTS, explain, last_completion
+from green_code.lsp.prompt import PromptWindow
+from green_code.lsp.supervisor import Supervisor
+from green_code.problems import Problem
+from green_code.settings import default_settings, parse_settings
+
+log = logging.getLogger(__name__)
+
+TOKENS_PER_LINE: Final = 32
+TOKENS_AT_MOST: Final = 256
+
+_WAITING: Final[tuple[State, ...]] = ("starting", "downloading", "loading")
+
+
+@dataclass
+class _Open:
+    document: Document
+    window: PromptWindow
+
+
+class Front:
+    """One window.
+
+    Args:
+        send_status: shows the window's state: the engine's, or `disabled` or `paused` instead of it.
+        supervisor: makes the engine's supervisor from a status and an energy callback.
+    """
+
+    def __init__(
+        self,
+        send_status: Callable[[StatusMessage], None],
+        send_energy: Callable[[Mapping[str, Any]], None],
+        supervisor: Callable[..., Supervisor] = Supervisor,
+        on_battery: Callable[[], bool] | None = None,
+    ) -> None:
+        self._send_status = send_status
+        self._supervisor = supervisor(self._engine_status, send_energy)
+        self._on_battery = on_battery or Battery()
+        self._open: dict[str, _Open] = {}
+        self._engine = StatusMessage(state="starting", message="No engine yet", progress=None, reason=None)
+        self._shown: StatusMessage | None = None
+        self._outcome: tuple[str, str] = ("empty", TEXTS[NOTHING_YET].sentence)
+        self._last: LastCompletion | None = None
+        self.settings = default_settings()
+        self.encoding: Encoding = "utf-16"
+        self.workspace_folders: list[str] = []
+
+    # --- settings and documents ---------------------------------------------------------------------------
+    def configure(self, values: Mapping[str, Any] | None) -> list[str]:
+        """Take settings; they hold from the next request on. Returns a message for each that is not used."""
+        self.settings, problems = parse_settings(values)
+        self._show()
+        return problems
+
+    def open(self, uri: str, language: str, text: str) -> None:
+        """A document was opened."""
+        self._open[uri] = _Open(Document(uri, language, text, self.encoding), PromptWindow())
+
+    def change(self, uri: str, span: Span | None, text: str) -> None:
+        """A range of a document, or all of it, was replaced."""
+        if (entry := self._open.get(uri)) is None:
+            log.warning("a change of a document that is not open")
+        elif span is None:
+            entry.document.replace(text)
+            entry.window.forget()
+        else:
+            entry.window.follow(entry.document.apply(span, text))
+
+    def close_document(self, uri: str) -> None:
+        """A document was closed."""
+        self._open.pop(uri, None)
+
+    # --- completions --------------------------------------------------------------------------------------
+    async def complete(self, uri: str, line: int, units: int, automatic: bool) -> CompletionResult | None:
+        """A completion for a cursor, or None; the reason is kept for `explain`."""
+        entry = self._open.get(uri)
+        if entry is None:
+            self._remember("filtered", "The editor has not opened this document for Green Code.")
+            return None
+        line, index = entry.document.locate(line, units)
+        if (
+            refused := guards.first_refusal(self._situation(entry.document, line, index, automatic))
+        ) is not None:
+            self._show()
+            self._remember(refused.reason, refused.message)
+            return None
+        params = self._params(entry, line, index)
+        if not params["prefix"].strip():
+            self._remember("no_context", "")
+            return None
+        try:
+            result = await self._supervisor.complete(params)
+        except asyncio.CancelledError:
+            waiting = self._engine["state"] in _WAITING
+            self._remember(
+                "engine_starting" if waiting else "cancelled", self._engine["message"] if waiting else ""
+            )
+            raise
+        except Problem as problem:
+            self._remember(problem.reason, str(problem))
+            return None
+        if not result["text"]:
+            self._remember(result["reason"], "")
+            return None
+        self._last = last_completion(params, result)
+        self._outcome = (result["reason"], "")
+        return result
+
+    def accepted(self, row_id: str) -> None:
+        """The user took a completion."""
+        self._supervisor.accepted(row_id)
+
+    def explain(self) -> Explanation:
+        """Why the last request gave nothing, or what it gave."""
+        return explain(*self._outcome, self._last)
+
+    async def report(self) -> Any:
+        """The energy report."""
+        return await self._supervisor.report()
+
+    async def warm_up(self) -> None:
+        """Start the engine before the first request, if completions are wanted."""
+        if self.settings.enabled:
+            await self._supervisor.warm_up(self.settings.model)
+
+    async def restart_engine(self) -> None:
+        """End the engine and start another one."""
+        await self._supervisor.restart(self.settings.model)
+
+    async def close(self) -> None:
+        """The window closes."""
+        await self._supervisor.close()
+
+    def _remember(self, reason: str, detail: str) -> None:
+        """Keep why a request gave nothing; the detail takes the place of the reason's usual sentence."""
+        self._outcome = (reason, detail)
+
+    def _situation(self, document: Document, line: int, index: int, automatic: bool) -> guards.Situation:
+        text = document.lines[line].rstrip("\r\n")
+        return guards.Situation(
+            settings=self.settings,
+            language=document.language,
+            path=document.path,
+            workspace_folders=self.workspace_folders,
+            automatic=automatic,
+            before=text[:index],
+            after=text[index:],
+            characters=document.characters,
+            nul_characters=document.nul_characters,
+            on_battery=self._on_battery,
+        )
+
+    def _params(self, entry: _Open, line: int, index: int) -> CompletionParams:
+        now = self.settings
+        prompt = entry.window.prompt(entry.document.lines, line, index, now.max_prompt_tokens)
+        return CompletionParams(
+            session=f"{os.getpid()}:{entry.document.uri}",
+            prefix=prompt.prefix,
+            suffix=prompt.suffix,
+            language=entry.document.language,
+            model=now.model,
+            decoding=now.decoding,
+            policy="full" if now.decoding == "full" else "agent",
+            threshold=now.threshold,
+            max_tokens=min(TOKENS_PER_LINE * now.max_lines, TOKENS_AT_MOST),
+            single_line=now.max_lines == 1,
+            max_lines=now.max_lines,
+            max_prompt_tokens=now.max_prompt_tokens,
+        )
+
+    # --- status -------------------------------------------------------------------------------------------
+    def _engine_status(self, status: StatusMessage) -> None:
+        self._engine = status
+        self._show()
+
+    def _show(self) -> None:
+        """Send the window's status if it has changed."""
+        status = self._engine
+        if not self.settings.enabled:
+            status = StatusMessage(
+                state="disabled", message=TEXTS["disabled"].sentence, progress=None, reason="disabled"
+            )
+        elif self.settings.pause_on_battery and self._on_battery():
+            status = StatusMessage(
+                state="paused",
+                message=TEXTS["paused_on_battery"].sentence,
+                progress=None,
+                reason="paused_on_battery",
+            )
+        if status != self._shown:
+            self._shown = status
+            self._send_status(status)

@@ -1,0 +1,75 @@
+"""Globs as VS Code writes them: `*` and `?` within a path's part, `**` across parts, `[...]` and `{a,b}`.
+
+Letter case is ignored, because a file that should stay private must not slip through by its spelling. A
+pattern that cannot be understood matches nothing and is reported.
+Must not know: what a match is for.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+from pathlib import PurePosixPath
+
+
+def matching_glob(globs: Iterable[str], path: str, folders: Iterable[str]) -> str | None:
+    """The first glob that matches a path: whole, below a workspace folder, or (without a slash) by name."""
+    pure = PurePosixPath(path)
+    candidates = [path.lstrip("/")]
+    for folder in folders:
+        if pure.is_relative_to(folder):
+            candidates.append(str(pure.relative_to(folder)))
+    for glob in globs:
+        pattern = compile_glob(glob)
+        if pattern is None:
+            continue
+        names = candidates if "/" in glob else [*candidates, pure.name]
+        if any(pattern.fullmatch(name) for name in names):
+            return glob
+    return None
+
+
+@lru_cache(maxsize=256)
+def compile_glob(glob: str) -> re.Pattern[str] | None:
+    """A glob as a pattern for whole paths, or None when it is malformed."""
+    try:
+        return re.compile(_translate(glob.replace("\\", "/").lstrip("/")), re.IGNORECASE | re.DOTALL)
+    except re.error:
+        return None
+
+
+def _translate(glob: str) -> str:
+    out, index, depth = [], 0, 0
+    while index < len(glob):
+        character = glob[index]
+        if glob.startswith("**/", index):
+            out.append("(?:[^/]+/)*")
+            index += 3
+            continue
+        if glob.startswith("**", index):
+            out.append(".*")
+            index += 2
+            continue
+        if character == "*":
+            out.append("[^/]*")
+        elif character == "?":
+            out.append("[^/]")
+        elif character == "[" and (end := glob.find("]", index + 2)) != -1:
+            inside = glob[index + 1 : end]
+            negated = inside[0] in "!^"
+            body = re.escape(inside[1:] if negated else inside).replace(r"\-", "-")
+            out.append(f"(?!/)[{'^' if negated else ''}{body}]")
+            index = end
+        elif character == "{":
+            out.append("(?:")
+            depth += 1
+        elif character == "}" and depth:
+            out.append(")")
+            depth -= 1
+        elif character == "," and depth:
+            out.append("|")
+        else:
+            out.append(re.escape(character))
+        index += 1
+    return "".join(out)

@@ -1,0 +1,127 @@
+"""The part of a document that the model reads.
+
+The prefix window starts at a line's beginning, the anchor. The anchor stays while the cursor moves about and
+text is typed, and moves only when the window would outgrow its cap or has become very short; then it goes to
+half the cap before the cursor. So typing extends the prompt and never shifts it, which is what lets the
+engine keep its caches between keystrokes; and the cost does not grow with the file.
+Must not know: tokens (the engine counts them), settings, or the protocol.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from green_code.lsp.documents import Edit
+
+CHARACTERS_PER_TOKEN: Final = 6
+"""Generous: code has 3 to 4 characters per token, and the engine cuts at max_prompt_tokens itself."""
+
+SUFFIX_CHARACTERS: Final = 2000
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """Text before and after the cursor, with \\n as the only line end."""
+
+    prefix: str
+    suffix: str
+
+
+class PromptWindow:
+    """One document's window; remembers its anchor between requests."""
+
+    def __init__(self) -> None:
+        self._anchor: int | None = None
+
+    def follow(self, edit: Edit) -> None:
+        """Keep the anchor on its line when lines above it come or go."""
+        if self._anchor is None or edit.first > self._anchor:
+            return
+        if edit.last < self._anchor:
+            self._anchor += edit.lines - (edit.last - edit.first + 1)
+        elif edit.first < self._anchor:
+            self._anchor = None  # the anchor's own line was part of the edit
+
+    def forget(self) -> None:
+        """The whole text was replaced."""
+        self._anchor = None
+
+    def prompt(self, lines: Sequence[str], line: int, index: int, max_prompt_tokens: int) -> Prompt:
+        """The prompt for a cursor at code point `index` of line `line`."""
+        cap = max_prompt_tokens * CHARACTERS_PER_TOKEN
+        head = _cut_line(lines[line][:index], cap)
+        if len(head) < index:
+            self._anchor = None
+            return Prompt(_plain(head), suffix_of(lines, line, index))
+        anchor = self._anchor
+        if anchor is None or anchor > line or not self._fits(lines, anchor, line, index, cap):
+            anchor = _anchor_before(lines, line, cap // 2 - index)
+            if anchor > 0 and (whole := _anchor_before(lines, line, cap - index)) == 0:
+                anchor = whole  # the file's beginning is in reach: keep all of it
+            self._anchor = anchor
+        return Prompt(_plain("".join(lines[anchor:line]) + head), suffix_of(lines, line, index))
+
+    @staticmethod
+    def _fits(lines: Sequence[str], anchor: int, line: int, index: int, cap: int) -> bool:
+        """Whether the window from the anchor is neither over its cap nor needlessly short."""
+        length = index
+        for number in range(line - 1, anchor - 1, -1):
+            length += len(lines[number])
+            if length > cap:
+                return False
+        if length > cap:
+            return False
+        return anchor == 0 or length >= cap // 4
+
+
+def _anchor_before(lines: Sequence[str], line: int, characters: int) -> int:
+    """The first line of a window that holds at most `characters` before `line`."""
+    anchor = line
+    while anchor > 0 and len(lines[anchor - 1]) <= characters:
+        anchor -= 1
+        characters -= len(lines[anchor])
+    return anchor
+
+
+def _cut_line(head: str, cap: int) -> str:
+    """The cursor's line up to the cursor; over the cap it loses whole half-caps from its beginning."""
+    if len(head) <= cap:
+        return head
+    step = max(1, cap // 2)
+    start = (len(head) - 1) // step * step - step
+    while start < len(head) and _continues(head, start):
+        start += 1
+    return head[start:]
+
+
+def _continues(text: str, index: int) -> bool:
+    """Whether a cut before `index` would part a character from its marks."""
+    joiner = "\u200d"
+    character = text[index]
+    return index > 0 and (
+        unicodedata.combining(character) != 0
+        or unicodedata.category(character) in ("Mn", "Me", "Mc")
+        or character == joiner
+        or text[index - 1] == joiner
+    )
+
+
+def suffix_of(lines: Sequence[str], line: int, index: int) -> str:
+    """The text after the cursor, 2,000 characters at most."""
+    parts = [lines[line][index:]]
+    length = len(parts[0])
+    for number in range(line + 1, len(lines)):
+        if length >= SUFFIX_CHARACTERS:
+            break
+        parts.append(lines[number])
+        length += len(lines[number])
+    return _plain("".join(parts)[:SUFFIX_CHARACTERS])
+
+
+def _plain(text: str) -> str:
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    return text

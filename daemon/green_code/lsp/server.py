@@ -1,0 +1,231 @@
+"""The language server of `green-code lsp`: pygls's features wired to a Front, and nothing else.
+
+Documents are the front's own (documents.py says why), so pygls's document handlers are replaced; and `exit`
+ends the reading loop instead of raising SystemExit in the middle of it.
+Must not know: guards, prompts, the engine, or torch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Generator, Mapping
+from typing import Any, cast
+from urllib.parse import unquote, urlparse
+
+from lsprotocol import types
+from pygls.exceptions import JsonRpcException
+from pygls.lsp.server import LanguageServer
+from pygls.protocol import LanguageServerProtocol, lsp_method
+
+from green_code import __version__
+from green_code.link import messages
+from green_code.link.messages import StatusMessage
+from green_code.lsp.documents import Encoding, Span
+from green_code.lsp.front import Front
+from green_code.problems import Problem
+
+log = logging.getLogger(__name__)
+
+REQUEST_FAILED = -32803
+"""LSP's RequestFailed: understood, and could not be done."""
+
+
+class FrontProtocol(LanguageServerProtocol):
+    """pygls's protocol with our documents and a clean exit."""
+
+    def _own_server(self) -> FrontServer:
+        return cast(FrontServer, self._server)
+
+    @lsp_method(types.EXIT)
+    def lsp_exit(self, *args: Any) -> Generator[Any, Any, None]:
+        """Leave the reading loop after this message; `shutdown` before makes the status 0."""
+        yield from ()
+        self._own_server().leave(0 if self._shutdown else 1)
+
+    @lsp_method(types.TEXT_DOCUMENT_DID_OPEN)
+    def lsp_text_document__did_open(self, params: types.DidOpenTextDocumentParams) -> None:
+        """Keep the document."""
+        item = params.text_document
+        self._own_server().front.open(item.uri, item.language_id, item.text)
+
+    @lsp_method(types.TEXT_DOCUMENT_DID_CHANGE)
+    def lsp_text_document__did_change(self, params: types.DidChangeTextDocumentParams) -> None:
+        """Apply the edits in their order."""
+        for change in params.content_changes:
+            span = None
+            if isinstance(change, types.TextDocumentContentChangePartial):
+                start, end = change.range.start, change.range.end
+                span = Span(start.line, start.character, end.line, end.character)
+            self._own_server().front.change(params.text_document.uri, span, change.text)
+
+    @lsp_method(types.TEXT_DOCUMENT_DID_CLOSE)
+    def lsp_text_document__did_close(self, params: types.DidCloseTextDocumentParams) -> None:
+        """Forget the document."""
+        self._own_server().front.close_document(params.text_document.uri)
+
+    @lsp_method(types.WORKSPACE_DID_CHANGE_WORKSPACE_FOLDERS)
+    def lsp_workspace__did_change_workspace_folders(
+        self, params: types.DidChangeWorkspaceFoldersParams
+    ) -> None:
+        """Follow the folders, for excludedFiles."""
+        folders = self._own_server().front.workspace_folders
+        for folder in params.event.removed:
+            if (path := _path(folder.uri)) in folders:
+                folders.remove(path)
+        folders.extend(_path(folder.uri) for folder in params.event.added)
+
+
+class FrontServer(LanguageServer):
+    """The server of one window."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "green-code",
+            __version__,
+            text_document_sync_kind=types.TextDocumentSyncKind.Incremental,
+            protocol_cls=FrontProtocol,
+        )
+        self.exit_status = 1
+        self.background: set[asyncio.Task[Any]] = set()
+        self._front: Front | None = None
+
+    @property
+    def front(self) -> Front:
+        """Made at first use, on the running loop."""
+        if self._front is None:
+            self._front = Front(self._send_status, self._send_energy)
+        return self._front
+
+    def leave(self, exit_status: int) -> None:
+        """End the reading loop after the message at hand."""
+        self.exit_status = exit_status
+        if self._stop_event is not None:
+            self._stop_event.set()
+
+    def configure(self, values: Any) -> None:
+        """Take settings and tell the user about those that cannot be used."""
+        if values is not None and not isinstance(values, dict):
+            values = None
+            self._warn("Green Code's settings are not an object; the defaults are used.")
+        for message in self.front.configure(values):
+            self._warn(message)
+
+    def start_in_background(self, work: Any) -> None:
+        """Run a coroutine that nobody awaits; its failure is logged."""
+        task = asyncio.get_running_loop().create_task(work)
+        self.background.add(task)
+        task.add_done_callback(self._background_done)
+
+    def report_server_error(self, error: Exception, source: Any) -> None:
+        """Log instead of opening a message window."""
+        log.error("%s: %s", getattr(source, "__name__", source), error)
+
+    def _background_done(self, task: asyncio.Task[Any]) -> None:
+        self.background.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("%s", error, exc_info=error)
+
+    def _warn(self, message: str) -> None:
+        log.warning("%s", message)
+        self.window_show_message(types.ShowMessageParams(types.MessageType.Warning, message))
+
+    def _send_status(self, status: StatusMessage) -> None:
+        self.protocol.notify(messages.LSP_STATUS, dict(status))
+
+    def _send_energy(self, energy: Mapping[str, Any]) -> None:
+        self.protocol.notify(messages.LSP_ENERGY, dict(energy))
+
+
+def make_server() -> FrontServer:
+    """A server with its features registered."""
+    server = FrontServer()
+
+    @server.feature(types.INITIALIZE)
+    def initialize(params: types.InitializeParams) -> None:
+        folders = [folder.uri for folder in params.workspace_folders or []]
+        if not folders and params.root_uri:
+            folders = [params.root_uri]
+        server.front.workspace_folders = [_path(uri) for uri in folders]
+        server.front.encoding = cast(Encoding, str(_value(server.workspace.position_encoding)))
+        options = plain(params.initialization_options)
+        server.configure(options.get("settings") if isinstance(options, dict) else None)
+
+    @server.feature(types.INITIALIZED)
+    def initialized(params: types.InitializedParams) -> None:
+        server.start_in_background(server.front.warm_up())
+
+    @server.feature(types.WORKSPACE_DID_CHANGE_CONFIGURATION)
+    def did_change_configuration(params: types.DidChangeConfigurationParams) -> None:
+        settings = plain(params.settings)
+        if isinstance(settings, dict) and "greenCode" in settings:
+            server.configure(settings["greenCode"])
+
+    @server.feature(types.TEXT_DOCUMENT_INLINE_COMPLETION, types.InlineCompletionOptions())
+    async def inline_completion(params: types.InlineCompletionParams) -> types.InlineCompletionList:
+        automatic = params.context.trigger_kind == types.InlineCompletionTriggerKind.Automatic
+        position = params.position
+        result = await server.front.complete(
+            params.text_document.uri, position.line, position.character, automatic
+        )
+        if result is None:
+            return types.InlineCompletionList(items=[])
+        accept = types.Command(title="", command=messages.COMMAND_ACCEPTED, arguments=[result["id"]])
+        here = types.Range(start=position, end=position)
+        item = types.InlineCompletionItem(insert_text=result["text"], range=here, command=accept)
+        return types.InlineCompletionList(items=[item])
+
+    @server.feature(messages.LSP_ACCEPTED)
+    def accepted(params: Any) -> None:
+        values = plain(params)
+        if isinstance(values, dict) and isinstance(values.get("id"), str):
+            server.front.accepted(values["id"])
+
+    @server.feature(messages.LSP_EXPLAIN)
+    def explain(params: Any) -> Any:
+        return server.front.explain()
+
+    @server.feature(messages.LSP_REPORT)
+    async def report(params: Any) -> Any:
+        return await _or_request_failed(server.front.report())
+
+    @server.feature(messages.LSP_RESTART_ENGINE)
+    async def restart_engine(params: Any) -> Any:
+        await _or_request_failed(server.front.restart_engine())
+        return {}
+
+    return server
+
+
+async def _or_request_failed(work: Any) -> Any:
+    """A Problem becomes an LSP error with its sentence and reason."""
+    try:
+        return await work
+    except Problem as problem:
+        raise JsonRpcException(str(problem), REQUEST_FAILED, {"reason": problem.reason}) from problem
+
+
+def serve() -> int:
+    """Serve standard input and output until `exit` or the end of input; returns the exit status."""
+    server = make_server()
+    server.start_io()
+    return server.exit_status
+
+
+def plain(value: Any) -> Any:
+    """What pygls makes of a JSON object without a schema (a named tuple), as a dictionary again."""
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return {key: plain(item) for key, item in value._asdict().items()}
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return value
+
+
+def _value(encoding: Any) -> Any:
+    return getattr(encoding, "value", encoding) or "utf-16"
+
+
+def _path(uri: str) -> str:
+    return unquote(urlparse(uri).path)
