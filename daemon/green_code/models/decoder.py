@@ -1,0 +1,223 @@
+"""One lean decoder for every family of `families.py`.
+
+It computes; it owns no cache and knows no policy. A layer is asked for a run of consecutive positions and is
+given the buffers in which the keys and values of earlier positions lie, so that prefill, one step, deferred
+fill and verification are the same call with different positions (`decoding/staircase.py`), and training is the
+same call without buffers (`adaptation/lite.py`).
+
+Held by: tests/models/test_decoder.py, against transformers' own models.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from green_code.models.families import ModelConfig, Rope
+
+
+class RMSNorm(nn.Module):
+    """x / rms(x) · gain, computed in float32 (Zhang and Sennrich, arXiv 1910.07467)."""
+
+    def __init__(self, width: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x.float(), x.shape[-1:], self.weight.float(), self.eps).type_as(x)
+
+
+def _norm(config: ModelConfig, width: int) -> nn.Module:
+    if config.row.norm == "rms":
+        return RMSNorm(width, config.norm_eps)
+    return nn.LayerNorm(width, eps=config.norm_eps)
+
+
+class Block(nn.Module):
+    """Decoder block: attention and MLP, each behind a norm, each with a residual connection."""
+
+    def __init__(self, config: ModelConfig, layer: int) -> None:
+        super().__init__()
+        row = config.row
+        self.heads, self.kv_heads, self.head_width = config.heads, config.kv_heads, config.head_width
+        self.window = config.windows[layer]
+        self.scale = config.attention_scale
+        self.gated = row.gated
+        self.activation = {"silu": F.silu, "gelu_tanh": _gelu_tanh, "relu": F.relu}[row.activation]
+        query_width = self.heads * self.head_width
+        self.attention_norm = _norm(config, config.width)
+        self.qkv = nn.Linear(config.width, query_width + 2 * self.kv_heads * self.head_width, bias=row.bias)
+        self.q_norm = _norm(config, self.head_width) if row.qk_norm else nn.Identity()
+        self.k_norm = _norm(config, self.head_width) if row.qk_norm else nn.Identity()
+        self.attention_out = nn.Linear(query_width, config.width, bias=row.bias)
+        self.attention_out_norm = _norm(config, config.width) if row.sandwich_norms else nn.Identity()
+        self.mlp_norm = _norm(config, config.width)
+        self.mlp_in = nn.Linear(config.width, config.mlp_width * (2 if row.gated else 1), bias=row.bias)
+        self.mlp_out = nn.Linear(config.mlp_width, config.width, bias=row.bias)
+        self.mlp_out_norm = _norm(config, config.width) if row.sandwich_norms else nn.Identity()
+
+    def forward(
+        self,
+        x: Tensor,
+        rotary: tuple[Tensor, Tensor] | None,
+        start: int = 0,
+        cache: tuple[Tensor, Tensor] | None = None,
+    ) -> Tensor:
+        """Run the block over positions start … start+N−1.
+
+        Args:
+            x: (B, N, C) hidden states that enter the block.
+            rotary: cosines and sines, each (N, D), of these positions; None for learned positions.
+            start: absolute index of the first position.
+            cache: keys and values, each (B, K, S_max, D), valid before `start`; the rows of the new positions
+                are written. Without it, the N positions attend to one another alone (start must be 0).
+        Returns:
+            (B, N, C) hidden states that leave the block.
+        """
+        x = x + self.attention_out_norm(self._attend(self.attention_norm(x), rotary, start, cache))
+        inner = self.mlp_in(self.mlp_norm(x))
+        if self.gated:
+            gate, up = inner.chunk(2, dim=-1)
+            inner = self.activation(gate) * up
+        else:
+            inner = self.activation(inner)
+        return x + self.mlp_out_norm(self.mlp_out(inner))
+
+    def _attend(
+        self,
+        x: Tensor,
+        rotary: tuple[Tensor, Tensor] | None,
+        start: int,
+        cache: tuple[Tensor, Tensor] | None,
+    ) -> Tensor:
+        batch, new, _ = x.shape
+        sizes = [self.heads * self.head_width] + [self.kv_heads * self.head_width] * 2
+        q, k, v = (
+            part.view(batch, new, -1, self.head_width).transpose(1, 2)  # (B, H or K, N, D)
+            for part in self.qkv(x).split(sizes, dim=-1)
+        )
+        q, k = self.q_norm(q), self.k_norm(k)
+        if rotary is not None:
+            q, k = _rotate(q, *rotary), _rotate(k, *rotary)
+        first = 0
+        if cache is not None:
+            keys, values = cache
+            keys[:, :, start : start + new] = k
+            values[:, :, start : start + new] = v
+            if self.window is not None:
+                first = max(0, start - self.window + 1)
+            k, v = keys[:, :, first : start + new], values[:, :, first : start + new]
+        mask = None if new == 1 else _mask(start, new, first, self.window, x.device)
+        out = F.scaled_dot_product_attention(
+            q, k, v, attn_mask=mask, scale=self.scale, enable_gqa=self.heads != self.kv_heads
+        )
+        return self.attention_out(out.transpose(1, 2).reshape(batch, new, -1))  # type: ignore[no-any-return]
+
+
+def _gelu_tanh(x: Tensor) -> Tensor:
+    return F.gelu(x, approximate="tanh")
+
+
+def _mask(start: int, new: int, first: int, window: int | None, device: torch.device) -> Tensor:
+    """(N, S) boolean: which of the positions first … start+N−1 each new position may see."""
+    query = torch.arange(start, start + new, device=device)[:, None]
+    key = torch.arange(first, start + new, device=device)[None, :]
+    seen = key <= query
+    return seen if window is None else seen & (key > query - window)
+
+
+def _rotate(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
+    """Rotary embedding of (…, N, D) in the half-split layout of the Hugging Face checkpoints."""
+    low, high = x.chunk(2, dim=-1)
+    return (x * cosine + torch.cat((-high, low), dim=-1) * sine).type_as(x)
+
+
+def _inverse_frequencies(rope: Rope, head_width: int) -> Tensor:
+    """(D/2,) float32. "llama3" stretches long wavelengths only (transformers, modeling_rope_utils.py)."""
+    frequencies = rope.base ** (-torch.arange(0, head_width, 2, dtype=torch.float32) / head_width)
+    if rope.scaling == "none":
+        return frequencies
+    if rope.scaling == "linear":
+        return frequencies / rope.factor
+    turns = rope.original_positions * frequencies / (2 * math.pi)
+    low, high = rope.low_frequency_factor, rope.high_frequency_factor
+    smooth = ((turns - low) / (high - low)).clamp(0.0, 1.0)
+    return frequencies * (smooth + (1 - smooth) / rope.factor)
+
+
+class Decoder(nn.Module):
+    """Embedding, L blocks, one final norm and one head that serve every exit.
+
+    Weight names are those of `families.Family.names`; `load` refuses missing and unknown ones.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embed = nn.Embedding(config.vocabulary, config.width)
+        if config.row.positions == "learned":
+            rows = config.max_positions + config.row.learned_position_offset
+            self.positions = nn.Embedding(rows, config.width)
+        self.layers = nn.ModuleList(Block(config, layer) for layer in range(config.layers))
+        self.norm = _norm(config, config.width)
+        if not config.tied_head:
+            self.head = nn.Linear(config.width, config.vocabulary, bias=False)
+        self._rotary: dict[Rope, tuple[Tensor, Tensor]] = {}
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.norm.weight.dtype  # type: ignore[return-value]
+
+    @property
+    def device(self) -> torch.device:
+        return self.embed.weight.device
+
+    def embed_tokens(self, tokens: Tensor, start: int = 0) -> Tensor:
+        """Token ids (B, N) at positions start … → hidden states (B, N, C) at depth 0."""
+        x = self.embed(tokens)
+        if self.config.row.scale_embeddings:
+            x = x * torch.tensor(self.config.width**0.5, dtype=x.dtype, device=x.device)
+        if self.config.row.positions == "learned":
+            rows = torch.arange(start, start + tokens.shape[1], device=tokens.device)
+            x = x + self.positions(rows + self.config.row.learned_position_offset)
+        return x  # type: ignore[no-any-return]
+
+    def run_layer(
+        self, layer: int, x: Tensor, start: int = 0, cache: tuple[Tensor, Tensor] | None = None
+    ) -> Tensor:
+        """Layer `layer` (from 1) over (B, N, C) at positions start …; see `Block.forward`."""
+        rope = self.config.ropes[layer - 1]
+        rotary = None if rope is None else self._cosines_sines(rope, start, x)
+        return self.layers[layer - 1](x, rotary, start, cache)  # type: ignore[no-any-return]
+
+    def logits(self, x: Tensor) -> Tensor:
+        """The shared final norm and head: (…, C) at any depth → (…, V)."""
+        weight = self.embed.weight if self.config.tied_head else self.head.weight
+        return F.linear(self.norm(x), weight)
+
+    def _cosines_sines(self, rope: Rope, start: int, like: Tensor) -> tuple[Tensor, Tensor]:
+        end = start + like.shape[1]
+        table = self._rotary.get(rope)
+        if table is None or table[0].shape[0] < end or table[0].device != like.device:
+            rows = max(1024, 1 << (end - 1).bit_length())
+            angles = torch.outer(torch.arange(rows).float(), _inverse_frequencies(rope, self.config.head_width))
+            angles = torch.cat((angles, angles), dim=-1).to(like.device)  # (rows, D)
+            table = self._rotary[rope] = (angles.cos(), angles.sin())
+        return table[0][start:end].to(like.dtype), table[1][start:end].to(like.dtype)
+
+    @classmethod
+    def load(cls, config: ModelConfig, weights: Mapping[str, Tensor]) -> Decoder:
+        """A decoder over the given tensors, which are used as they are (no copy).
+
+        Raises:
+            RuntimeError: a weight is missing, unknown or of the wrong shape (torch names it).
+        """
+        with torch.device("meta"):
+            decoder = cls(config)
+        decoder.load_state_dict(dict(weights), strict=True, assign=True)
+        return decoder.requires_grad_(False).eval()

@@ -1,0 +1,83 @@
+"""The compact form of what adaptation changed: each matrix's difference in groups of 64, two or three bits a value.
+
+A group is stored as one float16 scale and a code per value; the codes stand for the levels that are best for
+normally distributed values (Max, "Quantizing for minimum distortion", 1960, table I), and the scale is the least
+squares fit of the group to its own codes. Vectors (norm gains, biases) are stored as float16 differences.
+
+File: safetensors; per matrix `NAME:codes` (uint8, bit-packed, most significant bit first) and `NAME:scales`
+(float16, (rows, columns/64)); per vector `NAME:vector`. Metadata `bits`: JSON map from matrix name to 2 or 3.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+from torch import Tensor
+
+from green_code.problems import Problem
+
+GROUP = 64
+LEVELS = {
+    2: (-1.510, -0.4528, 0.4528, 1.510),
+    3: (-2.152, -1.344, -0.7560, -0.2451, 0.2451, 0.7560, 1.344, 2.152),
+}
+
+
+def quantise(delta: Tensor, bits: int) -> tuple[np.ndarray, np.ndarray]:
+    """(rows, columns) float → packed codes (uint8) and scales (rows, columns/64) float16."""
+    levels = torch.tensor(LEVELS[bits])
+    groups = delta.float().reshape(-1, GROUP)
+    scale = groups.pow(2).mean(-1, keepdim=True).sqrt().clamp_min(1e-12)
+    codes = torch.bucketize(groups / scale, (levels[1:] + levels[:-1]) / 2)
+    chosen = levels[codes]
+    scale = ((groups * chosen).sum(-1) / chosen.pow(2).sum(-1)).reshape(delta.shape[0], -1)
+    planes = [(codes.numpy().ravel() >> bit) & 1 for bit in reversed(range(bits))]
+    return np.packbits(np.stack(planes, 1).astype(np.uint8)), scale.half().numpy()
+
+
+def dequantise(codes: np.ndarray, scales: np.ndarray, bits: int) -> Tensor:
+    """The inverse of `quantise`: (rows, columns) float32."""
+    values = np.unpackbits(codes)[: scales.size * GROUP * bits].reshape(-1, bits)
+    index = values @ (1 << np.arange(bits)[::-1])
+    groups = np.asarray(LEVELS[bits], np.float32)[index].reshape(-1, GROUP) * scales.astype(np.float32).reshape(-1, 1)
+    return torch.from_numpy(groups.reshape(scales.shape[0], -1))
+
+
+def save_delta(path: Path, base: Mapping[str, Tensor], adapted: Mapping[str, Tensor], bits: Mapping[str, int]) -> None:
+    """Write adapted − base. Matrices named in `bits` are quantised so; names absent from `adapted` are unchanged."""
+    tensors: dict[str, np.ndarray] = {}
+    for name, weight in adapted.items():
+        delta = weight.float() - base[name].float()
+        if name in bits:
+            tensors[f"{name}:codes"], tensors[f"{name}:scales"] = quantise(delta, bits[name])
+        else:
+            tensors[f"{name}:vector"] = delta.half().numpy()
+    save_file(tensors, str(path), metadata={"bits": json.dumps(dict(bits))})
+
+
+def read_delta(path: Path) -> Iterator[tuple[str, Tensor]]:
+    """(weight name, float32 difference).
+
+    Raises:
+        Problem: the file is damaged, or holds values that are not finite.
+    """
+    try:
+        with safe_open(str(path), framework="np") as file:
+            bits = json.loads((file.metadata() or {}).get("bits", "{}"))
+            for key in file.keys():  # noqa: SIM118 - a safetensors handle is no mapping
+                name, kind = key.rsplit(":", 1)
+                if kind == "scales":
+                    continue
+                value = file.get_tensor(key)
+                delta = torch.from_numpy(value.astype(np.float32)) if kind == "vector" else dequantise(value, file.get_tensor(f"{name}:scales"), bits[name])
+                if not torch.isfinite(delta).all():
+                    raise Problem("bundle_invalid", f"{path.name}: {name} holds NaN or infinity; the bundle is refused. Fetch it again.")
+                yield name, delta
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise Problem("bundle_invalid", f"{path.name} is damaged ({error}); the bundle is refused. Fetch it again.") from error

@@ -1,0 +1,222 @@
+"""Base checkpoints as they are found: a GGUF file, or a folder of safetensors with config.json and tokenizer.json.
+
+A source gives a configuration, a tokenizer and weights under our names (`families.Family.names`), one tensor at
+a time, so that conversion never holds a second copy. Pickled checkpoints are refused: loading one runs code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from green_code.models.families import ModelConfig, Rope, config_from_hugging_face
+from green_code.models.vocabulary import Pieces, Vocabulary, build_tokenizer
+from green_code.problems import Problem
+
+
+class Source(Protocol):
+    """A base model that can be read."""
+
+    @property
+    def config(self) -> ModelConfig: ...
+    def vocabulary(self, ids: Sequence[int] | None) -> tuple[Tokenizer, int | None, list[int]]:
+        """Tokenizer over `ids` (None: all), bos and eos ids in that numbering."""
+    def tensors(self, ids: Sequence[int] | None) -> Iterator[tuple[str, Tensor]]:
+        """(our name, float32 tensor); embedding and head keep the rows of `ids` alone."""
+    def fingerprint(self) -> str:
+        """SHA-256, hexadecimal, of what the weights are made from."""
+
+
+# --- GGUF -------------------------------------------------------------------------------------------------
+
+_GGUF_GEMMA3 = {
+    "embed": ("token_embd",),
+    "norm": ("output_norm",),
+    "layers.{}.attention_norm": ("blk.{}.attn_norm",),
+    "layers.{}.qkv": ("blk.{}.attn_q", "blk.{}.attn_k", "blk.{}.attn_v"),
+    "layers.{}.q_norm": ("blk.{}.attn_q_norm",),
+    "layers.{}.k_norm": ("blk.{}.attn_k_norm",),
+    "layers.{}.attention_out": ("blk.{}.attn_output",),
+    "layers.{}.attention_out_norm": ("blk.{}.post_attention_norm",),
+    "layers.{}.mlp_norm": ("blk.{}.ffn_norm",),
+    "layers.{}.mlp_in": ("blk.{}.ffn_gate", "blk.{}.ffn_up"),
+    "layers.{}.mlp_out": ("blk.{}.ffn_down",),
+    "layers.{}.mlp_out_norm": ("blk.{}.post_ffw_norm",),
+}
+
+
+class GgufSource:
+    """A Gemma 3 GGUF file, read by the `gguf` package, dequantised tensor by tensor.
+
+    GGUF already stores Gemma's norm gains with one added, and leaves out what Gemma 3 has as constants: the base
+    of the sliding layers' rotation (10,000) and the pattern, every sixth layer sees all positions
+    (transformers, configuration_gemma3.py).
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            import gguf
+        except ImportError as error:
+            raise Problem("model_missing", "reading a GGUF file needs the extra 'model': pip install 'green-code[model]'.") from error
+        self.path = path
+        try:
+            self._reader: Any = gguf.GGUFReader(str(path))
+        except (ValueError, OSError, IndexError) as error:
+            raise Problem("model_damaged", f"{path.name} cannot be read as GGUF ({error}); delete it and start again.") from error
+        self._dequantize: Any = gguf.quants.dequantize
+        self._by_name = {t.name.removesuffix(".weight"): t for t in self._reader.tensors}
+        if self._field("general.architecture") != "gemma3":
+            raise Problem("model_damaged", f"{path.name} holds {self._field('general.architecture')!r}; GGUF is read for gemma3, other families from safetensors.")
+
+    def _field(self, name: str) -> Any:
+        return self._reader.fields[name].contents()
+
+    @property
+    def config(self) -> ModelConfig:
+        field = lambda name: self._field(f"gemma3.{name}")  # noqa: E731
+        layers, window = int(field("block_count")), int(field("attention.sliding_window"))
+        everything = [(layer + 1) % 6 == 0 for layer in range(layers)]
+        return ModelConfig(
+            family="gemma3_text",
+            layers=layers,
+            width=int(field("embedding_length")),
+            heads=int(field("attention.head_count")),
+            kv_heads=int(field("attention.head_count_kv")),
+            head_width=int(field("attention.key_length")),
+            mlp_width=int(field("feed_forward_length")),
+            vocabulary=int(self._by_name["token_embd"].shape[1]),
+            norm_eps=float(field("attention.layer_norm_rms_epsilon")),
+            max_positions=int(field("context_length")),
+            attention_scale=float(field("attention.key_length")) ** -0.5,
+            tied_head=True,
+            windows=tuple(None if every else window for every in everything),
+            ropes=tuple(Rope(float(field("rope.freq_base")) if every else 10_000.0) for every in everything),
+        )
+
+    def pieces(self) -> Pieces:
+        parts = lambda name: (self._reader.fields[name].parts[i] for i in self._reader.fields[name].data)  # noqa: E731
+        return Pieces(
+            [bytes(part).decode() for part in parts("tokenizer.ggml.tokens")],
+            [float(part[0]) for part in parts("tokenizer.ggml.scores")],
+            [int(part[0]) for part in parts("tokenizer.ggml.token_type")],
+            int(self._field("tokenizer.ggml.bos_token_id")),
+            int(self._field("tokenizer.ggml.eos_token_id")),
+        )
+
+    def vocabulary(self, ids: Sequence[int] | None) -> tuple[Tokenizer, int | None, list[int]]:
+        pieces = self.pieces() if ids is None else self.pieces().subset(ids)
+        return build_tokenizer(pieces), pieces.bos, [pieces.eos]
+
+    def tensors(self, ids: Sequence[int] | None) -> Iterator[tuple[str, Tensor]]:
+        for name, layer in _names(_GGUF_GEMMA3, self.config.layers):
+            parts = [self._by_name[part.format(layer)] for part in _GGUF_GEMMA3[name]]
+            rows = np.asarray(ids) if ids is not None and name == "embed" else slice(None)
+            arrays = [self._dequantize(part.data[rows], part.tensor_type) for part in parts]
+            yield f"{name.format(layer)}.weight", torch.from_numpy(np.concatenate(arrays, dtype=np.float32))
+
+    def fingerprint(self) -> str:
+        return sha256_of(self.path)
+
+
+# --- Hugging Face folders ---------------------------------------------------------------------------------
+
+
+class FolderSource:
+    """A local folder in the Hugging Face layout."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._files = sorted(folder.glob("*.safetensors"))
+        missing = [n for n in ("config.json", "tokenizer.json") if not (folder / n).is_file()]
+        missing += [] if self._files else ["*.safetensors"]
+        if missing:
+            raise Problem("model_missing", f"{folder} lacks {', '.join(missing)}; download the model's safetensors files with their config.json and tokenizer.json into it.")
+        try:
+            self._hf = json.loads((folder / "config.json").read_text())
+            self._config = config_from_hugging_face(self._hf)
+        except (ValueError, KeyError) as error:
+            raise Problem("model_damaged", f"{folder / 'config.json'} is not a model configuration we can read ({error}).") from error
+
+    @property
+    def config(self) -> ModelConfig:
+        return self._config
+
+    def vocabulary(self, ids: Sequence[int] | None) -> tuple[Tokenizer, int | None, list[int]]:
+        if ids is not None:
+            raise Problem("bundle_invalid", "a pruned vocabulary is only supported for GGUF sources; remove vocabulary.safetensors from the bundle.")
+        eos = self._hf.get("eos_token_id")
+        return Tokenizer.from_file(str(self.folder / "tokenizer.json")), self._hf.get("bos_token_id"), eos if isinstance(eos, list) else [eos] * (eos is not None)
+
+    def tensors(self, ids: Sequence[int] | None) -> Iterator[tuple[str, Tensor]]:
+        where: dict[str, Any] = {}
+        try:
+            for file in self._files:
+                handle = safe_open(str(file), framework="pt")
+                where |= dict.fromkeys(handle.keys(), handle)
+        except (SafetensorError, OSError) as error:
+            raise Problem("model_damaged", f"{file.name} is damaged ({error}); download it again.") from error
+        yield from map_hugging_face(self._config, lambda key: where[key].get_tensor(key) if key in where else None)
+
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256()
+        for file in (self.folder / "config.json", self.folder / "tokenizer.json", *self._files):
+            digest.update(sha256_of(file).encode())
+        return digest.hexdigest()
+
+
+def map_hugging_face(config: ModelConfig, get: Any) -> Iterator[tuple[str, Tensor]]:
+    """Rename, fuse and correct a Hugging Face state dict, tensor by tensor, as float32.
+
+    Args:
+        get: checkpoint key → tensor, or None where there is no such key.
+    Raises:
+        Problem: a weight is missing.
+    """
+    row = config.row
+    for name, layer in _names(row.names, config.layers):
+        if name == "head" and config.tied_head:
+            continue
+        for kind in ("weight", "bias"):
+            keys = [f"{part.format(layer)}.{kind}" for part in row.names[name]]
+            parts = [get(key) if get(key) is not None else get(key.removeprefix("model.")) for key in keys]
+            if all(part is None for part in parts) and kind == "bias":
+                continue
+            if any(part is None for part in parts):
+                raise Problem("model_damaged", f"the checkpoint has no weight {keys[0]}; download it again.")
+            tensor = torch.cat([part.float() for part in parts])
+            if name.endswith("norm") and kind == "weight":
+                tensor = tensor + row.stored_gain_offset
+            yield f"{name.format(layer)}.{kind}", tensor
+
+
+def _names(names: Any, layers: int) -> Iterator[tuple[str, int]]:
+    for name in names:
+        for layer in range(layers if "{}" in name else 1):
+            yield name, layer
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(file)
+
+
+def _digest(file: Any) -> str:  # Python 3.10 has no hashlib.file_digest
+    digest = hashlib.sha256()
+    while block := file.read(1 << 20):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def open_vocabulary(source: Source, ids: Sequence[int] | None) -> Vocabulary:
+    tokenizer, bos, eos = source.vocabulary(ids)
+    return Vocabulary(tokenizer, bos, eos)

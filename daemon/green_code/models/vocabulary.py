@@ -1,0 +1,207 @@
+"""Text to token ids and back, over the whole vocabulary or a pruned one.
+
+A pruned vocabulary keeps the tokens that code needs (the bundle lists their ids) and spells everything else in
+smaller pieces, down to single bytes: same text in, same text out. It is an ordinary `tokenizers` file, built once
+at conversion, whose merges are those of the kept pieces.
+
+Invariants:
+  * `decode(encode(text)) == text` for any Unicode text (surrogates excepted, which are not characters).
+  * Lines are encoded one by one (a line owns the line breaks after it), so that an edit moves no token of an
+    earlier line.
+
+Must not know: models, caches, languages.
+"""
+
+from __future__ import annotations
+
+import bisect
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
+
+_SPACE = "▁"  # U+2581, how SentencePiece writes a space
+_SPACE_BYTES = tuple(f"<0x{byte:02X}>" for byte in _SPACE.encode())
+_BYTE = re.compile(r"<0x([0-9A-F]{2})>")
+_LINES = r"[^\n]*\n+|[^\n]+"
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """The vocabulary of a SentencePiece BPE checkpoint, as a GGUF file carries it.
+
+    `kinds` are SentencePiece's types: 1 normal, 2 unknown, 3 control, 4 user defined, 6 byte.
+    """
+
+    texts: Sequence[str]
+    scores: Sequence[float]
+    kinds: Sequence[int]
+    bos: int
+    eos: int
+
+    def subset(self, ids: Sequence[int]) -> Pieces:
+        """The pieces of `ids`, renumbered in that order."""
+        place = {old: new for new, old in enumerate(ids)}
+        return Pieces(
+            [self.texts[i] for i in ids],
+            [self.scores[i] for i in ids],
+            [self.kinds[i] for i in ids],
+            place[self.bos],
+            place[self.eos],
+        )
+
+
+def _rank(text: str, score: float) -> tuple[int, float]:
+    """Order of merging: runs of white space first, shortest first; then the checkpoint's score, best first."""
+    blank = len(set(text)) == 1 and text[0] in f"{_SPACE}\n\t"
+    return (0, len(text)) if blank else (1, -score)
+
+
+def build_tokenizer(pieces: Pieces) -> Tokenizer:
+    """A `tokenizers` BPE that merges as SentencePiece does: the best-scored adjacent pair first."""
+    texts = [t.replace(" ", _SPACE) if k == 4 else t for t, k in zip(pieces.texts, pieces.kinds, strict=True)]
+    vocabulary = {text: i for i, text in enumerate(texts)}
+    mergeable = [
+        (_rank(text, score), text)
+        for text, score, kind in zip(texts, pieces.scores, pieces.kinds, strict=True)
+        if len(text) > 1 and (kind == 1 or (kind == 4 and not text.strip(f"{_SPACE}\n\t")))
+    ]
+    mergeable.sort()
+    merges = [
+        (text[:cut], text[cut:])
+        for _, text in mergeable
+        for cut in range(1, len(text))
+        if text[:cut] in vocabulary and text[cut:] in vocabulary
+    ]
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=merges, byte_fallback=True))
+    tokenizer.normalizer = normalizers.Replace(" ", _SPACE)
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(_LINES), behavior="isolated")
+    return tokenizer
+
+
+def choose_ids(pieces: Pieces, counts: Sequence[int], size: int) -> list[int]:
+    """Pick about `size` ids: bos, eos, every byte, then by count; with each token the pieces it is merged from.
+
+    Args:
+        counts: occurrences per id in a corpus.
+    Returns:
+        Ascending ids. A token is only reachable by merging if its parts are kept too, so they come with it.
+    """
+    texts = [t.replace(" ", _SPACE) if k == 4 else t for t, k in zip(pieces.texts, pieces.kinds, strict=True)]
+    place = {text: i for i, text in enumerate(texts)}
+    ranks = [_rank(text, score) if text else (2, 0.0) for text, score in zip(texts, pieces.scores, strict=True)]
+    kept = {pieces.bos, pieces.eos} | {i for i, kind in enumerate(pieces.kinds) if kind == 6}
+    kept |= {place[chr(c)] for c in (*range(33, 127), 9, 10) if chr(c) in place} | {place[_SPACE]}
+    usable = (i for i in sorted(range(len(counts)), key=lambda i: -counts[i]) if counts[i] > 0)
+    for token in usable:
+        if len(kept) >= size:
+            break
+        kept |= _parts(texts[token], place, ranks) if pieces.kinds[token] != 6 else {token}
+    return sorted(kept)
+
+
+def _parts(text: str, place: dict[str, int], ranks: Sequence[tuple[int, float]]) -> set[int]:
+    """Ids that appear while `text` is merged from its characters, itself included."""
+    parts, seen = list(text), {place[c] for c in text if c in place}
+    while len(parts) > 1:
+        pairs = [(ranks[place[a + b]], i) for i, (a, b) in enumerate(zip(parts, parts[1:])) if a + b in place]  # noqa: B905
+        if not pairs:
+            break
+        _, i = min(pairs)
+        parts[i : i + 2] = [parts[i] + parts[i + 1]]
+        seen.add(place[parts[i]])
+    return seen
+
+
+class Vocabulary:
+    """Encoding, decoding, and the bytes of each token.
+
+    Args:
+        tokenizer: a SentencePiece-like one (`build_tokenizer`) or a byte-level one (GPT-2's alphabet).
+        bos: id put before a prompt, or None.
+        eos: ids that end a text.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, bos: int | None, eos: Iterable[int]) -> None:
+        self.bos, self.eos = bos, frozenset(eos)
+        self._tokenizer = tokenizer
+        self._tokenizer.encode_special_tokens = True  # "<bos>" in a source file is text
+        pieces = [tokenizer.id_to_token(i) or "" for i in range(tokenizer.get_vocab_size())]
+        byte_level = "ByteLevel" in str(tokenizer.pre_tokenizer)
+        self._byte_level = byte_level
+        spell = _byte_level_bytes if byte_level else _sentencepiece_bytes
+        special = {i for i in (bos, *self.eos) if i is not None}
+        self.token_bytes: list[bytes] = [b"" if i in special else spell(p) for i, p in enumerate(pieces)]
+        self._literal_space = [] if byte_level else [tokenizer.token_to_id(b) for b in _SPACE_BYTES]
+
+    @classmethod
+    def open(cls, path: Path, bos: int | None, eos: Iterable[int]) -> Vocabulary:
+        return cls(Tokenizer.from_file(str(path)), bos, eos)
+
+    def __len__(self) -> int:
+        return len(self.token_bytes)
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of `text`, without bos."""
+        if self._byte_level or _SPACE not in text:
+            return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
+        ids: list[int] = []
+        for i, part in enumerate(text.split(_SPACE)):  # the character that stands for a space, meant as itself
+            ids += self._literal_space * (i > 0)
+            ids += self._tokenizer.encode(part, add_special_tokens=False).ids
+        return ids
+
+    def decode_bytes(self, ids: Iterable[int]) -> bytes:
+        return b"".join(self.token_bytes[i] for i in ids)
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Text of `ids`; a character cut off at the end is left out, invalid bytes become U+FFFD."""
+        return text_of(self.decode_bytes(ids))
+
+    @cached_property
+    def _sorted(self) -> tuple[list[bytes], list[int]]:
+        order = sorted((i for i, b in enumerate(self.token_bytes) if b), key=lambda i: self.token_bytes[i])
+        return [self.token_bytes[i] for i in order], order
+
+    def tokens_compatible_with(self, start: bytes) -> list[int]:
+        """Ids whose bytes begin with `start`, or that `start` begins with."""
+        spelled, order = self._sorted
+        low, high = bisect.bisect_left(spelled, start), bisect.bisect_left(spelled, start + b"\xff" * 8)
+        found = order[low:high]
+        for length in range(1, len(start)):
+            i = bisect.bisect_left(spelled, start[:length])
+            while i < len(spelled) and spelled[i] == start[:length]:
+                found.append(order[i])
+                i += 1
+        return found
+
+
+def text_of(data: bytes) -> str:
+    """Decode UTF-8; an incomplete last character is dropped, other invalid bytes become U+FFFD."""
+    for cut in range(min(3, len(data)) + 1):
+        try:
+            return data[: len(data) - cut].decode()
+        except UnicodeDecodeError as error:
+            if error.start < len(data) - cut - 3:
+                break
+    return data.decode(errors="replace")
+
+
+def _sentencepiece_bytes(piece: str) -> bytes:
+    byte = _BYTE.fullmatch(piece)
+    return bytes([int(byte[1], 16)]) if byte else piece.replace(_SPACE, " ").encode()
+
+
+def _byte_level_bytes(piece: str) -> bytes:
+    table = _byte_level_alphabet()
+    return bytes(table[c] for c in piece) if all(c in table for c in piece) else b""
+
+
+def _byte_level_alphabet() -> dict[str, int]:
+    """GPT-2's printable stand-ins for bytes: printable ones are themselves, the rest count up from U+0100."""
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    rest = [byte for byte in range(256) if byte not in printable]
+    return {chr(b): b for b in printable} | {chr(0x100 + i): b for i, b in enumerate(rest)}
