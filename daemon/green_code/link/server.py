@@ -122,6 +122,7 @@ class Connection:
         except Exception as error:
             log.exception("request %s failed", method)
             text = f"{method} failed: {type(error).__name__}: {error}. The engine's log has the details."
+            self._send({"id": request_id, "error": {"code": "internal_error", "message": text}})
 
     def _send(self, message: framing.Message) -> None:
         if not self._open or self._writer.is_closing():

@@ -1,0 +1,160 @@
+"""The ledger: what was recorded survives, whatever happens to the process or the file."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import get_type_hints
+
+import pytest
+
+from green_code.energy import ledger as ledger_module
+from green_code.energy.ledger import Ledger, Row, Tally, new_id, now_text
+from green_code.link import messages
+
+ROW = Row(
+    id="",
+    time="",
+    language="python",
+    model="fake",
+    decoding="fast",
+    threshold="0.8",
+    tokens=4,
+    layers_run=40,
+    layers_total=18,
+    prompt_tokens=100,
+    prompt_layers_run=600,
+    energy_joules=1.0,
+    energy_full_joules=4.0,
+    energy_source="estimate",
+    cpu_seconds=0.1,
+    wall_seconds=0.2,
+    reason="end_of_line",
+)
+
+
+def row(**changes: object) -> Row:
+    return replace(ROW, **{"id": new_id(), "time": now_text(), **changes})  # type: ignore[arg-type]
+
+
+def test_totals_days_and_languages(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "deep" / "energy.sqlite3")
+    old = row(time="2020-02-03T04:05:06+00:00", language="java", energy_source="nvml")
+    for one in (old, row(), row(reason="superseded", tokens=0, layers_run=0)):
+        ledger.record(one)
+    ledger.accept(old.id)
+    ledger.accept("unknown")
+    report = ledger.report()
+    assert report["all"]["completions"] == 2 and report["all"]["accepted"] == 1
+    assert report["all"]["energy_joules"] == 3 and report["all"]["saved_joules"] == 9
+    assert report["all"]["saving"] == pytest.approx(0.75) and report["all"]["mean_layers"] == 10
+    assert report["today"]["completions"] == 1 and report["today"] == ledger.today()
+    assert [day["day"] for day in report["by_day"]] == ["2020-02-03", now_text()[:10]]
+    assert {item["language"] for item in report["by_language"]} == {"python", "java"}
+    assert report["source"] == "estimate" and ledger.problem is None
+
+
+def test_an_empty_ledger_has_zero_sums_and_no_source(tmp_path: Path) -> None:
+    report = Ledger(tmp_path / "energy.sqlite3").report()
+    assert report["all"]["completions"] == 0 and report["all"]["saving"] == 0
+    assert report["source"] is None and report["by_day"] == []
+
+
+def test_a_tally_counts_as_the_ledger_does(tmp_path: Path) -> None:
+    ledger, tally = Ledger(tmp_path / "energy.sqlite3"), Tally()
+    for one in (row(), row(tokens=7, layers_run=11), row(reason="cancelled")):
+        ledger.record(one)
+        tally.add(one)
+    assert tally.totals() == ledger.report()["all"]
+
+
+def test_no_column_can_hold_the_users_text() -> None:
+    assert not {field.name for field in fields(Row)} & {"text", "prefix", "suffix", "session", "path", "uri"}
+
+
+def test_shapes_are_those_of_the_protocol() -> None:
+    for name in ("Totals", "DayTotals", "LanguageTotals"):
+        assert get_type_hints(getattr(ledger_module, name)) == get_type_hints(getattr(messages, name))
+    assert list(get_type_hints(ledger_module.Report)) == list(get_type_hints(messages.Report))
+
+
+def test_rows_survive_kill_9(tmp_path: Path) -> None:
+    path = tmp_path / "energy.sqlite3"
+    script = (
+        "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[2]); from test_ledger import row\n"
+        "from green_code.energy.ledger import Ledger\n"
+        "ledger = Ledger(Path(sys.argv[1]))\n"
+        "while True:\n"
+        "    one = row(); ledger.record(one); print(one.id, flush=True)\n"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", script, str(path), str(Path(__file__).parent)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(ledger_module.__file__).parents[2])},
+    )
+    assert child.stdout is not None
+    told = [child.stdout.readline().strip() for _ in range(50)]
+    child.send_signal(signal.SIGKILL)
+    told += child.stdout.read().split()
+    child.wait()
+    child.stdout.close()
+    ledger = Ledger(path)
+    kept = {one[0] for one in ledger._run("SELECT id FROM completions", ())}
+    assert set(told) <= kept | {told[-1]} and len(kept) >= 50
+    ledger.record(row())
+    assert ledger.report()["all"]["completions"] == len(kept) + 1
+
+
+@pytest.mark.parametrize("content", [b"this is no database" * 100, b"SQLite format 3\0" + b"\xff" * 4000])
+def test_a_damaged_file_is_set_aside_and_said(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "energy.sqlite3"
+    path.write_bytes(content)
+    ledger = Ledger(path)
+    ledger.record(row())
+    assert ledger.report()["all"]["completions"] == 1
+    assert ledger.problem is not None and "damaged" in ledger.problem
+    [aside] = tmp_path.glob("*.damaged-*")
+    assert aside.read_bytes() == content
+
+
+def test_damage_while_open_is_survived(tmp_path: Path) -> None:
+    path = tmp_path / "energy.sqlite3"
+    ledger = Ledger(path)
+    ledger.record(row())
+    ledger._recover(sqlite3.DatabaseError("database disk image is malformed"))
+    ledger.record(row())
+    assert ledger.today()["completions"] == 1 and list(tmp_path.glob("*.damaged-*"))
+
+
+def test_where_nothing_can_be_written_rows_are_kept_in_memory_and_it_is_said(tmp_path: Path) -> None:
+    in_the_way = tmp_path / "file"
+    in_the_way.write_text("")
+    ledger = Ledger(in_the_way / "energy.sqlite3")
+    ledger.record(row())
+    assert ledger.today()["completions"] == 1
+    assert ledger.problem is not None and "GREEN_CODE_DATA_DIR" in ledger.problem
+
+
+def test_two_processes_may_write(tmp_path: Path) -> None:
+    one, two = Ledger(tmp_path / "energy.sqlite3"), Ledger(tmp_path / "energy.sqlite3")
+    for _ in range(20):
+        one.record(row())
+        two.record(row())
+    assert one.today()["completions"] == two.today()["completions"] == 40
+
+
+def test_a_newer_ledger_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "energy.sqlite3"
+    Ledger(path).close()
+    database = sqlite3.connect(path)
+    database.execute("PRAGMA user_version = 99")
+    database.close()
+    ledger = Ledger(path)
+    assert ledger.problem is not None and "99" in ledger.problem
+    assert not list(tmp_path.glob("*.damaged-*"))

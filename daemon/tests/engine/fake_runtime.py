@@ -1,0 +1,128 @@
+"""A stand-in for the model's side: gated by events, so that a test holds every moment still. Also a script:
+`python fake_runtime.py` is an engine with an instant fake model; a prefix ending in "die" kills it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+
+from green_code.link.messages import CompletionParams, CompletionResult
+from green_code.problems import Problem
+
+WAIT_SECONDS = 10.0
+
+
+def result_for(params: CompletionParams, text: str = " + 1", reason: str = "end_of_line") -> CompletionResult:
+    """A plausible result."""
+    return CompletionResult(
+        id="",
+        text=text,
+        tokens=2,
+        token_texts=[" +", " 1"],
+        exits=[6, 12],
+        layers_run=18,
+        layers_total=18,
+        prompt_tokens=len(params["prefix"]),
+        prompt_reused=0,
+        prompt_layers_run=6 * len(params["prefix"]),
+        energy_joules=0.25,
+        energy_full_joules=0.5,
+        energy_source="estimate",
+        saving=0.5,
+        wall_seconds=0.01,
+        cpu_seconds=0.01,
+        reason=reason,
+    )
+
+
+class FakeSession:
+    """Completes when its runtime's gate is open; a cancelled one ends at once, as between two layers."""
+
+    cache_bytes = 1000
+
+    def __init__(self, runtime: FakeRuntime) -> None:
+        self.runtime = runtime
+        self.trimmed = False
+
+    def complete(self, params: CompletionParams, cancelled: Callable[[], str | None]) -> CompletionResult:
+        self.runtime.started.append(params["prefix"])
+        self.runtime.running.set()
+        while not self.runtime.gate.wait(0.005):
+            if (reason := cancelled()) is not None:
+                self.runtime.stopped.append(reason)
+                return result_for(params, text="", reason=reason)
+        if params["prefix"].endswith("die"):
+            os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))
+        if params["prefix"].endswith("raise"):
+            raise ValueError("a bug in the model")
+        if params["prefix"].endswith("problem"):
+            raise Problem("bundle_invalid", "The bundle is of another model. Reinstall it.")
+        if params["prefix"].endswith("nothing"):
+            return result_for(params, text="", reason="empty")
+        return result_for(params)
+
+    def trim(self) -> None:
+        self.trimmed = True
+
+
+class FakeRuntime:
+    """A model whose completions wait for `gate`."""
+
+    bundle = "none"
+    layers_total = 18
+    exits = (6, 12, 18)
+    energy_source = "estimate"
+
+    def __init__(self, model: str, gate: threading.Event) -> None:
+        self.model = model
+        self.gate = gate
+        self.running = threading.Event()
+        self.started: list[str] = []
+        self.stopped: list[str] = []
+        self.sessions: list[FakeSession] = []
+        self.closed = threading.Event()
+
+    def new_session(self) -> FakeSession:
+        self.sessions.append(FakeSession(self))
+        return self.sessions[-1]
+
+    def close(self) -> None:
+        self.closed.set()
+
+
+class FakeLoader:
+    """Loads when `loaded` is set; fails with `problem` while there is one."""
+
+    def __init__(self) -> None:
+        self.loaded = threading.Event()
+        self.gate = threading.Event()
+        self.problem: Exception | None = None
+        self.calls: list[str] = []
+        self.runtimes: list[FakeRuntime] = []
+
+    @classmethod
+    def instant(cls) -> FakeLoader:
+        loader = cls()
+        loader.loaded.set()
+        loader.gate.set()
+        return loader
+
+    def __call__(self, model: str, progress: Callable[..., None]) -> FakeRuntime:
+        self.calls.append(model)
+        progress("loading", f"Loading {model}", 0.5)
+        assert self.loaded.wait(WAIT_SECONDS)
+        if self.problem is not None:
+            raise self.problem
+        self.runtimes.append(FakeRuntime(model, self.gate))
+        return self.runtimes[-1]
+
+
+if __name__ == "__main__":
+    from green_code.engine.process import leave, run_engine
+
+    if "--crash" in sys.argv:
+        sys.exit("no such library: libmodel")
+    leave(run_engine(FakeLoader.instant()))

@@ -1,0 +1,355 @@
+"""The service over a real socket with a gated fake model: every request settles, and with the right reason."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from fake_runtime import WAIT_SECONDS, FakeLoader
+
+from green_code.energy.ledger import Ledger
+from green_code.engine import idle
+from green_code.engine.holder import FIRST_BACK_OFF_SECONDS, SESSIONS_AT_MOST
+from green_code.engine.service import Service
+from green_code.link import messages
+from green_code.link.client import EngineClient, open_client
+from green_code.link.server import LinkServer
+from green_code.problems import Problem
+
+
+def params(prefix: str = "x = 1", session: str = "a", **changes: Any) -> dict[str, Any]:
+    return {
+        "session": session,
+        "prefix": prefix,
+        "suffix": "",
+        "language": "python",
+        "model": "fake",
+        "decoding": "fast",
+        "policy": "agent",
+        "threshold": 0.8,
+        "max_tokens": 16,
+        "single_line": True,
+        "max_lines": 1,
+        "max_prompt_tokens": 512,
+        **changes,
+    }
+
+
+class Rig:
+    """A service behind a socket, with its clock, loader and ledger in hand."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.address = str(folder / "s")
+        self.loader = FakeLoader()
+        self.ledger = Ledger(folder / "data" / "energy.sqlite3")
+        self.now = 0.0
+        self.stopped = asyncio.Event()
+        self.service = Service(self.loader, self.ledger, self.stopped.set, clock=lambda: self.now)
+        self.server = LinkServer(self.service)
+        self.clients: list[EngineClient] = []
+        self.heard: list[tuple[str, dict[str, Any]]] = []
+
+    async def client(self, model: str | None = None) -> EngineClient:
+        client = await open_client(
+            self.address, model=model, on_notification=lambda method, value: self.heard.append((method, value))
+        )
+        self.clients.append(client)
+        return client
+
+    def open_gates(self) -> None:
+        self.loader.loaded.set()
+        self.loader.gate.set()
+
+    def states(self) -> list[str]:
+        return [value["state"] for method, value in self.heard if method == messages.STATUS]
+
+    def rows(self) -> list[tuple[Any, ...]]:
+        return self.ledger._run("SELECT reason, language, tokens, accepted FROM completions ORDER BY time", ())
+
+
+@pytest_asyncio.fixture
+async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
+    rig = Rig(tmp_path)
+    await rig.server.start(rig.address)
+    yield rig
+    rig.open_gates()
+    for client in rig.clients:
+        await client.close()
+    rig.service.close()
+    await rig.server.stop()
+    rig.ledger.close()
+
+
+async def until(condition: Callable[[], Any]) -> None:
+    deadline = time.monotonic() + WAIT_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        await asyncio.sleep(0.005)
+
+
+def ask(client: EngineClient, *args: Any, **kwargs: Any) -> asyncio.Task[Any]:
+    return asyncio.ensure_future(client.request(messages.COMPLETE, params(*args, **kwargs)))
+
+
+async def reason_of(task: asyncio.Task[Any]) -> str:
+    with pytest.raises(Problem) as caught:
+        await asyncio.wait_for(task, WAIT_SECONDS)
+    return caught.value.reason
+
+
+@pytest.mark.asyncio
+async def test_a_completion_waits_for_loading_and_is_recorded(rig: Rig) -> None:
+    client = await rig.client()
+    task = ask(client)
+    await until(lambda: "loading" in rig.states())
+    assert not task.done()
+    rig.open_gates()
+    result = await asyncio.wait_for(task, WAIT_SECONDS)
+    assert result["text"] == " + 1" and result["id"]
+    client.notify(messages.ACCEPTED, {"id": result["id"]})
+    await until(lambda: rig.rows() == [("end_of_line", "python", 2, 1)])
+    report = await client.request(messages.REPORT, {})
+    assert report["today"]["completions"] == 1 and report["today"]["saving"] == pytest.approx(0.5)
+    await until(lambda: "ready" in rig.states())
+    status = await client.request(messages.STATUS, {})
+    assert status["model"] == "fake" and status["layers_total"] == 18 and status["exits"] == [6, 12, 18]
+
+
+@pytest.mark.asyncio
+async def test_hello_with_a_model_loads_it_without_a_request(rig: Rig) -> None:
+    rig.open_gates()
+    await rig.client(model="fake")
+    await until(lambda: "ready" in rig.states())
+    assert rig.loader.calls == ["fake"]
+
+
+@pytest.mark.asyncio
+async def test_loading_survives_the_request_that_began_it(rig: Rig) -> None:
+    client = await rig.client()
+    task = ask(client)
+    await until(lambda: rig.loader.calls)
+    task.cancel()
+    await asyncio.wait([task])
+    rig.open_gates()
+    await until(lambda: "ready" in rig.states())
+    await asyncio.wait_for(ask(client), WAIT_SECONDS)
+    assert rig.loader.calls == ["fake"]
+
+
+@pytest.mark.asyncio
+async def test_the_newest_request_of_a_session_supersedes_waiting_and_running_ones(rig: Rig) -> None:
+    client = await rig.client()
+    rig.loader.loaded.set()
+    running = ask(client, "one")
+    await until(lambda: rig.loader.runtimes and rig.loader.runtimes[0].started == ["one"])
+    waiting, other = ask(client, "two"), ask(client, "other", session="b")
+    newest = ask(client, "three")
+    assert await reason_of(running) == "superseded"
+    assert await reason_of(waiting) == "superseded"
+    await until(lambda: rig.loader.runtimes[0].stopped == ["superseded"])
+    rig.loader.gate.set()
+    assert (await asyncio.wait_for(newest, WAIT_SECONDS))["text"]
+    assert (await asyncio.wait_for(other, WAIT_SECONDS))["text"]
+    runtime = rig.loader.runtimes[0]
+    assert "two" not in runtime.started
+    await until(lambda: len(rig.rows()) == 3)
+    assert [row[0] for row in rig.rows()].count("superseded") == 1  # it ran, so its joules are kept
+    assert rig.ledger.today()["completions"] == 2
+
+
+@pytest.mark.asyncio
+async def test_cancelling_reaches_the_compute_thread(rig: Rig) -> None:
+    client = await rig.client()
+    rig.loader.loaded.set()
+    task = ask(client)
+    await until(lambda: rig.loader.runtimes and rig.loader.runtimes[0].started)
+    task.cancel()
+    await until(lambda: rig.loader.runtimes[0].stopped == ["cancelled"])
+
+
+@pytest.mark.asyncio
+async def test_a_peer_that_leaves_takes_its_requests_along(rig: Rig) -> None:
+    client = await rig.client()
+    rig.loader.loaded.set()
+    task = ask(client)
+    await until(lambda: rig.loader.runtimes and rig.loader.runtimes[0].started)
+    await client.close()
+    assert await reason_of(task) == "engine_lost"
+    await until(lambda: rig.loader.runtimes[0].stopped == ["cancelled"])
+
+
+@pytest.mark.asyncio
+async def test_a_failed_load_is_told_and_tried_again_after_a_pause(rig: Rig) -> None:
+    client = await rig.client()
+    rig.loader.problem = Problem("model_missing", "The model is not installed. Install it.")
+    rig.loader.loaded.set()
+    assert await reason_of(ask(client)) == "model_missing"
+    assert rig.service.status()["state"] == "error" and rig.service.status()["reason"] == "model_missing"
+    assert await reason_of(ask(client)) == "model_missing"
+    assert rig.loader.calls == ["fake"], "within the back-off nothing is loaded"
+    rig.now += FIRST_BACK_OFF_SECONDS
+    rig.loader.problem = None
+    rig.loader.gate.set()
+    assert (await asyncio.wait_for(ask(client), WAIT_SECONDS))["text"]
+    assert rig.loader.calls == ["fake", "fake"]
+
+
+@pytest.mark.asyncio
+async def test_a_crash_while_loading_is_an_internal_error_with_its_cause(rig: Rig) -> None:
+    client = await rig.client()
+    rig.loader.problem = OSError("disk on fire")
+    rig.loader.loaded.set()
+    with pytest.raises(Problem, match="disk on fire") as caught:
+        await ask(client)
+    assert caught.value.reason == "internal_error"
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("prefix", "reason"), [("raise", "internal_error"), ("problem", "bundle_invalid")]
+)
+async def test_a_failing_completion_answers_and_the_next_one_works(rig: Rig, prefix: str, reason: str) -> None:
+    client = await rig.client()
+    rig.open_gates()
+    assert await reason_of(ask(client, prefix)) == reason
+    assert (await ask(client))["text"]
+    assert len(rig.loader.runtimes[0].sessions) == 2, "a session that raised is not used again"
+
+
+@pytest.mark.asyncio
+async def test_sessions_are_evicted_by_recency(rig: Rig) -> None:
+    client = await rig.client()
+    rig.open_gates()
+    for number in range(SESSIONS_AT_MOST):
+        await ask(client, session=f"s{number}")
+    await ask(client, session="s0")
+    await ask(client, session="one too many")
+    sessions = rig.loader.runtimes[0].sessions
+    assert [session.trimmed for session in sessions[:2]] == [False, True]
+
+
+@pytest.mark.asyncio
+async def test_another_model_takes_the_place_of_the_one_held(rig: Rig) -> None:
+    client = await rig.client()
+    rig.open_gates()
+    await ask(client)
+    await ask(client, model="other")
+    assert rig.loader.runtimes[0].closed.is_set() and not rig.loader.runtimes[1].closed.is_set()
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"prefix": 3}, "prefix"),
+        ({"max_tokens": True}, "max_tokens"),
+        ({"max_tokens": 0}, "max_tokens"),
+        ({"decoding": "slow"}, "decoding"),
+        ({"policy": "fixed:0"}, "policy"),
+        ({"threshold": 0.2}, "threshold"),
+        ({"threshold": "cheap"}, "threshold"),
+        ({"temperature": 1.0}, "temperature"),
+    ],
+)
+async def test_bad_parameters_are_named(rig: Rig, change: dict[str, Any], named: str) -> None:
+    client = await rig.client()
+    with pytest.raises(Problem, match=named) as caught:
+        await ask(client, **change)
+    assert caught.value.reason == "bad_request"
+
+
+@pytest.mark.asyncio
+async def test_the_idle_ladder_trims_releases_and_ends(rig: Rig) -> None:
+    client = await rig.client()
+    rig.open_gates()
+    await ask(client)
+    await until(lambda: not rig.service._work)
+    runtime = rig.loader.runtimes[0]
+    rig.now += idle.TRIM_SECONDS
+    rig.service.idle_tick()
+    await until(lambda: runtime.sessions[0].trimmed)
+    assert not runtime.closed.is_set()
+    rig.now += idle.RELEASE_SECONDS - idle.TRIM_SECONDS
+    rig.service.idle_tick()
+    await until(runtime.closed.is_set)
+    assert not rig.stopped.is_set() and rig.service.status()["model"] is None
+    await ask(client)
+    assert len(rig.loader.runtimes) == 2, "a released model comes back"
+    await until(lambda: not rig.service._work)
+    rig.now += idle.EXIT_SECONDS
+    rig.service.idle_tick()
+    assert rig.stopped.is_set()
+
+
+@pytest.mark.asyncio
+async def test_a_busy_engine_is_not_idle(rig: Rig) -> None:
+    client = await rig.client()
+    rig.loader.loaded.set()
+    task = ask(client)
+    await until(lambda: rig.loader.runtimes and rig.loader.runtimes[0].started)
+    rig.now += 10 * idle.EXIT_SECONDS
+    rig.service.idle_tick()
+    assert not rig.stopped.is_set()
+    rig.loader.gate.set()
+    assert (await task)["text"]
+
+
+@pytest.mark.asyncio
+async def test_energy_is_told_to_who_completed_and_at_most_once_a_second(rig: Rig) -> None:
+    rig.open_gates()
+    await rig.client()
+    heard: list[dict[str, Any]] = []
+    client = await open_client(
+        rig.address, on_notification=lambda method, value: heard.append(value) if method == "energy" else None
+    )
+    rig.clients.append(client)
+    started = time.monotonic()
+    for _ in range(5):
+        await ask(client)
+    await until(lambda: len(heard) >= 2 or time.monotonic() - started > 2)
+    assert len(heard) == 2 and time.monotonic() - started >= 0.9
+    assert heard[-1]["session"]["completions"] == 5 and heard[-1]["mean_layers"] == 9
+    assert heard[-1]["last_exits"] == [6, 12] and heard[-1]["model"] == "fake"
+    assert set(heard[-1]) == set(messages.EnergyMessage.__annotations__)
+    assert not [value for method, value in rig.heard if method == "energy"], "the other peer completed nothing"
+
+
+@pytest.mark.asyncio
+async def test_shutdown_answers_first(rig: Rig) -> None:
+    client = await rig.client()
+    assert await client.request(messages.SHUTDOWN, {}) == {}
+    await asyncio.wait_for(rig.stopped.wait(), WAIT_SECONDS)
+
+
+@pytest.mark.asyncio
+async def test_closing_answers_who_waits(rig: Rig) -> None:
+    client = await rig.client()
+    task = ask(client)
+    await until(lambda: rig.loader.calls)
+    rig.service.close()
+    assert await reason_of(task) == "engine_lost"
+
+
+@pytest.mark.asyncio
+async def test_an_unwritable_ledger_is_told_once_and_completions_go_on(rig: Rig) -> None:
+    client = await rig.client()
+    rig.open_gates()
+    rig.ledger._database = rig.ledger._in_memory(OSError("read-only file system"))
+    await ask(client)
+    await ask(client)
+    told = [value for method, value in rig.heard if value.get("reason") == "cache_unwritable"]
+    assert len(told) == 1 and "GREEN_CODE_DATA_DIR" in told[0]["message"]
+    assert rig.ledger.today()["completions"] == 2
+
+
+@pytest.mark.asyncio
+async def test_an_unknown_method_is_refused(rig: Rig) -> None:
+    client = await rig.client()
+    with pytest.raises(Problem, match="no method"):
+        await client.request("dance", {})

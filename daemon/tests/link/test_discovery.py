@@ -1,0 +1,225 @@
+"""Finding and starting engines: stale sockets and locks, other versions, two starters at once, early deaths."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+import green_code
+from green_code.engine.command import stop_engine
+from green_code.link import client as client_module
+from green_code.link import discovery, framing, transport
+from green_code.link.lock import ProcessLock, read_note
+from green_code.problems import Problem
+
+FAKE = Path(__file__).resolve().parents[1] / "engine" / "fake_runtime.py"
+COMMAND = (sys.executable, str(FAKE))
+WAIT_SECONDS = 10.0
+
+
+@pytest.fixture
+def where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[discovery.Place]:
+    monkeypatch.setenv("GREEN_CODE_RUNTIME_DIR", str(tmp_path / "run"))
+    monkeypatch.setenv("GREEN_CODE_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("GREEN_CODE_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("PYTHONPATH", str(Path(green_code.__file__).resolve().parents[1]))
+    yield discovery.place()
+    with contextlib.suppress(Problem):
+        asyncio.run(stop_engine())
+
+
+def wait_for(condition: Callable[[], Any]) -> None:
+    deadline = time.monotonic() + WAIT_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.01)
+
+
+async def start_and_leave(where: discovery.Place) -> int:
+    client = await discovery.ensure_engine(where, command=COMMAND)
+    await client.close()
+    return client.engine_pid
+
+
+def test_starting_is_idempotent_and_stopping_says_which(where: discovery.Place) -> None:
+    pid = asyncio.run(start_and_leave(where))
+    assert asyncio.run(start_and_leave(where)) == pid
+    note = read_note(where.lock_path)
+    assert note is not None and note["pid"] == pid and note["version"] == green_code.__version__
+    assert asyncio.run(stop_engine()) is True
+    assert asyncio.run(stop_engine()) is False
+    wait_for(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    assert not Path(where.address).exists()
+
+
+def test_folder_and_socket_are_private(where: discovery.Place) -> None:
+    asyncio.run(start_and_leave(where))
+    assert stat.S_IMODE(where.folder.stat().st_mode) == 0o700
+    assert stat.S_IMODE(Path(where.address).stat().st_mode) == 0o600
+    assert stat.S_IMODE(where.log_path.stat().st_mode) == 0o600
+
+
+def test_the_address_carries_protocol_version_and_installation(
+    where: discovery.Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert f"engine-1-{green_code.__version__}-" in where.address
+    monkeypatch.setenv("GREEN_CODE_DATA_DIR", str(tmp_path / "elsewhere"))
+    assert discovery.place().address != where.address
+
+
+def test_two_starters_at_once_give_one_engine(where: discovery.Place) -> None:
+    async def race() -> list[int]:
+        return list(await asyncio.gather(*(start_and_leave(where) for _ in range(3))))
+
+    pids = asyncio.run(race())
+    assert len(set(pids)) == 1
+
+
+def test_a_stale_socket_and_a_stale_lock_are_in_nobodys_way(where: discovery.Place) -> None:
+    dead = socket.socket(socket.AF_UNIX)
+    dead.bind(where.address)
+    dead.close()
+    where.lock_path.write_text('{"pid": 1, "version": "0.0.0"}')
+    assert asyncio.run(start_and_leave(where)) != 1
+
+
+def test_an_engine_killed_with_9_is_replaced(where: discovery.Place) -> None:
+    first = asyncio.run(start_and_leave(where))
+    os.kill(first, signal.SIGKILL)
+    wait_for(lambda: not psutil.pid_exists(first) or psutil.Process(first).status() == psutil.STATUS_ZOMBIE)
+    assert Path(where.address).exists(), "kill -9 leaves its socket"
+    assert asyncio.run(start_and_leave(where)) != first
+
+
+def test_sigterm_ends_it_cleanly(where: discovery.Place) -> None:
+    process = subprocess.Popen(COMMAND, stdin=subprocess.DEVNULL)
+    wait_for(Path(where.address).exists)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(WAIT_SECONDS) == 0
+    assert not Path(where.address).exists()
+    assert "engine ended" in where.log_path.read_text()
+
+
+def test_a_second_engine_leaves_and_says_why(where: discovery.Place) -> None:
+    asyncio.run(start_and_leave(where))
+    second = subprocess.run(COMMAND, capture_output=True, text=True, timeout=WAIT_SECONDS)
+    assert second.returncode == discovery.ALREADY_RUNNING
+    assert "already listens" in second.stderr
+
+
+def test_an_engine_that_dies_at_once_is_noticed_with_what_it_said(where: discovery.Place) -> None:
+    started = time.monotonic()
+    with pytest.raises(Problem, match="no such library: libmodel") as caught:
+        asyncio.run(discovery.ensure_engine(where, command=(*COMMAND, "--crash")))
+    assert caught.value.reason == "engine_lost" and time.monotonic() - started < WAIT_SECONDS
+
+
+def test_an_engine_that_never_listens_is_given_up(where: discovery.Place) -> None:
+    sleeper = (sys.executable, "-c", "import time; time.sleep(2)")
+    with pytest.raises(Problem, match="did not listen"):
+        asyncio.run(discovery.ensure_engine(where, command=sleeper, start_seconds=0.3))
+
+
+def test_another_version_is_refused(where: discovery.Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    asyncio.run(start_and_leave(where))
+    monkeypatch.setattr(client_module, "__version__", "9.9.9")
+    with pytest.raises(Problem, match=r"9\.9\.9") as caught:
+        asyncio.run(discovery.find_engine(where))
+    assert caught.value.reason == "other_version"
+
+
+def test_a_bad_frame_closes_its_own_connection_alone(where: discovery.Place) -> None:
+    async def scenario() -> None:
+        good = await discovery.ensure_engine(where, command=COMMAND)
+        for bad in (
+            b"\xff\xff\xff\xff",
+            len(b"\xc1").to_bytes(4, "big") + b"\xc1",
+            framing.encode({"id": 1, "method": "status", "params": {}}),  # no hello before
+            framing.encode({"id": 1, "method": "hello", "params": []}),
+            framing.encode({"id": "one", "method": "hello", "params": {}}),
+            framing.encode({"id": 1}),
+        ):
+            reader, writer = await transport.connect(where.address)
+            writer.write(bad)
+            assert await asyncio.wait_for(reader.read(), WAIT_SECONDS) == b""
+            await transport.close(writer)
+        assert (await good.request("status", {}))["state"] == "starting"
+        await good.close()
+
+    asyncio.run(scenario())
+
+
+def test_death_in_mid_request_is_engine_lost(where: discovery.Place) -> None:
+    async def scenario() -> str:
+        client = await discovery.ensure_engine(where, command=COMMAND)
+        request = {
+            "session": "a",
+            "prefix": "die",
+            "suffix": "",
+            "language": "python",
+            "model": "fake",
+            "decoding": "fast",
+            "policy": "agent",
+            "threshold": 0.8,
+            "max_tokens": 8,
+            "single_line": True,
+            "max_lines": 1,
+            "max_prompt_tokens": 512,
+        }
+        with pytest.raises(Problem) as caught:
+            await asyncio.wait_for(client.request("complete", request), WAIT_SECONDS)
+        await client.close()
+        return caught.value.reason
+
+    assert asyncio.run(scenario()) == "engine_lost"
+
+
+def test_another_users_socket_is_refused(where: discovery.Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    asyncio.run(start_and_leave(where))
+    monkeypatch.setattr(transport, "peer_uid", lambda connection: os.getuid() + 1)
+    assert asyncio.run(discovery.find_engine(where)) is None
+
+    def unknown(connection: object) -> int:
+        raise OSError("the kernel does not say")
+
+    monkeypatch.setattr(transport, "peer_uid", unknown)
+    assert asyncio.run(discovery.find_engine(where)) is None, "the check fails closed"
+
+
+def test_a_path_too_long_for_a_socket_is_explained(tmp_path: Path) -> None:
+    deep = discovery.Place(tmp_path / ("d" * 120), "engine")
+    with pytest.raises(Problem, match="GREEN_CODE_RUNTIME_DIR"):
+        asyncio.run(transport.listen(deep.address, lambda reader, writer: asyncio.sleep(0)))
+
+
+def test_a_runtime_folder_of_someone_else_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "target").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    monkeypatch.setenv("GREEN_CODE_RUNTIME_DIR", str(tmp_path / "link"))
+    with pytest.raises(Problem, match="is a link"):
+        discovery.place()
+    (tmp_path / "open").mkdir(mode=0o755)
+    monkeypatch.setenv("GREEN_CODE_RUNTIME_DIR", str(tmp_path / "open"))
+    assert stat.S_IMODE(discovery.place().folder.stat().st_mode) == 0o700
+
+
+def test_a_lock_is_exclusive_and_released(tmp_path: Path) -> None:
+    one, two = ProcessLock(tmp_path / "lock"), ProcessLock(tmp_path / "lock")
+    assert one.acquire({"pid": 1}) and not two.acquire({"pid": 2})
+    assert read_note(tmp_path / "lock") == {"pid": 1}
+    one.release()
+    assert two.acquire({"pid": 2})
+    two.release()
