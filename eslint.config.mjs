@@ -2,7 +2,7 @@ import js from '@eslint/js';
 import tseslint from 'typescript-eslint';
 
 const names = (list, value = 'readonly') => Object.fromEntries(list.map((name) => [name, value]));
-const node = names(['process', 'console', 'fetch', 'setTimeout', 'clearTimeout', 'Buffer', 'URL']);
+const node = names(['process', 'console', 'performance', 'fetch', 'setTimeout', 'clearTimeout', 'Buffer', 'URL']);
 const browser = names(['document', 'window', 'acquireVsCodeApi', 'setTimeout', 'clearTimeout']);
 
 export default tseslint.config(

@@ -27,7 +27,7 @@ export class ReportPanel implements vscode.Disposable {
   private create(media: vscode.Uri): vscode.WebviewPanel {
     const options = { enableScripts: false, localResourceRoots: [media] };
     const panel = vscode.window.createWebviewPanel('greenCode.report', 'Energy Report', vscode.ViewColumn.Active, options);
-    panel.iconPath = vscode.Uri.joinPath(media, 'leaf.svg');
+    panel.iconPath = vscode.Uri.joinPath(media, 'leaf-green.svg');
     panel.onDidDispose(() => (this.panel = undefined));
     return panel;
   }

@@ -1,0 +1,286 @@
+/**
+ * A VS Code workbench that a test can drive: code-server with one extension in a profile of its own, in a headless browser.
+ *
+ * Everything is kept under one temporary folder; `close()` ends all processes and removes it. What the document holds is
+ * only ever read from the saved file: in the page, text and ghost text look alike.
+ */
+import { execFileSync, spawn } from 'node:child_process';
+import fs from 'node:fs';
+import net from 'node:net';
+import os from 'node:os';
+import path from 'node:path';
+
+/** A quiet workbench: no welcome, no chat, no other suggestions, nothing typed but what the test types. */
+const QUIET = {
+  'workbench.startupEditor': 'none',
+  'workbench.secondarySideBar.defaultVisibility': 'hidden',
+  'workbench.colorTheme': 'Default Dark Modern',
+  'chat.disableAIFeatures': true,
+  'security.workspace.trust.enabled': false,
+  'telemetry.telemetryLevel': 'off',
+  'update.mode': 'none',
+  'extensions.autoUpdate': false,
+  'extensions.autoCheckUpdates': false,
+  'extensions.ignoreRecommendations': true,
+  'git.enabled': false,
+  'files.autoSave': 'off',
+  'editor.inlineSuggest.enabled': true,
+  'editor.quickSuggestions': { other: 'off', comments: 'off', strings: 'off' },
+  'editor.suggestOnTriggerCharacters': false,
+  'editor.wordBasedSuggestions': 'off',
+  'editor.parameterHints.enabled': false,
+  'editor.autoClosingBrackets': 'never',
+  'editor.autoClosingQuotes': 'never',
+  'editor.autoIndent': 'none',
+};
+
+/** Variables of the shell that would steer code-server elsewhere. */
+const UNWANTED = ['PORT', 'PASSWORD', 'HASHED_PASSWORD', 'VSCODE_IPC_HOOK_CLI'];
+
+const GHOST = '.ghost-text-decoration, .suggest-preview-text .view-line';
+
+export const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+/** Asks until the answer is truthy; gives up with the last answer in the message. */
+export async function until(what, question, timeoutMs = 20_000) {
+  const end = performance.now() + timeoutMs;
+  for (;;) {
+    const answer = await question();
+    if (answer) {
+      return answer;
+    }
+    if (performance.now() > end) {
+      throw new Error(`${what}: not within ${timeoutMs / 1000} s`);
+    }
+    await pause(100);
+  }
+}
+
+function freePort() {
+  return new Promise((resolve, reject) => {
+    const probe = net.createServer().once('error', reject);
+    probe.listen(0, '127.0.0.1', () => {
+      const { port } = probe.address();
+      probe.close(() => resolve(port));
+    });
+  });
+}
+
+export class Workbench {
+  /** `prepare` is given the root before anything starts, and returns what to add to the environment. */
+  static async open({ tools, browserPath, vsix, file, text, machineSettings, prepare }) {
+    const workbench = new Workbench(fs.mkdtempSync(path.join(os.tmpdir(), 'green-code-e2e-')), file);
+    try {
+      workbench.writeProfile({ text, machineSettings });
+      await workbench.startServer({ tools, vsix, env: prepare(workbench.root) });
+      await workbench.openPage(tools, browserPath);
+      return workbench;
+    } catch (error) {
+      await workbench.close();
+      throw error;
+    }
+  }
+
+  constructor(root, file) {
+    this.root = root;
+    this.profile = path.join(root, 'profile');
+    this.folder = path.join(root, 'project');
+    this.file = path.join(this.folder, file);
+  }
+
+  writeProfile({ text, machineSettings }) {
+    for (const folder of [this.folder, path.join(this.profile, 'User'), path.join(this.profile, 'Machine')]) {
+      fs.mkdirSync(folder, { recursive: true });
+    }
+    fs.writeFileSync(this.file, text);
+    this.writeSettings('User', QUIET);
+    this.writeSettings('Machine', machineSettings);
+  }
+
+  settingsFile(scope) {
+    return path.join(this.profile, scope, 'settings.json');
+  }
+
+  writeSettings(scope, settings) {
+    fs.writeFileSync(this.settingsFile(scope), JSON.stringify(settings, null, 2));
+  }
+
+  userSetting(key) {
+    return JSON.parse(fs.readFileSync(this.settingsFile('User'), 'utf8'))[key];
+  }
+
+  async startServer({ tools, vsix, env }) {
+    const environment = { ...process.env, ...env, EXTENSIONS_GALLERY: '{}', XDG_CONFIG_HOME: path.join(this.root, 'config') };
+    UNWANTED.forEach((name) => delete environment[name]);
+    const folders = ['--user-data-dir', this.profile, '--extensions-dir', path.join(this.root, 'extensions')];
+    execFileSync(tools.node, [tools.codeServer, ...folders, '--install-extension', vsix], { env: environment, stdio: 'pipe' });
+    const port = await freePort();
+    const log = path.join(this.root, 'server.log');
+    const output = fs.openSync(log, 'w');
+    const flags = ['--disable-telemetry', '--disable-update-check', '--disable-workspace-trust', '--disable-getting-started-override'];
+    this.server = spawn(
+      tools.node,
+      [tools.codeServer, '--auth', 'none', '--bind-addr', `127.0.0.1:${port}`, ...folders, ...flags],
+      { env: environment, stdio: ['ignore', output, output], detached: true }, // a group of its own, with the extension host
+    );
+    fs.closeSync(output);
+    this.serverEnded = new Promise((resolve) => this.server.once('exit', resolve));
+    this.url = `http://127.0.0.1:${port}`;
+    this.authority = `127.0.0.1:${port}`;
+    await until('code-server answers', async () => {
+      if (this.server.exitCode !== null) {
+        throw new Error(`code-server ended: ${fs.readFileSync(log, 'utf8')}`);
+      }
+      return fetch(`${this.url}/healthz`).then((response) => response.ok, () => false);
+    });
+  }
+
+  async openPage(tools, browserPath) {
+    const { chromium } = await import(tools.playwright);
+    this.browser = await chromium.launch({ executablePath: browserPath, args: ['--no-sandbox', '--disable-dev-shm-usage'] });
+    this.page = await this.browser.newPage({ viewport: { width: 1280, height: 800 } });
+    const address = new URL(this.url);
+    const opened = [['openFile', `vscode-remote://${this.authority}${this.file}`]];
+    address.searchParams.set('folder', this.folder);
+    address.searchParams.set('payload', JSON.stringify(opened));
+    await this.page.goto(address.href);
+    await this.editor().locator('.view-line').first().waitFor({ timeout: 60_000 });
+  }
+
+  async close() {
+    await this.browser?.close();
+    if (this.server?.pid !== undefined) {
+      this.signal('SIGTERM');
+      await Promise.race([this.serverEnded, pause(5000)]);
+      this.signal('SIGKILL');
+    }
+    fs.rmSync(this.root, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 });
+  }
+
+  signal(name) {
+    try {
+      process.kill(-this.server.pid, name);
+    } catch {
+      // the whole group has ended
+    }
+  }
+
+  // --- the editor ---
+
+  editor() {
+    return this.page.locator(`.monaco-editor[data-uri$="/${path.basename(this.file)}"]`);
+  }
+
+  /** A new line at the end of the file, whatever was shown or selected before. */
+  async newLine() {
+    await this.editor().locator('.view-lines').click();
+    await this.page.keyboard.press('Escape');
+    await this.page.keyboard.press('Control+End');
+    await this.page.keyboard.press('Enter');
+  }
+
+  async type(text) {
+    await this.page.keyboard.type(text, { delay: 40 });
+  }
+
+  waitForGhost(timeout = 20_000) {
+    return this.page.locator(GHOST).first().waitFor({ timeout });
+  }
+
+  waitForNoGhost() {
+    return this.page.locator(GHOST).first().waitFor({ state: 'detached', timeout: 10_000 });
+  }
+
+  /** What is suggested: its part of the current line, then its further lines. */
+  ghost() {
+    return this.page.evaluate(() => {
+      const textOf = (nodes) => nodes.map((node) => node.textContent).join('').replaceAll('\u00a0', ' ');
+      const first = textOf([...document.querySelectorAll('.view-lines .ghost-text-decoration')]);
+      const further = [...document.querySelectorAll('.suggest-preview-text .view-line')]
+        .sort((one, other) => parseInt(one.style.top, 10) - parseInt(other.style.top, 10))
+        .map((line) => textOf([line]));
+      return [first, ...further].join('\n');
+    });
+  }
+
+  /** Saves, and gives the text as it is on disk. */
+  async saved() {
+    await this.page.keyboard.press('Control+S');
+    await this.page.locator('.tab.active.dirty').waitFor({ state: 'detached', timeout: 10_000 });
+    return fs.readFileSync(this.file, 'utf8');
+  }
+
+  // --- everything around it ---
+
+  /** Text and accessible label of a status item, or null where there is none. */
+  status(id) {
+    return this.page.evaluate((name) => {
+      const item = document.getElementById(name);
+      const label = item?.querySelector('a')?.getAttribute('aria-label') ?? item?.getAttribute('aria-label') ?? '';
+      return item && { text: item.textContent.replaceAll('\u00a0', ' ').trim(), label };
+    }, id);
+  }
+
+  /** Runs a command by its exact title: another one may begin with the same words. */
+  async command(title) {
+    await this.page.keyboard.press('F1');
+    await this.choose(title, { exact: true });
+  }
+
+  /** Filters the open quick input and takes the wanted row. With `title`: only once the input of that title is open. */
+  async choose(label, { exact = false, title = '' } = {}) {
+    const input = this.page.locator('.quick-input-widget:visible', { hasText: title }).locator('input').first();
+    await input.waitFor();
+    await input.pressSequentially(label);
+    const row = this.page.locator('.quick-input-list .monaco-list-row', {
+      has: this.page.locator('.label-name', { hasText: exact ? new RegExp(`^${escape(label)}$`) : label }),
+    });
+    await row.first().waitFor({ timeout: 15_000 });
+    await row.first().click();
+  }
+
+  /** Replaces what stands in the open input box, and confirms. */
+  async enter(value, prompt) {
+    const input = this.page.locator('.quick-input-widget:visible', { hasText: prompt }).locator('input').first();
+    await input.fill(value);
+    await input.press('Enter');
+  }
+
+  /** The content of the web view that holds such an element, of those on the page. */
+  async webview(selector, timeoutMs = 30_000) {
+    return until(
+      `a web view with ${selector}`,
+      async () => {
+        for (const frame of this.page.frames()) {
+          if ((await frame.locator(selector).count().catch(() => 0)) > 0) {
+            return frame;
+          }
+        }
+        return null;
+      },
+      timeoutMs,
+    );
+  }
+
+  /** The folder that the extension was installed to. */
+  extensionFolder(prefix) {
+    const extensions = path.join(this.root, 'extensions');
+    return path.join(extensions, fs.readdirSync(extensions).find((name) => name.startsWith(prefix)));
+  }
+
+  /** Screenshot into a file, once animations have ended. */
+  async picture(file) {
+    await this.page.waitForTimeout(300);
+    await this.page.screenshot({ path: file });
+  }
+
+  notification(text) {
+    return this.page.locator('.notification-list-item', { hasText: text }).first();
+  }
+
+  async dismissNotifications() {
+    await this.command('Notifications: Clear All Notifications');
+  }
+}
+
+const escape = (text) => text.replace(/[.*+?^${}()|[\]\\]/g, '\\$&');

@@ -1,0 +1,152 @@
+/**
+ * The extension as its user meets it, in a real workbench.
+ *
+ *   node extension/test/e2e/run.mjs --python PYTHON [--vsix FILE] [--stub]
+ *
+ * PYTHON has green_code installed (with --stub: pygls is enough). Without --vsix, one is packed first. Prints `ok - …` or
+ * `not ok - …` per step and ends with `N passed, M failed`. Where the workbench cannot be had, it says so and succeeds,
+ * except in CI (environment variable CI), where it fails.
+ */
+import { execFileSync } from 'node:child_process';
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { parseArgs } from 'node:util';
+
+import { Workbench } from './harness.mjs';
+import { chromium, install } from './install.mjs';
+import { greenCodeProcesses, kill } from './processes.mjs';
+import { steps } from './steps.mjs';
+
+const HERE = import.meta.dirname;
+const ROOT = path.resolve(HERE, '../../..');
+const ARTIFACTS = path.join(HERE, 'artifacts');
+const PROGRAM = `"""Three shapes."""
+
+
+def square_area(side):
+    return side * side
+
+
+def circle_area(radius):
+    return 3.14159 * radius * radius
+
+`;
+
+const { values: options } = parseArgs({
+  options: {
+    vsix: { type: 'string' },
+    python: { type: 'string' },
+    stub: { type: 'boolean', default: false },
+  },
+});
+
+function skip(reason) {
+  console.log(`${process.env.CI ? 'failed' : 'skipped'}: end-to-end tests: ${reason}`);
+  process.exit(process.env.CI ? 1 : 0);
+}
+
+/** node_modules is there already (this is run by npm), so packing needs no network. */
+function pack(folder) {
+  const file = path.join(folder, 'green-code.vsix');
+  const flags = ['--no-dependencies', '--allow-missing-repository', '--no-rewrite-relative-links', '--skip-license'];
+  const vsce = path.join(ROOT, 'node_modules', '@vscode', 'vsce', 'vsce');
+  execFileSync(process.execPath, [vsce, 'package', ...flags, '-o', file], { cwd: ROOT, stdio: ['ignore', 'pipe', 'inherit'] });
+  return file;
+}
+
+/**
+ * A wheel of the stub. As a zip file on PYTHONPATH it makes `python -m green_code lsp` the stub; Set Up can install it, too.
+ * pygls comes from PYTHON, whatever interpreter then runs: it is pure Python.
+ */
+function stub(folder) {
+  fs.mkdirSync(folder);
+  const { version } = JSON.parse(fs.readFileSync(path.join(ROOT, 'package.json'), 'utf8'));
+  const call = (...args) => execFileSync(options.python, args, { encoding: 'utf8' }).trim();
+  const wheel = call(path.join(HERE, 'stub_wheel.py'), folder, version);
+  const packages = call('-c', 'import pathlib, pygls; print(pathlib.Path(pygls.__file__).parent.parent)');
+  return { wheel, pythonPath: [wheel, packages].join(path.delimiter) };
+}
+
+function environment(root) {
+  const runtime = path.join(root, 'runtime');
+  const data = path.join(root, 'data');
+  [runtime, data].forEach((folder) => fs.mkdirSync(folder, { mode: 0o700 }));
+  return {
+    GREEN_CODE_RUNTIME_DIR: runtime,
+    GREEN_CODE_DATA_DIR: data,
+    ...(options.stub ? { PYTHONPATH: stub(path.join(root, 'stub')).pythonPath } : {}),
+  };
+}
+
+async function main() {
+  if (!options.python) {
+    skip('no interpreter given (--python)');
+  }
+  const browserPath = chromium();
+  if (!browserPath) {
+    skip('no Chromium (apt-get install chromium, or name one in GREEN_CODE_CHROMIUM)');
+  }
+  let tools;
+  try {
+    tools = install();
+  } catch (error) {
+    skip(`code-server could not be installed: ${error.message}`);
+  }
+  fs.rmSync(ARTIFACTS, { recursive: true, force: true });
+  fs.mkdirSync(ARTIFACTS, { recursive: true });
+  const temporary = fs.mkdtempSync(path.join(os.tmpdir(), 'green-code-vsix-'));
+  const python = path.resolve(options.python);
+  let workbench;
+  let runtime;
+  let passed = 0;
+  let failed = 0;
+  try {
+    workbench = await Workbench.open({
+      tools,
+      browserPath,
+      vsix: options.vsix ? path.resolve(options.vsix) : pack(temporary),
+      file: 'shapes.py',
+      text: PROGRAM,
+      machineSettings: { 'greenCode.pythonPath': python },
+      prepare: environment,
+    });
+    runtime = path.join(workbench.root, 'runtime');
+    const context = { workbench, runtime, python, stub: options.stub, picture: (name) => workbench.picture(path.join(ARTIFACTS, `${name}.png`)), notes: {} };
+    for (const { name, run, essential = false, when = () => true } of steps) {
+      if (!when(context)) {
+        continue;
+      }
+      const start = performance.now();
+      const picture = `${String(passed + failed + 1).padStart(2, '0')}-${name.replace(/[^a-z0-9]+/gi, '-').toLowerCase()}.png`;
+      try {
+        const detail = await run(context);
+        passed += 1;
+        console.log(`ok - ${name}${detail ? ` (${detail})` : ''}, ${((performance.now() - start) / 1000).toFixed(1)} s`);
+      } catch (error) {
+        failed += 1;
+        console.log(`not ok - ${name}: ${error.message.split('\n').slice(0, 4).join(' | ')}`);
+      }
+      await workbench.picture(path.join(ARTIFACTS, picture));
+      if (essential && failed > 0) {
+        break;
+      }
+    }
+  } catch (error) {
+    failed += 1;
+    console.log(`not ok - the workbench: ${error.stack}`);
+  } finally {
+    if (workbench) {
+      if (failed > 0 && fs.existsSync(path.join(workbench.profile, 'logs'))) {
+        fs.cpSync(path.join(workbench.profile, 'logs'), path.join(ARTIFACTS, 'logs'), { recursive: true });
+      }
+      await workbench.close();
+      kill(greenCodeProcesses(runtime)); // an engine outlives its front, by design
+    }
+    fs.rmSync(temporary, { recursive: true, force: true });
+  }
+  console.log(`${passed} passed, ${failed} failed`);
+  process.exitCode = failed === 0 ? 0 : 1;
+}
+
+await main();

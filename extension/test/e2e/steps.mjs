@@ -1,0 +1,367 @@
+/** The steps of the end-to-end test, in order. A step throws, or returns a detail worth printing. */
+import assert from 'node:assert/strict';
+import fs from 'node:fs';
+
+import { until } from './harness.mjs';
+import { greenCodeProcesses, kill } from './processes.mjs';
+
+const ITEM = 'green-code.green-code.status';
+/** Another job may have the processor: a first model load takes minutes, a completion seconds. */
+const READY_MS = 180_000;
+const COMPLETION_MS = 60_000;
+
+/** The figures of the status item, from what a screen reader is told. */
+async function figures({ workbench }) {
+  const { text, label } = (await workbench.status(ITEM)) ?? { text: '', label: '' };
+  const saved = /Today: (\u2212?)([\d.]+) (mJ|J|kJ) saved/.exec(label);
+  const unit = { mJ: 0.001, J: 1, kJ: 1000 }[saved?.[3]];
+  const layers = /Last completion: ([\d.]+) of (\d+) layers/.exec(label);
+  return {
+    text,
+    label,
+    completions: Number(/(\d+) completions?\./.exec(label)?.[1] ?? 0),
+    savedJoules: saved ? Number(saved[2]) * unit * (saved[1] ? -1 : 1) : null,
+    layers: layers ? Number(layers[1]) : null,
+    layersTotal: layers ? Number(layers[2]) : null,
+  };
+}
+
+const ready = (context, timeoutMs = READY_MS) =>
+  until('the status item is ready', async () => (await figures(context)).label.startsWith('Green Code. Ready'), timeoutMs);
+
+let serial = 0;
+
+/** Types the head of a new function and `return`; gives the suggestion. Each name is new, so nothing answers from memory. */
+async function suggest({ workbench }) {
+  serial += 1;
+  await workbench.newLine();
+  await workbench.type(`\ndef rectangle_area_${serial}(width, height):\n    return`);
+  await ghostOrAsk(workbench);
+  return workbench.ghost();
+}
+
+/** Suggestions come by themselves; where the model had nothing to say at this key, the next one asks again. */
+async function ghostOrAsk(workbench) {
+  try {
+    await workbench.waitForGhost(COMPLETION_MS / 3);
+  } catch {
+    await workbench.type(' wid');
+    await workbench.waitForGhost(COMPLETION_MS);
+  }
+}
+
+/** A completion, and the figures once they have followed (at most one update a second). */
+async function completeAndRead(context) {
+  const before = await figures(context);
+  await suggest(context);
+  let last = before;
+  return until(
+    'the figures of the completion arrive',
+    async () => {
+      const now = await figures(context);
+      const settled = now.completions > before.completions && now.label === last.label;
+      last = now;
+      await context.workbench.page.waitForTimeout(1200);
+      return settled ? now : null;
+    },
+    COMPLETION_MS,
+  );
+}
+
+async function slideTo(context, value) {
+  const { workbench } = context;
+  const frame = await workbench.webview('#threshold');
+  await frame.locator('#threshold').fill(String(value));
+  await until(`settings.json has threshold ${value}`, () => workbench.userSetting('greenCode.threshold') === value);
+  assert.equal(await frame.locator('#value').textContent(), value.toFixed(2));
+  return frame;
+}
+
+/** Kills, waits until the processes are gone and another has come, and completes again. */
+async function killAndComplete(context, what) {
+  const before = await until(`a ${what} runs`, () => {
+    const found = greenCodeProcesses(context.runtime, what);
+    return found.length > 0 ? found : null;
+  });
+  kill(before);
+  await suggest(context);
+  await until(`another ${what} runs`, () => greenCodeProcesses(context.runtime, what).some((pid) => !before.includes(pid)), COMPLETION_MS);
+  await ready(context);
+  return `${what} ${before.join(', ')} killed`;
+}
+
+async function confirmSetUp(workbench) {
+  await workbench.command('Green Code: Set Up');
+  await workbench.page.locator('.monaco-dialog-box .monaco-button', { hasText: 'Set Up' }).click();
+}
+
+export const steps = [
+  {
+    name: 'the status item becomes ready',
+    essential: true,
+    run: async (context) => {
+      await ready(context);
+      return (await figures(context)).text;
+    },
+  },
+  {
+    name: 'typing shows a suggestion, Tab accepts it, and the saved file has it',
+    run: async (context) => {
+      const { workbench } = context;
+      context.notes.before = await figures(context);
+      await suggest(context);
+      const ghost = await workbench.ghost();
+      await context.picture('ghost');
+      await workbench.page.keyboard.press('Tab');
+      await workbench.waitForNoGhost().catch(() => undefined); // the next suggestion may follow at once
+      const text = await workbench.saved();
+      assert.ok(ghost.trim() !== '' && text.replace(/\r\n/g, '\n').includes(ghost.split('\n')[0]), `no ${JSON.stringify(ghost)} in ${JSON.stringify(text)}`);
+      return JSON.stringify(ghost);
+    },
+  },
+  {
+    name: 'the status item counts completions and joules',
+    run: async (context) => {
+      const after = await until('more completions', async () => {
+        const now = await figures(context);
+        return now.completions > context.notes.before.completions ? now : null;
+      });
+      assert.notEqual(after.savedJoules, null, after.label);
+      assert.match(after.text, /% saved/);
+      return after.label;
+    },
+  },
+  {
+    name: 'the tooltip has the details',
+    run: async ({ workbench, picture }) => {
+      await workbench.page.locator(`[id="${ITEM}"] a`).first().hover();
+      const tooltip = workbench.page.locator('.monaco-hover', { hasText: 'Layers per token' });
+      await tooltip.waitFor({ timeout: 10_000 });
+      await picture('tooltip');
+      const text = await tooltip.textContent();
+      for (const part of ['Today', 'Session', 'Last completion', 'Threshold 0.80', 'fast decoding', 'Energy Report']) {
+        assert.ok(text.includes(part), `no ${part} in ${text}`);
+      }
+      await workbench.page.mouse.move(600, 300);
+    },
+  },
+  {
+    name: 'Set Threshold opens the slider',
+    run: async ({ workbench }) => {
+      await workbench.command('Green Code: Set Threshold');
+      const frame = await workbench.webview('#threshold');
+      await until('the slider shows the setting', async () => (await frame.locator('#value').textContent()) === '0.80');
+      const name = await frame.locator('#threshold').evaluate((slider) => slider.labels[0].textContent);
+      assert.equal(name, 'Exit threshold');
+    },
+  },
+  {
+    name: 'at threshold 1 every layer runs',
+    run: async (context) => {
+      const frame = await slideTo(context, 1);
+      const after = await completeAndRead(context);
+      assert.equal(after.layers, after.layersTotal, after.label);
+      await until('the view follows', async () =>
+        (await frame.locator('#summary').textContent()).startsWith(`${after.layersTotal}.0 of ${after.layersTotal} layers`));
+      return `${after.layers} of ${after.layersTotal}`;
+    },
+  },
+  {
+    name: 'at threshold 0.5 fewer layers run, without a restart',
+    run: async (context) => {
+      const fronts = greenCodeProcesses(context.runtime, 'lsp');
+      const frame = await slideTo(context, 0.5);
+      const after = await completeAndRead(context);
+      assert.ok(after.layers < after.layersTotal, after.label);
+      assert.deepEqual(greenCodeProcesses(context.runtime, 'lsp'), fronts);
+      await until('the view follows', async () => (await frame.locator('#summary').textContent()).startsWith(after.layers.toFixed(1)));
+      return `${after.layers} of ${after.layersTotal}`;
+    },
+  },
+  {
+    name: 'the slider obeys the keyboard',
+    run: async ({ workbench }) => {
+      const frame = await workbench.webview('#threshold');
+      await frame.locator('#threshold').press('ArrowRight');
+      await until('one step', () => workbench.userSetting('greenCode.threshold') === 0.51);
+    },
+  },
+  {
+    name: 'the quick pick sets a number, refuses a wrong one, and the slider follows',
+    run: async ({ workbench }) => {
+      const frame = await workbench.webview('#threshold');
+      await workbench.command('Green Code: Set Threshold (Quick Pick)');
+      await workbench.choose('Enter a number', { title: 'Green Code: Threshold' });
+      await workbench.enter('7', 'A number between');
+      await workbench.page.locator('.quick-input-message', { hasText: 'outside the range' }).waitFor();
+      await workbench.enter('0.75', 'outside the range');
+      await until('settings.json has 0.75', () => workbench.userSetting('greenCode.threshold') === 0.75);
+      await until('the slider follows', async () => (await frame.locator('#threshold').inputValue()) === '0.75');
+    },
+  },
+  {
+    name: 'the quick pick sets full depth',
+    run: async (context) => {
+      const { workbench } = context;
+      await workbench.command('Green Code: Set Threshold (Quick Pick)');
+      await workbench.choose('Full depth', { title: 'Green Code: Threshold' });
+      await until('settings.json has 1', () => workbench.userSetting('greenCode.threshold') === 1);
+      const after = await completeAndRead(context);
+      assert.equal(after.layers, after.layersTotal, after.label);
+    },
+  },
+  {
+    name: 'Show Layers draws the last completion',
+    run: async ({ workbench }) => {
+      await workbench.command('Green Code: Show Layers');
+      await workbench.page.locator('.monaco-editor[data-uri*="Layers.txt"] .view-line', { hasText: '█' }).first().waitFor({ timeout: 20_000 });
+    },
+  },
+  {
+    name: 'the energy report opens',
+    run: async ({ workbench, picture }) => {
+      await workbench.command('Green Code: Energy Report');
+      const frame = await workbench.webview('h1');
+      assert.equal(await frame.locator('h1').textContent(), 'Energy Report');
+      await frame.locator('th[scope=row]', { hasText: 'python' }).waitFor({ timeout: 10_000 });
+      await picture('report');
+      await workbench.command('View: Close Editor');
+    },
+  },
+  {
+    name: 'Why No Suggestion? explains',
+    run: async ({ workbench }) => {
+      await workbench.command('Green Code: Why No Suggestion?');
+      const toast = workbench.page.locator('.notification-list-item', { hasText: 'Show Log' }).first();
+      await toast.waitFor({ timeout: 15_000 });
+      const text = await toast.locator('.notification-list-item-message').textContent();
+      await workbench.dismissNotifications();
+      return text;
+    },
+  },
+  {
+    name: 'Toggle switches off and on again',
+    run: async (context) => {
+      const { workbench } = context;
+      await workbench.command('Green Code: Toggle');
+      await until('Off', async () => (await figures(context)).text.endsWith('Off'));
+      await workbench.newLine();
+      await workbench.type('def nothing_here(');
+      await assert.rejects(workbench.waitForGhost(2500), 'a suggestion although switched off');
+      await workbench.command('Green Code: Toggle');
+      await ready(context);
+      await suggest(context);
+    },
+  },
+  {
+    name: 'the status item opens the menu',
+    run: async ({ workbench, picture }) => {
+      await workbench.page.locator(`[id="${ITEM}"] a`).first().click();
+      await workbench.page.locator('.quick-input-list .monaco-list-row', { hasText: 'Energy Report' }).waitFor();
+      await picture('menu');
+      await workbench.page.keyboard.press('Escape');
+    },
+  },
+  {
+    name: 'a killed engine comes back',
+    when: ({ stub }) => !stub,
+    run: (context) => killAndComplete(context, 'engine'),
+  },
+  {
+    name: 'a killed language server comes back',
+    run: (context) => killAndComplete(context, 'lsp'),
+  },
+  {
+    name: 'Restart Engine leaves a ready one',
+    run: async (context) => {
+      await context.workbench.command('Green Code: Restart Engine');
+      await ready(context);
+      await suggest(context);
+    },
+  },
+  {
+    name: 'an engine that fails shows in the status item, with its cause',
+    when: ({ stub }) => stub,
+    run: async (context) => {
+      fs.writeFileSync(`${context.runtime}/stub-fails`, '');
+      kill(greenCodeProcesses(context.runtime, 'lsp'));
+      await until('error', async () => (await figures(context)).label.startsWith('Green Code. Error: the stub was told to fail'));
+      fs.rmSync(`${context.runtime}/stub-fails`);
+      kill(greenCodeProcesses(context.runtime, 'lsp'));
+      await ready(context);
+    },
+  },
+  {
+    name: 'a wrong pythonPath is explained, and a right one is taken without a reload',
+    run: async (context) => {
+      const { workbench, python } = context;
+      workbench.writeSettings('Machine', { 'greenCode.pythonPath': '/no/such/python' });
+      await workbench.notification('it cannot be started').waitFor({ timeout: 20_000 });
+      await until('error', async () => (await figures(context)).label.startsWith('Green Code. Error'));
+      workbench.writeSettings('Machine', { 'greenCode.pythonPath': python });
+      await ready(context);
+      await workbench.dismissNotifications();
+      await suggest(context);
+    },
+  },
+  {
+    name: 'a file of another language hides the status item, Python shows it again',
+    run: async (context) => {
+      const { workbench } = context;
+      await workbench.command('File: New Untitled Text File');
+      await until('hidden', async () => (await workbench.status(ITEM)) === null);
+      await workbench.command('View: Close Editor');
+      await until('shown', async () => (await workbench.status(ITEM)) !== null);
+    },
+  },
+  {
+    name: 'without an environment it offers to set up, and cancel leaves nothing',
+    run: async (context) => {
+      const { workbench } = context;
+      workbench.writeSettings('Machine', {});
+      await until('Set up', async () => (await figures(context)).text.endsWith('Set up'));
+      await workbench.notification('needs its Python packages').waitFor({ timeout: 15_000 });
+      await workbench.page.locator(`[id="${ITEM}"] a`).first().click();
+      const dialog = workbench.page.locator('.monaco-dialog-box');
+      await dialog.waitFor();
+      assert.match(await dialog.textContent(), /PyTorch \(0\.2–3 GB.*250 MB\) from PyPI/);
+      await context.picture('consent');
+      await workbench.page.keyboard.press('Escape');
+      await until('still Set up', async () => (await figures(context)).text.endsWith('Set up'));
+      await workbench.dismissNotifications();
+    },
+  },
+  {
+    name: 'Set Up fails with its cause where no wheel is packed',
+    when: ({ stub }) => stub,
+    run: async (context) => {
+      const { workbench } = context;
+      fs.rmSync(`${workbench.extensionFolder('green-code')}/bundled`, { recursive: true, force: true });
+      await confirmSetUp(workbench);
+      const toast = workbench.notification('carries no Python package');
+      await toast.waitFor({ timeout: 20_000 });
+      await until('still Set up', async () => (await figures(context)).text.endsWith('Set up'));
+      await workbench.dismissNotifications();
+    },
+  },
+  {
+    name: 'Set Up makes an environment, and completions come from it',
+    when: ({ stub }) => stub,
+    run: async (context) => {
+      const { workbench } = context;
+      const bundled = `${workbench.extensionFolder('green-code')}/bundled`;
+      fs.mkdirSync(bundled);
+      fs.readdirSync(`${workbench.root}/stub`).forEach((name) => fs.copyFileSync(`${workbench.root}/stub/${name}`, `${bundled}/${name}`));
+      await confirmSetUp(workbench);
+      await ready(context);
+      await suggest(context);
+      const storage = `${workbench.profile}/User/globalStorage/green-code.green-code`;
+      const [pid] = greenCodeProcesses(context.runtime, 'lsp');
+      const command = fs.readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0')[0];
+      const [environment, ...others] = fs.readdirSync(storage);
+      assert.match(environment, /^venv-[\d.]+$/);
+      assert.deepEqual(others, []);
+      assert.equal(command, `${storage}/${environment}/bin/python`);
+    },
+  },
+];

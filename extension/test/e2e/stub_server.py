@@ -1,0 +1,153 @@
+"""A front without a model: the messages of docs/protocol.md with figures that a test can predict.
+
+Lets the user interface be tested without a model: run.mjs --stub makes it `python -m green_code`. Each token
+takes every layer at threshold 1 and half of them below; a file called `stub-fails` in the runtime folder makes
+the engine report an error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from lsprotocol import types as lsp
+from pygls.lsp.server import LanguageServer
+
+LAYERS = 18
+JOULES_PER_LAYER = 0.01
+FAILS = Path(os.environ.get("GREEN_CODE_RUNTIME_DIR", ".")) / "stub-fails"
+
+server = LanguageServer("green-code-stub", "0.1.0")
+settings: dict[str, Any] = {}
+exits: list[int] = []
+state = {"completions": 0, "accepted": 0, "tokens": 0, "layers": 0, "full": 0}
+
+
+def totals() -> dict[str, float]:
+    used, full = state["layers"] * JOULES_PER_LAYER, state["full"] * JOULES_PER_LAYER
+    return {
+        "completions": state["completions"],
+        "accepted": state["accepted"],
+        "tokens": state["tokens"],
+        "energy_joules": used,
+        "energy_full_joules": full,
+        "saved_joules": full - used,
+        "saving": 1 - used / full if full else 0.0,
+        "mean_layers": state["layers"] / max(1, state["tokens"]),
+        "cpu_seconds": used / 10,
+    }
+
+
+def tell_status(
+    name: str, message: str = "", progress: float | None = None, reason: str | None = None
+) -> None:
+    params = {"state": name, "message": message, "progress": progress, "reason": reason}
+    server.protocol.notify("greenCode/status", params)
+
+
+def tell_energy() -> None:
+    params = {
+        "today": totals(),
+        "session": totals(),
+        "source": "estimate",
+        "mean_layers": totals()["mean_layers"],
+        "layers_total": LAYERS,
+        "model": settings.get("model", ""),
+        "last_exits": exits,
+        "threshold": settings.get("threshold", 0.8),
+    }
+    server.protocol.notify("greenCode/energy", params)
+
+
+@server.feature(lsp.INITIALIZED)
+async def initialized(params: lsp.InitializedParams) -> None:
+    settings.update(server.protocol.options["settings"])  # type: ignore[attr-defined]
+    for step in range(3):
+        tell_status("loading", "stub", step / 3)
+        await asyncio.sleep(0.1)
+    if FAILS.exists():
+        tell_status("error", "the stub was told to fail", reason="model_missing")
+    else:
+        tell_status("ready")
+
+
+@server.feature(lsp.INITIALIZE)
+def initialize(params: lsp.InitializeParams) -> None:
+    server.protocol.options = params.initialization_options  # type: ignore[attr-defined]
+
+
+@server.feature(lsp.WORKSPACE_DID_CHANGE_CONFIGURATION)
+def configured(params: lsp.DidChangeConfigurationParams) -> None:
+    settings.update(params.settings["greenCode"])
+
+
+@server.feature(lsp.TEXT_DOCUMENT_INLINE_COMPLETION, lsp.InlineCompletionOptions())
+def complete(params: lsp.InlineCompletionParams) -> lsp.InlineCompletionList:
+    if not settings["enabled"]:
+        return lsp.InlineCompletionList(items=[])
+    layers = LAYERS if settings["threshold"] >= 1 else LAYERS // 2
+    exits[:] = [layers] * 4
+    state["completions"] += 1
+    state["tokens"] += len(exits)
+    state["layers"] += sum(exits)
+    state["full"] += LAYERS * len(exits)
+    number = str(state["completions"])
+    tell_energy()
+    item = lsp.InlineCompletionItem(
+        insert_text=f" stub_{number}",
+        range=lsp.Range(start=params.position, end=params.position),
+        command=lsp.Command(title="", command="greenCode.accepted", arguments=[number]),
+    )
+    return lsp.InlineCompletionList(items=[item])
+
+
+@server.feature("greenCode/accepted")
+def accepted(params: Any) -> None:
+    state["accepted"] += 1
+    tell_energy()
+
+
+@server.feature("greenCode/explain")
+def explain(params: Any) -> dict[str, Any]:
+    last = {
+        "text": "stub",
+        "tokens": [{"text": f" t{index}", "layers": layers} for index, layers in enumerate(exits)],
+        "layers_total": LAYERS,
+        "energy_joules": sum(exits) * JOULES_PER_LAYER,
+        "energy_source": "estimate",
+        "saving": 0.5,
+        "threshold": settings["threshold"],
+        "decoding": settings["decoding"],
+    }
+    message = "The stub explains itself."
+    return {"reason": "empty", "message": message, "action": None, "last": last if exits else None}
+
+
+@server.feature("greenCode/report")
+def report(params: Any) -> dict[str, Any]:
+    days = [{"day": "2026-01-02", **totals()}]
+    languages = [{"language": "python", **totals()}]
+    return {
+        "today": totals(),
+        "all": totals(),
+        "by_day": days,
+        "by_language": languages,
+        "source": "estimate",
+    }
+
+
+@server.feature("greenCode/restartEngine")
+async def restart_engine(params: Any) -> dict[str, Any]:
+    tell_status("starting")
+    await asyncio.sleep(0.5)
+    tell_status("ready")
+    return {}
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["doctor"]:
+        sys.exit(print("{}"))
+    sys.exit(server.start_io())
