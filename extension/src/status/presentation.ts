@@ -137,7 +137,8 @@ function table({ today, session }: EnergyMessage): string {
   return [
     '| | Today | Session |',
     '|:--|--:|--:|',
-    row('Saved', ({ saved_joules, saving }) => `${joules(saved_joules)} (${percent(saving)})`),
+    row('Saved', ({ saved_joules }) => joules(saved_joules)),
+    row('Share saved', ({ saving }) => percent(saving)),
     row('Used', ({ energy_joules }) => joules(energy_joules)),
     row('Completions', ({ completions }) => String(completions)),
     row('Accepted', ({ accepted }) => String(accepted)),

@@ -1,7 +1,7 @@
 """A front without a model: the messages of docs/protocol.md with figures that a test can predict.
 
 Lets the user interface be tested without a model: run.mjs --stub makes it `python -m green_code`. Each token
-takes every layer at threshold 1 and half of them below; a file called `stub-fails` in the runtime folder makes
+takes every layer at threshold 1 and half of them below; a file `stub-fails` in the runtime folder makes
 the engine report an error.
 """
 

@@ -65,7 +65,7 @@ describe('the details', () => {
   });
 
   it('hold today, session, layers, threshold and decoding in the tooltip', () => {
-    expect(shown.tooltip).toContain('| Saved | 12.4 J (34%) | 12.4 J (34%) |');
+    expect(shown.tooltip).toContain('| Saved | 12.4 J | 12.4 J |\n| Share saved | 34% | 34% |');
     expect(shown.tooltip).toContain('| Completions | 12 | 2 |');
     expect(shown.tooltip).toContain('Last completion: 13.0 (9, 18, 12)');
     expect(shown.tooltip).toContain('Threshold 0.80, fast decoding');
