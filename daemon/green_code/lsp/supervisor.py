@@ -99,7 +99,7 @@ class Supervisor:
         try:
             if client is not None and client.alive:
                 with contextlib.suppress(Problem, asyncio.TimeoutError):
-                    await asyncio.wait_for(client.request(messages.SHUTDOWN, {}), STOP_SECONDS)
+                    await asyncio.wait_for(_end(client), STOP_SECONDS)
                 await client.close()
         finally:
             self._client, self._leaving = None, False
@@ -177,3 +177,10 @@ class Supervisor:
 
     def _say(self, state: messages.State, message: str, reason: str | None) -> None:
         self._on_status(StatusMessage(state=state, message=message, progress=None, reason=reason))
+
+
+async def _end(client: EngineClient) -> None:
+    """Ask an engine to end and wait until it has hung up: it listens no more then."""
+    await client.request(messages.SHUTDOWN, {})
+    while client.alive:
+        await asyncio.sleep(0.01)

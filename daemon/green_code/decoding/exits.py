@@ -1,0 +1,114 @@
+"""Policies: who decides at an exit whether to stop there.
+
+A policy names the depths at which it wants to be asked and answers from what is known there. `full` never stops,
+`fixed(E)` always at E, `confidence(τ)` where the head's top token has more than τ of the probability (LITE),
+`agent(T)` where the exit network's most likely action is EXIT and P(EXIT) > T (GREEN-CODE).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from green_code.decoding.exit_network import EXIT, ExitNetwork, features
+from green_code.problems import Problem
+
+
+@dataclass
+class View:
+    """What is known about the last position at one exit.
+
+    `state` is (C,); `debt` the evaluations that going on to full depth would cost; `head` gives (V,) logits.
+    """
+
+    depth: int
+    state: Tensor
+    debt: int
+    head: Callable[[Tensor], Tensor]
+
+    @cached_property
+    def logits(self) -> Tensor:
+        """(V,): computed when first asked for, so that a policy which does not look at it does not pay."""
+        return self.head(self.state)
+
+
+class Policy(Protocol):
+    @property
+    def exits(self) -> tuple[int, ...]:
+        """Depths at which to ask, ascending, all below L."""
+    def stop(self, view: View) -> bool: ...
+
+
+@dataclass(frozen=True)
+class Full:
+    exits: tuple[int, ...] = ()
+
+    def stop(self, view: View) -> bool:
+        return False
+
+
+@dataclass(frozen=True)
+class Fixed:
+    exits: tuple[int, ...]
+
+    def stop(self, view: View) -> bool:
+        return True
+
+
+@dataclass(frozen=True)
+class Confidence:
+    exits: tuple[int, ...]
+    threshold: float
+
+    def stop(self, view: View) -> bool:
+        return bool(view.logits.float().softmax(-1).max() > self.threshold)
+
+
+@dataclass(frozen=True)
+class Agent:
+    network: ExitNetwork
+    threshold: float
+
+    @property
+    def exits(self) -> tuple[int, ...]:
+        return self.network.exits
+
+    @torch.inference_mode()
+    def stop(self, view: View) -> bool:
+        seen = features(view.state, torch.tensor(view.debt, device=view.state.device))
+        index = torch.tensor(self.exits.index(view.depth), device=view.state.device)
+        probability = self.network(seen, index).softmax(-1)[EXIT]
+        return bool(probability > max(0.5, self.threshold))
+
+
+def parse_policy(text: str, exits: Sequence[int], layers: int, network: ExitNetwork | None, threshold: float) -> Policy:
+    """`full`, `fixed:E`, `confidence:τ` or `agent`, as the command line and the link write them.
+
+    Raises:
+        Problem: unknown policy, a depth that is no layer, τ outside 0…1, or an agent that the bundle lacks.
+    """
+    kind, _, value = text.partition(":")
+    try:
+        if kind == "full" and not value:
+            return Full()
+        if kind == "fixed":
+            depth = int(value)
+            if not 1 <= depth <= layers:
+                raise Problem("bad_request", f"fixed:{depth} is no layer of this model; give 1 to {layers}.")
+            return Fixed((depth,)) if depth < layers else Full()
+        if kind == "confidence":
+            if not 0 <= float(value) <= 1:
+                raise ValueError(value)
+            return Confidence(tuple(exits), float(value))
+        if kind == "agent" and not value:
+            if network is None:
+                raise Problem("bundle_invalid", "this model's bundle has no agent; use --policy full, fixed:E or confidence:τ, or train one with `green-code train`.")
+            return Agent(network, threshold)
+    except ValueError as error:
+        raise Problem("bad_request", f"policy {text!r}: {value!r} is not a number in range.") from error
+    raise Problem("bad_request", f"policy {text!r} is unknown; use full, fixed:E, confidence:τ or agent.")

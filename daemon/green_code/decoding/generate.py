@@ -1,0 +1,142 @@
+"""Generation over a staircase: `fast`, where exits decide the tokens, and `exact`, where they only draft.
+
+Both are streams of (token, depth) that know nothing of text; `generate` drives one and applies the stop rules.
+Greedy throughout: the agent was trained on greedy states, and a completion should not change by chance.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import torch
+
+from green_code.decoding.exits import Policy, View
+from green_code.decoding.healing import Chooser
+from green_code.decoding.staircase import Staircase
+from green_code.decoding.stops import Situation, check
+from green_code.models.vocabulary import Vocabulary, text_of
+
+MAX_DRAFTS = 6  # tokens drafted before they are verified in one batch
+
+
+@dataclass
+class Effort:
+    """What was run beside layers: heads, and decisions of the policy."""
+
+    heads: int = 0
+    decisions: int = 0
+
+
+@dataclass
+class Generated:
+    """A finished completion. `exits[i]` is the depth that decoded (exact: drafted) token i."""
+
+    text: str = ""
+    reason: str = "max_tokens"
+    tokens: list[int] = field(default_factory=list)
+    exits: list[int] = field(default_factory=list)
+    effort: Effort = field(default_factory=Effort)
+
+
+def climb(stairs: Staircase, policy: Policy, effort: Effort) -> View:
+    """Raise the last position from exit to exit until the policy stops, at full depth at the latest."""
+    position, layers = len(stairs) - 1, stairs.decoder.config.layers
+    for depth in policy.exits:
+        view = View(depth, stairs.advance(position, depth), stairs.debt(position, layers), stairs.decoder.logits)
+        stop = policy.stop(view)
+        effort.decisions += 1
+        if stop:
+            effort.heads += 1
+            return view
+        effort.heads += "logits" in vars(view)  # the policy looked at the head and went on
+    effort.heads += 1
+    return View(layers, stairs.advance(position, layers), 0, stairs.decoder.logits)
+
+
+def fast(stairs: Staircase, policy: Policy, chooser: Chooser, required: bytes, effort: Effort) -> Iterator[tuple[int, int]]:
+    """Each token comes from the exit at which the policy stops; with the policy `full`, from the last layer."""
+    while True:
+        view = climb(stairs, policy, effort)
+        token = chooser.choose(view.logits, required)
+        required = chooser.left(required, token)
+        yield token, view.depth
+        stairs.append([token])
+
+
+def exact(stairs: Staircase, policy: Policy, chooser: Chooser, required: bytes, effort: Effort) -> Iterator[tuple[int, int]]:
+    """The tokens of full depth: exits draft, one batch through the deeper layers verifies.
+
+    Drafted positions keep the states that drafting computed, so verification starts at their exits. The longest
+    agreeing run is kept, plus the token that verification itself gives next.
+    """
+    layers = stairs.decoder.config.layers
+    while True:
+        start, drafts, depths, need = len(stairs) - 1, [], [], required
+        while len(drafts) < MAX_DRAFTS:
+            view = climb(stairs, policy, effort)
+            if view.depth == layers:
+                effort.heads -= 1  # counted with the verified ones below
+                break
+            token = chooser.choose(view.logits, need)
+            need = chooser.left(need, token)
+            drafts.append(token)
+            depths.append(view.depth)
+            stairs.append([token])
+        stairs.advance(len(stairs) - 1, layers)
+        verified = stairs.decoder.logits(stairs.states(start, len(stairs)))
+        effort.heads += len(drafts) + 1
+        for i, logits in enumerate(verified):
+            token = chooser.choose(logits, required)
+            required = chooser.left(required, token)
+            if i < len(drafts) and token == drafts[i]:
+                yield token, depths[i]
+                continue
+            stairs.truncate(start + i + 1)
+            yield token, layers
+            stairs.append([token])
+            break
+
+
+@torch.inference_mode()
+def generate(
+    stairs: Staircase,
+    vocabulary: Vocabulary,
+    chooser: Chooser,
+    policy: Policy,
+    *,
+    verify: bool,
+    required: bytes,
+    situation: Situation | None,
+    max_tokens: int,
+    deadline: float,
+) -> Generated:
+    """Complete the prompt that `stairs` holds.
+
+    Args:
+        verify: `exact` rather than `fast`. required: bytes that must come first (healing), not part of the text.
+        situation: the cursor, for the stop rules; None: none but the end of the text.
+        deadline: on `time.monotonic()`'s clock; later tokens are not begun.
+    """
+    result = Generated()
+    data = bytearray()
+    stream = (exact if verify else fast)(stairs, policy, chooser, required, result.effort)
+    for token, depth in stream:
+        if token in vocabulary.eos:
+            result.reason = "end_of_text"
+            break
+        result.tokens.append(token)
+        result.exits.append(depth)
+        data += vocabulary.token_bytes[token]
+        result.text = text_of(bytes(data[len(required) :]))
+        if situation is not None and (stop := check(result.text, situation)):
+            result.reason, length = stop
+            result.text = result.text[:length]
+            break
+        if len(result.tokens) >= max_tokens:
+            break
+        if time.monotonic() > deadline:
+            result.reason = "budget"
+            break
+    return result

@@ -1,0 +1,47 @@
+"""Token healing: the token that touches the cursor is taken back and written anew.
+
+A prompt that ends inside a word ends in a token the model would hardly have chosen (`ret` for `return`). So that
+token is removed from the prompt, and the first tokens generated must spell its bytes again, whatever they add.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from green_code.models.vocabulary import Vocabulary
+
+
+def heal(tokens: Sequence[int], vocabulary: Vocabulary) -> tuple[list[int], bytes]:
+    """Split a prompt into the tokens to keep and the bytes that must be generated first.
+
+    Nothing is taken back after a line break, where no word can go on, nor when the prompt is one token.
+    """
+    last = vocabulary.token_bytes[tokens[-1]]
+    if len(tokens) < 2 or not last or last.endswith(b"\n"):
+        return list(tokens), b""
+    return list(tokens[:-1]), last
+
+
+class Chooser:
+    """Greedy choice among the tokens that agree with the bytes still required."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._vocabulary = vocabulary
+        self._candidates: dict[bytes, Tensor] = {}
+
+    def choose(self, logits: Tensor, required: bytes) -> int:
+        """Id of the most likely allowed token; `logits` is (V,)."""
+        if not required:
+            return int(logits[: len(self._vocabulary)].argmax())
+        if required not in self._candidates:
+            allowed = self._vocabulary.tokens_compatible_with(required)
+            self._candidates[required] = torch.tensor(allowed, device=logits.device)
+        allowed_ids = self._candidates[required]
+        return int(allowed_ids[logits[allowed_ids].argmax()])
+
+    def left(self, required: bytes, token: int) -> bytes:
+        """What is still required after `token`."""
+        return required[len(self._vocabulary.token_bytes[token]) :]

@@ -1,0 +1,104 @@
+"""Bundles: what we trained for one base model, checked whole before anything uses it.
+
+agent_models/NAME/: manifest.json names the schema, the base model with its SHA-256, the exits and the SHA-256 of
+every other file; vocabulary.safetensors, delta.safetensors, agent.safetensors and calibration.json are what it may
+list. A bundle that fails a check is refused with its reason; nothing of it is used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from green_code.models.sources import sha256_of
+from green_code.problems import Problem
+
+SCHEMA = 1
+MANIFEST, VOCABULARY, DELTA, AGENT, CALIBRATION = (
+    "manifest.json",
+    "vocabulary.safetensors",
+    "delta.safetensors",
+    "agent.safetensors",
+    "calibration.json",
+)
+PARTS = (VOCABULARY, DELTA, AGENT, CALIBRATION)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A checked bundle."""
+
+    path: Path
+    manifest: Mapping[str, Any]
+    vocabulary: tuple[int, ...] | None
+    calibration: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def exits(self) -> tuple[int, ...]:
+        return tuple(self.manifest["exits"])
+
+    @property
+    def weights_key(self) -> str:
+        """Changes when the converted weights would."""
+        files = self.manifest["files"]
+        return hashlib.sha256("".join(files.get(part, "") for part in (VOCABULARY, DELTA)).encode()).hexdigest()
+
+    def part(self, name: str) -> Path | None:
+        """Path of a part, or None if the bundle does not have it."""
+        return self.path / name if name in self.manifest["files"] else None
+
+
+def load_bundle(path: Path) -> Bundle:
+    """Read and check a bundle.
+
+    Raises:
+        Problem: missing or damaged manifest, another schema, a file that is missing or whose hash differs.
+    """
+
+    def refuse(what: str) -> Problem:
+        return Problem("bundle_invalid", f"bundle {path.name}: {what}; the bundle is refused. Fetch it again, or see `green-code doctor`.")
+
+    try:
+        manifest = json.loads((path / MANIFEST).read_text("utf-8"))
+        schema, files, exits = manifest["schema"], manifest["files"], manifest["exits"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise refuse(f"{MANIFEST} is missing or damaged ({error})") from error
+    if schema != SCHEMA:
+        raise refuse(f"its schema is {schema}, this version of Green Code reads {SCHEMA}")
+    if list(exits) != sorted(set(exits)) or not all(isinstance(e, int) and e > 0 for e in exits):
+        raise refuse(f"its exits {exits} are not ascending layers")
+    for name, expected in files.items():
+        if name not in PARTS or not (path / name).is_file():
+            raise refuse(f"{name} is missing or unknown")
+        if (found := sha256_of(path / name)) != expected:
+            raise refuse(f"{name} has sha256 {found[:8]}… but {MANIFEST} has {str(expected)[:8]}…")
+    vocabulary = None
+    calibration: Mapping[str, Any] = {}
+    try:
+        if VOCABULARY in files:
+            vocabulary = tuple(int(i) for i in load_file(path / VOCABULARY)["ids"])
+        if CALIBRATION in files:
+            calibration = json.loads((path / CALIBRATION).read_text("utf-8"))
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise refuse(f"a part cannot be read ({error})") from error
+    return Bundle(path, manifest, vocabulary, calibration)
+
+
+def write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
+    """Write manifest.json with the hashes of the parts that are there."""
+    files = {part: sha256_of(path / part) for part in PARTS if (path / part).is_file()}
+    text = json.dumps({"schema": SCHEMA, **manifest, "files": files}, indent=1)
+    part = path / f"{MANIFEST}.part"
+    part.write_text(text + "\n", "utf-8")
+    part.replace(path / MANIFEST)

@@ -1,0 +1,53 @@
+"""`tiny-random`: a complete model of a few kilobytes with seeded random weights, for tests of everything around it.
+
+Its structure is Gemma 3's in small: sliding windows, every third layer full, QK-norm, a byte vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from green_code.models.decoder import Decoder
+from green_code.models.families import ModelConfig, Rope
+from green_code.models.vocabulary import Pieces, build_tokenizer
+
+_LAYERS, _WORDS = 6, ("re", "ret", "turn", "return", "de", "def", "▁▁", "▁▁▁▁", "se", "lf", "self", "▁=", "in", "pr", "int", "print")
+
+
+class TinySource:
+    """See the module."""
+
+    def _pieces(self) -> Pieces:
+        texts = ["<eos>", "<bos>", *(f"<0x{b:02X}>" for b in range(256)), *map(chr, range(33, 127)), "▁", "\n", *_WORDS]
+        kinds = [3, 3, *[6] * 256, *[1] * (len(texts) - 258)]
+        return Pieces(texts, [-float(i) for i in range(len(texts))], kinds, bos=1, eos=0)
+
+    @property
+    def config(self) -> ModelConfig:
+        full = [(layer + 1) % 3 == 0 for layer in range(_LAYERS)]
+        return ModelConfig(
+            family="gemma3_text", layers=_LAYERS, width=64, heads=4, kv_heads=2, head_width=16, mlp_width=96,
+            vocabulary=len(self._pieces().texts), norm_eps=1e-6, max_positions=4096, attention_scale=0.25,
+            tied_head=True, windows=tuple(None if f else 8 for f in full),
+            ropes=tuple(Rope(1e6 if f else 1e4) for f in full),
+        )  # fmt: skip
+
+    def vocabulary(self, ids: Sequence[int] | None) -> tuple[Tokenizer, int | None, list[int]]:
+        pieces = self._pieces() if ids is None else self._pieces().subset(ids)
+        return build_tokenizer(pieces), pieces.bos, [pieces.eos]
+
+    def tensors(self, ids: Sequence[int] | None) -> Iterator[tuple[str, Tensor]]:
+        generator = torch.Generator().manual_seed(0)
+        for name, like in Decoder(self.config).state_dict().items():
+            if like.dim() == 1:
+                yield name, torch.ones(like.shape)
+                continue
+            tensor = torch.randn(like.shape, generator=generator) * like.shape[1] ** -0.5
+            yield name, tensor[list(ids)] if ids is not None and name == "embed.weight" else tensor
+
+    def fingerprint(self) -> str:
+        return "tiny-1"

@@ -1,0 +1,119 @@
+"""Converted weights: base checkpoint plus a bundle's delta, in the dtype that this machine computes in.
+
+Made once, kept in the cache under a key of everything they depend on, memory-mapped at every later start.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from green_code.folders import cache_dir
+from green_code.models.bundle import DELTA, Bundle
+from green_code.models.catalog import Found
+from green_code.models.decoder import Decoder
+from green_code.models.delta import read_delta
+from green_code.models.families import ModelConfig
+from green_code.models.vocabulary import Vocabulary
+from green_code.problems import Problem
+
+_CONVERSION = "1"  # raised whenever conversion would give other files
+Report = Callable[[str, float | None], None]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A decoder that is ready to run, with its vocabulary. `key` names its weights in the cache."""
+
+    decoder: Decoder
+    vocabulary: Vocabulary
+    key: str
+
+
+def compute_device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def compute_dtype() -> torch.dtype:
+    """bfloat16 where the hardware multiplies it, float32 elsewhere."""
+    if torch.cuda.is_available() or torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return torch.bfloat16
+    return torch.float32
+
+
+def open_model(found: Found, bundle: Bundle | None, dtype: torch.dtype, report: Report = lambda *_: None) -> Model:
+    """Load from the cache; convert first if it is not there.
+
+    Raises:
+        Problem: the checkpoint or the bundle is damaged, they do not fit each other, or the cache cannot be written.
+    """
+    parts = (_CONVERSION, found.key, bundle.weights_key if bundle else "", str(dtype))
+    key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+    folder = cache_dir() / f"{Path(found.name).name}-{key}"
+    if not (folder / "model.json").is_file():
+        _convert(found, bundle, dtype, folder, report)
+    try:
+        described = json.loads((folder / "model.json").read_text("utf-8"))
+        config = ModelConfig.from_json(described["config"])
+        vocabulary = Vocabulary.open(folder / "tokenizer.json", described["bos"], described["eos"])
+        decoder = Decoder.load(config, load_file(folder / "weights.safetensors"))
+    except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise Problem("model_damaged", f"the converted weights in {folder} are damaged ({error}) and were removed; try again to convert anew.") from error
+    return Model(decoder.to(compute_device()), vocabulary, key)
+
+
+def adapted_weights(found: Found, bundle: Bundle | None, report: Report = lambda *_: None) -> tuple[ModelConfig, dict[str, Tensor]]:
+    """Base weights in float32 with the bundle's pruning and delta applied, not cached."""
+    source = found.open()
+    ids = bundle.vocabulary if bundle else None
+    config = replace(source.config, vocabulary=len(ids)) if ids else source.config
+    expected = bundle.manifest["base"]["sha256"] if bundle else None
+    if expected and expected != source.fingerprint():
+        raise Problem("bundle_invalid", f"bundle {bundle.name if bundle else ''} was trained for another checkpoint (sha256 {expected[:8]}…); use the base model that its manifest names.")
+    weights: dict[str, Tensor] = {}
+    for name, tensor in source.tensors(ids):
+        if not torch.isfinite(tensor).all():
+            raise Problem("model_damaged", f"the checkpoint's {name} holds NaN or infinity; download it again.")
+        weights[name] = tensor
+        report(f"converting {found.name}", min(0.9, len(weights) / (13 * config.layers)))
+    if bundle and (path := bundle.part(DELTA)):
+        for name, delta in read_delta(path):
+            if name not in weights or weights[name].shape != delta.shape:
+                raise Problem("bundle_invalid", f"bundle {bundle.name}: {name} does not fit the base model; the bundle is refused.")
+            weights[name] += delta
+    return config, weights
+
+
+def _convert(found: Found, bundle: Bundle | None, dtype: torch.dtype, folder: Path, report: Report) -> None:
+    report(f"converting {found.name}", 0.0)
+    config, weights = adapted_weights(found, bundle, report)
+    tokenizer, bos, eos = found.open().vocabulary(bundle.vocabulary if bundle else None)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
+        try:
+            save_file({name: w.to(dtype).contiguous() for name, w in weights.items()}, part / "weights.safetensors")
+            tokenizer.save(str(part / "tokenizer.json"))
+            described = {"config": config.to_json(), "bos": bos, "eos": eos}
+            (part / "model.json").write_text(json.dumps(described), "utf-8")
+            if not folder.exists():
+                part.rename(folder)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+    except (OSError, SafetensorError) as error:
+        full = getattr(error, "errno", None) == errno.ENOSPC
+        what = "the disk is full" if full else str(error)
+        raise Problem("cache_unwritable", f"converted weights cannot be written to {folder.parent} ({what}); free 1 GB there, or set GREEN_CODE_CACHE_DIR to a folder with room.") from error
+    report(f"converting {found.name}", 1.0)
