@@ -1,1 +1,261 @@
-"""placeholder for contract: to be written with the decoder."""
+"""A loaded model and its sessions: text in, completion out, with its joules.
+
+Here the parts meet: the bundle and the decoder, the staircase of each document, the policy and the stop rules, the
+cost model. It runs on the engine's one compute thread, or in the process of a command.
+
+Must not know: connections, other sessions, editors.
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from green_code.decoding.exit_network import ExitNetwork, features, load_exit_network
+from green_code.decoding.exits import Full, Policy, parse_policy
+from green_code.decoding.generate import Generated, generate
+from green_code.decoding.healing import Chooser, heal
+from green_code.decoding.staircase import Staircase
+from green_code.decoding.stops import Situation
+from green_code.energy.costs import CostModel, Work, fit, full_depth_work, load_costs, save_costs
+from green_code.energy.meters import SHORT_WINDOW_SECONDS, pick_meter
+from green_code.engine.contract import Cancelled, Progress
+from green_code.folders import bundles_dir, cache_dir
+from green_code.link.messages import CompletionParams, CompletionResult
+from green_code.models.bundle import AGENT, MANIFEST, Bundle, load_bundle
+from green_code.models.catalog import TINY, find_model
+from green_code.models.decoder import Decoder
+from green_code.models.weights import Model, compute_dtype, open_model
+from green_code.problems import Problem
+
+THREADS = 1  # a second thread buys latency with energy
+BUDGET_SECONDS = 5.0  # a completion that takes longer is of no use to anyone
+_COST_ROWS = 256
+
+
+class _Interrupted(Exception):
+    """A request was cancelled or superseded between two layers."""
+
+    def __init__(self, refusal: str) -> None:
+        super().__init__(refusal)
+        self.refusal = refusal
+
+
+def load_runtime(model: str, progress: Progress = lambda *_: None) -> Runtime:
+    """Find, convert if need be, and load a model with its bundle; measure its costs once per machine.
+
+    Raises:
+        Problem: the model or its bundle is missing or damaged, or the cache cannot be written.
+    """
+    if torch.get_num_threads() != THREADS:
+        torch.set_num_threads(THREADS)
+    found = find_model(model)
+    folder = bundles_dir() / Path(model).name
+    bundle = load_bundle(folder) if (folder / MANIFEST).exists() else None
+    opened = open_model(found, bundle, compute_dtype(), lambda sentence, part: progress("loading", sentence, part))
+    network = None
+    if bundle is not None and (path := bundle.part(AGENT)) is not None:
+        network = load_exit_network(path, opened.decoder.config.width).to(opened.decoder.device)
+        if network.exits != bundle.exits:
+            raise Problem("bundle_invalid", f"bundle {bundle.name}: the agent decides at {network.exits}, the manifest says {bundle.exits}; fetch the bundle again.")
+    window = 0.2 if model == TINY else SHORT_WINDOW_SECONDS
+    costs = _costs(opened, network, window, progress)
+    return Runtime(model, opened, bundle, network, costs)
+
+
+class Runtime:
+    """A loaded model. Its sessions share the weights; only one of them computes at a time."""
+
+    def __init__(self, model: str, opened: Model, bundle: Bundle | None, network: ExitNetwork | None, costs: CostModel) -> None:
+        self.model = model
+        self.bundle = bundle.name if bundle else ""
+        self.calibration = bundle.calibration if bundle else {}
+        self.exits = bundle.exits if bundle else ()
+        self.layers_total = opened.decoder.config.layers
+        self.energy_source = costs.source
+        self.decoder, self.vocabulary = opened.decoder, opened.vocabulary
+        self.network, self.costs = network, costs
+        self.chooser = Chooser(opened.vocabulary)
+
+    def new_session(self) -> Session:
+        return Session(self)
+
+    def close(self) -> None:
+        """The weights are memory-mapped; letting go of the object is all."""
+
+    def policy(self, params: CompletionParams) -> Policy:
+        """Who decides for this request. Without a bundle there is nothing to decide by: full depth."""
+        if params["decoding"] == "full" or (params["policy"] == "agent" and self.network is None and not self.exits):
+            return Full()
+        return parse_policy(params["policy"], self.exits, self.layers_total, self.network, self.threshold(params["threshold"]))
+
+    def threshold(self, threshold: float | str) -> float:
+        """A number, or the number of a named stop in the bundle's calibration."""
+        if not isinstance(threshold, str):
+            return threshold
+        stops = self.calibration.get("stops", {})
+        if threshold not in stops:
+            raise Problem("bad_request", f"threshold {threshold!r} is not calibrated for {self.model}; use a number from 0.5 to 1 or one of: {', '.join(stops) or 'none'}.")
+        return float(stops[threshold]["threshold"])
+
+
+@dataclass(frozen=True)
+class _Before:
+    """State of the staircase before a request's work, for the difference."""
+
+    runs: int
+    evaluations: int
+    prompt_evaluations: int
+
+
+class Session:
+    """One document's staircase. A request keeps the longest prefix of tokens that it shares with the last one."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._stairs = Staircase(runtime.decoder)
+
+    @property
+    def cache_bytes(self) -> int:
+        return self._stairs.cache_bytes
+
+    def trim(self) -> None:
+        self._stairs = Staircase(self._runtime.decoder)
+
+    def complete(self, params: CompletionParams, cancelled: Cancelled) -> CompletionResult:
+        """See `contract.Session`. Cancelled requests give an empty text with the refusal as reason."""
+        runtime, stairs = self._runtime, self._stairs
+        policy = runtime.policy(params)
+        wall, cpu = time.monotonic(), time.process_time()
+        tokens = self._prompt(params["prefix"], params["max_prompt_tokens"])
+        keep, required = heal(tokens, runtime.vocabulary)
+        reused = _common(stairs.tokens, keep[:-1])
+        before = _Before(stairs.runs, stairs.evaluations, stairs.evaluations_below(reused))
+        generated = Generated(reason="no_context")
+        if params["prefix"].strip():
+            stairs.interrupt = lambda: _raise_if(cancelled())
+            try:
+                stairs.truncate(reused)
+                stairs.append(keep[reused:])
+                generated = generate(
+                    stairs,
+                    runtime.vocabulary,
+                    runtime.chooser,
+                    policy,
+                    verify=params["decoding"] == "exact",
+                    required=required,
+                    situation=Situation.at(params["prefix"], params["suffix"], params["single_line"], params["max_lines"]),
+                    max_tokens=params["max_tokens"],
+                    deadline=wall + BUDGET_SECONDS,
+                )
+            except _Interrupted as interruption:
+                generated = Generated(reason=interruption.refusal)
+            finally:
+                stairs.interrupt = lambda: None
+        return self._result(generated, keep, reused, before, time.monotonic() - wall, time.process_time() - cpu)
+
+    def _prompt(self, prefix: str, limit: int) -> list[int]:
+        """Tokens of the window before the cursor. Where it is cut, the cut moves in steps of half a window."""
+        vocabulary = self._runtime.vocabulary
+        limit = min(limit, self._runtime.decoder.config.max_positions // 2)
+        tokens = vocabulary.encode(prefix)
+        if len(tokens) > limit:
+            step = max(1, limit // 2)
+            start = -(-(len(tokens) - limit) // step) * step
+            line_starts = (i + 1 for i in range(start, min(start + step // 2, len(tokens) - 1)) if vocabulary.token_bytes[tokens[i]].endswith(b"\n"))
+            tokens = tokens[next(line_starts, start) :]
+        return [vocabulary.bos, *tokens] if vocabulary.bos is not None else tokens
+
+    def _result(self, generated: Generated, keep: Sequence[int], reused: int, before: _Before, wall: float, cpu: float) -> CompletionResult:
+        runtime, stairs = self._runtime, self._stairs
+        evaluations = stairs.evaluations - before.evaluations
+        prompt_evaluations = stairs.evaluations_below(len(keep)) - before.prompt_evaluations
+        work = Work(stairs.runs - before.runs, evaluations, generated.effort.heads, generated.effort.decisions)
+        joules = runtime.costs.joules(work)
+        full = runtime.costs.joules(full_depth_work(runtime.layers_total, len(keep) - reused, len(generated.tokens)))
+        text = generated.text
+        empty = not text.strip() and generated.reason not in ("cancelled", "superseded", "no_context")
+        return {
+            "id": "",
+            "text": "" if empty else text,
+            "tokens": len(generated.tokens),
+            "token_texts": [runtime.vocabulary.decode([token]) for token in generated.tokens],
+            "exits": generated.exits,
+            "layers_run": evaluations - prompt_evaluations,
+            "layers_total": runtime.layers_total,
+            "prompt_tokens": len(keep),
+            "prompt_reused": reused,
+            "prompt_layers_run": prompt_evaluations,
+            "energy_joules": joules,
+            "energy_full_joules": full,
+            "energy_source": runtime.energy_source,
+            "saving": 1 - joules / full if full else 0.0,
+            "wall_seconds": wall,
+            "cpu_seconds": cpu,
+            "reason": "empty" if empty else generated.reason,
+        }
+
+
+def _raise_if(refusal: str | None) -> None:
+    if refusal is not None:
+        raise _Interrupted(refusal)
+
+
+def _common(cached: Sequence[int], wanted: Sequence[int]) -> int:
+    for i, (a, b) in enumerate(zip(cached, wanted)):  # noqa: B905 - the shorter one ends it
+        if a != b:
+            return i
+    return min(len(cached), len(wanted))
+
+
+# --- costs ------------------------------------------------------------------------------------------------
+
+
+def _costs(opened: Model, network: ExitNetwork | None, window_seconds: float, progress: Progress) -> CostModel:
+    device = opened.decoder.device
+    meter = pick_meter(str(device))
+    key = f"{opened.key}-{platform.processor() or platform.machine()}-{THREADS}-{meter.source}".replace(" ", "_")
+    path = cache_dir() / f"costs-{key}.json"
+    if (costs := load_costs(path)) is None:
+        costs = fit(_workloads(opened.decoder, network), meter, window_seconds, lambda s, part: progress("loading", s, part))
+        save_costs(path, costs)
+    return costs
+
+
+def _workloads(decoder: Decoder, network: ExitNetwork | None) -> dict[str, Callable[[], Work]]:
+    """What `energy.costs.fit` repeats. Positions are put in after 256 others, as in a real document."""
+    layers, stairs = decoder.config.layers, Staircase(decoder)
+    stairs.append([1] * _COST_ROWS)
+    state = stairs.advance(_COST_ROWS - 1, layers).clone()
+
+    def single() -> Work:
+        stairs.truncate(_COST_ROWS)
+        stairs.append([1])
+        stairs.advance(_COST_ROWS, layers)
+        return Work(runs=layers, evaluations=layers)
+
+    def batch() -> Work:
+        stairs.truncate(0)
+        stairs.append([1] * _COST_ROWS)
+        stairs.advance(_COST_ROWS - 1, layers)
+        return Work(runs=layers, evaluations=layers * _COST_ROWS)
+
+    @torch.inference_mode()
+    def head() -> Work:
+        decoder.logits(state).argmax().item()
+        return Work(heads=1)
+
+    asked = network or ExitNetwork(decoder.config.width, (1,)).to(decoder.device)
+
+    @torch.inference_mode()
+    def decision() -> Work:
+        seen = features(state, torch.tensor(1, device=state.device))
+        asked(seen, torch.tensor(0, device=state.device)).softmax(-1)[1].item()
+        return Work(decisions=1)
+
+    return {"single": single, "batch": batch, "head": head, "decision": decision}

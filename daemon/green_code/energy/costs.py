@@ -1,0 +1,126 @@
+"""What a completion costs: joules per layer run, per position in it, per head and per decision of the agent.
+
+A token is never metered alone: the counters are too coarse for that. Instead four workloads are repeated in windows
+of ten seconds or more, and the joules of a request follow from how much of each it did:
+
+    joules = run · (layer runs) + evaluation · (layer × position) + head · (heads) + decision · (decisions)
+
+`run` is what reading a layer's weights costs whatever the batch, `evaluation` what each further position adds.
+Attention over a longer context costs more than these constants say; the windows use 256 positions.
+
+Must not know: models. It is given workloads to repeat.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, astuple, dataclass
+from pathlib import Path
+
+from green_code.energy.meters import Meter, Window
+from green_code.problems import Problem
+
+BLOCKS = 8
+
+
+@dataclass(frozen=True)
+class Work:
+    """How much was run."""
+
+    runs: int = 0
+    evaluations: int = 0
+    heads: int = 0
+    decisions: int = 0
+
+
+@dataclass(frozen=True)
+class CostModel:
+    """Joules per unit of work, their meter, and the relative half-width of the widest 95 % interval among them."""
+
+    run_joules: float
+    evaluation_joules: float
+    head_joules: float
+    decision_joules: float
+    source: str
+    meter: str
+    relative_interval: float
+    window_seconds: float
+
+    def joules(self, work: Work) -> float:
+        return (
+            self.run_joules * work.runs
+            + self.evaluation_joules * work.evaluations
+            + self.head_joules * work.heads
+            + self.decision_joules * work.decisions
+        )
+
+
+def full_depth_work(layers: int, new_prompt_positions: int, tokens: int) -> Work:
+    """The same request at full depth with the same cache: one prompt pass, then a pass a token."""
+    if tokens == 0:
+        return Work()
+    positions = new_prompt_positions + tokens - 1
+    return Work(runs=layers * tokens, evaluations=layers * positions, heads=tokens)
+
+
+def fit(workloads: Mapping[str, Callable[[], Work]], meter: Meter, window_seconds: float, report: Callable[[str, float], None]) -> CostModel:
+    """Measure the four workloads and solve for the constants.
+
+    Args:
+        workloads: `single` (layer runs of one position), `batch` (of many), `head`, `decision`; each call does a
+            little work and says how much, of its own kind alone.
+        window_seconds: how long each is repeated, in all.
+    """
+    joules: dict[str, float] = {}
+    units: dict[str, float] = {}
+    widths = []
+    for i, (name, work) in enumerate(workloads.items()):
+        report(f"measuring energy per layer and token (once): {name}", i / len(workloads))
+        work()  # warm
+        per_run = []
+        for _ in range(BLOCKS):
+            with Window(meter) as window:
+                done = _repeat(work, window_seconds / BLOCKS)
+            if window.reading is not None and window.reading.joules is not None:
+                per_run.append(window.reading.joules / (done.runs or done.heads or done.decisions))
+        if len(per_run) < 2:
+            raise Problem("internal_error", f"the energy meter ({meter.describe()}) gave no readings; see `green-code doctor`.")
+        rows = done.evaluations / done.runs if done.runs else 1.0
+        joules[name], units[name] = statistics.median(per_run), rows
+        widths.append(1.96 * statistics.stdev(per_run) / len(per_run) ** 0.5 / joules[name])
+    evaluation = max(0.0, (joules["batch"] - joules["single"]) / (units["batch"] - units["single"]))
+    return CostModel(
+        run_joules=max(0.0, joules["single"] - evaluation),
+        evaluation_joules=evaluation,
+        head_joules=joules["head"],
+        decision_joules=joules["decision"],
+        source=meter.source,
+        meter=meter.describe(),
+        relative_interval=max(widths),
+        window_seconds=window_seconds,
+    )
+
+
+def _repeat(work: Callable[[], Work], seconds: float) -> Work:
+    done, end = Work(), time.monotonic() + seconds
+    while time.monotonic() < end:
+        step = work()
+        done = Work(*(a + b for a, b in zip(astuple(done), astuple(step), strict=True)))
+    return done
+
+
+def load_costs(path: Path) -> CostModel | None:
+    """Costs measured earlier, or None."""
+    try:
+        return CostModel(**json.loads(path.read_text("utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def save_costs(path: Path, costs: CostModel) -> None:
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(asdict(costs), indent=1), "utf-8")
+    part.replace(path)
