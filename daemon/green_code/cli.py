@@ -41,8 +41,6 @@ COMMANDS: Final[dict[str, Command]] = {
     "demo": Command("green_code.evaluation.demo", "show the savings on a few built-in examples"),
 }
 
-JSON_HELP: Final = "write one JSON object to standard output"
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status. Usage errors raise SystemExit(2), as argparse does."""

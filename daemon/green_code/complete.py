@@ -18,7 +18,6 @@ from pathlib import Path, PurePath
 from typing import Any, Final
 
 from green_code import folders
-from green_code.cli import JSON_HELP
 from green_code.energy.ledger import Ledger
 from green_code.engine.local import complete_here
 from green_code.engine.process import default_loader
@@ -80,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the cursor's place, counted from 1, columns in characters; or - to complete standard input",
     )
     parser.add_argument("--suffix-file", type=Path, metavar="FILE", help="with -: the text after the cursor")
-    parser.add_argument("--json", action="store_true", help=JSON_HELP)
+    parser.add_argument("--json", action="store_true", help="write one JSON object to standard output")
     parser.add_argument(
         "--model", default=defaults.model, help="catalog name or local folder (default: %(default)s)"
     )
@@ -138,7 +137,7 @@ def _params(args: argparse.Namespace, prompt: Prompt, language: str) -> dict[str
             prefix=prompt.prefix,
             suffix=prompt.suffix,
             language=language,
-            model=args.model,
+            model=_absolute(args.model),
             decoding=args.decoding,
             policy=args.policy or ("full" if args.decoding == "full" else "agent"),
             threshold=args.threshold,
@@ -148,6 +147,11 @@ def _params(args: argparse.Namespace, prompt: Prompt, language: str) -> dict[str
             max_prompt_tokens=args.max_prompt_tokens,
         )
     )
+
+
+def _absolute(model: str) -> str:
+    """A model's folder must mean the same in the engine, which has another current folder."""
+    return str(Path(model).resolve()) if Path(model).is_dir() else model
 
 
 async def _through_engine(

@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from green_code import __version__, folders
-from green_code.cli import JSON_HELP
 from green_code.energy import meters
 from green_code.problems import Problem
 from green_code.settings import default_settings
@@ -59,7 +58,7 @@ class Finding:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
-    parser.add_argument("--json", action="store_true", help=JSON_HELP)
+    parser.add_argument("--json", action="store_true", help="write one JSON object to standard output")
     parser.add_argument(
         "--model", default=default_settings().model, help="the model to check (default: %(default)s)"
     )

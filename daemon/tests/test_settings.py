@@ -25,7 +25,8 @@ def test_package_json_has_the_same_settings() -> None:
     """On failure change package.json or settings.py: the two are one list."""
     keys = ("type", "default", "scope", "minimum", "maximum", "enum")
     declared = {
-        PREFIX + row.name: {key: getattr(row, key) for key in keys[:-1]} | {"enum": row.enum and list(row.enum)}
+        PREFIX + row.name: {key: getattr(row, key) for key in keys[:-1]}
+        | {"enum": row.enum and list(row.enum)}
         for row in TABLE
     }
     manifest = {

@@ -11,7 +11,6 @@ import json
 import time
 from typing import Any, Final
 
-from green_code.cli import JSON_HELP
 from green_code.engine.process import leave, run_engine
 from green_code.link import messages
 from green_code.link.discovery import find_engine, place
@@ -25,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--stop", action="store_true", help="stop the engine that runs, if any")
     what.add_argument("--status", action="store_true", help="show the state of the engine that runs, if any")
-    parser.add_argument("--json", action="store_true", help=JSON_HELP)
+    parser.add_argument("--json", action="store_true", help="write one JSON object to standard output")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -73,8 +73,8 @@ class Service:
         self._work: set[asyncio.Task[None]] = set()
         self._computing = 0
         self._status = messages.StatusMessage(
-            state="starting",
-            message="The engine runs; the model loads at the first request",
+            state="ready",
+            message="The model loads at the first request",
             progress=None,
             reason=None,
         )
@@ -136,7 +136,8 @@ class Service:
         self, connection: Connection, request_id: int, raw: dict[str, Any]
     ) -> CompletionResult:
         job = Job(connection, check_params(raw))
-        peer = self._peers[connection]
+        if (peer := self._peers.get(connection)) is None:
+            raise Problem("cancelled", REFUSAL_TEXTS["cancelled"])
         session = job.params["session"]
         if (older := self._newest.get(session)) is not None:
             older.refuse("superseded")

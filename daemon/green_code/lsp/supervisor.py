@@ -52,7 +52,7 @@ class Supervisor:
         self._command = command
         self._clock = clock
         self._client: EngineClient | None = None
-        self._connecting = asyncio.Lock()
+        self._connecting: asyncio.Task[EngineClient] | None = None
         self._in_flight = 0
         self._leaving = False
         self._deaths = 0
@@ -109,6 +109,8 @@ class Supervisor:
     async def close(self) -> None:
         """Leave the engine to itself."""
         self._leaving = True
+        if self._connecting is not None:
+            self._connecting.cancel()
         if self._client is not None:
             await self._client.close()
 
@@ -117,32 +119,37 @@ class Supervisor:
         return await client.request(method, params)
 
     async def _connected(self, model: str | None) -> EngineClient:
-        async with self._connecting:
-            if self._client is not None and self._client.alive:
-                return self._client
+        """The connection, made by a task of its own: a cancelled request does not stop an engine's start."""
+        if self._client is not None and self._client.alive:
+            return self._client
+        if self._connecting is None or self._connecting.done():
             if (wait_seconds := self._next_start_at - self._clock()) > 0:
                 raise Problem(
                     "engine_lost",
-                    f"The engine ended {self._deaths} times in a row; it is started again in "
-                    f"{wait_seconds:.0f} s. "
-                    "Run `green-code doctor`, or see the engine's log.",
+                    f"The engine ended {self._deaths} times in a row; it is started again "
+                    f"in {wait_seconds:.0f} s. Run `green-code doctor`, or see the engine's log.",
                 )
-            self._say("starting", "Starting the engine", None)
-            try:
-                self._client = await ensure_engine(
-                    place(),
-                    model=model,
-                    on_notification=self._take,
-                    on_lost=self._lost,
-                    command=self._command,
-                )
-            except Problem as problem:
-                self._count_death()
-                self._say("error", str(problem), problem.reason)
-                raise
-            status = await self._client.request(messages.STATUS, {})
-            self._take(messages.STATUS, status)
-            return self._client
+            self._connecting = asyncio.get_running_loop().create_task(self._connect(model))
+            self._connecting.add_done_callback(_retrieve)
+        return await asyncio.shield(self._connecting)
+
+    async def _connect(self, model: str | None) -> EngineClient:
+        self._say("starting", "Starting the engine", None)
+        try:
+            client = await ensure_engine(
+                place(),
+                model=model,
+                on_notification=self._take,
+                on_lost=self._lost,
+                command=self._command,
+            )
+        except Problem as problem:
+            self._count_death()
+            self._say("error", str(problem), problem.reason)
+            raise
+        self._client = client
+        self._take(messages.STATUS, await client.request(messages.STATUS, {}))
+        return client
 
     def _take(self, method: str, params: dict[str, Any]) -> None:
         if method == messages.STATUS:
@@ -165,7 +172,7 @@ class Supervisor:
             self._count_death()
             self._say("error", "The engine ended unexpectedly; it is being restarted", "engine_lost")
         else:
-            self._say("starting", "The engine is not running; it starts at the next request", None)
+            self._say("ready", "The engine is not running; it starts at the next request", None)
 
     def _count_death(self) -> None:
         """The first death is met with a new start at once, later ones with growing pauses."""
@@ -177,6 +184,12 @@ class Supervisor:
 
     def _say(self, state: messages.State, message: str, reason: str | None) -> None:
         self._on_status(StatusMessage(state=state, message=message, progress=None, reason=reason))
+
+
+def _retrieve(task: asyncio.Task[EngineClient]) -> None:
+    """Look at a failed start, which nobody may be waiting for; it has been told through the status."""
+    if not task.cancelled():
+        task.exception()
 
 
 async def _end(client: EngineClient) -> None:

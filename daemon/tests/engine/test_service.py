@@ -1,4 +1,4 @@
-"""The service over a real socket with a gated fake model: every request settles, and with the right reason."""
+"""The service over a real socket with a gated fake model: every request settles, with the right reason."""
 
 from __future__ import annotations
 
@@ -57,7 +57,9 @@ class Rig:
 
     async def client(self, model: str | None = None) -> EngineClient:
         client = await open_client(
-            self.address, model=model, on_notification=lambda method, value: self.heard.append((method, value))
+            self.address,
+            model=model,
+            on_notification=lambda method, value: self.heard.append((method, value)),
         )
         self.clients.append(client)
         return client
@@ -70,7 +72,9 @@ class Rig:
         return [value["state"] for method, value in self.heard if method == messages.STATUS]
 
     def rows(self) -> list[tuple[Any, ...]]:
-        return self.ledger._run("SELECT reason, language, tokens, accepted FROM completions ORDER BY time", ())
+        return self.ledger._run(
+            "SELECT reason, language, tokens, accepted FROM completions ORDER BY time", ()
+        )
 
 
 @pytest_asyncio.fixture
@@ -211,10 +215,10 @@ async def test_a_crash_while_loading_is_an_internal_error_with_its_cause(rig: Ri
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize(
-    ("prefix", "reason"), [("raise", "internal_error"), ("problem", "bundle_invalid")]
-)
-async def test_a_failing_completion_answers_and_the_next_one_works(rig: Rig, prefix: str, reason: str) -> None:
+@pytest.mark.parametrize(("prefix", "reason"), [("raise", "internal_error"), ("problem", "bundle_invalid")])
+async def test_a_failing_completion_answers_and_the_next_one_works(
+    rig: Rig, prefix: str, reason: str
+) -> None:
     client = await rig.client()
     rig.open_gates()
     assert await reason_of(ask(client, prefix)) == reason
@@ -317,7 +321,9 @@ async def test_energy_is_told_to_who_completed_and_at_most_once_a_second(rig: Ri
     assert heard[-1]["session"]["completions"] == 5 and heard[-1]["mean_layers"] == 9
     assert heard[-1]["last_exits"] == [6, 12] and heard[-1]["model"] == "fake"
     assert set(heard[-1]) == set(messages.EnergyMessage.__annotations__)
-    assert not [value for method, value in rig.heard if method == "energy"], "the other peer completed nothing"
+    assert not [value for method, value in rig.heard if method == "energy"], (
+        "the other peer completed nothing"
+    )
 
 
 @pytest.mark.asyncio

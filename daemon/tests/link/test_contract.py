@@ -28,7 +28,10 @@ def lsp_names() -> set[str]:
 def test_protocol_ts_has_our_methods_states_and_reasons_and_no_others() -> None:
     """On failure change extension/src/protocol.ts or link/messages.py: the two are one list."""
     ours = lsp_names().union(
-        *(get_args(kind) for kind in (messages.State, messages.StopReason, messages.Refusal, messages.Decoding))
+        *(
+            get_args(kind)
+            for kind in (messages.State, messages.StopReason, messages.Refusal, messages.Decoding)
+        )
     )
     assert literals(ROOT / "extension" / "src" / "protocol.ts") == ours
 
@@ -37,8 +40,15 @@ def test_the_protocol_page_names_everything() -> None:
     page = (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8")
     values = [value for name, value in vars(messages).items() if name.isupper() and isinstance(value, str)]
     missing = [name for name in (*values, *get_args(messages.State)) if name not in page]
-    shapes = (messages.CompletionParams, messages.CompletionResult, messages.EnergyMessage, messages.EngineStatus)
-    missing += [key for shape in shapes for key in shape.__annotations__ if f"`{key}" not in page and key not in page]
+    shapes = (
+        messages.CompletionParams,
+        messages.CompletionResult,
+        messages.EnergyMessage,
+        messages.EngineStatus,
+    )
+    missing += [
+        key for shape in shapes for key in shape.__annotations__ if f"`{key}" not in page and key not in page
+    ]
     assert not missing
 
 
@@ -51,7 +61,7 @@ def test_every_reason_has_an_explanation() -> None:
 def test_the_front_and_the_link_do_not_load_the_model_side() -> None:
     """~1 s and 50 MB are the front's budget; torch alone is over both."""
     script = (
-        "import sys, green_code.lsp.server, green_code.link.client, green_code.link.server, green_code.link.discovery\n"
+        "import sys, green_code.lsp.server, green_code.link.server, green_code.link.discovery\n"
         "import green_code.engine.process, green_code.cli, green_code.complete\n"
         "heavy = {'torch', 'transformers', 'numpy', 'tokenizers', 'safetensors'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"

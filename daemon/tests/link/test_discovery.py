@@ -1,4 +1,4 @@
-"""Finding and starting engines: stale sockets and locks, other versions, two starters at once, early deaths."""
+"""Finding and starting engines: stale sockets and locks, other versions, races, early deaths."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def test_a_bad_frame_closes_its_own_connection_alone(where: discovery.Place) -> 
             writer.write(bad)
             assert await asyncio.wait_for(reader.read(), WAIT_SECONDS) == b""
             await transport.close(writer)
-        assert (await good.request("status", {}))["state"] == "starting"
+        assert (await good.request("status", {}))["state"] == "ready"
         await good.close()
 
     asyncio.run(scenario())

@@ -1,0 +1,114 @@
+"""Guards as a table: what is refused, why, and in which order; and the globs under one of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from green_code.lsp import guards
+from green_code.lsp.globs import compile_glob, matching_glob
+from green_code.settings import default_settings, parse_settings
+
+FINE = guards.Situation(
+    settings=default_settings(),
+    language="python",
+    path="/home/me/project/src/main.py",
+    workspace_folders=["/home/me/project"],
+    automatic=True,
+    before="    return ",
+    after="",
+    characters=1000,
+    nul_characters=0,
+    on_battery=lambda: False,
+)
+
+
+def situation(settings: dict[str, Any] | None = None, **changes: Any) -> guards.Situation:
+    return replace(FINE, settings=parse_settings(settings)[0], **changes)
+
+
+PASSED = [
+    situation(),
+    situation({"trigger": "manual"}, automatic=False),
+    situation({"languages": ["cobol"]}, language="cobol"),
+    situation({"pauseOnBattery": True}),
+    situation(on_battery=lambda: True),
+    situation(before="foo", after=")"),
+    situation(before="foo(", after="bar"),
+    situation(path="/home/me/project/environment.py"),
+    situation(characters=guards.FILE_CHARACTERS_AT_MOST),
+    situation(before="x" * guards.LINE_CHARACTERS_AT_MOST),
+]
+
+REFUSED = [
+    (situation({"enabled": False}), "disabled", "greenCode.enabled"),
+    (situation(language="cobol"), "filtered", "cobol"),
+    (situation(path="/home/me/project/.env"), "filtered", "**/.env*"),
+    (situation(path="/home/me/project/.ENV.local"), "filtered", "**/.env*"),
+    (situation(path="/home/me/.ssh/id_rsa_work"), "filtered", "**/id_rsa*"),
+    (situation(path="/srv/secrets.py"), "filtered", "**/secrets.*"),
+    (situation(path="/home/me/project/.git/hooks/pre-commit.py"), "filtered", "**/.git/**"),
+    (situation({"excludedFiles": ["src/*.py"]}), "filtered", "src/*.py"),
+    (situation({"excludedFiles": ["main.*"]}), "filtered", "main.*"),
+    (situation({"trigger": "manual"}), "filtered", "greenCode.trigger"),
+    (situation({"pauseOnBattery": True}, on_battery=lambda: True), "paused_on_battery", "battery"),
+    (situation(nul_characters=1), "filtered", "NUL"),
+    (situation(characters=guards.FILE_CHARACTERS_AT_MOST + 1), "filtered", "2,000,001"),
+    (situation(before="x" * 6000, after="y" * 4001), "filtered", "10,001"),
+    (situation(before="fo", after="o"), "filtered", "inside a word"),
+    (situation(before="né", after="é_x"), "filtered", "inside a word"),
+    # The order: who switched it off is told that, not that the language is wrong.
+    (situation({"enabled": False}, language="cobol"), "disabled", "greenCode.enabled"),
+    (situation(language="dotenv", path="/a/.env"), "filtered", "dotenv"),
+]
+
+
+@pytest.mark.parametrize("now", PASSED)
+def test_passes(now: guards.Situation) -> None:
+    assert guards.first_refusal(now) is None
+
+
+@pytest.mark.parametrize(("now", "reason", "detail"), REFUSED)
+def test_refuses(now: guards.Situation, reason: str, detail: str) -> None:
+    refused = guards.first_refusal(now)
+    assert refused is not None and refused.reason == reason and detail in refused.message
+
+
+def test_every_guard_is_in_the_table_and_refuses_something() -> None:
+    functions = {value for name, value in vars(guards).items() if name.startswith("is_")}
+    assert functions == set(guards.GUARDS)
+    assert {guard for guard in guards.GUARDS for now, *_ in REFUSED if guard(now)} == functions
+
+
+@pytest.mark.parametrize(
+    ("glob", "path", "matches"),
+    [
+        ("**/*.pem", "a/b/c.pem", True),
+        ("**/*.pem", "c.pem", True),
+        ("*.pem", "a/c.pem", False),
+        ("a/**", "a/b/c", True),
+        ("a/**/c", "a/c", True),
+        ("a/**/c", "a/b/b/c", True),
+        ("a/*/c", "a/b/b/c", False),
+        ("*.{py,java}", "x.java", True),
+        ("x.[jt]s", "x.ts", True),
+        ("x.[!jt]s", "x.ts", False),
+        ("file?.py", "file1.py", True),
+        ("file?.py", "file/.py", False),
+        ("a+b(1).py", "a+b(1).py", True),
+        ("**\\build\\**", "x/build/y.py", True),
+        ("{a,b", "x", False),
+        ("[z-a]", "x", False),
+    ],
+)
+def test_globs(glob: str, path: str, matches: bool) -> None:
+    pattern = compile_glob(glob)
+    assert bool(pattern and pattern.fullmatch(path)) is matches
+
+
+def test_a_pattern_without_a_slash_also_means_the_name() -> None:
+    assert matching_glob(["*.sql"], "/a/b/c.SQL", []) == "*.sql"
+    assert matching_glob(["b/*.sql"], "/a/b/c.sql", ["/a"]) == "b/*.sql"
+    assert matching_glob(["b/*.sql"], "/a/b/c.sql", ["/other"]) is None

@@ -1,0 +1,274 @@
+"""The front from outside: a real `green-code lsp` over stdio, with a real engine process behind it.
+
+Most tests use an engine around a fake model; the last ones the real one with the model `tiny-random`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import pytest_asyncio
+from lsprotocol import types
+from pytest_lsp import LanguageClient, client_capabilities, make_test_lsp_client
+
+import green_code
+from green_code.engine.command import stop_engine
+from green_code.link import messages
+from green_code.link.discovery import ensure_engine, place
+from green_code.lsp.server import plain
+
+FAKE = Path(__file__).resolve().parents[1] / "engine" / "fake_runtime.py"
+FRONT = (sys.executable, "-m", "green_code", "lsp", "--stdio")
+URI = "file:///home/me/a.py"
+WAIT_SECONDS = 20.0
+
+
+class Editor:
+    """A client that keeps the front's notifications."""
+
+    def __init__(self, client: LanguageClient) -> None:
+        self.client = client
+        self.statuses: list[dict[str, Any]] = []
+        self.energies: list[dict[str, Any]] = []
+        client.feature(messages.LSP_STATUS)(lambda params: self.statuses.append(plain(params)))
+        client.feature(messages.LSP_ENERGY)(lambda params: self.energies.append(plain(params)))
+
+    async def start(self, settings: dict[str, Any]) -> types.InitializeResult:
+        return await self.client.initialize_session(
+            types.InitializeParams(
+                capabilities=client_capabilities("visual-studio-code"),
+                root_uri="file:///home/me",
+                initialization_options={"settings": settings},
+            )
+        )
+
+    def open(self, text: str, uri: str = URI, language: str = "python") -> None:
+        item = types.TextDocumentItem(uri=uri, language_id=language, version=1, text=text)
+        self.client.text_document_did_open(types.DidOpenTextDocumentParams(text_document=item))
+
+    def edit(self, line: int, units: int, text: str, version: int = 2) -> None:
+        position = types.Position(line, units)
+        change = types.TextDocumentContentChangePartial(range=types.Range(position, position), text=text)
+        identifier = types.VersionedTextDocumentIdentifier(uri=URI, version=version)
+        self.client.text_document_did_change(
+            types.DidChangeTextDocumentParams(text_document=identifier, content_changes=[change])
+        )
+
+    async def complete(
+        self, line: int, units: int, uri: str = URI, kind: types.InlineCompletionTriggerKind | None = None
+    ) -> list[types.InlineCompletionItem]:
+        answer = await asyncio.wait_for(self.request(line, units, uri, kind), WAIT_SECONDS)
+        return list(answer.items)
+
+    async def request(
+        self, line: int, units: int, uri: str = URI, kind: types.InlineCompletionTriggerKind | None = None
+    ) -> Any:
+        return await self.client.text_document_inline_completion_async(
+            types.InlineCompletionParams(
+                context=types.InlineCompletionContext(kind or types.InlineCompletionTriggerKind.Automatic),
+                text_document=types.TextDocumentIdentifier(uri),
+                position=types.Position(line, units),
+            )
+        )
+
+    async def ask(self, method: str) -> dict[str, Any]:
+        answer = await asyncio.wait_for(self.client.protocol.send_request_async(method, {}), WAIT_SECONDS)
+        value = plain(answer)
+        assert isinstance(value, dict)
+        return value
+
+    async def until(self, condition: Callable[[], Any]) -> None:
+        async def wait() -> None:
+            while not condition():
+                await asyncio.sleep(0.01)
+
+        await asyncio.wait_for(wait(), WAIT_SECONDS)
+
+
+@pytest.fixture(autouse=True)
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GREEN_CODE_RUNTIME_DIR", str(tmp_path / "run"))
+    monkeypatch.setenv("GREEN_CODE_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("GREEN_CODE_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("PYTHONPATH", str(Path(green_code.__file__).resolve().parents[1]))
+
+
+@pytest_asyncio.fixture
+async def editor() -> AsyncIterator[Editor]:
+    client = make_test_lsp_client()
+    await client.start_io(*FRONT, env=dict(os.environ))
+    yield Editor(client)
+    await client.shutdown_session()
+    await asyncio.wait_for(client._server.wait(), WAIT_SECONDS)
+    assert client._server.returncode == 0
+    await client.stop()
+    await stop_engine()
+
+
+@pytest_asyncio.fixture
+async def fake_engine() -> None:
+    """An engine around the fake model, found by the front that starts later."""
+    client = await ensure_engine(place(), command=(sys.executable, str(FAKE)))
+    await client.close()
+
+
+@pytest.mark.asyncio
+@pytest.mark.usefixtures("fake_engine")
+async def test_a_completion_its_acceptance_and_its_story(editor: Editor) -> None:
+    started = await editor.start({"model": "fake"})
+    assert started.capabilities.inline_completion_provider is not None
+    assert started.capabilities.position_encoding == "utf-16"
+    editor.open("s = '😀'\nx = y\n")
+    [item] = await editor.complete(1, 5)
+    assert item.insert_text == " + 1"
+    here = types.Position(1, 5)
+    assert item.range == types.Range(here, here)
+    assert item.command is not None and item.command.command == messages.COMMAND_ACCEPTED
+    assert item.command.arguments is not None
+    editor.client.protocol.notify(messages.LSP_ACCEPTED, {"id": item.command.arguments[0]})
+    await editor.until(lambda: editor.energies and editor.energies[-1]["session"]["accepted"] == 1)
+    energy = editor.energies[-1]
+    assert energy["today"]["completions"] == 1 and energy["last_exits"] == [6, 12]
+    assert energy["threshold"] == 0.8 and energy["model"] == "fake" and energy["source"] == "estimate"
+    report = await editor.ask(messages.LSP_REPORT)
+    assert report["today"]["accepted"] == 1 and report["by_language"][0]["language"] == "python"
+    told = await editor.ask(messages.LSP_EXPLAIN)
+    assert told["reason"] == "end_of_line" and told["last"]["text"] == " + 1"
+    assert told["last"]["tokens"] == [{"text": " +", "layers": 6}, {"text": " 1", "layers": 12}]
+    states = [status["state"] for status in editor.statuses]
+    assert "loading" in states and states[-1] == "ready"
+    assert set(editor.statuses[-1]) == {"state", "message", "progress", "reason"}
+
+
+@pytest.mark.asyncio
+@pytest.mark.usefixtures("fake_engine")
+async def test_edits_reach_the_model_as_typed(editor: Editor) -> None:
+    await editor.start({"model": "fake"})
+    editor.open("a\fb = '😀'\r\n")  # a form feed is no end of line
+    editor.edit(0, 11, "  # nothing")
+    assert await editor.complete(0, 18) == [], "the prefix does not end in 'nothing' yet"
+    told = await editor.ask(messages.LSP_EXPLAIN)
+    assert "inside a word" in told["message"]
+    assert await editor.complete(0, 20) == []
+    assert "inside a word" in (await editor.ask(messages.LSP_EXPLAIN))["message"]
+    assert await editor.complete(0, 22) == [], "the fake model has nothing to add to 'nothing'"
+    assert (await editor.ask(messages.LSP_EXPLAIN))["reason"] == "empty"
+
+
+@pytest.mark.asyncio
+@pytest.mark.usefixtures("fake_engine")
+async def test_settings_change_without_a_restart_and_bad_ones_are_named(editor: Editor) -> None:
+    await editor.start({"model": "fake", "threshold": 7})
+    await editor.until(lambda: editor.client.messages)
+    assert "greenCode.threshold" in editor.client.messages[0].message
+    editor.open("x = \n")
+    assert await editor.complete(0, 4)
+
+    def change(**settings: Any) -> None:
+        values = {"greenCode": {"model": "fake", **settings}}
+        editor.client.workspace_did_change_configuration(types.DidChangeConfigurationParams(settings=values))
+
+    change(enabled=False)
+    assert await editor.complete(0, 4) == []
+    assert (await editor.ask(messages.LSP_EXPLAIN))["reason"] == "disabled"
+    await editor.until(lambda: editor.statuses[-1]["state"] == "disabled")
+    change(trigger="manual")
+    assert await editor.complete(0, 4) == []
+    assert await editor.complete(0, 4, kind=types.InlineCompletionTriggerKind.Invoked)
+    change(excludedFiles=["**/a.py"])
+    assert await editor.complete(0, 4) == []
+    assert "excluded" in (await editor.ask(messages.LSP_EXPLAIN))["message"]
+
+
+@pytest.mark.asyncio
+@pytest.mark.usefixtures("fake_engine")
+async def test_a_cancelled_request_is_answered_as_cancelled(editor: Editor) -> None:
+    await editor.start({"model": "fake"})
+    editor.open("x = \n")
+    await editor.complete(0, 4)
+    future = editor.client.protocol.send_request(
+        types.TEXT_DOCUMENT_INLINE_COMPLETION,
+        types.InlineCompletionParams(
+            context=types.InlineCompletionContext(types.InlineCompletionTriggerKind.Automatic),
+            text_document=types.TextDocumentIdentifier(URI),
+            position=types.Position(0, 4),
+        ),
+        msg_id="to-cancel",
+    )
+    editor.client.cancel_request(types.CancelParams(id="to-cancel"))
+    answered = await asyncio.wait([asyncio.wrap_future(future)], timeout=WAIT_SECONDS)
+    assert not answered[1], "settled, as a result or as cancelled"
+    assert await editor.complete(0, 4)
+
+
+@pytest.mark.asyncio
+async def test_restart_engine_and_a_dead_engine(editor: Editor) -> None:
+    client = await ensure_engine(place(), command=(sys.executable, str(FAKE)))
+    await client.close()
+    await editor.start({"model": "fake"})
+    editor.open("die\nx = \n")
+    assert await editor.complete(1, 4)
+    # The front's own engine command starts the real engine, where there is no model called `fake`.
+    assert await editor.complete(0, 3) == []
+    told = await editor.ask(messages.LSP_EXPLAIN)
+    assert told["reason"] in ("model_missing", "internal_error", "engine_lost") and told["message"]
+    assert "error" in [status["state"] for status in editor.statuses]
+    assert await editor.ask(messages.LSP_RESTART_ENGINE) == {}
+
+
+def run_front(sent: bytes) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(FRONT, input=sent, capture_output=True, timeout=WAIT_SECONDS)
+
+
+def frame(body: str) -> bytes:
+    return f"Content-Length: {len(body)}\r\n\r\n{body}".encode()
+
+
+def test_exit_ends_the_process_cleanly() -> None:
+    initialize = '{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"capabilities":{}}}'
+    shutdown = '{"jsonrpc":"2.0","id":2,"method":"shutdown"}'
+    exit_ = '{"jsonrpc":"2.0","method":"exit"}'
+    polite = run_front(frame(initialize) + frame(shutdown) + frame(exit_))
+    assert polite.returncode == 0 and b"Traceback" not in polite.stderr
+    rude = run_front(frame(initialize) + frame(exit_))
+    assert rude.returncode == 1 and b"Traceback" not in rude.stderr
+    gone = run_front(frame(initialize))
+    assert gone.returncode == 1 and b"Traceback" not in gone.stderr
+
+
+def test_the_log_holds_no_text_of_the_users() -> None:
+    opened = (
+        '{"jsonrpc":"2.0","method":"textDocument/didOpen","params":{"textDocument":'
+        '{"uri":"file:///a.py","languageId":"python","version":1,"text":"hunter2 = 1"}}}'
+    )
+    initialize = '{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"capabilities":{}}}'
+    done = subprocess.run(
+        (*FRONT, "--verbose"),
+        input=frame(initialize) + frame(opened),
+        capture_output=True,
+        timeout=WAIT_SECONDS,
+    )
+    assert b"hunter2" not in done.stderr
+
+
+@pytest.mark.asyncio
+async def test_the_real_engine_with_a_tiny_random_model(editor: Editor) -> None:
+    """The whole chain: front, engine, decoder. Random weights: any text will do, and so will none."""
+    await editor.start({"model": "tiny-random"})
+    editor.open("def add(a, b):\n    return a\n\nprint(add(1, \n")
+    items = await editor.complete(3, 13)
+    told = await editor.ask(messages.LSP_EXPLAIN)
+    if items:
+        assert told["last"]["text"] == items[0].insert_text and told["last"]["layers_total"] > 0
+        await editor.until(lambda: editor.energies)
+    else:
+        assert told["reason"] in ("empty", *get_args(messages.StopReason)), told["message"]
+    report = await editor.ask(messages.LSP_REPORT)
+    assert report["all"]["completions"] == 1
