@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import get_args
 
+import green_code
 from green_code.link import messages
 from green_code.lsp.explain import TEXTS
 
@@ -66,4 +68,5 @@ def test_the_front_and_the_link_do_not_load_the_model_side() -> None:
         "heavy = {'torch', 'transformers', 'numpy', 'tokenizers', 'safetensors'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
-    subprocess.run([sys.executable, "-c", script], check=True)
+    environment = {**os.environ, "PYTHONPATH": str(Path(green_code.__file__).resolve().parents[1])}
+    subprocess.run([sys.executable, "-c", script], check=True, env=environment)
