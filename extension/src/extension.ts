@@ -1,11 +1,10 @@
 /** Entry point: makes the parts and connects them. Nothing is decided here. */
-import path from 'node:path';
-
 import * as vscode from 'vscode';
 
 import { Supervisor } from './client/supervisor';
 import { registerCommands } from './commands/commands';
 import { Documents } from './commands/documents';
+import { bundlesFolder } from './environment/bundles';
 import { SetUp } from './environment/setup';
 import { COMMANDS, VIEW_THRESHOLD } from './ids';
 import { Channels, messageOf } from './log';
@@ -22,7 +21,7 @@ export function activate(context: vscode.ExtensionContext): void {
   const { version } = context.extension.packageJSON as { version: string };
   const channels = new Channels();
   const store = new Store(readSettings());
-  const stops = () => readStops(path.join(context.extensionPath, 'agent_models'), store.snapshot.settings.model);
+  const stops = () => readStops(bundlesFolder(context.extensionPath), store.snapshot.settings.model);
   const setUp = new SetUp(context, version, channels, store);
   const front = new Supervisor(context, version, channels, store, () => void offerSetUp(setUp, front));
   const report = new ReportPanel(context.extensionUri);

@@ -10,6 +10,7 @@ import {
 
 import type { LogOutputChannel } from 'vscode';
 
+import { VARIABLE } from '../environment/bundles';
 import { LSP_ENERGY, LSP_STATUS, type EnergyMessage, type StatusMessage } from '../protocol';
 import type { Settings } from '../settings';
 
@@ -26,8 +27,7 @@ export interface ClientOptions {
 }
 
 export function createClient(options: ClientOptions): LanguageClient {
-  // What the user has set for the whole editor comes last and wins, so that a bundle can be tried out.
-  const env = { GREEN_CODE_BUNDLES: options.bundles, ...process.env };
+  const env = { ...process.env, [VARIABLE]: options.bundles };
   const clientOptions: LanguageClientOptions = {
     documentSelector: options.settings.languages.flatMap((language) => [
       { scheme: 'file', language },

@@ -3,11 +3,11 @@
  * settings on. Says in the store where it stands.
  */
 import fs from 'node:fs/promises';
-import path from 'node:path';
 
 import * as vscode from 'vscode';
 import type { LanguageClient } from 'vscode-languageclient/node';
 
+import { bundlesFolder } from '../environment/bundles';
 import { resolve, type Resolution } from '../environment/resolve';
 import { COMMANDS } from '../ids';
 import { messageOf, type Channels } from '../log';
@@ -20,6 +20,7 @@ import { Coalesced } from './coalesce';
 export class Supervisor implements vscode.Disposable {
   private client: LanguageClient | undefined;
   private retry: NodeJS.Timeout | undefined;
+  private managed = false;
   private disposed = false;
   /** Raised with each start: what an earlier front still says is ignored. */
   private generation = 0;
@@ -121,6 +122,7 @@ export class Supervisor implements vscode.Disposable {
 
   private async start(resolution: Resolution & { kind: 'ready' }, storage: string, settings: Settings): Promise<void> {
     this.channels.extension.info(`Starting ${resolution.python} (${resolution.origin === 'setting' ? 'greenCode.pythonPath' : 'managed environment'})`);
+    this.managed = resolution.origin === 'managed';
     this.store.update({ phase: 'starting', status: null, detail: '' });
     const generation = ++this.generation;
     const ours = () => generation === this.generation;
@@ -128,7 +130,7 @@ export class Supervisor implements vscode.Disposable {
     const client = createClient({
       python: resolution.python,
       cwd: storage,
-      bundles: path.join(this.context.extensionPath, 'agent_models'),
+      bundles: bundlesFolder(this.context.extensionPath),
       settings,
       channel: this.channels.server,
       onStatus: (status) => {
@@ -165,7 +167,8 @@ export class Supervisor implements vscode.Disposable {
     if (waitMs === null) {
       const detail = `The language server keeps failing (${cause}).`;
       this.store.update({ phase: 'failed', status: null, detail });
-      this.channels.report(`Green Code: ${detail}`, { title: 'Restart', command: COMMANDS.restartEngine });
+      const cure = this.managed ? { title: 'Set Up Again', command: COMMANDS.setUp } : null;
+      this.channels.report(`Green Code: ${detail}`, { title: 'Restart', command: COMMANDS.restartEngine }, ...(cure ? [cure] : []));
       return;
     }
     this.channels.extension.warn(`The language server failed (${cause}); next start in ${waitMs} ms.`);

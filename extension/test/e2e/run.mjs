@@ -68,6 +68,15 @@ function stub(folder) {
   return { wheel, pythonPath: [wheel, packages].join(path.delimiter) };
 }
 
+/** The named stops of a bundle, for the buttons of the slider and the rows of the quick pick. */
+function calibration(folder) {
+  const model = path.join(folder, 'gemma-3-270m');
+  const stops = { quality: { threshold: 0.95 }, balanced: { threshold: 0.8 }, saver: { threshold: 0.6 } };
+  fs.mkdirSync(model, { recursive: true });
+  fs.writeFileSync(path.join(model, 'calibration.json'), JSON.stringify({ stops }));
+  return folder;
+}
+
 function environment(root) {
   const runtime = path.join(root, 'runtime');
   const data = path.join(root, 'data');
@@ -75,7 +84,9 @@ function environment(root) {
   return {
     GREEN_CODE_RUNTIME_DIR: runtime,
     GREEN_CODE_DATA_DIR: data,
-    ...(options.stub ? { PYTHONPATH: stub(path.join(root, 'stub')).pythonPath } : {}),
+    ...(options.stub
+      ? { GREEN_CODE_BUNDLES: calibration(path.join(root, 'bundles')), PYTHONPATH: stub(path.join(root, 'stub')).pythonPath }
+      : {}),
   };
 }
 

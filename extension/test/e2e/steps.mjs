@@ -187,6 +187,21 @@ export const steps = [
     },
   },
   {
+    name: 'the named stops of the bundle are buttons and rows',
+    when: ({ stub }) => stub,
+    run: async ({ workbench }) => {
+      const frame = await workbench.webview('#threshold');
+      const saver = frame.locator('#stops button', { hasText: 'Saver' });
+      await saver.click();
+      await until('settings.json has the stop', () => workbench.userSetting('greenCode.threshold') === 0.6);
+      assert.equal(await saver.getAttribute('aria-pressed'), 'true');
+      await workbench.command('Green Code: Set Threshold (Quick Pick)');
+      await workbench.choose('Quality', { title: 'Green Code: Threshold' });
+      await until('settings.json has the other', () => workbench.userSetting('greenCode.threshold') === 0.95);
+      await frame.locator('#stops button[aria-pressed=true]', { hasText: 'Quality' }).waitFor();
+    },
+  },
+  {
     name: 'the quick pick sets a number, refuses a wrong one, and the slider follows',
     run: async ({ workbench }) => {
       const frame = await workbench.webview('#threshold');
@@ -224,6 +239,8 @@ export const steps = [
       const frame = await workbench.webview('h1');
       assert.equal(await frame.locator('h1').textContent(), 'Energy Report');
       await frame.locator('th[scope=row]', { hasText: 'python' }).waitFor({ timeout: 10_000 });
+      const today = await frame.locator('tr', { hasText: 'Today' }).locator('td').allTextContents();
+      assert.ok(Number(today[5]) >= 1, `nothing accepted: ${today.join(' | ')}`);
       await picture('report');
       await workbench.command('View: Close Editor');
     },
@@ -260,6 +277,22 @@ export const steps = [
       await workbench.page.locator('.quick-input-list .monaco-list-row', { hasText: 'Energy Report' }).waitFor();
       await picture('menu');
       await workbench.page.keyboard.press('Escape');
+    },
+  },
+  {
+    name: 'a Java file gets suggestions too',
+    run: async (context) => {
+      const { workbench } = context;
+      const python = workbench.file;
+      await workbench.openFile('Shapes.java', 'class Shapes {\n    static int square(int side) {\n        return side * side;\n    }\n');
+      await workbench.newLine();
+      await workbench.type('    static int rectangle(int width, int height) {\n        return');
+      await ghostOrAsk(workbench);
+      const ghost = await workbench.ghost();
+      await workbench.saved();
+      await workbench.command('View: Close Editor');
+      workbench.file = python;
+      return JSON.stringify(ghost);
     },
   },
   {

@@ -45,9 +45,15 @@ describe('the manifest', () => {
     expect(Object.keys(manifest.contributes.icons)).toEqual([ICON.slice(2, -1)]);
   });
 
+  it('links walkthrough steps to commands that exist', () => {
+    const links = JSON.stringify(manifest.contributes.walkthroughs).matchAll(/\(command:([\w.]+)\)/g);
+    [...links].forEach((link) => expect(Object.values(COMMANDS)).toContain(link[1]));
+  });
+
   it('names files that exist', () => {
     const files = [manifest.icon, manifest.contributes.viewsContainers.activitybar[0]!.icon, manifest.contributes.icons['green-code-leaf'].default.fontPath];
-    files.forEach((file) => expect(fs.existsSync(path.join(import.meta.dirname, '../../..', file)), file).toBe(true));
+    const pages = manifest.contributes.walkthroughs.flatMap(({ steps }) => steps.map(({ media }) => media.markdown));
+    [...files, ...pages].forEach((file) => expect(fs.existsSync(path.join(import.meta.dirname, '../../..', file)), file).toBe(true));
   });
 });
 

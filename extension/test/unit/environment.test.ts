@@ -147,6 +147,16 @@ describe('Set Up', () => {
     expect(await files()).toEqual(['venv-0.1.0']);
   });
 
+  it('replaces a broken environment, and keeps it where the new one fails', async () => {
+    const broken = path.join(managedFolder(path.join(root, 'storage'), '0.1.0'), 'broken');
+    await fs.mkdir(broken, { recursive: true });
+    await expect(install(options(python(failed('no network'), ok())))).rejects.toThrow('no network');
+    expect(await fs.stat(broken)).toBeTruthy();
+    await install(options(python(ok(), ok())));
+    await expect(fs.stat(broken)).rejects.toThrow('ENOENT');
+    expect(await files()).toEqual(['venv-0.1.0']);
+  });
+
   it('says so when the build carries no wheel', async () => {
     await fs.rm(path.join(root, 'bundled'), { recursive: true });
     await expect(install(options(python(ok(), ok())))).rejects.toThrow('carries no Python package');
