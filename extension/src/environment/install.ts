@@ -44,7 +44,7 @@ export async function install(options: InstallOptions): Promise<void> {
       throw new Cancelled('Cancelled.');
     }
     if (result.code !== 0) {
-      throw new InstallError(`${failure}: ${lastLine(result.stderr) || lastLine(result.stdout)}`);
+      throw new InstallError(`${failure}: ${doctorProblem(result.stdout) ?? (lastLine(result.stderr) || lastLine(result.stdout))}`);
     }
     return result;
   };
@@ -108,6 +108,17 @@ async function removeLeftovers(storage: string): Promise<void> {
     if (/^venv-.*\.partial-\d+(\.old)?$/.test(name) && Date.now() - (await fs.stat(folder)).mtimeMs > dayMs) {
       await fs.rm(folder, { recursive: true, force: true });
     }
+  }
+}
+
+/** What `doctor --json` found wrong and how to mend it, in one line; null where this is no such output. */
+export function doctorProblem(output: string): string | null {
+  try {
+    const { checks } = JSON.parse(output) as { checks: { check: string; level: string; found: string; mend: string }[] };
+    const failed = checks.filter(({ level }) => level === 'fail');
+    return failed.length === 0 ? null : failed.map(({ check, found, mend }) => `${check}: ${found}. ${mend}`.trim()).join(' ');
+  } catch {
+    return null;
   }
 }
 

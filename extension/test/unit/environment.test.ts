@@ -4,7 +4,7 @@ import path from 'node:path';
 
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 
-import { describe as describeLine, install, InstallError } from '../../src/environment/install';
+import { describe as describeLine, doctorProblem, install, InstallError } from '../../src/environment/install';
 import { candidates, findInterpreter, isRecent, noInterpreterMessage } from '../../src/environment/interpreter';
 import { run as realRun, type Run, type RunResult } from '../../src/environment/processes';
 import { managedFolder, managedPython, pythonIn, resolve } from '../../src/environment/resolve';
@@ -160,6 +160,14 @@ describe('Set Up', () => {
   it('says so when the build carries no wheel', async () => {
     await fs.rm(path.join(root, 'bundled'), { recursive: true });
     await expect(install(options(python(ok(), ok())))).rejects.toThrow('carries no Python package');
+  });
+
+  it('passes on what doctor says', () => {
+    const check = { check: 'model', level: 'fail', found: 'its files are damaged', mend: 'Reinstall it.' };
+    const other = { check: 'meters', level: 'warn', found: 'no rapl', mend: '' };
+    expect(doctorProblem(JSON.stringify({ ok: false, checks: [other, check] }))).toBe('model: its files are damaged. Reinstall it.');
+    expect(doctorProblem('{"ok": true, "checks": []}')).toBeNull();
+    expect(doctorProblem('Traceback')).toBeNull();
   });
 
   it('shows what pip is doing', () => {
