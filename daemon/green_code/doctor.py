@@ -161,10 +161,10 @@ def check_model(model: str) -> Iterator[Finding]:
 
 def check_bundles() -> Iterator[Finding]:
     """Every bundle in the folder of bundles."""
-    from green_code.models.bundle import load_bundle
+    from green_code.models.bundle import MANIFEST, load_bundle
 
     folder = folders.bundles_dir()
-    names = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    names = sorted(path.parent for path in folder.glob(f"*/{MANIFEST}")) if folder.is_dir() else []
     if not names:
         yield Finding(
             "bundles",

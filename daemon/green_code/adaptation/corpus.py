@@ -161,7 +161,7 @@ def write_shards(
     folder.mkdir(parents=True, exist_ok=True)
     if len(vocabulary) > 1 << 16:
         raise Problem("bundle_invalid", f"shards are uint16, and the vocabulary has {len(vocabulary)} tokens; prune it first.")
-    order = _shuffled_and_capped(files, seed)
+    order = shuffled_and_capped(files, seed)
     summary: dict[str, Any] = {"seed": seed, "vocabulary": len(vocabulary), "dropped": dropped, "shards": {}, "projects": {}}
     for language in sorted({file.language for file in order}):
         for part, want in (("train", tokens_per_language), ("heldout", tokens_per_language // 20)):
@@ -187,7 +187,8 @@ def write_shards(
     return summary
 
 
-def _shuffled_and_capped(files: Sequence[SourceFile], seed: int) -> list[SourceFile]:
+def shuffled_and_capped(files: Sequence[SourceFile], seed: int) -> list[SourceFile]:
+    """In an order drawn with `seed`, without what a project has beyond its share."""
     order = list(files)
     random.Random(seed).shuffle(order)
     sizes: dict[str, int] = {}

@@ -27,6 +27,9 @@ log = logging.getLogger(__name__)
 SESSIONS_AT_MOST: Final = 10
 FIRST_BACK_OFF_SECONDS: Final = 2.0
 LAST_BACK_OFF_SECONDS: Final = 60.0
+HANDOVER_SECONDS: Final = 0.05
+"""A model that has just been loaded is kept at least this long, so that those who waited for it get their
+turn even when another model is already asked for; else two windows could reload for ever and never compute."""
 
 OnStatus = Callable[[State, str, "float | None", "str | None"], None]
 
@@ -84,6 +87,7 @@ class ModelHolder:
         self._clock = clock
         self._compute = ThreadPoolExecutor(max_workers=1, thread_name_prefix="compute")
         self._loading: tuple[str, asyncio.Task[Held]] | None = None
+        self._reloading: asyncio.Task[None] | None = None
         self._failures: dict[str, _Failure] = {}
         self.held: Held | None = None
 
@@ -114,6 +118,14 @@ class ModelHolder:
             held = await asyncio.shield(self._loading[1])
             if not held.closed:
                 return held
+
+    def reload(self) -> None:
+        """Load the model held once more, with its new bundle, and swap the two; jobs go on with the old one.
+
+        A bundle that is refused leaves the old one in place, and the status says why.
+        """
+        if self.held is not None and (self._reloading is None or self._reloading.done()):
+            self._reloading = asyncio.get_running_loop().create_task(self._swap(self.held))
 
     async def compute(self, held: Held, job: Job) -> CompletionResult | None:
         """Run a job in its turn."""
@@ -149,6 +161,7 @@ class ModelHolder:
     async def _bring(self, model: str, before: asyncio.Task[Held] | None) -> Held:
         if before is not None:
             await asyncio.wait([before])
+            await asyncio.sleep(HANDOVER_SECONDS)
         self.release()
         self._on_status("loading", f"Loading {model}", None, None)
         try:
@@ -163,12 +176,28 @@ class ModelHolder:
         self._on_status("ready", f"{model} is ready", None, None)
         return self.held
 
-    def _load_in_thread(self, model: str) -> asyncio.Future[Runtime]:
+    async def _swap(self, old: Held) -> None:
+        try:
+            runtime = await self._load_in_thread(old.name, quiet=True)
+        except Exception as error:
+            problem = _as_problem(old.name, error)
+            self._on_status("ready", f"{problem} The model in use stays.", None, problem.reason)
+            return
+        if self.held is not old:  # released, or another model took its place meanwhile
+            runtime.close()
+            return
+        self.release()
+        self.held = Held(old.name, runtime)
+        self._on_status("ready", f"{old.name} was loaded again with its changed bundle", None, None)
+
+    def _load_in_thread(self, model: str, quiet: bool = False) -> asyncio.Future[Runtime]:
         """A thread of its own, and a daemon: a load that hangs keeps no process alive."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Runtime] = loop.create_future()
 
         def progress(state: State, sentence: str, fraction: float | None) -> None:
+            if quiet:
+                return
             with contextlib.suppress(RuntimeError):  # the loop has ended
                 loop.call_soon_threadsafe(self._on_status, state, sentence, fraction, None)
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from green_code import __version__, folders
 from green_code.energy.ledger import Ledger
 from green_code.engine.contract import LoadRuntime, Progress, Runtime
+from green_code.engine.reload import BundleWatcher
 from green_code.engine.service import Service
 from green_code.link.discovery import ALREADY_RUNNING, Claim, Place, place
 from green_code.link.server import LinkServer
@@ -65,9 +66,12 @@ async def _serve(where: Place, claim: Claim, load: LoadRuntime) -> None:
     await server.start(where.address)
     _stop_on_signals(stopped)
     log.info("engine %s listens at %s, pid %d", __version__, where.address, os.getpid())
+    watcher = BundleWatcher(folders.bundles_dir(), service.bundles_changed)
+    watcher.start()
     idle = asyncio.get_running_loop().create_task(service.watch_idleness())
     await stopped.wait()
     idle.cancel()
+    watcher.stop()
     service.close()
     await asyncio.sleep(0)  # the refusals of service.close() become answers
     await server.stop()

@@ -15,6 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 import psutil
@@ -241,6 +242,13 @@ class Service:
         for connection, peer in tuple(self._peers.items()):
             if peer.last is not None:
                 connection.notify(messages.ENERGY, energy_message(today, peer.tally, *peer.last))
+
+    def bundles_changed(self, names: set[str]) -> None:
+        """Bundles of these names changed on disk: take the new one up, if it is the held model's."""
+        held = self._holder.held
+        if held is not None and Path(held.name).name in names:
+            log.info("the bundle of %s changed", held.name)
+            self._holder.reload()
 
     # --- life ---------------------------------------------------------------------------------------------
     async def watch_idleness(self) -> None:

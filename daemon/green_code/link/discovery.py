@@ -61,12 +61,12 @@ class Place:
     @property
     def log_path(self) -> Path:
         """The engine's own rotating log."""
-        return self.folder / "engine.log"
+        return self.folder / f"{self.name}.log"
 
     @property
     def start_log_path(self) -> Path:
         """What engines say on standard error, before their log is open or while they crash."""
-        return self.folder / "engine-start.log"
+        return self.folder / f"{self.name}-start.log"
 
 
 def place() -> Place:

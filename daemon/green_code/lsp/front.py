@@ -65,6 +65,7 @@ class Front:
         self._open: dict[str, _Open] = {}
         self._engine = StatusMessage(state="starting", message="No engine yet", progress=None, reason=None)
         self._shown: StatusMessage | None = None
+        self._begun = False
         self._outcome: tuple[str, str] = ("empty", TEXTS[NOTHING_YET].sentence)
         self._last: LastCompletion | None = None
         self.settings = default_settings()
@@ -144,8 +145,10 @@ class Front:
         """The energy report."""
         return await self._supervisor.report()
 
-    async def warm_up(self) -> None:
-        """Start the engine before the first request, if completions are wanted."""
+    async def begin(self) -> None:
+        """The editor is ready for notifications: show the state, and start the engine if it is wanted."""
+        self._begun = True
+        self._show()
         if self.settings.enabled:
             await self._supervisor.warm_up(self.settings.model)
 
@@ -200,7 +203,9 @@ class Front:
         self._show()
 
     def _show(self) -> None:
-        """Send the window's status if it has changed."""
+        """Send the window's status if it has changed; LSP forbids it before the editor is initialized."""
+        if not self._begun:
+            return
         status = self._engine
         if not self.settings.enabled:
             status = StatusMessage(

@@ -153,7 +153,7 @@ def make_server() -> FrontServer:
 
     @server.feature(types.INITIALIZED)
     def initialized(params: types.InitializedParams) -> None:
-        server.start_in_background(server.front.warm_up())
+        server.start_in_background(server.front.begin())
 
     @server.feature(types.WORKSPACE_DID_CHANGE_CONFIGURATION)
     def did_change_configuration(params: types.DidChangeConfigurationParams) -> None:

@@ -248,6 +248,50 @@ async def test_another_model_takes_the_place_of_the_one_held(rig: Rig) -> None:
 
 
 @pytest.mark.asyncio
+async def test_two_models_asked_for_at_once_are_loaded_once_each(rig: Rig) -> None:
+    client = await rig.client()
+    tasks = [ask(client), ask(client, session="b", model="other"), ask(client, session="c")]
+    await until(lambda: rig.loader.calls)
+    rig.open_gates()
+    for task in tasks:
+        assert (await asyncio.wait_for(task, WAIT_SECONDS))["text"]
+    assert rig.loader.calls in (["fake", "other"], ["fake", "other", "fake"])
+
+
+@pytest.mark.asyncio
+async def test_a_changed_bundle_is_taken_up_without_dropping_a_request(rig: Rig) -> None:
+    client = await rig.client()
+    rig.loader.loaded.set()
+    running = ask(client)
+    await until(lambda: rig.loader.runtimes and rig.loader.runtimes[0].started)
+    rig.service.bundles_changed({"another"})
+    rig.service.bundles_changed({"fake"})
+    await until(lambda: len(rig.loader.runtimes) == 2)
+    waiting = ask(client, session="b")
+    rig.loader.gate.set()
+    assert (await running)["text"] and (await waiting)["text"]
+    assert (await ask(client, "new"))["text"]
+    old, new = rig.loader.runtimes
+    await until(old.closed.is_set)
+    assert new.started[-1] == "new" and not new.closed.is_set()
+    assert rig.loader.calls == ["fake", "fake"]
+
+
+@pytest.mark.asyncio
+async def test_a_bundle_that_is_refused_leaves_the_one_in_use(rig: Rig) -> None:
+    client = await rig.client()
+    rig.open_gates()
+    await ask(client)
+    rig.loader.problem = Problem("bundle_invalid", "The sha256 differs. Fetch it again.")
+    rig.service.bundles_changed({"fake"})
+    await until(lambda: rig.service.status()["reason"] == "bundle_invalid")
+    status = rig.service.status()
+    assert status["state"] == "ready" and "stays" in status["message"] and status["model"] == "fake"
+    assert (await ask(client))["text"]
+    assert not rig.loader.runtimes[0].closed.is_set()
+
+
+@pytest.mark.asyncio
 @pytest.mark.parametrize(
     ("change", "named"),
     [

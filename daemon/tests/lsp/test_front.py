@@ -49,6 +49,9 @@ class ScriptedSupervisor:
         self.asked: list[CompletionParams] = []
         self.answers: list[Any] = []
 
+    async def warm_up(self, model: str) -> None:
+        pass
+
     async def complete(self, params: CompletionParams) -> Any:
         self.asked.append(params)
         answer = self.answers.pop(0)
@@ -144,6 +147,8 @@ def test_disabled_and_paused_stand_in_front_of_the_engines_state() -> None:
     desk = Desk(lambda: on_battery)
     ready = StatusMessage(state="ready", message="Ready", progress=None, reason=None)
     desk.front.configure({"pauseOnBattery": True})
+    assert desk.shown == [], "nothing is sent before the editor is ready for it"
+    asyncio.run(desk.front.begin())
     desk.engine.on_status(ready)
     on_battery = True
     desk.engine.on_status(ready)

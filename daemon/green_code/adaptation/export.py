@@ -1,0 +1,39 @@
+"""From a training run to a bundle: the compact delta, and how it compares with what was trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from green_code.models.delta import save_delta
+from green_code.problems import Problem
+
+
+def trained_weights(run: Path) -> tuple[dict[str, Tensor], dict[str, object], int]:
+    """Weights of a run's last checkpoint (float32), its recipe, and the tokens it has seen."""
+    path = run / "state.pt"
+    if not path.is_file():
+        raise Problem("bad_request", f"{path} is missing; run `green-code adapt lite` first.")
+    state = torch.load(path, weights_only=True)
+    recipe = dict(state["recipe"])
+    return state["weights"], recipe, state["step"] * recipe["sequence"] * recipe["batch"]
+
+
+def bits_for(weights: Mapping[str, Tensor], layers: int) -> dict[str, int]:
+    """Three bits a value where exits depend on it, two in the last quarter: under 40 MB for the default model."""
+    return {
+        name: 3 if int(name.split(".")[1]) < layers * 3 // 4 else 2
+        for name, weight in weights.items()
+        if name.startswith("layers.") and weight.dim() == 2
+    }
+
+
+def export_delta(base: Mapping[str, Tensor], weights: Mapping[str, Tensor], layers: int, path: Path) -> None:
+    """Write delta.safetensors: matrices of the layers in groups, their norms as they are; the rest did not learn."""
+    adapted = {name: w for name, w in weights.items() if name.startswith("layers.")}
+    part = path.with_suffix(".part")
+    save_delta(part, base, adapted, bits_for(adapted, layers))
+    part.replace(path)

@@ -1,0 +1,37 @@
+"""Actor and critic. The actor is the exit network that ships; the critic is needed only while training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from green_code.decoding.exit_network import HIDDEN_UNITS, ExitNetwork
+
+
+def _orthogonal(layer: nn.Linear, gain: float) -> nn.Linear:
+    nn.init.orthogonal_(layer.weight, gain)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+class ActorCritic(nn.Module):
+    """Separate networks for policy and value, as in the paper (SB3's MlpPolicy)."""
+
+    def __init__(self, width: int, exits: Sequence[int]) -> None:
+        super().__init__()
+        self.actor = ExitNetwork(width, exits)
+        _orthogonal(self.actor.inner, np.sqrt(2))
+        nn.init.zeros_(self.actor.exit_bias.weight)
+        _orthogonal(self.actor.action, 0.01)
+        self.value_inner = _orthogonal(nn.Linear(width + 1, HIDDEN_UNITS), np.sqrt(2))
+        self.value_exit = nn.Embedding(len(exits), HIDDEN_UNITS)
+        nn.init.zeros_(self.value_exit.weight)
+        self.value_out = _orthogonal(nn.Linear(HIDDEN_UNITS, 1), 1.0)
+
+    def value(self, seen: Tensor, exit_index: Tensor) -> Tensor:
+        """(…,) expected return."""
+        inner = torch.tanh(self.value_inner(seen) + self.value_exit(exit_index))
+        return self.value_out(inner).squeeze(-1)  # type: ignore[no-any-return]

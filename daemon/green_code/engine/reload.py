@@ -1,0 +1,82 @@
+"""Watches the folder of bundles, and says which bundles changed once their files have been quiet for a moment.
+
+Reading a bundle makes file events too; only those that change something count, or loading would never end.
+Must not know: what a bundle is, or who loads it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from watchdog.events import FileSystemEvent, FileSystemEventHandler
+from watchdog.observers import Observer
+
+log = logging.getLogger(__name__)
+
+QUIET_SECONDS: Final = 1.0
+"""A bundle of several files is copied one by one; it is looked at when nothing has changed for this long."""
+
+_CHANGES: Final = frozenset({"created", "modified", "moved", "deleted"})
+
+
+class BundleWatcher(FileSystemEventHandler):
+    """Calls `on_change` on the event loop with the names of the bundles that changed."""
+
+    def __init__(
+        self, folder: Path, on_change: Callable[[set[str]], None], quiet_seconds: float = QUIET_SECONDS
+    ) -> None:
+        self._folder = folder.resolve()
+        self._on_change = on_change
+        self._quiet_seconds = quiet_seconds
+        self._loop = asyncio.get_running_loop()
+        self._changed: set[str] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._observer: Any = None
+
+    def start(self) -> None:
+        """Begin to watch; a folder that is missing or cannot be watched is logged and left alone."""
+        observer = Observer()
+        try:
+            observer.schedule(self, str(self._folder), recursive=True)
+            observer.start()
+        except OSError as error:
+            log.warning("changes of bundles in %s will not be noticed: %s", self._folder, error)
+            return
+        self._observer = observer
+
+    def stop(self) -> None:
+        """Watch no more."""
+        if self._observer is not None:
+            self._observer.stop()
+            self._observer.join()
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def on_any_event(self, event: FileSystemEvent) -> None:
+        """On watchdog's thread."""
+        if event.event_type not in _CHANGES:
+            return
+        names = set()
+        for path in (event.src_path, getattr(event, "dest_path", "")):
+            with contextlib.suppress(ValueError):
+                parts = Path(os.fsdecode(path)).relative_to(self._folder).parts
+                names.update(parts[:1])
+        if names:
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                self._loop.call_soon_threadsafe(self._note, names)
+
+    def _note(self, names: set[str]) -> None:
+        self._changed |= names
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(self._quiet_seconds, self._tell)
+
+    def _tell(self) -> None:
+        changed, self._changed, self._timer = self._changed, set(), None
+        self._on_change(changed)

@@ -1,0 +1,50 @@
+"""Scores of one completion against its reference, in CodeXGLUE's manner.
+
+Line level: exact match, and edit similarity = Levenshtein ratio in percent (rapidfuzz's `ratio`, which CodeXGLUE's
+evaluator takes from fuzzywuzzy). Tokenised references are compared after tokenising the completion likewise.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import statistics
+from collections.abc import Sequence
+
+from rapidfuzz import fuzz
+
+from green_code.evaluation.datasets import LITERAL
+
+_TOKEN = re.compile(
+    r"""(?P<string>(?:[rbfuRBFU]{0,2})(?:"(?:\\.|[^"\\])*"?|'(?:\\.|[^'\\])*'?))|(?P<number>\b\d[\w.]*)|\w+|[^\w\s]+?(?=[\w\s"'()\[\]{},;.]|$)|[^\w\s]"""
+)
+
+
+def tokenise(text: str) -> str:
+    """A line of source in CodeXGLUE's form, literals without their values."""
+    words = []
+    for match in _TOKEN.finditer(text):
+        words.append("<STR_LIT>" if match["string"] else "<NUM_LIT>" if match["number"] else match[0])
+    return " ".join(words)
+
+
+def normalise(reference: str) -> str:
+    """A tokenised reference without the values of its literals (which CodeXGLUE keeps for the frequent ones)."""
+    plain = LITERAL.sub(lambda m: f"<{'NUM' if m[2] == 'NUM' else 'STR'}_LIT>", reference)
+    return " ".join(plain.replace("<EOL>", " ").replace("</s>", " ").split())
+
+
+def exact_match(text: str, reference: str) -> float:
+    return float(text.strip() == reference.strip())
+
+
+def edit_similarity(text: str, reference: str) -> float:
+    """0 … 100."""
+    return float(fuzz.ratio(text.strip(), reference.strip()))
+
+
+def bootstrap_interval(values: Sequence[float], seed: int = 0, draws: int = 1000) -> tuple[float, float]:
+    """95 % percentile interval of the mean over rows."""
+    generator = random.Random(seed)
+    means = sorted(statistics.fmean(generator.choices(values, k=len(values))) for _ in range(draws))
+    return means[int(0.025 * draws)], means[int(0.975 * draws)]

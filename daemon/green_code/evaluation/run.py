@@ -1,0 +1,94 @@
+"""Complete rows through the same sessions that serve editors, and score them.
+
+Writes DIR/rows.jsonl, one object of `complete --json` a row with its id and scores, as it goes (a cut run resumes
+after the rows that are there), and DIR/summary.json at the end.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from green_code.engine.runtime import Runtime
+from green_code.evaluation.datasets import Row
+from green_code.evaluation.metrics import bootstrap_interval, edit_similarity, exact_match, normalise, tokenise
+from green_code.link.messages import CompletionParams
+from green_code.problems import Problem
+
+
+def score(text: str, row: Row) -> dict[str, float]:
+    """Exact match (0 or 1) and edit similarity (0 … 100)."""
+    got, want = (tokenise(text), normalise(row.reference)) if row.tokenised else (text, row.reference)
+    return {"exact_match": exact_match(got, want), "edit_similarity": edit_similarity(got, want)}
+
+
+def evaluate(runtime: Runtime, rows: Sequence[Row], params: CompletionParams, report: Callable[[str], None], out: Path | None = None) -> list[dict[str, Any]]:
+    """Complete and score each row, cold (a fresh session each). `params` gives all but prefix, suffix, language."""
+    done: list[dict[str, Any]] = []
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        done = _earlier(out, params)
+    for i, row in enumerate(rows):
+        if i < len(done):
+            continue
+        session = runtime.new_session()
+        asked: CompletionParams = {**params, "prefix": row.prefix, "suffix": row.suffix, "language": row.language, "session": row.id}
+        result = session.complete(asked, lambda: None)
+        done.append({**result, "id": row.id, "language": row.language, **score(result["text"], row)})
+        if out is not None:
+            with (out / "rows.jsonl").open("a", encoding="utf-8") as file:
+                file.write(json.dumps(done[-1]) + "\n")
+        if i % 50 == 49:
+            report(f"{i + 1}/{len(rows)} rows")
+    if out is not None:
+        (out / "summary.json").write_text(json.dumps({"params": _kept(params), **summarise(done)}, indent=1), "utf-8")
+    return done
+
+
+def _kept(params: CompletionParams) -> dict[str, Any]:
+    return {k: v for k, v in params.items() if k not in ("prefix", "suffix", "session", "language")}
+
+
+def _earlier(out: Path, params: CompletionParams) -> list[dict[str, Any]]:
+    """Rows of an interrupted run of the same configuration."""
+    marker, rows = out / "params.json", out / "rows.jsonl"
+    if rows.is_file() and marker.is_file() and json.loads(marker.read_text("utf-8")) != _kept(params):
+        raise Problem("bad_request", f"{out} holds rows of another configuration; give another --out folder, or delete it.")
+    marker.write_text(json.dumps(_kept(params)), "utf-8")
+    lines = rows.read_text("utf-8").splitlines() if rows.is_file() else []
+    return [json.loads(line) for line in lines]
+
+
+def summarise(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Means by language and over all, with 95 % bootstrap intervals over rows."""
+    languages = sorted({row["language"] for row in rows})
+    groups = {"all": list(rows), **{name: [r for r in rows if r["language"] == name] for name in languages}}
+    return {name: _means(group) for name, group in groups.items() if group}
+
+
+def _means(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    tokens = sum(r["tokens"] for r in rows)
+    depth = [e for r in rows for e in r["exits"]]
+    layers = rows[0]["layers_total"]
+    full_layers = sum(layers * max(0, r["tokens"] - 1) for r in rows)
+    prompt = sum((r["prompt_tokens"] - r["prompt_reused"]) * layers for r in rows)
+    joules, full = sum(r["energy_joules"] for r in rows), sum(r["energy_full_joules"] for r in rows)
+    similarity = [r["edit_similarity"] for r in rows]
+    return {
+        "rows": len(rows),
+        "tokens": tokens,
+        "exact_match": statistics.fmean(r["exact_match"] for r in rows),
+        "edit_similarity": statistics.fmean(similarity),
+        "edit_similarity_interval": bootstrap_interval(similarity),
+        "mean_depth": statistics.fmean(depth) if depth else 0.0,
+        "body_share_decode": sum(r["layers_run"] for r in rows) / full_layers if full_layers else 0.0,
+        "body_share": sum(r["layers_run"] + r["prompt_layers_run"] for r in rows) / (full_layers + prompt) if prompt else 0.0,
+        "energy_joules": joules,
+        "energy_full_joules": full,
+        "energy_source": rows[0]["energy_source"],
+        "saving": 1 - joules / full if full else 0.0,
+        "cpu_seconds": sum(r["cpu_seconds"] for r in rows),
+    }
