@@ -15,6 +15,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Final
 
 from green_code.engine.contract import LoadRuntime, Runtime, Session
@@ -29,7 +30,7 @@ FIRST_BACK_OFF_SECONDS: Final = 2.0
 LAST_BACK_OFF_SECONDS: Final = 60.0
 HANDOVER_SECONDS: Final = 0.05
 """A model that has just been loaded is kept at least this long, so that those who waited for it get their
-turn even when another model is already asked for; else two windows could reload for ever and never compute."""
+turn even when another one is already asked for; else two windows could reload for ever and compute nothing."""
 
 OnStatus = Callable[[State, str, "float | None", "str | None"], None]
 
@@ -118,6 +119,11 @@ class ModelHolder:
             held = await asyncio.shield(self._loading[1])
             if not held.closed:
                 return held
+
+    def forgive(self, names: set[str]) -> None:
+        """Models whose bundles have changed may be tried again at once."""
+        for model in [model for model in self._failures if Path(model).name in names]:
+            del self._failures[model]
 
     def reload(self) -> None:
         """Load the model held once more, with its new bundle, and swap the two; jobs go on with the old one.

@@ -1,4 +1,4 @@
-"""Watches the folder of bundles, and says which bundles changed once their files have been quiet for a moment.
+"""Watches the folder of bundles, and says which of them changed once their files have been quiet a moment.
 
 Reading a bundle makes file events too; only those that change something count, or loading would never end.
 Must not know: what a bundle is, or who loads it.
@@ -62,7 +62,7 @@ class BundleWatcher(FileSystemEventHandler):
         """On watchdog's thread."""
         if event.event_type not in _CHANGES:
             return
-        names = set()
+        names: set[str] = set()
         for path in (event.src_path, getattr(event, "dest_path", "")):
             with contextlib.suppress(ValueError):
                 parts = Path(os.fsdecode(path)).relative_to(self._folder).parts

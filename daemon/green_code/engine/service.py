@@ -245,6 +245,7 @@ class Service:
 
     def bundles_changed(self, names: set[str]) -> None:
         """Bundles of these names changed on disk: take the new one up, if it is the held model's."""
+        self._holder.forgive(names)
         held = self._holder.held
         if held is not None and Path(held.name).name in names:
             log.info("the bundle of %s changed", held.name)

@@ -197,11 +197,14 @@ async def test_a_failed_load_is_told_and_tried_again_after_a_pause(rig: Rig) -> 
     assert rig.service.status()["state"] == "error" and rig.service.status()["reason"] == "model_missing"
     assert await reason_of(ask(client)) == "model_missing"
     assert rig.loader.calls == ["fake"], "within the back-off nothing is loaded"
+    rig.service.bundles_changed({"fake"})
+    assert await reason_of(ask(client)) == "model_missing"
+    assert rig.loader.calls == ["fake", "fake"], "but a changed bundle is tried at once"
     rig.now += FIRST_BACK_OFF_SECONDS
     rig.loader.problem = None
     rig.loader.gate.set()
     assert (await asyncio.wait_for(ask(client), WAIT_SECONDS))["text"]
-    assert rig.loader.calls == ["fake", "fake"]
+    assert rig.loader.calls == ["fake", "fake", "fake"]
 
 
 @pytest.mark.asyncio
