@@ -30,7 +30,7 @@ FIRST_BACK_OFF_SECONDS: Final = 2.0
 LAST_BACK_OFF_SECONDS: Final = 60.0
 HANDOVER_SECONDS: Final = 0.05
 """A model that has just been loaded is kept at least this long, so that those who waited for it get their
-turn even when another one is already asked for; else two windows could reload for ever and compute nothing."""
+turn even when another one is already asked for; else two windows could reload for ever."""
 
 OnStatus = Callable[[State, str, "float | None", "str | None"], None]
 

@@ -1,0 +1,45 @@
+"""Where things live: the variables win, and the runtime folder is always private."""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from green_code import folders
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="the rules for unix")
+
+
+def test_variables_win(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, folder in (
+        (folders.CACHE_VARIABLE, folders.cache_dir),
+        (folders.DATA_VARIABLE, folders.data_dir),
+        (folders.BUNDLES_VARIABLE, folders.bundles_dir),
+        (folders.RUNTIME_VARIABLE, folders.runtime_dir),
+    ):
+        monkeypatch.setenv(name, str(tmp_path / name))
+        assert folder() == tmp_path / name
+
+
+def test_without_a_session_folder_the_runtime_folder_is_a_private_one_with_the_uid(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(folders.RUNTIME_VARIABLE, raising=False)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "missing"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(
+        folders.platformdirs, "user_runtime_dir", lambda name: str(tmp_path / "missing" / name)
+    )
+    folder = folders.runtime_dir()
+    assert folder == tmp_path / f"green-code-{os.getuid()}"
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_a_session_folder_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(folders.RUNTIME_VARIABLE, raising=False)
+    monkeypatch.setattr(folders.platformdirs, "user_runtime_dir", lambda name: str(tmp_path / name))
+    assert folders.runtime_dir() == tmp_path / "green-code"
