@@ -43,8 +43,8 @@ class ExitEnvironment:
         self.rollouts, self.prices, self.count, self.length = rollouts, prices, count, length
         self._random = np.random.default_rng(seed)
         self._segments = np.diff([*rollouts.exits, rollouts.layers])  # layers from exit i to the next, or to the end
-        self._right = rollouts.right
-        self._row = np.zeros(count, np.int64)  # position in the rollouts
+        self.right = rollouts.right  # (P, X)
+        self.row = np.zeros(count, np.int64)  # position in the rollouts
         self._left = np.zeros(count, np.int64)  # tokens left in the episode
         self._waiting = np.zeros((count, len(self._segments)), np.int64)  # positions that wait below each segment
         self.exit = np.zeros(count, np.int64)
@@ -54,7 +54,7 @@ class ExitEnvironment:
         n = int(which.sum())
         sequences = len(self.rollouts.final_tokens) // SEQUENCE
         inside = self._random.integers(0, SEQUENCE - self.length + 1, n)
-        self._row[which] = self._random.integers(0, sequences, n) * SEQUENCE + inside
+        self.row[which] = self._random.integers(0, sequences, n) * SEQUENCE + inside
         self._left[which] = self.length
         # Half the requests are cold (a prompt of up to 512 waits everywhere), half follow a keystroke.
         cold = self._random.random(n) < 0.5
@@ -64,7 +64,7 @@ class ExitEnvironment:
 
     def observe(self) -> tuple[Tensor, Tensor]:
         """(count, C+1) features and (count,) exit index."""
-        states = torch.from_numpy(np.asarray(self.rollouts.states[self._row, self.exit], np.float32))
+        states = torch.from_numpy(np.asarray(self.rollouts.states[self.row, self.exit], np.float32))
         return features(states, torch.from_numpy(self.debt())), torch.from_numpy(self.exit.copy())
 
     def debt(self) -> np.ndarray:
@@ -77,7 +77,7 @@ class ExitEnvironment:
         prices, env = self.prices, np.arange(self.count)
         leave = action == EXIT
         reward = np.zeros(self.count)
-        right = self._right[self._row, self.exit]
+        right = self.right[self.row, self.exit]
         reward[leave] = -prices.head - prices.error * ~right[leave]
         segment = self._segments[self.exit]
         rise = segment * (prices.run + prices.evaluation * (1 + self._waiting[env, self.exit]))
@@ -89,7 +89,7 @@ class ExitEnvironment:
         self._waiting[leave] += above[leave]
         token_done = leave | at_end
         self.exit = np.where(token_done, 0, self.exit + 1)
-        self._row += token_done
+        self.row += token_done
         self._left -= token_done
         ended = self._left == 0
         if ended.any():

@@ -1,0 +1,119 @@
+"""The heart: whatever the order of operations, states are those of a plain full forward."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from green_code.decoding.staircase import Staircase
+from green_code.models.decoder import Decoder
+from green_code.models.families import ModelConfig
+from green_code.models.tiny import TinySource
+from tests.models.references import ours, small_models
+
+
+def tiny() -> Decoder:
+    config: ModelConfig = TinySource().config
+    return Decoder.load(config, dict(TinySource().tensors(None)))
+
+
+DECODERS = {"tiny": tiny(), "llama": ours(small_models()["llama"]), "opt": ours(small_models()["opt"])}
+TOLERANCE = {"atol": 1e-4, "rtol": 1e-4}
+
+operation = st.one_of(
+    st.tuples(st.just("append"), st.lists(st.integers(0, 79), min_size=1, max_size=12)),
+    st.tuples(st.just("advance"), st.tuples(st.floats(0, 1), st.integers(1, 7))),
+    st.tuples(st.just("truncate"), st.floats(0, 1)),
+)
+
+
+@torch.no_grad()
+def plain_states(decoder: Decoder, tokens: list[int]) -> list[Tensor]:
+    """Hidden states (N, C) at depth 0 … L by a full forward without any cache."""
+    x = decoder.embed_tokens(torch.tensor([tokens]))
+    states = [x[0]]
+    for layer in range(1, decoder.config.layers + 1):
+        x = decoder.run_layer(layer, x)
+        states.append(x[0])
+    return states
+
+
+@pytest.mark.parametrize("name", DECODERS)
+@settings(max_examples=60, deadline=None)
+@given(operations=st.lists(operation, min_size=1, max_size=14))
+def test_any_order_of_operations_equals_a_full_forward(name: str, operations: list[tuple[str, object]]) -> None:
+    decoder = DECODERS[name]
+    stairs = Staircase(decoder)
+    for kind, argument in operations:
+        if kind == "append":
+            stairs.append(argument)  # type: ignore[arg-type]
+        elif kind == "truncate":
+            stairs.truncate(int(argument * len(stairs)))  # type: ignore[operator]
+        elif len(stairs):
+            place, depth = argument  # type: ignore[misc]
+            position, depth = int(place * (len(stairs) - 1)), min(depth, decoder.config.layers)
+            if stairs.depth(position) <= depth:
+                stairs.advance(position, depth)
+        assert stairs._lengths == sorted(stairs._lengths, reverse=True)
+    if not len(stairs):
+        return
+    expected = plain_states(decoder, stairs.tokens)
+    for position in range(len(stairs)):
+        depth = stairs.depth(position)
+        state = stairs.states(position, position + 1)[0]
+        torch.testing.assert_close(state, expected[depth][position], **TOLERANCE)
+        torch.testing.assert_close(decoder.logits(state), decoder.logits(expected[depth][position]), **TOLERANCE)
+
+
+@settings(max_examples=30, deadline=None)
+@given(lengths=st.lists(st.integers(1, 9), min_size=1, max_size=5), depth=st.integers(1, 6))
+def test_work_is_counted_and_never_done_twice(lengths: list[int], depth: int) -> None:
+    decoder = DECODERS["tiny"]
+    stairs = Staircase(decoder)
+    for length in lengths:
+        stairs.append([3] * length)
+        owed, before = stairs.debt(len(stairs) - 1, depth), stairs.evaluations
+        stairs.advance(len(stairs) - 1, depth)
+        assert stairs.evaluations - before == owed
+    assert stairs.evaluations == len(stairs) * depth == stairs.evaluations_below(len(stairs))
+
+
+def test_interruption_leaves_a_valid_staircase() -> None:
+    decoder = DECODERS["tiny"]
+    stairs = Staircase(decoder)
+    stairs.append(list(range(20)))
+    calls = iter(range(3))
+
+    def interrupt() -> None:
+        if next(calls, None) is None:
+            raise KeyboardInterrupt
+
+    stairs.interrupt = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        stairs.advance(19, 6)
+    assert stairs.depth(19) == 3
+    stairs.interrupt = lambda: None
+    torch.testing.assert_close(stairs.advance(19, 6), plain_states(decoder, stairs.tokens)[6][19], **TOLERANCE)
+
+
+def test_long_prompts_go_through_in_parts() -> None:
+    decoder = DECODERS["tiny"]
+    stairs = Staircase(decoder)
+    tokens = [i % 80 for i in range(1100)]
+    stairs.append(tokens)
+    torch.testing.assert_close(stairs.advance(1099, 6), plain_states(decoder, tokens)[6][1099], **TOLERANCE)
+
+
+def test_misuse_is_refused() -> None:
+    stairs = Staircase(DECODERS["tiny"])
+    stairs.append([1, 2, 3])
+    stairs.advance(1, 4)
+    with pytest.raises(ValueError, match="depth 4"):
+        stairs.advance(1, 2)
+    with pytest.raises(ValueError, match="position 3 of 3"):
+        stairs.advance(3, 1)
+    with pytest.raises(ValueError, match="positions, but the model has"):
+        stairs.append([1] * 5000)

@@ -1,0 +1,50 @@
+"""Stop rules, a case a line: text before the cursor | text after it | what the model writes → kept text, reason."""
+
+from __future__ import annotations
+
+import pytest
+
+from green_code.decoding.stops import Situation, check
+
+CASES = [
+    # one line
+    ("x = ", "", "1\ny", "1", "end_of_line"),
+    ("    ", "", "\n    return 1\n", "\n    return 1", "end_of_line"),  # a blank line so far: the break does not count
+    ("def f(", "", "a, b):\n", "a, b):", "end_of_line"),
+    # the bracket that the editor has already put behind the cursor
+    ("foo(", ")", "a, b)", "a, b", "closing_bracket"),
+    ("foo(", ")", "bar(a)", None, None),
+    ("foo(", "", "a)", None, None),
+    # what follows on this line, or on the next
+    ("x = ", " + 1", "y + 1", "y ", "suffix_reached"),
+]
+BLOCK_CASES = [
+    ("    if x:", "", "\n        return 1\nprint(2)\n", "\n        return 1", "end_of_block"),
+    ("if x:", "\n    return 2\n", "\n    y = 1\n    return 2\n", "\n    y = 1", "suffix_reached"),
+    ("", "", "a = 1\na = 1\n", "a = 1", "repetition"),
+    ("", "", "a\nb\na\nb\nc", "a\nb", "repetition"),
+    ("x = ", "", "[0, 0, 0, 0, 0, 0, 0", "[0, 0", "repetition"),
+    ("if x:", "", "\n    a = 1\n    b = 2\n", None, None),
+]
+
+
+@pytest.mark.parametrize(("prefix", "suffix", "text", "kept", "reason"), CASES)
+def test_single_line(prefix: str, suffix: str, text: str, kept: str | None, reason: str | None) -> None:
+    verify(Situation.at(prefix, suffix, True, 1), text, kept, reason)
+
+
+@pytest.mark.parametrize(("prefix", "suffix", "text", "kept", "reason"), BLOCK_CASES)
+def test_block(prefix: str, suffix: str, text: str, kept: str | None, reason: str | None) -> None:
+    verify(Situation.at(prefix, suffix, False, 8), text, kept, reason)
+
+
+def verify(situation: Situation, text: str, kept: str | None, reason: str | None) -> None:
+    stop = check(text, situation)
+    assert (stop and stop[0]) == reason
+    if stop and kept is not None:
+        assert text[: stop[1]] == kept
+
+
+def test_no_more_lines_than_asked_for() -> None:
+    stop = check("\n    a\n    b\n    c", Situation.at("if x:", "", False, 2))
+    assert stop == ("end_of_block", len("\n    a"))

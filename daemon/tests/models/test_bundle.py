@@ -1,0 +1,97 @@
+"""A bundle is checked whole; each kind of damage is refused with its reason."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import save_file
+
+from green_code.decoding.exit_network import ExitNetwork, load_exit_network
+from green_code.models.bundle import load_bundle, write_manifest
+from green_code.models.catalog import find_model
+from green_code.models.weights import open_model
+from green_code.problems import Problem
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    save_file({"ids": np.arange(300, dtype=np.int32)}, str(tmp_path / "vocabulary.safetensors"))
+    write_manifest(tmp_path, {"base": {"model": "tiny-random", "sha256": "tiny-1"}, "exits": [2, 4]})
+    return tmp_path
+
+
+def test_a_good_bundle_loads(folder: Path) -> None:
+    bundle = load_bundle(folder)
+    assert bundle.exits == (2, 4)
+    assert len(bundle.vocabulary or ()) == 300
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"schema": 99}, "schema is 99"),
+        ({"exits": [4, 2]}, "not ascending"),
+        ({"files": {"vocabulary.safetensors": "00"}}, "sha256"),
+        ({"files": {"delta.safetensors": "00"}}, "delta.safetensors is missing"),
+        ({"files": {"../evil": "00"}}, "missing or unknown"),
+    ],
+)
+def test_damage_is_refused(folder: Path, change: dict[str, object], says: str) -> None:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps({**manifest, **change}))
+    with pytest.raises(Problem, match=says) as caught:
+        load_bundle(folder)
+    assert caught.value.reason == "bundle_invalid"
+
+
+def test_no_manifest(tmp_path: Path) -> None:
+    with pytest.raises(Problem, match=r"manifest\.json is missing"):
+        load_bundle(tmp_path)
+
+
+def test_a_bundle_for_another_checkpoint_is_refused(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GREEN_CODE_CACHE_DIR", str(tmp_path / "cache"))
+    write_manifest(folder, {"base": {"model": "tiny-random", "sha256": "other"}, "exits": [2, 4]})
+    with pytest.raises(Problem, match="another checkpoint"):
+        open_model(find_model("tiny-random"), load_bundle(folder), torch.float32)
+
+
+def test_an_agent_with_nan_or_of_another_width_is_refused(tmp_path: Path) -> None:
+    from safetensors.torch import save_file as save
+
+    network = ExitNetwork(8, (2, 4))
+    save(network.state_dict(), str(tmp_path / "a"), metadata=network.save_metadata())
+    assert load_exit_network(tmp_path / "a", 8).exits == (2, 4)
+    with pytest.raises(Problem, match="width"):
+        load_exit_network(tmp_path / "a", 16)
+    network.action.weight.data[0, 0] = float("nan")
+    save(network.state_dict(), str(tmp_path / "b"), metadata=network.save_metadata())
+    with pytest.raises(Problem, match="NaN"):
+        load_exit_network(tmp_path / "b", 8)
+
+
+def test_damaged_conversion_is_removed_and_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GREEN_CODE_CACHE_DIR", str(tmp_path))
+    open_model(find_model("tiny-random"), None, torch.float32)
+    (weights,) = tmp_path.glob("tiny-random-*/weights.safetensors")
+    weights.write_bytes(b"not weights")
+    with pytest.raises(Problem, match="try again"):
+        open_model(find_model("tiny-random"), None, torch.float32)
+    assert len(open_model(find_model("tiny-random"), None, torch.float32).vocabulary) == 370
+
+
+def test_unwritable_cache_names_the_fix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("GREEN_CODE_CACHE_DIR", str(tmp_path / "file" / "cache"))
+    with pytest.raises(Problem, match="GREEN_CODE_CACHE_DIR") as caught:
+        open_model(find_model("tiny-random"), None, torch.float32)
+    assert caught.value.reason == "cache_unwritable"
+
+
+def test_unknown_model_lists_the_catalog() -> None:
+    with pytest.raises(Problem, match="gemma-3-270m"):
+        find_model("no-such-model")

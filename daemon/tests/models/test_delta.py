@@ -1,0 +1,43 @@
+"""The compact delta: error as the published tables say, size as designed, damage refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import save_file
+
+from green_code.models.delta import dequantise, quantise, read_delta, save_delta
+from green_code.problems import Problem
+
+
+@pytest.mark.parametrize(("bits", "published"), [(2, 0.1175), (3, 0.03454)])  # Max 1960, table I
+def test_distortion_is_that_of_the_best_quantiser(bits: int, published: float) -> None:
+    delta = torch.randn(512, 640, generator=torch.Generator().manual_seed(0)) * 0.01
+    error = (dequantise(*quantise(delta, bits), bits) - delta).pow(2).mean() / delta.pow(2).mean()
+    assert error < published * 1.01  # a scale for each group can only help
+
+
+def test_written_and_read_again(tmp_path: Path) -> None:
+    base = {"m": torch.zeros(8, 128), "n": torch.ones(5)}
+    adapted = {"m": torch.randn(8, 128, generator=torch.Generator().manual_seed(0)), "n": torch.ones(5) * 1.5}
+    save_delta(tmp_path / "delta.safetensors", base, adapted, {"m": 3})
+    deltas = dict(read_delta(tmp_path / "delta.safetensors"))
+    assert torch.equal(deltas["n"], torch.full((5,), 0.5))
+    assert torch.nn.functional.cosine_similarity(deltas["m"].flatten(), adapted["m"].flatten(), 0) > 0.98
+
+
+def test_not_finite_is_refused(tmp_path: Path) -> None:
+    save_file({"n:vector": np.array([np.nan], np.float16)}, str(tmp_path / "delta.safetensors"), metadata={"bits": "{}"})
+    with pytest.raises(Problem, match="NaN"):
+        list(read_delta(tmp_path / "delta.safetensors"))
+
+
+def test_cut_off_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "delta.safetensors"
+    save_delta(path, {"m": torch.zeros(8, 128)}, {"m": torch.ones(8, 128)}, {"m": 2})
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(Problem, match="damaged"):
+        list(read_delta(path))

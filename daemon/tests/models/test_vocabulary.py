@@ -1,0 +1,60 @@
+"""Same text in, same text out, over a vocabulary that keeps only some pieces."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from green_code.models.tiny import TinySource
+from green_code.models.vocabulary import Pieces, Vocabulary, build_tokenizer, choose_ids, text_of
+
+VOCABULARY = Vocabulary(*[(t, b, e) for t, b, e in [TinySource().vocabulary(None)]][0])
+code_like = st.text(st.sampled_from("def return(self):\n\t =▁<>0x_'\"é日😀\r"), max_size=60)
+
+
+@given(st.one_of(st.text(max_size=80), code_like))
+def test_any_text_survives(text: str) -> None:
+    assert VOCABULARY.decode(VOCABULARY.encode(text)) == text
+
+
+@given(st.lists(code_like.map(lambda t: t.replace("\n", "")), min_size=2, max_size=4))
+def test_lines_are_encoded_one_by_one(lines: list[str]) -> None:
+    """What is typed on the last line moves no token of the lines before."""
+    before = "\n".join(lines[:-1]) + "\n"
+    kept = VOCABULARY.encode(before + "x")[:-1]
+    assert VOCABULARY.encode(before + "x" + lines[-1])[: len(kept)] == kept
+
+
+def test_names_of_special_tokens_are_plain_text() -> None:
+    ids = VOCABULARY.encode("<bos><eos>")
+    assert VOCABULARY.bos not in ids
+    assert not VOCABULARY.eos & set(ids)
+
+
+@pytest.mark.parametrize("start", [b"re", b"r", b"    ", b"\xe6", b"retu"])
+def test_compatible_tokens_are_all_and_only_those(start: bytes) -> None:
+    found = VOCABULARY.tokens_compatible_with(start)
+    expected = [i for i, b in enumerate(VOCABULARY.token_bytes) if b and (b.startswith(start) or start.startswith(b))]
+    assert sorted(found) == expected
+
+
+def test_a_kept_token_stays_reachable_through_the_parts_it_is_merged_from() -> None:
+    texts = ["<eos>", "<bos>", *(f"<0x{b:02X}>" for b in range(256)), *"abcdefgh", "▁", "\n", "ab", "cd", "abcd", "gh"]
+    kinds = [3, 3, *[6] * 256, *[1] * (len(texts) - 258)]
+    pieces = Pieces(texts, [-float(i) for i in range(len(texts))], kinds, bos=1, eos=0)
+    counts = [0] * len(texts)
+    counts[texts.index("abcd")] = 5
+    ids = choose_ids(pieces, counts, 300)
+    pruned = pieces.subset(ids)
+    vocabulary = Vocabulary(build_tokenizer(pruned), pruned.bos, [pruned.eos])
+    assert [vocabulary.token_bytes[i] for i in vocabulary.encode("abcd")] == [b"abcd"]
+    assert vocabulary.decode(vocabulary.encode("gh")) == "gh"
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [("é".encode()[:1], ""), (b"a\xe6\x97", "a"), (b"\xff\xffabcd", "\ufffd\ufffdabcd"), ("日".encode(), "日")],
+)
+def test_a_character_that_is_cut_off_is_left_out(data: bytes, text: str) -> None:
+    assert text_of(data) == text
