@@ -24,10 +24,19 @@ def run(args: argparse.Namespace) -> int:
     """Serve until the editor says exit or closes standard input."""
     from green_code.lsp.server import serve
 
+    handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(without_user_text)
     logging.basicConfig(
-        stream=sys.stderr,
+        handlers=[handler],
         level=logging.DEBUG if args.verbose else logging.INFO,
         format="%(levelname)s %(name)s: %(message)s",
     )
-    logging.getLogger("pygls").setLevel(logging.ERROR)  # it logs whole messages, which hold code
     return serve()
+
+
+def without_user_text(record: logging.LogRecord) -> bool:
+    """A log filter: of pygls only errors pass, without their arguments, which can hold code."""
+    if record.name.partition(".")[0] == "pygls":
+        record.args = ()
+        return record.levelno >= logging.ERROR
+    return True

@@ -6,6 +6,7 @@ Most tests use an engine around a fake model; the last ones the real one with th
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import subprocess
 import sys
@@ -22,6 +23,7 @@ import green_code
 from green_code.engine.command import stop_engine
 from green_code.link import messages
 from green_code.link.discovery import ensure_engine, place
+from green_code.lsp.command import without_user_text
 from green_code.lsp.server import plain
 
 FAKE = Path(__file__).resolve().parents[1] / "engine" / "fake_runtime.py"
@@ -256,6 +258,18 @@ def test_the_log_holds_no_text_of_the_users() -> None:
         timeout=WAIT_SECONDS,
     )
     assert b"hunter2" not in done.stderr
+
+
+def test_errors_of_the_library_are_logged_without_the_text_they_were_about() -> None:
+    name = "pygls.protocol.json_rpc"
+    failed = logging.LogRecord(
+        name, logging.ERROR, "", 0, "Failed to handle %r: %s", ("didOpen", "hunter2"), None
+    )
+    assert without_user_text(failed) and failed.getMessage() == "Failed to handle %r: %s"
+    sent = logging.LogRecord(name, logging.INFO, "", 0, "Sending data: %s", ("hunter2",), None)
+    ours = logging.LogRecord("green_code.lsp.front", logging.INFO, "", 0, "state %s", ("ready",), None)
+    assert not without_user_text(sent)
+    assert without_user_text(ours) and ours.getMessage() == "state ready"
 
 
 @pytest.mark.asyncio
