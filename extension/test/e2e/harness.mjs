@@ -204,10 +204,6 @@ export class Workbench {
     return this.page.locator(GHOST).first().waitFor({ timeout });
   }
 
-  waitForNoGhost() {
-    return this.page.locator(GHOST).first().waitFor({ state: 'detached', timeout: 10_000 });
-  }
-
   /** What is suggested: its part of the current line, then its further lines. */
   ghost() {
     return this.page.evaluate(() => {

@@ -136,7 +136,7 @@ async function main() {
         console.log(`ok - ${name}${detail ? ` (${detail})` : ''}, ${((performance.now() - start) / 1000).toFixed(1)} s`);
       } catch (error) {
         failed += 1;
-        console.log(`not ok - ${name}: ${error.message.split('\n').slice(0, 4).join(' | ')}`);
+        console.log(`not ok - ${name}: ${error.message.split('\n')[0]}`);
       }
       await workbench.picture(path.join(ARTIFACTS, picture));
       if (essential && failed > 0) {

@@ -29,23 +29,47 @@ async function figures({ workbench }) {
 const ready = (context, timeoutMs = READY_MS) =>
   until('the status item is ready', async () => (await figures(context)).label.startsWith('Green Code. Ready'), timeoutMs);
 
-let serial = 0;
+/** What the test writes, one function at a time: plain enough that a small model knows how each of them ends. */
+const FUNCTIONS = [
+  ['rectangle_area', 'width, height'],
+  ['triangle_area', 'base, height'],
+  ['box_volume', 'width, height, depth'],
+  ['square_perimeter', 'side'],
+  ['rectangle_perimeter', 'width, height'],
+  ['cube_volume', 'side'],
+  ['circle_perimeter', 'radius'],
+  ['cylinder_volume', 'radius, height'],
+  ['parallelogram_area', 'base, height'],
+  ['pyramid_volume', 'base_area, height'],
+];
+let written = 0;
 
-/** Types the head of a new function and `return`; gives the suggestion. Each name is new, so nothing answers from memory. */
-async function suggest({ workbench }) {
-  serial += 1;
+/** The head of the next function, up to `return`. A name is never used twice, so nothing answers from memory. */
+async function typeHead(workbench) {
+  const [name, parameters] = FUNCTIONS[written % FUNCTIONS.length];
+  const round = Math.floor(written / FUNCTIONS.length);
+  written += 1;
   await workbench.newLine();
-  await workbench.type(`\ndef rectangle_area_${serial}(width, height):\n    return`);
-  await ghostOrAsk(workbench);
-  return workbench.ghost();
+  await workbench.type(`\n\ndef ${name}${round === 0 ? '' : `_${round + 1}`}(${parameters}):\n    return`);
+  return parameters;
 }
 
-/** Suggestions come by themselves; where the model had nothing to say at this key, the next one asks again. */
-async function ghostOrAsk(workbench) {
+/** Types a function's head, and accepts what is suggested: the file stays one that a model can go on from. */
+async function suggest({ workbench }, beforeTab = () => undefined) {
+  const parameters = await typeHead(workbench);
+  await ghostOrAsk(workbench, ` ${parameters.slice(0, 3)}`);
+  const ghost = await workbench.ghost();
+  await beforeTab();
+  await workbench.page.keyboard.press('Tab');
+  return ghost;
+}
+
+/** Suggestions come by themselves; where the model had nothing to say at this key, the next ones ask again. */
+async function ghostOrAsk(workbench, more) {
   try {
     await workbench.waitForGhost(COMPLETION_MS / 3);
   } catch {
-    await workbench.type(' wid');
+    await workbench.type(more);
     await workbench.waitForGhost(COMPLETION_MS);
   }
 }
@@ -109,11 +133,7 @@ export const steps = [
     run: async (context) => {
       const { workbench } = context;
       context.notes.before = await figures(context);
-      await suggest(context);
-      const ghost = await workbench.ghost();
-      await context.picture('ghost');
-      await workbench.page.keyboard.press('Tab');
-      await workbench.waitForNoGhost().catch(() => undefined); // the next suggestion may follow at once
+      const ghost = await suggest(context, () => context.picture('ghost'));
       const text = await workbench.saved();
       assert.ok(ghost.trim() !== '' && text.replace(/\r\n/g, '\n').includes(ghost.split('\n')[0]), `no ${JSON.stringify(ghost)} in ${JSON.stringify(text)}`);
       return JSON.stringify(ghost);
@@ -171,7 +191,10 @@ export const steps = [
     run: async (context) => {
       const fronts = greenCodeProcesses(context.runtime, 'lsp');
       const frame = await slideTo(context, 0.5);
-      const after = await completeAndRead(context);
+      let after = await completeAndRead(context);
+      for (let attempt = 1; attempt < 4 && after.layers === after.layersTotal; attempt += 1) {
+        after = await completeAndRead(context); // the agent may find one completion hard, not four
+      }
       assert.ok(after.layers < after.layersTotal, after.label);
       assert.deepEqual(greenCodeProcesses(context.runtime, 'lsp'), fronts);
       await until('the view follows', async () => (await frame.locator('#summary').textContent()).startsWith(after.layers.toFixed(1)));
@@ -262,9 +285,9 @@ export const steps = [
       const { workbench } = context;
       await workbench.command('Green Code: Toggle');
       await until('Off', async () => (await figures(context)).text.endsWith('Off'));
-      await workbench.newLine();
-      await workbench.type('def nothing_here(');
+      await typeHead(workbench);
       await assert.rejects(workbench.waitForGhost(2500), 'a suggestion although switched off');
+      await workbench.type(' 0');
       await workbench.command('Green Code: Toggle');
       await ready(context);
       await suggest(context);
@@ -287,7 +310,7 @@ export const steps = [
       await workbench.openFile('Shapes.java', 'class Shapes {\n    static int square(int side) {\n        return side * side;\n    }\n');
       await workbench.newLine();
       await workbench.type('    static int rectangle(int width, int height) {\n        return');
-      await ghostOrAsk(workbench);
+      await ghostOrAsk(workbench, ' wid');
       const ghost = await workbench.ghost();
       await workbench.saved();
       await workbench.command('View: Close Editor');
