@@ -147,6 +147,8 @@ async def ensure_engine(
     while True:
         found = await find_engine(where, model=model, on_notification=on_notification, on_lost=on_lost)
         if found is not None:
+            if child is not None:
+                child.give_way_to(found.engine_pid)
             return found
         if child is None:
             if time.monotonic() >= start_at:
@@ -197,6 +199,14 @@ class _Child:
         """The exit status, or None while it runs."""
         code: int | None = self._process.poll()
         return code
+
+    def give_way_to(self, engine_pid: int) -> None:
+        """End it if the engine that answered is another one: it must not take over later, unasked.
+
+        Not on Windows, where a virtual environment's python.exe is a parent of the process that it starts.
+        """
+        if sys.platform != "win32" and self._process.pid != engine_pid and self.status() is None:
+            self._process.terminate()
 
     def said(self) -> str:
         """The end of what it wrote since it was started, on one line."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import signal
 import socket
@@ -37,8 +36,7 @@ def where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[discovery
     monkeypatch.setenv("GREEN_CODE_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("PYTHONPATH", str(Path(green_code.__file__).resolve().parents[1]))
     yield discovery.place()
-    with contextlib.suppress(Problem):
-        asyncio.run(stop_engine())
+    asyncio.run(stop_engine())
 
 
 def wait_for(condition: Callable[[], Any]) -> None:
@@ -135,9 +133,10 @@ def test_an_engine_that_never_listens_is_given_up(where: discovery.Place) -> Non
 
 def test_another_version_is_refused(where: discovery.Place, monkeypatch: pytest.MonkeyPatch) -> None:
     asyncio.run(start_and_leave(where))
-    monkeypatch.setattr(client_module, "__version__", "9.9.9")
-    with pytest.raises(Problem, match=r"9\.9\.9") as caught:
-        asyncio.run(discovery.find_engine(where))
+    with monkeypatch.context() as patch:  # undone before the fixture stops the engine
+        patch.setattr(client_module, "__version__", "9.9.9")
+        with pytest.raises(Problem, match=r"9\.9\.9") as caught:
+            asyncio.run(discovery.find_engine(where))
     assert caught.value.reason == "other_version"
 
 
@@ -189,14 +188,14 @@ def test_death_in_mid_request_is_engine_lost(where: discovery.Place) -> None:
 
 def test_another_users_socket_is_refused(where: discovery.Place, monkeypatch: pytest.MonkeyPatch) -> None:
     asyncio.run(start_and_leave(where))
-    monkeypatch.setattr(transport, "peer_uid", lambda connection: os.getuid() + 1)
-    assert asyncio.run(discovery.find_engine(where)) is None
 
     def unknown(connection: object) -> int:
         raise OSError("the kernel does not say")
 
-    monkeypatch.setattr(transport, "peer_uid", unknown)
-    assert asyncio.run(discovery.find_engine(where)) is None, "the check fails closed"
+    for uid in (lambda connection: os.getuid() + 1, unknown):
+        with monkeypatch.context() as patch:
+            patch.setattr(transport, "peer_uid", uid)
+            assert asyncio.run(discovery.find_engine(where)) is None, "the check fails closed"
 
 
 def test_a_path_too_long_for_a_socket_is_explained(tmp_path: Path) -> None:
