@@ -80,20 +80,18 @@ def source_text(tokens: str, language: str) -> str:
     lines = [line.strip() for line in text.split("<EOL>")] if language == "python" else [text]
     if language != "python":
         return _java(lines[0])
-    result, depth = [], 0
+    result, depth, block_ended = [], 0, False
     for i, line in enumerate(lines):
         words = line.split()
         first = words[0] if words else ""
         if first in ("def", "class", "@"):
             owner = next((x for x in lines[i:] if x.startswith(("def", "class"))), line)
             depth = 1 if re.match(r"def \w+ \( (self|cls)\b", owner) else 0
-        elif first in _DEDENT:
+        elif first in _DEDENT and not block_ended:
             depth = max(0, depth - 1)
         result.append("    " * depth + _space(words))
-        if line.endswith(":"):
-            depth += 1
-        elif first in _ENDS_BLOCK:
-            depth = max(0, depth - 1)
+        block_ended = first in _ENDS_BLOCK
+        depth = depth + 1 if line.endswith(":") else max(0, depth - block_ended)
     return "\n".join(result)
 
 

@@ -1,0 +1,99 @@
+# One door for chores. `make` alone lists them.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+WORK ?= work
+E2E_CACHE ?= $(HOME)/.cache/green-code/e2e
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+VSIX := green-code-$(VERSION).vsix
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-python test-extension test-editor lint format package corpus adapt train evaluate clean
+
+help:  ## list the chores
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# --- set-up -----------------------------------------------------------------------------------------------
+
+$(BIN)/green-code: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("Green Code needs Python 3.10 or newer; set PYTHON=…" if sys.version_info < (3, 10) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+node_modules/.stamp: package.json package-lock.json
+	npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+setup: $(BIN)/green-code node_modules/.stamp  ## virtual environment, default model and node modules
+
+# --- use --------------------------------------------------------------------------------------------------
+
+demo: $(BIN)/green-code  ## complete real code at full depth, fast and exact, and show the joules
+	$(BIN)/green-code demo
+	@echo
+	@echo "To use it in VS Code: make package, then: code --install-extension $(VSIX)"
+
+# --- checks -----------------------------------------------------------------------------------------------
+
+test: lint test-python test-extension test-editor  ## everything: lint, both languages, the real editor
+
+test-python: $(BIN)/green-code
+	$(BIN)/python -m pytest
+
+test-extension: node_modules/.stamp
+	npm run --silent test:unit
+
+test-editor: package  ## the packaged extension in a real VS Code in a browser
+	node extension/test/e2e/run.mjs --vsix $(VSIX) --python $(abspath $(BIN)/python)
+
+lint: $(BIN)/green-code node_modules/.stamp  ## ruff, mypy, import-linter, tsc, eslint
+	$(BIN)/ruff check daemon
+	$(BIN)/ruff format --check daemon
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	npm run --silent compile
+	npm run --silent lint
+
+format: $(BIN)/green-code  ## ruff format and its safe fixes
+	$(BIN)/ruff format daemon
+	$(BIN)/ruff check --fix daemon
+
+# --- packaging --------------------------------------------------------------------------------------------
+
+package: $(VSIX)  ## the VSIX, with the daemon's wheel and the bundles inside
+
+$(VSIX): $(BIN)/green-code node_modules/.stamp $(shell git ls-files daemon/green_code extension agent_models package.json README.md CHANGELOG.md)
+	rm -rf bundled build
+	$(BIN)/python -m build --wheel --outdir bundled >/dev/null
+	npm run --silent build
+	npm run --silent package -- --out $(VSIX)
+
+# --- training ---------------------------------------------------------------------------------------------
+
+JDK_SOURCES ?= $(WORK)/jdk/src.zip
+
+$(WORK)/jdk/src.zip:
+	@mkdir -p $(WORK)/jdk/deb
+	cd $(WORK)/jdk/deb && apt-get download openjdk-21-source
+	dpkg -x $(WORK)/jdk/deb/openjdk-*-source_*.deb $(WORK)/jdk/deb
+	cp -L $$(find $(WORK)/jdk/deb -name src.zip -size +1M | head -n 1) $@
+
+EXCLUDE ?=
+
+corpus: $(BIN)/green-code $(JDK_SOURCES)  ## gather and encode the training corpus (EXCLUDE=files of evaluation rows)
+	$(BIN)/green-code adapt corpus --work $(WORK) --jdk $(JDK_SOURCES) --exclude $(EXCLUDE)
+
+adapt: $(BIN)/green-code $(JDK_SOURCES)  ## LITE-adapt the default model into agent_models/ (resumes)
+	$(BIN)/green-code adapt --work $(WORK) --jdk $(JDK_SOURCES) --exclude $(EXCLUDE)
+
+train: $(BIN)/green-code  ## rollouts, PPO agent and calibration
+	$(BIN)/green-code train --work $(WORK)
+
+evaluate: $(BIN)/green-code  ## score the default model: make evaluate DATA=rows.jsonl
+	$(BIN)/green-code evaluate --data $(DATA)
+
+clean:  ## remove what was built, not what was trained
+	rm -rf bundled build dist *.vsix *.egg-info daemon/*.egg-info

@@ -1,0 +1,78 @@
+"""Rows of both forms, the way back from CodeXGLUE's tokens, and scores."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from green_code.evaluation.datasets import line_rows, load_rows, source_text
+from green_code.evaluation.metrics import bootstrap_interval, edit_similarity, normalise, tokenise
+from green_code.problems import Problem
+
+PYTHON = '<s> import os <EOL> class A ( object ) : <EOL> def f ( self , x ) : <EOL> if x [ 0 ] == "<STR_LIT>" : <EOL> return - <NUM_LIT:1> <EOL> else : <EOL> return self . f ( x ) <EOL> def g ( ) : <EOL>'
+
+
+def test_python_tokens_become_python() -> None:
+    text = source_text(PYTHON, "python")
+    assert text.split("\n") == [
+        "import os",
+        "class A(object):",
+        "    def f(self, x):",
+        '        if x[0] == "":',
+        "            return - 1",
+        "        else:",
+        "            return self.f(x)",
+        "def g():",
+        "    ",
+    ]
+
+
+def test_java_tokens_become_java() -> None:
+    text = source_text("<s> package a . b ; public class C { int f ( int x ) { for ( int i = <NUM_LIT:0> ; i < x ; i ++ ) {", "java")
+    assert text.split("\n") == ["package a.b;", "public class C {", "    int f(int x) {", "        for (int i = 0; i < x; i++) {", "            "]
+
+
+@pytest.mark.parametrize(
+    ("reference", "completion"),
+    [
+        ('logging . info ( "<STR_LIT>" )', 'logging.info("done")'),
+        ("x [ <NUM_LIT:0> ] = ' <STR_LIT> '".replace("' <STR_LIT> '", "'<STR_LIT>'"), "x[12] = 'abc'"),
+        ("if ( x != null ) { return a ; }", "if (x != null) { return a; }"),
+    ],
+)
+def test_scored_in_the_tokenised_form(reference: str, completion: str) -> None:
+    assert edit_similarity(tokenise(completion), normalise(reference)) == 100.0
+
+
+def test_edit_similarity_is_the_levenshtein_ratio() -> None:
+    assert edit_similarity("abcd", "abxd") == pytest.approx(75.0)
+    assert edit_similarity("", "abc") == 0.0
+
+
+def test_rows_of_both_forms(tmp_path: Path) -> None:
+    path = tmp_path / "java.jsonl"
+    path.write_text(json.dumps({"input": "<s> int x =", "gt": "1 ;"}) + "\n" + json.dumps({"id": "a", "language": "python", "prefix": "x = ", "suffix": "", "reference": "1"}) + "\n")
+    first, second = load_rows(path)
+    assert (first.language, first.prefix, first.tokenised) == ("java", "int x =", True)
+    assert (second.id, second.reference) == ("a", "1")
+
+
+@pytest.mark.parametrize(("text", "says"), [('{"prefix": "x", "language": "python"}', "line 1: no field 'reference'"), ("not json", "JSON lines")])
+def test_bad_rows_name_the_line(tmp_path: Path, text: str, says: str) -> None:
+    (tmp_path / "rows.jsonl").write_text(text + "\n")
+    with pytest.raises(Problem, match=says):
+        load_rows(tmp_path / "rows.jsonl")
+
+
+def test_lines_are_cut_inside() -> None:
+    text = "\n".join(f"    value_{i} = compute({i})" for i in range(20))
+    (row,) = line_rows(iter([("python", text)]), 3, 1)
+    assert row.prefix + row.reference + row.suffix == text
+    assert "\n" not in row.reference
+
+
+def test_interval_holds_the_mean() -> None:
+    low, high = bootstrap_interval([0.0, 100.0] * 50)
+    assert low < 50 < high

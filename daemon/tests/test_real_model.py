@@ -1,0 +1,122 @@
+"""The default model itself: transformers' logits on the same weights, and exact decoding on real prompts in float32."""
+
+from __future__ import annotations
+
+import itertools
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import Gemma3ForCausalLM, Gemma3TextConfig
+
+from green_code.decoding.exits import Fixed, Full, Policy
+from green_code.decoding.generate import Effort, exact, fast
+from green_code.decoding.healing import Chooser
+from green_code.decoding.staircase import Staircase
+from green_code.folders import bundles_dir
+from green_code.models.bundle import Bundle, load_bundle
+from green_code.models.catalog import DEFAULT, find_model
+from green_code.models.weights import Model, open_model
+
+pytestmark = [pytest.mark.real_model, pytest.mark.timeout(1200)]
+PROMPTS, CONTEXT, NEW_TOKENS = 200, 48, 8
+
+
+@pytest.fixture(scope="module")
+def bundle() -> Bundle:
+    return load_bundle(bundles_dir() / DEFAULT)
+
+
+@pytest.fixture(scope="module")
+def model(bundle: Bundle) -> Model:
+    return open_model(find_model(DEFAULT), bundle, torch.float32)
+
+
+@pytest.fixture(scope="module")
+def reference(model: Model) -> Gemma3ForCausalLM:
+    """transformers' Gemma 3 over the same weights, taken apart again."""
+    config = model.decoder.config
+    hugging_face = Gemma3ForCausalLM(
+        Gemma3TextConfig(
+            vocab_size=config.vocabulary, hidden_size=config.width, intermediate_size=config.mlp_width, num_hidden_layers=config.layers,
+            num_attention_heads=config.heads, num_key_value_heads=config.kv_heads, head_dim=config.head_width,
+            sliding_window=512, query_pre_attn_scalar=256, max_position_embeddings=config.max_positions,
+        )
+    ).eval()  # fmt: skip
+    ours, theirs = model.decoder.state_dict(), hugging_face.state_dict()
+    row = config.row
+    for name, parts in row.names.items():
+        for layer in range(config.layers if "{}" in name else 1):
+            if name == "head":
+                continue
+            fused, keys = ours[f"{name.format(layer)}.weight"], [f"{part.format(layer)}.weight" for part in parts]
+            for key, piece in zip(keys, fused.split([theirs[key].shape[0] for key in keys]), strict=True):
+                theirs[key].copy_(piece - (row.stored_gain_offset if "norm" in name else 0.0))
+    return hugging_face
+
+
+def prompts(model: Model) -> Iterator[list[int]]:
+    """The middles of real source files: this interpreter's standard library."""
+    library = Path(sysconfig.get_path("stdlib"))
+    for path in itertools.chain(sorted(library.glob("*.py")), sorted(library.glob("asyncio/*.py"))):
+        tokens = model.vocabulary.encode(path.read_text("utf-8", errors="ignore"))
+        if len(tokens) > 400:
+            start = len(tokens) // 2
+            yield [model.vocabulary.bos or 0, *tokens[start : start + CONTEXT]]
+
+
+def stream(model: Model, prompt: list[int], policy: Policy, verify: bool, count: int) -> list[int]:
+    stairs = Staircase(model.decoder)
+    stairs.append(prompt)
+    tokens = (exact if verify else fast)(stairs, policy, Chooser(model.vocabulary), b"", Effort())
+    with torch.inference_mode():
+        return [token for token, _ in itertools.islice(tokens, count)]
+
+
+def test_logits_are_those_of_transformers(model: Model, reference: Gemma3ForCausalLM) -> None:
+    """Also beyond the sliding window of 512."""
+    long = [t for prompt in itertools.islice(prompts(model), 15) for t in prompt][:700]
+    tokens = torch.tensor([long])
+    with torch.no_grad():
+        expected = reference(tokens).logits[0]
+    stairs = Staircase(model.decoder)
+    stairs.append(long)
+    stairs.advance(len(long) - 1, model.decoder.config.layers)
+    got = model.decoder.logits(stairs.states(0, len(long)))
+    torch.testing.assert_close(got, expected, atol=5e-3, rtol=1e-3)  # logits up to 40, float32, 18 layers
+    assert (got.argmax(-1) == expected.argmax(-1)).float().mean() > 0.998
+
+
+def test_full_is_transformers_greedy_generate(model: Model, reference: Gemma3ForCausalLM) -> None:
+    for prompt in itertools.islice(prompts(model), 12):
+        ids = torch.tensor([prompt])
+        expected = reference.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=NEW_TOKENS, do_sample=False, eos_token_id=None, pad_token_id=0)
+        assert stream(model, prompt, Full(), False, NEW_TOKENS) == expected[0, len(prompt) :].tolist()
+
+
+def test_exact_is_full_on_two_hundred_prompts(model: Model, bundle: Bundle) -> None:
+    """Drafting at a fixed exit, alternating over the bundle's exits: right and wrong drafts both occur often."""
+    different = []
+    checked = 0
+    for prompt, exit in zip(itertools.islice(prompts(model), PROMPTS), itertools.cycle(bundle.exits)):  # noqa: B905
+        full = stream(model, prompt, Full(), False, NEW_TOKENS)
+        checked += 1
+        if stream(model, prompt, Fixed((exit,)), True, NEW_TOKENS) != full:
+            different.append((prompt, exit))
+    assert checked == PROMPTS
+    assert not different
+
+
+def test_vocabulary_covers_code_and_loses_nothing(model: Model) -> None:
+    """Round trip of the whole standard library's top level; single bytes are rare."""
+    library = Path(sysconfig.get_path("stdlib"))
+    total = bytes_spelled = 0
+    for path in sorted(library.glob("*.py")):
+        text = path.read_text("utf-8", errors="ignore")
+        ids = model.vocabulary.encode(text)
+        assert model.vocabulary.decode(ids) == text
+        total += len(ids)
+        bytes_spelled += sum(len(model.vocabulary.token_bytes[i]) == 1 and model.vocabulary.token_bytes[i][0] > 127 for i in ids)
+    assert bytes_spelled / total < 0.002
