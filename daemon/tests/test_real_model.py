@@ -51,7 +51,10 @@ def reference(model: Model) -> Gemma3ForCausalLM:
         for layer in range(config.layers if "{}" in name else 1):
             if name == "head":
                 continue
-            fused, keys = ours[f"{name.format(layer)}.weight"], [f"{part.format(layer)}.weight" for part in parts]
+            fused, keys = (
+                ours[f"{name.format(layer)}.weight"],
+                [f"{part.format(layer)}.weight" for part in parts],
+            )
             for key, piece in zip(keys, fused.split([theirs[key].shape[0] for key in keys]), strict=True):
                 theirs[key].copy_(piece - (row.stored_gain_offset if "norm" in name else 0.0))
     return hugging_face
@@ -92,7 +95,14 @@ def test_logits_are_those_of_transformers(model: Model, reference: Gemma3ForCaus
 def test_full_is_transformers_greedy_generate(model: Model, reference: Gemma3ForCausalLM) -> None:
     for prompt in itertools.islice(prompts(model), 12):
         ids = torch.tensor([prompt])
-        expected = reference.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=NEW_TOKENS, do_sample=False, eos_token_id=None, pad_token_id=0)
+        expected = reference.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=NEW_TOKENS,
+            do_sample=False,
+            eos_token_id=None,
+            pad_token_id=0,
+        )
         assert stream(model, prompt, Full(), False, NEW_TOKENS) == expected[0, len(prompt) :].tolist()
 
 
@@ -100,7 +110,7 @@ def test_exact_is_full_on_two_hundred_prompts(model: Model, bundle: Bundle) -> N
     """Drafting at a fixed exit, alternating over the bundle's exits: right and wrong drafts both occur often."""
     different = []
     checked = 0
-    for prompt, exit in zip(itertools.islice(prompts(model), PROMPTS), itertools.cycle(bundle.exits)):  # noqa: B905
+    for prompt, exit in zip(itertools.islice(prompts(model), PROMPTS), itertools.cycle(bundle.exits)):
         full = stream(model, prompt, Full(), False, NEW_TOKENS)
         checked += 1
         if stream(model, prompt, Fixed((exit,)), True, NEW_TOKENS) != full:
@@ -118,5 +128,8 @@ def test_vocabulary_covers_code_and_loses_nothing(model: Model) -> None:
         ids = model.vocabulary.encode(text)
         assert model.vocabulary.decode(ids) == text
         total += len(ids)
-        bytes_spelled += sum(len(model.vocabulary.token_bytes[i]) == 1 and model.vocabulary.token_bytes[i][0] > 127 for i in ids)
+        bytes_spelled += sum(
+            len(model.vocabulary.token_bytes[i]) == 1 and model.vocabulary.token_bytes[i][0] > 127
+            for i in ids
+        )
     assert bytes_spelled / total < 0.002

@@ -44,7 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bundle", type=Path, help="folder of the bundle (default: agent_models/MODEL)")
     parser.add_argument("--work", type=Path, default=Path("work"), help="folder for corpus and checkpoints")
     parser.add_argument("--jdk", type=Path, help="the JDK's src.zip")
-    parser.add_argument("--exclude", type=Path, nargs="*", default=[], help="evaluation rows to keep out of the corpus")
+    parser.add_argument(
+        "--exclude", type=Path, nargs="*", default=[], help="evaluation rows to keep out of the corpus"
+    )
     parser.add_argument("--corpus-tokens", type=int, default=12_000_000, help="per language")
     parser.add_argument("--tokens", type=int, default=Recipe.tokens, help="tokens to train on")
     parser.add_argument("--seed", type=int, default=Recipe.seed)
@@ -68,7 +70,10 @@ def run(args: argparse.Namespace) -> int:
 def make_corpus(args: argparse.Namespace, bundle: Path) -> None:
     """Gather, clean and encode; choose the vocabulary first if the bundle has none."""
     if args.jdk is None:
-        raise Problem("bad_request", "the corpus needs the JDK's sources: give --jdk PATH/src.zip (Debian: package openjdk-21-source); `make adapt` does.")
+        raise Problem(
+            "bad_request",
+            "the corpus needs the JDK's sources: give --jdk PATH/src.zip (Debian: package openjdk-21-source); `make adapt` does.",
+        )
     dropped: dict[str, int] = {}
     files = list(clean([*python_files(), *java_files(args.jdk)], evaluation_windows(args.exclude), dropped))
     print(f"{len(files)} files; dropped {dropped}")
@@ -83,7 +88,9 @@ def make_corpus(args: argparse.Namespace, bundle: Path) -> None:
                 np.add.at(counts, whole.encode(file.text), 1)
         ids = choose_ids(pieces, counts.tolist(), VOCABULARY_SIZE)
         save_file({"ids": np.asarray(ids, np.int32)}, str(bundle / VOCABULARY))
-        print(f"vocabulary: {len(ids)} ids cover {counts[ids].sum() / counts.sum():.3%} of {counts.sum() / 1e6:.1f} M tokens")
+        print(
+            f"vocabulary: {len(ids)} ids cover {counts[ids].sum() / counts.sum():.3%} of {counts.sum() / 1e6:.1f} M tokens"
+        )
     vocabulary = open_vocabulary(source, _ids(bundle))
     summary = write_shards(args.work / "corpus", files, vocabulary, args.corpus_tokens, args.seed, dropped)
     print(json.dumps(summary["shards"], indent=1))
@@ -110,7 +117,15 @@ def adapt(args: argparse.Namespace, bundle: Path) -> None:
         _, start = adapted_weights(find_model(args.model), load_bundle(bundle))
         print("going on from the bundle's delta, with fresh optimiser moments")
     recipe = Recipe(tokens=args.tokens, seed=args.seed)
-    train(config, base, args.work / "corpus", args.work / "lite", recipe, start, lambda text: print(time.strftime("%H:%M:%S"), text, flush=True))
+    train(
+        config,
+        base,
+        args.work / "corpus",
+        args.work / "lite",
+        recipe,
+        start,
+        lambda text: print(time.strftime("%H:%M:%S"), text, flush=True),
+    )
 
 
 def export(args: argparse.Namespace, bundle: Path) -> None:

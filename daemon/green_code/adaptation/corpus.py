@@ -27,7 +27,9 @@ import numpy as np
 from green_code.models.vocabulary import Vocabulary
 from green_code.problems import Problem
 
-PERMISSIVE = re.compile(r"\b(MIT|BSD|Apache|PSF|Python Software Foundation|ISC|Unlicense|0BSD|Zlib|CC0|HPND)\b", re.I)
+PERMISSIVE = re.compile(
+    r"\b(MIT|BSD|Apache|PSF|Python Software Foundation|ISC|Unlicense|0BSD|Zlib|CC0|HPND)\b", re.I
+)
 """Licences whose text lets anyone train on and redistribute the source; read from each package's metadata."""
 
 HELD_OUT = {
@@ -70,13 +72,20 @@ def python_files() -> Iterator[SourceFile]:
             for file in distribution.files or []:
                 if file.suffix == ".py":
                     path = Path(str(distribution.locate_file(file)))
-                    yield from _read(distribution.name.lower(), distribution.version, licence, path, str(file))
+                    yield from _read(
+                        distribution.name.lower(), distribution.version, licence, path, str(file)
+                    )
 
 
 def _licence(distribution: importlib.metadata.Distribution) -> str:
-    metadata = distribution.metadata
-    found = [metadata.get("License-Expression") or "", (metadata.get("License") or "").strip().split("\n")[0][:80]]
-    found += [c.split("::")[-1].strip() for c in metadata.get_all("Classifier") or [] if c.startswith("License")]
+    metadata: Any = distribution.metadata
+    found = [
+        metadata.get("License-Expression") or "",
+        (metadata.get("License") or "").strip().split("\n")[0][:80],
+    ]
+    found += [
+        c.split("::")[-1].strip() for c in metadata.get_all("Classifier") or [] if c.startswith("License")
+    ]
     return "; ".join(part for part in found if part)
 
 
@@ -102,9 +111,14 @@ def java_files(archive: Path) -> Iterator[SourceFile]:
                     module = name.split("/")[0]
                     if module in _DATA_MODULES:
                         continue
-                    yield SourceFile(module, archive.parent.parent.name, JDK_LICENCE, name, "java", _drop_header(text))
+                    yield SourceFile(
+                        module, archive.parent.parent.name, JDK_LICENCE, name, "java", _drop_header(text)
+                    )
     except (OSError, zipfile.BadZipFile) as error:
-        raise Problem("model_missing", f"the JDK's sources cannot be read from {archive} ({error}); `make adapt` fetches them.") from error
+        raise Problem(
+            "model_missing",
+            f"the JDK's sources cannot be read from {archive} ({error}); `make adapt` fetches them.",
+        ) from error
 
 
 def _drop_header(text: str) -> str:
@@ -120,14 +134,18 @@ def evaluation_windows(files: Iterable[Path]) -> set[int]:
         with opener(path, "rt", encoding="utf-8") as rows:
             for line in rows:
                 row = json.loads(line)
-                windows.update(_windows(" ".join(str(row.get(key, "")) for key in ("input", "gt", "prefix", "reference"))))
+                windows.update(
+                    _windows(
+                        " ".join(str(row.get(key, "")) for key in ("input", "gt", "prefix", "reference"))
+                    )
+                )
     return windows
 
 
 def _windows(text: str) -> Iterator[int]:
     skipped = {"EOL", "STR_LIT", "NUM_LIT", "CHAR_LIT"}
     words = [w for w in _WORDS.findall(text) if w not in skipped]
-    for i in range(0, len(words) - _WINDOW):
+    for i in range(len(words) - _WINDOW):
         yield hash(tuple(words[i : i + _WINDOW]))
 
 
@@ -151,7 +169,12 @@ def held_out(file: SourceFile) -> bool:
 
 
 def write_shards(
-    folder: Path, files: Sequence[SourceFile], vocabulary: Vocabulary, tokens_per_language: int, seed: int, dropped: dict[str, int]
+    folder: Path,
+    files: Sequence[SourceFile],
+    vocabulary: Vocabulary,
+    tokens_per_language: int,
+    seed: int,
+    dropped: dict[str, int],
 ) -> dict[str, Any]:
     """Shuffle, encode and write `{language}-{train,heldout}.bin` and corpus.json; returns the latter's content.
 
@@ -160,9 +183,18 @@ def write_shards(
     """
     folder.mkdir(parents=True, exist_ok=True)
     if len(vocabulary) > 1 << 16:
-        raise Problem("bundle_invalid", f"shards are uint16, and the vocabulary has {len(vocabulary)} tokens; prune it first.")
+        raise Problem(
+            "bundle_invalid",
+            f"shards are uint16, and the vocabulary has {len(vocabulary)} tokens; prune it first.",
+        )
     order = shuffled_and_capped(files, seed)
-    summary: dict[str, Any] = {"seed": seed, "vocabulary": len(vocabulary), "dropped": dropped, "shards": {}, "projects": {}}
+    summary: dict[str, Any] = {
+        "seed": seed,
+        "vocabulary": len(vocabulary),
+        "dropped": dropped,
+        "shards": {},
+        "projects": {},
+    }
     for language in sorted({file.language for file in order}):
         for part, want in (("train", tokens_per_language), ("heldout", tokens_per_language // 20)):
             chosen = [f for f in order if f.language == language and held_out(f) == (part == "heldout")]
@@ -175,14 +207,21 @@ def write_shards(
                 count += len(document)
                 used.append(file)
             if not ids:
-                raise Problem("bad_request", f"the corpus has no {language} files for {part}; install packages or give --jdk.")
+                raise Problem(
+                    "bad_request",
+                    f"the corpus has no {language} files for {part}; install packages or give --jdk.",
+                )
             np.concatenate(ids).tofile(folder / f"{language}-{part}.bin")
             summary["shards"][f"{language}-{part}"] = {"tokens": count, "files": len(used)}
             for file in used:
                 key = f"{file.project} {file.version}"
-                entry = summary["projects"].setdefault(key, {"licence": file.licence, "part": part, "files": 0})
+                entry = summary["projects"].setdefault(
+                    key, {"licence": file.licence, "part": part, "files": 0}
+                )
                 entry["files"] += 1
-    (folder / "files.jsonl").write_text("".join(json.dumps({k: v for k, v in asdict(f).items() if k != "text"}) + "\n" for f in order))
+    (folder / "files.jsonl").write_text(
+        "".join(json.dumps({k: v for k, v in asdict(f).items() if k != "text"}) + "\n" for f in order)
+    )
     (folder / "corpus.json").write_text(json.dumps(summary, indent=1))
     return summary
 

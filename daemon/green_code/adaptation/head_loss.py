@@ -22,7 +22,9 @@ _ROWS = 256
 
 class _HeadLoss(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, states: Tensor, weight: Tensor, target: Tensor, distillation: float) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+    def forward(
+        ctx: Any, states: Tensor, weight: Tensor, target: Tensor, distillation: float
+    ) -> tuple[Tensor, Tensor]:
         exits, rows, _ = states.shape
         gradient = torch.empty_like(states)
         losses = torch.zeros(exits, 2)  # cross-entropy, divergence; summed over rows
@@ -45,13 +47,17 @@ class _HeadLoss(torch.autograd.Function):
         ctx.save_for_backward(gradient)
         losses /= rows
         last = exits - 1
-        total = losses[last, 0] + (1 - distillation) * losses[:last, 0].sum() + distillation * losses[:last, 1].sum()
+        total = (
+            losses[last, 0]
+            + (1 - distillation) * losses[:last, 0].sum()
+            + distillation * losses[:last, 1].sum()
+        )
         ctx.rows = rows
         ctx.mark_non_differentiable(losses)
         return total, losses[:, 0]
 
     @staticmethod
-    def backward(ctx: Any, slope: Tensor, _: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, slope: Tensor, _: Tensor) -> tuple[Tensor, None, None, None]:
         (gradient,) = ctx.saved_tensors
         return gradient * (slope / ctx.rows), None, None, None
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -40,7 +39,7 @@ class Recipe:
     """Everything that shapes a run. Two runs of equal recipe, corpus and device give equal weights."""
 
     exit_groups: tuple[tuple[int, ...], ...] = ((5, 7, 9, 11), (13, 15))  # one exit of each is drawn a step
-    tokens: int = 1_800_000
+    tokens: int = 1_300_000
     sequence: int = 256
     batch: int = 8
     learning_rate: float = 2e-4
@@ -100,7 +99,9 @@ def step_loss(
 
 
 @torch.no_grad()
-def evaluate(decoder: Decoder, folder: Path, depths: tuple[int, ...], positions: int, part: str = "heldout") -> dict[str, dict[str, dict[int, float]]]:
+def evaluate(
+    decoder: Decoder, folder: Path, depths: tuple[int, ...], positions: int, part: str = "heldout"
+) -> dict[str, dict[str, dict[int, float]]]:
     """Teacher-forced scores on held-out projects: {language: {accuracy, agreement, loss: {depth: value}}}.
 
     Agreement is with the last layer's own top token. `positions` per language, in sequences of 256.
@@ -113,8 +114,14 @@ def evaluate(decoder: Decoder, folder: Path, depths: tuple[int, ...], positions:
         starts = np.linspace(0, len(shard) - 258, rows).astype(int)
         sums = {name: dict.fromkeys((*depths, last), 0.0) for name in ("accuracy", "agreement", "loss")}
         for at in range(0, rows, 8):
-            tokens = torch.from_numpy(np.stack([shard[s : s + 257].astype(np.int64) for s in starts[at : at + 8]]))
-            with torch.autocast(decoder.device.type, torch.bfloat16, enabled=decoder.dtype == torch.float32 and bfloat16_pays()):
+            tokens = torch.from_numpy(
+                np.stack([shard[s : s + 257].astype(np.int64) for s in starts[at : at + 8]])
+            )
+            with torch.autocast(
+                decoder.device.type,
+                torch.bfloat16,
+                enabled=decoder.dtype == torch.float32 and bfloat16_pays(),
+            ):
                 states = hidden_at(decoder, tokens[:, :-1].to(decoder.device), (*depths, last))
                 target = tokens[:, 1:].to(decoder.device)
                 logits = {depth: decoder.logits(state) for depth, state in states.items()}
@@ -123,7 +130,9 @@ def evaluate(decoder: Decoder, folder: Path, depths: tuple[int, ...], positions:
                 top = value.argmax(-1)
                 sums["accuracy"][depth] += (top == target).float().sum().item()
                 sums["agreement"][depth] += (top == final).float().sum().item()
-                sums["loss"][depth] += F.cross_entropy(value.flatten(0, 1).float(), target.flatten(), reduction="sum").item()
+                sums["loss"][depth] += F.cross_entropy(
+                    value.flatten(0, 1).float(), target.flatten(), reduction="sum"
+                ).item()
         result[language] = {name: {d: v / (rows * 256) for d, v in by.items()} for name, by in sums.items()}
     return result
 
@@ -134,8 +143,14 @@ def bfloat16_pays() -> bool:
 
 
 def train(
-    config: ModelConfig, base: Mapping[str, Tensor], corpus: Path, run: Path, recipe: Recipe,
-    start: Mapping[str, Tensor] | None = None, report: Callable[[str], None] = print, checkpoint_seconds: float = 300.0,
+    config: ModelConfig,
+    base: Mapping[str, Tensor],
+    corpus: Path,
+    run: Path,
+    recipe: Recipe,
+    start: Mapping[str, Tensor] | None = None,
+    report: Callable[[str], None] = print,
+    checkpoint_seconds: float = 300.0,
 ) -> Decoder:
     """Train to the recipe's end, or go on from the run folder's checkpoint.
 
@@ -152,7 +167,9 @@ def train(
     trained = [p for name, p in decoder.named_parameters() if name.startswith("layers.")]
     for parameter in trained:
         parameter.requires_grad_(True)
-    optimiser = torch.optim.AdamW(trained, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
+    optimiser = torch.optim.AdamW(
+        trained, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
+    )
     first = _resume(run / "state.pt", recipe, decoder, optimiser)
     head = (decoder.embed if config.tied_head else decoder.head).weight.detach()
     head = head.bfloat16() if bfloat16_pays() else head
@@ -168,8 +185,11 @@ def train(
         with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16_pays()):
             loss, parts = step_loss(decoder, head, tokens, exits, recipe.distillation)
         if not torch.isfinite(loss):
-            raise Problem("internal_error", f"the loss is {loss.item()} at step {step}; resume with a lower learning rate ({recipe.learning_rate}).")
-        loss.backward()
+            raise Problem(
+                "internal_error",
+                f"the loss is {loss.item()} at step {step}; resume with a lower learning rate ({recipe.learning_rate}).",
+            )
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(trained, recipe.gradient_clip)
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
@@ -180,10 +200,18 @@ def train(
             speed = recipe.sequence * recipe.batch * len(means[config.layers]) / (now - reported)
             losses = {depth: round(sum(v) / len(v), 3) for depth, v in sorted(means.items())}
             left = (recipe.steps - step - 1) * recipe.sequence * recipe.batch / speed
-            row = {"step": step + 1, "tokens": (step + 1) * recipe.sequence * recipe.batch, "losses": losses, "tokens_per_second": round(speed), "rate": recipe.rate(step)}
+            row = {
+                "step": step + 1,
+                "tokens": (step + 1) * recipe.sequence * recipe.batch,
+                "losses": losses,
+                "tokens_per_second": round(speed),
+                "rate": recipe.rate(step),
+            }
             with (run / "log.jsonl").open("a") as log:
                 log.write(json.dumps(row) + "\n")
-            report(f"step {step + 1}/{recipe.steps}  {speed:.0f} tokens/s  {left / 60:.0f} min left  loss {losses}")
+            report(
+                f"step {step + 1}/{recipe.steps}  {speed:.0f} tokens/s  {left / 60:.0f} min left  loss {losses}"
+            )
             means, reported = {}, now
         if now - saved > checkpoint_seconds or step == recipe.steps - 1:
             _save(run / "state.pt", recipe, decoder, optimiser, step + 1)
@@ -193,8 +221,16 @@ def train(
 
 def _save(path: Path, recipe: Recipe, decoder: Decoder, optimiser: torch.optim.Optimizer, step: int) -> None:
     part = path.with_suffix(".part")
-    torch.save({"recipe": asdict(recipe), "step": step, "weights": decoder.state_dict(), "optimiser": optimiser.state_dict()}, part)
-    os.replace(part, path)
+    torch.save(
+        {
+            "recipe": asdict(recipe),
+            "step": step,
+            "weights": decoder.state_dict(),
+            "optimiser": optimiser.state_dict(),
+        },
+        part,
+    )
+    part.replace(path)
 
 
 def _resume(path: Path, recipe: Recipe, decoder: Decoder, optimiser: torch.optim.Optimizer) -> int:
@@ -202,7 +238,9 @@ def _resume(path: Path, recipe: Recipe, decoder: Decoder, optimiser: torch.optim
         return 0
     state = torch.load(path, weights_only=True)
     if state["recipe"] != asdict(recipe):
-        raise Problem("bad_request", f"{path} belongs to another recipe; give another --run folder, or delete it.")
+        raise Problem(
+            "bad_request", f"{path} belongs to another recipe; give another --run folder, or delete it."
+        )
     decoder.load_state_dict(state["weights"])
     optimiser.load_state_dict(state["optimiser"])
     return int(state["step"])

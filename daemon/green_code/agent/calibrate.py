@@ -7,6 +7,7 @@ depth. The named stops are the thresholds that save most while edit similarity f
 
 from __future__ import annotations
 
+import itertools
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -31,31 +32,48 @@ def held_out_documents(corpus: Path, vocabulary: Vocabulary) -> Iterator[tuple[s
     for language in LANGUAGES:
         ids = np.asarray(open_shard(corpus, f"{language}-heldout"))
         starts = np.flatnonzero(ids == vocabulary.bos)
-        for start, end in zip(starts[:-1], starts[1:], strict=True):
+        for start, end in itertools.pairwise(starts):
             yield language, vocabulary.decode(int(i) for i in ids[start + 1 : end])
 
 
-def calibrate(runtime: Runtime, corpus: Path, rows_per_language: int, seed: int, report: Callable[[str], None]) -> dict[str, Any]:
+def calibrate(
+    runtime: Runtime, corpus: Path, rows_per_language: int, seed: int, report: Callable[[str], None]
+) -> dict[str, Any]:
     """The content of calibration.json."""
     rows = line_rows(held_out_documents(corpus, runtime.vocabulary), rows_per_language, seed)
     full = evaluate(runtime, rows, _params("full", 1.0, runtime.model), report)
     curve = []
     for threshold in THRESHOLDS:
         done = evaluate(runtime, rows, _params("fast", threshold, runtime.model), report)
-        point = {"threshold": threshold, **_point(done, full), "languages": {}}
+        point: dict[str, Any] = {"threshold": threshold, **_point(done, full), "languages": {}}
         for language in LANGUAGES:
             which = [i for i, row in enumerate(rows) if row.language == language]
             point["languages"][language] = _point([done[i] for i in which], [full[i] for i in which])
         curve.append(point)
-        report(f"T={threshold}: depth {point['mean_depth']:.1f}, saving {point['saving']:.1%}, edit similarity {point['edit_similarity']:.1f}")
-    reference = {"full": _point(full, full), "rows": len(rows), "seed": seed, "energy_source": runtime.energy_source}
-    return {"schema": 1, "reference": reference, "curve": curve, "stops": choose_stops(curve, reference["full"]["edit_similarity"])}
+        report(
+            f"T={threshold}: depth {point['mean_depth']:.1f}, saving {point['saving']:.1%}, edit similarity {point['edit_similarity']:.1f}"
+        )
+    reference: dict[str, Any] = {
+        "full": _point(full, full),
+        "rows": len(rows),
+        "seed": seed,
+        "energy_source": runtime.energy_source,
+    }
+    return {
+        "schema": 1,
+        "reference": reference,
+        "curve": curve,
+        "stops": choose_stops(curve, reference["full"]["edit_similarity"]),
+    }
 
 
 def _point(done: Sequence[dict[str, Any]], full: Sequence[dict[str, Any]]) -> dict[str, float]:
     means = summarise(done)["all"]
     agreement = statistics.fmean(float(a["text"] == b["text"]) for a, b in zip(done, full, strict=True))
-    return {"agreement": agreement, **{k: means[k] for k in ("mean_depth", "exact_match", "edit_similarity", "saving")}}
+    return {
+        "agreement": agreement,
+        **{k: means[k] for k in ("mean_depth", "exact_match", "edit_similarity", "saving")},
+    }
 
 
 def choose_stops(curve: Sequence[dict[str, Any]], full_similarity: float) -> dict[str, dict[str, float]]:
@@ -64,7 +82,12 @@ def choose_stops(curve: Sequence[dict[str, Any]], full_similarity: float) -> dic
     for name, loss in STOPS.items():
         within = [p for p in curve if p["edit_similarity"] >= full_similarity * (1 - loss)]
         point = max(within, key=lambda p: p["saving"], default=curve[-1])
-        stops[name] = {"threshold": point["threshold"], "saving": point["saving"], "edit_similarity": point["edit_similarity"], "allowed_loss": loss}
+        stops[name] = {
+            "threshold": point["threshold"],
+            "saving": point["saving"],
+            "edit_similarity": point["edit_similarity"],
+            "allowed_loss": loss,
+        }
     return stops
 
 
@@ -73,4 +96,3 @@ def _params(decoding: Any, threshold: float, model: str) -> CompletionParams:
         "session": "", "prefix": "", "suffix": "", "language": "", "model": model, "decoding": decoding, "policy": "agent",
         "threshold": threshold, "max_tokens": 32, "single_line": True, "max_lines": 1, "max_prompt_tokens": 512,
     }  # fmt: skip
-

@@ -30,11 +30,17 @@ _COMPARED = (0.5, 0.7, 0.8, 0.9, 0.95)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("step", nargs="?", choices=STEPS, help="one step (default: all)")
     parser.add_argument("--model", default=DEFAULT)
-    parser.add_argument("--work", type=Path, default=Path("work"), help="folder of the corpus and of rollouts")
-    parser.add_argument("--exits", help="depths at which the agent decides, e.g. 7,9,11,13,15 (default: the bundle's)")
+    parser.add_argument(
+        "--work", type=Path, default=Path("work"), help="folder of the corpus and of rollouts"
+    )
+    parser.add_argument(
+        "--exits", help="depths at which the agent decides, e.g. 7,9,11,13,15 (default: the bundle's)"
+    )
     parser.add_argument("--positions", type=int, default=40_000, help="rollout positions per language")
     parser.add_argument("--rows", type=int, default=60, help="calibration rows per language")
-    parser.add_argument("--error-price", type=float, default=Prices.error, help="cost of a wrong token, in full-depth tokens")
+    parser.add_argument(
+        "--error-price", type=float, default=Prices.error, help="cost of a wrong token, in full-depth tokens"
+    )
     parser.add_argument("--seed", type=int, default=Arguments.seed)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
 
@@ -56,8 +62,19 @@ def make_rollouts(args: argparse.Namespace) -> None:
     config, weights = adapted_weights(find_model(args.model), bundle)
     decoder = Decoder.load(config, weights)
     corpus = args.work / "corpus"
-    record(decoder, corpus, "train", exits, args.positions, args.seed, args.work / "rollouts" / "train", print)
-    record(decoder, corpus, "heldout", exits, args.positions // 4, args.seed + 1, args.work / "rollouts" / "heldout", print)
+    record(
+        decoder, corpus, "train", exits, args.positions, args.seed, args.work / "rollouts" / "train", print
+    )
+    record(
+        decoder,
+        corpus,
+        "heldout",
+        exits,
+        args.positions // 4,
+        args.seed + 1,
+        args.work / "rollouts" / "heldout",
+        print,
+    )
 
 
 def prices(costs: CostModel, layers: int, error: float) -> Prices:
@@ -74,12 +91,18 @@ def train_agent(args: argparse.Namespace) -> None:
     rollouts = open_rollouts(args.work / "rollouts" / "train")
     priced = prices(costs, rollouts.layers, args.error_price)
     arguments = replace(Arguments(), seed=args.seed)
-    environment = ExitEnvironment(rollouts, priced, arguments.environments, arguments.episode_tokens, args.seed)
+    environment = ExitEnvironment(
+        rollouts, priced, arguments.environments, arguments.episode_tokens, args.seed
+    )
     agent = train(environment, rollouts.states.shape[2], arguments, args.work / "ppo.jsonl")
-    held = ExitEnvironment(open_rollouts(args.work / "rollouts" / "heldout"), priced, 64, arguments.episode_tokens, args.seed)
+    held = ExitEnvironment(
+        open_rollouts(args.work / "rollouts" / "heldout"), priced, 64, arguments.episode_tokens, args.seed
+    )
     scores = compare(agent.actor, held, _COMPARED)
     for score in scores:
-        print(f"{score.name:14} cost {score.cost:.3f}  depth {score.depth:5.2f}  agreement {score.agreement:.3f}  accuracy {score.accuracy:.3f}")
+        print(
+            f"{score.name:14} cost {score.cost:.3f}  depth {score.depth:5.2f}  agreement {score.agreement:.3f}  accuracy {score.accuracy:.3f}"
+        )
     save_file(agent.actor.state_dict(), str(folder / AGENT), metadata=agent.actor.save_metadata())
     manifest = dict(json.loads((folder / "manifest.json").read_text()))
     manifest["exits"] = list(rollouts.exits)
@@ -95,7 +118,9 @@ def train_agent(args: argparse.Namespace) -> None:
 
 def make_calibration(args: argparse.Namespace) -> None:
     folder = _bundle_folder(args)
-    content = calibrate(load_runtime(args.model, lambda *_: None), args.work / "corpus", args.rows, args.seed, print)
+    content = calibrate(
+        load_runtime(args.model, lambda *_: None), args.work / "corpus", args.rows, args.seed, print
+    )
     (folder / CALIBRATION).write_text(json.dumps(content, indent=1) + "\n")
     manifest = json.loads((folder / "manifest.json").read_text())
     write_manifest(folder, {k: v for k, v in manifest.items() if k not in ("schema", "files")})

@@ -14,6 +14,7 @@ full depth, warm; an episode is not discounted. Vectorised: every array has one 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -42,11 +43,15 @@ class ExitEnvironment:
     def __init__(self, rollouts: Rollouts, prices: Prices, count: int, length: int, seed: int) -> None:
         self.rollouts, self.prices, self.count, self.length = rollouts, prices, count, length
         self._random = np.random.default_rng(seed)
-        self._segments = np.diff([*rollouts.exits, rollouts.layers])  # layers from exit i to the next, or to the end
+        self._segments = np.diff(
+            [*rollouts.exits, rollouts.layers]
+        )  # layers from exit i to the next, or to the end
         self.right = rollouts.right  # (P, X)
         self.row = np.zeros(count, np.int64)  # position in the rollouts
         self._left = np.zeros(count, np.int64)  # tokens left in the episode
-        self._waiting = np.zeros((count, len(self._segments)), np.int64)  # positions that wait below each segment
+        self._waiting = np.zeros(
+            (count, len(self._segments)), np.int64
+        )  # positions that wait below each segment
         self.exit = np.zeros(count, np.int64)
         self._restart(np.ones(count, bool))
 
@@ -67,7 +72,7 @@ class ExitEnvironment:
         states = torch.from_numpy(np.asarray(self.rollouts.states[self.row, self.exit], np.float32))
         return features(states, torch.from_numpy(self.debt())), torch.from_numpy(self.exit.copy())
 
-    def debt(self) -> np.ndarray:
+    def debt(self) -> Any:
         """(count,) layer × position evaluations that going on to full depth would cost, as `Staircase.debt` counts."""
         later = np.arange(len(self._segments)) >= self.exit[:, None]
         return ((self._waiting + 1) * self._segments * later).sum(1)

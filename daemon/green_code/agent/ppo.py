@@ -51,7 +51,9 @@ class Arguments:
     seed: int = 420
 
 
-def advantages(rewards: Tensor, values: Tensor, ended: Tensor, last_value: Tensor, discount: float, lam: float) -> Tensor:
+def advantages(
+    rewards: Tensor, values: Tensor, ended: Tensor, last_value: Tensor, discount: float, lam: float
+) -> Tensor:
     """Generalised advantage estimates (Schulman et al., arXiv 1506.02438, eq. 16).
 
     Args:
@@ -70,7 +72,13 @@ def advantages(rewards: Tensor, values: Tensor, ended: Tensor, last_value: Tenso
     return result
 
 
-def train(environment: ExitEnvironment, width: int, arguments: Arguments, log: Path, report: Callable[[str], None] = print) -> ActorCritic:
+def train(
+    environment: ExitEnvironment,
+    width: int,
+    arguments: Arguments,
+    log: Path,
+    report: Callable[[str], None] = print,
+) -> ActorCritic:
     """Train an agent on replayed rollouts.
 
     Raises:
@@ -98,18 +106,29 @@ def train(environment: ExitEnvironment, width: int, arguments: Arguments, log: P
             last_value = agent.value(*environment.observe())
         gains = advantages(rewards, values, ended, last_value, arguments.discount, arguments.gae_lambda)
         returns = gains + values
-        batch = tuple(x.flatten(0, 1) for x in (seen, exits, actions, log_probabilities, gains, returns, values))
+        batch = tuple(
+            x.flatten(0, 1) for x in (seen, exits, actions, log_probabilities, gains, returns, values)
+        )
         figures = _update(agent, optimiser, batch, arguments)
         episodes = max(1.0, ended.sum().item())
-        row = {"update": update, "return": rewards.sum().item() / episodes, "exits": np.bincount(exits[actions == 1].numpy(), minlength=len(agent.actor.exits)).tolist(), **figures}
+        row = {
+            "update": update,
+            "return": rewards.sum().item() / episodes,
+            "exits": np.bincount(exits[actions == 1].numpy(), minlength=len(agent.actor.exits)).tolist(),
+            **figures,
+        }
         with log.open("a") as file:
             file.write(json.dumps(row) + "\n")
         if update % 10 == 9:
-            report(f"update {update + 1}/{arguments.updates}  return {row['return']:.3f} tokens  entropy {figures['entropy']:.3f}  KL {figures['kl']:.4f}")
+            report(
+                f"update {update + 1}/{arguments.updates}  return {row['return']:.3f} tokens  entropy {figures['entropy']:.3f}  KL {figures['kl']:.4f}"
+            )
     return agent.requires_grad_(False)
 
 
-def _update(agent: ActorCritic, optimiser: torch.optim.Optimizer, batch: tuple[Tensor, ...], arguments: Arguments) -> dict[str, float]:
+def _update(
+    agent: ActorCritic, optimiser: torch.optim.Optimizer, batch: tuple[Tensor, ...], arguments: Arguments
+) -> dict[str, float]:
     seen, exits, actions, old_log, gains, returns, old_values = batch
     size = len(gains) // arguments.minibatches
     kl = entropy = policy_loss = value_loss = torch.tensor(0.0)
@@ -125,18 +144,30 @@ def _update(agent: ActorCritic, optimiser: torch.optim.Optimizer, batch: tuple[T
                 break
             gain = gains[pick]
             gain = (gain - gain.mean()) / (gain.std() + 1e-8)  # 4.
-            policy_loss = -torch.min(gain * ratio, gain * ratio.clamp(1 - arguments.clip, 1 + arguments.clip)).mean()  # 5.
+            policy_loss = -torch.min(
+                gain * ratio, gain * ratio.clamp(1 - arguments.clip, 1 + arguments.clip)
+            ).mean()  # 5.
             value = agent.value(seen[pick], exits[pick])
             kept = old_values[pick] + (value - old_values[pick]).clamp(-arguments.clip, arguments.clip)
-            value_loss = 0.5 * torch.max((value - returns[pick]) ** 2, (kept - returns[pick]) ** 2).mean()  # 6.
+            value_loss = (
+                0.5 * torch.max((value - returns[pick]) ** 2, (kept - returns[pick]) ** 2).mean()
+            )  # 6.
             entropy = choice.entropy().mean()  # type: ignore[no-untyped-call]
             loss = policy_loss + arguments.value_share * value_loss - arguments.entropy * entropy  # 7.
             if not torch.isfinite(loss):
-                raise Problem("internal_error", f"PPO's loss is {loss.item()}; lower the learning rate ({arguments.learning_rate}).")
+                raise Problem(
+                    "internal_error",
+                    f"PPO's loss is {loss.item()}; lower the learning rate ({arguments.learning_rate}).",
+                )
             optimiser.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(agent.parameters(), arguments.gradient_clip)  # 8.
             optimiser.step()
         if kl > arguments.kl_limit:
             break
-    return {"kl": kl.item(), "entropy": entropy.item(), "policy_loss": policy_loss.item(), "value_loss": value_loss.item()}
+    return {
+        "kl": kl.item(),
+        "entropy": entropy.item(),
+        "policy_loss": policy_loss.item(),
+        "value_loss": value_loss.item(),
+    }

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from green_code.agent.environment import ExitEnvironment
 from green_code.agent.rollouts import Rollouts
 from green_code.decoding.exit_network import EXIT, ExitNetwork
 
-Chooser = Callable[[ExitEnvironment], np.ndarray]
+Chooser = Callable[[ExitEnvironment], Any]
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,10 @@ class Score:
 
 def replay(name: str, environment: ExitEnvironment, choose: Chooser, steps: int) -> Score:
     """Let `choose` act for `steps` steps in every environment."""
-    rollouts, depths = environment.rollouts, np.array([*environment.rollouts.exits, environment.rollouts.layers])
+    rollouts, depths = (
+        environment.rollouts,
+        np.array([*environment.rollouts.exits, environment.rollouts.layers]),
+    )
     cost, taken, agreed, correct, tokens = 0.0, 0.0, 0, 0, 0
     last = len(rollouts.exits) - 1
     for _ in range(steps):
@@ -53,7 +57,7 @@ def replay(name: str, environment: ExitEnvironment, choose: Chooser, steps: int)
 
 def agent(network: ExitNetwork, threshold: float) -> Chooser:
     @torch.no_grad()
-    def choose(environment: ExitEnvironment) -> np.ndarray:
+    def choose(environment: ExitEnvironment) -> Any:
         probability = network(*environment.observe()).softmax(-1)[:, EXIT].numpy()
         return (probability > max(0.5, threshold)).astype(np.int64)
 
@@ -65,11 +69,13 @@ def fixed(rollouts: Rollouts, depth: int) -> Chooser:
     return lambda environment: (environment.exit == index).astype(np.int64)
 
 
-def oracle(environment: ExitEnvironment) -> np.ndarray:
+def oracle(environment: ExitEnvironment) -> Any:
     return environment.right[environment.row, environment.exit].astype(np.int64)
 
 
-def compare(network: ExitNetwork, environment: ExitEnvironment, thresholds: tuple[float, ...], steps: int = 400) -> list[Score]:
+def compare(
+    network: ExitNetwork, environment: ExitEnvironment, thresholds: tuple[float, ...], steps: int = 400
+) -> list[Score]:
     """Agent at each threshold, oracle, every fixed exit, full depth."""
     rollouts = environment.rollouts
     scores = [replay(f"agent T={t}", environment, agent(network, t), steps) for t in thresholds]

@@ -13,6 +13,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,30 +40,48 @@ class Rollouts:
     languages: np.ndarray  # (P,)
 
     @property
-    def agrees(self) -> np.ndarray:
+    def agrees(self) -> Any:
         """(P, X): the exit's token is the last layer's."""
         return self.exit_tokens == self.final_tokens[:, None]
 
     @property
-    def right(self) -> np.ndarray:
+    def right(self) -> Any:
         """(P, X): the exit's token is the last layer's, or the one that follows in the source."""
         return self.agrees | (self.exit_tokens == self.source_tokens[:, None])
 
 
 @torch.no_grad()
-def record(decoder: Decoder, corpus: Path, part: str, exits: Sequence[int], positions: int, seed: int, folder: Path, report: Callable[[str], None]) -> Rollouts:
+def record(
+    decoder: Decoder,
+    corpus: Path,
+    part: str,
+    exits: Sequence[int],
+    positions: int,
+    seed: int,
+    folder: Path,
+    report: Callable[[str], None],
+) -> Rollouts:
     """Record about `positions` positions a language from the shards of `part` ("train" or "heldout")."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = max(1, positions // SEQUENCE)
     total, layers, depths = rows * SEQUENCE * len(LANGUAGES), decoder.config.layers, tuple(exits)
-    states = np.memmap(folder / "states.bin", np.float16, "w+", shape=(total, len(depths), decoder.config.width))
-    columns: dict[str, list[np.ndarray]] = {"exit_tokens": [], "final_tokens": [], "source_tokens": [], "languages": []}
+    states = np.memmap(
+        folder / "states.bin", np.float16, "w+", shape=(total, len(depths), decoder.config.width)
+    )
+    columns: dict[str, list[np.ndarray]] = {
+        "exit_tokens": [],
+        "final_tokens": [],
+        "source_tokens": [],
+        "languages": [],
+    }
     generator, at = np.random.default_rng(seed), 0
     for index, language in enumerate(LANGUAGES):
         shard = open_shard(corpus, f"{language}-{part}")
         starts = np.sort(generator.integers(0, len(shard) - SEQUENCE - _CONTEXT - 1, rows))
         for first in range(0, rows, 8):
-            batch = np.stack([shard[s : s + _CONTEXT + SEQUENCE + 1].astype(np.int64) for s in starts[first : first + 8]])
+            batch = np.stack(
+                [shard[s : s + _CONTEXT + SEQUENCE + 1].astype(np.int64) for s in starts[first : first + 8]]
+            )
             tokens = torch.from_numpy(batch)
             with torch.autocast(decoder.device.type, torch.bfloat16, enabled=bfloat16_pays()):
                 seen = hidden_at(decoder, tokens[:, :-1].to(decoder.device), (*depths, layers))
@@ -78,7 +97,11 @@ def record(decoder: Decoder, corpus: Path, part: str, exits: Sequence[int], posi
         report(f"{part} {language}: {rows * SEQUENCE} positions")
     states.flush()
     np.savez(folder / "tokens.npz", **{k: np.concatenate(v).astype(np.int32) for k, v in columns.items()})  # type: ignore[arg-type]
-    (folder / "rollouts.json").write_text(json.dumps({"exits": depths, "layers": layers, "width": decoder.config.width, "seed": seed, "part": part}))
+    (folder / "rollouts.json").write_text(
+        json.dumps(
+            {"exits": depths, "layers": layers, "width": decoder.config.width, "seed": seed, "part": part}
+        )
+    )
     return open_rollouts(folder)
 
 
@@ -94,5 +117,8 @@ def open_rollouts(folder: Path) -> Rollouts:
         shape = (len(columns["final_tokens"]), len(meta["exits"]), meta["width"])
         states = np.memmap(folder / "states.bin", np.float16, "r", shape=shape)
     except (OSError, ValueError, KeyError) as error:
-        raise Problem("bad_request", f"rollouts in {folder} are missing or incomplete ({error}); run `green-code train rollouts` again.") from error
+        raise Problem(
+            "bad_request",
+            f"rollouts in {folder} are missing or incomplete ({error}); run `green-code train rollouts` again.",
+        ) from error
     return Rollouts(tuple(meta["exits"]), meta["layers"], states, **columns)

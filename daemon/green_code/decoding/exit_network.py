@@ -65,11 +65,18 @@ def load_exit_network(path: Path, width: int) -> ExitNetwork:
             exits = [int(e) for e in metadata["exits"].split(",")]
             weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
         if int(metadata["width"]) != width:
-            raise Problem("bundle_invalid", f"{path.name} was trained for width {metadata['width']}, the model has {width}; retrain it with `green-code train`.")
+            raise Problem(
+                "bundle_invalid",
+                f"{path.name} was trained for width {metadata['width']}, the model has {width}; retrain it with `green-code train`.",
+            )
         network = ExitNetwork(width, exits)
         network.load_state_dict(weights)
     except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
-        raise Problem("bundle_invalid", f"{path.name} is damaged ({error}); fetch the bundle again.") from error
+        raise Problem(
+            "bundle_invalid", f"{path.name} is damaged ({error}); fetch the bundle again."
+        ) from error
     if not all(torch.isfinite(w).all() for w in weights.values()):
-        raise Problem("bundle_invalid", f"{path.name} holds NaN or infinity; the bundle is refused. Fetch it again.")
+        raise Problem(
+            "bundle_invalid", f"{path.name} holds NaN or infinity; the bundle is refused. Fetch it again."
+        )
     return network.requires_grad_(False).eval()

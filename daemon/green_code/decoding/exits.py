@@ -41,6 +41,7 @@ class Policy(Protocol):
     @property
     def exits(self) -> tuple[int, ...]:
         """Depths at which to ask, ascending, all below L."""
+
     def stop(self, view: View) -> bool: ...
 
 
@@ -86,7 +87,9 @@ class Agent:
         return bool(probability > max(0.5, self.threshold))
 
 
-def parse_policy(text: str, exits: Sequence[int], layers: int, network: ExitNetwork | None, threshold: float) -> Policy:
+def parse_policy(
+    text: str, exits: Sequence[int], layers: int, network: ExitNetwork | None, threshold: float
+) -> Policy:
     """`full`, `fixed:E`, `confidence:τ` or `agent`, as the command line and the link write them.
 
     Raises:
@@ -107,7 +110,10 @@ def parse_policy(text: str, exits: Sequence[int], layers: int, network: ExitNetw
             return Confidence(tuple(exits), float(value))
         if kind == "agent" and not value:
             if network is None:
-                raise Problem("bundle_invalid", "this model's bundle has no agent; use --policy full, fixed:E or confidence:τ, or train one with `green-code train`.")
+                raise Problem(
+                    "bundle_invalid",
+                    "this model's bundle has no agent; use --policy full, fixed:E or confidence:τ, or train one with `green-code train`.",
+                )
             return Agent(network, threshold)
     except ValueError as error:
         raise Problem("bad_request", f"policy {text!r}: {value!r} is not a number in range.") from error

@@ -44,7 +44,9 @@ def climb(stairs: Staircase, policy: Policy, effort: Effort) -> View:
     """Raise the last position from exit to exit until the policy stops, at full depth at the latest."""
     position, layers = len(stairs) - 1, stairs.decoder.config.layers
     for depth in policy.exits:
-        view = View(depth, stairs.advance(position, depth), stairs.debt(position, layers), stairs.decoder.logits)
+        view = View(
+            depth, stairs.advance(position, depth), stairs.debt(position, layers), stairs.decoder.logits
+        )
         stop = policy.stop(view)
         effort.decisions += 1
         if stop:
@@ -55,7 +57,9 @@ def climb(stairs: Staircase, policy: Policy, effort: Effort) -> View:
     return View(layers, stairs.advance(position, layers), 0, stairs.decoder.logits)
 
 
-def fast(stairs: Staircase, policy: Policy, chooser: Chooser, required: bytes, effort: Effort) -> Iterator[tuple[int, int]]:
+def fast(
+    stairs: Staircase, policy: Policy, chooser: Chooser, required: bytes, effort: Effort
+) -> Iterator[tuple[int, int]]:
     """Each token comes from the exit at which the policy stops; with the policy `full`, from the last layer."""
     while True:
         view = climb(stairs, policy, effort)
@@ -65,7 +69,9 @@ def fast(stairs: Staircase, policy: Policy, chooser: Chooser, required: bytes, e
         stairs.append([token])
 
 
-def exact(stairs: Staircase, policy: Policy, chooser: Chooser, required: bytes, effort: Effort) -> Iterator[tuple[int, int]]:
+def exact(
+    stairs: Staircase, policy: Policy, chooser: Chooser, required: bytes, effort: Effort
+) -> Iterator[tuple[int, int]]:
     """The tokens of full depth: exits draft, one batch through the deeper layers verifies.
 
     Drafted positions keep the states that drafting computed, so verification starts at their exits. The longest
@@ -73,7 +79,9 @@ def exact(stairs: Staircase, policy: Policy, chooser: Chooser, required: bytes, 
     """
     layers = stairs.decoder.config.layers
     while True:
-        start, drafts, depths, need = len(stairs) - 1, [], [], required
+        start, need = len(stairs) - 1, required
+        drafts: list[int] = []
+        depths: list[int] = []
         while len(drafts) < MAX_DRAFTS:
             view = climb(stairs, policy, effort)
             if view.depth == layers:

@@ -51,6 +51,7 @@ class Staircase:
         self.runs = 0  # how often a layer's weights were read
         self.evaluations = 0  # over how many positions: layer × position evaluations
         self._lengths = [0] * (decoder.config.layers + 1)
+        self._states = self._keys = self._values = self._zeros(0, 0)
         self._allocate(_FIRST_CAPACITY)
 
     # --- the three operations -----------------------------------------------------------------------------
@@ -128,7 +129,9 @@ class Staircase:
     def _run(self, layer: int, start: int, end: int) -> None:
         self.interrupt()
         states = self._states[:, start:end]
-        states.copy_(self.decoder.run_layer(layer, states, start, (self._keys[layer - 1], self._values[layer - 1])))
+        states.copy_(
+            self.decoder.run_layer(layer, states, start, (self._keys[layer - 1], self._values[layer - 1]))
+        )
         self._lengths[layer] = end
         self.runs += 1
         self.evaluations += end - start
@@ -136,12 +139,12 @@ class Staircase:
     def _allocate(self, capacity: int) -> None:
         """Room for `capacity` positions; what is cached is kept."""
         config, used = self.decoder.config, len(self)
-        like = {"dtype": self.decoder.dtype, "device": self.decoder.device}
-        states = torch.zeros(1, capacity, config.width, **like)  # type: ignore[call-overload]
-        keys = torch.zeros(config.layers, 1, config.kv_heads, capacity, config.head_width, **like)  # type: ignore[call-overload]
-        values = torch.zeros_like(keys)
-        if used:
-            states[:, :used] = self._states[:, :used]
-            keys[..., :used, :] = self._keys[..., :used, :]
-            values[..., :used, :] = self._values[..., :used, :]
-        self._states, self._keys, self._values = states, keys, values
+        old = (self._states, self._keys, self._values)
+        self._states = self._zeros(1, capacity, config.width)
+        self._keys = self._zeros(config.layers, 1, config.kv_heads, capacity, config.head_width)
+        self._values = torch.zeros_like(self._keys)
+        for new, was in zip((self._states, self._keys, self._values), old, strict=True):
+            new[..., :used, :] = was[..., :used, :]
+
+    def _zeros(self, *shape: int) -> Tensor:
+        return torch.zeros(shape, dtype=self.decoder.dtype, device=self.decoder.device)

@@ -51,14 +51,16 @@ def end_of_line(text: str, at: Situation) -> int | None:
 
 def closing_bracket(text: str, at: Situation) -> int | None:
     """A bracket closes that neither the completion nor the line opened, and the suffix has that bracket already."""
-    open_brackets: list[str] = [c for c in _unclosed(at.line)]
+    open_brackets: list[str] = _unclosed(at.line)
     for i, character in enumerate(text):
         if character in _CLOSERS.values():
             open_brackets.append(character)
         elif character in _CLOSERS:
             if open_brackets and open_brackets[-1] == _CLOSERS[character]:
                 open_brackets.pop()
-            if at.rest_of_line.lstrip().startswith(character) and len(open_brackets) < len(_unclosed(at.line)):
+            if at.rest_of_line.lstrip().startswith(character) and len(open_brackets) < len(
+                _unclosed(at.line)
+            ):
                 return i  # the closing bracket is already there
     return None
 

@@ -66,7 +66,12 @@ def full_depth_work(layers: int, new_prompt_positions: int, tokens: int) -> Work
     return Work(runs=layers * tokens, evaluations=layers * positions, heads=tokens)
 
 
-def fit(workloads: Mapping[str, Callable[[], Work]], meter: Meter, window_seconds: float, report: Callable[[str, float], None]) -> CostModel:
+def fit(
+    workloads: Mapping[str, Callable[[], Work]],
+    meter: Meter,
+    window_seconds: float,
+    report: Callable[[str, float], None],
+) -> CostModel:
     """Measure the four workloads and solve for the constants.
 
     Args:
@@ -87,7 +92,10 @@ def fit(workloads: Mapping[str, Callable[[], Work]], meter: Meter, window_second
             if window.reading is not None and window.reading.joules is not None:
                 per_run.append(window.reading.joules / (done.runs or done.heads or done.decisions))
         if len(per_run) < 2:
-            raise Problem("internal_error", f"the energy meter ({meter.describe()}) gave no readings; see `green-code doctor`.")
+            raise Problem(
+                "internal_error",
+                f"the energy meter ({meter.describe()}) gave no readings; see `green-code doctor`.",
+            )
         rows = done.evaluations / done.runs if done.runs else 1.0
         joules[name], units[name] = statistics.median(per_run), rows
         widths.append(1.96 * statistics.stdev(per_run) / len(per_run) ** 0.5 / joules[name])

@@ -57,12 +57,17 @@ def load_runtime(model: str, progress: Progress = lambda *_: None) -> Runtime:
     found = find_model(model)
     folder = bundles_dir() / Path(model).name
     bundle = load_bundle(folder) if (folder / MANIFEST).exists() else None
-    opened = open_model(found, bundle, compute_dtype(), lambda sentence, part: progress("loading", sentence, part))
+    opened = open_model(
+        found, bundle, compute_dtype(), lambda sentence, part: progress("loading", sentence, part)
+    )
     network = None
     if bundle is not None and (path := bundle.part(AGENT)) is not None:
         network = load_exit_network(path, opened.decoder.config.width).to(opened.decoder.device)
         if network.exits != bundle.exits:
-            raise Problem("bundle_invalid", f"bundle {bundle.name}: the agent decides at {network.exits}, the manifest says {bundle.exits}; fetch the bundle again.")
+            raise Problem(
+                "bundle_invalid",
+                f"bundle {bundle.name}: the agent decides at {network.exits}, the manifest says {bundle.exits}; fetch the bundle again.",
+            )
     window = 0.2 if model == TINY else SHORT_WINDOW_SECONDS
     costs = _costs(opened, network, window, progress)
     return Runtime(model, opened, bundle, network, costs)
@@ -71,7 +76,9 @@ def load_runtime(model: str, progress: Progress = lambda *_: None) -> Runtime:
 class Runtime:
     """A loaded model. Its sessions share the weights; only one of them computes at a time."""
 
-    def __init__(self, model: str, opened: Model, bundle: Bundle | None, network: ExitNetwork | None, costs: CostModel) -> None:
+    def __init__(
+        self, model: str, opened: Model, bundle: Bundle | None, network: ExitNetwork | None, costs: CostModel
+    ) -> None:
         self.model = model
         self.bundle = bundle.name if bundle else ""
         self.calibration = bundle.calibration if bundle else {}
@@ -90,9 +97,13 @@ class Runtime:
 
     def policy(self, params: CompletionParams) -> Policy:
         """Who decides for this request. Without a bundle there is nothing to decide by: full depth."""
-        if params["decoding"] == "full" or (params["policy"] == "agent" and self.network is None and not self.exits):
+        if params["decoding"] == "full" or (
+            params["policy"] == "agent" and self.network is None and not self.exits
+        ):
             return Full()
-        return parse_policy(params["policy"], self.exits, self.layers_total, self.network, self.threshold(params["threshold"]))
+        return parse_policy(
+            params["policy"], self.exits, self.layers_total, self.network, self.threshold(params["threshold"])
+        )
 
     def threshold(self, threshold: float | str) -> float:
         """A number, or the number of a named stop in the bundle's calibration."""
@@ -100,7 +111,10 @@ class Runtime:
             return threshold
         stops = self.calibration.get("stops", {})
         if threshold not in stops:
-            raise Problem("bad_request", f"threshold {threshold!r} is not calibrated for {self.model}; use a number from 0.5 to 1 or one of: {', '.join(stops) or 'none'}.")
+            raise Problem(
+                "bad_request",
+                f"threshold {threshold!r} is not calibrated for {self.model}; use a number from 0.5 to 1 or one of: {', '.join(stops) or 'none'}.",
+            )
         return float(stops[threshold]["threshold"])
 
 
@@ -149,7 +163,9 @@ class Session:
                     policy,
                     verify=params["decoding"] == "exact",
                     required=required,
-                    situation=Situation.at(params["prefix"], params["suffix"], params["single_line"], params["max_lines"]),
+                    situation=Situation.at(
+                        params["prefix"], params["suffix"], params["single_line"], params["max_lines"]
+                    ),
                     max_tokens=params["max_tokens"],
                     deadline=wall + BUDGET_SECONDS,
                 )
@@ -157,7 +173,9 @@ class Session:
                 generated = Generated(reason=interruption.refusal)
             finally:
                 stairs.interrupt = lambda: None
-        return self._result(generated, keep, reused, before, time.monotonic() - wall, time.process_time() - cpu)
+        return self._result(
+            generated, keep, reused, before, time.monotonic() - wall, time.process_time() - cpu
+        )
 
     def _prompt(self, prefix: str, limit: int) -> list[int]:
         """Tokens of the window before the cursor. Where it is cut, the cut moves in steps of half a window."""
@@ -167,17 +185,27 @@ class Session:
         if len(tokens) > limit:
             step = max(1, limit // 2)
             start = -(-(len(tokens) - limit) // step) * step
-            line_starts = (i + 1 for i in range(start, min(start + step // 2, len(tokens) - 1)) if vocabulary.token_bytes[tokens[i]].endswith(b"\n"))
+            line_starts = (
+                i + 1
+                for i in range(start, min(start + step // 2, len(tokens) - 1))
+                if vocabulary.token_bytes[tokens[i]].endswith(b"\n")
+            )
             tokens = tokens[next(line_starts, start) :]
         return [vocabulary.bos, *tokens] if vocabulary.bos is not None else tokens
 
-    def _result(self, generated: Generated, keep: Sequence[int], reused: int, before: _Before, wall: float, cpu: float) -> CompletionResult:
+    def _result(
+        self, generated: Generated, keep: Sequence[int], reused: int, before: _Before, wall: float, cpu: float
+    ) -> CompletionResult:
         runtime, stairs = self._runtime, self._stairs
         evaluations = stairs.evaluations - before.evaluations
         prompt_evaluations = stairs.evaluations_below(len(keep)) - before.prompt_evaluations
-        work = Work(stairs.runs - before.runs, evaluations, generated.effort.heads, generated.effort.decisions)
+        work = Work(
+            stairs.runs - before.runs, evaluations, generated.effort.heads, generated.effort.decisions
+        )
         joules = runtime.costs.joules(work)
-        full = runtime.costs.joules(full_depth_work(runtime.layers_total, len(keep) - reused, len(generated.tokens)))
+        full = runtime.costs.joules(
+            full_depth_work(runtime.layers_total, len(keep) - reused, len(generated.tokens))
+        )
         text = generated.text
         empty = not text.strip() and generated.reason not in ("cancelled", "superseded", "no_context")
         return {
@@ -216,13 +244,22 @@ def _common(cached: Sequence[int], wanted: Sequence[int]) -> int:
 # --- costs ------------------------------------------------------------------------------------------------
 
 
-def _costs(opened: Model, network: ExitNetwork | None, window_seconds: float, progress: Progress) -> CostModel:
+def _costs(
+    opened: Model, network: ExitNetwork | None, window_seconds: float, progress: Progress
+) -> CostModel:
     device = opened.decoder.device
     meter = pick_meter(str(device))
-    key = f"{opened.key}-{platform.processor() or platform.machine()}-{THREADS}-{meter.source}".replace(" ", "_")
+    key = f"{opened.key}-{platform.processor() or platform.machine()}-{THREADS}-{meter.source}".replace(
+        " ", "_"
+    )
     path = cache_dir() / f"costs-{key}.json"
     if (costs := load_costs(path)) is None:
-        costs = fit(_workloads(opened.decoder, network), meter, window_seconds, lambda s, part: progress("loading", s, part))
+        costs = fit(
+            _workloads(opened.decoder, network),
+            meter,
+            window_seconds,
+            lambda s, part: progress("loading", s, part),
+        )
         save_costs(path, costs)
     return costs
 

@@ -17,7 +17,9 @@ from green_code.problems import Problem
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data", type=Path, required=True, help="rows as .jsonl or .jsonl.gz: ours or CodeXGLUE's")
+    parser.add_argument(
+        "--data", type=Path, required=True, help="rows as .jsonl or .jsonl.gz: ours or CodeXGLUE's"
+    )
     parser.add_argument("--language", help="language of CodeXGLUE rows (default: told from the file's name)")
     parser.add_argument("--model", default=DEFAULT)
     parser.add_argument("--decoding", choices=("full", "fast", "exact"), default="fast")
@@ -38,14 +40,13 @@ def run(args: argparse.Namespace) -> int:
     if args.limit is not None and args.limit < len(rows):
         rows = random.Random(args.seed).sample(rows, args.limit)
     threshold = float(args.threshold) if args.threshold[0].isdigit() else args.threshold
-    say = lambda text: print(text, file=sys.stderr)  # noqa: E731
-    runtime = load_runtime(args.model, lambda _state, sentence, _part: say(sentence))
+    runtime = load_runtime(args.model, lambda _state, sentence, _part: _say(sentence))
     params: CompletionParams = {
         "session": "", "prefix": "", "suffix": "", "language": "", "model": args.model, "decoding": args.decoding,
         "policy": args.policy, "threshold": threshold, "max_tokens": args.max_tokens, "single_line": args.single_line,
         "max_lines": 1 if args.single_line else 16, "max_prompt_tokens": 512,
     }  # fmt: skip
-    summary = summarise(evaluate(runtime, rows, params, say, args.out))
+    summary = summarise(evaluate(runtime, rows, params, _say, args.out))
     if args.json:
         print(json.dumps(summary))
         return 0
@@ -57,3 +58,7 @@ def run(args: argparse.Namespace) -> int:
             f"{means['energy_joules']:.1f} J of {means['energy_full_joules']:.1f} J at full depth, saving {means['saving']:.0%} ({means['energy_source']})"
         )
     return 0
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)

@@ -21,7 +21,31 @@ from green_code.problems import Problem
 LITERAL = re.compile(r"""([\"']?)<(STR|NUM|CHAR)_LIT(?::(.*?))?>\1""")
 _NO_SPACE_BEFORE = set(",.;:)]}") | {"(", "[", "++", "--"}
 _NO_SPACE_AFTER = set("([{.@!~") | {"++", "--"}
-_SPACE_BEFORE_BRACKET = {"if", "while", "for", "switch", "catch", "return", "in", "and", "or", "not", "=", "==", "+", "-", ",", "print", "import", "from", "else", "is", "yield", "assert", "synchronized"}
+_SPACE_BEFORE_BRACKET = {
+    "if",
+    "while",
+    "for",
+    "switch",
+    "catch",
+    "return",
+    "in",
+    "and",
+    "or",
+    "not",
+    "=",
+    "==",
+    "+",
+    "-",
+    ",",
+    "print",
+    "import",
+    "from",
+    "else",
+    "is",
+    "yield",
+    "assert",
+    "synchronized",
+}
 _DEDENT = ("else", "elif", "except", "finally")
 _ENDS_BLOCK = ("return", "raise", "break", "continue", "pass")
 
@@ -65,8 +89,17 @@ def _row(data: dict[str, Any], path: Path, number: int, language: str | None) ->
         return Row(f"{path.name.split('.')[0]}-{number}", language, prefix, "", data["gt"], tokenised=True)
     missing = [key for key in ("language", "prefix", "reference") if key not in data]
     if missing:
-        raise Problem("bad_request", f"{path}, line {number}: no field {missing[0]!r}; rows are {{id, language, prefix, suffix, reference}}.")
-    return Row(str(data.get("id", number)), data["language"], data["prefix"], data.get("suffix", ""), data["reference"])
+        raise Problem(
+            "bad_request",
+            f"{path}, line {number}: no field {missing[0]!r}; rows are {{id, language, prefix, suffix, reference}}.",
+        )
+    return Row(
+        str(data.get("id", number)),
+        data["language"],
+        data["prefix"],
+        data.get("suffix", ""),
+        data["reference"],
+    )
 
 
 def source_text(tokens: str, language: str) -> str:
@@ -149,5 +182,13 @@ def line_rows(documents: Iterator[tuple[str, str]], per_language: int, seed: int
         cut = generator.randrange(indent, len(line) - 4)
         prefix = "\n".join(lines[:i]) + "\n" + line[:cut]
         counts[language] = counts.get(language, 0) + 1
-        rows.append(Row(f"{language}-{counts[language]}", language, prefix, "\n" + "\n".join(lines[i + 1 :]), line[cut:]))
+        rows.append(
+            Row(
+                f"{language}-{counts[language]}",
+                language,
+                prefix,
+                "\n" + "\n".join(lines[i + 1 :]),
+                line[cut:],
+            )
+        )
     return rows

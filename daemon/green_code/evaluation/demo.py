@@ -27,10 +27,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def samples() -> Iterator[tuple[str, str, str]]:
     """(file name, text before the cursor, text after it) of the sample files."""
     folder = resources.files("green_code.evaluation").joinpath("samples")
-    for file in sorted(folder.iterdir(), key=lambda f: (f.name.endswith(".java"), f.name)):
-        if file.name.endswith((".py", ".java")):
-            before, _, after = file.read_text("utf-8").partition(CURSOR)
-            yield file.name, before, after
+    files = {file.name.removesuffix(".txt"): file for file in folder.iterdir() if file.name.endswith(".txt")}
+    for name in sorted(files, key=lambda name: (name.endswith(".java"), name)):
+        before, _, after = files[name].read_text("utf-8").partition(CURSOR)
+        yield name, before, after
 
 
 def bar(result: CompletionResult) -> str:
@@ -77,7 +77,9 @@ def _cold_and_warm(runtime: Runtime, params: CompletionParams) -> tuple[Completi
 
 
 def _summary(results: list[dict[str, Any]], runtime: Runtime) -> None:
-    print(f"\nsum over {len(results) // len(MODES)} files, one line each, {runtime.model} ({runtime.layers_total} layers)")
+    print(
+        f"\nsum over {len(results) // len(MODES)} files, one line each, {runtime.model} ({runtime.layers_total} layers)"
+    )
     for mode in MODES:
         line = f"  {mode:5}"
         for kind in ("cold", "warm"):
@@ -85,8 +87,17 @@ def _summary(results: list[dict[str, Any]], runtime: Runtime) -> None:
             joules, full = sum(r["energy_joules"] for r in own), sum(r["energy_full_joules"] for r in own)
             line += f"  {kind} {joules:6.2f} J, saving {1 - joules / full:4.0%}"
         exits = [e for r in results if r["decoding"] == mode for e in r["cold"]["exits"]]
-        same = sum(r["cold"]["text"] == f["cold"]["text"] for r, f in zip([r for r in results if r["decoding"] == mode], [r for r in results if r["decoding"] == "full"], strict=True))
-        print(f"{line}  mean depth {sum(exits) / len(exits):.1f}  same text as full {same}/{len(results) // len(MODES)}")
+        same = sum(
+            r["cold"]["text"] == f["cold"]["text"]
+            for r, f in zip(
+                [r for r in results if r["decoding"] == mode],
+                [r for r in results if r["decoding"] == "full"],
+                strict=True,
+            )
+        )
+        print(
+            f"{line}  mean depth {sum(exits) / len(exits):.1f}  same text as full {same}/{len(results) // len(MODES)}"
+        )
     costs = runtime.costs
     print(
         f"  energy: {costs.source} ({costs.meter}), fitted from {costs.window_seconds:g} s windows, ± {costs.relative_interval:.0%};"

@@ -14,7 +14,13 @@ from typing import Any
 
 from green_code.engine.runtime import Runtime
 from green_code.evaluation.datasets import Row
-from green_code.evaluation.metrics import bootstrap_interval, edit_similarity, exact_match, normalise, tokenise
+from green_code.evaluation.metrics import (
+    bootstrap_interval,
+    edit_similarity,
+    exact_match,
+    normalise,
+    tokenise,
+)
 from green_code.link.messages import CompletionParams
 from green_code.problems import Problem
 
@@ -25,7 +31,13 @@ def score(text: str, row: Row) -> dict[str, float]:
     return {"exact_match": exact_match(got, want), "edit_similarity": edit_similarity(got, want)}
 
 
-def evaluate(runtime: Runtime, rows: Sequence[Row], params: CompletionParams, report: Callable[[str], None], out: Path | None = None) -> list[dict[str, Any]]:
+def evaluate(
+    runtime: Runtime,
+    rows: Sequence[Row],
+    params: CompletionParams,
+    report: Callable[[str], None],
+    out: Path | None = None,
+) -> list[dict[str, Any]]:
     """Complete and score each row, cold (a fresh session each). `params` gives all but prefix, suffix, language."""
     done: list[dict[str, Any]] = []
     if out is not None:
@@ -35,7 +47,13 @@ def evaluate(runtime: Runtime, rows: Sequence[Row], params: CompletionParams, re
         if i < len(done):
             continue
         session = runtime.new_session()
-        asked: CompletionParams = {**params, "prefix": row.prefix, "suffix": row.suffix, "language": row.language, "session": row.id}
+        asked: CompletionParams = {
+            **params,
+            "prefix": row.prefix,
+            "suffix": row.suffix,
+            "language": row.language,
+            "session": row.id,
+        }
         result = session.complete(asked, lambda: None)
         done.append({**result, "id": row.id, "language": row.language, **score(result["text"], row)})
         if out is not None:
@@ -44,7 +62,9 @@ def evaluate(runtime: Runtime, rows: Sequence[Row], params: CompletionParams, re
         if i % 50 == 49:
             report(f"{i + 1}/{len(rows)} rows")
     if out is not None:
-        (out / "summary.json").write_text(json.dumps({"params": _kept(params), **summarise(done)}, indent=1), "utf-8")
+        (out / "summary.json").write_text(
+            json.dumps({"params": _kept(params), **summarise(done)}, indent=1), "utf-8"
+        )
     return done
 
 
@@ -56,7 +76,10 @@ def _earlier(out: Path, params: CompletionParams) -> list[dict[str, Any]]:
     """Rows of an interrupted run of the same configuration."""
     marker, rows = out / "params.json", out / "rows.jsonl"
     if rows.is_file() and marker.is_file() and json.loads(marker.read_text("utf-8")) != _kept(params):
-        raise Problem("bad_request", f"{out} holds rows of another configuration; give another --out folder, or delete it.")
+        raise Problem(
+            "bad_request",
+            f"{out} holds rows of another configuration; give another --out folder, or delete it.",
+        )
     marker.write_text(json.dumps(_kept(params)), "utf-8")
     lines = rows.read_text("utf-8").splitlines() if rows.is_file() else []
     return [json.loads(line) for line in lines]
@@ -85,7 +108,9 @@ def _means(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "edit_similarity_interval": bootstrap_interval(similarity),
         "mean_depth": statistics.fmean(depth) if depth else 0.0,
         "body_share_decode": sum(r["layers_run"] for r in rows) / full_layers if full_layers else 0.0,
-        "body_share": sum(r["layers_run"] + r["prompt_layers_run"] for r in rows) / (full_layers + prompt) if prompt else 0.0,
+        "body_share": sum(r["layers_run"] + r["prompt_layers_run"] for r in rows) / (full_layers + prompt)
+        if prompt
+        else 0.0,
         "energy_joules": joules,
         "energy_full_joules": full,
         "energy_source": rows[0]["energy_source"],

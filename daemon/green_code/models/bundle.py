@@ -52,7 +52,9 @@ class Bundle:
     def weights_key(self) -> str:
         """Changes when the converted weights would."""
         files = self.manifest["files"]
-        return hashlib.sha256("".join(files.get(part, "") for part in (VOCABULARY, DELTA)).encode()).hexdigest()
+        return hashlib.sha256(
+            "".join(files.get(part, "") for part in (VOCABULARY, DELTA)).encode()
+        ).hexdigest()
 
     def part(self, name: str) -> Path | None:
         """Path of a part, or None if the bundle does not have it."""
@@ -67,7 +69,10 @@ def load_bundle(path: Path) -> Bundle:
     """
 
     def refuse(what: str) -> Problem:
-        return Problem("bundle_invalid", f"bundle {path.name}: {what}; the bundle is refused. Fetch it again, or see `green-code doctor`.")
+        return Problem(
+            "bundle_invalid",
+            f"bundle {path.name}: {what}; the bundle is refused. Fetch it again, or see `green-code doctor`.",
+        )
 
     try:
         manifest = json.loads((path / MANIFEST).read_text("utf-8"))

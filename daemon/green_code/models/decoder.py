@@ -11,7 +11,7 @@ Held by: tests/models/test_decoder.py, against transformers' own models.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -38,6 +38,13 @@ def _norm(config: ModelConfig, width: int) -> nn.Module:
     return nn.LayerNorm(width, eps=config.norm_eps)
 
 
+_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "silu": F.silu,
+    "gelu_tanh": _gelu_tanh,
+    "relu": F.relu,
+}
+
+
 class Block(nn.Module):
     """Decoder block: attention and MLP, each behind a norm, each with a residual connection."""
 
@@ -48,7 +55,7 @@ class Block(nn.Module):
         self.window = config.windows[layer]
         self.scale = config.attention_scale
         self.gated = row.gated
-        self.activation = {"silu": F.silu, "gelu_tanh": _gelu_tanh, "relu": F.relu}[row.activation]
+        self.activation = _ACTIVATIONS[row.activation]
         query_width = self.heads * self.head_width
         self.attention_norm = _norm(config, config.width)
         self.qkv = nn.Linear(config.width, query_width + 2 * self.kv_heads * self.head_width, bias=row.bias)
@@ -86,7 +93,8 @@ class Block(nn.Module):
             inner = self.activation(gate) * up
         else:
             inner = self.activation(inner)
-        return x + self.mlp_out_norm(self.mlp_out(inner))
+        out: Tensor = x + self.mlp_out_norm(self.mlp_out(inner))
+        return out
 
     def _attend(
         self,
@@ -205,7 +213,9 @@ class Decoder(nn.Module):
         table = self._rotary.get(rope)
         if table is None or table[0].shape[0] < end or table[0].device != like.device:
             rows = max(1024, 1 << (end - 1).bit_length())
-            angles = torch.outer(torch.arange(rows).float(), _inverse_frequencies(rope, self.config.head_width))
+            angles = torch.outer(
+                torch.arange(rows).float(), _inverse_frequencies(rope, self.config.head_width)
+            )
             angles = torch.cat((angles, angles), dim=-1).to(like.device)  # (rows, D)
             table = self._rotary[rope] = (angles.cos(), angles.sin())
         return table[0][start:end].to(like.dtype), table[1][start:end].to(like.dtype)

@@ -45,11 +45,15 @@ def dequantise(codes: np.ndarray, scales: np.ndarray, bits: int) -> Tensor:
     """The inverse of `quantise`: (rows, columns) float32."""
     values = np.unpackbits(codes)[: scales.size * GROUP * bits].reshape(-1, bits)
     index = values @ (1 << np.arange(bits)[::-1])
-    groups = np.asarray(LEVELS[bits], np.float32)[index].reshape(-1, GROUP) * scales.astype(np.float32).reshape(-1, 1)
+    groups = np.asarray(LEVELS[bits], np.float32)[index].reshape(-1, GROUP) * scales.astype(
+        np.float32
+    ).reshape(-1, 1)
     return torch.from_numpy(groups.reshape(scales.shape[0], -1))
 
 
-def save_delta(path: Path, base: Mapping[str, Tensor], adapted: Mapping[str, Tensor], bits: Mapping[str, int]) -> None:
+def save_delta(
+    path: Path, base: Mapping[str, Tensor], adapted: Mapping[str, Tensor], bits: Mapping[str, int]
+) -> None:
     """Write adapted − base. Matrices named in `bits` are quantised so; names absent from `adapted` are unchanged."""
     tensors: dict[str, np.ndarray] = {}
     for name, weight in adapted.items():
@@ -75,9 +79,18 @@ def read_delta(path: Path) -> Iterator[tuple[str, Tensor]]:
                 if kind == "scales":
                     continue
                 value = file.get_tensor(key)
-                delta = torch.from_numpy(value.astype(np.float32)) if kind == "vector" else dequantise(value, file.get_tensor(f"{name}:scales"), bits[name])
+                delta = (
+                    torch.from_numpy(value.astype(np.float32))
+                    if kind == "vector"
+                    else dequantise(value, file.get_tensor(f"{name}:scales"), bits[name])
+                )
                 if not torch.isfinite(delta).all():
-                    raise Problem("bundle_invalid", f"{path.name}: {name} holds NaN or infinity; the bundle is refused. Fetch it again.")
+                    raise Problem(
+                        "bundle_invalid",
+                        f"{path.name}: {name} holds NaN or infinity; the bundle is refused. Fetch it again.",
+                    )
                 yield name, delta
     except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise Problem("bundle_invalid", f"{path.name} is damaged ({error}); the bundle is refused. Fetch it again.") from error
+        raise Problem(
+            "bundle_invalid", f"{path.name} is damaged ({error}); the bundle is refused. Fetch it again."
+        ) from error

@@ -180,10 +180,17 @@ def config_from_hugging_face(hf: Mapping[str, Any]) -> ModelConfig:
     """
     hf = {**hf, **hf.get("text_config", {})} if "text_config" in hf else dict(hf)
     family = {"gemma3": "gemma3_text"}.get(str(hf["model_type"]), str(hf["model_type"]))
-    layers, width, heads = int(hf["num_hidden_layers"]), int(hf["hidden_size"]), int(hf["num_attention_heads"])
+    layers, width, heads = (
+        int(hf["num_hidden_layers"]),
+        int(hf["hidden_size"]),
+        int(hf["num_attention_heads"]),
+    )
     if family == "opt":
         if not hf.get("do_layer_norm_before", True) or hf.get("word_embed_proj_dim", width) != width:
-            raise Problem("model_damaged", "this OPT checkpoint normalises after attention or projects its embeddings; use opt-125m, opt-1.3b or opt-2.7b.")
+            raise Problem(
+                "model_damaged",
+                "this OPT checkpoint normalises after attention or projects its embeddings; use opt-125m, opt-1.3b or opt-2.7b.",
+            )
         return ModelConfig(
             family=family, layers=layers, width=width, heads=heads, kv_heads=heads, head_width=width // heads,
             mlp_width=int(hf["ffn_dim"]), vocabulary=int(hf["vocab_size"]), norm_eps=1e-5,
@@ -235,4 +242,6 @@ def _rope(hf: Mapping[str, Any], kind: str) -> Rope:
             float(parameters["high_freq_factor"]),
             int(parameters["original_max_position_embeddings"]),
         )
-    raise Problem("model_damaged", f"rotary scaling {scaling!r} is unknown; known are: default, linear, llama3.")
+    raise Problem(
+        "model_damaged", f"rotary scaling {scaling!r} is unknown; known are: default, linear, llama3."
+    )

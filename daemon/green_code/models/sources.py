@@ -30,8 +30,10 @@ class Source(Protocol):
     def config(self) -> ModelConfig: ...
     def vocabulary(self, ids: Sequence[int] | None) -> tuple[Tokenizer, int | None, list[int]]:
         """Tokenizer over `ids` (None: all), bos and eos ids in that numbering."""
+
     def tensors(self, ids: Sequence[int] | None) -> Iterator[tuple[str, Tensor]]:
         """(our name, float32 tensor); embedding and head keep the rows of `ids` alone."""
+
     def fingerprint(self) -> str:
         """SHA-256, hexadecimal, of what the weights are made from."""
 
@@ -66,44 +68,59 @@ class GgufSource:
         try:
             import gguf
         except ImportError as error:
-            raise Problem("model_missing", "reading a GGUF file needs the extra 'model': pip install 'green-code[model]'.") from error
+            raise Problem(
+                "model_missing",
+                "reading a GGUF file needs the extra 'model': pip install 'green-code[model]'.",
+            ) from error
         self.path = path
         try:
             self._reader: Any = gguf.GGUFReader(str(path))
         except (ValueError, OSError, IndexError) as error:
-            raise Problem("model_damaged", f"{path.name} cannot be read as GGUF ({error}); delete it and start again.") from error
+            raise Problem(
+                "model_damaged", f"{path.name} cannot be read as GGUF ({error}); delete it and start again."
+            ) from error
         self._dequantize: Any = gguf.quants.dequantize
         self._by_name = {t.name.removesuffix(".weight"): t for t in self._reader.tensors}
         if self._field("general.architecture") != "gemma3":
-            raise Problem("model_damaged", f"{path.name} holds {self._field('general.architecture')!r}; GGUF is read for gemma3, other families from safetensors.")
+            raise Problem(
+                "model_damaged",
+                f"{path.name} holds {self._field('general.architecture')!r}; GGUF is read for gemma3, other families from safetensors.",
+            )
 
     def _field(self, name: str) -> Any:
         return self._reader.fields[name].contents()
 
+    def _gemma(self, name: str) -> Any:
+        return self._field(f"gemma3.{name}")
+
     @property
     def config(self) -> ModelConfig:
-        field = lambda name: self._field(f"gemma3.{name}")  # noqa: E731
-        layers, window = int(field("block_count")), int(field("attention.sliding_window"))
+        layers, window = int(self._gemma("block_count")), int(self._gemma("attention.sliding_window"))
         everything = [(layer + 1) % 6 == 0 for layer in range(layers)]
         return ModelConfig(
             family="gemma3_text",
             layers=layers,
-            width=int(field("embedding_length")),
-            heads=int(field("attention.head_count")),
-            kv_heads=int(field("attention.head_count_kv")),
-            head_width=int(field("attention.key_length")),
-            mlp_width=int(field("feed_forward_length")),
+            width=int(self._gemma("embedding_length")),
+            heads=int(self._gemma("attention.head_count")),
+            kv_heads=int(self._gemma("attention.head_count_kv")),
+            head_width=int(self._gemma("attention.key_length")),
+            mlp_width=int(self._gemma("feed_forward_length")),
             vocabulary=int(self._by_name["token_embd"].shape[1]),
-            norm_eps=float(field("attention.layer_norm_rms_epsilon")),
-            max_positions=int(field("context_length")),
-            attention_scale=float(field("attention.key_length")) ** -0.5,
+            norm_eps=float(self._gemma("attention.layer_norm_rms_epsilon")),
+            max_positions=int(self._gemma("context_length")),
+            attention_scale=float(self._gemma("attention.key_length")) ** -0.5,
             tied_head=True,
             windows=tuple(None if every else window for every in everything),
-            ropes=tuple(Rope(float(field("rope.freq_base")) if every else 10_000.0) for every in everything),
+            ropes=tuple(
+                Rope(float(self._gemma("rope.freq_base")) if every else 10_000.0) for every in everything
+            ),
         )
 
     def pieces(self) -> Pieces:
-        parts = lambda name: (self._reader.fields[name].parts[i] for i in self._reader.fields[name].data)  # noqa: E731
+        def parts(name: str) -> Iterator[Any]:
+            field = self._reader.fields[name]
+            return (field.parts[i] for i in field.data)
+
         return Pieces(
             [bytes(part).decode() for part in parts("tokenizer.ggml.tokens")],
             [float(part[0]) for part in parts("tokenizer.ggml.scores")],
@@ -139,12 +156,18 @@ class FolderSource:
         missing = [n for n in ("config.json", "tokenizer.json") if not (folder / n).is_file()]
         missing += [] if self._files else ["*.safetensors"]
         if missing:
-            raise Problem("model_missing", f"{folder} lacks {', '.join(missing)}; download the model's safetensors files with their config.json and tokenizer.json into it.")
+            raise Problem(
+                "model_missing",
+                f"{folder} lacks {', '.join(missing)}; download the model's safetensors files with their config.json and tokenizer.json into it.",
+            )
         try:
             self._hf = json.loads((folder / "config.json").read_text())
             self._config = config_from_hugging_face(self._hf)
         except (ValueError, KeyError) as error:
-            raise Problem("model_damaged", f"{folder / 'config.json'} is not a model configuration we can read ({error}).") from error
+            raise Problem(
+                "model_damaged",
+                f"{folder / 'config.json'} is not a model configuration we can read ({error}).",
+            ) from error
 
     @property
     def config(self) -> ModelConfig:
@@ -152,19 +175,28 @@ class FolderSource:
 
     def vocabulary(self, ids: Sequence[int] | None) -> tuple[Tokenizer, int | None, list[int]]:
         if ids is not None:
-            raise Problem("bundle_invalid", "a pruned vocabulary is only supported for GGUF sources; remove vocabulary.safetensors from the bundle.")
+            raise Problem(
+                "bundle_invalid",
+                "a pruned vocabulary is only supported for GGUF sources; remove vocabulary.safetensors from the bundle.",
+            )
         eos = self._hf.get("eos_token_id")
-        return Tokenizer.from_file(str(self.folder / "tokenizer.json")), self._hf.get("bos_token_id"), eos if isinstance(eos, list) else [eos] * (eos is not None)
+        return (
+            Tokenizer.from_file(str(self.folder / "tokenizer.json")),
+            self._hf.get("bos_token_id"),
+            eos if isinstance(eos, list) else [eos] * (eos is not None),
+        )
 
     def tensors(self, ids: Sequence[int] | None) -> Iterator[tuple[str, Tensor]]:
         where: dict[str, Any] = {}
         try:
             for file in self._files:
-                handle = safe_open(str(file), framework="pt")
+                handle: Any = safe_open(str(file), framework="pt")
                 where |= dict.fromkeys(handle.keys(), handle)
         except (SafetensorError, OSError) as error:
             raise Problem("model_damaged", f"{file.name} is damaged ({error}); download it again.") from error
-        yield from map_hugging_face(self._config, lambda key: where[key].get_tensor(key) if key in where else None)
+        yield from map_hugging_face(
+            self._config, lambda key: where[key].get_tensor(key) if key in where else None
+        )
 
     def fingerprint(self) -> str:
         digest = hashlib.sha256()
@@ -207,7 +239,11 @@ def _names(names: Any, layers: int) -> Iterator[tuple[str, int]]:
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file, hexadecimal."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(file)
+        return (
+            hashlib.file_digest(file, "sha256").hexdigest()
+            if hasattr(hashlib, "file_digest")
+            else _digest(file)
+        )
 
 
 def _digest(file: Any) -> str:  # Python 3.10 has no hashlib.file_digest

@@ -15,6 +15,7 @@ Must not know: models, caches, languages.
 from __future__ import annotations
 
 import bisect
+import itertools
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -24,7 +25,6 @@ from pathlib import Path
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
 _SPACE = "▁"  # U+2581, how SentencePiece writes a space
-_SPACE_BYTES = tuple(f"<0x{byte:02X}>" for byte in _SPACE.encode())
 _BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 _LINES = r"[^\n]*\n+|[^\n]+"
 
@@ -92,7 +92,9 @@ def choose_ids(pieces: Pieces, counts: Sequence[int], size: int) -> list[int]:
     """
     texts = [t.replace(" ", _SPACE) if k == 4 else t for t, k in zip(pieces.texts, pieces.kinds, strict=True)]
     place = {text: i for i, text in enumerate(texts)}
-    ranks = [_rank(text, score) if text else (2, 0.0) for text, score in zip(texts, pieces.scores, strict=True)]
+    ranks = [
+        _rank(text, score) if text else (2, 0.0) for text, score in zip(texts, pieces.scores, strict=True)
+    ]
     kept = {pieces.bos, pieces.eos} | {i for i, kind in enumerate(pieces.kinds) if kind == 6}
     kept |= {place[chr(c)] for c in (*range(33, 127), 9, 10) if chr(c) in place} | {place[_SPACE]}
     usable = (i for i in sorted(range(len(counts)), key=lambda i: -counts[i]) if counts[i] > 0)
@@ -107,7 +109,9 @@ def _parts(text: str, place: dict[str, int], ranks: Sequence[tuple[int, float]])
     """Ids that appear while `text` is merged from its characters, itself included."""
     parts, seen = list(text), {place[c] for c in text if c in place}
     while len(parts) > 1:
-        pairs = [(ranks[place[a + b]], i) for i, (a, b) in enumerate(zip(parts, parts[1:])) if a + b in place]  # noqa: B905
+        pairs = [
+            (ranks[place[a + b]], i) for i, (a, b) in enumerate(itertools.pairwise(parts)) if a + b in place
+        ]
         if not pairs:
             break
         _, i = min(pairs)
@@ -135,7 +139,9 @@ class Vocabulary:
         spell = _byte_level_bytes if byte_level else _sentencepiece_bytes
         special = {i for i in (bos, *self.eos) if i is not None}
         self.token_bytes: list[bytes] = [b"" if i in special else spell(p) for i, p in enumerate(pieces)]
-        self._literal_space = [] if byte_level else [tokenizer.token_to_id(b) for b in _SPACE_BYTES]
+        self._literal_space: list[int] = []
+        if not byte_level:
+            self._literal_space = [self.token_bytes.index(bytes([b])) for b in _SPACE.encode()]
 
     @classmethod
     def open(cls, path: Path, bos: int | None, eos: Iterable[int]) -> Vocabulary:
@@ -149,7 +155,9 @@ class Vocabulary:
         if self._byte_level or _SPACE not in text:
             return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
         ids: list[int] = []
-        for i, part in enumerate(text.split(_SPACE)):  # the character that stands for a space, meant as itself
+        for i, part in enumerate(
+            text.split(_SPACE)
+        ):  # the character that stands for a space, meant as itself
             ids += self._literal_space * (i > 0)
             ids += self._tokenizer.encode(part, add_special_tokens=False).ids
         return ids

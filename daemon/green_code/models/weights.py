@@ -52,7 +52,9 @@ def compute_dtype() -> torch.dtype:
     return torch.float32
 
 
-def open_model(found: Found, bundle: Bundle | None, dtype: torch.dtype, report: Report = lambda *_: None) -> Model:
+def open_model(
+    found: Found, bundle: Bundle | None, dtype: torch.dtype, report: Report = lambda *_: None
+) -> Model:
     """Load from the cache; convert first if it is not there.
 
     Raises:
@@ -70,28 +72,41 @@ def open_model(found: Found, bundle: Bundle | None, dtype: torch.dtype, report: 
         decoder = Decoder.load(config, load_file(folder / "weights.safetensors"))
     except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
         shutil.rmtree(folder, ignore_errors=True)
-        raise Problem("model_damaged", f"the converted weights in {folder} are damaged ({error}) and were removed; try again to convert anew.") from error
+        raise Problem(
+            "model_damaged",
+            f"the converted weights in {folder} are damaged ({error}) and were removed; try again to convert anew.",
+        ) from error
     return Model(decoder.to(compute_device()), vocabulary, key)
 
 
-def adapted_weights(found: Found, bundle: Bundle | None, report: Report = lambda *_: None) -> tuple[ModelConfig, dict[str, Tensor]]:
+def adapted_weights(
+    found: Found, bundle: Bundle | None, report: Report = lambda *_: None
+) -> tuple[ModelConfig, dict[str, Tensor]]:
     """Base weights in float32 with the bundle's pruning and delta applied, not cached."""
     source = found.open()
     ids = bundle.vocabulary if bundle else None
     config = replace(source.config, vocabulary=len(ids)) if ids else source.config
     expected = bundle.manifest["base"]["sha256"] if bundle else None
     if expected and expected != source.fingerprint():
-        raise Problem("bundle_invalid", f"bundle {bundle.name if bundle else ''} was trained for another checkpoint (sha256 {expected[:8]}…); use the base model that its manifest names.")
+        raise Problem(
+            "bundle_invalid",
+            f"bundle {bundle.name if bundle else ''} was trained for another checkpoint (sha256 {expected[:8]}…); use the base model that its manifest names.",
+        )
     weights: dict[str, Tensor] = {}
     for name, tensor in source.tensors(ids):
         if not torch.isfinite(tensor).all():
-            raise Problem("model_damaged", f"the checkpoint's {name} holds NaN or infinity; download it again.")
+            raise Problem(
+                "model_damaged", f"the checkpoint's {name} holds NaN or infinity; download it again."
+            )
         weights[name] = tensor
         report(f"converting {found.name}", min(0.9, len(weights) / (13 * config.layers)))
     if bundle and (path := bundle.part(DELTA)):
         for name, delta in read_delta(path):
             if name not in weights or weights[name].shape != delta.shape:
-                raise Problem("bundle_invalid", f"bundle {bundle.name}: {name} does not fit the base model; the bundle is refused.")
+                raise Problem(
+                    "bundle_invalid",
+                    f"bundle {bundle.name}: {name} does not fit the base model; the bundle is refused.",
+                )
             weights[name] += delta
     return config, weights
 
@@ -104,7 +119,9 @@ def _convert(found: Found, bundle: Bundle | None, dtype: torch.dtype, folder: Pa
         folder.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
         try:
-            save_file({name: w.to(dtype).contiguous() for name, w in weights.items()}, part / "weights.safetensors")
+            save_file(
+                {name: w.to(dtype).contiguous() for name, w in weights.items()}, part / "weights.safetensors"
+            )
             tokenizer.save(str(part / "tokenizer.json"))
             described = {"config": config.to_json(), "bos": bos, "eos": eos}
             (part / "model.json").write_text(json.dumps(described), "utf-8")
@@ -115,5 +132,8 @@ def _convert(found: Found, bundle: Bundle | None, dtype: torch.dtype, folder: Pa
     except (OSError, SafetensorError) as error:
         full = getattr(error, "errno", None) == errno.ENOSPC
         what = "the disk is full" if full else str(error)
-        raise Problem("cache_unwritable", f"converted weights cannot be written to {folder.parent} ({what}); free 1 GB there, or set GREEN_CODE_CACHE_DIR to a folder with room.") from error
+        raise Problem(
+            "cache_unwritable",
+            f"converted weights cannot be written to {folder.parent} ({what}); free 1 GB there, or set GREEN_CODE_CACHE_DIR to a folder with room.",
+        ) from error
     report(f"converting {found.name}", 1.0)

@@ -30,7 +30,19 @@ def file(project: str, text: str, language: str = "python") -> SourceFile:
     return SourceFile(project, "1", "MIT", f"{project}.py", language, text)
 
 
-@pytest.mark.parametrize(("licence", "taken"), [("MIT", True), ("BSD-3-Clause", True), ("Apache 2.0", True), ("LGPL-3.0", False), ("GPL", False), ("", False), ("Proprietary", False), ("Permittivity", False)])
+@pytest.mark.parametrize(
+    ("licence", "taken"),
+    [
+        ("MIT", True),
+        ("BSD-3-Clause", True),
+        ("Apache 2.0", True),
+        ("LGPL-3.0", False),
+        ("GPL", False),
+        ("", False),
+        ("Proprietary", False),
+        ("Permittivity", False),
+    ],
+)
 def test_only_permissive_licences(licence: str, taken: bool) -> None:
     assert bool(PERMISSIVE.search(licence)) == taken
 
@@ -38,7 +50,12 @@ def test_only_permissive_licences(licence: str, taken: bool) -> None:
 def test_copies_and_evaluation_rows_are_dropped(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text(json.dumps({"input": f"<s> {WORDS}", "gt": "x"}) + "\n")
     report: dict[str, int] = {}
-    files = [file("a", "one = 1\n"), file("b", "one  =  1"), file("c", "import this\n" + WORDS), file("d", "two = 2")]
+    files = [
+        file("a", "one = 1\n"),
+        file("b", "one  =  1"),
+        file("c", "import this\n" + WORDS),
+        file("d", "two = 2"),
+    ]
     kept = list(clean(files, evaluation_windows([tmp_path / "rows.jsonl"]), report))
     assert [f.project for f in kept] == ["a", "d"]
     assert report == {"copies": 1, "evaluation": 1}
@@ -46,7 +63,12 @@ def test_copies_and_evaluation_rows_are_dropped(tmp_path: Path) -> None:
 
 def test_shards_hold_out_whole_projects(tmp_path: Path) -> None:
     vocabulary = open_vocabulary(TinySource(), None)
-    files = [file("mine", "train me " * 40), file("numpy", "hold me " * 40), file("java.base", "class A", "java"), file("java.logging", "class B", "java")]
+    files = [
+        file("mine", "train me " * 40),
+        file("numpy", "hold me " * 40),
+        file("java.base", "class A", "java"),
+        file("java.logging", "class B", "java"),
+    ]
     summary = write_shards(tmp_path, files, vocabulary, 10_000, 1, {})
     assert vocabulary.decode(int(i) for i in open_shard(tmp_path, "python-train")) == "train me " * 40
     assert "hold me" in vocabulary.decode(int(i) for i in open_shard(tmp_path, "python-heldout"))
@@ -67,7 +89,9 @@ def test_this_interpreters_library_is_found() -> None:
 def test_jdk_archive(tmp_path: Path) -> None:
     path = tmp_path / "src.zip"
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("java.base/java/lang/A.java", "/*\n * Copyright\n */\npackage java.lang;\n" + "class A {}\n" * 60)
+        archive.writestr(
+            "java.base/java/lang/A.java", "/*\n * Copyright\n */\npackage java.lang;\n" + "class A {}\n" * 60
+        )
         archive.writestr("jdk.localedata/sun/B.java", "class B {}\n" * 60)
     (only,) = java_files(path)
     assert only.project == "java.base"

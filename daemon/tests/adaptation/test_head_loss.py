@@ -23,7 +23,9 @@ def test_value_and_gradient(distillation: float, rows: int) -> None:
         total = F.cross_entropy(logits[-1], target)
         for exit in (0, 1):
             divergence = F.kl_div(logits[exit].log_softmax(-1), teacher, reduction="batchmean")
-            total = total + (1 - distillation) * F.cross_entropy(logits[exit], target) + distillation * divergence
+            total = (
+                total + (1 - distillation) * F.cross_entropy(logits[exit], target) + distillation * divergence
+            )
         return total
 
     expected = reference(states)

@@ -47,7 +47,9 @@ def test_exits_learn_and_the_embedding_does_not(corpus: Path, tmp_path: Path) ->
     assert all(after[depth] < before[depth] / 2 for depth in (2, 4, 6))
 
 
-def test_a_run_that_was_cut_off_ends_with_the_same_weights(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_was_cut_off_ends_with_the_same_weights(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     whole = run(corpus, tmp_path / "whole")
     from green_code.adaptation import lite
 
@@ -61,7 +63,9 @@ def test_a_run_that_was_cut_off_ends_with_the_same_weights(corpus: Path, tmp_pat
 
     monkeypatch.setattr(lite, "_save", save_and_die)
     with pytest.raises(KeyboardInterrupt):
-        train(SOURCE.config, BASE, corpus, tmp_path / "cut", RECIPE, report=lambda _: None, checkpoint_seconds=0)
+        train(
+            SOURCE.config, BASE, corpus, tmp_path / "cut", RECIPE, report=lambda _: None, checkpoint_seconds=0
+        )
     assert torch.load(tmp_path / "cut" / "state.pt", weights_only=True)["step"] < RECIPE.steps
     resumed = run(corpus, tmp_path / "cut")
     for name, weight in whole.items():
@@ -90,7 +94,9 @@ def test_export_keeps_what_was_learned(corpus: Path, tmp_path: Path) -> None:
     weights = run(corpus, tmp_path / "run")
     stored, _, tokens = trained_weights(tmp_path / "run")
     assert tokens == RECIPE.tokens
-    export_delta(BASE, {n: w for n, w in stored.items() if "mlp_out" not in n and "qkv" in n}, 6, tmp_path / "d")
+    export_delta(
+        BASE, {n: w for n, w in stored.items() if "mlp_out" not in n and "qkv" in n}, 6, tmp_path / "d"
+    )
     for name, delta in read_delta(tmp_path / "d"):
         learned = weights[name] - BASE[name]
         assert torch.nn.functional.cosine_similarity(delta.flatten(), learned.flatten(), 0) > 0.9

@@ -32,8 +32,12 @@ def rollouts(exit_tokens: list[int], final: int, source: int) -> Rollouts:
 
 
 def score(data: Rollouts, how: str) -> Score:
-    environment = ExitEnvironment(data, PRICES, 4, 1, seed=0)  # one token an episode: waiting is drawn anew each time
-    chooser = {"oracle": oracle, "exit 2": fixed(data, 2), "exit 4": fixed(data, 4), "full": fixed(data, 6)}[how]
+    environment = ExitEnvironment(
+        data, PRICES, 4, 1, seed=0
+    )  # one token an episode: waiting is drawn anew each time
+    chooser = {"oracle": oracle, "exit 2": fixed(data, 2), "exit 4": fixed(data, 4), "full": fixed(data, 6)}[
+        how
+    ]
     return replay(how, environment, chooser, 200)
 
 
@@ -50,7 +54,9 @@ def score(data: Rollouts, how: str) -> Score:
         ([1, 2], 7, 7, "full", 6, 1, 1),
     ],
 )
-def test_trivial_policies(tokens: list[int], final: int, source: int, how: str, depth: float, agreement: float, accuracy: float) -> None:
+def test_trivial_policies(
+    tokens: list[int], final: int, source: int, how: str, depth: float, agreement: float, accuracy: float
+) -> None:
     result = score(rollouts(tokens, final, source), how)
     assert (result.depth, result.agreement, result.accuracy) == (depth, agreement, accuracy)
 

@@ -38,7 +38,9 @@ class Scripted:
         return next(self.answers)
 
 
-def stream_tokens(policy: Policy, verify: bool, prompt: list[int], count: int, required: bytes = b"") -> list[int]:
+def stream_tokens(
+    policy: Policy, verify: bool, prompt: list[int], count: int, required: bytes = b""
+) -> list[int]:
     stairs = Staircase(DECODER)
     stairs.append(prompt)
     stream = (exact if verify else fast)(stairs, policy, CHOOSER, required, Effort())
@@ -69,7 +71,14 @@ def test_full_equals_transformers_generate(family: str) -> None:
     reference = small_models()[family]
     decoder = ours(reference)
     prompt = torch.randint(4, 80, (1, 9), generator=torch.Generator().manual_seed(3))
-    expected = reference.generate(prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=24, do_sample=False, eos_token_id=None, pad_token_id=0)[0, 9:]
+    expected = reference.generate(
+        prompt,
+        attention_mask=torch.ones_like(prompt),
+        max_new_tokens=24,
+        do_sample=False,
+        eos_token_id=None,
+        pad_token_id=0,
+    )[0, 9:]
     stairs = Staircase(decoder)
     stairs.append(prompt[0].tolist())
     got = []
@@ -116,7 +125,13 @@ def test_healing_spells_the_word_again() -> None:
 def run(**changes: object) -> object:
     stairs = Staircase(DECODER)
     stairs.append([1, 5, 7])
-    arguments = {"verify": False, "required": b"", "situation": None, "max_tokens": 6, "deadline": time.monotonic() + 60}
+    arguments = {
+        "verify": False,
+        "required": b"",
+        "situation": None,
+        "max_tokens": 6,
+        "deadline": time.monotonic() + 60,
+    }
     return generate(stairs, VOCABULARY, CHOOSER, Full(), **{**arguments, **changes})  # type: ignore[arg-type]
 
 
@@ -127,7 +142,9 @@ def test_limits_give_their_reason() -> None:
     assert run(max_tokens=60).reason == "end_of_text"  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("text", ["fixed:0", "fixed:7", "fixed:x", "confidence:2", "confidence:", "agents", "full:3", ""])
+@pytest.mark.parametrize(
+    "text", ["fixed:0", "fixed:7", "fixed:x", "confidence:2", "confidence:", "agents", "full:3", ""]
+)
 def test_bad_policies_are_refused(text: str) -> None:
     with pytest.raises(Problem) as caught:
         parse_policy(text, (2, 4), 6, None, 0.8)

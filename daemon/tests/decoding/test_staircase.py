@@ -44,7 +44,9 @@ def plain_states(decoder: Decoder, tokens: list[int]) -> list[Tensor]:
 @pytest.mark.parametrize("name", DECODERS)
 @settings(max_examples=60, deadline=None)
 @given(operations=st.lists(operation, min_size=1, max_size=14))
-def test_any_order_of_operations_equals_a_full_forward(name: str, operations: list[tuple[str, object]]) -> None:
+def test_any_order_of_operations_equals_a_full_forward(
+    name: str, operations: list[tuple[str, object]]
+) -> None:
     decoder = DECODERS[name]
     stairs = Staircase(decoder)
     for kind, argument in operations:
@@ -65,7 +67,9 @@ def test_any_order_of_operations_equals_a_full_forward(name: str, operations: li
         depth = stairs.depth(position)
         state = stairs.states(position, position + 1)[0]
         torch.testing.assert_close(state, expected[depth][position], **TOLERANCE)
-        torch.testing.assert_close(decoder.logits(state), decoder.logits(expected[depth][position]), **TOLERANCE)
+        torch.testing.assert_close(
+            decoder.logits(state), decoder.logits(expected[depth][position]), **TOLERANCE
+        )
 
 
 @settings(max_examples=30, deadline=None)
@@ -96,7 +100,9 @@ def test_interruption_leaves_a_valid_staircase() -> None:
         stairs.advance(19, 6)
     assert stairs.depth(19) == 3
     stairs.interrupt = lambda: None
-    torch.testing.assert_close(stairs.advance(19, 6), plain_states(decoder, stairs.tokens)[6][19], **TOLERANCE)
+    torch.testing.assert_close(
+        stairs.advance(19, 6), plain_states(decoder, stairs.tokens)[6][19], **TOLERANCE
+    )
 
 
 def test_long_prompts_go_through_in_parts() -> None:

@@ -9,7 +9,13 @@ from green_code.decoding.stops import Situation, check
 CASES = [
     # one line
     ("x = ", "", "1\ny", "1", "end_of_line"),
-    ("    ", "", "\n    return 1\n", "\n    return 1", "end_of_line"),  # a blank line so far: the break does not count
+    (
+        "    ",
+        "",
+        "\n    return 1\n",
+        "\n    return 1",
+        "end_of_line",
+    ),  # a blank line so far: the break does not count
     ("def f(", "", "a, b):\n", "a, b):", "end_of_line"),
     # the bracket that the editor has already put behind the cursor
     ("foo(", ")", "a, b)", "a, b", "closing_bracket"),

@@ -30,8 +30,17 @@ def test_python_tokens_become_python() -> None:
 
 
 def test_java_tokens_become_java() -> None:
-    text = source_text("<s> package a . b ; public class C { int f ( int x ) { for ( int i = <NUM_LIT:0> ; i < x ; i ++ ) {", "java")
-    assert text.split("\n") == ["package a.b;", "public class C {", "    int f(int x) {", "        for (int i = 0; i < x; i++) {", "            "]
+    text = source_text(
+        "<s> package a . b ; public class C { int f ( int x ) { for ( int i = <NUM_LIT:0> ; i < x ; i ++ ) {",
+        "java",
+    )
+    assert text.split("\n") == [
+        "package a.b;",
+        "public class C {",
+        "    int f(int x) {",
+        "        for (int i = 0; i < x; i++) {",
+        "            ",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -53,13 +62,21 @@ def test_edit_similarity_is_the_levenshtein_ratio() -> None:
 
 def test_rows_of_both_forms(tmp_path: Path) -> None:
     path = tmp_path / "java.jsonl"
-    path.write_text(json.dumps({"input": "<s> int x =", "gt": "1 ;"}) + "\n" + json.dumps({"id": "a", "language": "python", "prefix": "x = ", "suffix": "", "reference": "1"}) + "\n")
+    path.write_text(
+        json.dumps({"input": "<s> int x =", "gt": "1 ;"})
+        + "\n"
+        + json.dumps({"id": "a", "language": "python", "prefix": "x = ", "suffix": "", "reference": "1"})
+        + "\n"
+    )
     first, second = load_rows(path)
     assert (first.language, first.prefix, first.tokenised) == ("java", "int x =", True)
     assert (second.id, second.reference) == ("a", "1")
 
 
-@pytest.mark.parametrize(("text", "says"), [('{"prefix": "x", "language": "python"}', "line 1: no field 'reference'"), ("not json", "JSON lines")])
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [('{"prefix": "x", "language": "python"}', "line 1: no field 'reference'"), ("not json", "JSON lines")],
+)
 def test_bad_rows_name_the_line(tmp_path: Path, text: str, says: str) -> None:
     (tmp_path / "rows.jsonl").write_text(text + "\n")
     with pytest.raises(Problem, match=says):

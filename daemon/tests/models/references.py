@@ -21,7 +21,14 @@ from green_code.models.sources import map_hugging_face
 def small_models() -> dict[str, PreTrainedModel]:
     """Random models of every family, odd sizes on purpose, windows shorter than the test prompts."""
     torch.manual_seed(0)
-    llama3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 64, "rope_theta": 500000.0}
+    llama3 = {
+        "rope_type": "llama3",
+        "factor": 8.0,
+        "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 64,
+        "rope_theta": 500000.0,
+    }
     models: dict[str, PreTrainedModel] = {
         "gemma3_text": Gemma3ForCausalLM(
             Gemma3TextConfig(

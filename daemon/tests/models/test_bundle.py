@@ -53,7 +53,9 @@ def test_no_manifest(tmp_path: Path) -> None:
         load_bundle(tmp_path)
 
 
-def test_a_bundle_for_another_checkpoint_is_refused(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bundle_for_another_checkpoint_is_refused(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("GREEN_CODE_CACHE_DIR", str(tmp_path / "cache"))
     write_manifest(folder, {"base": {"model": "tiny-random", "sha256": "other"}, "exits": [2, 4]})
     with pytest.raises(Problem, match="another checkpoint"):

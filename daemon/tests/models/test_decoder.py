@@ -15,7 +15,10 @@ MODELS = small_models()
 
 @pytest.mark.parametrize("family", MODELS)
 def test_prefill_equals_transformers(family: str) -> None:
-    reference, tokens = MODELS[family], torch.randint(0, 80, (2, 33), generator=torch.Generator().manual_seed(1))
+    reference, tokens = (
+        MODELS[family],
+        torch.randint(0, 80, (2, 33), generator=torch.Generator().manual_seed(1)),
+    )
     decoder = ours(reference)
     with torch.no_grad():
         expected = reference(tokens).logits

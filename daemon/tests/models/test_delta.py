@@ -30,7 +30,11 @@ def test_written_and_read_again(tmp_path: Path) -> None:
 
 
 def test_not_finite_is_refused(tmp_path: Path) -> None:
-    save_file({"n:vector": np.array([np.nan], np.float16)}, str(tmp_path / "delta.safetensors"), metadata={"bits": "{}"})
+    save_file(
+        {"n:vector": np.array([np.nan], np.float16)},
+        str(tmp_path / "delta.safetensors"),
+        metadata={"bits": "{}"},
+    )
     with pytest.raises(Problem, match="NaN"):
         list(read_delta(tmp_path / "delta.safetensors"))
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from green_code.models.tiny import TinySource
 from green_code.models.vocabulary import Pieces, Vocabulary, build_tokenizer, choose_ids, text_of
 
-VOCABULARY = Vocabulary(*[(t, b, e) for t, b, e in [TinySource().vocabulary(None)]][0])
+VOCABULARY = Vocabulary(*TinySource().vocabulary(None))
 code_like = st.text(st.sampled_from("def return(self):\n\t =▁<>0x_'\"é日😀\r"), max_size=60)
 
 
@@ -35,12 +35,25 @@ def test_names_of_special_tokens_are_plain_text() -> None:
 @pytest.mark.parametrize("start", [b"re", b"r", b"    ", b"\xe6", b"retu"])
 def test_compatible_tokens_are_all_and_only_those(start: bytes) -> None:
     found = VOCABULARY.tokens_compatible_with(start)
-    expected = [i for i, b in enumerate(VOCABULARY.token_bytes) if b and (b.startswith(start) or start.startswith(b))]
+    expected = [
+        i for i, b in enumerate(VOCABULARY.token_bytes) if b and (b.startswith(start) or start.startswith(b))
+    ]
     assert sorted(found) == expected
 
 
 def test_a_kept_token_stays_reachable_through_the_parts_it_is_merged_from() -> None:
-    texts = ["<eos>", "<bos>", *(f"<0x{b:02X}>" for b in range(256)), *"abcdefgh", "▁", "\n", "ab", "cd", "abcd", "gh"]
+    texts = [
+        "<eos>",
+        "<bos>",
+        *(f"<0x{b:02X}>" for b in range(256)),
+        *"abcdefgh",
+        "▁",
+        "\n",
+        "ab",
+        "cd",
+        "abcd",
+        "gh",
+    ]
     kinds = [3, 3, *[6] * 256, *[1] * (len(texts) - 258)]
     pieces = Pieces(texts, [-float(i) for i in range(len(texts))], kinds, bos=1, eos=0)
     counts = [0] * len(texts)
@@ -54,7 +67,12 @@ def test_a_kept_token_stays_reachable_through_the_parts_it_is_merged_from() -> N
 
 @pytest.mark.parametrize(
     ("data", "text"),
-    [("é".encode()[:1], ""), (b"a\xe6\x97", "a"), (b"\xff\xffabcd", "\ufffd\ufffdabcd"), ("日".encode(), "日")],
+    [
+        ("é".encode()[:1], ""),
+        (b"a\xe6\x97", "a"),
+        (b"\xff\xffabcd", "\ufffd\ufffdabcd"),
+        ("日".encode(), "日"),
+    ],
 )
 def test_a_character_that_is_cut_off_is_left_out(data: bytes, text: str) -> None:
     assert text_of(data) == text
