@@ -51,8 +51,7 @@ class Staircase:
         self.runs = 0  # how often a layer's weights were read
         self.evaluations = 0  # over how many positions: layer × position evaluations
         self._lengths = [0] * (decoder.config.layers + 1)
-        self._states = self._keys = self._values = self._zeros(0, 0)
-        self._allocate(_FIRST_CAPACITY)
+        self._states, self._keys, self._values = self._buffers(_FIRST_CAPACITY)
 
     # --- the three operations -----------------------------------------------------------------------------
 
@@ -65,7 +64,7 @@ class Staircase:
         if end > self.decoder.config.max_positions:
             raise ValueError(f"{end} positions, but the model has {self.decoder.config.max_positions}")
         if end > self._states.shape[1]:
-            self._allocate(1 << (end - 1).bit_length())
+            self._grow(1 << (end - 1).bit_length())
         ids = torch.tensor([list(tokens)], device=self.decoder.device)
         self._states[:, start:end] = self.decoder.embed_tokens(ids, start)
         self.tokens.extend(tokens)
@@ -136,15 +135,18 @@ class Staircase:
         self.runs += 1
         self.evaluations += end - start
 
-    def _allocate(self, capacity: int) -> None:
+    def _grow(self, capacity: int) -> None:
         """Room for `capacity` positions; what is cached is kept."""
-        config, used = self.decoder.config, len(self)
-        old = (self._states, self._keys, self._values)
-        self._states = self._zeros(1, capacity, config.width)
-        self._keys = self._zeros(config.layers, 1, config.kv_heads, capacity, config.head_width)
-        self._values = torch.zeros_like(self._keys)
+        used, old = len(self), (self._states, self._keys, self._values)
+        self._states, self._keys, self._values = self._buffers(capacity)
         for new, was in zip((self._states, self._keys, self._values), old, strict=True):
             new[..., :used, :] = was[..., :used, :]
+
+    def _buffers(self, capacity: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Hidden states (1, S, C), keys and values (L, 1, K, S, D)."""
+        config = self.decoder.config
+        cached = (config.layers, 1, config.kv_heads, capacity, config.head_width)
+        return self._zeros(1, capacity, config.width), self._zeros(*cached), self._zeros(*cached)
 
     def _zeros(self, *shape: int) -> Tensor:
         return torch.zeros(shape, dtype=self.decoder.dtype, device=self.decoder.device)

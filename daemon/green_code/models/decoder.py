@@ -38,6 +38,10 @@ def _norm(config: ModelConfig, width: int) -> nn.Module:
     return nn.LayerNorm(width, eps=config.norm_eps)
 
 
+def _gelu_tanh(x: Tensor) -> Tensor:
+    return F.gelu(x, approximate="tanh")
+
+
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "silu": F.silu,
     "gelu_tanh": _gelu_tanh,
@@ -125,10 +129,6 @@ class Block(nn.Module):
             q, k, v, attn_mask=mask, scale=self.scale, enable_gqa=self.heads != self.kv_heads
         )
         return self.attention_out(out.transpose(1, 2).reshape(batch, new, -1))  # type: ignore[no-any-return]
-
-
-def _gelu_tanh(x: Tensor) -> Tensor:
-    return F.gelu(x, approximate="tanh")
 
 
 def _mask(start: int, new: int, first: int, window: int | None, device: torch.device) -> Tensor:
