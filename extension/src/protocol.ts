@@ -122,5 +122,6 @@ export interface Report {
   readonly all: Totals;
   readonly by_day: readonly (Totals & { readonly day: string })[];
   readonly by_language: readonly (Totals & { readonly language: string })[];
-  readonly source: string;
+  /** Of the newest completion; null while there is none. */
+  readonly source: string | null;
 }

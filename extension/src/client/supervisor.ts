@@ -140,7 +140,7 @@ export class Supervisor implements vscode.Disposable {
       },
       onEnergy: (energy) => {
         if (ours()) {
-          this.store.update({ energy });
+          this.store.update({ energy, today: { totals: energy.today, source: energy.source } });
         }
       },
       onClosed: () => this.crashed(generation, 'it ended unexpectedly'),
@@ -152,9 +152,18 @@ export class Supervisor implements vscode.Disposable {
         this.store.update({ phase: 'running' });
         this.channels.forgetShown();
         await this.settingsChanged(settings, this.store.snapshot.settings); // those that changed meanwhile
+        this.recall(ours).catch((error: unknown) => this.channels.extension.info(`No report yet: ${messageOf(error)}`));
       }
     } catch (error) {
       this.crashed(generation, messageOf(error));
+    }
+  }
+
+  /** What earlier windows saved today stands in the status item before this one completes anything. */
+  private async recall(ours: () => boolean): Promise<void> {
+    const { today, source } = await this.report();
+    if (ours() && source !== null && this.store.snapshot.energy === null) {
+      this.store.update({ today: { totals: today, source } });
     }
   }
 

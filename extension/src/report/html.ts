@@ -21,7 +21,7 @@ export function renderReport(report: Report, { style, cspSource }: ReportPage): 
 <main>
 <h1>Energy Report</h1>
 ${summary(report.today, 'today')}
-<p class="note">Energy is ${escape(sourceText(report.source))}. Savings compare with the same model at full depth, with the same cache, on the same requests.</p>
+<p class="note">${report.source === null ? '' : `Energy is ${escape(sourceText(report.source))}. `}Savings compare with the same model at full depth, with the same cache, on the same requests.</p>
 ${table('Totals', 'Period', [
   { name: 'Today', totals: report.today },
   { name: 'All time', totals: report.all },

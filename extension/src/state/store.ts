@@ -3,11 +3,17 @@
  *
  * Must not know: the editor's API, or how anything is drawn.
  */
-import type { EnergyMessage, StatusMessage } from '../protocol';
+import type { EnergyMessage, StatusMessage, Totals } from '../protocol';
 import type { Settings } from '../settings';
 
 /** Where the front stands. Once `running`, the engine's own state (`status`) says more. */
 export type Phase = 'idle' | 'setUp' | 'settingUp' | 'starting' | 'running' | 'failed';
+
+/** What today came to, and how that is known: from the ledger at the start, then from each `greenCode/energy`. */
+export interface Today {
+  readonly totals: Totals;
+  readonly source: string;
+}
 
 export interface Snapshot {
   readonly phase: Phase;
@@ -15,6 +21,7 @@ export interface Snapshot {
   readonly detail: string;
   readonly status: StatusMessage | null;
   readonly energy: EnergyMessage | null;
+  readonly today: Today | null;
   readonly settings: Settings;
 }
 
@@ -23,7 +30,7 @@ export class Store {
   private readonly listeners = new Set<(snapshot: Snapshot) => void>();
 
   constructor(settings: Settings) {
-    this.current = { phase: 'idle', detail: '', status: null, energy: null, settings };
+    this.current = { phase: 'idle', detail: '', status: null, energy: null, today: null, settings };
   }
 
   get snapshot(): Snapshot {

@@ -6,7 +6,7 @@
 import { COMMANDS, ICON } from '../ids';
 import type { EnergyMessage, State, Totals } from '../protocol';
 import { joules, mean, percent, plural, sourceText } from '../state/format';
-import type { Snapshot } from '../state/store';
+import type { Snapshot, Today } from '../state/store';
 
 export type Shown = State | 'setUp' | 'settingUp';
 
@@ -27,7 +27,7 @@ export function present(snapshot: Snapshot): Presentation {
     shown,
     text: text(shown, snapshot),
     tooltip: tooltip(words, snapshot),
-    label: label(words, snapshot.energy),
+    label: label(words, snapshot),
     error: shown === 'error',
   };
 }
@@ -62,7 +62,7 @@ function text(shown: Shown, snapshot: Snapshot): string {
       return `$(loading~spin) Loading${part}`;
     case 'ready':
     case 'busy': // a completion takes a moment: a spinner at each key would be noise
-      return savedText(snapshot.energy);
+      return savedText(snapshot.today);
     case 'paused':
       return '$(debug-pause) Paused';
     case 'disabled':
@@ -72,11 +72,11 @@ function text(shown: Shown, snapshot: Snapshot): string {
   }
 }
 
-function savedText(energy: EnergyMessage | null): string {
-  if (energy === null || energy.today.completions === 0) {
+function savedText(today: Today | null): string {
+  if (today === null || today.totals.completions === 0) {
     return `${ICON} Green Code`;
   }
-  return `${ICON} ${percent(energy.today.saving)} saved${energy.source === 'estimate' ? ' est.' : ''}`;
+  return `${ICON} ${percent(today.totals.saving)} saved${today.source === 'estimate' ? ' est.' : ''}`;
 }
 
 const WORDS: Readonly<Record<Shown, string>> = {
@@ -97,29 +97,29 @@ function describe(shown: Shown, { detail, status, phase }: Snapshot): string {
   return said === '' ? WORDS[shown] : `${WORDS[shown]}: ${said}`;
 }
 
-function label(words: string, energy: EnergyMessage | null): string {
-  if (energy === null) {
+function label(words: string, { today, energy }: Snapshot): string {
+  if (today === null) {
     return `Green Code. ${words}.`;
   }
-  const { today, last_exits: exits, layers_total: layers, source } = energy;
-  const last = mean(exits);
+  const { totals, source } = today;
+  const last = mean(energy?.last_exits ?? []);
   return [
     `Green Code. ${words}.`,
-    `Today: ${joules(today.saved_joules)} saved, ${percent(today.saving)}, ${sourceText(source)};`,
-    `${plural(today.completions, 'completion')}.`,
-    ...(last === null ? [] : [`Last completion: ${last.toFixed(1)} of ${layers} layers.`]),
+    `Today: ${joules(totals.saved_joules)} saved, ${percent(totals.saving)}, ${sourceText(source)};`,
+    `${plural(totals.completions, 'completion')}.`,
+    ...(energy === null || last === null ? [] : [`Last completion: ${last.toFixed(1)} of ${energy.layers_total} layers.`]),
   ].join(' ');
 }
 
 function tooltip(words: string, snapshot: Snapshot): string {
-  const { energy, settings } = snapshot;
+  const { energy, today, settings } = snapshot;
   const blocks = [`**Green Code**: ${escapeMarkdown(words)}`];
   if (energy !== null) {
     blocks.push(table(energy), layers(energy));
   }
   blocks.push(`Threshold ${settings.threshold.toFixed(2)}, ${settings.decoding} decoding, ${escapeMarkdown(energy?.model ?? settings.model)}`);
-  if (energy !== null) {
-    blocks.push(`Energy is ${escapeMarkdown(sourceText(energy.source))}.`);
+  if (today !== null) {
+    blocks.push(`Energy is ${escapeMarkdown(sourceText(today.source))}.`);
   }
   blocks.push(
     [

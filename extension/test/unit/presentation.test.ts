@@ -49,6 +49,12 @@ describe('the text of the status item', () => {
     expect(present(snapshot({ status: status('ready'), energy: none })).text).toBe('$(green-code-leaf) Green Code');
   });
 
+  it('shows what earlier windows saved today before this one completes anything', () => {
+    const shown = present(snapshot({ status: status('ready'), today: { totals, source: 'estimate' } }));
+    expect(shown.text).toBe('$(green-code-leaf) 34% saved est.');
+    expect(shown.label).toBe('Green Code. Ready. Today: 12.4 J saved, 34%, estimated from processor time; 12 completions.');
+  });
+
   it('shows a loss as a loss', () => {
     const loss = { ...energy, today: { ...totals, saving: -0.031 } };
     expect(present(snapshot({ status: status('ready'), energy: loss })).text).toBe('$(green-code-leaf) \u22123% saved');

@@ -33,5 +33,7 @@ export const energy: EnergyMessage = {
 };
 
 export function snapshot(change: Partial<Snapshot> = {}): Snapshot {
-  return { phase: 'running', detail: '', status: null, energy: null, settings: defaults, ...change };
+  const { energy = null } = change;
+  const today = energy && { totals: energy.today, source: energy.source };
+  return { phase: 'running', detail: '', status: null, energy, today, settings: defaults, ...change };
 }

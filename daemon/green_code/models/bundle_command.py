@@ -1,0 +1,92 @@
+"""`green-code bundle`: checks bundles whole, as the engine would before using them, and says what is in them.
+
+Must not know: engines; it reads files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from green_code.folders import bundles_dir
+from green_code.models.bundle import DELTA, Bundle, load_bundle
+from green_code.models.delta import read_delta
+from green_code.problems import Problem
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "bundles", nargs="*", metavar="BUNDLE", help="names or folders (default: all that are installed)"
+    )
+    parser.add_argument("--json", action="store_true", help="write one JSON object to standard output")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Exit status 1 if any bundle is refused."""
+    described = [_examine(folder) for folder in _folders(args.bundles)]
+    if args.json:
+        print(json.dumps({"bundles": described}))
+    else:
+        for one in described:
+            _print(one)
+        if not described:
+            print(f"no bundles in {bundles_dir()}", file=sys.stderr)
+    return 0 if described and all(one["ok"] for one in described) else 1
+
+
+def _folders(names: list[str]) -> list[Path]:
+    installed = bundles_dir()
+    if not names:
+        return sorted(path for path in installed.glob("*") if path.is_dir())
+    return [Path(name) if Path(name).is_dir() else installed / name for name in names]
+
+
+def _examine(folder: Path) -> dict[str, Any]:
+    try:
+        bundle = load_bundle(folder)
+        if (delta := bundle.part(DELTA)) is not None:
+            for _ in read_delta(delta):  # refuses what is not finite
+                pass
+    except Problem as problem:
+        return {
+            "name": folder.name,
+            "path": str(folder),
+            "ok": False,
+            "reason": problem.reason,
+            "message": str(problem),
+        }
+    return {"name": bundle.name, "path": str(folder), "ok": True, **_described(bundle)}
+
+
+def _described(bundle: Bundle) -> dict[str, Any]:
+    files = bundle.manifest["files"]
+    return {
+        "base": bundle.manifest.get("base", {}).get("model"),
+        "exits": list(bundle.exits),
+        "vocabulary": len(bundle.vocabulary) if bundle.vocabulary else None,
+        "bytes": {name: (bundle.path / name).stat().st_size for name in files},
+        "training": {
+            key: bundle.manifest.get("training", {}).get(key) for key in ("method", "tokens", "corpus")
+        },
+        "stops": bundle.calibration.get("stops", {}),
+        "licences": bundle.manifest.get("licences", {}),
+    }
+
+
+def _print(one: dict[str, Any]) -> None:
+    if not one["ok"]:
+        print(f"{one['name']}: refused ({one['reason']}): {one['message']}")
+        return
+    print(f"{one['name']}: ok, {sum(one['bytes'].values()) / 1e6:.1f} MB, for {one['base']}")
+    print(f"  exits       {', '.join(map(str, one['exits']))}")
+    if one["training"]["tokens"]:
+        print(f"  training    {one['training']['method']}, {one['training']['tokens'] / 1e6:.1f} M tokens")
+    for name, stop in one["stops"].items():
+        print(
+            f"  {name:11} threshold {stop['threshold']}: {stop['saving']:.0%} saved, edit similarity {stop['edit_similarity']:.1f}"
+        )
+    for part, licence in one["licences"].items():
+        print(f"  licence     {part}: {licence}")

@@ -1,0 +1,58 @@
+"""`green-code bundle` accepts what the engine would, and says why it refuses the rest."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from green_code.cli import main
+from green_code.models.bundle import write_manifest
+
+
+@pytest.fixture
+def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("GREEN_CODE_BUNDLES", str(tmp_path))
+    folder = tmp_path / "small"
+    folder.mkdir()
+    save_file({"layers.0.norm:vector": np.zeros(4, np.float16)}, str(folder / "delta.safetensors"))
+    write_manifest(folder, {"exits": [1, 2], "base": {"model": "tiny-random"}, "training": {"tokens": 2e6}})
+    return folder
+
+
+def report(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, dict]:
+    status = main(["bundle", "--json", *arguments])
+    return status, json.loads(capsys.readouterr().out)["bundles"][0]
+
+
+@pytest.mark.parametrize("by_path", [False, True])
+def test_describes_a_good_bundle(
+    bundle: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, by_path: bool
+) -> None:
+    status, found = report(capsys, str(bundle) if by_path else "small")
+    assert (status, found["ok"], found["exits"], found["base"]) == (0, True, [1, 2], "tiny-random")
+    assert main(["bundle"]) == 0
+    assert "small: ok" in capsys.readouterr().out
+
+
+def test_refuses_values_that_are_not_finite(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_file({"layers.0.norm:vector": np.full(4, np.nan, np.float16)}, str(bundle / "delta.safetensors"))
+    write_manifest(bundle, {"exits": [1, 2]})
+    status, found = report(capsys)
+    assert status == 1
+    assert found["reason"] == "bundle_invalid"
+    assert "NaN" in found["message"]
+
+
+def test_refuses_a_changed_file(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (bundle / "delta.safetensors").write_bytes(b"other")
+    status, found = report(capsys, "small")
+    assert status == 1
+    assert "sha256" in found["message"]
+
+
+def test_an_unknown_name_is_refused(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status, found = report(capsys, "absent")
+    assert status == 1
+    assert "manifest.json" in found["message"]
