@@ -32,6 +32,11 @@ describe('protocol.ts repeats messages.py', () => {
 });
 
 describe('the manifest', () => {
+  it('has the version of the daemon', () => {
+    const project = fs.readFileSync(path.join(import.meta.dirname, '../../../pyproject.toml'), 'utf8');
+    expect(/^version = "(.*)"$/m.exec(project)?.[1]).toBe(manifest.version);
+  });
+
   it('declares the commands of the code, and no other', () => {
     expect(manifest.contributes.commands.map(({ command }) => command).sort()).toEqual(Object.values(COMMANDS).sort());
   });
