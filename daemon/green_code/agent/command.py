@@ -80,7 +80,13 @@ def make_rollouts(args: argparse.Namespace) -> None:
 def prices(costs: CostModel, layers: int, error: float) -> Prices:
     """The measured cost model in units of one warm token at full depth."""
     unit = costs.joules(Work(runs=layers, evaluations=layers, heads=1))
-    return Prices(costs.run_joules / unit, costs.evaluation_joules / unit, costs.head_joules / unit, error)
+    return Prices(
+        costs.run_joules / unit,
+        costs.evaluation_joules / unit,
+        costs.head_joules / unit,
+        costs.decision_joules / unit,
+        error,
+    )
 
 
 def train_agent(args: argparse.Namespace) -> None:

@@ -4,9 +4,10 @@ An episode is a stretch of consecutive tokens of one document, preceded by posit
 the next keystroke: few). At each exit the agent continues or exits:
 
   continue  costs what bringing every waiting position through the next segment costs;
-  exit      costs one head, and `error_price` if the token is wrong; the position then waits below the next layer,
+  exit      costs one head, and `error` if the token is wrong; the position then waits below the next layer,
             so that a later *continue* pays for it too.
 
+Either way the question itself costs one decision. The layers below the first exit are always run and not counted.
 After the last exit the token is decoded at full depth, which is never wrong. All costs are in units of one token at
 full depth, warm; an episode is not discounted. Vectorised: every array has one entry an environment.
 """
@@ -26,14 +27,15 @@ from green_code.decoding.exit_network import EXIT, features
 
 @dataclass(frozen=True)
 class Prices:
-    """Costs in units of a full-depth token: per layer run, per further position of a layer, per head, of an error.
+    """Costs in units of a full-depth token: per layer run, per position in it, per head, per decision, of an error.
 
-    `run`, `evaluation` and `head` come from the measured cost model; `error` is what a wrong token is worth.
+    All but `error`, what a wrong token is worth, come from the measured cost model.
     """
 
     run: float
     evaluation: float
     head: float
+    decision: float
     error: float = 1.0
 
 
@@ -81,12 +83,12 @@ class ExitEnvironment:
         """Act; returns rewards (count,) and whether the episode ended (it has then restarted)."""
         prices, env = self.prices, np.arange(self.count)
         leave = action == EXIT
-        reward = np.zeros(self.count)
+        reward = np.full(self.count, -prices.decision)
         right = self.right[self.row, self.exit]
-        reward[leave] = -prices.head - prices.error * ~right[leave]
+        reward[leave] -= prices.head + prices.error * ~right[leave]
         segment = self._segments[self.exit]
         rise = segment * (prices.run + prices.evaluation * (1 + self._waiting[env, self.exit]))
-        reward[~leave] = -rise[~leave]
+        reward[~leave] -= rise[~leave]
         self._waiting[env[~leave], self.exit[~leave]] = 0
         at_end = ~leave & (self.exit == len(self._segments) - 1)
         reward[at_end] -= prices.head

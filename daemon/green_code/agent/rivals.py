@@ -21,7 +21,7 @@ Chooser = Callable[[ExitEnvironment], Any]
 
 @dataclass(frozen=True)
 class Score:
-    """Per token: mean cost in full-depth tokens (errors not counted), mean depth, agreement, accuracy."""
+    """Per token: mean cost beyond the first exit in full-depth tokens (errors not counted), mean depth, agreement, accuracy."""
 
     name: str
     cost: float

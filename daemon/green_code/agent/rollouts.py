@@ -4,7 +4,8 @@ Source text is read at full depth in one pass a sequence. Per position: the hidd
 each exit's head would give, the last layer's token, and the token that follows in the source. Teacher-forced: the
 states are those of real documents, not of the model's own continuations.
 
-A rollout folder holds `states.bin` (float16, (P, X, C), memory-mapped), `tokens.npz` and `rollouts.json`.
+A rollout folder holds `states.bin` (float16, (P, X, C), memory-mapped), `tokens.npz` and `rollouts.json`. States are
+kept over their root mean square: that is how the agent sees them, and some of Gemma's exceed float16's range.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import torch
 
 from green_code.adaptation.corpus import open_shard
 from green_code.adaptation.lite import LANGUAGES, bfloat16_pays, hidden_at
+from green_code.decoding.exit_network import unit_rms
 from green_code.models.decoder import Decoder
 from green_code.problems import Problem
 
@@ -33,7 +35,7 @@ class Rollouts:
 
     exits: tuple[int, ...]
     layers: int
-    states: np.ndarray  # (P, X, C) float16
+    states: np.ndarray  # (P, X, C) float16, of unit root mean square
     exit_tokens: np.ndarray  # (P, X)
     final_tokens: np.ndarray  # (P,)
     source_tokens: np.ndarray  # (P,)
@@ -88,7 +90,8 @@ def record(
                 kept = {d: s[:, _CONTEXT:].flatten(0, 1) for d, s in seen.items()}  # (8·SEQUENCE, C)
                 top = {d: decoder.logits(s).argmax(-1).cpu().numpy() for d, s in kept.items()}
             size = len(top[layers])
-            states[at : at + size] = torch.stack([kept[d] for d in depths], 1).half().cpu().numpy()
+            units = [unit_rms(kept[d]) for d in depths]
+            states[at : at + size] = torch.stack(units, 1).half().cpu().numpy()
             columns["exit_tokens"].append(np.stack([top[d] for d in depths], 1))
             columns["final_tokens"].append(top[layers])
             columns["source_tokens"].append(batch[:, _CONTEXT + 1 :].reshape(-1))

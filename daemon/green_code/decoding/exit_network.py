@@ -26,9 +26,13 @@ def features(states: Tensor, debt: Tensor) -> Tensor:
     The state is divided by its root mean square (its norm grows with depth and says little); the debt, in layer ×
     position evaluations that going on would cost, enters as a logarithm.
     """
+    return torch.cat((unit_rms(states), torch.log1p(debt.float())[..., None] / math.log(1e4)), dim=-1)
+
+
+def unit_rms(states: Tensor) -> Tensor:
+    """(…, C) states over their root mean square, float32; twice is the same as once."""
     states = states.float()
-    scale = states.pow(2).mean(-1, keepdim=True).add(1e-6).rsqrt()
-    return torch.cat((states * scale, torch.log1p(debt.float())[..., None] / math.log(1e4)), dim=-1)
+    return states * states.pow(2).mean(-1, keepdim=True).add(1e-6).rsqrt()
 
 
 class ExitNetwork(nn.Module):
