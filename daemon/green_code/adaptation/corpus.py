@@ -105,20 +105,29 @@ def java_files(archive: Path) -> Iterator[SourceFile]:
     """
     try:
         with zipfile.ZipFile(archive) as source:
+            version = _jdk_version(source)
             for name in sorted(source.namelist()):
                 if name.endswith(".java") and 500 < source.getinfo(name).file_size < _MAX_FILE_BYTES:
                     text = source.read(name).decode("utf-8", errors="ignore")
                     module = name.split("/")[0]
                     if module in _DATA_MODULES:
                         continue
-                    yield SourceFile(
-                        module, archive.parent.parent.name, JDK_LICENCE, name, "java", _drop_header(text)
-                    )
+                    yield SourceFile(module, version, JDK_LICENCE, name, "java", _drop_header(text))
     except (OSError, zipfile.BadZipFile) as error:
         raise Problem(
             "model_missing",
             f"the JDK's sources cannot be read from {archive} ({error}); `make adapt` fetches them.",
         ) from error
+
+
+def _jdk_version(source: zipfile.ZipFile) -> str:
+    """As the sources themselves say it (they include the generated class that `java -version` prints from)."""
+    try:
+        text = source.read("java.base/java/lang/VersionProps.java").decode("utf-8")
+    except KeyError:
+        return "unknown"
+    found = re.search(r'java_version\s*=\s*"([^"]+)"', text)
+    return found.group(1) if found else "unknown"
 
 
 def _drop_header(text: str) -> str:

@@ -93,8 +93,9 @@ def test_jdk_archive(tmp_path: Path) -> None:
             "java.base/java/lang/A.java", "/*\n * Copyright\n */\npackage java.lang;\n" + "class A {}\n" * 60
         )
         archive.writestr("jdk.localedata/sun/B.java", "class B {}\n" * 60)
+        archive.writestr("java.base/java/lang/VersionProps.java", 'String java_version =\n  "21.0.13";')
     (only,) = java_files(path)
-    assert only.project == "java.base"
+    assert (only.project, only.version) == ("java.base", "21.0.13")
     assert only.text.startswith("package")
     with pytest.raises(Problem, match="cannot be read"):
         list(java_files(tmp_path / "none.zip"))
