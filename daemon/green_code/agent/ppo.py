@@ -44,7 +44,9 @@ class Arguments:
     discount: float = 1.0
     gae_lambda: float = 0.95
     clip: float = 0.2
-    entropy: float = 0.003
+    entropy: float = (
+        0.05  # high: P(exit) then grades how sure the agent is, which is what the threshold reads
+    )
     value_share: float = 0.5
     gradient_clip: float = 0.5
     kl_limit: float = 0.03

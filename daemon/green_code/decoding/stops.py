@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 _CLOSERS = {")": "(", "]": "[", "}": "{"}
 _LONGEST_PERIOD_LINES = 4
+_LONGEST_PIECE = 32
 
 
 @dataclass(frozen=True)
@@ -109,10 +110,10 @@ def repetition(text: str, at: Situation) -> int | None:
         if len(tail) == 2 * period and tail[:period] == tail[period:] and any(line.strip() for line in tail):
             return len("\n".join(done[:-period]))
     last = lines[-1]
-    for width in range(1, 9):
-        piece = last[-width:]
-        if len(last) >= 6 * width >= 12 and piece.strip() and last.endswith(piece * 6):
-            return len(text) - 5 * width
+    for width in range(2, _LONGEST_PIECE + 1):
+        piece, times = last[-width:], 6 if width <= 8 else 3
+        if piece.strip() and last.endswith(piece * times):
+            return len(text) - (times - 1) * width
     return None
 
 

@@ -30,6 +30,8 @@ BLOCK_CASES = [
     ("", "", "a = 1\na = 1\n", "a = 1", "repetition"),
     ("", "", "a\nb\na\nb\nc", "a\nb", "repetition"),
     ("x = ", "", "[0, 0, 0, 0, 0, 0, 0", "[0, 0", "repetition"),
+    ("return ", "", "width + height + height + height", "width + height", "repetition"),
+    ("return ", "", "first.total + first.total * 2", None, None),
     ("if x:", "", "\n    a = 1\n    b = 2\n", None, None),
 ]
 
