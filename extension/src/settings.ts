@@ -5,6 +5,7 @@
  */
 import * as vscode from 'vscode';
 
+import { contributes } from '../../package.json';
 import type { Decoding } from './protocol';
 
 export const SECTION = 'greenCode';
@@ -39,10 +40,47 @@ export const SETTING_KEYS = [
   'pythonPath',
 ] as const satisfies readonly (keyof Settings)[];
 
-/** Every setting without its prefix: what the code reads, and what the front is sent. */
-export function readSettings(): Settings {
+/** A row of the manifest's configuration. */
+interface Row {
+  readonly type: string;
+  readonly default: unknown;
+  readonly enum?: readonly unknown[];
+  readonly minimum?: number;
+  readonly maximum?: number;
+}
+
+const ROWS = contributes.configuration.properties as Readonly<Record<`greenCode.${keyof Settings}`, Row>>;
+
+/** What the user wrote, without its prefix, right or wrong: the front is sent this, and names what is wrong with it. */
+export function rawSettings(): Readonly<Record<string, unknown>> {
   const section = vscode.workspace.getConfiguration(SECTION);
-  return Object.fromEntries(SETTING_KEYS.map((key) => [key, section.get(key)])) as unknown as Settings;
+  return Object.fromEntries(SETTING_KEYS.map((key) => [key, section.get(key)]));
+}
+
+/** What the code reads: the editor passes on any JSON, so a value that the manifest does not allow gives way to the default. */
+export function readSettings(): Settings {
+  const raw = rawSettings();
+  return Object.fromEntries(
+    SETTING_KEYS.map((key) => [key, allows(ROWS[`${SECTION}.${key}`], raw[key]) ? raw[key] : ROWS[`${SECTION}.${key}`].default]),
+  ) as unknown as Settings;
+}
+
+function allows(row: Row, value: unknown): boolean {
+  const { minimum = -Infinity, maximum = Infinity } = row;
+  return hasType(row.type, value) && (row.enum?.includes(value) ?? true) && !(typeof value === 'number' && (value < minimum || value > maximum));
+}
+
+function hasType(type: string, value: unknown): boolean {
+  switch (type) {
+    case 'integer':
+      return Number.isInteger(value);
+    case 'number':
+      return Number.isFinite(value);
+    case 'array':
+      return Array.isArray(value) && value.every((item) => typeof item === 'string');
+    default:
+      return typeof value === type;
+  }
 }
 
 /** Writes where the value in force comes from: the workspace if it has one, else the user's settings. */

@@ -12,7 +12,7 @@ import type { LogOutputChannel } from 'vscode';
 
 import { VARIABLE } from '../environment/bundles';
 import { LSP_ENERGY, LSP_STATUS, type EnergyMessage, type StatusMessage } from '../protocol';
-import type { Settings } from '../settings';
+import { rawSettings, type Settings } from '../settings';
 
 export interface ClientOptions {
   readonly python: string;
@@ -33,7 +33,7 @@ export function createClient(options: ClientOptions): LanguageClient {
       { scheme: 'file', language },
       { scheme: 'untitled', language },
     ]),
-    initializationOptions: { settings: options.settings },
+    initializationOptions: { settings: rawSettings() },
     outputChannel: options.channel,
     revealOutputChannelOn: RevealOutputChannelOn.Never,
     // The supervisor restarts, with back-off; the client's own restarts come at once and end in a pop-up.

@@ -12,7 +12,7 @@ import { resolve, type Resolution } from '../environment/resolve';
 import { COMMANDS } from '../ids';
 import { messageOf, type Channels } from '../log';
 import * as protocol from '../protocol';
-import { SECTION, type Settings } from '../settings';
+import { rawSettings, SECTION, type Settings } from '../settings';
 import type { Store } from '../state/store';
 import { Backoff } from './backoff';
 import { Coalesced } from './coalesce';
@@ -64,15 +64,8 @@ export class Supervisor implements vscode.Disposable {
 
   /** Most settings take effect in the running front; only these two make it another one. */
   async settingsChanged(before: Settings, after: Settings): Promise<void> {
-    if (before === after) {
-      return;
-    }
     const restarts = before.pythonPath !== after.pythonPath || before.languages.join() !== after.languages.join();
-    if (restarts) {
-      await this.restart();
-    } else if (this.client?.isRunning()) {
-      await this.client.sendNotification('workspace/didChangeConfiguration', { settings: { [SECTION]: after } });
-    }
+    await (restarts ? this.restart() : this.sendSettings());
   }
 
   dispose(): void {
@@ -88,6 +81,12 @@ export class Supervisor implements vscode.Disposable {
     this.client = undefined;
     // A client that is still starting, or whose front is gone, refuses to stop: there is nothing more to do for it.
     await client?.dispose(2000).catch((error: unknown) => this.channels.extension.info(`stop: ${messageOf(error)}`));
+  }
+
+  private async sendSettings(): Promise<void> {
+    if (this.client?.isRunning()) {
+      await this.client.sendNotification('workspace/didChangeConfiguration', { settings: { [SECTION]: rawSettings() } });
+    }
   }
 
   private running(): LanguageClient {
@@ -151,8 +150,13 @@ export class Supervisor implements vscode.Disposable {
       if (ours()) {
         this.store.update({ phase: 'running' });
         this.channels.forgetShown();
-        await this.settingsChanged(settings, this.store.snapshot.settings); // those that changed meanwhile
-        this.recall(ours).catch((error: unknown) => this.channels.extension.info(`No report yet: ${messageOf(error)}`));
+        if (this.store.snapshot.settings !== settings) {
+          await this.sendSettings(); // where the change asks for another front, that one waits already for this start to end
+        }
+        if (this.store.snapshot.settings.enabled) {
+          // not otherwise: the report comes from an engine, started for it if need be
+          this.recall(ours).catch((error: unknown) => this.channels.extension.info(`No report yet: ${messageOf(error)}`));
+        }
       }
     } catch (error) {
       this.crashed(generation, messageOf(error));
