@@ -70,9 +70,8 @@ export function registerCommands(parts: Parts): vscode.Disposable[] {
 }
 
 async function why({ supervisor, channels }: Parts): Promise<void> {
-  const { reason, message, action, last } = await supervisor.explain();
+  const { reason, message, action } = await supervisor.explain();
   channels.extension.info(`Why no suggestion: ${reason}: ${message}${action === null ? '' : ` ${action}`}`);
-  channels.extension.info(`Last completion:\n${renderLayers(last)}`);
   const text = [message, isCommand(action) ? null : action].filter(Boolean).join(' ');
   const runAction = isCommand(action) ? ['Fix'] : [];
   const chosen = await vscode.window.showInformationMessage(text, ...runAction, 'Show Log');

@@ -92,8 +92,10 @@ const WORDS: Readonly<Record<Shown, string>> = {
   error: 'Error',
 };
 
+/** What is said beside the state. An engine that serves has nothing to add, unless with a reason: a refused bundle, for one. */
 function describe(shown: Shown, { detail, status, phase }: Snapshot): string {
-  const said = phase === 'running' && shown !== 'ready' && shown !== 'busy' && shown !== 'disabled' ? (status?.message ?? '') : detail;
+  const serves = (shown === 'ready' || shown === 'busy') && (status?.reason ?? null) === null;
+  const said = phase === 'running' && shown !== 'disabled' && !serves ? (status?.message ?? '') : detail;
   return said === '' ? WORDS[shown] : `${WORDS[shown]}: ${said}`;
 }
 
@@ -117,7 +119,7 @@ function tooltip(words: string, snapshot: Snapshot): string {
   if (energy !== null) {
     blocks.push(table(energy), layers(energy));
   }
-  blocks.push(`Threshold ${settings.threshold.toFixed(2)}, ${settings.decoding} decoding, ${escapeMarkdown(energy?.model ?? settings.model)}`);
+  blocks.push(`Threshold ${settings.threshold.toFixed(2)}, ${escapeMarkdown(settings.decoding)} decoding, ${escapeMarkdown(energy?.model ?? settings.model)}`);
   if (today !== null) {
     blocks.push(`Energy is ${escapeMarkdown(sourceText(today.source))}.`);
   }

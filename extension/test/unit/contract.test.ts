@@ -6,7 +6,7 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import manifest from '../../../package.json';
 import { COMMANDS, ICON, VIEW_THRESHOLD } from '../../src/ids';
 import * as protocol from '../../src/protocol';
-import { readSettings, SETTING_KEYS } from '../../src/settings';
+import { rawSettings, readSettings, SETTING_KEYS } from '../../src/settings';
 import { defaults } from './samples';
 import { configuration } from './vscode';
 
@@ -45,6 +45,11 @@ describe('the manifest', () => {
     expect(Object.keys(manifest.contributes.configuration.properties)).toEqual(SETTING_KEYS.map((key) => `greenCode.${key}`));
   });
 
+  it('lets a folder that is not trusted set only what can do no harm', () => {
+    const restricted = manifest.capabilities.untrustedWorkspaces.restrictedConfigurations;
+    expect(SETTING_KEYS.filter((key) => !restricted.includes(`greenCode.${key}`))).toEqual(['threshold', 'trigger', 'statusBar']);
+  });
+
   it('declares the view and the icon', () => {
     expect(manifest.contributes.views.greenCode[0]?.id).toBe(VIEW_THRESHOLD);
     expect(Object.keys(manifest.contributes.icons)).toEqual([ICON.slice(2, -1)]);
@@ -70,5 +75,23 @@ describe('settings', () => {
     expect(readSettings()).toEqual(defaults);
     configuration.workspace.set('threshold', 0.6);
     expect(readSettings().threshold).toBe(0.6);
+  });
+
+  it.each([
+    ['threshold', '0.9'],
+    ['threshold', null],
+    ['threshold', 0.4],
+    ['threshold', 1.1],
+    ['threshold', NaN],
+    ['decoding', 'slow'],
+    ['enabled', 'no'],
+    ['languages', 'python'],
+    ['languages', ['python', 3]],
+    ['maxLines', 1.5],
+    ['pythonPath', null],
+  ])('%s: %j gives way to the default, and stays as written for the front to name', (key, value) => {
+    configuration.user.set(key, value);
+    expect(readSettings()).toEqual(defaults);
+    expect(rawSettings()[key]).toBe(value);
   });
 });

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 
-import { STATES, type State } from '../../src/protocol';
+import { STATES, type Decoding, type State } from '../../src/protocol';
 import { escapeMarkdown, present } from '../../src/status/presentation';
 import { defaults, energy, snapshot, totals } from './samples';
 
@@ -36,6 +36,14 @@ describe('the text of the status item', () => {
   it('says Off at once when the user switches off, whatever the engine does', () => {
     const shown = present(snapshot({ settings: { ...defaults, enabled: false }, status: status('busy') }));
     expect(shown.shown).toBe('disabled');
+  });
+
+  it.each(['ready', 'busy'] as const)('says in state %s what is wrong nevertheless', (state) => {
+    const refused = { ...status(state, 'The new bundle is refused'), reason: 'bundle_invalid' };
+    const shown = present(snapshot({ energy, status: refused }));
+    expect(shown.label).toContain('Ready: The new bundle is refused.');
+    expect(shown.tooltip).toContain('The new bundle is refused');
+    expect(present(snapshot({ status: status(state, 'Ready for more') })).label).toBe('Green Code. Ready.');
   });
 
   it('labels an estimate', () => {
@@ -81,5 +89,10 @@ describe('the details', () => {
     const hostile = present(snapshot({ status: status('error', '[x](command:workbench.action.quit) | <b>') }));
     expect(hostile.tooltip).not.toContain('[x](command:');
     expect(escapeMarkdown('a\n*b*')).toBe('a \\*b\\*');
+  });
+
+  it('do not let a setting become markup', () => {
+    const hostile = { ...defaults, decoding: '[x](command:y)' as Decoding, model: '[x](command:y)' };
+    expect(present(snapshot({ settings: hostile })).tooltip).not.toContain('[x](command:y)');
   });
 });

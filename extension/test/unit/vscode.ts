@@ -27,5 +27,7 @@ export const workspace = {
   }),
 };
 
-export const window = {};
+export const window = {
+  showInformationMessage: (): Promise<string | undefined> => Promise.resolve(undefined),
+};
 export const commands = {};

@@ -1,0 +1,29 @@
+import { describe, expect, it } from 'vitest';
+
+import { commandTable, type Parts } from '../../src/commands/commands';
+import { COMMANDS } from '../../src/ids';
+import type { Explanation } from '../../src/protocol';
+
+describe('Why No Suggestion?', () => {
+  it('logs the reason, and none of the code that was completed', async () => {
+    const logged: string[] = [];
+    const last = {
+      text: 'hunter2',
+      tokens: [{ text: 'hunter2', layers: 9 }],
+      layers_total: 18,
+      energy_joules: 1,
+      energy_source: 'estimate',
+      saving: 0.5,
+      threshold: 0.8,
+      decoding: 'fast',
+    } as const;
+    const told: Explanation = { reason: 'empty', message: 'Nothing to add.', action: null, last };
+    const parts = {
+      supervisor: { explain: () => Promise.resolve(told) },
+      channels: { extension: { info: (line: string) => logged.push(line) } },
+    } as unknown as Parts;
+    await commandTable(parts)[COMMANDS.whyNoSuggestion]!();
+    expect(logged.join('\n')).toContain('Nothing to add.');
+    expect(logged.join('\n')).not.toContain('hunter2');
+  });
+});
