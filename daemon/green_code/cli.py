@@ -35,7 +35,7 @@ COMMANDS: Final[dict[str, Command]] = {
     "engine": Command("green_code.engine.command", "run, stop or look at the engine that holds the model"),
     "energy": Command("green_code.energy.command", "show the energy used and saved so far"),
     "doctor": Command("green_code.doctor", "check the installation and say how to mend it"),
-    "bundle": Command("green_code.models.bundle_command", "check and describe bundles"),
+    "bundle": Command("green_code.bundles", "check and describe bundles"),
     "evaluate": Command("green_code.evaluation.command", "measure quality and energy on a data set"),
     "adapt": Command("green_code.adaptation.command", "fine-tune a model for early exits (LITE)"),
     "train": Command("green_code.agent.command", "train the agent that chooses the exits (PPO)"),

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import json
 import os
 import sys
@@ -21,7 +20,7 @@ from green_code import folders
 from green_code.energy.ledger import Ledger
 from green_code.engine.local import complete_here
 from green_code.engine.process import default_loader
-from green_code.engine.requests import check_params, check_threshold
+from green_code.engine.requests import check_params, threshold
 from green_code.link import messages
 from green_code.link.discovery import ensure_engine, place
 from green_code.link.messages import CompletionParams, CompletionResult, State
@@ -29,7 +28,7 @@ from green_code.lsp.documents import split_lines
 from green_code.lsp.explain import TEXTS
 from green_code.lsp.prompt import CHARACTERS_PER_TOKEN, Prompt, PromptWindow
 from green_code.problems import Problem
-from green_code.settings import STOPS, default_settings
+from green_code.settings import default_settings
 
 LANGUAGES: Final = {
     ".py": "python",
@@ -55,19 +54,6 @@ LANGUAGES: Final = {
 }
 OTHER_LANGUAGE: Final = "plaintext"
 DEFAULT_MAX_TOKENS: Final = 32
-
-
-def threshold(text: str) -> float | str:
-    """An argparse type: a number from 0.5 to 1, or a stop's name."""
-    value: float | str = text
-    if text not in STOPS:
-        with contextlib.suppress(ValueError):
-            value = float(text)
-    try:
-        check_threshold(value)
-    except Problem as problem:
-        raise argparse.ArgumentTypeError(str(problem)) from None
-    return value
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

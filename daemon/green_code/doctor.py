@@ -149,19 +149,23 @@ def check_torch() -> Iterator[Finding]:
 
 def check_model(model: str) -> Iterator[Finding]:
     """The model's files, their hash included."""
-    from green_code.models.catalog import find_model
+    from green_code.models.catalog import DEFAULT, find_model
 
     try:
         find_model(model, verify=True)
     except Problem as problem:
         yield Finding("model", "fail", f"{model}: {problem.reason}", str(problem))
     else:
-        yield Finding("model", "ok", f"{model} is present and its files are as published")
+        verified = (
+            "as published" if model == DEFAULT else "present; there is no published hash to compare with"
+        )
+        yield Finding("model", "ok", f"{model}: its files are {verified}")
 
 
 def check_bundles() -> Iterator[Finding]:
     """Every bundle in the folder of bundles."""
-    from green_code.models.bundle import MANIFEST, load_bundle
+    from green_code.bundles import check_bundle
+    from green_code.models.bundle import MANIFEST
 
     folder = folders.bundles_dir()
     names = sorted(path.parent for path in folder.glob(f"*/{MANIFEST}")) if folder.is_dir() else []
@@ -174,7 +178,7 @@ def check_bundles() -> Iterator[Finding]:
         )
     for path in names:
         try:
-            load_bundle(path)
+            check_bundle(path)
         except Problem as problem:
             yield Finding("bundles", "fail", f"{path.name} is refused", str(problem))
         else:
@@ -242,7 +246,7 @@ def check_engine() -> Iterator[Finding]:
 def check_meters() -> Iterator[Finding]:
     """What energy is measured by."""
     found: list[str] = []
-    for opened in (meters.open_nvml(0), meters.open_rapl()):
+    for opened in (meters.open_nvml(None), meters.open_rapl()):
         if isinstance(opened, meters.Absent):
             found.append(f"no {opened.source} ({opened.why})")
         else:

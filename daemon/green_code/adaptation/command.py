@@ -25,7 +25,7 @@ from green_code.adaptation.corpus import (
 from green_code.adaptation.export import export_delta, trained_weights
 from green_code.adaptation.lite import Recipe, evaluate, train
 from green_code.folders import bundles_dir
-from green_code.models.bundle import DELTA, VOCABULARY, load_bundle, write_manifest
+from green_code.models.bundle import AGENT, CALIBRATION, DELTA, VOCABULARY, load_bundle, write_manifest
 from green_code.models.catalog import DEFAULT, find_model
 from green_code.models.decoder import Decoder
 from green_code.models.sources import GgufSource, open_vocabulary
@@ -134,6 +134,8 @@ def export(args: argparse.Namespace, bundle: Path) -> None:
     weights, recipe, tokens = trained_weights(args.work / "lite")
     corpus = args.work / "corpus"
     exits = tuple(sorted({e for group in recipe["exit_groups"] for e in group}))  # type: ignore[attr-defined]
+    for part in (AGENT, CALIBRATION):  # of the weights before; they would pass every check, and be wrong
+        (bundle / part).unlink(missing_ok=True)
     export_delta(base, weights, config.layers, bundle / DELTA)
     about = json.loads((corpus / "corpus.json").read_text())
     manifest = {

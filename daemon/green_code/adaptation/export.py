@@ -17,7 +17,7 @@ def trained_weights(run: Path) -> tuple[dict[str, Tensor], dict[str, object], in
     path = run / "state.pt"
     if not path.is_file():
         raise Problem("bad_request", f"{path} is missing; run `green-code adapt lite` first.")
-    state = torch.load(path, weights_only=True)
+    state = torch.load(path, map_location="cpu", weights_only=True)
     recipe = dict(state["recipe"])
     return state["weights"], recipe, state["step"] * recipe["sequence"] * recipe["batch"]
 

@@ -27,7 +27,7 @@ class _HeadLoss(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         exits, rows, _ = states.shape
         gradient = torch.empty_like(states)
-        losses = torch.zeros(exits, 2)  # cross-entropy, divergence; summed over rows
+        losses = torch.zeros(exits, 2, device=states.device)  # cross-entropy, divergence; summed over rows
         for at in range(0, rows, _ROWS):
             part = slice(at, min(at + _ROWS, rows))
             wanted = target[part, None]

@@ -236,7 +236,7 @@ def _save(path: Path, recipe: Recipe, decoder: Decoder, optimiser: torch.optim.O
 def _resume(path: Path, recipe: Recipe, decoder: Decoder, optimiser: torch.optim.Optimizer) -> int:
     if not path.is_file():
         return 0
-    state = torch.load(path, weights_only=True)
+    state = torch.load(path, map_location="cpu", weights_only=True)
     if state["recipe"] != asdict(recipe):
         raise Problem(
             "bad_request", f"{path} belongs to another recipe; give another --run folder, or delete it."

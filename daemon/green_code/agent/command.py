@@ -16,12 +16,14 @@ from green_code.agent.ppo import Arguments, train
 from green_code.agent.rivals import compare
 from green_code.agent.rollouts import open_rollouts, record
 from green_code.energy.costs import CostModel, Work
-from green_code.engine.runtime import load_runtime
+from green_code.energy.meters import SHORT_WINDOW_SECONDS
+from green_code.engine.runtime import THREADS, load_runtime, measured_costs
 from green_code.folders import bundles_dir
 from green_code.models.bundle import AGENT, CALIBRATION, load_bundle, write_manifest
 from green_code.models.catalog import DEFAULT, find_model
 from green_code.models.decoder import Decoder
-from green_code.models.weights import adapted_weights
+from green_code.models.sources import open_vocabulary
+from green_code.models.weights import adapted_weights, compute_dtype, open_model
 
 STEPS = ("rollouts", "agent", "calibrate")
 _COMPARED = (0.5, 0.7, 0.8, 0.9, 0.95)
@@ -59,11 +61,21 @@ def _bundle_folder(args: argparse.Namespace) -> Path:
 def make_rollouts(args: argparse.Namespace) -> None:
     bundle = load_bundle(_bundle_folder(args))
     exits = tuple(int(e) for e in args.exits.split(",")) if args.exits else bundle.exits
-    config, weights = adapted_weights(find_model(args.model), bundle)
+    found = find_model(args.model)
+    config, weights = adapted_weights(found, bundle)
     decoder = Decoder.load(config, weights)
     corpus = args.work / "corpus"
+    bos = open_vocabulary(found.open(), bundle.vocabulary).bos
     record(
-        decoder, corpus, "train", exits, args.positions, args.seed, args.work / "rollouts" / "train", print
+        decoder,
+        corpus,
+        "train",
+        exits,
+        args.positions,
+        args.seed,
+        args.work / "rollouts" / "train",
+        bos,
+        print,
     )
     record(
         decoder,
@@ -73,6 +85,7 @@ def make_rollouts(args: argparse.Namespace) -> None:
         args.positions // 4,
         args.seed + 1,
         args.work / "rollouts" / "heldout",
+        bos,
         print,
     )
 
@@ -92,7 +105,9 @@ def prices(costs: CostModel, layers: int, error: float) -> Prices:
 def train_agent(args: argparse.Namespace) -> None:
     """PPO on the training rollouts; the rivals' scores on held-out projects beside it."""
     folder = _bundle_folder(args)
-    costs = load_runtime(args.model, lambda *_: None).costs
+    torch.set_num_threads(THREADS)  # costs are those of service
+    opened = open_model(find_model(args.model), load_bundle(folder), compute_dtype())
+    costs = measured_costs(opened, SHORT_WINDOW_SECONDS, lambda *_: None)
     torch.set_num_threads(args.threads)
     rollouts = open_rollouts(args.work / "rollouts" / "train")
     priced = prices(costs, rollouts.layers, args.error_price)
@@ -110,6 +125,7 @@ def train_agent(args: argparse.Namespace) -> None:
             f"{score.name:14} cost {score.cost:.3f}  depth {score.depth:5.2f}  agreement {score.agreement:.3f}  accuracy {score.accuracy:.3f}"
         )
     save_file(agent.actor.state_dict(), str(folder / AGENT), metadata=agent.actor.save_metadata())
+    (folder / CALIBRATION).unlink(missing_ok=True)  # of the agent before
     manifest = dict(json.loads((folder / "manifest.json").read_text()))
     manifest["exits"] = list(rollouts.exits)
     manifest["agent"] = {

@@ -6,7 +6,7 @@ Always reported beside it: the oracle (first exit that is right), every fixed ex
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -76,9 +76,10 @@ def oracle(environment: ExitEnvironment) -> Any:
 def compare(
     network: ExitNetwork, environment: ExitEnvironment, thresholds: tuple[float, ...], steps: int = 400
 ) -> list[Score]:
-    """Agent at each threshold, oracle, every fixed exit, full depth."""
+    """Agent at each threshold, oracle, every fixed exit, full depth; only the agent pays for decisions."""
     rollouts = environment.rollouts
     scores = [replay(f"agent T={t}", environment, agent(network, t), steps) for t in thresholds]
+    environment.prices = replace(environment.prices, decision=0.0)
     scores.append(replay("oracle", environment, oracle, steps))
     for depth in (*rollouts.exits, rollouts.layers):
         scores.append(replay(f"fixed {depth}", environment, fixed(rollouts, depth), steps))

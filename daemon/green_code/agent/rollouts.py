@@ -61,6 +61,7 @@ def record(
     positions: int,
     seed: int,
     folder: Path,
+    bos: int | None,
     report: Callable[[str], None],
 ) -> Rollouts:
     """Record about `positions` positions a language from the shards of `part` ("train" or "heldout")."""
@@ -85,6 +86,8 @@ def record(
                 [shard[s : s + _CONTEXT + SEQUENCE + 1].astype(np.int64) for s in starts[first : first + 8]]
             )
             tokens = torch.from_numpy(batch)
+            if bos is not None:
+                tokens[:, 0] = bos  # as every prompt begins in service
             with torch.autocast(decoder.device.type, torch.bfloat16, enabled=bfloat16_pays()):
                 seen = hidden_at(decoder, tokens[:, :-1].to(decoder.device), (*depths, layers))
                 kept = {d: s[:, _CONTEXT:].flatten(0, 1) for d, s in seen.items()}  # (8·SEQUENCE, C)

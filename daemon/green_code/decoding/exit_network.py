@@ -57,21 +57,22 @@ class ExitNetwork(nn.Module):
         return {"exits": ",".join(map(str, self.exits)), "width": str(self.width)}
 
 
-def load_exit_network(path: Path, width: int) -> ExitNetwork:
-    """Read agent.safetensors.
+def load_exit_network(path: Path, exits: Sequence[int]) -> ExitNetwork:
+    """Read agent.safetensors of a bundle whose exits are `exits`.
 
     Raises:
-        Problem: the file is damaged, holds NaN, or was trained for another width.
+        Problem: the file is damaged, holds NaN, or was trained for other exits.
     """
     try:
         with safe_open(str(path), framework="pt") as file:
             metadata = file.metadata() or {}
-            exits = [int(e) for e in metadata["exits"].split(",")]
+            trained = tuple(int(e) for e in metadata["exits"].split(","))
+            width = int(metadata["width"])
             weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
-        if int(metadata["width"]) != width:
+        if trained != tuple(exits):
             raise Problem(
                 "bundle_invalid",
-                f"{path.name} was trained for width {metadata['width']}, the model has {width}; retrain it with `green-code train`.",
+                f"{path.name} decides at {trained}, its bundle says {tuple(exits)}; fetch the bundle again, or retrain with `green-code train`.",
             )
         network = ExitNetwork(width, exits)
         network.load_state_dict(weights)

@@ -42,12 +42,17 @@ class Policy(Protocol):
     def exits(self) -> tuple[int, ...]:
         """Depths at which to ask, ascending, all below L."""
 
+    @property
+    def network_runs(self) -> int:
+        """How often an answer runs the exit network: 1 for the agent, 0 for rules."""
+
     def stop(self, view: View) -> bool: ...
 
 
 @dataclass(frozen=True)
 class Full:
     exits: tuple[int, ...] = ()
+    network_runs: int = 0
 
     def stop(self, view: View) -> bool:
         return False
@@ -56,6 +61,7 @@ class Full:
 @dataclass(frozen=True)
 class Fixed:
     exits: tuple[int, ...]
+    network_runs: int = 0
 
     def stop(self, view: View) -> bool:
         return True
@@ -65,6 +71,7 @@ class Fixed:
 class Confidence:
     exits: tuple[int, ...]
     threshold: float
+    network_runs: int = 0
 
     def stop(self, view: View) -> bool:
         return bool(view.logits.float().softmax(-1).max() > self.threshold)
@@ -74,6 +81,7 @@ class Confidence:
 class Agent:
     network: ExitNetwork
     threshold: float
+    network_runs: int = 1
 
     @property
     def exits(self) -> tuple[int, ...]:

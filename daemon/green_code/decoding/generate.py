@@ -23,10 +23,12 @@ MAX_DRAFTS = 6  # tokens drafted before they are verified in one batch
 
 @dataclass
 class Effort:
-    """What was run beside layers: heads, and decisions of the policy."""
+    """What was run beside layers: heads, and decisions of the agent; and `passes`, the tokens that were begun and
+    finished, the end of the text included: what full depth would have needed a pass each for."""
 
     heads: int = 0
     decisions: int = 0
+    passes: int = 0
 
 
 @dataclass
@@ -48,7 +50,7 @@ def climb(stairs: Staircase, policy: Policy, effort: Effort) -> View:
             depth, stairs.advance(position, depth), stairs.debt(position, layers), stairs.decoder.logits
         )
         stop = policy.stop(view)
-        effort.decisions += 1
+        effort.decisions += policy.network_runs
         if stop:
             effort.heads += 1
             return view
@@ -109,6 +111,7 @@ def exact(
 
 @torch.inference_mode()
 def generate(
+    result: Generated,
     stairs: Staircase,
     vocabulary: Vocabulary,
     chooser: Chooser,
@@ -119,18 +122,18 @@ def generate(
     situation: Situation | None,
     max_tokens: int,
     deadline: float,
-) -> Generated:
-    """Complete the prompt that `stairs` holds.
+) -> None:
+    """Complete the prompt that `stairs` holds, into `result`: what was done is in there even when interrupted.
 
     Args:
         verify: `exact` rather than `fast`. required: bytes that must come first (healing), not part of the text.
         situation: the cursor, for the stop rules; None: none but the end of the text.
         deadline: on `time.monotonic()`'s clock; later tokens are not begun.
     """
-    result = Generated()
     data = bytearray()
     stream = (exact if verify else fast)(stairs, policy, chooser, required, result.effort)
     for token, depth in stream:
+        result.effort.passes += 1
         if token in vocabulary.eos:
             result.reason = "end_of_text"
             break
@@ -147,4 +150,3 @@ def generate(
         if time.monotonic() > deadline:
             result.reason = "budget"
             break
-    return result

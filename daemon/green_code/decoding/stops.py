@@ -51,17 +51,17 @@ def end_of_line(text: str, at: Situation) -> int | None:
 
 
 def closing_bracket(text: str, at: Situation) -> int | None:
-    """A bracket closes that neither the completion nor the line opened, and the suffix has that bracket already."""
-    open_brackets: list[str] = _unclosed(at.line)
+    """A bracket closes that the completion did not open, and the rest of the line has that bracket already."""
+    open_brackets = _unclosed(at.line)
+    before, rest = len(open_brackets), at.rest_of_line.lstrip()
     for i, character in enumerate(text):
         if character in _CLOSERS.values():
             open_brackets.append(character)
         elif character in _CLOSERS:
+            ours = len(open_brackets) > before
             if open_brackets and open_brackets[-1] == _CLOSERS[character]:
                 open_brackets.pop()
-            if at.rest_of_line.lstrip().startswith(character) and len(open_brackets) < len(
-                _unclosed(at.line)
-            ):
+            if not ours and rest.startswith(character):
                 return i  # the closing bracket is already there
     return None
 
@@ -78,6 +78,8 @@ def _unclosed(line: str) -> list[str]:
 
 def end_of_block(text: str, at: Situation) -> int | None:
     """Enough lines, or a complete line whose indentation is below the cursor's."""
+    if at.single_line:
+        return None  # `end_of_line` decides; it lets leading line breaks pass where the line is blank
     lines = text.split("\n")
     if len(lines) > at.max_lines:
         return len("\n".join(lines[: at.max_lines]))

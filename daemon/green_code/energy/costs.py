@@ -1,7 +1,7 @@
 """What a completion costs: joules per layer run, per position in it, per head and per decision of the agent.
 
 A token is never metered alone: the counters are too coarse for that. Instead four workloads are repeated in windows
-of ten seconds or more, and the joules of a request follow from how much of each it did:
+of ten seconds, each in blocks whose spread gives the interval, and the joules of a request follow from how much of each it did:
 
     joules = run · (layer runs) + evaluation · (layer × position) + head · (heads) + decision · (decisions)
 
@@ -14,6 +14,7 @@ Must not know: models. It is given workloads to repeat.
 from __future__ import annotations
 
 import json
+import logging
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -24,6 +25,7 @@ from green_code.energy.meters import Meter, Window
 from green_code.problems import Problem
 
 BLOCKS = 8
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -58,12 +60,15 @@ class CostModel:
         )
 
 
-def full_depth_work(layers: int, new_prompt_positions: int, tokens: int) -> Work:
-    """The same request at full depth with the same cache: one prompt pass, then a pass a token."""
-    if tokens == 0:
+def full_depth_work(layers: int, new_prompt_positions: int, passes: int) -> Work:
+    """The same request at full depth with the same cache: one pass over the prompt, then one a token.
+
+    `passes` counts the tokens, and the end of the text where the model said it.
+    """
+    if passes == 0:
         return Work()
-    positions = new_prompt_positions + tokens - 1
-    return Work(runs=layers * tokens, evaluations=layers * positions, heads=tokens)
+    positions = new_prompt_positions + passes - 1
+    return Work(runs=layers * passes, evaluations=layers * positions, heads=passes)
 
 
 def fit(
@@ -85,20 +90,23 @@ def fit(
     for i, (name, work) in enumerate(workloads.items()):
         report(f"measuring energy per layer and token (once): {name}", i / len(workloads))
         work()  # warm
-        per_run = []
-        for _ in range(BLOCKS):
-            with Window(meter) as window:
-                done = _repeat(work, window_seconds / BLOCKS)
-            if window.reading is not None and window.reading.joules is not None:
-                per_run.append(window.reading.joules / (done.runs or done.heads or done.decisions))
-        if len(per_run) < 2:
+        per_block, whole = [], Work()
+        with Window(meter) as window:
+            for _ in range(BLOCKS):
+                with Window(meter) as block:
+                    done = _repeat(work, window_seconds / BLOCKS)
+                whole = _sum(whole, done)
+                if (read := _joules(block)) is not None:
+                    per_block.append(read / _units(done))
+        total = _joules(window)
+        if total is None or len(per_block) < 2:
             raise Problem(
                 "internal_error",
                 f"the energy meter ({meter.describe()}) gave no readings; see `green-code doctor`.",
             )
-        rows = done.evaluations / done.runs if done.runs else 1.0
-        joules[name], units[name] = statistics.median(per_run), rows
-        widths.append(1.96 * statistics.stdev(per_run) / len(per_run) ** 0.5 / joules[name])
+        joules[name] = total / _units(whole)
+        units[name] = whole.evaluations / whole.runs if whole.runs else 1.0
+        widths.append(1.96 * statistics.stdev(per_block) / len(per_block) ** 0.5 / joules[name])
     evaluation = max(0.0, (joules["batch"] - joules["single"]) / (units["batch"] - units["single"]))
     return CostModel(
         run_joules=max(0.0, joules["single"] - evaluation),
@@ -115,9 +123,21 @@ def fit(
 def _repeat(work: Callable[[], Work], seconds: float) -> Work:
     done, end = Work(), time.monotonic() + seconds
     while time.monotonic() < end:
-        step = work()
-        done = Work(*(a + b for a, b in zip(astuple(done), astuple(step), strict=True)))
+        done = _sum(done, work())
     return done
+
+
+def _sum(a: Work, b: Work) -> Work:
+    return Work(*(x + y for x, y in zip(astuple(a), astuple(b), strict=True)))
+
+
+def _units(work: Work) -> int:
+    """Of the one kind that a workload does."""
+    return work.runs or work.heads or work.decisions
+
+
+def _joules(window: Window) -> float | None:
+    return window.reading.joules if window.reading is not None else None
 
 
 def load_costs(path: Path) -> CostModel | None:
@@ -129,6 +149,10 @@ def load_costs(path: Path) -> CostModel | None:
 
 
 def save_costs(path: Path, costs: CostModel) -> None:
+    """Keep them for the next start; where the cache cannot be written, that start measures again."""
     part = path.with_suffix(".part")
-    part.write_text(json.dumps(asdict(costs), indent=1), "utf-8")
-    part.replace(path)
+    try:
+        part.write_text(json.dumps(asdict(costs), indent=1), "utf-8")
+        part.replace(path)
+    except OSError as error:
+        log.warning("energy costs cannot be kept in %s: %s", path, error)

@@ -32,6 +32,7 @@ class Row:
     decoding: str
     threshold: str
     tokens: int
+    exit_layers: int  # the layers that decoded the tokens, added up
     layers_run: int
     layers_total: int
     prompt_tokens: int
@@ -94,7 +95,7 @@ _INSERT = f"INSERT INTO completions ({', '.join(_COLUMNS)}) VALUES ({', '.join('
 _SUMS = (
     f"COALESCE(SUM(reason NOT IN {UNFINISHED}), 0), COALESCE(SUM(accepted), 0), "
     "COALESCE(SUM(tokens), 0), COALESCE(SUM(energy_joules), 0.0), COALESCE(SUM(energy_full_joules), 0.0), "
-    "COALESCE(SUM(layers_run), 0), COALESCE(SUM(cpu_seconds), 0.0)"
+    "COALESCE(SUM(exit_layers), 0), COALESCE(SUM(cpu_seconds), 0.0)"
 )
 _VERSION = 1
 _REPORT_DAYS = 31
@@ -130,7 +131,7 @@ class Tally:
             row.tokens,
             row.energy_joules,
             row.energy_full_joules,
-            row.layers_run,
+            row.exit_layers,
             row.cpu_seconds,
         )
         self._sums = [total + value for total, value in zip(self._sums, values, strict=True)]

@@ -65,10 +65,12 @@ class NvmlMeter:
 
     source: Source = "nvml"
 
-    def __init__(self, library: Any, index: int) -> None:
+    def __init__(self, library: Any, gpu: str | None) -> None:
         self._library = library
-        self._index = index
-        self._handle = library.nvmlDeviceGetHandleByIndex(index)
+        self._name = gpu or "0"
+        self._handle = (
+            library.nvmlDeviceGetHandleByUUID(gpu) if gpu else library.nvmlDeviceGetHandleByIndex(0)
+        )
         self._first_mj: int = library.nvmlDeviceGetTotalEnergyConsumption(self._handle)
         self._joules = 0.0
 
@@ -77,18 +79,21 @@ class NvmlMeter:
         try:
             now_mj: int = self._library.nvmlDeviceGetTotalEnergyConsumption(self._handle)
         except self._library.NVMLError as error:
-            log.warning("NVML counter of GPU %d cannot be read: %s", self._index, error)
+            log.warning("NVML counter of GPU %s cannot be read: %s", self._name, error)
             return None
         self._joules = max(self._joules, (now_mj - self._first_mj) / 1000)
         return self._joules
 
     def describe(self) -> str:
         """One line for people."""
-        return f"NVML total-energy counter of GPU {self._index}"
+        return f"NVML total-energy counter of GPU {self._name}"
 
 
-def open_nvml(index: int, library: Any = None) -> NvmlMeter | Absent:
-    """The GPU's meter, or why there is none."""
+def open_nvml(gpu: str | None, library: Any = None) -> NvmlMeter | Absent:
+    """The meter of the GPU of a UUID (None: the first one), or why there is none.
+
+    Not by number: CUDA's numbers are those of the visible devices, NVML's those of all.
+    """
     if library is None:
         try:
             library = importlib.import_module("pynvml")
@@ -96,7 +101,7 @@ def open_nvml(index: int, library: Any = None) -> NvmlMeter | Absent:
             return Absent("nvml", "pynvml is not installed; `pip install green-code[gpu]` adds it")
     try:
         library.nvmlInit()
-        return NvmlMeter(library, index)
+        return NvmlMeter(library, gpu)
     except library.NVMLError as error:
         return Absent("nvml", f"NVML says: {error}")
 
@@ -193,11 +198,10 @@ def _watts_from_environment() -> float:
     return watts
 
 
-def pick_meter(device: str, *, powercap: Path = POWERCAP, nvml: Any = None) -> Meter:
-    """The best meter for a torch device's name ("cpu", "cuda", "cuda:1"); the log says why no better."""
-    kind, _, index = device.partition(":")
+def pick_meter(gpu: str | None, *, powercap: Path = POWERCAP, nvml: Any = None) -> Meter:
+    """The best meter for the GPU of a UUID, or for the CPU (None); the log says why no better."""
     tried: NvmlMeter | RaplMeter | Absent
-    tried = open_nvml(int(index or 0), nvml) if kind == "cuda" else open_rapl(powercap)
+    tried = open_rapl(powercap) if gpu is None else open_nvml(gpu, nvml)
     if isinstance(tried, Absent):
         log.info("no %s meter: %s; energy is estimated", tried.source, tried.why)
         return EstimateMeter()

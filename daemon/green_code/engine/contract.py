@@ -25,7 +25,7 @@ class Session(Protocol):
         """Memory the caches hold."""
 
     def complete(self, params: CompletionParams, cancelled: Cancelled) -> CompletionResult:
-        """Complete; `id` is left empty. Raises Problem for what the user can mend."""
+        """Complete; `id` is left empty, and an interrupted one has no text. Raises Problem for what the user can mend."""
 
     def trim(self) -> None:
         """Drop the caches."""

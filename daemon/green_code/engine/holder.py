@@ -89,6 +89,7 @@ class ModelHolder:
         self._compute = ThreadPoolExecutor(max_workers=1, thread_name_prefix="compute")
         self._loading: tuple[str, asyncio.Task[Held]] | None = None
         self._reloading: asyncio.Task[None] | None = None
+        self._changed = False
         self._failures: dict[str, _Failure] = {}
         self.held: Held | None = None
 
@@ -120,18 +121,28 @@ class ModelHolder:
             if not held.closed:
                 return held
 
-    def forgive(self, names: set[str]) -> None:
-        """Models whose bundles have changed may be tried again at once."""
+    def bundles_changed(self, names: set[str]) -> None:
+        """Bundles of these names changed on disk: load the model held once more, and swap the two.
+
+        Jobs go on with the old one meanwhile; a bundle that is refused leaves it in place, and the status says why.
+        A model whose load failed may be tried again at once.
+        """
         for model in [model for model in self._failures if Path(model).name in names]:
             del self._failures[model]
+        if self.held is not None:
+            model = self.held.name
+        elif self._loading is not None and self.loading:
+            model = self._loading[0]
+        else:
+            return
+        if Path(model).name in names:
+            log.info("the bundle of %s changed", model)
+            self._changed = True  # a load that is under way may have read the bundle before it changed
+            self._reload()
 
-    def reload(self) -> None:
-        """Load the model held once more, with its new bundle, and swap the two; jobs go on with the old one.
-
-        A bundle that is refused leaves the old one in place, and the status says why.
-        """
+    def _reload(self) -> None:
         if self.held is not None and (self._reloading is None or self._reloading.done()):
-            self._reloading = asyncio.get_running_loop().create_task(self._swap(self.held))
+            self._reloading = asyncio.get_running_loop().create_task(self._swap_while_changed())
 
     async def compute(self, held: Held, job: Job) -> CompletionResult | None:
         """Run a job in its turn."""
@@ -170,6 +181,7 @@ class ModelHolder:
             await asyncio.sleep(HANDOVER_SECONDS)
         self.release()
         self._on_status("loading", f"Loading {model}", None, None)
+        self._changed = False
         try:
             runtime = await self._load_in_thread(model)
         except Exception as error:
@@ -180,7 +192,14 @@ class ModelHolder:
         self._failures.pop(model, None)
         self.held = Held(model, runtime)
         self._on_status("ready", f"{model} is ready", None, None)
+        if self._changed:
+            self._reload()
         return self.held
+
+    async def _swap_while_changed(self) -> None:
+        while self._changed and self.held is not None:
+            self._changed = False
+            await self._swap(self.held)
 
     async def _swap(self, old: Held) -> None:
         try:

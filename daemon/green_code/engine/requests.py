@@ -7,7 +7,9 @@ Must not know: models, sessions or sockets.
 
 from __future__ import annotations
 
+import argparse
 import asyncio
+import contextlib
 import re
 from collections.abc import Mapping
 from typing import Any, Final, cast
@@ -70,6 +72,19 @@ def check_threshold(threshold: float | str) -> None:
         raise _bad(
             f"threshold is {threshold!r}, neither a number from 0.5 to 1 nor one of {', '.join(STOPS)}"
         )
+
+
+def threshold(text: str) -> float | str:
+    """An argparse type: a number from 0.5 to 1, or a stop's name."""
+    value: float | str = text
+    if text not in STOPS:
+        with contextlib.suppress(ValueError):
+            value = float(text)
+    try:
+        check_threshold(value)
+    except Problem as problem:
+        raise argparse.ArgumentTypeError(str(problem)) from None
+    return value
 
 
 def _bad(message: str) -> Problem:

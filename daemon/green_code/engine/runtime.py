@@ -8,6 +8,7 @@ Must not know: connections, other sessions, editors.
 
 from __future__ import annotations
 
+import hashlib
 import platform
 import time
 from collections.abc import Callable, Sequence
@@ -62,14 +63,14 @@ def load_runtime(model: str, progress: Progress = lambda *_: None) -> Runtime:
     )
     network = None
     if bundle is not None and (path := bundle.part(AGENT)) is not None:
-        network = load_exit_network(path, opened.decoder.config.width).to(opened.decoder.device)
-        if network.exits != bundle.exits:
+        network = load_exit_network(path, bundle.exits).to(opened.decoder.device)
+        config = opened.decoder.config
+        if network.width != config.width or bundle.exits[-1] >= config.layers:
             raise Problem(
                 "bundle_invalid",
-                f"bundle {bundle.name}: the agent decides at {network.exits}, the manifest says {bundle.exits}; fetch the bundle again.",
+                f"bundle {bundle.name}: its agent is for width {network.width} and exits {bundle.exits}, the model has width {config.width} and {config.layers} layers; retrain with `green-code train`.",
             )
-    window = 0.2 if model == TINY else SHORT_WINDOW_SECONDS
-    costs = _costs(opened, network, window, progress)
+    costs = measured_costs(opened, 0.2 if model == TINY else SHORT_WINDOW_SECONDS, progress)
     return Runtime(model, opened, bundle, network, costs)
 
 
@@ -81,6 +82,7 @@ class Runtime:
     ) -> None:
         self.model = model
         self.bundle = bundle.name if bundle else ""
+        self.weights = bundle.digest if bundle else opened.key
         self.calibration = bundle.calibration if bundle else {}
         self.exits = bundle.exits if bundle else ()
         self.layers_total = opened.decoder.config.layers
@@ -97,13 +99,11 @@ class Runtime:
 
     def policy(self, params: CompletionParams) -> Policy:
         """Who decides for this request. Without a bundle there is nothing to decide by: full depth."""
-        if params["decoding"] == "full" or (
-            params["policy"] == "agent" and self.network is None and not self.exits
-        ):
+        asks_agent = params["policy"] == "agent"
+        if params["decoding"] == "full" or (asks_agent and self.network is None and not self.exits):
             return Full()
-        return parse_policy(
-            params["policy"], self.exits, self.layers_total, self.network, self.threshold(params["threshold"])
-        )
+        threshold = self.threshold(params["threshold"]) if asks_agent else 1.0
+        return parse_policy(params["policy"], self.exits, self.layers_total, self.network, threshold)
 
     def threshold(self, threshold: float | str) -> float:
         """A number, or the number of a named stop in the bundle's calibration."""
@@ -141,8 +141,13 @@ class Session:
     def trim(self) -> None:
         self._stairs = Staircase(self._runtime.decoder)
 
-    def complete(self, params: CompletionParams, cancelled: Cancelled) -> CompletionResult:
-        """See `contract.Session`. Cancelled requests give an empty text with the refusal as reason."""
+    def complete(
+        self, params: CompletionParams, cancelled: Cancelled, budget_seconds: float = BUDGET_SECONDS
+    ) -> CompletionResult:
+        """See `contract.Session`. Cancelled requests give an empty text with the refusal as reason.
+
+        `budget_seconds`: no token is begun later than this; what is measured for figures gives no limit.
+        """
         runtime, stairs = self._runtime, self._stairs
         policy = runtime.policy(params)
         wall, cpu = time.monotonic(), time.process_time()
@@ -150,13 +155,16 @@ class Session:
         keep, required = heal(tokens, runtime.vocabulary)
         reused = _common(stairs.tokens, keep[:-1])
         before = _Before(stairs.runs, stairs.evaluations, stairs.evaluations_below(reused))
-        generated = Generated(reason="no_context")
-        if params["prefix"].strip():
+        generated = Generated()
+        if not params["prefix"].strip():
+            generated.reason = "no_context"
+        else:
             stairs.interrupt = lambda: _raise_if(cancelled())
             try:
                 stairs.truncate(reused)
                 stairs.append(keep[reused:])
-                generated = generate(
+                generate(
+                    generated,
                     stairs,
                     runtime.vocabulary,
                     runtime.chooser,
@@ -167,10 +175,10 @@ class Session:
                         params["prefix"], params["suffix"], params["single_line"], params["max_lines"]
                     ),
                     max_tokens=params["max_tokens"],
-                    deadline=wall + BUDGET_SECONDS,
+                    deadline=wall + budget_seconds,
                 )
             except _Interrupted as interruption:
-                generated = Generated(reason=interruption.refusal)
+                generated.reason = interruption.refusal
             finally:
                 stairs.interrupt = lambda: None
         return self._result(
@@ -204,10 +212,13 @@ class Session:
         )
         joules = runtime.costs.joules(work)
         full = runtime.costs.joules(
-            full_depth_work(runtime.layers_total, len(keep) - reused, len(generated.tokens))
+            full_depth_work(runtime.layers_total, len(keep) - reused, generated.effort.passes)
         )
-        text = generated.text
-        empty = not text.strip() and generated.reason not in ("cancelled", "superseded", "no_context")
+        interrupted = generated.reason in ("cancelled", "superseded")
+        if interrupted:
+            full = max(full, joules)  # full depth would have been interrupted as well: no loss is booked
+        text = "" if interrupted else generated.text
+        empty = not text.strip() and not interrupted and generated.reason != "no_context"
         return {
             "id": "",
             "text": "" if empty else text,
@@ -244,27 +255,36 @@ def _common(cached: Sequence[int], wanted: Sequence[int]) -> int:
 # --- costs ------------------------------------------------------------------------------------------------
 
 
-def _costs(
-    opened: Model, network: ExitNetwork | None, window_seconds: float, progress: Progress
-) -> CostModel:
-    device = opened.decoder.device
-    meter = pick_meter(str(device))
-    key = f"{opened.key}-{platform.processor() or platform.machine()}-{THREADS}-{meter.source}".replace(
-        " ", "_"
-    )
+def measured_costs(opened: Model, window_seconds: float, progress: Progress) -> CostModel:
+    """The costs of this model's shape on this machine, measured once; another delta costs the same.
+
+    Raises:
+        Problem: the meter gives no readings.
+    """
+    decoder = opened.decoder
+    gpu, processor = _hardware(decoder.device)
+    meter = pick_meter(gpu)
+    parts = (decoder.config.to_json(), decoder.dtype, THREADS, gpu, processor, meter.describe())
+    key = hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:16]
     path = cache_dir() / f"costs-{key}.json"
     if (costs := load_costs(path)) is None:
-        costs = fit(
-            _workloads(opened.decoder, network),
-            meter,
-            window_seconds,
-            lambda s, part: progress("loading", s, part),
-        )
+        costs = fit(_workloads(decoder), meter, window_seconds, lambda s, part: progress("loading", s, part))
         save_costs(path, costs)
     return costs
 
 
-def _workloads(decoder: Decoder, network: ExitNetwork | None) -> dict[str, Callable[[], Work]]:
+def _hardware(device: torch.device) -> tuple[str | None, str]:
+    """UUID of the GPU that computes, if one does, and the processor's name."""
+    gpu = f"GPU-{torch.cuda.get_device_properties(device).uuid}" if device.type == "cuda" else None
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+        processor = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        processor = platform.processor() or platform.machine()
+    return gpu, processor
+
+
+def _workloads(decoder: Decoder) -> dict[str, Callable[[], Work]]:
     """What `energy.costs.fit` repeats. Positions are put in after 256 others, as in a real document."""
     layers, stairs = decoder.config.layers, Staircase(decoder)
     stairs.append([1] * _COST_ROWS)
@@ -287,7 +307,7 @@ def _workloads(decoder: Decoder, network: ExitNetwork | None) -> dict[str, Calla
         decoder.logits(state).argmax().item()
         return Work(heads=1)
 
-    asked = network or ExitNetwork(decoder.config.width, (1,)).to(decoder.device)
+    asked = ExitNetwork(decoder.config.width, (1,)).to(decoder.device)  # any weights cost the same
 
     @torch.inference_mode()
     def decision() -> Work:

@@ -15,7 +15,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final
 
 import psutil
@@ -245,11 +244,7 @@ class Service:
 
     def bundles_changed(self, names: set[str]) -> None:
         """Bundles of these names changed on disk: take the new one up, if it is the held model's."""
-        self._holder.forgive(names)
-        held = self._holder.held
-        if held is not None and Path(held.name).name in names:
-            log.info("the bundle of %s changed", held.name)
-            self._holder.reload()
+        self._holder.bundles_changed(names)
 
     # --- life ---------------------------------------------------------------------------------------------
     async def watch_idleness(self) -> None:
@@ -312,6 +307,7 @@ def ledger_row(params: CompletionParams, result: CompletionResult, reason: str) 
         decoding=params["decoding"],
         threshold=str(params["threshold"]),
         tokens=result["tokens"],
+        exit_layers=sum(result["exits"]),
         layers_run=result["layers_run"],
         layers_total=result["layers_total"],
         prompt_tokens=result["prompt_tokens"],

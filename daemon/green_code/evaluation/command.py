@@ -8,10 +8,10 @@ import random
 import sys
 from pathlib import Path
 
+from green_code.engine.requests import check_params, threshold
 from green_code.engine.runtime import load_runtime
 from green_code.evaluation.datasets import load_rows
 from green_code.evaluation.run import evaluate, summarise
-from green_code.link.messages import CompletionParams
 from green_code.models.catalog import DEFAULT
 from green_code.problems import Problem
 
@@ -24,7 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default=DEFAULT)
     parser.add_argument("--decoding", choices=("full", "fast", "exact"), default="fast")
     parser.add_argument("--policy", default="agent", help="full, fixed:E, confidence:τ or agent")
-    parser.add_argument("--threshold", default="balanced", help="0.5 to 1, or quality, balanced, saver")
+    parser.add_argument(
+        "--threshold", type=threshold, default="balanced", help="0.5 to 1, or quality, balanced, saver"
+    )
     parser.add_argument("--limit", type=int, help="take this many rows, drawn with --seed")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--max-tokens", type=int, default=32)
@@ -39,13 +41,12 @@ def run(args: argparse.Namespace) -> int:
         raise Problem("bad_request", f"{args.data} holds no rows.")
     if args.limit is not None and args.limit < len(rows):
         rows = random.Random(args.seed).sample(rows, args.limit)
-    threshold = float(args.threshold) if args.threshold[0].isdigit() else args.threshold
-    runtime = load_runtime(args.model, lambda _state, sentence, _part: _say(sentence))
-    params: CompletionParams = {
+    params = check_params({
         "session": "", "prefix": "", "suffix": "", "language": "", "model": args.model, "decoding": args.decoding,
-        "policy": args.policy, "threshold": threshold, "max_tokens": args.max_tokens, "single_line": args.single_line,
+        "policy": args.policy, "threshold": args.threshold, "max_tokens": args.max_tokens, "single_line": args.single_line,
         "max_lines": 1 if args.single_line else 16, "max_prompt_tokens": 512,
-    }  # fmt: skip
+    })  # fmt: skip
+    runtime = load_runtime(args.model, lambda _state, sentence, _part: _say(sentence))
     summary = summarise(evaluate(runtime, rows, params, _say, args.out))
     if args.json:
         print(json.dumps(summary))

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from importlib import resources
 from typing import Any
 
+from green_code.engine.requests import threshold
 from green_code.engine.runtime import Runtime, load_runtime
 from green_code.link.messages import CompletionParams, CompletionResult, Decoding
 from green_code.models.catalog import DEFAULT
@@ -20,7 +21,9 @@ _BLOCKS = "▁▂▃▄▅▆▇█"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default=DEFAULT)
-    parser.add_argument("--threshold", default="balanced", help="0.5 to 1, or quality, balanced, saver")
+    parser.add_argument(
+        "--threshold", type=threshold, default="balanced", help="0.5 to 1, or quality, balanced, saver"
+    )
     parser.add_argument("--json", action="store_true", help="print the results as JSON")
 
 
@@ -40,7 +43,6 @@ def bar(result: CompletionResult) -> str:
 
 
 def run(args: argparse.Namespace) -> int:
-    threshold: float | str = float(args.threshold) if args.threshold[0].isdigit() else args.threshold
     runtime = load_runtime(args.model, _progress)
     print(f"\r{'':70}\r", end="", file=sys.stderr)
     results: list[dict[str, Any]] = []
@@ -50,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
         for mode in MODES:
             params: CompletionParams = {
                 "session": name, "prefix": before, "suffix": after, "language": "java" if name.endswith(".java") else "python",
-                "model": args.model, "decoding": mode, "policy": "agent", "threshold": threshold, "max_tokens": 24,
+                "model": args.model, "decoding": mode, "policy": "agent", "threshold": args.threshold, "max_tokens": 24,
                 "single_line": True, "max_lines": 1, "max_prompt_tokens": 512,
             }  # fmt: skip
             cold, warm = _cold_and_warm(runtime, params)
@@ -85,7 +87,7 @@ def _summary(results: list[dict[str, Any]], runtime: Runtime) -> None:
         for kind in ("cold", "warm"):
             own = [r[kind] for r in results if r["decoding"] == mode]
             joules, full = sum(r["energy_joules"] for r in own), sum(r["energy_full_joules"] for r in own)
-            line += f"  {kind} {joules:6.2f} J, saving {1 - joules / full:4.0%}"
+            line += f"  {kind} {joules:6.2f} J, saving {1 - joules / full if full else 0:4.0%}"
         exits = [e for r in results if r["decoding"] == mode for e in r["cold"]["exits"]]
         same = sum(
             r["cold"]["text"] == f["cold"]["text"]
@@ -96,7 +98,7 @@ def _summary(results: list[dict[str, Any]], runtime: Runtime) -> None:
             )
         )
         print(
-            f"{line}  mean depth {sum(exits) / len(exits):.1f}  same text as full {same}/{len(results) // len(MODES)}"
+            f"{line}  mean depth {sum(exits) / max(1, len(exits)):.1f}  same text as full {same}/{len(results) // len(MODES)}"
         )
     costs = runtime.costs
     print(

@@ -11,9 +11,15 @@ import re
 import statistics
 from collections.abc import Sequence
 
-from rapidfuzz import fuzz
-
 from green_code.evaluation.datasets import LITERAL
+from green_code.problems import Problem
+
+try:
+    from rapidfuzz import fuzz
+except ImportError as error:
+    raise Problem(
+        "bad_request", "scores need the package rapidfuzz; run: pip install 'green-code[evaluate]'"
+    ) from error
 
 _TOKEN = re.compile(
     r"""(?P<string>(?:[rbfuRBFU]{0,2})(?:"(?:\\.|[^"\\])*"?|'(?:\\.|[^'\\])*'?))|(?P<number>\b\d[\w.]*)|\w+|[^\w\s]+?(?=[\w\s"'()\[\]{},;.]|$)|[^\w\s]"""

@@ -1,12 +1,13 @@
 """Complete rows through the same sessions that serve editors, and score them.
 
 Writes DIR/rows.jsonl, one object of `complete --json` a row with its id and scores, as it goes (a cut run resumes
-after the rows that are there), and DIR/summary.json at the end.
+after the rows that are there), and DIR/summary.json at the end. DIR/run.json says what the rows are of.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -42,10 +43,8 @@ def evaluate(
     done: list[dict[str, Any]] = []
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
-        done = _earlier(out, params)
-    for i, row in enumerate(rows):
-        if i < len(done):
-            continue
+        done = _earlier(out, {**_kept(params), "weights": runtime.weights, "ids": [row.id for row in rows]})
+    for i, row in enumerate(rows[len(done) :], len(done)):
         session = runtime.new_session()
         asked: CompletionParams = {
             **params,
@@ -54,7 +53,7 @@ def evaluate(
             "language": row.language,
             "session": row.id,
         }
-        result = session.complete(asked, lambda: None)
+        result = session.complete(asked, lambda: None, math.inf)
         done.append({**result, "id": row.id, "language": row.language, **score(result["text"], row)})
         if out is not None:
             with (out / "rows.jsonl").open("a", encoding="utf-8") as file:
@@ -72,17 +71,20 @@ def _kept(params: CompletionParams) -> dict[str, Any]:
     return {k: v for k, v in params.items() if k not in ("prefix", "suffix", "session", "language")}
 
 
-def _earlier(out: Path, params: CompletionParams) -> list[dict[str, Any]]:
-    """Rows of an interrupted run of the same configuration."""
-    marker, rows = out / "params.json", out / "rows.jsonl"
-    if rows.is_file() and marker.is_file() and json.loads(marker.read_text("utf-8")) != _kept(params):
-        raise Problem(
-            "bad_request",
-            f"{out} holds rows of another configuration; give another --out folder, or delete it.",
-        )
-    marker.write_text(json.dumps(_kept(params)), "utf-8")
-    lines = rows.read_text("utf-8").splitlines() if rows.is_file() else []
-    return [json.loads(line) for line in lines]
+def _earlier(out: Path, run: dict[str, Any]) -> list[dict[str, Any]]:
+    """Rows of an interrupted run of the same configuration over the same rows; a row cut off in writing is dropped.
+
+    Raises:
+        Problem: the folder holds another run.
+    """
+    marker, rows = out / "run.json", out / "rows.jsonl"
+    if rows.is_file() and not (marker.is_file() and json.loads(marker.read_text("utf-8")) == run):
+        raise Problem("bad_request", f"{out} holds another run; give another --out folder, or delete it.")
+    marker.write_text(json.dumps(run), "utf-8")
+    lines = rows.read_text("utf-8").splitlines(keepends=True) if rows.is_file() else []
+    whole = [line for line in lines if line.endswith("\n")]
+    rows.write_text("".join(whole), "utf-8")
+    return [json.loads(line) for line in whole]
 
 
 def summarise(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -96,7 +98,9 @@ def _means(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     tokens = sum(r["tokens"] for r in rows)
     depth = [e for r in rows for e in r["exits"]]
     layers = rows[0]["layers_total"]
-    full_layers = sum(layers * max(0, r["tokens"] - 1) for r in rows)
+    # Passes after the prompt's; the end of the text, too, is one.
+    passes = sum(max(0, r["tokens"] + (r["reason"] == "end_of_text") - 1) for r in rows)
+    full_layers = layers * passes
     prompt = sum((r["prompt_tokens"] - r["prompt_reused"]) * layers for r in rows)
     joules, full = sum(r["energy_joules"] for r in rows), sum(r["energy_full_joules"] for r in rows)
     similarity = [r["edit_similarity"] for r in rows]

@@ -56,6 +56,11 @@ class Bundle:
             "".join(files.get(part, "") for part in (VOCABULARY, DELTA)).encode()
         ).hexdigest()
 
+    @property
+    def digest(self) -> str:
+        """Changes when anything in the bundle does."""
+        return hashlib.sha256(json.dumps(self.manifest["files"], sort_keys=True).encode()).hexdigest()
+
     def part(self, name: str) -> Path | None:
         """Path of a part, or None if the bundle does not have it."""
         return self.path / name if name in self.manifest["files"] else None
@@ -81,8 +86,13 @@ def load_bundle(path: Path) -> Bundle:
         raise refuse(f"{MANIFEST} is missing or damaged ({error})") from error
     if schema != SCHEMA:
         raise refuse(f"its schema is {schema}, this version of Green Code reads {SCHEMA}")
-    if list(exits) != sorted(set(exits)) or not all(isinstance(e, int) and e > 0 for e in exits):
+    depths = isinstance(exits, list) and all(isinstance(e, int) and e > 0 for e in exits)
+    if not depths or exits != sorted(set(exits)):
         raise refuse(f"its exits {exits} are not ascending layers")
+    if not isinstance(files, dict):
+        raise refuse("its list of files is damaged")
+    if not isinstance(manifest.get("base"), dict) or "sha256" not in manifest["base"]:
+        raise refuse("it does not name its base model")
     for name, expected in files.items():
         if name not in PARTS or not (path / name).is_file():
             raise refuse(f"{name} is missing or unknown")

@@ -53,6 +53,8 @@ def find_model(name: str, verify: bool = False) -> Found:
     folder = _hub_folder(HUB_MODELS[name]) if name in HUB_MODELS else Path(name).expanduser()
     if folder.is_dir():
         key = f"{folder.resolve()}-{sum(f.stat().st_mtime_ns for f in folder.iterdir())}"
+        if verify:
+            FolderSource(folder)  # reads its configuration; there is no published hash to compare with
         return Found(name, key, lambda: FolderSource(folder))
     known = ", ".join([DEFAULT, *HUB_MODELS])
     if name in HUB_MODELS:

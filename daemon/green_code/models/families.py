@@ -191,6 +191,11 @@ def config_from_hugging_face(hf: Mapping[str, Any]) -> ModelConfig:
                 "model_damaged",
                 "this OPT checkpoint normalises after attention or projects its embeddings; use opt-125m, opt-1.3b or opt-2.7b.",
             )
+        if hf.get("activation_function", "relu") != "relu":
+            raise Problem(
+                "model_damaged",
+                f"this OPT checkpoint's activation is {hf['activation_function']}, not relu; use opt-125m, opt-1.3b or opt-2.7b.",
+            )
         return ModelConfig(
             family=family, layers=layers, width=width, heads=heads, kv_heads=heads, head_width=width // heads,
             mlp_width=int(hf["ffn_dim"]), vocabulary=int(hf["vocab_size"]), norm_eps=1e-5,
@@ -198,7 +203,10 @@ def config_from_hugging_face(hf: Mapping[str, Any]) -> ModelConfig:
             tied_head=bool(hf.get("tie_word_embeddings", True)), windows=(None,) * layers, ropes=(None,) * layers,
         )  # fmt: skip
     head_width = int(hf.get("head_dim") or width // heads)
-    kinds = hf.get("layer_types") or ["full_attention"] * layers
+    pattern = int(hf.get("sliding_window_pattern") or 6) if family == "gemma3_text" else 1
+    kinds = hf.get("layer_types") or [  # older Gemma 3 configurations have the pattern alone
+        "full_attention" if (i + 1) % pattern == 0 else "sliding_attention" for i in range(layers)
+    ]
     window = hf.get("sliding_window")
     return ModelConfig(
         family=family,

@@ -34,7 +34,7 @@ def test_states_and_tokens_are_those_of_a_plain_forward(corpus: Path, tmp_path: 
     weights["embed.weight"] = weights["embed.weight"] * scale
     decoder = Decoder.load(source.config, weights)
     recorded = record(
-        decoder, corpus, "train", EXITS, POSITIONS, 0, tmp_path / "rollouts", report=lambda _: None
+        decoder, corpus, "train", EXITS, POSITIONS, 0, tmp_path / "rollouts", None, report=lambda _: None
     )
     assert recorded.states.shape == (2 * POSITIONS, len(EXITS), source.config.width)
     assert np.isfinite(recorded.states).all()

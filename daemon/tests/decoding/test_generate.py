@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from green_code.decoding.exits import Confidence, Fixed, Full, Policy, View, parse_policy
-from green_code.decoding.generate import Effort, exact, fast, generate
+from green_code.decoding.generate import Effort, Generated, exact, fast, generate
 from green_code.decoding.healing import Chooser, heal
 from green_code.decoding.staircase import Staircase
 from green_code.models.decoder import Decoder
@@ -32,6 +32,7 @@ class Scripted:
     answers: itertools.cycle[bool]
     exits: tuple[int, ...] = (2, 3, 5)
     seen: list[View] = field(default_factory=list)
+    network_runs: int = 1
 
     def stop(self, view: View) -> bool:
         self.seen.append(view)
@@ -132,7 +133,9 @@ def run(**changes: object) -> object:
         "max_tokens": 6,
         "deadline": time.monotonic() + 60,
     }
-    return generate(stairs, VOCABULARY, CHOOSER, Full(), **{**arguments, **changes})  # type: ignore[arg-type]
+    result = Generated()
+    generate(result, stairs, VOCABULARY, CHOOSER, Full(), **{**arguments, **changes})  # type: ignore[arg-type]
+    return result
 
 
 def test_limits_give_their_reason() -> None:

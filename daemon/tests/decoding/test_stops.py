@@ -31,6 +31,7 @@ BLOCK_CASES = [
     ("", "", "a\nb\na\nb\nc", "a\nb", "repetition"),
     ("x = ", "", "[0, 0, 0, 0, 0, 0, 0", "[0, 0", "repetition"),
     ("return ", "", "width + height + height + height", "width + height", "repetition"),
+    ("    a", ")\n", ", b)", ", b", "closing_bracket"),  # opened on an earlier line
     ("return ", "", "first.total + first.total * 2", None, None),
     ("if x:", "", "\n    a = 1\n    b = 2\n", None, None),
 ]
@@ -51,6 +52,13 @@ def verify(situation: Situation, text: str, kept: str | None, reason: str | None
     assert (stop and stop[0]) == reason
     if stop and kept is not None:
         assert text[: stop[1]] == kept
+
+
+def test_a_blank_line_may_be_followed_by_others_before_the_line_asked_for() -> None:
+    """Asked token by token, as generation does."""
+    situation, text = Situation.at("x = 1\n", "", True, 1), "\n\ny = 2\n"
+    stops = [check(text[:length], situation) for length in range(1, len(text) + 1)]
+    assert stops == [None] * (len(text) - 1) + [("end_of_line", len(text) - 1)]
 
 
 def test_no_more_lines_than_asked_for() -> None:

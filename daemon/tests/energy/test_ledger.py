@@ -25,7 +25,8 @@ ROW = Row(
     decoding="fast",
     threshold="0.8",
     tokens=4,
-    layers_run=40,
+    exit_layers=40,
+    layers_run=35,
     layers_total=18,
     prompt_tokens=100,
     prompt_layers_run=600,
@@ -45,7 +46,7 @@ def row(**changes: object) -> Row:
 def test_totals_days_and_languages(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "deep" / "energy.sqlite3")
     old = row(time="2020-02-03T04:05:06+00:00", language="java", energy_source="nvml")
-    for one in (old, row(), row(reason="superseded", tokens=0, layers_run=0)):
+    for one in (old, row(), row(reason="superseded", tokens=0, exit_layers=0)):
         ledger.record(one)
     ledger.accept(old.id)
     ledger.accept("unknown")
@@ -67,7 +68,7 @@ def test_an_empty_ledger_has_zero_sums_and_no_source(tmp_path: Path) -> None:
 
 def test_a_tally_counts_as_the_ledger_does(tmp_path: Path) -> None:
     ledger, tally = Ledger(tmp_path / "energy.sqlite3"), Tally()
-    for one in (row(), row(tokens=7, layers_run=11), row(reason="cancelled")):
+    for one in (row(), row(tokens=7, exit_layers=11), row(reason="cancelled")):
         ledger.record(one)
         tally.add(one)
     assert tally.totals() == ledger.report()["all"]

@@ -27,8 +27,9 @@ class FakeNvml:
         if self.broken:
             raise NvmlError("driver not loaded")
 
-    def nvmlDeviceGetHandleByIndex(self, index: int) -> int:
-        return index
+    def nvmlDeviceGetHandleByUUID(self, uuid: str) -> int:
+        assert uuid == "GPU-1"
+        return 1
 
     def nvmlDeviceGetTotalEnergyConsumption(self, handle: int) -> int:
         value = self.readings.pop(0)
@@ -47,20 +48,20 @@ def make_package(root: Path, name: str, energy_uj: int, range_uj: int, label: st
 
 
 def test_nvml_counts_from_its_making_in_joules() -> None:
-    meter = meters.pick_meter("cuda:1", nvml=FakeNvml([5_000, 7_500, 9_000]))
+    meter = meters.pick_meter("GPU-1", nvml=FakeNvml([5_000, 7_500, 9_000]))
     assert meter.source == "nvml"
     assert [meter.read_joules(), meter.read_joules()] == [2.5, 4.0]
-    assert "GPU 1" in meter.describe()
+    assert "GPU-1" in meter.describe()
 
 
 def test_an_nvml_failure_is_none_and_never_zero() -> None:
-    meter = meters.pick_meter("cuda", nvml=FakeNvml([0, NvmlError("GPU is lost"), 1_000]))
+    meter = meters.pick_meter("GPU-1", nvml=FakeNvml([0, NvmlError("GPU is lost"), 1_000]))
     assert [meter.read_joules(), meter.read_joules()] == [None, 1.0]
 
 
 def test_without_nvml_the_figure_is_an_estimate_and_says_why() -> None:
-    assert meters.pick_meter("cuda", nvml=FakeNvml([], broken=True)).source == "estimate"
-    absent = meters.open_nvml(0, FakeNvml([], broken=True))
+    assert meters.pick_meter("GPU-1", nvml=FakeNvml([], broken=True)).source == "estimate"
+    absent = meters.open_nvml("GPU-1", FakeNvml([], broken=True))
     assert isinstance(absent, meters.Absent) and "driver not loaded" in absent.why
 
 
@@ -69,7 +70,7 @@ def test_rapl_adds_packages_and_unwraps_at_the_read(tmp_path: Path) -> None:
     second = make_package(tmp_path, "intel-rapl:1", 10, 999, "package-1")
     make_package(tmp_path, "intel-rapl:0:0", 5, 999, "core")
     make_package(tmp_path, "intel-rapl:2", 5, 999, "psys")
-    meter = meters.pick_meter("cpu", powercap=tmp_path)
+    meter = meters.pick_meter(None, powercap=tmp_path)
     assert meter.source == "rapl" and meter.read_joules() == 0
     (first / "energy_uj").write_text("100")  # 900 → 999 → 0 → 100: 200 µJ
     (second / "energy_uj").write_text("60")
@@ -111,7 +112,7 @@ def test_watts_per_core_come_from_the_environment(
 def test_a_window_synchronises_at_both_edges_and_labels_short_ones(seconds: float, short: bool) -> None:
     clock = iter([50.0, 50.0 + seconds])
     synchronised: list[int] = []
-    meter = meters.open_nvml(0, FakeNvml([0, 1_000, 4_000]))
+    meter = meters.open_nvml("GPU-1", FakeNvml([0, 1_000, 4_000]))
     assert isinstance(meter, meters.NvmlMeter)
     with meters.Window(meter, lambda: synchronised.append(1), lambda: next(clock)) as window:
         assert len(synchronised) == 1
@@ -122,7 +123,7 @@ def test_a_window_synchronises_at_both_edges_and_labels_short_ones(seconds: floa
 
 
 def test_a_window_with_a_failed_reading_has_no_joules() -> None:
-    meter = meters.open_nvml(0, FakeNvml([0, NvmlError("lost"), 4_000]))
+    meter = meters.open_nvml("GPU-1", FakeNvml([0, NvmlError("lost"), 4_000]))
     assert isinstance(meter, meters.NvmlMeter)
     with meters.Window(meter) as window:
         pass

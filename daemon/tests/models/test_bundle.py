@@ -62,18 +62,18 @@ def test_a_bundle_for_another_checkpoint_is_refused(
         open_model(find_model("tiny-random"), load_bundle(folder), torch.float32)
 
 
-def test_an_agent_with_nan_or_of_another_width_is_refused(tmp_path: Path) -> None:
+def test_an_agent_with_nan_or_for_other_exits_is_refused(tmp_path: Path) -> None:
     from safetensors.torch import save_file as save
 
     network = ExitNetwork(8, (2, 4))
     save(network.state_dict(), str(tmp_path / "a"), metadata=network.save_metadata())
-    assert load_exit_network(tmp_path / "a", 8).exits == (2, 4)
-    with pytest.raises(Problem, match="width"):
-        load_exit_network(tmp_path / "a", 16)
+    assert load_exit_network(tmp_path / "a", (2, 4)).width == 8
+    with pytest.raises(Problem, match="decides at"):
+        load_exit_network(tmp_path / "a", (2, 5))
     network.action.weight.data[0, 0] = float("nan")
     save(network.state_dict(), str(tmp_path / "b"), metadata=network.save_metadata())
     with pytest.raises(Problem, match="NaN"):
-        load_exit_network(tmp_path / "b", 8)
+        load_exit_network(tmp_path / "b", (2, 4))
 
 
 def test_damaged_conversion_is_removed_and_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

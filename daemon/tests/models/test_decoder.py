@@ -42,6 +42,22 @@ def test_steps_equal_transformers(family: str) -> None:
         torch.testing.assert_close(logits, expected[position])
 
 
+def test_older_gemma_configurations_have_the_pattern_alone() -> None:
+    config = small_models()["gemma3_text"].config
+    wanted = config_from_hugging_face(config.to_dict()).windows
+    layers = range(1, config.num_hidden_layers + 1)
+    plain = {k: v for k, v in config.to_dict().items() if k != "layer_types"}
+    got = config_from_hugging_face({**plain, "sliding_window_pattern": 2}).windows
+    assert got == tuple(None if layer % 2 == 0 else config.sliding_window for layer in layers)
+    assert set(wanted) == set(got)
+
+
+def test_an_activation_that_the_row_does_not_have_is_refused() -> None:
+    config = {**MODELS["opt"].config.to_dict(), "activation_function": "gelu"}
+    with pytest.raises(Problem, match="gelu"):
+        config_from_hugging_face(config)
+
+
 def test_unknown_family_names_the_known_ones() -> None:
     config = {**MODELS["llama"].config.to_dict(), "model_type": "mamba"}
     with pytest.raises(Problem, match="gemma3_text, llama, opt"):

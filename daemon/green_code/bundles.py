@@ -11,8 +11,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from green_code.decoding.exit_network import load_exit_network
 from green_code.folders import bundles_dir
-from green_code.models.bundle import DELTA, Bundle, load_bundle
+from green_code.models.bundle import AGENT, DELTA, Bundle, load_bundle
 from green_code.models.delta import read_delta
 from green_code.problems import Problem
 
@@ -44,12 +45,24 @@ def _folders(names: list[str]) -> list[Path]:
     return [Path(name) if Path(name).is_dir() else installed / name for name in names]
 
 
+def check_bundle(folder: Path) -> Bundle:
+    """Read everything in a bundle.
+
+    Raises:
+        Problem: something is missing, damaged, not finite, or does not fit the rest.
+    """
+    bundle = load_bundle(folder)
+    if (delta := bundle.part(DELTA)) is not None:
+        for _ in read_delta(delta):  # refuses what is not finite
+            pass
+    if (agent := bundle.part(AGENT)) is not None:
+        load_exit_network(agent, bundle.exits)
+    return bundle
+
+
 def _examine(folder: Path) -> dict[str, Any]:
     try:
-        bundle = load_bundle(folder)
-        if (delta := bundle.part(DELTA)) is not None:
-            for _ in read_delta(delta):  # refuses what is not finite
-                pass
+        bundle = check_bundle(folder)
     except Problem as problem:
         return {
             "name": folder.name,

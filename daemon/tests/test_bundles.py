@@ -6,9 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
+from safetensors.torch import save_file as save_torch
 
 from green_code.cli import main
+from green_code.decoding.exit_network import ExitNetwork
 from green_code.models.bundle import write_manifest
+
+MANIFEST = {"exits": [1, 2], "base": {"model": "tiny-random", "sha256": "0"}, "training": {"tokens": 2e6}}
 
 
 @pytest.fixture
@@ -17,7 +21,7 @@ def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "small"
     folder.mkdir()
     save_file({"layers.0.norm:vector": np.zeros(4, np.float16)}, str(folder / "delta.safetensors"))
-    write_manifest(folder, {"exits": [1, 2], "base": {"model": "tiny-random"}, "training": {"tokens": 2e6}})
+    write_manifest(folder, MANIFEST)
     return folder
 
 
@@ -38,7 +42,7 @@ def test_describes_a_good_bundle(
 
 def test_refuses_values_that_are_not_finite(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
     save_file({"layers.0.norm:vector": np.full(4, np.nan, np.float16)}, str(bundle / "delta.safetensors"))
-    write_manifest(bundle, {"exits": [1, 2]})
+    write_manifest(bundle, MANIFEST)
     status, found = report(capsys)
     assert status == 1
     assert found["reason"] == "bundle_invalid"
@@ -50,6 +54,24 @@ def test_refuses_a_changed_file(bundle: Path, capsys: pytest.CaptureFixture[str]
     status, found = report(capsys, "small")
     assert status == 1
     assert "sha256" in found["message"]
+
+
+def test_refuses_an_agent_for_other_exits(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    network = ExitNetwork(8, (1, 3))
+    save_torch(network.state_dict(), str(bundle / "agent.safetensors"), metadata=network.save_metadata())
+    write_manifest(bundle, MANIFEST)
+    status, found = report(capsys)
+    assert status == 1
+    assert "decides at (1, 3)" in found["message"]
+
+
+@pytest.mark.parametrize("change", [{"exits": 5}, {"exits": [2, 1]}, {"base": "gemma"}, {"base": {}}])
+def test_refuses_a_manifest_of_another_shape(
+    bundle: Path, capsys: pytest.CaptureFixture[str], change: dict
+) -> None:
+    write_manifest(bundle, {**MANIFEST, **change})
+    status, found = report(capsys)
+    assert (status, found["reason"]) == (1, "bundle_invalid")
 
 
 def test_an_unknown_name_is_refused(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,74 @@
+"""The cost model against workloads whose joules are known, and the full-depth work of a request by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from green_code.energy.costs import CostModel, Work, fit, full_depth_work, load_costs, save_costs
+from green_code.energy.meters import Source
+
+TRUE = {"run": 0.5, "evaluation": 0.02, "head": 0.3, "decision": 0.001}
+
+
+class CountingMeter:
+    """Joules of the work that the workloads say they did."""
+
+    source: Source = "rapl"
+
+    def __init__(self) -> None:
+        self.joules = 0.0
+
+    def read_joules(self) -> float:
+        return self.joules
+
+    def describe(self) -> str:
+        return "counting"
+
+
+def fitted() -> CostModel:
+    meter = CountingMeter()
+
+    def workload(work: Work):  # type: ignore[no-untyped-def]
+        def run() -> Work:
+            meter.joules += (
+                TRUE["run"] * work.runs
+                + TRUE["evaluation"] * work.evaluations
+                + TRUE["head"] * work.heads
+                + TRUE["decision"] * work.decisions
+            )
+            return work
+
+        return run
+
+    work = {
+        "single": workload(Work(runs=6, evaluations=6)),
+        "batch": workload(Work(runs=6, evaluations=6 * 256)),
+        "head": workload(Work(heads=1)),
+        "decision": workload(Work(decisions=1)),
+    }
+    return fit(work, meter, 0.08, lambda *_: None)
+
+
+def test_known_costs_are_found_again() -> None:
+    costs = fitted()
+    found = (costs.run_joules, costs.evaluation_joules, costs.head_joules, costs.decision_joules)
+    assert found == pytest.approx(tuple(TRUE.values()))
+    assert costs.relative_interval == pytest.approx(0, abs=1e-6)
+    assert costs.joules(Work(2, 3, 1, 4)) == pytest.approx(1.0 + 0.06 + 0.3 + 0.004)
+
+
+def test_full_depth_work_by_hand() -> None:
+    """12 new prompt positions and 3 tokens on 18 layers: a pass over 12, then two over one each."""
+    assert full_depth_work(18, 12, 3) == Work(runs=18 * 3, evaluations=18 * 14, heads=3)
+    assert full_depth_work(18, 12, 0) == Work()
+
+
+def test_kept_and_read_again_and_a_full_disk_is_no_failure(tmp_path: Path) -> None:
+    costs = fitted()
+    save_costs(tmp_path / "costs.json", costs)
+    assert load_costs(tmp_path / "costs.json") == costs
+    (tmp_path / "file").touch()
+    save_costs(tmp_path / "file" / "costs.json", costs)
+    assert load_costs(tmp_path / "absent.json") is None
