@@ -24,6 +24,8 @@ $(BIN)/green-code: pyproject.toml
 	@touch $@
 
 node_modules/.stamp: package.json package-lock.json
+	@node -e 'const [major, minor] = process.versions.node.split(".").map(Number); process.exit(major > 20 || (major === 20 && minor >= 11) ? 0 : 1)' \
+		|| { echo "Green Code needs Node 20.11 or newer; found: $$(node --version 2>/dev/null || echo none)" >&2; exit 1; }
 	npm ci --no-audit --no-fund --loglevel=error
 	@touch $@
 
