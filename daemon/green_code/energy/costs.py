@@ -1,11 +1,12 @@
 """What a completion costs: joules per layer run, per position in it, per head and per decision of the agent.
 
-A token is never metered alone: the counters are too coarse for that. Instead four workloads are repeated in windows
+A token is never metered alone: the counters are too coarse for that. Instead five workloads are repeated in windows
 of ten seconds, each in blocks whose spread gives the interval, and the joules of a request follow from how much of each it did:
 
-    joules = run · (layer runs) + evaluation · (layer × position) + head · (heads) + decision · (decisions)
+    joules = run · (layer runs) + evaluation · (layer × position)
+           + head · (heads) + head row · (positions through them) + decision · (decisions)
 
-`run` is what reading a layer's weights costs whatever the batch, `evaluation` what each further position adds.
+`run` is what reading a layer's weights costs whatever the batch, `evaluation` what each position adds; so for the head.
 Attention over a longer context costs more than these constants say; the windows use 256 positions.
 
 Must not know: models. It is given workloads to repeat.
@@ -35,6 +36,7 @@ class Work:
     runs: int = 0
     evaluations: int = 0
     heads: int = 0
+    head_rows: int = 0
     decisions: int = 0
 
 
@@ -45,6 +47,7 @@ class CostModel:
     run_joules: float
     evaluation_joules: float
     head_joules: float
+    head_row_joules: float
     decision_joules: float
     source: str
     meter: str
@@ -56,6 +59,7 @@ class CostModel:
             self.run_joules * work.runs
             + self.evaluation_joules * work.evaluations
             + self.head_joules * work.heads
+            + self.head_row_joules * work.head_rows
             + self.decision_joules * work.decisions
         )
 
@@ -68,7 +72,7 @@ def full_depth_work(layers: int, new_prompt_positions: int, passes: int) -> Work
     if passes == 0:
         return Work()
     positions = new_prompt_positions + passes - 1
-    return Work(runs=layers * passes, evaluations=layers * positions, heads=passes)
+    return Work(runs=layers * passes, evaluations=layers * positions, heads=passes, head_rows=passes)
 
 
 def fit(
@@ -77,15 +81,15 @@ def fit(
     window_seconds: float,
     report: Callable[[str, float], None],
 ) -> CostModel:
-    """Measure the four workloads and solve for the constants.
+    """Measure the workloads and solve for the constants.
 
     Args:
-        workloads: `single` (layer runs of one position), `batch` (of many), `head`, `decision`; each call does a
-            little work and says how much, of its own kind alone.
+        workloads: `layer` (runs with one position), `layer_batch` (with many), `head`, `head_batch` and `decision`;
+            each call does a little work and says how much, of its own kind alone.
         window_seconds: how long each is repeated, in all.
     """
     joules: dict[str, float] = {}
-    units: dict[str, float] = {}
+    rows: dict[str, float] = {}
     widths = []
     for i, (name, work) in enumerate(workloads.items()):
         report(f"measuring energy per layer and token (once): {name}", i / len(workloads))
@@ -105,13 +109,21 @@ def fit(
                 f"the energy meter ({meter.describe()}) gave no readings; see `green-code doctor`.",
             )
         joules[name] = total / _units(whole)
-        units[name] = whole.evaluations / whole.runs if whole.runs else 1.0
+        rows[name] = (whole.evaluations or whole.head_rows) / _units(whole)
         widths.append(1.96 * statistics.stdev(per_block) / len(per_block) ** 0.5 / joules[name])
-    evaluation = max(0.0, (joules["batch"] - joules["single"]) / (units["batch"] - units["single"]))
+
+    def split(single: str, batch: str) -> tuple[float, float]:
+        """What a run costs, and what each row adds to it."""
+        row = max(0.0, (joules[batch] - joules[single]) / (rows[batch] - rows[single]))
+        return max(0.0, joules[single] - row), row
+
+    run, evaluation = split("layer", "layer_batch")
+    head, head_row = split("head", "head_batch")
     return CostModel(
-        run_joules=max(0.0, joules["single"] - evaluation),
+        run_joules=run,
         evaluation_joules=evaluation,
-        head_joules=joules["head"],
+        head_joules=head,
+        head_row_joules=head_row,
         decision_joules=joules["decision"],
         source=meter.source,
         meter=meter.describe(),

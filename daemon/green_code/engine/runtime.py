@@ -36,7 +36,8 @@ from green_code.problems import Problem
 
 THREADS = 1  # a second thread buys latency with energy
 BUDGET_SECONDS = 5.0  # a completion that takes longer is of no use to anyone
-_COST_ROWS = 256
+_COST_ROWS = 256  # a prompt
+_COST_DRAFTS = 8  # a verification
 
 
 class _Interrupted(Exception):
@@ -208,7 +209,11 @@ class Session:
         evaluations = stairs.evaluations - before.evaluations
         prompt_evaluations = stairs.evaluations_below(len(keep)) - before.prompt_evaluations
         work = Work(
-            stairs.runs - before.runs, evaluations, generated.effort.heads, generated.effort.decisions
+            stairs.runs - before.runs,
+            evaluations,
+            generated.effort.heads,
+            generated.effort.head_rows,
+            generated.effort.decisions,
         )
         joules = runtime.costs.joules(work)
         full = runtime.costs.joules(
@@ -290,22 +295,29 @@ def _workloads(decoder: Decoder) -> dict[str, Callable[[], Work]]:
     stairs.append([1] * _COST_ROWS)
     state = stairs.advance(_COST_ROWS - 1, layers).clone()
 
-    def single() -> Work:
+    def layer() -> Work:
         stairs.truncate(_COST_ROWS)
         stairs.append([1])
         stairs.advance(_COST_ROWS, layers)
         return Work(runs=layers, evaluations=layers)
 
-    def batch() -> Work:
+    def layer_batch() -> Work:
         stairs.truncate(0)
         stairs.append([1] * _COST_ROWS)
         stairs.advance(_COST_ROWS - 1, layers)
         return Work(runs=layers, evaluations=layers * _COST_ROWS)
 
+    several = state.repeat(_COST_DRAFTS, 1)
+
     @torch.inference_mode()
     def head() -> Work:
         decoder.logits(state).argmax().item()
-        return Work(heads=1)
+        return Work(heads=1, head_rows=1)
+
+    @torch.inference_mode()
+    def head_batch() -> Work:
+        decoder.logits(several).argmax(-1).tolist()
+        return Work(heads=1, head_rows=_COST_DRAFTS)
 
     asked = ExitNetwork(decoder.config.width, (1,)).to(decoder.device)  # any weights cost the same
 
@@ -315,4 +327,10 @@ def _workloads(decoder: Decoder) -> dict[str, Callable[[], Work]]:
         asked(seen, torch.tensor(0, device=state.device)).softmax(-1)[1].item()
         return Work(decisions=1)
 
-    return {"single": single, "batch": batch, "head": head, "decision": decision}
+    return {
+        "layer": layer,
+        "layer_batch": layer_batch,
+        "head": head,
+        "head_batch": head_batch,
+        "decision": decision,
+    }

@@ -67,6 +67,26 @@ def test_exact_equals_full(name: str, required: bytes) -> None:
         assert stream_tokens(POLICIES[name](), True, prompt, 40, required) == expected
 
 
+@pytest.mark.parametrize("name", POLICIES)
+def test_nothing_is_drafted_beyond_the_end(name: str) -> None:
+    """Whoever goes on after an end all the same gets the tokens of full depth."""
+    for seed in range(6):
+        prompt = random.Random(seed).choices(range(2, 370), k=5 + 7 * seed)
+        expected = stream_tokens(Full(), False, prompt, 30)
+        end = expected[4]
+        stairs, effort = Staircase(DECODER), Effort()
+        stairs.append(prompt)
+        stream = exact(stairs, POLICIES[name](), CHOOSER, b"", effort, lambda token: token == end)  # noqa: B023
+        got = []
+        for token, _ in stream:
+            got.append(token)
+            if token == end:
+                assert len(stairs) <= len(prompt) + len(got)
+            if len(got) == 30:
+                break
+        assert got == expected
+
+
 @pytest.mark.parametrize("family", ["gemma3_text", "llama", "opt"])
 def test_full_equals_transformers_generate(family: str) -> None:
     reference = small_models()[family]

@@ -9,7 +9,7 @@ import pytest
 from green_code.energy.costs import CostModel, Work, fit, full_depth_work, load_costs, save_costs
 from green_code.energy.meters import Source
 
-TRUE = {"run": 0.5, "evaluation": 0.02, "head": 0.3, "decision": 0.001}
+TRUE = {"run": 0.5, "evaluation": 0.02, "head": 0.3, "head_row": 0.04, "decision": 0.001}
 
 
 class CountingMeter:
@@ -36,6 +36,7 @@ def fitted() -> CostModel:
                 TRUE["run"] * work.runs
                 + TRUE["evaluation"] * work.evaluations
                 + TRUE["head"] * work.heads
+                + TRUE["head_row"] * work.head_rows
                 + TRUE["decision"] * work.decisions
             )
             return work
@@ -43,9 +44,10 @@ def fitted() -> CostModel:
         return run
 
     work = {
-        "single": workload(Work(runs=6, evaluations=6)),
-        "batch": workload(Work(runs=6, evaluations=6 * 256)),
-        "head": workload(Work(heads=1)),
+        "layer": workload(Work(runs=6, evaluations=6)),
+        "layer_batch": workload(Work(runs=6, evaluations=6 * 256)),
+        "head": workload(Work(heads=1, head_rows=1)),
+        "head_batch": workload(Work(heads=1, head_rows=8)),
         "decision": workload(Work(decisions=1)),
     }
     return fit(work, meter, 0.08, lambda *_: None)
@@ -53,15 +55,21 @@ def fitted() -> CostModel:
 
 def test_known_costs_are_found_again() -> None:
     costs = fitted()
-    found = (costs.run_joules, costs.evaluation_joules, costs.head_joules, costs.decision_joules)
+    found = (
+        costs.run_joules,
+        costs.evaluation_joules,
+        costs.head_joules,
+        costs.head_row_joules,
+        costs.decision_joules,
+    )
     assert found == pytest.approx(tuple(TRUE.values()))
     assert costs.relative_interval == pytest.approx(0, abs=1e-6)
-    assert costs.joules(Work(2, 3, 1, 4)) == pytest.approx(1.0 + 0.06 + 0.3 + 0.004)
+    assert costs.joules(Work(2, 3, 1, 2, 4)) == pytest.approx(1.0 + 0.06 + 0.3 + 0.08 + 0.004)
 
 
 def test_full_depth_work_by_hand() -> None:
     """12 new prompt positions and 3 tokens on 18 layers: a pass over 12, then two over one each."""
-    assert full_depth_work(18, 12, 3) == Work(runs=18 * 3, evaluations=18 * 14, heads=3)
+    assert full_depth_work(18, 12, 3) == Work(runs=18 * 3, evaluations=18 * 14, heads=3, head_rows=3)
     assert full_depth_work(18, 12, 0) == Work()
 
 
