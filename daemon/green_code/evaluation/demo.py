@@ -27,13 +27,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the results as JSON")
 
 
-def samples() -> Iterator[tuple[str, str, str]]:
-    """(file name, text before the cursor, text after it) of the sample files."""
+def samples() -> Iterator[tuple[str, str, str, str]]:
+    """(file name, text before the cursor, rest of its line, text after that line) of the sample files."""
     folder = resources.files("green_code.evaluation").joinpath("samples")
     files = {file.name.removesuffix(".txt"): file for file in folder.iterdir() if file.name.endswith(".txt")}
     for name in sorted(files, key=lambda name: (name.endswith(".java"), name)):
         before, _, after = files[name].read_text("utf-8").partition(CURSOR)
-        yield name, before, after
+        rest, newline, following = after.partition("\n")
+        yield name, before, rest, newline + following
 
 
 def bar(result: CompletionResult) -> str:
@@ -46,9 +47,9 @@ def run(args: argparse.Namespace) -> int:
     runtime = load_runtime(args.model, _progress)
     print(f"\r{'':70}\r", end="", file=sys.stderr)
     results: list[dict[str, Any]] = []
-    for name, before, after in samples():
+    for name, before, rest, after in samples():
         if not args.json:
-            print(f"\n{name}\n  {before.splitlines()[-1].strip()}⟨cursor⟩")
+            print(f"\n{name}\n    {before.splitlines()[-1].lstrip()}▌\n    file  {rest!r}")
         for mode in MODES:
             params: CompletionParams = {
                 "session": name, "prefix": before, "suffix": after, "language": "java" if name.endswith(".java") else "python",
