@@ -77,7 +77,7 @@ TABLE: Final[tuple[Setting, ...]] = (
             "**/secrets.*",
             "**/.git/**",
         ],
-        "Globs of files that are never read for completions.",
+        "Globs of files and folders that are never read for completions.",
     ),
     Setting("maxLines", "integer", 1, "Lines of a completion at most.", minimum=1, maximum=32),
     Setting(

@@ -25,10 +25,11 @@ from green_code.lsp import guards
 from green_code.lsp.battery import Battery
 from green_code.lsp.documents import Document, Encoding, Span
 from green_code.lsp.explain import NOTHING_YET, TEXTS, explain, last_completion
+from green_code.lsp.globs import compile_glob
 from green_code.lsp.prompt import PromptWindow
 from green_code.lsp.supervisor import Supervisor
 from green_code.problems import Problem
-from green_code.settings import default_settings, parse_settings
+from green_code.settings import PREFIX, default_settings, parse_settings
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +78,10 @@ class Front:
         """Take settings; they hold from the next request on. Returns a message for each that is not used."""
         self.settings, problems = parse_settings(values)
         self._show()
-        return problems
+        malformed = [glob for glob in self.settings.excluded_files if compile_glob(glob) is None]
+        return problems + [
+            f"{PREFIX}excludedFiles: {glob!r} is no glob; it excludes nothing." for glob in malformed
+        ]
 
     def open(self, uri: str, language: str, text: str) -> None:
         """A document was opened."""

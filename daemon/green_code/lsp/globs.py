@@ -1,6 +1,7 @@
 """Globs as VS Code writes them: `*` and `?` within a path's part, `**` across parts, `[...]` and `{a,b}`.
 
-Letter case is ignored, because a file that should stay private must not slip through by its spelling. A
+Letter case is ignored, because a file that should stay private must not slip through by its spelling. For
+the same reason a pattern that names a folder also matches what is below it, and `~/` is the user's home. A
 pattern that cannot be understood matches nothing and is reported.
 Must not know: what a match is for.
 """
@@ -10,11 +11,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from functools import lru_cache
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 
 def matching_glob(globs: Iterable[str], path: str, folders: Iterable[str]) -> str | None:
-    """The first glob that matches a path: whole, below a workspace folder, or (without a slash) by name."""
+    """The first glob that matches a path: whole, below a workspace folder, or (without a slash) any of its parts."""
     pure = PurePosixPath(path)
     candidates = [path.lstrip("/")]
     for folder in folders:
@@ -24,7 +25,7 @@ def matching_glob(globs: Iterable[str], path: str, folders: Iterable[str]) -> st
         pattern = compile_glob(glob)
         if pattern is None:
             continue
-        names = candidates if "/" in glob else [*candidates, pure.name]
+        names = candidates if "/" in _normal(glob) else [*candidates, *candidates[0].split("/")]
         if any(pattern.fullmatch(name) for name in names):
             return glob
     return None
@@ -32,11 +33,17 @@ def matching_glob(globs: Iterable[str], path: str, folders: Iterable[str]) -> st
 
 @lru_cache(maxsize=256)
 def compile_glob(glob: str) -> re.Pattern[str] | None:
-    """A glob as a pattern for whole paths, or None when it is malformed."""
+    """A glob as a pattern for whole paths and for those below them, or None when it is malformed."""
     try:
-        return re.compile(_translate(glob.replace("\\", "/").lstrip("/")), re.IGNORECASE | re.DOTALL)
+        return re.compile(_translate(_normal(glob).lstrip("/")) + "(?:/.*)?", re.IGNORECASE | re.DOTALL)
     except re.error:
         return None
+
+
+def _normal(glob: str) -> str:
+    """With forward slashes, none at the end, and the user's home for `~/`."""
+    glob = glob.replace("\\", "/").rstrip("/")
+    return f"{Path.home().as_posix()}{glob[1:]}" if glob.partition("/")[0] == "~" else glob
 
 
 def _translate(glob: str) -> str:

@@ -101,6 +101,11 @@ def test_every_guard_is_in_the_table_and_refuses_something() -> None:
         ("**\\build\\**", "x/build/y.py", True),
         ("{a,b", "x", False),
         ("[z-a]", "x", False),
+        ("**/private", "a/private/b/c.py", True),
+        ("**/private", "a/private.py", False),
+        ("a/secrets/", "a/secrets/key.py", True),
+        ("a/*.d", "a/b.d/c.py", True),
+        ("a/*.d", "a/b/c.py", False),
     ],
 )
 def test_globs(glob: str, path: str, matches: bool) -> None:
@@ -112,3 +117,17 @@ def test_a_pattern_without_a_slash_also_means_the_name() -> None:
     assert matching_glob(["*.sql"], "/a/b/c.SQL", []) == "*.sql"
     assert matching_glob(["b/*.sql"], "/a/b/c.sql", ["/a"]) == "b/*.sql"
     assert matching_glob(["b/*.sql"], "/a/b/c.sql", ["/other"]) is None
+    assert matching_glob(["", "/", "c"], "/a/b/c.sql", ["/a"]) is None
+
+
+@pytest.mark.parametrize(
+    "glob", ["**/private", "private/", "private", "~/work/private/**", "~/work/private", "~/"]
+)
+def test_a_folder_that_is_named_is_private_with_all_that_is_below_it(
+    glob: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    compile_glob.cache_clear()
+    for folders in ([], ["/home/me/work"]):
+        assert matching_glob([glob], "/home/me/work/private/a/key.py", folders) == glob
+        assert matching_glob([glob], "/srv/privately/key.py", folders) is None
