@@ -45,6 +45,7 @@ export const REFUSALS = [
   'disabled',
   'engine_starting',
   'engine_lost',
+  'engine_hanging',
   'model_missing',
   'model_damaged',
   'bundle_invalid',

@@ -21,6 +21,8 @@ from green_code.problems import Problem
 log = logging.getLogger(__name__)
 
 READ_BYTES = 1 << 16
+HELLO_SECONDS = 5.0
+"""An engine answers a hello at once, whatever it computes; one that does not is stopped or stuck."""
 
 OnNotification = Callable[[str, dict[str, Any]], None]
 OnLost = Callable[[], None]
@@ -54,11 +56,22 @@ class EngineClient:
         self._greeted = False
 
     async def hello(self, model: str | None) -> None:
-        """Greet; with a model's name the engine begins to load it. Problem `other_version` if refused."""
+        """Greet; with a model's name the engine begins to load it.
+
+        Raises:
+            Problem: `other_version` if refused, `engine_hanging` if not answered.
+        """
         params: dict[str, Any] = {"protocol": messages.PROTOCOL, "version": __version__}
         if model is not None:
             params["model"] = model
-        answer = await self.request(messages.HELLO, params)
+        try:
+            answer = await asyncio.wait_for(self.request(messages.HELLO, params), HELLO_SECONDS)
+        except asyncio.TimeoutError as error:
+            raise Problem(
+                "engine_hanging",
+                f"The engine runs, but did not answer within {HELLO_SECONDS:g} s. "
+                "Run Green Code: Restart Engine, or end that process by hand.",
+            ) from error
         self.engine_pid = int(answer["pid"])
         self._greeted = True
 
@@ -145,7 +158,7 @@ async def open_client(
 
     Raises:
         OSError: nobody of this user listens there.
-        Problem: the engine is of another version, or ended while greeting.
+        Problem: the engine is of another version, hangs, or ended while greeting.
     """
     client = EngineClient(await transport.connect(address), on_notification, on_lost)
     try:

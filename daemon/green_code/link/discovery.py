@@ -10,6 +10,7 @@ Must not know: what an engine does.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import logging
 import os
@@ -20,10 +21,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 import green_code
 from green_code import folders
 from green_code.link import client, messages, transport
-from green_code.link.lock import ProcessLock
+from green_code.link.lock import ProcessLock, read_note
 from green_code.problems import Problem
 
 log = logging.getLogger(__name__)
@@ -33,6 +36,8 @@ ALREADY_RUNNING = 75
 
 START_SECONDS = 30.0
 POLL_SECONDS = 0.05
+STOP_SECONDS = 5.0
+"""How long an engine may take to end, when asked and again when told by a signal."""
 RESTART_SECONDS = 0.5
 """Pause before another start when the last child met an engine that does not listen (yet, or any more)."""
 TAIL_BYTES = 2000
@@ -159,15 +164,55 @@ async def ensure_engine(
             raise Problem(
                 "engine_lost",
                 f"The engine ended at once with status {status}. It said: {child.said() or 'nothing'}. "
-                "Run `green-code doctor`.",
+                "Run Green Code: Diagnose (`green-code doctor`).",
             )
         if time.monotonic() > deadline:
             raise Problem(
                 "engine_lost",
                 f"The engine did not listen within {start_seconds:.0f} s. "
-                f"See {where.log_path}, or run `green-code engine` in a terminal.",
+                f"See {where.log_path}, or run Green Code: Diagnose (`green-code doctor`).",
             )
         await asyncio.sleep(POLL_SECONDS)
+
+
+async def end_engine(where: Place) -> None:
+    """End the engine of a place, if there is one: it is asked to, and killed when it does not answer."""
+    try:
+        await asyncio.wait_for(_ask_to_end(where), STOP_SECONDS)
+    except asyncio.TimeoutError:
+        await asyncio.to_thread(_kill, where)
+    except Problem as problem:
+        if problem.reason == "engine_hanging":
+            await asyncio.to_thread(_kill, where)
+        elif problem.reason != "engine_lost":  # lost is what it was to be
+            raise
+
+
+async def _ask_to_end(where: Place) -> None:
+    """Ask an engine to end and wait until it has hung up: it listens no more then."""
+    engine = await find_engine(where)
+    if engine is None:
+        return
+    try:
+        await engine.request(messages.SHUTDOWN, {})
+        while engine.alive:
+            await asyncio.sleep(0.01)
+    finally:
+        await engine.close()
+
+
+def _kill(where: Place) -> None:
+    """End the process that holds the lock of a place; it has just been seen to listen, as this user."""
+    note = read_note(where.lock_path)
+    if note is None:
+        return
+    log.warning("engine %s does not answer and is killed", note["pid"])
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process = psutil.Process(note["pid"])
+        for end in (process.terminate, process.kill):  # a stopped process heeds the second alone
+            end()
+            if psutil.wait_procs([process], STOP_SECONDS)[0]:
+                break
 
 
 class _Child:

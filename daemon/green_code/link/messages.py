@@ -56,6 +56,7 @@ Refusal = Literal[
     "disabled",
     "engine_starting",
     "engine_lost",  # the engine died in mid-request; it is being restarted
+    "engine_hanging",  # an engine runs and does not answer
     "model_missing",
     "model_damaged",
     "bundle_invalid",

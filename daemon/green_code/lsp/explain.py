@@ -1,6 +1,7 @@
 """Why No Suggestion?: a sentence and an action for every reason there is.
 
-A reason's own message (a guard's, an engine's) takes the sentence's place when there is one.
+A reason's own message (a guard's, an engine's) takes the sentence's place when there is one. Commands are
+named as VS Code lists them; docs/protocol.md says what they are elsewhere.
 Must not know: where reasons come from.
 """
 
@@ -68,20 +69,21 @@ TEXTS: Final[dict[str, Text]] = {
     ),
     "engine_lost": Text(
         "The engine ended unexpectedly; it is restarted at the next request.",
-        "If it happens again, run Green Code: Show Log, or `green-code doctor`.",
+        "If it happens again, run Green Code: Diagnose.",
     ),
+    "engine_hanging": Text("The engine runs, but does not answer.", "Run Green Code: Restart Engine."),
     "model_missing": Text(
-        "The model is not on this machine.", "Run `green-code doctor`, which says how to get it."
+        "The model is not on this machine.", "Run Green Code: Diagnose, which says how to get it."
     ),
     "model_damaged": Text(
-        "The model's files are damaged.", "Run `green-code doctor`, which says how to replace them."
+        "The model's files are damaged.", "Run Green Code: Diagnose, which says how to replace them."
     ),
     "bundle_invalid": Text(
-        "The bundle of this model failed its checks.", "Run `green-code bundle` or reinstall it."
+        "The bundle of this model failed its checks.", "Run Green Code: Diagnose, or reinstall it."
     ),
     "cache_unwritable": Text(
         "A folder that Green Code needs cannot be written.",
-        "Free some disk space, or run `green-code doctor`.",
+        "Free some disk space, or run Green Code: Diagnose.",
     ),
     "other_version": Text(
         "The engine is of another version than this window.", "Run Green Code: Restart Engine."

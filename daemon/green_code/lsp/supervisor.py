@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from green_code.link import messages
 from green_code.link.client import EngineClient
-from green_code.link.discovery import ensure_engine, place
+from green_code.link.discovery import end_engine, ensure_engine, place
 from green_code.link.messages import CompletionParams, CompletionResult, StatusMessage
 from green_code.problems import Problem
 
@@ -25,7 +25,6 @@ log = logging.getLogger(__name__)
 
 FIRST_BACK_OFF_SECONDS: Final = 1.0
 LAST_BACK_OFF_SECONDS: Final = 30.0
-STOP_SECONDS: Final = 5.0
 
 ENGINE_COMMAND: Final = (sys.executable, "-m", "green_code", "engine")
 
@@ -97,9 +96,8 @@ class Supervisor:
         """End the engine and start another one; forgets the back-off."""
         client, self._leaving = self._client, True
         try:
-            if client is not None and client.alive:
-                with contextlib.suppress(Problem, asyncio.TimeoutError):
-                    await asyncio.wait_for(_end(client), STOP_SECONDS)
+            await end_engine(place())
+            if client is not None:
                 await client.close()
         finally:
             self._client, self._leaving = None, False
@@ -127,7 +125,7 @@ class Supervisor:
                 raise Problem(
                     "engine_lost",
                     f"The engine ended {self._deaths} times in a row; it is started again "
-                    f"in {wait_seconds:.0f} s. Run `green-code doctor`, or see the engine's log.",
+                    f"in {wait_seconds:.0f} s. Run Green Code: Diagnose, or see the engine's log.",
                 )
             self._connecting = asyncio.get_running_loop().create_task(self._connect(model))
             self._connecting.add_done_callback(_retrieve)
@@ -190,10 +188,3 @@ def _retrieve(task: asyncio.Task[EngineClient]) -> None:
     """Look at a failed start, which nobody may be waiting for; it has been told through the status."""
     if not task.cancelled():
         task.exception()
-
-
-async def _end(client: EngineClient) -> None:
-    """Ask an engine to end and wait until it has hung up: it listens no more then."""
-    await client.request(messages.SHUTDOWN, {})
-    while client.alive:
-        await asyncio.sleep(0.01)

@@ -15,6 +15,7 @@ import pytest
 
 import green_code
 from green_code.engine.command import stop_engine
+from green_code.link import client, discovery
 from green_code.link.discovery import find_engine, place
 from green_code.link.messages import CompletionParams, StatusMessage
 from green_code.lsp.documents import Span
@@ -96,6 +97,11 @@ def test_what_the_engine_is_asked() -> None:
     assert (asked["decoding"], asked["policy"], asked["language"]) == ("full", "full", "python")
     assert asked["max_tokens"] == 96 and asked["max_prompt_tokens"] == 512
     assert URI in asked["session"] and str(os.getpid()) in asked["session"]
+
+
+def test_a_pattern_that_cannot_be_understood_is_named() -> None:
+    [message] = Desk().front.configure({"excludedFiles": ["**/.env*", "{a,b"]})
+    assert "greenCode.excludedFiles" in message and "{a,b" in message
 
 
 def test_explanations_follow_the_last_request() -> None:
@@ -257,6 +263,38 @@ def test_restart_makes_another_process() -> None:
         await watched.supervisor.close()
 
     asyncio.run(asyncio.wait_for(scenario(), 2 * WAIT_SECONDS))
+
+
+@pytest.mark.usefixtures("engine_folders")
+def test_an_engine_that_hangs_is_told_and_restart_replaces_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "HELLO_SECONDS", 0.2)
+    monkeypatch.setattr(discovery, "STOP_SECONDS", 0.2)
+
+    async def hang(watched: Watched) -> int:
+        await watched.supervisor.warm_up("fake")
+        found = await find_engine(place())
+        assert found is not None
+        await found.close()
+        os.kill(found.engine_pid, signal.SIGSTOP)
+        return found.engine_pid
+
+    async def scenario() -> None:
+        old, new = Watched(), Watched()
+        first = await hang(old)
+        with pytest.raises(Problem, match="Restart Engine") as caught:
+            await new.supervisor.complete(request("x"))
+        assert caught.value.reason == "engine_hanging" and new.told[-1]["reason"] == "engine_hanging"
+        await new.supervisor.restart("fake")  # in a window that never reached it
+        assert (await new.supervisor.complete(request("x")))["text"]
+        second = await hang(old)
+        await old.supervisor.restart("fake")  # in one that had
+        third = await find_engine(place())
+        assert third is not None and len({first, second, third.engine_pid}) == 3
+        await third.close()
+        await old.supervisor.close()
+        await new.supervisor.close()
+
+    asyncio.run(asyncio.wait_for(scenario(), 3 * WAIT_SECONDS))
 
 
 @pytest.mark.usefixtures("engine_folders")
