@@ -1,4 +1,6 @@
 /** Entry point: makes the parts and connects them. Nothing is decided here. */
+import path from 'node:path';
+
 import * as vscode from 'vscode';
 
 import { Supervisor } from './client/supervisor';
@@ -15,19 +17,29 @@ import { StatusItem } from './status/item';
 import { readStops } from './threshold/stops';
 import { ThresholdView } from './threshold/view';
 
-let supervisor: Supervisor | undefined;
+let close: (() => Promise<unknown>) | undefined;
 
 export function activate(context: vscode.ExtensionContext): void {
   const { version } = context.extension.packageJSON as { version: string };
   const channels = new Channels();
   const store = new Store(readSettings());
   const stops = () => readStops(bundlesFolder(context.extensionPath), store.snapshot.settings.model);
-  const setUp = new SetUp(context, version, channels, store);
-  const front = new Supervisor(context, version, channels, store, () => void offerSetUp(setUp, front));
+  const home = { storage: context.globalStorageUri.fsPath, version, bundled: path.join(context.extensionPath, 'bundled') };
+  const front: Supervisor = new Supervisor(home, context.extensionPath, channels, store, (environment) => void setUp.offer(environment));
+  const setUp = new SetUp(context.globalState, home, channels, store, front);
   const report = new ReportPanel(context.extensionUri);
   const documents = new Documents();
   const view = new ThresholdView(context.extensionUri, store, stops);
-  supervisor = front;
+  close = () => {
+    front.dispose(); // first: an aborted Set Up starts the front anew
+    return Promise.all([front.stop(), setUp.abort()]);
+  };
+  const start = () => {
+    front.startWhenNeeded().catch((error: unknown) => {
+      store.update({ phase: 'failed', detail: messageOf(error) });
+      channels.report(`Green Code could not start: ${messageOf(error)}`, { title: 'Restart', command: COMMANDS.restartEngine });
+    });
+  };
 
   context.subscriptions.push(
     channels,
@@ -43,21 +55,11 @@ export function activate(context: vscode.ExtensionContext): void {
       store.update({ settings });
       front.settingsChanged(before, settings).catch((error: unknown) => channels.report(`Green Code: ${messageOf(error)}`));
     }),
+    vscode.workspace.onDidOpenTextDocument(start), // also where a document's language changes
   );
-
-  // Not awaited: the editor waits for activate(), and the status item already says that we are starting.
-  front.restart().catch((error: unknown) => {
-    store.update({ phase: 'failed', detail: messageOf(error) });
-    channels.report(`Green Code could not start: ${messageOf(error)}`, { title: 'Restart', command: COMMANDS.restartEngine });
-  });
+  start();
 }
 
 export async function deactivate(): Promise<void> {
-  await supervisor?.stop();
-}
-
-async function offerSetUp(setUp: SetUp, front: Supervisor): Promise<void> {
-  if (await setUp.offer()) {
-    await front.restart();
-  }
+  await close?.();
 }

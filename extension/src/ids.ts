@@ -10,6 +10,7 @@ export const COMMANDS = {
   restartEngine: 'greenCode.restartEngine',
   showLog: 'greenCode.showLog',
   setUp: 'greenCode.setUp',
+  diagnose: 'greenCode.diagnose',
   menu: 'greenCode.menu',
 } as const;
 

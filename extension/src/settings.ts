@@ -83,6 +83,14 @@ function hasType(type: string, value: unknown): boolean {
   }
 }
 
+/** Where documents come from that we complete in. */
+export const SCHEMES: readonly string[] = ['file', 'untitled'];
+
+/** Whether we complete in documents like this one. */
+export function serves({ languages }: Settings, { uri, languageId }: vscode.TextDocument): boolean {
+  return SCHEMES.includes(uri.scheme) && languages.includes(languageId);
+}
+
 /** Writes where the value in force comes from: the workspace if it has one, else the user's settings. */
 export async function writeSetting<K extends keyof Settings>(key: K, value: Settings[K]): Promise<void> {
   const section = vscode.workspace.getConfiguration(SECTION);

@@ -10,15 +10,14 @@ import {
 
 import type { LogOutputChannel } from 'vscode';
 
-import { VARIABLE } from '../environment/bundles';
 import { LSP_ENERGY, LSP_STATUS, type EnergyMessage, type StatusMessage } from '../protocol';
-import { rawSettings, type Settings } from '../settings';
+import { rawSettings, SCHEMES, type Settings } from '../settings';
 
 export interface ClientOptions {
   readonly python: string;
   /** Where the front runs: never the workspace, since Python imports from its working folder. */
   readonly cwd: string;
-  readonly bundles: string;
+  readonly env: NodeJS.ProcessEnv;
   readonly settings: Settings;
   readonly channel: LogOutputChannel;
   readonly onStatus: (status: StatusMessage) => void;
@@ -27,12 +26,8 @@ export interface ClientOptions {
 }
 
 export function createClient(options: ClientOptions): LanguageClient {
-  const env = { ...process.env, [VARIABLE]: options.bundles };
   const clientOptions: LanguageClientOptions = {
-    documentSelector: options.settings.languages.flatMap((language) => [
-      { scheme: 'file', language },
-      { scheme: 'untitled', language },
-    ]),
+    documentSelector: options.settings.languages.flatMap((language) => SCHEMES.map((scheme) => ({ scheme, language }))),
     initializationOptions: { settings: rawSettings() },
     outputChannel: options.channel,
     revealOutputChannelOn: RevealOutputChannelOn.Never,
@@ -49,7 +44,7 @@ export function createClient(options: ClientOptions): LanguageClient {
   const client = new LanguageClient(
     'greenCode',
     'Green Code',
-    { command: options.python, args: ['-m', 'green_code', 'lsp'], transport: TransportKind.stdio, options: { cwd: options.cwd, env } },
+    { command: options.python, args: ['-m', 'green_code', 'lsp'], transport: TransportKind.stdio, options: { cwd: options.cwd, env: options.env } },
     clientOptions,
   );
   client.onNotification(LSP_STATUS, options.onStatus);

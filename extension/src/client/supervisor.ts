@@ -8,14 +8,18 @@ import * as vscode from 'vscode';
 import type { LanguageClient } from 'vscode-languageclient/node';
 
 import { bundlesFolder } from '../environment/bundles';
-import { resolve, type Resolution } from '../environment/resolve';
+import { run, type RunResult } from '../environment/processes';
+import { resolve, type Home, type Resolution } from '../environment/resolve';
+import { daemonVariables } from '../environment/variables';
 import { COMMANDS } from '../ids';
 import { messageOf, type Channels } from '../log';
 import * as protocol from '../protocol';
-import { rawSettings, SECTION, type Settings } from '../settings';
+import { rawSettings, SECTION, serves, type Settings } from '../settings';
 import type { Store } from '../state/store';
 import { Backoff } from './backoff';
 import { Coalesced } from './coalesce';
+
+type Ready = Resolution & { readonly kind: 'ready' };
 
 export class Supervisor implements vscode.Disposable {
   private client: LanguageClient | undefined;
@@ -28,12 +32,21 @@ export class Supervisor implements vscode.Disposable {
   private readonly cycle = new Coalesced(() => this.stopAndStart());
 
   constructor(
-    private readonly context: vscode.ExtensionContext,
-    private readonly version: string,
+    private readonly home: Home,
+    private readonly extensionPath: string,
     private readonly channels: Channels,
     private readonly store: Store,
-    private readonly onMissing: () => void,
+    private readonly onMissing: (environment: string) => void,
   ) {}
+
+  /** Starts with the first document that we complete in: an editor without one pays nothing for us. */
+  async startWhenNeeded(): Promise<void> {
+    const { phase, settings } = this.store.snapshot;
+    if (phase === 'idle' && vscode.workspace.textDocuments.some((document) => serves(settings, document))) {
+      this.store.update({ phase: 'starting' });
+      await this.restart();
+    }
+  }
 
   /** Starts, or starts anew; whoever asks is trusted to have a reason, so earlier crashes are forgiven. */
   restart(): Promise<void> {
@@ -65,7 +78,13 @@ export class Supervisor implements vscode.Disposable {
   /** Most settings take effect in the running front; only these two make it another one. */
   async settingsChanged(before: Settings, after: Settings): Promise<void> {
     const restarts = before.pythonPath !== after.pythonPath || before.languages.join() !== after.languages.join();
-    await (restarts ? this.restart() : this.sendSettings());
+    if (!restarts) {
+      await this.sendSettings();
+    } else if (this.store.snapshot.phase === 'idle') {
+      await this.startWhenNeeded();
+    } else {
+      await this.restart();
+    }
   }
 
   dispose(): void {
@@ -83,6 +102,24 @@ export class Supervisor implements vscode.Disposable {
     await client?.dispose(2000).catch((error: unknown) => this.channels.extension.info(`stop: ${messageOf(error)}`));
   }
 
+  /** Runs a command of the daemon's with the interpreter in force, to its end. */
+  async runDaemon(...args: readonly string[]): Promise<RunResult> {
+    const resolution = await this.interpreter();
+    if (resolution.kind !== 'ready') {
+      throw new Error(resolution.kind === 'wrong' ? resolution.message : 'There is no environment yet. Run Green Code: Set Up.');
+    }
+    return run(resolution.python, ['-m', 'green_code', ...args], { cwd: this.home.storage, env: this.variables(resolution) });
+  }
+
+  /** Ends what runs from the managed environment, the engine included: its files are about to be replaced. */
+  async release(): Promise<void> {
+    const resolution = await this.interpreter();
+    if (resolution.kind === 'ready' && resolution.origin === 'managed') {
+      await this.stop();
+      await this.runDaemon('engine', '--stop');
+    }
+  }
+
   private async sendSettings(): Promise<void> {
     if (this.client?.isRunning()) {
       await this.client.sendNotification('workspace/didChangeConfiguration', { settings: { [SECTION]: rawSettings() } });
@@ -91,7 +128,8 @@ export class Supervisor implements vscode.Disposable {
 
   private running(): LanguageClient {
     if (!this.client?.isRunning()) {
-      throw new Error('Green Code is not running.');
+      const idle = this.store.snapshot.phase === 'idle';
+      throw new Error(`Green Code is not running${idle ? ' yet: it starts with a document of a chosen language (greenCode.languages)' : ''}.`);
     }
     return this.client;
   }
@@ -101,25 +139,32 @@ export class Supervisor implements vscode.Disposable {
     if (this.disposed) {
       return;
     }
-    const storage = this.context.globalStorageUri.fsPath;
-    await fs.mkdir(storage, { recursive: true });
     const { settings } = this.store.snapshot;
-    const resolution = await resolve({ pythonPath: settings.pythonPath, storage, version: this.version });
+    const resolution = await this.interpreter();
     if (resolution.kind === 'ready') {
-      await this.start(resolution, storage, settings);
+      await this.start(resolution, settings);
       return;
     }
     this.store.update({ phase: resolution.kind === 'missing' ? 'setUp' : 'failed', status: null, detail: '' });
     if (resolution.kind === 'missing') {
       this.channels.extension.info('No environment yet: run Green Code: Set Up.');
-      this.onMissing();
+      this.onMissing(resolution.environment);
     } else {
       this.store.update({ detail: resolution.message });
       this.channels.report(resolution.message);
     }
   }
 
-  private async start(resolution: Resolution & { kind: 'ready' }, storage: string, settings: Settings): Promise<void> {
+  private async interpreter(): Promise<Resolution> {
+    await fs.mkdir(this.home.storage, { recursive: true });
+    return resolve({ ...this.home, pythonPath: this.store.snapshot.settings.pythonPath });
+  }
+
+  private variables({ origin }: Ready): NodeJS.ProcessEnv {
+    return daemonVariables(origin, bundlesFolder(this.extensionPath));
+  }
+
+  private async start(resolution: Ready, settings: Settings): Promise<void> {
     this.channels.extension.info(`Starting ${resolution.python} (${resolution.origin === 'setting' ? 'greenCode.pythonPath' : 'managed environment'})`);
     this.managed = resolution.origin === 'managed';
     this.store.update({ phase: 'starting', status: null, detail: '' });
@@ -128,8 +173,8 @@ export class Supervisor implements vscode.Disposable {
     const { createClient } = await import('./client');
     const client = createClient({
       python: resolution.python,
-      cwd: storage,
-      bundles: bundlesFolder(this.context.extensionPath),
+      cwd: this.home.storage,
+      env: this.variables(resolution),
       settings,
       channel: this.channels.server,
       onStatus: (status) => {

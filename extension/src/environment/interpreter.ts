@@ -1,5 +1,6 @@
 /** Finds a Python that can make the managed environment. Must not know: the editor's API. */
 import { lastLine, run as realRun, type Run } from './processes';
+import { managedVariables } from './variables';
 
 export const OLDEST = [3, 10] as const;
 
@@ -34,7 +35,7 @@ export async function findInterpreter(cwd: string, run: Run = realRun, platform 
   const rejected: string[] = [];
   for (const candidate of candidates(platform)) {
     const name = [candidate.command, ...candidate.args].join(' ');
-    const result = await run(candidate.command, [...candidate.args, '-c', PROBE], { cwd, timeoutMs: 20_000 });
+    const result = await run(candidate.command, [...candidate.args, '-c', PROBE], { cwd, env: managedVariables(), timeoutMs: 20_000 });
     if (result.code === null) {
       continue;
     }

@@ -70,6 +70,16 @@ export function killTree(child: ChildProcess): void {
   }
 }
 
+/** Whether a process of that number exists, ours or not. */
+export function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM';
+  }
+}
+
 /** The last line that says something: where Python and pip put the cause. */
 export function lastLine(text: string): string {
   return text.trim().split(/\r?\n/).at(-1)?.trim() ?? '';

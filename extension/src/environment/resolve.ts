@@ -2,12 +2,13 @@
  * Which Python runs the front:
  *   1. `greenCode.pythonPath`, if it has the green_code package of this version (a wrong one is an error, not a fallback:
  *      who names an interpreter wants that one);
- *   2. the environment that Set Up made for this version;
+ *   2. the environment that Set Up made from this extension's wheel;
  *   3. none yet: the user is asked to set up.
  *
  * Must not know: the editor's API.
  */
-import fs from 'node:fs';
+import { createHash } from 'node:crypto';
+import fs from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 
@@ -15,34 +16,53 @@ import { lastLine, run as realRun, type Run } from './processes';
 
 export type Resolution =
   | { readonly kind: 'ready'; readonly python: string; readonly origin: 'setting' | 'managed' }
-  | { readonly kind: 'missing' }
+  | { readonly kind: 'missing'; readonly environment: string }
   | { readonly kind: 'wrong'; readonly message: string };
 
-export interface ResolveOptions {
-  readonly pythonPath: string;
+/** Where the managed environment lives, and what it is made from. */
+export interface Home {
   readonly storage: string;
   readonly version: string;
+  /** The folder of the extension that carries the wheel. */
+  readonly bundled: string;
+}
+
+export interface ResolveOptions extends Home {
+  readonly pythonPath: string;
   readonly run?: Run;
-  readonly exists?: (file: string) => boolean;
 }
 
 export async function resolve(options: ResolveOptions): Promise<Resolution> {
-  const { storage, version, run = realRun, exists = fs.existsSync } = options;
+  const { storage, version, run = realRun } = options;
   const named = expandHome(options.pythonPath.trim());
   if (named !== '') {
     return checkNamed(named, version, storage, run);
   }
-  const python = managedPython(storage, version);
-  return exists(python) ? { kind: 'ready', python, origin: 'managed' } : { kind: 'missing' };
+  const wheel = await findWheel(options.bundled);
+  if (wheel === null) {
+    return { kind: 'missing', environment: version };
+  }
+  const folder = await managedFolder(options, wheel);
+  const python = pythonIn(folder);
+  return (await exists(python)) ? { kind: 'ready', python, origin: 'managed' } : { kind: 'missing', environment: path.basename(folder) };
 }
 
-/** The folder of the managed environment; its presence means that Set Up finished. */
-export function managedFolder(storage: string, version: string): string {
-  return path.join(storage, `venv-${version}`);
+export const exists = (file: string): Promise<boolean> => fs.stat(file).then(() => true, () => false);
+
+/** The wheel that the extension carries; null where this build has none. */
+export async function findWheel(bundled: string): Promise<string | null> {
+  const names = await fs.readdir(bundled).catch(() => []);
+  const name = names.find((each) => each.endsWith('.whl'));
+  return name === undefined ? null : path.join(bundled, name);
 }
 
-export function managedPython(storage: string, version: string): string {
-  return pythonIn(managedFolder(storage, version));
+/**
+ * The folder of the managed environment; its presence means that Set Up finished. The wheel is part of its name: a build
+ * of the same version may carry another daemon, which must not be taken for this one.
+ */
+export async function managedFolder({ storage, version }: Home, wheel: string): Promise<string> {
+  const digest = createHash('sha256').update(await fs.readFile(wheel)).digest('hex').slice(0, 8);
+  return path.join(storage, `venv-${version}-${digest}`);
 }
 
 export function pythonIn(environment: string): string {

@@ -1,12 +1,11 @@
 /** Set Up as the user sees it: consent first, then progress that can be cancelled, then an answer. */
-import path from 'node:path';
-
 import * as vscode from 'vscode';
 
 import { COMMANDS } from '../ids';
 import { messageOf, type Channels } from '../log';
 import type { Store } from '../state/store';
 import { Cancelled, install } from './install';
+import type { Home } from './resolve';
 
 const CONSENT =
   'Green Code will download Python packages including PyTorch (0.2–3 GB, depending on the platform) and the default model ' +
@@ -14,71 +13,81 @@ const CONSENT =
 
 const OFFERED = 'setUpOffered';
 
+/** The front as Set Up needs it: out of the way of the files, and started from what is there in the end. */
+export interface Front {
+  release(): Promise<void>;
+  restart(): Promise<void>;
+}
+
 export class SetUp {
-  private running: Promise<boolean> | undefined;
+  private running: Promise<void> | undefined;
+  private installing: { readonly controller: AbortController; readonly ended: PromiseLike<unknown> } | undefined;
 
   constructor(
-    private readonly context: vscode.ExtensionContext,
-    private readonly version: string,
+    private readonly memory: vscode.Memento,
+    private readonly home: Home,
     private readonly channels: Channels,
     private readonly store: Store,
+    private readonly front: Front,
   ) {}
 
-  /** Says once per version that there is something to set up; from then on the status item says it. */
-  async offer(): Promise<boolean> {
-    const key = `${OFFERED}.${this.version}`;
-    if (this.context.globalState.get(key) === true) {
-      return false;
+  /** Says once per environment that there is something to set up; from then on the status item says it. */
+  async offer(environment: string): Promise<void> {
+    const key = `${OFFERED}.${environment}`;
+    if (this.running !== undefined || this.memory.get(key) === true) {
+      return;
     }
-    await this.context.globalState.update(key, true);
+    await this.memory.update(key, true);
     const chosen = await vscode.window.showInformationMessage('Green Code needs its Python packages and a model.', 'Set Up');
-    return chosen === 'Set Up' && this.start();
+    if (chosen === 'Set Up') {
+      await this.start();
+    }
   }
 
-  /** True once the environment is there. A second call joins the one under way. */
-  start(): Promise<boolean> {
+  /** A second call joins the one under way. */
+  start(): Promise<void> {
     this.running ??= this.consentAndInstall().finally(() => (this.running = undefined));
     return this.running;
   }
 
-  private async consentAndInstall(): Promise<boolean> {
+  /** The window closes: pip must not go on without it, nor leave its files. */
+  async abort(): Promise<void> {
+    this.installing?.controller.abort();
+    await this.installing?.ended;
+  }
+
+  private async consentAndInstall(): Promise<void> {
     const consent = await vscode.window.showInformationMessage('Set up Green Code?', { modal: true, detail: CONSENT }, 'Set Up');
-    if (consent !== 'Set Up') {
-      return false;
-    }
-    for (;;) {
-      const before = this.store.snapshot.phase;
+    let wanted = consent === 'Set Up';
+    while (wanted) {
       this.store.update({ phase: 'settingUp' });
       const problem = await this.installWithProgress();
-      this.store.update({ phase: before });
-      if (problem === null || problem instanceof Cancelled) {
-        return problem === null;
-      }
-      const message = messageOf(problem);
-      this.channels.extension.error(message);
-      const chosen = await vscode.window.showErrorMessage(`Green Code was not set up. ${message}`, 'Retry', 'Show Log');
-      if (chosen === 'Show Log') {
-        await vscode.commands.executeCommand(COMMANDS.showLog);
-      }
-      if (chosen !== 'Retry') {
-        return false;
-      }
+      await this.front.restart(); // whatever came of it: a front may have been ended, and the phase is the front's to say
+      wanted = problem !== null && !(problem instanceof Cancelled) && (await this.asksAgain(messageOf(problem)));
     }
+  }
+
+  private async asksAgain(problem: string): Promise<boolean> {
+    this.channels.extension.error(problem);
+    const chosen = await vscode.window.showErrorMessage(`Green Code was not set up. ${problem}`, 'Retry', 'Show Log');
+    if (chosen === 'Show Log') {
+      await vscode.commands.executeCommand(COMMANDS.showLog);
+    }
+    return chosen === 'Retry';
   }
 
   private async installWithProgress(): Promise<unknown> {
     const options = { location: vscode.ProgressLocation.Notification, title: 'Setting up Green Code', cancellable: true };
-    return vscode.window.withProgress(options, async (progress, token) => {
-      const controller = new AbortController();
+    const controller = new AbortController();
+    const ended = vscode.window.withProgress(options, async (progress, token) => {
       const listener = token.onCancellationRequested(() => controller.abort());
       try {
         await install({
-          storage: this.context.globalStorageUri.fsPath,
-          version: this.version,
-          bundled: path.join(this.context.extensionPath, 'bundled'),
+          ...this.home,
           signal: controller.signal,
           progress: (message) => progress.report({ message }),
           log: (line) => this.channels.extension.info(line),
+          release: () => this.front.release(),
         });
         return null;
       } catch (error) {
@@ -87,5 +96,7 @@ export class SetUp {
         listener.dispose();
       }
     });
+    this.installing = { controller, ended };
+    return ended;
   }
 }

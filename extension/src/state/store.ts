@@ -6,7 +6,7 @@
 import type { EnergyMessage, StatusMessage, Totals } from '../protocol';
 import type { Settings } from '../settings';
 
-/** Where the front stands. Once `running`, the engine's own state (`status`) says more. */
+/** Where the front stands: `idle` until a document needs it. Once `running`, the engine's own state (`status`) says more. */
 export type Phase = 'idle' | 'setUp' | 'settingUp' | 'starting' | 'running' | 'failed';
 
 /** What today came to, and how that is known: from the ledger at the start, then from each `greenCode/energy`. */

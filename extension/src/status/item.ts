@@ -2,6 +2,7 @@
 import * as vscode from 'vscode';
 
 import { COMMANDS } from '../ids';
+import { SCHEMES, serves } from '../settings';
 import type { Store } from '../state/store';
 import { Throttle } from '../state/throttle';
 import { present } from './presentation';
@@ -48,7 +49,8 @@ export class StatusItem implements vscode.Disposable {
   }
 
   private setVisible(): void {
-    if (this.store.snapshot.settings.statusBar && this.serves(vscode.window.activeTextEditor)) {
+    const { settings, phase } = this.store.snapshot;
+    if (settings.statusBar && phase !== 'idle' && this.serves(vscode.window.activeTextEditor)) {
       this.item.show();
     } else {
       this.item.hide();
@@ -58,7 +60,6 @@ export class StatusItem implements vscode.Disposable {
   /** An editor of another language hides the item; a panel, a web view or no editor at all leaves it. */
   private serves(editor: vscode.TextEditor | undefined): boolean {
     const document = editor?.document;
-    const ordinary = document?.uri.scheme === 'file' || document?.uri.scheme === 'untitled';
-    return !ordinary || this.store.snapshot.settings.languages.includes(document.languageId);
+    return document === undefined || !SCHEMES.includes(document.uri.scheme) || serves(this.store.snapshot.settings, document);
   }
 }

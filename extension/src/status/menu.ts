@@ -16,6 +16,7 @@ export function entries({ enabled, threshold }: Settings): readonly Entry[] {
     { label: '$(question) Why No Suggestion?', command: COMMANDS.whyNoSuggestion },
     { label: '$(layers) Show Layers', description: 'of the last completion', command: COMMANDS.showLayers },
     { label: '$(refresh) Restart Engine', command: COMMANDS.restartEngine },
+    { label: '$(pulse) Diagnose', command: COMMANDS.diagnose },
     { label: '$(output) Show Log', command: COMMANDS.showLog },
   ];
 }

@@ -56,15 +56,15 @@ function pack(folder) {
 }
 
 /**
- * A wheel of the stub. As a zip file on PYTHONPATH it makes `python -m green_code lsp` the stub; Set Up can install it, too.
- * pygls comes from PYTHON, whatever interpreter then runs: it is pure Python.
+ * A wheel of the stub. As a zip file on PYTHONPATH it makes `python -m green_code lsp` the stub; Set Up can install it, too,
+ * and then PYTHONPATH must not matter. pygls comes from PYTHON, whatever interpreter then runs: it is pure Python.
  */
 function stub(folder) {
   fs.mkdirSync(folder);
   const { version } = JSON.parse(fs.readFileSync(path.join(ROOT, 'package.json'), 'utf8'));
   const call = (...args) => execFileSync(options.python, args, { encoding: 'utf8' }).trim();
-  const wheel = call(path.join(HERE, 'stub_wheel.py'), folder, version);
   const packages = call('-c', 'import pathlib, pygls; print(pathlib.Path(pygls.__file__).parent.parent)');
+  const wheel = call(path.join(HERE, 'stub_wheel.py'), folder, version, packages);
   return { wheel, pythonPath: [wheel, packages].join(path.delimiter) };
 }
 

@@ -280,6 +280,15 @@ export const steps = [
     },
   },
   {
+    name: 'Diagnose shows what doctor finds',
+    run: async ({ workbench }) => {
+      await workbench.command('Green Code: Diagnose');
+      const line = workbench.page.locator('.monaco-editor[data-uri*="Diagnosis.txt"] .view-line', { hasText: /ok|warn|fail/ }).first();
+      await line.waitFor({ timeout: READY_MS });
+      return line.textContent();
+    },
+  },
+  {
     name: 'Toggle switches off and on again',
     run: async (context) => {
       const { workbench } = context;
@@ -415,7 +424,7 @@ export const steps = [
       const [pid] = greenCodeProcesses(context.runtime, 'lsp');
       const command = fs.readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0')[0];
       const [environment, ...others] = fs.readdirSync(storage);
-      assert.match(environment, /^venv-[\d.]+$/);
+      assert.match(environment, /^venv-[\d.]+-[0-9a-f]{8}$/);
       assert.deepEqual(others, []);
       assert.equal(command, `${storage}/${environment}/bin/python`);
     },

@@ -1,4 +1,7 @@
-"""Packs stub_server.py as a wheel of green-code without dependencies: FOLDER VERSION; prints its path."""
+"""Packs stub_server.py as a wheel of green-code: FOLDER VERSION PACKAGES; prints its path.
+
+It has no dependencies, so that it installs without a network; pygls comes from the folder PACKAGES.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,14 @@ import zipfile
 from pathlib import Path
 
 
-def main(folder: str, version: str) -> None:
+def main(folder: str, version: str, packages: str) -> None:
     info = f"green_code-{version}.dist-info"
     files = {
         "green_code/__init__.py": f"__version__ = {version!r}\n",
         "green_code/__main__.py": (Path(__file__).parent / "stub_server.py").read_text(),
+        "green_code_stub.pth": f"{packages}\n",
         f"{info}/METADATA": "Metadata-Version: 2.1\nName: green-code\n"
-        f"Version: {version}\nProvides-Extra: model\n",
+        f"Version: {version}\nProvides-Extra: model\nProvides-Extra: gpu\n",
         f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: stub\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
     record = f"{info}/RECORD"

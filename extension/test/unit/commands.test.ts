@@ -3,6 +3,27 @@ import { describe, expect, it } from 'vitest';
 import { commandTable, type Parts } from '../../src/commands/commands';
 import { COMMANDS } from '../../src/ids';
 import type { Explanation } from '../../src/protocol';
+import { defaults } from './samples';
+
+describe('Diagnose', () => {
+  it('shows what doctor says of the model in force', async () => {
+    const asked: string[][] = [];
+    const shown: string[][] = [];
+    const parts = {
+      store: { snapshot: { settings: { ...defaults, model: 'tiny-random' } } },
+      supervisor: {
+        runDaemon: (...args: string[]) => {
+          asked.push(args);
+          return Promise.resolve({ code: 1, stdout: 'fail  model: missing\n', stderr: '' });
+        },
+      },
+      documents: { show: (...args: string[]) => Promise.resolve(shown.push(args)) },
+    } as unknown as Parts;
+    await commandTable(parts)[COMMANDS.diagnose]!();
+    expect(asked).toEqual([['doctor', '--model=tiny-random']]);
+    expect(shown).toEqual([['Diagnosis.txt', 'fail  model: missing\n']]);
+  });
+});
 
 describe('Why No Suggestion?', () => {
   it('logs the reason, and none of the code that was completed', async () => {

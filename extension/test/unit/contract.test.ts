@@ -45,6 +45,10 @@ describe('the manifest', () => {
     expect(Object.keys(manifest.contributes.configuration.properties)).toEqual(SETTING_KEYS.map((key) => `greenCode.${key}`));
   });
 
+  it('wakes the extension whatever languages are chosen', () => {
+    expect(manifest.activationEvents).toEqual(['onStartupFinished']);
+  });
+
   it('lets a folder that is not trusted set only what can do no harm', () => {
     const restricted = manifest.capabilities.untrustedWorkspaces.restrictedConfigurations;
     expect(SETTING_KEYS.filter((key) => !restricted.includes(`greenCode.${key}`))).toEqual(['threshold', 'trigger', 'statusBar']);

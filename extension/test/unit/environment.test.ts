@@ -1,35 +1,71 @@
+import { spawnSync } from 'node:child_process';
 import fs from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 
 import { describe as describeLine, doctorProblem, install, InstallError } from '../../src/environment/install';
 import { candidates, findInterpreter, isRecent, noInterpreterMessage } from '../../src/environment/interpreter';
 import { run as realRun, type Run, type RunResult } from '../../src/environment/processes';
-import { managedFolder, managedPython, pythonIn, resolve } from '../../src/environment/resolve';
+import { managedFolder, pythonIn, resolve, type Home } from '../../src/environment/resolve';
+import { daemonVariables } from '../../src/environment/variables';
 
 const ok = (stdout = ''): RunResult => ({ code: 0, stdout, stderr: '' });
 const failed = (stderr: string, code: number | null = 1): RunResult => ({ code, stdout: '', stderr });
 const answering = (result: RunResult): Run => () => Promise.resolve(result);
+const wheelIn = ({ bundled }: Home) => path.join(bundled, 'green_code-0.1.0-py3-none-any.whl');
 
 describe('which Python runs the front', () => {
-  const options = { storage: '/storage', version: '0.1.0' };
+  let root: string;
+  let options: Home;
   const never: Run = () => Promise.reject(new Error('nothing should be run'));
+  const carry = (text: string) => fs.writeFile(wheelIn(options), text);
+  const setUp = async () => {
+    const python = pythonIn(await managedFolder(options, wheelIn(options)));
+    await fs.mkdir(path.dirname(python), { recursive: true });
+    await fs.writeFile(python, '');
+    return python;
+  };
+
+  beforeEach(async () => {
+    root = await fs.mkdtemp(path.join(os.tmpdir(), 'green-code-test-'));
+    options = { storage: path.join(root, 'storage'), version: '0.1.0', bundled: path.join(root, 'bundled') };
+    await fs.mkdir(options.bundled);
+    await carry('one');
+  });
+  afterEach(() => fs.rm(root, { recursive: true }));
 
   it('takes the named interpreter first, even where a managed environment exists', async () => {
-    const result = await resolve({ ...options, pythonPath: ' /opt/python ', exists: () => true, run: answering(ok('0.1.0\n')) });
+    await setUp();
+    const result = await resolve({ ...options, pythonPath: ' /opt/python ', run: answering(ok('0.1.0\n')) });
     expect(result).toEqual({ kind: 'ready', python: '/opt/python', origin: 'setting' });
   });
 
-  it('then the managed environment of this version, without starting it', async () => {
-    const python = managedPython('/storage', '0.1.0');
-    const result = await resolve({ ...options, pythonPath: '', exists: (file) => file === python, run: never });
-    expect(result).toEqual({ kind: 'ready', python, origin: 'managed' });
+  it('then the managed environment of this wheel, without starting it', async () => {
+    const python = await setUp();
+    expect(await resolve({ ...options, pythonPath: '', run: never })).toEqual({ kind: 'ready', python, origin: 'managed' });
   });
 
-  it('then asks for set-up', async () => {
-    expect(await resolve({ ...options, pythonPath: '', exists: () => false, run: never })).toEqual({ kind: 'missing' });
+  it('then asks for set-up, also where another build of this version was set up', async () => {
+    const missing = await resolve({ ...options, pythonPath: '', run: never });
+    expect(missing).toMatchObject({ kind: 'missing' });
+    await setUp();
+    await carry('two');
+    const rebuilt = await resolve({ ...options, pythonPath: '', run: never });
+    expect(rebuilt).toMatchObject({ kind: 'missing' });
+    expect(rebuilt).not.toEqual(missing); // so that it is offered again
+  });
+
+  it('asks for set-up where the build carries no wheel', async () => {
+    await fs.rm(options.bundled, { recursive: true });
+    expect(await resolve({ ...options, pythonPath: '', run: never })).toMatchObject({ kind: 'missing' });
+  });
+
+  it('keeps what is meant for other Pythons from the managed environment, not from a named interpreter', () => {
+    const user = { PATH: '/bin', PYTHONPATH: '/old', PYTHONHOME: '/odd', PYTHONUTF8: '1' };
+    expect(daemonVariables('managed', '/bundles', user)).toEqual({ PATH: '/bin', PYTHONUTF8: '1', GREEN_CODE_BUNDLES: '/bundles' });
+    expect(daemonVariables('setting', '/bundles', user)).toEqual({ ...user, GREEN_CODE_BUNDLES: '/bundles' });
   });
 
   it.each([
@@ -39,7 +75,8 @@ describe('which Python runs the front', () => {
     ['a broken one', failed('Traceback\nImportError: libssl'), 'it fails with "ImportError: libssl"'],
     ['no answer', failed('', null), 'it cannot be started (no answer in 20 seconds)'],
   ])('names cause and cure for %s, and does not fall back', async (_, answer, cause) => {
-    const result = await resolve({ ...options, pythonPath: '/opt/python', exists: () => true, run: answering(answer) });
+    await setUp();
+    const result = await resolve({ ...options, pythonPath: '/opt/python', run: answering(answer) });
     expect(result).toEqual({
       kind: 'wrong',
       message: `greenCode.pythonPath is /opt/python: ${cause}. Install the green-code package of this version there, or clear the setting and run Green Code: Set Up.`,
@@ -76,14 +113,16 @@ describe('finding a Python to build on', () => {
 
 describe('Set Up', () => {
   let root: string;
-  const files = () => fs.readdir(path.join(root, 'storage'));
+  let home: Home;
+  let final: string;
+  const files = () => fs.readdir(home.storage);
+  const release = vi.fn(() => Promise.resolve());
   const options = (run: Run, signal = new AbortController().signal) => ({
-    storage: path.join(root, 'storage'),
-    version: '0.1.0',
-    bundled: path.join(root, 'bundled'),
+    ...home,
     signal,
     progress: () => undefined,
     log: () => undefined,
+    release,
     run,
   });
   /** Python that makes an environment when asked for one, and answers the rest as told. */
@@ -100,15 +139,46 @@ describe('Set Up', () => {
 
   beforeEach(async () => {
     root = await fs.mkdtemp(path.join(os.tmpdir(), 'green-code-test-'));
-    await fs.mkdir(path.join(root, 'bundled'));
-    await fs.writeFile(path.join(root, 'bundled', 'green_code-0.1.0-py3-none-any.whl'), '');
+    home = { storage: path.join(root, 'storage'), version: '0.1.0', bundled: path.join(root, 'bundled') };
+    await fs.mkdir(home.bundled);
+    await fs.writeFile(wheelIn(home), 'wheel');
+    final = await managedFolder(home, wheelIn(home));
+    release.mockClear();
   });
   afterEach(() => fs.rm(root, { recursive: true }));
 
   it('leaves exactly one whole environment', async () => {
     await install(options(python(ok(), ok('{}'))));
-    expect(await files()).toEqual(['venv-0.1.0']);
-    expect(await resolve({ pythonPath: '', storage: path.join(root, 'storage'), version: '0.1.0' })).toMatchObject({ kind: 'ready' });
+    expect(await files()).toEqual([path.basename(final)]);
+    expect(path.basename(final)).toMatch(/^venv-0\.1\.0-[0-9a-f]{8}$/);
+    expect(await resolve({ ...home, pythonPath: '' })).toMatchObject({ kind: 'ready' });
+    expect(release).not.toHaveBeenCalled();
+  });
+
+  it('installs the model and what reads a GPU, unmoved by variables for other Pythons', async () => {
+    vi.stubEnv('PYTHONPATH', '/elsewhere');
+    const calls: { line: string; env: NodeJS.ProcessEnv | undefined }[] = [];
+    const inner = python(ok(), ok());
+    await install(
+      options((command, args, rest) => {
+        calls.push({ line: args.join(' '), env: rest.env });
+        return inner(command, args, rest);
+      }),
+    );
+    vi.unstubAllEnvs();
+    expect(calls.some(({ line }) => line.includes('pip install') && line.endsWith('.whl[model,gpu]'))).toBe(true);
+    calls.forEach(({ line, env }) => expect(env, line).not.toHaveProperty('PYTHONPATH'));
+  });
+
+  it('removes environments of other versions, and attempts whose window is gone', async () => {
+    const { pid: gonePid } = spawnSync(process.execPath, ['--version']);
+    const other = `venv-0.1.0-beef.partial-${process.ppid}`;
+    const names = ['venv-0.0.9', 'venv-0.1.0-beef', `venv-0.1.0-beef.partial-${gonePid}`, `${path.basename(final)}.partial-${process.pid}.old`, other];
+    await Promise.all(names.map((name) => fs.mkdir(path.join(home.storage, name), { recursive: true })));
+    await expect(install(options(python(failed('no network'), ok())))).rejects.toThrow('no network');
+    expect(await files()).toEqual(['venv-0.0.9', 'venv-0.1.0-beef', other]);
+    await install(options(python(ok(), ok())));
+    expect((await files()).sort()).toEqual([path.basename(final), other].sort());
   });
 
   it.each([
@@ -133,7 +203,7 @@ describe('Set Up', () => {
   });
 
   it('accepts that another window was faster', async () => {
-    const file = managedPython(path.join(root, 'storage'), '0.1.0');
+    const file = pythonIn(final);
     const inner = python(ok(), ok());
     const run: Run = async (command, args, rest) => {
       if (args.includes('doctor')) {
@@ -144,21 +214,26 @@ describe('Set Up', () => {
     };
     await install(options(run));
     expect(await fs.readFile(file, 'utf8')).toBe('theirs');
-    expect(await files()).toEqual(['venv-0.1.0']);
+    expect(await files()).toEqual([path.basename(final)]);
   });
 
-  it('replaces a broken environment, and keeps it where the new one fails', async () => {
-    const broken = path.join(managedFolder(path.join(root, 'storage'), '0.1.0'), 'broken');
+  it('replaces a broken environment once nothing runs from it, and keeps it where the new one fails', async () => {
+    const broken = path.join(final, 'broken');
     await fs.mkdir(broken, { recursive: true });
     await expect(install(options(python(failed('no network'), ok())))).rejects.toThrow('no network');
     expect(await fs.stat(broken)).toBeTruthy();
+    expect(release).not.toHaveBeenCalled();
+    release.mockImplementationOnce(async () => {
+      await fs.stat(broken);
+    });
     await install(options(python(ok(), ok())));
+    expect(release).toHaveBeenCalledOnce();
     await expect(fs.stat(broken)).rejects.toThrow('ENOENT');
-    expect(await files()).toEqual(['venv-0.1.0']);
+    expect(await files()).toEqual([path.basename(final)]);
   });
 
   it('says so when the build carries no wheel', async () => {
-    await fs.rm(path.join(root, 'bundled'), { recursive: true });
+    await fs.rm(home.bundled, { recursive: true });
     await expect(install(options(python(ok(), ok())))).rejects.toThrow('carries no Python package');
   });
 
@@ -174,7 +249,6 @@ describe('Set Up', () => {
     expect(describeLine('  Downloading torch-2.8.0-cp311-cp311-manylinux_2_28_x86_64.whl (887.9 MB)')).toBe('Downloading torch, 887.9 MB');
     expect(describeLine('Collecting msgpack<2,>=1.1 (from green-code)')).toBe('Collecting msgpack');
     expect(describeLine('Requirement already satisfied: numpy')).toBeNull();
-    expect(managedFolder('/s', '1')).toBe(path.join('/s', 'venv-1'));
   });
 });
 

@@ -1,6 +1,5 @@
 import os from 'node:os';
 
-import type * as vscode from 'vscode';
 import { beforeEach, describe, expect, it, vi } from 'vitest';
 
 import type { ClientOptions } from '../../src/client/client';
@@ -10,7 +9,7 @@ import { LSP_REPORT } from '../../src/protocol';
 import type { Settings } from '../../src/settings';
 import { Store } from '../../src/state/store';
 import { defaults } from './samples';
-import { configuration } from './vscode';
+import { configuration, workspace } from './vscode';
 
 /** A front that starts when it is let, and remembers what it was sent. */
 class Front {
@@ -18,6 +17,7 @@ class Front {
   static readonly newest = () => Front.all.at(-1)!;
   readonly sent: { method: string; params: unknown }[] = [];
   started: () => void = () => undefined;
+  ended = false;
   private running = false;
 
   constructor(readonly options: ClientOptions) {
@@ -48,21 +48,25 @@ class Front {
   }
 
   dispose(): Promise<void> {
+    this.ended = true;
     this.running = false;
     return Promise.resolve();
   }
 }
 
 vi.mock('../../src/client/client', () => ({ createClient: (options: ClientOptions) => new Front(options) }));
-vi.mock('../../src/environment/resolve', () => ({ resolve: () => Promise.resolve({ kind: 'ready', python: 'python', origin: 'setting' }) }));
+const environment = vi.hoisted(() => ({ origin: 'setting', run: vi.fn(() => Promise.resolve({ code: 0, stdout: '', stderr: '' })) }));
+vi.mock('../../src/environment/resolve', () => ({ resolve: () => Promise.resolve({ kind: 'ready', python: 'python', origin: environment.origin }) }));
+vi.mock('../../src/environment/processes', () => ({ run: environment.run }));
 
 const quiet = { info: () => undefined, warn: () => undefined, error: () => undefined };
 const channels = { extension: quiet, server: quiet, report: () => undefined, forgetShown: () => undefined } as unknown as Channels;
-const context = { globalStorageUri: { fsPath: os.tmpdir() }, extensionPath: '/extension' } as unknown as vscode.ExtensionContext;
+const home = { storage: os.tmpdir(), version: '0.1.0', bundled: '/extension/bundled' };
+const open = (languageId: string, scheme = 'file') => workspace.textDocuments.push({ uri: { scheme }, languageId });
 
 function make(settings: Partial<Settings> = {}) {
   const store = new Store({ ...defaults, ...settings });
-  const supervisor = new Supervisor(context, '0.1.0', channels, store, () => undefined);
+  const supervisor = new Supervisor(home, '/extension', channels, store, () => undefined);
   /** As activate() does it when a setting changes. */
   const change = (settings: Partial<Settings>) => {
     const before = store.snapshot.settings;
@@ -77,7 +81,55 @@ const fronts = (count: number) => vi.waitFor(() => expect(Front.all).toHaveLengt
 
 beforeEach(() => {
   Front.all.length = 0;
+  environment.origin = 'setting';
+  environment.run.mockClear();
   configuration.reset();
+  workspace.textDocuments.length = 0;
+});
+
+describe('the front', () => {
+  it('starts once, with the first document of a chosen language', async () => {
+    const { store, supervisor } = make({ languages: ['go'] });
+    open('python');
+    open('go', 'output');
+    await supervisor.startWhenNeeded();
+    expect(store.snapshot.phase).toBe('idle');
+    open('go');
+    void supervisor.startWhenNeeded();
+    expect(store.snapshot.phase).toBe('starting');
+    await fronts(1);
+    Front.newest().started();
+    await vi.waitFor(() => expect(store.snapshot.phase).toBe('running'));
+    await supervisor.startWhenNeeded();
+    expect(Front.all).toHaveLength(1);
+  });
+
+  it('starts when the language of an open document is chosen, and for no other setting', async () => {
+    const { change } = make();
+    open('go');
+    await change({ pythonPath: '/opt/python' });
+    expect(Front.all).toHaveLength(0);
+    void change({ languages: ['go'] });
+    await fronts(1);
+  });
+});
+
+describe('before the managed environment is replaced', () => {
+  it.each([
+    ['managed', true],
+    ['setting', false],
+  ])('what runs from it ends, the engine too: %s', async (origin, ends) => {
+    environment.origin = origin;
+    const { supervisor } = make();
+    const starting = supervisor.restart();
+    await fronts(1);
+    Front.newest().started();
+    await starting;
+    await supervisor.release();
+    expect(Front.newest().ended).toBe(ends);
+    const stops = environment.run.mock.calls as unknown as [string, string[]][];
+    expect(stops.map(([, args]) => args)).toEqual(ends ? [['-m', 'green_code', 'engine', '--stop']] : []);
+  });
 });
 
 describe('settings that change while the front starts', () => {

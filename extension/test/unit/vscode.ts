@@ -17,6 +17,7 @@ export enum ConfigurationTarget {
 }
 
 export const workspace = {
+  textDocuments: [] as { uri: { scheme: string }; languageId: string }[],
   getConfiguration: () => ({
     get: (key: string) => configuration.workspace.get(key) ?? configuration.user.get(key),
     inspect: (key: string) => ({ globalValue: configuration.user.get(key), workspaceValue: configuration.workspace.get(key) }),
@@ -27,7 +28,16 @@ export const workspace = {
   }),
 };
 
+export enum ProgressLocation {
+  Notification = 15,
+}
+
+const unanswered: (...args: readonly unknown[]) => Promise<string | undefined> = () => Promise.resolve(undefined);
+
 export const window = {
-  showInformationMessage: (): Promise<string | undefined> => Promise.resolve(undefined),
+  showInformationMessage: unanswered,
+  showErrorMessage: unanswered,
+  withProgress: <T>(_: unknown, task: (progress: unknown, token: unknown) => Promise<T>): Promise<T> =>
+    task({ report: () => undefined }, { onCancellationRequested: () => ({ dispose: () => undefined }) }),
 };
 export const commands = {};

@@ -1,0 +1,12 @@
+/** The environment variables of child processes. Must not know: the editor's API. */
+import { VARIABLE } from './bundles';
+
+/** For the environment that Set Up made: what the user set for other Pythons would put their packages before its own. */
+export function managedVariables(environment: NodeJS.ProcessEnv = process.env): NodeJS.ProcessEnv {
+  return Object.fromEntries(Object.entries(environment).filter(([name]) => !/^PYTHON(PATH|HOME)$/i.test(name)));
+}
+
+/** For the daemon. An interpreter that the user named runs as it does in his terminal. */
+export function daemonVariables(origin: 'setting' | 'managed', bundles: string, environment = process.env): NodeJS.ProcessEnv {
+  return { ...(origin === 'managed' ? managedVariables(environment) : environment), [VARIABLE]: bundles };
+}

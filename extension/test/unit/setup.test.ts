@@ -1,0 +1,76 @@
+import type * as vscode from 'vscode';
+import { beforeEach, describe, expect, it, vi } from 'vitest';
+
+import type { InstallOptions } from '../../src/environment/install';
+import { SetUp } from '../../src/environment/setup';
+import type { Channels } from '../../src/log';
+import { Store } from '../../src/state/store';
+import { defaults } from './samples';
+import { window } from './vscode';
+
+const { Cancelled, InstallError } = await vi.importActual<typeof import('../../src/environment/install')>('../../src/environment/install');
+const installed = vi.hoisted(() => vi.fn<(options: InstallOptions) => Promise<void>>());
+vi.mock('../../src/environment/install', async (original) => ({ ...(await original<object>()), install: installed }));
+
+const channels = { extension: { info: () => undefined, error: () => undefined } } as unknown as Channels;
+const home = { storage: '/storage', version: '0.1.0', bundled: '/bundled' };
+
+function make() {
+  const remembered = new Map<string, unknown>();
+  const memory = {
+    get: (key: string) => remembered.get(key),
+    update: (key: string, value: unknown) => Promise.resolve(remembered.set(key, value)),
+  } as unknown as vscode.Memento;
+  const store = new Store(defaults);
+  const restart = () => {
+    store.update({ phase: 'running' });
+    return Promise.resolve();
+  };
+  const front = { release: vi.fn(() => Promise.resolve()), restart: vi.fn(restart) };
+  return { store, front, setUp: new SetUp(memory, home, channels, store, front) };
+}
+
+beforeEach(() => {
+  installed.mockReset();
+  vi.restoreAllMocks();
+  vi.spyOn(window, 'showInformationMessage').mockResolvedValue('Set Up');
+});
+
+describe('Set Up', () => {
+  it('stops pip when the window closes, and waits until its files are gone', async () => {
+    let cleaned = false;
+    installed.mockImplementation(async ({ signal }) => {
+      await new Promise((aborted) => signal.addEventListener('abort', aborted));
+      await new Promise((next) => setTimeout(next, 10));
+      cleaned = true;
+      throw new Cancelled('Cancelled.');
+    });
+    const { setUp } = make();
+    void setUp.start();
+    await vi.waitFor(() => expect(installed).toHaveBeenCalled());
+    await setUp.abort();
+    expect(cleaned).toBe(true);
+  });
+
+  it('leaves a front that runs, also after it had to be stopped and the new environment failed', async () => {
+    installed.mockImplementation(async ({ release }) => {
+      await release();
+      throw new InstallError('no space');
+    });
+    const told = vi.spyOn(window, 'showErrorMessage');
+    const { setUp, front, store } = make();
+    await setUp.start();
+    expect(front.release.mock.invocationCallOrder[0]).toBeLessThan(front.restart.mock.invocationCallOrder[0]!);
+    expect(store.snapshot.phase).toBe('running');
+    expect(told.mock.calls[0]?.[0]).toContain('no space');
+  });
+
+  it('is offered once for each environment', async () => {
+    const asked = vi.spyOn(window, 'showInformationMessage').mockResolvedValue(undefined);
+    const { setUp } = make();
+    for (const environment of ['venv-1-aa', 'venv-1-aa', 'venv-1-bb']) {
+      await setUp.offer(environment);
+    }
+    expect(asked).toHaveBeenCalledTimes(2);
+  });
+});
