@@ -9,7 +9,7 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 VSIX := green-code-$(VERSION).vsix
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-python test-extension test-editor lint format package corpus adapt train evaluate clean
+.PHONY: help setup demo test test-python test-extension test-editor lint format package bench corpus adapt train evaluate clean
 
 help:  ## list the chores
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,6 +72,9 @@ $(VSIX): $(BIN)/green-code node_modules/.stamp $(shell git ls-files daemon/green
 	$(BIN)/python -m build --wheel --outdir bundled >/dev/null
 	npm run --silent build
 	npm run --silent package -- --out $(VSIX)
+
+bench: $(BIN)/green-code  ## start times and memory of front and engine (on a quiet machine)
+	$(BIN)/python -m green_code.evaluation.startup
 
 # --- training ---------------------------------------------------------------------------------------------
 
