@@ -94,8 +94,10 @@ corpus: $(BIN)/green-code $(JDK_SOURCES)  ## gather and encode the training corp
 adapt: $(BIN)/green-code $(JDK_SOURCES)  ## LITE-adapt the default model into agent_models/ (resumes)
 	$(BIN)/green-code adapt --work $(WORK) --jdk $(JDK_SOURCES) --exclude $(EXCLUDE)
 
+EXITS ?= 5,7,13,15
+
 train: $(BIN)/green-code  ## rollouts, PPO agent and calibration
-	$(BIN)/green-code train --work $(WORK)
+	$(BIN)/green-code train --work $(WORK) --exits $(EXITS)
 
 evaluate: $(BIN)/green-code  ## score the default model: make evaluate DATA=rows.jsonl
 	$(BIN)/green-code evaluate --data $(DATA)

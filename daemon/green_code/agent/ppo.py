@@ -44,9 +44,8 @@ class Arguments:
     discount: float = 1.0
     gae_lambda: float = 0.95
     clip: float = 0.2
-    entropy: float = (
-        0.05  # high: P(exit) then grades how sure the agent is, which is what the threshold reads
-    )
+    # High: P(exit) then grades how sure the agent is, and that is what the threshold reads.
+    entropy: float = 0.06
     value_share: float = 0.5
     gradient_clip: float = 0.5
     kl_limit: float = 0.03
