@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,15 @@ from green_code.models.weights import Model, open_model
 
 pytestmark = [pytest.mark.real_model, pytest.mark.timeout(1200)]
 PROMPTS, CONTEXT, NEW_TOKENS = 200, 32, 6
+
+
+@pytest.fixture(scope="module", autouse=True)
+def all_cores() -> Iterator[None]:
+    """Tests before these may have loaded a runtime, which takes one thread."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(os.cpu_count() or 1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
