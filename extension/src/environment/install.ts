@@ -90,6 +90,9 @@ async function moveIntoPlace(partial: string, final: string, replaces: boolean):
     await fs.rename(partial, final);
   } catch (error) {
     if (!(await exists(pythonIn(final)))) {
+      if (replaces) {
+        await fs.rename(old, final); // what worked before works again
+      }
       throw error;
     }
   } finally {
