@@ -30,6 +30,8 @@ FAKE = Path(__file__).resolve().parents[1] / "engine" / "fake_runtime.py"
 FRONT = (sys.executable, "-m", "green_code", "lsp", "--stdio")
 URI = "file:///home/me/a.py"
 WAIT_SECONDS = 20.0
+FIRST_START_SECONDS = 280.0
+"""Conversion of the default model, and the measuring of its costs."""
 
 
 class Editor:
@@ -95,10 +97,11 @@ class Editor:
 
 
 @pytest.fixture(autouse=True)
-def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def folders(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GREEN_CODE_RUNTIME_DIR", str(tmp_path / "run"))
     monkeypatch.setenv("GREEN_CODE_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("GREEN_CODE_CACHE_DIR", str(tmp_path / "cache"))
+    if "real_model" not in request.keywords:  # that one is converted once, and kept
+        monkeypatch.setenv("GREEN_CODE_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("PYTHONPATH", str(Path(green_code.__file__).resolve().parents[1]))
 
 
@@ -286,3 +289,17 @@ async def test_the_real_engine_with_a_tiny_random_model(editor: Editor) -> None:
         assert told["reason"] in ("empty", *get_args(messages.StopReason)), told["message"]
     report = await editor.ask(messages.LSP_REPORT)
     assert report["all"]["completions"] == 1
+
+
+@pytest.mark.real_model
+@pytest.mark.asyncio
+async def test_the_default_model_completes_and_tells_its_energy(editor: Editor) -> None:
+    await editor.start({})
+    editor.open("names = load_names()\nfor name in")
+    answer = await asyncio.wait_for(editor.request(1, 11), FIRST_START_SECONDS)
+    assert "names" in answer.items[0].insert_text
+    last = (await editor.ask(messages.LSP_EXPLAIN))["last"]
+    assert last["layers_total"] == 18 and last["energy_joules"] > 0
+    await editor.until(lambda: editor.energies)
+    assert editor.energies[-1]["model"] == "gemma-3-270m"
+    assert len(editor.energies[-1]["last_exits"]) == len(last["tokens"])
