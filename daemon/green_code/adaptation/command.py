@@ -49,6 +49,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--corpus-tokens", type=int, default=12_000_000, help="per language")
     parser.add_argument("--tokens", type=int, default=Recipe.tokens, help="tokens to train on")
+    parser.add_argument(
+        "--teacher",
+        choices=("last", "untouched"),
+        default=Recipe.teacher,
+        help="whose distribution exits learn",
+    )
+    parser.add_argument(
+        "--distillation", type=float, default=Recipe.distillation, help="share of an exit's loss that is that"
+    )
     parser.add_argument("--seed", type=int, default=Recipe.seed)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
 
@@ -116,7 +125,7 @@ def adapt(args: argparse.Namespace, bundle: Path) -> None:
     if not (args.work / "lite" / "state.pt").is_file() and (bundle / DELTA).is_file():
         _, start = adapted_weights(find_model(args.model), load_bundle(bundle))
         print("going on from the bundle's delta, with fresh optimiser moments")
-    recipe = Recipe(tokens=args.tokens, seed=args.seed)
+    recipe = Recipe(tokens=args.tokens, seed=args.seed, teacher=args.teacher, distillation=args.distillation)
     train(
         config,
         base,

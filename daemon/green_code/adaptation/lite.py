@@ -2,7 +2,8 @@
 
 The paper's loss is Σ wℓ·CEℓ over all exits. On a budget of a few million tokens two things work better: per step
 only some exits are trained, drawn at random, and half of an exit's loss is the divergence from the last layer's own
-distribution of that step (self-distillation). Embeddings, final norm and head stay as they are, so that every exit
+distribution of that step (self-distillation). Where the untouched model teaches instead, it teaches the last layer as
+well, which then stays what it was on code unlike the corpus. Embeddings, final norm and head stay as they are, so that every exit
 speaks the base model's language.
 
 A run is a folder: `state.pt` (weights, optimiser, position; replaced atomically), `log.jsonl` (a line a report).
@@ -19,6 +20,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -47,6 +49,9 @@ class Recipe:
     final_rate_share: float = 0.1  # where the cosine ends, as a share of the peak
     weight_decay: float = 0.0
     distillation: float = 0.5  # share of an exit's loss that is KL(last layer ‖ exit)
+    teacher: Literal["last", "untouched"] = (
+        "last"  # whose distribution: this model's last layer, or the base's
+    )
     gradient_clip: float = 1.0
     seed: int = 1
 
@@ -88,13 +93,26 @@ def hidden_at(decoder: Decoder, tokens: Tensor, depths: tuple[int, ...]) -> dict
 
 
 def step_loss(
-    decoder: Decoder, head: Tensor, tokens: Tensor, exits: tuple[int, ...], distillation: float
+    decoder: Decoder,
+    head: Tensor,
+    tokens: Tensor,
+    exits: tuple[int, ...],
+    distillation: float,
+    teacher: Decoder | None,
 ) -> tuple[Tensor, dict[int, float]]:
-    """Loss of one step, and the cross-entropy (nats per token) of each exit and of the last layer."""
+    """Loss of one step, and the cross-entropy (nats per token) of each exit and of the last layer.
+
+    `teacher` is the untouched model where that one teaches.
+    """
     depths = (*exits, decoder.config.layers)
     states = hidden_at(decoder, tokens[:, :-1], depths)
     normed = torch.stack([decoder.norm(states[depth]).flatten(0, 1) for depth in depths]).to(head.dtype)
-    total, losses = head_loss(normed, head, tokens[:, 1:].reshape(-1), distillation)
+    lesson = None
+    if teacher is not None:
+        with torch.no_grad():
+            last = hidden_at(teacher, tokens[:, :-1], (decoder.config.layers,))[decoder.config.layers]
+            lesson = teacher.norm(last).flatten(0, 1).to(head.dtype)
+    total, losses = head_loss(normed, head, tokens[:, 1:].reshape(-1), distillation, lesson)
     return total, dict(zip(depths, losses.tolist(), strict=True))
 
 
@@ -170,6 +188,9 @@ def train(
     optimiser = torch.optim.AdamW(
         trained, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
     )
+    teacher = None
+    if recipe.teacher == "untouched":
+        teacher = Decoder.load(config, dict(base)).to(device).requires_grad_(False)
     first = _resume(run / "state.pt", recipe, decoder, optimiser)
     head = (decoder.embed if config.tied_head else decoder.head).weight.detach()
     head = head.bfloat16() if bfloat16_pays() else head
@@ -183,7 +204,7 @@ def train(
         for group in optimiser.param_groups:
             group["lr"] = recipe.rate(step)
         with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16_pays()):
-            loss, parts = step_loss(decoder, head, tokens, exits, recipe.distillation)
+            loss, parts = step_loss(decoder, head, tokens, exits, recipe.distillation, teacher)
         if not torch.isfinite(loss):
             raise Problem(
                 "internal_error",

@@ -12,16 +12,18 @@ from green_code.adaptation.head_loss import head_loss
 
 @pytest.mark.parametrize("distillation", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("rows", [3, 256, 700])
-def test_value_and_gradient(distillation: float, rows: int) -> None:
+@pytest.mark.parametrize("other_teacher", [False, True])
+def test_value_and_gradient(distillation: float, rows: int, other_teacher: bool) -> None:
     torch.manual_seed(0)
     states = torch.randn(3, rows, 16, requires_grad=True)
     weight, target = torch.randn(50, 16), torch.randint(0, 50, (rows,))
+    lesson = torch.randn(rows, 16) if other_teacher else None
 
     def reference(x: Tensor) -> Tensor:
         logits = x @ weight.T
-        teacher = logits[-1].softmax(-1).detach()
-        total = F.cross_entropy(logits[-1], target)
-        for exit in (0, 1):
+        teacher = (logits[-1] if lesson is None else lesson @ weight.T).softmax(-1).detach()
+        total = F.cross_entropy(logits[-1], target) if lesson is None else torch.zeros(())
+        for exit in (0, 1) if lesson is None else (0, 1, 2):
             divergence = F.kl_div(logits[exit].log_softmax(-1), teacher, reduction="batchmean")
             total = (
                 total + (1 - distillation) * F.cross_entropy(logits[exit], target) + distillation * divergence
@@ -30,7 +32,7 @@ def test_value_and_gradient(distillation: float, rows: int) -> None:
 
     expected = reference(states)
     (expected_slope,) = torch.autograd.grad(expected, states)
-    total, losses = head_loss(states, weight, target, distillation)
+    total, losses = head_loss(states, weight, target, distillation, lesson)
     (slope,) = torch.autograd.grad(total * 2, states)
     torch.testing.assert_close(total, expected, atol=1e-4, rtol=1e-5)
     torch.testing.assert_close(slope, 2 * expected_slope, atol=1e-6, rtol=1e-4)
