@@ -112,6 +112,10 @@ def _ids(bundle: Path) -> list[int] | None:
     return [int(i) for i in load_file(path)["ids"]] if path.is_file() else None
 
 
+def _bos(args: argparse.Namespace, bundle: Path) -> int | None:
+    return open_vocabulary(find_model(args.model).open(), _ids(bundle)).bos
+
+
 def _base(args: argparse.Namespace, bundle: Path) -> tuple[Any, dict[str, torch.Tensor]]:
     source, ids = find_model(args.model).open(), _ids(bundle)
     config = replace(source.config, vocabulary=len(ids)) if ids else source.config
@@ -132,6 +136,7 @@ def adapt(args: argparse.Namespace, bundle: Path) -> None:
         args.work / "corpus",
         args.work / "lite",
         recipe,
+        _bos(args, bundle),
         start,
         lambda text: print(time.strftime("%H:%M:%S"), text, flush=True),
     )
@@ -155,9 +160,9 @@ def export(args: argparse.Namespace, bundle: Path) -> None:
     }
     write_manifest(bundle, manifest)
     _, shipped = adapted_weights(find_model(args.model), load_bundle(bundle))
-    scores = {}
+    scores, bos = {}, _bos(args, bundle)
     for name, tensors in (("untouched", base), ("trained", weights), ("shipped", shipped)):
-        scores[name] = evaluate(Decoder.load(config, tensors), corpus, exits, 16_384)
+        scores[name] = evaluate(Decoder.load(config, tensors), corpus, exits, 16_384, bos)
         for language, by in scores[name].items():
             print(name, language, {k: {d: round(v, 3) for d, v in x.items()} for k, x in by.items()})
     manifest["training"]["held_out"] = scores  # type: ignore[index]

@@ -70,15 +70,24 @@ class Recipe:
         return tuple(sorted({exit for group in self.exit_groups for exit in group}))
 
 
-def batch_at(shards: Mapping[str, np.ndarray], recipe: Recipe, step: int) -> Tensor:
-    """(batch, sequence + 1) token ids of one step: languages in turn, places drawn by seed and step alone."""
+def batch_at(shards: Mapping[str, np.ndarray], recipe: Recipe, step: int, bos: int | None) -> Tensor:
+    """(batch, sequence + 1) token ids of one step: languages in turn, places drawn by seed and step alone.
+
+    Each window begins with `bos`, as prompts do: Gemma is another, worse model without it.
+    """
     generator = np.random.default_rng((recipe.seed, step))
     rows = []
     for i in range(recipe.batch):
         shard = shards[LANGUAGES[i % len(shards)]]
         start = int(generator.integers(0, len(shard) - recipe.sequence - 1))
         rows.append(shard[start : start + recipe.sequence + 1].astype(np.int64))
-    return torch.from_numpy(np.stack(rows))
+    return _begin_with(bos, torch.from_numpy(np.stack(rows)))
+
+
+def _begin_with(bos: int | None, tokens: Tensor) -> Tensor:
+    if bos is not None:
+        tokens[:, 0] = bos
+    return tokens
 
 
 def hidden_at(decoder: Decoder, tokens: Tensor, depths: tuple[int, ...]) -> dict[int, Tensor]:
@@ -118,7 +127,12 @@ def step_loss(
 
 @torch.no_grad()
 def evaluate(
-    decoder: Decoder, folder: Path, depths: tuple[int, ...], positions: int, part: str = "heldout"
+    decoder: Decoder,
+    folder: Path,
+    depths: tuple[int, ...],
+    positions: int,
+    bos: int | None,
+    part: str = "heldout",
 ) -> dict[str, dict[str, dict[int, float]]]:
     """Teacher-forced scores on held-out projects: {language: {accuracy, agreement, loss: {depth: value}}}.
 
@@ -135,6 +149,7 @@ def evaluate(
             tokens = torch.from_numpy(
                 np.stack([shard[s : s + 257].astype(np.int64) for s in starts[at : at + 8]])
             )
+            tokens = _begin_with(bos, tokens)
             with torch.autocast(
                 decoder.device.type,
                 torch.bfloat16,
@@ -166,6 +181,7 @@ def train(
     corpus: Path,
     run: Path,
     recipe: Recipe,
+    bos: int | None,
     start: Mapping[str, Tensor] | None = None,
     report: Callable[[str], None] = print,
     checkpoint_seconds: float = 300.0,
@@ -173,7 +189,7 @@ def train(
     """Train to the recipe's end, or go on from the run folder's checkpoint.
 
     Args:
-        base: the untouched weights, float32. `start`: weights to begin from instead (a bundle's delta applied).
+        base: the untouched weights, float32. `bos`: the token that every window begins with. `start`: weights to begin from instead (a bundle's delta applied).
         run: folder of checkpoint and log.
     Raises:
         Problem: the checkpoint belongs to another recipe, or the loss is not finite.
@@ -200,7 +216,7 @@ def train(
     for step in range(first, recipe.steps):
         draw = np.random.default_rng((recipe.seed, step, 1))
         exits = tuple(sorted({int(draw.choice(group)) for group in recipe.exit_groups}))
-        tokens = batch_at(shards, recipe, step).to(device)
+        tokens = batch_at(shards, recipe, step, bos).to(device)
         for group in optimiser.param_groups:
             group["lr"] = recipe.rate(step)
         with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16_pays()):

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from green_code.adaptation.export import export_delta, trained_weights
-from green_code.adaptation.lite import Recipe, evaluate, train
+from green_code.adaptation.lite import Recipe, batch_at, evaluate, train
 from green_code.models.delta import read_delta
 from green_code.models.sources import open_vocabulary
 from green_code.models.tiny import TinySource
@@ -20,6 +20,7 @@ from green_code.problems import Problem
 RECIPE = Recipe(exit_groups=((2, 3), (4, 5)), tokens=64 * 4 * 12, sequence=64, batch=4, learning_rate=3e-3)
 SOURCE = TinySource()
 BASE = dict(SOURCE.tensors(None))
+BOS = open_vocabulary(SOURCE, None).bos
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def corpus(tmp_path: Path) -> Path:
 
 
 def run(corpus: Path, folder: Path, recipe: Recipe = RECIPE) -> dict[str, torch.Tensor]:
-    decoder = train(SOURCE.config, BASE, corpus, folder, recipe, report=lambda _: None)
+    decoder = train(SOURCE.config, BASE, corpus, folder, recipe, BOS, report=lambda _: None)
     return dict(decoder.state_dict())
 
 
@@ -42,8 +43,8 @@ def test_exits_learn_and_the_embedding_does_not(corpus: Path, tmp_path: Path) ->
     assert torch.equal(weights["embed.weight"], BASE["embed.weight"])
     from green_code.models.decoder import Decoder
 
-    before = evaluate(Decoder.load(SOURCE.config, BASE), corpus, (2, 4), 512)["python"]["loss"]
-    after = evaluate(Decoder.load(SOURCE.config, weights), corpus, (2, 4), 512)["python"]["loss"]
+    before = evaluate(Decoder.load(SOURCE.config, BASE), corpus, (2, 4), 512, BOS)["python"]["loss"]
+    after = evaluate(Decoder.load(SOURCE.config, weights), corpus, (2, 4), 512, BOS)["python"]["loss"]
     assert all(after[depth] < before[depth] / 2 for depth in (2, 4, 6))
 
 
@@ -64,7 +65,14 @@ def test_a_run_that_was_cut_off_ends_with_the_same_weights(
     monkeypatch.setattr(lite, "_save", save_and_die)
     with pytest.raises(KeyboardInterrupt):
         train(
-            SOURCE.config, BASE, corpus, tmp_path / "cut", RECIPE, report=lambda _: None, checkpoint_seconds=0
+            SOURCE.config,
+            BASE,
+            corpus,
+            tmp_path / "cut",
+            RECIPE,
+            BOS,
+            report=lambda _: None,
+            checkpoint_seconds=0,
         )
     assert torch.load(tmp_path / "cut" / "state.pt", weights_only=True)["step"] < RECIPE.steps
     resumed = run(corpus, tmp_path / "cut")
@@ -100,3 +108,11 @@ def test_export_keeps_what_was_learned(corpus: Path, tmp_path: Path) -> None:
     for name, delta in read_delta(tmp_path / "d"):
         learned = weights[name] - BASE[name]
         assert torch.nn.functional.cosine_similarity(delta.flatten(), learned.flatten(), 0) > 0.9
+
+
+def test_windows_begin_as_prompts_do(corpus: Path) -> None:
+    shards = {"python": np.arange(2, 302, dtype=np.uint16)}
+    with_bos, without = (batch_at(shards, RECIPE, 3, bos) for bos in (BOS, None))
+    assert (with_bos[:, 0] == BOS).all()
+    assert torch.equal(with_bos[:, 1:], without[:, 1:])
+    assert not (without[:, 0] == BOS).any()
