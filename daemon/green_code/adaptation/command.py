@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -147,7 +147,7 @@ def export(args: argparse.Namespace, bundle: Path) -> None:
     config, base = _base(args, bundle)
     weights, recipe, tokens = trained_weights(args.work / "lite")
     corpus = args.work / "corpus"
-    exits = tuple(sorted({e for group in recipe["exit_groups"] for e in group}))  # type: ignore[attr-defined]
+    exits = recipe.exits()
     for part in (AGENT, CALIBRATION):  # of the weights before; they would pass every check, and be wrong
         (bundle / part).unlink(missing_ok=True)
     export_delta(base, weights, config.layers, bundle / DELTA)
@@ -155,7 +155,7 @@ def export(args: argparse.Namespace, bundle: Path) -> None:
     manifest = {
         "base": {"model": args.model, "sha256": find_model(args.model).open().fingerprint()},
         "exits": list(exits),
-        "training": {"method": "LITE", "recipe": recipe, "tokens": tokens, "corpus": about["shards"]},
+        "training": {"method": "LITE", "recipe": asdict(recipe), "tokens": tokens, "corpus": about["shards"]},
         "licences": {"base": "Gemma Terms of Use", "delta": "Gemma Terms of Use", "agent": "Apache-2.0"},
     }
     write_manifest(bundle, manifest)
