@@ -9,7 +9,7 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 VSIX := green-code-$(VERSION).vsix
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-python test-extension test-editor lint format package bench corpus adapt train evaluate clean
+.PHONY: help setup demo test test-python test-extension test-editor lint format package bench corpus adapt train evaluate experiments clean
 
 help:  ## list the chores
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -78,17 +78,17 @@ bench: $(BIN)/green-code  ## start times and memory of front and engine (on a qu
 
 # --- training ---------------------------------------------------------------------------------------------
 
-JDK_SOURCES ?= $(WORK)/jdk/src.zip
+JDK_SOURCES ?= $(WORK)/openjdk-21-source/src.zip $(WORK)/openjfx-source/src.zip
 
-$(WORK)/jdk/src.zip:
-	@mkdir -p $(WORK)/jdk/deb
-	cd $(WORK)/jdk/deb && apt-get download openjdk-21-source
-	dpkg -x $(WORK)/jdk/deb/openjdk-*-source_*.deb $(WORK)/jdk/deb
-	cp -L $$(find $(WORK)/jdk/deb -name src.zip -size +1M | head -n 1) $@
+$(WORK)/%-source/src.zip:  # from the Debian package of that name, unpacked and not installed
+	@mkdir -p $(@D)/deb
+	cd $(@D)/deb && apt-get download $*-source
+	dpkg -x $(@D)/deb/$*-source_*.deb $(@D)/deb
+	cp -L $$(find $(@D)/deb -name src.zip -size +1M | head -n 1) $@
 
 EXCLUDE ?=
 
-corpus: $(BIN)/green-code $(JDK_SOURCES)  ## gather and encode the training corpus (EXCLUDE=files of evaluation rows)
+corpus: $(BIN)/green-code $(JDK_SOURCES)  ## gather and encode 2 × 16 M tokens to train on (EXCLUDE=files of evaluation rows)
 	$(BIN)/green-code adapt corpus --work $(WORK) --jdk $(JDK_SOURCES) --exclude $(EXCLUDE)
 
 adapt: $(BIN)/green-code $(JDK_SOURCES)  ## LITE-adapt the default model into agent_models/ (resumes)
@@ -101,6 +101,10 @@ train: $(BIN)/green-code  ## rollouts, PPO agent and calibration
 
 evaluate: $(BIN)/green-code  ## score the default model: make evaluate DATA=rows.jsonl
 	$(BIN)/green-code evaluate --data $(DATA)
+
+experiments: $(BIN)/green-code  ## the experiments in a cheap form, into work/experiments: make experiments DATA=rows.jsonl
+	$(BIN)/python -m green_code.experiments layers --work $(WORK) --limit 12 --out $(WORK)/experiments $(if $(DATA),--data $(DATA))
+	$(BIN)/python -m green_code.experiments energy --window-seconds 0.5 --out $(WORK)/experiments
 
 clean:  ## remove what was built, not what was trained
 	rm -rf bundled build dist *.vsix *.egg-info daemon/*.egg-info

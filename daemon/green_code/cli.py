@@ -16,6 +16,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Final, NamedTuple
 
 from green_code import __version__
@@ -23,10 +24,11 @@ from green_code.problems import Problem
 
 
 class Command(NamedTuple):
-    """Where a command lives, and its line in --help."""
+    """Where a command lives, its line in --help, and the extra of this package that brings what it imports."""
 
     module: str
     help: str
+    extra: str = ""
 
 
 COMMANDS: Final[dict[str, Command]] = {
@@ -36,9 +38,11 @@ COMMANDS: Final[dict[str, Command]] = {
     "energy": Command("green_code.energy.command", "show the energy used and saved so far"),
     "doctor": Command("green_code.doctor", "check the installation and say how to mend it"),
     "bundle": Command("green_code.bundles", "check and describe bundles"),
-    "evaluate": Command("green_code.evaluation.command", "measure quality and energy on a data set"),
-    "adapt": Command("green_code.adaptation.command", "fine-tune a model for early exits (LITE)"),
-    "train": Command("green_code.agent.command", "train the agent that chooses the exits (PPO)"),
+    "evaluate": Command(
+        "green_code.evaluation.command", "measure quality and energy on a data set", "evaluate"
+    ),
+    "adapt": Command("green_code.adaptation.command", "fine-tune a model for early exits (LITE)", "train"),
+    "train": Command("green_code.agent.command", "train the agent that chooses the exits (PPO)", "train"),
     "demo": Command("green_code.evaluation.demo", "show the savings on a few built-in examples"),
 }
 
@@ -85,11 +89,23 @@ def _dispatch(arguments: list[str]) -> int:
             allow_abbrev=False,
         )
         if name == chosen:
-            module = importlib.import_module(command.module)
+            module = _load(name, command)
             module.add_arguments(subparser)
     args = parser.parse_args(arguments)
     status: int = module.run(args) if module is not None else 2
     return status
+
+
+def _load(name: str, command: Command) -> ModuleType:
+    try:
+        return importlib.import_module(command.module)
+    except ModuleNotFoundError as error:
+        if not command.extra or (error.name or "").startswith("green_code"):
+            raise
+        raise Problem(
+            "bad_request",
+            f"`green-code {name}` needs {error.name}; run: pip install 'green-code[{command.extra}]'",
+        ) from error
 
 
 def _fail(arguments: Sequence[str], reason: str, message: str) -> int:

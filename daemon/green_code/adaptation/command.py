@@ -4,166 +4,220 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import time
-from dataclasses import asdict, replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from safetensors.numpy import save_file
+from torch import Tensor
 
-from green_code.adaptation.corpus import (
-    clean,
-    evaluation_windows,
-    held_out,
-    java_files,
-    python_files,
-    shuffled_and_capped,
-    write_shards,
-)
-from green_code.adaptation.export import export_delta, trained_weights
-from green_code.adaptation.lite import Recipe, evaluate, train
+from green_code.adaptation import checkpoint
+from green_code.adaptation.corpus import Corpus, open_corpus
+from green_code.adaptation.corpus.command import add_arguments as add_corpus_arguments
+from green_code.adaptation.corpus.command import make_corpus, vocabulary_ids
+from green_code.adaptation.export import export_delta
+from green_code.adaptation.recipe import RECIPES, Recipe, recipe_named
+from green_code.adaptation.scores import WINDOW, score
+from green_code.adaptation.trainer import Lesson, train
 from green_code.folders import bundles_dir
-from green_code.models.bundle import AGENT, CALIBRATION, DELTA, VOCABULARY, load_bundle, write_manifest
-from green_code.models.catalog import DEFAULT, find_model
+from green_code.models.bundle import (
+    AGENT,
+    CALIBRATION,
+    DELTA,
+    MANIFEST,
+    VOCABULARY,
+    Bundle,
+    load_bundle,
+    write_manifest,
+)
+from green_code.models.catalog import DEFAULT, Found, find_model
 from green_code.models.decoder import Decoder
-from green_code.models.sources import GgufSource, open_vocabulary
-from green_code.models.vocabulary import Vocabulary, build_tokenizer, choose_ids
+from green_code.models.families import ModelConfig
+from green_code.models.sources import Source, open_vocabulary
+from green_code.models.vocabulary import Vocabulary
 from green_code.models.weights import adapted_weights
 from green_code.problems import Problem
 
 STEPS = ("corpus", "lite", "export")
-VOCABULARY_SIZE = 38_912
-_COUNTED_CHARACTERS = 100_000_000  # per language, when the vocabulary is chosen
+_SCORED_POSITIONS = 16_384  # per language, for the manifest
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("step", nargs="?", choices=STEPS, help="one step (default: all that are left)")
-    parser.add_argument("--model", default=DEFAULT)
-    parser.add_argument("--bundle", type=Path, help="folder of the bundle (default: agent_models/MODEL)")
-    parser.add_argument("--work", type=Path, default=Path("work"), help="folder for corpus and checkpoints")
-    parser.add_argument("--jdk", type=Path, help="the JDK's src.zip")
+    parser.add_argument("--model", default=DEFAULT, help="a model of the catalog, or a folder of safetensors")
     parser.add_argument(
-        "--exclude", type=Path, nargs="*", default=[], help="evaluation rows to keep out of the corpus"
-    )
-    parser.add_argument("--corpus-tokens", type=int, default=12_000_000, help="per language")
-    parser.add_argument("--tokens", type=int, default=Recipe.tokens, help="tokens to train on")
-    parser.add_argument(
-        "--teacher",
-        choices=("last", "untouched"),
-        default=Recipe.teacher,
-        help="whose distribution exits learn",
+        "--out", type=Path, metavar="DIR", help="folder of the bundle (default: agent_models/MODEL)"
     )
     parser.add_argument(
-        "--distillation", type=float, default=Recipe.distillation, help="share of an exit's loss that is that"
+        "--work", type=Path, default=Path("work"), help="folder for corpus and checkpoints (default: work)"
     )
-    parser.add_argument("--seed", type=int, default=Recipe.seed)
+    add_corpus_arguments(parser)
+    parser.add_argument(
+        "--recipe", choices=RECIPES, default=RECIPES[0], help="loss and schedule (adaptation/recipe.py)"
+    )
+    parser.add_argument("--tokens", type=int, default=5_000_000, help="to train on (default: 5,000,000)")
+    parser.add_argument("--rate", type=float, help="peak learning rate (default: the recipe's)")
+    parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
 
 
 def run(args: argparse.Namespace) -> int:
     torch.set_num_threads(args.threads)
-    bundle = args.bundle or bundles_dir() / Path(args.model).name
-    bundle.mkdir(parents=True, exist_ok=True)
+    job = _Job(args)
+    job.bundle.mkdir(parents=True, exist_ok=True)
+    served = _served(args.model)
+    if served is not None and (path := served.part(VOCABULARY)) and not (job.bundle / VOCABULARY).is_file():
+        shutil.copyfile(path, job.bundle / VOCABULARY)
     steps = [args.step] if args.step else STEPS
     if "corpus" in steps and (args.step or not (args.work / "corpus" / "corpus.json").is_file()):
-        make_corpus(args, bundle)
+        make_corpus(args, job.source, job.bundle)
     if "lite" in steps:
-        adapt(args, bundle)
+        job.lite()
     if "export" in steps:
-        export(args, bundle)
+        job.export()
     return 0
 
 
-def make_corpus(args: argparse.Namespace, bundle: Path) -> None:
-    """Gather, clean and encode; choose the vocabulary first if the bundle has none."""
-    if args.jdk is None:
-        raise Problem(
-            "bad_request",
-            "the corpus needs the JDK's sources: give --jdk PATH/src.zip (Debian: package openjdk-21-source); `make adapt` does.",
+@dataclass(frozen=True)
+class _Job:
+    """What the steps share: the model, its bundle, its corpus."""
+
+    args: argparse.Namespace
+
+    @property
+    def bundle(self) -> Path:
+        out: Path | None = self.args.out
+        return out or bundles_dir() / Path(self.args.model).name
+
+    @property
+    def lite_folder(self) -> Path:
+        return Path(self.args.work) / "lite"
+
+    @cached_property
+    def found(self) -> Found:
+        return find_model(self.args.model)
+
+    @property
+    def base_name(self) -> str:
+        """As a manifest names it: a folder by its whole path."""
+        folder = Path(self.found.name).expanduser()
+        return str(folder.resolve()) if folder.is_dir() else self.found.name
+
+    @cached_property
+    def source(self) -> Source:
+        return self.found.open()
+
+    @cached_property
+    def config(self) -> ModelConfig:
+        ids = vocabulary_ids(self.bundle)
+        return replace(self.source.config, vocabulary=len(ids)) if ids else self.source.config
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        return open_vocabulary(self.source, vocabulary_ids(self.bundle))
+
+    def base(self) -> dict[str, Tensor]:
+        return dict(self.source.tensors(vocabulary_ids(self.bundle)))
+
+    def corpus(self, recipe: Recipe) -> Corpus:
+        return open_corpus(self.args.work / "corpus", self.vocabulary, recipe.tokens_per_step, 2 * WINDOW)
+
+    def lite(self) -> None:
+        """From the checkpoint; else from the bundle's delta, where that is this recipe part way; else from the base."""
+        recipe = recipe_named(self.args.recipe, self.config.layers, self.args.tokens)
+        recipe = replace(recipe, seed=self.args.seed, learning_rate=self.args.rate or recipe.learning_rate)
+        if not recipe.steps:
+            raise Problem(
+                "bad_request",
+                f"--tokens {recipe.tokens} is less than one step; give at least {recipe.tokens_per_step}.",
+            )
+        corpus = self.corpus(recipe)
+        start, first_step = None, 0
+        if not (self.lite_folder / checkpoint.STATE).is_file():
+            start, first_step = self._start(recipe)
+        lesson = Lesson(
+            self.config,
+            self.base(),
+            corpus,
+            self.vocabulary.bos,
+            start,
+            first_step,
         )
-    dropped: dict[str, int] = {}
-    files = list(clean([*python_files(), *java_files(args.jdk)], evaluation_windows(args.exclude), dropped))
-    print(f"{len(files)} files; dropped {dropped}")
-    source = find_model(args.model).open()
-    if not (bundle / VOCABULARY).is_file() and isinstance(source, GgufSource):
-        pieces = source.pieces()
-        whole = Vocabulary(build_tokenizer(pieces), pieces.bos, [pieces.eos])
-        counts, sizes = np.zeros(len(pieces.texts), np.int64), dict[str, int]()
-        for file in shuffled_and_capped(files, args.seed):
-            sizes[file.language] = sizes.get(file.language, 0) + len(file.text)
-            if not held_out(file) and sizes[file.language] < _COUNTED_CHARACTERS:
-                np.add.at(counts, whole.encode(file.text), 1)
-        ids = choose_ids(pieces, counts.tolist(), VOCABULARY_SIZE)
-        save_file({"ids": np.asarray(ids, np.int32)}, str(bundle / VOCABULARY))
-        print(
-            f"vocabulary: {len(ids)} ids cover {counts[ids].sum() / counts.sum():.3%} of {counts.sum() / 1e6:.1f} M tokens"
-        )
-    vocabulary = open_vocabulary(source, _ids(bundle))
-    summary = write_shards(args.work / "corpus", files, vocabulary, args.corpus_tokens, args.seed, dropped)
-    print(json.dumps(summary["shards"], indent=1))
+        train(lesson, recipe, self.lite_folder, _say)
+
+    def _start(self, recipe: Recipe) -> tuple[dict[str, Tensor] | None, int]:
+        """Weights to begin from (None: the untouched ones), and the step of the recipe that they have reached.
+
+        A bundle of this very recipe that was exported part way goes on there. A new bundle of a model that has one
+        already begins from that one: early layers that speak need not learn it again.
+        """
+        if (self.bundle / MANIFEST).is_file():
+            bundle = load_bundle(self.bundle)
+            training = bundle.manifest.get("training", {})
+            step = int(training.get("step", 0))
+            same = json.dumps(training.get("recipe")) == json.dumps(checkpoint.as_stored(recipe))
+            if same and 0 < step < recipe.steps:
+                _say(f"going on from the bundle's delta at step {step} of {recipe.steps}, with fresh moments")
+                return adapted_weights(self.found, bundle)[1], step
+        elif (served := _served(self.args.model)) is not None and served.part(DELTA) is not None:
+            _say(f"beginning from bundle {served.name}")
+            return adapted_weights(self.found, served)[1], 0
+        _say("beginning from the untouched weights")
+        return None, 0
+
+    def export(self) -> None:
+        """Delta, manifest and scores: untouched, as trained, as shipped."""
+        state = checkpoint.load(self.lite_folder, None)
+        if state is None:
+            raise Problem(
+                "bad_request", f"{self.lite_folder} holds no run; run `green-code adapt lite` first."
+            )
+        recipe, base = checkpoint.recipe_of(state["recipe"]), self.base()
+        trained = {**base, **state["weights"]}
+        corpus, bos = self.corpus(recipe), self.vocabulary.bos
+        for part in (AGENT, CALIBRATION):  # of the weights before; they would pass every check, and be wrong
+            (self.bundle / part).unlink(missing_ok=True)
+        export_delta(base, trained, self.config.layers, self.bundle / DELTA)
+        about = json.loads((self.args.work / "corpus" / "corpus.json").read_text("utf-8"))
+        training: dict[str, Any] = {
+            "method": "LITE",
+            "recipe": state["recipe"],
+            "step": state["step"],
+            "tokens": state["step"] * recipe.tokens_per_step,
+            "joules": round(state["joules"]),
+            "energy_source": state["energy_source"],
+            "corpus": about["shards"],
+        }
+        gemma = "Gemma Terms of Use" if self.base_name == DEFAULT else "that of the base model"
+        manifest: dict[str, Any] = {
+            "base": {"model": self.base_name, "sha256": self.source.fingerprint()},
+            "exits": list(recipe.exits),
+            "training": training,
+            "licences": {"base": gemma, "delta": gemma, "agent": "Apache-2.0"},
+        }
+        write_manifest(self.bundle, manifest)
+        _, shipped = adapted_weights(self.found, load_bundle(self.bundle))
+        training["held_out"] = {}
+        for name, weights in (("untouched", base), ("trained", trained), ("shipped", shipped)):
+            scores = score(Decoder.load(self.config, weights), corpus, recipe.exits, _SCORED_POSITIONS, bos)
+            training["held_out"][name] = scores
+            for language, by in scores.items():
+                _say(f"{name} {language} {_rounded(by)}")
+        write_manifest(self.bundle, manifest)
 
 
-def _ids(bundle: Path) -> list[int] | None:
-    from safetensors.numpy import load_file
-
-    path = bundle / VOCABULARY
-    return [int(i) for i in load_file(path)["ids"]] if path.is_file() else None
-
-
-def _bos(args: argparse.Namespace, bundle: Path) -> int | None:
-    return open_vocabulary(find_model(args.model).open(), _ids(bundle)).bos
+def _served(model: str) -> Bundle | None:
+    """The bundle that a model is served with."""
+    folder = bundles_dir() / Path(model).name
+    return load_bundle(folder) if (folder / MANIFEST).is_file() else None
 
 
-def _base(args: argparse.Namespace, bundle: Path) -> tuple[Any, dict[str, torch.Tensor]]:
-    source, ids = find_model(args.model).open(), _ids(bundle)
-    config = replace(source.config, vocabulary=len(ids)) if ids else source.config
-    return config, dict(source.tensors(ids))
+def _rounded(by: dict[str, dict[int, float]]) -> dict[str, dict[int, float]]:
+    return {name: {depth: round(v, 3) for depth, v in values.items()} for name, values in by.items()}
 
 
-def adapt(args: argparse.Namespace, bundle: Path) -> None:
-    """LITE from the untouched weights, or from the bundle's delta where there is no checkpoint but a bundle."""
-    config, base = _base(args, bundle)
-    start = None
-    if not (args.work / "lite" / "state.pt").is_file() and (bundle / DELTA).is_file():
-        _, start = adapted_weights(find_model(args.model), load_bundle(bundle))
-        print("going on from the bundle's delta, with fresh optimiser moments")
-    recipe = Recipe(tokens=args.tokens, seed=args.seed, teacher=args.teacher, distillation=args.distillation)
-    train(
-        config,
-        base,
-        args.work / "corpus",
-        args.work / "lite",
-        recipe,
-        _bos(args, bundle),
-        start,
-        lambda text: print(time.strftime("%H:%M:%S"), text, flush=True),
-    )
-
-
-def export(args: argparse.Namespace, bundle: Path) -> None:
-    """Delta, manifest and scores: untouched, as trained, as shipped."""
-    config, base = _base(args, bundle)
-    weights, recipe, tokens = trained_weights(args.work / "lite")
-    corpus = args.work / "corpus"
-    exits = recipe.exits()
-    for part in (AGENT, CALIBRATION):  # of the weights before; they would pass every check, and be wrong
-        (bundle / part).unlink(missing_ok=True)
-    export_delta(base, weights, config.layers, bundle / DELTA)
-    about = json.loads((corpus / "corpus.json").read_text())
-    manifest = {
-        "base": {"model": args.model, "sha256": find_model(args.model).open().fingerprint()},
-        "exits": list(exits),
-        "training": {"method": "LITE", "recipe": asdict(recipe), "tokens": tokens, "corpus": about["shards"]},
-        "licences": {"base": "Gemma Terms of Use", "delta": "Gemma Terms of Use", "agent": "Apache-2.0"},
-    }
-    write_manifest(bundle, manifest)
-    _, shipped = adapted_weights(find_model(args.model), load_bundle(bundle))
-    scores, bos = {}, _bos(args, bundle)
-    for name, tensors in (("untouched", base), ("trained", weights), ("shipped", shipped)):
-        scores[name] = evaluate(Decoder.load(config, tensors), corpus, exits, 16_384, bos)
-        for language, by in scores[name].items():
-            print(name, language, {k: {d: round(v, 3) for d, v in x.items()} for k, x in by.items()})
-    manifest["training"]["held_out"] = scores  # type: ignore[index]
-    write_manifest(bundle, manifest)
+def _say(text: str) -> None:
+    print(time.strftime("%H:%M:%S"), text, flush=True)

@@ -1,26 +1,13 @@
-"""From a training run to a bundle: the compact delta, and how it compares with what was trained."""
+"""From trained weights to the compact delta that a bundle ships."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
-from green_code.adaptation.lite import Recipe
 from green_code.models.delta import save_delta
-from green_code.problems import Problem
-
-
-def trained_weights(run: Path) -> tuple[dict[str, Tensor], Recipe, int]:
-    """Weights of a run's last checkpoint (float32), its recipe, and the tokens it has seen."""
-    path = run / "state.pt"
-    if not path.is_file():
-        raise Problem("bad_request", f"{path} is missing; run `green-code adapt lite` first.")
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    recipe = Recipe(**state["recipe"])
-    return state["weights"], recipe, state["step"] * recipe.sequence * recipe.batch
 
 
 def bits_for(weights: Mapping[str, Tensor], layers: int) -> dict[str, int]:

@@ -1,11 +1,12 @@
 """Cross-entropy and distillation of many exits through one frozen head, without ever holding all logits.
 
-For N tokens and V words the logits of one exit are N·V numbers; a few exits of them are most of a training step on
+For N tokens and V words the logits of one exit are N·V numbers; a few exits of them are much of a training step on
 a CPU. As the head does not learn, its gradient ends at the hidden states, so the loss and that gradient are computed
-together, a few hundred rows at a time, while the block of logits is still in cache.
+together, some rows of all exits at a time.
 
-    exit:        L = (1−d)·CE(target) + d·KL(p_teacher ‖ p_exit),   ∂L/∂logits = p_exit − (1−d)·onehot − d·p_teacher
-    last layer:  L = CE(target) where it is the teacher itself; as an exit where another model teaches
+    L = Σᵢ wᵢ·((1−dᵢ)·CE(target) + dᵢ·KL(p_teacher ‖ pᵢ)),   ∂L/∂logitsᵢ = wᵢ·(pᵢ − (1−dᵢ)·onehot − dᵢ·p_teacher)
+
+The teacher is the last layer of the same step (whose own d is then 0), or another model.
 
 Held by: tests/adaptation/test_head_loss.py, against torch's own losses and autograd.
 """
@@ -17,7 +18,55 @@ from typing import Any
 import torch
 from torch import Tensor
 
-_ROWS = 256
+_ROWS = 128
+
+
+def _teach(logits: Tensor) -> Tensor:
+    """Turn the teacher's logits (rows, V) into its distribution, in place; returns the sum of p·log p over it."""
+    log_p = logits.float().log_softmax(-1)
+    p = log_p.exp()
+    logits.copy_(p)
+    return torch.dot(p.view(-1), log_p.view(-1))
+
+
+def _learn(
+    logits: Tensor, teacher: Tensor, entropy: Tensor, target: Tensor, share: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Cross-entropy and divergence of an exit, summed over rows; logits become the slope, in place.
+
+    The slope lacks the target's own term. logits, teacher: (rows, V). target: (rows, 1). share: d, a scalar.
+    """
+    log_p = logits.float().log_softmax(-1)
+    p = teacher.float()
+    cross_entropy = -log_p.gather(-1, target).sum()
+    divergence = entropy - torch.dot(p.view(-1), log_p.view(-1))
+    logits.copy_(log_p.exp_().addcmul_(p, share, value=-1))
+    return cross_entropy, divergence
+
+
+class FusedHead:
+    """The two passes over a block of logits, and the memory of the blocks, which is taken once.
+
+    With `fuse`, torch compiles each pass into one loop (it needs a compiler); fresh memory for each block would cost
+    more than the arithmetic, as the system clears it page by page.
+    """
+
+    def __init__(self, fuse: bool) -> None:
+        self.teach = torch.compile(_teach, dynamic=False) if fuse else _teach
+        self.learn = torch.compile(_learn, dynamic=False) if fuse else _learn
+        self._blocks: dict[str, Tensor] = {}
+
+    def logits(self, name: str, states: Tensor, weight: Tensor) -> Tensor:
+        """(rows, V) product of (rows, C) and the head, in the block of that name."""
+        block = self._blocks.get(name)
+        shape = (len(states), len(weight))
+        if (
+            block is None
+            or block.shape != shape
+            or (block.dtype, block.device) != (states.dtype, states.device)
+        ):
+            block = self._blocks[name] = states.new_empty(shape)
+        return torch.mm(states, weight.T, out=block)
 
 
 class _HeadLoss(torch.autograd.Function):
@@ -27,61 +76,61 @@ class _HeadLoss(torch.autograd.Function):
         states: Tensor,
         weight: Tensor,
         target: Tensor,
-        distillation: float,
+        weights: Tensor,
+        shares: Tensor,
         teacher_states: Tensor | None,
+        fused: FusedHead,
     ) -> tuple[Tensor, Tensor]:
-        exits, rows, _ = states.shape
-        taught = exits if teacher_states is not None else exits - 1  # how many have a teacher: the first ones
+        exits, rows, width = states.shape
+        lesson = states[-1] if teacher_states is None else teacher_states
         gradient = torch.empty_like(states)
-        losses = torch.zeros(exits, 2, device=states.device)  # cross-entropy, divergence; summed over rows
+        losses = torch.zeros(2, exits, device=states.device)  # cross-entropy, divergence
         for at in range(0, rows, _ROWS):
             part = slice(at, min(at + _ROWS, rows))
             wanted = target[part, None]
-            lesson = states[exits - 1, part] if teacher_states is None else teacher_states[part]
-            teacher_log = (lesson @ weight.T).float().log_softmax(-1)  # (rows, V)
-            teacher = teacher_log.exp()
-            entropy = torch.dot(teacher.view(-1), teacher_log.view(-1))
-            for exit in range(exits):
-                if exit < taught:
-                    log_p = (states[exit, part] @ weight.T).float().log_softmax(-1)
-                    losses[exit, 0] -= log_p.gather(-1, wanted).sum()
-                    losses[exit, 1] += entropy - torch.dot(teacher.view(-1), log_p.view(-1))
-                    slope, share = log_p.exp_().sub_(teacher, alpha=distillation), 1 - distillation
-                else:
-                    losses[exit, 0] -= teacher_log.gather(-1, wanted).sum()
-                    slope, share = teacher.clone(), 1.0
-                slope.scatter_add_(-1, wanted, slope.new_full(wanted.shape, -share))
-                gradient[exit, part] = slope.to(weight.dtype) @ weight
-        ctx.save_for_backward(gradient)
+            teacher = fused.logits("teacher", lesson[part], weight)
+            entropy = fused.teach(teacher)
+            block = fused.logits("exits", states[:, part].reshape(-1, width), weight)
+            for exit, slope in enumerate(block.view(exits, len(wanted), -1)):
+                losses[:, exit] += torch.stack(fused.learn(slope, teacher, entropy, wanted, shares[exit]))
+            # By index: torch's scatter_add_ of bfloat16 costs as much as a product.
+            own = (torch.arange(len(block), device=block.device), wanted.flatten().repeat(exits))
+            block[own] += (shares - 1).to(block.dtype).repeat_interleave(len(wanted))
+            gradient[:, part] = (block @ weight).view(exits, len(wanted), width)
         losses /= rows
-        total = (
-            losses[taught:, 0].sum()
-            + (1 - distillation) * losses[:taught, 0].sum()
-            + distillation * losses[:taught, 1].sum()
-        )
-        ctx.rows = rows
+        ctx.save_for_backward(gradient.mul_((weights / rows)[:, None, None].to(gradient.dtype)))
         ctx.mark_non_differentiable(losses)
-        return total, losses[:, 0]
+        total = (weights * ((1 - shares) * losses[0] + shares * losses[1])).sum()
+        return total, losses[0]
 
     @staticmethod
-    def backward(ctx: Any, slope: Tensor, _: Tensor) -> tuple[Tensor, None, None, None, None]:
+    def backward(ctx: Any, slope: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = ctx.saved_tensors
-        return gradient * (slope / ctx.rows), None, None, None, None
+        return gradient * slope, None, None, None, None, None, None
 
 
 def head_loss(
-    states: Tensor, weight: Tensor, target: Tensor, distillation: float, teacher_states: Tensor | None = None
+    states: Tensor,
+    weight: Tensor,
+    target: Tensor,
+    weights: Tensor,
+    distillation: float,
+    teacher_states: Tensor | None,
+    fused: FusedHead,
 ) -> tuple[Tensor, Tensor]:
-    """Summed loss of all exits, and each one's own cross-entropy.
+    """Weighted loss of all exits, and each one's own cross-entropy.
 
     Args:
         states: (X+1, N, C) normalised hidden states of X exits, the last layer's at the end.
         weight: (V, C) head, not trained; its dtype is the one that is multiplied in.
-        target: (N,) next tokens. distillation: share d of an exit's loss that is the divergence.
+        target: (N,) next tokens. weights: (X+1,) float32. distillation: share d of an exit's loss that is the divergence.
         teacher_states: (N, C) normalised states of another model's last layer, which then teaches every exit, the
             last layer included; None: the last layer teaches the others.
     Returns:
         Scalar, differentiable with regard to `states`; (X+1,) cross-entropies in nats, for reports.
     """
-    total, losses = _HeadLoss.apply(states, weight, target, distillation, teacher_states)  # type: ignore[no-untyped-call]
+    shares = torch.full((len(states),), distillation, device=states.device)
+    if teacher_states is None:
+        shares[-1] = 0.0
+    total, losses = _HeadLoss.apply(states, weight, target, weights, shares, teacher_states, fused)  # type: ignore[no-untyped-call]
     return total, losses

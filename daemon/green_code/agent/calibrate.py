@@ -10,13 +10,9 @@ from __future__ import annotations
 import itertools
 import statistics
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from green_code.adaptation.corpus import open_shard
-from green_code.adaptation.lite import LANGUAGES
+from green_code.adaptation.corpus import Corpus
 from green_code.engine.runtime import Runtime
 from green_code.evaluation.datasets import line_rows
 from green_code.evaluation.run import evaluate, summarise
@@ -27,17 +23,16 @@ THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.93, 0.96, 0.98)
 STOPS = {"quality": 0.01, "balanced": 0.02, "saver": 0.05}
 
 
-def held_out_documents(corpus: Path, vocabulary: Vocabulary) -> Iterator[tuple[str, str]]:
+def held_out_documents(corpus: Corpus, vocabulary: Vocabulary) -> Iterator[tuple[str, str]]:
     """(language, text) of the held-out shards' whole documents."""
-    for language in LANGUAGES:
-        ids = np.asarray(open_shard(corpus, f"{language}-heldout"))
-        starts = np.flatnonzero(ids == vocabulary.bos)
-        for start, end in itertools.pairwise(starts):
+    for language in corpus.languages:
+        ids = corpus.shards[language, "heldout"]
+        for start, end in itertools.pairwise(corpus.document_starts(language, "heldout")):
             yield language, vocabulary.decode(int(i) for i in ids[start + 1 : end])
 
 
 def calibrate(
-    runtime: Runtime, corpus: Path, rows_per_language: int, seed: int, report: Callable[[str], None]
+    runtime: Runtime, corpus: Corpus, rows_per_language: int, seed: int, report: Callable[[str], None]
 ) -> dict[str, Any]:
     """The content of calibration.json."""
     rows = line_rows(held_out_documents(corpus, runtime.vocabulary), rows_per_language, seed)
@@ -46,7 +41,7 @@ def calibrate(
     for threshold in THRESHOLDS:
         done = evaluate(runtime, rows, _params("fast", threshold, runtime.model), report)
         point: dict[str, Any] = {"threshold": threshold, **_point(done, full), "languages": {}}
-        for language in LANGUAGES:
+        for language in corpus.languages:
             which = [i for i, row in enumerate(rows) if row.language == language]
             point["languages"][language] = _point([done[i] for i in which], [full[i] for i in which])
         curve.append(point)

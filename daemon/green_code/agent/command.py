@@ -10,11 +10,12 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
+from green_code.adaptation.corpus import open_corpus
 from green_code.agent.calibrate import calibrate
 from green_code.agent.environment import ExitEnvironment, Prices
 from green_code.agent.ppo import Arguments, train
 from green_code.agent.rivals import compare
-from green_code.agent.rollouts import open_rollouts, record
+from green_code.agent.rollouts import WINDOW, open_rollouts, record
 from green_code.energy.costs import CostModel, Work
 from green_code.energy.meters import SHORT_WINDOW_SECONDS
 from green_code.engine.runtime import THREADS, load_runtime, measured_costs
@@ -64,29 +65,12 @@ def make_rollouts(args: argparse.Namespace) -> None:
     found = find_model(args.model)
     config, weights = adapted_weights(found, bundle)
     decoder = Decoder.load(config, weights)
-    corpus = args.work / "corpus"
-    bos = open_vocabulary(found.open(), bundle.vocabulary).bos
+    vocabulary = open_vocabulary(found.open(), bundle.vocabulary)
+    corpus = open_corpus(args.work / "corpus", vocabulary, WINDOW, WINDOW)
+    folder, bos = args.work / "rollouts", vocabulary.bos
+    record(decoder, corpus, "train", exits, args.positions, args.seed, folder / "train", bos, print)
     record(
-        decoder,
-        corpus,
-        "train",
-        exits,
-        args.positions,
-        args.seed,
-        args.work / "rollouts" / "train",
-        bos,
-        print,
-    )
-    record(
-        decoder,
-        corpus,
-        "heldout",
-        exits,
-        args.positions // 4,
-        args.seed + 1,
-        args.work / "rollouts" / "heldout",
-        bos,
-        print,
+        decoder, corpus, "heldout", exits, args.positions // 4, args.seed + 1, folder / "heldout", bos, print
     )
 
 
@@ -140,9 +124,9 @@ def train_agent(args: argparse.Namespace) -> None:
 
 def make_calibration(args: argparse.Namespace) -> None:
     folder = _bundle_folder(args)
-    content = calibrate(
-        load_runtime(args.model, lambda *_: None), args.work / "corpus", args.rows, args.seed, print
-    )
+    runtime = load_runtime(args.model, lambda *_: None)
+    corpus = open_corpus(args.work / "corpus", runtime.vocabulary, WINDOW, WINDOW)
+    content = calibrate(runtime, corpus, args.rows, args.seed, print)
     (folder / CALIBRATION).write_text(json.dumps(content, indent=1) + "\n")
     manifest = json.loads((folder / "manifest.json").read_text())
     write_manifest(folder, {k: v for k, v in manifest.items() if k not in ("schema", "files")})

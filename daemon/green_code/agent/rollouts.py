@@ -19,19 +19,21 @@ from typing import Any
 import numpy as np
 import torch
 
-from green_code.adaptation.corpus import open_shard
-from green_code.adaptation.lite import LANGUAGES, bfloat16_pays, hidden_at
+from green_code.adaptation.corpus import Corpus
+from green_code.adaptation.objective import bfloat16_pays, hidden_at
 from green_code.decoding.exit_network import unit_rms
 from green_code.models.decoder import Decoder
 from green_code.problems import Problem
 
 SEQUENCE = 128  # positions recorded in a row
 _CONTEXT = 128  # positions before them that are read but not recorded
+WINDOW = _CONTEXT + SEQUENCE + 1
+"""Tokens that a shard must have at least."""
 
 
 @dataclass(frozen=True)
 class Rollouts:
-    """P positions in sequences of SEQUENCE, X exits. `languages` has an index into LANGUAGES a position."""
+    """P positions in sequences of SEQUENCE, X exits. `languages` has an index into the corpus's languages a position."""
 
     exits: tuple[int, ...]
     layers: int
@@ -55,7 +57,7 @@ class Rollouts:
 @torch.no_grad()
 def record(
     decoder: Decoder,
-    corpus: Path,
+    corpus: Corpus,
     part: str,
     exits: Sequence[int],
     positions: int,
@@ -67,7 +69,7 @@ def record(
     """Record about `positions` positions a language from the shards of `part` ("train" or "heldout")."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = max(1, positions // SEQUENCE)
-    total, layers, depths = rows * SEQUENCE * len(LANGUAGES), decoder.config.layers, tuple(exits)
+    total, layers, depths = rows * SEQUENCE * len(corpus.languages), decoder.config.layers, tuple(exits)
     states = np.memmap(
         folder / "states.bin", np.float16, "w+", shape=(total, len(depths), decoder.config.width)
     )
@@ -78,17 +80,15 @@ def record(
         "languages": [],
     }
     generator, at = np.random.default_rng(seed), 0
-    for index, language in enumerate(LANGUAGES):
-        shard = open_shard(corpus, f"{language}-{part}")
-        starts = np.sort(generator.integers(0, len(shard) - SEQUENCE - _CONTEXT - 1, rows))
+    for index, language in enumerate(corpus.languages):
+        shard = corpus.shards[language, part]
+        starts = np.sort(generator.integers(0, len(shard) - WINDOW + 1, rows))
         for first in range(0, rows, 8):
-            batch = np.stack(
-                [shard[s : s + _CONTEXT + SEQUENCE + 1].astype(np.int64) for s in starts[first : first + 8]]
-            )
+            batch = np.stack([shard[s : s + WINDOW].astype(np.int64) for s in starts[first : first + 8]])
             tokens = torch.from_numpy(batch)
             if bos is not None:
                 tokens[:, 0] = bos  # as every prompt begins in service
-            with torch.autocast(decoder.device.type, torch.bfloat16, enabled=bfloat16_pays()):
+            with torch.autocast(decoder.device.type, torch.bfloat16, enabled=bfloat16_pays(decoder.device)):
                 seen = hidden_at(decoder, tokens[:, :-1].to(decoder.device), (*depths, layers))
                 kept = {d: s[:, _CONTEXT:].flatten(0, 1) for d, s in seen.items()}  # (8·SEQUENCE, C)
                 top = {d: decoder.logits(s).argmax(-1).cpu().numpy() for d, s in kept.items()}

@@ -267,7 +267,7 @@ def measured_costs(opened: Model, window_seconds: float, progress: Progress) -> 
         Problem: the meter gives no readings.
     """
     decoder = opened.decoder
-    gpu, processor = _hardware(decoder.device)
+    gpu, processor = hardware(decoder.device)
     meter = pick_meter(gpu)
     parts = (decoder.config.to_json(), decoder.dtype, THREADS, gpu, processor, meter.describe())
     key = hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:16]
@@ -278,7 +278,7 @@ def measured_costs(opened: Model, window_seconds: float, progress: Progress) -> 
     return costs
 
 
-def _hardware(device: torch.device) -> tuple[str | None, str]:
+def hardware(device: torch.device) -> tuple[str | None, str]:
     """UUID of the GPU that computes, if one does, and the processor's name."""
     gpu = f"GPU-{torch.cuda.get_device_properties(device).uuid}" if device.type == "cuda" else None
     try:

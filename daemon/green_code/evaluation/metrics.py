@@ -2,6 +2,7 @@
 
 Line level: exact match, and edit similarity = Levenshtein ratio in percent (rapidfuzz's `ratio`, which CodeXGLUE's
 evaluator takes from fuzzywuzzy). Tokenised references are compared after tokenising the completion likewise.
+ROUGE-L is the paper's; here it compares code's own tokens, and nothing is stemmed or put in lower case.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from green_code.problems import Problem
 
 try:
     from rapidfuzz import fuzz
+    from rapidfuzz.distance import LCSseq
 except ImportError as error:
     raise Problem(
         "bad_request", "scores need the package rapidfuzz; run: pip install 'green-code[evaluate]'"
@@ -24,6 +26,8 @@ except ImportError as error:
 _TOKEN = re.compile(
     r"""(?P<string>(?:[rbfuRBFU]{0,2})(?:"(?:\\.|[^"\\])*"?|'(?:\\.|[^'\\])*'?))|(?P<number>\b\d[\w.]*)|\w+|[^\w\s]+?(?=[\w\s"'()\[\]{},;.]|$)|[^\w\s]"""
 )
+
+_WORD = re.compile(r"<\w+_LIT>|\w+|[^\w\s]")
 
 
 def tokenise(text: str) -> str:
@@ -47,6 +51,16 @@ def exact_match(text: str, reference: str) -> float:
 def edit_similarity(text: str, reference: str) -> float:
     """0 … 100."""
     return float(fuzz.ratio(text.strip(), reference.strip()))
+
+
+def rouge_l(text: str, reference: str) -> float:
+    """ROUGE-L's F, 0 … 1 (Lin 2004, equations 2 to 4 with β = 1): 2·LCS / (words of one + words of the other).
+
+    Words are identifiers, numbers, masked literals and single marks of punctuation. Two empty texts score 1.
+    """
+    words, wanted = _WORD.findall(text), _WORD.findall(reference)
+    both = len(words) + len(wanted)
+    return 2 * LCSseq.similarity(words, wanted) / both if both else 1.0
 
 
 def bootstrap_interval(values: Sequence[float], seed: int = 0, draws: int = 1000) -> tuple[float, float]:

@@ -20,6 +20,7 @@ from green_code.evaluation.metrics import (
     edit_similarity,
     exact_match,
     normalise,
+    rouge_l,
     tokenise,
 )
 from green_code.link.messages import CompletionParams
@@ -27,9 +28,13 @@ from green_code.problems import Problem
 
 
 def score(text: str, row: Row) -> dict[str, float]:
-    """Exact match (0 or 1) and edit similarity (0 … 100)."""
+    """Exact match (0 or 1), edit similarity (0 … 100) and ROUGE-L (0 … 1)."""
     got, want = (tokenise(text), normalise(row.reference)) if row.tokenised else (text, row.reference)
-    return {"exact_match": exact_match(got, want), "edit_similarity": edit_similarity(got, want)}
+    return {
+        "exact_match": exact_match(got, want),
+        "edit_similarity": edit_similarity(got, want),
+        "rouge_l": rouge_l(got, want),
+    }
 
 
 def evaluate(
@@ -110,6 +115,7 @@ def _means(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "exact_match": statistics.fmean(r["exact_match"] for r in rows),
         "edit_similarity": statistics.fmean(similarity),
         "edit_similarity_interval": bootstrap_interval(similarity),
+        "rouge_l": statistics.fmean(r["rouge_l"] for r in rows),
         "mean_depth": statistics.fmean(depth) if depth else 0.0,
         "body_share_decode": sum(r["layers_run"] for r in rows) / full_layers if full_layers else 0.0,
         "body_share": sum(r["layers_run"] + r["prompt_layers_run"] for r in rows) / (full_layers + prompt)

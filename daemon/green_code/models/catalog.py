@@ -7,11 +7,13 @@ hub's cache on this machine (nothing is downloaded by us). `tiny-random` is made
 from __future__ import annotations
 
 import importlib.util
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from green_code.folders import cache_dir
+from green_code.folders import bundles_dir, cache_dir
+from green_code.models.bundle import MANIFEST
 from green_code.models.sources import FolderSource, GgufSource, Source, sha256_of
 from green_code.problems import Problem
 
@@ -37,7 +39,7 @@ class Found:
 
 
 def find_model(name: str, verify: bool = False) -> Found:
-    """Look a model up by catalog name or by the path of a folder.
+    """Look a model up by catalog name, by the path of a folder, or by the name of a bundle (its base model then).
 
     Args:
         verify: hash the checkpoint (seconds) rather than trust its size.
@@ -50,19 +52,33 @@ def find_model(name: str, verify: bool = False) -> Found:
         from green_code.models.tiny import TinySource
 
         return Found(name, "tiny-1", TinySource)
+    if name not in HUB_MODELS and (base := _base_of_bundle(name)) not in (None, name):
+        return find_model(str(base), verify)
     folder = _hub_folder(HUB_MODELS[name]) if name in HUB_MODELS else Path(name).expanduser()
     if folder.is_dir():
         key = f"{folder.resolve()}-{sum(f.stat().st_mtime_ns for f in folder.iterdir())}"
         if verify:
             FolderSource(folder)  # reads its configuration; there is no published hash to compare with
         return Found(name, key, lambda: FolderSource(folder))
-    known = ", ".join([DEFAULT, *HUB_MODELS])
+    known = ", ".join([DEFAULT, *HUB_MODELS, *_bundles()])
     if name in HUB_MODELS:
         raise Problem(
             "model_missing",
             f"{name} is not in the hub's cache; download {HUB_MODELS[name]} with the hub's own tool, or name its folder.",
         )
-    raise Problem("model_missing", f"model {name!r} is neither a folder nor in the catalog ({known}).")
+    raise Problem("model_missing", f"model {name!r} is neither a folder nor one of {known}.")
+
+
+def _base_of_bundle(name: str) -> str | None:
+    """The base model that the bundle `name` is for; None where there is no such bundle."""
+    try:
+        return str(json.loads((bundles_dir() / name / MANIFEST).read_text("utf-8"))["base"]["model"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _bundles() -> list[str]:
+    return sorted(path.parent.name for path in bundles_dir().glob(f"*/{MANIFEST}"))
 
 
 def _gemma(verify: bool) -> Found:

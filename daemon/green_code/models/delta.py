@@ -5,7 +5,8 @@ normally distributed values (Max, "Quantizing for minimum distortion", 1960, tab
 squares fit of the group to its own codes. Vectors (norm gains, biases) are stored as float16 differences.
 
 File: safetensors; per matrix `NAME:codes` (uint8, bit-packed, most significant bit first) and `NAME:scales`
-(float16, (rows, columns/64)); per vector `NAME:vector`. Metadata `bits`: JSON map from matrix name to 2 or 3.
+(float16, (rows, groups)); per vector `NAME:vector`. Metadata `bits`: JSON map from matrix name to 2 or 3; `columns`:
+the same to the number of columns, where it is no multiple of 64 and the last group is filled up with zeros.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 from torch import Tensor
@@ -30,9 +32,9 @@ LEVELS = {
 
 
 def quantise(delta: Tensor, bits: int) -> tuple[np.ndarray, np.ndarray]:
-    """(rows, columns) float → packed codes (uint8) and scales (rows, columns/64) float16."""
+    """(rows, columns) float → packed codes (uint8) and scales (rows, columns/64, rounded up) float16."""
     levels = torch.tensor(LEVELS[bits])
-    groups = delta.float().reshape(-1, GROUP)
+    groups = F.pad(delta.float(), (0, -delta.shape[1] % GROUP)).reshape(-1, GROUP)
     scale = groups.pow(2).mean(-1, keepdim=True).sqrt().clamp_min(1e-12)
     codes = torch.bucketize(groups / scale, (levels[1:] + levels[:-1]) / 2)
     chosen = levels[codes]
@@ -42,7 +44,7 @@ def quantise(delta: Tensor, bits: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def dequantise(codes: np.ndarray, scales: np.ndarray, bits: int) -> Tensor:
-    """The inverse of `quantise`: (rows, columns) float32."""
+    """The inverse of `quantise`: (rows, columns) float32, the columns filled up to whole groups."""
     values = np.unpackbits(codes)[: scales.size * GROUP * bits].reshape(-1, bits)
     index = values @ (1 << np.arange(bits)[::-1])
     groups = np.asarray(LEVELS[bits], np.float32)[index].reshape(-1, GROUP) * scales.astype(
@@ -62,7 +64,8 @@ def save_delta(
             tensors[f"{name}:codes"], tensors[f"{name}:scales"] = quantise(delta, bits[name])
         else:
             tensors[f"{name}:vector"] = delta.half().numpy()
-    save_file(tensors, str(path), metadata={"bits": json.dumps(dict(bits))})
+    columns = {name: adapted[name].shape[1] for name in bits if adapted[name].shape[1] % GROUP}
+    save_file(tensors, str(path), metadata={"bits": json.dumps(dict(bits)), "columns": json.dumps(columns)})
 
 
 def read_delta(path: Path) -> Iterator[tuple[str, Tensor]]:
@@ -73,7 +76,8 @@ def read_delta(path: Path) -> Iterator[tuple[str, Tensor]]:
     """
     try:
         with safe_open(str(path), framework="np") as file:
-            bits = json.loads((file.metadata() or {}).get("bits", "{}"))
+            metadata = file.metadata() or {}
+            bits, columns = (json.loads(metadata.get(name, "{}")) for name in ("bits", "columns"))
             for key in file.keys():  # noqa: SIM118 - a safetensors handle is no mapping
                 name, kind = key.rsplit(":", 1)
                 if kind == "scales":
@@ -82,7 +86,9 @@ def read_delta(path: Path) -> Iterator[tuple[str, Tensor]]:
                 delta = (
                     torch.from_numpy(value.astype(np.float32))
                     if kind == "vector"
-                    else dequantise(value, file.get_tensor(f"{name}:scales"), bits[name])
+                    else dequantise(value, file.get_tensor(f"{name}:scales"), bits[name])[
+                        :, : columns.get(name)
+                    ]
                 )
                 if not torch.isfinite(delta).all():
                     raise Problem(

@@ -7,7 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from green_code.adaptation.head_loss import head_loss
+from green_code.adaptation.head_loss import FusedHead, head_loss
+
+WEIGHTS = torch.tensor([0.7, 0.2, 1.5])
 
 
 @pytest.mark.parametrize("distillation", [0.0, 0.5, 1.0])
@@ -22,17 +24,17 @@ def test_value_and_gradient(distillation: float, rows: int, other_teacher: bool)
     def reference(x: Tensor) -> Tensor:
         logits = x @ weight.T
         teacher = (logits[-1] if lesson is None else lesson @ weight.T).softmax(-1).detach()
-        total = F.cross_entropy(logits[-1], target) if lesson is None else torch.zeros(())
-        for exit in (0, 1) if lesson is None else (0, 1, 2):
+        total = torch.zeros(())
+        for exit in range(3):
+            share = 0.0 if lesson is None and exit == 2 else distillation
+            cross_entropy = F.cross_entropy(logits[exit], target)
             divergence = F.kl_div(logits[exit].log_softmax(-1), teacher, reduction="batchmean")
-            total = (
-                total + (1 - distillation) * F.cross_entropy(logits[exit], target) + distillation * divergence
-            )
+            total = total + WEIGHTS[exit] * ((1 - share) * cross_entropy + share * divergence)
         return total
 
     expected = reference(states)
     (expected_slope,) = torch.autograd.grad(expected, states)
-    total, losses = head_loss(states, weight, target, distillation, lesson)
+    total, losses = head_loss(states, weight, target, WEIGHTS, distillation, lesson, FusedHead(fuse=False))
     (slope,) = torch.autograd.grad(total * 2, states)
     torch.testing.assert_close(total, expected, atol=1e-4, rtol=1e-5)
     torch.testing.assert_close(slope, 2 * expected_slope, atol=1e-6, rtol=1e-4)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from green_code.adaptation.corpus import Corpus
 from green_code.agent.rollouts import SEQUENCE, open_rollouts, record
 from green_code.decoding.exit_network import features
 from green_code.models.decoder import Decoder
@@ -19,16 +20,17 @@ POSITIONS = 2 * SEQUENCE
 
 
 @pytest.fixture
-def corpus(tmp_path: Path) -> Path:
+def corpus() -> Corpus:
     """Two shards of random ids, long enough for two sequences with their context."""
-    for seed, language in enumerate(("python", "java")):
-        ids = np.random.default_rng(seed).integers(0, 256, 4 * SEQUENCE)
-        ids.astype(np.uint16).tofile(tmp_path / f"{language}-train.bin")
-    return tmp_path
+    shards = {
+        (language, "train"): np.random.default_rng(seed).integers(2, 256, 4 * SEQUENCE).astype(np.uint16)
+        for seed, language in enumerate(("java", "python"))
+    }
+    return Corpus(shards, document_marker=1)
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e6])  # Gemma's states leave the range of float16
-def test_states_and_tokens_are_those_of_a_plain_forward(corpus: Path, tmp_path: Path, scale: float) -> None:
+def test_states_and_tokens_are_those_of_a_plain_forward(corpus: Corpus, tmp_path: Path, scale: float) -> None:
     source = TinySource()
     weights = dict(source.tensors(None))
     weights["embed.weight"] = weights["embed.weight"] * scale
@@ -40,8 +42,8 @@ def test_states_and_tokens_are_those_of_a_plain_forward(corpus: Path, tmp_path: 
     assert np.isfinite(recorded.states).all()
     assert recorded.languages.tolist() == [0] * POSITIONS + [1] * POSITIONS
 
-    # The first sequence is somewhere in the Python shard: find it by the tokens that follow, and read it anew.
-    shard = np.fromfile(corpus / "python-train.bin", np.uint16).astype(np.int64)
+    # The first sequence is somewhere in the Java shard: find it by the tokens that follow, and read it anew.
+    shard = corpus.shards["java", "train"].astype(np.int64)
     following = recorded.source_tokens[:SEQUENCE]
     start = next(
         i for i in range(1, len(shard) - SEQUENCE + 1) if (shard[i : i + SEQUENCE] == following).all()

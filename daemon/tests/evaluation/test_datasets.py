@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from green_code.evaluation.datasets import line_rows, load_rows, source_text
-from green_code.evaluation.metrics import bootstrap_interval, edit_similarity, normalise, tokenise
+from green_code.evaluation.metrics import bootstrap_interval, edit_similarity, normalise, rouge_l, tokenise
 from green_code.problems import Problem
 
 PYTHON = '<s> import os <EOL> class A ( object ) : <EOL> def f ( self , x ) : <EOL> if x [ 0 ] == "<STR_LIT>" : <EOL> return - <NUM_LIT:1> <EOL> else : <EOL> return self . f ( x ) <EOL> def g ( ) : <EOL>'
@@ -58,6 +58,25 @@ def test_scored_in_the_tokenised_form(reference: str, completion: str) -> None:
 def test_edit_similarity_is_the_levenshtein_ratio() -> None:
     assert edit_similarity("abcd", "abxd") == pytest.approx(75.0)
     assert edit_similarity("", "abc") == 0.0
+
+
+@pytest.mark.parametrize(
+    ("text", "reference", "f"),
+    [
+        ("police kill the gunman", "police killed the gunman", 3 / 4),  # Lin 2004, section 3.1
+        ("the gunman kill police", "police killed the gunman", 2 / 4),
+        ("self.items[name]", "self.items[key]", 10 / 12),  # five of six words each: self . items [ ]
+        (
+            "f(<STR_LIT>, x)",
+            "f(<STR_LIT>)",
+            8 / 10,
+        ),  # a literal is one word: f ( <STR_LIT> ) of six and of four
+        ("", "x", 0.0),
+        ("", "", 1.0),
+    ],
+)
+def test_rouge_l_by_hand(text: str, reference: str, f: float) -> None:
+    assert rouge_l(text, reference) == pytest.approx(f)
 
 
 def test_rows_of_both_forms(tmp_path: Path) -> None:

@@ -33,20 +33,20 @@ def small_models() -> dict[str, PreTrainedModel]:
         "gemma3_text": Gemma3ForCausalLM(
             Gemma3TextConfig(
                 vocab_size=131, hidden_size=48, intermediate_size=72, num_hidden_layers=7, num_attention_heads=4,
-                num_key_value_heads=2, head_dim=16, sliding_window=6, query_pre_attn_scalar=24, max_position_embeddings=256,
+                num_key_value_heads=2, head_dim=16, sliding_window=6, query_pre_attn_scalar=24, max_position_embeddings=512,
             )
         ),
         "llama": LlamaForCausalLM(
             LlamaConfig(
                 vocab_size=97, hidden_size=64, intermediate_size=80, num_hidden_layers=5, num_attention_heads=4,
-                num_key_value_heads=1, max_position_embeddings=256, rope_parameters=llama3, tie_word_embeddings=True,
+                num_key_value_heads=1, max_position_embeddings=512, rope_parameters=llama3, tie_word_embeddings=True,
             )
         ),
         "llama-untied": LlamaForCausalLM(
-            LlamaConfig(vocab_size=97, hidden_size=64, intermediate_size=80, num_hidden_layers=3, num_attention_heads=4, max_position_embeddings=256)
+            LlamaConfig(vocab_size=97, hidden_size=64, intermediate_size=80, num_hidden_layers=3, num_attention_heads=4, max_position_embeddings=512)
         ),
         "opt": OPTForCausalLM(
-            OPTConfig(vocab_size=89, hidden_size=48, word_embed_proj_dim=48, ffn_dim=96, num_hidden_layers=5, num_attention_heads=4, max_position_embeddings=256)
+            OPTConfig(vocab_size=89, hidden_size=48, word_embed_proj_dim=48, ffn_dim=96, num_hidden_layers=5, num_attention_heads=4, max_position_embeddings=512)
         ),
     }  # fmt: skip
     for model in models.values():

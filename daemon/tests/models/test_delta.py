@@ -20,13 +20,17 @@ def test_distortion_is_that_of_the_best_quantiser(bits: int, published: float) -
     assert error < published * 1.01  # a scale for each group can only help
 
 
-def test_written_and_read_again(tmp_path: Path) -> None:
-    base = {"m": torch.zeros(8, 128), "n": torch.ones(5)}
-    adapted = {"m": torch.randn(8, 128, generator=torch.Generator().manual_seed(0)), "n": torch.ones(5) * 1.5}
+@pytest.mark.parametrize("columns", [128, 80])
+def test_written_and_read_again(tmp_path: Path, columns: int) -> None:
+    base = {"m": torch.zeros(8, columns), "n": torch.ones(5)}
+    adapted = {
+        "m": torch.randn(8, columns, generator=torch.Generator().manual_seed(0)),
+        "n": torch.ones(5) * 1.5,
+    }
     save_delta(tmp_path / "delta.safetensors", base, adapted, {"m": 3})
     deltas = dict(read_delta(tmp_path / "delta.safetensors"))
     assert torch.equal(deltas["n"], torch.full((5,), 0.5))
-    assert torch.nn.functional.cosine_similarity(deltas["m"].flatten(), adapted["m"].flatten(), 0) > 0.98
+    assert torch.nn.functional.cosine_similarity(deltas["m"].flatten(), adapted["m"].flatten(), 0) > 0.97
 
 
 def test_not_finite_is_refused(tmp_path: Path) -> None:

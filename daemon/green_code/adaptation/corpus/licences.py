@@ -1,0 +1,33 @@
+"""Which licences let anyone train on a source and pass it on; read from a package's metadata."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+_PERMISSIVE = re.compile(
+    r"\b(MIT|BSD|Apache|PSF|Python Software Foundation|ISC|Unlicense|0BSD|Zlib|CC0|HPND)\b", re.I
+)
+_RESTRICTIVE = re.compile(
+    r"GPL|\bGNU\b|\bMPL|Mozilla|\bEPL|\bEUPL|\bCDDL|proprietary|commercial|\bCC-BY-NC", re.I
+)
+
+
+def permissive(licence: str) -> bool:
+    """Whether one of the alternatives (SPDX's OR) is permissive and asks for nothing more."""
+    return any(_PERMISSIVE.search(part) and not _RESTRICTIVE.search(part) for part in licence.split(" OR "))
+
+
+def licence_of(metadata: Any) -> str:
+    """What core metadata (wheel's METADATA or sdist's PKG-INFO, as an email message) says of the licence.
+
+    License-Expression (PEP 639) alone where there is one; else the first line of License and the classifiers.
+    """
+    expression = metadata.get("License-Expression")
+    if expression:
+        return str(expression)
+    found = [(metadata.get("License") or "").strip().split("\n")[0][:80]]
+    found += [
+        c.split("::")[-1].strip() for c in metadata.get_all("Classifier") or [] if c.startswith("License")
+    ]
+    return "; ".join(part for part in found if part)

@@ -1,0 +1,54 @@
+"""Source text as the words of its code, and runs of words as hashes: by these, copies and evaluation rows are found.
+
+Strings, comments and literals are left out, so that a copy with another licence header or other documentation is
+still a copy, and CodeXGLUE's rows, which have neither comments nor strings, compare with the files they are from.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+_QUOTED = r'"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\''
+_WORD = r"([A-Za-z_]\w+)"
+_WORDS = re.compile(_WORD)
+_CODE = {
+    "python": re.compile(rf"'''.*?'''|\"\"\".*?\"\"\"|{_QUOTED}|#[^\n]*|{_WORD}", re.S),
+    "java": re.compile(rf"\"\"\".*?\"\"\"|{_QUOTED}|//[^\n]*|/\*.*?\*/|{_WORD}", re.S),
+}
+_STEP = np.uint64(0x9E3779B97F4A7C15)
+
+
+def code_words(text: str, language: str) -> list[str]:
+    """Names and keywords of two or more characters, in order."""
+    return [word for word in _CODE[language].findall(text) if word]
+
+
+def all_words(text: str) -> list[str]:
+    """As `code_words`, with those of comments and strings."""
+    return _WORDS.findall(text)
+
+
+def word_hashes(words: Sequence[str]) -> NDArray[np.uint64]:
+    """(N,) CRC-32 of each of N words; the same on every machine."""
+    return np.fromiter((zlib.crc32(word.encode()) for word in words), np.uint64, len(words))
+
+
+def runs(hashes: NDArray[np.uint64], length: int) -> NDArray[np.uint64]:
+    """(max(0, N - length + 1),) hashes of each run of `length` among N words, in order.
+
+    A polynomial over the words' hashes modulo 2⁶⁴, then the finaliser of SplitMix64 (Steele et al., OOPSLA 2014), so
+    that the lower half alone is a good hash, too.
+    """
+    count = max(0, len(hashes) - length + 1)
+    total = np.zeros(count, np.uint64)
+    for i in range(length):
+        total = total * _STEP + hashes[i : i + count]
+    total = (total ^ (total >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    total = (total ^ (total >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    mixed: NDArray[np.uint64] = total ^ (total >> np.uint64(31))
+    return mixed

@@ -1,0 +1,271 @@
+"""A LITE run: from one CPU to many GPUs by accelerate, seeded, watched, resumable to the step.
+
+A run is a folder: `state.pt` (checkpoint.py), `log.jsonl`, `scores.jsonl` and `progress.svg` (progress.py). A run that
+was cut, even by kill -9, goes on from its checkpoint and ends with the weights of one that was not.
+
+Embeddings, final norm and head stay as they are, so that every exit speaks the base model's language.
+
+Must not know: what is shipped (export.py) or how exits are chosen in service.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from green_code.adaptation import checkpoint, progress
+from green_code.adaptation.corpus import Corpus
+from green_code.adaptation.monitors import Monitors, worst_rise
+from green_code.adaptation.objective import Objective, bfloat16_pays, fusing_pays
+from green_code.adaptation.recipe import Recipe
+from green_code.adaptation.scores import Scores, score
+from green_code.adaptation.windows import Windows
+from green_code.energy.meters import pick_meter
+from green_code.models.decoder import Decoder
+from green_code.models.families import ModelConfig
+from green_code.problems import Problem
+
+_REPORT_SECONDS = 30.0
+_CHECKPOINT_SECONDS = 300.0
+_SCORED_POSITIONS = 8_192  # per language, at each guard
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What a run learns from and starts with.
+
+    Attributes:
+        base: the untouched weights, float32. start: others to begin from (a bundle's delta applied), or None.
+        first_step: the step of the recipe that `start` had reached.
+        bos: the token that every window begins with.
+    """
+
+    config: ModelConfig
+    base: Mapping[str, Tensor]
+    corpus: Corpus
+    bos: int | None
+    start: Mapping[str, Tensor] | None = None
+    first_step: int = 0
+
+
+def train(
+    lesson: Lesson,
+    recipe: Recipe,
+    run: Path,
+    report: Callable[[str], None] = print,
+    checkpoint_seconds: float = _CHECKPOINT_SECONDS,
+) -> dict[str, Tensor]:
+    """Train to the recipe's end, or go on from the run folder's checkpoint; the weights (float32, on the CPU).
+
+    Raises:
+        Problem: the checkpoint belongs to another recipe, there is no room for one, a monitor stops the run, or the
+            batch cannot be dealt to the devices.
+    """
+    run.mkdir(parents=True, exist_ok=True)
+    return _Run(lesson, recipe, run, report).go(checkpoint_seconds)
+
+
+class _Run:
+    def __init__(self, lesson: Lesson, recipe: Recipe, run: Path, report: Callable[[str], None]) -> None:
+        self._lesson, self._recipe, self._folder = lesson, recipe, run
+        cpu = not torch.cuda.is_available()
+        half = bfloat16_pays(torch.device("cpu" if cpu else "cuda"))
+        self._accelerator = Accelerator(cpu=cpu, mixed_precision="bf16" if half else "no")
+        self._first = self._accelerator.is_main_process
+        self._report = report if self._first else lambda _: None
+        device = self._accelerator.device
+        self._micro = _micro_batches(recipe, self._accelerator.num_processes)
+        torch.manual_seed(recipe.seed)
+        weights = lesson.base if lesson.start is None else lesson.start
+        checkpoint.check_room(run, weights)
+        self._decoder = Decoder.load(lesson.config, {name: w.clone() for name, w in weights.items()}).to(
+            device
+        )
+        self._learning = {n: p for n, p in self._decoder.named_parameters() if n.startswith("layers.")}
+        for parameter in self._learning.values():
+            parameter.requires_grad_(True)
+        self._teacher = None
+        if recipe.teacher == "untouched":
+            self._teacher = Decoder.load(lesson.config, dict(lesson.base)).to(device)
+        fuse = fusing_pays(self._decoder)
+        self._report(
+            f"{device}, {'bfloat16' if half else 'float32'}, {'compiled' if fuse else 'not compiled'}"
+        )
+        optimiser = torch.optim.AdamW(
+            self._learning.values(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
+        )
+        self._objective, self._optimiser = self._accelerator.prepare(
+            Objective(self._decoder, self._teacher, recipe.distillation, fuse), optimiser
+        )
+        self._windows = Windows(lesson.corpus, lesson.bos)
+        self._meter = pick_meter(_gpu(device))
+        self._monitors, self._joules = Monitors(), 0.0
+        self._step = self._warm_from = lesson.first_step
+        self._resume()
+        self._joules -= self._meter.read_joules() or 0.0
+
+    def _resume(self) -> None:
+        state = checkpoint.load(self._folder, self._recipe)
+        if state is None:
+            return
+        self._decoder.load_state_dict(state["weights"], strict=False)
+        self._optimiser.load_state_dict(state["optimiser"])
+        self._step, self._warm_from, self._joules = state["step"], state["warm_from"], state["joules"]
+        self._monitors = Monitors(**state["monitors"])
+        self._report(f"going on at step {self._step} of {self._recipe.steps}")
+
+    def go(self, checkpoint_seconds: float) -> dict[str, Tensor]:
+        recipe, last = self._recipe, self._lesson.config.layers
+        untouched = self._untouched_losses()
+        guard_steps = max(1, recipe.guard_tokens // recipe.tokens_per_step)
+        saved = reported = time.monotonic()
+        means: dict[int, list[float]] = {}
+        for step in range(self._step, recipe.steps):
+            for depth, value in self._learn(step).items():
+                means.setdefault(depth, []).append(value)
+            self._monitors.watch(step, {depth: values[-1] for depth, values in means.items()})
+            self._step = step + 1
+            now, at_end = time.monotonic(), self._step == recipe.steps
+            if now - reported > _REPORT_SECONDS or at_end:
+                self._log(means, len(means[last]), now - reported)
+                means, reported = {}, now
+            if self._step % guard_steps == 0 or at_end:
+                self._guard(untouched)
+            if now - saved > checkpoint_seconds or at_end:
+                self._save()
+                saved = time.monotonic()
+        return {name: w.detach().float().cpu() for name, w in self._decoder.state_dict().items()}
+
+    def _learn(self, step: int) -> dict[int, float]:
+        """One step of the optimiser; mean cross-entropy of each depth that was trained."""
+        recipe, last = self._recipe, self._lesson.config.layers
+        draw = np.random.default_rng((recipe.seed, step, 1))
+        exits = sorted({int(draw.choice(group)) for group in recipe.exit_groups})
+        depths = (*exits, last)
+        weights = torch.tensor([recipe.weight(depth) for depth in depths], device=self._accelerator.device)
+        weights[-1] *= self._monitors.last_weight
+        tokens = self._windows.batch(recipe, step).to(self._accelerator.device)
+        own = tokens[self._accelerator.process_index :: self._accelerator.num_processes]
+        for group in self._optimiser.param_groups:
+            group["lr"] = self._rate(step)
+        parts = torch.split(own, self._micro)
+        losses = torch.zeros(len(depths), device=own.device)
+        for i, part in enumerate(parts):
+            with (
+                self._accelerator.no_sync(self._objective) if i < len(parts) - 1 else contextlib.nullcontext()
+            ):
+                loss, each = self._objective(part, depths, weights)
+                self._accelerator.backward(loss / len(parts))
+            losses += each.detach() / len(parts)
+        self._accelerator.clip_grad_norm_(self._learning.values(), recipe.gradient_clip)
+        self._optimiser.step()
+        self._optimiser.zero_grad(set_to_none=True)
+        values = self._accelerator.reduce(losses, "mean").tolist()
+        return dict(zip(depths, values, strict=True))
+
+    def _rate(self, step: int) -> float:
+        """The recipe's rate; the moments of a run that goes on from a delta are new, and warm up anew."""
+        rate = self._recipe.rate(step)
+        if self._warm_from:
+            rate *= min(1.0, (step - self._warm_from + 1) / max(1, self._recipe.warm_up_steps))
+        return rate
+
+    def _untouched_losses(self) -> dict[str, float]:
+        decoder = self._teacher or Decoder.load(self._lesson.config, dict(self._lesson.base)).to(
+            self._accelerator.device
+        )
+        scores = self._score(decoder)
+        if self._first and self._step == 0:
+            progress.add_row(self._folder, progress.SCORES, progress.scores_row(0, 0, scores))
+        return self._last_losses(scores)
+
+    def _score(self, decoder: Decoder) -> Scores:
+        lesson = self._lesson
+        return score(decoder, lesson.corpus, self._recipe.exits, _SCORED_POSITIONS, lesson.bos)
+
+    def _last_losses(self, scores: Scores) -> dict[str, float]:
+        return {language: parts["loss"][self._lesson.config.layers] for language, parts in scores.items()}
+
+    def _guard(self, untouched: dict[str, float]) -> None:
+        """Score held-out projects; every process does, so that all weigh the last layer alike."""
+        scores = self._score(self._decoder)
+        now = self._last_losses(scores)
+        if self._first:
+            row = progress.scores_row(self._step * self._recipe.tokens_per_step, self._spent(), scores)
+            progress.add_row(self._folder, progress.SCORES, row)
+            progress.draw(self._folder)
+        language, rise = worst_rise(untouched, now)
+        exits = {
+            name: " ".join(f"{parts['agreement'][exit]:.2f}" for exit in self._recipe.exits)
+            for name, parts in scores.items()
+        }
+        self._report(
+            f"held out: last layer's loss {rise:+.1%} at most ({language}); agreement at {self._recipe.exits}: {exits}"
+        )
+        if warning := self._monitors.guard(untouched, now):
+            self._report(warning)
+
+    def _log(self, means: dict[int, list[float]], steps: int, seconds: float) -> None:
+        recipe = self._recipe
+        speed = recipe.tokens_per_step * steps / seconds
+        losses = {str(depth): round(sum(v) / len(v), 3) for depth, v in sorted(means.items())}
+        left = (recipe.steps - self._step) * recipe.tokens_per_step / speed
+        row = {
+            "step": self._step,
+            "tokens": self._step * recipe.tokens_per_step,
+            "losses": losses,
+            "tokens_per_second": round(speed),
+            "seconds_left": round(left),
+            "rate": self._rate(self._step - 1),
+            "joules": round(self._spent()),
+            "energy_source": self._meter.source,
+        }
+        if self._first:
+            progress.add_row(self._folder, progress.LOG, row)
+        self._report(
+            f"step {self._step}/{recipe.steps}  {speed:.0f} tokens/s  {left / 60:.0f} min left  {self._spent() / 1000:.1f} kJ ({self._meter.source})  loss {losses}"
+        )
+
+    def _spent(self) -> float:
+        """Joules of the whole run so far, cuts included."""
+        return self._joules + (self._meter.read_joules() or 0.0)
+
+    def _save(self) -> None:
+        self._accelerator.wait_for_everyone()
+        if self._first:
+            state = {
+                "step": self._step,
+                "warm_from": self._warm_from,
+                "joules": self._spent(),
+                "energy_source": self._meter.source,
+                "weights": {n: p.detach() for n, p in self._learning.items()},
+                "optimiser": self._optimiser.state_dict(),
+                "monitors": self._monitors.state(),
+            }
+            checkpoint.save(self._folder, self._recipe, state)
+
+
+def _micro_batches(recipe: Recipe, devices: int) -> int:
+    """Sequences that each device takes at a time; all micro-batches are of one size, so that means are means."""
+    own, rest = divmod(recipe.batch, devices)
+    if rest or own % min(own, recipe.micro_batch):
+        raise Problem(
+            "bad_request",
+            f"{recipe.batch} sequences a step cannot be dealt to {devices} devices in parts of {recipe.micro_batch}; use a number of devices that divides {recipe.batch}.",
+        )
+    return min(own, recipe.micro_batch)
+
+
+def _gpu(device: torch.device) -> str | None:
+    """UUID of a CUDA device as NVML knows it."""
+    if device.type != "cuda":
+        return None
+    return f"GPU-{torch.cuda.get_device_properties(device).uuid}"

@@ -1,0 +1,177 @@
+"""What a token costs at each fixed exit, after the prompt, in windows of repeated decoding.
+
+A window decodes the same few tokens after the same prompt over and over; the prompt is computed before it, at the
+depth of the exit. So each token counted is one position through as many layers as the exit is deep, one head and one
+choice of a token. Exits are visited in a shuffled order and then in its reverse, so that a steady drift (heat, clock)
+falls on all of them alike.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from green_code.decoding.exits import Policy, parse_policy
+from green_code.decoding.generate import Effort, fast
+from green_code.decoding.staircase import Staircase
+from green_code.energy.meters import Meter, Window, pick_meter
+from green_code.engine.runtime import Runtime, hardware, load_runtime
+from green_code.evaluation.demo import samples
+from green_code.evaluation.metrics import bootstrap_interval
+from green_code.experiments.line import Line, fit_line
+from green_code.experiments.provenance import provenance
+from green_code.models.vocabulary import Vocabulary
+from green_code.problems import Problem
+
+CONTEXT_TOKENS = 256
+ROUND_TOKENS = 8
+_METERS = {
+    "nvml": "the GPU's total-energy counter (NVML), its draw while idle included",
+    "rapl": "the processor packages' energy counters (RAPL), the rest of the machine's use included",
+}
+"""Without the GPU's serial number, which `describe` has."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One window, per token."""
+
+    repetition: int
+    layer: int
+    tokens: int
+    joules: float
+    cpu_seconds: float
+    wall_seconds: float
+
+
+def run(
+    model: str, window_seconds: float, repetitions: int, seed: int, report: Callable[[str], None]
+) -> dict[str, Any]:
+    """Measure; returns what goes into energy.json.
+
+    Raises:
+        Problem: the model is missing or damaged, or the meter gives no readings.
+    """
+    report(f"loading {model}")
+    runtime = load_runtime(model)
+    meter = pick_meter(hardware(runtime.decoder.device)[0])
+    windows = measure(runtime, meter, window_seconds, repetitions, seed, report)
+    layers = list(range(1, runtime.layers_total + 1))
+    costs = np.empty((repetitions, len(layers)))
+    for window in windows:
+        costs[window.repetition, window.layer - 1] = window.joules
+    line = fit_line(layers, costs, seed)
+    options: dict[str, object] = {
+        "model": Path(model), "window-seconds": window_seconds, "repetitions": repetitions, "seed": seed,
+    }  # fmt: skip
+    return {
+        **provenance(runtime, "energy", options),
+        "source": meter.source,
+        "meter": _METERS.get(meter.source, meter.describe()),
+        "context_tokens": CONTEXT_TOKENS,
+        "round_tokens": ROUND_TOKENS,
+        "window_seconds": window_seconds,
+        "repetitions": repetitions,
+        "seed": seed,
+        "layers": runtime.layers_total,
+        "line": asdict(line),
+        "points": [_point(layer, windows, line) for layer in layers],
+        "windows": [asdict(window) for window in windows],
+    }
+
+
+def measure(
+    runtime: Runtime,
+    meter: Meter,
+    window_seconds: float,
+    repetitions: int,
+    seed: int,
+    report: Callable[[str], None],
+) -> list[Measured]:
+    """Windows in the order in which they were measured, after one at full depth that does not count."""
+    prompt = _prompt(runtime.vocabulary)
+    layers = range(1, runtime.layers_total + 1)
+    _window(runtime, prompt, layers[-1], meter, window_seconds, repetition=-1)
+    windows = []
+    for repetition, order in enumerate(orders(layers, repetitions, seed)):
+        windows += [_window(runtime, prompt, layer, meter, window_seconds, repetition) for layer in order]
+        report(f"repetition {repetition + 1} of {repetitions}")
+    return windows
+
+
+def orders(layers: Sequence[int], repetitions: int, seed: int) -> list[list[int]]:
+    """A shuffled order for the first repetition, its reverse for the second, a new one for the third, and so on."""
+    generator, found = random.Random(seed), list[list[int]]()
+    while len(found) < repetitions:
+        order = generator.sample(list(layers), len(layers))
+        found += [order, order[::-1]]
+    return found[:repetitions]
+
+
+def _prompt(vocabulary: Vocabulary) -> list[int]:
+    """CONTEXT_TOKENS tokens of the demo's files, over again where they are fewer."""
+    text = "\n".join(before + rest + after for _, before, rest, after in samples())
+    start = [vocabulary.bos] if vocabulary.bos is not None else []
+    return list(
+        itertools.islice(itertools.chain(start, itertools.cycle(vocabulary.encode(text))), CONTEXT_TOKENS)
+    )
+
+
+@torch.inference_mode()
+def _window(
+    runtime: Runtime, prompt: Sequence[int], layer: int, meter: Meter, seconds: float, repetition: int
+) -> Measured:
+    policy = parse_policy(f"fixed:{layer}", (), runtime.layers_total, None, 1.0)
+    stairs = Staircase(runtime.decoder)
+    stairs.append(prompt[:-1])
+    stairs.advance(len(prompt) - 2, layer)
+    _round(runtime, stairs, prompt[-1], policy)  # warm
+    tokens = 0
+    with Window(meter) as window:
+        end = time.monotonic() + seconds
+        while not tokens or time.monotonic() < end:
+            _round(runtime, stairs, prompt[-1], policy)
+            tokens += ROUND_TOKENS
+    reading = window.reading
+    if reading is None or reading.joules is None:
+        raise Problem(
+            "internal_error",
+            f"the energy meter ({meter.describe()}) gave no readings; see `green-code doctor`.",
+        )
+    return Measured(
+        repetition,
+        layer,
+        tokens,
+        reading.joules / tokens,
+        reading.cpu_seconds / tokens,
+        reading.seconds / tokens,
+    )
+
+
+def _round(runtime: Runtime, stairs: Staircase, last: int, policy: Policy) -> None:
+    """ROUND_TOKENS tokens; the prompt's last position is computed with the first one, as a position is with each."""
+    stairs.truncate(CONTEXT_TOKENS - 1)
+    stairs.append([last])
+    for _ in itertools.islice(fast(stairs, policy, runtime.chooser, b"", Effort()), ROUND_TOKENS):
+        pass
+
+
+def _point(layer: int, windows: Sequence[Measured], line: Line) -> dict[str, Any]:
+    own = [window for window in windows if window.layer == layer]
+    joules = [window.joules for window in own]
+    return {
+        "layer": layer,
+        "joules": sum(joules) / len(joules),
+        "joules_interval": bootstrap_interval(joules),
+        "cpu_seconds": sum(window.cpu_seconds for window in own) / len(own),
+        "wall_seconds": sum(window.wall_seconds for window in own) / len(own),
+        "line_joules": line.intercept + line.slope * layer,
+    }

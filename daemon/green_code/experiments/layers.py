@@ -1,0 +1,158 @@
+"""What each layer says when it has to speak: the untouched model at every layer, the bundle at its exits.
+
+Every row is completed with each fixed exit, by the sessions that serve editors; prompt positions, too, go no deeper
+than the exit. Untouched means the base model with the bundle's vocabulary and without its delta. Results are kept
+while they come, so that a cut run resumes; a finished one leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from green_code.engine.runtime import Runtime, load_runtime
+from green_code.evaluation.datasets import Row
+from green_code.evaluation.metrics import bootstrap_interval
+from green_code.evaluation.run import evaluate, summarise
+from green_code.experiments.provenance import provenance
+from green_code.experiments.rows import choose_rows
+from green_code.folders import bundles_dir
+from green_code.link.messages import CompletionParams
+from green_code.models.bundle import VOCABULARY, load_bundle
+from green_code.models.catalog import find_model
+from green_code.models.weights import compute_dtype, open_model
+
+EXAMPLES = 3  # rows per language whose completions are shown
+UNTOUCHED, ADAPTED = "untouched", "adapted"
+Results = dict[tuple[str, int], list[dict[str, Any]]]
+"""Scored completions by model and layer, in the order of the rows."""
+
+
+def run(
+    model: str, data: Sequence[Path], work: Path, limit: int, seed: int, report: Callable[[str], None]
+) -> dict[str, Any]:
+    """Measure; returns what goes into layers.json.
+
+    Raises:
+        Problem: the model, its bundle or the rows are missing or damaged.
+    """
+    report(f"loading {model}, adapted and untouched")
+    adapted = load_runtime(model)
+    base = untouched(adapted)
+    rows, source = choose_rows(data, work / "corpus", adapted.vocabulary, limit, seed)
+    kept = work / "experiments" / f"layers-{_digest(rows, base.weights, adapted.weights)}"
+    layers = adapted.layers_total
+    results: Results = {}
+    for name, runtime, depths in (
+        (UNTOUCHED, base, range(1, layers + 1)),
+        (ADAPTED, adapted, (*adapted.exits, layers)),
+    ):
+        for depth in depths:
+            results[name, depth] = done = evaluate(
+                runtime, rows, _params(model, depth), lambda _: None, kept / f"{name}-{depth:02}"
+            )
+            report(
+                f"{name}, layer {depth:2}: edit similarity {summarise(done)['all']['edit_similarity']:.1f}"
+            )
+    shutil.rmtree(kept)
+    options: dict[str, object] = {"model": Path(model), "data": data, "limit": limit, "seed": seed}
+    languages = list(dict.fromkeys(row.language for row in rows))
+    asked = _params(model, layers)
+    return {
+        **provenance(adapted, "layers", options),
+        "rows": {language: sum(row.language == language for row in rows) for language in languages},
+        "rows_from": source,
+        "seed": seed,
+        "max_tokens": asked["max_tokens"],
+        "max_prompt_tokens": asked["max_prompt_tokens"],
+        "layers": layers,
+        "exits": list(adapted.exits),
+        "points": points(results, layers),
+        "differences": differences(results),
+        "examples": examples(results, rows),
+    }
+
+
+def untouched(adapted: Runtime) -> Runtime:
+    """The base model with the same vocabulary. Its costs are the same, since costs are those of the shape."""
+    bundle = load_bundle(bundles_dir() / Path(adapted.model).name)
+    files = {name: digest for name, digest in bundle.manifest["files"].items() if name == VOCABULARY}
+    bare = replace(bundle, manifest={**bundle.manifest, "files": files}, calibration={})
+    opened = open_model(find_model(adapted.model), bare, compute_dtype())
+    return Runtime(adapted.model, opened, bare, None, adapted.costs)
+
+
+def points(results: Results, layers: int) -> list[dict[str, Any]]:
+    """Scores per model, layer and language; `same_as_full` is the share of texts that equal layer `layers`'."""
+    found = []
+    for (model, layer), done in results.items():
+        for language in _languages(done):
+            own = [
+                (a, b) for a, b in zip(done, results[model, layers], strict=True) if a["language"] == language
+            ]
+            means = summarise([a for a, _ in own])[language]
+            kept = ("rows", "exact_match", "edit_similarity", "edit_similarity_interval", "rouge_l")
+            found.append({
+                "model": model, "layer": layer, "language": language, **{key: means[key] for key in kept},
+                "same_as_full": sum(a["text"] == b["text"] for a, b in own) / len(own),
+            })  # fmt: skip
+    return found
+
+
+def differences(results: Results) -> list[dict[str, Any]]:
+    """Edit similarity of the bundle less that of the untouched model at the same layer, row by row."""
+    found = []
+    for (model, layer), done in results.items():
+        if model == ADAPTED:
+            for language in _languages(done):
+                values = [
+                    a["edit_similarity"] - b["edit_similarity"]
+                    for a, b in zip(done, results[UNTOUCHED, layer], strict=True)
+                    if a["language"] == language
+                ]
+                found.append({
+                    "layer": layer, "language": language,
+                    "edit_similarity": sum(values) / len(values), "interval": bootstrap_interval(values),
+                })  # fmt: skip
+    return found
+
+
+def examples(results: Results, rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """The first rows of each language as they were drawn, with what each model and layer made of them."""
+    chosen = [
+        i
+        for language in dict.fromkeys(row.language for row in rows)
+        for i in [j for j, row in enumerate(rows) if row.language == language][:EXAMPLES]
+    ]
+    return [
+        {
+            "id": rows[i].id,
+            "language": rows[i].language,
+            "line": rows[i].prefix.rpartition("\n")[2],
+            "reference": rows[i].reference,
+            "completions": [
+                {"model": model, "layer": layer, "text": done[i]["text"]}
+                for (model, layer), done in results.items()
+            ],
+        }
+        for i in chosen
+    ]
+
+
+def _languages(done: Sequence[dict[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(result["language"] for result in done))
+
+
+def _digest(rows: Sequence[Row], *weights: str) -> str:
+    return hashlib.sha256(repr((rows, weights)).encode()).hexdigest()[:12]
+
+
+def _params(model: str, layer: int) -> CompletionParams:
+    return {
+        "session": "", "prefix": "", "suffix": "", "language": "", "model": model, "decoding": "fast", "policy": f"fixed:{layer}",
+        "threshold": 1.0, "max_tokens": 32, "single_line": True, "max_lines": 1, "max_prompt_tokens": 512,
+    }  # fmt: skip

@@ -1,0 +1,94 @@
+"""The experiments' plots, as small SVG files that are the same for the same data: no date, no random ids."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from green_code.experiments.layers import ADAPTED, UNTOUCHED
+from green_code.experiments.pages import language_name
+from green_code.problems import Problem
+
+try:
+    import matplotlib
+    from matplotlib.figure import Figure
+except ImportError as error:
+    raise Problem(
+        "bad_request", "plots need the package matplotlib; run: pip install 'green-code[train,evaluate]'"
+    ) from error
+
+_STYLE: Any = {
+    "svg.hashsalt": "green-code",
+    "svg.fonttype": "none",
+    "font.sans-serif": ["DejaVu Sans"],  # the list is written out with each text
+    "font.size": 9.0,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "grid.alpha": 0.3,
+}
+_BARS: Any = {"markersize": 4, "capsize": 2, "linewidth": 1}
+_GREY, _GREEN = "#777777", "#2b8a3e"
+
+
+def draw_layers(found: dict[str, Any], path: Path) -> None:
+    """Edit similarity by layer with its intervals, a panel per language."""
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(4.2 * len(found["rows"]), 3.2), layout="constrained")
+        panels = figure.subplots(1, len(found["rows"]), sharey=True, squeeze=False)[0]
+        for panel, (language, count) in zip(panels, found["rows"].items(), strict=True):
+            for model, style in (
+                (UNTOUCHED, {"color": _GREY, "marker": "o"}),
+                (ADAPTED, {"color": _GREEN, "marker": "s"}),
+            ):
+                own = [p for p in found["points"] if (p["model"], p["language"]) == (model, language)]
+                means = [p["edit_similarity"] for p in own]
+                away = _distances(means, [p["edit_similarity_interval"] for p in own])
+                panel.errorbar([p["layer"] for p in own], means, away, label=model, **style, **_BARS)
+            panel.set_title(f"{language_name(language)}, {count} rows")
+            panel.set_xlabel("layer decoded from")
+            panel.set_xticks(range(1, found["layers"] + 1))
+        panels[0].set_ylabel("edit similarity (0 … 100)")
+        panels[0].set_ylim(bottom=0)
+        panels[0].legend(loc="upper left")
+        _save(figure, path)
+
+
+def draw_energy(found: dict[str, Any], path: Path) -> None:
+    """Millijoules per token by layer with the fitted line; below it how far the means and their intervals are off."""
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(6.4, 4.6), layout="constrained")
+        upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+        points, windows, total = found["points"], found["windows"], found["layers"]
+        layers, line = [p["layer"] for p in points], [p["line_joules"] for p in points]
+        upper.scatter(
+            [w["layer"] for w in windows], [w["joules"] * 1e3 for w in windows], 4, _GREY, label="window"
+        )
+        upper.plot(
+            layers, [joules * 1e3 for joules in line], color=_GREEN, linewidth=1, label="least-squares line"
+        )
+        upper.set_ylabel(f"mJ per token ({found['source']})")
+        upper.set_ylim(bottom=0)
+        upper.legend(loc="upper left")
+        skipped = upper.secondary_xaxis("top", functions=(lambda run: total - run, lambda run: total - run))
+        skipped.set_xlabel("layers skipped")
+        skipped.set_ticks([total - layer for layer in layers])
+        off = [(p["joules"] / p["line_joules"] - 1) * 100 for p in points]
+        ends = [[(end / p["line_joules"] - 1) * 100 for end in p["joules_interval"]] for p in points]
+        lower.errorbar(layers, off, _distances(off, ends), fmt=".", color=_GREY, **_BARS)
+        lower.axhline(0, color=_GREEN, linewidth=1)
+        lower.set_ylabel("off the line (%)")
+        lower.set_xlabel("layers run")
+        lower.set_xticks(layers)
+        _save(figure, path)
+
+
+def _distances(means: Sequence[float], intervals: Sequence[Sequence[float]]) -> list[list[float]]:
+    """From each mean down and up to its interval's ends, as matplotlib wants them."""
+    below = [max(0.0, mean - low) for mean, (low, _) in zip(means, intervals, strict=True)]
+    above = [max(0.0, high - mean) for mean, (_, high) in zip(means, intervals, strict=True)]
+    return [below, above]
+
+
+def _save(figure: Figure, path: Path) -> None:
+    figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})

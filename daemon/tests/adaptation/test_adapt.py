@@ -1,0 +1,141 @@
+"""`green-code adapt` from a folder of code to a bundle that completes, for every family, in seconds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+from green_code.adaptation import checkpoint
+from green_code.cli import main
+from green_code.engine import runtime
+from green_code.engine.runtime import load_runtime
+from green_code.evaluation.datasets import Row
+from green_code.evaluation.run import evaluate
+from green_code.models.bundle import load_bundle
+from tests.models.references import small_models
+
+FUNCTION = "def area{n}(side, height):\n    total = side * {n} + height\n    return total\n\n\n"
+CLASS = "class Area{n} {{\n    int total(int side) {{\n        return side * {n};\n    }}\n}}\n"
+TOKENS = 16 * 2048
+
+
+@pytest.fixture(scope="module")
+def code(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three small projects in two languages, no two files alike enough to be copies."""
+    folder = tmp_path_factory.mktemp("code")
+    for project in range(4):
+        for file in range(5):
+            base = folder / f"project{project}" / f"file{file}"
+            base.parent.mkdir(exist_ok=True)
+            numbers = [(project * 5 + file) * 1000 + i * 7 for i in range(30)]
+            base.with_suffix(".py").write_text("".join(FUNCTION.format(n=n) for n in numbers))
+            base.with_suffix(".java").write_text("".join(CLASS.format(n=n) for n in numbers))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RUNTIME_DIR", "DATA_DIR", "CACHE_DIR", "BUNDLES"):
+        monkeypatch.setenv(f"GREEN_CODE_{name}", str(tmp_path / name.lower()))
+    monkeypatch.setattr(runtime, "SHORT_WINDOW_SECONDS", 0.05)  # costs are not what is tested
+
+
+def adapt(*words: object) -> int:
+    return main(["adapt", *map(str, words)])
+
+
+@pytest.mark.parametrize("family", sorted(small_models()))
+def test_a_folder_of_code_becomes_a_bundle_that_completes(family: str, code: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    reference = small_models()[family]
+    for config in (reference.config, reference.generation_config):
+        config.eos_token_id, config.bos_token_id, config.pad_token_id = 0, None, None
+    reference.save_pretrained(model)
+    characters = sorted(set(FUNCTION + CLASS + "0123456789") - set("\n "))
+    vocabulary = {piece: i for i, piece in enumerate(["<eos>", "Ċ", "Ġ", *characters])}
+    tokenizer = Tokenizer(models.BPE(vocabulary, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.save(str(model / "tokenizer.json"))
+
+    out, work = tmp_path / "bundles" / "model", tmp_path / "work"
+    asked = ("--model", model, "--from", code, "--out", out, "--work", work, "--tokens", TOKENS, "--rate", "3e-3")  # fmt: skip
+    assert adapt(*asked) == 0
+    bundle = load_bundle(out)
+    training = bundle.manifest["training"]
+    assert training["tokens"] == TOKENS
+    assert training["joules"] > 0
+    exit = bundle.exits[0]
+    for language in ("python", "java"):
+        untouched, shipped = (
+            training["held_out"][name][language]["loss"][str(exit)] for name in ("untouched", "shipped")
+        )
+        assert shipped < 0.995 * untouched  # the frozen random head leaves little to learn
+    row = Row("a", "python", "def area3(side, height):\n    total = ", "", "side")
+    params = {"policy": f"fixed:{exit}", "decoding": "fast", "threshold": 1.0, "max_tokens": 6, "single_line": False, "max_lines": 8, "max_prompt_tokens": 64, "model": str(model)}  # fmt: skip
+    (result,) = evaluate(load_runtime(str(model), lambda *_: None), [row], params, lambda _: None)
+    assert set(result["exits"]) == {exit}
+    assert adapt(*asked) == 0, "a finished run, asked for again, is exported again"
+
+
+def test_one_command_for_ones_own_code(
+    code: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A second bundle of a model begins from the first, and is a model by its own name."""
+    bundles = tmp_path / "bundles"
+    common = ("--model", "tiny-random", "--from", code, "--tokens", TOKENS)
+    assert adapt(*common, "--work", tmp_path / "first") == 0
+    assert "beginning from the untouched weights" in capsys.readouterr().out
+    assert adapt(*common, "--work", tmp_path / "second", "--out", bundles / "mine") == 0
+    assert "beginning from bundle tiny-random" in capsys.readouterr().out
+    assert load_runtime("mine", lambda *_: None).bundle == "mine"
+
+
+def test_a_bundle_exported_part_way_goes_on(
+    code: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    common = ("--model", "tiny-random", "--from", code, "--tokens", TOKENS)
+    assert adapt(*common, "--work", tmp_path / "work") == 0
+    manifest = tmp_path / "bundles" / "tiny-random" / "manifest.json"
+    content = json.loads(manifest.read_text())
+    content["training"]["step"] = 12  # as an export of a cut run has it
+    manifest.write_text(json.dumps(content))
+    (tmp_path / "work" / "lite" / checkpoint.STATE).unlink()
+    assert adapt("lite", *common, "--work", tmp_path / "work") == 0
+    assert "going on from the bundle's delta at step 12 of 16" in capsys.readouterr().out
+    state = torch.load(tmp_path / "work" / "lite" / checkpoint.STATE, weights_only=True)
+    assert (state["step"], state["warm_from"]) == (16, 12)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["lite"], "holds no corpus; run `green-code adapt corpus`"),
+        (["export"], "holds no run; run `green-code adapt lite`"),
+        (["lite", "--tokens", "100"], "less than one step"),
+        (["corpus", "--from", "nowhere"], "neither a folder nor an archive"),
+        (["corpus", "--from", "."], "tokens"),
+    ],
+)
+def test_bad_input_names_the_fix(
+    words: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert adapt(*words, "--model", "tiny-random") == 1
+    assert message in capsys.readouterr().err
+
+
+def test_a_model_without_room_for_exits_is_refused(tmp_path: Path) -> None:
+    from green_code.adaptation.recipe import recipe_named
+    from green_code.problems import Problem
+
+    with pytest.raises(Problem, match="no exit for a model of 1 layers"):
+        recipe_named("default", 1, 1000)
