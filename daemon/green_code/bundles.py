@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -82,11 +83,25 @@ def _described(bundle: Bundle) -> dict[str, Any]:
         "vocabulary": len(bundle.vocabulary) if bundle.vocabulary else None,
         "bytes": {name: (bundle.path / name).stat().st_size for name in files},
         "training": {
-            key: bundle.manifest.get("training", {}).get(key) for key in ("method", "tokens", "corpus")
+            key: bundle.manifest.get("training", {}).get(key)
+            for key in ("method", "tokens", "corpus", "joules", "energy_source")
         },
         "stops": bundle.calibration.get("stops", {}),
+        "payback": payback(bundle),
         "licences": bundle.manifest.get("licences", {}),
     }
+
+
+def payback(bundle: Bundle) -> dict[str, int]:
+    """By named stop: after how many completions the saving has paid for the training's joules.
+
+    Both are of the machine that trained and calibrated. A stop that saves nothing never pays.
+    """
+    joules = bundle.manifest.get("training", {}).get("joules")
+    saved = {
+        name: stop.get("saved_joules", 0.0) for name, stop in bundle.calibration.get("stops", {}).items()
+    }
+    return {name: math.ceil(joules / value) for name, value in saved.items() if joules and value > 0}
 
 
 def _print(one: dict[str, Any]) -> None:
@@ -96,10 +111,17 @@ def _print(one: dict[str, Any]) -> None:
     print(f"{one['name']}: ok, {sum(one['bytes'].values()) / 1e6:.1f} MB, for {one['base']}")
     print(f"  exits       {', '.join(map(str, one['exits']))}")
     if one["training"]["tokens"]:
-        print(f"  training    {one['training']['method']}, {one['training']['tokens'] / 1e6:.1f} M tokens")
+        cost = one["training"]
+        spent = f", {cost['joules'] / 1000:.0f} kJ ({cost['energy_source']})" if cost["joules"] else ""
+        print(f"  training    {cost['method']}, {cost['tokens'] / 1e6:.1f} M tokens{spent}")
     for name, stop in one["stops"].items():
+        pays = (
+            f", training paid back after {one['payback'][name]:,} completions"
+            if name in one["payback"]
+            else ""
+        )
         print(
-            f"  {name:11} threshold {stop['threshold']}: {stop['saving']:.0%} saved, edit similarity {stop['edit_similarity']:.1f}"
+            f"  {name:11} threshold {stop['threshold']}: {stop['saving']:.0%} saved, edit similarity {stop['edit_similarity']:.1f}{pays}"
         )
     for part, licence in one["licences"].items():
         print(f"  licence     {part}: {licence}")

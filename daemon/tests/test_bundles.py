@@ -78,3 +78,17 @@ def test_an_unknown_name_is_refused(bundle: Path, capsys: pytest.CaptureFixture[
     status, found = report(capsys, "absent")
     assert status == 1
     assert "manifest.json" in found["message"]
+
+
+def test_says_when_the_training_is_paid_back(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stop = {"threshold": 0.8, "saving": 0.2, "edit_similarity": 50.0, "allowed_loss": 0.02}
+    stops = {"balanced": {**stop, "saved_joules": 0.3}, "quality": {**stop, "saved_joules": -0.01}}
+    (bundle / "calibration.json").write_text(json.dumps({"stops": stops}))
+    training = {"tokens": 2e6, "method": "LITE", "joules": 1000, "energy_source": "estimate"}
+    write_manifest(bundle, {**MANIFEST, "training": training})
+    status, found = report(capsys)
+    assert (status, found["payback"]) == (0, {"balanced": 3334})  # 1000 J / 0.3 J, and never at a loss
+    assert main(["bundle"]) == 0
+    printed = capsys.readouterr().out
+    assert "1 kJ (estimate)" in printed
+    assert "paid back after 3,334 completions" in printed

@@ -67,6 +67,8 @@ def _point(done: Sequence[dict[str, Any]], full: Sequence[dict[str, Any]]) -> di
     agreement = statistics.fmean(float(a["text"] == b["text"]) for a, b in zip(done, full, strict=True))
     return {
         "agreement": agreement,
+        "joules": means["energy_joules"] / means["rows"],  # a completion
+        "joules_full": means["energy_full_joules"] / means["rows"],
         **{k: means[k] for k in ("mean_depth", "exact_match", "edit_similarity", "saving")},
     }
 
@@ -80,6 +82,7 @@ def choose_stops(curve: Sequence[dict[str, Any]], full_similarity: float) -> dic
         stops[name] = {
             "threshold": point["threshold"],
             "saving": point["saving"],
+            "saved_joules": point["joules_full"] - point["joules"],
             "edit_similarity": point["edit_similarity"],
             "allowed_loss": loss,
         }
