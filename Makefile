@@ -102,9 +102,12 @@ train: $(BIN)/green-code  ## rollouts, PPO agent and calibration
 evaluate: $(BIN)/green-code  ## score the default model: make evaluate DATA=rows.jsonl
 	$(BIN)/green-code evaluate --data $(DATA)
 
-experiments: $(BIN)/green-code  ## the experiments in a cheap form, into work/experiments: make experiments DATA=rows.jsonl
+experiments: $(BIN)/green-code  ## the experiments in a cheap form (recipes on tiny-random), into work/experiments: make experiments DATA=rows.jsonl
 	$(BIN)/python -m green_code.experiments layers --work $(WORK) --limit 12 --out $(WORK)/experiments $(if $(DATA),--data $(DATA))
 	$(BIN)/python -m green_code.experiments energy --window-seconds 0.5 --out $(WORK)/experiments
+	rm -rf $(WORK)/tiny  # its corpus is this repository's own code, which changes
+	$(BIN)/green-code adapt corpus --model tiny-random --from daemon --work $(WORK)/tiny --out $(WORK)/tiny/bundle
+	$(BIN)/python -m green_code.experiments recipes --model tiny-random --work $(WORK)/tiny --tokens 8192 --trials 2 --trial-tokens 4096 --rows 4 --out $(WORK)/experiments
 
 clean:  ## remove what was built, not what was trained
 	rm -rf bundled build dist *.vsix *.egg-info daemon/*.egg-info

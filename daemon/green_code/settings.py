@@ -56,7 +56,12 @@ TABLE: Final[tuple[Setting, ...]] = (
         "that of the whole model. full: every layer for every token.",
         enum=("fast", "exact", "full"),
     ),
-    Setting("model", "string", "gemma-3-270m", "Model to complete with: a catalog name or a local folder."),
+    Setting(
+        "model",
+        "string",
+        "gemma-3-270m",
+        "Model to complete with: a catalog name, a bundle of your own by its name, or a local folder.",
+    ),
     Setting("languages", "array", ["python", "java"], "Language identifiers to complete in."),
     Setting(
         "trigger",

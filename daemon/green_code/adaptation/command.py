@@ -6,6 +6,7 @@ import argparse
 import json
 import shutil
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +22,7 @@ from green_code.adaptation.corpus.command import make_corpus, vocabulary_ids
 from green_code.adaptation.export import export_delta
 from green_code.adaptation.recipe import RECIPES, Recipe, recipe_named
 from green_code.adaptation.scores import WINDOW, score
-from green_code.adaptation.trainer import Lesson, train
+from green_code.adaptation.trainer import Lesson, Start, train
 from green_code.folders import bundles_dir
 from green_code.models.bundle import (
     AGENT,
@@ -135,38 +136,39 @@ class _Job:
                 f"--tokens {recipe.tokens} is less than one step; give at least {recipe.tokens_per_step}.",
             )
         corpus = self.corpus(recipe)
-        start, first_step = None, 0
-        if not (self.lite_folder / checkpoint.STATE).is_file():
-            start, first_step = self._start(recipe)
+        begun = (self.lite_folder / checkpoint.STATE).is_file()
+        start = Start(None) if begun else self._start(recipe)
         lesson = Lesson(
             self.config,
             self.base(),
             corpus,
             self.vocabulary.bos,
             start,
-            first_step,
         )
         train(lesson, recipe, self.lite_folder, _say)
 
-    def _start(self, recipe: Recipe) -> tuple[dict[str, Tensor] | None, int]:
-        """Weights to begin from (None: the untouched ones), and the step of the recipe that they have reached.
+    def _start(self, recipe: Recipe) -> Start:
+        """What to begin from: the bundle as it is, else the one that the model is served with, else untouched weights.
 
-        A bundle of this very recipe that was exported part way goes on there. A new bundle of a model that has one
-        already begins from that one: early layers that speak need not learn it again.
+        A bundle of this very recipe that was exported part way goes on at its step, the others at the recipe's first:
+        early layers that speak need not learn it again.
         """
-        if (self.bundle / MANIFEST).is_file():
-            bundle = load_bundle(self.bundle)
-            training = bundle.manifest.get("training", {})
-            step = int(training.get("step", 0))
-            same = json.dumps(training.get("recipe")) == json.dumps(checkpoint.as_stored(recipe))
-            if same and 0 < step < recipe.steps:
-                _say(f"going on from the bundle's delta at step {step} of {recipe.steps}, with fresh moments")
-                return adapted_weights(self.found, bundle)[1], step
-        elif (served := _served(self.args.model)) is not None and served.part(DELTA) is not None:
-            _say(f"beginning from bundle {served.name}")
-            return adapted_weights(self.found, served)[1], 0
+        own = load_bundle(self.bundle) if (self.bundle / MANIFEST).is_file() else None
+        for bundle in (own, _served(self.args.model)):
+            if bundle is None or bundle.part(DELTA) is None:
+                continue
+            training = bundle.manifest["training"]
+            weights = adapted_weights(self.found, bundle)[1]
+            same = json.dumps(training["recipe"]) == json.dumps(checkpoint.as_stored(recipe))
+            if bundle is own and same and training["step"] < recipe.steps:
+                _say(f"going on from bundle {bundle.name} at step {training['step']} of {recipe.steps}")
+                earlier = training["earlier"]
+                joules = training["joules"] - sum(run["joules"] for run in earlier)
+                return Start(weights, training["step"], joules, earlier)
+            _say(f"beginning from bundle {bundle.name}, which has seen {training['tokens']:,} tokens")
+            return Start(weights, earlier=_runs_of(training))
         _say("beginning from the untouched weights")
-        return None, 0
+        return Start(None)
 
     def export(self) -> None:
         """Delta, manifest and scores: untouched, as trained, as shipped."""
@@ -175,7 +177,7 @@ class _Job:
             raise Problem(
                 "bad_request", f"{self.lite_folder} holds no run; run `green-code adapt lite` first."
             )
-        recipe, base = checkpoint.recipe_of(state["recipe"]), self.base()
+        recipe, base, earlier = checkpoint.recipe_of(state["recipe"]), self.base(), state["earlier"]
         trained = {**base, **state["weights"]}
         corpus, bos = self.corpus(recipe), self.vocabulary.bos
         for part in (AGENT, CALIBRATION):  # of the weights before; they would pass every check, and be wrong
@@ -186,9 +188,10 @@ class _Job:
             "method": "LITE",
             "recipe": state["recipe"],
             "step": state["step"],
-            "tokens": state["step"] * recipe.tokens_per_step,
-            "joules": round(state["joules"]),
+            "tokens": state["step"] * recipe.tokens_per_step + sum(run["tokens"] for run in earlier),
+            "joules": round(state["joules"] + sum(run["joules"] for run in earlier)),
             "energy_source": state["energy_source"],
+            "earlier": earlier,
             "corpus": about["shards"],
         }
         gemma = "Gemma Terms of Use" if self.base_name == DEFAULT else "that of the base model"
@@ -213,6 +216,13 @@ def _served(model: str) -> Bundle | None:
     """The bundle that a model is served with."""
     folder = bundles_dir() / Path(model).name
     return load_bundle(folder) if (folder / MANIFEST).is_file() else None
+
+
+def _runs_of(training: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The runs that a bundle's training record stands for: its figures are sums over all of them."""
+    earlier = training["earlier"]
+    own = {name: training[name] - sum(run[name] for run in earlier) for name in ("tokens", "joules")}
+    return [*earlier, {"recipe": training["recipe"], "energy_source": training["energy_source"], **own}]
 
 
 def _rounded(by: dict[str, dict[int, float]]) -> dict[str, dict[int, float]]:

@@ -19,7 +19,7 @@ DAMAGE = 0.01
 """How much the last layer's held-out loss may rise, as a share of the untouched model's."""
 BEYOND_REPAIR = 0.10
 _REBALANCE = 1.5  # the last layer's weight is multiplied by this
-_HEAVIEST = 8.0
+_HEAVIEST = 4.0
 _DIVERGED = 1.5  # times the best smoothed loss
 _SMOOTHING = 0.98
 _SETTLED = 100  # steps until a smoothed loss says something

@@ -14,6 +14,7 @@ from typing import Literal
 from green_code.problems import Problem
 
 RECIPES = ("default", "paper")
+_LARGE_BUDGET = 20_000_000
 
 Teacher = Literal["last", "untouched"]
 
@@ -79,24 +80,27 @@ class Recipe:
 
 
 def default_recipe(layers: int, tokens: int) -> Recipe:
-    """The winner of docs/experiments/recipes.md for small budgets."""
+    """The winner of docs/experiments/recipes.md for small budgets; a large one takes larger batches, as GPUs need."""
     groups = tuple(group for group in default_exits(layers) if group)
     depths = (*(exit for group in groups for exit in group), layers)
     return Recipe(
         exit_groups=groups,
         weights=tuple((depth, 1.0) for depth in depths),
         tokens=tokens,
+        batch=8 if tokens < _LARGE_BUDGET else 64,
+        micro_batch=8 if tokens < _LARGE_BUDGET else 32,
         learning_rate=2e-4,
         warm_up_steps=20,
         final_rate_share=0.1,
         distillation=0.5,
+        teacher="untouched",
         document_starts=0.25,
     )
 
 
 def default_exits(layers: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Early and late exits for a model of any depth: those of Gemma 3 270M (5, 7, 9, 11 and 13, 15 of 18) to scale."""
-    early = {max(1, round(layers * depth / 18)) for depth in (5, 7, 9, 11)}
+    """Early and late exits for a model of any depth: those of Gemma 3 270M (5, 7, 11 and 13, 15 of 18) to scale."""
+    early = {max(1, round(layers * depth / 18)) for depth in (5, 7, 11)}
     late = {round(layers * depth / 18) for depth in (13, 15)} - early - {layers}
     return tuple(sorted(early - {layers})), tuple(sorted(late))
 

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,21 +40,34 @@ _SCORED_POSITIONS = 8_192  # per language, at each guard
 
 
 @dataclass(frozen=True)
+class Start:
+    """Where a run begins.
+
+    Attributes:
+        weights: float32, a bundle's delta applied; None: the untouched ones.
+        step: the step of the recipe that they have reached. joules: what that took.
+        earlier: records of the runs that made them, for the bundle's manifest.
+    """
+
+    weights: Mapping[str, Tensor] | None
+    step: int = 0
+    joules: float = 0.0
+    earlier: Sequence[Mapping[str, Any]] = ()
+
+
+@dataclass(frozen=True)
 class Lesson:
     """What a run learns from and starts with.
 
     Attributes:
-        base: the untouched weights, float32. start: others to begin from (a bundle's delta applied), or None.
-        first_step: the step of the recipe that `start` had reached.
-        bos: the token that every window begins with.
+        base: the untouched weights, float32. bos: the token that every window begins with.
     """
 
     config: ModelConfig
     base: Mapping[str, Tensor]
     corpus: Corpus
     bos: int | None
-    start: Mapping[str, Tensor] | None = None
-    first_step: int = 0
+    start: Start = Start(None)
 
 
 def train(
@@ -84,7 +98,7 @@ class _Run:
         device = self._accelerator.device
         self._micro = _micro_batches(recipe, self._accelerator.num_processes)
         torch.manual_seed(recipe.seed)
-        weights = lesson.base if lesson.start is None else lesson.start
+        weights = lesson.start.weights or lesson.base
         checkpoint.check_room(run, weights)
         self._decoder = Decoder.load(lesson.config, {name: w.clone() for name, w in weights.items()}).to(
             device
@@ -107,8 +121,9 @@ class _Run:
         )
         self._windows = Windows(lesson.corpus, lesson.bos)
         self._meter = pick_meter(_gpu(device))
-        self._monitors, self._joules = Monitors(), 0.0
-        self._step = self._warm_from = lesson.first_step
+        self._monitors, self._joules = Monitors(), lesson.start.joules
+        self._step = self._warm_from = lesson.start.step
+        self._earlier = list(lesson.start.earlier)
         self._resume()
         self._joules -= self._meter.read_joules() or 0.0
 
@@ -119,7 +134,7 @@ class _Run:
         self._decoder.load_state_dict(state["weights"], strict=False)
         self._optimiser.load_state_dict(state["optimiser"])
         self._step, self._warm_from, self._joules = state["step"], state["warm_from"], state["joules"]
-        self._monitors = Monitors(**state["monitors"])
+        self._monitors, self._earlier = Monitors(**state["monitors"]), state["earlier"]
         self._report(f"going on at step {self._step} of {self._recipe.steps}")
 
     def go(self, checkpoint_seconds: float) -> dict[str, Tensor]:
@@ -244,6 +259,7 @@ class _Run:
             state = {
                 "step": self._step,
                 "warm_from": self._warm_from,
+                "earlier": self._earlier,
                 "joules": self._spent(),
                 "energy_source": self._meter.source,
                 "weights": {n: p.detach() for n, p in self._learning.items()},

@@ -1,15 +1,17 @@
-"""`python -m green_code.experiments layers|energy`: measure, then write data, plot and page into one folder."""
+"""`python -m green_code.experiments layers|energy|recipes`: measure, then write data, plot and page into one folder."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from green_code.experiments import energy, energy_page, layers, layers_page
+from green_code.experiments import energy, energy_page, layers, layers_page, recipes, recipes_page
 from green_code.experiments.pages import write
-from green_code.experiments.plots import draw_energy, draw_layers
+from green_code.experiments.plots import draw_energy, draw_layers, draw_recipes
 from green_code.models.catalog import DEFAULT
 from green_code.problems import Problem
 
@@ -17,14 +19,10 @@ from green_code.problems import Problem
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one experiment; returns the exit status. Usage errors raise SystemExit(2), as argparse does."""
     args = _parser().parse_args(argv)
+    experiment = _EXPERIMENTS[args.experiment]
     try:
         _make(args.out)
-        if args.experiment == "layers":
-            found = layers.run(args.model, args.data, args.work, args.limit, args.seed, _say)
-            write(args.out, found, layers_page.page, draw_layers)
-        else:
-            found = energy.run(args.model, args.window_seconds, args.repetitions, args.seed, _say)
-            write(args.out, found, energy_page.page, draw_energy)
+        write(args.out, experiment.run(args), experiment.page, experiment.draw)
     except Problem as problem:
         print(f"green-code: {problem}", file=sys.stderr)
         return 1
@@ -35,35 +33,94 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m green_code.experiments", description=__doc__)
     experiments = parser.add_subparsers(dest="experiment", required=True)
-    for name, help in (
-        ("layers", "decode the untouched model at each layer, and the bundle at each of its exits"),
-        ("energy", "measure a token's energy at each layer, and whether it is linear in the layers"),
-    ):
+    for name, experiment in _EXPERIMENTS.items():
+        help = experiment.help
         command = experiments.add_parser(name, help=help, description=help, allow_abbrev=False)
         command.add_argument("--model", default=DEFAULT)
         command.add_argument("--seed", type=int, default=0)
         command.add_argument("--out", type=Path, default=Path("docs/experiments"))
-        if name == "layers":
-            command.add_argument(
-                "--data",
-                type=Path,
-                nargs="+",
-                default=[],
-                help="files of rows, as for `green-code evaluate` (default: the corpus' held-out projects, else the demo's files)",
-            )
-            command.add_argument(
-                "--work",
-                type=Path,
-                default=Path("work"),
-                help="folder of the corpus; a cut run resumes from here",
-            )
-            command.add_argument("--limit", type=_at_least(1), default=200, help="rows per language")
-        else:
-            command.add_argument("--window-seconds", type=float, default=10.0)
-            command.add_argument(
-                "--repetitions", type=_at_least(5), default=6, help="windows per layer, 5 or more"
-            )
+        experiment.add_arguments(command)
     return parser
+
+
+def _layers_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--data",
+        type=Path,
+        nargs="+",
+        default=[],
+        help="files of rows, as for `green-code evaluate` (default: the corpus' held-out projects, else the demo's files)",
+    )
+    _work_argument(command)
+    command.add_argument("--limit", type=_at_least(1), default=200, help="rows per language")
+
+
+def _layers(args: argparse.Namespace) -> dict[str, Any]:
+    return layers.run(args.model, args.data, args.work, args.limit, args.seed, _say)
+
+
+def _energy_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--window-seconds", type=float, default=10.0)
+    command.add_argument("--repetitions", type=_at_least(5), default=6, help="windows per layer, 5 or more")
+
+
+def _energy(args: argparse.Namespace) -> dict[str, Any]:
+    return energy.run(args.model, args.window_seconds, args.repetitions, args.seed, _say)
+
+
+def _recipes_arguments(command: argparse.ArgumentParser) -> None:
+    _work_argument(command)
+    command.add_argument("--tokens", type=_at_least(1), default=100_000, help="that each recipe sees")
+    command.add_argument(
+        "--trials", type=_at_least(2), default=12, help="of the search for weights, 2 or more"
+    )
+    command.add_argument("--trial-tokens", type=_at_least(1), default=20_000, help="that each trial sees")
+    command.add_argument("--rows", type=_at_least(1), default=40, help="lines to complete per language")
+
+
+def _recipes(args: argparse.Namespace) -> dict[str, Any]:
+    budgets = (args.tokens, args.trials, args.trial_tokens)
+    return recipes.run(args.model, args.work, *budgets, args.rows, args.seed, _say)
+
+
+def _work_argument(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--work", type=Path, default=Path("work"), help="folder of the corpus; a cut run resumes from here"
+    )
+
+
+@dataclass(frozen=True)
+class _Experiment:
+    help: str
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], dict[str, Any]]
+    page: Callable[[dict[str, Any]], str]
+    draw: Callable[[dict[str, Any], Path], None]
+
+
+_EXPERIMENTS = {
+    "layers": _Experiment(
+        "decode the untouched model at each layer, and the bundle at each of its exits",
+        _layers_arguments,
+        _layers,
+        layers_page.page,
+        draw_layers,
+    ),
+    "energy": _Experiment(
+        "measure a token's energy at each layer, and whether it is linear in the layers",
+        _energy_arguments,
+        _energy,
+        energy_page.page,
+        draw_energy,
+    ),
+    "recipes": _Experiment(
+        "adapt the model by several recipes on an equal budget, and compare what it learns",
+        _recipes_arguments,
+        _recipes,
+        recipes_page.page,
+        draw_recipes,
+    ),
+}
 
 
 def _make(out: Path) -> None:

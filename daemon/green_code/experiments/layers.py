@@ -19,10 +19,9 @@ from green_code.evaluation.datasets import Row
 from green_code.evaluation.metrics import bootstrap_interval
 from green_code.evaluation.run import evaluate, summarise
 from green_code.experiments.provenance import provenance
-from green_code.experiments.rows import choose_rows
+from green_code.experiments.rows import choose_rows, from_layer
 from green_code.folders import bundles_dir
-from green_code.link.messages import CompletionParams
-from green_code.models.bundle import VOCABULARY, load_bundle
+from green_code.models.bundle import MANIFEST, VOCABULARY, Bundle, load_bundle
 from green_code.models.catalog import find_model
 from green_code.models.weights import compute_dtype, open_model
 
@@ -53,7 +52,7 @@ def run(
     ):
         for depth in depths:
             results[name, depth] = done = evaluate(
-                runtime, rows, _params(model, depth), lambda _: None, kept / f"{name}-{depth:02}"
+                runtime, rows, from_layer(model, depth), lambda _: None, kept / f"{name}-{depth:02}"
             )
             report(
                 f"{name}, layer {depth:2}: edit similarity {summarise(done)['all']['edit_similarity']:.1f}"
@@ -61,7 +60,7 @@ def run(
     shutil.rmtree(kept)
     options: dict[str, object] = {"model": Path(model), "data": data, "limit": limit, "seed": seed}
     languages = list(dict.fromkeys(row.language for row in rows))
-    asked = _params(model, layers)
+    asked = from_layer(model, layers)
     return {
         **provenance(adapted, "layers", options),
         "rows": {language: sum(row.language == language for row in rows) for language in languages},
@@ -79,11 +78,21 @@ def run(
 
 def untouched(adapted: Runtime) -> Runtime:
     """The base model with the same vocabulary. Its costs are the same, since costs are those of the shape."""
-    bundle = load_bundle(bundles_dir() / Path(adapted.model).name)
-    files = {name: digest for name, digest in bundle.manifest["files"].items() if name == VOCABULARY}
-    bare = replace(bundle, manifest={**bundle.manifest, "files": files}, calibration={})
+    bare = bare_bundle(adapted.model)
+    if bare is None:
+        return adapted
     opened = open_model(find_model(adapted.model), bare, compute_dtype())
     return Runtime(adapted.model, opened, bare, None, adapted.costs)
+
+
+def bare_bundle(model: str) -> Bundle | None:
+    """A model's bundle with nothing of it but the vocabulary; None where it has no bundle."""
+    folder = bundles_dir() / Path(model).name
+    if not (folder / MANIFEST).is_file():
+        return None
+    bundle = load_bundle(folder)
+    files = {name: digest for name, digest in bundle.manifest["files"].items() if name == VOCABULARY}
+    return replace(bundle, manifest={**bundle.manifest, "files": files}, calibration={})
 
 
 def points(results: Results, layers: int) -> list[dict[str, Any]]:
@@ -149,10 +158,3 @@ def _languages(done: Sequence[dict[str, Any]]) -> list[str]:
 
 def _digest(rows: Sequence[Row], *weights: str) -> str:
     return hashlib.sha256(repr((rows, weights)).encode()).hexdigest()[:12]
-
-
-def _params(model: str, layer: int) -> CompletionParams:
-    return {
-        "session": "", "prefix": "", "suffix": "", "language": "", "model": model, "decoding": "fast", "policy": f"fixed:{layer}",
-        "threshold": 1.0, "max_tokens": 32, "single_line": True, "max_lines": 1, "max_prompt_tokens": 512,
-    }  # fmt: skip

@@ -83,6 +83,38 @@ def draw_energy(found: dict[str, Any], path: Path) -> None:
         _save(figure, path)
 
 
+def draw_recipes(found: dict[str, Any], path: Path) -> None:
+    """Agreement of each variant's exits by depth, hollow where a layer was not trained; beside it the last layer's loss."""
+    variants = found["variants"]
+    rows = range(len(variants))
+    with matplotlib.rc_context({**_STYLE, "axes.grid.axis": "both"}):
+        figure = Figure(figsize=(8.4, 1.6 + 0.28 * len(variants)), layout="constrained")
+        left, right = figure.subplots(1, 2, sharey=True, width_ratios=[3, 1])
+        shown = {v["name"]: [p for p in v["points"] if p["depth"] < found["layers"]] for v in variants}
+        depths = sorted({point["depth"] for own in shown.values() for point in own})
+        for i, depth in enumerate(depths):
+            colour = matplotlib.colormaps["viridis"](i / max(1, len(depths) - 1))
+            for trained in (True, False):
+                spots = [
+                    (point["agreement"] * 100, row)
+                    for row, own in zip(rows, shown.values(), strict=True)
+                    for point in own
+                    if (point["depth"], point["trained"]) == (depth, trained)
+                ]
+                face = colour if trained else "none"
+                left.scatter(*zip(*spots, strict=True) if spots else ([], []), 22, facecolors=face, edgecolors=colour)  # fmt: skip
+            left.scatter([], [], 22, color=colour, label=f"layer {depth}")
+        left.set_yticks(rows, [v["label"] for v in variants])
+        left.invert_yaxis()
+        left.set_xlabel("agreement with the last layer (%)")
+        left.set_xlim(0, 100)
+        right.barh(rows, [v["last_rise"] * 100 for v in variants], 0.5, color=_GREEN)
+        right.axvline(0, color=_GREY, linewidth=1)
+        right.set_xlabel("last layer's loss (%)")
+        figure.legend(loc="outside lower center", ncols=6, frameon=False)
+        _save(figure, path)
+
+
 def _distances(means: Sequence[float], intervals: Sequence[Sequence[float]]) -> list[list[float]]:
     """From each mean down and up to its interval's ends, as matplotlib wants them."""
     below = [max(0.0, mean - low) for mean, (low, _) in zip(means, intervals, strict=True)]

@@ -1,4 +1,4 @@
-"""Which rows an experiment decodes: a file's, else held-out projects' of the corpus, else the demo's files."""
+"""Which rows an experiment decodes, and how: a file's, else held-out projects' of the corpus, else the demo's files."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
-from green_code.adaptation.corpus import open_corpus
+from green_code.adaptation.corpus import Corpus, open_corpus
 from green_code.agent.calibrate import held_out_documents
 from green_code.evaluation.datasets import Row, line_rows, load_rows
 from green_code.evaluation.demo import samples
+from green_code.link.messages import CompletionParams
 from green_code.models.vocabulary import Vocabulary
 from green_code.problems import Problem
 
@@ -26,20 +27,37 @@ def choose_rows(
         rows = [row for path in data for row in load_rows(path)]
         source = f"rows of {' and '.join(path.name for path in data)}"
     elif corpus.is_dir():
-        opened = open_corpus(corpus, vocabulary, 1, 1)
-        documents = list(held_out_documents(opened, vocabulary))
-        rows = line_rows(iter(documents), len(documents), seed)
+        rows = held_out_lines(open_corpus(corpus, vocabulary, 1, 1), vocabulary, seed)
         source = "lines of the corpus' held-out projects, cut at random places"
     else:
         rows = [_sample_row(*sample) for sample in samples()]
         source = "the demo's files (too few for figures; give `--data`)"
     if not rows:
         raise Problem("bad_request", f"There are no {source}; give files that hold rows with --data.")
+    return draw(rows, limit, seed), source
+
+
+def held_out_lines(corpus: Corpus, vocabulary: Vocabulary, seed: int) -> list[Row]:
+    """A line of each held-out document that has one, cut at a random place."""
+    documents = list(held_out_documents(corpus, vocabulary))
+    return line_rows(iter(documents), len(documents), seed)
+
+
+def draw(rows: Sequence[Row], limit: int, seed: int) -> list[Row]:
+    """At most `limit` rows per language, drawn with `seed`."""
     generator, drawn = random.Random(seed), list[Row]()
     for language in sorted({row.language for row in rows}, reverse=True):  # Python before Java
         own = [row for row in rows if row.language == language]
         drawn += generator.sample(own, min(limit, len(own)))
-    return drawn, source
+    return drawn
+
+
+def from_layer(model: str, layer: int) -> CompletionParams:
+    """How a row's line is completed with every token from one fixed layer."""
+    return {
+        "session": "", "prefix": "", "suffix": "", "language": "", "model": model, "decoding": "fast", "policy": f"fixed:{layer}",
+        "threshold": 1.0, "max_tokens": 32, "single_line": True, "max_lines": 1, "max_prompt_tokens": 512,
+    }  # fmt: skip
 
 
 def _sample_row(name: str, before: str, rest: str, after: str) -> Row:

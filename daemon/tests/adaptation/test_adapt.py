@@ -91,7 +91,10 @@ def test_one_command_for_ones_own_code(
     assert adapt(*common, "--work", tmp_path / "first") == 0
     assert "beginning from the untouched weights" in capsys.readouterr().out
     assert adapt(*common, "--work", tmp_path / "second", "--out", bundles / "mine") == 0
-    assert "beginning from bundle tiny-random" in capsys.readouterr().out
+    assert f"beginning from bundle tiny-random, which has seen {TOKENS:,} tokens" in capsys.readouterr().out
+    training = load_bundle(bundles / "mine").manifest["training"]
+    assert training["tokens"] == 2 * TOKENS
+    assert [run["tokens"] for run in training["earlier"]] == [TOKENS]
     assert load_runtime("mine", lambda *_: None).bundle == "mine"
 
 
@@ -106,7 +109,7 @@ def test_a_bundle_exported_part_way_goes_on(
     manifest.write_text(json.dumps(content))
     (tmp_path / "work" / "lite" / checkpoint.STATE).unlink()
     assert adapt("lite", *common, "--work", tmp_path / "work") == 0
-    assert "going on from the bundle's delta at step 12 of 16" in capsys.readouterr().out
+    assert "going on from bundle tiny-random at step 12 of 16" in capsys.readouterr().out
     state = torch.load(tmp_path / "work" / "lite" / checkpoint.STATE, weights_only=True)
     assert (state["step"], state["warm_from"]) == (16, 12)
 

@@ -22,7 +22,7 @@ from green_code.adaptation.corpus import Corpus
 from green_code.adaptation.export import export_delta
 from green_code.adaptation.recipe import Recipe
 from green_code.adaptation.scores import score
-from green_code.adaptation.trainer import Lesson, train
+from green_code.adaptation.trainer import Lesson, Start, train
 from green_code.adaptation.windows import Windows
 from green_code.models.decoder import Decoder
 from green_code.models.delta import read_delta
@@ -123,11 +123,15 @@ def test_a_run_killed_at_any_moment_ends_with_the_same_weights(tmp_path: Path) -
 def test_going_on_from_a_bundles_weights_begins_at_its_step(tmp_path: Path) -> None:
     half = run(tmp_path / "half", replace(RECIPE, tokens=RECIPE.tokens // 2))
     train(
-        replace(lesson(), start=half, first_step=RECIPE.steps // 2), RECIPE, tmp_path / "rest", lambda _: None
+        replace(lesson(), start=Start(half, RECIPE.steps // 2, earlier=[{"tokens": 7}])),
+        RECIPE,
+        tmp_path / "rest",
+        lambda _: None,
     )
     first = json.loads((tmp_path / "rest" / "log.jsonl").read_text().splitlines()[0])
     assert first["step"] == RECIPE.steps
-    assert torch.load(tmp_path / "rest" / checkpoint.STATE, weights_only=True)["warm_from"] == 6
+    state = torch.load(tmp_path / "rest" / checkpoint.STATE, weights_only=True)
+    assert (state["warm_from"], state["earlier"]) == (6, [{"tokens": 7}])
 
 
 def test_small_parts_of_a_batch_give_the_same_weights(tmp_path: Path) -> None:

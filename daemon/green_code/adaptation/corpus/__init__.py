@@ -6,6 +6,6 @@ in; `split` holds out whole projects; `shards` writes and opens the result; `com
 Must not know: models or losses.
 """
 
-from green_code.adaptation.corpus.shards import Corpus, open_corpus, open_shard
+from green_code.adaptation.corpus.shards import Corpus, open_corpus
 
-__all__ = ["Corpus", "open_corpus", "open_shard"]
+__all__ = ["Corpus", "open_corpus"]

@@ -1,7 +1,7 @@
 """Token shards on disk, with corpus.json beside them, which says what they hold.
 
-A shard is `{language}-{train,heldout}.bin`: uint16, little-endian, each document after its marker, memory-mapped
-when read. files.jsonl lists the files with project, version and licence. Everything is written beside what is there
+A shard is `{language}-{train,heldout}.bin`: uint16 (uint32 where a vocabulary has more than 65,536 tokens),
+little-endian, each document after its marker, memory-mapped when read. files.jsonl lists the files with project, version and licence. Everything is written beside what is there
 and then moved; corpus.json goes first and comes last, so a folder without it is no corpus.
 """
 
@@ -44,6 +44,11 @@ def document_marker(vocabulary: Vocabulary) -> int:
     return vocabulary.bos if vocabulary.bos is not None else min(vocabulary.eos, default=0)
 
 
+def id_type(vocabulary: Vocabulary) -> np.dtype[Any]:
+    """How a shard stores an id."""
+    return np.dtype("<u2" if len(vocabulary) <= 1 << 16 else "<u4")
+
+
 # --- writing ----------------------------------------------------------------------------------------------
 
 
@@ -62,14 +67,9 @@ def write_shards(
         minimum_tokens: a language with fewer training tokens is left out, and said to be.
         about: what corpus.json says besides (seed, split, what was dropped).
     Raises:
-        Problem: too many ids for uint16, no language has enough, or the disk is full; an older corpus is then intact.
+        Problem: no language has enough, or the disk is full; an older corpus is then intact.
     """
-    if len(vocabulary) > 1 << 16:
-        raise Problem(
-            "bundle_invalid",
-            f"shards are uint16, and the vocabulary has {len(vocabulary)} tokens; prune it first.",
-        )
-    needed = _room_needed(parts, tokens_per_language)
+    needed = _room_needed(parts, tokens_per_language, id_type(vocabulary).itemsize)
     shards: dict[str, dict[str, int]] = {}
     left_out: dict[str, int] = {}
     projects: dict[str, dict[str, Any]] = {}
@@ -112,12 +112,13 @@ def write_shards(
     return summary
 
 
-def _room_needed(parts: Parts, tokens_per_language: int) -> int:
-    """Bytes: two a token, and a line of files.jsonl a file."""
+def _room_needed(parts: Parts, tokens_per_language: int, bytes_per_token: int) -> int:
+    """Bytes: the tokens, and a line of files.jsonl a file."""
     needed = 0
     for files in parts.values():
         characters = sum(len(file.text) for file in files)
-        needed += 2 * min(tokens_per_language, characters // _CHARACTERS_PER_TOKEN) + 500 * len(files)
+        tokens = min(tokens_per_language, characters // _CHARACTERS_PER_TOKEN)
+        needed += bytes_per_token * tokens + 500 * len(files)
     return needed
 
 
@@ -155,7 +156,7 @@ def _write_shard(
         for file in files:
             if tokens >= limit:
                 break
-            document = np.array([marker, *vocabulary.encode(file.text)], "<u2")
+            document = np.array([marker, *vocabulary.encode(file.text)], id_type(vocabulary))
             shard.write(document.tobytes())
             tokens += len(document)
             used.append(file)
@@ -175,7 +176,7 @@ def _move_into_place(folder: Path, names: Sequence[str]) -> None:
 
 @dataclass(frozen=True)
 class Corpus:
-    """An opened corpus: (tokens,) uint16, memory-mapped, by (language, "train" or "heldout")."""
+    """An opened corpus: (tokens,) ids, memory-mapped, by (language, "train" or "heldout")."""
 
     shards: Mapping[tuple[str, str], np.ndarray]
     document_marker: int
@@ -208,14 +209,14 @@ def open_corpus(folder: Path, vocabulary: Vocabulary, train_tokens: int, heldout
             "bad_request",
             f"the corpus in {folder} is empty; {_RUN_AGAIN} with more code (--from, --sources).",
         )
-    shards = {}
+    shards, stored = {}, id_type(vocabulary)
     for name, tokens in about["tokens"].items():
         language, part = name.rsplit("-", 1)
         path = folder / f"{name}.bin"
         size = path.stat().st_size if path.is_file() else 0
-        if size != 2 * tokens:
+        if size != (expected := stored.itemsize * tokens):
             raise Problem(
-                "bad_request", f"{path} has {size} bytes, and corpus.json says {2 * tokens}; {_RUN_AGAIN}."
+                "bad_request", f"{path} has {size} bytes, and corpus.json says {expected}; {_RUN_AGAIN}."
             )
         least = train_tokens if part == "train" else heldout_tokens
         if tokens < max(1, least):
@@ -223,7 +224,7 @@ def open_corpus(folder: Path, vocabulary: Vocabulary, train_tokens: int, heldout
                 "bad_request",
                 f"{path} has {tokens} tokens, and at least {max(1, least)} are needed; {_RUN_AGAIN} with more code (--from, --sources).",
             )
-        shards[language, part] = open_shard(folder, name)
+        shards[language, part] = np.memmap(path, stored, "r")
     return Corpus(shards, document_marker(vocabulary))
 
 
@@ -240,15 +241,3 @@ def _about(folder: Path) -> dict[str, Any]:
         raise Problem(
             "bad_request", f"{path} is damaged or of an older version ({error!r}); {_RUN_AGAIN}."
         ) from error
-
-
-def open_shard(folder: Path, name: str) -> np.ndarray:
-    """Memory-mapped token ids of one shard, e.g. "python-train", unchecked.
-
-    Raises:
-        Problem: there is no such shard.
-    """
-    path = folder / f"{name}.bin"
-    if not path.is_file():
-        raise Problem("bad_request", f"{path} is missing; run `green-code adapt corpus` first.")
-    return np.memmap(path, "<u2", "r")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from green_code.adaptation.corpus.shards import open_corpus, open_shard, write_shards
+from green_code.adaptation.corpus.shards import open_corpus, write_shards
 from green_code.adaptation.corpus.split import Parts
 from green_code.models.sources import open_vocabulary
 from green_code.models.tiny import TinySource
@@ -42,7 +42,7 @@ def test_shards_hold_the_documents_each_after_its_marker(tmp_path: Path) -> None
     documents = np.split(shard, starts[1:])
     assert [VOCABULARY.decode(d[1:].tolist()) for d in documents] == TRAINED
     assert {int(d[0]) for d in documents} == {VOCABULARY.bos}
-    assert VOCABULARY.decode(open_shard(tmp_path, "python-heldout").tolist()) == HELD[0]
+    assert VOCABULARY.decode(corpus.shards["python", "heldout"].tolist()) == HELD[0]
     assert summary["projects"]["mine 1"] == {"licence": "MIT", "parts": {"train": 2}}
     listed = [json.loads(line) for line in (tmp_path / "files.jsonl").read_text().splitlines()]
     assert [(row["project"], row["part"], row["licence"]) for row in listed] == [
@@ -50,6 +50,27 @@ def test_shards_hold_the_documents_each_after_its_marker(tmp_path: Path) -> None
         ("mine", "train", "MIT"),
         ("numpy", "heldout", "MIT"),
     ]
+
+
+def test_ids_of_a_large_vocabulary_fit(tmp_path: Path) -> None:
+    """Llama 3 has 128,256 tokens, more than 16 bits tell apart."""
+    pieces = TinySource()._pieces()
+    first, second = ([chr(base + i) for i in range(300)] for base in (0x4E00, 0x5E00))
+    more = [*first, *second, *(a + b for a in first for b in second)]
+    large = Pieces(
+        [*pieces.texts, *more],
+        [*pieces.scores, *(-1e6 - i for i in range(len(more)))],
+        [*pieces.kinds, *[1] * len(more)],
+        pieces.bos,
+        pieces.eos,
+    )
+    vocabulary = Vocabulary(build_tokenizer(large), pieces.bos, [pieces.eos])
+    text = f"x = '{more[-1]}'\n" * 20
+    content = {("python", part): [file("mine", text)] for part in ("train", "heldout")}
+    write_shards(tmp_path, content, vocabulary, 1000, 10, {})
+    shard = open_corpus(tmp_path, vocabulary, 10, 10).shards["python", "train"]
+    assert shard.max() > 1 << 16
+    assert vocabulary.decode(shard[1:].tolist()) == text
 
 
 def test_languages_stop_at_the_same_number_of_tokens(tmp_path: Path) -> None:
