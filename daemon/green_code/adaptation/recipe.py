@@ -129,12 +129,13 @@ def paper_weights(layers: int) -> tuple[tuple[int, float], ...]:
     weights = [
         part
         for exits, budget in zip(paper_exits(layers), PAPER_BUDGETS, strict=False)
-        for part in _decayed(exits, budget)
+        for part in decayed(exits, budget)
     ]
     return (*weights, (layers, 1.0 - sum(weight for _, weight in weights)))
 
 
-def _decayed(exits: Sequence[int], budget: float) -> list[tuple[int, float]]:
+def decayed(exits: Sequence[int], budget: float) -> list[tuple[int, float]]:
+    """(depth, w) of a group's exits, the paper's way: the i-th has budget·0.9ⁱ / Σⱼ 0.9ʲ."""
     total = sum(PAPER_DECAY**i for i in range(len(exits)))
     return [(exit, budget * PAPER_DECAY**i / total) for i, exit in enumerate(exits)]
 

@@ -13,9 +13,9 @@ from typing import Any
 
 from green_code.adaptation.recipe import (
     PAPER_BUDGETS,
-    PAPER_DECAY,
     Recipe,
     Teacher,
+    decayed,
     default_recipe,
     paper_recipe,
     recipe_named,
@@ -146,10 +146,11 @@ def paper_weighting(default: Recipe, layers: int) -> Weights:
     """
     halves = ([e for e in default.exits if e <= layers // 2], [e for e in default.exits if e > layers // 2])
     size = {exit: len(group) for group in default.exit_groups for exit in group}
-    weights = []
-    for exits, budget in zip(halves, PAPER_BUDGETS, strict=False):
-        total = sum(PAPER_DECAY**i for i in range(len(exits)))
-        weights += [(exit, size[exit] * budget * PAPER_DECAY**i / total) for i, exit in enumerate(exits)]
+    weights = [
+        (exit, size[exit] * weight)
+        for exits, budget in zip(halves, PAPER_BUDGETS, strict=False)
+        for exit, weight in decayed(exits, budget)
+    ]
     return summing_as(default.weights, (*weights, (layers, PAPER_BUDGETS[-1])))
 
 

@@ -145,7 +145,7 @@ def _rotate(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
     return (x * cosine + torch.cat((-high, low), dim=-1) * sine).type_as(x)
 
 
-def _inverse_frequencies(rope: Rope, head_width: int) -> Tensor:
+def inverse_frequencies(rope: Rope, head_width: int) -> Tensor:
     """(D/2,) float32. "llama3" stretches long wavelengths only (transformers, modeling_rope_utils.py)."""
     frequencies = rope.base ** (-torch.arange(0, head_width, 2, dtype=torch.float32) / head_width)
     if rope.scaling == "none":
@@ -214,7 +214,7 @@ class Decoder(nn.Module):
         if table is None or table[0].shape[0] < end or table[0].device != like.device:
             rows = max(1024, 1 << (end - 1).bit_length())
             angles = torch.outer(
-                torch.arange(rows).float(), _inverse_frequencies(rope, self.config.head_width)
+                torch.arange(rows).float(), inverse_frequencies(rope, self.config.head_width)
             )
             angles = torch.cat((angles, angles), dim=-1).to(like.device)  # (rows, D)
             table = self._rotary[rope] = (angles.cos(), angles.sin())

@@ -1,0 +1,149 @@
+"""The kernel's libraries by ctypes: found, chosen by what the processor can, and called within checked bounds.
+
+GREEN_CODE_KERNEL forces a level ("avx512vnni", "avxvnni", "avx2", "dotprod", "portable"), for tests and measurements.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from green_code.kernels.build import HERE, TARGETS, library, this_target
+from green_code.problems import Problem
+
+LEVEL_VARIABLE = "GREEN_CODE_KERNEL"
+LANES = 16  # the widest level's; sizes are multiples of it at every level, so that all serve the same models
+
+_Pointer = ctypes.c_void_p
+_Int = ctypes.c_int32
+
+
+class CMatrix(ctypes.Structure):
+    """decoder.c's `matrix`."""
+
+    _fields_ = [("tiles", _Pointer), ("scales", _Pointer), ("outputs", _Int), ("inputs", _Int)]
+
+
+class CLayer(ctypes.Structure):
+    """decoder.c's `layer`."""
+
+    _fields_ = [
+        *((name, CMatrix) for name in ("qkv", "attention_out", "mlp_in", "mlp_out")),
+        *(
+            (name, _Pointer)
+            for name in (
+                "attention_norm", "q_norm", "k_norm", "attention_out_norm", "mlp_norm", "mlp_out_norm",
+                "cosines", "sines",
+            )
+        ),
+        ("window", _Int),
+    ]  # fmt: skip
+
+
+class CModel(ctypes.Structure):
+    """decoder.c's `model`."""
+
+    _fields_ = [
+        ("layers", ctypes.POINTER(CLayer)),
+        *((name, _Int) for name in ("width", "heads", "kv_heads", "head_width", "mlp_width", "gelu")),
+        *((name, ctypes.c_float) for name in ("norm_eps", "attention_scale")),
+    ]
+
+
+class _CQuantised(ctypes.Structure):
+    _fields_ = [(name, _Pointer) for name in ("values", "scales", "sums")]
+
+
+class _CScratch(ctypes.Structure):
+    _fields_ = [
+        ("row", _CQuantised),
+        *((name, _Pointer) for name in ("normed", "wide", "heads", "inner", "scores")),
+    ]
+
+
+class Scratch:
+    """Working memory of one thread, for a model of these sizes and up to `positions` positions."""
+
+    def __init__(self, kernel: Kernel, widest: int, inputs: int, model: CModel, positions: int) -> None:
+        rows = kernel.chunk
+        blocks = -(-inputs // kernel.block)
+        self._arrays: dict[str, np.ndarray] = {
+            "values": np.zeros((rows, inputs), np.int8),
+            "scales": np.zeros((rows, blocks), np.float32),
+            "sums": np.zeros((rows, blocks), np.int32),
+            "normed": np.zeros(model.width, np.float32),
+            "wide": np.zeros((rows, widest), np.float32),
+            "heads": np.zeros(model.heads * model.head_width, np.float32),
+            "inner": np.zeros(model.mlp_width, np.float32),
+            "scores": np.zeros(positions + LANES, np.float32),
+        }
+        at = {name: array.ctypes.data for name, array in self._arrays.items()}
+        row = _CQuantised(at["values"], at["scales"], at["sums"])
+        self.structure = _CScratch(
+            row, *(at[name] for name in ("normed", "wide", "heads", "inner", "scores"))
+        )
+
+
+class Kernel:
+    """One level's library."""
+
+    def __init__(self, path: Path, level: str) -> None:
+        self.level = level
+        loaded = ctypes.CDLL(str(path))
+        self.block: int = loaded.green_block()
+        self.chunk: int = loaded.green_chunk()
+        self.run_layers: Any = loaded.green_run_layers
+        self.run_layers.restype = None
+        self.run_layers.argtypes = [
+            ctypes.POINTER(CModel), _Int, _Int, _Pointer, _Int, _Int, _Pointer, _Pointer, _Int,
+            ctypes.POINTER(_CScratch),
+        ]  # fmt: skip
+        self.logits: Any = loaded.green_logits
+        self.logits.restype = None
+        self.logits.argtypes = [
+            ctypes.POINTER(CModel), _Pointer, ctypes.POINTER(CMatrix), _Pointer, _Int, _Pointer,
+            ctypes.POINTER(_CScratch),
+        ]  # fmt: skip
+
+
+def levels(folder: Path = HERE) -> Mapping[str, Path]:
+    """Level → library of those that are built and that this processor runs, best first."""
+    try:
+        target = this_target()
+        teller = ctypes.CDLL(str(folder / library("level", target)))
+    except (KeyError, OSError):
+        return {}
+    known = list(TARGETS[target][1])
+    able = teller.green_levels()
+    paths = {level: folder / library(level, target) for level in known}
+    return {
+        level: path
+        for bit, (level, path) in zip(reversed(range(len(known))), paths.items(), strict=True)
+        if able & (1 << bit) and path.is_file()
+    }
+
+
+@lru_cache
+def open_kernel(level: str | None = None) -> Kernel | None:
+    """The best level's kernel, or the one that is forced; None where there is none for this machine.
+
+    Raises:
+        Problem: the forced level is not built, or this processor does not run it.
+    """
+    found = levels()
+    forced = level or os.environ.get(LEVEL_VARIABLE)
+    if forced is not None and forced not in found:
+        raise Problem(
+            "bad_request",
+            f"kernel level {forced!r} is not to be had here (there are: {', '.join(found) or 'none'}); correct {LEVEL_VARIABLE}.",
+        )
+    for name, path in found.items():
+        if forced in (None, name):
+            return Kernel(path, name)
+    return None

@@ -1,0 +1,114 @@
+// Vectors of 32-bit lanes, and the one operation that instruction sets do differently: a dot product of bytes.
+//
+// A level is chosen when this file is compiled, by -march alone. Every integer result is the same at every level.
+
+#ifndef LANES_H
+#define LANES_H
+
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__AVX512F__)
+#define LANES 16
+#elif defined(__AVX2__)
+#define LANES 8
+#else
+#define LANES 4
+#endif
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#elif defined(__ARM_NEON)
+#include <arm_neon.h>
+#endif
+
+#define TILE 16               // outputs whose weights lie together
+#define PARTS (TILE / LANES)  // vectors that hold a tile's sums
+
+typedef float vf __attribute__((vector_size(4 * LANES)));
+typedef int32_t vi __attribute__((vector_size(4 * LANES)));
+
+#define INLINE static inline __attribute__((always_inline))
+
+INLINE vf load(const float *from) {
+  vf v;
+  memcpy(&v, from, sizeof v);
+  return v;
+}
+
+INLINE void store(float *to, vf v) { memcpy(to, &v, sizeof v); }
+
+INLINE vf all(float x) { return (vf){0} + x; }
+
+INLINE vf fma_(vf a, vf b, vf c) { return __builtin_elementwise_fma(a, b, c); }
+
+INLINE vf larger(vf a, vf b) { return __builtin_elementwise_max(a, b); }
+
+INLINE vf magnitude(vf a) { return __builtin_elementwise_abs(a); }
+
+INLINE float sum(vf v) {
+  float total = 0;
+  for (int i = 0; i < LANES; i++) total += v[i];
+  return total;
+}
+
+INLINE float largest(vf v) {
+  float most = v[0];
+  for (int i = 1; i < LANES; i++) most = v[i] > most ? v[i] : most;
+  return most;
+}
+
+// Weights are stored as w + 128, which is what x86's byte products take: unsigned times signed. What that adds, 128
+// times the sum of the activations, is taken off by starting the sum at `first_sum`.
+
+#if defined(__AVX512VNNI__) || defined(__AVXVNNI__)
+#define OFFSET_WEIGHTS 1
+#else
+#define OFFSET_WEIGHTS 0
+#endif
+
+INLINE vi first_sum(int32_t activations) { return (vi){0} - (OFFSET_WEIGHTS ? 128 * activations : 0); }
+
+// sums[lane] += Σ over 4 of weight[4·lane + i] · four[i], for one vector of a tile's weights.
+INLINE vi dot4(vi sums, const uint8_t *weights, int32_t four) {
+#if defined(__AVX512VNNI__)
+  return (vi)_mm512_dpbusd_epi32((__m512i)sums, _mm512_loadu_si512(weights), _mm512_set1_epi32(four));
+#elif defined(__AVXVNNI__)
+  return (vi)_mm256_dpbusd_avx_epi32((__m256i)sums, _mm256_loadu_si256((const __m256i *)weights),
+                                     _mm256_set1_epi32(four));
+#elif defined(__AVX2__)
+  // |x|·(w with x's sign): with both within ±127 a pair's sum stays within 16 bits, so nothing saturates.
+  __m256i x = _mm256_set1_epi32(four);
+  __m256i w = _mm256_xor_si256(_mm256_loadu_si256((const __m256i *)weights), _mm256_set1_epi8((char)0x80));
+  __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(x), _mm256_sign_epi8(w, x));
+  return sums + (vi)_mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+#elif defined(__ARM_FEATURE_DOTPROD)
+  int8x16_t w = vreinterpretq_s8_u8(veorq_u8(vld1q_u8(weights), vdupq_n_u8(0x80)));
+  return (vi)vdotq_s32((int32x4_t)sums, w, vreinterpretq_s8_s32(vdupq_n_s32(four)));
+#else
+  int8_t x[4];
+  memcpy(x, &four, 4);
+  for (int lane = 0; lane < LANES; lane++)
+    for (int i = 0; i < 4; i++) sums[lane] += ((int32_t)weights[4 * lane + i] - 128) * x[i];
+  return sums;
+#endif
+}
+
+// e^x for x ≤ 0 and moderate x > 0: 2^n · p(r), with the polynomial of Cephes' expf (S. Moshier). Relative error < 2e-7.
+INLINE vf exponential(vf x) {
+  x = larger(x, all(-87.0f));
+  vf n = __builtin_elementwise_rint(x * 1.44269504f);
+  vf r = fma_(n, all(-0.693359375f), x);
+  r = fma_(n, all(2.12194440e-4f), r);
+  vf p = all(1.9875691500e-4f);
+  p = fma_(p, r, all(1.3981999507e-3f));
+  p = fma_(p, r, all(8.3334519073e-3f));
+  p = fma_(p, r, all(4.1665795894e-2f));
+  p = fma_(p, r, all(1.6666665459e-1f));
+  p = fma_(p, r, all(5.0000001201e-1f));
+  p = fma_(p, r * r, r + 1.0f);
+  vi scale = (__builtin_convertvector(n, vi) + 127) << 23;
+  return p * (vf)scale;
+}
+
+#endif

@@ -1,0 +1,158 @@
+"""The kernel against the torch decoder over the same rounded weights, at every level that this processor runs."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from green_code.kernels.binding import Kernel
+from green_code.kernels.decoder import KernelDecoder, why_not
+from green_code.kernels.quantise import dequantise, quantise
+from green_code.models.decoder import Decoder
+from green_code.models.families import ModelConfig, Rope
+
+GEMMA = ModelConfig(
+    family="gemma3_text", layers=6, width=96, heads=3, kv_heads=1, head_width=32, mlp_width=160, vocabulary=131,
+    norm_eps=1e-6, max_positions=4096, attention_scale=0.2, tied_head=True, windows=(7, 7, None, 7, 7, None),
+    ropes=(Rope(1e4), Rope(1e4), Rope(1e6), Rope(1e4), Rope(1e4), Rope(1e6)),
+)  # fmt: skip
+LLAMA = ModelConfig(
+    family="llama", layers=3, width=128, heads=4, kv_heads=2, head_width=32, mlp_width=96, vocabulary=77,
+    norm_eps=1e-5, max_positions=4096, attention_scale=32**-0.5, tied_head=False, windows=(None,) * 3,
+    ropes=(Rope(5e5),) * 3,
+)  # fmt: skip
+CONFIGS = {"gemma": GEMMA, "llama": LLAMA}
+ROWS = 150  # more than two chunks of the kernel
+
+
+def random_weights(config: ModelConfig) -> dict[str, Tensor]:
+    """Rounded to int8 already, so that the kernel's own rounding of weights changes nothing."""
+    generator = torch.Generator().manual_seed(0)
+    weights = {}
+    for name, like in Decoder(config).state_dict().items():
+        if like.dim() == 1:
+            weights[name] = 1 + 0.2 * torch.randn(like.shape, generator=generator)
+        else:
+            drawn = torch.randn(like.shape, generator=generator) * like.shape[1] ** -0.5
+            rounded = dequantise(*quantise(drawn.numpy()))[: like.shape[0]]
+            weights[name] = torch.from_numpy(np.ascontiguousarray(rounded))
+    return weights
+
+
+def buffers(config: ModelConfig, capacity: int = 256) -> tuple[Tensor, Tensor]:
+    shape = (config.layers, config.kv_heads, capacity, config.head_width)
+    return torch.zeros(shape), torch.zeros(shape)
+
+
+def run(decoder: KernelDecoder, x: Tensor, cuts: Mapping[int, int] | None = None) -> tuple[Tensor, ...]:
+    """All layers over `x`, in parts: `cuts` maps a position to cut at to a layer to cut at."""
+    x, (keys, values) = x.clone(), buffers(decoder.config)
+    layers = decoder.config.layers
+    edges = [0, *(cuts or {}), len(x)]
+    for start, end in itertools.pairwise(edges):
+        middle = (cuts or {}).get(start, layers)
+        part = x[start:end].contiguous()
+        decoder.run_layers(1, middle, part, start, keys, values)
+        if middle < layers:
+            decoder.run_layers(middle + 1, layers, part, start, keys, values)
+        x[start:end] = part
+    return x, keys, values
+
+
+def states(config: ModelConfig) -> Tensor:
+    return torch.randn(ROWS, config.width, generator=torch.Generator().manual_seed(1))
+
+
+def rounding(decoder: Decoder) -> Decoder:
+    """The torch decoder with its products' inputs rounded as the kernel's are: in blocks of 32, to 8 bits."""
+
+    def rounded(_: object, inputs: tuple[Tensor]) -> Tensor:
+        blocks = inputs[0].unflatten(-1, (-1, 32))
+        scale = blocks.abs().amax(-1, keepdim=True) / 127
+        return ((blocks / scale).round() * scale).flatten(-2)
+
+    for module in decoder.modules():
+        if isinstance(module, torch.nn.Linear):
+            module.register_forward_pre_hook(rounded)
+    return decoder
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_layers_and_head_are_those_of_the_torch_decoder(name: str, kernels: dict[str, Kernel]) -> None:
+    """Layer by layer, each from the reference's own states, so that a rounding that fell otherwise does not spread."""
+    config = CONFIGS[name]
+    weights = random_weights(config)
+    reference, x = rounding(Decoder.load(config, weights)), states(config)
+    for level, kernel in kernels.items():
+        decoder, (keys, values) = KernelDecoder(kernel, config, weights, 256), buffers(config)
+        expected = x
+        for layer in range(1, config.layers + 1):
+            found = expected.clone()
+            expected = reference.run_layer(layer, expected[None])[0]
+            decoder.run_layers(layer, layer, found, 0, keys, values)
+            error = (found - expected).norm(dim=1) / expected.norm(dim=1)
+            assert error.median() < 1e-5, (level, layer)
+            # Now and then a value lies between two steps, and another order of sums takes the other one.
+            assert error.max() < 1e-2, (level, layer)
+        wanted = reference.logits(expected)
+        logits = decoder.logits(expected)
+        assert logits.shape == wanted.shape
+        assert (logits - wanted).norm() / wanted.norm() < 0.01, level  # 8 bits here too
+        torch.testing.assert_close(
+            decoder.embed_tokens(torch.tensor([[3, 5]])), reference.embed_tokens(torch.tensor([[3, 5]])),
+            rtol=1e-2, atol=1e-3,
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("cuts", [{1: 2, 2: 1, 3: 2}, {64: 1, 65: 2}, {5: 2, 70: 3, 100: 1, 149: 2}])
+def test_a_row_is_the_same_to_the_bit_however_work_is_cut(
+    name: str, cuts: Mapping[int, int], kernels: dict[str, Kernel]
+) -> None:
+    config = CONFIGS[name]
+    for kernel in kernels.values():
+        decoder = KernelDecoder(kernel, config, random_weights(config), 256)
+        whole, parts = run(decoder, states(config)), run(decoder, states(config), cuts)
+        for one, other in zip(whole, parts, strict=True):
+            assert torch.equal(one, other), kernel.level
+        logits = decoder.logits(whole[0])
+        assert all(torch.equal(logits[i], decoder.logits(whole[0][i])) for i in (0, 63, 64, 149))
+
+
+def test_bounds_are_checked(kernels: dict[str, Kernel]) -> None:
+    decoder = KernelDecoder(next(iter(kernels.values())), GEMMA, random_weights(GEMMA), 64)
+    keys, values = buffers(GEMMA, 64)
+    x = torch.zeros(8, GEMMA.width)
+    for first, last, rows, start in ((0, 2, x, 0), (1, 7, x, 0), (3, 2, x, 0), (1, 2, x, 57), (1, 2, x, -1)):
+        with pytest.raises(ValueError, match="layers"):
+            decoder.run_layers(first, last, rows, start, keys, values)
+    for wrong in (x.double(), torch.zeros(GEMMA.width, 8).T):
+        with pytest.raises(ValueError, match="contiguous float32"):
+            decoder.run_layers(1, 2, wrong, 0, keys, values)
+    with pytest.raises(ValueError, match="another model"):
+        decoder.run_layers(1, 2, torch.zeros(8, 64), 0, keys, values)
+    with pytest.raises(ValueError, match="float32"):
+        decoder.logits(torch.zeros(8, 64))
+
+
+def test_models_it_does_not_serve_are_told_apart() -> None:
+    from dataclasses import replace
+
+    assert why_not(GEMMA, 32) is None and why_not(LLAMA, 32) is None
+    assert "family opt" in str(why_not(replace(GEMMA, family="opt"), 32))
+    assert "multiples" in str(why_not(replace(GEMMA, width=100), 32))
+
+
+def test_weights_are_rounded_to_a_255th_of_a_channels_range() -> None:
+    weight = np.random.default_rng(0).standard_normal((37, 64)).astype(np.float32)
+    weight[5] = 0
+    tiles, scales = quantise(weight)
+    back = dequantise(tiles, scales)
+    assert tiles.shape == (3, 16, 16, 4) and back.shape == (48, 64)
+    assert (np.abs(back[:37] - weight) <= np.abs(weight).max(1, keepdims=True) / 254 + 1e-7).all()
+    assert not back[37:].any()
