@@ -80,7 +80,7 @@ class Recipe:
 
 
 def default_recipe(layers: int, tokens: int) -> Recipe:
-    """The winner of docs/experiments/recipes.md for small budgets; a large one takes larger batches, as GPUs need."""
+    """For small budgets (experiments/recipes.py compares it with others); a large one takes larger batches, as GPUs need."""
     groups = tuple(group for group in default_exits(layers) if group)
     depths = (*(exit for group in groups for exit in group), layers)
     return Recipe(
