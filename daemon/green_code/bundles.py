@@ -95,9 +95,13 @@ def _described(bundle: Bundle) -> dict[str, Any]:
 def payback(bundle: Bundle) -> dict[str, int]:
     """By named stop: after how many completions the saving has paid for the training's joules.
 
-    Both are of the machine that trained and calibrated. A stop that saves nothing never pays.
+    Both are of the machine that trained and calibrated; joules of two kinds (measured, estimated) are not compared.
+    A stop that saves nothing never pays.
     """
-    joules = bundle.manifest.get("training", {}).get("joules")
+    training = bundle.manifest.get("training", {})
+    joules, source = training.get("joules"), bundle.calibration.get("reference", {}).get("energy_source")
+    if source != training.get("energy_source"):
+        return {}
     saved = {
         name: stop.get("saved_joules", 0.0) for name, stop in bundle.calibration.get("stops", {}).items()
     }

@@ -83,7 +83,9 @@ def test_an_unknown_name_is_refused(bundle: Path, capsys: pytest.CaptureFixture[
 def test_says_when_the_training_is_paid_back(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
     stop = {"threshold": 0.8, "saving": 0.2, "edit_similarity": 50.0, "allowed_loss": 0.02}
     stops = {"balanced": {**stop, "saved_joules": 0.3}, "quality": {**stop, "saved_joules": -0.01}}
-    (bundle / "calibration.json").write_text(json.dumps({"stops": stops}))
+    (bundle / "calibration.json").write_text(
+        json.dumps({"stops": stops, "reference": {"energy_source": "estimate"}})
+    )
     training = {"tokens": 2e6, "method": "LITE", "joules": 1000, "energy_source": "estimate"}
     write_manifest(bundle, {**MANIFEST, "training": training})
     status, found = report(capsys)

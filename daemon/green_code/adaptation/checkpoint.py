@@ -32,11 +32,11 @@ def save(run: Path, recipe: Recipe, state: Mapping[str, Any]) -> None:
         ) from error
 
 
-def load(run: Path, recipe: Recipe | None) -> dict[str, Any] | None:
+def load(run: Path) -> dict[str, Any] | None:
     """The last checkpoint, or None where there is none.
 
     Raises:
-        Problem: it belongs to another recipe than `recipe` (if given), or cannot be read.
+        Problem: it cannot be read.
     """
     path = run / STATE
     if not path.is_file():
@@ -45,13 +45,27 @@ def load(run: Path, recipe: Recipe | None) -> dict[str, Any] | None:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, EOFError, KeyError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
         raise Problem("bad_request", f"{path} cannot be read ({error}); delete it to begin again.") from error
-    if recipe is not None and state["recipe"] != as_stored(recipe):
-        differs = sorted(k for k, v in as_stored(recipe).items() if state["recipe"].get(k) != v)
+    return state
+
+
+def check(run: Path, state: Mapping[str, Any], recipe: Recipe, subject: Mapping[str, str]) -> None:
+    """Whether a checkpoint is of this recipe and of this subject (base model and corpus).
+
+    Raises:
+        Problem: it is of others, or its weights are not finite.
+    """
+    asked = {**as_stored(recipe), **subject}
+    found = {**state["recipe"], **state["subject"]}
+    if differs := sorted(name for name, value in asked.items() if found.get(name) != value):
         raise Problem(
             "bad_request",
-            f"{path} belongs to another recipe ({', '.join(differs)} differ); give another --work folder, or delete it.",
+            f"{run / STATE} belongs to another run ({', '.join(differs)} differ); give another --work folder, or delete it.",
         )
-    return state
+    if not all(weight.isfinite().all() for weight in state["weights"].values()):
+        raise Problem(
+            "internal_error",
+            f"{run / STATE} holds NaN or infinity; begin again in another --work folder with a lower --rate.",
+        )
 
 
 def as_stored(recipe: Recipe) -> dict[str, Any]:

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from green_code.adaptation import checkpoint
-from green_code.adaptation.corpus import Corpus, open_corpus
+from green_code.adaptation.corpus import ABOUT, Corpus, corpus_digest, open_corpus
 from green_code.adaptation.corpus.command import add_arguments as add_corpus_arguments
-from green_code.adaptation.corpus.command import make_corpus, vocabulary_ids
+from green_code.adaptation.corpus.command import asked, make_corpus, vocabulary_ids
 from green_code.adaptation.export import export_delta
+from green_code.adaptation.lineage import beginning, served_bundle, training_record
+from green_code.adaptation.monitors import BEYOND_REPAIR, worst_rise
 from green_code.adaptation.recipe import RECIPES, Recipe, recipe_named
-from green_code.adaptation.scores import WINDOW, score
+from green_code.adaptation.scores import WINDOW, Scores, score
 from green_code.adaptation.trainer import Lesson, Start, train
 from green_code.folders import bundles_dir
 from green_code.models.bundle import (
@@ -36,10 +38,10 @@ from green_code.models.bundle import (
 )
 from green_code.models.catalog import DEFAULT, Found, find_model
 from green_code.models.decoder import Decoder
+from green_code.models.delta import read_delta
 from green_code.models.families import ModelConfig
-from green_code.models.sources import Source, open_vocabulary
+from green_code.models.sources import Source, open_vocabulary, sha256_of
 from green_code.models.vocabulary import Vocabulary
-from green_code.models.weights import adapted_weights
 from green_code.problems import Problem
 
 STEPS = ("corpus", "lite", "export")
@@ -68,12 +70,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     torch.set_num_threads(args.threads)
     job = _Job(args)
-    job.bundle.mkdir(parents=True, exist_ok=True)
-    served = _served(args.model)
-    if served is not None and (path := served.part(VOCABULARY)) and not (job.bundle / VOCABULARY).is_file():
-        shutil.copyfile(path, job.bundle / VOCABULARY)
     steps = [args.step] if args.step else STEPS
-    if "corpus" in steps and (args.step or not (args.work / "corpus" / "corpus.json").is_file()):
+    job.prepare()
+    if "corpus" in steps and (args.step or not job.has_corpus()):
         make_corpus(args, job.source, job.bundle)
     if "lite" in steps:
         job.lite()
@@ -112,6 +111,14 @@ class _Job:
         return self.found.open()
 
     @cached_property
+    def fingerprint(self) -> str:
+        return self.source.fingerprint()
+
+    @cached_property
+    def served(self) -> Bundle | None:
+        return served_bundle(self.args.model, self.fingerprint)
+
+    @cached_property
     def config(self) -> ModelConfig:
         ids = vocabulary_ids(self.bundle)
         return replace(self.source.config, vocabulary=len(ids)) if ids else self.source.config
@@ -126,8 +133,48 @@ class _Job:
     def corpus(self, recipe: Recipe) -> Corpus:
         return open_corpus(self.args.work / "corpus", self.vocabulary, recipe.tokens_per_step, 2 * WINDOW)
 
+    @property
+    def subject(self) -> dict[str, str]:
+        """What a checkpoint is of, beside its recipe."""
+        return {"base": self.fingerprint, "corpus": corpus_digest(self.args.work / "corpus")}
+
+    def prepare(self) -> None:
+        """The bundle's folder, with the vocabulary that the model is served with.
+
+        Raises:
+            Problem: the folder is another base model's.
+        """
+        manifest = self.bundle / MANIFEST
+        if manifest.is_file() and load_bundle(self.bundle).manifest["base"]["sha256"] != self.fingerprint:
+            raise Problem(
+                "bad_request",
+                f"{self.bundle} is a bundle for another base model; give another folder with --out.",
+            )
+        self.bundle.mkdir(parents=True, exist_ok=True)
+        if (self.bundle / VOCABULARY).is_file() or self.served is None:
+            return
+        if path := self.served.part(VOCABULARY):
+            part = self.bundle / f"{VOCABULARY}.{os.getpid()}.part"  # every process of a launch comes here
+            shutil.copyfile(path, part)
+            part.replace(self.bundle / VOCABULARY)
+
+    def has_corpus(self) -> bool:
+        """Whether WORK/corpus is what is asked for.
+
+        Raises:
+            Problem: it is of other sources.
+        """
+        about = self.args.work / "corpus" / ABOUT
+        if not about.is_file():
+            return False
+        if json.loads(about.read_text("utf-8")).get("asked") != asked(self.args):
+            raise Problem(
+                "bad_request",
+                f"{about.parent} was made from other sources or options than these; give another --work folder, or make it anew with `green-code adapt corpus` and these options.",
+            )
+        return True
+
     def lite(self) -> None:
-        """From the checkpoint; else from the bundle's delta, where that is this recipe part way; else from the base."""
         recipe = recipe_named(self.args.recipe, self.config.layers, self.args.tokens)
         recipe = replace(recipe, seed=self.args.seed, learning_rate=self.args.rate or recipe.learning_rate)
         if not recipe.steps:
@@ -135,94 +182,70 @@ class _Job:
                 "bad_request",
                 f"--tokens {recipe.tokens} is less than one step; give at least {recipe.tokens_per_step}.",
             )
-        corpus = self.corpus(recipe)
-        begun = (self.lite_folder / checkpoint.STATE).is_file()
-        start = Start(None) if begun else self._start(recipe)
-        lesson = Lesson(
-            self.config,
-            self.base(),
-            corpus,
-            self.vocabulary.bos,
-            start,
-        )
+        corpus, start = self.corpus(recipe), Start(None)
+        if not (self.lite_folder / checkpoint.STATE).is_file():
+            start, sentence = beginning(self.found, self.bundle, self.served, recipe)
+            _say(sentence)
+        lesson = Lesson(self.config, self.base(), corpus, self.vocabulary.bos, self.subject, start)
         train(lesson, recipe, self.lite_folder, _say)
 
-    def _start(self, recipe: Recipe) -> Start:
-        """What to begin from: the bundle as it is, else the one that the model is served with, else untouched weights.
-
-        A bundle of this very recipe that was exported part way goes on at its step, the others at the recipe's first:
-        early layers that speak need not learn it again.
-        """
-        own = load_bundle(self.bundle) if (self.bundle / MANIFEST).is_file() else None
-        for bundle in (own, _served(self.args.model)):
-            if bundle is None or bundle.part(DELTA) is None:
-                continue
-            training = bundle.manifest["training"]
-            weights = adapted_weights(self.found, bundle)[1]
-            same = json.dumps(training["recipe"]) == json.dumps(checkpoint.as_stored(recipe))
-            if bundle is own and same and training["step"] < recipe.steps:
-                _say(f"going on from bundle {bundle.name} at step {training['step']} of {recipe.steps}")
-                earlier = training["earlier"]
-                joules = training["joules"] - sum(run["joules"] for run in earlier)
-                return Start(weights, training["step"], joules, earlier)
-            _say(f"beginning from bundle {bundle.name}, which has seen {training['tokens']:,} tokens")
-            return Start(weights, earlier=_runs_of(training))
-        _say("beginning from the untouched weights")
-        return Start(None)
-
     def export(self) -> None:
-        """Delta, manifest and scores: untouched, as trained, as shipped."""
-        state = checkpoint.load(self.lite_folder, None)
+        """Delta, manifest and scores: untouched, as trained, as shipped. A bundle that has these weights is left alone.
+
+        Raises:
+            Problem: there is no run, it is of another base model or corpus, or its weights are not finite.
+        """
+        state = checkpoint.load(self.lite_folder)
         if state is None:
             raise Problem(
                 "bad_request", f"{self.lite_folder} holds no run; run `green-code adapt lite` first."
             )
-        recipe, base, earlier = checkpoint.recipe_of(state["recipe"]), self.base(), state["earlier"]
+        recipe, base = checkpoint.recipe_of(state["recipe"]), self.base()
+        corpus = self.corpus(recipe)
+        checkpoint.check(self.lite_folder, state, recipe, self.subject)
         trained = {**base, **state["weights"]}
-        corpus, bos = self.corpus(recipe), self.vocabulary.bos
-        for part in (AGENT, CALIBRATION):  # of the weights before; they would pass every check, and be wrong
-            (self.bundle / part).unlink(missing_ok=True)
-        export_delta(base, trained, self.config.layers, self.bundle / DELTA)
-        about = json.loads((self.args.work / "corpus" / "corpus.json").read_text("utf-8"))
-        training: dict[str, Any] = {
-            "method": "LITE",
-            "recipe": state["recipe"],
-            "step": state["step"],
-            "tokens": state["step"] * recipe.tokens_per_step + sum(run["tokens"] for run in earlier),
-            "joules": round(state["joules"] + sum(run["joules"] for run in earlier)),
-            "energy_source": state["energy_source"],
-            "earlier": earlier,
-            "corpus": about["shards"],
-        }
-        gemma = "Gemma Terms of Use" if self.base_name == DEFAULT else "that of the base model"
-        manifest: dict[str, Any] = {
-            "base": {"model": self.base_name, "sha256": self.source.fingerprint()},
-            "exits": list(recipe.exits),
-            "training": training,
-            "licences": {"base": gemma, "delta": gemma, "agent": "Apache-2.0"},
-        }
-        write_manifest(self.bundle, manifest)
-        _, shipped = adapted_weights(self.found, load_bundle(self.bundle))
+        new = self.bundle / f"{DELTA}.new"
+        export_delta(base, trained, self.config.layers, new)
+        if (self.bundle / DELTA).is_file() and sha256_of(new) == sha256_of(self.bundle / DELTA):
+            new.unlink()
+            _say(f"{self.bundle} has these weights already")
+            return
+        shipped = {**base, **{name: base[name] + delta for name, delta in read_delta(new)}}
+        about = json.loads((self.args.work / "corpus" / ABOUT).read_text("utf-8"))
+        training = training_record(state, recipe, about["shards"])
         training["held_out"] = {}
         for name, weights in (("untouched", base), ("trained", trained), ("shipped", shipped)):
-            scores = score(Decoder.load(self.config, weights), corpus, recipe.exits, _SCORED_POSITIONS, bos)
+            decoder = Decoder.load(self.config, weights)
+            scores = score(decoder, corpus, recipe.exits, _SCORED_POSITIONS, self.vocabulary.bos)
             training["held_out"][name] = scores
             for language, by in scores.items():
                 _say(f"{name} {language} {_rounded(by)}")
-        write_manifest(self.bundle, manifest)
+        self._refuse_damage(training["held_out"], new)
+        gemma = "Gemma Terms of Use" if self.base_name == DEFAULT else "that of the base model"
+        # From here on one after the other: what was trained for the weights before would pass every check, and be wrong.
+        new.replace(self.bundle / DELTA)
+        for part in (AGENT, CALIBRATION):
+            (self.bundle / part).unlink(missing_ok=True)
+        write_manifest(self.bundle, {
+            "base": {"model": self.base_name, "sha256": self.fingerprint},
+            "exits": list(recipe.exits),
+            "training": training,
+            "licences": {"base": gemma, "delta": gemma, "agent": "Apache-2.0"},
+        })  # fmt: skip
 
-
-def _served(model: str) -> Bundle | None:
-    """The bundle that a model is served with."""
-    folder = bundles_dir() / Path(model).name
-    return load_bundle(folder) if (folder / MANIFEST).is_file() else None
-
-
-def _runs_of(training: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The runs that a bundle's training record stands for: its figures are sums over all of them."""
-    earlier = training["earlier"]
-    own = {name: training[name] - sum(run[name] for run in earlier) for name in ("tokens", "joules")}
-    return [*earlier, {"recipe": training["recipe"], "energy_source": training["energy_source"], **own}]
+    def _refuse_damage(self, held_out: Mapping[str, Scores], new: Path) -> None:
+        """Raises Problem when the last layer has lost more than exits can be worth."""
+        losses = [
+            {language: by["loss"][self.config.layers] for language, by in held_out[name].items()}
+            for name in ("untouched", "shipped")
+        ]
+        language, rise = worst_rise(*losses)
+        if rise > BEYOND_REPAIR:
+            new.unlink()
+            raise Problem(
+                "bad_request",
+                f"the last layer's held-out loss on {language} is {rise:.1%} over the untouched model's: this run is not shipped. Train more tokens, or begin again in another --work folder with a lower --rate.",
+            )
 
 
 def _rounded(by: dict[str, dict[int, float]]) -> dict[str, dict[int, float]]:
@@ -230,4 +253,5 @@ def _rounded(by: dict[str, dict[int, float]]) -> dict[str, dict[int, float]]:
 
 
 def _say(text: str) -> None:
-    print(time.strftime("%H:%M:%S"), text, flush=True)
+    if os.environ.get("RANK", "0") == "0":  # of accelerate's launcher
+        print(time.strftime("%H:%M:%S"), text, flush=True)

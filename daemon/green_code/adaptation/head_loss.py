@@ -99,9 +99,10 @@ class _HeadLoss(torch.autograd.Function):
             gradient[:, part] = (block @ weight).view(exits, len(wanted), width)
         losses /= rows
         ctx.save_for_backward(gradient.mul_((weights / rows)[:, None, None].to(gradient.dtype)))
-        ctx.mark_non_differentiable(losses)
+        cross_entropies = losses[0].clone()
+        ctx.mark_non_differentiable(cross_entropies)
         total = (weights * ((1 - shares) * losses[0] + shares * losses[1])).sum()
-        return total, losses[0]
+        return total, cross_entropies
 
     @staticmethod
     def backward(ctx: Any, slope: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:

@@ -3,7 +3,8 @@
 - the loss is no number;
 - an exit's loss climbs away from the best that it had;
 - the last layer is damaged: its held-out loss rises by more than 1 % over the untouched model's. A last layer dips
-  while the rate is high, so the guard first gives it more weight, and stops the run only when that has not helped.
+  while the rate is high, so the guard gives it more weight until its loss is back, and stops the run when that does not
+  help. What is still damaged at the end is not shipped (command.py).
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class Monitors:
             if not math.isfinite(loss):
                 raise Problem(
                     "internal_error",
-                    f"the loss at depth {depth} is {loss} at step {step}: the rate is too high. The last checkpoint is whole; begin again in another --work folder with a lower --rate.",
+                    f"the loss at depth {depth} is {loss} at step {step}: the rate is too high. Begin again in another --work folder with a lower --rate.",
                 )
             seen = self.seen[depth] = self.seen.get(depth, 0) + 1
             last = self.smoothed.get(depth, loss)
@@ -63,16 +64,22 @@ class Monitors:
         """Held-out losses of the last layer by language; a sentence if its weight is raised.
 
         Raises:
-            Problem: the last layer is damaged beyond what more weight mends.
+            Problem: the last layer is damaged beyond what more weight mends, or its loss is no number.
         """
+        if not all(map(math.isfinite, now.values())):
+            raise Problem(
+                "internal_error",
+                f"the last layer's held-out loss is no number ({dict(now)}). Begin again in another --work folder with a lower --rate.",
+            )
         language, rise = worst_rise(untouched, now)
-        if rise <= DAMAGE:
-            return None
         if rise > BEYOND_REPAIR and self.last_weight >= _HEAVIEST:
             raise Problem(
                 "internal_error",
-                f"the last layer's held-out loss on {language} is {rise:.1%} over the untouched model's though its weight was raised {self.last_weight:.1f} times: this recipe damages it. Begin again in another --work folder with a lower --rate.",
+                f"the last layer's held-out loss on {language} is {rise:.1%} over the untouched model's, with {self.last_weight:.1f} times its weight: this recipe damages it. Begin again in another --work folder with a lower --rate.",
             )
+        if rise <= DAMAGE:
+            self.last_weight = max(1.0, self.last_weight / _REBALANCE)
+            return None
         self.last_weight = min(_HEAVIEST, self.last_weight * _REBALANCE)
         return f"the last layer's held-out loss on {language} is {rise:.1%} over the untouched model's; its weight is now {self.last_weight:.2f} times the recipe's"
 

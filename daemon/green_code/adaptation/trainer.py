@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast
 from torch import Tensor
 
 from green_code.adaptation import checkpoint, progress
@@ -61,12 +62,14 @@ class Lesson:
 
     Attributes:
         base: the untouched weights, float32. bos: the token that every window begins with.
+        subject: what tells this base and corpus from others; a checkpoint goes on with equal ones alone.
     """
 
     config: ModelConfig
     base: Mapping[str, Tensor]
     corpus: Corpus
     bos: int | None
+    subject: Mapping[str, str]
     start: Start = Start(None)
 
 
@@ -125,12 +128,13 @@ class _Run:
         self._step = self._warm_from = lesson.start.step
         self._earlier = list(lesson.start.earlier)
         self._resume()
-        self._joules -= self._meter.read_joules() or 0.0
+        self._meter_start, self._others_joules = self._meter.read_joules() or 0.0, 0.0
 
     def _resume(self) -> None:
-        state = checkpoint.load(self._folder, self._recipe)
+        state = checkpoint.load(self._folder)
         if state is None:
             return
+        checkpoint.check(self._folder, state, self._recipe, self._lesson.subject)
         self._decoder.load_state_dict(state["weights"], strict=False)
         self._optimiser.load_state_dict(state["optimiser"])
         self._step, self._warm_from, self._joules = state["step"], state["warm_from"], state["joules"]
@@ -144,20 +148,29 @@ class _Run:
         saved = reported = time.monotonic()
         means: dict[int, list[float]] = {}
         for step in range(self._step, recipe.steps):
-            for depth, value in self._learn(step).items():
+            losses = self._learn(step)
+            self._monitors.watch(step, losses)
+            for depth, value in losses.items():
                 means.setdefault(depth, []).append(value)
-            self._monitors.watch(step, {depth: values[-1] for depth, values in means.items()})
             self._step = step + 1
             now, at_end = time.monotonic(), self._step == recipe.steps
             if now - reported > _REPORT_SECONDS or at_end:
                 self._log(means, len(means[last]), now - reported)
                 means, reported = {}, now
-            if self._step % guard_steps == 0 or at_end:
-                self._guard(untouched)
-            if now - saved > checkpoint_seconds or at_end:
+            guarded = self._step % guard_steps == 0 or at_end
+            if self._agreed(now - saved > checkpoint_seconds or guarded):
                 self._save()
                 saved = time.monotonic()
+            if guarded:
+                self._guard(untouched)
         return {name: w.detach().float().cpu() for name, w in self._decoder.state_dict().items()}
+
+    def _agreed(self, wanted: bool) -> bool:
+        """The first process's wish: each has a clock of its own, and a checkpoint waits for all."""
+        if self._accelerator.num_processes == 1:
+            return wanted
+        wish = torch.tensor([int(wanted)], device=self._accelerator.device)
+        return bool(broadcast(wish).item())
 
     def _learn(self, step: int) -> dict[int, float]:
         """One step of the optimiser; mean cross-entropy of each depth that was trained."""
@@ -194,12 +207,13 @@ class _Run:
         return rate
 
     def _untouched_losses(self) -> dict[str, float]:
-        decoder = self._teacher or Decoder.load(self._lesson.config, dict(self._lesson.base)).to(
+        untouched = self._teacher or Decoder.load(self._lesson.config, dict(self._lesson.base)).to(
             self._accelerator.device
         )
-        scores = self._score(decoder)
-        if self._first and self._step == 0:
-            progress.add_row(self._folder, progress.SCORES, progress.scores_row(0, 0, scores))
+        scores = self._score(untouched)
+        if self._step == self._lesson.start.step:  # not where a checkpoint goes on
+            begun = scores if self._lesson.start.weights is None else self._score(self._decoder)
+            self._add_scores(begun)
         return self._last_losses(scores)
 
     def _score(self, decoder: Decoder) -> Scores:
@@ -213,10 +227,8 @@ class _Run:
         """Score held-out projects; every process does, so that all weigh the last layer alike."""
         scores = self._score(self._decoder)
         now = self._last_losses(scores)
-        if self._first:
-            row = progress.scores_row(self._step * self._recipe.tokens_per_step, self._spent(), scores)
-            progress.add_row(self._folder, progress.SCORES, row)
-            progress.draw(self._folder)
+        self._share_joules()
+        self._add_scores(scores)
         language, rise = worst_rise(untouched, now)
         exits = {
             name: " ".join(f"{parts['agreement'][exit]:.2f}" for exit in self._recipe.exits)
@@ -227,6 +239,14 @@ class _Run:
         )
         if warning := self._monitors.guard(untouched, now):
             self._report(warning)
+
+    def _add_scores(self, scores: Scores) -> None:
+        if self._first:
+            tokens = self._step * self._recipe.tokens_per_step
+            progress.add_row(
+                self._folder, progress.SCORES, progress.scores_row(tokens, self._spent(), scores)
+            )
+            progress.draw(self._folder)
 
     def _log(self, means: dict[int, list[float]], steps: int, seconds: float) -> None:
         recipe = self._recipe
@@ -249,17 +269,30 @@ class _Run:
             f"step {self._step}/{recipe.steps}  {speed:.0f} tokens/s  {left / 60:.0f} min left  {self._spent() / 1000:.1f} kJ ({self._meter.source})  loss {losses}"
         )
 
+    def _own_joules(self) -> float:
+        """Of this process since it began. RAPL counts a whole machine, so one process a machine reads it."""
+        if self._meter.source == "rapl" and not self._accelerator.is_local_main_process:
+            return 0.0
+        return (self._meter.read_joules() or 0.0) - self._meter_start
+
+    def _share_joules(self) -> None:
+        """What the other processes have spent, as of now; all must come here together."""
+        if self._accelerator.num_processes > 1:
+            own = torch.tensor(self._own_joules(), device=self._accelerator.device)
+            self._others_joules = float(self._accelerator.reduce(own, "sum")) - float(own)
+
     def _spent(self) -> float:
-        """Joules of the whole run so far, cuts included."""
-        return self._joules + (self._meter.read_joules() or 0.0)
+        """Joules of the whole run so far, cuts included; of other processes up to the last checkpoint or guard."""
+        return self._joules + self._own_joules() + self._others_joules
 
     def _save(self) -> None:
-        self._accelerator.wait_for_everyone()
+        self._share_joules()
         if self._first:
             state = {
                 "step": self._step,
                 "warm_from": self._warm_from,
                 "earlier": self._earlier,
+                "subject": dict(self._lesson.subject),
                 "joules": self._spent(),
                 "energy_source": self._meter.source,
                 "weights": {n: p.detach() for n, p in self._learning.items()},

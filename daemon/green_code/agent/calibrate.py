@@ -27,7 +27,7 @@ def held_out_documents(corpus: Corpus, vocabulary: Vocabulary) -> Iterator[tuple
     """(language, text) of the held-out shards' whole documents."""
     for language in corpus.languages:
         ids = corpus.shards[language, "heldout"]
-        for start, end in itertools.pairwise(corpus.document_starts(language, "heldout")):
+        for start, end in itertools.pairwise([*corpus.document_starts(language, "heldout"), len(ids)]):
             yield language, vocabulary.decode(int(i) for i in ids[start + 1 : end])
 
 
@@ -41,7 +41,7 @@ def calibrate(
     for threshold in THRESHOLDS:
         done = evaluate(runtime, rows, _params("fast", threshold, runtime.model), report)
         point: dict[str, Any] = {"threshold": threshold, **_point(done, full), "languages": {}}
-        for language in corpus.languages:
+        for language in dict.fromkeys(row.language for row in rows):
             which = [i for i, row in enumerate(rows) if row.language == language]
             point["languages"][language] = _point([done[i] for i in which], [full[i] for i in which])
         curve.append(point)

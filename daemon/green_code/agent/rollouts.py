@@ -21,6 +21,7 @@ import torch
 
 from green_code.adaptation.corpus import Corpus
 from green_code.adaptation.objective import bfloat16_pays, hidden_at
+from green_code.adaptation.windows import begin_with
 from green_code.decoding.exit_network import unit_rms
 from green_code.models.decoder import Decoder
 from green_code.problems import Problem
@@ -85,9 +86,7 @@ def record(
         starts = np.sort(generator.integers(0, len(shard) - WINDOW + 1, rows))
         for first in range(0, rows, 8):
             batch = np.stack([shard[s : s + WINDOW].astype(np.int64) for s in starts[first : first + 8]])
-            tokens = torch.from_numpy(batch)
-            if bos is not None:
-                tokens[:, 0] = bos  # as every prompt begins in service
+            tokens = begin_with(bos, torch.from_numpy(batch))
             with torch.autocast(decoder.device.type, torch.bfloat16, enabled=bfloat16_pays(decoder.device)):
                 seen = hidden_at(decoder, tokens[:, :-1].to(decoder.device), (*depths, layers))
                 kept = {d: s[:, _CONTEXT:].flatten(0, 1) for d, s in seen.items()}  # (8·SEQUENCE, C)

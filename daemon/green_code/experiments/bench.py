@@ -61,7 +61,8 @@ class Bench:
         """
         # Each run compiles as in a process of its own: after some models torch would stop, and the later runs be slower.
         torch.compiler.reset()
-        lesson = Lesson(self.config, self.base, self.corpus.training, self.untouched.vocabulary.bos)
+        subject = {"base": self.untouched.weights, "corpus": _digest(self.corpus.sizes)}
+        lesson = Lesson(self.config, self.base, self.corpus.training, self.untouched.vocabulary.bos, subject)
         return train(lesson, recipe, run, lambda text: self.report(f"{run.name}: {text}"))
 
     def scores(self, weights: Mapping[str, Tensor], corpus: Corpus, depths: Iterable[int]) -> Scores:

@@ -1,14 +1,13 @@
 """What each layer says when it has to speak: the untouched model at every layer, the bundle at its exits.
 
 Every row is completed with each fixed exit, by the sessions that serve editors; prompt positions, too, go no deeper
-than the exit. Untouched means the base model with the bundle's vocabulary and without its delta. Results are kept
-while they come, so that a cut run resumes; a finished one leaves nothing behind.
+than the exit. Untouched means the base model with the bundle's vocabulary and without its delta. Results are kept in
+WORK/experiments as they come, so that a cut run resumes.
 """
 
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -57,7 +56,6 @@ def run(
             report(
                 f"{name}, layer {depth:2}: edit similarity {summarise(done)['all']['edit_similarity']:.1f}"
             )
-    shutil.rmtree(kept)
     options: dict[str, object] = {"model": Path(model), "data": data, "limit": limit, "seed": seed}
     languages = list(dict.fromkeys(row.language for row in rows))
     asked = from_layer(model, layers)

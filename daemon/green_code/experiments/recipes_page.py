@@ -111,7 +111,11 @@ def _result(found: dict[str, Any]) -> list[str]:
     said = [
         f"The highest score is that of {_quoted(first)}: {_points(first['score'])}, {_points(lead)} points above "
         + ("the default" if first is not default else f"the next, {_quoted(second)}")
-        + (", which chance alone could give." if lead < _chance(found) else "."),
+        + (
+            ", which chance alone could give."
+            if lead < _chance(found)
+            else ", with one seed of each; the best of many is flattered by chance."
+        ),
         _kept_whole(found),
     ]
     told = [v for v in found["variants"] if v["lines"][-1]["interval"][1] < 0]

@@ -3,7 +3,7 @@
 // Weights are int8 with a scale an output; activations are quantised row by row in blocks of BLOCK values. A row's
 // result depends on nothing but the row: not on how many rows come with it, nor on how a span of layers is cut.
 //
-// Every buffer is the caller's, and so is every bound: binding.py checks them all before a call.
+// Every buffer is the caller's, and so is every bound: decoder.py checks weights once, and buffers before each call.
 
 #include <math.h>
 
@@ -58,7 +58,7 @@ INLINE void quantise(const float *x, int inputs, int at, const quantised *to) {
   for (int block = 0; block < inputs / BLOCK; block++) {
     vf most = {0};
     for (int i = 0; i < BLOCK; i += LANES) most = larger(most, magnitude(load(x + block * BLOCK + i)));
-    float peak = largest(most), inverse = peak > 0 ? 127.0f / peak : 0.0f;
+    float peak = largest(most), inverse = peak > 1e-30f ? 127.0f / peak : 0.0f;
     int32_t total = 0;
     for (int i = 0; i < BLOCK; i += LANES) {
       vi rounded = __builtin_convertvector(

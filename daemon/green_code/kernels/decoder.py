@@ -13,7 +13,7 @@ from torch import Tensor
 
 from green_code.kernels.binding import LANES, CLayer, CMatrix, CModel, Kernel, Scratch
 from green_code.kernels.quantise import quantise
-from green_code.models.decoder import inverse_frequencies
+from green_code.models.decoder import Decoder, inverse_frequencies
 from green_code.models.families import ModelConfig
 
 _MATRICES = ("qkv", "attention_out", "mlp_in", "mlp_out")
@@ -46,16 +46,20 @@ class KernelDecoder:
         Args:
             weights: float32, under `Decoder`'s names. positions: the most that a staircase may hold.
         Raises:
-            ValueError: the kernel does not serve this model.
+            ValueError: the kernel does not serve this model, or weights are missing, unknown or of another shape.
         """
         if reason := why_not(config, kernel.block):
             raise ValueError(reason)
+        with torch.device("meta"):
+            expected = {name: like.shape for name, like in Decoder(config).state_dict().items()}
+        if {name: weight.shape for name, weight in weights.items()} != expected:
+            raise ValueError(f"these are not the weights of a {config.family} of this configuration")
         self.config, self.positions, self._kernel = config, positions, kernel
         self._kept: list[np.ndarray] = []  # what the structures point at
         self._embed = weights["embed.weight"].bfloat16()
         self._layers = (CLayer * config.layers)(*(self._layer(i, weights) for i in range(config.layers)))
         head = weights["embed.weight"] if config.tied_head else weights["head.weight"]
-        self._norm = self._keep(weights["norm.weight"])
+        self._norm = self._keep(weights["norm.weight"].float())
         self._head = self._matrix(head)
         self._model = CModel(
             self._layers, config.width, config.heads, config.kv_heads, config.head_width, config.mlp_width,

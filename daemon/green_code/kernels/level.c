@@ -17,9 +17,13 @@ static uint64_t saved_state(void) {
 int green_levels(void) {
   uint32_t a, b, c, d, b7 = 0, c7 = 0, d7 = 0, a71 = 0;
   int levels = 1;
-  if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_OSXSAVE) || !(c & bit_FMA)) return levels;
+  const uint32_t v3 = bit_OSXSAVE | bit_FMA | bit_MOVBE | bit_F16C;
+  if (!__get_cpuid(1, &a, &b, &c, &d) || (c & v3) != v3) return levels;
+  if (!__get_cpuid(0x80000001, &a, &b, &c, &d) || !(c & 1u << 5)) return levels;  // LZCNT
   const uint64_t saved = saved_state();
-  if (!__get_cpuid_count(7, 0, &a, &b7, &c7, &d7) || (saved & 0x6) != 0x6 || !(b7 & bit_AVX2)) return levels;
+  if (!__get_cpuid_count(7, 0, &a, &b7, &c7, &d7) || (saved & 0x6) != 0x6 || !(b7 & bit_AVX2) ||
+      !(b7 & bit_BMI) || !(b7 & bit_BMI2))
+    return levels;
   levels |= 2;
   const uint32_t leaves = a;
   if (leaves >= 1 && __get_cpuid_count(7, 1, &a71, &b, &c, &d) && (a71 & 1u << 4)) levels |= 4;

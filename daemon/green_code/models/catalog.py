@@ -53,6 +53,8 @@ def find_model(name: str, verify: bool = False) -> Found:
 
         return Found(name, "tiny-1", TinySource)
     if name not in HUB_MODELS and (base := _base_of_bundle(name)) not in (None, name):
+        if _base_of_bundle(str(base)) not in (None, base) and base != DEFAULT:
+            raise Problem("bundle_invalid", f"bundle {name} is for {base}, which is itself a bundle.")
         return find_model(str(base), verify)
     folder = _hub_folder(HUB_MODELS[name]) if name in HUB_MODELS else Path(name).expanduser()
     if folder.is_dir():
@@ -71,6 +73,8 @@ def find_model(name: str, verify: bool = False) -> Found:
 
 def _base_of_bundle(name: str) -> str | None:
     """The base model that the bundle `name` is for; None where there is no such bundle."""
+    if Path(name).name != name:
+        return None
     try:
         return str(json.loads((bundles_dir() / name / MANIFEST).read_text("utf-8"))["base"]["model"])
     except (OSError, ValueError, KeyError, TypeError):

@@ -42,6 +42,19 @@ def test_a_damaged_last_layer_is_given_weight_then_stops_the_run() -> None:
             monitors.guard({"java": 2.0}, {"java": 3.0})
 
 
+def test_weight_is_taken_back_where_the_last_layer_has_recovered() -> None:
+    monitors = Monitors()
+    monitors.guard({"java": 2.0}, {"java": 2.1})
+    assert monitors.guard({"java": 2.0}, {"java": 2.0}) is None
+    assert monitors.last_weight == 1
+
+
+@pytest.mark.parametrize("now", [{"java": math.nan, "python": 2.0}, {"java": 2.0, "python": math.nan}])
+def test_a_held_out_loss_that_is_no_number(now: dict[str, float]) -> None:
+    with pytest.raises(Problem, match="no number"):
+        Monitors().guard({"java": 2.0, "python": 2.0}, now)
+
+
 def test_they_survive_a_checkpoint() -> None:
     monitors = Monitors()
     for step in range(150):

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 
-from green_code.adaptation import checkpoint
+from green_code.adaptation import checkpoint, progress
 from green_code.adaptation.corpus import Corpus
 from green_code.adaptation.export import export_delta
 from green_code.adaptation.recipe import Recipe
@@ -57,7 +57,7 @@ def lesson() -> Lesson:
         for language in ("python", "java")
         for part, size in (("train", None), ("heldout", 600))
     }
-    return Lesson(SOURCE.config, BASE, Corpus(shards, BOS), BOS)
+    return Lesson(SOURCE.config, BASE, Corpus(shards, BOS), BOS, {"base": "tiny"})
 
 
 def run(folder: Path, recipe: Recipe = RECIPE) -> dict[str, torch.Tensor]:
@@ -148,7 +148,7 @@ def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
             from pathlib import Path
             from tests.adaptation.test_trainer import RECIPE, lesson, train
 
-            train(lesson(), RECIPE, Path({str(tmp_path / "two")!r}), print)
+            train(lesson(), RECIPE, Path({str(tmp_path / "two")!r}), print, checkpoint_seconds=0)
             """
         )
     )
@@ -162,8 +162,22 @@ def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
 
 def test_checkpoint_of_another_recipe_is_refused(tmp_path: Path) -> None:
     run(tmp_path / "run")
-    with pytest.raises(Problem, match=r"another recipe \(learning_rate differ"):
+    with pytest.raises(Problem, match=r"another run \(learning_rate differ"):
         run(tmp_path / "run", replace(RECIPE, learning_rate=1e-5))
+
+
+def test_checkpoint_of_another_model_or_corpus_is_refused(tmp_path: Path) -> None:
+    run(tmp_path / "run")
+    with pytest.raises(Problem, match=r"another run \(base differ"):
+        train(replace(lesson(), subject={"base": "other"}), RECIPE, tmp_path / "run", lambda _: None)
+
+
+def test_a_log_that_was_cut_in_the_middle_of_a_row_goes_on(tmp_path: Path) -> None:
+    progress.add_row(tmp_path, progress.LOG, {"tokens": 1})
+    with (tmp_path / progress.LOG).open("a") as log:
+        log.write('{"tokens": 2, "los')
+    progress.add_row(tmp_path, progress.LOG, {"tokens": 3})
+    assert [row["tokens"] for row in progress.rows(tmp_path, progress.LOG)] == [1, 3]
 
 
 def test_a_damaged_checkpoint_is_said(tmp_path: Path) -> None:

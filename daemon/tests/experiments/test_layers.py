@@ -95,7 +95,7 @@ def test_files_name_no_folders_and_a_plot_is_the_same_for_the_same_data(
     assert (tmp_path / "again.svg").read_bytes() == (written / "layers.svg").read_bytes()
 
 
-def test_a_cut_run_goes_on_and_leaves_nothing_behind(
+def test_a_cut_run_goes_on_and_a_finished_one_is_not_made_again(
     written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     completed: list[str] = []
@@ -116,7 +116,8 @@ def test_a_cut_run_goes_on_and_leaves_nothing_behind(
     assert len(completed) == COMPLETIONS + 1
     whole = json.loads((written / "layers.json").read_text())
     assert json.loads((tmp_path / "layers.json").read_text())["points"] == whole["points"]
-    assert not list((tmp_path / "work" / "experiments").iterdir())
+    assert main(command(tmp_path)) == 0
+    assert len(completed) == COMPLETIONS + 1
 
 
 def test_the_page_tells_exits_apart_by_their_intervals() -> None:

@@ -52,7 +52,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for language, text in (("python", FUNCTION), ("java", CLASS))
         for part, count in (("train", 60), ("heldout", 8))
     }
-    write_shards(folder / "corpus", parts, load_runtime(TINY).vocabulary, 100_000, 1, {})
+    write_shards(folder / "corpus", parts, load_runtime(TINY).vocabulary, 100_000, 1, 1, {})
     return folder
 
 
@@ -203,7 +203,7 @@ def test_sentences_follow_the_data(found: dict[str, Any]) -> None:
     )
     changed["search"]["best"] = 2
     page = " ".join(recipes_page.page(changed).split())
-    assert f"The highest score is that of {label}: 60.0, 20.0 points above the default." in page
+    assert f"The highest score is that of {label}: 60.0, 20.0 points above the default, with one seed" in page
     assert f"it more weight, with {label}." in page
     assert f"for the worse, with {label}." in page
     assert f"best with {label}: from layer {DEFAULT.exit_groups[-1][0]}, edit similarity 99.0" in page

@@ -140,6 +140,15 @@ def test_bounds_are_checked(kernels: dict[str, Kernel]) -> None:
         decoder.logits(torch.zeros(8, 64))
 
 
+def test_weights_are_checked_before_they_are_pointed_at(kernels: dict[str, Kernel]) -> None:
+    kernel, weights = next(iter(kernels.values())), random_weights(GEMMA)
+    gain = "layers.2.mlp_norm.weight"
+    missing = {name: weight for name, weight in weights.items() if name != gain}
+    for wrong in (missing, {**weights, gain: torch.ones(8)}, {**weights, "more": torch.ones(8)}):
+        with pytest.raises(ValueError, match="not the weights"):
+            KernelDecoder(kernel, GEMMA, wrong, 64)
+
+
 def test_models_it_does_not_serve_are_told_apart() -> None:
     from dataclasses import replace
 

@@ -6,6 +6,6 @@ in; `split` holds out whole projects; `shards` writes and opens the result; `com
 Must not know: models or losses.
 """
 
-from green_code.adaptation.corpus.shards import Corpus, open_corpus
+from green_code.adaptation.corpus.shards import ABOUT, Corpus, corpus_digest, open_corpus
 
-__all__ = ["Corpus", "open_corpus"]
+__all__ = ["ABOUT", "Corpus", "corpus_digest", "open_corpus"]

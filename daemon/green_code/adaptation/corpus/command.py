@@ -6,6 +6,7 @@ import argparse
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors.numpy import load_file, save_file
@@ -29,6 +30,7 @@ SOURCES = ("installed", "sdists", "jdk")
 VOCABULARY_SIZE = 38_912
 _COUNTED_CHARACTERS = 100_000_000  # per language, when the vocabulary is chosen
 _MINIMUM_TOKENS = 20_000  # of a language, to train on; fewer teach nothing
+_MINIMUM_HELD_OUT = 1_024  # of a language, to score on
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -82,9 +84,9 @@ def make_corpus(args: argparse.Namespace, source: Source, bundle: Path) -> None:
     if not (bundle / VOCABULARY).is_file() and isinstance(source, GgufSource):
         _choose_vocabulary(source, parts, bundle / VOCABULARY)
     vocabulary = open_vocabulary(source, vocabulary_ids(bundle))
-    about = {"seed": args.seed, "split": units, "evaluation_rows": rows.count, "dropped": report.summary()}
+    about = {"asked": asked(args), "split": units, "evaluation_rows": rows.count, "dropped": report.summary()}
     summary = write_shards(
-        args.work / "corpus", parts, vocabulary, args.corpus_tokens, _MINIMUM_TOKENS, about
+        args.work / "corpus", parts, vocabulary, args.corpus_tokens, _MINIMUM_TOKENS, _MINIMUM_HELD_OUT, about
     )
     for name, shard in summary["shards"].items():
         print(f"{name}: {shard['tokens']:,} tokens of {shard['files']:,} files")
@@ -93,8 +95,25 @@ def make_corpus(args: argparse.Namespace, source: Source, bundle: Path) -> None:
     print(f"split by {units}; {args.work / 'corpus'} written in {time.monotonic() - began:.0f} s")
 
 
+def asked(args: argparse.Namespace) -> dict[str, Any]:
+    """What a corpus is made from, as corpus.json keeps it."""
+    return {
+        "from": [str(path.resolve()) for path in args.own_code],
+        "sources": list(_chosen(args)),
+        "exclude": sorted(path.name for path in args.exclude),
+        "tokens": args.corpus_tokens,
+        "seed": args.seed,
+    }
+
+
+def _chosen(args: argparse.Namespace) -> tuple[str, ...]:
+    return tuple(args.sources or (() if args.own_code else SOURCES))
+
+
 def _gathered(args: argparse.Namespace, report: Report) -> Iterator[SourceFile]:
-    sources = args.sources or (() if args.own_code else SOURCES)
+    sources = _chosen(args)
+    if args.jdk and "jdk" not in sources:
+        raise Problem("bad_request", "--jdk is given, but the sources do not have it; add --sources jdk.")
     if "jdk" in sources and not args.jdk:
         raise Problem(
             "bad_request",

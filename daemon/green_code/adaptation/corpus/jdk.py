@@ -30,7 +30,7 @@ def jdk_files(archive: Path, report: Report) -> Iterator[SourceFile]:
     version = _version(archive)
     for path, data in members(archive, (".java",)):
         module = path.parts[0]
-        if module in _DATA_MODULES:
+        if module in _DATA_MODULES or len(path.parts) < 2:
             continue
         found += 1
         file = source_file(module, version, _LICENCE, "/".join(path.parts[1:]), data, report)

@@ -9,12 +9,20 @@ _PERMISSIVE = re.compile(
     r"\b(MIT|BSD|Apache|PSF|Python Software Foundation|ISC|Unlicense|0BSD|Zlib|CC0|HPND)\b", re.I
 )
 _RESTRICTIVE = re.compile(
-    r"GPL|\bGNU\b|\bMPL|Mozilla|\bEPL|\bEUPL|\bCDDL|proprietary|commercial|\bCC-BY-NC", re.I
+    r"GPL|\bGNU\b|\bMPL|Mozilla|\bEPL|\bEUPL|\bCDDL|\bOSL|\bSSPL|\bBUSL|Business Source|\bCC-BY-(NC|SA|ND)|Commons Clause"
+    r"|share.?alike|proprietary|commercial",
+    re.I,
 )
 
 
 def permissive(licence: str) -> bool:
-    """Whether one of the alternatives (SPDX's OR) is permissive and asks for nothing more."""
+    """Whether one of the alternatives (SPDX's OR) is permissive and asks for nothing more.
+
+    An expression with parentheses is taken only where none of its terms restricts: few have them, and a mistake
+    would be somebody's right.
+    """
+    if "(" in licence:
+        return bool(_PERMISSIVE.search(licence)) and not _RESTRICTIVE.search(licence)
     return any(_PERMISSIVE.search(part) and not _RESTRICTIVE.search(part) for part in licence.split(" OR "))
 
 

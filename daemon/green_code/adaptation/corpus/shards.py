@@ -58,13 +58,14 @@ def write_shards(
     vocabulary: Vocabulary,
     tokens_per_language: int,
     minimum_tokens: int,
+    minimum_held_out: int,
     about: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Encode into shards, files.jsonl and corpus.json; returns the latter's content.
 
     Args:
         tokens_per_language: where a training shard stops, the same for every language, so that they are balanced.
-        minimum_tokens: a language with fewer training tokens is left out, and said to be.
+        minimum_tokens, minimum_held_out: a language with fewer tokens of a part is left out, and said to be.
         about: what corpus.json says besides (seed, split, what was dropped).
     Raises:
         Problem: no language has enough, or the disk is full; an older corpus is then intact.
@@ -80,7 +81,7 @@ def write_shards(
                 limit = tokens_per_language if part == "train" else tokens_per_language // _HELD_OUT_SHARE
                 path = folder / f"{language}-{part}.bin.part"
                 written[part] = _write_shard(path, parts[language, part], vocabulary, limit)
-            if written["train"][0] < minimum_tokens or not written["heldout"][0]:
+            if written["train"][0] < minimum_tokens or written["heldout"][0] < minimum_held_out:
                 left_out[language] = written["train"][0]
                 continue
             for part, (tokens, files) in written.items():
@@ -100,7 +101,6 @@ def write_shards(
             )
         summary = {
             "vocabulary": {"size": len(vocabulary), "fingerprint": fingerprint(vocabulary)},
-            "document_marker": document_marker(vocabulary),
             **about,
             "left_out": left_out,
             "shards": shards,
@@ -226,6 +226,11 @@ def open_corpus(folder: Path, vocabulary: Vocabulary, train_tokens: int, heldout
             )
         shards[language, part] = np.memmap(path, stored, "r")
     return Corpus(shards, document_marker(vocabulary))
+
+
+def corpus_digest(folder: Path) -> str:
+    """SHA-256, hexadecimal, of corpus.json: changes when the shards do."""
+    return hashlib.sha256((folder / ABOUT).read_bytes()).hexdigest()
 
 
 def _about(folder: Path) -> dict[str, Any]:

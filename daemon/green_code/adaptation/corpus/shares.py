@@ -18,17 +18,18 @@ _MAX_CHARACTERS = {
 def within_share(files: Iterable[SourceFile], seed: int, report: Report) -> Iterator[SourceFile]:
     """Files up to each project's share, drawn with `seed`; a user's own code is taken whole.
 
-    Files of one project must follow each other.
+    A project may come in several runs (installed, and as a source distribution); they have one share together.
     """
+    sizes: dict[tuple[str, str], int] = {}
     for (project, own), group in groupby(files, lambda file: (file.project, file.own)):
         if own:
             yield from group
             continue
-        order, sizes = list(group), dict.fromkeys(_MAX_CHARACTERS, 0)
+        order = list(group)
         random.Random(f"{seed} {project}").shuffle(order)
         for file in order:
-            sizes[file.language] += len(file.text)
-            if sizes[file.language] <= _MAX_CHARACTERS[file.language]:
+            size = sizes[project, file.language] = sizes.get((project, file.language), 0) + len(file.text)
+            if size <= _MAX_CHARACTERS[file.language]:
                 yield file
             else:
                 report.drop("beyond a project's share", file.name)

@@ -25,6 +25,14 @@ from green_code.adaptation.corpus.licences import licence_of, permissive
         ("", False),
         ("Proprietary", False),
         ("Permittivity", False),
+        ("GPL-3.0-only AND (BSD-3-Clause OR MIT)", False),
+        ("(MIT OR GPL-2.0-only) AND LGPL-3.0-only", False),
+        ("Apache-2.0 AND (MIT OR BSD-3-Clause)", True),
+        ("Apache-2.0 AND SSPL-1.0", False),
+        ("MIT AND OSL-3.0", False),
+        ("BSD-3-Clause AND CC-BY-SA-4.0", False),
+        ("BUSL-1.1; Apache Software License", False),
+        ("Apache 2.0 with Commons Clause", False),
     ],
 )
 def test_only_permissive_licences(licence: str, taken: bool) -> None:

@@ -30,7 +30,7 @@ def parts(language: str = "python") -> Parts:
 
 
 def write(folder: Path, content: Parts, tokens: int = 10_000, minimum: int = 10) -> dict[str, Any]:
-    return write_shards(folder, content, VOCABULARY, tokens, minimum, {"seed": 1})
+    return write_shards(folder, content, VOCABULARY, tokens, minimum, 1, {"seed": 1})
 
 
 def test_shards_hold_the_documents_each_after_its_marker(tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_ids_of_a_large_vocabulary_fit(tmp_path: Path) -> None:
     vocabulary = Vocabulary(build_tokenizer(large), pieces.bos, [pieces.eos])
     text = f"x = '{more[-1]}'\n" * 20
     content = {("python", part): [file("mine", text)] for part in ("train", "heldout")}
-    write_shards(tmp_path, content, vocabulary, 1000, 10, {})
+    write_shards(tmp_path, content, vocabulary, 1000, 10, 1, {})
     shard = open_corpus(tmp_path, vocabulary, 10, 10).shards["python", "train"]
     assert shard.max() > 1 << 16
     assert vocabulary.decode(shard[1:].tolist()) == text
