@@ -42,7 +42,7 @@ TABLE: Final[tuple[Setting, ...]] = (
     Setting(
         "threshold",
         "number",
-        0.8,
+        0.9,
         "How sure the exit agent must be before it stops early: higher keeps quality, lower saves energy.",
         minimum=0.5,
         maximum=1,

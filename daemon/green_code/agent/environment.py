@@ -36,7 +36,7 @@ class Prices:
     evaluation: float
     head: float
     decision: float
-    error: float = 1.4
+    error: float = 1.0
 
 
 class ExitEnvironment:
