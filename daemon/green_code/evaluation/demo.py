@@ -13,6 +13,7 @@ from green_code.engine.requests import threshold
 from green_code.engine.runtime import Runtime, load_runtime
 from green_code.link.messages import CompletionParams, CompletionResult, Decoding
 from green_code.models.catalog import DEFAULT
+from green_code.settings import default_settings
 
 CURSOR = "<|>"
 MODES: tuple[Decoding, ...] = ("full", "fast", "exact")
@@ -22,7 +23,10 @@ _BLOCKS = "▁▂▃▄▅▆▇█"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default=DEFAULT)
     parser.add_argument(
-        "--threshold", type=threshold, default="balanced", help="0.5 to 1, or quality, balanced, saver"
+        "--threshold",
+        type=threshold,
+        default=default_settings().threshold,
+        help="0.5 to 1, or quality, balanced, saver (default: that of the editor, %(default)s)",
     )
     parser.add_argument("--json", action="store_true", help="print the results as JSON")
 

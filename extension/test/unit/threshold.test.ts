@@ -80,7 +80,7 @@ describe('writing the setting', () => {
 describe('the view', () => {
   it('shows the last completion and today', () => {
     expect(viewState(snapshot({ energy }), [])).toEqual({
-      threshold: 0.8,
+      threshold: 0.9,
       stops: [],
       exits: [9, 18, 12],
       layersTotal: 18,
