@@ -159,7 +159,7 @@ export const steps = [
       await tooltip.waitFor({ timeout: 10_000 });
       await picture('tooltip');
       const text = await tooltip.textContent();
-      for (const part of ['Today', 'Session', 'Last completion', 'Threshold 0.80', 'fast decoding', 'Energy Report']) {
+      for (const part of ['Today', 'Session', 'Last completion', 'Threshold 0.90', 'fast decoding', 'Energy Report']) {
         assert.ok(text.includes(part), `no ${part} in ${text}`);
       }
       await workbench.page.mouse.move(600, 300);
@@ -170,7 +170,7 @@ export const steps = [
     run: async ({ workbench }) => {
       await workbench.command('Green Code: Set Threshold');
       const frame = await workbench.webview('#threshold');
-      await until('the slider shows the setting', async () => (await frame.locator('#value').textContent()) === '0.80');
+      await until('the slider shows the setting', async () => (await frame.locator('#value').textContent()) === '0.90');
       const name = await frame.locator('#threshold').evaluate((slider) => slider.labels[0].textContent);
       assert.equal(name, 'Exit threshold');
     },
