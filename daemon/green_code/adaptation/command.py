@@ -23,7 +23,7 @@ from green_code.adaptation.export import export_delta
 from green_code.adaptation.lineage import beginning, served_bundle, training_record
 from green_code.adaptation.monitors import BEYOND_REPAIR, worst_rise
 from green_code.adaptation.recipe import RECIPES, Recipe, recipe_named
-from green_code.adaptation.scores import WINDOW, Scores, score
+from green_code.adaptation.scores import WINDOW, Scores, losses_at, score
 from green_code.adaptation.trainer import Lesson, Start, train
 from green_code.folders import bundles_dir
 from green_code.models.bundle import (
@@ -235,10 +235,7 @@ class _Job:
 
     def _refuse_damage(self, held_out: Mapping[str, Scores], new: Path) -> None:
         """Raises Problem when the last layer has lost more than exits can be worth."""
-        losses = [
-            {language: by["loss"][self.config.layers] for language, by in held_out[name].items()}
-            for name in ("untouched", "shipped")
-        ]
+        losses = [losses_at(held_out[name], self.config.layers) for name in ("untouched", "shipped")]
         language, rise = worst_rise(*losses)
         if rise > BEYOND_REPAIR:
             new.unlink()

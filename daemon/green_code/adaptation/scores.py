@@ -59,3 +59,8 @@ def score(
         count = rows * WINDOW
         result[language] = {name: {d: v / count for d, v in by.items()} for name, by in sums.items()}
     return result
+
+
+def losses_at(scores: Scores, depth: int) -> dict[str, float]:
+    """Loss at one depth by language."""
+    return {language: by["loss"][depth] for language, by in scores.items()}

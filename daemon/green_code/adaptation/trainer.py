@@ -28,11 +28,12 @@ from green_code.adaptation.corpus import Corpus
 from green_code.adaptation.monitors import Monitors, worst_rise
 from green_code.adaptation.objective import Objective, bfloat16_pays, fusing_pays
 from green_code.adaptation.recipe import Recipe
-from green_code.adaptation.scores import Scores, score
+from green_code.adaptation.scores import Scores, losses_at, score
 from green_code.adaptation.windows import Windows
 from green_code.energy.meters import pick_meter
 from green_code.models.decoder import Decoder
 from green_code.models.families import ModelConfig
+from green_code.models.weights import gpu_uuid
 from green_code.problems import Problem
 
 _REPORT_SECONDS = 30.0
@@ -123,7 +124,7 @@ class _Run:
             Objective(self._decoder, self._teacher, recipe.distillation, fuse), optimiser
         )
         self._windows = Windows(lesson.corpus, lesson.bos)
-        self._meter = pick_meter(_gpu(device))
+        self._meter = pick_meter(gpu_uuid(device))
         self._monitors, self._joules = Monitors(), lesson.start.joules
         self._step = self._warm_from = lesson.start.step
         self._earlier = list(lesson.start.earlier)
@@ -158,11 +159,11 @@ class _Run:
                 self._log(means, len(means[last]), now - reported)
                 means, reported = {}, now
             guarded = self._step % guard_steps == 0 or at_end
-            if self._agreed(now - saved > checkpoint_seconds or guarded):
-                self._save()
-                saved = time.monotonic()
             if guarded:
                 self._guard(untouched)
+            if self._agreed(now - saved > checkpoint_seconds or guarded):
+                self._save()  # after the guard, whose verdict on weights belongs to this step
+                saved = time.monotonic()
         return {name: w.detach().float().cpu() for name, w in self._decoder.state_dict().items()}
 
     def _agreed(self, wanted: bool) -> bool:
@@ -214,19 +215,16 @@ class _Run:
         if self._step == self._lesson.start.step:  # not where a checkpoint goes on
             begun = scores if self._lesson.start.weights is None else self._score(self._decoder)
             self._add_scores(begun)
-        return self._last_losses(scores)
+        return losses_at(scores, self._lesson.config.layers)
 
     def _score(self, decoder: Decoder) -> Scores:
         lesson = self._lesson
         return score(decoder, lesson.corpus, self._recipe.exits, _SCORED_POSITIONS, lesson.bos)
 
-    def _last_losses(self, scores: Scores) -> dict[str, float]:
-        return {language: parts["loss"][self._lesson.config.layers] for language, parts in scores.items()}
-
     def _guard(self, untouched: dict[str, float]) -> None:
         """Score held-out projects; every process does, so that all weigh the last layer alike."""
         scores = self._score(self._decoder)
-        now = self._last_losses(scores)
+        now = losses_at(scores, self._lesson.config.layers)
         self._share_joules()
         self._add_scores(scores)
         language, rise = worst_rise(untouched, now)
@@ -311,10 +309,3 @@ def _micro_batches(recipe: Recipe, devices: int) -> int:
             f"{recipe.batch} sequences a step cannot be dealt to {devices} devices in parts of {recipe.micro_batch}; use a number of devices that divides {recipe.batch}.",
         )
     return min(own, recipe.micro_batch)
-
-
-def _gpu(device: torch.device) -> str | None:
-    """UUID of a CUDA device as NVML knows it."""
-    if device.type != "cuda":
-        return None
-    return f"GPU-{torch.cuda.get_device_properties(device).uuid}"

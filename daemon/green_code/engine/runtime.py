@@ -31,7 +31,7 @@ from green_code.link.messages import CompletionParams, CompletionResult
 from green_code.models.bundle import AGENT, MANIFEST, Bundle, load_bundle
 from green_code.models.catalog import TINY, find_model
 from green_code.models.decoder import Decoder
-from green_code.models.weights import Model, compute_dtype, open_model
+from green_code.models.weights import Model, compute_dtype, gpu_uuid, open_model
 from green_code.problems import Problem
 
 THREADS = 1  # a second thread buys latency with energy
@@ -280,13 +280,12 @@ def measured_costs(opened: Model, window_seconds: float, progress: Progress) -> 
 
 def hardware(device: torch.device) -> tuple[str | None, str]:
     """UUID of the GPU that computes, if one does, and the processor's name."""
-    gpu = f"GPU-{torch.cuda.get_device_properties(device).uuid}" if device.type == "cuda" else None
     try:
         lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
         processor = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         processor = platform.processor() or platform.machine()
-    return gpu, processor
+    return gpu_uuid(device), processor
 
 
 def _workloads(decoder: Decoder) -> dict[str, Callable[[], Work]]:

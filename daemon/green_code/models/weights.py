@@ -45,6 +45,11 @@ def compute_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def gpu_uuid(device: torch.device) -> str | None:
+    """UUID of a CUDA device as NVML knows it; None for a CPU."""
+    return f"GPU-{torch.cuda.get_device_properties(device).uuid}" if device.type == "cuda" else None
+
+
 def compute_dtype() -> torch.dtype:
     """bfloat16 where the hardware multiplies it, float32 elsewhere."""
     if torch.cuda.is_available() or torch.ops.mkldnn._is_mkldnn_bf16_supported():

@@ -120,6 +120,16 @@ def test_a_run_killed_at_any_moment_ends_with_the_same_weights(tmp_path: Path) -
         torch.testing.assert_close(resumed[name], weight, msg=lambda text, name=name: f"{name}: {text}")
 
 
+def test_a_checkpoint_holds_the_guards_verdict_on_its_own_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a run cut right after a guard would go on with another weight than one that was not."""
+    monkeypatch.setattr("green_code.adaptation.monitors.worst_rise", lambda *_: ("python", 0.05))
+    run(tmp_path / "run")  # two guards, each of which raises the last layer's weight by half
+    state = torch.load(tmp_path / "run" / checkpoint.STATE, weights_only=True)
+    assert state["monitors"]["last_weight"] == pytest.approx(1.5**2)
+
+
 def test_going_on_from_a_bundles_weights_begins_at_its_step(tmp_path: Path) -> None:
     half = run(tmp_path / "half", replace(RECIPE, tokens=RECIPE.tokens // 2))
     train(
