@@ -9,7 +9,7 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 VSIX := green-code-$(VERSION).vsix
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-python test-extension test-editor lint format package bench corpus adapt train evaluate experiments clean
+.PHONY: help setup demo test test-python test-extension test-editor lint format package bench bench-quick corpus adapt train evaluate experiments clean
 
 help:  ## list the chores
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,17 +23,25 @@ $(BIN)/green-code: pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@
 
+KERNELS := daemon/green_code/kernels
+KERNEL := $(KERNELS)/lib/.built
+READY := $(BIN)/green-code $(KERNEL)
+
+$(KERNEL): $(wildcard $(KERNELS)/*.c $(KERNELS)/*.h) $(KERNELS)/build.py | $(BIN)/green-code
+	$(BIN)/python -m green_code.kernels.build >/dev/null
+	@touch $@
+
 node_modules/.stamp: package.json package-lock.json
 	@node -e 'const [major, minor] = process.versions.node.split(".").map(Number); process.exit(major > 20 || (major === 20 && minor >= 11) ? 0 : 1)' \
 		|| { echo "Green Code needs Node 20.11 or newer; found: $$(node --version 2>/dev/null || echo none)" >&2; exit 1; }
 	npm ci --no-audit --no-fund --loglevel=error
 	@touch $@
 
-setup: $(BIN)/green-code node_modules/.stamp  ## virtual environment, default model and node modules
+setup: $(READY) node_modules/.stamp  ## virtual environment, default model, CPU kernel and node modules
 
 # --- use --------------------------------------------------------------------------------------------------
 
-demo: $(BIN)/green-code  ## complete real code at full depth, fast and exact, and show the joules
+demo: $(READY)  ## complete real code at full depth, fast and exact, and show the joules
 	$(BIN)/green-code demo
 	@echo
 	@echo "To use it in VS Code: make package, then: code --install-extension $(VSIX)"
@@ -42,7 +50,7 @@ demo: $(BIN)/green-code  ## complete real code at full depth, fast and exact, an
 
 test: lint test-python test-extension test-editor  ## everything: lint, both languages, the real editor
 
-test-python: $(BIN)/green-code
+test-python: $(READY)
 	$(BIN)/python -m pytest
 
 test-extension: node_modules/.stamp
@@ -67,14 +75,18 @@ format: $(BIN)/green-code  ## ruff format and its safe fixes
 
 package: $(VSIX)  ## the VSIX, with the daemon's wheel and the bundles inside
 
-$(VSIX): $(BIN)/green-code node_modules/.stamp $(shell git ls-files daemon/green_code extension agent_models package.json README.md CHANGELOG.md)
+$(VSIX): $(READY) node_modules/.stamp $(shell git ls-files daemon/green_code extension agent_models package.json README.md CHANGELOG.md)
 	rm -rf bundled build
+	$(BIN)/python -m green_code.kernels.build --target all >/dev/null
 	$(BIN)/python -m build --wheel --outdir bundled >/dev/null
 	npm run --silent build
 	npm run --silent package -- --out $(VSIX)
 
-bench: $(BIN)/green-code  ## start times and memory of front and engine (on a quiet machine)
-	$(BIN)/python -m green_code.evaluation.startup
+bench: $(READY)  ## beside transformers and llama.cpp, into docs/performance.md (on a quiet machine): make bench DATA=rows.jsonl
+	$(BIN)/python -m green_code.benchmark $(if $(DATA),--data $(DATA))
+
+bench-quick: $(READY)  ## the same in two minutes, into work/bench
+	$(BIN)/python -m green_code.benchmark --quick --out $(WORK)/bench $(if $(DATA),--data $(DATA))
 
 # --- training ---------------------------------------------------------------------------------------------
 
@@ -96,13 +108,13 @@ adapt: $(BIN)/green-code $(JDK_SOURCES)  ## LITE-adapt the default model into ag
 
 EXITS ?= 5,7,13,15
 
-train: $(BIN)/green-code  ## rollouts, PPO agent and calibration
+train: $(READY)  ## rollouts, PPO agent and calibration
 	$(BIN)/green-code train --work $(WORK) --exits $(EXITS)
 
-evaluate: $(BIN)/green-code  ## score the default model: make evaluate DATA=rows.jsonl
+evaluate: $(READY)  ## score the default model: make evaluate DATA=rows.jsonl
 	$(BIN)/green-code evaluate --data $(DATA)
 
-experiments: $(BIN)/green-code  ## the experiments in a cheap form (recipes on tiny-random), into work/experiments: make experiments DATA=rows.jsonl
+experiments: $(READY)  ## the experiments in a cheap form (recipes on tiny-random), into work/experiments: make experiments DATA=rows.jsonl
 	$(BIN)/python -m green_code.experiments layers --work $(WORK) --limit 12 --out $(WORK)/experiments $(if $(DATA),--data $(DATA))
 	$(BIN)/python -m green_code.experiments energy --window-seconds 0.5 --out $(WORK)/experiments
 	rm -rf $(WORK)/tiny  # its corpus is this repository's own code, which changes

@@ -89,6 +89,7 @@ def examine(model: str) -> Iterator[Finding]:
         check_python,
         check_packages,
         check_torch,
+        check_kernel,
         lambda: check_model(model),
         check_bundles,
         check_cache,
@@ -145,6 +146,26 @@ def check_torch() -> Iterator[Finding]:
         yield Finding("torch", "ok", f"{torch.__version__}, GPU {torch.cuda.get_device_name(0)}")
     else:
         yield Finding("torch", "ok", f"{torch.__version__}, CPU with {os.cpu_count()} cores")
+
+
+def check_kernel() -> Iterator[Finding]:
+    """The CPU kernel, and the instructions that it would use."""
+    from green_code.kernels.binding import open_kernel
+
+    try:
+        kernel = open_kernel()
+    except Problem as problem:
+        yield Finding("kernel", "fail", problem.reason, str(problem))
+        return
+    if kernel is None:
+        yield Finding(
+            "kernel",
+            "warn",
+            "none: torch computes, at several times the time and energy",
+            "Install a wheel for this platform, or run `python -m green_code.kernels.build` (it needs ziglang).",
+        )
+    else:
+        yield Finding("kernel", "ok", f"int8, {kernel.level}")
 
 
 def check_model(model: str) -> Iterator[Finding]:

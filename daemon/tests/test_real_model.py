@@ -19,7 +19,8 @@ from green_code.decoding.staircase import Staircase
 from green_code.folders import bundles_dir
 from green_code.models.bundle import Bundle, load_bundle
 from green_code.models.catalog import DEFAULT, find_model
-from green_code.models.weights import Model, open_model
+from green_code.models.decoder import Decoder
+from green_code.models.weights import Model, TorchForm, open_model
 
 pytestmark = [pytest.mark.real_model, pytest.mark.timeout(1200)]
 PROMPTS, CONTEXT, NEW_TOKENS = 200, 32, 6
@@ -41,7 +42,7 @@ def bundle() -> Bundle:
 
 @pytest.fixture(scope="module")
 def model(bundle: Bundle) -> Model:
-    return open_model(find_model(DEFAULT), bundle, torch.float32)
+    return open_model(find_model(DEFAULT), bundle, (TorchForm(torch.float32),))
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +56,7 @@ def reference(model: Model) -> Gemma3ForCausalLM:
             sliding_window=512, query_pre_attn_scalar=256, max_position_embeddings=config.max_positions,
         )
     ).eval()  # fmt: skip
+    assert isinstance(model.decoder, Decoder)
     ours, theirs = model.decoder.state_dict(), hugging_face.state_dict()
     row = config.row
     for name, parts in row.names.items():

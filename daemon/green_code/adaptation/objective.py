@@ -32,6 +32,9 @@ class Objective(nn.Module):
         self._fused = FusedHead(fuse)
         weight = (decoder.embed if decoder.config.tied_head else decoder.head).weight.detach()
         self._head = weight.bfloat16() if bfloat16_pays(weight.device) else weight
+        if fuse:
+            # Layers share code: windows × learning or not × shapes of training and scoring; past torch's 8 it gives up.
+            torch._dynamo.config.recompile_limit = 64
         for model in (decoder, teacher):
             for block in model.layers if model is not None and fuse else ():
                 block.compile(dynamic=False)

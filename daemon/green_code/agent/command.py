@@ -20,11 +20,12 @@ from green_code.energy.costs import CostModel, Work
 from green_code.energy.meters import SHORT_WINDOW_SECONDS
 from green_code.engine.runtime import THREADS, load_runtime, measured_costs
 from green_code.folders import bundles_dir
+from green_code.kernels.form import forms
 from green_code.models.bundle import AGENT, CALIBRATION, load_bundle, write_manifest
 from green_code.models.catalog import DEFAULT, find_model
 from green_code.models.decoder import Decoder
 from green_code.models.sources import open_vocabulary
-from green_code.models.weights import adapted_weights, compute_dtype, open_model
+from green_code.models.weights import adapted_weights, open_model
 
 STEPS = ("rollouts", "agent", "calibrate")
 _COMPARED = (0.5, 0.7, 0.8, 0.9, 0.95)
@@ -90,7 +91,7 @@ def train_agent(args: argparse.Namespace) -> None:
     """PPO on the training rollouts; the rivals' scores on held-out projects beside it."""
     folder = _bundle_folder(args)
     torch.set_num_threads(THREADS)  # costs are those of service
-    opened = open_model(find_model(args.model), load_bundle(folder), compute_dtype())
+    opened = open_model(find_model(args.model), load_bundle(folder), forms())
     costs = measured_costs(opened, SHORT_WINDOW_SECONDS, lambda *_: None)
     torch.set_num_threads(args.threads)
     rollouts = open_rollouts(args.work / "rollouts" / "train")

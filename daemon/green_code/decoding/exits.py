@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
 
-import torch
 from torch import Tensor
 
-from green_code.decoding.exit_network import EXIT, ExitNetwork, features
+from green_code.decoding.exit_network import ExitNetwork
 from green_code.problems import Problem
 
 
@@ -87,12 +86,9 @@ class Agent:
     def exits(self) -> tuple[int, ...]:
         return self.network.exits
 
-    @torch.inference_mode()
     def stop(self, view: View) -> bool:
-        seen = features(view.state, torch.tensor(view.debt, device=view.state.device))
-        index = torch.tensor(self.exits.index(view.depth), device=view.state.device)
-        probability = self.network(seen, index).softmax(-1)[EXIT]
-        return bool(probability > max(0.5, self.threshold))
+        probability = self.network.exit_probability(view.state, view.debt, self.exits.index(view.depth))
+        return probability > max(0.5, self.threshold)
 
 
 def parse_policy(

@@ -1,4 +1,4 @@
-"""Generation over a staircase: `fast`, where exits decide the tokens, and `exact`, where they only draft.
+"""Generation over a staircase: `fast`, where exits decide the tokens, and `exact`, where tokens are drafted and verified.
 
 Both are streams of (token, depth) that know nothing of text; `generate` drives one and applies the stop rules.
 Greedy throughout: the agent was trained on greedy states, and a completion should not change by chance.
@@ -6,19 +6,20 @@ Greedy throughout: the agent was trained on greedy states, and a completion shou
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 
 import torch
 
+from green_code.decoding.drafts import LENGTHS, MAX_DRAFTS, Draft, Drafter, Prices
 from green_code.decoding.exits import Policy, View
 from green_code.decoding.healing import Chooser
 from green_code.decoding.staircase import Staircase
 from green_code.decoding.stops import Situation, check
 from green_code.models.vocabulary import Vocabulary, text_of
-
-MAX_DRAFTS = 6  # tokens drafted before they are verified in one batch; fewer after drafts were wrong
 
 
 @dataclass
@@ -41,7 +42,11 @@ class Effort:
 
 @dataclass
 class Generated:
-    """A finished completion. `exits[i]` is the depth that decoded (exact: drafted) token i."""
+    """A finished completion.
+
+    `exits[i]` is the depth that decoded token i; in `exact` that of the exit that drafted it, and L where text drafted it
+    or nothing did: the last layer alone has spoken then.
+    """
 
     text: str = ""
     reason: str = "max_tokens"
@@ -50,13 +55,13 @@ class Generated:
     effort: Effort = field(default_factory=Effort)
 
 
-def climb(stairs: Staircase, policy: Policy, effort: Effort) -> View:
+def climb(stairs: Staircase, policy: Policy, effort: Effort, exits: Sequence[int] | None = None) -> View:
     """Raise the last position from exit to exit until the policy stops, at full depth at the latest.
 
-    Counts the heads that the policy looked at on its way, not the one of the view that is returned.
+    `exits`: those of the policy's at which it is asked; by default all. Counts the heads that the policy looked at on its way, not the one of the view that is returned.
     """
     position, layers = len(stairs) - 1, stairs.decoder.config.layers
-    for depth in policy.exits:
+    for depth in policy.exits if exits is None else exits:
         view = View(
             depth, stairs.advance(position, depth), stairs.debt(position, layers), stairs.decoder.logits
         )
@@ -89,48 +94,132 @@ def exact(
     required: bytes,
     effort: Effort,
     ends: Callable[[int], bool] = lambda _: False,
+    drafter: Drafter | None = None,
+    max_tokens: int | None = None,
 ) -> Iterator[tuple[int, int]]:
-    """The tokens of full depth: exits draft, one batch through the deeper layers verifies.
+    """The tokens of full depth: text and exits draft as long as that pays, one batch to full depth verifies.
 
-    Drafted positions keep the states that drafting computed, so verification starts at their exits. The longest
-    agreeing run is kept, plus the token that verification itself gives next. Nothing is drafted beyond a token that
-    `ends` the completion. In float32 the tokens are those of `fast` with the policy `full`; in bfloat16 a batch
-    rounds otherwise than a single row, and the two may part where two tokens are all but equally likely.
+    Positions that exits drafted keep the states that drafting computed, so verification starts where they stand. The
+    longest agreeing run is kept, plus the token that verification itself gives next. Nothing is drafted beyond a token
+    that `ends` the completion, nor beyond `max_tokens`. In float32 the tokens are those of `fast` with the policy
+    `full`; in bfloat16 a batch rounds otherwise than a single row, and the two may part where two tokens are all but
+    equally likely.
+
+    Args:
+        drafter: where drafts come from; by default exits alone, at the price of their layers, whatever was lost before.
     """
-    layers, limit = stairs.decoder.config.layers, MAX_DRAFTS
+    layers, given = stairs.decoder.config.layers, 0
+    drafter = drafter or Drafter(Prices(layers, run=1.0), None, math.inf)
     while True:
-        start, need = len(stairs) - 1, required
-        drafts: list[int] = []
-        depths: list[int] = []
-        while len(drafts) < limit and not (drafts and ends(drafts[-1])):
-            view = climb(stairs, policy, effort)
-            if view.depth == layers:
-                break
-            effort.count_head()
-            token = chooser.choose(view.logits, need)
-            need = chooser.left(need, token)
-            drafts.append(token)
-            depths.append(view.depth)
-            stairs.append([token])
-        if drafts and ends(drafts[-1]):
+        start = len(stairs) - 1
+        limit = MAX_DRAFTS if max_tokens is None else min(MAX_DRAFTS, max_tokens - given - 1)
+        before, first = (
+            _spent(stairs, effort, drafter.prices),
+            drafter.prices.first(stairs.debt(start, layers)),
+        )
+        drafts, unsure = draft(stairs, policy, chooser, required, effort, ends, drafter, limit)
+        ended = bool(drafts) and ends(drafts[-1].token)
+        if ended:
             stairs.truncate(len(stairs) - 1)  # what would follow the end needs no verification
         stairs.advance(len(stairs) - 1, layers)
         verified = stairs.decoder.logits(stairs.states(start, len(stairs)))
         effort.count_head(len(verified))
-        for i, logits in enumerate(verified):
+        drafter.verifications += 1
+        agreed: list[tuple[int, int]] = []
+        for logits, guess in zip_longest(verified, drafts[: len(verified)]):
             token = chooser.choose(logits, required)
             required = chooser.left(required, token)
-            if i < len(drafts) and token == drafts[i]:
-                yield token, depths[i]
-                limit = min(MAX_DRAFTS, limit + 1)
-                continue
-            limit = max(1, i) if i < len(drafts) else limit
-            stairs.truncate(start + i + 1)
-            yield token, layers
-            stairs.append([token])
+            guess = guess or unsure
+            if guess is not None:
+                guess.rate.learn(token == guess.token)
+            if guess is None or guess is unsure or token != guess.token:
+                agreed.append((token, layers))
+                break
+            agreed.append((token, guess.depth))
+        stairs.truncate(start + len(agreed))
+        stairs.append([agreed[-1][0]])
+        if drafter.lookup is not None:
+            drafter.lookup.document.extend([token for token, _ in agreed])
+        given += len(agreed)
+        drafter.spent += _spent(stairs, effort, drafter.prices) - before
+        drafter.full += first + (len(agreed) - 1) * drafter.prices.whole
+        yield from agreed
+
+
+def _spent(stairs: Staircase, effort: Effort, prices: Prices) -> float:
+    """The price of all that was run so far."""
+    body = prices.run * stairs.runs + prices.evaluation * stairs.evaluations
+    heads = prices.head * effort.heads + prices.head_row * effort.head_rows
+    return body + heads + prices.decision * effort.decisions
+
+
+def draft(
+    stairs: Staircase,
+    policy: Policy,
+    chooser: Chooser,
+    required: bytes,
+    effort: Effort,
+    ends: Callable[[int], bool],
+    drafter: Drafter,
+    limit: int,
+) -> tuple[list[Draft], Draft | None]:
+    """Put at most `limit` drafts on the stairs, while each is expected to save more than it costs.
+
+    Returns:
+        The drafts, and the token of an exit that was too unsure of it: what verification says of that is learned.
+    """
+    drafts: list[Draft] = []
+    chance, lost = 1.0, 0.0  # that all of them are right, and what they cost if none is
+    full = drafter.prices.first(stairs.debt(len(stairs) - 1, stairs.decoder.config.layers))
+    while len(drafts) < limit and not (drafts and ends(drafts[-1].token)):
+        guess = None
+        if drafter.lookup is not None:
+            guess = drafter.lookup.guess(stairs.tokens[-LENGTHS[0] :], required)
+        price = drafter.prices.row
+        if guess is not None and not drafter.affords(lost + price, full):
+            guess = None
+        saving = drafter.gain(chance * guess.rate.chance, price) if guess is not None else 0.0
+        gains = drafter.worth_asking(policy, chance)
+        exits = {d: gain for d, gain in gains.items() if drafter.affords(lost + drafter.look_price(d), full)}
+        if exits and max(exits.values()) > saving:
+            guess = _from_exit(stairs, policy, chooser, required, effort, drafter, list(exits))
+            if guess is None:
+                break
+            price = drafter.look_price(guess.depth)
+            if drafter.gain(chance * guess.rate.chance, drafter.exit_price(guess.depth)) <= 0:
+                return drafts, guess
+        elif guess is None or saving <= 0:
             break
-        else:
-            stairs.append(drafts[-1:])  # the end was drafted and verified; whoever goes on starts after it
+        drafts.append(guess)
+        chance, lost = chance * guess.rate.chance, lost + price
+        required = chooser.left(required, guess.token)
+        stairs.append([guess.token])
+    return drafts, None
+
+
+def _from_exit(
+    stairs: Staircase,
+    policy: Policy,
+    chooser: Chooser,
+    required: bytes,
+    effort: Effort,
+    drafter: Drafter,
+    exits: Sequence[int],
+) -> Draft | None:
+    """The token of the exit at which the policy stops; None where it goes on to full depth."""
+    heads = effort.heads
+    view = climb(stairs, policy, effort, exits)
+    for depth in exits:
+        if depth <= view.depth:
+            drafter.record(depth).stops.learn(depth == view.depth)
+        if depth < view.depth:
+            drafter.record(depth).reads.learn(effort.heads > heads)
+    if view.depth == stairs.decoder.config.layers:
+        return None
+    effort.count_head()
+    token = chooser.choose(view.logits, required)
+    confidence = float(view.logits.float().softmax(-1)[token])
+    return Draft(token, view.depth, drafter.record(view.depth).look(confidence))
 
 
 @torch.inference_mode()
@@ -146,13 +235,14 @@ def generate(
     situation: Situation | None,
     max_tokens: int,
     deadline: float,
+    drafter: Drafter | None = None,
 ) -> None:
     """Complete the prompt that `stairs` holds, into `result`: what was done is in there even when interrupted.
 
     Args:
         verify: `exact` rather than `fast`. required: bytes that must come first (healing), not part of the text.
         situation: the cursor, for the stop rules; None: none but the end of the text.
-        deadline: on `time.monotonic()`'s clock; later tokens are not begun.
+        deadline: on `time.monotonic()`'s clock; later tokens are not begun. drafter: of `exact`; see there.
     """
     data = bytearray()
 
@@ -161,7 +251,7 @@ def generate(
         return token in vocabulary.eos or (one_line and b"\n" in vocabulary.token_bytes[token])
 
     if verify:
-        stream = exact(stairs, policy, chooser, required, result.effort, ends)
+        stream = exact(stairs, policy, chooser, required, result.effort, ends, drafter, max_tokens)
     else:
         stream = fast(stairs, policy, chooser, required, result.effort)
     for token, depth in stream:

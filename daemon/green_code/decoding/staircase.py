@@ -29,9 +29,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from green_code.models.decoder import Decoder
+from green_code.models.serving import Served
 
-_ROWS = 512  # how many positions go through a layer at once; bounds the attention mask's memory
 _FIRST_CAPACITY = 256
 
 
@@ -40,15 +39,16 @@ class Staircase:
 
     Args:
         decoder: the model; its weights are shared between staircases.
-        interrupt: called before each run of a layer; what it raises ends the operation, and the staircase
-            stays valid: the layers that were run remain, and asking again goes on from there.
+        interrupt: called before each of the decoder's pieces of work, some tens of milliseconds at most; what it
+            raises ends the operation, and the staircase stays valid: the layers that were run remain, and asking
+            again goes on from there.
     """
 
-    def __init__(self, decoder: Decoder, interrupt: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, decoder: Served, interrupt: Callable[[], None] = lambda: None) -> None:
         self.decoder = decoder
         self.interrupt = interrupt
         self.tokens: list[int] = []
-        self.runs = 0  # how often a layer's weights were read
+        self.runs = 0  # layers that were run, each over a batch of positions
         self.evaluations = 0  # over how many positions: layer × position evaluations
         self._lengths = [0] * (decoder.config.layers + 1)
         self._states, self._keys, self._values = self._buffers(_FIRST_CAPACITY)
@@ -63,10 +63,10 @@ class Staircase:
         start, end = len(self), len(self) + len(tokens)
         if end > self.decoder.config.max_positions:
             raise ValueError(f"{end} positions, but the model has {self.decoder.config.max_positions}")
-        if end > self._states.shape[1]:
+        if end > self._states.shape[0]:
             self._grow(1 << (end - 1).bit_length())
-        ids = torch.tensor([list(tokens)], device=self.decoder.device)
-        self._states[:, start:end] = self.decoder.embed_tokens(ids, start)
+        ids = torch.tensor(list(tokens), device=self.decoder.device)
+        self._states[start:end] = self.decoder.embed_tokens(ids, start)
         self.tokens.extend(tokens)
         self._lengths[0] = end
 
@@ -87,10 +87,14 @@ class Staircase:
             raise ValueError(f"position {position} of {len(self)}")
         if not self.depth(position) <= depth < len(self._lengths):
             raise ValueError(f"position {position} stands at depth {self.depth(position)}, not below {depth}")
-        for layer in range(1, depth + 1):
-            for start in range(self._lengths[layer], position + 1, _ROWS):
-                self._run(layer, start, min(start + _ROWS, position + 1))
-        return self._states[0, position]
+        first = 1
+        while first <= depth:
+            last = first
+            while last < depth and self._lengths[last + 1] == self._lengths[first]:
+                last += 1
+            self._run(first, last, position + 1)
+            first = last + 1
+        return self._states[position]
 
     def truncate(self, length: int) -> None:
         """Forget positions >= `length`: rejected drafts, or text that was edited away."""
@@ -108,7 +112,7 @@ class Staircase:
 
     def states(self, start: int, end: int) -> Tensor:
         """Hidden states of positions start … end−1, each at the depth it has reached, (N, C)."""
-        return self._states[0, start:end]
+        return self._states[start:end]
 
     def debt(self, position: int, depth: int) -> int:
         """Layer × position evaluations that `advance(position, depth)` would make."""
@@ -125,28 +129,32 @@ class Staircase:
 
     # --- inside -------------------------------------------------------------------------------------------
 
-    def _run(self, layer: int, start: int, end: int) -> None:
-        self.interrupt()
-        states = self._states[:, start:end]
-        states.copy_(
-            self.decoder.run_layer(layer, states, start, (self._keys[layer - 1], self._values[layer - 1]))
-        )
-        self._lengths[layer] = end
-        self.runs += 1
-        self.evaluations += end - start
+    def _run(self, first: int, last: int, end: int) -> None:
+        """Layers first … last, all of one length, up to position `end` − 1."""
+        begin = self._lengths[first]
+        for start in range(begin, end, self.decoder.rows_at_once):
+            stop = min(start + self.decoder.rows_at_once, end)
+            for low in range(first, last + 1, self.decoder.layers_at_once):
+                high = min(low + self.decoder.layers_at_once - 1, last)
+                self.interrupt()
+                self.decoder.run_layers(low, high, self._states[start:stop], start, self._keys, self._values)
+                self._lengths[low : high + 1] = [stop] * (high + 1 - low)
+                self.runs += (high + 1 - low) * (start == begin)
+                self.evaluations += (high + 1 - low) * (stop - start)
 
     def _grow(self, capacity: int) -> None:
-        """Room for `capacity` positions; what is cached is kept."""
-        used, old = len(self), (self._states, self._keys, self._values)
+        """Room for `capacity` positions; what is cached is kept, block by block, as decoders order it themselves."""
+        old = (self._states, self._keys, self._values)
         self._states, self._keys, self._values = self._buffers(capacity)
         for new, was in zip((self._states, self._keys, self._values), old, strict=True):
-            new[..., :used, :] = was[..., :used, :]
+            new[..., : was.shape[-2], :] = was
 
     def _buffers(self, capacity: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Hidden states (1, S, C), keys and values (L, 1, K, S, D)."""
-        config = self.decoder.config
-        cached = (config.layers, 1, config.kv_heads, capacity, config.head_width)
-        return self._zeros(1, capacity, config.width), self._zeros(*cached), self._zeros(*cached)
-
-    def _zeros(self, *shape: int) -> Tensor:
-        return torch.zeros(shape, dtype=self.decoder.dtype, device=self.decoder.device)
+        """Hidden states (S, C), keys and values (L, K, S, D)."""
+        config, decoder = self.decoder.config, self.decoder
+        cached = (config.layers, config.kv_heads, capacity, config.head_width)
+        return (
+            torch.zeros(capacity, config.width, dtype=decoder.dtype, device=decoder.device),
+            torch.zeros(cached, dtype=decoder.cache_dtype, device=decoder.device),
+            torch.zeros(cached, dtype=decoder.cache_dtype, device=decoder.device),
+        )

@@ -12,13 +12,14 @@ import hashlib
 import platform
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
-from green_code.decoding.exit_network import ExitNetwork, features, load_exit_network
-from green_code.decoding.exits import Full, Policy, parse_policy
+from green_code.decoding.drafts import NEAR_TOKENS, Drafter, Lookup, Prices
+from green_code.decoding.exit_network import ExitNetwork, load_exit_network
+from green_code.decoding.exits import Agent, Full, Policy, parse_policy
 from green_code.decoding.generate import Generated, generate
 from green_code.decoding.healing import Chooser, heal
 from green_code.decoding.staircase import Staircase
@@ -27,15 +28,17 @@ from green_code.energy.costs import CostModel, Work, fit, full_depth_work, load_
 from green_code.energy.meters import SHORT_WINDOW_SECONDS, pick_meter
 from green_code.engine.contract import Cancelled, Progress
 from green_code.folders import bundles_dir, cache_dir
+from green_code.kernels.form import forms
 from green_code.link.messages import CompletionParams, CompletionResult
 from green_code.models.bundle import AGENT, MANIFEST, Bundle, load_bundle
 from green_code.models.catalog import TINY, find_model
-from green_code.models.decoder import Decoder
-from green_code.models.weights import Model, compute_dtype, gpu_uuid, open_model
+from green_code.models.serving import Served
+from green_code.models.weights import Model, gpu_uuid, open_model
 from green_code.problems import Problem
 
 THREADS = 1  # a second thread buys latency with energy
 BUDGET_SECONDS = 5.0  # a completion that takes longer is of no use to anyone
+_AFTER_CHARACTERS = 4 * NEAR_TOKENS  # a token of code has 3 to 4
 _COST_ROWS = 256  # a prompt
 _COST_DRAFTS = 8  # a verification
 
@@ -59,9 +62,7 @@ def load_runtime(model: str, progress: Progress = lambda *_: None) -> Runtime:
     found = find_model(model)
     folder = bundles_dir() / Path(model).name
     bundle = load_bundle(folder) if (folder / MANIFEST).exists() else None
-    opened = open_model(
-        found, bundle, compute_dtype(), lambda sentence, part: progress("loading", sentence, part)
-    )
+    opened = open_model(found, bundle, forms(), lambda sentence, part: progress("loading", sentence, part))
     network = None
     if bundle is not None and (path := bundle.part(AGENT)) is not None:
         network = load_exit_network(path, bundle.exits).to(opened.decoder.device)
@@ -129,18 +130,34 @@ class _Before:
 
 
 class Session:
-    """One document's staircase. A request keeps the longest prefix of tokens that it shares with the last one."""
+    """One document's staircase. A request keeps the longest prefix of tokens that it shares with the last one.
 
-    def __init__(self, runtime: Runtime) -> None:
-        self._runtime = runtime
-        self._stairs = Staircase(runtime.decoder)
+    Args:
+        lookup: whether `exact` drafts from text too; without it exits alone do, for experiments.
+    """
+
+    def __init__(self, runtime: Runtime, lookup: bool = True) -> None:
+        self._runtime, self._lookup = runtime, lookup
+        self.trim()
 
     @property
     def cache_bytes(self) -> int:
         return self._stairs.cache_bytes
 
     def trim(self) -> None:
-        self._stairs = Staircase(self._runtime.decoder)
+        runtime, costs = self._runtime, self._runtime.costs
+        self._stairs = Staircase(runtime.decoder)
+        prices = Prices(
+            runtime.layers_total,
+            costs.run_joules,
+            costs.evaluation_joules,
+            costs.head_joules,
+            costs.head_row_joules,
+            costs.decision_joules,
+        )
+        lookup = Lookup(runtime.vocabulary, runtime.layers_total) if self._lookup else None
+        self.drafter = Drafter(prices, lookup)
+        self._after: tuple[str, list[int]] = "", []
 
     def complete(
         self, params: CompletionParams, cancelled: Cancelled, budget_seconds: float = BUDGET_SECONDS
@@ -151,8 +168,11 @@ class Session:
         """
         runtime, stairs = self._runtime, self._stairs
         policy = runtime.policy(params)
+        if params["decoding"] == "exact" and isinstance(policy, Agent):
+            # The threshold keeps quality, and here verification does: whether an exit pays is a matter of prices.
+            policy = replace(policy, threshold=0.5)
         wall, cpu = time.monotonic(), time.process_time()
-        tokens = self._prompt(params["prefix"], params["max_prompt_tokens"])
+        earlier, tokens = self._prompt(params["prefix"], params["max_prompt_tokens"])
         keep, required = heal(tokens, runtime.vocabulary)
         reused = _common(stairs.tokens, keep[:-1])
         before = _Before(stairs.runs, stairs.evaluations, stairs.evaluations_below(reused))
@@ -164,6 +184,8 @@ class Session:
             try:
                 stairs.truncate(reused)
                 stairs.append(keep[reused:])
+                if params["decoding"] == "exact":
+                    self._look_into(earlier, keep, params["suffix"])
                 generate(
                     generated,
                     stairs,
@@ -177,20 +199,36 @@ class Session:
                     ),
                     max_tokens=params["max_tokens"],
                     deadline=wall + budget_seconds,
+                    drafter=self.drafter,
                 )
             except _Interrupted as interruption:
                 generated.reason = interruption.refusal
             finally:
                 stairs.interrupt = lambda: None
+                if self.drafter.lookup is not None and params["decoding"] == "exact":
+                    self.drafter.lookup.remember(keep, generated.tokens)
         return self._result(
             generated, keep, reused, before, time.monotonic() - wall, time.process_time() - cpu
         )
 
-    def _prompt(self, prefix: str, limit: int) -> list[int]:
-        """Tokens of the window before the cursor. Where it is cut, the cut moves in steps of half a window."""
+    def _look_into(self, earlier: Sequence[int], keep: Sequence[int], suffix: str) -> None:
+        """What drafts are looked up in: the document. Typing leaves the lines after the cursor's as they are."""
+        if (lookup := self.drafter.lookup) is None:
+            return
+        text = suffix.partition("\n")[2][:_AFTER_CHARACTERS]
+        if text != self._after[0]:
+            self._after = text, self._runtime.vocabulary.encode(text)
+        lookup.document.follow(keep)
+        lookup.around(earlier, self._after[1])
+
+    def _prompt(self, prefix: str, limit: int) -> tuple[list[int], list[int]]:
+        """Tokens before the window, and those of the window, which ends at the cursor.
+
+        Where the text is cut, the cut moves in steps of half a window.
+        """
         vocabulary = self._runtime.vocabulary
         limit = min(limit, self._runtime.decoder.config.max_positions // 2)
-        tokens = vocabulary.encode(prefix)
+        tokens, cut = vocabulary.encode(prefix), 0
         if len(tokens) > limit:
             step = max(1, limit // 2)
             start = -(-(len(tokens) - limit) // step) * step
@@ -199,8 +237,9 @@ class Session:
                 for i in range(start, min(start + step // 2, len(tokens) - 1))
                 if vocabulary.token_bytes[tokens[i]].endswith(b"\n")
             )
-            tokens = tokens[next(line_starts, start) :]
-        return [vocabulary.bos, *tokens] if vocabulary.bos is not None else tokens
+            cut = next(line_starts, start)
+        bos = [vocabulary.bos] if vocabulary.bos is not None else []
+        return tokens[:cut], [*bos, *tokens[cut:]]
 
     def _result(
         self, generated: Generated, keep: Sequence[int], reused: int, before: _Before, wall: float, cpu: float
@@ -269,7 +308,7 @@ def measured_costs(opened: Model, window_seconds: float, progress: Progress) -> 
     decoder = opened.decoder
     gpu, processor = hardware(decoder.device)
     meter = pick_meter(gpu)
-    parts = (decoder.config.to_json(), decoder.dtype, THREADS, gpu, processor, meter.describe())
+    parts = (decoder.config.to_json(), decoder.description, THREADS, gpu, processor, meter.describe())
     key = hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:16]
     path = cache_dir() / f"costs-{key}.json"
     if (costs := load_costs(path)) is None:
@@ -288,7 +327,7 @@ def hardware(device: torch.device) -> tuple[str | None, str]:
     return gpu_uuid(device), processor
 
 
-def _workloads(decoder: Decoder) -> dict[str, Callable[[], Work]]:
+def _workloads(decoder: Served) -> dict[str, Callable[[], Work]]:
     """What `energy.costs.fit` repeats. Positions are put in after 256 others, as in a real document."""
     layers, stairs = decoder.config.layers, Staircase(decoder)
     stairs.append([1] * _COST_ROWS)
@@ -320,10 +359,8 @@ def _workloads(decoder: Decoder) -> dict[str, Callable[[], Work]]:
 
     asked = ExitNetwork(decoder.config.width, (1,)).to(decoder.device)  # any weights cost the same
 
-    @torch.inference_mode()
     def decision() -> Work:
-        seen = features(state, torch.tensor(1, device=state.device))
-        asked(seen, torch.tensor(0, device=state.device)).softmax(-1)[1].item()
+        asked.exit_probability(state, 1, 0)
         return Work(decisions=1)
 
     return {

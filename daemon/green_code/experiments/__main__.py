@@ -1,4 +1,4 @@
-"""`python -m green_code.experiments layers|energy|recipes`: measure, then write data, plot and page into one folder."""
+"""`python -m green_code.experiments layers|energy|recipes|drafts`: measure, then write data, plot and page into one folder."""
 
 from __future__ import annotations
 
@@ -9,9 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from green_code.experiments import energy, energy_page, layers, layers_page, recipes, recipes_page
+from green_code.experiments import (
+    drafts,
+    drafts_page,
+    energy,
+    energy_page,
+    layers,
+    layers_page,
+    recipes,
+    recipes_page,
+)
 from green_code.experiments.pages import write
-from green_code.experiments.plots import draw_energy, draw_layers, draw_recipes
+from green_code.experiments.plots import draw_drafts, draw_energy, draw_layers, draw_recipes
 from green_code.models.catalog import DEFAULT
 from green_code.problems import Problem
 
@@ -43,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _layers_arguments(command: argparse.ArgumentParser) -> None:
+def _row_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--data",
         type=Path,
@@ -57,6 +66,10 @@ def _layers_arguments(command: argparse.ArgumentParser) -> None:
 
 def _layers(args: argparse.Namespace) -> dict[str, Any]:
     return layers.run(args.model, args.data, args.work, args.limit, args.seed, _say)
+
+
+def _drafts(args: argparse.Namespace) -> dict[str, Any]:
+    return drafts.run(args.model, args.data, args.work, args.limit, args.seed, _say)
 
 
 def _energy_arguments(command: argparse.ArgumentParser) -> None:
@@ -101,7 +114,7 @@ class _Experiment:
 _EXPERIMENTS = {
     "layers": _Experiment(
         "decode the untouched model at each layer, and the bundle at each of its exits",
-        _layers_arguments,
+        _row_arguments,
         _layers,
         layers_page.page,
         draw_layers,
@@ -119,6 +132,13 @@ _EXPERIMENTS = {
         _recipes,
         recipes_page.page,
         draw_recipes,
+    ),
+    "drafts": _Experiment(
+        "complete rows with the tokens of full depth, drafted by n-grams, by exits, and by both",
+        _row_arguments,
+        _drafts,
+        drafts_page.page,
+        draw_drafts,
     ),
 }
 

@@ -29,10 +29,12 @@ from green_code.evaluation.run import evaluate
 from green_code.experiments.held_out import Divided, open_divided
 from green_code.experiments.layers import bare_bundle, untouched
 from green_code.experiments.rows import draw, from_layer, held_out_lines
+from green_code.kernels.form import forms
 from green_code.models.catalog import find_model
 from green_code.models.decoder import Decoder
 from green_code.models.families import ModelConfig
-from green_code.models.weights import Model, adapted_weights, compute_device, compute_dtype
+from green_code.models.serving import first_that_serves
+from green_code.models.weights import Model, adapted_weights, compute_device
 from green_code.problems import Problem
 
 POSITIONS = 8_192  # per language, that are scored
@@ -72,9 +74,8 @@ class Bench:
         return score(decoder, corpus, exits, POSITIONS, self.untouched.vocabulary.bos)
 
     def runtime(self, weights: Mapping[str, Tensor], key: str) -> Runtime:
-        """These weights as they would serve, in the dtype of this machine. `key` tells them from others."""
-        cast = {name: weight.to(compute_dtype()) for name, weight in weights.items()}
-        decoder = Decoder.load(self.config, cast).to(compute_device())
+        """These weights as they would serve on this machine. `key` tells them from others."""
+        decoder = first_that_serves(forms(), self.config).build(self.config, weights)
         opened = Model(decoder, self.untouched.vocabulary, key)
         return Runtime(self.untouched.model, opened, None, None, self.untouched.costs)
 

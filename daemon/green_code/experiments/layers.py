@@ -20,9 +20,10 @@ from green_code.evaluation.run import evaluate, summarise
 from green_code.experiments.provenance import provenance
 from green_code.experiments.rows import choose_rows, from_layer
 from green_code.folders import bundles_dir
+from green_code.kernels.form import forms
 from green_code.models.bundle import MANIFEST, VOCABULARY, Bundle, load_bundle
 from green_code.models.catalog import find_model
-from green_code.models.weights import compute_dtype, open_model
+from green_code.models.weights import open_model
 
 EXAMPLES = 3  # rows per language whose completions are shown
 UNTOUCHED, ADAPTED = "untouched", "adapted"
@@ -79,7 +80,7 @@ def untouched(adapted: Runtime) -> Runtime:
     bare = bare_bundle(adapted.model)
     if bare is None:
         return adapted
-    opened = open_model(find_model(adapted.model), bare, compute_dtype())
+    opened = open_model(find_model(adapted.model), bare, forms())
     return Runtime(adapted.model, opened, bare, None, adapted.costs)
 
 

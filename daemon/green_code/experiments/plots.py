@@ -115,6 +115,27 @@ def draw_recipes(found: dict[str, Any], path: Path) -> None:
         _save(figure, path)
 
 
+def draw_drafts(found: dict[str, Any], path: Path) -> None:
+    """Joules of full depth over those spent, whole and after the prompt, by where drafts come from."""
+    arms = found["arms"][1:]
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(6.4, 2.8), layout="constrained")
+        panel = figure.subplots()
+        for i, (key, label, colour) in enumerate(
+            (("ratio", "whole", _GREY), ("ratio_after_prompt", "after the prompt", _GREEN))
+        ):
+            ratios = [arm[key] for arm in arms]
+            away = _distances(ratios, [arm[f"{key}_interval"] for arm in arms])
+            places = [place + 0.36 * i - 0.18 for place in range(len(arms))]
+            panel.bar(places, ratios, 0.34, color=colour, label=label)
+            panel.errorbar(places, ratios, away, fmt="none", ecolor="black", capsize=2, linewidth=1)
+        panel.axhline(1, color="black", linewidth=0.8)
+        panel.set_xticks(range(len(arms)), [arm["name"] for arm in arms])
+        panel.set_ylabel("full depth's joules over those spent")
+        panel.legend(loc="upper right")
+        _save(figure, path)
+
+
 def _distances(means: Sequence[float], intervals: Sequence[Sequence[float]]) -> list[list[float]]:
     """From each mean down and up to its interval's ends, as matplotlib wants them."""
     below = [max(0.0, mean - low) for mean, (low, _) in zip(means, intervals, strict=True)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import os
 import platform
 import shlex
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ import torch
 
 from green_code import __version__
 from green_code.engine.runtime import Runtime, hardware
+from green_code.kernels.decoder import usable_cores
 
 
 def provenance(runtime: Runtime, experiment: str, options: dict[str, object]) -> dict[str, Any]:
@@ -28,9 +28,9 @@ def provenance(runtime: Runtime, experiment: str, options: dict[str, object]) ->
         "machine": {
             "processor": hardware(device)[1],
             "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
-            "cores": _usable_cores(),
+            "cores": usable_cores(),
             "threads": torch.get_num_threads(),
-            "dtype": str(runtime.decoder.dtype).removeprefix("torch."),
+            "compute": runtime.decoder.description,
             "torch": torch.__version__,
             "python": platform.python_version(),
             "system": platform.system(),
@@ -46,8 +46,3 @@ def _command(experiment: str, options: dict[str, object]) -> str:
         if values:
             words += [f"--{name}", *(v.name if isinstance(v, Path) else str(v) for v in values)]
     return shlex.join(words)
-
-
-def _usable_cores() -> int:
-    """Logical cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

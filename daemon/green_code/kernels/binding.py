@@ -1,6 +1,7 @@
 """The kernel's libraries by ctypes: found, chosen by what the processor can, and called within checked bounds.
 
-GREEN_CODE_KERNEL forces a level ("avx512vnni", "avxvnni", "avx2", "dotprod", "portable"), for tests and measurements.
+GREEN_CODE_KERNEL forces a level ("avx512vnni", "avxvnni", "avx2", "dotprod", "portable"), or torch's own path ("off"),
+for tests and measurements.
 """
 
 from __future__ import annotations
@@ -14,20 +15,22 @@ from typing import Any
 
 import numpy as np
 
-from green_code.kernels.build import HERE, TARGETS, library, this_target
+from green_code.kernels.build import LIBRARIES, TARGETS, library, this_target
+from green_code.kernels.quantise import GROUP, TILE
 from green_code.problems import Problem
 
 LEVEL_VARIABLE = "GREEN_CODE_KERNEL"
 LANES = 16  # the widest level's; sizes are multiples of it at every level, so that all serve the same models
+KEYS, QUERIES = 16, 4  # attention.h
 
 _Pointer = ctypes.c_void_p
 _Int = ctypes.c_int32
 
 
 class CMatrix(ctypes.Structure):
-    """decoder.c's `matrix`."""
+    """product.h's `matrix`."""
 
-    _fields_ = [("tiles", _Pointer), ("scales", _Pointer), ("outputs", _Int), ("inputs", _Int)]
+    _fields_ = [("records", _Pointer), ("outputs", _Int), ("inputs", _Int)]
 
 
 class CLayer(ctypes.Structure):
@@ -72,16 +75,16 @@ class Scratch:
 
     def __init__(self, kernel: Kernel, widest: int, inputs: int, model: CModel, positions: int) -> None:
         rows = kernel.chunk
-        blocks = -(-inputs // kernel.block)
+        groups = -(-inputs // GROUP)
         self._arrays: dict[str, np.ndarray] = {
             "values": np.zeros((rows, inputs), np.int8),
-            "scales": np.zeros((rows, blocks), np.float32),
-            "sums": np.zeros((rows, blocks), np.int32),
+            "scales": np.zeros((rows, groups), np.float32),
+            "sums": np.zeros((rows, groups), np.int32),
             "normed": np.zeros(model.width, np.float32),
             "wide": np.zeros((rows, widest), np.float32),
             "heads": np.zeros(model.heads * model.head_width, np.float32),
             "inner": np.zeros(model.mlp_width, np.float32),
-            "scores": np.zeros(positions + LANES, np.float32),
+            "scores": np.zeros(QUERIES * (positions + 2 * KEYS), np.float32),
         }
         at = {name: array.ctypes.data for name, array in self._arrays.items()}
         row = _CQuantised(at["values"], at["scales"], at["sums"])
@@ -96,7 +99,9 @@ class Kernel:
     def __init__(self, path: Path, level: str) -> None:
         self.level = level
         loaded = ctypes.CDLL(str(path))
-        self.block: int = loaded.green_block()
+        layout = (loaded.green_group(), loaded.green_tile(), loaded.green_keys())
+        if layout != (GROUP, TILE, KEYS):
+            raise ImportError(f"{path.name} was built from other sources")
         self.chunk: int = loaded.green_chunk()
         self.run_layers: Any = loaded.green_run_layers
         self.run_layers.restype = None
@@ -112,10 +117,11 @@ class Kernel:
         ]  # fmt: skip
 
 
-def levels(folder: Path = HERE) -> Mapping[str, Path]:
+def levels(libraries: Path = LIBRARIES) -> Mapping[str, Path]:
     """Level → library of those that are built and that this processor runs, best first."""
     try:
         target = this_target()
+        folder = libraries / target
         teller = ctypes.CDLL(str(folder / library("level", target)))
     except (KeyError, OSError):
         return {}
@@ -129,7 +135,6 @@ def levels(folder: Path = HERE) -> Mapping[str, Path]:
     }
 
 
-@lru_cache
 def open_kernel(level: str | None = None) -> Kernel | None:
     """The best level's kernel, or the one that is forced; None where there is none for this machine.
 
@@ -138,12 +143,16 @@ def open_kernel(level: str | None = None) -> Kernel | None:
     """
     found = levels()
     forced = level or os.environ.get(LEVEL_VARIABLE)
+    if forced == "off":
+        return None
     if forced is not None and forced not in found:
         raise Problem(
             "bad_request",
-            f"kernel level {forced!r} is not to be had here (there are: {', '.join(found) or 'none'}); correct {LEVEL_VARIABLE}.",
+            f"kernel level {forced!r} is not to be had here (there are: {', '.join([*found, 'off'])}); correct {LEVEL_VARIABLE}.",
         )
-    for name, path in found.items():
-        if forced in (None, name):
-            return Kernel(path, name)
-    return None
+    return next((_load(path, name) for name, path in found.items() if forced in (None, name)), None)
+
+
+@lru_cache
+def _load(path: Path, level: str) -> Kernel:
+    return Kernel(path, level)

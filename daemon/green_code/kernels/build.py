@@ -1,20 +1,24 @@
 """Compile the kernel with the compiler that the PyPI package `ziglang` carries, for this machine or for another.
 
-    python -m green_code.kernels.build [--target linux-x64|linux-arm64|darwin-arm64|win32-x64] [--out DIR]
+    python -m green_code.kernels.build [--target linux-x64|linux-arm64|darwin-arm64|win32-x64|all] [--out DIR]
 
-One library a level (lanes.h), and one that says which levels a processor runs (level.c). Libraries lie beside this
-file, where binding.py looks for them.
+One library a level (lanes.h), and one that says which levels a processor runs (level.c), in a folder a target. A wheel
+holds those of all targets: together they are smaller than the tokenizer.
 """
 
 from __future__ import annotations
 
 import argparse
 import platform
+import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+LIBRARIES = HERE / "lib"
 LEVELS_X64 = {
     "avx512vnni": "x86_64_v4+avx512vnni",
     "avxvnni": "x86_64_v3+avxvnni",
@@ -29,7 +33,7 @@ TARGETS = {
     "win32-x64": ("x86_64-windows-gnu", LEVELS_X64, ".dll"),
 }
 # Contraction would let the compiler round differently where a loop is unrolled differently; fma is written out.
-_FLAGS = ("-std=c11", "-O3", "-ffp-contract=off", "-fno-math-errno", "-Wall", "-Wextra", "-Werror", "-shared")
+_FLAGS = ("-std=c11", "-O3", "-ffp-contract=off", "-fno-math-errno", "-Wall", "-Wextra", "-Werror")
 
 
 def this_target() -> str:
@@ -44,44 +48,45 @@ def library(level: str, target: str) -> str:
     return f"green-{level}{TARGETS[target][2]}"
 
 
-def build(target: str, out: Path) -> list[Path]:
-    """Compile all levels of a target into `out`.
+def build(target: str, out: Path, flags: Sequence[str] = ()) -> list[Path]:
+    """Compile all levels of a target into `out`/`target`, with further flags of the compiler.
 
     Raises:
         subprocess.CalledProcessError: the compiler refused; its words are on standard error.
     """
     triple, levels, _ = TARGETS[target]
+    folder = out / target
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
     plainest = list(levels.values())[-1]
-    made = [_compile("level.c", triple, plainest, out / library("level", target))]
-    for level, processor in levels.items():
-        made.append(_compile("decoder.c", triple, processor, out / library(level, target)))
+    sources = {"level": ("level.c", plainest), **{level: ("decoder.c", cpu) for level, cpu in levels.items()}}
+    made = []
+    for level, (source, processor) in sources.items():
+        made.append(folder / library(level, target))
+        with tempfile.TemporaryDirectory() as parts:
+            # Linked for the plainest processor, so that the compiler makes its C library once and not for each level.
+            compiled = Path(parts) / "kernel.o"
+            position = () if "windows" in triple else ("-fPIC",)
+            _zig(triple, processor, *_FLAGS, *flags, *position, "-c", str(HERE / source), "-o", str(compiled))
+            linked = Path(parts) / made[-1].name
+            _zig(triple, plainest, "-shared", "-s", str(compiled), "-o", str(linked))
+            shutil.copy(linked, made[-1])  # alone: on Windows the linker leaves more beside it
     return made
 
 
-def _compile(source: str, triple: str, processor: str, to: Path) -> Path:
-    position = () if "windows" in triple else ("-fPIC",)
-    command = [
-        sys.executable,
-        "-m",
-        "ziglang",
-        "cc",
-        "-target",
-        triple,
-        f"-mcpu={processor}",
-        *_FLAGS,
-        *position,
-    ]
-    subprocess.run([*command, "-o", str(to), str(HERE / source)], check=True)
-    return to
+def _zig(triple: str, processor: str, *arguments: str) -> None:
+    command = [sys.executable, "-m", "ziglang", "cc", "-target", triple, f"-mcpu={processor}"]
+    subprocess.run([*command, *arguments], check=True)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Compile the CPU kernel.")
-    parser.add_argument("--target", choices=TARGETS, default=None, help="default: this machine")
-    parser.add_argument("--out", type=Path, default=HERE)
+    parser.add_argument("--target", choices=(*TARGETS, "all"), help="default: this machine")
+    parser.add_argument("--out", type=Path, default=LIBRARIES)
     args = parser.parse_args()
-    for path in build(args.target or this_target(), args.out):
-        print(path)
+    for target in TARGETS if args.target == "all" else (args.target or this_target(),):
+        for path in build(target, args.out):
+            print(path)
     return 0
 
 

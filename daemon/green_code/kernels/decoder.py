@@ -5,22 +5,28 @@ Held by: tests/kernels/test_decoder.py, against the torch decoder over the same 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+import os
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from green_code.kernels.binding import LANES, CLayer, CMatrix, CModel, Kernel, Scratch
-from green_code.kernels.quantise import quantise
+from green_code.kernels.binding import KEYS, LANES, CLayer, CMatrix, CModel, Kernel, Scratch
+from green_code.kernels.quantise import GROUP, RECORD_BYTES, TILE, quantise
+from green_code.kernels.quantise import records as count
 from green_code.models.decoder import Decoder, inverse_frequencies
-from green_code.models.families import ModelConfig
+from green_code.models.families import ModelConfig, Rope
 
+_FIRST_POSITIONS = 1024
+_WORTH_SHARING = 128  # positions of a prompt from which on a second thread takes half the layers
 _MATRICES = ("qkv", "attention_out", "mlp_in", "mlp_out")
 _GAINS = ("attention_norm", "q_norm", "k_norm", "attention_out_norm", "mlp_norm", "mlp_out_norm")
 
 
-def why_not(config: ModelConfig, block: int) -> str | None:
+def why_not(config: ModelConfig) -> str | None:
     """What keeps the kernel from serving a model; None: nothing."""
     row = config.row
     if row.norm != "rms" or row.positions != "rope" or not row.gated or row.bias:
@@ -28,50 +34,97 @@ def why_not(config: ModelConfig, block: int) -> str | None:
     if row.activation not in ("silu", "gelu_tanh"):
         return f"activation {row.activation} is not in the kernel"
     inputs = (config.width, config.mlp_width, config.heads * config.head_width)
-    if any(size % block for size in inputs) or config.head_width % (2 * LANES):
-        return f"widths {inputs} and heads of {config.head_width} are no multiples of {block}"
+    if any(size % GROUP for size in inputs) or config.head_width % (2 * LANES):
+        return f"widths {inputs} and heads of {config.head_width} are no multiples of {GROUP}"
     return None
 
 
-class KernelDecoder:
-    """Weights in int8 beside the embedding's rows in bfloat16; hidden states, keys and values in float32."""
+def matrices(config: ModelConfig) -> Iterator[tuple[str, int, int]]:
+    """(name, N, K) of all matrices, in the order in which a token reads them; the head is the last."""
+    query = config.heads * config.head_width
+    for i in range(config.layers):
+        yield f"layers.{i}.qkv", query + 2 * config.kv_heads * config.head_width, config.width
+        yield f"layers.{i}.attention_out", config.width, query
+        yield f"layers.{i}.mlp_in", 2 * config.mlp_width, config.width
+        yield f"layers.{i}.mlp_out", config.width, config.mlp_width
+    yield "embed" if config.tied_head else "head", config.vocabulary, config.width
 
-    dtype = torch.float32
+
+def pack(config: ModelConfig, weights: Mapping[str, Tensor]) -> tuple[np.ndarray, dict[str, Tensor]]:
+    """What `KernelDecoder` is made of: (records, RECORD_BYTES) of all matrices; the embedding (bfloat16) and gains.
+
+    Args:
+        weights: under `Decoder`'s names; each is let go of as soon as it is packed.
+    Raises:
+        ValueError: the kernel does not serve this model, or weights are missing, unknown or of another shape.
+    """
+    if reason := why_not(config):
+        raise ValueError(reason)
+    with torch.device("meta"):
+        expected = {name: like.shape for name, like in Decoder(config).state_dict().items()}
+    if {name: weight.shape for name, weight in weights.items()} != expected:
+        raise ValueError(f"these are not the weights of a {config.family} of this configuration")
+    packed = [quantise(weights[f"{name}.weight"].float().numpy()) for name, _, _ in matrices(config)]
+    rest = {name: weight.float() for name, weight in weights.items() if weight.dim() == 1}
+    rest["embed.weight"] = weights["embed.weight"].bfloat16()
+    return np.concatenate(packed), rest
+
+
+def usable_cores() -> int:
+    """Logical cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class KernelDecoder:
+    """Matrices in int8, keys and values in bfloat16, hidden states in float32.
+
+    One thread computes; long prompts take a second one, whose work is as much as the first would have had.
+    """
+
+    dtype, cache_dtype = torch.float32, torch.bfloat16
     device = torch.device("cpu")
+    rows_at_once, layers_at_once = 256, 1_000  # a call takes a tenth of a second, or two
 
     def __init__(
-        self, kernel: Kernel, config: ModelConfig, weights: Mapping[str, Tensor], positions: int
+        self, kernel: Kernel, config: ModelConfig, records: np.ndarray, rest: Mapping[str, Tensor]
     ) -> None:
         """
         Args:
-            weights: float32, under `Decoder`'s names. positions: the most that a staircase may hold.
+            records, rest: of `pack`.
         Raises:
-            ValueError: the kernel does not serve this model, or weights are missing, unknown or of another shape.
+            ValueError: they are not of this configuration.
         """
-        if reason := why_not(config, kernel.block):
+        if reason := why_not(config):
             raise ValueError(reason)
+        counts = {name: count(outputs, inputs) for name, outputs, inputs in matrices(config)}
+        if records.shape != (sum(counts.values()), RECORD_BYTES) or not records.flags.c_contiguous:
+            raise ValueError(f"records {records.shape} are not of a {config.family} of this configuration")
         with torch.device("meta"):
-            expected = {name: like.shape for name, like in Decoder(config).state_dict().items()}
-        if {name: weight.shape for name, weight in weights.items()} != expected:
-            raise ValueError(f"these are not the weights of a {config.family} of this configuration")
-        self.config, self.positions, self._kernel = config, positions, kernel
-        self._kept: list[np.ndarray] = []  # what the structures point at
-        self._embed = weights["embed.weight"].bfloat16()
-        self._layers = (CLayer * config.layers)(*(self._layer(i, weights) for i in range(config.layers)))
-        head = weights["embed.weight"] if config.tied_head else weights["head.weight"]
-        self._norm = self._keep(weights["norm.weight"].float())
-        self._head = self._matrix(head)
-        self._model = CModel(
-            self._layers, config.width, config.heads, config.kv_heads, config.head_width, config.mlp_width,
-            int(config.row.activation == "gelu_tanh"), config.norm_eps, config.attention_scale,
-        )  # fmt: skip
-        matrices = [getattr(layer, name) for layer in self._layers for name in _MATRICES]
-        widest = max(matrix.outputs for matrix in matrices)
-        inputs = max(matrix.inputs for matrix in matrices)
-        self._scratch = Scratch(kernel, widest, inputs, self._model, positions)
+            like = {n: w.shape for n, w in Decoder(config).state_dict().items() if w.dim() == 1}
+        like["embed.weight"] = torch.Size((config.vocabulary, config.width))
+        if {name: weight.shape for name, weight in rest.items()} != like:
+            raise ValueError(f"these are not the gains of a {config.family} of this configuration")
+        self.config, self._kernel = config, kernel
+        self._records, self._embed = records, rest["embed.weight"].bfloat16()
+        self._gains = {
+            name.removesuffix(".weight"): np.ascontiguousarray(weight.float().numpy())
+            for name, weight in rest.items()
+            if weight.dim() == 1
+        }
+        firsts = dict(zip(counts, itertools.accumulate(counts.values(), initial=0), strict=False))
+        self._matrices = {
+            name: CMatrix(
+                records.ctypes.data + firsts[name] * RECORD_BYTES, -(-outputs // TILE) * TILE, inputs
+            )
+            for name, outputs, inputs in matrices(config)
+        }
+        self._head = list(self._matrices.values())[-1]
+        self._second = ThreadPoolExecutor(1, "green-code-kernel") if usable_cores() > 1 else None
+        self._positions = 0
+        self._make_room(_FIRST_POSITIONS)
 
     def embed_tokens(self, tokens: Tensor, start: int = 0) -> Tensor:
-        """Token ids (B, N) → hidden states (B, N, C) at depth 0."""
+        """Token ids (N,) → hidden states (N, C) at depth 0."""
         x = self._embed[tokens].float()
         return x * self.config.width**0.5 if self.config.row.scale_embeddings else x
 
@@ -79,66 +132,101 @@ class KernelDecoder:
         """Layers `first` … `last` (from 1) over positions start … start+N−1, in place.
 
         Args:
-            x: (N, C). keys, values: (L, K, S, D), valid before `start` in these layers; the new rows are written.
+            x: (N, C). keys, values: (L, K, S, D), valid before `start` in these layers; the new rows are written. Keys
+                lie in an order of their own (attention.h), in blocks of 16 positions.
         Raises:
             ValueError: a buffer is not as it must be, or a bound is outside of it.
         """
         c, (rows, width) = self.config, x.shape
-        for tensor in (x, keys, values):
-            if tensor.dtype != torch.float32 or not tensor.is_contiguous() or tensor.device != self.device:
-                raise ValueError("buffers must be contiguous float32 on the CPU")
+        for tensor, dtype in ((x, self.dtype), (keys, self.cache_dtype), (values, self.cache_dtype)):
+            if tensor.dtype != dtype or not tensor.is_contiguous() or tensor.device != self.device:
+                raise ValueError(
+                    "buffers must be contiguous on the CPU: float32 states, bfloat16 keys and values"
+                )
         if keys.shape != values.shape or keys.dim() != 4:
             raise ValueError(f"keys {tuple(keys.shape)} and values {tuple(values.shape)} differ")
         layers, kv_heads, capacity, head_width = keys.shape
         if (layers, kv_heads, head_width, width) != (c.layers, c.kv_heads, c.head_width, c.width):
             raise ValueError("buffers are of another model")
-        if not (
-            1 <= first <= last <= c.layers and 0 <= start <= start + rows <= min(capacity, self.positions)
-        ):
+        if not (1 <= first <= last <= c.layers and 0 <= start <= start + rows <= capacity):
             raise ValueError(f"layers {first} … {last}, positions {start} … {start + rows - 1} of {capacity}")
-        self._kernel.run_layers(
-            self._model, first - 1, last, x.data_ptr(), start, rows, keys.data_ptr(), values.data_ptr(), capacity,
-            self._scratch.structure,
-        )  # fmt: skip
+        if capacity % KEYS:
+            raise ValueError(f"capacity {capacity} is no multiple of {KEYS}")
+        self._make_room(start + rows)
+        buffers = keys.data_ptr(), values.data_ptr(), capacity
+        if rows < _WORTH_SHARING or first == last or self._second is None:
+            self._run(first - 1, last, x, start, buffers, self._scratches[0])
+            return
+        # The upper layers of one part of the rows run beside the lower layers of the next part.
+        middle, upper = (first - 1 + last) // 2, []
+        for at in range(0, rows, self._kernel.chunk):
+            part = x[at : at + self._kernel.chunk]
+            self._run(first - 1, middle, part, start + at, buffers, self._scratches[0])
+            upper.append(
+                self._second.submit(self._run, middle, last, part, start + at, buffers, self._scratches[1])
+            )
+        for done in upper:
+            done.result()
 
     def logits(self, x: Tensor) -> Tensor:
         """Final norm and head: (C,) or (N, C) at any depth → (V,) or (N, V) float32."""
-        if x.dtype != torch.float32 or x.shape[-1] != self.config.width:
+        if x.dtype != self.dtype or x.shape[-1] != self.config.width:
             raise ValueError("states must be float32 of the model's width")
         rows = x.reshape(-1, self.config.width).contiguous()
         out = torch.empty(len(rows), self._head.outputs)
         for at in range(0, len(rows), self._kernel.chunk):
             some = rows[at : at + self._kernel.chunk]
             self._kernel.logits(
-                self._model, self._norm, self._head, some.data_ptr(), len(some), out[at:].data_ptr(),
-                self._scratch.structure,
+                self._model, self._gains["norm"].ctypes.data, self._head, some.data_ptr(), len(some),
+                out[at:].data_ptr(), self._scratches[0].structure,
             )  # fmt: skip
         return out[:, : self.config.vocabulary].reshape(*x.shape[:-1], -1)
 
+    @property
+    def description(self) -> str:
+        return f"kernel, int8, {self._kernel.level}"
+
     # --- inside -------------------------------------------------------------------------------------------
 
-    def _keep(self, tensor: Tensor | np.ndarray) -> int:
-        """Address of an array that stays as long as this decoder."""
-        array = tensor.numpy() if isinstance(tensor, Tensor) else tensor
-        self._kept.append(np.ascontiguousarray(array))
-        return self._kept[-1].ctypes.data
-
-    def _matrix(self, weight: Tensor) -> CMatrix:
-        tiles, scales = quantise(weight.float().numpy())
-        return CMatrix(self._keep(tiles), self._keep(scales), len(scales), weight.shape[1])
-
-    def _layer(self, i: int, weights: Mapping[str, Tensor]) -> CLayer:
-        matrices = [self._matrix(weights[f"layers.{i}.{name}.weight"]) for name in _MATRICES]
-        gains = [
-            self._keep(gain.float())
-            if (gain := weights.get(f"layers.{i}.{name}.weight")) is not None
-            else None
-            for name in _GAINS
+    def _make_room(self, positions: int) -> None:
+        """Rotary tables and scratch for so many positions, in powers of two."""
+        if positions <= self._positions:
+            return
+        c, self._positions = self.config, 1 << (positions - 1).bit_length()
+        self._tables = {rope: self._angles(rope) for rope in set(c.ropes) if rope is not None}
+        self._layers = (CLayer * c.layers)(*(self._layer(i) for i in range(c.layers)))
+        self._model = CModel(
+            self._layers, c.width, c.heads, c.kv_heads, c.head_width, c.mlp_width,
+            int(c.row.activation == "gelu_tanh"), c.norm_eps, c.attention_scale,
+        )  # fmt: skip
+        inner = [matrix for name, matrix in self._matrices.items() if name.startswith("layers.")]
+        widest, inputs = max(m.outputs for m in inner), max(m.inputs for m in inner)
+        self._scratches = [
+            Scratch(self._kernel, widest, inputs, self._model, self._positions) for _ in range(2)
         ]
+
+    def _run(
+        self, first: int, last: int, x: Tensor, start: int, buffers: tuple[int, int, int], scratch: Scratch
+    ) -> None:
+        """Layers `first` … `last`−1, counted from 0, within bounds that were checked."""
+        keys, values, capacity = buffers
+        self._kernel.run_layers(
+            self._model, first, last, x.data_ptr(), start, len(x), keys, values, capacity, scratch.structure
+        )
+
+    def _angles(self, rope: Rope) -> tuple[np.ndarray, np.ndarray]:
+        angles = torch.outer(
+            torch.arange(self._positions).float(), inverse_frequencies(rope, self.config.head_width)
+        )
+        return angles.cos().numpy(), angles.sin().numpy()
+
+    def _layer(self, i: int) -> CLayer:
+        gains = [self._gains.get(f"layers.{i}.{name}") for name in _GAINS]
         rope = self.config.ropes[i]
         assert rope is not None  # why_not
-        angles = torch.outer(
-            torch.arange(self.positions).float(), inverse_frequencies(rope, self.config.head_width)
+        return CLayer(
+            *(self._matrices[f"layers.{i}.{name}"] for name in _MATRICES),
+            *(None if gain is None else gain.ctypes.data for gain in gains),
+            *(table.ctypes.data for table in self._tables[rope]),
+            self.config.windows[i] or 0,
         )
-        tables = [self._keep(table) for table in (angles.cos(), angles.sin())]
-        return CLayer(*matrices, *gains, *tables, self.config.windows[i] or 0)

@@ -22,11 +22,11 @@
 #include <arm_neon.h>
 #endif
 
-#define TILE 16               // outputs whose weights lie together
-#define PARTS (TILE / LANES)  // vectors that hold a tile's sums
-
 typedef float vf __attribute__((vector_size(4 * LANES)));
 typedef int32_t vi __attribute__((vector_size(4 * LANES)));
+typedef uint32_t vu __attribute__((vector_size(4 * LANES)));
+typedef int8_t vb __attribute__((vector_size(LANES)));
+typedef uint16_t vh __attribute__((vector_size(2 * LANES)));
 
 #define INLINE static inline __attribute__((always_inline))
 
@@ -46,16 +46,36 @@ INLINE vf larger(vf a, vf b) { return __builtin_elementwise_max(a, b); }
 
 INLINE vf magnitude(vf a) { return __builtin_elementwise_abs(a); }
 
+INLINE vf smaller(vf a, vf b) { return __builtin_elementwise_min(a, b); }
+
+// bfloat16: the upper half of a float.
+INLINE vf load_half(const uint16_t *from) {
+  vh v;
+  memcpy(&v, from, sizeof v);
+  return (vf)(__builtin_convertvector(v, vu) << 16);
+}
+
+// Rounded to the nearest, ties to even.
+INLINE void store_half(uint16_t *to, vf v) {
+  vu bits = (vu)v;
+  vh half = __builtin_convertvector((bits + 0x7FFF + (bits >> 16 & 1)) >> 16, vh);
+  memcpy(to, &half, sizeof half);
+}
+
 INLINE float sum(vf v) {
-  float total = 0;
-  for (int i = 0; i < LANES; i++) total += v[i];
-  return total;
+  float lanes[LANES];
+  store(lanes, v);
+  for (int half = LANES / 2; half; half /= 2)
+    for (int i = 0; i < half; i++) lanes[i] += lanes[i + half];
+  return lanes[0];
 }
 
 INLINE float largest(vf v) {
-  float most = v[0];
-  for (int i = 1; i < LANES; i++) most = v[i] > most ? v[i] : most;
-  return most;
+  float lanes[LANES];
+  store(lanes, v);
+  for (int half = LANES / 2; half; half /= 2)
+    for (int i = 0; i < half; i++) lanes[i] = lanes[i] > lanes[i + half] ? lanes[i] : lanes[i + half];
+  return lanes[0];
 }
 
 // Weights are stored as w + 128, which is what x86's byte products take: unsigned times signed. What that adds, 128
@@ -69,7 +89,7 @@ INLINE float largest(vf v) {
 
 INLINE vi first_sum(int32_t activations) { return (vi){0} - (OFFSET_WEIGHTS ? 128 * activations : 0); }
 
-// sums[lane] += Σ over 4 of weight[4·lane + i] · four[i], for one vector of a tile's weights.
+// sums[lane] += Σ over 4 of weight[4·lane + i] · four[i], for one vector of weights.
 INLINE vi dot4(vi sums, const uint8_t *weights, int32_t four) {
 #if defined(__AVX512VNNI__)
   return (vi)_mm512_dpbusd_epi32((__m512i)sums, _mm512_loadu_si512(weights), _mm512_set1_epi32(four));

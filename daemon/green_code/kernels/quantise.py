@@ -1,30 +1,54 @@
-"""Weights as the kernel takes them: int8 with a scale an output channel, in tiles of 16 outputs and 4 inputs.
+"""Weights as the kernel takes them: int8 in groups of 32 inputs with a scale each, in product.h's records.
 
-Norm gains are not folded in: they spread a row's values, and quantising them then costs a quarter of all tokens.
+A scale an output channel alone loses one token in a hundred more (docs/performance.md). Norm gains are not folded in: they
+spread a row's values, and quantising them then costs a quarter of all tokens.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-TILE, FOURS = 16, 4
+TILE, GROUP, FOURS = 64, 32, 4
+RECORD_BYTES = TILE * GROUP + 2 * TILE
 
 
-def quantise(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(N, K) float → (N/16, K/4, 16, 4) uint8 of w + 128 with w in ±127, and (N,) float32 scales.
+def records(outputs: int, inputs: int) -> int:
+    """How many records a matrix takes."""
+    return -(-outputs // TILE) * (inputs // GROUP)
 
-    N is filled up to a multiple of 16 with zeros. K must be a multiple of 32 (a block of activations).
+
+def quantise(weight: np.ndarray) -> np.ndarray:
+    """(N, K) float → (records, RECORD_BYTES) uint8: w + 128 with w in ±127, then the scales in bfloat16.
+
+    N is filled up to a multiple of 64 with zeros. K must be a multiple of 32.
     """
     outputs, inputs = weight.shape
     padded = np.zeros((-(-outputs // TILE) * TILE, inputs), np.float32)
     padded[:outputs] = weight
-    scales = np.abs(padded).max(1) / 127
-    rounded = np.rint(padded / np.where(scales > 0, scales, 1)[:, None]).astype(np.int16)
-    tiles = rounded.reshape(-1, TILE, inputs // FOURS, FOURS).swapaxes(1, 2)
-    return np.ascontiguousarray((tiles + 128).astype(np.uint8)), scales.astype(np.float32)
+    groups = padded.reshape(-1, TILE, inputs // GROUP, GROUP).swapaxes(1, 2)  # (N/64, K/32, 64, 32)
+    halves = _round_up(np.abs(groups).max(-1) / 127)
+    scales = _widen(halves)[..., None]
+    rounded = np.rint(groups / np.where(scales > 0, scales, 1)).astype(np.int16) + 128
+    fours = rounded.reshape(*groups.shape[:3], GROUP // FOURS, FOURS).swapaxes(2, 3)
+    made = np.empty((*groups.shape[:2], RECORD_BYTES), np.uint8)
+    made[..., : TILE * GROUP] = fours.reshape(*groups.shape[:2], -1)
+    made[..., TILE * GROUP :] = halves.view(np.uint8)
+    return made.reshape(-1, RECORD_BYTES)
 
 
-def dequantise(tiles: np.ndarray, scales: np.ndarray) -> np.ndarray:
-    """The inverse: (N, K) float32."""
-    values = tiles.astype(np.float32).swapaxes(1, 2).reshape(len(scales), -1) - 128
-    return np.asarray(values * scales[:, None])
+def dequantise(packed: np.ndarray, inputs: int) -> np.ndarray:
+    """The inverse: (N, K) float32, N a multiple of 64."""
+    blocks = packed.reshape(-1, inputs // GROUP, RECORD_BYTES)
+    fours = blocks[..., : TILE * GROUP].reshape(*blocks.shape[:2], GROUP // FOURS, TILE, FOURS)
+    values = fours.swapaxes(2, 3).reshape(*blocks.shape[:2], TILE, GROUP).astype(np.float32) - 128
+    halves = np.ascontiguousarray(blocks[..., TILE * GROUP :]).view(np.uint16)
+    return np.asarray((values * _widen(halves)[..., None]).swapaxes(1, 2).reshape(-1, inputs))
+
+
+def _round_up(values: np.ndarray) -> np.ndarray:
+    """Float32 ≥ 0 → bfloat16 bits, up, so that no weight falls outside ±127."""
+    return np.ascontiguousarray(((values.view(np.uint32) + 0xFFFF) >> 16).astype(np.uint16))
+
+
+def _widen(halves: np.ndarray) -> np.ndarray:
+    return (halves.astype(np.uint32) << 16).view(np.float32)

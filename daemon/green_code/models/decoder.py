@@ -164,6 +164,9 @@ class Decoder(nn.Module):
     Weight names are those of `families.Family.names`; `load` refuses missing and unknown ones.
     """
 
+    rows_at_once = 512  # bounds the attention mask's memory
+    layers_at_once = 1
+
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
@@ -182,16 +185,24 @@ class Decoder(nn.Module):
         return self.norm.weight.dtype  # type: ignore[return-value]
 
     @property
+    def cache_dtype(self) -> torch.dtype:
+        return self.dtype
+
+    @property
     def device(self) -> torch.device:
         return self.embed.weight.device
 
+    @property
+    def description(self) -> str:
+        return f"torch, {str(self.dtype).removeprefix('torch.')}"
+
     def embed_tokens(self, tokens: Tensor, start: int = 0) -> Tensor:
-        """Token ids (B, N) at positions start … → hidden states (B, N, C) at depth 0."""
+        """Token ids (…, N) at positions start … → hidden states (…, N, C) at depth 0."""
         x = self.embed(tokens)
         if self.config.row.scale_embeddings:
             x = x * torch.tensor(self.config.width**0.5, dtype=x.dtype, device=x.device)
         if self.config.row.positions == "learned":
-            rows = torch.arange(start, start + tokens.shape[1], device=tokens.device)
+            rows = torch.arange(start, start + tokens.shape[-1], device=tokens.device)
             x = x + self.positions(rows + self.config.row.learned_position_offset)
         return x  # type: ignore[no-any-return]
 
@@ -202,6 +213,13 @@ class Decoder(nn.Module):
         rope = self.config.ropes[layer - 1]
         rotary = None if rope is None else self._cosines_sines(rope, start, x)
         return self.layers[layer - 1](x, rotary, start, cache)  # type: ignore[no-any-return]
+
+    def run_layers(self, first: int, last: int, x: Tensor, start: int, keys: Tensor, values: Tensor) -> None:
+        """See `serving.Served`."""
+        states = x[None]
+        for layer in range(first, last + 1):
+            cache = keys[layer - 1][None], values[layer - 1][None]
+            states.copy_(self.run_layer(layer, states, start, cache))
 
     def logits(self, x: Tensor) -> Tensor:
         """The shared final norm and head: (…, C) at any depth → (…, V)."""

@@ -1,4 +1,4 @@
-"""Converted weights: base checkpoint plus a bundle's delta, in the dtype that this machine computes in.
+"""Converted weights: base checkpoint plus a bundle's delta, in the form that this machine computes in.
 
 Made once, kept in the cache under a key of everything they depend on, memory-mapped at every later start.
 """
@@ -10,7 +10,7 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,10 +25,11 @@ from green_code.models.catalog import Found
 from green_code.models.decoder import Decoder
 from green_code.models.delta import read_delta
 from green_code.models.families import ModelConfig
+from green_code.models.serving import Form, Served, first_that_serves
 from green_code.models.vocabulary import Vocabulary
 from green_code.problems import Problem
 
-_CONVERSION = "1"  # raised whenever conversion would give other files
+_CONVERSION = "2"  # raised whenever conversion would give other files
 Report = Callable[[str, float | None], None]
 
 
@@ -36,7 +37,7 @@ Report = Callable[[str, float | None], None]
 class Model:
     """A decoder that is ready to run, with its vocabulary. `key` names its weights in the cache."""
 
-    decoder: Decoder
+    decoder: Served
     vocabulary: Vocabulary
     key: str
 
@@ -57,31 +58,65 @@ def compute_dtype() -> torch.dtype:
     return torch.float32
 
 
+@dataclass(frozen=True)
+class TorchForm:
+    """Weights of the torch decoder, which serves every family on every device."""
+
+    dtype: torch.dtype
+
+    @property
+    def name(self) -> str:
+        return str(self.dtype)
+
+    def refuses(self, config: ModelConfig) -> str | None:
+        return None
+
+    def save(self, config: ModelConfig, weights: Mapping[str, Tensor], folder: Path) -> None:
+        cast = {name: w.to(self.dtype).contiguous() for name, w in weights.items()}
+        save_file(cast, folder / "weights.safetensors")
+
+    def open(self, config: ModelConfig, folder: Path) -> Decoder:
+        return Decoder.load(config, load_file(folder / "weights.safetensors")).to(compute_device())
+
+    def build(self, config: ModelConfig, weights: Mapping[str, Tensor]) -> Decoder:
+        cast = {name: w.to(self.dtype) for name, w in weights.items()}
+        return Decoder.load(config, cast).to(compute_device())
+
+
 def open_model(
-    found: Found, bundle: Bundle | None, dtype: torch.dtype, report: Report = lambda *_: None
+    found: Found, bundle: Bundle | None, forms: Sequence[Form], report: Report = lambda *_: None
 ) -> Model:
-    """Load from the cache; convert first if it is not there.
+    """Load from the cache in the first of `forms` that serves this model; convert first if it is not there.
 
     Raises:
         Problem: the checkpoint or the bundle is damaged, they do not fit each other, or the cache cannot be written.
     """
-    parts = (_CONVERSION, found.key, bundle.weights_key if bundle else "", str(dtype))
-    key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
-    folder = cache_dir() / f"{Path(found.name).name}-{key}"
+    form = forms[0]
+    key, folder = _cached(found, bundle, form)
     if not (folder / "model.json").is_file():
-        _convert(found, bundle, dtype, folder, report)
+        form = first_that_serves(forms, found.open().config)
+        key, folder = _cached(found, bundle, form)
+    if not (folder / "model.json").is_file():
+        _convert(found, bundle, form, folder, report)
     try:
         described = json.loads((folder / "model.json").read_text("utf-8"))
         config = ModelConfig.from_json(described["config"])
         vocabulary = Vocabulary.open(folder / "tokenizer.json", described["bos"], described["eos"])
-        decoder = Decoder.load(config, load_file(folder / "weights.safetensors"))
+        decoder = form.open(config, folder)
     except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
         shutil.rmtree(folder, ignore_errors=True)
         raise Problem(
             "model_damaged",
             f"the converted weights in {folder} are damaged ({error}) and were removed; try again to convert anew.",
         ) from error
-    return Model(decoder.to(compute_device()), vocabulary, key)
+    return Model(decoder, vocabulary, key)
+
+
+def _cached(found: Found, bundle: Bundle | None, form: Form) -> tuple[str, Path]:
+    """Key and folder of converted weights."""
+    parts = (_CONVERSION, found.key, bundle.weights_key if bundle else "", form.name)
+    key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+    return key, cache_dir() / f"{Path(found.name).name}-{key}"
 
 
 def adapted_weights(
@@ -116,7 +151,7 @@ def adapted_weights(
     return config, weights
 
 
-def _convert(found: Found, bundle: Bundle | None, dtype: torch.dtype, folder: Path, report: Report) -> None:
+def _convert(found: Found, bundle: Bundle | None, form: Form, folder: Path, report: Report) -> None:
     report(f"converting {found.name}", 0.0)
     config, weights = adapted_weights(found, bundle, report)
     tokenizer, bos, eos = found.open().vocabulary(bundle.vocabulary if bundle else None)
@@ -124,9 +159,7 @@ def _convert(found: Found, bundle: Bundle | None, dtype: torch.dtype, folder: Pa
         folder.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
         try:
-            save_file(
-                {name: w.to(dtype).contiguous() for name, w in weights.items()}, part / "weights.safetensors"
-            )
+            form.save(config, weights, part)
             tokenizer.save(str(part / "tokenizer.json"))
             described = {"config": config.to_json(), "bos": bos, "eos": eos}
             (part / "model.json").write_text(json.dumps(described), "utf-8")

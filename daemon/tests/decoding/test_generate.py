@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
+import math
 import random
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from green_code.decoding.drafts import MAX_DRAFTS, Draft, Drafter, Lookup, Prices, Rate
 from green_code.decoding.exits import Confidence, Fixed, Full, Policy, View, parse_policy
-from green_code.decoding.generate import Effort, Generated, exact, fast, generate
+from green_code.decoding.generate import Effort, Generated, draft, exact, fast, generate
 from green_code.decoding.healing import Chooser, heal
 from green_code.decoding.staircase import Staircase
 from green_code.models.decoder import Decoder
@@ -39,13 +45,59 @@ class Scripted:
         return next(self.answers)
 
 
+LAYERS = DECODER.config.layers
+CHEAP = Prices(LAYERS, run=1.0, evaluation=0.01, head=0.02, head_row=0.01)
+
+
+class Guesses(Lookup):
+    """Guesses as a test says, by the context; each is held to be right with `chance`, for ever."""
+
+    def __init__(self, guess: Callable[[Sequence[int]], int | None], chance: float = 0.9) -> None:
+        super().__init__(VOCABULARY, LAYERS)
+        self.say, self.rate = guess, Rate.prior(chance, 1e9)
+
+    def guess(self, context: Sequence[int], required: bytes) -> Draft | None:
+        token = self.say(context)
+        return None if token is None else Draft(token, LAYERS, self.rate)
+
+
+class EagerDrafter(Drafter):
+    """Takes every draft that it is offered, and asks at every exit."""
+
+    def affords(self, price: float, full: float) -> bool:
+        return True
+
+    def gain(self, chance: float, price: float) -> float:
+        return 1.0
+
+    def exit_gain(self, depth: int, chance: float) -> float:
+        return 0.5  # text comes first
+
+    def worth_asking(self, policy: Policy, chance: float) -> dict[int, float]:
+        return dict.fromkeys(policy.exits, 0.5)
+
+
 def stream_tokens(
-    policy: Policy, verify: bool, prompt: list[int], count: int, required: bytes = b""
+    policy: Policy,
+    verify: bool,
+    prompt: list[int],
+    count: int,
+    required: bytes = b"",
+    drafter: Drafter | None = None,
 ) -> list[int]:
     stairs = Staircase(DECODER)
     stairs.append(prompt)
-    stream = (exact if verify else fast)(stairs, policy, CHOOSER, required, Effort())
-    return [token for token, _ in itertools.islice(stream, count)]
+    if verify:
+        drafter = drafter or EagerDrafter(CHEAP, None)
+        if drafter.lookup is not None:
+            drafter.lookup.document.follow(prompt)
+        stream = exact(stairs, policy, CHOOSER, required, Effort(), drafter=drafter)
+    else:
+        stream = fast(stairs, policy, CHOOSER, required, Effort())
+    tokens = [token for token, _ in itertools.islice(stream, count)]
+    if drafter is not None and drafter.lookup is not None:
+        assert drafter.lookup.document.tokens[: len(prompt) + count] == [*prompt, *tokens]
+    return tokens
 
 
 POLICIES = {
@@ -56,27 +108,174 @@ POLICIES = {
     "fixed": lambda: Fixed((4,)),
     "confident": lambda: Confidence((2, 4), 0.05),
 }
+NONE, END, WORDS = None, 0, len(VOCABULARY)
+TEXTS: dict[str, Callable[[], Lookup | None]] = {
+    "no text": lambda: None,
+    "the document": lambda: Lookup(VOCABULARY, LAYERS),
+    "wrong": lambda: Guesses(lambda context: (context[-1] * 7 + 3) % WORDS),
+    "the end of the text": lambda: Guesses(lambda _: END),
+    "repeated": lambda: Guesses(lambda context: context[-1]),
+    "at times": lambda: Guesses(lambda context: context[-1] if sum(context) % 3 else NONE),
+}
 
 
+@pytest.mark.parametrize("text", TEXTS)
 @pytest.mark.parametrize("name", POLICIES)
 @pytest.mark.parametrize("required", [b"", b"re", b"  "])
-def test_exact_equals_full(name: str, required: bytes) -> None:
+def test_exact_equals_full(name: str, required: bytes, text: str) -> None:
+    for seed, kind in enumerate((EagerDrafter, Drafter, EagerDrafter)):
+        prompt = doubled(seed)
+        drafter = kind(CHEAP, TEXTS[text]())
+        got = stream_tokens(POLICIES[name](), True, prompt, 30, required, drafter)
+        assert got == full_depth(seed, required)
+
+
+def doubled(seed: int) -> list[int]:
+    """A prompt that says the same twice, so that it has something to offer."""
+    return random.Random(seed).choices(range(2, WORDS), k=4 + 14 * seed) * 2
+
+
+@functools.cache
+def full_depth(seed: int, required: bytes) -> list[int]:
+    return stream_tokens(Full(), False, doubled(seed), 30, required)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    prompt=st.lists(st.integers(2, 12), min_size=1, max_size=40),
+    share=st.floats(0, 1),
+    chance=st.floats(0.01, 0.99),
+    answers=st.lists(st.booleans(), min_size=1, max_size=9),
+    seed=st.integers(0, 2**16),
+)
+def test_exact_equals_full_however_right_the_drafts_are(
+    prompt: list[int], share: float, chance: float, answers: list[bool], seed: int
+) -> None:
+    """Text guesses rightly a share of the time, with any opinion of itself."""
+    expected = stream_tokens(Full(), False, prompt, 24)
+    generator = random.Random(seed)
+    drafter = Drafter(CHEAP, None, math.inf)
+
+    def guess(context: Sequence[int]) -> int | None:
+        known = {tuple([*prompt, *expected[:i]][-8:]): expected[i] for i in range(len(expected))}
+        right = known.get(tuple(context), END)
+        return right if generator.random() < share else generator.randrange(WORDS)
+
+    drafter.lookup = Guesses(guess, chance)
+    assert stream_tokens(Scripted(itertools.cycle(answers)), True, prompt, 24, b"", drafter) == expected
+
+
+def always_right(prompt: Sequence[int], expected: Sequence[int]) -> Callable[[Sequence[int]], int | None]:
+    """Knows what follows. Where a context comes twice, the answer for the later one is given."""
+    whole = [*prompt, *expected]
+    known = {tuple(whole[max(0, i - 8) : i]): whole[i] for i in range(len(prompt), len(whole))}
+    return lambda context: known.get(tuple(context))
+
+
+def test_the_work_of_a_verification_is_counted() -> None:
+    """Right drafts: 20 tokens in two passes, with a row a token; each layer runs once a pass over all that is new."""
+    prompt = [1, 300, 40, 41, 42, 43, 44, 45, 46, 47]
+    expected = stream_tokens(Full(), False, prompt, 20)
+    stairs, effort = Staircase(DECODER), Effort()
+    stairs.append(prompt)
+    drafter = EagerDrafter(CHEAP, Guesses(always_right(prompt, expected)))
+    stream = exact(stairs, Full(), CHOOSER, b"", effort, drafter=drafter, max_tokens=20)
+    got = list(itertools.islice(stream, 20))
+    assert [token for token, _ in got] == expected
+    assert {depth for _, depth in got} == {LAYERS}
+    assert drafter.verifications == 2
+    assert (stairs.runs, effort.heads, effort.head_rows) == (2 * LAYERS, 2, 20)
+    assert stairs.evaluations == LAYERS * (len(prompt) - 1 + 20)
+
+
+def test_wrong_drafts_cost_their_rows_and_are_forgotten() -> None:
+    prompt = [1, 300, 40]
+    expected = stream_tokens(Full(), False, prompt, 6)
+    stairs, effort = Staircase(DECODER), Effort()
+    stairs.append(prompt)
+    wrong = Guesses(lambda context: (expected[0] + 1) % WORDS if len(context) < 4 else NONE)
+    stream = exact(stairs, Full(), CHOOSER, b"", effort, drafter=Drafter(CHEAP, wrong))
+    got = [token for token, _ in itertools.islice(stream, 6)]
+    assert got == expected
+    assert stairs.tokens == [*prompt, *expected]
+    assert (stairs.runs, effort.heads, effort.head_rows) == (6 * LAYERS, 6, 7)
+    assert stairs.evaluations == LAYERS * (len(prompt) + 1 + 5)
+
+
+@pytest.mark.parametrize("policy", [Full(), Fixed((2,)), Confidence((2, 4), 0.0)])
+def test_a_session_spends_little_more_than_full_depth_however_wrong_the_drafts_are(policy: Policy) -> None:
+    """Text is always wrong and always sure of itself, exits are those of random weights; over many completions."""
+    prices = Prices(LAYERS, run=1.0, evaluation=0.1, head=0.5, head_row=0.1)
+    drafter = Drafter(prices, Guesses(lambda _: END, 0.99))
+    spent = full = 0.0
     for seed in range(8):
-        prompt = random.Random(seed).choices(range(2, 370), k=3 + 9 * seed)
-        expected = stream_tokens(Full(), False, prompt, 40, required)
-        assert stream_tokens(POLICIES[name](), True, prompt, 40, required) == expected
+        prompt = doubled(seed)
+        stairs, effort = Staircase(DECODER), Effort()
+        stairs.append(prompt)
+        tokens = [
+            t for t, _ in itertools.islice(exact(stairs, policy, CHOOSER, b"", effort, drafter=drafter), 9)
+        ]
+        assert END not in tokens
+        spent += stairs.runs + 0.1 * stairs.evaluations + 0.5 * effort.heads + 0.1 * effort.head_rows
+        full += 9 * (LAYERS + 0.5 + 0.1) + 0.1 * LAYERS * (len(prompt) - 1 + 9)
+        assert spent <= 1.02 * full
+    assert drafter.spent == pytest.approx(spent)
 
 
+@pytest.mark.parametrize("chance", [0.3, 0.6, 0.9])
+def test_drafting_stops_where_the_expected_gain_does(chance: float) -> None:
+    """At a row's price of r whole passes, as many drafts are taken as powers of the chance are over r."""
+    prices = Prices(LAYERS, run=1.0, evaluation=0.1, head=0.5, head_row=0.4)
+    by_hand = sum(chance**k > 1.0 / (6 + 0.5 + 1.0) for k in range(1, MAX_DRAFTS + 1))
+    stairs = Staircase(DECODER)
+    stairs.append([1, 2])
+    drafter = Drafter(prices, Guesses(lambda _: 5, chance), math.inf)
+    drafts, unsure = draft(stairs, Full(), CHOOSER, b"", Effort(), lambda _: False, drafter, MAX_DRAFTS)
+    assert (len(drafts), unsure) == (by_hand, None)
+    assert stairs.tokens == [1, 2] + [5] * by_hand
+
+
+def test_exits_that_do_not_pay_are_not_even_asked() -> None:
+    policy, effort = Scripted(itertools.cycle([True])), Effort()
+    stairs = Staircase(DECODER)
+    stairs.append([1, 5, 7])
+    dear = Prices(LAYERS, run=1.0, head=6.0)
+    got = list(itertools.islice(exact(stairs, policy, CHOOSER, b"", effort, drafter=Drafter(dear, None)), 5))
+    assert [depth for _, depth in got] == [LAYERS] * 5
+    assert (effort.decisions, effort.heads, effort.head_rows) == (0, 5, 5)
+    assert not policy.seen
+
+
+def test_an_exit_that_is_never_sure_is_left_alone_after_a_while() -> None:
+    """Also of tokens in which the exit had too little confidence it is learned that they come up, and how right they are."""
+    drafter = Drafter(Prices(LAYERS, run=1.0, head=2.0), None, math.inf)
+    policy = Scripted(itertools.cycle([True]), exits=(2,))
+    stairs = Staircase(DECODER)
+    stairs.append([1, 5, 7])
+    effort = Effort()
+    tokens = list(itertools.islice(exact(stairs, policy, CHOOSER, b"", effort, drafter=drafter), 60))
+    record = drafter.record(2)
+    assert 0 < len(policy.seen) < 10
+    assert sum(rate.asked for rate in record.rates) == pytest.approx(5 * 8 + len(policy.seen))
+    assert sum(record.seen) == pytest.approx(8 + len(policy.seen))
+    assert effort.heads == len(policy.seen) + drafter.verifications
+    assert drafter.worth_asking(policy, 1.0) == {}
+    assert tokens[-1][1] == LAYERS
+
+
+@pytest.mark.parametrize("text", TEXTS)
 @pytest.mark.parametrize("name", POLICIES)
-def test_nothing_is_drafted_beyond_the_end(name: str) -> None:
+def test_nothing_is_drafted_beyond_the_end(name: str, text: str) -> None:
     """Whoever goes on after an end all the same gets the tokens of full depth."""
-    for seed in range(6):
-        prompt = random.Random(seed).choices(range(2, 370), k=5 + 7 * seed)
-        expected = stream_tokens(Full(), False, prompt, 30)
+    for seed in range(3):
+        prompt, expected = doubled(seed), full_depth(seed, b"")
         end = expected[4]
         stairs, effort = Staircase(DECODER), Effort()
         stairs.append(prompt)
-        stream = exact(stairs, POLICIES[name](), CHOOSER, b"", effort, lambda token: token == end)  # noqa: B023
+        drafter = EagerDrafter(CHEAP, TEXTS[text]())
+        if drafter.lookup is not None:
+            drafter.lookup.document.follow(prompt)
+        stream = exact(stairs, POLICIES[name](), CHOOSER, b"", effort, lambda t: t == end, drafter)  # noqa: B023
         got = []
         for token, _ in stream:
             got.append(token)
@@ -85,6 +284,20 @@ def test_nothing_is_drafted_beyond_the_end(name: str) -> None:
             if len(got) == 30:
                 break
         assert got == expected
+
+
+@pytest.mark.parametrize("most", [1, 2, 5, 17, 30])
+def test_nothing_is_drafted_beyond_the_tokens_asked_for(most: int) -> None:
+    prompt = [1, 300, 40, 41, 42, 43, 44, 45, 46, 47]
+    expected = stream_tokens(Full(), False, prompt, 30)
+    stairs, effort = Staircase(DECODER), Effort()
+    stairs.append(prompt)
+    drafter = EagerDrafter(CHEAP, Guesses(always_right(prompt, expected)))
+    stream = exact(stairs, Full(), CHOOSER, b"", effort, drafter=drafter, max_tokens=most)
+    assert [token for token, _ in itertools.islice(stream, most)] == expected[:most]
+    assert len(stairs) == len(prompt) + most
+    assert effort.head_rows == most
+    assert drafter.verifications == -(-most // (MAX_DRAFTS + 1))
 
 
 @pytest.mark.parametrize("family", ["gemma3_text", "llama", "opt"])
@@ -143,7 +356,7 @@ def test_healing_spells_the_word_again() -> None:
     assert heal([1, *VOCABULARY.encode("x\n")], VOCABULARY)[1] == b""  # nothing goes on after a line break
 
 
-def run(**changes: object) -> object:
+def run(**changes: object) -> Generated:
     stairs = Staircase(DECODER)
     stairs.append([1, 5, 7])
     arguments = {
@@ -158,11 +371,18 @@ def run(**changes: object) -> object:
     return result
 
 
-def test_limits_give_their_reason() -> None:
+def test_limits_give_their_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     result = run()
-    assert (result.reason, len(result.tokens)) == ("max_tokens", 6)  # type: ignore[attr-defined]
-    assert run(deadline=time.monotonic() - 1).reason == "budget"  # type: ignore[attr-defined]
-    assert run(max_tokens=60).reason == "end_of_text"  # type: ignore[attr-defined]
+    assert (result.reason, len(result.tokens)) == ("max_tokens", 6)
+    assert run(deadline=time.monotonic() - 1).reason == "budget"
+    end = result.tokens[-1]
+    monkeypatch.setattr(VOCABULARY, "eos", frozenset((end,)))
+    said = result.tokens[: result.tokens.index(end)]
+    for drafter in (None, EagerDrafter(CHEAP, Guesses(always_right([1, 5, 7], result.tokens)))):
+        ended = run(max_tokens=60, verify=drafter is not None, drafter=drafter)
+        assert (ended.reason, ended.tokens) == ("end_of_text", said)
+        assert ended.effort.passes == len(said) + 1
+        assert ended.effort.head_rows == len(said) + 1  # nothing is drafted after the end
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,10 @@ def test_full_depth_saves_nothing_when_the_text_ends(
 
 
 @pytest.mark.parametrize("layers", [0, 3, 6 + 3, 4 * 6 + 1])
-def test_an_interrupted_completion_keeps_its_tokens_and_books_no_loss(runtime: Runtime, layers: int) -> None:
+def test_an_interrupted_completion_keeps_its_tokens_and_books_no_loss(
+    runtime: Runtime, layers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime.decoder, "layers_at_once", 1)
     calls = itertools.count()
     result = runtime.new_session().complete(PARAMS, lambda: "superseded" if next(calls) >= layers else None)
     assert result["reason"] == "superseded"
@@ -118,3 +121,87 @@ def test_costs_are_measured_once_for_a_model_and_a_meter(
     monkeypatch.setenv("GREEN_CODE_WATTS_PER_CORE", "100")
     if first.source == "estimate":
         assert "100 W" in load_runtime("tiny-random").costs.meter
+
+
+EXACT: CompletionParams = {
+    **PARAMS,
+    "decoding": "exact",
+    "prefix": "total = first + second\nvalue = first + second\nx = first",
+    "suffix": "\nwhile first + second:\n    pass\n",
+    "max_tokens": 24,
+}
+
+
+def test_exact_says_what_full_depth_says_through_edits(runtime: Runtime) -> None:
+    """One session types, goes back and moves on; each time a fresh one at full depth says the same."""
+    session = runtime.new_session()
+    texts = (EXACT["prefix"], EXACT["prefix"] + " + s", "total = first - second\nx", "", EXACT["prefix"][:30])
+    for prefix, suffix in itertools.product(texts, (EXACT["suffix"], "\n\n", "")):
+        asked: CompletionParams = {**EXACT, "prefix": prefix, "suffix": suffix}
+        got = session.complete(asked, lambda: None)
+        full = runtime.new_session().complete({**asked, "decoding": "full"}, lambda: None)
+        assert (got["text"], got["token_texts"]) == (full["text"], full["token_texts"])
+        lookup = session.drafter.lookup
+        assert lookup is not None
+        if prefix:
+            prompt = runtime.vocabulary.decode(lookup.document.tokens)
+            assert prompt.startswith(prefix[: len(prefix) - 8])  # healing takes the last token back
+    session.trim()
+    assert session.complete(EXACT, lambda: None)["token_texts"]
+
+
+def test_exact_goes_on_after_an_interruption(runtime: Runtime) -> None:
+    """Wherever it is interrupted, the same session then says what full depth says."""
+    full = runtime.new_session().complete({**EXACT, "decoding": "full"}, lambda: None)
+    session = runtime.new_session()
+    for layers in range(0, 60, 7):
+        calls = itertools.count()
+        cut = session.complete(EXACT, lambda: "superseded" if next(calls) >= layers else None)  # noqa: B023
+        assert cut["text"] == "" or cut["reason"] != "superseded"
+    assert session.complete(EXACT, lambda: None)["token_texts"] == full["token_texts"]
+
+
+def test_exact_repeats_what_it_completed_before_in_fewer_passes(runtime: Runtime) -> None:
+    session = runtime.new_session()
+    first = session.complete(EXACT, lambda: None)
+    passes = session.drafter.verifications
+    second = session.complete(EXACT, lambda: None)
+    assert second["token_texts"] == first["token_texts"]
+    assert session.drafter.verifications - passes < passes
+    assert second["energy_joules"] < first["energy_joules"]
+
+
+@pytest.mark.parametrize("policy", ["full", "fixed:2", "confidence:0.1"])
+def test_the_joules_of_exact_are_those_of_the_work_that_was_done(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch, policy: str
+) -> None:
+    """Counted at the decoder: every layer that ran, over how many positions, and every head."""
+    work = {"runs": 0, "evaluations": 0, "heads": 0, "rows": 0}
+    run_layers, logits = runtime.decoder.run_layers, runtime.decoder.logits
+
+    def counted_layers(first, last, states, *rest):  # type: ignore[no-untyped-def]
+        work["runs"] += last + 1 - first
+        work["evaluations"] += (last + 1 - first) * len(states)
+        run_layers(first, last, states, *rest)
+
+    def counted_head(states):  # type: ignore[no-untyped-def]
+        work["heads"] += 1
+        work["rows"] += 1 if states.dim() == 1 else len(states)
+        return logits(states)
+
+    monkeypatch.setattr(runtime.decoder, "run_layers", counted_layers)
+    monkeypatch.setattr(runtime.decoder, "logits", counted_head)
+    costs = runtime.costs
+    result = replace_exits(runtime).new_session().complete({**EXACT, "policy": policy}, lambda: None)
+    assert result["energy_joules"] == pytest.approx(
+        costs.run_joules * work["runs"]
+        + costs.evaluation_joules * work["evaluations"]
+        + costs.head_joules * work["heads"]
+        + costs.head_row_joules * work["rows"]
+    )
+    passes = result["tokens"] + (result["reason"] == "end_of_text")
+    positions = result["prompt_tokens"] + passes - 1
+    assert result["energy_full_joules"] == pytest.approx(
+        passes * (6 * costs.run_joules + costs.head_joules + costs.head_row_joules)
+        + 6 * positions * costs.evaluation_joules
+    )

@@ -20,17 +20,17 @@ class CountingMeter:
 
     def __init__(self, runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
         self.joules: float | None = 0.0
-        run_layer, logits = runtime.decoder.run_layer, runtime.decoder.logits
+        run_layers, logits = runtime.decoder.run_layers, runtime.decoder.logits
 
-        def counted_layer(layer, states, *rest):  # type: ignore[no-untyped-def]
-            self.add(LAYER_JOULES * states.shape[1])
-            return run_layer(layer, states, *rest)
+        def counted_layers(first, last, states, *rest):  # type: ignore[no-untyped-def]
+            self.add(LAYER_JOULES * (last + 1 - first) * len(states))
+            run_layers(first, last, states, *rest)
 
         def counted_head(state):  # type: ignore[no-untyped-def]
             self.add(HEAD_JOULES)
             return logits(state)
 
-        monkeypatch.setattr(runtime.decoder, "run_layer", counted_layer)
+        monkeypatch.setattr(runtime.decoder, "run_layers", counted_layers)
         monkeypatch.setattr(runtime.decoder, "logits", counted_head)
 
     def add(self, joules: float) -> None:

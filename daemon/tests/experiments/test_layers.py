@@ -9,13 +9,15 @@ from typing import Any
 import pytest
 import torch
 
-from green_code.engine.runtime import Session, load_runtime
+from green_code.engine.runtime import Runtime, Session, load_runtime
 from green_code.evaluation.datasets import Row
 from green_code.evaluation.metrics import edit_similarity
 from green_code.experiments import layers, layers_page
 from green_code.experiments.__main__ import main
 from green_code.experiments.plots import draw_layers
+from green_code.kernels.binding import LEVEL_VARIABLE
 from green_code.models.catalog import TINY, find_model
+from green_code.models.decoder import Decoder
 from green_code.models.weights import adapted_weights
 
 ROWS = [
@@ -45,16 +47,24 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_untouched_is_the_base_with_the_bundles_vocabulary() -> None:
+def decoder_of(runtime: Runtime) -> Decoder:
+    assert isinstance(runtime.decoder, Decoder)
+    return runtime.decoder
+
+
+def test_untouched_is_the_base_with_the_bundles_vocabulary(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(LEVEL_VARIABLE, "off")  # whose weights can be read back
     adapted = load_runtime(TINY)
     base = layers.untouched(adapted)
     assert len(base.vocabulary) == len(adapted.vocabulary)
     _, weights = adapted_weights(find_model(TINY), None)
-    for name, weight in base.decoder.state_dict().items():
+    for name, weight in decoder_of(base).state_dict().items():
         expected = weights[name][: len(weight)].to(base.decoder.dtype)
         torch.testing.assert_close(weight.cpu(), expected, rtol=0, atol=0)
     changed = [
-        n for n, w in adapted.decoder.state_dict().items() if not torch.equal(w, base.decoder.state_dict()[n])
+        n
+        for n, w in decoder_of(adapted).state_dict().items()
+        if not torch.equal(w, decoder_of(base).state_dict()[n])
     ]
     assert changed == ["layers.0.mlp_norm.weight"]
 
@@ -130,7 +140,7 @@ def test_the_page_tells_exits_apart_by_their_intervals() -> None:
     found = {
         "experiment": "layers", "date": "2026-01-01", "command": "command", "model": "model", "rows": {"python": 9},
         "rows_from": "rows", "seed": 0, "max_tokens": 32, "max_prompt_tokens": 512, "layers": 3, "examples": [],
-        "machine": dict.fromkeys(("processor", "gpu", "cores", "threads", "dtype", "torch", "python", "system", "green_code"), 1),
+        "machine": dict.fromkeys(("processor", "gpu", "cores", "threads", "compute", "torch", "python", "system", "green_code"), 1),
         "points": [
             {**point, "model": "untouched", "layer": 1}, {**near, "model": "untouched", "layer": 2}, {**last, "model": "untouched", "layer": 3},
             {**point, "model": "adapted", "layer": 1}, {**last, "model": "adapted", "layer": 2}, {**last, "model": "adapted", "layer": 3},

@@ -13,14 +13,16 @@ from safetensors.numpy import save_file
 from green_code.decoding.exit_network import ExitNetwork, load_exit_network
 from green_code.models.bundle import load_bundle, write_manifest
 from green_code.models.catalog import find_model
-from green_code.models.weights import open_model
+from green_code.models.weights import TorchForm, open_model
 from green_code.problems import Problem
+
+FORMS = (TorchForm(torch.float32),)
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     save_file({"ids": np.arange(300, dtype=np.int32)}, str(tmp_path / "vocabulary.safetensors"))
-    write_manifest(tmp_path, {"base": {"model": "tiny-random", "sha256": "tiny-1"}, "exits": [2, 4]})
+    write_manifest(tmp_path, {"base": {"model": "tiny-random", "sha256": "tiny-2"}, "exits": [2, 4]})
     return tmp_path
 
 
@@ -59,7 +61,7 @@ def test_a_bundle_for_another_checkpoint_is_refused(
     monkeypatch.setenv("GREEN_CODE_CACHE_DIR", str(tmp_path / "cache"))
     write_manifest(folder, {"base": {"model": "tiny-random", "sha256": "other"}, "exits": [2, 4]})
     with pytest.raises(Problem, match="another checkpoint"):
-        open_model(find_model("tiny-random"), load_bundle(folder), torch.float32)
+        open_model(find_model("tiny-random"), load_bundle(folder), FORMS)
 
 
 def test_an_agent_with_nan_or_for_other_exits_is_refused(tmp_path: Path) -> None:
@@ -78,19 +80,19 @@ def test_an_agent_with_nan_or_for_other_exits_is_refused(tmp_path: Path) -> None
 
 def test_damaged_conversion_is_removed_and_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GREEN_CODE_CACHE_DIR", str(tmp_path))
-    open_model(find_model("tiny-random"), None, torch.float32)
+    open_model(find_model("tiny-random"), None, FORMS)
     (weights,) = tmp_path.glob("tiny-random-*/weights.safetensors")
     weights.write_bytes(b"not weights")
     with pytest.raises(Problem, match="try again"):
-        open_model(find_model("tiny-random"), None, torch.float32)
-    assert len(open_model(find_model("tiny-random"), None, torch.float32).vocabulary) == 370
+        open_model(find_model("tiny-random"), None, FORMS)
+    assert len(open_model(find_model("tiny-random"), None, FORMS).vocabulary) == 370
 
 
 def test_unwritable_cache_names_the_fix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("GREEN_CODE_CACHE_DIR", str(tmp_path / "file" / "cache"))
     with pytest.raises(Problem, match="GREEN_CODE_CACHE_DIR") as caught:
-        open_model(find_model("tiny-random"), None, torch.float32)
+        open_model(find_model("tiny-random"), None, FORMS)
     assert caught.value.reason == "cache_unwritable"
 
 

@@ -1,0 +1,182 @@
+"""What drafts save while the tokens stay those of full depth: text alone, exits alone, and both.
+
+Every row is completed cold by a session of its own, as `evaluate` does. Joules are modelled: what was run, times the
+fitted costs. So this counts work, and needs no quiet machine; a batch's true cost lies a little beside the model's.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from green_code.adaptation.corpus import open_corpus
+from green_code.decoding.drafts import Drafter, ExitRecord, Lookup, Rate
+from green_code.engine.runtime import Runtime, Session, load_runtime
+from green_code.evaluation.datasets import Row
+from green_code.experiments import draft_priors
+from green_code.experiments.provenance import provenance
+from green_code.experiments.rows import choose_rows, from_layer
+from green_code.link.messages import CompletionParams
+
+FULL, TEXT, EXITS, BOTH = "full depth", "n-grams", "exits", "n-grams and exits"
+_DRAWS = 1000
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """`asks`: whether the bundle's policy decides where exits draft. `lookup`: whether text drafts."""
+
+    name: str
+    decoding: Literal["full", "exact"]
+    asks: bool
+    lookup: bool
+
+
+ARMS = (
+    Arm(FULL, "full", False, False),
+    Arm(TEXT, "exact", False, True),
+    Arm(EXITS, "exact", True, False),
+    Arm(BOTH, "exact", True, True),
+)
+
+
+@dataclass
+class Counts:
+    """What the sessions of an arm did. By kind: (asked, right) of drafts that verification reached."""
+
+    rows: list[dict[str, Any]]
+    verifications: int
+    text: Counter[tuple[int, int, str]]
+    exits: Counter[tuple[int, int, str]]
+
+
+def run(
+    model: str, data: Sequence[Path], work: Path, limit: int, seed: int, report: Callable[[str], None]
+) -> dict[str, Any]:
+    """Measure; returns what goes into drafts.json.
+
+    Raises:
+        Problem: the model, its bundle or the rows are missing or damaged.
+    """
+    report(f"loading {model}")
+    runtime = load_runtime(model)
+    rows, source = choose_rows(data, work / "corpus", runtime.vocabulary, limit, seed)
+    counted: dict[str, Counts] = {}
+    for arm in ARMS:
+        counted[arm.name] = complete(runtime, rows, arm)
+        report(f"{arm.name}: {_ratio(counted[arm.name].rows):.2f}x fewer joules than full depth")
+    corpus = work / "corpus"
+    if corpus.is_dir():
+        report("measuring priors on the training corpus")
+        priors = draft_priors.measure(runtime, open_corpus(corpus, runtime.vocabulary, 1, 1), seed)
+    else:
+        priors = None
+    options: dict[str, object] = {"model": Path(model), "data": data, "limit": limit, "seed": seed}
+    asked = from_layer(model, 1)
+    return {
+        **provenance(runtime, "drafts", options),
+        "rows": dict(Counter(row.language for row in rows)),
+        "rows_from": source,
+        "seed": seed,
+        "policy": policy(runtime),
+        "max_tokens": asked["max_tokens"],
+        "max_prompt_tokens": asked["max_prompt_tokens"],
+        "layers": runtime.layers_total,
+        "energy_source": runtime.energy_source,
+        "arms": [summary(name, counts, counted[FULL].rows, seed) for name, counts in counted.items()],
+        "text": _by_kind(counted[TEXT].text, ("length", "agreement")),
+        "exits": _by_kind(counted[EXITS].exits, ("depth", "confidence")),
+        "priors": priors,
+    }
+
+
+def policy(runtime: Runtime) -> str:
+    """The agent where the bundle has one; else its first exit, else none."""
+    if runtime.network is not None:
+        return "agent"
+    return f"fixed:{runtime.exits[0]}" if runtime.exits else "full"
+
+
+def complete(runtime: Runtime, rows: Sequence[Row], arm: Arm) -> Counts:
+    """Complete each row. The agent offers an exit where that is its most likely action: what it drafts is verified."""
+    params: CompletionParams = {
+        **from_layer(runtime.model, 1),
+        "decoding": arm.decoding,
+        "policy": policy(runtime) if arm.asks else "full",
+        "threshold": 0.5,
+    }
+    counts = Counts([], 0, Counter(), Counter())
+    for row in rows:
+        session = Session(runtime, arm.lookup)
+        asked: CompletionParams = {**params, "prefix": row.prefix, "suffix": row.suffix}
+        result = session.complete(asked, lambda: None, math.inf)
+        # Every arm takes the prompt to full depth: its positions' own part is the same in all.
+        prompt = runtime.costs.evaluation_joules * result["prompt_layers_run"]
+        counts.rows.append({
+            "id": row.id, "language": row.language, "tokens": result["tokens"],
+            "passes": result["tokens"] + (result["reason"] == "end_of_text"), "texts": result["token_texts"],
+            "joules": result["energy_joules"], "full_joules": result["energy_full_joules"], "prompt_joules": prompt,
+        })  # fmt: skip
+        counts.verifications += session.drafter.verifications
+        _count(session.drafter, runtime, counts)
+    return counts
+
+
+def _count(drafter: Drafter, runtime: Runtime, counts: Counts) -> None:
+    """A rate's counts less its prior's are what verification said."""
+
+    def add(into: Counter[tuple[int, int, str]], kind: tuple[int, int], rate: Rate, before: Rate) -> None:
+        into[kind[0], kind[1], "asked"] += round(rate.asked - before.asked)
+        into[kind[0], kind[1], "right"] += round(rate.right - before.right)
+
+    if drafter.lookup is not None:
+        fresh = Lookup(runtime.vocabulary, runtime.layers_total).rates
+        for kind, rate in drafter.lookup.rates.items():
+            add(counts.text, kind, rate, fresh[kind])
+    for depth, record in drafter.exits.items():
+        for i, (rate, before) in enumerate(zip(record.rates, ExitRecord().rates, strict=True)):
+            add(counts.exits, (depth, i), rate, before)
+
+
+def summary(name: str, counts: Counts, full: Sequence[dict[str, Any]], seed: int) -> dict[str, Any]:
+    """Sums over rows, with 95 % bootstrap intervals of the ratios."""
+    rows, tokens = counts.rows, sum(row["tokens"] for row in counts.rows)
+    return {
+        "name": name,
+        "tokens": tokens,
+        "passes": sum(row["passes"] for row in rows),  # at full depth
+        "verifications": counts.verifications,
+        "same_rows": sum(a["texts"] == b["texts"] for a, b in zip(rows, full, strict=True)) / len(rows),
+        "joules_per_token": sum(row["joules"] for row in rows) / tokens if tokens else None,
+        "ratio": _ratio(rows),
+        "ratio_interval": _interval(rows, False, seed),
+        "ratio_after_prompt": _ratio(rows, True),
+        "ratio_after_prompt_interval": _interval(rows, True, seed),
+    }
+
+
+def _ratio(rows: Sequence[dict[str, Any]], after_prompt: bool = False) -> float:
+    """Joules of full depth over those that were spent; `after_prompt`: both without the prompt positions' own."""
+    prompt = sum(row["prompt_joules"] for row in rows) if after_prompt else 0.0
+    spent = sum(row["joules"] for row in rows) - prompt
+    return (sum(row["full_joules"] for row in rows) - prompt) / spent if spent > 0 else 1.0
+
+
+def _interval(rows: Sequence[dict[str, Any]], after_prompt: bool, seed: int) -> Interval:
+    generator = random.Random(seed)
+    drawn = sorted(_ratio(generator.choices(rows, k=len(rows)), after_prompt) for _ in range(_DRAWS))
+    return drawn[int(0.025 * _DRAWS)], drawn[int(0.975 * _DRAWS)]
+
+
+def _by_kind(counts: Counter[tuple[int, int, str]], names: tuple[str, str]) -> list[dict[str, int]]:
+    kinds = sorted({(a, b) for a, b, _ in counts})
+    return [
+        {names[0]: a, names[1]: b, "asked": counts[a, b, "asked"], "right": counts[a, b, "right"]}
+        for a, b in kinds
+    ]

@@ -1,0 +1,63 @@
+"""A program: runs a kernel with every buffer right before, or right after, a page that nothing may touch.
+
+    python -m tests.kernels.guarded LIBRARY LEVEL before|after
+
+It ends by a signal where the kernel reads or writes outside of a buffer. Linux and macOS.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from green_code.kernels.binding import Kernel
+from green_code.kernels.decoder import KernelDecoder, pack
+from tests.kernels.test_decoder import CONFIGS, random_weights, states
+
+_LIBC = ctypes.CDLL(None)
+_KEPT: list[mmap.mmap] = []
+
+
+def guarded(array: np.ndarray, side: str) -> np.ndarray:
+    """The same array with a forbidden page on one side."""
+    page = mmap.PAGESIZE
+    room = -(-array.nbytes // page) * page
+    block = mmap.mmap(-1, room + page)
+    _KEPT.append(block)
+    base = ctypes.addressof(ctypes.c_char.from_buffer(block))
+    forbidden, at = (base, page) if side == "before" else (base + room, room - array.nbytes)
+    moved = np.frombuffer(block, array.dtype, array.size, at).reshape(array.shape)
+    moved[...] = array
+    if _LIBC.mprotect(ctypes.c_void_p(forbidden), ctypes.c_size_t(page), 0):
+        raise OSError("mprotect")
+    return moved
+
+
+def main(library: Path, level: str, side: str) -> None:
+    for config in CONFIGS.values():
+        records, rest = pack(config, random_weights(config))
+        kept = {name: torch.from_numpy(guarded(w.float().numpy(), side)) for name, w in rest.items()}
+        decoder = KernelDecoder(Kernel(library, level), config, guarded(records, side), kept)
+        for scratch in decoder._scratches:
+            for name, array in scratch._arrays.items():
+                scratch._arrays[name] = guarded(array, side)
+                owner = scratch.structure.row if name in ("values", "scales", "sums") else scratch.structure
+                setattr(owner, name, scratch._arrays[name].ctypes.data)
+        x = torch.from_numpy(guarded(states(config).numpy(), side))
+        shape = (config.layers, config.kv_heads, 160, config.head_width)
+        keys, values = (
+            torch.from_numpy(guarded(np.zeros(shape, np.int16), side)).view(torch.bfloat16) for _ in range(2)
+        )
+        decoder.run_layers(1, config.layers, x, 0, keys, values)  # more rows than a chunk
+        for rows in (1, 2, 3, 5):
+            decoder.run_layers(1, config.layers, x[:rows], 160 - rows, keys, values)  # up to the very end
+        assert torch.isfinite(decoder.logits(x)).all()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), *sys.argv[2:])

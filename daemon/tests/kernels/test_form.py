@@ -1,0 +1,60 @@
+"""The kernel in service: chosen where it can serve, its weights kept and mapped, and torch where it cannot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from green_code.kernels import form
+from green_code.kernels.binding import LEVEL_VARIABLE, Kernel
+from green_code.kernels.decoder import KernelDecoder
+from green_code.kernels.form import KernelForm, forms
+from green_code.models.catalog import TINY, find_model
+from green_code.models.decoder import Decoder
+from green_code.models.weights import TorchForm, open_model
+from green_code.problems import Problem
+
+
+@pytest.fixture
+def best(kernels: dict[str, Kernel], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> KernelForm:
+    monkeypatch.setenv("GREEN_CODE_CACHE_DIR", str(tmp_path))
+    return KernelForm(next(iter(kernels.values())))
+
+
+def test_saved_weights_serve_as_packed_ones(best: KernelForm) -> None:
+    found = find_model(TINY)
+    first, second = (open_model(found, None, (best, TorchForm(torch.float32))).decoder for _ in range(2))
+    weights = dict(found.open().tensors(None))
+    x = torch.randn(5, first.config.width, generator=torch.Generator().manual_seed(0))
+    built = best.build(first.config, weights).logits(x)
+    assert torch.equal(first.logits(x), built) and torch.equal(second.logits(x), built)
+
+
+@pytest.mark.parametrize("damage", [b"", b"not an array", None])
+def test_damaged_records_are_removed_and_said(best: KernelForm, tmp_path: Path, damage: bytes | None) -> None:
+    open_model(find_model(TINY), None, (best,))
+    (records,) = tmp_path.glob("tiny-random-*/records.npy")
+    records.write_bytes(records.read_bytes()[:-1] if damage is None else damage)
+    with pytest.raises(Problem, match="try again"):
+        open_model(find_model(TINY), None, (best,))
+    assert isinstance(open_model(find_model(TINY), None, (best,)).decoder, KernelDecoder)
+
+
+def test_a_model_that_the_kernel_does_not_serve_goes_to_torch(
+    best: KernelForm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(form, "why_not", lambda _: "another family")
+    assert isinstance(open_model(find_model(TINY), None, (best, TorchForm(torch.float32))).decoder, Decoder)
+
+
+def test_without_a_kernel_torch_serves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(LEVEL_VARIABLE, "off")
+    assert [one.name for one in forms()] in (["torch.bfloat16"], ["torch.float32"])
+
+
+def test_a_level_that_is_not_here_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(LEVEL_VARIABLE, "abacus")
+    with pytest.raises(Problem, match=r"off.*GREEN_CODE_KERNEL"):
+        forms()
