@@ -10,7 +10,9 @@ guess is taken while
     chance of all guesses so far × its own × (price of a pass at full depth)  >  what it adds to the verification
 
 since each right one saves such a pass, and while the session can afford that it is wrong: over a session no more than
-`MOST_LOSS` above full depth is spent. Nothing here decides a token: a wrong guess costs joules, never quality.
+`MOST_LOSS` above full depth is spent. `fast` drafts from text alone, where several tokens of the last layer in one batch
+are expected to cost less than as many that the policy decides. Nothing here decides a token: a wrong guess costs
+joules, never quality.
 
 Priors: `python -m green_code.experiments drafts` measures them, with the default bundle on its corpus' training projects
 (8,192 positions; the guess against the last layer's token), never on evaluation rows.
@@ -20,10 +22,11 @@ Must not know: energy (it is given prices), staircases, text beyond the tokens' 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from green_code.decoding.exits import Policy
+from green_code.decoding.healing import Chooser
 from green_code.models.vocabulary import Vocabulary
 
 MAX_DRAFTS = 16  # in one verification; the prices are measured on batches of about this size
@@ -260,6 +263,48 @@ class Drafter:
         self.exits: dict[int, ExitRecord] = {}
         self.verifications = 0
         self.spent = self.full = 0.0  # by this session so far, and by full depth for the same tokens
+        self.step = prices.whole  # what a token costs that the policy decides: a running mean
+
+    def follow(self, given: Sequence[tuple[int, int]]) -> None:
+        """Look also into (token, depth) that were just given."""
+        if self.lookup is not None:
+            self.lookup.document.extend([token for token, _ in given])
+
+    def learn_step(self, price: float, depth: int) -> None:
+        """What the policy's token cost; the layers that it left out are owed to later ones."""
+        owed = (self.prices.layers - depth) * self.prices.evaluation
+        self.step += (price + owed - self.step) / _WEIGHT
+
+    def from_text(
+        self,
+        context: Sequence[int],
+        required: bytes,
+        chooser: Chooser,
+        ends: Callable[[int], bool],
+        debt: int,
+        limit: int,
+    ) -> list[Draft]:
+        """Drafts behind `context` that are expected to save, against as many tokens that the policy decides.
+
+        Args:
+            debt: evaluations until the last position of `context` is at full depth.
+        """
+        if self.lookup is None:
+            return []
+        drafts: list[Draft] = []
+        run = list(context[-LENGTHS[0] :])
+        chance, expected = 1.0, 1.0  # that all are right; how many tokens come of it
+        while len(drafts) < min(limit, MAX_DRAFTS) and not (drafts and ends(drafts[-1].token)):
+            guess = self.lookup.guess(run[-LENGTHS[0] :], required)
+            if guess is None or chance * guess.rate.chance * self.step <= self.prices.row:
+                break
+            chance *= guess.rate.chance
+            expected += chance
+            required = chooser.left(required, guess.token)
+            drafts.append(guess)
+            run.append(guess.token)
+        batch = self.prices.first(debt) + len(drafts) * self.prices.row
+        return drafts if expected * self.step > batch else []
 
     def affords(self, price: float, full: float) -> bool:
         """Whether a loss of `price` stays within bounds; `full`: what full depth would spend on the next token."""

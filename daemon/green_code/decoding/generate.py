@@ -1,4 +1,4 @@
-"""Generation over a staircase: `fast`, where exits decide the tokens, and `exact`, where tokens are drafted and verified.
+"""Generation over a staircase: `fast`, where exits decide the tokens, and `exact`, where the last layer decides all.
 
 Both are streams of (token, depth) that know nothing of text; `generate` drives one and applies the stop rules.
 Greedy throughout: the agent was trained on greedy states, and a completion should not change by chance.
@@ -75,14 +75,43 @@ def climb(stairs: Staircase, policy: Policy, effort: Effort, exits: Sequence[int
 
 
 def fast(
-    stairs: Staircase, policy: Policy, chooser: Chooser, required: bytes, effort: Effort
+    stairs: Staircase,
+    policy: Policy,
+    chooser: Chooser,
+    required: bytes,
+    effort: Effort,
+    ends: Callable[[int], bool] = lambda _: False,
+    drafter: Drafter | None = None,
+    max_tokens: int | None = None,
 ) -> Iterator[tuple[int, int]]:
-    """Each token comes from the exit at which the policy stops; with the policy `full`, from the last layer."""
+    """Each token comes from the exit at which the policy stops; with the policy `full`, from the last layer.
+
+    Args:
+        drafter: where text is expected to give several tokens for less than the policy would, the last layer decides
+            them in one batch; by default never.
+    """
+    given = 0
     while True:
+        start, before = len(stairs) - 1, _spent(stairs, effort, drafter.prices) if drafter else 0.0
+        if drafter is not None:
+            debt = stairs.debt(start, stairs.decoder.config.layers)
+            left = MAX_DRAFTS if max_tokens is None else max_tokens - given - 1
+            drafts = drafter.from_text(stairs.tokens, required, chooser, ends, debt, left)
+            if drafts:
+                stairs.append([guess.token for guess in drafts])
+                agreed, required = verify(stairs, start, chooser, required, effort, ends, drafts, None)
+                given += len(agreed)
+                drafter.follow(agreed)
+                yield from agreed
+                continue
         view = climb(stairs, policy, effort)
         effort.count_head()
         token = chooser.choose(view.logits, required)
         required = chooser.left(required, token)
+        given += 1
+        if drafter is not None:
+            drafter.learn_step(_spent(stairs, effort, drafter.prices) - before, view.depth)
+            drafter.follow([(token, view.depth)])
         yield token, view.depth
         stairs.append([token])
 
@@ -99,11 +128,9 @@ def exact(
 ) -> Iterator[tuple[int, int]]:
     """The tokens of full depth: text and exits draft as long as that pays, one batch to full depth verifies.
 
-    Positions that exits drafted keep the states that drafting computed, so verification starts where they stand. The
-    longest agreeing run is kept, plus the token that verification itself gives next. Nothing is drafted beyond a token
-    that `ends` the completion, nor beyond `max_tokens`. In float32 the tokens are those of `fast` with the policy
-    `full`; in bfloat16 a batch rounds otherwise than a single row, and the two may part where two tokens are all but
-    equally likely.
+    Nothing is drafted beyond a token that `ends` the completion, nor beyond `max_tokens`. In the kernel, and in torch's
+    float32, the tokens are those of `fast` with the policy `full`; in torch's bfloat16 a batch rounds otherwise than
+    a single row, and the two may part where two tokens are all but equally likely.
 
     Args:
         drafter: where drafts come from; by default exits alone, at the price of their layers, whatever was lost before.
@@ -111,39 +138,59 @@ def exact(
     layers, given = stairs.decoder.config.layers, 0
     drafter = drafter or Drafter(Prices(layers, run=1.0), None, math.inf)
     while True:
-        start = len(stairs) - 1
+        start, before = len(stairs) - 1, _spent(stairs, effort, drafter.prices)
         limit = MAX_DRAFTS if max_tokens is None else min(MAX_DRAFTS, max_tokens - given - 1)
-        before, first = (
-            _spent(stairs, effort, drafter.prices),
-            drafter.prices.first(stairs.debt(start, layers)),
-        )
+        first = drafter.prices.first(stairs.debt(start, layers))
         drafts, unsure = draft(stairs, policy, chooser, required, effort, ends, drafter, limit)
-        ended = bool(drafts) and ends(drafts[-1].token)
-        if ended:
-            stairs.truncate(len(stairs) - 1)  # what would follow the end needs no verification
-        stairs.advance(len(stairs) - 1, layers)
-        verified = stairs.decoder.logits(stairs.states(start, len(stairs)))
-        effort.count_head(len(verified))
-        drafter.verifications += 1
-        agreed: list[tuple[int, int]] = []
-        for logits, guess in zip_longest(verified, drafts[: len(verified)]):
-            token = chooser.choose(logits, required)
-            required = chooser.left(required, token)
-            guess = guess or unsure
-            if guess is not None:
-                guess.rate.learn(token == guess.token)
-            if guess is None or guess is unsure or token != guess.token:
-                agreed.append((token, layers))
-                break
-            agreed.append((token, guess.depth))
-        stairs.truncate(start + len(agreed))
-        stairs.append([agreed[-1][0]])
-        if drafter.lookup is not None:
-            drafter.lookup.document.extend([token for token, _ in agreed])
+        agreed, required = verify(stairs, start, chooser, required, effort, ends, drafts, unsure)
         given += len(agreed)
+        drafter.verifications += 1
         drafter.spent += _spent(stairs, effort, drafter.prices) - before
         drafter.full += first + (len(agreed) - 1) * drafter.prices.whole
+        drafter.follow(agreed)
         yield from agreed
+
+
+def verify(
+    stairs: Staircase,
+    start: int,
+    chooser: Chooser,
+    required: bytes,
+    effort: Effort,
+    ends: Callable[[int], bool],
+    drafts: Sequence[Draft],
+    unsure: Draft | None,
+) -> tuple[list[tuple[int, int]], bytes]:
+    """One batch to full depth over the position `start` and the drafts that stand behind it.
+
+    Positions that exits drafted keep the states that drafting computed, so it begins where they stand. The longest
+    agreeing run is kept, and the token that the last layer gives next.
+
+    Args:
+        unsure: what an exit would have given behind the drafts; its rate learns from what comes there.
+    Returns:
+        (token, depth that gave it) of each, and the bytes that are still required.
+    """
+    layers = stairs.decoder.config.layers
+    if drafts and ends(drafts[-1].token):
+        stairs.truncate(len(stairs) - 1)  # what would follow the end needs no verification
+    stairs.advance(len(stairs) - 1, layers)
+    verified = stairs.decoder.logits(stairs.states(start, len(stairs)))
+    effort.count_head(len(verified))
+    agreed: list[tuple[int, int]] = []
+    for logits, guess in zip_longest(verified, drafts[: len(verified)]):
+        token = chooser.choose(logits, required)
+        required = chooser.left(required, token)
+        guess = guess or unsure
+        if guess is not None:
+            guess.rate.learn(token == guess.token)
+        if guess is None or guess is unsure or token != guess.token:
+            agreed.append((token, layers))
+            break
+        agreed.append((token, guess.depth))
+    stairs.truncate(start + len(agreed))
+    stairs.append([agreed[-1][0]])
+    return agreed, required
 
 
 def _spent(stairs: Staircase, effort: Effort, prices: Prices) -> float:
@@ -242,7 +289,7 @@ def generate(
     Args:
         verify: `exact` rather than `fast`. required: bytes that must come first (healing), not part of the text.
         situation: the cursor, for the stop rules; None: none but the end of the text.
-        deadline: on `time.monotonic()`'s clock; later tokens are not begun. drafter: of `exact`; see there.
+        deadline: on `time.monotonic()`'s clock; later tokens are not begun. drafter: see `fast` and `exact`.
     """
     data = bytearray()
 
@@ -253,7 +300,7 @@ def generate(
     if verify:
         stream = exact(stairs, policy, chooser, required, result.effort, ends, drafter, max_tokens)
     else:
-        stream = fast(stairs, policy, chooser, required, result.effort)
+        stream = fast(stairs, policy, chooser, required, result.effort, ends, drafter, max_tokens)
     for token, depth in stream:
         result.effort.passes += 1
         if token in vocabulary.eos:

@@ -133,7 +133,7 @@ class Session:
     """One document's staircase. A request keeps the longest prefix of tokens that it shares with the last one.
 
     Args:
-        lookup: whether `exact` drafts from text too; without it exits alone do, for experiments.
+        lookup: whether text drafts; without it exits alone decide and draft, for experiments.
     """
 
     def __init__(self, runtime: Runtime, lookup: bool = True) -> None:
@@ -168,6 +168,8 @@ class Session:
         """
         runtime, stairs = self._runtime, self._stairs
         policy = runtime.policy(params)
+        # Rules stand for themselves, so that what they give is what they say.
+        drafts = params["decoding"] == "exact" or isinstance(policy, Agent)
         if params["decoding"] == "exact" and isinstance(policy, Agent):
             # The threshold keeps quality, and here verification does: whether an exit pays is a matter of prices.
             policy = replace(policy, threshold=0.5)
@@ -184,7 +186,7 @@ class Session:
             try:
                 stairs.truncate(reused)
                 stairs.append(keep[reused:])
-                if params["decoding"] == "exact":
+                if drafts:
                     self._look_into(earlier, keep, params["suffix"])
                 generate(
                     generated,
@@ -199,13 +201,13 @@ class Session:
                     ),
                     max_tokens=params["max_tokens"],
                     deadline=wall + budget_seconds,
-                    drafter=self.drafter,
+                    drafter=self.drafter if drafts else None,
                 )
             except _Interrupted as interruption:
                 generated.reason = interruption.refusal
             finally:
                 stairs.interrupt = lambda: None
-                if self.drafter.lookup is not None and params["decoding"] == "exact":
+                if self.drafter.lookup is not None and drafts:
                     self.drafter.lookup.remember(keep, generated.tokens)
         return self._result(
             generated, keep, reused, before, time.monotonic() - wall, time.process_time() - cpu

@@ -1,0 +1,240 @@
+"""performance.md from the content of performance.json."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from green_code.benchmark.rounds import COMPLETION_TOKENS
+from green_code.experiments.pages import bullet, decimal, paragraph, percent, table
+
+_NONE = "–"
+
+
+def page(found: dict[str, Any]) -> str:
+    """Markdown."""
+    parts = [
+        "# Performance",
+        paragraph(
+            f"How long {found['model']} takes to complete code in Green Code and in other engines, on the same weights, the same prompts and as many threads, "
+            "decoding greedily with a key-value cache. All are warm and take turns."
+        ),
+        paragraph(_machine(found)),
+        *[part for threads in found["plan"]["threads"] for part in _tables(found, threads)],
+        "![Time per token, and of a completion](performance.svg)",
+        "## Where the time of a token goes",
+        *_profile(found),
+        "## How far from what memory allows",
+        *_bound(found),
+        *_starts(found),
+        "## How it was measured",
+        *_method(found),
+        "## To reproduce",
+        f"```\n{found['command']}\n```",
+        paragraph(
+            "On a machine that does nothing else. This page, its [data](performance.json) and its [plot](performance.svg) are written by that command (`make bench`); "
+            "nothing here is written by hand. `make bench-quick` gives a first idea in two minutes and puts it elsewhere."
+        ),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _machine(found: Mapping[str, Any]) -> str:
+    m = found["machine"]
+    return (
+        f"Measured on {found['date']} on {m['processor']}, {m['system']}, {m['cores']} core{'s' * (m['cores'] != 1)} usable, "
+        f"Python {m['python']}, Green Code {m['green_code']}, weights {found['weights'][:12]}."
+    )
+
+
+# --- tables -----------------------------------------------------------------------------------------------
+
+Figure = Mapping[str, Any]
+_Show = Callable[[Figure], str]
+
+
+def _milliseconds(figure: Figure) -> str:
+    median, low, high = (figure[name] * 1e3 for name in ("median", "low", "high"))
+    places = 0 if median >= 100 else 1 if median >= 10 else 2
+    return f"{median:.{places}f} [{low:.{places}f}, {high:.{places}f}]"
+
+
+def _per_second(figure: Figure) -> str:
+    return f"{1 / figure['median']:.0f}" if figure["median"] > 0 else _NONE
+
+
+def _thousandths(figure: Figure) -> str:
+    return f"{figure['median'] * 1e3:.3g}"
+
+
+def _plain(figure: Figure) -> str:
+    return f"{figure['median']:.3g}"
+
+
+def _ratio(figure: Figure) -> str:
+    if not (ratio := figure["ratio"]):
+        return _NONE
+    return f"{ratio['median']:.2f} [{ratio['low']:.2f}, {ratio['high']:.2f}]"
+
+
+def _tables(found: Mapping[str, Any], threads: int) -> list[str]:
+    source = next((p["source"] for p in found["peers"] if "source" in p), "estimate")
+    joules = "estimated" if source == "estimate" else "measured"
+    token: list[tuple[str, str, _Show]] = [
+        ("tokens/s", "token_seconds", _per_second),
+        ("ms per token", "token_seconds", _milliseconds),
+        ("ratio", "token_seconds", _ratio),
+        ("CPU-ms per token", "token_cpu_seconds", _thousandths),
+        (f"mJ per token ({joules})", "token_joules", _thousandths),
+        (f"prompt of {_about(found, 'short')}, tokens/s", "prompt_token_seconds", _per_second),
+        (f"prompt of {_about(found, 'long')}, tokens/s", "long_prompt_token_seconds", _per_second),
+    ]
+    completion: list[tuple[str, str, _Show]] = [
+        ("cold, ms", "cold_seconds", _milliseconds),
+        ("ratio", "cold_seconds", _ratio),
+        (f"J ({joules})", "cold_joules", _plain),
+        ("after a keystroke, ms", "keystroke_seconds", _milliseconds),
+        ("ratio", "keystroke_seconds", _ratio),
+        (f"J ({joules})", "keystroke_joules", _plain),
+    ]
+    more = {"MiB resident": _memory, "agreement": lambda peer: _agreement(found, peer)}
+    name = "One thread" if threads == 1 else f"{threads} threads"
+    return [
+        f"## {name}: a token, and a prompt",
+        _table(found, threads, token, {}),
+        f"## {name}: a completion of {COMPLETION_TOKENS} tokens",
+        _table(found, threads, completion, more),
+    ]
+
+
+def _about(found: Mapping[str, Any], which: str) -> str:
+    counts = sorted(found["prompt_tokens"][which])
+    return f"{counts[len(counts) // 2]:,}"
+
+
+def _table(
+    found: Mapping[str, Any],
+    threads: int,
+    columns: Sequence[tuple[str, str, _Show]],
+    more: Mapping[str, Callable[[Mapping[str, Any]], str]],
+) -> str:
+    measured = {row["peer"]: row for row in found["summary"] if row["threads"] == threads}
+    rows = []
+    for peer in found["peers"]:
+        if "why_not" in peer:
+            why = f"not set up: {peer['why_not']}".replace("|", "/").replace("\n", " ")
+            rows.append([peer["label"], why, *[_NONE] * (len(columns) + len(more) - 1)])
+            continue
+        own = measured.get(peer["name"], {})
+        cells = [show(own[name]) if name in own else _NONE for _, name, show in columns]
+        rows.append([peer["label"], *cells, *(show(peer) for show in more.values())])
+    return table(["engine", *(head for head, _, _ in columns), *more], rows)
+
+
+def _memory(peer: Mapping[str, Any]) -> str:
+    return f"{peer['resident_bytes'] / 2**20:,.0f}"
+
+
+def _agreement(found: Mapping[str, Any], peer: Mapping[str, Any]) -> str:
+    share = found["agreement"].get(peer["name"])
+    return _NONE if share is None else percent(share)
+
+
+# --- the other sections -----------------------------------------------------------------------------------
+
+
+def _profile(found: Mapping[str, Any]) -> list[str]:
+    profiles = found["profile"]
+    if not profiles:
+        return ["Not measured."]
+    parts = sorted(
+        {part for p in profiles for part in p["parts"]}, key=lambda part: -_share(profiles[0], part)
+    )
+    heads = [
+        "part",
+        *(f"{p['decoding']}, ms" for p in profiles),
+        *(f"{p['decoding']}, share" for p in profiles),
+    ]
+    rows = [
+        [
+            part,
+            *(f"{p['parts'].get(part, 0.0) * 1e3:.3f}" for p in profiles),
+            *(percent(_share(p, part)) for p in profiles),
+        ]
+        for part in parts
+    ]
+    rows.append(["a token", *(f"{p['seconds'] * 1e3:.3f}" for p in profiles), *(["100.0 %"] * len(profiles))])
+    return [
+        paragraph(
+            "One thread, one process, the prompt in the cache; each part is charged only for what it does itself. `fast` is at the threshold *saver*; "
+            "what it leaves to deeper layers is in *layers* when a later token goes there."
+        ),
+        table(heads, rows),
+    ]
+
+
+def _share(profile: Mapping[str, Any], part: str) -> float:
+    return float(profile["parts"].get(part, 0.0) / profile["seconds"])
+
+
+def _bound(found: Mapping[str, Any]) -> list[str]:
+    bound, rows = found["bound"], []
+    measured = {row["threads"]: row for row in found["summary"] if row["peer"] == found["baseline"]}
+    for at in bound["threads"]:
+        own = measured.get(at["threads"], {}).get("token_seconds")
+        rows.append([
+            str(at["threads"]),
+            f"{at['bytes_per_second'] / 1e9:.1f}",
+            f"{at['token_seconds'] * 1e3:.2f}",
+            _milliseconds(own) if own else _NONE,
+            f"{decimal(own['median'] / at['token_seconds'])} ×" if own else _NONE,
+        ])  # fmt: skip
+    return [
+        paragraph(
+            f"A token at full depth reads {bound['weight_bytes'] / 1e6:.0f} MB of weights once. At the speed at which this machine reads and copies memory, "
+            "it cannot take less than the third column, unless the weights stay in the processor's cache."
+        ),
+        table(["threads", "GB/s", "bound, ms per token", "Green Code, full depth", "of the bound"], rows),
+    ]
+
+
+def _starts(found: Mapping[str, Any]) -> list[str]:
+    if not found["starts"]:
+        return []
+    rows = [
+        [s["name"], f"{s['seconds']['median']:.2f}", f"{s['bytes']['median'] / 2**20:,.0f}", str(s["runs"])]
+        for s in found["starts"]
+    ]
+    return ["## Start", table(["process", "ready after, s", "MiB resident", "starts"], rows)]
+
+
+def _method(found: Mapping[str, Any]) -> list[str]:
+    plan, meter = found["plan"], next((p["meter"] for p in found["peers"] if "meter" in p), "")
+    versions = [f"{peer['label']}: {peer['said']}." for peer in found["peers"] if "said" in peer]
+    reference = "the same weights at full depth in float32 in transformers"
+    agreement = (
+        f"No agreement is given: {found['no_reference']}."
+        if found["no_reference"]
+        else f"*Agreement*: the share of a cold completion's tokens before the first that differs from {reference}, the mean over rounds. "
+        "llama.cpp's stock file holds the untouched weights, so part of its difference is what adaptation changed."
+    )
+    facts = [
+        f"{found['rounds']} rounds, each with another place in {found['rows']} (seed {found['seed']}), in which every engine does the same. "
+        "The order is reversed from round to round, and all do one thing before any does the next. Each engine runs in a process of its own.",
+        "Prompts end where a line does, and are cut at the start of a line. All engines are given the same tokens of the bundle's vocabulary; the stock file has them under other numbers. "
+        "Every engine writes as many tokens as it is asked for: the end of the text ends nothing, and neither do our stop rules, which are run all the same.",
+        f"*Per token*: {plan['decode_tokens']} tokens after an empty cache less the prompt and its first token, over the others. *Prompt*: an empty cache, and one token. "
+        f"*Cold*: an empty cache, prompt and {COMPLETION_TOKENS} tokens. *After a keystroke*: then one more character is typed, and {COMPLETION_TOKENS} tokens are asked for again; "
+        "each engine keeps what it can of its cache. transformers' assisted decoding can keep nothing, so there it is as if cold; "
+        "our *exact* also drafts from what it wrote there a moment before, as it does in an editor.",
+        f"Medians over rounds with 95 % bootstrap intervals. *Ratio*: the median over rounds of the time over that of {_label(found)} in the same round, with its interval; less than 1 is faster.",
+        "CPU time is that of all threads of the engine's process; memory is what is resident in it after the last round, Python and mapped weights included.",
+        f"Joules are {'an ' if meter.startswith('estimate') else 'measured: '}{meter}.",
+        agreement,
+        *versions,
+    ]
+    return ["\n".join(bullet(fact) for fact in facts)]
+
+
+def _label(found: Mapping[str, Any]) -> str:
+    return next(str(p["label"]) for p in found["peers"] if p["name"] == found["baseline"])
