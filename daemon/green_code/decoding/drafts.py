@@ -270,10 +270,11 @@ class Drafter:
         if self.lookup is not None:
             self.lookup.document.extend([token for token, _ in given])
 
-    def learn_step(self, price: float, depth: int) -> None:
-        """What the policy's token cost; the layers that it left out are owed to later ones."""
-        owed = (self.prices.layers - depth) * self.prices.evaluation
-        self.step += (price + owed - self.step) / _WEIGHT
+    def learn_step(self, depth: int, decisions: int) -> None:
+        """The policy has decided a token at `depth`. The layers that it left out are owed: some later token pays them."""
+        prices = self.prices
+        price = depth * prices.run + prices.row + prices.head + decisions * prices.decision
+        self.step += (price - self.step) / _WEIGHT
 
     def from_text(
         self,

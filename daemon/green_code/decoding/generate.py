@@ -92,7 +92,7 @@ def fast(
     """
     given = 0
     while True:
-        start, before = len(stairs) - 1, _spent(stairs, effort, drafter.prices) if drafter else 0.0
+        start, decisions = len(stairs) - 1, effort.decisions
         if drafter is not None:
             debt = stairs.debt(start, stairs.decoder.config.layers)
             left = MAX_DRAFTS if max_tokens is None else max_tokens - given - 1
@@ -110,7 +110,7 @@ def fast(
         required = chooser.left(required, token)
         given += 1
         if drafter is not None:
-            drafter.learn_step(_spent(stairs, effort, drafter.prices) - before, view.depth)
+            drafter.learn_step(view.depth, effort.decisions - decisions)
             drafter.follow([(token, view.depth)])
         yield token, view.depth
         stairs.append([token])
@@ -277,7 +277,7 @@ def generate(
     chooser: Chooser,
     policy: Policy,
     *,
-    verify: bool,
+    exactly: bool,
     required: bytes,
     situation: Situation | None,
     max_tokens: int,
@@ -287,7 +287,7 @@ def generate(
     """Complete the prompt that `stairs` holds, into `result`: what was done is in there even when interrupted.
 
     Args:
-        verify: `exact` rather than `fast`. required: bytes that must come first (healing), not part of the text.
+        exactly: by `exact` rather than `fast`. required: bytes that must come first (healing), not part of the text.
         situation: the cursor, for the stop rules; None: none but the end of the text.
         deadline: on `time.monotonic()`'s clock; later tokens are not begun. drafter: see `fast` and `exact`.
     """
@@ -297,7 +297,7 @@ def generate(
         one_line = situation is not None and situation.single_line
         return token in vocabulary.eos or (one_line and b"\n" in vocabulary.token_bytes[token])
 
-    if verify:
+    if exactly:
         stream = exact(stairs, policy, chooser, required, result.effort, ends, drafter, max_tokens)
     else:
         stream = fast(stairs, policy, chooser, required, result.effort, ends, drafter, max_tokens)

@@ -194,7 +194,7 @@ class Session:
                     runtime.vocabulary,
                     runtime.chooser,
                     policy,
-                    verify=params["decoding"] == "exact",
+                    exactly=params["decoding"] == "exact",
                     required=required,
                     situation=Situation.at(
                         params["prefix"], params["suffix"], params["single_line"], params["max_lines"]

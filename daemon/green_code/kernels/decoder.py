@@ -119,7 +119,7 @@ class KernelDecoder:
             for name, outputs, inputs in matrices(config)
         }
         self._head = list(self._matrices.values())[-1]
-        self._second = ThreadPoolExecutor(1, "green-code-kernel") if usable_cores() > 1 else None
+        self._second = ThreadPoolExecutor(1, "green-code-kernel")  # its thread starts when it is first needed
         self._positions = 0
         self._make_room(_FIRST_POSITIONS)
 
@@ -154,7 +154,7 @@ class KernelDecoder:
             raise ValueError(f"capacity {capacity} is no multiple of {KEYS}")
         self._make_room(start + rows)
         buffers = keys.data_ptr(), values.data_ptr(), capacity
-        if rows < _WORTH_SHARING or first == last or self._second is None:
+        if rows < _WORTH_SHARING or first == last or usable_cores() < 2:
             self._run(first - 1, last, x, start, buffers, self._scratches[0])
             return
         # The upper layers of one part of the rows run beside the lower layers of the next part.

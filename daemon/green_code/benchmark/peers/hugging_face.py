@@ -59,7 +59,7 @@ class HuggingFace:
             written: list[int] = self._model.generate(ids, **asked, **self._assistance)[0].tolist()
         else:
             self._keep(common(self._cached, prompt.ids[:-1]))  # the last position gives the first token
-            written = self._model.generate(ids, **asked, past_key_values=self._cache)[0].tolist()
+            written = self._model.generate(ids, **asked, cache=self._cache)[0].tolist()
             self._cached = written[: self._cache.get_seq_length()]
         return written[len(prompt.ids) :]
 
