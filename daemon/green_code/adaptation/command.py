@@ -1,4 +1,4 @@
-"""`green-code adapt`: corpus, LITE training, and the bundle's delta, each resumable; without a step, all in turn."""
+"""`green-code adapt`: corpus, n-grams, LITE training, and the bundle's delta; without a step, all in turn."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from green_code.adaptation.corpus.command import asked, make_corpus, vocabulary_
 from green_code.adaptation.export import export_delta
 from green_code.adaptation.lineage import beginning, served_bundle, training_record
 from green_code.adaptation.monitors import BEYOND_REPAIR, worst_rise
+from green_code.adaptation.ngrams import write_ngrams
 from green_code.adaptation.recipe import RECIPES, Recipe, recipe_named
 from green_code.adaptation.scores import WINDOW, Scores, losses_at, score
 from green_code.adaptation.trainer import Lesson, Start, train
@@ -31,6 +32,7 @@ from green_code.models.bundle import (
     CALIBRATION,
     DELTA,
     MANIFEST,
+    NGRAMS,
     VOCABULARY,
     Bundle,
     load_bundle,
@@ -44,7 +46,7 @@ from green_code.models.sources import Source, open_vocabulary, sha256_of
 from green_code.models.vocabulary import Vocabulary
 from green_code.problems import Problem
 
-STEPS = ("corpus", "lite", "export")
+STEPS = ("corpus", "ngrams", "lite", "export")
 _SCORED_POSITIONS = 16_384  # per language, for the manifest
 
 
@@ -74,6 +76,8 @@ def run(args: argparse.Namespace) -> int:
     job.prepare()
     if "corpus" in steps and (args.step or not job.has_corpus()):
         make_corpus(args, job.source, job.bundle)
+    if "ngrams" in steps:
+        job.ngrams()
     if "lite" in steps:
         job.lite()
     if "export" in steps:
@@ -173,6 +177,17 @@ class _Job:
                 f"{about.parent} was made from other sources or options than these; give another --work folder, or make it anew with `green-code adapt corpus` and these options.",
             )
         return True
+
+    def ngrams(self) -> None:
+        """The bundle's table of n-grams; a bundle's manifest is brought up to date."""
+        write_ngrams(
+            open_corpus(self.args.work / "corpus", self.vocabulary, WINDOW, WINDOW),
+            self.bundle / NGRAMS,
+            _say,
+        )
+        if (self.bundle / MANIFEST).is_file():
+            manifest = json.loads((self.bundle / MANIFEST).read_text("utf-8"))
+            write_manifest(self.bundle, {k: v for k, v in manifest.items() if k not in ("schema", "files")})
 
     def lite(self) -> None:
         recipe = recipe_named(self.args.recipe, self.config.layers, self.args.tokens)

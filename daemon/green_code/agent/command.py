@@ -77,9 +77,10 @@ def make_rollouts(args: argparse.Namespace) -> None:
 
 def prices(costs: CostModel, layers: int, error: float) -> Prices:
     """The measured cost model in units of one warm token at full depth."""
-    unit = costs.joules(Work(runs=layers, evaluations=layers, heads=1, head_rows=1))
+    unit = costs.joules(Work(runs=layers, evaluations=layers, few=layers, heads=1, head_rows=1))
     return Prices(
         costs.run_joules / unit,
+        costs.few_joules / unit,
         costs.evaluation_joules / unit,
         (costs.head_joules + costs.head_row_joules) / unit,
         costs.decision_joules / unit,

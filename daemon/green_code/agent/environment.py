@@ -23,16 +23,19 @@ from torch import Tensor
 
 from green_code.agent.rollouts import SEQUENCE, Rollouts
 from green_code.decoding.exit_network import EXIT, features
+from green_code.models.serving import FEW
 
 
 @dataclass(frozen=True)
 class Prices:
-    """Costs in units of a full-depth token: per layer run, per position in it, per head, per decision, of an error.
+    """Costs in units of a full-depth token: per layer run, per position in it (the first few of a batch, and the
+    others), per head, per decision, of an error.
 
     All but `error`, what a wrong token is worth, come from the measured cost model.
     """
 
     run: float
+    few: float
     evaluation: float
     head: float
     decision: float
@@ -87,7 +90,9 @@ class ExitEnvironment:
         right = self.right[self.row, self.exit]
         reward[leave] -= prices.head + prices.error * ~right[leave]
         segment = self._segments[self.exit]
-        rise = segment * (prices.run + prices.evaluation * (1 + self._waiting[env, self.exit]))
+        rows = 1 + self._waiting[env, self.exit]
+        few = np.minimum(rows, FEW)
+        rise = segment * (prices.run + prices.few * few + prices.evaluation * (rows - few))
         reward[~leave] -= rise[~leave]
         self._waiting[env[~leave], self.exit[~leave]] = 0
         at_end = ~leave & (self.exit == len(self._segments) - 1)

@@ -14,9 +14,11 @@ from itertools import zip_longest
 
 import torch
 
-from green_code.decoding.drafts import LENGTHS, MAX_DRAFTS, Draft, Drafter, Prices
+from green_code.decoding.drafter import MAX_DRAFTS, Drafter, Prices
+from green_code.decoding.drafts import Draft
 from green_code.decoding.exits import Policy, View
 from green_code.decoding.healing import Chooser
+from green_code.decoding.lookup import LENGTHS
 from green_code.decoding.staircase import Staircase
 from green_code.decoding.stops import Situation, check
 from green_code.models.vocabulary import Vocabulary, text_of
@@ -195,7 +197,11 @@ def verify(
 
 def _spent(stairs: Staircase, effort: Effort, prices: Prices) -> float:
     """The price of all that was run so far."""
-    body = prices.run * stairs.runs + prices.evaluation * stairs.evaluations
+    body = (
+        prices.run * stairs.runs
+        + prices.few * stairs.few
+        + prices.evaluation * (stairs.evaluations - stairs.few)
+    )
     heads = prices.head * effort.heads + prices.head_row * effort.head_rows
     return body + heads + prices.decision * effort.decisions
 
@@ -217,23 +223,25 @@ def draft(
     """
     drafts: list[Draft] = []
     chance, lost = 1.0, 0.0  # that all of them are right, and what they cost if none is
-    full = drafter.prices.first(stairs.debt(len(stairs) - 1, stairs.decoder.config.layers))
+    debt = stairs.debt(len(stairs) - 1, stairs.decoder.config.layers)
+    full, waiting = drafter.prices.first(debt), debt // drafter.prices.layers
     while len(drafts) < limit and not (drafts and ends(drafts[-1].token)):
         guess = None
         if drafter.lookup is not None:
             guess = drafter.lookup.guess(stairs.tokens[-LENGTHS[0] :], required)
-        price = drafter.prices.row
+        rows = waiting + len(drafts)
+        price = drafter.prices.row(rows)
         if guess is not None and not drafter.affords(lost + price, full):
             guess = None
         saving = drafter.gain(chance * guess.rate.chance, price) if guess is not None else 0.0
-        gains = drafter.worth_asking(policy, chance)
-        exits = {d: gain for d, gain in gains.items() if drafter.affords(lost + drafter.look_price(d), full)}
+        gains = drafter.worth_asking(policy, chance, rows)
+        exits = {d: g for d, g in gains.items() if drafter.affords(lost + drafter.look_price(d, rows), full)}
         if exits and max(exits.values()) > saving:
             guess = _from_exit(stairs, policy, chooser, required, effort, drafter, list(exits))
             if guess is None:
                 break
-            price = drafter.look_price(guess.depth)
-            if drafter.gain(chance * guess.rate.chance, drafter.exit_price(guess.depth)) <= 0:
+            price = drafter.look_price(guess.depth, rows)
+            if drafter.gain(chance * guess.rate.chance, drafter.exit_price(guess.depth, rows)) <= 0:
                 return drafts, guess
         elif guess is None or saving <= 0:
             break

@@ -29,7 +29,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from green_code.models.serving import Served
+from green_code.models.serving import FEW, Served
 
 _FIRST_CAPACITY = 256
 
@@ -50,6 +50,7 @@ class Staircase:
         self.tokens: list[int] = []
         self.runs = 0  # layers that were run, each over a batch of positions
         self.evaluations = 0  # over how many positions: layer × position evaluations
+        self.few = 0  # of these, those of the first few positions of a batch
         self._lengths = [0] * (decoder.config.layers + 1)
         self._states, self._keys, self._values = self._buffers(_FIRST_CAPACITY)
 
@@ -140,6 +141,7 @@ class Staircase:
                 self.decoder.run_layers(low, high, self._states[start:stop], start, self._keys, self._values)
                 self._lengths[low : high + 1] = [stop] * (high + 1 - low)
                 self.runs += (high + 1 - low) * (start == begin)
+                self.few += (high + 1 - low) * min(FEW, stop - start) * (start == begin)
                 self.evaluations += (high + 1 - low) * (stop - start)
 
     def _grow(self, capacity: int) -> None:

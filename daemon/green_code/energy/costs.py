@@ -1,12 +1,13 @@
 """What a completion costs: joules per layer run, per position in it, per head and per decision of the agent.
 
-A token is never metered alone: the counters are too coarse for that. Instead five workloads are repeated in windows
+A token is never metered alone: the counters are too coarse for that. Instead six workloads are repeated in windows
 of ten seconds, each in blocks whose spread gives the interval, and the joules of a request follow from how much of each it did:
 
-    joules = run · (layer runs) + evaluation · (layer × position)
+    joules = run · (layer runs) + few · (layer × position, the first few of a batch) + evaluation · (the others)
            + head · (heads) + head row · (positions through them) + decision · (decisions)
 
 `run` is what reading a layer's weights costs whatever the batch, `evaluation` what each position adds; so for the head.
+The first few positions of a batch add less than later ones, since arithmetic then waits for memory anyway.
 Attention over a longer context costs more than these constants say; the windows use 256 positions.
 
 Must not know: models. It is given workloads to repeat.
@@ -35,6 +36,7 @@ class Work:
 
     runs: int = 0
     evaluations: int = 0
+    few: int = 0  # of the evaluations, those of the first few positions of a batch
     heads: int = 0
     head_rows: int = 0
     decisions: int = 0
@@ -45,6 +47,7 @@ class CostModel:
     """Joules per unit of work, their meter, and the relative half-width of the widest 95 % interval among them."""
 
     run_joules: float
+    few_joules: float
     evaluation_joules: float
     head_joules: float
     head_row_joules: float
@@ -57,22 +60,25 @@ class CostModel:
     def joules(self, work: Work) -> float:
         return (
             self.run_joules * work.runs
-            + self.evaluation_joules * work.evaluations
+            + self.few_joules * work.few
+            + self.evaluation_joules * (work.evaluations - work.few)
             + self.head_joules * work.heads
             + self.head_row_joules * work.head_rows
             + self.decision_joules * work.decisions
         )
 
 
-def full_depth_work(layers: int, new_prompt_positions: int, passes: int) -> Work:
+def full_depth_work(layers: int, new_prompt_positions: int, passes: int, few: int) -> Work:
     """The same request at full depth with the same cache: one pass over the prompt, then one a token.
 
-    `passes` counts the tokens, and the end of the text where the model said it.
+    Args:
+        passes: counts the tokens, and the end of the text where the model said it. few: how many positions are few.
     """
     if passes == 0:
         return Work()
     positions = new_prompt_positions + passes - 1
-    return Work(runs=layers * passes, evaluations=layers * positions, heads=passes, head_rows=passes)
+    first = min(few, new_prompt_positions) + passes - 1
+    return Work(layers * passes, layers * positions, layers * first, heads=passes, head_rows=passes)
 
 
 def fit(
@@ -84,8 +90,8 @@ def fit(
     """Measure the workloads and solve for the constants.
 
     Args:
-        workloads: `layer` (runs with one position), `layer_batch` (with many), `head`, `head_batch` and `decision`;
-            each call does a little work and says how much, of its own kind alone.
+        workloads: `layer` (runs with one position), `layer_few` (with a few) and `layer_batch` (with many), `head`,
+            `head_batch` and `decision`; each call does a little work and says how much, of its own kind alone.
         window_seconds: how long each is repeated, in all.
     """
     joules: dict[str, float] = {}
@@ -117,10 +123,12 @@ def fit(
         row = max(0.0, (joules[batch] - joules[single]) / (rows[batch] - rows[single]))
         return max(0.0, joules[single] - row), row
 
-    run, evaluation = split("layer", "layer_batch")
+    run, few = split("layer", "layer_few")
+    _, evaluation = split("layer_few", "layer_batch")
     head, head_row = split("head", "head_batch")
     return CostModel(
         run_joules=run,
+        few_joules=few,
         evaluation_joules=evaluation,
         head_joules=head,
         head_row_joules=head_row,

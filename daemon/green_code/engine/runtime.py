@@ -17,11 +17,13 @@ from pathlib import Path
 
 import torch
 
-from green_code.decoding.drafts import NEAR_TOKENS, Drafter, Lookup, Prices
+from green_code.decoding.corpus_ngrams import CorpusNgrams, load_corpus_ngrams
+from green_code.decoding.drafter import Drafter, Prices
 from green_code.decoding.exit_network import ExitNetwork, load_exit_network
 from green_code.decoding.exits import Agent, Full, Policy, parse_policy
 from green_code.decoding.generate import Generated, generate
 from green_code.decoding.healing import Chooser, heal
+from green_code.decoding.lookup import NEAR_TOKENS, Lookup
 from green_code.decoding.staircase import Staircase
 from green_code.decoding.stops import Situation
 from green_code.energy.costs import CostModel, Work, fit, full_depth_work, load_costs, save_costs
@@ -30,9 +32,9 @@ from green_code.engine.contract import Cancelled, Progress
 from green_code.folders import bundles_dir, cache_dir
 from green_code.kernels.form import forms
 from green_code.link.messages import CompletionParams, CompletionResult
-from green_code.models.bundle import AGENT, MANIFEST, Bundle, load_bundle
+from green_code.models.bundle import AGENT, MANIFEST, NGRAMS, Bundle, load_bundle
 from green_code.models.catalog import TINY, find_model
-from green_code.models.serving import Served
+from green_code.models.serving import FEW, Served
 from green_code.models.weights import Model, gpu_uuid, open_model
 from green_code.problems import Problem
 
@@ -72,15 +74,30 @@ def load_runtime(model: str, progress: Progress = lambda *_: None) -> Runtime:
                 "bundle_invalid",
                 f"bundle {bundle.name}: its agent is for width {network.width} and exits {bundle.exits}, the model has width {config.width} and {config.layers} layers; retrain with `green-code train`.",
             )
+    ngrams = None
+    if bundle is not None and (path := bundle.part(NGRAMS)) is not None:
+        try:
+            ngrams = load_corpus_ngrams(path, opened.decoder.config.vocabulary)
+        except ValueError as error:
+            raise Problem(
+                "bundle_invalid",
+                f"bundle {bundle.name}: {NGRAMS}: {error}; count it anew with `green-code adapt ngrams`.",
+            ) from error
     costs = measured_costs(opened, 0.2 if model == TINY else SHORT_WINDOW_SECONDS, progress)
-    return Runtime(model, opened, bundle, network, costs)
+    return Runtime(model, opened, bundle, network, ngrams, costs)
 
 
 class Runtime:
     """A loaded model. Its sessions share the weights; only one of them computes at a time."""
 
     def __init__(
-        self, model: str, opened: Model, bundle: Bundle | None, network: ExitNetwork | None, costs: CostModel
+        self,
+        model: str,
+        opened: Model,
+        bundle: Bundle | None,
+        network: ExitNetwork | None,
+        ngrams: CorpusNgrams | None,
+        costs: CostModel,
     ) -> None:
         self.model = model
         self.bundle = bundle.name if bundle else ""
@@ -90,7 +107,7 @@ class Runtime:
         self.layers_total = opened.decoder.config.layers
         self.energy_source = costs.source
         self.decoder, self.vocabulary = opened.decoder, opened.vocabulary
-        self.network, self.costs = network, costs
+        self.network, self.ngrams, self.costs = network, ngrams, costs
         self.chooser = Chooser(opened.vocabulary)
 
     def new_session(self) -> Session:
@@ -126,6 +143,7 @@ class _Before:
 
     runs: int
     evaluations: int
+    few: int
     prompt_evaluations: int
 
 
@@ -150,12 +168,13 @@ class Session:
         prices = Prices(
             runtime.layers_total,
             costs.run_joules,
+            costs.few_joules,
             costs.evaluation_joules,
             costs.head_joules,
             costs.head_row_joules,
             costs.decision_joules,
         )
-        lookup = Lookup(runtime.vocabulary, runtime.layers_total) if self._lookup else None
+        lookup = Lookup(runtime.vocabulary, runtime.layers_total, runtime.ngrams) if self._lookup else None
         self.drafter = Drafter(prices, lookup)
         self._after: tuple[str, list[int]] = "", []
 
@@ -177,7 +196,7 @@ class Session:
         earlier, tokens = self._prompt(params["prefix"], params["max_prompt_tokens"])
         keep, required = heal(tokens, runtime.vocabulary)
         reused = _common(stairs.tokens, keep[:-1])
-        before = _Before(stairs.runs, stairs.evaluations, stairs.evaluations_below(reused))
+        before = _Before(stairs.runs, stairs.evaluations, stairs.few, stairs.evaluations_below(reused))
         generated = Generated()
         if not params["prefix"].strip():
             generated.reason = "no_context"
@@ -252,13 +271,14 @@ class Session:
         work = Work(
             stairs.runs - before.runs,
             evaluations,
+            stairs.few - before.few,
             generated.effort.heads,
             generated.effort.head_rows,
             generated.effort.decisions,
         )
         joules = runtime.costs.joules(work)
         full = runtime.costs.joules(
-            full_depth_work(runtime.layers_total, len(keep) - reused, generated.effort.passes)
+            full_depth_work(runtime.layers_total, len(keep) - reused, generated.effort.passes, FEW)
         )
         interrupted = generated.reason in ("cancelled", "superseded")
         if interrupted:
@@ -339,13 +359,19 @@ def _workloads(decoder: Served) -> dict[str, Callable[[], Work]]:
         stairs.truncate(_COST_ROWS)
         stairs.append([1])
         stairs.advance(_COST_ROWS, layers)
-        return Work(runs=layers, evaluations=layers)
+        return Work(runs=layers, evaluations=layers, few=layers)
+
+    def layer_few() -> Work:
+        stairs.truncate(_COST_ROWS)
+        stairs.append([1] * FEW)
+        stairs.advance(_COST_ROWS + FEW - 1, layers)
+        return Work(runs=layers, evaluations=layers * FEW, few=layers * FEW)
 
     def layer_batch() -> Work:
         stairs.truncate(0)
         stairs.append([1] * _COST_ROWS)
         stairs.advance(_COST_ROWS - 1, layers)
-        return Work(runs=layers, evaluations=layers * _COST_ROWS)
+        return Work(runs=layers, evaluations=layers * _COST_ROWS, few=layers * FEW)
 
     several = state.repeat(_COST_DRAFTS, 1)
 
@@ -367,6 +393,7 @@ def _workloads(decoder: Served) -> dict[str, Callable[[], Work]]:
 
     return {
         "layer": layer,
+        "layer_few": layer_few,
         "layer_batch": layer_batch,
         "head": head,
         "head_batch": head_batch,

@@ -1,4 +1,4 @@
-"""`python -m green_code.experiments layers|energy|recipes|drafts`: measure, then write data, plot and page into one folder."""
+"""`python -m green_code.experiments layers|energy|recipes|drafts|sessions`: measure, then write data, plot and page into one folder."""
 
 from __future__ import annotations
 
@@ -18,9 +18,11 @@ from green_code.experiments import (
     layers_page,
     recipes,
     recipes_page,
+    sessions,
+    sessions_page,
 )
 from green_code.experiments.pages import write
-from green_code.experiments.plots import draw_drafts, draw_energy, draw_layers, draw_recipes
+from green_code.experiments.plots import draw_drafts, draw_energy, draw_layers, draw_recipes, draw_sessions
 from green_code.models.catalog import DEFAULT
 from green_code.problems import Problem
 
@@ -96,6 +98,15 @@ def _recipes(args: argparse.Namespace) -> dict[str, Any]:
     return recipes.run(args.model, args.work, *budgets, args.rows, args.seed, _say)
 
 
+def _sessions_arguments(command: argparse.ArgumentParser) -> None:
+    _work_argument(command)
+    command.add_argument("--limit", type=_at_least(1), default=20, help="files per language")
+
+
+def _sessions(args: argparse.Namespace) -> dict[str, Any]:
+    return sessions.run(args.model, args.work, args.limit, args.seed, _say)
+
+
 def _work_argument(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--work", type=Path, default=Path("work"), help="folder of the corpus; a cut run resumes from here"
@@ -139,6 +150,13 @@ _EXPERIMENTS = {
         _drafts,
         drafts_page.page,
         draw_drafts,
+    ),
+    "sessions": _Experiment(
+        "type lines of files in each decoding mode, with a warm cache, and compare what that costs",
+        _sessions_arguments,
+        _sessions,
+        sessions_page.page,
+        draw_sessions,
     ),
 }
 

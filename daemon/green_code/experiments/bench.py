@@ -77,7 +77,7 @@ class Bench:
         """These weights as they would serve on this machine. `key` tells them from others."""
         decoder = first_that_serves(forms(), self.config).build(self.config, weights)
         opened = Model(decoder, self.untouched.vocabulary, key)
-        return Runtime(self.untouched.model, opened, None, None, self.untouched.costs)
+        return Runtime(self.untouched.model, opened, None, None, None, self.untouched.costs)
 
     def lines(self, runtime: Runtime, depth: int, run: Path) -> list[float]:
         """Edit similarity of each row, completed from one layer."""

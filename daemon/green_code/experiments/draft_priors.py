@@ -1,4 +1,4 @@
-"""How often drafts are right before a session has learned anything: the priors of `decoding/drafts.py`.
+"""How often drafts are right before a session has learned anything: the priors of `decoding/lookup.py` and `drafter.py`.
 
 Measured on the corpus' training projects. A window of a document is read at full depth; at each of its last positions
 the draft is compared with the last layer's token. The text that follows is the source's, as in a document, and not
@@ -15,7 +15,8 @@ from typing import Any
 import torch
 
 from green_code.adaptation.corpus import Corpus
-from green_code.decoding.drafts import CONFIDENCES, LENGTHS, NEAR_TOKENS, Lookup
+from green_code.decoding.drafter import CONFIDENCES
+from green_code.decoding.lookup import LENGTHS, NEAR_TOKENS, SHARES, Lookup
 from green_code.decoding.staircase import Staircase
 from green_code.engine.runtime import Runtime
 
@@ -58,14 +59,15 @@ def windows(corpus: Corpus, language: str, generator: random.Random) -> list[_Wi
 
 
 def measure(runtime: Runtime, corpus: Corpus, seed: int) -> dict[str, Any]:
-    """Counts of (asked, right) by run length and agreement, and of (seen, right) by exit and class of confidence."""
+    """Counts of (asked, right): by run length and agreement, by the share in the corpus, by exit and confidence."""
     generator = random.Random(seed)
     text, exits = Counter[tuple[int, int, bool]](), Counter[tuple[int, int, bool]]()
+    shares = Counter[tuple[int, bool]]()
     positions = 0
     for language in corpus.languages:
         for window in windows(corpus, language, generator):
             final = _exits(runtime, window, exits)
-            _text(runtime, window, final, text)
+            _text(runtime, window, final, text, shares)
             positions += len(final)
     return {
         "positions": positions,
@@ -73,6 +75,9 @@ def measure(runtime: Runtime, corpus: Corpus, seed: int) -> dict[str, Any]:
             {"length": n, "agreement": a, "asked": text[n, a, True] + text[n, a, False], "right": text[n, a, True]}
             for n in LENGTHS
             for a in range(4)
+        ],
+        "corpus": [
+            {"share": c, "asked": shares[c, True] + shares[c, False], "right": shares[c, True]} for c in range(len(SHARES) + 1)
         ],
         "exits": [
             {"depth": d, "confidence": c, "asked": exits[d, c, True] + exits[d, c, False], "right": exits[d, c, True]}
@@ -101,16 +106,24 @@ def _exits(runtime: Runtime, window: _Window, counts: Counter[tuple[int, int, bo
 
 
 def _text(
-    runtime: Runtime, window: _Window, final: list[int], counts: Counter[tuple[int, int, bool]]
+    runtime: Runtime,
+    window: _Window,
+    final: list[int],
+    counts: Counter[tuple[int, int, bool]],
+    shares: Counter[tuple[int, bool]],
 ) -> None:
-    lookup = Lookup(runtime.vocabulary, runtime.layers_total)
+    lookup = Lookup(runtime.vocabulary, runtime.layers_total, runtime.ngrams)
     kinds = {id(rate): kind for kind, rate in lookup.rates.items()}
+    classes = {id(rate): i for i, rate in enumerate(lookup.corpus_rates)}
     lookup.document.follow(window.prompt)
     # The rest of the line under the cursor is not looked into: it begins after the next line break.
     breaks = (i for i, t in enumerate(window.after) if b"\n" in runtime.vocabulary.token_bytes[t])
     lookup.around(window.earlier, window.after[next(breaks, len(window.after)) + 1 :])
     for last, source in zip(final, window.scored, strict=True):
-        if (draft := lookup.guess(lookup.document.tokens[-LENGTHS[0] :], b"")) is not None:
+        context = lookup.document.tokens[-LENGTHS[0] :]
+        if (draft := lookup.guess_here(context, b"")) is not None:
             length, agreement = kinds[id(draft.rate)]
             counts[length, agreement, draft.token == last] += 1
+        if (draft := lookup.guess_everywhere(context, b"")) is not None:
+            shares[classes[id(draft.rate)], draft.token == last] += 1
         lookup.document.extend([source])

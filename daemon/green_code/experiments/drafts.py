@@ -15,13 +15,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 from green_code.adaptation.corpus import open_corpus
-from green_code.decoding.drafts import Drafter, ExitRecord, Lookup, Rate
+from green_code.decoding.drafter import Drafter, ExitRecord
+from green_code.decoding.drafts import Rate
+from green_code.decoding.lookup import Lookup
+from green_code.energy.costs import Work
 from green_code.engine.runtime import Runtime, Session, load_runtime
 from green_code.evaluation.datasets import Row
 from green_code.experiments import draft_priors
 from green_code.experiments.provenance import provenance
 from green_code.experiments.rows import choose_rows, from_layer
 from green_code.link.messages import CompletionParams
+from green_code.models.serving import FEW
 
 FULL, TEXT, EXITS, BOTH = "full depth", "n-grams", "exits", "n-grams and exits"
 _DRAWS = 1000
@@ -53,6 +57,7 @@ class Counts:
     rows: list[dict[str, Any]]
     verifications: int
     text: Counter[tuple[int, int, str]]
+    corpus: Counter[tuple[int, int, str]]
     exits: Counter[tuple[int, int, str]]
 
 
@@ -91,6 +96,7 @@ def run(
         "energy_source": runtime.energy_source,
         "arms": [summary(name, counts, counted[FULL].rows, seed) for name, counts in counted.items()],
         "text": _by_kind(counted[TEXT].text, ("length", "agreement")),
+        "corpus": _by_kind(counted[TEXT].corpus, ("share", "")),
         "exits": _by_kind(counted[EXITS].exits, ("depth", "confidence")),
         "priors": priors,
     }
@@ -111,13 +117,16 @@ def complete(runtime: Runtime, rows: Sequence[Row], arm: Arm) -> Counts:
         "policy": policy(runtime) if arm.asks else "full",
         "threshold": 0.5,
     }
-    counts = Counts([], 0, Counter(), Counter())
+    counts = Counts([], 0, Counter(), Counter(), Counter())
     for row in rows:
         session = Session(runtime, arm.lookup)
         asked: CompletionParams = {**params, "prefix": row.prefix, "suffix": row.suffix}
         result = session.complete(asked, lambda: None, math.inf)
         # Every arm takes the prompt to full depth: its positions' own part is the same in all.
-        prompt = runtime.costs.evaluation_joules * result["prompt_layers_run"]
+        positions = result["prompt_layers_run"]
+        prompt = runtime.costs.joules(
+            Work(evaluations=positions, few=min(positions, FEW * runtime.layers_total))
+        )
         counts.rows.append({
             "id": row.id, "language": row.language, "tokens": result["tokens"],
             "passes": result["tokens"] + (result["reason"] == "end_of_text"), "texts": result["token_texts"],
@@ -136,9 +145,11 @@ def _count(drafter: Drafter, runtime: Runtime, counts: Counts) -> None:
         into[kind[0], kind[1], "right"] += round(rate.right - before.right)
 
     if drafter.lookup is not None:
-        fresh = Lookup(runtime.vocabulary, runtime.layers_total).rates
+        fresh = Lookup(runtime.vocabulary, runtime.layers_total)
         for kind, rate in drafter.lookup.rates.items():
-            add(counts.text, kind, rate, fresh[kind])
+            add(counts.text, kind, rate, fresh.rates[kind])
+        for i, (rate, before) in enumerate(zip(drafter.lookup.corpus_rates, fresh.corpus_rates, strict=True)):
+            add(counts.corpus, (i, 0), rate, before)
     for depth, record in drafter.exits.items():
         for i, (rate, before) in enumerate(zip(record.rates, ExitRecord().rates, strict=True)):
             add(counts.exits, (depth, i), rate, before)
@@ -177,6 +188,11 @@ def _interval(rows: Sequence[dict[str, Any]], after_prompt: bool, seed: int) -> 
 def _by_kind(counts: Counter[tuple[int, int, str]], names: tuple[str, str]) -> list[dict[str, int]]:
     kinds = sorted({(a, b) for a, b, _ in counts})
     return [
-        {names[0]: a, names[1]: b, "asked": counts[a, b, "asked"], "right": counts[a, b, "right"]}
+        {
+            names[0]: a,
+            **({names[1]: b} if names[1] else {}),
+            "asked": counts[a, b, "asked"],
+            "right": counts[a, b, "right"],
+        }
         for a, b in kinds
     ]

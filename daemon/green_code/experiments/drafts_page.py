@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from green_code.decoding.drafts import CONFIDENCES
+from green_code.decoding.drafter import CONFIDENCES
+from green_code.decoding.lookup import SHARES
 from green_code.experiments.draft_priors import CONTEXT, SCORED
 from green_code.experiments.drafts import BOTH, EXITS, TEXT
 from green_code.experiments.pages import (
@@ -28,7 +29,7 @@ def page(found: dict[str, Any]) -> str:
     parts = [
         "# What drafts save while the tokens stay those of full depth",
         paragraph(
-            "Asked: how many fewer joules `exact` spends than full depth where n-grams of the document draft (prompt look-up), where exits draft, and where both do."
+            "Asked: how many fewer joules `exact` spends than full depth where n-grams draft (of the document: prompt look-up; and of the training corpus: the bundle's table), where exits draft, and where both do."
         ),
         "## How it was measured",
         paragraph(
@@ -49,10 +50,12 @@ def page(found: dict[str, Any]) -> str:
         ),
         "## Which drafts were right",
         paragraph(
-            "N-grams alone, by how many of the last tokens were found before and by what followed there. *Reached*: drafts before which all were right. "
+            "N-grams of the document alone, by how many of the last tokens were found before and by what followed there. *Reached*: drafts before which all were right. "
             + _priors_text(found)
         ),
         table(["tokens found", "what followed", "reached", "right", "prior"], _kinds(found, "text", _text_label)),
+        paragraph("N-grams of the training corpus, by the share of their run's occurrences that were followed by the guess; the surer of both kinds is taken."),
+        table(["share", "reached", "right", "prior"], _kinds(found, "corpus", _corpus_label)),
         paragraph("Exits alone, by the head's confidence in the token; tokens too unsure to be drafted count as well."),
         table(["exit", "confidence", "reached", "right", "prior"], _kinds(found, "exits", _exit_label)),
         reproduce(found, "The full form is the command without `--limit`."),
@@ -98,6 +101,12 @@ def _priors_text(found: dict[str, Any]) -> str:
 
 def _text_label(kind: dict[str, int]) -> list[str]:
     return [str(kind["length"]), _AGREEMENTS[kind["agreement"]]]
+
+
+def _corpus_label(kind: dict[str, int]) -> list[str]:
+    bounds = (0.0, *SHARES, 1.0)
+    low, high = bounds[kind["share"]], bounds[kind["share"] + 1]
+    return [f"{low:.1f} to {high:.1f}"]
 
 
 def _exit_label(kind: dict[str, int]) -> list[str]:

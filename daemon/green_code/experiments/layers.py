@@ -81,7 +81,7 @@ def untouched(adapted: Runtime) -> Runtime:
     if bare is None:
         return adapted
     opened = open_model(find_model(adapted.model), bare, forms())
-    return Runtime(adapted.model, opened, bare, None, adapted.costs)
+    return Runtime(adapted.model, opened, bare, None, None, adapted.costs)
 
 
 def bare_bundle(model: str) -> Bundle | None:

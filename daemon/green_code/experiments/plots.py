@@ -136,6 +136,35 @@ def draw_drafts(found: dict[str, Any], path: Path) -> None:
         _save(figure, path)
 
 
+def draw_sessions(found: dict[str, Any], path: Path) -> None:
+    """Full depth's joules and CPU time over each mode's, and the share of characters that were accepted."""
+    arms = found["arms"]
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(7.2, 2.8), layout="constrained")
+        costs, accepted = figure.subplots(1, 2, width_ratios=(3, 2))
+        for i, (key, label, colour) in enumerate(
+            (("ratio", "joules", _GREEN), ("cpu_ratio", "CPU time", _GREY))
+        ):
+            _bars(costs, [arm[key] for arm in arms], 0.36 * i - 0.18, 0.34, label, colour)
+        costs.axhline(1, color="black", linewidth=0.8)
+        costs.set_ylabel("full depth's cost over this mode's")
+        costs.legend(loc="upper left")
+        _bars(accepted, [arm["accepted"] for arm in arms], 0.0, 0.6, "accepted", _GREEN)
+        accepted.set_ylabel("characters accepted, share")
+        for panel in (costs, accepted):
+            panel.set_xticks(range(len(arms)), [arm["name"].replace(", ", ",\n") for arm in arms], fontsize=7)
+        _save(figure, path)
+
+
+def _bars(
+    panel: Any, found: Sequence[dict[str, float]], at: float, width: float, label: str, colour: str
+) -> None:
+    values, places = [f["value"] for f in found], [place + at for place in range(len(found))]
+    panel.bar(places, values, width, color=colour, label=label)
+    away = _distances(values, [(f["low"], f["high"]) for f in found])
+    panel.errorbar(places, values, away, fmt="none", ecolor="black", capsize=2, linewidth=1)
+
+
 def _distances(means: Sequence[float], intervals: Sequence[Sequence[float]]) -> list[list[float]]:
     """From each mean down and up to its interval's ends, as matplotlib wants them."""
     below = [max(0.0, mean - low) for mean, (low, _) in zip(means, intervals, strict=True)]

@@ -1,8 +1,8 @@
 """Bundles: what we trained for one base model, checked whole before anything uses it.
 
 agent_models/NAME/: manifest.json names the schema, the base model with its SHA-256, the exits and the SHA-256 of
-every other file; vocabulary.safetensors, delta.safetensors, agent.safetensors and calibration.json are what it may
-list. A bundle that fails a check is refused with its reason; nothing of it is used.
+every other file; vocabulary.safetensors, delta.safetensors, agent.safetensors, calibration.json and ngrams.safetensors are
+what it may list. A bundle that fails a check is refused with its reason; nothing of it is used.
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ from green_code.models.sources import sha256_of
 from green_code.problems import Problem
 
 SCHEMA = 1
-MANIFEST, VOCABULARY, DELTA, AGENT, CALIBRATION = (
+MANIFEST, VOCABULARY, DELTA, AGENT, CALIBRATION, NGRAMS = (
     "manifest.json",
     "vocabulary.safetensors",
     "delta.safetensors",
     "agent.safetensors",
     "calibration.json",
+    "ngrams.safetensors",
 )
-PARTS = (VOCABULARY, DELTA, AGENT, CALIBRATION)
+PARTS = (VOCABULARY, DELTA, AGENT, CALIBRATION, NGRAMS)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,9 @@ from torch import Tensor
 
 from green_code.models.families import ModelConfig
 
+FEW = 4
+"""Positions that go through a layer together for little more than one: reading its weights takes as long."""
+
 
 class Served(Protocol):
     """A decoder over buffers that the caller owns: states (S, C), keys and values (L, K, S, D)."""

@@ -19,7 +19,7 @@ import itertools
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
@@ -27,6 +27,8 @@ from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 _SPACE = "▁"  # U+2581, how SentencePiece writes a space
 _BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 _LINES = r"[^\n]*\n+|[^\n]+"
+_LINE = re.compile(_LINES)
+_REMEMBERED_LINES = 4096  # some megabytes, and more lines than ten prompts have
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,7 @@ class Vocabulary:
         spell = _byte_level_bytes if byte_level else _sentencepiece_bytes
         special = {i for i in (bos, *self.eos) if i is not None}
         self.token_bytes: list[bytes] = [b"" if i in special else spell(p) for i, p in enumerate(pieces)]
+        self._encode_line = lru_cache(_REMEMBERED_LINES)(self._encode_uncached)
         self._literal_space: list[int] = []
         if not byte_level:
             self._literal_space = [self.token_bytes.index(bytes([b])) for b in _SPACE.encode()]
@@ -151,12 +154,17 @@ class Vocabulary:
         return len(self.token_bytes)
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of `text`, without bos."""
-        if self._byte_level or _SPACE not in text:
+        """Token ids of `text`, without bos. Lines that were encoded lately are remembered."""
+        if self._byte_level:
             return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
+        return list(itertools.chain.from_iterable(map(self._encode_line, _LINE.findall(text))))
+
+    def _encode_uncached(self, line: str) -> list[int]:
+        if _SPACE not in line:
+            return list(self._tokenizer.encode(line, add_special_tokens=False).ids)
         ids: list[int] = []
         for i, part in enumerate(
-            text.split(_SPACE)
+            line.split(_SPACE)
         ):  # the character that stands for a space, meant as itself
             ids += self._literal_space * (i > 0)
             ids += self._tokenizer.encode(part, add_special_tokens=False).ids

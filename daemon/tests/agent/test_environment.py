@@ -14,7 +14,7 @@ from green_code.models.decoder import Decoder
 from green_code.models.tiny import TinySource
 
 EXITS, LAYERS = (2, 4), 6
-PRICES = Prices(run=0.1, evaluation=0.01, head=0.2, decision=0.03, error=5.0)
+PRICES = Prices(run=0.1, few=0.004, evaluation=0.01, head=0.2, decision=0.03, error=5.0)
 
 
 def rollouts(exit_tokens: list[int], final: int, source: int) -> Rollouts:
@@ -65,16 +65,16 @@ def test_rewards_by_hand() -> None:
     environment = ExitEnvironment(rollouts([1, 7], 7, 7), PRICES, 1, 3, seed=0)
     environment._waiting[:] = 10
     reward, _ = environment.step(np.array([0]))  # continue: 2 layers over 1 + 10 positions
-    assert reward[0] == pytest.approx(-0.03 - 2 * (0.1 + 0.01 * 11))
+    assert reward[0] == pytest.approx(-0.03 - 2 * (0.1 + 0.004 * 4 + 0.01 * 7))
     reward, _ = environment.step(np.array([1]))  # exit, right
     assert reward[0] == pytest.approx(-0.03 - 0.2)
     reward, _ = environment.step(np.array([1]))  # next token: exit at once, wrong
     assert reward[0] == pytest.approx(-0.03 - 0.2 - 5.0)
     assert environment._waiting[0].tolist() == [1, 12]  # segment 2→4 was paid; both wait below 4→6
     reward, _ = environment.step(np.array([0]))
-    assert reward[0] == pytest.approx(-0.03 - 2 * (0.1 + 0.01 * 2))
+    assert reward[0] == pytest.approx(-0.03 - 2 * (0.1 + 0.004 * 2))
     reward, ended = environment.step(np.array([0]))  # to full depth: the segment, and the head
-    assert reward[0] == pytest.approx(-0.03 - 2 * (0.1 + 0.01 * 13) - 0.2)
+    assert reward[0] == pytest.approx(-0.03 - 2 * (0.1 + 0.004 * 4 + 0.01 * 9) - 0.2)
     assert ended[0]
 
 

@@ -41,7 +41,7 @@ def toy() -> Rollouts:
 
 
 def test_learns_to_leave_where_the_state_says_so(tmp_path: Path) -> None:
-    environment = ExitEnvironment(toy(), Prices(0.14, 0.001, 0.15, 0.0, 2.0), 16, 8, seed=1)
+    environment = ExitEnvironment(toy(), Prices(0.14, 0.001, 0.001, 0.15, 0.0, 2.0), 16, 8, seed=1)
     trained = train(environment, 8, ARGUMENTS, tmp_path / "log", report=lambda _: None)
     result = replay("agent", environment, by_agent(trained.actor, 0.5), 300)
     assert result.agreement > 0.97
@@ -53,7 +53,7 @@ def test_same_seed_same_agent(tmp_path: Path) -> None:
     short = replace(ARGUMENTS, updates=2)
     weights = []
     for name in ("a", "b"):
-        environment = ExitEnvironment(toy(), Prices(0.14, 0.001, 0.15, 0.0), 16, 8, seed=1)
+        environment = ExitEnvironment(toy(), Prices(0.14, 0.001, 0.001, 0.15, 0.0), 16, 8, seed=1)
         weights.append(train(environment, 8, short, tmp_path / name, report=lambda _: None).state_dict())
     assert all(torch.equal(weights[0][k], weights[1][k]) for k in weights[0])
     rows = [json.loads(line) for line in (tmp_path / "a").read_text().splitlines()[1:]]

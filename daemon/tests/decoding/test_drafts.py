@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from green_code.decoding.drafts import LENGTHS, Drafter, Lookup, NgramIndex, Prices, Rate
+from green_code.decoding.drafter import Drafter, Prices
+from green_code.decoding.drafts import Rate
 from green_code.decoding.exits import Fixed
+from green_code.decoding.lookup import LENGTHS, Lookup, NgramIndex
 from green_code.models.tiny import TinySource
 from green_code.models.vocabulary import Vocabulary
 
@@ -130,15 +132,16 @@ def test_a_rate_moves_from_its_prior_to_what_is_found() -> None:
     assert rate.chance == pytest.approx((4 + 3) / (8 + 4))
 
 
-PRICES = Prices(layers=10, run=2.0, evaluation=0.1, head=3.0, head_row=0.5, decision=0.25)
+PRICES = Prices(layers=10, run=2.0, few=0.1, evaluation=0.2, head=3.0, head_row=0.5, decision=0.25)
 
 
 def test_prices_by_hand() -> None:
-    assert PRICES.row == pytest.approx(10 * 0.1 + 0.5)
+    assert [PRICES.row(before) for before in (0, 3, 4, 9)] == pytest.approx([1.5, 1.5, 2.5, 2.5])
+    assert [PRICES.first(10 * rows) for rows in (1, 4, 6)] == pytest.approx([24.5, 27.5, 31.5])
     assert PRICES.whole == pytest.approx(10 * 2 + 3 + 1.5)
     drafter = Drafter(PRICES, None)
     assert drafter.gain(0.5, 2.0) == pytest.approx(24.5 / 2 - 2)
-    assert drafter.exit_price(4) == pytest.approx(4 * 2 + 1.5)
+    assert [drafter.exit_price(4, before) for before in (1, 4)] == pytest.approx([9.5, 10.5])
 
 
 def test_the_sum_that_says_whether_an_exit_pays() -> None:
@@ -149,13 +152,15 @@ def test_the_sum_that_says_whether_an_exit_pays() -> None:
     record.rates = [Rate(0.0, 1.0)] * 4 + [Rate(1.0, 1.0)]
     record.stops = Rate(1.0, 2.0)
     head, right = 3.5, 24.5 - 9.5
-    assert drafter.exit_gain(4, 1.0) == pytest.approx(right / 2 - head)
-    assert drafter.exit_gain(4, 0.5) == pytest.approx((24.5 / 2 - 9.5) / 2 - head)
+    assert drafter.exit_gain(4, 1.0, 1) == pytest.approx(right / 2 - head)
+    assert drafter.exit_gain(4, 0.5, 1) == pytest.approx((24.5 / 2 - 9.5) / 2 - head)
     policy = Fixed((4,), network_runs=1)
-    assert drafter.worth_asking(policy, 1.0) == pytest.approx({4: (right / 2 - head) / 2 - 0.25})
-    assert drafter.worth_asking(policy, 0.5) == {}
+    assert drafter.worth_asking(policy, 1.0, 1) == pytest.approx({4: (right / 2 - head) / 2 - 0.25})
+    assert drafter.worth_asking(policy, 0.5, 1) == {}
     record.reads = Rate(1.0, 2.0)  # the policy runs the head at times also where it goes on
-    assert drafter.worth_asking(policy, 1.0) == pytest.approx({4: (right / 2 - head) / 2 - 0.25 - head / 4})
+    assert drafter.worth_asking(policy, 1.0, 1) == pytest.approx(
+        {4: (right / 2 - head) / 2 - 0.25 - head / 4}
+    )
 
 
 def test_an_exits_confidence_is_judged_by_its_class() -> None:

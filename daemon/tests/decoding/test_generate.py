@@ -16,10 +16,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from green_code.decoding.drafts import MAX_DRAFTS, Draft, Drafter, Lookup, Prices, Rate
+from green_code.decoding.drafter import MAX_DRAFTS, Drafter, Prices
+from green_code.decoding.drafts import Draft, Rate
 from green_code.decoding.exits import Confidence, Fixed, Full, Policy, View, parse_policy
 from green_code.decoding.generate import Effort, Generated, draft, exact, fast, generate
 from green_code.decoding.healing import Chooser, heal
+from green_code.decoding.lookup import Lookup
 from green_code.decoding.staircase import Staircase
 from green_code.models.decoder import Decoder
 from green_code.models.tiny import TinySource
@@ -47,7 +49,7 @@ class Scripted:
 
 
 LAYERS = DECODER.config.layers
-CHEAP = Prices(LAYERS, run=1.0, evaluation=0.01, head=0.02, head_row=0.01)
+CHEAP = Prices(LAYERS, run=1.0, few=0.005, evaluation=0.01, head=0.02, head_row=0.01)
 
 
 class Guesses(Lookup):
@@ -71,10 +73,10 @@ class EagerDrafter(Drafter):
     def gain(self, chance: float, price: float) -> float:
         return 1.0
 
-    def exit_gain(self, depth: int, chance: float) -> float:
+    def exit_gain(self, depth: int, chance: float, before: int) -> float:
         return 0.5  # text comes first
 
-    def worth_asking(self, policy: Policy, chance: float) -> dict[int, float]:
+    def worth_asking(self, policy: Policy, chance: float, before: int) -> dict[int, float]:
         return dict.fromkeys(policy.exits, 0.5)
 
 
@@ -206,7 +208,7 @@ def test_wrong_drafts_cost_their_rows_and_are_forgotten() -> None:
 @pytest.mark.parametrize("policy", [Full(), Fixed((2,)), Confidence((2, 4), 0.0)])
 def test_a_session_spends_little_more_than_full_depth_however_wrong_the_drafts_are(policy: Policy) -> None:
     """Text is always wrong and always sure of itself, exits are those of random weights; over many completions."""
-    prices = Prices(LAYERS, run=1.0, evaluation=0.1, head=0.5, head_row=0.1)
+    prices = Prices(LAYERS, run=1.0, few=0.1, evaluation=0.1, head=0.5, head_row=0.1)
     drafter = Drafter(prices, Guesses(lambda _: END, 0.99))
     spent = full = 0.0
     for seed in range(8):
@@ -226,7 +228,7 @@ def test_a_session_spends_little_more_than_full_depth_however_wrong_the_drafts_a
 @pytest.mark.parametrize("chance", [0.3, 0.6, 0.9])
 def test_drafting_stops_where_the_expected_gain_does(chance: float) -> None:
     """At a row's price of r whole passes, as many drafts are taken as powers of the chance are over r."""
-    prices = Prices(LAYERS, run=1.0, evaluation=0.1, head=0.5, head_row=0.4)
+    prices = Prices(LAYERS, run=1.0, few=0.1, evaluation=0.1, head=0.5, head_row=0.4)
     by_hand = sum(chance**k > 1.0 / (6 + 0.5 + 1.0) for k in range(1, MAX_DRAFTS + 1))
     stairs = Staircase(DECODER)
     stairs.append([1, 2])
@@ -260,7 +262,7 @@ def test_an_exit_that_is_never_sure_is_left_alone_after_a_while() -> None:
     assert sum(rate.asked for rate in record.rates) == pytest.approx(5 * 8 + len(policy.seen))
     assert sum(record.seen) == pytest.approx(8 + len(policy.seen))
     assert effort.heads == len(policy.seen) + drafter.verifications
-    assert drafter.worth_asking(policy, 1.0) == {}
+    assert drafter.worth_asking(policy, 1.0, 1) == {}
     assert tokens[-1][1] == LAYERS
 
 

@@ -9,7 +9,7 @@ import pytest
 from green_code.energy.costs import CostModel, Work, fit, full_depth_work, load_costs, save_costs
 from green_code.energy.meters import Source
 
-TRUE = {"run": 0.5, "evaluation": 0.02, "head": 0.3, "head_row": 0.04, "decision": 0.001}
+TRUE = {"run": 0.5, "few": 0.005, "evaluation": 0.02, "head": 0.3, "head_row": 0.04, "decision": 0.001}
 
 
 class CountingMeter:
@@ -34,7 +34,8 @@ def fitted() -> CostModel:
         def run() -> Work:
             meter.joules += (
                 TRUE["run"] * work.runs
-                + TRUE["evaluation"] * work.evaluations
+                + TRUE["few"] * work.few
+                + TRUE["evaluation"] * (work.evaluations - work.few)
                 + TRUE["head"] * work.heads
                 + TRUE["head_row"] * work.head_rows
                 + TRUE["decision"] * work.decisions
@@ -44,8 +45,9 @@ def fitted() -> CostModel:
         return run
 
     work = {
-        "layer": workload(Work(runs=6, evaluations=6)),
-        "layer_batch": workload(Work(runs=6, evaluations=6 * 256)),
+        "layer": workload(Work(runs=6, evaluations=6, few=6)),
+        "layer_few": workload(Work(runs=6, evaluations=6 * 4, few=6 * 4)),
+        "layer_batch": workload(Work(runs=6, evaluations=6 * 256, few=6 * 4)),
         "head": workload(Work(heads=1, head_rows=1)),
         "head_batch": workload(Work(heads=1, head_rows=8)),
         "decision": workload(Work(decisions=1)),
@@ -57,6 +59,7 @@ def test_known_costs_are_found_again() -> None:
     costs = fitted()
     found = (
         costs.run_joules,
+        costs.few_joules,
         costs.evaluation_joules,
         costs.head_joules,
         costs.head_row_joules,
@@ -64,13 +67,15 @@ def test_known_costs_are_found_again() -> None:
     )
     assert found == pytest.approx(tuple(TRUE.values()))
     assert costs.relative_interval == pytest.approx(0, abs=1e-6)
-    assert costs.joules(Work(2, 3, 1, 2, 4)) == pytest.approx(1.0 + 0.06 + 0.3 + 0.08 + 0.004)
+    assert costs.joules(Work(2, 7, 4, 1, 2, 4)) == pytest.approx(1.0 + 0.02 + 0.06 + 0.3 + 0.08 + 0.004)
 
 
 def test_full_depth_work_by_hand() -> None:
     """12 new prompt positions and 3 tokens on 18 layers: a pass over 12, then two over one each."""
-    assert full_depth_work(18, 12, 3) == Work(runs=18 * 3, evaluations=18 * 14, heads=3, head_rows=3)
-    assert full_depth_work(18, 12, 0) == Work()
+    by_hand = Work(runs=18 * 3, evaluations=18 * 14, few=18 * (4 + 2), heads=3, head_rows=3)
+    assert full_depth_work(18, 12, 3, 4) == by_hand
+    assert full_depth_work(18, 2, 1, 4).few == 18 * 2
+    assert full_depth_work(18, 12, 0, 4) == Work()
 
 
 def test_kept_and_read_again_and_a_full_disk_is_no_failure(tmp_path: Path) -> None:

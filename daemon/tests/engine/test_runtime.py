@@ -191,12 +191,13 @@ def test_the_joules_of_exact_are_those_of_the_work_that_was_done(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch, policy: str
 ) -> None:
     """Counted at the decoder: every layer that ran, over how many positions, and every head."""
-    work = {"runs": 0, "evaluations": 0, "heads": 0, "rows": 0}
+    work = {"runs": 0, "evaluations": 0, "few": 0, "heads": 0, "rows": 0}
     run_layers, logits = runtime.decoder.run_layers, runtime.decoder.logits
 
     def counted_layers(first, last, states, *rest):  # type: ignore[no-untyped-def]
         work["runs"] += last + 1 - first
         work["evaluations"] += (last + 1 - first) * len(states)
+        work["few"] += (last + 1 - first) * min(4, len(states))
         run_layers(first, last, states, *rest)
 
     def counted_head(states):  # type: ignore[no-untyped-def]
@@ -210,7 +211,8 @@ def test_the_joules_of_exact_are_those_of_the_work_that_was_done(
     result = replace_exits(runtime).new_session().complete({**EXACT, "policy": policy}, lambda: None)
     assert result["energy_joules"] == pytest.approx(
         costs.run_joules * work["runs"]
-        + costs.evaluation_joules * work["evaluations"]
+        + costs.few_joules * work["few"]
+        + costs.evaluation_joules * (work["evaluations"] - work["few"])
         + costs.head_joules * work["heads"]
         + costs.head_row_joules * work["rows"]
     )
@@ -218,5 +220,6 @@ def test_the_joules_of_exact_are_those_of_the_work_that_was_done(
     positions = result["prompt_tokens"] + passes - 1
     assert result["energy_full_joules"] == pytest.approx(
         passes * (6 * costs.run_joules + costs.head_joules + costs.head_row_joules)
-        + 6 * positions * costs.evaluation_joules
+        + 6 * costs.few_joules * (4 + passes - 1)
+        + 6 * costs.evaluation_joules * (positions - 4 - (passes - 1))
     )

@@ -41,7 +41,7 @@ def test_every_arm_has_the_tokens_of_full_depth(written: Path) -> None:
         assert arm["tokens"] == full["tokens"]
         assert 0 < arm["verifications"] <= arm["passes"] == full["passes"]
         assert arm["same_rows"] == 1
-    right = sum(kind["right"] for kind in found["text"])
+    right = sum(kind["right"] for part in ("text", "corpus") for kind in found[part])
     # A token is either a right draft or what verification gave itself; the last pass may be cut short by a stop rule.
     assert text["verifications"] + right >= text["passes"]
     assert all(kind["right"] <= kind["asked"] for part in ("text", "exits") for kind in found[part])
@@ -61,7 +61,7 @@ def test_ratios_by_hand() -> None:
         {"tokens": 2, "passes": 2, "texts": ["a", "b"], "joules": 4.0, "full_joules": 6.0, "prompt_joules": 2.0},
         {"tokens": 2, "passes": 3, "texts": ["c", "d"], "joules": 6.0, "full_joules": 9.0, "prompt_joules": 3.0},
     ]  # fmt: skip
-    counts = drafts.Counts(rows, 3, drafts.Counter(), drafts.Counter())
+    counts = drafts.Counts(rows, 3, drafts.Counter(), drafts.Counter(), drafts.Counter())
     other = [rows[0], {**rows[1], "texts": ["c", "e"]}]
     found = drafts.summary("n-grams", counts, other, 0)
     assert found["ratio"] == pytest.approx(15 / 10)

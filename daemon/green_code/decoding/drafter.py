@@ -1,0 +1,190 @@
+"""Whether a draft's verification pays: prices, what is known of exits, and the sums over both.
+
+Two sources. *Text*: what followed the last tokens elsewhere (lookup.py). *Exits*: the token of an early exit's head, by
+how much of the probability it has. A guess is taken while
+
+    chance of all guesses so far × its own × (price of a pass at full depth)  >  what it adds to the verification
+
+since each right one saves such a pass, and while the session can afford that it is wrong: over a session no more than
+`MOST_LOSS` above full depth is spent. `fast` drafts from text alone, where several tokens of the last layer in one batch
+are expected to cost less than as many that the policy decides. Nothing here decides a token: a wrong guess costs
+joules, never quality. Priors are measured as lookup.py says.
+
+Must not know: energy (it is given prices), staircases, text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from green_code.decoding.drafts import WEIGHT, Draft, Rate
+from green_code.decoding.exits import Policy
+from green_code.decoding.healing import Chooser
+from green_code.decoding.lookup import LENGTHS, Lookup
+from green_code.models.serving import FEW
+
+MAX_DRAFTS = 16  # in one verification; the prices are measured on batches of about this size
+MOST_LOSS = 0.02  # of what full depth would have spent in the session
+CONFIDENCES = (0.3, 0.5, 0.7, 0.9)  # bounds of the classes of an exit's confidence in its token
+_EXIT_PRIORS = (0.21, 0.54, 0.73, 0.89, 0.99)  # a class's chance to be right: exits 5 and 7 of 18
+_EXIT_SHARES = (0.47, 0.14, 0.11, 0.11, 0.17)  # how often a class comes up: the same exits
+_STOP_PRIOR = 0.5  # how often a policy stops where it is asked
+
+
+@dataclass(frozen=True)
+class Prices:
+    """What is paid for, all in one unit (joules in service).
+
+    `run` for reading a layer's weights, `few` for each of the first few positions in it, `evaluation` for each further
+    one; `head`, `head_row` the same of the head; `decision` for one run of the exit network.
+    """
+
+    layers: int
+    run: float
+    few: float = 0.0
+    evaluation: float = 0.0
+    head: float = 0.0
+    head_row: float = 0.0
+    decision: float = 0.0
+
+    def row(self, before: int) -> float:
+        """One more position in a verification that has `before` others."""
+        return self.layers * (self.few if before < FEW else self.evaluation) + self.head_row
+
+    @cached_property
+    def whole(self) -> float:
+        """A pass at full depth over one position: what a right guess saves."""
+        return self.layers * self.run + self.head + self.row(0)
+
+    def first(self, debt: int) -> float:
+        """A pass that takes along what waits: `debt` layer × position evaluations in all."""
+        few = min(debt, FEW * self.layers)
+        return self.whole + (few - self.layers) * self.few + (debt - few) * self.evaluation
+
+
+@dataclass
+class ExitRecord:
+    """What is known of one exit: how often the policy stops there, which confidences come up, how right they are.
+
+    `reads`: how often the policy runs the head to decide that it goes on; the rule `confidence` does, others never.
+    """
+
+    stops: Rate = field(default_factory=lambda: Rate.prior(_STOP_PRIOR))
+    reads: Rate = field(default_factory=lambda: Rate.prior(0, 1))
+    seen: list[float] = field(default_factory=lambda: [share * WEIGHT for share in _EXIT_SHARES])
+    rates: list[Rate] = field(default_factory=lambda: [Rate.prior(chance) for chance in _EXIT_PRIORS])
+
+    def look(self, confidence: float) -> Rate:
+        """The rate that judges a token in which the exit has this confidence; counts that it came up."""
+        kind = sum(confidence >= bound for bound in CONFIDENCES)
+        self.seen[kind] += 1
+        return self.rates[kind]
+
+    def shares(self) -> Iterator[tuple[float, float]]:
+        """(how often, how right) of each class of confidence."""
+        total = sum(self.seen)
+        return ((seen / total, rate.chance) for seen, rate in zip(self.seen, self.rates, strict=True))
+
+
+class Drafter:
+    """A session's sources of drafts, and the sums that decide which are taken.
+
+    Args:
+        lookup: None: exits alone, for experiments.
+        most_loss: how far the session may come out above full depth, as a share of that.
+    """
+
+    def __init__(self, prices: Prices, lookup: Lookup | None, most_loss: float = MOST_LOSS) -> None:
+        self.prices, self.lookup, self.most_loss = prices, lookup, most_loss
+        self.exits: dict[int, ExitRecord] = {}
+        self.verifications = 0
+        self.spent = self.full = 0.0  # by this session so far, and by full depth for the same tokens
+        self.step = prices.whole  # what a token costs that the policy decides: a running mean
+
+    def follow(self, given: Sequence[tuple[int, int]]) -> None:
+        """Look also into (token, depth) that were just given."""
+        if self.lookup is not None:
+            self.lookup.document.extend([token for token, _ in given])
+
+    def learn_step(self, depth: int, decisions: int) -> None:
+        """The policy has decided a token at `depth`. The layers that it left out are owed: some later token pays them."""
+        prices = self.prices
+        price = depth * prices.run + prices.row(0) + prices.head + decisions * prices.decision
+        self.step += (price - self.step) / WEIGHT
+
+    def from_text(
+        self,
+        context: Sequence[int],
+        required: bytes,
+        chooser: Chooser,
+        ends: Callable[[int], bool],
+        debt: int,
+        limit: int,
+    ) -> list[Draft]:
+        """Drafts behind `context` that are expected to save, against as many tokens that the policy decides.
+
+        Args:
+            debt: evaluations until the last position of `context` is at full depth.
+        """
+        if self.lookup is None:
+            return []
+        drafts: list[Draft] = []
+        run, waiting = list(context[-LENGTHS[0] :]), debt // self.prices.layers
+        batch = self.prices.first(debt)
+        chance, expected = 1.0, 1.0  # that all are right; how many tokens come of it
+        while len(drafts) < min(limit, MAX_DRAFTS) and not (drafts and ends(drafts[-1].token)):
+            guess = self.lookup.guess(run[-LENGTHS[0] :], required)
+            row = self.prices.row(waiting + len(drafts))
+            if guess is None or chance * guess.rate.chance * self.step <= row:
+                break
+            batch += row
+            chance *= guess.rate.chance
+            expected += chance
+            required = chooser.left(required, guess.token)
+            drafts.append(guess)
+            run.append(guess.token)
+        return drafts if expected * self.step > batch else []
+
+    def affords(self, price: float, full: float) -> bool:
+        """Whether a loss of `price` stays within bounds; `full`: what full depth would spend on the next token."""
+        return self.spent + price - self.full <= self.most_loss * (self.full + full)
+
+    def gain(self, chance: float, price: float) -> float:
+        """Expected saving of a guess that, with all before it, is right with `chance`."""
+        return chance * self.prices.whole - price
+
+    def exit_price(self, depth: int, before: int) -> float:
+        """What a draft of the exit at `depth` adds once its head was run: the next position's own way up to there.
+
+        Args:
+            before: how many positions the verification has without it.
+        """
+        return depth * self.prices.run + self.prices.row(before)
+
+    def look_price(self, depth: int, before: int) -> float:
+        """What an exit's draft costs in all, its head included."""
+        return self.exit_price(depth, before) + self.prices.head + self.prices.head_row
+
+    def exit_gain(self, depth: int, chance: float, before: int) -> float:
+        """Expected saving of running the head at the exit, when the guesses so far are right with `chance`."""
+        record, price = self.record(depth), self.exit_price(depth, before)
+        expected = sum(often * max(0.0, self.gain(chance * right, price)) for often, right in record.shares())
+        return expected - self.prices.head - self.prices.head_row
+
+    def worth_asking(self, policy: Policy, chance: float, before: int) -> dict[int, float]:
+        """The exits at which to ask the policy for a draft, with what that is expected to save."""
+        gains = {}
+        for depth in policy.exits:
+            record = self.record(depth)
+            stops, head = record.stops.chance, self.prices.head + self.prices.head_row
+            asking = policy.network_runs * self.prices.decision + (1 - stops) * record.reads.chance * head
+            if (gain := stops * self.exit_gain(depth, chance, before) - asking) > 0:
+                gains[depth] = gain
+        return gains
+
+    def record(self, depth: int) -> ExitRecord:
+        if depth not in self.exits:
+            self.exits[depth] = ExitRecord()
+        return self.exits[depth]

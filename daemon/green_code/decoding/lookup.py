@@ -1,0 +1,168 @@
+"""Drafts from text: which token to guess by what followed the last tokens elsewhere, and how sure that is.
+
+Two kinds of text. *Here*: the document on both sides of the cursor, and what this session completed lately (prompt
+lookup decoding, Saxena 2023, github.com/apoorvumang/prompt-lookup-decoding). *Everywhere*: the training corpus, as the
+bundle's table of n-grams (corpus_ngrams.py). The surer guess is taken.
+
+Priors: `python -m green_code.experiments drafts` measures them, with the default bundle on its corpus' training projects
+(8,192 positions; the guess against the last layer's token), never on evaluation rows.
+
+Must not know: prices, exits, text beyond the tokens' bytes.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect
+from collections.abc import Sequence
+
+from green_code.decoding.corpus_ngrams import CorpusNgrams
+from green_code.decoding.drafts import Draft, Rate
+from green_code.models.vocabulary import Vocabulary
+
+NEAR_TOKENS = 1000  # before the prompt's window, and of the lines after the cursor, that are looked into
+LENGTHS = (8, 5, 3, 2, 1)  # of the runs of tokens that are looked up, the longest first
+_RECENT_TOKENS = 1000  # of completions that are remembered
+_OCCURRENCES = 4  # of a run that are asked what followed
+_BREAK = -1  # between two completions; no token
+
+
+class NgramIndex:
+    """Where each run of 1 … 8 tokens (`LENGTHS`) stood before, in a text that grows and is cut at its end.
+
+    Per length the last place of each run, and per place the one before it with the same run: a token more or less
+    costs a step per length, whatever the text's. Runs are known by their hash; if two ever share one, a wrong
+    guess is made.
+    """
+
+    def __init__(self) -> None:
+        self.tokens: list[int] = []
+        # Per length: a run's hash → the place of its last token, and a place → that of the same run before, or −1.
+        self._last: dict[int, dict[int, int]] = {n: {} for n in LENGTHS}
+        self._before: dict[int, list[int]] = {n: [] for n in LENGTHS}
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def extend(self, tokens: Sequence[int]) -> None:
+        for token in tokens:
+            self.tokens.append(token)
+            place = len(self.tokens) - 1
+            for n in LENGTHS:
+                run = hash(tuple(self.tokens[-n:]))
+                self._before[n].append(self._last[n].get(run, -1))
+                self._last[n][run] = place
+
+    def truncate(self, length: int) -> None:
+        """Forget the tokens from `length` on, and all runs with one of them."""
+        while len(self.tokens) > length:
+            for n in LENGTHS:
+                run, before = hash(tuple(self.tokens[-n:])), self._before[n].pop()
+                if before < 0:
+                    del self._last[n][run]
+                else:
+                    self._last[n][run] = before
+            self.tokens.pop()
+
+    def follow(self, tokens: Sequence[int]) -> None:
+        """Become the index of `tokens`; what both begin with is kept."""
+        pairs = enumerate(zip(self.tokens, tokens))  # noqa: B905 - the shorter one ends it
+        self.truncate(next((i for i, (a, b) in pairs if a != b), min(len(self), len(tokens))))
+        self.extend(tokens[len(self) :])
+
+    def continuations(self, run: Sequence[int]) -> list[int]:
+        """What followed the latest occurrences of `run`, whose length is one of `LENGTHS`; the latest first."""
+        found: list[int] = []
+        place = self._last[len(run)].get(hash(tuple(run)), -1)
+        while place >= 0 and len(found) < _OCCURRENCES:
+            if place + 1 < len(self.tokens) and self.tokens[place + 1] != _BREAK:
+                found.append(self.tokens[place + 1])
+            place = self._before[len(run)][place]
+        return found
+
+
+# Chance that the latest continuation is the last layer's token, by the length of the run that was found and by how
+# far its occurrences agree; the row's order is that of `_agreement`.
+_TEXT_PRIORS = {
+    1: (0.17, 0.29, 0.50, 0.80),
+    2: (0.27, 0.48, 0.61, 0.85),
+    3: (0.27, 0.61, 0.70, 0.90),
+    5: (0.40, 0.66, 0.81, 0.96),
+    8: (0.45, 0.81, 0.81, 0.93),
+}
+
+
+def _agreement(found: Sequence[int]) -> int:
+    """0: the two latest differ; 1: there is but one; 2: the latest two or three agree; 3: all `_OCCURRENCES` do."""
+    if len(found) == 1:
+        return 1
+    if found[0] != found[1]:
+        return 0
+    return 3 if len(found) == _OCCURRENCES and len(set(found)) == 1 else 2
+
+
+# The same of the corpus' continuation, by the class of its share.
+SHARES = (0.2, 0.3, 0.5, 0.7, 0.9)  # bounds of the classes
+_CORPUS_PRIORS = (0.13, 0.24, 0.39, 0.54, 0.78, 0.94)
+
+
+class Lookup:
+    """Guesses from text. Here: the longest run that stood somewhere before, and what followed it there last.
+
+    Args:
+        everywhere: the bundle's table of n-grams, where it has one.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, layers: int, everywhere: CorpusNgrams | None = None) -> None:
+        self.document = NgramIndex()  # up to the cursor, and what is generated there
+        self.rates = {(n, i): Rate.prior(p) for n, row in _TEXT_PRIORS.items() for i, p in enumerate(row)}
+        self.corpus_rates = [Rate.prior(chance) for chance in _CORPUS_PRIORS]
+        self._everywhere = everywhere
+        self._earlier, self._after, self._recent = NgramIndex(), NgramIndex(), NgramIndex()
+        self._bytes, self._layers = vocabulary.token_bytes, layers
+
+    def around(self, earlier: Sequence[int], after: Sequence[int]) -> None:
+        """Look also into what the window cut off before the prompt, and into the lines after the cursor."""
+        self._earlier.follow(earlier[-NEAR_TOKENS:])
+        self._after.follow(after[:NEAR_TOKENS])
+
+    def remember(self, context: Sequence[int], tokens: Sequence[int]) -> None:
+        """Look also into this completion, which came after `context`."""
+        self._recent.extend([_BREAK, *context[-LENGTHS[0] :], *tokens])
+        if len(self._recent) > _RECENT_TOKENS:
+            kept = self._recent.tokens[-_RECENT_TOKENS // 2 :]
+            self._recent = NgramIndex()
+            self._recent.extend(kept)
+
+    def guess(self, context: Sequence[int], required: bytes) -> Draft | None:
+        """The token after `context`, among those that agree with the bytes still required (healing)."""
+        guesses = (self.guess_here(context, required), self.guess_everywhere(context, required))
+        return max((g for g in guesses if g is not None), key=lambda g: g.rate.chance, default=None)
+
+    def guess_here(self, context: Sequence[int], required: bytes) -> Draft | None:
+        """What followed the longest run that stood before in this session's text."""
+        for n in LENGTHS:
+            run = context[-n:]
+            if len(run) < n:
+                continue
+            found = [
+                token
+                for index in (self._recent, self.document, self._earlier, self._after)
+                for token in index.continuations(run)
+                if not required or self._agrees(token, required)
+            ][:_OCCURRENCES]
+            if found:
+                return Draft(found[0], self._layers, self.rates[n, _agreement(found)])
+        return None
+
+    def guess_everywhere(self, context: Sequence[int], required: bytes) -> Draft | None:
+        """What follows most often in the training corpus."""
+        if self._everywhere is None or (known := self._everywhere.continuation(context)) is None:
+            return None
+        token, share = known
+        if required and not self._agrees(token, required):
+            return None
+        return Draft(token, self._layers, self.corpus_rates[bisect(SHARES, share)])
+
+    def _agrees(self, token: int, required: bytes) -> bool:
+        spelled = self._bytes[token]
+        return bool(spelled) and (spelled.startswith(required) or required.startswith(spelled))
