@@ -4,7 +4,7 @@ Two kinds of text. *Here*: the document on both sides of the cursor, and what th
 lookup decoding, Saxena 2023, github.com/apoorvumang/prompt-lookup-decoding). *Everywhere*: the training corpus, as the
 bundle's table of n-grams (corpus_ngrams.py). The surer guess is taken.
 
-Priors: `python -m green_code.experiments drafts` measures them, with the default bundle on its corpus' training projects
+Priors: `python -m green_code.experiments drafts` measures them, with the default bundle on its corpus' held-out projects
 (8,192 positions; the guess against the last layer's token), never on evaluation rows.
 
 Must not know: prices, exits, text beyond the tokens' bytes.
@@ -83,11 +83,11 @@ class NgramIndex:
 # Chance that the latest continuation is the last layer's token, by the length of the run that was found and by how
 # far its occurrences agree; the row's order is that of `_agreement`.
 _TEXT_PRIORS = {
-    1: (0.17, 0.29, 0.50, 0.80),
-    2: (0.27, 0.48, 0.61, 0.85),
-    3: (0.27, 0.61, 0.70, 0.90),
-    5: (0.40, 0.66, 0.81, 0.96),
-    8: (0.45, 0.81, 0.81, 0.93),
+    1: (0.19, 0.34, 0.57, 0.88),
+    2: (0.25, 0.46, 0.62, 0.85),
+    3: (0.27, 0.59, 0.71, 0.88),
+    5: (0.40, 0.61, 0.83, 0.90),
+    8: (0.48, 0.76, 0.80, 0.95),
 }
 
 
@@ -102,7 +102,7 @@ def _agreement(found: Sequence[int]) -> int:
 
 # The same of the corpus' continuation, by the class of its share.
 SHARES = (0.2, 0.3, 0.5, 0.7, 0.9)  # bounds of the classes
-_CORPUS_PRIORS = (0.13, 0.24, 0.39, 0.54, 0.78, 0.94)
+_CORPUS_PRIORS = (0.17, 0.23, 0.36, 0.53, 0.75, 0.91)
 
 
 class Lookup:

@@ -1,6 +1,6 @@
 """How often drafts are right before a session has learned anything: the priors of `decoding/lookup.py` and `drafter.py`.
 
-Measured on the corpus' training projects. A window of a document is read at full depth; at each of its last positions
+Measured on the corpus' held-out projects. A window of a document is read at full depth; at each of its last positions
 the draft is compared with the last layer's token. The text that follows is the source's, as in a document, and not
 what the model would have written.
 """
@@ -36,8 +36,8 @@ class _Window:
 
 def windows(corpus: Corpus, language: str, generator: random.Random) -> list[_Window]:
     """Drawn over documents that are long enough, each position of them as likely."""
-    shard = corpus.shards[language, "train"]
-    starts = [int(s) for s in corpus.document_starts(language, "train")]
+    shard = corpus.shards[language, "heldout"]
+    starts = [int(s) for s in corpus.document_starts(language, "heldout")]
     ends = [*starts[1:], len(shard)]
     usable = [(s, e) for s, e in zip(starts, ends, strict=True) if e - s > 2 * SCORED]
     chosen = generator.choices(usable, [e - s for s, e in usable], k=WINDOWS) if usable else []

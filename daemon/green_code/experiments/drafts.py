@@ -78,7 +78,7 @@ def run(
         report(f"{arm.name}: {_ratio(counted[arm.name].rows):.2f}x fewer joules than full depth")
     corpus = work / "corpus"
     if corpus.is_dir():
-        report("measuring priors on the training corpus")
+        report("measuring priors on held-out projects")
         priors = draft_priors.measure(runtime, open_corpus(corpus, runtime.vocabulary, 1, 1), seed)
     else:
         priors = None

@@ -94,7 +94,7 @@ def _priors_text(found: dict[str, Any]) -> str:
     if found["priors"] is None:
         return "No corpus was there to measure priors on."
     return (
-        f"*Prior*: on {found['priors']['positions']} positions of the corpus' training projects, the last {SCORED} of windows of at most {CONTEXT} tokens, "
+        f"*Prior*: on {found['priors']['positions']} positions of the corpus' held-out projects, the last {SCORED} of windows of at most {CONTEXT} tokens, "
         "the source's own text before them."
     )
 

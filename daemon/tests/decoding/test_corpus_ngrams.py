@@ -25,7 +25,7 @@ def corpus(**shards: list[int]) -> Corpus:
     return Corpus({(name, "train"): np.array(shard, np.uint16) for name, shard in shards.items()}, 0)
 
 
-def made(of: Corpus, monkeypatch: pytest.MonkeyPatch, least: int = 1, slots: int = 5000) -> CorpusNgrams:
+def made(of: Corpus, monkeypatch: pytest.MonkeyPatch, least: int = 1, slots: int = 1_000_003) -> CorpusNgrams:
     monkeypatch.setattr(ngrams, "_LEAST_COUNTS", dict.fromkeys(LENGTHS, least))
     parts = ngrams.table({n: ngrams.count(of, n) for n in LENGTHS}, slots)
     return CorpusNgrams(parts["checks"], parts["tokens"], parts["chances"])

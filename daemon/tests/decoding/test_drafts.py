@@ -112,9 +112,9 @@ def test_a_token_that_cannot_be_chosen_is_not_offered() -> None:
     [
         ([1, 5, 1, 6], 0.19),  # the two latest differ
         ([1, 5], 0.30),
-        ([1, 5, 1, 5], 0.53),
-        ([1, 5] * 4, 0.78),
-        ([1, 6] + [1, 5] * 3, 0.53),
+        ([1, 5, 1, 5], 0.57),
+        ([1, 5] * 4, 0.85),
+        ([1, 6] + [1, 5] * 3, 0.57),
     ],
 )
 def test_the_chance_depends_on_whether_the_places_agree(document: list[int], by_hand: float) -> None:
