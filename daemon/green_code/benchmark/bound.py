@@ -8,25 +8,18 @@ from typing import Any
 
 import torch
 
-from green_code.models.decoder import Decoder
+from green_code.kernels.decoder import KernelDecoder
 
 _BYTES = 256 * 2**20  # of an array: no cache holds it and its copy
 _REPEATS = 5
 
 
 def weight_bytes(decoder: Any) -> int:
-    """Bytes of weights that a token at full depth reads: all but the embedding's other rows, where the head is not tied to it.
-
-    A decoder that keeps its weights outside torch has them in int8: a byte each, and scales of less than a hundredth.
-    """
-    config = decoder.config
-    if isinstance(decoder, Decoder):
-        sizes = {name: weight.nbytes for name, weight in decoder.state_dict().items()}
-    else:
-        with torch.device("meta"):
-            sizes = {name: weight.numel() for name, weight in Decoder(config).state_dict().items()}
-    unread = ("positions.weight",) if config.tied_head else ("positions.weight", "embed.weight")
-    return sum(size for name, size in sizes.items() if name not in unread)
+    """Bytes of weights that a token at full depth reads: all but the embedding's other rows, where the head is not tied to it."""
+    if isinstance(decoder, KernelDecoder):
+        return decoder.weight_bytes
+    unread = ("positions.weight",) if decoder.config.tied_head else ("positions.weight", "embed.weight")
+    return sum(weight.nbytes for name, weight in decoder.state_dict().items() if name not in unread)
 
 
 def read_bytes_per_second(threads: int) -> float:

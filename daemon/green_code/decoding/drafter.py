@@ -126,13 +126,14 @@ class Drafter:
         """Drafts behind `context` that are expected to save, against as many tokens that the policy decides.
 
         Args:
-            debt: evaluations until the last position of `context` is at full depth.
+            debt: evaluations until the last position of `context` is at full depth. What it costs is not counted: in
+                the course of a session nearly all of it is paid whoever decides (docs/experiments/sessions.md).
         """
         if self.lookup is None:
             return []
         drafts: list[Draft] = []
         run, waiting = list(context[-LENGTHS[0] :]), debt // self.prices.layers
-        batch = self.prices.first(debt)
+        batch = self.prices.whole
         chance, expected = 1.0, 1.0  # that all are right; how many tokens come of it
         while len(drafts) < min(limit, MAX_DRAFTS) and not (drafts and ends(drafts[-1].token)):
             guess = self.lookup.guess(run[-LENGTHS[0] :], required)

@@ -8,6 +8,8 @@ Must not know: connections, other sessions, editors.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import hashlib
 import platform
 import time
@@ -84,7 +86,15 @@ def load_runtime(model: str, progress: Progress = lambda *_: None) -> Runtime:
                 f"bundle {bundle.name}: {NGRAMS}: {error}; count it anew with `green-code adapt ngrams`.",
             ) from error
     costs = measured_costs(opened, 0.2 if model == TINY else SHORT_WINDOW_SECONDS, progress)
-    return Runtime(model, opened, bundle, network, ngrams, costs)
+    runtime = Runtime(model, opened, bundle, network, ngrams, costs)
+    _give_back_memory()
+    return runtime
+
+
+def _give_back_memory() -> None:
+    """What loading has freed, glibc would keep: some tens of megabytes, most of them the tokenizer's JSON."""
+    with contextlib.suppress(OSError, TypeError, AttributeError):  # another system's C library
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 class Runtime:

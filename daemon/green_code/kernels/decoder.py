@@ -17,7 +17,7 @@ from torch import Tensor
 from green_code.kernels.binding import KEYS, LANES, CLayer, CMatrix, CModel, Kernel, Scratch
 from green_code.kernels.quantise import GROUP, RECORD_BYTES, TILE, quantise
 from green_code.kernels.quantise import records as count
-from green_code.models.decoder import Decoder, inverse_frequencies
+from green_code.models.decoder import inverse_frequencies
 from green_code.models.families import ModelConfig, Rope
 
 _FIRST_POSITIONS = 1024
@@ -50,6 +50,18 @@ def matrices(config: ModelConfig) -> Iterator[tuple[str, int, int]]:
     yield "embed" if config.tied_head else "head", config.vocabulary, config.width
 
 
+def gains(config: ModelConfig) -> Iterator[tuple[str, int]]:
+    """(name, width) of all norms' gains."""
+    norms = {"attention_norm": config.width, "mlp_norm": config.width}
+    if config.row.qk_norm:
+        norms |= {"q_norm": config.head_width, "k_norm": config.head_width}
+    if config.row.sandwich_norms:
+        norms |= {"attention_out_norm": config.width, "mlp_out_norm": config.width}
+    for i in range(config.layers):
+        yield from ((f"layers.{i}.{name}", width) for name, width in norms.items())
+    yield "norm", config.width
+
+
 def pack(config: ModelConfig, weights: Mapping[str, Tensor]) -> tuple[np.ndarray, dict[str, Tensor]]:
     """What `KernelDecoder` is made of: (records, RECORD_BYTES) of all matrices; the embedding (bfloat16) and gains.
 
@@ -60,9 +72,9 @@ def pack(config: ModelConfig, weights: Mapping[str, Tensor]) -> tuple[np.ndarray
     """
     if reason := why_not(config):
         raise ValueError(reason)
-    with torch.device("meta"):
-        expected = {name: like.shape for name, like in Decoder(config).state_dict().items()}
-    if {name: weight.shape for name, weight in weights.items()} != expected:
+    expected = {f"{name}.weight": shape for name, *shape in (*matrices(config), *gains(config))}
+    expected["embed.weight"] = [config.vocabulary, config.width]
+    if {name: list(weight.shape) for name, weight in weights.items()} != expected:
         raise ValueError(f"these are not the weights of a {config.family} of this configuration")
     packed = [quantise(weights[f"{name}.weight"].float().numpy()) for name, _, _ in matrices(config)]
     rest = {name: weight.float() for name, weight in weights.items() if weight.dim() == 1}
@@ -99,10 +111,9 @@ class KernelDecoder:
         counts = {name: count(outputs, inputs) for name, outputs, inputs in matrices(config)}
         if records.shape != (sum(counts.values()), RECORD_BYTES) or not records.flags.c_contiguous:
             raise ValueError(f"records {records.shape} are not of a {config.family} of this configuration")
-        with torch.device("meta"):
-            like = {n: w.shape for n, w in Decoder(config).state_dict().items() if w.dim() == 1}
-        like["embed.weight"] = torch.Size((config.vocabulary, config.width))
-        if {name: weight.shape for name, weight in rest.items()} != like:
+        like = {f"{name}.weight": [width] for name, width in gains(config)}
+        like["embed.weight"] = [config.vocabulary, config.width]
+        if {name: list(weight.shape) for name, weight in rest.items()} != like:
             raise ValueError(f"these are not the gains of a {config.family} of this configuration")
         self.config, self._kernel = config, kernel
         self._records, self._embed = records, rest["embed.weight"].bfloat16()
@@ -181,6 +192,11 @@ class KernelDecoder:
                 out[at:].data_ptr(), self._scratches[0].structure,
             )  # fmt: skip
         return out[:, : self.config.vocabulary].reshape(*x.shape[:-1], -1)
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of all matrices, the head's included: what a token at full depth reads."""
+        return self._records.nbytes
 
     @property
     def description(self) -> str:
