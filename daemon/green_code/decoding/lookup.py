@@ -24,6 +24,7 @@ LENGTHS = (8, 5, 3, 2, 1)  # of the runs of tokens that are looked up, the longe
 _RECENT_TOKENS = 1000  # of completions that are remembered
 _OCCURRENCES = 4  # of a run that are asked what followed
 _BREAK = -1  # between two completions; no token
+_TOKEN_BYTES = 470  # of an index, as tracemalloc counts them in CPython 3.11
 
 
 class NgramIndex:
@@ -119,6 +120,12 @@ class Lookup:
         self._everywhere = everywhere
         self._earlier, self._after, self._recent = NgramIndex(), NgramIndex(), NgramIndex()
         self._bytes, self._layers = vocabulary.token_bytes, layers
+
+    @property
+    def memory_bytes(self) -> int:
+        """What the indexes take, about."""
+        indexes = (self.document, self._earlier, self._after, self._recent)
+        return _TOKEN_BYTES * sum(map(len, indexes))
 
     def around(self, earlier: Sequence[int], after: Sequence[int]) -> None:
         """Look also into what the window cut off before the prompt, and into the lines after the cursor."""

@@ -31,7 +31,7 @@ from torch import Tensor
 
 from green_code.models.serving import FEW, Served
 
-_FIRST_CAPACITY = 256
+_CAPACITY_STEP = 256  # positions; what is reserved and not used is less than that
 
 
 class Staircase:
@@ -52,7 +52,7 @@ class Staircase:
         self.evaluations = 0  # over how many positions: layer × position evaluations
         self.few = 0  # of these, those of the first few positions of a batch
         self._lengths = [0] * (decoder.config.layers + 1)
-        self._states, self._keys, self._values = self._buffers(_FIRST_CAPACITY)
+        self._states, self._keys, self._values = self._buffers(_CAPACITY_STEP)
 
     # --- the three operations -----------------------------------------------------------------------------
 
@@ -65,7 +65,7 @@ class Staircase:
         if end > self.decoder.config.max_positions:
             raise ValueError(f"{end} positions, but the model has {self.decoder.config.max_positions}")
         if end > self._states.shape[0]:
-            self._grow(1 << (end - 1).bit_length())
+            self._grow(-(-end // _CAPACITY_STEP) * _CAPACITY_STEP)
         ids = torch.tensor(list(tokens), device=self.decoder.device)
         self._states[start:end] = self.decoder.embed_tokens(ids, start)
         self.tokens.extend(tokens)

@@ -170,7 +170,9 @@ class Session:
 
     @property
     def cache_bytes(self) -> int:
-        return self._stairs.cache_bytes
+        """Keys, values and states, and what drafts are looked up in."""
+        lookup = self.drafter.lookup
+        return self._stairs.cache_bytes + (lookup.memory_bytes if lookup is not None else 0)
 
     def trim(self) -> None:
         runtime, costs = self._runtime, self._runtime.costs
