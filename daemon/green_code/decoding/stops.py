@@ -52,8 +52,11 @@ def end_of_line(text: str, at: Situation) -> int | None:
 
 def closing_bracket(text: str, at: Situation) -> int | None:
     """A bracket closes that the completion did not open, and the rest of the line has that bracket already."""
+    rest = at.rest_of_line.lstrip()
+    if rest[:1] not in _CLOSERS:
+        return None
     open_brackets = _unclosed(at.line)
-    before, rest = len(open_brackets), at.rest_of_line.lstrip()
+    before = len(open_brackets)
     for i, character in enumerate(text):
         if character in _CLOSERS.values():
             open_brackets.append(character)
