@@ -25,7 +25,6 @@ from green_code.engine.runtime import load_runtime
 from green_code.evaluation.datasets import Row, load_rows
 from green_code.evaluation.demo import samples
 from green_code.experiments.provenance import provenance
-from green_code.models.catalog import DEFAULT
 from green_code.problems import Problem
 
 SHORT, LONG = 256, 1024  # tokens of the prompts
@@ -68,7 +67,7 @@ def run(
         "no_reference": no_reference,
         "profile": profile(runtime, places[0].short, plan.decode_tokens),
         "bound": memory_bound(runtime.decoder, plan.threads),
-        "starts": asyncio.run(measure_starts(starts)) if model == DEFAULT else [],
+        "starts": asyncio.run(measure_starts(model, starts)),
         **found,
     }
 

@@ -44,6 +44,8 @@ def test_a_quick_run_writes_a_page_and_reports_who_is_missing(
     assert [peer["name"] for peer in found["peers"] if "why_not" in peer] == ["broken", "absent"]
     assert all(peer["resident_bytes"] > 0 for peer in found["peers"] if "said" in peer)
     assert all(len(row["token_seconds"]["values"]) == 2 for row in found["summary"])
+    assert found["starts"]["engine"]["seconds"]["median"] > 0 and found["starts"]["used_bytes"] > 2**20
+    assert 0 < found["starts"]["round_trip"]["median"] <= found["starts"]["round_trip"]["p99"]
     page = (tmp_path / "performance.md").read_text()
     assert "| Absent engine | not set up: it is not for this system |" in page
     assert "| Broken engine | not set up: ModuleNotFoundError" in page
