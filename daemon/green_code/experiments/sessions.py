@@ -2,8 +2,9 @@
 
 A session types some lines of a real file again, in their place: the text before them and after them is there. The editor
 asks as it does with people who pause: at the start of a line, and after every few characters. Where the suggestion is
-the rest of the line, it is accepted; else typing goes on. So the cache is warm as in life: a cold start once, then a
-few new tokens a request. Every mode gets the same files; they take turns, forwards and backwards, file by file.
+the rest of the line, it is accepted; else typing goes on, and what is typed along a suggestion needs no engine, as in the
+front. So the cache is warm as in life: a cold start once, then a few new tokens a request. Every mode gets the same
+files; they take turns, forwards and backwards, file by file.
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ from green_code.adaptation.corpus import open_corpus
 from green_code.agent.calibrate import held_out_documents
 from green_code.engine.runtime import Runtime, load_runtime
 from green_code.evaluation.demo import samples
+from green_code.experiments.drafts import policy
 from green_code.experiments.provenance import provenance
 from green_code.link.messages import CompletionParams
 from green_code.lsp.front import TOKENS_PER_LINE
+from green_code.lsp.type_through import TypeThrough
 from green_code.models.vocabulary import Vocabulary
 from green_code.problems import Problem
 from green_code.settings import STOPS, default_settings
@@ -38,6 +41,7 @@ _DRAWS = 1000
 class Arm:
     name: str
     decoding: Literal["full", "exact", "fast"]
+    policy: str
     threshold: float | str
 
 
@@ -60,6 +64,7 @@ class Session:
     language: str
     arm: str
     requests: int = 0
+    typed_along: int = 0  # requests that needed no engine
     joules: float = 0.0
     cpu_seconds: float = 0.0
     wall_seconds: float = 0.0
@@ -73,9 +78,12 @@ class Session:
 
 def arms(runtime: Runtime) -> list[Arm]:
     """Full depth first. `exact` as the editor has it; `fast` at the bundle's named stops, where it has an agent."""
-    found = [Arm(FULL, "full", 1.0), Arm("exact", "exact", default_settings().threshold)]
+    found = [
+        Arm(FULL, "full", "full", 1.0),
+        Arm("exact", "exact", policy(runtime), default_settings().threshold),
+    ]
     if runtime.network is not None:
-        found += [Arm(f"fast, {stop}", "fast", stop) for stop in STOPS]
+        found += [Arm(f"fast, {stop}", "fast", "agent", stop) for stop in STOPS]
     return found
 
 
@@ -150,10 +158,10 @@ def _place(name: str, language: str, text: str, generator: random.Random) -> Fil
 
 def type_file(runtime: Runtime, arm: Arm, file: File) -> Session:
     """A session of its own types the file's lines, and accepts what is right."""
-    session, done = runtime.new_session(), Session(file.id, file.language, arm.name)
+    session, given, done = runtime.new_session(), TypeThrough(), Session(file.id, file.language, arm.name)
     params: CompletionParams = {
         "session": "", "prefix": "", "suffix": "", "language": file.language, "model": runtime.model, "decoding": arm.decoding,
-        "policy": "agent", "threshold": arm.threshold, "max_tokens": TOKENS_PER_LINE, "single_line": True, "max_lines": 1,
+        "policy": arm.policy, "threshold": arm.threshold, "max_tokens": TOKENS_PER_LINE, "single_line": True, "max_lines": 1,
         "max_prompt_tokens": default_settings().max_prompt_tokens,
     }  # fmt: skip
     for line, before, after in _lines(file):
@@ -162,9 +170,13 @@ def type_file(runtime: Runtime, arm: Arm, file: File) -> Session:
         done.characters += len(body) - at
         while at < len(body):
             asked: CompletionParams = {**params, "prefix": before + body[:at], "suffix": "\n" + after}
-            result = session.complete(asked, lambda: None, math.inf)
-            _book(done, result)
-            if result["text"].rstrip() == body[at:].rstrip():
+            if (shown := given.find(asked)) is not None:
+                done.typed_along += 1
+            else:
+                shown = session.complete(asked, lambda: None, math.inf)
+                _book(done, shown)
+                given.remember(asked, shown)
+            if shown["text"].rstrip() == body[at:].rstrip():
                 done.accepted += len(body) - at
                 break
             at += CHARACTERS
@@ -197,6 +209,7 @@ def summary(arm: Arm, measured: Sequence[Session], seed: int) -> dict[str, Any]:
     return {
         **asdict(arm),
         "requests": requests,
+        "typed_along": sum(s.typed_along for s in own),
         "tokens": sum(s.tokens for s in own),
         "joules_per_request": sum(s.joules for s in own) / requests,
         "cpu_seconds_per_request": sum(s.cpu_seconds for s in own) / requests,

@@ -29,18 +29,18 @@ def page(found: dict[str, Any]) -> str:
         paragraph(
             f"Data: {found['files_from']}; {counts}, drawn with seed {found['seed']}. In each, {found['lines']} lines are typed again where they stand, "
             "with the file before and after them. A line is asked for at its start (the editor has indented it) and after every "
-            f"{found['characters']} characters; a suggestion that is the rest of the line is accepted. Each mode gets the same files, in turns. "
+            f"{found['characters']} characters; a suggestion that is the rest of the line is accepted, and what is typed along one needs no engine. Each mode gets the same files, in turns. "
             f"Joules are what was run times the fitted costs (source: {found['energy_source']}); CPU time is the process' own. {machine(found)}"
         ),
         "![Cost of full depth over that of each mode](sessions.svg)\n\n## Results",
         "\n".join(bullet(_says(arm)) for arm in found["arms"] if arm["name"] != FULL),
         paragraph(
-            "*Joules* and *CPU time*: what typing the same lines costs at full depth over what it costs in this mode; in brackets the 95 % bootstrap interval over files. "
+            "*Requests*: those to the engine. *Typed along*: those that were answered without it. *Joules* and *CPU time*: what typing the same lines costs at full depth over what it costs in this mode; in brackets the 95 % bootstrap interval over files. "
             "*Accepted*: share of the characters that suggestions have typed. *Same*: files in which every suggestion is full depth's. "
             f"*Prompt*: layers, of {found['layers']}, that a new position of a prompt was brought through in the end."
         ),
         table(
-            ["mode", "requests", "tokens", "mJ a request", "CPU-ms", "ms", "joules", "CPU time", "accepted", "same", "prompt"],
+            ["mode", "requests", "typed along", "tokens", "mJ a request", "CPU-ms", "ms", "joules", "CPU time", "accepted", "same", "prompt"],
             [_row(arm) for arm in found["arms"]],
         ),
         reproduce(found, "On a quiet machine, as CPU time is measured."),
@@ -61,6 +61,7 @@ def _row(arm: dict[str, Any]) -> list[str]:
     return [
         arm["name"],
         str(arm["requests"]),
+        str(arm["typed_along"]),
         str(arm["tokens"]),
         f"{arm['joules_per_request'] * 1e3:.0f}",
         f"{arm['cpu_seconds_per_request'] * 1e3:.1f}",

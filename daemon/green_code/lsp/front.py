@@ -10,7 +10,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from green_code.link.messages import (
@@ -28,6 +28,7 @@ from green_code.lsp.explain import NOTHING_YET, TEXTS, explain, last_completion
 from green_code.lsp.globs import compile_glob
 from green_code.lsp.prompt import PromptWindow
 from green_code.lsp.supervisor import Supervisor
+from green_code.lsp.type_through import TypeThrough
 from green_code.problems import Problem
 from green_code.settings import PREFIX, default_settings, parse_settings
 
@@ -42,7 +43,8 @@ _WAITING: Final[tuple[State, ...]] = ("starting", "downloading", "loading")
 @dataclass
 class _Open:
     document: Document
-    window: PromptWindow
+    window: PromptWindow = field(default_factory=PromptWindow)
+    given: TypeThrough = field(default_factory=TypeThrough)
 
 
 class Front:
@@ -85,7 +87,7 @@ class Front:
 
     def open(self, uri: str, language: str, text: str) -> None:
         """A document was opened."""
-        self._open[uri] = _Open(Document(uri, language, text, self.encoding), PromptWindow())
+        self._open[uri] = _Open(Document(uri, language, text, self.encoding))
 
     def change(self, uri: str, span: Span | None, text: str) -> None:
         """A range of a document, or all of it, was replaced."""
@@ -119,6 +121,9 @@ class Front:
         if not params["prefix"].strip():
             self._remember("no_context", "")
             return None
+        if (given := entry.given.find(params)) is not None:
+            self._outcome = (given["reason"], "")
+            return given
         try:
             result = await self._supervisor.complete(params)
         except asyncio.CancelledError:
@@ -133,6 +138,7 @@ class Front:
         if not result["text"]:
             self._remember(result["reason"], "")
             return None
+        entry.given.remember(params, result)
         self._last = last_completion(params, result)
         self._outcome = (result["reason"], "")
         return result

@@ -107,7 +107,7 @@ def test_a_pattern_that_cannot_be_understood_is_named() -> None:
 def test_explanations_follow_the_last_request() -> None:
     desk = Desk()
     assert "No completion has been asked for" in desk.reason()[1]
-    desk.front.open(URI, "python", "print(\n")
+    desk.front.open(URI, "python", "print(\nx = \n")
     desk.engine.answers = [
         result(),
         result("", "empty"),
@@ -117,14 +117,29 @@ def test_explanations_follow_the_last_request() -> None:
     told = desk.front.explain()
     assert told["reason"] == "closing_bracket" and told["last"] is not None
     assert told["last"]["tokens"] == [{"text": "1", "layers": 6}, {"text": ")", "layers": 12}]
-    assert desk.complete(0, 6) is None and desk.reason()[0] == "empty"
-    assert desk.complete(0, 6) is None and desk.reason() == ("model_missing", "Not installed. Install it.")
+    assert desk.complete(1, 4) is None and desk.reason()[0] == "empty"
+    assert desk.complete(1, 4) is None and desk.reason() == ("model_missing", "Not installed. Install it.")
     assert desk.front.explain()["last"] is not None, "the last completion is kept"
     assert desk.complete(0, 0) is None and desk.reason()[0] == "no_context"
     desk.front.configure({"trigger": "manual"})
-    assert desk.complete(0, 6) is None and desk.reason()[0] == "filtered"
+    assert desk.complete(1, 4) is None and desk.reason()[0] == "filtered"
     assert desk.complete(0, 6, uri="file:///other.py") is None and desk.reason()[0] == "filtered"
     assert len(desk.engine.asked) == 3
+
+
+def test_typing_along_a_suggestion_does_not_ask_the_engine() -> None:
+    desk = Desk()
+    desk.front.open(URI, "python", "print(\n")
+    desk.engine.answers = [result("first, second)"), result("f)")]
+    assert desk.complete(0, 6)["text"] == "first, second)"
+    desk.front.change(URI, Span(0, 6, 0, 6), "fir")
+    assert desk.complete(0, 9)["text"] == "st, second)"
+    assert desk.reason()[0] == "closing_bracket"
+    desk.front.change(URI, Span(0, 9, 0, 9), "e")
+    assert desk.complete(0, 10)["text"] == "f)"
+    desk.front.change(URI, Span(0, 9, 0, 10), "")
+    assert desk.complete(0, 9)["text"] == "st, second)"
+    assert len(desk.engine.asked) == 2
 
 
 def test_a_cancelled_request_is_remembered_as_what_it_waited_for() -> None:
