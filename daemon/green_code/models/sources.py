@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -74,13 +74,18 @@ class GgufSource:
             ) from error
         self.path = path
         try:
-            self._reader: Any = gguf.GGUFReader(str(path))
+            reader: Any = gguf.GGUFReader(str(path))
         except (ValueError, OSError, IndexError) as error:
             raise Problem(
                 "model_damaged", f"{path.name} cannot be read as GGUF ({error}); delete it and start again."
             ) from error
         self._dequantize: Any = gguf.quants.dequantize
-        self._by_name = {t.name.removesuffix(".weight"): t for t in self._reader.tensors}
+        self._by_name = {t.name.removesuffix(".weight"): t for t in reader.tensors}
+        # The reader holds an array for each entry of the vocabulary, 600 MB in all; it is let go of.
+        self._fields = {
+            name: field.contents() for name, field in reader.fields.items() if len(field.types) == 1
+        }
+        self._pieces = _pieces(reader, self._fields)
         if self._field("general.architecture") != "gemma3":
             raise Problem(
                 "model_damaged",
@@ -88,7 +93,7 @@ class GgufSource:
             )
 
     def _field(self, name: str) -> Any:
-        return self._reader.fields[name].contents()
+        return self._fields[name]
 
     def _gemma(self, name: str) -> Any:
         return self._field(f"gemma3.{name}")
@@ -117,17 +122,7 @@ class GgufSource:
         )
 
     def pieces(self) -> Pieces:
-        def parts(name: str) -> Iterator[Any]:
-            field = self._reader.fields[name]
-            return (field.parts[i] for i in field.data)
-
-        return Pieces(
-            [bytes(part).decode() for part in parts("tokenizer.ggml.tokens")],
-            [float(part[0]) for part in parts("tokenizer.ggml.scores")],
-            [int(part[0]) for part in parts("tokenizer.ggml.token_type")],
-            int(self._field("tokenizer.ggml.bos_token_id")),
-            int(self._field("tokenizer.ggml.eos_token_id")),
-        )
+        return self._pieces
 
     def vocabulary(self, ids: Sequence[int] | None) -> tuple[Tokenizer, int | None, list[int]]:
         pieces = self.pieces() if ids is None else self.pieces().subset(ids)
@@ -142,6 +137,20 @@ class GgufSource:
 
     def fingerprint(self) -> str:
         return sha256_of(self.path)
+
+
+def _pieces(reader: Any, fields: Mapping[str, Any]) -> Pieces:
+    def parts(name: str) -> Iterator[Any]:
+        field = reader.fields[f"tokenizer.ggml.{name}"]
+        return (field.parts[i] for i in field.data)
+
+    return Pieces(
+        [bytes(part).decode() for part in parts("tokens")],
+        [float(part[0]) for part in parts("scores")],
+        [int(part[0]) for part in parts("token_type")],
+        int(fields["tokenizer.ggml.bos_token_id"]),
+        int(fields["tokenizer.ggml.eos_token_id"]),
+    )
 
 
 # --- Hugging Face folders ---------------------------------------------------------------------------------

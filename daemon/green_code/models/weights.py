@@ -153,8 +153,8 @@ def adapted_weights(
 
 def _convert(found: Found, bundle: Bundle | None, form: Form, folder: Path, report: Report) -> None:
     report(f"converting {found.name}", 0.0)
-    config, weights = adapted_weights(found, bundle, report)
     tokenizer, bos, eos = found.open().vocabulary(bundle.vocabulary if bundle else None)
+    config, weights = adapted_weights(found, bundle, report)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
