@@ -180,11 +180,8 @@ class _Job:
 
     def ngrams(self) -> None:
         """The bundle's table of n-grams; a bundle's manifest is brought up to date."""
-        write_ngrams(
-            open_corpus(self.args.work / "corpus", self.vocabulary, WINDOW, WINDOW),
-            self.bundle / NGRAMS,
-            _say,
-        )
+        corpus = open_corpus(self.args.work / "corpus", self.vocabulary, WINDOW, WINDOW)
+        write_ngrams(corpus, self.vocabulary.digest, self.bundle / NGRAMS, _say)
         if (self.bundle / MANIFEST).is_file():
             manifest = json.loads((self.bundle / MANIFEST).read_text("utf-8"))
             write_manifest(self.bundle, {k: v for k, v in manifest.items() if k not in ("schema", "files")})

@@ -45,7 +45,9 @@ def count(corpus: Corpus, length: int) -> Counted:
         key = shard[length:].copy()  # the continuation, below the run
         for back in range(1, length + 1):
             key |= shard[length - back : len(shard) - back] << (_BITS * np.uint64(back))
-        pairs.append(key)
+        pairs.append(
+            key[shard[length:] != corpus.document_marker]
+        )  # what follows a document's end is another one
     keys, counts = np.unique(np.concatenate(pairs), return_counts=True)
     runs, tokens = keys >> _BITS, (keys & np.uint64(0xFFFF)).astype(np.int64)
     order = np.lexsort((counts, runs))  # a run's likeliest continuation comes last
@@ -91,12 +93,12 @@ def table(counted: Mapping[int, Counted], slots: int) -> dict[str, np.ndarray]:
     return made
 
 
-def write_ngrams(corpus: Corpus, path: Path, report: Callable[[str], None]) -> None:
-    """Count and write."""
+def write_ngrams(corpus: Corpus, vocabulary: str, path: Path, report: Callable[[str], None]) -> None:
+    """Count and write. `vocabulary`: what tells it from others; the table is read back with the same one alone."""
     counted = {length: count(corpus, length) for length in LENGTHS}
     made = table(counted, SLOTS)
     part = path.with_suffix(".part")
-    save_file(made, part)
+    save_file(made, part, {"vocabulary": vocabulary})
     part.replace(path)
     found = sum(len(own.keys) for own in counted.values())
     report(f"n-grams: {np.count_nonzero(made['chances']):,} of {found:,} runs kept")

@@ -16,7 +16,7 @@ def page(found: dict[str, Any]) -> str:
     parts = [
         "# Performance",
         paragraph(
-            f"How long {found['model']} takes to complete code in Green Code and in other engines, on the same weights, the same prompts and as many threads, "
+            f"How long {found['model']} takes to complete code in Green Code and in other engines, on the same weights (but for llama.cpp's stock file), the same prompts and as many threads, "
             "decoding greedily with a key-value cache. All are warm and take turns."
         ),
         paragraph(_machine(found)),
@@ -192,7 +192,7 @@ def _bound(found: Mapping[str, Any]) -> list[str]:
     return [
         paragraph(
             f"A token at full depth reads {bound['weight_bytes'] / 1e6:.0f} MB of weights once. At the speed at which this machine reads and copies memory, "
-            "it cannot take less than the third column, unless the weights stay in the processor's cache."
+            "that takes the third column, unless weights stay in the processor's cache."
         ),
         table(["threads", "GB/s", "bound, ms per token", "Green Code, full depth", "of the bound"], rows),
     ]
@@ -234,7 +234,9 @@ def _method(found: Mapping[str, Any]) -> list[str]:
         f"*Per token*: {plan['decode_tokens']} tokens after an empty cache less the prompt and its first token, over the others. *Prompt*: an empty cache, and one token. "
         f"*Cold*: an empty cache, prompt and {COMPLETION_TOKENS} tokens. *After a keystroke*: then one more character is typed, and {COMPLETION_TOKENS} tokens are asked for again; "
         "each engine keeps what it can of its cache. transformers' assisted decoding can keep nothing, so there it is as if cold; "
-        "our *exact* also drafts from what it wrote there a moment before, as it does in an editor.",
+        "ours draft from nothing that they wrote there before, since typing along a suggestion never reaches the engine.",
+        "*Drafts*: our *exact* and *fast* guess from the prompt and from a table of n-grams; of transformers there are two modes that draft. llama.cpp runs without. "
+        "In *fast*, a prompt rises only as far as its first token needs: so its speed is no whole prompt's, and what it leaves out is in *per token* and *cold*.",
         f"Medians over rounds with 95 % bootstrap intervals. *Ratio*: the median over rounds of the time over that of {_label(found)} in the same round, with its interval; less than 1 is faster.",
         "CPU time is that of all threads of the engine's process; memory is what is resident in it after the last round, Python and mapped weights included.",
         f"Joules are {'an ' if meter.startswith('estimate') else 'measured: '}{meter}.",

@@ -23,7 +23,8 @@ COMPLETION_TOKENS = 12  # a line
 class Plan:
     """How much is measured. No round is begun after `seconds`, but for the second one of a pair.
 
-    `decode_tokens`: that are decoded in a row for the speed of a token. `long`: whether the long prompt is run.
+    `decode_tokens`: that are decoded in a row for the speed of a token, not so many that a small model begins to
+    repeat itself, which would flatter drafts. `long`: whether the long prompt is run.
     """
 
     rounds: int
@@ -33,7 +34,7 @@ class Plan:
     long: bool
 
 
-FULL = Plan(rounds=16, seconds=11 * 60, threads=(1, 2), decode_tokens=64, long=True)
+FULL = Plan(rounds=16, seconds=11 * 60, threads=(1, 2), decode_tokens=24, long=True)
 QUICK = Plan(rounds=2, seconds=40, threads=(1,), decode_tokens=16, long=False)
 
 

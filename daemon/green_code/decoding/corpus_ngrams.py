@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
+from safetensors import SafetensorError, safe_open
 
 LENGTHS = (3, 2, 1)  # of runs, the longest first
 _MASK = (1 << 64) - 1
@@ -44,20 +43,27 @@ class CorpusNgrams:
         return None
 
 
-def load_corpus_ngrams(path: Path, vocabulary: int) -> CorpusNgrams:
+def load_corpus_ngrams(path: Path, vocabulary: str) -> CorpusNgrams:
     """
+    Args:
+        vocabulary: the digest of the one that is used.
     Raises:
-        ValueError: the file is damaged, or not of a vocabulary of this size.
+        ValueError: the file is damaged, or of another vocabulary.
     """
     try:
-        parts = load_file(path)
-        checks, tokens, chances = (parts[name] for name in ("checks", "tokens", "chances"))
-    except (OSError, SafetensorError, KeyError) as error:
+        with safe_open(path, "numpy") as file:
+            of = (file.metadata() or {}).get("vocabulary")
+            checks, tokens, chances = (file.get_tensor(name) for name in ("checks", "tokens", "chances"))
+    except (OSError, SafetensorError) as error:
         raise ValueError(f"it cannot be read ({error})") from error
-    shapes = {checks.shape, tokens.shape, chances.shape}
-    types = [column.dtype.name for column in (checks, tokens, chances)]
-    if shapes != {(len(checks),)} or types != ["uint16", "uint16", "uint8"] or not len(checks):
+    if of != vocabulary:
+        raise ValueError("it was counted in tokens of another vocabulary")
+    columns = [(column.dtype.name, column.shape) for column in (checks, tokens, chances)]
+    slots = checks.shape
+    if (
+        columns != [("uint16", slots), ("uint16", slots), ("uint8", slots)]
+        or len(slots) != 1
+        or slots == (0,)
+    ):
         raise ValueError("its columns are not what they should be")
-    if int(tokens.max()) >= vocabulary:
-        raise ValueError(f"it has tokens beyond a vocabulary of {vocabulary}")
     return CorpusNgrams(checks, tokens, chances)

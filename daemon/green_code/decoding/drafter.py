@@ -5,8 +5,8 @@ how much of the probability it has. A guess is taken while
 
     chance of all guesses so far × its own × (price of a pass at full depth)  >  what it adds to the verification
 
-since each right one saves such a pass, and while the session can afford that it is wrong: over a session no more than
-`MOST_LOSS` above full depth is spent. `fast` drafts from text alone, where several tokens of the last layer in one batch
+since each right one saves such a pass, and while the session can afford that it is wrong: over a session `exact` spends
+no more than `MOST_LOSS` above full depth. `fast` drafts from text alone, where several tokens of the last layer in one batch
 are expected to cost less than as many that the policy decides. Nothing here decides a token: a wrong guess costs
 joules, never quality. Priors are measured as lookup.py says.
 

@@ -1,7 +1,7 @@
-"""The exit agent's network, and the one function that turns a hidden state into what it sees.
+"""The exit agent's network, and what it sees of a hidden state: `features` in training, the same in NumPy in service.
 
-Training (`agent/`) and service (`exits.py`) both go through here, so that the agent meets in service exactly the
-features that it learned from.
+Training (`agent/`) and service (`exits.py`) both go through here, so that the agent meets in service the features that
+it learned from; test_exit_network.py holds the two forms equal.
 """
 
 from __future__ import annotations

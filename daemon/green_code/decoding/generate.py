@@ -143,14 +143,17 @@ def exact(
         start, before = len(stairs) - 1, _spent(stairs, effort, drafter.prices)
         limit = MAX_DRAFTS if max_tokens is None else min(MAX_DRAFTS, max_tokens - given - 1)
         first = drafter.prices.first(stairs.debt(start, layers))
-        drafts, unsure = draft(stairs, policy, chooser, required, effort, ends, drafter, limit)
-        agreed, required = verify(stairs, start, chooser, required, effort, ends, drafts, unsure)
+        try:
+            drafts, unsure = draft(stairs, policy, chooser, required, effort, ends, drafter, limit)
+            agreed, required = verify(stairs, start, chooser, required, effort, ends, drafts, unsure)
+        finally:  # what was begun and interrupted has cost as well
+            drafter.spent += _spent(stairs, effort, drafter.prices) - before
         given += len(agreed)
         drafter.verifications += 1
-        drafter.spent += _spent(stairs, effort, drafter.prices) - before
-        drafter.full += first + (len(agreed) - 1) * drafter.prices.whole
         drafter.follow(agreed)
-        yield from agreed
+        for i, pair in enumerate(agreed):  # full depth would not have run for those that nobody takes
+            drafter.full += drafter.prices.whole if i else first
+            yield pair
 
 
 def verify(
@@ -239,7 +242,7 @@ def draft(
         if exits and max(exits.values()) > saving:
             guess = _from_exit(stairs, policy, chooser, required, effort, drafter, list(exits))
             if guess is None:
-                break
+                break  # the position is at full depth: its token costs a head, and the next pass drafts anew
             price = drafter.look_price(guess.depth, rows)
             if drafter.gain(chance * guess.rate.chance, drafter.exit_price(guess.depth, rows)) <= 0:
                 return drafts, guess

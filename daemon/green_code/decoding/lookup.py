@@ -37,6 +37,7 @@ class NgramIndex:
 
     def __init__(self) -> None:
         self.tokens: list[int] = []
+        self._offered: list[bool] = []
         # Per length: a run's hash → the place of its last token, and a place → that of the same run before, or −1.
         self._last: dict[int, dict[int, int]] = {n: {} for n in LENGTHS}
         self._before: dict[int, list[int]] = {n: [] for n in LENGTHS}
@@ -44,9 +45,11 @@ class NgramIndex:
     def __len__(self) -> int:
         return len(self.tokens)
 
-    def extend(self, tokens: Sequence[int]) -> None:
+    def extend(self, tokens: Sequence[int], offered: bool = True) -> None:
+        """Add tokens; those that are not `offered` can be a run's, but are not told as what followed one."""
         for token in tokens:
             self.tokens.append(token)
+            self._offered.append(offered)
             place = len(self.tokens) - 1
             for n in LENGTHS:
                 run = hash(tuple(self.tokens[-n:]))
@@ -63,6 +66,7 @@ class NgramIndex:
                 else:
                     self._last[n][run] = before
             self.tokens.pop()
+            self._offered.pop()
 
     def follow(self, tokens: Sequence[int]) -> None:
         """Become the index of `tokens`; what both begin with is kept."""
@@ -70,12 +74,19 @@ class NgramIndex:
         self.truncate(next((i for i, (a, b) in pairs if a != b), min(len(self), len(tokens))))
         self.extend(tokens[len(self) :])
 
+    def last(self, count: int) -> NgramIndex:
+        """An index of the last `count` tokens."""
+        kept = NgramIndex()
+        for token, offered in zip(self.tokens[-count:], self._offered[-count:], strict=True):
+            kept.extend([token], offered)
+        return kept
+
     def continuations(self, run: Sequence[int]) -> list[int]:
         """What followed the latest occurrences of `run`, whose length is one of `LENGTHS`; the latest first."""
         found: list[int] = []
         place = self._last[len(run)].get(hash(tuple(run)), -1)
         while place >= 0 and len(found) < _OCCURRENCES:
-            if place + 1 < len(self.tokens) and self.tokens[place + 1] != _BREAK:
+            if place + 1 < len(self.tokens) and self._offered[place + 1]:
                 found.append(self.tokens[place + 1])
             place = self._before[len(run)][place]
         return found
@@ -133,12 +144,11 @@ class Lookup:
         self._after.follow(after[:NEAR_TOKENS])
 
     def remember(self, context: Sequence[int], tokens: Sequence[int]) -> None:
-        """Look also into this completion, which came after `context`."""
-        self._recent.extend([_BREAK, *context[-LENGTHS[0] :], *tokens])
+        """Look also into this completion, which came after `context`. What followed there is in the document already."""
+        self._recent.extend([_BREAK, *context[-LENGTHS[0] :]], offered=False)
+        self._recent.extend(tokens)
         if len(self._recent) > _RECENT_TOKENS:
-            kept = self._recent.tokens[-_RECENT_TOKENS // 2 :]
-            self._recent = NgramIndex()
-            self._recent.extend(kept)
+            self._recent = self._recent.last(_RECENT_TOKENS // 2)
 
     def guess(self, context: Sequence[int], required: bytes) -> Draft | None:
         """The token after `context`, among those that agree with the bytes still required (healing)."""

@@ -39,7 +39,7 @@ class Staircase:
 
     Args:
         decoder: the model; its weights are shared between staircases.
-        interrupt: called before each of the decoder's pieces of work, some tens of milliseconds at most; what it
+        interrupt: called before each of the decoder's pieces of work, a tenth of a second or two at most; what it
             raises ends the operation, and the staircase stays valid: the layers that were run remain, and asking
             again goes on from there.
     """

@@ -79,7 +79,7 @@ def load_runtime(model: str, progress: Progress = lambda *_: None) -> Runtime:
     ngrams = None
     if bundle is not None and (path := bundle.part(NGRAMS)) is not None:
         try:
-            ngrams = load_corpus_ngrams(path, opened.decoder.config.vocabulary)
+            ngrams = load_corpus_ngrams(path, opened.vocabulary.digest)
         except ValueError as error:
             raise Problem(
                 "bundle_invalid",
@@ -280,6 +280,8 @@ class Session:
         runtime, stairs = self._runtime, self._stairs
         evaluations = stairs.evaluations - before.evaluations
         prompt_evaluations = stairs.evaluations_below(len(keep)) - before.prompt_evaluations
+        if generated.reason == "no_context":
+            prompt_evaluations = 0  # the staircase is as it was, and holds another prompt
         work = Work(
             stairs.runs - before.runs,
             evaluations,

@@ -99,9 +99,14 @@ class Kernel:
     def __init__(self, path: Path, level: str) -> None:
         self.level = level
         loaded = ctypes.CDLL(str(path))
-        layout = (loaded.green_group(), loaded.green_tile(), loaded.green_keys())
-        if layout != (GROUP, TILE, KEYS):
-            raise ImportError(f"{path.name} was built from other sources")
+        names = ("green_group", "green_tile", "green_keys", "green_queries", "green_sizes")
+        layout = tuple(getattr(loaded, name)() if hasattr(loaded, name) else None for name in names)
+        sizes = sum(map(ctypes.sizeof, (CLayer, CModel, _CScratch)))
+        if layout != (GROUP, TILE, KEYS, QUERIES, sizes):
+            raise Problem(
+                "internal_error",
+                f"the kernel {path.name} was built from other sources; run `python -m green_code.kernels.build`, or reinstall.",
+            )
         self.chunk: int = loaded.green_chunk()
         self.run_layers: Any = loaded.green_run_layers
         self.run_layers.restype = None
@@ -139,10 +144,10 @@ def open_kernel(level: str | None = None) -> Kernel | None:
     """The best level's kernel, or the one that is forced; None where there is none for this machine.
 
     Raises:
-        Problem: the forced level is not built, or this processor does not run it.
+        Problem: the forced level is not built, or this processor does not run it; or the library is of other sources.
     """
     found = levels()
-    forced = level or os.environ.get(LEVEL_VARIABLE)
+    forced = level or os.environ.get(LEVEL_VARIABLE) or None
     if forced == "off":
         return None
     if forced is not None and forced not in found:

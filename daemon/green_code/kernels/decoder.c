@@ -154,3 +154,5 @@ int green_group(void) { return GROUP; }
 int green_tile(void) { return TILE; }
 int green_chunk(void) { return CHUNK; }
 int green_keys(void) { return KEYS; }
+int green_queries(void) { return QUERIES; }
+int green_sizes(void) { return (int)(sizeof(layer) + sizeof(model) + sizeof(scratch)); }

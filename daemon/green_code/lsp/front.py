@@ -138,7 +138,8 @@ class Front:
         if not result["text"]:
             self._remember(result["reason"], "")
             return None
-        entry.given.remember(params, result)
+        if result["reason"] != "budget":  # cut short: the next time may give more
+            entry.given.remember(params, result)
         self._last = last_completion(params, result)
         self._outcome = (result["reason"], "")
         return result
@@ -210,6 +211,8 @@ class Front:
     # --- status -------------------------------------------------------------------------------------------
     def _engine_status(self, status: StatusMessage) -> None:
         self._engine = status
+        for entry in self._open.values():  # another engine, model or bundle, perhaps: it may say other things
+            entry.given.forget()
         self._show()
 
     def _show(self) -> None:

@@ -15,6 +15,7 @@ Must not know: models, caches, languages.
 from __future__ import annotations
 
 import bisect
+import hashlib
 import itertools
 import re
 from collections.abc import Iterable, Sequence
@@ -152,6 +153,11 @@ class Vocabulary:
 
     def __len__(self) -> int:
         return len(self.token_bytes)
+
+    @property
+    def digest(self) -> str:
+        """Tells it from vocabularies with other tokens, or in another order."""
+        return hashlib.sha256(repr(self.token_bytes).encode()).hexdigest()
 
     def encode(self, text: str) -> list[int]:
         """Token ids of `text`, without bos. Lines that were encoded lately are remembered."""

@@ -73,23 +73,36 @@ def test_of_two_runs_in_one_slot_the_more_useful_stays(monkeypatch: pytest.Monke
 
 def test_written_and_read_again(tmp_path: Path) -> None:
     said: list[str] = []
-    ngrams.write_ngrams(corpus(python=[1, 2] * 30), tmp_path / "ngrams.safetensors", said.append)
-    assert load_corpus_ngrams(tmp_path / "ngrams.safetensors", 3).continuation([1]) == (2, 1.0)
+    ngrams.write_ngrams(corpus(python=[1, 2] * 30), "mine", tmp_path / "ngrams.safetensors", said.append)
+    assert load_corpus_ngrams(tmp_path / "ngrams.safetensors", "mine").continuation([1]) == (2, 1.0)
     assert "runs kept" in said[0]
-    with pytest.raises(ValueError, match="beyond a vocabulary of 2"):
-        load_corpus_ngrams(tmp_path / "ngrams.safetensors", 2)
+    with pytest.raises(ValueError, match="another vocabulary"):
+        load_corpus_ngrams(tmp_path / "ngrams.safetensors", "yours")
+
+
+def test_what_comes_after_a_documents_end_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = made(corpus(python=[0, 5, 6] * 40), monkeypatch)
+    assert table.continuation([0]) == (5, 1.0)
+    assert table.continuation([6]) is None
+
+
+def test_vocabularies_are_told_apart() -> None:
+    other = Vocabulary(*TinySource().vocabulary(range(len(VOCABULARY) - 1, -1, -1)))
+    assert VOCABULARY.digest == Vocabulary(*TinySource().vocabulary(None)).digest != other.digest
 
 
 @pytest.mark.parametrize(
     "columns", [{}, {"checks": np.uint16}, {"checks": np.uint16, "tokens": np.int32, "chances": np.uint8}]
 )
 def test_a_damaged_table_is_refused(tmp_path: Path, columns: dict[str, type]) -> None:
-    save_file({name: np.zeros(3, kind) for name, kind in columns.items()}, tmp_path / "a")
+    save_file(
+        {name: np.zeros(3, kind) for name, kind in columns.items()}, tmp_path / "a", {"vocabulary": "mine"}
+    )
     with pytest.raises(ValueError, match=r"cannot be read|columns"):
-        load_corpus_ngrams(tmp_path / "a", 100)
+        load_corpus_ngrams(tmp_path / "a", "mine")
     (tmp_path / "b").write_bytes(b"no table")
     with pytest.raises(ValueError, match="cannot be read"):
-        load_corpus_ngrams(tmp_path / "b", 100)
+        load_corpus_ngrams(tmp_path / "b", "mine")
 
 
 def test_the_surer_guess_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -87,6 +87,18 @@ def test_the_longest_run_counts_and_then_the_latest() -> None:
     assert guessed(lookup, [71]) is None  # nothing came after it
 
 
+def test_what_a_completion_came_after_counts_once() -> None:
+    """However often it is asked there: the document has it already."""
+    lookup = Lookup(VOCABULARY, LAYERS)
+    lookup.document.follow([20, 1, 5, 21, 22])
+    once = lookup.guess([99, 1], b"")
+    for _ in range(5):
+        lookup.remember([20, 1, 5, 21, 22], [60, 61])
+    again = lookup.guess([99, 1], b"")
+    assert once is not None and again is not None and again.rate is once.rate
+    assert guessed(lookup, [21, 22]) == 60
+
+
 def test_completions_are_not_run_together_and_the_oldest_go() -> None:
     lookup = Lookup(VOCABULARY, LAYERS)
     for i in range(250):

@@ -225,6 +225,25 @@ def test_a_session_spends_little_more_than_full_depth_however_wrong_the_drafts_a
     assert drafter.spent == pytest.approx(spent)
 
 
+def test_tokens_that_nobody_takes_are_no_saving() -> None:
+    """A stop rule ends each completion after its first token, whatever was verified with it."""
+    prices = Prices(LAYERS, run=1.0, few=0.1, evaluation=0.1, head=0.5, head_row=0.1)
+    drafter = Drafter(prices, None)
+    spent = full = 0.0
+    for seed in range(12):
+        prompt = doubled(seed % 4)
+        drafter.lookup = Guesses(always_right(prompt, full_depth(seed % 4, b"")))
+        stairs, effort = Staircase(DECODER), Effort()
+        stairs.append(prompt)
+        stream = exact(stairs, Full(), CHOOSER, b"", effort, drafter=drafter, max_tokens=20)
+        assert next(stream)[0] == full_depth(seed % 4, b"")[0]
+        stream.close()
+        spent += stairs.runs + 0.1 * stairs.evaluations + 0.5 * effort.heads + 0.1 * effort.head_rows
+        full += LAYERS + 0.5 + 0.1 + 0.1 * LAYERS * len(prompt)
+        assert (drafter.spent, drafter.full) == pytest.approx((spent, full))
+        assert spent <= 1.02 * full
+
+
 @pytest.mark.parametrize("chance", [0.3, 0.6, 0.9])
 def test_drafting_stops_where_the_expected_gain_does(chance: float) -> None:
     """At a row's price of r whole passes, as many drafts are taken as powers of the chance are over r."""

@@ -108,8 +108,12 @@ def test_the_next_keystroke_runs_only_what_is_new(runtime: Runtime) -> None:
 
 
 def test_an_empty_prompt_runs_nothing(runtime: Runtime) -> None:
-    result = runtime.new_session().complete({**PARAMS, "prefix": " \n"}, lambda: None)
-    assert (result["reason"], result["text"], result["energy_joules"]) == ("no_context", "", 0)
+    used = runtime.new_session()
+    used.complete(PARAMS, lambda: None)
+    for session in (runtime.new_session(), used):
+        result = session.complete({**PARAMS, "prefix": " \n"}, lambda: None)
+        assert (result["reason"], result["text"], result["energy_joules"]) == ("no_context", "", 0)
+        assert (result["layers_run"], result["prompt_layers_run"]) == (0, 0)
 
 
 def test_costs_are_measured_once_for_a_model_and_a_meter(

@@ -140,6 +140,11 @@ def test_typing_along_a_suggestion_does_not_ask_the_engine() -> None:
     desk.front.change(URI, Span(0, 9, 0, 10), "")
     assert desk.complete(0, 9)["text"] == "st, second)"
     assert len(desk.engine.asked) == 2
+    # Another model or bundle may say other things, and what was cut short may go on.
+    desk.engine.on_status(StatusMessage(state="ready", message="loaded again", progress=None, reason=None))
+    desk.engine.answers = [result("st", "budget"), result("st, third)")]
+    assert desk.complete(0, 9)["text"] == "st"
+    assert desk.complete(0, 9)["text"] == "st, third)"
 
 
 def test_a_cancelled_request_is_remembered_as_what_it_waited_for() -> None:

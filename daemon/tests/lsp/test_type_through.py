@@ -38,7 +38,31 @@ def test_what_does_not_agree_is_asked_anew() -> None:
     given.remember(question("return "), ANSWER)
     for prefix in ("return x", "return self.items[name]", "return", "eturn ", "return self.items[name]  "):
         assert left(given, prefix) is None
-    assert left(given, "return s", suffix=")\nx") is None
+    assert left(given, "return s", suffix=")\nx") is None  # no bracket was opened
+    given.forget()
+    assert left(given, "return ") is None
+
+
+def test_the_rest_ends_before_what_the_editor_has_closed() -> None:
+    given = TypeThrough()
+    given.remember(question("x = "), {**ANSWER, "text": 'f(a[0], "b c") + 1'})
+    assert left(given, "x = f(", suffix=")\nx") == 'a[0], "b c"'
+    assert left(given, "x = f(a[", suffix="])\nx") is None  # two closed at once: the engine is asked
+    assert left(given, 'x = f(a[0], "', suffix='"\nx') == "b c"
+    assert left(given, "x = f(a", suffix=")\ny") is None  # another text after that
+    assert left(given, "x = f(", suffix="]\nx") is None
+
+
+def test_the_text_after_the_cursor_may_be_cut() -> None:
+    """The front sends so many characters of it: with a bracket before them, one less of the others."""
+    given = TypeThrough()
+    given.remember(question("x = ", suffix="\nabcdef"), {**ANSWER, "text": "f(a)"})
+    assert left(given, "x = f(", suffix=")\nabcde") == "a"
+
+
+def test_settings_are_a_part_of_the_question() -> None:
+    given = TypeThrough()
+    given.remember(question("return "), ANSWER)
     assert left(given, "return s", threshold=0.8) is None
 
 

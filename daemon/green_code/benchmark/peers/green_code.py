@@ -35,6 +35,9 @@ class GreenCode:
 
     def forget(self) -> None:
         self._session = self._runtime.new_session()
+        if (lookup := self._session.drafter.lookup) is not None:
+            # What goes on as a suggestion did, the front answers itself; so no request here may be of that kind.
+            lookup.remember = lambda context, tokens: None  # type: ignore[method-assign]
 
     def complete(self, prompt: Prompt, count: int) -> list[str]:
         asked: CompletionParams = {**self._params, "prefix": prompt.text, "max_tokens": count}
