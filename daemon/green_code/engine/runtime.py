@@ -120,8 +120,9 @@ class Runtime:
         self.network, self.ngrams, self.costs = network, ngrams, costs
         self.chooser = Chooser(opened.vocabulary)
 
-    def new_session(self) -> Session:
-        return Session(self)
+    def new_session(self, lookup: bool = True) -> Session:
+        """`lookup`: whether text drafts, as it does for users."""
+        return Session(self, lookup)
 
     def close(self) -> None:
         """The weights are memory-mapped; letting go of the object is all."""

@@ -76,10 +76,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _cold_and_warm(runtime: Runtime, params: CompletionParams) -> tuple[CompletionResult, CompletionResult]:
-    """The completion with nothing cached, and the same one after a keystroke: all but the last character cached."""
+    """The completion with nothing cached, and the same one after a keystroke: all but the last character cached.
+
+    Nothing but one token was suggested before that keystroke, since one that agrees with a suggestion needs no engine.
+    """
     cold = runtime.new_session().complete(params, lambda: None)
     session = runtime.new_session()
-    session.complete({**params, "prefix": params["prefix"][:-1]}, lambda: None)
+    session.complete({**params, "prefix": params["prefix"][:-1], "max_tokens": 1}, lambda: None)
     return cold, session.complete(params, lambda: None)
 
 

@@ -33,7 +33,7 @@ def page(found: dict[str, Any]) -> str:
         ),
         "## How it was measured",
         paragraph(
-            f"Data: {found['rows_from']}; {counts}, drawn with seed {found['seed']}. Each row's line is completed by a session of its own that knows nothing yet: "
+            f"Data: {found['rows_from']}; {counts}, drawn with seed {found['seed']}. Held-out projects are such that the model was not trained on; priors of drafts were chosen there, though. Each row's line is completed by a session of its own that knows nothing yet: "
             f"at most {found['max_tokens']} tokens, after at most {found['max_prompt_tokens']} of prompt. Exits draft where the policy `{found['policy']}` stops "
             "(an agent where that is its most likely action) and the expected gain is positive. Joules are what was run times the fitted costs "
             f"(source: {found['energy_source']}), not a meter's reading of these runs. {machine(found)}"

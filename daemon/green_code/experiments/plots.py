@@ -152,7 +152,7 @@ def draw_sessions(found: dict[str, Any], path: Path) -> None:
         _bars(accepted, [arm["accepted"] for arm in arms], 0.0, 0.6, "accepted", _GREEN)
         accepted.set_ylabel("characters accepted, share")
         for panel in (costs, accepted):
-            panel.set_xticks(range(len(arms)), [arm["name"].replace(", ", ",\n") for arm in arms], fontsize=7)
+            panel.set_xticks(range(len(arms)), [arm["name"].replace(", ", ",\n") for arm in arms], fontsize=6)
         _save(figure, path)
 
 

@@ -43,6 +43,7 @@ class Arm:
     decoding: Literal["full", "exact", "fast"]
     policy: str
     threshold: float | str
+    lookup: bool = True  # whether text drafts
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,7 @@ def arms(runtime: Runtime) -> list[Arm]:
     ]
     if runtime.network is not None:
         found += [Arm(f"fast, {stop}", "fast", "agent", stop) for stop in STOPS]
+        found += [Arm(f"fast, {stop}, exits alone", "fast", "agent", stop, lookup=False) for stop in STOPS]
     return found
 
 
@@ -158,7 +160,11 @@ def _place(name: str, language: str, text: str, generator: random.Random) -> Fil
 
 def type_file(runtime: Runtime, arm: Arm, file: File) -> Session:
     """A session of its own types the file's lines, and accepts what is right."""
-    session, given, done = runtime.new_session(), TypeThrough(), Session(file.id, file.language, arm.name)
+    session, given, done = (
+        runtime.new_session(arm.lookup),
+        TypeThrough(),
+        Session(file.id, file.language, arm.name),
+    )
     params: CompletionParams = {
         "session": "", "prefix": "", "suffix": "", "language": file.language, "model": runtime.model, "decoding": arm.decoding,
         "policy": arm.policy, "threshold": arm.threshold, "max_tokens": TOKENS_PER_LINE, "single_line": True, "max_lines": 1,

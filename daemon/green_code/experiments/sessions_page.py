@@ -30,6 +30,7 @@ def page(found: dict[str, Any]) -> str:
             f"Data: {found['files_from']}; {counts}, drawn with seed {found['seed']}. In each, {found['lines']} lines are typed again where they stand, "
             "with the file before and after them. A line is asked for at its start (the editor has indented it) and after every "
             f"{found['characters']} characters; a suggestion that is the rest of the line is accepted, and what is typed along one needs no engine. Each mode gets the same files, in turns. "
+            "Held-out projects are such that the model was not trained on; priors of drafts and the agent's thresholds were chosen there, though. "
             f"Joules are what was run times the fitted costs (source: {found['energy_source']}); CPU time is the process' own. {machine(found)}"
         ),
         "![Cost of full depth over that of each mode](sessions.svg)\n\n## Results",
