@@ -43,18 +43,18 @@ TABLE: Final[tuple[Setting, ...]] = (
         "threshold",
         "number",
         0.9,
-        "How sure the exit agent must be before it stops early: higher keeps quality, lower saves energy.",
+        "In fast decoding, how sure the exit agent must be before it stops early: higher keeps quality, lower saves layers.",
         minimum=0.5,
         maximum=1,
     ),
     Setting(
         "decoding",
         "string",
-        "fast",
-        "fast: early exits decide the tokens. exact: early exits draft, the whole model "
-        "verifies; the text is "
-        "that of the whole model. full: every layer for every token.",
-        enum=("fast", "exact", "full"),
+        "exact",
+        "exact: tokens are guessed from the text around and by early exits, and the whole model verifies; "
+        "the text is that of the whole model. fast: early exits decide the tokens, by the threshold. "
+        "full: every layer for every token.",
+        enum=("exact", "fast", "full"),
     ),
     Setting(
         "model",

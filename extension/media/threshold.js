@@ -26,6 +26,7 @@
     }, SETTLE_MS);
   };
 
+  find('use-fast').addEventListener('click', () => vscode.postMessage({ type: 'fast' }));
   slider.addEventListener('input', () => choose(Number(slider.value)));
 
   const stopButton = ({ name, threshold }) => {
@@ -66,6 +67,8 @@
       slider.value = String(state.threshold);
       show(state.threshold);
     }
+    find('unused').hidden = state.unused === '';
+    find('unused').firstElementChild.textContent = state.unused;
     find('summary').textContent = state.summary;
     find('today').textContent = state.today;
     find('bars').hidden = state.exits.length === 0;

@@ -11,7 +11,6 @@ from typing import Any
 from green_code.benchmark.peer import Prompt
 from green_code.benchmark.peers.green_code import completion_params
 from green_code.decoding import generate
-from green_code.decoding.drafter import Drafter
 from green_code.decoding.exits import Agent
 from green_code.decoding.healing import Chooser
 from green_code.decoding.staircase import Staircase
@@ -57,7 +56,6 @@ class Clock:
 def _parts(runtime: Runtime) -> list[tuple[str, Any, str]]:
     """(part, owner, name). A name that the owner lacks is passed over, and its time is in the rest."""
     return [
-        ("drafts", Drafter, "from_text"),
         ("drafts", generate, "draft"),
         ("layers", Staircase, "advance"),
         ("head", type(runtime.decoder), "logits"),

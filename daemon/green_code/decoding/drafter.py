@@ -6,23 +6,21 @@ how much of the probability it has. A guess is taken while
     chance of all guesses so far × its own × (price of a pass at full depth)  >  what it adds to the verification
 
 since each right one saves such a pass, and while the session can afford that it is wrong: over a session `exact` spends
-no more than `MOST_LOSS` above full depth. `fast` drafts from text alone, where several tokens of the last layer in one batch
-are expected to cost less than as many that the policy decides. Nothing here decides a token: a wrong guess costs
-joules, never quality. Priors are measured as lookup.py says.
+no more than `MOST_LOSS` above full depth. Nothing here decides a token: a wrong guess costs joules,
+never quality. Priors are measured as lookup.py says.
 
 Must not know: energy (it is given prices), staircases, text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from green_code.decoding.drafts import WEIGHT, Draft, Rate
+from green_code.decoding.drafts import WEIGHT, Rate
 from green_code.decoding.exits import Policy
-from green_code.decoding.healing import Chooser
-from green_code.decoding.lookup import LENGTHS, Lookup
+from green_code.decoding.lookup import Lookup
 from green_code.models.serving import FEW
 
 MAX_DRAFTS = 16  # in one verification; the prices are measured on batches of about this size
@@ -101,52 +99,11 @@ class Drafter:
         self.exits: dict[int, ExitRecord] = {}
         self.verifications = 0
         self.spent = self.full = 0.0  # by this session so far, and by full depth for the same tokens
-        self.step = prices.whole  # what a token costs that the policy decides: a running mean
 
     def follow(self, given: Sequence[tuple[int, int]]) -> None:
         """Look also into (token, depth) that were just given."""
         if self.lookup is not None:
             self.lookup.document.extend([token for token, _ in given])
-
-    def learn_step(self, depth: int, decisions: int) -> None:
-        """The policy has decided a token at `depth`. The layers that it left out are owed: some later token pays them."""
-        prices = self.prices
-        price = depth * prices.run + prices.row(0) + prices.head + decisions * prices.decision
-        self.step += (price - self.step) / WEIGHT
-
-    def from_text(
-        self,
-        context: Sequence[int],
-        required: bytes,
-        chooser: Chooser,
-        ends: Callable[[int], bool],
-        debt: int,
-        limit: int,
-    ) -> list[Draft]:
-        """Drafts behind `context` that are expected to save, against as many tokens that the policy decides.
-
-        Args:
-            debt: evaluations until the last position of `context` is at full depth. What it costs is not counted: in
-                the course of a session nearly all of it is paid whoever decides (docs/experiments/sessions.md).
-        """
-        if self.lookup is None:
-            return []
-        drafts: list[Draft] = []
-        run, waiting = list(context[-LENGTHS[0] :]), debt // self.prices.layers
-        batch = self.prices.whole
-        chance, expected = 1.0, 1.0  # that all are right; how many tokens come of it
-        while len(drafts) < min(limit, MAX_DRAFTS) and not (drafts and ends(drafts[-1].token)):
-            guess = self.lookup.guess(run[-LENGTHS[0] :], required)
-            row = self.prices.row(waiting + len(drafts))
-            if guess is None or chance * guess.rate.chance * self.step <= row:
-                break
-            batch += row
-            chance *= guess.rate.chance
-            expected += chance
-            required = chooser.left(required, guess.token)
-            drafts.append(guess)
-            run.append(guess.token)
-        return drafts if expected * self.step > batch else []
 
     def affords(self, price: float, full: float) -> bool:
         """Whether a loss of `price` stays within bounds; `full`: what full depth would spend on the next token."""

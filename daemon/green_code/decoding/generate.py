@@ -77,43 +77,14 @@ def climb(stairs: Staircase, policy: Policy, effort: Effort, exits: Sequence[int
 
 
 def fast(
-    stairs: Staircase,
-    policy: Policy,
-    chooser: Chooser,
-    required: bytes,
-    effort: Effort,
-    ends: Callable[[int], bool] = lambda _: False,
-    drafter: Drafter | None = None,
-    max_tokens: int | None = None,
+    stairs: Staircase, policy: Policy, chooser: Chooser, required: bytes, effort: Effort
 ) -> Iterator[tuple[int, int]]:
-    """Each token comes from the exit at which the policy stops; with the policy `full`, from the last layer.
-
-    Args:
-        drafter: where text is expected to give several tokens for less than the policy would, the last layer decides
-            them in one batch; by default never.
-    """
-    given = 0
+    """Each token comes from the exit at which the policy stops; with the policy `full`, from the last layer."""
     while True:
-        start, decisions = len(stairs) - 1, effort.decisions
-        if drafter is not None:
-            debt = stairs.debt(start, stairs.decoder.config.layers)
-            left = MAX_DRAFTS if max_tokens is None else max_tokens - given - 1
-            drafts = drafter.from_text(stairs.tokens, required, chooser, ends, debt, left)
-            if drafts:
-                stairs.append([guess.token for guess in drafts])
-                agreed, required = verify(stairs, start, chooser, required, effort, ends, drafts, None)
-                given += len(agreed)
-                drafter.follow(agreed)
-                yield from agreed
-                continue
         view = climb(stairs, policy, effort)
         effort.count_head()
         token = chooser.choose(view.logits, required)
         required = chooser.left(required, token)
-        given += 1
-        if drafter is not None:
-            drafter.learn_step(view.depth, effort.decisions - decisions)
-            drafter.follow([(token, view.depth)])
         yield token, view.depth
         stairs.append([token])
 
@@ -300,7 +271,7 @@ def generate(
     Args:
         exactly: by `exact` rather than `fast`. required: bytes that must come first (healing), not part of the text.
         situation: the cursor, for the stop rules; None: none but the end of the text.
-        deadline: on `time.monotonic()`'s clock; later tokens are not begun. drafter: see `fast` and `exact`.
+        deadline: on `time.monotonic()`'s clock; later tokens are not begun. drafter: see `exact`.
     """
     data = bytearray()
 
@@ -311,7 +282,7 @@ def generate(
     if exactly:
         stream = exact(stairs, policy, chooser, required, result.effort, ends, drafter, max_tokens)
     else:
-        stream = fast(stairs, policy, chooser, required, result.effort, ends, drafter, max_tokens)
+        stream = fast(stairs, policy, chooser, required, result.effort)
     for token, depth in stream:
         result.effort.passes += 1
         if token in vocabulary.eos:

@@ -120,9 +120,8 @@ class Runtime:
         self.network, self.ngrams, self.costs = network, ngrams, costs
         self.chooser = Chooser(opened.vocabulary)
 
-    def new_session(self, lookup: bool = True) -> Session:
-        """`lookup`: whether text drafts, as it does for users."""
-        return Session(self, lookup)
+    def new_session(self) -> Session:
+        return Session(self)
 
     def close(self) -> None:
         """The weights are memory-mapped; letting go of the object is all."""
@@ -162,7 +161,7 @@ class Session:
     """One document's staircase. A request keeps the longest prefix of tokens that it shares with the last one.
 
     Args:
-        lookup: whether text drafts; without it exits alone decide and draft, for experiments.
+        lookup: whether `exact` drafts from text too; without it exits alone do, for experiments.
     """
 
     def __init__(self, runtime: Runtime, lookup: bool = True) -> None:
@@ -200,9 +199,8 @@ class Session:
         """
         runtime, stairs = self._runtime, self._stairs
         policy = runtime.policy(params)
-        # Rules stand for themselves, so that what they give is what they say.
-        drafts = params["decoding"] == "exact" or isinstance(policy, Agent)
-        if params["decoding"] == "exact" and isinstance(policy, Agent):
+        exactly = params["decoding"] == "exact"
+        if exactly and isinstance(policy, Agent):
             # The threshold keeps quality, and here verification does: whether an exit pays is a matter of prices.
             policy = replace(policy, threshold=0.5)
         wall, cpu = time.monotonic(), time.process_time()
@@ -218,7 +216,7 @@ class Session:
             try:
                 stairs.truncate(reused)
                 stairs.append(keep[reused:])
-                if drafts:
+                if exactly:
                     self._look_into(earlier, keep, params["suffix"])
                 generate(
                     generated,
@@ -226,20 +224,20 @@ class Session:
                     runtime.vocabulary,
                     runtime.chooser,
                     policy,
-                    exactly=params["decoding"] == "exact",
+                    exactly=exactly,
                     required=required,
                     situation=Situation.at(
                         params["prefix"], params["suffix"], params["single_line"], params["max_lines"]
                     ),
                     max_tokens=params["max_tokens"],
                     deadline=wall + budget_seconds,
-                    drafter=self.drafter if drafts else None,
+                    drafter=self.drafter,
                 )
             except _Interrupted as interruption:
                 generated.reason = interruption.refusal
             finally:
                 stairs.interrupt = lambda: None
-                if self.drafter.lookup is not None and drafts:
+                if self.drafter.lookup is not None and exactly:
                     self.drafter.lookup.remember(keep, generated.tokens)
         return self._result(
             generated, keep, reused, before, time.monotonic() - wall, time.process_time() - cpu

@@ -161,7 +161,7 @@ def _place(name: str, language: str, text: str, generator: random.Random) -> Fil
 def type_file(runtime: Runtime, arm: Arm, file: File) -> Session:
     """A session of its own types the file's lines, and accepts what is right."""
     session, given, done = (
-        runtime.new_session(arm.lookup),
+        runtime.new_session(),
         TypeThrough(),
         Session(file.id, file.language, arm.name),
     )

@@ -9,7 +9,6 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import pytest
 import torch
@@ -308,15 +307,14 @@ def test_nothing_is_drafted_beyond_the_end(name: str, text: str) -> None:
         assert got == expected
 
 
-@pytest.mark.parametrize("stream_of", [fast, exact])
 @pytest.mark.parametrize("most", [1, 2, 5, 17, 30])
-def test_nothing_is_drafted_beyond_the_tokens_asked_for(most: int, stream_of: Callable[..., Any]) -> None:
+def test_nothing_is_drafted_beyond_the_tokens_asked_for(most: int) -> None:
     prompt = [1, 300, 40, 41, 42, 43, 44, 45, 46, 47]
     expected = stream_tokens(Full(), False, prompt, 30)
     stairs, effort = Staircase(DECODER), Effort()
     stairs.append(prompt)
     drafter = EagerDrafter(CHEAP, Guesses(always_right(prompt, expected)))
-    stream = stream_of(stairs, Full(), CHOOSER, b"", effort, drafter=drafter, max_tokens=most)
+    stream = exact(stairs, Full(), CHOOSER, b"", effort, drafter=drafter, max_tokens=most)
     assert [token for token, _ in itertools.islice(stream, most)] == expected[:most]
     assert len(stairs) <= len(prompt) + most
     assert effort.head_rows == most
@@ -355,70 +353,6 @@ def test_fast_decodes_from_the_exit_that_the_policy_chose() -> None:
     assert token == int(DECODER.logits(stairs.states(2, 3)[0]).argmax())
     assert (effort.heads, effort.decisions) == (1, 2)
     assert policy.seen[0].debt == 3 * 4  # three positions wait below four layers
-
-
-@functools.cache
-def states_by_depth(tokens: tuple[int, ...]) -> list[torch.Tensor]:
-    """(N, C) at each depth from 0 on, by layers that run over all positions at once."""
-    with torch.inference_mode():
-        x, config = DECODER.embed_tokens(torch.tensor(tokens)), DECODER.config
-        keys = torch.zeros(LAYERS, config.kv_heads, len(tokens), config.head_width)
-        values, found = torch.zeros_like(keys), [x.clone()]
-        for layer in range(1, LAYERS + 1):
-            DECODER.run_layers(layer, layer, x, 0, keys, values)
-            found.append(x.clone())
-        return found
-
-
-@pytest.mark.parametrize("text", TEXTS)
-@pytest.mark.parametrize("name", POLICIES)
-@pytest.mark.parametrize("required", [b"", b"re"])
-def test_text_decides_no_token_of_fast(name: str, text: str, required: bytes) -> None:
-    """Each is what the layer says from which it is said to come, after all those before it."""
-    for seed in range(3):
-        prompt = doubled(seed)
-        stairs, drafter = Staircase(DECODER), Drafter(CHEAP, TEXTS[text]())
-        stairs.append(prompt)
-        if drafter.lookup is not None:
-            drafter.lookup.document.follow(prompt)
-        stream = fast(stairs, POLICIES[name](), CHOOSER, required, Effort(), drafter=drafter)
-        given = list(itertools.islice(stream, 30))
-        tokens = [token for token, _ in given]
-        assert stairs.tokens[: len(prompt) + 29] == [*prompt, *tokens][: len(prompt) + 29]
-        left, states = required, states_by_depth((*prompt, *tokens))
-        for place, (token, depth) in enumerate(given, len(prompt) - 1):
-            assert token == CHOOSER.choose(DECODER.logits(states[depth][place]), left)
-            left = CHOOSER.left(left, token)
-
-
-def test_right_drafts_make_fast_cheaper() -> None:
-    """Against an exit at layer 4 of 6: 20 tokens in two batches to full depth, with a row a token."""
-    prompt = [1, 300, 40, 41, 42, 43, 44, 45, 46, 47]
-    expected = stream_tokens(Full(), False, prompt, 20)
-    stairs, effort = Staircase(DECODER), Effort()
-    stairs.append(prompt)
-    drafter = Drafter(CHEAP, Guesses(always_right(prompt, expected)))
-    stream = fast(stairs, Fixed((4,)), CHOOSER, b"", effort, drafter=drafter, max_tokens=20)
-    assert list(itertools.islice(stream, 20)) == [(token, LAYERS) for token in expected]
-    assert (stairs.runs, effort.heads, effort.head_rows) == (2 * LAYERS, 2, 20)
-    assert stairs.evaluations == LAYERS * (len(prompt) - 1 + 20)
-
-
-@pytest.mark.parametrize(("chance", "row"), [(0.9, 0.01), (0.9, 4.0), (0.2, 1.0), (0.5, 1.0)])
-def test_fast_drafts_where_a_batch_is_expected_to_cost_less_than_the_policys_tokens(
-    chance: float, row: float
-) -> None:
-    prices = Prices(LAYERS, run=1.0, head=1.0, head_row=row)
-    drafter = Drafter(prices, Guesses(lambda _: 5, chance))
-    exit_price = 2 * 1.0 + 1.0 + row  # at layer 2
-    for _ in range(200):
-        drafter.learn_step(2, 0)
-    assert drafter.step == pytest.approx(exit_price)
-    count = sum(chance**k * exit_price > row for k in range(1, MAX_DRAFTS + 1))
-    tokens = sum(chance**k for k in range(count + 1))
-    pays = tokens * exit_price > LAYERS * 1.0 + 1.0 + row * (count + 1)
-    drafts = drafter.from_text([1, 2], b"", CHOOSER, lambda _: False, LAYERS, MAX_DRAFTS)
-    assert len(drafts) == (count if pays else 0)
 
 
 def test_exits_run_fewer_layers_and_drafts_keep_their_states() -> None:
@@ -466,8 +400,8 @@ def test_limits_give_their_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(VOCABULARY, "eos", frozenset((end,)))
     said = result.tokens[: result.tokens.index(end)]
     knowing = always_right([1, 5, 7], result.tokens)
-    for exactly, guesses in ((False, None), (False, Guesses(knowing)), (True, Guesses(knowing))):
-        drafter = EagerDrafter(CHEAP, guesses)
+    for exactly in (False, True):
+        drafter = EagerDrafter(CHEAP, Guesses(knowing))
         ended = run(max_tokens=60, exactly=exactly, drafter=drafter)
         assert (ended.reason, ended.tokens) == ("end_of_text", said)
         assert ended.effort.passes == len(said) + 1

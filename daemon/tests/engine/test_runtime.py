@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from green_code.decoding.exit_network import ExitNetwork
 from green_code.engine.runtime import Runtime, load_runtime
 from green_code.link.messages import CompletionParams
 from green_code.problems import Problem
@@ -174,20 +173,6 @@ def test_exact_repeats_what_it_completed_before_in_fewer_passes(runtime: Runtime
     assert second["token_texts"] == first["token_texts"]
     assert session.drafter.verifications - passes < passes
     assert second["energy_joules"] < first["energy_joules"]
-
-
-def test_fast_repeats_what_it_completed_before_in_fewer_passes(runtime: Runtime) -> None:
-    """With the agent. Rules stand for themselves: what they give is what they say, however often."""
-    copy = replace_exits(runtime)
-    copy.network = ExitNetwork(runtime.decoder.config.width, copy.exits)
-    asked: CompletionParams = {**EXACT, "decoding": "fast", "threshold": 1.0}  # hardly ever an exit
-    session = copy.new_session()
-    first, second = (session.complete(asked, lambda: None) for _ in range(2))
-    assert second["token_texts"] == first["token_texts"]
-    assert second["energy_joules"] < first["energy_joules"]
-    session = copy.new_session()
-    for _ in range(2):
-        assert set(session.complete({**asked, "policy": "fixed:2"}, lambda: None)["exits"]) == {2}
 
 
 @pytest.mark.parametrize("policy", ["full", "fixed:2", "confidence:0.1"])

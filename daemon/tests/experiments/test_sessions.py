@@ -50,7 +50,7 @@ class Knowing:
     def __init__(self, line: str, after: int) -> None:
         self.line, self.after, self.asked = line, after, list[str]()
 
-    def new_session(self, lookup: bool) -> Knowing:
+    def new_session(self) -> Knowing:
         return self
 
     def complete(self, params: Any, cancelled: Any, budget: float) -> Any:

@@ -31,7 +31,7 @@ export function commandTable(parts: Parts): Readonly<Record<string, Command>> {
   const { channels, store, supervisor, setUp, report, documents, stops } = parts;
   return {
     [COMMANDS.setThreshold]: () => vscode.commands.executeCommand(`${VIEW_THRESHOLD}.focus`),
-    [COMMANDS.setThresholdQuickPick]: async () => pickThreshold(await stops(), store.snapshot.settings.threshold),
+    [COMMANDS.setThresholdQuickPick]: async () => pickThreshold(await stops(), store.snapshot.settings),
     [COMMANDS.toggle]: () => writeSetting('enabled', !store.snapshot.settings.enabled),
     [COMMANDS.energyReport]: async () => report.show(await supervisor.report()),
     [COMMANDS.whyNoSuggestion]: () => why(parts),

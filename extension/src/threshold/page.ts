@@ -26,6 +26,7 @@ export function page({ nonce, cspSource, script, style }: PageOptions): string {
   <input id="threshold" type="range" min="0.5" max="1" step="0.01" aria-describedby="hint" list="marks">
   <datalist id="marks"></datalist>
   <p class="ends" id="hint"><span>saves energy</span><span>keeps quality</span></p>
+  <p id="unused" hidden><span></span> <button id="use-fast" type="button">Use fast decoding</button></p>
   <div id="stops" class="stops" role="group" aria-label="Named stops" hidden></div>
   <section aria-labelledby="last-title">
     <h2 id="last-title">Last completion</h2>

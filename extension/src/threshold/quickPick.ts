@@ -1,9 +1,9 @@
 /** Set Threshold (Quick Pick): named stops, full depth, or a number; all from the keyboard. */
 import * as vscode from 'vscode';
 
-import { writeSetting } from '../settings';
+import { type Settings, writeSetting } from '../settings';
 import { STOP_NAMES, type Stop, type StopName } from './stops';
-import { parseThreshold } from './value';
+import { parseThreshold, unused } from './value';
 
 const DETAILS: Readonly<Record<StopName, string>> = {
   quality: 'Almost always the tokens of the full model',
@@ -33,10 +33,10 @@ function row(name: string, value: number, current: number, detail: string): Choi
 
 const capitalised = (word: string) => word.charAt(0).toUpperCase() + word.slice(1);
 
-export async function pickThreshold(stops: readonly Stop[], current: number): Promise<void> {
+export async function pickThreshold(stops: readonly Stop[], { threshold: current, decoding }: Settings): Promise<void> {
   const chosen = await vscode.window.showQuickPick(choices(stops, current), {
     title: 'Green Code: Threshold',
-    placeHolder: 'Higher keeps quality, lower saves energy',
+    placeHolder: unused(decoding) || 'Higher keeps quality, lower saves energy',
     matchOnDescription: true,
   });
   const value = chosen?.value === null ? await askNumber(current) : chosen?.value;

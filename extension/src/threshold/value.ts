@@ -1,5 +1,7 @@
 /** The threshold as a number: its range, its steps, and what people type. Must not know: the editor's API. */
 
+import type { Decoding } from '../protocol';
+
 export const LOWEST = 0.5;
 export const HIGHEST = 1;
 
@@ -15,6 +17,11 @@ export function parseThreshold(text: string): Parsed {
   return number >= LOWEST && number <= HIGHEST
     ? { value: roundThreshold(number) }
     : { error: `${text.trim()} is outside the range from 0.5 to 1.` };
+}
+
+/** Why the threshold has no effect in this decoding; empty where it has. */
+export function unused(decoding: Decoding): string {
+  return decoding === 'fast' ? '' : `Decoding is ${decoding}: the threshold acts in fast decoding only.`;
 }
 
 /** To the slider's step, so that no setting reads 0.8500000000000001. */

@@ -9,11 +9,13 @@ import type { Snapshot, Store } from '../state/store';
 import { Throttle } from '../state/throttle';
 import { page } from './page';
 import type { Stop } from './stops';
-import { roundThreshold } from './value';
+import { roundThreshold, unused } from './value';
 
 /** What the page is told. */
 export interface ViewState {
   readonly threshold: number;
+  /** Why the threshold has no effect now; empty: it has. */
+  readonly unused: string;
   readonly stops: readonly Stop[];
   readonly exits: readonly number[];
   readonly layersTotal: number;
@@ -21,8 +23,8 @@ export interface ViewState {
   readonly today: string;
 }
 
-/** What the page says: it is there, or the slider was moved. */
-type FromPage = { readonly type: 'ready' } | { readonly type: 'threshold'; readonly value: number };
+/** What the page says: it is there, decoding should be fast, or the slider was moved. */
+type FromPage = { readonly type: 'ready' } | { readonly type: 'fast' } | { readonly type: 'threshold'; readonly value: number };
 
 export function viewState({ settings, energy }: Snapshot, stops: readonly Stop[]): ViewState {
   const last = mean(energy?.last_exits ?? []);
@@ -30,6 +32,7 @@ export function viewState({ settings, energy }: Snapshot, stops: readonly Stop[]
   const today = energy?.today;
   return {
     threshold: settings.threshold,
+    unused: unused(settings.decoding),
     stops,
     exits: energy?.last_exits ?? [],
     layersTotal: total,
@@ -80,6 +83,8 @@ export class ThresholdView implements vscode.WebviewViewProvider, vscode.Disposa
     if (message.type === 'ready') {
       this.sent = '';
       await this.post();
+    } else if (message.type === 'fast') {
+      await writeSetting('decoding', 'fast');
     } else if (Number.isFinite(message.value)) {
       await writeSetting('threshold', roundThreshold(message.value));
     }

@@ -159,7 +159,7 @@ export const steps = [
       await tooltip.waitFor({ timeout: 10_000 });
       await picture('tooltip');
       const text = await tooltip.textContent();
-      for (const part of ['Today', 'Session', 'Last completion', 'Threshold 0.90', 'fast decoding', 'Energy Report']) {
+      for (const part of ['Today', 'Session', 'Last completion', 'Threshold 0.90', 'exact decoding', 'Energy Report']) {
         assert.ok(text.includes(part), `no ${part} in ${text}`);
       }
       await workbench.page.mouse.move(600, 300);
@@ -173,6 +173,16 @@ export const steps = [
       await until('the slider shows the setting', async () => (await frame.locator('#value').textContent()) === '0.90');
       const name = await frame.locator('#threshold').evaluate((slider) => slider.labels[0].textContent);
       assert.equal(name, 'Exit threshold');
+    },
+  },
+  {
+    name: 'the slider says that it acts in fast decoding, and sets that',
+    run: async ({ workbench }) => {
+      const frame = await workbench.webview('#threshold');
+      await frame.locator('#unused', { hasText: 'Decoding is exact' }).waitFor();
+      await frame.locator('#use-fast').click();
+      await until('settings.json has fast decoding', () => workbench.userSetting('greenCode.decoding') === 'fast');
+      await frame.locator('#unused').waitFor({ state: 'hidden' });
     },
   },
   {

@@ -82,7 +82,7 @@ describe('the details', () => {
     expect(shown.tooltip).toContain('| Saved | 12.4 J | 12.4 J |\n| Share saved | 34% | 34% |');
     expect(shown.tooltip).toContain('| Completions | 12 | 2 |');
     expect(shown.tooltip).toContain('Last completion: 13.0 (9, 18, 12)');
-    expect(shown.tooltip).toContain('Threshold 0.90, fast decoding');
+    expect(shown.tooltip).toContain('Threshold 0.90, exact decoding');
   });
 
   it('do not let a message become markup', () => {

@@ -9,7 +9,7 @@ import { choices } from '../../src/threshold/quickPick';
 import { parseStops, readStops } from '../../src/threshold/stops';
 import { parseThreshold, roundThreshold } from '../../src/threshold/value';
 import { viewState } from '../../src/threshold/view';
-import { energy, snapshot } from './samples';
+import { defaults, energy, snapshot } from './samples';
 import { configuration, ConfigurationTarget } from './vscode';
 
 describe('parseThreshold', () => {
@@ -81,12 +81,17 @@ describe('the view', () => {
   it('shows the last completion and today', () => {
     expect(viewState(snapshot({ energy }), [])).toEqual({
       threshold: 0.9,
+      unused: 'Decoding is exact: the threshold acts in fast decoding only.',
       stops: [],
       exits: [9, 18, 12],
       layersTotal: 18,
       summary: '13.0 of 18 layers per token on average',
       today: '12.4 J saved (34%) in 12 completions, measured on the CPU (RAPL).',
     });
+  });
+
+  it('says nothing of the decoding in which the threshold acts', () => {
+    expect(viewState(snapshot({ settings: { ...defaults, decoding: 'fast' } }), []).unused).toBe('');
   });
 
   it('has something to say before there is anything', () => {
