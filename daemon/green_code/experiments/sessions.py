@@ -43,7 +43,6 @@ class Arm:
     decoding: Literal["full", "exact", "fast"]
     policy: str
     threshold: float | str
-    lookup: bool = True  # whether text drafts
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,6 @@ def arms(runtime: Runtime) -> list[Arm]:
     ]
     if runtime.network is not None:
         found += [Arm(f"fast, {stop}", "fast", "agent", stop) for stop in STOPS]
-        found += [Arm(f"fast, {stop}, exits alone", "fast", "agent", stop, lookup=False) for stop in STOPS]
     return found
 
 
