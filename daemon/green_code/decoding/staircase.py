@@ -111,6 +111,10 @@ class Staircase:
         """How many layers `position` has been through."""
         return sum(position < reached for reached in self._lengths) - 1
 
+    def reached(self, depth: int) -> int:
+        """How many positions have been through layer `depth`."""
+        return self._lengths[depth]
+
     def states(self, start: int, end: int) -> Tensor:
         """Hidden states of positions start … end−1, each at the depth it has reached, (N, C)."""
         return self._states[start:end]

@@ -235,6 +235,7 @@ class Session:
                 )
             except _Interrupted as interruption:
                 generated.reason = interruption.refusal
+                stairs.truncate(stairs.reached(1))  # what no layer has seen is not cached, and counts anew
             finally:
                 stairs.interrupt = lambda: None
                 if self.drafter.lookup is not None and exactly:

@@ -69,6 +69,18 @@ def test_an_interrupted_completion_keeps_its_tokens_and_books_no_loss(
     assert result["saving"] == pytest.approx(0)
 
 
+@pytest.mark.parametrize("decoding", ["full", "exact"])
+def test_after_one_that_was_overtaken_at_once_the_whole_prompt_counts(
+    runtime: Runtime, decoding: str
+) -> None:
+    asked: CompletionParams = {**PARAMS, "decoding": decoding}  # type: ignore[typeddict-item]
+    session = runtime.new_session()
+    session.complete(asked, lambda: "superseded")
+    result, fresh = session.complete(asked, lambda: None), runtime.new_session().complete(asked, lambda: None)
+    assert (result["prompt_reused"], result["energy_full_joules"]) == (0, fresh["energy_full_joules"])
+    assert result["saving"] == pytest.approx(fresh["saving"], abs=0.02)
+
+
 def test_a_policy_without_a_bundle_needs_no_calibration(runtime: Runtime) -> None:
     fixed: CompletionParams = {**PARAMS, "decoding": "fast", "policy": "fixed:2", "threshold": "balanced"}
     result = runtime.new_session().complete(fixed, lambda: None)
