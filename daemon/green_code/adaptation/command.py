@@ -36,6 +36,7 @@ from green_code.models.bundle import (
     VOCABULARY,
     Bundle,
     load_bundle,
+    refresh_manifest,
     write_manifest,
 )
 from green_code.models.catalog import DEFAULT, Found, find_model
@@ -183,8 +184,7 @@ class _Job:
         corpus = open_corpus(self.args.work / "corpus", self.vocabulary, WINDOW, WINDOW)
         write_ngrams(corpus, self.vocabulary.digest, self.bundle / NGRAMS, _say)
         if (self.bundle / MANIFEST).is_file():
-            manifest = json.loads((self.bundle / MANIFEST).read_text("utf-8"))
-            write_manifest(self.bundle, {k: v for k, v in manifest.items() if k not in ("schema", "files")})
+            refresh_manifest(self.bundle)
 
     def lite(self) -> None:
         recipe = recipe_named(self.args.recipe, self.config.layers, self.args.tokens)

@@ -21,7 +21,7 @@ from green_code.energy.meters import SHORT_WINDOW_SECONDS
 from green_code.engine.runtime import THREADS, load_runtime, measured_costs
 from green_code.folders import bundles_dir
 from green_code.kernels.form import forms
-from green_code.models.bundle import AGENT, CALIBRATION, load_bundle, write_manifest
+from green_code.models.bundle import AGENT, CALIBRATION, load_bundle, refresh_manifest, write_manifest
 from green_code.models.catalog import DEFAULT, find_model
 from green_code.models.decoder import Decoder
 from green_code.models.sources import open_vocabulary
@@ -130,6 +130,5 @@ def make_calibration(args: argparse.Namespace) -> None:
     corpus = open_corpus(args.work / "corpus", runtime.vocabulary, WINDOW, WINDOW)
     content = calibrate(runtime, corpus, args.rows, args.seed, print)
     (folder / CALIBRATION).write_text(json.dumps(content, indent=1) + "\n")
-    manifest = json.loads((folder / "manifest.json").read_text())
-    write_manifest(folder, {k: v for k, v in manifest.items() if k not in ("schema", "files")})
+    refresh_manifest(folder)
     print(json.dumps(content["stops"], indent=1))

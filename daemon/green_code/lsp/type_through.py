@@ -17,7 +17,8 @@ from green_code.link.messages import CompletionParams, CompletionResult
 KEPT: Final = 64
 """Suggestions of a document that are remembered."""
 
-_OPENERS, _CLOSERS, _QUOTES = "([{", ")]}", "\"'`"
+_OPENERS, _CLOSERS = "([{", ")]}"
+_OPENER_OF = {**dict(zip(_CLOSERS, _OPENERS, strict=True)), **{quote: quote for quote in "\"'`"}}
 
 
 @dataclass(frozen=True)
@@ -70,12 +71,8 @@ def _before_closed(rest: str, typed: str, then: str, now: str) -> str:
     if now == then:
         return rest
     closed = now[:1]
-    opened = (
-        closed in _QUOTES or _OPENERS[_CLOSERS.find(closed)] in typed
-        if closed in _CLOSERS + _QUOTES
-        else False
-    )
-    if not closed or not opened or now[1:] != then[: len(now) - 1]:
+    opener = _OPENER_OF.get(closed)
+    if opener is None or opener not in typed or now[1:] != then[: len(now) - 1]:
         return ""
     depth = 0
     for i, character in enumerate(rest):

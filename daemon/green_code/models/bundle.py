@@ -118,3 +118,9 @@ def write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
     part = path / f"{MANIFEST}.part"
     part.write_text(text + "\n", "utf-8")
     part.replace(path / MANIFEST)
+
+
+def refresh_manifest(path: Path) -> None:
+    """After a part was written anew: the same manifest.json, with the hashes of what is there now."""
+    manifest = json.loads((path / MANIFEST).read_text("utf-8"))
+    write_manifest(path, {name: value for name, value in manifest.items() if name not in ("schema", "files")})
