@@ -1,8 +1,9 @@
 """What a threshold gives on held-out projects: depth, saving and what it costs in quality, by language.
 
 Lines of held-out source are completed through the same sessions that serve editors, at each threshold and at full
-depth. The named stops are the thresholds that save most while edit similarity falls by no more than 1, 2 and 5 %
-(relative, both languages together); they are point estimates on few rows, not guarantees.
+depth. The named stops are the thresholds that save most among those whose edit similarity is, with 95 % confidence,
+at most 1, 2 and 5 % below full depth's (relative, both languages together; `risk.py`). Where none is, the stop is full
+depth: threshold 1.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from green_code.adaptation.corpus import Corpus
+from green_code.agent.risk import LEVEL, certified, p_value
 from green_code.engine.runtime import Runtime
 from green_code.evaluation.datasets import line_rows
 from green_code.evaluation.run import evaluate, summarise
@@ -20,6 +22,7 @@ from green_code.link.messages import CompletionParams
 from green_code.models.vocabulary import Vocabulary
 
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.93, 0.96, 0.98)
+FULL_DEPTH = 1.0  # no probability is greater
 STOPS = {"quality": 0.01, "balanced": 0.02, "saver": 0.05}
 
 
@@ -41,6 +44,9 @@ def calibrate(
     for threshold in THRESHOLDS:
         done = evaluate(runtime, rows, _params("fast", threshold, runtime.model), report)
         point: dict[str, Any] = {"threshold": threshold, **_point(done, full), "languages": {}}
+        point["p_values"] = {
+            name: p_value(_similarities(full), _similarities(done), loss) for name, loss in STOPS.items()
+        }
         for language in dict.fromkeys(row.language for row in rows):
             which = [i for i, row in enumerate(rows) if row.language == language]
             point["languages"][language] = _point([done[i] for i in which], [full[i] for i in which])
@@ -48,18 +54,22 @@ def calibrate(
         report(
             f"T={threshold}: depth {point['mean_depth']:.1f}, saving {point['saving']:.1%}, edit similarity {point['edit_similarity']:.1f}"
         )
-    reference: dict[str, Any] = {
-        "full": _point(full, full),
-        "rows": len(rows),
-        "seed": seed,
-        "energy_source": runtime.energy_source,
-    }
+    reference = _point(full, full)
     return {
         "schema": 1,
-        "reference": reference,
+        "reference": {
+            "full": reference,
+            "rows": len(rows),
+            "seed": seed,
+            "energy_source": runtime.energy_source,
+        },
         "curve": curve,
-        "stops": choose_stops(curve, reference["full"]["edit_similarity"]),
+        "stops": choose_stops(curve, reference),
     }
+
+
+def _similarities(done: Sequence[dict[str, Any]]) -> list[float]:
+    return [row["edit_similarity"] for row in done]
 
 
 def _point(done: Sequence[dict[str, Any]], full: Sequence[dict[str, Any]]) -> dict[str, float]:
@@ -73,18 +83,24 @@ def _point(done: Sequence[dict[str, Any]], full: Sequence[dict[str, Any]]) -> di
     }
 
 
-def choose_stops(curve: Sequence[dict[str, Any]], full_similarity: float) -> dict[str, dict[str, float]]:
-    """Per stop the calibrated point that saves most within its allowed loss; the highest threshold if none is."""
+def choose_stops(curve: Sequence[dict[str, Any]], full: dict[str, float]) -> dict[str, dict[str, float]]:
+    """Per stop the certified point that saves most; full depth where none is certified.
+
+    Args:
+        curve: points in ascending order of threshold; they are tested from the last on.
+    """
     stops = {}
+    safest_first = list(reversed(curve))
     for name, loss in STOPS.items():
-        within = [p for p in curve if p["edit_similarity"] >= full_similarity * (1 - loss)]
-        point = max(within, key=lambda p: p["saving"], default=curve[-1])
+        within = safest_first[: certified([point["p_values"][name] for point in safest_first])]
+        point = max(within, key=lambda p: p["saving"], default={"threshold": FULL_DEPTH, **full})
         stops[name] = {
             "threshold": point["threshold"],
             "saving": point["saving"],
             "saved_joules": point["joules_full"] - point["joules"],
             "edit_similarity": point["edit_similarity"],
             "allowed_loss": loss,
+            "confidence": 1 - LEVEL,
         }
     return stops
 

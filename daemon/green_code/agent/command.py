@@ -4,31 +4,44 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import asdict, replace
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
+from multiprocessing import get_context
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
 
-from green_code.adaptation.corpus import open_corpus
+from green_code.adaptation.corpus import Corpus, open_corpus
 from green_code.agent.calibrate import calibrate
-from green_code.agent.environment import ExitEnvironment, Prices
-from green_code.agent.ppo import Arguments, train
-from green_code.agent.rivals import compare
-from green_code.agent.rollouts import WINDOW, open_rollouts, record
+from green_code.agent.candidates import REWARDS, table, train_candidates
+from green_code.agent.environment import Prices
+from green_code.agent.paper_environment import Rewards
+from green_code.agent.ppo import Arguments
+from green_code.agent.record import LEAST_TOKENS, record
+from green_code.agent.rivals import everyone, replay
+from green_code.agent.rollouts import Rollouts, merge_rollouts, open_rollouts
+from green_code.agent.stretches import draw_typing
 from green_code.energy.costs import CostModel, Work
 from green_code.energy.meters import SHORT_WINDOW_SECONDS
 from green_code.engine.runtime import THREADS, load_runtime, measured_costs
 from green_code.folders import bundles_dir
 from green_code.kernels.form import forms
-from green_code.models.bundle import AGENT, CALIBRATION, load_bundle, refresh_manifest, write_manifest
+from green_code.models.bundle import (
+    AGENT,
+    CALIBRATION,
+    Bundle,
+    load_bundle,
+    refresh_manifest,
+    write_manifest,
+)
 from green_code.models.catalog import DEFAULT, find_model
-from green_code.models.decoder import Decoder
-from green_code.models.sources import open_vocabulary
-from green_code.models.weights import adapted_weights, open_model
+from green_code.models.weights import open_model
+from green_code.problems import Problem
 
 STEPS = ("rollouts", "agent", "calibrate")
-_COMPARED = (0.5, 0.7, 0.8, 0.9, 0.95)
+_ERROR_PRICE = 3.0
+_DOCUMENTS = 512  # held-out stretches over which agents and rivals are compared
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,10 +53,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--exits", help="depths at which the agent decides, e.g. 7,9,11,13,15 (default: the bundle's)"
     )
-    parser.add_argument("--positions", type=int, default=40_000, help="rollout positions per language")
-    parser.add_argument("--rows", type=int, default=60, help="calibration rows per language")
+    parser.add_argument("--positions", type=int, default=200_000, help="rollout positions per language")
+    parser.add_argument("--rows", type=int, default=300, help="calibration rows per language")
     parser.add_argument(
-        "--error-price", type=float, default=Prices.error, help="cost of a wrong token, in full-depth tokens"
+        "--reward", choices=REWARDS, default=REWARDS[0], help="joules, or the paper's rewards (PPO alone)"
+    )
+    for name in ("alpha", "beta", "gamma"):
+        parser.add_argument(
+            f"--{name}", type=float, default=getattr(Rewards, name), help=f"the paper's {name}"
+        )
+    parser.add_argument(
+        "--error-price", type=float, default=_ERROR_PRICE, help="cost of a wrong token, in full-depth tokens"
     )
     parser.add_argument("--seed", type=int, default=Arguments.seed)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
@@ -56,23 +76,49 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _bundle_folder(args: argparse.Namespace) -> Path:
-    return bundles_dir() / Path(args.model).name
+def _bundle_folder(model: str) -> Path:
+    return bundles_dir() / Path(model).name
 
 
 def make_rollouts(args: argparse.Namespace) -> None:
-    bundle = load_bundle(_bundle_folder(args))
+    """Record both parts, a process a language: each is one thread's work."""
+    bundle = load_bundle(_bundle_folder(args.model))
     exits = tuple(int(e) for e in args.exits.split(",")) if args.exits else bundle.exits
-    found = find_model(args.model)
-    config, weights = adapted_weights(found, bundle)
-    decoder = Decoder.load(config, weights)
-    vocabulary = open_vocabulary(found.open(), bundle.vocabulary)
-    corpus = open_corpus(args.work / "corpus", vocabulary, WINDOW, WINDOW)
-    folder, bos = args.work / "rollouts", vocabulary.bos
-    record(decoder, corpus, "train", exits, args.positions, args.seed, folder / "train", bos, print)
+    languages = _open_corpus(args.model, args.work).languages
+    for part, positions in (("train", args.positions), ("heldout", args.positions // 4)):
+        folder = args.work / "rollouts" / part
+        jobs = [
+            (args.model, args.work, exits, language, part, positions, args.seed, folder / language)
+            for language in languages
+        ]
+        with ProcessPoolExecutor(len(jobs), get_context("spawn")) as pool:
+            for job in [pool.submit(_record, *each) for each in jobs]:
+                job.result()
+        merge_rollouts(folder, [folder / language for language in languages])
+
+
+def _record(
+    model: str,
+    work: Path,
+    exits: tuple[int, ...],
+    language: str,
+    part: str,
+    positions: int,
+    seed: int,
+    folder: Path,
+) -> None:
+    torch.set_num_threads(1)
+    bundle = load_bundle(_bundle_folder(model))
+    opened = open_model(find_model(model), bundle, forms())
+    corpus = open_corpus(work / "corpus", opened.vocabulary, LEAST_TOKENS, LEAST_TOKENS)
     record(
-        decoder, corpus, "heldout", exits, args.positions // 4, args.seed + 1, folder / "heldout", bos, print
-    )
+        opened.decoder, opened.vocabulary, corpus, language, part, exits, positions, seed, folder, bundle.weights_key, print
+    )  # fmt: skip
+
+
+def _open_corpus(model: str, work: Path) -> Corpus:
+    opened = open_model(find_model(model), load_bundle(_bundle_folder(model)), forms())
+    return open_corpus(work / "corpus", opened.vocabulary, LEAST_TOKENS, LEAST_TOKENS)
 
 
 def prices(costs: CostModel, layers: int, error: float) -> Prices:
@@ -89,45 +135,62 @@ def prices(costs: CostModel, layers: int, error: float) -> Prices:
 
 
 def train_agent(args: argparse.Namespace) -> None:
-    """PPO on the training rollouts; the rivals' scores on held-out projects beside it."""
-    folder = _bundle_folder(args)
+    """Agents by supervision and by PPO on the training rollouts, beside their rivals on held-out ones.
+
+    Raises:
+        Problem: the rollouts are of another bundle, or a monitor found that training failed.
+    """
+    folder = _bundle_folder(args.model)
+    bundle = load_bundle(folder)
+    rollouts, held = (_rollouts_of(bundle, args.work / "rollouts" / part) for part in ("train", "heldout"))
     torch.set_num_threads(THREADS)  # costs are those of service
-    opened = open_model(find_model(args.model), load_bundle(folder), forms())
+    opened = open_model(find_model(args.model), bundle, forms())
     costs = measured_costs(opened, SHORT_WINDOW_SECONDS, lambda *_: None)
     torch.set_num_threads(args.threads)
-    rollouts = open_rollouts(args.work / "rollouts" / "train")
     priced = prices(costs, rollouts.layers, args.error_price)
-    arguments = replace(Arguments(), seed=args.seed)
-    environment = ExitEnvironment(
-        rollouts, priced, arguments.environments, arguments.episode_tokens, args.seed
-    )
-    agent = train(environment, rollouts.states.shape[2], arguments, args.work / "ppo.jsonl")
-    held = ExitEnvironment(
-        open_rollouts(args.work / "rollouts" / "heldout"), priced, 64, arguments.episode_tokens, args.seed
-    )
-    scores = compare(agent.actor, held, _COMPARED)
-    for score in scores:
-        print(
-            f"{score.name:14} cost {score.cost:.3f}  depth {score.depth:5.2f}  agreement {score.agreement:.3f}  accuracy {score.accuracy:.3f}"
-        )
-    save_file(agent.actor.state_dict(), str(folder / AGENT), metadata=agent.actor.save_metadata())
+    candidates = train_candidates(rollouts, priced, args.seed, args.work, args.reward, _rewards(args))
+    typing = draw_typing(held, _DOCUMENTS, 1, args.seed)
+    vocabulary = len(opened.vocabulary)
+    scores = [replay(rival, held, priced, typing) for rival in everyone(candidates, held, priced, vocabulary)]
+    best = min((s for s in scores if s.family in candidates), key=lambda s: s.objective).family
+    for line in table(scores, best):
+        print(line)
+    network = candidates[best]
+    save_file(network.state_dict(), str(folder / AGENT), metadata=network.save_metadata())
     (folder / CALIBRATION).unlink(missing_ok=True)  # of the agent before
     manifest = dict(json.loads((folder / "manifest.json").read_text()))
     manifest["exits"] = list(rollouts.exits)
     manifest["agent"] = {
-        "method": "PPO",
-        "arguments": asdict(arguments),
+        "method": best,
+        "reward": args.reward,
         "prices": asdict(priced),
+        "seed": args.seed,
         "positions": len(rollouts.final_tokens),
         "held_out": [asdict(score) for score in scores],
     }
     write_manifest(folder, {k: v for k, v in manifest.items() if k not in ("schema", "files")})
 
 
+def _rollouts_of(bundle: Bundle, folder: Path) -> Rollouts:
+    rollouts = open_rollouts(folder)
+    if rollouts.weights != bundle.weights_key:
+        raise Problem(
+            "bad_request",
+            f"rollouts in {folder} were recorded with another bundle than {bundle.name} is now; run `green-code train rollouts` again.",
+        )
+    return rollouts
+
+
+def _rewards(args: argparse.Namespace) -> Rewards:
+    if args.gamma <= 0:
+        raise Problem("bad_request", "--gamma must be greater than 0: the paper's rewards are divided by it.")
+    return Rewards(args.alpha, args.beta, args.gamma)
+
+
 def make_calibration(args: argparse.Namespace) -> None:
-    folder = _bundle_folder(args)
+    folder = _bundle_folder(args.model)
     runtime = load_runtime(args.model, lambda *_: None)
-    corpus = open_corpus(args.work / "corpus", runtime.vocabulary, WINDOW, WINDOW)
+    corpus = open_corpus(args.work / "corpus", runtime.vocabulary, LEAST_TOKENS, LEAST_TOKENS)
     content = calibrate(runtime, corpus, args.rows, args.seed, print)
     (folder / CALIBRATION).write_text(json.dumps(content, indent=1) + "\n")
     refresh_manifest(folder)

@@ -1,15 +1,15 @@
 """The exit decision as an environment: replayed rollouts, rewards in joules, and the depth debt.
 
-An episode is a stretch of consecutive tokens of one document, preceded by positions that wait (a cold prompt: many;
-the next keystroke: few). At each exit the agent continues or exits:
+An episode is a stretch of typing in one document (`stretches.py`): several completions over one cache, so that debt
+which is paid once serves later requests. At each exit the agent continues or exits:
 
   continue  costs what bringing every waiting position through the next segment costs;
   exit      costs one head, and `error` if the token is wrong; the position then waits below the next layer,
             so that a later *continue* pays for it too.
 
-Either way the question itself costs one decision. The layers below the first exit are always run and not counted.
-After the last exit the token is decoded at full depth, which is never wrong. All costs are in units of one token at
-full depth, warm; an episode is not discounted. Vectorised: every array has one entry an environment.
+Either way the question itself costs one decision. The layers below the first exit are always run: they are counted in
+`spent`, not in rewards. After the last exit the token is decoded at full depth, which is never wrong. All costs are in
+units of one token at full depth, warm; an episode is not discounted. Vectorised: every array has one entry a document.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from green_code.agent.rollouts import SEQUENCE, Rollouts
+from green_code.agent.rollouts import Rollouts
+from green_code.agent.stretches import REQUESTS, Typing
 from green_code.decoding.exit_network import EXIT, features
 from green_code.models.serving import FEW
 
@@ -41,36 +42,37 @@ class Prices:
     decision: float
     error: float = 1.0
 
+    def layers(self, layers: Any, rows: Any) -> Any:
+        """Of `rows` positions through `layers` layers together."""
+        few = np.minimum(rows, FEW)
+        return layers * (self.run + self.few * few + self.evaluation * (rows - few))
+
 
 class ExitEnvironment:
-    """`count` episodes of `length` tokens side by side; each restarts at a random place when it ends."""
+    """Documents that are typed into side by side; after its last request, a document begins anew."""
 
-    def __init__(self, rollouts: Rollouts, prices: Prices, count: int, length: int, seed: int) -> None:
-        self.rollouts, self.prices, self.count, self.length = rollouts, prices, count, length
-        self._random = np.random.default_rng(seed)
-        self._segments = np.diff(
-            [*rollouts.exits, rollouts.layers]
-        )  # layers from exit i to the next, or to the end
+    def __init__(self, rollouts: Rollouts, prices: Prices, typing: Typing) -> None:
+        self.rollouts, self.prices, self.typing = rollouts, prices, typing
+        self.count, self._requests = typing.first.shape
+        self._env = np.arange(self.count)
+        depths = [*rollouts.exits, rollouts.layers]
+        self._segments = np.diff(depths)  # layers from exit i to the next, or to the end
         self.right = rollouts.right  # (P, X)
-        self.row = np.zeros(count, np.int64)  # position in the rollouts
-        self._left = np.zeros(count, np.int64)  # tokens left in the episode
-        self._waiting = np.zeros(
-            (count, len(self._segments)), np.int64
-        )  # positions that wait below each segment
-        self.exit = np.zeros(count, np.int64)
-        self._restart(np.ones(count, bool))
+        self.request = np.zeros(self.count, np.int64)
+        self.token = np.zeros(self.count, np.int64)  # of the request's completion
+        self.exit = np.zeros(self.count, np.int64)
+        # Positions that wait below each segment, and how many of them the completion wrote.
+        self.waiting = np.zeros((self.count, len(self._segments)), np.int64)
+        self._written = np.zeros_like(self.waiting)
+        self._fresh = np.ones(self.count, np.int64)  # positions that no layer has seen
+        self.served = np.zeros(self.count, np.int64)  # requests that are finished
+        self.spent = np.zeros(self.count)  # what was run, errors not counted
+        self._ask(np.ones(self.count, bool))
 
-    def _restart(self, which: np.ndarray) -> None:
-        n = int(which.sum())
-        sequences = len(self.rollouts.final_tokens) // SEQUENCE
-        inside = self._random.integers(0, SEQUENCE - self.length + 1, n)
-        self.row[which] = self._random.integers(0, sequences, n) * SEQUENCE + inside
-        self._left[which] = self.length
-        # Half the requests are cold (a prompt of up to 512 waits everywhere), half follow a keystroke.
-        cold = self._random.random(n) < 0.5
-        waiting = np.where(cold, self._random.integers(32, 512, n), self._random.integers(0, 8, n))
-        self._waiting[which] = waiting[:, None]
-        self.exit[which] = 0
+    @property
+    def row(self) -> Any:
+        """(count,): the position that is asked about."""
+        return self.typing.first[self._env, self.request] + self.token
 
     def observe(self) -> tuple[Tensor, Tensor]:
         """(count, C+1) features and (count,) exit index."""
@@ -80,30 +82,51 @@ class ExitEnvironment:
     def debt(self) -> Any:
         """(count,) layer × position evaluations that going on to full depth would cost, as `Staircase.debt` counts."""
         later = np.arange(len(self._segments)) >= self.exit[:, None]
-        return ((self._waiting + 1) * self._segments * later).sum(1)
+        return ((self.waiting + 1) * self._segments * later).sum(1)
+
+    def left(self) -> Any:
+        """(count,) share of the stretch's requests that are left."""
+        return 1 - self.request % REQUESTS / REQUESTS
+
+    def rise(self) -> Any:
+        """(count,) the price of going on to the next exit."""
+        return self.prices.layers(self._segments[self.exit], 1 + self.waiting[self._env, self.exit])
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Act; returns rewards (count,) and whether the episode ended (it has then restarted)."""
-        prices, env = self.prices, np.arange(self.count)
+        """Act; returns rewards (count,) and whether the stretch ended (the next has then begun)."""
         leave = action == EXIT
-        reward = np.full(self.count, -prices.decision)
-        right = self.right[self.row, self.exit]
-        reward[leave] -= prices.head + prices.error * ~right[leave]
-        segment = self._segments[self.exit]
-        rows = 1 + self._waiting[env, self.exit]
-        few = np.minimum(rows, FEW)
-        rise = segment * (prices.run + prices.few * few + prices.evaluation * (rows - few))
-        reward[~leave] -= rise[~leave]
-        self._waiting[env[~leave], self.exit[~leave]] = 0
         at_end = ~leave & (self.exit == len(self._segments) - 1)
-        reward[at_end] -= prices.head
-        above = np.arange(len(self._segments)) >= self.exit[:, None]
-        self._waiting[leave] += above[leave]
-        token_done = leave | at_end
-        self.exit = np.where(token_done, 0, self.exit + 1)
-        self.row += token_done
-        self._left -= token_done
-        ended = self._left == 0
-        if ended.any():
-            self._restart(ended)
-        return reward, ended
+        cost = self.prices.decision + np.where(
+            leave, self.prices.head, self.rise() + self.prices.head * at_end
+        )
+        reward = -cost - self.prices.error * (leave & ~self.right[self.row, self.exit])
+        self.spent += cost + (self.exit == 0) * self.prices.layers(self.rollouts.exits[0], self._fresh)
+        up = self._env[~leave], self.exit[~leave]
+        self.waiting[up] = self._written[up] = 0
+        above = leave[:, None] & (np.arange(len(self._segments)) >= self.exit[:, None])
+        self.waiting += above
+        self._written += above & (self.token > 0)[:, None]
+        done = leave | at_end
+        self.exit = np.where(done, 0, self.exit + 1)
+        self.token += done
+        return reward, self._turn(done)
+
+    def _turn(self, done: np.ndarray) -> Any:
+        """Go on to the next token, request or stretch; returns whose stretch ended."""
+        finished = done & (self.token == self.typing.length[self._env, self.request])
+        rejected = finished & ~self.typing.accepted[self._env, self.request]
+        self.waiting[rejected] -= self._written[rejected]
+        self._written[finished] = 0
+        self._fresh[done] = 1
+        self.served += finished
+        self.request = (self.request + finished) % self._requests
+        self.token[finished] = 0
+        self._ask(finished)
+        return finished & (self.request % REQUESTS == 0)
+
+    def _ask(self, which: np.ndarray) -> None:
+        """New prompt tokens come; the last of them is the one that is asked about."""
+        arrives = self.typing.arrives[self._env, self.request]
+        self.waiting[which & self.typing.cold[self._env, self.request]] = 0
+        self.waiting[which] += arrives[which, None] - 1
+        self._fresh[which] = arrives[which]

@@ -17,6 +17,21 @@ def _orthogonal(layer: nn.Linear, gain: float) -> nn.Linear:
     return layer
 
 
+class Critic(nn.Module):
+    """Sees what the actor sees, and how much of the episode is left."""
+
+    def __init__(self, width: int, exits: Sequence[int]) -> None:
+        super().__init__()
+        self.inner = _orthogonal(nn.Linear(width + 2, HIDDEN_UNITS), np.sqrt(2))
+        self.exit_bias = nn.Embedding(len(exits), HIDDEN_UNITS)
+        nn.init.zeros_(self.exit_bias.weight)
+        self.out = _orthogonal(nn.Linear(HIDDEN_UNITS, 1), 1.0)
+
+    def forward(self, seen: Tensor, exit_index: Tensor, left: Tensor) -> Tensor:
+        inner = torch.tanh(self.inner(torch.cat((seen, left[..., None]), -1)) + self.exit_bias(exit_index))
+        return self.out(inner).squeeze(-1)  # type: ignore[no-any-return]
+
+
 class ActorCritic(nn.Module):
     """Separate networks for policy and value, as in the paper (SB3's MlpPolicy)."""
 
@@ -26,12 +41,8 @@ class ActorCritic(nn.Module):
         _orthogonal(self.actor.inner, np.sqrt(2))
         nn.init.zeros_(self.actor.exit_bias.weight)
         _orthogonal(self.actor.action, 0.01)
-        self.value_inner = _orthogonal(nn.Linear(width + 1, HIDDEN_UNITS), np.sqrt(2))
-        self.value_exit = nn.Embedding(len(exits), HIDDEN_UNITS)
-        nn.init.zeros_(self.value_exit.weight)
-        self.value_out = _orthogonal(nn.Linear(HIDDEN_UNITS, 1), 1.0)
+        self.critic = Critic(width, exits)
 
-    def value(self, seen: Tensor, exit_index: Tensor) -> Tensor:
+    def value(self, seen: Tensor, exit_index: Tensor, left: Tensor) -> Tensor:
         """(…,) expected return."""
-        inner = torch.tanh(self.value_inner(seen) + self.value_exit(exit_index))
-        return self.value_out(inner).squeeze(-1)  # type: ignore[no-any-return]
+        return self.critic(seen, exit_index, left)  # type: ignore[no-any-return]

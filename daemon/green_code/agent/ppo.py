@@ -4,30 +4,50 @@ Details, each number repeated at its line:
   1. vectorised replay: (steps, environments) tensors      2. orthogonal initialisation, gain by head (network.py)
   3. generalised advantages, backwards; an episode's end is terminal, a cut rollout is bootstrapped
   4. advantages normalised a minibatch                     5. clipped policy objective
-  6. clipped value loss                                    7. entropy bonus
-  8. global gradient clipping                              9. linear annealing of the rate
+  6. values in units of an episode's return, unclipped     7. entropy bonus
+  8. gradients clipped, actor and critic apart             9. linear annealing of the rate
  10. updates of a rollout end early when KL passes its limit
-Departures from the usual: D1 rewards are costs in full-depth tokens and γ = 1, as episodes are short.
-D2 one network for all exits.
+ 11. the critic alone sees how much of the episode is left
+Departures from the usual: D1 γ = 1, as rewards are costs and an episode is one stretch. D2 one network for all exits.
+D3 training may go on from a network that was fitted by supervision; the critic then learns alone at first.
 
-Monitors: a run whose loss is not finite stops with that reason.
+Monitors end a run that has failed, with the reason: see `monitors.py`.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.distributions import Categorical
 
-from green_code.agent.environment import ExitEnvironment
+from green_code.agent.monitors import Monitor
 from green_code.agent.network import ActorCritic
-from green_code.problems import Problem
+from green_code.agent.rollouts import Rollouts
+from green_code.decoding.exit_network import ExitNetwork
+
+
+class Environment(Protocol):
+    """`count` episodes side by side."""
+
+    rollouts: Rollouts
+    count: int
+
+    def observe(self) -> tuple[Tensor, Tensor]:
+        """(count, C+1) features and (count,) exit index."""
+
+    def left(self) -> Any:
+        """(count,) share of the episode that is left, 1 … 0."""
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Rewards (count,) and whether the episode ended; it has then begun anew."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +55,6 @@ class Arguments:
     """Everything that shapes a run."""
 
     environments: int = 128
-    episode_tokens: int = 16
     steps: int = 128  # per environment and update
     updates: int = 60
     minibatches: int = 8
@@ -46,9 +65,9 @@ class Arguments:
     clip: float = 0.2
     # High: P(exit) then grades how sure the agent is, and that is what the threshold reads.
     entropy: float = 0.06
-    value_share: float = 0.5
     gradient_clip: float = 0.5
     kl_limit: float = 0.03
+    critic_alone: int = 5  # updates, where the actor begins from a fitted network
     seed: int = 420
 
 
@@ -74,63 +93,97 @@ def advantages(
 
 
 def train(
-    environment: ExitEnvironment,
-    width: int,
+    environment: Environment,
     arguments: Arguments,
     log: Path,
+    begin: ExitNetwork | None = None,
     report: Callable[[str], None] = print,
 ) -> ActorCritic:
     """Train an agent on replayed rollouts.
 
+    Args:
+        log: gets a JSON line an update, the arguments first. begin: weights of the actor to go on from.
     Raises:
-        Problem: the loss stopped being finite.
+        Problem: a monitor found that the run has failed.
     """
     torch.manual_seed(arguments.seed)
+    width = environment.rollouts.states.shape[2]
     agent = ActorCritic(width, environment.rollouts.exits)
+    if begin is not None:
+        agent.actor.load_state_dict(begin.state_dict())
     optimiser = torch.optim.Adam(agent.parameters(), lr=arguments.learning_rate, eps=1e-5)
-    shape = (arguments.steps, arguments.environments)
+    monitor, scale = Monitor(len(environment.rollouts.exits), arguments.kl_limit), 0.0
     log.write_text(json.dumps(asdict(arguments)) + "\n")
     for update in range(arguments.updates):
         optimiser.param_groups[0]["lr"] = arguments.learning_rate * (1 - update / arguments.updates)  # 9.
-        seen = torch.zeros(*shape, width + 1)  # 1.
-        exits, actions = torch.zeros(shape, dtype=torch.long), torch.zeros(shape, dtype=torch.long)
-        log_probabilities, rewards, ended, values = (torch.zeros(shape) for _ in range(4))
-        with torch.no_grad():
-            for t in range(arguments.steps):
-                seen[t], exits[t] = environment.observe()
-                choice = Categorical(logits=agent.actor(seen[t], exits[t]))
-                actions[t] = choice.sample()  # type: ignore[no-untyped-call]
-                log_probabilities[t] = choice.log_prob(actions[t])  # type: ignore[no-untyped-call]
-                values[t] = agent.value(seen[t], exits[t])
-                reward, end = environment.step(actions[t].numpy())
-                rewards[t], ended[t] = torch.from_numpy(reward).float(), torch.from_numpy(end).float()
-            last_value = agent.value(*environment.observe())
-        gains = advantages(rewards, values, ended, last_value, arguments.discount, arguments.gae_lambda)
-        returns = gains + values
-        batch = tuple(
-            x.flatten(0, 1) for x in (seen, exits, actions, log_probabilities, gains, returns, values)
+        replayed = _replay(environment, agent, arguments, width)
+        scale = scale or max(1e-6, abs(replayed.mean_return()))  # 6.
+        gains = advantages(
+            replayed.rewards / scale,
+            replayed.values,
+            replayed.ended,
+            replayed.last_value,
+            arguments.discount,
+            arguments.gae_lambda,
         )
-        figures = _update(agent, optimiser, batch, arguments)
-        episodes = max(1.0, ended.sum().item())
-        row = {
-            "update": update,
-            "return": rewards.sum().item() / episodes,
-            "exits": np.bincount(exits[actions == 1].numpy(), minlength=len(agent.actor.exits)).tolist(),
-            **figures,
-        }
+        actor_learns = begin is None or update >= arguments.critic_alone
+        figures = _update(agent, optimiser, replayed, gains, arguments, actor_learns)
+        exits = np.bincount(
+            replayed.exits[replayed.actions == 1].numpy(), minlength=len(environment.rollouts.exits)
+        )
+        row = {"update": update, "return": replayed.mean_return(), "exits": exits.tolist(), **figures}
         with log.open("a") as file:
             file.write(json.dumps(row) + "\n")
+        monitor.check(row["return"], exits, int((replayed.exits == 0).sum()), figures)
         if update % 10 == 9:
             report(
-                f"update {update + 1}/{arguments.updates}  return {row['return']:.3f} tokens  entropy {figures['entropy']:.3f}  KL {figures['kl']:.4f}"
+                f"PPO {update + 1}/{arguments.updates}  return {row['return']:.3f}  entropy {figures['entropy']:.3f}  KL {figures['kl']:.4f}"
             )
     return agent.requires_grad_(False)
 
 
+class _Replayed:
+    """(steps, environments) of what was seen, done and got."""  # 1.
+
+    def __init__(self, steps: int, environments: int, width: int) -> None:
+        shape = (steps, environments)
+        self.seen = torch.zeros(*shape, width + 1)
+        self.left = torch.zeros(shape)
+        self.exits, self.actions = (torch.zeros(shape, dtype=torch.long) for _ in range(2))
+        self.log_probabilities, self.rewards, self.ended, self.values = (torch.zeros(shape) for _ in range(4))
+        self.last_value = torch.zeros(environments)
+
+    def mean_return(self) -> float:
+        """Of an episode, in the environment's units."""
+        return (self.rewards.sum() / self.ended.sum().clamp(min=1)).item()
+
+
+@torch.no_grad()
+def _replay(environment: Environment, agent: ActorCritic, arguments: Arguments, width: int) -> _Replayed:
+    seen = _Replayed(arguments.steps, environment.count, width)
+    for t in range(arguments.steps):
+        seen.seen[t], seen.exits[t] = environment.observe()
+        seen.left[t] = torch.from_numpy(environment.left())
+        choice = Categorical(logits=agent.actor(seen.seen[t], seen.exits[t]))
+        seen.actions[t] = choice.sample()  # type: ignore[no-untyped-call]
+        seen.log_probabilities[t] = choice.log_prob(seen.actions[t])  # type: ignore[no-untyped-call]
+        seen.values[t] = agent.value(seen.seen[t], seen.exits[t], seen.left[t])  # 11.
+        reward, end = environment.step(seen.actions[t].numpy())
+        seen.rewards[t], seen.ended[t] = torch.from_numpy(reward).float(), torch.from_numpy(end).float()
+    seen.last_value = agent.value(*environment.observe(), torch.from_numpy(environment.left()).float())
+    return seen
+
+
 def _update(
-    agent: ActorCritic, optimiser: torch.optim.Optimizer, batch: tuple[Tensor, ...], arguments: Arguments
+    agent: ActorCritic,
+    optimiser: torch.optim.Optimizer,
+    replayed: _Replayed,
+    gains: Tensor,
+    arguments: Arguments,
+    actor_learns: bool,
 ) -> dict[str, float]:
-    seen, exits, actions, old_log, gains, returns, old_values = batch
+    batch = (replayed.seen, replayed.exits, replayed.left, replayed.actions, replayed.log_probabilities, gains, gains + replayed.values)  # fmt: skip
+    seen, exits, left, actions, old_log, gains, returns = (x.flatten(0, 1) for x in batch)
     size = len(gains) // arguments.minibatches
     kl = entropy = policy_loss = value_loss = torch.tensor(0.0)
     for _ in range(arguments.epochs):
@@ -148,21 +201,15 @@ def _update(
             policy_loss = -torch.min(
                 gain * ratio, gain * ratio.clamp(1 - arguments.clip, 1 + arguments.clip)
             ).mean()  # 5.
-            value = agent.value(seen[pick], exits[pick])
-            kept = old_values[pick] + (value - old_values[pick]).clamp(-arguments.clip, arguments.clip)
-            value_loss = (
-                0.5 * torch.max((value - returns[pick]) ** 2, (kept - returns[pick]) ** 2).mean()
-            )  # 6.
+            value_loss = (agent.value(seen[pick], exits[pick], left[pick]) - returns[pick]).pow(2).mean() / 2
             entropy = choice.entropy().mean()  # type: ignore[no-untyped-call]
-            loss = policy_loss + arguments.value_share * value_loss - arguments.entropy * entropy  # 7.
-            if not torch.isfinite(loss):
-                raise Problem(
-                    "internal_error",
-                    f"PPO's loss is {loss.item()}; lower the learning rate ({arguments.learning_rate}).",
-                )
+            loss = actor_learns * (policy_loss - arguments.entropy * entropy) + value_loss  # 7.
+            if not torch.isfinite(loss):  # nothing is learned from it; the monitor will say so
+                return dict.fromkeys(("kl", "entropy", "policy_loss", "value_loss"), math.nan)
             optimiser.zero_grad()
             loss.backward()
-            torch.nn.utils.clip_grad_norm_(agent.parameters(), arguments.gradient_clip)  # 8.
+            for part in (agent.actor, agent.critic):  # 8.
+                torch.nn.utils.clip_grad_norm_(part.parameters(), arguments.gradient_clip)
             optimiser.step()
         if kl > arguments.kl_limit:
             break

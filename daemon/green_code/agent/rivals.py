@@ -1,86 +1,169 @@
-"""Other ways to choose an exit, replayed on the same rollouts and prices as the agent.
+"""Ways to choose an exit, replayed over the same typing at the same prices, and compared at equal cost.
 
-Always reported beside it: the oracle (first exit that is right), every fixed exit, full depth.
+Always reported beside the agent: the oracle (first exit that is right), every fixed exit, full depth, and confidence
+(the head's greatest probability, the head paid for at each exit that is asked) with the whole head and with a small one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 
-from green_code.agent.environment import ExitEnvironment
-from green_code.agent.rollouts import Rollouts
+from green_code.agent.environment import ExitEnvironment, Prices
+from green_code.agent.rollouts import NO_SOURCE, Rollouts
+from green_code.agent.stretches import Typing
 from green_code.decoding.exit_network import EXIT, ExitNetwork
 
-Chooser = Callable[[ExitEnvironment], Any]
+THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98)
+_CONFIDENCES = (0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+
+
+@dataclass(frozen=True)
+class Rival:
+    """A family and its setting; `choose` gives (count,) actions.
+
+    `look` is what asking at an exit costs, in full-depth tokens; `keeps_logits` says that an exit needs no head then.
+    """
+
+    family: str
+    setting: str
+    choose: Callable[[ExitEnvironment], Any]
+    look: float = 0.0
+    keeps_logits: bool = False
 
 
 @dataclass(frozen=True)
 class Score:
-    """Per token: mean cost beyond the first exit in full-depth tokens (errors not counted), mean depth, agreement, accuracy."""
+    """`cost` is of a completion, prompt and deferred fill included, in full-depth tokens, errors not counted.
 
-    name: str
+    `objective` is what training minimises: the same with the price of tokens that are neither the last layer's nor the
+    source's. `saving` is against full depth over the same typing. `agreement` with the last layer, a token; `whole` the share of
+    completions that agree in every token (of those that the model wrote); `accuracy` against the source (of the others).
+    """
+
+    family: str
+    setting: str
     cost: float
+    objective: float
+    saving: float
     depth: float
     agreement: float
+    whole: float
     accuracy: float
 
 
-def replay(name: str, environment: ExitEnvironment, choose: Chooser, steps: int) -> Score:
-    """Let `choose` act for `steps` steps in every environment."""
-    rollouts, depths = (
-        environment.rollouts,
-        np.array([*environment.rollouts.exits, environment.rollouts.layers]),
-    )
-    cost, taken, agreed, correct, tokens = 0.0, 0.0, 0, 0, 0
-    last = len(rollouts.exits) - 1
-    for _ in range(steps):
-        action = choose(environment)
-        row, exit = environment.row.copy(), environment.exit.copy()
-        reward, _ = environment.step(action)
-        leave, full = action == EXIT, (action != EXIT) & (exit == last)
-        wrong = leave & ~environment.right[row, exit]
-        cost -= reward.sum() + environment.prices.error * wrong.sum()
-        final, source = rollouts.final_tokens[row], rollouts.source_tokens[row]
+def replay(rival: Rival, rollouts: Rollouts, prices: Prices, typing: Typing) -> Score:
+    """Let a rival serve every request once."""
+    environment = ExitEnvironment(rollouts, replace(prices, decision=rival.look), typing)
+    requests = typing.first.shape[1]
+    depths = np.array([*rollouts.exits, rollouts.layers])
+    given = np.full(len(rollouts.final_tokens), NO_SOURCE - 1)
+    taken, tokens, cost = 0, 0, 0.0
+    wrong = np.zeros_like(typing.first)  # tokens of a request that are not the last layer's
+    right, known, errors = 0, 0, 0
+    while (busy := environment.served < requests).any():
+        action = rival.choose(environment)
+        row, exit, request = environment.row, environment.exit.copy(), environment.request.copy()
+        before = environment.spent.copy()
+        environment.step(action)
+        leave = action == EXIT
+        errors += int((busy & leave & ~environment.right[row, exit]).sum())
+        done = busy & (leave | (exit == len(rollouts.exits) - 1))
+        cost += (environment.spent - before)[busy].sum() - prices.head * rival.keeps_logits * (
+            busy & leave
+        ).sum()
+        final = rollouts.final_tokens[row]
         given = np.where(leave, rollouts.exit_tokens[row, exit], final)
-        done = leave | full
-        taken += depths[np.where(leave, exit, last + 1)][done].sum()
-        agreed += int((given == final)[done].sum())
-        correct += int((given == source)[done].sum())
+        np.add.at(wrong, (np.flatnonzero(done), request[done]), (given != final)[done])
+        taken += depths[np.where(leave, exit, len(rollouts.exits))][done].sum()
         tokens += int(done.sum())
-    return Score(name, cost / tokens, taken / tokens, agreed / tokens, correct / tokens)
+        forced = done & ~_written(rollouts, row)
+        right += int((given == rollouts.source_tokens[row])[forced].sum())
+        known += int(forced.sum())
+    written = _written(rollouts, typing.first)
+    full = 0.0 if rival.family == "full" else replay(full_depth(), rollouts, prices, typing).cost
+    cost /= typing.first.size
+    return Score(
+        rival.family,
+        rival.setting,
+        float(cost),
+        float(cost + prices.error * errors / typing.first.size),
+        float(1 - cost / full) if full else 0.0,
+        float(taken / tokens),
+        float(1 - wrong.sum() / tokens),
+        float((wrong == 0)[written].mean()) if written.any() else 0.0,
+        right / known if known else 0.0,
+    )
 
 
-def agent(network: ExitNetwork, threshold: float) -> Chooser:
+def _written(rollouts: Rollouts, rows: np.ndarray) -> Any:
+    """Which rows are of chunks that the model wrote itself."""
+    return rollouts.greedy[np.searchsorted(rollouts.starts, rows, side="right") - 1]
+
+
+# --- who there is -----------------------------------------------------------------------------------------
+
+
+def agent(family: str, network: ExitNetwork, threshold: float, prices: Prices) -> Rival:
     @torch.no_grad()
     def choose(environment: ExitEnvironment) -> Any:
         probability = network(*environment.observe()).softmax(-1)[:, EXIT].numpy()
         return (probability > max(0.5, threshold)).astype(np.int64)
 
-    return choose
+    return Rival(family, f"T={threshold}", choose, prices.decision)
 
 
-def fixed(rollouts: Rollouts, depth: int) -> Chooser:
-    index = rollouts.exits.index(depth) if depth in rollouts.exits else len(rollouts.exits)
-    return lambda environment: (environment.exit == index).astype(np.int64)
+def fixed(rollouts: Rollouts, depth: int) -> Rival:
+    index = rollouts.exits.index(depth)
+    return Rival("fixed", str(depth), lambda environment: (environment.exit == index).astype(np.int64))
 
 
-def oracle(environment: ExitEnvironment) -> Any:
-    return environment.right[environment.row, environment.exit].astype(np.int64)
+def full_depth() -> Rival:
+    return Rival("full", "", lambda environment: np.zeros(environment.count, np.int64))
 
 
-def compare(
-    network: ExitNetwork, environment: ExitEnvironment, thresholds: tuple[float, ...], steps: int = 400
-) -> list[Score]:
-    """Agent at each threshold, oracle, every fixed exit, full depth; only the agent pays for decisions."""
-    rollouts = environment.rollouts
-    scores = [replay(f"agent T={t}", environment, agent(network, t), steps) for t in thresholds]
-    environment.prices = replace(environment.prices, decision=0.0)
-    scores.append(replay("oracle", environment, oracle, steps))
-    for depth in (*rollouts.exits, rollouts.layers):
-        scores.append(replay(f"fixed {depth}", environment, fixed(rollouts, depth), steps))
-    return scores
+def oracle() -> Rival:
+    return Rival("oracle", "", lambda e: e.right[e.row, e.exit].astype(np.int64))
+
+
+def confidence(least: float, prices: Prices) -> Rival:
+    return Rival(
+        "confidence",
+        f"τ={least}",
+        lambda e: (e.rollouts.confidences[e.row, e.exit] > least).astype(np.int64),
+        prices.head,
+        keeps_logits=True,
+    )
+
+
+def small_confidence(least: float, prices: Prices, rollouts: Rollouts, vocabulary: int) -> Rival:
+    return Rival(
+        f"confidence of {rollouts.small_head} tokens",
+        f"τ={least}",
+        lambda e: (e.rollouts.small_confidences[e.row, e.exit] > least).astype(np.int64),
+        prices.head * rollouts.small_head / vocabulary,
+    )
+
+
+def everyone(
+    agents: dict[str, ExitNetwork], rollouts: Rollouts, prices: Prices, vocabulary: int
+) -> Iterator[Rival]:
+    """Agents at each threshold and all rivals; `vocabulary` is how many tokens the whole head has."""
+    for name, network in agents.items():
+        yield from (agent(name, network, t, prices) for t in THRESHOLDS)
+    yield from (confidence(least, prices) for least in _CONFIDENCES)
+    yield from (small_confidence(least, prices, rollouts, vocabulary) for least in _CONFIDENCES)
+    yield from (fixed(rollouts, depth) for depth in rollouts.exits)
+    yield from (full_depth(), oracle())
+
+
+def at_equal_cost(curve: Sequence[Score], cost: float, what: Callable[[Score], float]) -> float | None:
+    """What a family gives at a cost, between its settings on a line; None beyond them."""
+    points = sorted((score.cost, what(score)) for score in curve)
+    if not points[0][0] <= cost <= points[-1][0]:
+        return None
+    return float(np.interp(cost, [c for c, _ in points], [w for _, w in points]))

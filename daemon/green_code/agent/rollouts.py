@@ -1,48 +1,57 @@
 """Rollouts: what every exit would have said, recorded once, so that agents train by replay.
 
-Source text is read at full depth in one pass a sequence. Per position: the hidden state at each exit, the token that
-each exit's head would give, the last layer's token, and the token that follows in the source. Teacher-forced: the
-states are those of real documents, not of the model's own continuations.
+They are recorded in *stretches*: places in a document where someone types. A stretch is cut into chunks as completions
+are cut, at the end of a line or after CHUNK tokens, and each chunk is recorded twice: as the source goes on
+(teacher-forced), and as the model goes on by itself from the same place at full depth (greedy).
 
-A rollout folder holds `states.bin` (float16, (P, X, C), memory-mapped), `tokens.npz` and `rollouts.json`. States are
-kept over their root mean square: that is how the agent sees them, and some of Gemma's exceed float16's range.
+A folder holds `states.bin` (float16, (P, X, C), memory-mapped), `tokens.npz` and `rollouts.json`, which comes last.
+States are kept over their root mean square: that is how the agent sees them, and some of Gemma's exceed float16's range.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
-import torch
 
-from green_code.adaptation.corpus import Corpus
-from green_code.adaptation.objective import bfloat16_pays, hidden_at
-from green_code.adaptation.windows import begin_with
-from green_code.decoding.exit_network import unit_rms
-from green_code.models.decoder import Decoder
 from green_code.problems import Problem
 
-SEQUENCE = 128  # positions recorded in a row
-_CONTEXT = 128  # positions before them that are read but not recorded
-WINDOW = _CONTEXT + SEQUENCE + 1
-"""Tokens that a shard must have at least."""
+CHUNK = 16  # tokens of a chunk at most, about as the paper's completions of 15
+NO_SOURCE = -1
+"""The source's token where a greedy chunk has left the source."""
+_META, _STATES, _COLUMNS = "rollouts.json", "states.bin", "tokens.npz"
+_META_FIELDS = ("exits", "layers", "states", "small_head", "weights")
 
 
 @dataclass(frozen=True)
 class Rollouts:
-    """P positions in sequences of SEQUENCE, X exits. `languages` has an index into the corpus's languages a position."""
+    """P positions in N chunks, X exits; chunk n is rows starts[n] … starts[n + 1] − 1.
+
+    `stretches` has the stretch of each chunk, in the document's order; `greedy` says how it was continued; `languages`
+    an index into the corpus's languages.
+    """
 
     exits: tuple[int, ...]
     layers: int
     states: np.ndarray  # (P, X, C) float16, of unit root mean square
     exit_tokens: np.ndarray  # (P, X)
+    confidences: np.ndarray  # (P, X) float16: the head's greatest probability
+    small_confidences: np.ndarray  # (P, X) float16: the same of the head's few hundred commonest tokens alone
+    first_right: np.ndarray  # (P,): the first layer of any kind whose token is the last layer's
     final_tokens: np.ndarray  # (P,)
-    source_tokens: np.ndarray  # (P,)
-    languages: np.ndarray  # (P,)
+    source_tokens: np.ndarray  # (P,): what follows in the source, or NO_SOURCE
+    starts: np.ndarray  # (N + 1,)
+    stretches: np.ndarray  # (N,)
+    greedy: np.ndarray  # (N,) bool
+    languages: np.ndarray  # (N,)
+    small_head: int = 0  # how many tokens the small head had
+    weights: str = ""  # the bundle's `weights_key`: rollouts are of one bundle
 
     @property
     def agrees(self) -> Any:
@@ -55,59 +64,68 @@ class Rollouts:
         return self.agrees | (self.exit_tokens == self.source_tokens[:, None])
 
 
-@torch.no_grad()
-def record(
-    decoder: Decoder,
-    corpus: Corpus,
-    part: str,
-    exits: Sequence[int],
-    positions: int,
-    seed: int,
-    folder: Path,
-    bos: int | None,
-    report: Callable[[str], None],
-) -> Rollouts:
-    """Record about `positions` positions a language from the shards of `part` ("train" or "heldout")."""
+def write_rollouts(folder: Path, rollouts: Rollouts) -> None:
+    """Write a folder anew; one that was cut off has no rollouts.json."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    rollouts.states.tofile(folder / _STATES)
+    _finish(folder, rollouts)
+
+
+def merge_rollouts(folder: Path, parts: Sequence[Path]) -> Rollouts:
+    """Join folders of the same exits, and delete them."""
+    opened = [open_rollouts(part) for part in parts]
     folder.mkdir(parents=True, exist_ok=True)
-    rows = max(1, positions // SEQUENCE)
-    total, layers, depths = rows * SEQUENCE * len(corpus.languages), decoder.config.layers, tuple(exits)
-    states = np.memmap(
-        folder / "states.bin", np.float16, "w+", shape=(total, len(depths), decoder.config.width)
-    )
-    columns: dict[str, list[np.ndarray]] = {
-        "exit_tokens": [],
-        "final_tokens": [],
-        "source_tokens": [],
-        "languages": [],
+    (folder / _META).unlink(missing_ok=True)
+    with (folder / _STATES).open("wb") as file:
+        for part in parts:
+            with (part / _STATES).open("rb") as source:
+                shutil.copyfileobj(source, file, 1 << 24)
+    rows = np.cumsum([0, *(len(part.final_tokens) for part in opened)])
+    stretches = np.cumsum([0, *(1 + part.stretches.max() for part in opened)])
+    joined = {
+        name: np.concatenate([getattr(part, name) for part in opened])
+        for name in _columns()
+        if name not in ("starts", "stretches")
     }
-    generator, at = np.random.default_rng(seed), 0
-    for index, language in enumerate(corpus.languages):
-        shard = corpus.shards[language, part]
-        starts = np.sort(generator.integers(0, len(shard) - WINDOW + 1, rows))
-        for first in range(0, rows, 8):
-            batch = np.stack([shard[s : s + WINDOW].astype(np.int64) for s in starts[first : first + 8]])
-            tokens = begin_with(bos, torch.from_numpy(batch))
-            with torch.autocast(decoder.device.type, torch.bfloat16, enabled=bfloat16_pays(decoder.device)):
-                seen = hidden_at(decoder, tokens[:, :-1].to(decoder.device), (*depths, layers))
-                kept = {d: s[:, _CONTEXT:].flatten(0, 1) for d, s in seen.items()}  # (8·SEQUENCE, C)
-                top = {d: decoder.logits(s).argmax(-1).cpu().numpy() for d, s in kept.items()}
-            size = len(top[layers])
-            units = [unit_rms(kept[d]) for d in depths]
-            states[at : at + size] = torch.stack(units, 1).half().cpu().numpy()
-            columns["exit_tokens"].append(np.stack([top[d] for d in depths], 1))
-            columns["final_tokens"].append(top[layers])
-            columns["source_tokens"].append(batch[:, _CONTEXT + 1 :].reshape(-1))
-            columns["languages"].append(np.full(size, index))
-            at += size
-        report(f"{part} {language}: {rows * SEQUENCE} positions")
-    states.flush()
-    np.savez(folder / "tokens.npz", **{k: np.concatenate(v).astype(np.int32) for k, v in columns.items()})  # type: ignore[arg-type]
-    (folder / "rollouts.json").write_text(
-        json.dumps(
-            {"exits": depths, "layers": layers, "width": decoder.config.width, "seed": seed, "part": part}
-        )
+    _finish(
+        folder,
+        Rollouts(
+            opened[0].exits,
+            opened[0].layers,
+            opened[0].states,
+            starts=np.concatenate(
+                [*(part.starts[:-1] + row for part, row in zip(opened, rows, strict=False)), rows[-1:]]
+            ),
+            stretches=np.concatenate(
+                [part.stretches + first for part, first in zip(opened, stretches, strict=False)]
+            ),
+            small_head=opened[0].small_head,
+            weights=opened[0].weights,
+            **joined,
+        ),
     )
+    for part in parts:
+        shutil.rmtree(part)
     return open_rollouts(folder)
+
+
+def _columns() -> list[str]:
+    names = list(Rollouts.__dataclass_fields__)
+    return [name for name in names if name not in _META_FIELDS]
+
+
+def _finish(folder: Path, rollouts: Rollouts) -> None:
+    columns: dict[str, Any] = {name: getattr(rollouts, name) for name in _columns()}
+    np.savez(folder / _COLUMNS, **columns)
+    meta = {
+        "exits": rollouts.exits,
+        "layers": rollouts.layers,
+        "width": rollouts.states.shape[2],
+        "small_head": rollouts.small_head,
+        "weights": rollouts.weights,
+    }
+    (folder / _META).write_text(json.dumps(meta))
 
 
 def open_rollouts(folder: Path) -> Rollouts:
@@ -117,13 +135,21 @@ def open_rollouts(folder: Path) -> Rollouts:
         Problem: it is missing or was cut off while being recorded.
     """
     try:
-        meta = json.loads((folder / "rollouts.json").read_text())
-        columns = dict(np.load(folder / "tokens.npz"))
+        meta = json.loads((folder / _META).read_text())
+        with np.load(folder / _COLUMNS) as file:
+            columns = {name: file[name] for name in _columns()}
         shape = (len(columns["final_tokens"]), len(meta["exits"]), meta["width"])
-        states = np.memmap(folder / "states.bin", np.float16, "r", shape=shape)
-    except (OSError, ValueError, KeyError) as error:
+        states = np.memmap(folder / _STATES, np.float16, "r", shape=shape)
+    except (OSError, ValueError, KeyError, BadZipFile) as error:
         raise Problem(
             "bad_request",
             f"rollouts in {folder} are missing or incomplete ({error}); run `green-code train rollouts` again.",
         ) from error
-    return Rollouts(tuple(meta["exits"]), meta["layers"], states, **columns)
+    return Rollouts(
+        tuple(meta["exits"]),
+        meta["layers"],
+        states,
+        small_head=meta["small_head"],
+        weights=meta["weights"],
+        **columns,
+    )

@@ -6,16 +6,21 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
+import pytest
 import torch
 
+from green_code.agent import supervised
 from green_code.agent.environment import ExitEnvironment, Prices
 from green_code.agent.ppo import Arguments, advantages, train
+from green_code.agent.rivals import Score, replay
 from green_code.agent.rivals import agent as by_agent
-from green_code.agent.rivals import replay
-from green_code.agent.rollouts import SEQUENCE, Rollouts
+from green_code.agent.stretches import draw_typing
+from green_code.decoding.exit_network import ExitNetwork
+from tests.agent.replayed import toy
 
-ARGUMENTS = replace(Arguments(), environments=16, steps=64, updates=25, episode_tokens=8)
+ARGUMENTS = replace(Arguments(), environments=16, steps=64, updates=40, learning_rate=3e-3, critic_alone=2)
+FIT = replace(supervised.Arguments(), batch=256, steps=150, rounds=2, documents=32)
+PRICES = Prices(run=0.14, few=0.001, evaluation=0.001, head=0.15, decision=0.0, error=2.0)
 
 
 def test_advantages_by_hand() -> None:
@@ -29,21 +34,21 @@ def test_advantages_by_hand() -> None:
     torch.testing.assert_close(got[:, 0], torch.tensor([first, second, last]))
 
 
-def toy() -> Rollouts:
-    """The state says whether the first exit is right: its first half is +1 or −1."""
-    n, generator = SEQUENCE * 8, np.random.default_rng(0)
-    easy = generator.random(n) < 0.6
-    states = np.where(easy[:, None, None], 1, -1) * np.ones((n, 2, 8)) + generator.normal(0, 0.3, (n, 2, 8))
-    states[..., 4:] = 1
-    tokens = np.where(easy[:, None], 7, [[1, 2]]).astype(np.int32)
-    full = np.full(n, 7, np.int32)
-    return Rollouts((2, 4), 6, states.astype(np.float16), tokens, full, full, np.zeros(n, np.int32))
+def environment(count: int = 16) -> ExitEnvironment:
+    data = toy()
+    return ExitEnvironment(data, PRICES, draw_typing(data, count, 8, seed=1))
 
 
-def test_learns_to_leave_where_the_state_says_so(tmp_path: Path) -> None:
-    environment = ExitEnvironment(toy(), Prices(0.14, 0.001, 0.001, 0.15, 0.0, 2.0), 16, 8, seed=1)
-    trained = train(environment, 8, ARGUMENTS, tmp_path / "log", report=lambda _: None)
-    result = replay("agent", environment, by_agent(trained.actor, 0.5), 300)
+def result_of(network: ExitNetwork) -> Score:
+    data = toy()
+    return replay(by_agent("agent", network, 0.5, PRICES), data, PRICES, draw_typing(data, 64, 2, seed=5))
+
+
+@pytest.mark.parametrize("fitted", [False, True])
+def test_learns_to_leave_where_the_state_says_so(tmp_path: Path, fitted: bool) -> None:
+    begin = supervised.train(toy(), PRICES, FIT, report=lambda _: None) if fitted else None
+    trained = train(environment(), ARGUMENTS, tmp_path / "log", begin, report=lambda _: None)
+    result = result_of(trained.actor)
     assert result.agreement > 0.97
     assert result.depth < 4.2  # the best possible: 0.6 · 2 + 0.4 · 6 = 3.6
     assert len((tmp_path / "log").read_text().splitlines()) == ARGUMENTS.updates + 1
@@ -51,10 +56,36 @@ def test_learns_to_leave_where_the_state_says_so(tmp_path: Path) -> None:
 
 def test_same_seed_same_agent(tmp_path: Path) -> None:
     short = replace(ARGUMENTS, updates=2)
-    weights = []
-    for name in ("a", "b"):
-        environment = ExitEnvironment(toy(), Prices(0.14, 0.001, 0.001, 0.15, 0.0), 16, 8, seed=1)
-        weights.append(train(environment, 8, short, tmp_path / name, report=lambda _: None).state_dict())
+    weights = [
+        train(environment(), short, tmp_path / name, report=lambda _: None).state_dict()
+        for name in ("a", "b")
+    ]
     assert all(torch.equal(weights[0][k], weights[1][k]) for k in weights[0])
     rows = [json.loads(line) for line in (tmp_path / "a").read_text().splitlines()[1:]]
     assert {"return", "kl", "entropy", "value_loss", "exits"} <= rows[0].keys()
+
+
+# --- supervision ------------------------------------------------------------------------------------------
+
+
+def test_supervision_finds_the_best_policy_of_the_toy() -> None:
+    result = result_of(supervised.train(toy(), PRICES, FIT, report=lambda _: None))
+    assert result.agreement > 0.98
+    assert result.depth == pytest.approx(3.6, abs=0.15)
+
+
+def test_expected_cost_by_hand() -> None:
+    """Exits at 2 and 4 of 6, P(exit) ½ at the first and certain at the second; the first is wrong."""
+    prices = Prices(run=0.1, few=0.01, evaluation=0.02, head=0.2, decision=0.03, error=3.0)
+    logits = torch.tensor([[[0.0, 0.0], [-30.0, 30.0]]])
+    arguments = replace(FIT, carried=0.5, temperature=0.0)
+    got = supervised.expected_cost(
+        logits, torch.tensor([[1.0, 0.0]]), torch.tensor([[5, 5]]), toy(), prices, arguments
+    )
+    second = (
+        0.03 + 0.2 + 0.5 * 0.02 * 2
+    )  # leaves: two layers of one position remain to be paid, half by itself
+    alone, together = 2 * 0.11, 2 * (0.1 + 0.01 * 4 + 0.02 * 2)
+    stay = alone + 0.5 * (together - alone) + second
+    leave = 0.2 + 3.0 + 0.5 * 0.02 * 4
+    assert got.item() == pytest.approx(0.03 + 0.5 * leave + 0.5 * stay, abs=1e-5)

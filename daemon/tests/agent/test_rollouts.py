@@ -1,7 +1,8 @@
-"""Recorded rollouts are what a plain forward gives, in a form that loses nothing the agent looks at."""
+"""Recorded rollouts are what plain forwards give, on the source and on the model's own continuation."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,59 +10,137 @@ import pytest
 import torch
 
 from green_code.adaptation.corpus import Corpus
-from green_code.agent.rollouts import SEQUENCE, open_rollouts, record
-from green_code.decoding.exit_network import features
+from green_code.agent.record import record
+from green_code.agent.rollouts import CHUNK, NO_SOURCE, Rollouts, merge_rollouts, open_rollouts
+from green_code.decoding.exit_network import unit_rms
 from green_code.models.decoder import Decoder
+from green_code.models.sources import open_vocabulary
 from green_code.models.tiny import TinySource
+from green_code.models.vocabulary import Vocabulary
 from green_code.problems import Problem
 
 EXITS = (2, 4)
-POSITIONS = 2 * SEQUENCE
+MARKER, NEWLINE = 1, 2 + 10
+DOCUMENT = 200
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
+def decoder() -> Decoder:
+    return Decoder.load(TinySource().config, dict(TinySource().tensors(None)))
+
+
+@pytest.fixture(scope="module")
 def corpus() -> Corpus:
-    """Two shards of random ids, long enough for two sequences with their context."""
-    shards = {
-        (language, "train"): np.random.default_rng(seed).integers(2, 256, 4 * SEQUENCE).astype(np.uint16)
-        for seed, language in enumerate(("java", "python"))
-    }
-    return Corpus(shards, document_marker=1)
+    """Documents of random bytes with a line break now and then."""
+    shards = {}
+    for seed, language in enumerate(("java", "python")):
+        tokens = np.random.default_rng(seed).integers(32, 127, 4 * DOCUMENT).astype(np.uint16)
+        tokens[::11] = NEWLINE
+        tokens[::DOCUMENT] = MARKER
+        shards[language, "train"] = tokens
+    return Corpus(shards, document_marker=MARKER)
 
 
-@pytest.mark.parametrize("scale", [1.0, 1e6])  # Gemma's states leave the range of float16
-def test_states_and_tokens_are_those_of_a_plain_forward(corpus: Corpus, tmp_path: Path, scale: float) -> None:
-    source = TinySource()
-    weights = dict(source.tensors(None))
-    weights["embed.weight"] = weights["embed.weight"] * scale
-    decoder = Decoder.load(source.config, weights)
-    recorded = record(
-        decoder, corpus, "train", EXITS, POSITIONS, 0, tmp_path / "rollouts", None, report=lambda _: None
-    )
-    assert recorded.states.shape == (2 * POSITIONS, len(EXITS), source.config.width)
-    assert np.isfinite(recorded.states).all()
-    assert recorded.languages.tolist() == [0] * POSITIONS + [1] * POSITIONS
+@pytest.fixture(scope="module")
+def recorded(decoder: Decoder, corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Rollouts:
+    folder = tmp_path_factory.mktemp("rollouts")
+    parts = []
+    for language in corpus.languages:
+        parts.append(folder / language)
+        record(
+            decoder,
+            bytes_vocabulary(),
+            corpus,
+            language,
+            "train",
+            EXITS,
+            300,
+            0,
+            parts[-1],
+            "w",
+            lambda _: None,
+        )
+    return merge_rollouts(folder, parts)
 
-    # The first sequence is somewhere in the Java shard: find it by the tokens that follow, and read it anew.
-    shard = corpus.shards["java", "train"].astype(np.int64)
-    following = recorded.source_tokens[:SEQUENCE]
-    start = next(
-        i for i in range(1, len(shard) - SEQUENCE + 1) if (shard[i : i + SEQUENCE] == following).all()
-    )
-    x = decoder.embed_tokens(torch.from_numpy(shard[start - 1 - SEQUENCE : start - 1 + SEQUENCE])[None])
-    for layer in range(1, source.config.layers + 1):
+
+def bytes_vocabulary() -> Vocabulary:
+    return open_vocabulary(TinySource(), None)
+
+
+def forward(decoder: Decoder, tokens: list[int]) -> torch.Tensor:
+    """(L, N, C): the states after each layer, all positions at once."""
+    x, seen = decoder.embed_tokens(torch.tensor(tokens))[None], []
+    for layer in range(1, decoder.config.layers + 1):
         x = decoder.run_layer(layer, x)
-        if layer == EXITS[0]:
-            state = x[0, SEQUENCE:]
-    debt = torch.zeros(SEQUENCE)
-    seen = features(torch.from_numpy(np.asarray(recorded.states[:SEQUENCE, 0], np.float32)), debt)
-    torch.testing.assert_close(seen, features(state, debt), atol=0.05, rtol=0.05)  # bfloat16 where it pays
-    agreement = (
-        decoder.logits(x[0, SEQUENCE:]).argmax(-1).numpy() == recorded.final_tokens[:SEQUENCE]
-    ).mean()
-    assert agreement > 0.9
+        seen.append(x[0].clone())
+    return torch.stack(seen)
 
 
-def test_a_folder_that_is_incomplete_names_the_command(tmp_path: Path) -> None:
+def test_both_continuations_are_those_of_plain_forwards(
+    decoder: Decoder, corpus: Corpus, recorded: Rollouts
+) -> None:
+    """The first stretch of Java: its place is found by its source, and everything in it is computed anew."""
+    pairs = np.flatnonzero(recorded.stretches == 0)
+    forced = [slice(recorded.starts[n], recorded.starts[n + 1]) for n in pairs[1::2]]
+    source = np.concatenate([recorded.source_tokens[rows] for rows in forced]).tolist()
+    shard = corpus.shards["java", "train"].astype(np.int64).tolist()
+    cursor = next(i for i in range(len(shard)) if shard[i : i + len(source)] == source)
+    begin = max(i for i in range(cursor) if shard[i] == MARKER)
+    text = [1, *shard[begin + 1 : cursor]]
+    assert 0.2 <= (cursor - begin) / DOCUMENT <= 0.5
+    for n in pairs[::2]:
+        greedy = slice(recorded.starts[n], recorded.starts[n + 1])
+        given = recorded.final_tokens[greedy].tolist()
+        check(decoder, recorded, greedy, text, given)
+        chunk = recorded.source_tokens[recorded.starts[n + 1] : recorded.starts[n + 2]].tolist()
+        check(decoder, recorded, slice(recorded.starts[n + 1], recorded.starts[n + 2]), text, chunk)
+        left = next((i for i, (a, b) in enumerate(zip(given, source, strict=False)) if a != b), len(given))
+        known = recorded.source_tokens[greedy].tolist()
+        assert known == (source[: left + 1] + [NO_SOURCE] * len(given))[: len(given)]
+        text, source = text + chunk, source[len(chunk) :]
+    assert not source
+
+
+def check(decoder: Decoder, recorded: Rollouts, rows: slice, text: list[int], following: list[int]) -> None:
+    seen = forward(decoder, text + following[:-1])[:, len(text) - 1 :]
+    logits = decoder.logits(seen)[..., : len(bytes_vocabulary())].float()
+    said, exits = logits.argmax(-1).numpy(), [depth - 1 for depth in EXITS]
+    assert recorded.final_tokens[rows].tolist() == said[-1].tolist()
+    assert recorded.exit_tokens[rows].T.tolist() == said[exits].tolist()
+    assert recorded.first_right[rows].tolist() == [
+        1 + next(i for i in range(len(said)) if said[i, n] == said[-1, n]) for n in range(said.shape[1])
+    ]
+    wanted = unit_rms(seen[exits]).transpose(0, 1).numpy()
+    np.testing.assert_allclose(recorded.states[rows], wanted, atol=2e-2)
+    np.testing.assert_allclose(
+        recorded.confidences[rows], logits[exits].softmax(-1).amax(-1).T.numpy(), atol=1e-2
+    )
+
+
+def test_chunks_end_where_completions_do(recorded: Rollouts) -> None:
+    lengths = np.diff(recorded.starts)
+    assert lengths.max() <= CHUNK
+    assert lengths.sum() == len(recorded.final_tokens) == len(recorded.states)
+    assert recorded.greedy.tolist() == [True, False] * (len(lengths) // 2)
+    breaks = {i for i, text in enumerate(bytes_vocabulary().token_bytes) if b"\n" in text}
+    for given, rows in ((recorded.final_tokens, recorded.greedy), (recorded.source_tokens, ~recorded.greedy)):
+        for n in np.flatnonzero(rows):
+            inside = given[recorded.starts[n] : recorded.starts[n + 1] - 1].tolist()
+            assert not breaks & set(inside)
+
+
+def test_languages_are_joined_in_order(recorded: Rollouts, corpus: Corpus) -> None:
+    assert sorted(set(recorded.languages.tolist())) == [0, 1]
+    assert (np.diff(recorded.languages) >= 0).all()
+    assert (np.diff(recorded.stretches) >= 0).all()
+    assert len(set(recorded.languages[recorded.starts[:-1][recorded.stretches == 0]])) == 1
+
+
+@pytest.mark.parametrize("missing", ["rollouts.json", "tokens.npz", "states.bin"])
+def test_a_folder_that_was_cut_off_names_the_command(tmp_path: Path, missing: str) -> None:
+    (tmp_path / "rollouts.json").write_text(
+        json.dumps({"exits": [2], "layers": 6, "width": 8, "small_head": 1, "weights": ""})
+    )
+    (tmp_path / missing).unlink(missing_ok=True)
     with pytest.raises(Problem, match="green-code train rollouts"):
         open_rollouts(tmp_path)

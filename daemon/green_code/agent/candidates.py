@@ -1,0 +1,77 @@
+"""The agents that are trained, and the table in which they stand beside their rivals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from green_code.agent import ppo, supervised
+from green_code.agent.environment import ExitEnvironment, Prices
+from green_code.agent.paper_environment import PaperEnvironment, Rewards
+from green_code.agent.rivals import Score, at_equal_cost
+from green_code.agent.rollouts import Rollouts
+from green_code.agent.stretches import draw_typing
+from green_code.decoding.exit_network import ExitNetwork
+
+REWARDS = ("energy", "paper")
+SUPERVISED, PPO, BOTH = "supervised", "PPO", "supervised + PPO"
+_STRETCHES = 64  # of each document that PPO replays, before it begins anew
+_FINE_RATE, _FINE_ENTROPY = 3e-4, 0.02  # of fine-tuning
+
+
+def train_candidates(
+    rollouts: Rollouts,
+    prices: Prices,
+    seed: int,
+    logs: Path,
+    reward: str,
+    rewards: Rewards,
+    report: Callable[[str], None] = print,
+) -> dict[str, ExitNetwork]:
+    """By supervision, by PPO, and by PPO from the supervised one; with the paper's rewards by PPO alone."""
+    arguments = replace(ppo.Arguments(), seed=seed)
+    if reward == "paper":
+        environment = PaperEnvironment(rollouts, rewards, arguments.environments, seed)
+        return {PPO: ppo.train(environment, arguments, logs / "ppo-paper.jsonl", None, report).actor}
+    typing = draw_typing(rollouts, arguments.environments, _STRETCHES, seed)
+    fitted = supervised.train(rollouts, prices, replace(supervised.Arguments(), seed=seed), report)
+    alone = ppo.train(ExitEnvironment(rollouts, prices, typing), arguments, logs / "ppo.jsonl", None, report)
+    both = ppo.train(
+        ExitEnvironment(rollouts, prices, typing),
+        replace(arguments, learning_rate=_FINE_RATE, entropy=_FINE_ENTROPY),
+        logs / "ppo-fitted.jsonl",
+        fitted,
+        report,
+    )
+    return {SUPERVISED: fitted, PPO: alone.actor, BOTH: both.actor}
+
+
+def table(scores: Sequence[Score], family: str) -> Iterator[str]:
+    """Lines of all scores, each rival's beside what `family` gives at the same cost."""
+    curve = [score for score in scores if score.family == family]
+    yield f"{'':32}  cost  objective  saving  depth  agreement  whole  accuracy   at this cost, {family}"
+    for score in scores:
+        line = (
+            f"{score.family + ' ' + score.setting:32} {score.cost:5.2f}  {score.objective:9.2f}  {score.saving:6.1%}"
+            f"  {score.depth:5.2f}  {score.agreement:9.3f}  {score.whole:5.3f}  {score.accuracy:8.3f}"
+        )
+        at = [at_equal_cost(curve, score.cost, what) for what in (_agreement, _whole, _accuracy)]
+        if score.family != family and None not in at:
+            line += "   " + "  ".join(
+                f"{value:.3f} {name}"
+                for value, name in zip(at, ("agreement", "whole", "accuracy"), strict=True)
+            )
+        yield line
+
+
+def _agreement(score: Score) -> float:
+    return score.agreement
+
+
+def _whole(score: Score) -> float:
+    return score.whole
+
+
+def _accuracy(score: Score) -> float:
+    return score.accuracy

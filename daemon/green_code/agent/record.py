@@ -1,0 +1,170 @@
+"""Recording rollouts with the decoder that serves: its states are those that the agent will meet.
+
+Every stretch is one staircase. The context is brought up once; then each chunk is read as the source goes on, and
+taken back and written by the model itself. No position is run twice at the same place in the same text.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from green_code.adaptation.corpus import Corpus
+from green_code.agent.rollouts import CHUNK, NO_SOURCE, Rollouts, write_rollouts
+from green_code.decoding.exit_network import unit_rms
+from green_code.decoding.staircase import Staircase
+from green_code.models.serving import Served
+from green_code.models.vocabulary import Vocabulary
+
+CONTEXT = 512  # tokens before a stretch at most, as in service
+STRETCH = 128  # tokens of the source that a stretch covers
+SMALL_HEAD = 512  # tokens of the small head
+_FRACTIONS = (0.2, 0.5)  # of the document that comes before a stretch (the paper's)
+_LEAST = 32  # tokens a document must have on either side of the cursor
+LEAST_TOKENS = 1 << 12
+"""Tokens that a shard must have at least."""
+_COUNTED = 1 << 20  # tokens of a shard that say which tokens are common
+
+
+@torch.inference_mode()
+def record(
+    decoder: Served,
+    vocabulary: Vocabulary,
+    corpus: Corpus,
+    language: str,
+    part: str,
+    exits: Sequence[int],
+    positions: int,
+    seed: int,
+    folder: Path,
+    weights: str,
+    report: Callable[[str], None],
+) -> None:
+    """Record about `positions` positions of one language from the shard of `part` ("train" or "heldout").
+
+    `weights` says which bundle's they are.
+    """
+    shard = corpus.shards[language, part]
+    common = torch.from_numpy(np.bincount(shard[:_COUNTED]).argsort()[::-1][:SMALL_HEAD].copy())
+    recorder = _Recorder(decoder, vocabulary, exits, common)
+    spans = _spans(corpus.document_starts(language, part), len(shard), np.random.default_rng(seed))
+    told = stretch = 0
+    for stretch, (start, cursor, end) in enumerate(spans):
+        recorder.stretch(stretch, shard[start:cursor].tolist(), shard[cursor:end].tolist())
+        if recorder.positions >= positions:
+            break
+        if recorder.positions - told >= 10_000:
+            told = recorder.positions
+            report(f"{part} {language}: {told} of {positions} positions")
+    write_rollouts(folder, recorder.result(corpus.languages.index(language), weights))
+    report(f"{part} {language}: {recorder.positions} positions in {stretch + 1} stretches")
+
+
+def _spans(documents: np.ndarray, end: int, generator: np.random.Generator) -> Iterator[tuple[int, int, int]]:
+    """(start of the context, cursor, end of the stretch) in documents drawn without end, each once a round."""
+    bounds = [
+        pair for pair in itertools.pairwise([*documents.tolist(), end]) if pair[1] - pair[0] > 4 * _LEAST
+    ]
+    while bounds:
+        for i in generator.permutation(len(bounds)):
+            first, last = bounds[i][0] + 1, bounds[i][1]  # behind the marker
+            cursor = first + max(_LEAST, int(generator.uniform(*_FRACTIONS) * (last - first)))
+            yield max(first, cursor - CONTEXT), cursor, min(last, cursor + STRETCH)
+
+
+class _Recorder:
+    """Collects the columns of `Rollouts`, chunk by chunk."""
+
+    def __init__(self, decoder: Served, vocabulary: Vocabulary, exits: Sequence[int], common: Tensor) -> None:
+        self._decoder, self._vocabulary, self._exits, self._common = decoder, vocabulary, tuple(exits), common
+        self._ends = {i for i, text in enumerate(vocabulary.token_bytes) if b"\n" in text} | set(
+            vocabulary.eos
+        )
+        self._columns: dict[str, list[np.ndarray]] = {}
+        self._chunks: list[tuple[int, bool, int]] = []  # stretch, greedy, rows
+        self.positions = 0
+
+    def stretch(self, number: int, context: list[int], source: list[int]) -> None:
+        text = [self._vocabulary.bos, *context] if self._vocabulary.bos is not None else list(context)
+        stairs = Staircase(self._decoder)
+        stairs.append(text[:-1])
+        while source:
+            chunk = source[: next((i for i, t in enumerate(source[:CHUNK], 1) if t in self._ends), CHUNK)]
+            stairs.truncate(len(text) - 1)
+            states, given = self._write(stairs, text[-1])
+            same = next(
+                (i for i, (a, b) in enumerate(zip(given, source, strict=False)) if a != b), len(source)
+            )
+            self._keep(number, True, states, [*source[: same + 1], *[NO_SOURCE] * len(given)][: len(given)])
+            stairs.truncate(len(text) - 1)
+            stairs.append([text[-1], *chunk[:-1]])
+            self._keep(number, False, self._climb(stairs, len(text) - 1), chunk)
+            text += chunk
+            source = source[len(chunk) :]
+
+    def _write(self, stairs: Staircase, last: int) -> tuple[Tensor, list[int]]:
+        """Greedy tokens behind `last` at full depth, and the states (L, N, C) that gave them."""
+        seen: list[Tensor] = []
+        given: list[int] = []
+        token = last
+        while len(given) < CHUNK and not (given and token in self._ends):
+            stairs.append([token])
+            seen.append(self._climb(stairs, len(stairs) - 1))
+            token = int(self._logits(seen[-1][-1, 0]).argmax())
+            given.append(token)
+        return torch.cat(seen, 1), given
+
+    def _climb(self, stairs: Staircase, start: int) -> Tensor:
+        """(L, N, C): the states after each layer of the positions from `start` on."""
+        layers, end = self._decoder.config.layers, len(stairs)
+        seen = []
+        for depth in range(1, layers + 1):
+            stairs.advance(end - 1, depth)
+            seen.append(stairs.states(start, end).clone())
+        return torch.stack(seen)
+
+    def _logits(self, states: Tensor) -> Tensor:
+        return self._decoder.logits(states)[..., : len(self._vocabulary)].float()
+
+    def _keep(self, stretch: int, greedy: bool, states: Tensor, source: Sequence[int]) -> None:
+        tokens, confidences, small = [], [], []
+        for depth, state in enumerate(states, 1):
+            logits = self._logits(state)
+            tokens.append(logits.argmax(-1))
+            if depth in self._exits:
+                confidences.append(logits.softmax(-1).amax(-1))
+                small.append(logits[:, self._common].softmax(-1).amax(-1))
+        said = torch.stack(tokens)  # (L, N)
+        at = [depth - 1 for depth in self._exits]
+        for name, column in {
+            "states": unit_rms(states[at]).transpose(0, 1).half(),
+            "exit_tokens": said[at].T.int(),
+            "confidences": torch.stack(confidences, 1).half(),
+            "small_confidences": torch.stack(small, 1).half(),
+            "first_right": 1 + (said == said[-1]).int().argmax(0).int(),
+            "final_tokens": said[-1].int(),
+            "source_tokens": torch.tensor(source, dtype=torch.int32),
+        }.items():
+            self._columns.setdefault(name, []).append(column.cpu().numpy())
+        self._chunks.append((stretch, greedy, len(source)))
+        self.positions += len(source)
+
+    def result(self, language: int, weights: str) -> Rollouts:
+        columns = {name: np.concatenate(parts) for name, parts in self._columns.items()}
+        stretches, greedy, rows = zip(*self._chunks, strict=True)
+        return Rollouts(
+            self._exits,
+            self._decoder.config.layers,
+            starts=np.cumsum([0, *rows]),
+            stretches=np.array(stretches),
+            greedy=np.array(greedy),
+            languages=np.full(len(columns["final_tokens"]), language),
+            small_head=len(self._common),
+            weights=weights,
+            **columns,
+        )

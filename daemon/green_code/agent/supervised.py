@@ -1,0 +1,129 @@
+"""The exit agent by supervision: replayed rollouts tell what every choice would have cost, so no trial is needed.
+
+For one token, with exits i = 1 … X and P(exit) πᵢ, the expected cost from exit i on is, backwards,
+
+    Vᵢ = πᵢ (head + error · wrongᵢ + own) + (1 − πᵢ) (riseᵢ + Vᵢ₊₁) − temperature · H(πᵢ)  + decision,   V past the last = head
+
+and V₁, averaged over tokens, is differentiable in the network: it is minimised by Adam as it stands. The optimum is
+πᵢ = σ((riseᵢ + E[Vᵢ₊₁] − E[head + error · wrongᵢ + own]) / temperature), backward induction softened by the entropy, so a
+threshold on P(exit) asks for a certain advantage of leaving.
+
+Tokens are coupled by the depth debt, and one share stands for that: of what bringing up waiting positions costs, the
+token that goes deeper is charged `carried`; the rest is charged to each token that leaves, as `own`, when it leaves.
+Which positions wait is drawn by replaying typing with the network as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from green_code.agent.environment import ExitEnvironment, Prices
+from green_code.agent.rollouts import Rollouts
+from green_code.agent.stretches import draw_typing
+from green_code.decoding.exit_network import CONTINUE, EXIT, ExitNetwork, features
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Everything that shapes a run; costs are in full-depth tokens."""
+
+    carried: float = 0.25
+    temperature: float = 0.06
+    steps: int = 500  # of a round
+    batch: int = 1024
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-3
+    rounds: int = 3  # how often typing is replayed anew
+    documents: int = 512
+    seed: int = 420
+
+
+def expected_cost(
+    logits: Tensor, wrong: Tensor, waiting: Tensor, rollouts: Rollouts, prices: Prices, arguments: Arguments
+) -> Tensor:
+    """(B,) V₁ of tokens.
+
+    Args:
+        logits: (B, X, 2) of the network at every exit. wrong: (B, X), 1 where the exit's token is.
+        waiting: (B, X) positions that wait below the segment behind each exit.
+    """
+    segments = np.diff([*rollouts.exits, rollouts.layers])
+    odds = logits[..., EXIT] - logits[..., CONTINUE]
+    value = torch.full((len(odds),), prices.head)
+    for i in reversed(range(len(segments))):
+        rows = 1 + waiting[:, i]
+        alone = prices.layers(int(segments[i]), 1)
+        together = torch.from_numpy(prices.layers(int(segments[i]), rows.numpy())).float()
+        rise = alone + arguments.carried * (together - alone)
+        own = (1 - arguments.carried) * prices.evaluation * float(segments[i:].sum())
+        leave = prices.head + prices.error * wrong[:, i] + own
+        stay = rise + value
+        p = odds[:, i].sigmoid()
+        entropy = -(p * logsigmoid(odds[:, i]) + (1 - p) * logsigmoid(-odds[:, i]))
+        value = prices.decision + p * leave + (1 - p) * stay - arguments.temperature * entropy
+    return value
+
+
+def train(
+    rollouts: Rollouts,
+    prices: Prices,
+    arguments: Arguments = Arguments(),
+    report: Callable[[str], None] = print,
+) -> ExitNetwork:
+    """Fit a network to replayed rollouts."""
+    torch.manual_seed(arguments.seed)
+    network = ExitNetwork(rollouts.states.shape[2], rollouts.exits)
+    optimiser = torch.optim.AdamW(
+        network.parameters(), lr=arguments.learning_rate, weight_decay=arguments.weight_decay
+    )
+    annealed = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, arguments.rounds * arguments.steps)
+    generator = np.random.default_rng(arguments.seed)
+    wrong = torch.from_numpy(~rollouts.right).float()
+    exits = torch.arange(len(rollouts.exits))
+    for round in range(arguments.rounds):
+        rows, waiting = _situations(network, rollouts, prices, arguments, arguments.seed + round)
+        mean = 0.0
+        for _ in range(arguments.steps):
+            pick = generator.integers(0, len(rows), arguments.batch)
+            row, waits = rows[pick], torch.from_numpy(waiting[pick])
+            logits = network(_seen(rollouts, row, waits), exits.expand(len(row), -1))
+            loss = expected_cost(logits, wrong[row], waits, rollouts, prices, arguments).mean()
+            optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            annealed.step()
+            mean = loss.item()
+        report(f"supervised {round + 1}/{arguments.rounds}  expected cost {mean:.3f} tokens")
+    return network.requires_grad_(False)
+
+
+def _seen(rollouts: Rollouts, rows: np.ndarray, waiting: Tensor) -> Tensor:
+    """(B, X, C+1) features at every exit."""
+    states = torch.from_numpy(np.asarray(rollouts.states[rows], np.float32))
+    segments = torch.tensor(np.diff([*rollouts.exits, rollouts.layers]))
+    beyond = ((waiting + 1) * segments).flip(-1).cumsum(-1).flip(-1)
+    return features(states, beyond)
+
+
+@torch.no_grad()
+def _situations(
+    network: ExitNetwork, rollouts: Rollouts, prices: Prices, arguments: Arguments, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows that are asked about at the first exit while typing is replayed, and what waits then, (N, X)."""
+    typing = draw_typing(rollouts, arguments.documents, 8, seed)
+    environment = ExitEnvironment(rollouts, prices, typing)
+    generator = np.random.default_rng(seed)
+    rows, waiting = [], []
+    while environment.served.min() < typing.first.shape[1]:
+        first = environment.exit == 0
+        rows.append(environment.row[first])
+        waiting.append(environment.waiting[first].copy())
+        p = network(*environment.observe()).softmax(-1)[:, EXIT].numpy()
+        environment.step((generator.random(len(p)) < p).astype(np.int64))
+    return np.concatenate(rows), np.concatenate(waiting)

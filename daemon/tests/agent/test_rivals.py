@@ -1,0 +1,94 @@
+"""Depth, agreement and cost of rules whose outcome is plain, and comparison at equal cost."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from green_code.agent.environment import Prices
+from green_code.agent.rivals import (
+    Rival,
+    Score,
+    at_equal_cost,
+    confidence,
+    fixed,
+    full_depth,
+    oracle,
+    replay,
+    small_confidence,
+)
+from green_code.agent.rollouts import Rollouts
+from green_code.agent.stretches import REQUESTS
+from tests.agent.replayed import rollouts, same, typing
+
+PRICES = Prices(run=0.1, few=0.004, evaluation=0.01, head=0.2, decision=0.03, error=5.0)
+
+
+def rival(how: str, data: Rollouts) -> Rival:
+    return {
+        "oracle": oracle(),
+        "exit 2": fixed(data, 2),
+        "exit 4": fixed(data, 4),
+        "full": full_depth(),
+        "confidence": confidence(0.5, PRICES),
+        "small": small_confidence(0.5, PRICES, data, 16),
+    }[how]
+
+
+def score(how: str, data: Rollouts) -> Score:
+    return replay(rival(how, data), data, PRICES, typing([1]))
+
+
+@pytest.mark.parametrize(
+    ("tokens", "final", "source", "how", "depth", "agreement"),
+    [
+        ([7, 7], 7, 7, "oracle", 2, 1),
+        ([1, 7], 7, 3, "oracle", 4, 1),
+        ([1, 2], 7, 7, "oracle", 6, 1),  # right beyond the last exit
+        ([3, 7], 7, 3, "oracle", 2, 0),  # the source's token is right too
+        ([7, 1], 7, 7, "oracle", 2, 1),  # agreement that is lost again
+        ([1, 7], 7, 7, "exit 2", 2, 0),
+        ([1, 7], 7, 7, "exit 4", 4, 1),
+        ([1, 2], 7, 7, "full", 6, 1),
+        ([1, 7], 7, 7, "confidence", 4, 1),
+        ([1, 7], 7, 7, "small", 4, 1),
+    ],
+)
+def test_outcomes(
+    tokens: list[int], final: int, source: int, how: str, depth: float, agreement: float
+) -> None:
+    result = score(how, same(tokens, final, source))
+    assert (result.depth, result.agreement, result.whole) == (depth, agreement, agreement)
+
+
+def test_costs_by_hand() -> None:
+    """One request of four tokens, over and over: a cold prompt of one token, then one more each time."""
+    data = same([1, 7], 7, 7)
+    layer = 0.1 + 0.004  # one position
+    assert score("full", data).cost == pytest.approx(4 * (6 * layer + 0.2))
+    # Every position waits below layer 4 … 6 and is never paid; each rises alone to layer 4.
+    assert score("exit 4", data).cost == pytest.approx(4 * (4 * layer + 0.2))
+    assert score("exit 4", data).saving == pytest.approx(1 - (4 * layer + 0.2) / (6 * layer + 0.2))
+    assert score("confidence", data).cost == pytest.approx(4 * (4 * layer + 2 * 0.2))  # a head at either exit
+    assert score("exit 2", data).objective == pytest.approx(score("exit 2", data).cost + 4 * 5.0)
+    assert score("small", data).cost == pytest.approx(4 * (4 * layer + 2 * 0.2 * 4 / 16 + 0.2))
+
+
+def test_accuracy_is_of_the_source_and_whole_of_what_the_model_wrote() -> None:
+    tokens = np.full((8, 2), 7)
+    tokens[1] = 1  # one token of the greedy chunk is wrong at both exits
+    data = rollouts(tokens, np.full(8, 7), np.array([7, 7, 7, 7, 7, 7, 7, 3]))
+    requests = typing([1])
+    requests.first[:, 1::2] = 4  # the teacher-forced chunk
+    result = replay(fixed(data, 2), data, PRICES, requests)
+    assert result.whole == 0
+    assert result.accuracy == 0.75
+    assert result.agreement == pytest.approx(1 - 1 / 8)
+    assert requests.first.size == REQUESTS
+
+
+def test_equal_cost_lies_on_the_line_between_settings() -> None:
+    curve = [Score("agent", str(c), c, c, 0, 0, a, 0, 0) for c, a in ((2.0, 0.9), (1.0, 0.7), (4.0, 1.0))]
+    assert at_equal_cost(curve, 1.5, lambda s: s.agreement) == pytest.approx(0.8)
+    assert at_equal_cost(curve, 3.0, lambda s: s.agreement) == pytest.approx(0.95)
+    assert at_equal_cost(curve, 5.0, lambda s: s.agreement) is None
