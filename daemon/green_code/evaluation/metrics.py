@@ -2,7 +2,8 @@
 
 Line level: exact match, and edit similarity = Levenshtein ratio in percent (rapidfuzz's `ratio`, which CodeXGLUE's
 evaluator takes from fuzzywuzzy). Tokenised references are compared after tokenising the completion likewise.
-ROUGE-L is the paper's; here it compares code's own tokens, and nothing is stemmed or put in lower case.
+ROUGE-L is the paper's; here it compares code's own tokens, and nothing is stemmed or put in lower case. BLEU and chrF
+are sacrebleu's. CodeBLEU is not here: on the rest of a line its syntax and data-flow parts find nothing to compare.
 """
 
 from __future__ import annotations
@@ -18,9 +19,12 @@ from green_code.problems import Problem
 try:
     from rapidfuzz import fuzz
     from rapidfuzz.distance import LCSseq
+    from sacrebleu.metrics.bleu import BLEU
+    from sacrebleu.metrics.chrf import CHRF
 except ImportError as error:
     raise Problem(
-        "bad_request", "scores need the package rapidfuzz; run: pip install 'green-code[evaluate]'"
+        "bad_request",
+        "scores need the packages rapidfuzz and sacrebleu; run: pip install 'green-code[evaluate]'",
     ) from error
 
 _TOKEN = re.compile(
@@ -28,6 +32,9 @@ _TOKEN = re.compile(
 )
 
 _WORD = re.compile(r"<\w+_LIT>|\w+|[^\w\s]")
+
+_BLEU = BLEU(effective_order=True, tokenize="none")
+_CHRF = CHRF()
 
 
 def tokenise(text: str) -> str:
@@ -61,6 +68,24 @@ def rouge_l(text: str, reference: str) -> float:
     words, wanted = _WORD.findall(text), _WORD.findall(reference)
     both = len(words) + len(wanted)
     return 2 * LCSseq.similarity(words, wanted) / both if both else 1.0
+
+
+def bleu(text: str, reference: str) -> float:
+    """BLEU-4 of one text, 0 … 100, over the words that `rouge_l` compares; n-grams that it is too short for do not count."""
+    words, wanted = " ".join(_WORD.findall(text)), " ".join(_WORD.findall(reference))
+    return (
+        float(_BLEU.sentence_score(words, [wanted]).score) if words and wanted else 100.0 * (words == wanted)
+    )
+
+
+def chrf(text: str, reference: str) -> float:
+    """chrF (Popović 2015), 0 … 100: F of character n-grams up to 6, recall twice as heavy, spaces not counted."""
+    text, reference = text.strip(), reference.strip()
+    return (
+        float(_CHRF.sentence_score(text, [reference]).score)
+        if text and reference
+        else 100.0 * (text == reference)
+    )
 
 
 def bootstrap_interval(values: Sequence[float], seed: int = 0, draws: int = 1000) -> tuple[float, float]:

@@ -16,7 +16,9 @@ from typing import Any
 from green_code.engine.runtime import Runtime
 from green_code.evaluation.datasets import Row
 from green_code.evaluation.metrics import (
+    bleu,
     bootstrap_interval,
+    chrf,
     edit_similarity,
     exact_match,
     normalise,
@@ -28,12 +30,14 @@ from green_code.problems import Problem
 
 
 def score(text: str, row: Row) -> dict[str, float]:
-    """Exact match (0 or 1), edit similarity (0 … 100) and ROUGE-L (0 … 1)."""
+    """Exact match (0 or 1), edit similarity, BLEU and chrF (0 … 100), and ROUGE-L (0 … 1)."""
     got, want = (tokenise(text), normalise(row.reference)) if row.tokenised else (text, row.reference)
     return {
         "exact_match": exact_match(got, want),
         "edit_similarity": edit_similarity(got, want),
         "rouge_l": rouge_l(got, want),
+        "bleu": bleu(got, want),
+        "chrf": chrf(got, want),
     }
 
 
@@ -115,7 +119,7 @@ def _means(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "exact_match": statistics.fmean(r["exact_match"] for r in rows),
         "edit_similarity": statistics.fmean(similarity),
         "edit_similarity_interval": bootstrap_interval(similarity),
-        "rouge_l": statistics.fmean(r["rouge_l"] for r in rows),
+        **{name: statistics.fmean(r[name] for r in rows) for name in ("rouge_l", "bleu", "chrf")},
         "mean_depth": statistics.fmean(depth) if depth else 0.0,
         "body_share_decode": sum(r["layers_run"] for r in rows) / full_layers if full_layers else 0.0,
         "body_share": sum(r["layers_run"] + r["prompt_layers_run"] for r in rows) / (full_layers + prompt)

@@ -16,13 +16,22 @@ from green_code.experiments import (
     energy_page,
     layers,
     layers_page,
+    quality,
+    quality_page,
     recipes,
     recipes_page,
     sessions,
     sessions_page,
 )
 from green_code.experiments.pages import write
-from green_code.experiments.plots import draw_drafts, draw_energy, draw_layers, draw_recipes, draw_sessions
+from green_code.experiments.plots import (
+    draw_drafts,
+    draw_energy,
+    draw_layers,
+    draw_quality,
+    draw_recipes,
+    draw_sessions,
+)
 from green_code.models.catalog import DEFAULT
 from green_code.problems import Problem
 
@@ -72,6 +81,10 @@ def _layers(args: argparse.Namespace) -> dict[str, Any]:
 
 def _drafts(args: argparse.Namespace) -> dict[str, Any]:
     return drafts.run(args.model, args.data, args.work, args.limit, args.seed, _say)
+
+
+def _quality(args: argparse.Namespace) -> dict[str, Any]:
+    return quality.run(args.model, args.data, args.work, args.limit, args.seed, _say)
 
 
 def _energy_arguments(command: argparse.ArgumentParser) -> None:
@@ -150,6 +163,13 @@ _EXPERIMENTS = {
         _drafts,
         drafts_page.page,
         draw_drafts,
+    ),
+    "quality": _Experiment(
+        "complete rows by each policy, and compare joules and quality with full depth and the untouched model",
+        _row_arguments,
+        _quality,
+        quality_page.page,
+        draw_quality,
     ),
     "sessions": _Experiment(
         "type lines of files in each decoding mode, with a warm cache, and compare what that costs",

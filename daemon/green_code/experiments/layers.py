@@ -43,7 +43,7 @@ def run(
     adapted = load_runtime(model)
     base = untouched(adapted)
     rows, source = choose_rows(data, work / "corpus", adapted.vocabulary, limit, seed)
-    kept = work / "experiments" / f"layers-{_digest(rows, base.weights, adapted.weights)}"
+    kept = work / "experiments" / f"layers-{rows_digest(rows, base.weights, adapted.weights)}"
     layers = adapted.layers_total
     results: Results = {}
     for name, runtime, depths in (
@@ -155,5 +155,6 @@ def _languages(done: Sequence[dict[str, Any]]) -> list[str]:
     return list(dict.fromkeys(result["language"] for result in done))
 
 
-def _digest(rows: Sequence[Row], *weights: str) -> str:
+def rows_digest(rows: Sequence[Row], *weights: str) -> str:
+    """Names a folder of results: they are of these rows and weights."""
     return hashlib.sha256(repr((rows, weights)).encode()).hexdigest()[:12]

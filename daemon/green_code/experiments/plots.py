@@ -8,6 +8,8 @@ from typing import Any
 
 from green_code.experiments.layers import ADAPTED, UNTOUCHED
 from green_code.experiments.pages import language_name
+from green_code.experiments.quality import AGENT, CONFIDENCE, EXACT, FIXED, FULL
+from green_code.experiments.quality import UNTOUCHED as UNTOUCHED_MODEL
 from green_code.problems import Problem
 
 try:
@@ -153,6 +155,30 @@ def draw_sessions(found: dict[str, Any], path: Path) -> None:
         accepted.set_ylabel("characters accepted, share")
         for panel in (costs, accepted):
             panel.set_xticks(range(len(arms)), [arm["name"].replace(", ", ",\n") for arm in arms], fontsize=6)
+        _save(figure, path)
+
+
+def draw_quality(found: dict[str, Any], path: Path) -> None:
+    """Edit similarity over joules a completion, a panel per language, a line per family of policies."""
+    families = {
+        UNTOUCHED_MODEL: ("black", "x"), FULL: ("black", "o"), EXACT: ("#1864ab", "D"),
+        AGENT: (_GREEN, "s"), CONFIDENCE: ("#e8590c", "^"), FIXED: (_GREY, "v"),
+    }  # fmt: skip
+    with matplotlib.rc_context({**_STYLE, "axes.grid.axis": "both"}):
+        figure = Figure(figsize=(4.2 * len(found["rows"]), 3.4), layout="constrained")
+        panels = figure.subplots(1, len(found["rows"]), squeeze=False)[0]
+        for panel, (language, count) in zip(panels, found["rows"].items(), strict=True):
+            for family, (colour, marker) in families.items():
+                own = [a for a in found["arms"] if (a["family"], a["language"]) == (family, language)]
+                own.sort(key=lambda a: a["joules"])
+                means = [a["edit_similarity"] for a in own]
+                away = _distances(means, [a["edit_similarity_interval"] for a in own])
+                panel.errorbar([a["joules"] for a in own], means, away, label=family, color=colour, marker=marker, elinewidth=0.5, **_BARS)  # fmt: skip
+            panel.set_title(f"{language_name(language)}, {count} rows")
+            panel.set_xlabel(f"J a completion ({found['energy_source']})")
+            panel.set_xlim(left=0)
+        panels[0].set_ylabel("edit similarity (0 … 100)")
+        panels[0].legend(loc="lower right", fontsize=7)
         _save(figure, path)
 
 

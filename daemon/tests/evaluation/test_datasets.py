@@ -8,7 +8,15 @@ from pathlib import Path
 import pytest
 
 from green_code.evaluation.datasets import line_rows, load_rows, source_text
-from green_code.evaluation.metrics import bootstrap_interval, edit_similarity, normalise, rouge_l, tokenise
+from green_code.evaluation.metrics import (
+    bleu,
+    bootstrap_interval,
+    chrf,
+    edit_similarity,
+    normalise,
+    rouge_l,
+    tokenise,
+)
 from green_code.problems import Problem
 
 PYTHON = '<s> import os <EOL> class A ( object ) : <EOL> def f ( self , x ) : <EOL> if x [ 0 ] == "<STR_LIT>" : <EOL> return - <NUM_LIT:1> <EOL> else : <EOL> return self . f ( x ) <EOL> def g ( ) : <EOL>'
@@ -77,6 +85,24 @@ def test_edit_similarity_is_the_levenshtein_ratio() -> None:
 )
 def test_rouge_l_by_hand(text: str, reference: str, f: float) -> None:
     assert rouge_l(text, reference) == pytest.approx(f)
+
+
+def test_bleu_is_the_geometric_mean_of_its_precisions() -> None:
+    """a b c d e against a b c d f: 4/5, 3/4, 2/3 and 1/2 of the n-grams are there (Papineni et al. 2002)."""
+    assert bleu("a b c d e", "a b c d f") == pytest.approx(100 * (4 / 5 * 3 / 4 * 2 / 3 * 1 / 2) ** 0.25)
+    assert bleu("x", "x") == pytest.approx(100)  # too short for pairs
+    assert bleu("", "x") == 0
+    assert bleu("", "") == 100
+
+
+def test_chrf_by_hand() -> None:
+    """ab against abc: unigrams 2/2 and 2/3, pairs 1/1 and 1/2; longer ones are in one of them at most."""
+    precision, recall = 1.0, (2 / 3 + 1 / 2) / 2
+    assert chrf("ab", "abc") == pytest.approx(
+        100 * 5 * precision * recall / (4 * precision + recall), abs=0.1
+    )
+    assert chrf("abc", "abc") == pytest.approx(100)
+    assert chrf("", "abc") == 0
 
 
 def test_rows_of_both_forms(tmp_path: Path) -> None:

@@ -1,0 +1,106 @@
+"""The page of the experiment `quality`. Every sentence about a result is made from the data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from green_code.experiments.pages import (
+    bullet,
+    decimal,
+    language_name,
+    machine,
+    paragraph,
+    percent,
+    reproduce,
+    table,
+)
+from green_code.experiments.quality import AGENT, CONFIDENCE, EXACT, FIXED, FULL, UNTOUCHED
+
+
+def page(found: dict[str, Any]) -> str:
+    """Markdown of quality.json's content."""
+    counts = " and ".join(f"{count} of {language_name(name)}" for name, count in found["rows"].items())
+    parts = [
+        "# What each way to leave early saves, and what it loses",
+        paragraph(
+            "Asked: how many joules a cold completion costs where the agent, a fixed exit or the head's confidence decides when to stop, and how good its text still is."
+        ),
+        "## How it was measured",
+        paragraph(
+            f"Data: {found['rows_from']}; {counts}, drawn with seed {found['seed']}. Each row's line is completed by a session of its own that knows nothing yet: "
+            f"at most {found['max_tokens']} tokens, after at most {found['max_prompt_tokens']} of prompt. Exits: {', '.join(map(str, found['exits']))} of {found['layers']} layers. "
+            "*Untouched* is the base model with the bundle's vocabulary. Joules are what was run times the fitted costs "
+            f"(source: {found['energy_source']}), not a meter's reading of these runs. {machine(found)}"
+        ),
+        "![Edit similarity over joules a completion](quality.svg)",
+        *(_language(found, language) for language in found["rows"]),
+        *_kinds(found),
+        reproduce(found, "The full form takes all rows: give a `--limit` that is greater than they are many."),
+    ]  # fmt: skip
+    return "\n\n".join(parts) + "\n"
+
+
+def _language(found: dict[str, Any], language: str) -> str:
+    own = [arm for arm in found["arms"] if arm["language"] == language]
+    return "\n\n".join([
+        f"## {language_name(language)}",
+        "\n".join(bullet(_says(arm)) for arm in own if arm["family"] == AGENT),
+        paragraph(
+            "*From full depth*, *from untouched*: edit similarity less that of the same rows there, with the 95 % bootstrap interval over rows; "
+            "exact match in per cent; *same*: share of texts that equal full depth's; *saved*: of the joules of the same requests at full depth."
+        ),
+        table(
+            ["", "edit similarity", "from full depth", "from untouched", "exact match", "ROUGE-L", "BLEU", "chrF", "depth", "same", "J", "saved"],
+            [_row(arm) for arm in own],
+        ),
+    ])  # fmt: skip
+
+
+def _says(arm: dict[str, Any]) -> str:
+    low, high = arm["from_full_interval"]
+    verdict = "loses" if high < 0 else "gains" if low > 0 else "is not told apart from full depth:"
+    return f"Agent {arm['setting']} {verdict} {_with_interval(arm, 'from_full')} of edit similarity, and saves {percent(arm['saving'])}."
+
+
+def _with_interval(arm: dict[str, Any], key: str) -> str:
+    low, high = arm[f"{key}_interval"]
+    return f"{decimal(arm[key], True)} [{decimal(low, True)}, {decimal(high, True)}]"
+
+
+def _row(arm: dict[str, Any]) -> list[str]:
+    low, high = arm["edit_similarity_interval"]
+    names = {UNTOUCHED: "untouched, full depth", FULL: "full depth", EXACT: "exact", AGENT: "agent", FIXED: "fixed exit", CONFIDENCE: "confidence"}  # fmt: skip
+    return [
+        f"{names[arm['family']]} {arm['setting']}".strip(),
+        f"{decimal(arm['edit_similarity'])} [{decimal(low)}, {decimal(high)}]",
+        "–" if arm["family"] == FULL else _with_interval(arm, "from_full"),
+        "–" if arm["family"] == UNTOUCHED else _with_interval(arm, "from_untouched"),
+        decimal(arm["exact_match"] * 100),
+        f"{arm['rouge_l']:.2f}",
+        decimal(arm["bleu"]),
+        decimal(arm["chrf"]),
+        decimal(arm["mean_depth"]),
+        percent(arm["same_as_full"]),
+        f"{arm['joules']:.2f}",
+        percent(arm["saving"]),
+    ]
+
+
+def _kinds(found: dict[str, Any]) -> list[str]:
+    if not found["kinds"]:
+        return []
+    depths = list(found["kinds"][0]["depths"])
+    return [
+        "## Which tokens leave where",
+        paragraph(
+            "The agent at T=0.8, by what a token is; a piece of a word counts as an identifier. Shares of a kind's tokens by the layer that gave them."
+        ),
+        table(["kind", "tokens", *(f"layer {depth}" for depth in depths), "mean depth"], [_kind(k) for k in found["kinds"]]),
+    ]  # fmt: skip
+
+
+def _kind(kind: dict[str, Any]) -> list[str]:
+    counts = kind["depths"]
+    total = sum(counts.values())
+    mean = sum(int(depth) * count for depth, count in counts.items()) / total
+    return [kind["kind"], str(total), *(percent(count / total) for count in counts.values()), decimal(mean)]
