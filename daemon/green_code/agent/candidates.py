@@ -7,8 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from green_code.agent import ppo, supervised
-from green_code.agent.environment import ExitEnvironment, Prices
+from green_code.agent.environment import ExitEnvironment
 from green_code.agent.paper_environment import PaperEnvironment, Rewards
+from green_code.agent.prices import Prices
 from green_code.agent.rivals import Score, at_equal_cost
 from green_code.agent.rollouts import Rollouts
 from green_code.agent.stretches import draw_typing

@@ -15,14 +15,13 @@ from safetensors.torch import save_file
 from green_code.adaptation.corpus import Corpus, open_corpus
 from green_code.agent.calibrate import calibrate
 from green_code.agent.candidates import REWARDS, table, train_candidates
-from green_code.agent.environment import Prices
 from green_code.agent.paper_environment import Rewards
 from green_code.agent.ppo import Arguments
+from green_code.agent.prices import prices_of
 from green_code.agent.record import LEAST_TOKENS, record
 from green_code.agent.rivals import everyone, replay
-from green_code.agent.rollouts import Rollouts, merge_rollouts, open_rollouts
+from green_code.agent.rollouts import merge_rollouts, open_rollouts
 from green_code.agent.stretches import draw_typing
-from green_code.energy.costs import CostModel, Work
 from green_code.energy.meters import SHORT_WINDOW_SECONDS
 from green_code.engine.runtime import THREADS, load_runtime, measured_costs
 from green_code.folders import bundles_dir
@@ -30,7 +29,6 @@ from green_code.kernels.form import forms
 from green_code.models.bundle import (
     AGENT,
     CALIBRATION,
-    Bundle,
     load_bundle,
     refresh_manifest,
     write_manifest,
@@ -121,19 +119,6 @@ def _open_corpus(model: str, work: Path) -> Corpus:
     return open_corpus(work / "corpus", opened.vocabulary, LEAST_TOKENS, LEAST_TOKENS)
 
 
-def prices(costs: CostModel, layers: int, error: float) -> Prices:
-    """The measured cost model in units of one warm token at full depth."""
-    unit = costs.joules(Work(runs=layers, evaluations=layers, few=layers, heads=1, head_rows=1))
-    return Prices(
-        costs.run_joules / unit,
-        costs.few_joules / unit,
-        costs.evaluation_joules / unit,
-        (costs.head_joules + costs.head_row_joules) / unit,
-        costs.decision_joules / unit,
-        error,
-    )
-
-
 def train_agent(args: argparse.Namespace) -> None:
     """Agents by supervision and by PPO on the training rollouts, beside their rivals on held-out ones.
 
@@ -142,12 +127,14 @@ def train_agent(args: argparse.Namespace) -> None:
     """
     folder = _bundle_folder(args.model)
     bundle = load_bundle(folder)
-    rollouts, held = (_rollouts_of(bundle, args.work / "rollouts" / part) for part in ("train", "heldout"))
+    rollouts, held = (
+        open_rollouts(args.work / "rollouts" / part, bundle.weights_key) for part in ("train", "heldout")
+    )
     torch.set_num_threads(THREADS)  # costs are those of service
     opened = open_model(find_model(args.model), bundle, forms())
     costs = measured_costs(opened, SHORT_WINDOW_SECONDS, lambda *_: None)
     torch.set_num_threads(args.threads)
-    priced = prices(costs, rollouts.layers, args.error_price)
+    priced = prices_of(costs, rollouts.layers, args.error_price)
     candidates = train_candidates(rollouts, priced, args.seed, args.work, args.reward, _rewards(args))
     typing = draw_typing(held, _DOCUMENTS, 1, args.seed)
     vocabulary = len(opened.vocabulary)
@@ -169,16 +156,6 @@ def train_agent(args: argparse.Namespace) -> None:
         "held_out": [asdict(score) for score in scores],
     }
     write_manifest(folder, {k: v for k, v in manifest.items() if k not in ("schema", "files")})
-
-
-def _rollouts_of(bundle: Bundle, folder: Path) -> Rollouts:
-    rollouts = open_rollouts(folder)
-    if rollouts.weights != bundle.weights_key:
-        raise Problem(
-            "bad_request",
-            f"rollouts in {folder} were recorded with another bundle than {bundle.name} is now; run `green-code train rollouts` again.",
-        )
-    return rollouts
 
 
 def _rewards(args: argparse.Namespace) -> Rewards:

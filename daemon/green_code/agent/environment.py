@@ -14,38 +14,16 @@ units of one token at full depth, warm; an episode is not discounted. Vectorised
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from green_code.agent.prices import Prices
 from green_code.agent.rollouts import Rollouts
 from green_code.agent.stretches import REQUESTS, Typing
 from green_code.decoding.exit_network import EXIT, features
-from green_code.models.serving import FEW
-
-
-@dataclass(frozen=True)
-class Prices:
-    """Costs in units of a full-depth token: per layer run, per position in it (the first few of a batch, and the
-    others), per head, per decision, of an error.
-
-    All but `error`, what a wrong token is worth, come from the measured cost model.
-    """
-
-    run: float
-    few: float
-    evaluation: float
-    head: float
-    decision: float
-    error: float = 1.0
-
-    def layers(self, layers: Any, rows: Any) -> Any:
-        """Of `rows` positions through `layers` layers together."""
-        few = np.minimum(rows, FEW)
-        return layers * (self.run + self.few * few + self.evaluation * (rows - few))
 
 
 class ExitEnvironment:

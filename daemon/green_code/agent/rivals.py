@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from green_code.agent.environment import ExitEnvironment, Prices
+from green_code.agent.environment import ExitEnvironment
+from green_code.agent.prices import Prices
 from green_code.agent.rollouts import NO_SOURCE, Rollouts
 from green_code.agent.stretches import Typing
 from green_code.decoding.exit_network import EXIT, ExitNetwork

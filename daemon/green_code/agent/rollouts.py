@@ -128,11 +128,13 @@ def _finish(folder: Path, rollouts: Rollouts) -> None:
     (folder / _META).write_text(json.dumps(meta))
 
 
-def open_rollouts(folder: Path) -> Rollouts:
+def open_rollouts(folder: Path, weights: str | None = None) -> Rollouts:
     """Memory-map a recorded folder.
 
+    Args:
+        weights: of the bundle that they must be of; None: any.
     Raises:
-        Problem: it is missing or was cut off while being recorded.
+        Problem: it is missing, was cut off while being recorded, or is of another bundle.
     """
     try:
         meta = json.loads((folder / _META).read_text())
@@ -145,6 +147,11 @@ def open_rollouts(folder: Path) -> Rollouts:
             "bad_request",
             f"rollouts in {folder} are missing or incomplete ({error}); run `green-code train rollouts` again.",
         ) from error
+    if weights is not None and meta["weights"] != weights:
+        raise Problem(
+            "bad_request",
+            f"rollouts in {folder} were recorded with another bundle than is there now; run `green-code train rollouts` again.",
+        )
     return Rollouts(
         tuple(meta["exits"]),
         meta["layers"],

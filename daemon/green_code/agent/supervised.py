@@ -23,7 +23,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from green_code.agent.environment import ExitEnvironment, Prices
+from green_code.agent.environment import ExitEnvironment
+from green_code.agent.prices import Prices
 from green_code.agent.rollouts import Rollouts
 from green_code.agent.stretches import draw_typing
 from green_code.decoding.exit_network import CONTINUE, EXIT, ExitNetwork, features

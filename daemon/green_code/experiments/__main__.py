@@ -20,6 +20,8 @@ from green_code.experiments import (
     quality_page,
     recipes,
     recipes_page,
+    rewards,
+    rewards_page,
     sessions,
     sessions_page,
 )
@@ -30,6 +32,7 @@ from green_code.experiments.plots import (
     draw_layers,
     draw_quality,
     draw_recipes,
+    draw_rewards,
     draw_sessions,
 )
 from green_code.models.catalog import DEFAULT
@@ -111,6 +114,15 @@ def _recipes(args: argparse.Namespace) -> dict[str, Any]:
     return recipes.run(args.model, args.work, *budgets, args.rows, args.seed, _say)
 
 
+def _rewards_arguments(command: argparse.ArgumentParser) -> None:
+    _work_argument(command)
+    command.add_argument("--updates", type=_at_least(1), default=60, help="of PPO an agent; supervision takes steps in proportion")
+
+
+def _rewards(args: argparse.Namespace) -> dict[str, Any]:
+    return rewards.run(args.model, args.work, args.updates, args.seed, _say)
+
+
 def _sessions_arguments(command: argparse.ArgumentParser) -> None:
     _work_argument(command)
     command.add_argument("--limit", type=_at_least(1), default=20, help="files per language")
@@ -170,6 +182,13 @@ _EXPERIMENTS = {
         _quality,
         quality_page.page,
         draw_quality,
+    ),
+    "rewards": _Experiment(
+        "train agents on the paper's reward and on joules, each constant changed in turn, and replay them",
+        _rewards_arguments,
+        _rewards,
+        rewards_page.page,
+        draw_rewards,
     ),
     "sessions": _Experiment(
         "type lines of files in each decoding mode, with a warm cache, and compare what that costs",

@@ -10,6 +10,7 @@ from green_code.experiments.layers import ADAPTED, UNTOUCHED
 from green_code.experiments.pages import language_name
 from green_code.experiments.quality import AGENT, CONFIDENCE, EXACT, FIXED, FULL
 from green_code.experiments.quality import UNTOUCHED as UNTOUCHED_MODEL
+from green_code.experiments.rewards import ENERGY, PAPER, RULES, SUPERVISED
 from green_code.problems import Problem
 
 try:
@@ -179,6 +180,35 @@ def draw_quality(found: dict[str, Any], path: Path) -> None:
             panel.set_xlim(left=0)
         panels[0].set_ylabel("edit similarity (0 … 100)")
         panels[0].legend(loc="lower right", fontsize=7)
+        _save(figure, path)
+
+
+def draw_rewards(found: dict[str, Any], path: Path) -> None:
+    """Agreement over cost, a mark per trained agent; rules beside them."""
+    styles = {
+        PAPER: ("#e8590c", "^"),
+        ENERGY: (_GREEN, "s"),
+        SUPERVISED: ("#1864ab", "D"),
+        RULES: (_GREY, "v"),
+    }
+    with matplotlib.rc_context({**_STYLE, "axes.grid.axis": "both"}):
+        figure = Figure(figsize=(7.2, 3.8), layout="constrained")
+        panel = figure.subplots()
+        for reward, (colour, marker) in styles.items():
+            own = [arm for arm in found["arms"] if arm["reward"] == reward and "failed" not in arm]
+            panel.scatter(
+                [a["cost"] for a in own],
+                [a["agreement"] for a in own],
+                24,
+                colour,
+                marker=marker,
+                label=reward,
+            )
+            for arm in own:
+                panel.annotate(arm["setting"], (arm["cost"], arm["agreement"]), (4, 3), textcoords="offset points", fontsize=6)  # fmt: skip
+        panel.set_xlabel("cost of a completion, in full-depth tokens")
+        panel.set_ylabel("agreement with the last layer")
+        panel.legend(loc="lower right", fontsize=7)
         _save(figure, path)
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from green_code.agent.environment import ExitEnvironment, Prices
+from green_code.agent.environment import ExitEnvironment
+from green_code.agent.prices import Prices
 from green_code.agent.stretches import REQUESTS, draw_typing
 from green_code.decoding.staircase import Staircase
 from green_code.models.decoder import Decoder

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from green_code.agent.environment import ExitEnvironment, Prices
+from green_code.agent.environment import ExitEnvironment
 from green_code.agent.ppo import Arguments, train
+from green_code.agent.prices import Prices
 from green_code.agent.stretches import draw_typing
 from green_code.problems import Problem
 from tests.agent.replayed import toy

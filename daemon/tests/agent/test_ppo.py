@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from green_code.agent import supervised
-from green_code.agent.environment import ExitEnvironment, Prices
+from green_code.agent.environment import ExitEnvironment
 from green_code.agent.ppo import Arguments, advantages, train
+from green_code.agent.prices import Prices
 from green_code.agent.rivals import Score, replay
 from green_code.agent.rivals import agent as by_agent
 from green_code.agent.stretches import draw_typing

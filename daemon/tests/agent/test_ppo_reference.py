@@ -13,8 +13,9 @@ import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import VecEnv
 
-from green_code.agent.environment import ExitEnvironment, Prices
+from green_code.agent.environment import ExitEnvironment
 from green_code.agent.ppo import Arguments, train
+from green_code.agent.prices import Prices
 from green_code.agent.rivals import Rival, replay
 from green_code.agent.rivals import agent as by_agent
 from green_code.agent.stretches import draw_typing

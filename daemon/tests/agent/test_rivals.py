@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from green_code.agent.environment import Prices
+from green_code.agent.prices import Prices
 from green_code.agent.rivals import (
     Rival,
     Score,

@@ -11,7 +11,14 @@ import torch
 
 from green_code.adaptation.corpus import Corpus
 from green_code.agent.record import record
-from green_code.agent.rollouts import CHUNK, NO_SOURCE, Rollouts, merge_rollouts, open_rollouts
+from green_code.agent.rollouts import (
+    CHUNK,
+    NO_SOURCE,
+    Rollouts,
+    merge_rollouts,
+    open_rollouts,
+    write_rollouts,
+)
 from green_code.decoding.exit_network import unit_rms
 from green_code.models.decoder import Decoder
 from green_code.models.sources import open_vocabulary
@@ -144,3 +151,10 @@ def test_a_folder_that_was_cut_off_names_the_command(tmp_path: Path, missing: st
     (tmp_path / missing).unlink(missing_ok=True)
     with pytest.raises(Problem, match="green-code train rollouts"):
         open_rollouts(tmp_path)
+
+
+def test_rollouts_of_another_bundle_are_refused(recorded: Rollouts, tmp_path: Path) -> None:
+    write_rollouts(tmp_path / "r", recorded)
+    assert open_rollouts(tmp_path / "r", "w").weights == "w"
+    with pytest.raises(Problem, match=r"another bundle.*green-code train rollouts"):
+        open_rollouts(tmp_path / "r", "v")
