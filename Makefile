@@ -119,6 +119,8 @@ experiments: $(READY)  ## the experiments in a cheap form (recipes on tiny-rando
 	$(BIN)/python -m green_code.experiments energy --window-seconds 0.5 --out $(WORK)/experiments
 	$(BIN)/python -m green_code.experiments drafts --work $(WORK) --limit 6 --out $(WORK)/experiments $(if $(DATA),--data $(DATA))
 	$(BIN)/python -m green_code.experiments sessions --work $(WORK) --limit 2 --out $(WORK)/experiments
+	$(BIN)/python -m green_code.experiments quality --work $(WORK) --limit 4 --out $(WORK)/experiments $(if $(DATA),--data $(DATA))
+	test ! -e $(WORK)/rollouts/heldout || $(BIN)/python -m green_code.experiments rewards --work $(WORK) --updates 8 --out $(WORK)/experiments
 	rm -rf $(WORK)/tiny  # its corpus is this repository's own code, which changes
 	$(BIN)/green-code adapt corpus --model tiny-random --from daemon --work $(WORK)/tiny --out $(WORK)/tiny/bundle
 	$(BIN)/python -m green_code.experiments recipes --model tiny-random --work $(WORK)/tiny --tokens 8192 --trials 2 --trial-tokens 4096 --rows 4 --out $(WORK)/experiments

@@ -7,13 +7,58 @@
   /** While the user drags, an echo of an earlier position must not move the slider back. */
   const SETTLE_MS = 150;
   let pending;
+  /** What thresholds gave in cold completions of held-out code, full depth last. */
+  let curve = [];
 
   const show = (value) => {
+    const here = curve.length > 0 ? ` ${drawCurve(value)}` : '';
     find('value').textContent = value.toFixed(2);
-    slider.setAttribute('aria-valuetext', value >= 1 ? '1.00, every layer runs' : value.toFixed(2));
+    slider.setAttribute('aria-valuetext', `${value.toFixed(2)}${value >= 1 ? ', every layer runs.' : '.'}${here}`);
     for (const button of find('stops').children) {
       button.setAttribute('aria-pressed', String(Number(button.value) === value));
     }
+  };
+
+  /** The point of a threshold, between those that were measured on a line. */
+  const pointAt = (threshold) => {
+    const next = curve.findIndex((point) => point.threshold >= threshold);
+    if (next <= 0) {
+      return curve[0];
+    }
+    const [low, high] = [curve[next - 1], curve[next]];
+    const part = (threshold - low.threshold) / (high.threshold - low.threshold);
+    const between = (key) => low[key] + part * (high[key] - low[key]);
+    return { saving: between('saving'), quality: between('quality') };
+  };
+
+  const shape = (name, attributes) => {
+    const element = document.createElementNS('http://www.w3.org/2000/svg', name);
+    for (const [key, value] of Object.entries(attributes)) {
+      element.setAttribute(key, value);
+    }
+    return element;
+  };
+
+  /** Quality upwards, saving to the right; the dot is where the slider is. Returns that in words. */
+  const drawCurve = (value) => {
+    const [WIDTH, HEIGHT, MARGIN] = [120, 60, 5];
+    const scale = (key, length) => {
+      const values = curve.map((point) => point[key]);
+      const [low, high] = [Math.min(...values), Math.max(...values)];
+      return (point) => MARGIN + ((point[key] - low) / (high - low || 1)) * (length - 2 * MARGIN);
+    };
+    const [x, quality] = [scale('saving', WIDTH), scale('quality', HEIGHT)];
+    const y = (point) => HEIGHT - quality(point);
+    const here = pointAt(value);
+    find('curve').replaceChildren(
+      shape('polyline', { points: curve.map((point) => `${x(point)},${y(point)}`).join(' ') }),
+      ...curve.map((point) => shape('circle', { cx: x(point), cy: y(point), r: 1 })),
+      shape('circle', { cx: x(here), cy: y(here), r: 3, class: 'here' }),
+    );
+    const percent = (share) => `${Math.round(100 * share)}%`;
+    const words = `Cold completions of held-out code: ${percent(here.saving)} of energy saved, ${percent(here.quality)} of full depth's quality kept.`;
+    find('here').textContent = words;
+    return words;
   };
 
   const choose = (value) => {
@@ -62,6 +107,11 @@
       find('stops').hidden = state.stops.length === 0;
       find('stops').replaceChildren(...state.stops.map(stopButton));
       find('marks').replaceChildren(...state.stops.map(mark));
+    }
+    if (JSON.stringify(state.curve) !== JSON.stringify(curve)) {
+      curve = state.curve;
+      find('trade-off').hidden = curve.length === 0;
+      show(Number(slider.value));
     }
     if (pending === undefined) {
       slider.value = String(state.threshold);

@@ -14,7 +14,7 @@ import { ReportPanel } from './report/panel';
 import { onSettingsChange, readSettings } from './settings';
 import { Store } from './state/store';
 import { StatusItem } from './status/item';
-import { readStops } from './threshold/stops';
+import { readCalibration } from './threshold/calibration';
 import { ThresholdView } from './threshold/view';
 
 let close: (() => Promise<unknown>) | undefined;
@@ -23,13 +23,13 @@ export function activate(context: vscode.ExtensionContext): void {
   const { version } = context.extension.packageJSON as { version: string };
   const channels = new Channels();
   const store = new Store(readSettings());
-  const stops = () => readStops(bundlesFolder(context.extensionPath), store.snapshot.settings.model);
+  const calibration = () => readCalibration(bundlesFolder(context.extensionPath), store.snapshot.settings.model);
   const home = { storage: context.globalStorageUri.fsPath, version, bundled: path.join(context.extensionPath, 'bundled') };
   const front: Supervisor = new Supervisor(home, context.extensionPath, channels, store, (environment) => void setUp.offer(environment));
   const setUp = new SetUp(context.globalState, home, channels, store, front);
   const report = new ReportPanel(context.extensionUri);
   const documents = new Documents();
-  const view = new ThresholdView(context.extensionUri, store, stops);
+  const view = new ThresholdView(context.extensionUri, store, calibration);
   close = () => {
     front.dispose(); // first: an aborted Set Up starts the front anew
     return Promise.all([front.stop(), setUp.abort()]);
@@ -49,7 +49,7 @@ export function activate(context: vscode.ExtensionContext): void {
     view,
     new StatusItem(store),
     vscode.window.registerWebviewViewProvider(VIEW_THRESHOLD, view),
-    ...registerCommands({ channels, store, supervisor: front, setUp, report, documents, stops }),
+    ...registerCommands({ channels, store, supervisor: front, setUp, report, documents, calibration }),
     onSettingsChange((settings) => {
       const before = store.snapshot.settings;
       store.update({ settings });

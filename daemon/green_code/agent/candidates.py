@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from green_code.agent import ppo, supervised
 from green_code.agent.environment import ExitEnvironment
@@ -13,12 +14,21 @@ from green_code.agent.prices import Prices
 from green_code.agent.rivals import Score, at_equal_cost
 from green_code.agent.rollouts import Rollouts
 from green_code.agent.stretches import draw_typing
-from green_code.decoding.exit_network import ExitNetwork
+from green_code.decoding.exit_network import BESIDE, ExitNetwork
+from green_code.problems import Problem
 
 REWARDS = ("energy", "paper")
 SUPERVISED, PPO, BOTH = "supervised", "PPO", "supervised + PPO"
 _STRETCHES = 64  # of each document that PPO replays, before it begins anew
 _FINE_RATE, _FINE_ENTROPY = 3e-4, 0.02  # of fine-tuning
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A trained network, and what shaped its training."""
+
+    network: ExitNetwork
+    arguments: dict[str, Any]
 
 
 def train_candidates(
@@ -29,23 +39,44 @@ def train_candidates(
     reward: str,
     rewards: Rewards,
     report: Callable[[str], None] = print,
-) -> dict[str, ExitNetwork]:
-    """By supervision, by PPO, and by PPO from the supervised one; with the paper's rewards by PPO alone."""
+) -> dict[str, Candidate]:
+    """By supervision, by PPO, and by PPO from the supervised one; with the paper's rewards by PPO alone.
+
+    A run that a monitor ends is reported, and left out.
+
+    Raises:
+        Problem: none is left.
+    """
     arguments = replace(ppo.Arguments(), seed=seed)
+    found: dict[str, Candidate] = {}
+    failures: list[Problem] = []
+
+    def by_ppo(
+        name: str, environment: ppo.Environment, chosen: ppo.Arguments, begin: ExitNetwork | None
+    ) -> None:
+        log = logs / f"{name.replace(' ', '-')}.jsonl"
+        try:
+            actor = ppo.train(environment, chosen, log, begin, report).actor
+        except Problem as problem:
+            report(f"{name} is left out: {problem}")
+            failures.append(problem)
+        else:
+            found[name] = Candidate(actor, asdict(chosen))
+
     if reward == "paper":
-        environment = PaperEnvironment(rollouts, rewards, arguments.environments, seed)
-        return {PPO: ppo.train(environment, arguments, logs / "ppo-paper.jsonl", None, report).actor}
+        by_ppo(PPO, PaperEnvironment(rollouts, rewards, arguments.environments, seed), arguments, None)
+        if PPO not in found:
+            raise failures[0]
+        found[PPO].network.inner.weight[:, -BESIDE:] = 0  # it never saw them
+        return found
+    fit = replace(supervised.Arguments(), seed=seed)
+    fitted = supervised.train(rollouts, prices, fit, report)
+    found[SUPERVISED] = Candidate(fitted, asdict(fit))
     typing = draw_typing(rollouts, arguments.environments, _STRETCHES, seed)
-    fitted = supervised.train(rollouts, prices, replace(supervised.Arguments(), seed=seed), report)
-    alone = ppo.train(ExitEnvironment(rollouts, prices, typing), arguments, logs / "ppo.jsonl", None, report)
-    both = ppo.train(
-        ExitEnvironment(rollouts, prices, typing),
-        replace(arguments, learning_rate=_FINE_RATE, entropy=_FINE_ENTROPY),
-        logs / "ppo-fitted.jsonl",
-        fitted,
-        report,
-    )
-    return {SUPERVISED: fitted, PPO: alone.actor, BOTH: both.actor}
+    by_ppo(PPO, ExitEnvironment(rollouts, prices, typing), arguments, None)
+    fine = replace(arguments, learning_rate=_FINE_RATE, entropy=_FINE_ENTROPY)
+    by_ppo(BOTH, ExitEnvironment(rollouts, prices, typing), fine, fitted)
+    return found
 
 
 def table(scores: Sequence[Score], family: str) -> Iterator[str]:

@@ -12,14 +12,14 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from green_code.adaptation.corpus import Corpus, open_corpus
+from green_code.adaptation.corpus import open_corpus
 from green_code.agent.calibrate import calibrate
 from green_code.agent.candidates import REWARDS, table, train_candidates
 from green_code.agent.paper_environment import Rewards
 from green_code.agent.ppo import Arguments
 from green_code.agent.prices import prices_of
-from green_code.agent.record import LEAST_TOKENS, record
-from green_code.agent.rivals import everyone, replay
+from green_code.agent.record import LEAST_TOKENS, PARTS, record
+from green_code.agent.rivals import agents, compare, everyone
 from green_code.agent.rollouts import merge_rollouts, open_rollouts
 from green_code.agent.stretches import draw_typing
 from green_code.energy.meters import SHORT_WINDOW_SECONDS
@@ -38,8 +38,8 @@ from green_code.models.weights import open_model
 from green_code.problems import Problem
 
 STEPS = ("rollouts", "agent", "calibrate")
-_ERROR_PRICE = 3.0
-_DOCUMENTS = 512  # held-out stretches over which agents and rivals are compared
+_ERROR_PRICE = 2.0
+_DOCUMENTS = 512  # stretches over which agents and rivals are compared
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -81,9 +81,11 @@ def _bundle_folder(model: str) -> Path:
 def make_rollouts(args: argparse.Namespace) -> None:
     """Record both parts, a process a language: each is one thread's work."""
     bundle = load_bundle(_bundle_folder(args.model))
-    exits = tuple(int(e) for e in args.exits.split(",")) if args.exits else bundle.exits
-    languages = _open_corpus(args.model, args.work).languages
-    for part, positions in (("train", args.positions), ("heldout", args.positions // 4)):
+    opened = open_model(find_model(args.model), bundle, forms())
+    exits = _exits(args.exits, opened.decoder.config.layers) if args.exits else bundle.exits
+    languages = open_corpus(args.work / "corpus", opened.vocabulary, LEAST_TOKENS, LEAST_TOKENS).languages
+    for part, share in PARTS.items():
+        positions = int(share * args.positions)
         folder = args.work / "rollouts" / part
         jobs = [
             (args.model, args.work, exits, language, part, positions, args.seed, folder / language)
@@ -114,9 +116,16 @@ def _record(
     )  # fmt: skip
 
 
-def _open_corpus(model: str, work: Path) -> Corpus:
-    opened = open_model(find_model(model), load_bundle(_bundle_folder(model)), forms())
-    return open_corpus(work / "corpus", opened.vocabulary, LEAST_TOKENS, LEAST_TOKENS)
+def _exits(text: str, layers: int) -> tuple[int, ...]:
+    try:
+        exits = tuple(int(each) for each in text.split(","))
+    except ValueError:
+        exits = ()
+    if not exits or exits != tuple(sorted(set(exits))) or not 0 < exits[0] <= exits[-1] < layers:
+        raise Problem(
+            "bad_request", f"--exits {text}: give layers from 1 to {layers - 1}, ascending, such as 5,7,13."
+        )
+    return exits
 
 
 def train_agent(args: argparse.Namespace) -> None:
@@ -127,31 +136,35 @@ def train_agent(args: argparse.Namespace) -> None:
     """
     folder = _bundle_folder(args.model)
     bundle = load_bundle(folder)
-    rollouts, held = (
-        open_rollouts(args.work / "rollouts" / part, bundle.weights_key) for part in ("train", "heldout")
+    rollouts, validation, held = (
+        open_rollouts(args.work / "rollouts" / part, bundle.weights_key) for part in PARTS
     )
+    for other in (validation, held):
+        rollouts.check_like(other)
     torch.set_num_threads(THREADS)  # costs are those of service
     opened = open_model(find_model(args.model), bundle, forms())
     costs = measured_costs(opened, SHORT_WINDOW_SECONDS, lambda *_: None)
     torch.set_num_threads(args.threads)
     priced = prices_of(costs, rollouts.layers, args.error_price)
     candidates = train_candidates(rollouts, priced, args.seed, args.work, args.reward, _rewards(args))
+    networks = {name: candidate.network for name, candidate in candidates.items()}
+    seen = draw_typing(validation, _DOCUMENTS, 1, args.seed)
+    tried = compare(agents(networks, priced), validation, priced, seen)
+    best = min(tried, key=lambda score: score.objective).family
     typing = draw_typing(held, _DOCUMENTS, 1, args.seed)
-    vocabulary = len(opened.vocabulary)
-    scores = [replay(rival, held, priced, typing) for rival in everyone(candidates, held, priced, vocabulary)]
-    best = min((s for s in scores if s.family in candidates), key=lambda s: s.objective).family
+    scores = compare(everyone(networks, held, priced), held, priced, typing)
     for line in table(scores, best):
         print(line)
-    network = candidates[best]
+    network = networks[best]
     save_file(network.state_dict(), str(folder / AGENT), metadata=network.save_metadata())
     (folder / CALIBRATION).unlink(missing_ok=True)  # of the agent before
     manifest = dict(json.loads((folder / "manifest.json").read_text()))
     manifest["exits"] = list(rollouts.exits)
     manifest["agent"] = {
         "method": best,
-        "reward": args.reward,
+        "reward": {"kind": args.reward, **(asdict(_rewards(args)) if args.reward == "paper" else {})},
+        "arguments": candidates[best].arguments,
         "prices": asdict(priced),
-        "seed": args.seed,
         "positions": len(rollouts.final_tokens),
         "held_out": [asdict(score) for score in scores],
     }

@@ -53,9 +53,10 @@ class ExitEnvironment:
         return self.typing.first[self._env, self.request] + self.token
 
     def observe(self) -> tuple[Tensor, Tensor]:
-        """(count, C+1) features and (count,) exit index."""
+        """(count, C + BESIDE) features and (count,) exit index."""
         states = torch.from_numpy(np.asarray(self.rollouts.states[self.row, self.exit], np.float32))
-        return features(states, torch.from_numpy(self.debt())), torch.from_numpy(self.exit.copy())
+        confidence = torch.from_numpy(self.rollouts.small_confidences[self.row, self.exit])
+        return features(states, torch.from_numpy(self.debt()), confidence), torch.from_numpy(self.exit.copy())
 
     def debt(self) -> Any:
         """(count,) layer × position evaluations that going on to full depth would cost, as `Staircase.debt` counts."""

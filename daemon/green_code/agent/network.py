@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from green_code.decoding.exit_network import HIDDEN_UNITS, ExitNetwork
+from green_code.decoding.exit_network import BESIDE, HIDDEN_UNITS, ExitNetwork
 
 
 def _orthogonal(layer: nn.Linear, gain: float) -> nn.Linear:
@@ -22,7 +22,7 @@ class Critic(nn.Module):
 
     def __init__(self, width: int, exits: Sequence[int]) -> None:
         super().__init__()
-        self.inner = _orthogonal(nn.Linear(width + 2, HIDDEN_UNITS), np.sqrt(2))
+        self.inner = _orthogonal(nn.Linear(width + BESIDE + 1, HIDDEN_UNITS), np.sqrt(2))
         self.exit_bias = nn.Embedding(len(exits), HIDDEN_UNITS)
         nn.init.zeros_(self.exit_bias.weight)
         self.out = _orthogonal(nn.Linear(HIDDEN_UNITS, 1), 1.0)
@@ -35,9 +35,9 @@ class Critic(nn.Module):
 class ActorCritic(nn.Module):
     """Separate networks for policy and value, as in the paper (SB3's MlpPolicy)."""
 
-    def __init__(self, width: int, exits: Sequence[int]) -> None:
+    def __init__(self, width: int, exits: Sequence[int], small_head: Sequence[int]) -> None:
         super().__init__()
-        self.actor = ExitNetwork(width, exits)
+        self.actor = ExitNetwork(width, exits, small_head)
         _orthogonal(self.actor.inner, np.sqrt(2))
         nn.init.zeros_(self.actor.exit_bias.weight)
         _orthogonal(self.actor.action, 0.01)

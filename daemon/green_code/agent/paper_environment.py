@@ -56,9 +56,10 @@ class PaperEnvironment:
         self.row[which], self._end[which] = self.rollouts.starts[chunk], self.rollouts.starts[chunk + 1]
 
     def observe(self) -> tuple[Tensor, Tensor]:
-        """(count, C+1) features, the debt always 0, and (count,) exit index."""
+        """(count, C + BESIDE) features, always 0 beside the state, and (count,) exit index."""
         states = torch.from_numpy(np.asarray(self.rollouts.states[self.row, self.exit], np.float32))
-        return features(states, torch.zeros(self.count)), torch.from_numpy(self.exit.copy())
+        nothing = torch.zeros(self.count)
+        return features(states, nothing, nothing + 0.5), torch.from_numpy(self.exit.copy())
 
     def left(self) -> Any:
         """(count,) share of the longest completion that is left."""

@@ -4,7 +4,7 @@ Details, each number repeated at its line:
   1. vectorised replay: (steps, environments) tensors      2. orthogonal initialisation, gain by head (network.py)
   3. generalised advantages, backwards; an episode's end is terminal, a cut rollout is bootstrapped
   4. advantages normalised a minibatch                     5. clipped policy objective
-  6. values in units of an episode's return, unclipped     7. entropy bonus
+  6. values in units of a window's rewards, unclipped      7. entropy bonus
   8. gradients clipped, actor and critic apart             9. linear annealing of the rate
  10. updates of a rollout end early when KL passes its limit
  11. the critic alone sees how much of the episode is left
@@ -31,7 +31,7 @@ from torch.distributions import Categorical
 from green_code.agent.monitors import Monitor
 from green_code.agent.network import ActorCritic
 from green_code.agent.rollouts import Rollouts
-from green_code.decoding.exit_network import ExitNetwork
+from green_code.decoding.exit_network import BESIDE, ExitNetwork
 
 
 class Environment(Protocol):
@@ -41,7 +41,7 @@ class Environment(Protocol):
     count: int
 
     def observe(self) -> tuple[Tensor, Tensor]:
-        """(count, C+1) features and (count,) exit index."""
+        """(count, C + BESIDE) features and (count,) exit index."""
 
     def left(self) -> Any:
         """(count,) share of the episode that is left, 1 … 0."""
@@ -108,16 +108,18 @@ def train(
     """
     torch.manual_seed(arguments.seed)
     width = environment.rollouts.states.shape[2]
-    agent = ActorCritic(width, environment.rollouts.exits)
+    agent = ActorCritic(width, environment.rollouts.exits, environment.rollouts.small_head)
     if begin is not None:
         agent.actor.load_state_dict(begin.state_dict())
     optimiser = torch.optim.Adam(agent.parameters(), lr=arguments.learning_rate, eps=1e-5)
     monitor, scale = Monitor(len(environment.rollouts.exits), arguments.kl_limit), 0.0
+    returns = _Returns(environment.count)
     log.write_text(json.dumps(asdict(arguments)) + "\n")
     for update in range(arguments.updates):
         optimiser.param_groups[0]["lr"] = arguments.learning_rate * (1 - update / arguments.updates)  # 9.
         replayed = _replay(environment, agent, arguments, width)
-        scale = scale or max(1e-6, abs(replayed.mean_return()))  # 6.
+        mean_return = returns.follow(replayed.rewards, replayed.ended)
+        scale = scale or max(1e-6, replayed.rewards.abs().sum(0).mean().item())  # 6.
         gains = advantages(
             replayed.rewards / scale,
             replayed.values,
@@ -131,7 +133,7 @@ def train(
         exits = np.bincount(
             replayed.exits[replayed.actions == 1].numpy(), minlength=len(environment.rollouts.exits)
         )
-        row = {"update": update, "return": replayed.mean_return(), "exits": exits.tolist(), **figures}
+        row = {"update": update, "return": mean_return, "exits": exits.tolist(), **figures}
         with log.open("a") as file:
             file.write(json.dumps(row) + "\n")
         monitor.check(row["return"], exits, int((replayed.exits == 0).sum()), figures)
@@ -147,15 +149,29 @@ class _Replayed:
 
     def __init__(self, steps: int, environments: int, width: int) -> None:
         shape = (steps, environments)
-        self.seen = torch.zeros(*shape, width + 1)
+        self.seen = torch.zeros(*shape, width + BESIDE)
         self.left = torch.zeros(shape)
         self.exits, self.actions = (torch.zeros(shape, dtype=torch.long) for _ in range(2))
         self.log_probabilities, self.rewards, self.ended, self.values = (torch.zeros(shape) for _ in range(4))
         self.last_value = torch.zeros(environments)
 
-    def mean_return(self) -> float:
-        """Of an episode, in the environment's units."""
-        return (self.rewards.sum() / self.ended.sum().clamp(min=1)).item()
+
+class _Returns:
+    """Returns of episodes, which need not end in the window in which they began."""
+
+    def __init__(self, environments: int) -> None:
+        self._running, self._latest = torch.zeros(environments), 0.0
+
+    def follow(self, rewards: Tensor, ended: Tensor) -> float:
+        """Mean over the episodes that ended in this window; where none did, the last that is known."""
+        finished = []
+        for reward, end in zip(rewards, ended.bool(), strict=True):
+            self._running += reward
+            finished.append(self._running[end])
+            self._running = self._running * ~end
+        found = torch.cat(finished)
+        self._latest = found.mean().item() if len(found) else self._latest
+        return self._latest
 
 
 @torch.no_grad()

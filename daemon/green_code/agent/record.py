@@ -16,18 +16,21 @@ from torch import Tensor
 
 from green_code.adaptation.corpus import Corpus
 from green_code.agent.rollouts import CHUNK, NO_SOURCE, Rollouts, write_rollouts
-from green_code.decoding.exit_network import unit_rms
+from green_code.decoding.exit_network import SMALL_HEAD, unit_rms
 from green_code.decoding.staircase import Staircase
 from green_code.models.serving import Served
 from green_code.models.vocabulary import Vocabulary
+from green_code.problems import Problem
 
 CONTEXT = 512  # tokens before a stretch at most, as in service
 STRETCH = 128  # tokens of the source that a stretch covers
-SMALL_HEAD = 512  # tokens of the small head
 _FRACTIONS = (0.2, 0.5)  # of the document that comes before a stretch (the paper's)
 _LEAST = 32  # tokens a document must have on either side of the cursor
 LEAST_TOKENS = 1 << 12
 """Tokens that a shard must have at least."""
+PARTS = {"train": 1.0, "validation": 0.125, "heldout": 0.25}
+"""What is recorded, and how much of it, to what was asked for. Agents learn from the first and are chosen by the second."""
+_VALIDATION = 10  # one document of so many is for validation
 _COUNTED = 1 << 20  # tokens of a shard that say which tokens are common
 
 
@@ -45,14 +48,21 @@ def record(
     weights: str,
     report: Callable[[str], None],
 ) -> None:
-    """Record about `positions` positions of one language from the shard of `part` ("train" or "heldout").
+    """Record about `positions` positions of one language for one of PARTS.
+
+    "train" and "validation" are documents of projects that the model was trained on, "heldout" of others.
 
     `weights` says which bundle's they are.
     """
-    shard = corpus.shards[language, part]
-    common = torch.from_numpy(np.bincount(shard[:_COUNTED]).argsort()[::-1][:SMALL_HEAD].copy())
-    recorder = _Recorder(decoder, vocabulary, exits, common)
-    spans = _spans(corpus.document_starts(language, part), len(shard), np.random.default_rng(seed))
+    of = "heldout" if part == "heldout" else "train"
+    shard = corpus.shards[language, of]
+    recorder = _Recorder(decoder, vocabulary, exits, commonest(corpus))
+    bounds = _bounds(corpus.document_starts(language, of), len(shard), part)
+    if not bounds:
+        raise Problem(
+            "bad_request", f"no {language} document for {part} is long enough to type into; gather more code."
+        )
+    spans = _spans(bounds, np.random.default_rng(seed))
     told = stretch = 0
     for stretch, (start, cursor, end) in enumerate(spans):
         recorder.stretch(stretch, shard[start:cursor].tolist(), shard[cursor:end].tolist())
@@ -65,12 +75,26 @@ def record(
     report(f"{part} {language}: {recorder.positions} positions in {stretch + 1} stretches")
 
 
-def _spans(documents: np.ndarray, end: int, generator: np.random.Generator) -> Iterator[tuple[int, int, int]]:
+def commonest(corpus: Corpus) -> list[int]:
+    """The tokens of the small head: SMALL_HEAD commonest of all languages together."""
+    shards = [shard[:_COUNTED] for (_, of), shard in corpus.shards.items() if of == "train"]
+    counts = sum(np.bincount(shard, minlength=1 + max(int(s.max()) for s in shards)) for shard in shards)
+    return sorted(np.argsort(counts)[::-1][:SMALL_HEAD].tolist())
+
+
+def _bounds(documents: np.ndarray, end: int, part: str) -> list[tuple[int, int]]:
+    """The documents of a part that are long enough."""
+    found = list(enumerate(itertools.pairwise([*documents.tolist(), end])))
+    if part != "heldout":
+        found = [(i, pair) for i, pair in found if (i % _VALIDATION == 0) == (part == "validation")]
+    return [pair for _, pair in found if pair[1] - pair[0] > 4 * _LEAST]
+
+
+def _spans(
+    bounds: Sequence[tuple[int, int]], generator: np.random.Generator
+) -> Iterator[tuple[int, int, int]]:
     """(start of the context, cursor, end of the stretch) in documents drawn without end, each once a round."""
-    bounds = [
-        pair for pair in itertools.pairwise([*documents.tolist(), end]) if pair[1] - pair[0] > 4 * _LEAST
-    ]
-    while bounds:
+    while True:
         for i in generator.permutation(len(bounds)):
             first, last = bounds[i][0] + 1, bounds[i][1]  # behind the marker
             cursor = first + max(_LEAST, int(generator.uniform(*_FRACTIONS) * (last - first)))
@@ -80,8 +104,11 @@ def _spans(documents: np.ndarray, end: int, generator: np.random.Generator) -> I
 class _Recorder:
     """Collects the columns of `Rollouts`, chunk by chunk."""
 
-    def __init__(self, decoder: Served, vocabulary: Vocabulary, exits: Sequence[int], common: Tensor) -> None:
-        self._decoder, self._vocabulary, self._exits, self._common = decoder, vocabulary, tuple(exits), common
+    def __init__(
+        self, decoder: Served, vocabulary: Vocabulary, exits: Sequence[int], small_head: Sequence[int]
+    ) -> None:
+        self._decoder, self._vocabulary, self._exits = decoder, vocabulary, tuple(exits)
+        self._small_head, self._small_logits = tuple(small_head), decoder.head_of(small_head)
         self._ends = {i for i, text in enumerate(vocabulary.token_bytes) if b"\n" in text} | set(
             vocabulary.eos
         )
@@ -138,7 +165,7 @@ class _Recorder:
             tokens.append(logits.argmax(-1))
             if depth in self._exits:
                 confidences.append(logits.softmax(-1).amax(-1))
-                small.append(logits[:, self._common].softmax(-1).amax(-1))
+                small.append(self._small_logits(state).float().softmax(-1).amax(-1))
         said = torch.stack(tokens)  # (L, N)
         at = [depth - 1 for depth in self._exits]
         for name, column in {
@@ -164,7 +191,7 @@ class _Recorder:
             stretches=np.array(stretches),
             greedy=np.array(greedy),
             languages=np.full(len(columns["final_tokens"]), language),
-            small_head=len(self._common),
+            small_head=self._small_head,
             weights=weights,
             **columns,
         )

@@ -6,7 +6,7 @@ Always reported beside the agent: the oracle (first exit that is right), every f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,11 +15,11 @@ import torch
 
 from green_code.agent.environment import ExitEnvironment
 from green_code.agent.prices import Prices
-from green_code.agent.rollouts import NO_SOURCE, Rollouts
+from green_code.agent.rollouts import Rollouts
 from green_code.agent.stretches import Typing
 from green_code.decoding.exit_network import EXIT, ExitNetwork
 
-THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98)
+THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
 _CONFIDENCES = (0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 
 
@@ -57,12 +57,19 @@ class Score:
     accuracy: float
 
 
-def replay(rival: Rival, rollouts: Rollouts, prices: Prices, typing: Typing) -> Score:
-    """Let a rival serve every request once."""
+def compare(rivals: Iterable[Rival], rollouts: Rollouts, prices: Prices, typing: Typing) -> list[Score]:
+    """Every rival over the same typing."""
+    full = replay(full_depth(), rollouts, prices, typing, None).cost
+    return [replay(rival, rollouts, prices, typing, full) for rival in rivals]
+
+
+def replay(
+    rival: Rival, rollouts: Rollouts, prices: Prices, typing: Typing, full_cost: float | None
+) -> Score:
+    """Let a rival serve every request once; savings are against `full_cost`, of a completion at full depth."""
     environment = ExitEnvironment(rollouts, replace(prices, decision=rival.look), typing)
     requests = typing.first.shape[1]
     depths = np.array([*rollouts.exits, rollouts.layers])
-    given = np.full(len(rollouts.final_tokens), NO_SOURCE - 1)
     taken, tokens, cost = 0, 0, 0.0
     wrong = np.zeros_like(typing.first)  # tokens of a request that are not the last layer's
     right, known, errors = 0, 0, 0
@@ -86,14 +93,13 @@ def replay(rival: Rival, rollouts: Rollouts, prices: Prices, typing: Typing) -> 
         right += int((given == rollouts.source_tokens[row])[forced].sum())
         known += int(forced.sum())
     written = _written(rollouts, typing.first)
-    full = 0.0 if rival.family == "full" else replay(full_depth(), rollouts, prices, typing).cost
     cost /= typing.first.size
     return Score(
         rival.family,
         rival.setting,
         float(cost),
         float(cost + prices.error * errors / typing.first.size),
-        float(1 - cost / full) if full else 0.0,
+        float(1 - cost / full_cost) if full_cost else 0.0,
         float(taken / tokens),
         float(1 - wrong.sum() / tokens),
         float((wrong == 0)[written].mean()) if written.any() else 0.0,
@@ -141,23 +147,26 @@ def confidence(least: float, prices: Prices) -> Rival:
     )
 
 
-def small_confidence(least: float, prices: Prices, rollouts: Rollouts, vocabulary: int) -> Rival:
+def small_confidence(least: float, prices: Prices, rollouts: Rollouts) -> Rival:
     return Rival(
-        f"confidence of {rollouts.small_head} tokens",
+        f"confidence of {len(rollouts.small_head)} tokens",
         f"τ={least}",
         lambda e: (e.rollouts.small_confidences[e.row, e.exit] > least).astype(np.int64),
-        prices.head * rollouts.small_head / vocabulary,
+        prices.decision,  # which is the small head, for the most part
     )
 
 
-def everyone(
-    agents: dict[str, ExitNetwork], rollouts: Rollouts, prices: Prices, vocabulary: int
-) -> Iterator[Rival]:
-    """Agents at each threshold and all rivals; `vocabulary` is how many tokens the whole head has."""
-    for name, network in agents.items():
-        yield from (agent(name, network, t, prices) for t in THRESHOLDS)
+def agents(networks: Mapping[str, ExitNetwork], prices: Prices) -> Iterator[Rival]:
+    """Each at each threshold."""
+    for name, network in networks.items():
+        yield from (agent(name, network, threshold, prices) for threshold in THRESHOLDS)
+
+
+def everyone(networks: Mapping[str, ExitNetwork], rollouts: Rollouts, prices: Prices) -> Iterator[Rival]:
+    """Agents at each threshold and all rivals."""
+    yield from agents(networks, prices)
     yield from (confidence(least, prices) for least in _CONFIDENCES)
-    yield from (small_confidence(least, prices, rollouts, vocabulary) for least in _CONFIDENCES)
+    yield from (small_confidence(least, prices, rollouts) for least in _CONFIDENCES)
     yield from (fixed(rollouts, depth) for depth in rollouts.exits)
     yield from (full_depth(), oracle())
 

@@ -42,7 +42,7 @@ class Rollouts:
     states: np.ndarray  # (P, X, C) float16, of unit root mean square
     exit_tokens: np.ndarray  # (P, X)
     confidences: np.ndarray  # (P, X) float16: the head's greatest probability
-    small_confidences: np.ndarray  # (P, X) float16: the same of the head's few hundred commonest tokens alone
+    small_confidences: np.ndarray  # (P, X) float16: the same of the small head
     first_right: np.ndarray  # (P,): the first layer of any kind whose token is the last layer's
     final_tokens: np.ndarray  # (P,)
     source_tokens: np.ndarray  # (P,): what follows in the source, or NO_SOURCE
@@ -50,8 +50,19 @@ class Rollouts:
     stretches: np.ndarray  # (N,)
     greedy: np.ndarray  # (N,) bool
     languages: np.ndarray  # (N,)
-    small_head: int = 0  # how many tokens the small head had
+    small_head: tuple[int, ...] = ()  # its tokens
     weights: str = ""  # the bundle's `weights_key`: rollouts are of one bundle
+
+    def check_like(self, other: Rollouts) -> None:
+        """Raises Problem where another part was recorded otherwise."""
+        mine, theirs = (
+            (r.exits, r.layers, r.states.shape[2], r.small_head, r.weights) for r in (self, other)
+        )
+        if mine != theirs:
+            raise Problem(
+                "bad_request",
+                f"rollouts were recorded at exits {self.exits} and at {other.exits}, or with different bundles; run `green-code train rollouts` again.",
+            )
 
     @property
     def agrees(self) -> Any:
@@ -156,7 +167,7 @@ def open_rollouts(folder: Path, weights: str | None = None) -> Rollouts:
         tuple(meta["exits"]),
         meta["layers"],
         states,
-        small_head=meta["small_head"],
+        small_head=tuple(meta["small_head"]),
         weights=meta["weights"],
         **columns,
     )

@@ -1,6 +1,6 @@
 """Typing, drawn: what an editor asks of one document, request by request.
 
-A stretch of rollouts is typed into from its start. Before its first request the prompt is cold; before every other one
+A stretch of rollouts is typed into from a place in it. Before its first request the prompt is cold; before every other one
 a few tokens have come (mostly a keystroke, sometimes a line), or the cursor jumped and the prompt is cold again. A
 completion is a recorded chunk; accepted, its tokens stay, else they are taken back.
 """
@@ -48,7 +48,11 @@ def draw_typing(
     # Chunks come in pairs, greedy then teacher-forced; a stretch that is too short is gone through again.
     bounds = np.searchsorted(rollouts.stretches, np.arange(rollouts.stretches[-1] + 2)) // 2
     drawn = random.integers(0, len(bounds) - 1, (count, stretches)).repeat(REQUESTS, axis=1)
-    pairs = bounds[drawn] + np.arange(shape[1]) % REQUESTS % (bounds[drawn + 1] - bounds[drawn])
+    pairs_there = bounds[drawn + 1] - bounds[drawn]
+    begin = random.random((count, stretches)).repeat(REQUESTS, axis=1) * np.maximum(
+        1, pairs_there - REQUESTS + 1
+    )
+    pairs = bounds[drawn] + (begin.astype(np.int64) + np.arange(shape[1]) % REQUESTS) % pairs_there
     chunk = 2 * pairs + (random.random(shape) >= greedy_share)
     kind = random.random(shape)
     cold = (np.arange(shape[1]) % REQUESTS == 0) | (kind >= _KEYSTROKES + _LINES)

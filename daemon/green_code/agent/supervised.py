@@ -8,13 +8,15 @@ and V₁, averaged over tokens, is differentiable in the network: it is minimise
 πᵢ = σ((riseᵢ + E[Vᵢ₊₁] − E[head + error · wrongᵢ + own]) / temperature), backward induction softened by the entropy, so a
 threshold on P(exit) asks for a certain advantage of leaving.
 
-Tokens are coupled by the depth debt, and one share stands for that: of what bringing up waiting positions costs, the
-token that goes deeper is charged `carried`; the rest is charged to each token that leaves, as `own`, when it leaves.
-Which positions wait is drawn by replaying typing with the network as it is.
+Tokens are coupled by the depth debt, and that is shared out so that every position pays its own way: going deeper is charged
+for the token's own position and for reading the weights, and a token that leaves is charged, as `own`, for what its
+position will add to the batch that takes it along later. Which positions wait, and so what the network sees of the debt, is
+drawn by replaying typing with the network as it is.
 """
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -34,8 +36,7 @@ from green_code.decoding.exit_network import CONTINUE, EXIT, ExitNetwork, featur
 class Arguments:
     """Everything that shapes a run; costs are in full-depth tokens."""
 
-    carried: float = 0.25
-    temperature: float = 0.06
+    temperature: float = 0.1
     steps: int = 500  # of a round
     batch: int = 1024
     learning_rate: float = 2e-3
@@ -46,28 +47,23 @@ class Arguments:
 
 
 def expected_cost(
-    logits: Tensor, wrong: Tensor, waiting: Tensor, rollouts: Rollouts, prices: Prices, arguments: Arguments
+    logits: Tensor, wrong: Tensor, rollouts: Rollouts, prices: Prices, temperature: float
 ) -> Tensor:
     """(B,) V₁ of tokens.
 
     Args:
         logits: (B, X, 2) of the network at every exit. wrong: (B, X), 1 where the exit's token is.
-        waiting: (B, X) positions that wait below the segment behind each exit.
     """
     segments = np.diff([*rollouts.exits, rollouts.layers])
     odds = logits[..., EXIT] - logits[..., CONTINUE]
     value = torch.full((len(odds),), prices.head)
     for i in reversed(range(len(segments))):
-        rows = 1 + waiting[:, i]
-        alone = prices.layers(int(segments[i]), 1)
-        together = torch.from_numpy(prices.layers(int(segments[i]), rows.numpy())).float()
-        rise = alone + arguments.carried * (together - alone)
-        own = (1 - arguments.carried) * prices.evaluation * float(segments[i:].sum())
+        own = prices.evaluation * float(segments[i:].sum())
         leave = prices.head + prices.error * wrong[:, i] + own
-        stay = rise + value
+        stay = float(prices.layers(int(segments[i]), 1)) + value
         p = odds[:, i].sigmoid()
         entropy = -(p * logsigmoid(odds[:, i]) + (1 - p) * logsigmoid(-odds[:, i]))
-        value = prices.decision + p * leave + (1 - p) * stay - arguments.temperature * entropy
+        value = prices.decision + p * leave + (1 - p) * stay - temperature * entropy
     return value
 
 
@@ -79,7 +75,7 @@ def train(
 ) -> ExitNetwork:
     """Fit a network to replayed rollouts."""
     torch.manual_seed(arguments.seed)
-    network = ExitNetwork(rollouts.states.shape[2], rollouts.exits)
+    network = ExitNetwork(rollouts.states.shape[2], rollouts.exits, rollouts.small_head)
     optimiser = torch.optim.AdamW(
         network.parameters(), lr=arguments.learning_rate, weight_decay=arguments.weight_decay
     )
@@ -89,27 +85,28 @@ def train(
     exits = torch.arange(len(rollouts.exits))
     for round in range(arguments.rounds):
         rows, waiting = _situations(network, rollouts, prices, arguments, arguments.seed + round)
-        mean = 0.0
+        costs = []
         for _ in range(arguments.steps):
             pick = generator.integers(0, len(rows), arguments.batch)
             row, waits = rows[pick], torch.from_numpy(waiting[pick])
             logits = network(_seen(rollouts, row, waits), exits.expand(len(row), -1))
-            loss = expected_cost(logits, wrong[row], waits, rollouts, prices, arguments).mean()
+            loss = expected_cost(logits, wrong[row], rollouts, prices, arguments.temperature).mean()
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             annealed.step()
-            mean = loss.item()
-        report(f"supervised {round + 1}/{arguments.rounds}  expected cost {mean:.3f} tokens")
+            costs.append(loss.item())
+        mean = statistics.fmean(costs)
+        report(f"supervised {round + 1}/{arguments.rounds}  expected cost less entropy {mean:.3f} tokens")
     return network.requires_grad_(False)
 
 
 def _seen(rollouts: Rollouts, rows: np.ndarray, waiting: Tensor) -> Tensor:
-    """(B, X, C+1) features at every exit."""
+    """(B, X, C + BESIDE) features at every exit."""
     states = torch.from_numpy(np.asarray(rollouts.states[rows], np.float32))
     segments = torch.tensor(np.diff([*rollouts.exits, rollouts.layers]))
     beyond = ((waiting + 1) * segments).flip(-1).cumsum(-1).flip(-1)
-    return features(states, beyond)
+    return features(states, beyond, torch.from_numpy(rollouts.small_confidences[rows]))
 
 
 @torch.no_grad()
@@ -121,8 +118,8 @@ def _situations(
     environment = ExitEnvironment(rollouts, prices, typing)
     generator = np.random.default_rng(seed)
     rows, waiting = [], []
-    while environment.served.min() < typing.first.shape[1]:
-        first = environment.exit == 0
+    while (busy := environment.served < typing.first.shape[1]).any():
+        first = busy & (environment.exit == 0)
         rows.append(environment.row[first])
         waiting.append(environment.waiting[first].copy())
         p = network(*environment.observe()).softmax(-1)[:, EXIT].numpy()

@@ -8,13 +8,13 @@ A policy names the depths at which it wants to be asked and answers from what is
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol
 
 from torch import Tensor
 
-from green_code.decoding.exit_network import ExitNetwork
+from green_code.decoding.exit_network import ExitNetwork, top_probability
 from green_code.problems import Problem
 
 
@@ -78,8 +78,11 @@ class Confidence:
 
 @dataclass(frozen=True)
 class Agent:
+    """`small_head`: (C,) states → logits of the tokens that the network looks at."""
+
     network: ExitNetwork
-    threshold: float
+    small_head: Callable[[Tensor], Tensor]
+    threshold: float = 1.0
     network_runs: int = 1
 
     @property
@@ -87,12 +90,14 @@ class Agent:
         return self.network.exits
 
     def stop(self, view: View) -> bool:
-        probability = self.network.exit_probability(view.state, view.debt, self.exits.index(view.depth))
+        confidence = top_probability(self.small_head(view.state))
+        index = self.exits.index(view.depth)
+        probability = self.network.exit_probability(view.state, view.debt, confidence, index)
         return probability > max(0.5, self.threshold)
 
 
 def parse_policy(
-    text: str, exits: Sequence[int], layers: int, network: ExitNetwork | None, threshold: float
+    text: str, exits: Sequence[int], layers: int, agent: Agent | None, threshold: float
 ) -> Policy:
     """`full`, `fixed:E`, `confidence:τ` or `agent`, as the command line and the link write them.
 
@@ -113,12 +118,12 @@ def parse_policy(
                 raise ValueError(value)
             return Confidence(tuple(exits), float(value))
         if kind == "agent" and not value:
-            if network is None:
+            if agent is None:
                 raise Problem(
                     "bundle_invalid",
                     "this model's bundle has no agent; use --policy full, fixed:E or confidence:τ, or train one with `green-code train`.",
                 )
-            return Agent(network, threshold)
+            return replace(agent, threshold=threshold)
     except ValueError as error:
         raise Problem("bad_request", f"policy {text!r}: {value!r} is not a number in range.") from error
     raise Problem("bad_request", f"policy {text!r} is unknown; use full, fixed:E, confidence:τ or agent.")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import hashlib
+import itertools
 import platform
 import time
 from collections.abc import Callable, Sequence
@@ -21,8 +22,8 @@ import torch
 
 from green_code.decoding.corpus_ngrams import CorpusNgrams, load_corpus_ngrams
 from green_code.decoding.drafter import Drafter, Prices
-from green_code.decoding.exit_network import ExitNetwork, load_exit_network
-from green_code.decoding.exits import Agent, Full, Policy, parse_policy
+from green_code.decoding.exit_network import SMALL_HEAD, ExitNetwork, load_exit_network
+from green_code.decoding.exits import Agent, Full, Policy, View, parse_policy
 from green_code.decoding.generate import Generated, generate
 from green_code.decoding.healing import Chooser, heal
 from green_code.decoding.lookup import NEAR_TOKENS, Lookup
@@ -44,6 +45,8 @@ THREADS = 1  # a second thread buys latency with energy
 BUDGET_SECONDS = 5.0  # a completion that takes longer is of no use to anyone
 _AFTER_CHARACTERS = 4 * NEAR_TOKENS  # a token of code has 3 to 4
 _COST_ROWS = 256  # a prompt
+_COST_AGENTS = 48  # more than a core's cache holds
+_WORKLOADS = 2  # changes when what is measured does
 _COST_DRAFTS = 8  # a verification
 
 
@@ -71,10 +74,11 @@ def load_runtime(model: str, progress: Progress = lambda *_: None) -> Runtime:
     if bundle is not None and (path := bundle.part(AGENT)) is not None:
         network = load_exit_network(path, bundle.exits).to(opened.decoder.device)
         config = opened.decoder.config
-        if network.width != config.width or bundle.exits[-1] >= config.layers:
+        largest = int(network.small_head.max())
+        if network.width != config.width or bundle.exits[-1] >= config.layers or largest >= config.vocabulary:
             raise Problem(
                 "bundle_invalid",
-                f"bundle {bundle.name}: its agent is for width {network.width} and exits {bundle.exits}, the model has width {config.width} and {config.layers} layers; retrain with `green-code train`.",
+                f"bundle {bundle.name}: its agent is for width {network.width}, exits {bundle.exits} and tokens up to {largest}, the model has width {config.width}, {config.layers} layers and {config.vocabulary} tokens; retrain with `green-code train`.",
             )
     ngrams = None
     if bundle is not None and (path := bundle.part(NGRAMS)) is not None:
@@ -117,7 +121,8 @@ class Runtime:
         self.layers_total = opened.decoder.config.layers
         self.energy_source = costs.source
         self.decoder, self.vocabulary = opened.decoder, opened.vocabulary
-        self.network, self.ngrams, self.costs = network, ngrams, costs
+        self.agent = Agent(network, opened.decoder.head_of(network.small_head.tolist())) if network else None
+        self.ngrams, self.costs = ngrams, costs
         self.chooser = Chooser(opened.vocabulary)
 
     def new_session(self) -> Session:
@@ -129,10 +134,12 @@ class Runtime:
     def policy(self, params: CompletionParams) -> Policy:
         """Who decides for this request. Without a bundle there is nothing to decide by: full depth."""
         asks_agent = params["policy"] == "agent"
-        if params["decoding"] == "full" or (asks_agent and self.network is None and not self.exits):
+        if params["decoding"] == "full" or (asks_agent and self.agent is None and not self.exits):
             return Full()
         threshold = self.threshold(params["threshold"]) if asks_agent else 1.0
-        return parse_policy(params["policy"], self.exits, self.layers_total, self.network, threshold)
+        if asks_agent and params["decoding"] == "fast" and threshold >= 1:
+            return Full()  # no probability is greater: there is nothing to ask
+        return parse_policy(params["policy"], self.exits, self.layers_total, self.agent, threshold)
 
     def threshold(self, threshold: float | str) -> float:
         """A number, or the number of a named stop in the bundle's calibration."""
@@ -344,7 +351,15 @@ def measured_costs(opened: Model, window_seconds: float, progress: Progress) -> 
     decoder = opened.decoder
     gpu, processor = hardware(decoder.device)
     meter = pick_meter(gpu)
-    parts = (decoder.config.to_json(), decoder.description, THREADS, gpu, processor, meter.describe())
+    parts = (
+        decoder.config.to_json(),
+        decoder.description,
+        THREADS,
+        gpu,
+        processor,
+        meter.describe(),
+        _WORKLOADS,
+    )
     key = hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:16]
     path = cache_dir() / f"costs-{key}.json"
     if (costs := load_costs(path)) is None:
@@ -399,10 +414,17 @@ def _workloads(decoder: Served) -> dict[str, Callable[[], Work]]:
         decoder.logits(several).argmax(-1).tolist()
         return Work(heads=1, head_rows=_COST_DRAFTS)
 
-    asked = ExitNetwork(decoder.config.width, (1,)).to(decoder.device)  # any weights cost the same
+    some = range(min(SMALL_HEAD, decoder.config.vocabulary))
+    # Any weights cost the same. In service the layers' weights come in between: taking turns, these are cold as well.
+    agents = itertools.cycle(
+        [
+            Agent(ExitNetwork(decoder.config.width, (1,), some).to(decoder.device), decoder.head_of(some))
+            for _ in range(_COST_AGENTS)
+        ]
+    )
 
     def decision() -> Work:
-        asked.exit_probability(state, 1, 0)
+        next(agents).stop(View(1, state, 1, decoder.logits))
         return Work(decisions=1)
 
     return {

@@ -10,6 +10,7 @@ import json
 import math
 import statistics
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,10 @@ def evaluate(
     done: list[dict[str, Any]] = []
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
-        done = _earlier(out, {**_kept(params), "weights": runtime.weights, "ids": [row.id for row in rows]})
+        run = {**_kept(params), "weights": runtime.weights, "ids": [row.id for row in rows]}
+        done = _earlier(
+            out, {**run, "scores": list(score("", Row("", "", "", "", ""))), "costs": asdict(runtime.costs)}
+        )
     for i, row in enumerate(rows[len(done) :], len(done)):
         session = runtime.new_session()
         asked: CompletionParams = {

@@ -116,7 +116,12 @@ def _recipes(args: argparse.Namespace) -> dict[str, Any]:
 
 def _rewards_arguments(command: argparse.ArgumentParser) -> None:
     _work_argument(command)
-    command.add_argument("--updates", type=_at_least(1), default=60, help="of PPO an agent; supervision takes steps in proportion")
+    command.add_argument(
+        "--updates",
+        type=_at_least(1),
+        default=60,
+        help="of PPO an agent; supervision takes steps in proportion",
+    )
 
 
 def _rewards(args: argparse.Namespace) -> dict[str, Any]:

@@ -104,7 +104,7 @@ def run(
 
 def policy(runtime: Runtime) -> str:
     """The agent where the bundle has one; else its first exit, else none."""
-    if runtime.network is not None:
+    if runtime.agent is not None:
         return "agent"
     return f"fixed:{runtime.exits[0]}" if runtime.exits else "full"
 

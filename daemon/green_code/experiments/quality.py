@@ -125,7 +125,7 @@ def run(
     base = untouched(adapted)
     rows, source = choose_rows(data, work / "corpus", adapted.vocabulary, limit, seed)
     kept = work / "experiments" / f"quality-{rows_digest(rows, base.weights, adapted.weights)}"
-    chosen = arms(adapted.exits, adapted.network is not None)
+    chosen = arms(adapted.exits, adapted.agent is not None)
     results: dict[str, list[dict[str, Any]]] = {}
     for arm in chosen:
         runtime = base if arm.family == UNTOUCHED else adapted

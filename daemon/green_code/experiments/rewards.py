@@ -18,7 +18,7 @@ from green_code.agent.prices import Prices, prices_of
 from green_code.agent.rivals import Score, agent, fixed, full_depth, oracle, replay
 from green_code.agent.rollouts import Rollouts, open_rollouts
 from green_code.agent.stretches import draw_typing
-from green_code.decoding.exit_network import ExitNetwork
+from green_code.decoding.exit_network import BESIDE, ExitNetwork
 from green_code.engine.runtime import load_runtime
 from green_code.experiments.provenance import provenance
 from green_code.folders import bundles_dir
@@ -27,7 +27,7 @@ from green_code.problems import Problem
 
 PAPER, ENERGY, SUPERVISED, RULES = "paper's reward, PPO", "joules, PPO", "joules, supervised", "rules"
 _CONSTANTS = {"alpha": (0.0, 4.0), "beta": (0.0, 4.0), "gamma": (0.25, 4.0)}  # beside the default, 1
-_ERROR_PRICES = (0.0, 1.0, 3.0, 10.0)
+_ERROR_PRICES = (0.0, 1.0, 2.0, 4.0)
 _THRESHOLD = 0.5
 _DOCUMENTS = 256  # held-out stretches
 _STRETCHES = 32  # of each document that PPO replays
@@ -42,8 +42,10 @@ def run(model: str, work: Path, updates: int, seed: int, report: Callable[[str],
     runtime = load_runtime(model)
     key = load_bundle(bundles_dir() / Path(model).name).weights_key
     rollouts, held = (open_rollouts(work / "rollouts" / part, key) for part in ("train", "heldout"))
-    prices = prices_of(runtime.costs, rollouts.layers, 3.0)
+    rollouts.check_like(held)
+    prices = prices_of(runtime.costs, rollouts.layers, 2.0)
     typing = draw_typing(held, _DOCUMENTS, 1, seed)
+    full = replay(full_depth(), held, prices, typing, None).cost
     arms = []
     for reward, setting, train in _runs(
         rollouts, prices, replace(ppo.Arguments(), updates=updates, seed=seed), work
@@ -54,11 +56,13 @@ def run(model: str, work: Path, updates: int, seed: int, report: Callable[[str],
         except Problem as problem:
             arm["failed"] = str(problem)
         else:
-            arm.update(_scores(replay(agent(reward, network, _THRESHOLD, prices), held, prices, typing)))
+            arm.update(
+                _scores(replay(agent(reward, network, _THRESHOLD, prices), held, prices, typing, full))
+            )
         report(f"{reward:20} {setting:12} {arm.get('failed') or round(arm['depth'], 2)}")
         arms.append(arm)
     for rule in (*(fixed(held, depth) for depth in held.exits), full_depth(), oracle()):
-        score = replay(rule, held, prices, typing)
+        score = replay(rule, held, prices, typing, full)
         arms.append({"reward": RULES, "setting": f"{rule.family} {rule.setting}".strip(), **_scores(score)})
     return {
         **provenance(runtime, "rewards", {"model": Path(model), "updates": [updates], "seed": [seed]}),
@@ -81,7 +85,13 @@ def _runs(
 
     def by_paper(rewards: Rewards) -> Callable[[], ExitNetwork]:
         environment = PaperEnvironment(rollouts, rewards, arguments.environments, arguments.seed)
-        return lambda: ppo.train(environment, arguments, work / "rewards.jsonl", None, quiet).actor
+
+        def train() -> ExitNetwork:
+            actor = ppo.train(environment, arguments, work / "rewards.jsonl", None, quiet).actor
+            actor.inner.weight[:, -BESIDE:] = 0  # it never saw them
+            return actor
+
+        return train
 
     def by_joules(priced: Prices) -> Callable[[], ExitNetwork]:
         typing = draw_typing(rollouts, arguments.environments, _STRETCHES, arguments.seed)

@@ -82,7 +82,7 @@ def arms(runtime: Runtime) -> list[Arm]:
         Arm(FULL, "full", "full", 1.0),
         Arm("exact", "exact", policy(runtime), default_settings().threshold),
     ]
-    if runtime.network is not None:
+    if runtime.agent is not None:
         found += [Arm(f"fast, {stop}", "fast", "agent", stop) for stop in STOPS]
     return found
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from green_code.kernels.binding import KEYS, LANES, CLayer, CMatrix, CModel, Kernel, Scratch
-from green_code.kernels.quantise import GROUP, RECORD_BYTES, TILE, quantise
+from green_code.kernels.quantise import GROUP, RECORD_BYTES, TILE, gather, quantise
 from green_code.kernels.quantise import records as count
 from green_code.models.decoder import inverse_frequencies
 from green_code.models.families import ModelConfig, Rope
@@ -181,17 +181,20 @@ class KernelDecoder:
 
     def logits(self, x: Tensor) -> Tensor:
         """Final norm and head: (C,) or (N, C) at any depth → (V,) or (N, V) float32."""
-        if x.dtype != self.dtype or x.shape[-1] != self.config.width:
-            raise ValueError("states must be float32 of the model's width")
-        rows = x.reshape(-1, self.config.width).contiguous()
-        out = torch.empty(len(rows), self._head.outputs)
-        for at in range(0, len(rows), self._kernel.chunk):
-            some = rows[at : at + self._kernel.chunk]
-            self._kernel.logits(
-                self._model, self._gains["norm"].ctypes.data, self._head, some.data_ptr(), len(some),
-                out[at:].data_ptr(), self._scratches[0].structure,
-            )  # fmt: skip
-        return out[:, : self.config.vocabulary].reshape(*x.shape[:-1], -1)
+        return self._product(x, self._head, self.config.vocabulary)
+
+    def head_of(self, tokens: Sequence[int]) -> Callable[[Tensor], Tensor]:
+        """See `Served`. The numbers are those that `logits` gives for these tokens."""
+        if not all(0 <= token < self.config.vocabulary for token in tokens):
+            raise ValueError(f"tokens must be of the {self.config.vocabulary} that the head has")
+        head = self._records[-count(self._head.outputs, self._head.inputs) :]
+        rows = gather(head, self._head.inputs, np.asarray(tokens))
+        matrix = CMatrix(rows.ctypes.data, -(-len(tokens) // TILE) * TILE, self._head.inputs)
+
+        def logits(x: Tensor, _alive: np.ndarray = rows) -> Tensor:  # the matrix points into the rows
+            return self._product(x, matrix, len(tokens))
+
+        return logits
 
     @property
     def weight_bytes(self) -> int:
@@ -203,6 +206,20 @@ class KernelDecoder:
         return f"kernel, int8, {self._kernel.level}"
 
     # --- inside -------------------------------------------------------------------------------------------
+
+    def _product(self, x: Tensor, head: CMatrix, outputs: int) -> Tensor:
+        """The final norm and a matrix: (C,) or (N, C) → (outputs,) or (N, outputs)."""
+        if x.dtype != self.dtype or x.shape[-1] != self.config.width:
+            raise ValueError("states must be float32 of the model's width")
+        rows = x.reshape(-1, self.config.width).contiguous()
+        out = torch.empty(len(rows), head.outputs)
+        for at in range(0, len(rows), self._kernel.chunk):
+            some = rows[at : at + self._kernel.chunk]
+            self._kernel.logits(
+                self._model, self._gains["norm"].ctypes.data, head, some.data_ptr(), len(some),
+                out[at:].data_ptr(), self._scratches[0].structure,
+            )  # fmt: skip
+        return out[:, :outputs].reshape(*x.shape[:-1], -1)
 
     def _make_room(self, positions: int) -> None:
         """Rotary tables and scratch for so many positions, in powers of two."""

@@ -11,7 +11,7 @@ Held by: tests/models/test_decoder.py, against transformers' own models.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -225,6 +225,12 @@ class Decoder(nn.Module):
         """The shared final norm and head: (…, C) at any depth → (…, V)."""
         weight = self.embed.weight if self.config.tied_head else self.head.weight
         return F.linear(self.norm(x), weight)
+
+    def head_of(self, tokens: Sequence[int]) -> Callable[[Tensor], Tensor]:
+        """See `Served`."""
+        weight = self.embed.weight if self.config.tied_head else self.head.weight
+        rows = weight[torch.tensor(tokens, device=self.device)]
+        return lambda x: F.linear(self.norm(x), rows)
 
     def _cosines_sines(self, rope: Rope, start: int, like: Tensor) -> tuple[Tensor, Tensor]:
         end = start + like.shape[1]

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -59,6 +59,9 @@ class Served(Protocol):
 
     def logits(self, x: Tensor) -> Tensor:
         """The shared final norm and head: (…, C) at any depth → (…, V)."""
+
+    def head_of(self, tokens: Sequence[int]) -> Callable[[Tensor], Tensor]:
+        """A small head, of K tokens alone: (…, C) → (…, K)."""
 
 
 class Form(Protocol):

@@ -35,7 +35,7 @@ def rollouts(
         stretches=np.zeros(chunks, np.int64),
         greedy=np.arange(chunks) % 2 == 0,
         languages=np.zeros(rows, np.int64),
-        small_head=4,
+        small_head=(0, 1, 2, 3),
     )
 
 

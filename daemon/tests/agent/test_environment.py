@@ -9,6 +9,7 @@ import torch
 from green_code.agent.environment import ExitEnvironment
 from green_code.agent.prices import Prices
 from green_code.agent.stretches import REQUESTS, draw_typing
+from green_code.decoding.exit_network import BESIDE
 from green_code.decoding.staircase import Staircase
 from green_code.models.decoder import Decoder
 from green_code.models.tiny import TinySource
@@ -75,10 +76,11 @@ def test_what_waits_is_what_the_staircase_would_bring_up(accepted: bool) -> None
 def test_observation_has_the_state_and_the_debt() -> None:
     environment = ExitEnvironment(same([1, 7], 7, 7), PRICES, typing([4], count=3))
     seen, index = environment.observe()
-    assert seen.shape == (3, 9)
+    assert seen.shape == (3, 8 + BESIDE)
     assert index.tolist() == [0, 0, 0]
     torch.testing.assert_close(seen[:, :8], torch.ones(3, 8), atol=1e-3, rtol=1e-3)
     assert (seen[:, 8] > 0).all()
+    assert (seen[:, 9] < 0).all()  # the small head is unsure where the token is wrong, as replayed.py has it
 
 
 def test_typing_is_mostly_keystrokes_and_begins_cold() -> None:
@@ -94,3 +96,11 @@ def test_typing_is_mostly_keystrokes_and_begins_cold() -> None:
     again = draw_typing(data, 200, 3, seed=1)
     assert (again.first == drawn.first).all()
     assert (again.arrives == drawn.arrives).all()
+
+
+def test_every_chunk_of_a_long_stretch_can_be_typed() -> None:
+    data = same([1, 7], 7, 7, rows=4 * 2 * 20)  # 20 pairs in one stretch
+    drawn = draw_typing(data, 400, 2, seed=1)
+    assert set(drawn.first.ravel()) == set(data.starts[:-1])
+    pairs = drawn.first.reshape(-1, REQUESTS) // 8
+    assert (np.diff(pairs, axis=1) == 1).all()  # on and on in the document

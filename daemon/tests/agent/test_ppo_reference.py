@@ -16,9 +16,10 @@ from stable_baselines3.common.vec_env import VecEnv
 from green_code.agent.environment import ExitEnvironment
 from green_code.agent.ppo import Arguments, train
 from green_code.agent.prices import Prices
-from green_code.agent.rivals import Rival, replay
+from green_code.agent.rivals import Rival, compare
 from green_code.agent.rivals import agent as by_agent
 from green_code.agent.stretches import draw_typing
+from green_code.decoding.exit_network import BESIDE
 from tests.agent.replayed import EXITS, WIDTH, toy
 
 PRICES = Prices(run=0.14, few=0.001, evaluation=0.001, head=0.15, decision=0.0, error=2.0)
@@ -36,7 +37,7 @@ def environment() -> ExitEnvironment:
 
 def objective(rival: Rival) -> float:
     data = toy()
-    return replay(rival, data, PRICES, draw_typing(data, 64, 2, seed=5)).objective
+    return compare([rival], data, PRICES, draw_typing(data, 64, 2, seed=5))[0].objective
 
 
 class Vectorised(VecEnv):
@@ -44,7 +45,7 @@ class Vectorised(VecEnv):
 
     def __init__(self, inner: ExitEnvironment) -> None:
         self.inner, self._actions = inner, np.zeros(0)
-        space = gymnasium.spaces.Box(-np.inf, np.inf, (WIDTH + 1 + len(EXITS),), np.float32)
+        space = gymnasium.spaces.Box(-np.inf, np.inf, (WIDTH + BESIDE + len(EXITS),), np.float32)
         super().__init__(inner.count, space, gymnasium.spaces.Discrete(2))
 
     def reset(self) -> Any:
@@ -96,5 +97,6 @@ def ours(seed: int, log: Path) -> float:
 def test_same_result_as_stable_baselines(tmp_path: Path) -> None:
     mine, reference = [ours(seed, tmp_path / "log") for seed in SEEDS], [theirs(seed) for seed in SEEDS]
     noise = (statistics.variance(mine) + statistics.variance(reference)) / len(SEEDS)
+    assert all(statistics.stdev(each) < 0.1 * statistics.fmean(each) for each in (mine, reference))
     difference = statistics.fmean(mine) - statistics.fmean(reference)
     assert abs(difference) <= 3 * noise**0.5 + 0.01 * statistics.fmean(reference), (mine, reference)

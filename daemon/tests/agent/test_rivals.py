@@ -10,11 +10,11 @@ from green_code.agent.rivals import (
     Rival,
     Score,
     at_equal_cost,
+    compare,
     confidence,
     fixed,
     full_depth,
     oracle,
-    replay,
     small_confidence,
 )
 from green_code.agent.rollouts import Rollouts
@@ -31,12 +31,12 @@ def rival(how: str, data: Rollouts) -> Rival:
         "exit 4": fixed(data, 4),
         "full": full_depth(),
         "confidence": confidence(0.5, PRICES),
-        "small": small_confidence(0.5, PRICES, data, 16),
+        "small": small_confidence(0.5, PRICES, data),
     }[how]
 
 
 def score(how: str, data: Rollouts) -> Score:
-    return replay(rival(how, data), data, PRICES, typing([1]))
+    return compare([rival(how, data)], data, PRICES, typing([1]))[0]
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_costs_by_hand() -> None:
     assert score("exit 4", data).saving == pytest.approx(1 - (4 * layer + 0.2) / (6 * layer + 0.2))
     assert score("confidence", data).cost == pytest.approx(4 * (4 * layer + 2 * 0.2))  # a head at either exit
     assert score("exit 2", data).objective == pytest.approx(score("exit 2", data).cost + 4 * 5.0)
-    assert score("small", data).cost == pytest.approx(4 * (4 * layer + 2 * 0.2 * 4 / 16 + 0.2))
+    assert score("small", data).cost == pytest.approx(4 * (4 * layer + 2 * 0.03 + 0.2))
 
 
 def test_accuracy_is_of_the_source_and_whole_of_what_the_model_wrote() -> None:
@@ -80,7 +80,7 @@ def test_accuracy_is_of_the_source_and_whole_of_what_the_model_wrote() -> None:
     data = rollouts(tokens, np.full(8, 7), np.array([7, 7, 7, 7, 7, 7, 7, 3]))
     requests = typing([1])
     requests.first[:, 1::2] = 4  # the teacher-forced chunk
-    result = replay(fixed(data, 2), data, PRICES, requests)
+    result = compare([fixed(data, 2)], data, PRICES, requests)[0]
     assert result.whole == 0
     assert result.accuracy == 0.75
     assert result.agreement == pytest.approx(1 - 1 / 8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from green_code.adaptation.corpus import Corpus
-from green_code.agent.record import record
+from green_code.agent.record import _bounds, record
 from green_code.agent.rollouts import (
     CHUNK,
     NO_SOURCE,
@@ -146,7 +147,7 @@ def test_languages_are_joined_in_order(recorded: Rollouts, corpus: Corpus) -> No
 @pytest.mark.parametrize("missing", ["rollouts.json", "tokens.npz", "states.bin"])
 def test_a_folder_that_was_cut_off_names_the_command(tmp_path: Path, missing: str) -> None:
     (tmp_path / "rollouts.json").write_text(
-        json.dumps({"exits": [2], "layers": 6, "width": 8, "small_head": 1, "weights": ""})
+        json.dumps({"exits": [2], "layers": 6, "width": 8, "small_head": [1], "weights": ""})
     )
     (tmp_path / missing).unlink(missing_ok=True)
     with pytest.raises(Problem, match="green-code train rollouts"):
@@ -158,3 +159,25 @@ def test_rollouts_of_another_bundle_are_refused(recorded: Rollouts, tmp_path: Pa
     assert open_rollouts(tmp_path / "r", "w").weights == "w"
     with pytest.raises(Problem, match=r"another bundle.*green-code train rollouts"):
         open_rollouts(tmp_path / "r", "v")
+
+
+def test_parts_that_were_recorded_otherwise_are_refused(recorded: Rollouts) -> None:
+    recorded.check_like(recorded)
+    with pytest.raises(Problem, match=r"exits .* and at .*green-code train rollouts"):
+        recorded.check_like(replace(recorded, exits=(2, 5)))
+
+
+def test_no_document_is_in_two_parts(corpus: Corpus) -> None:
+    starts = np.arange(40) * DOCUMENT
+    train, validation = (set(_bounds(starts, 40 * DOCUMENT, part)) for part in ("train", "validation"))
+    assert not train & validation
+    assert len(train | validation) == 40
+    assert len(validation) == 4
+
+
+def test_a_shard_without_a_long_document_is_refused(decoder: Decoder, tmp_path: Path) -> None:
+    short = Corpus({("java", "train"): np.tile([MARKER, *range(40, 60)], 9)}, document_marker=MARKER)
+    with pytest.raises(Problem, match="gather more code"):
+        record(
+            decoder, bytes_vocabulary(), short, "java", "train", EXITS, 9, 0, tmp_path, "w", lambda _: None
+        )

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from green_code.decoding.exit_network import ExitNetwork
+from green_code.decoding.exits import Agent
 from green_code.engine.runtime import Runtime, load_runtime
 from green_code.link.messages import CompletionParams
 from green_code.problems import Problem
@@ -42,6 +44,19 @@ def test_full_depth_saves_nothing(runtime: Runtime) -> None:
     assert result["tokens"] == 6
     assert result["saving"] == pytest.approx(0)
     assert result["exits"] == [6] * 6
+
+
+def test_at_threshold_1_the_agent_is_not_asked(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = ExitNetwork(runtime.decoder.config.width, (2, 4), range(8))
+    monkeypatch.setattr(runtime, "exits", (2, 4))
+    monkeypatch.setattr(runtime, "agent", Agent(network, runtime.decoder.head_of(range(8))))
+    full = runtime.new_session().complete(PARAMS, lambda: None)
+    asked, not_asked = (
+        runtime.new_session().complete({**PARAMS, "decoding": "fast", "threshold": t}, lambda: None)
+        for t in (0.999, 1.0)
+    )
+    assert not_asked["text"] == full["text"]
+    assert not_asked["energy_joules"] == full["energy_joules"] < asked["energy_joules"]
 
 
 def test_full_depth_saves_nothing_when_the_text_ends(

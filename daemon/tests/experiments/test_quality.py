@@ -28,7 +28,7 @@ ROWS = [
 def with_agent(tiny_bundle: Path) -> Iterator[None]:
     """An agent of random weights: what it chooses does not matter here."""
     torch.manual_seed(0)
-    network = ExitNetwork(TinySource().config.width, (2, 4))
+    network = ExitNetwork(TinySource().config.width, (2, 4), range(8))
     save_file(network.state_dict(), str(tiny_bundle / AGENT), metadata=network.save_metadata())
     refresh_manifest(tiny_bundle)
     yield

@@ -164,6 +164,21 @@ def test_a_row_is_the_same_to_the_bit_however_work_is_cut(
         assert all(torch.equal(logits[i], decoder.logits(whole[0][i])) for i in (0, 63, 64, 149))
 
 
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_small_head_says_what_the_head_says_of_its_tokens(name: str, kernels: dict[str, Kernel]) -> None:
+    config = CONFIGS[name]
+    tokens = [config.vocabulary - 1, 0, 65, 3, 64, *range(5, 60)]
+    for kernel in kernels.values():
+        decoder = made(kernel, config)
+        small, x = decoder.head_of(tokens), states(config)
+        assert torch.equal(small(x), decoder.logits(x)[:, tokens])
+        assert torch.equal(small(x[3]), decoder.logits(x[3])[tokens])
+        with pytest.raises(ValueError, match="tokens"):
+            decoder.head_of([config.vocabulary])
+    torch_decoder = Decoder.load(config, random_weights(config))
+    torch.testing.assert_close(torch_decoder.head_of(tokens)(x), torch_decoder.logits(x)[:, tokens])
+
+
 def test_bounds_are_checked(kernels: dict[str, Kernel]) -> None:
     decoder = made(next(iter(kernels.values())), GEMMA)
     keys, values = buffers(GEMMA, 64)

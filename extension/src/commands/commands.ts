@@ -11,7 +11,7 @@ import { writeSetting } from '../settings';
 import type { Store } from '../state/store';
 import { showMenu } from '../status/menu';
 import { pickThreshold } from '../threshold/quickPick';
-import type { Stop } from '../threshold/stops';
+import type { Calibration } from '../threshold/calibration';
 import type { Documents } from './documents';
 import { renderLayers } from './layers';
 
@@ -22,16 +22,16 @@ export interface Parts {
   readonly setUp: SetUp;
   readonly report: ReportPanel;
   readonly documents: Documents;
-  readonly stops: () => Promise<readonly Stop[]>;
+  readonly calibration: () => Promise<Calibration>;
 }
 
 type Command = (...args: readonly unknown[]) => unknown;
 
 export function commandTable(parts: Parts): Readonly<Record<string, Command>> {
-  const { channels, store, supervisor, setUp, report, documents, stops } = parts;
+  const { channels, store, supervisor, setUp, report, documents, calibration } = parts;
   return {
     [COMMANDS.setThreshold]: () => vscode.commands.executeCommand(`${VIEW_THRESHOLD}.focus`),
-    [COMMANDS.setThresholdQuickPick]: async () => pickThreshold(await stops(), store.snapshot.settings),
+    [COMMANDS.setThresholdQuickPick]: async () => pickThreshold(await calibration(), store.snapshot.settings),
     [COMMANDS.toggle]: () => writeSetting('enabled', !store.snapshot.settings.enabled),
     [COMMANDS.energyReport]: async () => report.show(await supervisor.report()),
     [COMMANDS.whyNoSuggestion]: () => why(parts),

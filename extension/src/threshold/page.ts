@@ -27,6 +27,10 @@ export function page({ nonce, cspSource, script, style }: PageOptions): string {
   <datalist id="marks"></datalist>
   <p class="ends" id="hint"><span>saves energy</span><span>keeps quality</span></p>
   <p id="unused" hidden><span></span> <button id="use-fast" type="button">Use fast decoding</button></p>
+  <figure id="trade-off" hidden>
+    <svg id="curve" viewBox="0 0 120 60" role="img" aria-labelledby="here"></svg>
+    <figcaption id="here"></figcaption>
+  </figure>
   <div id="stops" class="stops" role="group" aria-label="Named stops" hidden></div>
   <section aria-labelledby="last-title">
     <h2 id="last-title">Last completion</h2>

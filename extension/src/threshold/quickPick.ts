@@ -2,23 +2,15 @@
 import * as vscode from 'vscode';
 
 import { type Settings, writeSetting } from '../settings';
-import { STOP_NAMES, type Stop, type StopName } from './stops';
+import type { Calibration, Stop } from './calibration';
+import { percent } from '../state/format';
 import { parseThreshold, unused } from './value';
-
-const DETAILS: Readonly<Record<StopName, string>> = {
-  quality: 'Almost always the tokens of the full model',
-  balanced: 'Good completions, good savings',
-  saver: 'The most energy saved',
-};
 
 export type Choice = vscode.QuickPickItem & { readonly value: number | null };
 
 /** Highest first; the value in force carries the mark, even where it is nobody's stop. */
-export function choices(stops: readonly Stop[], current: number): readonly Choice[] {
-  const rows = STOP_NAMES.flatMap((name) => {
-    const stop = stops.find((each) => each.name === name);
-    return stop ? [row(capitalised(name), stop.threshold, current, DETAILS[name])] : [];
-  });
+export function choices({ stops }: Calibration, current: number): readonly Choice[] {
+  const rows = stops.map((stop) => row(capitalised(stop.name), stop.threshold, current, detail(stop)));
   const all = [row('Full depth', 1, current, 'Every layer runs; nothing is saved'), ...rows];
   if (!all.some(({ value }) => value === current)) {
     all.push(row('Current', current, current, 'The value in force'));
@@ -31,10 +23,13 @@ function row(name: string, value: number, current: number, detail: string): Choi
   return { label: `${mark}${name}`, description: value.toFixed(2), detail, value };
 }
 
+const detail = ({ allowedLoss, confidence, saving }: Stop) =>
+  `At most ${percent(allowedLoss)} of quality lost (${percent(confidence)} confidence), ${percent(saving)} of energy saved, in cold completions of held-out code`;
+
 const capitalised = (word: string) => word.charAt(0).toUpperCase() + word.slice(1);
 
-export async function pickThreshold(stops: readonly Stop[], { threshold: current, decoding }: Settings): Promise<void> {
-  const chosen = await vscode.window.showQuickPick(choices(stops, current), {
+export async function pickThreshold(calibration: Calibration, { threshold: current, decoding }: Settings): Promise<void> {
+  const chosen = await vscode.window.showQuickPick(choices(calibration, current), {
     title: 'Green Code: Threshold',
     placeHolder: unused(decoding) || 'Higher keeps quality, lower saves energy',
     matchOnDescription: true,

@@ -8,7 +8,7 @@ import { writeSetting } from '../settings';
 import type { Snapshot, Store } from '../state/store';
 import { Throttle } from '../state/throttle';
 import { page } from './page';
-import type { Stop } from './stops';
+import type { Calibration, Point, Stop } from './calibration';
 import { roundThreshold, unused } from './value';
 
 /** What the page is told. */
@@ -17,6 +17,7 @@ export interface ViewState {
   /** Why the threshold has no effect now; empty: it has. */
   readonly unused: string;
   readonly stops: readonly Stop[];
+  readonly curve: readonly Point[];
   readonly exits: readonly number[];
   readonly layersTotal: number;
   readonly summary: string;
@@ -26,7 +27,7 @@ export interface ViewState {
 /** What the page says: it is there, decoding should be fast, or the slider was moved. */
 type FromPage = { readonly type: 'ready' } | { readonly type: 'fast' } | { readonly type: 'threshold'; readonly value: number };
 
-export function viewState({ settings, energy }: Snapshot, stops: readonly Stop[]): ViewState {
+export function viewState({ settings, energy }: Snapshot, { stops, curve }: Calibration): ViewState {
   const last = mean(energy?.last_exits ?? []);
   const total = energy?.layers_total ?? 0;
   const today = energy?.today;
@@ -34,6 +35,7 @@ export function viewState({ settings, energy }: Snapshot, stops: readonly Stop[]
     threshold: settings.threshold,
     unused: unused(settings.decoding),
     stops,
+    curve,
     exits: energy?.last_exits ?? [],
     layersTotal: total,
     summary: last === null ? 'No completion yet.' : `${last.toFixed(1)} of ${total} layers per token on average`,
@@ -53,7 +55,7 @@ export class ThresholdView implements vscode.WebviewViewProvider, vscode.Disposa
   constructor(
     private readonly extensionUri: vscode.Uri,
     private readonly store: Store,
-    private readonly stops: () => Promise<readonly Stop[]>,
+    private readonly calibration: () => Promise<Calibration>,
   ) {
     this.listener = store.onChange(() => this.throttle.request());
   }
@@ -95,7 +97,7 @@ export class ThresholdView implements vscode.WebviewViewProvider, vscode.Disposa
       this.sent = '';
       return;
     }
-    const state = viewState(this.store.snapshot, await this.stops());
+    const state = viewState(this.store.snapshot, await this.calibration());
     const key = JSON.stringify(state);
     if (key !== this.sent) {
       this.sent = key;

@@ -228,6 +228,10 @@ export const steps = [
       await saver.click();
       await until('settings.json has the stop', () => workbench.userSetting('greenCode.threshold') === 0.6);
       assert.equal(await saver.getAttribute('aria-pressed'), 'true');
+      const here = 'Cold completions of held-out code: 30% of energy saved, 94% of full depth\'s quality kept.';
+      assert.equal(await frame.locator('#here').textContent(), here);
+      assert.equal(await frame.locator('#threshold').getAttribute('aria-valuetext'), `0.60. ${here}`);
+      assert.equal(await frame.locator('#curve circle').count(), 5); // three thresholds, full depth, and where we are
       await workbench.command('Green Code: Set Threshold (Quick Pick)');
       await workbench.choose('Quality', { title: 'Green Code: Threshold' });
       await until('settings.json has the other', () => workbench.userSetting('greenCode.threshold') === 0.95);

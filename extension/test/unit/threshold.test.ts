@@ -6,7 +6,7 @@ import { beforeEach, describe, expect, it } from 'vitest';
 
 import { writeSetting } from '../../src/settings';
 import { choices } from '../../src/threshold/quickPick';
-import { parseStops, readStops } from '../../src/threshold/stops';
+import { parseCalibration, readCalibration, UNCALIBRATED } from '../../src/threshold/calibration';
 import { parseThreshold, roundThreshold } from '../../src/threshold/value';
 import { viewState } from '../../src/threshold/view';
 import { defaults, energy, snapshot } from './samples';
@@ -36,29 +36,57 @@ describe('parseThreshold', () => {
 });
 
 describe('named stops', () => {
-  const json = JSON.stringify({ stops: { saver: { threshold: 0.6 }, quality: { threshold: 0.95 }, balanced: { threshold: 'x' } } });
+  const stop = (threshold: unknown, allowed_loss = 0.05) => ({ threshold, allowed_loss, confidence: 0.95, saving: 0.3 });
+  const json = JSON.stringify({
+    stops: { saver: stop(0.6), quality: stop(0.95, 0.01), balanced: stop('x') },
+    reference: { full: { edit_similarity: 50 } },
+    curve: [
+      { threshold: 0.9, saving: 0.1, edit_similarity: 49 },
+      { threshold: 0.6, saving: 0.3, edit_similarity: 45 },
+      { threshold: 2, saving: 0.3, edit_similarity: 45 },
+      { threshold: 0.7, saving: null, edit_similarity: 45 },
+    ],
+  });
 
   it('come in order, and only those with a usable number', () => {
-    expect(parseStops(json)).toEqual([
-      { name: 'quality', threshold: 0.95 },
-      { name: 'saver', threshold: 0.6 },
+    expect(parseCalibration(json).stops).toEqual([
+      { name: 'quality', threshold: 0.95, allowedLoss: 0.01, confidence: 0.95, saving: 0.3 },
+      { name: 'saver', threshold: 0.6, allowedLoss: 0.05, confidence: 0.95, saving: 0.3 },
     ]);
+  });
+
+  it('leave out what only full depth keeps, and what is no guarantee', () => {
+    expect(parseCalibration(JSON.stringify({ stops: { quality: stop(1) } })).stops).toEqual([]);
+    expect(parseCalibration(JSON.stringify({ stops: { saver: { ...stop(0.6), confidence: undefined } } })).stops).toEqual([]);
+  });
+
+  it('have the measured curve beside them, by threshold, full depth last', () => {
+    expect(parseCalibration(json).curve).toEqual([
+      { threshold: 0.6, saving: 0.3, quality: 0.9 },
+      { threshold: 0.9, saving: 0.1, quality: 0.98 },
+      { threshold: 1, saving: 0, quality: 1 },
+    ]);
+    expect(parseCalibration('{}')).toEqual(UNCALIBRATED);
   });
 
   it('are read from the bundle of the model, never from outside the folder', async () => {
     const bundles = await fs.mkdtemp(path.join(os.tmpdir(), 'green-code-test-'));
     await fs.mkdir(path.join(bundles, 'small'));
     await fs.writeFile(path.join(bundles, 'small', 'calibration.json'), json);
-    expect(await readStops(bundles, 'small')).toHaveLength(2);
-    expect(await readStops(bundles, 'other')).toEqual([]);
-    expect(await readStops(path.join(bundles, 'small'), '..')).toEqual([]);
+    expect((await readCalibration(bundles, 'small')).stops).toHaveLength(2);
+    expect(await readCalibration(bundles, 'other')).toEqual(UNCALIBRATED);
+    expect(await readCalibration(path.join(bundles, 'small'), '..')).toEqual(UNCALIBRATED);
     await fs.rm(bundles, { recursive: true });
   });
 
   it('are offered with the current value marked', () => {
-    const rows = choices(parseStops(json), 0.6).map(({ label, description }) => `${label} ${description ?? ''}`.trim());
+    const all = choices(parseCalibration(json), 0.6);
+    const rows = all.map(({ label, description }) => `${label} ${description ?? ''}`.trim());
     expect(rows).toEqual(['Full depth 1.00', 'Quality 0.95', '$(check) Saver 0.60', '$(edit) Enter a number…']);
-    expect(choices([], 0.77).map(({ label }) => label)).toEqual(['Full depth', '$(check) Current', '$(edit) Enter a number…']);
+    expect(all[1]?.detail).toBe(
+      'At most 1% of quality lost (95% confidence), 30% of energy saved, in cold completions of held-out code',
+    );
+    expect(choices(UNCALIBRATED, 0.77).map(({ label }) => label)).toEqual(['Full depth', '$(check) Current', '$(edit) Enter a number…']);
   });
 });
 
@@ -79,10 +107,11 @@ describe('writing the setting', () => {
 
 describe('the view', () => {
   it('shows the last completion and today', () => {
-    expect(viewState(snapshot({ energy }), [])).toEqual({
+    expect(viewState(snapshot({ energy }), UNCALIBRATED)).toEqual({
       threshold: 0.9,
       unused: 'Decoding is exact: the threshold acts in fast decoding only.',
       stops: [],
+      curve: [],
       exits: [9, 18, 12],
       layersTotal: 18,
       summary: '13.0 of 18 layers per token on average',
@@ -91,10 +120,10 @@ describe('the view', () => {
   });
 
   it('says nothing of the decoding in which the threshold acts', () => {
-    expect(viewState(snapshot({ settings: { ...defaults, decoding: 'fast' } }), []).unused).toBe('');
+    expect(viewState(snapshot({ settings: { ...defaults, decoding: 'fast' } }), UNCALIBRATED).unused).toBe('');
   });
 
   it('has something to say before there is anything', () => {
-    expect(viewState(snapshot(), [])).toMatchObject({ exits: [], summary: 'No completion yet.', today: 'Nothing yet.' });
+    expect(viewState(snapshot(), UNCALIBRATED)).toMatchObject({ exits: [], summary: 'No completion yet.', today: 'Nothing yet.' });
   });
 });

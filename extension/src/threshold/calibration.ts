@@ -1,0 +1,73 @@
+/** What calibration found for a model: agent_models/NAME/calibration.json. Must not know: the editor's API. */
+import fs from 'node:fs/promises';
+import path from 'node:path';
+
+import { HIGHEST, LOWEST } from './value';
+
+export const STOP_NAMES = ['quality', 'balanced', 'saver'] as const;
+export type StopName = (typeof STOP_NAMES)[number];
+
+export interface Stop {
+  readonly name: StopName;
+  readonly threshold: number;
+  /** Share of full depth's quality that is lost at most, with this confidence. */
+  readonly allowedLoss: number;
+  readonly confidence: number;
+  readonly saving: number;
+}
+
+/** What a threshold gave in cold completions of held-out code, in fast decoding: shares of full depth's joules and quality. */
+export interface Point {
+  readonly threshold: number;
+  readonly saving: number;
+  readonly quality: number;
+}
+
+export interface Calibration {
+  /** From quality to saver; without those that only full depth keeps, which is at the end of every slider and list. */
+  readonly stops: readonly Stop[];
+  /** By threshold, full depth last. */
+  readonly curve: readonly Point[];
+}
+
+export const UNCALIBRATED: Calibration = { stops: [], curve: [] };
+
+/** Nothing where the model has no (readable) calibration: the numbers can still be set. */
+export async function readCalibration(bundles: string, model: string): Promise<Calibration> {
+  if (!/^[\w.-]+$/.test(model) || model.startsWith('.')) {
+    return UNCALIBRATED; // a path or a hub name: no bundle has that
+  }
+  try {
+    return parseCalibration(await fs.readFile(path.join(bundles, model, 'calibration.json'), 'utf8'));
+  } catch {
+    return UNCALIBRATED;
+  }
+}
+
+interface Json {
+  readonly stops?: Partial<Record<StopName, { threshold?: unknown; allowed_loss?: unknown; confidence?: unknown; saving?: unknown }>>;
+  readonly curve?: readonly { threshold?: unknown; saving?: unknown; edit_similarity?: unknown }[];
+  readonly reference?: { readonly full?: { readonly edit_similarity?: unknown } };
+}
+
+export function parseCalibration(json: string): Calibration {
+  const { stops, curve, reference } = JSON.parse(json) as Json;
+  const full = reference?.full?.edit_similarity;
+  const points = (curve ?? []).flatMap(({ threshold, saving, edit_similarity: similarity }) =>
+    inRange(threshold) && isNumber(saving) && isNumber(similarity) && isNumber(full) && full > 0
+      ? [{ threshold, saving, quality: similarity / full }]
+      : [],
+  );
+  points.sort((a, b) => a.threshold - b.threshold);
+  return {
+    stops: STOP_NAMES.flatMap((name) => {
+      const { threshold, allowed_loss: allowedLoss, confidence, saving } = stops?.[name] ?? {};
+      const known = inRange(threshold) && isNumber(allowedLoss) && isNumber(confidence) && isNumber(saving);
+      return known && threshold < HIGHEST ? [{ name, threshold, allowedLoss, confidence, saving }] : [];
+    }),
+    curve: points.length === 0 ? [] : [...points, { threshold: HIGHEST, saving: 0, quality: 1 }],
+  };
+}
+
+const isNumber = (value: unknown): value is number => typeof value === 'number' && Number.isFinite(value);
+const inRange = (value: unknown): value is number => isNumber(value) && value >= LOWEST && value <= HIGHEST;
