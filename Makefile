@@ -108,7 +108,7 @@ adapt: $(BIN)/green-code $(JDK_SOURCES)  ## LITE-adapt the default model into ag
 
 EXITS ?= 5,7,13,15
 
-train: $(READY)  ## rollouts, PPO agent and calibration
+train: $(READY)  ## rollouts, agent and calibration
 	$(BIN)/green-code train --work $(WORK) --exits $(EXITS)
 
 evaluate: $(READY)  ## score the default model: make evaluate DATA=rows.jsonl

@@ -8,10 +8,11 @@ and V₁, averaged over tokens, is differentiable in the network: it is minimise
 πᵢ = σ((riseᵢ + E[Vᵢ₊₁] − E[head + error · wrongᵢ + own]) / temperature), backward induction softened by the entropy, so a
 threshold on P(exit) asks for a certain advantage of leaving.
 
-Tokens are coupled by the depth debt, and that is shared out so that every position pays its own way: going deeper is charged
-for the token's own position and for reading the weights, and a token that leaves is charged, as `own`, for what its
-position will add to the batch that takes it along later. Which positions wait, and so what the network sees of the debt, is
-drawn by replaying typing with the network as it is.
+Tokens are coupled by the depth debt, and one share stands for that: of what bringing up waiting positions costs, the
+token that goes deeper is charged `carried`, as if it were the only one to do so in so many sessions; the rest is charged to
+each token that leaves, as `own`, for what its position will add to the batch that takes it along. The larger the share, the
+more is saved on cold prompts, which exits may leave unfinished for good, and the less while typing. Which positions wait
+is drawn by replaying typing with the network as it is.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from green_code.decoding.exit_network import CONTINUE, EXIT, ExitNetwork, featur
 class Arguments:
     """Everything that shapes a run; costs are in full-depth tokens."""
 
+    carried: float = 0.25
     temperature: float = 0.1
     steps: int = 500  # of a round
     batch: int = 1024
@@ -47,23 +49,26 @@ class Arguments:
 
 
 def expected_cost(
-    logits: Tensor, wrong: Tensor, rollouts: Rollouts, prices: Prices, temperature: float
+    logits: Tensor, wrong: Tensor, waiting: Tensor, rollouts: Rollouts, prices: Prices, arguments: Arguments
 ) -> Tensor:
     """(B,) V₁ of tokens.
 
     Args:
         logits: (B, X, 2) of the network at every exit. wrong: (B, X), 1 where the exit's token is.
+        waiting: (B, X) positions that wait below the segment behind each exit.
     """
     segments = np.diff([*rollouts.exits, rollouts.layers])
     odds = logits[..., EXIT] - logits[..., CONTINUE]
     value = torch.full((len(odds),), prices.head)
     for i in reversed(range(len(segments))):
-        own = prices.evaluation * float(segments[i:].sum())
+        alone = float(prices.layers(int(segments[i]), 1))
+        together = torch.from_numpy(prices.layers(int(segments[i]), 1 + waiting[:, i].numpy())).float()
+        own = (1 - arguments.carried) * prices.evaluation * float(segments[i:].sum())
         leave = prices.head + prices.error * wrong[:, i] + own
-        stay = float(prices.layers(int(segments[i]), 1)) + value
+        stay = alone + arguments.carried * (together - alone) + value
         p = odds[:, i].sigmoid()
         entropy = -(p * logsigmoid(odds[:, i]) + (1 - p) * logsigmoid(-odds[:, i]))
-        value = prices.decision + p * leave + (1 - p) * stay - temperature * entropy
+        value = prices.decision + p * leave + (1 - p) * stay - arguments.temperature * entropy
     return value
 
 
@@ -90,7 +95,7 @@ def train(
             pick = generator.integers(0, len(rows), arguments.batch)
             row, waits = rows[pick], torch.from_numpy(waiting[pick])
             logits = network(_seen(rollouts, row, waits), exits.expand(len(row), -1))
-            loss = expected_cost(logits, wrong[row], rollouts, prices, arguments.temperature).mean()
+            loss = expected_cost(logits, wrong[row], waits, rollouts, prices, arguments).mean()
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()

@@ -81,8 +81,14 @@ def test_expected_cost_by_hand() -> None:
     """Exits at 2 and 4 of 6, P(exit) ½ at the first and certain at the second; the first is wrong."""
     prices = Prices(run=0.1, few=0.01, evaluation=0.02, head=0.2, decision=0.03, error=3.0)
     logits = torch.tensor([[[0.0, 0.0], [-30.0, 30.0]]])
-    got = supervised.expected_cost(logits, torch.tensor([[1.0, 0.0]]), toy(), prices, temperature=0.0)
-    second = 0.03 + 0.2 + 0.02 * 2  # leaves; two layers of its position will be paid for later
-    stay = 2 * 0.11 + second
-    leave = 0.2 + 3.0 + 0.02 * 4
+    arguments = replace(FIT, carried=0.5, temperature=0.0)
+    got = supervised.expected_cost(
+        logits, torch.tensor([[1.0, 0.0]]), torch.tensor([[5, 5]]), toy(), prices, arguments
+    )
+    second = (
+        0.03 + 0.2 + 0.5 * 0.02 * 2
+    )  # leaves; two layers of its position will be paid for, half by itself
+    alone, together = 2 * 0.11, 2 * (0.1 + 0.01 * 4 + 0.02 * 2)
+    stay = alone + 0.5 * (together - alone) + second
+    leave = 0.2 + 3.0 + 0.5 * 0.02 * 4
     assert got.item() == pytest.approx(0.03 + 0.5 * leave + 0.5 * stay, abs=1e-5)
