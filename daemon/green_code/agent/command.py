@@ -38,7 +38,7 @@ from green_code.models.weights import open_model
 from green_code.problems import Problem
 
 STEPS = ("rollouts", "agent", "calibrate")
-_ERROR_PRICE = 3.0
+_ERROR_PRICE = 1.0
 _DOCUMENTS = 512  # stretches over which agents and rivals are compared
 
 

@@ -14,6 +14,7 @@ from green_code.evaluation.datasets import load_rows
 from green_code.evaluation.run import evaluate, summarise
 from green_code.models.catalog import DEFAULT
 from green_code.problems import Problem
+from green_code.settings import default_settings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +26,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--decoding", choices=("full", "fast", "exact"), default="fast")
     parser.add_argument("--policy", default="agent", help="full, fixed:E, confidence:τ or agent")
     parser.add_argument(
-        "--threshold", type=threshold, default="balanced", help="0.5 to 1, or quality, balanced, saver"
+        "--threshold",
+        type=threshold,
+        default=default_settings().threshold,
+        help="0.5 to 1, or quality, balanced, saver (default: that of the editor, %(default)s)",
     )
     parser.add_argument("--limit", type=int, help="take this many rows, drawn with --seed")
     parser.add_argument("--seed", type=int, default=0)

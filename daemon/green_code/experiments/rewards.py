@@ -27,7 +27,7 @@ from green_code.problems import Problem
 
 PAPER, ENERGY, SUPERVISED, RULES = "paper's reward, PPO", "joules, PPO", "joules, supervised", "rules"
 _CONSTANTS = {"alpha": (0.0, 4.0), "beta": (0.0, 4.0), "gamma": (0.25, 4.0)}  # beside the default, 1
-_ERROR_PRICES = (0.0, 1.0, 3.0, 10.0)
+_ERROR_PRICES = (0.0, 0.5, 1.0, 3.0)
 _THRESHOLD = 0.5
 _DOCUMENTS = 256  # held-out stretches
 _STRETCHES = 32  # of each document that PPO replays
@@ -43,7 +43,7 @@ def run(model: str, work: Path, updates: int, seed: int, report: Callable[[str],
     key = load_bundle(bundles_dir() / Path(model).name).weights_key
     rollouts, held = (open_rollouts(work / "rollouts" / part, key) for part in ("train", "heldout"))
     rollouts.check_like(held)
-    prices = prices_of(runtime.costs, rollouts.layers, 3.0)
+    prices = prices_of(runtime.costs, rollouts.layers, 1.0)
     typing = draw_typing(held, _DOCUMENTS, 1, seed)
     full = replay(full_depth(), held, prices, typing, None).cost
     arms = []

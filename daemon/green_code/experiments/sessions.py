@@ -77,13 +77,17 @@ class Session:
 
 
 def arms(runtime: Runtime) -> list[Arm]:
-    """Full depth first. `exact` as the editor has it; `fast` at the bundle's named stops, where it has an agent."""
+    """Full depth first. `exact` as the editor has it; `fast` at the editor's threshold and at the bundle's named stops that
+    are not full depth, where it has an agent."""
+    usual = default_settings().threshold
     found = [
         Arm(FULL, "full", "full", 1.0),
-        Arm("exact", "exact", policy(runtime), default_settings().threshold),
+        Arm("exact", "exact", policy(runtime), usual),
     ]
     if runtime.agent is not None:
-        found += [Arm(f"fast, {stop}", "fast", "agent", stop) for stop in STOPS]
+        found.append(Arm(f"fast, T={usual}", "fast", "agent", usual))
+        stops = [stop for stop in STOPS if runtime.threshold(stop) < 1]
+        found += [Arm(f"fast, {stop}", "fast", "agent", stop) for stop in stops]
     return found
 
 
