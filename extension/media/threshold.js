@@ -42,12 +42,13 @@
   /** Quality upwards, saving to the right; the dot is where the slider is. Returns that in words. */
   const drawCurve = (value) => {
     const [WIDTH, HEIGHT, MARGIN] = [120, 60, 5];
-    const scale = (key, length) => {
+    /** From `least` to `most` at least, so that a difference of a hundredth looks like one. */
+    const scale = (key, length, least, most) => {
       const values = curve.map((point) => point[key]);
-      const [low, high] = [Math.min(...values), Math.max(...values)];
-      return (point) => MARGIN + ((point[key] - low) / (high - low || 1)) * (length - 2 * MARGIN);
+      const [low, high] = [Math.min(least, ...values), Math.max(most, ...values)];
+      return (point) => MARGIN + ((point[key] - low) / (high - low)) * (length - 2 * MARGIN);
     };
-    const [x, quality] = [scale('saving', WIDTH), scale('quality', HEIGHT)];
+    const [x, quality] = [scale('saving', WIDTH, 0, 0.1), scale('quality', HEIGHT, 0.8, 1)];
     const y = (point) => HEIGHT - quality(point);
     const here = pointAt(value);
     find('curve').replaceChildren(
