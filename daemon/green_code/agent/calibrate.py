@@ -1,9 +1,9 @@
 """What a threshold gives on held-out projects: depth, saving and what it costs in quality, by language.
 
 Lines of held-out source are completed cold through the sessions that serve editors, at each threshold and at full depth;
-what typing with a warm cache saves is another figure (the experiment `sessions`). The named stops are the thresholds that save most among those whose edit similarity is, with 95 % confidence,
-at most 1, 2 and 5 % below full depth's (relative, both languages together; `risk.py`). Where none is, the stop is full
-depth: threshold 1.
+what typing with a warm cache saves is another figure (the experiment `sessions`). The named stops are the thresholds
+that save most among those whose edit similarity is, with 95 % confidence, at most 1, 2 and 5 % below full depth's
+(relative, both languages together; `risk.py`). Where none is, the stop is full depth: threshold 1.
 """
 
 from __future__ import annotations
@@ -45,9 +45,8 @@ def calibrate(
     for threshold in THRESHOLDS:
         done = evaluate(runtime, rows, _params("fast", threshold, runtime.model), report)
         point: dict[str, Any] = {"threshold": threshold, **_point(done, full), "languages": {}}
-        point["p_values"] = {
-            name: p_value(*_shuffled(full, done, seed), loss) for name, loss in STOPS.items()
-        }
+        scores = _shuffled(full, done, seed)
+        point["p_values"] = {name: p_value(*scores, loss) for name, loss in STOPS.items()}
         for language in dict.fromkeys(row.language for row in rows):
             which = [i for i, row in enumerate(rows) if row.language == language]
             point["languages"][language] = _point([done[i] for i in which], [full[i] for i in which])

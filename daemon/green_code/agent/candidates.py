@@ -19,6 +19,7 @@ from green_code.problems import Problem
 
 REWARDS = ("energy", "paper")
 SUPERVISED, PPO, BOTH = "supervised", "PPO", "supervised + PPO"
+_COMPARED = ("agreement", "whole", "accuracy")  # at equal cost
 _STRETCHES = 64  # of each document that PPO replays, before it begins anew
 _FINE_RATE, _FINE_ENTROPY = 3e-4, 0.02  # of fine-tuning
 
@@ -42,14 +43,13 @@ def train_candidates(
 ) -> dict[str, Candidate]:
     """By supervision, by PPO, and by PPO from the supervised one; with the paper's rewards by PPO alone.
 
-    A run that a monitor ends is reported, and left out.
+    A run that a monitor ends is reported, and left out where others are left.
 
     Raises:
-        Problem: none is left.
+        Problem: the only run was ended.
     """
     arguments = replace(ppo.Arguments(), seed=seed)
     found: dict[str, Candidate] = {}
-    failures: list[Problem] = []
 
     def by_ppo(
         name: str, environment: ppo.Environment, chosen: ppo.Arguments, begin: ExitNetwork | None
@@ -59,16 +59,12 @@ def train_candidates(
             actor = ppo.train(environment, chosen, log, begin, report).actor
         except Problem as problem:
             report(f"{name} is left out: {problem}")
-            failures.append(problem)
         else:
             found[name] = Candidate(actor, asdict(chosen))
 
     if reward == "paper":
-        by_ppo(PPO, PaperEnvironment(rollouts, rewards, arguments.environments, seed), arguments, None)
-        if PPO not in found:
-            raise failures[0]
-        found[PPO].network.inner.weight[:, -BESIDE:] = 0  # it never saw them
-        return found
+        actor = train_by_paper(rollouts, rewards, arguments, logs / f"{PPO}.jsonl", report)
+        return {PPO: Candidate(actor, asdict(arguments))}
     fit = replace(supervised.Arguments(), seed=seed)
     fitted = supervised.train(rollouts, prices, fit, report)
     found[SUPERVISED] = Candidate(fitted, asdict(fit))
@@ -77,6 +73,20 @@ def train_candidates(
     fine = replace(arguments, learning_rate=_FINE_RATE, entropy=_FINE_ENTROPY)
     by_ppo(BOTH, ExitEnvironment(rollouts, prices, typing), fine, fitted)
     return found
+
+
+def train_by_paper(
+    rollouts: Rollouts, rewards: Rewards, arguments: ppo.Arguments, log: Path, report: Callable[[str], None]
+) -> ExitNetwork:
+    """PPO on the paper's rewards; the agent looks at the hidden state alone.
+
+    Raises:
+        Problem: a monitor ended the run.
+    """
+    environment = PaperEnvironment(rollouts, rewards, arguments.environments, arguments.seed)
+    actor = ppo.train(environment, arguments, log, None, report).actor
+    actor.inner.weight[:, -BESIDE:] = 0  # it never saw them
+    return actor
 
 
 def table(scores: Sequence[Score], family: str) -> Iterator[str]:
@@ -88,22 +98,9 @@ def table(scores: Sequence[Score], family: str) -> Iterator[str]:
             f"{score.family + ' ' + score.setting:32} {score.cost:5.2f}  {score.objective:9.2f}  {score.saving:6.1%}"
             f"  {score.depth:5.2f}  {score.agreement:9.3f}  {score.whole:5.3f}  {score.accuracy:8.3f}"
         )
-        at = [at_equal_cost(curve, score.cost, what) for what in (_agreement, _whole, _accuracy)]
+        at = [at_equal_cost(curve, score.cost, name) for name in _COMPARED]
         if score.family != family and None not in at:
             line += "   " + "  ".join(
-                f"{value:.3f} {name}"
-                for value, name in zip(at, ("agreement", "whole", "accuracy"), strict=True)
+                f"{value:.3f} {name}" for value, name in zip(at, _COMPARED, strict=True)
             )
         yield line
-
-
-def _agreement(score: Score) -> float:
-    return score.agreement
-
-
-def _whole(score: Score) -> float:
-    return score.whole
-
-
-def _accuracy(score: Score) -> float:
-    return score.accuracy

@@ -79,7 +79,7 @@ def _bundle_folder(model: str) -> Path:
 
 
 def make_rollouts(args: argparse.Namespace) -> None:
-    """Record both parts, a process a language: each is one thread's work."""
+    """Record all PARTS, a process a language: each is one thread's work."""
     bundle = load_bundle(_bundle_folder(args.model))
     opened = open_model(find_model(args.model), bundle, forms())
     exits = _exits(args.exits, opened.decoder.config.layers) if args.exits else bundle.exits

@@ -171,9 +171,9 @@ def everyone(networks: Mapping[str, ExitNetwork], rollouts: Rollouts, prices: Pr
     yield from (full_depth(), oracle())
 
 
-def at_equal_cost(curve: Sequence[Score], cost: float, what: Callable[[Score], float]) -> float | None:
-    """What a family gives at a cost, between its settings on a line; None beyond them."""
-    points = sorted((score.cost, what(score)) for score in curve)
+def at_equal_cost(curve: Sequence[Score], cost: float, name: str) -> float | None:
+    """A score of a family, by its field's name, at a cost; between its settings on a line, None beyond them."""
+    points = sorted((score.cost, getattr(score, name)) for score in curve)
     if not points[0][0] <= cost <= points[-1][0]:
         return None
     return float(np.interp(cost, [c for c, _ in points], [w for _, w in points]))

@@ -11,7 +11,7 @@ from green_code.experiments.draft_priors import CONTEXT, SCORED
 from green_code.experiments.drafts import BOTH, EXITS, TEXT
 from green_code.experiments.pages import (
     bullet,
-    language_name,
+    counted,
     machine,
     paragraph,
     percent,
@@ -24,7 +24,6 @@ _AGREEMENTS = ("the two latest differ", "one place", "two or three agree", "four
 
 def page(found: dict[str, Any]) -> str:
     """Markdown of drafts.json's content."""
-    counts = " and ".join(f"{count} of {language_name(name)}" for name, count in found["rows"].items())
     arms = {arm["name"]: arm for arm in found["arms"]}
     parts = [
         "# What drafts save while the tokens stay those of full depth",
@@ -33,7 +32,7 @@ def page(found: dict[str, Any]) -> str:
         ),
         "## How it was measured",
         paragraph(
-            f"Data: {found['rows_from']}; {counts}, drawn with seed {found['seed']}. Held-out projects are such that the model was not trained on; priors of drafts were chosen there, though. Each row's line is completed by a session of its own that knows nothing yet: "
+            f"Data: {found['rows_from']}; {counted(found['rows'])}, drawn with seed {found['seed']}. Held-out projects are such that the model was not trained on; priors of drafts were chosen there, though. Each row's line is completed by a session of its own that knows nothing yet: "
             f"at most {found['max_tokens']} tokens, after at most {found['max_prompt_tokens']} of prompt. Exits draft where the policy `{found['policy']}` stops "
             "(an agent where that is its most likely action) and the expected gain is positive. Joules are what was run times the fitted costs "
             f"(source: {found['energy_source']}), not a meter's reading of these runs. {machine(found)}"

@@ -8,6 +8,7 @@ from typing import Any
 from green_code.experiments.layers import ADAPTED, EXAMPLES, UNTOUCHED
 from green_code.experiments.pages import (
     bullet,
+    counted,
     decimal,
     language_name,
     layers_named,
@@ -24,7 +25,6 @@ _CLIP = 72
 def page(found: dict[str, Any]) -> str:
     """Markdown of layers.json's content."""
     languages, layers = list(found["rows"]), found["layers"]
-    counts = " and ".join(f"{count} of {language_name(name)}" for name, count in found["rows"].items())
     parts = [
         "# What each layer says when it has to speak",
         paragraph(
@@ -33,7 +33,7 @@ def page(found: dict[str, Any]) -> str:
         ),
         "## How it was measured",
         paragraph(
-            f"Data: {found['rows_from']}; {counts}, drawn with seed {found['seed']}. Each row's line is completed greedily with every token from one fixed layer, "
+            f"Data: {found['rows_from']}; {counted(found['rows'])}, drawn with seed {found['seed']}. Each row's line is completed greedily with every token from one fixed layer, "
             f"by the sessions that serve editors (`fast`, `fixed:LAYER`): at most {found['max_tokens']} tokens, after at most {found['max_prompt_tokens']} tokens of prompt, "
             "which goes through no more layers than the tokens. The untouched model has the bundle's vocabulary and none of its delta. "
             f"{machine(found)}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +76,11 @@ def percent(share: float, sign: bool = False) -> str:
 
 def language_name(language: str) -> str:
     return {"python": "Python", "java": "Java"}.get(language, language)
+
+
+def counted(counts: Mapping[str, int]) -> str:
+    """By language: `50 of Python and 50 of Java`."""
+    return " and ".join(f"{count} of {language_name(name)}" for name, count in counts.items())
 
 
 def layers_named(layers: Sequence[int]) -> str:

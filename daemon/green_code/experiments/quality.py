@@ -27,6 +27,7 @@ UNTOUCHED, FULL, EXACT = "untouched", "full depth", "exact"
 AGENT, FIXED, CONFIDENCE = "agent", "fixed exit", "confidence"
 SCORES = ("edit_similarity", "exact_match", "rouge_l", "bleu", "chrf")
 _THRESHOLDS = (0.5, 0.7, 0.8, 0.9, 0.95)
+KINDS_AT = 0.8  # of these, where tokens are told apart by kind
 _CONFIDENCES = (0.5, 0.7, 0.9)
 _JAVA_KEYWORDS = frozenset(
     [
@@ -86,7 +87,7 @@ _JAVA_KEYWORDS = frozenset(
 
 @dataclass(frozen=True)
 class Arm:
-    """`model`: the bundle, or the untouched model; `family` and `setting` name it."""
+    """`family` and `setting` name it; the untouched model's is a family of its own."""
 
     family: str
     setting: str
@@ -149,7 +150,7 @@ def run(
             for arm in chosen
             for summary in summaries(results[arm.name], results[FULL], results[UNTOUCHED])
         ],
-        "kinds": kinds(results[f"{AGENT} T=0.8"]) if f"{AGENT} T=0.8" in results else [],
+        "kinds": kinds(results.get(f"{AGENT} T={KINDS_AT}", [])),
     }
 
 

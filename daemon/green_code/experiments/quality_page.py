@@ -6,6 +6,7 @@ from typing import Any
 
 from green_code.experiments.pages import (
     bullet,
+    counted,
     decimal,
     language_name,
     machine,
@@ -14,12 +15,11 @@ from green_code.experiments.pages import (
     reproduce,
     table,
 )
-from green_code.experiments.quality import AGENT, CONFIDENCE, EXACT, FIXED, FULL, UNTOUCHED
+from green_code.experiments.quality import AGENT, CONFIDENCE, EXACT, FIXED, FULL, KINDS_AT, UNTOUCHED
 
 
 def page(found: dict[str, Any]) -> str:
     """Markdown of quality.json's content."""
-    counts = " and ".join(f"{count} of {language_name(name)}" for name, count in found["rows"].items())
     parts = [
         "# What each way to leave early saves, and what it loses",
         paragraph(
@@ -27,7 +27,7 @@ def page(found: dict[str, Any]) -> str:
         ),
         "## How it was measured",
         paragraph(
-            f"Data: {found['rows_from']}; {counts}, drawn with seed {found['seed']}. Each row's line is completed by a session of its own that knows nothing yet: "
+            f"Data: {found['rows_from']}; {counted(found['rows'])}, drawn with seed {found['seed']}. Each row's line is completed by a session of its own that knows nothing yet: "
             f"at most {found['max_tokens']} tokens, after at most {found['max_prompt_tokens']} of prompt. Exits: {', '.join(map(str, found['exits']))} of {found['layers']} layers. "
             "*Untouched* is the base model with the bundle's vocabulary. Joules are what was run times the fitted costs "
             f"(source: {found['energy_source']}), not a meter's reading of these runs. {machine(found)}"
@@ -93,7 +93,7 @@ def _kinds(found: dict[str, Any]) -> list[str]:
     return [
         "## Which tokens leave where",
         paragraph(
-            "The agent at T=0.8, by what a token is; a piece of a word counts as an identifier. Shares of a kind's tokens by the layer that gave them."
+            f"The agent at T={KINDS_AT}, by what a token is; a piece of a word counts as an identifier. Shares of a kind's tokens by the layer that gave them."
         ),
         table(["kind", "tokens", *(f"layer {depth}" for depth in depths), "mean depth"], [_kind(k) for k in found["kinds"]]),
     ]  # fmt: skip

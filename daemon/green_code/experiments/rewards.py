@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from green_code.agent import ppo, supervised
+from green_code.agent.candidates import train_by_paper
 from green_code.agent.environment import ExitEnvironment
-from green_code.agent.paper_environment import PaperEnvironment, Rewards
+from green_code.agent.paper_environment import Rewards
 from green_code.agent.prices import Prices, prices_of
 from green_code.agent.rivals import Score, agent, fixed, full_depth, oracle, replay
 from green_code.agent.rollouts import Rollouts, open_rollouts
 from green_code.agent.stretches import draw_typing
-from green_code.decoding.exit_network import BESIDE, ExitNetwork
+from green_code.decoding.exit_network import ExitNetwork
 from green_code.engine.runtime import load_runtime
 from green_code.experiments.provenance import provenance
 from green_code.folders import bundles_dir
@@ -84,14 +85,7 @@ def _runs(
     quiet: Callable[[str], None] = lambda _: None  # noqa: E731
 
     def by_paper(rewards: Rewards) -> Callable[[], ExitNetwork]:
-        environment = PaperEnvironment(rollouts, rewards, arguments.environments, arguments.seed)
-
-        def train() -> ExitNetwork:
-            actor = ppo.train(environment, arguments, work / "rewards.jsonl", None, quiet).actor
-            actor.inner.weight[:, -BESIDE:] = 0  # it never saw them
-            return actor
-
-        return train
+        return lambda: train_by_paper(rollouts, rewards, arguments, work / "rewards.jsonl", quiet)
 
     def by_joules(priced: Prices) -> Callable[[], ExitNetwork]:
         typing = draw_typing(rollouts, arguments.environments, _STRETCHES, arguments.seed)

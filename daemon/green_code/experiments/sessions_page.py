@@ -6,8 +6,8 @@ from typing import Any
 
 from green_code.experiments.pages import (
     bullet,
+    counted,
     decimal,
-    language_name,
     machine,
     paragraph,
     percent,
@@ -19,7 +19,6 @@ from green_code.experiments.sessions import FULL
 
 def page(found: dict[str, Any]) -> str:
     """Markdown of sessions.json's content."""
-    counts = " and ".join(f"{count} of {language_name(name)}" for name, count in found["files"].items())
     parts = [
         "# What typing costs in each mode",
         paragraph(
@@ -27,7 +26,7 @@ def page(found: dict[str, Any]) -> str:
         ),
         "## How it was measured",
         paragraph(
-            f"Data: {found['files_from']}; {counts}, drawn with seed {found['seed']}. In each, {found['lines']} lines are typed again where they stand, "
+            f"Data: {found['files_from']}; {counted(found['files'])}, drawn with seed {found['seed']}. In each, {found['lines']} lines are typed again where they stand, "
             "with the file before and after them. A line is asked for at its start (the editor has indented it) and after every "
             f"{found['characters']} characters; a suggestion that is the rest of the line is accepted, and what is typed along one needs no engine. Each mode gets the same files, in turns. "
             "Held-out projects are such that the model was not trained on; priors of drafts and the agent's thresholds were chosen there, though. "

@@ -89,6 +89,6 @@ def test_accuracy_is_of_the_source_and_whole_of_what_the_model_wrote() -> None:
 
 def test_equal_cost_lies_on_the_line_between_settings() -> None:
     curve = [Score("agent", str(c), c, c, 0, 0, a, 0, 0) for c, a in ((2.0, 0.9), (1.0, 0.7), (4.0, 1.0))]
-    assert at_equal_cost(curve, 1.5, lambda s: s.agreement) == pytest.approx(0.8)
-    assert at_equal_cost(curve, 3.0, lambda s: s.agreement) == pytest.approx(0.95)
-    assert at_equal_cost(curve, 5.0, lambda s: s.agreement) is None
+    assert at_equal_cost(curve, 1.5, "agreement") == pytest.approx(0.8)
+    assert at_equal_cost(curve, 3.0, "agreement") == pytest.approx(0.95)
+    assert at_equal_cost(curve, 5.0, "agreement") is None
