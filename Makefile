@@ -9,7 +9,7 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 VSIX := green-code-$(VERSION).vsix
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-python test-extension test-editor lint format package bench bench-quick corpus adapt train evaluate experiments clean
+.PHONY: help setup demo test test-python test-extension test-editor lint format package bench bench-quick bench-editor corpus adapt train evaluate experiments clean
 
 help:  ## list the chores
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -88,6 +88,9 @@ bench: $(READY)  ## beside transformers and llama.cpp, into docs/performance.md 
 bench-quick: $(READY)  ## the same in two minutes, into work/bench
 	$(BIN)/python -m green_code.benchmark --quick --out $(WORK)/bench $(if $(DATA),--data $(DATA))
 
+bench-editor: package  ## from key to suggestion in a real VS Code, into docs/editor.md (on a quiet machine)
+	node extension/test/bench/run.mjs --vsix $(VSIX) --python $(abspath $(BIN)/python)
+
 # --- training ---------------------------------------------------------------------------------------------
 
 JDK_SOURCES ?= $(WORK)/openjdk-21-source/src.zip $(WORK)/openjfx-source/src.zip
@@ -120,6 +123,7 @@ experiments: $(READY)  ## the experiments in a cheap form (recipes on tiny-rando
 	$(BIN)/python -m green_code.experiments drafts --work $(WORK) --limit 6 --out $(WORK)/experiments $(if $(DATA),--data $(DATA))
 	$(BIN)/python -m green_code.experiments sessions --work $(WORK) --limit 2 --out $(WORK)/experiments
 	$(BIN)/python -m green_code.experiments quality --work $(WORK) --limit 4 --out $(WORK)/experiments $(if $(DATA),--data $(DATA))
+	$(BIN)/python -m green_code.experiments propagation --work $(WORK) --limit 2 --out $(WORK)/experiments $(if $(DATA),--data $(DATA))
 	test ! -e $(WORK)/rollouts/heldout || $(BIN)/python -m green_code.experiments rewards --work $(WORK) --updates 8 --out $(WORK)/experiments
 	rm -rf $(WORK)/tiny  # its corpus is this repository's own code, which changes
 	$(BIN)/green-code adapt corpus --model tiny-random --from daemon --work $(WORK)/tiny --out $(WORK)/tiny/bundle

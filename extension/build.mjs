@@ -1,18 +1,23 @@
-/** Bundles the extension into dist/extension.js: one file, so that activation reads one file. */
+/** Bundles the extension into dist/extension.js (one file, so that activation reads one file) and the report's script. */
 import { build } from 'esbuild';
 
 const production = process.argv.includes('--production');
+const options = { bundle: true, minify: production, sourcemap: production ? false : 'linked', legalComments: 'eof', logLevel: 'warning' };
 
 await build({
+  ...options,
   entryPoints: ['extension/src/extension.ts'],
   outfile: 'dist/extension.js',
-  bundle: true,
   platform: 'node',
   format: 'cjs',
   target: 'node20',
   external: ['vscode'],
-  minify: production,
-  sourcemap: production ? false : 'linked',
-  legalComments: 'eof',
-  logLevel: 'warning',
+});
+await build({
+  ...options,
+  entryPoints: ['extension/webview/report.mjs'],
+  outfile: 'dist/report.js',
+  platform: 'browser',
+  format: 'iife',
+  target: 'chrome120',
 });

@@ -24,6 +24,7 @@ from typing import Any, Final, Literal
 
 from green_code import __version__, folders
 from green_code.energy import meters
+from green_code.link.messages import Agreement
 from green_code.problems import Problem
 from green_code.settings import default_settings
 
@@ -262,6 +263,23 @@ def check_engine() -> Iterator[Finding]:
             "ok",
             f"{__version__}, pid {status['pid']}, {status['state']}, {status['model'] or 'no model'}",
         )
+    if status.get("agreement"):
+        yield _agreement(status["agreement"])
+
+
+def _agreement(found: Agreement) -> Finding:
+    """What shadow checks found; a raised threshold is no failure, and costs saving."""
+    said = f"{found['agreed']} of {found['checks']} completions of fast were full depth's"
+    if found["calibrated"] is not None:
+        said += f", {found['calibrated']:.0%} expected"
+    if found["raised_to"] is None:
+        return Finding("agreement", "ok", said)
+    return Finding(
+        "agreement",
+        "warn",
+        f"{said}; no threshold below {found['raised_to']:.2f} is used",
+        "Calibrate on code like yours with `green-code train calibrate`, or decode with exact.",
+    )
 
 
 def check_meters() -> Iterator[Finding]:

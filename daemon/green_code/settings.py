@@ -96,6 +96,14 @@ TABLE: Final[tuple[Setting, ...]] = (
     Setting("pauseOnBattery", "boolean", False, "Pause while the machine runs on battery."),
     Setting("statusBar", "boolean", True, "Show the energy saved in the status bar."),
     Setting(
+        "gridIntensity",
+        "number",
+        481.0,
+        "Grams of CO2 (equivalent) per kilowatt-hour where you are, for the energy report; the default is the world's average in 2023 (Ember).",
+        minimum=0,
+        maximum=2000,
+    ),
+    Setting(
         "pythonPath",
         "string",
         "",
@@ -120,6 +128,7 @@ class Settings:
     max_prompt_tokens: int
     pause_on_battery: bool
     status_bar: bool
+    grid_intensity: float
     python_path: str
 
 

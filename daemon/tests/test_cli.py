@@ -142,6 +142,10 @@ def test_a_file_is_completed_through_the_engine(work: Path, capsys: pytest.Captu
     assert status == 0 and report["all"]["completions"] == 2
     assert report["by_language"][0]["language"] == "python"
     assert "python" in run(capsys, "energy")[1]
+    assert run(capsys, "energy", "export", "all.csv")[:2] == (0, "2 completions written to all.csv\n")
+    assert run(capsys, "energy", "delete")[0] == 1, "nothing is deleted by a slip"
+    assert run(capsys, "energy", "delete", "--yes")[1] == "2 rows deleted\n"
+    assert run(capsys, "energy")[1] == "No completions yet.\n"
 
 
 @pytest.mark.usefixtures("fake_engine")

@@ -5,6 +5,8 @@ export const COMMANDS = {
   setThresholdQuickPick: 'greenCode.setThresholdQuickPick',
   toggle: 'greenCode.toggle',
   energyReport: 'greenCode.energyReport',
+  exportHistory: 'greenCode.exportHistory',
+  deleteHistory: 'greenCode.deleteHistory',
   whyNoSuggestion: 'greenCode.whyNoSuggestion',
   showLayers: 'greenCode.showLayers',
   restartEngine: 'greenCode.restartEngine',

@@ -68,7 +68,11 @@ export interface StatusMessage {
 /** Sums over completions; joules are joules, `saving` is a fraction of `energy_full_joules`. */
 export interface Totals {
   readonly completions: number;
+  /** With a text, which the editor was given. */
+  readonly shown: number;
   readonly accepted: number;
+  /** Accepted, and still there half a minute later. */
+  readonly kept: number;
   readonly tokens: number;
   readonly energy_joules: number;
   readonly energy_full_joules: number;
@@ -76,6 +80,16 @@ export interface Totals {
   readonly saving: number;
   readonly mean_layers: number;
   readonly cpu_seconds: number;
+}
+
+/** Completions of `fast` that were done again at full depth, and how many texts were the same. */
+export interface Agreement {
+  readonly checks: number;
+  readonly agreed: number;
+  /** The share to expect at the threshold in force; null without a calibration. */
+  readonly calibrated: number | null;
+  /** The least threshold that is still used; null: none was raised. */
+  readonly raised_to: number | null;
 }
 
 /** What `greenCode/energy` carries: cumulative, at most once a second. */
@@ -90,6 +104,9 @@ export interface EnergyMessage {
   /** Of each token of the last completion: the layer that decoded it. */
   readonly last_exits: readonly number[];
   readonly threshold: number;
+  /** Null before the first check. */
+  readonly agreement: Agreement | null;
+  readonly on_battery: boolean;
 }
 
 export interface Token {
@@ -123,6 +140,7 @@ export interface Report {
   readonly all: Totals;
   readonly by_day: readonly (Totals & { readonly day: string })[];
   readonly by_language: readonly (Totals & { readonly language: string })[];
+  readonly by_model: readonly (Totals & { readonly model: string })[];
   /** Of the newest completion; null while there is none. */
   readonly source: string | null;
 }

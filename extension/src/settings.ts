@@ -22,6 +22,7 @@ export interface Settings {
   readonly maxPromptTokens: number;
   readonly pauseOnBattery: boolean;
   readonly statusBar: boolean;
+  readonly gridIntensity: number;
   readonly pythonPath: string;
 }
 
@@ -37,6 +38,7 @@ export const SETTING_KEYS = [
   'maxPromptTokens',
   'pauseOnBattery',
   'statusBar',
+  'gridIntensity',
   'pythonPath',
 ] as const satisfies readonly (keyof Settings)[];
 

@@ -1,4 +1,4 @@
-"""`green-code energy`: the totals of the ledger, for people or as JSON.
+"""`green-code energy`: the totals of the ledger, for people or as JSON; its rows as a file; and its end.
 
 Must not know: engines or models; it reads the file.
 """
@@ -8,24 +8,56 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 from green_code import folders
+from green_code.energy.export import export
 from green_code.energy.ledger import Ledger, Totals
+from green_code.problems import Problem
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
     parser.add_argument("--json", action="store_true", help="write one JSON object to standard output")
+    actions = parser.add_subparsers(dest="action", metavar="export|delete")
+    help = "write a row for each completion to a file: no code, no file names"
+    to_file = actions.add_parser("export", help=help, description=help)
+    to_file.add_argument("file", type=Path, help="its name ends in .csv or .json")
+    help = "delete the whole history"
+    delete = actions.add_parser("delete", help=help, description=help)
+    delete.add_argument("--yes", action="store_true", help="do it, and do not ask")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the report."""
+    """Print the report, or do what is asked with the rows.
+
+    Raises:
+        Problem: the history cannot be exported, or nobody confirmed its deletion.
+    """
     ledger = Ledger(folders.ledger_path())
+    if ledger.problem is not None:
+        print(f"green-code: {ledger.problem}", file=sys.stderr)
+    try:
+        return _ACTIONS[args.action](ledger, args)
+    finally:
+        ledger.close()
+
+
+def _export(ledger: Ledger, args: argparse.Namespace) -> int:
+    print(f"{export(ledger.rows(), args.file)} completions written to {args.file}")
+    return 0
+
+
+def _delete(ledger: Ledger, args: argparse.Namespace) -> int:
+    if not args.yes:
+        raise Problem("bad_request", f"{ledger.path} would lose every row; say so with --yes.")
+    print(f"{ledger.delete()} rows deleted")
+    return 0
+
+
+def _print(ledger: Ledger, args: argparse.Namespace) -> int:
     report = ledger.report()
-    problem = ledger.problem
-    ledger.close()
-    if problem is not None:
-        print(f"green-code: {problem}", file=sys.stderr)
     if args.json:
         print(json.dumps(report))
         return 0
@@ -49,3 +81,10 @@ def _line(name: str, totals: Totals) -> None:
         f"{name[:12]:12} {totals['completions']:>11} {totals['tokens']:>8} {totals['energy_joules']:>9.1f} J "
         f"{totals['energy_full_joules']:>11.1f} J {totals['saving']:>7.0%} {totals['mean_layers']:>7.1f}"
     )
+
+
+_ACTIONS: dict[str | None, Callable[[Ledger, argparse.Namespace], int]] = {
+    None: _print,
+    "export": _export,
+    "delete": _delete,
+}

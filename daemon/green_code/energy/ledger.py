@@ -13,6 +13,7 @@ import logging
 import sqlite3
 import threading
 import uuid
+from collections.abc import Iterator
 from dataclasses import astuple, dataclass, fields
 from datetime import datetime, timezone
 from pathlib import Path
@@ -43,14 +44,18 @@ class Row:
     cpu_seconds: float
     wall_seconds: float
     reason: str
+    shown: int = 0  # 1: there was a text, and the editor was given it
     accepted: int = 0
+    kept: int = 0  # 1: half a minute after it was accepted it was still there
 
 
 class Totals(TypedDict):
-    """Sums over rows. Cancelled and superseded ones cost joules but are no completions."""
+    """Sums over rows. Cancelled and superseded ones and checks cost joules but are no completions."""
 
     completions: int
+    shown: int
     accepted: int
+    kept: int
     tokens: int
     energy_joules: float
     energy_full_joules: float
@@ -72,6 +77,12 @@ class LanguageTotals(Totals):
     language: str
 
 
+class ModelTotals(Totals):
+    """Totals of one model."""
+
+    model: str
+
+
 class Report(TypedDict):
     """Everything the energy report shows."""
 
@@ -79,10 +90,14 @@ class Report(TypedDict):
     all: Totals
     by_day: list[DayTotals]
     by_language: list[LanguageTotals]
+    by_model: list[ModelTotals]
     source: str | None
 
 
-UNFINISHED = ("cancelled", "superseded")
+CHECK = "check"
+"""Reason of a row that is a completion done again at full depth (engine/shadow.py)."""
+
+UNFINISHED = ("cancelled", "superseded", CHECK)
 """Reasons of rows that are no completions."""
 
 _COLUMNS = tuple(field.name for field in fields(Row))
@@ -93,11 +108,11 @@ _SCHEMA = ", ".join(
 )
 _INSERT = f"INSERT INTO completions ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"
 _SUMS = (
-    f"COALESCE(SUM(reason NOT IN {UNFINISHED}), 0), COALESCE(SUM(accepted), 0), "
-    "COALESCE(SUM(tokens), 0), COALESCE(SUM(energy_joules), 0.0), COALESCE(SUM(energy_full_joules), 0.0), "
+    f"COALESCE(SUM(reason NOT IN {UNFINISHED}), 0), COALESCE(SUM(shown), 0), COALESCE(SUM(accepted), 0), "
+    "COALESCE(SUM(kept), 0), COALESCE(SUM(tokens), 0), COALESCE(SUM(energy_joules), 0.0), COALESCE(SUM(energy_full_joules), 0.0), "
     "COALESCE(SUM(exit_layers), 0), COALESCE(SUM(cpu_seconds), 0.0)"
 )
-_VERSION = 1
+_VERSION = 2
 _REPORT_DAYS = 31
 
 
@@ -120,14 +135,16 @@ class Tally:
     """Totals of rows as they come, by the same rules as the ledger's own."""
 
     def __init__(self) -> None:
-        self._sums = [0, 0, 0, 0.0, 0.0, 0, 0.0]
+        self._sums = [0, 0, 0, 0, 0, 0.0, 0.0, 0, 0.0]
 
     def add(self, row: Row) -> None:
         """Count a row."""
         completed = row.reason not in UNFINISHED
         values = (
             int(completed),
+            row.shown,
             row.accepted,
+            row.kept,
             row.tokens,
             row.energy_joules,
             row.energy_full_joules,
@@ -138,7 +155,11 @@ class Tally:
 
     def accept(self) -> None:
         """One of the counted rows was accepted."""
-        self._sums[1] += 1
+        self._sums[2] += 1
+
+    def keep(self) -> None:
+        """One of the accepted rows was kept."""
+        self._sums[3] += 1
 
     def totals(self) -> Totals:
         """The sums so far."""
@@ -146,10 +167,12 @@ class Tally:
 
 
 def _totals(sums: tuple[Any, ...]) -> Totals:
-    completions, accepted, tokens, joules, full_joules, layers, cpu_seconds = sums
+    completions, shown, accepted, kept, tokens, joules, full_joules, layers, cpu_seconds = sums
     return Totals(
         completions=completions,
+        shown=shown,
         accepted=accepted,
+        kept=kept,
         tokens=tokens,
         energy_joules=joules,
         energy_full_joules=full_joules,
@@ -187,19 +210,24 @@ class Ledger:
         """Note that the user took a completion; unknown ids are ignored."""
         self._run("UPDATE completions SET accepted = 1 WHERE id = ?", (row_id,))
 
+    def keep(self, row_id: str) -> None:
+        """Note that an accepted completion was still there after half a minute; unknown ids are ignored."""
+        self._run("UPDATE completions SET kept = 1 WHERE id = ?", (row_id,))
+
     def today(self) -> Totals:
         """Totals of the current day (UTC)."""
         return _totals(self._sums("WHERE time >= ?", (today_text(),)))
 
     def report(self) -> Report:
-        """Totals of today and of all rows, by day (the last 31 with any) and by language."""
+        """Totals of today and of all rows, by day (the last 31 with any), language and model."""
         days = self._run(
             f"SELECT substr(time, 1, 10) AS key, {_SUMS} FROM completions GROUP BY key ORDER BY "
             "key DESC LIMIT ?",
             (_REPORT_DAYS,),
         )
-        languages = self._run(
-            f"SELECT language, {_SUMS} FROM completions GROUP BY language ORDER BY 2 DESC", ()
+        languages, models = (
+            self._run(f"SELECT {key}, {_SUMS} FROM completions GROUP BY {key} ORDER BY 2 DESC, 1", ())
+            for key in ("language", "model")
         )
         newest = self._run("SELECT energy_source FROM completions ORDER BY time DESC LIMIT 1", ())
         return Report(
@@ -207,8 +235,21 @@ class Ledger:
             all=_totals(self._sums("", ())),
             by_day=[DayTotals(day=row[0], **_totals(row[1:])) for row in reversed(days)],
             by_language=[LanguageTotals(language=row[0], **_totals(row[1:])) for row in languages],
+            by_model=[ModelTotals(model=row[0], **_totals(row[1:])) for row in models],
             source=newest[0][0] if newest else None,
         )
+
+    def rows(self) -> Iterator[Row]:
+        """Every row, the oldest first."""
+        for values in self._run(f"SELECT {', '.join(_COLUMNS)} FROM completions ORDER BY time", ()):
+            yield Row(*values)
+
+    def delete(self) -> int:
+        """Delete every row, and its traces in the file; returns how many there were."""
+        rows = self._run("SELECT COUNT(*) FROM completions", ())
+        for statement in ("DELETE FROM completions", "VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"):
+            self._run(statement, ())
+        return int(rows[0][0]) if rows else 0
 
     def close(self) -> None:
         """Close the file."""
@@ -217,7 +258,7 @@ class Ledger:
 
     def _sums(self, where: str, values: tuple[Any, ...]) -> tuple[Any, ...]:
         rows = self._run(f"SELECT {_SUMS} FROM completions {where}", values)
-        return rows[0] if rows else (0, 0, 0, 0.0, 0.0, 0, 0.0)
+        return rows[0] if rows else (0, 0, 0, 0, 0, 0.0, 0.0, 0, 0.0)
 
     def _run(self, statement: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
         with self._guard:
@@ -257,7 +298,7 @@ class Ledger:
         except (OSError, sqlite3.Error) as second:
             return self._in_memory(second)
         self._say(
-            f"The energy ledger was damaged ({error}); it is kept as {aside.name}, and a new one is begun."
+            f"The energy ledger cannot be used ({error}); it is kept as {aside.name}, and a new one is begun."
         )
         return database
 
@@ -282,8 +323,9 @@ def _connect(path: str) -> sqlite3.Connection:
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = NORMAL")
         version = database.execute("PRAGMA user_version").fetchone()[0]
-        if version not in (0, _VERSION):
-            raise sqlite3.OperationalError(f"schema version {version}, this release knows {_VERSION}")
+        if version not in (0, _VERSION):  # a newer engine may be writing it; an older one is of no use
+            error = sqlite3.OperationalError if version > _VERSION else sqlite3.DatabaseError
+            raise error(f"schema version {version}, this release knows {_VERSION}")
         database.execute(f"CREATE TABLE IF NOT EXISTS completions ({_SCHEMA})")
         database.execute("CREATE INDEX IF NOT EXISTS completions_time ON completions (time)")
         database.execute(f"PRAGMA user_version = {_VERSION}")

@@ -5,8 +5,8 @@ Must not know: either implementation, or torch.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 from green_code.link.messages import CompletionParams, CompletionResult, State
 
@@ -44,6 +44,12 @@ class Runtime(Protocol):
     def exits(self) -> tuple[int, ...]: ...
     @property
     def energy_source(self) -> str: ...
+    @property
+    def calibration(self) -> Mapping[str, Any]:
+        """The bundle's calibration.json; empty without one."""
+
+    def threshold(self, threshold: float | str) -> float:
+        """The number of a named stop. Raises Problem where it is not calibrated."""
 
     def new_session(self) -> Session:
         """Fresh caches."""

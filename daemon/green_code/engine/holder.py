@@ -18,8 +18,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
+from green_code.battery import Battery
 from green_code.engine.contract import LoadRuntime, Runtime, Session
 from green_code.engine.requests import Job
+from green_code.engine.shadow import ShadowChecks
 from green_code.link.messages import CompletionResult, State
 from green_code.problems import Problem
 
@@ -36,18 +38,24 @@ OnStatus = Callable[[State, str, "float | None", "str | None"], None]
 
 
 class Held:
-    """A loaded runtime and its sessions; the sessions belong to the compute thread."""
+    """A loaded runtime, its shadow checks and its sessions; the sessions belong to the compute thread."""
 
-    def __init__(self, name: str, runtime: Runtime) -> None:
+    def __init__(self, name: str, runtime: Runtime, on_battery: Callable[[], bool]) -> None:
         self.name = name
         self.runtime = runtime
+        self.shadow = ShadowChecks(runtime.calibration, on_battery)
         self.closed = False
         self._sessions: OrderedDict[str, Session] = OrderedDict()
 
     def complete(self, job: Job) -> CompletionResult | None:
-        """Run a job on the compute thread; None when it was refused before it began."""
+        """Run a job on the compute thread; None when it was refused before it began.
+
+        The threshold that is in force takes the place of the one that was asked for.
+        """
         if job.refusal is not None:
             return None
+        threshold = self.runtime.threshold(job.params["threshold"])
+        job.params["threshold"] = max(threshold, self.shadow.least_threshold)
         key = job.params["session"]
         session = self._sessions.pop(key, None) or self.runtime.new_session()
         result = session.complete(job.params, lambda: job.refusal)
@@ -82,8 +90,15 @@ class _Failure:
 class ModelHolder:
     """Loads, lends and releases; its methods are called on the event loop."""
 
-    def __init__(self, load: LoadRuntime, on_status: OnStatus, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        load: LoadRuntime,
+        on_status: OnStatus,
+        clock: Callable[[], float],
+        on_battery: Callable[[], bool] | None = None,
+    ) -> None:
         self._load = load
+        self._on_battery = on_battery or Battery()
         self._on_status = on_status
         self._clock = clock
         self._compute = ThreadPoolExecutor(max_workers=1, thread_name_prefix="compute")
@@ -190,7 +205,7 @@ class ModelHolder:
             self._on_status("error", str(problem), None, problem.reason)
             raise problem from error
         self._failures.pop(model, None)
-        self.held = Held(model, runtime)
+        self.held = Held(model, runtime, self._on_battery)
         self._on_status("ready", f"{model} is ready", None, None)
         if self._changed:
             self._reload()
@@ -212,7 +227,7 @@ class ModelHolder:
             runtime.close()
             return
         self.release()
-        self.held = Held(old.name, runtime)
+        self.held = Held(old.name, runtime, self._on_battery)
         self._on_status("ready", f"{old.name} was loaded again with its changed bundle", None, None)
 
     def _load_in_thread(self, model: str, quiet: bool = False) -> asyncio.Future[Runtime]:

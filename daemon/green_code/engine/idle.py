@@ -38,9 +38,14 @@ class IdleLadder:
         self._since = self._clock()
         self._taken = 0
 
+    @property
+    def idle_seconds(self) -> float:
+        """Since something happened."""
+        return self._clock() - self._since
+
     def due(self) -> list[Step]:
         """The steps that have come due since the last call."""
-        idle_seconds = self._clock() - self._since
+        idle_seconds = self.idle_seconds
         steps = []
         while self._taken < len(self._ladder) and idle_seconds >= self._ladder[self._taken][0]:
             steps.append(self._ladder[self._taken][1])

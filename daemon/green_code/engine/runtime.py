@@ -14,9 +14,10 @@ import hashlib
 import itertools
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -116,7 +117,7 @@ class Runtime:
         self.model = model
         self.bundle = bundle.name if bundle else ""
         self.weights = bundle.digest if bundle else opened.key
-        self.calibration = bundle.calibration if bundle else {}
+        self.calibration: Mapping[str, Any] = bundle.calibration if bundle else {}
         self.exits = bundle.exits if bundle else ()
         self.layers_total = opened.decoder.config.layers
         self.energy_source = costs.source

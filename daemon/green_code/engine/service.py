@@ -2,7 +2,8 @@
 
 The newest request of a session supersedes its older ones; a request of a peer that has gone is cancelled;
 every request settles. Status goes to all peers on each change, energy at most once a second, to each peer
-that has completed something, with its own session's totals and its own last completion.
+that has completed something, with its own session's totals and its own last completion. While nobody asks for anything,
+shadow checks may run (shadow.py).
 Must not know: sockets and frames (link), how a model computes (contract.py), or torch.
 """
 
@@ -14,16 +15,17 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import psutil
 
-from green_code.energy.ledger import Ledger, Row, Tally, Totals, new_id, now_text
+from green_code.energy.ledger import CHECK, Ledger, Row, Tally, Totals, new_id, now_text
 from green_code.engine.contract import LoadRuntime
-from green_code.engine.holder import ModelHolder
+from green_code.engine.holder import Held, ModelHolder
 from green_code.engine.idle import CHECK_SECONDS, IdleLadder
 from green_code.engine.requests import REFUSAL_TEXTS, Job, check_params
+from green_code.engine.shadow import Candidate
 from green_code.link import messages
 from green_code.link.messages import CompletionParams, CompletionResult, EnergyMessage, EngineStatus, State
 from green_code.link.server import Connection
@@ -43,6 +45,7 @@ class _Peer:
 
     tally: Tally = field(default_factory=Tally)
     open_ids: deque[str] = field(default_factory=lambda: deque(maxlen=REMEMBERED_IDS))
+    accepted_ids: deque[str] = field(default_factory=lambda: deque(maxlen=REMEMBERED_IDS))
     jobs: dict[int, Job] = field(default_factory=dict)
     last: tuple[CompletionParams, CompletionResult] | None = None
 
@@ -72,6 +75,8 @@ class Service:
         self._newest: dict[str, Job] = {}
         self._work: set[asyncio.Task[None]] = set()
         self._computing = 0
+        self._check: Job | None = None
+        self._checking: asyncio.Task[None] | None = None
         self._status = messages.StatusMessage(
             state="ready",
             message="The model loads at the first request",
@@ -109,7 +114,7 @@ class Service:
         raise Problem("bad_request", f"The engine has no method {method!r}.")
 
     def notification(self, connection: Connection, method: str, params: dict[str, Any]) -> None:
-        """`cancel` and `accepted`; anything else is ignored with a line in the log."""
+        """`cancel`, `accepted` and `kept`; anything else is ignored with a line in the log."""
         self._ladder.touch()
         peer = self._peers[connection]
         if method == messages.CANCEL:
@@ -120,7 +125,15 @@ class Service:
             self._ledger.accept(row_id)
             if row_id in peer.open_ids:
                 peer.open_ids.remove(row_id)
+                peer.accepted_ids.append(row_id)
                 peer.tally.accept()
+                self._energy_soon()
+        elif method == messages.KEPT:
+            row_id = str(params.get("id"))
+            self._ledger.keep(row_id)
+            if row_id in peer.accepted_ids:
+                peer.accepted_ids.remove(row_id)
+                peer.tally.keep()
                 self._energy_soon()
         else:
             log.warning("unknown notification %r", method)
@@ -138,6 +151,8 @@ class Service:
         job = Job(connection, check_params(raw))
         if (peer := self._peers.get(connection)) is None:
             raise Problem("cancelled", REFUSAL_TEXTS["cancelled"])
+        if self._check is not None:
+            self._check.refuse("superseded")
         session = job.params["session"]
         if (older := self._newest.get(session)) is not None:
             older.refuse("superseded")
@@ -165,6 +180,9 @@ class Service:
             finally:
                 self._set_computing(-1)
             if result is not None:
+                if result["reason"] not in REFUSAL_TEXTS:
+                    threshold = float(job.params["threshold"])
+                    held.shadow.completed(Candidate(job.owner, job.params, result["text"], threshold), result)
                 self._record(job, result)
                 job.settle(result)
         except Problem as problem:
@@ -178,17 +196,53 @@ class Service:
         result["id"] = new_id()
         reason = job.refusal or result["reason"]
         row = ledger_row(job.params, result, reason)
-        self._ledger.record(row)
-        peer = self._peers.get(job.owner) if isinstance(job.owner, Connection) else None
+        peer = self._keep(row, job.owner)
         if peer is not None:
-            peer.tally.add(row)
             peer.open_ids.append(row.id)
             if reason not in REFUSAL_TEXTS:
                 peer.last = (job.params, result)
+
+    def _keep(self, row: Row, owner: object) -> _Peer | None:
+        """Put a row into the ledger and into its owner's totals; returns the owner if it is still there."""
+        self._ledger.record(row)
+        peer = self._peers.get(owner) if isinstance(owner, Connection) else None
+        if peer is not None:
+            peer.tally.add(row)
         self._energy_soon()
         if self._ledger.problem != self._ledger_problem:
             self._ledger_problem = self._ledger.problem
             self._set_status(self._status["state"], self._ledger.problem or "", None, "cache_unwritable")
+        return peer
+
+    # --- shadow checks ------------------------------------------------------------------------------------
+    def _begin_check(self) -> None:
+        """Do a completion again at full depth, if one is due; the next request interrupts it."""
+        held = self._holder.held
+        if held is None or self._check is not None:
+            return
+        if (candidate := held.shadow.due(self._ladder.idle_seconds)) is None:
+            return
+        again: CompletionParams = {**candidate.params, "decoding": "full"}
+        self._check = Job(candidate.owner, again)
+        self._checking = asyncio.get_running_loop().create_task(self._run_check(held, candidate, self._check))
+
+    async def _run_check(self, held: Held, candidate: Candidate, job: Job) -> None:
+        try:
+            result = await self._holder.compute(held, job)
+        except Exception:
+            log.exception("a shadow check failed")
+            return
+        finally:
+            self._check = None
+        if result is None:
+            return
+        held.shadow.spent(result["energy_joules"])
+        if result["reason"] not in REFUSAL_TEXTS:
+            held.shadow.checked(candidate, result["text"])
+        result["id"] = new_id()
+        # Its joules were spent, and bring nothing: no tokens, and no full depth to compare with.
+        row = replace(ledger_row(job.params, result, CHECK), tokens=0, exit_layers=0, energy_full_joules=0.0, shown=0)  # fmt: skip
+        self._keep(row, job.owner)
 
     # --- status and energy --------------------------------------------------------------------------------
     def status(self) -> EngineStatus:
@@ -200,6 +254,7 @@ class Service:
             layers_total=held.runtime.layers_total if held else 0,
             exits=list(held.runtime.exits) if held else [],
             resident_bytes=_resident_bytes(),
+            agreement=held.shadow.agreement if held else None,
         )
 
     def _set_computing(self, change: int) -> None:
@@ -238,9 +293,10 @@ class Service:
         self._energy_timer = None
         self._energy_sent_at = asyncio.get_running_loop().time()
         today = self._ledger.today()
+        agreement = self._holder.held.shadow.agreement if self._holder.held else None
         for connection, peer in tuple(self._peers.items()):
             if peer.last is not None:
-                connection.notify(messages.ENERGY, energy_message(today, peer.tally, *peer.last))
+                connection.notify(messages.ENERGY, energy_message(today, peer.tally, agreement, *peer.last))
 
     def bundles_changed(self, names: set[str]) -> None:
         """Bundles of these names changed on disk: take the new one up, if it is the held model's."""
@@ -258,6 +314,7 @@ class Service:
         if self._work or self._holder.loading:
             self._ladder.touch()
             return
+        self._begin_check()
         for step in self._ladder.due():
             log.info("idle: %s", step)
             if step == "trim":
@@ -275,13 +332,19 @@ class Service:
         for peer in self._peers.values():
             for job in tuple(peer.jobs.values()):
                 job.refuse("engine_lost")
+        if self._check is not None:
+            self._check.refuse("engine_lost")
         if self._energy_timer is not None:
             self._energy_timer.cancel()
         self._holder.stop()
 
 
 def energy_message(
-    today: Totals, tally: Tally, params: CompletionParams, result: CompletionResult
+    today: Totals,
+    tally: Tally,
+    agreement: messages.Agreement | None,
+    params: CompletionParams,
+    result: CompletionResult,
 ) -> EnergyMessage:
     """What a peer is told after its completions."""
     session = tally.totals()
@@ -294,6 +357,7 @@ def energy_message(
         model=params["model"],
         last_exits=result["exits"],
         threshold=params["threshold"],
+        agreement=agreement,
     )
 
 
@@ -318,6 +382,7 @@ def ledger_row(params: CompletionParams, result: CompletionResult, reason: str) 
         cpu_seconds=result["cpu_seconds"],
         wall_seconds=result["wall_seconds"],
         reason=reason,
+        shown=int(bool(result["text"]) and reason not in REFUSAL_TEXTS),
     )
 
 

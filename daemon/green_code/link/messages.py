@@ -16,6 +16,7 @@ HELLO: Final = "hello"
 COMPLETE: Final = "complete"
 CANCEL: Final = "cancel"
 ACCEPTED: Final = "accepted"
+KEPT: Final = "kept"
 STATUS: Final = "status"
 ENERGY: Final = "energy"
 REPORT: Final = "report"
@@ -120,7 +121,9 @@ class Totals(TypedDict):
     """Sums over ledger rows; joules are joules, saving is a fraction of energy_full_joules."""
 
     completions: int
+    shown: int
     accepted: int
+    kept: int
     tokens: int
     energy_joules: float
     energy_full_joules: float
@@ -130,6 +133,19 @@ class Totals(TypedDict):
     cpu_seconds: float
 
 
+class Agreement(TypedDict):
+    """Completions of `fast` that were done again at full depth, and how many texts were the same.
+
+    `calibrated` is the share to expect at the threshold in force, null without a calibration; `raised_to` is the least
+    threshold that is still used, null while none was raised.
+    """
+
+    checks: int
+    agreed: int
+    calibrated: float | None
+    raised_to: float | None
+
+
 class EngineStatus(StatusMessage):
     """Answer to `status`, and the engine's own pushes of it."""
 
@@ -137,6 +153,7 @@ class EngineStatus(StatusMessage):
     layers_total: int
     exits: list[int]
     resident_bytes: int | None
+    agreement: Agreement | None
 
 
 class EnergyMessage(TypedDict):
@@ -150,6 +167,13 @@ class EnergyMessage(TypedDict):
     model: str
     last_exits: list[int]
     threshold: float | str
+    agreement: Agreement | None
+
+
+class WindowEnergy(EnergyMessage):
+    """What the front passes on to the editor."""
+
+    on_battery: bool
 
 
 class DayTotals(Totals):
@@ -164,6 +188,12 @@ class LanguageTotals(Totals):
     language: str
 
 
+class ModelTotals(Totals):
+    """Totals of one model."""
+
+    model: str
+
+
 class Report(TypedDict):
     """Answer to `report`; `source` is that of the newest row, or null without rows."""
 
@@ -171,6 +201,7 @@ class Report(TypedDict):
     all: Totals
     by_day: list[DayTotals]
     by_language: list[LanguageTotals]
+    by_model: list[ModelTotals]
     source: str | None
 
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from green_code.battery import Battery
 from green_code.link.messages import (
     CompletionParams,
     CompletionResult,
@@ -22,11 +24,12 @@ from green_code.link.messages import (
     StatusMessage,
 )
 from green_code.lsp import guards
-from green_code.lsp.battery import Battery
 from green_code.lsp.documents import Document, Encoding, Span
 from green_code.lsp.explain import NOTHING_YET, TEXTS, explain, last_completion
 from green_code.lsp.globs import compile_glob
+from green_code.lsp.kept import KeptWatch
 from green_code.lsp.prompt import PromptWindow
+from green_code.lsp.rhythm import Rhythm
 from green_code.lsp.supervisor import Supervisor
 from green_code.lsp.type_through import TypeThrough
 from green_code.problems import Problem
@@ -45,6 +48,7 @@ class _Open:
     document: Document
     window: PromptWindow = field(default_factory=PromptWindow)
     given: TypeThrough = field(default_factory=TypeThrough)
+    changes: int = 0
 
 
 class Front:
@@ -53,6 +57,7 @@ class Front:
     Args:
         send_status: shows the window's state: the engine's, or `disabled` or `paused` instead of it.
         supervisor: makes the engine's supervisor from a status and an energy callback.
+        clock: monotonic seconds; replaced in tests.
     """
 
     def __init__(
@@ -61,11 +66,16 @@ class Front:
         send_energy: Callable[[Mapping[str, Any]], None],
         supervisor: Callable[..., Supervisor] = Supervisor,
         on_battery: Callable[[], bool] | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._clock = clock
+        self._rhythm = Rhythm()
         self._send_status = send_status
-        self._supervisor = supervisor(self._engine_status, send_energy)
+        self._send_energy = send_energy
+        self._supervisor = supervisor(self._engine_status, self._engine_energy)
         self._on_battery = on_battery or Battery()
         self._open: dict[str, _Open] = {}
+        self._kept = KeptWatch(self._lines_of, self._supervisor.kept)
         self._engine = StatusMessage(state="starting", message="No engine yet", progress=None, reason=None)
         self._shown: StatusMessage | None = None
         self._begun = False
@@ -93,26 +103,40 @@ class Front:
         """A range of a document, or all of it, was replaced."""
         if (entry := self._open.get(uri)) is None:
             log.warning("a change of a document that is not open")
-        elif span is None:
+            return
+        entry.changes += 1
+        self._rhythm.key(self._clock())
+        if span is None:
             entry.document.replace(text)
             entry.window.forget()
         else:
-            entry.window.follow(entry.document.apply(span, text))
+            edit = entry.document.apply(span, text)
+            entry.window.follow(edit)
+            self._kept.follow(uri, edit)
 
     def close_document(self, uri: str) -> None:
         """A document was closed."""
         self._open.pop(uri, None)
 
     # --- completions --------------------------------------------------------------------------------------
-    async def complete(self, uri: str, line: int, units: int, automatic: bool) -> CompletionResult | None:
-        """A completion for a cursor, or None; the reason is kept for `explain`."""
+    async def complete(
+        self, uri: str, line: int, units: int, automatic: bool, list_open: bool = False
+    ) -> CompletionResult | None:
+        """A completion for a cursor, or None; the reason is kept for `explain`.
+
+        Args:
+            automatic: the editor asks by itself, the user did not.
+            list_open: the editor shows its own list of completions.
+        """
         entry = self._open.get(uri)
         if entry is None:
             self._remember("filtered", "The editor has not opened this document for Green Code.")
             return None
         line, index = entry.document.locate(line, units)
         if (
-            refused := guards.first_refusal(self._situation(entry.document, line, index, automatic))
+            refused := guards.first_refusal(
+                self._situation(entry.document, line, index, automatic, list_open)
+            )
         ) is not None:
             self._show()
             self._remember(refused.reason, refused.message)
@@ -123,8 +147,12 @@ class Front:
             return None
         if (given := entry.given.find(params)) is not None:
             self._outcome = (given["reason"], "")
+            self._kept.give(given["id"], uri, line, given["text"])
             return given
         try:
+            if automatic and await self._overtaken(entry):
+                self._remember("superseded", "")
+                return None
             result = await self._supervisor.complete(params)
         except asyncio.CancelledError:
             waiting = self._engine["state"] in _WAITING
@@ -141,12 +169,14 @@ class Front:
         if result["reason"] != "budget":  # cut short: the next time may give more
             entry.given.remember(params, result)
         self._last = last_completion(params, result)
+        self._kept.give(result["id"], uri, line, result["text"])
         self._outcome = (result["reason"], "")
         return result
 
     def accepted(self, row_id: str) -> None:
         """The user took a completion."""
         self._supervisor.accepted(row_id)
+        self._kept.accept(row_id)
 
     def explain(self) -> Explanation:
         """Why the last request gave nothing, or what it gave."""
@@ -169,13 +199,26 @@ class Front:
 
     async def close(self) -> None:
         """The window closes."""
+        self._kept.close()
         await self._supervisor.close()
+
+    async def _overtaken(self, entry: _Open) -> bool:
+        """Wait as long as the typing asks for; whether the document changed meanwhile."""
+        changes = entry.changes
+        if (seconds := self._rhythm.wait_seconds(self._clock())) > 0:
+            await asyncio.sleep(seconds)
+        return entry.changes != changes
 
     def _remember(self, reason: str, detail: str) -> None:
         """Keep why a request gave nothing; the detail takes the place of the reason's usual sentence."""
         self._outcome = (reason, detail)
 
-    def _situation(self, document: Document, line: int, index: int, automatic: bool) -> guards.Situation:
+    def _lines_of(self, uri: str) -> list[str] | None:
+        return entry.document.lines if (entry := self._open.get(uri)) is not None else None
+
+    def _situation(
+        self, document: Document, line: int, index: int, automatic: bool, list_open: bool
+    ) -> guards.Situation:
         text = document.lines[line].rstrip("\r\n")
         return guards.Situation(
             settings=self.settings,
@@ -183,6 +226,7 @@ class Front:
             path=document.path,
             workspace_folders=self.workspace_folders,
             automatic=automatic,
+            list_open=list_open,
             before=text[:index],
             after=text[index:],
             characters=document.characters,
@@ -208,7 +252,10 @@ class Front:
             max_prompt_tokens=now.max_prompt_tokens,
         )
 
-    # --- status -------------------------------------------------------------------------------------------
+    # --- status and energy --------------------------------------------------------------------------------
+    def _engine_energy(self, energy: Mapping[str, Any]) -> None:
+        self._send_energy({**energy, "on_battery": self._on_battery()})  # messages.WindowEnergy
+
     def _engine_status(self, status: StatusMessage) -> None:
         self._engine = status
         for entry in self._open.values():  # another engine, model or bundle, perhaps: it may say other things

@@ -28,6 +28,7 @@ class Situation:
     path: str
     workspace_folders: Sequence[str]
     automatic: bool
+    list_open: bool  # the editor's own list of completions, with an entry selected
     before: str
     after: str
     characters: int
@@ -77,6 +78,13 @@ def is_unasked(now: Situation) -> Refused | None:
     """The user wants completions only when asking for them."""
     if now.settings.trigger == "manual" and now.automatic:
         return Refused("filtered", "Completions come only when asked for (greenCode.trigger is manual).")
+    return None
+
+
+def is_behind_a_list(now: Situation) -> Refused | None:
+    """The editor's list of completions is open: it would hide a suggestion, or the two would argue."""
+    if now.list_open and now.automatic:
+        return Refused("filtered", "The editor's own list of completions is open; press Escape to close it.")
     return None
 
 
@@ -133,6 +141,7 @@ GUARDS: Final[tuple[Guard, ...]] = (
     is_other_language,
     is_excluded_file,
     is_unasked,
+    is_behind_a_list,
     is_on_battery,
     is_binary,
     is_too_large,

@@ -14,6 +14,7 @@ from typing import Any, cast
 from urllib.parse import unquote, urlparse
 
 from lsprotocol import types
+from pygls.capabilities import get_capability
 from pygls.exceptions import JsonRpcException
 from pygls.lsp.server import LanguageServer
 from pygls.protocol import LanguageServerProtocol, lsp_method
@@ -150,6 +151,11 @@ def make_server() -> FrontServer:
         server.front.encoding = cast(Encoding, str(_value(server.workspace.position_encoding)))
         options = plain(params.initialization_options)
         server.configure(options.get("settings") if isinstance(options, dict) else None)
+        if not _makes_commands_of_ours(params.capabilities):
+            server.command(messages.COMMAND_ACCEPTED)(accepted_by_command)
+
+    def accepted_by_command(row_id: str) -> None:
+        server.front.accepted(row_id)
 
     @server.feature(types.INITIALIZED)
     def initialized(params: types.InitializedParams) -> None:
@@ -165,8 +171,9 @@ def make_server() -> FrontServer:
     async def inline_completion(params: types.InlineCompletionParams) -> types.InlineCompletionList:
         automatic = params.context.trigger_kind == types.InlineCompletionTriggerKind.Automatic
         position = params.position
+        list_open = params.context.selected_completion_info is not None
         result = await server.front.complete(
-            params.text_document.uri, position.line, position.character, automatic
+            params.text_document.uri, position.line, position.character, automatic, list_open
         )
         if result is None:
             return types.InlineCompletionList(items=[])
@@ -221,6 +228,15 @@ def plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
     return value
+
+
+def _makes_commands_of_ours(client: types.ClientCapabilities) -> bool:
+    """Whether the editor makes commands of its own out of a server's, as VS Code's client library does.
+
+    There the extension has `greenCode.accepted` already, and a second command of that name would fail the
+    start. Such an editor says that commands may be registered later, too; the others only pass them on.
+    """
+    return bool(get_capability(client, "workspace.execute_command.dynamic_registration", False))
 
 
 def _value(encoding: Any) -> Any:

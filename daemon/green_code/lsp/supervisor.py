@@ -92,6 +92,11 @@ class Supervisor:
         if self._client is not None:
             self._client.notify(messages.ACCEPTED, {"id": row_id})
 
+    def kept(self, row_id: str) -> None:
+        """An accepted completion was still there half a minute later."""
+        if self._client is not None:
+            self._client.notify(messages.KEPT, {"id": row_id})
+
     async def restart(self, model: str) -> None:
         """End the engine and start another one; forgets the back-off."""
         client, self._leaving = self._client, True

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import os
 import signal
 import sqlite3
 import subprocess
 import sys
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import get_type_hints
 
 import pytest
 
 from green_code.energy import ledger as ledger_module
+from green_code.energy.export import export
 from green_code.energy.ledger import Ledger, Row, Tally, new_id, now_text
 from green_code.link import messages
+from green_code.problems import Problem
 
 ROW = Row(
     id="",
@@ -60,6 +64,61 @@ def test_totals_days_and_languages(tmp_path: Path) -> None:
     assert report["source"] == "estimate" and ledger.problem is None
 
 
+def test_what_is_shown_accepted_and_kept_adds_up_by_model(tmp_path: Path) -> None:
+    ledger, tally = Ledger(tmp_path / "energy.sqlite3"), Tally()
+    mine, other = row(shown=1, model="mine"), row(shown=1)
+    for one in (mine, other, row(), row(reason="check", energy_joules=0.5, energy_full_joules=0.0)):
+        ledger.record(one)
+        tally.add(one)
+    for one in (mine, other):
+        ledger.accept(one.id)
+        tally.accept()
+    ledger.keep(mine.id)
+    tally.keep()
+    report = ledger.report()
+    everything = report["all"]
+    assert (everything["completions"], everything["shown"], everything["accepted"], everything["kept"]) == (
+        3,
+        2,
+        2,
+        1,
+    )
+    assert everything["saved_joules"] == pytest.approx(3 * 3 - 0.5), "a check's joules are spent as well"
+    assert tally.totals() == everything
+    parts = {model["model"]: model for model in report["by_model"]}
+    assert parts["mine"]["kept"] == 1 and parts["fake"]["kept"] == 0
+    assert sum(part["energy_joules"] for part in parts.values()) == everything["energy_joules"]
+
+
+def test_history_is_exported_and_deleted(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "energy.sqlite3")
+    rows = [row(time=f"2020-01-0{day}T00:00:00+00:00", language="java\n,") for day in (2, 1)]
+    for one in rows:
+        ledger.record(one)
+    assert export(ledger.rows(), tmp_path / "all.csv") == export(ledger.rows(), tmp_path / "all.JSON") == 2
+    with (tmp_path / "all.csv").open(newline="", encoding="utf-8") as file:
+        table = list(csv.DictReader(file))
+    assert [one["id"] for one in table] == [rows[1].id, rows[0].id] and table[0]["language"] == "java\n,"
+    assert json.loads((tmp_path / "all.JSON").read_text())[1] == asdict(rows[0])
+    with pytest.raises(Problem, match=r"\.csv or \.json"):
+        export(ledger.rows(), tmp_path / "all.xlsx")
+    with pytest.raises(Problem, match="cannot be written"):
+        export(ledger.rows(), tmp_path / "missing" / "all.csv")
+    assert ledger.delete() == 2 and ledger.report()["all"]["energy_joules"] == 0
+    ledger.close()
+    assert rows[0].id.encode() not in ledger.path.read_bytes()
+
+
+def test_an_older_ledger_is_set_aside(tmp_path: Path) -> None:
+    path = tmp_path / "energy.sqlite3"
+    database = sqlite3.connect(path)
+    database.execute("PRAGMA user_version = 1")
+    database.close()
+    ledger = Ledger(path)
+    ledger.record(row())
+    assert ledger.today()["completions"] == 1 and list(tmp_path.glob("*.damaged-*"))
+
+
 def test_an_empty_ledger_has_zero_sums_and_no_source(tmp_path: Path) -> None:
     report = Ledger(tmp_path / "energy.sqlite3").report()
     assert report["all"]["completions"] == 0 and report["all"]["saving"] == 0
@@ -79,7 +138,7 @@ def test_no_column_can_hold_the_users_text() -> None:
 
 
 def test_shapes_are_those_of_the_protocol() -> None:
-    for name in ("Totals", "DayTotals", "LanguageTotals"):
+    for name in ("Totals", "DayTotals", "LanguageTotals", "ModelTotals"):
         assert get_type_hints(getattr(ledger_module, name)) == get_type_hints(getattr(messages, name))
     assert list(get_type_hints(ledger_module.Report)) == list(get_type_hints(messages.Report))
 

@@ -7,7 +7,9 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
 
 from green_code.link.messages import CompletionParams, CompletionResult
 from green_code.problems import Problem
@@ -60,6 +62,8 @@ class FakeSession:
             raise ValueError("a bug in the model")
         if params["prefix"].endswith("problem"):
             raise Problem("bundle_invalid", "The bundle is of another model. Reinstall it.")
+        if params["prefix"].endswith("hard") and params["decoding"] == "full":
+            return result_for(params, text=" + 2")
         if params["prefix"].endswith("nothing"):
             return result_for(params, text="", reason="empty")
         return result_for(params)
@@ -75,6 +79,7 @@ class FakeRuntime:
     layers_total = 18
     exits = (6, 12, 18)
     energy_source = "estimate"
+    calibration: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(self, model: str, gate: threading.Event) -> None:
         self.model = model
@@ -88,6 +93,9 @@ class FakeRuntime:
     def new_session(self) -> FakeSession:
         self.sessions.append(FakeSession(self))
         return self.sessions[-1]
+
+    def threshold(self, threshold: float | str) -> float:
+        return 0.6 if isinstance(threshold, str) else threshold
 
     def close(self) -> None:
         self.closed.set()

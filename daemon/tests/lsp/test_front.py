@@ -53,6 +53,9 @@ class ScriptedSupervisor:
     async def warm_up(self, model: str) -> None:
         pass
 
+    def kept(self, row_id: str) -> None:
+        pass
+
     async def complete(self, params: CompletionParams) -> Any:
         self.asked.append(params)
         answer = self.answers.pop(0)
@@ -67,9 +70,12 @@ class Desk:
     """A front, its scripted engine, and what it showed."""
 
     def __init__(self, on_battery: Callable[[], bool] = lambda: False) -> None:
+        self.now = 0.0
         self.shown: list[StatusMessage] = []
         self.engine: ScriptedSupervisor = None  # type: ignore[assignment]
-        self.front = Front(self.shown.append, lambda energy: None, self._make, on_battery)
+        self.front = Front(
+            self.shown.append, lambda energy: None, self._make, on_battery, clock=lambda: self.now
+        )
 
     def _make(self, on_status: Any, on_energy: Any) -> Any:
         self.engine = ScriptedSupervisor(on_status, on_energy)
@@ -145,6 +151,28 @@ def test_typing_along_a_suggestion_does_not_ask_the_engine() -> None:
     desk.engine.answers = [result("st", "budget"), result("st, third)")]
     assert desk.complete(0, 9)["text"] == "st"
     assert desk.complete(0, 9)["text"] == "st, third)"
+
+
+def test_what_the_next_key_overtakes_never_reaches_the_engine() -> None:
+    desk = Desk()
+    desk.front.open(URI, "python", "x = \n")
+    for n, letter in enumerate("typed"):
+        desk.now += 0.1
+        desk.front.change(URI, Span(0, 4 + n, 0, 4 + n), letter)
+
+    async def type_on(automatic: bool) -> Any:
+        desk.engine.answers = [result()]
+        asked = asyncio.ensure_future(desk.front.complete(URI, 0, 9, automatic))
+        await asyncio.sleep(0)
+        desk.front.change(URI, Span(0, 9, 0, 9), "!")
+        return await asked
+
+    assert asyncio.run(type_on(automatic=True)) is None
+    assert desk.engine.asked == [] and desk.reason()[0] == "superseded"
+    assert asyncio.run(type_on(automatic=False)), "who asks is answered"
+    desk.now += 0.5
+    desk.engine.answers = [result()]
+    assert desk.complete(0, 9), "and so is a pause"
 
 
 def test_a_cancelled_request_is_remembered_as_what_it_waited_for() -> None:

@@ -200,7 +200,7 @@ export class Supervisor implements vscode.Disposable {
         }
         if (this.store.snapshot.settings.enabled) {
           // not otherwise: the report comes from an engine, started for it if need be
-          this.recall(ours).catch((error: unknown) => this.channels.extension.info(`No report yet: ${messageOf(error)}`));
+          this.recall().catch((error: unknown) => this.channels.extension.info(`No report yet: ${messageOf(error)}`));
         }
       }
     } catch (error) {
@@ -208,11 +208,12 @@ export class Supervisor implements vscode.Disposable {
     }
   }
 
-  /** What earlier windows saved today stands in the status item before this one completes anything. */
-  private async recall(ours: () => boolean): Promise<void> {
+  /** What the ledger has of today stands in the status item before this window completes anything, and after it was deleted. */
+  async recall(): Promise<void> {
+    const generation = this.generation;
     const { today, source } = await this.report();
-    if (ours() && source !== null && this.store.snapshot.energy === null) {
-      this.store.update({ today: { totals: today, source } });
+    if (generation === this.generation) {
+      this.store.update({ today: source === null ? null : { totals: today, source } });
     }
   }
 

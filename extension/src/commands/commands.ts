@@ -6,6 +6,7 @@ import type { SetUp } from '../environment/setup';
 import { COMMANDS, VIEW_THRESHOLD } from '../ids';
 import { messageOf, type Channels } from '../log';
 import { COMMAND_ACCEPTED } from '../protocol';
+import { deleteHistory, exportHistory } from '../report/history';
 import type { ReportPanel } from '../report/panel';
 import { writeSetting } from '../settings';
 import type { Store } from '../state/store';
@@ -28,12 +29,14 @@ export interface Parts {
 type Command = (...args: readonly unknown[]) => unknown;
 
 export function commandTable(parts: Parts): Readonly<Record<string, Command>> {
-  const { channels, store, supervisor, setUp, report, documents, calibration } = parts;
+  const { channels, store, supervisor, setUp, documents, calibration } = parts;
   return {
     [COMMANDS.setThreshold]: () => vscode.commands.executeCommand(`${VIEW_THRESHOLD}.focus`),
     [COMMANDS.setThresholdQuickPick]: async () => pickThreshold(await calibration(), store.snapshot.settings),
     [COMMANDS.toggle]: () => writeSetting('enabled', !store.snapshot.settings.enabled),
-    [COMMANDS.energyReport]: async () => report.show(await supervisor.report()),
+    [COMMANDS.energyReport]: () => showReport(parts),
+    [COMMANDS.exportHistory]: () => exportHistory((...args) => supervisor.runDaemon(...args)),
+    [COMMANDS.deleteHistory]: () => forgetHistory(parts),
     [COMMANDS.whyNoSuggestion]: () => why(parts),
     [COMMANDS.showLayers]: async () => documents.show('Layers.txt', renderLayers((await supervisor.explain()).last)),
     [COMMANDS.restartEngine]: () => supervisor.restartEngine(),
@@ -71,6 +74,20 @@ async function diagnose({ supervisor, documents, store }: Parts): Promise<void> 
   const { model } = store.snapshot.settings;
   const { stdout, stderr } = await vscode.window.withProgress(options, () => supervisor.runDaemon('doctor', `--model=${model}`));
   await documents.show('Diagnosis.txt', stdout || stderr);
+}
+
+async function showReport({ supervisor, report, store }: Parts): Promise<void> {
+  report.show(await supervisor.report(), store.snapshot.settings.gridIntensity);
+}
+
+async function forgetHistory(parts: Parts): Promise<void> {
+  if (await deleteHistory((...args) => parts.supervisor.runDaemon(...args))) {
+    parts.store.update({ energy: null });
+    await parts.supervisor.recall();
+    if (parts.report.visible) {
+      await showReport(parts);
+    }
+  }
 }
 
 async function why({ supervisor, channels }: Parts): Promise<void> {

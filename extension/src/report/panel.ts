@@ -1,21 +1,36 @@
 /** The panel that shows the energy report; asked for again, it is refreshed where it is. */
+import { randomBytes } from 'node:crypto';
+
 import * as vscode from 'vscode';
 
+import { COMMANDS } from '../ids';
 import type { Report } from '../protocol';
 import { renderReport } from './html';
+
+/** What the page's buttons may run. */
+const BUTTONS: readonly string[] = [COMMANDS.exportHistory, COMMANDS.deleteHistory, COMMANDS.energyReport];
 
 export class ReportPanel implements vscode.Disposable {
   private panel: vscode.WebviewPanel | undefined;
 
   constructor(private readonly extensionUri: vscode.Uri) {}
 
-  show(report: Report): void {
+  get visible(): boolean {
+    return this.panel !== undefined;
+  }
+
+  show(report: Report, gridIntensity: number): void {
     const media = vscode.Uri.joinPath(this.extensionUri, 'extension', 'media');
-    this.panel ??= this.create(media);
+    const dist = vscode.Uri.joinPath(this.extensionUri, 'dist');
+    this.panel ??= this.create([media, dist]);
     const { webview } = this.panel;
+    const uri = (folder: vscode.Uri, name: string) => webview.asWebviewUri(vscode.Uri.joinPath(folder, name)).toString();
     webview.html = renderReport(report, {
       cspSource: webview.cspSource,
-      style: webview.asWebviewUri(vscode.Uri.joinPath(media, 'report.css')).toString(),
+      nonce: randomBytes(16).toString('base64url'),
+      style: uri(media, 'report.css'),
+      script: uri(dist, 'report.js'),
+      gridIntensity,
     });
     this.panel.reveal();
   }
@@ -24,10 +39,15 @@ export class ReportPanel implements vscode.Disposable {
     this.panel?.dispose();
   }
 
-  private create(media: vscode.Uri): vscode.WebviewPanel {
-    const options = { enableScripts: false, localResourceRoots: [media] };
+  private create(localResourceRoots: readonly vscode.Uri[]): vscode.WebviewPanel {
+    const options = { enableScripts: true, localResourceRoots };
     const panel = vscode.window.createWebviewPanel('greenCode.report', 'Energy Report', vscode.ViewColumn.Active, options);
-    panel.iconPath = vscode.Uri.joinPath(media, 'leaf-green.svg');
+    panel.iconPath = vscode.Uri.joinPath(this.extensionUri, 'extension', 'media', 'leaf-green.svg');
+    panel.webview.onDidReceiveMessage(({ command }: { readonly command: string }) => {
+      if (BUTTONS.includes(command)) {
+        void vscode.commands.executeCommand(command);
+      }
+    });
     panel.onDidDispose(() => (this.panel = undefined));
     return panel;
   }

@@ -19,6 +19,23 @@ export function joules(value: number): string {
   return size < 1000 ? `${sign}${figures(size)} J` : `${sign}${figures(size / 1000)} kJ`;
 }
 
+const THREE_FIGURES = new Intl.NumberFormat('en', { maximumSignificantDigits: 3 });
+
+const JOULES_PER_KILOWATT_HOUR = 3_600_000;
+
+export function kilowattHours(joules: number): string {
+  return `${signed(joules / JOULES_PER_KILOWATT_HOUR)} kWh`;
+}
+
+/** Of CO2 equivalent, at a grid intensity in grams per kilowatt-hour. */
+export function carbon(joules: number, gridIntensity: number): string {
+  return `${signed((joules / JOULES_PER_KILOWATT_HOUR) * gridIntensity)} g`;
+}
+
+function signed(value: number): string {
+  return `${value < 0 ? '\u2212' : ''}${THREE_FIGURES.format(Math.abs(value))}`;
+}
+
 function figures(value: number): string {
   return value >= 100 ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value.toFixed(2);
 }

@@ -4,7 +4,7 @@
  * One icon and one figure; colour for errors only; everything else in the tooltip. Must not know: the editor's API.
  */
 import { COMMANDS, ICON } from '../ids';
-import type { EnergyMessage, State, Totals } from '../protocol';
+import type { Agreement, EnergyMessage, State, Totals } from '../protocol';
 import { joules, mean, percent, plural, sourceText } from '../state/format';
 import type { Snapshot, Today } from '../state/store';
 
@@ -120,8 +120,13 @@ function tooltip(words: string, snapshot: Snapshot): string {
     blocks.push(table(energy), layers(energy));
   }
   blocks.push(`Threshold ${settings.threshold.toFixed(2)}, ${escapeMarkdown(settings.decoding)} decoding, ${escapeMarkdown(energy?.model ?? settings.model)}`);
-  if (today !== null) {
-    blocks.push(`Energy is ${escapeMarkdown(sourceText(today.source))}.`);
+  const notes = [
+    ...(energy?.agreement ? [agreementText(energy.agreement)] : []),
+    ...(today === null ? [] : [`Energy is ${sourceText(today.source)}.`]),
+    ...(energy?.on_battery ? ['The machine runs on battery.'] : []),
+  ];
+  if (notes.length > 0) {
+    blocks.push(notes.map(escapeMarkdown).join('  \n'));
   }
   blocks.push(
     [
@@ -154,6 +159,12 @@ function layers({ mean_layers: average, layers_total: total, last_exits: exits }
     lines.push(`Last completion: ${last.toFixed(1)} (${exits.slice(0, 16).join(', ')}${exits.length > 16 ? ', …' : ''})`);
   }
   return lines.join('  \n');
+}
+
+function agreementText({ checks, agreed, calibrated, raised_to: raisedTo }: Agreement): string {
+  const expected = calibrated === null ? '' : `, ${percent(calibrated)} expected`;
+  const raised = raisedTo === null ? '' : ` Because that is too few, no threshold below ${raisedTo.toFixed(2)} is used.`;
+  return `Checked at full depth: ${agreed} of ${plural(checks, 'completion')} the same (${percent(agreed / checks)}${expected}).${raised}`;
 }
 
 const link = (title: string, command: string) => `[${title}](command:${command})`;

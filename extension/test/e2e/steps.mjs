@@ -277,9 +277,35 @@ export const steps = [
       assert.equal(await frame.locator('h1').textContent(), 'Energy Report');
       await frame.locator('th[scope=row]', { hasText: 'python' }).waitFor({ timeout: 10_000 });
       const today = await frame.locator('tr', { hasText: 'Today' }).locator('td').allTextContents();
-      assert.ok(Number(today[5]) >= 1, `nothing accepted: ${today.join(' | ')}`);
+      assert.ok(Number(today[6]) >= 1, `nothing accepted: ${today.join(' | ')}`);
+      await until('the charts are drawn', () =>
+        frame.locator('canvas').evaluateAll((all) => all.length === 2 && all.every((canvas) => canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.some(Boolean))));
       await picture('report');
+    },
+  },
+  {
+    name: 'the history is exported from the report, and deleted once confirmed',
+    when: ({ stub }) => !stub,
+    run: async (context) => {
+      const { workbench } = context;
+      const frame = await workbench.webview('h1');
+      const file = `${workbench.folder}/history.csv`;
+      await frame.locator('button', { hasText: 'Export' }).click();
+      await workbench.enter(file, 'Export Energy History');
+      const lines = await until('the file is written', () => (fs.existsSync(file) ? fs.readFileSync(file, 'utf8').trim().split('\n') : null));
+      assert.match(lines[0], /^id,time,language,model,/);
+      assert.ok(lines.length > 1 && !lines.join().includes('return'), lines.join());
+      await workbench.dismissNotifications();
+      await frame.locator('button', { hasText: 'Delete History' }).click();
+      await workbench.page.locator('.monaco-dialog-box .monaco-button', { hasText: 'Delete' }).click();
+      const again = await until('the report is empty', async () => {
+        const shown = await workbench.webview('h1');
+        return (await shown.locator('.lead').textContent()).includes('No completion today yet') ? shown : null;
+      });
+      assert.equal(await again.locator('canvas').count(), 0);
+      await until('the status item has forgotten', async () => (await figures(context)).text.endsWith('Green Code'));
       await workbench.command('View: Close Editor');
+      return `${lines.length - 1} completions`;
     },
   },
   {

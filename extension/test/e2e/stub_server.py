@@ -30,7 +30,9 @@ def totals() -> dict[str, float]:
     used, full = state["layers"] * JOULES_PER_LAYER, state["full"] * JOULES_PER_LAYER
     return {
         "completions": state["completions"],
+        "shown": state["completions"],
         "accepted": state["accepted"],
+        "kept": 0,
         "tokens": state["tokens"],
         "energy_joules": used,
         "energy_full_joules": full,
@@ -58,6 +60,8 @@ def tell_energy() -> None:
         "model": settings.get("model", ""),
         "last_exits": exits,
         "threshold": settings.get("threshold", 0.8),
+        "agreement": {"checks": 20, "agreed": 11, "calibrated": 0.8, "raised_to": 0.6},
+        "on_battery": True,
     }
     server.protocol.notify("greenCode/energy", params)
 
@@ -135,6 +139,7 @@ def report(params: Any) -> dict[str, Any]:
         "all": totals(),
         "by_day": days,
         "by_language": languages,
+        "by_model": [{"model": "stub", **totals()}],
         "source": "estimate",
     }
 
@@ -150,4 +155,6 @@ async def restart_engine(params: Any) -> dict[str, Any]:
 if __name__ == "__main__":
     if sys.argv[1:2] == ["doctor"]:
         sys.exit(print("{}" if "--json" in sys.argv else "ok    stub: it answers"))
+    if sys.argv[1:3] == ["energy", "delete"]:
+        sys.exit(print("1 rows deleted"))
     sys.exit(server.start_io())

@@ -85,6 +85,16 @@ describe('the details', () => {
     expect(shown.tooltip).toContain('Threshold 0.90, exact decoding');
   });
 
+  it('say how live checks at full depth came out, and what follows', () => {
+    const agreement = { checks: 20, agreed: 11, calibrated: 0.8, raised_to: 0.9 };
+    const checked = present(snapshot({ status: status('ready'), energy: { ...energy, agreement, on_battery: true } })).tooltip;
+    expect(checked).toContain('Checked at full depth: 11 of 20 completions the same \\(55%, 80% expected\\)');
+    expect(checked).toContain('no threshold below 0\\.90 is used');
+    expect(checked).toContain('runs on battery');
+    expect(shown.tooltip).not.toContain('Checked at full depth');
+    expect(shown.tooltip).not.toContain('battery');
+  });
+
   it('do not let a message become markup', () => {
     const hostile = present(snapshot({ status: status('error', '[x](command:workbench.action.quit) | <b>') }));
     expect(hostile.tooltip).not.toContain('[x](command:');

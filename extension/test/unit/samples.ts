@@ -11,7 +11,9 @@ export const defaults = Object.fromEntries(
 
 export const totals: Totals = {
   completions: 12,
+  shown: 10,
   accepted: 3,
+  kept: 2,
   tokens: 140,
   energy_joules: 24,
   energy_full_joules: 36.4,
@@ -30,6 +32,8 @@ export const energy: EnergyMessage = {
   model: 'gemma-3-270m',
   last_exits: [9, 18, 12],
   threshold: 0.8,
+  agreement: null,
+  on_battery: false,
 };
 
 export function snapshot(change: Partial<Snapshot> = {}): Snapshot {

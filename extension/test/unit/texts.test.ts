@@ -56,9 +56,10 @@ describe('the energy report', () => {
     all: { ...totals, completions: 99 },
     by_day: [{ ...totals, day: '2026-01-02' }],
     by_language: [{ ...totals, language: '<script>' }],
+    by_model: [{ ...totals, model: 'gemma' }],
     source: 'estimate',
   };
-  const html = renderReport(report, { style: 'style.css', cspSource: 'csp' });
+  const html = renderReport(report, { style: 'style.css', script: 'report.js', nonce: 'n1', cspSource: 'csp', gridIntensity: 500 });
 
   it('has totals, days and languages, and says where the figures come from', () => {
     expect(html).toContain('<strong>12.4 J</strong> saved today, 34%');
@@ -66,9 +67,31 @@ describe('the energy report', () => {
     expect(html).toContain('estimated from processor time');
   });
 
+  it('converts joules by 3.6 MJ a kilowatt-hour and the grid intensity in force', () => {
+    const large = renderReport(
+      { ...report, all: { ...totals, energy_joules: 7.2e6, saved_joules: -3.6e6 } },
+      { style: '', script: '', nonce: '', cspSource: '', gridIntensity: 500 },
+    );
+    expect(large).toContain('2 kWh used (1,000 g CO₂e) and \u22121 kWh not spent (\u2212500 g CO₂e), at 500 g per kWh');
+  });
+
+  it('gives the charts the figures of the tables', () => {
+    const data = [...html.matchAll(/data-chart="([^"]*)"/g)].map((match) => JSON.parse(match[1]!.replaceAll('&quot;', '"')) as { labels: string[]; series: { values: number[] }[] });
+    expect(data.map(({ labels }) => labels)).toEqual([['2026-01-02'], ['2026-01-02']]);
+    expect(data[0]!.series.map(({ values }) => values)).toEqual([[totals.energy_joules], [totals.saved_joules]]);
+    expect(data[1]!.series.map(({ values }) => values)).toEqual([[totals.shown], [totals.accepted], [totals.kept]]);
+  });
+
+  it('is quiet where there is nothing yet', () => {
+    const none = { ...totals, completions: 0, energy_joules: 0, saved_joules: 0 };
+    const empty = renderReport({ today: none, all: none, by_day: [], by_language: [], by_model: [], source: null }, { style: '', script: '', nonce: '', cspSource: '', gridIntensity: 500 });
+    expect(empty).toContain('No completion today yet.');
+    expect(empty).not.toContain('<canvas');
+  });
+
   it('takes names for text', () => {
     expect(html).toContain('&lt;script&gt;');
-    expect(html).not.toContain('<script');
+    expect(html.match(/<script/g)).toEqual(['<script']);
   });
 });
 

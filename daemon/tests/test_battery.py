@@ -8,7 +8,7 @@ from typing import Any
 import psutil
 import pytest
 
-from green_code.lsp.battery import FRESH_SECONDS, Battery
+from green_code.battery import FRESH_SECONDS, Battery
 
 
 @pytest.mark.parametrize(

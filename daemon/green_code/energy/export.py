@@ -1,0 +1,51 @@
+"""The ledger's rows as a file: CSV for spreadsheets, JSON for programs.
+
+Must not know: where the ledger is, or who asks.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, fields
+from pathlib import Path
+
+from green_code.energy.ledger import Row
+from green_code.problems import Problem
+
+
+def export(rows: Iterable[Row], path: Path) -> int:
+    """Write rows, columns named as in `Row`; returns how many. The name's end, .csv or .json, says which form.
+
+    Raises:
+        Problem: the name ends otherwise, or the file cannot be written.
+    """
+    try:
+        write = _FORMS[path.suffix.lower()]
+    except KeyError:
+        forms = " or ".join(_FORMS)
+        raise Problem("bad_request", f"{path.name}: give a name that ends in {forms}.") from None
+    try:
+        return write(rows, path)
+    except OSError as error:
+        raise Problem("cache_unwritable", f"{path} cannot be written ({error.strerror or error}).") from error
+
+
+def _csv(rows: Iterable[Row], path: Path) -> int:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, [field.name for field in fields(Row)])
+        writer.writeheader()
+        count = 0
+        for count, row in enumerate(rows, 1):  # noqa: B007 - the last count is how many there were
+            writer.writerow(asdict(row))
+    return count
+
+
+def _json(rows: Iterable[Row], path: Path) -> int:
+    values = [asdict(row) for row in rows]
+    path.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+    return len(values)
+
+
+_FORMS = {".csv": _csv, ".json": _json}

@@ -1,0 +1,143 @@
+"""Shadow checks: what is checked and when, what it may cost, and when the threshold goes up."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from fake_runtime import WAIT_SECONDS, FakeRuntime, result_for
+from service_rig import Rig, ask, params, until
+
+from green_code.engine.shadow import BLOCK, IDLE_SECONDS, LEVEL, SHARE, Candidate, ShadowChecks, at_most
+from green_code.link import messages
+
+CALIBRATION = {
+    "curve": [
+        {"threshold": 0.6, "agreement": 0.5},
+        {"threshold": 0.8, "agreement": 0.9},
+        {"threshold": 0.9, "agreement": 0.95},
+    ]
+}
+
+
+def candidate(threshold: float = 0.8, text: str = " + 1", **changes: Any) -> Candidate:
+    return Candidate(None, params(**changes), text, threshold)  # type: ignore[arg-type]
+
+
+def given(checks: ShadowChecks, one: Candidate, **changes: Any) -> None:
+    checks.completed(one, {**result_for(one.params), **changes})  # type: ignore[typeddict-item]
+
+
+def test_the_binomial_test_is_the_binomial_distribution() -> None:
+    scipy = pytest.importorskip("scipy.stats")
+    for successes, probability in ((0, 0.1), (7, 0.5), (15, 0.9), (20, 0.9)):
+        assert at_most(successes, 20, probability) == pytest.approx(
+            scipy.binom.cdf(successes, 20, probability)
+        )
+
+
+def test_only_what_exits_decided_is_checked_and_only_while_idle_on_mains() -> None:
+    battery = False
+    checks = ShadowChecks(CALIBRATION, lambda: battery)
+    for other in (
+        candidate(decoding="exact"),
+        candidate(policy="fixed:6"),
+        candidate(1.0),
+        candidate(text=""),
+    ):
+        given(checks, other)
+        assert checks.due(IDLE_SECONDS) is None
+    given(checks, candidate(), reason="budget")
+    assert checks.due(IDLE_SECONDS) is None, "it was cut short: full depth would say more"
+    given(checks, candidate())
+    assert checks.due(IDLE_SECONDS - 1) is None
+    battery = True
+    assert checks.due(IDLE_SECONDS) is None
+    battery = False
+    assert checks.due(IDLE_SECONDS) == candidate()
+    assert checks.due(IDLE_SECONDS) is None, "once"
+
+
+def test_without_a_calibration_nothing_can_be_expected() -> None:
+    checks = ShadowChecks({}, lambda: False)
+    given(checks, candidate())
+    assert checks.due(IDLE_SECONDS) is None and checks.agreement is None
+
+
+def test_checks_cost_a_twentieth_of_the_completions_in_the_long_run() -> None:
+    checks, spent, check_joules = ShadowChecks(CALIBRATION, lambda: False), 0.0, 2.0
+    for _ in range(1000):
+        given(checks, candidate(), energy_joules=0.25)
+        if checks.due(IDLE_SECONDS) is not None:
+            spent += check_joules
+            checks.spent(check_joules)
+    assert spent <= SHARE * 1000 * 0.25 + check_joules
+
+
+def test_a_block_that_disagrees_raises_the_threshold_step_by_step_to_full_depth() -> None:
+    checks = ShadowChecks(CALIBRATION, lambda: False)
+    assert checks.least_threshold == 0
+    for raised_to in (0.9, 1.0):
+        for n in range(BLOCK):
+            checks.checked(candidate(checks.least_threshold or 0.8), " + 1" if n % 2 else " + 2")
+        assert checks.least_threshold == raised_to
+    agreement = checks.agreement
+    assert agreement == {"checks": 2 * BLOCK, "agreed": BLOCK, "calibrated": 0.95, "raised_to": 1.0}
+
+
+def test_a_block_that_agrees_as_calibrated_raises_nothing() -> None:
+    checks = ShadowChecks(CALIBRATION, lambda: False)
+    worst = next(n for n in range(BLOCK + 1) if at_most(n, BLOCK, 0.9) >= LEVEL)
+    for n in range(BLOCK):
+        checks.checked(candidate(), " + 1" if n < worst else "other")
+    assert checks.least_threshold == 0 and checks.agreement == {
+        "checks": BLOCK, "agreed": worst, "calibrated": 0.9, "raised_to": None,
+    }  # fmt: skip
+
+
+async def one_check(rig: Rig, client: Any, prefix: str) -> None:
+    """A completion, a pause, and its check."""
+    await asyncio.wait_for(ask(client, prefix), WAIT_SECONDS)
+    checks = len([row for row in rig.rows() if row[0] == "check"])
+    rig.now += IDLE_SECONDS
+    rig.service.idle_tick()
+    await until(lambda: len([row for row in rig.rows() if row[0] == "check"]) == checks + 1)
+
+
+@pytest.mark.asyncio
+async def test_in_service_a_check_counts_and_an_alarm_raises_what_is_asked(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FakeRuntime, "calibration", CALIBRATION, raising=False)
+    monkeypatch.setattr("green_code.engine.shadow.SHARE", 10.0)
+    rig.open_gates()
+    client = await rig.client()
+    for _ in range(BLOCK):
+        await one_check(rig, client, "hard")
+    status = await client.request(messages.STATUS, {})
+    assert status["agreement"] == {"checks": BLOCK, "agreed": 0, "calibrated": 0.9, "raised_to": 0.9}
+    assert rig.ledger.today()["completions"] == BLOCK, "checks are no completions"
+    assert rig.ledger.today()["energy_joules"] == pytest.approx(2 * BLOCK * 0.25), "and their joules count"
+    await asyncio.wait_for(ask(client, "x"), WAIT_SECONDS)
+    [newest] = rig.ledger._run("SELECT threshold FROM completions ORDER BY time DESC LIMIT 1", ())
+    assert newest == ("0.9",), "0.8 was asked for"
+
+
+@pytest.mark.asyncio
+async def test_a_request_interrupts_a_check(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FakeRuntime, "calibration", CALIBRATION, raising=False)
+    rig.open_gates()
+    client = await rig.client()
+    await asyncio.wait_for(ask(client, "x"), WAIT_SECONDS)
+    rig.loader.gate.clear()
+    rig.now += IDLE_SECONDS
+    rig.service.idle_tick()
+    runtime = rig.loader.runtimes[0]
+    await until(lambda: runtime.started == ["x", "x"])
+    task = ask(client, "y")
+    await until(lambda: runtime.stopped == ["superseded"])
+    rig.loader.gate.set()
+    assert (await asyncio.wait_for(task, WAIT_SECONDS))["text"]
+    status = await client.request(messages.STATUS, {})
+    assert status["agreement"] is None, "an interrupted check says nothing"

@@ -1,0 +1,136 @@
+/**
+ * Keystroke to ghost text in a real workbench: the recordings, typed once for each arm.
+ *
+ *   node extension/test/bench/run.mjs --python PYTHON --vsix FILE [--out docs/editor.md] [--keys N]
+ *
+ * `instant` has a front that answers at once: the workbench's own floor. `ours` is the packaged extension as it is. `naive`
+ * is the same without what keeps requests from the engine (type-through, the wait for a fast typist's next key). Nothing is
+ * accepted. For a machine that does nothing else.
+ */
+import { execFileSync } from 'node:child_process';
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { parseArgs } from 'node:util';
+
+import { pause, until, Workbench } from '../e2e/harness.mjs';
+import { chromium, install } from '../e2e/install.mjs';
+import { greenCodeProcesses, kill } from '../e2e/processes.mjs';
+import { page } from './page.mjs';
+import { perKey, summarise } from './summary.mjs';
+
+const HERE = import.meta.dirname;
+const ARMS = ['instant', 'ours', 'naive'];
+const READY_MS = 180_000;
+const ITEM = 'green-code.green-code.status';
+
+const { values: options } = parseArgs({
+  options: {
+    python: { type: 'string' },
+    vsix: { type: 'string' },
+    out: { type: 'string', default: 'docs/editor.md' },
+    keys: { type: 'string', default: 'Infinity' },
+  },
+});
+
+/** Notes when keys are pressed and when suggestions come to stand in the document; times are those of the page. */
+function watch() {
+  const events = (window.greenCodeEvents = []);
+  const now = () => performance.timeOrigin + performance.now();
+  const ghost = () => [...document.querySelectorAll('.ghost-text-decoration')].map((node) => node.textContent).join('');
+  let shown = '';
+  document.addEventListener('keydown', (event) => events.push({ kind: 'key', at: now(), key: event.key }), true);
+  new MutationObserver(() => {
+    const text = ghost();
+    if (text !== shown) {
+      shown = text;
+      events.push({ kind: 'ghost', at: now(), text });
+    }
+  }).observe(document.body, { subtree: true, childList: true, characterData: true });
+}
+
+async function replay(workbench, { file, before, keys }) {
+  await workbench.openFile(file, before);
+  await workbench.page.keyboard.press('Control+End');
+  await pause(2000); // the language is known, and the engine may read the file
+  let due = performance.now();
+  for (const [wait, key] of keys) {
+    due += wait;
+    await pause(Math.max(0, due - performance.now()));
+    due = Math.max(due, performance.now() - 20); // a browser that was late does not make the typist hurry
+    await workbench.page.keyboard.press(key === ' ' ? 'Space' : key);
+  }
+  await pause(1500);
+  await workbench.saved();
+}
+
+function ledger(data, python) {
+  const environment = { ...process.env, GREEN_CODE_DATA_DIR: data };
+  const file = path.join(data, 'rows.json');
+  execFileSync(python, ['-m', 'green_code', 'energy', 'export', file], { env: environment });
+  return JSON.parse(fs.readFileSync(file, 'utf8'));
+}
+
+async function measure(arm, recordings, tools, browserPath, python) {
+  let folders;
+  const workbench = await Workbench.open({
+    tools,
+    browserPath,
+    vsix: path.resolve(options.vsix),
+    file: 'start.py',
+    text: '"""Start."""\n',
+    machineSettings: { 'greenCode.pythonPath': python },
+    prepare: (root) => {
+      folders = { runtime: path.join(root, 'runtime'), data: path.join(root, 'data'), log: path.join(root, 'requests.jsonl') };
+      fs.mkdirSync(folders.runtime, { mode: 0o700 });
+      fs.mkdirSync(folders.data, { mode: 0o700 });
+      return {
+        GREEN_CODE_RUNTIME_DIR: folders.runtime,
+        GREEN_CODE_DATA_DIR: folders.data,
+        PYTHONPATH: path.join(HERE, 'probe'),
+        GREEN_CODE_BENCH: `${arm}:${folders.log}`,
+      };
+    },
+  });
+  try {
+    await until('the model is loaded', async () => (await workbench.status(ITEM))?.label.startsWith('Green Code. Ready'), READY_MS);
+    await workbench.page.evaluate(watch);
+    for (const recording of recordings) {
+      await replay(workbench, recording);
+      console.log(`${arm}: ${recording.file}`);
+    }
+    const events = await workbench.page.evaluate(() => window.greenCodeEvents);
+    const requests = fs.readFileSync(folders.log, 'utf8').trim().split('\n').map((line) => JSON.parse(line));
+    return { arm, keys: perKey(events, requests), requests, rows: arm === 'instant' ? [] : ledger(folders.data, python) };
+  } finally {
+    await workbench.close();
+    kill(greenCodeProcesses(folders.runtime)); // an engine outlives its front, by design
+  }
+}
+
+const browserPath = chromium();
+if (!options.python || !options.vsix || !browserPath) {
+  console.error('bench-editor needs --python, --vsix and Chromium (apt-get install chromium, or name one in GREEN_CODE_CHROMIUM)');
+  process.exit(1);
+}
+const tools = install();
+const recordings = fs
+  .readFileSync(path.join(HERE, 'recordings.jsonl'), 'utf8')
+  .trim()
+  .split('\n')
+  .map((line) => JSON.parse(line))
+  .map((recording) => ({ ...recording, keys: recording.keys.slice(0, Number(options.keys)) }));
+const results = [];
+for (const arm of ARMS) {
+  results.push(await measure(arm, recordings, tools, browserPath, path.resolve(options.python)));
+}
+const { version } = JSON.parse(fs.readFileSync(path.join(HERE, '../../../package.json'), 'utf8'));
+const summary = summarise(results, {
+  version,
+  date: new Date().toISOString().slice(0, 10),
+  machine: `${os.cpus()[0].model.trim()}, ${os.cpus().length} cores, ${os.type()}`,
+  files: recordings.length,
+});
+fs.writeFileSync(options.out.replace(/\.md$/, '.json'), `${JSON.stringify(summary, null, 1)}\n`);
+fs.writeFileSync(options.out, page(summary));
+console.log(`written to ${options.out}`);

@@ -1,0 +1,71 @@
+/** From what happened in the page and in the front to figures. Times in milliseconds. */
+
+/**
+ * Per key: how long until a suggestion stood there that had not stood there before, null where none came before the next
+ * key; and what the front did meanwhile.
+ */
+export function perKey(events, requests) {
+  const keys = events.filter(({ kind }) => kind === 'key');
+  return keys.map(({ at, key }, index) => {
+    const end = keys[index + 1]?.at ?? Infinity;
+    const within = (time) => time >= at && time < end;
+    const ghost = events.find((event) => event.kind === 'ghost' && event.text !== '' && within(event.at));
+    const asked = requests.filter(({ begun }) => within(begun * 1000)).map(({ source }) => source);
+    const source = asked.includes('engine') ? 'engine' : asked.includes('before') ? 'before' : 'none';
+    return { key, latency: ghost ? ghost.at - at : null, source };
+  });
+}
+
+/** The value below which a share of the values lies; null without any. */
+export function quantile(values, share) {
+  const sorted = [...values].sort((one, other) => one - other);
+  return sorted.length === 0 ? null : sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))];
+}
+
+/** 95 % bootstrap interval of a quantile, over keys. */
+export function interval(values, share, draws = 2000) {
+  let state = 1;
+  const below = (limit) => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return Math.floor((state / 4294967296) * limit);
+  };
+  const found = Array.from({ length: draws }, () => quantile(values.map(() => values[below(values.length)]), share));
+  return [quantile(found, 0.025), quantile(found, 0.975)];
+}
+
+function spread(latencies) {
+  return {
+    keys: latencies.length,
+    p50: quantile(latencies, 0.5),
+    p50_interval: latencies.length > 0 ? interval(latencies, 0.5) : null,
+    p95: quantile(latencies, 0.95),
+    p95_interval: latencies.length > 0 ? interval(latencies, 0.95) : null,
+  };
+}
+
+const latencies = (keys, source) => keys.filter((key) => key.latency !== null && (source === undefined || key.source === source)).map(({ latency }) => latency);
+const count = (items, condition) => items.filter(condition).length;
+
+function arm({ arm: name, keys, requests, rows }) {
+  const joules = rows.reduce((sum, { energy_joules: used }) => sum + used, 0);
+  return {
+    arm: name,
+    keys: keys.length,
+    all: spread(latencies(keys)),
+    engine: spread(latencies(keys, 'engine')),
+    before: spread(latencies(keys, 'before')),
+    requests: requests.length,
+    sent: count(requests, ({ source }) => source === 'engine'),
+    answered_before: count(requests, ({ source }) => source === 'before'),
+    cancelled_unsent: count(requests, ({ source, reason }) => source === 'none' && ['cancelled', 'superseded'].includes(reason)),
+    refused: count(requests, ({ source, reason }) => source === 'none' && !['cancelled', 'superseded'].includes(reason)),
+    cancelled_sent: count(requests, ({ source, reason }) => source === 'engine' && ['cancelled', 'superseded'].includes(reason)),
+    completions: count(rows, ({ reason }) => !['cancelled', 'superseded'].includes(reason)),
+    joules_per_100_keys: (joules / keys.length) * 100,
+    energy_source: rows[0]?.energy_source ?? null,
+  };
+}
+
+export function summarise(results, about) {
+  return { ...about, arms: Object.fromEntries(results.map((result) => [result.arm, arm(result)])) };
+}
