@@ -1,6 +1,8 @@
-"""Teacher-forced scores of every exit on projects that training never saw."""
+"""Teacher-forced scores of every exit, on projects that training never saw or on any other windows of tokens."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -18,7 +20,6 @@ WINDOW = 256
 _ROWS = 8
 
 
-@torch.no_grad()
 def score(
     decoder: Decoder,
     corpus: Corpus,
@@ -33,16 +34,31 @@ def score(
             small shard has fewer.
         depths: exits; the last layer is added.
     """
-    depths = (*depths, decoder.config.layers)
-    result: Scores = {}
+    windows = {}
     for language in corpus.languages:
         shard = corpus.shards[language, "heldout"]
         rows = max(1, min(positions, len(shard)) // WINDOW)
         starts = np.linspace(0, len(shard) - WINDOW - 2, rows).astype(int)
+        windows[language] = np.stack([shard[start : start + WINDOW + 1] for start in starts])
+    return score_windows(decoder, windows, depths, bos)
+
+
+@torch.no_grad()
+def score_windows(
+    decoder: Decoder, windows: Mapping[str, np.ndarray], depths: tuple[int, ...], bos: int | None
+) -> Scores:
+    """The same scores, over windows of one's own.
+
+    Args:
+        windows: by language, token ids [windows, tokens]; each token but the first is one to guess.
+    """
+    depths = (*depths, decoder.config.layers)
+    result: Scores = {}
+    for language, own in windows.items():
         sums = {name: dict.fromkeys(depths, 0.0) for name in ("accuracy", "agreement", "loss")}
-        for at in range(0, rows, _ROWS):
-            windows = [shard[s : s + WINDOW + 1].astype(np.int64) for s in starts[at : at + _ROWS]]
-            tokens = begin_with(bos, torch.from_numpy(np.stack(windows))).to(decoder.device)
+        for at in range(0, len(own), _ROWS):
+            some = torch.from_numpy(own[at : at + _ROWS].astype(np.int64))
+            tokens = begin_with(bos, some).to(decoder.device)
             target = tokens[:, 1:]
             half = decoder.dtype == torch.float32 and bfloat16_pays(decoder.device)
             with torch.autocast(decoder.device.type, torch.bfloat16, enabled=half):
@@ -56,7 +72,7 @@ def score(
                     sums["loss"][depth] += F.cross_entropy(
                         logits.flatten(0, 1), target.flatten(), reduction="sum"
                     ).item()
-        count = rows * WINDOW
+        count = own.shape[0] * (own.shape[1] - 1)
         result[language] = {name: {d: v / count for d, v in by.items()} for name, by in sums.items()}
     return result
 

@@ -1,4 +1,4 @@
-"""`python -m green_code.experiments layers|energy|recipes|drafts|sessions`: measure, then write data, plot and page into one folder."""
+"""`python -m green_code.experiments layers|energy|recipes|drafts|quality|propagation|rewards|sessions`: measure, then write data, plot and page into one folder."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from green_code.experiments import (
     energy_page,
     layers,
     layers_page,
+    propagation,
+    propagation_page,
     quality,
     quality_page,
     recipes,
@@ -30,6 +32,7 @@ from green_code.experiments.plots import (
     draw_drafts,
     draw_energy,
     draw_layers,
+    draw_propagation,
     draw_quality,
     draw_recipes,
     draw_rewards,
@@ -88,6 +91,10 @@ def _drafts(args: argparse.Namespace) -> dict[str, Any]:
 
 def _quality(args: argparse.Namespace) -> dict[str, Any]:
     return quality.run(args.model, args.data, args.work, args.limit, args.seed, _say)
+
+
+def _propagation(args: argparse.Namespace) -> dict[str, Any]:
+    return propagation.run(args.model, args.data, args.work, args.limit, args.seed, _say)
 
 
 def _energy_arguments(command: argparse.ArgumentParser) -> None:
@@ -187,6 +194,13 @@ _EXPERIMENTS = {
         _quality,
         quality_page.page,
         draw_quality,
+    ),
+    "propagation": _Experiment(
+        "complete rows by each policy with propagated and with computed keys and values, and compare both",
+        _row_arguments,
+        _propagation,
+        propagation_page.page,
+        draw_propagation,
     ),
     "rewards": _Experiment(
         "train agents on the paper's reward and on joules, each constant changed in turn, and replay them",

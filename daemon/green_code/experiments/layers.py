@@ -8,6 +8,7 @@ WORK/experiments as they come, so that a cut run resumes.
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from green_code.engine.runtime import Runtime, load_runtime
 from green_code.evaluation.datasets import Row
 from green_code.evaluation.metrics import bootstrap_interval
 from green_code.evaluation.run import evaluate, summarise
+from green_code.experiments.predictions import predictions
 from green_code.experiments.provenance import provenance
 from green_code.experiments.rows import choose_rows, from_layer
 from green_code.folders import bundles_dir
@@ -44,11 +46,11 @@ def run(
     base = untouched(adapted)
     rows, source = choose_rows(data, work / "corpus", adapted.vocabulary, limit, seed)
     kept = work / "experiments" / f"layers-{rows_digest(rows, base.weights, adapted.weights)}"
-    layers = adapted.layers_total
+    layers, taught = adapted.layers_total, taught_layers(adapted)
     results: Results = {}
     for name, runtime, depths in (
         (UNTOUCHED, base, range(1, layers + 1)),
-        (ADAPTED, adapted, (*adapted.exits, layers)),
+        (ADAPTED, adapted, (*taught, layers)),
     ):
         for depth in depths:
             results[name, depth] = done = evaluate(
@@ -57,6 +59,12 @@ def run(
             report(
                 f"{name}, layer {depth:2}: edit similarity {summarise(done)['all']['edit_similarity']:.1f}"
             )
+    report("every token of the rows, from each layer")
+    bare, own = bare_bundle(model), bundle_of(model)
+    guessed = {
+        UNTOUCHED: predictions(model, bare, rows, adapted.vocabulary, range(1, layers)),
+        ADAPTED: predictions(model, own, rows, adapted.vocabulary, taught),
+    }
     options: dict[str, object] = {"model": Path(model), "data": data, "limit": limit, "seed": seed}
     languages = list(dict.fromkeys(row.language for row in rows))
     asked = from_layer(model, layers)
@@ -68,11 +76,20 @@ def run(
         "max_tokens": asked["max_tokens"],
         "max_prompt_tokens": asked["max_prompt_tokens"],
         "layers": layers,
-        "exits": list(adapted.exits),
+        "exits": list(taught),
         "points": points(results, layers),
+        "predictions": guessed,
         "differences": differences(results),
         "examples": examples(results, rows),
     }
+
+
+def taught_layers(adapted: Runtime) -> tuple[int, ...]:
+    """The layers that adaptation taught to speak; an agent may decide at fewer. Of a bundle without a training, its exits."""
+    if (bundle := bundle_of(adapted.model)) is None:
+        return adapted.exits
+    recipe = bundle.manifest.get("training", {}).get("recipe", {})
+    return tuple(sorted(itertools.chain(*recipe.get("exit_groups", [])))) or adapted.exits
 
 
 def untouched(adapted: Runtime) -> Runtime:
@@ -84,12 +101,16 @@ def untouched(adapted: Runtime) -> Runtime:
     return Runtime(adapted.model, opened, bare, None, None, adapted.costs)
 
 
+def bundle_of(model: str) -> Bundle | None:
+    """A model's bundle; None where it has none."""
+    folder = bundles_dir() / Path(model).name
+    return load_bundle(folder) if (folder / MANIFEST).is_file() else None
+
+
 def bare_bundle(model: str) -> Bundle | None:
     """A model's bundle with nothing of it but the vocabulary; None where it has no bundle."""
-    folder = bundles_dir() / Path(model).name
-    if not (folder / MANIFEST).is_file():
+    if (bundle := bundle_of(model)) is None:
         return None
-    bundle = load_bundle(folder)
     files = {name: digest for name, digest in bundle.manifest["files"].items() if name == VOCABULARY}
     return replace(bundle, manifest={**bundle.manifest, "files": files}, calibration={})
 

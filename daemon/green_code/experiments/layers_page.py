@@ -40,7 +40,9 @@ def page(found: dict[str, Any]) -> str:
         ),
         paragraph(
             "*Exact*: share of completions that equal the reference. *Edit similarity*: Levenshtein ratio, 0 to 100, with the 95 % bootstrap interval over rows. "
-            f"*ROUGE-L*: F over words and marks of punctuation, 0 to 1. *As layer {layers}*: share of completions that equal those of the same model's last layer."
+            f"*ROUGE-L*: F over words and marks of punctuation, 0 to 1. *As layer {layers}*: share of completions that equal those of the same model's last layer. "
+            f"*Token right*, *token as {layers}*: of the tokens of the rows' own text ({_predicted(found)}), each after the true text before it (teacher-forced, in float32), the share whose next token is guessed, "
+            "and the share where the guess is the same model's last layer's."
         ),
         f"![Edit similarity by layer](layers.svg)\n\n## The untouched model at every layer\n\n{_bullets(_untouched(found, name) for name in languages)}",
         *(f"{language_name(name)}:\n\n{_scores(found, UNTOUCHED, name)}" for name in languages),
@@ -107,6 +109,8 @@ def _adapted(found: dict[str, Any], language: str) -> str:
 
 def _scores(found: dict[str, Any], model: str, language: str) -> str:
     heads = ["layer", "exact", "edit similarity", "ROUGE-L", f"as layer {found['layers']}"]
+    heads += ["token right", f"token as {found['layers']}"]
+    guessed = found["predictions"][model]["scores"][language]
     rows = [
         [
             str(layer),
@@ -114,6 +118,8 @@ def _scores(found: dict[str, Any], model: str, language: str) -> str:
             _similarity(p),
             f"{p['rouge_l']:.3f}",
             percent(p["same_as_full"]),
+            percent(guessed["accuracy"][str(layer)]),
+            percent(guessed["agreement"][str(layer)]),
         ]
         for layer, p in _points(found, model, language).items()
     ]
@@ -124,6 +130,10 @@ def _scores(found: dict[str, Any], model: str, language: str) -> str:
             change = changes[int(row[0])]
             row.append(_with_interval(change["edit_similarity"], change["interval"], sign=True))
     return table(heads, rows)
+
+
+def _predicted(found: dict[str, Any]) -> str:
+    return counted(found["predictions"][UNTOUCHED]["tokens"])
 
 
 def _similarity(point: dict[str, Any]) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from green_code.experiments.layers import ADAPTED, UNTOUCHED
 from green_code.experiments.pages import language_name
+from green_code.experiments.propagation import PROPAGATION
 from green_code.experiments.quality import AGENT, CONFIDENCE, EXACT, FIXED, FULL
 from green_code.experiments.quality import UNTOUCHED as UNTOUCHED_MODEL
 from green_code.experiments.rewards import ENERGY, PAPER, RULES, SUPERVISED
@@ -209,6 +210,33 @@ def draw_rewards(found: dict[str, Any], path: Path) -> None:
         panel.set_xlabel("cost of a completion, in full-depth tokens")
         panel.set_ylabel("agreement with the last layer")
         panel.legend(loc="lower right", fontsize=7)
+        _save(figure, path)
+
+
+def draw_propagation(found: dict[str, Any], path: Path) -> None:
+    """Propagation less the staircase with its intervals, by policy: similarity, agreement with full depth, joules."""
+    shown = (
+        ("edit_similarity", 1, "edit similarity"),
+        ("same_as_full", 100, "texts of full depth (%)"),
+        ("joules", 1e3, "mJ a token"),
+    )
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(4.2 * len(found["rows"]), 6), layout="constrained")
+        panels = figure.subplots(len(shown), len(found["rows"]), sharex=True, sharey="row", squeeze=False)
+        for column, (language, count) in enumerate(found["rows"].items()):
+            own = [a for a in found["arms"] if (a["cache"], a["language"]) == (PROPAGATION, language)]
+            for panel, (name, unit, label) in zip(panels[:, column], shown, strict=True):
+                changes = [arm["from_staircase"][name] for arm in own]
+                means = [change["mean"] * unit for change in changes]
+                away = _distances(means, [[end * unit for end in change["interval"]] for change in changes])
+                panel.errorbar(range(len(own)), means, away, fmt="s", color=_GREEN, **_BARS)
+                panel.axhline(0, color=_GREY, linewidth=1)
+                if not column:
+                    panel.set_ylabel(label)
+            panels[0, column].set_title(f"{language_name(language)}, {count} rows")
+            names = [f"{arm['family']} {arm['setting']}" for arm in own]
+            panels[-1, column].set_xticks(range(len(own)), names, rotation=90)
+        figure.supylabel("propagation less staircase", fontsize=9)
         _save(figure, path)
 
 

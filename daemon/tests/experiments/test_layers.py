@@ -130,6 +130,18 @@ def test_a_cut_run_goes_on_and_a_finished_one_is_not_made_again(
     assert len(completed) == COMPLETIONS + 1
 
 
+def test_every_token_is_guessed_by_every_layer(written: Path) -> None:
+    found = json.loads((written / "layers.json").read_text())
+    for model in ("untouched", "adapted"):
+        guessed = found["predictions"][model]
+        assert min(guessed["tokens"].values()) > 0
+        for by in guessed["scores"].values():
+            assert by["agreement"][str(found["layers"])] == 1
+            assert all(0 <= value <= 1 for value in by["accuracy"].values())
+            own = {p["layer"] for p in found["points"] if p["model"] == model}
+            assert set(map(int, by["accuracy"])) == own
+
+
 def test_the_page_tells_exits_apart_by_their_intervals() -> None:
     point = {
         "rows": 9, "exact_match": 0.0, "edit_similarity": 20.0, "edit_similarity_interval": [15.0, 25.0],
@@ -145,6 +157,13 @@ def test_the_page_tells_exits_apart_by_their_intervals() -> None:
             {**point, "model": "untouched", "layer": 1}, {**near, "model": "untouched", "layer": 2}, {**last, "model": "untouched", "layer": 3},
             {**point, "model": "adapted", "layer": 1}, {**last, "model": "adapted", "layer": 2}, {**last, "model": "adapted", "layer": 3},
         ],
+        "predictions": {
+            name: {
+                "tokens": {"python": 192},
+                "scores": {"python": {"accuracy": dict.fromkeys("123", 0.25), "agreement": dict.fromkeys("123", 0.875)}},
+            }
+            for name in ("untouched", "adapted")
+        },
         "differences": [
             {"layer": 1, "language": "python", "edit_similarity": 0.02, "interval": [-0.04, 3.0]},
             {"layer": 2, "language": "python", "edit_similarity": 9.0, "interval": [4.0, 12.0]},
@@ -156,4 +175,4 @@ def test_the_page_tells_exits_apart_by_their_intervals() -> None:
     assert "meets that of layer 3 is 2" in page
     assert "Python: higher at layer 2, lower at layer 3, not told apart at layer 1." in page
     assert "layer 1, completes 0.0 % of the rows exactly and 25.0 % as layer 3 does" in page
-    assert "| 1 | 0.0 % | 20.0 [15.0, 25.0] | 0.125 | 25.0 % | +0.0 [+0.0, +3.0] |" in page
+    assert "| 1 | 0.0 % | 20.0 [15.0, 25.0] | 0.125 | 25.0 % | 25.0 % | 87.5 % | +0.0 [+0.0, +3.0] |" in page
