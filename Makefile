@@ -120,6 +120,7 @@ evaluate: $(READY)  ## score the default model: make evaluate DATA=rows.jsonl
 experiments: $(READY)  ## the experiments in a cheap form (recipes on tiny-random), into work/experiments: make experiments DATA=rows.jsonl
 	$(BIN)/python -m green_code.experiments layers --work $(WORK) --limit 12 --out $(WORK)/experiments $(if $(DATA),--data $(DATA))
 	$(BIN)/python -m green_code.experiments energy --window-seconds 0.5 --out $(WORK)/experiments
+	$(BIN)/python -m green_code.experiments baselines --window-seconds 0.5 --out $(WORK)/experiments
 	$(BIN)/python -m green_code.experiments drafts --work $(WORK) --limit 6 --out $(WORK)/experiments $(if $(DATA),--data $(DATA))
 	$(BIN)/python -m green_code.experiments sessions --work $(WORK) --limit 2 --out $(WORK)/experiments
 	$(BIN)/python -m green_code.experiments quality --work $(WORK) --limit 4 --out $(WORK)/experiments $(if $(DATA),--data $(DATA))

@@ -1,4 +1,4 @@
-"""`python -m green_code.benchmark [--quick]`: measure, then write performance.md, .json and .svg into one folder."""
+"""`python -m green_code.benchmark [--quick]`: measure, then write performance.md, .json, .svg and .html into one folder."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (Problem, OSError) as problem:
         print(f"green-code: {problem}", file=sys.stderr)
         return 1
-    _say(f"written to {args.out}: performance.md, .json and .svg")
+    _say(f"written to {args.out}: performance.md, .json, .svg and .html")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""`python -m green_code.experiments layers|energy|recipes|drafts|quality|propagation|rewards|sessions`: measure, then write data, plot and page into one folder."""
+"""`python -m green_code.experiments layers|energy|baselines|recipes|drafts|quality|propagation|rewards|sessions`: measure, then write data, plot and page into one folder."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from green_code.experiments import (
+    baselines,
+    baselines_page,
     drafts,
     drafts_page,
     energy,
@@ -29,6 +31,7 @@ from green_code.experiments import (
 )
 from green_code.experiments.pages import write
 from green_code.experiments.plots import (
+    draw_baselines,
     draw_drafts,
     draw_energy,
     draw_layers,
@@ -52,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Problem as problem:
         print(f"green-code: {problem}", file=sys.stderr)
         return 1
-    _say(f"written to {args.out}: {args.experiment}.md, .json and .svg")
+    _say(f"written to {args.out}: {args.experiment}.md, .json, .svg and .html")
     return 0
 
 
@@ -104,6 +107,10 @@ def _energy_arguments(command: argparse.ArgumentParser) -> None:
 
 def _energy(args: argparse.Namespace) -> dict[str, Any]:
     return energy.run(args.model, args.window_seconds, args.repetitions, args.seed, _say)
+
+
+def _baselines(args: argparse.Namespace) -> dict[str, Any]:
+    return baselines.run(args.model, args.window_seconds, args.repetitions, args.seed, _say)
 
 
 def _recipes_arguments(command: argparse.ArgumentParser) -> None:
@@ -173,6 +180,13 @@ _EXPERIMENTS = {
         _energy,
         energy_page.page,
         draw_energy,
+    ),
+    "baselines": _Experiment(
+        "complete prompts with a key-value cache and without one, and measure what exits save against either",
+        _energy_arguments,
+        _baselines,
+        baselines_page.page,
+        draw_baselines,
     ),
     "recipes": _Experiment(
         "adapt the model by several recipes on an equal budget, and compare what it learns",

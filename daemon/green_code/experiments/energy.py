@@ -33,7 +33,7 @@ from green_code.problems import Problem
 
 CONTEXT_TOKENS = 256
 ROUND_TOKENS = 8
-_METERS = {
+METERS = {
     "nvml": "the GPU's total-energy counter (NVML), its draw while idle included",
     "rapl": "the processor packages' energy counters (RAPL), the rest of the machine's use included",
 }
@@ -75,7 +75,7 @@ def run(
     return {
         **provenance(runtime, "energy", options),
         "source": meter.source,
-        "meter": _METERS.get(meter.source, meter.describe()),
+        "meter": METERS.get(meter.source, meter.describe()),
         "context_tokens": CONTEXT_TOKENS,
         "round_tokens": ROUND_TOKENS,
         "window_seconds": window_seconds,

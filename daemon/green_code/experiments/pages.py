@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import base64
+import html
 import json
+import re
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from markdown_it import MarkdownIt
+
 _WIDTH = 120
+_STYLE = (
+    "body{max-width:64em;margin:2em auto;padding:0 1em;font:16px/1.5 system-ui,sans-serif}table{border-collapse:collapse;font-size:.85em}"
+    "th,td{padding:.2em .6em;border-bottom:1px solid #ccc;text-align:right;white-space:nowrap}img{max-width:100%}pre{overflow-x:auto}"
+)
 
 
 def write(
@@ -17,11 +26,26 @@ def write(
     page: Callable[[dict[str, Any]], str],
     draw: Callable[[dict[str, Any], Path], None],
 ) -> None:
-    """Write NAME.json, .md and .svg into a folder that is there; the data first, as they took longest."""
-    name = found["experiment"]
+    """Write NAME.json, .md, .svg and .html into a folder that is there; the data first, as they took longest."""
+    name, text = found["experiment"], page(found)
     (out / f"{name}.json").write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", "utf-8")
-    (out / f"{name}.md").write_text(page(found), "utf-8")
+    (out / f"{name}.md").write_text(text, "utf-8")
     draw(found, out / f"{name}.svg")
+    plot = (out / f"{name}.svg").read_bytes()
+    (out / f"{name}.html").write_text(self_contained(text, {f"{name}.svg": plot}), "utf-8")
+
+
+def self_contained(markdown: str, plots: Mapping[str, bytes]) -> str:
+    """One HTML page of a Markdown one, with its plots (SVG, by file name) inside."""
+    title = html.escape(markdown.partition("\n")[0].lstrip("# "))
+    body = MarkdownIt("commonmark").enable("table").render(markdown)
+    for name, plot in plots.items():
+        data = f"data:image/svg+xml;base64,{base64.b64encode(plot).decode()}"
+        body = re.sub(rf'src="{re.escape(name)}"', f'src="{data}"', body)
+    return (
+        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style></head>\n'
+        f"<body>\n{body}</body></html>\n"
+    )
 
 
 def paragraph(text: str) -> str:

@@ -87,6 +87,22 @@ def draw_energy(found: dict[str, Any], path: Path) -> None:
         _save(figure, path)
 
 
+def draw_baselines(found: dict[str, Any], path: Path) -> None:
+    """Joules a completion by arm; those without a cache in grey."""
+    arms = found["arms"]
+    with matplotlib.rc_context({**_STYLE, "axes.grid.axis": "x"}):
+        figure = Figure(figsize=(6.4, 0.6 + 0.32 * len(arms)), layout="constrained")
+        panel = figure.subplots()
+        means = [arm["joules"] for arm in arms]
+        away = _distances(means, [arm["joules_interval"] for arm in arms])
+        colours = [_GREEN if arm["cache"] else _GREY for arm in arms]
+        panel.barh(range(len(arms)), means, xerr=away, color=colours, error_kw={"elinewidth": 0.8})
+        panel.set_yticks(range(len(arms)), [arm["arm"] for arm in arms])
+        panel.invert_yaxis()
+        panel.set_xlabel(f"J a completion ({found['source']})")
+        _save(figure, path)
+
+
 def draw_recipes(found: dict[str, Any], path: Path) -> None:
     """Agreement of each variant's exits by depth, hollow where a layer was not trained; beside it the last layer's loss."""
     variants = found["variants"]

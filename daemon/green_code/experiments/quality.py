@@ -150,6 +150,11 @@ def run(
             for arm in chosen
             for summary in summaries(results[arm.name], results[FULL], results[UNTOUCHED])
         ],
+        "exit_counts": {
+            arm.setting: exit_counts(results[arm.name], adapted.layers_total)
+            for arm in chosen
+            if arm.family == AGENT
+        },
         "kinds": kinds(results.get(f"{AGENT} T={KINDS_AT}", [])),
     }
 
@@ -191,6 +196,12 @@ def _difference(
 
 
 # --- layers by kind of token ------------------------------------------------------------------------------
+
+
+def exit_counts(done: Sequence[dict[str, Any]], layers: int) -> dict[str, int]:
+    """Tokens by the layer that gave them, the last layer's always among them."""
+    counts = Counter(depth for row in done for depth in row["exits"])
+    return {str(depth): counts[depth] for depth in sorted({*counts, layers})}
 
 
 def kinds(done: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -63,14 +63,19 @@ def test_references_agent_and_rivals_on_the_same_rows(written: Path) -> None:
     for arm in found["arms"]:
         base = by_name["untouched", "", arm["language"]]
         assert arm["from_untouched"] == pytest.approx(arm["edit_similarity"] - base["edit_similarity"])
-    assert sum(sum(kind["depths"].values()) for kind in found["kinds"]) > 0
+    of_kinds = sum(sum(kind["depths"].values()) for kind in found["kinds"])
+    assert sum(found["exit_counts"]["T=0.8"].values()) == of_kinds > 0
 
 
 def test_page_and_plot_name_every_policy(written: Path) -> None:
     text = (written / "quality.md").read_text()
     for name in ("untouched, full depth", "agent T=0.8", "fixed exit 2", "confidence τ=0.9", "exact"):
         assert f"| {name} |" in text
-    assert "quality.svg" in text
+    assert "quality.svg" in text and "## How many tokens leave where" in text
+    assert "CodeXGLUE's baseline" not in text, "these rows are not its"
+    alone = (written / "quality.html").read_text()
+    assert "<td>fixed exit 2</td>" in alone.replace(' style="text-align:right"', "")
+    assert 'src="data:image/svg+xml;base64,' in alone and 'src="quality.svg"' not in alone
     assert "<svg" in (written / "quality.svg").read_text()
 
 

@@ -1,0 +1,231 @@
+"""What a saving is against: whole completions with a key-value cache and without one, in windows of the meter.
+
+The paper's code computes all positions anew for each token, at full depth in its baseline and up to the exit with its agent.
+Here that is done with our model, beside decoding with a cache. A window completes the same prompts over and over, each of
+them cold. Arms are visited in a shuffled order and then in its reverse, so that a steady drift falls on all alike.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from green_code.decoding.exits import Full, Policy
+from green_code.decoding.generate import Effort, climb, exact, fast
+from green_code.decoding.staircase import Staircase
+from green_code.energy.meters import Meter, Window, pick_meter
+from green_code.engine.runtime import Runtime, hardware, load_runtime
+from green_code.evaluation.demo import samples
+from green_code.evaluation.metrics import bootstrap_interval
+from green_code.experiments.energy import METERS, orders
+from green_code.experiments.provenance import provenance
+from green_code.problems import Problem
+from green_code.settings import default_settings
+
+TOKENS = 12
+"""Of a completion; nothing ends one before."""
+PROMPT_TOKENS = 256
+_LIKELIEST = 0.5  # the agent's threshold where its most likely action is taken
+
+Complete = Callable[[Sequence[int]], list[int]]
+"""Completes a prompt, cold; returns the tokens."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One window, per completion."""
+
+    repetition: int
+    arm: str
+    completions: int
+    joules: float
+    cpu_seconds: float
+    wall_seconds: float
+
+
+def run(
+    model: str, window_seconds: float, repetitions: int, seed: int, report: Callable[[str], None]
+) -> dict[str, Any]:
+    """Measure; returns what goes into baselines.json.
+
+    Raises:
+        Problem: the model is missing or damaged, or the meter gives no readings.
+    """
+    report(f"loading {model}")
+    runtime = load_runtime(model)
+    meter = pick_meter(hardware(runtime.decoder.device)[0])
+    prompts, chosen = _prompts(runtime), arms(runtime)
+    windows = measure(chosen, prompts, meter, window_seconds, repetitions, seed, report)
+    texts = {name: [complete(prompt) for prompt in prompts] for name, (_, complete) in chosen.items()}
+    options: dict[str, object] = {
+        "model": Path(model), "window-seconds": window_seconds, "repetitions": repetitions, "seed": seed,
+    }  # fmt: skip
+    return {
+        **provenance(runtime, "baselines", options),
+        "source": meter.source,
+        "meter": METERS.get(meter.source, meter.describe()),
+        "prompts": len(prompts),
+        "prompt_tokens": PROMPT_TOKENS,
+        "tokens": TOKENS,
+        "window_seconds": window_seconds,
+        "repetitions": repetitions,
+        "seed": seed,
+        "arms": points(chosen, windows, texts),
+        "windows": [asdict(window) for window in windows],
+    }
+
+
+def arms(runtime: Runtime) -> dict[str, tuple[bool, Complete]]:
+    """By name: whether it has a cache, and how it completes. The paper's baseline first, ours second."""
+    decoder, chooser = runtime.decoder, runtime.chooser
+    policies: dict[str, Policy] = {"full depth": Full()}
+    if runtime.agent is not None:
+        for threshold in (default_settings().threshold, _LIKELIEST):
+            policies[f"agent, T={threshold}"] = replace(runtime.agent, threshold=threshold)
+
+    def cached(policy: Policy) -> Complete:
+        def complete(prompt: Sequence[int]) -> list[int]:
+            stairs = Staircase(decoder)
+            stairs.append(prompt)
+            return _take(fast(stairs, policy, chooser, b"", Effort()))
+
+        return complete
+
+    def uncached(policy: Policy) -> Complete:
+        def complete(prompt: Sequence[int]) -> list[int]:
+            tokens = list(prompt)
+            for _ in range(TOKENS):
+                stairs = Staircase(decoder)
+                stairs.append(tokens)
+                tokens.append(chooser.choose(climb(stairs, policy, Effort()).logits, b""))
+            return tokens[len(prompt) :]
+
+        return complete
+
+    def drafted(prompt: Sequence[int]) -> list[int]:
+        stairs, drafter = Staircase(decoder), runtime.new_session().drafter
+        stairs.append(prompt)
+        if drafter.lookup is not None:
+            drafter.lookup.document.follow(prompt)
+        policy = replace(runtime.agent, threshold=_LIKELIEST) if runtime.agent is not None else Full()
+        return _take(exact(stairs, policy, chooser, b"", Effort(), drafter=drafter, max_tokens=TOKENS))
+
+    found: dict[str, tuple[bool, Complete]] = {}
+    for name, policy in policies.items():
+        found[f"no cache, {name}"] = False, uncached(policy)
+        found[f"cache, {name}"] = True, cached(policy)
+    return {**found, "cache, exact": (True, drafted)}
+
+
+def _take(stream: Iterator[tuple[int, int]]) -> list[int]:
+    return [token for token, _ in itertools.islice(stream, TOKENS)]
+
+
+def _prompts(runtime: Runtime) -> list[list[int]]:
+    """PROMPT_TOKENS tokens before each place of the demo where something is completed, with as many of other files before."""
+    vocabulary = runtime.vocabulary
+    start = [vocabulary.bos] if vocabulary.bos is not None else []
+    before, prompts = "", []
+    for _, prefix, rest, after in samples():
+        tokens = vocabulary.encode(before + prefix)
+        if len(tokens) >= PROMPT_TOKENS:
+            prompts.append([*start, *tokens[-PROMPT_TOKENS + len(start) :]])
+        before += prefix + rest + after + "\n"
+    return prompts or [[*start, *itertools.islice(itertools.cycle(vocabulary.encode(before)), PROMPT_TOKENS)]]
+
+
+def measure(
+    chosen: dict[str, tuple[bool, Complete]],
+    prompts: Sequence[Sequence[int]],
+    meter: Meter,
+    window_seconds: float,
+    repetitions: int,
+    seed: int,
+    report: Callable[[str], None],
+) -> list[Measured]:
+    """Windows in the order in which they were measured; each arm completes a prompt before its window begins."""
+    names, windows = list(chosen), list[Measured]()
+    for repetition, order in enumerate(orders(range(len(names)), repetitions, seed)):
+        for index in order:
+            complete = chosen[names[index]][1]
+            windows.append(_window(names[index], complete, prompts, meter, window_seconds, repetition))
+        report(f"repetition {repetition + 1} of {repetitions}")
+    return windows
+
+
+@torch.inference_mode()
+def _window(
+    arm: str,
+    complete: Complete,
+    prompts: Sequence[Sequence[int]],
+    meter: Meter,
+    seconds: float,
+    repetition: int,
+) -> Measured:
+    complete(prompts[0])
+    completions = 0
+    with Window(meter) as window:
+        end = time.monotonic() + seconds
+        while not completions or time.monotonic() < end:
+            for prompt in prompts:  # all of them, whatever the time: the arms' work is the same
+                complete(prompt)
+            completions += len(prompts)
+    reading = window.reading
+    if reading is None or reading.joules is None:
+        raise Problem(
+            "internal_error",
+            f"the energy meter ({meter.describe()}) gave no readings; see `green-code doctor`.",
+        )
+    return Measured(
+        repetition,
+        arm,
+        completions,
+        reading.joules / completions,
+        reading.cpu_seconds / completions,
+        reading.seconds / completions,
+    )
+
+
+def points(
+    chosen: dict[str, tuple[bool, Complete]],
+    windows: Sequence[Measured],
+    texts: dict[str, list[list[int]]],
+) -> list[dict[str, Any]]:
+    """Means over windows; savings against both full depths, repetition by repetition; tokens up to the first other one."""
+    uncached, cached = list(chosen)[:2]
+    joules = {name: [w.joules for w in windows if w.arm == name] for name in chosen}
+
+    def saving(name: str, baseline: str) -> dict[str, Any]:
+        shares = [1 - a / b for a, b in zip(joules[name], joules[baseline], strict=True)]
+        return {"mean": sum(shares) / len(shares), "interval": bootstrap_interval(shares)}
+
+    return [
+        {
+            "arm": name,
+            "cache": has_cache,
+            "joules": sum(joules[name]) / len(joules[name]),
+            "joules_interval": bootstrap_interval(joules[name]),
+            "cpu_seconds": _mean([w.cpu_seconds for w in windows if w.arm == name]),
+            "wall_seconds": _mean([w.wall_seconds for w in windows if w.arm == name]),
+            "from_uncached": saving(name, uncached),
+            "from_cached": saving(name, cached),
+            "agreement": _mean([_agreed(a, b) for a, b in zip(texts[name], texts[cached], strict=True)]),
+        }
+        for name, (has_cache, _) in chosen.items()
+    ]
+
+
+def _agreed(tokens: Sequence[int], full: Sequence[int]) -> float:
+    """Share of tokens before the first that is not full depth's."""
+    same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(tokens, full, strict=True))
+    return sum(1 for _ in same) / len(full)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
