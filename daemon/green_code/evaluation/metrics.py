@@ -3,7 +3,7 @@
 Line level: exact match, and edit similarity = Levenshtein ratio in percent (rapidfuzz's `ratio`, which CodeXGLUE's
 evaluator takes from fuzzywuzzy). Tokenised references are compared after tokenising the completion likewise.
 ROUGE-L is the paper's; here it compares code's own tokens, and nothing is stemmed or put in lower case. BLEU and chrF
-are sacrebleu's. CodeBLEU is not here: on the rest of a line its syntax and data-flow parts find nothing to compare.
+are sacrebleu's; what CodeBLEU has beside them is in codebleu.py.
 """
 
 from __future__ import annotations
@@ -60,21 +60,26 @@ def edit_similarity(text: str, reference: str) -> float:
     return float(fuzz.ratio(text.strip(), reference.strip()))
 
 
+def words(text: str) -> list[str]:
+    """Identifiers, numbers, masked literals and single marks of punctuation."""
+    return _WORD.findall(text)
+
+
 def rouge_l(text: str, reference: str) -> float:
     """ROUGE-L's F, 0 … 1 (Lin 2004, equations 2 to 4 with β = 1): 2·LCS / (words of one + words of the other).
 
-    Words are identifiers, numbers, masked literals and single marks of punctuation. Two empty texts score 1.
+    Over `words`. Two empty texts score 1.
     """
-    words, wanted = _WORD.findall(text), _WORD.findall(reference)
-    both = len(words) + len(wanted)
-    return 2 * LCSseq.similarity(words, wanted) / both if both else 1.0
+    found, wanted = words(text), words(reference)
+    both = len(found) + len(wanted)
+    return 2 * LCSseq.similarity(found, wanted) / both if both else 1.0
 
 
 def bleu(text: str, reference: str) -> float:
-    """BLEU-4 of one text, 0 … 100, over the words that `rouge_l` compares; n-grams that it is too short for do not count."""
-    words, wanted = " ".join(_WORD.findall(text)), " ".join(_WORD.findall(reference))
+    """BLEU-4 of one text, 0 … 100, over `words`; n-grams that it is too short for do not count."""
+    found, wanted = " ".join(words(text)), " ".join(words(reference))
     return (
-        float(_BLEU.sentence_score(words, [wanted]).score) if words and wanted else 100.0 * (words == wanted)
+        float(_BLEU.sentence_score(found, [wanted]).score) if found and wanted else 100.0 * (found == wanted)
     )
 
 

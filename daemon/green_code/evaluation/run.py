@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from green_code.engine.runtime import Runtime
-from green_code.evaluation.datasets import Row
+from green_code.evaluation.codebleu import syntax_match, weighted_bleu
+from green_code.evaluation.datasets import Row, source_text
 from green_code.evaluation.metrics import (
     bleu,
     bootstrap_interval,
@@ -25,20 +26,27 @@ from green_code.evaluation.metrics import (
     normalise,
     rouge_l,
     tokenise,
+    words,
 )
 from green_code.link.messages import CompletionParams
 from green_code.problems import Problem
 
 
-def score(text: str, row: Row) -> dict[str, float]:
-    """Exact match (0 or 1), edit similarity, BLEU and chrF (0 … 100), and ROUGE-L (0 … 1)."""
+def score(text: str, row: Row) -> dict[str, float | None]:
+    """Exact match (0 or 1), edit similarity, BLEU, weighted BLEU and chrF (0 … 100), ROUGE-L and syntax match (0 … 1).
+
+    None: the reference has no syntax to match.
+    """
     got, want = (tokenise(text), normalise(row.reference)) if row.tokenised else (text, row.reference)
+    source = source_text(row.reference, row.language) if row.tokenised else row.reference
     return {
         "exact_match": exact_match(got, want),
         "edit_similarity": edit_similarity(got, want),
         "rouge_l": rouge_l(got, want),
         "bleu": bleu(got, want),
+        "weighted_bleu": weighted_bleu(words(got), words(want), row.language),
         "chrf": chrf(got, want),
+        "syntax_match": syntax_match(text, source, row.language),
     }
 
 
@@ -117,13 +125,18 @@ def _means(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     prompt = sum((r["prompt_tokens"] - r["prompt_reused"]) * layers for r in rows)
     joules, full = sum(r["energy_joules"] for r in rows), sum(r["energy_full_joules"] for r in rows)
     similarity = [r["edit_similarity"] for r in rows]
+    matched = [r["syntax_match"] for r in rows if r["syntax_match"] is not None]
     return {
         "rows": len(rows),
         "tokens": tokens,
         "exact_match": statistics.fmean(r["exact_match"] for r in rows),
         "edit_similarity": statistics.fmean(similarity),
         "edit_similarity_interval": bootstrap_interval(similarity),
-        **{name: statistics.fmean(r[name] for r in rows) for name in ("rouge_l", "bleu", "chrf")},
+        **{
+            name: statistics.fmean(r[name] for r in rows)
+            for name in ("rouge_l", "bleu", "weighted_bleu", "chrf")
+        },
+        "syntax_match": statistics.fmean(matched) if matched else None,
         "mean_depth": statistics.fmean(depth) if depth else 0.0,
         "body_share_decode": sum(r["layers_run"] for r in rows) / full_layers if full_layers else 0.0,
         "body_share": sum(r["layers_run"] + r["prompt_layers_run"] for r in rows) / (full_layers + prompt)

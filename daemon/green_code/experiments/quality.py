@@ -7,7 +7,6 @@ costs. Results are kept in WORK/experiments as they come, so that a cut run resu
 
 from __future__ import annotations
 
-import keyword
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -18,6 +17,7 @@ from typing import Any, Literal
 from green_code.engine.runtime import Runtime, load_runtime
 from green_code.evaluation.metrics import bootstrap_interval
 from green_code.evaluation.run import evaluate, summarise
+from green_code.evaluation.words import KEYWORDS
 from green_code.experiments.layers import rows_digest, untouched
 from green_code.experiments.provenance import provenance
 from green_code.experiments.rows import choose_rows, from_layer
@@ -29,60 +29,6 @@ SCORES = ("edit_similarity", "exact_match", "rouge_l", "bleu", "chrf")
 _THRESHOLDS = (0.5, 0.7, 0.8, 0.9, 0.95)
 KINDS_AT = 0.8  # of these, where tokens are told apart by kind
 _CONFIDENCES = (0.5, 0.7, 0.9)
-_JAVA_KEYWORDS = frozenset(
-    [
-        "abstract",
-        "assert",
-        "boolean",
-        "break",
-        "byte",
-        "case",
-        "catch",
-        "char",
-        "class",
-        "continue",
-        "default",
-        "do",
-        "double",
-        "else",
-        "enum",
-        "extends",
-        "final",
-        "finally",
-        "float",
-        "for",
-        "if",
-        "implements",
-        "import",
-        "instanceof",
-        "int",
-        "interface",
-        "long",
-        "native",
-        "new",
-        "null",
-        "package",
-        "private",
-        "protected",
-        "public",
-        "return",
-        "short",
-        "static",
-        "super",
-        "switch",
-        "synchronized",
-        "this",
-        "throw",
-        "throws",
-        "transient",
-        "try",
-        "void",
-        "volatile",
-        "while",
-        "true",
-        "false",
-    ]
-)
 
 
 @dataclass(frozen=True)
@@ -222,7 +168,7 @@ def kind(text: str, language: str) -> str:
     word = text.strip()
     if not word:
         return "layout"
-    if word in _JAVA_KEYWORDS if language == "java" else keyword.iskeyword(word):
+    if word in KEYWORDS.get(language, ()):
         return "keyword"
     if re.fullmatch(r"\d[\w.]*|[\"'].*", word, re.DOTALL):
         return "literal"
