@@ -11,6 +11,7 @@ from pathlib import Path
 from green_code.engine.requests import check_params, threshold
 from green_code.engine.runtime import load_runtime
 from green_code.evaluation.datasets import load_rows
+from green_code.evaluation.parallel import workers
 from green_code.evaluation.run import evaluate, summarise
 from green_code.models.catalog import DEFAULT
 from green_code.problems import Problem
@@ -35,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--max-tokens", type=int, default=32)
     parser.add_argument("--single-line", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--jobs", type=int, default=1, help="processes to complete in (default: %(default)s)")
     parser.add_argument("--out", type=Path, help="folder for rows.jsonl and summary.json; a cut run resumes")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
 
@@ -50,8 +52,15 @@ def run(args: argparse.Namespace) -> int:
         "policy": args.policy, "threshold": args.threshold, "max_tokens": args.max_tokens, "single_line": args.single_line,
         "max_lines": 1 if args.single_line else 16, "max_prompt_tokens": 512,
     })  # fmt: skip
+    if args.jobs < 1:
+        raise Problem("bad_request", f"--jobs {args.jobs} is no number of processes; give 1 or more.")
     runtime = load_runtime(args.model, lambda _state, sentence, _part: _say(sentence))
-    summary = summarise(evaluate(runtime, rows, params, _say, args.out))
+    if args.jobs == 1:
+        done = evaluate(runtime, rows, params, _say, args.out)
+    else:
+        with workers(args.model, args.jobs) as complete:
+            done = evaluate(runtime, rows, params, _say, args.out, complete)
+    summary = summarise(done)
     if args.json:
         print(json.dumps(summary))
         return 0

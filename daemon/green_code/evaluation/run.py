@@ -7,7 +7,6 @@ after the rows that are there), and DIR/summary.json at the end. DIR/run.json sa
 from __future__ import annotations
 
 import json
-import math
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -28,6 +27,7 @@ from green_code.evaluation.metrics import (
     tokenise,
     words,
 )
+from green_code.evaluation.parallel import Complete, cold
 from green_code.link.messages import CompletionParams
 from green_code.problems import Problem
 
@@ -56,8 +56,13 @@ def evaluate(
     params: CompletionParams,
     report: Callable[[str], None],
     out: Path | None = None,
+    complete: Complete | None = None,
 ) -> list[dict[str, Any]]:
-    """Complete and score each row, cold (a fresh session each). `params` gives all but prefix, suffix, language."""
+    """Complete and score each row, cold (a fresh session each). `params` gives all but prefix, suffix, language.
+
+    Args:
+        complete: who completes, by default the runtime in this process.
+    """
     done: list[dict[str, Any]] = []
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
@@ -65,16 +70,9 @@ def evaluate(
         done = _earlier(
             out, {**run, "scores": list(score("", Row("", "", "", "", ""))), "costs": asdict(runtime.costs)}
         )
-    for i, row in enumerate(rows[len(done) :], len(done)):
-        session = runtime.new_session()
-        asked: CompletionParams = {
-            **params,
-            "prefix": row.prefix,
-            "suffix": row.suffix,
-            "language": row.language,
-            "session": row.id,
-        }
-        result = session.complete(asked, lambda: None, math.inf)
+    left = rows[len(done) :]
+    results = (complete or cold(runtime))(_asked(params, row) for row in left)
+    for i, (row, result) in enumerate(zip(left, results, strict=True), len(done)):
         done.append({**result, "id": row.id, "language": row.language, **score(result["text"], row)})
         if out is not None:
             with (out / "rows.jsonl").open("a", encoding="utf-8") as file:
@@ -86,6 +84,10 @@ def evaluate(
             json.dumps({"params": _kept(params), **summarise(done)}, indent=1), "utf-8"
         )
     return done
+
+
+def _asked(params: CompletionParams, row: Row) -> CompletionParams:
+    return {**params, "prefix": row.prefix, "suffix": row.suffix, "language": row.language, "session": row.id}
 
 
 def _kept(params: CompletionParams) -> dict[str, Any]:

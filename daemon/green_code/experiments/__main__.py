@@ -1,4 +1,4 @@
-"""`python -m green_code.experiments layers|energy|baselines|recipes|drafts|quality|propagation|rewards|sessions`: measure, then write data, plot and page into one folder."""
+"""`python -m green_code.experiments layers|energy|baselines|recipes|drafts|quality|paper|propagation|rewards|sessions`: measure, then write data, plot and page into one folder."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from green_code.experiments import (
     energy_page,
     layers,
     layers_page,
+    paper_page,
+    paper_table,
     propagation,
     propagation_page,
     quality,
@@ -35,6 +37,7 @@ from green_code.experiments.plots import (
     draw_drafts,
     draw_energy,
     draw_layers,
+    draw_paper,
     draw_propagation,
     draw_quality,
     draw_recipes,
@@ -98,6 +101,15 @@ def _quality(args: argparse.Namespace) -> dict[str, Any]:
 
 def _propagation(args: argparse.Namespace) -> dict[str, Any]:
     return propagation.run(args.model, args.data, args.work, args.limit, args.seed, _say)
+
+
+def _paper_arguments(command: argparse.ArgumentParser) -> None:
+    _work_argument(command)
+    command.add_argument("--limit", type=_at_least(1), default=200, help="files per language")
+
+
+def _paper(args: argparse.Namespace) -> dict[str, Any]:
+    return paper_table.run(args.model, args.work, args.limit, args.seed, _say)
 
 
 def _energy_arguments(command: argparse.ArgumentParser) -> None:
@@ -215,6 +227,13 @@ _EXPERIMENTS = {
         _propagation,
         propagation_page.page,
         draw_propagation,
+    ),
+    "paper": _Experiment(
+        "complete files as the paper does, one threshold after the other, and set its results beside ours",
+        _paper_arguments,
+        _paper,
+        paper_page.page,
+        draw_paper,
     ),
     "rewards": _Experiment(
         "train agents on the paper's reward and on joules, each constant changed in turn, and replay them",

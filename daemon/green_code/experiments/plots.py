@@ -103,6 +103,27 @@ def draw_baselines(found: dict[str, Any], path: Path) -> None:
         _save(figure, path)
 
 
+def draw_paper(found: dict[str, Any], path: Path) -> None:
+    """ROUGE-L over joules, each in parts of Full's, ours with a cache and without."""
+    with matplotlib.rc_context({**_STYLE, "axes.grid.axis": "both"}):
+        figure = Figure(figsize=(4.2 * len(found["files"]), 3.2), layout="constrained")
+        panels = figure.subplots(1, len(found["files"]), squeeze=False)[0]
+        for panel, language in zip(panels, found["files"], strict=True):
+            own = [a for a in found["arms"] if a["language"] == language and a["setting"] != "Base"]
+            full = next(a for a in own if a["setting"] == "Full")
+            for key, label, colour in (("joules", "cache", _GREEN), ("uncached_joules", "no cache", _GREY)):
+                panel.plot(
+                    [a[key] / full[key] for a in own],
+                    [a["rouge_l"] / full["rouge_l"] if full["rouge_l"] else 0.0 for a in own],
+                    marker="o", color=colour, label=label, linewidth=1, markersize=3,
+                )  # fmt: skip
+            panel.set_title(f"{language_name(language)}, {found['files'][language]} files")
+            panel.set_xlabel("joules, parts of full depth's")
+        panels[0].set_ylabel("ROUGE-L, parts of full depth's")
+        panels[0].legend(loc="lower right")
+        _save(figure, path)
+
+
 def draw_recipes(found: dict[str, Any], path: Path) -> None:
     """Agreement of each variant's exits by depth, hollow where a layer was not trained; beside it the last layer's loss."""
     variants = found["variants"]

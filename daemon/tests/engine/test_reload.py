@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 
 import pytest
+from service_rig import Rig, ask, until
 
 from green_code.engine.reload import BundleWatcher
+from green_code.problems import Problem
 
 WAIT_SECONDS = 10.0
 
@@ -38,3 +41,53 @@ async def test_a_missing_folder_is_no_error(tmp_path: Path) -> None:
     watcher = BundleWatcher(tmp_path / "none", lambda names: None)
     watcher.start()
     watcher.stop()
+
+
+@pytest.mark.asyncio
+async def test_under_load_a_changed_agent_is_in_use_within_two_seconds_and_no_request_is_lost(
+    rig: Rig,
+) -> None:
+    bundles = rig.folder / "bundles"
+    (bundles / "fake").mkdir(parents=True)
+    rig.open_gates()
+    watcher = BundleWatcher(bundles, rig.service.bundles_changed)
+    watcher.start()
+    client, answers, ended = await rig.client(model="fake"), list[str](), asyncio.Event()
+
+    async def type_on(session: str) -> None:
+        while not ended.is_set():
+            answers.append((await ask(client, "x = ", session=session))["text"])
+
+    typists = [asyncio.ensure_future(type_on(name)) for name in "abc"]
+    try:
+        await until(lambda: len(answers) > 20)
+        (bundles / "fake" / "agent.part").write_bytes(b"new")
+        (bundles / "fake" / "agent.part").rename(bundles / "fake" / "agent.safetensors")
+        changed_at = time.monotonic()
+        await until(lambda: len(rig.loader.runtimes) == 2 and rig.loader.runtimes[1].started)
+        assert time.monotonic() - changed_at < 2.0
+        await until(rig.loader.runtimes[0].closed.is_set)
+    finally:
+        ended.set()
+        watcher.stop()
+    await asyncio.wait_for(asyncio.gather(*typists), WAIT_SECONDS)
+    assert set(answers) == {" + 1"}
+
+
+@pytest.mark.asyncio
+async def test_under_load_a_bad_bundle_is_refused_and_said_and_the_old_one_serves_on(rig: Rig) -> None:
+    bundles = rig.folder / "bundles"
+    (bundles / "fake").mkdir(parents=True)
+    rig.open_gates()
+    watcher = BundleWatcher(bundles, rig.service.bundles_changed, quiet_seconds=0.1)
+    watcher.start()
+    client = await rig.client(model="fake")
+    try:
+        assert (await asyncio.wait_for(ask(client), WAIT_SECONDS))["text"]
+        rig.loader.problem = Problem("bundle_invalid", "The agent holds NaN.")
+        (bundles / "fake" / "agent.safetensors").write_bytes(b"bad")
+        await until(lambda: any(value.get("reason") == "bundle_invalid" for _, value in rig.heard))
+        assert (await asyncio.wait_for(ask(client), WAIT_SECONDS))["text"]
+        assert len(rig.loader.runtimes) == 1
+    finally:
+        watcher.stop()

@@ -9,6 +9,7 @@ import pytest
 
 from green_code.engine.runtime import Runtime, load_runtime
 from green_code.evaluation.datasets import Row
+from green_code.evaluation.parallel import workers
 from green_code.evaluation.run import evaluate, summarise
 from green_code.link.messages import CompletionParams
 from green_code.problems import Problem
@@ -51,6 +52,21 @@ def test_a_cut_run_goes_on(runtime: Runtime, tmp_path: Path) -> None:
     assert [row["text"] for row in again] == [row["text"] for row in whole]
     assert len(path.read_text().splitlines()) == len(ROWS)
     assert json.loads((tmp_path / "cut" / "summary.json").read_text())["all"]["rows"] == len(ROWS)
+
+
+def test_several_processes_give_the_same_rows_in_their_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GREEN_CODE_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("GREEN_CODE_BUNDLES", str(tmp_path / "bundles"))
+    own = load_runtime("tiny-random")
+    alone = evaluate(own, ROWS, PARAMS, lambda _: None, tmp_path / "alone")
+    with workers("tiny-random", 2) as complete:
+        several = evaluate(own, ROWS, PARAMS, lambda _: None, tmp_path / "several", complete)
+    times = ("wall_seconds", "cpu_seconds")
+    assert [{k: v for k, v in row.items() if k not in times} for row in several] == [
+        {k: v for k, v in row.items() if k not in times} for row in alone
+    ]
 
 
 def test_another_run_is_refused(runtime: Runtime, tmp_path: Path) -> None:

@@ -1,0 +1,48 @@
+"""Rows completed by several processes, each with the model mapped into its memory; results come in the rows' order.
+
+Completions and joules are those of one process (joules are counted from what ran); only times suffer where cores are shared.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import multiprocessing
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+
+from green_code.engine.runtime import Runtime, load_runtime
+from green_code.link.messages import CompletionParams, CompletionResult
+
+Complete = Callable[[Iterable[CompletionParams]], Iterable[CompletionResult]]
+
+_runtime: Runtime | None = None
+"""A worker's own."""
+
+
+def cold(runtime: Runtime) -> Complete:
+    """One process: each request by a session of its own."""
+
+    def complete(asked: Iterable[CompletionParams]) -> Iterator[CompletionResult]:
+        for params in asked:
+            yield runtime.new_session().complete(params, lambda: None, math.inf)
+
+    return complete
+
+
+@contextlib.contextmanager
+def workers(model: str, jobs: int) -> Iterator[Complete]:
+    """`jobs` processes. A failure in one of them is raised where its result is taken."""
+    context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
+    with ProcessPoolExecutor(jobs, context, _open, (model,)) as pool:
+        yield lambda asked: pool.map(_complete, asked)
+
+
+def _open(model: str) -> None:
+    global _runtime
+    _runtime = load_runtime(model)
+
+
+def _complete(params: CompletionParams) -> CompletionResult:
+    assert _runtime is not None
+    return _runtime.new_session().complete(params, lambda: None, math.inf)
