@@ -9,6 +9,7 @@ import { Documents } from './commands/documents';
 import { bundlesFolder } from './environment/bundles';
 import { SetUp } from './environment/setup';
 import { COMMANDS, VIEW_THRESHOLD } from './ids';
+import { t } from './l10n';
 import { Channels, messageOf } from './log';
 import { ReportPanel } from './report/panel';
 import { onSettingsChange, readSettings } from './settings';
@@ -36,8 +37,9 @@ export function activate(context: vscode.ExtensionContext): void {
   };
   const start = () => {
     front.startWhenNeeded().catch((error: unknown) => {
-      store.update({ phase: 'failed', detail: messageOf(error) });
-      channels.report(`Green Code could not start: ${messageOf(error)}`, { title: 'Restart', command: COMMANDS.restartEngine });
+      const cause = messageOf(error);
+      store.update({ phase: 'failed', detail: cause });
+      channels.report(t('Green Code could not start: {cause}', { cause }), { title: t('Restart'), command: COMMANDS.restartEngine });
     });
   };
 

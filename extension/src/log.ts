@@ -1,7 +1,11 @@
-/** The output channels. None opens itself; an error notification offers to open them, and shows each error once. */
+/**
+ * The output channels. None opens itself; an error notification offers to open them, and shows each error once. Lines that
+ * are only logged are English in every language.
+ */
 import * as vscode from 'vscode';
 
 import { COMMANDS } from './ids';
+import { t } from './l10n';
 
 export interface Log {
   info(message: string): void;
@@ -31,7 +35,7 @@ export class Channels implements vscode.Disposable {
       return;
     }
     this.shown.add(message);
-    const all = [...actions, { title: 'Show Log', command: COMMANDS.showLog }];
+    const all = [...actions, { title: t('Show Log'), command: COMMANDS.showLog }];
     void vscode.window.showErrorMessage(message, ...all.map(({ title }) => title)).then((chosen) => {
       const action = all.find(({ title }) => title === chosen);
       if (action) {

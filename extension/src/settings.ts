@@ -85,8 +85,8 @@ function hasType(type: string, value: unknown): boolean {
   }
 }
 
-/** Where documents come from that we complete in. */
-export const SCHEMES: readonly string[] = ['file', 'untitled'];
+/** Where documents come from that we complete in; each cell of a notebook is a document of its own. */
+export const SCHEMES: readonly string[] = ['file', 'untitled', 'vscode-notebook-cell'];
 
 /** Whether we complete in documents like this one. */
 export function serves({ languages }: Settings, { uri, languageId }: vscode.TextDocument): boolean {

@@ -3,6 +3,7 @@ import { BarController, BarElement, CategoryScale, Chart, Legend, LinearScale, T
 
 Chart.register(BarController, BarElement, CategoryScale, Legend, LinearScale, Tooltip);
 Chart.defaults.animation = false;
+Chart.defaults.locale = document.documentElement.lang;
 
 const editor = acquireVsCodeApi();
 let charts = [];

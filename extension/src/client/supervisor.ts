@@ -12,6 +12,7 @@ import { run, type RunResult } from '../environment/processes';
 import { resolve, type Home, type Resolution } from '../environment/resolve';
 import { daemonVariables } from '../environment/variables';
 import { COMMANDS } from '../ids';
+import { t } from '../l10n';
 import { messageOf, type Channels } from '../log';
 import * as protocol from '../protocol';
 import { rawSettings, SECTION, serves, type Settings } from '../settings';
@@ -106,7 +107,7 @@ export class Supervisor implements vscode.Disposable {
   async runDaemon(...args: readonly string[]): Promise<RunResult> {
     const resolution = await this.interpreter();
     if (resolution.kind !== 'ready') {
-      throw new Error(resolution.kind === 'wrong' ? resolution.message : 'There is no environment yet. Run Green Code: Set Up.');
+      throw new Error(resolution.kind === 'wrong' ? resolution.message : t('There is no environment yet. Run Green Code: Set Up.'));
     }
     return run(resolution.python, ['-m', 'green_code', ...args], { cwd: this.home.storage, env: this.variables(resolution) });
   }
@@ -128,8 +129,11 @@ export class Supervisor implements vscode.Disposable {
 
   private running(): LanguageClient {
     if (!this.client?.isRunning()) {
-      const idle = this.store.snapshot.phase === 'idle';
-      throw new Error(`Green Code is not running${idle ? ' yet: it starts with a document of a chosen language (greenCode.languages)' : ''}.`);
+      throw new Error(
+        this.store.snapshot.phase === 'idle'
+          ? t('Green Code is not running yet: it starts with a document of a chosen language (greenCode.languages).')
+          : t('Green Code is not running.'),
+      );
     }
     return this.client;
   }
@@ -187,7 +191,7 @@ export class Supervisor implements vscode.Disposable {
           this.store.update({ energy, today: { totals: energy.today, source: energy.source } });
         }
       },
-      onClosed: () => this.crashed(generation, 'it ended unexpectedly'),
+      onClosed: () => this.crashed(generation, t('it ended unexpectedly')),
     });
     this.client = client;
     try {
@@ -224,10 +228,10 @@ export class Supervisor implements vscode.Disposable {
     this.generation += 1; // one crash may be noticed twice: by the start that fails and by the closed connection
     const waitMs = this.backoff.next();
     if (waitMs === null) {
-      const detail = `The language server keeps failing (${cause}).`;
+      const detail = t('The language server keeps failing ({cause}).', { cause });
       this.store.update({ phase: 'failed', status: null, detail });
-      const cure = this.managed ? { title: 'Set Up Again', command: COMMANDS.setUp } : null;
-      this.channels.report(`Green Code: ${detail}`, { title: 'Restart', command: COMMANDS.restartEngine }, ...(cure ? [cure] : []));
+      const cure = this.managed ? { title: t('Set Up Again'), command: COMMANDS.setUp } : null;
+      this.channels.report(`Green Code: ${detail}`, { title: t('Restart'), command: COMMANDS.restartEngine }, ...(cure ? [cure] : []));
       return;
     }
     this.channels.extension.warn(`The language server failed (${cause}); next start in ${waitMs} ms.`);

@@ -4,6 +4,7 @@ import * as vscode from 'vscode';
 import type { Supervisor } from '../client/supervisor';
 import type { SetUp } from '../environment/setup';
 import { COMMANDS, VIEW_THRESHOLD } from '../ids';
+import { t } from '../l10n';
 import { messageOf, type Channels } from '../log';
 import { COMMAND_ACCEPTED } from '../protocol';
 import { deleteHistory, exportHistory } from '../report/history';
@@ -15,6 +16,7 @@ import { pickThreshold } from '../threshold/quickPick';
 import type { Calibration } from '../threshold/calibration';
 import type { Documents } from './documents';
 import { renderLayers } from './layers';
+import { redact, thisUser } from './redact';
 
 export interface Parts {
   readonly channels: Channels;
@@ -38,7 +40,7 @@ export function commandTable(parts: Parts): Readonly<Record<string, Command>> {
     [COMMANDS.exportHistory]: () => exportHistory((...args) => supervisor.runDaemon(...args)),
     [COMMANDS.deleteHistory]: () => forgetHistory(parts),
     [COMMANDS.whyNoSuggestion]: () => why(parts),
-    [COMMANDS.showLayers]: async () => documents.show('Layers.txt', renderLayers((await supervisor.explain()).last)),
+    [COMMANDS.showLayers]: async () => documents.show(t('Layers.txt'), renderLayers((await supervisor.explain()).last)),
     [COMMANDS.restartEngine]: () => supervisor.restartEngine(),
     [COMMANDS.showLog]: () => channels.show(),
     [COMMANDS.setUp]: () => setUp.start(),
@@ -60,7 +62,7 @@ export function registerCommands(parts: Parts): vscode.Disposable[] {
         await command(...args);
       } catch (error) {
         parts.channels.extension.error(`${id}: ${messageOf(error)}`);
-        const chosen = await vscode.window.showErrorMessage(`Green Code: ${messageOf(error)}`, 'Show Log');
+        const chosen = await vscode.window.showErrorMessage(`Green Code: ${messageOf(error)}`, t('Show Log'));
         if (chosen) {
           parts.channels.show();
         }
@@ -69,11 +71,17 @@ export function registerCommands(parts: Parts): vscode.Disposable[] {
   );
 }
 
+/** What doctor says, in the daemon's English, without the user's name: people put it into reports for others to read. */
 async function diagnose({ supervisor, documents, store }: Parts): Promise<void> {
-  const options = { location: vscode.ProgressLocation.Notification, title: 'Diagnosing Green Code' };
+  const options = { location: vscode.ProgressLocation.Notification, title: t('Diagnosing Green Code') };
   const { model } = store.snapshot.settings;
   const { stdout, stderr } = await vscode.window.withProgress(options, () => supervisor.runDaemon('doctor', `--model=${model}`));
-  await documents.show('Diagnosis.txt', stdout || stderr);
+  const text = redact(stdout || stderr, thisUser());
+  await documents.show(t('Diagnosis.txt'), text);
+  const chosen = await vscode.window.showInformationMessage(t('The diagnosis is open, without user name and home folder.'), t('Copy'));
+  if (chosen !== undefined) {
+    await vscode.env.clipboard.writeText(text);
+  }
 }
 
 async function showReport({ supervisor, report, store }: Parts): Promise<void> {
@@ -90,15 +98,16 @@ async function forgetHistory(parts: Parts): Promise<void> {
   }
 }
 
+/** The explanation is the daemon's sentence, in English. */
 async function why({ supervisor, channels }: Parts): Promise<void> {
   const { reason, message, action } = await supervisor.explain();
   channels.extension.info(`Why no suggestion: ${reason}: ${message}${action === null ? '' : ` ${action}`}`);
   const text = [message, isCommand(action) ? null : action].filter(Boolean).join(' ');
-  const runAction = isCommand(action) ? ['Fix'] : [];
-  const chosen = await vscode.window.showInformationMessage(text, ...runAction, 'Show Log');
-  if (chosen === 'Fix' && isCommand(action)) {
+  const [fix, showLog] = [t('Fix'), t('Show Log')];
+  const chosen = await vscode.window.showInformationMessage(text, ...(isCommand(action) ? [fix] : []), showLog);
+  if (chosen === fix && isCommand(action)) {
     await vscode.commands.executeCommand(action);
-  } else if (chosen === 'Show Log') {
+  } else if (chosen === showLog) {
     channels.show();
   }
 }

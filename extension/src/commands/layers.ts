@@ -1,13 +1,14 @@
 /** Show Layers: which token of the last completion needed how many layers, as text. Must not know: the editor's API. */
+import { t } from '../l10n';
 import type { LastCompletion } from '../protocol';
-import { joules, mean, percent, sourceText } from '../state/format';
+import { joules, mean, percent, sourceText, tenths, threshold, whole } from '../state/format';
 
 const FULL = '█';
 const EMPTY = '░';
 
 export function renderLayers(last: LastCompletion | null): string {
   if (last === null || last.tokens.length === 0) {
-    return 'No completion yet. Type in a Python or Java file, then ask again.\n';
+    return `${t('No completion yet. Type in a Python or Java file, then ask again.')}\n`;
   }
   const total = last.layers_total;
   const average = mean(last.tokens.map(({ layers }) => layers)) ?? 0;
@@ -17,8 +18,17 @@ export function renderLayers(last: LastCompletion | null): string {
       `${String(layers).padStart(digits)}/${total}  ${FULL.repeat(layers)}${EMPTY.repeat(Math.max(0, total - layers))}  ${visible(text)}`,
   );
   return [
-    `${average.toFixed(1)} of ${total} layers per token on average; threshold ${last.threshold}, ${last.decoding} decoding.`,
-    `${joules(last.energy_joules)} used, ${percent(last.saving)} saved against full depth (${sourceText(last.energy_source)}).`,
+    t('{average} of {total} layers per token on average; threshold {threshold}, {decoding} decoding.', {
+      average: tenths(average),
+      total: whole(total),
+      threshold: typeof last.threshold === 'number' ? threshold(last.threshold) : last.threshold,
+      decoding: last.decoding,
+    }),
+    t('{used} used, {share} saved against full depth ({source}).', {
+      used: joules(last.energy_joules),
+      share: percent(last.saving),
+      source: sourceText(last.energy_source),
+    }),
     '',
     ...rows,
     '',

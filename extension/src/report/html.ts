@@ -1,7 +1,11 @@
-/** The energy report as a page: totals, charts, and a table by day, language and model. Must not know: the editor's API. */
+/**
+ * The energy report as a page: totals, charts, and a table by day, language and model. Our own texts hold no markup (a test
+ * looks), so they are put in as they are. Must not know: the editor's API.
+ */
 import { COMMANDS } from '../ids';
+import { language, t } from '../l10n';
 import type { Report, Totals } from '../protocol';
-import { carbon, joules, kilowattHours, percent, plural, sourceText } from '../state/format';
+import { carbon, joules, percent, plain, seconds, sourceText, tenths, wattHours, whole } from '../state/format';
 
 export interface ReportPage {
   readonly style: string;
@@ -14,45 +18,59 @@ export interface ReportPage {
 
 export function renderReport(report: Report, { style, script, nonce, cspSource, gridIntensity }: ReportPage): string {
   return `<!DOCTYPE html>
-<html lang="en">
+<html lang="${language()}">
 <head>
 <meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src ${cspSource}; script-src 'nonce-${nonce}'">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <link rel="stylesheet" href="${style}">
-<title>Green Code: Energy Report</title>
+<title>${t('Green Code: Energy Report')}</title>
 </head>
 <body>
 <main>
-<h1>Energy Report</h1>
-${summary(report.today, 'today')}
-<p class="note">${report.source === null ? '' : `Energy is ${escape(sourceText(report.source))}. `}Savings compare with the same model at full depth, with the same cache, on the same requests.</p>
-${inTheWorld(report.all, gridIntensity)}
+<h1>${t('Energy Report')}</h1>
+<p class="lead">${summary(report.today)}</p>
+<p class="note">${report.source === null ? '' : t('Energy: {source}.', { source: escape(sourceText(report.source)) })} ${t('Savings compare with the same model at full depth, with the same cache, on the same requests.')}</p>
+<p>${inTheWorld(report.all, gridIntensity)}</p>
 ${charts(report)}
-${table('Totals', 'Period', [
-  { name: 'Today', totals: report.today },
-  { name: 'All time', totals: report.all },
+${table(t('Totals'), t('Period'), [
+  { name: t('Today'), totals: report.today },
+  { name: t('All time'), totals: report.all },
 ])}
-${table('By day', 'Day (UTC)', report.by_day.map((totals) => ({ name: totals.day, totals })))}
-${table('By language', 'Language', report.by_language.map((totals) => ({ name: totals.language, totals })))}
-${table('By model', 'Model', report.by_model.map((totals) => ({ name: totals.model, totals })))}
-<p class="note">Shown: the editor was given a text. Kept: half a minute after it was accepted it was still there. Completions that were overtaken by the next key, and checks at full depth, count with their joules only.</p>
-<p class="actions">${button('Export…', COMMANDS.exportHistory)} ${button('Delete History…', COMMANDS.deleteHistory)} ${button('Refresh', COMMANDS.energyReport)}</p>
+${table(t('By day'), t('Day (UTC)'), report.by_day.map((totals) => ({ name: totals.day, totals })))}
+${table(t('By language'), t('Language'), report.by_language.map((totals) => ({ name: totals.language, totals })))}
+${table(t('By model'), t('Model'), report.by_model.map((totals) => ({ name: totals.model, totals })))}
+<p class="note">${t('Shown: the editor was given a text. Kept: half a minute after it was accepted it was still there. Completions that were overtaken by the next key, and checks at full depth, count with their joules only.')}</p>
+<p class="actions">${button(t('Export…'), COMMANDS.exportHistory)} ${button(t('Delete History…'), COMMANDS.deleteHistory)} ${button(t('Refresh'), COMMANDS.energyReport)}</p>
 </main>
 <script nonce="${nonce}" src="${script}"></script>
 </body>
 </html>`;
 }
 
-function summary(totals: Totals, when: string): string {
-  return totals.completions === 0
-    ? `<p class="lead">No completion ${when} yet.</p>`
-    : `<p class="lead"><strong>${joules(totals.saved_joules)}</strong> saved ${when}, ${percent(totals.saving)} of what full depth would have used, in ${plural(totals.completions, 'completion')}.</p>`;
+function summary(totals: Totals): string {
+  if (totals.completions === 0) {
+    return t('No completion today yet.');
+  }
+  const values = {
+    saved: `<strong>${joules(totals.saved_joules)}</strong>`,
+    share: percent(totals.saving),
+    count: whole(totals.completions),
+  };
+  return totals.completions === 1
+    ? t('{saved} saved today, {share} of what full depth would have used, in {count} completion.', values)
+    : t('{saved} saved today, {share} of what full depth would have used, in {count} completions.', values);
 }
 
 /** In the units of an electricity bill. */
 function inTheWorld({ energy_joules: used, saved_joules: saved }: Totals, gridIntensity: number): string {
-  return `<p>In all, ${kilowattHours(used)} used (${carbon(used, gridIntensity)} CO₂e) and ${kilowattHours(saved)} not spent (${carbon(saved, gridIntensity)} CO₂e), at ${gridIntensity} g per kWh: the setting greenCode.gridIntensity.</p>`;
+  return t('In all, {used} used ({usedCarbon} CO₂e) and {saved} not spent ({savedCarbon} CO₂e), at {intensity} g per kWh: the setting greenCode.gridIntensity.', {
+    used: wattHours(used),
+    usedCarbon: carbon(used, gridIntensity),
+    saved: wattHours(saved),
+    savedCarbon: carbon(saved, gridIntensity),
+    intensity: plain(gridIntensity),
+  });
 }
 
 interface Series {
@@ -69,22 +87,23 @@ function charts({ by_day: days }: Report): string {
   const labels = days.map(({ day }) => day);
   const series = (name: string, color: string, figure: (totals: Totals) => number): Series => ({ name, color: `--vscode-charts-${color}`, values: days.map(figure) });
   return [
-    chart('Joules by day', labels, 'J', true, [
-      series('Used', 'blue', ({ energy_joules }) => energy_joules),
+    chart(t('Joules by day'), labels, 'J', true, [
+      series(t('Used'), 'blue', ({ energy_joules }) => energy_joules),
       // A day that lost against full depth has nothing to stack; the table has its minus sign.
-      series('Not spent', 'green', ({ saved_joules }) => Math.max(0, saved_joules)),
+      series(t('Not spent'), 'green', ({ saved_joules }) => Math.max(0, saved_joules)),
     ]),
-    chart('Completions by day', labels, 'completions', false, [
-      series('Shown', 'blue', ({ shown }) => shown),
-      series('Accepted', 'green', ({ accepted }) => accepted),
-      series('Kept', 'purple', ({ kept }) => kept),
+    chart(t('Completions by day'), labels, t('Completions'), false, [
+      series(t('Shown'), 'blue', ({ shown }) => shown),
+      series(t('Accepted'), 'green', ({ accepted }) => accepted),
+      series(t('Kept'), 'purple', ({ kept }) => kept),
     ]),
   ].join('\n');
 }
 
 function chart(title: string, labels: readonly string[], unit: string, stacked: boolean, series: readonly Series[]): string {
   const data = escape(JSON.stringify({ labels, unit, stacked, series }));
-  return `<section><h2>${title}</h2><div class="chart"><canvas role="img" aria-label="${title}: the figures are in the table By day" data-chart="${data}"></canvas></div></section>`;
+  const label = t('{title}: the figures are in the table By day', { title });
+  return `<section><h2>${title}</h2><div class="chart"><canvas role="img" aria-label="${label}" data-chart="${data}"></canvas></div></section>`;
 }
 
 interface Row {
@@ -92,13 +111,25 @@ interface Row {
   readonly totals: Totals;
 }
 
-const HEADINGS = ['Not spent', 'Share', 'Used', 'Full depth', 'Completions', 'Shown', 'Accepted', 'Kept', 'Tokens', 'Layers per token', 'CPU time'];
+const headings = () => [
+  t('Not spent'),
+  t('Share'),
+  t('Used'),
+  t('Full depth'),
+  t('Completions'),
+  t('Shown'),
+  t('Accepted'),
+  t('Kept'),
+  t('Tokens'),
+  t('Layers per token'),
+  t('CPU time'),
+];
 
 function table(title: string, first: string, rows: readonly Row[]): string {
   if (rows.length === 0) {
     return '';
   }
-  const heads = [first, ...HEADINGS].map((heading) => `<th scope="col">${heading}</th>`).join('');
+  const heads = [first, ...headings()].map((heading) => `<th scope="col">${heading}</th>`).join('');
   return `<section><h2>${title}</h2><div class="scroll"><table><thead><tr>${heads}</tr></thead><tbody>${rows.map(row).join('')}</tbody></table></div></section>`;
 }
 
@@ -109,9 +140,9 @@ function row({ name, totals }: Row): string {
     `<meter min="0" max="1" value="${share}" aria-hidden="true"></meter> ${percent(totals.saving)}`,
     joules(totals.energy_joules),
     joules(totals.energy_full_joules),
-    ...[totals.completions, totals.shown, totals.accepted, totals.kept, totals.tokens].map(String),
-    totals.mean_layers.toFixed(1),
-    `${totals.cpu_seconds.toFixed(1)} s`,
+    ...[totals.completions, totals.shown, totals.accepted, totals.kept, totals.tokens].map(whole),
+    tenths(totals.mean_layers),
+    seconds(totals.cpu_seconds),
   ];
   return `<tr><th scope="row">${escape(name)}</th>${cells.map((cell) => `<td>${cell}</td>`).join('')}</tr>`;
 }

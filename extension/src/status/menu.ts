@@ -2,22 +2,24 @@
 import * as vscode from 'vscode';
 
 import { COMMANDS } from '../ids';
+import { t } from '../l10n';
 import type { Settings } from '../settings';
+import { threshold as thresholdText } from '../state/format';
 
 type Entry = vscode.QuickPickItem & { readonly command: string };
 
 export function entries({ enabled, threshold }: Settings): readonly Entry[] {
   return [
-    { label: '$(settings) Set Threshold', description: threshold.toFixed(2), command: COMMANDS.setThreshold },
+    { label: `$(settings) ${t('Set Threshold')}`, description: thresholdText(threshold), command: COMMANDS.setThreshold },
     enabled
-      ? { label: '$(circle-slash) Turn Off', command: COMMANDS.toggle }
-      : { label: '$(play) Turn On', command: COMMANDS.toggle },
-    { label: '$(graph) Energy Report', command: COMMANDS.energyReport },
-    { label: '$(question) Why No Suggestion?', command: COMMANDS.whyNoSuggestion },
-    { label: '$(layers) Show Layers', description: 'of the last completion', command: COMMANDS.showLayers },
-    { label: '$(refresh) Restart Engine', command: COMMANDS.restartEngine },
-    { label: '$(pulse) Diagnose', command: COMMANDS.diagnose },
-    { label: '$(output) Show Log', command: COMMANDS.showLog },
+      ? { label: `$(circle-slash) ${t('Turn Off')}`, command: COMMANDS.toggle }
+      : { label: `$(play) ${t('Turn On')}`, command: COMMANDS.toggle },
+    { label: `$(graph) ${t('Energy Report')}`, command: COMMANDS.energyReport },
+    { label: `$(question) ${t('Why No Suggestion?')}`, command: COMMANDS.whyNoSuggestion },
+    { label: `$(layers) ${t('Show Layers')}`, description: t('of the last completion'), command: COMMANDS.showLayers },
+    { label: `$(refresh) ${t('Restart Engine')}`, command: COMMANDS.restartEngine },
+    { label: `$(pulse) ${t('Diagnose')}`, command: COMMANDS.diagnose },
+    { label: `$(output) ${t('Show Log')}`, command: COMMANDS.showLog },
   ];
 }
 

@@ -4,8 +4,9 @@
  * One icon and one figure; colour for errors only; everything else in the tooltip. Must not know: the editor's API.
  */
 import { COMMANDS, ICON } from '../ids';
+import { t } from '../l10n';
 import type { Agreement, EnergyMessage, State, Totals } from '../protocol';
-import { joules, mean, percent, plural, sourceText } from '../state/format';
+import { joules, mean, percent, sourceText, tenths, threshold, whole } from '../state/format';
 import type { Snapshot, Today } from '../state/store';
 
 export type Shown = State | 'setUp' | 'settingUp';
@@ -22,12 +23,12 @@ export interface Presentation {
 
 export function present(snapshot: Snapshot): Presentation {
   const shown = shownState(snapshot);
-  const words = describe(shown, snapshot);
+  const state = describe(shown, snapshot);
   return {
     shown,
     text: text(shown, snapshot),
-    tooltip: tooltip(words, snapshot),
-    label: label(words, snapshot),
+    tooltip: tooltip(state, snapshot),
+    label: label(state, snapshot),
     error: shown === 'error',
   };
 }
@@ -48,25 +49,24 @@ export function shownState({ phase, status, settings }: Snapshot): Shown {
 
 function text(shown: Shown, snapshot: Snapshot): string {
   const progress = snapshot.status?.progress ?? null;
-  const part = progress === null ? '' : ` ${percent(progress)}`;
   switch (shown) {
     case 'setUp':
-      return `${ICON} Set up`;
+      return `${ICON} ${t('Set up')}`;
     case 'settingUp':
-      return '$(loading~spin) Setting up';
+      return `$(loading~spin) ${t('Setting up')}`;
     case 'starting':
-      return '$(loading~spin) Starting';
+      return `$(loading~spin) ${t('Starting')}`;
     case 'downloading':
-      return `$(loading~spin) Downloading${part}`;
+      return `$(loading~spin) ${progress === null ? t('Downloading') : t('Downloading {share}', { share: percent(progress) })}`;
     case 'loading':
-      return `$(loading~spin) Loading${part}`;
+      return `$(loading~spin) ${progress === null ? t('Loading') : t('Loading {share}', { share: percent(progress) })}`;
     case 'ready':
     case 'busy': // a completion takes a moment: a spinner at each key would be noise
       return savedText(snapshot.today);
     case 'paused':
-      return '$(debug-pause) Paused';
+      return `$(debug-pause) ${t('Paused')}`;
     case 'disabled':
-      return '$(circle-slash) Off';
+      return `$(circle-slash) ${t('Off')}`;
     case 'error':
       return '$(error) Green Code';
   }
@@ -76,64 +76,94 @@ function savedText(today: Today | null): string {
   if (today === null || today.totals.completions === 0) {
     return `${ICON} Green Code`;
   }
-  return `${ICON} ${percent(today.totals.saving)} saved${today.source === 'estimate' ? ' est.' : ''}`;
+  const share = percent(today.totals.saving);
+  return `${ICON} ${today.source === 'estimate' ? t('{share} saved est.', { share }) : t('{share} saved', { share })}`;
 }
 
-const WORDS: Readonly<Record<Shown, string>> = {
-  setUp: 'Not set up yet',
-  settingUp: 'Setting up',
-  starting: 'Starting',
-  downloading: 'Downloading the model',
-  loading: 'Loading the model',
-  ready: 'Ready',
-  busy: 'Ready',
-  paused: 'Paused',
-  disabled: 'Off',
-  error: 'Error',
-};
+function words(shown: Shown): string {
+  switch (shown) {
+    case 'setUp':
+      return t('Not set up yet');
+    case 'settingUp':
+      return t('Setting up');
+    case 'starting':
+      return t('Starting');
+    case 'downloading':
+      return t('Downloading the model');
+    case 'loading':
+      return t('Loading the model');
+    case 'ready':
+    case 'busy':
+      return t('Ready');
+    case 'paused':
+      return t('Paused');
+    case 'disabled':
+      return t('Off');
+    case 'error':
+      return t('Error');
+  }
+}
 
-/** What is said beside the state. An engine that serves has nothing to add, unless with a reason: a refused bundle, for one. */
+/**
+ * What is said beside the state. An engine that serves has nothing to add, unless with a reason: a refused bundle, for one.
+ * What it says is the daemon's sentence, which is English in every language.
+ */
 function describe(shown: Shown, { detail, status, phase }: Snapshot): string {
   const serves = (shown === 'ready' || shown === 'busy') && (status?.reason ?? null) === null;
   const said = phase === 'running' && shown !== 'disabled' && !serves ? (status?.message ?? '') : detail;
-  return said === '' ? WORDS[shown] : `${WORDS[shown]}: ${said}`;
+  return said === '' ? words(shown) : `${words(shown)}: ${said}`;
 }
 
-function label(words: string, { today, energy }: Snapshot): string {
-  if (today === null) {
-    return `Green Code. ${words}.`;
-  }
-  const { totals, source } = today;
+function label(state: string, { today, energy }: Snapshot): string {
   const last = mean(energy?.last_exits ?? []);
   return [
-    `Green Code. ${words}.`,
-    `Today: ${joules(totals.saved_joules)} saved, ${percent(totals.saving)}, ${sourceText(source)};`,
-    `${plural(totals.completions, 'completion')}.`,
-    ...(energy === null || last === null ? [] : [`Last completion: ${last.toFixed(1)} of ${energy.layers_total} layers.`]),
+    `Green Code. ${state}.`,
+    ...(today === null ? [] : [todayText(today)]),
+    ...(today === null || energy === null || last === null
+      ? []
+      : [t('Last completion: {average} of {total} layers.', { average: tenths(last), total: whole(energy.layers_total) })]),
   ].join(' ');
 }
 
-function tooltip(words: string, snapshot: Snapshot): string {
+function todayText({ totals, source }: Today): string {
+  const values = {
+    saved: joules(totals.saved_joules),
+    share: percent(totals.saving),
+    source: sourceText(source),
+    count: whole(totals.completions),
+  };
+  return totals.completions === 1
+    ? t('Today: {saved} saved, {share}, {source}; {count} completion.', values)
+    : t('Today: {saved} saved, {share}, {source}; {count} completions.', values);
+}
+
+function tooltip(state: string, snapshot: Snapshot): string {
   const { energy, today, settings } = snapshot;
-  const blocks = [`**Green Code**: ${escapeMarkdown(words)}`];
+  const blocks = [`**Green Code**: ${escapeMarkdown(state)}`];
   if (energy !== null) {
     blocks.push(table(energy), layers(energy));
   }
-  blocks.push(`Threshold ${settings.threshold.toFixed(2)}, ${escapeMarkdown(settings.decoding)} decoding, ${escapeMarkdown(energy?.model ?? settings.model)}`);
+  blocks.push(
+    t('Threshold {threshold}, {decoding} decoding, {model}', {
+      threshold: threshold(settings.threshold),
+      decoding: escapeMarkdown(settings.decoding),
+      model: escapeMarkdown(energy?.model ?? settings.model),
+    }),
+  );
   const notes = [
-    ...(energy?.agreement ? [agreementText(energy.agreement)] : []),
-    ...(today === null ? [] : [`Energy is ${sourceText(today.source)}.`]),
-    ...(energy?.on_battery ? ['The machine runs on battery.'] : []),
+    ...(energy?.agreement ? agreementTexts(energy.agreement) : []),
+    ...(today === null ? [] : [t('Energy: {source}.', { source: sourceText(today.source) })]),
+    ...(energy?.on_battery ? [t('The machine runs on battery.')] : []),
   ];
   if (notes.length > 0) {
     blocks.push(notes.map(escapeMarkdown).join('  \n'));
   }
   blocks.push(
     [
-      link('Set Threshold', COMMANDS.setThreshold),
-      link('Energy Report', COMMANDS.energyReport),
-      link('Why No Suggestion?', COMMANDS.whyNoSuggestion),
-      link('Log', COMMANDS.showLog),
+      link(t('Set Threshold'), COMMANDS.setThreshold),
+      link(t('Energy Report'), COMMANDS.energyReport),
+      link(t('Why No Suggestion?'), COMMANDS.whyNoSuggestion),
+      link(t('Log'), COMMANDS.showLog),
     ].join(' · '),
   );
   return blocks.join('\n\n');
@@ -142,34 +172,41 @@ function tooltip(words: string, snapshot: Snapshot): string {
 function table({ today, session }: EnergyMessage): string {
   const row = (name: string, figure: (totals: Totals) => string) => `| ${name} | ${figure(today)} | ${figure(session)} |`;
   return [
-    '| | Today | Session |',
+    `| | ${t('Today')} | ${t('Session')} |`,
     '|:--|--:|--:|',
-    row('Saved', ({ saved_joules }) => joules(saved_joules)),
-    row('Share saved', ({ saving }) => percent(saving)),
-    row('Used', ({ energy_joules }) => joules(energy_joules)),
-    row('Completions', ({ completions }) => String(completions)),
-    row('Accepted', ({ accepted }) => String(accepted)),
+    row(t('Saved'), ({ saved_joules }) => joules(saved_joules)),
+    row(t('Share saved'), ({ saving }) => percent(saving)),
+    row(t('Used'), ({ energy_joules }) => joules(energy_joules)),
+    row(t('Completions'), ({ completions }) => whole(completions)),
+    row(t('Accepted'), ({ accepted }) => whole(accepted)),
   ].join('\n');
 }
 
 function layers({ mean_layers: average, layers_total: total, last_exits: exits }: EnergyMessage): string {
   const last = mean(exits);
-  const lines = [`Layers per token: ${average.toFixed(1)} of ${total} on average`];
+  const lines = [t('Layers per token: {average} of {total} on average', { average: tenths(average), total: whole(total) })];
   if (last !== null) {
-    lines.push(`Last completion: ${last.toFixed(1)} (${exits.slice(0, 16).join(', ')}${exits.length > 16 ? ', …' : ''})`);
+    const each = `${exits.slice(0, 16).map(whole).join(', ')}${exits.length > 16 ? ', …' : ''}`;
+    lines.push(t('Last completion: {average} ({each})', { average: tenths(last), each }));
   }
   return lines.join('  \n');
 }
 
-function agreementText({ checks, agreed, calibrated, raised_to: raisedTo }: Agreement): string {
-  const expected = calibrated === null ? '' : `, ${percent(calibrated)} expected`;
-  const raised = raisedTo === null ? '' : ` Because that is too few, no threshold below ${raisedTo.toFixed(2)} is used.`;
-  return `Checked at full depth: ${agreed} of ${plural(checks, 'completion')} the same (${percent(agreed / checks)}${expected}).${raised}`;
+function agreementTexts({ checks, agreed, calibrated, raised_to: raisedTo }: Agreement): readonly string[] {
+  const values = { agreed: whole(agreed), count: whole(checks), share: percent(agreed / checks) };
+  const found =
+    checks === 1
+      ? t('Checked at full depth: {agreed} of {count} completion the same ({share}).', values)
+      : t('Checked at full depth: {agreed} of {count} completions the same ({share}).', values);
+  return [
+    calibrated === null ? found : `${found} ${t('Expected: {share}.', { share: percent(calibrated) })}`,
+    ...(raisedTo === null ? [] : [t('Because that is too few, no threshold below {threshold} is used.', { threshold: threshold(raisedTo) })]),
+  ];
 }
 
 const link = (title: string, command: string) => `[${title}](command:${command})`;
 
-/** What a server says is text, not markup. */
+/** What a server says is text, not markup; and in one line, though a figure stays together with its percent sign. */
 export function escapeMarkdown(value: string): string {
-  return value.replace(/[\\`*_{}[\]()#+\-.!|<>~$&]/g, '\\$&').replace(/\s+/g, ' ');
+  return value.replace(/[\\`*_{}[\]()#+\-.!|<>~$&]/g, '\\$&').replace(/[^\S\u00a0]+/g, ' ');
 }

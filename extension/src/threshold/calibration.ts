@@ -2,6 +2,7 @@
 import fs from 'node:fs/promises';
 import path from 'node:path';
 
+import { t } from '../l10n';
 import { HIGHEST, LOWEST } from './value';
 
 export const STOP_NAMES = ['quality', 'balanced', 'saver'] as const;
@@ -31,6 +32,29 @@ export interface Calibration {
 }
 
 export const UNCALIBRATED: Calibration = { stops: [], curve: [] };
+
+export function stopTitle(name: StopName): string {
+  switch (name) {
+    case 'quality':
+      return t('Quality');
+    case 'balanced':
+      return t('Balanced');
+    case 'saver':
+      return t('Saver');
+  }
+}
+
+/** What a threshold is to be expected to give: between those that were measured, on a line. Null without a curve. */
+export function pointAt(curve: readonly Point[], threshold: number): Point | null {
+  const next = curve.findIndex((point) => point.threshold >= threshold);
+  const [low, high] = [curve[next - 1], curve[next]];
+  if (low === undefined || high === undefined) {
+    return curve[0] ?? null; // below all that were measured; above them there is none, as full depth is last
+  }
+  const part = (threshold - low.threshold) / (high.threshold - low.threshold);
+  const between = (key: 'saving' | 'quality') => low[key] + part * (high[key] - low[key]);
+  return { threshold, saving: between('saving'), quality: between('quality') };
+}
 
 /** Nothing where the model has no (readable) calibration: the numbers can still be set. */
 export async function readCalibration(bundles: string, model: string): Promise<Calibration> {

@@ -1,9 +1,12 @@
 /** The threshold as a number: its range, its steps, and what people type. Must not know: the editor's API. */
 
+import { t } from '../l10n';
 import type { Decoding } from '../protocol';
 
 export const LOWEST = 0.5;
 export const HIGHEST = 1;
+/** Of the slider. */
+export const STEP = 0.01;
 
 export type Parsed = { readonly value: number } | { readonly error: string };
 
@@ -11,17 +14,17 @@ export type Parsed = { readonly value: number } | { readonly error: string };
 export function parseThreshold(text: string): Parsed {
   const match = /^(\d*[.,]?\d+)\s*(%?)$/.exec(text.trim());
   if (!match) {
-    return { error: 'A number between 0.5 and 1, such as 0.85.' };
+    return { error: t('A number between 0.5 and 1, such as 0.85.') };
   }
   const number = Number((match[1] ?? '').replace(',', '.')) / (match[2] === '%' ? 100 : 1);
   return number >= LOWEST && number <= HIGHEST
     ? { value: roundThreshold(number) }
-    : { error: `${text.trim()} is outside the range from 0.5 to 1.` };
+    : { error: t('{text} is outside the range from 0.5 to 1.', { text: text.trim() }) };
 }
 
 /** Why the threshold has no effect in this decoding; empty where it has. */
 export function unused(decoding: Decoding): string {
-  return decoding === 'fast' ? '' : `Decoding is ${decoding}: the threshold acts in fast decoding only.`;
+  return decoding === 'fast' ? '' : t('Decoding is {decoding}: the threshold acts in fast decoding only.', { decoding });
 }
 
 /** To the slider's step, so that no setting reads 0.8500000000000001. */

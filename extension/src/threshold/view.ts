@@ -3,23 +3,42 @@ import { randomBytes } from 'node:crypto';
 
 import * as vscode from 'vscode';
 
-import { joules, mean, percent, plural, sourceText } from '../state/format';
+import { t } from '../l10n';
+import type { EnergyMessage } from '../protocol';
+import { joules, mean, percent, sourceText, tenths, threshold as thresholdText, whole } from '../state/format';
 import { writeSetting } from '../settings';
 import type { Snapshot, Store } from '../state/store';
 import { Throttle } from '../state/throttle';
 import { page } from './page';
-import type { Calibration, Point, Stop } from './calibration';
-import { roundThreshold, unused } from './value';
+import { pointAt, stopTitle, type Calibration, type Point } from './calibration';
+import { HIGHEST, LOWEST, roundThreshold, STEP, unused } from './value';
 
-/** What the page is told. */
-export interface ViewState {
+/** What the page is told of the slider: changes with the model alone. */
+export interface ScaleMessage {
+  readonly type: 'scale';
+  readonly stops: readonly { readonly threshold: number; readonly title: string; readonly text: string }[];
+  readonly curve: readonly Point[];
+  /** For each step from the lowest: the page shows them while the slider moves, and has neither words nor figures of its own. */
+  readonly steps: readonly Step[];
+}
+
+export interface Step {
+  readonly text: string;
+  /** Where this is on the curve, also in words. */
+  readonly point: Point | null;
+  readonly words: string;
+  /** All of it, for a screen reader. */
+  readonly spoken: string;
+}
+
+/** What the page is told of the rest. */
+export interface StateMessage {
+  readonly type: 'state';
   readonly threshold: number;
   /** Why the threshold has no effect now; empty: it has. */
   readonly unused: string;
-  readonly stops: readonly Stop[];
-  readonly curve: readonly Point[];
-  readonly exits: readonly number[];
-  readonly layersTotal: number;
+  readonly bars: readonly { readonly share: number; readonly title: string }[];
+  readonly barsLabel: string;
   readonly summary: string;
   readonly today: string;
 }
@@ -27,28 +46,62 @@ export interface ViewState {
 /** What the page says: it is there, decoding should be fast, or the slider was moved. */
 type FromPage = { readonly type: 'ready' } | { readonly type: 'fast' } | { readonly type: 'threshold'; readonly value: number };
 
-export function viewState({ settings, energy }: Snapshot, { stops, curve }: Calibration): ViewState {
-  const last = mean(energy?.last_exits ?? []);
-  const total = energy?.layers_total ?? 0;
-  const today = energy?.today;
+export function scaleMessage({ stops, curve }: Calibration): ScaleMessage {
+  const count = Math.round((HIGHEST - LOWEST) / STEP) + 1;
   return {
+    type: 'scale',
+    stops: stops.map(({ name, threshold }) => ({ threshold, title: stopTitle(name), text: thresholdText(threshold) })),
+    curve,
+    steps: Array.from({ length: count }, (_, index) => step(curve, roundThreshold(LOWEST + index * STEP))),
+  };
+}
+
+function step(curve: readonly Point[], threshold: number): Step {
+  const text = thresholdText(threshold);
+  const point = pointAt(curve, threshold);
+  const words =
+    point === null
+      ? ''
+      : t("Cold completions of held-out code: {saving} of energy saved, {quality} of full depth's quality kept.", {
+          saving: percent(point.saving),
+          quality: percent(point.quality),
+        });
+  const spoken = threshold >= HIGHEST ? t('{threshold}, every layer runs.', { threshold: text }) : `${text}.`;
+  return { text, point, words, spoken: `${spoken} ${words}`.trim() };
+}
+
+export function stateMessage({ settings, energy }: Snapshot): StateMessage {
+  const exits = energy?.last_exits ?? [];
+  const last = mean(exits);
+  const layers = energy?.layers_total ?? 0;
+  const total = whole(layers);
+  return {
+    type: 'state',
     threshold: settings.threshold,
     unused: unused(settings.decoding),
-    stops,
-    curve,
-    exits: energy?.last_exits ?? [],
-    layersTotal: total,
-    summary: last === null ? 'No completion yet.' : `${last.toFixed(1)} of ${total} layers per token on average`,
-    today:
-      energy === null || !today || today.completions === 0
-        ? 'Nothing yet.'
-        : `${joules(today.saved_joules)} saved (${percent(today.saving)}) in ${plural(today.completions, 'completion')}, ${sourceText(energy.source)}.`,
+    bars: exits.map((exit) => ({ share: exit / layers, title: t('{count} of {total} layers', { count: whole(exit), total }) })),
+    barsLabel: t('Layers of each token: {each}', { each: exits.map(whole).join(', ') }),
+    summary: last === null ? t('No completion yet.') : t('{average} of {total} layers per token on average', { average: tenths(last), total }),
+    today: energy === null || energy.today.completions === 0 ? t('Nothing yet.') : todayText(energy),
   };
+}
+
+function todayText({ today, source }: EnergyMessage): string {
+  const values = {
+    saved: joules(today.saved_joules),
+    share: percent(today.saving),
+    count: whole(today.completions),
+    source: sourceText(source),
+  };
+  return today.completions === 1
+    ? t('{saved} saved ({share}) in {count} completion, {source}.', values)
+    : t('{saved} saved ({share}) in {count} completions, {source}.', values);
 }
 
 export class ThresholdView implements vscode.WebviewViewProvider, vscode.Disposable {
   private view: vscode.WebviewView | undefined;
-  private sent = '';
+  /** What the page knows already. */
+  private sent = { calibration: '', state: '' };
   private readonly throttle = new Throttle(() => void this.post(), 100);
   private readonly listener: { dispose(): void };
 
@@ -83,7 +136,7 @@ export class ThresholdView implements vscode.WebviewViewProvider, vscode.Disposa
 
   private async receive(message: FromPage): Promise<void> {
     if (message.type === 'ready') {
-      this.sent = '';
+      this.forget();
       await this.post();
     } else if (message.type === 'fast') {
       await writeSetting('decoding', 'fast');
@@ -94,14 +147,25 @@ export class ThresholdView implements vscode.WebviewViewProvider, vscode.Disposa
 
   private async post(): Promise<void> {
     if (!this.view?.visible) {
-      this.sent = '';
+      this.forget();
       return;
     }
-    const state = viewState(this.store.snapshot, await this.calibration());
-    const key = JSON.stringify(state);
-    if (key !== this.sent) {
-      this.sent = key;
-      await this.view.webview.postMessage(state);
+    const { webview } = this.view;
+    const found = await this.calibration();
+    const calibration = JSON.stringify(found);
+    if (calibration !== this.sent.calibration) {
+      this.sent.calibration = calibration;
+      await webview.postMessage(scaleMessage(found));
     }
+    const message = stateMessage(this.store.snapshot);
+    const state = JSON.stringify(message);
+    if (state !== this.sent.state) {
+      this.sent.state = state;
+      await webview.postMessage(message);
+    }
+  }
+
+  private forget(): void {
+    this.sent = { calibration: '', state: '' };
   }
 }

@@ -271,7 +271,7 @@ export const steps = [
   },
   {
     name: 'the energy report opens',
-    run: async ({ workbench, picture }) => {
+    run: async ({ workbench, picture, stub }) => {
       await workbench.command('Green Code: Energy Report');
       const frame = await workbench.webview('h1');
       assert.equal(await frame.locator('h1').textContent(), 'Energy Report');
@@ -281,6 +281,9 @@ export const steps = [
       await until('the charts are drawn', () =>
         frame.locator('canvas').evaluateAll((all) => all.length === 2 && all.every((canvas) => canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.some(Boolean))));
       await picture('report');
+      if (stub) {
+        await workbench.command('View: Close Editor'); // otherwise the next step needs it, and closes it
+      }
     },
   },
   {
@@ -320,11 +323,13 @@ export const steps = [
     },
   },
   {
-    name: 'Diagnose shows what doctor finds',
+    name: 'Diagnose shows what doctor finds, and offers to copy it',
     run: async ({ workbench }) => {
       await workbench.command('Green Code: Diagnose');
       const line = workbench.page.locator('.monaco-editor[data-uri*="Diagnosis.txt"] .view-line', { hasText: /ok|warn|fail/ }).first();
       await line.waitFor({ timeout: READY_MS });
+      await workbench.notification('The diagnosis is open').locator('.monaco-button', { hasText: 'Copy' }).waitFor();
+      await workbench.dismissNotifications();
       return line.textContent();
     },
   },

@@ -1,27 +1,44 @@
-import { describe, expect, it } from 'vitest';
+import os from 'node:os';
+
+import { afterEach, describe, expect, it, vi } from 'vitest';
 
 import { commandTable, type Parts } from '../../src/commands/commands';
 import { COMMANDS } from '../../src/ids';
 import type { Explanation } from '../../src/protocol';
 import { defaults } from './samples';
+import { env, window } from './vscode';
+
+afterEach(() => void vi.restoreAllMocks());
 
 describe('Diagnose', () => {
-  it('shows what doctor says of the model in force', async () => {
-    const asked: string[][] = [];
-    const shown: string[][] = [];
-    const parts = {
-      store: { snapshot: { settings: { ...defaults, model: 'tiny-random' } } },
-      supervisor: {
-        runDaemon: (...args: string[]) => {
-          asked.push(args);
-          return Promise.resolve({ code: 1, stdout: 'fail  model: missing\n', stderr: '' });
-        },
+  const asked: string[][] = [];
+  const shown: string[][] = [];
+  const found = `fail  cache: ${os.homedir()}/.cache/green-code is missing\n`;
+  const parts = {
+    store: { snapshot: { settings: { ...defaults, model: 'tiny-random' } } },
+    supervisor: {
+      runDaemon: (...args: string[]) => {
+        asked.push(args);
+        return Promise.resolve({ code: 1, stdout: found, stderr: '' });
       },
-      documents: { show: (...args: string[]) => Promise.resolve(shown.push(args)) },
-    } as unknown as Parts;
+    },
+    documents: { show: (...args: string[]) => Promise.resolve(shown.push(args)) },
+  } as unknown as Parts;
+  const redacted = 'fail  cache: ~/.cache/green-code is missing\n';
+
+  it('shows what doctor says of the model in force, and copies what it shows, without the home folder', async () => {
+    vi.spyOn(window, 'showInformationMessage').mockResolvedValue('Copy');
+    const copied = vi.spyOn(env.clipboard, 'writeText');
     await commandTable(parts)[COMMANDS.diagnose]!();
     expect(asked).toEqual([['doctor', '--model=tiny-random']]);
-    expect(shown).toEqual([['Diagnosis.txt', 'fail  model: missing\n']]);
+    expect(shown).toEqual([['Diagnosis.txt', redacted]]);
+    expect(copied.mock.calls).toEqual([[redacted]]);
+  });
+
+  it('leaves the clipboard alone unless asked', async () => {
+    const copied = vi.spyOn(env.clipboard, 'writeText');
+    await commandTable(parts)[COMMANDS.diagnose]!();
+    expect(copied).not.toHaveBeenCalled();
   });
 });
 

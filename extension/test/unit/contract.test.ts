@@ -1,12 +1,14 @@
 import fs from 'node:fs';
 import path from 'node:path';
 
+import type { TextDocument } from 'vscode';
 import { beforeEach, describe, expect, it } from 'vitest';
 
 import manifest from '../../../package.json';
+import texts from '../../../package.nls.json';
 import { COMMANDS, ICON, VIEW_THRESHOLD } from '../../src/ids';
 import * as protocol from '../../src/protocol';
-import { rawSettings, readSettings, SETTING_KEYS } from '../../src/settings';
+import { rawSettings, readSettings, serves, SETTING_KEYS } from '../../src/settings';
 import { defaults } from './samples';
 import { configuration } from './vscode';
 
@@ -60,8 +62,12 @@ describe('the manifest', () => {
   });
 
   it('links walkthrough steps to commands that exist', () => {
-    const links = JSON.stringify(manifest.contributes.walkthroughs).matchAll(/\(command:([\w.]+)\)/g);
-    [...links].forEach((link) => expect(Object.values(COMMANDS)).toContain(link[1]));
+    const { steps } = manifest.contributes.walkthroughs[0]!;
+    expect(steps.map(({ id }) => id)).toEqual(['setUp', 'complete', 'threshold', 'report']);
+    steps.forEach(({ description }) => {
+      const link = /\(command:([\w.]+)\)/.exec((texts as Readonly<Record<string, string>>)[description.slice(1, -1)] ?? '');
+      expect(Object.values(COMMANDS), description).toContain(link?.[1]);
+    });
   });
 
   it('names files that exist', () => {
@@ -97,5 +103,18 @@ describe('settings', () => {
     configuration.user.set(key, value);
     expect(readSettings()).toEqual(defaults);
     expect(rawSettings()[key]).toBe(value);
+  });
+});
+
+describe('documents', () => {
+  it.each([
+    ['file', 'python', true],
+    ['untitled', 'java', true],
+    ['vscode-notebook-cell', 'python', true],
+    ['vscode-notebook-cell', 'markdown', false],
+    ['file', 'go', false],
+    ['output', 'python', false],
+  ])('of scheme %s in %s are completed: %s', (scheme, languageId, served) => {
+    expect(serves(defaults, { uri: { scheme }, languageId } as unknown as TextDocument)).toBe(served);
   });
 });

@@ -88,7 +88,7 @@ describe('the details', () => {
   it('say how live checks at full depth came out, and what follows', () => {
     const agreement = { checks: 20, agreed: 11, calibrated: 0.8, raised_to: 0.9 };
     const checked = present(snapshot({ status: status('ready'), energy: { ...energy, agreement, on_battery: true } })).tooltip;
-    expect(checked).toContain('Checked at full depth: 11 of 20 completions the same \\(55%, 80% expected\\)');
+    expect(checked).toContain('Checked at full depth: 11 of 20 completions the same \\(55%\\)\\. Expected: 80%\\.');
     expect(checked).toContain('no threshold below 0\\.90 is used');
     expect(checked).toContain('runs on battery');
     expect(shown.tooltip).not.toContain('Checked at full depth');
@@ -99,6 +99,7 @@ describe('the details', () => {
     const hostile = present(snapshot({ status: status('error', '[x](command:workbench.action.quit) | <b>') }));
     expect(hostile.tooltip).not.toContain('[x](command:');
     expect(escapeMarkdown('a\n*b*')).toBe('a \\*b\\*');
+    expect(escapeMarkdown('5\u00a0%')).toBe('5\u00a0%');
   });
 
   it('do not let a setting become markup', () => {

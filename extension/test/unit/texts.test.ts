@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { renderLayers } from '../../src/commands/layers';
 import type { LastCompletion, Report } from '../../src/protocol';
 import { renderReport } from '../../src/report/html';
-import { joules, mean, percent, plural } from '../../src/state/format';
+import { carbon, joules, mean, percent, threshold, wattHours, whole } from '../../src/state/format';
 import { entries } from '../../src/status/menu';
 import { page } from '../../src/threshold/page';
 import { defaults, totals } from './samples';
@@ -15,14 +15,34 @@ describe('figures', () => {
     [1, '1.00 J'],
     [12.34, '12.3 J'],
     [123.4, '123 J'],
+    [999.7, '1.00 kJ'],
     [4321, '4.32 kJ'],
     [-0.5, '\u2212500 mJ'],
   ])('%d J', (value, text) => expect(joules(value)).toBe(text));
 
-  it('percent, mean and plural', () => {
+  it.each([
+    [0, '0 Wh'],
+    [0.0016812, '0.467 µWh'],
+    [1.6812, '467 µWh'],
+    [36, '10.0 mWh'],
+    [-7200, '\u22122.00 Wh'],
+    [7.2e6, '2.00 kWh'],
+    [3.6e9, '1.00 MWh'],
+  ])('%d J in watt-hours', (value, text) => expect(wattHours(value)).toBe(text));
+
+  it.each([
+    [0, '0 g'],
+    [0.13, '18.1 µg'],
+    [130, '18.1 mg'],
+    [36000, '5.00 g'],
+    [-7.2e6, '\u22121.00 kg'],
+    [3.6e10, '5,000 kg'],
+  ])('%d J as carbon at 500 g per kWh', (value, text) => expect(carbon(value, 500)).toBe(text));
+
+  it('counts, thresholds, percent and mean', () => {
+    expect([whole(1234), threshold(0.9), threshold(1)]).toEqual(['1,234', '0.90', '1.00']);
     expect([0.342, 0, -0.001, -0.05].map(percent)).toEqual(['34%', '0%', '0%', '\u22125%']);
     expect([mean([]), mean([1, 2])]).toEqual([null, 1.5]);
-    expect([plural(1, 'day'), plural(2, 'day')]).toEqual(['1 day', '2 days']);
   });
 });
 
@@ -42,7 +62,7 @@ describe('Show Layers', () => {
       decoding: 'fast',
     };
     expect(renderLayers(last)).toBe(
-      '3.0 of 4 layers per token on average; threshold 0.8, fast decoding.\n' +
+      '3.0 of 4 layers per token on average; threshold 0.80, fast decoding.\n' +
         '500 mJ used, 25% saved against full depth (estimated from processor time).\n\n' +
         '2/4  ██░░  return\n4/4  ████  ·a↵\n',
     );
@@ -62,7 +82,9 @@ describe('the energy report', () => {
   const html = renderReport(report, { style: 'style.css', script: 'report.js', nonce: 'n1', cspSource: 'csp', gridIntensity: 500 });
 
   it('has totals, days and languages, and says where the figures come from', () => {
-    expect(html).toContain('<strong>12.4 J</strong> saved today, 34%');
+    expect(html).toContain('<strong>12.4 J</strong> saved today, 34% of what full depth would have used, in 12 completions.');
+    const once = { ...report, today: { ...totals, completions: 1 } };
+    expect(renderReport(once, { style: '', script: '', nonce: '', cspSource: '', gridIntensity: 500 })).toContain('in 1 completion.');
     expect(html).toContain('2026-01-02');
     expect(html).toContain('estimated from processor time');
   });
@@ -72,7 +94,7 @@ describe('the energy report', () => {
       { ...report, all: { ...totals, energy_joules: 7.2e6, saved_joules: -3.6e6 } },
       { style: '', script: '', nonce: '', cspSource: '', gridIntensity: 500 },
     );
-    expect(large).toContain('2 kWh used (1,000 g CO₂e) and \u22121 kWh not spent (\u2212500 g CO₂e), at 500 g per kWh');
+    expect(large).toContain('2.00 kWh used (1.00 kg CO₂e) and \u22121.00 kWh not spent (\u2212500 g CO₂e), at 500 g per kWh');
   });
 
   it('gives the charts the figures of the tables', () => {

@@ -6,9 +6,9 @@ import { beforeEach, describe, expect, it } from 'vitest';
 
 import { writeSetting } from '../../src/settings';
 import { choices } from '../../src/threshold/quickPick';
-import { parseCalibration, readCalibration, UNCALIBRATED } from '../../src/threshold/calibration';
+import { parseCalibration, pointAt, readCalibration, UNCALIBRATED } from '../../src/threshold/calibration';
 import { parseThreshold, roundThreshold } from '../../src/threshold/value';
-import { viewState } from '../../src/threshold/view';
+import { scaleMessage, stateMessage } from '../../src/threshold/view';
 import { defaults, energy, snapshot } from './samples';
 import { configuration, ConfigurationTarget } from './vscode';
 
@@ -69,6 +69,32 @@ describe('named stops', () => {
     expect(parseCalibration('{}')).toEqual(UNCALIBRATED);
   });
 
+  it.each([
+    [0.5, 0.3, 0.9],
+    [0.6, 0.3, 0.9],
+    [0.75, 0.2, 0.94],
+    [0.95, 0.05, 0.99],
+    [1, 0, 1],
+  ])('have a point at every threshold: %d', (threshold, saving, quality) => {
+    const point = pointAt(parseCalibration(json).curve, threshold)!;
+    expect(point.saving).toBeCloseTo(saving);
+    expect(point.quality).toBeCloseTo(quality);
+    expect(pointAt([], threshold)).toBeNull();
+  });
+
+  it('are buttons, and each step of the slider says what is to be expected', () => {
+    const { stops, steps } = scaleMessage(parseCalibration(json));
+    expect(stops).toEqual([
+      { threshold: 0.95, title: 'Quality', text: '0.95' },
+      { threshold: 0.6, title: 'Saver', text: '0.60' },
+    ]);
+    expect(steps).toHaveLength(51);
+    const words = "Cold completions of held-out code: 30% of energy saved, 90% of full depth's quality kept.";
+    expect(steps[10]).toMatchObject({ text: '0.60', words, spoken: `0.60. ${words}` });
+    expect(steps.at(-1)?.spoken).toMatch(/^1\.00, every layer runs\. Cold completions/);
+    expect(scaleMessage(UNCALIBRATED).steps[10]).toEqual({ text: '0.60', point: null, words: '', spoken: '0.60.' });
+  });
+
   it('are read from the bundle of the model, never from outside the folder', async () => {
     const bundles = await fs.mkdtemp(path.join(os.tmpdir(), 'green-code-test-'));
     await fs.mkdir(path.join(bundles, 'small'));
@@ -107,23 +133,26 @@ describe('writing the setting', () => {
 
 describe('the view', () => {
   it('shows the last completion and today', () => {
-    expect(viewState(snapshot({ energy }), UNCALIBRATED)).toEqual({
+    expect(stateMessage(snapshot({ energy }))).toEqual({
+      type: 'state',
       threshold: 0.9,
       unused: 'Decoding is exact: the threshold acts in fast decoding only.',
-      stops: [],
-      curve: [],
-      exits: [9, 18, 12],
-      layersTotal: 18,
+      bars: [
+        { share: 0.5, title: '9 of 18 layers' },
+        { share: 1, title: '18 of 18 layers' },
+        { share: 12 / 18, title: '12 of 18 layers' },
+      ],
+      barsLabel: 'Layers of each token: 9, 18, 12',
       summary: '13.0 of 18 layers per token on average',
       today: '12.4 J saved (34%) in 12 completions, measured on the CPU (RAPL).',
     });
   });
 
   it('says nothing of the decoding in which the threshold acts', () => {
-    expect(viewState(snapshot({ settings: { ...defaults, decoding: 'fast' } }), UNCALIBRATED).unused).toBe('');
+    expect(stateMessage(snapshot({ settings: { ...defaults, decoding: 'fast' } })).unused).toBe('');
   });
 
   it('has something to say before there is anything', () => {
-    expect(viewState(snapshot(), UNCALIBRATED)).toMatchObject({ exits: [], summary: 'No completion yet.', today: 'Nothing yet.' });
+    expect(stateMessage(snapshot())).toMatchObject({ bars: [], summary: 'No completion yet.', today: 'Nothing yet.' });
   });
 });

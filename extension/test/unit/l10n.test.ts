@@ -1,0 +1,190 @@
+import fs from 'node:fs';
+import path from 'node:path';
+
+import ts from 'typescript';
+import { afterEach, describe, expect, it } from 'vitest';
+
+import bundle from '../../l10n/bundle.l10n.de.json';
+import germanTexts from '../../../package.nls.de.json';
+import englishTexts from '../../../package.nls.json';
+import { renderLayers } from '../../src/commands/layers';
+import { language, t } from '../../src/l10n';
+import type { Report } from '../../src/protocol';
+import { renderReport } from '../../src/report/html';
+import { carbon, joules, percent, threshold, whole } from '../../src/state/format';
+import { entries } from '../../src/status/menu';
+import { present } from '../../src/status/presentation';
+import type { Calibration } from '../../src/threshold/calibration';
+import { page } from '../../src/threshold/page';
+import { choices } from '../../src/threshold/quickPick';
+import { parseThreshold } from '../../src/threshold/value';
+import { scaleMessage, stateMessage } from '../../src/threshold/view';
+import { defaults, energy, snapshot, totals } from './samples';
+import { env, l10n } from './vscode';
+
+type Texts = Readonly<Record<string, string>>;
+
+const ROOT = path.join(import.meta.dirname, '../../..');
+const SOURCES = path.join(ROOT, 'extension/src');
+const placeholders = (text: string) => [...new Set(text.match(/\{\w+\}/g))].sort();
+const german = bundle as Texts;
+
+/** Every node of a script. */
+function nodesOf(file: string): ts.Node[] {
+  const descend = (node: ts.Node): ts.Node[] => {
+    const below: ts.Node[] = [];
+    ts.forEachChild(node, (child) => void below.push(...descend(child)));
+    return [node, ...below];
+  };
+  return descend(ts.createSourceFile(file, fs.readFileSync(file, 'utf8'), ts.ScriptTarget.Latest));
+}
+
+/** The first argument of each `t(…)`; null where it is no literal, which no translator can find. */
+function messagesOf(file: string): (string | null)[] {
+  const calls = nodesOf(file).filter(ts.isCallExpression).filter(({ expression }) => ts.isIdentifier(expression) && expression.text === 't');
+  return calls.map(({ arguments: [message] }) => (message && ts.isStringLiteralLike(message) ? message.text : null));
+}
+
+/** Every string in a value, however deep. */
+function stringsIn(value: unknown): string[] {
+  return typeof value === 'string' ? [value] : typeof value === 'object' && value !== null ? Object.values(value).flatMap(stringsIn) : [];
+}
+
+describe('the texts of the sources', () => {
+  const files = fs.readdirSync(SOURCES, { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.ts'));
+  const messages = files.flatMap((name) => messagesOf(path.join(SOURCES, name)));
+
+  it('are all translated, and nothing else is', () => {
+    expect(messages).not.toContain(null);
+    expect(Object.keys(german).sort()).toEqual([...new Set(messages)].sort());
+  });
+
+  it('keep their placeholders', () => {
+    Object.entries(german).forEach(([message, text]) => expect(placeholders(text), message).toEqual(placeholders(message)));
+  });
+
+  it('hold no markup, for pages put them in as they are', () => {
+    [...Object.keys(german), ...Object.values(german)].forEach((text) => expect(text).not.toMatch(/[<>&]/));
+  });
+
+  it('leave no words to the scripts of the pages', () => {
+    for (const name of ['extension/media/threshold.js', 'extension/webview/report.mjs']) {
+      const literals = nodesOf(path.join(ROOT, name)).filter((node) => ts.isStringLiteralLike(node) || ts.isTemplateHead(node) || ts.isTemplateMiddleOrTemplateTail(node));
+      const texts = literals.map(({ text }) => text).filter((text) => text !== 'use strict');
+      expect(texts.filter((text) => /^\p{Lu}|\p{L} \p{L}/u.test(text)), name).toEqual([]);
+    }
+  });
+});
+
+describe('the texts of the manifest', () => {
+  const source = fs.readFileSync(path.join(ROOT, 'package.json'), 'utf8');
+  const keys = [...source.matchAll(/"%([\w.]+)%"/g)].map((match) => match[1]).sort();
+
+  it.each([
+    ['English', englishTexts],
+    ['German', germanTexts],
+  ])('exist in %s, and no others', (_, texts) => expect(Object.keys(texts).sort()).toEqual(keys));
+
+  it('are nowhere in the manifest itself', () => {
+    const texts = [...source.matchAll(/"(title|description|markdownDescription)": "([^"]*)"/g)].map((match) => match[2] ?? '');
+    expect(texts.filter((text) => !/^%.*%$/.test(text) && text !== 'Green Code')).toEqual([]);
+    [...source.matchAll(/"enumDescriptions": \[([^\]]*)\]/g)].forEach((match) => expect(match[1]).toMatch(/^(\s*"%[\w.]+%",?)+\s*$/));
+  });
+
+  it('call a command the same everywhere', () => {
+    for (const [key, title] of Object.entries(englishTexts).filter(([key]) => key.startsWith('command.'))) {
+      const elsewhere = german[title];
+      expect(elsewhere ?? (germanTexts as Texts)[key], key).toBe((germanTexts as Texts)[key]);
+    }
+    const links = (texts: Texts) => Object.values(texts).flatMap((text) => [...text.matchAll(/\[(.+)\]\(command:greenCode\.(\w+)\)/g)].map((match) => [match[1], texts[`command.${match[2] ?? ''}`]]));
+    [...links(englishTexts), ...links(germanTexts)].forEach(([shown, title]) => expect(shown).toBe(title));
+  });
+
+  it('have a German page for each step of the walkthrough', () => {
+    const folder = path.join(ROOT, 'extension/media/walkthrough');
+    const pages = [...source.matchAll(/"markdown": "extension\/media\/walkthrough\/(.*)\.md"/g)].map((match) => match[1] ?? '');
+    expect(fs.readdirSync(folder).sort()).toEqual(pages.flatMap((name) => [`${name}.md`, `${name}.nls.de.md`]).sort());
+  });
+});
+
+describe('in German', () => {
+  const report: Report = {
+    today: totals,
+    all: totals,
+    by_day: [{ ...totals, day: '2026-01-02' }],
+    by_language: [{ ...totals, language: 'python' }],
+    by_model: [{ ...totals, model: 'gemma' }],
+    source: 'estimate',
+  };
+  const calibration: Calibration = {
+    stops: [{ name: 'saver', threshold: 0.6, allowedLoss: 0.05, confidence: 0.95, saving: 0.3 }],
+    curve: [
+      { threshold: 0.6, saving: 0.3, quality: 0.94 },
+      { threshold: 1, saving: 0, quality: 1 },
+    ],
+  };
+  const agreement = { checks: 20, agreed: 11, calibrated: 0.8, raised_to: 0.6 };
+  const status = { state: 'ready', message: '', progress: null, reason: null } as const;
+  const full = snapshot({ status, energy: { ...energy, agreement, on_battery: true } });
+  const options = { style: 's', script: 's', nonce: 'n', cspSource: 'c', gridIntensity: 500 };
+  const last = { text: ' x', tokens: [{ text: ' x', layers: 9 }], layers_total: 18, energy_joules: 1, energy_source: 'nvml', saving: 0.5, threshold: 0.8, decoding: 'fast' } as const;
+
+  const speak = (texts: Texts) => {
+    l10n.bundle = texts;
+    env.language = 'de';
+  };
+  afterEach(() => {
+    l10n.bundle = undefined;
+    env.language = 'en';
+  });
+
+  /** What a reader meets on a page: text, labels, and what its charts are told. */
+  function shown(html: string): string {
+    const charts = [...html.matchAll(/data-chart="([^"]*)"/g)].map((match) => JSON.parse((match[1] ?? '').replaceAll('&quot;', '"')) as { unit: string; series: { name: string }[] });
+    const labels = [...html.matchAll(/aria-label="([^"]*)"/g)].map((match) => match[1]);
+    const text = html.replace(/<(style|script)[\s\S]*?<\/\1>|<[^>]*>/g, ' ');
+    return [text, ...labels, ...charts.flatMap(({ unit, series }) => [unit, ...series.map(({ name }) => name)])].join(' ');
+  }
+
+  it('speak pages, the view and the status item', () => {
+    speak(german);
+    expect(language()).toBe('de');
+    expect(page(options)).toContain('<html lang="de">');
+    expect(page(options)).toContain('<label for="threshold">Schwellenwert für den Ausstieg</label>');
+    const html = renderReport(report, options);
+    expect(html).toContain('<html lang="de">');
+    expect(html).toContain('Heute <strong>12,4 J</strong> gespart, 34\u00a0% dessen, was volle Tiefe verbraucht hätte, in 12 Vervollständigungen.');
+    expect(html).toContain('Energie: aus der Prozessorzeit geschätzt.');
+    expect(stateMessage(full).summary).toBe('Im Mittel 13,0 von 18 Schichten je Token');
+    expect(present(full).label).toContain('Heute: 12,4 J gespart, 34\u00a0%, auf der CPU gemessen (RAPL); 12 Vervollständigungen.');
+  });
+
+  it('nothing is left in English: without the words of the bundle there are none', () => {
+    const silent = (text: string) => text.split(/(\{\w+\})/).map((part) => (part.startsWith('{') ? part : part.replace(/\p{L}/gu, ''))).join('');
+    speak(Object.fromEntries(Object.entries(german).map(([message, text]) => [message, silent(text)])));
+    const all = stringsIn([
+      shown(renderReport(report, options)),
+      shown(page(options)),
+      scaleMessage(calibration),
+      stateMessage(full),
+      present(full),
+      entries(defaults),
+      choices(calibration, 0.7),
+      renderLayers(last),
+    ]).map((text) => text.replace(/\$\([\w-]+\)|\(command:[\w.]+\)|^greenCode\.\w+$/g, '')); // icons and commands
+    const words = new Set(all.flatMap((text) => text.match(/\p{L}{3,}/gu) ?? []));
+    const notWords = ['Green', 'Code', 'python', 'gemma', 'exact', 'fast', 'mWh', ...['scale', 'state', 'ready']]; // the last are of the messages
+    expect([...words].filter((word) => !notWords.includes(word))).toEqual([]);
+  });
+
+  it('figures have a comma, and numbers are read with one', () => {
+    speak(german);
+    expect([joules(12.34), whole(1234), threshold(0.9), percent(-0.05), carbon(130, 500)]).toEqual(['12,3 J', '1.234', '0,90', '\u22125\u00a0%', '18,1 mg']);
+    expect(parseThreshold(threshold(0.9))).toEqual({ value: 0.9 });
+  });
+
+  it('English serves an editor that speaks neither', () => {
+    env.language = 'fr';
+    expect([language(), t('{share} saved', { share: percent(0.5) })]).toEqual(['en', '50% saved']);
+  });
+});
