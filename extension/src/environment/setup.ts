@@ -5,7 +5,7 @@ import { COMMANDS } from '../ids';
 import { t } from '../l10n';
 import { messageOf, type Channels } from '../log';
 import type { Store } from '../state/store';
-import { Cancelled, install } from './install';
+import { Cancelled, hasEarlier, install } from './install';
 import type { Home } from './resolve';
 
 const consentText = () =>
@@ -34,13 +34,20 @@ export class SetUp {
     private readonly front: Front,
   ) {}
 
-  /** Says once per environment that there is something to set up; from then on the status item says it. */
+  /**
+   * Says once per environment that there is something to set up; from then on the status item says it. Who has set up an
+   * earlier version has agreed to it: the environment is brought up to date, and the old one stays until the new one answers.
+   */
   async offer(environment: string): Promise<void> {
     const key = `${OFFERED}.${environment}`;
     if (this.running !== undefined || this.memory.get(key) === true) {
       return;
     }
     await this.memory.update(key, true);
+    if (await hasEarlier(this.home.storage, environment)) {
+      await this.begin(() => this.installUntilDone(t('Updating Green Code')));
+      return;
+    }
     const chosen = await vscode.window.showInformationMessage(t('Green Code needs its Python packages and a model.'), t('Set Up'));
     if (chosen !== undefined) {
       await this.start();
@@ -49,7 +56,11 @@ export class SetUp {
 
   /** A second call joins the one under way. */
   start(): Promise<void> {
-    this.running ??= this.consentAndInstall().finally(() => (this.running = undefined));
+    return this.begin(() => this.consentAndInstall());
+  }
+
+  private begin(work: () => Promise<void>): Promise<void> {
+    this.running ??= work().finally(() => (this.running = undefined));
     return this.running;
   }
 
@@ -61,10 +72,16 @@ export class SetUp {
 
   private async consentAndInstall(): Promise<void> {
     const consent = await vscode.window.showInformationMessage(t('Set up Green Code?'), { modal: true, detail: consentText() }, t('Set Up'));
-    let wanted = consent !== undefined;
+    if (consent !== undefined) {
+      await this.installUntilDone(t('Setting up Green Code'));
+    }
+  }
+
+  private async installUntilDone(title: string): Promise<void> {
+    let wanted = true;
     while (wanted) {
       this.store.update({ phase: 'settingUp' });
-      const problem = await this.installWithProgress();
+      const problem = await this.installWithProgress(title);
       await this.front.restart(); // whatever came of it: a front may have been ended, and the phase is the front's to say
       wanted = problem !== null && !(problem instanceof Cancelled) && (await this.asksAgain(messageOf(problem)));
     }
@@ -80,8 +97,8 @@ export class SetUp {
     return chosen === retry;
   }
 
-  private async installWithProgress(): Promise<unknown> {
-    const options = { location: vscode.ProgressLocation.Notification, title: t('Setting up Green Code'), cancellable: true };
+  private async installWithProgress(title: string): Promise<unknown> {
+    const options = { location: vscode.ProgressLocation.Notification, title, cancellable: true };
     const controller = new AbortController();
     const ended = vscode.window.withProgress(options, async (progress, token) => {
       const listener = token.onCancellationRequested(() => controller.abort());

@@ -18,7 +18,8 @@ arm; nothing is accepted. Measured on ${date} on ${machine}, Green Code ${versio
 ## From key to suggestion
 
 The floor is the workbench's own: an *instant* front answers at once, so what is left is the editor's wait before it asks,
-the way to the server and back, and the drawing. A key counts where a suggestion came that was not there before, and before
+the way to the server and back, and the drawing. Along a suggestion that is shown the editor moves by itself, at once, and
+only asks whether it still holds: hence figures below the floor. A key counts where a suggestion came that was not there before, and before
 the next key. Brackets are 95 % bootstrap intervals over keys.
 
 ${table([

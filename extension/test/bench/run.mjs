@@ -33,7 +33,7 @@ const { values: options } = parseArgs({
   },
 });
 
-/** Notes when keys are pressed and when suggestions come to stand in the document; times are those of the page. */
+/** Notes when keys are pressed and when suggestions come to stand in the document; times are those of the page's clock. */
 function watch() {
   const events = (window.greenCodeEvents = []);
   const now = () => performance.timeOrigin + performance.now();
@@ -53,6 +53,7 @@ async function replay(workbench, { file, before, keys }) {
   await workbench.openFile(file, before);
   await workbench.page.keyboard.press('Control+End');
   await pause(2000); // the language is known, and the engine may read the file
+  await workbench.page.evaluate(() => window.greenCodeEvents.push({ kind: 'begin' }));
   let due = performance.now();
   for (const [wait, key] of keys) {
     due += wait;
@@ -61,6 +62,7 @@ async function replay(workbench, { file, before, keys }) {
     await workbench.page.keyboard.press(key === ' ' ? 'Space' : key);
   }
   await pause(1500);
+  await workbench.page.evaluate(() => window.greenCodeEvents.push({ kind: 'end' }));
   await workbench.saved();
 }
 
@@ -82,6 +84,8 @@ async function measure(arm, recordings, tools, browserPath, python) {
     machineSettings: { 'greenCode.pythonPath': python },
     prepare: (root) => {
       folders = { runtime: path.join(root, 'runtime'), data: path.join(root, 'data'), log: path.join(root, 'requests.jsonl') };
+      // The workbench looks for files once: all must be there when it does.
+      recordings.forEach(({ file, before }) => fs.writeFileSync(path.join(root, 'project', file), before));
       fs.mkdirSync(folders.runtime, { mode: 0o700 });
       fs.mkdirSync(folders.data, { mode: 0o700 });
       return {

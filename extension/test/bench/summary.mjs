@@ -1,11 +1,18 @@
 /** From what happened in the page and in the front to figures. Times in milliseconds. */
 
 /**
- * Per key: how long until a suggestion stood there that had not stood there before, null where none came before the next
- * key; and what the front did meanwhile.
+ * Per key of a recording: how long until a suggestion stood there that had not stood there before, null where none came
+ * before the next key; and what the front did meanwhile.
  */
 export function perKey(events, requests) {
-  const keys = events.filter(({ kind }) => kind === 'key');
+  let typing = false;
+  const keys = [];
+  for (const event of events) {
+    typing = event.kind === 'begin' || (typing && event.kind !== 'end');
+    if (typing && event.kind === 'key' && event.key !== 'Shift') {
+      keys.push(event);
+    }
+  }
   return keys.map(({ at, key }, index) => {
     const end = keys[index + 1]?.at ?? Infinity;
     const within = (time) => time >= at && time < end;

@@ -16,7 +16,7 @@ import { parseArgs } from 'node:util';
 import { Workbench } from './harness.mjs';
 import { chromium, install } from './install.mjs';
 import { greenCodeProcesses, kill } from './processes.mjs';
-import { steps } from './steps.mjs';
+import { steps } from './steps/all.mjs';
 
 const HERE = import.meta.dirname;
 const ROOT = path.resolve(HERE, '../../..');

@@ -1,3 +1,7 @@
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+
 import type * as vscode from 'vscode';
 import { beforeEach, describe, expect, it, vi } from 'vitest';
 
@@ -13,9 +17,8 @@ const installed = vi.hoisted(() => vi.fn<(options: InstallOptions) => Promise<vo
 vi.mock('../../src/environment/install', async (original) => ({ ...(await original<object>()), install: installed }));
 
 const channels = { extension: { info: () => undefined, error: () => undefined } } as unknown as Channels;
-const home = { storage: '/storage', version: '0.1.0', bundled: '/bundled' };
-
-function make() {
+function make(storage = '/storage') {
+  const home = { storage, version: '0.1.0', bundled: '/bundled' };
   const remembered = new Map<string, unknown>();
   const memory = {
     get: (key: string) => remembered.get(key),
@@ -63,6 +66,23 @@ describe('Set Up', () => {
     expect(front.release.mock.invocationCallOrder[0]).toBeLessThan(front.restart.mock.invocationCallOrder[0]!);
     expect(store.snapshot.phase).toBe('running');
     expect(told.mock.calls[0]?.[0]).toContain('no space');
+  });
+
+  it('is brought up to date without asking where an earlier version was set up, once', async () => {
+    const storage = fs.mkdtempSync(path.join(os.tmpdir(), 'green-code-setup-'));
+    fs.mkdirSync(path.join(storage, 'venv-0-aa'));
+    fs.mkdirSync(path.join(storage, 'venv-1-bb.partial-1')); // an attempt is no environment
+    const asked = vi.spyOn(window, 'showInformationMessage');
+    const titles = vi.spyOn(window, 'withProgress');
+    installed.mockResolvedValue();
+    const { setUp, front } = make(storage);
+    await setUp.offer('venv-1-bb');
+    await setUp.offer('venv-1-bb');
+    expect(installed).toHaveBeenCalledTimes(1);
+    expect(titles.mock.calls[0]?.[0]).toMatchObject({ title: 'Updating Green Code' });
+    expect(front.restart).toHaveBeenCalledTimes(1);
+    expect(asked).not.toHaveBeenCalled();
+    fs.rmSync(storage, { recursive: true });
   });
 
   it('is offered once for each environment', async () => {

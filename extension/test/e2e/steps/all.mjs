@@ -1,0 +1,8 @@
+/** The steps of the end-to-end test, in order: later ones find the editor as earlier ones left it. */
+import { steps as typing } from './typing.mjs';
+import { steps as threshold } from './threshold.mjs';
+import { steps as pages } from './pages.mjs';
+import { steps as recovery } from './recovery.mjs';
+import { steps as setup } from './setup.mjs';
+
+export const steps = [...typing, ...threshold, ...pages, ...recovery, ...setup];

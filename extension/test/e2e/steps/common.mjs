@@ -1,0 +1,119 @@
+/** What the steps share: the figures on show, and code that a small model knows how to go on with. */
+import assert from 'node:assert/strict';
+
+import { until } from '../harness.mjs';
+import { greenCodeProcesses, kill } from '../processes.mjs';
+
+export const ITEM = 'green-code.green-code.status';
+/** Another job may have the processor: a first model load takes minutes, a completion seconds. */
+export const READY_MS = 180_000;
+export const COMPLETION_MS = 60_000;
+
+/** The figures of the status item, from what a screen reader is told. */
+export async function figures({ workbench }) {
+  const { text, label } = (await workbench.status(ITEM)) ?? { text: '', label: '' };
+  const saved = /Today: (\u2212?)([\d.]+) (mJ|J|kJ) saved/.exec(label);
+  const unit = { mJ: 0.001, J: 1, kJ: 1000 }[saved?.[3]];
+  const layers = /Last completion: ([\d.]+) of (\d+) layers/.exec(label);
+  return {
+    text,
+    label,
+    completions: Number(/(\d+) completions?\./.exec(label)?.[1] ?? 0),
+    savedJoules: saved ? Number(saved[2]) * unit * (saved[1] ? -1 : 1) : null,
+    layers: layers ? Number(layers[1]) : null,
+    layersTotal: layers ? Number(layers[2]) : null,
+  };
+}
+
+export const ready = (context, timeoutMs = READY_MS) =>
+  until('the status item is ready', async () => (await figures(context)).label.startsWith('Green Code. Ready'), timeoutMs);
+
+/** What the test writes, one function at a time: plain enough that a small model knows how each of them ends. */
+export const FUNCTIONS = [
+  ['rectangle_area', 'width, height'],
+  ['triangle_area', 'base, height'],
+  ['box_volume', 'width, height, depth'],
+  ['square_perimeter', 'side'],
+  ['rectangle_perimeter', 'width, height'],
+  ['cube_volume', 'side'],
+  ['circle_perimeter', 'radius'],
+  ['cylinder_volume', 'radius, height'],
+  ['parallelogram_area', 'base, height'],
+  ['pyramid_volume', 'base_area, height'],
+];
+let written = 0;
+
+/** The head of the next function, up to `return`. A name is never used twice, so nothing answers from memory. */
+export async function typeHead(workbench) {
+  const [name, parameters] = FUNCTIONS[written % FUNCTIONS.length];
+  const round = Math.floor(written / FUNCTIONS.length);
+  written += 1;
+  await workbench.newLine();
+  await workbench.type(`\n\ndef ${name}${round === 0 ? '' : `_${round + 1}`}(${parameters}):\n    return`);
+  return parameters;
+}
+
+/** Types a function's head, and accepts what is suggested: the file stays one that a model can go on from. */
+export async function suggest({ workbench }, beforeTab = () => undefined) {
+  const parameters = await typeHead(workbench);
+  await ghostOrAsk(workbench, ` ${parameters.slice(0, 3)}`);
+  const ghost = await workbench.ghost();
+  await beforeTab();
+  await workbench.page.keyboard.press('Tab');
+  return ghost;
+}
+
+/** Suggestions come by themselves; where the model had nothing to say at this key, the next ones ask again. */
+export async function ghostOrAsk(workbench, more) {
+  try {
+    await workbench.waitForGhost(COMPLETION_MS / 3);
+  } catch {
+    await workbench.type(more);
+    await workbench.waitForGhost(COMPLETION_MS);
+  }
+}
+
+/** A completion, and the figures once they have followed (at most one update a second). */
+export async function completeAndRead(context) {
+  const before = await figures(context);
+  await suggest(context);
+  let last = before;
+  return until(
+    'the figures of the completion arrive',
+    async () => {
+      const now = await figures(context);
+      const settled = now.completions > before.completions && now.label === last.label;
+      last = now;
+      await context.workbench.page.waitForTimeout(1200);
+      return settled ? now : null;
+    },
+    COMPLETION_MS,
+  );
+}
+
+export async function slideTo(context, value) {
+  const { workbench } = context;
+  const frame = await workbench.webview('#threshold');
+  await frame.locator('#threshold').fill(String(value));
+  await until(`settings.json has threshold ${value}`, () => workbench.userSetting('greenCode.threshold') === value);
+  assert.equal(await frame.locator('#value').textContent(), value.toFixed(2));
+  return frame;
+}
+
+/** Kills, waits until the processes are gone and another has come, and completes again. */
+export async function killAndComplete(context, what) {
+  const before = await until(`a ${what} runs`, () => {
+    const found = greenCodeProcesses(context.runtime, what);
+    return found.length > 0 ? found : null;
+  });
+  kill(before);
+  await suggest(context);
+  await until(`another ${what} runs`, () => greenCodeProcesses(context.runtime, what).some((pid) => !before.includes(pid)), COMPLETION_MS);
+  await ready(context);
+  return `${what} ${before.join(', ')} killed`;
+}
+
+export async function confirmSetUp(workbench) {
+  await workbench.command('Green Code: Set Up');
+  await workbench.page.locator('.monaco-dialog-box .monaco-button', { hasText: 'Set Up' }).click();
+}

@@ -1,0 +1,82 @@
+/** Suggestions while typing, and the figures that follow. A step throws, or returns a detail worth printing. */
+import assert from 'node:assert/strict';
+
+import { until } from '../harness.mjs';
+import { figures, ghostOrAsk, ITEM, ready, suggest, typeHead } from './common.mjs';
+
+export const steps = [
+  {
+    name: 'the status item becomes ready',
+    essential: true,
+    run: async (context) => {
+      await ready(context);
+      return (await figures(context)).text;
+    },
+  },
+  {
+    name: 'typing shows a suggestion, Tab accepts it, and the saved file has it',
+    run: async (context) => {
+      const { workbench } = context;
+      context.notes.before = await figures(context);
+      const ghost = await suggest(context, () => context.picture('ghost'));
+      const text = await workbench.saved();
+      assert.ok(ghost.trim() !== '' && text.replace(/\r\n/g, '\n').includes(ghost.split('\n')[0]), `no ${JSON.stringify(ghost)} in ${JSON.stringify(text)}`);
+      return JSON.stringify(ghost);
+    },
+  },
+  {
+    name: 'a suggestion typed along, taken by the word and undone always continues the text',
+    when: ({ stub }) => !stub, // its suggestions follow no text
+    run: async ({ workbench }) => {
+      const parameters = await typeHead(workbench);
+      await ghostOrAsk(workbench, ` ${parameters.slice(0, 3)}`);
+      const ghost = await workbench.ghost();
+      assert.ok(ghost.trim().length > 3, JSON.stringify(ghost));
+      const shows = (rest) => until(`the ghost is ${JSON.stringify(rest)}`, async () => (await workbench.ghost()) === rest);
+      await workbench.type(ghost.slice(0, 2));
+      await shows(ghost.slice(2));
+      await workbench.page.keyboard.press('Backspace');
+      await shows(ghost.slice(1));
+      const before = await workbench.saved();
+      await workbench.page.keyboard.press('Control+ArrowRight'); // Accept Next Word of Inline Suggestion
+      const word = await until('a word was taken', async () => {
+        const now = await workbench.saved();
+        return now.length > before.length ? now.slice(before.length) : null;
+      });
+      assert.ok(ghost.slice(1).startsWith(word) && word.length < ghost.length - 1, JSON.stringify({ ghost, word }));
+      await shows(ghost.slice(1 + word.length));
+      await workbench.page.keyboard.press('Control+Z');
+      await until('the word is gone again', async () => (await workbench.saved()) === before);
+      await until('nothing but the rest is shown', async () => ['', ghost.slice(1)].includes(await workbench.ghost()));
+      await workbench.page.keyboard.press('Control+Shift+Z');
+      await workbench.type(ghost.slice(1 + word.length));
+      return JSON.stringify({ ghost, word });
+    },
+  },
+  {
+    name: 'the status item counts completions and joules',
+    run: async (context) => {
+      const after = await until('more completions', async () => {
+        const now = await figures(context);
+        return now.completions > context.notes.before.completions ? now : null;
+      });
+      assert.notEqual(after.savedJoules, null, after.label);
+      assert.match(after.text, /% saved/);
+      return after.label;
+    },
+  },
+  {
+    name: 'the tooltip has the details',
+    run: async ({ workbench, picture }) => {
+      await workbench.page.locator(`[id="${ITEM}"] a`).first().hover();
+      const tooltip = workbench.page.locator('.monaco-hover', { hasText: 'Layers per token' });
+      await tooltip.waitFor({ timeout: 10_000 });
+      await picture('tooltip');
+      const text = await tooltip.textContent();
+      for (const part of ['Today', 'Session', 'Last completion', 'Threshold 0.90', 'exact decoding', 'Energy Report']) {
+        assert.ok(text.includes(part), `no ${part} in ${text}`);
+      }
+      await workbench.page.mouse.move(600, 300);
+    },
+  },
+];
