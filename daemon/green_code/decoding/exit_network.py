@@ -16,6 +16,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from green_code.models.serving import ExitParameters
 from green_code.problems import Problem
 
 CONTINUE, EXIT = 0, 1
@@ -38,11 +39,16 @@ def features(states: Tensor, debt: Tensor, confidence: Tensor) -> Tensor:
     return torch.cat((unit_rms(states), owed[..., None], odds[..., None]), dim=-1)
 
 
+def debt_feature(debt: int) -> float:
+    """The debt as `features` has it."""
+    return math.log1p(debt) / _DEBT_UNIT
+
+
 def _beside(debt: int, confidence: float) -> np.ndarray:
     """What `features` puts beside the state."""
     p = min(1 - _EPSILON, max(_EPSILON, confidence))
     odds = max(-_ODDS_UNIT, min(_ODDS_UNIT, math.log(p / (1 - p)))) / _ODDS_UNIT
-    return np.array([math.log1p(debt) / _DEBT_UNIT, odds], np.float32)
+    return np.array([debt_feature(debt), odds], np.float32)
 
 
 def top_probability(logits: Tensor) -> float:
@@ -112,6 +118,20 @@ class ExitNetwork(nn.Module):
             self.action.bias,
         )
         return tuple(part.detach().numpy() for part in parts)
+
+    def for_service(self) -> ExitParameters:
+        """Copies of the parameters, as a decoder's `judge_of` takes them."""
+        inner, bias, exit_bias, action, action_bias = (
+            part.detach().float().cpu().numpy().copy()
+            for part in (
+                self.inner.weight,
+                self.inner.bias,
+                self.exit_bias.weight,
+                self.action.weight,
+                self.action.bias,
+            )
+        )
+        return ExitParameters(self.small_head.tolist(), inner, bias + exit_bias, action, action_bias)
 
     def save_metadata(self) -> dict[str, str]:
         return {"exits": ",".join(map(str, self.exits)), "width": str(self.width)}

@@ -14,7 +14,8 @@ from typing import Protocol
 
 from torch import Tensor
 
-from green_code.decoding.exit_network import ExitNetwork, top_probability
+from green_code.decoding.exit_network import ExitNetwork, debt_feature, top_probability
+from green_code.models.serving import Judge, Served
 from green_code.problems import Problem
 
 
@@ -78,10 +79,15 @@ class Confidence:
 
 @dataclass(frozen=True)
 class Agent:
-    """`small_head`: (C,) states → logits of the tokens that the network looks at."""
+    """
+    Args:
+        small_head: (C,) states → logits of the tokens that the network looks at.
+        judge: both in one call, where the decoder has such.
+    """
 
     network: ExitNetwork
     small_head: Callable[[Tensor], Tensor]
+    judge: Judge | None = None
     threshold: float = 1.0
     network_runs: int = 1
 
@@ -90,10 +96,19 @@ class Agent:
         return self.network.exits
 
     def stop(self, view: View) -> bool:
-        confidence = top_probability(self.small_head(view.state))
         index = self.exits.index(view.depth)
-        probability = self.network.exit_probability(view.state, view.debt, confidence, index)
+        if self.judge is not None:
+            probability = self.judge(view.state, debt_feature(view.debt), index)
+        else:
+            confidence = top_probability(self.small_head(view.state))
+            probability = self.network.exit_probability(view.state, view.debt, confidence, index)
         return probability > max(0.5, self.threshold)
+
+
+def agent_on(network: ExitNetwork, decoder: Served) -> Agent:
+    """The agent of a network, as fast as the decoder lets it be."""
+    parameters = network.for_service()
+    return Agent(network, decoder.head_of(parameters.tokens), decoder.judge_of(parameters))
 
 
 def parse_policy(

@@ -24,7 +24,7 @@ import torch
 from green_code.decoding.corpus_ngrams import CorpusNgrams, load_corpus_ngrams
 from green_code.decoding.drafter import Drafter, Prices
 from green_code.decoding.exit_network import SMALL_HEAD, ExitNetwork, load_exit_network
-from green_code.decoding.exits import Agent, Full, Policy, View, parse_policy
+from green_code.decoding.exits import Agent, Full, Policy, View, agent_on, parse_policy
 from green_code.decoding.generate import Generated, generate
 from green_code.decoding.healing import Chooser, heal
 from green_code.decoding.lookup import NEAR_TOKENS, Lookup
@@ -47,7 +47,7 @@ BUDGET_SECONDS = 5.0  # a completion that takes longer is of no use to anyone
 _AFTER_CHARACTERS = 4 * NEAR_TOKENS  # a token of code has 3 to 4
 _COST_ROWS = 256  # a prompt
 _COST_AGENTS = 48  # more than a core's cache holds
-_WORKLOADS = 2  # changes when what is measured does
+_WORKLOADS = 3  # changes when what is measured does
 _COST_DRAFTS = 8  # a verification
 
 
@@ -122,7 +122,7 @@ class Runtime:
         self.layers_total = opened.decoder.config.layers
         self.energy_source = costs.source
         self.decoder, self.vocabulary = opened.decoder, opened.vocabulary
-        self.agent = Agent(network, opened.decoder.head_of(network.small_head.tolist())) if network else None
+        self.agent = agent_on(network, opened.decoder) if network else None
         self.ngrams, self.costs = ngrams, costs
         self.chooser = Chooser(opened.vocabulary)
 
@@ -419,7 +419,7 @@ def _workloads(decoder: Served) -> dict[str, Callable[[], Work]]:
     # Any weights cost the same. In service the layers' weights come in between: taking turns, these are cold as well.
     agents = itertools.cycle(
         [
-            Agent(ExitNetwork(decoder.config.width, (1,), some).to(decoder.device), decoder.head_of(some))
+            agent_on(ExitNetwork(decoder.config.width, (1,), some).to(decoder.device), decoder)
             for _ in range(_COST_AGENTS)
         ]
     )

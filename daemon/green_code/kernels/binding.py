@@ -22,6 +22,7 @@ from green_code.problems import Problem
 LEVEL_VARIABLE = "GREEN_CODE_KERNEL"
 LANES = 16  # the widest level's; sizes are multiples of it at every level, so that all serve the same models
 KEYS, QUERIES = 16, 4  # attention.h
+UNITS, BESIDE = 64, 2  # judge.h
 
 _Pointer = ctypes.c_void_p
 _Int = ctypes.c_int32
@@ -56,6 +57,17 @@ class CModel(ctypes.Structure):
         ("layers", ctypes.POINTER(CLayer)),
         *((name, _Int) for name in ("width", "heads", "kv_heads", "head_width", "mlp_width", "gelu")),
         *((name, ctypes.c_float) for name in ("norm_eps", "attention_scale")),
+    ]
+
+
+class CJudge(ctypes.Structure):
+    """judge.h's `judge`."""
+
+    _fields_ = [
+        ("head", CMatrix),
+        *((name, _Int) for name in ("tokens", "hidden")),
+        *((name, _Pointer) for name in ("inner", "biases", "action")),
+        ("action_bias", ctypes.c_float),
     ]
 
 
@@ -101,7 +113,7 @@ class Kernel:
         loaded = ctypes.CDLL(str(path))
         names = ("green_group", "green_tile", "green_keys", "green_queries", "green_sizes")
         layout = tuple(getattr(loaded, name)() if hasattr(loaded, name) else None for name in names)
-        sizes = sum(map(ctypes.sizeof, (CLayer, CModel, _CScratch)))
+        sizes = sum(map(ctypes.sizeof, (CLayer, CModel, _CScratch, CJudge)))
         if layout != (GROUP, TILE, KEYS, QUERIES, sizes):
             raise Problem(
                 "internal_error",
@@ -112,6 +124,12 @@ class Kernel:
         self.run_layers.restype = None
         self.run_layers.argtypes = [
             ctypes.POINTER(CModel), _Int, _Int, _Pointer, _Int, _Int, _Pointer, _Pointer, _Int,
+            ctypes.POINTER(_CScratch),
+        ]  # fmt: skip
+        self.judge: Any = loaded.green_judge
+        self.judge.restype = ctypes.c_float
+        self.judge.argtypes = [
+            ctypes.POINTER(CModel), _Pointer, ctypes.POINTER(CJudge), _Int, _Pointer, ctypes.c_float,
             ctypes.POINTER(_CScratch),
         ]  # fmt: skip
         self.logits: Any = loaded.green_logits

@@ -8,6 +8,7 @@
 #include <math.h>
 
 #include "attention.h"
+#include "judge.h"
 #include "lanes.h"
 #include "product.h"
 
@@ -150,9 +151,17 @@ void green_logits(const model *m, const float *norm, const matrix *head, const f
   product(head, &s->row, rows, out, head->outputs);
 }
 
+// P(EXIT) for one state x (width) at the exit of index `exit`. The head's tokens pass through s->wide.
+float green_judge(const model *m, const float *norm, const judge *j, int exit, const float *x, float owed,
+                  const scratch *s) {
+  norm_rows(m, x, norm, 1, s);
+  product(&j->head, &s->row, 1, s->wide, j->head.outputs);
+  return judged(j, exit, x, m->width, s->wide, owed);
+}
+
 int green_group(void) { return GROUP; }
 int green_tile(void) { return TILE; }
 int green_chunk(void) { return CHUNK; }
 int green_keys(void) { return KEYS; }
 int green_queries(void) { return QUERIES; }
-int green_sizes(void) { return (int)(sizeof(layer) + sizeof(model) + sizeof(scratch)); }
+int green_sizes(void) { return (int)(sizeof(layer) + sizeof(model) + sizeof(scratch) + sizeof(judge)); }

@@ -14,11 +14,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from green_code.kernels.binding import KEYS, LANES, CLayer, CMatrix, CModel, Kernel, Scratch
+from green_code.kernels.binding import (
+    BESIDE,
+    KEYS,
+    LANES,
+    UNITS,
+    CJudge,
+    CLayer,
+    CMatrix,
+    CModel,
+    Kernel,
+    Scratch,
+)
 from green_code.kernels.quantise import GROUP, RECORD_BYTES, TILE, gather, quantise
 from green_code.kernels.quantise import records as count
 from green_code.models.decoder import inverse_frequencies
 from green_code.models.families import ModelConfig, Rope
+from green_code.models.serving import ExitParameters, Judge
 
 _FIRST_POSITIONS = 1024
 _WORTH_SHARING = 128  # positions of a prompt from which on a second thread takes half the layers
@@ -196,6 +208,49 @@ class KernelDecoder:
 
         return logits
 
+    def judge_of(self, parameters: ExitParameters) -> Judge | None:
+        """See `Served`; None where the network's sizes are not those of the kernel's vectors.
+
+        Raises:
+            ValueError: the parameters do not fit one another, or the head's tokens.
+        """
+        p, (hidden, features) = parameters, parameters.inner.shape
+        fits = (
+            features == self.config.width + BESIDE
+            and p.biases.shape == (len(p.biases), hidden)
+            and (p.action.shape, p.action_bias.shape) == ((2, hidden), (2,))
+        )
+        if not fits or not all(0 <= token < self.config.vocabulary for token in p.tokens) or not p.tokens:
+            raise ValueError("these are not the parameters of an exit network for this model")
+        outputs = -(-len(p.tokens) // TILE) * TILE
+        if hidden % UNITS or outputs > self._kernel.chunk * self._widest:
+            return None
+        head = self._records[-count(self._head.outputs, self._head.inputs) :]
+        rows = gather(head, self._head.inputs, np.asarray(p.tokens))
+        inner = np.ascontiguousarray(p.inner.T, np.float32)
+        biases = np.ascontiguousarray(p.biases, np.float32)
+        action = np.ascontiguousarray(p.action[1] - p.action[0], np.float32)
+        structure = CJudge(
+            CMatrix(rows.ctypes.data, outputs, self._head.inputs),
+            len(p.tokens), hidden, inner.ctypes.data, biases.ctypes.data, action.ctypes.data,
+            float(p.action_bias[1] - p.action_bias[0]),
+        )  # fmt: skip
+        kernel, norm, exits = self._kernel, self._gains["norm"].ctypes.data, len(biases)
+
+        def judge(
+            state: Tensor, owed: float, index: int, _alive: object = (rows, inner, biases, action)
+        ) -> float:
+            if state.dtype != self.dtype or state.shape != (self.config.width,) or not state.is_contiguous():
+                raise ValueError("the state must be a float32 vector of the model's width")
+            if not 0 <= index < exits:
+                raise ValueError(f"there is no exit of index {index}")
+            found: float = kernel.judge(
+                self._model, norm, structure, index, state.data_ptr(), owed, self._scratches[0].structure
+            )
+            return found
+
+        return judge
+
     @property
     def weight_bytes(self) -> int:
         """Bytes of all matrices, the head's included: what a token at full depth reads."""
@@ -233,9 +288,9 @@ class KernelDecoder:
             int(c.row.activation == "gelu_tanh"), c.norm_eps, c.attention_scale,
         )  # fmt: skip
         inner = [matrix for name, matrix in self._matrices.items() if name.startswith("layers.")]
-        widest, inputs = max(m.outputs for m in inner), max(m.inputs for m in inner)
+        self._widest, inputs = max(m.outputs for m in inner), max(m.inputs for m in inner)
         self._scratches = [
-            Scratch(self._kernel, widest, inputs, self._model, self._positions) for _ in range(2)
+            Scratch(self._kernel, self._widest, inputs, self._model, self._positions) for _ in range(2)
         ]
 
     def _run(

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from green_code.models.families import ModelConfig, Rope
+from green_code.models.serving import ExitParameters
 
 
 class RMSNorm(nn.Module):
@@ -231,6 +232,9 @@ class Decoder(nn.Module):
         weight = self.embed.weight if self.config.tied_head else self.head.weight
         rows = weight[torch.tensor(tokens, device=self.device)]
         return lambda x: F.linear(self.norm(x), rows)
+
+    def judge_of(self, parameters: ExitParameters) -> None:
+        """See `Served`: there is none here."""
 
     def _cosines_sines(self, rope: Rope, start: int, like: Tensor) -> tuple[Tensor, Tensor]:
         end = start + like.shape[1]

@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,6 +18,24 @@ from green_code.models.families import ModelConfig
 
 FEW = 4
 """Positions that go through a layer together for little more than one: reading its weights takes as long."""
+
+
+@dataclass(frozen=True)
+class ExitParameters:
+    """Of the exit network (decoding/exit_network.py), float32: H hidden units over C + B features, E exits, two actions.
+
+    `tokens` are those of its small head; of the B features the last is their confidence, the one before it the debt.
+    """
+
+    tokens: Sequence[int]
+    inner: np.ndarray  # (H, C + B)
+    biases: np.ndarray  # (E, H): of the units, an exit's own included
+    action: np.ndarray  # (2, H): CONTINUE's and EXIT's
+    action_bias: np.ndarray  # (2,)
+
+
+Judge = Callable[[Tensor, float, int], float]
+"""A state (C,), the debt as a feature, the exit's index → P(EXIT)."""
 
 
 class Served(Protocol):
@@ -62,6 +82,9 @@ class Served(Protocol):
 
     def head_of(self, tokens: Sequence[int]) -> Callable[[Tensor], Tensor]:
         """A small head, of K tokens alone: (…, C) → (…, K)."""
+
+    def judge_of(self, parameters: ExitParameters) -> Judge | None:
+        """The exit network with its small head in one call; None where this decoder has no such."""
 
 
 class Form(Protocol):

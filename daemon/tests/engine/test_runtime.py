@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from green_code.decoding.exit_network import ExitNetwork
-from green_code.decoding.exits import Agent
+from green_code.decoding.exits import agent_on
 from green_code.engine.runtime import Runtime, load_runtime
 from green_code.link.messages import CompletionParams
 from green_code.problems import Problem
@@ -49,7 +49,7 @@ def test_full_depth_saves_nothing(runtime: Runtime) -> None:
 def test_at_threshold_1_the_agent_is_not_asked(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
     network = ExitNetwork(runtime.decoder.config.width, (2, 4), range(8))
     monkeypatch.setattr(runtime, "exits", (2, 4))
-    monkeypatch.setattr(runtime, "agent", Agent(network, runtime.decoder.head_of(range(8))))
+    monkeypatch.setattr(runtime, "agent", agent_on(network, runtime.decoder))
     full = runtime.new_session().complete(PARAMS, lambda: None)
     asked, not_asked = (
         runtime.new_session().complete({**PARAMS, "decoding": "fast", "threshold": t}, lambda: None)

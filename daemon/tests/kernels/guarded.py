@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from green_code.decoding.exit_network import ExitNetwork
 from green_code.kernels.binding import Kernel
 from green_code.kernels.decoder import KernelDecoder, pack
 from tests.kernels.test_decoder import CONFIGS, random_weights, states
@@ -57,6 +58,8 @@ def main(library: Path, level: str, side: str) -> None:
         for rows in (1, 2, 3, 5):
             decoder.run_layers(1, config.layers, x[:rows], 160 - rows, keys, values)  # up to the very end
         assert torch.isfinite(decoder.logits(x)).all()
+        judge = decoder.judge_of(ExitNetwork(config.width, (1, 2), range(config.vocabulary)).for_service())
+        assert judge is not None and 0 < judge(x[0], 0.5, 1) < 1
 
 
 if __name__ == "__main__":

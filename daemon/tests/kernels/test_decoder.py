@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from green_code.decoding.exit_network import EXIT, ExitNetwork, debt_feature, features
 from green_code.kernels import decoder as decoder_module
 from green_code.kernels.binding import Kernel
 from green_code.kernels.decoder import KernelDecoder, pack, why_not
@@ -177,6 +179,45 @@ def test_a_small_head_says_what_the_head_says_of_its_tokens(name: str, kernels: 
             decoder.head_of([config.vocabulary])
     torch_decoder = Decoder.load(config, random_weights(config))
     torch.testing.assert_close(torch_decoder.head_of(tokens)(x), torch_decoder.logits(x)[:, tokens])
+
+
+@pytest.mark.parametrize("tokens", [7, 64, 100])
+def test_the_exit_network_in_one_call_is_the_exit_network(kernels: dict[str, Kernel], tokens: int) -> None:
+    torch.manual_seed(tokens)
+    network = ExitNetwork(GEMMA.width, (2, 4), range(5, 5 + tokens)).requires_grad_(False)
+    for kernel in kernels.values():
+        decoder = made(kernel, GEMMA)
+        judge, small_head = decoder.judge_of(network.for_service()), decoder.head_of(range(5, 5 + tokens))
+        assert judge is not None
+        for scale in (0.01, 1.0, 300.0):  # the first makes the head sure of nothing, the last of one token
+            for state in states(GEMMA)[:4] * scale:
+                for debt, index in ((0, 0), (17, 1), (40_000, 0)):
+                    confidence = small_head(state).softmax(-1).max()
+                    seen = features(state, torch.tensor(debt), confidence)
+                    expected = network(seen, torch.tensor(index)).softmax(-1)[EXIT].item()
+                    assert judge(state, debt_feature(debt), index) == pytest.approx(expected, abs=2e-6)
+        with pytest.raises(ValueError, match="index 2"):
+            judge(states(GEMMA)[0], 0.0, 2)
+        with pytest.raises(ValueError, match="float32 vector"):
+            judge(states(GEMMA)[0].double(), 0.0, 0)
+
+
+def test_parameters_of_another_network_are_refused(kernels: dict[str, Kernel]) -> None:
+    decoder = made(next(iter(kernels.values())), GEMMA)
+    good = ExitNetwork(GEMMA.width, (2, 4), range(8)).for_service()
+    wrong = (
+        replace(good, inner=good.inner[:, :-1]),
+        replace(good, biases=good.biases[:, :-1]),
+        replace(good, tokens=[GEMMA.vocabulary]),
+        replace(good, tokens=[]),
+        replace(good, action=good.action[:1]),
+    )
+    for parameters in wrong:
+        with pytest.raises(ValueError, match="exit network"):
+            decoder.judge_of(parameters)
+    odd = 48  # units, which are no multiple of what the kernel takes at once
+    fewer = replace(good, inner=good.inner[:odd], biases=good.biases[:, :odd], action=good.action[:, :odd])
+    assert decoder.judge_of(fewer) is None
 
 
 def test_bounds_are_checked(kernels: dict[str, Kernel]) -> None:
