@@ -1,4 +1,7 @@
 /** What the user can do with the energy history: take it along, and delete it. The daemon does either. */
+import os from 'node:os';
+import path from 'node:path';
+
 import * as vscode from 'vscode';
 
 import type { RunResult } from '../environment/processes';
@@ -11,6 +14,7 @@ type RunDaemon = (...args: readonly string[]) => Promise<RunResult>;
 export async function exportHistory(run: RunDaemon): Promise<void> {
   const target = await vscode.window.showSaveDialog({
     title: t('Export Energy History'),
+    defaultUri: vscode.Uri.file(path.join(os.homedir(), 'green-code-energy.csv')),
     filters: { CSV: ['csv'], JSON: ['json'] },
   });
   if (target === undefined) {

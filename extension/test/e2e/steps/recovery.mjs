@@ -26,7 +26,7 @@ export const steps = [
       const [engine] = greenCodeProcesses(runtime, 'engine');
       const first = workbench.page;
       const fronts = greenCodeProcesses(runtime, 'lsp').length;
-      workbench.page = await first.context().newPage();
+      workbench.page = await workbench.browser.newPage({ viewport: first.viewportSize() });
       try {
         await workbench.page.goto(first.url());
         await workbench.editor().locator('.view-line').first().waitFor({ timeout: 60_000 });
