@@ -45,6 +45,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _export(ledger: Ledger, args: argparse.Namespace) -> int:
+    _on_disk(ledger)
     print(f"{export(ledger.rows(), args.file)} completions written to {args.file}")
     return 0
 
@@ -52,8 +53,15 @@ def _export(ledger: Ledger, args: argparse.Namespace) -> int:
 def _delete(ledger: Ledger, args: argparse.Namespace) -> int:
     if not args.yes:
         raise Problem("bad_request", f"{ledger.path} would lose every row; say so with --yes.")
+    _on_disk(ledger)
     print(f"{ledger.delete()} rows deleted")
     return 0
+
+
+def _on_disk(ledger: Ledger) -> None:
+    """Raises Problem where what is open is not the file, but memory in its place."""
+    if ledger.in_memory:
+        raise Problem("cache_unwritable", ledger.problem or f"{ledger.path} cannot be opened.")
 
 
 def _print(ledger: Ledger, args: argparse.Namespace) -> int:

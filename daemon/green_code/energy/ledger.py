@@ -19,6 +19,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, TypedDict
 
+from green_code.problems import Problem
+
 log = logging.getLogger(__name__)
 
 
@@ -186,13 +188,14 @@ def _totals(sums: tuple[Any, ...]) -> Totals:
 class Ledger:
     """An open ledger; safe to use from any thread, and by several processes at once.
 
-    `problem` is a sentence for the user while rows cannot be kept on disk, or about a damaged file that was
+    `problem` is a sentence for the user while rows cannot be kept on disk (`in_memory`), or about a damaged file that was
     set aside; None when all is well.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.problem: str | None = None
+        self.in_memory = False
         self._guard = threading.Lock()
         self._database = self._open()
 
@@ -245,11 +248,25 @@ class Ledger:
             yield Row(*values)
 
     def delete(self) -> int:
-        """Delete every row, and its traces in the file; returns how many there were."""
-        rows = self._run("SELECT COUNT(*) FROM completions", ())
-        for statement in ("DELETE FROM completions", "VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"):
-            self._run(statement, ())
-        return int(rows[0][0]) if rows else 0
+        """Delete every row, its traces in the file, and files that were set aside; returns how many rows there were.
+
+        Raises:
+            Problem: another program keeps the file locked, or it cannot be written.
+        """
+        with self._guard:
+            try:
+                deleted = self._database.execute("DELETE FROM completions").rowcount
+                self._database.execute("VACUUM")
+                (busy, *_) = self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                for aside in self.path.parent.glob(f"{self.path.name}.damaged-*"):
+                    aside.unlink()
+            except (sqlite3.Error, OSError) as error:
+                raise Problem(
+                    "cache_unwritable", f"{self.path} could not be emptied ({error}); try again."
+                ) from error
+        if busy:
+            log.warning("another program reads the ledger: what was deleted leaves the disk when it is done")
+        return deleted
 
     def close(self) -> None:
         """Close the file."""
@@ -292,8 +309,9 @@ class Ledger:
         aside = self.path.with_name(f"{self.path.name}.damaged-{now_text().replace(':', '')[:17]}")
         try:
             self.path.replace(aside)
-            for suffix in ("-wal", "-shm"):
-                self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+            for suffix in ("-wal", "-shm"):  # of the WAL's, rows that are not in the file yet
+                if (beside := self.path.with_name(self.path.name + suffix)).exists():
+                    beside.replace(aside.with_name(aside.name + suffix))
             database = _connect(str(self.path))
         except (OSError, sqlite3.Error) as second:
             return self._in_memory(second)
@@ -308,6 +326,7 @@ class Ledger:
             "the engine ends. "
             "Free some disk space, or set GREEN_CODE_DATA_DIR to a writable folder."
         )
+        self.in_memory = True
         return _connect(":memory:")
 
     def _say(self, problem: str) -> None:

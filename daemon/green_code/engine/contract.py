@@ -43,6 +43,10 @@ class Runtime(Protocol):
     @property
     def exits(self) -> tuple[int, ...]: ...
     @property
+    def weights(self) -> str:
+        """Changes when anything of the bundle does."""
+
+    @property
     def energy_source(self) -> str: ...
     @property
     def calibration(self) -> Mapping[str, Any]:

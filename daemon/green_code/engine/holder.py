@@ -40,10 +40,10 @@ OnStatus = Callable[[State, str, "float | None", "str | None"], None]
 class Held:
     """A loaded runtime, its shadow checks and its sessions; the sessions belong to the compute thread."""
 
-    def __init__(self, name: str, runtime: Runtime, on_battery: Callable[[], bool]) -> None:
+    def __init__(self, name: str, runtime: Runtime, shadow: ShadowChecks) -> None:
         self.name = name
         self.runtime = runtime
-        self.shadow = ShadowChecks(runtime.calibration, on_battery)
+        self.shadow = shadow
         self.closed = False
         self._sessions: OrderedDict[str, Session] = OrderedDict()
 
@@ -99,6 +99,7 @@ class ModelHolder:
     ) -> None:
         self._load = load
         self._on_battery = on_battery or Battery()
+        self._shadows: dict[tuple[str, str], ShadowChecks] = {}
         self._on_status = on_status
         self._clock = clock
         self._compute = ThreadPoolExecutor(max_workers=1, thread_name_prefix="compute")
@@ -180,6 +181,13 @@ class ModelHolder:
         self.release()
         self._compute.shutdown(wait=False)
 
+    def _shadow_of(self, model: str, runtime: Runtime) -> ShadowChecks:
+        """Those of the same weights and calibration go on where they were."""
+        key = model, runtime.weights
+        if key not in self._shadows:
+            self._shadows[key] = ShadowChecks(runtime.calibration, self._on_battery)
+        return self._shadows[key]
+
     def _failed_lately(self, model: str) -> _Failure | None:
         failure = self._failures.get(model)
         return failure if failure is not None and self._clock() < failure.retry_at else None
@@ -205,7 +213,7 @@ class ModelHolder:
             self._on_status("error", str(problem), None, problem.reason)
             raise problem from error
         self._failures.pop(model, None)
-        self.held = Held(model, runtime, self._on_battery)
+        self.held = Held(model, runtime, self._shadow_of(model, runtime))
         self._on_status("ready", f"{model} is ready", None, None)
         if self._changed:
             self._reload()
@@ -227,7 +235,7 @@ class ModelHolder:
             runtime.close()
             return
         self.release()
-        self.held = Held(old.name, runtime, self._on_battery)
+        self.held = Held(old.name, runtime, self._shadow_of(old.name, runtime))
         self._on_status("ready", f"{old.name} was loaded again with its changed bundle", None, None)
 
     def _load_in_thread(self, model: str, quiet: bool = False) -> asyncio.Future[Runtime]:

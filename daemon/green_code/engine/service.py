@@ -228,7 +228,7 @@ class Service:
 
     async def _run_check(self, held: Held, candidate: Candidate, job: Job) -> None:
         try:
-            result = await self._holder.compute(held, job)
+            result = None if held.closed else await self._holder.compute(held, job)
         except Exception:
             log.exception("a shadow check failed")
             return
@@ -237,7 +237,7 @@ class Service:
         if result is None:
             return
         held.shadow.spent(result["energy_joules"])
-        if result["reason"] not in REFUSAL_TEXTS:
+        if result["reason"] not in REFUSAL_TEXTS and result["reason"] != "budget":
             held.shadow.checked(candidate, result["text"])
         result["id"] = new_id()
         # Its joules were spent, and bring nothing: no tokens, and no full depth to compare with.

@@ -41,7 +41,7 @@ class Candidate(NamedTuple):
 
 
 class ShadowChecks:
-    """The checks of one loaded model.
+    """The checks of one model and bundle; they outlive its being released.
 
     Args:
         calibration: the bundle's; without a curve nothing can be expected, so nothing is checked.
@@ -55,10 +55,10 @@ class ShadowChecks:
         self._on_battery = on_battery
         self._allowance_joules = 0.0
         self._candidate: Candidate | None = None
-        self._block: list[bool] = []
-        self._checks = self._agreed = 0
+        self._block: list[bool] = []  # of one threshold
+        self._checks = self._agreed = 0  # of the threshold that was checked last
         self._raised_to: float | None = None
-        self._last_threshold: float | None = None
+        self._threshold: float | None = None
 
     @property
     def least_threshold(self) -> float:
@@ -67,22 +67,25 @@ class ShadowChecks:
 
     @property
     def agreement(self) -> Agreement | None:
-        """The figures so far; None before the first check."""
-        if not self._checks or self._last_threshold is None:
+        """The figures at the threshold that was checked last; None before the first check."""
+        if not self._checks or self._threshold is None:
             return None
         return Agreement(
             checks=self._checks,
             agreed=self._agreed,
-            calibrated=self._calibrated(self._last_threshold),
+            calibrated=self._calibrated(self._threshold),
             raised_to=self._raised_to,
         )
 
     def completed(self, candidate: Candidate, result: CompletionResult) -> None:
-        """A completion was given. Only those that exits decided, and that nothing cut short, can be checked."""
+        """A completion was given. Only those that exits decided, and that nothing cut short, can be checked.
+
+        Calibration is over single lines: of several, more differ somewhere.
+        """
         if candidate.params["decoding"] != "fast" or candidate.params["policy"] != "agent":
             return
         self._allowance_joules += SHARE * result["energy_joules"]
-        whole = bool(candidate.text) and result["reason"] != "budget"
+        whole = bool(candidate.text) and result["reason"] != "budget" and candidate.params["single_line"]
         self._candidate = candidate if whole and candidate.threshold < 1 and self._curve else None
 
     def due(self, idle_seconds: float) -> Candidate | None:
@@ -100,10 +103,12 @@ class ShadowChecks:
 
     def checked(self, candidate: Candidate, text: str) -> None:
         """Full depth gave `text`."""
+        if candidate.threshold != self._threshold:  # other thresholds agree more often, or less
+            self._threshold, self._checks, self._agreed = candidate.threshold, 0, 0
+            self._block.clear()
         agreed = text == candidate.text
         self._checks += 1
         self._agreed += agreed
-        self._last_threshold = candidate.threshold
         self._block.append(agreed)
         if len(self._block) == BLOCK:
             expected = self._calibrated(candidate.threshold)
@@ -117,7 +122,8 @@ class ShadowChecks:
         return self._curve[max(below, default=min(self._curve))]
 
     def _raise(self, threshold: float, agreed: int, expected: float) -> None:
-        self._raised_to = min((point for point in self._curve if point > threshold), default=1.0)
+        above = min((point for point in self._curve if point > threshold), default=1.0)
+        self._raised_to = max(above, self.least_threshold)
         log.warning(
             "%d of %d completions at threshold %.2f were full depth's, calibrated are %.0f %%: nothing below %.2f is used any more",
             agreed,

@@ -58,14 +58,13 @@ def _ours(found: dict[str, Any], language: str) -> str:
             arm["setting"],
             _against(arm["joules"], full["joules"]),
             _against(arm["uncached_joules"], full["uncached_joules"]),
-            f"{arm['cpu_seconds'] * 1e3:.0f}",
             *(f"{arm[name]:.3f}" for name in ("bleu", "weighted_bleu", "syntax_match", "rouge_l")),
             decimal(arm["exact_match"] * 100),
             decimal(arm["layers"]),
         ]
         for arm in own
     ]
-    heads = ["", "J", "J, no cache", "CPU-ms", "BLEU", "weighted", "syntax", "ROUGE-L", "exact, %", "layers"]
+    heads = ["", "J", "J, no cache", "BLEU", "weighted", "syntax", "ROUGE-L", "exact, %", "layers"]
     said = [_says(arm, full) for arm in own if arm["setting"] not in (BASE, FULL)]
     return f"## {language_name(language)}\n\n{chr(10).join(map(bullet, said))}\n\n{table(heads, rows)}"
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import random
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -114,10 +113,8 @@ def complete(runtime: Runtime, policy: Policy, file: File) -> dict[str, Any]:
     vocabulary, costs = runtime.vocabulary, runtime.costs
     prompt = [*([vocabulary.bos] if vocabulary.bos is not None else []), *context]
     stairs, effort = Staircase(runtime.decoder), Effort()
-    begun = time.process_time()
     stairs.append(prompt)
     drawn = list(itertools.islice(fast(stairs, policy, runtime.chooser, b"", effort), TOKENS))
-    seconds = time.process_time() - begun
     text, wanted = vocabulary.decode([token for token, _ in drawn]), vocabulary.decode(reference)
     exits = [depth for _, depth in drawn]
     done = Work(stairs.runs, stairs.evaluations, stairs.few, effort.heads, effort.head_rows, effort.decisions)
@@ -126,7 +123,6 @@ def complete(runtime: Runtime, policy: Policy, file: File) -> dict[str, Any]:
         "layers": _mean(exits),
         "joules": costs.joules(done),
         "uncached_joules": uncached_joules(costs, len(prompt), exits, effort.decisions),
-        "cpu_seconds": seconds,
         "bleu": bleu(text, wanted) / 100,
         "weighted_bleu": weighted_bleu(words(text), words(wanted), language) / 100,
         "syntax_match": syntax_match(text, wanted, language),
@@ -154,7 +150,7 @@ def _point(done: Sequence[dict[str, Any]], full: Sequence[dict[str, Any]], langu
     own = [a for a, _ in pairs]
     changes = [a["rouge_l"] - b["rouge_l"] for a, b in pairs]
     return {
-        **{name: _mean([row[name] for row in own]) for name in ("joules", "uncached_joules", "cpu_seconds", "layers")},
+        **{name: _mean([row[name] for row in own]) for name in ("joules", "uncached_joules", "layers")},
         **{name: _mean([row[name] for row in own if row[name] is not None]) for name in SCORES},
         "rouge_l_from_full": _mean(changes),
         "rouge_l_from_full_interval": bootstrap_interval(changes),

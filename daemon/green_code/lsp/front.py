@@ -145,12 +145,13 @@ class Front:
         if not params["prefix"].strip():
             self._remember("no_context", "")
             return None
+        before = entry.document.lines[line][:index]
         if (given := entry.given.find(params)) is not None:
             self._outcome = (given["reason"], "")
-            self._kept.give(given["id"], uri, line, given["text"])
+            self._kept.give(given["id"], uri, line, before, given["text"])
             return given
         try:
-            if automatic and await self._overtaken(entry):
+            if automatic and await self._overtaken(uri, entry):
                 self._remember("superseded", "")
                 return None
             result = await self._supervisor.complete(params)
@@ -169,7 +170,7 @@ class Front:
         if result["reason"] != "budget":  # cut short: the next time may give more
             entry.given.remember(params, result)
         self._last = last_completion(params, result)
-        self._kept.give(result["id"], uri, line, result["text"])
+        self._kept.give(result["id"], uri, line, before, result["text"])
         self._outcome = (result["reason"], "")
         return result
 
@@ -202,12 +203,12 @@ class Front:
         self._kept.close()
         await self._supervisor.close()
 
-    async def _overtaken(self, entry: _Open) -> bool:
-        """Wait as long as the typing asks for; whether the document changed meanwhile."""
-        changes = entry.changes
+    async def _overtaken(self, uri: str, entry: _Open) -> bool:
+        """Wait as long as the typing asks for; whether the document or the settings changed meanwhile."""
+        changes, settings = entry.changes, self.settings
         if (seconds := self._rhythm.wait_seconds(self._clock())) > 0:
             await asyncio.sleep(seconds)
-        return entry.changes != changes
+        return entry.changes != changes or self._open.get(uri) is not entry or self.settings is not settings
 
     def _remember(self, reason: str, detail: str) -> None:
         """Keep why a request gave nothing; the detail takes the place of the reason's usual sentence."""

@@ -41,9 +41,13 @@ class KeptWatch:
         self._given: OrderedDict[str, _Suggestion] = OrderedDict()
         self._timers: dict[str, asyncio.TimerHandle] = {}
 
-    def give(self, row_id: str, uri: str, line: int, text: str) -> None:
-        """A suggestion is shown at a line; one that is shown again stands where it was shown last."""
-        self._given[row_id] = _Suggestion(uri, line, text)
+    def give(self, row_id: str, uri: str, line: int, before: str, text: str) -> None:
+        """A suggestion is shown at a line; one that is shown again stands where it was shown last.
+
+        Args:
+            before: the line up to the cursor; with it, a bracket is that bracket and not any.
+        """
+        self._given[row_id] = _Suggestion(uri, line, (before + text).strip())
         self._given.move_to_end(row_id)
         while len(self._given) > REMEMBERED:
             self._forget(next(iter(self._given)))
@@ -77,5 +81,5 @@ class KeptWatch:
             return
         first = max(0, suggestion.line - _NEAR_LINES)
         last = suggestion.line + suggestion.text.count("\n") + _NEAR_LINES + 1
-        if suggestion.text.strip() in "".join(lines[first:last]).replace("\r\n", "\n").replace("\r", "\n"):
+        if suggestion.text in "".join(lines[first:last]).replace("\r\n", "\n").replace("\r", "\n"):
             self._kept(row_id)

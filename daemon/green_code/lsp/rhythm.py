@@ -13,6 +13,8 @@ from typing import Final
 
 PAUSE_SECONDS: Final = 1.0
 """Without a key: whoever goes on after that begins anew."""
+SHORTEST_SECONDS: Final = 0.01
+"""Between keys; changes that follow faster are one key's: several cursors, a formatter."""
 LONGEST_SECONDS: Final = 0.2
 """After a key; a key that may come later still leaves time to read what is suggested."""
 OVERDUE: Final = 1.5
@@ -34,7 +36,7 @@ class Rhythm:
         self._last = now
         if interval > PAUSE_SECONDS:
             self._intervals.clear()
-        elif interval > 0:  # a clock that went back says nothing
+        elif interval >= SHORTEST_SECONDS:  # nor does a clock that went back say anything
             self._intervals.append(interval)
 
     def wait_seconds(self, now: float) -> float:

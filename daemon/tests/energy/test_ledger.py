@@ -109,6 +109,21 @@ def test_history_is_exported_and_deleted(tmp_path: Path) -> None:
     assert rows[0].id.encode() not in ledger.path.read_bytes()
 
 
+def test_a_deletion_that_cannot_be_is_said_and_one_takes_what_was_set_aside_along(tmp_path: Path) -> None:
+    path = tmp_path / "energy.sqlite3"
+    path.write_bytes(b"this is no database" * 100)
+    ledger = Ledger(path)
+    ledger.record(row())
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(Problem, match="could not be emptied"):
+        ledger.delete()
+    other.execute("ROLLBACK")
+    other.close()
+    assert ledger.today()["completions"] == 1 and list(tmp_path.glob("*.damaged-*"))
+    assert ledger.delete() == 1 and not list(tmp_path.glob("*.damaged-*"))
+
+
 def test_an_older_ledger_is_set_aside(tmp_path: Path) -> None:
     path = tmp_path / "energy.sqlite3"
     database = sqlite3.connect(path)

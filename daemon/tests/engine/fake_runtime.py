@@ -76,6 +76,7 @@ class FakeRuntime:
     """A model whose completions wait for `gate`."""
 
     bundle = "none"
+    weights = "fake"
     layers_total = 18
     exits = (6, 12, 18)
     energy_source = "estimate"

@@ -83,7 +83,9 @@ def test_a_block_that_disagrees_raises_the_threshold_step_by_step_to_full_depth(
             checks.checked(candidate(checks.least_threshold or 0.8), " + 1" if n % 2 else " + 2")
         assert checks.least_threshold == raised_to
     agreement = checks.agreement
-    assert agreement == {"checks": 2 * BLOCK, "agreed": BLOCK, "calibrated": 0.95, "raised_to": 1.0}
+    assert agreement == {"checks": BLOCK, "agreed": BLOCK // 2, "calibrated": 0.95, "raised_to": 1.0}, (
+        "of 0.9's block"
+    )
 
 
 def test_a_block_that_agrees_as_calibrated_raises_nothing() -> None:
@@ -94,6 +96,14 @@ def test_a_block_that_agrees_as_calibrated_raises_nothing() -> None:
     assert checks.least_threshold == 0 and checks.agreement == {
         "checks": BLOCK, "agreed": worst, "calibrated": 0.9, "raised_to": None,
     }  # fmt: skip
+
+
+def test_a_block_is_of_one_threshold() -> None:
+    checks = ShadowChecks(CALIBRATION, lambda: False)
+    for n in range(2 * BLOCK):  # the slider moves all the time: no block is ever whole
+        checks.checked(candidate(0.8 if n % 2 else 0.9), "other")
+    assert checks.least_threshold == 0
+    assert checks.agreement == {"checks": 1, "agreed": 0, "calibrated": 0.9, "raised_to": None}
 
 
 async def one_check(rig: Rig, client: Any, prefix: str) -> None:
@@ -122,6 +132,19 @@ async def test_in_service_a_check_counts_and_an_alarm_raises_what_is_asked(
     await asyncio.wait_for(ask(client, "x"), WAIT_SECONDS)
     [newest] = rig.ledger._run("SELECT threshold FROM completions ORDER BY time DESC LIMIT 1", ())
     assert newest == ("0.9",), "0.8 was asked for"
+
+
+@pytest.mark.asyncio
+async def test_what_checks_found_outlives_a_released_model(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FakeRuntime, "calibration", CALIBRATION, raising=False)
+    rig.open_gates()
+    client = await rig.client()
+    await one_check(rig, client, "hard")
+    rig.now += 1000.0
+    rig.service.idle_tick()
+    assert (await client.request(messages.STATUS, {}))["model"] is None
+    await asyncio.wait_for(ask(client, "x"), WAIT_SECONDS)
+    assert (await client.request(messages.STATUS, {}))["agreement"]["checks"] == 1
 
 
 @pytest.mark.asyncio

@@ -170,9 +170,22 @@ def test_what_the_next_key_overtakes_never_reaches_the_engine() -> None:
     assert asyncio.run(type_on(automatic=True)) is None
     assert desk.engine.asked == [] and desk.reason()[0] == "superseded"
     assert asyncio.run(type_on(automatic=False)), "who asks is answered"
+    settings_change = asyncio.run(_while_waiting(desk, lambda: desk.front.configure({"enabled": False})))
+    assert settings_change is None and len(desk.engine.asked) == 1
+    desk.front.configure({})
     desk.now += 0.5
     desk.engine.answers = [result()]
     assert desk.complete(0, 9), "and so is a pause"
+
+
+async def _while_waiting(desk: Desk, happens: Callable[[], Any]) -> Any:
+    """What an automatic request gives that waits for the next key, while something else happens."""
+    desk.now += 0.1
+    desk.front.change(URI, Span(0, 10, 0, 10), "?")
+    asked = asyncio.ensure_future(desk.front.complete(URI, 0, 11, True))
+    await asyncio.sleep(0)
+    happens()
+    return await asked
 
 
 def test_a_cancelled_request_is_remembered_as_what_it_waited_for() -> None:

@@ -78,7 +78,7 @@ export async function install(options: InstallOptions): Promise<void> {
   } finally {
     await fs.rm(partial, { recursive: true, force: true });
   }
-  await removeFolders(storage, isEarlier(path.basename(final))).catch((error: unknown) => log(`An older environment stays: ${String(error)}`));
+  await removeFolders(storage, isAnother(path.basename(final))).catch((error: unknown) => log(`An older environment stays: ${String(error)}`));
 }
 
 /** Two windows may set up at once: the first to finish wins, and the other has what it wanted. */
@@ -109,12 +109,12 @@ function isAbandoned(name: string): boolean {
   return pid === process.pid || (pid > 0 && !isAlive(pid));
 }
 
-/** Whole environments but the one of this name: those that earlier versions of the extension have made. */
-const isEarlier = (current: string) => (name: string) => name.startsWith('venv-') && !PARTIAL.test(name) && name !== current;
+/** Whole environments but the one of this name: those that other versions of the extension have made. */
+const isAnother = (current: string) => (name: string) => name.startsWith('venv-') && !PARTIAL.test(name) && name !== current;
 
-/** Whether an earlier version was set up here. */
-export async function hasEarlier(storage: string, current: string): Promise<boolean> {
-  return (await fs.readdir(storage).catch(() => [])).some(isEarlier(current));
+/** Whether another version was set up here. */
+export async function hasAnother(storage: string, current: string): Promise<boolean> {
+  return (await fs.readdir(storage).catch(() => [])).some(isAnother(current));
 }
 
 async function removeFolders(storage: string, unwanted: (name: string) => boolean): Promise<void> {

@@ -5,7 +5,7 @@ import { COMMANDS } from '../ids';
 import { t } from '../l10n';
 import { messageOf, type Channels } from '../log';
 import type { Store } from '../state/store';
-import { Cancelled, hasEarlier, install } from './install';
+import { Cancelled, hasAnother, install } from './install';
 import type { Home } from './resolve';
 
 const consentText = () =>
@@ -35,19 +35,23 @@ export class SetUp {
   ) {}
 
   /**
-   * Says once per environment that there is something to set up; from then on the status item says it. Who has set up an
-   * earlier version has agreed to it: the environment is brought up to date, and the old one stays until the new one answers.
+   * Says once per environment that there is something to set up; from then on the status item says it. Who has set up
+   * another version has agreed to it: this one's environment is made, and the old one stays until the new one answers.
    */
   async offer(environment: string): Promise<void> {
     const key = `${OFFERED}.${environment}`;
     if (this.running !== undefined || this.memory.get(key) === true) {
       return;
     }
-    await this.memory.update(key, true);
-    if (await hasEarlier(this.home.storage, environment)) {
-      await this.begin(() => this.installUntilDone(t('Updating Green Code')));
+    if (await hasAnother(this.home.storage, environment)) {
+      await this.begin(async () => {
+        if ((await this.installUntilDone(t('Updating Green Code'))) === 'cancelled') {
+          await this.memory.update(key, true); // otherwise the next start tries again: this one may have been offline
+        }
+      });
       return;
     }
+    await this.memory.update(key, true);
     const chosen = await vscode.window.showInformationMessage(t('Green Code needs its Python packages and a model.'), t('Set Up'));
     if (chosen !== undefined) {
       await this.start();
@@ -77,13 +81,17 @@ export class SetUp {
     }
   }
 
-  private async installUntilDone(title: string): Promise<void> {
-    let wanted = true;
-    while (wanted) {
+  private async installUntilDone(title: string): Promise<'done' | 'cancelled' | 'failed'> {
+    for (;;) {
       this.store.update({ phase: 'settingUp' });
       const problem = await this.installWithProgress(title);
       await this.front.restart(); // whatever came of it: a front may have been ended, and the phase is the front's to say
-      wanted = problem !== null && !(problem instanceof Cancelled) && (await this.asksAgain(messageOf(problem)));
+      if (problem === null || problem instanceof Cancelled) {
+        return problem === null ? 'done' : 'cancelled';
+      }
+      if (!(await this.asksAgain(messageOf(problem)))) {
+        return 'failed';
+      }
     }
   }
 

@@ -68,7 +68,7 @@ describe('Set Up', () => {
     expect(told.mock.calls[0]?.[0]).toContain('no space');
   });
 
-  it('is brought up to date without asking where an earlier version was set up, once', async () => {
+  it('is brought up to date without asking where another version was set up, until it is done or cancelled', async () => {
     const storage = fs.mkdtempSync(path.join(os.tmpdir(), 'green-code-setup-'));
     fs.mkdirSync(path.join(storage, 'venv-0-aa'));
     fs.mkdirSync(path.join(storage, 'venv-1-bb.partial-1')); // an attempt is no environment
@@ -76,11 +76,15 @@ describe('Set Up', () => {
     const titles = vi.spyOn(window, 'withProgress');
     installed.mockResolvedValue();
     const { setUp, front } = make(storage);
+    installed.mockRejectedValueOnce(new InstallError('offline'));
+    await setUp.offer('venv-1-bb'); // which fails
+    await setUp.offer('venv-1-bb'); // and is tried again at the next start
+    installed.mockRejectedValueOnce(new Cancelled('Cancelled.'));
     await setUp.offer('venv-1-bb');
-    await setUp.offer('venv-1-bb');
-    expect(installed).toHaveBeenCalledTimes(1);
+    await setUp.offer('venv-1-bb'); // but not after it was cancelled
+    expect(installed).toHaveBeenCalledTimes(3);
     expect(titles.mock.calls[0]?.[0]).toMatchObject({ title: 'Updating Green Code' });
-    expect(front.restart).toHaveBeenCalledTimes(1);
+    expect(front.restart).toHaveBeenCalledTimes(3);
     expect(asked).not.toHaveBeenCalled();
     fs.rmSync(storage, { recursive: true });
   });
