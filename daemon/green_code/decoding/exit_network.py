@@ -110,28 +110,23 @@ class ExitNetwork(nn.Module):
     @functools.cached_property
     def _arrays(self) -> tuple[np.ndarray, ...]:
         """The parameters' own memory."""
-        parts = (
+        return tuple(part.detach().numpy() for part in self._parts())
+
+    def for_service(self) -> ExitParameters:
+        """Copies of the parameters, as a decoder's `judge_of` takes them."""
+        inner, bias, exit_bias, action, action_bias = (
+            part.detach().float().cpu().numpy().copy() for part in self._parts()
+        )
+        return ExitParameters(self.small_head.tolist(), inner, bias + exit_bias, action, action_bias)
+
+    def _parts(self) -> tuple[Tensor, ...]:
+        return (
             self.inner.weight,
             self.inner.bias,
             self.exit_bias.weight,
             self.action.weight,
             self.action.bias,
         )
-        return tuple(part.detach().numpy() for part in parts)
-
-    def for_service(self) -> ExitParameters:
-        """Copies of the parameters, as a decoder's `judge_of` takes them."""
-        inner, bias, exit_bias, action, action_bias = (
-            part.detach().float().cpu().numpy().copy()
-            for part in (
-                self.inner.weight,
-                self.inner.bias,
-                self.exit_bias.weight,
-                self.action.weight,
-                self.action.bias,
-            )
-        )
-        return ExitParameters(self.small_head.tolist(), inner, bias + exit_bias, action, action_bias)
 
     def save_metadata(self) -> dict[str, str]:
         return {"exits": ",".join(map(str, self.exits)), "width": str(self.width)}

@@ -10,13 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Protocol
+from typing import Final, Protocol
 
 from torch import Tensor
 
 from green_code.decoding.exit_network import ExitNetwork, debt_feature, top_probability
 from green_code.models.serving import Judge, Served
 from green_code.problems import Problem
+
+LIKELIEST: Final = 0.5
+"""The agent's threshold where its most likely action is taken; a lower one changes nothing."""
 
 
 @dataclass
@@ -102,7 +105,7 @@ class Agent:
         else:
             confidence = top_probability(self.small_head(view.state))
             probability = self.network.exit_probability(view.state, view.debt, confidence, index)
-        return probability > max(0.5, self.threshold)
+        return probability > max(LIKELIEST, self.threshold)
 
 
 def agent_on(network: ExitNetwork, decoder: Served) -> Agent:

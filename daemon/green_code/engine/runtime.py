@@ -24,7 +24,7 @@ import torch
 from green_code.decoding.corpus_ngrams import CorpusNgrams, load_corpus_ngrams
 from green_code.decoding.drafter import Drafter, Prices
 from green_code.decoding.exit_network import SMALL_HEAD, ExitNetwork, load_exit_network
-from green_code.decoding.exits import Agent, Full, Policy, View, agent_on, parse_policy
+from green_code.decoding.exits import LIKELIEST, Agent, Full, Policy, View, agent_on, parse_policy
 from green_code.decoding.generate import Generated, generate
 from green_code.decoding.healing import Chooser, heal
 from green_code.decoding.lookup import NEAR_TOKENS, Lookup
@@ -210,7 +210,7 @@ class Session:
         exactly = params["decoding"] == "exact"
         if exactly and isinstance(policy, Agent):
             # The threshold keeps quality, and here verification does: whether an exit pays is a matter of prices.
-            policy = replace(policy, threshold=0.5)
+            policy = replace(policy, threshold=LIKELIEST)
         wall, cpu = time.monotonic(), time.process_time()
         earlier, tokens = self._prompt(params["prefix"], params["max_prompt_tokens"])
         keep, required = heal(tokens, runtime.vocabulary)

@@ -181,8 +181,7 @@ class Service:
                 self._set_computing(-1)
             if result is not None:
                 if result["reason"] not in REFUSAL_TEXTS:
-                    threshold = float(job.params["threshold"])
-                    held.shadow.completed(Candidate(job.owner, job.params, result["text"], threshold), result)
+                    held.shadow.completed(Candidate(job.owner, job.params, result["text"]), result)
                 self._record(job, result)
                 job.settle(result)
         except Problem as problem:

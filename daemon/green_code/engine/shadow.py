@@ -32,12 +32,15 @@ LEVEL: Final = 0.05
 
 
 class Candidate(NamedTuple):
-    """A completion that may be checked. `owner` is whose it was; `threshold` the number that was in force."""
+    """A completion that may be checked. `owner` is whose it was; the threshold in `params` is the number that was in force."""
 
     owner: object
     params: CompletionParams
     text: str
-    threshold: float
+
+    @property
+    def threshold(self) -> float:
+        return float(self.params["threshold"])
 
 
 class ShadowChecks:

@@ -93,6 +93,11 @@ def chrf(text: str, reference: str) -> float:
     )
 
 
+def mean(values: Sequence[float]) -> float:
+    """0 without any."""
+    return sum(values) / len(values) if values else 0.0
+
+
 def bootstrap_interval(values: Sequence[float], seed: int = 0, draws: int = 1000) -> tuple[float, float]:
     """95 % percentile interval of the mean over rows."""
     generator = random.Random(seed)

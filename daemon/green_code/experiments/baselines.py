@@ -2,36 +2,34 @@
 
 The paper's code computes all positions anew for each token, at full depth in its baseline and up to the exit with its agent.
 Here that is done with our model, beside decoding with a cache. A window completes the same prompts over and over, each of
-them cold. Arms are visited in a shuffled order and then in its reverse, so that a steady drift falls on all alike.
+them cold. Arms take turns (windows.py).
 """
 
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
 
-from green_code.decoding.exits import Full, Policy
+from green_code.decoding.exits import LIKELIEST, Full, Policy
 from green_code.decoding.generate import Effort, climb, exact, fast
 from green_code.decoding.staircase import Staircase
-from green_code.energy.meters import Meter, Window, pick_meter
+from green_code.energy.meters import Meter, pick_meter
 from green_code.engine.runtime import Runtime, hardware, load_runtime
 from green_code.evaluation.demo import samples
 from green_code.evaluation.metrics import bootstrap_interval
-from green_code.experiments.energy import METERS, orders
 from green_code.experiments.provenance import provenance
-from green_code.problems import Problem
+from green_code.experiments.windows import meter_in_words, orders, spend
 from green_code.settings import default_settings
 
 TOKENS = 12
 """Of a completion; nothing ends one before."""
 PROMPT_TOKENS = 256
-_LIKELIEST = 0.5  # the agent's threshold where its most likely action is taken
 
 Complete = Callable[[Sequence[int]], list[int]]
 """Completes a prompt, cold; returns the tokens."""
@@ -69,7 +67,7 @@ def run(
     return {
         **provenance(runtime, "baselines", options),
         "source": meter.source,
-        "meter": METERS.get(meter.source, meter.describe()),
+        "meter": meter_in_words(meter),
         "prompts": len(prompts),
         "prompt_tokens": PROMPT_TOKENS,
         "tokens": TOKENS,
@@ -86,7 +84,7 @@ def arms(runtime: Runtime) -> dict[str, tuple[bool, Complete]]:
     decoder, chooser = runtime.decoder, runtime.chooser
     policies: dict[str, Policy] = {"full depth": Full()}
     if runtime.agent is not None:
-        for threshold in (default_settings().threshold, _LIKELIEST):
+        for threshold in (default_settings().threshold, LIKELIEST):
             policies[f"agent, T={threshold}"] = replace(runtime.agent, threshold=threshold)
 
     def cached(policy: Policy) -> Complete:
@@ -113,7 +111,7 @@ def arms(runtime: Runtime) -> dict[str, tuple[bool, Complete]]:
         stairs.append(prompt)
         if drafter.lookup is not None:
             drafter.lookup.document.follow(prompt)
-        policy = replace(runtime.agent, threshold=_LIKELIEST) if runtime.agent is not None else Full()
+        policy = replace(runtime.agent, threshold=LIKELIEST) if runtime.agent is not None else Full()
         return _take(exact(stairs, policy, chooser, b"", Effort(), drafter=drafter, max_tokens=TOKENS))
 
     found: dict[str, tuple[bool, Complete]] = {}
@@ -150,11 +148,9 @@ def measure(
     report: Callable[[str], None],
 ) -> list[Measured]:
     """Windows in the order in which they were measured; each arm completes a prompt before its window begins."""
-    names, windows = list(chosen), list[Measured]()
-    for repetition, order in enumerate(orders(range(len(names)), repetitions, seed)):
-        for index in order:
-            complete = chosen[names[index]][1]
-            windows.append(_window(names[index], complete, prompts, meter, window_seconds, repetition))
+    windows = []
+    for repetition, order in enumerate(orders(list(chosen), repetitions, seed)):
+        windows += [_window(arm, chosen[arm][1], prompts, meter, window_seconds, repetition) for arm in order]
         report(f"repetition {repetition + 1} of {repetitions}")
     return windows
 
@@ -168,28 +164,13 @@ def _window(
     seconds: float,
     repetition: int,
 ) -> Measured:
+    def all_prompts() -> int:
+        for prompt in prompts:  # whatever the time: the arms' work is the same
+            complete(prompt)
+        return len(prompts)
+
     complete(prompts[0])
-    completions = 0
-    with Window(meter) as window:
-        end = time.monotonic() + seconds
-        while not completions or time.monotonic() < end:
-            for prompt in prompts:  # all of them, whatever the time: the arms' work is the same
-                complete(prompt)
-            completions += len(prompts)
-    reading = window.reading
-    if reading is None or reading.joules is None:
-        raise Problem(
-            "internal_error",
-            f"the energy meter ({meter.describe()}) gave no readings; see `green-code doctor`.",
-        )
-    return Measured(
-        repetition,
-        arm,
-        completions,
-        reading.joules / completions,
-        reading.cpu_seconds / completions,
-        reading.seconds / completions,
-    )
+    return Measured(repetition, arm, *spend(meter, seconds, all_prompts))
 
 
 def points(
@@ -211,11 +192,11 @@ def points(
             "cache": has_cache,
             "joules": sum(joules[name]) / len(joules[name]),
             "joules_interval": bootstrap_interval(joules[name]),
-            "cpu_seconds": _mean([w.cpu_seconds for w in windows if w.arm == name]),
-            "wall_seconds": _mean([w.wall_seconds for w in windows if w.arm == name]),
+            "cpu_seconds": fmean([w.cpu_seconds for w in windows if w.arm == name]),
+            "wall_seconds": fmean([w.wall_seconds for w in windows if w.arm == name]),
             "from_uncached": saving(name, uncached),
             "from_cached": saving(name, cached),
-            "agreement": _mean([_agreed(a, b) for a, b in zip(texts[name], texts[cached], strict=True)]),
+            "agreement": fmean([_agreed(a, b) for a, b in zip(texts[name], texts[cached], strict=True)]),
         }
         for name, (has_cache, _) in chosen.items()
     ]
@@ -225,7 +206,3 @@ def _agreed(tokens: Sequence[int], full: Sequence[int]) -> float:
     """Share of tokens before the first that is not full depth's."""
     same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(tokens, full, strict=True))
     return sum(1 for _ in same) / len(full)
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)

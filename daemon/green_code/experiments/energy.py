@@ -2,15 +2,12 @@
 
 A window decodes the same few tokens after the same prompt over and over; the prompt is computed before it, at the
 depth of the exit. So each token counted is one position through as many layers as the exit is deep, one head and one
-choice of a token. Exits are visited in a shuffled order and then in its reverse, so that a steady drift (heat, clock)
-falls on all of them alike.
+choice of a token. Exits take turns (windows.py).
 """
 
 from __future__ import annotations
 
 import itertools
-import random
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,22 +19,17 @@ import torch
 from green_code.decoding.exits import Policy, parse_policy
 from green_code.decoding.generate import Effort, fast
 from green_code.decoding.staircase import Staircase
-from green_code.energy.meters import Meter, Window, pick_meter
+from green_code.energy.meters import Meter, pick_meter
 from green_code.engine.runtime import Runtime, hardware, load_runtime
 from green_code.evaluation.demo import samples
 from green_code.evaluation.metrics import bootstrap_interval
 from green_code.experiments.line import Line, fit_line
 from green_code.experiments.provenance import provenance
+from green_code.experiments.windows import meter_in_words, orders, spend
 from green_code.models.vocabulary import Vocabulary
-from green_code.problems import Problem
 
 CONTEXT_TOKENS = 256
 ROUND_TOKENS = 8
-METERS = {
-    "nvml": "the GPU's total-energy counter (NVML), its draw while idle included",
-    "rapl": "the processor packages' energy counters (RAPL), the rest of the machine's use included",
-}
-"""Without the GPU's serial number, which `describe` has."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +67,7 @@ def run(
     return {
         **provenance(runtime, "energy", options),
         "source": meter.source,
-        "meter": METERS.get(meter.source, meter.describe()),
+        "meter": meter_in_words(meter),
         "context_tokens": CONTEXT_TOKENS,
         "round_tokens": ROUND_TOKENS,
         "window_seconds": window_seconds,
@@ -107,15 +99,6 @@ def measure(
     return windows
 
 
-def orders(layers: Sequence[int], repetitions: int, seed: int) -> list[list[int]]:
-    """A shuffled order for the first repetition, its reverse for the second, a new one for the third, and so on."""
-    generator, found = random.Random(seed), list[list[int]]()
-    while len(found) < repetitions:
-        order = generator.sample(list(layers), len(layers))
-        found += [order, order[::-1]]
-    return found[:repetitions]
-
-
 def _prompt(vocabulary: Vocabulary) -> list[int]:
     """CONTEXT_TOKENS tokens of the demo's files, over again where they are fewer."""
     text = "\n".join(before + rest + after for _, before, rest, after in samples())
@@ -134,34 +117,18 @@ def _window(
     stairs.append(prompt[:-1])
     stairs.advance(len(prompt) - 2, layer)
     _round(runtime, stairs, prompt[-1], policy)  # warm
-    tokens = 0
-    with Window(meter) as window:
-        end = time.monotonic() + seconds
-        while not tokens or time.monotonic() < end:
-            _round(runtime, stairs, prompt[-1], policy)
-            tokens += ROUND_TOKENS
-    reading = window.reading
-    if reading is None or reading.joules is None:
-        raise Problem(
-            "internal_error",
-            f"the energy meter ({meter.describe()}) gave no readings; see `green-code doctor`.",
-        )
     return Measured(
-        repetition,
-        layer,
-        tokens,
-        reading.joules / tokens,
-        reading.cpu_seconds / tokens,
-        reading.seconds / tokens,
+        repetition, layer, *spend(meter, seconds, lambda: _round(runtime, stairs, prompt[-1], policy))
     )
 
 
-def _round(runtime: Runtime, stairs: Staircase, last: int, policy: Policy) -> None:
-    """ROUND_TOKENS tokens; the prompt's last position is computed with the first one, as a position is with each."""
+def _round(runtime: Runtime, stairs: Staircase, last: int, policy: Policy) -> int:
+    """ROUND_TOKENS tokens, and how many these are; the prompt's last position is computed with the first one, as a position is with each."""
     stairs.truncate(CONTEXT_TOKENS - 1)
     stairs.append([last])
     for _ in itertools.islice(fast(stairs, policy, runtime.chooser, b"", Effort()), ROUND_TOKENS):
         pass
+    return ROUND_TOKENS
 
 
 def _point(layer: int, windows: Sequence[Measured], line: Line) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from green_code.energy.costs import CostModel, Work
 from green_code.engine.runtime import Runtime, load_runtime
 from green_code.evaluation.codebleu import syntax_match, weighted_bleu
 from green_code.evaluation.demo import samples
-from green_code.evaluation.metrics import bleu, bootstrap_interval, exact_match, rouge_l, words
+from green_code.evaluation.metrics import bleu, bootstrap_interval, exact_match, mean, rouge_l, words
 from green_code.experiments.layers import untouched
 from green_code.experiments.provenance import provenance
 from green_code.models.serving import FEW
@@ -60,7 +60,7 @@ def run(model: str, work: Path, limit: int, seed: int, report: Callable[[str], N
     results = {}
     for name, (runtime, policy) in arms.items():
         results[name] = [complete(runtime, policy, file) for file in files]
-        report(f"{name}: ROUGE-L {_mean([row['rouge_l'] for row in results[name]]):.3f}")
+        report(f"{name}: ROUGE-L {mean([row['rouge_l'] for row in results[name]]):.3f}")
     options: dict[str, object] = {"model": Path(model), "limit": limit, "seed": seed}
     return {
         **provenance(adapted, "paper", options),
@@ -120,7 +120,7 @@ def complete(runtime: Runtime, policy: Policy, file: File) -> dict[str, Any]:
     done = Work(stairs.runs, stairs.evaluations, stairs.few, effort.heads, effort.head_rows, effort.decisions)
     return {
         "language": language,
-        "layers": _mean(exits),
+        "layers": mean(exits),
         "joules": costs.joules(done),
         "uncached_joules": uncached_joules(costs, len(prompt), exits, effort.decisions),
         "bleu": bleu(text, wanted) / 100,
@@ -150,12 +150,8 @@ def _point(done: Sequence[dict[str, Any]], full: Sequence[dict[str, Any]], langu
     own = [a for a, _ in pairs]
     changes = [a["rouge_l"] - b["rouge_l"] for a, b in pairs]
     return {
-        **{name: _mean([row[name] for row in own]) for name in ("joules", "uncached_joules", "layers")},
-        **{name: _mean([row[name] for row in own if row[name] is not None]) for name in SCORES},
-        "rouge_l_from_full": _mean(changes),
+        **{name: mean([row[name] for row in own]) for name in ("joules", "uncached_joules", "layers")},
+        **{name: mean([row[name] for row in own if row[name] is not None]) for name in SCORES},
+        "rouge_l_from_full": mean(changes),
         "rouge_l_from_full_interval": bootstrap_interval(changes),
     }  # fmt: skip
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values) if values else 0.0

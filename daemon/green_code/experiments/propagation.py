@@ -16,10 +16,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from green_code.decoding.exits import LIKELIEST
 from green_code.energy.costs import CostModel, Work
 from green_code.engine.contract import Cancelled
 from green_code.engine.runtime import BUDGET_SECONDS, Runtime, Session, load_runtime
-from green_code.evaluation.metrics import bootstrap_interval
+from green_code.evaluation.metrics import bootstrap_interval, mean
 from green_code.evaluation.run import evaluate, summarise
 from green_code.experiments.layers import rows_digest, taught_layers
 from green_code.experiments.propagating_cache import PromptAtFullDepth, PropagatingCache
@@ -37,7 +38,6 @@ SCORES = ("edit_similarity", "exact_match", "same_as_full")
 SPENT = ("evaluations", "propagated", "joules", "propagation_joules")
 CACHES = {STAIRCASE: PromptAtFullDepth, PROPAGATION: PropagatingCache}
 _CONFIDENCES = (0.5, 0.7, 0.9)
-_LIKELIEST = 0.5  # the agent's threshold where its most likely action is taken
 _DRAWS = 1000
 
 
@@ -59,7 +59,7 @@ class Arm:
 
 def arms(depths: Sequence[int], has_agent: bool) -> list[Arm]:
     """In the order of the page: full depth, and each policy on the staircase right before it is on the other cache."""
-    thresholds = (default_settings().threshold, _LIKELIEST) if has_agent else ()
+    thresholds = (default_settings().threshold, LIKELIEST) if has_agent else ()
     policies = [
         *(Arm(AGENT, f"T={t}", "agent", t) for t in thresholds),
         *(Arm(CONFIDENCE, f"τ={c}", f"confidence:{c}") for c in _CONFIDENCES),
@@ -219,12 +219,12 @@ def summaries(
         pairs = list(zip(rows, there, strict=True))
         found.append({
             "language": language,
-            **{name: _mean([row[name] for row in rows]) for name in SCORES},
+            **{name: mean([row[name] for row in rows]) for name in SCORES},
             **{f"{name}_interval": bootstrap_interval([row[name] for row in rows]) for name in SCORES},
             **{name: _a_token(rows, name) for name in SPENT},
-            "mean_depth": _mean([depth for row in rows for depth in row["exits"]]),
+            "mean_depth": mean([depth for row in rows for depth in row["exits"]]),
             "deeper": deeper([row["exits"] for row in rows]),
-            "same_as_staircase": _mean([a["text"] == b["text"] for a, b in pairs]),
+            "same_as_staircase": mean([a["text"] == b["text"] for a, b in pairs]),
             "from_staircase": {
                 **{name: _difference([a[name] - b[name] for a, b in pairs]) for name in SCORES},
                 "joules": _joules_difference(pairs),
@@ -243,7 +243,7 @@ def deeper(completions: Sequence[Sequence[int]]) -> float:
     These alone attend to entries that were handed on: up to layer E, the entries of positions that left at E or deeper
     are computed.
     """
-    return _mean([
+    return mean([
         depth > min(depths[:i], default=depth) for depths in completions for i, depth in enumerate(depths)
     ])  # fmt: skip
 
@@ -267,8 +267,4 @@ def _joules_difference(pairs: Sequence[tuple[dict[str, Any], dict[str, Any]]]) -
 
 
 def _difference(values: Sequence[float]) -> dict[str, Any]:
-    return {"mean": _mean(values), "interval": bootstrap_interval(values)}
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values) if values else 0.0
+    return {"mean": mean(values), "interval": bootstrap_interval(values)}

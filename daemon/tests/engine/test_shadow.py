@@ -22,7 +22,7 @@ CALIBRATION = {
 
 
 def candidate(threshold: float = 0.8, text: str = " + 1", **changes: Any) -> Candidate:
-    return Candidate(None, params(**changes), text, threshold)  # type: ignore[arg-type]
+    return Candidate(None, params(**{"threshold": threshold, **changes}), text)  # type: ignore[arg-type]
 
 
 def given(checks: ShadowChecks, one: Candidate, **changes: Any) -> None:

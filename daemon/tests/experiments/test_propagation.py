@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
-from green_code.decoding.exit_network import ExitNetwork
 from green_code.decoding.exits import Full, Policy, View
 from green_code.decoding.generate import Effort, fast
 from green_code.decoding.healing import Chooser
@@ -22,7 +20,7 @@ from green_code.experiments import propagation, propagation_page
 from green_code.experiments.__main__ import main
 from green_code.experiments.plots import draw_propagation
 from green_code.experiments.propagating_cache import PromptAtFullDepth, PropagatingCache
-from green_code.models.bundle import AGENT, load_bundle, refresh_manifest
+from green_code.models.bundle import load_bundle
 from green_code.models.catalog import TINY, find_model
 from green_code.models.decoder import Decoder, inverse_frequencies
 from green_code.models.families import Rope
@@ -210,31 +208,11 @@ def test_its_accounts() -> None:
 
 # --- the experiment ---------------------------------------------------------------------------------------
 
-ROWS = [
-    {"id": f"{language}-{i}", "language": language, "prefix": f"x{i} = ", "suffix": "", "reference": f"{i}"}
-    for language in ("python", "java")
-    for i in range(3)
-]
-
 
 @pytest.fixture(scope="module")
-def with_agent(tiny_bundle: Path) -> Iterator[None]:
-    """An agent of random weights: what it chooses does not matter here."""
-    torch.manual_seed(0)
-    network = ExitNetwork(TinySource().config.width, (2, 4), range(8))
-    save_file(network.state_dict(), str(tiny_bundle / AGENT), metadata=network.save_metadata())
-    refresh_manifest(tiny_bundle)
-    yield
-    (tiny_bundle / AGENT).unlink()
-    refresh_manifest(tiny_bundle)
-
-
-@pytest.fixture(scope="module")
-def written(with_agent: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def written(with_agent: None, small_rows: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("propagation")
-    path = folder / "rows.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
-    words = ["propagation", "--model", TINY, "--data", str(path), "--limit", "2"]
+    words = ["propagation", "--model", TINY, "--data", str(small_rows), "--limit", "2"]
     assert main([*words, "--work", str(folder / "work"), "--out", str(folder)]) == 0
     return folder
 

@@ -3,45 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
-from safetensors.torch import save_file
 
-from green_code.decoding.exit_network import ExitNetwork
 from green_code.experiments import quality, quality_page
 from green_code.experiments.__main__ import main
-from green_code.models.bundle import AGENT, refresh_manifest
 from green_code.models.catalog import TINY
-from green_code.models.tiny import TinySource
-
-ROWS = [
-    {"id": f"{language}-{i}", "language": language, "prefix": f"x{i} = ", "suffix": "", "reference": f"{i}"}
-    for language in ("python", "java")
-    for i in range(3)
-]
 
 
 @pytest.fixture(scope="module")
-def with_agent(tiny_bundle: Path) -> Iterator[None]:
-    """An agent of random weights: what it chooses does not matter here."""
-    torch.manual_seed(0)
-    network = ExitNetwork(TinySource().config.width, (2, 4), range(8))
-    save_file(network.state_dict(), str(tiny_bundle / AGENT), metadata=network.save_metadata())
-    refresh_manifest(tiny_bundle)
-    yield
-    (tiny_bundle / AGENT).unlink()
-    refresh_manifest(tiny_bundle)
-
-
-@pytest.fixture(scope="module")
-def written(with_agent: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def written(with_agent: None, small_rows: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("quality")
-    path = folder / "rows.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
-    words = ["quality", "--model", TINY, "--data", str(path), "--limit", "2"]
+    words = ["quality", "--model", TINY, "--data", str(small_rows), "--limit", "2"]
     assert main([*words, "--work", str(folder / "work"), "--out", str(folder)]) == 0
     return folder
 

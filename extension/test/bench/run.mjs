@@ -13,16 +13,15 @@ import os from 'node:os';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 
-import { pause, until, Workbench } from '../e2e/harness.mjs';
+import { daemonFolders, pause, Workbench } from '../e2e/harness.mjs';
 import { chromium, install } from '../e2e/install.mjs';
 import { greenCodeProcesses, kill } from '../e2e/processes.mjs';
+import { ready } from '../e2e/steps/common.mjs';
 import { page } from './page.mjs';
 import { perKey, summarise } from './summary.mjs';
 
 const HERE = import.meta.dirname;
 const ARMS = ['instant', 'ours', 'naive'];
-const READY_MS = 180_000;
-const ITEM = 'green-code.green-code.status';
 
 const { values: options } = parseArgs({
   options: {
@@ -75,6 +74,7 @@ function ledger(data, python) {
 
 async function measure(arm, recordings, tools, browserPath, python) {
   let folders;
+  let log;
   const workbench = await Workbench.open({
     tools,
     browserPath,
@@ -83,28 +83,22 @@ async function measure(arm, recordings, tools, browserPath, python) {
     text: '"""Start."""\n',
     machineSettings: { 'greenCode.pythonPath': python },
     prepare: (root) => {
-      folders = { runtime: path.join(root, 'runtime'), data: path.join(root, 'data'), log: path.join(root, 'requests.jsonl') };
+      folders = daemonFolders(root);
       // The workbench looks for files once: all must be there when it does.
       recordings.forEach(({ file, before }) => fs.writeFileSync(path.join(root, 'project', file), before));
-      fs.mkdirSync(folders.runtime, { mode: 0o700 });
-      fs.mkdirSync(folders.data, { mode: 0o700 });
-      return {
-        GREEN_CODE_RUNTIME_DIR: folders.runtime,
-        GREEN_CODE_DATA_DIR: folders.data,
-        PYTHONPATH: path.join(HERE, 'probe'),
-        GREEN_CODE_BENCH: `${arm}:${folders.log}`,
-      };
+      log = path.join(root, 'requests.jsonl');
+      return { ...folders.env, PYTHONPATH: path.join(HERE, 'probe'), GREEN_CODE_BENCH: `${arm}:${log}` };
     },
   });
   try {
-    await until('the model is loaded', async () => (await workbench.status(ITEM))?.label.startsWith('Green Code. Ready'), READY_MS);
+    await ready({ workbench });
     await workbench.page.evaluate(watch);
     for (const recording of recordings) {
       await replay(workbench, recording);
       console.log(`${arm}: ${recording.file}`);
     }
     const events = await workbench.page.evaluate(() => window.greenCodeEvents);
-    const requests = fs.readFileSync(folders.log, 'utf8').trim().split('\n').map((line) => JSON.parse(line));
+    const requests = fs.readFileSync(log, 'utf8').trim().split('\n').map((line) => JSON.parse(line));
     return { arm, keys: perKey(events, requests), requests, rows: arm === 'instant' ? [] : ledger(folders.data, python) };
   } finally {
     await workbench.close();

@@ -66,6 +66,13 @@ function freePort() {
   });
 }
 
+/** Folders of the test's own for a daemon, and the variables that name them. */
+export function daemonFolders(root) {
+  const [runtime, data] = ['runtime', 'data'].map((name) => path.join(root, name));
+  [runtime, data].forEach((folder) => fs.mkdirSync(folder, { mode: 0o700 }));
+  return { runtime, data, env: { GREEN_CODE_RUNTIME_DIR: runtime, GREEN_CODE_DATA_DIR: data } };
+}
+
 export class Workbench {
   /** `prepare` is given the root before anything starts, and returns what to add to the environment. */
   static async open({ tools, browserPath, vsix, file, text, machineSettings, prepare }) {

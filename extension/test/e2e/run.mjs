@@ -13,7 +13,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 
-import { Workbench } from './harness.mjs';
+import { daemonFolders, Workbench } from './harness.mjs';
 import { chromium, install } from './install.mjs';
 import { greenCodeProcesses, kill } from './processes.mjs';
 import { steps } from './steps/all.mjs';
@@ -81,12 +81,8 @@ function calibration(folder) {
 }
 
 function environment(root) {
-  const runtime = path.join(root, 'runtime');
-  const data = path.join(root, 'data');
-  [runtime, data].forEach((folder) => fs.mkdirSync(folder, { mode: 0o700 }));
   return {
-    GREEN_CODE_RUNTIME_DIR: runtime,
-    GREEN_CODE_DATA_DIR: data,
+    ...daemonFolders(root).env,
     ...(options.stub
       ? { GREEN_CODE_BUNDLES: calibration(path.join(root, 'bundles')), PYTHONPATH: stub(path.join(root, 'stub')).pythonPath }
       : {}),
