@@ -63,8 +63,8 @@ async def _serve(where: Place, claim: Claim, load: LoadRuntime) -> None:
     ledger = Ledger(folders.ledger_path())
     service = Service(load, ledger, stopped.set)
     server = LinkServer(service)
+    _stop_on_signals(stopped)  # before the socket is there: who sees it may end us at once
     await server.start(where.address)
-    _stop_on_signals(stopped)
     log.info("engine %s listens at %s, pid %d", __version__, where.address, os.getpid())
     watcher = BundleWatcher(folders.bundles_dir(), service.bundles_changed)
     watcher.start()
