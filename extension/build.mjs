@@ -1,4 +1,4 @@
-/** Bundles the extension into dist/extension.js (one file, so that activation reads one file) and the report's script. */
+/** Bundles the extension (one file, so that activation reads one file), what runs after its uninstall, and the report's script. */
 import { build } from 'esbuild';
 
 const production = process.argv.includes('--production');
@@ -6,8 +6,8 @@ const options = { bundle: true, minify: production, sourcemap: production ? fals
 
 await build({
   ...options,
-  entryPoints: ['extension/src/extension.ts'],
-  outfile: 'dist/extension.js',
+  entryPoints: ['extension/src/extension.ts', 'extension/src/uninstall.ts'],
+  outdir: 'dist',
   platform: 'node',
   format: 'cjs',
   target: 'node20',

@@ -1,7 +1,8 @@
 """Every setting, once: name, type, default, scope, limits and text; package.json is compared with this table.
 
 Values come from the editor as JSON. A wrong type, a value out of range or an unknown key never stops
-anything: the default is kept, and one message names the key.
+anything: the default is kept, and one message names the key. What a language has for itself comes as in VS Code's files:
+under the key "[python]", an object of the settings that may differ by language.
 Must not know: who uses a setting, or how it is stored.
 """
 
@@ -11,7 +12,7 @@ import copy
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
 PREFIX: Final = "greenCode."
@@ -84,6 +85,20 @@ TABLE: Final[tuple[Setting, ...]] = (
         ],
         "Globs of files and folders that are never read for completions.",
     ),
+    Setting(
+        "completeInComments",
+        "boolean",
+        True,
+        "Suggest inside comments.",
+        scope="language-overridable",
+    ),
+    Setting(
+        "completeInStrings",
+        "boolean",
+        True,
+        "Suggest inside strings, docstrings among them.",
+        scope="language-overridable",
+    ),
     Setting("maxLines", "integer", 1, "Lines of a completion at most.", minimum=1, maximum=32),
     Setting(
         "maxPromptTokens",
@@ -115,7 +130,10 @@ TABLE: Final[tuple[Setting, ...]] = (
 
 @dataclass(frozen=True)
 class Settings:
-    """The values in force: a field per row of the table, in Python's spelling."""
+    """The values in force: a field per row of the table, in Python's spelling.
+
+    `by_language`: what languages have instead, by language and field.
+    """
 
     enabled: bool
     threshold: float
@@ -124,15 +142,23 @@ class Settings:
     languages: list[str]
     trigger: Literal["automatic", "manual"]
     excluded_files: list[str]
+    complete_in_comments: bool
+    complete_in_strings: bool
     max_lines: int
     max_prompt_tokens: int
     pause_on_battery: bool
     status_bar: bool
     grid_intensity: float
     python_path: str
+    by_language: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def of_language(self, language: str) -> Settings:
+        """The values in force in documents of a language."""
+        return replace(self, **own) if (own := self.by_language.get(language)) else self
 
 
 _ROWS: Final = {row.name: row for row in TABLE}
+_LANGUAGE: Final = re.compile(r"\[(.+)\]")
 
 
 def field_name(name: str) -> str:
@@ -148,16 +174,30 @@ def default_settings() -> Settings:
 def parse_settings(values: Mapping[str, Any] | None) -> tuple[Settings, list[str]]:
     """Settings from JSON values by name without the prefix, and a message for each that is not used."""
     accepted: dict[str, Any] = {field_name(row.name): copy.copy(row.default) for row in TABLE}
-    messages = []
+    messages, by_language = [], dict[str, dict[str, Any]]()
     for name, value in (values or {}).items():
-        row = _ROWS.get(name)
-        if row is None:
-            messages.append(f"{PREFIX}{name}: there is no such setting; it is ignored.")
-        elif (fault := check_value(row, value)) is not None:
-            messages.append(f"{PREFIX}{name}: {fault}; {row.default!r} is used.")
+        if (language := _LANGUAGE.fullmatch(name)) is not None and isinstance(value, Mapping):
+            own = by_language[language[1]] = {}
+            for key, owned in value.items():
+                messages += _take(own, key, owned, f"{name}.", "the value of all languages")
         else:
-            accepted[field_name(name)] = float(value) if row.type == "number" else value
-    return Settings(**accepted), messages
+            messages += _take(accepted, name, value)
+    return Settings(**accepted, by_language=by_language), messages
+
+
+def _take(
+    accepted: dict[str, Any], name: str, value: Any, language: str = "", otherwise: str | None = None
+) -> list[str]:
+    """Put a value where it belongs; returns a message if it cannot be used. `language`: it is of this one alone."""
+    row = _ROWS.get(name)
+    if row is None:
+        return [f"{PREFIX}{language}{name}: there is no such setting; it is ignored."]
+    if language and row.scope != "language-overridable":
+        return [f"{PREFIX}{language}{name}: it is the same for all languages; it is ignored."]
+    if (fault := check_value(row, value)) is not None:
+        return [f"{PREFIX}{language}{name}: {fault}; {otherwise or repr(row.default)} is used."]
+    accepted[field_name(name)] = float(value) if row.type == "number" else value
+    return []
 
 
 def check_value(row: Setting, value: Any) -> str | None:

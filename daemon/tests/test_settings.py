@@ -37,7 +37,10 @@ def test_package_json_has_the_same_settings() -> None:
 
 
 def test_fields_follow_the_table() -> None:
-    assert [field.name for field in fields(Settings)] == [field_name(row.name) for row in TABLE]
+    assert [field.name for field in fields(Settings)] == [
+        *(field_name(row.name) for row in TABLE),
+        "by_language",
+    ]
 
 
 def test_defaults_and_good_values() -> None:
@@ -81,3 +84,29 @@ def test_a_bad_value_keeps_the_default_and_its_key_is_named(name: str, value: An
 def test_defaults_are_not_shared() -> None:
     default_settings().languages.append("cobol")
     assert "cobol" not in default_settings().languages
+
+
+def test_a_language_may_have_its_own() -> None:
+    settings, problems = parse_settings(
+        {"[java]": {"completeInComments": False}, "[go]": {}, "completeInStrings": False}
+    )
+    assert problems == []
+    java, python = settings.of_language("java"), settings.of_language("python")
+    assert (java.complete_in_comments, java.complete_in_strings) == (False, False)
+    assert (python.complete_in_comments, python.complete_in_strings) == (True, False)
+    assert settings.of_language("go") == python
+
+
+@pytest.mark.parametrize(
+    ("own", "message"),
+    [
+        ({"completeInComments": "no"}, "greenCode.[java].completeInComments: 'no' is not of type boolean"),
+        ({"maxLines": 3}, "greenCode.[java].maxLines: it is the same for all languages"),
+        ({"frobnicate": 1}, "greenCode.[java].frobnicate: there is no such setting"),
+        (False, "greenCode.[java]: there is no such setting"),
+    ],
+)
+def test_what_a_language_may_not_have_is_named(own: Any, message: str) -> None:
+    settings, [problem] = parse_settings({"[java]": own})
+    assert problem.startswith(message)
+    assert settings.of_language("java").complete_in_comments is True

@@ -41,6 +41,8 @@ export const REFUSALS = [
   'empty',
   'no_context',
   'filtered',
+  'in_comment',
+  'in_string',
   'paused_on_battery',
   'disabled',
   'engine_starting',

@@ -18,6 +18,8 @@ export interface Settings {
   readonly languages: readonly string[];
   readonly trigger: 'automatic' | 'manual';
   readonly excludedFiles: readonly string[];
+  readonly completeInComments: boolean;
+  readonly completeInStrings: boolean;
   readonly maxLines: number;
   readonly maxPromptTokens: number;
   readonly pauseOnBattery: boolean;
@@ -34,6 +36,8 @@ export const SETTING_KEYS = [
   'languages',
   'trigger',
   'excludedFiles',
+  'completeInComments',
+  'completeInStrings',
   'maxLines',
   'maxPromptTokens',
   'pauseOnBattery',
@@ -49,14 +53,27 @@ interface Row {
   readonly enum?: readonly unknown[];
   readonly minimum?: number;
   readonly maximum?: number;
+  readonly scope?: string;
 }
 
 const ROWS = contributes.configuration.properties as Readonly<Record<`greenCode.${keyof Settings}`, Row>>;
 
-/** What the user wrote, without its prefix, right or wrong: the front is sent this, and names what is wrong with it. */
+/** What the user wrote, without its prefix, right or wrong: the front names what is wrong with it. */
 export function rawSettings(): Readonly<Record<string, unknown>> {
   const section = vscode.workspace.getConfiguration(SECTION);
   return Object.fromEntries(SETTING_KEYS.map((key) => [key, section.get(key)]));
+}
+
+/** What the front is sent: the above, and under `[language]` what a chosen language has otherwise, as in settings.json. */
+export function settingsForFront(): Readonly<Record<string, unknown>> {
+  const common = rawSettings();
+  const keys = SETTING_KEYS.filter((key) => ROWS[`${SECTION}.${key}`].scope === 'language-overridable');
+  const own = readSettings().languages.map((languageId) => {
+    const section = vscode.workspace.getConfiguration(SECTION, { languageId });
+    const others = keys.map((key) => [key, section.get<unknown>(key)] as const).filter(([key, value]) => value !== common[key]);
+    return [`[${languageId}]`, Object.fromEntries(others)] as const;
+  });
+  return { ...common, ...Object.fromEntries(own.filter(([, values]) => Object.keys(values).length > 0)) };
 }
 
 /** What the code reads: the editor passes on any JSON, so a value that the manifest does not allow gives way to the default. */

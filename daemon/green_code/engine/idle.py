@@ -14,6 +14,9 @@ Step = Literal["trim", "release", "exit"]
 TRIM_SECONDS: Final = 5 * 60.0
 RELEASE_SECONDS: Final = 15 * 60.0
 EXIT_SECONDS: Final = 60 * 60.0
+LEFT_SECONDS: Final = 45.0
+"""An engine whose last peer has left ends after this: a window that reloads is back sooner, one that was closed or whose
+extension was uninstalled is not."""
 CHECK_SECONDS: Final = 15.0
 """How often the service looks; a step is late by at most this."""
 

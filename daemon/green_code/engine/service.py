@@ -23,7 +23,7 @@ import psutil
 from green_code.energy.ledger import CHECK, Ledger, Row, Tally, Totals, new_id, now_text
 from green_code.engine.contract import LoadRuntime
 from green_code.engine.holder import Held, ModelHolder
-from green_code.engine.idle import CHECK_SECONDS, IdleLadder
+from green_code.engine.idle import CHECK_SECONDS, LEFT_SECONDS, IdleLadder
 from green_code.engine.requests import REFUSAL_TEXTS, Job, check_params
 from green_code.engine.shadow import Candidate
 from green_code.link import messages
@@ -70,7 +70,9 @@ class Service:
         self._ledger = ledger
         self._stop = stop
         self._holder = ModelHolder(load, self._set_status, clock)
+        self._clock = clock
         self._ladder = IdleLadder(clock)
+        self._left_at: float | None = None
         self._peers: dict[Connection, _Peer] = {}
         self._newest: dict[str, Job] = {}
         self._work: set[asyncio.Task[None]] = set()
@@ -91,6 +93,7 @@ class Service:
     def hello(self, connection: Connection, params: dict[str, Any]) -> str:
         """A peer arrived; with a model's name, begin to load it."""
         self._peers[connection] = _Peer()
+        self._left_at = None
         self._ladder.touch()
         if isinstance(model := params.get("model"), str):
             self._holder.begin(model)
@@ -143,6 +146,8 @@ class Service:
         peer = self._peers.pop(connection, None)
         for job in tuple(peer.jobs.values()) if peer is not None else ():
             job.refuse("cancelled")
+        if peer is not None and not self._peers:
+            self._left_at = self._clock()
 
     # --- completions --------------------------------------------------------------------------------------
     async def _complete(
@@ -309,9 +314,13 @@ class Service:
             self.idle_tick()
 
     def idle_tick(self) -> None:
-        """Take the steps of the ladder that are due."""
+        """Take the steps of the ladder that are due; end where the last peer has left for good."""
         if self._work or self._holder.loading:
             self._ladder.touch()
+            return
+        if self._left_at is not None and self._clock() - self._left_at >= LEFT_SECONDS:
+            log.info("idle: the last peer has left")
+            self._stop()
             return
         self._begin_check()
         for step in self._ladder.due():

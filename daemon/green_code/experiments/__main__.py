@@ -1,4 +1,4 @@
-"""`python -m green_code.experiments layers|energy|baselines|recipes|drafts|quality|paper|propagation|rewards|sessions`: measure, then write data, plot and page into one folder."""
+"""`python -m green_code.experiments layers|energy|baselines|recipes|drafts|quality|paper|propagation|rewards|sessions|snippets`: measure, then write data, plot and page into one folder."""
 
 from __future__ import annotations
 
@@ -30,6 +30,8 @@ from green_code.experiments import (
     rewards_page,
     sessions,
     sessions_page,
+    snippets,
+    snippets_page,
 )
 from green_code.experiments.pages import write
 from green_code.experiments.plots import (
@@ -43,6 +45,7 @@ from green_code.experiments.plots import (
     draw_recipes,
     draw_rewards,
     draw_sessions,
+    draw_snippets,
 )
 from green_code.models.catalog import DEFAULT
 from green_code.problems import Problem
@@ -163,6 +166,15 @@ def _sessions(args: argparse.Namespace) -> dict[str, Any]:
     return sessions.run(args.model, args.work, args.limit, args.seed, _say)
 
 
+def _snippets_arguments(command: argparse.ArgumentParser) -> None:
+    _work_argument(command)
+    command.add_argument("--limit", type=_at_least(1), default=200, help="files per language, a line of each")
+
+
+def _snippets(args: argparse.Namespace) -> dict[str, Any]:
+    return snippets.run(args.model, args.work, args.limit, args.seed, _say)
+
+
 def _work_argument(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--work", type=Path, default=Path("work"), help="folder of the corpus; a cut run resumes from here"
@@ -248,6 +260,13 @@ _EXPERIMENTS = {
         _sessions,
         sessions_page.page,
         draw_sessions,
+    ),
+    "snippets": _Experiment(
+        "complete lines with and without lines of other files of the project before them, and compare",
+        _snippets_arguments,
+        _snippets,
+        snippets_page.page,
+        draw_snippets,
     ),
 }
 

@@ -277,6 +277,31 @@ def draw_propagation(found: dict[str, Any], path: Path) -> None:
         _save(figure, path)
 
 
+def draw_snippets(found: dict[str, Any], path: Path) -> None:
+    """Edit similarity less that without a snippet, with its intervals: of all rows, and by whether there is room."""
+    kinds = (
+        ("all", "all rows", "black", "o"),
+        ("short", "with room", _GREEN, "s"),
+        ("long", "without", _GREY, "v"),
+    )
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(4.2 * len(found["rows"]), 3.2), layout="constrained")
+        panels = figure.subplots(1, len(found["rows"]), sharey=True, squeeze=False)[0]
+        for panel, (language, count) in zip(panels, found["rows"].items(), strict=True):
+            own = [arm for arm in found["arms"] if arm["language"] == language][1:]
+            for at, (kind, label, colour, marker) in enumerate(kinds):
+                shown = [(place + 0.2 * at - 0.2, arm[kind]) for place, arm in enumerate(own) if arm[kind]]
+                means = [change["mean"] for _, change in shown]
+                away = _distances(means, [change["interval"] for _, change in shown])
+                panel.errorbar([place for place, _ in shown], means, away, fmt=marker, color=colour, label=label, **_BARS)  # fmt: skip
+            panel.axhline(0, color=_GREY, linewidth=1)
+            panel.set_xticks(range(len(own)), [arm["name"] for arm in own], fontsize=8)
+            panel.set_title(f"{language_name(language)}, {count} rows")
+        panels[0].set_ylabel("edit similarity less no snippet's")
+        panels[0].legend(loc="lower left", fontsize=7)
+        _save(figure, path)
+
+
 def _bars(
     panel: Any, found: Sequence[dict[str, float]], at: float, width: float, label: str, colour: str
 ) -> None:

@@ -53,6 +53,8 @@ Refusal = Literal[
     "empty",  # the model had nothing to add
     "no_context",  # empty prefix
     "filtered",  # a guard of the front refused (excluded file, language, selection, mid-word …)
+    "in_comment",  # where greenCode.completeInComments is off
+    "in_string",  # where greenCode.completeInStrings is off
     "paused_on_battery",
     "disabled",
     "engine_starting",

@@ -59,6 +59,12 @@ TEXTS: Final[dict[str, Text]] = {
     ),
     "no_context": Text("There is no text before the cursor to go by.", "Write a line or a comment first."),
     "filtered": Text("A rule decided not to suggest anything here.", "See the settings under greenCode."),
+    "in_comment": Text(
+        "The cursor is inside a comment.", "Switch greenCode.completeInComments on to have suggestions there."
+    ),
+    "in_string": Text(
+        "The cursor is inside a string.", "Switch greenCode.completeInStrings on to have suggestions there."
+    ),
     "paused_on_battery": Text(
         "Completions are paused while the machine runs on battery.",
         "Plug it in, or switch greenCode.pauseOnBattery off.",

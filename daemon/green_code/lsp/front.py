@@ -31,6 +31,7 @@ from green_code.lsp.kept import KeptWatch
 from green_code.lsp.prompt import PromptWindow
 from green_code.lsp.rhythm import Rhythm
 from green_code.lsp.supervisor import Supervisor
+from green_code.lsp.syntax import Syntax
 from green_code.lsp.type_through import TypeThrough
 from green_code.problems import Problem
 from green_code.settings import PREFIX, default_settings, parse_settings
@@ -47,6 +48,7 @@ _WAITING: Final[tuple[State, ...]] = ("starting", "downloading", "loading")
 class _Open:
     document: Document
     window: PromptWindow = field(default_factory=PromptWindow)
+    syntax: Syntax = field(default_factory=Syntax)
     given: TypeThrough = field(default_factory=TypeThrough)
     changes: int = 0
 
@@ -109,9 +111,11 @@ class Front:
         if span is None:
             entry.document.replace(text)
             entry.window.forget()
+            entry.syntax.forget()
         else:
             edit = entry.document.apply(span, text)
             entry.window.follow(edit)
+            entry.syntax.follow(edit)
             self._kept.follow(uri, edit)
 
     def close_document(self, uri: str) -> None:
@@ -134,9 +138,7 @@ class Front:
             return None
         line, index = entry.document.locate(line, units)
         if (
-            refused := guards.first_refusal(
-                self._situation(entry.document, line, index, automatic, list_open)
-            )
+            refused := guards.first_refusal(self._situation(entry, line, index, automatic, list_open))
         ) is not None:
             self._show()
             self._remember(refused.reason, refused.message)
@@ -218,11 +220,12 @@ class Front:
         return entry.document.lines if (entry := self._open.get(uri)) is not None else None
 
     def _situation(
-        self, document: Document, line: int, index: int, automatic: bool, list_open: bool
+        self, entry: _Open, line: int, index: int, automatic: bool, list_open: bool
     ) -> guards.Situation:
+        document = entry.document
         text = document.lines[line].rstrip("\r\n")
         return guards.Situation(
-            settings=self.settings,
+            settings=self.settings.of_language(document.language),
             language=document.language,
             path=document.path,
             workspace_folders=self.workspace_folders,
@@ -233,6 +236,7 @@ class Front:
             characters=document.characters,
             nul_characters=document.nul_characters,
             on_battery=self._on_battery,
+            inside=lambda: entry.syntax.kind_at(document.language, document.lines, line, index),
         )
 
     def _params(self, entry: _Open, line: int, index: int) -> CompletionParams:

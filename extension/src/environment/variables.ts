@@ -6,6 +6,11 @@ export function managedVariables(environment: NodeJS.ProcessEnv = process.env): 
   return Object.fromEntries(Object.entries(environment).filter(([name]) => !/^PYTHON(PATH|HOME)$/i.test(name)));
 }
 
+/** For what makes that environment: pip unpacks in a folder that is removed with it, also where pip is killed. */
+export function makingVariables(temporary: string, environment: NodeJS.ProcessEnv = process.env): NodeJS.ProcessEnv {
+  return { ...managedVariables(environment), TMPDIR: temporary, TEMP: temporary, TMP: temporary };
+}
+
 /** For the daemon. An interpreter that the user named runs as it does in his terminal. */
 export function daemonVariables(origin: 'setting' | 'managed', bundles: string, environment = process.env): NodeJS.ProcessEnv {
   return { ...(origin === 'managed' ? managedVariables(environment) : environment), [VARIABLE]: bundles };

@@ -27,6 +27,7 @@ export const tenths = (value: number): string => write(value, 'tenths');
 /** As the slider steps: `0.85`. */
 export const threshold = (value: number): string => write(value, 'hundredths');
 export const seconds = (value: number): string => `${write(value, 'tenths')} s`;
+export const gigabytes = (bytes: number): string => `${write(bytes / 1e9, 'tenths')} GB`;
 
 /** `0.342` → `34%`. A loss shows as what it is, with a minus sign. */
 export function percent(fraction: number): string {

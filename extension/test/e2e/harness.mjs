@@ -79,7 +79,9 @@ export class Workbench {
     const workbench = new Workbench(fs.mkdtempSync(path.join(os.tmpdir(), 'green-code-e2e-')), file);
     try {
       workbench.writeProfile({ text, machineSettings });
-      await workbench.startServer({ tools, vsix, env: prepare(workbench.root) });
+      workbench.prepareServer({ tools, env: prepare(workbench.root) });
+      workbench.callServer('--install-extension', vsix);
+      await workbench.startServer();
       await workbench.openPage(tools, browserPath);
       return workbench;
     } catch (error) {
@@ -121,19 +123,29 @@ export class Workbench {
     }
   }
 
-  async startServer({ tools, vsix, env }) {
+  prepareServer({ tools, env }) {
     const environment = { ...process.env, ...env, EXTENSIONS_GALLERY: '{}', XDG_CONFIG_HOME: path.join(this.root, 'config') };
     UNWANTED.forEach((name) => delete environment[name]);
     const folders = ['--user-data-dir', this.profile, '--extensions-dir', path.join(this.root, 'extensions')];
-    execFileSync(tools.node, [tools.codeServer, ...folders, '--install-extension', vsix], { env: environment, stdio: 'pipe' });
+    this.serverCommand = { node: tools.node, args: [tools.codeServer, ...folders], env: environment };
+  }
+
+  /** code-server as a command that ends, such as `--install-extension`. */
+  callServer(...args) {
+    const { node, args: always, env } = this.serverCommand;
+    execFileSync(node, [...always, ...args], { env, stdio: 'pipe' });
+  }
+
+  async startServer() {
+    const { node, args, env } = this.serverCommand;
     const port = await freePort();
     const log = path.join(this.root, 'server.log');
-    const output = fs.openSync(log, 'w');
+    const output = fs.openSync(log, 'a');
     const flags = ['--disable-telemetry', '--disable-update-check', '--disable-workspace-trust', '--disable-getting-started-override'];
     this.server = spawn(
-      tools.node,
-      [tools.codeServer, '--auth', 'none', '--bind-addr', `127.0.0.1:${port}`, ...folders, ...flags],
-      { env: environment, stdio: ['ignore', output, output], detached: true }, // a group of its own, with the extension host
+      node,
+      [...args, '--auth', 'none', '--bind-addr', `127.0.0.1:${port}`, ...flags],
+      { env, stdio: ['ignore', output, output], detached: true }, // a group of its own, with the extension host
     );
     fs.closeSync(output);
     this.serverEnded = new Promise((resolve) => this.server.once('exit', resolve));
@@ -151,6 +163,11 @@ export class Workbench {
     const { chromium } = await import(tools.playwright);
     this.browser = await chromium.launch({ executablePath: browserPath, args: ['--no-sandbox', '--disable-dev-shm-usage'] });
     this.page = await this.browser.newPage({ viewport: { width: 1280, height: 800 } });
+    await this.visit();
+  }
+
+  /** Opens the project in the page, on the server that runs now. */
+  async visit() {
     const address = new URL(this.url);
     const opened = [['openFile', `vscode-remote://${this.authority}${this.file}`]];
     address.searchParams.set('folder', this.folder);
@@ -159,13 +176,18 @@ export class Workbench {
     await this.editor().locator('.view-line').first().waitFor({ timeout: 60_000 });
   }
 
-  async close() {
-    await this.browser?.close();
+  /** Ends the server and what it started, extension hosts included. */
+  async stopServer() {
     if (this.server?.pid !== undefined) {
       this.signal('SIGTERM');
       await Promise.race([this.serverEnded, pause(5000)]);
       this.signal('SIGKILL');
     }
+  }
+
+  async close() {
+    await this.browser?.close();
+    await this.stopServer();
     fs.rmSync(this.root, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 });
   }
 

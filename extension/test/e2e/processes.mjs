@@ -1,22 +1,45 @@
-/** Our own child processes, found by what only they have: the runtime folder of this test in their environment. */
+/** Processes that the test caused, found in /proc by what only they have. */
 import fs from 'node:fs';
 
-/** Process ids of `python -m green_code WHAT` of this test; all of its processes if WHAT is left out. */
-export function greenCodeProcesses(runtime, what) {
+function processes(isWanted) {
   return fs
     .readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid)
     .filter((pid) => {
       try {
-        const environment = fs.readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0');
-        const command = fs.readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
-        const ours = environment.includes(`GREEN_CODE_RUNTIME_DIR=${runtime}`) && command.includes('green_code');
-        return ours && (what === undefined || command.includes(what));
+        return isWanted(pid, fs.readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0'));
       } catch {
         return false; // ended meanwhile, or not ours to read
       }
     })
     .map(Number);
+}
+
+/** Of `python -m green_code WHAT` with this test's runtime folder in the environment; all of these if WHAT is left out. */
+export function greenCodeProcesses(runtime, what) {
+  return processes((pid, command) => {
+    const environment = fs.readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0');
+    const ours = environment.includes(`GREEN_CODE_RUNTIME_DIR=${runtime}`) && command.includes('green_code');
+    return ours && (what === undefined || command.includes(what));
+  });
+}
+
+/** Of anything that was started from a folder. */
+export const processesFrom = (folder) => processes((_, command) => command.some((word) => word.startsWith(folder)));
+
+/** Network sockets of a process, of whatever state: those of files are not among them. */
+export function networkSockets(pid) {
+  const inodes = new Set(
+    ['tcp', 'tcp6', 'udp', 'udp6'].flatMap((kind) =>
+      fs.readFileSync(`/proc/${pid}/net/${kind}`, 'utf8').trim().split('\n').slice(1).map((line) => line.trim().split(/\s+/)[9])),
+  );
+  return fs.readdirSync(`/proc/${pid}/fd`).filter((fd) => {
+    try {
+      return inodes.has(/^socket:\[(\d+)\]$/.exec(fs.readlinkSync(`/proc/${pid}/fd/${fd}`))?.[1]);
+    } catch {
+      return false; // closed meanwhile
+    }
+  });
 }
 
 export function kill(pids) {

@@ -1,9 +1,10 @@
 /**
  * The extension as its user meets it, in a real workbench.
  *
- *   node extension/test/e2e/run.mjs --python PYTHON [--vsix FILE] [--stub]
+ *   node extension/test/e2e/run.mjs --python PYTHON [--vsix FILE] [--stub | --set-up]
  *
- * PYTHON has green_code installed (with --stub: pygls is enough). Without --vsix, one is packed first. Prints `ok - …` or
+ * PYTHON has green_code installed (with --stub: pygls is enough). With --set-up, the wheel in the VSIX is set up as well, with
+ * all that it needs (gigabytes, from pip's usual index). Without --vsix, one is packed first. Prints `ok - …` or
  * `not ok - …` per step and ends with `N passed, M failed`. Where the workbench cannot be had, it says so and succeeds,
  * except in CI (environment variable CI), where it fails.
  */
@@ -15,6 +16,7 @@ import { parseArgs } from 'node:util';
 
 import { daemonFolders, Workbench } from './harness.mjs';
 import { chromium, install } from './install.mjs';
+import { PackageIndex } from './packageIndex.mjs';
 import { greenCodeProcesses, kill } from './processes.mjs';
 import { steps } from './steps/all.mjs';
 
@@ -38,6 +40,7 @@ const { values: options } = parseArgs({
     vsix: { type: 'string' },
     python: { type: 'string' },
     stub: { type: 'boolean', default: false },
+    'set-up': { type: 'boolean', default: false },
   },
 });
 
@@ -59,12 +62,12 @@ function pack(folder) {
  * A wheel of the stub. As a zip file on PYTHONPATH it makes `python -m green_code lsp` the stub; Set Up can install it, too,
  * and then PYTHONPATH must not matter. pygls comes from PYTHON, whatever interpreter then runs: it is pure Python.
  */
-function stub(folder) {
-  fs.mkdirSync(folder);
+function stub(folder, index) {
+  [folder, index].forEach((each) => fs.mkdirSync(each));
   const { version } = JSON.parse(fs.readFileSync(path.join(ROOT, 'package.json'), 'utf8'));
   const call = (...args) => execFileSync(options.python, args, { encoding: 'utf8' }).trim();
   const packages = call('-c', 'import pathlib, pygls; print(pathlib.Path(pygls.__file__).parent.parent)');
-  const wheel = call(path.join(HERE, 'stub_wheel.py'), folder, version, packages);
+  const wheel = call(path.join(HERE, 'stub_wheel.py'), folder, version, packages, index);
   return { wheel, pythonPath: [wheel, packages].join(path.delimiter) };
 }
 
@@ -80,13 +83,12 @@ function calibration(folder) {
   return folder;
 }
 
-function environment(root) {
-  return {
-    ...daemonFolders(root).env,
-    ...(options.stub
-      ? { GREEN_CODE_BUNDLES: calibration(path.join(root, 'bundles')), PYTHONPATH: stub(path.join(root, 'stub')).pythonPath }
-      : {}),
-  };
+function environment(root, index) {
+  if (!options.stub) {
+    return daemonFolders(root).env;
+  }
+  const { pythonPath } = stub(path.join(root, 'stub'), index.folder);
+  return { ...daemonFolders(root).env, ...index.variables, GREEN_CODE_BUNDLES: calibration(path.join(root, 'bundles')), PYTHONPATH: pythonPath };
 }
 
 async function main() {
@@ -106,12 +108,14 @@ async function main() {
   fs.rmSync(ARTIFACTS, { recursive: true, force: true });
   fs.mkdirSync(ARTIFACTS, { recursive: true });
   const temporary = fs.mkdtempSync(path.join(os.tmpdir(), 'green-code-vsix-'));
+  const index = new PackageIndex(path.join(temporary, 'index'));
   const python = path.resolve(options.python);
   let workbench;
   let runtime;
   let passed = 0;
   let failed = 0;
   try {
+    await index.start(); // its port is part of the server's environment
     workbench = await Workbench.open({
       tools,
       browserPath,
@@ -119,10 +123,19 @@ async function main() {
       file: 'shapes.py',
       text: PROGRAM,
       machineSettings: { 'greenCode.pythonPath': python },
-      prepare: environment,
+      prepare: (root) => environment(root, index),
     });
     runtime = path.join(workbench.root, 'runtime');
-    const context = { workbench, runtime, python, stub: options.stub, picture: (name) => workbench.picture(path.join(ARTIFACTS, `${name}.png`)), notes: {} };
+    const context = {
+      workbench,
+      runtime,
+      index,
+      python,
+      stub: options.stub,
+      setUp: options['set-up'],
+      notes: {},
+      picture: (name) => workbench.picture(path.join(ARTIFACTS, `${name}.png`)),
+    };
     for (const { name, run, essential = false, when = () => true } of steps) {
       if (!when(context)) {
         continue;
@@ -153,6 +166,7 @@ async function main() {
       await workbench.close();
       kill(greenCodeProcesses(runtime)); // an engine outlives its front, by design
     }
+    await index.stop();
     fs.rmSync(temporary, { recursive: true, force: true });
   }
   console.log(`${passed} passed, ${failed} failed`);

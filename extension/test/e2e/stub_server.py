@@ -2,7 +2,7 @@
 
 Lets the user interface be tested without a model: run.mjs --stub makes it `python -m green_code`. Each token
 takes every layer at threshold 1 and half of them below; a file `stub-fails` in the runtime folder makes
-the engine report an error.
+the engine report an error. Being asked to stop the engine leaves a file `stub-stopped` there.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from pygls.lsp.server import LanguageServer
 
 LAYERS = 18
 JOULES_PER_LAYER = 0.01
-FAILS = Path(os.environ.get("GREEN_CODE_RUNTIME_DIR", ".")) / "stub-fails"
+RUNTIME = Path(os.environ.get("GREEN_CODE_RUNTIME_DIR", "."))
+FAILS = RUNTIME / "stub-fails"
 
 server = LanguageServer("green-code-stub", "0.1.0")
 settings: dict[str, Any] = {}
@@ -157,4 +158,6 @@ if __name__ == "__main__":
         sys.exit(print("{}" if "--json" in sys.argv else "ok    stub: it answers"))
     if sys.argv[1:3] == ["energy", "delete"]:
         sys.exit(print("1 rows deleted"))
+    if sys.argv[1:3] == ["engine", "--stop"]:
+        sys.exit((RUNTIME / "stub-stopped").touch())
     sys.exit(server.start_io())

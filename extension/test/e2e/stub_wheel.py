@@ -1,6 +1,6 @@
-"""Packs stub_server.py as a wheel of green-code: FOLDER VERSION PACKAGES; prints its path.
+"""Packs stub_server.py as a wheel of green-code into FOLDER, and one that it needs into INDEX: FOLDER VERSION PACKAGES INDEX.
 
-It has no dependencies, so that it installs without a network; pygls comes from the folder PACKAGES.
+Prints the first one's path. So that Set Up needs a package index, but no network; pygls comes from the folder PACKAGES.
 """
 
 from __future__ import annotations
@@ -9,24 +9,36 @@ import sys
 import zipfile
 from pathlib import Path
 
+DEPENDENCY = "green-code-stub-needs"
 
-def main(folder: str, version: str, packages: str) -> None:
-    info = f"green_code-{version}.dist-info"
+
+def main(folder: str, version: str, packages: str, index: str) -> None:
+    pack(index, DEPENDENCY, "1.0", {"green_code_stub_needs.py": ""}, "")
     files = {
         "green_code/__init__.py": f"__version__ = {version!r}\n",
         "green_code/__main__.py": (Path(__file__).parent / "stub_server.py").read_text(),
         "green_code_stub.pth": f"{packages}\n",
-        f"{info}/METADATA": "Metadata-Version: 2.1\nName: green-code\n"
-        f"Version: {version}\nProvides-Extra: model\nProvides-Extra: gpu\n",
-        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: stub\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
-    record = f"{info}/RECORD"
+    extras = f"Provides-Extra: model\nProvides-Extra: gpu\nRequires-Dist: {DEPENDENCY}\n"
+    print(pack(folder, "green-code", version, files, extras))
+
+
+def pack(folder: str, name: str, version: str, files: dict[str, str], metadata: str) -> Path:
+    stem = f"{name.replace('-', '_')}-{version}"
+    head = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+    files = {
+        **files,
+        f"{stem}.dist-info/METADATA": head + metadata,
+        f"{stem}.dist-info/WHEEL": "Wheel-Version: 1.0\nGenerator: stub\n"
+        "Root-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    record = f"{stem}.dist-info/RECORD"
     files[record] = "".join(f"{name},,\n" for name in [*files, record])
-    wheel = Path(folder).resolve() / f"green_code-{version}-py3-none-any.whl"
+    wheel = Path(folder).resolve() / f"{stem}-py3-none-any.whl"
     with zipfile.ZipFile(wheel, "w") as archive:
         for name, text in files.items():
             archive.writestr(name, text)
-    print(wheel)
+    return wheel
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import { commandTable, type Parts } from '../../src/commands/commands';
 import { COMMANDS } from '../../src/ids';
 import type { Explanation } from '../../src/protocol';
 import { defaults } from './samples';
-import { env, window } from './vscode';
+import { commands, env, window } from './vscode';
 
 afterEach(() => void vi.restoreAllMocks());
 
@@ -63,5 +63,22 @@ describe('Why No Suggestion?', () => {
     await commandTable(parts)[COMMANDS.whyNoSuggestion]!();
     expect(logged.join('\n')).toContain('Nothing to add.');
     expect(logged.join('\n')).not.toContain('hunter2');
+  });
+
+  it.each([
+    ['Switch greenCode.completeInComments on to have suggestions there.', '@id:greenCode.completeInComments'],
+    ['See the settings under greenCode.', null],
+    ['greenCode.toggle', null],
+    [null, null],
+  ])('opens the setting of the action %j: %j', async (action, opened) => {
+    const offered = vi.spyOn(window, 'showInformationMessage').mockResolvedValue('Open Setting');
+    const done = vi.spyOn(commands, 'executeCommand');
+    const told: Explanation = { reason: 'in_comment', message: 'The cursor is inside a comment.', action, last: null };
+    const parts = { supervisor: { explain: () => Promise.resolve(told) }, channels: { extension: { info: () => undefined } } } as unknown as Parts;
+    await commandTable(parts)[COMMANDS.whyNoSuggestion]!();
+    expect(offered.mock.calls[0]?.includes('Open Setting')).toBe(opened !== null);
+    if (opened !== null) {
+      expect(done.mock.calls).toEqual([['workbench.action.openSettings', opened]]);
+    }
   });
 });

@@ -8,7 +8,7 @@ import manifest from '../../../package.json';
 import texts from '../../../package.nls.json';
 import { COMMANDS, ICON, VIEW_THRESHOLD } from '../../src/ids';
 import * as protocol from '../../src/protocol';
-import { rawSettings, readSettings, serves, SETTING_KEYS } from '../../src/settings';
+import { rawSettings, readSettings, serves, SETTING_KEYS, settingsForFront } from '../../src/settings';
 import { defaults } from './samples';
 import { configuration } from './vscode';
 
@@ -103,6 +103,25 @@ describe('settings', () => {
     configuration.user.set(key, value);
     expect(readSettings()).toEqual(defaults);
     expect(rawSettings()[key]).toBe(value);
+  });
+});
+
+describe('the front is sent', () => {
+  beforeEach(() => {
+    configuration.reset();
+    Object.entries(defaults).forEach(([key, value]) => configuration.user.set(key, value));
+  });
+
+  it('what every language has, where none differs', () => {
+    configuration.languages.set('python', new Map([['completeInStrings', true]]));
+    expect(settingsForFront()).toEqual(defaults);
+  });
+
+  it('what a chosen language has for itself', () => {
+    configuration.languages.set('python', new Map<string, unknown>([['completeInStrings', false], ['maxLines', 5]]));
+    configuration.languages.set('java', new Map([['completeInComments', 'no']]));
+    configuration.languages.set('go', new Map([['completeInComments', false]]));
+    expect(settingsForFront()).toEqual({ ...defaults, '[python]': { completeInStrings: false }, '[java]': { completeInComments: 'no' } });
   });
 });
 

@@ -5,6 +5,8 @@ import path from 'node:path';
 
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 
+import { unreachable } from '../../src/environment/causes';
+import { endEngines, noteDaemon } from '../../src/environment/daemon';
 import { describe as describeLine, doctorProblem, install, InstallError } from '../../src/environment/install';
 import { candidates, findInterpreter, isRecent, noInterpreterMessage } from '../../src/environment/interpreter';
 import { run as realRun, type Run, type RunResult } from '../../src/environment/processes';
@@ -117,9 +119,10 @@ describe('Set Up', () => {
   let final: string;
   const files = () => fs.readdir(home.storage);
   const release = vi.fn(() => Promise.resolve());
-  const options = (run: Run, signal = new AbortController().signal) => ({
+  const options = (run: Run, signal = new AbortController().signal, freeBytes = 50e9) => ({
     ...home,
     signal,
+    freeBytes: () => Promise.resolve(freeBytes),
     progress: () => undefined,
     log: () => undefined,
     release,
@@ -181,12 +184,45 @@ describe('Set Up', () => {
     expect((await files()).sort()).toEqual([path.basename(final), other].sort());
   });
 
+  const OFFLINE = [
+    "WARNING: Retrying (Retry(total=0)) after connection broken by 'NewConnectionError('<pip._vendor.urllib3.connection.HTTPSConnection object at 0x7f>: Failed to establish a new connection: [Errno -2] Name or service not known')': /simple/torch/",
+    'ERROR: No matching distribution found for torch',
+  ].join('\n');
+
   it.each([
-    ['pip', failed('ERROR: No space left on device'), ok(), 'pip could not install the packages: ERROR: No space left on device'],
+    ['pip', failed('ERROR: Ignored'), ok(), 'pip could not install the packages: ERROR: Ignored'],
+    ['the network', failed(OFFLINE), ok(), 'The package index cannot be reached (Name or service not known). Check the network and the proxy, then retry: what was downloaded is kept.'],
     ['doctor', ok(), failed('torch is missing'), 'The new environment does not work: torch is missing'],
   ])('leaves nothing and gives the cause when %s fails', async (_, pip, doctor, message) => {
     await expect(install(options(python(pip, doctor)))).rejects.toThrow(new InstallError(message));
     expect(await files()).toEqual([]);
+  });
+
+  it('names folder and need where the disk is full, before it begins and half-way', async () => {
+    const message = (free: string) =>
+      `There is not enough disk space: Green Code needs at least 2.0 GB in ${home.storage} (on Linux up to 10 GB), and ${free} are free. Make room there, then retry.`;
+    const never: Run = () => Promise.reject(new Error('nothing should be run'));
+    await expect(install(options(never, undefined, 0.4e9))).rejects.toThrow(new InstallError(message('0.4 GB')));
+    const free = [5e9, 0];
+    const filling = { ...options(python(failed('ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device'), ok())), freeBytes: () => Promise.resolve(free.shift()!) };
+    await expect(install(filling)).rejects.toThrow(new InstallError(message('0.0 GB')));
+    expect(await files()).toEqual([]);
+  });
+
+  it('lets pip unpack only where its files are removed with the attempt', async () => {
+    const inner = python(ok(), ok());
+    await install(
+      options(async (command, args, rest) => {
+        if (args.includes('install')) {
+          expect(rest.env?.TMPDIR).toBe(path.join(`${final}.partial-${process.pid}`, 'tmp'));
+          await fs.writeFile(path.join(rest.env?.TMPDIR ?? '', 'unpacked'), '');
+        } else if (args.includes('doctor')) {
+          expect(rest.env?.TMPDIR).toBe(process.env.TMPDIR); // it looks where the engine's socket will be
+        }
+        return inner(command, args, rest);
+      }),
+    );
+    expect(await fs.readdir(final)).not.toContain('tmp');
   });
 
   it('leaves nothing when it is cancelled', async () => {
@@ -245,10 +281,46 @@ describe('Set Up', () => {
     expect(doctorProblem('Traceback')).toBeNull();
   });
 
+  it.each([
+    ['NewConnectionError("HTTPConnection(host=\'127.0.0.1\', port=9): Failed to establish a new connection: [Errno 111] Connection refused")', 'Connection refused'],
+    ["SSLError(SSLCertVerificationError(1, '[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: unable to get local issuer certificate (_ssl.c:1007)'))", 'certificate verify failed: unable to get local issuer certificate'],
+    ['ReadTimeoutError("HTTPSConnectionPool(host=\'pypi.org\', port=443): Read timed out. (read timeout=15)")', 'ReadTimeoutError'],
+  ])('reads why the index is out of reach from %s', (exception, cause) => {
+    const output = `WARNING: Retrying (Retry(total=1)) after connection broken by '${exception}': /simple/numpy/`;
+    expect(unreachable(output, 'ERROR: No matching distribution found for numpy')).toContain(`(${cause})`);
+    expect(unreachable(output, 'ERROR: ResolutionImpossible')).toBeNull(); // it was reached in the end
+  });
+
   it('shows what pip is doing', () => {
     expect(describeLine('  Downloading torch-2.8.0-cp311-cp311-manylinux_2_28_x86_64.whl (887.9 MB)')).toBe('Downloading torch, 887.9 MB');
     expect(describeLine('Collecting msgpack<2,>=1.1 (from green-code)')).toBe('Collecting msgpack');
+    expect(describeLine('WARNING: Retrying (Retry(total=4)) after')).toBe('The package index does not answer; trying again');
     expect(describeLine('Requirement already satisfied: numpy')).toBeNull();
+  });
+});
+
+describe('what runs after an uninstall', () => {
+  it('ends the engines that served this extension, as they were started', async () => {
+    const extension = await fs.mkdtemp(path.join(os.tmpdir(), 'green-code-test-'));
+    await fs.mkdir(path.join(extension, 'dist'));
+    const run = vi.fn<Run>(() => Promise.resolve(ok()));
+    await endEngines(extension, run); // nothing ever ran
+    expect(run).not.toHaveBeenCalled();
+    const named = { python: '/opt/python', origin: 'setting', cwd: '/storage' } as const;
+    const managed = { python: '/venv/bin/python', origin: 'managed', cwd: '/storage' } as const;
+    for (const daemon of [named, managed, named]) {
+      await noteDaemon(extension, daemon);
+    }
+    vi.stubEnv('PYTHONPATH', '/elsewhere');
+    await endEngines(extension, run);
+    vi.unstubAllEnvs();
+    const calls = run.mock.calls.map(([command, args, { cwd, env }]) => [command, args.join(' '), cwd, env?.PYTHONPATH, env?.GREEN_CODE_BUNDLES]);
+    const bundles = path.join(extension, 'agent_models');
+    expect(calls).toEqual([
+      ['/venv/bin/python', '-m green_code engine --stop', '/storage', undefined, bundles],
+      ['/opt/python', '-m green_code engine --stop', '/storage', '/elsewhere', bundles],
+    ]);
+    await fs.rm(extension, { recursive: true });
   });
 });
 

@@ -3,10 +3,12 @@
 export const configuration = {
   user: new Map<string, unknown>(),
   workspace: new Map<string, unknown>(),
+  languages: new Map<string, ReadonlyMap<string, unknown>>(),
   updates: [] as { key: string; value: unknown; target: ConfigurationTarget }[],
   reset(): void {
     this.user.clear();
     this.workspace.clear();
+    this.languages.clear();
     this.updates.length = 0;
   },
 };
@@ -18,8 +20,8 @@ export enum ConfigurationTarget {
 
 export const workspace = {
   textDocuments: [] as { uri: { scheme: string }; languageId: string }[],
-  getConfiguration: () => ({
-    get: (key: string) => configuration.workspace.get(key) ?? configuration.user.get(key),
+  getConfiguration: (_: string, { languageId = '' } = {}) => ({
+    get: (key: string) => configuration.languages.get(languageId)?.get(key) ?? configuration.workspace.get(key) ?? configuration.user.get(key),
     inspect: (key: string) => ({ globalValue: configuration.user.get(key), workspaceValue: configuration.workspace.get(key) }),
     update: (key: string, value: unknown, target: ConfigurationTarget) => {
       configuration.updates.push({ key, value, target });
@@ -40,7 +42,7 @@ export const window = {
   withProgress: <T>(_: unknown, task: (progress: unknown, token: unknown) => Promise<T>): Promise<T> =>
     task({ report: () => undefined }, { onCancellationRequested: () => ({ dispose: () => undefined }) }),
 };
-export const commands = {};
+export const commands = { executeCommand: unanswered };
 
 export const env = { language: 'en', clipboard: { writeText: unanswered } };
 

@@ -4,5 +4,6 @@ import { steps as threshold } from './threshold.mjs';
 import { steps as pages } from './pages.mjs';
 import { steps as recovery } from './recovery.mjs';
 import { steps as setup } from './setup.mjs';
+import { steps as uninstall } from './uninstall.mjs';
 
-export const steps = [...typing, ...threshold, ...pages, ...recovery, ...setup];
+export const steps = [...typing, ...threshold, ...pages, ...recovery, ...setup, ...uninstall];

@@ -113,6 +113,24 @@ export async function killAndComplete(context, what) {
   return `${what} ${before.join(', ')} killed`;
 }
 
+/** Works in another window of the same folder, then closes it; `work` is given the first one's page. */
+export async function inSecondWindow({ workbench }, work) {
+  const first = workbench.page;
+  const second = await workbench.browser.newPage({ viewport: first.viewportSize() });
+  workbench.page = second;
+  try {
+    await second.goto(first.url());
+    await workbench.editor().locator('.view-line').first().waitFor({ timeout: 60_000 });
+    await work(first);
+  } finally {
+    await second.close();
+    workbench.page = first;
+  }
+}
+
+/** Where the extension keeps the environment that it makes. */
+export const storageOf = (workbench) => `${workbench.profile}/User/globalStorage/green-code.green-code`;
+
 export async function confirmSetUp(workbench) {
   await workbench.command('Green Code: Set Up');
   await workbench.page.locator('.monaco-dialog-box .monaco-button', { hasText: 'Set Up' }).click();

@@ -4,7 +4,7 @@ import fs from 'node:fs';
 
 import { until } from '../harness.mjs';
 import { greenCodeProcesses, kill } from '../processes.mjs';
-import { figures, ITEM, killAndComplete, ready, suggest } from './common.mjs';
+import { figures, inSecondWindow, ITEM, killAndComplete, ready, suggest } from './common.mjs';
 
 export const steps = [
   {
@@ -22,21 +22,14 @@ export const steps = [
     name: 'a second window shares the engine',
     when: ({ stub }) => !stub,
     run: async (context) => {
-      const { workbench, runtime } = context;
+      const { runtime } = context;
       const [engine] = greenCodeProcesses(runtime, 'engine');
-      const first = workbench.page;
       const fronts = greenCodeProcesses(runtime, 'lsp').length;
-      workbench.page = await workbench.browser.newPage({ viewport: first.viewportSize() });
-      try {
-        await workbench.page.goto(first.url());
-        await workbench.editor().locator('.view-line').first().waitFor({ timeout: 60_000 });
+      await inSecondWindow(context, async () => {
         await ready(context);
         await until('a front of its own', () => greenCodeProcesses(runtime, 'lsp').length > fronts);
         assert.deepEqual(greenCodeProcesses(runtime, 'engine'), [engine]);
-      } finally {
-        await workbench.page.close();
-        workbench.page = first;
-      }
+      });
       await suggest(context);
       return `engine ${engine}`;
     },

@@ -1,10 +1,52 @@
-/** Set Up, from the offer to a completion. A step throws, or returns a detail worth printing. */
+/** Set Up, from the offer to a completion, and what may come between. A step throws, or returns a detail worth printing. */
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 
 import { until } from '../harness.mjs';
-import { greenCodeProcesses } from '../processes.mjs';
-import { confirmSetUp, figures, ITEM, ready, suggest } from './common.mjs';
+import { greenCodeProcesses, networkSockets, processesFrom } from '../processes.mjs';
+import { confirmSetUp, figures, ITEM, ready, storageOf, suggest } from './common.mjs';
+
+/** All packages come from the index, PyTorch and the model among them. */
+const REAL_SETUP_MS = 1_200_000;
+
+const asksToSetUp = (context) => until('still Set up', async () => (await figures(context)).text.endsWith('Set up'));
+
+/** Set Up is under way, and pip waits for the index; then the user cancels. */
+async function cancelHalfWay(context) {
+  const { workbench, index } = context;
+  await index.start({ silent: true });
+  await confirmSetUp(workbench);
+  await until('pip asks the index', () => index.asked > 0, 60_000);
+  await context.picture('setting-up');
+  await workbench.notification('Setting up Green Code').locator('.monaco-button', { hasText: 'Cancel' }).click();
+}
+
+/** By the button of what failed before, or from the beginning. */
+async function tryAgain({ workbench }) {
+  const retry = workbench.notification('was not set up').locator('.monaco-button', { hasText: 'Retry' });
+  await ((await retry.isVisible()) ? retry.click() : confirmSetUp(workbench));
+}
+
+async function runsFromStorage({ workbench, runtime }) {
+  const storage = storageOf(workbench);
+  const [pid] = greenCodeProcesses(runtime, 'lsp');
+  const command = fs.readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0')[0];
+  const [environment, ...others] = fs.readdirSync(storage);
+  assert.match(environment, /^venv-[\d.]+-[0-9a-f]{8}$/);
+  assert.deepEqual(others, []);
+  assert.equal(command, `${storage}/${environment}/bin/python`);
+  return environment;
+}
+
+function mount(folder) {
+  try {
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=4m', 'green-code-e2e', folder], { stdio: 'ignore' });
+    return true;
+  } catch {
+    return false; // only root may, and not in every container
+  }
+}
 
 export const steps = [
   {
@@ -20,7 +62,7 @@ export const steps = [
       assert.match(await dialog.textContent(), /PyTorch \(0\.2–3 GB.*250 MB\) from PyPI/);
       await context.picture('consent');
       await workbench.page.keyboard.press('Escape');
-      await until('still Set up', async () => (await figures(context)).text.endsWith('Set up'));
+      await asksToSetUp(context);
       await workbench.dismissNotifications();
     },
   },
@@ -29,32 +71,108 @@ export const steps = [
     when: ({ stub }) => stub,
     run: async (context) => {
       const { workbench } = context;
-      fs.rmSync(`${workbench.extensionFolder('green-code')}/bundled`, { recursive: true, force: true });
+      const bundled = `${workbench.extensionFolder('green-code')}/bundled`;
+      fs.rmSync(bundled, { recursive: true, force: true });
       await confirmSetUp(workbench);
-      const toast = workbench.notification('carries no Python package');
-      await toast.waitFor({ timeout: 20_000 });
-      await until('still Set up', async () => (await figures(context)).text.endsWith('Set up'));
+      await workbench.notification('carries no Python package').waitFor({ timeout: 20_000 });
+      await asksToSetUp(context);
       await workbench.dismissNotifications();
+      fs.mkdirSync(bundled);
+      fs.readdirSync(`${workbench.root}/stub`).forEach((name) => fs.copyFileSync(`${workbench.root}/stub/${name}`, `${bundled}/${name}`));
     },
   },
   {
-    name: 'Set Up makes an environment, and completions come from it',
+    name: 'Set Up that is cancelled half-way leaves nothing',
+    when: ({ stub }) => stub,
+    run: async (context) => {
+      await cancelHalfWay(context);
+      await asksToSetUp(context);
+      assert.deepEqual(fs.readdirSync(storageOf(context.workbench)), []);
+      assert.deepEqual(processesFrom(storageOf(context.workbench)), []);
+    },
+  },
+  {
+    name: 'a full disk is said before Set Up begins, with folder and need',
     when: ({ stub }) => stub,
     run: async (context) => {
       const { workbench } = context;
-      const bundled = `${workbench.extensionFolder('green-code')}/bundled`;
-      fs.mkdirSync(bundled);
-      fs.readdirSync(`${workbench.root}/stub`).forEach((name) => fs.copyFileSync(`${workbench.root}/stub/${name}`, `${bundled}/${name}`));
-      await confirmSetUp(workbench);
+      const storage = storageOf(workbench);
+      if (!mount(storage)) {
+        return 'left out: no file system could be mounted';
+      }
+      try {
+        await confirmSetUp(workbench);
+        const toast = workbench.notification('There is not enough disk space');
+        await toast.waitFor({ timeout: 20_000 });
+        const text = await toast.locator('.notification-list-item-message').textContent();
+        assert.ok(text.includes(`2.0 GB in ${storage}`) && text.includes('0.0 GB are free'), text);
+        assert.deepEqual(fs.readdirSync(storage), []);
+        await asksToSetUp(context);
+        return text;
+      } finally {
+        execFileSync('umount', ['--lazy', storage]);
+      }
+    },
+  },
+  {
+    name: 'without a network, Set Up says so and leaves nothing',
+    when: ({ stub }) => stub,
+    run: async (context) => {
+      const { workbench, index } = context;
+      await index.stop();
+      await tryAgain(context);
+      await workbench.notification('The package index cannot be reached (Connection refused)').waitFor({ timeout: 60_000 });
+      await context.picture('offline');
+      await asksToSetUp(context);
+      assert.deepEqual(fs.readdirSync(storageOf(workbench)), []);
+    },
+  },
+  {
+    name: 'Retry makes an environment, and completions come from it',
+    when: ({ stub }) => stub,
+    run: async (context) => {
+      await context.index.start();
+      await tryAgain(context);
       await ready(context);
       await suggest(context);
-      const storage = `${workbench.profile}/User/globalStorage/green-code.green-code`;
-      const [pid] = greenCodeProcesses(context.runtime, 'lsp');
-      const command = fs.readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0')[0];
-      const [environment, ...others] = fs.readdirSync(storage);
-      assert.match(environment, /^venv-[\d.]+-[0-9a-f]{8}$/);
-      assert.deepEqual(others, []);
-      assert.equal(command, `${storage}/${environment}/bin/python`);
+      return runsFromStorage(context);
+    },
+  },
+  {
+    name: 'Set Up again, cancelled, leaves the environment that works',
+    when: ({ stub }) => stub,
+    run: async (context) => {
+      const before = await runsFromStorage(context);
+      await cancelHalfWay(context);
+      await ready(context);
+      await suggest(context);
+      assert.equal(await runsFromStorage(context), before);
+    },
+  },
+  {
+    name: 'Set Up installs the packed wheel with everything, and completions come from it',
+    when: ({ setUp }) => setUp,
+    run: async (context) => {
+      await confirmSetUp(context.workbench);
+      await ready(context, REAL_SETUP_MS);
+      await suggest(context);
+      return runsFromStorage(context);
+    },
+  },
+  {
+    name: 'neither front nor engine has a network socket',
+    when: ({ stub }) => !stub,
+    run: async (context) => {
+      const { workbench, python, setUp, runtime } = context;
+      if (!setUp) {
+        workbench.writeSettings('Machine', { 'greenCode.pythonPath': python });
+        await ready(context);
+        await suggest(context);
+      }
+      const pids = greenCodeProcesses(runtime);
+      assert.ok(pids.length >= 2, pids.join());
+      pids.forEach((pid) => assert.deepEqual(networkSockets(pid), [], `process ${pid}`));
+      return `${pids.length} processes`;
     },
   },
 ];
