@@ -57,7 +57,7 @@ def test_refuses_a_changed_file(bundle: Path, capsys: pytest.CaptureFixture[str]
 
 
 def test_refuses_an_agent_for_other_exits(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    network = ExitNetwork(8, (1, 3), (0, 3))
+    network = ExitNetwork(8, (1, 3))
     save_torch(network.state_dict(), str(bundle / "agent.safetensors"), metadata=network.save_metadata())
     write_manifest(bundle, MANIFEST)
     status, found = report(capsys)

@@ -25,14 +25,17 @@ from green_code.adaptation.monitors import BEYOND_REPAIR, worst_rise
 from green_code.adaptation.ngrams import write_ngrams
 from green_code.adaptation.recipe import RECIPES, Recipe, recipe_named
 from green_code.adaptation.scores import WINDOW, Scores, losses_at, score
+from green_code.adaptation.screen import MOMENT_POSITIONS, depths_that_count, second_moment, write_screen
 from green_code.adaptation.trainer import Lesson, Start, train
 from green_code.folders import bundles_dir
+from green_code.kernels.form import forms
 from green_code.models.bundle import (
     AGENT,
     CALIBRATION,
     DELTA,
     MANIFEST,
     NGRAMS,
+    SCREEN,
     VOCABULARY,
     Bundle,
     load_bundle,
@@ -43,11 +46,13 @@ from green_code.models.catalog import DEFAULT, Found, find_model
 from green_code.models.decoder import Decoder
 from green_code.models.delta import read_delta
 from green_code.models.families import ModelConfig
+from green_code.models.serving import first_that_serves
 from green_code.models.sources import Source, open_vocabulary, sha256_of
 from green_code.models.vocabulary import Vocabulary
+from green_code.models.weights import adapted_weights
 from green_code.problems import Problem
 
-STEPS = ("corpus", "ngrams", "lite", "export")
+STEPS = ("corpus", "ngrams", "lite", "export", "screen")
 _SCORED_POSITIONS = 16_384  # per language, for the manifest
 
 
@@ -83,6 +88,8 @@ def run(args: argparse.Namespace) -> int:
         job.lite()
     if "export" in steps:
         job.export()
+    if "screen" in steps:
+        job.screen()
     return 0
 
 
@@ -236,7 +243,7 @@ class _Job:
         gemma = "Gemma Terms of Use" if self.base_name == DEFAULT else "that of the base model"
         # From here on one after the other: what was trained for the weights before would pass every check, and be wrong.
         new.replace(self.bundle / DELTA)
-        for part in (AGENT, CALIBRATION):
+        for part in (SCREEN, AGENT, CALIBRATION):
             (self.bundle / part).unlink(missing_ok=True)
         write_manifest(self.bundle, {
             "base": {"model": self.base_name, "sha256": self.fingerprint},
@@ -244,6 +251,36 @@ class _Job:
             "training": training,
             "licences": {"base": gemma, "delta": gemma, "agent": "Apache-2.0"},
         })  # fmt: skip
+
+    def screen(self) -> None:
+        """The screen of the head that the bundle is served with.
+
+        Raises:
+            Problem: there is no adapted bundle.
+        """
+        bundle = load_bundle(self.bundle) if (self.bundle / MANIFEST).is_file() else None
+        if bundle is None or "training" not in bundle.manifest:
+            raise Problem(
+                "bad_request", f"{self.bundle} is not adapted; run `green-code adapt export` first."
+            )
+        if not self.config.tied_head or self.config.row.norm != "rms":
+            _say(f"the head of {self.config.family} is run whole: it gets no screen")
+            return
+        recipe = checkpoint.recipe_of(bundle.manifest["training"]["recipe"])
+        config, weights = adapted_weights(self.found, bundle)
+        moment = second_moment(
+            first_that_serves(forms(), config).build(config, weights),
+            weights["norm.weight"],
+            self.corpus(recipe),
+            depths_that_count(recipe.exits, config.layers),
+            MOMENT_POSITIONS,
+            self.vocabulary.bos,
+        )
+        write_screen(weights["embed.weight"], moment, self.bundle / SCREEN)
+        refresh_manifest(self.bundle)
+        _say(
+            "screen written; rollouts and the agent are of the head behind it: `green-code train` makes them anew"
+        )
 
     def _refuse_damage(self, held_out: Mapping[str, Scores], new: Path) -> None:
         """Raises Problem when the last layer has lost more than exits can be worth."""

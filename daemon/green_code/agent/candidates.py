@@ -21,7 +21,7 @@ REWARDS = ("energy", "paper")
 SUPERVISED, PPO, BOTH = "supervised", "PPO", "supervised + PPO"
 _COMPARED = ("agreement", "whole", "accuracy")  # at equal cost
 _STRETCHES = 64  # of each document that PPO replays, before it begins anew
-_FINE_RATE, _FINE_ENTROPY = 3e-4, 0.02  # of fine-tuning
+_FINE_RATE, _FINE_ENTROPY = 3e-4, 0.1  # of fine-tuning
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,11 @@ An episode is a stretch of typing in one document (`stretches.py`): several comp
 which is paid once serves later requests. At each exit the agent continues or exits:
 
   continue  costs what bringing every waiting position through the next segment costs;
-  exit      costs one head, and `error` if the token is wrong; the position then waits below the next layer,
-            so that a later *continue* pays for it too.
+  exit      costs `error` times the token's harm (`Rollouts.harm`); the position then waits below the next layer, so that a later
+            *continue* pays for it too.
 
-Either way the question itself costs one decision. The layers below the first exit are always run: they are counted in
+Either way the question itself costs one decision and one head, whose token is the one that an exit gives; who decides without
+looking at the head pays for it only where it exits. The layers below the first exit are always run: they are counted in
 `spent`, not in rewards. After the last exit the token is decoded at full depth, which is never wrong. All costs are in
 units of one token at full depth, warm; an episode is not discounted. Vectorised: every array has one entry a document.
 """
@@ -29,13 +30,12 @@ from green_code.decoding.exit_network import EXIT, features
 class ExitEnvironment:
     """Documents that are typed into side by side; after its last request, a document begins anew."""
 
-    def __init__(self, rollouts: Rollouts, prices: Prices, typing: Typing) -> None:
-        self.rollouts, self.prices, self.typing = rollouts, prices, typing
+    def __init__(self, rollouts: Rollouts, prices: Prices, typing: Typing, looks: bool = True) -> None:
+        self.rollouts, self.prices, self.typing, self._looks = rollouts, prices, typing, looks
         self.count, self._requests = typing.first.shape
         self._env = np.arange(self.count)
         depths = [*rollouts.exits, rollouts.layers]
         self._segments = np.diff(depths)  # layers from exit i to the next, or to the end
-        self.right = rollouts.right  # (P, X)
         self.request = np.zeros(self.count, np.int64)
         self.token = np.zeros(self.count, np.int64)  # of the request's completion
         self.exit = np.zeros(self.count, np.int64)
@@ -55,8 +55,12 @@ class ExitEnvironment:
     def observe(self) -> tuple[Tensor, Tensor]:
         """(count, C + BESIDE) features and (count,) exit index."""
         states = torch.from_numpy(np.asarray(self.rollouts.states[self.row, self.exit], np.float32))
-        confidence = torch.from_numpy(self.rollouts.small_confidences[self.row, self.exit])
-        return features(states, torch.from_numpy(self.debt()), confidence), torch.from_numpy(self.exit.copy())
+        odds, margin = (
+            torch.from_numpy(column[self.row, self.exit])
+            for column in (self.rollouts.odds, self.rollouts.margins)
+        )
+        seen = features(states, torch.from_numpy(self.debt()), odds, margin)
+        return seen, torch.from_numpy(self.exit.copy())
 
     def debt(self) -> Any:
         """(count,) layer × position evaluations that going on to full depth would cost, as `Staircase.debt` counts."""
@@ -75,10 +79,13 @@ class ExitEnvironment:
         """Act; returns rewards (count,) and whether the stretch ended (the next has then begun)."""
         leave = action == EXIT
         at_end = ~leave & (self.exit == len(self._segments) - 1)
-        cost = self.prices.decision + np.where(
-            leave, self.prices.head, self.rise() + self.prices.head * at_end
+        head = self.prices.head
+        cost = (
+            self.prices.decision
+            + head * (leave | self._looks)
+            + np.where(leave, 0.0, self.rise() + head * at_end)
         )
-        reward = -cost - self.prices.error * (leave & ~self.right[self.row, self.exit])
+        reward = -cost - self.prices.error * leave * self.rollouts.harm[self.row, self.exit]
         self.spent += cost + (self.exit == 0) * self.prices.layers(self.rollouts.exits[0], self._fresh)
         up = self._env[~leave], self.exit[~leave]
         self.waiting[up] = self._written[up] = 0

@@ -35,9 +35,9 @@ class Critic(nn.Module):
 class ActorCritic(nn.Module):
     """Separate networks for policy and value, as in the paper (SB3's MlpPolicy)."""
 
-    def __init__(self, width: int, exits: Sequence[int], small_head: Sequence[int]) -> None:
+    def __init__(self, width: int, exits: Sequence[int]) -> None:
         super().__init__()
-        self.actor = ExitNetwork(width, exits, small_head)
+        self.actor = ExitNetwork(width, exits)
         _orthogonal(self.actor.inner, np.sqrt(2))
         nn.init.zeros_(self.actor.exit_bias.weight)
         _orthogonal(self.actor.action, 0.01)

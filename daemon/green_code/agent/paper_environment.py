@@ -59,7 +59,7 @@ class PaperEnvironment:
         """(count, C + BESIDE) features, always 0 beside the state, and (count,) exit index."""
         states = torch.from_numpy(np.asarray(self.rollouts.states[self.row, self.exit], np.float32))
         nothing = torch.zeros(self.count)
-        return features(states, nothing, nothing + 0.5), torch.from_numpy(self.exit.copy())
+        return features(states, nothing, nothing, nothing), torch.from_numpy(self.exit.copy())
 
     def left(self) -> Any:
         """(count,) share of the longest completion that is left."""

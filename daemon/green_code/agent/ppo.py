@@ -108,7 +108,7 @@ def train(
     """
     torch.manual_seed(arguments.seed)
     width = environment.rollouts.states.shape[2]
-    agent = ActorCritic(width, environment.rollouts.exits, environment.rollouts.small_head)
+    agent = ActorCritic(width, environment.rollouts.exits)
     if begin is not None:
         agent.actor.load_state_dict(begin.state_dict())
     optimiser = torch.optim.Adam(agent.parameters(), lr=arguments.learning_rate, eps=1e-5)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from green_code.adaptation.corpus import Corpus
 from green_code.agent.rollouts import CHUNK, NO_SOURCE, Rollouts, write_rollouts
-from green_code.decoding.exit_network import SMALL_HEAD, unit_rms
+from green_code.decoding.exit_network import unit_rms
 from green_code.decoding.staircase import Staircase
 from green_code.models.serving import Served
 from green_code.models.vocabulary import Vocabulary
@@ -31,7 +31,6 @@ LEAST_TOKENS = 1 << 12
 PARTS = {"train": 1.0, "validation": 0.125, "heldout": 0.25}
 """What is recorded, and how much of it, to what was asked for. Agents learn from the first and are chosen by the second."""
 _VALIDATION = 10  # one document of so many is for validation
-_COUNTED = 1 << 20  # tokens of a shard that say which tokens are common
 
 
 @torch.inference_mode()
@@ -56,7 +55,7 @@ def record(
     """
     of = "heldout" if part == "heldout" else "train"
     shard = corpus.shards[language, of]
-    recorder = _Recorder(decoder, vocabulary, exits, commonest(corpus))
+    recorder = _Recorder(decoder, vocabulary, exits)
     bounds = _bounds(corpus.document_starts(language, of), len(shard), part)
     if not bounds:
         raise Problem(
@@ -73,13 +72,6 @@ def record(
             report(f"{part} {language}: {told} of {positions} positions")
     write_rollouts(folder, recorder.result(corpus.languages.index(language), weights))
     report(f"{part} {language}: {recorder.positions} positions in {stretch + 1} stretches")
-
-
-def commonest(corpus: Corpus) -> list[int]:
-    """The tokens of the small head: SMALL_HEAD commonest of all languages together."""
-    shards = [shard[:_COUNTED] for (_, of), shard in corpus.shards.items() if of == "train"]
-    counts = sum(np.bincount(shard, minlength=1 + max(int(s.max()) for s in shards)) for shard in shards)
-    return sorted(np.argsort(counts)[::-1][:SMALL_HEAD].tolist())
 
 
 def _bounds(documents: np.ndarray, end: int, part: str) -> list[tuple[int, int]]:
@@ -104,11 +96,8 @@ def _spans(
 class _Recorder:
     """Collects the columns of `Rollouts`, chunk by chunk."""
 
-    def __init__(
-        self, decoder: Served, vocabulary: Vocabulary, exits: Sequence[int], small_head: Sequence[int]
-    ) -> None:
+    def __init__(self, decoder: Served, vocabulary: Vocabulary, exits: Sequence[int]) -> None:
         self._decoder, self._vocabulary, self._exits = decoder, vocabulary, tuple(exits)
-        self._small_head, self._small_logits = tuple(small_head), decoder.head_of(small_head)
         self._ends = {i for i, text in enumerate(vocabulary.token_bytes) if b"\n" in text} | set(
             vocabulary.eos
         )
@@ -142,7 +131,7 @@ class _Recorder:
         while len(given) < CHUNK and not (given and token in self._ends):
             stairs.append([token])
             seen.append(self._climb(stairs, len(stairs) - 1))
-            token = int(self._logits(seen[-1][-1, 0]).argmax())
+            token = self._decoder.top(seen[-1][-1])[0].token
             given.append(token)
         return torch.cat(seen, 1), given
 
@@ -155,24 +144,17 @@ class _Recorder:
             seen.append(stairs.states(start, end).clone())
         return torch.stack(seen)
 
-    def _logits(self, states: Tensor) -> Tensor:
-        return self._decoder.logits(states)[..., : len(self._vocabulary)].float()
-
     def _keep(self, stretch: int, greedy: bool, states: Tensor, source: Sequence[int]) -> None:
-        tokens, confidences, small = [], [], []
-        for depth, state in enumerate(states, 1):
-            logits = self._logits(state)
-            tokens.append(logits.argmax(-1))
-            if depth in self._exits:
-                confidences.append(logits.softmax(-1).amax(-1))
-                small.append(self._small_logits(state).float().softmax(-1).amax(-1))
-        said = torch.stack(tokens)  # (L, N)
+        tops = [self._decoder.top(state) for state in states]  # (L, N)
+        said = torch.tensor([[top.token for top in each] for each in tops])
+        odds = torch.tensor([[top.odds for top in tops[depth - 1]] for depth in self._exits])
+        margins = torch.tensor([[top.margin for top in tops[depth - 1]] for depth in self._exits])
         at = [depth - 1 for depth in self._exits]
         for name, column in {
             "states": unit_rms(states[at]).transpose(0, 1).half(),
             "exit_tokens": said[at].T.int(),
-            "confidences": torch.stack(confidences, 1).half(),
-            "small_confidences": torch.stack(small, 1).half(),
+            "odds": odds.T.half(),
+            "margins": margins.T.half(),
             "first_right": 1 + (said == said[-1]).int().argmax(0).int(),
             "final_tokens": said[-1].int(),
             "source_tokens": torch.tensor(source, dtype=torch.int32),
@@ -191,7 +173,6 @@ class _Recorder:
             stretches=np.array(stretches),
             greedy=np.array(greedy),
             languages=np.full(len(columns["final_tokens"]), language),
-            small_head=self._small_head,
             weights=weights,
             **columns,
         )

@@ -1,7 +1,7 @@
 """Ways to choose an exit, replayed over the same typing at the same prices, and compared at equal cost.
 
 Always reported beside the agent: the oracle (first exit that is right), every fixed exit, full depth, and confidence
-(the head's greatest probability, the head paid for at each exit that is asked) with the whole head and with a small one.
+(the head's greatest probability). Agents and confidence look at the head, which is paid for at each exit that is asked.
 """
 
 from __future__ import annotations
@@ -20,29 +20,28 @@ from green_code.agent.stretches import Typing
 from green_code.decoding.exit_network import EXIT, ExitNetwork
 
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
-_CONFIDENCES = (0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+_CONFIDENCES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 
 
 @dataclass(frozen=True)
 class Rival:
     """A family and its setting; `choose` gives (count,) actions.
 
-    `look` is what asking at an exit costs, in full-depth tokens; `keeps_logits` says that an exit needs no head then.
+    `decision` is what choosing costs, in full-depth tokens; `looks` says that it looks at the head.
     """
 
     family: str
     setting: str
     choose: Callable[[ExitEnvironment], Any]
-    look: float = 0.0
-    keeps_logits: bool = False
+    decision: float = 0.0
+    looks: bool = False
 
 
 @dataclass(frozen=True)
 class Score:
     """`cost` is of a completion, prompt and deferred fill included, in full-depth tokens, errors not counted.
 
-    `objective` is what training minimises: the same with the price of tokens that are neither the last layer's nor the
-    source's. `saving` is against full depth over the same typing. `agreement` with the last layer, a token; `whole` the share of
+    `objective` is what training minimises: the same with the price of the source's tokens that were lost. `saving` is against full depth over the same typing. `agreement` with the last layer, a token; `whole` the share of
     completions that agree in every token (of those that the model wrote); `accuracy` against the source (of the others).
     """
 
@@ -67,23 +66,21 @@ def replay(
     rival: Rival, rollouts: Rollouts, prices: Prices, typing: Typing, full_cost: float | None
 ) -> Score:
     """Let a rival serve every request once; savings are against `full_cost`, of a completion at full depth."""
-    environment = ExitEnvironment(rollouts, replace(prices, decision=rival.look), typing)
+    environment = ExitEnvironment(rollouts, replace(prices, decision=rival.decision), typing, rival.looks)
     requests = typing.first.shape[1]
     depths = np.array([*rollouts.exits, rollouts.layers])
     taken, tokens, cost = 0, 0, 0.0
     wrong = np.zeros_like(typing.first)  # tokens of a request that are not the last layer's
-    right, known, errors = 0, 0, 0
+    right, known, harm = 0, 0, 0.0
     while (busy := environment.served < requests).any():
         action = rival.choose(environment)
         row, exit, request = environment.row, environment.exit.copy(), environment.request.copy()
         before = environment.spent.copy()
         environment.step(action)
         leave = action == EXIT
-        errors += int((busy & leave & ~environment.right[row, exit]).sum())
+        harm += float(rollouts.harm[row, exit][busy & leave].sum())
         done = busy & (leave | (exit == len(rollouts.exits) - 1))
-        cost += (environment.spent - before)[busy].sum() - prices.head * rival.keeps_logits * (
-            busy & leave
-        ).sum()
+        cost += (environment.spent - before)[busy].sum()
         final = rollouts.final_tokens[row]
         given = np.where(leave, rollouts.exit_tokens[row, exit], final)
         np.add.at(wrong, (np.flatnonzero(done), request[done]), (given != final)[done])
@@ -98,7 +95,7 @@ def replay(
         rival.family,
         rival.setting,
         float(cost),
-        float(cost + prices.error * errors / typing.first.size),
+        float(cost + prices.error * harm / typing.first.size),
         float(1 - cost / full_cost) if full_cost else 0.0,
         float(taken / tokens),
         float(1 - wrong.sum() / tokens),
@@ -121,7 +118,7 @@ def agent(family: str, network: ExitNetwork, threshold: float, prices: Prices) -
         probability = network(*environment.observe()).softmax(-1)[:, EXIT].numpy()
         return (probability > max(0.5, threshold)).astype(np.int64)
 
-    return Rival(family, f"T={threshold}", choose, prices.decision)
+    return Rival(family, f"T={threshold}", choose, prices.decision, looks=True)
 
 
 def fixed(rollouts: Rollouts, depth: int) -> Rival:
@@ -134,26 +131,18 @@ def full_depth() -> Rival:
 
 
 def oracle() -> Rival:
-    return Rival("oracle", "", lambda e: e.right[e.row, e.exit].astype(np.int64))
+    return Rival("oracle", "", lambda e: e.rollouts.right[e.row, e.exit].astype(np.int64))
 
 
-def confidence(least: float, prices: Prices) -> Rival:
-    return Rival(
-        "confidence",
-        f"τ={least}",
-        lambda e: (e.rollouts.confidences[e.row, e.exit] > least).astype(np.int64),
-        prices.head,
-        keeps_logits=True,
-    )
+def confidence(least: float) -> Rival:
+    def choose(e: ExitEnvironment) -> Any:
+        return (sigmoid(e.rollouts.odds[e.row, e.exit]) > least).astype(np.int64)
+
+    return Rival("confidence", f"τ={least}", choose, looks=True)
 
 
-def small_confidence(least: float, prices: Prices, rollouts: Rollouts) -> Rival:
-    return Rival(
-        f"confidence of {len(rollouts.small_head)} tokens",
-        f"τ={least}",
-        lambda e: (e.rollouts.small_confidences[e.row, e.exit] > least).astype(np.int64),
-        prices.decision,  # which is the small head, for the most part
-    )
+def sigmoid(odds: np.ndarray) -> Any:
+    return 1 / (1 + np.exp(-odds.astype(np.float64)))
 
 
 def agents(networks: Mapping[str, ExitNetwork], prices: Prices) -> Iterator[Rival]:
@@ -165,8 +154,7 @@ def agents(networks: Mapping[str, ExitNetwork], prices: Prices) -> Iterator[Riva
 def everyone(networks: Mapping[str, ExitNetwork], rollouts: Rollouts, prices: Prices) -> Iterator[Rival]:
     """Agents at each threshold and all rivals."""
     yield from agents(networks, prices)
-    yield from (confidence(least, prices) for least in _CONFIDENCES)
-    yield from (small_confidence(least, prices, rollouts) for least in _CONFIDENCES)
+    yield from map(confidence, _CONFIDENCES)
     yield from (fixed(rollouts, depth) for depth in rollouts.exits)
     yield from (full_depth(), oracle())
 

@@ -15,6 +15,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from functools import cached_property
 from typing import Any
 from zipfile import BadZipFile
 
@@ -26,7 +27,7 @@ CHUNK = 16  # tokens of a chunk at most, about as the paper's completions of 15
 NO_SOURCE = -1
 """The source's token where a greedy chunk has left the source."""
 _META, _STATES, _COLUMNS = "rollouts.json", "states.bin", "tokens.npz"
-_META_FIELDS = ("exits", "layers", "states", "small_head", "weights")
+_META_FIELDS = ("exits", "layers", "states", "weights")
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,8 @@ class Rollouts:
     layers: int
     states: np.ndarray  # (P, X, C) float16, of unit root mean square
     exit_tokens: np.ndarray  # (P, X)
-    confidences: np.ndarray  # (P, X) float16: the head's greatest probability
-    small_confidences: np.ndarray  # (P, X) float16: the same of the small head
+    odds: np.ndarray  # (P, X) float16: the head's of that token, as `serving.Top` has them
+    margins: np.ndarray  # (P, X) float16
     first_right: np.ndarray  # (P,): the first layer of any kind whose token is the last layer's
     final_tokens: np.ndarray  # (P,)
     source_tokens: np.ndarray  # (P,): what follows in the source, or NO_SOURCE
@@ -50,14 +51,11 @@ class Rollouts:
     stretches: np.ndarray  # (N,)
     greedy: np.ndarray  # (N,) bool
     languages: np.ndarray  # (N,)
-    small_head: tuple[int, ...] = ()  # its tokens
     weights: str = ""  # the bundle's `weights_key`: rollouts are of one bundle
 
     def check_like(self, other: Rollouts) -> None:
         """Raises Problem where another part was recorded otherwise."""
-        mine, theirs = (
-            (r.exits, r.layers, r.states.shape[2], r.small_head, r.weights) for r in (self, other)
-        )
+        mine, theirs = ((r.exits, r.layers, r.states.shape[2], r.weights) for r in (self, other))
         if mine != theirs:
             raise Problem(
                 "bad_request",
@@ -73,6 +71,22 @@ class Rollouts:
     def right(self) -> Any:
         """(P, X): the exit's token is the last layer's, or the one that follows in the source."""
         return self.agrees | (self.exit_tokens == self.source_tokens[:, None])
+
+    @cached_property
+    def harm(self) -> Any:
+        """(P, X) float32: the tokens of the source that leaving there loses, against the last layer.
+
+        1 where the last layer has the source's token and the exit has not, −1 the other way round, 0 where both are right or
+        both wrong: another wrong token is no worse. Where the source is not known, an exit that disagrees is charged what those
+        that are known to disagree lose in the mean.
+        """
+        final = (self.final_tokens == self.source_tokens)[:, None]
+        early = self.exit_tokens == self.source_tokens[:, None]
+        harm = final.astype(np.float32) - early
+        known = (self.source_tokens != NO_SOURCE)[:, None]
+        apart = ~self.agrees
+        mean = (harm * (known & apart)).sum(0) / np.maximum(1, (known & apart).sum(0))
+        return np.where(known, harm, mean * apart).astype(np.float32)
 
 
 def write_rollouts(folder: Path, rollouts: Rollouts) -> None:
@@ -111,7 +125,6 @@ def merge_rollouts(folder: Path, parts: Sequence[Path]) -> Rollouts:
             stretches=np.concatenate(
                 [part.stretches + first for part, first in zip(opened, stretches, strict=False)]
             ),
-            small_head=opened[0].small_head,
             weights=opened[0].weights,
             **joined,
         ),
@@ -133,7 +146,6 @@ def _finish(folder: Path, rollouts: Rollouts) -> None:
         "exits": rollouts.exits,
         "layers": rollouts.layers,
         "width": rollouts.states.shape[2],
-        "small_head": rollouts.small_head,
         "weights": rollouts.weights,
     }
     (folder / _META).write_text(json.dumps(meta))
@@ -167,7 +179,6 @@ def open_rollouts(folder: Path, weights: str | None = None) -> Rollouts:
         tuple(meta["exits"]),
         meta["layers"],
         states,
-        small_head=tuple(meta["small_head"]),
         weights=meta["weights"],
         **columns,
     )

@@ -2,10 +2,10 @@
 
 For one token, with exits i = 1 … X and P(exit) πᵢ, the expected cost from exit i on is, backwards,
 
-    Vᵢ = πᵢ (head + error · wrongᵢ + own) + (1 − πᵢ) (riseᵢ + Vᵢ₊₁) − temperature · H(πᵢ)  + decision,   V past the last = head
+    Vᵢ = πᵢ (error · harmᵢ + own) + (1 − πᵢ) (riseᵢ + Vᵢ₊₁) − temperature · H(πᵢ) + head + decision,   V past the last = head
 
 and V₁, averaged over tokens, is differentiable in the network: it is minimised by Adam as it stands. The optimum is
-πᵢ = σ((riseᵢ + E[Vᵢ₊₁] − E[head + error · wrongᵢ + own]) / temperature), backward induction softened by the entropy, so a
+πᵢ = σ((riseᵢ + E[Vᵢ₊₁] − E[error · harmᵢ + own]) / temperature), backward induction softened by the entropy, so a
 threshold on P(exit) asks for a certain advantage of leaving.
 
 Tokens are coupled by the depth debt, and one share stands for that: of what bringing up waiting positions costs, the
@@ -24,13 +24,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import logsigmoid
+from torch.nn.functional import dropout, logsigmoid
 
 from green_code.agent.environment import ExitEnvironment
 from green_code.agent.prices import Prices
 from green_code.agent.rollouts import Rollouts
 from green_code.agent.stretches import draw_typing
-from green_code.decoding.exit_network import CONTINUE, EXIT, ExitNetwork, features
+from green_code.decoding.exit_network import BESIDE, CONTINUE, EXIT, ExitNetwork, features
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,11 @@ class Arguments:
     """Everything that shapes a run; costs are in full-depth tokens."""
 
     carried: float = 0.25
-    temperature: float = 0.1
+    temperature: float = 0.2
+    state_dropout: float = 0.8  # of the hidden state's share in what the network sees
     steps: int = 500  # of a round
     batch: int = 1024
-    learning_rate: float = 2e-3
+    learning_rate: float = 1e-3
     weight_decay: float = 1e-3
     rounds: int = 3  # how often typing is replayed anew
     documents: int = 512
@@ -49,12 +50,12 @@ class Arguments:
 
 
 def expected_cost(
-    logits: Tensor, wrong: Tensor, waiting: Tensor, rollouts: Rollouts, prices: Prices, arguments: Arguments
+    logits: Tensor, harm: Tensor, waiting: Tensor, rollouts: Rollouts, prices: Prices, arguments: Arguments
 ) -> Tensor:
     """(B,) V₁ of tokens.
 
     Args:
-        logits: (B, X, 2) of the network at every exit. wrong: (B, X), 1 where the exit's token is.
+        logits: (B, X, 2) of the network at every exit. harm: (B, X), `Rollouts.harm`.
         waiting: (B, X) positions that wait below the segment behind each exit.
     """
     segments = np.diff([*rollouts.exits, rollouts.layers])
@@ -64,11 +65,11 @@ def expected_cost(
         alone = float(prices.layers(int(segments[i]), 1))
         together = torch.from_numpy(prices.layers(int(segments[i]), 1 + waiting[:, i].numpy())).float()
         own = (1 - arguments.carried) * prices.evaluation * float(segments[i:].sum())
-        leave = prices.head + prices.error * wrong[:, i] + own
+        leave = prices.error * harm[:, i] + own
         stay = alone + arguments.carried * (together - alone) + value
         p = odds[:, i].sigmoid()
         entropy = -(p * logsigmoid(odds[:, i]) + (1 - p) * logsigmoid(-odds[:, i]))
-        value = prices.decision + p * leave + (1 - p) * stay - arguments.temperature * entropy
+        value = prices.decision + prices.head + p * leave + (1 - p) * stay - arguments.temperature * entropy
     return value
 
 
@@ -80,13 +81,13 @@ def train(
 ) -> ExitNetwork:
     """Fit a network to replayed rollouts."""
     torch.manual_seed(arguments.seed)
-    network = ExitNetwork(rollouts.states.shape[2], rollouts.exits, rollouts.small_head)
+    network = ExitNetwork(rollouts.states.shape[2], rollouts.exits)
     optimiser = torch.optim.AdamW(
         network.parameters(), lr=arguments.learning_rate, weight_decay=arguments.weight_decay
     )
     annealed = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, arguments.rounds * arguments.steps)
     generator = np.random.default_rng(arguments.seed)
-    wrong = torch.from_numpy(~rollouts.right).float()
+    harm = torch.from_numpy(rollouts.harm)
     exits = torch.arange(len(rollouts.exits))
     for round in range(arguments.rounds):
         rows, waiting = _situations(network, rollouts, prices, arguments, arguments.seed + round)
@@ -94,8 +95,10 @@ def train(
         for _ in range(arguments.steps):
             pick = generator.integers(0, len(rows), arguments.batch)
             row, waits = rows[pick], torch.from_numpy(waiting[pick])
-            logits = network(_seen(rollouts, row, waits), exits.expand(len(row), -1))
-            loss = expected_cost(logits, wrong[row], waits, rollouts, prices, arguments).mean()
+            seen = _seen(rollouts, row, waits)
+            seen[..., :-BESIDE] = dropout(seen[..., :-BESIDE], arguments.state_dropout)
+            logits = network(seen, exits.expand(len(row), -1))
+            loss = expected_cost(logits, harm[row], waits, rollouts, prices, arguments).mean()
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
@@ -111,7 +114,8 @@ def _seen(rollouts: Rollouts, rows: np.ndarray, waiting: Tensor) -> Tensor:
     states = torch.from_numpy(np.asarray(rollouts.states[rows], np.float32))
     segments = torch.tensor(np.diff([*rollouts.exits, rollouts.layers]))
     beyond = ((waiting + 1) * segments).flip(-1).cumsum(-1).flip(-1)
-    return features(states, beyond, torch.from_numpy(rollouts.small_confidences[rows]))
+    odds, margins = torch.from_numpy(rollouts.odds[rows]), torch.from_numpy(rollouts.margins[rows])
+    return features(states, beyond, odds, margins)
 
 
 @torch.no_grad()

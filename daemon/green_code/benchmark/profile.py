@@ -58,7 +58,7 @@ def _parts(runtime: Runtime) -> list[tuple[str, Any, str]]:
     return [
         ("drafts", generate, "draft"),
         ("layers", Staircase, "advance"),
-        ("head", type(runtime.decoder), "logits"),
+        ("head", type(runtime.decoder), "top"),
         ("embedding and cache", Staircase, "append"),
         ("embedding and cache", Staircase, "truncate"),
         ("agent", Agent, "stop"),

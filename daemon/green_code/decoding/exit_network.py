@@ -16,47 +16,32 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from green_code.models.serving import ExitParameters
+from green_code.models.serving import ExitParameters, Top
 from green_code.problems import Problem
 
 CONTINUE, EXIT = 0, 1
 HIDDEN_UNITS = 64
-SMALL_HEAD = 512  # tokens of the small head
-BESIDE = 2  # features beside the hidden state
+BESIDE = 3  # features beside the hidden state
 _EPSILON = 1e-6
 _DEBT_UNIT = math.log(1e4)
-_ODDS_UNIT = 6.0  # log-odds of .9975; surer than that is the same
+_MOST_ODDS = 6.0  # of .9975; surer than that is the same
 
 
-def features(states: Tensor, debt: Tensor, confidence: Tensor) -> Tensor:
-    """(…, C) hidden states, (…) depth debt and (…) the small head's confidence → (…, C + BESIDE) features.
+def features(states: Tensor, debt: Tensor, odds: Tensor, margin: Tensor) -> Tensor:
+    """(…, C) hidden states, (…) depth debt, and of the head's top (…) odds and (…) margin → (…, C + BESIDE) features.
 
     The state is divided by its root mean square (its norm grows with depth and says little); the debt, in layer ×
-    position evaluations that going on would cost, enters as a logarithm, the confidence as log-odds.
+    position evaluations that going on would cost, enters as a logarithm. Odds and margins are left as large as they are, so
+    that the network learns from them first: a state says less of other projects than of those it was trained on.
     """
     owed = torch.log1p(debt.float()) / _DEBT_UNIT
-    odds = torch.logit(confidence.float(), _EPSILON).clamp(-_ODDS_UNIT, _ODDS_UNIT) / _ODDS_UNIT
-    return torch.cat((unit_rms(states), owed[..., None], odds[..., None]), dim=-1)
+    sure = odds.float().clamp(-_MOST_ODDS, _MOST_ODDS)
+    return torch.cat((unit_rms(states), torch.stack((owed, sure, margin.float()), -1)), dim=-1)
 
 
-def debt_feature(debt: int) -> float:
-    """The debt as `features` has it."""
-    return math.log1p(debt) / _DEBT_UNIT
-
-
-def _beside(debt: int, confidence: float) -> np.ndarray:
+def beside(debt: int, top: Top) -> tuple[float, float, float]:
     """What `features` puts beside the state."""
-    p = min(1 - _EPSILON, max(_EPSILON, confidence))
-    odds = max(-_ODDS_UNIT, min(_ODDS_UNIT, math.log(p / (1 - p)))) / _ODDS_UNIT
-    return np.array([debt_feature(debt), odds], np.float32)
-
-
-def top_probability(logits: Tensor) -> float:
-    """The greatest of softmax(logits), (K,); by NumPy on the CPU, as `exit_probability`."""
-    if logits.device.type != "cpu":
-        return float(logits.float().softmax(-1).max())
-    found = logits.float().numpy()
-    return 1 / float(np.exp(found - found.max()).sum())
+    return math.log1p(debt) / _DEBT_UNIT, max(-_MOST_ODDS, min(_MOST_ODDS, top.odds)), top.margin
 
 
 def unit_rms(states: Tensor) -> Tensor:
@@ -69,16 +54,12 @@ class ExitNetwork(nn.Module):
     """One two-layer perceptron for all exits; each exit has its own learned bias on the hidden units.
 
     Args:
-        width: C of the base model. exits: the depths at which it decides, ascending. small_head: the tokens, common ones,
-            whose greatest probability among themselves it sees.
+        width: C of the base model. exits: the depths at which it decides, ascending.
     """
 
-    small_head: Tensor
-
-    def __init__(self, width: int, exits: Sequence[int], small_head: Sequence[int]) -> None:
+    def __init__(self, width: int, exits: Sequence[int]) -> None:
         super().__init__()
         self.width, self.exits = width, tuple(exits)
-        self.register_buffer("small_head", torch.tensor(small_head, dtype=torch.int32))
         self.inner = nn.Linear(width + BESIDE, HIDDEN_UNITS)
         self.exit_bias = nn.Embedding(len(self.exits), HIDDEN_UNITS)
         self.action = nn.Linear(HIDDEN_UNITS, 2)
@@ -87,20 +68,22 @@ class ExitNetwork(nn.Module):
         """(…, C + BESIDE) features and (…) index of the exit → (…, 2) logits of CONTINUE and EXIT."""
         return self.action(torch.tanh(self.inner(seen) + self.exit_bias(exit_index)))  # type: ignore[no-any-return]
 
-    def exit_probability(self, state: Tensor, debt: int, confidence: float, exit_index: int) -> float:
+    def exit_probability(self, state: Tensor, debt: int, top: Top, exit_index: int) -> float:
         """P(EXIT) for one state (C,), which is what service asks for; the same as `forward` behind `features`.
 
         On the CPU by NumPy: the sums take microseconds, and torch would take ten times that to call them.
         """
         if state.device.type != "cpu":
-            seen = features(state, *(torch.tensor(x, device=state.device) for x in (debt, confidence)))
+            seen = features(
+                state, *(torch.tensor(x, device=state.device) for x in (debt, top.odds, top.margin))
+            )
             return float(self(seen, torch.tensor(exit_index, device=state.device)).softmax(-1)[EXIT])
         inner, bias, exit_bias, action, action_bias = self._arrays
         x = state.float().numpy()
         x = x / math.sqrt(float(x @ x) / len(x) + _EPSILON)
         hidden = (
             inner[:, :-BESIDE] @ x
-            + inner[:, -BESIDE:] @ _beside(debt, confidence)
+            + inner[:, -BESIDE:] @ np.array(beside(debt, top), np.float32)
             + bias
             + exit_bias[exit_index]
         )
@@ -117,7 +100,7 @@ class ExitNetwork(nn.Module):
         inner, bias, exit_bias, action, action_bias = (
             part.detach().float().cpu().numpy().copy() for part in self._parts()
         )
-        return ExitParameters(self.small_head.tolist(), inner, bias + exit_bias, action, action_bias)
+        return ExitParameters(inner, bias + exit_bias, action, action_bias)
 
     def _parts(self) -> tuple[Tensor, ...]:
         return (
@@ -144,27 +127,12 @@ def load_exit_network(path: Path, exits: Sequence[int]) -> ExitNetwork:
             trained = tuple(int(e) for e in metadata["exits"].split(","))
             width = int(metadata["width"])
             weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
-        if "small_head" not in weights:
-            raise Problem(
-                "bundle_invalid", f"{path.name} is of an older version; retrain it with `green-code train`."
-            )
-        small_head = weights["small_head"]
-        if (
-            small_head.dim() != 1
-            or small_head.is_floating_point()
-            or not len(small_head)
-            or small_head.min() < 0
-        ):
-            raise Problem(
-                "bundle_invalid",
-                f"the small head of {path.name} is no list of tokens; fetch the bundle again.",
-            )
         if trained != tuple(exits):
             raise Problem(
                 "bundle_invalid",
                 f"{path.name} decides at {trained}, its bundle says {tuple(exits)}; fetch the bundle again, or retrain with `green-code train`.",
             )
-        network = ExitNetwork(width, exits, small_head.tolist())
+        network = ExitNetwork(width, exits)
         network.load_state_dict(weights)
     except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
         raise Problem(

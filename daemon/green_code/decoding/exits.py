@@ -7,15 +7,15 @@ A policy names the depths at which it wants to be asked and answers from what is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final, Protocol
 
 from torch import Tensor
 
-from green_code.decoding.exit_network import ExitNetwork, debt_feature, top_probability
-from green_code.models.serving import Judge, Served
+from green_code.decoding.exit_network import ExitNetwork, beside
+from green_code.models.serving import Judge, Served, Top
 from green_code.problems import Problem
 
 LIKELIEST: Final = 0.5
@@ -26,18 +26,23 @@ LIKELIEST: Final = 0.5
 class View:
     """What is known about the last position at one exit.
 
-    `state` is (C,); `debt` the evaluations that going on to full depth would cost; `head` gives (V,) logits.
+    `state` is (C,); `debt` the evaluations that going on to full depth would cost. `top`, what the head says, is found when it
+    is first asked for, so that a policy which does not look at it does not pay.
     """
 
     depth: int
     state: Tensor
     debt: int
-    head: Callable[[Tensor], Tensor]
+    decoder: Served
 
     @cached_property
-    def logits(self) -> Tensor:
-        """(V,): computed when first asked for, so that a policy which does not look at it does not pay."""
-        return self.head(self.state)
+    def top(self) -> Top:
+        return self.decoder.top(self.state[None])[0]
+
+    @property
+    def looked(self) -> bool:
+        """Whether the head was run."""
+        return "top" in vars(self)
 
 
 class Policy(Protocol):
@@ -77,19 +82,17 @@ class Confidence:
     network_runs: int = 0
 
     def stop(self, view: View) -> bool:
-        return bool(view.logits.float().softmax(-1).max() > self.threshold)
+        return view.top.probability > self.threshold
 
 
 @dataclass(frozen=True)
 class Agent:
     """
     Args:
-        small_head: (C,) states → logits of the tokens that the network looks at.
-        judge: both in one call, where the decoder has such.
+        judge: the network in one call, where the decoder has such.
     """
 
     network: ExitNetwork
-    small_head: Callable[[Tensor], Tensor]
     judge: Judge | None = None
     threshold: float = 1.0
     network_runs: int = 1
@@ -101,17 +104,15 @@ class Agent:
     def stop(self, view: View) -> bool:
         index = self.exits.index(view.depth)
         if self.judge is not None:
-            probability = self.judge(view.state, debt_feature(view.debt), index)
+            probability = self.judge(view.state, beside(view.debt, view.top), index)
         else:
-            confidence = top_probability(self.small_head(view.state))
-            probability = self.network.exit_probability(view.state, view.debt, confidence, index)
+            probability = self.network.exit_probability(view.state, view.debt, view.top, index)
         return probability > max(LIKELIEST, self.threshold)
 
 
 def agent_on(network: ExitNetwork, decoder: Served) -> Agent:
     """The agent of a network, as fast as the decoder lets it be."""
-    parameters = network.for_service()
-    return Agent(network, decoder.head_of(parameters.tokens), decoder.judge_of(parameters))
+    return Agent(network, decoder.judge_of(network.for_service()))
 
 
 def parse_policy(

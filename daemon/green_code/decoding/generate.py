@@ -64,16 +64,14 @@ def climb(stairs: Staircase, policy: Policy, effort: Effort, exits: Sequence[int
     """
     position, layers = len(stairs) - 1, stairs.decoder.config.layers
     for depth in policy.exits if exits is None else exits:
-        view = View(
-            depth, stairs.advance(position, depth), stairs.debt(position, layers), stairs.decoder.logits
-        )
+        view = View(depth, stairs.advance(position, depth), stairs.debt(position, layers), stairs.decoder)
         stop = policy.stop(view)
         effort.decisions += policy.network_runs
         if stop:
             return view
-        if "logits" in vars(view):
+        if view.looked:
             effort.count_head()
-    return View(layers, stairs.advance(position, layers), 0, stairs.decoder.logits)
+    return View(layers, stairs.advance(position, layers), 0, stairs.decoder)
 
 
 def fast(
@@ -83,7 +81,7 @@ def fast(
     while True:
         view = climb(stairs, policy, effort)
         effort.count_head()
-        token = chooser.choose(view.logits, required)
+        token = chooser.choose(view, required)
         required = chooser.left(required, token)
         yield token, view.depth
         stairs.append([token])
@@ -151,11 +149,14 @@ def verify(
     if drafts and ends(drafts[-1].token):
         stairs.truncate(len(stairs) - 1)  # what would follow the end needs no verification
     stairs.advance(len(stairs) - 1, layers)
-    verified = stairs.decoder.logits(stairs.states(start, len(stairs)))
+    states = stairs.states(start, len(stairs))
+    verified = [View(layers, state, 0, stairs.decoder) for state in states]
+    for view, top in zip(verified, stairs.decoder.top(states), strict=True):
+        view.top = top
     effort.count_head(len(verified))
     agreed: list[tuple[int, int]] = []
-    for logits, guess in zip_longest(verified, drafts[: len(verified)]):
-        token = chooser.choose(logits, required)
+    for view, guess in zip_longest(verified, drafts[: len(verified)]):
+        token = chooser.choose(view, required)
         required = chooser.left(required, token)
         guess = guess or unsure
         if guess is not None:
@@ -246,8 +247,8 @@ def _from_exit(
     if view.depth == stairs.decoder.config.layers:
         return None
     effort.count_head()
-    token = chooser.choose(view.logits, required)
-    confidence = float(view.logits.float().softmax(-1)[token])
+    token = chooser.choose(view, required)
+    confidence = view.top.probability if token == view.top.token else 0.0
     return Draft(token, view.depth, drafter.record(view.depth).look(confidence))
 
 

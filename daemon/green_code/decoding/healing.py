@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from green_code.decoding.exits import View
 from green_code.models.vocabulary import Vocabulary
 
 
@@ -30,17 +31,16 @@ class Chooser:
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._vocabulary = vocabulary
-        self._candidates: dict[bytes, Tensor] = {}
+        self._allowed: dict[bytes, Tensor] = {}
 
-    def choose(self, logits: Tensor, required: bytes) -> int:
-        """Id of the most likely allowed token; `logits` is (V,)."""
+    def choose(self, view: View, required: bytes) -> int:
+        """Id of the most likely allowed token."""
         if not required:
-            return int(logits[: len(self._vocabulary)].argmax())
-        if required not in self._candidates:
-            allowed = self._vocabulary.tokens_compatible_with(required)
-            self._candidates[required] = torch.tensor(allowed, device=logits.device)
-        allowed_ids = self._candidates[required]
-        return int(allowed_ids[logits[allowed_ids].argmax()])
+            return view.top.token
+        if required not in self._allowed:
+            self._allowed[required] = torch.tensor(self._vocabulary.tokens_compatible_with(required))
+        allowed = self._allowed[required]
+        return int(allowed[int(view.decoder.scores(view.state, allowed).argmax())])
 
     def left(self, required: bytes, token: int) -> bytes:
         """What is still required after `token`."""

@@ -23,7 +23,7 @@ import torch
 
 from green_code.decoding.corpus_ngrams import CorpusNgrams, load_corpus_ngrams
 from green_code.decoding.drafter import Drafter, Prices
-from green_code.decoding.exit_network import SMALL_HEAD, ExitNetwork, load_exit_network
+from green_code.decoding.exit_network import ExitNetwork, load_exit_network
 from green_code.decoding.exits import LIKELIEST, Agent, Full, Policy, View, agent_on, parse_policy
 from green_code.decoding.generate import Generated, generate
 from green_code.decoding.healing import Chooser, heal
@@ -47,7 +47,7 @@ BUDGET_SECONDS = 5.0  # a completion that takes longer is of no use to anyone
 _AFTER_CHARACTERS = 4 * NEAR_TOKENS  # a token of code has 3 to 4
 _COST_ROWS = 256  # a prompt
 _COST_AGENTS = 48  # more than a core's cache holds
-_WORKLOADS = 3  # changes when what is measured does
+_WORKLOADS = 4  # changes when what is measured does
 _COST_DRAFTS = 8  # a verification
 
 
@@ -75,11 +75,10 @@ def load_runtime(model: str, progress: Progress = lambda *_: None) -> Runtime:
     if bundle is not None and (path := bundle.part(AGENT)) is not None:
         network = load_exit_network(path, bundle.exits).to(opened.decoder.device)
         config = opened.decoder.config
-        largest = int(network.small_head.max())
-        if network.width != config.width or bundle.exits[-1] >= config.layers or largest >= config.vocabulary:
+        if network.width != config.width or bundle.exits[-1] >= config.layers:
             raise Problem(
                 "bundle_invalid",
-                f"bundle {bundle.name}: its agent is for width {network.width}, exits {bundle.exits} and tokens up to {largest}, the model has width {config.width}, {config.layers} layers and {config.vocabulary} tokens; retrain with `green-code train`.",
+                f"bundle {bundle.name}: its agent is for width {network.width}, exits {bundle.exits}, the model has width {config.width} and {config.layers} layers; retrain with `green-code train`.",
             )
     ngrams = None
     if bundle is not None and (path := bundle.part(NGRAMS)) is not None:
@@ -407,25 +406,27 @@ def _workloads(decoder: Served) -> dict[str, Callable[[], Work]]:
 
     @torch.inference_mode()
     def head() -> Work:
-        decoder.logits(state).argmax().item()
+        decoder.top(state[None])
         return Work(heads=1, head_rows=1)
 
     @torch.inference_mode()
     def head_batch() -> Work:
-        decoder.logits(several).argmax(-1).tolist()
+        decoder.top(several)
         return Work(heads=1, head_rows=_COST_DRAFTS)
 
-    some = range(min(SMALL_HEAD, decoder.config.vocabulary))
     # Any weights cost the same. In service the layers' weights come in between: taking turns, these are cold as well.
     agents = itertools.cycle(
         [
-            agent_on(ExitNetwork(decoder.config.width, (1,), some).to(decoder.device), decoder)
+            agent_on(ExitNetwork(decoder.config.width, (1,)).to(decoder.device), decoder)
             for _ in range(_COST_AGENTS)
         ]
     )
 
+    view = View(1, state, 1, decoder)
+    view.top = decoder.top(state[None])[0]  # which is not the decision's
+
     def decision() -> Work:
-        next(agents).stop(View(1, state, 1, decoder.logits))
+        next(agents).stop(view)
         return Work(decisions=1)
 
     return {

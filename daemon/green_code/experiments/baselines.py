@@ -101,7 +101,7 @@ def arms(runtime: Runtime) -> dict[str, tuple[bool, Complete]]:
             for _ in range(TOKENS):
                 stairs = Staircase(decoder)
                 stairs.append(tokens)
-                tokens.append(chooser.choose(climb(stairs, policy, Effort()).logits, b""))
+                tokens.append(chooser.choose(climb(stairs, policy, Effort()), b""))
             return tokens[len(prompt) :]
 
         return complete

@@ -96,8 +96,8 @@ def _exits(runtime: Runtime, window: _Window, counts: Counter[tuple[int, int, bo
     said = {}
     for depth in (*runtime.exits, runtime.layers_total):
         stairs.advance(end - 1, depth)
-        top = runtime.decoder.logits(stairs.states(first, end)).float().softmax(-1).max(-1)
-        said[depth] = top.indices.tolist(), top.values.tolist()
+        tops = runtime.decoder.top(stairs.states(first, end))
+        said[depth] = [top.token for top in tops], [top.probability for top in tops]
     final: list[int] = said[runtime.layers_total][0]
     for depth in runtime.exits:
         for token, confidence, last in zip(*said[depth], final, strict=True):

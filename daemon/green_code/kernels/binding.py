@@ -17,12 +17,13 @@ import numpy as np
 
 from green_code.kernels.build import LIBRARIES, TARGETS, library, this_target
 from green_code.kernels.quantise import GROUP, TILE
+from green_code.models.serving import CANDIDATES
 from green_code.problems import Problem
 
 LEVEL_VARIABLE = "GREEN_CODE_KERNEL"
 LANES = 16  # the widest level's; sizes are multiples of it at every level, so that all serve the same models
 KEYS, QUERIES = 16, 4  # attention.h
-UNITS, BESIDE = 64, 2  # judge.h
+UNITS, BESIDE = 64, 3  # judge.h
 
 _Pointer = ctypes.c_void_p
 _Int = ctypes.c_int32
@@ -64,11 +65,22 @@ class CJudge(ctypes.Structure):
     """judge.h's `judge`."""
 
     _fields_ = [
-        ("head", CMatrix),
-        *((name, _Int) for name in ("tokens", "hidden")),
+        ("hidden", _Int),
         *((name, _Pointer) for name in ("inner", "biases", "action")),
         ("action_bias", ctypes.c_float),
     ]
+
+
+class CScreen(ctypes.Structure):
+    """screen.h's `screen`."""
+
+    _fields_ = [("down", _Pointer), ("preview", CMatrix), ("rows", _Pointer), ("tokens", _Int)]
+
+
+class CTop(ctypes.Structure):
+    """screen.h's `top`."""
+
+    _fields_ = [("token", _Int), ("odds", ctypes.c_float), ("margin", ctypes.c_float)]
 
 
 class _CQuantised(ctypes.Structure):
@@ -111,10 +123,17 @@ class Kernel:
     def __init__(self, path: Path, level: str) -> None:
         self.level = level
         loaded = ctypes.CDLL(str(path))
-        names = ("green_group", "green_tile", "green_keys", "green_queries", "green_sizes")
+        names = (
+            "green_group",
+            "green_tile",
+            "green_keys",
+            "green_queries",
+            "green_candidates",
+            "green_sizes",
+        )
         layout = tuple(getattr(loaded, name)() if hasattr(loaded, name) else None for name in names)
-        sizes = sum(map(ctypes.sizeof, (CLayer, CModel, _CScratch, CJudge)))
-        if layout != (GROUP, TILE, KEYS, QUERIES, sizes):
+        sizes = sum(map(ctypes.sizeof, (CLayer, CModel, _CScratch, CJudge, CScreen, CTop)))
+        if layout != (GROUP, TILE, KEYS, QUERIES, CANDIDATES, sizes):
             raise Problem(
                 "internal_error",
                 f"the kernel {path.name} was built from other sources; run `python -m green_code.kernels.build`, or reinstall.",
@@ -129,7 +148,18 @@ class Kernel:
         self.judge: Any = loaded.green_judge
         self.judge.restype = ctypes.c_float
         self.judge.argtypes = [
-            ctypes.POINTER(CModel), _Pointer, ctypes.POINTER(CJudge), _Int, _Pointer, ctypes.c_float,
+            ctypes.POINTER(CModel), ctypes.POINTER(CJudge), _Int, _Pointer, _Pointer,
+        ]  # fmt: skip
+        self.top: Any = loaded.green_top
+        self.top.restype = None
+        self.top.argtypes = [
+            ctypes.POINTER(CModel), _Pointer, ctypes.POINTER(CScreen), _Pointer, _Int, _Pointer,
+            _Pointer, ctypes.POINTER(_CScratch),
+        ]  # fmt: skip
+        self.scores: Any = loaded.green_scores
+        self.scores.restype = None
+        self.scores.argtypes = [
+            ctypes.POINTER(CModel), _Pointer, ctypes.POINTER(CScreen), _Pointer, _Pointer, _Int, _Pointer,
             ctypes.POINTER(_CScratch),
         ]  # fmt: skip
         self.logits: Any = loaded.green_logits

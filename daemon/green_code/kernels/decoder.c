@@ -11,6 +11,7 @@
 #include "judge.h"
 #include "lanes.h"
 #include "product.h"
+#include "screen.h"
 
 #define CHUNK 64  // rows that go through a layer together; bounds the scratch
 
@@ -151,12 +152,32 @@ void green_logits(const model *m, const float *norm, const matrix *head, const f
   product(head, &s->row, rows, out, head->outputs);
 }
 
-// P(EXIT) for one state x (width) at the exit of index `exit`. The head's tokens pass through s->wide.
-float green_judge(const model *m, const float *norm, const judge *j, int exit, const float *x, float owed,
-                  const scratch *s) {
-  norm_rows(m, x, norm, 1, s);
-  product(&j->head, &s->row, 1, s->wide, j->head.outputs);
-  return judged(j, exit, x, m->width, s->wide, owed);
+// What the head says of each of rows ≤ CHUNK states x (rows, width). preview (rows, s->preview.outputs) is room for it.
+void green_top(const model *m, const float *norm, const screen *s, const float *x, int rows, float *preview, top *out,
+               const scratch *room) {
+  const int rank = s->preview.inputs;
+  for (int r = 0; r < rows; r++) {
+    rms_norm(x + (size_t)r * m->width, norm, m->width, m->norm_eps, room->normed);
+    for (int i = 0; s->down && i < rank; i++) room->wide[i] = dot(s->down + (size_t)i * m->width, room->normed, m->width);
+    quantise(s->down ? room->wide : room->normed, rank, r, &room->row);
+  }
+  product(&s->preview, &room->row, rows, preview, s->preview.outputs);
+  for (int r = 0; r < rows; r++) {
+    if (s->rows) rms_norm(x + (size_t)r * m->width, norm, m->width, m->norm_eps, room->normed);
+    out[r] = likeliest(s, preview + (size_t)r * s->preview.outputs, room->normed, m->width);
+  }
+}
+
+// out (count): logits of these tokens for a state x (width); s->rows must be there.
+void green_scores(const model *m, const float *norm, const screen *s, const float *x, const int32_t *tokens, int count,
+                  float *out, const scratch *room) {
+  rms_norm(x, norm, m->width, m->norm_eps, room->normed);
+  score_rows(s->rows, tokens, count, room->normed, m->width, out);
+}
+
+// P(EXIT) for one state x (width) at the exit of index `exit`; `beside` are the features beside the state.
+float green_judge(const model *m, const judge *j, int exit, const float *x, const float *beside) {
+  return judged(j, exit, x, m->width, beside);
 }
 
 int green_group(void) { return GROUP; }
@@ -164,4 +185,7 @@ int green_tile(void) { return TILE; }
 int green_chunk(void) { return CHUNK; }
 int green_keys(void) { return KEYS; }
 int green_queries(void) { return QUERIES; }
-int green_sizes(void) { return (int)(sizeof(layer) + sizeof(model) + sizeof(scratch) + sizeof(judge)); }
+int green_candidates(void) { return CANDIDATES; }
+int green_sizes(void) {
+  return (int)(sizeof(layer) + sizeof(model) + sizeof(scratch) + sizeof(judge) + sizeof(screen) + sizeof(top));
+}

@@ -5,9 +5,10 @@ Held by: tests/kernels/test_decoder.py, against the torch decoder over the same 
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -23,19 +24,23 @@ from green_code.kernels.binding import (
     CLayer,
     CMatrix,
     CModel,
+    CScreen,
+    CTop,
     Kernel,
     Scratch,
 )
-from green_code.kernels.quantise import GROUP, RECORD_BYTES, TILE, gather, quantise
+from green_code.kernels.quantise import GROUP, RECORD_BYTES, TILE, quantise
 from green_code.kernels.quantise import records as count
 from green_code.models.decoder import inverse_frequencies
 from green_code.models.families import ModelConfig, Rope
-from green_code.models.serving import ExitParameters, Judge
+from green_code.models.screen import screen_of
+from green_code.models.serving import CANDIDATES, ExitParameters, Judge, Top
 
 _FIRST_POSITIONS = 1024
 _WORTH_SHARING = 128  # positions of a prompt from which on a second thread takes half the layers
 _MATRICES = ("qkv", "attention_out", "mlp_in", "mlp_out")
 _GAINS = ("attention_norm", "q_norm", "k_norm", "attention_out_norm", "mlp_norm", "mlp_out_norm")
+_DOWN = "screen.down"
 
 
 def why_not(config: ModelConfig) -> str | None:
@@ -51,15 +56,21 @@ def why_not(config: ModelConfig) -> str | None:
     return None
 
 
-def matrices(config: ModelConfig) -> Iterator[tuple[str, int, int]]:
-    """(name, N, K) of all matrices, in the order in which a token reads them; the head is the last."""
+def matrices(config: ModelConfig, rank: int = 0) -> Iterator[tuple[str, int, int]]:
+    """(name, N, K) of all matrices: the layers', the head, and, of a rank above 0, its preview."""
     query = config.heads * config.head_width
     for i in range(config.layers):
         yield f"layers.{i}.qkv", query + 2 * config.kv_heads * config.head_width, config.width
         yield f"layers.{i}.attention_out", config.width, query
         yield f"layers.{i}.mlp_in", 2 * config.mlp_width, config.width
         yield f"layers.{i}.mlp_out", config.width, config.mlp_width
-    yield "embed" if config.tied_head else "head", config.vocabulary, config.width
+    yield _head_name(config), config.vocabulary, config.width
+    if rank:
+        yield "screen.preview", config.vocabulary, rank
+
+
+def _head_name(config: ModelConfig) -> str:
+    return "embed" if config.tied_head else "head"
 
 
 def gains(config: ModelConfig) -> Iterator[tuple[str, int]]:
@@ -74,11 +85,14 @@ def gains(config: ModelConfig) -> Iterator[tuple[str, int]]:
     yield "norm", config.width
 
 
-def pack(config: ModelConfig, weights: Mapping[str, Tensor]) -> tuple[np.ndarray, dict[str, Tensor]]:
+def pack(
+    config: ModelConfig, weights: Mapping[str, Tensor], directions: Tensor | None = None
+) -> tuple[np.ndarray, dict[str, Tensor]]:
     """What `KernelDecoder` is made of: (records, RECORD_BYTES) of all matrices; the embedding (bfloat16) and gains.
 
     Args:
-        weights: under `Decoder`'s names; each is let go of as soon as it is packed.
+        weights: under `Decoder`'s names. directions: of the head's screen (models/screen.py), (R, C); a screen needs the
+            rows of a head that is tied to the embedding, and without such a head there is none.
     Raises:
         ValueError: the kernel does not serve this model, or weights are missing, unknown or of another shape.
     """
@@ -91,6 +105,10 @@ def pack(config: ModelConfig, weights: Mapping[str, Tensor]) -> tuple[np.ndarray
     packed = [quantise(weights[f"{name}.weight"].float().numpy()) for name, _, _ in matrices(config)]
     rest = {name: weight.float() for name, weight in weights.items() if weight.dim() == 1}
     rest["embed.weight"] = weights["embed.weight"].bfloat16()
+    if directions is not None and config.tied_head and len(directions) % GROUP == 0:
+        screen = screen_of(rest["embed.weight"], directions)
+        packed.append(quantise(screen.preview.numpy()))
+        rest[_DOWN] = screen.down
     return np.concatenate(packed), rest
 
 
@@ -120,7 +138,10 @@ class KernelDecoder:
         """
         if reason := why_not(config):
             raise ValueError(reason)
-        counts = {name: count(outputs, inputs) for name, outputs, inputs in matrices(config)}
+        rest = dict(rest)
+        down = rest.pop(_DOWN, None)
+        sizes = list(matrices(config, 0 if down is None else len(down)))
+        counts = {name: count(outputs, inputs) for name, outputs, inputs in sizes}
         if records.shape != (sum(counts.values()), RECORD_BYTES) or not records.flags.c_contiguous:
             raise ValueError(f"records {records.shape} are not of a {config.family} of this configuration")
         like = {f"{name}.weight": [width] for name, width in gains(config)}
@@ -139,9 +160,18 @@ class KernelDecoder:
             name: CMatrix(
                 records.ctypes.data + firsts[name] * RECORD_BYTES, -(-outputs // TILE) * TILE, inputs
             )
-            for name, outputs, inputs in matrices(config)
+            for name, outputs, inputs in sizes
         }
-        self._head = list(self._matrices.values())[-1]
+        self._head = self._matrices[_head_name(config)]
+        preview = self._matrices.get("screen.preview")
+        self._screen = CScreen(
+            None if down is None else down.data_ptr(),
+            preview or self._head,
+            None if preview is None else self._embed.data_ptr(),
+            config.vocabulary,
+        )
+        self._down = down  # the screen points into it
+        self._previews = np.empty((1, self._screen.preview.outputs), np.float32)
         self._second = ThreadPoolExecutor(1, "green-code-kernel")  # its thread starts when it is first needed
         self._positions = 0
         self._make_room(_FIRST_POSITIONS)
@@ -192,27 +222,51 @@ class KernelDecoder:
             done.result()
 
     def logits(self, x: Tensor) -> Tensor:
-        """Final norm and head: (C,) or (N, C) at any depth → (V,) or (N, V) float32."""
-        return self._product(x, self._head, self.config.vocabulary)
+        """Final norm and whole head: (C,) or (N, C) at any depth → (V,) or (N, V) float32."""
+        rows = self._states(x)
+        out = torch.empty(len(rows), self._head.outputs)
+        for at in range(0, len(rows), self._kernel.chunk):
+            some = rows[at : at + self._kernel.chunk]
+            self._kernel.logits(
+                self._model, self._gains["norm"].ctypes.data, self._head, some.data_ptr(), len(some),
+                out[at:].data_ptr(), self._scratches[0].structure,
+            )  # fmt: skip
+        return out[:, : self.config.vocabulary].reshape(*x.shape[:-1], -1)
 
-    def head_of(self, tokens: Sequence[int]) -> Callable[[Tensor], Tensor]:
-        """See `Served`. The numbers are those that `logits` gives for these tokens."""
-        if not all(0 <= token < self.config.vocabulary for token in tokens):
+    def top(self, x: Tensor) -> list[Top]:
+        """See `Served`: through the screen where there is one, by the whole head elsewhere."""
+        rows = self._states(x)
+        found = (CTop * len(rows))()
+        if len(self._previews) < len(rows):
+            self._previews = np.empty((len(rows), self._screen.preview.outputs), np.float32)
+        for at in range(0, len(rows), self._kernel.chunk):
+            some = rows[at : at + self._kernel.chunk]
+            self._kernel.top(
+                self._model, self._gains["norm"].ctypes.data, self._screen, some.data_ptr(), len(some),
+                self._previews[at:].ctypes.data, ctypes.addressof(found) + at * ctypes.sizeof(CTop),
+                self._scratches[0].structure,
+            )  # fmt: skip
+        return [Top(each.token, each.odds, each.margin) for each in found]
+
+    def scores(self, x: Tensor, tokens: Tensor) -> Tensor:
+        """See `Served`."""
+        if not self._screen.rows:
+            return self.logits(x)[tokens]
+        state, wanted = self._states(x[None]), tokens.int().contiguous()
+        if len(wanted) and not 0 <= int(wanted.min()) <= int(wanted.max()) < self.config.vocabulary:
             raise ValueError(f"tokens must be of the {self.config.vocabulary} that the head has")
-        head = self._records[-count(self._head.outputs, self._head.inputs) :]
-        rows = gather(head, self._head.inputs, np.asarray(tokens))
-        matrix = CMatrix(rows.ctypes.data, -(-len(tokens) // TILE) * TILE, self._head.inputs)
-
-        def logits(x: Tensor, _alive: np.ndarray = rows) -> Tensor:  # the matrix points into the rows
-            return self._product(x, matrix, len(tokens))
-
-        return logits
+        out = torch.empty(len(wanted))
+        self._kernel.scores(
+            self._model, self._gains["norm"].ctypes.data, self._screen, state.data_ptr(), wanted.data_ptr(),
+            len(wanted), out.data_ptr(), self._scratches[0].structure,
+        )  # fmt: skip
+        return out
 
     def judge_of(self, parameters: ExitParameters) -> Judge | None:
         """See `Served`; None where the network's sizes are not those of the kernel's vectors.
 
         Raises:
-            ValueError: the parameters do not fit one another, or the head's tokens.
+            ValueError: the parameters do not fit one another.
         """
         p, (hidden, features) = parameters, parameters.inner.shape
         fits = (
@@ -220,41 +274,38 @@ class KernelDecoder:
             and p.biases.shape == (len(p.biases), hidden)
             and (p.action.shape, p.action_bias.shape) == ((2, hidden), (2,))
         )
-        if not fits or not all(0 <= token < self.config.vocabulary for token in p.tokens) or not p.tokens:
+        if not fits:
             raise ValueError("these are not the parameters of an exit network for this model")
-        outputs = -(-len(p.tokens) // TILE) * TILE
-        if hidden % UNITS or outputs > self._kernel.chunk * self._widest:
+        if hidden % UNITS:
             return None
-        head = self._records[-count(self._head.outputs, self._head.inputs) :]
-        rows = gather(head, self._head.inputs, np.asarray(p.tokens))
         inner = np.ascontiguousarray(p.inner.T, np.float32)
         biases = np.ascontiguousarray(p.biases, np.float32)
         action = np.ascontiguousarray(p.action[1] - p.action[0], np.float32)
         structure = CJudge(
-            CMatrix(rows.ctypes.data, outputs, self._head.inputs),
-            len(p.tokens), hidden, inner.ctypes.data, biases.ctypes.data, action.ctypes.data,
+            hidden, inner.ctypes.data, biases.ctypes.data, action.ctypes.data,
             float(p.action_bias[1] - p.action_bias[0]),
         )  # fmt: skip
-        kernel, norm, exits = self._kernel, self._gains["norm"].ctypes.data, len(biases)
+        kernel, exits, features_beside = self._kernel, len(biases), (ctypes.c_float * BESIDE)()
 
         def judge(
-            state: Tensor, owed: float, index: int, _alive: object = (rows, inner, biases, action)
+            state: Tensor, beside: Sequence[float], index: int, _alive: object = (inner, biases, action)
         ) -> float:
             if state.dtype != self.dtype or state.shape != (self.config.width,) or not state.is_contiguous():
                 raise ValueError("the state must be a float32 vector of the model's width")
             if not 0 <= index < exits:
                 raise ValueError(f"there is no exit of index {index}")
-            found: float = kernel.judge(
-                self._model, norm, structure, index, state.data_ptr(), owed, self._scratches[0].structure
-            )
+            features_beside[:] = list(beside)
+            found: float = kernel.judge(self._model, structure, index, state.data_ptr(), features_beside)
             return found
 
         return judge
 
     @property
     def weight_bytes(self) -> int:
-        """Bytes of all matrices, the head's included: what a token at full depth reads."""
-        return self._records.nbytes
+        """What a token at full depth reads of weights at most: all layers', and the head's or its screen's and candidates'."""
+        unread = self._head.outputs // TILE * (self._head.inputs // GROUP) * RECORD_BYTES
+        exact = 2 * CANDIDATES * self.config.width
+        return self._records.nbytes + (exact - unread if self._screen.rows else 0)
 
     @property
     def description(self) -> str:
@@ -262,19 +313,11 @@ class KernelDecoder:
 
     # --- inside -------------------------------------------------------------------------------------------
 
-    def _product(self, x: Tensor, head: CMatrix, outputs: int) -> Tensor:
-        """The final norm and a matrix: (C,) or (N, C) → (outputs,) or (N, outputs)."""
+    def _states(self, x: Tensor) -> Tensor:
+        """(N, C) of any leading shape."""
         if x.dtype != self.dtype or x.shape[-1] != self.config.width:
             raise ValueError("states must be float32 of the model's width")
-        rows = x.reshape(-1, self.config.width).contiguous()
-        out = torch.empty(len(rows), head.outputs)
-        for at in range(0, len(rows), self._kernel.chunk):
-            some = rows[at : at + self._kernel.chunk]
-            self._kernel.logits(
-                self._model, self._gains["norm"].ctypes.data, head, some.data_ptr(), len(some),
-                out[at:].data_ptr(), self._scratches[0].structure,
-            )  # fmt: skip
-        return out[:, :outputs].reshape(*x.shape[:-1], -1)
+        return x.reshape(-1, self.config.width).contiguous()
 
     def _make_room(self, positions: int) -> None:
         """Rotary tables and scratch for so many positions, in powers of two."""
@@ -287,7 +330,7 @@ class KernelDecoder:
             self._layers, c.width, c.heads, c.kv_heads, c.head_width, c.mlp_width,
             int(c.row.activation == "gelu_tanh"), c.norm_eps, c.attention_scale,
         )  # fmt: skip
-        inner = [matrix for name, matrix in self._matrices.items() if name.startswith("layers.")]
+        inner = [m for name, m in self._matrices.items() if name.startswith("layers.")]
         self._widest, inputs = max(m.outputs for m in inner), max(m.inputs for m in inner)
         self._scratches = [
             Scratch(self._kernel, self._widest, inputs, self._model, self._positions) for _ in range(2)

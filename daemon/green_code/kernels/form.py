@@ -31,8 +31,10 @@ class KernelForm:
     def refuses(self, config: ModelConfig) -> str | None:
         return why_not(config)
 
-    def save(self, config: ModelConfig, weights: Mapping[str, Tensor], folder: Path) -> None:
-        records, rest = pack(config, weights)
+    def save(
+        self, config: ModelConfig, weights: Mapping[str, Tensor], directions: Tensor | None, folder: Path
+    ) -> None:
+        records, rest = pack(config, weights, directions)
         np.save(folder / "records.npy", records)
         save_file({name: w.contiguous() for name, w in rest.items()}, folder / "rest.safetensors")
 

@@ -1,21 +1,19 @@
-// The exit network for one state, with the small head that it looks at, in one call. decoding/exit_network.py holds the
-// definition and the reference; what is run here between two layers must be short, since nothing of it is in a near cache.
+// The exit network for one state. decoding/exit_network.py holds the definition and the reference; what is run here between
+// two layers must be short, since nothing of it is in a near cache.
 
 #ifndef JUDGE_H
 #define JUDGE_H
 
 #include <math.h>
 
-#include "product.h"
+#include "lanes.h"
 
 #define UNITS 64     // hidden units that are computed side by side
-#define BESIDE 2     // features beside the hidden state: the debt, the small head's confidence
-#define ODDS 6.0f    // log-odds beyond which the confidence counts the same
+#define BESIDE 3     // features beside the hidden state
 #define RMS_EPS 1e-6f
 
 typedef struct {
-  matrix head;            // of `tokens` tokens, padded to a tile
-  int32_t tokens, hidden; // hidden: units, a multiple of UNITS
+  int32_t hidden;         // units, a multiple of UNITS
   const float *inner;     // (width + BESIDE, hidden): what each feature adds to the units
   const float *biases;    // (exits, hidden)
   const float *action;    // (hidden): EXIT's weights less CONTINUE's
@@ -28,25 +26,11 @@ INLINE vf hyperbolic_tangent(vf z) {
   return 1.0f - 2.0f / (1.0f + exponential(doubled));
 }
 
-// Log-odds of the most likely of `count` logits among themselves: with S = Σ e^(l − max), p = 1/S, so p/(1 − p) = 1/(S − 1).
-INLINE float top_odds(const float *logits, int count) {
-  float most = logits[0];
-  for (int i = 1; i < count; i++) most = logits[i] > most ? logits[i] : most;
-  vf sums = {0};
-  int i = 0;
-  for (; i + LANES <= count; i += LANES) sums += exponential(load(logits + i) - most);
-  float others = sum(sums) - 1.0f;
-  for (; i < count; i++) others += expf(logits[i] - most);
-  float odds = others > 0.0f ? -logf(others) : ODDS;
-  return odds > ODDS ? ODDS : odds < -ODDS ? -ODDS : odds;
-}
-
-// P(EXIT) of a state x (width): `owed` is the debt as a feature.
-static float judged(const judge *j, int exit, const float *x, int width, const float *logits, float owed) {
+// P(EXIT) of a state x (width), with BESIDE features beside it.
+static float judged(const judge *j, int exit, const float *x, int width, const float *beside) {
   vf squares = {0};
   for (int i = 0; i < width; i += LANES) squares = fma_(load(x + i), load(x + i), squares);
   const float scale = 1.0f / sqrtf(sum(squares) / width + RMS_EPS);
-  const float beside[BESIDE] = {owed, top_odds(logits, j->tokens) / ODDS};
   float score = j->action_bias;
   for (int unit = 0; unit < j->hidden; unit += UNITS) {
     const float *row = j->inner + unit, *bias = j->biases + (size_t)exit * j->hidden + unit;

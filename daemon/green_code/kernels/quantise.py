@@ -45,30 +45,6 @@ def dequantise(packed: np.ndarray, inputs: int) -> np.ndarray:
     return np.asarray((values * _widen(halves)[..., None]).swapaxes(1, 2).reshape(-1, inputs))
 
 
-def gather(packed: np.ndarray, inputs: int, rows: np.ndarray) -> np.ndarray:
-    """Records of the matrix that has these rows (R,) alone, in their order: the same numbers, and so the same products."""
-    groups, lanes = inputs // GROUP, np.arange(len(rows))
-    old, new = _lanes(packed, groups), np.zeros((records(len(rows), inputs), RECORD_BYTES), np.uint8)
-    new[:, : TILE * GROUP] = 128  # zero
-    for from_, to in zip(old, _lanes(new, groups), strict=True):
-        to[lanes // TILE, ..., lanes % TILE, :] = from_[rows // TILE, ..., rows % TILE, :]
-    return new
-
-
-def _lanes(packed: np.ndarray, groups: int) -> tuple[np.ndarray, np.ndarray]:
-    """Views of records: values (N/64, K/32, 8, 64, 4) and scales' bytes (N/64, K/32, 64, 2); the 64 are a tile's rows."""
-    blocks = packed.reshape(-1, groups, RECORD_BYTES)
-    values, scales = blocks[..., : TILE * GROUP], blocks[..., TILE * GROUP :]
-    strides = blocks.strides[:2]
-    as_strided = np.lib.stride_tricks.as_strided
-    return (
-        as_strided(
-            values, (*blocks.shape[:2], GROUP // FOURS, TILE, FOURS), (*strides, TILE * FOURS, FOURS, 1)
-        ),
-        as_strided(scales, (*blocks.shape[:2], TILE, 2), (*strides, 2, 1)),
-    )
-
-
 def _round_up(values: np.ndarray) -> np.ndarray:
     """Float32 ≥ 0 → bfloat16 bits, up, so that no weight falls outside ±127."""
     return np.ascontiguousarray(((values.view(np.uint32) + 0xFFFF) >> 16).astype(np.uint16))

@@ -1,8 +1,8 @@
 """Bundles: what we trained for one base model, checked whole before anything uses it.
 
 agent_models/NAME/: manifest.json names the schema, the base model with its SHA-256, the exits and the SHA-256 of
-every other file; vocabulary.safetensors, delta.safetensors, agent.safetensors, calibration.json and ngrams.safetensors are
-what it may list. A bundle that fails a check is refused with its reason; nothing of it is used.
+every other file; vocabulary.safetensors, delta.safetensors, screen.safetensors, agent.safetensors, calibration.json and
+ngrams.safetensors are what it may list. A bundle that fails a check is refused with its reason; nothing of it is used.
 """
 
 from __future__ import annotations
@@ -21,15 +21,16 @@ from green_code.models.sources import sha256_of
 from green_code.problems import Problem
 
 SCHEMA = 1
-MANIFEST, VOCABULARY, DELTA, AGENT, CALIBRATION, NGRAMS = (
+MANIFEST, VOCABULARY, DELTA, SCREEN, AGENT, CALIBRATION, NGRAMS = (
     "manifest.json",
     "vocabulary.safetensors",
     "delta.safetensors",
+    "screen.safetensors",
     "agent.safetensors",
     "calibration.json",
     "ngrams.safetensors",
 )
-PARTS = (VOCABULARY, DELTA, AGENT, CALIBRATION, NGRAMS)
+PARTS = (VOCABULARY, DELTA, SCREEN, AGENT, CALIBRATION, NGRAMS)
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Bundle:
         """Changes when the converted weights would."""
         files = self.manifest["files"]
         return hashlib.sha256(
-            "".join(files.get(part, "") for part in (VOCABULARY, DELTA)).encode()
+            "".join(files.get(part, "") for part in (VOCABULARY, DELTA, SCREEN)).encode()
         ).hexdigest()
 
     @property

@@ -11,14 +11,14 @@ Held by: tests/models/test_decoder.py, against transformers' own models.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from green_code.models.families import ModelConfig, Rope
-from green_code.models.serving import ExitParameters
+from green_code.models.serving import ExitParameters, Top, top_of
 
 
 class RMSNorm(nn.Module):
@@ -227,11 +227,14 @@ class Decoder(nn.Module):
         weight = self.embed.weight if self.config.tied_head else self.head.weight
         return F.linear(self.norm(x), weight)
 
-    def head_of(self, tokens: Sequence[int]) -> Callable[[Tensor], Tensor]:
+    def top(self, x: Tensor) -> list[Top]:
+        """See `Served`: by the whole head."""
+        return top_of(self.logits(x))
+
+    def scores(self, x: Tensor, tokens: Tensor) -> Tensor:
         """See `Served`."""
         weight = self.embed.weight if self.config.tied_head else self.head.weight
-        rows = weight[torch.tensor(tokens, device=self.device)]
-        return lambda x: F.linear(self.norm(x), rows)
+        return F.linear(self.norm(x), weight[tokens.to(self.device)])
 
     def judge_of(self, parameters: ExitParameters) -> None:
         """See `Served`: there is none here."""

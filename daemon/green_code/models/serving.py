@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,22 +21,52 @@ FEW = 4
 """Positions that go through a layer together for little more than one: reading its weights takes as long."""
 
 
-@dataclass(frozen=True)
-class ExitParameters:
-    """Of the exit network (decoding/exit_network.py), float32: H hidden units over C + B features, E exits, two actions.
+CANDIDATES = 256
+"""Tokens, the likeliest, among which a top token's probability is reckoned."""
+REACH = 8.0
+"""Logits below the greatest at which a token is no candidate; a margin counts no further either."""
+MOST_ODDS = 20.0
+"""Log-odds that stand for all the probability there is."""
 
-    `tokens` are those of its small head; of the B features the last is their confidence, the one before it the debt.
+
+@dataclass(frozen=True, slots=True)
+class Top:
+    """What the head says of a position: the likeliest token, and how sure of it.
+
+    `odds` are log(p/(1 − p)), p its share of the probability of the candidates; `margin` its logit less the second's.
     """
 
-    tokens: Sequence[int]
+    token: int
+    odds: float
+    margin: float
+
+    @property
+    def probability(self) -> float:
+        return 1 / (1 + math.exp(-self.odds))
+
+
+def top_of(logits: Tensor) -> list[Top]:
+    """The tops of (N, V) logits."""
+    found, tokens = logits.float().topk(min(CANDIDATES, logits.shape[-1]), -1)
+    behind = found[:, :1] - found
+    others = torch.where(behind < REACH, (-behind).exp(), 0)[:, 1:].sum(-1)
+    odds = (-others.log()).clamp(-MOST_ODDS, MOST_ODDS)
+    margins = behind[:, 1].clamp(max=REACH) if behind.shape[1] > 1 else torch.full_like(odds, REACH)
+    return [Top(*each) for each in zip(tokens[:, 0].tolist(), odds.tolist(), margins.tolist(), strict=True)]
+
+
+@dataclass(frozen=True)
+class ExitParameters:
+    """Of the exit network (decoding/exit_network.py), float32: H hidden units over C + B features, E exits, two actions."""
+
     inner: np.ndarray  # (H, C + B)
     biases: np.ndarray  # (E, H): of the units, an exit's own included
     action: np.ndarray  # (2, H): CONTINUE's and EXIT's
     action_bias: np.ndarray  # (2,)
 
 
-Judge = Callable[[Tensor, float, int], float]
-"""A state (C,), the debt as a feature, the exit's index → P(EXIT)."""
+Judge = Callable[[Tensor, Sequence[float], int], float]
+"""A state (C,), the B features beside it, the exit's index → P(EXIT)."""
 
 
 class Served(Protocol):
@@ -78,13 +109,16 @@ class Served(Protocol):
         """
 
     def logits(self, x: Tensor) -> Tensor:
-        """The shared final norm and head: (…, C) at any depth → (…, V)."""
+        """The shared final norm and the whole head: (…, C) at any depth → (…, V)."""
 
-    def head_of(self, tokens: Sequence[int]) -> Callable[[Tensor], Tensor]:
-        """A small head, of K tokens alone: (…, C) → (…, K)."""
+    def top(self, x: Tensor) -> list[Top]:
+        """What the head says of states (N, C) at any depth, as cheaply as it can be had."""
+
+    def scores(self, x: Tensor, tokens: Tensor) -> Tensor:
+        """Logits of these tokens (K,) alone, for one state (C,)."""
 
     def judge_of(self, parameters: ExitParameters) -> Judge | None:
-        """The exit network with its small head in one call; None where this decoder has no such."""
+        """The exit network in one call; None where this decoder has no such."""
 
 
 class Form(Protocol):
@@ -97,8 +131,10 @@ class Form(Protocol):
     def refuses(self, config: ModelConfig) -> str | None:
         """Why this form cannot serve a model; None: it can."""
 
-    def save(self, config: ModelConfig, weights: Mapping[str, Tensor], folder: Path) -> None:
-        """Write float32 weights in this form."""
+    def save(
+        self, config: ModelConfig, weights: Mapping[str, Tensor], directions: Tensor | None, folder: Path
+    ) -> None:
+        """Write float32 weights in this form; `directions` are those of the head's screen, where there is one."""
 
     def open(self, config: ModelConfig, folder: Path) -> Served:
         """A decoder over saved weights, memory-mapped.

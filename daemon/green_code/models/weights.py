@@ -25,11 +25,12 @@ from green_code.models.catalog import Found
 from green_code.models.decoder import Decoder
 from green_code.models.delta import read_delta
 from green_code.models.families import ModelConfig
+from green_code.models.screen import bundled_directions
 from green_code.models.serving import Form, Served, first_that_serves
 from green_code.models.vocabulary import Vocabulary
 from green_code.problems import Problem
 
-_CONVERSION = "2"  # raised whenever conversion would give other files
+_CONVERSION = "4"  # raised whenever conversion would give other files
 Report = Callable[[str, float | None], None]
 
 
@@ -71,7 +72,9 @@ class TorchForm:
     def refuses(self, config: ModelConfig) -> str | None:
         return None
 
-    def save(self, config: ModelConfig, weights: Mapping[str, Tensor], folder: Path) -> None:
+    def save(
+        self, config: ModelConfig, weights: Mapping[str, Tensor], directions: Tensor | None, folder: Path
+    ) -> None:
         cast = {name: w.to(self.dtype).contiguous() for name, w in weights.items()}
         save_file(cast, folder / "weights.safetensors")
 
@@ -155,11 +158,16 @@ def _convert(found: Found, bundle: Bundle | None, form: Form, folder: Path, repo
     report(f"converting {found.name}", 0.0)
     tokenizer, bos, eos = found.open().vocabulary(bundle.vocabulary if bundle else None)
     config, weights = adapted_weights(found, bundle, report)
+    # Some checkpoints fill the vocabulary up with rows that are no tokens.
+    tokens = min(config.vocabulary, 1 + max(tokenizer.get_vocab(with_added_tokens=True).values()))
+    config = replace(config, vocabulary=tokens)
+    weights |= {name: weights[name][:tokens] for name in ("embed.weight", "head.weight") if name in weights}
+    directions = bundled_directions(bundle, config.width)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
         try:
-            form.save(config, weights, part)
+            form.save(config, weights, directions, part)
             tokenizer.save(str(part / "tokenizer.json"))
             described = {"config": config.to_json(), "bos": bos, "eos": eos}
             (part / "model.json").write_text(json.dumps(described), "utf-8")

@@ -26,8 +26,8 @@ def rollouts(
         LAYERS,
         np.ones((rows, 2, WIDTH), np.float16) if states is None else states.astype(np.float16),
         exit_tokens.astype(np.int32),
-        confidences=np.where(exit_tokens == final[:, None], 0.9, 0.2).astype(np.float16),
-        small_confidences=np.where(exit_tokens == final[:, None], 0.9, 0.2).astype(np.float16),
+        odds=np.where(exit_tokens == final[:, None], 2.2, -1.4).astype(np.float16),
+        margins=np.where(exit_tokens == final[:, None], 3.0, 0.5).astype(np.float16),
         first_right=np.full(rows, LAYERS) if first_right is None else first_right,
         final_tokens=final.astype(np.int32),
         source_tokens=source.astype(np.int32),
@@ -35,7 +35,6 @@ def rollouts(
         stretches=np.zeros(chunks, np.int64),
         greedy=np.arange(chunks) % 2 == 0,
         languages=np.zeros(rows, np.int64),
-        small_head=(0, 1, 2, 3),
     )
 
 

@@ -20,8 +20,8 @@ PRICES = Prices(run=0.1, few=0.004, evaluation=0.01, head=0.2, decision=0.03, er
 
 def test_rewards_by_hand() -> None:
     environment = ExitEnvironment(same([1, 7], 7, 7), PRICES, typing([11, 3], length=3))
-    reward, _ = environment.step(np.array([0]))  # continue: 2 layers over 11 positions
-    assert reward[0] == pytest.approx(-0.03 - 2 * (0.1 + 0.004 * 4 + 0.01 * 7))
+    reward, _ = environment.step(np.array([0]))  # continue: a head, and 2 layers over 11 positions
+    assert reward[0] == pytest.approx(-0.03 - 0.2 - 2 * (0.1 + 0.004 * 4 + 0.01 * 7))
     first_layers = 2 * (0.1 + 0.004 * 4 + 0.01 * 7)
     assert environment.spent[0] == pytest.approx(first_layers - reward[0])  # the layers below the first exit
     reward, _ = environment.step(np.array([1]))  # exit, right
@@ -30,12 +30,19 @@ def test_rewards_by_hand() -> None:
     assert reward[0] == pytest.approx(-0.03 - 0.2 - 5.0)
     assert environment.waiting[0].tolist() == [1, 12]  # segment 2→4 was paid; both wait below 4→6
     reward, _ = environment.step(np.array([0]))
-    assert reward[0] == pytest.approx(-0.03 - 2 * (0.1 + 0.004 * 2))
-    reward, ended = environment.step(np.array([0]))  # to full depth: the segment, and the head
-    assert reward[0] == pytest.approx(-0.03 - 2 * (0.1 + 0.004 * 4 + 0.01 * 9) - 0.2)
+    assert reward[0] == pytest.approx(-0.03 - 0.2 - 2 * (0.1 + 0.004 * 2))
+    reward, ended = environment.step(np.array([0]))  # to full depth: the segment, and the head again
+    assert reward[0] == pytest.approx(-0.03 - 0.2 - 2 * (0.1 + 0.004 * 4 + 0.01 * 9) - 0.2)
     assert not ended[0]
     assert environment.request[0] == 1
     assert environment.waiting[0].tolist() == [2, 2]  # of the three that came, the last is asked about
+
+
+def test_who_does_not_look_at_the_head_pays_for_it_once() -> None:
+    environment = ExitEnvironment(same([1, 7], 7, 7), PRICES, typing([1], length=3), looks=False)
+    layers = 2 * (0.1 + 0.004)
+    assert environment.step(np.array([0]))[0][0] == pytest.approx(-0.03 - layers)
+    assert environment.step(np.array([0]))[0][0] == pytest.approx(-0.03 - layers - 0.2)
 
 
 def test_a_stretch_ends_after_its_requests() -> None:
@@ -80,7 +87,7 @@ def test_observation_has_the_state_and_the_debt() -> None:
     assert index.tolist() == [0, 0, 0]
     torch.testing.assert_close(seen[:, :8], torch.ones(3, 8), atol=1e-3, rtol=1e-3)
     assert (seen[:, 8] > 0).all()
-    assert (seen[:, 9] < 0).all()  # the small head is unsure where the token is wrong, as replayed.py has it
+    assert (seen[:, 9] < 0).all()  # the head is unsure where the token is wrong, as replayed.py has it
 
 
 def test_typing_is_mostly_keystrokes_and_begins_cold() -> None:

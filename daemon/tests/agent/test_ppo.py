@@ -85,10 +85,9 @@ def test_expected_cost_by_hand() -> None:
     got = supervised.expected_cost(
         logits, torch.tensor([[1.0, 0.0]]), torch.tensor([[5, 5]]), toy(), prices, arguments
     )
-    second = (
-        0.03 + 0.2 + 0.5 * 0.02 * 2
-    )  # leaves; two layers of its position will be paid for, half by itself
+    look = 0.03 + 0.2
+    second = look + 0.5 * 0.02 * 2  # leaves; two layers of its position will be paid for, half by itself
     alone, together = 2 * 0.11, 2 * (0.1 + 0.01 * 4 + 0.02 * 2)
     stay = alone + 0.5 * (together - alone) + second
-    leave = 0.2 + 3.0 + 0.5 * 0.02 * 4
-    assert got.item() == pytest.approx(0.03 + 0.5 * leave + 0.5 * stay, abs=1e-5)
+    leave = 3.0 + 0.5 * 0.02 * 4
+    assert got.item() == pytest.approx(look + 0.5 * leave + 0.5 * stay, abs=1e-5)

@@ -86,7 +86,7 @@ def theirs(seed: int) -> float:
         policy_kwargs={"net_arch": {"pi": [64], "vf": [64]}, "activation_fn": torch.nn.Tanh},
     )  # fmt: skip
     model.learn(a.updates * a.steps * a.environments)
-    return objective(Rival("SB3", "", lambda e: model.predict(observation(e), deterministic=True)[0]))
+    return objective(Rival("SB3", "", lambda e: model.predict(observation(e), deterministic=True)[0], looks=True))
 
 
 def ours(seed: int, log: Path) -> float:

@@ -15,7 +15,6 @@ from green_code.agent.rivals import (
     fixed,
     full_depth,
     oracle,
-    small_confidence,
 )
 from green_code.agent.rollouts import Rollouts
 from green_code.agent.stretches import REQUESTS
@@ -30,8 +29,7 @@ def rival(how: str, data: Rollouts) -> Rival:
         "exit 2": fixed(data, 2),
         "exit 4": fixed(data, 4),
         "full": full_depth(),
-        "confidence": confidence(0.5, PRICES),
-        "small": small_confidence(0.5, PRICES, data),
+        "confidence": confidence(0.5),
     }[how]
 
 
@@ -51,7 +49,6 @@ def score(how: str, data: Rollouts) -> Score:
         ([1, 7], 7, 7, "exit 4", 4, 1),
         ([1, 2], 7, 7, "full", 6, 1),
         ([1, 7], 7, 7, "confidence", 4, 1),
-        ([1, 7], 7, 7, "small", 4, 1),
     ],
 )
 def test_outcomes(
@@ -71,7 +68,6 @@ def test_costs_by_hand() -> None:
     assert score("exit 4", data).saving == pytest.approx(1 - (4 * layer + 0.2) / (6 * layer + 0.2))
     assert score("confidence", data).cost == pytest.approx(4 * (4 * layer + 2 * 0.2))  # a head at either exit
     assert score("exit 2", data).objective == pytest.approx(score("exit 2", data).cost + 4 * 5.0)
-    assert score("small", data).cost == pytest.approx(4 * (4 * layer + 2 * 0.03 + 0.2))
 
 
 def test_accuracy_is_of_the_source_and_whole_of_what_the_model_wrote() -> None:

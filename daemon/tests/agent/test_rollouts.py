@@ -12,6 +12,7 @@ import torch
 
 from green_code.adaptation.corpus import Corpus
 from green_code.agent.record import _bounds, record
+from green_code.agent.rivals import sigmoid
 from green_code.agent.rollouts import (
     CHUNK,
     NO_SOURCE,
@@ -22,6 +23,7 @@ from green_code.agent.rollouts import (
 )
 from green_code.decoding.exit_network import unit_rms
 from green_code.models.decoder import Decoder
+from green_code.models.serving import CANDIDATES, REACH
 from green_code.models.sources import open_vocabulary
 from green_code.models.tiny import TinySource
 from green_code.models.vocabulary import Vocabulary
@@ -120,9 +122,12 @@ def check(decoder: Decoder, recorded: Rollouts, rows: slice, text: list[int], fo
     ]
     wanted = unit_rms(seen[exits]).transpose(0, 1).numpy()
     np.testing.assert_allclose(recorded.states[rows], wanted, atol=2e-2)
-    np.testing.assert_allclose(
-        recorded.confidences[rows], logits[exits].softmax(-1).amax(-1).T.numpy(), atol=1e-2
-    )
+    candidates = logits[exits].topk(CANDIDATES).values
+    near = candidates > candidates[..., :1] - REACH
+    shares = candidates.where(near, -torch.inf).softmax(-1).amax(-1).T.numpy()
+    np.testing.assert_allclose(sigmoid(recorded.odds[rows]), shares, atol=1e-2)
+    first, second = logits[exits].topk(2).values.unbind(-1)
+    np.testing.assert_allclose(recorded.margins[rows], (first - second).clamp(max=REACH).T.numpy(), atol=1e-2)
 
 
 def test_chunks_end_where_completions_do(recorded: Rollouts) -> None:
@@ -147,7 +152,7 @@ def test_languages_are_joined_in_order(recorded: Rollouts, corpus: Corpus) -> No
 @pytest.mark.parametrize("missing", ["rollouts.json", "tokens.npz", "states.bin"])
 def test_a_folder_that_was_cut_off_names_the_command(tmp_path: Path, missing: str) -> None:
     (tmp_path / "rollouts.json").write_text(
-        json.dumps({"exits": [2], "layers": 6, "width": 8, "small_head": [1], "weights": ""})
+        json.dumps({"exits": [2], "layers": 6, "width": 8, "weights": ""})
     )
     (tmp_path / missing).unlink(missing_ok=True)
     with pytest.raises(Problem, match="green-code train rollouts"):

@@ -47,7 +47,7 @@ def test_full_depth_saves_nothing(runtime: Runtime) -> None:
 
 
 def test_at_threshold_1_the_agent_is_not_asked(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
-    network = ExitNetwork(runtime.decoder.config.width, (2, 4), range(8))
+    network = ExitNetwork(runtime.decoder.config.width, (2, 4))
     monkeypatch.setattr(runtime, "exits", (2, 4))
     monkeypatch.setattr(runtime, "agent", agent_on(network, runtime.decoder))
     full = runtime.new_session().complete(PARAMS, lambda: None)
@@ -208,7 +208,7 @@ def test_the_joules_of_exact_are_those_of_the_work_that_was_done(
 ) -> None:
     """Counted at the decoder: every layer that ran, over how many positions, and every head."""
     work = {"runs": 0, "evaluations": 0, "few": 0, "heads": 0, "rows": 0}
-    run_layers, logits = runtime.decoder.run_layers, runtime.decoder.logits
+    run_layers, top = runtime.decoder.run_layers, runtime.decoder.top
 
     def counted_layers(first, last, states, *rest):  # type: ignore[no-untyped-def]
         work["runs"] += last + 1 - first
@@ -218,11 +218,11 @@ def test_the_joules_of_exact_are_those_of_the_work_that_was_done(
 
     def counted_head(states):  # type: ignore[no-untyped-def]
         work["heads"] += 1
-        work["rows"] += 1 if states.dim() == 1 else len(states)
-        return logits(states)
+        work["rows"] += len(states)
+        return top(states)
 
     monkeypatch.setattr(runtime.decoder, "run_layers", counted_layers)
-    monkeypatch.setattr(runtime.decoder, "logits", counted_head)
+    monkeypatch.setattr(runtime.decoder, "top", counted_head)
     costs = runtime.costs
     result = replace_exits(runtime).new_session().complete({**EXACT, "policy": policy}, lambda: None)
     assert result["energy_joules"] == pytest.approx(

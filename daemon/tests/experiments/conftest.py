@@ -39,7 +39,7 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def with_agent(tiny_bundle: Path) -> Iterator[None]:
     """An agent of random weights in the bundle: what it chooses does not matter here."""
     torch.manual_seed(0)
-    network = ExitNetwork(TinySource().config.width, (2, 4), range(8))
+    network = ExitNetwork(TinySource().config.width, (2, 4))
     torch_save_file(network.state_dict(), str(tiny_bundle / AGENT), metadata=network.save_metadata())
     refresh_manifest(tiny_bundle)
     yield

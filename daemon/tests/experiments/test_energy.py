@@ -20,7 +20,7 @@ class CountingMeter:
 
     def __init__(self, runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
         self.joules: float | None = 0.0
-        run_layers, logits = runtime.decoder.run_layers, runtime.decoder.logits
+        run_layers, top = runtime.decoder.run_layers, runtime.decoder.top
 
         def counted_layers(first, last, states, *rest):  # type: ignore[no-untyped-def]
             self.add(LAYER_JOULES * (last + 1 - first) * len(states))
@@ -28,10 +28,10 @@ class CountingMeter:
 
         def counted_head(state):  # type: ignore[no-untyped-def]
             self.add(HEAD_JOULES)
-            return logits(state)
+            return top(state)
 
         monkeypatch.setattr(runtime.decoder, "run_layers", counted_layers)
-        monkeypatch.setattr(runtime.decoder, "logits", counted_head)
+        monkeypatch.setattr(runtime.decoder, "top", counted_head)
 
     def add(self, joules: float) -> None:
         if self.joules is not None:

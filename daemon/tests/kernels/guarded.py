@@ -41,7 +41,9 @@ def guarded(array: np.ndarray, side: str) -> np.ndarray:
 
 def main(library: Path, level: str, side: str) -> None:
     for config in CONFIGS.values():
-        records, rest = pack(config, random_weights(config))
+        weights = random_weights(config)
+        directions = torch.eye(config.width)[:32]  # any will do
+        records, rest = pack(config, weights, directions)
         kept = {name: torch.from_numpy(guarded(w.float().numpy(), side)) for name, w in rest.items()}
         decoder = KernelDecoder(Kernel(library, level), config, guarded(records, side), kept)
         for scratch in decoder._scratches:
@@ -58,8 +60,11 @@ def main(library: Path, level: str, side: str) -> None:
         for rows in (1, 2, 3, 5):
             decoder.run_layers(1, config.layers, x[:rows], 160 - rows, keys, values)  # up to the very end
         assert torch.isfinite(decoder.logits(x)).all()
-        judge = decoder.judge_of(ExitNetwork(config.width, (1, 2), range(config.vocabulary)).for_service())
-        assert judge is not None and 0 < judge(x[0], 0.5, 1) < 1
+        assert len(decoder.top(x)) == len(x)
+        if config.tied_head:
+            decoder.scores(x[0], torch.tensor([0, config.vocabulary - 1]))
+        judge = decoder.judge_of(ExitNetwork(config.width, (1, 2)).for_service())
+        assert judge is not None and 0 < judge(x[0], (0.5, 0.5, 0.5), 1) < 1
 
 
 if __name__ == "__main__":

@@ -11,13 +11,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from green_code.decoding.exit_network import EXIT, ExitNetwork, debt_feature, features
+from green_code.decoding.exit_network import EXIT, ExitNetwork, beside, features
 from green_code.kernels import decoder as decoder_module
 from green_code.kernels.binding import Kernel
 from green_code.kernels.decoder import KernelDecoder, pack, why_not
 from green_code.kernels.quantise import RECORD_BYTES, dequantise, quantise
 from green_code.models.decoder import Decoder
 from green_code.models.families import ModelConfig, Rope
+from green_code.models.screen import principal_directions
+from green_code.models.serving import Top, top_of
 
 GEMMA = ModelConfig(
     family="gemma3_text", layers=6, width=96, heads=3, kv_heads=1, head_width=32, mlp_width=160, vocabulary=131,
@@ -166,50 +168,81 @@ def test_a_row_is_the_same_to_the_bit_however_work_is_cut(
         assert all(torch.equal(logits[i], decoder.logits(whole[0][i])) for i in (0, 63, 64, 149))
 
 
+def with_screen(kernel: Kernel, config: ModelConfig) -> KernelDecoder:
+    """Of all directions, so that nothing is lost but to rounding."""
+    weights = random_weights(config)
+    everything = principal_directions(weights["embed.weight"], torch.eye(config.width).double(), config.width)
+    return KernelDecoder(kernel, config, *pack(config, weights, everything))
+
+
 @pytest.mark.parametrize("name", CONFIGS)
-def test_a_small_head_says_what_the_head_says_of_its_tokens(name: str, kernels: dict[str, Kernel]) -> None:
+def test_the_top_is_that_of_the_whole_head(name: str, kernels: dict[str, Kernel]) -> None:
     config = CONFIGS[name]
-    tokens = [config.vocabulary - 1, 0, 65, 3, 64, *range(5, 60)]
-    for kernel in kernels.values():
-        decoder = made(kernel, config)
-        small, x = decoder.head_of(tokens), states(config)
-        assert torch.equal(small(x), decoder.logits(x)[:, tokens])
-        assert torch.equal(small(x[3]), decoder.logits(x[3])[tokens])
+    for level, kernel in kernels.items():
+        decoder, x = made(kernel, config), states(config)
+        for found, wanted in zip(decoder.top(x), top_of(decoder.logits(x)), strict=True):
+            assert found.token == wanted.token, level
+            assert found.odds == pytest.approx(wanted.odds, abs=1e-3)
+            assert found.margin == pytest.approx(wanted.margin, abs=1e-4)
+
+
+@pytest.mark.parametrize("name", [name for name, config in CONFIGS.items() if config.tied_head])
+def test_behind_a_screen_the_top_is_that_of_the_heads_own_rows(name: str, kernels: dict[str, Kernel]) -> None:
+    config = CONFIGS[name]
+    weights, x = random_weights(config), states(config)
+    normed = torch.nn.functional.rms_norm(x, (config.width,), weights["norm.weight"].float(), config.norm_eps)
+    logits = normed @ weights["embed.weight"].bfloat16().float().T
+    for level, kernel in kernels.items():
+        decoder = with_screen(kernel, config)
+        tops = decoder.top(x)
+        assert sum(
+            top.token == wanted.token for top, wanted in zip(tops, top_of(logits), strict=True)
+        ) > 0.99 * len(x), level
+        for top, row in zip(tops, logits, strict=True):
+            assert row[top.token] == pytest.approx(float(row.max()), abs=0.02)
+        assert tops[70:71] == decoder.top(x[70:71])  # to the bit, whatever comes with it
+        some = torch.tensor([config.vocabulary - 1, 0, 7])
+        torch.testing.assert_close(decoder.scores(x[3], some), logits[3, some], rtol=1e-4, atol=1e-4)
         with pytest.raises(ValueError, match="tokens"):
-            decoder.head_of([config.vocabulary])
-    torch_decoder = Decoder.load(config, random_weights(config))
-    torch.testing.assert_close(torch_decoder.head_of(tokens)(x), torch_decoder.logits(x)[:, tokens])
+            decoder.scores(x[3], torch.tensor([config.vocabulary]))
 
 
-@pytest.mark.parametrize("tokens", [7, 64, 100])
-def test_the_exit_network_in_one_call_is_the_exit_network(kernels: dict[str, Kernel], tokens: int) -> None:
-    torch.manual_seed(tokens)
-    network = ExitNetwork(GEMMA.width, (2, 4), range(5, 5 + tokens)).requires_grad_(False)
+def test_a_head_that_prefers_nothing_gives_its_first_token(kernels: dict[str, Kernel]) -> None:
     for kernel in kernels.values():
-        decoder = made(kernel, GEMMA)
-        judge, small_head = decoder.judge_of(network.for_service()), decoder.head_of(range(5, 5 + tokens))
+        for decoder in (made(kernel, GEMMA), with_screen(kernel, GEMMA)):
+            (top,) = decoder.top(torch.zeros(1, GEMMA.width))
+            assert (top.token, top.margin) == (0, 0.0)
+            assert 0 <= decoder.top(torch.full((1, GEMMA.width), float("nan")))[0].token < GEMMA.vocabulary
+
+
+def test_the_exit_network_in_one_call_is_the_exit_network(kernels: dict[str, Kernel]) -> None:
+    torch.manual_seed(7)
+    network = ExitNetwork(GEMMA.width, (2, 4)).requires_grad_(False)
+    for kernel in kernels.values():
+        judge = made(kernel, GEMMA).judge_of(network.for_service())
         assert judge is not None
-        for scale in (0.01, 1.0, 300.0):  # the first makes the head sure of nothing, the last of one token
+        for scale in (0.01, 1.0, 300.0):
             for state in states(GEMMA)[:4] * scale:
-                for debt, index in ((0, 0), (17, 1), (40_000, 0)):
-                    confidence = small_head(state).softmax(-1).max()
-                    seen = features(state, torch.tensor(debt), confidence)
+                for debt, top, index in (
+                    (0, Top(1, -3.0, 0.1), 0),
+                    (17, Top(1, 20.0, 8.0), 1),
+                    (40_000, Top(1, 0.3, 2.0), 0),
+                ):
+                    seen = features(state, *map(torch.tensor, (debt, top.odds, top.margin)))
                     expected = network(seen, torch.tensor(index)).softmax(-1)[EXIT].item()
-                    assert judge(state, debt_feature(debt), index) == pytest.approx(expected, abs=2e-6)
+                    assert judge(state, beside(debt, top), index) == pytest.approx(expected, abs=2e-6)
         with pytest.raises(ValueError, match="index 2"):
-            judge(states(GEMMA)[0], 0.0, 2)
+            judge(states(GEMMA)[0], (0.0, 0.0, 0.0), 2)
         with pytest.raises(ValueError, match="float32 vector"):
-            judge(states(GEMMA)[0].double(), 0.0, 0)
+            judge(states(GEMMA)[0].double(), (0.0, 0.0, 0.0), 0)
 
 
 def test_parameters_of_another_network_are_refused(kernels: dict[str, Kernel]) -> None:
     decoder = made(next(iter(kernels.values())), GEMMA)
-    good = ExitNetwork(GEMMA.width, (2, 4), range(8)).for_service()
+    good = ExitNetwork(GEMMA.width, (2, 4)).for_service()
     wrong = (
         replace(good, inner=good.inner[:, :-1]),
         replace(good, biases=good.biases[:, :-1]),
-        replace(good, tokens=[GEMMA.vocabulary]),
-        replace(good, tokens=[]),
         replace(good, action=good.action[:1]),
     )
     for parameters in wrong:

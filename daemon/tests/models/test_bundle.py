@@ -67,7 +67,7 @@ def test_a_bundle_for_another_checkpoint_is_refused(
 def test_an_agent_with_nan_or_for_other_exits_is_refused(tmp_path: Path) -> None:
     from safetensors.torch import save_file as save
 
-    network = ExitNetwork(8, (2, 4), (0, 3))
+    network = ExitNetwork(8, (2, 4))
     save(network.state_dict(), str(tmp_path / "a"), metadata=network.save_metadata())
     assert load_exit_network(tmp_path / "a", (2, 4)).width == 8
     with pytest.raises(Problem, match="decides at"):
@@ -76,32 +76,6 @@ def test_an_agent_with_nan_or_for_other_exits_is_refused(tmp_path: Path) -> None
     save(network.state_dict(), str(tmp_path / "b"), metadata=network.save_metadata())
     with pytest.raises(Problem, match="NaN"):
         load_exit_network(tmp_path / "b", (2, 4))
-
-
-@pytest.mark.parametrize(
-    ("small_head", "says"),
-    [
-        (None, "older version"),
-        (torch.tensor([], dtype=torch.int32), "small head"),
-        (torch.tensor([-1], dtype=torch.int32), "small head"),
-        (torch.tensor([[1]], dtype=torch.int32), "small head"),
-        (torch.tensor([1.5]), "small head"),
-    ],
-)
-def test_an_agent_without_a_usable_small_head_is_refused(
-    tmp_path: Path, small_head: torch.Tensor | None, says: str
-) -> None:
-    from safetensors.torch import save_file as save
-
-    network = ExitNetwork(8, (2, 4), (0, 3))
-    weights = {name: w for name, w in network.state_dict().items() if name != "small_head"}
-    save(
-        weights if small_head is None else {**weights, "small_head": small_head},
-        str(tmp_path / "a"),
-        metadata=network.save_metadata(),
-    )
-    with pytest.raises(Problem, match=says):
-        load_exit_network(tmp_path / "a", (2, 4))
 
 
 def test_damaged_conversion_is_removed_and_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

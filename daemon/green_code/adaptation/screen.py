@@ -1,0 +1,59 @@
+"""The bundle's screen: which directions of normed states the head can see (models/screen.py), over training shards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+from torch import Tensor
+
+from green_code.adaptation.corpus import Corpus
+from green_code.adaptation.scores import WINDOW
+from green_code.adaptation.windows import begin_with
+from green_code.decoding.staircase import Staircase
+from green_code.models.screen import RANK, principal_directions
+from green_code.models.serving import Served
+
+MOMENT_POSITIONS = 65_536  # per language
+
+
+def depths_that_count(exits: Sequence[int], layers: int) -> tuple[int, ...]:
+    """The last layer and exits in the upper third: states of lower ones lie elsewhere, and would take directions from these."""
+    return (*(depth for depth in exits if 3 * depth > 2 * layers), layers)
+
+
+@torch.inference_mode()
+def second_moment(
+    decoder: Served, gain: Tensor, corpus: Corpus, depths: Sequence[int], positions: int, bos: int | None
+) -> Tensor:
+    """(C, C), float64, of normed states at `depths`, over about so many positions of each language.
+
+    Args:
+        gain: (C,), of the final norm.
+    """
+    config = decoder.config
+    moment = torch.zeros(config.width, config.width, dtype=torch.float64)
+    for language in corpus.languages:
+        shard = corpus.shards[language, "train"]
+        rows = max(1, min(positions, len(shard)) // WINDOW)
+        for start in np.linspace(0, len(shard) - WINDOW, rows).astype(int):
+            window = torch.from_numpy(shard[start : start + WINDOW].astype(np.int64))
+            stairs = Staircase(decoder)
+            stairs.append(begin_with(bos, window[None])[0].tolist())
+            for depth in depths:
+                stairs.advance(WINDOW - 1, depth)
+                states = stairs.states(0, WINDOW).float()
+                normed = F.rms_norm(states, (config.width,), gain, config.norm_eps)
+                moment += (normed.T @ normed).double().cpu() / (rows * WINDOW)
+    return moment
+
+
+def write_screen(head: Tensor, moment: Tensor, path: Path) -> None:
+    """Find the directions for a head (V, C) and write them: RANK, or as many as there are."""
+    part = path.with_suffix(".part")
+    save_file({"directions": principal_directions(head.float(), moment, RANK).contiguous()}, part)
+    part.replace(path)
