@@ -38,7 +38,7 @@ from green_code.models.weights import open_model
 from green_code.problems import Problem
 
 STEPS = ("rollouts", "agent", "calibrate")
-_ERROR_PRICE = 6.0
+_ERROR_PRICE = 3.0
 _DOCUMENTS = 512  # stretches over which agents and rivals are compared
 
 
@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             f"--{name}", type=float, default=getattr(Rewards, name), help=f"the paper's {name}"
         )
     parser.add_argument(
-        "--error-price", type=float, default=_ERROR_PRICE, help="cost of a token of the source that is lost, in full-depth tokens"
+        "--error-price", type=float, default=_ERROR_PRICE, help="cost of a token other than the last layer's, in full-depth tokens"
     )
     parser.add_argument("--seed", type=int, default=Arguments.seed)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())

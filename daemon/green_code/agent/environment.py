@@ -4,7 +4,7 @@ An episode is a stretch of typing in one document (`stretches.py`): several comp
 which is paid once serves later requests. At each exit the agent continues or exits:
 
   continue  costs what bringing every waiting position through the next segment costs;
-  exit      costs `error` times the token's harm (`Rollouts.harm`); the position then waits below the next layer, so that a later
+  exit      costs `error` times what it does to the text (`Rollouts.errors`); the position then waits below the next layer, so that a later
             *continue* pays for it too.
 
 Either way the question itself costs one decision and one head, whose token is the one that an exit gives; who decides without
@@ -85,7 +85,7 @@ class ExitEnvironment:
             + head * (leave | self._looks)
             + np.where(leave, 0.0, self.rise() + head * at_end)
         )
-        reward = -cost - self.prices.error * leave * self.rollouts.harm[self.row, self.exit]
+        reward = -cost - self.prices.error * leave * self.rollouts.errors[self.row, self.exit]
         self.spent += cost + (self.exit == 0) * self.prices.layers(self.rollouts.exits[0], self._fresh)
         up = self._env[~leave], self.exit[~leave]
         self.waiting[up] = self._written[up] = 0

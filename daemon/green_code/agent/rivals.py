@@ -41,7 +41,7 @@ class Rival:
 class Score:
     """`cost` is of a completion, prompt and deferred fill included, in full-depth tokens, errors not counted.
 
-    `objective` is what training minimises: the same with the price of the source's tokens that were lost. `saving` is against full depth over the same typing. `agreement` with the last layer, a token; `whole` the share of
+    `objective` is what training minimises: the same with the price of errors (`Rollouts.errors`). `saving` is against full depth over the same typing. `agreement` with the last layer, a token; `whole` the share of
     completions that agree in every token (of those that the model wrote); `accuracy` against the source (of the others).
     """
 
@@ -71,14 +71,14 @@ def replay(
     depths = np.array([*rollouts.exits, rollouts.layers])
     taken, tokens, cost = 0, 0, 0.0
     wrong = np.zeros_like(typing.first)  # tokens of a request that are not the last layer's
-    right, known, harm = 0, 0, 0.0
+    right, known, errors = 0, 0, 0.0
     while (busy := environment.served < requests).any():
         action = rival.choose(environment)
         row, exit, request = environment.row, environment.exit.copy(), environment.request.copy()
         before = environment.spent.copy()
         environment.step(action)
         leave = action == EXIT
-        harm += float(rollouts.harm[row, exit][busy & leave].sum())
+        errors += float(rollouts.errors[row, exit][busy & leave].sum())
         done = busy & (leave | (exit == len(rollouts.exits) - 1))
         cost += (environment.spent - before)[busy].sum()
         final = rollouts.final_tokens[row]
@@ -95,7 +95,7 @@ def replay(
         rival.family,
         rival.setting,
         float(cost),
-        float(cost + prices.error * harm / typing.first.size),
+        float(cost + prices.error * errors / typing.first.size),
         float(1 - cost / full_cost) if full_cost else 0.0,
         float(taken / tokens),
         float(1 - wrong.sum() / tokens),

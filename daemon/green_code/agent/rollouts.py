@@ -73,20 +73,19 @@ class Rollouts:
         return self.agrees | (self.exit_tokens == self.source_tokens[:, None])
 
     @cached_property
-    def harm(self) -> Any:
-        """(P, X) float32: the tokens of the source that leaving there loses, against the last layer.
+    def errors(self) -> Any:
+        """(P, X) float32: what leaving there does to the text. A difference from the last layer counts 1, since what follows is
+        another text then; and a token of the source that is lost by it counts 1 more, one that is won 1 less.
 
-        1 where the last layer has the source's token and the exit has not, −1 the other way round, 0 where both are right or
-        both wrong: another wrong token is no worse. Where the source is not known, an exit that disagrees is charged what those
-        that are known to disagree lose in the mean.
+        Where the source is not known, a difference is taken to lose what those lose of which it is known, in the mean.
         """
         final = (self.final_tokens == self.source_tokens)[:, None]
         early = self.exit_tokens == self.source_tokens[:, None]
-        harm = final.astype(np.float32) - early
+        lost = final.astype(np.float32) - early
         known = (self.source_tokens != NO_SOURCE)[:, None]
-        apart = ~self.agrees
-        mean = (harm * (known & apart)).sum(0) / np.maximum(1, (known & apart).sum(0))
-        return np.where(known, harm, mean * apart).astype(np.float32)
+        differs = ~self.agrees
+        mean = (lost * (known & differs)).sum(0) / np.maximum(1, (known & differs).sum(0))
+        return (differs * (1 + np.where(known, lost, mean))).astype(np.float32)
 
 
 def write_rollouts(folder: Path, rollouts: Rollouts) -> None:

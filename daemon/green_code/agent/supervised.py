@@ -2,10 +2,10 @@
 
 For one token, with exits i = 1 … X and P(exit) πᵢ, the expected cost from exit i on is, backwards,
 
-    Vᵢ = πᵢ (error · harmᵢ + own) + (1 − πᵢ) (riseᵢ + Vᵢ₊₁) − temperature · H(πᵢ) + head + decision,   V past the last = head
+    Vᵢ = πᵢ (error · errorsᵢ + own) + (1 − πᵢ) (riseᵢ + Vᵢ₊₁) − temperature · H(πᵢ) + head + decision,   V past the last = head
 
 and V₁, averaged over tokens, is differentiable in the network: it is minimised by Adam as it stands. The optimum is
-πᵢ = σ((riseᵢ + E[Vᵢ₊₁] − E[error · harmᵢ + own]) / temperature), backward induction softened by the entropy, so a
+πᵢ = σ((riseᵢ + E[Vᵢ₊₁] − E[error · errorsᵢ + own]) / temperature), backward induction softened by the entropy, so a
 threshold on P(exit) asks for a certain advantage of leaving.
 
 Tokens are coupled by the depth debt, and one share stands for that: of what bringing up waiting positions costs, the
@@ -50,12 +50,12 @@ class Arguments:
 
 
 def expected_cost(
-    logits: Tensor, harm: Tensor, waiting: Tensor, rollouts: Rollouts, prices: Prices, arguments: Arguments
+    logits: Tensor, errors: Tensor, waiting: Tensor, rollouts: Rollouts, prices: Prices, arguments: Arguments
 ) -> Tensor:
     """(B,) V₁ of tokens.
 
     Args:
-        logits: (B, X, 2) of the network at every exit. harm: (B, X), `Rollouts.harm`.
+        logits: (B, X, 2) of the network at every exit. errors: (B, X), `Rollouts.errors`.
         waiting: (B, X) positions that wait below the segment behind each exit.
     """
     segments = np.diff([*rollouts.exits, rollouts.layers])
@@ -65,7 +65,7 @@ def expected_cost(
         alone = float(prices.layers(int(segments[i]), 1))
         together = torch.from_numpy(prices.layers(int(segments[i]), 1 + waiting[:, i].numpy())).float()
         own = (1 - arguments.carried) * prices.evaluation * float(segments[i:].sum())
-        leave = prices.error * harm[:, i] + own
+        leave = prices.error * errors[:, i] + own
         stay = alone + arguments.carried * (together - alone) + value
         p = odds[:, i].sigmoid()
         entropy = -(p * logsigmoid(odds[:, i]) + (1 - p) * logsigmoid(-odds[:, i]))
@@ -87,7 +87,7 @@ def train(
     )
     annealed = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, arguments.rounds * arguments.steps)
     generator = np.random.default_rng(arguments.seed)
-    harm = torch.from_numpy(rollouts.harm)
+    errors = torch.from_numpy(rollouts.errors)
     exits = torch.arange(len(rollouts.exits))
     for round in range(arguments.rounds):
         rows, waiting = _situations(network, rollouts, prices, arguments, arguments.seed + round)
@@ -98,7 +98,7 @@ def train(
             seen = _seen(rollouts, row, waits)
             seen[..., :-BESIDE] = dropout(seen[..., :-BESIDE], arguments.state_dropout)
             logits = network(seen, exits.expand(len(row), -1))
-            loss = expected_cost(logits, harm[row], waits, rollouts, prices, arguments).mean()
+            loss = expected_cost(logits, errors[row], waits, rollouts, prices, arguments).mean()
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
