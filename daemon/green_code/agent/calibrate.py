@@ -18,6 +18,7 @@ from green_code.adaptation.corpus import Corpus
 from green_code.agent.risk import LEVEL, certified, p_value
 from green_code.engine.runtime import Runtime
 from green_code.evaluation.datasets import line_rows
+from green_code.evaluation.parallel import Complete
 from green_code.evaluation.run import evaluate, summarise
 from green_code.link.messages import CompletionParams
 from green_code.models.vocabulary import Vocabulary
@@ -36,14 +37,19 @@ def held_out_documents(corpus: Corpus, vocabulary: Vocabulary) -> Iterator[tuple
 
 
 def calibrate(
-    runtime: Runtime, corpus: Corpus, rows_per_language: int, seed: int, report: Callable[[str], None]
+    runtime: Runtime,
+    corpus: Corpus,
+    rows_per_language: int,
+    seed: int,
+    complete: Complete,
+    report: Callable[[str], None],
 ) -> dict[str, Any]:
-    """The content of calibration.json."""
+    """The content of calibration.json; `complete` is who completes."""
     rows = line_rows(held_out_documents(corpus, runtime.vocabulary), rows_per_language, seed)
-    full = evaluate(runtime, rows, _params("full", 1.0, runtime.model), report)
+    full = evaluate(runtime, rows, _params("full", 1.0, runtime.model), report, complete=complete)
     curve = []
     for threshold in THRESHOLDS:
-        done = evaluate(runtime, rows, _params("fast", threshold, runtime.model), report)
+        done = evaluate(runtime, rows, _params("fast", threshold, runtime.model), report, complete=complete)
         point: dict[str, Any] = {"threshold": threshold, **_point(done, full), "languages": {}}
         scores = _shuffled(full, done, seed)
         point["p_values"] = {name: p_value(*scores, loss) for name, loss in STOPS.items()}

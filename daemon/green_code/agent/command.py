@@ -24,7 +24,9 @@ from green_code.agent.rollouts import merge_rollouts, open_rollouts
 from green_code.agent.stretches import draw_typing
 from green_code.energy.meters import SHORT_WINDOW_SECONDS
 from green_code.engine.runtime import THREADS, load_runtime, measured_costs
+from green_code.evaluation.parallel import workers
 from green_code.folders import bundles_dir
+from green_code.kernels.decoder import usable_cores
 from green_code.kernels.form import forms
 from green_code.models.bundle import (
     AGENT,
@@ -38,7 +40,7 @@ from green_code.models.weights import open_model
 from green_code.problems import Problem
 
 STEPS = ("rollouts", "agent", "calibrate")
-_ERROR_PRICE = 3.0
+_ERROR_PRICE = 1.5
 _DOCUMENTS = 512  # stretches over which agents and rivals are compared
 
 
@@ -61,7 +63,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             f"--{name}", type=float, default=getattr(Rewards, name), help=f"the paper's {name}"
         )
     parser.add_argument(
-        "--error-price", type=float, default=_ERROR_PRICE, help="cost of a token other than the last layer's, in full-depth tokens"
+        "--error-price",
+        type=float,
+        default=_ERROR_PRICE,
+        help="cost of a token other than the last layer's, in full-depth tokens",
     )
     parser.add_argument("--seed", type=int, default=Arguments.seed)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
@@ -181,7 +186,8 @@ def make_calibration(args: argparse.Namespace) -> None:
     folder = _bundle_folder(args.model)
     runtime = load_runtime(args.model, lambda *_: None)
     corpus = open_corpus(args.work / "corpus", runtime.vocabulary, LEAST_TOKENS, LEAST_TOKENS)
-    content = calibrate(runtime, corpus, args.rows, args.seed, print)
+    with workers(args.model, usable_cores()) as complete:
+        content = calibrate(runtime, corpus, args.rows, args.seed, complete, print)
     (folder / CALIBRATION).write_text(json.dumps(content, indent=1) + "\n")
     refresh_manifest(folder)
     print(json.dumps(content["stops"], indent=1))

@@ -38,7 +38,7 @@ class Arguments:
     """Everything that shapes a run; costs are in full-depth tokens."""
 
     carried: float = 0.25
-    temperature: float = 0.2
+    temperature: float = 0.1
     state_dropout: float = 0.8  # of the hidden state's share in what the network sees
     steps: int = 500  # of a round
     batch: int = 1024

@@ -86,7 +86,9 @@ def theirs(seed: int) -> float:
         policy_kwargs={"net_arch": {"pi": [64], "vf": [64]}, "activation_fn": torch.nn.Tanh},
     )  # fmt: skip
     model.learn(a.updates * a.steps * a.environments)
-    return objective(Rival("SB3", "", lambda e: model.predict(observation(e), deterministic=True)[0], looks=True))
+    return objective(
+        Rival("SB3", "", lambda e: model.predict(observation(e), deterministic=True)[0], looks=True)
+    )
 
 
 def ours(seed: int, log: Path) -> float:

@@ -67,7 +67,7 @@ def test_costs_by_hand() -> None:
     assert score("exit 4", data).cost == pytest.approx(4 * (4 * layer + 0.2))
     assert score("exit 4", data).saving == pytest.approx(1 - (4 * layer + 0.2) / (6 * layer + 0.2))
     assert score("confidence", data).cost == pytest.approx(4 * (4 * layer + 2 * 0.2))  # a head at either exit
-    assert score("exit 2", data).objective == pytest.approx(score("exit 2", data).cost + 4 * 5.0)
+    assert score("exit 2", data).objective == pytest.approx(score("exit 2", data).cost + 4 * 2 * 5.0)
 
 
 def test_accuracy_is_of_the_source_and_whole_of_what_the_model_wrote() -> None:

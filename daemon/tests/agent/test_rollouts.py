@@ -28,6 +28,7 @@ from green_code.models.sources import open_vocabulary
 from green_code.models.tiny import TinySource
 from green_code.models.vocabulary import Vocabulary
 from green_code.problems import Problem
+from tests.agent.replayed import rollouts
 
 EXITS = (2, 4)
 MARKER, NEWLINE = 1, 2 + 10
@@ -186,3 +187,12 @@ def test_a_shard_without_a_long_document_is_refused(decoder: Decoder, tmp_path: 
         record(
             decoder, bytes_vocabulary(), short, "java", "train", EXITS, 9, 0, tmp_path, "w", lambda _: None
         )
+
+
+def test_errors_by_hand() -> None:
+    """A difference counts 1, 1 more if the source's token is lost by it, 1 less if it is won."""
+    final, source = np.array([7, 7, 7, 7, 7, 7]), np.array([7, 1, 3, 7, NO_SOURCE, NO_SOURCE])
+    exit_tokens = np.array([[1, 7], [1, 7], [1, 7], [1, 7], [1, 7], [7, 7]])
+    errors = rollouts(exit_tokens, final, source, chunk=2).errors
+    assert errors[:4].tolist() == [[2, 0], [0, 0], [1, 0], [2, 0]]
+    assert errors[4:].tolist() == [[1.25, 0], [0, 0]]  # of four known differences one won, two lost
