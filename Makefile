@@ -109,7 +109,7 @@ corpus: $(BIN)/green-code $(JDK_SOURCES)  ## gather and encode 2 × 16 M tokens 
 adapt: $(BIN)/green-code $(JDK_SOURCES)  ## LITE-adapt the default model into agent_models/ (resumes)
 	$(BIN)/green-code adapt --work $(WORK) --jdk $(JDK_SOURCES) --exclude $(EXCLUDE)
 
-EXITS ?= 7,13
+EXITS ?= 13
 
 train: $(READY)  ## rollouts, agent and calibration
 	$(BIN)/green-code train --work $(WORK) --exits $(EXITS)

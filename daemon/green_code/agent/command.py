@@ -19,7 +19,7 @@ from green_code.agent.paper_environment import Rewards
 from green_code.agent.ppo import Arguments
 from green_code.agent.prices import prices_of
 from green_code.agent.record import LEAST_TOKENS, PARTS, record
-from green_code.agent.rivals import agents, compare, everyone
+from green_code.agent.rivals import agents, best_family, compare, everyone
 from green_code.agent.rollouts import merge_rollouts, open_rollouts
 from green_code.agent.stretches import draw_typing
 from green_code.energy.meters import SHORT_WINDOW_SECONDS
@@ -155,7 +155,7 @@ def train_agent(args: argparse.Namespace) -> None:
     networks = {name: candidate.network for name, candidate in candidates.items()}
     seen = draw_typing(validation, _DOCUMENTS, 1, args.seed)
     tried = compare(agents(networks, priced), validation, priced, seen)
-    best = min(tried, key=lambda score: score.objective).family
+    best = best_family(tried)
     typing = draw_typing(held, _DOCUMENTS, 1, args.seed)
     scores = compare(everyone(networks, held, priced), held, priced, typing)
     for line in table(scores, best):

@@ -20,6 +20,7 @@ from green_code.agent.stretches import Typing
 from green_code.decoding.exit_network import EXIT, ExitNetwork
 
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
+_ERROR_PRICES = (0.5, 1.0, 2.0, 4.0)  # times that of training
 _CONFIDENCES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 
 
@@ -157,6 +158,22 @@ def everyone(networks: Mapping[str, ExitNetwork], rollouts: Rollouts, prices: Pr
     yield from map(confidence, _CONFIDENCES)
     yield from (fixed(rollouts, depth) for depth in rollouts.exits)
     yield from (full_depth(), oracle())
+
+
+def best_family(scores: Iterable[Score]) -> str:
+    """Which family serves best from the bold end of its thresholds to the careful one: errors are priced at a half to four
+    times their price in training, each time at the threshold that suits it, and the sum of these objectives is the least."""
+    curves: dict[str, list[Score]] = {}
+    for score in scores:
+        curves.setdefault(score.family, []).append(score)
+
+    def total(family: str) -> float:
+        return sum(
+            min(score.cost + times * (score.objective - score.cost) for score in curves[family])
+            for times in _ERROR_PRICES
+        )
+
+    return min(curves, key=total)
 
 
 def at_equal_cost(curve: Sequence[Score], cost: float, name: str) -> float | None:

@@ -10,6 +10,7 @@ from green_code.agent.rivals import (
     Rival,
     Score,
     at_equal_cost,
+    best_family,
     compare,
     confidence,
     fixed,
@@ -88,3 +89,13 @@ def test_equal_cost_lies_on_the_line_between_settings() -> None:
     assert at_equal_cost(curve, 1.5, "agreement") == pytest.approx(0.8)
     assert at_equal_cost(curve, 3.0, "agreement") == pytest.approx(0.95)
     assert at_equal_cost(curve, 5.0, "agreement") is None
+
+
+def test_the_best_family_serves_the_careful_as_well_as_the_bold() -> None:
+    def point(family: str, cost: float, errors: float) -> Score:
+        return Score(family, "", cost, cost + errors, 0, 0, 0, 0, 0)
+
+    always = [point("always leaves", 9.5, 1.6)]
+    graded = [point("graded", 9.6, 1.6), point("graded", 11.5, 0.2)]
+    assert best_family([*always, *graded]) == "graded"
+    assert best_family([*always, point("graded", 13.0, 0.0)]) == "always leaves"
