@@ -35,7 +35,7 @@ def second_moment(
     Args:
         gain: (C,), of the final norm.
     """
-    config = decoder.config
+    config, gain = decoder.config, gain.to(decoder.device)
     moment = torch.zeros(config.width, config.width, dtype=torch.float64)
     for language in corpus.languages:
         shard = corpus.shards[language, "train"]

@@ -186,7 +186,9 @@ def make_calibration(args: argparse.Namespace) -> None:
     folder = _bundle_folder(args.model)
     runtime = load_runtime(args.model, lambda *_: None)
     corpus = open_corpus(args.work / "corpus", runtime.vocabulary, LEAST_TOKENS, LEAST_TOKENS)
-    with workers(args.model, usable_cores()) as complete:
+    # A GPU is one, however many cores there are beside it.
+    jobs = usable_cores() if runtime.decoder.device.type == "cpu" else 1
+    with workers(runtime, jobs) as complete:
         content = calibrate(runtime, corpus, args.rows, args.seed, complete, print)
     (folder / CALIBRATION).write_text(json.dumps(content, indent=1) + "\n")
     refresh_manifest(folder)

@@ -4,8 +4,8 @@ An episode is a stretch of typing in one document (`stretches.py`): several comp
 which is paid once serves later requests. At each exit the agent continues or exits:
 
   continue  costs what bringing every waiting position through the next segment costs;
-  exit      costs `error` times what it does to the text (`Rollouts.errors`); the position then waits below the next layer, so that a later
-            *continue* pays for it too.
+  exit      costs `error` times what it does to the text (`Rollouts.errors`); the position then waits below the
+            next layer, so that a later *continue* pays for it too.
 
 Either way the question itself costs one decision and one head, whose token is the one that an exit gives; who decides without
 looking at the head pays for it only where it exits. The layers below the first exit are always run: they are counted in

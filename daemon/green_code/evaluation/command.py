@@ -55,11 +55,8 @@ def run(args: argparse.Namespace) -> int:
     if args.jobs < 1:
         raise Problem("bad_request", f"--jobs {args.jobs} is no number of processes; give 1 or more.")
     runtime = load_runtime(args.model, lambda _state, sentence, _part: _say(sentence))
-    if args.jobs == 1:
-        done = evaluate(runtime, rows, params, _say, args.out)
-    else:
-        with workers(args.model, args.jobs) as complete:
-            done = evaluate(runtime, rows, params, _say, args.out, complete)
+    with workers(runtime, args.jobs) as complete:
+        done = evaluate(runtime, rows, params, _say, args.out, complete)
     summary = summarise(done)
     if args.json:
         print(json.dumps(summary))

@@ -31,10 +31,13 @@ def cold(runtime: Runtime) -> Complete:
 
 
 @contextlib.contextmanager
-def workers(model: str, jobs: int) -> Iterator[Complete]:
-    """`jobs` processes. A failure in one of them is raised where its result is taken."""
+def workers(runtime: Runtime, jobs: int) -> Iterator[Complete]:
+    """`jobs` processes, this one alone if 1. A failure in one of them is raised where its result is taken."""
+    if jobs == 1:
+        yield cold(runtime)
+        return
     context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
-    with ProcessPoolExecutor(jobs, context, _open, (model,)) as pool:
+    with ProcessPoolExecutor(jobs, context, _open, (runtime.model,)) as pool:
         yield lambda asked: pool.map(_complete, asked)
 
 

@@ -331,9 +331,9 @@ class KernelDecoder:
             int(c.row.activation == "gelu_tanh"), c.norm_eps, c.attention_scale,
         )  # fmt: skip
         inner = [m for name, m in self._matrices.items() if name.startswith("layers.")]
-        self._widest, inputs = max(m.outputs for m in inner), max(m.inputs for m in inner)
+        widest, inputs = max(m.outputs for m in inner), max(m.inputs for m in inner)
         self._scratches = [
-            Scratch(self._kernel, self._widest, inputs, self._model, self._positions) for _ in range(2)
+            Scratch(self._kernel, widest, inputs, self._model, self._positions) for _ in range(2)
         ]
 
     def _run(

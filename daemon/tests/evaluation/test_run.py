@@ -61,7 +61,7 @@ def test_several_processes_give_the_same_rows_in_their_order(
     monkeypatch.setenv("GREEN_CODE_BUNDLES", str(tmp_path / "bundles"))
     own = load_runtime("tiny-random")
     alone = evaluate(own, ROWS, PARAMS, lambda _: None, tmp_path / "alone")
-    with workers("tiny-random", 2) as complete:
+    with workers(own, 2) as complete:
         several = evaluate(own, ROWS, PARAMS, lambda _: None, tmp_path / "several", complete)
     times = ("wall_seconds", "cpu_seconds")
     assert [{k: v for k, v in row.items() if k not in times} for row in several] == [
