@@ -1,7 +1,8 @@
 """Recording rollouts with the decoder that serves: its states are those that the agent will meet.
 
-Every stretch is one staircase. The context is brought up once; then each chunk is read as the source goes on, and
-taken back and written by the model itself. No position is run twice at the same place in the same text.
+Every stretch is one staircase. The context is brought up once; then each chunk is read as the source goes on, and what
+comes after the first token that the model would have written otherwise is taken back and written by the model itself. What
+the source has there comes up again with the next chunk, in the same batch.
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ LEAST_TOKENS = 1 << 12
 PARTS = {"train": 1.0, "validation": 0.125, "heldout": 0.25}
 """What is recorded, and how much of it, to what was asked for. Agents learn from the first and are chosen by the second."""
 _VALIDATION = 10  # one document of so many is for validation
+
+Columns = dict[str, np.ndarray]
+"""Columns of `Rollouts` by name, (N, …) each."""
 
 
 @torch.inference_mode()
@@ -111,55 +115,65 @@ class _Recorder:
         stairs.append(text[:-1])
         while source:
             chunk = source[: next((i for i, t in enumerate(source[:CHUNK], 1) if t in self._ends), CHUNK)]
-            stairs.truncate(len(text) - 1)
-            states, given = self._write(stairs, text[-1])
+            read = self._read(stairs, len(text) - 1, [*text, *chunk[:-1]])
+            written = self._write(stairs, len(text) - 1, chunk, read)
             same = next(
-                (i for i, (a, b) in enumerate(zip(given, source, strict=False)) if a != b), len(source)
+                (i for i, (a, b) in enumerate(zip(_given(written), source, strict=False)) if a != b),
+                len(source),
             )
-            self._keep(number, True, states, [*source[: same + 1], *[NO_SOURCE] * len(given)][: len(given)])
-            stairs.truncate(len(text) - 1)
-            stairs.append([text[-1], *chunk[:-1]])
-            self._keep(number, False, self._climb(stairs, len(text) - 1), chunk)
+            rows = len(_given(written))
+            self._keep(number, True, written, [*source[: same + 1], *[NO_SOURCE] * rows][:rows])
+            self._keep(number, False, read, chunk)
             text += chunk
             source = source[len(chunk) :]
 
-    def _write(self, stairs: Staircase, last: int) -> tuple[Tensor, list[int]]:
-        """Greedy tokens behind `last` at full depth, and the states (L, N, C) that gave them."""
-        seen: list[Tensor] = []
-        given: list[int] = []
-        token = last
-        while len(given) < CHUNK and not (given and token in self._ends):
-            stairs.append([token])
-            seen.append(self._climb(stairs, len(stairs) - 1))
-            token = self._decoder.top(seen[-1][-1])[0].token
-            given.append(token)
-        return torch.cat(seen, 1), given
-
-    def _climb(self, stairs: Staircase, start: int) -> Tensor:
-        """(L, N, C): the states after each layer of the positions from `start` on."""
-        layers, end = self._decoder.config.layers, len(stairs)
-        seen = []
-        for depth in range(1, layers + 1):
+    def _read(self, stairs: Staircase, start: int, text: list[int]) -> Columns:
+        """What every layer says behind positions `start` … of a text whose beginning is in `stairs`."""
+        stairs.append(text[len(stairs) :])
+        end, seen = len(stairs), []
+        for depth in range(1, self._decoder.config.layers + 1):
             stairs.advance(end - 1, depth)
             seen.append(stairs.states(start, end).clone())
-        return torch.stack(seen)
+        return self._columns_of(torch.stack(seen))
 
-    def _keep(self, stretch: int, greedy: bool, states: Tensor, source: Sequence[int]) -> None:
-        tops = [self._decoder.top(state) for state in states]  # (L, N)
-        said = torch.tensor([[top.token for top in each] for each in tops])
-        odds = torch.tensor([[top.odds for top in tops[depth - 1]] for depth in self._exits])
-        margins = torch.tensor([[top.margin for top in tops[depth - 1]] for depth in self._exits])
+    def _write(self, stairs: Staircase, start: int, chunk: list[int], read: Columns) -> Columns:
+        """The same where the model goes on by itself behind position `start`: as far as it gives what the chunk has, that is
+        what was read."""
+        given = _given(read)
+        shared = 1 + next(
+            (i for i, (a, b) in enumerate(zip(given, chunk, strict=True)) if a != b), len(chunk) - 1
+        )
+        parts = [{name: column[:shared] for name, column in read.items()}]
+        written = given[:shared]
+        stairs.truncate(start + shared)
+        while len(written) < CHUNK and written[-1] not in self._ends:
+            parts.append(self._read(stairs, len(stairs), [*stairs.tokens, written[-1]]))
+            written += _given(parts[-1])
+        stairs.truncate(start + shared)
+        return {name: np.concatenate([part[name] for part in parts]) for name in read}
+
+    def _columns_of(self, states: Tensor) -> Columns:
+        """Of states (L, N, C) after each layer."""
+        layers, rows, _ = states.shape
         at = [depth - 1 for depth in self._exits]
-        for name, column in {
-            "states": unit_rms(states[at]).transpose(0, 1).half(),
-            "exit_tokens": said[at].T.int(),
-            "odds": odds.T.half(),
-            "margins": margins.T.half(),
-            "first_right": 1 + (said == said[-1]).int().argmax(0).int(),
-            "final_tokens": said[-1].int(),
-            "source_tokens": torch.tensor(source, dtype=torch.int32),
-        }.items():
-            self._columns.setdefault(name, []).append(column.cpu().numpy())
+        tops = self._decoder.top(states.flatten(0, 1))
+        said = np.array([top.token for top in tops], np.int32).reshape(layers, rows)
+        odds, margins = (
+            np.array([getattr(top, name) for top in tops], np.float16).reshape(layers, rows)[at].T
+            for name in ("odds", "margin")
+        )
+        return {
+            "states": unit_rms(states[at]).transpose(0, 1).half().cpu().numpy(),
+            "exit_tokens": said[at].T,
+            "odds": odds,
+            "margins": margins,
+            "first_right": 1 + (said == said[-1]).argmax(0).astype(np.int32),
+            "final_tokens": said[-1],
+        }
+
+    def _keep(self, stretch: int, greedy: bool, columns: Columns, source: Sequence[int]) -> None:
+        for name, column in {**columns, "source_tokens": np.array(source, np.int32)}.items():
+            self._columns.setdefault(name, []).append(column)
         self._chunks.append((stretch, greedy, len(source)))
         self.positions += len(source)
 
@@ -176,3 +190,8 @@ class _Recorder:
             weights=weights,
             **columns,
         )
+
+
+def _given(columns: Columns) -> list[int]:
+    """The tokens of the last layer."""
+    return [int(token) for token in columns["final_tokens"]]

@@ -15,7 +15,7 @@ Must not know: energy (it is given prices), staircases, text.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from green_code.decoding.drafts import WEIGHT, Rate
@@ -55,6 +55,10 @@ class Prices:
     def whole(self) -> float:
         """A pass at full depth over one position: what a right guess saves."""
         return self.layers * self.run + self.head + self.row(0)
+
+    def up_to(self, depth: int) -> Prices:
+        """The same for a pass that ends at `depth`."""
+        return self if depth == self.layers else replace(self, layers=depth)
 
     def first(self, debt: int) -> float:
         """A pass that takes along what waits: `debt` layer × position evaluations in all."""
@@ -109,9 +113,9 @@ class Drafter:
         """Whether a loss of `price` stays within bounds; `full`: what full depth would spend on the next token."""
         return self.spent + price - self.full <= self.most_loss * (self.full + full)
 
-    def gain(self, chance: float, price: float) -> float:
-        """Expected saving of a guess that, with all before it, is right with `chance`."""
-        return chance * self.prices.whole - price
+    def gain(self, chance: float, price: float, prices: Prices) -> float:
+        """Expected saving of a guess that, with all before it, is right with `chance`; `prices` are those of the pass that it saves."""
+        return chance * prices.whole - price
 
     def exit_price(self, depth: int, before: int) -> float:
         """What a draft of the exit at `depth` adds once its head was run: the next position's own way up to there.
@@ -128,7 +132,10 @@ class Drafter:
     def exit_gain(self, depth: int, chance: float, before: int) -> float:
         """Expected saving of running the head at the exit, when the guesses so far are right with `chance`."""
         record, price = self.record(depth), self.exit_price(depth, before)
-        expected = sum(often * max(0.0, self.gain(chance * right, price)) for often, right in record.shares())
+        expected = sum(
+            often * max(0.0, self.gain(chance * right, price, self.prices))
+            for often, right in record.shares()
+        )
         return expected - self.prices.head - self.prices.head_row
 
     def worth_asking(self, policy: Policy, chance: float, before: int) -> dict[int, float]:

@@ -7,7 +7,7 @@ A policy names the depths at which it wants to be asked and answers from what is
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final, Protocol
@@ -27,17 +27,18 @@ class View:
     """What is known about the last position at one exit.
 
     `state` is (C,); `debt` the evaluations that going on to full depth would cost. `top`, what the head says, is found when it
-    is first asked for, so that a policy which does not look at it does not pay.
+    is first asked for, so that a policy which does not look at it does not pay. `look` finds it where it comes with others'.
     """
 
     depth: int
     state: Tensor
     debt: int
     decoder: Served
+    look: Callable[[], Top] | None = None
 
     @cached_property
     def top(self) -> Top:
-        return self.decoder.top(self.state[None])[0]
+        return self.look() if self.look else self.decoder.top(self.state[None])[0]
 
     @property
     def looked(self) -> bool:

@@ -10,17 +10,19 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import zip_longest
 
 import torch
 
 from green_code.decoding.drafter import MAX_DRAFTS, Drafter, Prices
 from green_code.decoding.drafts import Draft
-from green_code.decoding.exits import Policy, View
+from green_code.decoding.exits import Full, Policy, View
 from green_code.decoding.healing import Chooser
 from green_code.decoding.lookup import LENGTHS
 from green_code.decoding.staircase import Staircase
 from green_code.decoding.stops import Situation, check
+from green_code.models.serving import Top
 from green_code.models.vocabulary import Vocabulary, text_of
 
 
@@ -75,16 +77,22 @@ def climb(stairs: Staircase, policy: Policy, effort: Effort, exits: Sequence[int
 
 
 def fast(
-    stairs: Staircase, policy: Policy, chooser: Chooser, required: bytes, effort: Effort
+    stairs: Staircase,
+    policy: Policy,
+    chooser: Chooser,
+    required: bytes,
+    effort: Effort,
+    ends: Callable[[int], bool] = lambda _: False,
+    drafter: Drafter | None = None,
+    max_tokens: int | None = None,
 ) -> Iterator[tuple[int, int]]:
-    """Each token comes from the exit at which the policy stops; with the policy `full`, from the last layer."""
-    while True:
-        view = climb(stairs, policy, effort)
-        effort.count_head()
-        token = chooser.choose(view, required)
-        required = chooser.left(required, token)
-        yield token, view.depth
-        stairs.append([token])
+    """Each token comes from the exit at which the policy stops; with the policy `full`, from the last layer.
+
+    Args: see `exact`; without a drafter nothing is drafted, and with one, text alone drafts: the exits decide what becomes of
+        it. As far as `exact` equals full depth, the tokens are those without drafts, if the policy has one exit or does
+        not look at the debt.
+    """
+    return _draft_and_decide(stairs, Full(), policy, chooser, required, effort, ends, drafter, max_tokens)
 
 
 def exact(
@@ -106,68 +114,124 @@ def exact(
     Args:
         drafter: where drafts come from; by default exits alone, at the price of their layers, whatever was lost before.
     """
+    return _draft_and_decide(stairs, policy, Full(), chooser, required, effort, ends, drafter, max_tokens)
+
+
+def _draft_and_decide(
+    stairs: Staircase,
+    drafting: Policy,
+    deciding: Policy,
+    chooser: Chooser,
+    required: bytes,
+    effort: Effort,
+    ends: Callable[[int], bool],
+    drafter: Drafter | None,
+    max_tokens: int | None,
+) -> Iterator[tuple[int, int]]:
+    """(token, depth) without end: drafts of text and of the exits of one policy, over which another decides."""
     layers, given = stairs.decoder.config.layers, 0
     drafter = drafter or Drafter(Prices(layers, run=1.0), None, math.inf)
+    lowest = min((*deciding.exits, layers))
     while True:
         start, before = len(stairs) - 1, _spent(stairs, effort, drafter.prices)
         limit = MAX_DRAFTS if max_tokens is None else min(MAX_DRAFTS, max_tokens - given - 1)
         first = drafter.prices.first(stairs.debt(start, layers))
         try:
-            drafts, unsure = draft(stairs, policy, chooser, required, effort, ends, drafter, limit)
-            agreed, required = verify(stairs, start, chooser, required, effort, ends, drafts, unsure)
+            drafts, unsure = draft(stairs, drafting, chooser, required, effort, ends, drafter, limit, lowest)
+            if drafts and ends(drafts[-1].token):
+                stairs.truncate(len(stairs) - 1)  # what would follow the end needs no decision
+            said = decide(stairs, start, deciding, chooser, required, effort, drafts)
         finally:  # what was begun and interrupted has cost as well
             drafter.spent += _spent(stairs, effort, drafter.prices) - before
-        given += len(agreed)
+        stairs.truncate(start + len(said))
+        stairs.append([said[-1][0]])
         drafter.verifications += 1
+        agreed = list(_learn(said, drafts, unsure))
         drafter.follow(agreed)
+        given += len(agreed)
         for i, pair in enumerate(agreed):  # full depth would not have run for those that nobody takes
+            required = chooser.left(required, pair[0])
             drafter.full += drafter.prices.whole if i else first
             yield pair
 
 
-def verify(
+def decide(
     stairs: Staircase,
     start: int,
+    policy: Policy,
     chooser: Chooser,
     required: bytes,
     effort: Effort,
-    ends: Callable[[int], bool],
     drafts: Sequence[Draft],
-    unsure: Draft | None,
-) -> tuple[list[tuple[int, int]], bytes]:
-    """One batch to full depth over the position `start` and the drafts that stand behind it.
+) -> list[tuple[int, int]]:
+    """(token, depth that gave it) behind the position `start` and behind each of the drafts that stand there, up to the first
+    that is not the draft.
 
-    Positions that exits drafted keep the states that drafting computed, so it begins where they stand. The longest
-    agreeing run is kept, and the token that the last layer gives next.
+    From exit to exit, in one batch, rise the positions at which the policy has not stopped. Those that exits drafted keep
+    the states that drafting computed.
+    """
+    layers, asked = stairs.decoder.config.layers, [required]
+    for guess in drafts:
+        asked.append(chooser.left(asked[-1], guess.token))
+    said: list[tuple[int, int] | None] = [None] * (len(stairs) - start)
+    for depth in (*policy.exits, layers):
+        rising = [i for i, each in enumerate(said) if each is None]
+        if not rising:
+            break
+        stairs.advance(start + rising[-1], depth)
+        views = _views(stairs, [start + i for i in rising], depth)
+        carried = 0  # of the debt, what a position before will have paid
+        for i, view in zip(rising, views, strict=True):
+            debt, view.debt = view.debt, view.debt - carried
+            if depth < layers:
+                effort.decisions += policy.network_runs
+                if not policy.stop(view):
+                    carried = debt
+                    continue
+            token = chooser.choose(view, asked[i])
+            if asked[i]:
+                effort.count_head()  # of the tokens that are allowed
+            said[i] = token, depth
+            if i < len(drafts) and token != drafts[i].token:
+                del said[i + 1 :]
+                break
+        if any(view.looked for view in views):
+            effort.count_head(len(rising))
+    return [each for each in said if each is not None]
+
+
+def _views(stairs: Staircase, positions: Sequence[int], depth: int) -> list[View]:
+    """Of positions that stand at `depth`; when the head is first asked about one, it looks at all."""
+    decoder, tops = stairs.decoder, list[Top]()
+    first, last = positions[0], positions[-1]
+    states = stairs.states(first, last + 1)[[position - first for position in positions]]
+
+    def look(row: int) -> Top:
+        if not tops:
+            tops.extend(decoder.top(states))
+        return tops[row]
+
+    return [
+        View(depth, state, stairs.debt(position, decoder.config.layers), decoder, partial(look, row))
+        for row, (position, state) in enumerate(zip(positions, states, strict=True))
+    ]
+
+
+def _learn(
+    said: Sequence[tuple[int, int]], drafts: Sequence[Draft], unsure: Draft | None
+) -> Iterator[tuple[int, int]]:
+    """What was said, with the depth of the exit that drafted it; the rates of drafts learn from it.
 
     Args:
         unsure: what an exit would have given behind the drafts; its rate learns from what comes there.
-    Returns:
-        (token, depth that gave it) of each, and the bytes that are still required.
     """
-    layers = stairs.decoder.config.layers
-    if drafts and ends(drafts[-1].token):
-        stairs.truncate(len(stairs) - 1)  # what would follow the end needs no verification
-    stairs.advance(len(stairs) - 1, layers)
-    states = stairs.states(start, len(stairs))
-    verified = [View(layers, state, 0, stairs.decoder) for state in states]
-    for view, top in zip(verified, stairs.decoder.top(states), strict=True):
-        view.top = top
-    effort.count_head(len(verified))
-    agreed: list[tuple[int, int]] = []
-    for view, guess in zip_longest(verified, drafts[: len(verified)]):
-        token = chooser.choose(view, required)
-        required = chooser.left(required, token)
-        guess = guess or unsure
+    for (token, depth), guess in zip_longest(said, drafts[: len(said)]):
         if guess is not None:
             guess.rate.learn(token == guess.token)
-        if guess is None or guess is unsure or token != guess.token:
-            agreed.append((token, layers))
-            break
-        agreed.append((token, guess.depth))
-    stairs.truncate(start + len(agreed))
-    stairs.append([agreed[-1][0]])
-    return agreed, required
+            depth = min(depth, guess.depth) if token == guess.token else depth
+        elif unsure is not None:
+            unsure.rate.learn(token == unsure.token)
+        yield token, depth
 
 
 def _spent(stairs: Staircase, effort: Effort, prices: Prices) -> float:
@@ -190,25 +254,28 @@ def draft(
     ends: Callable[[int], bool],
     drafter: Drafter,
     limit: int,
+    depth: int,
 ) -> tuple[list[Draft], Draft | None]:
     """Put at most `limit` drafts on the stairs, while each is expected to save more than it costs.
 
+    Args:
+        depth: to which all of them will rise at least.
     Returns:
         The drafts, and the token of an exit that was too unsure of it: what verification says of that is learned.
     """
     drafts: list[Draft] = []
     chance, lost = 1.0, 0.0  # that all of them are right, and what they cost if none is
-    debt = stairs.debt(len(stairs) - 1, stairs.decoder.config.layers)
-    full, waiting = drafter.prices.first(debt), debt // drafter.prices.layers
+    full = drafter.prices.first(stairs.debt(len(stairs) - 1, stairs.decoder.config.layers))
+    prices, waiting = drafter.prices.up_to(depth), stairs.debt(len(stairs) - 1, depth) // depth
     while len(drafts) < limit and not (drafts and ends(drafts[-1].token)):
         guess = None
         if drafter.lookup is not None:
             guess = drafter.lookup.guess(stairs.tokens[-LENGTHS[0] :], required)
         rows = waiting + len(drafts)
-        price = drafter.prices.row(rows)
+        price = prices.row(rows)
         if guess is not None and not drafter.affords(lost + price, full):
             guess = None
-        saving = drafter.gain(chance * guess.rate.chance, price) if guess is not None else 0.0
+        saving = drafter.gain(chance * guess.rate.chance, price, prices) if guess is not None else 0.0
         gains = drafter.worth_asking(policy, chance, rows)
         exits = {d: g for d, g in gains.items() if drafter.affords(lost + drafter.look_price(d, rows), full)}
         if exits and max(exits.values()) > saving:
@@ -216,7 +283,7 @@ def draft(
             if guess is None:
                 break  # the position is at full depth: its token costs a head, and the next pass drafts anew
             price = drafter.look_price(guess.depth, rows)
-            if drafter.gain(chance * guess.rate.chance, drafter.exit_price(guess.depth, rows)) <= 0:
+            if drafter.gain(chance * guess.rate.chance, drafter.exit_price(guess.depth, rows), prices) <= 0:
                 return drafts, guess
         elif guess is None or saving <= 0:
             break
@@ -246,8 +313,10 @@ def _from_exit(
             drafter.record(depth).reads.learn(effort.heads > heads)
     if view.depth == stairs.decoder.config.layers:
         return None
-    effort.count_head()
     token = chooser.choose(view, required)
+    effort.count_head()
+    if required:
+        effort.count_head()  # of the tokens that are allowed
     confidence = view.top.probability if token == view.top.token else 0.0
     return Draft(token, view.depth, drafter.record(view.depth).look(confidence))
 
@@ -280,11 +349,8 @@ def generate(
         one_line = situation is not None and situation.single_line
         return token in vocabulary.eos or (one_line and b"\n" in vocabulary.token_bytes[token])
 
-    if exactly:
-        stream = exact(stairs, policy, chooser, required, result.effort, ends, drafter, max_tokens)
-    else:
-        stream = fast(stairs, policy, chooser, required, result.effort)
-    for token, depth in stream:
+    decode = exact if exactly else fast
+    for token, depth in decode(stairs, policy, chooser, required, result.effort, ends, drafter, max_tokens):
         result.effort.passes += 1
         if token in vocabulary.eos:
             result.reason = "end_of_text"

@@ -168,7 +168,7 @@ class Session:
     """One document's staircase. A request keeps the longest prefix of tokens that it shares with the last one.
 
     Args:
-        lookup: whether `exact` drafts from text too; without it exits alone do, for experiments.
+        lookup: whether text drafts; without it exits alone do, in `exact`, for experiments.
     """
 
     def __init__(self, runtime: Runtime, lookup: bool = True) -> None:
@@ -206,7 +206,7 @@ class Session:
         """
         runtime, stairs = self._runtime, self._stairs
         policy = runtime.policy(params)
-        exactly = params["decoding"] == "exact"
+        exactly, drafting = params["decoding"] == "exact", params["decoding"] != "full"
         if exactly and isinstance(policy, Agent):
             # The threshold keeps quality, and here verification does: whether an exit pays is a matter of prices.
             policy = replace(policy, threshold=LIKELIEST)
@@ -223,7 +223,7 @@ class Session:
             try:
                 stairs.truncate(reused)
                 stairs.append(keep[reused:])
-                if exactly:
+                if drafting:
                     self._look_into(earlier, keep, params["suffix"])
                 generate(
                     generated,
@@ -238,14 +238,14 @@ class Session:
                     ),
                     max_tokens=params["max_tokens"],
                     deadline=wall + budget_seconds,
-                    drafter=self.drafter,
+                    drafter=self.drafter if drafting else None,
                 )
             except _Interrupted as interruption:
                 generated.reason = interruption.refusal
                 stairs.truncate(stairs.reached(1))  # what no layer has seen is not cached, and counts anew
             finally:
                 stairs.interrupt = lambda: None
-                if self.drafter.lookup is not None and exactly:
+                if self.drafter.lookup is not None and drafting:
                     self.drafter.lookup.remember(keep, generated.tokens)
         return self._result(
             generated, keep, reused, before, time.monotonic() - wall, time.process_time() - cpu

@@ -69,7 +69,7 @@ class EagerDrafter(Drafter):
     def affords(self, price: float, full: float) -> bool:
         return True
 
-    def gain(self, chance: float, price: float) -> float:
+    def gain(self, chance: float, price: float, prices: Prices) -> float:
         return 1.0
 
     def exit_gain(self, depth: int, chance: float, before: int) -> float:
@@ -251,7 +251,9 @@ def test_drafting_stops_where_the_expected_gain_does(chance: float) -> None:
     stairs = Staircase(DECODER)
     stairs.append([1, 2])
     drafter = Drafter(prices, Guesses(lambda _: 5, chance), math.inf)
-    drafts, unsure = draft(stairs, Full(), CHOOSER, b"", Effort(), lambda _: False, drafter, MAX_DRAFTS)
+    drafts, unsure = draft(
+        stairs, Full(), CHOOSER, b"", Effort(), lambda _: False, drafter, MAX_DRAFTS, LAYERS
+    )
     assert (len(drafts), unsure) == (by_hand, None)
     assert stairs.tokens == [1, 2] + [5] * by_hand
 
@@ -353,6 +355,64 @@ def test_fast_decodes_from_the_exit_that_the_policy_chose() -> None:
     assert token == int(DECODER.logits(stairs.states(2, 3)[0]).argmax())
     assert (effort.heads, effort.decisions) == (1, 2)
     assert policy.seen[0].debt == 3 * 4  # three positions wait below four layers
+
+
+@dataclass(frozen=True)
+class Reckoning:
+    """Stops by what it sees at its one exit, the debt included."""
+
+    exits: tuple[int, ...] = (3,)
+    network_runs: int = 1
+
+    def stop(self, view: View) -> bool:
+        return (view.top.token + view.debt // (LAYERS - 3)) % 3 > 0
+
+
+DECIDERS: dict[str, Policy] = {
+    "full": Full(),
+    "fixed": Fixed((4,)),
+    "confident": Confidence((2, 4), 0.05),
+    "by the debt": Reckoning(),
+}
+
+
+@pytest.mark.parametrize("text", TEXTS)
+@pytest.mark.parametrize("name", DECIDERS)
+@pytest.mark.parametrize("required", [b"", b"re"])
+def test_drafts_change_nothing_in_fast(name: str, required: bytes, text: str) -> None:
+    """Tokens and the depths that gave them; layers never run more often than without."""
+    depths = set()
+    for seed in range(3):
+        prompt = doubled(seed)
+        alone = Staircase(DECODER)
+        alone.append(prompt)
+        plain = fast(alone, DECIDERS[name], CHOOSER, required, Effort())
+        stairs, drafter = Staircase(DECODER), EagerDrafter(CHEAP, TEXTS[text]())
+        stairs.append(prompt)
+        if drafter.lookup is not None:
+            drafter.lookup.document.follow(prompt)
+        drafted = fast(stairs, DECIDERS[name], CHOOSER, required, Effort(), drafter=drafter)
+        expected = list(itertools.islice(plain, 30))
+        assert list(itertools.islice(drafted, 30)) == expected
+        assert stairs.runs <= alone.runs
+        depths |= {depth for _, depth in expected}
+    assert name != "by the debt" or depths == {3, LAYERS}
+
+
+def test_a_right_draft_saves_a_pass_to_the_exit() -> None:
+    """20 tokens in two passes that end at the exit; deeper layers are not run at all."""
+    prompt = [1, 300, 40, 41, 42, 43, 44, 45, 46, 47]
+    stairs, effort = Staircase(DECODER), Effort()
+    stairs.append(prompt)
+    expected = list(itertools.islice(fast(stairs, Fixed((4,)), CHOOSER, b"", Effort()), 20))
+    knowing = Guesses(always_right(prompt, [token for token, _ in expected]))
+    stairs = Staircase(DECODER)
+    stairs.append(prompt)
+    drafter = EagerDrafter(CHEAP, knowing)
+    stream = fast(stairs, Fixed((4,)), CHOOSER, b"", effort, drafter=drafter, max_tokens=20)
+    assert list(itertools.islice(stream, 20)) == expected == [(token, 4) for token, _ in expected]
+    assert (stairs.runs, effort.heads, effort.head_rows) == (2 * 4, 2, 20)
+    assert stairs.evaluations == 4 * (len(prompt) - 1 + 20)
 
 
 def test_exits_run_fewer_layers_and_drafts_keep_their_states() -> None:

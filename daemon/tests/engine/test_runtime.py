@@ -12,7 +12,7 @@ import pytest
 from green_code.decoding.exit_network import ExitNetwork
 from green_code.decoding.exits import agent_on
 from green_code.engine.runtime import Runtime, load_runtime
-from green_code.link.messages import CompletionParams
+from green_code.link.messages import CompletionParams, Decoding
 from green_code.problems import Problem
 
 PARAMS: CompletionParams = {
@@ -50,10 +50,10 @@ def test_at_threshold_1_the_agent_is_not_asked(runtime: Runtime, monkeypatch: py
     network = ExitNetwork(runtime.decoder.config.width, (2, 4))
     monkeypatch.setattr(runtime, "exits", (2, 4))
     monkeypatch.setattr(runtime, "agent", agent_on(network, runtime.decoder))
-    full = runtime.new_session().complete(PARAMS, lambda: None)
-    asked, not_asked = (
-        runtime.new_session().complete({**PARAMS, "decoding": "fast", "threshold": t}, lambda: None)
-        for t in (0.999, 1.0)
+    fast = {**PARAMS, "decoding": "fast"}
+    asked, not_asked, full = (
+        runtime.new_session().complete({**fast, **changes}, lambda: None)  # type: ignore[typeddict-item]
+        for changes in ({"threshold": 0.999}, {"threshold": 1.0}, {"policy": "full"})
     )
     assert not_asked["text"] == full["text"]
     assert not_asked["energy_joules"] == full["energy_joules"] < asked["energy_joules"]
@@ -203,12 +203,13 @@ def test_exact_repeats_what_it_completed_before_in_fewer_passes(runtime: Runtime
 
 
 @pytest.mark.parametrize("policy", ["full", "fixed:2", "confidence:0.1"])
-def test_the_joules_of_exact_are_those_of_the_work_that_was_done(
-    runtime: Runtime, monkeypatch: pytest.MonkeyPatch, policy: str
+@pytest.mark.parametrize("decoding", ["full", "fast", "exact"])
+def test_the_joules_are_those_of_the_work_that_was_done(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch, policy: str, decoding: Decoding
 ) -> None:
     """Counted at the decoder: every layer that ran, over how many positions, and every head."""
     work = {"runs": 0, "evaluations": 0, "few": 0, "heads": 0, "rows": 0}
-    run_layers, top = runtime.decoder.run_layers, runtime.decoder.top
+    run_layers, top, scores = runtime.decoder.run_layers, runtime.decoder.top, runtime.decoder.scores
 
     def counted_layers(first, last, states, *rest):  # type: ignore[no-untyped-def]
         work["runs"] += last + 1 - first
@@ -221,10 +222,20 @@ def test_the_joules_of_exact_are_those_of_the_work_that_was_done(
         work["rows"] += len(states)
         return top(states)
 
+    def counted_scores(state, tokens):  # type: ignore[no-untyped-def]
+        work["heads"] += 1
+        work["rows"] += 1
+        return scores(state, tokens)
+
     monkeypatch.setattr(runtime.decoder, "run_layers", counted_layers)
     monkeypatch.setattr(runtime.decoder, "top", counted_head)
+    monkeypatch.setattr(runtime.decoder, "scores", counted_scores)
     costs = runtime.costs
-    result = replace_exits(runtime).new_session().complete({**EXACT, "policy": policy}, lambda: None)
+    result = (
+        replace_exits(runtime)
+        .new_session()
+        .complete({**EXACT, "decoding": decoding, "policy": policy}, lambda: None)
+    )
     assert result["energy_joules"] == pytest.approx(
         costs.run_joules * work["runs"]
         + costs.few_joules * work["few"]
