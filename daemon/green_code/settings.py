@@ -53,7 +53,7 @@ TABLE: Final[tuple[Setting, ...]] = (
         "string",
         "exact",
         "exact: tokens are guessed from the text around and by early exits, and the whole model verifies; "
-        "the text is that of the whole model. fast: early exits decide the tokens, by the threshold. "
+        "the text is that of the whole model. fast: text guesses, and early exits decide, by the threshold. "
         "full: every layer for every token.",
         enum=("exact", "fast", "full"),
     ),

@@ -13,7 +13,7 @@ from green_code.benchmark.checkpoints import kept, write_gguf, write_transformer
 from green_code.benchmark.peer import Missing, Spec
 from green_code.benchmark.peers.llama_package import fetch_library
 from green_code.folders import bundles_dir
-from green_code.models.bundle import MANIFEST, load_bundle
+from green_code.models.bundle import MANIFEST, Bundle, load_bundle
 from green_code.models.catalog import find_model
 from green_code.models.families import ModelConfig
 from green_code.models.sources import GgufSource
@@ -25,14 +25,19 @@ BASELINE = "green-code-full"
 _LOOK_UP_TOKENS = 10  # drafted at once: the default of transformers' PromptLookupCandidateGenerator
 
 
-def green_code(model: str) -> list[Spec]:
-    """Our own modes. `exact` drafts with the editor's own threshold; `fast` has the bundle's two outer stops."""
+def green_code(model: str, bundle: Bundle | None) -> list[Spec]:
+    """Our own modes: `exact` as the editor has it; `fast`, where there is a bundle, at the editor's threshold and at its named
+    stops that are not full depth."""
+    usual = default_settings().threshold
     modes: list[tuple[str, str, str, float | str]] = [
         (BASELINE, "Green Code, full depth", "full", 1.0),
-        ("green-code-exact", "Green Code, exact", "exact", default_settings().threshold),
-        ("green-code-quality", "Green Code, fast, quality", "fast", "quality"),
-        ("green-code-saver", "Green Code, fast, saver", "fast", "saver"),
+        ("green-code-exact", "Green Code, exact", "exact", usual),
     ]
+    if bundle is not None:
+        modes.append(("green-code-fast", f"Green Code, fast, T={usual}", "fast", usual))
+        for stop, point in bundle.calibration.get("stops", {}).items():
+            if point["threshold"] < 1:
+                modes.append((f"green-code-{stop}", f"Green Code, fast, {stop}", "fast", stop))
     return [
         Spec(name, label, "green_code", {"model": model, "decoding": decoding, "threshold": threshold})
         for name, label, decoding, threshold in modes
@@ -86,7 +91,7 @@ def engines(model: str, report: Callable[[str], None]) -> tuple[list[Spec | Miss
         _prepare("llama.cpp-pruned", "llama.cpp, Q8_0, the bundle's vocabulary", "llama_cpp", lambda: llama(kept(found, bundle, "q8_0.gguf", write_pruned), None)),
     ]  # fmt: skip
     reference = _prepare("reference", "transformers, float32", hf, lambda: transformers("float32", {}))
-    return [*green_code(model), *others], reference
+    return [*green_code(model, bundle), *others], reference
 
 
 def _prepare(name: str, label: str, kind: str, options: Callable[[], dict[str, Any]]) -> Spec | Missing:

@@ -166,7 +166,7 @@ def _profile(found: Mapping[str, Any]) -> list[str]:
     rows.append(["a token", *(f"{p['seconds'] * 1e3:.3f}" for p in profiles), *(["100.0 %"] * len(profiles))])
     return [
         paragraph(
-            "One thread, one process, the prompt in the cache; each part is charged only for what it does itself. `fast` is at the threshold *saver*; "
+            "One thread, one process, the prompt in the cache; each part is charged only for what it does itself. `fast` is at the editor's threshold; "
             "what it leaves to deeper layers is in *layers* when a later token goes there."
         ),
         table(heads, rows),
@@ -235,7 +235,7 @@ def _method(found: Mapping[str, Any]) -> list[str]:
         f"*Cold*: an empty cache, prompt and {COMPLETION_TOKENS} tokens. *After a keystroke*: then one more character is typed, and {COMPLETION_TOKENS} tokens are asked for again; "
         "each engine keeps what it can of its cache. transformers' assisted decoding can keep nothing, so there it is as if cold; "
         "ours draft from nothing that they wrote there before, since typing along a suggestion never reaches the engine.",
-        "*Drafts*: our *exact* guesses from the prompt and from a table of n-grams; of transformers there are two modes that draft. llama.cpp runs without. "
+        "*Drafts*: our *exact* and *fast* guess from the prompt and from a table of n-grams; of transformers there are two modes that draft. llama.cpp runs without. "
         "In *fast*, a prompt rises only as far as its first token needs: so its speed is no whole prompt's, and what it leaves out is in *per token* and *cold*.",
         f"Medians over rounds with 95 % bootstrap intervals. *Ratio*: the median over rounds of the time over that of {_label(found)} in the same round, with its interval; less than 1 is faster.",
         "CPU time is that of all threads of the engine's process; memory is what is resident in it after the last round, Python and mapped weights included.",

@@ -18,6 +18,7 @@ from green_code.engine.runtime import Runtime
 from green_code.link.messages import CompletionParams, Decoding
 from green_code.models.vocabulary import Vocabulary
 from green_code.problems import Problem
+from green_code.settings import default_settings
 
 REST = "the rest"
 _REPEATS = 3
@@ -88,7 +89,10 @@ def profile(runtime: Runtime, prompt: Prompt, tokens: int) -> list[dict[str, Any
 
     A mode that the bundle does not offer is left out.
     """
-    modes: tuple[tuple[Decoding, float | str], ...] = (("full", 1.0), ("fast", "saver"))
+    modes: tuple[tuple[Decoding, float | str], ...] = (
+        ("full", 1.0),
+        ("fast", default_settings().threshold),
+    )
     found = []
     for decoding, threshold in modes:
         asked: CompletionParams = {

@@ -3,10 +3,10 @@
 Two sources. *Text*: what followed the last tokens elsewhere (lookup.py). *Exits*: the token of an early exit's head, by
 how much of the probability it has. A guess is taken while
 
-    chance of all guesses so far × its own × (price of a pass at full depth)  >  what it adds to the verification
+    chance of all guesses so far × its own × (price of a pass)  >  what it adds to the verification
 
-since each right one saves such a pass, and while the session can afford that it is wrong: over a session `exact` spends
-no more than `MOST_LOSS` above full depth. Nothing here decides a token: a wrong guess costs joules,
+since each right one saves such a pass, and while the session can afford that it is wrong: over a session no
+more than `MOST_LOSS` above full depth is spent. Nothing here decides a token: a wrong guess costs joules,
 never quality. Priors are measured as lookup.py says.
 
 Must not know: energy (it is given prices), staircases, text.

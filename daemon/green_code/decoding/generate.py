@@ -1,6 +1,7 @@
 """Generation over a staircase: `fast`, where exits decide the tokens, and `exact`, where the last layer decides all.
 
-Both are streams of (token, depth) that know nothing of text; `generate` drives one and applies the stop rules.
+Both draft what they can guess and decide over the drafts in one batch. They are streams of (token, depth) that know nothing
+of text; `generate` drives one and applies the stop rules.
 Greedy throughout: the agent was trained on greedy states, and a completion should not change by chance.
 """
 

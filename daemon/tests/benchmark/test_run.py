@@ -26,7 +26,7 @@ def own_rules(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_quick_run_writes_a_page_and_reports_who_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    full, exact, *_ = green_code(TINY)
+    full, exact = green_code(TINY, None)
     broken = Spec("broken", "Broken engine", "no_such_module")
     absent = Missing("absent", "Absent engine", "it is not for this system")
     monkeypatch.setattr(
