@@ -3,7 +3,7 @@
 Lines of held-out source are completed cold through the sessions that serve editors, at each threshold and at full depth;
 what typing with a warm cache saves is another figure (the experiment `sessions`). The named stops are the thresholds
 that save most among those whose edit similarity is, with 95 % confidence, at most 1, 2 and 5 % below full depth's
-(relative, both languages together; `risk.py`). Where none is, the stop is full depth: threshold 1.
+(relative, both languages together; `risk.py`). Where none is, the stop is threshold 1: drafts save there, exits do not.
 """
 
 from __future__ import annotations
@@ -48,11 +48,12 @@ def calibrate(
     rows = line_rows(held_out_documents(corpus, runtime.vocabulary), rows_per_language, seed)
     full = evaluate(runtime, rows, _params("full", 1.0, runtime.model), report, complete=complete)
     curve = []
-    for threshold in THRESHOLDS:
+    for threshold in (*THRESHOLDS, FULL_DEPTH):
         done = evaluate(runtime, rows, _params("fast", threshold, runtime.model), report, complete=complete)
         point: dict[str, Any] = {"threshold": threshold, **_point(done, full), "languages": {}}
-        scores = _shuffled(full, done, seed)
-        point["p_values"] = {name: p_value(*scores, loss) for name, loss in STOPS.items()}
+        if threshold < FULL_DEPTH:
+            scores = _shuffled(full, done, seed)
+            point["p_values"] = {name: p_value(*scores, loss) for name, loss in STOPS.items()}
         for language in dict.fromkeys(row.language for row in rows):
             which = [i for i, row in enumerate(rows) if row.language == language]
             point["languages"][language] = _point([done[i] for i in which], [full[i] for i in which])
@@ -70,7 +71,7 @@ def calibrate(
             "energy_source": runtime.energy_source,
         },
         "curve": curve,
-        "stops": choose_stops(curve, reference),
+        "stops": choose_stops(curve),
     }
 
 
@@ -94,17 +95,18 @@ def _point(done: Sequence[dict[str, Any]], full: Sequence[dict[str, Any]]) -> di
     }
 
 
-def choose_stops(curve: Sequence[dict[str, Any]], full: dict[str, float]) -> dict[str, dict[str, float]]:
-    """Per stop the certified point that saves most; full depth where none is certified.
+def choose_stops(curve: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Per stop the certified point that saves most, which may be full depth's.
 
     Args:
-        curve: points in ascending order of threshold; they are tested from the last on.
+        curve: points in ascending order of threshold, full depth's last; the others are tested from the last on.
     """
     stops = {}
-    safest_first = list(reversed(curve))
+    *lossy, full = curve
+    safest_first = list(reversed(lossy))
     for name, loss in STOPS.items():
         within = safest_first[: certified([point["p_values"][name] for point in safest_first])]
-        point = max([{"threshold": FULL_DEPTH, **full}, *within], key=lambda p: p["saving"])
+        point = max([full, *within], key=lambda p: float(p["saving"]))
         stops[name] = {
             "threshold": point["threshold"],
             "saving": point["saving"],

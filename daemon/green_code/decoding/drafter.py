@@ -5,8 +5,9 @@ how much of the probability it has. A guess is taken while
 
     chance of all guesses so far × its own × (price of a pass)  >  what it adds to the verification
 
-since each right one saves such a pass, and while the session can afford that it is wrong: over a session no
-more than `MOST_LOSS` above full depth is spent. Nothing here decides a token: a wrong guess costs joules,
+since each right one saves such a pass, and while the session can afford that it is wrong: over a session they may lose no
+more than `MOST_LOSS` of what full depth would spend. Where exits decide, the pass is one to the first of them; if a token
+goes deeper, a wrong guess costs more and a right one saves more. Nothing here decides a token: a wrong guess costs joules,
 never quality. Priors are measured as lookup.py says.
 
 Must not know: energy (it is given prices), staircases, text.
@@ -53,12 +54,19 @@ class Prices:
 
     @cached_property
     def whole(self) -> float:
-        """A pass at full depth over one position: what a right guess saves."""
+        """A pass over one position: what a right guess saves."""
         return self.layers * self.run + self.head + self.row(0)
 
-    def up_to(self, depth: int) -> Prices:
-        """The same for a pass that ends at `depth`."""
-        return self if depth == self.layers else replace(self, layers=depth)
+    def up_to(self, depth: int, policy: Policy) -> Prices:
+        """The same for a pass that ends at `depth`, where the policy is asked at each exit that comes before, and looks at the head."""
+        exits = sum(exit <= depth for exit in policy.exits)
+        heads = exits + (depth == self.layers)
+        row = heads * self.head_row + exits * policy.network_runs * self.decision
+        return replace(self, layers=depth, head=heads * self.head, head_row=row)
+
+    def gain(self, chance: float, price: float) -> float:
+        """Expected saving of a guess that, with all before it, is right with `chance`."""
+        return chance * self.whole - price
 
     def first(self, debt: int) -> float:
         """A pass that takes along what waits: `debt` layer × position evaluations in all."""
@@ -101,8 +109,9 @@ class Drafter:
     def __init__(self, prices: Prices, lookup: Lookup | None, most_loss: float = MOST_LOSS) -> None:
         self.prices, self.lookup, self.most_loss = prices, lookup, most_loss
         self.exits: dict[int, ExitRecord] = {}
-        self.verifications = 0
-        self.spent = self.full = 0.0  # by this session so far, and by full depth for the same tokens
+        self.verifications = 0  # by the last layer or by exits
+        # By this session so far, and by full depth for the same tokens. Where exits decide, what they save is not in it.
+        self.spent = self.full = 0.0
 
     def follow(self, given: Sequence[tuple[int, int]]) -> None:
         """Look also into (token, depth) that were just given."""
@@ -112,10 +121,6 @@ class Drafter:
     def affords(self, price: float, full: float) -> bool:
         """Whether a loss of `price` stays within bounds; `full`: what full depth would spend on the next token."""
         return self.spent + price - self.full <= self.most_loss * (self.full + full)
-
-    def gain(self, chance: float, price: float, prices: Prices) -> float:
-        """Expected saving of a guess that, with all before it, is right with `chance`; `prices` are those of the pass that it saves."""
-        return chance * prices.whole - price
 
     def exit_price(self, depth: int, before: int) -> float:
         """What a draft of the exit at `depth` adds once its head was run: the next position's own way up to there.
@@ -133,8 +138,7 @@ class Drafter:
         """Expected saving of running the head at the exit, when the guesses so far are right with `chance`."""
         record, price = self.record(depth), self.exit_price(depth, before)
         expected = sum(
-            often * max(0.0, self.gain(chance * right, price, self.prices))
-            for often, right in record.shares()
+            often * max(0.0, self.prices.gain(chance * right, price)) for often, right in record.shares()
         )
         return expected - self.prices.head - self.prices.head_row
 

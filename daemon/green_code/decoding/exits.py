@@ -24,9 +24,9 @@ LIKELIEST: Final = 0.5
 
 @dataclass
 class View:
-    """What is known about the last position at one exit.
+    """What is known about a position at one exit.
 
-    `state` is (C,); `debt` the evaluations that going on to full depth would cost. `top`, what the head says, is found when it
+    `state` is (C,); `debt` the evaluations that going on to full depth would cost if all before it was decided. `top`, what the head says, is found when it
     is first asked for, so that a policy which does not look at it does not pay. `look` finds it where it comes with others'.
     """
 

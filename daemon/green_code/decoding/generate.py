@@ -89,9 +89,10 @@ def fast(
 ) -> Iterator[tuple[int, int]]:
     """Each token comes from the exit at which the policy stops; with the policy `full`, from the last layer.
 
-    Args: see `exact`; without a drafter nothing is drafted, and with one, text alone drafts: the exits decide what becomes of
-        it. As far as `exact` equals full depth, the tokens are those without drafts, if the policy has one exit or does
-        not look at the debt.
+    Drafts change no token, where `exact` gives those of full depth and the policy has one exit or does not look at the debt.
+
+    Args: see `exact`, but for
+        drafter: text alone drafts; by default nothing does.
     """
     return _draft_and_decide(stairs, Full(), policy, chooser, required, effort, ends, drafter, max_tokens)
 
@@ -130,30 +131,43 @@ def _draft_and_decide(
     max_tokens: int | None,
 ) -> Iterator[tuple[int, int]]:
     """(token, depth) without end: drafts of text and of the exits of one policy, over which another decides."""
-    layers, given = stairs.decoder.config.layers, 0
-    drafter = drafter or Drafter(Prices(layers, run=1.0), None, math.inf)
-    lowest = min((*deciding.exits, layers))
+    config, given = stairs.decoder.config, 0
+    drafter = drafter or Drafter(Prices(config.layers, run=1.0), None, math.inf)
+    lowest = min((*deciding.exits, config.layers))
+    prices = {depth: drafter.prices.up_to(depth, deciding) for depth in range(lowest, config.layers + 1)}
+    bounds = prices[lowest], prices[config.layers]
     while True:
         start, before = len(stairs) - 1, _spent(stairs, effort, drafter.prices)
-        limit = MAX_DRAFTS if max_tokens is None else min(MAX_DRAFTS, max_tokens - given - 1)
-        first = drafter.prices.first(stairs.debt(start, layers))
+        room = config.max_positions - len(stairs)
+        limit = min(MAX_DRAFTS, room if max_tokens is None else min(room, max_tokens - given - 1))
+        # Full depth's cache would lack those positions alone that no layer has seen.
+        first = drafter.prices.first(config.layers * stairs.debt(start, 1))
+        said: list[tuple[int, int]] = []
         try:
-            drafts, unsure = draft(stairs, drafting, chooser, required, effort, ends, drafter, limit, lowest)
+            drafts, unsure = draft(stairs, drafting, chooser, required, effort, ends, drafter, limit, bounds)
             if drafts and ends(drafts[-1].token):
                 stairs.truncate(len(stairs) - 1)  # what would follow the end needs no decision
             said = decide(stairs, start, deciding, chooser, required, effort, drafts)
         finally:  # what was begun and interrupted has cost as well
-            drafter.spent += _spent(stairs, effort, drafter.prices) - before
+            if lowest == config.layers:
+                drafter.spent += _spent(stairs, effort, drafter.prices) - before
+            else:
+                risen = (stairs.depth(position) for position in range(start + 1, len(stairs)))
+                drafter.spent += sum(prices[depth].row(0) for depth in risen if depth in prices)
         stairs.truncate(start + len(said))
-        stairs.append([said[-1][0]])
         drafter.verifications += 1
         agreed = list(_learn(said, drafts, unsure))
         drafter.follow(agreed)
         given += len(agreed)
-        for i, pair in enumerate(agreed):  # full depth would not have run for those that nobody takes
-            required = chooser.left(required, pair[0])
-            drafter.full += drafter.prices.whole if i else first
-            yield pair
+        for i, (token, depth) in enumerate(agreed):
+            # Full depth would not have run for those that nobody takes.
+            required = chooser.left(required, token)
+            whole = drafter.prices.whole if i else first
+            drafter.full += whole
+            if lowest < config.layers:
+                drafter.spent += whole - (prices[depth].whole if i else 0.0)
+            yield token, depth
+        stairs.append([said[-1][0]])
 
 
 def decide(
@@ -168,8 +182,8 @@ def decide(
     """(token, depth that gave it) behind the position `start` and behind each of the drafts that stand there, up to the first
     that is not the draft.
 
-    From exit to exit, in one batch, rise the positions at which the policy has not stopped. Those that exits drafted keep
-    the states that drafting computed.
+    From exit to exit, in one batch, rise the positions at which the policy has not stopped. Where exits drafted, the policy
+    must have none: their positions stand higher than `start` then, and keep the states that drafting computed.
     """
     layers, asked = stairs.decoder.config.layers, [required]
     for guess in drafts:
@@ -180,42 +194,44 @@ def decide(
         if not rising:
             break
         stairs.advance(start + rising[-1], depth)
-        views = _views(stairs, [start + i for i in rising], depth)
+        look = _shared_look(stairs, [start + i for i in rising])
+        looked = False
         carried = 0  # of the debt, what a position before will have paid
-        for i, view in zip(rising, views, strict=True):
-            debt, view.debt = view.debt, view.debt - carried
+        for row, i in enumerate(rising):
+            debt = stairs.debt(start + i, layers)
+            state = stairs.states(start + i, start + i + 1)[0]
+            view = View(depth, state, debt - carried, stairs.decoder, partial(look, row))
             if depth < layers:
                 effort.decisions += policy.network_runs
-                if not policy.stop(view):
+                stop = policy.stop(view)
+                looked |= view.looked
+                if not stop:
                     carried = debt
                     continue
             token = chooser.choose(view, asked[i])
             if asked[i]:
                 effort.count_head()  # of the tokens that are allowed
+            looked |= view.looked
             said[i] = token, depth
             if i < len(drafts) and token != drafts[i].token:
                 del said[i + 1 :]
                 break
-        if any(view.looked for view in views):
+        if looked:
             effort.count_head(len(rising))
     return [each for each in said if each is not None]
 
 
-def _views(stairs: Staircase, positions: Sequence[int], depth: int) -> list[View]:
-    """Of positions that stand at `depth`; when the head is first asked about one, it looks at all."""
-    decoder, tops = stairs.decoder, list[Top]()
-    first, last = positions[0], positions[-1]
-    states = stairs.states(first, last + 1)[[position - first for position in positions]]
+def _shared_look(stairs: Staircase, positions: Sequence[int]) -> Callable[[int], Top]:
+    """What the head says of each of these; when it is first asked about one, it looks at all."""
+    first, tops = positions[0], list[Top]()
 
     def look(row: int) -> Top:
         if not tops:
-            tops.extend(decoder.top(states))
+            states = stairs.states(first, positions[-1] + 1)
+            tops.extend(stairs.decoder.top(states[[position - first for position in positions]]))
         return tops[row]
 
-    return [
-        View(depth, state, stairs.debt(position, decoder.config.layers), decoder, partial(look, row))
-        for row, (position, state) in enumerate(zip(positions, states, strict=True))
-    ]
+    return look
 
 
 def _learn(
@@ -255,41 +271,43 @@ def draft(
     ends: Callable[[int], bool],
     drafter: Drafter,
     limit: int,
-    depth: int,
+    bounds: tuple[Prices, Prices],
 ) -> tuple[list[Draft], Draft | None]:
     """Put at most `limit` drafts on the stairs, while each is expected to save more than it costs.
 
     Args:
-        depth: to which all of them will rise at least.
+        bounds: prices of the pass that decides over them, if it goes no deeper than it must, and if it goes to the last layer.
     Returns:
         The drafts, and the token of an exit that was too unsure of it: what verification says of that is learned.
     """
     drafts: list[Draft] = []
+    prices, most = bounds
     chance, lost = 1.0, 0.0  # that all of them are right, and what they cost if none is
-    full = drafter.prices.first(stairs.debt(len(stairs) - 1, stairs.decoder.config.layers))
-    prices, waiting = drafter.prices.up_to(depth), stairs.debt(len(stairs) - 1, depth) // depth
+    new = stairs.debt(len(stairs) - 1, 1)
+    full = drafter.prices.first(stairs.decoder.config.layers * new)
+    waiting = stairs.debt(len(stairs) - 1, prices.layers) // prices.layers
     while len(drafts) < limit and not (drafts and ends(drafts[-1].token)):
         guess = None
         if drafter.lookup is not None:
             guess = drafter.lookup.guess(stairs.tokens[-LENGTHS[0] :], required)
         rows = waiting + len(drafts)
-        price = prices.row(rows)
-        if guess is not None and not drafter.affords(lost + price, full):
+        price, risk = prices.row(rows), most.row(rows)
+        if guess is not None and not drafter.affords(lost + risk, full):
             guess = None
-        saving = drafter.gain(chance * guess.rate.chance, price, prices) if guess is not None else 0.0
+        saving = prices.gain(chance * guess.rate.chance, price) if guess is not None else 0.0
         gains = drafter.worth_asking(policy, chance, rows)
         exits = {d: g for d, g in gains.items() if drafter.affords(lost + drafter.look_price(d, rows), full)}
         if exits and max(exits.values()) > saving:
             guess = _from_exit(stairs, policy, chooser, required, effort, drafter, list(exits))
             if guess is None:
                 break  # the position is at full depth: its token costs a head, and the next pass drafts anew
-            price = drafter.look_price(guess.depth, rows)
-            if drafter.gain(chance * guess.rate.chance, drafter.exit_price(guess.depth, rows), prices) <= 0:
+            risk = drafter.look_price(guess.depth, rows)
+            if prices.gain(chance * guess.rate.chance, drafter.exit_price(guess.depth, rows)) <= 0:
                 return drafts, guess
         elif guess is None or saving <= 0:
             break
         drafts.append(guess)
-        chance, lost = chance * guess.rate.chance, lost + price
+        chance, lost = chance * guess.rate.chance, lost + risk
         required = chooser.left(required, guess.token)
         stairs.append([guess.token])
     return drafts, None

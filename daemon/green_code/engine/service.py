@@ -220,13 +220,13 @@ class Service:
 
     # --- shadow checks ------------------------------------------------------------------------------------
     def _begin_check(self) -> None:
-        """Do a completion again at full depth, if one is due; the next request interrupts it."""
+        """Do a completion again with full depth's tokens, if one is due; the next request interrupts it."""
         held = self._holder.held
         if held is None or self._check is not None:
             return
         if (candidate := held.shadow.due(self._ladder.idle_seconds)) is None:
             return
-        again: CompletionParams = {**candidate.params, "decoding": "full"}
+        again: CompletionParams = {**candidate.params, "decoding": "exact"}
         self._check = Job(candidate.owner, again)
         self._checking = asyncio.get_running_loop().create_task(self._run_check(held, candidate, self._check))
 

@@ -8,7 +8,7 @@ import pytest
 
 from green_code.agent.calibrate import FULL_DEPTH, choose_stops
 
-FULL = {"saving": 0.0, "joules": 2.0, "joules_full": 2.0, "edit_similarity": 60.0}
+FULL = {"threshold": FULL_DEPTH, "saving": 0.05, "joules": 1.9, "joules_full": 2.0, "edit_similarity": 60.0}
 
 
 def point(threshold: float, saving: float, quality: float, balanced: float, saver: float) -> dict[str, Any]:
@@ -24,16 +24,16 @@ def test_a_stop_saves_most_among_the_certified_and_full_depth_is_always_one() ->
         point(0.8, 0.2, 0.01, 0.04, 0.01),
         point(0.9, 0.1, 0.3, 0.02, 0.01),  # tested first: quality ends here, although 0.8 would be certified
     ]
-    stops = choose_stops(curve, FULL)
+    stops = choose_stops([*curve, FULL])
     assert {name: stop["threshold"] for name, stop in stops.items()} == {
         "quality": FULL_DEPTH,
         "balanced": 0.8,
         "saver": 0.5,
     }
     assert stops["saver"]["saved_joules"] == pytest.approx(0.6)
-    assert stops["quality"]["saving"] == 0
+    assert stops["quality"]["saving"] == 0.05  # drafts'
     assert stops["quality"]["confidence"] == 0.95
 
 
-def test_a_certified_threshold_that_saves_nothing_is_no_stop() -> None:
-    assert choose_stops([point(0.9, -0.05, 0.01, 0.01, 0.01)], FULL)["saver"]["threshold"] == FULL_DEPTH
+def test_a_certified_threshold_that_saves_less_than_full_depth_with_drafts_is_no_stop() -> None:
+    assert choose_stops([point(0.9, 0.04, 0.01, 0.01, 0.01), FULL])["saver"]["threshold"] == FULL_DEPTH

@@ -152,7 +152,7 @@ def test_prices_by_hand() -> None:
     assert [PRICES.first(10 * rows) for rows in (1, 4, 6)] == pytest.approx([24.5, 27.5, 31.5])
     assert PRICES.whole == pytest.approx(10 * 2 + 3 + 1.5)
     drafter = Drafter(PRICES, None)
-    assert drafter.gain(0.5, 2.0, drafter.prices) == pytest.approx(24.5 / 2 - 2)
+    assert drafter.prices.gain(0.5, 2.0) == pytest.approx(24.5 / 2 - 2)
     assert [drafter.exit_price(4, before) for before in (1, 4)] == pytest.approx([9.5, 10.5])
 
 

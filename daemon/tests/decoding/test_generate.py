@@ -8,7 +8,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 import pytest
 import torch
@@ -63,14 +63,21 @@ class Guesses(Lookup):
         return None if token is None else Draft(token, LAYERS, self.rate)
 
 
+class Generous(Prices):
+    """Every guess is expected to pay."""
+
+    def gain(self, chance: float, price: float) -> float:
+        return 1.0
+
+
 class EagerDrafter(Drafter):
     """Takes every draft that it is offered, and asks at every exit."""
 
+    def __init__(self, prices: Prices, lookup: Lookup | None) -> None:
+        super().__init__(Generous(**asdict(prices)), lookup)
+
     def affords(self, price: float, full: float) -> bool:
         return True
-
-    def gain(self, chance: float, price: float, prices: Prices) -> float:
-        return 1.0
 
     def exit_gain(self, depth: int, chance: float, before: int) -> float:
         return 0.5  # text comes first
@@ -199,7 +206,7 @@ def test_wrong_drafts_cost_their_rows_and_are_forgotten() -> None:
     stream = exact(stairs, Full(), CHOOSER, b"", effort, drafter=Drafter(CHEAP, wrong))
     got = [token for token, _ in itertools.islice(stream, 6)]
     assert got == expected
-    assert stairs.tokens == [*prompt, *expected]
+    assert stairs.tokens == [*prompt, *expected[:-1]]
     assert (stairs.runs, effort.heads, effort.head_rows) == (6 * LAYERS, 6, 7)
     assert stairs.evaluations == LAYERS * (len(prompt) + 1 + 5)
 
@@ -218,10 +225,57 @@ def test_a_session_spends_little_more_than_full_depth_however_wrong_the_drafts_a
             t for t, _ in itertools.islice(exact(stairs, policy, CHOOSER, b"", effort, drafter=drafter), 9)
         ]
         assert END not in tokens
-        spent += stairs.runs + 0.1 * stairs.evaluations + 0.5 * effort.heads + 0.1 * effort.head_rows
+        spent += price_of(stairs, effort)
         full += 9 * (LAYERS + 0.5 + 0.1) + 0.1 * LAYERS * (len(prompt) - 1 + 9)
         assert spent <= 1.02 * full
     assert drafter.spent == pytest.approx(spent)
+
+
+def price_of(stairs: Staircase, effort: Effort) -> float:
+    return stairs.runs + 0.1 * stairs.evaluations + 0.5 * effort.heads + 0.1 * effort.head_rows
+
+
+@pytest.mark.parametrize(
+    "policy", [Full(), Fixed((2,)), Fixed((4,)), Confidence((2, 4), 0.05), Confidence((4,), 1.0)]
+)
+def test_wrong_drafts_cost_little_in_fast_and_in_what_comes_after_it(policy: Policy) -> None:
+    """Text is always wrong and always sure of itself. Beside the same without drafts, over many completions."""
+    prices = Prices(LAYERS, run=1.0, few=0.1, evaluation=0.1, head=0.5, head_row=0.1)
+    drafter = Drafter(prices, Guesses(lambda _: END, 0.99))
+    alone = spent = full = 0.0
+    for seed in range(24):
+        prompt = doubled(seed % 4)
+        stairs, effort = Staircase(DECODER), Effort()
+        stairs.append(prompt)
+        if seed < 16:
+            stream = fast(stairs, policy, CHOOSER, b"", effort, drafter=drafter)
+            plain, plain_effort = Staircase(DECODER), Effort()
+            plain.append(prompt)
+            list(itertools.islice(fast(plain, policy, CHOOSER, b"", plain_effort), 9))
+            alone += price_of(plain, plain_effort)
+        else:
+            stream = exact(stairs, Full(), CHOOSER, b"", effort, drafter=drafter)
+            alone += 9 * (LAYERS + 0.5 + 0.1) + 0.1 * LAYERS * (len(prompt) - 1 + 9)
+        assert END not in [token for token, _ in itertools.islice(stream, 9)]
+        spent += price_of(stairs, effort)
+        full += 9 * (LAYERS + 0.5 + 0.1) + 0.1 * LAYERS * (len(prompt) - 1 + 9)
+        assert spent - alone <= 0.02 * full
+    assert drafter.full == pytest.approx(full)
+
+
+def test_a_policy_that_always_goes_on_does_not_keep_drafts_away() -> None:
+    """What it costs to ask it is not what drafts lose."""
+    prices = Prices(LAYERS, run=1.0, few=0.1, evaluation=0.1, head=0.5, head_row=0.1)
+    drafter, policy = Drafter(prices, Guesses(lambda _: NONE)), Confidence((2, 4), 1.0)
+    prompt, expected = doubled(1), full_depth(1, b"")
+    for knowing in (False, True):
+        stairs, effort = Staircase(DECODER), Effort()
+        stairs.append(prompt)
+        if knowing:
+            drafter.lookup = Guesses(always_right(prompt, expected))
+        stream = fast(stairs, policy, CHOOSER, b"", effort, drafter=drafter, max_tokens=20)
+        assert [token for token, _ in itertools.islice(stream, 20)] == expected[:20]
+        assert stairs.runs == LAYERS * (2 if knowing else 20)
 
 
 def test_tokens_that_nobody_takes_are_no_saving() -> None:
@@ -237,7 +291,7 @@ def test_tokens_that_nobody_takes_are_no_saving() -> None:
         stream = exact(stairs, Full(), CHOOSER, b"", effort, drafter=drafter, max_tokens=20)
         assert next(stream)[0] == full_depth(seed % 4, b"")[0]
         stream.close()
-        spent += stairs.runs + 0.1 * stairs.evaluations + 0.5 * effort.heads + 0.1 * effort.head_rows
+        spent += price_of(stairs, effort)
         full += LAYERS + 0.5 + 0.1 + 0.1 * LAYERS * len(prompt)
         assert (drafter.spent, drafter.full) == pytest.approx((spent, full))
         assert spent <= 1.02 * full
@@ -252,7 +306,7 @@ def test_drafting_stops_where_the_expected_gain_does(chance: float) -> None:
     stairs.append([1, 2])
     drafter = Drafter(prices, Guesses(lambda _: 5, chance), math.inf)
     drafts, unsure = draft(
-        stairs, Full(), CHOOSER, b"", Effort(), lambda _: False, drafter, MAX_DRAFTS, LAYERS
+        stairs, Full(), CHOOSER, b"", Effort(), lambda _: False, drafter, MAX_DRAFTS, (prices, prices)
     )
     assert (len(drafts), unsure) == (by_hand, None)
     assert stairs.tokens == [1, 2] + [5] * by_hand

@@ -62,7 +62,7 @@ class FakeSession:
             raise ValueError("a bug in the model")
         if params["prefix"].endswith("problem"):
             raise Problem("bundle_invalid", "The bundle is of another model. Reinstall it.")
-        if params["prefix"].endswith("hard") and params["decoding"] == "full":
+        if params["prefix"].endswith("hard") and params["decoding"] == "exact":
             return result_for(params, text=" + 2")
         if params["prefix"].endswith("nothing"):
             return result_for(params, text="", reason="empty")

@@ -89,7 +89,7 @@ export function parseCalibration(json: string): Calibration {
       const known = inRange(threshold) && isNumber(allowedLoss) && isNumber(confidence) && isNumber(saving);
       return known && threshold < HIGHEST ? [{ name, threshold, allowedLoss, confidence, saving }] : [];
     }),
-    curve: points.length === 0 ? [] : [...points, { threshold: HIGHEST, saving: 0, quality: 1 }],
+    curve: points.at(-1)?.threshold === HIGHEST ? points : [],
   };
 }
 

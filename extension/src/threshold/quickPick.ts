@@ -12,7 +12,7 @@ export type Choice = vscode.QuickPickItem & { readonly value: number | null };
 /** Highest first; the value in force carries the mark, even where it is nobody's stop. */
 export function choices({ stops }: Calibration, current: number): readonly Choice[] {
   const rows = stops.map((stop) => row(stopTitle(stop.name), stop.threshold, current, detail(stop)));
-  const all = [row(t('Full depth'), 1, current, t('Every layer runs; nothing is saved')), ...rows];
+  const all = [row(t('Full depth'), 1, current, t('Every layer runs; guesses from text alone save')), ...rows];
   if (!all.some(({ value }) => value === current)) {
     all.push(row(t('Current'), current, current, t('The value in force')));
   }

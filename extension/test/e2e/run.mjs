@@ -76,7 +76,8 @@ function calibration(folder) {
   const model = path.join(folder, 'gemma-3-270m');
   const stop = (threshold, allowed_loss, saving) => ({ threshold, allowed_loss, confidence: 0.95, saving });
   const stops = { quality: stop(0.95, 0.01, 0.1), balanced: stop(0.8, 0.02, 0.2), saver: stop(0.6, 0.05, 0.3) };
-  const curve = Object.values(stops).map(({ threshold, saving }) => ({ threshold, saving, edit_similarity: 50 - 10 * saving }));
+  const points = [...Object.values(stops), stop(1, 0, 0)];
+  const curve = points.map(({ threshold, saving }) => ({ threshold, saving, edit_similarity: 50 - 10 * saving }));
   const reference = { full: { edit_similarity: 50 } };
   fs.mkdirSync(model, { recursive: true });
   fs.writeFileSync(path.join(model, 'calibration.json'), JSON.stringify({ stops, curve, reference }));

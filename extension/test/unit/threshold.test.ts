@@ -41,6 +41,7 @@ describe('named stops', () => {
     stops: { saver: stop(0.6), quality: stop(0.95, 0.01), balanced: stop('x') },
     reference: { full: { edit_similarity: 50 } },
     curve: [
+      { threshold: 1, saving: 0.04, edit_similarity: 50 },
       { threshold: 0.9, saving: 0.1, edit_similarity: 49 },
       { threshold: 0.6, saving: 0.3, edit_similarity: 45 },
       { threshold: 2, saving: 0.3, edit_similarity: 45 },
@@ -64,7 +65,7 @@ describe('named stops', () => {
     expect(parseCalibration(json).curve).toEqual([
       { threshold: 0.6, saving: 0.3, quality: 0.9 },
       { threshold: 0.9, saving: 0.1, quality: 0.98 },
-      { threshold: 1, saving: 0, quality: 1 },
+      { threshold: 1, saving: 0.04, quality: 1 },
     ]);
     expect(parseCalibration('{}')).toEqual(UNCALIBRATED);
   });
@@ -73,8 +74,8 @@ describe('named stops', () => {
     [0.5, 0.3, 0.9],
     [0.6, 0.3, 0.9],
     [0.75, 0.2, 0.94],
-    [0.95, 0.05, 0.99],
-    [1, 0, 1],
+    [0.95, 0.07, 0.99],
+    [1, 0.04, 1],
   ])('have a point at every threshold: %d', (threshold, saving, quality) => {
     const point = pointAt(parseCalibration(json).curve, threshold)!;
     expect(point.saving).toBeCloseTo(saving);
