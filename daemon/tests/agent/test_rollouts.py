@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -110,6 +111,47 @@ def test_both_continuations_are_those_of_plain_forwards(
         assert known == (source[: left + 1] + [NO_SOURCE] * len(given))[: len(given)]
         text, source = text + chunk, source[len(chunk) :]
     assert not source
+
+
+def test_what_source_and_model_share_is_run_once(decoder: Decoder, tmp_path: Path) -> None:
+    """A source that the model mostly wrote itself, with slips: both continuations are right, and cost less than two."""
+    generator = np.random.default_rng(3)
+    tokens = [MARKER, *generator.integers(32, 127, 30).tolist()]
+    while len(tokens) < 150:
+        tokens.append(
+            int(decoder.logits(forward(decoder, tokens)[-1, -1])[: len(bytes_vocabulary())].argmax())
+        )
+        if generator.random() < 0.15:
+            tokens[-1] = int(generator.integers(32, 127))
+    corpus = Corpus(
+        {("java", "train"): np.array([MARKER, *tokens, MARKER, *tokens], np.uint16)}, document_marker=MARKER
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        rows, run = [0], Decoder.run_layers
+
+        def counted(self: Decoder, first: int, last: int, x: torch.Tensor, *rest: Any) -> None:
+            rows[0] += (last + 1 - first) * len(x)
+            run(self, first, last, x, *rest)
+
+        patch.setattr(Decoder, "run_layers", counted)
+        record(decoder, bytes_vocabulary(), corpus, "java", "train", EXITS, 100, 0, tmp_path / "a", "w", lambda _: None)  # fmt: skip
+    recorded = open_rollouts(tmp_path / "a")
+    assert recorded.first_right.max() > 0
+    stretch = np.flatnonzero(recorded.stretches == 0)
+    source = np.concatenate([recorded.source_tokens[recorded.starts[n] : recorded.starts[n + 1]] for n in stretch[1::2]]).tolist()  # fmt: skip
+    cursor = next(i for i in range(len(tokens)) if tokens[i : i + len(source)] == source)
+    text, agreed = [1, *tokens[1:cursor]], 0
+    for n in stretch[::2]:
+        greedy = slice(recorded.starts[n], recorded.starts[n + 1])
+        given = recorded.final_tokens[greedy].tolist()
+        chunk = recorded.source_tokens[recorded.starts[n + 1] : recorded.starts[n + 2]].tolist()
+        check(decoder, recorded, greedy, text, given)
+        check(decoder, recorded, slice(recorded.starts[n + 1], recorded.starts[n + 2]), text, chunk)
+        agreed += next((i for i, (a, b) in enumerate(zip(given, chunk, strict=False)) if a != b), len(chunk))
+        text += chunk
+    assert agreed > len(source) / 4
+    layers = decoder.config.layers
+    assert rows[0] < layers * (len(recorded.final_tokens) + 2 * cursor)
 
 
 def check(decoder: Decoder, recorded: Rollouts, rows: slice, text: list[int], following: list[int]) -> None:

@@ -6,13 +6,14 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from green_code.decoding.exit_network import ExitNetwork
 from green_code.decoding.exits import agent_on
-from green_code.engine.runtime import Runtime, load_runtime
-from green_code.link.messages import CompletionParams, Decoding
+from green_code.engine.runtime import Runtime, Session, load_runtime
+from green_code.link.messages import CompletionParams, CompletionResult, Decoding
 from green_code.problems import Problem
 
 PARAMS: CompletionParams = {
@@ -84,7 +85,7 @@ def test_an_interrupted_completion_keeps_its_tokens_and_books_no_loss(
     assert result["saving"] == pytest.approx(0)
 
 
-@pytest.mark.parametrize("decoding", ["full", "exact"])
+@pytest.mark.parametrize("decoding", ["full", "fast", "exact"])
 def test_after_one_that_was_overtaken_at_once_the_whole_prompt_counts(
     runtime: Runtime, decoding: str
 ) -> None:
@@ -163,33 +164,54 @@ EXACT: CompletionParams = {
 }
 
 
-def test_exact_says_what_full_depth_says_through_edits(runtime: Runtime) -> None:
-    """One session types, goes back and moves on; each time a fresh one at full depth says the same."""
+DRAFTED = pytest.mark.parametrize(
+    "how",
+    [
+        {"decoding": "exact", "policy": "full"},
+        {"decoding": "exact", "policy": "fixed:2"},
+        {"decoding": "fast", "policy": "fixed:2"},
+        {"decoding": "fast", "policy": "confidence:0.1"},
+    ],
+)
+
+
+def undrafted(runtime: Runtime, asked: CompletionParams) -> CompletionResult:
+    """A fresh session that drafts nothing; for `exact`, at full depth."""
+    if asked["decoding"] == "exact":
+        asked = {**asked, "decoding": "full"}
+    return Session(runtime, lookup=False).complete(asked, lambda: None)
+
+
+@DRAFTED
+def test_drafts_change_nothing_through_edits(runtime: Runtime, how: dict[str, Any]) -> None:
+    """One session types, goes back and moves on; each time a fresh one without drafts says the same."""
+    runtime = replace_exits(runtime)
     session = runtime.new_session()
     texts = (EXACT["prefix"], EXACT["prefix"] + " + s", "total = first - second\nx", "", EXACT["prefix"][:30])
     for prefix, suffix in itertools.product(texts, (EXACT["suffix"], "\n\n", "")):
-        asked: CompletionParams = {**EXACT, "prefix": prefix, "suffix": suffix}
-        got = session.complete(asked, lambda: None)
-        full = runtime.new_session().complete({**asked, "decoding": "full"}, lambda: None)
-        assert (got["text"], got["token_texts"]) == (full["text"], full["token_texts"])
+        asked: CompletionParams = {**EXACT, **how, "prefix": prefix, "suffix": suffix}  # type: ignore[typeddict-item]
+        got, plain = session.complete(asked, lambda: None), undrafted(runtime, asked)
+        assert (got["text"], got["token_texts"]) == (plain["text"], plain["token_texts"])
         lookup = session.drafter.lookup
         assert lookup is not None
         if prefix:
             prompt = runtime.vocabulary.decode(lookup.document.tokens)
             assert prompt.startswith(prefix[: len(prefix) - 8])  # healing takes the last token back
     session.trim()
-    assert session.complete(EXACT, lambda: None)["token_texts"]
+    assert session.complete({**EXACT, **how}, lambda: None)["token_texts"]  # type: ignore[typeddict-item]
 
 
-def test_exact_goes_on_after_an_interruption(runtime: Runtime) -> None:
-    """Wherever it is interrupted, the same session then says what full depth says."""
-    full = runtime.new_session().complete({**EXACT, "decoding": "full"}, lambda: None)
+@DRAFTED
+def test_drafting_goes_on_after_an_interruption(runtime: Runtime, how: dict[str, Any]) -> None:
+    """Wherever it is interrupted, the same session then says what one without drafts says."""
+    runtime = replace_exits(runtime)
+    asked: CompletionParams = {**EXACT, **how}  # type: ignore[typeddict-item]
     session = runtime.new_session()
     for layers in range(0, 60, 7):
         calls = itertools.count()
-        cut = session.complete(EXACT, lambda: "superseded" if next(calls) >= layers else None)  # noqa: B023
+        cut = session.complete(asked, lambda: "superseded" if next(calls) >= layers else None)  # noqa: B023
         assert cut["text"] == "" or cut["reason"] != "superseded"
-    assert session.complete(EXACT, lambda: None)["token_texts"] == full["token_texts"]
+    assert session.complete(asked, lambda: None)["token_texts"] == undrafted(runtime, asked)["token_texts"]
 
 
 def test_exact_repeats_what_it_completed_before_in_fewer_passes(runtime: Runtime) -> None:
