@@ -31,8 +31,8 @@ from green_code.models.vocabulary import Vocabulary, text_of
 class Effort:
     """What was run beside layers.
 
-    `heads` counts how often the head's weights were read, `head_rows` over how many positions; `decisions` runs of the
-    exit network; `passes` the tokens that were finished, the end of the text included: full depth needs a pass each.
+    `heads` counts how often the head's weights were read (once, too, for a choice among some tokens), `head_rows` over how
+    many positions; `decisions` runs of the exit network; `passes` the tokens that were finished, the end of the text included: full depth needs a pass each.
     """
 
     heads: int = 0

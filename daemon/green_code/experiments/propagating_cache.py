@@ -38,7 +38,7 @@ class PromptAtFullDepth(Staircase):
 class PropagatingCache(PromptAtFullDepth):
     """What stands below full depth when positions are added is handed on, and cannot be brought up any more.
 
-    For `fast` decoding alone: verification in `exact` asks for states that are not here. Arguments are a staircase's.
+    For `fast` decoding without drafts: whether they stay is decided by states that are not here. Arguments are a staircase's.
     """
 
     def __init__(self, decoder: Served, interrupt: Callable[[], None] = lambda: None) -> None:
