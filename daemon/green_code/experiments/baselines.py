@@ -106,19 +106,26 @@ def arms(runtime: Runtime) -> dict[str, tuple[bool, Complete]]:
 
         return complete
 
-    def drafted(prompt: Sequence[int]) -> list[int]:
-        stairs, drafter = Staircase(decoder), runtime.new_session().drafter
-        stairs.append(prompt)
-        if drafter.lookup is not None:
-            drafter.lookup.document.follow(prompt)
-        policy = replace(runtime.agent, threshold=LIKELIEST) if runtime.agent is not None else Full()
-        return _take(exact(stairs, policy, chooser, b"", Effort(), drafter=drafter, max_tokens=TOKENS))
+    def drafted(decode: Callable[..., Iterator[tuple[int, int]]], threshold: float) -> Complete:
+        def complete(prompt: Sequence[int]) -> list[int]:
+            stairs, drafter = Staircase(decoder), runtime.new_session().drafter
+            stairs.append(prompt)
+            if drafter.lookup is not None:
+                drafter.lookup.document.follow(prompt)
+            policy = replace(runtime.agent, threshold=threshold) if runtime.agent is not None else Full()
+            return _take(decode(stairs, policy, chooser, b"", Effort(), drafter=drafter, max_tokens=TOKENS))
+
+        return complete
 
     found: dict[str, tuple[bool, Complete]] = {}
     for name, policy in policies.items():
         found[f"no cache, {name}"] = False, uncached(policy)
         found[f"cache, {name}"] = True, cached(policy)
-    return {**found, "cache, exact": (True, drafted)}
+    found["cache, exact"] = True, drafted(exact, LIKELIEST)
+    if runtime.agent is not None:
+        usual = default_settings().threshold
+        found[f"cache, fast with drafts, T={usual}"] = True, drafted(fast, usual)
+    return found
 
 
 def _take(stream: Iterator[tuple[int, int]]) -> list[int]:
