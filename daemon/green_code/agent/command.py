@@ -24,9 +24,8 @@ from green_code.agent.rollouts import merge_rollouts, open_rollouts
 from green_code.agent.stretches import draw_typing
 from green_code.energy.meters import SHORT_WINDOW_SECONDS
 from green_code.engine.runtime import THREADS, load_runtime, measured_costs
-from green_code.evaluation.parallel import workers
+from green_code.evaluation.parallel import jobs_for, workers
 from green_code.folders import bundles_dir
-from green_code.kernels.decoder import usable_cores
 from green_code.kernels.form import forms
 from green_code.models.bundle import (
     AGENT,
@@ -186,9 +185,7 @@ def make_calibration(args: argparse.Namespace) -> None:
     folder = _bundle_folder(args.model)
     runtime = load_runtime(args.model, lambda *_: None)
     corpus = open_corpus(args.work / "corpus", runtime.vocabulary, LEAST_TOKENS, LEAST_TOKENS)
-    # A GPU is one, however many cores there are beside it.
-    jobs = usable_cores() if runtime.decoder.device.type == "cpu" else 1
-    with workers(runtime, jobs) as complete:
+    with workers(runtime, jobs_for(runtime)) as complete:
         content = calibrate(runtime, corpus, args.rows, args.seed, complete, print)
     (folder / CALIBRATION).write_text(json.dumps(content, indent=1) + "\n")
     refresh_manifest(folder)

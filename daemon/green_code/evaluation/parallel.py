@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 
 from green_code.engine.runtime import Runtime, load_runtime
+from green_code.kernels.decoder import usable_cores
 from green_code.link.messages import CompletionParams, CompletionResult
 
 Complete = Callable[[Iterable[CompletionParams]], Iterable[CompletionResult]]
@@ -28,6 +29,11 @@ def cold(runtime: Runtime) -> Complete:
             yield runtime.new_session().complete(params, lambda: None, math.inf)
 
     return complete
+
+
+def jobs_for(runtime: Runtime) -> int:
+    """How many processes pay: one a core, and one on a GPU, however many cores there are beside it."""
+    return usable_cores() if runtime.decoder.device.type == "cpu" else 1
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from green_code.engine.runtime import Runtime, load_runtime
 from green_code.evaluation.metrics import bootstrap_interval
+from green_code.evaluation.parallel import Complete, cold, jobs_for, workers
 from green_code.evaluation.run import evaluate, summarise
 from green_code.evaluation.words import KEYWORDS
 from green_code.experiments.layers import rows_digest, untouched
@@ -74,11 +75,14 @@ def run(
     kept = work / "experiments" / f"quality-{rows_digest(rows, base.weights, adapted.weights)}"
     chosen = arms(adapted.exits, adapted.agent is not None)
     results: dict[str, list[dict[str, Any]]] = {}
-    for arm in chosen:
-        runtime = base if arm.family == UNTOUCHED else adapted
-        results[arm.name] = _complete(runtime, rows, arm, kept / arm.name.replace(" ", "-"))
-        means = summarise(results[arm.name])["all"]
-        report(f"{arm.name:16} edit similarity {means['edit_similarity']:.1f}, {means['saving']:.0%} saved")
+    with workers(adapted, jobs_for(adapted)) as complete:
+        for arm in chosen:
+            runtime, who = (base, cold(base)) if arm.family == UNTOUCHED else (adapted, complete)
+            results[arm.name] = _complete(runtime, rows, arm, kept / arm.name.replace(" ", "-"), who)
+            means = summarise(results[arm.name])["all"]
+            report(
+                f"{arm.name:16} edit similarity {means['edit_similarity']:.1f}, {means['saving']:.0%} saved"
+            )
     options: dict[str, object] = {"model": Path(model), "data": data, "limit": limit, "seed": seed}
     asked = from_layer(model, 1)
     return {
@@ -105,14 +109,16 @@ def run(
     }
 
 
-def _complete(runtime: Runtime, rows: Any, arm: Arm, folder: Path) -> list[dict[str, Any]]:
+def _complete(
+    runtime: Runtime, rows: Any, arm: Arm, folder: Path, complete: Complete
+) -> list[dict[str, Any]]:
     params: CompletionParams = {
         **from_layer(runtime.model, 1),
         "decoding": arm.decoding,
         "policy": arm.policy,
         "threshold": arm.threshold,
     }
-    return evaluate(runtime, rows, params, lambda _: None, folder)
+    return evaluate(runtime, rows, params, lambda _: None, folder, complete)
 
 
 def summaries(
