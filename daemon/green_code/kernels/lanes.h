@@ -38,7 +38,8 @@ INLINE vf load(const float *from) {
 
 INLINE void store(float *to, vf v) { memcpy(to, &v, sizeof v); }
 
-INLINE vf all(float x) { return (vf){0} + x; }
+// Less zero, not plus zero: that would be an addition indeed, for the sake of −0.
+INLINE vf all(float x) { return x - (vf){0}; }
 
 INLINE vf fma_(vf a, vf b, vf c) { return __builtin_elementwise_fma(a, b, c); }
 
