@@ -21,7 +21,7 @@ def page(found: dict[str, Any]) -> str:
             f"Agents are trained on {found['positions']} recorded positions (PPO: {found['updates']} updates, seed {found['seed']}) and replayed on {found['held_out_positions']} of held-out projects: "
             "stretches of typing, eight completions over one cache, the first of them cold. Exits: "
             f"{', '.join(map(str, found['exits']))} of {found['layers']} layers; threshold 0.5. *Cost*: of a completion with its part of the prompt, in full-depth tokens at measured prices "
-            f"(source: {found['energy_source']}), errors not counted. *Error*: the price of a token that is neither the last layer's nor the source's, in full-depth tokens. {machine(found)}"
+            f"(source: {found['energy_source']}), errors not counted. *Error*: the price, in full-depth tokens, of a token other than the last layer's; twice that where the source's own token is lost by it, nothing where it is won. {machine(found)}"
         ),
         "![Agreement over cost](rewards.svg)",
         "## Results",
@@ -31,7 +31,7 @@ def page(found: dict[str, Any]) -> str:
             ["reward", "setting", "cost", "saved", "mean depth", "agreement", "whole", "accuracy"],
             [_row(arm) for arm in found["arms"]],
         ),
-        reproduce(found, "It needs the rollouts of `green-code train rollouts`."),
+        reproduce(found, f"It needs the rollouts of `green-code train rollouts --exits {','.join(map(str, found['exits']))}`."),
     ]  # fmt: skip
     return "\n\n".join(parts) + "\n"
 
