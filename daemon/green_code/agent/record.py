@@ -22,6 +22,7 @@ from green_code.decoding.staircase import Staircase
 from green_code.models.serving import Served
 from green_code.models.vocabulary import Vocabulary
 from green_code.problems import Problem
+from green_code.sequences import common
 
 CONTEXT = 512  # tokens before a stretch at most, as in service
 STRETCH = 128  # tokens of the source that a stretch covers
@@ -117,12 +118,9 @@ class _Recorder:
             chunk = source[: next((i for i, t in enumerate(source[:CHUNK], 1) if t in self._ends), CHUNK)]
             read = self._read(stairs, len(text) - 1, [*text, *chunk[:-1]])
             written = self._write(stairs, len(text) - 1, chunk, read)
-            same = next(
-                (i for i, (a, b) in enumerate(zip(_given(written), source, strict=False)) if a != b),
-                len(source),
-            )
-            rows = len(_given(written))
-            self._keep(number, True, written, [*source[: same + 1], *[NO_SOURCE] * rows][:rows])
+            given = _given(written)
+            known = source[: common(given, source) + 1]  # while the text before is the source's
+            self._keep(number, True, written, [*known, *[NO_SOURCE] * len(given)][: len(given)])
             self._keep(number, False, read, chunk)
             text += chunk
             source = source[len(chunk) :]
@@ -140,9 +138,7 @@ class _Recorder:
         """The same where the model goes on by itself behind position `start`: as far as it gives what the chunk has, that is
         what was read."""
         given = _given(read)
-        shared = 1 + next(
-            (i for i, (a, b) in enumerate(zip(given, chunk, strict=True)) if a != b), len(chunk) - 1
-        )
+        shared = min(common(given, chunk) + 1, len(chunk))
         parts = [{name: column[:shared] for name, column in read.items()}]
         written = given[:shared]
         stairs.truncate(start + shared)

@@ -6,11 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from green_code.benchmark.peer import Spec, common
+from green_code.benchmark.peer import Spec
 from green_code.benchmark.process import Worker
 from green_code.benchmark.prompts import Case
 from green_code.benchmark.rounds import COMPLETION_TOKENS
 from green_code.models.vocabulary import Vocabulary
+from green_code.sequences import common
 
 
 def references(spec: Spec, cases: Iterable[Case], threads: int) -> dict[str, list[int]]:

@@ -57,9 +57,3 @@ class Missing:
     name: str
     label: str
     why: str
-
-
-def common(one: Sequence[object], other: Sequence[object]) -> int:
-    """Length of the longest common beginning."""
-    pairs = enumerate(zip(one, other, strict=False))
-    return next((i for i, (a, b) in pairs if a != b), min(len(one), len(other)))

@@ -26,8 +26,9 @@ LIKELIEST: Final = 0.5
 class View:
     """What is known about a position at one exit.
 
-    `state` is (C,); `debt` the evaluations that going on to full depth would cost if all before it was decided. `top`, what the head says, is found when it
-    is first asked for, so that a policy which does not look at it does not pay. `look` finds it where it comes with others'.
+    `state` is (C,); `debt` the evaluations that going on to full depth would cost if all before it was decided. `top`, what
+    the head says, is found when it is first asked for, so that a policy which does not look at it does not pay; `look` finds
+    it where it comes with others'.
     """
 
     depth: int

@@ -144,7 +144,9 @@ def _draft_and_decide(
         first = drafter.prices.first(config.layers * stairs.debt(start, 1))
         said: list[tuple[int, int]] = []
         try:
-            drafts, unsure = draft(stairs, drafting, chooser, required, effort, ends, drafter, limit, bounds)
+            drafts, unsure = draft(
+                stairs, drafting, chooser, required, effort, ends, drafter, limit, bounds, first
+            )
             if drafts and ends(drafts[-1].token):
                 stairs.truncate(len(stairs) - 1)  # what would follow the end needs no decision
             said = decide(stairs, start, deciding, chooser, required, effort, drafts)
@@ -272,19 +274,19 @@ def draft(
     drafter: Drafter,
     limit: int,
     bounds: tuple[Prices, Prices],
+    full: float,
 ) -> tuple[list[Draft], Draft | None]:
     """Put at most `limit` drafts on the stairs, while each is expected to save more than it costs.
 
     Args:
         bounds: prices of the pass that decides over them, if it goes no deeper than it must, and if it goes to the last layer.
+        full: what full depth would spend on the next token.
     Returns:
         The drafts, and the token of an exit that was too unsure of it: what verification says of that is learned.
     """
     drafts: list[Draft] = []
     prices, most = bounds
     chance, lost = 1.0, 0.0  # that all of them are right, and what they cost if none is
-    new = stairs.debt(len(stairs) - 1, 1)
-    full = drafter.prices.first(stairs.decoder.config.layers * new)
     waiting = stairs.debt(len(stairs) - 1, prices.layers) // prices.layers
     while len(drafts) < limit and not (drafts and ends(drafts[-1].token)):
         guess = None

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from green_code.decoding.corpus_ngrams import CorpusNgrams
 from green_code.decoding.drafts import Draft, Rate
 from green_code.models.vocabulary import Vocabulary
+from green_code.sequences import common
 
 NEAR_TOKENS = 1000  # before the prompt's window, and of the lines after the cursor, that are looked into
 LENGTHS = (8, 5, 3, 2, 1)  # of the runs of tokens that are looked up, the longest first
@@ -70,8 +71,7 @@ class NgramIndex:
 
     def follow(self, tokens: Sequence[int]) -> None:
         """Become the index of `tokens`; what both begin with is kept."""
-        pairs = enumerate(zip(self.tokens, tokens))  # noqa: B905 - the shorter one ends it
-        self.truncate(next((i for i, (a, b) in pairs if a != b), min(len(self), len(tokens))))
+        self.truncate(common(self.tokens, tokens))
         self.extend(tokens[len(self) :])
 
     def last(self, count: int) -> NgramIndex:

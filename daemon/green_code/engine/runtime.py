@@ -41,6 +41,7 @@ from green_code.models.catalog import TINY, find_model
 from green_code.models.serving import FEW, Served
 from green_code.models.weights import Model, gpu_uuid, open_model
 from green_code.problems import Problem
+from green_code.sequences import common
 
 THREADS = 1  # a second thread buys latency with energy
 BUDGET_SECONDS = 5.0  # a completion that takes longer is of no use to anyone
@@ -213,7 +214,7 @@ class Session:
         wall, cpu = time.monotonic(), time.process_time()
         earlier, tokens = self._prompt(params["prefix"], params["max_prompt_tokens"])
         keep, required = heal(tokens, runtime.vocabulary)
-        reused = _common(stairs.tokens, keep[:-1])
+        reused = common(stairs.tokens, keep[:-1])
         before = _Before(stairs.runs, stairs.evaluations, stairs.few, stairs.evaluations_below(reused))
         generated = Generated()
         if not params["prefix"].strip():
@@ -330,13 +331,6 @@ class Session:
 def _raise_if(refusal: str | None) -> None:
     if refusal is not None:
         raise _Interrupted(refusal)
-
-
-def _common(cached: Sequence[int], wanted: Sequence[int]) -> int:
-    for i, (a, b) in enumerate(zip(cached, wanted)):  # noqa: B905 - the shorter one ends it
-        if a != b:
-            return i
-    return min(len(cached), len(wanted))
 
 
 # --- costs ------------------------------------------------------------------------------------------------

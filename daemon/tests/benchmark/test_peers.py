@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from green_code.benchmark.checkpoints import write_transformers
-from green_code.benchmark.peer import Peer, Prompt, common
+from green_code.benchmark.peer import Peer, Prompt
 from green_code.benchmark.peers import green_code, hugging_face
 from green_code.benchmark.prompts import Case, cases
 from green_code.benchmark.run import choose_rows
@@ -15,6 +15,7 @@ from green_code.decoding import stops
 from green_code.engine.runtime import Runtime
 from green_code.models.catalog import TINY, find_model
 from green_code.models.weights import adapted_weights
+from green_code.sequences import common
 
 ASSISTANCE = {
     "greedy": {},

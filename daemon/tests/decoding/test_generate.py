@@ -305,8 +305,9 @@ def test_drafting_stops_where_the_expected_gain_does(chance: float) -> None:
     stairs = Staircase(DECODER)
     stairs.append([1, 2])
     drafter = Drafter(prices, Guesses(lambda _: 5, chance), math.inf)
+    bounds, full = (prices, prices), prices.first(2 * LAYERS)
     drafts, unsure = draft(
-        stairs, Full(), CHOOSER, b"", Effort(), lambda _: False, drafter, MAX_DRAFTS, (prices, prices)
+        stairs, Full(), CHOOSER, b"", Effort(), lambda _: False, drafter, MAX_DRAFTS, bounds, full
     )
     assert (len(drafts), unsure) == (by_hand, None)
     assert stairs.tokens == [1, 2] + [5] * by_hand

@@ -14,7 +14,8 @@ from typing import Any
 import torch
 import transformers
 
-from green_code.benchmark.peer import Prompt, common
+from green_code.benchmark.peer import Prompt
+from green_code.sequences import common
 
 
 class HuggingFace:

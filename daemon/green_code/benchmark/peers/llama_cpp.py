@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from green_code.benchmark.peer import Prompt, common
+from green_code.benchmark.peer import Prompt
 from green_code.benchmark.peers.llama_library import RELEASE, open_library
+from green_code.sequences import common
 
 _POSITIONS = 2048
 _ALL_ON_THE_CPU = 0
