@@ -12,8 +12,9 @@ import pytest
 import torch
 from transformers import Gemma3ForCausalLM, Gemma3TextConfig
 
+from green_code.decoding.effort import Effort
 from green_code.decoding.exits import Fixed, Full, Policy
-from green_code.decoding.generate import Effort, exact, fast
+from green_code.decoding.generate import exact, fast
 from green_code.decoding.healing import Chooser
 from green_code.decoding.staircase import Staircase
 from green_code.folders import bundles_dir

@@ -17,32 +17,15 @@ from itertools import zip_longest
 import torch
 
 from green_code.decoding.drafter import MAX_DRAFTS, Drafter, Prices
+from green_code.decoding.drafting import draft
 from green_code.decoding.drafts import Draft
+from green_code.decoding.effort import Effort, spent
 from green_code.decoding.exits import Full, Policy, View
 from green_code.decoding.healing import Chooser
-from green_code.decoding.lookup import LENGTHS
 from green_code.decoding.staircase import Staircase
 from green_code.decoding.stops import Situation, check
 from green_code.models.serving import Top
 from green_code.models.vocabulary import Vocabulary, text_of
-
-
-@dataclass
-class Effort:
-    """What was run beside layers.
-
-    `heads` counts how often the head's weights were read (once, too, for a choice among some tokens), `head_rows` over how
-    many positions; `decisions` runs of the exit network; `passes` the tokens that were finished, the end of the text included: full depth needs a pass each.
-    """
-
-    heads: int = 0
-    head_rows: int = 0
-    decisions: int = 0
-    passes: int = 0
-
-    def count_head(self, rows: int = 1) -> None:
-        self.heads += 1
-        self.head_rows += rows
 
 
 @dataclass
@@ -58,23 +41,6 @@ class Generated:
     tokens: list[int] = field(default_factory=list)
     exits: list[int] = field(default_factory=list)
     effort: Effort = field(default_factory=Effort)
-
-
-def climb(stairs: Staircase, policy: Policy, effort: Effort, exits: Sequence[int] | None = None) -> View:
-    """Raise the last position from exit to exit until the policy stops, at full depth at the latest.
-
-    `exits`: those of the policy's at which it is asked; by default all. Counts the heads that the policy looked at on its way, not the one of the view that is returned.
-    """
-    position, layers = len(stairs) - 1, stairs.decoder.config.layers
-    for depth in policy.exits if exits is None else exits:
-        view = View(depth, stairs.advance(position, depth), stairs.debt(position, layers), stairs.decoder)
-        stop = policy.stop(view)
-        effort.decisions += policy.network_runs
-        if stop:
-            return view
-        if view.looked:
-            effort.count_head()
-    return View(layers, stairs.advance(position, layers), 0, stairs.decoder)
 
 
 def fast(
@@ -137,7 +103,7 @@ def _draft_and_decide(
     prices = {depth: drafter.prices.up_to(depth, deciding) for depth in range(lowest, config.layers + 1)}
     bounds = prices[lowest], prices[config.layers]
     while True:
-        start, before = len(stairs) - 1, _spent(stairs, effort, drafter.prices)
+        start, before = len(stairs) - 1, spent(stairs, effort, drafter.prices)
         room = config.max_positions - len(stairs)
         limit = min(MAX_DRAFTS, room if max_tokens is None else min(room, max_tokens - given - 1))
         # Full depth's cache would lack those positions alone that no layer has seen.
@@ -152,7 +118,7 @@ def _draft_and_decide(
             said = decide(stairs, start, deciding, chooser, required, effort, drafts)
         finally:  # what was begun and interrupted has cost as well
             if lowest == config.layers:
-                drafter.spent += _spent(stairs, effort, drafter.prices) - before
+                drafter.spent += spent(stairs, effort, drafter.prices) - before
             else:
                 risen = (stairs.depth(position) for position in range(start + 1, len(stairs)))
                 drafter.spent += sum(prices[depth].row(0) for depth in risen if depth in prices)
@@ -251,95 +217,6 @@ def _learn(
         elif unsure is not None:
             unsure.rate.learn(token == unsure.token)
         yield token, depth
-
-
-def _spent(stairs: Staircase, effort: Effort, prices: Prices) -> float:
-    """The price of all that was run so far."""
-    body = (
-        prices.run * stairs.runs
-        + prices.few * stairs.few
-        + prices.evaluation * (stairs.evaluations - stairs.few)
-    )
-    heads = prices.head * effort.heads + prices.head_row * effort.head_rows
-    return body + heads + prices.decision * effort.decisions
-
-
-def draft(
-    stairs: Staircase,
-    policy: Policy,
-    chooser: Chooser,
-    required: bytes,
-    effort: Effort,
-    ends: Callable[[int], bool],
-    drafter: Drafter,
-    limit: int,
-    bounds: tuple[Prices, Prices],
-    full: float,
-) -> tuple[list[Draft], Draft | None]:
-    """Put at most `limit` drafts on the stairs, while each is expected to save more than it costs.
-
-    Args:
-        bounds: prices of the pass that decides over them, if it goes no deeper than it must, and if it goes to the last layer.
-        full: what full depth would spend on the next token.
-    Returns:
-        The drafts, and the token of an exit that was too unsure of it: what verification says of that is learned.
-    """
-    drafts: list[Draft] = []
-    prices, most = bounds
-    chance, lost = 1.0, 0.0  # that all of them are right, and what they cost if none is
-    waiting = stairs.debt(len(stairs) - 1, prices.layers) // prices.layers
-    while len(drafts) < limit and not (drafts and ends(drafts[-1].token)):
-        guess = None
-        if drafter.lookup is not None:
-            guess = drafter.lookup.guess(stairs.tokens[-LENGTHS[0] :], required)
-        rows = waiting + len(drafts)
-        price, risk = prices.row(rows), most.row(rows)
-        if guess is not None and not drafter.affords(lost + risk, full):
-            guess = None
-        saving = prices.gain(chance * guess.rate.chance, price) if guess is not None else 0.0
-        gains = drafter.worth_asking(policy, chance, rows)
-        exits = {d: g for d, g in gains.items() if drafter.affords(lost + drafter.look_price(d, rows), full)}
-        if exits and max(exits.values()) > saving:
-            guess = _from_exit(stairs, policy, chooser, required, effort, drafter, list(exits))
-            if guess is None:
-                break  # the position is at full depth: its token costs a head, and the next pass drafts anew
-            risk = drafter.look_price(guess.depth, rows)
-            if prices.gain(chance * guess.rate.chance, drafter.exit_price(guess.depth, rows)) <= 0:
-                return drafts, guess
-        elif guess is None or saving <= 0:
-            break
-        drafts.append(guess)
-        chance, lost = chance * guess.rate.chance, lost + risk
-        required = chooser.left(required, guess.token)
-        stairs.append([guess.token])
-    return drafts, None
-
-
-def _from_exit(
-    stairs: Staircase,
-    policy: Policy,
-    chooser: Chooser,
-    required: bytes,
-    effort: Effort,
-    drafter: Drafter,
-    exits: Sequence[int],
-) -> Draft | None:
-    """The token of the exit at which the policy stops; None where it goes on to full depth."""
-    heads = effort.heads
-    view = climb(stairs, policy, effort, exits)
-    for depth in exits:
-        if depth <= view.depth:
-            drafter.record(depth).stops.learn(depth == view.depth)
-        if depth < view.depth:
-            drafter.record(depth).reads.learn(effort.heads > heads)
-    if view.depth == stairs.decoder.config.layers:
-        return None
-    token = chooser.choose(view, required)
-    effort.count_head()
-    if required:
-        effort.count_head()  # of the tokens that are allowed
-    confidence = view.top.probability if token == view.top.token else 0.0
-    return Draft(token, view.depth, drafter.record(view.depth).look(confidence))
 
 
 @torch.inference_mode()

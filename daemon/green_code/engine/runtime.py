@@ -10,46 +10,38 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import hashlib
-import itertools
-import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from green_code.decoding.corpus_ngrams import CorpusNgrams, load_corpus_ngrams
 from green_code.decoding.drafter import Drafter, Prices
-from green_code.decoding.exit_network import ExitNetwork, load_exit_network
-from green_code.decoding.exits import LIKELIEST, Agent, Full, Policy, View, agent_on, parse_policy
+from green_code.decoding.exits import LIKELIEST, Agent, Full, Policy, agent_on, parse_policy
 from green_code.decoding.generate import Generated, generate
 from green_code.decoding.healing import Chooser, heal
 from green_code.decoding.lookup import NEAR_TOKENS, Lookup
 from green_code.decoding.staircase import Staircase
 from green_code.decoding.stops import Situation
-from green_code.energy.costs import CostModel, Work, fit, full_depth_work, load_costs, save_costs
-from green_code.energy.meters import SHORT_WINDOW_SECONDS, pick_meter
+from green_code.energy.costs import CostModel, Work, full_depth_work
+from green_code.energy.meters import SHORT_WINDOW_SECONDS
 from green_code.engine.contract import Cancelled, Progress
-from green_code.folders import bundles_dir, cache_dir
+from green_code.engine.measured_costs import THREADS, measured_costs
+from green_code.engine.parts import Parts, load_parts
+from green_code.folders import bundles_dir
 from green_code.kernels.form import forms
 from green_code.link.messages import CompletionParams, CompletionResult
-from green_code.models.bundle import AGENT, MANIFEST, NGRAMS, Bundle, load_bundle
+from green_code.models.bundle import MANIFEST, Bundle, load_bundle
 from green_code.models.catalog import TINY, find_model
-from green_code.models.serving import FEW, Served
-from green_code.models.weights import Model, gpu_uuid, open_model
+from green_code.models.serving import FEW
+from green_code.models.weights import Model, open_model
 from green_code.problems import Problem
 from green_code.sequences import common
 
-THREADS = 1  # a second thread buys latency with energy
 BUDGET_SECONDS = 5.0  # a completion that takes longer is of no use to anyone
 _AFTER_CHARACTERS = 4 * NEAR_TOKENS  # a token of code has 3 to 4
-_COST_ROWS = 256  # a prompt
-_COST_AGENTS = 48  # more than a core's cache holds
-_WORKLOADS = 4  # changes when what is measured does
-_COST_DRAFTS = 8  # a verification
 
 
 class _Interrupted(Exception):
@@ -72,26 +64,9 @@ def load_runtime(model: str, progress: Progress = lambda *_: None) -> Runtime:
     folder = bundles_dir() / Path(model).name
     bundle = load_bundle(folder) if (folder / MANIFEST).exists() else None
     opened = open_model(found, bundle, forms(), lambda sentence, part: progress("loading", sentence, part))
-    network = None
-    if bundle is not None and (path := bundle.part(AGENT)) is not None:
-        network = load_exit_network(path, bundle.exits).to(opened.decoder.device)
-        config = opened.decoder.config
-        if network.width != config.width or bundle.exits[-1] >= config.layers:
-            raise Problem(
-                "bundle_invalid",
-                f"bundle {bundle.name}: its agent is for width {network.width}, exits {bundle.exits}, the model has width {config.width} and {config.layers} layers; retrain with `green-code train`.",
-            )
-    ngrams = None
-    if bundle is not None and (path := bundle.part(NGRAMS)) is not None:
-        try:
-            ngrams = load_corpus_ngrams(path, opened.vocabulary.digest)
-        except ValueError as error:
-            raise Problem(
-                "bundle_invalid",
-                f"bundle {bundle.name}: {NGRAMS}: {error}; count it anew with `green-code adapt ngrams`.",
-            ) from error
+    parts = load_parts(bundle, opened) if bundle is not None else Parts()
     costs = measured_costs(opened, 0.2 if model == TINY else SHORT_WINDOW_SECONDS, progress)
-    runtime = Runtime(model, opened, bundle, network, ngrams, costs)
+    runtime = Runtime(model, opened, bundle, parts, costs)
     _give_back_memory()
     return runtime
 
@@ -110,8 +85,7 @@ class Runtime:
         model: str,
         opened: Model,
         bundle: Bundle | None,
-        network: ExitNetwork | None,
-        ngrams: CorpusNgrams | None,
+        parts: Parts,
         costs: CostModel,
     ) -> None:
         self.model = model
@@ -122,8 +96,8 @@ class Runtime:
         self.layers_total = opened.decoder.config.layers
         self.energy_source = costs.source
         self.decoder, self.vocabulary = opened.decoder, opened.vocabulary
-        self.agent = agent_on(network, opened.decoder) if network else None
-        self.ngrams, self.costs = ngrams, costs
+        self.agent = agent_on(parts.network, opened.decoder) if parts.network else None
+        self.ngrams, self.costs = parts.ngrams, costs
         self.chooser = Chooser(opened.vocabulary)
 
     def new_session(self) -> Session:
@@ -331,103 +305,3 @@ class Session:
 def _raise_if(refusal: str | None) -> None:
     if refusal is not None:
         raise _Interrupted(refusal)
-
-
-# --- costs ------------------------------------------------------------------------------------------------
-
-
-def measured_costs(opened: Model, window_seconds: float, progress: Progress) -> CostModel:
-    """The costs of this model's shape on this machine, measured once; another delta costs the same.
-
-    Raises:
-        Problem: the meter gives no readings.
-    """
-    decoder = opened.decoder
-    gpu, processor = hardware(decoder.device)
-    meter = pick_meter(gpu)
-    parts = (
-        decoder.config.to_json(),
-        decoder.description,
-        THREADS,
-        gpu,
-        processor,
-        meter.describe(),
-        _WORKLOADS,
-    )
-    key = hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:16]
-    path = cache_dir() / f"costs-{key}.json"
-    if (costs := load_costs(path)) is None:
-        costs = fit(_workloads(decoder), meter, window_seconds, lambda s, part: progress("loading", s, part))
-        save_costs(path, costs)
-    return costs
-
-
-def hardware(device: torch.device) -> tuple[str | None, str]:
-    """UUID of the GPU that computes, if one does, and the processor's name."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
-        processor = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        processor = platform.processor() or platform.machine()
-    return gpu_uuid(device), processor
-
-
-def _workloads(decoder: Served) -> dict[str, Callable[[], Work]]:
-    """What `energy.costs.fit` repeats. Positions are put in after 256 others, as in a real document."""
-    layers, stairs = decoder.config.layers, Staircase(decoder)
-    stairs.append([1] * _COST_ROWS)
-    state = stairs.advance(_COST_ROWS - 1, layers).clone()
-
-    def layer() -> Work:
-        stairs.truncate(_COST_ROWS)
-        stairs.append([1])
-        stairs.advance(_COST_ROWS, layers)
-        return Work(runs=layers, evaluations=layers, few=layers)
-
-    def layer_few() -> Work:
-        stairs.truncate(_COST_ROWS)
-        stairs.append([1] * FEW)
-        stairs.advance(_COST_ROWS + FEW - 1, layers)
-        return Work(runs=layers, evaluations=layers * FEW, few=layers * FEW)
-
-    def layer_batch() -> Work:
-        stairs.truncate(0)
-        stairs.append([1] * _COST_ROWS)
-        stairs.advance(_COST_ROWS - 1, layers)
-        return Work(runs=layers, evaluations=layers * _COST_ROWS, few=layers * FEW)
-
-    several = state.repeat(_COST_DRAFTS, 1)
-
-    @torch.inference_mode()
-    def head() -> Work:
-        decoder.top(state[None])
-        return Work(heads=1, head_rows=1)
-
-    @torch.inference_mode()
-    def head_batch() -> Work:
-        decoder.top(several)
-        return Work(heads=1, head_rows=_COST_DRAFTS)
-
-    # Any weights cost the same. In service the layers' weights come in between: taking turns, these are cold as well.
-    agents = itertools.cycle(
-        [
-            agent_on(ExitNetwork(decoder.config.width, (1,)).to(decoder.device), decoder)
-            for _ in range(_COST_AGENTS)
-        ]
-    )
-
-    view = View(1, state, 1, decoder)
-    view.top = decoder.top(state[None])[0]  # which is not the decision's
-
-    def decision() -> Work:
-        next(agents).stop(view)
-        return Work(decisions=1)
-
-    return {
-        "layer": layer,
-        "layer_few": layer_few,
-        "layer_batch": layer_batch,
-        "head": head,
-        "head_batch": head_batch,
-        "decision": decision,
-    }

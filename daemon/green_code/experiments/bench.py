@@ -22,6 +22,7 @@ from green_code.adaptation.monitors import worst_rise
 from green_code.adaptation.recipe import Recipe
 from green_code.adaptation.scores import Scores, score
 from green_code.adaptation.trainer import Lesson, train
+from green_code.engine.parts import Parts
 from green_code.engine.runtime import Runtime, load_runtime
 from green_code.evaluation.datasets import Row
 from green_code.evaluation.metrics import bootstrap_interval
@@ -77,7 +78,7 @@ class Bench:
         """These weights as they would serve on this machine. `key` tells them from others."""
         decoder = first_that_serves(forms(), self.config).build(self.config, weights)
         opened = Model(decoder, self.untouched.vocabulary, key)
-        return Runtime(self.untouched.model, opened, None, None, None, self.untouched.costs)
+        return Runtime(self.untouched.model, opened, None, Parts(), self.untouched.costs)
 
     def lines(self, runtime: Runtime, depth: int, run: Path) -> list[float]:
         """Edit similarity of each row, completed from one layer."""

@@ -16,11 +16,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from green_code.decoding.effort import Effort
 from green_code.decoding.exits import Policy, parse_policy
-from green_code.decoding.generate import Effort, fast
+from green_code.decoding.generate import fast
 from green_code.decoding.staircase import Staircase
 from green_code.energy.meters import Meter, pick_meter
-from green_code.engine.runtime import Runtime, hardware, load_runtime
+from green_code.engine.measured_costs import hardware
+from green_code.engine.runtime import Runtime, load_runtime
 from green_code.evaluation.demo import samples
 from green_code.evaluation.metrics import bootstrap_interval
 from green_code.experiments.line import Line, fit_line

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from green_code.engine.parts import Parts
 from green_code.engine.runtime import Runtime, load_runtime
 from green_code.evaluation.datasets import Row
 from green_code.evaluation.metrics import bootstrap_interval
@@ -98,7 +99,7 @@ def untouched(adapted: Runtime) -> Runtime:
     if bare is None:
         return adapted
     opened = open_model(find_model(adapted.model), bare, forms())
-    return Runtime(adapted.model, opened, bare, None, None, adapted.costs)
+    return Runtime(adapted.model, opened, bare, Parts(), adapted.costs)
 
 
 def bundle_of(model: str) -> Bundle | None:

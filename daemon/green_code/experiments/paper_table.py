@@ -19,8 +19,9 @@ import torch
 
 from green_code.adaptation.corpus import open_corpus
 from green_code.agent.calibrate import held_out_documents
+from green_code.decoding.effort import Effort
 from green_code.decoding.exits import Full, Policy
-from green_code.decoding.generate import Effort, fast
+from green_code.decoding.generate import fast
 from green_code.decoding.staircase import Staircase
 from green_code.energy.costs import CostModel, Work
 from green_code.engine.runtime import Runtime, load_runtime

@@ -19,6 +19,7 @@ from typing import Any, Literal
 from green_code.decoding.exits import LIKELIEST
 from green_code.energy.costs import CostModel, Work
 from green_code.engine.contract import Cancelled
+from green_code.engine.parts import Parts
 from green_code.engine.runtime import BUDGET_SECONDS, Runtime, Session, load_runtime
 from green_code.evaluation.metrics import bootstrap_interval, mean
 from green_code.evaluation.run import evaluate, summarise
@@ -147,7 +148,7 @@ class CacheRuntime(Runtime):
     def __init__(self, served: Runtime, cache: str) -> None:
         opened = Model(served.decoder, served.vocabulary, served.weights)
         network = served.agent.network if served.agent is not None else None
-        super().__init__(served.model, opened, None, network, None, served.costs)
+        super().__init__(served.model, opened, None, Parts(network), served.costs)
         self.exits = taught_layers(served)
         self.cache = CACHES[cache]
         # An entry is priced as if its layer were run for this position, which is alone, but for these products only.

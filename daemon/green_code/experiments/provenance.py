@@ -12,7 +12,8 @@ from typing import Any
 import torch
 
 from green_code import __version__
-from green_code.engine.runtime import Runtime, hardware
+from green_code.engine.measured_costs import hardware
+from green_code.engine.runtime import Runtime
 from green_code.kernels.decoder import usable_cores
 
 

@@ -16,9 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from green_code.decoding.drafter import MAX_DRAFTS, Drafter, Prices
+from green_code.decoding.drafting import draft
 from green_code.decoding.drafts import Draft, Rate
+from green_code.decoding.effort import Effort
 from green_code.decoding.exits import Confidence, Fixed, Full, Policy, View, parse_policy
-from green_code.decoding.generate import Effort, Generated, draft, exact, fast, generate
+from green_code.decoding.generate import Generated, exact, fast, generate
 from green_code.decoding.healing import Chooser, heal
 from green_code.decoding.lookup import Lookup
 from green_code.decoding.staircase import Staircase

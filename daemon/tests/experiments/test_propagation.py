@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from green_code.decoding.effort import Effort
 from green_code.decoding.exits import Full, Policy, View
-from green_code.decoding.generate import Effort, fast
+from green_code.decoding.generate import fast
 from green_code.decoding.healing import Chooser
 from green_code.decoding.staircase import Staircase
 from green_code.energy.costs import CostModel, Work

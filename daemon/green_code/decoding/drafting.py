@@ -1,0 +1,111 @@
+"""Putting drafts on a staircase: from text and from exits, the better at each place, while one pays.
+
+Whether a guess pays is drafter.py's to say; here the sources are asked, and what they say is put behind the last token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from green_code.decoding.drafter import Drafter, Prices
+from green_code.decoding.drafts import Draft
+from green_code.decoding.effort import Effort
+from green_code.decoding.exits import Policy, View
+from green_code.decoding.healing import Chooser
+from green_code.decoding.lookup import LENGTHS
+from green_code.decoding.staircase import Staircase
+
+
+def draft(
+    stairs: Staircase,
+    policy: Policy,
+    chooser: Chooser,
+    required: bytes,
+    effort: Effort,
+    ends: Callable[[int], bool],
+    drafter: Drafter,
+    limit: int,
+    bounds: tuple[Prices, Prices],
+    full: float,
+) -> tuple[list[Draft], Draft | None]:
+    """Put at most `limit` drafts on the stairs, while each is expected to save more than it costs.
+
+    Args:
+        bounds: prices of the pass that decides over them, if it goes no deeper than it must, and if it goes to the last layer.
+        full: what full depth would spend on the next token.
+    Returns:
+        The drafts, and the token of an exit that was too unsure of it: what verification says of that is learned.
+    """
+    drafts: list[Draft] = []
+    prices, most = bounds
+    chance, lost = 1.0, 0.0  # that all of them are right, and what they cost if none is
+    waiting = stairs.debt(len(stairs) - 1, prices.layers) // prices.layers
+    while len(drafts) < limit and not (drafts and ends(drafts[-1].token)):
+        guess = None
+        if drafter.lookup is not None:
+            guess = drafter.lookup.guess(stairs.tokens[-LENGTHS[0] :], required)
+        rows = waiting + len(drafts)
+        price, risk = prices.row(rows), most.row(rows)
+        if guess is not None and not drafter.affords(lost + risk, full):
+            guess = None
+        saving = prices.gain(chance * guess.rate.chance, price) if guess is not None else 0.0
+        gains = drafter.worth_asking(policy, chance, rows)
+        exits = {d: g for d, g in gains.items() if drafter.affords(lost + drafter.look_price(d, rows), full)}
+        if exits and max(exits.values()) > saving:
+            guess = _from_exit(stairs, policy, chooser, required, effort, drafter, list(exits))
+            if guess is None:
+                break  # the position is at full depth: its token costs a head, and the next pass drafts anew
+            risk = drafter.look_price(guess.depth, rows)
+            if prices.gain(chance * guess.rate.chance, drafter.exit_price(guess.depth, rows)) <= 0:
+                return drafts, guess
+        elif guess is None or saving <= 0:
+            break
+        drafts.append(guess)
+        chance, lost = chance * guess.rate.chance, lost + risk
+        required = chooser.left(required, guess.token)
+        stairs.append([guess.token])
+    return drafts, None
+
+
+def _from_exit(
+    stairs: Staircase,
+    policy: Policy,
+    chooser: Chooser,
+    required: bytes,
+    effort: Effort,
+    drafter: Drafter,
+    exits: Sequence[int],
+) -> Draft | None:
+    """The token of the exit at which the policy stops; None where it goes on to full depth."""
+    heads = effort.heads
+    view = climb(stairs, policy, effort, exits)
+    for depth in exits:
+        if depth <= view.depth:
+            drafter.record(depth).stops.learn(depth == view.depth)
+        if depth < view.depth:
+            drafter.record(depth).reads.learn(effort.heads > heads)
+    if view.depth == stairs.decoder.config.layers:
+        return None
+    token = chooser.choose(view, required)
+    effort.count_head()
+    if required:
+        effort.count_head()  # of the tokens that are allowed
+    confidence = view.top.probability if token == view.top.token else 0.0
+    return Draft(token, view.depth, drafter.record(view.depth).look(confidence))
+
+
+def climb(stairs: Staircase, policy: Policy, effort: Effort, exits: Sequence[int] | None = None) -> View:
+    """Raise the last position from exit to exit until the policy stops, at full depth at the latest.
+
+    `exits`: those of the policy's at which it is asked; by default all. Counts the heads that the policy looked at on its way, not the one of the view that is returned.
+    """
+    position, layers = len(stairs) - 1, stairs.decoder.config.layers
+    for depth in policy.exits if exits is None else exits:
+        view = View(depth, stairs.advance(position, depth), stairs.debt(position, layers), stairs.decoder)
+        stop = policy.stop(view)
+        effort.decisions += policy.network_runs
+        if stop:
+            return view
+        if view.looked:
+            effort.count_head()
+    return View(layers, stairs.advance(position, layers), 0, stairs.decoder)

@@ -1,0 +1,124 @@
+"""What this model's work costs on this machine: measured once, and kept in the cache."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import platform
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from green_code.decoding.exit_network import ExitNetwork
+from green_code.decoding.exits import View, agent_on
+from green_code.decoding.staircase import Staircase
+from green_code.energy.costs import CostModel, Work, fit, load_costs, save_costs
+from green_code.energy.meters import pick_meter
+from green_code.engine.contract import Progress
+from green_code.folders import cache_dir
+from green_code.models.serving import FEW, Served
+from green_code.models.weights import Model, gpu_uuid
+
+THREADS = 1  # a second thread buys latency with energy
+_COST_ROWS = 256  # a prompt
+_COST_AGENTS = 48  # more than a core's cache holds
+_WORKLOADS = 4  # changes when what is measured does
+_COST_DRAFTS = 8  # a verification
+
+
+def measured_costs(opened: Model, window_seconds: float, progress: Progress) -> CostModel:
+    """The costs of this model's shape on this machine, measured once; another delta costs the same.
+
+    Raises:
+        Problem: the meter gives no readings.
+    """
+    decoder = opened.decoder
+    gpu, processor = hardware(decoder.device)
+    meter = pick_meter(gpu)
+    parts = (
+        decoder.config.to_json(),
+        decoder.description,
+        THREADS,
+        gpu,
+        processor,
+        meter.describe(),
+        _WORKLOADS,
+    )
+    key = hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:16]
+    path = cache_dir() / f"costs-{key}.json"
+    if (costs := load_costs(path)) is None:
+        costs = fit(_workloads(decoder), meter, window_seconds, lambda s, part: progress("loading", s, part))
+        save_costs(path, costs)
+    return costs
+
+
+def hardware(device: torch.device) -> tuple[str | None, str]:
+    """UUID of the GPU that computes, if one does, and the processor's name."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+        processor = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        processor = platform.processor() or platform.machine()
+    return gpu_uuid(device), processor
+
+
+def _workloads(decoder: Served) -> dict[str, Callable[[], Work]]:
+    """What `energy.costs.fit` repeats. Positions are put in after 256 others, as in a real document."""
+    layers, stairs = decoder.config.layers, Staircase(decoder)
+    stairs.append([1] * _COST_ROWS)
+    state = stairs.advance(_COST_ROWS - 1, layers).clone()
+
+    def layer() -> Work:
+        stairs.truncate(_COST_ROWS)
+        stairs.append([1])
+        stairs.advance(_COST_ROWS, layers)
+        return Work(runs=layers, evaluations=layers, few=layers)
+
+    def layer_few() -> Work:
+        stairs.truncate(_COST_ROWS)
+        stairs.append([1] * FEW)
+        stairs.advance(_COST_ROWS + FEW - 1, layers)
+        return Work(runs=layers, evaluations=layers * FEW, few=layers * FEW)
+
+    def layer_batch() -> Work:
+        stairs.truncate(0)
+        stairs.append([1] * _COST_ROWS)
+        stairs.advance(_COST_ROWS - 1, layers)
+        return Work(runs=layers, evaluations=layers * _COST_ROWS, few=layers * FEW)
+
+    several = state.repeat(_COST_DRAFTS, 1)
+
+    @torch.inference_mode()
+    def head() -> Work:
+        decoder.top(state[None])
+        return Work(heads=1, head_rows=1)
+
+    @torch.inference_mode()
+    def head_batch() -> Work:
+        decoder.top(several)
+        return Work(heads=1, head_rows=_COST_DRAFTS)
+
+    # Any weights cost the same. In service the layers' weights come in between: taking turns, these are cold as well.
+    agents = itertools.cycle(
+        [
+            agent_on(ExitNetwork(decoder.config.width, (1,)).to(decoder.device), decoder)
+            for _ in range(_COST_AGENTS)
+        ]
+    )
+
+    view = View(1, state, 1, decoder)
+    view.top = decoder.top(state[None])[0]  # which is not the decision's
+
+    def decision() -> Work:
+        next(agents).stop(view)
+        return Work(decisions=1)
+
+    return {
+        "layer": layer,
+        "layer_few": layer_few,
+        "layer_batch": layer_batch,
+        "head": head,
+        "head_batch": head_batch,
+        "decision": decision,
+    }
