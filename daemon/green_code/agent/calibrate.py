@@ -1,9 +1,10 @@
 """What a threshold gives on held-out projects: depth, saving and what it costs in quality, by language.
 
-Lines of held-out source are completed cold through the sessions that serve editors, at each threshold and at full depth;
+A few lines of each held-out file are completed cold through the sessions that serve editors, at each threshold and at full depth;
 what typing with a warm cache saves is another figure (the experiment `sessions`). The named stops are the thresholds
 that save most among those whose edit similarity is, with 95 % confidence, at most 1, 2 and 5 % below full depth's
-(relative, both languages together; `risk.py`). Where none is, the stop is threshold 1: drafts save there, exits do not.
+(relative, both languages together; `risk.py`). Lines of a file are not drawn independently, so a file's mean is what is
+tested, and what is certified holds for files like these projects'. Where none is, the stop is threshold 1: drafts save there, exits do not.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import itertools
 import random
 import statistics
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from green_code.adaptation.corpus import Corpus
@@ -25,6 +27,7 @@ from green_code.models.vocabulary import Vocabulary
 
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98, 0.99)
 FULL_DEPTH = 1.0  # no probability is greater
+LINES = 2  # of a file
 STOPS = {"quality": 0.01, "balanced": 0.02, "saver": 0.05}
 
 
@@ -39,20 +42,24 @@ def held_out_documents(corpus: Corpus, vocabulary: Vocabulary) -> Iterator[tuple
 def calibrate(
     runtime: Runtime,
     corpus: Corpus,
-    rows_per_language: int,
+    files_per_language: int,
     seed: int,
     complete: Complete,
     report: Callable[[str], None],
 ) -> dict[str, Any]:
     """The content of calibration.json; `complete` is who completes."""
-    rows = line_rows(held_out_documents(corpus, runtime.vocabulary), rows_per_language, seed)
+    documents = list(held_out_documents(corpus, runtime.vocabulary))
+    drawn = [line_rows(iter(documents), files_per_language, seed + line) for line in range(LINES)]
+    rows = [
+        replace(row, id=f"{row.id}-{line}") for line, drawn_once in enumerate(drawn) for row in drawn_once
+    ]  # each line's rows have the files' order
     full = evaluate(runtime, rows, _params("full", 1.0, runtime.model), report, complete=complete)
     curve = []
     for threshold in (*THRESHOLDS, FULL_DEPTH):
         done = evaluate(runtime, rows, _params("fast", threshold, runtime.model), report, complete=complete)
         point: dict[str, Any] = {"threshold": threshold, **_point(done, full), "languages": {}}
         if threshold < FULL_DEPTH:
-            scores = _shuffled(full, done, seed)
+            scores = of_files(full, done, len(drawn[0]), seed)
             point["p_values"] = {name: p_value(*scores, loss) for name, loss in STOPS.items()}
         for language in dict.fromkeys(row.language for row in rows):
             which = [i for i, row in enumerate(rows) if row.language == language]
@@ -67,6 +74,7 @@ def calibrate(
         "reference": {
             "full": reference,
             "rows": len(rows),
+            "files": len(drawn[0]),
             "seed": seed,
             "energy_source": runtime.energy_source,
         },
@@ -75,11 +83,14 @@ def calibrate(
     }
 
 
-def _shuffled(
-    full: Sequence[dict[str, Any]], done: Sequence[dict[str, Any]], seed: int
+def of_files(
+    full: Sequence[dict[str, Any]], done: Sequence[dict[str, Any]], files: int, seed: int
 ) -> tuple[list[float], list[float]]:
-    """Edit similarities of both, languages mixed."""
-    pairs = [(a["edit_similarity"], b["edit_similarity"]) for a, b in zip(full, done, strict=True)]
+    """Mean edit similarities of both by file, languages mixed."""
+    pairs = [
+        tuple(statistics.fmean(row["edit_similarity"] for row in rows[file::files]) for rows in (full, done))
+        for file in range(files)
+    ]
     random.Random(seed).shuffle(pairs)
     return [a for a, _ in pairs], [b for _, b in pairs]
 

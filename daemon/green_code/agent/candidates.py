@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from green_code.agent import ppo, supervised
 from green_code.agent.environment import ExitEnvironment
@@ -20,6 +23,9 @@ from green_code.problems import Problem
 REWARDS = ("energy", "paper")
 SUPERVISED, PPO, BOTH = "supervised", "PPO", "supervised + PPO"
 _COMPARED = ("agreement", "whole", "accuracy")  # at equal cost
+TEMPERATURE = 2.0
+"""What trained agents' logits are divided by (Guo et al., arXiv 1706.04599). They are so sure that the careful half of what they can
+do would lie above a threshold of .99, where nobody sets one."""
 _STRETCHES = 64  # of each document that PPO replays, before it begins anew
 _FINE_RATE, _FINE_ENTROPY = 3e-4, 0.1  # of fine-tuning
 
@@ -87,6 +93,15 @@ def train_by_paper(
     actor = ppo.train(environment, arguments, log, None, report).actor
     actor.inner.weight[:, -BESIDE:] = 0  # it never saw them
     return actor
+
+
+@torch.no_grad()
+def tempered(network: ExitNetwork) -> ExitNetwork:
+    """The same choices at threshold ½, and the others at lower thresholds."""
+    softer = copy.deepcopy(network)
+    for parameter in softer.action.parameters():
+        parameter.div_(TEMPERATURE)
+    return softer
 
 
 def table(scores: Sequence[Score], family: str) -> Iterator[str]:

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from green_code.adaptation.corpus import open_corpus
 from green_code.agent.calibrate import calibrate
-from green_code.agent.candidates import REWARDS, table, train_candidates
+from green_code.agent.candidates import REWARDS, TEMPERATURE, table, tempered, train_candidates
 from green_code.agent.paper_environment import Rewards
 from green_code.agent.ppo import Arguments
 from green_code.agent.prices import prices_of
@@ -23,7 +23,8 @@ from green_code.agent.rivals import agents, best_family, compare, everyone
 from green_code.agent.rollouts import merge_rollouts, open_rollouts
 from green_code.agent.stretches import draw_typing
 from green_code.energy.meters import SHORT_WINDOW_SECONDS
-from green_code.engine.runtime import THREADS, load_runtime, measured_costs
+from green_code.engine.measured_costs import THREADS, measured_costs
+from green_code.engine.runtime import load_runtime
 from green_code.evaluation.parallel import jobs_for, workers
 from green_code.folders import bundles_dir
 from green_code.kernels.form import forms
@@ -53,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--exits", help="depths at which the agent decides, e.g. 7,9,11,13,15 (default: the bundle's)"
     )
     parser.add_argument("--positions", type=int, default=200_000, help="rollout positions per language")
-    parser.add_argument("--rows", type=int, default=300, help="calibration rows per language")
+    parser.add_argument("--files", type=int, default=300, help="files per language to calibrate on")
     parser.add_argument(
         "--reward", choices=REWARDS, default=REWARDS[0], help="joules, or the paper's rewards (PPO alone)"
     )
@@ -151,7 +152,7 @@ def train_agent(args: argparse.Namespace) -> None:
     torch.set_num_threads(args.threads)
     priced = prices_of(costs, rollouts.layers, args.error_price)
     candidates = train_candidates(rollouts, priced, args.seed, args.work, args.reward, _rewards(args))
-    networks = {name: candidate.network for name, candidate in candidates.items()}
+    networks = {name: tempered(candidate.network) for name, candidate in candidates.items()}
     seen = draw_typing(validation, _DOCUMENTS, 1, args.seed)
     tried = compare(agents(networks, priced), validation, priced, seen)
     best = best_family(tried)
@@ -168,6 +169,7 @@ def train_agent(args: argparse.Namespace) -> None:
         "method": best,
         "reward": {"kind": args.reward, **(asdict(_rewards(args)) if args.reward == "paper" else {})},
         "arguments": candidates[best].arguments,
+        "temperature": TEMPERATURE,
         "prices": asdict(priced),
         "positions": len(rollouts.final_tokens),
         "held_out": [asdict(score) for score in scores],
@@ -186,7 +188,7 @@ def make_calibration(args: argparse.Namespace) -> None:
     runtime = load_runtime(args.model, lambda *_: None)
     corpus = open_corpus(args.work / "corpus", runtime.vocabulary, LEAST_TOKENS, LEAST_TOKENS)
     with workers(runtime, jobs_for(runtime)) as complete:
-        content = calibrate(runtime, corpus, args.rows, args.seed, complete, print)
+        content = calibrate(runtime, corpus, args.files, args.seed, complete, print)
     (folder / CALIBRATION).write_text(json.dumps(content, indent=1) + "\n")
     refresh_manifest(folder)
     print(json.dumps(content["stops"], indent=1))

@@ -12,12 +12,13 @@ import math
 from collections.abc import Sequence
 
 LEVEL = 0.05
+_MOST_STAKE = 1.9  # at 2, one row of the greatest loss would take all capital
 
 
 def p_value(full: Sequence[float], fast: Sequence[float], allowed: float) -> float:
     """That rows like these lose more than `allowed` of the full scores' mean; paired, higher is better.
 
-    Betting against a mean (Waudby-Smith & Ramdas, arXiv 2010.09686, in the form of Bates et al., 2101.02703, section 3.1.3): a
+    Betting against a mean (Waudby-Smith & Ramdas, arXiv 2010.09686, in the form of Bates et al., 2101.02703, section 3.1.3, but for the greatest stake): a
     gambler who doubts the hypothesis stakes a part of his capital on every row; were it true, the chance that he ever has
     1/p times what he began with would be p at most.
 
@@ -30,7 +31,7 @@ def p_value(full: Sequence[float], fast: Sequence[float], allowed: float) -> flo
     total, squares = 0.5, 0.25  # a row of ½ and a spread of ½ before the first
     for i, loss in enumerate(losses, 1):
         variance = squares / i
-        stake = min(1.0, math.sqrt(2 * math.log(1 / LEVEL) / (len(losses) * variance)))
+        stake = min(_MOST_STAKE, math.sqrt(2 * math.log(1 / LEVEL) / (len(losses) * variance)))
         capital *= 1 + stake * (0.5 - loss)
         best = max(best, capital)
         total += loss

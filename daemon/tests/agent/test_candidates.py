@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from green_code.agent import candidates, ppo, supervised
-from green_code.agent.candidates import BOTH, PPO, SUPERVISED, table, train_candidates
+from green_code.agent.candidates import BOTH, PPO, SUPERVISED, TEMPERATURE, table, tempered, train_candidates
 from green_code.agent.paper_environment import Rewards
 from green_code.agent.prices import Prices
 from green_code.agent.rivals import compare, everyone
 from green_code.agent.stretches import draw_typing
-from green_code.decoding.exit_network import BESIDE
+from green_code.decoding.exit_network import BESIDE, EXIT, ExitNetwork
 from green_code.problems import Problem
 from tests.agent.replayed import toy
 
@@ -59,3 +59,13 @@ def test_an_agent_of_the_papers_reward_looks_at_the_state_alone(tmp_path: Path) 
     found = train_candidates(toy(), PRICES, 0, tmp_path, "paper", Rewards(), lambda _: None)
     assert list(found) == [PPO]
     assert torch.count_nonzero(found[PPO].network.inner.weight[:, -BESIDE:]) == 0
+
+
+def test_a_tempered_agent_chooses_the_same_and_is_less_sure() -> None:
+    network = ExitNetwork(16, (2, 4))
+    seen, exits = torch.randn(200, 16 + BESIDE) * 20, torch.arange(200) % 2
+    sharp, soft = (
+        one(seen, exits).softmax(-1)[:, EXIT].detach().double() for one in (network, tempered(network))
+    )
+    torch.testing.assert_close(soft.logit(), sharp.logit() / TEMPERATURE, rtol=1e-3, atol=1e-3)
+    assert torch.equal(soft > 0.5, sharp > 0.5)
