@@ -13,7 +13,7 @@ from green_code.benchmark.checkpoints import kept, write_gguf, write_transformer
 from green_code.benchmark.peer import Missing, Spec
 from green_code.benchmark.peers.llama_package import fetch_library
 from green_code.folders import bundles_dir
-from green_code.models.bundle import AGENT, MANIFEST, Bundle, load_bundle
+from green_code.models.bundle import AGENT, MANIFEST, Bundle, early_stops, load_bundle
 from green_code.models.catalog import find_model
 from green_code.models.families import ModelConfig
 from green_code.models.sources import GgufSource
@@ -27,7 +27,7 @@ _LOOK_UP_TOKENS = 10  # drafted at once: the default of transformers' PromptLook
 
 def green_code(model: str, bundle: Bundle | None) -> list[Spec]:
     """Our own modes: `exact` as the editor has it; `fast`, where there is an agent, at the editor's threshold and at its named
-    stops that are not full depth."""
+    stops."""
     usual = default_settings().threshold
     modes: list[tuple[str, str, str, float | str]] = [
         (BASELINE, "Green Code, full depth", "full", 1.0),
@@ -35,9 +35,10 @@ def green_code(model: str, bundle: Bundle | None) -> list[Spec]:
     ]
     if bundle is not None and bundle.part(AGENT):
         modes.append(("green-code-fast", f"Green Code, fast, T={usual}", "fast", usual))
-        for stop, point in bundle.calibration.get("stops", {}).items():
-            if point["threshold"] < 1:
-                modes.append((f"green-code-{stop}", f"Green Code, fast, {stop}", "fast", stop))
+        modes += [
+            (f"green-code-{stop}", f"Green Code, fast, {stop}", "fast", stop)
+            for stop in early_stops(bundle.calibration)
+        ]
     return [
         Spec(name, label, "green_code", {"model": model, "decoding": decoding, "threshold": threshold})
         for name, label, decoding, threshold in modes

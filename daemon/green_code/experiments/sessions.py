@@ -26,9 +26,10 @@ from green_code.experiments.provenance import provenance
 from green_code.link.messages import CompletionParams
 from green_code.lsp.front import TOKENS_PER_LINE
 from green_code.lsp.type_through import TypeThrough
+from green_code.models.bundle import early_stops
 from green_code.models.vocabulary import Vocabulary
 from green_code.problems import Problem
-from green_code.settings import STOPS, default_settings
+from green_code.settings import default_settings
 
 LINES = 10  # that a session types
 CHARACTERS = 4  # that are typed between two requests
@@ -77,8 +78,8 @@ class Session:
 
 
 def arms(runtime: Runtime) -> list[Arm]:
-    """Full depth first. `exact` as the editor has it; `fast` at the editor's threshold and at the bundle's named stops that
-    are not full depth, where it has an agent."""
+    """Full depth first. `exact` as the editor has it; `fast` at the editor's threshold and at the bundle's named stops,
+    where it has an agent."""
     usual = default_settings().threshold
     found = [
         Arm(FULL, "full", "full", 1.0),
@@ -86,8 +87,7 @@ def arms(runtime: Runtime) -> list[Arm]:
     ]
     if runtime.agent is not None:
         found.append(Arm(f"fast, T={usual}", "fast", "agent", usual))
-        stops = [stop for stop in STOPS if runtime.threshold(stop) < 1]
-        found += [Arm(f"fast, {stop}", "fast", "agent", stop) for stop in stops]
+        found += [Arm(f"fast, {stop}", "fast", "agent", stop) for stop in early_stops(runtime.calibration)]
     return found
 
 

@@ -68,6 +68,11 @@ class Bundle:
         return self.path / name if name in self.manifest["files"] else None
 
 
+def early_stops(calibration: Mapping[str, Any]) -> list[str]:
+    """The named stops of a calibration at which exits decide; at threshold 1 none does."""
+    return [name for name, stop in calibration.get("stops", {}).items() if stop["threshold"] < 1]
+
+
 def load_bundle(path: Path) -> Bundle:
     """Read and check a bundle.
 

@@ -2,132 +2,44 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 import math
 import random
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from green_code.decoding.drafter import MAX_DRAFTS, Drafter, Prices
-from green_code.decoding.drafting import draft
-from green_code.decoding.drafts import Draft, Rate
+from green_code.decoding.drafter import MAX_DRAFTS, Drafter
 from green_code.decoding.effort import Effort
 from green_code.decoding.exits import Confidence, Fixed, Full, Policy, View, parse_policy
 from green_code.decoding.generate import Generated, exact, fast, generate
-from green_code.decoding.healing import Chooser, heal
-from green_code.decoding.lookup import Lookup
+from green_code.decoding.healing import heal
 from green_code.decoding.staircase import Staircase
-from green_code.models.decoder import Decoder
-from green_code.models.tiny import TinySource
-from green_code.models.vocabulary import Vocabulary
 from green_code.problems import Problem
+from tests.decoding.drafted import (
+    CHEAP,
+    CHOOSER,
+    DECODER,
+    END,
+    LAYERS,
+    POLICIES,
+    TEXTS,
+    VOCABULARY,
+    WORDS,
+    EagerDrafter,
+    Guesses,
+    Scripted,
+    always_right,
+    doubled,
+    full_depth,
+    stream_tokens,
+)
 from tests.models.references import ours, small_models
-
-DECODER = Decoder.load(TinySource().config, dict(TinySource().tensors(None)))
-VOCABULARY = Vocabulary(*TinySource().vocabulary(None))
-CHOOSER = Chooser(VOCABULARY)
-
-
-@dataclass
-class Scripted:
-    """Answers in turn, whatever it sees."""
-
-    answers: itertools.cycle[bool]
-    exits: tuple[int, ...] = (2, 3, 5)
-    seen: list[View] = field(default_factory=list)
-    network_runs: int = 1
-
-    def stop(self, view: View) -> bool:
-        self.seen.append(view)
-        return next(self.answers)
-
-
-LAYERS = DECODER.config.layers
-CHEAP = Prices(LAYERS, run=1.0, few=0.005, evaluation=0.01, head=0.02, head_row=0.01)
-
-
-class Guesses(Lookup):
-    """Guesses as a test says, by the context; each is held to be right with `chance`, for ever."""
-
-    def __init__(self, guess: Callable[[Sequence[int]], int | None], chance: float = 0.9) -> None:
-        super().__init__(VOCABULARY, LAYERS)
-        self.say, self.rate = guess, Rate.prior(chance, 1e9)
-
-    def guess(self, context: Sequence[int], required: bytes) -> Draft | None:
-        token = self.say(context)
-        return None if token is None else Draft(token, LAYERS, self.rate)
-
-
-class Generous(Prices):
-    """Every guess is expected to pay."""
-
-    def gain(self, chance: float, price: float) -> float:
-        return 1.0
-
-
-class EagerDrafter(Drafter):
-    """Takes every draft that it is offered, and asks at every exit."""
-
-    def __init__(self, prices: Prices, lookup: Lookup | None) -> None:
-        super().__init__(Generous(**asdict(prices)), lookup)
-
-    def affords(self, price: float, full: float) -> bool:
-        return True
-
-    def exit_gain(self, depth: int, chance: float, before: int) -> float:
-        return 0.5  # text comes first
-
-    def worth_asking(self, policy: Policy, chance: float, before: int) -> dict[int, float]:
-        return dict.fromkeys(policy.exits, 0.5)
-
-
-def stream_tokens(
-    policy: Policy,
-    verify: bool,
-    prompt: list[int],
-    count: int,
-    required: bytes = b"",
-    drafter: Drafter | None = None,
-) -> list[int]:
-    stairs = Staircase(DECODER)
-    stairs.append(prompt)
-    if verify:
-        drafter = drafter or EagerDrafter(CHEAP, None)
-        if drafter.lookup is not None:
-            drafter.lookup.document.follow(prompt)
-        stream = exact(stairs, policy, CHOOSER, required, Effort(), drafter=drafter)
-    else:
-        stream = fast(stairs, policy, CHOOSER, required, Effort())
-    tokens = [token for token, _ in itertools.islice(stream, count)]
-    if drafter is not None and drafter.lookup is not None:
-        assert drafter.lookup.document.tokens[: len(prompt) + count] == [*prompt, *tokens]
-    return tokens
-
-
-POLICIES = {
-    "never": lambda: Scripted(itertools.cycle([False])),
-    "always": lambda: Scripted(itertools.cycle([True])),
-    "in turn": lambda: Scripted(itertools.cycle([True, False, False])),
-    "at random": lambda: Scripted(itertools.cycle(random.Random(1).choices([True, False], k=97))),
-    "fixed": lambda: Fixed((4,)),
-    "confident": lambda: Confidence((2, 4), 0.05),
-}
-NONE, END, WORDS = None, 0, len(VOCABULARY)
-TEXTS: dict[str, Callable[[], Lookup | None]] = {
-    "no text": lambda: None,
-    "the document": lambda: Lookup(VOCABULARY, LAYERS),
-    "wrong": lambda: Guesses(lambda context: (context[-1] * 7 + 3) % WORDS),
-    "the end of the text": lambda: Guesses(lambda _: END),
-    "repeated": lambda: Guesses(lambda context: context[-1]),
-    "at times": lambda: Guesses(lambda context: context[-1] if sum(context) % 3 else NONE),
-}
 
 
 @pytest.mark.parametrize("text", TEXTS)
@@ -139,16 +51,6 @@ def test_exact_equals_full(name: str, required: bytes, text: str) -> None:
         drafter = kind(CHEAP, TEXTS[text]())
         got = stream_tokens(POLICIES[name](), True, prompt, 30, required, drafter)
         assert got == full_depth(seed, required)
-
-
-def doubled(seed: int) -> list[int]:
-    """A prompt that says the same twice, so that it has something to offer."""
-    return random.Random(seed).choices(range(2, WORDS), k=4 + 14 * seed) * 2
-
-
-@functools.cache
-def full_depth(seed: int, required: bytes) -> list[int]:
-    return stream_tokens(Full(), False, doubled(seed), 30, required)
 
 
 @settings(max_examples=30, deadline=None)
@@ -174,173 +76,6 @@ def test_exact_equals_full_however_right_the_drafts_are(
 
     drafter.lookup = Guesses(guess, chance)
     assert stream_tokens(Scripted(itertools.cycle(answers)), True, prompt, 24, b"", drafter) == expected
-
-
-def always_right(prompt: Sequence[int], expected: Sequence[int]) -> Callable[[Sequence[int]], int | None]:
-    """Knows what follows. Where a context comes twice, the answer for the later one is given."""
-    whole = [*prompt, *expected]
-    known = {tuple(whole[max(0, i - 8) : i]): whole[i] for i in range(len(prompt), len(whole))}
-    return lambda context: known.get(tuple(context))
-
-
-def test_the_work_of_a_verification_is_counted() -> None:
-    """Right drafts: 20 tokens in two passes, with a row a token; each layer runs once a pass over all that is new."""
-    prompt = [1, 300, 40, 41, 42, 43, 44, 45, 46, 47]
-    expected = stream_tokens(Full(), False, prompt, 20)
-    stairs, effort = Staircase(DECODER), Effort()
-    stairs.append(prompt)
-    drafter = EagerDrafter(CHEAP, Guesses(always_right(prompt, expected)))
-    stream = exact(stairs, Full(), CHOOSER, b"", effort, drafter=drafter, max_tokens=20)
-    got = list(itertools.islice(stream, 20))
-    assert [token for token, _ in got] == expected
-    assert {depth for _, depth in got} == {LAYERS}
-    assert drafter.verifications == 2
-    assert (stairs.runs, effort.heads, effort.head_rows) == (2 * LAYERS, 2, 20)
-    assert stairs.evaluations == LAYERS * (len(prompt) - 1 + 20)
-
-
-def test_wrong_drafts_cost_their_rows_and_are_forgotten() -> None:
-    prompt = [1, 300, 40]
-    expected = stream_tokens(Full(), False, prompt, 6)
-    stairs, effort = Staircase(DECODER), Effort()
-    stairs.append(prompt)
-    wrong = Guesses(lambda context: (expected[0] + 1) % WORDS if len(context) < 4 else NONE)
-    stream = exact(stairs, Full(), CHOOSER, b"", effort, drafter=Drafter(CHEAP, wrong))
-    got = [token for token, _ in itertools.islice(stream, 6)]
-    assert got == expected
-    assert stairs.tokens == [*prompt, *expected[:-1]]
-    assert (stairs.runs, effort.heads, effort.head_rows) == (6 * LAYERS, 6, 7)
-    assert stairs.evaluations == LAYERS * (len(prompt) + 1 + 5)
-
-
-@pytest.mark.parametrize("policy", [Full(), Fixed((2,)), Confidence((2, 4), 0.0)])
-def test_a_session_spends_little_more_than_full_depth_however_wrong_the_drafts_are(policy: Policy) -> None:
-    """Text is always wrong and always sure of itself, exits are those of random weights; over many completions."""
-    prices = Prices(LAYERS, run=1.0, few=0.1, evaluation=0.1, head=0.5, head_row=0.1)
-    drafter = Drafter(prices, Guesses(lambda _: END, 0.99))
-    spent = full = 0.0
-    for seed in range(8):
-        prompt = doubled(seed)
-        stairs, effort = Staircase(DECODER), Effort()
-        stairs.append(prompt)
-        tokens = [
-            t for t, _ in itertools.islice(exact(stairs, policy, CHOOSER, b"", effort, drafter=drafter), 9)
-        ]
-        assert END not in tokens
-        spent += price_of(stairs, effort)
-        full += 9 * (LAYERS + 0.5 + 0.1) + 0.1 * LAYERS * (len(prompt) - 1 + 9)
-        assert spent <= 1.02 * full
-    assert drafter.spent == pytest.approx(spent)
-
-
-def price_of(stairs: Staircase, effort: Effort) -> float:
-    return stairs.runs + 0.1 * stairs.evaluations + 0.5 * effort.heads + 0.1 * effort.head_rows
-
-
-@pytest.mark.parametrize(
-    "policy", [Full(), Fixed((2,)), Fixed((4,)), Confidence((2, 4), 0.05), Confidence((4,), 1.0)]
-)
-def test_wrong_drafts_cost_little_in_fast_and_in_what_comes_after_it(policy: Policy) -> None:
-    """Text is always wrong and always sure of itself. Beside the same without drafts, over many completions."""
-    prices = Prices(LAYERS, run=1.0, few=0.1, evaluation=0.1, head=0.5, head_row=0.1)
-    drafter = Drafter(prices, Guesses(lambda _: END, 0.99))
-    alone = spent = full = 0.0
-    for seed in range(24):
-        prompt = doubled(seed % 4)
-        stairs, effort = Staircase(DECODER), Effort()
-        stairs.append(prompt)
-        if seed < 16:
-            stream = fast(stairs, policy, CHOOSER, b"", effort, drafter=drafter)
-            plain, plain_effort = Staircase(DECODER), Effort()
-            plain.append(prompt)
-            list(itertools.islice(fast(plain, policy, CHOOSER, b"", plain_effort), 9))
-            alone += price_of(plain, plain_effort)
-        else:
-            stream = exact(stairs, Full(), CHOOSER, b"", effort, drafter=drafter)
-            alone += 9 * (LAYERS + 0.5 + 0.1) + 0.1 * LAYERS * (len(prompt) - 1 + 9)
-        assert END not in [token for token, _ in itertools.islice(stream, 9)]
-        spent += price_of(stairs, effort)
-        full += 9 * (LAYERS + 0.5 + 0.1) + 0.1 * LAYERS * (len(prompt) - 1 + 9)
-        assert spent - alone <= 0.02 * full
-    assert drafter.full == pytest.approx(full)
-
-
-def test_a_policy_that_always_goes_on_does_not_keep_drafts_away() -> None:
-    """What it costs to ask it is not what drafts lose."""
-    prices = Prices(LAYERS, run=1.0, few=0.1, evaluation=0.1, head=0.5, head_row=0.1)
-    drafter, policy = Drafter(prices, Guesses(lambda _: NONE)), Confidence((2, 4), 1.0)
-    prompt, expected = doubled(1), full_depth(1, b"")
-    for knowing in (False, True):
-        stairs, effort = Staircase(DECODER), Effort()
-        stairs.append(prompt)
-        if knowing:
-            drafter.lookup = Guesses(always_right(prompt, expected))
-        stream = fast(stairs, policy, CHOOSER, b"", effort, drafter=drafter, max_tokens=20)
-        assert [token for token, _ in itertools.islice(stream, 20)] == expected[:20]
-        assert stairs.runs == LAYERS * (2 if knowing else 20)
-
-
-def test_tokens_that_nobody_takes_are_no_saving() -> None:
-    """A stop rule ends each completion after its first token, whatever was verified with it."""
-    prices = Prices(LAYERS, run=1.0, few=0.1, evaluation=0.1, head=0.5, head_row=0.1)
-    drafter = Drafter(prices, None)
-    spent = full = 0.0
-    for seed in range(12):
-        prompt = doubled(seed % 4)
-        drafter.lookup = Guesses(always_right(prompt, full_depth(seed % 4, b"")))
-        stairs, effort = Staircase(DECODER), Effort()
-        stairs.append(prompt)
-        stream = exact(stairs, Full(), CHOOSER, b"", effort, drafter=drafter, max_tokens=20)
-        assert next(stream)[0] == full_depth(seed % 4, b"")[0]
-        stream.close()
-        spent += price_of(stairs, effort)
-        full += LAYERS + 0.5 + 0.1 + 0.1 * LAYERS * len(prompt)
-        assert (drafter.spent, drafter.full) == pytest.approx((spent, full))
-        assert spent <= 1.02 * full
-
-
-@pytest.mark.parametrize("chance", [0.3, 0.6, 0.9])
-def test_drafting_stops_where_the_expected_gain_does(chance: float) -> None:
-    """At a row's price of r whole passes, as many drafts are taken as powers of the chance are over r."""
-    prices = Prices(LAYERS, run=1.0, few=0.1, evaluation=0.1, head=0.5, head_row=0.4)
-    by_hand = sum(chance**k > 1.0 / (6 + 0.5 + 1.0) for k in range(1, MAX_DRAFTS + 1))
-    stairs = Staircase(DECODER)
-    stairs.append([1, 2])
-    drafter = Drafter(prices, Guesses(lambda _: 5, chance), math.inf)
-    bounds, full = (prices, prices), prices.first(2 * LAYERS)
-    drafts, unsure = draft(
-        stairs, Full(), CHOOSER, b"", Effort(), lambda _: False, drafter, MAX_DRAFTS, bounds, full
-    )
-    assert (len(drafts), unsure) == (by_hand, None)
-    assert stairs.tokens == [1, 2] + [5] * by_hand
-
-
-def test_exits_that_do_not_pay_are_not_even_asked() -> None:
-    policy, effort = Scripted(itertools.cycle([True])), Effort()
-    stairs = Staircase(DECODER)
-    stairs.append([1, 5, 7])
-    dear = Prices(LAYERS, run=1.0, head=6.0)
-    got = list(itertools.islice(exact(stairs, policy, CHOOSER, b"", effort, drafter=Drafter(dear, None)), 5))
-    assert [depth for _, depth in got] == [LAYERS] * 5
-    assert (effort.decisions, effort.heads, effort.head_rows) == (0, 5, 5)
-    assert not policy.seen
-
-
-def test_an_exit_that_is_never_sure_is_left_alone_after_a_while() -> None:
-    """Also of tokens in which the exit had too little confidence it is learned that they come up, and how right they are."""
-    drafter = Drafter(Prices(LAYERS, run=1.0, head=2.0), None, math.inf)
-    policy = Scripted(itertools.cycle([True]), exits=(2,))
-    stairs = Staircase(DECODER)
-    stairs.append([1, 5, 7])
-    effort = Effort()
-    tokens = list(itertools.islice(exact(stairs, policy, CHOOSER, b"", effort, drafter=drafter), 60))
-    record = drafter.record(2)
-    assert 0 < len(policy.seen) < 10
-    assert sum(rate.asked for rate in record.rates) == pytest.approx(5 * 8 + len(policy.seen))
-    assert sum(record.seen) == pytest.approx(8 + len(policy.seen))
-    assert effort.heads == len(policy.seen) + drafter.verifications
-    assert drafter.worth_asking(policy, 1.0, 1) == {}
-    assert tokens[-1][1] == LAYERS
 
 
 @pytest.mark.parametrize("text", TEXTS)

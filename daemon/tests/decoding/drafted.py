@@ -1,0 +1,141 @@
+"""A small model, sources of drafts that guess as a test says, and what they come to."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+
+from green_code.decoding.drafter import Drafter, Prices
+from green_code.decoding.drafts import Draft, Rate
+from green_code.decoding.effort import Effort
+from green_code.decoding.exits import Confidence, Fixed, Full, Policy, View
+from green_code.decoding.generate import exact, fast
+from green_code.decoding.healing import Chooser
+from green_code.decoding.lookup import Lookup
+from green_code.decoding.staircase import Staircase
+from green_code.models.decoder import Decoder
+from green_code.models.tiny import TinySource
+from green_code.models.vocabulary import Vocabulary
+
+DECODER = Decoder.load(TinySource().config, dict(TinySource().tensors(None)))
+VOCABULARY = Vocabulary(*TinySource().vocabulary(None))
+CHOOSER = Chooser(VOCABULARY)
+
+
+@dataclass
+class Scripted:
+    """Answers in turn, whatever it sees."""
+
+    answers: itertools.cycle[bool]
+    exits: tuple[int, ...] = (2, 3, 5)
+    seen: list[View] = field(default_factory=list)
+    network_runs: int = 1
+
+    def stop(self, view: View) -> bool:
+        self.seen.append(view)
+        return next(self.answers)
+
+
+LAYERS = DECODER.config.layers
+CHEAP = Prices(LAYERS, run=1.0, few=0.005, evaluation=0.01, head=0.02, head_row=0.01)
+
+
+class Guesses(Lookup):
+    """Guesses as a test says, by the context; each is held to be right with `chance`, for ever."""
+
+    def __init__(self, guess: Callable[[Sequence[int]], int | None], chance: float = 0.9) -> None:
+        super().__init__(VOCABULARY, LAYERS)
+        self.say, self.rate = guess, Rate.prior(chance, 1e9)
+
+    def guess(self, context: Sequence[int], required: bytes) -> Draft | None:
+        token = self.say(context)
+        return None if token is None else Draft(token, LAYERS, self.rate)
+
+
+class Generous(Prices):
+    """Every guess is expected to pay."""
+
+    def gain(self, chance: float, price: float) -> float:
+        return 1.0
+
+
+class EagerDrafter(Drafter):
+    """Takes every draft that it is offered, and asks at every exit."""
+
+    def __init__(self, prices: Prices, lookup: Lookup | None) -> None:
+        super().__init__(Generous(**asdict(prices)), lookup)
+
+    def affords(self, price: float, full: float) -> bool:
+        return True
+
+    def exit_gain(self, depth: int, chance: float, before: int) -> float:
+        return 0.5  # text comes first
+
+    def worth_asking(self, policy: Policy, chance: float, before: int) -> dict[int, float]:
+        return dict.fromkeys(policy.exits, 0.5)
+
+
+def stream_tokens(
+    policy: Policy,
+    verify: bool,
+    prompt: list[int],
+    count: int,
+    required: bytes = b"",
+    drafter: Drafter | None = None,
+) -> list[int]:
+    stairs = Staircase(DECODER)
+    stairs.append(prompt)
+    if verify:
+        drafter = drafter or EagerDrafter(CHEAP, None)
+        if drafter.lookup is not None:
+            drafter.lookup.document.follow(prompt)
+        stream = exact(stairs, policy, CHOOSER, required, Effort(), drafter=drafter)
+    else:
+        stream = fast(stairs, policy, CHOOSER, required, Effort())
+    tokens = [token for token, _ in itertools.islice(stream, count)]
+    if drafter is not None and drafter.lookup is not None:
+        assert drafter.lookup.document.tokens[: len(prompt) + count] == [*prompt, *tokens]
+    return tokens
+
+
+POLICIES = {
+    "never": lambda: Scripted(itertools.cycle([False])),
+    "always": lambda: Scripted(itertools.cycle([True])),
+    "in turn": lambda: Scripted(itertools.cycle([True, False, False])),
+    "at random": lambda: Scripted(itertools.cycle(random.Random(1).choices([True, False], k=97))),
+    "fixed": lambda: Fixed((4,)),
+    "confident": lambda: Confidence((2, 4), 0.05),
+}
+NONE, END, WORDS = None, 0, len(VOCABULARY)
+TEXTS: dict[str, Callable[[], Lookup | None]] = {
+    "no text": lambda: None,
+    "the document": lambda: Lookup(VOCABULARY, LAYERS),
+    "wrong": lambda: Guesses(lambda context: (context[-1] * 7 + 3) % WORDS),
+    "the end of the text": lambda: Guesses(lambda _: END),
+    "repeated": lambda: Guesses(lambda context: context[-1]),
+    "at times": lambda: Guesses(lambda context: context[-1] if sum(context) % 3 else NONE),
+}
+
+
+def doubled(seed: int) -> list[int]:
+    """A prompt that says the same twice, so that it has something to offer."""
+    return random.Random(seed).choices(range(2, WORDS), k=4 + 14 * seed) * 2
+
+
+@functools.cache
+def full_depth(seed: int, required: bytes) -> list[int]:
+    return stream_tokens(Full(), False, doubled(seed), 30, required)
+
+
+def always_right(prompt: Sequence[int], expected: Sequence[int]) -> Callable[[Sequence[int]], int | None]:
+    """Knows what follows. Where a context comes twice, the answer for the later one is given."""
+    whole = [*prompt, *expected]
+    known = {tuple(whole[max(0, i - 8) : i]): whole[i] for i in range(len(prompt), len(whole))}
+    return lambda context: known.get(tuple(context))
+
+
+def price_of(stairs: Staircase, effort: Effort) -> float:
+    return stairs.runs + 0.1 * stairs.evaluations + 0.5 * effort.heads + 0.1 * effort.head_rows
