@@ -43,7 +43,7 @@ TABLE: Final[tuple[Setting, ...]] = (
     Setting(
         "threshold",
         "number",
-        0.9,
+        0.7,
         "In fast decoding, how sure the exit agent must be before it stops early: higher keeps quality, lower saves layers.",
         minimum=0.5,
         maximum=1,
