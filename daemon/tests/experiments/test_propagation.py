@@ -27,6 +27,7 @@ from green_code.models.decoder import Decoder, inverse_frequencies
 from green_code.models.families import Rope
 from green_code.models.tiny import TinySource
 from green_code.models.weights import adapted_weights
+from green_code.settings import default_settings
 from tests.models.references import ours, small_models
 
 DECODERS = {
@@ -244,7 +245,7 @@ def test_page_and_plot_are_made_from_the_data(written: Path, tmp_path: Path) -> 
     text = (written / "propagation.md").read_text()
     for name in (
         "full depth",
-        "agent T=0.9, propagation",
+        f"agent T={default_settings().threshold}, propagation",
         "fixed exit 2, staircase",
         "confidence τ=0.5, propagation",
     ):
