@@ -112,7 +112,7 @@ adapt: $(BIN)/green-code $(JDK_SOURCES)  ## LITE-adapt the default model into ag
 EXITS ?= 13
 
 train: $(READY)  ## rollouts, agent and calibration
-	$(BIN)/green-code train --work $(WORK) --exits $(EXITS)
+	$(BIN)/green-code train --work $(WORK) --exits $(EXITS) --files 600
 
 evaluate: $(READY)  ## score the default model: make evaluate DATA=rows.jsonl
 	$(BIN)/green-code evaluate --data $(DATA)

@@ -136,7 +136,7 @@ describe('the view', () => {
   it('shows the last completion and today', () => {
     expect(stateMessage(snapshot({ energy }))).toEqual({
       type: 'state',
-      threshold: 0.9,
+      threshold: 0.7,
       unused: 'Decoding is exact: the threshold acts in fast decoding only.',
       bars: [
         { share: 0.5, title: '9 of 18 layers' },
