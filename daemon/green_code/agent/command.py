@@ -54,7 +54,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--exits", help="depths at which the agent decides, e.g. 7,9,11,13,15 (default: the bundle's)"
     )
     parser.add_argument("--positions", type=int, default=200_000, help="rollout positions per language")
-    parser.add_argument("--files", type=int, default=300, help="files per language to calibrate on, two lines of each (default: %(default)s)")
+    parser.add_argument(
+        "--files",
+        type=int,
+        default=300,
+        help="files per language to calibrate on, two lines of each (default: %(default)s)",
+    )
     parser.add_argument(
         "--reward", choices=REWARDS, default=REWARDS[0], help="joules, or the paper's rewards (PPO alone)"
     )
