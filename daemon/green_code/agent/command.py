@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 from green_code.adaptation.corpus import open_corpus
-from green_code.agent.calibrate import calibrate
+from green_code.agent.calibrate import LINES, calibrate
 from green_code.agent.candidates import REWARDS, TEMPERATURE, table, tempered, train_candidates
 from green_code.agent.paper_environment import Rewards
 from green_code.agent.ppo import Arguments
@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--files",
         type=int,
         default=300,
-        help="files per language to calibrate on, two lines of each (default: %(default)s)",
+        help=f"files per language to calibrate on, {LINES} lines of each (default: %(default)s)",
     )
     parser.add_argument(
         "--reward", choices=REWARDS, default=REWARDS[0], help="joules, or the paper's rewards (PPO alone)"

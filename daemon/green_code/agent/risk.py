@@ -18,9 +18,9 @@ _MOST_STAKE = 1.9  # at 2, one row of the greatest loss would take all capital
 def p_value(full: Sequence[float], fast: Sequence[float], allowed: float) -> float:
     """That rows like these lose more than `allowed` of the full scores' mean; paired, higher is better.
 
-    Betting against a mean (Waudby-Smith & Ramdas, arXiv 2010.09686, in the form of Bates et al., 2101.02703, section 3.1.3, but for the greatest stake): a
-    gambler who doubts the hypothesis stakes a part of his capital on every row; were it true, the chance that he ever has
-    1/p times what he began with would be p at most.
+    Betting against a mean (Waudby-Smith & Ramdas, arXiv 2010.09686, in the form of Bates et al., 2101.02703, section 3.1.3,
+    but for the greatest stake): a gambler who doubts the hypothesis stakes a part of his capital on every row; were it
+    true, the chance that he ever has 1/p times what he began with would be p at most.
 
     Args:
         full, fast: scores of the same rows, 0 … 100, in an order that has nothing to do with them.

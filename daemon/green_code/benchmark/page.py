@@ -164,9 +164,12 @@ def _profile(found: Mapping[str, Any]) -> list[str]:
         for part in parts
     ]
     rows.append(["a token", *(f"{p['seconds'] * 1e3:.3f}" for p in profiles), *(["100.0 %"] * len(profiles))])
+    fast = next(
+        (f"`fast` is at threshold {p['threshold']:g}; " for p in profiles if p["decoding"] == "fast"), ""
+    )
     return [
         paragraph(
-            "One thread, one process, the prompt in the cache; each part is charged only for what it does itself. `fast` is at the editor's threshold; "
+            f"One thread, one process, the prompt in the cache; each part is charged only for what it does itself. {fast}"
             "what it leaves to deeper layers is in *layers* when a later token goes there."
         ),
         table(heads, rows),

@@ -16,7 +16,7 @@ from green_code.experiments.pages import (
     reproduce,
     table,
 )
-from green_code.experiments.propagation import FIXED, FULL, PROPAGATION, STAIRCASE
+from green_code.experiments.propagation import AGENT, FIXED, FULL, PROPAGATION, STAIRCASE
 
 _HARDLY = 0.05
 """Where no greater share of tokens goes deeper than an earlier one, a policy hardly mixes depths."""
@@ -24,6 +24,12 @@ _HARDLY = 0.05
 
 def page(found: dict[str, Any]) -> str:
     """Markdown of propagation.json's content."""
+    settings = dict.fromkeys(arm["setting"] for arm in found["arms"] if arm["family"] == AGENT)
+    agent = (
+        f"The agent decides at {layers_named(found['exits'])}, at {' and '.join(settings)}. "
+        if settings
+        else ""
+    )
     parts = [
         "# What propagated keys and values cost and lose against computed ones",
         paragraph(
@@ -42,7 +48,7 @@ def page(found: dict[str, Any]) -> str:
             "(see [quality](quality.md)); with propagation it could not wait without being approximated."
         ),
         paragraph(
-            f"The agent decides at {layers_named(found['exits'])}, by the editor's threshold and by its most likely action (0.5). Confidence is asked at every layer that was taught to speak ({', '.join(map(str, found['taught']))} of {found['layers']}), "
+            f"{agent}Confidence is asked at every layer that was taught to speak ({', '.join(map(str, found['taught']))} of {found['layers']}), "
             "so that its tokens leave at very different depths. The agent sees what going on would cost: with the prompt at full depth that is less than on service's cold requests, and less again on the propagating cache, where nothing waits."
         ),
         paragraph(

@@ -20,6 +20,7 @@ from tests.decoding.drafted import (
     END,
     LAYERS,
     NONE,
+    PRICES,
     WORDS,
     EagerDrafter,
     Guesses,
@@ -65,8 +66,7 @@ def test_wrong_drafts_cost_their_rows_and_are_forgotten() -> None:
 @pytest.mark.parametrize("policy", [Full(), Fixed((2,)), Confidence((2, 4), 0.0)])
 def test_a_session_spends_little_more_than_full_depth_however_wrong_the_drafts_are(policy: Policy) -> None:
     """Text is always wrong and always sure of itself, exits are those of random weights; over many completions."""
-    prices = Prices(LAYERS, run=1.0, few=0.1, evaluation=0.1, head=0.5, head_row=0.1)
-    drafter = Drafter(prices, Guesses(lambda _: END, 0.99))
+    drafter = Drafter(PRICES, Guesses(lambda _: END, 0.99))
     spent = full = 0.0
     for seed in range(8):
         prompt = doubled(seed)
@@ -87,8 +87,7 @@ def test_a_session_spends_little_more_than_full_depth_however_wrong_the_drafts_a
 )
 def test_wrong_drafts_cost_little_in_fast_and_in_what_comes_after_it(policy: Policy) -> None:
     """Text is always wrong and always sure of itself. Beside the same without drafts, over many completions."""
-    prices = Prices(LAYERS, run=1.0, few=0.1, evaluation=0.1, head=0.5, head_row=0.1)
-    drafter = Drafter(prices, Guesses(lambda _: END, 0.99))
+    drafter = Drafter(PRICES, Guesses(lambda _: END, 0.99))
     alone = spent = full = 0.0
     for seed in range(24):
         prompt = doubled(seed % 4)
@@ -112,8 +111,7 @@ def test_wrong_drafts_cost_little_in_fast_and_in_what_comes_after_it(policy: Pol
 
 def test_a_policy_that_always_goes_on_does_not_keep_drafts_away() -> None:
     """What it costs to ask it is not what drafts lose."""
-    prices = Prices(LAYERS, run=1.0, few=0.1, evaluation=0.1, head=0.5, head_row=0.1)
-    drafter, policy = Drafter(prices, Guesses(lambda _: NONE)), Confidence((2, 4), 1.0)
+    drafter, policy = Drafter(PRICES, Guesses(lambda _: NONE)), Confidence((2, 4), 1.0)
     prompt, expected = doubled(1), full_depth(1, b"")
     for knowing in (False, True):
         stairs, effort = Staircase(DECODER), Effort()
@@ -127,8 +125,7 @@ def test_a_policy_that_always_goes_on_does_not_keep_drafts_away() -> None:
 
 def test_tokens_that_nobody_takes_are_no_saving() -> None:
     """A stop rule ends each completion after its first token, whatever was verified with it."""
-    prices = Prices(LAYERS, run=1.0, few=0.1, evaluation=0.1, head=0.5, head_row=0.1)
-    drafter = Drafter(prices, None)
+    drafter = Drafter(PRICES, None)
     spent = full = 0.0
     for seed in range(12):
         prompt = doubled(seed % 4)
