@@ -1,7 +1,7 @@
 // Products of quantised rows with a matrix of int8 weights.
 //
 // A matrix lies in the order in which it is read, so that a token reads one stream: TILE outputs by GROUP inputs make
-// a record, the records of a tile's inputs follow one another, then the next tile's.
+// a record, the records of a tile's inputs follow one another, then the next tile's, then the next matrix.
 
 #ifndef PRODUCT_H
 #define PRODUCT_H
@@ -12,13 +12,17 @@
 
 #define GROUP 32              // inputs that share a scale
 #define TILE 64               // outputs that are computed side by side
-#define AHEAD 4               // records that are fetched before they are needed
 #define PARTS (TILE / LANES)  // vectors that hold one row's sums of a tile
+#define ROWS 2                // rows that pass together
+#define SUMS 8                // vectors of sums that registers hold
+#define LINE 64               // bytes that memory gives at once
 
 typedef struct {
   uint8_t weights[GROUP / 4][TILE][4];  // w + 128
   uint16_t scales[TILE];                // bfloat16
 } record;
+
+enum { LINES = sizeof(record) / LINE };
 
 typedef struct {
   const record *records;  // (outputs/TILE, inputs/GROUP)
@@ -54,25 +58,26 @@ INLINE void quantise(const float *x, int inputs, int at, const quantised *to) {
   }
 }
 
-// `rows` rows (a constant) through vectors part … part+parts−1 (parts a constant) of a tile.
-INLINE void product_rows(const record *tile, int groups, int part, const int parts, const quantised *x, int at,
-                         const int rows, float *out, int stride) {
+// `rows` rows (a constant) through vectors part … part+parts−1 (parts a constant) of a tile. Beside each group, `lines` of a
+// record are fetched from `ahead` on: evenly between the products (a constant) where they are many.
+INLINE void pass(const record *tile, int groups, int part, const int parts, const quantised *x, int at, const int rows,
+                 const char *ahead, int lines, const int evenly, float *out, int stride) {
+  enum { FOURS = GROUP / 4 };
   const int inputs = groups * GROUP;
-  vf found[4][PARTS];
+  vf found[ROWS][PARTS];
   for (int r = 0; r < rows; r++)
     for (int p = 0; p < parts; p++) found[r][p] = (vf){0};
-  for (int group = 0; group < groups; group++) {
+  for (int group = 0; group < groups; group++, ahead += sizeof(record)) {
     const record *here = tile + group;
-    vi sums[4][PARTS];
+    vi sums[ROWS][PARTS];
     for (int r = 0; r < rows; r++) {
       vi first = first_sum(x->sums[(size_t)(at + r) * groups + group]);
       for (int p = 0; p < parts; p++) sums[r][p] = first;
     }
+    for (int line = 0; !evenly && line < lines; line++) fetch(ahead + line * LINE);
 #pragma clang loop unroll(full)
-    for (int four = 0; four < GROUP / 4; four++) {
-      if (at == 0)  // the tile comes from memory, later rows find it near
-        for (int line = 0; line < parts * LANES * 4; line += 64)
-          __builtin_prefetch(&here[AHEAD].weights[four][part * LANES][0] + line);
+    for (int four = 0; four < FOURS; four++) {
+      for (int line = four; evenly && line < lines; line += FOURS) fetch(ahead + line * LINE);
       for (int r = 0; r < rows; r++) {
         int32_t values;
         memcpy(&values, x->values + (size_t)(at + r) * inputs + group * GROUP + 4 * four, 4);
@@ -91,20 +96,39 @@ INLINE void product_rows(const record *tile, int groups, int part, const int par
     for (int p = 0; p < parts; p++) store(out + (size_t)(at + r) * stride + (part + p) * LANES, found[r][p]);
 }
 
-// out (rows, stride) = x · mᵀ. A tile's weights stay in a near cache while all rows pass.
-static void product(const matrix *m, const quantised *x, int rows, float *out, int stride) {
-  enum { FEW = PARTS < 4 ? PARTS : 4 };  // as many sums as registers hold
-  const int groups = m->inputs / GROUP;
-  for (int tile = 0; tile < m->outputs / TILE; tile++) {
-    const record *records = m->records + (size_t)tile * groups;
-    float *here = out + tile * TILE;
-    for (int part = 0; part < PARTS; part += FEW) {
-      int at = 0;
-      for (; at + 4 <= rows; at += 4) product_rows(records, groups, part, FEW, x, at, 4, here, stride);
-      if (at + 2 <= rows) product_rows(records, groups, part, FEW, x, at, 2, here, stride), at += 2;
-      if (at < rows) product_rows(records, groups, part, FEW, x, at, 1, here, stride);
+// All rows through a tile, up to `together` at once and `parts` vectors at a time (constants, as `evenly` is).
+INLINE void passes(const record *tile, const record *next, int groups, const quantised *x, int rows, const int together,
+                   const int parts, int lines, const int evenly, float *out, int stride) {
+  const char *ahead = (const char *)next;
+  for (int part = 0; part < PARTS; part += parts) {
+    int at = 0;
+    for (; at + together <= rows; at += together, ahead += lines * LINE)
+      pass(tile, groups, part, parts, x, at, together, ahead, lines, evenly, out, stride);
+    if (at < rows) {
+      pass(tile, groups, part, parts, x, at, 1, ahead, lines, evenly, out, stride);
+      ahead += lines * LINE;
     }
   }
+}
+
+// out (rows, of `stride`) = x · tileᵀ. Memory gives the `next` tile meanwhile, to each pass its share: rows beside the first are
+// arithmetic that would have waited for memory otherwise.
+static void product_tile(const record *tile, const record *next, int groups, const quantised *x, int rows, float *out,
+                         int stride) {
+  enum { ALONE = PARTS < SUMS ? PARTS : SUMS, TOGETHER = PARTS < SUMS / ROWS ? PARTS : SUMS / ROWS, MANY = 8 };
+  const int count = rows == 1 ? PARTS / ALONE : (rows + ROWS - 1) / ROWS * (PARTS / TOGETHER);
+  const int lines = (LINES + count - 1) / count;
+  if (rows == 1) passes(tile, next, groups, x, 1, 1, ALONE, lines, 1, out, stride);
+  else if (lines > MANY) passes(tile, next, groups, x, rows, ROWS, TOGETHER, lines, 1, out, stride);
+  else passes(tile, next, groups, x, rows, ROWS, TOGETHER, lines, 0, out, stride);
+}
+
+// out (rows, stride) = x · mᵀ.
+static void product(const matrix *m, const quantised *x, int rows, float *out, int stride) {
+  const int groups = m->inputs / GROUP;
+  const record *records = m->records;
+  for (int tile = 0; tile < m->outputs / TILE; tile++, records += groups)
+    product_tile(records, records + groups, groups, x, rows, out + tile * TILE, stride);
 }
 
 #endif
