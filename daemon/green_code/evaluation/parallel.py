@@ -8,8 +8,10 @@ from __future__ import annotations
 import contextlib
 import math
 import multiprocessing
+import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from multiprocessing.queues import SimpleQueue
 
 from green_code.engine.runtime import Runtime, load_runtime
 from green_code.kernels.decoder import usable_cores
@@ -43,12 +45,19 @@ def workers(runtime: Runtime, jobs: int) -> Iterator[Complete]:
         yield cold(runtime)
         return
     context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
-    with ProcessPoolExecutor(jobs, context, _open, (runtime.model,)) as pool:
+    numbers = context.SimpleQueue()
+    for number in range(jobs):
+        numbers.put(number)
+    with ProcessPoolExecutor(jobs, context, _open, (runtime.model, numbers)) as pool:
         yield lambda asked: pool.map(_complete, asked)
 
 
-def _open(model: str) -> None:
+def _open(model: str, numbers: SimpleQueue[int]) -> None:
+    """A worker has a core to itself: two threads in each would wait for one another."""
     global _runtime
+    if hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cores[numbers.get() % len(cores)]})
     _runtime = load_runtime(model)
 
 

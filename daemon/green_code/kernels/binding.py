@@ -21,6 +21,7 @@ from green_code.models.serving import CANDIDATES
 from green_code.problems import Problem
 
 LEVEL_VARIABLE = "GREEN_CODE_KERNEL"
+THREADS = 2  # the first one and its helper
 LANES = 16  # the widest level's; sizes are multiples of it at every level, so that all serve the same models
 KEYS, QUERIES = 16, 4  # attention.h
 UNITS, BESIDE = 64, 3  # judge.h
@@ -87,34 +88,53 @@ class _CQuantised(ctypes.Structure):
     _fields_ = [(name, _Pointer) for name in ("values", "scales", "sums")]
 
 
+class _CBench(ctypes.Structure):
+    _fields_ = [(name, _Pointer) for name in ("normed", "inner", "scores")]
+
+
 class _CScratch(ctypes.Structure):
+    _fields_ = [("row", _CQuantised), ("wide", _Pointer), ("own", _CBench * THREADS)]
+
+
+class CTeam(ctypes.Structure):
+    """team.h's `team`; what is in it, both threads change at once."""
+
     _fields_ = [
-        ("row", _CQuantised),
-        *((name, _Pointer) for name in ("normed", "wide", "heads", "inner", "scores")),
+        ("job", ctypes.c_uint64),
+        *((name, _Pointer) for name in ("work", "task")),
+        *((name, _Int) for name in ("parts", "helped", "open", "stalls")),
     ]
 
 
 class Scratch:
-    """Working memory of one thread, for a model of these sizes and up to `positions` positions."""
+    """Working memory for a model of these sizes and up to `positions` positions."""
 
     def __init__(self, kernel: Kernel, widest: int, inputs: int, model: CModel, positions: int) -> None:
         rows = kernel.chunk
         groups = -(-inputs // GROUP)
-        self._arrays: dict[str, np.ndarray] = {
+        shared: dict[str, np.ndarray] = {
             "values": np.zeros((rows, inputs), np.int8),
             "scales": np.zeros((rows, groups), np.float32),
             "sums": np.zeros((rows, groups), np.int32),
-            "normed": np.zeros(model.width, np.float32),
             "wide": np.zeros((rows, widest), np.float32),
-            "heads": np.zeros(model.heads * model.head_width, np.float32),
-            "inner": np.zeros(model.mlp_width, np.float32),
-            "scores": np.zeros(QUERIES * (positions + 2 * KEYS), np.float32),
         }
-        at = {name: array.ctypes.data for name, array in self._arrays.items()}
-        row = _CQuantised(at["values"], at["scales"], at["sums"])
-        self.structure = _CScratch(
-            row, *(at[name] for name in ("normed", "wide", "heads", "inner", "scores"))
-        )
+        own = {
+            "normed": model.width,
+            "inner": model.mlp_width,
+            "scores": QUERIES * (positions + 2 * KEYS),
+        }
+        self.structure = _CScratch()
+        self.kept: list[tuple[ctypes.Structure, str, np.ndarray]] = []
+        for name, array in shared.items():
+            self.keep(self.structure if name == "wide" else self.structure.row, name, array)
+        for bench in self.structure.own:
+            for name, size in own.items():
+                self.keep(bench, name, np.zeros(size, np.float32))
+
+    def keep(self, structure: ctypes.Structure, name: str, array: np.ndarray) -> None:
+        """Let `structure` point to `array`, which lives as long as this does."""
+        self.kept.append((structure, name, array))
+        setattr(structure, name, array.ctypes.data)
 
 
 class Kernel:
@@ -132,7 +152,7 @@ class Kernel:
             "green_sizes",
         )
         layout = tuple(getattr(loaded, name)() if hasattr(loaded, name) else None for name in names)
-        sizes = sum(map(ctypes.sizeof, (CLayer, CModel, _CScratch, CJudge, CScreen, CTop)))
+        sizes = sum(map(ctypes.sizeof, (CLayer, CModel, _CScratch, CTeam, CJudge, CScreen, CTop)))
         if layout != (GROUP, TILE, KEYS, QUERIES, CANDIDATES, sizes):
             raise Problem(
                 "internal_error",
@@ -143,8 +163,11 @@ class Kernel:
         self.run_layers.restype = None
         self.run_layers.argtypes = [
             ctypes.POINTER(CModel), _Int, _Int, _Pointer, _Int, _Int, _Pointer, _Pointer, _Int,
-            ctypes.POINTER(_CScratch),
+            ctypes.POINTER(_CScratch), ctypes.POINTER(CTeam),
         ]  # fmt: skip
+        self.help: Any = loaded.green_help
+        self.help.restype = None
+        self.help.argtypes = [ctypes.POINTER(CTeam)]
         self.judge: Any = loaded.green_judge
         self.judge.restype = ctypes.c_float
         self.judge.argtypes = [

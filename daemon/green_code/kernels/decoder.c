@@ -12,6 +12,7 @@
 #include "lanes.h"
 #include "product.h"
 #include "screen.h"
+#include "team.h"
 
 #define CHUNK 64  // rows that go through a layer together; bounds the scratch
 
@@ -30,13 +31,17 @@ typedef struct {
   float norm_eps, attention_scale;
 } model;
 
+// Working memory of one thread.
 typedef struct {
-  quantised row;
-  float *normed;  // (CHUNK, width)
-  float *wide;    // (CHUNK, the widest output of a layer's matrices)
-  float *heads;   // (heads·head_width)
+  float *normed;  // (width)
   float *inner;   // (mlp_width)
   float *scores;  // (QUERIES, positions)
+} bench;
+
+typedef struct {
+  quantised row;
+  float *wide;  // (CHUNK, the widest output of a layer's matrices)
+  bench own[2];
 } scratch;
 
 // x / rms(x) · gain (Zhang and Sennrich, arXiv 1910.07467), of `width` values.
@@ -67,112 +72,162 @@ INLINE void gate(const float *in, int width, int gelu, float *inner) {
   }
 }
 
-INLINE void add(float *x, const float *change, int width) {
-  for (int i = 0; i < width; i += LANES) store(x + i, load(x + i) + load(change + i));
+// A layer over rows ≤ CHUNK positions from `start` on; keys and values are this layer's.
+typedef struct {
+  const model *m;
+  const layer *l;
+  float *x;
+  int start, rows, capacity;
+  uint16_t *keys, *values;
+  const scratch *s;
+} step;
+
+INLINE void norm_row(const model *m, const float *x, const float *gain, int r, int worker, const scratch *s) {
+  float *normed = s->own[worker].normed;
+  rms_norm(x + (size_t)r * m->width, gain, m->width, m->norm_eps, normed);
+  quantise(normed, m->width, r, &s->row);
 }
 
-// x += out, behind the norm that some families have there.
-static void add_rows(const model *m, float *x, const float *gain, float *out, int stride, int rows) {
-  for (int r = 0; r < rows; r++) {
-    float *change = out + (size_t)r * stride;
-    if (gain) rms_norm(change, gain, m->width, m->norm_eps, change);
-    add(x + (size_t)r * m->width, change, m->width);
+// x += change, behind the norm that some families have there.
+INLINE void add_row(const model *m, float *x, const float *gain, float *change) {
+  if (gain) rms_norm(change, gain, m->width, m->norm_eps, change);
+  for (int i = 0; i < m->width; i += LANES) store(x + i, load(x + i) + load(change + i));
+}
+
+static void before_attention(const void *task, int r, int worker) {
+  const step *t = task;
+  norm_row(t->m, t->x, t->l->attention_norm, r, worker, t->s);
+}
+
+// A row's queries and keys to where they are in the text; its keys and values into the cache.
+static void place(const void *task, int r, int worker) {
+  (void)worker;
+  const step *t = task;
+  const model *m = t->m;
+  const int d = m->head_width, position = t->start + r;
+  const size_t cached = (size_t)t->capacity * d;  // of one head
+  const float *c = t->l->cosines + (size_t)position * (d / 2), *sn = t->l->sines + (size_t)position * (d / 2);
+  float *query = t->s->wide + (size_t)r * t->l->qkv.outputs, *key = query + m->heads * d, *value = key + m->kv_heads * d;
+  for (int h = 0; h < m->heads + m->kv_heads; h++) {  // queries and, right behind them, keys
+    const float *gain = h < m->heads ? t->l->q_norm : t->l->k_norm;
+    if (gain) rms_norm(query + h * d, gain, d, m->norm_eps, query + h * d);
+    rotate(query + h * d, c, sn, d / 2);
+  }
+  for (int g = 0; g < m->kv_heads; g++) {
+    store_key(t->keys + g * cached, position, key + g * d, d);
+    store_value(t->values + g * cached, position, value + g * d, d);
   }
 }
 
-static void norm_rows(const model *m, const float *x, const float *gain, int rows, const scratch *s) {
-  for (int r = 0; r < rows; r++) {
-    rms_norm(x + (size_t)r * m->width, gain, m->width, m->norm_eps, s->normed);
-    quantise(s->normed, m->width, r, &s->row);
+// A row's heads, or, where the row is all there is, one half of them: each thread's own. Their queries make way for the result.
+static void attend_part(const void *task, int index, int worker) {
+  const step *t = task;
+  const model *m = t->m;
+  const int halves = t->rows == 1 ? 2 : 1, r = index / halves, half = index % halves;
+  const int d = m->head_width, group = m->heads / m->kv_heads, window = t->l->window;
+  const size_t cached = (size_t)t->capacity * d;
+  const int last = t->start + r, first = window && last >= window ? last - window + 1 : 0;
+  float *row = t->s->wide + (size_t)r * t->l->qkv.outputs;
+  for (int head = half * m->heads / halves, end = (half + 1) * m->heads / halves; head < end;) {
+    const int g = head / group, some = ((g + 1) * group < end ? (g + 1) * group : end) - head;
+    attend(row + head * d, some, t->keys + g * cached, t->values + g * cached, first, last, d, m->attention_scale,
+           t->s->own[worker].scores, row + head * d);
+    head += some;
   }
 }
 
-static void attention(const model *m, const layer *l, float *x, int start, int rows, uint16_t *keys,
-                      uint16_t *values, int capacity, const scratch *s) {
-  const int d = m->head_width, group = m->heads / m->kv_heads, stride = l->qkv.outputs;
-  const size_t cached = (size_t)capacity * d;  // of one head
-  norm_rows(m, x, l->attention_norm, rows, s);
-  product(&l->qkv, &s->row, rows, s->wide, stride);
-  for (int r = 0; r < rows; r++) {
-    const int position = start + r;
-    const float *c = l->cosines + (size_t)position * (d / 2), *sn = l->sines + (size_t)position * (d / 2);
-    float *query = s->wide + (size_t)r * stride, *key = query + m->heads * d, *value = key + m->kv_heads * d;
-    for (int h = 0; h < m->heads + m->kv_heads; h++) {  // queries and, right behind them, keys
-      const float *gain = h < m->heads ? l->q_norm : l->k_norm;
-      if (gain) rms_norm(query + h * d, gain, d, m->norm_eps, query + h * d);
-      rotate(query + h * d, c, sn, d / 2);
-    }
-    for (int g = 0; g < m->kv_heads; g++) {
-      store_key(keys + g * cached, position, key + g * d, d);
-      store_value(values + g * cached, position, value + g * d, d);
-    }
-  }
-  for (int r = 0; r < rows; r++) {
-    const int last = start + r, first = l->window && last >= l->window ? last - l->window + 1 : 0;
-    const float *query = s->wide + (size_t)r * stride;
-    for (int g = 0; g < m->kv_heads; g++)
-      attend(query + g * group * d, group, keys + g * cached, values + g * cached, first, last, d,
-             m->attention_scale, s->scores, s->heads + g * group * d);
-    quantise(s->heads, m->heads * d, r, &s->row);
-  }
-  product(&l->attention_out, &s->row, rows, s->wide, l->attention_out.outputs);
-  add_rows(m, x, l->attention_out_norm, s->wide, l->attention_out.outputs, rows);
+static void after_attention(const void *task, int r, int worker) {
+  (void)worker;
+  const step *t = task;
+  quantise(t->s->wide + (size_t)r * t->l->qkv.outputs, t->m->heads * t->m->head_width, r, &t->s->row);
 }
 
-static void mlp(const model *m, const layer *l, float *x, int rows, const scratch *s) {
-  norm_rows(m, x, l->mlp_norm, rows, s);
-  product(&l->mlp_in, &s->row, rows, s->wide, l->mlp_in.outputs);
-  for (int r = 0; r < rows; r++) {
-    gate(s->wide + (size_t)r * l->mlp_in.outputs, m->mlp_width, m->gelu, s->inner);
-    quantise(s->inner, m->mlp_width, r, &s->row);
-  }
-  product(&l->mlp_out, &s->row, rows, s->wide, l->mlp_out.outputs);
-  add_rows(m, x, l->mlp_out_norm, s->wide, l->mlp_out.outputs, rows);
+static void before_mlp(const void *task, int r, int worker) {
+  const step *t = task;
+  float *change = t->s->wide + (size_t)r * t->l->attention_out.outputs;
+  add_row(t->m, t->x + (size_t)r * t->m->width, t->l->attention_out_norm, change);
+  norm_row(t->m, t->x, t->l->mlp_norm, r, worker, t->s);
+}
+
+static void gate_row(const void *task, int r, int worker) {
+  const step *t = task;
+  float *inner = t->s->own[worker].inner;
+  gate(t->s->wide + (size_t)r * t->l->mlp_in.outputs, t->m->mlp_width, t->m->gelu, inner);
+  quantise(inner, t->m->mlp_width, r, &t->s->row);
+}
+
+static void after_mlp(const void *task, int r, int worker) {
+  (void)worker;
+  const step *t = task;
+  add_row(t->m, t->x + (size_t)r * t->m->width, t->l->mlp_out_norm, t->s->wide + (size_t)r * t->l->mlp_out.outputs);
 }
 
 // Layers first … last−1 over x (rows, width) at positions start … start+rows−1, in place. Keys and values are
 // (all layers, kv_heads, capacity, head_width); those of these layers are valid before `start`, and the new ones
-// are written. A key's values lie as attention.h says.
+// are written. A key's values lie as attention.h says. `team` is open, or null:
+// then one thread does it all, as it does when the other one stalls.
 void green_run_layers(const model *m, int first, int last, float *x, int start, int rows, uint16_t *keys,
-                      uint16_t *values, int capacity, const scratch *s) {
+                      uint16_t *values, int capacity, const scratch *s, team *team) {
   const size_t cached = (size_t)m->kv_heads * capacity * m->head_width;
-  for (int i = first; i < last; i++)
+  for (int i = first; i < last; i++) {
+    const layer *l = &m->layers[i];
+    if (team && atomic_load_explicit(&team->stalls, memory_order_relaxed) >= TOO_BUSY) {
+      atomic_store_explicit(&team->open, 0, memory_order_release);
+      team = NULL;
+    }
     for (int at = 0; at < rows; at += CHUNK) {
       const int some = rows - at < CHUNK ? rows - at : CHUNK;
-      float *here = x + (size_t)at * m->width;
-      attention(m, &m->layers[i], here, start + at, some, keys + i * cached, values + i * cached, capacity, s);
-      mlp(m, &m->layers[i], here, some, s);
+      const step t = {m, l, x + (size_t)at * m->width, start + at, some, capacity, keys + i * cached, values + i * cached, s};
+      const matrix *following = at + CHUNK < rows ? &l->qkv : i + 1 < last ? &l[1].qkv : NULL;
+      share(team, before_attention, &t, some);
+      product(team, &l->qkv, &l->attention_out, &s->row, some, s->wide, l->qkv.outputs);
+      share(team, place, &t, some);
+      share(team, attend_part, &t, some == 1 ? 2 : some);
+      share(team, after_attention, &t, some);
+      product(team, &l->attention_out, &l->mlp_in, &s->row, some, s->wide, l->attention_out.outputs);
+      share(team, before_mlp, &t, some);
+      product(team, &l->mlp_in, &l->mlp_out, &s->row, some, s->wide, l->mlp_in.outputs);
+      share(team, gate_row, &t, some);
+      product(team, &l->mlp_out, following, &s->row, some, s->wide, l->mlp_out.outputs);
+      share(team, after_mlp, &t, some);
     }
+  }
+  if (team) atomic_store_explicit(&team->open, 0, memory_order_release);
 }
+
+// The second thread of a team; it comes back when the first closes the team.
+void green_help(team *team) { help(team); }
 
 // out (rows, head.outputs) = head · norm(x), for rows ≤ CHUNK.
 void green_logits(const model *m, const float *norm, const matrix *head, const float *x, int rows, float *out,
                   const scratch *s) {
-  norm_rows(m, x, norm, rows, s);
-  product(head, &s->row, rows, out, head->outputs);
+  for (int r = 0; r < rows; r++) norm_row(m, x, norm, r, 0, s);
+  product(NULL, head, NULL, &s->row, rows, out, head->outputs);
 }
 
 // What the head says of each of rows ≤ CHUNK states x (rows, width). preview (rows, s->preview.outputs) is room for it.
 void green_top(const model *m, const float *norm, const screen *s, const float *x, int rows, float *preview, top *out,
                const scratch *room) {
   const int rank = s->preview.inputs;
+  float *normed = room->own[0].normed;
   for (int r = 0; r < rows; r++) {
-    rms_norm(x + (size_t)r * m->width, norm, m->width, m->norm_eps, room->normed);
-    for (int i = 0; s->down && i < rank; i++) room->wide[i] = dot(s->down + (size_t)i * m->width, room->normed, m->width);
-    quantise(s->down ? room->wide : room->normed, rank, r, &room->row);
+    rms_norm(x + (size_t)r * m->width, norm, m->width, m->norm_eps, normed);
+    for (int i = 0; s->down && i < rank; i++) room->wide[i] = dot(s->down + (size_t)i * m->width, normed, m->width);
+    quantise(s->down ? room->wide : normed, rank, r, &room->row);
   }
-  product(&s->preview, &room->row, rows, preview, s->preview.outputs);
+  product(NULL, &s->preview, NULL, &room->row, rows, preview, s->preview.outputs);
   for (int r = 0; r < rows; r++) {
-    if (s->rows) rms_norm(x + (size_t)r * m->width, norm, m->width, m->norm_eps, room->normed);
-    out[r] = likeliest(s, preview + (size_t)r * s->preview.outputs, room->normed, m->width);
+    if (s->rows) rms_norm(x + (size_t)r * m->width, norm, m->width, m->norm_eps, normed);
+    out[r] = likeliest(s, preview + (size_t)r * s->preview.outputs, normed, m->width);
   }
 }
 
 // out (count): logits of these tokens for a state x (width); s->rows must be there.
 void green_scores(const model *m, const float *norm, const screen *s, const float *x, const int32_t *tokens, int count,
                   float *out, const scratch *room) {
-  rms_norm(x, norm, m->width, m->norm_eps, room->normed);
-  score_rows(s->rows, tokens, count, room->normed, m->width, out);
+  float *normed = room->own[0].normed;
+  rms_norm(x, norm, m->width, m->norm_eps, normed);
+  score_rows(s->rows, tokens, count, normed, m->width, out);
 }
 
 // P(EXIT) for one state x (width) at the exit of index `exit`; `beside` are the features beside the state.
@@ -187,5 +242,5 @@ int green_keys(void) { return KEYS; }
 int green_queries(void) { return QUERIES; }
 int green_candidates(void) { return CANDIDATES; }
 int green_sizes(void) {
-  return (int)(sizeof(layer) + sizeof(model) + sizeof(scratch) + sizeof(judge) + sizeof(screen) + sizeof(top));
+  return (int)(sizeof(layer) + sizeof(model) + sizeof(scratch) + sizeof(team) + sizeof(judge) + sizeof(screen) + sizeof(top));
 }

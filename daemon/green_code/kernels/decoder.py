@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import itertools
 import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -25,6 +26,7 @@ from green_code.kernels.binding import (
     CMatrix,
     CModel,
     CScreen,
+    CTeam,
     CTop,
     Kernel,
     Scratch,
@@ -37,7 +39,10 @@ from green_code.models.screen import screen_of
 from green_code.models.serving import CANDIDATES, ExitParameters, Judge, Top
 
 _FIRST_POSITIONS = 1024
-_WORTH_SHARING = 128  # positions of a prompt from which on a second thread takes half the layers
+_PAUSES = (
+    0.02,
+    1.0,
+)  # seconds for which no helper is called after a stall, and at most after several in a row
 _MATRICES = ("qkv", "attention_out", "mlp_in", "mlp_out")
 _GAINS = ("attention_norm", "q_norm", "k_norm", "attention_out_norm", "mlp_norm", "mlp_out_norm")
 _DOWN = "screen.down"
@@ -120,7 +125,7 @@ def usable_cores() -> int:
 class KernelDecoder:
     """Matrices in int8, keys and values in bfloat16, hidden states in float32.
 
-    One thread computes; long prompts take a second one, whose work is as much as the first would have had.
+    Two threads share each matrix where there are two cores (team.h); a row's result does not depend on who computed it.
     """
 
     dtype, cache_dtype = torch.float32, torch.bfloat16
@@ -172,7 +177,8 @@ class KernelDecoder:
         )
         self._down = down  # the screen points into it
         self._previews = np.empty((1, self._screen.preview.outputs), np.float32)
-        self._second = ThreadPoolExecutor(1, "green-code-kernel")  # its thread starts when it is first needed
+        self._helper = ThreadPoolExecutor(1, "green-code-kernel")  # its thread starts when it is first needed
+        self._team, self._pause, self._alone_until = CTeam(), _PAUSES[0], 0.0
         self._positions = 0
         self._make_room(_FIRST_POSITIONS)
 
@@ -206,20 +212,13 @@ class KernelDecoder:
         if capacity % KEYS:
             raise ValueError(f"capacity {capacity} is no multiple of {KEYS}")
         self._make_room(start + rows)
-        buffers = keys.data_ptr(), values.data_ptr(), capacity
-        if rows < _WORTH_SHARING or first == last or usable_cores() < 2:
-            self._run(first - 1, last, x, start, buffers, self._scratches[0])
-            return
-        # The upper layers of one part of the rows run beside the lower layers of the next part.
-        middle, upper = (first - 1 + last) // 2, []
-        for at in range(0, rows, self._kernel.chunk):
-            part = x[at : at + self._kernel.chunk]
-            self._run(first - 1, middle, part, start + at, buffers, self._scratches[0])
-            upper.append(
-                self._second.submit(self._run, middle, last, part, start + at, buffers, self._scratches[1])
-            )
-        for done in upper:
-            done.result()
+        team = self._called()
+        self._kernel.run_layers(
+            self._model, first - 1, last, x.data_ptr(), start, rows, keys.data_ptr(), values.data_ptr(), capacity,
+            self._scratch.structure, team,
+        )  # fmt: skip
+        if team is not None:
+            self._learn_from(team)
 
     def logits(self, x: Tensor) -> Tensor:
         """Final norm and whole head: (C,) or (N, C) at any depth → (V,) or (N, V) float32."""
@@ -229,7 +228,7 @@ class KernelDecoder:
             some = rows[at : at + self._kernel.chunk]
             self._kernel.logits(
                 self._model, self._gains["norm"].ctypes.data, self._head, some.data_ptr(), len(some),
-                out[at:].data_ptr(), self._scratches[0].structure,
+                out[at:].data_ptr(), self._scratch.structure,
             )  # fmt: skip
         return out[:, : self.config.vocabulary].reshape(*x.shape[:-1], -1)
 
@@ -244,7 +243,7 @@ class KernelDecoder:
             self._kernel.top(
                 self._model, self._gains["norm"].ctypes.data, self._screen, some.data_ptr(), len(some),
                 self._previews[at:].ctypes.data, ctypes.addressof(found) + at * ctypes.sizeof(CTop),
-                self._scratches[0].structure,
+                self._scratch.structure,
             )  # fmt: skip
         return [Top(each.token, each.odds, each.margin) for each in found]
 
@@ -258,7 +257,7 @@ class KernelDecoder:
         out = torch.empty(len(wanted))
         self._kernel.scores(
             self._model, self._gains["norm"].ctypes.data, self._screen, state.data_ptr(), wanted.data_ptr(),
-            len(wanted), out.data_ptr(), self._scratches[0].structure,
+            len(wanted), out.data_ptr(), self._scratch.structure,
         )  # fmt: skip
         return out
 
@@ -332,18 +331,25 @@ class KernelDecoder:
         )  # fmt: skip
         inner = [m for name, m in self._matrices.items() if name.startswith("layers.")]
         widest, inputs = max(m.outputs for m in inner), max(m.inputs for m in inner)
-        self._scratches = [
-            Scratch(self._kernel, widest, inputs, self._model, self._positions) for _ in range(2)
-        ]
+        self._scratch = Scratch(self._kernel, widest, inputs, self._model, self._positions)
 
-    def _run(
-        self, first: int, last: int, x: Tensor, start: int, buffers: tuple[int, int, int], scratch: Scratch
-    ) -> None:
-        """Layers `first` … `last`−1, counted from 0, within bounds that were checked."""
-        keys, values, capacity = buffers
-        self._kernel.run_layers(
-            self._model, first, last, x.data_ptr(), start, len(x), keys, values, capacity, scratch.structure
-        )
+    def _called(self) -> CTeam | None:
+        """The team, its helper on the way; None where one thread had better do it all."""
+        if usable_cores() < 2 or time.monotonic() < self._alone_until:
+            return None
+        self._team.open = 1  # the kernel closes it
+        self._helper.submit(self._kernel.help, self._team)
+        return self._team
+
+    def _learn_from(self, team: CTeam) -> None:
+        """Where cores are busy with something else, two threads wait for one another longer than one takes."""
+        shortest, longest = _PAUSES
+        if team.stalls:
+            self._alone_until = time.monotonic() + self._pause
+            self._pause = min(2 * self._pause, longest)
+        else:
+            self._pause = shortest
+        team.stalls = 0
 
     def _angles(self, rope: Rope) -> tuple[np.ndarray, np.ndarray]:
         angles = torch.outer(

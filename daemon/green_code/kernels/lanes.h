@@ -52,6 +52,15 @@ INLINE vf smaller(vf a, vf b) { return __builtin_elementwise_min(a, b); }
 // Into a cache that holds more than the nearest.
 INLINE void fetch(const void *from) { __builtin_prefetch(from, 0, 2); }
 
+// Tells the processor that this is a loop that waits.
+INLINE void rest(void) {
+#if defined(__x86_64__)
+  _mm_pause();
+#elif defined(__aarch64__)
+  __asm__ volatile("yield");
+#endif
+}
+
 // bfloat16: the upper half of a float.
 INLINE vf load_half(const uint16_t *from) {
   vh v;

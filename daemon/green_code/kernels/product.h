@@ -9,6 +9,7 @@
 #include <stddef.h>
 
 #include "lanes.h"
+#include "team.h"
 
 #define GROUP 32              // inputs that share a scale
 #define TILE 64               // outputs that are computed side by side
@@ -123,12 +124,32 @@ static void product_tile(const record *tile, const record *next, int groups, con
   else passes(tile, next, groups, x, rows, ROWS, TOGETHER, lines, 0, out, stride);
 }
 
-// out (rows, stride) = x · mᵀ.
-static void product(const matrix *m, const quantised *x, int rows, float *out, int stride) {
-  const int groups = m->inputs / GROUP;
-  const record *records = m->records;
-  for (int tile = 0; tile < m->outputs / TILE; tile++, records += groups)
-    product_tile(records, records + groups, groups, x, rows, out + tile * TILE, stride);
+typedef struct {
+  const matrix *m, *following;
+  const quantised *x;
+  int rows, stride, half;
+  float *out;
+} product_task;
+
+// Tile `index` of a product. The first thread goes up and the helper down, each to `half` way if both are equally fast, and what a
+// thread fetches next is where it will go on: its end of the matrix that follows, once it is there.
+static void product_part(const void *task, int index, int worker) {
+  const product_task *t = task;
+  const int groups = t->m->inputs / GROUP;
+  const record *tile = t->m->records + (size_t)index * groups, *next = worker ? tile - groups : tile + groups;
+  if (t->following && index == (worker ? t->half : t->half - 1)) {
+    const matrix *f = t->following;
+    next = worker ? f->records + (size_t)(f->outputs / TILE) * (f->inputs / GROUP) - groups : f->records;
+  }
+  product_tile(tile, next, groups, t->x, t->rows, t->out + index * TILE, t->stride);
+}
+
+// out (rows, stride) = x · mᵀ. `following` is the matrix that is read next, if that is known.
+static void product(team *team, const matrix *m, const matrix *following, const quantised *x, int rows, float *out,
+                    int stride) {
+  const int tiles = m->outputs / TILE;
+  const product_task task = {m, following, x, rows, stride, team ? tiles / 2 : tiles, out};
+  share(team, product_part, &task, tiles);
 }
 
 #endif

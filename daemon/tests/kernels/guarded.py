@@ -46,11 +46,9 @@ def main(library: Path, level: str, side: str) -> None:
         records, rest = pack(config, weights, directions)
         kept = {name: torch.from_numpy(guarded(w.float().numpy(), side)) for name, w in rest.items()}
         decoder = KernelDecoder(Kernel(library, level), config, guarded(records, side), kept)
-        for scratch in decoder._scratches:
-            for name, array in scratch._arrays.items():
-                scratch._arrays[name] = guarded(array, side)
-                owner = scratch.structure.row if name in ("values", "scales", "sums") else scratch.structure
-                setattr(owner, name, scratch._arrays[name].ctypes.data)
+        room = decoder._scratch
+        for structure, name, array in list(room.kept):
+            room.keep(structure, name, guarded(array, side))
         x = torch.from_numpy(guarded(states(config).numpy(), side))
         shape = (config.layers, config.kv_heads, 160, config.head_width)
         keys, values = (

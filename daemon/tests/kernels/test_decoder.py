@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from green_code.decoding.exit_network import EXIT, ExitNetwork, beside, features
-from green_code.kernels import decoder as decoder_module
 from green_code.kernels.binding import Kernel
 from green_code.kernels.decoder import KernelDecoder, pack, why_not
 from green_code.kernels.quantise import RECORD_BYTES, dequantise, quantise
@@ -139,18 +138,6 @@ def test_layers_and_head_are_those_of_the_torch_decoder(name: str, kernels: dict
             Decoder.load(config, random_weights(config)).embed_tokens(torch.tensor([3, 5])),
             rtol=1e-2, atol=1e-3,
         )  # fmt: skip
-
-
-@pytest.mark.parametrize("name", CONFIGS)
-def test_a_second_thread_changes_nothing(
-    name: str, kernels: dict[str, Kernel], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    kernel, config = next(iter(kernels.values())), CONFIGS[name]
-    monkeypatch.setattr(decoder_module, "usable_cores", lambda: 1)
-    alone = run(made(kernel, config), states(config))
-    monkeypatch.setattr(decoder_module, "usable_cores", lambda: 2)
-    for one, other in zip(alone, run(made(kernel, config), states(config)), strict=True):
-        assert torch.equal(one, other)
 
 
 @pytest.mark.parametrize("name", CONFIGS)

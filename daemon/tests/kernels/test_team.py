@@ -1,0 +1,91 @@
+"""The kernel's second thread: what it computes, that nobody waits for it in vain, and that nothing is raced for."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from concurrent.futures import Executor, Future
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from green_code.kernels import build as build_module
+from green_code.kernels import decoder as decoder_module
+from green_code.kernels.binding import Kernel
+from tests.kernels.test_decoder import CONFIGS, GEMMA, buffers, made, run, states
+
+HERE = Path(__file__).resolve().parent
+
+
+class Absent(Executor):
+    """Threads that are never free."""
+
+    def submit(self, *_: Any, **__: Any) -> Future[Any]:  # type: ignore[override]
+        return Future()
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("helper", ["there", "absent"])
+def test_a_second_thread_changes_nothing(
+    name: str, helper: str, kernels: dict[str, Kernel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, cuts = CONFIGS[name], {1: 1, 2: 1, 5: 2, 9: 2, 80: 1}
+    for level, kernel in kernels.items():
+        monkeypatch.setattr(decoder_module, "usable_cores", lambda: 1)
+        alone = run(made(kernel, config), states(config), cuts)
+        monkeypatch.setattr(decoder_module, "usable_cores", lambda: 2)
+        decoder = made(kernel, config)
+        if helper == "absent":
+            decoder._helper = Absent()  # type: ignore[assignment]
+        for one, other in zip(alone, run(decoder, states(config), cuts), strict=True):
+            assert torch.equal(one, other), level
+
+
+def test_after_a_stall_one_thread_goes_on_alone_for_a_while_and_longer_after_more(
+    kernels: dict[str, Kernel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, stalls = 0.0, 0
+    with_helper: list[bool] = []
+    monkeypatch.setattr(decoder_module, "usable_cores", lambda: 2)
+    monkeypatch.setattr(decoder_module.time, "monotonic", lambda: now)
+    decoder = made(next(iter(kernels.values())), GEMMA)
+
+    class Stalling:
+        chunk, help = decoder._kernel.chunk, staticmethod(lambda team: None)
+
+        @staticmethod
+        def run_layers(*arguments: Any) -> None:
+            *_, team = arguments
+            with_helper.append(team is not None)
+            if team is not None:
+                team.stalls = stalls
+
+    decoder._kernel = Stalling()  # type: ignore[assignment]
+
+    def step(at: float) -> bool:
+        nonlocal now
+        now = at
+        decoder.run_layers(1, 2, states(GEMMA)[:1], 0, *buffers(GEMMA))
+        return with_helper[-1]
+
+    assert step(0.0) and step(0.001)
+    stalls = 1
+    assert step(0.01) and not step(0.02)
+    assert step(0.04), "the machine is asked again"
+    assert not step(0.07) and step(0.09), "twice as long"
+    stalls = 0
+    assert not step(0.1) and step(0.2)
+    stalls = 1
+    assert step(0.3) and not step(0.31) and step(0.33), "what was before has been forgotten"
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="builds the thread sanitizer for Linux")
+def test_nothing_is_raced_for(tmp_path: Path) -> None:
+    program, sources = tmp_path / "team_race", Path(build_module.__file__).parent
+    flags = ("-std=c11", "-O1", "-fsanitize=thread", "-pthread", f"-I{sources}")
+    compiler = (sys.executable, "-m", "ziglang", "cc")
+    subprocess.run([*compiler, *flags, str(HERE / "team_race.c"), "-o", str(program)], check=True)
+    ended = subprocess.run([program], capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stdout + ended.stderr[-3000:]
