@@ -13,7 +13,14 @@
 #include "lanes.h"
 
 #define KEYS 16
-#define QUERIES 4  // heads that are computed side by side
+#define QUERIES 8  // that are computed side by side at most
+
+// A head of a position that looks at positions first … last. `out` (D) may be where `query` (D) is.
+typedef struct {
+  const float *query;
+  float *out;
+  int first, last;
+} seeker;
 
 INLINE void store_key(uint16_t *keys, int position, const float *key, int width) {
   uint16_t *block = keys + (size_t)(position / KEYS) * KEYS * width + position % KEYS;
@@ -28,27 +35,23 @@ INLINE void store_value(uint16_t *values, int position, const float *value, int 
   for (int i = 0; i < width; i += LANES) store_half(values + (size_t)position * width + i, load(value + i));
 }
 
-// scores[j] = query · key of position j, for the `count` positions of whole blocks from `first` on; `queries` rows.
-INLINE void score(const float *query, const int queries, const uint16_t *keys, int first, int count, int width,
-                  float scale, float *scores) {
-  enum { VECTORS = KEYS / LANES };
-  for (int j = 0; j < count; j += KEYS) {
-    const uint16_t *block = keys + (size_t)(first + j) * width;
-    vf dots[2][QUERIES][VECTORS];  // even and odd components: twice the sums in flight
-    for (int odd = 0; odd < 2; odd++)
-      for (int q = 0; q < queries; q++)
-        for (int v = 0; v < VECTORS; v++) dots[odd][q][v] = (vf){0};
-    for (int i = 0; i < width; i += 2)
+// scores (queries, count): query · key of the `count` positions of whole blocks from `begin` on.
+INLINE void score(const seeker *s, const int queries, const uint16_t *keys, int begin, int count, int width, float scale,
+                  float *scores) {
+  for (int j = 0; j < count; j += KEYS)
+    for (int v = 0; v < KEYS; v += LANES) {
+      const uint16_t *block = keys + (size_t)(begin + j) * width + v;
+      vf dots[2][QUERIES];  // even and odd components: twice the sums in flight
       for (int odd = 0; odd < 2; odd++)
-        for (int v = 0; v < VECTORS; v++) {
-          vf key = load_half(block + (i + odd) * KEYS + v * LANES);
-          for (int q = 0; q < queries; q++)
-            dots[odd][q][v] = fma_(all(query[q * width + i + odd]), key, dots[odd][q][v]);
+        for (int q = 0; q < queries; q++) dots[odd][q] = (vf){0};
+      for (int i = 0; i < width; i += 2)
+        for (int odd = 0; odd < 2; odd++) {
+          vf key = load_half(block + (i + odd) * KEYS);
+          for (int q = 0; q < queries; q++) dots[odd][q] = fma_(all(s[q].query[i + odd]), key, dots[odd][q]);
         }
-    for (int q = 0; q < queries; q++)
-      for (int v = 0; v < VECTORS; v++)
-        store(scores + (size_t)q * count + j + v * LANES, (dots[0][q][v] + dots[1][q][v]) * scale);
-  }
+      for (int q = 0; q < queries; q++)
+        store(scores + (size_t)q * count + j + v, (dots[0][q] + dots[1][q]) * scale);
+    }
 }
 
 // scores → their softmax without the division, over `count` of them (whole vectors); 1 / the sum is returned.
@@ -65,61 +68,63 @@ INLINE float soften(float *scores, int count) {
   return 1.0f / sum(total);
 }
 
-// out[q] = Σ over `count` positions of weights[q][j] · values[j], times share[q]. Block by block over all components, so
-// that values are read in the order in which they lie.
-INLINE void mix(const float *weights, int stride, const int queries, const uint16_t *values, int count, int width,
-                const float *share, float *out) {
+// out of each query = Σ over `count` positions of weights[q][j] · values[j], times share[q]. Block by block over all components,
+// so that values are read in the order in which they lie.
+INLINE void mix(const seeker *s, const float *weights, int stride, const int queries, const uint16_t *values, int count,
+                int width, const float *share) {
   enum { VECTORS = 2 };
   for (int q = 0; q < queries; q++)
-    for (int i = 0; i < width; i += LANES) store(out + q * width + i, (vf){0});
+    for (int i = 0; i < width; i += LANES) store(s[q].out + i, (vf){0});
   for (int begin = 0; begin < count; begin += KEYS) {
     const int end = begin + KEYS < count ? begin + KEYS : count;
     for (int i = 0; i < width; i += VECTORS * LANES) {
       vf mixed[QUERIES][VECTORS];
       for (int q = 0; q < queries; q++)
-        for (int v = 0; v < VECTORS; v++) mixed[q][v] = load(out + q * width + i + v * LANES);
+        for (int v = 0; v < VECTORS; v++) mixed[q][v] = load(s[q].out + i + v * LANES);
       for (int j = begin; j < end; j++) {
         const uint16_t *value = values + (size_t)j * width + i;
         __builtin_prefetch(value + KEYS * width);
-        for (int v = 0; v < VECTORS; v++)
-          for (int q = 0; q < queries; q++)
-            mixed[q][v] = fma_(all(weights[(size_t)q * stride + j]), load_half(value + v * LANES), mixed[q][v]);
+        for (int v = 0; v < VECTORS; v++) {
+          vf part = load_half(value + v * LANES);
+          for (int q = 0; q < queries; q++) mixed[q][v] = fma_(all(weights[(size_t)q * stride + j]), part, mixed[q][v]);
+        }
       }
       for (int q = 0; q < queries; q++)
-        for (int v = 0; v < VECTORS; v++) store(out + q * width + i + v * LANES, mixed[q][v]);
+        for (int v = 0; v < VECTORS; v++) store(s[q].out + i + v * LANES, mixed[q][v]);
     }
   }
   for (int q = 0; q < queries; q++)
-    for (int i = 0; i < width; i += LANES) store(out + q * width + i, load(out + q * width + i) * share[q]);
+    for (int i = 0; i < width; i += LANES) store(s[q].out + i, load(s[q].out + i) * share[q]);
 }
 
-INLINE void attend_some(const float *query, const int queries, const uint16_t *keys, const uint16_t *values, int first,
-                        int last, int width, float scale, float *scores, float *out) {
-  const int begin = first / KEYS * KEYS, count = last + 1 - begin, whole = (count + KEYS - 1) / KEYS * KEYS;
+// Some queries (a constant), the first of which sees the first position of all, and the last the last. What one of them does not see has
+// no weight, so that its result is the same as if it were alone.
+INLINE void attend_some(const seeker *s, const int queries, const uint16_t *keys, const uint16_t *values, int width,
+                        float scale, float *scores) {
+  const int begin = s->first / KEYS * KEYS, count = s[queries - 1].last + 1 - begin, whole = (count + KEYS - 1) / KEYS * KEYS;
   float share[QUERIES];
-  score(query, queries, keys, begin, whole, width, scale, scores);
+  score(s, queries, keys, begin, whole, width, scale, scores);
   for (int q = 0; q < queries; q++) {
     float *own = scores + (size_t)q * whole;
-    for (int j = 0; j < first - begin; j++) own[j] = -INFINITY;
-    for (int j = count; j < whole; j++) own[j] = -INFINITY;
+    const int from = s[q].first - begin, to = s[q].last + 1 - begin;
+    for (int j = 0; j < from; j++) own[j] = -INFINITY;
+    for (int j = to; j < whole; j++) own[j] = -INFINITY;
     share[q] = soften(own, whole);
+    for (int j = 0; j < from; j++) own[j] = 0.0f;
+    for (int j = to; j < count; j++) own[j] = 0.0f;
   }
-  const int before = first - begin;
-  mix(scores + before, whole, queries, values + (size_t)first * width, count - before, width, share, out);
+  mix(s, scores, whole, queries, values + (size_t)begin * width, count, width, share);
 }
 
-// `heads` heads of one row over the keys and values of positions first … last. scores: room for QUERIES times as
-// many floats as whole blocks of positions.
-static void attend(const float *query, int heads, const uint16_t *keys, const uint16_t *values, int first, int last,
-                   int width, float scale, float *scores, float *out) {
-  int h = 0;
-  for (; h + 4 <= heads; h += 4)
-    attend_some(query + h * width, 4, keys, values, first, last, width, scale, scores, out + h * width);
-  if (h + 2 <= heads) {
-    attend_some(query + h * width, 2, keys, values, first, last, width, scale, scores, out + h * width);
-    h += 2;
-  }
-  if (h < heads) attend_some(query + h * width, 1, keys, values, first, last, width, scale, scores, out + h * width);
+// `count` heads that share their keys and values, of positions in ascending order. scores: room for QUERIES times as many
+// floats as whole blocks of positions.
+static void attend(const seeker *s, int count, const uint16_t *keys, const uint16_t *values, int width, float scale,
+                   float *scores) {
+  enum { MANY_REGISTERS = LANES != 8 };  // AVX2 has 16
+  for (; MANY_REGISTERS && count >= 8; s += 8, count -= 8) attend_some(s, 8, keys, values, width, scale, scores);
+  for (; count >= 4; s += 4, count -= 4) attend_some(s, 4, keys, values, width, scale, scores);
+  for (; count >= 2; s += 2, count -= 2) attend_some(s, 2, keys, values, width, scale, scores);
+  for (; count; s++, count--) attend_some(s, 1, keys, values, width, scale, scores);
 }
 
 #endif

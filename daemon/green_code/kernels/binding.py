@@ -23,7 +23,7 @@ from green_code.problems import Problem
 LEVEL_VARIABLE = "GREEN_CODE_KERNEL"
 THREADS = 2  # the first one and its helper
 LANES = 16  # the widest level's; sizes are multiples of it at every level, so that all serve the same models
-KEYS, QUERIES = 16, 4  # attention.h
+KEYS, QUERIES = 16, 8  # attention.h
 UNITS, BESIDE = 64, 3  # judge.h
 
 _Pointer = ctypes.c_void_p

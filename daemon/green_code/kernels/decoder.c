@@ -77,7 +77,7 @@ typedef struct {
   const model *m;
   const layer *l;
   float *x;
-  int start, rows, capacity;
+  int start, rows, halves, capacity;  // halves: into how many parts heads are cut, where rows are too few to share
   uint16_t *keys, *values;
   const scratch *s;
 } step;
@@ -119,20 +119,27 @@ static void place(const void *task, int r, int worker) {
   }
 }
 
-// A row's heads, or, where the row is all there is, one half of them: each thread's own. Their queries make way for the result.
+// Two rows that look at the same keys and values, all of their heads or, of halves, one. Queries make way for the result.
 static void attend_part(const void *task, int index, int worker) {
+  enum { PAIR = 2 };
   const step *t = task;
   const model *m = t->m;
-  const int halves = t->rows == 1 ? 2 : 1, r = index / halves, half = index % halves;
-  const int d = m->head_width, group = m->heads / m->kv_heads, window = t->l->window;
+  const int d = m->head_width, group = m->heads / m->kv_heads, window = t->l->window, half = index % t->halves;
+  const int from = index / t->halves * PAIR, to = from + PAIR < t->rows ? from + PAIR : t->rows;
   const size_t cached = (size_t)t->capacity * d;
-  const int last = t->start + r, first = window && last >= window ? last - window + 1 : 0;
-  float *row = t->s->wide + (size_t)r * t->l->qkv.outputs;
-  for (int head = half * m->heads / halves, end = (half + 1) * m->heads / halves; head < end;) {
-    const int g = head / group, some = ((g + 1) * group < end ? (g + 1) * group : end) - head;
-    attend(row + head * d, some, t->keys + g * cached, t->values + g * cached, first, last, d, m->attention_scale,
-           t->s->own[worker].scores, row + head * d);
-    head += some;
+  for (int head = half * m->heads / t->halves, end = (half + 1) * m->heads / t->halves; head < end;) {
+    const int g = head / group, most = head + QUERIES / PAIR;
+    int some = (g + 1) * group < end ? (g + 1) * group : end, count = 0;
+    if (some > most) some = most;
+    seeker seekers[QUERIES];
+    for (int r = from; r < to; r++) {
+      const int last = t->start + r, first = window && last >= window ? last - window + 1 : 0;
+      float *row = t->s->wide + (size_t)r * t->l->qkv.outputs;
+      for (int h = head; h < some; h++) seekers[count++] = (seeker){row + h * d, row + h * d, first, last};
+    }
+    attend(seekers, count, t->keys + g * cached, t->values + g * cached, d, m->attention_scale,
+           t->s->own[worker].scores);
+    head = some;
   }
 }
 
@@ -177,12 +184,14 @@ void green_run_layers(const model *m, int first, int last, float *x, int start, 
     }
     for (int at = 0; at < rows; at += CHUNK) {
       const int some = rows - at < CHUNK ? rows - at : CHUNK;
-      const step t = {m, l, x + (size_t)at * m->width, start + at, some, capacity, keys + i * cached, values + i * cached, s};
+      const int halves = team && some <= 2 ? 2 : 1;
+      const step t = {m,      l,        x + (size_t)at * m->width, start + at,          some,
+                      halves, capacity, keys + i * cached,         values + i * cached, s};
       const matrix *following = at + CHUNK < rows ? &l->qkv : i + 1 < last ? &l[1].qkv : NULL;
       share(team, before_attention, &t, some);
       product(team, &l->qkv, &l->attention_out, &s->row, some, s->wide, l->qkv.outputs);
       share(team, place, &t, some);
-      share(team, attend_part, &t, some == 1 ? 2 : some);
+      share(team, attend_part, &t, (some + 1) / 2 * halves);
       share(team, after_attention, &t, some);
       product(team, &l->attention_out, &l->mlp_in, &s->row, some, s->wide, l->attention_out.outputs);
       share(team, before_mlp, &t, some);
