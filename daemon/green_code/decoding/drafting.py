@@ -88,7 +88,7 @@ def _from_exit(
         return None
     token = chooser.choose(view, required)
     effort.count_head()
-    if required:
+    if view.scored:
         effort.count_head()  # of the tokens that are allowed
     confidence = view.top.probability if token == view.top.token else 0.0
     return Draft(token, view.depth, drafter.record(view.depth).look(confidence))

@@ -36,6 +36,8 @@ class View:
     debt: int
     decoder: Served
     look: Callable[[], Top] | None = None
+    scored: bool = False
+    """Whether the head was run over some tokens."""
 
     @cached_property
     def top(self) -> Top:
@@ -45,6 +47,11 @@ class View:
     def looked(self) -> bool:
         """Whether the head was run."""
         return "top" in vars(self)
+
+    def scores(self, tokens: Tensor) -> Tensor:
+        """Logits of these tokens alone."""
+        self.scored = True
+        return self.decoder.scores(self.state, tokens)
 
 
 class Policy(Protocol):

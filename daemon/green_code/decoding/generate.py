@@ -177,7 +177,7 @@ def decide(
                     carried = debt
                     continue
             token = chooser.choose(view, asked[i])
-            if asked[i]:
+            if view.scored:
                 effort.count_head()  # of the tokens that are allowed
             looked |= view.looked
             said[i] = token, depth

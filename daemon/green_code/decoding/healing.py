@@ -26,6 +26,10 @@ def heal(tokens: Sequence[int], vocabulary: Vocabulary) -> tuple[list[int], byte
     return list(tokens[:-1]), last
 
 
+_MANY = 1024
+"""Tokens whose scores cost more than what the head says of all, through its screen."""
+
+
 class Chooser:
     """Greedy choice among the tokens that agree with the bytes still required."""
 
@@ -40,7 +44,13 @@ class Chooser:
         if required not in self._allowed:
             self._allowed[required] = torch.tensor(self._vocabulary.tokens_compatible_with(required))
         allowed = self._allowed[required]
-        return int(allowed[int(view.decoder.scores(view.state, allowed).argmax())])
+        if len(allowed) > _MANY and self._agrees(view.top.token, required):
+            return view.top.token  # the likeliest of all is the likeliest of these
+        return int(allowed[int(view.scores(allowed).argmax())])
+
+    def _agrees(self, token: int, required: bytes) -> bool:
+        spelled = self._vocabulary.token_bytes[token]
+        return bool(spelled) and (spelled.startswith(required) or required.startswith(spelled))
 
     def left(self, required: bytes, token: int) -> bytes:
         """What is still required after `token`."""
