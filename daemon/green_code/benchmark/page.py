@@ -98,7 +98,7 @@ def _tables(found: Mapping[str, Any], threads: int) -> list[str]:
         (f"J ({joules})", "keystroke_joules", _plain),
     ]
     more = {"MiB resident": _memory, "agreement": lambda peer: _agreement(found, peer)}
-    name = "One thread" if threads == 1 else f"{threads} threads"
+    name = _threads(threads)
     return [
         f"## {name}: a token, and a prompt",
         _table(found, threads, token, {}),
@@ -169,11 +169,15 @@ def _profile(found: Mapping[str, Any]) -> list[str]:
     )
     return [
         paragraph(
-            f"One thread, one process, the prompt in the cache; each part is charged only for what it does itself. {fast}"
+            f"{_threads(found['plan']['threads'][-1])}, one process, the prompt in the cache; each part is charged only for what it does itself. {fast}"
             "what it leaves to deeper layers is in *layers* when a later token goes there."
         ),
         table(heads, rows),
     ]
+
+
+def _threads(count: int) -> str:
+    return "One thread" if count == 1 else f"{count} threads"
 
 
 def _share(profile: Mapping[str, Any], part: str) -> float:
