@@ -8,7 +8,7 @@ A policy names the depths at which it wants to be asked and answers from what is
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Final, Protocol
 
@@ -36,7 +36,7 @@ class View:
     debt: int
     decoder: Served
     look: Callable[[], Top] | None = None
-    scored: bool = False
+    scored: bool = field(init=False, default=False)
     """Whether the head was run over some tokens."""
 
     @cached_property

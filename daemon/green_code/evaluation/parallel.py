@@ -45,19 +45,19 @@ def workers(runtime: Runtime, jobs: int) -> Iterator[Complete]:
         yield cold(runtime)
         return
     context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
-    numbers = context.SimpleQueue()
+    shares = context.SimpleQueue()
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_setaffinity") else []
     for number in range(jobs):
-        numbers.put(number)
-    with ProcessPoolExecutor(jobs, context, _open, (runtime.model, numbers)) as pool:
+        shares.put(cores[number::jobs])
+    with ProcessPoolExecutor(jobs, context, _open, (runtime.model, shares)) as pool:
         yield lambda asked: pool.map(_complete, asked)
 
 
-def _open(model: str, numbers: SimpleQueue[int]) -> None:
-    """A worker has a core to itself: two threads in each would wait for one another."""
+def _open(model: str, shares: SimpleQueue[list[int]]) -> None:
+    """Each worker has cores of its own: threads of several on one core would wait for one another."""
     global _runtime
-    if hasattr(os, "sched_setaffinity"):
-        cores = sorted(os.sched_getaffinity(0))
-        os.sched_setaffinity(0, {cores[numbers.get() % len(cores)]})
+    if cores := shares.get():
+        os.sched_setaffinity(0, cores)
     _runtime = load_runtime(model)
 
 

@@ -15,12 +15,12 @@
 #define KEYS 16
 #define QUERIES 8  // that are computed side by side at most
 
-// A head of a position that looks at positions first … last. `out` (D) may be where `query` (D) is.
+// A head of a position that looks at positions first … last. `out` (D) may be where `values` (D) are.
 typedef struct {
-  const float *query;
+  const float *values;
   float *out;
   int first, last;
-} seeker;
+} query;
 
 INLINE void store_key(uint16_t *keys, int position, const float *key, int width) {
   uint16_t *block = keys + (size_t)(position / KEYS) * KEYS * width + position % KEYS;
@@ -36,7 +36,7 @@ INLINE void store_value(uint16_t *values, int position, const float *value, int 
 }
 
 // scores (queries, count): query · key of the `count` positions of whole blocks from `begin` on.
-INLINE void score(const seeker *s, const int queries, const uint16_t *keys, int begin, int count, int width, float scale,
+INLINE void score(const query *s, const int queries, const uint16_t *keys, int begin, int count, int width, float scale,
                   float *scores) {
   for (int j = 0; j < count; j += KEYS)
     for (int v = 0; v < KEYS; v += LANES) {
@@ -47,7 +47,7 @@ INLINE void score(const seeker *s, const int queries, const uint16_t *keys, int 
       for (int i = 0; i < width; i += 2)
         for (int odd = 0; odd < 2; odd++) {
           vf key = load_half(block + (i + odd) * KEYS);
-          for (int q = 0; q < queries; q++) dots[odd][q] = fma_(all(s[q].query[i + odd]), key, dots[odd][q]);
+          for (int q = 0; q < queries; q++) dots[odd][q] = fma_(all(s[q].values[i + odd]), key, dots[odd][q]);
         }
       for (int q = 0; q < queries; q++)
         store(scores + (size_t)q * count + j + v, (dots[0][q] + dots[1][q]) * scale);
@@ -70,7 +70,7 @@ INLINE float soften(float *scores, int count) {
 
 // out of each query = Σ over `count` positions of weights[q][j] · values[j], times share[q]. Block by block over all components,
 // so that values are read in the order in which they lie.
-INLINE void mix(const seeker *s, const float *weights, int stride, const int queries, const uint16_t *values, int count,
+INLINE void mix(const query *s, const float *weights, int stride, const int queries, const uint16_t *values, int count,
                 int width, const float *share) {
   enum { VECTORS = 2 };
   for (int q = 0; q < queries; q++)
@@ -97,9 +97,9 @@ INLINE void mix(const seeker *s, const float *weights, int stride, const int que
     for (int i = 0; i < width; i += LANES) store(s[q].out + i, load(s[q].out + i) * share[q]);
 }
 
-// Some queries (a constant), the first of which sees the first position of all, and the last the last. What one of them does not see has
-// no weight, so that its result is the same as if it were alone.
-INLINE void attend_some(const seeker *s, const int queries, const uint16_t *keys, const uint16_t *values, int width,
+// Some queries (a constant), the first of which sees the first position of all, and the last the last. What one of them does not
+// see has no weight in it: its result is that of the query alone, to the bit, as long as values are numbers.
+INLINE void attend_some(const query *s, const int queries, const uint16_t *keys, const uint16_t *values, int width,
                         float scale, float *scores) {
   const int begin = s->first / KEYS * KEYS, count = s[queries - 1].last + 1 - begin, whole = (count + KEYS - 1) / KEYS * KEYS;
   float share[QUERIES];
@@ -107,9 +107,10 @@ INLINE void attend_some(const seeker *s, const int queries, const uint16_t *keys
   for (int q = 0; q < queries; q++) {
     float *own = scores + (size_t)q * whole;
     const int from = s[q].first - begin, to = s[q].last + 1 - begin;
-    for (int j = 0; j < from; j++) own[j] = -INFINITY;
-    for (int j = to; j < whole; j++) own[j] = -INFINITY;
-    share[q] = soften(own, whole);
+    const int low = from / KEYS * KEYS, high = (to + KEYS - 1) / KEYS * KEYS;  // its own blocks
+    for (int j = low; j < from; j++) own[j] = -INFINITY;
+    for (int j = to; j < high; j++) own[j] = -INFINITY;
+    share[q] = soften(own + low, high - low);
     for (int j = 0; j < from; j++) own[j] = 0.0f;
     for (int j = to; j < count; j++) own[j] = 0.0f;
   }
@@ -118,10 +119,11 @@ INLINE void attend_some(const seeker *s, const int queries, const uint16_t *keys
 
 // `count` heads that share their keys and values, of positions in ascending order. scores: room for QUERIES times as many
 // floats as whole blocks of positions.
-static void attend(const seeker *s, int count, const uint16_t *keys, const uint16_t *values, int width, float scale,
+static void attend(const query *s, int count, const uint16_t *keys, const uint16_t *values, int width, float scale,
                    float *scores) {
-  enum { MANY_REGISTERS = LANES != 8 };  // AVX2 has 16
-  for (; MANY_REGISTERS && count >= 8; s += 8, count -= 8) attend_some(s, 8, keys, values, width, scale, scores);
+#if defined(__AVX512F__) || defined(__aarch64__)  // 32 registers, others have 16
+  for (; count >= 8; s += 8, count -= 8) attend_some(s, 8, keys, values, width, scale, scores);
+#endif
   for (; count >= 4; s += 4, count -= 4) attend_some(s, 4, keys, values, width, scale, scores);
   for (; count >= 2; s += 2, count -= 2) attend_some(s, 2, keys, values, width, scale, scores);
   for (; count; s++, count--) attend_some(s, 1, keys, values, width, scale, scores);

@@ -21,7 +21,7 @@ from green_code.models.serving import CANDIDATES
 from green_code.problems import Problem
 
 LEVEL_VARIABLE = "GREEN_CODE_KERNEL"
-THREADS = 2  # the first one and its helper
+WORKERS = 2  # team.h
 LANES = 16  # the widest level's; sizes are multiples of it at every level, so that all serve the same models
 KEYS, QUERIES = 16, 8  # attention.h
 UNITS, BESIDE = 64, 3  # judge.h
@@ -88,12 +88,12 @@ class _CQuantised(ctypes.Structure):
     _fields_ = [(name, _Pointer) for name in ("values", "scales", "sums")]
 
 
-class _CBench(ctypes.Structure):
+class _CWorkspace(ctypes.Structure):
     _fields_ = [(name, _Pointer) for name in ("normed", "inner", "scores")]
 
 
 class _CScratch(ctypes.Structure):
-    _fields_ = [("row", _CQuantised), ("wide", _Pointer), ("own", _CBench * THREADS)]
+    _fields_ = [("row", _CQuantised), ("wide", _Pointer), ("own", _CWorkspace * WORKERS)]
 
 
 class CTeam(ctypes.Structure):
@@ -127,9 +127,9 @@ class Scratch:
         self.kept: list[tuple[ctypes.Structure, str, np.ndarray]] = []
         for name, array in shared.items():
             self.keep(self.structure if name == "wide" else self.structure.row, name, array)
-        for bench in self.structure.own:
+        for workspace in self.structure.own:
             for name, size in own.items():
-                self.keep(bench, name, np.zeros(size, np.float32))
+                self.keep(workspace, name, np.zeros(size, np.float32))
 
     def keep(self, structure: ctypes.Structure, name: str, array: np.ndarray) -> None:
         """Let `structure` point to `array`, which lives as long as this does."""

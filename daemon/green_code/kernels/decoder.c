@@ -31,17 +31,17 @@ typedef struct {
   float norm_eps, attention_scale;
 } model;
 
-// Working memory of one thread.
+// Working memory of one thread, beside what all share.
 typedef struct {
   float *normed;  // (width)
   float *inner;   // (mlp_width)
   float *scores;  // (QUERIES, positions)
-} bench;
+} workspace;
 
 typedef struct {
   quantised row;
   float *wide;  // (CHUNK, the widest output of a layer's matrices)
-  bench own[2];
+  workspace own[WORKERS];
 } scratch;
 
 // x / rms(x) · gain (Zhang and Sennrich, arXiv 1910.07467), of `width` values.
@@ -131,13 +131,13 @@ static void attend_part(const void *task, int index, int worker) {
     const int g = head / group, most = head + QUERIES / PAIR;
     int some = (g + 1) * group < end ? (g + 1) * group : end, count = 0;
     if (some > most) some = most;
-    seeker seekers[QUERIES];
+    query queries[QUERIES];
     for (int r = from; r < to; r++) {
       const int last = t->start + r, first = window && last >= window ? last - window + 1 : 0;
       float *row = t->s->wide + (size_t)r * t->l->qkv.outputs;
-      for (int h = head; h < some; h++) seekers[count++] = (seeker){row + h * d, row + h * d, first, last};
+      for (int h = head; h < some; h++) queries[count++] = (query){row + h * d, row + h * d, first, last};
     }
-    attend(seekers, count, t->keys + g * cached, t->values + g * cached, d, m->attention_scale,
+    attend(queries, count, t->keys + g * cached, t->values + g * cached, d, m->attention_scale,
            t->s->own[worker].scores);
     head = some;
   }
@@ -178,11 +178,11 @@ void green_run_layers(const model *m, int first, int last, float *x, int start, 
   const size_t cached = (size_t)m->kv_heads * capacity * m->head_width;
   for (int i = first; i < last; i++) {
     const layer *l = &m->layers[i];
-    if (team && atomic_load_explicit(&team->stalls, memory_order_relaxed) >= TOO_BUSY) {
-      atomic_store_explicit(&team->open, 0, memory_order_release);
-      team = NULL;
-    }
     for (int at = 0; at < rows; at += CHUNK) {
+      if (team && atomic_load_explicit(&team->stalls, memory_order_relaxed) >= TOO_BUSY) {
+        atomic_store_explicit(&team->open, 0, memory_order_release);
+        team = NULL;
+      }
       const int some = rows - at < CHUNK ? rows - at : CHUNK;
       const int halves = team && some <= 2 ? 2 : 1;
       const step t = {m,      l,        x + (size_t)at * m->width, start + at,          some,

@@ -39,10 +39,7 @@ from green_code.models.screen import screen_of
 from green_code.models.serving import CANDIDATES, ExitParameters, Judge, Top
 
 _FIRST_POSITIONS = 1024
-_PAUSES = (
-    0.02,
-    1.0,
-)  # seconds for which no helper is called after a stall, and at most after several in a row
+_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.02, 0.1  # without a helper, after a stall and after several
 _MATRICES = ("qkv", "attention_out", "mlp_in", "mlp_out")
 _GAINS = ("attention_norm", "q_norm", "k_norm", "attention_out_norm", "mlp_norm", "mlp_out_norm")
 _DOWN = "screen.down"
@@ -178,7 +175,7 @@ class KernelDecoder:
         self._down = down  # the screen points into it
         self._previews = np.empty((1, self._screen.preview.outputs), np.float32)
         self._helper = ThreadPoolExecutor(1, "green-code-kernel")  # its thread starts when it is first needed
-        self._team, self._pause, self._alone_until = CTeam(), _PAUSES[0], 0.0
+        self._team, self._pause, self._alone_until = CTeam(), _FIRST_PAUSE_SECONDS, 0.0
         self._positions = 0
         self._make_room(_FIRST_POSITIONS)
 
@@ -212,7 +209,7 @@ class KernelDecoder:
         if capacity % KEYS:
             raise ValueError(f"capacity {capacity} is no multiple of {KEYS}")
         self._make_room(start + rows)
-        team = self._called()
+        team = self._call_helper()
         self._kernel.run_layers(
             self._model, first - 1, last, x.data_ptr(), start, rows, keys.data_ptr(), values.data_ptr(), capacity,
             self._scratch.structure, team,
@@ -333,23 +330,27 @@ class KernelDecoder:
         widest, inputs = max(m.outputs for m in inner), max(m.inputs for m in inner)
         self._scratch = Scratch(self._kernel, widest, inputs, self._model, self._positions)
 
-    def _called(self) -> CTeam | None:
+    def _call_helper(self) -> CTeam | None:
         """The team, its helper on the way; None where one thread had better do it all."""
         if usable_cores() < 2 or time.monotonic() < self._alone_until:
             return None
-        self._team.open = 1  # the kernel closes it
-        self._helper.submit(self._kernel.help, self._team)
+        self._team.open, self._team.stalls = 1, 0  # the kernel closes it
+        try:
+            self._helper.submit(self._kernel.help, self._team)
+        except (
+            RuntimeError
+        ):  # Python is ending, and what runs may end by itself; or there is no thread to be had
+            self._team.open = 0
+            return None
         return self._team
 
     def _learn_from(self, team: CTeam) -> None:
         """Where cores are busy with something else, two threads wait for one another longer than one takes."""
-        shortest, longest = _PAUSES
         if team.stalls:
             self._alone_until = time.monotonic() + self._pause
-            self._pause = min(2 * self._pause, longest)
+            self._pause = min(2 * self._pause, _LONGEST_PAUSE_SECONDS)
         else:
-            self._pause = shortest
-        team.stalls = 0
+            self._pause = _FIRST_PAUSE_SECONDS
 
     def _angles(self, rope: Rope) -> tuple[np.ndarray, np.ndarray]:
         angles = torch.outer(

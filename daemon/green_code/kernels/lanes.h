@@ -53,11 +53,11 @@ INLINE vf smaller(vf a, vf b) { return __builtin_elementwise_min(a, b); }
 INLINE void fetch(const void *from) { __builtin_prefetch(from, 0, 2); }
 
 // Tells the processor that this is a loop that waits.
-INLINE void rest(void) {
+INLINE void relax(void) {
 #if defined(__x86_64__)
   _mm_pause();
 #elif defined(__aarch64__)
-  __asm__ volatile("yield");
+  __asm__ volatile("isb");  // yield does nothing on most processors
 #endif
 }
 

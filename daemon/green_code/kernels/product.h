@@ -136,7 +136,7 @@ typedef struct {
 static void product_part(const void *task, int index, int worker) {
   const product_task *t = task;
   const int groups = t->m->inputs / GROUP;
-  const record *tile = t->m->records + (size_t)index * groups, *next = worker ? tile - groups : tile + groups;
+  const record *tile = t->m->records + (size_t)index * groups, *next = worker ? tile - (index ? groups : 0) : tile + groups;
   if (t->following && index == (worker ? t->half : t->half - 1)) {
     const matrix *f = t->following;
     next = worker ? f->records + (size_t)(f->outputs / TILE) * (f->inputs / GROUP) - groups : f->records;

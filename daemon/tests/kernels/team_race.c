@@ -5,14 +5,15 @@
 
 #include "team.h"
 
-enum { JOBS = 3000, PARTS = 40 };
+enum { JOBS = 3000, PARTS = 40, LIMIT = 10000000 };
 
-static int counts[PARTS];
+static int counts[PARTS], wrong;
+static _Atomic int helped;
 static team crew;
 
 static void count(const void *task, int index, int worker) {
-  (void)worker;
   counts[index] += *(const int *)task;
+  if (worker) atomic_fetch_add(&helped, 1);
 }
 
 static void *helper(void *nothing) {
@@ -20,20 +21,31 @@ static void *helper(void *nothing) {
   return nothing;
 }
 
+static void one(int job) {
+  const int parts = 1 + job % PARTS;
+  share(&crew, count, &job, parts);
+  for (int i = 0; i < PARTS; i++) {
+    wrong += counts[i] != (i < parts ? job : 0);
+    counts[i] = 0;
+  }
+}
+
 int main(void) {
-  int wrong = 0;
-  for (int run = 0; run < 4; run++) {  // a helper leaves, and another one comes in the middle of a job or late
+  int idle = 0;
+  for (int run = 0; run < 4; run++) {
     pthread_t thread;
+    atomic_store(&helped, 0);
     atomic_store(&crew.open, 1);
     pthread_create(&thread, NULL, helper, NULL);
-    for (int job = 1; job <= JOBS; job++) {
-      const int parts = 1 + job % PARTS;
-      share(&crew, count, &job, parts);
-      for (int i = 0; i < PARTS; i++, counts[i - 1] = 0) wrong += counts[i] != (i < parts ? job : 0);
-    }
+    for (int job = 1; job <= JOBS || (!atomic_load(&helped) && job < LIMIT); job++) one(job);
+    idle += !atomic_load(&helped);
+    atomic_store(&crew.open, 0);
+    if (run % 2) atomic_store(&crew.open, 1);  // a helper that has not seen it stays for the next span
+    for (int job = 1; job <= JOBS; job++) one(job);
     atomic_store(&crew.open, 0);
     pthread_join(thread, NULL);
   }
   if (wrong) printf("%d parts were not done once\n", wrong);
-  return wrong != 0;
+  if (idle) printf("the helper did nothing in %d runs\n", idle);
+  return wrong || idle;
 }
