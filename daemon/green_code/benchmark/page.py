@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from green_code.benchmark.rounds import COMPLETION_TOKENS
+from green_code.benchmark.rounds import COMPLETION_TOKENS, SETTLE_SECONDS
 from green_code.experiments.pages import bullet, decimal, paragraph, percent, table
 
 _NONE = "–"
@@ -235,7 +235,8 @@ def _method(found: Mapping[str, Any]) -> list[str]:
     )
     facts = [
         f"{found['rounds']} rounds, each with another place in {found['rows']} (seed {found['seed']}), in which every engine does the same. "
-        "The order is reversed from round to round, and all do one thing before any does the next. Each engine runs in a process of its own.",
+        "The order is reversed from round to round, and all do one thing before any does the next. Each engine runs in a process of its own, and begins "
+        f"{SETTLE_SECONDS * 1e3:.0f} ms after the one before has ended, whose threads have gone to sleep then.",
         "Prompts end where a line does, and are cut at the start of a line. All engines are given the same tokens of the bundle's vocabulary; the stock file has them under other numbers. "
         "Every engine writes as many tokens as it is asked for: the end of the text ends nothing, and neither do our stop rules, which are run all the same.",
         f"*Per token*: {plan['decode_tokens']} tokens after an empty cache less the prompt and its first token, over the others. *Prompt*: an empty cache, and one token. "

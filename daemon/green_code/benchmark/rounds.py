@@ -59,6 +59,10 @@ def steps(case: Case, plan: Plan) -> list[Step]:
     return [*found, Step("long", case.long, 1, True)] if plan.long else found
 
 
+SETTLE_SECONDS = 0.05
+"""Before each step: threads of the engine before wait for work in a loop for a while, each on a core, until they sleep."""
+
+
 def order(names: Sequence[str], round: int) -> list[str]:
     """Who comes when in a round, counted from 0."""
     return list(names) if round % 2 == 0 else list(reversed(names))
@@ -101,6 +105,7 @@ class Rounds:
                         self.samples.append({**about, **prompt, **found})
 
     def _measure(self, name: str, step: Step, threads: int) -> dict[str, Any] | None:
+        time.sleep(SETTLE_SECONDS)
         try:
             return self.workers[name].complete(step.prompt, step.tokens, threads, step.cold)
         except Problem as problem:

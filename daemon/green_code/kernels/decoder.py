@@ -39,7 +39,10 @@ from green_code.models.screen import screen_of
 from green_code.models.serving import CANDIDATES, ExitParameters, Judge, Top
 
 _FIRST_POSITIONS = 1024
-_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.02, 0.1  # without a helper, after a stall and after several
+_SHORTEST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = (
+    0.005,
+    0.1,
+)  # without a helper, after a stall and after several
 _MATRICES = ("qkv", "attention_out", "mlp_in", "mlp_out")
 _GAINS = ("attention_norm", "q_norm", "k_norm", "attention_out_norm", "mlp_norm", "mlp_out_norm")
 _DOWN = "screen.down"
@@ -175,7 +178,7 @@ class KernelDecoder:
         self._down = down  # the screen points into it
         self._previews = np.empty((1, self._screen.preview.outputs), np.float32)
         self._helper = ThreadPoolExecutor(1, "green-code-kernel")  # its thread starts when it is first needed
-        self._team, self._pause, self._alone_until = CTeam(), _FIRST_PAUSE_SECONDS, 0.0
+        self._team, self._pause, self._alone_until = CTeam(), _SHORTEST_PAUSE_SECONDS, 0.0
         self._positions = 0
         self._make_room(_FIRST_POSITIONS)
 
@@ -336,7 +339,7 @@ class KernelDecoder:
             return None
         self._team.open, self._team.stalls = 1, 0  # the kernel closes it
         try:
-            self._helper.submit(self._kernel.help, self._team)
+            self._helper.submit(self._help)
         except (
             RuntimeError
         ):  # Python is ending, and what runs may end by itself; or there is no thread to be had
@@ -344,13 +347,20 @@ class KernelDecoder:
             return None
         return self._team
 
+    def _help(self) -> None:
+        """The helper's part in a span of layers; where it finds its core, or the first thread's, busy, it comes back later."""
+        while self._team.open:
+            self._kernel.help(self._team)
+            if self._team.open:
+                time.sleep(_SHORTEST_PAUSE_SECONDS)
+
     def _learn_from(self, team: CTeam) -> None:
         """Where cores are busy with something else, two threads wait for one another longer than one takes."""
         if team.stalls:
             self._alone_until = time.monotonic() + self._pause
             self._pause = min(2 * self._pause, _LONGEST_PAUSE_SECONDS)
         else:
-            self._pause = _FIRST_PAUSE_SECONDS
+            self._pause = _SHORTEST_PAUSE_SECONDS
 
     def _angles(self, rope: Rope) -> tuple[np.ndarray, np.ndarray]:
         angles = torch.outer(

@@ -94,13 +94,13 @@ def test_after_a_stall_one_thread_goes_on_alone_for_a_while_and_longer_after_mor
 
     assert step(0.0) and step(0.001)
     stalls = 1
-    assert step(0.01) and not step(0.02)
-    assert step(0.04), "the machine is asked again"
-    assert not step(0.07) and step(0.09), "twice as long"
+    assert step(0.010) and not step(0.012)
+    assert step(0.016), "the machine is asked again"
+    assert not step(0.022) and step(0.030), "twice as long"
     stalls = 0
-    assert not step(0.1) and step(0.2)
+    assert not step(0.040) and step(0.060)
     stalls = 1
-    assert step(0.3) and not step(0.31) and step(0.33), "what was before has been forgotten"
+    assert step(0.070) and not step(0.072) and step(0.080), "what was before has been forgotten"
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="builds the thread sanitizer for Linux")
