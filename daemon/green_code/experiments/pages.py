@@ -71,7 +71,7 @@ def machine(found: dict[str, Any]) -> str:
     device = f"{m['gpu']} in a machine with {m['processor']}" if m["gpu"] else m["processor"]
     return (
         f"Measured on {found['date']} on {device}, {m['system']}, {m['cores']} core{'s' * (m['cores'] != 1)} usable, "
-        f"{m['threads']} compute thread{'s' * (m['threads'] != 1)}, {m['compute']}, torch {m['torch']}, Python {m['python']}, Green Code {m['green_code']}."
+        f"{m['compute']}, torch {m['torch']} on {m['threads']} thread{'s' * (m['threads'] != 1)}, Python {m['python']}, Green Code {m['green_code']}."
     )
 
 
