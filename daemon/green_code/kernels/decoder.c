@@ -15,6 +15,7 @@
 #include "team.h"
 
 #define CHUNK 64  // rows that go through a layer together; bounds the scratch
+#define PAIR 2    // rows that look at keys and values together
 
 typedef struct {
   matrix qkv, attention_out, mlp_in, mlp_out;
@@ -119,9 +120,8 @@ static void place(const void *task, int r, int worker) {
   }
 }
 
-// Two rows that look at the same keys and values, all of their heads or, of halves, one. Queries make way for the result.
+// A pair of rows: all of their heads or, where there are halves, one half. Queries make way for the result.
 static void attend_part(const void *task, int index, int worker) {
-  enum { PAIR = 2 };
   const step *t = task;
   const model *m = t->m;
   const int d = m->head_width, group = m->heads / m->kv_heads, window = t->l->window, half = index % t->halves;
@@ -129,17 +129,17 @@ static void attend_part(const void *task, int index, int worker) {
   const size_t cached = (size_t)t->capacity * d;
   for (int head = half * m->heads / t->halves, end = (half + 1) * m->heads / t->halves; head < end;) {
     const int g = head / group, most = head + QUERIES / PAIR;
-    int some = (g + 1) * group < end ? (g + 1) * group : end, count = 0;
-    if (some > most) some = most;
+    int until = (g + 1) * group < end ? (g + 1) * group : end, count = 0;
+    if (until > most) until = most;
     query queries[QUERIES];
     for (int r = from; r < to; r++) {
       const int last = t->start + r, first = window && last >= window ? last - window + 1 : 0;
       float *row = t->s->wide + (size_t)r * t->l->qkv.outputs;
-      for (int h = head; h < some; h++) queries[count++] = (query){row + h * d, row + h * d, first, last};
+      for (int h = head; h < until; h++) queries[count++] = (query){row + h * d, row + h * d, first, last};
     }
     attend(queries, count, t->keys + g * cached, t->values + g * cached, d, m->attention_scale,
            t->s->own[worker].scores);
-    head = some;
+    head = until;
   }
 }
 
@@ -171,8 +171,8 @@ static void after_mlp(const void *task, int r, int worker) {
 
 // Layers first … last−1 over x (rows, width) at positions start … start+rows−1, in place. Keys and values are
 // (all layers, kv_heads, capacity, head_width); those of these layers are valid before `start`, and the new ones
-// are written. A key's values lie as attention.h says. `team` is open, or null:
-// then one thread does it all, as it does when the other one stalls.
+// are written. A key's values lie as attention.h says. `team` is open, or null: then one thread does it all, as it
+// does when the other one stalls.
 void green_run_layers(const model *m, int first, int last, float *x, int start, int rows, uint16_t *keys,
                       uint16_t *values, int capacity, const scratch *s, team *team) {
   const size_t cached = (size_t)m->kv_heads * capacity * m->head_width;
@@ -184,14 +184,14 @@ void green_run_layers(const model *m, int first, int last, float *x, int start, 
         team = NULL;
       }
       const int some = rows - at < CHUNK ? rows - at : CHUNK;
-      const int halves = team && some <= 2 ? 2 : 1;
+      const int halves = team && some <= PAIR ? 2 : 1;
       const step t = {m,      l,        x + (size_t)at * m->width, start + at,          some,
                       halves, capacity, keys + i * cached,         values + i * cached, s};
       const matrix *following = at + CHUNK < rows ? &l->qkv : i + 1 < last ? &l[1].qkv : NULL;
       share(team, before_attention, &t, some);
       product(team, &l->qkv, &l->attention_out, &s->row, some, s->wide, l->qkv.outputs);
       share(team, place, &t, some);
-      share(team, attend_part, &t, (some + 1) / 2 * halves);
+      share(team, attend_part, &t, (some + PAIR - 1) / PAIR * halves);
       share(team, after_attention, &t, some);
       product(team, &l->attention_out, &l->mlp_in, &s->row, some, s->wide, l->attention_out.outputs);
       share(team, before_mlp, &t, some);
