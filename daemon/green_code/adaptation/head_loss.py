@@ -133,5 +133,5 @@ def head_loss(
     shares = torch.full((len(states),), distillation, device=states.device)
     if teacher_states is None:
         shares[-1] = 0.0
-    total, losses = _HeadLoss.apply(states, weight, target, weights, shares, teacher_states, fused)  # type: ignore[no-untyped-call]
+    total, losses = _HeadLoss.apply(states, weight, target, weights, shares, teacher_states, fused)  # type: ignore[no-untyped-call, unused-ignore]
     return total, losses

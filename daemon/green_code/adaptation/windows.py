@@ -32,7 +32,8 @@ class Windows:
             last = len(shard) - recipe.sequence - 1
             start = int(generator.integers(0, last + 1))
             if generator.random() < recipe.document_starts:
-                start = min(int(starts[max(0, np.searchsorted(starts, start, "right") - 1)]), last)
+                begun = int(np.searchsorted(starts, start, "right"))
+                start = min(int(starts[max(0, begun - 1)]), last)
             rows.append(shard[start : start + recipe.sequence + 1].astype(np.int64))
         return begin_with(self._bos, torch.from_numpy(np.stack(rows)))
 

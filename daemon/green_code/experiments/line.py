@@ -49,7 +49,7 @@ def fit_line(layers: Sequence[int], costs: NDArray[np.float64], seed: int) -> Li
     intervals: list[Interval] = [(float(a), float(b)) for a, b in zip(low, high, strict=True)]
     line = intercept + slope * depths
     residuals = costs.mean(0) / line - 1
-    worst = int(np.abs(residuals).argmax())
+    worst = int(np.argmax(np.abs(residuals)))
     return Line(
         intercept=intercept,
         intercept_interval=intervals[0],

@@ -159,7 +159,9 @@ def _choose_vocabulary(source: GgufSource, parts: Parts, path: Path) -> None:
         )
     ids = choose_ids(pieces, counts.tolist(), VOCABULARY_SIZE)
     save_file({"ids": np.asarray(ids, np.int32)}, str(path))
-    print(f"vocabulary: {len(ids)} ids cover {counts[ids].sum() / total:.3%} of {total / 1e6:.1f} M tokens")
+    print(
+        f"vocabulary: {len(ids)} ids cover {int(counts[ids].sum()) / int(total):.3%} of {total / 1e6:.1f} M tokens"
+    )
 
 
 def vocabulary_ids(bundle: Path) -> list[int] | None:

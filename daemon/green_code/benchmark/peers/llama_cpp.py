@@ -78,7 +78,7 @@ class LlamaCpp:
             raise OSError(f"llama.cpp gives up with status {status}")
         self._cached += ids
         logits = np.ctypeslib.as_array(self._llama.llama_get_logits_ith(self._context, -1), (self._width,))
-        return int(logits.argmax())
+        return int(np.argmax(logits))
 
     def _remove_from(self, length: int) -> None:
         self._llama.llama_memory_seq_rm(self._memory, 0, length, -1)
