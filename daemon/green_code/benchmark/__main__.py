@@ -15,6 +15,7 @@ from green_code.benchmark.plot import draw
 from green_code.benchmark.rounds import FULL, QUICK
 from green_code.benchmark.run import run
 from green_code.experiments.pages import write
+from green_code.kernels.decoder import usable_cores
 from green_code.models.catalog import DEFAULT
 from green_code.problems import Problem
 
@@ -25,8 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit status. Usage errors raise SystemExit(2), as argparse does."""
     args = _parser().parse_args(argv)
     plan = QUICK if args.quick else FULL
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    plan = replace(plan, threads=tuple(count for count in plan.threads if count <= cores))
+    plan = replace(plan, threads=tuple(count for count in plan.threads if count <= usable_cores()))
     try:
         args.out.mkdir(parents=True, exist_ok=True)
         found = run(

@@ -37,6 +37,9 @@ class Plan:
 FULL = Plan(rounds=16, seconds=11 * 60, threads=(1, 2), decode_tokens=24, long=True)
 QUICK = Plan(rounds=2, seconds=40, threads=(1,), decode_tokens=16, long=False)
 
+SETTLE_SECONDS = 0.05
+"""Before each step: threads of the engine before wait for work in a loop for a while, each on a core, until they sleep."""
+
 
 @dataclass(frozen=True)
 class Step:
@@ -57,10 +60,6 @@ def steps(case: Case, plan: Plan) -> list[Step]:
         Step("decode", case.short, plan.decode_tokens, True),
     ]
     return [*found, Step("long", case.long, 1, True)] if plan.long else found
-
-
-SETTLE_SECONDS = 0.05
-"""Before each step: threads of the engine before wait for work in a loop for a while, each on a core, until they sleep."""
 
 
 def order(names: Sequence[str], round: int) -> list[str]:
@@ -99,13 +98,13 @@ class Rounds:
         for threads in plan.threads:
             for step in steps(case, plan):
                 for name in order(list(self.workers), round):
+                    time.sleep(SETTLE_SECONDS)
                     if found := self._measure(name, step, threads):
                         about = {"peer": name, "round": round, "threads": threads, "step": step.name}
                         prompt = {"case": case.id, "prompt_tokens": len(step.prompt.ids)}
                         self.samples.append({**about, **prompt, **found})
 
     def _measure(self, name: str, step: Step, threads: int) -> dict[str, Any] | None:
-        time.sleep(SETTLE_SECONDS)
         try:
             return self.workers[name].complete(step.prompt, step.tokens, threads, step.cold)
         except Problem as problem:

@@ -14,6 +14,9 @@ from torch import Tensor
 from green_code.decoding.exits import View
 from green_code.models.vocabulary import Vocabulary
 
+_MANY = 1024
+"""Tokens whose scores cost more than what the head says of all, through its screen."""
+
 
 def heal(tokens: Sequence[int], vocabulary: Vocabulary) -> tuple[list[int], bytes]:
     """Split a prompt into the tokens to keep and the bytes that must be generated first.
@@ -24,10 +27,6 @@ def heal(tokens: Sequence[int], vocabulary: Vocabulary) -> tuple[list[int], byte
     if len(tokens) < 2 or not last or last.endswith(b"\n"):
         return list(tokens), b""
     return list(tokens[:-1]), last
-
-
-_MANY = 1024
-"""Tokens whose scores cost more than what the head says of all, through its screen."""
 
 
 class Chooser:
@@ -44,13 +43,9 @@ class Chooser:
         if required not in self._allowed:
             self._allowed[required] = torch.tensor(self._vocabulary.tokens_compatible_with(required))
         allowed = self._allowed[required]
-        if len(allowed) > _MANY and self._agrees(view.top.token, required):
+        if len(allowed) > _MANY and self._vocabulary.is_compatible(view.top.token, required):
             return view.top.token  # the likeliest of all is the likeliest of these
         return int(allowed[int(view.scores(allowed).argmax())])
-
-    def _agrees(self, token: int, required: bytes) -> bool:
-        spelled = self._vocabulary.token_bytes[token]
-        return bool(spelled) and (spelled.startswith(required) or required.startswith(spelled))
 
     def left(self, required: bytes, token: int) -> bytes:
         """What is still required after `token`."""

@@ -130,7 +130,7 @@ class Lookup:
         self.corpus_rates = [Rate.prior(chance) for chance in _CORPUS_PRIORS]
         self._everywhere = everywhere
         self._earlier, self._after, self._recent = NgramIndex(), NgramIndex(), NgramIndex()
-        self._bytes, self._layers = vocabulary.token_bytes, layers
+        self._vocabulary, self._layers = vocabulary, layers
 
     @property
     def memory_bytes(self) -> int:
@@ -165,7 +165,7 @@ class Lookup:
                 token
                 for index in (self._recent, self.document, self._earlier, self._after)
                 for token in index.continuations(run)
-                if not required or self._agrees(token, required)
+                if not required or self._vocabulary.is_compatible(token, required)
             ][:_OCCURRENCES]
             if found:
                 return Draft(found[0], self._layers, self.rates[n, _agreement(found)])
@@ -176,10 +176,6 @@ class Lookup:
         if self._everywhere is None or (known := self._everywhere.continuation(context)) is None:
             return None
         token, share = known
-        if required and not self._agrees(token, required):
+        if required and not self._vocabulary.is_compatible(token, required):
             return None
         return Draft(token, self._layers, self.corpus_rates[bisect(SHARES, share)])
-
-    def _agrees(self, token: int, required: bytes) -> bool:
-        spelled = self._bytes[token]
-        return bool(spelled) and (spelled.startswith(required) or required.startswith(spelled))

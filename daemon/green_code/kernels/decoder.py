@@ -39,10 +39,8 @@ from green_code.models.screen import screen_of
 from green_code.models.serving import CANDIDATES, ExitParameters, Judge, Top
 
 _FIRST_POSITIONS = 1024
-_SHORTEST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = (
-    0.005,
-    0.1,
-)  # without a helper, after a stall and after several
+_SHORTEST_PAUSE_SECONDS = 0.005  # without a helper, after a stall
+_LONGEST_PAUSE_SECONDS = 0.1  # after several in a row
 _MATRICES = ("qkv", "attention_out", "mlp_in", "mlp_out")
 _GAINS = ("attention_norm", "q_norm", "k_norm", "attention_out_norm", "mlp_norm", "mlp_out_norm")
 _DOWN = "screen.down"
@@ -340,9 +338,8 @@ class KernelDecoder:
         self._team.open, self._team.stalls = 1, 0  # the kernel closes it
         try:
             self._helper.submit(self._help)
-        except (
-            RuntimeError
-        ):  # Python is ending, and what runs may end by itself; or there is no thread to be had
+        except RuntimeError:
+            # Python is ending, and what runs may end by itself; or there is no thread to be had.
             self._team.open = 0
             return None
         return self._team

@@ -188,8 +188,13 @@ class Vocabulary:
         order = sorted((i for i, b in enumerate(self.token_bytes) if b), key=lambda i: self.token_bytes[i])
         return [self.token_bytes[i] for i in order], order
 
+    def is_compatible(self, token: int, start: bytes) -> bool:
+        """Whether a token's bytes begin with `start`, or `start` with them."""
+        spelled = self.token_bytes[token]
+        return bool(spelled) and (spelled.startswith(start) or start.startswith(spelled))
+
     def tokens_compatible_with(self, start: bytes) -> list[int]:
-        """Ids whose bytes begin with `start`, or that `start` begins with."""
+        """Ids of all tokens that are."""
         spelled, order = self._sorted
         low, high = bisect.bisect_left(spelled, start), bisect.bisect_left(spelled, start + b"\xff" * 8)
         found = order[low:high]

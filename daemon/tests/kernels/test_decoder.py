@@ -30,9 +30,8 @@ LLAMA = ModelConfig(
     norm_eps=1e-5, max_positions=4096, attention_scale=32**-0.5, tied_head=False, windows=(None,) * 3,
     ropes=(Rope(5e5),) * 3,
 )  # fmt: skip
-MANY_HEADS = replace(
-    LLAMA, heads=9, kv_heads=1, windows=(5, None, 20)
-)  # more that share their keys than are computed side by side
+# More heads share their keys than are computed side by side.
+MANY_HEADS = replace(LLAMA, heads=9, kv_heads=1, windows=(5, None, 20))
 CONFIGS = {"gemma": GEMMA, "llama": LLAMA, "many heads": MANY_HEADS}
 ROWS = 150  # more than two chunks of the kernel
 

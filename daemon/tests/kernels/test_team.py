@@ -33,10 +33,9 @@ class Absent(Executor):
 def test_a_second_thread_changes_nothing(
     name: str, helper: str, kernels: dict[str, Kernel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config, cuts = (
-        CONFIGS[name],
-        {1: 1, 2: 1, 5: 2, 9: 2, 15: 2, 17: 1, 80: 1},
-    )  # 1 to 70 rows; two astride two blocks of keys
+    config = CONFIGS[name]
+    # 1 to 70 rows at once, of which two lie in two blocks of keys.
+    cuts = {1: 1, 2: 1, 5: 2, 9: 2, 15: 2, 17: 1, 80: 1}
     for level, kernel in kernels.items():
         monkeypatch.setattr(decoder_module, "usable_cores", lambda: 1)
         alone = run(made(kernel, config), states(config), cuts)

@@ -39,6 +39,7 @@ def test_compatible_tokens_are_all_and_only_those(start: bytes) -> None:
         i for i, b in enumerate(VOCABULARY.token_bytes) if b and (b.startswith(start) or start.startswith(b))
     ]
     assert sorted(found) == expected
+    assert [i for i in range(len(VOCABULARY.token_bytes)) if VOCABULARY.is_compatible(i, start)] == expected
 
 
 def test_a_kept_token_stays_reachable_through_the_parts_it_is_merged_from() -> None:

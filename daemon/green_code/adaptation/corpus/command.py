@@ -151,7 +151,7 @@ def _choose_vocabulary(source: GgufSource, parts: Parts, path: Path) -> None:
             size += len(file.text)
             if size < _COUNTED_CHARACTERS:
                 np.add.at(counts, whole.encode(file.text), 1)
-    total = counts.sum()
+    total = int(counts.sum())
     if total < _MINIMUM_TOKENS:
         raise Problem(
             "bad_request",
@@ -159,9 +159,8 @@ def _choose_vocabulary(source: GgufSource, parts: Parts, path: Path) -> None:
         )
     ids = choose_ids(pieces, counts.tolist(), VOCABULARY_SIZE)
     save_file({"ids": np.asarray(ids, np.int32)}, str(path))
-    print(
-        f"vocabulary: {len(ids)} ids cover {int(counts[ids].sum()) / int(total):.3%} of {total / 1e6:.1f} M tokens"
-    )
+    covered = int(counts[ids].sum())
+    print(f"vocabulary: {len(ids)} ids cover {covered / total:.3%} of {total / 1e6:.1f} M tokens")
 
 
 def vocabulary_ids(bundle: Path) -> list[int] | None:
