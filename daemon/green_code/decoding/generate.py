@@ -167,8 +167,7 @@ def decide(
         carried = 0  # of the debt, what a position before will have paid
         for row, i in enumerate(rising):
             debt = stairs.debt(start + i, layers)
-            state = stairs.states(start + i, start + i + 1)[0]
-            view = View(depth, state, debt - carried, stairs.decoder, partial(look, row))
+            view = View(depth, stairs.state(start + i), debt - carried, stairs.decoder, partial(look, row))
             if depth < layers:
                 effort.decisions += policy.network_runs
                 stop = policy.stop(view)
@@ -196,7 +195,9 @@ def _shared_look(stairs: Staircase, positions: Sequence[int]) -> Callable[[int],
     def look(row: int) -> Top:
         if not tops:
             states = stairs.states(first, positions[-1] + 1)
-            tops.extend(stairs.decoder.top(states[[position - first for position in positions]]))
+            if len(states) > len(positions):  # positions between them have been decided
+                states = states[[position - first for position in positions]]
+            tops.extend(stairs.decoder.top(states))
         return tops[row]
 
     return look

@@ -70,8 +70,8 @@ class PropagatingCache(PromptAtFullDepth):
         start, end = self._lengths[layer], len(self)
         if start == end:
             return
-        entering = self._states[start:end].clone()
-        self.decoder.run_layers(layer, layer, entering, start, self._keys, self._values)
+        entering = self._states.clone()
+        self.decoder.run_layers(layer, layer, entering, start, end, self._keys, self._values)
         self._lengths[layer] = end
         self.propagated += end - start
         for position in range(start, end):

@@ -44,11 +44,13 @@ INLINE void score(const query *s, const int queries, const uint16_t *keys, int b
       vf dots[2][QUERIES];  // even and odd components: twice the sums in flight
       for (int odd = 0; odd < 2; odd++)
         for (int q = 0; q < queries; q++) dots[odd][q] = (vf){0};
-      for (int i = 0; i < width; i += 2)
+      for (int i = 0; i < width; i += 2) {
+        __builtin_prefetch(block + (i + width) * KEYS);  // the next block
         for (int odd = 0; odd < 2; odd++) {
           vf key = load_half(block + (i + odd) * KEYS);
           for (int q = 0; q < queries; q++) dots[odd][q] = fma_(all(s[q].values[i + odd]), key, dots[odd][q]);
         }
+      }
       for (int q = 0; q < queries; q++)
         store(scores + (size_t)q * count + j + v, (dots[0][q] + dots[1][q]) * scale);
     }

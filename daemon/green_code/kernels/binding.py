@@ -168,6 +168,11 @@ class Kernel:
         self.help: Any = loaded.green_help
         self.help.restype = None
         self.help.argtypes = [ctypes.POINTER(CTeam)]
+        self.embed: Any = loaded.green_embed
+        self.embed.restype = None
+        self.embed.argtypes = [
+            ctypes.POINTER(CModel), _Pointer, ctypes.POINTER(_Int), _Int, ctypes.c_float, _Pointer,
+        ]  # fmt: skip
         self.judge: Any = loaded.green_judge
         self.judge.restype = ctypes.c_float
         self.judge.argtypes = [

@@ -101,9 +101,7 @@ static void before_attention(const void *task, int r, int worker) {
 }
 
 // A row's queries and keys to where they are in the text; its keys and values into the cache.
-static void place(const void *task, int r, int worker) {
-  (void)worker;
-  const step *t = task;
+INLINE void place_row(const step *t, int r) {
   const model *m = t->m;
   const int d = m->head_width, position = t->start + r;
   const size_t cached = (size_t)t->capacity * d;  // of one head
@@ -118,6 +116,15 @@ static void place(const void *task, int r, int worker) {
     store_key(t->keys + g * cached, position, key + g * d, d);
     store_value(t->values + g * cached, position, value + g * d, d);
   }
+}
+
+// The rows whose keys lie in one block: two threads that write there would take its lines from one another.
+static void place(const void *task, int block, int worker) {
+  (void)worker;
+  const step *t = task;
+  const int first = t->start / KEYS * KEYS + block * KEYS, end = t->start + t->rows;
+  for (int position = first < t->start ? t->start : first; position < first + KEYS && position < end; position++)
+    place_row(t, position - t->start);
 }
 
 // A pair of rows: all of their heads or, where there are halves, one half. Queries make way for the result.
@@ -190,7 +197,7 @@ void green_run_layers(const model *m, int first, int last, float *x, int start, 
       const matrix *following = at + CHUNK < rows ? &l->qkv : i + 1 < last ? &l[1].qkv : NULL;
       share(team, before_attention, &t, some);
       product(team, &l->qkv, &l->attention_out, &s->row, some, s->wide, l->qkv.outputs);
-      share(team, place, &t, some);
+      share(team, place, &t, (t.start + some - 1) / KEYS - t.start / KEYS + 1);
       share(team, attend_part, &t, (some + PAIR - 1) / PAIR * halves);
       share(team, after_attention, &t, some);
       product(team, &l->attention_out, &l->mlp_in, &s->row, some, s->wide, l->attention_out.outputs);
@@ -207,16 +214,26 @@ void green_run_layers(const model *m, int first, int last, float *x, int start, 
 // The second thread of a team; it comes back when the first closes the team.
 void green_help(team *team) { help(team); }
 
-// out (rows, head.outputs) = head · norm(x), for rows ≤ CHUNK.
-void green_logits(const model *m, const float *norm, const matrix *head, const float *x, int rows, float *out,
-                  const scratch *s) {
-  for (int r = 0; r < rows; r++) norm_row(m, x, norm, r, 0, s);
-  product(NULL, head, NULL, &s->row, rows, out, head->outputs);
+// out (count, width): rows of the embedding, (tokens, width) in bfloat16, times `scale`.
+void green_embed(const model *m, const uint16_t *embedding, const int32_t *tokens, int count, float scale, float *out) {
+  for (int t = 0; t < count; t++, out += m->width)
+    for (int i = 0; i < m->width; i += LANES)
+      store(out + i, load_half(embedding + (size_t)tokens[t] * m->width + i) * scale);
 }
 
-// What the head says of each of rows ≤ CHUNK states x (rows, width). preview (rows, s->preview.outputs) is room for it.
-void green_top(const model *m, const float *norm, const screen *s, const float *x, int rows, float *preview, top *out,
-               const scratch *room) {
+// out (rows, head.outputs) = head · norm(x).
+void green_logits(const model *m, const float *norm, const matrix *head, const float *x, int rows, float *out,
+                  const scratch *s) {
+  for (int some; rows > 0; rows -= some, x += (size_t)some * m->width, out += (size_t)some * head->outputs) {
+    some = rows < CHUNK ? rows : CHUNK;
+    for (int r = 0; r < some; r++) norm_row(m, x, norm, r, 0, s);
+    product(NULL, head, NULL, &s->row, some, out, head->outputs);
+  }
+}
+
+// What the head says of each of some rows ≤ CHUNK.
+static void top_rows(const model *m, const float *norm, const screen *s, const float *x, int rows, float *preview,
+                     top *out, const scratch *room) {
   const int rank = s->preview.inputs;
   float *normed = room->own[0].normed;
   for (int r = 0; r < rows; r++) {
@@ -229,6 +246,13 @@ void green_top(const model *m, const float *norm, const screen *s, const float *
     if (s->rows) rms_norm(x + (size_t)r * m->width, norm, m->width, m->norm_eps, normed);
     out[r] = likeliest(s, preview + (size_t)r * s->preview.outputs, normed, m->width);
   }
+}
+
+// What the head says of each of the states x (rows, width). preview: room for (rows, s->preview.outputs), or for CHUNK rows.
+void green_top(const model *m, const float *norm, const screen *s, const float *x, int rows, float *preview, top *out,
+               const scratch *room) {
+  for (int at = 0; at < rows; at += CHUNK)
+    top_rows(m, norm, s, x + (size_t)at * m->width, rows - at < CHUNK ? rows - at : CHUNK, preview, out + at, room);
 }
 
 // out (count): logits of these tokens for a state x (width); s->rows must be there.

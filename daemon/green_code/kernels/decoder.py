@@ -44,6 +44,7 @@ _LONGEST_PAUSE_SECONDS = 0.1  # after several in a row
 _MATRICES = ("qkv", "attention_out", "mlp_in", "mlp_out")
 _GAINS = ("attention_norm", "q_norm", "k_norm", "attention_out_norm", "mlp_norm", "mlp_out_norm")
 _DOWN = "screen.down"
+_FLOAT_BYTES = 4
 
 
 def why_not(config: ModelConfig) -> str | None:
@@ -158,6 +159,7 @@ class KernelDecoder:
             for name, weight in rest.items()
             if weight.dim() == 1
         }
+        self._norm = self._gains["norm"].ctypes.data
         firsts = dict(zip(counts, itertools.accumulate(counts.values(), initial=0), strict=False))
         self._matrices = {
             name: CMatrix(
@@ -180,22 +182,37 @@ class KernelDecoder:
         self._positions = 0
         self._make_room(_FIRST_POSITIONS)
 
-    def embed_tokens(self, tokens: Tensor, start: int = 0) -> Tensor:
-        """Token ids (N,) → hidden states (N, C) at depth 0."""
-        x = self._embed[tokens].float()
-        return x * self.config.width**0.5 if self.config.row.scale_embeddings else x
+    def embed_into(self, states: Tensor, start: int, tokens: Sequence[int]) -> None:
+        """See `Served`.
 
-    def run_layers(self, first: int, last: int, x: Tensor, start: int, keys: Tensor, values: Tensor) -> None:
-        """Layers `first` … `last` (from 1) over positions start … start+N−1, in place.
+        Raises:
+            ValueError: there is no such token or position, or `states` is not as it must be.
+        """
+        c, (positions, width) = self.config, states.shape
+        if states.dtype != self.dtype or width != c.width or not states.is_contiguous():
+            raise ValueError("states must be contiguous, float32, and of the model's width")
+        if not 0 <= start <= start + len(tokens) <= positions:
+            raise ValueError(f"positions {start} … {start + len(tokens) - 1} of {positions}")
+        if not all(0 <= token < c.vocabulary for token in tokens):
+            raise ValueError(f"tokens must be of the {c.vocabulary} that are embedded")
+        self._kernel.embed(
+            self._model, self._embed.data_ptr(), (ctypes.c_int32 * len(tokens))(*tokens), len(tokens),
+            c.width**0.5 if c.row.scale_embeddings else 1.0, states.data_ptr() + start * width * _FLOAT_BYTES,
+        )  # fmt: skip
+
+    def run_layers(
+        self, first: int, last: int, states: Tensor, start: int, stop: int, keys: Tensor, values: Tensor
+    ) -> None:
+        """Layers `first` … `last` (from 1) over positions start … stop−1, in place.
 
         Args:
-            x: (N, C). keys, values: (L, K, S, D), valid before `start` in these layers; the new rows are written. Keys
-                lie in an order of their own (attention.h), in blocks of 16 positions.
+            states: (S', C). keys, values: (L, K, S, D), valid before `start` in these layers; the new rows are written.
+                Keys lie in an order of their own (attention.h), in blocks of 16 positions.
         Raises:
             ValueError: a buffer is not as it must be, or a bound is outside of it.
         """
-        c, (rows, width) = self.config, x.shape
-        for tensor, dtype in ((x, self.dtype), (keys, self.cache_dtype), (values, self.cache_dtype)):
+        c, (positions, width) = self.config, states.shape
+        for tensor, dtype in ((states, self.dtype), (keys, self.cache_dtype), (values, self.cache_dtype)):
             if tensor.dtype != dtype or not tensor.is_contiguous() or tensor.device != self.device:
                 raise ValueError(
                     "buffers must be contiguous on the CPU: float32 states, bfloat16 keys and values"
@@ -205,15 +222,17 @@ class KernelDecoder:
         layers, kv_heads, capacity, head_width = keys.shape
         if (layers, kv_heads, head_width, width) != (c.layers, c.kv_heads, c.head_width, c.width):
             raise ValueError("buffers are of another model")
-        if not (1 <= first <= last <= c.layers and 0 <= start <= start + rows <= capacity):
-            raise ValueError(f"layers {first} … {last}, positions {start} … {start + rows - 1} of {capacity}")
+        if not (1 <= first <= last <= c.layers and 0 <= start <= stop <= min(positions, capacity)):
+            raise ValueError(
+                f"layers {first} … {last}, positions {start} … {stop - 1} of {min(positions, capacity)}"
+            )
         if capacity % KEYS:
             raise ValueError(f"capacity {capacity} is no multiple of {KEYS}")
-        self._make_room(start + rows)
+        self._make_room(stop)
         team = self._call_helper()
         self._kernel.run_layers(
-            self._model, first - 1, last, x.data_ptr(), start, rows, keys.data_ptr(), values.data_ptr(), capacity,
-            self._scratch.structure, team,
+            self._model, first - 1, last, states.data_ptr() + start * width * _FLOAT_BYTES, start, stop - start,
+            keys.data_ptr(), values.data_ptr(), capacity, self._scratch.structure, team,
         )  # fmt: skip
         if team is not None:
             self._learn_from(team)
@@ -222,27 +241,24 @@ class KernelDecoder:
         """Final norm and whole head: (C,) or (N, C) at any depth → (V,) or (N, V) float32."""
         rows = self._states(x)
         out = torch.empty(len(rows), self._head.outputs)
-        for at in range(0, len(rows), self._kernel.chunk):
-            some = rows[at : at + self._kernel.chunk]
-            self._kernel.logits(
-                self._model, self._gains["norm"].ctypes.data, self._head, some.data_ptr(), len(some),
-                out[at:].data_ptr(), self._scratch.structure,
-            )  # fmt: skip
+        self._kernel.logits(
+            self._model, self._norm, self._head, rows.data_ptr(), len(rows), out.data_ptr(),
+            self._scratch.structure,
+        )  # fmt: skip
         return out[:, : self.config.vocabulary].reshape(*x.shape[:-1], -1)
 
     def top(self, x: Tensor) -> list[Top]:
         """See `Served`: through the screen where there is one, by the whole head elsewhere."""
         rows = self._states(x)
         found = (CTop * len(rows))()
-        if len(self._previews) < len(rows):
-            self._previews = np.empty((len(rows), self._screen.preview.outputs), np.float32)
-        for at in range(0, len(rows), self._kernel.chunk):
-            some = rows[at : at + self._kernel.chunk]
-            self._kernel.top(
-                self._model, self._gains["norm"].ctypes.data, self._screen, some.data_ptr(), len(some),
-                self._previews[at:].ctypes.data, ctypes.addressof(found) + at * ctypes.sizeof(CTop),
-                self._scratch.structure,
-            )  # fmt: skip
+        if len(self._previews) < min(len(rows), self._kernel.chunk):
+            self._previews = np.empty(
+                (min(len(rows), self._kernel.chunk), self._screen.preview.outputs), np.float32
+            )
+        self._kernel.top(
+            self._model, self._norm, self._screen, rows.data_ptr(), len(rows), self._previews.ctypes.data,
+            found, self._scratch.structure,
+        )  # fmt: skip
         return [Top(each.token, each.odds, each.margin) for each in found]
 
     def scores(self, x: Tensor, tokens: Tensor) -> Tensor:
@@ -254,8 +270,8 @@ class KernelDecoder:
             raise ValueError(f"tokens must be of the {self.config.vocabulary} that the head has")
         out = torch.empty(len(wanted))
         self._kernel.scores(
-            self._model, self._gains["norm"].ctypes.data, self._screen, state.data_ptr(), wanted.data_ptr(),
-            len(wanted), out.data_ptr(), self._scratch.structure,
+            self._model, self._norm, self._screen, state.data_ptr(), wanted.data_ptr(), len(wanted),
+            out.data_ptr(), self._scratch.structure,
         )  # fmt: skip
         return out
 
@@ -314,7 +330,7 @@ class KernelDecoder:
         """(N, C) of any leading shape."""
         if x.dtype != self.dtype or x.shape[-1] != self.config.width:
             raise ValueError("states must be float32 of the model's width")
-        return x.reshape(-1, self.config.width).contiguous()
+        return x if x.dim() == 2 and x.is_contiguous() else x.reshape(-1, self.config.width).contiguous()
 
     def _make_room(self, positions: int) -> None:
         """Rotary tables and scratch for so many positions, in powers of two."""

@@ -16,6 +16,8 @@
 #define PARTS (TILE / LANES)  // vectors that hold one row's sums of a tile
 #define ROWS 2                // rows that pass together
 #define SUMS 8                // vectors of sums that registers hold
+#define SPAN 4                // groups through which a few rows pass before the next span
+#define FEW_ROWS 16           // rows whose products memory may still be waited for
 #define LINE 64               // bytes that memory gives at once
 
 typedef struct {
@@ -59,16 +61,18 @@ INLINE void quantise(const float *x, int inputs, int at, const quantised *to) {
   }
 }
 
-// `rows` rows (a constant) through vectors part … part+parts−1 (parts a constant) of a tile. Beside each group, `lines` of a
-// record are fetched from `ahead` on: evenly between the products (a constant) where they are many.
-INLINE void pass(const record *tile, int groups, int part, const int parts, const quantised *x, int at, const int rows,
-                 const char *ahead, int lines, const int evenly, float *out, int stride) {
+// `rows` rows (a constant) through vectors part … part+parts−1 (parts a constant) of `count` groups from `from` on; what the
+// groups before them gave is in `out`. Beside each group, `lines` of a record are fetched from `ahead` on: evenly between the
+// products (a constant) where they are many.
+INLINE void pass(const record *tile, int groups, int from, int count, int part, const int parts, const quantised *x, int at,
+                 const int rows, const char *ahead, int lines, const int evenly, float *out, int stride) {
   enum { FOURS = GROUP / 4 };
   const int inputs = groups * GROUP;
+  float *to = out + (size_t)at * stride + part * LANES;
   vf found[ROWS][PARTS];
   for (int r = 0; r < rows; r++)
-    for (int p = 0; p < parts; p++) found[r][p] = (vf){0};
-  for (int group = 0; group < groups; group++, ahead += sizeof(record)) {
+    for (int p = 0; p < parts; p++) found[r][p] = from ? load(to + (size_t)r * stride + p * LANES) : (vf){0};
+  for (int group = from; group < from + count; group++, ahead += sizeof(record)) {
     const record *here = tile + group;
     vi sums[ROWS][PARTS];
     for (int r = 0; r < rows; r++) {
@@ -94,34 +98,38 @@ INLINE void pass(const record *tile, int groups, int part, const int parts, cons
     }
   }
   for (int r = 0; r < rows; r++)
-    for (int p = 0; p < parts; p++) store(out + (size_t)(at + r) * stride + (part + p) * LANES, found[r][p]);
+    for (int p = 0; p < parts; p++) store(to + (size_t)r * stride + p * LANES, found[r][p]);
 }
 
-// All rows through a tile, up to `together` at once and `parts` vectors at a time (constants, as `evenly` is).
-INLINE void passes(const record *tile, const record *next, int groups, const quantised *x, int rows, const int together,
-                   const int parts, int lines, const int evenly, float *out, int stride) {
-  const char *ahead = (const char *)next;
-  for (int part = 0; part < PARTS; part += parts) {
-    int at = 0;
-    for (; at + together <= rows; at += together, ahead += lines * LINE)
-      pass(tile, groups, part, parts, x, at, together, ahead, lines, evenly, out, stride);
-    if (at < rows) {
-      pass(tile, groups, part, parts, x, at, 1, ahead, lines, evenly, out, stride);
-      ahead += lines * LINE;
+// All rows through `span` groups of a tile at a time, up to `together` at once and `parts` vectors at a time (constants, as
+// `evenly` is); meanwhile memory gives the span that comes then, and to the last one the first of the `next` tile.
+INLINE void passes(const record *tile, const record *next, int groups, int span, const quantised *x, int rows,
+                   const int together, const int parts, const int evenly, float *out, int stride) {
+  const int count = (rows + together - 1) / together * (PARTS / parts), lines = (LINES + count - 1) / count;
+  for (int from = 0; from < groups; from += span) {
+    const int some = groups - from < span ? groups - from : span;
+    const char *ahead = (const char *)(from + span < groups ? tile + from + span : next);
+    for (int part = 0; part < PARTS; part += parts) {
+      int at = 0;
+      for (; at + together <= rows; at += together, ahead += lines * LINE)
+        pass(tile, groups, from, some, part, parts, x, at, together, ahead, lines, evenly, out, stride);
+      if (at < rows) {
+        pass(tile, groups, from, some, part, parts, x, at, 1, ahead, lines, evenly, out, stride);
+        ahead += lines * LINE;
+      }
     }
   }
 }
 
-// out (rows, of `stride`) = x · tileᵀ. Memory gives the `next` tile meanwhile, to each pass its share: rows beside the first are
-// arithmetic that would have waited for memory otherwise.
+// out (rows, of `stride`) = x · tileᵀ. Rows beside the first pair are arithmetic for which memory would wait, so each pass fetches
+// a share of what comes next. A few rows do so span by span: what they fetch, and what they come back to, is near then. Many
+// are nothing but arithmetic.
 static void product_tile(const record *tile, const record *next, int groups, const quantised *x, int rows, float *out,
                          int stride) {
-  enum { ALONE = PARTS < SUMS ? PARTS : SUMS, TOGETHER = PARTS < SUMS / ROWS ? PARTS : SUMS / ROWS, MANY = 8 };
-  const int count = rows == 1 ? PARTS / ALONE : (rows + ROWS - 1) / ROWS * (PARTS / TOGETHER);
-  const int lines = (LINES + count - 1) / count;
-  if (rows == 1) passes(tile, next, groups, x, 1, 1, ALONE, lines, 1, out, stride);
-  else if (lines > MANY) passes(tile, next, groups, x, rows, ROWS, TOGETHER, lines, 1, out, stride);
-  else passes(tile, next, groups, x, rows, ROWS, TOGETHER, lines, 0, out, stride);
+  enum { ALONE = PARTS < SUMS ? PARTS : SUMS, TOGETHER = PARTS < SUMS / ROWS ? PARTS : SUMS / ROWS };
+  if (rows == 1) passes(tile, next, groups, groups, x, 1, 1, ALONE, 1, out, stride);
+  else if (rows <= ROWS) passes(tile, next, groups, groups, x, rows, ROWS, TOGETHER, 1, out, stride);
+  else passes(tile, next, groups, rows <= FEW_ROWS ? SPAN : groups, x, rows, ROWS, TOGETHER, 0, out, stride);
 }
 
 typedef struct {

@@ -11,7 +11,7 @@ Held by: tests/models/test_decoder.py, against transformers' own models.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -207,6 +207,12 @@ class Decoder(nn.Module):
             x = x + self.positions(rows + self.config.row.learned_position_offset)
         return x  # type: ignore[no-any-return]
 
+    @torch.inference_mode()
+    def embed_into(self, states: Tensor, start: int, tokens: Sequence[int]) -> None:
+        """See `serving.Served`."""
+        ids = torch.tensor(list(tokens), device=self.device)
+        states[start : start + len(tokens)] = self.embed_tokens(ids, start)
+
     def run_layer(
         self, layer: int, x: Tensor, start: int = 0, cache: tuple[Tensor, Tensor] | None = None
     ) -> Tensor:
@@ -215,12 +221,15 @@ class Decoder(nn.Module):
         rotary = None if rope is None else self._cosines_sines(rope, start, x)
         return self.layers[layer - 1](x, rotary, start, cache)  # type: ignore[no-any-return]
 
-    def run_layers(self, first: int, last: int, x: Tensor, start: int, keys: Tensor, values: Tensor) -> None:
+    @torch.inference_mode()
+    def run_layers(
+        self, first: int, last: int, states: Tensor, start: int, stop: int, keys: Tensor, values: Tensor
+    ) -> None:
         """See `serving.Served`."""
-        states = x[None]
+        x = states[None, start:stop]
         for layer in range(first, last + 1):
             cache = keys[layer - 1][None], values[layer - 1][None]
-            states.copy_(self.run_layer(layer, states, start, cache))
+            x.copy_(self.run_layer(layer, x, start, cache))
 
     def logits(self, x: Tensor) -> Tensor:
         """The shared final norm and head: (…, C) at any depth → (…, V)."""

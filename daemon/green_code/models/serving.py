@@ -98,14 +98,16 @@ class Served(Protocol):
     def layers_at_once(self) -> int:
         """Layers after which a caller should be able to interrupt."""
 
-    def embed_tokens(self, tokens: Tensor, start: int = 0) -> Tensor:
-        """Token ids (N,) at positions start … → hidden states (N, C) at depth 0."""
+    def embed_into(self, states: Tensor, start: int, tokens: Sequence[int]) -> None:
+        """The hidden states at depth 0 of tokens at positions start … of `states`, (S, C)."""
 
-    def run_layers(self, first: int, last: int, x: Tensor, start: int, keys: Tensor, values: Tensor) -> None:
-        """Layers `first` … `last` (from 1) over x (N, C) at positions start …, in place.
+    def run_layers(
+        self, first: int, last: int, states: Tensor, start: int, stop: int, keys: Tensor, values: Tensor
+    ) -> None:
+        """Layers `first` … `last` (from 1) over positions start … stop−1 of `states`, (S, C), in place.
 
         Keys and values must be valid before `start` in these layers, in an order that is the decoder's own within
-        blocks of 16 positions; those of the N positions are written.
+        blocks of 16 positions; those of the positions are written.
         """
 
     def logits(self, x: Tensor) -> Tensor:

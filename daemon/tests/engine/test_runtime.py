@@ -233,11 +233,11 @@ def test_the_joules_are_those_of_the_work_that_was_done(
     work = {"runs": 0, "evaluations": 0, "few": 0, "heads": 0, "rows": 0}
     run_layers, top, scores = runtime.decoder.run_layers, runtime.decoder.top, runtime.decoder.scores
 
-    def counted_layers(first, last, states, *rest):  # type: ignore[no-untyped-def]
+    def counted_layers(first, last, states, start, stop, *rest):  # type: ignore[no-untyped-def]
         work["runs"] += last + 1 - first
-        work["evaluations"] += (last + 1 - first) * len(states)
-        work["few"] += (last + 1 - first) * min(4, len(states))
-        run_layers(first, last, states, *rest)
+        work["evaluations"] += (last + 1 - first) * (stop - start)
+        work["few"] += (last + 1 - first) * min(4, stop - start)
+        run_layers(first, last, states, start, stop, *rest)
 
     def counted_head(states):  # type: ignore[no-untyped-def]
         work["heads"] += 1

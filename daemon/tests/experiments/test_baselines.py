@@ -25,10 +25,10 @@ def evaluations(runtime: Runtime, arm: str, monkeypatch: pytest.MonkeyPatch) -> 
     count = 0
     run_layers = runtime.decoder.run_layers
 
-    def counted(first, last, states, *rest):  # type: ignore[no-untyped-def]
+    def counted(first, last, states, start, stop, *rest):  # type: ignore[no-untyped-def]
         nonlocal count
-        count += (last + 1 - first) * len(states)
-        run_layers(first, last, states, *rest)
+        count += (last + 1 - first) * (stop - start)
+        run_layers(first, last, states, start, stop, *rest)
 
     with monkeypatch.context() as patch:
         patch.setattr(runtime.decoder, "run_layers", counted)

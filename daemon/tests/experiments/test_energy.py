@@ -22,9 +22,9 @@ class CountingMeter:
         self.joules: float | None = 0.0
         run_layers, top = runtime.decoder.run_layers, runtime.decoder.top
 
-        def counted_layers(first, last, states, *rest):  # type: ignore[no-untyped-def]
-            self.add(LAYER_JOULES * (last + 1 - first) * len(states))
-            run_layers(first, last, states, *rest)
+        def counted_layers(first, last, states, start, stop, *rest):  # type: ignore[no-untyped-def]
+            self.add(LAYER_JOULES * (last + 1 - first) * (stop - start))
+            run_layers(first, last, states, start, stop, *rest)
 
         def counted_head(state):  # type: ignore[no-untyped-def]
             self.add(HEAD_JOULES)

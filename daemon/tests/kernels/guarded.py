@@ -54,9 +54,11 @@ def main(library: Path, level: str, side: str) -> None:
         keys, values = (
             torch.from_numpy(guarded(np.zeros(shape, np.int16), side)).view(torch.bfloat16) for _ in range(2)
         )
-        decoder.run_layers(1, config.layers, x, 0, keys, values)  # more rows than a chunk
+        decoder.embed_into(x, 0, [0, config.vocabulary - 1] * (len(x) // 2))
+        decoder.run_layers(1, config.layers, x, 0, len(x), keys, values)  # more rows than a chunk
+        more = torch.from_numpy(guarded(np.ones((160, config.width), np.float32), side))
         for rows in (1, 2, 3, 5):
-            decoder.run_layers(1, config.layers, x[:rows], 160 - rows, keys, values)  # up to the very end
+            decoder.run_layers(1, config.layers, more, 160 - rows, 160, keys, values)  # up to the very end
         assert torch.isfinite(decoder.logits(x)).all()
         assert len(decoder.top(x)) == len(x)
         if config.tied_head:

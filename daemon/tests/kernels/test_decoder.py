@@ -71,11 +71,9 @@ def run(decoder: KernelDecoder, x: Tensor, cuts: Mapping[int, int] | None = None
     edges = [0, *(cuts or {}), len(x)]
     for start, end in itertools.pairwise(edges):
         middle = (cuts or {}).get(start, layers)
-        part = x[start:end].contiguous()
-        decoder.run_layers(1, middle, part, start, keys, values)
+        decoder.run_layers(1, middle, x, start, end, keys, values)
         if middle < layers:
-            decoder.run_layers(middle + 1, layers, part, start, keys, values)
-        x[start:end] = part
+            decoder.run_layers(middle + 1, layers, x, start, end, keys, values)
     return x, keys, values
 
 
@@ -126,7 +124,7 @@ def test_layers_and_head_are_those_of_the_torch_decoder(name: str, kernels: dict
                 Halves((1, config.kv_heads, ROWS, config.head_width)),
             )
             expected = reference.run_layer(layer, expected[None], 0, cache)[0]  # type: ignore[arg-type]
-            decoder.run_layers(layer, layer, found, 0, keys, values)
+            decoder.run_layers(layer, layer, found, 0, len(found), keys, values)
             error = (found - expected).norm(dim=1) / expected.norm(dim=1)
             assert error.median() < 1e-5, (level, layer)
             # Now and then a value lies between two steps, and another order of sums takes the other one.
@@ -135,8 +133,9 @@ def test_layers_and_head_are_those_of_the_torch_decoder(name: str, kernels: dict
         logits = decoder.logits(expected)
         assert logits.shape == wanted.shape
         assert (logits - wanted).norm() / wanted.norm() < 0.01, level  # 8 bits here too
+        decoder.embed_into(embedded := torch.empty(2, config.width), 0, [3, 5])
         torch.testing.assert_close(
-            decoder.embed_tokens(torch.tensor([3, 5])),
+            embedded,
             Decoder.load(config, random_weights(config)).embed_tokens(torch.tensor([3, 5])),
             rtol=1e-2, atol=1e-3,
         )  # fmt: skip
@@ -246,18 +245,29 @@ def test_bounds_are_checked(kernels: dict[str, Kernel]) -> None:
     decoder = made(next(iter(kernels.values())), GEMMA)
     keys, values = buffers(GEMMA, 64)
     x = torch.zeros(8, GEMMA.width)
-    for first, last, rows, start in ((0, 2, x, 0), (1, 7, x, 0), (3, 2, x, 0), (1, 2, x, 57), (1, 2, x, -1)):
+    ranges = ((0, 2, 0, 8), (1, 7, 0, 8), (3, 2, 0, 8), (1, 2, 57, 65), (1, 2, -1, 7), (1, 2, 7, 6))
+    for first, last, start, stop in ranges:
         with pytest.raises(ValueError, match="layers"):
-            decoder.run_layers(first, last, rows, start, keys, values)
+            decoder.run_layers(first, last, torch.zeros(80, GEMMA.width), start, stop, keys, values)
+    with pytest.raises(ValueError, match="positions 2 … 8 of 8"):
+        decoder.run_layers(1, 2, x, 2, 9, keys, values)
     for wrong in (x.double(), torch.zeros(GEMMA.width, 8).T):
         with pytest.raises(ValueError, match="contiguous on the CPU"):
-            decoder.run_layers(1, 2, wrong, 0, keys, values)
+            decoder.run_layers(1, 2, wrong, 0, 8, keys, values)
+        with pytest.raises(ValueError, match="contiguous, float32"):
+            decoder.embed_into(wrong, 0, [1])
     with pytest.raises(ValueError, match="contiguous"):
-        decoder.run_layers(1, 2, x, 0, keys.float(), values)
+        decoder.run_layers(1, 2, x, 0, 8, keys.float(), values)
     with pytest.raises(ValueError, match="multiple of 16"):
-        decoder.run_layers(1, 2, x, 0, *buffers(GEMMA, 40))
+        decoder.run_layers(1, 2, x, 0, 8, *buffers(GEMMA, 40))
     with pytest.raises(ValueError, match="another model"):
-        decoder.run_layers(1, 2, torch.zeros(8, 64), 0, keys, values)
+        decoder.run_layers(1, 2, torch.zeros(8, 64), 0, 8, keys, values)
+    for start, tokens in ((7, [1, 2]), (-1, [1])):
+        with pytest.raises(ValueError, match="positions"):
+            decoder.embed_into(x, start, tokens)
+    for token in (-1, GEMMA.vocabulary):
+        with pytest.raises(ValueError, match="tokens must be"):
+            decoder.embed_into(x, 0, [token])
     with pytest.raises(ValueError, match="float32"):
         decoder.logits(torch.zeros(8, 64))
 
