@@ -25,6 +25,7 @@ WORKERS = 2  # team.h
 LANES = 16  # the widest level's; sizes are multiples of it at every level, so that all serve the same models
 KEYS, QUERIES = 16, 8  # attention.h
 UNITS, BESIDE = 64, 3  # judge.h
+LOOKS = 8  # screen.h
 
 _Pointer = ctypes.c_void_p
 _Int = ctypes.c_int32
@@ -107,16 +108,18 @@ class CTeam(ctypes.Structure):
 
 
 class Scratch:
-    """Working memory for a model of these sizes and up to `positions` positions."""
+    """Working memory for a model of these sizes and up to `positions` positions; `tokens` are those of the head, padded."""
 
-    def __init__(self, kernel: Kernel, widest: int, inputs: int, model: CModel, positions: int) -> None:
+    def __init__(
+        self, kernel: Kernel, widest: int, tokens: int, inputs: int, model: CModel, positions: int
+    ) -> None:
         rows = kernel.chunk
         groups = -(-inputs // GROUP)
         shared: dict[str, np.ndarray] = {
             "values": np.zeros((rows, inputs), np.int8),
             "scales": np.zeros((rows, groups), np.float32),
             "sums": np.zeros((rows, groups), np.int32),
-            "wide": np.zeros((rows, widest), np.float32),
+            "wide": np.zeros(max(rows * widest, LOOKS * tokens), np.float32),
         }
         own = {
             "normed": model.width,
@@ -148,12 +151,13 @@ class Kernel:
             "green_tile",
             "green_keys",
             "green_queries",
+            "green_looks",
             "green_candidates",
             "green_sizes",
         )
         layout = tuple(getattr(loaded, name)() if hasattr(loaded, name) else None for name in names)
         sizes = sum(map(ctypes.sizeof, (CLayer, CModel, _CScratch, CTeam, CJudge, CScreen, CTop)))
-        if layout != (GROUP, TILE, KEYS, QUERIES, CANDIDATES, sizes):
+        if layout != (GROUP, TILE, KEYS, QUERIES, LOOKS, CANDIDATES, sizes):
             raise Problem(
                 "internal_error",
                 f"the kernel {path.name} was built from other sources; run `python -m green_code.kernels.build`, or reinstall.",
@@ -181,8 +185,8 @@ class Kernel:
         self.top: Any = loaded.green_top
         self.top.restype = None
         self.top.argtypes = [
-            ctypes.POINTER(CModel), _Pointer, ctypes.POINTER(CScreen), _Pointer, _Int, _Pointer,
-            _Pointer, ctypes.POINTER(_CScratch),
+            ctypes.POINTER(CModel), _Pointer, ctypes.POINTER(CScreen), _Pointer, _Int, ctypes.POINTER(CTop),
+            ctypes.POINTER(_CScratch),
         ]  # fmt: skip
         self.scores: Any = loaded.green_scores
         self.scores.restype = None

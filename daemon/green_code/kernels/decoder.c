@@ -41,7 +41,7 @@ typedef struct {
 
 typedef struct {
   quantised row;
-  float *wide;  // (CHUNK, the widest output of a layer's matrices)
+  float *wide;  // (CHUNK, the widest output of a layer's matrices), or (LOOKS, tokens) where that is more
   workspace own[WORKERS];
 } scratch;
 
@@ -231,28 +231,28 @@ void green_logits(const model *m, const float *norm, const matrix *head, const f
   }
 }
 
-// What the head says of each of some rows ≤ CHUNK.
-static void top_rows(const model *m, const float *norm, const screen *s, const float *x, int rows, float *preview,
-                     top *out, const scratch *room) {
-  const int rank = s->preview.inputs;
+// What the head says of each of rows ≤ LOOKS states x (rows, width).
+static void look(const model *m, const float *norm, const screen *s, const float *x, int rows, top *out,
+                 const scratch *room) {
+  const int rank = s->preview.inputs, tokens = s->preview.outputs;
   float *normed = room->own[0].normed;
   for (int r = 0; r < rows; r++) {
     rms_norm(x + (size_t)r * m->width, norm, m->width, m->norm_eps, normed);
     for (int i = 0; s->down && i < rank; i++) room->wide[i] = dot(s->down + (size_t)i * m->width, normed, m->width);
     quantise(s->down ? room->wide : normed, rank, r, &room->row);
   }
-  product(NULL, &s->preview, NULL, &room->row, rows, preview, s->preview.outputs);
+  product(NULL, &s->preview, NULL, &room->row, rows, room->wide, tokens);
   for (int r = 0; r < rows; r++) {
     if (s->rows) rms_norm(x + (size_t)r * m->width, norm, m->width, m->norm_eps, normed);
-    out[r] = likeliest(s, preview + (size_t)r * s->preview.outputs, normed, m->width);
+    out[r] = likeliest(s, room->wide + (size_t)r * tokens, normed, m->width);
   }
 }
 
-// What the head says of each of the states x (rows, width). preview: room for (rows, s->preview.outputs), or for CHUNK rows.
-void green_top(const model *m, const float *norm, const screen *s, const float *x, int rows, float *preview, top *out,
+// The same of any number of rows.
+void green_top(const model *m, const float *norm, const screen *s, const float *x, int rows, top *out,
                const scratch *room) {
-  for (int at = 0; at < rows; at += CHUNK)
-    top_rows(m, norm, s, x + (size_t)at * m->width, rows - at < CHUNK ? rows - at : CHUNK, preview, out + at, room);
+  for (int at = 0; at < rows; at += LOOKS)
+    look(m, norm, s, x + (size_t)at * m->width, rows - at < LOOKS ? rows - at : LOOKS, out + at, room);
 }
 
 // out (count): logits of these tokens for a state x (width); s->rows must be there.
@@ -273,6 +273,7 @@ int green_tile(void) { return TILE; }
 int green_chunk(void) { return CHUNK; }
 int green_keys(void) { return KEYS; }
 int green_queries(void) { return QUERIES; }
+int green_looks(void) { return LOOKS; }
 int green_candidates(void) { return CANDIDATES; }
 int green_sizes(void) {
   return (int)(sizeof(layer) + sizeof(model) + sizeof(scratch) + sizeof(team) + sizeof(judge) + sizeof(screen) + sizeof(top));

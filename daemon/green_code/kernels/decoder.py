@@ -176,7 +176,6 @@ class KernelDecoder:
             config.vocabulary,
         )
         self._down = down  # the screen points into it
-        self._previews = np.empty((1, self._screen.preview.outputs), np.float32)
         self._helper = ThreadPoolExecutor(1, "green-code-kernel")  # its thread starts when it is first needed
         self._team, self._pause, self._alone_until = CTeam(), _SHORTEST_PAUSE_SECONDS, 0.0
         self._positions = 0
@@ -251,14 +250,9 @@ class KernelDecoder:
         """See `Served`: through the screen where there is one, by the whole head elsewhere."""
         rows = self._states(x)
         found = (CTop * len(rows))()
-        if len(self._previews) < min(len(rows), self._kernel.chunk):
-            self._previews = np.empty(
-                (min(len(rows), self._kernel.chunk), self._screen.preview.outputs), np.float32
-            )
         self._kernel.top(
-            self._model, self._norm, self._screen, rows.data_ptr(), len(rows), self._previews.ctypes.data,
-            found, self._scratch.structure,
-        )  # fmt: skip
+            self._model, self._norm, self._screen, rows.data_ptr(), len(rows), found, self._scratch.structure
+        )
         return [Top(each.token, each.odds, each.margin) for each in found]
 
     def scores(self, x: Tensor, tokens: Tensor) -> Tensor:
@@ -345,7 +339,9 @@ class KernelDecoder:
         )  # fmt: skip
         inner = [m for name, m in self._matrices.items() if name.startswith("layers.")]
         widest, inputs = max(m.outputs for m in inner), max(m.inputs for m in inner)
-        self._scratch = Scratch(self._kernel, widest, inputs, self._model, self._positions)
+        self._scratch = Scratch(
+            self._kernel, widest, self._head.outputs, inputs, self._model, self._positions
+        )
 
     def _call_helper(self) -> CTeam | None:
         """The team, its helper on the way; None where one thread had better do it all."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 from concurrent.futures import Executor, Future
@@ -18,7 +19,7 @@ from green_code.kernels.decoder import usable_cores
 from tests.kernels.test_decoder import CONFIGS, GEMMA, buffers, made, run, states
 
 HERE = Path(__file__).resolve().parent
-TRIES = 100
+MOST_TRIES = 5_000  # a core that slept wakes later than this little work lasts: most runs have no helper
 
 
 class Absent(Executor):
@@ -34,8 +35,8 @@ def test_a_second_thread_changes_nothing(
     name: str, helper: str, kernels: dict[str, Kernel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = CONFIGS[name]
-    # 1 to 70 rows at once, of which two lie in two blocks of keys.
-    cuts = {1: 1, 2: 1, 5: 2, 9: 2, 15: 2, 17: 1, 80: 1}
+    # 1 to 69 rows at once, of which two lie in two blocks of keys; the last job is over 64.
+    cuts = {1: 1, 2: 1, 5: 2, 9: 2, 15: 2, 17: 1, 86: 1}
     for level, kernel in kernels.items():
         monkeypatch.setattr(decoder_module, "usable_cores", lambda: 1)
         alone = run(made(kernel, config), states(config), cuts)
@@ -44,13 +45,13 @@ def test_a_second_thread_changes_nothing(
         if helper == "absent":
             decoder._helper = Absent()  # type: ignore[assignment]
         came = helper == "absent" or usable_cores() < 2
-        for _ in range(TRIES):
+        for tries in itertools.count(1):
             for one, other in zip(alone, run(decoder, states(config), cuts), strict=True):
                 assert torch.equal(one, other), level
-            came = came or decoder._team.helped > 0
+            came = came or decoder._team.helped > 0  # in the last job
             if came:
                 break
-        assert came, f"{level}: the helper has done nothing in {TRIES} runs"
+            assert tries < MOST_TRIES, f"{level}: the helper has done nothing in {tries} runs"
 
 
 def test_while_python_ends_one_thread_goes_on(
