@@ -27,7 +27,6 @@ class PromptAtFullDepth(Staircase):
     propagated = 0
     """Layer × position entries of the cache that were made of a state handed on."""
 
-    @torch.inference_mode()
     def append(self, tokens: Sequence[int]) -> None:
         """See `Staircase.append`; of several positions, the last alone stands at depth 0 afterwards."""
         super().append(tokens)
@@ -45,7 +44,6 @@ class PropagatingCache(PromptAtFullDepth):
         super().__init__(decoder, interrupt)
         self._skipped: dict[int, int] = {}  # by position: layers that its state was handed on to
 
-    @torch.inference_mode()
     def append(self, tokens: Sequence[int]) -> None:
         """See `PromptAtFullDepth.append`. Positions that are there count as having been through all layers."""
         for layer in range(1, self.decoder.config.layers + 1):
@@ -70,7 +68,8 @@ class PropagatingCache(PromptAtFullDepth):
         start, end = self._lengths[layer], len(self)
         if start == end:
             return
-        entering = self._states.clone()
+        entering = torch.empty_like(self._states)
+        entering[start:end] = self._states[start:end]
         self.decoder.run_layers(layer, layer, entering, start, end, self._keys, self._values)
         self._lengths[layer] = end
         self.propagated += end - start

@@ -45,7 +45,7 @@ INLINE void score(const query *s, const int queries, const uint16_t *keys, int b
       for (int odd = 0; odd < 2; odd++)
         for (int q = 0; q < queries; q++) dots[odd][q] = (vf){0};
       for (int i = 0; i < width; i += 2) {
-        __builtin_prefetch(block + (i + width) * KEYS);  // the next block
+        if (!v) __builtin_prefetch(block + (i + width) * KEYS);  // the next block
         for (int odd = 0; odd < 2; odd++) {
           vf key = load_half(block + (i + odd) * KEYS);
           for (int q = 0; q < queries; q++) dots[odd][q] = fma_(all(s[q].values[i + odd]), key, dots[odd][q]);

@@ -25,7 +25,7 @@ WORKERS = 2  # team.h
 LANES = 16  # the widest level's; sizes are multiples of it at every level, so that all serve the same models
 KEYS, QUERIES = 16, 8  # attention.h
 UNITS, BESIDE = 64, 3  # judge.h
-LOOKS = 8  # screen.h
+LOOKS = 32  # screen.h
 
 _Pointer = ctypes.c_void_p
 _Int = ctypes.c_int32

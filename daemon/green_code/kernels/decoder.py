@@ -153,7 +153,7 @@ class KernelDecoder:
         if {name: list(weight.shape) for name, weight in rest.items()} != like:
             raise ValueError(f"these are not the gains of a {config.family} of this configuration")
         self.config, self._kernel = config, kernel
-        self._records, self._embed = records, rest["embed.weight"].bfloat16()
+        self._records, self._embed = records, rest["embed.weight"].bfloat16().contiguous()
         self._gains = {
             name.removesuffix(".weight"): np.ascontiguousarray(weight.float().numpy())
             for name, weight in rest.items()
@@ -188,8 +188,12 @@ class KernelDecoder:
             ValueError: there is no such token or position, or `states` is not as it must be.
         """
         c, (positions, width) = self.config, states.shape
-        if states.dtype != self.dtype or width != c.width or not states.is_contiguous():
-            raise ValueError("states must be contiguous, float32, and of the model's width")
+        if (states.dtype, states.device, width) != (
+            self.dtype,
+            self.device,
+            c.width,
+        ) or not states.is_contiguous():
+            raise ValueError("states must be contiguous on the CPU, float32, and of the model's width")
         if not 0 <= start <= start + len(tokens) <= positions:
             raise ValueError(f"positions {start} … {start + len(tokens) - 1} of {positions}")
         if not all(0 <= token < c.vocabulary for token in tokens):
@@ -205,7 +209,7 @@ class KernelDecoder:
         """Layers `first` … `last` (from 1) over positions start … stop−1, in place.
 
         Args:
-            states: (S', C). keys, values: (L, K, S, D), valid before `start` in these layers; the new rows are written.
+            states: (at least `stop`, C). keys, values: (L, K, S, D), valid before `start` in these layers; the new rows are written.
                 Keys lie in an order of their own (attention.h), in blocks of 16 positions.
         Raises:
             ValueError: a buffer is not as it must be, or a bound is outside of it.

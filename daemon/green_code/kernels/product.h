@@ -16,8 +16,8 @@
 #define PARTS (TILE / LANES)  // vectors that hold one row's sums of a tile
 #define ROWS 2                // rows that pass together
 #define SUMS 8                // vectors of sums that registers hold
-#define SPAN 4                // groups through which a few rows pass before the next span
-#define FEW_ROWS 16           // rows whose products memory may still be waited for
+#define SPAN 4                // groups of a tile that all of a few rows pass before the next ones
+#define FEW_ROWS 16           // so many are a few: memory may still be slower than arithmetic
 #define LINE 64               // bytes that memory gives at once
 
 typedef struct {
@@ -121,9 +121,9 @@ INLINE void passes(const record *tile, const record *next, int groups, int span,
   }
 }
 
-// out (rows, of `stride`) = x · tileᵀ. Rows beside the first pair are arithmetic for which memory would wait, so each pass fetches
-// a share of what comes next. A few rows do so span by span: what they fetch, and what they come back to, is near then. Many
-// are nothing but arithmetic.
+// out (rows, of `stride`) = x · tileᵀ. While rows beside the first pair are computed, memory would idle, so each pass fetches a
+// share of what comes next. A few rows do so span by span: what they fetch, and what they come back to, is near then. Many
+// are nothing but arithmetic, and keep their sums in registers through the whole tile.
 static void product_tile(const record *tile, const record *next, int groups, const quantised *x, int rows, float *out,
                          int stride) {
   enum { ALONE = PARTS < SUMS ? PARTS : SUMS, TOGETHER = PARTS < SUMS / ROWS ? PARTS : SUMS / ROWS };

@@ -9,7 +9,7 @@
 #include "product.h"
 
 #define CANDIDATES 256   // tokens that are looked at exactly, at most
-#define LOOKS 8          // rows whose previews are made together
+#define LOOKS 32         // rows whose previews are made together: more than a verification has
 #define REACH 8.0f       // how far below the greatest preview a candidate may be; a margin counts no further either
 #define BISECTIONS 12    // of REACH, in search of a bound that so many pass
 #define MOST_ODDS 20.0f  // log-odds that stand for all the probability there is

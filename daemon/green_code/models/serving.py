@@ -99,7 +99,7 @@ class Served(Protocol):
         """Layers after which a caller should be able to interrupt."""
 
     def embed_into(self, states: Tensor, start: int, tokens: Sequence[int]) -> None:
-        """The hidden states at depth 0 of tokens at positions start … of `states`, (S, C)."""
+        """Write the hidden states at depth 0 of `tokens` into `states`, (S, C), from position `start` on."""
 
     def run_layers(
         self, first: int, last: int, states: Tensor, start: int, stop: int, keys: Tensor, values: Tensor

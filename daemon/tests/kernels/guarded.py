@@ -44,7 +44,12 @@ def main(library: Path, level: str, side: str) -> None:
         weights = random_weights(config)
         directions = torch.eye(config.width)[:32]  # any will do
         records, rest = pack(config, weights, directions)
-        kept = {name: torch.from_numpy(guarded(w.float().numpy(), side)) for name, w in rest.items()}
+        kept = {
+            name: torch.from_numpy(guarded(w.view(torch.int16).numpy(), side)).view(torch.bfloat16)
+            if w.dtype == torch.bfloat16
+            else torch.from_numpy(guarded(w.float().numpy(), side))
+            for name, w in rest.items()
+        }
         decoder = KernelDecoder(Kernel(library, level), config, guarded(records, side), kept)
         room = decoder._scratch
         for structure, name, array in list(room.kept):

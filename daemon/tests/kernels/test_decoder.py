@@ -134,15 +134,14 @@ def test_layers_and_head_are_those_of_the_torch_decoder(name: str, kernels: dict
         assert logits.shape == wanted.shape
         assert (logits - wanted).norm() / wanted.norm() < 0.01, level  # 8 bits here too
         decoder.embed_into(embedded := torch.empty(2, config.width), 0, [3, 5])
-        torch.testing.assert_close(
-            embedded,
-            Decoder.load(config, random_weights(config)).embed_tokens(torch.tensor([3, 5])),
-            rtol=1e-2, atol=1e-3,
-        )  # fmt: skip
+        rounded = {name: w.bfloat16().float() for name, w in random_weights(config).items()}
+        assert torch.equal(embedded, Decoder.load(config, rounded).embed_tokens(torch.tensor([3, 5])))
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-@pytest.mark.parametrize("cuts", [{1: 2, 2: 1, 3: 2}, {64: 1, 65: 2}, {5: 2, 70: 3, 100: 1, 149: 2}])
+@pytest.mark.parametrize(
+    "cuts", [{1: 2, 2: 1, 3: 2}, {64: 1, 65: 2}, {5: 2, 70: 3, 100: 1, 149: 2}, {16: 2, 33: 1, 36: 2}]
+)
 def test_a_row_is_the_same_to_the_bit_however_work_is_cut(
     name: str, cuts: Mapping[int, int], kernels: dict[str, Kernel]
 ) -> None:
@@ -188,7 +187,8 @@ def test_behind_a_screen_the_top_is_that_of_the_heads_own_rows(name: str, kernel
         ) > 0.99 * len(x), level
         for top, row in zip(tops, logits, strict=True):
             assert row[top.token] == pytest.approx(float(row.max()), abs=0.02)
-        assert tops[70:71] == decoder.top(x[70:71])  # to the bit, whatever comes with it
+        for rows in (slice(70, 71), slice(20, 25)):
+            assert tops[rows] == decoder.top(x[rows])  # to the bit, whatever comes with it
         some = torch.tensor([config.vocabulary - 1, 0, 7])
         torch.testing.assert_close(decoder.scores(x[3], some), logits[3, some], rtol=1e-4, atol=1e-4)
         with pytest.raises(ValueError, match="tokens"):
@@ -254,7 +254,7 @@ def test_bounds_are_checked(kernels: dict[str, Kernel]) -> None:
     for wrong in (x.double(), torch.zeros(GEMMA.width, 8).T):
         with pytest.raises(ValueError, match="contiguous on the CPU"):
             decoder.run_layers(1, 2, wrong, 0, 8, keys, values)
-        with pytest.raises(ValueError, match="contiguous, float32"):
+        with pytest.raises(ValueError, match="contiguous on the CPU"):
             decoder.embed_into(wrong, 0, [1])
     with pytest.raises(ValueError, match="contiguous"):
         decoder.run_layers(1, 2, x, 0, 8, keys.float(), values)
