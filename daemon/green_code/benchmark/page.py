@@ -24,6 +24,8 @@ def page(found: dict[str, Any]) -> str:
         "![Time per token, and of a completion](performance.svg)",
         "## Where the time of a token goes",
         *_profile(found),
+        "## What further positions in a pass cost",
+        *_passes(found),
         "## How far from what memory allows",
         *_bound(found),
         *_starts(found),
@@ -182,6 +184,22 @@ def _threads(count: int) -> str:
 
 def _share(profile: Mapping[str, Any], part: str) -> float:
     return float(profile["parts"].get(part, 0.0) / profile["seconds"])
+
+
+def _passes(found: Mapping[str, Any]) -> list[str]:
+    heads, columns = ["positions"], []
+    for threads in found["plan"]["threads"]:
+        own = [row for row in found["passes"] if row["threads"] == threads]
+        heads += [f"{_threads(threads).lower()}, ms", "ratio"]
+        columns += [[_milliseconds(row) for row in own], [_ratio(row) for row in own]]
+    positions = dict.fromkeys(str(row["positions"]) for row in found["passes"])
+    return [
+        paragraph(
+            f"All layers over so many positions at once, behind a prompt of {found['passes'][0]['prompt_tokens']} tokens: so drafts are verified. *Ratio*: to a pass over one "
+            "position in the same round."
+        ),
+        table(heads, [list(row) for row in zip(positions, *columns, strict=True)]),
+    ]
 
 
 def _bound(found: Mapping[str, Any]) -> list[str]:

@@ -13,6 +13,7 @@ from typing import Any
 from green_code.benchmark.agreement import agreements, references
 from green_code.benchmark.bound import memory_bound
 from green_code.benchmark.engines import BASELINE, engines
+from green_code.benchmark.passes import passes
 from green_code.benchmark.peer import Missing, Spec
 from green_code.benchmark.peers.green_code import write_on
 from green_code.benchmark.process import Worker
@@ -50,7 +51,7 @@ def run(
     peers, reference = engines(model, report)
     wanted, no_reference = _references(reference, places, max(plan.threads), report)
     found, measured = compare(peers, places, plan, report)
-    report("profile, memory bound and start times")
+    report("profile, passes, memory bound and start times")
     write_on(runtime)
     return {
         **provenance(runtime, "performance", {}),
@@ -66,6 +67,7 @@ def run(
         "agreement": agreements(measured, wanted, runtime.vocabulary),
         "no_reference": no_reference,
         "profile": profile(runtime, places[0].short, plan.decode_tokens),
+        "passes": passes(runtime.decoder, places[0].short.ids, plan.threads),
         "bound": memory_bound(runtime.decoder, plan.threads),
         "starts": asyncio.run(measure_starts(model, starts)),
         **found,

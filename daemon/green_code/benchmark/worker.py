@@ -11,7 +11,6 @@ Must not import more than its peer needs: the memory of this process is the peer
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import json
 import os
@@ -20,10 +19,9 @@ from typing import Any
 
 import psutil
 
+from green_code.benchmark.cores import pin
 from green_code.benchmark.peer import Peer, Prompt
 from green_code.energy.meters import Meter, Window, pick_meter
-
-_CORES = os.sched_getaffinity(0) if sys.platform == "linux" else frozenset[int]()
 
 
 def main() -> None:
@@ -48,7 +46,7 @@ def _answer(peers: list[Peer], meter: Meter, asked: dict[str, Any]) -> dict[str,
     if asked["do"] == "memory":
         return {"bytes": psutil.Process().memory_info().rss}
     peer = peers[0]
-    _pin(asked["threads"])
+    pin(asked["threads"])
     peer.use_threads(asked["threads"])
     if asked["cold"]:
         peer.forget()
@@ -63,15 +61,6 @@ def _answer(peers: list[Peer], meter: Meter, asked: dict[str, Any]) -> dict[str,
         "cpu_seconds": reading.cpu_seconds,
         "joules": reading.joules,
     }
-
-
-def _pin(threads: int) -> None:
-    """Keep all threads of this process on so many cores, so that no engine computes on more than it was given."""
-    if sys.platform == "linux":
-        cores = sorted(_CORES)[:threads]
-        for thread in psutil.Process().threads():
-            with contextlib.suppress(ProcessLookupError):  # it has ended since
-                os.sched_setaffinity(thread.id, cores)
 
 
 if __name__ == "__main__":

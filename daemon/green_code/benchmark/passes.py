@@ -1,0 +1,54 @@
+"""What a pass through all layers costs with several positions in it, as a verification of drafts has them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from green_code.benchmark.cores import pin
+from green_code.benchmark.statistics import median, ratio
+from green_code.decoding.staircase import Staircase
+from green_code.models.serving import Served
+
+POSITIONS = (1, 2, 4, 8, 16)
+_ROUNDS = 60
+
+
+def passes(decoder: Served, prompt: Sequence[int], threads: Sequence[int]) -> list[dict[str, Any]]:
+    """By threads and positions: seconds of a pass after the prompt, and their ratio to those of a pass over one position.
+
+    The numbers of positions take turns, forwards and backwards; a ratio is of passes in the same round.
+    """
+    stairs, found = Staircase(decoder), list[dict[str, Any]]()
+    stairs.append(prompt)
+    stairs.advance(len(prompt) - 1, decoder.config.layers)
+    try:
+        for count in threads:
+            pin(count)
+            seconds: dict[int, list[float]] = {positions: [] for positions in POSITIONS}
+            for i in range(_ROUNDS):
+                for positions in POSITIONS if i % 2 == 0 else POSITIONS[::-1]:
+                    seconds[positions].append(_pass(stairs, len(prompt), positions))
+            found += [
+                {
+                    "threads": count,
+                    "prompt_tokens": len(prompt),
+                    "positions": positions,
+                    **asdict(median(taken)),
+                    "ratio": asdict(ratio(taken, seconds[1])),
+                }
+                for positions, taken in seconds.items()
+            ]
+    finally:
+        pin(None)
+    return found
+
+
+def _pass(stairs: Staircase, start: int, positions: int) -> float:
+    stairs.truncate(start)
+    stairs.append([stairs.tokens[-1]] * positions)
+    begin = time.perf_counter()
+    stairs.advance(len(stairs) - 1, stairs.decoder.config.layers)
+    return time.perf_counter() - begin
