@@ -31,7 +31,10 @@ from torch import Tensor
 
 from green_code.models.serving import FEW, Served
 
-_CAPACITY_STEP = 256  # positions; what is reserved and not used is less than that
+_CAPACITY_STEP = 256  # positions
+_RESERVE = (
+    128  # positions beyond those for which room is made: a completion need not wait while the cache moves
+)
 
 
 class Staircase:
@@ -65,7 +68,7 @@ class Staircase:
         if end > self.decoder.config.max_positions:
             raise ValueError(f"{end} positions, but the model has {self.decoder.config.max_positions}")
         if end > self._states.shape[0]:
-            self._grow(-(-end // _CAPACITY_STEP) * _CAPACITY_STEP)
+            self._grow(-(-(end + _RESERVE) // _CAPACITY_STEP) * _CAPACITY_STEP)
         self.decoder.embed_into(self._states, start, tokens)
         self.tokens.extend(tokens)
         self._lengths[0] = end
@@ -153,8 +156,9 @@ class Staircase:
         """Room for `capacity` positions; what is cached is kept, block by block, as decoders order it themselves."""
         old = (self._states, self._keys, self._values)
         self._states, self._keys, self._values = self._buffers(capacity)
-        for new, was in zip((self._states, self._keys, self._values), old, strict=True):
-            new[..., : was.shape[-2], :] = was
+        if self.tokens:
+            for new, was in zip((self._states, self._keys, self._values), old, strict=True):
+                new[..., : was.shape[-2], :] = was
         self._rows = self._states.unbind()
 
     def _buffers(self, capacity: int) -> tuple[Tensor, Tensor, Tensor]:
