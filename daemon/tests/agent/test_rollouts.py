@@ -129,9 +129,11 @@ def test_what_source_and_model_share_is_run_once(decoder: Decoder, tmp_path: Pat
     with pytest.MonkeyPatch.context() as patch:
         rows, run = [0], Decoder.run_layers
 
-        def counted(self: Decoder, first: int, last: int, x: torch.Tensor, *rest: Any) -> None:
-            rows[0] += (last + 1 - first) * len(x)
-            run(self, first, last, x, *rest)
+        def counted(
+            self: Decoder, first: int, last: int, x: torch.Tensor, start: int, stop: int, *rest: Any
+        ) -> None:
+            rows[0] += (last + 1 - first) * (stop - start)
+            run(self, first, last, x, start, stop, *rest)
 
         patch.setattr(Decoder, "run_layers", counted)
         record(decoder, bytes_vocabulary(), corpus, "java", "train", EXITS, 100, 0, tmp_path / "a", "w", lambda _: None)  # fmt: skip
