@@ -195,7 +195,7 @@ def _passes(found: Mapping[str, Any]) -> list[str]:
     positions = dict.fromkeys(str(row["positions"]) for row in found["passes"])
     return [
         paragraph(
-            f"All layers over so many positions at once, behind a prompt of {found['passes'][0]['prompt_tokens']} tokens: so drafts are verified. *Ratio*: to a pass over one "
+            f"All layers over so many positions at once, behind a prompt of {found['prompt_tokens']['short'][0]} tokens: so drafts are verified. *Ratio*: to a pass over one "
             "position in the same round."
         ),
         table(heads, [list(row) for row in zip(positions, *columns, strict=True)]),

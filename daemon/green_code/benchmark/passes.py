@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from green_code.benchmark.cores import pin
+from green_code.benchmark.rounds import order
 from green_code.benchmark.statistics import median, ratio
 from green_code.decoding.staircase import Staircase
 from green_code.models.serving import Served
@@ -29,12 +30,11 @@ def passes(decoder: Served, prompt: Sequence[int], threads: Sequence[int]) -> li
             pin(count)
             seconds: dict[int, list[float]] = {positions: [] for positions in POSITIONS}
             for i in range(_ROUNDS):
-                for positions in POSITIONS if i % 2 == 0 else POSITIONS[::-1]:
+                for positions in order(POSITIONS, i):
                     seconds[positions].append(_pass(stairs, len(prompt), positions))
             found += [
                 {
                     "threads": count,
-                    "prompt_tokens": len(prompt),
                     "positions": positions,
                     **asdict(median(taken)),
                     "ratio": asdict(ratio(taken, seconds[1])),

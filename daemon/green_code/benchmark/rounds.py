@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from green_code.benchmark.peer import Missing, Prompt
 from green_code.benchmark.process import Worker
@@ -17,6 +17,7 @@ from green_code.benchmark.prompts import Case
 from green_code.problems import Problem
 
 COMPLETION_TOKENS = 12  # a line
+Turn = TypeVar("Turn")
 
 
 @dataclass(frozen=True)
@@ -62,9 +63,9 @@ def steps(case: Case, plan: Plan) -> list[Step]:
     return [*found, Step("long", case.long, 1, True)] if plan.long else found
 
 
-def order(names: Sequence[str], round: int) -> list[str]:
-    """Who comes when in a round, counted from 0."""
-    return list(names) if round % 2 == 0 else list(reversed(names))
+def order(what: Sequence[Turn], round: int) -> list[Turn]:
+    """Who, or what, comes when in a round, counted from 0."""
+    return list(what) if round % 2 == 0 else list(reversed(what))
 
 
 class Rounds:

@@ -32,9 +32,7 @@ from torch import Tensor
 from green_code.models.serving import FEW, Served
 
 _CAPACITY_STEP = 256  # positions
-_RESERVE = (
-    128  # positions beyond those for which room is made: a completion need not wait while the cache moves
-)
+_RESERVE = 128  # positions more than are asked for, so that a completion need not wait while the cache moves
 
 
 class Staircase:
@@ -55,8 +53,7 @@ class Staircase:
         self.evaluations = 0  # over how many positions: layer × position evaluations
         self.few = 0  # of these, those of the first few positions of a batch
         self._lengths = [0] * (decoder.config.layers + 1)
-        self._states, self._keys, self._values = self._buffers(_CAPACITY_STEP)
-        self._rows = self._states.unbind()  # a view each, once: where caches are cold, one takes 25 µs
+        self._states, self._rows, self._keys, self._values = self._buffers(_CAPACITY_STEP)
 
     # --- the three operations -----------------------------------------------------------------------------
 
@@ -155,18 +152,22 @@ class Staircase:
     def _grow(self, capacity: int) -> None:
         """Room for `capacity` positions; what is cached is kept, block by block, as decoders order it themselves."""
         old = (self._states, self._keys, self._values)
-        self._states, self._keys, self._values = self._buffers(capacity)
+        self._states, self._rows, self._keys, self._values = self._buffers(capacity)
         if self.tokens:
             for new, was in zip((self._states, self._keys, self._values), old, strict=True):
                 new[..., : was.shape[-2], :] = was
-        self._rows = self._states.unbind()
 
-    def _buffers(self, capacity: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Hidden states (S, C), keys and values (L, K, S, D)."""
+    def _buffers(self, capacity: int) -> tuple[Tensor, tuple[Tensor, ...], Tensor, Tensor]:
+        """Hidden states (S, C) and a view of each, keys and values (L, K, S, D).
+
+        Views are made once: where caches are cold, one takes 25 µs.
+        """
         config, decoder = self.decoder.config, self.decoder
         cached = (config.layers, config.kv_heads, capacity, config.head_width)
+        states = torch.zeros(capacity, config.width, dtype=decoder.dtype, device=decoder.device)
         return (
-            torch.zeros(capacity, config.width, dtype=decoder.dtype, device=decoder.device),
+            states,
+            states.unbind(),
             torch.zeros(cached, dtype=decoder.cache_dtype, device=decoder.device),
             torch.zeros(cached, dtype=decoder.cache_dtype, device=decoder.device),
         )

@@ -188,12 +188,9 @@ class KernelDecoder:
             ValueError: there is no such token or position, or `states` is not as it must be.
         """
         c, (positions, width) = self.config, states.shape
-        if (states.dtype, states.device, width) != (
-            self.dtype,
-            self.device,
-            c.width,
-        ) or not states.is_contiguous():
-            raise ValueError("states must be contiguous on the CPU, float32, and of the model's width")
+        self._check_buffer(states, self.dtype)
+        if width != c.width:
+            raise ValueError("buffers are of another model")
         if not 0 <= start <= start + len(tokens) <= positions:
             raise ValueError(f"positions {start} … {start + len(tokens) - 1} of {positions}")
         if not all(0 <= token < c.vocabulary for token in tokens):
@@ -216,10 +213,7 @@ class KernelDecoder:
         """
         c, (positions, width) = self.config, states.shape
         for tensor, dtype in ((states, self.dtype), (keys, self.cache_dtype), (values, self.cache_dtype)):
-            if tensor.dtype != dtype or not tensor.is_contiguous() or tensor.device != self.device:
-                raise ValueError(
-                    "buffers must be contiguous on the CPU: float32 states, bfloat16 keys and values"
-                )
+            self._check_buffer(tensor, dtype)
         if keys.shape != values.shape or keys.dim() != 4:
             raise ValueError(f"keys {tuple(keys.shape)} and values {tuple(values.shape)} differ")
         layers, kv_heads, capacity, head_width = keys.shape
@@ -323,6 +317,13 @@ class KernelDecoder:
         return f"kernel, int8, {self._kernel.level}"
 
     # --- inside -------------------------------------------------------------------------------------------
+
+    def _check_buffer(self, tensor: Tensor, dtype: torch.dtype) -> None:
+        """Raises ValueError where the kernel could not point into it."""
+        if tensor.dtype != dtype or not tensor.is_contiguous() or tensor.device != self.device:
+            raise ValueError(
+                "buffers must be contiguous on the CPU: float32 states, bfloat16 keys and values"
+            )
 
     def _states(self, x: Tensor) -> Tensor:
         """(N, C) of any leading shape."""
