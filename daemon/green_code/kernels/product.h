@@ -11,12 +11,12 @@
 #include "lanes.h"
 #include "team.h"
 
-#define GROUP 32              // inputs that share a scale
+#define GROUP 64              // inputs that share a scale
 #define TILE 64               // outputs that are computed side by side
 #define PARTS (TILE / LANES)  // vectors that hold one row's sums of a tile
 #define ROWS 2                // rows that pass together
 #define SUMS 8                // vectors of sums that registers hold
-#define SPAN 4                // groups of a tile that all of a few rows pass before the next ones
+#define SPAN 5                // groups of a tile that all of a few rows pass before the next ones
 #define FEW_ROWS 16           // so many are a few: memory may still be slower than arithmetic
 #define LINE 64               // bytes that memory gives at once
 
@@ -80,7 +80,7 @@ INLINE void pass(const record *tile, int groups, int from, int count, int part, 
       for (int p = 0; p < parts; p++) sums[r][p] = first;
     }
     for (int line = 0; !evenly && line < lines; line++) fetch(ahead + line * LINE);
-#pragma clang loop unroll(full)
+#pragma clang loop unroll_count(8)
     for (int four = 0; four < FOURS; four++) {
       for (int line = four; evenly && line < lines; line += FOURS) fetch(ahead + line * LINE);
       for (int r = 0; r < rows; r++) {

@@ -1,4 +1,4 @@
-"""Weights as the kernel takes them: int8 in groups of 32 inputs with a scale each, in product.h's records.
+"""Weights as the kernel takes them: int8 in groups of 64 inputs with a scale each, in product.h's records.
 
 A scale an output channel alone loses one token in a hundred more (ARCHITECTURE.md, at its end). Norm gains are not folded in: they
 spread a row's values, and quantising them then costs a quarter of all tokens.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-TILE, GROUP, FOURS = 64, 32, 4
+TILE, GROUP, FOURS = 64, 64, 4
 RECORD_BYTES = TILE * GROUP + 2 * TILE
 
 
@@ -20,12 +20,12 @@ def records(outputs: int, inputs: int) -> int:
 def quantise(weight: np.ndarray) -> np.ndarray:
     """(N, K) float → (records, RECORD_BYTES) uint8: w + 128 with w in ±127, then the scales in bfloat16.
 
-    N is filled up to a multiple of 64 with zeros. K must be a multiple of 32.
+    N is filled up to a multiple of 64 with zeros. K must be a multiple of 64.
     """
     outputs, inputs = weight.shape
     padded = np.zeros((-(-outputs // TILE) * TILE, inputs), np.float32)
     padded[:outputs] = weight
-    groups = padded.reshape(-1, TILE, inputs // GROUP, GROUP).swapaxes(1, 2)  # (N/64, K/32, 64, 32)
+    groups = padded.reshape(-1, TILE, inputs // GROUP, GROUP).swapaxes(1, 2)  # (N/64, K/64, 64, 64)
     halves = _round_up(np.abs(groups).max(-1) / 127)
     scales = _widen(halves)[..., None]
     rounded = np.rint(groups / np.where(scales > 0, scales, 1)).astype(np.int16) + 128

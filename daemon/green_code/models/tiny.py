@@ -58,7 +58,7 @@ class TinySource:
     def config(self) -> ModelConfig:
         full = [(layer + 1) % 3 == 0 for layer in range(_LAYERS)]
         return ModelConfig(
-            family="gemma3_text", layers=_LAYERS, width=64, heads=4, kv_heads=2, head_width=32, mlp_width=96,
+            family="gemma3_text", layers=_LAYERS, width=64, heads=4, kv_heads=2, head_width=32, mlp_width=128,
             vocabulary=len(self._pieces().texts), norm_eps=1e-6, max_positions=4096, attention_scale=0.25,
             tied_head=True, windows=tuple(None if f else 8 for f in full),
             ropes=tuple(Rope(1e6 if f else 1e4) for f in full),
@@ -78,4 +78,4 @@ class TinySource:
             yield name, tensor[list(ids)] if ids is not None and name == "embed.weight" else tensor
 
     def fingerprint(self) -> str:
-        return "tiny-2"
+        return "tiny-3"

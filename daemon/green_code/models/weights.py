@@ -30,7 +30,7 @@ from green_code.models.serving import Form, Served, first_that_serves
 from green_code.models.vocabulary import Vocabulary
 from green_code.problems import Problem
 
-_CONVERSION = "4"  # raised whenever conversion would give other files
+_CONVERSION = "5"  # raised whenever conversion would give other files
 Report = Callable[[str, float | None], None]
 
 

@@ -42,7 +42,7 @@ def guarded(array: np.ndarray, side: str) -> np.ndarray:
 def main(library: Path, level: str, side: str) -> None:
     for config in CONFIGS.values():
         weights = random_weights(config)
-        directions = torch.eye(config.width)[:32]  # any will do
+        directions = torch.eye(config.width)[:64]  # any will do
         records, rest = pack(config, weights, directions)
         kept = {
             name: torch.from_numpy(guarded(w.view(torch.int16).numpy(), side)).view(torch.bfloat16)

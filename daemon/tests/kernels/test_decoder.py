@@ -14,24 +14,24 @@ from torch import Tensor
 from green_code.decoding.exit_network import EXIT, ExitNetwork, beside, features
 from green_code.kernels.binding import Kernel
 from green_code.kernels.decoder import KernelDecoder, pack, why_not
-from green_code.kernels.quantise import RECORD_BYTES, dequantise, quantise
+from green_code.kernels.quantise import GROUP, RECORD_BYTES, dequantise, quantise
 from green_code.models.decoder import Decoder
 from green_code.models.families import ModelConfig, Rope
 from green_code.models.screen import principal_directions
 from green_code.models.serving import Top, top_of
 
 GEMMA = ModelConfig(
-    family="gemma3_text", layers=6, width=96, heads=3, kv_heads=1, head_width=32, mlp_width=160, vocabulary=131,
+    family="gemma3_text", layers=6, width=192, heads=3, kv_heads=1, head_width=64, mlp_width=384, vocabulary=131,
     norm_eps=1e-6, max_positions=4096, attention_scale=0.2, tied_head=True, windows=(7, 7, None, 7, 7, None),
     ropes=(Rope(1e4), Rope(1e4), Rope(1e6), Rope(1e4), Rope(1e4), Rope(1e6)),
 )  # fmt: skip
 LLAMA = ModelConfig(
-    family="llama", layers=3, width=128, heads=4, kv_heads=2, head_width=32, mlp_width=96, vocabulary=77,
+    family="llama", layers=3, width=128, heads=4, kv_heads=2, head_width=32, mlp_width=192, vocabulary=77,
     norm_eps=1e-5, max_positions=4096, attention_scale=32**-0.5, tied_head=False, windows=(None,) * 3,
     ropes=(Rope(5e5),) * 3,
 )  # fmt: skip
 # More heads share their keys than are computed side by side.
-MANY_HEADS = replace(LLAMA, heads=9, kv_heads=1, windows=(5, None, 20))
+MANY_HEADS = replace(LLAMA, heads=9, kv_heads=1, head_width=64, windows=(5, None, 20))
 CONFIGS = {"gemma": GEMMA, "llama": LLAMA, "many heads": MANY_HEADS}
 ROWS = 150  # more than two chunks of the kernel
 
@@ -82,11 +82,11 @@ def states(config: ModelConfig) -> Tensor:
 
 
 def rounding(decoder: Decoder) -> Decoder:
-    """The torch decoder, rounding as the kernel does: products' inputs in groups of 32 to 8 bits, keys and values to
+    """The torch decoder, rounding as the kernel does: products' inputs in groups to 8 bits, keys and values to
     bfloat16."""
 
     def rounded(_: object, inputs: tuple[Tensor]) -> Tensor:
-        blocks = inputs[0].unflatten(-1, (-1, 32))
+        blocks = inputs[0].unflatten(-1, (-1, GROUP))
         scale = blocks.abs().amax(-1, keepdim=True) / 127
         return ((blocks / scale).round() * scale).flatten(-2)
 
@@ -296,12 +296,12 @@ def test_models_it_does_not_serve_are_told_apart() -> None:
 
 
 def test_weights_are_rounded_to_a_255th_of_a_groups_range() -> None:
-    weight = np.random.default_rng(0).standard_normal((67, 64)).astype(np.float32)
+    weight = np.random.default_rng(0).standard_normal((67, 128)).astype(np.float32)
     weight[5] = 0
     packed = quantise(weight)
-    back = dequantise(packed, 64)
-    assert packed.shape == (2 * 2, RECORD_BYTES) and back.shape == (128, 64)
-    most = np.abs(weight).reshape(67, 2, 32).max(2).repeat(32, 1)
+    back = dequantise(packed, 128)
+    assert packed.shape == (2 * 2, RECORD_BYTES) and back.shape == (128, 128)
+    most = np.abs(weight).reshape(67, 2, GROUP).max(2).repeat(GROUP, 1)
     # Half a step; a step is a group's largest over 127, and up to a 128th more by the scale's rounding up.
     assert (np.abs(back[:67] - weight) <= most / 254 * (1 + 2**-7) + 1e-7).all()
     assert not back[67:].any()
