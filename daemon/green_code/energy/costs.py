@@ -1,7 +1,8 @@
 """What a completion costs: joules per layer run, per position in it, per head and per decision of the agent.
 
-A token is never metered alone: the counters are too coarse for that. Instead six workloads are repeated in windows
-of ten seconds, each in blocks whose spread gives the interval, and the joules of a request follow from how much of each it did:
+A token is never metered alone: the counters are too coarse for that. Instead six workloads are repeated for ten seconds
+each, in turns, since what counts are differences between them and a machine's speed drifts. The spread over the turns
+gives the interval, and the joules of a request follow from how much of each it did:
 
     joules = run · (layer runs) + few · (layer × position, the first few of a batch) + evaluation · (the others)
            + head · (heads) + head row · (positions through them) + decision · (decisions)
@@ -15,6 +16,8 @@ Must not know: models. It is given workloads to repeat.
 
 from __future__ import annotations
 
+import functools
+import itertools
 import json
 import logging
 import statistics
@@ -26,7 +29,7 @@ from pathlib import Path
 from green_code.energy.meters import Meter, Window
 from green_code.problems import Problem
 
-BLOCKS = 8
+TURNS = 8
 log = logging.getLogger(__name__)
 
 
@@ -92,31 +95,31 @@ def fit(
     Args:
         workloads: `layer` (runs with one position), `layer_few` (with a few) and `layer_batch` (with many), `head`,
             `head_batch` and `decision`; each call does a little work and says how much, of its own kind alone.
-        window_seconds: how long each is repeated, in all.
+        window_seconds: how long each is repeated, all its turns together.
     """
+    for work in workloads.values():
+        work()  # warm
+    read: dict[str, list[tuple[float, Work]]] = {name: [] for name in workloads}
+    for turn, (name, work) in itertools.product(range(TURNS), workloads.items()):
+        report("measuring energy per layer and token (once)", turn / TURNS)
+        with Window(meter) as window:
+            done = _repeat(work, window_seconds / TURNS)
+        if window.reading is not None and window.reading.joules is not None:
+            read[name].append((window.reading.joules, done))
+    if any(len(turns) < 2 for turns in read.values()):
+        raise Problem(
+            "internal_error",
+            f"the energy meter ({meter.describe()}) gave no readings; see `green-code doctor`.",
+        )
     joules: dict[str, float] = {}
     rows: dict[str, float] = {}
     widths = []
-    for i, (name, work) in enumerate(workloads.items()):
-        report(f"measuring energy per layer and token (once): {name}", i / len(workloads))
-        work()  # warm
-        per_block, whole = [], Work()
-        with Window(meter) as window:
-            for _ in range(BLOCKS):
-                with Window(meter) as block:
-                    done = _repeat(work, window_seconds / BLOCKS)
-                whole = _sum(whole, done)
-                if (read := _joules(block)) is not None:
-                    per_block.append(read / _units(done))
-        total = _joules(window)
-        if total is None or len(per_block) < 2:
-            raise Problem(
-                "internal_error",
-                f"the energy meter ({meter.describe()}) gave no readings; see `green-code doctor`.",
-            )
-        joules[name] = total / _units(whole)
+    for name, turns in read.items():
+        whole = functools.reduce(_sum, (done for _, done in turns))
+        joules[name] = sum(spent for spent, _ in turns) / _units(whole)
         rows[name] = (whole.evaluations or whole.head_rows) / _units(whole)
-        widths.append(1.96 * statistics.stdev(per_block) / len(per_block) ** 0.5 / joules[name])
+        spread = statistics.stdev(spent / _units(done) for spent, done in turns)
+        widths.append(1.96 * spread / len(turns) ** 0.5 / joules[name])
 
     def split(single: str, batch: str) -> tuple[float, float]:
         """What a run costs, and what each row adds to it."""
@@ -154,10 +157,6 @@ def _sum(a: Work, b: Work) -> Work:
 def _units(work: Work) -> int:
     """Of the one kind that a workload does."""
     return work.runs or work.heads or work.decisions
-
-
-def _joules(window: Window) -> float | None:
-    return window.reading.joules if window.reading is not None else None
 
 
 def load_costs(path: Path) -> CostModel | None:
