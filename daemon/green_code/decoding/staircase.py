@@ -158,16 +158,21 @@ class Staircase:
                 new[..., : was.shape[-2], :] = was
 
     def _buffers(self, capacity: int) -> tuple[Tensor, tuple[Tensor, ...], Tensor, Tensor]:
-        """Hidden states (S, C) and a view of each, keys and values (L, K, S, D).
+        """Hidden states (S, C) and a view of each, keys and values (L, K, S, `cache_widths`).
 
         Views are made once: where caches are cold, one takes 25 µs.
         """
         config, decoder = self.decoder.config, self.decoder
-        cached = (config.layers, config.kv_heads, capacity, config.head_width)
         states = torch.zeros(capacity, config.width, dtype=decoder.dtype, device=decoder.device)
-        return (
-            states,
-            states.unbind(),
-            torch.zeros(cached, dtype=decoder.cache_dtype, device=decoder.device),
-            torch.zeros(cached, dtype=decoder.cache_dtype, device=decoder.device),
+        keys, values = (
+            torch.zeros(
+                config.layers,
+                config.kv_heads,
+                capacity,
+                width,
+                dtype=decoder.cache_dtype,
+                device=decoder.device,
+            )
+            for width in decoder.cache_widths
         )
+        return states, states.unbind(), keys, values

@@ -23,7 +23,7 @@ from green_code.problems import Problem
 LEVEL_VARIABLE = "GREEN_CODE_KERNEL"
 WORKERS = 2  # team.h
 LANES = 16  # the widest level's; sizes are multiples of it at every level, so that all serve the same models
-KEYS, QUERIES = 16, 8  # attention.h
+BLOCK, PIECE, QUERIES = 32, 32, 8  # attention.h
 UNITS, BESIDE = 64, 3  # judge.h
 LOOKS = 32  # screen.h
 
@@ -89,8 +89,19 @@ class _CQuantised(ctypes.Structure):
     _fields_ = [(name, _Pointer) for name in ("values", "scales", "sums")]
 
 
+class _CPiece(ctypes.Structure):
+    """attention.h's `piece`."""
+
+    _fields_ = [("values", ctypes.c_int8 * PIECE), ("scale", ctypes.c_float), ("sum", _Int)]
+
+
+_PIECE_FLOATS = ctypes.sizeof(_CPiece) // ctypes.sizeof(ctypes.c_float)
+
+
 class _CWorkspace(ctypes.Structure):
-    _fields_ = [(name, _Pointer) for name in ("normed", "inner", "scores")]
+    """With attention.h's `attention_room` at its end."""
+
+    _fields_ = [(name, _Pointer) for name in ("normed", "inner", "queries", "scores")]
 
 
 class _CScratch(ctypes.Structure):
@@ -124,7 +135,8 @@ class Scratch:
         own = {
             "normed": model.width,
             "inner": model.mlp_width,
-            "scores": QUERIES * (positions + 2 * KEYS),
+            "queries": QUERIES * (model.head_width // PIECE) * _PIECE_FLOATS,
+            "scores": QUERIES * (positions + 2 * BLOCK),
         }
         self.structure = _CScratch()
         self.kept: list[tuple[ctypes.Structure, str, np.ndarray]] = []
@@ -149,15 +161,16 @@ class Kernel:
         names = (
             "green_group",
             "green_tile",
-            "green_keys",
+            "green_block",
+            "green_piece",
             "green_queries",
             "green_looks",
             "green_candidates",
             "green_sizes",
         )
         layout = tuple(getattr(loaded, name)() if hasattr(loaded, name) else None for name in names)
-        sizes = sum(map(ctypes.sizeof, (CLayer, CModel, _CScratch, CTeam, CJudge, CScreen, CTop)))
-        if layout != (GROUP, TILE, KEYS, QUERIES, LOOKS, CANDIDATES, sizes):
+        sizes = sum(map(ctypes.sizeof, (CLayer, CModel, _CScratch, CTeam, CJudge, CScreen, CTop, _CPiece)))
+        if layout != (GROUP, TILE, BLOCK, PIECE, QUERIES, LOOKS, CANDIDATES, sizes):
             raise Problem(
                 "internal_error",
                 f"the kernel {path.name} was built from other sources; run `python -m green_code.kernels.build`, or reinstall.",

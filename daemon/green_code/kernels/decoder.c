@@ -36,7 +36,7 @@ typedef struct {
 typedef struct {
   float *normed;  // (width)
   float *inner;   // (mlp_width)
-  float *scores;  // (QUERIES, positions)
+  attention_room attention;
 } workspace;
 
 typedef struct {
@@ -79,9 +79,12 @@ typedef struct {
   const layer *l;
   float *x;
   int start, rows, halves, capacity;  // halves: into how many parts heads are cut, where rows are too few to share
-  uint16_t *keys, *values;
+  uint8_t *keys, *values;
   const scratch *s;
 } step;
+
+// Where what is cached of a head begins, at so many bytes a position.
+INLINE size_t of_head(const step *t, int kv_head, size_t bytes) { return (size_t)kv_head * t->capacity * bytes; }
 
 INLINE void norm_row(const model *m, const float *x, const float *gain, int r, int worker, const scratch *s) {
   float *normed = s->own[worker].normed;
@@ -104,7 +107,6 @@ static void before_attention(const void *task, int r, int worker) {
 INLINE void place_row(const step *t, int r) {
   const model *m = t->m;
   const int d = m->head_width, position = t->start + r;
-  const size_t cached = (size_t)t->capacity * d;  // of one head
   const float *c = t->l->cosines + (size_t)position * (d / 2), *sn = t->l->sines + (size_t)position * (d / 2);
   float *query = t->s->wide + (size_t)r * t->l->qkv.outputs, *key = query + m->heads * d, *value = key + m->kv_heads * d;
   for (int h = 0; h < m->heads + m->kv_heads; h++) {  // queries and, right behind them, keys
@@ -113,17 +115,17 @@ INLINE void place_row(const step *t, int r) {
     rotate(query + h * d, c, sn, d / 2);
   }
   for (int g = 0; g < m->kv_heads; g++) {
-    store_key(t->keys + g * cached, position, key + g * d, d);
-    store_value(t->values + g * cached, position, value + g * d, d);
+    store_key(t->keys + of_head(t, g, key_bytes(d)), position, key + g * d, d);
+    store_value(t->values + of_head(t, g, value_bytes(d)), position, value + g * d, d);
   }
 }
 
-// The rows whose keys lie in one block: two threads that write there would take its lines from one another.
+// The rows whose keys and values lie in one block: two threads that write there would take its lines from one another.
 static void place(const void *task, int block, int worker) {
   (void)worker;
   const step *t = task;
-  const int first = t->start / KEYS * KEYS + block * KEYS, end = t->start + t->rows;
-  for (int position = first < t->start ? t->start : first; position < first + KEYS && position < end; position++)
+  const int first = t->start / BLOCK * BLOCK + block * BLOCK, end = t->start + t->rows;
+  for (int position = first < t->start ? t->start : first; position < first + BLOCK && position < end; position++)
     place_row(t, position - t->start);
 }
 
@@ -133,7 +135,6 @@ static void attend_part(const void *task, int index, int worker) {
   const model *m = t->m;
   const int d = m->head_width, group = m->heads / m->kv_heads, window = t->l->window, half = index % t->halves;
   const int from = index / t->halves * PAIR, to = from + PAIR < t->rows ? from + PAIR : t->rows;
-  const size_t cached = (size_t)t->capacity * d;
   for (int head = half * m->heads / t->halves, end = (half + 1) * m->heads / t->halves; head < end;) {
     const int g = head / group, most = head + QUERIES / PAIR;
     int until = (g + 1) * group < end ? (g + 1) * group : end, count = 0;
@@ -144,8 +145,8 @@ static void attend_part(const void *task, int index, int worker) {
       float *row = t->s->wide + (size_t)r * t->l->qkv.outputs;
       for (int h = head; h < until; h++) queries[count++] = (query){row + h * d, row + h * d, first, last};
     }
-    attend(queries, count, t->keys + g * cached, t->values + g * cached, d, m->attention_scale,
-           t->s->own[worker].scores);
+    attend(queries, count, t->keys + of_head(t, g, key_bytes(d)), t->values + of_head(t, g, value_bytes(d)), d,
+           m->attention_scale, &t->s->own[worker].attention);
     head = until;
   }
 }
@@ -177,12 +178,12 @@ static void after_mlp(const void *task, int r, int worker) {
 }
 
 // Layers first … last−1 over x (rows, width) at positions start … start+rows−1, in place. Keys and values are
-// (all layers, kv_heads, capacity, head_width); those of these layers are valid before `start`, and the new ones
-// are written. A key's values lie as attention.h says. `team` is open, or null: then one thread does it all, as it
-// does when the other one stalls.
-void green_run_layers(const model *m, int first, int last, float *x, int start, int rows, uint16_t *keys,
-                      uint16_t *values, int capacity, const scratch *s, team *team) {
-  const size_t cached = (size_t)m->kv_heads * capacity * m->head_width;
+// (all layers, kv_heads, capacity, bytes of a position), as attention.h says; those of these layers are valid before
+// `start`, and the new ones are written. `team` is open, or null: then one thread does it all, as it does when the other
+// one stalls.
+void green_run_layers(const model *m, int first, int last, float *x, int start, int rows, uint8_t *keys, uint8_t *values,
+                      int capacity, const scratch *s, team *team) {
+  const size_t cached = (size_t)m->kv_heads * capacity;  // heads and positions of a layer
   for (int i = first; i < last; i++) {
     const layer *l = &m->layers[i];
     for (int at = 0; at < rows; at += CHUNK) {
@@ -192,12 +193,12 @@ void green_run_layers(const model *m, int first, int last, float *x, int start, 
       }
       const int some = rows - at < CHUNK ? rows - at : CHUNK;
       const int halves = team && some <= PAIR ? 2 : 1;
-      const step t = {m,      l,        x + (size_t)at * m->width, start + at,          some,
-                      halves, capacity, keys + i * cached,         values + i * cached, s};
+      const step t = {m, l, x + (size_t)at * m->width, start + at, some, halves, capacity,
+                      keys + i * cached * key_bytes(m->head_width), values + i * cached * value_bytes(m->head_width), s};
       const matrix *following = at + CHUNK < rows ? &l->qkv : i + 1 < last ? &l[1].qkv : NULL;
       share(team, before_attention, &t, some);
       product(team, &l->qkv, &l->attention_out, &s->row, some, s->wide, l->qkv.outputs);
-      share(team, place, &t, (t.start + some - 1) / KEYS - t.start / KEYS + 1);
+      share(team, place, &t, (t.start + some - 1) / BLOCK - t.start / BLOCK + 1);
       share(team, attend_part, &t, (some + PAIR - 1) / PAIR * halves);
       share(team, after_attention, &t, some);
       product(team, &l->attention_out, &l->mlp_in, &s->row, some, s->wide, l->attention_out.outputs);
@@ -271,10 +272,12 @@ float green_judge(const model *m, const judge *j, int exit, const float *x, cons
 int green_group(void) { return GROUP; }
 int green_tile(void) { return TILE; }
 int green_chunk(void) { return CHUNK; }
-int green_keys(void) { return KEYS; }
+int green_block(void) { return BLOCK; }
+int green_piece(void) { return PIECE; }
 int green_queries(void) { return QUERIES; }
 int green_looks(void) { return LOOKS; }
 int green_candidates(void) { return CANDIDATES; }
 int green_sizes(void) {
-  return (int)(sizeof(layer) + sizeof(model) + sizeof(scratch) + sizeof(team) + sizeof(judge) + sizeof(screen) + sizeof(top));
+  return (int)(sizeof(layer) + sizeof(model) + sizeof(scratch) + sizeof(team) + sizeof(judge) + sizeof(screen) + sizeof(top) +
+               sizeof(piece));
 }

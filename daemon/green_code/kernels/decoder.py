@@ -18,8 +18,9 @@ from torch import Tensor
 
 from green_code.kernels.binding import (
     BESIDE,
-    KEYS,
+    BLOCK,
     LANES,
+    PIECE,
     UNITS,
     CJudge,
     CLayer,
@@ -55,7 +56,7 @@ def why_not(config: ModelConfig) -> str | None:
     if row.activation not in ("silu", "gelu_tanh"):
         return f"activation {row.activation} is not in the kernel"
     inputs = (config.width, config.mlp_width, config.heads * config.head_width)
-    if any(size % GROUP for size in inputs) or config.head_width % (2 * LANES):
+    if any(size % GROUP for size in inputs) or config.head_width % PIECE:
         return f"widths {inputs} and heads of {config.head_width} are no multiples of {GROUP}"
     return None
 
@@ -122,12 +123,12 @@ def usable_cores() -> int:
 
 
 class KernelDecoder:
-    """Matrices in int8, keys and values in bfloat16, hidden states in float32.
+    """Matrices, keys and values in int8, hidden states in float32.
 
     Two threads share each matrix where there are two cores (team.h); a row's result does not depend on who computed it.
     """
 
-    dtype, cache_dtype = torch.float32, torch.bfloat16
+    dtype, cache_dtype = torch.float32, torch.uint8
     device = torch.device("cpu")
     rows_at_once, layers_at_once = 256, 1_000  # a call takes a tenth of a second, or two
 
@@ -206,25 +207,26 @@ class KernelDecoder:
         """Layers `first` … `last` (from 1) over positions start … stop−1, in place.
 
         Args:
-            states: (at least `stop`, C). keys, values: (L, K, S, D), valid before `start` in these layers; the new rows are written.
-                Keys lie in an order of their own (attention.h), in blocks of 16 positions.
+            states: (at least `stop`, C). keys, values: (L, K, S, `cache_widths`), valid before `start` in these layers; the new
+                ones are written. They lie in an order of their own (attention.h), in blocks of 32 positions.
         Raises:
             ValueError: a buffer is not as it must be, or a bound is outside of it.
         """
         c, (positions, width) = self.config, states.shape
         for tensor, dtype in ((states, self.dtype), (keys, self.cache_dtype), (values, self.cache_dtype)):
             self._check_buffer(tensor, dtype)
-        if keys.shape != values.shape or keys.dim() != 4:
+        if keys.dim() != 4 or keys.shape[:-1] != values.shape[:-1]:
             raise ValueError(f"keys {tuple(keys.shape)} and values {tuple(values.shape)} differ")
-        layers, kv_heads, capacity, head_width = keys.shape
-        if (layers, kv_heads, head_width, width) != (c.layers, c.kv_heads, c.head_width, c.width):
+        layers, kv_heads, capacity, _ = keys.shape
+        widths = keys.shape[-1], values.shape[-1]
+        if (layers, kv_heads, widths, width) != (c.layers, c.kv_heads, self.cache_widths, c.width):
             raise ValueError("buffers are of another model")
         if not (1 <= first <= last <= c.layers and 0 <= start <= stop <= min(positions, capacity)):
             raise ValueError(
                 f"layers {first} … {last}, positions {start} … {stop - 1} of {min(positions, capacity)}"
             )
-        if capacity % KEYS:
-            raise ValueError(f"capacity {capacity} is no multiple of {KEYS}")
+        if capacity % BLOCK:
+            raise ValueError(f"capacity {capacity} is no multiple of {BLOCK}")
         self._make_room(stop)
         team = self._call_helper()
         self._kernel.run_layers(
@@ -306,6 +308,12 @@ class KernelDecoder:
         return judge
 
     @property
+    def cache_widths(self) -> tuple[int, int]:
+        """See `Served`: a byte a component, and float32 scales, one for a piece of a key and one for a value."""
+        width = self.config.head_width
+        return width + width // PIECE * _FLOAT_BYTES, width + _FLOAT_BYTES
+
+    @property
     def weight_bytes(self) -> int:
         """What a token at full depth reads of weights at most: all layers', and the head's or its screen's and candidates'."""
         unread = self._head.outputs // TILE * (self._head.inputs // GROUP) * RECORD_BYTES
@@ -322,7 +330,7 @@ class KernelDecoder:
         """Raises ValueError where the kernel could not point into it."""
         if tensor.dtype != dtype or not tensor.is_contiguous() or tensor.device != self.device:
             raise ValueError(
-                "buffers must be contiguous on the CPU: float32 states, bfloat16 keys and values"
+                "buffers must be contiguous on the CPU: float32 states, keys and values in bytes"
             )
 
     def _states(self, x: Tensor) -> Tensor:

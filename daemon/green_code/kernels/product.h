@@ -9,6 +9,7 @@
 #include <stddef.h>
 
 #include "lanes.h"
+#include "rounding.h"
 #include "team.h"
 
 #define GROUP 64              // inputs that share a scale
@@ -44,21 +45,8 @@ INLINE void quantise(const float *x, int inputs, int at, const quantised *to) {
   int8_t *values = to->values + (size_t)at * inputs;
   float *scales = to->scales + (size_t)at * (inputs / GROUP);
   int32_t *sums = to->sums + (size_t)at * (inputs / GROUP);
-  for (int group = 0; group < inputs / GROUP; group++, x += GROUP, values += GROUP) {
-    vf most = {0};
-    for (int i = 0; i < GROUP; i += LANES) most = larger(most, magnitude(load(x + i)));
-    float peak = largest(most), inverse = peak > 1e-30f ? 127.0f / peak : 0.0f;
-    vi total = {0};
-    for (int i = 0; i < GROUP; i += LANES) {
-      vi rounded = __builtin_convertvector(__builtin_elementwise_rint(load(x + i) * inverse), vi);
-      vb bytes = __builtin_convertvector(rounded, vb);
-      memcpy(values + i, &bytes, sizeof bytes);
-      total += rounded;
-    }
-    scales[group] = peak / 127.0f;
-    sums[group] = 0;
-    for (int lane = 0; lane < LANES; lane++) sums[group] += total[lane];
-  }
+  for (int group = 0; group < inputs / GROUP; group++, x += GROUP, values += GROUP)
+    scales[group] = round_group(x, GROUP, values, sums + group);
 }
 
 // `rows` rows (a constant) through vectors part … part+parts−1 (parts a constant) of `count` groups from `from` on; what the

@@ -190,6 +190,10 @@ class Decoder(nn.Module):
         return self.dtype
 
     @property
+    def cache_widths(self) -> tuple[int, int]:
+        return self.config.head_width, self.config.head_width
+
+    @property
     def device(self) -> torch.device:
         return self.embed.weight.device
 

@@ -70,7 +70,7 @@ Judge = Callable[[Tensor, Sequence[float], int], float]
 
 
 class Served(Protocol):
-    """A decoder over buffers that the caller owns: states (S, C), keys and values (L, K, S, D)."""
+    """A decoder over buffers that the caller owns: states (S, C), keys and values (L, K, S, `cache_widths`)."""
 
     @property
     def config(self) -> ModelConfig: ...
@@ -85,6 +85,10 @@ class Served(Protocol):
     @property
     def cache_dtype(self) -> torch.dtype:
         """Of keys and values."""
+
+    @property
+    def cache_widths(self) -> tuple[int, int]:
+        """How many numbers of `cache_dtype` are kept of a position's key and of its value, in each head."""
 
     @property
     def description(self) -> str:
@@ -107,7 +111,7 @@ class Served(Protocol):
         """Layers `first` … `last` (from 1) over positions start … stop−1 of `states`, (S, C), in place.
 
         Keys and values must be valid before `start` in these layers, in an order that is the decoder's own within
-        blocks of 16 positions; those of the positions are written.
+        blocks of 32 positions; those of the positions are written.
         """
 
     def logits(self, x: Tensor) -> Tensor:

@@ -35,7 +35,7 @@ from tests.decoding.drafted import (
 
 def test_the_work_of_a_verification_is_counted() -> None:
     """Right drafts: 20 tokens in two passes, with a row a token; each layer runs once a pass over all that is new."""
-    prompt = [1, 300, 40, 41, 42, 43, 44, 45, 46, 47]
+    prompt = [1, 300, *range(100, 108)]
     expected = stream_tokens(Full(), False, prompt, 20)
     stairs, effort = Staircase(DECODER), Effort()
     stairs.append(prompt)

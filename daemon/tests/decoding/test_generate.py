@@ -103,7 +103,7 @@ def test_nothing_is_drafted_beyond_the_end(name: str, text: str) -> None:
 
 @pytest.mark.parametrize("most", [1, 2, 5, 17, 30])
 def test_nothing_is_drafted_beyond_the_tokens_asked_for(most: int) -> None:
-    prompt = [1, 300, 40, 41, 42, 43, 44, 45, 46, 47]
+    prompt = [1, 300, *range(100, 108)]
     expected = stream_tokens(Full(), False, prompt, 30)
     stairs, effort = Staircase(DECODER), Effort()
     stairs.append(prompt)
@@ -193,7 +193,7 @@ def test_drafts_change_nothing_in_fast(name: str, required: bytes, text: str) ->
 
 def test_a_right_draft_saves_a_pass_to_the_exit() -> None:
     """20 tokens in two passes that end at the exit; deeper layers are not run at all."""
-    prompt = [1, 300, 40, 41, 42, 43, 44, 45, 46, 47]
+    prompt = [1, 300, *range(100, 108)]
     stairs, effort = Staircase(DECODER), Effort()
     stairs.append(prompt)
     expected = list(itertools.islice(fast(stairs, Fixed((4,)), CHOOSER, b"", Effort()), 20))

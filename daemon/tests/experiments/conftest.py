@@ -28,7 +28,7 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     save_file({"ids": np.arange(WORDS)}, str(folder / VOCABULARY))
     shift = np.random.default_rng(0).normal(0, 2, TinySource().config.width).astype(np.float16)
     save_file({"layers.0.mlp_norm.weight:vector": shift}, str(folder / DELTA))
-    write_manifest(folder, {"exits": [2, 4], "base": {"model": TINY, "sha256": "tiny-2"}})
+    write_manifest(folder, {"exits": [2, 4], "base": {"model": TINY, "sha256": "tiny-3"}})
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GREEN_CODE_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
         patch.setenv("GREEN_CODE_BUNDLES", str(bundles))

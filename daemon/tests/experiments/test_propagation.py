@@ -257,9 +257,9 @@ def test_page_and_plot_are_made_from_the_data(written: Path, tmp_path: Path) -> 
 
 
 def test_the_share_of_keys_and_values_by_hand() -> None:
-    # tiny: 64 wide, 4 and 2 heads of 32, an MLP of 3 matrices of 96 by 64.
+    # tiny: 64 wide, 4 and 2 heads of 32, an MLP of 3 matrices of 128 by 64.
     both = 64 * 2 * 64
-    assert propagation.key_value_share(TinySource().config) == both / (both + 2 * 64 * 128 + 3 * 64 * 96)
+    assert propagation.key_value_share(TinySource().config) == both / (both + 2 * 64 * 128 + 3 * 64 * 128)
 
 
 def test_work_after_the_prompt_by_hand() -> None:

@@ -18,7 +18,7 @@ import torch
 from green_code.decoding.exit_network import ExitNetwork
 from green_code.kernels.binding import Kernel
 from green_code.kernels.decoder import KernelDecoder, pack
-from tests.kernels.test_decoder import CONFIGS, random_weights, states
+from tests.kernels.test_decoder import CONFIGS, buffers, random_weights, states
 
 _LIBC = ctypes.CDLL(None)
 _KEPT: list[mmap.mmap] = []
@@ -55,10 +55,7 @@ def main(library: Path, level: str, side: str) -> None:
         for structure, name, array in list(room.kept):
             room.keep(structure, name, guarded(array, side))
         x = torch.from_numpy(guarded(states(config).numpy(), side))
-        shape = (config.layers, config.kv_heads, 160, config.head_width)
-        keys, values = (
-            torch.from_numpy(guarded(np.zeros(shape, np.int16), side)).view(torch.bfloat16) for _ in range(2)
-        )
+        keys, values = (torch.from_numpy(guarded(empty.numpy(), side)) for empty in buffers(decoder, 160))
         decoder.embed_into(x, 0, [0, config.vocabulary - 1] * (len(x) // 2))
         decoder.run_layers(1, config.layers, x, 0, len(x), keys, values)  # more rows than a chunk
         more = torch.from_numpy(guarded(np.ones((160, config.width), np.float32), side))

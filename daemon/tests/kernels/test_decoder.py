@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from green_code.decoding.exit_network import EXIT, ExitNetwork, beside, features
-from green_code.kernels.binding import Kernel
+from green_code.kernels.binding import BLOCK, PIECE, Kernel
 from green_code.kernels.decoder import KernelDecoder, pack, why_not
 from green_code.kernels.quantise import GROUP, RECORD_BYTES, dequantise, quantise
-from green_code.models.decoder import Decoder
+from green_code.models.decoder import Block, Decoder, _mask, _rotate
 from green_code.models.families import ModelConfig, Rope
 from green_code.models.screen import principal_directions
 from green_code.models.serving import Top, top_of
@@ -55,9 +55,10 @@ def as_packed(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-def buffers(config: ModelConfig, capacity: int = 256) -> tuple[Tensor, Tensor]:
-    shape = (config.layers, config.kv_heads, capacity, config.head_width)
-    return torch.zeros(shape, dtype=torch.bfloat16), torch.zeros(shape, dtype=torch.bfloat16)
+def buffers(decoder: KernelDecoder, capacity: int = 256) -> tuple[Tensor, Tensor]:
+    c, widths = decoder.config, decoder.cache_widths
+    keys, values = (torch.zeros(c.layers, c.kv_heads, capacity, w, dtype=torch.uint8) for w in widths)
+    return keys, values
 
 
 def made(kernel: Kernel, config: ModelConfig) -> KernelDecoder:
@@ -66,7 +67,7 @@ def made(kernel: Kernel, config: ModelConfig) -> KernelDecoder:
 
 def run(decoder: KernelDecoder, x: Tensor, cuts: Mapping[int, int] | None = None) -> tuple[Tensor, ...]:
     """All layers over `x`, in parts: `cuts` maps a position to cut at to a layer to cut at."""
-    x, (keys, values) = x.clone(), buffers(decoder.config)
+    x, (keys, values) = x.clone(), buffers(decoder)
     layers = decoder.config.layers
     edges = [0, *(cuts or {}), len(x)]
     for start, end in itertools.pairwise(edges):
@@ -81,32 +82,54 @@ def states(config: ModelConfig) -> Tensor:
     return torch.randn(ROWS, config.width, generator=torch.Generator().manual_seed(1))
 
 
+def in_groups(x: Tensor, group: int) -> Tensor:
+    """`x`, rounded to 127 steps to either side in groups of its last dimension."""
+    blocks = x.unflatten(-1, (-1, group))
+    scale = blocks.abs().amax(-1, keepdim=True) / 127
+    return ((blocks / scale.where(scale > 0, 1)).round() * scale).flatten(-2)
+
+
+class RoundedBlock(Block):
+    """Attention as the kernel rounds it: keys and queries in pieces, a value as a whole, and weights, with the values'
+    scales in them, in blocks of positions."""
+
+    def _attend(
+        self,
+        x: Tensor,
+        rotary: tuple[Tensor, Tensor] | None,
+        start: int,
+        cache: tuple[Tensor, Tensor] | None,
+    ) -> Tensor:
+        assert rotary is not None and start == 0 and len(x) == 1
+        queries, keys, values = (
+            part.view(len(x[0]), -1, self.head_width).transpose(0, 1)  # (H or K, N, D)
+            for part in self.qkv(x[0]).split([n * self.head_width for n in (self.heads, self.kv_heads, self.kv_heads)], -1)
+        )  # fmt: skip
+        queries, keys = (
+            in_groups(_rotate(norm(part), *rotary), PIECE)
+            for norm, part in ((self.q_norm, queries), (self.k_norm, keys))
+        )
+        shared = self.heads // self.kv_heads
+        keys, values = keys.repeat_interleave(shared, 0), values.repeat_interleave(shared, 0)
+        scores = (queries @ keys.transpose(1, 2) * self.scale).masked_fill(
+            ~_mask(0, len(x[0]), 0, self.window, x.device), -torch.inf
+        )
+        weights = (scores - scores.amax(-1, keepdim=True)).exp()
+        steps = values.abs().amax(-1, keepdim=True) / 127
+        scaled = torch.nn.functional.pad(weights * steps.transpose(1, 2), (0, -len(x[0]) % BLOCK))
+        rounded = in_groups(scaled, BLOCK)[..., : len(x[0])]
+        out = rounded @ (values / steps).round() / weights.sum(-1, keepdim=True)
+        return self.attention_out(out.transpose(0, 1).flatten(1)[None])  # type: ignore[no-any-return]
+
+
 def rounding(decoder: Decoder) -> Decoder:
-    """The torch decoder, rounding as the kernel does: products' inputs in groups to 8 bits, keys and values to
-    bfloat16."""
-
-    def rounded(_: object, inputs: tuple[Tensor]) -> Tensor:
-        blocks = inputs[0].unflatten(-1, (-1, GROUP))
-        scale = blocks.abs().amax(-1, keepdim=True) / 127
-        return ((blocks / scale).round() * scale).flatten(-2)
-
+    """The torch decoder, rounding as the kernel does: products' inputs in groups to 8 bits, and attention."""
+    for block in decoder.layers:
+        block.__class__ = RoundedBlock
     for module in decoder.modules():
         if isinstance(module, torch.nn.Linear):
-            module.register_forward_pre_hook(rounded)
+            module.register_forward_pre_hook(lambda _, inputs: in_groups(inputs[0], GROUP))
     return decoder
-
-
-class Halves:
-    """A float32 buffer whose new rows are rounded to bfloat16, as the kernel's cache is."""
-
-    def __init__(self, shape: tuple[int, ...]) -> None:
-        self.all = torch.zeros(shape)
-
-    def __setitem__(self, at: object, rows: Tensor) -> None:
-        self.all[at] = rows.bfloat16().float()  # type: ignore[index]
-
-    def __getitem__(self, at: object) -> Tensor:
-        return self.all[at]  # type: ignore[index]
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -115,15 +138,12 @@ def test_layers_and_head_are_those_of_the_torch_decoder(name: str, kernels: dict
     config = CONFIGS[name]
     reference, x = rounding(Decoder.load(config, as_packed(random_weights(config)))), states(config)
     for level, kernel in kernels.items():
-        decoder, (keys, values) = made(kernel, config), buffers(config)
+        decoder = made(kernel, config)
+        keys, values = buffers(decoder)
         expected = x
         for layer in range(1, config.layers + 1):
             found = expected.clone()
-            cache = (
-                Halves((1, config.kv_heads, ROWS, config.head_width)),
-                Halves((1, config.kv_heads, ROWS, config.head_width)),
-            )
-            expected = reference.run_layer(layer, expected[None], 0, cache)[0]  # type: ignore[arg-type]
+            expected = reference.run_layer(layer, expected[None])[0]
             decoder.run_layers(layer, layer, found, 0, len(found), keys, values)
             error = (found - expected).norm(dim=1) / expected.norm(dim=1)
             assert error.median() < 1e-5, (level, layer)
@@ -243,7 +263,7 @@ def test_parameters_of_another_network_are_refused(kernels: dict[str, Kernel]) -
 
 def test_bounds_are_checked(kernels: dict[str, Kernel]) -> None:
     decoder = made(next(iter(kernels.values())), GEMMA)
-    keys, values = buffers(GEMMA, 64)
+    keys, values = buffers(decoder, 64)
     x = torch.zeros(8, GEMMA.width)
     ranges = ((0, 2, 0, 8), (1, 7, 0, 8), (3, 2, 0, 8), (1, 2, 57, 65), (1, 2, -1, 7), (1, 2, 7, 6))
     for first, last, start, stop in ranges:
@@ -258,8 +278,8 @@ def test_bounds_are_checked(kernels: dict[str, Kernel]) -> None:
             decoder.embed_into(wrong, 0, [1])
     with pytest.raises(ValueError, match="contiguous"):
         decoder.run_layers(1, 2, x, 0, 8, keys.float(), values)
-    with pytest.raises(ValueError, match="multiple of 16"):
-        decoder.run_layers(1, 2, x, 0, 8, *buffers(GEMMA, 40))
+    with pytest.raises(ValueError, match="multiple of 32"):
+        decoder.run_layers(1, 2, x, 0, 8, *buffers(decoder, 48))
     with pytest.raises(ValueError, match="another model"):
         decoder.run_layers(1, 2, torch.zeros(8, 64), 0, 8, keys, values)
     for start, tokens in ((7, [1, 2]), (-1, [1])):

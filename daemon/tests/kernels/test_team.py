@@ -89,7 +89,7 @@ def test_after_a_stall_one_thread_goes_on_alone_for_a_while_and_longer_after_mor
     def step(at: float) -> bool:
         nonlocal now
         now = at
-        decoder.run_layers(1, 2, states(GEMMA), 0, 1, *buffers(GEMMA))
+        decoder.run_layers(1, 2, states(GEMMA), 0, 1, *buffers(decoder))
         return with_helper[-1]
 
     assert step(0.0) and step(0.001)

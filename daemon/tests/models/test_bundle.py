@@ -22,7 +22,7 @@ FORMS = (TorchForm(torch.float32),)
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     save_file({"ids": np.arange(300, dtype=np.int32)}, str(tmp_path / "vocabulary.safetensors"))
-    write_manifest(tmp_path, {"base": {"model": "tiny-random", "sha256": "tiny-2"}, "exits": [2, 4]})
+    write_manifest(tmp_path, {"base": {"model": "tiny-random", "sha256": "tiny-3"}, "exits": [2, 4]})
     return tmp_path
 
 
