@@ -15,19 +15,15 @@ from typing import Any
 from green_code.adaptation.checkpoint import as_stored
 from green_code.adaptation.recipe import Recipe
 from green_code.adaptation.trainer import Start
-from green_code.folders import bundles_dir
-from green_code.models.bundle import DELTA, MANIFEST, Bundle, load_bundle
+from green_code.models.bundle import DELTA, MANIFEST, Bundle, bundle_of, load_bundle
 from green_code.models.catalog import Found
 from green_code.models.weights import adapted_weights
 
 
 def served_bundle(model: str, base_sha256: str) -> Bundle | None:
     """The bundle that a model is served with; None where there is none, or one of that name for another base."""
-    folder = bundles_dir() / Path(model).name
-    if not (folder / MANIFEST).is_file():
-        return None
-    bundle = load_bundle(folder)
-    return bundle if bundle.manifest["base"]["sha256"] == base_sha256 else None
+    bundle = bundle_of(model)
+    return bundle if bundle and bundle.manifest["base"]["sha256"] == base_sha256 else None
 
 
 def beginning(found: Found, own: Path, served: Bundle | None, recipe: Recipe) -> tuple[Start, str]:

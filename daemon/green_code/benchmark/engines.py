@@ -12,8 +12,7 @@ from torch import Tensor
 from green_code.benchmark.checkpoints import kept, write_gguf, write_transformers
 from green_code.benchmark.peer import Missing, Spec
 from green_code.benchmark.peers.llama_package import fetch_library
-from green_code.folders import bundles_dir
-from green_code.models.bundle import AGENT, MANIFEST, Bundle, early_stops, load_bundle
+from green_code.models.bundle import AGENT, Bundle, bundle_of, early_stops
 from green_code.models.catalog import find_model
 from green_code.models.families import ModelConfig
 from green_code.models.sources import GgufSource
@@ -52,8 +51,7 @@ def engines(model: str, report: Callable[[str], None]) -> tuple[list[Spec | Miss
         Problem: the model or its bundle is missing or damaged.
     """
     found = find_model(model)
-    folder = bundles_dir() / Path(model).name
-    bundle = load_bundle(folder) if (folder / MANIFEST).exists() else None
+    bundle = bundle_of(model)
     ids = bundle.vocabulary if bundle else None
 
     @cache

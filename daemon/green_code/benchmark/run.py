@@ -19,6 +19,7 @@ from green_code.benchmark.peers.green_code import write_on
 from green_code.benchmark.process import Worker
 from green_code.benchmark.profile import profile
 from green_code.benchmark.prompts import Case, cases
+from green_code.benchmark.rounding import rounding
 from green_code.benchmark.rounds import Plan, Rounds
 from green_code.benchmark.starts import measure_starts
 from green_code.benchmark.summary import summarise
@@ -26,9 +27,14 @@ from green_code.engine.runtime import load_runtime
 from green_code.evaluation.datasets import Row, load_rows
 from green_code.evaluation.demo import samples
 from green_code.experiments.provenance import provenance
+from green_code.models.bundle import bundle_of
+from green_code.models.catalog import find_model
+from green_code.models.decoder import Decoder
+from green_code.models.weights import adapted_weights
 from green_code.problems import Problem
 
 SHORT, LONG = 256, 1024  # tokens of the prompts
+_ROUNDED = 6  # long prompts over which tokens are compared with those in float32
 _ROWS = 48  # that are looked at for places; more than rounds, as some have none
 
 Report = Callable[[str], None]
@@ -51,7 +57,7 @@ def run(
     peers, reference = engines(model, report)
     wanted, no_reference = _references(reference, places, max(plan.threads), report)
     found, measured = compare(peers, places, plan, report)
-    report("profile, passes, memory bound and start times")
+    report("profile, passes, rounding, memory bound and start times")
     write_on(runtime)
     return {
         **provenance(runtime, "performance", {}),
@@ -68,6 +74,12 @@ def run(
         "no_reference": no_reference,
         "profile": profile(runtime, places[0].short, plan.decode_tokens),
         "passes": passes(runtime.decoder, places[0].short.ids, plan.threads),
+        "rounding": rounding(
+            runtime.decoder,
+            Decoder.load(*adapted_weights(find_model(model), bundle_of(model))),
+            [place.long.ids for place in places[:_ROUNDED]],
+            max(plan.threads),
+        ),
         "bound": memory_bound(runtime.decoder, plan.threads),
         "starts": asyncio.run(measure_starts(model, starts)),
         **found,

@@ -1,8 +1,8 @@
 """What a completion costs: joules per layer run, per position in it, per head and per decision of the agent.
 
 A token is never metered alone: the counters are too coarse for that. Instead six workloads are repeated for ten seconds
-each, in turns, since what counts are differences between them and a machine's speed drifts. The spread over the turns
-gives the interval, and the joules of a request follow from how much of each it did:
+each, in turns, since what counts are differences between them and a machine's speed drifts. The spread over the turns,
+that drift included, gives the interval, and the joules of a request follow from how much of each it did:
 
     joules = run · (layer runs) + few · (layer × position, the first few of a batch) + evaluation · (the others)
            + head · (heads) + head row · (positions through them) + decision · (decisions)
@@ -17,7 +17,6 @@ Must not know: models. It is given workloads to repeat.
 from __future__ import annotations
 
 import functools
-import itertools
 import json
 import logging
 import statistics
@@ -99,14 +98,19 @@ def fit(
     """
     for work in workloads.values():
         work()  # warm
-    read: dict[str, list[tuple[float, Work]]] = {name: [] for name in workloads}
-    for turn, (name, work) in itertools.product(range(TURNS), workloads.items()):
+    turns: list[dict[str, tuple[float, Work]]] = []
+    for turn in range(TURNS):
         report("measuring energy per layer and token (once)", turn / TURNS)
-        with Window(meter) as window:
-            done = _repeat(work, window_seconds / TURNS)
-        if window.reading is not None and window.reading.joules is not None:
-            read[name].append((window.reading.joules, done))
-    if any(len(turns) < 2 for turns in read.values()):
+        read = {}
+        # Backwards every other time: a counter that lags counts a little of what came before.
+        for name, work in list(workloads.items())[:: -1 if turn % 2 else 1]:
+            with Window(meter) as window:
+                done = _repeat(work, window_seconds / TURNS)
+            if window.reading is not None and window.reading.joules is not None:
+                read[name] = window.reading.joules, done
+        if len(read) == len(workloads):
+            turns.append(read)
+    if len(turns) < 2:
         raise Problem(
             "internal_error",
             f"the energy meter ({meter.describe()}) gave no readings; see `green-code doctor`.",
@@ -114,11 +118,12 @@ def fit(
     joules: dict[str, float] = {}
     rows: dict[str, float] = {}
     widths = []
-    for name, turns in read.items():
-        whole = functools.reduce(_sum, (done for _, done in turns))
-        joules[name] = sum(spent for spent, _ in turns) / _units(whole)
+    for name in workloads:
+        spent, works = [read[name][0] for read in turns], [read[name][1] for read in turns]
+        whole = functools.reduce(_sum, works)
+        joules[name] = sum(spent) / _units(whole)
         rows[name] = (whole.evaluations or whole.head_rows) / _units(whole)
-        spread = statistics.stdev(spent / _units(done) for spent, done in turns)
+        spread = statistics.stdev(j / _units(w) for j, w in zip(spent, works, strict=True))
         widths.append(1.96 * spread / len(turns) ** 0.5 / joules[name])
 
     def split(single: str, batch: str) -> tuple[float, float]:

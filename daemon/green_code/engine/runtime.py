@@ -13,7 +13,6 @@ import ctypes
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -30,10 +29,9 @@ from green_code.energy.meters import SHORT_WINDOW_SECONDS
 from green_code.engine.contract import Cancelled, Progress
 from green_code.engine.measured_costs import THREADS, measured_costs
 from green_code.engine.parts import Parts, load_parts
-from green_code.folders import bundles_dir
 from green_code.kernels.form import forms
 from green_code.link.messages import CompletionParams, CompletionResult
-from green_code.models.bundle import MANIFEST, Bundle, load_bundle
+from green_code.models.bundle import Bundle, bundle_of
 from green_code.models.catalog import TINY, find_model
 from green_code.models.serving import FEW
 from green_code.models.weights import Model, open_model
@@ -61,8 +59,7 @@ def load_runtime(model: str, progress: Progress = lambda *_: None) -> Runtime:
     if torch.get_num_threads() != THREADS:
         torch.set_num_threads(THREADS)
     found = find_model(model)
-    folder = bundles_dir() / Path(model).name
-    bundle = load_bundle(folder) if (folder / MANIFEST).exists() else None
+    bundle = bundle_of(model)
     opened = open_model(found, bundle, forms(), lambda sentence, part: progress("loading", sentence, part))
     parts = load_parts(bundle, opened) if bundle is not None else Parts()
     costs = measured_costs(opened, 0.2 if model == TINY else SHORT_WINDOW_SECONDS, progress)

@@ -110,7 +110,7 @@ def _summary(results: list[dict[str, Any]], runtime: Runtime) -> None:
         )
     costs = runtime.costs
     print(
-        f"  energy: {costs.meter}, fitted from {costs.window_seconds:g} s windows, ± {costs.relative_interval:.0%};"
+        f"  energy: {costs.meter}, fitted from {costs.window_seconds:g} s of each kind of work, ± {costs.relative_interval:.0%};"
         " saving is against full depth with the same cache"
     )
 

@@ -22,9 +22,8 @@ from green_code.evaluation.run import evaluate, summarise
 from green_code.experiments.predictions import predictions
 from green_code.experiments.provenance import provenance
 from green_code.experiments.rows import choose_rows, from_layer
-from green_code.folders import bundles_dir
 from green_code.kernels.form import forms
-from green_code.models.bundle import MANIFEST, VOCABULARY, Bundle, load_bundle
+from green_code.models.bundle import VOCABULARY, Bundle, bundle_of
 from green_code.models.catalog import find_model
 from green_code.models.weights import open_model
 
@@ -100,12 +99,6 @@ def untouched(adapted: Runtime) -> Runtime:
         return adapted
     opened = open_model(find_model(adapted.model), bare, forms())
     return Runtime(adapted.model, opened, bare, Parts(), adapted.costs)
-
-
-def bundle_of(model: str) -> Bundle | None:
-    """A model's bundle; None where it has none."""
-    folder = bundles_dir() / Path(model).name
-    return load_bundle(folder) if (folder / MANIFEST).is_file() else None
 
 
 def bare_bundle(model: str) -> Bundle | None:

@@ -3,7 +3,7 @@
 // Keys and values are int8. Of KEYS positions' keys, four components of each lie side by side, then the next four, so that a vector
 // holds as many positions as it has lanes and scores come out side by side; behind them are the scales, one for a PIECE of
 // a key. Of BLOCK positions' values, four positions lie side by side in each component; a value has one scale, which goes
-// into its weight. Bytes are k + 128 and v + 128, as dot4 takes them.
+// into its weight. Bytes are as dot4 takes them.
 
 #ifndef ATTENTION_H
 #define ATTENTION_H
@@ -18,7 +18,6 @@
 #define BLOCK 32   // positions whose values lie together, a multiple of KEYS; their weights share a scale
 #define PIECE 32   // components of a key, or of a query, that share a scale
 #define QUERIES 8  // that are computed side by side at most
-#define OFFSET 0x80
 
 // A piece of a query, or the weights of a block.
 typedef struct {
@@ -28,6 +27,8 @@ typedef struct {
 } piece;
 
 _Static_assert(PIECE == BLOCK && BLOCK % KEYS == 0, "a piece is a block's weights, too");
+_Static_assert(KEYS % LANES == 0, "keys are whole vectors");
+_Static_assert(PIECE % (2 * LANES) == 0, "a head of whole pieces is whole pairs of vectors");
 
 // A head of a position that looks at positions first … last. `out` (D) may be where `values` (D) are.
 typedef struct {
@@ -40,13 +41,19 @@ typedef struct {
 INLINE size_t key_bytes(int width) { return width + width / PIECE * sizeof(float); }
 INLINE size_t value_bytes(int width) { return width + sizeof(float); }
 
+// Where the block of a position begins, and its scales: (width/PIECE, KEYS) of keys, (BLOCK) of values.
+INLINE size_t key_block(int position, int width) { return (size_t)(position / KEYS) * KEYS * key_bytes(width); }
+INLINE size_t value_block(int position, int width) { return (size_t)(position / BLOCK) * BLOCK * value_bytes(width); }
+INLINE float *key_scales(const uint8_t *block, int width) { return (float *)(block + (size_t)KEYS * width); }
+INLINE float *value_scales(const uint8_t *block, int width) { return (float *)(block + (size_t)BLOCK * width); }
+
 INLINE void store_key(uint8_t *keys, int position, const float *key, int width) {
-  uint8_t *block = keys + (size_t)(position / KEYS) * KEYS * key_bytes(width), *scales = block + (size_t)KEYS * width;
+  uint8_t *block = keys + key_block(position, width);
   const int lane = position % KEYS;
   for (int at = 0; at < width; at += PIECE) {
     piece made;
     made.scale = round_group(key + at, PIECE, made.values, &made.sum);
-    memcpy(scales + (at / PIECE * KEYS + lane) * sizeof(float), &made.scale, sizeof(float));
+    memcpy(key_scales(block, width) + at / PIECE * KEYS + lane, &made.scale, sizeof(float));
     for (int i = 0; i < PIECE; i += 4) {
       uint32_t four;
       memcpy(&four, made.values + i, 4);
@@ -57,7 +64,7 @@ INLINE void store_key(uint8_t *keys, int position, const float *key, int width) 
 }
 
 INLINE void store_value(uint8_t *values, int position, const float *value, int width) {
-  uint8_t *block = values + (size_t)(position / BLOCK) * BLOCK * value_bytes(width);
+  uint8_t *block = values + value_block(position, width);
   const int at = position % BLOCK;
   const float most = peak(value, width), scale = most / STEPS;
   for (int i = 0; i < width; i += PIECE) {
@@ -65,7 +72,7 @@ INLINE void store_value(uint8_t *values, int position, const float *value, int w
     round_to(value + i, PIECE, steps_per(most), bytes);
     for (int c = 0; c < PIECE; c++) block[((size_t)(at / 4) * width + i + c) * 4 + at % 4] = (uint8_t)bytes[c] ^ OFFSET;
   }
-  memcpy(block + (size_t)BLOCK * width + at * sizeof(float), &scale, sizeof scale);
+  memcpy(value_scales(block, width) + at, &scale, sizeof scale);
 }
 
 // Four of a piece's values, as dot4 takes them.
@@ -80,19 +87,20 @@ INLINE void score(const piece *s, const int queries, const uint8_t *keys, int be
                   float *scores) {
   const int pieces = width / PIECE;
   for (int j = 0; j < count; j += KEYS) {
-    const uint8_t *block = keys + (size_t)(begin + j) * key_bytes(width);
+    const uint8_t *block = keys + key_block(begin + j, width);
     for (int v = 0; v < KEYS; v += LANES) {
-      const uint8_t *bytes = block + v * 4, *scales = block + (size_t)KEYS * width + v * sizeof(float);
+      const uint8_t *bytes = block + v * 4;
+      const float *scales = key_scales(block, width) + v;
       vf found[QUERIES];
       for (int q = 0; q < queries; q++) found[q] = (vf){0};
-      for (int p = 0; p < pieces; p++, scales += KEYS * sizeof(float)) {
+      for (int p = 0; p < pieces; p++, scales += KEYS) {
         vi sums[QUERIES];
         for (int q = 0; q < queries; q++) sums[q] = first_sum(s[q * pieces + p].sum);
         for (int four = 0; four < PIECE / 4; four++, bytes += KEYS * 4) {
           if (!v) __builtin_prefetch(bytes + KEYS * key_bytes(width));  // of the next block
           for (int q = 0; q < queries; q++) sums[q] = dot4(sums[q], bytes, four_of(s + q * pieces + p, four));
         }
-        const vf of_keys = load((const float *)scales);
+        const vf of_keys = load(scales);
         for (int q = 0; q < queries; q++)
           found[q] = fma_(__builtin_convertvector(sums[q], vf), of_keys * s[q * pieces + p].scale, found[q]);
       }
@@ -105,10 +113,10 @@ INLINE void score(const piece *s, const int queries, const uint8_t *keys, int be
 INLINE float soften(float *scores, int count) {
   vf most = load(scores);
   for (int j = LANES; j < count; j += LANES) most = larger(most, load(scores + j));
-  const float peak = largest(most);
+  const float greatest = largest(most);
   vf total = {0};
   for (int j = 0; j < count; j += LANES) {
-    vf weight = exponential(load(scores + j) - peak);
+    vf weight = exponential(load(scores + j) - greatest);
     store(scores + j, weight);
     total += weight;
   }
@@ -123,8 +131,8 @@ INLINE float weigh(float *scores, int from, int to, int count, const uint8_t *va
   for (int j = to; j < high; j++) scores[j] = -INFINITY;
   const float share = soften(scores + low, high - low);
   for (int j = low; j < high; j += LANES) {
-    const uint8_t *block = values + (size_t)(j / BLOCK) * BLOCK * value_bytes(width);
-    store(scores + j, load(scores + j) * load((const float *)(block + (size_t)BLOCK * width) + j % BLOCK));
+    const float *scales = value_scales(values + value_block(j, width), width);
+    store(scores + j, load(scores + j) * load(scales + j % BLOCK));
   }
   for (int j = 0; j < from; j++) scores[j] = 0.0f;  // whatever lies there
   for (int j = to; j < count; j++) scores[j] = 0.0f;
@@ -153,7 +161,7 @@ INLINE void mix(const query *s, const float *weights, const int queries, const u
       for (int four = 0; four < BLOCK / 4; four++) {
         const uint8_t *bytes = values + ((size_t)four * width + i) * 4;
         for (int v = 0; v < VECTORS; v++) {
-          __builtin_prefetch(bytes + v * LANES * 4 + BLOCK * value_bytes(width));  // of the next block
+          if (v * LANES * 4 % 64 == 0) __builtin_prefetch(bytes + v * LANES * 4 + BLOCK * value_bytes(width));  // of the next block
           for (int q = 0; q < queries; q++) sums[q][v] = dot4(sums[q][v], bytes + v * LANES * 4, four_of(own[q], four));
         }
       }
@@ -178,11 +186,11 @@ typedef struct {
 // see has no weight in it: its result is that of the query alone, to the bit.
 INLINE void attend_some(const query *s, const int queries, const uint8_t *keys, const uint8_t *values, int width,
                         float scale, const attention_room *room) {
-  const int begin = s->first / BLOCK * BLOCK, count = (s[queries - 1].last - begin) / BLOCK * BLOCK + BLOCK;
+  const int pieces = width / PIECE, begin = s->first / BLOCK * BLOCK, count = (s[queries - 1].last - begin) / BLOCK * BLOCK + BLOCK;
   for (int q = 0; q < queries; q++)
-    for (int at = 0; at < width; at += PIECE) {
-      piece *made = room->queries + (q * width + at) / PIECE;
-      made->scale = round_group(s[q].values + at, PIECE, made->values, &made->sum);
+    for (int p = 0; p < pieces; p++) {
+      piece *made = room->queries + q * pieces + p;
+      made->scale = round_group(s[q].values + p * PIECE, PIECE, made->values, &made->sum);
     }
   score(room->queries, queries, keys, begin, count, width, scale, room->scores);
   values += begin * value_bytes(width);

@@ -22,7 +22,6 @@ from green_code.problems import Problem
 
 LEVEL_VARIABLE = "GREEN_CODE_KERNEL"
 WORKERS = 2  # team.h
-LANES = 16  # the widest level's; sizes are multiples of it at every level, so that all serve the same models
 BLOCK, PIECE, QUERIES = 32, 32, 8  # attention.h
 UNITS, BESIDE = 64, 3  # judge.h
 LOOKS = 32  # screen.h
@@ -119,7 +118,7 @@ class CTeam(ctypes.Structure):
 
 
 class Scratch:
-    """Working memory for a model of these sizes and up to `positions` positions; `tokens` are those of the head, padded."""
+    """Working memory for a model of these sizes and up to `positions` positions, whole blocks; `tokens` are those of the head, padded."""
 
     def __init__(
         self, kernel: Kernel, widest: int, tokens: int, inputs: int, model: CModel, positions: int
@@ -136,7 +135,7 @@ class Scratch:
             "normed": model.width,
             "inner": model.mlp_width,
             "queries": QUERIES * (model.head_width // PIECE) * _PIECE_FLOATS,
-            "scores": QUERIES * (positions + 2 * BLOCK),
+            "scores": QUERIES * positions,
         }
         self.structure = _CScratch()
         self.kept: list[tuple[ctypes.Structure, str, np.ndarray]] = []
@@ -176,6 +175,10 @@ class Kernel:
                 f"the kernel {path.name} was built from other sources; run `python -m green_code.kernels.build`, or reinstall.",
             )
         self.chunk: int = loaded.green_chunk()
+        self.key_bytes: Any = loaded.green_key_bytes
+        self.key_bytes.argtypes = [_Int]
+        self.value_bytes: Any = loaded.green_value_bytes
+        self.value_bytes.argtypes = [_Int]
         self.run_layers: Any = loaded.green_run_layers
         self.run_layers.restype = None
         self.run_layers.argtypes = [

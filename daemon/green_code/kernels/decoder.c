@@ -120,12 +120,13 @@ INLINE void place_row(const step *t, int r) {
   }
 }
 
-// The rows whose keys and values lie in one block: two threads that write there would take its lines from one another.
+// The rows whose keys lie in one block, and whose values then share no cache line with others': two threads that write to one
+// would take it from one another.
 static void place(const void *task, int block, int worker) {
   (void)worker;
   const step *t = task;
-  const int first = t->start / BLOCK * BLOCK + block * BLOCK, end = t->start + t->rows;
-  for (int position = first < t->start ? t->start : first; position < first + BLOCK && position < end; position++)
+  const int first = t->start / KEYS * KEYS + block * KEYS, end = t->start + t->rows;
+  for (int position = first < t->start ? t->start : first; position < first + KEYS && position < end; position++)
     place_row(t, position - t->start);
 }
 
@@ -198,7 +199,7 @@ void green_run_layers(const model *m, int first, int last, float *x, int start, 
       const matrix *following = at + CHUNK < rows ? &l->qkv : i + 1 < last ? &l[1].qkv : NULL;
       share(team, before_attention, &t, some);
       product(team, &l->qkv, &l->attention_out, &s->row, some, s->wide, l->qkv.outputs);
-      share(team, place, &t, (t.start + some - 1) / BLOCK - t.start / BLOCK + 1);
+      share(team, place, &t, (t.start + some - 1) / KEYS - t.start / KEYS + 1);
       share(team, attend_part, &t, (some + PAIR - 1) / PAIR * halves);
       share(team, after_attention, &t, some);
       product(team, &l->attention_out, &l->mlp_in, &s->row, some, s->wide, l->attention_out.outputs);
@@ -274,6 +275,8 @@ int green_tile(void) { return TILE; }
 int green_chunk(void) { return CHUNK; }
 int green_block(void) { return BLOCK; }
 int green_piece(void) { return PIECE; }
+int green_key_bytes(int width) { return (int)key_bytes(width); }
+int green_value_bytes(int width) { return (int)value_bytes(width); }
 int green_queries(void) { return QUERIES; }
 int green_looks(void) { return LOOKS; }
 int green_candidates(void) { return CANDIDATES; }

@@ -19,7 +19,6 @@ from torch import Tensor
 from green_code.kernels.binding import (
     BESIDE,
     BLOCK,
-    LANES,
     PIECE,
     UNITS,
     CJudge,
@@ -57,7 +56,7 @@ def why_not(config: ModelConfig) -> str | None:
         return f"activation {row.activation} is not in the kernel"
     inputs = (config.width, config.mlp_width, config.heads * config.head_width)
     if any(size % GROUP for size in inputs) or config.head_width % PIECE:
-        return f"widths {inputs} and heads of {config.head_width} are no multiples of {GROUP}"
+        return f"widths {inputs} and heads of {config.head_width} are no multiples of {GROUP} and {PIECE}"
     return None
 
 
@@ -154,6 +153,7 @@ class KernelDecoder:
         if {name: list(weight.shape) for name, weight in rest.items()} != like:
             raise ValueError(f"these are not the gains of a {config.family} of this configuration")
         self.config, self._kernel = config, kernel
+        self.cache_widths = kernel.key_bytes(config.head_width), kernel.value_bytes(config.head_width)
         self._records, self._embed = records, rest["embed.weight"].bfloat16().contiguous()
         self._gains = {
             name.removesuffix(".weight"): np.ascontiguousarray(weight.float().numpy())
@@ -306,12 +306,6 @@ class KernelDecoder:
             return found
 
         return judge
-
-    @property
-    def cache_widths(self) -> tuple[int, int]:
-        """See `Served`: a byte a component, and float32 scales, one for a piece of a key and one for a value."""
-        width = self.config.head_width
-        return width + width // PIECE * _FLOAT_BYTES, width + _FLOAT_BYTES
 
     @property
     def weight_bytes(self) -> int:

@@ -68,13 +68,6 @@ INLINE vf load_half(const uint16_t *from) {
   return (vf)(__builtin_convertvector(v, vu) << 16);
 }
 
-// Rounded to the nearest, ties to even.
-INLINE void store_half(uint16_t *to, vf v) {
-  vu bits = (vu)v;
-  vh half = __builtin_convertvector((bits + 0x7FFF + (bits >> 16 & 1)) >> 16, vh);
-  memcpy(to, &half, sizeof half);
-}
-
 INLINE float sum(vf v) {
   float lanes[LANES];
   store(lanes, v);
@@ -91,8 +84,10 @@ INLINE float largest(vf v) {
   return lanes[0];
 }
 
-// Weights are stored as w + 128, which is what x86's byte products take: unsigned times signed. What that adds, 128
-// times the sum of the activations, is taken off by starting the sum at `first_sum`.
+// One side of a product of bytes, the stored one, is w + OFFSET, which is what x86's instructions take: unsigned times signed.
+// What that adds, OFFSET times the sum of the other side, is taken off by starting the sum at `first_sum`.
+
+#define OFFSET 128
 
 #if defined(__AVX512VNNI__) || defined(__AVXVNNI__)
 #define OFFSET_WEIGHTS 1
@@ -100,7 +95,7 @@ INLINE float largest(vf v) {
 #define OFFSET_WEIGHTS 0
 #endif
 
-INLINE vi first_sum(int32_t activations) { return (vi){0} - (OFFSET_WEIGHTS ? 128 * activations : 0); }
+INLINE vi first_sum(int32_t others) { return (vi){0} - (OFFSET_WEIGHTS ? OFFSET * others : 0); }
 
 // sums[lane] += Σ over 4 of weight[4·lane + i] · four[i], for one vector of weights.
 INLINE vi dot4(vi sums, const uint8_t *weights, int32_t four) {
@@ -110,19 +105,20 @@ INLINE vi dot4(vi sums, const uint8_t *weights, int32_t four) {
   return (vi)_mm256_dpbusd_avx_epi32((__m256i)sums, _mm256_loadu_si256((const __m256i *)weights),
                                      _mm256_set1_epi32(four));
 #elif defined(__AVX2__)
-  // |x|·(w with x's sign): with both within ±127 a pair's sum stays within 16 bits, so nothing saturates.
+  // |x|·(w with x's sign): with both within ±127 a pair's sum stays within 16 bits, so nothing saturates. (A cache's bytes that were
+  // never written are −128, whose sign is not turned; nothing that comes of them is used.)
   __m256i x = _mm256_set1_epi32(four);
-  __m256i w = _mm256_xor_si256(_mm256_loadu_si256((const __m256i *)weights), _mm256_set1_epi8((char)0x80));
+  __m256i w = _mm256_xor_si256(_mm256_loadu_si256((const __m256i *)weights), _mm256_set1_epi8((char)OFFSET));
   __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(x), _mm256_sign_epi8(w, x));
   return sums + (vi)_mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
 #elif defined(__ARM_FEATURE_DOTPROD)
-  int8x16_t w = vreinterpretq_s8_u8(veorq_u8(vld1q_u8(weights), vdupq_n_u8(0x80)));
+  int8x16_t w = vreinterpretq_s8_u8(veorq_u8(vld1q_u8(weights), vdupq_n_u8(OFFSET)));
   return (vi)vdotq_s32((int32x4_t)sums, w, vreinterpretq_s8_s32(vdupq_n_s32(four)));
 #else
   int8_t x[4];
   memcpy(x, &four, 4);
   for (int lane = 0; lane < LANES; lane++)
-    for (int i = 0; i < 4; i++) sums[lane] += ((int32_t)weights[4 * lane + i] - 128) * x[i];
+    for (int i = 0; i < 4; i++) sums[lane] += ((int32_t)weights[4 * lane + i] - OFFSET) * x[i];
   return sums;
 #endif
 }

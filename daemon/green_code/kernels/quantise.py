@@ -1,6 +1,6 @@
 """Weights as the kernel takes them: int8 in groups of 64 inputs with a scale each, in product.h's records.
 
-A scale an output channel alone loses one token in a hundred more (ARCHITECTURE.md, at its end). Norm gains are not folded in: they
+How large groups are is a matter of tokens lost and time spent (ARCHITECTURE.md, at its end). Norm gains are not folded in: they
 spread a row's values, and quantising them then costs a quarter of all tokens.
 """
 

@@ -1,4 +1,4 @@
-// Floats rounded to int8 with a scale, which is how products and attention take one side of theirs.
+// Floats rounded to int8 with a scale, which is how products take their rows, and attention all that it multiplies.
 
 #ifndef ROUNDING_H
 #define ROUNDING_H
@@ -14,8 +14,8 @@ INLINE float peak(const float *x, int count) {
   return largest(most);
 }
 
-// What to multiply with, so that `peak` becomes the last step.
-INLINE float steps_per(float peak) { return peak > 1e-30f ? STEPS / peak : 0.0f; }
+// What to multiply with, so that `most` becomes the last step.
+INLINE float steps_per(float most) { return most > 1e-30f ? STEPS / most : 0.0f; }
 
 // `to` = x in steps, of which `inverse` make 1; their sum is returned.
 INLINE int32_t round_to(const float *x, int count, float inverse, int8_t *to) {

@@ -17,6 +17,7 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from green_code.folders import bundles_dir
 from green_code.models.sources import sha256_of
 from green_code.problems import Problem
 
@@ -71,6 +72,16 @@ class Bundle:
 def early_stops(calibration: Mapping[str, Any]) -> list[str]:
     """The named stops of a calibration at which exits decide; at threshold 1 none does."""
     return [name for name, stop in calibration.get("stops", {}).items() if stop["threshold"] < 1]
+
+
+def bundle_of(model: str) -> Bundle | None:
+    """The bundle that a model, a name or a folder, is served with; None where it has none.
+
+    Raises:
+        Problem: see `load_bundle`.
+    """
+    folder = bundles_dir() / Path(model).name
+    return load_bundle(folder) if (folder / MANIFEST).is_file() else None
 
 
 def load_bundle(path: Path) -> Bundle:

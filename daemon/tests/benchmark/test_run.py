@@ -45,6 +45,7 @@ def test_a_quick_run_writes_a_page_and_reports_who_is_missing(
     assert all(peer["resident_bytes"] > 0 for peer in found["peers"] if "said" in peer)
     assert all(len(row["token_seconds"]["values"]) == 2 for row in found["summary"])
     assert {row["positions"]: row["ratio"]["median"] for row in found["passes"]}[1] == 1.0
+    assert found["rounding"]["positions"] > 1000 and 0.9 < found["rounding"]["agreement"] <= 1
     assert found["starts"]["engine"]["seconds"]["median"] > 0 and found["starts"]["used_bytes"] > 2**20
     assert 0 < found["starts"]["round_trip"]["median"] <= found["starts"]["round_trip"]["p99"]
     page = (tmp_path / "performance.md").read_text()

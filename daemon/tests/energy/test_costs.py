@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from green_code.energy.costs import CostModel, Work, fit, full_depth_work, load_costs, save_costs
 from green_code.energy.meters import Source
 
+SECONDS = 0.16
 TRUE = {"run": 0.5, "few": 0.005, "evaluation": 0.02, "head": 0.3, "head_row": 0.04, "decision": 0.001}
 
 
@@ -27,12 +29,14 @@ class CountingMeter:
         return "counting"
 
 
-def fitted() -> CostModel:
-    meter = CountingMeter()
+def fitted(drift: float = 0.0) -> CostModel:
+    """`drift`: by which share all becomes dearer from the first second of work to the last."""
+    meter, begin = CountingMeter(), time.monotonic()
 
     def workload(work: Work):  # type: ignore[no-untyped-def]
         def run() -> Work:
-            meter.joules += (
+            dearer = 1 + drift * (time.monotonic() - begin) / (len(TRUE) * SECONDS)
+            meter.joules += dearer * (
                 TRUE["run"] * work.runs
                 + TRUE["few"] * work.few
                 + TRUE["evaluation"] * (work.evaluations - work.few)
@@ -52,7 +56,7 @@ def fitted() -> CostModel:
         "head_batch": workload(Work(heads=1, head_rows=8)),
         "decision": workload(Work(decisions=1)),
     }
-    return fit(work, meter, 0.08, lambda *_: None)
+    return fit(work, meter, SECONDS, lambda *_: None)
 
 
 def test_known_costs_are_found_again() -> None:
@@ -68,6 +72,16 @@ def test_known_costs_are_found_again() -> None:
     assert found == pytest.approx(tuple(TRUE.values()))
     assert costs.relative_interval == pytest.approx(0, abs=1e-6)
     assert costs.joules(Work(2, 7, 4, 1, 2, 4)) == pytest.approx(1.0 + 0.02 + 0.06 + 0.3 + 0.08 + 0.004)
+
+
+def test_a_drift_of_the_machine_touches_all_costs_alike() -> None:
+    """Half as much again at the end: one after the other, `few` would be five times what it is."""
+    costs = fitted(drift=0.5)
+    mean = costs.run_joules / TRUE["run"]
+    assert 1.1 < mean < 1.4
+    assert costs.few_joules == pytest.approx(mean * TRUE["few"], rel=0.5)
+    assert costs.head_row_joules == pytest.approx(mean * TRUE["head_row"], rel=0.2)
+    assert 0.02 < costs.relative_interval < 0.3
 
 
 def test_full_depth_work_by_hand() -> None:

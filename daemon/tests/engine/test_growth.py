@@ -123,7 +123,8 @@ def test_memory_of_a_session_is_bounded(runtime: Runtime) -> None:
         editor.type(200 + 13 * step, " + total")
         editor.ask(200 + 13 * step)
         sizes.append(editor.session.cache_bytes)
-    config = runtime.decoder.config
-    position = config.layers * config.kv_heads * config.head_width * 2 * 4 + config.width * 4
+    decoder, config = runtime.decoder, runtime.decoder.config
+    cached = sum(decoder.cache_widths) * decoder.cache_dtype.itemsize
+    position = config.layers * config.kv_heads * cached + config.width * 4
     assert max(sizes) <= 256 * position + 470 * (TOKENS + 8 + 3000)
     assert max(sizes[60:]) <= 1.1 * max(sizes[:60])

@@ -20,6 +20,7 @@ from green_code.kernels.binding import Kernel
 from green_code.kernels.decoder import KernelDecoder, pack
 from tests.kernels.test_decoder import CONFIGS, buffers, random_weights, states
 
+POSITIONS = 256
 _LIBC = ctypes.CDLL(None)
 _KEPT: list[mmap.mmap] = []
 
@@ -51,16 +52,22 @@ def main(library: Path, level: str, side: str) -> None:
             for name, w in rest.items()
         }
         decoder = KernelDecoder(Kernel(library, level), config, guarded(records, side), kept)
+        decoder._positions = 0  # room for so many as there are, and not for more
+        decoder._make_room(POSITIONS)
         room = decoder._scratch
         for structure, name, array in list(room.kept):
             room.keep(structure, name, guarded(array, side))
         x = torch.from_numpy(guarded(states(config).numpy(), side))
-        keys, values = (torch.from_numpy(guarded(empty.numpy(), side)) for empty in buffers(decoder, 160))
+        keys, values = (
+            torch.from_numpy(guarded(empty.numpy(), side)) for empty in buffers(decoder, POSITIONS)
+        )
         decoder.embed_into(x, 0, [0, config.vocabulary - 1] * (len(x) // 2))
         decoder.run_layers(1, config.layers, x, 0, len(x), keys, values)  # more rows than a chunk
-        more = torch.from_numpy(guarded(np.ones((160, config.width), np.float32), side))
+        more = torch.from_numpy(guarded(np.ones((POSITIONS, config.width), np.float32), side))
         for rows in (1, 2, 3, 5):
-            decoder.run_layers(1, config.layers, more, 160 - rows, 160, keys, values)  # up to the very end
+            decoder.run_layers(
+                1, config.layers, more, POSITIONS - rows, POSITIONS, keys, values
+            )  # up to the very end
         assert torch.isfinite(decoder.logits(x)).all()
         assert len(decoder.top(x)) == len(x)
         if config.tied_head:

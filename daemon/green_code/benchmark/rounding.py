@@ -1,0 +1,47 @@
+"""How often what serves chooses another token than the same weights in float32: what its number formats change."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from green_code.decoding.staircase import Staircase
+from green_code.models.decoder import Decoder
+from green_code.models.serving import Served
+
+_AT_ONCE = 128  # states whose logits are held
+
+
+def rounding(
+    decoder: Served, reference: Decoder, texts: Sequence[Sequence[int]], threads: int
+) -> dict[str, Any]:
+    """Teacher-forced over `texts`: how many positions there are, and in which share both name the same next token.
+
+    Args:
+        reference: the same weights, in float32 on a CPU.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        same = [
+            own == wanted
+            for text in texts
+            for own, wanted in zip(_choices(decoder, text), _choices(reference, text), strict=True)
+        ]
+    finally:
+        torch.set_num_threads(before)
+    return {"positions": len(same), "agreement": sum(same) / len(same)}
+
+
+def _choices(decoder: Served, text: Sequence[int]) -> list[int]:
+    """The likeliest token after each position."""
+    stairs = Staircase(decoder)
+    stairs.append(text)
+    stairs.advance(len(text) - 1, decoder.config.layers)
+    return [
+        top.token
+        for start in range(0, len(text), _AT_ONCE)
+        for top in decoder.top(stairs.states(start, min(start + _AT_ONCE, len(text))))
+    ]
