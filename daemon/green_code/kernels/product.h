@@ -17,7 +17,7 @@
 #define PARTS (TILE / LANES)  // vectors that hold one row's sums of a tile
 #define ROWS 2                // rows that pass together
 #define SUMS 8                // vectors of sums that registers hold
-#define SPAN 5                // groups of a tile, which the nearest cache holds, that all of a few rows pass before the next ones
+#define SPAN 5                // groups of a tile, which a near cache holds, that all of a few rows pass before the next ones
 #define FEW_ROWS 16           // so many are a few: memory may still be slower than arithmetic
 #define LINE 64               // bytes that memory gives at once
 
@@ -50,7 +50,7 @@ INLINE void quantise(const float *x, int inputs, int at, const quantised *to) {
 }
 
 // `rows` rows (a constant) through vectors part … part+parts−1 (parts a constant) of `count` groups from `from` on; what the
-// groups before them gave is in `out`. Beside each group, the next `lines` are fetched from `ahead` on: evenly between the
+// groups before them gave is in `out`. Beside each group, `lines` of a record are fetched from `ahead` on: evenly between the
 // products (a constant) where they are many.
 INLINE void pass(const record *tile, int groups, int from, int count, int part, const int parts, const quantised *x, int at,
                  const int rows, const char *ahead, int lines, const int evenly, float *out, int stride) {
@@ -60,7 +60,7 @@ INLINE void pass(const record *tile, int groups, int from, int count, int part, 
   vf found[ROWS][PARTS];
   for (int r = 0; r < rows; r++)
     for (int p = 0; p < parts; p++) found[r][p] = from ? load(to + (size_t)r * stride + p * LANES) : (vf){0};
-  for (int group = from; group < from + count; group++, ahead += lines * LINE) {
+  for (int group = from; group < from + count; group++, ahead += sizeof(record)) {
     const record *here = tile + group;
     vi sums[ROWS][PARTS];
     for (int r = 0; r < rows; r++) {
@@ -90,24 +90,21 @@ INLINE void pass(const record *tile, int groups, int from, int count, int part, 
 }
 
 // All rows through `span` groups of a tile at a time, up to `together` at once and `parts` vectors at a time (constants, as
-// `evenly` is); meanwhile memory gives the span that comes then, which may be a shorter or a longer one, and to the last
-// one the first of the `next` tile.
+// `evenly` is); meanwhile memory gives as many groups of what comes then, at the last span the `next` tile's. Where that is a
+// shorter span, the rest of the next one is left to the processor: fetching it all, in one sequence, was slower.
 INLINE void passes(const record *tile, const record *next, int groups, int span, const quantised *x, int rows,
                    const int together, const int parts, const int evenly, float *out, int stride) {
-  const int count = (rows + together - 1) / together * (PARTS / parts);
-  if (span > groups) span = groups;
-  for (int from = 0, some = span, then; from < groups; from += some, some = then) {
-    const int left = groups - from - some;
-    then = left > 0 && left < span ? left : span;
-    const int steps = some * count, lines = (then * LINES + steps - 1) / steps;
-    const char *ahead = (const char *)(left > 0 ? tile + from + some : next);
+  const int count = (rows + together - 1) / together * (PARTS / parts), lines = (LINES + count - 1) / count;
+  for (int from = 0; from < groups; from += span) {
+    const int some = groups - from < span ? groups - from : span;
+    const char *ahead = (const char *)(from + span < groups ? tile + from + span : next);
     for (int part = 0; part < PARTS; part += parts) {
       int at = 0;
-      for (; at + together <= rows; at += together, ahead += some * lines * LINE)
+      for (; at + together <= rows; at += together, ahead += lines * LINE)
         pass(tile, groups, from, some, part, parts, x, at, together, ahead, lines, evenly, out, stride);
       if (at < rows) {
         pass(tile, groups, from, some, part, parts, x, at, 1, ahead, lines, evenly, out, stride);
-        ahead += some * lines * LINE;
+        ahead += lines * LINE;
       }
     }
   }
