@@ -17,7 +17,7 @@ static void count(const void *task, int index, int worker) {
 }
 
 static void *helper(void *nothing) {
-  help(&crew);
+  while (atomic_load(&crew.open)) help(&crew);  // it leaves where it waits for long, and comes back
   return nothing;
 }
 
