@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -22,16 +23,23 @@ def weight_bytes(decoder: Any) -> int:
     return sum(weight.nbytes for name, weight in decoder.state_dict().items() if name not in unread)
 
 
+@contextlib.contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Inside a `with`, torch computes with so many threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def read_bytes_per_second(threads: int) -> float:
     """The best of a few sums and copies of a large array; a copy counts what it reads and what it writes."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
+    with torch_threads(threads):
         source = torch.ones(_BYTES // 4)
         target = torch.zeros_like(source)
         return max(_BYTES / _least(source.sum), 2 * _BYTES / _least(lambda: target.copy_(source)))
-    finally:
-        torch.set_num_threads(before)
 
 
 def _least(work: Callable[[], Any]) -> float:

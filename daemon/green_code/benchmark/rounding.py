@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-
+from green_code.benchmark.bound import torch_threads
 from green_code.decoding.staircase import Staircase
 from green_code.models.decoder import Decoder
 from green_code.models.serving import Served
@@ -22,16 +21,12 @@ def rounding(
     Args:
         reference: the same weights, in float32 on a CPU.
     """
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
+    with torch_threads(threads):
         same = [
             own == wanted
             for text in texts
             for own, wanted in zip(_choices(decoder, text), _choices(reference, text), strict=True)
         ]
-    finally:
-        torch.set_num_threads(before)
     return {"positions": len(same), "agreement": sum(same) / len(same)}
 
 

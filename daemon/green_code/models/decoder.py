@@ -101,6 +101,19 @@ class Block(nn.Module):
         out: Tensor = x + self.mlp_out_norm(self.mlp_out(inner))
         return out
 
+    def project(self, x: Tensor, rotary: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Normed states (B, N, C) → queries (B, H, N, D), keys and values (B, K, N, D), as attention takes them."""
+        batch, new, _ = x.shape
+        sizes = [self.heads * self.head_width] + [self.kv_heads * self.head_width] * 2
+        q, k, v = (
+            part.view(batch, new, -1, self.head_width).transpose(1, 2)
+            for part in self.qkv(x).split(sizes, dim=-1)
+        )
+        q, k = self.q_norm(q), self.k_norm(k)
+        if rotary is not None:
+            q, k = _rotate(q, *rotary), _rotate(k, *rotary)
+        return q, k, v
+
     def _attend(
         self,
         x: Tensor,
@@ -109,14 +122,7 @@ class Block(nn.Module):
         cache: tuple[Tensor, Tensor] | None,
     ) -> Tensor:
         batch, new, _ = x.shape
-        sizes = [self.heads * self.head_width] + [self.kv_heads * self.head_width] * 2
-        q, k, v = (
-            part.view(batch, new, -1, self.head_width).transpose(1, 2)  # (B, H or K, N, D)
-            for part in self.qkv(x).split(sizes, dim=-1)
-        )
-        q, k = self.q_norm(q), self.k_norm(k)
-        if rotary is not None:
-            q, k = _rotate(q, *rotary), _rotate(k, *rotary)
+        q, k, v = self.project(x, rotary)
         first = 0
         if cache is not None:
             keys, values = cache

@@ -15,7 +15,7 @@ from green_code.decoding.exit_network import EXIT, ExitNetwork, beside, features
 from green_code.kernels.binding import BLOCK, PIECE, Kernel
 from green_code.kernels.decoder import KernelDecoder, pack, why_not
 from green_code.kernels.quantise import GROUP, RECORD_BYTES, dequantise, quantise
-from green_code.models.decoder import Block, Decoder, _mask, _rotate
+from green_code.models.decoder import Block, Decoder, _mask
 from green_code.models.families import ModelConfig, Rope
 from green_code.models.screen import principal_directions
 from green_code.models.serving import Top, top_of
@@ -100,15 +100,9 @@ class RoundedBlock(Block):
         start: int,
         cache: tuple[Tensor, Tensor] | None,
     ) -> Tensor:
-        assert rotary is not None and cache is None and len(x) == 1
-        queries, keys, values = (
-            part.view(len(x[0]), -1, self.head_width).transpose(0, 1)  # (H or K, N, D)
-            for part in self.qkv(x[0]).split([n * self.head_width for n in (self.heads, self.kv_heads, self.kv_heads)], -1)
-        )  # fmt: skip
-        queries, keys = (
-            in_groups(_rotate(norm(part), *rotary), PIECE)
-            for norm, part in ((self.q_norm, queries), (self.k_norm, keys))
-        )
+        assert cache is None and len(x) == 1
+        queries, keys, values = (part[0] for part in self.project(x, rotary))
+        queries, keys = in_groups(queries, PIECE), in_groups(keys, PIECE)
         shared = self.heads // self.kv_heads
         keys, values = keys.repeat_interleave(shared, 0), values.repeat_interleave(shared, 0)
         scores = (queries @ keys.transpose(1, 2) * self.scale).masked_fill(
