@@ -1,15 +1,19 @@
 """Converted weights: base checkpoint plus a bundle's delta, in the form that this machine computes in.
 
-Made once, kept in the cache under a key of everything they depend on, memory-mapped at every later start.
+Made once, kept in the cache under a key of everything they depend on, memory-mapped at every later start. When a model is
+converted anew, conversions of it that were not opened for a month go: those of earlier versions, bundles and machines.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
+import re
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,6 +35,8 @@ from green_code.models.vocabulary import Vocabulary
 from green_code.problems import Problem
 
 _CONVERSION = "5"  # raised whenever conversion would give other files
+_KEPT_SECONDS = 30 * 24 * 3600  # after a conversion was last opened
+_DESCRIPTION = "model.json"  # comes last, and tells when the conversion was last opened
 Report = Callable[[str, float | None], None]
 
 
@@ -96,13 +102,16 @@ def open_model(
     """
     form = forms[0]
     key, folder = _cached(found, bundle, form)
-    if not (folder / "model.json").is_file():
+    if not (folder / _DESCRIPTION).is_file():
         form = first_that_serves(forms, found.open().config)
         key, folder = _cached(found, bundle, form)
-    if not (folder / "model.json").is_file():
+    if not (folder / _DESCRIPTION).is_file():
         _convert(found, bundle, form, folder, report)
+        _remove_unused(Path(found.name).name, folder.parent)
+    with contextlib.suppress(OSError):  # a cache that may only be read
+        (folder / _DESCRIPTION).touch()
     try:
-        described = json.loads((folder / "model.json").read_text("utf-8"))
+        described = json.loads((folder / _DESCRIPTION).read_text("utf-8"))
         config = ModelConfig.from_json(described["config"])
         vocabulary = Vocabulary.open(folder / "tokenizer.json", described["bos"], described["eos"])
         decoder = form.open(config, folder)
@@ -120,6 +129,18 @@ def _cached(found: Found, bundle: Bundle | None, form: Form) -> tuple[str, Path]
     parts = (_CONVERSION, found.key, bundle.weights_key if bundle else "", form.name)
     key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
     return key, cache_dir() / f"{Path(found.name).name}-{key}"
+
+
+def _remove_unused(model: str, folder: Path) -> None:
+    """Conversions of a model, and parts of such, that nobody has used for long."""
+    name, oldest = re.compile(re.escape(model) + r"-[0-9a-f]{16}(\..*)?"), time.time() - _KEPT_SECONDS
+    for other in folder.iterdir():
+        if not name.fullmatch(other.name):
+            continue
+        with contextlib.suppress(OSError):
+            described = other / _DESCRIPTION
+            if (described if described.is_file() else other).stat().st_mtime < oldest:
+                shutil.rmtree(other)
 
 
 def adapted_weights(
@@ -170,7 +191,7 @@ def _convert(found: Found, bundle: Bundle | None, form: Form, folder: Path, repo
             form.save(config, weights, directions, part)
             tokenizer.save(str(part / "tokenizer.json"))
             described = {"config": config.to_json(), "bos": bos, "eos": eos}
-            (part / "model.json").write_text(json.dumps(described), "utf-8")
+            (part / _DESCRIPTION).write_text(json.dumps(described), "utf-8")
             if not folder.exists():
                 part.rename(folder)
         finally:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +88,33 @@ def test_damaged_conversion_is_removed_and_said(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(Problem, match="try again"):
         open_model(find_model("tiny-random"), None, FORMS)
     assert len(open_model(find_model("tiny-random"), None, FORMS).vocabulary) == 370
+
+
+def test_conversions_that_nobody_opens_go_when_another_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GREEN_CODE_CACHE_DIR", str(tmp_path))
+    hash_of = "0123456789abcdef"
+    unused = [tmp_path / f"tiny-random-{hash_of}", tmp_path / f"tiny-random-{hash_of}.part"]
+    kept = [
+        tmp_path / f"tiny-random-{hash_of[::-1]}",
+        tmp_path / f"other-{hash_of}",
+        tmp_path / "tiny-random-notes",
+    ]
+    for folder in (*unused, *kept):
+        folder.mkdir()
+        (folder / "model.json").touch()
+    ages = dict.fromkeys((*unused, *kept[1:]), 40) | {kept[0]: 20}
+    for folder, days in ages.items():
+        for path in (folder / "model.json", folder):
+            os.utime(path, (time.time() - days * 24 * 3600,) * 2)
+    open_model(find_model("tiny-random"), None, FORMS)
+    assert not any(folder.exists() for folder in unused)
+    assert all(folder.exists() for folder in kept)
+    (made,) = (path for path in tmp_path.glob("tiny-random-*/model.json") if path.parent not in kept)
+    os.utime(made, (0, 0))
+    open_model(find_model("tiny-random"), None, FORMS)
+    assert time.time() - made.stat().st_mtime < 3600
 
 
 def test_unwritable_cache_names_the_fix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
