@@ -23,7 +23,7 @@ from green_code.models.weights import Model, gpu_uuid
 THREADS = 1  # of torch, where a second one buys latency with energy; the kernel sees to its own
 _COST_ROWS = 256  # a prompt
 _COST_AGENTS = 48  # more than a core's cache holds
-_WORKLOADS = 8  # changes when what is measured does, or the kernel
+_WORKLOADS = 9  # changes when what is measured does
 _COST_DRAFTS = 8  # a verification
 
 
@@ -38,7 +38,7 @@ def measured_costs(opened: Model, window_seconds: float, progress: Progress) -> 
     meter = pick_meter(gpu)
     parts = (
         decoder.config.to_json(),
-        decoder.description,
+        decoder.build,
         THREADS,
         gpu,
         processor,

@@ -7,6 +7,7 @@ for tests and measurements.
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import os
 from collections.abc import Mapping
 from functools import lru_cache
@@ -155,7 +156,7 @@ class Kernel:
     """One level's library."""
 
     def __init__(self, path: Path, level: str) -> None:
-        self.level = level
+        self.level, self.digest = level, hashlib.sha256(path.read_bytes()).hexdigest()
         loaded = ctypes.CDLL(str(path))
         names = (
             "green_group",

@@ -318,6 +318,10 @@ class KernelDecoder:
     def description(self) -> str:
         return f"kernel, int8, {self._kernel.level}"
 
+    @property
+    def build(self) -> str:
+        return self._kernel.digest
+
     # --- inside -------------------------------------------------------------------------------------------
 
     def _check_buffer(self, tensor: Tensor, dtype: torch.dtype) -> None:

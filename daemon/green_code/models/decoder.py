@@ -207,6 +207,10 @@ class Decoder(nn.Module):
     def description(self) -> str:
         return f"torch, {str(self.dtype).removeprefix('torch.')}"
 
+    @property
+    def build(self) -> str:
+        return f"torch {torch.__version__}, {self.dtype}"
+
     def embed_tokens(self, tokens: Tensor, start: int = 0) -> Tensor:
         """Token ids (…, N) at positions start … → hidden states (…, N, C) at depth 0."""
         x = self.embed(tokens)

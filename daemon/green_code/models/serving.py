@@ -92,7 +92,11 @@ class Served(Protocol):
 
     @property
     def description(self) -> str:
-        """What computes, and in which numbers: costs are kept under it."""
+        """What computes, and in which numbers, for people."""
+
+    @property
+    def build(self) -> str:
+        """Which edition of it computes: what was measured with another does not hold."""
 
     @property
     def rows_at_once(self) -> int:

@@ -143,13 +143,16 @@ def test_an_empty_prompt_runs_nothing(runtime: Runtime) -> None:
         assert (result["layers_run"], result["prompt_layers_run"]) == (0, 0)
 
 
-def test_costs_are_measured_once_for_a_model_and_a_meter(
+def test_costs_are_measured_once_for_a_model_a_build_and_a_meter(
     runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GREEN_CODE_CACHE_DIR", str(tmp_path))
     monkeypatch.setenv("GREEN_CODE_BUNDLES", str(tmp_path / "none"))
     first, second = load_runtime("tiny-random").costs, load_runtime("tiny-random").costs
     assert first == second
+    with monkeypatch.context() as other:
+        other.setattr(type(runtime.decoder), "build", "another")
+        assert load_runtime("tiny-random").costs != first
     monkeypatch.setenv("GREEN_CODE_WATTS_PER_CORE", "100")
     if first.source == "estimate":
         assert "100 W" in load_runtime("tiny-random").costs.meter
