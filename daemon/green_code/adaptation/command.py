@@ -23,10 +23,11 @@ from green_code.adaptation.export import export_delta
 from green_code.adaptation.lineage import beginning, served_bundle, training_record
 from green_code.adaptation.monitors import BEYOND_REPAIR, worst_rise
 from green_code.adaptation.ngrams import write_ngrams
-from green_code.adaptation.recipe import RECIPES, Recipe, recipe_named
+from green_code.adaptation.recipe import RECIPES, Recipe, focused, recipe_named
 from green_code.adaptation.scores import WINDOW, Scores, losses_at, score
 from green_code.adaptation.screen import MOMENT_POSITIONS, depths_that_count, second_moment, write_screen
 from green_code.adaptation.trainer import Lesson, Start, train
+from green_code.decoding.exits import parse_exits
 from green_code.folders import bundles_dir
 from green_code.kernels.form import forms
 from green_code.models.bundle import (
@@ -68,6 +69,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_corpus_arguments(parser)
     parser.add_argument(
         "--recipe", choices=RECIPES, default=RECIPES[0], help="loss and schedule (adaptation/recipe.py)"
+    )
+    parser.add_argument(
+        "--exits", help="depths to train, one of them drawn a step, e.g. 9,12 (default: the recipe's)"
     )
     parser.add_argument("--tokens", type=int, default=5_000_000, help="to train on (default: 5,000,000)")
     parser.add_argument("--rate", type=float, help="peak learning rate (default: the recipe's)")
@@ -196,6 +200,8 @@ class _Job:
     def lite(self) -> None:
         recipe = recipe_named(self.args.recipe, self.config.layers, self.args.tokens)
         recipe = replace(recipe, seed=self.args.seed, learning_rate=self.args.rate or recipe.learning_rate)
+        if self.args.exits:
+            recipe = focused(recipe, parse_exits(self.args.exits, self.config.layers), self.config.layers)
         if not recipe.steps:
             raise Problem(
                 "bad_request",

@@ -22,6 +22,7 @@ from green_code.agent.record import LEAST_TOKENS, PARTS, record
 from green_code.agent.rivals import agents, best_family, compare, everyone
 from green_code.agent.rollouts import merge_rollouts, open_rollouts
 from green_code.agent.stretches import draw_typing
+from green_code.decoding.exits import parse_exits
 from green_code.energy.meters import SHORT_WINDOW_SECONDS
 from green_code.engine.measured_costs import THREADS, measured_costs
 from green_code.engine.runtime import load_runtime
@@ -92,7 +93,7 @@ def make_rollouts(args: argparse.Namespace) -> None:
     """Record all PARTS, a process a language: each is one thread's work."""
     bundle = load_bundle(_bundle_folder(args.model))
     opened = open_model(find_model(args.model), bundle, forms())
-    exits = _exits(args.exits, opened.decoder.config.layers) if args.exits else bundle.exits
+    exits = parse_exits(args.exits, opened.decoder.config.layers) if args.exits else bundle.exits
     languages = open_corpus(args.work / "corpus", opened.vocabulary, LEAST_TOKENS, LEAST_TOKENS).languages
     for part, share in PARTS.items():
         positions = int(share * args.positions)
@@ -124,18 +125,6 @@ def _record(
     record(
         opened.decoder, opened.vocabulary, corpus, language, part, exits, positions, seed, folder, bundle.weights_key, print
     )  # fmt: skip
-
-
-def _exits(text: str, layers: int) -> tuple[int, ...]:
-    try:
-        exits = tuple(int(each) for each in text.split(","))
-    except ValueError:
-        exits = ()
-    if not exits or exits != tuple(sorted(set(exits))) or not 0 < exits[0] <= exits[-1] < layers:
-        raise Problem(
-            "bad_request", f"--exits {text}: give layers from 1 to {layers - 1}, ascending, such as 5,7,13."
-        )
-    return exits
 
 
 def train_agent(args: argparse.Namespace) -> None:

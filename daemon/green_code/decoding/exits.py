@@ -124,6 +124,23 @@ def agent_on(network: ExitNetwork, decoder: Served) -> Agent:
     return Agent(network, decoder.judge_of(network.for_service()))
 
 
+def parse_exits(text: str, layers: int) -> tuple[int, ...]:
+    """Depths below L, ascending, as the command line writes them: `7,9,13`.
+
+    Raises:
+        Problem: they are not that.
+    """
+    try:
+        exits = tuple(int(each) for each in text.split(","))
+    except ValueError:
+        exits = ()
+    if not exits or exits != tuple(sorted(set(exits))) or not 0 < exits[0] <= exits[-1] < layers:
+        raise Problem(
+            "bad_request", f"--exits {text}: give layers from 1 to {layers - 1}, ascending, such as 5,7,13."
+        )
+    return exits
+
+
 def parse_policy(
     text: str, exits: Sequence[int], layers: int, agent: Agent | None, threshold: float
 ) -> Policy:

@@ -85,14 +85,16 @@ def test_a_folder_of_code_becomes_a_bundle_that_completes(family: str, code: Pat
 def test_one_command_for_ones_own_code(
     code: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A second bundle of a model begins from the first, and is a model by its own name."""
+    """A second bundle of a model begins from the first, trains the exits that are asked for, and is a model by its own name."""
     bundles = tmp_path / "bundles"
     common = ("--model", "tiny-random", "--from", code, "--tokens", TOKENS)
     assert adapt(*common, "--work", tmp_path / "first") == 0
     assert "beginning from the untouched weights" in capsys.readouterr().out
-    assert adapt(*common, "--work", tmp_path / "second", "--out", bundles / "mine") == 0
+    assert adapt(*common, "--work", tmp_path / "second", "--out", bundles / "mine", "--exits", "2,4") == 0
     assert f"beginning from bundle tiny-random, which has seen {TOKENS:,} tokens" in capsys.readouterr().out
-    training = load_bundle(bundles / "mine").manifest["training"]
+    mine = load_bundle(bundles / "mine")
+    training = mine.manifest["training"]
+    assert (mine.exits, training["recipe"]["exit_groups"]) == ((2, 4), [[2, 4]])
     assert training["tokens"] == 2 * TOKENS
     assert [run["tokens"] for run in training["earlier"]] == [TOKENS]
     assert load_runtime("mine", lambda *_: None).bundle == "mine"
@@ -120,6 +122,7 @@ def test_a_bundle_exported_part_way_goes_on(
         (["lite"], "holds no corpus; run `green-code adapt corpus`"),
         (["export"], "holds no run; run `green-code adapt lite`"),
         (["lite", "--tokens", "100"], "less than one step"),
+        (["lite", "--exits", "4,9"], "give layers from 1 to 5"),
         (["corpus", "--from", "nowhere"], "neither a folder nor an archive"),
         (["corpus", "--from", "."], "tokens"),
     ],
