@@ -161,6 +161,10 @@ def make_server() -> FrontServer:
     def initialized(params: types.InitializedParams) -> None:
         server.start_in_background(server.front.begin())
 
+    @server.feature(types.SHUTDOWN)
+    async def shutdown(params: Any) -> None:
+        await server.front.close()
+
     @server.feature(types.WORKSPACE_DID_CHANGE_CONFIGURATION)
     def did_change_configuration(params: types.DidChangeConfigurationParams) -> None:
         settings = plain(params.settings)
