@@ -123,6 +123,7 @@ experiments: $(READY)  ## the experiments in a cheap form (recipes on tiny-rando
 	$(BIN)/python -m green_code.experiments baselines --window-seconds 0.5 --out $(WORK)/experiments
 	$(BIN)/python -m green_code.experiments drafts --work $(WORK) --limit 6 --out $(WORK)/experiments $(if $(DATA),--data $(DATA))
 	$(BIN)/python -m green_code.experiments sessions --work $(WORK) --limit 2 --out $(WORK)/experiments
+	$(BIN)/python -m green_code.experiments snippets --work $(WORK) --limit 2 --out $(WORK)/experiments
 	$(BIN)/python -m green_code.experiments paper --work $(WORK) --limit 4 --out $(WORK)/experiments
 	$(BIN)/python -m green_code.experiments quality --work $(WORK) --limit 4 --out $(WORK)/experiments $(if $(DATA),--data $(DATA))
 	$(BIN)/python -m green_code.experiments propagation --work $(WORK) --limit 2 --out $(WORK)/experiments $(if $(DATA),--data $(DATA))

@@ -69,7 +69,7 @@ def load_runtime(model: str, progress: Progress = lambda *_: None) -> Runtime:
 
 
 def _give_back_memory() -> None:
-    """What loading has freed, glibc would keep: some tens of megabytes, most of them the tokenizer's JSON."""
+    """What was freed, glibc would keep: after loading some tens of megabytes, most of them the tokenizer's JSON."""
     with contextlib.suppress(OSError, TypeError, AttributeError):  # another system's C library
         ctypes.CDLL(None).malloc_trim(0)
 
@@ -101,7 +101,12 @@ class Runtime:
         return Session(self)
 
     def close(self) -> None:
-        """The weights are memory-mapped; letting go of the object is all."""
+        """Let go of the model, whoever still knows this runtime; its sessions must be gone."""
+        on_gpu = self.decoder.device.type == "cuda"
+        del self.decoder, self.vocabulary, self.agent, self.ngrams, self.chooser
+        if on_gpu:
+            torch.cuda.empty_cache()
+        _give_back_memory()
 
     def policy(self, params: CompletionParams) -> Policy:
         """Who decides for this request. Without a bundle there is nothing to decide by: full depth."""

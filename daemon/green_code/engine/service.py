@@ -16,7 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import psutil
 
@@ -69,7 +69,7 @@ class Service:
     ) -> None:
         self._ledger = ledger
         self._stop = stop
-        self._holder = ModelHolder(load, self._set_status, clock)
+        self._holder = ModelHolder(load, self._model_status, clock)
         self._clock = clock
         self._ladder = IdleLadder(clock)
         self._left_at: float | None = None
@@ -88,6 +88,8 @@ class Service:
         self._energy_timer: asyncio.TimerHandle | None = None
         self._energy_sent_at = float("-inf")
         self._ledger_problem: str | None = None
+        # What does not hinder service, but lasts: a sentence and its reason, by what has the problem.
+        self._standing: dict[Literal["ledger", "bundle"], tuple[str, str]] = {}
 
     # --- link.server.Handler ------------------------------------------------------------------------------
     def hello(self, connection: Connection, params: dict[str, Any]) -> str:
@@ -215,7 +217,11 @@ class Service:
         self._energy_soon()
         if self._ledger.problem != self._ledger_problem:
             self._ledger_problem = self._ledger.problem
-            self._set_status(self._status["state"], self._ledger.problem or "", None, "cache_unwritable")
+            self._standing.pop("ledger", None)
+            if self._ledger.problem:
+                self._standing["ledger"] = self._ledger.problem, "cache_unwritable"
+            if self._status["state"] in ("ready", "busy"):
+                self._serving(self._status["state"])
         return peer
 
     # --- shadow checks ------------------------------------------------------------------------------------
@@ -267,9 +273,22 @@ class Service:
             return  # another model is on its way, and its progress is the news
         if self._computing == 0:
             self._ladder.touch()
-            self._set_status("ready", "Ready", None, None)
+            self._serving("ready")
         elif change > 0 and self._computing == 1:
-            self._set_status("busy", "Completing", None, None)
+            self._serving("busy")
+
+    def _serving(self, state: Literal["ready", "busy"]) -> None:
+        """Say that completions are served, and what is wrong all the same."""
+        usual = "Ready" if state == "ready" else "Completing"
+        message, reason = next(iter(self._standing.values()), (usual, None))
+        self._set_status(state, message, None, reason)
+
+    def _model_status(self, state: State, message: str, progress: float | None, reason: str | None) -> None:
+        if state == "ready":
+            self._standing.pop("bundle", None)
+            if reason:  # a changed bundle was refused, and the one before stays
+                self._standing["bundle"] = message, reason
+        self._set_status(state, message, progress, reason)
 
     def _set_status(self, state: State, message: str, progress: float | None, reason: str | None) -> None:
         old = self._status

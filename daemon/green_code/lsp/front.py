@@ -262,9 +262,12 @@ class Front:
         self._send_energy({**energy, "on_battery": self._on_battery()})  # messages.WindowEnergy
 
     def _engine_status(self, status: StatusMessage) -> None:
-        self._engine = status
-        for entry in self._open.values():  # another engine, model or bundle, perhaps: it may say other things
-            entry.given.forget()
+        before, self._engine = self._engine["state"], status
+        if "busy" not in (before, status["state"]):  # which comes and goes with every completion
+            for (
+                entry
+            ) in self._open.values():  # another engine, model or bundle, perhaps: it may say other things
+                entry.given.forget()
         self._show()
 
     def _show(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import weakref
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -156,6 +157,14 @@ def test_costs_are_measured_once_for_a_model_a_build_and_a_meter(
     monkeypatch.setenv("GREEN_CODE_WATTS_PER_CORE", "100")
     if first.source == "estimate":
         assert "100 W" in load_runtime("tiny-random").costs.meter
+
+
+def test_a_closed_runtime_keeps_no_model(runtime: Runtime) -> None:
+    loaded = load_runtime("tiny-random")
+    loaded.new_session().complete(PARAMS, lambda: None)
+    decoder = weakref.ref(loaded.decoder)
+    loaded.close()
+    assert decoder() is None
 
 
 EXACT: CompletionParams = {

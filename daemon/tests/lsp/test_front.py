@@ -61,6 +61,8 @@ class ScriptedSupervisor:
         answer = self.answers.pop(0)
         if isinstance(answer, asyncio.Event):
             await answer.wait()
+        for state, message in (("busy", "Completing"), ("ready", "Ready")):  # as the engine pushes them
+            self.on_status({"state": state, "message": message, "progress": None, "reason": None})
         if isinstance(answer, Exception):
             raise answer
         return answer
