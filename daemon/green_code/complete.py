@@ -136,8 +136,8 @@ def _params(args: argparse.Namespace, prompt: Prompt, language: str) -> dict[str
 
 
 def _absolute(model: str) -> str:
-    """A model's folder must mean the same in the engine, which has another current folder."""
-    return str(Path(model).resolve()) if Path(model).is_dir() else model
+    """A model's folder must mean the same in the engine, which has another current folder; any folder of that name is none."""
+    return str(Path(model).resolve()) if (Path(model) / "config.json").is_file() else model
 
 
 async def _through_engine(

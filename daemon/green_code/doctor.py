@@ -14,6 +14,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import shutil
 import sys
 import tempfile
@@ -33,18 +34,6 @@ Level = Literal["ok", "warn", "fail"]
 OLDEST_PYTHON: Final = (3, 10)
 CACHE_BYTES: Final = 2 * 2**30
 """The default model's file and its converted weights, with room to rewrite them."""
-
-PACKAGES: Final = (
-    "pygls",
-    "lsprotocol",
-    "msgpack",
-    "platformdirs",
-    "psutil",
-    "numpy",
-    "torch",
-    "safetensors",
-    "tokenizers",
-)
 
 
 @dataclass(frozen=True)
@@ -121,7 +110,8 @@ def check_python() -> Iterator[Finding]:
 def check_packages() -> Iterator[Finding]:
     """The packages green-code stands on."""
     found, missing = [], []
-    for name in PACKAGES:
+    required = importlib.metadata.requires(folders.APPLICATION) or []
+    for name in (re.split(r"[^\w.-]", line)[0] for line in required if "extra ==" not in line):
         try:
             found.append(f"{name} {importlib.metadata.version(name)}")
         except importlib.metadata.PackageNotFoundError:

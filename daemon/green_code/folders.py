@@ -64,9 +64,16 @@ def runtime_dir() -> Path:
 def _runtime_path() -> Path:
     if chosen := os.environ.get(RUNTIME_VARIABLE):
         return Path(chosen).absolute()
-    usual = Path(platformdirs.user_runtime_dir(APPLICATION))
+    try:
+        usual = Path(platformdirs.user_runtime_dir(APPLICATION))
+    except OSError:  # it finds no folder that is safe from others; ours is checked
+        return _own_runtime_path()
     if os.access(usual.parent, os.W_OK) and usual.parent != Path(tempfile.gettempdir()):
         return usual
+    return _own_runtime_path()
+
+
+def _own_runtime_path() -> Path:
     return Path(tempfile.gettempdir()) / f"{APPLICATION}-{user_key()}"
 
 

@@ -8,15 +8,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import time
-from typing import Any, Final
+from typing import Any
 
 from green_code.engine.process import leave, run_engine
 from green_code.link import messages
-from green_code.link.discovery import find_engine, place
-from green_code.problems import Problem
-
-STOP_SECONDS: Final = 10.0
+from green_code.link.discovery import end_engine, find_engine, place
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,22 +38,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def stop_engine() -> bool:
-    """Stop the running engine and wait until it has left; False when there was none."""
-    client = await find_engine(place())
-    if client is None:
-        return False
-    try:
-        await client.request(messages.SHUTDOWN, {})
-        deadline = time.monotonic() + STOP_SECONDS
-        while client.alive:
-            if time.monotonic() > deadline:
-                raise Problem(
-                    "internal_error", f"Engine {client.engine_pid} does not stop. End that process by hand."
-                )
-            await asyncio.sleep(0.02)
-    finally:
-        await client.close()
-    return True
+    """Stop the running engine, by force if it does not answer; False when there was none."""
+    return await end_engine(place())
 
 
 async def engine_status() -> dict[str, Any]:

@@ -42,6 +42,7 @@ RESTART_SECONDS = 0.5
 """Pause before another start when the last child met an engine that does not listen (yet, or any more)."""
 TAIL_BYTES = 2000
 START_LOG_LIMIT_BYTES = 1 << 20
+ENGINE_COMMAND = (sys.executable, "-m", "green_code", "engine")
 
 
 @dataclass(frozen=True)
@@ -103,8 +104,9 @@ class Claim:
         return True
 
     def release(self) -> None:
-        """Remove the socket, then free the lock."""
-        self._remove_socket()
+        """Remove the socket, then free the lock; harmless later on, when the socket may be another engine's."""
+        if self._lock.held:
+            self._remove_socket()
         self._lock.release()
 
     def _remove_socket(self) -> None:
@@ -138,13 +140,13 @@ async def ensure_engine(
     model: str | None = None,
     on_notification: client.OnNotification = lambda method, params: None,
     on_lost: client.OnLost = lambda: None,
-    command: tuple[str, ...] = (sys.executable, "-m", "green_code", "engine"),
+    command: tuple[str, ...] = ENGINE_COMMAND,
     start_seconds: float = START_SECONDS,
 ) -> client.EngineClient:
     """A connection to the engine, started if need be; safe to call from many processes at once.
 
     Raises:
-        Problem: the engine died at once (with the end of what it said), or did not listen in time.
+        Problem: the engine could not be started, died at once (with the end of what it said), or did not listen in time.
     """
     child: _Child | None = None
     start_at = time.monotonic()
@@ -157,7 +159,14 @@ async def ensure_engine(
             return found
         if child is None:
             if time.monotonic() >= start_at:
-                child = _Child(where, command)
+                try:
+                    child = _Child(where, command)
+                except OSError as error:
+                    raise Problem(
+                        "engine_lost",
+                        f"The engine cannot be started: {error}. If Green Code was updated or moved, reload the window; "
+                        "else run Green Code: Diagnose (`green-code doctor`).",
+                    ) from error
         elif (status := child.status()) == ALREADY_RUNNING:
             child, start_at = None, time.monotonic() + RESTART_SECONDS
         elif status is not None:
@@ -175,10 +184,10 @@ async def ensure_engine(
         await asyncio.sleep(POLL_SECONDS)
 
 
-async def end_engine(where: Place) -> None:
-    """End the engine of a place, if there is one: it is asked to, and killed when it does not answer."""
+async def end_engine(where: Place) -> bool:
+    """End the engine of a place: it is asked to, and killed when it does not answer. False: there was none."""
     try:
-        await asyncio.wait_for(_ask_to_end(where), STOP_SECONDS)
+        return await asyncio.wait_for(_ask_to_end(where), STOP_SECONDS)
     except asyncio.TimeoutError:
         await asyncio.to_thread(_kill, where)
     except Problem as problem:
@@ -186,19 +195,21 @@ async def end_engine(where: Place) -> None:
             await asyncio.to_thread(_kill, where)
         elif problem.reason != "engine_lost":  # lost is what it was to be
             raise
+    return True
 
 
-async def _ask_to_end(where: Place) -> None:
-    """Ask an engine to end and wait until it has hung up: it listens no more then."""
+async def _ask_to_end(where: Place) -> bool:
+    """Ask an engine to end and wait until it has hung up: it listens no more then. False: there is none."""
     engine = await find_engine(where)
     if engine is None:
-        return
+        return False
     try:
         await engine.request(messages.SHUTDOWN, {})
         while engine.alive:
             await asyncio.sleep(0.01)
     finally:
         await engine.close()
+    return True
 
 
 def _kill(where: Place) -> None:
@@ -224,8 +235,10 @@ class _Child:
             os.truncate(self._log_path, 0)
         with self._log_path.open("ab") as output:
             self._said_from = output.tell()
+            # On Windows: in a group of its own, with a console that has no window. Without a console, the interpreter
+            # that a virtual environment's python.exe starts would open one.
             detached = (
-                {"creationflags": 0x00000008 | 0x00000200 | 0x08000000}  # detached, own group, no window
+                {"creationflags": 0x00000200 | 0x08000000}
                 if sys.platform == "win32"
                 else {"start_new_session": True}
             )

@@ -28,6 +28,11 @@ class ProcessLock:
         self.path = path
         self._descriptor: int | None = None
 
+    @property
+    def held(self) -> bool:
+        """Whether this process has it."""
+        return self._descriptor is not None
+
     def acquire(self, note: dict[str, Any]) -> bool:
         """Take the lock and write `note` into the file, or return False at once because another holds it."""
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)

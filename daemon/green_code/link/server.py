@@ -155,11 +155,6 @@ class LinkServer:
         """Begin to accept; Problem when the address cannot be listened at."""
         self._stop_listening = await transport.listen(address, self._accept)
 
-    def broadcast(self, method: str, params: Any) -> None:
-        """Push to every greeted peer."""
-        for connection in tuple(self._connections):
-            connection.notify(method, params)
-
     async def stop(self) -> None:
         """Stop listening and end every connection."""
         if self._stop_listening is not None:

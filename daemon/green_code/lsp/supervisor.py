@@ -10,14 +10,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from green_code.link import messages
 from green_code.link.client import EngineClient
-from green_code.link.discovery import end_engine, ensure_engine, place
+from green_code.link.discovery import ENGINE_COMMAND, end_engine, ensure_engine, place
 from green_code.link.messages import CompletionParams, CompletionResult, StatusMessage
 from green_code.problems import Problem
 
@@ -25,8 +24,6 @@ log = logging.getLogger(__name__)
 
 FIRST_BACK_OFF_SECONDS: Final = 1.0
 LAST_BACK_OFF_SECONDS: Final = 30.0
-
-ENGINE_COMMAND: Final = (sys.executable, "-m", "green_code", "engine")
 
 
 class Supervisor:
@@ -119,7 +116,12 @@ class Supervisor:
 
     async def _request(self, method: str, params: Any, model: str | None) -> Any:
         client = await self._connected(model)
-        return await client.request(method, params)
+        try:
+            return await client.request(method, params)
+        except Problem as problem:
+            if problem.reason == "engine_lost" and client.alive:
+                await client.close()  # it was told so by an engine that is about to hang up
+            raise
 
     async def _connected(self, model: str | None) -> EngineClient:
         """The connection, made by a task of its own: a cancelled request does not stop an engine's start."""

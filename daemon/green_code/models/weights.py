@@ -37,6 +37,13 @@ from green_code.problems import Problem
 _CONVERSION = "5"  # raised whenever conversion would give other files
 _KEPT_SECONDS = 30 * 24 * 3600  # after a conversion was last opened
 _DESCRIPTION = "model.json"  # comes last, and tells when the conversion was last opened
+_DAMAGES = (
+    SafetensorError,
+    OSError,
+    ValueError,
+    KeyError,
+    RuntimeError,
+)  # what `Form.open` raises over bad files
 Report = Callable[[str, float | None], None]
 
 
@@ -99,6 +106,7 @@ def open_model(
 
     Raises:
         Problem: the checkpoint or the bundle is damaged, they do not fit each other, or the cache cannot be written.
+        MemoryError: the weights are sound, and too large for what is free.
     """
     form = forms[0]
     key, folder = _cached(found, bundle, form)
@@ -116,12 +124,23 @@ def open_model(
         vocabulary = Vocabulary.open(folder / "tokenizer.json", described["bos"], described["eos"])
         decoder = form.open(config, folder)
     except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
+        if _out_of_memory(error):
+            raise MemoryError(str(error)) from error
         shutil.rmtree(folder, ignore_errors=True)
         raise Problem(
             "model_damaged",
             f"the converted weights in {folder} are damaged ({error}) and were removed; try again to convert anew.",
         ) from error
     return Model(decoder, vocabulary, key)
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Torch says so on a GPU by a type of its own, on a CPU in words."""
+    return (
+        isinstance(error, torch.OutOfMemoryError)
+        or getattr(error, "errno", None) == errno.ENOMEM
+        or (isinstance(error, RuntimeError) and "allocate memory" in str(error))
+    )
 
 
 def _cached(found: Found, bundle: Bundle | None, form: Form) -> tuple[str, Path]:

@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -134,4 +135,9 @@ if __name__ == "__main__":
 
     if "--crash" in sys.argv:
         sys.exit("no such library: libmodel")
-    leave(run_engine(FakeLoader.instant()))
+    instant = FakeLoader.instant()
+    first = Path(os.environ["GREEN_CODE_RUNTIME_DIR"], "first")
+    if "--first-waits" in sys.argv and not first.exists():  # for ever; engines after it do not
+        first.touch()
+        instant.gate.clear()
+    leave(run_engine(instant))

@@ -102,6 +102,26 @@ def test_an_engine_killed_with_9_is_replaced(where: discovery.Place) -> None:
     assert asyncio.run(start_and_leave(where)) != first
 
 
+def test_one_that_hangs_is_stopped_by_force(where: discovery.Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "HELLO_SECONDS", 0.2)
+    monkeypatch.setattr(discovery, "STOP_SECONDS", 0.2)
+    pid = asyncio.run(start_and_leave(where))
+    os.kill(pid, signal.SIGSTOP)
+    assert asyncio.run(stop_engine()) is True
+    wait_for(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+
+
+def test_an_engine_that_has_left_touches_its_successors_socket_no_more(where: discovery.Place) -> None:
+    old, new = discovery.Claim(where), discovery.Claim(where)
+    assert old.take() and not new.take()
+    old.release()
+    assert new.take()
+    Path(where.address).touch()
+    old.release()
+    assert Path(where.address).exists()
+    new.release()
+
+
 def test_sigterm_ends_it_cleanly(where: discovery.Place) -> None:
     process = subprocess.Popen(COMMAND, stdin=subprocess.DEVNULL)
     wait_for(Path(where.address).exists)

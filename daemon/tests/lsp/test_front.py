@@ -325,6 +325,34 @@ def test_an_idle_engines_end_is_no_error_and_the_next_request_starts_another() -
 
 
 @pytest.mark.usefixtures("engine_folders")
+def test_another_windows_restart_loses_no_completion() -> None:
+    async def scenario() -> None:
+        one, other = Watched("--first-waits"), Watched("--first-waits")
+        await other.supervisor.warm_up("fake")
+        waiting = asyncio.ensure_future(other.supervisor.complete(request("x")))
+        while "busy" not in other.states():
+            await asyncio.sleep(0.01)
+        await one.supervisor.restart("fake")
+        assert (await waiting)["text"] == " + 1"
+        for window in (one, other):
+            await window.supervisor.close()
+
+    asyncio.run(asyncio.wait_for(scenario(), 2 * WAIT_SECONDS))
+
+
+@pytest.mark.usefixtures("engine_folders")
+def test_an_engine_that_cannot_be_started_is_told() -> None:
+    async def scenario() -> None:
+        watched = Watched()
+        watched.supervisor._command = (str(Path("no", "such", "python")),)
+        with pytest.raises(Problem, match="cannot be started") as caught:
+            await watched.supervisor.complete(request("x"))
+        assert caught.value.reason == "engine_lost" and watched.states()[-1] == "error"
+
+    asyncio.run(asyncio.wait_for(scenario(), WAIT_SECONDS))
+
+
+@pytest.mark.usefixtures("engine_folders")
 def test_restart_makes_another_process() -> None:
     async def scenario() -> None:
         watched = Watched()

@@ -90,6 +90,27 @@ def test_damaged_conversion_is_removed_and_said(tmp_path: Path, monkeypatch: pyt
     assert len(open_model(find_model("tiny-random"), None, FORMS).vocabulary) == 370
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+    ],
+)
+def test_too_little_memory_is_no_damage(
+    error: RuntimeError, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GREEN_CODE_CACHE_DIR", str(tmp_path))
+
+    def refuse(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(TorchForm, "open", refuse)
+    with pytest.raises(MemoryError):
+        open_model(find_model("tiny-random"), None, FORMS)
+    assert list(tmp_path.glob("tiny-random-*/weights.safetensors")), "the conversion is kept"
+
+
 def test_conversions_that_nobody_opens_go_when_another_is_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
