@@ -22,7 +22,7 @@ from green_code.adaptation.corpus.command import asked, make_corpus, vocabulary_
 from green_code.adaptation.export import export_delta
 from green_code.adaptation.lineage import beginning, served_bundle, training_record
 from green_code.adaptation.monitors import BEYOND_REPAIR, worst_rise
-from green_code.adaptation.ngrams import write_ngrams
+from green_code.adaptation.ngrams import MOST_TOKENS, write_ngrams
 from green_code.adaptation.recipe import RECIPES, Recipe, focused, recipe_named
 from green_code.adaptation.scores import WINDOW, Scores, losses_at, score
 from green_code.adaptation.screen import MOMENT_POSITIONS, depths_that_count, second_moment, write_screen
@@ -191,7 +191,12 @@ class _Job:
         return True
 
     def ngrams(self) -> None:
-        """The bundle's table of n-grams; a bundle's manifest is brought up to date."""
+        """The bundle's table of n-grams; a bundle's manifest is brought up to date. Larger vocabularies than it holds have none."""
+        if len(self.vocabulary) > MOST_TOKENS:
+            _say(
+                f"no table of n-grams: it holds {MOST_TOKENS:,} tokens, and this vocabulary has {len(self.vocabulary):,}"
+            )
+            return
         corpus = open_corpus(self.args.work / "corpus", self.vocabulary, WINDOW, WINDOW)
         write_ngrams(corpus, self.vocabulary.digest, self.bundle / NGRAMS, _say)
         if (self.bundle / MANIFEST).is_file():

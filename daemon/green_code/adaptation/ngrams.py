@@ -19,7 +19,8 @@ from green_code.decoding.corpus_ngrams import LENGTHS, slot_and_check
 SLOTS = 390_000  # five bytes each
 LEAST_SHARE = 0.12  # about what a draft's row costs of a pass
 _LEAST_COUNTS = {1: 20, 2: 8, 3: 6}  # of a run's occurrences, so that its share means something
-_BITS = np.uint64(16)  # of a token in a key; shards are of uint16
+_BITS = np.uint64(16)  # of a token in a key
+MOST_TOKENS = 1 << 16
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,9 @@ MOMENT_POSITIONS = 65_536  # per language
 
 
 def depths_that_count(exits: Sequence[int], layers: int) -> tuple[int, ...]:
-    """The last layer and exits in the upper third: states of lower ones lie elsewhere, and would take directions from these."""
-    return (*(depth for depth in exits if 3 * depth > 2 * layers), layers)
+    """The last layer, the deepest exit and others in the upper third: states of lower ones lie elsewhere, and would take
+    directions from these."""
+    return (*(depth for depth in exits if depth == max(exits) or 3 * depth > 2 * layers), layers)
 
 
 @torch.inference_mode()

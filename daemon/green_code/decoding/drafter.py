@@ -78,7 +78,7 @@ class Prices:
 class ExitRecord:
     """What is known of one exit: how often the policy stops there, which confidences come up, how right they are.
 
-    `reads`: how often the policy runs the head to decide that it goes on; the rule `confidence` does, others never.
+    `reads`: how often the policy runs the head to decide that it goes on: the agent and the rule `confidence` do.
     """
 
     stops: Rate = field(default_factory=lambda: Rate.prior(_STOP_PRIOR))

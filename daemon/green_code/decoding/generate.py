@@ -106,8 +106,11 @@ def _draft_and_decide(
         start, before = len(stairs) - 1, spent(stairs, effort, drafter.prices)
         room = config.max_positions - len(stairs)
         limit = min(MAX_DRAFTS, room if max_tokens is None else min(room, max_tokens - given - 1))
-        # Full depth's cache would lack those positions alone that no layer has seen.
-        first = drafter.prices.first(config.layers * stairs.debt(start, 1))
+        if lowest == config.layers:
+            waits = stairs.debt(start, config.layers)  # full depth would bring it up as well
+        else:  # its cache would lack those positions alone that no layer has seen
+            waits = config.layers * stairs.debt(start, 1)
+        first = drafter.prices.first(waits)
         said: list[tuple[int, int]] = []
         try:
             drafts, unsure = draft(
@@ -118,10 +121,13 @@ def _draft_and_decide(
             said = decide(stairs, start, deciding, chooser, required, effort, drafts)
         finally:  # what was begun and interrupted has cost as well
             if lowest == config.layers:
-                drafter.spent += spent(stairs, effort, drafter.prices) - before
+                done = spent(stairs, effort, drafter.prices) - before
             else:
                 risen = (stairs.depth(position) for position in range(start + 1, len(stairs)))
-                drafter.spent += sum(prices[depth].row(0) for depth in risen if depth in prices)
+                done = sum(prices[depth].row(0) for depth in risen if depth in prices)
+            drafter.spent += done
+            if not said:
+                drafter.full += done  # full depth would have been interrupted as well: no loss is booked
         stairs.truncate(start + len(said))
         drafter.verifications += 1
         agreed = list(_learn(said, drafts, unsure))
@@ -243,6 +249,9 @@ def generate(
         deadline: on `time.monotonic()`'s clock; later tokens are not begun. drafter: see `exact`.
     """
     data = bytearray()
+    max_tokens = min(
+        max_tokens, stairs.decoder.config.max_positions - len(stairs) + 1
+    )  # the last has no position
 
     def ends(token: int) -> bool:
         one_line = situation is not None and situation.single_line

@@ -64,6 +64,7 @@ def closing_bracket(text: str, at: Situation) -> int | None:
             ours = len(open_brackets) > before
             if open_brackets and open_brackets[-1] == _CLOSERS[character]:
                 open_brackets.pop()
+                before = min(before, len(open_brackets))
             if not ours and rest.startswith(character):
                 return i  # the closing bracket is already there
     return None

@@ -15,6 +15,7 @@ from green_code.models.tiny import TinySource
 
 def test_exits_of_the_upper_third_count_and_the_last_layer() -> None:
     assert depths_that_count((5, 7, 11, 13, 15), 18) == (13, 15, 18)
+    assert depths_that_count((7, 12), 18) == (12, 18), "the deepest always does"
 
 
 def test_the_moment_is_that_of_plain_forwards() -> None:

@@ -7,7 +7,7 @@ import math
 import random
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -248,6 +248,14 @@ def test_limits_give_their_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     result = run()
     assert (result.reason, len(result.tokens)) == ("max_tokens", 6)
     assert run(deadline=time.monotonic() - 1).reason == "budget"
+    with monkeypatch.context() as small:
+        small.setattr(DECODER, "config", replace(DECODER.config, max_positions=16))
+        for exactly in (False, True):
+            filled = run(max_tokens=60, exactly=exactly)
+            assert (filled.reason, len(filled.tokens)) == (
+                "max_tokens",
+                14,
+            )  # the last has no position of its own
     end = result.tokens[-1]
     monkeypatch.setattr(VOCABULARY, "eos", frozenset((end,)))
     said = result.tokens[: result.tokens.index(end)]
