@@ -96,13 +96,16 @@ def of_files(
 
 
 def _point(done: Sequence[dict[str, Any]], full: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """Means over rows. Savings are of the same rows at full depth, whose texts may be shorter than these."""
     means = summarise(done)["all"]
+    joules, joules_full = (statistics.fmean(row["energy_joules"] for row in rows) for rows in (done, full))
     agreement = statistics.fmean(float(a["text"] == b["text"]) for a, b in zip(done, full, strict=True))
     return {
         "agreement": agreement,
-        "joules": means["energy_joules"] / means["rows"],  # a completion
-        "joules_full": means["energy_full_joules"] / means["rows"],
-        **{k: means[k] for k in ("mean_depth", "exact_match", "edit_similarity", "saving")},
+        "joules": joules,  # a completion
+        "joules_full": joules_full,
+        "saving": 1 - joules / joules_full,
+        **{k: means[k] for k in ("mean_depth", "exact_match", "edit_similarity")},
     }
 
 

@@ -124,15 +124,18 @@ def _complete(
 def summaries(
     done: Sequence[dict[str, Any]], full: Sequence[dict[str, Any]], base: Sequence[dict[str, Any]]
 ) -> list[dict[str, Any]]:
-    """A language each: scores, joules a completion, and paired differences of edit similarity with their intervals."""
+    """A language each: scores, joules a completion, what they save of full depth's on the same rows, whatever their length,
+    and paired differences of edit similarity with their intervals."""
     found = []
     for language in dict.fromkeys(row["language"] for row in done):
         own = [i for i, row in enumerate(done) if row["language"] == language]
         means = summarise([done[i] for i in own])[language]
+        joules, joules_full = (sum(rows[i]["energy_joules"] for i in own) / len(own) for rows in (done, full))
         found.append({
             "language": language,
-            **{name: means[name] for name in (*SCORES, "edit_similarity_interval", "mean_depth", "saving")},
-            "joules": means["energy_joules"] / len(own),
+            **{name: means[name] for name in (*SCORES, "edit_similarity_interval", "mean_depth")},
+            "joules": joules,
+            "saving": 1 - joules / joules_full,
             "same_as_full": sum(done[i]["text"] == full[i]["text"] for i in own) / len(own),
             **_difference("full", done, full, own),
             **_difference("untouched", done, base, own),

@@ -49,7 +49,7 @@ def _language(found: dict[str, Any], language: str) -> str:
         "\n".join(bullet(_says(arm)) for arm in own if arm["family"] == AGENT),
         paragraph(
             "*From full depth*, *from untouched*: edit similarity less that of the same rows there, with the 95 % bootstrap interval over rows; "
-            "exact match in per cent; *same*: share of texts that equal full depth's; *saved*: of the joules of the same requests at full depth."
+            "exact match in per cent; *same*: share of texts that equal full depth's; *saved*: of the joules of the same rows at full depth, whose texts may be shorter."
         ),
         table(
             ["", "edit similarity", "from full depth", "from untouched", "exact match", "ROUGE-L", "BLEU", "chrF", "depth", "same", "J", "saved"],

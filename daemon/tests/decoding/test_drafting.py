@@ -7,8 +7,9 @@ import math
 
 import pytest
 
-from green_code.decoding.drafter import MAX_DRAFTS, Drafter, Prices
+from green_code.decoding.drafter import MAX_DRAFTS, Drafter, ExitRecord, Prices
 from green_code.decoding.drafting import draft
+from green_code.decoding.drafts import Rate
 from green_code.decoding.effort import Effort
 from green_code.decoding.exits import Confidence, Fixed, Full, Policy
 from green_code.decoding.generate import exact, fast
@@ -171,6 +172,8 @@ def test_exits_that_do_not_pay_are_not_even_asked() -> None:
 def test_an_exit_that_is_never_sure_is_left_alone_after_a_while() -> None:
     """Also of tokens in which the exit had too little confidence it is learned that they come up, and how right they are."""
     drafter = Drafter(Prices(LAYERS, run=1.0, head=2.0), None, math.inf)
+    shares, chances = (0.47, 0.14, 0.11, 0.11, 0.17), (0.22, 0.55, 0.74, 0.90, 0.99)  # an early exit's
+    drafter.exits[2] = ExitRecord(seen=[8 * share for share in shares], rates=[*map(Rate.prior, chances)])
     policy = Scripted(itertools.cycle([True]), exits=(2,))
     stairs = Staircase(DECODER)
     stairs.append([1, 5, 7])
