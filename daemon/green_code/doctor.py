@@ -111,7 +111,8 @@ def check_packages() -> Iterator[Finding]:
     """The packages green-code stands on."""
     found, missing = [], []
     required = importlib.metadata.requires(folders.APPLICATION) or []
-    for name in (re.split(r"[^\w.-]", line)[0] for line in required if "extra ==" not in line):
+    names = (re.split(r"[^\w.-]", line)[0] for line in required if "extra ==" not in line)
+    for name in dict.fromkeys(names):
         try:
             found.append(f"{name} {importlib.metadata.version(name)}")
         except importlib.metadata.PackageNotFoundError:

@@ -8,6 +8,7 @@ import * as vscode from 'vscode';
 import type { LanguageClient } from 'vscode-languageclient/node';
 
 import { bundlesFolder } from '../environment/bundles';
+import { claim } from '../environment/claims';
 import { noteDaemon } from '../environment/daemon';
 import { run, type RunResult } from '../environment/processes';
 import { resolve, type Home, type Resolution } from '../environment/resolve';
@@ -128,22 +129,42 @@ export class Supervisor implements vscode.Disposable {
     }
   }
 
+  get isRunning(): boolean {
+    return this.client?.isRunning() ?? false;
+  }
+
   private running(): LanguageClient {
     if (!this.client?.isRunning()) {
-      throw new Error(
-        this.store.snapshot.phase === 'idle'
-          ? t('Green Code is not running yet: it starts with a document of a chosen language (greenCode.languages).')
-          : t('Green Code is not running.'),
-      );
+      throw new Error(this.whyNotRunning());
     }
     return this.client;
   }
 
-  private async stopAndStart(): Promise<void> {
-    await this.stop();
-    if (this.disposed) {
-      return;
+  private whyNotRunning(): string {
+    const { phase, detail } = this.store.snapshot;
+    switch (phase) {
+      case 'idle':
+        return t('Green Code is not running yet: it starts with a document of a chosen language (greenCode.languages).');
+      case 'setUp':
+        return t('There is no environment yet. Run Green Code: Set Up.');
+      default:
+        return detail || t('Green Code is not running.');
     }
+  }
+
+  private async stopAndStart(): Promise<void> {
+    try {
+      await this.stop();
+      if (!this.disposed) {
+        await this.startWhatIsThere();
+      }
+    } catch (error) {
+      this.store.update({ phase: 'failed', status: null, detail: messageOf(error) });
+      throw error;
+    }
+  }
+
+  private async startWhatIsThere(): Promise<void> {
     const { settings } = this.store.snapshot;
     const resolution = await this.interpreter();
     if (resolution.kind === 'ready') {
@@ -172,6 +193,9 @@ export class Supervisor implements vscode.Disposable {
   private async start(resolution: Ready, settings: Settings): Promise<void> {
     this.channels.extension.info(`Starting ${resolution.python} (${resolution.origin === 'setting' ? 'greenCode.pythonPath' : 'managed environment'})`);
     this.managed = resolution.origin === 'managed';
+    if (resolution.origin === 'managed') {
+      await claim(resolution.environment).catch((error: unknown) => this.channels.extension.info(`An update may remove this environment: ${messageOf(error)}`));
+    }
     this.store.update({ phase: 'starting', status: null, detail: '' });
     const generation = ++this.generation;
     const ours = () => generation === this.generation;
@@ -216,8 +240,8 @@ export class Supervisor implements vscode.Disposable {
     }
   }
 
-  /** What the ledger has of today stands in the status item before this window completes anything, and after it was deleted. */
-  async recall(): Promise<void> {
+  /** What the ledger has of today stands in the status item before this window completes anything. */
+  private async recall(): Promise<void> {
     const generation = this.generation;
     const { today, source } = await this.report();
     if (generation === this.generation) {
@@ -240,6 +264,8 @@ export class Supervisor implements vscode.Disposable {
     }
     this.channels.extension.warn(`The language server failed (${cause}); next start in ${waitMs} ms.`);
     this.store.update({ phase: 'starting', status: null, detail: '' });
-    this.retry = setTimeout(() => void this.cycle.request(), waitMs);
+    this.retry = setTimeout(() => {
+      this.cycle.request().catch((error: unknown) => this.channels.report(`Green Code: ${messageOf(error)}`));
+    }, waitMs);
   }
 }

@@ -90,35 +90,33 @@ async function showReport({ supervisor, report, store }: Parts): Promise<void> {
 
 async function forgetHistory(parts: Parts): Promise<void> {
   if (await deleteHistory((...args) => parts.supervisor.runDaemon(...args))) {
-    parts.store.update({ energy: null });
-    await parts.supervisor.recall();
-    if (parts.report.visible) {
+    parts.store.update({ energy: null, today: null });
+    if (parts.report.visible && parts.supervisor.isRunning) {
       await showReport(parts);
     }
   }
 }
 
 /** The explanation is the daemon's sentence, in English. */
-async function why({ supervisor, channels }: Parts): Promise<void> {
+async function why({ supervisor, channels, store }: Parts): Promise<void> {
+  if (store.snapshot.phase === 'setUp') {
+    const chosen = await vscode.window.showInformationMessage(t('Green Code needs its Python packages and a model.'), t('Set Up'));
+    if (chosen !== undefined) {
+      await vscode.commands.executeCommand(COMMANDS.setUp);
+    }
+    return;
+  }
   const { reason, message, action } = await supervisor.explain();
   channels.extension.info(`Why no suggestion: ${reason}: ${message}${action === null ? '' : ` ${action}`}`);
-  const text = [message, isCommand(action) ? null : action].filter(Boolean).join(' ');
-  const [fix, openSetting, showLog] = [t('Fix'), t('Open Setting'), t('Show Log')];
+  const [openSetting, showLog] = [t('Open Setting'), t('Show Log')];
   const setting = settingIn(action);
-  const ways = [...(isCommand(action) ? [fix] : []), ...(setting === undefined ? [] : [openSetting])];
-  const chosen = await vscode.window.showInformationMessage(text, ...ways, showLog);
-  if (chosen === fix && isCommand(action)) {
-    await vscode.commands.executeCommand(action);
-  } else if (chosen === openSetting) {
+  const ways = setting === undefined ? [] : [openSetting];
+  const chosen = await vscode.window.showInformationMessage([message, action].filter(Boolean).join(' '), ...ways, showLog);
+  if (chosen === openSetting) {
     await vscode.commands.executeCommand('workbench.action.openSettings', `@id:${SECTION}.${setting}`);
   } else if (chosen === showLog) {
     channels.show();
   }
-}
-
-/** The front may name one of our commands instead of saying what to do. */
-function isCommand(action: string | null): action is string {
-  return action !== null && (Object.values(COMMANDS) as string[]).includes(action);
 }
 
 /** The setting that an action says to change. */

@@ -1,5 +1,5 @@
 /**
- * Two causes that pip and venv bury under other words: offline, the last thing that pip says is that a package has no
+ * Causes that pip and venv bury under other words: offline, the last thing that pip says is that a package has no
  * such version, and venv gives no more than the status of a command. Must not know: the editor's API.
  */
 import { t } from '../l10n';
@@ -21,6 +21,13 @@ export const saysFull = (output: string): boolean => FULL.test(output);
 export function noRoom(folder: string, freeBytes: number): string {
   const values = { folder, needed: gigabytes(NEEDED_BYTES), free: gigabytes(freeBytes) };
   return t('There is not enough disk space: Green Code needs at least {needed} in {folder} (on Linux up to 10 GB), and {free} are free. Make room there, then retry.', values);
+}
+
+/** What to do where Windows refuses a path of more than 260 characters, if pip's output says so. */
+export function pathsTooLong(output: string): string | null {
+  return output.includes('Windows Long Path support')
+    ? t('Windows does not allow paths as long as those of the packages. Enable long paths in Windows (group policy "Enable Win32 long paths", or LongPathsEnabled in the registry), then retry.')
+    : null;
 }
 
 /** Why the package index could not be reached, if that is what pip's output comes down to. */

@@ -9,7 +9,8 @@ import fs from 'node:fs/promises';
 import path from 'node:path';
 
 import { t } from '../l10n';
-import { NEEDED_BYTES, noRoom, saysFull, unreachable } from './causes';
+import { NEEDED_BYTES, noRoom, pathsTooLong, saysFull, unreachable } from './causes';
+import { isClaimed } from './claims';
 import { findInterpreter, noInterpreterMessage } from './interpreter';
 import { isAlive, lastLine, run as realRun, type Run, type RunResult } from './processes';
 import { exists, findWheel, managedFolder, pythonIn, type Home } from './resolve';
@@ -57,7 +58,7 @@ export async function install(options: InstallOptions): Promise<void> {
       throw new InstallError(
         saysFull(output)
           ? noRoom(storage, await freeBytes(storage))
-          : (unreachable(output, lastWords) ?? failure(doctorProblem(result.stdout) ?? lastWords)), // pip and doctor speak English, to every user
+          : (pathsTooLong(output) ?? unreachable(output, lastWords) ?? failure(doctorProblem(result.stdout) ?? lastWords)), // pip and doctor speak English, to every user
       );
     }
     return result;
@@ -93,7 +94,7 @@ export async function install(options: InstallOptions): Promise<void> {
   } finally {
     await fs.rm(partial, { recursive: true, force: true });
   }
-  await removeFolders(storage, isAnother(path.basename(final))).catch((error: unknown) => log(`An older environment stays: ${String(error)}`));
+  await removeOthers(storage, path.basename(final)).catch((error: unknown) => log(`An older environment stays: ${String(error)}`));
 }
 
 /** Two windows may set up at once: the first to finish wins, and the other has what it wanted. */
@@ -135,6 +136,14 @@ const isAnother = (current: string) => (name: string) => name.startsWith('venv-'
 /** Whether another version was set up here. */
 export async function hasAnother(storage: string, current: string): Promise<boolean> {
   return (await fs.readdir(storage).catch(() => [])).some(isAnother(current));
+}
+
+/** Those that no window runs from; the others go with the next update. */
+async function removeOthers(storage: string, current: string): Promise<void> {
+  const others = (await fs.readdir(storage)).filter(isAnother(current));
+  const claimed = await Promise.all(others.map((name) => isClaimed(path.join(storage, name))));
+  const unused = others.filter((_, index) => !claimed[index]);
+  await removeFolders(storage, (name) => unused.includes(name));
 }
 
 async function removeFolders(storage: string, unwanted: (name: string) => boolean): Promise<void> {

@@ -1,5 +1,6 @@
 /** Child processes that can be stopped with all their descendants: pip starts compilers, and those start more. */
-import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
+import { spawn, spawnSync, type ChildProcess, type ChildProcessByStdio } from 'node:child_process';
+import type { Readable } from 'node:stream';
 
 export interface RunOptions {
   /** A folder that nobody else writes to: `python -c` and `python -m` import from it first. */
@@ -26,13 +27,11 @@ export const run: Run = (command, args, options) =>
       resolve({ code: null, stdout: '', stderr: 'cancelled' });
       return;
     }
-    const child = spawn(command, args, {
-      cwd: options.cwd,
-      env: options.env ?? process.env,
-      stdio: ['ignore', 'pipe', 'pipe'],
-      detached: process.platform !== 'win32', // a process group of its own, for killTree
-      windowsHide: true,
-    });
+    const child = begin(command, args, options);
+    if (child instanceof Error) {
+      resolve({ code: null, stdout: '', stderr: child.message });
+      return;
+    }
     const output = { stdout: '', stderr: '' };
     for (const name of ['stdout', 'stderr'] as const) {
       let rest = '';
@@ -54,6 +53,21 @@ export const run: Run = (command, args, options) =>
     child.once('error', (error) => settle(null, error.message));
     child.once('close', (code) => settle(code));
   });
+
+/** Some commands that cannot be started are told by an event, others (a folder, a .bat on Windows) by an exception. */
+function begin(command: string, args: readonly string[], options: RunOptions): ChildProcessByStdio<null, Readable, Readable> | Error {
+  try {
+    return spawn(command, args, {
+      cwd: options.cwd,
+      env: options.env ?? process.env,
+      stdio: ['ignore', 'pipe', 'pipe'],
+      detached: process.platform !== 'win32', // a process group of its own, for killTree
+      windowsHide: true,
+    });
+  } catch (error) {
+    return error instanceof Error ? error : new Error(String(error));
+  }
+}
 
 export function killTree(child: ChildProcess): void {
   if (child.pid === undefined || child.exitCode !== null) {

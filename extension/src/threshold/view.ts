@@ -4,10 +4,10 @@ import { randomBytes } from 'node:crypto';
 import * as vscode from 'vscode';
 
 import { t } from '../l10n';
-import type { EnergyMessage } from '../protocol';
+import { messageOf } from '../log';
 import { joules, mean, percent, sourceText, tenths, threshold as thresholdText, whole } from '../state/format';
 import { writeSetting } from '../settings';
-import type { Snapshot, Store } from '../state/store';
+import type { Snapshot, Store, Today } from '../state/store';
 import { Throttle } from '../state/throttle';
 import { page } from './page';
 import { pointAt, stopTitle, type Calibration, type Point } from './calibration';
@@ -70,7 +70,7 @@ function step(curve: readonly Point[], threshold: number): Step {
   return { text, point, words, spoken: `${spoken} ${words}`.trim() };
 }
 
-export function stateMessage({ settings, energy }: Snapshot): StateMessage {
+export function stateMessage({ settings, energy, today }: Snapshot): StateMessage {
   const exits = energy?.last_exits ?? [];
   const last = mean(exits);
   const layers = energy?.layers_total ?? 0;
@@ -82,18 +82,18 @@ export function stateMessage({ settings, energy }: Snapshot): StateMessage {
     bars: exits.map((exit) => ({ share: exit / layers, title: t('{count} of {total} layers', { count: whole(exit), total }) })),
     barsLabel: t('Layers of each token: {each}', { each: exits.map(whole).join(', ') }),
     summary: last === null ? t('No completion yet.') : t('{average} of {total} layers per token on average', { average: tenths(last), total }),
-    today: energy === null || energy.today.completions === 0 ? t('Nothing yet.') : todayText(energy),
+    today: today === null || today.totals.completions === 0 ? t('Nothing yet.') : todayText(today),
   };
 }
 
-function todayText({ today, source }: EnergyMessage): string {
+function todayText({ totals, source }: Today): string {
   const values = {
-    saved: joules(today.saved_joules),
-    share: percent(today.saving),
-    count: whole(today.completions),
+    saved: joules(totals.saved_joules),
+    share: percent(totals.saving),
+    count: whole(totals.completions),
     source: sourceText(source),
   };
-  return today.completions === 1
+  return totals.completions === 1
     ? t('{saved} saved ({share}) in {count} completion, {source}.', values)
     : t('{saved} saved ({share}) in {count} completions, {source}.', values);
 }
@@ -118,7 +118,13 @@ export class ThresholdView implements vscode.WebviewViewProvider, vscode.Disposa
     const media = vscode.Uri.joinPath(this.extensionUri, 'extension', 'media');
     const uri = (name: string) => view.webview.asWebviewUri(vscode.Uri.joinPath(media, name)).toString();
     view.webview.options = { enableScripts: true, localResourceRoots: [media] };
-    view.webview.onDidReceiveMessage((message: FromPage) => void this.receive(message));
+    view.webview.onDidReceiveMessage((message: FromPage) => {
+      this.receive(message).catch((error: unknown) => {
+        void vscode.window.showErrorMessage(`Green Code: ${messageOf(error)}`);
+        this.forget(); // the slider stands where nothing was written
+        this.throttle.request();
+      });
+    });
     view.onDidChangeVisibility(() => this.throttle.request());
     view.onDidDispose(() => (this.view = undefined));
     view.webview.html = page({

@@ -57,6 +57,7 @@ describe('Why No Suggestion?', () => {
     } as const;
     const told: Explanation = { reason: 'empty', message: 'Nothing to add.', action: null, last };
     const parts = {
+      store: { snapshot: { phase: 'running' } },
       supervisor: { explain: () => Promise.resolve(told) },
       channels: { extension: { info: (line: string) => logged.push(line) } },
     } as unknown as Parts;
@@ -68,17 +69,37 @@ describe('Why No Suggestion?', () => {
   it.each([
     ['Switch greenCode.completeInComments on to have suggestions there.', '@id:greenCode.completeInComments'],
     ['See the settings under greenCode.', null],
-    ['greenCode.toggle', null],
     [null, null],
   ])('opens the setting of the action %j: %j', async (action, opened) => {
     const offered = vi.spyOn(window, 'showInformationMessage').mockResolvedValue('Open Setting');
     const done = vi.spyOn(commands, 'executeCommand');
     const told: Explanation = { reason: 'in_comment', message: 'The cursor is inside a comment.', action, last: null };
-    const parts = { supervisor: { explain: () => Promise.resolve(told) }, channels: { extension: { info: () => undefined } } } as unknown as Parts;
+    const parts = {
+      store: { snapshot: { phase: 'running' } },
+      supervisor: { explain: () => Promise.resolve(told) },
+      channels: { extension: { info: () => undefined } },
+    } as unknown as Parts;
     await commandTable(parts)[COMMANDS.whyNoSuggestion]!();
     expect(offered.mock.calls[0]?.includes('Open Setting')).toBe(opened !== null);
     if (opened !== null) {
       expect(done.mock.calls).toEqual([['workbench.action.openSettings', opened]]);
     }
+  });
+
+  it('offers to set up where nothing is set up yet', async () => {
+    vi.spyOn(window, 'showInformationMessage').mockResolvedValue('Set Up');
+    const done = vi.spyOn(commands, 'executeCommand');
+    await commandTable({ store: { snapshot: { phase: 'setUp' } } } as unknown as Parts)[COMMANDS.whyNoSuggestion]!();
+    expect(done.mock.calls).toEqual([[COMMANDS.setUp]]);
+  });
+});
+
+describe('Delete Energy History', () => {
+  it('leaves no figures of today behind, also where no front runs', async () => {
+    vi.spyOn(window, 'showWarningMessage').mockResolvedValue('Delete');
+    const update = vi.fn();
+    const supervisor = { runDaemon: () => Promise.resolve({ code: 0, stdout: '', stderr: '' }), isRunning: false };
+    await commandTable({ store: { update }, supervisor, report: { visible: true } } as unknown as Parts)[COMMANDS.deleteHistory]!();
+    expect(update.mock.calls).toEqual([[{ energy: null, today: null }]]);
   });
 });

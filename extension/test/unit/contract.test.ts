@@ -53,7 +53,7 @@ describe('the manifest', () => {
 
   it('lets a folder that is not trusted set only what can do no harm', () => {
     const restricted = manifest.capabilities.untrustedWorkspaces.restrictedConfigurations;
-    expect(SETTING_KEYS.filter((key) => !restricted.includes(`greenCode.${key}`))).toEqual(['threshold', 'trigger', 'statusBar', 'gridIntensity']);
+    expect(SETTING_KEYS.filter((key) => !restricted.includes(`greenCode.${key}`))).toEqual(['statusBar', 'gridIntensity']);
   });
 
   it('declares the view and the icon', () => {

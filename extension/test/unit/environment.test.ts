@@ -46,7 +46,7 @@ describe('which Python runs the front', () => {
 
   it('then the managed environment of this wheel, without starting it', async () => {
     const python = await setUp();
-    expect(await resolve({ ...options, pythonPath: '', run: never })).toEqual({ kind: 'ready', python, origin: 'managed' });
+    expect(await resolve({ ...options, pythonPath: '', run: never })).toMatchObject({ kind: 'ready', python, origin: 'managed' });
   });
 
   it('then asks for set-up, also where another build of this version was set up', async () => {
@@ -66,8 +66,8 @@ describe('which Python runs the front', () => {
 
   it('keeps what is meant for other Pythons from the managed environment, not from a named interpreter', () => {
     const user = { PATH: '/bin', PYTHONPATH: '/old', PYTHONHOME: '/odd', PYTHONUTF8: '1' };
-    expect(daemonVariables('managed', '/bundles', user)).toEqual({ PATH: '/bin', PYTHONUTF8: '1', GREEN_CODE_BUNDLES: '/bundles' });
-    expect(daemonVariables('setting', '/bundles', user)).toEqual({ ...user, GREEN_CODE_BUNDLES: '/bundles' });
+    expect(daemonVariables('managed', '/bundles', user)).toEqual({ PATH: '/bin', PYTHONUTF8: '1', PYTHONIOENCODING: 'utf-8', GREEN_CODE_BUNDLES: '/bundles' });
+    expect(daemonVariables('setting', '/bundles', user)).toEqual({ ...user, PYTHONIOENCODING: 'utf-8', GREEN_CODE_BUNDLES: '/bundles' });
   });
 
   it.each([
@@ -184,6 +184,15 @@ describe('Set Up', () => {
     expect((await files()).sort()).toEqual([path.basename(final), other].sort());
   });
 
+  it('leaves the environment that another window still runs from', async () => {
+    for (const [name, pid] of [['venv-0.0.8', spawnSync(process.execPath, ['--version']).pid], ['venv-0.0.9', process.ppid]] as const) {
+      await fs.mkdir(path.join(home.storage, name), { recursive: true });
+      await fs.writeFile(path.join(home.storage, name, `window-${pid}`), '');
+    }
+    await install(options(python(ok(), ok())));
+    expect((await files()).sort()).toEqual([path.basename(final), 'venv-0.0.9'].sort());
+  });
+
   const OFFLINE = [
     "WARNING: Retrying (Retry(total=0)) after connection broken by 'NewConnectionError('<pip._vendor.urllib3.connection.HTTPSConnection object at 0x7f>: Failed to establish a new connection: [Errno -2] Name or service not known')': /simple/torch/",
     'ERROR: No matching distribution found for torch',
@@ -193,6 +202,12 @@ describe('Set Up', () => {
     ['pip', failed('ERROR: Ignored'), ok(), 'pip could not install the packages: ERROR: Ignored'],
     ['the network', failed(OFFLINE), ok(), 'The package index cannot be reached (Name or service not known). Check the network and the proxy, then retry: what was downloaded is kept.'],
     ['doctor', ok(), failed('torch is missing'), 'The new environment does not work: torch is missing'],
+    [
+      'a path',
+      failed('ERROR: Could not install packages due to an OSError: [Errno 2] No such file or directory\nHINT: This error might have occurred since this system does not have Windows Long Path support enabled.'),
+      ok(),
+      'Windows does not allow paths as long as those of the packages. Enable long paths in Windows (group policy "Enable Win32 long paths", or LongPathsEnabled in the registry), then retry.',
+    ],
   ])('leaves nothing and gives the cause when %s fails', async (_, pip, doctor, message) => {
     await expect(install(options(python(pip, doctor)))).rejects.toThrow(new InstallError(message));
     expect(await files()).toEqual([]);
@@ -353,6 +368,7 @@ describe('child processes', () => {
 
   it('that cannot be started say why', async () => {
     expect(await realRun('/no/such/program', [], { cwd })).toMatchObject({ code: null, stderr: expect.stringContaining('ENOENT') as string });
+    expect(await realRun('a\0b', [], { cwd })).toMatchObject({ code: null, stderr: expect.stringContaining('null bytes') as string });
   });
 });
 

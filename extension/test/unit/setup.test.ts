@@ -97,4 +97,29 @@ describe('Set Up', () => {
     }
     expect(asked).toHaveBeenCalledTimes(2);
   });
+
+  it('can be begun again where its message was neither answered nor closed', async () => {
+    installed.mockRejectedValue(new InstallError('offline'));
+    vi.spyOn(window, 'showErrorMessage').mockReturnValue(new Promise(() => undefined));
+    const { setUp } = make();
+    await setUp.start();
+    await setUp.start();
+    expect(installed).toHaveBeenCalledTimes(2);
+  });
+
+  it('tries again when asked to', async () => {
+    installed.mockRejectedValueOnce(new InstallError('offline')).mockResolvedValue();
+    vi.spyOn(window, 'showErrorMessage').mockResolvedValueOnce('Retry');
+    const { setUp } = make();
+    await setUp.start();
+    await vi.waitFor(() => expect(installed).toHaveBeenCalledTimes(2));
+  });
+
+  it('does not install what another window has set up meanwhile', async () => {
+    const { setUp, front, store } = make();
+    store.update({ phase: 'setUp' });
+    await setUp.start();
+    expect(front.restart).toHaveBeenCalledTimes(1);
+    expect(installed).not.toHaveBeenCalled();
+  });
 });

@@ -39,6 +39,7 @@ const unanswered: (...args: readonly unknown[]) => Promise<string | undefined> =
 export const window = {
   showInformationMessage: unanswered,
   showErrorMessage: unanswered,
+  showWarningMessage: unanswered,
   withProgress: <T>(_: unknown, task: (progress: unknown, token: unknown) => Promise<T>): Promise<T> =>
     task({ report: () => undefined }, { onCancellationRequested: () => ({ dispose: () => undefined }) }),
 };
