@@ -20,6 +20,12 @@ PREFIX: Final = "greenCode."
 STOPS: Final = ("quality", "balanced", "saver")
 """Names for thresholds that the bundle's calibration resolves; for the command line, not for settings."""
 
+PROMPT_TOKENS: Final = 512
+"""Of a prompt at most, unless set otherwise; what is trained and measured takes as many."""
+
+TOKENS_PER_LINE: Final = 32
+"""That are completed at most, for each line that may be."""
+
 Type = Literal["boolean", "number", "integer", "string", "array"]
 Scope = Literal["window", "resource", "language-overridable", "machine", "machine-overridable"]
 
@@ -103,7 +109,7 @@ TABLE: Final[tuple[Setting, ...]] = (
     Setting(
         "maxPromptTokens",
         "integer",
-        512,
+        PROMPT_TOKENS,
         "Tokens of the text before the cursor that the model reads at most.",
         minimum=64,
         maximum=4096,

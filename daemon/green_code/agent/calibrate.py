@@ -24,6 +24,7 @@ from green_code.evaluation.parallel import Complete
 from green_code.evaluation.run import evaluate, summarise
 from green_code.link.messages import CompletionParams
 from green_code.models.vocabulary import Vocabulary
+from green_code.settings import PROMPT_TOKENS, TOKENS_PER_LINE
 
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98, 0.99)
 FULL_DEPTH = 1.0  # no probability is greater
@@ -135,5 +136,6 @@ def choose_stops(curve: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]
 def _params(decoding: Any, threshold: float, model: str) -> CompletionParams:
     return {
         "session": "", "prefix": "", "suffix": "", "language": "", "model": model, "decoding": decoding, "policy": "agent",
-        "threshold": threshold, "max_tokens": 32, "single_line": True, "max_lines": 1, "max_prompt_tokens": 512,
+        "threshold": threshold, "max_tokens": TOKENS_PER_LINE, "single_line": True, "max_lines": 1,
+        "max_prompt_tokens": PROMPT_TOKENS,
     }  # fmt: skip

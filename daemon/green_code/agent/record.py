@@ -23,8 +23,8 @@ from green_code.models.serving import Served
 from green_code.models.vocabulary import Vocabulary
 from green_code.problems import Problem
 from green_code.sequences import common
+from green_code.settings import PROMPT_TOKENS
 
-CONTEXT = 512  # tokens before a stretch at most, as in service
 STRETCH = 128  # tokens of the source that a stretch covers
 _FRACTIONS = (0.2, 0.5)  # of the document that comes before a stretch (the paper's)
 _LEAST = 32  # tokens a document must have on either side of the cursor
@@ -95,7 +95,7 @@ def _spans(
         for i in generator.permutation(len(bounds)):
             first, last = bounds[i][0] + 1, bounds[i][1]  # behind the marker
             cursor = first + max(_LEAST, int(generator.uniform(*_FRACTIONS) * (last - first)))
-            yield max(first, cursor - CONTEXT), cursor, min(last, cursor + STRETCH)
+            yield max(first, cursor - PROMPT_TOKENS), cursor, min(last, cursor + STRETCH)
 
 
 class _Recorder:

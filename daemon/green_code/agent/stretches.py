@@ -13,9 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from green_code.agent.rollouts import Rollouts
+from green_code.settings import PROMPT_TOKENS
 
 REQUESTS = 8  # of one stretch
-_COLD = (16, 512)  # tokens of a cold prompt, log-uniform; service takes no longer ones
+_COLD = (16, PROMPT_TOKENS)  # tokens of a cold prompt, log-uniform; service takes no longer ones
 _KEYSTROKES, _LINES = (
     0.7,
     0.25,

@@ -15,7 +15,7 @@ from green_code.evaluation.parallel import workers
 from green_code.evaluation.run import evaluate, summarise
 from green_code.models.catalog import DEFAULT
 from green_code.problems import Problem
-from green_code.settings import default_settings
+from green_code.settings import PROMPT_TOKENS, default_settings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     params = check_params({
         "session": "", "prefix": "", "suffix": "", "language": "", "model": args.model, "decoding": args.decoding,
         "policy": args.policy, "threshold": args.threshold, "max_tokens": args.max_tokens, "single_line": args.single_line,
-        "max_lines": 1 if args.single_line else 16, "max_prompt_tokens": 512,
+        "max_lines": 1 if args.single_line else 16, "max_prompt_tokens": PROMPT_TOKENS,
     })  # fmt: skip
     if args.jobs < 1:
         raise Problem("bad_request", f"--jobs {args.jobs} is no number of processes; give 1 or more.")

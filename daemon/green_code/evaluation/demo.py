@@ -13,7 +13,7 @@ from green_code.engine.requests import threshold
 from green_code.engine.runtime import Runtime, load_runtime
 from green_code.link.messages import CompletionParams, CompletionResult, Decoding
 from green_code.models.catalog import DEFAULT
-from green_code.settings import default_settings
+from green_code.settings import PROMPT_TOKENS, default_settings
 
 CURSOR = "<|>"
 MODES: tuple[Decoding, ...] = ("full", "fast", "exact")
@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
             params: CompletionParams = {
                 "session": name, "prefix": before, "suffix": after, "language": "java" if name.endswith(".java") else "python",
                 "model": args.model, "decoding": mode, "policy": "agent", "threshold": args.threshold, "max_tokens": 24,
-                "single_line": True, "max_lines": 1, "max_prompt_tokens": 512,
+                "single_line": True, "max_lines": 1, "max_prompt_tokens": PROMPT_TOKENS,
             }  # fmt: skip
             cold, warm = _cold_and_warm(runtime, params)
             results.append({"file": name, "decoding": mode, "cold": cold, "warm": warm})

@@ -33,8 +33,9 @@ from green_code.experiments.provenance import provenance
 from green_code.models.serving import FEW
 from green_code.models.vocabulary import Vocabulary
 from green_code.problems import Problem
+from green_code.settings import PROMPT_TOKENS
 
-CONTEXT, TOKENS, PROMPT_TOKENS = 0.2, 15, 512
+CONTEXT, TOKENS = 0.2, 15
 THRESHOLDS = (0.95, 0.92, 0.9, 0.8, 0.6)
 BASE, FULL = "Base", "Full"
 SCORES = ("bleu", "weighted_bleu", "syntax_match", "rouge_l", "exact_match")

@@ -13,6 +13,7 @@ from green_code.evaluation.demo import samples
 from green_code.link.messages import CompletionParams
 from green_code.models.vocabulary import Vocabulary
 from green_code.problems import Problem
+from green_code.settings import PROMPT_TOKENS, TOKENS_PER_LINE
 
 
 def choose_rows(
@@ -56,7 +57,7 @@ def from_layer(model: str, layer: int) -> CompletionParams:
     """How a row's line is completed with every token from one fixed layer."""
     return {
         "session": "", "prefix": "", "suffix": "", "language": "", "model": model, "decoding": "fast", "policy": f"fixed:{layer}",
-        "threshold": 1.0, "max_tokens": 32, "single_line": True, "max_lines": 1, "max_prompt_tokens": 512,
+        "threshold": 1.0, "max_tokens": TOKENS_PER_LINE, "single_line": True, "max_lines": 1, "max_prompt_tokens": PROMPT_TOKENS,
     }  # fmt: skip
 
 

@@ -24,12 +24,11 @@ from green_code.evaluation.demo import samples
 from green_code.experiments.drafts import policy
 from green_code.experiments.provenance import provenance
 from green_code.link.messages import CompletionParams
-from green_code.lsp.front import TOKENS_PER_LINE
 from green_code.lsp.type_through import TypeThrough
 from green_code.models.bundle import early_stops
 from green_code.models.vocabulary import Vocabulary
 from green_code.problems import Problem
-from green_code.settings import default_settings
+from green_code.settings import PROMPT_TOKENS, TOKENS_PER_LINE, default_settings
 
 LINES = 10  # that a session types
 CHARACTERS = 4  # that are typed between two requests
@@ -170,7 +169,7 @@ def type_file(runtime: Runtime, arm: Arm, file: File) -> Session:
     params: CompletionParams = {
         "session": "", "prefix": "", "suffix": "", "language": file.language, "model": runtime.model, "decoding": arm.decoding,
         "policy": arm.policy, "threshold": arm.threshold, "max_tokens": TOKENS_PER_LINE, "single_line": True, "max_lines": 1,
-        "max_prompt_tokens": default_settings().max_prompt_tokens,
+        "max_prompt_tokens": PROMPT_TOKENS,
     }  # fmt: skip
     for line, before, after in _lines(file):
         body = line.rstrip("\n")

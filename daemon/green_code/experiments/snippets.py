@@ -35,8 +35,8 @@ from green_code.experiments.rows import draw, from_layer
 from green_code.link.messages import CompletionParams, CompletionResult
 from green_code.models.vocabulary import Vocabulary
 from green_code.problems import Problem
+from green_code.settings import PROMPT_TOKENS
 
-BUDGET = 512  # tokens of a prompt
 ROOM = 128  # that a snippet takes at most, or nearly so
 _CHARACTERS = 400  # of a snippet at most: about 120 tokens
 FILES = 20  # that count as open
@@ -90,7 +90,7 @@ def run(model: str, work: Path, limit: int, seed: int, report: Callable[[str], N
         done[arm] = evaluate(runtime, rows, asked, lambda _: None, kept / arm.replace(" ", "-"), complete)
         known |= {(row.prefix, row.suffix): result for row, result in zip(rows, done[arm], strict=True)}
         report(f"{arm:18} edit similarity {summarise(done[arm])['all']['edit_similarity']:.2f}")
-    short = {row.id for row in base if len(runtime.vocabulary.encode(row.prefix)) <= BUDGET - ROOM}
+    short = {row.id for row in base if len(runtime.vocabulary.encode(row.prefix)) <= PROMPT_TOKENS - ROOM}
     languages = list(dict.fromkeys(row.language for row in base))
     return {
         **provenance(runtime, "snippets", {"model": Path(model), "limit": limit, "seed": seed}),
@@ -100,7 +100,7 @@ def run(model: str, work: Path, limit: int, seed: int, report: Callable[[str], N
             for language in languages
         },
         "seed": seed,
-        "budget": BUDGET,
+        "budget": PROMPT_TOKENS,
         "room": ROOM,
         "files": FILES,
         "window_lines": WINDOW,
@@ -185,11 +185,11 @@ def with_snippet(place: Place, arm: str, vocabulary: Vocabulary) -> Row:
     """The row with the prompt that an arm gives it."""
     row, text = place.row, place.row.prefix
     if arm == LEFT:
-        fits = len(vocabulary.encode(text)) <= BUDGET - ROOM
+        fits = len(vocabulary.encode(text)) <= PROMPT_TOKENS - ROOM
         first = snippet(row.language, text[: len(text) // 2], place.files) if fits else ""
     else:
         first = "" if arm == TODAY else snippet(row.language, text, place.files)
-    left = BUDGET - len(vocabulary.encode(first)) if arm == INSTEAD else BUDGET
+    left = PROMPT_TOKENS - len(vocabulary.encode(first)) if arm == INSTEAD else PROMPT_TOKENS
     return replace(row, prefix=first + last_lines(text, left, vocabulary))
 
 

@@ -34,11 +34,10 @@ from green_code.lsp.supervisor import Supervisor
 from green_code.lsp.syntax import Syntax
 from green_code.lsp.type_through import TypeThrough
 from green_code.problems import Problem
-from green_code.settings import PREFIX, default_settings, parse_settings
+from green_code.settings import PREFIX, TOKENS_PER_LINE, default_settings, parse_settings
 
 log = logging.getLogger(__name__)
 
-TOKENS_PER_LINE: Final = 32
 TOKENS_AT_MOST: Final = 256
 
 _WAITING: Final[tuple[State, ...]] = ("starting", "downloading", "loading")
