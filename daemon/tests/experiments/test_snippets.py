@@ -103,7 +103,7 @@ def vocabulary() -> Vocabulary:
 def test_what_each_arm_puts_before_the_cursor(
     vocabulary: Vocabulary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(snippets, "BUDGET", 100)
+    monkeypatch.setattr(snippets, "PROMPT_TOKENS", 100)
     monkeypatch.setattr(snippets, "ROOM", 60)
 
     def tokens(text: str) -> int:
