@@ -39,6 +39,18 @@ def test_without_a_session_folder_the_runtime_folder_is_a_private_one_with_the_u
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
+def test_where_no_session_folder_is_safe_the_private_one_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(name: str) -> str:
+        raise PermissionError("a folder that others may write to")
+
+    monkeypatch.delenv(folders.RUNTIME_VARIABLE, raising=False)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(folders.platformdirs, "user_runtime_dir", refuse)
+    assert folders.runtime_dir() == tmp_path / f"green-code-{os.getuid()}"
+
+
 def test_a_session_folder_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(folders.RUNTIME_VARIABLE, raising=False)
     monkeypatch.setattr(folders.platformdirs, "user_runtime_dir", lambda name: str(tmp_path / name))

@@ -14,6 +14,7 @@ import contextlib
 import hashlib
 import logging
 import os
+import secrets
 import subprocess
 import sys
 import threading
@@ -56,7 +57,9 @@ class Place:
     def address(self) -> str:
         """The socket's path, or the pipe's name on Windows."""
         if sys.platform == "win32":
-            return f"{transport.PIPE_PREFIX}{folders.APPLICATION}-{folders.user_key()}-{self.name}"
+            return (
+                f"{transport.PIPE_PREFIX}{folders.APPLICATION}-{self.name}-{secret_in(self.folder / 'pipe')}"
+            )
         return str(self.folder / f"{self.name}.sock")
 
     @property
@@ -86,6 +89,17 @@ def place() -> Place:
     )
     digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:8]
     return Place(folders.runtime_dir(), f"engine-{messages.PROTOCOL}-{green_code.__version__}-{digest}")
+
+
+def secret_in(path: Path) -> str:
+    """What makes a pipe's name one that another user cannot guess, and listen at first: made once, in a private folder."""
+    if not path.exists():
+        part = path.with_suffix(f".{os.getpid()}")
+        part.write_text(secrets.token_hex(16), "utf-8")
+        with contextlib.suppress(FileExistsError):  # another process was faster
+            os.link(part, path)
+        part.unlink()
+    return path.read_text("utf-8")
 
 
 class Claim:

@@ -80,7 +80,7 @@ async def close(writer: asyncio.StreamWriter) -> None:
 def peer_is_this_user(writer: asyncio.StreamWriter) -> bool:
     """Whether the process at the other end runs as this user; False when the system does not say."""
     if sys.platform == "win32":
-        return True  # the pipe's default security descriptor admits its owner and administrators for writing
+        return True  # a pipe admits its owner and administrators for writing, and nobody else knows its name
     connection = writer.get_extra_info("socket")
     try:
         return connection is not None and peer_uid(connection) == os.getuid()
@@ -106,7 +106,10 @@ async def _listen_pipe(address: str, on_connection: OnConnection) -> Callable[[]
     def protocol() -> asyncio.StreamReaderProtocol:
         return asyncio.StreamReaderProtocol(asyncio.StreamReader(), on_connection)
 
-    servers = await loop.start_serving_pipe(protocol, address)
+    try:
+        servers = await loop.start_serving_pipe(protocol, address)
+    except OSError as error:
+        raise Problem("cache_unwritable", f"The engine cannot listen at {address} ({error}).") from error
 
     def stop() -> None:
         for server in servers:

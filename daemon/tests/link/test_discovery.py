@@ -122,6 +122,13 @@ def test_an_engine_that_has_left_touches_its_successors_socket_no_more(where: di
     new.release()
 
 
+def test_a_pipes_secret_is_made_once(tmp_path: Path) -> None:
+    first = discovery.secret_in(tmp_path / "pipe")
+    assert len(first) == 32 and discovery.secret_in(tmp_path / "pipe") == first
+    assert discovery.secret_in(tmp_path / "other") != first
+    assert {path.name for path in tmp_path.iterdir()} == {"pipe", "other"}
+
+
 def test_sigterm_ends_it_cleanly(where: discovery.Place) -> None:
     process = subprocess.Popen(COMMAND, stdin=subprocess.DEVNULL)
     wait_for(Path(where.address).exists)
