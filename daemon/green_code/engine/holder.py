@@ -229,7 +229,8 @@ class ModelHolder:
             runtime = await self._load_in_thread(old.name, quiet=True)
         except Exception as error:
             problem = _as_problem(old.name, error)
-            self._on_status("ready", f"{problem} The model in use stays.", None, problem.reason)
+            if self.held is old:
+                self._on_status("ready", f"{problem} The model in use stays.", None, problem.reason)
             return
         if self.held is not old:  # released, or another model took its place meanwhile
             runtime.close()

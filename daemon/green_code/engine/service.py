@@ -218,10 +218,10 @@ class Service:
         if self._ledger.problem != self._ledger_problem:
             self._ledger_problem = self._ledger.problem
             self._standing.pop("ledger", None)
-            if self._ledger.problem:
+            if self._ledger.problem and self._ledger.in_memory:
                 self._standing["ledger"] = self._ledger.problem, "cache_unwritable"
-            if self._status["state"] in ("ready", "busy"):
-                self._serving(self._status["state"])
+            if self._ledger.problem:
+                self._set_status(self._status["state"], self._ledger.problem, None, "cache_unwritable")
         return peer
 
     # --- shadow checks ------------------------------------------------------------------------------------

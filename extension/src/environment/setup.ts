@@ -24,6 +24,8 @@ export interface Front {
 
 export class SetUp {
   private running: Promise<void> | undefined;
+  /** A message about one that is not the last any more offers what would undo a later one. */
+  private attempts = 0;
   private installing: { readonly controller: AbortController; readonly ended: PromiseLike<unknown> } | undefined;
 
   constructor(
@@ -45,9 +47,7 @@ export class SetUp {
     }
     if (await hasAnother(this.home.storage, environment)) {
       await this.begin(async () => {
-        if ((await this.install(t('Updating Green Code'))) === 'cancelled') {
-          await this.memory.update(key, true); // otherwise the next start tries again: this one may have been offline
-        }
+        await this.install(t('Updating Green Code'), key);
       });
       return;
     }
@@ -91,28 +91,34 @@ export class SetUp {
     return this.store.snapshot.phase === 'setUp';
   }
 
-  private async install(title: string): Promise<'done' | 'cancelled' | 'failed'> {
+  /** `key`: remembers that the user cancelled; otherwise the next start tries again, as this one may have been offline. */
+  private async install(title: string, key?: string): Promise<void> {
+    this.attempts += 1;
     this.store.update({ phase: 'settingUp' });
     const problem = await this.installWithProgress(title);
     await this.front.restart(); // whatever came of it: a front may have been ended, and the phase is the front's to say
+    if (problem instanceof Cancelled && key !== undefined) {
+      await this.memory.update(key, true);
+    }
     if (problem === null || problem instanceof Cancelled) {
-      return problem === null ? 'done' : 'cancelled';
+      return;
     }
     this.channels.extension.error(messageOf(problem));
-    void this.offerAgain(title, messageOf(problem)); // not awaited: a message that Esc hides is never answered
-    return 'failed';
+    // Not awaited: a message that Esc hides is never answered.
+    this.offerAgain(title, messageOf(problem), key).catch((error: unknown) => this.channels.report(`Green Code: ${messageOf(error)}`));
   }
 
-  private async offerAgain(title: string, problem: string): Promise<void> {
+  private async offerAgain(title: string, problem: string, key?: string): Promise<void> {
+    const attempt = this.attempts;
     const [retry, showLog] = [t('Retry'), t('Show Log')];
     const chosen = await vscode.window.showErrorMessage(t('Green Code was not set up. {problem}', { problem }), retry, showLog);
     if (chosen === showLog) {
       await vscode.commands.executeCommand(COMMANDS.showLog);
     } else if (chosen === retry) {
-      await this.running; // the attempt that failed
-      await this.begin(async () => {
-        await this.install(title);
-      });
+      await this.running; // the attempt that failed, or one since
+      if (this.attempts === attempt) {
+        await this.begin(() => this.install(title, key));
+      }
     }
   }
 
