@@ -18,3 +18,11 @@ class Problem(Exception):
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+def too_large(model: str) -> Problem:
+    """A model that does not fit into what memory is free."""
+    return Problem(
+        "internal_error",
+        f"There is not enough memory to load {model}. Close something, or select a smaller model.",
+    )

@@ -249,9 +249,8 @@ def generate(
         deadline: on `time.monotonic()`'s clock; later tokens are not begun. drafter: see `exact`.
     """
     data = bytearray()
-    max_tokens = min(
-        max_tokens, stairs.decoder.config.max_positions - len(stairs) + 1
-    )  # the last has no position
+    # The last token has no position of its own.
+    max_tokens = min(max_tokens, stairs.decoder.config.max_positions - len(stairs) + 1)
 
     def ends(token: int) -> bool:
         one_line = situation is not None and situation.single_line

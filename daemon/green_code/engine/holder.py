@@ -23,7 +23,7 @@ from green_code.engine.contract import LoadRuntime, Runtime, Session
 from green_code.engine.requests import Job
 from green_code.engine.shadow import ShadowChecks
 from green_code.link.messages import CompletionResult, State
-from green_code.problems import Problem
+from green_code.problems import Problem, too_large
 
 log = logging.getLogger(__name__)
 
@@ -277,10 +277,7 @@ def _as_problem(model: str, error: Exception) -> Problem:
         return error
     log.error("loading %s failed", model, exc_info=error)
     if isinstance(error, MemoryError):
-        return Problem(
-            "internal_error",
-            f"There is not enough memory to load {model}. Close something, or select a smaller model.",
-        )
+        return too_large(model)
     return Problem(
         "internal_error",
         f"Loading {model} failed: {type(error).__name__}: {error}. Run `green-code doctor`; the "

@@ -32,7 +32,7 @@ from green_code.models.families import ModelConfig
 from green_code.models.screen import bundled_directions
 from green_code.models.serving import Form, Served, first_that_serves
 from green_code.models.vocabulary import Vocabulary
-from green_code.problems import Problem
+from green_code.problems import Problem, too_large
 
 _CONVERSION = "5"  # raised whenever conversion would give other files
 _KEPT_SECONDS = 30 * 24 * 3600  # after a conversion was last opened
@@ -118,10 +118,7 @@ def open_model(
         decoder = form.open(config, folder)
     except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
         if _out_of_memory(error):
-            raise Problem(
-                "internal_error",
-                f"There is not enough memory to load {found.name}. Close something, or select a smaller model.",
-            ) from error
+            raise too_large(found.name) from error
         shutil.rmtree(folder, ignore_errors=True)
         raise Problem(
             "model_damaged",

@@ -252,10 +252,8 @@ def test_limits_give_their_reason(monkeypatch: pytest.MonkeyPatch) -> None:
         small.setattr(DECODER, "config", replace(DECODER.config, max_positions=16))
         for exactly in (False, True):
             filled = run(max_tokens=60, exactly=exactly)
-            assert (filled.reason, len(filled.tokens)) == (
-                "max_tokens",
-                14,
-            )  # the last has no position of its own
+            # The last has no position of its own.
+            assert (filled.reason, len(filled.tokens)) == ("max_tokens", 14)
     end = result.tokens[-1]
     monkeypatch.setattr(VOCABULARY, "eos", frozenset((end,)))
     said = result.tokens[: result.tokens.index(end)]

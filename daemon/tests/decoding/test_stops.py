@@ -20,13 +20,8 @@ CASES = [
     # the bracket that the editor has already put behind the cursor
     ("foo(", ")", "a, b)", "a, b", "closing_bracket"),
     ("foo(", ")", "bar(a)", None, None),
-    (
-        "foo(bar[",
-        ")",
-        "x], baz(1))",
-        "x], baz(1)",
-        "closing_bracket",
-    ),  # closes one of the line's, opens another
+    # which is another than one of the line's that the completion closes
+    ("foo(bar[", ")", "x], baz(1))", "x], baz(1)", "closing_bracket"),
     ("foo(", "", "a)", None, None),
     # what follows on this line, or on the next
     ("x = ", " + 1", "y + 1", "y ", "suffix_reached"),

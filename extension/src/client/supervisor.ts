@@ -27,8 +27,8 @@ type Ready = Resolution & { readonly kind: 'ready' };
 export class Supervisor implements vscode.Disposable {
   private client: LanguageClient | undefined;
   private retry: NodeJS.Timeout | undefined;
-  private managed = false;
-  private claimed: string | undefined;
+  /** The managed one that this window runs from. */
+  private environment: string | undefined;
   private disposed = false;
   /** Raised with each start: what an earlier front still says is ignored. */
   private generation = 0;
@@ -100,12 +100,12 @@ export class Supervisor implements vscode.Disposable {
   async stop(): Promise<void> {
     clearTimeout(this.retry);
     this.generation += 1;
-    const { client, claimed } = this;
-    this.client = this.claimed = undefined;
+    const { client, environment } = this;
+    this.client = this.environment = undefined;
     // A client that is still starting, or whose front is gone, refuses to stop: there is nothing more to do for it.
     await client?.dispose(2000).catch((error: unknown) => this.channels.extension.info(`stop: ${messageOf(error)}`));
-    if (claimed !== undefined) {
-      await unclaim(claimed).catch((error: unknown) => this.channels.extension.info(`stop: ${messageOf(error)}`));
+    if (environment !== undefined) {
+      await unclaim(environment).catch((error: unknown) => this.channels.extension.info(`stop: ${messageOf(error)}`));
     }
   }
 
@@ -196,9 +196,8 @@ export class Supervisor implements vscode.Disposable {
 
   private async start(resolution: Ready, settings: Settings): Promise<void> {
     this.channels.extension.info(`Starting ${resolution.python} (${resolution.origin === 'setting' ? 'greenCode.pythonPath' : 'managed environment'})`);
-    this.managed = resolution.origin === 'managed';
     if (resolution.origin === 'managed') {
-      this.claimed = resolution.environment;
+      this.environment = resolution.environment;
       await claim(resolution.environment).catch((error: unknown) => this.channels.extension.info(`An update may remove this environment: ${messageOf(error)}`));
     }
     this.store.update({ phase: 'starting', status: null, detail: '' });
@@ -263,7 +262,7 @@ export class Supervisor implements vscode.Disposable {
     if (waitMs === null) {
       const detail = t('The language server keeps failing ({cause}).', { cause });
       this.store.update({ phase: 'failed', status: null, detail });
-      const cure = this.managed ? { title: t('Set Up Again'), command: COMMANDS.setUp } : null;
+      const cure = this.environment !== undefined ? { title: t('Set Up Again'), command: COMMANDS.setUp } : null;
       this.channels.report(`Green Code: ${detail}`, { title: t('Restart'), command: COMMANDS.restartEngine }, ...(cure ? [cure] : []));
       return;
     }

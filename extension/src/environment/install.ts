@@ -94,7 +94,10 @@ export async function install(options: InstallOptions): Promise<void> {
   } finally {
     await fs.rm(partial, { recursive: true, force: true });
   }
-  await removeOthers(storage, path.basename(final)).catch((error: unknown) => log(`An older environment stays: ${String(error)}`));
+  const isOther = isAnother(path.basename(final));
+  // One that another window runs from goes with the next update.
+  const isUnused = async (name: string) => isOther(name) && !(await isClaimed(path.join(storage, name)));
+  await removeFolders(storage, isUnused).catch((error: unknown) => log(`An older environment stays: ${String(error)}`));
 }
 
 /** Two windows may set up at once: the first to finish wins, and the other has what it wanted. */
@@ -138,17 +141,11 @@ export async function hasAnother(storage: string, current: string): Promise<bool
   return (await fs.readdir(storage).catch(() => [])).some(isAnother(current));
 }
 
-/** Those that no window runs from; the others go with the next update. */
-async function removeOthers(storage: string, current: string): Promise<void> {
-  const others = (await fs.readdir(storage)).filter(isAnother(current));
-  const claimed = await Promise.all(others.map((name) => isClaimed(path.join(storage, name))));
-  const unused = others.filter((_, index) => !claimed[index]);
-  await removeFolders(storage, (name) => unused.includes(name));
-}
-
-async function removeFolders(storage: string, unwanted: (name: string) => boolean): Promise<void> {
-  for (const name of (await fs.readdir(storage)).filter(unwanted)) {
-    await fs.rm(path.join(storage, name), { recursive: true, force: true });
+async function removeFolders(storage: string, isUnwanted: (name: string) => boolean | Promise<boolean>): Promise<void> {
+  for (const name of await fs.readdir(storage)) {
+    if (await isUnwanted(name)) {
+      await fs.rm(path.join(storage, name), { recursive: true, force: true });
+    }
   }
 }
 

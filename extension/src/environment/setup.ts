@@ -46,9 +46,7 @@ export class SetUp {
       return;
     }
     if (await hasAnother(this.home.storage, environment)) {
-      await this.begin(async () => {
-        await this.install(t('Updating Green Code'), key);
-      });
+      await this.begin(() => this.install(t('Updating Green Code'), key));
       return;
     }
     await this.memory.update(key, true);

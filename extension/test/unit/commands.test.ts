@@ -69,6 +69,7 @@ describe('Why No Suggestion?', () => {
   it.each([
     ['Switch greenCode.completeInComments on to have suggestions there.', '@id:greenCode.completeInComments'],
     ['See the settings under greenCode.', null],
+    ['greenCode.toggle', null],
     [null, null],
   ])('opens the setting of the action %j: %j', async (action, opened) => {
     const offered = vi.spyOn(window, 'showInformationMessage').mockResolvedValue('Open Setting');

@@ -56,7 +56,7 @@ class Front {
 
 vi.mock('../../src/client/client', () => ({ createClient: (options: ClientOptions) => new Front(options) }));
 const environment = vi.hoisted(() => ({ origin: 'setting', run: vi.fn(() => Promise.resolve({ code: 0, stdout: '', stderr: '' })) }));
-vi.mock('../../src/environment/resolve', () => ({ resolve: () => Promise.resolve({ kind: 'ready', python: 'python', origin: environment.origin }) }));
+vi.mock('../../src/environment/resolve', () => ({ resolve: () => Promise.resolve({ kind: 'ready', python: 'python', origin: environment.origin, environment: '/no/such/environment' }) }));
 vi.mock('../../src/environment/processes', () => ({ run: environment.run }));
 
 const quiet = { info: () => undefined, warn: () => undefined, error: () => undefined };
