@@ -1,4 +1,4 @@
-"""`green-code adapt`: corpus, n-grams, LITE training, and the bundle's delta; without a step, all in turn."""
+"""`green-code adapt`: corpus, n-grams, LITE training, and what a bundle has of it; without a step, all in turn."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from green_code.adaptation.corpus import ABOUT, Corpus, corpus_digest, open_corp
 from green_code.adaptation.corpus.command import add_arguments as add_corpus_arguments
 from green_code.adaptation.corpus.command import asked, make_corpus, vocabulary_ids
 from green_code.adaptation.export import export_delta
+from green_code.adaptation.lenses import POSITIONS, learn_lens, record_states
 from green_code.adaptation.lineage import beginning, served_bundle, training_record
 from green_code.adaptation.monitors import BEYOND_REPAIR, worst_rise
 from green_code.adaptation.ngrams import MOST_TOKENS, write_ngrams
@@ -34,6 +35,7 @@ from green_code.models.bundle import (
     AGENT,
     CALIBRATION,
     DELTA,
+    LENSES,
     MANIFEST,
     NGRAMS,
     SCREEN,
@@ -47,13 +49,14 @@ from green_code.models.catalog import DEFAULT, Found, find_model
 from green_code.models.decoder import Decoder
 from green_code.models.delta import read_delta
 from green_code.models.families import ModelConfig
+from green_code.models.reading import Reading, bundled_reading, read_lenses, save_lenses
 from green_code.models.serving import first_that_serves
 from green_code.models.sources import Source, open_vocabulary, sha256_of
 from green_code.models.vocabulary import Vocabulary
 from green_code.models.weights import adapted_weights
 from green_code.problems import Problem
 
-STEPS = ("corpus", "ngrams", "lite", "export", "screen")
+STEPS = ("corpus", "ngrams", "lite", "export", "lenses", "screen")
 _SCORED_POSITIONS = 16_384  # per language, for the manifest
 
 
@@ -92,7 +95,10 @@ def run(args: argparse.Namespace) -> int:
         job.lite()
     if "export" in steps:
         job.export()
-    if "screen" in steps:
+    # Whatever makes these stale has removed them.
+    if "lenses" in steps and (args.step or not (job.bundle / LENSES).is_file()):
+        job.lenses()
+    if "screen" in steps and (args.step or not (job.bundle / SCREEN).is_file()):
         job.screen()
     return 0
 
@@ -252,10 +258,9 @@ class _Job:
                 _say(f"{name} {language} {_rounded(by)}")
         self._refuse_damage(training["held_out"], new)
         gemma = "Gemma Terms of Use" if self.base_name == DEFAULT else "that of the base model"
-        # From here on one after the other: what was trained for the weights before would pass every check, and be wrong.
+        # From here on one after the other.
         new.replace(self.bundle / DELTA)
-        for part in (SCREEN, AGENT, CALIBRATION):
-            (self.bundle / part).unlink(missing_ok=True)
+        self._forget(LENSES, SCREEN, AGENT, CALIBRATION)
         write_manifest(self.bundle, {
             "base": {"model": self.base_name, "sha256": self.fingerprint},
             "exits": list(recipe.exits),
@@ -263,24 +268,60 @@ class _Job:
             "licences": {"base": gemma, "delta": gemma, "agent": "Apache-2.0"},
         })  # fmt: skip
 
+    def lenses(self) -> None:
+        """A lens for each exit, and what exits say behind it. Screen, agent and calibration were of what they said before.
+
+        Raises:
+            Problem: there is no adapted bundle.
+        """
+        bundle = self._adapted()
+        if self.config.row.norm != "rms":
+            _say(f"a lens is for norms by the root mean square: {self.config.family} gets none")
+            return
+        recipe = checkpoint.recipe_of(bundle.manifest["training"]["recipe"])
+        config, weights = adapted_weights(self.found, bundle)
+        corpus, bos, depths = self.corpus(recipe), self.vocabulary.bos, (*bundle.exits, config.layers)
+        decoder = first_that_serves(forms(), config).build(config, weights, Reading())
+        states, counts = record_states(decoder, corpus, depths, POSITIONS, bos, _say)
+        head = weights["embed.weight" if config.tied_head else "head.weight"] * weights["norm.weight"]
+        lenses = {}
+        for depth in bundle.exits:
+            _say(f"lens of exit {depth}")
+            lenses[depth] = learn_lens(
+                states[depth], states[config.layers], head, counts, config.norm_eps, self.args.seed,
+                decoder.device, _say,
+            )  # fmt: skip
+        self._forget(SCREEN, AGENT, CALIBRATION)
+        part = self.bundle / f"{LENSES}.part"
+        save_lenses(part, lenses)
+        part.replace(self.bundle / LENSES)
+        wearing = Decoder.load(config, weights)
+        wearing.wear(read_lenses(self.bundle / LENSES))
+        manifest = dict(bundle.manifest)
+        scores = score(wearing, corpus, bundle.exits, _SCORED_POSITIONS, bos)
+        for language, by in scores.items():
+            _say(f"seen through lenses {language} {_rounded(by)}")
+        manifest["lenses"] = {
+            "positions": len(states[config.layers]),
+            "seed": self.args.seed,
+            "held_out": scores,
+        }
+        write_manifest(self.bundle, {k: v for k, v in manifest.items() if k not in ("schema", "files")})
+
     def screen(self) -> None:
         """The screen of the head that the bundle is served with.
 
         Raises:
             Problem: there is no adapted bundle.
         """
-        bundle = load_bundle(self.bundle) if (self.bundle / MANIFEST).is_file() else None
-        if bundle is None or "training" not in bundle.manifest:
-            raise Problem(
-                "bad_request", f"{self.bundle} is not adapted; run `green-code adapt export` first."
-            )
+        bundle = self._adapted()
         if not self.config.tied_head or self.config.row.norm != "rms":
             _say(f"the head of {self.config.family} is run whole: it gets no screen")
             return
         recipe = checkpoint.recipe_of(bundle.manifest["training"]["recipe"])
         config, weights = adapted_weights(self.found, bundle)
         moment = second_moment(
-            first_that_serves(forms(), config).build(config, weights),
+            first_that_serves(forms(), config).build(config, weights, bundled_reading(bundle, config.width)),
             weights["norm.weight"],
             self.corpus(recipe),
             depths_that_count(recipe.exits, config.layers),
@@ -292,6 +333,20 @@ class _Job:
         _say(
             "screen written; rollouts and the agent are of the head behind it: `green-code train` makes them anew"
         )
+
+    def _adapted(self) -> Bundle:
+        """The bundle; raises Problem where it has no delta yet."""
+        bundle = load_bundle(self.bundle) if (self.bundle / MANIFEST).is_file() else None
+        if bundle is None or "training" not in bundle.manifest:
+            raise Problem(
+                "bad_request", f"{self.bundle} is not adapted; run `green-code adapt export` first."
+            )
+        return bundle
+
+    def _forget(self, *parts: str) -> None:
+        """Remove parts that were made for what the bundle was before: they would pass every check, and be wrong."""
+        for part in parts:
+            (self.bundle / part).unlink(missing_ok=True)
 
     def _refuse_damage(self, held_out: Mapping[str, Scores], new: Path) -> None:
         """Raises Problem when the last layer has lost more than exits can be worth."""

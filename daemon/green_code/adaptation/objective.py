@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from green_code.adaptation.head_loss import FusedHead, head_loss
 from green_code.models.decoder import Decoder
+from green_code.models.device import bfloat16_pays
 
 _WORTH_COMPILING = 20_000_000  # parameters of the layers; compiling takes half a minute
 
@@ -75,13 +76,6 @@ def hidden_at(decoder: Decoder, tokens: Tensor, depths: tuple[int, ...]) -> dict
         if layer in depths:
             states[layer] = x
     return states
-
-
-def bfloat16_pays(device: torch.device) -> bool:
-    """Whether this device multiplies bfloat16 in hardware."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return device.type == "cpu" and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def fusing_pays(decoder: Decoder) -> bool:

@@ -1,4 +1,4 @@
-"""Teacher-forced scores of every exit, on projects that training never saw or on any other windows of tokens."""
+"""Teacher-forced scores of every exit, through its lens where the decoder wears one, on projects that training never saw or on any other windows of tokens."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import torch
 import torch.nn.functional as F
 
 from green_code.adaptation.corpus import Corpus
-from green_code.adaptation.objective import bfloat16_pays, hidden_at
+from green_code.adaptation.objective import hidden_at
 from green_code.adaptation.windows import begin_with
 from green_code.models.decoder import Decoder
+from green_code.models.device import bfloat16_pays
 
 Scores = dict[str, dict[str, dict[int, float]]]
 """{language: {"accuracy" | "agreement" | "loss": {depth: value}}}; loss is cross-entropy in nats per token."""
@@ -65,7 +66,7 @@ def score_windows(
                 states = hidden_at(decoder, tokens[:, :-1], depths)
                 final = decoder.logits(states[depths[-1]]).argmax(-1)
                 for depth, state in states.items():
-                    logits = decoder.logits(state).float()
+                    logits = decoder.logits(decoder.seen(state, depth)).float()
                     top = logits.argmax(-1)
                     sums["accuracy"][depth] += (top == target).sum().item()
                     sums["agreement"][depth] += (top == final).sum().item()

@@ -31,7 +31,7 @@ def depths_that_count(exits: Sequence[int], layers: int) -> tuple[int, ...]:
 def second_moment(
     decoder: Served, gain: Tensor, corpus: Corpus, depths: Sequence[int], positions: int, bos: int | None
 ) -> Tensor:
-    """(C, C), float64, of normed states at `depths`, over about so many positions of each language.
+    """(C, C), float64, of normed states at `depths`, as seen, over about so many positions of each language.
 
     Args:
         gain: (C,), of the final norm.
@@ -47,7 +47,7 @@ def second_moment(
             stairs.append(begin_with(bos, window[None])[0].tolist())
             for depth in depths:
                 stairs.advance(WINDOW - 1, depth)
-                states = stairs.states(0, WINDOW).float()
+                states = decoder.seen(stairs.states(0, WINDOW), depth).float()
                 normed = F.rms_norm(states, (config.width,), gain, config.norm_eps)
                 moment += (normed.T @ normed).double().cpu() / (rows * WINDOW)
     return moment

@@ -26,14 +26,14 @@ from torch import Tensor
 from green_code.adaptation import checkpoint, progress
 from green_code.adaptation.corpus import Corpus
 from green_code.adaptation.monitors import Monitors, worst_rise
-from green_code.adaptation.objective import Objective, bfloat16_pays, fusing_pays
+from green_code.adaptation.objective import Objective, fusing_pays
 from green_code.adaptation.recipe import Recipe
 from green_code.adaptation.scores import Scores, losses_at, score
 from green_code.adaptation.windows import Windows
 from green_code.energy.meters import pick_meter
 from green_code.models.decoder import Decoder
+from green_code.models.device import bfloat16_pays, gpu_uuid
 from green_code.models.families import ModelConfig
-from green_code.models.weights import gpu_uuid
 from green_code.problems import Problem
 
 _REPORT_SECONDS = 30.0

@@ -142,7 +142,7 @@ def train_agent(args: argparse.Namespace) -> None:
         rollouts.check_like(other)
     torch.set_num_threads(THREADS)  # costs are those of service
     opened = open_model(find_model(args.model), bundle, forms())
-    costs = measured_costs(opened, SHORT_WINDOW_SECONDS, lambda *_: None)
+    costs = measured_costs(opened, bundle.exits, SHORT_WINDOW_SECONDS, lambda *_: None)
     torch.set_num_threads(args.threads)
     priced = prices_of(costs, rollouts.layers, args.error_price)
     candidates = train_candidates(rollouts, priced, args.seed, args.work, args.reward, _rewards(args))
@@ -155,7 +155,8 @@ def train_agent(args: argparse.Namespace) -> None:
     for line in table(scores, best):
         print(line)
     network = networks[best]
-    save_file(network.state_dict(), str(folder / AGENT), metadata=network.save_metadata())
+    halves = {name: w.half() for name, w in network.state_dict().items()}
+    save_file(halves, str(folder / AGENT), metadata=network.save_metadata())
     (folder / CALIBRATION).unlink(missing_ok=True)  # of the agent before
     manifest = dict(json.loads((folder / "manifest.json").read_text()))
     manifest["exits"] = list(rollouts.exits)

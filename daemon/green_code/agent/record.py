@@ -152,7 +152,8 @@ class _Recorder:
         """Of states (L, N, C) after each layer."""
         layers, rows, _ = states.shape
         at = [depth - 1 for depth in self._exits]
-        tops = self._decoder.top(states.flatten(0, 1))
+        seen = [self._decoder.seen(at_depth, depth) for depth, at_depth in enumerate(states, 1)]
+        tops = self._decoder.top(torch.cat(seen))
         said = np.array([top.token for top in tops], np.int32).reshape(layers, rows)
         odds, margins = (
             np.array([getattr(top, name) for top in tops], np.float16).reshape(layers, rows)[at].T

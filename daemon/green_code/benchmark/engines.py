@@ -14,9 +14,10 @@ from green_code.benchmark.peer import Missing, Spec
 from green_code.benchmark.peers.llama_package import fetch_library
 from green_code.models.bundle import AGENT, Bundle, bundle_of, early_stops
 from green_code.models.catalog import find_model
+from green_code.models.device import compute_dtype
 from green_code.models.families import ModelConfig
 from green_code.models.sources import GgufSource
-from green_code.models.weights import adapted_weights, compute_dtype
+from green_code.models.weights import adapted_weights
 from green_code.problems import Problem
 from green_code.settings import default_settings
 

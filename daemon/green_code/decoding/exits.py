@@ -40,8 +40,13 @@ class View:
     """Whether the head was run over some tokens."""
 
     @cached_property
+    def seen(self) -> Tensor:
+        """(1, C), as the head reads it."""
+        return self.decoder.seen(self.state[None], self.depth)
+
+    @cached_property
     def top(self) -> Top:
-        return self.look() if self.look else self.decoder.top(self.state[None])[0]
+        return self.look() if self.look else self.decoder.top(self.seen)[0]
 
     @property
     def looked(self) -> bool:
@@ -51,7 +56,7 @@ class View:
     def scores(self, tokens: Tensor) -> Tensor:
         """Logits of these tokens alone."""
         self.scored = True
-        return self.decoder.scores(self.state, tokens)
+        return self.decoder.scores(self.seen[0], tokens)
 
 
 class Policy(Protocol):

@@ -168,7 +168,7 @@ def decide(
         if not rising:
             break
         stairs.advance(start + rising[-1], depth)
-        look = _shared_look(stairs, [start + i for i in rising])
+        look = _shared_look(stairs, [start + i for i in rising], depth)
         looked = False
         carried = 0  # of the debt, what a position before will have paid
         for row, i in enumerate(rising):
@@ -194,8 +194,8 @@ def decide(
     return [each for each in said if each is not None]
 
 
-def _shared_look(stairs: Staircase, positions: Sequence[int]) -> Callable[[int], Top]:
-    """What the head says of each of these; when it is first asked about one, it looks at all."""
+def _shared_look(stairs: Staircase, positions: Sequence[int], depth: int) -> Callable[[int], Top]:
+    """What the head says of each of these at `depth`; when it is first asked about one, it looks at all."""
     first, tops = positions[0], list[Top]()
 
     def look(row: int) -> Top:
@@ -203,7 +203,7 @@ def _shared_look(stairs: Staircase, positions: Sequence[int]) -> Callable[[int],
             states = stairs.states(first, positions[-1] + 1)
             if len(states) > len(positions):  # positions between them have been decided
                 states = states[[position - first for position in positions]]
-            tops.extend(stairs.decoder.top(states))
+            tops.extend(stairs.decoder.top(stairs.decoder.seen(states, depth)))
         return tops[row]
 
     return look

@@ -7,6 +7,8 @@ that drift included, gives the interval, and the joules of a request follow from
     joules = run · (layer runs) + few · (layer × position, the first few of a batch) + evaluation · (the others)
            + head · (heads) + head row · (positions through them) + decision · (decisions)
 
+A decision is all that an exit asks for beside the head: the lens through which that looks, and the exit network.
+
 `run` is what reading a layer's weights costs whatever the batch, `evaluation` what each position adds; so for the head.
 The first few positions of a batch add less than later ones, since arithmetic then waits for memory anyway.
 Attention over a longer context costs more than these constants say; the windows use 256 positions.
@@ -93,7 +95,7 @@ def fit(
 
     Args:
         workloads: `layer` (runs with one position), `layer_few` (with a few) and `layer_batch` (with many), `head`,
-            `head_batch` and `decision`; each call does a little work and says how much, of its own kind alone.
+            `head_batch` and `decision` (with the head that it looks at); each call does a little work and says how much.
         window_seconds: how long each is repeated, all its turns together.
     """
     for work in workloads.values():
@@ -140,7 +142,7 @@ def fit(
         evaluation_joules=evaluation,
         head_joules=head,
         head_row_joules=head_row,
-        decision_joules=joules["decision"],
+        decision_joules=max(0.0, joules["decision"] - joules["head"]),
         source=meter.source,
         meter=meter.describe(),
         relative_interval=max(widths),
@@ -160,7 +162,7 @@ def _sum(a: Work, b: Work) -> Work:
 
 
 def _units(work: Work) -> int:
-    """Of the one kind that a workload does."""
+    """Of the kind that a workload is of."""
     return work.runs or work.heads or work.decisions
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -17,18 +17,24 @@ from green_code.energy.costs import CostModel, Work, fit, load_costs, save_costs
 from green_code.energy.meters import pick_meter
 from green_code.engine.contract import Progress
 from green_code.folders import cache_dir
+from green_code.models.device import gpu_uuid
 from green_code.models.serving import FEW, Served
-from green_code.models.weights import Model, gpu_uuid
+from green_code.models.weights import Model
 
 THREADS = 1  # of torch, where a second one buys latency with energy; the kernel sees to its own
 _COST_ROWS = 256  # a prompt
 _COST_AGENTS = 48  # more than a core's cache holds
-_WORKLOADS = 9  # changes when what is measured does
+_WORKLOADS = 10  # changes when what is measured does
 _COST_DRAFTS = 8  # a verification
 
 
-def measured_costs(opened: Model, window_seconds: float, progress: Progress) -> CostModel:
+def measured_costs(
+    opened: Model, exits: Sequence[int], window_seconds: float, progress: Progress
+) -> CostModel:
     """The costs of this model's shape on this machine, measured once; another delta costs the same.
+
+    Args:
+        exits: the bundle's, at the first of which a decision is measured; without any it is one without a lens.
 
     Raises:
         Problem: the meter gives no readings.
@@ -40,6 +46,7 @@ def measured_costs(opened: Model, window_seconds: float, progress: Progress) -> 
         decoder.config.to_json(),
         decoder.build,
         THREADS,
+        tuple(exits),
         gpu,
         processor,
         meter.describe(),
@@ -48,7 +55,12 @@ def measured_costs(opened: Model, window_seconds: float, progress: Progress) -> 
     key = hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:16]
     path = cache_dir() / f"costs-{key}.json"
     if (costs := load_costs(path)) is None:
-        costs = fit(_workloads(decoder), meter, window_seconds, lambda s, part: progress("loading", s, part))
+        costs = fit(
+            _workloads(decoder, next(iter(exits), 1)),
+            meter,
+            window_seconds,
+            lambda s, part: progress("loading", s, part),
+        )
         save_costs(path, costs)
     return costs
 
@@ -63,8 +75,8 @@ def hardware(device: torch.device) -> tuple[str | None, str]:
     return gpu_uuid(device), processor
 
 
-def _workloads(decoder: Served) -> dict[str, Callable[[], Work]]:
-    """What `energy.costs.fit` repeats. Positions are put in after 256 others, as in a real document."""
+def _workloads(decoder: Served, exit: int) -> dict[str, Callable[[], Work]]:
+    """What `energy.costs.fit` repeats; `exit` is one of those that are decided at. Positions are put in after 256 others, as in a real document."""
     layers, stairs = decoder.config.layers, Staircase(decoder)
     stairs.append([1] * _COST_ROWS)
     state = stairs.advance(_COST_ROWS - 1, layers).clone()
@@ -99,20 +111,19 @@ def _workloads(decoder: Served) -> dict[str, Callable[[], Work]]:
         decoder.top(several)
         return Work(heads=1, head_rows=_COST_DRAFTS)
 
-    # Any weights cost the same. In service the layers' weights come in between: taking turns, these are cold as well.
+    # Any weights cost the same. In service the layers' weights come in between: taking turns, and with the head's in between,
+    # these are cold as well.
     agents = itertools.cycle(
         [
-            agent_on(ExitNetwork(decoder.config.width, (1,)).to(decoder.device), decoder)
+            agent_on(ExitNetwork(decoder.config.width, (exit,)).to(decoder.device), decoder)
             for _ in range(_COST_AGENTS)
         ]
     )
 
-    view = View(1, state, 1, decoder)
-    view.top = decoder.top(state[None])[0]  # which is not the decision's
-
+    @torch.inference_mode()
     def decision() -> Work:
-        next(agents).stop(view)
-        return Work(decisions=1)
+        next(agents).stop(View(exit, state, 1, decoder))
+        return Work(heads=1, head_rows=1, decisions=1)
 
     return {
         "layer": layer,

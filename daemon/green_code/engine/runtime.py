@@ -62,7 +62,8 @@ def load_runtime(model: str, progress: Progress = lambda *_: None) -> Runtime:
     bundle = bundle_of(model)
     opened = open_model(found, bundle, forms(), lambda sentence, part: progress("loading", sentence, part))
     parts = load_parts(bundle, opened) if bundle is not None else Parts()
-    costs = measured_costs(opened, 0.2 if model == TINY else SHORT_WINDOW_SECONDS, progress)
+    exits = bundle.exits if bundle is not None else ()
+    costs = measured_costs(opened, exits, 0.2 if model == TINY else SHORT_WINDOW_SECONDS, progress)
     runtime = Runtime(model, opened, bundle, parts, costs)
     _give_back_memory()
     return runtime

@@ -33,9 +33,11 @@ from green_code.experiments.rows import draw, from_layer, held_out_lines
 from green_code.kernels.form import forms
 from green_code.models.catalog import find_model
 from green_code.models.decoder import Decoder
+from green_code.models.device import compute_device
 from green_code.models.families import ModelConfig
+from green_code.models.reading import Reading
 from green_code.models.serving import first_that_serves
-from green_code.models.weights import Model, adapted_weights, compute_device
+from green_code.models.weights import Model, adapted_weights
 from green_code.problems import Problem
 
 POSITIONS = 8_192  # per language, that are scored
@@ -76,7 +78,7 @@ class Bench:
 
     def runtime(self, weights: Mapping[str, Tensor], key: str) -> Runtime:
         """These weights as they would serve on this machine. `key` tells them from others."""
-        decoder = first_that_serves(forms(), self.config).build(self.config, weights)
+        decoder = first_that_serves(forms(), self.config).build(self.config, weights, Reading())
         opened = Model(decoder, self.untouched.vocabulary, key)
         return Runtime(self.untouched.model, opened, None, Parts(), self.untouched.costs)
 

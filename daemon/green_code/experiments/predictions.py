@@ -12,8 +12,9 @@ from green_code.evaluation.datasets import Row
 from green_code.models.bundle import Bundle
 from green_code.models.catalog import find_model
 from green_code.models.decoder import Decoder
+from green_code.models.device import compute_device
 from green_code.models.vocabulary import Vocabulary
-from green_code.models.weights import adapted_weights, compute_device
+from green_code.models.weights import adapted_weights
 
 TOKENS = 192
 """Of a row, at its end: the reference and what comes before it. Shorter rows are left out."""

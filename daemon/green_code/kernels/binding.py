@@ -199,6 +199,12 @@ class Kernel:
         self.judge.argtypes = [
             ctypes.POINTER(CModel), ctypes.POINTER(CJudge), _Int, _Pointer, _Pointer,
         ]  # fmt: skip
+        self.seen: Any = loaded.green_seen
+        self.seen.restype = None
+        self.seen.argtypes = [
+            ctypes.POINTER(CModel), ctypes.POINTER(CMatrix), _Pointer, _Pointer, _Int, _Pointer,
+            ctypes.POINTER(_CScratch),
+        ]  # fmt: skip
         self.top: Any = loaded.green_top
         self.top.restype = None
         self.top.argtypes = [

@@ -45,12 +45,15 @@ typedef struct {
   workspace own[WORKERS];
 } scratch;
 
-// x / rms(x) · gain (Zhang and Sennrich, arXiv 1910.07467), of `width` values.
+// x / rms(x) · gain (Zhang and Sennrich, arXiv 1910.07467), of `width` values; without gains where they are null.
 INLINE void rms_norm(const float *x, const float *gain, int width, float eps, float *out) {
   vf squares = {0};
   for (int i = 0; i < width; i += LANES) squares = fma_(load(x + i), load(x + i), squares);
   float scale = 1.0f / sqrtf(sum(squares) / width + eps);
-  for (int i = 0; i < width; i += LANES) store(out + i, load(x + i) * scale * load(gain + i));
+  for (int i = 0; i < width; i += LANES) {
+    const vf unit = load(x + i) * scale;
+    store(out + i, gain ? unit * load(gain + i) : unit);
+  }
 }
 
 INLINE void rotate(float *x, const float *cosines, const float *sines, int half) {
@@ -221,6 +224,22 @@ void green_embed(const model *m, const uint16_t *embedding, const int32_t *token
   for (int t = 0; t < count; t++, out += m->width)
     for (int i = 0; i < m->width; i += LANES)
       store(out + i, load_half(embedding + (size_t)tokens[t] * m->width + i) * scale);
+}
+
+// out (rows, width) = x̂ + lens · (gain · x̂) with x̂ = x / rms(x): how the head is to read an exit's states x (models/reading.py).
+void green_seen(const model *m, const matrix *lens, const float *gain, const float *x, int rows, float *out,
+                const scratch *room) {
+  const int width = m->width;
+  for (int some; rows > 0; rows -= some, x += (size_t)some * width, out += (size_t)some * width) {
+    some = rows < CHUNK ? rows : CHUNK;
+    for (int r = 0; r < some; r++) norm_row(m, x, gain, r, 0, room);
+    product(NULL, lens, NULL, &room->row, some, room->wide, lens->outputs);
+    for (int r = 0; r < some; r++) {
+      float *seen = out + (size_t)r * width;
+      rms_norm(x + (size_t)r * width, NULL, width, m->norm_eps, seen);
+      add_row(m, seen, NULL, room->wide + (size_t)r * lens->outputs);
+    }
+  }
 }
 
 // out (rows, head.outputs) = head · norm(x).

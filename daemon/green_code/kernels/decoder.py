@@ -9,7 +9,7 @@ import ctypes
 import itertools
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -35,6 +35,7 @@ from green_code.kernels.quantise import GROUP, RECORD_BYTES, TILE, quantise
 from green_code.kernels.quantise import records as count
 from green_code.models.decoder import inverse_frequencies
 from green_code.models.families import ModelConfig, Rope
+from green_code.models.reading import Reading
 from green_code.models.screen import screen_of
 from green_code.models.serving import CANDIDATES, ExitParameters, Judge, Top
 
@@ -44,6 +45,7 @@ _LONGEST_PAUSE_SECONDS = 0.1  # after several in a row
 _MATRICES = ("qkv", "attention_out", "mlp_in", "mlp_out")
 _GAINS = ("attention_norm", "q_norm", "k_norm", "attention_out_norm", "mlp_norm", "mlp_out_norm")
 _DOWN = "screen.down"
+_LENS = "lens."
 _FLOAT_BYTES = 4
 
 
@@ -60,8 +62,10 @@ def why_not(config: ModelConfig) -> str | None:
     return None
 
 
-def matrices(config: ModelConfig, rank: int = 0) -> Iterator[tuple[str, int, int]]:
-    """(name, N, K) of all matrices: the layers', the head, and, of a rank above 0, its preview."""
+def matrices(
+    config: ModelConfig, lenses: Iterable[int] = (), rank: int = 0
+) -> Iterator[tuple[str, int, int]]:
+    """(name, N, K) of all matrices: the layers', the head, lenses of these depths, and, of a rank above 0, the head's preview."""
     query = config.heads * config.head_width
     for i in range(config.layers):
         yield f"layers.{i}.qkv", query + 2 * config.kv_heads * config.head_width, config.width
@@ -69,12 +73,17 @@ def matrices(config: ModelConfig, rank: int = 0) -> Iterator[tuple[str, int, int
         yield f"layers.{i}.mlp_in", 2 * config.mlp_width, config.width
         yield f"layers.{i}.mlp_out", config.width, config.mlp_width
     yield _head_name(config), config.vocabulary, config.width
+    yield from ((_lens_name(depth), config.width, config.width) for depth in lenses)
     if rank:
         yield "screen.preview", config.vocabulary, rank
 
 
 def _head_name(config: ModelConfig) -> str:
     return "embed" if config.tied_head else "head"
+
+
+def _lens_name(depth: int) -> str:
+    return f"{_LENS}{depth}"
 
 
 def gains(config: ModelConfig) -> Iterator[tuple[str, int]]:
@@ -90,13 +99,14 @@ def gains(config: ModelConfig) -> Iterator[tuple[str, int]]:
 
 
 def pack(
-    config: ModelConfig, weights: Mapping[str, Tensor], directions: Tensor | None = None
+    config: ModelConfig, weights: Mapping[str, Tensor], reading: Reading
 ) -> tuple[np.ndarray, dict[str, Tensor]]:
-    """What `KernelDecoder` is made of: (records, RECORD_BYTES) of all matrices; the embedding (bfloat16) and gains.
+    """What `KernelDecoder` is made of: (records, RECORD_BYTES) of all matrices; the embedding (bfloat16), gains, those
+    of lenses among them, and the screen's `down`.
 
     Args:
-        weights: under `Decoder`'s names. directions: of the head's screen (models/screen.py), (R, C); a screen needs the
-            rows of a head that is tied to the embedding, and without such a head there is none.
+        weights: under `Decoder`'s names. reading: its screen needs the rows of a head that is tied to the embedding, and
+            without such a head there is none.
     Raises:
         ValueError: the kernel does not serve this model, or weights are missing, unknown or of another shape.
     """
@@ -109,6 +119,9 @@ def pack(
     packed = [quantise(weights[f"{name}.weight"].float().numpy()) for name, _, _ in matrices(config)]
     rest = {name: weight.float() for name, weight in weights.items() if weight.dim() == 1}
     rest["embed.weight"] = weights["embed.weight"].bfloat16()
+    packed += [quantise(lens.matrix.numpy()) for _, lens in sorted(reading.lenses.items())]
+    rest |= {_lens_name(depth): lens.gain.float() for depth, lens in reading.lenses.items()}
+    directions = reading.directions
     if directions is not None and config.tied_head and len(directions) % GROUP == 0:
         screen = screen_of(rest["embed.weight"], directions)
         packed.append(quantise(screen.preview.numpy()))
@@ -144,11 +157,13 @@ class KernelDecoder:
             raise ValueError(reason)
         rest = dict(rest)
         down = rest.pop(_DOWN, None)
-        sizes = list(matrices(config, 0 if down is None else len(down)))
+        lenses = sorted(int(name.removeprefix(_LENS)) for name in rest if name.startswith(_LENS))
+        sizes = list(matrices(config, lenses, 0 if down is None else len(down)))
         counts = {name: count(outputs, inputs) for name, outputs, inputs in sizes}
         if records.shape != (sum(counts.values()), RECORD_BYTES) or not records.flags.c_contiguous:
             raise ValueError(f"records {records.shape} are not of a {config.family} of this configuration")
         like = {f"{name}.weight": [width] for name, width in gains(config)}
+        like |= {_lens_name(depth): [config.width] for depth in lenses}
         like["embed.weight"] = [config.vocabulary, config.width]
         if {name: list(weight.shape) for name, weight in rest.items()} != like:
             raise ValueError(f"these are not the gains of a {config.family} of this configuration")
@@ -169,6 +184,7 @@ class KernelDecoder:
             for name, outputs, inputs in sizes
         }
         self._head = self._matrices[_head_name(config)]
+        self._lenses = {depth: self._matrices[_lens_name(depth)] for depth in lenses}
         preview = self._matrices.get("screen.preview")
         self._screen = CScreen(
             None if down is None else down.data_ptr(),
@@ -237,7 +253,7 @@ class KernelDecoder:
             self._learn_from(team)
 
     def logits(self, x: Tensor) -> Tensor:
-        """Final norm and whole head: (C,) or (N, C) at any depth → (V,) or (N, V) float32."""
+        """Final norm and whole head: (C,) or (N, C), as seen → (V,) or (N, V) float32."""
         rows = self._states(x)
         out = torch.empty(len(rows), self._head.outputs)
         self._kernel.logits(
@@ -245,6 +261,18 @@ class KernelDecoder:
             self._scratch.structure,
         )  # fmt: skip
         return out[:, : self.config.vocabulary].reshape(*x.shape[:-1], -1)
+
+    def seen(self, x: Tensor, depth: int) -> Tensor:
+        """See `Served`."""
+        if (lens := self._lenses.get(depth)) is None:
+            return x
+        rows = self._states(x)
+        out = torch.empty_like(rows)
+        self._kernel.seen(
+            self._model, lens, self._gains[_lens_name(depth)].ctypes.data, rows.data_ptr(), len(rows),
+            out.data_ptr(), self._scratch.structure,
+        )  # fmt: skip
+        return out
 
     def top(self, x: Tensor) -> list[Top]:
         """See `Served`: through the screen where there is one, by the whole head elsewhere."""
@@ -310,9 +338,10 @@ class KernelDecoder:
     @property
     def weight_bytes(self) -> int:
         """What a token at full depth reads of weights at most: all layers', and the head's or its screen's and candidates'."""
-        unread = self._head.outputs // TILE * (self._head.inputs // GROUP) * RECORD_BYTES
-        exact = 2 * CANDIDATES * self.config.width
-        return self._records.nbytes + (exact - unread if self._screen.rows else 0)
+        unread = [*self._lenses.values(), *([self._head] if self._screen.rows else ())]
+        skipped: int = sum(m.outputs // TILE * (m.inputs // GROUP) * RECORD_BYTES for m in unread)
+        candidates = 2 * CANDIDATES * self.config.width if self._screen.rows else 0
+        return self._records.nbytes - skipped + candidates
 
     @property
     def description(self) -> str:

@@ -16,9 +16,11 @@ from torch import Tensor
 
 from green_code.kernels.binding import Kernel, open_kernel
 from green_code.kernels.decoder import KernelDecoder, pack, why_not
+from green_code.models.device import compute_device, compute_dtype
 from green_code.models.families import ModelConfig
+from green_code.models.reading import Reading
 from green_code.models.serving import Form
-from green_code.models.weights import TorchForm, compute_device, compute_dtype
+from green_code.models.weights import TorchForm
 
 
 @dataclass(frozen=True)
@@ -32,9 +34,9 @@ class KernelForm:
         return why_not(config)
 
     def save(
-        self, config: ModelConfig, weights: Mapping[str, Tensor], directions: Tensor | None, folder: Path
+        self, config: ModelConfig, weights: Mapping[str, Tensor], reading: Reading, folder: Path
     ) -> None:
-        records, rest = pack(config, weights, directions)
+        records, rest = pack(config, weights, reading)
         np.save(folder / "records.npy", records)
         save_file({name: w.contiguous() for name, w in rest.items()}, folder / "rest.safetensors")
 
@@ -45,8 +47,8 @@ class KernelForm:
             raise ValueError(str(error)) from error
         return KernelDecoder(self.kernel, config, records, load_file(folder / "rest.safetensors"))
 
-    def build(self, config: ModelConfig, weights: Mapping[str, Tensor]) -> KernelDecoder:
-        return KernelDecoder(self.kernel, config, *pack(config, weights))
+    def build(self, config: ModelConfig, weights: Mapping[str, Tensor], reading: Reading) -> KernelDecoder:
+        return KernelDecoder(self.kernel, config, *pack(config, weights, reading))
 
 
 def forms() -> Sequence[Form]:

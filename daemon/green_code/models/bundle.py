@@ -1,8 +1,7 @@
 """Bundles: what we trained for one base model, checked whole before anything uses it.
 
 agent_models/NAME/: manifest.json names the schema, the base model with its SHA-256, the exits and the SHA-256 of
-every other file; vocabulary.safetensors, delta.safetensors, screen.safetensors, agent.safetensors, calibration.json and
-ngrams.safetensors are what it may list. A bundle that fails a check is refused with its reason; nothing of it is used.
+every other file; `PARTS` are what it may list. A bundle that fails a check is refused with its reason; nothing of it is used.
 """
 
 from __future__ import annotations
@@ -22,16 +21,17 @@ from green_code.models.sources import sha256_of
 from green_code.problems import Problem
 
 SCHEMA = 1
-MANIFEST, VOCABULARY, DELTA, SCREEN, AGENT, CALIBRATION, NGRAMS = (
+MANIFEST, VOCABULARY, DELTA, LENSES, SCREEN, AGENT, CALIBRATION, NGRAMS = (
     "manifest.json",
     "vocabulary.safetensors",
     "delta.safetensors",
+    "lenses.safetensors",
     "screen.safetensors",
     "agent.safetensors",
     "calibration.json",
     "ngrams.safetensors",
 )
-PARTS = (VOCABULARY, DELTA, SCREEN, AGENT, CALIBRATION, NGRAMS)
+PARTS = (VOCABULARY, DELTA, LENSES, SCREEN, AGENT, CALIBRATION, NGRAMS)
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Bundle:
         """Changes when the converted weights would."""
         files = self.manifest["files"]
         return hashlib.sha256(
-            "".join(files.get(part, "") for part in (VOCABULARY, DELTA, SCREEN)).encode()
+            "".join(files.get(part, "") for part in (VOCABULARY, DELTA, LENSES, SCREEN)).encode()
         ).hexdigest()
 
     @property

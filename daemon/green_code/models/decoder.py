@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from green_code.models.families import ModelConfig, Rope
+from green_code.models.reading import Lens
 from green_code.models.serving import ExitParameters, Top, top_of
 
 
@@ -186,6 +187,7 @@ class Decoder(nn.Module):
         if not config.tied_head:
             self.head = nn.Linear(config.width, config.vocabulary, bias=False)
         self._rotary: dict[Rope, tuple[Tensor, Tensor]] = {}
+        self._worn = frozenset[int]()  # depths of lenses
 
     @property
     def dtype(self) -> torch.dtype:
@@ -249,6 +251,20 @@ class Decoder(nn.Module):
         """The shared final norm and head: (…, C) at any depth → (…, V)."""
         weight = self.embed.weight if self.config.tied_head else self.head.weight
         return F.linear(self.norm(x), weight)
+
+    def wear(self, lenses: Mapping[int, Lens]) -> None:
+        """See exits through these from now on. They are no part of the weights."""
+        self._worn = frozenset(lenses)
+        for depth, lens in lenses.items():
+            matrix = (lens.matrix * lens.gain).to(self.device, self.dtype)
+            self.register_buffer(f"lens_{depth}", matrix, persistent=False)
+
+    def seen(self, x: Tensor, depth: int) -> Tensor:
+        """See `Served`."""
+        if depth not in self._worn:
+            return x
+        unit = F.rms_norm(x.float(), x.shape[-1:], eps=self.config.norm_eps).type_as(x)
+        return unit + F.linear(unit, self.get_buffer(f"lens_{depth}"))
 
     def top(self, x: Tensor) -> list[Top]:
         """See `Served`: by the whole head."""

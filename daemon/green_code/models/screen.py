@@ -12,14 +12,11 @@ must be known of the states, and is a part of the bundle; the rest follows from 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
-
-from green_code.models.bundle import SCREEN, Bundle
-from green_code.problems import Problem
 
 RANK = 128
 """Directions that are kept: of 640, they give .2 % of all tokens another likeliest one; int8 gives it .4 %."""
@@ -41,31 +38,23 @@ def principal_directions(head: Tensor, moment: Tensor, rank: int) -> Tensor:
     return vectors.flip(1)[:, :rank].T.half()
 
 
+def read_directions(path: Path) -> Tensor:
+    """Q of a bundle's part.
+
+    Raises:
+        OSError, SafetensorError, KeyError, ValueError: the file is damaged.
+    """
+    directions: Tensor = load_file(path)["directions"]
+    if not torch.isfinite(directions).all():
+        raise ValueError("it holds NaN or infinity")
+    return directions
+
+
 def screen_of(head: Tensor, directions: Tensor) -> Screen:
     """The screen of a head (V, C), for Q (R, C)."""
     metric, inverse = _roots(head)
     q = directions.double()
     return Screen((q @ metric).float(), head.float() @ (inverse @ q.T).float())
-
-
-def bundled_directions(bundle: Bundle | None, width: int) -> Tensor | None:
-    """Q of a bundle; None where it has none.
-
-    Raises:
-        Problem: the part is damaged, or of a model of another width.
-    """
-    if bundle is None or (path := bundle.part(SCREEN)) is None:
-        return None
-    try:
-        directions = load_file(path)["directions"]
-    except (SafetensorError, KeyError) as error:
-        raise Problem("bundle_invalid", f"bundle {bundle.name}: {SCREEN} is damaged ({error}).") from error
-    if directions.dim() != 2 or directions.shape[1] != width or not torch.isfinite(directions).all():
-        raise Problem(
-            "bundle_invalid",
-            f"bundle {bundle.name}: {SCREEN} does not fit the base model; make it anew with `green-code adapt screen`.",
-        )
-    return directions
 
 
 def _roots(head: Tensor) -> tuple[Tensor, Tensor]:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from green_code.models.families import ModelConfig
+from green_code.models.reading import Reading
 
 FEW = 4
 """Positions that go through a layer together for little more than one: reading its weights takes as long."""
@@ -118,14 +119,17 @@ class Served(Protocol):
         blocks of 32 positions; those of the positions are written.
         """
 
+    def seen(self, x: Tensor, depth: int) -> Tensor:
+        """States (N, C) at `depth` as the head is to read them: through the lens of that exit, where there is one."""
+
     def logits(self, x: Tensor) -> Tensor:
-        """The shared final norm and the whole head: (…, C) at any depth → (…, V)."""
+        """The shared final norm and the whole head: (…, C), as seen → (…, V)."""
 
     def top(self, x: Tensor) -> list[Top]:
-        """What the head says of states (N, C) at any depth, as cheaply as it can be had."""
+        """What the head says of states (N, C), as seen; as cheaply as it can be had."""
 
     def scores(self, x: Tensor, tokens: Tensor) -> Tensor:
-        """Logits of these tokens (K,) alone, for one state (C,)."""
+        """Logits of these tokens (K,) alone, for one state (C,), as seen."""
 
     def judge_of(self, parameters: ExitParameters) -> Judge | None:
         """The exit network in one call; None where this decoder has no such."""
@@ -142,9 +146,9 @@ class Form(Protocol):
         """Why this form cannot serve a model; None: it can."""
 
     def save(
-        self, config: ModelConfig, weights: Mapping[str, Tensor], directions: Tensor | None, folder: Path
+        self, config: ModelConfig, weights: Mapping[str, Tensor], reading: Reading, folder: Path
     ) -> None:
-        """Write float32 weights in this form; `directions` are those of the head's screen, where there is one."""
+        """Write float32 weights in this form."""
 
     def open(self, config: ModelConfig, folder: Path) -> Served:
         """A decoder over saved weights, memory-mapped.
@@ -153,7 +157,7 @@ class Form(Protocol):
             OSError, ValueError, KeyError, RuntimeError, SafetensorError: they are damaged.
         """
 
-    def build(self, config: ModelConfig, weights: Mapping[str, Tensor]) -> Served:
+    def build(self, config: ModelConfig, weights: Mapping[str, Tensor], reading: Reading) -> Served:
         """A decoder over float32 weights in memory."""
 
 

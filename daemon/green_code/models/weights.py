@@ -24,17 +24,18 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from green_code.folders import cache_dir
-from green_code.models.bundle import DELTA, Bundle
+from green_code.models.bundle import DELTA, LENSES, Bundle
 from green_code.models.catalog import Found
 from green_code.models.decoder import Decoder
 from green_code.models.delta import read_delta
+from green_code.models.device import compute_device
 from green_code.models.families import ModelConfig
-from green_code.models.screen import bundled_directions
+from green_code.models.reading import Lens, Reading, bundled_reading, read_lenses, save_lenses
 from green_code.models.serving import Form, Served, first_that_serves
 from green_code.models.vocabulary import Vocabulary
 from green_code.problems import Problem, too_large
 
-_CONVERSION = "5"  # raised whenever conversion would give other files
+_CONVERSION = "6"  # raised whenever conversion would give other files
 _KEPT_SECONDS = 30 * 24 * 3600  # after a conversion was last opened
 _DESCRIPTION = "model.json"  # comes last, and tells when the conversion was last opened
 Report = Callable[[str, float | None], None]
@@ -47,22 +48,6 @@ class Model:
     decoder: Served
     vocabulary: Vocabulary
     key: str
-
-
-def compute_device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def gpu_uuid(device: torch.device) -> str | None:
-    """UUID of a CUDA device as NVML knows it; None for a CPU."""
-    return f"GPU-{torch.cuda.get_device_properties(device).uuid}" if device.type == "cuda" else None
-
-
-def compute_dtype() -> torch.dtype:
-    """bfloat16 where the hardware multiplies it, float32 elsewhere."""
-    if torch.cuda.is_available() or torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        return torch.bfloat16
-    return torch.float32
 
 
 @dataclass(frozen=True)
@@ -79,17 +64,26 @@ class TorchForm:
         return None
 
     def save(
-        self, config: ModelConfig, weights: Mapping[str, Tensor], directions: Tensor | None, folder: Path
+        self, config: ModelConfig, weights: Mapping[str, Tensor], reading: Reading, folder: Path
     ) -> None:
-        cast = {name: w.to(self.dtype).contiguous() for name, w in weights.items()}
-        save_file(cast, folder / "weights.safetensors")
+        save_file({name: self._cast(w) for name, w in weights.items()}, folder / "weights.safetensors")
+        save_lenses(folder / LENSES, reading.lenses)
 
     def open(self, config: ModelConfig, folder: Path) -> Decoder:
-        return Decoder.load(config, load_file(folder / "weights.safetensors")).to(compute_device())
+        return _decoder(config, load_file(folder / "weights.safetensors"), read_lenses(folder / LENSES))
 
-    def build(self, config: ModelConfig, weights: Mapping[str, Tensor]) -> Decoder:
-        cast = {name: w.to(self.dtype) for name, w in weights.items()}
-        return Decoder.load(config, cast).to(compute_device())
+    def build(self, config: ModelConfig, weights: Mapping[str, Tensor], reading: Reading) -> Decoder:
+        cast = {name: self._cast(w) for name, w in weights.items()}
+        return _decoder(config, cast, reading.lenses)
+
+    def _cast(self, weight: Tensor) -> Tensor:
+        return weight.to(self.dtype).contiguous()
+
+
+def _decoder(config: ModelConfig, weights: dict[str, Tensor], lenses: Mapping[int, Lens]) -> Decoder:
+    decoder = Decoder.load(config, weights)
+    decoder.wear(lenses)
+    return decoder.to(compute_device())
 
 
 def open_model(
@@ -195,12 +189,12 @@ def _convert(found: Found, bundle: Bundle | None, form: Form, folder: Path, repo
     tokens = min(config.vocabulary, 1 + max(tokenizer.get_vocab(with_added_tokens=True).values()))
     config = replace(config, vocabulary=tokens)
     weights |= {name: weights[name][:tokens] for name in ("embed.weight", "head.weight") if name in weights}
-    directions = bundled_directions(bundle, config.width)
+    reading = bundled_reading(bundle, config.width)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
         try:
-            form.save(config, weights, directions, part)
+            form.save(config, weights, reading, part)
             tokenizer.save(str(part / "tokenizer.json"))
             described = {"config": config.to_json(), "bos": bos, "eos": eos}
             (part / _DESCRIPTION).write_text(json.dumps(described), "utf-8")

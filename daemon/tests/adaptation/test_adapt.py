@@ -15,7 +15,7 @@ from green_code.engine import runtime
 from green_code.engine.runtime import load_runtime
 from green_code.evaluation.datasets import Row
 from green_code.evaluation.run import evaluate
-from green_code.models.bundle import load_bundle
+from green_code.models.bundle import LENSES, load_bundle
 from tests.models.references import small_models
 
 FUNCTION = "def area{n}(side, height):\n    total = side * {n} + height\n    return total\n\n\n"
@@ -75,6 +75,11 @@ def test_a_folder_of_code_becomes_a_bundle_that_completes(family: str, code: Pat
             training["held_out"][name][language]["loss"][str(exit)] for name in ("untouched", "shipped")
         )
         assert shipped < 0.995 * untouched  # the frozen random head leaves little to learn
+        if (seen := bundle.manifest.get("lenses")) is not None:
+            plain = training["held_out"]["shipped"][language]["agreement"][str(exit)]
+            assert seen["held_out"][language]["agreement"][str(exit)] >= plain - 0.02
+    by_rms = reference.config.model_type not in ("gpt2", "opt")
+    assert (bundle.part(LENSES) is not None) == by_rms, "a lens is for norms by the root mean square"
     row = Row("a", "python", "def area3(side, height):\n    total = ", "", "side")
     params = {"policy": f"fixed:{exit}", "decoding": "fast", "threshold": 1.0, "max_tokens": 6, "single_line": False, "max_lines": 8, "max_prompt_tokens": 64, "model": str(model)}  # fmt: skip
     (result,) = evaluate(load_runtime(str(model), lambda *_: None), [row], params, lambda _: None)

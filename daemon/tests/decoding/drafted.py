@@ -8,6 +8,8 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 
+import torch
+
 from green_code.decoding.drafter import Drafter, Prices
 from green_code.decoding.drafts import Draft, Rate
 from green_code.decoding.effort import Effort
@@ -17,10 +19,18 @@ from green_code.decoding.healing import Chooser
 from green_code.decoding.lookup import Lookup
 from green_code.decoding.staircase import Staircase
 from green_code.models.decoder import Decoder
+from green_code.models.reading import Lens
 from green_code.models.tiny import TinySource
 from green_code.models.vocabulary import Vocabulary
 
 DECODER = Decoder.load(TinySource().config, dict(TinySource().tensors(None)))
+_NOISE = torch.randn(
+    2, DECODER.config.width, DECODER.config.width, generator=torch.Generator().manual_seed(0)
+)
+DECODER.wear({  # some exits have a lens
+    depth: Lens(noise / DECODER.config.width**0.5, torch.ones(DECODER.config.width))
+    for depth, noise in zip((3, 4), _NOISE, strict=True)
+})  # fmt: skip
 VOCABULARY = Vocabulary(*TinySource().vocabulary(None))
 CHOOSER = Chooser(VOCABULARY)
 

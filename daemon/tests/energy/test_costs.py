@@ -11,7 +11,7 @@ from green_code.energy.costs import CostModel, Work, fit, full_depth_work, load_
 from green_code.energy.meters import Source
 
 SECONDS = 0.16
-TRUE = {"run": 0.5, "few": 0.005, "evaluation": 0.02, "head": 0.3, "head_row": 0.04, "decision": 0.001}
+TRUE = {"run": 0.5, "few": 0.005, "evaluation": 0.02, "head": 0.3, "head_row": 0.04, "decision": 0.1}
 
 
 class CountingMeter:
@@ -54,7 +54,7 @@ def fitted(drift: float = 0.0) -> CostModel:
         "layer_batch": workload(Work(runs=6, evaluations=6 * 256, few=6 * 4)),
         "head": workload(Work(heads=1, head_rows=1)),
         "head_batch": workload(Work(heads=1, head_rows=8)),
-        "decision": workload(Work(decisions=1)),
+        "decision": workload(Work(heads=1, head_rows=1, decisions=1)),
     }
     return fit(work, meter, SECONDS, lambda *_: None)
 
@@ -71,7 +71,7 @@ def test_known_costs_are_found_again() -> None:
     )
     assert found == pytest.approx(tuple(TRUE.values()))
     assert costs.relative_interval == pytest.approx(0, abs=1e-6)
-    assert costs.joules(Work(2, 7, 4, 1, 2, 4)) == pytest.approx(1.0 + 0.02 + 0.06 + 0.3 + 0.08 + 0.004)
+    assert costs.joules(Work(2, 7, 4, 1, 2, 4)) == pytest.approx(1.0 + 0.02 + 0.06 + 0.3 + 0.08 + 0.4)
 
 
 def test_a_drift_of_the_machine_touches_all_costs_alike() -> None:

@@ -18,6 +18,7 @@ import torch
 from green_code.decoding.exit_network import ExitNetwork
 from green_code.kernels.binding import Kernel
 from green_code.kernels.decoder import KernelDecoder, pack
+from green_code.models.reading import Lens, Reading
 from tests.kernels.test_decoder import CONFIGS, buffers, random_weights, states
 
 POSITIONS = 256
@@ -43,8 +44,10 @@ def guarded(array: np.ndarray, side: str) -> np.ndarray:
 def main(library: Path, level: str, side: str) -> None:
     for config in CONFIGS.values():
         weights = random_weights(config)
-        directions = torch.eye(config.width)[:64]  # any will do
-        records, rest = pack(config, weights, directions)
+        reading = Reading(
+            torch.eye(config.width)[:64], {1: Lens(torch.eye(config.width), torch.ones(config.width))}
+        )  # any will do
+        records, rest = pack(config, weights, reading)
         kept = {
             name: torch.from_numpy(guarded(w.view(torch.int16).numpy(), side)).view(torch.bfloat16)
             if w.dtype == torch.bfloat16
@@ -69,7 +72,7 @@ def main(library: Path, level: str, side: str) -> None:
                 1, config.layers, more, POSITIONS - rows, POSITIONS, keys, values
             )  # up to the very end
         assert torch.isfinite(decoder.logits(x)).all()
-        assert len(decoder.top(x)) == len(x)
+        assert len(decoder.top(decoder.seen(x, 1))) == len(x)
         if config.tied_head:
             decoder.scores(x[0], torch.tensor([0, config.vocabulary - 1]))
         judge = decoder.judge_of(ExitNetwork(config.width, (1, 2)).for_service())

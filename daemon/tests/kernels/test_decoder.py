@@ -17,6 +17,7 @@ from green_code.kernels.decoder import KernelDecoder, pack, why_not
 from green_code.kernels.quantise import GROUP, RECORD_BYTES, dequantise, quantise
 from green_code.models.decoder import Block, Decoder, _mask
 from green_code.models.families import ModelConfig, Rope
+from green_code.models.reading import Lens, Reading
 from green_code.models.screen import principal_directions
 from green_code.models.serving import Top, top_of
 
@@ -62,7 +63,7 @@ def buffers(decoder: KernelDecoder, capacity: int = 256) -> tuple[Tensor, Tensor
 
 
 def made(kernel: Kernel, config: ModelConfig) -> KernelDecoder:
-    return KernelDecoder(kernel, config, *pack(config, random_weights(config)))
+    return KernelDecoder(kernel, config, *pack(config, random_weights(config), Reading()))
 
 
 def run(decoder: KernelDecoder, x: Tensor, cuts: Mapping[int, int] | None = None) -> tuple[Tensor, ...]:
@@ -190,7 +191,7 @@ def with_screen(kernel: Kernel, config: ModelConfig) -> KernelDecoder:
     """Of all directions, so that nothing is lost but to rounding."""
     weights = random_weights(config)
     everything = principal_directions(weights["embed.weight"], torch.eye(config.width).double(), config.width)
-    return KernelDecoder(kernel, config, *pack(config, weights, everything))
+    return KernelDecoder(kernel, config, *pack(config, weights, Reading(everything)))
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -224,6 +225,26 @@ def test_behind_a_screen_the_top_is_that_of_the_heads_own_rows(name: str, kernel
         torch.testing.assert_close(decoder.scores(x[3], some), logits[3, some], rtol=1e-4, atol=1e-4)
         with pytest.raises(ValueError, match="tokens"):
             decoder.scores(x[3], torch.tensor([config.vocabulary]))
+
+
+def test_an_exit_is_seen_through_its_lens(kernels: dict[str, Kernel]) -> None:
+    torch.manual_seed(11)
+    weights, x = random_weights(GEMMA), states(GEMMA)
+    matrix = torch.randn(GEMMA.width, GEMMA.width) / GEMMA.width**0.5
+    lens = Lens(matrix, 0.5 + torch.rand(GEMMA.width))
+    unit = x / (x.pow(2).mean(-1, keepdim=True) + GEMMA.norm_eps).sqrt()
+    wanted = unit + (unit * lens.gain) @ matrix.T
+    torch_decoder = Decoder.load(GEMMA, weights)
+    torch_decoder.wear({2: lens})
+    torch.testing.assert_close(torch_decoder.seen(x, 2), wanted)
+    assert torch.equal(torch_decoder.seen(x, 1), x) and "lens_2" not in torch_decoder.state_dict()
+    for level, kernel in kernels.items():
+        decoder = KernelDecoder(kernel, GEMMA, *pack(GEMMA, weights, Reading(None, {2: lens})))
+        seen = decoder.seen(x, 2)
+        assert ((seen - wanted).norm() / wanted.norm()) < 0.01, level
+        for rows in (slice(70, 71), slice(20, 25)):
+            assert torch.equal(decoder.seen(x[rows], 2), seen[rows])  # to the bit, whatever comes with it
+        assert torch.equal(decoder.seen(x, 1), x)
 
 
 def test_a_head_that_prefers_nothing_gives_its_first_token(kernels: dict[str, Kernel]) -> None:
@@ -311,8 +332,8 @@ def test_weights_are_checked_before_they_are_pointed_at(kernels: dict[str, Kerne
     missing = {name: weight for name, weight in weights.items() if name != gain}
     for wrong in (missing, {**weights, gain: torch.ones(8)}, {**weights, "more": torch.ones(8)}):
         with pytest.raises(ValueError, match="not the weights"):
-            pack(GEMMA, wrong)
-    records, rest = pack(GEMMA, weights)
+            pack(GEMMA, wrong, Reading())
+    records, rest = pack(GEMMA, weights, Reading())
     for cut in (records[:-1], records[:, :-1], records[::2]):
         with pytest.raises(ValueError, match="records"):
             KernelDecoder(kernel, GEMMA, cut, rest)

@@ -13,6 +13,7 @@ from green_code.kernels.decoder import KernelDecoder
 from green_code.kernels.form import KernelForm, forms
 from green_code.models.catalog import TINY, find_model
 from green_code.models.decoder import Decoder
+from green_code.models.reading import Reading
 from green_code.models.weights import TorchForm, open_model
 from green_code.problems import Problem
 
@@ -28,7 +29,7 @@ def test_saved_weights_serve_as_packed_ones(best: KernelForm) -> None:
     first, second = (open_model(found, None, (best, TorchForm(torch.float32))).decoder for _ in range(2))
     weights = dict(found.open().tensors(None))
     x = torch.randn(5, first.config.width, generator=torch.Generator().manual_seed(0))
-    built = best.build(first.config, weights).logits(x)
+    built = best.build(first.config, weights, Reading()).logits(x)
     assert torch.equal(first.logits(x), built) and torch.equal(second.logits(x), built)
 
 

@@ -1,0 +1,35 @@
+"""The device that torch computes on here, and the precision that it multiplies in hardware."""
+
+from __future__ import annotations
+
+import torch
+
+
+def compute_device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def gpu_uuid(device: torch.device) -> str | None:
+    """UUID of a CUDA device as NVML knows it; None for a CPU."""
+    return f"GPU-{torch.cuda.get_device_properties(device).uuid}" if device.type == "cuda" else None
+
+
+def bfloat16_pays(device: torch.device) -> bool:
+    """Whether this device multiplies bfloat16 in hardware.
+
+    oneDNN says that it supports bfloat16 on every AVX-512 processor; on those without instructions for it, it widens
+    each product's numbers first, which makes matrices four times slower than float32's.
+    """
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type != "cpu" or not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return False
+    widened = torch.cpu._is_avx512_supported() and not (
+        torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    )
+    return not widened
+
+
+def compute_dtype() -> torch.dtype:
+    """Of torch's decoder: bfloat16 where it pays, float32 elsewhere."""
+    return torch.bfloat16 if bfloat16_pays(compute_device()) else torch.float32

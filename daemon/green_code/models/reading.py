@@ -1,0 +1,111 @@
+"""What a bundle adds to the head, for reading states: its screen's directions, and a lens for each exit.
+
+A state that leaves an early layer is not quite in the terms in which the last layer speaks. A *lens* puts it there, so that the
+one head says of an exit what the last layer would (tuned lens, Belrose et al., arXiv 2303.08112). Here it is linear, works on
+the state x over its root mean square, and is learned against the last layer's distribution (adaptation/lenses.py):
+
+    x̂ = x / rms(x),   seen = x̂ + A (g · x̂),   A (C, C), g (C,), of an exit's own
+
+The gain g makes all components about as large. They differ three-thousandfold, and would be learned, and rounded, as unevenly.
+A lens changes what is read at an exit alone: deeper layers get the state as it was.
+
+File: safetensors; for each exit D `D:codes` and `D:scales`, A as delta.py has a matrix with three bits a value, and `D:gain`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+from torch import Tensor
+
+from green_code.models.bundle import LENSES, SCREEN, Bundle
+from green_code.models.delta import dequantise, quantise
+from green_code.models.screen import read_directions
+from green_code.problems import Problem
+
+T = TypeVar("T")
+
+
+LENS_BITS = 3
+"""Lose .0005 of agreement; two lose .004."""
+
+
+@dataclass(frozen=True)
+class Lens:
+    """`matrix` A (C, C) and `gain` g (C,), float32."""
+
+    matrix: Tensor
+    gain: Tensor
+
+
+@dataclass(frozen=True)
+class Reading:
+    """`directions` (R, C) of the head's screen (screen.py), where there is one; `lenses` by depth."""
+
+    directions: Tensor | None = None
+    lenses: Mapping[int, Lens] = field(default_factory=dict)
+
+
+def save_lenses(path: Path, lenses: Mapping[int, Lens]) -> None:
+    tensors: dict[str, np.ndarray] = {}
+    for depth, lens in lenses.items():
+        tensors[f"{depth}:codes"], tensors[f"{depth}:scales"] = quantise(lens.matrix, LENS_BITS)
+        tensors[f"{depth}:gain"] = lens.gain.float().numpy()
+    save_file(tensors, path)
+
+
+def read_lenses(path: Path) -> dict[int, Lens]:
+    """
+    Raises:
+        OSError, SafetensorError, KeyError, ValueError: the file is damaged.
+    """
+    tensors, lenses = load_file(path), dict[int, Lens]()
+    for name, gain in tensors.items():
+        depth, kind = name.split(":")
+        if kind == "gain":
+            matrix = dequantise(tensors[f"{depth}:codes"], tensors[f"{depth}:scales"], LENS_BITS)
+            lenses[int(depth)] = Lens(matrix[:, : len(gain)], torch.from_numpy(gain))
+    if not all(torch.isfinite(part).all() for lens in lenses.values() for part in (lens.matrix, lens.gain)):
+        raise ValueError("it holds NaN or infinity")
+    return lenses
+
+
+def bundled_reading(bundle: Bundle | None, width: int) -> Reading:
+    """What a bundle has of it; nothing where there is no bundle.
+
+    Raises:
+        Problem: a part is damaged, or of a model of another width.
+    """
+    if bundle is None:
+        return Reading()
+    directions = _read(bundle, SCREEN, read_directions)
+    lenses = _read(bundle, LENSES, read_lenses) or {}
+    if directions is not None and (directions.dim() != 2 or directions.shape[1] != width):
+        raise _misfit(bundle, SCREEN, "screen")
+    if {lens.matrix.shape for lens in lenses.values()} - {(width, width)}:
+        raise _misfit(bundle, LENSES, "lenses")
+    return Reading(directions, lenses)
+
+
+def _read(bundle: Bundle, name: str, reader: Callable[[Path], T]) -> T | None:
+    """A part; None where the bundle has no such part."""
+    if (path := bundle.part(name)) is None:
+        return None
+    try:
+        return reader(path)
+    except (SafetensorError, OSError, KeyError, ValueError, IndexError) as error:
+        raise Problem("bundle_invalid", f"bundle {bundle.name}: {name} is damaged ({error}).") from error
+
+
+def _misfit(bundle: Bundle, name: str, step: str) -> Problem:
+    return Problem(
+        "bundle_invalid",
+        f"bundle {bundle.name}: {name} does not fit the base model; make it anew with `green-code adapt {step}`.",
+    )
