@@ -269,7 +269,8 @@ class _Job:
         })  # fmt: skip
 
     def lenses(self) -> None:
-        """A lens for each exit, and what exits say behind it. Screen, agent and calibration were of what they said before.
+        """A lens for each exit that is decided at, and what it says behind it. Screen, agent and calibration were of what was said
+        before.
 
         Raises:
             Problem: there is no adapted bundle.
@@ -291,22 +292,22 @@ class _Job:
                 states[depth], states[config.layers], head, counts, config.norm_eps, self.args.seed,
                 decoder.device, _say,
             )  # fmt: skip
-        self._forget(SCREEN, AGENT, CALIBRATION)
         part = self.bundle / f"{LENSES}.part"
         save_lenses(part, lenses)
+        scored, held_out = Decoder.load(config, weights), dict[str, Scores]()
+        for name, worn in (("plain", {}), ("seen", read_lenses(part))):
+            scored.wear(worn)
+            held_out[name] = score(scored, corpus, bundle.exits, _SCORED_POSITIONS, bos)
+            for language, by in held_out[name].items():
+                _say(f"{name} {language} {_rounded(by)}")
+        record = {"positions": len(states[config.layers]), "seed": self.args.seed, "held_out": held_out}
+        manifest = {k: v for k, v in bundle.manifest.items() if k not in ("schema", "files", "agent")}
+        self._forget(SCREEN, AGENT, CALIBRATION)
         part.replace(self.bundle / LENSES)
-        wearing = Decoder.load(config, weights)
-        wearing.wear(read_lenses(self.bundle / LENSES))
-        manifest = dict(bundle.manifest)
-        scores = score(wearing, corpus, bundle.exits, _SCORED_POSITIONS, bos)
-        for language, by in scores.items():
-            _say(f"seen through lenses {language} {_rounded(by)}")
-        manifest["lenses"] = {
-            "positions": len(states[config.layers]),
-            "seed": self.args.seed,
-            "held_out": scores,
-        }
-        write_manifest(self.bundle, {k: v for k, v in manifest.items() if k not in ("schema", "files")})
+        write_manifest(self.bundle, {**manifest, "lenses": record})
+        _say(
+            "lenses written; `green-code adapt screen` and `green-code train` make screen, agent and calibration anew"
+        )
 
     def screen(self) -> None:
         """The screen of the head that the bundle is served with.
@@ -321,7 +322,9 @@ class _Job:
         recipe = checkpoint.recipe_of(bundle.manifest["training"]["recipe"])
         config, weights = adapted_weights(self.found, bundle)
         moment = second_moment(
-            first_that_serves(forms(), config).build(config, weights, bundled_reading(bundle, config.width)),
+            first_that_serves(forms(), config).build(
+                config, weights, bundled_reading(bundle, config.width, config.layers)
+            ),
             weights["norm.weight"],
             self.corpus(recipe),
             depths_that_count(recipe.exits, config.layers),

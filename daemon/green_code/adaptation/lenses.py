@@ -21,16 +21,13 @@ from green_code.models.serving import Served
 
 POSITIONS = 200_000  # per language
 _FIRST = 16  # of a window that count: prompts have such lengths
-_TOKENS = (
-    8_192  # the most frequent, over which distributions are compared; a lens turns all others' logits alike
-)
+_TOKENS = 8_192  # the most frequent, over which distributions are compared; a lens turns all others alike
 _BATCH = 512
 _ROWS = 8_192  # at once in float32
 _PASSES = 2  # over all positions
 _WARM_UP_STEPS = 50
-_RATE = (
-    1e-4  # the last layer's loss is flat in most of A: at 1e-3 noise grows there, and is lost in compression
-)
+# The loss is flat in most of A: at 1e-3 noise grows there, and compression takes it for what was learned.
+_RATE = 1e-4
 
 
 @torch.inference_mode()
@@ -43,7 +40,7 @@ def record_states(
     report: Callable[[str], None],
 ) -> tuple[dict[int, Tensor], Tensor]:
     """States over their root mean square, (N, C) float16, at each of `depths`, of about `positions` a language; and how often
-    each token stands in the windows that they are of, (V,)."""
+    each token stands in the windows that they are of, (V,). They take 2·N·C bytes a depth."""
     config = decoder.config
     found: dict[int, list[Tensor]] = {depth: [] for depth in depths}
     counts = np.zeros(config.vocabulary, np.int64)
@@ -59,7 +56,7 @@ def record_states(
                 stairs.advance(WINDOW - 1, depth)
                 found[depth].append(_unit(stairs.states(_FIRST, WINDOW), config.norm_eps).half().cpu())
         report(f"{language}: states of {rows * (WINDOW - _FIRST):,} positions")
-    return {depth: torch.cat(parts) for depth, parts in found.items()}, torch.from_numpy(counts)
+    return {depth: torch.cat(found.pop(depth)) for depth in depths}, torch.from_numpy(counts)
 
 
 def learn_lens(

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from green_code.adaptation.corpus import open_corpus
 from green_code.agent.calibrate import LINES, calibrate
-from green_code.agent.candidates import REWARDS, TEMPERATURE, table, tempered, train_candidates
+from green_code.agent.candidates import REWARDS, TEMPERATURE, shipped, table, train_candidates
 from green_code.agent.paper_environment import Rewards
 from green_code.agent.ppo import Arguments
 from green_code.agent.prices import prices_of
@@ -41,7 +41,7 @@ from green_code.models.weights import open_model
 from green_code.problems import Problem
 
 STEPS = ("rollouts", "agent", "calibrate")
-_ERROR_PRICE = 1.5
+_ERROR_PRICE = 1.1
 _DOCUMENTS = 512  # stretches over which agents and rivals are compared
 
 
@@ -146,7 +146,7 @@ def train_agent(args: argparse.Namespace) -> None:
     torch.set_num_threads(args.threads)
     priced = prices_of(costs, rollouts.layers, args.error_price)
     candidates = train_candidates(rollouts, priced, args.seed, args.work, args.reward, _rewards(args))
-    networks = {name: tempered(candidate.network) for name, candidate in candidates.items()}
+    networks = {name: shipped(candidate.network) for name, candidate in candidates.items()}
     seen = draw_typing(validation, _DOCUMENTS, 1, args.seed)
     tried = compare(agents(networks, priced), validation, priced, seen)
     best = best_family(tried)
@@ -155,8 +155,11 @@ def train_agent(args: argparse.Namespace) -> None:
     for line in table(scores, best):
         print(line)
     network = networks[best]
-    halves = {name: w.half() for name, w in network.state_dict().items()}
-    save_file(halves, str(folder / AGENT), metadata=network.save_metadata())
+    save_file(
+        {name: w.half() for name, w in network.state_dict().items()},
+        str(folder / AGENT),
+        metadata=network.save_metadata(),
+    )
     (folder / CALIBRATION).unlink(missing_ok=True)  # of the agent before
     manifest = dict(json.loads((folder / "manifest.json").read_text()))
     manifest["exits"] = list(rollouts.exits)

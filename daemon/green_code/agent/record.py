@@ -128,11 +128,11 @@ class _Recorder:
     def _read(self, stairs: Staircase, start: int, text: list[int]) -> Columns:
         """What every layer says behind positions `start` … of a text whose beginning is in `stairs`."""
         stairs.append(text[len(stairs) :])
-        end, seen = len(stairs), []
+        end, states = len(stairs), []
         for depth in range(1, self._decoder.config.layers + 1):
             stairs.advance(end - 1, depth)
-            seen.append(stairs.states(start, end).clone())
-        return self._columns_of(torch.stack(seen))
+            states.append(stairs.states(start, end).clone())
+        return self._columns_of(torch.stack(states))
 
     def _write(self, stairs: Staircase, start: int, chunk: list[int], read: Columns) -> Columns:
         """The same where the model goes on by itself behind position `start`: as far as it gives what the chunk has, that is

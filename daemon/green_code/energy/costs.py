@@ -7,7 +7,8 @@ that drift included, gives the interval, and the joules of a request follow from
     joules = run · (layer runs) + few · (layer × position, the first few of a batch) + evaluation · (the others)
            + head · (heads) + head row · (positions through them) + decision · (decisions)
 
-A decision is all that an exit asks for beside the head: the lens through which that looks, and the exit network.
+A decision is all that the agent asks for beside the head: the lens through which that looks, and the exit network. Rules, which
+decide without a network, are given their lens for nothing.
 
 `run` is what reading a layer's weights costs whatever the batch, `evaluation` what each position adds; so for the head.
 The first few positions of a batch add less than later ones, since arithmetic then waits for memory anyway.
@@ -48,7 +49,7 @@ class Work:
 
 @dataclass(frozen=True)
 class CostModel:
-    """Joules per unit of work, their meter, and the relative half-width of the widest 95 % interval among them."""
+    """Joules per unit of work, their meter, and the relative half-width of the widest 95 % interval among what was measured."""
 
     run_joules: float
     few_joules: float
@@ -163,7 +164,7 @@ def _sum(a: Work, b: Work) -> Work:
 
 def _units(work: Work) -> int:
     """Of the kind that a workload is of."""
-    return work.runs or work.heads or work.decisions
+    return work.runs or work.heads
 
 
 def load_costs(path: Path) -> CostModel | None:

@@ -46,7 +46,6 @@ def measured_costs(
         decoder.config.to_json(),
         decoder.build,
         THREADS,
-        tuple(exits),
         gpu,
         processor,
         meter.describe(),

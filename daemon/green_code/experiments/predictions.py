@@ -1,4 +1,5 @@
-"""What each layer takes for the next token at every place of the rows' own text, by the torch decoder in float32."""
+"""What each layer, seen through its lens where it has one, takes for the next token at every place of the rows' own text, by the
+torch decoder in float32."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ from green_code.models.bundle import Bundle
 from green_code.models.catalog import find_model
 from green_code.models.decoder import Decoder
 from green_code.models.device import compute_device
+from green_code.models.reading import bundled_reading
 from green_code.models.vocabulary import Vocabulary
 from green_code.models.weights import adapted_weights
 
@@ -31,6 +33,7 @@ def predictions(
     config, weights = adapted_weights(find_model(model), bundle)
     windows = _windows(rows, vocabulary)
     decoder = Decoder.load(config, weights).to(compute_device())
+    decoder.wear(bundled_reading(bundle, config.width, config.layers).lenses)
     scores = score_windows(decoder, windows, tuple(depths), vocabulary.bos)
     return {
         "tokens": {language: own.shape[0] * (own.shape[1] - 1) for language, own in windows.items()},

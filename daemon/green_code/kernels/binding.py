@@ -170,7 +170,8 @@ class Kernel:
         )
         layout = tuple(getattr(loaded, name)() if hasattr(loaded, name) else None for name in names)
         sizes = sum(map(ctypes.sizeof, (CLayer, CModel, _CScratch, CTeam, CJudge, CScreen, CTop, _CPiece)))
-        if layout != (GROUP, TILE, BLOCK, PIECE, QUERIES, LOOKS, CANDIDATES, sizes):
+        newest = hasattr(loaded, "green_seen")
+        if not newest or layout != (GROUP, TILE, BLOCK, PIECE, QUERIES, LOOKS, CANDIDATES, sizes):
             raise Problem(
                 "internal_error",
                 f"the kernel {path.name} was built from other sources; run `python -m green_code.kernels.build`, or reinstall.",

@@ -349,7 +349,8 @@ class KernelDecoder:
 
     @property
     def build(self) -> str:
-        return self._kernel.digest
+        rank = self._screen.preview.inputs if self._screen.rows else 0
+        return f"{self._kernel.digest}, screen {rank}, lenses {sorted(self._lenses)}"
 
     # --- inside -------------------------------------------------------------------------------------------
 

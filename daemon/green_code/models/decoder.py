@@ -211,7 +211,7 @@ class Decoder(nn.Module):
 
     @property
     def build(self) -> str:
-        return f"torch {torch.__version__}, {self.dtype}"
+        return f"torch {torch.__version__}, {self.dtype}, lenses {sorted(self._worn)}"
 
     def embed_tokens(self, tokens: Tensor, start: int = 0) -> Tensor:
         """Token ids (…, N) at positions start … → hidden states (…, N, C) at depth 0."""
@@ -254,6 +254,8 @@ class Decoder(nn.Module):
 
     def wear(self, lenses: Mapping[int, Lens]) -> None:
         """See exits through these from now on. They are no part of the weights."""
+        for depth in self._worn:
+            delattr(self, f"lens_{depth}")
         self._worn = frozenset(lenses)
         for depth, lens in lenses.items():
             matrix = (lens.matrix * lens.gain).to(self.device, self.dtype)

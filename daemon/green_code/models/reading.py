@@ -30,7 +30,7 @@ from green_code.models.delta import dequantise, quantise
 from green_code.models.screen import read_directions
 from green_code.problems import Problem
 
-T = TypeVar("T")
+Part = TypeVar("Part")
 
 
 LENS_BITS = 3
@@ -77,11 +77,11 @@ def read_lenses(path: Path) -> dict[int, Lens]:
     return lenses
 
 
-def bundled_reading(bundle: Bundle | None, width: int) -> Reading:
-    """What a bundle has of it; nothing where there is no bundle.
+def bundled_reading(bundle: Bundle | None, width: int, layers: int) -> Reading:
+    """What a bundle has of it, for a model of this width and so many layers; nothing where there is no bundle.
 
     Raises:
-        Problem: a part is damaged, or of a model of another width.
+        Problem: a part is damaged, or of a model of another width or depth.
     """
     if bundle is None:
         return Reading()
@@ -89,18 +89,21 @@ def bundled_reading(bundle: Bundle | None, width: int) -> Reading:
     lenses = _read(bundle, LENSES, read_lenses) or {}
     if directions is not None and (directions.dim() != 2 or directions.shape[1] != width):
         raise _misfit(bundle, SCREEN, "screen")
-    if {lens.matrix.shape for lens in lenses.values()} - {(width, width)}:
+    fits = all(
+        lens.matrix.shape == (width, width) and lens.gain.shape == (width,) for lens in lenses.values()
+    )
+    if not fits or not all(0 < depth < layers for depth in lenses):
         raise _misfit(bundle, LENSES, "lenses")
     return Reading(directions, lenses)
 
 
-def _read(bundle: Bundle, name: str, reader: Callable[[Path], T]) -> T | None:
+def _read(bundle: Bundle, name: str, reader: Callable[[Path], Part]) -> Part | None:
     """A part; None where the bundle has no such part."""
     if (path := bundle.part(name)) is None:
         return None
     try:
         return reader(path)
-    except (SafetensorError, OSError, KeyError, ValueError, IndexError) as error:
+    except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
         raise Problem("bundle_invalid", f"bundle {bundle.name}: {name} is damaged ({error}).") from error
 
 

@@ -30,7 +30,7 @@ from green_code.models.decoder import Decoder
 from green_code.models.delta import read_delta
 from green_code.models.device import compute_device
 from green_code.models.families import ModelConfig
-from green_code.models.reading import Lens, Reading, bundled_reading, read_lenses, save_lenses
+from green_code.models.reading import Lens, Reading, bundled_reading
 from green_code.models.serving import Form, Served, first_that_serves
 from green_code.models.vocabulary import Vocabulary
 from green_code.problems import Problem, too_large
@@ -67,10 +67,18 @@ class TorchForm:
         self, config: ModelConfig, weights: Mapping[str, Tensor], reading: Reading, folder: Path
     ) -> None:
         save_file({name: self._cast(w) for name, w in weights.items()}, folder / "weights.safetensors")
-        save_lenses(folder / LENSES, reading.lenses)
+        lenses = {
+            f"{depth}:{name}": part.contiguous()
+            for depth, lens in reading.lenses.items()
+            for name, part in (("matrix", lens.matrix), ("gain", lens.gain))
+        }
+        save_file(lenses, folder / LENSES)
 
     def open(self, config: ModelConfig, folder: Path) -> Decoder:
-        return _decoder(config, load_file(folder / "weights.safetensors"), read_lenses(folder / LENSES))
+        parts = load_file(folder / LENSES)
+        depths = {int(name.partition(":")[0]) for name in parts}
+        lenses = {depth: Lens(parts[f"{depth}:matrix"], parts[f"{depth}:gain"]) for depth in depths}
+        return _decoder(config, load_file(folder / "weights.safetensors"), lenses)
 
     def build(self, config: ModelConfig, weights: Mapping[str, Tensor], reading: Reading) -> Decoder:
         cast = {name: self._cast(w) for name, w in weights.items()}
@@ -189,7 +197,7 @@ def _convert(found: Found, bundle: Bundle | None, form: Form, folder: Path, repo
     tokens = min(config.vocabulary, 1 + max(tokenizer.get_vocab(with_added_tokens=True).values()))
     config = replace(config, vocabulary=tokens)
     weights |= {name: weights[name][:tokens] for name in ("embed.weight", "head.weight") if name in weights}
-    reading = bundled_reading(bundle, config.width)
+    reading = bundled_reading(bundle, config.width, config.layers)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))

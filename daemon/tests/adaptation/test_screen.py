@@ -10,6 +10,7 @@ from green_code.adaptation.objective import hidden_at
 from green_code.adaptation.scores import WINDOW
 from green_code.adaptation.screen import depths_that_count, second_moment
 from green_code.models.decoder import Decoder
+from green_code.models.reading import Lens
 from green_code.models.tiny import TinySource
 
 
@@ -21,6 +22,9 @@ def test_exits_of_the_upper_third_count_and_the_last_layer() -> None:
 def test_the_moment_is_that_of_plain_forwards() -> None:
     source = TinySource()
     decoder = Decoder.load(source.config, dict(source.tensors(None)))
+    width = source.config.width
+    noise = torch.randn(width, width, generator=torch.Generator().manual_seed(1)) / width**0.5
+    decoder.wear({4: Lens(noise, torch.ones(width))})
     tokens = np.random.default_rng(0).integers(32, 127, WINDOW).astype(np.uint16)
     corpus = Corpus({("python", "train"): tokens}, document_marker=1)
     depths = (4, source.config.layers)
@@ -28,6 +32,6 @@ def test_the_moment_is_that_of_plain_forwards() -> None:
     ids[0, 0] = 2
     with torch.no_grad():
         states = hidden_at(decoder, ids, depths)
-        normed = torch.cat([decoder.norm(states[depth])[0] for depth in depths]).double()
+        normed = torch.cat([decoder.norm(decoder.seen(states[depth], depth))[0] for depth in depths]).double()
     found = second_moment(decoder, dict(source.tensors(None))["norm.weight"], corpus, depths, WINDOW, 2)
     torch.testing.assert_close(found, normed.T @ normed / WINDOW, rtol=1e-3, atol=1e-3)

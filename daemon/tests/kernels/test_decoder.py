@@ -247,6 +247,27 @@ def test_an_exit_is_seen_through_its_lens(kernels: dict[str, Kernel]) -> None:
         assert torch.equal(decoder.seen(x, 1), x)
 
 
+@pytest.mark.parametrize("depths", [(3, 1), (1, 3)])
+def test_lenses_and_screen_lie_side_by_side(depths: tuple[int, int], kernels: dict[str, Kernel]) -> None:
+    """Each is found again, whatever the order in which they are given."""
+    torch.manual_seed(12)
+    weights, x = random_weights(GEMMA), states(GEMMA)
+    width = GEMMA.width
+    lenses = {
+        depth: Lens(torch.randn(width, width) / width**0.5, 0.5 + torch.rand(width)) for depth in depths
+    }
+    everything = principal_directions(weights["embed.weight"], torch.eye(width).double(), width)
+    reference = Decoder.load(GEMMA, weights)
+    reference.wear(lenses)
+    for level, kernel in kernels.items():
+        decoder = KernelDecoder(kernel, GEMMA, *pack(GEMMA, weights, Reading(everything, lenses)))
+        for depth in depths:
+            seen, wanted = decoder.seen(x, depth), reference.seen(x, depth)
+            assert ((seen - wanted).norm() / wanted.norm()) < 0.01, level
+        assert decoder.top(x) == with_screen(kernel, GEMMA).top(x)
+        assert decoder.build != made(kernel, GEMMA).build, "what its work costs is measured anew"
+
+
 def test_a_head_that_prefers_nothing_gives_its_first_token(kernels: dict[str, Kernel]) -> None:
     for kernel in kernels.values():
         for decoder in (made(kernel, GEMMA), with_screen(kernel, GEMMA)):

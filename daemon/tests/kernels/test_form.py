@@ -13,7 +13,7 @@ from green_code.kernels.decoder import KernelDecoder
 from green_code.kernels.form import KernelForm, forms
 from green_code.models.catalog import TINY, find_model
 from green_code.models.decoder import Decoder
-from green_code.models.reading import Reading
+from green_code.models.reading import Lens, Reading
 from green_code.models.weights import TorchForm, open_model
 from green_code.problems import Problem
 
@@ -31,6 +31,22 @@ def test_saved_weights_serve_as_packed_ones(best: KernelForm) -> None:
     x = torch.randn(5, first.config.width, generator=torch.Generator().manual_seed(0))
     built = best.build(first.config, weights, Reading()).logits(x)
     assert torch.equal(first.logits(x), built) and torch.equal(second.logits(x), built)
+
+
+def test_kept_lenses_are_those_given(best: KernelForm, tmp_path: Path) -> None:
+    """In any form; a group with one great value would not survive a second compression."""
+    found = find_model(TINY).open()
+    weights, width = dict(found.tensors(None)), found.config.width
+    generator = torch.Generator().manual_seed(0)
+    matrix = torch.randn(width, width, generator=generator) / width**0.5
+    matrix[:, 0] *= 20
+    reading = Reading(None, {2: Lens(matrix, torch.rand(width, generator=generator))})
+    x = torch.randn(5, width, generator=generator)
+    for one in (best, TorchForm(torch.float32)):
+        one.save(found.config, weights, reading, tmp_path)
+        opened, built = one.open(found.config, tmp_path), one.build(found.config, weights, reading)
+        assert torch.equal(opened.seen(x, 2), built.seen(x, 2))
+        assert not torch.equal(opened.seen(x, 2), x)
 
 
 @pytest.mark.parametrize("damage", [b"", b"not an array", None])

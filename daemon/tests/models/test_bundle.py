@@ -13,8 +13,9 @@ import torch
 from safetensors.numpy import save_file
 
 from green_code.decoding.exit_network import ExitNetwork, load_exit_network
-from green_code.models.bundle import load_bundle, write_manifest
+from green_code.models.bundle import LENSES, load_bundle, refresh_manifest, write_manifest
 from green_code.models.catalog import find_model
+from green_code.models.reading import Lens, save_lenses
 from green_code.models.weights import TorchForm, open_model
 from green_code.problems import Problem
 
@@ -50,6 +51,21 @@ def test_damage_is_refused(folder: Path, change: dict[str, object], says: str) -
     with pytest.raises(Problem, match=says) as caught:
         load_bundle(folder)
     assert caught.value.reason == "bundle_invalid"
+
+
+def test_lenses_are_taken_up_with_the_bundle(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GREEN_CODE_CACHE_DIR", str(folder / "cache"))
+    plain = load_bundle(folder)
+    width = find_model("tiny-random").open().config.width
+    save_lenses(folder / LENSES, {4: Lens(torch.eye(width).flip(0), torch.ones(width))})
+    refresh_manifest(folder)
+    lensed = load_bundle(folder)
+    assert lensed.weights_key != plain.weights_key
+    x = torch.randn(2, width, generator=torch.Generator().manual_seed(0))
+    for bundle, same in ((plain, True), (lensed, False)):
+        decoder = open_model(find_model("tiny-random"), bundle, FORMS).decoder
+        assert torch.equal(decoder.seen(x, 4), x) == same
+        assert torch.equal(decoder.seen(x, 2), x)
 
 
 def test_no_manifest(tmp_path: Path) -> None:

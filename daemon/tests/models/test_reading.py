@@ -38,9 +38,9 @@ def test_a_lens_is_kept_in_three_bits(tmp_path: Path) -> None:
 
 
 def test_a_bundle_without_parts_adds_nothing(tmp_path: Path) -> None:
-    reading = bundled_reading(load_bundle(a_bundle(tmp_path)), WIDTH)
+    reading = bundled_reading(load_bundle(a_bundle(tmp_path)), WIDTH, 6)
     assert (reading.directions, dict(reading.lenses)) == (None, {})
-    assert bundled_reading(None, WIDTH) == reading
+    assert bundled_reading(None, WIDTH, 6) == reading
 
 
 @pytest.mark.parametrize(
@@ -50,6 +50,7 @@ def test_a_bundle_without_parts_adds_nothing(tmp_path: Path) -> None:
         ("nan", "damaged .it holds NaN"),
         ("half", "damaged"),
         ("narrow", "make it anew with `green-code adapt lenses`"),
+        ("too deep", "make it anew with `green-code adapt lenses`"),
         ("narrow screen", "make it anew with `green-code adapt screen`"),
     ],
 )
@@ -63,7 +64,9 @@ def test_what_does_not_fit_is_refused(part: str, message: str, tmp_path: Path) -
         save_file({"2:gain": lens.gain}, tmp_path / LENSES)
     elif part == "narrow":
         save_lenses(tmp_path / LENSES, {2: a_lens(64)})
+    elif part == "too deep":
+        save_lenses(tmp_path / LENSES, {6: lens})
     else:
         save_file({"directions": torch.ones(4, 64)}, tmp_path / SCREEN)
     with pytest.raises(Problem, match=message):
-        bundled_reading(load_bundle(a_bundle(tmp_path)), WIDTH)
+        bundled_reading(load_bundle(a_bundle(tmp_path)), WIDTH, 6)
