@@ -28,8 +28,8 @@ MAX_DRAFTS = 16  # in one verification; the prices are measured on batches of ab
 MOST_LOSS = 0.02  # of what full depth would have spent in the session
 CONFIDENCES = (0.3, 0.5, 0.7, 0.9)  # bounds of the classes of an exit's confidence in its token
 # A class's chance to be right, and how often it comes up: at exit 13 of 18, which the default bundle decides at.
-_EXIT_PRIORS = (0.53, 0.75, 0.88, 0.98, 0.999)
-_EXIT_SHARES = (0.17, 0.14, 0.13, 0.17, 0.39)
+_EXIT_PRIORS = (0.62, 0.81, 0.92, 0.99, 0.999)
+_EXIT_SHARES = (0.19, 0.15, 0.13, 0.17, 0.36)
 _STOP_PRIOR = 0.5  # how often a policy stops where it is asked
 
 
