@@ -14,8 +14,7 @@ from torch import Tensor
 
 from green_code.adaptation.corpus import Corpus
 from green_code.adaptation.scores import WINDOW
-from green_code.adaptation.windows import begin_with
-from green_code.decoding.staircase import Staircase
+from green_code.adaptation.states import read_windows
 from green_code.models.reading import Lens
 from green_code.models.serving import Served
 
@@ -45,17 +44,15 @@ def record_states(
     found: dict[int, list[Tensor]] = {depth: [] for depth in depths}
     counts = np.zeros(config.vocabulary, np.int64)
     for language in corpus.languages:
-        shard = corpus.shards[language, "train"]
-        rows = max(1, min(positions, len(shard)) // (WINDOW - _FIRST))
-        for start in np.linspace(0, len(shard) - WINDOW, rows).astype(int):
-            window = torch.from_numpy(shard[start : start + WINDOW].astype(np.int64))
-            counts += np.bincount(window.numpy(), minlength=config.vocabulary)
-            stairs = Staircase(decoder)
-            stairs.append(begin_with(bos, window[None])[0].tolist())
+        read = 0
+        for window in read_windows(decoder, corpus, [language], positions, WINDOW - _FIRST, bos):
+            counts += np.bincount(window.tokens, minlength=config.vocabulary)
             for depth in depths:
-                stairs.advance(WINDOW - 1, depth)
-                found[depth].append(_unit(stairs.states(_FIRST, WINDOW), config.norm_eps).half().cpu())
-        report(f"{language}: states of {rows * (WINDOW - _FIRST):,} positions")
+                window.stairs.advance(WINDOW - 1, depth)
+                states = window.stairs.states(_FIRST, WINDOW)
+                found[depth].append(_unit(states, config.norm_eps).half().cpu())
+            read += WINDOW - _FIRST
+        report(f"{language}: states of {read:,} positions")
     return {depth: torch.cat(found.pop(depth)) for depth in depths}, torch.from_numpy(counts)
 
 

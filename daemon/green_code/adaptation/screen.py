@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
@@ -13,8 +12,7 @@ from torch import Tensor
 
 from green_code.adaptation.corpus import Corpus
 from green_code.adaptation.scores import WINDOW
-from green_code.adaptation.windows import begin_with
-from green_code.decoding.staircase import Staircase
+from green_code.adaptation.states import read_windows
 from green_code.models.screen import RANK, principal_directions
 from green_code.models.serving import Served
 
@@ -38,18 +36,12 @@ def second_moment(
     """
     config, gain = decoder.config, gain.to(decoder.device)
     moment = torch.zeros(config.width, config.width, dtype=torch.float64)
-    for language in corpus.languages:
-        shard = corpus.shards[language, "train"]
-        rows = max(1, min(positions, len(shard)) // WINDOW)
-        for start in np.linspace(0, len(shard) - WINDOW, rows).astype(int):
-            window = torch.from_numpy(shard[start : start + WINDOW].astype(np.int64))
-            stairs = Staircase(decoder)
-            stairs.append(begin_with(bos, window[None])[0].tolist())
-            for depth in depths:
-                stairs.advance(WINDOW - 1, depth)
-                states = decoder.seen(stairs.states(0, WINDOW), depth).float()
-                normed = F.rms_norm(states, (config.width,), gain, config.norm_eps)
-                moment += (normed.T @ normed).double().cpu() / (rows * WINDOW)
+    for window in read_windows(decoder, corpus, corpus.languages, positions, WINDOW, bos):
+        for depth in depths:
+            window.stairs.advance(WINDOW - 1, depth)
+            states = decoder.seen(window.stairs.states(0, WINDOW), depth).float()
+            normed = F.rms_norm(states, (config.width,), gain, config.norm_eps)
+            moment += (normed.T @ normed).double().cpu() / (window.of * WINDOW)
     return moment
 
 
