@@ -173,7 +173,7 @@ def _profile(found: Mapping[str, Any]) -> list[str]:
     )
     return [
         paragraph(
-            f"{_threads(found['plan']['threads'][-1])}, one process, the prompt in the cache; each part is charged only for what it does itself. {fast}"
+            f"{_threads(max(found['plan']['threads']))}, one process, the prompt in the cache; each part is charged only for what it does itself. {fast}"
             "what it leaves to deeper layers is in *layers* when a later token goes there."
         ),
         table(heads, rows),

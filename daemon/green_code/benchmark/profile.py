@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from green_code.benchmark.cores import pin
 from green_code.benchmark.peer import Prompt
 from green_code.benchmark.peers.green_code import completion_params
 from green_code.decoding import generate
@@ -83,11 +84,19 @@ def hooks(runtime: Runtime, clock: Clock) -> Iterator[None]:
             setattr(owner, name, function)
 
 
-def profile(runtime: Runtime, prompt: Prompt, tokens: int) -> list[dict[str, Any]]:
+def profile(runtime: Runtime, prompt: Prompt, tokens: int, threads: int) -> list[dict[str, Any]]:
     """Seconds per token by part, at full depth and in `fast`, after a prompt that is in the cache; the least of a few runs.
 
     `fast` is left out where there is no agent.
     """
+    pin(threads)
+    try:
+        return _profiles(runtime, prompt, tokens)
+    finally:
+        pin(None)
+
+
+def _profiles(runtime: Runtime, prompt: Prompt, tokens: int) -> list[dict[str, Any]]:
     modes: tuple[tuple[Decoding, float | str], ...] = (
         ("full", 1.0),
         ("fast", default_settings().threshold),

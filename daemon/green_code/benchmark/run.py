@@ -72,7 +72,7 @@ def run(
         "baseline": BASELINE,
         "agreement": agreements(measured, wanted, runtime.vocabulary),
         "no_reference": no_reference,
-        "profile": profile(runtime, places[0].short, plan.decode_tokens),
+        "profile": profile(runtime, places[0].short, plan.decode_tokens, max(plan.threads)),
         "passes": passes(runtime.decoder, places[0].short.ids, plan.threads),
         "rounding": rounding(
             runtime.decoder,

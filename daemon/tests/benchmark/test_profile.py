@@ -48,7 +48,7 @@ def test_the_profile_adds_up_and_leaves_no_hook(monkeypatch: pytest.MonkeyPatch)
     runtime, advance = load_runtime(TINY), Staircase.advance
     write_on(runtime)
     text = "def main():\n    return 1\n"
-    found = profile(runtime, Prompt((), text), 8)
+    found = profile(runtime, Prompt((), text), 8, threads=1)
     assert [mode["decoding"] for mode in found] == ["full"]  # there is no agent
     for mode in found:
         assert {"layers", "head", REST} <= set(mode["parts"])
