@@ -110,9 +110,10 @@ adapt: $(BIN)/green-code $(JDK_SOURCES)  ## LITE-adapt the default model into ag
 	$(BIN)/green-code adapt --work $(WORK) --jdk $(JDK_SOURCES) --exclude $(EXCLUDE)
 
 EXITS ?= 13
+PLATEAU ?= 12
 
 train: $(READY)  ## rollouts, agent and calibration
-	$(BIN)/green-code train --work $(WORK) --exits $(EXITS) --files 600
+	$(BIN)/green-code train --work $(WORK) --exits $(EXITS) --plateau $(PLATEAU) --files 600
 
 evaluate: $(READY)  ## score the default model: make evaluate DATA=rows.jsonl
 	$(BIN)/green-code evaluate --data $(DATA)
@@ -127,6 +128,7 @@ experiments: $(READY)  ## the experiments in a cheap form (recipes on tiny-rando
 	$(BIN)/python -m green_code.experiments paper --work $(WORK) --limit 4 --out $(WORK)/experiments
 	$(BIN)/python -m green_code.experiments quality --work $(WORK) --limit 4 --out $(WORK)/experiments $(if $(DATA),--data $(DATA))
 	$(BIN)/python -m green_code.experiments propagation --work $(WORK) --limit 2 --out $(WORK)/experiments $(if $(DATA),--data $(DATA))
+	$(BIN)/python -m green_code.experiments plateaus --work $(WORK) --limit 2 --out $(WORK)/experiments $(if $(DATA),--data $(DATA))
 	test ! -e $(WORK)/rollouts/heldout || $(BIN)/python -m green_code.experiments rewards --work $(WORK) --updates 8 --out $(WORK)/experiments
 	rm -rf $(WORK)/tiny  # its corpus is this repository's own code, which changes
 	$(BIN)/green-code adapt corpus --model tiny-random --from daemon --work $(WORK)/tiny --out $(WORK)/tiny/bundle

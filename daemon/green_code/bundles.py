@@ -80,6 +80,7 @@ def _described(bundle: Bundle) -> dict[str, Any]:
     return {
         "base": bundle.manifest.get("base", {}).get("model"),
         "exits": list(bundle.exits),
+        "plateau": bundle.plateau,
         "vocabulary": len(bundle.vocabulary) if bundle.vocabulary else None,
         "bytes": {name: (bundle.path / name).stat().st_size for name in files},
         "training": {
@@ -114,6 +115,8 @@ def _print(one: dict[str, Any]) -> None:
         return
     print(f"{one['name']}: ok, {sum(one['bytes'].values()) / 1e6:.1f} MB, for {one['base']}")
     print(f"  exits       {', '.join(map(str, one['exits']))}")
+    if one["plateau"]:
+        print(f"  plateau     {one['plateau']}")
     if one["training"]["tokens"]:
         cost = one["training"]
         spent = f", {cost['joules'] / 1000:.0f} kJ ({cost['energy_source']})" if cost["joules"] else ""

@@ -54,6 +54,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--exits", help="depths at which the agent decides, e.g. 7,9,11,13,15 (default: the bundle's)"
     )
+    parser.add_argument(
+        "--plateau",
+        type=int,
+        help="depth on which a prompt's positions settle in fast (default: the agent's first exit)",
+    )
     parser.add_argument("--positions", type=int, default=200_000, help="rollout positions per language")
     parser.add_argument(
         "--files",
@@ -140,6 +145,11 @@ def train_agent(args: argparse.Namespace) -> None:
     )
     for other in (validation, held):
         rollouts.check_like(other)
+    plateau = rollouts.exits[0] if args.plateau is None else args.plateau
+    if not 0 < plateau <= rollouts.exits[-1]:
+        raise Problem(
+            "bad_request", f"--plateau {plateau}: give a layer from 1 to {rollouts.exits[-1]}, the last exit."
+        )
     torch.set_num_threads(THREADS)  # costs are those of service
     opened = open_model(find_model(args.model), bundle, forms())
     costs = measured_costs(opened, bundle.exits, SHORT_WINDOW_SECONDS, lambda *_: None)
@@ -163,6 +173,7 @@ def train_agent(args: argparse.Namespace) -> None:
     (folder / CALIBRATION).unlink(missing_ok=True)  # of the agent before
     manifest = dict(json.loads((folder / "manifest.json").read_text()))
     manifest["exits"] = list(rollouts.exits)
+    manifest["plateau"] = plateau
     manifest["agent"] = {
         "method": best,
         "reward": {"kind": args.reward, **(asdict(_rewards(args)) if args.reward == "paper" else {})},

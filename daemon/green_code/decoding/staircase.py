@@ -19,12 +19,23 @@ Nothing is approximated. A position's state at depth ℓ depends on its own stat
 of the same layer for earlier positions, and all of these are there whenever a layer is run; the order in which
 positions rise makes no difference. Held by: tests/decoding/test_staircase.py, on random sequences of operations.
 
+There is one exception, for who may lose a little: positions that `settle` on the plateau, a depth. They rise no
+further; when a layer above is first run, it gets keys and values for them that are made of the states they have, which
+costs a twentieth (propagation: CALM, arXiv 2207.07061; of a whole prompt: SwiftKV, arXiv 2410.03960):
+
+    depth
+      6  ░░░░░░██           0 … 5 have settled on the plateau, 4: the layers 5 and 6 were run over 6 and 7 alone,
+      4  ████████           which look at what was propagated of the six
+         position →
+
+Positions after those, once they have been above the plateau, are not those of full depth; `unsettle` forgets them.
+
 Must not know: policies, sampling, text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -40,19 +51,25 @@ class Staircase:
 
     Args:
         decoder: the model; its weights are shared between staircases.
+        plateau: depth on which positions settle, where any may.
         interrupt: called before each of the decoder's pieces of work, a tenth of a second or two at most; what it
             raises ends the operation, and the staircase stays valid: the layers that were run remain, and asking
             again goes on from there.
     """
 
-    def __init__(self, decoder: Served, interrupt: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, decoder: Served, interrupt: Callable[[], None] = lambda: None, plateau: int | None = None
+    ) -> None:
         self.decoder = decoder
         self.interrupt = interrupt
+        self.plateau = decoder.config.layers if plateau is None else plateau
         self.tokens: list[int] = []
         self.runs = 0  # layers that were run, each over a batch of positions
         self.evaluations = 0  # over how many positions: layer × position evaluations
         self.few = 0  # of these, those of the first few positions of a batch
+        self.entries = 0  # keys and values that were made of settled positions' states: layer × position
         self._lengths = [0] * (decoder.config.layers + 1)
+        self._settled: list[tuple[int, int]] = []  # positions from … up to …, in their order
         self._states, self._rows, self._keys, self._values = self._buffers(_CAPACITY_STEP)
 
     # --- the three operations -----------------------------------------------------------------------------
@@ -78,17 +95,19 @@ class Staircase:
         Returns:
             Hidden state after layer `depth`, in the decoder's dtype; see `state`.
         Raises:
-            ValueError: there is no such position, or it is deeper already (its earlier states are gone).
+            ValueError: there is no such position, it is deeper already (its earlier states are gone), or it has settled below.
         Cost: the weights of each missing layer are read once, however many positions wait.
         """
         if not 0 <= position < len(self):
             raise ValueError(f"position {position} of {len(self)}")
         if not self.depth(position) <= depth < len(self._lengths):
             raise ValueError(f"position {position} stands at depth {self.depth(position)}, not below {depth}")
-        first = 1
+        if depth > self.plateau and self._settled_between(position, position + 1):
+            raise ValueError(f"position {position} has settled at depth {self.plateau}, below {depth}")
+        first, ends = 1, (depth, self.plateau) if self._settled else (depth,)
         while first <= depth:
             last = first
-            while last < depth and self._lengths[last + 1] == self._lengths[first]:
+            while last not in ends and self._lengths[last + 1] == self._lengths[first]:
                 last += 1
             self._run(first, last, position + 1)
             first = last + 1
@@ -98,6 +117,23 @@ class Staircase:
         """Forget positions >= `length`: rejected drafts, or text that was edited away."""
         del self.tokens[length:]
         self._lengths = [min(reached, length) for reached in self._lengths]
+        self._settled = [(start, min(stop, length)) for start, stop in self._settled if start < length]
+
+    def settle(self, length: int) -> None:
+        """Positions < `length` that have not been above the plateau stay there."""
+        if self.plateau == self.decoder.config.layers:
+            return
+        start, (before, end) = self._lengths[self.plateau + 1], self._settled[-1] if self._settled else (0, 0)
+        if start <= end < length:
+            self._settled[-1:] = [(before, length)]
+        elif end < start < length:
+            self._settled.append((start, length))
+
+    def unsettle(self) -> None:
+        """From now on, positions are exact: those that cannot be are forgotten."""
+        if self._settled and self._settled[0][0] < self._lengths[self.plateau + 1]:
+            self.truncate(self._settled[0][0])
+        self._settled = []
 
     # --- what can be asked --------------------------------------------------------------------------------
 
@@ -106,10 +142,11 @@ class Staircase:
 
     def depth(self, position: int) -> int:
         """How many layers `position` has been through."""
-        return sum(position < reached for reached in self._lengths) - 1
+        lengths = self._lengths[: self.plateau + 1 if self._settled_between(position, position + 1) else None]
+        return sum(position < reached for reached in lengths) - 1
 
     def reached(self, depth: int) -> int:
-        """How many positions have been through layer `depth`."""
+        """How many positions have keys and values in layer `depth`."""
         return self._lengths[depth]
 
     def state(self, position: int) -> Tensor:
@@ -122,11 +159,17 @@ class Staircase:
 
     def debt(self, position: int, depth: int) -> int:
         """Layer × position evaluations that `advance(position, depth)` would make."""
-        return sum(max(0, position + 1 - reached) for reached in self._lengths[1 : depth + 1])
+        return sum(
+            self._rising(layer, reached, position + 1)
+            for layer, reached in enumerate(self._lengths[1 : depth + 1], 1)
+        )
 
     def evaluations_below(self, position: int) -> int:
         """Evaluations that stand in the cache for positions < `position`."""
-        return sum(min(position, reached) for reached in self._lengths[1:])
+        return sum(
+            self._rising(layer, 0, min(position, reached))
+            for layer, reached in enumerate(self._lengths[1:], 1)
+        )
 
     @property
     def cache_bytes(self) -> int:
@@ -136,8 +179,14 @@ class Staircase:
     # --- inside -------------------------------------------------------------------------------------------
 
     def _run(self, first: int, last: int, end: int) -> None:
-        """Layers first … last, all of one length, up to position `end` − 1."""
-        begin = self._lengths[first]
+        """Layers first … last, all of one length and on one side of the plateau, up to position `end` − 1."""
+        for start, stop, settled in self._stretches(self._lengths[first], end, first > self.plateau):
+            if settled:
+                self._propagate(first, last, start, stop)
+            else:
+                self._run_stretch(first, last, start, stop)
+
+    def _run_stretch(self, first: int, last: int, begin: int, end: int) -> None:
         for start in range(begin, end, self.decoder.rows_at_once):
             stop = min(start + self.decoder.rows_at_once, end)
             for low in range(first, last + 1, self.decoder.layers_at_once):
@@ -148,6 +197,38 @@ class Staircase:
                 self.runs += (high + 1 - low) * (start == begin)
                 self.few += (high + 1 - low) * min(FEW, stop - start) * (start == begin)
                 self.evaluations += (high + 1 - low) * (stop - start)
+
+    def _propagate(self, first: int, last: int, start: int, stop: int) -> None:
+        self.interrupt()
+        self.decoder.propagate(first, last, self._states, start, stop, self._keys, self._values)
+        self._lengths[first : last + 1] = [stop] * (last + 1 - first)
+        self.entries += (last + 1 - first) * (stop - start)
+
+    def _stretches(self, begin: int, end: int, above: bool) -> Iterator[tuple[int, int, bool]]:
+        """The positions begin … end−1 in stretches, and whether they have settled; below the plateau that makes no difference."""
+        for start, stop in self._settled if above else ():
+            start, stop = max(begin, start), min(end, stop)
+            if start < stop:
+                if begin < start:
+                    yield begin, start, False
+                yield start, stop, True
+                begin = stop
+        if begin < end:
+            yield begin, end, False
+
+    def _settled_between(self, start: int, stop: int) -> int:
+        """How many of the positions start … stop−1 have settled."""
+        count = 0
+        for first, end in reversed(self._settled):
+            if end <= start:
+                break
+            count += max(0, min(end, stop) - max(first, start))
+        return count
+
+    def _rising(self, layer: int, start: int, stop: int) -> int:
+        """How many of the positions start … stop−1 go through `layer`, then or earlier."""
+        settled = self._settled_between(start, stop) if layer > self.plateau else 0
+        return max(0, stop - start) - settled
 
     def _grow(self, capacity: int) -> None:
         """Room for `capacity` positions; what is cached is kept, block by block, as decoders order it themselves."""

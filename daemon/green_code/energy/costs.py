@@ -1,17 +1,19 @@
 """What a completion costs: joules per layer run, per position in it, per head and per decision of the agent.
 
-A token is never metered alone: the counters are too coarse for that. Instead six workloads are repeated for ten seconds
+A token is never metered alone: the counters are too coarse for that. Instead seven workloads are repeated for ten seconds
 each, in turns, since what counts are differences between them and a machine's speed drifts. The spread over the turns,
 that drift included, gives the interval, and the joules of a request follow from how much of each it did:
 
     joules = run · (layer runs) + few · (layer × position, the first few of a batch) + evaluation · (the others)
-           + head · (heads) + head row · (positions through them) + decision · (decisions)
+           + head · (heads) + head row · (positions through them) + decision · (decisions) + entry · (layer × position, propagated)
 
 A decision is all that the agent asks for beside the head: the lens through which that looks, and the exit network. Rules, which
 decide without a network, are given their lens for nothing.
 
 `run` is what reading a layer's weights costs whatever the batch, `evaluation` what each position adds; so for the head.
 The first few positions of a batch add less than later ones, since arithmetic then waits for memory anyway.
+An entry is a key and a value alone, for a layer that a position does not go through; it is measured in batches of 32
+positions, so of a long prompt's it is a little less.
 Attention over a longer context costs more than these constants say; the windows use 256 positions.
 
 Must not know: models. It is given workloads to repeat.
@@ -45,6 +47,7 @@ class Work:
     heads: int = 0
     head_rows: int = 0
     decisions: int = 0
+    entries: int = 0  # layer × position, of which keys and values alone were made
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,7 @@ class CostModel:
     head_joules: float
     head_row_joules: float
     decision_joules: float
+    entry_joules: float
     source: str
     meter: str
     relative_interval: float
@@ -70,6 +74,7 @@ class CostModel:
             + self.head_joules * work.heads
             + self.head_row_joules * work.head_rows
             + self.decision_joules * work.decisions
+            + self.entry_joules * work.entries
         )
 
 
@@ -96,7 +101,7 @@ def fit(
 
     Args:
         workloads: `layer` (runs with one position), `layer_few` (with a few) and `layer_batch` (with many), `head`,
-            `head_batch` and `decision` (with the head that it looks at); each call does a little work and says how much.
+            `head_batch`, `decision` (with the head that it looks at) and `entries`; each call does a little work and says how much.
         window_seconds: how long each is repeated, all its turns together.
     """
     for work in workloads.values():
@@ -144,6 +149,7 @@ def fit(
         head_joules=head,
         head_row_joules=head_row,
         decision_joules=max(0.0, joules["decision"] - joules["head"]),
+        entry_joules=joules["entries"],
         source=meter.source,
         meter=meter.describe(),
         relative_interval=max(widths),
@@ -164,7 +170,7 @@ def _sum(a: Work, b: Work) -> Work:
 
 def _units(work: Work) -> int:
     """Of the kind that a workload is of."""
-    return work.runs or work.heads
+    return work.runs or work.heads or work.entries
 
 
 def load_costs(path: Path) -> CostModel | None:

@@ -24,8 +24,9 @@ from green_code.models.weights import Model
 THREADS = 1  # of torch, where a second one buys latency with energy; the kernel sees to its own
 _COST_ROWS = 256  # a prompt
 _COST_AGENTS = 48  # more than a core's cache holds
-_WORKLOADS = 10  # changes when what is measured does
+_WORKLOADS = 11  # changes when what is measured does
 _COST_DRAFTS = 8  # a verification
+_COST_ENTRIES = 32  # positions that settle: a few lines, or part of a prompt
 
 
 def measured_costs(
@@ -98,6 +99,23 @@ def _workloads(decoder: Served, exit: int) -> dict[str, Callable[[], Work]]:
         stairs.advance(_COST_ROWS - 1, layers)
         return Work(runs=layers, evaluations=layers * _COST_ROWS, few=layers * FEW)
 
+    keys, values = (
+        torch.zeros(
+            layers,
+            decoder.config.kv_heads,
+            _COST_ENTRIES,
+            width,
+            dtype=decoder.cache_dtype,
+            device=decoder.device,
+        )
+        for width in decoder.cache_widths
+    )
+    settled = state.repeat(_COST_ENTRIES, 1)
+
+    def entries() -> Work:
+        decoder.propagate(1, layers, settled, 0, _COST_ENTRIES, keys, values)
+        return Work(entries=layers * _COST_ENTRIES)
+
     several = state.repeat(_COST_DRAFTS, 1)
 
     @torch.inference_mode()
@@ -131,4 +149,5 @@ def _workloads(decoder: Served, exit: int) -> dict[str, Callable[[], Work]]:
         "head": head,
         "head_batch": head_batch,
         "decision": decision,
+        "entries": entries,
     }

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from green_code.decoding.drafter import Drafter, Prices
-from green_code.decoding.exits import LIKELIEST, Agent, Full, Policy, agent_on, parse_policy
+from green_code.decoding.exits import LIKELIEST, Agent, Confidence, Full, Policy, agent_on, parse_policy
 from green_code.decoding.generate import Generated, generate
 from green_code.decoding.healing import Chooser, heal
 from green_code.decoding.lookup import NEAR_TOKENS, Lookup
@@ -39,6 +39,7 @@ from green_code.problems import Problem
 from green_code.sequences import common
 
 BUDGET_SECONDS = 5.0  # a completion that takes longer is of no use to anyone
+RISING = 16  # positions before the cursor's that rise with it past the plateau; the others settle there
 _AFTER_CHARACTERS = 4 * NEAR_TOKENS  # a token of code has 3 to 4
 
 
@@ -91,6 +92,7 @@ class Runtime:
         self.weights = bundle.digest if bundle else opened.key
         self.calibration: Mapping[str, Any] = bundle.calibration if bundle else {}
         self.exits = bundle.exits if bundle else ()
+        self.plateau = bundle.plateau if bundle else None
         self.layers_total = opened.decoder.config.layers
         self.energy_source = costs.source
         self.decoder, self.vocabulary = opened.decoder, opened.vocabulary
@@ -140,6 +142,7 @@ class _Before:
     evaluations: int
     few: int
     prompt_evaluations: int
+    entries: int
 
 
 class Session:
@@ -161,7 +164,7 @@ class Session:
 
     def trim(self) -> None:
         runtime, costs = self._runtime, self._runtime.costs
-        self._stairs = Staircase(runtime.decoder)
+        self._stairs = Staircase(runtime.decoder, plateau=runtime.plateau)
         prices = Prices(
             runtime.layers_total,
             costs.run_joules,
@@ -170,6 +173,7 @@ class Session:
             costs.head_joules,
             costs.head_row_joules,
             costs.decision_joules,
+            costs.entry_joules,
         )
         lookup = Lookup(runtime.vocabulary, runtime.layers_total, runtime.ngrams) if self._lookup else None
         self.drafter = Drafter(prices, lookup)
@@ -191,8 +195,13 @@ class Session:
         wall, cpu = time.monotonic(), time.process_time()
         earlier, tokens = self._prompt(params["prefix"], params["max_prompt_tokens"])
         keep, required = heal(tokens, runtime.vocabulary)
+        settles = isinstance(policy, Agent | Confidence) and not exactly
+        if not settles:
+            stairs.unsettle()
         reused = common(stairs.tokens, keep[:-1])
-        before = _Before(stairs.runs, stairs.evaluations, stairs.few, stairs.evaluations_below(reused))
+        before = _Before(
+            stairs.runs, stairs.evaluations, stairs.few, stairs.evaluations_below(reused), stairs.entries
+        )
         generated = Generated()
         if not params["prefix"].strip():
             generated.reason = "no_context"
@@ -201,6 +210,8 @@ class Session:
             try:
                 stairs.truncate(reused)
                 stairs.append(keep[reused:])
+                if settles:
+                    stairs.settle(len(keep) - 1 - RISING)
                 if drafting:
                     self._look_into(earlier, keep, params["suffix"])
                 generate(
@@ -274,6 +285,7 @@ class Session:
             generated.effort.heads,
             generated.effort.head_rows,
             generated.effort.decisions,
+            stairs.entries - before.entries,
         )
         joules = runtime.costs.joules(work)
         full = runtime.costs.joules(

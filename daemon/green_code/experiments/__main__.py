@@ -1,4 +1,4 @@
-"""`python -m green_code.experiments layers|energy|baselines|recipes|drafts|quality|paper|propagation|rewards|sessions|snippets`: measure, then write data, plot and page into one folder."""
+"""`python -m green_code.experiments layers|energy|baselines|recipes|drafts|quality|paper|propagation|plateaus|rewards|sessions|snippets`: measure, then write data, plot and page into one folder."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from green_code.experiments import (
     layers_page,
     paper_page,
     paper_table,
+    plateaus,
+    plateaus_page,
     propagation,
     propagation_page,
     quality,
@@ -40,6 +42,7 @@ from green_code.experiments.plots import (
     draw_energy,
     draw_layers,
     draw_paper,
+    draw_plateaus,
     draw_propagation,
     draw_quality,
     draw_recipes,
@@ -104,6 +107,10 @@ def _quality(args: argparse.Namespace) -> dict[str, Any]:
 
 def _propagation(args: argparse.Namespace) -> dict[str, Any]:
     return propagation.run(args.model, args.data, args.work, args.limit, args.seed, _say)
+
+
+def _plateaus(args: argparse.Namespace) -> dict[str, Any]:
+    return plateaus.run(args.model, args.data, args.work, args.limit, args.seed, _say)
 
 
 def _paper_arguments(command: argparse.ArgumentParser) -> None:
@@ -239,6 +246,13 @@ _EXPERIMENTS = {
         _propagation,
         propagation_page.page,
         draw_propagation,
+    ),
+    "plateaus": _Experiment(
+        "complete rows in fast with prompts that settle at one layer or another, and compare joules and quality",
+        _row_arguments,
+        _plateaus,
+        plateaus_page.page,
+        draw_plateaus,
     ),
     "paper": _Experiment(
         "complete files as the paper does, one threshold after the other, and set its results beside ours",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -203,6 +204,20 @@ def draw_quality(found: dict[str, Any], path: Path) -> None:
         UNTOUCHED_MODEL: ("black", "x"), FULL: ("black", "o"), EXACT: ("#1864ab", "D"),
         AGENT: (_GREEN, "s"), CONFIDENCE: ("#e8590c", "^"), FIXED: (_GREY, "v"),
     }  # fmt: skip
+    _draw_families(found, families, path)
+
+
+def draw_plateaus(found: dict[str, Any], path: Path) -> None:
+    """Edit similarity over joules a completion, a panel per language, a line per plateau."""
+    names = list(dict.fromkeys(arm["family"] for arm in found["arms"]))
+    styles = itertools.cycle(
+        [(_GREY, "v"), (_GREEN, "s"), ("#1864ab", "D"), ("#e8590c", "^"), ("#862e9c", "P")]
+    )
+    families = {name: ("black", "o") if name == FULL else next(styles) for name in names}
+    _draw_families(found, families, path)
+
+
+def _draw_families(found: dict[str, Any], families: dict[str, tuple[str, str]], path: Path) -> None:
     with matplotlib.rc_context({**_STYLE, "axes.grid.axis": "both"}):
         figure = Figure(figsize=(4.2 * len(found["rows"]), 3.4), layout="constrained")
         panels = figure.subplots(1, len(found["rows"]), squeeze=False)[0]

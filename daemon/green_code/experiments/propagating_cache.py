@@ -15,8 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import torch
-
 from green_code.decoding.staircase import Staircase
 from green_code.models.serving import Served
 
@@ -60,17 +58,11 @@ class PropagatingCache(PromptAtFullDepth):
         return super().evaluations_below(position) - skipped
 
     def _hand_on(self, layer: int) -> None:
-        """Entries in layer `layer` for the positions that have not been through it, of the states that they have.
-
-        A decoder has no call for the projections alone. It writes a layer's keys and values, which depend on what enters
-        the layer and on nothing else, before it goes on to attention; here what it makes of them is thrown away.
-        """
+        """Entries in layer `layer` for the positions that have not been through it, of the states that they have."""
         start, end = self._lengths[layer], len(self)
         if start == end:
             return
-        entering = torch.empty_like(self._states)
-        entering[start:end] = self._states[start:end]
-        self.decoder.run_layers(layer, layer, entering, start, end, self._keys, self._values)
+        self.decoder.propagate(layer, layer, self._states, start, end, self._keys, self._values)
         self._lengths[layer] = end
         self.propagated += end - start
         for position in range(start, end):

@@ -44,8 +44,8 @@ def page(found: dict[str, Any]) -> str:
         ),
         paragraph(
             "The prompt goes to full depth on both, all of it but its last position, from which the first token is decoded. The paper's prompts do the same, the last position too. "
-            "So the two caches differ in generated positions alone. On service's staircase the prompt waits as well, which costs less on cold requests "
-            "(see [quality](quality.md)); with propagation it could not wait without being approximated."
+            "So the two caches differ in generated positions alone. In service it is the other way round: prompts settle, which is propagation of theirs alone "
+            "(see [plateaus](plateaus.md))."
         ),
         paragraph(
             f"{agent}Confidence is asked at every layer that was taught to speak ({', '.join(map(str, found['taught']))} of {found['layers']}), "

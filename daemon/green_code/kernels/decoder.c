@@ -106,13 +106,13 @@ static void before_attention(const void *task, int r, int worker) {
   norm_row(t->m, t->x, t->l->attention_norm, r, worker, t->s);
 }
 
-// A row's queries and keys to where they are in the text; its keys and values into the cache.
-INLINE void place_row(const step *t, int r) {
+// A row's queries, from head `first` on, and keys to where they are in the text; its keys and values into the cache.
+INLINE void place_row(const step *t, int r, int first) {
   const model *m = t->m;
   const int d = m->head_width, position = t->start + r;
   const float *c = t->l->cosines + (size_t)position * (d / 2), *sn = t->l->sines + (size_t)position * (d / 2);
   float *query = t->s->wide + (size_t)r * t->l->qkv.outputs, *key = query + m->heads * d, *value = key + m->kv_heads * d;
-  for (int h = 0; h < m->heads + m->kv_heads; h++) {  // queries and, right behind them, keys
+  for (int h = first; h < m->heads + m->kv_heads; h++) {  // queries and, right behind them, keys
     const float *gain = h < m->heads ? t->l->q_norm : t->l->k_norm;
     if (gain) rms_norm(query + h * d, gain, d, m->norm_eps, query + h * d);
     rotate(query + h * d, c, sn, d / 2);
@@ -130,7 +130,7 @@ static void place(const void *task, int block, int worker) {
   const step *t = task;
   const int first = t->start / KEYS * KEYS + block * KEYS, end = t->start + t->rows;
   for (int position = first < t->start ? t->start : first; position < first + KEYS && position < end; position++)
-    place_row(t, position - t->start);
+    place_row(t, position - t->start, 0);
 }
 
 // A pair of rows: all of their heads or, where there are halves, one half. Queries make way for the result.
@@ -214,6 +214,27 @@ void green_run_layers(const model *m, int first, int last, float *x, int start, 
     }
   }
   if (team) atomic_store_explicit(&team->open, 0, memory_order_release);
+}
+
+// Keys and values alone of layers first … last−1, made of x (rows, width) as it stands; otherwise as green_run_layers.
+void green_propagate(const model *m, int first, int last, float *x, int start, int rows, uint8_t *keys, uint8_t *values,
+                     int capacity, const scratch *s) {
+  const size_t cached = (size_t)m->kv_heads * capacity;
+  const int queries = m->heads * m->head_width;
+  for (int i = first; i < last; i++) {
+    const layer *l = &m->layers[i];
+    const matrix *qkv = &l->qkv;
+    const int tile = queries / TILE;  // in which the first key lies; the queries in it are computed along
+    const matrix kv = {qkv->records + (size_t)tile * (qkv->inputs / GROUP), qkv->outputs - tile * TILE, qkv->inputs};
+    for (int at = 0, some; at < rows; at += some) {
+      some = rows - at < CHUNK ? rows - at : CHUNK;
+      const step t = {m, l, x + (size_t)at * m->width, start + at, some, 1, capacity,
+                      keys + i * cached * key_bytes(m->head_width), values + i * cached * value_bytes(m->head_width), s};
+      for (int r = 0; r < some; r++) before_attention(&t, r, 0);
+      product(NULL, &kv, NULL, &s->row, some, s->wide + tile * TILE, qkv->outputs);
+      for (int r = 0; r < some; r++) place_row(&t, r, m->heads);
+    }
+  }
 }
 
 // The second thread of a team; it comes back when the first closes the team.

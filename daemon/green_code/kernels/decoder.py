@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import torch
@@ -228,29 +229,17 @@ class KernelDecoder:
         Raises:
             ValueError: a buffer is not as it must be, or a bound is outside of it.
         """
-        c, (positions, width) = self.config, states.shape
-        for tensor, dtype in ((states, self.dtype), (keys, self.cache_dtype), (values, self.cache_dtype)):
-            self._check_buffer(tensor, dtype)
-        if keys.dim() != 4 or keys.shape[:-1] != values.shape[:-1]:
-            raise ValueError(f"keys {tuple(keys.shape)} and values {tuple(values.shape)} differ")
-        layers, kv_heads, capacity, _ = keys.shape
-        widths = keys.shape[-1], values.shape[-1]
-        if (layers, kv_heads, widths, width) != (c.layers, c.kv_heads, self.cache_widths, c.width):
-            raise ValueError("buffers are of another model")
-        if not (1 <= first <= last <= c.layers and 0 <= start <= stop <= min(positions, capacity)):
-            raise ValueError(
-                f"layers {first} … {last}, positions {start} … {stop - 1} of {min(positions, capacity)}"
-            )
-        if capacity % BLOCK:
-            raise ValueError(f"capacity {capacity} is no multiple of {BLOCK}")
-        self._make_room(stop)
+        arguments = self._arguments(first, last, states, start, stop, keys, values)
         team = self._call_helper()
-        self._kernel.run_layers(
-            self._model, first - 1, last, states.data_ptr() + start * width * _FLOAT_BYTES, start, stop - start,
-            keys.data_ptr(), values.data_ptr(), capacity, self._scratch.structure, team,
-        )  # fmt: skip
+        self._kernel.run_layers(*arguments, team)
         if team is not None:
             self._learn_from(team)
+
+    def propagate(
+        self, first: int, last: int, states: Tensor, start: int, stop: int, keys: Tensor, values: Tensor
+    ) -> None:
+        """See `Served`; arguments and errors are those of `run_layers`."""
+        self._kernel.propagate(*self._arguments(first, last, states, start, stop, keys, values))
 
     def logits(self, x: Tensor) -> Tensor:
         """Final norm and whole head: (C,) or (N, C), as seen → (V,) or (N, V) float32."""
@@ -360,6 +349,35 @@ class KernelDecoder:
             raise ValueError(
                 "buffers must be contiguous on the CPU: float32 states, keys and values in bytes"
             )
+
+    def _arguments(
+        self, first: int, last: int, states: Tensor, start: int, stop: int, keys: Tensor, values: Tensor
+    ) -> tuple[Any, ...]:
+        """What the kernel is told of layers, positions and buffers, for which there is room then.
+
+        Raises:
+            ValueError: see `run_layers`.
+        """
+        c, (positions, width) = self.config, states.shape
+        for tensor, dtype in ((states, self.dtype), (keys, self.cache_dtype), (values, self.cache_dtype)):
+            self._check_buffer(tensor, dtype)
+        if keys.dim() != 4 or keys.shape[:-1] != values.shape[:-1]:
+            raise ValueError(f"keys {tuple(keys.shape)} and values {tuple(values.shape)} differ")
+        layers, kv_heads, capacity, _ = keys.shape
+        widths = keys.shape[-1], values.shape[-1]
+        if (layers, kv_heads, widths, width) != (c.layers, c.kv_heads, self.cache_widths, c.width):
+            raise ValueError("buffers are of another model")
+        if not (1 <= first <= last <= c.layers and 0 <= start <= stop <= min(positions, capacity)):
+            raise ValueError(
+                f"layers {first} … {last}, positions {start} … {stop - 1} of {min(positions, capacity)}"
+            )
+        if capacity % BLOCK:
+            raise ValueError(f"capacity {capacity} is no multiple of {BLOCK}")
+        self._make_room(stop)
+        return (
+            self._model, first - 1, last, states.data_ptr() + start * width * _FLOAT_BYTES, start, stop - start,
+            keys.data_ptr(), values.data_ptr(), capacity, self._scratch.structure,
+        )  # fmt: skip
 
     def _states(self, x: Tensor) -> Tensor:
         """(N, C) of any leading shape."""

@@ -52,6 +52,11 @@ class Bundle:
         return tuple(self.manifest["exits"])
 
     @property
+    def plateau(self) -> int | None:
+        """Depth on which a prompt's positions settle in `fast`; None where they do not."""
+        return self.manifest.get("plateau")
+
+    @property
     def weights_key(self) -> str:
         """Changes when the converted weights would."""
         files = self.manifest["files"]
@@ -62,7 +67,8 @@ class Bundle:
     @property
     def digest(self) -> str:
         """Changes when anything in the bundle does."""
-        return hashlib.sha256(json.dumps(self.manifest["files"], sort_keys=True).encode()).hexdigest()
+        used = [self.manifest["files"], self.plateau]
+        return hashlib.sha256(json.dumps(used, sort_keys=True).encode()).hexdigest()
 
     def part(self, name: str) -> Path | None:
         """Path of a part, or None if the bundle does not have it."""
@@ -107,6 +113,9 @@ def load_bundle(path: Path) -> Bundle:
     depths = isinstance(exits, list) and all(isinstance(e, int) and e > 0 for e in exits)
     if not depths or exits != sorted(set(exits)):
         raise refuse(f"its exits {exits} are not ascending layers")
+    plateau = manifest.get("plateau")
+    if plateau is not None and not (isinstance(plateau, int) and exits and 0 < plateau <= exits[-1]):
+        raise refuse(f"its plateau {plateau} is no layer up to its last exit")
     if not isinstance(files, dict):
         raise refuse("its list of files is damaged")
     if not isinstance(manifest.get("base"), dict) or "sha256" not in manifest["base"]:

@@ -247,6 +247,18 @@ class Decoder(nn.Module):
             cache = keys[layer - 1][None], values[layer - 1][None]
             x.copy_(self.run_layer(layer, x, start, cache))
 
+    @torch.inference_mode()
+    def propagate(
+        self, first: int, last: int, states: Tensor, start: int, stop: int, keys: Tensor, values: Tensor
+    ) -> None:
+        """See `serving.Served`."""
+        x = states[None, start:stop]
+        for layer in range(first, last + 1):
+            rope, block = self.config.ropes[layer - 1], self.layers[layer - 1]
+            rotary = None if rope is None else self._cosines_sines(rope, start, x)
+            _, k, v = block.project(block.attention_norm(x), rotary)  # type: ignore[operator]
+            keys[layer - 1, :, start:stop], values[layer - 1, :, start:stop] = k[0], v[0]
+
     def logits(self, x: Tensor) -> Tensor:
         """The shared final norm and head: (…, C) at any depth → (…, V)."""
         weight = self.embed.weight if self.config.tied_head else self.head.weight

@@ -119,6 +119,15 @@ class Served(Protocol):
         blocks of 32 positions; those of the positions are written.
         """
 
+    def propagate(
+        self, first: int, last: int, states: Tensor, start: int, stop: int, keys: Tensor, values: Tensor
+    ) -> None:
+        """Write keys and values alone of positions start … stop−1 in layers `first` … `last`, made of the states as they stand.
+
+        The states stay: to each of these layers they stand for those that the layer before would give (state copying, as
+        in CALM, arXiv 2207.07061).
+        """
+
     def seen(self, x: Tensor, depth: int) -> Tensor:
         """States (N, C) at `depth` as the head is to read them: through the lens of that exit, where there is one."""
 

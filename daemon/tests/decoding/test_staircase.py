@@ -12,6 +12,7 @@ from green_code.decoding.staircase import Staircase
 from green_code.models.decoder import Decoder
 from green_code.models.families import ModelConfig
 from green_code.models.tiny import TinySource
+from tests.decoding.by_hand import by_hand
 from tests.models.references import ours, small_models
 
 
@@ -123,3 +124,89 @@ def test_misuse_is_refused() -> None:
         stairs.advance(3, 1)
     with pytest.raises(ValueError, match="positions, but the model has"):
         stairs.append([1] * 5000)
+
+
+# --- the plateau ------------------------------------------------------------------------------------------
+
+PLATEAU = 3
+
+
+def settled(decoder: Decoder, count: int, settle: int) -> Staircase:
+    """`count` positions, of which `settle` have settled, the last at full depth."""
+    stairs = Staircase(decoder, plateau=PLATEAU)
+    stairs.append([3 + (7 * i) % 70 for i in range(count)])
+    stairs.settle(settle)
+    stairs.advance(count - 1, decoder.config.layers)
+    return stairs
+
+
+@pytest.mark.parametrize("name", DECODERS)
+def test_what_settles_is_propagated_and_what_does_not_is_computed(name: str) -> None:
+    decoder = DECODERS[name]
+    layers = decoder.config.layers
+    stairs = settled(decoder, 14, 9)
+    stairs.append([5, 9, 11, 4])
+    stairs.settle(17)  # three more, after five that are above the plateau
+    stairs.advance(17, layers)
+    depths = [PLATEAU] * 9 + [layers] * 5 + [PLATEAU] * 3 + [layers]
+    states, keys, values = by_hand(decoder, stairs.tokens, depths)
+    assert [stairs.depth(i) for i in range(18)] == depths
+    torch.testing.assert_close(stairs.states(0, 18), states, **TOLERANCE)
+    torch.testing.assert_close(stairs._keys[:, :, :18].transpose(1, 2), keys, **TOLERANCE)
+    torch.testing.assert_close(stairs._values[:, :, :18].transpose(1, 2), values, **TOLERANCE)
+    assert stairs.entries == (layers - PLATEAU) * 12
+    assert stairs.evaluations == sum(depths) == stairs.evaluations_below(18)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    operations=st.lists(
+        st.one_of(operation, st.tuples(st.just("settle"), st.floats(0, 1))), min_size=1, max_size=14
+    )
+)
+def test_settling_counts_its_work_and_leaves_no_trace(operations: list[tuple[str, object]]) -> None:
+    """Debts are what is then run, and behind `unsettle` everything is exact again."""
+    decoder = DECODERS["tiny"]
+    stairs = Staircase(decoder, plateau=PLATEAU)
+    for kind, argument in operations:
+        if kind == "append":
+            stairs.append(argument)  # type: ignore[arg-type]
+        elif kind == "truncate":
+            stairs.truncate(int(argument * len(stairs)))  # type: ignore[operator]
+        elif kind == "settle":
+            stairs.settle(int(argument * len(stairs)))  # type: ignore[operator]
+        elif len(stairs):
+            depth = min(argument[1], 6)  # type: ignore[index]
+            position = len(stairs) - 1
+            if stairs.depth(position) <= depth and not (
+                depth > PLATEAU and any(first <= position < end for first, end in stairs._settled)
+            ):
+                owed, before = stairs.debt(position, depth), stairs.evaluations
+                stairs.advance(position, depth)
+                assert stairs.evaluations - before == owed
+        assert stairs._lengths == sorted(stairs._lengths, reverse=True)
+    standing = sum(stairs.depth(position) for position in range(len(stairs)))
+    assert stairs.evaluations_below(len(stairs)) == standing
+    stairs.unsettle()
+    if not len(stairs):
+        return
+    stairs.advance(len(stairs) - 1, 6)
+    expected = plain_states(decoder, stairs.tokens)
+    for position in range(len(stairs)):
+        depth = stairs.depth(position)
+        torch.testing.assert_close(stairs.state(position), expected[depth][position], **TOLERANCE)
+
+
+def test_what_has_settled_does_not_rise() -> None:
+    stairs = settled(DECODERS["tiny"], 8, 5)
+    with pytest.raises(ValueError, match="position 4 has settled at depth 3, below 4"):
+        stairs.advance(4, 4)
+
+
+def test_without_a_plateau_nothing_settles() -> None:
+    stairs = Staircase(DECODERS["tiny"])
+    stairs.append(list(range(9)))
+    stairs.settle(8)
+    state = stairs.advance(8, 6)
+    assert stairs.entries == 0
+    torch.testing.assert_close(state, plain_states(DECODERS["tiny"], stairs.tokens)[6][8], **TOLERANCE)

@@ -11,7 +11,15 @@ from green_code.energy.costs import CostModel, Work, fit, full_depth_work, load_
 from green_code.energy.meters import Source
 
 SECONDS = 0.16
-TRUE = {"run": 0.5, "few": 0.005, "evaluation": 0.02, "head": 0.3, "head_row": 0.04, "decision": 0.1}
+TRUE = {
+    "run": 0.5,
+    "few": 0.005,
+    "evaluation": 0.02,
+    "head": 0.3,
+    "head_row": 0.04,
+    "decision": 0.1,
+    "entry": 0.001,
+}
 
 
 class CountingMeter:
@@ -43,6 +51,7 @@ def fitted(drift: float = 0.0) -> CostModel:
                 + TRUE["head"] * work.heads
                 + TRUE["head_row"] * work.head_rows
                 + TRUE["decision"] * work.decisions
+                + TRUE["entry"] * work.entries
             )
             return work
 
@@ -55,6 +64,7 @@ def fitted(drift: float = 0.0) -> CostModel:
         "head": workload(Work(heads=1, head_rows=1)),
         "head_batch": workload(Work(heads=1, head_rows=8)),
         "decision": workload(Work(heads=1, head_rows=1, decisions=1)),
+        "entries": workload(Work(entries=6 * 32)),
     }
     return fit(work, meter, SECONDS, lambda *_: None)
 
@@ -68,10 +78,12 @@ def test_known_costs_are_found_again() -> None:
         costs.head_joules,
         costs.head_row_joules,
         costs.decision_joules,
+        costs.entry_joules,
     )
     assert found == pytest.approx(tuple(TRUE.values()))
     assert costs.relative_interval == pytest.approx(0, abs=1e-6)
-    assert costs.joules(Work(2, 7, 4, 1, 2, 4)) == pytest.approx(1.0 + 0.02 + 0.06 + 0.3 + 0.08 + 0.4)
+    joules = costs.joules(Work(2, 7, 4, 1, 2, 4, 50))
+    assert joules == pytest.approx(1.0 + 0.02 + 0.06 + 0.3 + 0.08 + 0.4 + 0.05)
 
 
 def test_a_drift_of_the_machine_touches_all_costs_alike() -> None:

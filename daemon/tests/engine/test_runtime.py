@@ -15,7 +15,7 @@ import pytest
 from green_code.decoding.drafter import MOST_LOSS
 from green_code.decoding.exit_network import ExitNetwork
 from green_code.decoding.exits import agent_on
-from green_code.engine.runtime import Runtime, Session, load_runtime
+from green_code.engine.runtime import RISING, Runtime, Session, load_runtime
 from green_code.link.messages import CompletionParams, CompletionResult, Decoding
 from green_code.problems import Problem
 
@@ -112,10 +112,10 @@ def test_a_policy_without_a_bundle_needs_no_calibration(runtime: Runtime) -> Non
         )
 
 
-def replace_exits(runtime: Runtime) -> Runtime:
+def replace_exits(runtime: Runtime, plateau: int | None = None) -> Runtime:
     """The same model as if its bundle had exits, but no agent."""
     copy = object.__new__(Runtime)
-    copy.__dict__.update(runtime.__dict__, exits=(2, 4))
+    copy.__dict__.update(runtime.__dict__, exits=(2, 4), plateau=plateau)
     return copy
 
 
@@ -253,14 +253,39 @@ def test_exact_repeats_what_it_completed_before_in_fewer_passes(runtime: Runtime
     assert second["energy_joules"] < first["energy_joules"]
 
 
-@pytest.mark.parametrize("policy", ["full", "fixed:2", "confidence:0.1"])
+def test_what_settled_in_fast_is_exact_again_where_that_is_asked(runtime: Runtime) -> None:
+    runtime = replace_exits(runtime, plateau=4)
+    session, whole = runtime.new_session(), undrafted(runtime, EXACT)
+    fast: CompletionParams = {**EXACT, "decoding": "fast", "policy": "confidence:0.9"}
+    longer: CompletionParams = {**fast, "prefix": EXACT["prefix"] + "s = first"}
+    for edits in ((fast, longer, fast), (longer,)):
+        for asked in edits:
+            session.complete(asked, lambda: None)
+        assert session._stairs.entries
+        exact = session.complete({**EXACT, "policy": "full"}, lambda: None)
+        assert (exact["text"], exact["token_texts"]) == (whole["text"], whole["token_texts"])
+
+
+def test_a_settled_prompt_costs_less_than_one_that_rises(runtime: Runtime) -> None:
+    """And is at full depth where the cursor is: the last positions are as many as in a prompt that rises whole."""
+    fast: CompletionParams = {**EXACT, "decoding": "fast", "policy": "confidence:0.9"}
+    rising, settled = (
+        replace_exits(runtime, plateau).new_session().complete(fast, lambda: None) for plateau in (None, 4)
+    )
+    assert settled["energy_joules"] < rising["energy_joules"]
+    left_out = (settled["prompt_tokens"] - 1 - RISING) * 2
+    assert settled["prompt_layers_run"] == rising["prompt_layers_run"] - left_out
+
+
+@pytest.mark.parametrize("policy", ["full", "fixed:2", "confidence:0.1", "confidence:0.9"])
 @pytest.mark.parametrize("decoding", ["full", "fast", "exact"])
 def test_the_joules_are_those_of_the_work_that_was_done(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch, policy: str, decoding: Decoding
 ) -> None:
     """Counted at the decoder: every layer that ran, over how many positions, and every head."""
-    work = {"runs": 0, "evaluations": 0, "few": 0, "heads": 0, "rows": 0}
+    work = {"runs": 0, "evaluations": 0, "few": 0, "heads": 0, "rows": 0, "entries": 0}
     run_layers, top, scores = runtime.decoder.run_layers, runtime.decoder.top, runtime.decoder.scores
+    propagate = runtime.decoder.propagate
 
     def counted_layers(first, last, states, start, stop, *rest):  # type: ignore[no-untyped-def]
         work["runs"] += last + 1 - first
@@ -278,21 +303,29 @@ def test_the_joules_are_those_of_the_work_that_was_done(
         work["rows"] += 1
         return scores(state, tokens)
 
+    def counted_entries(first, last, states, start, stop, *rest):  # type: ignore[no-untyped-def]
+        work["entries"] += (last + 1 - first) * (stop - start)
+        propagate(first, last, states, start, stop, *rest)
+
     monkeypatch.setattr(runtime.decoder, "run_layers", counted_layers)
+    monkeypatch.setattr(runtime.decoder, "propagate", counted_entries)
     monkeypatch.setattr(runtime.decoder, "top", counted_head)
     monkeypatch.setattr(runtime.decoder, "scores", counted_scores)
     costs = runtime.costs
     result = (
-        replace_exits(runtime)
+        replace_exits(runtime, plateau=4)
         .new_session()
         .complete({**EXACT, "decoding": decoding, "policy": policy}, lambda: None)
     )
+    settles = decoding == "fast" and policy.startswith("confidence")
+    assert (work["entries"] > 0) == settles
     assert result["energy_joules"] == pytest.approx(
         costs.run_joules * work["runs"]
         + costs.few_joules * work["few"]
         + costs.evaluation_joules * (work["evaluations"] - work["few"])
         + costs.head_joules * work["heads"]
         + costs.head_row_joules * work["rows"]
+        + costs.entry_joules * work["entries"]
     )
     passes = result["tokens"] + (result["reason"] == "end_of_text")
     positions = result["prompt_tokens"] + passes - 1

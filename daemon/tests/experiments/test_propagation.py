@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -23,11 +22,11 @@ from green_code.experiments.plots import draw_propagation
 from green_code.experiments.propagating_cache import PromptAtFullDepth, PropagatingCache
 from green_code.models.bundle import load_bundle
 from green_code.models.catalog import TINY, find_model
-from green_code.models.decoder import Decoder, inverse_frequencies
-from green_code.models.families import Rope
+from green_code.models.decoder import Decoder
 from green_code.models.tiny import TinySource
 from green_code.models.weights import adapted_weights
 from green_code.settings import default_settings
+from tests.decoding.by_hand import by_hand
 from tests.models.references import ours, small_models
 
 DECODERS = {
@@ -66,51 +65,6 @@ def climbed(stairs: Staircase) -> Tensor:
         stairs.append([tokens()[position]])
         states.append(stairs.advance(position, wanted[position]).clone())
     return torch.stack(states)
-
-
-def turned(x: Tensor, rope: Rope | None, position: int) -> Tensor:
-    """(heads, D) with the halves of each head as real and imaginary parts, turned by position × frequency."""
-    if rope is None:
-        return x
-    low, high = x.chunk(2, dim=-1)
-    angles = position * inverse_frequencies(rope, x.shape[-1])
-    pairs = torch.complex(low, high) * torch.polar(torch.ones_like(angles), angles)
-    return torch.cat((pairs.real, pairs.imag), dim=-1)
-
-
-@torch.no_grad()
-def by_hand(decoder: Decoder, ids: Sequence[int], left: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
-    """Position by position and head by head: states (N, C) at the depths `left`, keys and values (L, N, K, D)."""
-    c = decoder.config
-    keys: list[list[Tensor]] = [[] for _ in range(c.layers)]
-    values: list[list[Tensor]] = [[] for _ in range(c.layers)]
-    states = []
-    for position, (token, depth) in enumerate(zip(ids, left, strict=True)):
-        x = decoder.embed_tokens(torch.tensor([token]), position)[0]
-        for layer, block in enumerate(decoder.layers):
-            parts = block.qkv(block.attention_norm(x)).view(-1, c.head_width)
-            q, k, v = parts.split([c.heads, c.kv_heads, c.kv_heads])
-            keys[layer].append(turned(block.k_norm(k), c.ropes[layer], position))
-            values[layer].append(v)
-            if layer >= depth:
-                continue  # x stays as it is: it is handed on
-            q = turned(block.q_norm(q), c.ropes[layer], position)
-            seen = slice(max(0, position + 1 - (c.windows[layer] or TOKENS)), None)
-            k, v = torch.stack(keys[layer][seen]), torch.stack(values[layer][seen])  # (S, K, D)
-            heads = []
-            for head in range(c.heads):
-                of = head * c.kv_heads // c.heads
-                heads.append((k[:, of] @ q[head] * c.attention_scale).softmax(0) @ v[:, of])
-            x = x + block.attention_out_norm(block.attention_out(torch.cat(heads)))
-            inner = block.mlp_in(block.mlp_norm(x))
-            if c.row.gated:
-                gate, up = inner.chunk(2)
-                inner = block.activation(gate) * up
-            else:
-                inner = block.activation(inner)
-            x = x + block.mlp_out_norm(block.mlp_out(inner))
-        states.append(x)
-    return torch.stack(states), *(torch.stack([torch.stack(own) for own in all_]) for all_ in (keys, values))  # type: ignore[return-value]
 
 
 @pytest.mark.parametrize("name", DECODERS)
@@ -263,7 +217,7 @@ def test_the_share_of_keys_and_values_by_hand() -> None:
 
 
 def test_work_after_the_prompt_by_hand() -> None:
-    costs = CostModel(1.0, 0.5, 0.25, 8.0, 1.0, 0.0, "estimate", "", 0.0, 1.0)
+    costs = CostModel(1.0, 0.5, 0.25, 8.0, 1.0, 0.0, 0.0, "estimate", "", 0.0, 1.0)
     # Six positions of prompt, three layers: five of them to full depth first. Then the last one to layer 1, and one
     # more to layer 3, which brings up the first: 1 + 3 + 2 evaluations in 1 + 3 runs, and two heads.
     work = Work(runs=3 + 4, evaluations=15 + 6, few=12 + 6, heads=2, head_rows=2)

@@ -314,6 +314,21 @@ def test_parameters_of_another_network_are_refused(kernels: dict[str, Kernel]) -
     assert decoder.judge_of(fewer) is None
 
 
+def test_propagated_keys_and_values_are_what_a_layer_makes_of_the_states(kernels: dict[str, Kernel]) -> None:
+    for config, (level, kernel) in itertools.product(CONFIGS.values(), kernels.items()):
+        decoder, x = made(kernel, config), states(config)
+        keys, values = buffers(decoder)
+        given = x.clone()
+        decoder.propagate(2, config.layers, given, 5, ROWS, keys, values)
+        assert torch.equal(given, x), level
+        assert not keys[0].any() and not values[0].any()
+        for layer in range(2, config.layers + 1):
+            through, (own_keys, own_values) = x.clone(), buffers(decoder)
+            decoder.run_layers(layer, layer, through, 5, ROWS, own_keys, own_values)
+            assert torch.equal(keys[layer - 1], own_keys[layer - 1]), level
+            assert torch.equal(values[layer - 1], own_values[layer - 1]), level
+
+
 def test_bounds_are_checked(kernels: dict[str, Kernel]) -> None:
     decoder = made(next(iter(kernels.values())), GEMMA)
     keys, values = buffers(decoder, 64)
@@ -322,6 +337,8 @@ def test_bounds_are_checked(kernels: dict[str, Kernel]) -> None:
     for first, last, start, stop in ranges:
         with pytest.raises(ValueError, match="layers"):
             decoder.run_layers(first, last, torch.zeros(80, GEMMA.width), start, stop, keys, values)
+        with pytest.raises(ValueError, match="layers"):
+            decoder.propagate(first, last, torch.zeros(80, GEMMA.width), start, stop, keys, values)
     with pytest.raises(ValueError, match="positions 2 … 8 of 8"):
         decoder.run_layers(1, 2, x, 2, 9, keys, values)
     for wrong in (x.double(), torch.zeros(GEMMA.width, 8).T):

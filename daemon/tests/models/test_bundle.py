@@ -35,11 +35,23 @@ def test_a_good_bundle_loads(folder: Path) -> None:
     assert len(bundle.vocabulary or ()) == 300
 
 
+def test_another_plateau_is_another_bundle(folder: Path) -> None:
+    before = load_bundle(folder)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "plateau": 2}))
+    after = load_bundle(folder)
+    assert (before.plateau, after.plateau) == (None, 2)
+    assert before.digest != after.digest
+    assert before.weights_key == after.weights_key
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
         ({"schema": 99}, "schema is 99"),
         ({"exits": [4, 2]}, "not ascending"),
+        ({"plateau": 5}, "plateau 5"),
+        ({"plateau": "4"}, "plateau 4"),
         ({"files": {"vocabulary.safetensors": "00"}}, "sha256"),
         ({"files": {"delta.safetensors": "00"}}, "delta.safetensors is missing"),
         ({"files": {"../evil": "00"}}, "missing or unknown"),

@@ -1,0 +1,102 @@
+"""Where a prompt should settle: what `fast` saves and loses for each plateau, on the same rows, paired with full depth.
+
+Every row is completed cold by a session of its own, as `evaluate` does, by the agent at a few thresholds. Joules are
+modelled: what was run, times the fitted costs. Results are kept in WORK/experiments as they come, so that a cut run resumes.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from green_code.engine.runtime import RISING, Runtime, load_runtime
+from green_code.evaluation.datasets import Row
+from green_code.evaluation.run import evaluate
+from green_code.experiments.layers import rows_digest
+from green_code.experiments.provenance import provenance
+from green_code.experiments.quality import FULL, summaries
+from green_code.experiments.rows import choose_rows, from_layer
+from green_code.link.messages import CompletionParams
+from green_code.problems import Problem
+
+RISES = "none"  # a prompt rises whole where a token does
+_THRESHOLDS = (0.5, 0.7, 0.9, 0.99)
+_BELOW = 3  # layers below the first exit that are tried
+
+
+@dataclass(frozen=True)
+class Arm:
+    """`family` is the plateau, or RISES, or FULL; `setting` the threshold."""
+
+    family: str
+    setting: str
+    plateau: int | None
+    threshold: float
+
+
+def arms(exit: int) -> list[Arm]:
+    """In the order of the page, full depth first; `exit` is the first at which the agent decides."""
+    plateaus = [None, *range(exit, max(0, exit - _BELOW - 1), -1)]
+    return [
+        Arm(FULL, "", None, 1.0),
+        *(
+            Arm(RISES if plateau is None else str(plateau), f"T={threshold}", plateau, threshold)
+            for plateau in plateaus
+            for threshold in _THRESHOLDS
+        ),
+    ]
+
+
+def run(
+    model: str, data: Sequence[Path], work: Path, limit: int, seed: int, report: Callable[[str], None]
+) -> dict[str, Any]:
+    """Measure; returns what goes into plateaus.json.
+
+    Raises:
+        Problem: the model, its bundle or the rows are missing or damaged, or the bundle has no agent.
+    """
+    report(f"loading {model}")
+    runtime = load_runtime(model)
+    if runtime.agent is None:
+        raise Problem("bundle_invalid", f"{model} has no agent; train one with `green-code train`.")
+    rows, source = choose_rows(data, work / "corpus", runtime.vocabulary, limit, seed)
+    kept = work / "experiments" / f"plateaus-{rows_digest(rows, runtime.weights)}"
+    served, results = runtime.plateau, dict[Arm, list[dict[str, Any]]]()
+    for arm in arms(runtime.exits[0]):
+        runtime.plateau = arm.plateau
+        results[arm] = _complete(runtime, rows, arm, kept / f"{arm.family}-{arm.setting}".replace(" ", "-"))
+        report(f"plateau {arm.family} {arm.setting}: {len(rows)} rows")
+    full = next(iter(results.values()))
+    options: dict[str, object] = {"model": Path(model), "data": data, "limit": limit, "seed": seed}
+    asked = from_layer(model, 1)
+    return {
+        **provenance(runtime, "plateaus", options),
+        "rows": dict(Counter(row.language for row in rows)),
+        "rows_from": source,
+        "seed": seed,
+        "max_tokens": asked["max_tokens"],
+        "max_prompt_tokens": asked["max_prompt_tokens"],
+        "layers": runtime.layers_total,
+        "exits": list(runtime.exits),
+        "plateau": served,
+        "rising": RISING,
+        "energy_source": runtime.energy_source,
+        "arms": [
+            {"family": arm.family, "setting": arm.setting, **summary}
+            for arm, done in results.items()
+            for summary in summaries(done, full, full)
+        ],
+    }
+
+
+def _complete(runtime: Runtime, rows: Sequence[Row], arm: Arm, folder: Path) -> list[dict[str, Any]]:
+    params: CompletionParams = {
+        **from_layer(runtime.model, 1),
+        "decoding": "full" if arm.family == FULL else "fast",
+        "policy": "agent",
+        "threshold": arm.threshold,
+    }
+    return evaluate(runtime, rows, params, lambda _: None, folder)

@@ -1,0 +1,52 @@
+"""The experiment as a command, over a tiny model: each plateau on the same rows, paired with full depth."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from green_code.experiments.__main__ import main
+from green_code.experiments.plateaus import arms
+from green_code.models.catalog import TINY
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of prompts that are long enough to settle."""
+    path = tmp_path_factory.mktemp("rows") / "rows.jsonl"
+    prefix = "".join(f"value_{i} = {i}\n" for i in range(20)) + "total = "
+    row = {"language": "python", "prefix": prefix, "suffix": "", "reference": "1"}
+    path.write_text("".join(json.dumps({**row, "id": str(i)}) + "\n" for i in range(2)))
+    return path
+
+
+@pytest.fixture(scope="module")
+def written(with_agent: None, rows: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("plateaus")
+    words = ["plateaus", "--model", TINY, "--data", str(rows), "--limit", "2"]
+    assert main([*words, "--work", str(folder / "work"), "--out", str(folder)]) == 0
+    return folder
+
+
+def test_plateaus_go_down_from_the_exit_and_stay_above_nothing() -> None:
+    assert list(dict.fromkeys(arm.plateau for arm in arms(13))) == [None, 13, 12, 11, 10]
+    assert list(dict.fromkeys(arm.plateau for arm in arms(2))) == [None, 2, 1]
+
+
+def test_a_prompt_that_rises_changes_no_text_where_no_token_leaves_early(written: Path) -> None:
+    found = json.loads((written / "plateaus.json").read_text())
+    never = {arm["family"]: arm for arm in found["arms"] if arm["setting"] == "T=0.99"}
+    assert (found["arms"][0]["family"], found["plateau"]) == ("full depth", None)
+    assert found["arms"][0]["saving"] == pytest.approx(0)
+    assert {never[name]["mean_depth"] for name in ("none", "2", "1")} == {6}
+    assert (never["none"]["same_as_full"], never["1"]["same_as_full"]) == (1, 0)
+
+
+def test_page_and_plot_name_every_plateau(written: Path) -> None:
+    text = (written / "plateaus.md").read_text()
+    for name in ("none | 0.9", "2 | 0.9", "1 | 0.5", "full depth | –"):
+        assert f"| {name} |" in text
+    assert "The bundle's plateau is none." in text
+    assert "<svg" in (written / "plateaus.svg").read_text()
