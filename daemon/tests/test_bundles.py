@@ -12,7 +12,12 @@ from green_code.cli import main
 from green_code.decoding.exit_network import ExitNetwork
 from green_code.models.bundle import write_manifest
 
-MANIFEST = {"exits": [1, 2], "base": {"model": "tiny-random", "sha256": "0"}, "training": {"tokens": 2e6}}
+MANIFEST = {
+    "exits": [1, 2],
+    "plateau": 1,
+    "base": {"model": "tiny-random", "sha256": "0"},
+    "training": {"tokens": 2e6},
+}
 
 
 @pytest.fixture
@@ -37,7 +42,9 @@ def test_describes_a_good_bundle(
     status, found = report(capsys, str(bundle) if by_path else "small")
     assert (status, found["ok"], found["exits"], found["base"]) == (0, True, [1, 2], "tiny-random")
     assert main(["bundle"]) == 0
-    assert "small: ok" in capsys.readouterr().out
+    assert found["plateau"] == 1
+    said = capsys.readouterr().out
+    assert "small: ok" in said and "plateau     1" in said
 
 
 def test_refuses_values_that_are_not_finite(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from multiprocessing import get_context
@@ -32,6 +33,7 @@ from green_code.kernels.form import forms
 from green_code.models.bundle import (
     AGENT,
     CALIBRATION,
+    Bundle,
     load_bundle,
     refresh_manifest,
     write_manifest,
@@ -57,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--plateau",
         type=int,
-        help="depth on which a prompt's positions settle in fast (default: the agent's first exit)",
+        help="depth on which a prompt's positions settle in fast (default: the bundle's, if it has one)",
     )
     parser.add_argument("--positions", type=int, default=200_000, help="rollout positions per language")
     parser.add_argument(
@@ -99,6 +101,7 @@ def make_rollouts(args: argparse.Namespace) -> None:
     bundle = load_bundle(_bundle_folder(args.model))
     opened = open_model(find_model(args.model), bundle, forms())
     exits = parse_exits(args.exits, opened.decoder.config.layers) if args.exits else bundle.exits
+    _plateau(args, bundle, exits)  # what the agent would refuse is said before it is waited for
     languages = open_corpus(args.work / "corpus", opened.vocabulary, LEAST_TOKENS, LEAST_TOKENS).languages
     for part, share in PARTS.items():
         positions = int(share * args.positions)
@@ -145,11 +148,7 @@ def train_agent(args: argparse.Namespace) -> None:
     )
     for other in (validation, held):
         rollouts.check_like(other)
-    plateau = rollouts.exits[0] if args.plateau is None else args.plateau
-    if not 0 < plateau <= rollouts.exits[-1]:
-        raise Problem(
-            "bad_request", f"--plateau {plateau}: give a layer from 1 to {rollouts.exits[-1]}, the last exit."
-        )
+    plateau = _plateau(args, bundle, rollouts.exits)
     torch.set_num_threads(THREADS)  # costs are those of service
     opened = open_model(find_model(args.model), bundle, forms())
     costs = measured_costs(opened, bundle.exits, SHORT_WINDOW_SECONDS, lambda *_: None)
@@ -173,7 +172,8 @@ def train_agent(args: argparse.Namespace) -> None:
     (folder / CALIBRATION).unlink(missing_ok=True)  # of the agent before
     manifest = dict(json.loads((folder / "manifest.json").read_text()))
     manifest["exits"] = list(rollouts.exits)
-    manifest["plateau"] = plateau
+    if plateau is not None:
+        manifest["plateau"] = plateau
     manifest["agent"] = {
         "method": best,
         "reward": {"kind": args.reward, **(asdict(_rewards(args)) if args.reward == "paper" else {})},
@@ -184,6 +184,21 @@ def train_agent(args: argparse.Namespace) -> None:
         "held_out": [asdict(score) for score in scores],
     }
     write_manifest(folder, {k: v for k, v in manifest.items() if k not in ("schema", "files")})
+
+
+def _plateau(args: argparse.Namespace, bundle: Bundle, exits: Sequence[int]) -> int | None:
+    """Where prompts settle with an agent of these exits.
+
+    Raises:
+        Problem: it is no layer up to the last exit.
+    """
+    plateau = bundle.plateau if args.plateau is None else args.plateau
+    if plateau is not None and not 0 < plateau <= exits[-1]:
+        raise Problem(
+            "bad_request",
+            f"prompts cannot settle at layer {plateau}; give --plateau from 1 to {exits[-1]}, the last exit.",
+        )
+    return plateau
 
 
 def _rewards(args: argparse.Namespace) -> Rewards:

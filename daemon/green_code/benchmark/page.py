@@ -272,7 +272,7 @@ def _method(found: Mapping[str, Any]) -> list[str]:
         "each engine keeps what it can of its cache. transformers' assisted decoding can keep nothing, so there it is as if cold; "
         "ours draft from nothing that they wrote there before, since typing along a suggestion never reaches the engine.",
         "*Drafts*: our *exact* and *fast* guess from the prompt and from a table of n-grams; of transformers there are two modes that draft. llama.cpp runs without. "
-        "In *fast*, a prompt rises only as far as its first token needs: so its speed is no whole prompt's, and what it leaves out is in *per token* and *cold*.",
+        "In *fast*, a prompt rises only as far as its first token needs: so its speed is no whole prompt's; what later tokens ask of it is in *per token* and *cold*.",
         f"Medians over rounds with 95 % bootstrap intervals. *Ratio*: the median over rounds of the time over that of {_label(found)} in the same round, with its interval; less than 1 is faster.",
         "CPU time is that of all threads of the engine's process; memory is what is resident in it after the last round, Python and mapped weights included.",
         f"Joules are {'an ' if meter.startswith('estimate') else 'measured: '}{meter}.",

@@ -38,8 +38,7 @@ class Prices:
     """What is paid for, all in one unit (joules in service).
 
     `run` for reading a layer's weights, `few` for each of the first few positions in it, `evaluation` for each further
-    one; `head`, `head_row` the same of the head; `decision` for one run of the exit network; `entry` for a settled
-    position's key and value in a layer.
+    one; `head`, `head_row` the same of the head; `decision` for one run of the exit network.
     """
 
     layers: int
@@ -49,7 +48,6 @@ class Prices:
     head: float = 0.0
     head_row: float = 0.0
     decision: float = 0.0
-    entry: float = 0.0
 
     def row(self, before: int) -> float:
         """One more position in a verification that has `before` others."""

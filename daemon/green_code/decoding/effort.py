@@ -37,4 +37,4 @@ def spent(stairs: Staircase, effort: Effort, prices: Prices) -> float:
         + prices.evaluation * (stairs.evaluations - stairs.few)
     )
     heads = prices.head * effort.heads + prices.head_row * effort.head_rows
-    return body + heads + prices.decision * effort.decisions + prices.entry * stairs.entries
+    return body + heads + prices.decision * effort.decisions

@@ -166,7 +166,8 @@ def parse_policy(
         if kind == "confidence":
             if not 0 <= float(value) <= 1:
                 raise ValueError(value)
-            return Confidence(tuple(exits), float(value))
+            # No probability is greater than 1: there is nothing to ask.
+            return Confidence(tuple(exits), float(value)) if float(value) < 1 else Full()
         if kind == "agent" and not value:
             if agent is None:
                 raise Problem(

@@ -1,4 +1,4 @@
-"""The staircase: an exact key-value cache whose upper layers may be shorter than its lower ones.
+"""The staircase: a key-value cache whose upper layers may be shorter than its lower ones; exact, unless positions settle.
 
 Layer ℓ holds keys and values of positions 0 … len[ℓ]−1, and
 
@@ -28,7 +28,7 @@ costs a twentieth (propagation: CALM, arXiv 2207.07061; of a whole prompt: Swift
       4  ████████           which look at what was propagated of the six
          position →
 
-Positions after those, once they have been above the plateau, are not those of full depth; `unsettle` forgets them.
+Positions after those, once they have been above the plateau, are not those of full depth; `unsettle` forgets what is not exact.
 
 Must not know: policies, sampling, text.
 """
@@ -63,6 +63,8 @@ class Staircase:
         self.decoder = decoder
         self.interrupt = interrupt
         self.plateau = decoder.config.layers if plateau is None else plateau
+        if not 1 <= self.plateau <= decoder.config.layers:
+            raise ValueError(f"a plateau at {plateau}, but the model has layers 1 to {decoder.config.layers}")
         self.tokens: list[int] = []
         self.runs = 0  # layers that were run, each over a batch of positions
         self.evaluations = 0  # over how many positions: layer × position evaluations
@@ -72,7 +74,7 @@ class Staircase:
         self._settled: list[tuple[int, int]] = []  # positions from … up to …, in their order
         self._states, self._rows, self._keys, self._values = self._buffers(_CAPACITY_STEP)
 
-    # --- the three operations -----------------------------------------------------------------------------
+    # --- the operations -----------------------------------------------------------------------------------
 
     def append(self, tokens: Sequence[int]) -> None:
         """Add positions at depth 0."""
@@ -120,19 +122,31 @@ class Staircase:
         self._settled = [(start, min(stop, length)) for start, stop in self._settled if start < length]
 
     def settle(self, length: int) -> None:
-        """Positions < `length` that have not been above the plateau stay there."""
-        if self.plateau == self.decoder.config.layers:
+        """Positions < `length` that have not been above the plateau stay there; those behind that have settled rise again.
+
+        Where some behind have been above it, what has settled before them stays so.
+        """
+        above, length = self.plateau + 1, min(length, len(self))
+        if above == len(self._lengths):
             return
-        start, (before, end) = self._lengths[self.plateau + 1], self._settled[-1] if self._settled else (0, 0)
-        if start <= end < length:
-            self._settled[-1:] = [(before, length)]
-        elif end < start < length:
-            self._settled.append((start, length))
+        start, end = self._settled[-1] if self._settled else (0, 0)
+        if self._lengths[above] > end:
+            if self._lengths[above] < length:
+                self._settled.append((self._lengths[above], length))
+        elif length > start:
+            self._settled[-1:] = [(start, length)]
+            self._lower(length)
+        elif self._settled:
+            self._settled.pop()
+            self._lower(start)
 
     def unsettle(self) -> None:
-        """From now on, positions are exact: those that cannot be are forgotten."""
-        if self._settled and self._settled[0][0] < self._lengths[self.plateau + 1]:
-            self.truncate(self._settled[0][0])
+        """From now on, all positions rise, and are exact: what is not is forgotten."""
+        if self._settled:
+            start, end = self._settled[0]
+            if self._lengths[self.plateau + 1] > end:
+                self.truncate(end)  # those behind have no states on the plateau any more
+            self._lower(start)
         self._settled = []
 
     # --- what can be asked --------------------------------------------------------------------------------
@@ -203,6 +217,11 @@ class Staircase:
         self.decoder.propagate(first, last, self._states, start, stop, self._keys, self._values)
         self._lengths[first : last + 1] = [stop] * (last + 1 - first)
         self.entries += (last + 1 - first) * (stop - start)
+
+    def _lower(self, length: int) -> None:
+        """Forget what layers above the plateau hold of positions >= `length`, which must all stand on it or below."""
+        above = self.plateau + 1
+        self._lengths[above:] = [min(reached, length) for reached in self._lengths[above:]]
 
     def _stretches(self, begin: int, end: int, above: bool) -> Iterator[tuple[int, int, bool]]:
         """The positions begin … end−1 in stretches, and whether they have settled; below the plateau that makes no difference."""

@@ -13,7 +13,7 @@ decide without a network, are given their lens for nothing.
 `run` is what reading a layer's weights costs whatever the batch, `evaluation` what each position adds; so for the head.
 The first few positions of a batch add less than later ones, since arithmetic then waits for memory anyway.
 An entry is a key and a value alone, for a layer that a position does not go through; it is measured in batches of 32
-positions, so of a long prompt's it is a little less.
+positions: of a long prompt's it is a little less, of a few alone more.
 Attention over a longer context costs more than these constants say; the windows use 256 positions.
 
 Must not know: models. It is given workloads to repeat.

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from green_code.decoding.drafter import Drafter, Prices
-from green_code.decoding.exits import LIKELIEST, Agent, Confidence, Full, Policy, agent_on, parse_policy
+from green_code.decoding.exits import LIKELIEST, Agent, Full, Policy, agent_on, parse_policy
 from green_code.decoding.generate import Generated, generate
 from green_code.decoding.healing import Chooser, heal
 from green_code.decoding.lookup import NEAR_TOKENS, Lookup
@@ -143,6 +143,7 @@ class _Before:
     few: int
     prompt_evaluations: int
     entries: int
+    shared: int  # positions of the prompt that full depth would have had in its cache
 
 
 class Session:
@@ -173,7 +174,6 @@ class Session:
             costs.head_joules,
             costs.head_row_joules,
             costs.decision_joules,
-            costs.entry_joules,
         )
         lookup = Lookup(runtime.vocabulary, runtime.layers_total, runtime.ngrams) if self._lookup else None
         self.drafter = Drafter(prices, lookup)
@@ -195,15 +195,21 @@ class Session:
         wall, cpu = time.monotonic(), time.process_time()
         earlier, tokens = self._prompt(params["prefix"], params["max_prompt_tokens"])
         keep, required = heal(tokens, runtime.vocabulary)
-        settles = isinstance(policy, Agent | Confidence) and not exactly
-        if not settles:
+        blank, settles = not params["prefix"].strip(), bool(policy.exits) and not exactly
+        shared = common(stairs.tokens, keep[:-1])
+        if not (settles or blank):
             stairs.unsettle()
-        reused = common(stairs.tokens, keep[:-1])
+        reused = min(shared, len(stairs))
         before = _Before(
-            stairs.runs, stairs.evaluations, stairs.few, stairs.evaluations_below(reused), stairs.entries
+            stairs.runs,
+            stairs.evaluations,
+            stairs.few,
+            stairs.evaluations_below(reused),
+            stairs.entries,
+            shared,
         )
         generated = Generated()
-        if not params["prefix"].strip():
+        if blank:
             generated.reason = "no_context"
         else:
             stairs.interrupt = lambda: _raise_if(cancelled())
@@ -289,7 +295,7 @@ class Session:
         )
         joules = runtime.costs.joules(work)
         full = runtime.costs.joules(
-            full_depth_work(runtime.layers_total, len(keep) - reused, generated.effort.passes, FEW)
+            full_depth_work(runtime.layers_total, len(keep) - before.shared, generated.effort.passes, FEW)
         )
         interrupted = generated.reason in ("cancelled", "superseded")
         if interrupted:

@@ -54,7 +54,7 @@ def _result(arms: list[dict[str, Any]], uncached: dict[str, Any], cached: dict[s
     for arm in arms[2:]:
         if arm["cache"]:
             said.append(
-                f"{arm['arm'].removeprefix('cache, ')}, with a cache: {_share(arm['from_cached'])} saved against full depth with the same cache, which is the figure that this project reports."
+                f"{arm['arm'].removeprefix('cache, ')}, with a cache: {_share(arm['from_cached'])} saved against full depth with the same cache, which is how this project reports savings."
             )
     return said
 

@@ -43,6 +43,7 @@ def run(
     """
     report(f"loading {model}, adapted and untouched")
     adapted = load_runtime(model)
+    adapted.plateau = None  # a layer is to speak for itself, over a prompt that it has been through
     base = untouched(adapted)
     rows, source = choose_rows(data, work / "corpus", adapted.vocabulary, limit, seed)
     kept = work / "experiments" / f"layers-{rows_digest(rows, base.weights, adapted.weights)}"

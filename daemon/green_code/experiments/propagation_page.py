@@ -54,7 +54,6 @@ def page(found: dict[str, Any]) -> str:
         paragraph(
             f"Joules are what was run times the fitted costs (source: {found['energy_source']}), not a meter's reading of these runs. What handing on costs is an estimate: "
             f"keys' and values' projections are {percent(found['key_value_share'])} of a layer's multiply-adds and of its weights, and an entry is priced as that share of running the layer for one position; it is handed on when the next token comes, as in the paper, whether it will be read or not. "
-            "(The decoder has no call for these projections alone; the experiment runs the whole layer and keeps nothing but the entry. That does not enter the joules.)"
         ),
         "![Propagation less the staircase, in edit similarity and in joules](propagation.svg)",
         _fixed(found),

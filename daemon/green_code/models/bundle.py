@@ -67,7 +67,8 @@ class Bundle:
     @property
     def digest(self) -> str:
         """Changes when anything in the bundle does."""
-        used = [self.manifest["files"], self.plateau]
+        files = self.manifest["files"]
+        used = files if self.plateau is None else {**files, "plateau": self.plateau}
         return hashlib.sha256(json.dumps(used, sort_keys=True).encode()).hexdigest()
 
     def part(self, name: str) -> Path | None:
@@ -114,7 +115,7 @@ def load_bundle(path: Path) -> Bundle:
     if not depths or exits != sorted(set(exits)):
         raise refuse(f"its exits {exits} are not ascending layers")
     plateau = manifest.get("plateau")
-    if plateau is not None and not (isinstance(plateau, int) and exits and 0 < plateau <= exits[-1]):
+    if plateau is not None and not (type(plateau) is int and exits and 0 < plateau <= exits[-1]):
         raise refuse(f"its plateau {plateau} is no layer up to its last exit")
     if not isinstance(files, dict):
         raise refuse("its list of files is damaged")

@@ -197,10 +197,65 @@ def test_settling_counts_its_work_and_leaves_no_trace(operations: list[tuple[str
         torch.testing.assert_close(stairs.state(position), expected[depth][position], **TOLERANCE)
 
 
+@pytest.mark.parametrize("back", [2, 7, 9, 11, 14])
+def test_where_the_text_is_cut_what_is_before_the_cursor_rises_again(back: int) -> None:
+    """As of new: unless some of what remains has been above the plateau, which keeps its states."""
+    decoder = DECODERS["tiny"]
+    stairs = settled(decoder, 18, 12)
+    stairs.truncate(18 - back)
+    stairs.append([5])
+    stairs.settle(len(stairs) - 4)
+    state = stairs.advance(len(stairs) - 1, 6)
+    first = 12 if back < 6 else len(stairs) - 4
+    depths = [PLATEAU] * first + [6] * (len(stairs) - first)
+    assert [stairs.depth(i) for i in range(len(stairs))] == depths
+    torch.testing.assert_close(state, by_hand(decoder, stairs.tokens, depths)[0][-1], **TOLERANCE)
+
+
+def test_unsettled_positions_rise_from_where_they_stand() -> None:
+    """Only those are run anew that have been above the plateau, behind others that had settled."""
+    stairs = settled(DECODERS["tiny"], 14, 9)
+    stairs.unsettle()
+    assert len(stairs) == 9
+    before = stairs.evaluations
+    stairs.advance(8, 6)
+    assert stairs.evaluations - before == 9 * (6 - PLATEAU)
+
+
+def test_an_interruption_between_settled_and_rising_positions_loses_nothing() -> None:
+    decoder = DECODERS["tiny"]
+    for layers in range(12):
+        stairs = Staircase(decoder, plateau=PLATEAU)
+        stairs.append([3 + (7 * i) % 70 for i in range(14)])
+        stairs.settle(9)
+        calls = iter(range(layers))
+
+        def interrupt() -> None:
+            if next(calls, None) is None:  # noqa: B023
+                raise KeyboardInterrupt
+
+        stairs.interrupt = interrupt
+        try:
+            stairs.advance(13, 6)
+        except KeyboardInterrupt:
+            stairs.interrupt = lambda: None
+        stairs.settle(10)
+        state = stairs.advance(13, 6)
+        settled_now = sum(end - start for start, end in stairs._settled)
+        expected = by_hand(decoder, stairs.tokens, [PLATEAU] * settled_now + [6] * (14 - settled_now))[0]
+        torch.testing.assert_close(state, expected[-1], **TOLERANCE)
+
+
 def test_what_has_settled_does_not_rise() -> None:
     stairs = settled(DECODERS["tiny"], 8, 5)
     with pytest.raises(ValueError, match="position 4 has settled at depth 3, below 4"):
         stairs.advance(4, 4)
+
+
+def test_a_plateau_is_a_layer() -> None:
+    for plateau in (0, 7):
+        with pytest.raises(ValueError, match="layers 1 to 6"):
+            Staircase(DECODERS["tiny"], plateau=plateau)
 
 
 def test_without_a_plateau_nothing_settles() -> None:

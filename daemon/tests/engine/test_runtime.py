@@ -266,6 +266,28 @@ def test_what_settled_in_fast_is_exact_again_where_that_is_asked(runtime: Runtim
         assert (exact["text"], exact["token_texts"]) == (whole["text"], whole["token_texts"])
 
 
+def test_going_back_to_exact_costs_the_layers_that_fast_left_out(runtime: Runtime) -> None:
+    """As a check does on what `fast` wrote: the prompt is not read anew, and full depth would have had it in its cache."""
+    session = replace_exits(runtime, plateau=4).new_session()
+    fast: CompletionParams = {**EXACT, "decoding": "fast", "policy": "confidence:0.9"}
+    written = session.complete(fast, lambda: None)
+    checked = session.complete({**fast, "decoding": "exact", "policy": "full"}, lambda: None)
+    settled = written["prompt_tokens"] - 1 - RISING
+    assert checked["prompt_reused"] == settled
+    assert checked["prompt_layers_run"] == settled * 2 + (written["prompt_tokens"] - settled) * 6
+    again = runtime.new_session()
+    again.complete({**EXACT, "policy": "full"}, lambda: None)
+    repeated = again.complete({**EXACT, "policy": "full"}, lambda: None)
+    assert checked["energy_full_joules"] == pytest.approx(repeated["energy_full_joules"], rel=0.2)
+
+
+def test_confidence_that_no_token_has_is_full_depth(runtime: Runtime) -> None:
+    runtime = replace_exits(runtime, plateau=4)
+    never: CompletionParams = {**EXACT, "decoding": "fast", "policy": "confidence:1"}
+    result = runtime.new_session().complete(never, lambda: None)
+    assert result["token_texts"] == undrafted(runtime, {**EXACT, "policy": "full"})["token_texts"]
+
+
 def test_a_settled_prompt_costs_less_than_one_that_rises(runtime: Runtime) -> None:
     """And is at full depth where the cursor is: the last positions are as many as in a prompt that rises whole."""
     fast: CompletionParams = {**EXACT, "decoding": "fast", "policy": "confidence:0.9"}
@@ -317,7 +339,7 @@ def test_the_joules_are_those_of_the_work_that_was_done(
         .new_session()
         .complete({**EXACT, "decoding": decoding, "policy": policy}, lambda: None)
     )
-    settles = decoding == "fast" and policy.startswith("confidence")
+    settles = decoding == "fast" and policy.startswith("confidence")  # at 2 none goes past the plateau
     assert (work["entries"] > 0) == settles
     assert result["energy_joules"] == pytest.approx(
         costs.run_joules * work["runs"]
