@@ -110,7 +110,7 @@ adapt: $(BIN)/green-code $(JDK_SOURCES)  ## LITE-adapt the default model into ag
 	$(BIN)/green-code adapt --work $(WORK) --jdk $(JDK_SOURCES) --exclude $(EXCLUDE)
 
 EXITS ?= 13
-PLATEAU ?= 12
+PLATEAU ?= 13
 
 train: $(READY)  ## rollouts, agent and calibration
 	$(BIN)/green-code train --work $(WORK) --exits $(EXITS) --plateau $(PLATEAU) --files 600

@@ -106,10 +106,11 @@ class Staircase:
             raise ValueError(f"position {position} stands at depth {self.depth(position)}, not below {depth}")
         if depth > self.plateau and self._settled_between(position, position + 1):
             raise ValueError(f"position {position} has settled at depth {self.plateau}, below {depth}")
-        first, ends = 1, (depth, self.plateau) if self._settled else (depth,)
+        first = 1
+        at_most = (depth, self.plateau) if self._settled else (depth,)  # no span crosses the plateau
         while first <= depth:
             last = first
-            while last not in ends and self._lengths[last + 1] == self._lengths[first]:
+            while last not in at_most and self._lengths[last + 1] == self._lengths[first]:
                 last += 1
             self._run(first, last, position + 1)
             first = last + 1
@@ -245,7 +246,7 @@ class Staircase:
         return count
 
     def _rising(self, layer: int, start: int, stop: int) -> int:
-        """How many of the positions start … stop−1 go through `layer`, then or earlier."""
+        """How many of the positions start … stop−1 have been or would be run through `layer`: those above the plateau that settle are not."""
         settled = self._settled_between(start, stop) if layer > self.plateau else 0
         return max(0, stop - start) - settled
 

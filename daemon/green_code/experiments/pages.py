@@ -107,6 +107,14 @@ def counted(counts: Mapping[str, int]) -> str:
     return " and ".join(f"{count} of {language_name(name)}" for name, count in counts.items())
 
 
+def settling(found: dict[str, Any]) -> str:
+    """A sentence on what becomes of prompts where exits decide; none where they rise whole."""
+    plateau = found["plateau"]
+    if plateau is None:
+        return ""
+    return f"In `fast`, prompts settle at layer {plateau}: what goes deeper sees keys and values that are made of the states there. "
+
+
 def layers_named(layers: Sequence[int]) -> str:
     """`layer 5`, or `layers 7, 13 and 15`."""
     *first, last = map(str, layers)

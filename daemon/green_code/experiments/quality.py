@@ -94,6 +94,7 @@ def run(
         "max_prompt_tokens": asked["max_prompt_tokens"],
         "layers": adapted.layers_total,
         "exits": list(adapted.exits),
+        "plateau": adapted.plateau,
         "energy_source": adapted.energy_source,
         "arms": [
             {"family": arm.family, "setting": arm.setting, **summary}

@@ -13,6 +13,7 @@ from green_code.experiments.pages import (
     paragraph,
     percent,
     reproduce,
+    settling,
     table,
 )
 from green_code.experiments.quality import AGENT, CONFIDENCE, EXACT, FIXED, FULL, KINDS_AT, UNTOUCHED
@@ -29,7 +30,7 @@ def page(found: dict[str, Any]) -> str:
         paragraph(
             f"Data: {found['rows_from']}; {counted(found['rows'])}, drawn with seed {found['seed']}. Each row's line is completed by a session of its own that knows nothing yet: "
             f"at most {found['max_tokens']} tokens, after at most {found['max_prompt_tokens']} of prompt. Exits: {', '.join(map(str, found['exits']))} of {found['layers']} layers. "
-            "`exact` and every policy draft from the text around, full depth does not: what exits save is what comes on top of `exact`. *Untouched* is the base model with the bundle's vocabulary. Joules are what was run times the fitted costs "
+            f"{settling(found)}`exact` and every policy draft from the text around, full depth does not: what exits save is what comes on top of `exact`. *Untouched* is the base model with the bundle's vocabulary. Joules are what was run times the fitted costs "
             f"(source: {found['energy_source']}), not a meter's reading of these runs. {machine(found)}"
         ),
         "![Edit similarity over joules a completion](quality.svg)",

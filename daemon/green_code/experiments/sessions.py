@@ -113,6 +113,7 @@ def run(model: str, work: Path, limit: int, seed: int, report: Callable[[str], N
         "lines": LINES,
         "characters": CHARACTERS,
         "layers": runtime.layers_total,
+        "plateau": runtime.plateau,
         "energy_source": runtime.energy_source,
         "arms": [summary(arm, measured, seed) for arm in compared],
     }

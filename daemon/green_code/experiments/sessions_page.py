@@ -12,6 +12,7 @@ from green_code.experiments.pages import (
     paragraph,
     percent,
     reproduce,
+    settling,
     table,
 )
 from green_code.experiments.sessions import FULL
@@ -30,7 +31,7 @@ def page(found: dict[str, Any]) -> str:
             "with the file before and after them. A line is asked for at its start (the editor has indented it) and after every "
             f"{found['characters']} characters; a suggestion that is the rest of the line is accepted, and what is typed along one needs no engine. Each mode gets the same files, in turns. "
             "Held-out projects are such that the model was not trained on; priors of drafts and the agent's thresholds were chosen there, though. "
-            f"Joules are what was run times the fitted costs (source: {found['energy_source']}); CPU time is the process' own. {machine(found)}"
+            f"{settling(found)}Joules are what was run times the fitted costs (source: {found['energy_source']}); CPU time is the process' own. {machine(found)}"
         ),
         "![Cost of full depth over that of each mode](sessions.svg)\n\n## Results",
         "\n".join(bullet(_says(arm)) for arm in found["arms"] if arm["name"] != FULL),
