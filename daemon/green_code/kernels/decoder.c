@@ -224,7 +224,7 @@ void green_propagate(const model *m, int first, int last, float *x, int start, i
   for (int i = first; i < last; i++) {
     const layer *l = &m->layers[i];
     const matrix *qkv = &l->qkv;
-    const int tile = queries / TILE;  // in which the first key lies; the queries in it are computed along
+    const int tile = queries / TILE;  // the first of keys; decoder.py serves no model whose queries end within one
     const matrix kv = {qkv->records + (size_t)tile * (qkv->inputs / GROUP), qkv->outputs - tile * TILE, qkv->inputs};
     for (int at = 0, some; at < rows; at += some) {
       some = rows - at < CHUNK ? rows - at : CHUNK;

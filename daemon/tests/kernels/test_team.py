@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import subprocess
 import sys
+import time
 from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,8 @@ def test_a_second_thread_changes_nothing(
             if came:
                 break
             assert tries < MOST_TRIES, f"{level}: the helper has done nothing in {tries} runs"
+            if tries > 100:
+                time.sleep(0.002)  # other work has the cores, and after a stall the helper is not called for a while
 
 
 def test_while_python_ends_one_thread_goes_on(
