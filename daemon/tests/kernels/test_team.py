@@ -53,8 +53,8 @@ def test_a_second_thread_changes_nothing(
             if came:
                 break
             assert tries < MOST_TRIES, f"{level}: the helper has done nothing in {tries} runs"
-            if tries > 100:
-                time.sleep(0.002)  # other work has the cores, and after a stall the helper is not called for a while
+            if tries > 100:  # other work has the cores, and after a stall no helper is called for a while
+                time.sleep(0.002)
 
 
 def test_while_python_ends_one_thread_goes_on(
