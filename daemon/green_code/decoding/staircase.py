@@ -21,7 +21,7 @@ positions rise makes no difference. Held by: tests/decoding/test_staircase.py, o
 
 There is one exception, for who may lose a little: positions that `settle` on the plateau, a depth. They rise no
 further; when a layer above is first run, it gets keys and values for them that are made of the states they have, which
-costs a twentieth (propagation: CALM, arXiv 2207.07061; of a whole prompt: SwiftKV, arXiv 2410.03960):
+costs a seventeenth of running it (propagation: CALM, arXiv 2207.07061; of a whole prompt: SwiftKV, arXiv 2410.03960):
 
     depth
       6  ░░░░░░██           0 … 5 have settled on the plateau, 4: the layers 5 and 6 were run over 6 and 7 alone,

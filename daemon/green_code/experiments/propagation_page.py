@@ -44,7 +44,7 @@ def page(found: dict[str, Any]) -> str:
         ),
         paragraph(
             "The prompt goes to full depth on both, all of it but its last position, from which the first token is decoded. The paper's prompts do the same, the last position too. "
-            "So the two caches differ in generated positions alone. In service it is the other way round: prompts settle, which is propagation of theirs alone "
+            "So the two caches differ in generated positions alone. In service's `fast` it is the other way round: prompts settle, so that their positions alone are propagated "
             "(see [plateaus](plateaus.md))."
         ),
         paragraph(
