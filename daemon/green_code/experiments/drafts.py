@@ -17,13 +17,14 @@ from typing import Any, Literal
 from green_code.adaptation.corpus import open_corpus
 from green_code.decoding.drafter import Drafter, ExitRecord
 from green_code.decoding.drafts import Rate
+from green_code.decoding.exits import LIKELIEST
 from green_code.decoding.lookup import Lookup
 from green_code.energy.costs import Work
 from green_code.engine.runtime import Runtime, Session, load_runtime
 from green_code.evaluation.datasets import Row
 from green_code.experiments import draft_priors
 from green_code.experiments.provenance import provenance
-from green_code.experiments.rows import choose_rows, from_layer
+from green_code.experiments.rows import by_policy, choose_rows, facts
 from green_code.link.messages import CompletionParams
 from green_code.models.serving import FEW
 
@@ -83,15 +84,10 @@ def run(
     else:
         priors = None
     options: dict[str, object] = {"model": Path(model), "data": data, "limit": limit, "seed": seed}
-    asked = from_layer(model, 1)
     return {
         **provenance(runtime, "drafts", options),
-        "rows": dict(Counter(row.language for row in rows)),
-        "rows_from": source,
-        "seed": seed,
+        **facts(rows, source, seed),
         "policy": policy(runtime),
-        "max_tokens": asked["max_tokens"],
-        "max_prompt_tokens": asked["max_prompt_tokens"],
         "layers": runtime.layers_total,
         "energy_source": runtime.energy_source,
         "arms": [summary(name, counts, counted[FULL].rows, seed) for name, counts in counted.items()],
@@ -111,12 +107,7 @@ def policy(runtime: Runtime) -> str:
 
 def complete(runtime: Runtime, rows: Sequence[Row], arm: Arm) -> Counts:
     """Complete each row. The agent offers an exit where that is its most likely action: what it drafts is verified."""
-    params: CompletionParams = {
-        **from_layer(runtime.model, 1),
-        "decoding": arm.decoding,
-        "policy": policy(runtime) if arm.asks else "full",
-        "threshold": 0.5,
-    }
+    params = by_policy(runtime.model, arm.decoding, policy(runtime) if arm.asks else "full", LIKELIEST)
     counts = Counts([], 0, Counter(), Counter(), Counter())
     for row in rows:
         session = Session(runtime, arm.lookup)

@@ -21,7 +21,7 @@ from green_code.evaluation.metrics import bootstrap_interval
 from green_code.evaluation.run import evaluate, summarise
 from green_code.experiments.predictions import predictions
 from green_code.experiments.provenance import provenance
-from green_code.experiments.rows import choose_rows, from_layer
+from green_code.experiments.rows import choose_rows, facts, from_layer
 from green_code.kernels.form import forms
 from green_code.models.bundle import VOCABULARY, Bundle, bundle_of
 from green_code.models.catalog import find_model
@@ -67,15 +67,9 @@ def run(
         ADAPTED: predictions(model, own, rows, adapted.vocabulary, taught),
     }
     options: dict[str, object] = {"model": Path(model), "data": data, "limit": limit, "seed": seed}
-    languages = list(dict.fromkeys(row.language for row in rows))
-    asked = from_layer(model, layers)
     return {
         **provenance(adapted, "layers", options),
-        "rows": {language: sum(row.language == language for row in rows) for language in languages},
-        "rows_from": source,
-        "seed": seed,
-        "max_tokens": asked["max_tokens"],
-        "max_prompt_tokens": asked["max_prompt_tokens"],
+        **facts(rows, source, seed),
         "layers": layers,
         "exits": list(taught),
         "points": points(results, layers),

@@ -6,7 +6,6 @@ modelled: what was run, times the fitted costs. Results are kept in WORK/experim
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +17,7 @@ from green_code.evaluation.run import evaluate
 from green_code.experiments.layers import rows_digest
 from green_code.experiments.provenance import provenance
 from green_code.experiments.quality import FULL, summaries
-from green_code.experiments.rows import choose_rows, from_layer
-from green_code.link.messages import CompletionParams
+from green_code.experiments.rows import by_policy, choose_rows, facts
 from green_code.problems import Problem
 
 RISES = "none"  # a prompt rises whole where a token does
@@ -71,14 +69,9 @@ def run(
         report(f"plateau {arm.family} {arm.setting}: {len(rows)} rows")
     full = next(iter(results.values()))
     options: dict[str, object] = {"model": Path(model), "data": data, "limit": limit, "seed": seed}
-    asked = from_layer(model, 1)
     return {
         **provenance(runtime, "plateaus", options),
-        "rows": dict(Counter(row.language for row in rows)),
-        "rows_from": source,
-        "seed": seed,
-        "max_tokens": asked["max_tokens"],
-        "max_prompt_tokens": asked["max_prompt_tokens"],
+        **facts(rows, source, seed),
         "layers": runtime.layers_total,
         "exits": list(runtime.exits),
         "plateau": served,
@@ -93,10 +86,5 @@ def run(
 
 
 def _complete(runtime: Runtime, rows: Sequence[Row], arm: Arm, folder: Path) -> list[dict[str, Any]]:
-    params: CompletionParams = {
-        **from_layer(runtime.model, 1),
-        "decoding": "full" if arm.family == FULL else "fast",
-        "policy": "agent",
-        "threshold": arm.threshold,
-    }
+    params = by_policy(runtime.model, "full" if arm.family == FULL else "fast", "agent", arm.threshold)
     return evaluate(runtime, rows, params, lambda _: None, folder)

@@ -10,7 +10,6 @@ Results are kept in WORK/experiments as they come, so that a cut run resumes.
 from __future__ import annotations
 
 import random
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,7 +25,7 @@ from green_code.evaluation.run import evaluate, summarise
 from green_code.experiments.layers import rows_digest, taught_layers
 from green_code.experiments.propagating_cache import PromptAtFullDepth, PropagatingCache
 from green_code.experiments.provenance import provenance
-from green_code.experiments.rows import choose_rows, from_layer
+from green_code.experiments.rows import by_policy, choose_rows, facts
 from green_code.link.messages import CompletionParams, CompletionResult
 from green_code.models.families import ModelConfig
 from green_code.models.serving import FEW
@@ -88,25 +87,15 @@ def run(
     chosen = arms(taught_layers(served), served.agent is not None)
     results: dict[Arm, list[dict[str, Any]]] = {}
     for arm in chosen:
-        params: CompletionParams = {
-            **from_layer(model, 1),
-            "decoding": arm.decoding,
-            "policy": arm.policy,
-            "threshold": arm.threshold,
-        }
+        params = by_policy(model, arm.decoding, arm.policy, arm.threshold)
         folder = kept / arm.name.replace(", ", "-").replace(" ", "-")
         done = evaluate(runtimes[arm.cache], rows, params, lambda _: None, folder)
         results[arm] = [after_prompt(row, served.costs) for row in done]
         report(f"{arm.name:28} edit similarity {summarise(done)['all']['edit_similarity']:.1f}")
     options: dict[str, object] = {"model": Path(model), "data": data, "limit": limit, "seed": seed}
-    asked = from_layer(model, 1)
     return {
         **provenance(served, "propagation", options),
-        "rows": dict(Counter(row.language for row in rows)),
-        "rows_from": source,
-        "seed": seed,
-        "max_tokens": asked["max_tokens"],
-        "max_prompt_tokens": asked["max_prompt_tokens"],
+        **facts(rows, source, seed),
         "layers": served.layers_total,
         "exits": list(served.exits),
         "taught": list(taught_layers(served)),

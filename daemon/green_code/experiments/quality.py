@@ -21,8 +21,7 @@ from green_code.evaluation.run import evaluate, summarise
 from green_code.evaluation.words import KEYWORDS
 from green_code.experiments.layers import rows_digest, untouched
 from green_code.experiments.provenance import provenance
-from green_code.experiments.rows import choose_rows, from_layer
-from green_code.link.messages import CompletionParams
+from green_code.experiments.rows import by_policy, choose_rows, facts
 
 UNTOUCHED, FULL, EXACT = "untouched", "full depth", "exact"
 AGENT, FIXED, CONFIDENCE = "agent", "fixed exit", "confidence"
@@ -84,14 +83,9 @@ def run(
                 f"{arm.name:16} edit similarity {means['edit_similarity']:.1f}, {means['saving']:.0%} saved"
             )
     options: dict[str, object] = {"model": Path(model), "data": data, "limit": limit, "seed": seed}
-    asked = from_layer(model, 1)
     return {
         **provenance(adapted, "quality", options),
-        "rows": dict(Counter(row.language for row in rows)),
-        "rows_from": source,
-        "seed": seed,
-        "max_tokens": asked["max_tokens"],
-        "max_prompt_tokens": asked["max_prompt_tokens"],
+        **facts(rows, source, seed),
         "layers": adapted.layers_total,
         "exits": list(adapted.exits),
         "plateau": adapted.plateau,
@@ -113,12 +107,7 @@ def run(
 def _complete(
     runtime: Runtime, rows: Any, arm: Arm, folder: Path, complete: Complete
 ) -> list[dict[str, Any]]:
-    params: CompletionParams = {
-        **from_layer(runtime.model, 1),
-        "decoding": arm.decoding,
-        "policy": arm.policy,
-        "threshold": arm.threshold,
-    }
+    params = by_policy(runtime.model, arm.decoding, arm.policy, arm.threshold)
     return evaluate(runtime, rows, params, lambda _: None, folder, complete)
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from green_code.adaptation.corpus import Corpus, open_corpus
 from green_code.agent.calibrate import held_out_documents
 from green_code.evaluation.datasets import Row, line_rows, load_rows
 from green_code.evaluation.demo import samples
-from green_code.link.messages import CompletionParams
+from green_code.link.messages import CompletionParams, Decoding
 from green_code.models.vocabulary import Vocabulary
 from green_code.problems import Problem
 from green_code.settings import PROMPT_TOKENS, TOKENS_PER_LINE
@@ -53,11 +55,27 @@ def draw(rows: Sequence[Row], limit: int, seed: int) -> list[Row]:
     return drawn
 
 
+def facts(rows: Sequence[Row], source: str, seed: int) -> dict[str, Any]:
+    """What pages say of the rows that `choose_rows` gave, and of how they are completed."""
+    return {
+        "rows": dict(Counter(row.language for row in rows)),
+        "rows_from": source,
+        "seed": seed,
+        "max_tokens": TOKENS_PER_LINE,
+        "max_prompt_tokens": PROMPT_TOKENS,
+    }
+
+
 def from_layer(model: str, layer: int) -> CompletionParams:
     """How a row's line is completed with every token from one fixed layer."""
+    return by_policy(model, "fast", f"fixed:{layer}", 1.0)
+
+
+def by_policy(model: str, decoding: Decoding, policy: str, threshold: float) -> CompletionParams:
+    """How a row's line is completed."""
     return {
-        "session": "", "prefix": "", "suffix": "", "language": "", "model": model, "decoding": "fast", "policy": f"fixed:{layer}",
-        "threshold": 1.0, "max_tokens": TOKENS_PER_LINE, "single_line": True, "max_lines": 1, "max_prompt_tokens": PROMPT_TOKENS,
+        "session": "", "prefix": "", "suffix": "", "language": "", "model": model, "decoding": decoding, "policy": policy,
+        "threshold": threshold, "max_tokens": TOKENS_PER_LINE, "single_line": True, "max_lines": 1, "max_prompt_tokens": PROMPT_TOKENS,
     }  # fmt: skip
 
 

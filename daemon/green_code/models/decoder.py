@@ -233,9 +233,7 @@ class Decoder(nn.Module):
         self, layer: int, x: Tensor, start: int = 0, cache: tuple[Tensor, Tensor] | None = None
     ) -> Tensor:
         """Layer `layer` (from 1) over (B, N, C) at positions start …; see `Block.forward`."""
-        rope = self.config.ropes[layer - 1]
-        rotary = None if rope is None else self._cosines_sines(rope, start, x)
-        return self.layers[layer - 1](x, rotary, start, cache)  # type: ignore[no-any-return]
+        return self.layers[layer - 1](x, self._rotary_of(layer, start, x), start, cache)  # type: ignore[no-any-return]
 
     @torch.inference_mode()
     def run_layers(
@@ -254,9 +252,8 @@ class Decoder(nn.Module):
         """See `serving.Served`."""
         x = states[None, start:stop]
         for layer in range(first, last + 1):
-            rope, block = self.config.ropes[layer - 1], self.layers[layer - 1]
-            rotary = None if rope is None else self._cosines_sines(rope, start, x)
-            _, k, v = block.project(block.attention_norm(x), rotary)  # type: ignore[operator]
+            block = self.layers[layer - 1]
+            _, k, v = block.project(block.attention_norm(x), self._rotary_of(layer, start, x))  # type: ignore[operator]
             keys[layer - 1, :, start:stop], values[layer - 1, :, start:stop] = k[0], v[0]
 
     def logits(self, x: Tensor) -> Tensor:
@@ -291,6 +288,11 @@ class Decoder(nn.Module):
 
     def judge_of(self, parameters: ExitParameters) -> None:
         """See `Served`: there is none here."""
+
+    def _rotary_of(self, layer: int, start: int, like: Tensor) -> tuple[Tensor, Tensor] | None:
+        """What a layer turns positions start … by, as `Block.forward` takes it."""
+        rope = self.config.ropes[layer - 1]
+        return None if rope is None else self._cosines_sines(rope, start, like)
 
     def _cosines_sines(self, rope: Rope, start: int, like: Tensor) -> tuple[Tensor, Tensor]:
         end = start + like.shape[1]
