@@ -39,12 +39,14 @@ export const steps = [
       const file = `${workbench.folder}/history.csv`;
       await frame.locator('button', { hasText: 'Export' }).click();
       const dialog = workbench.page.locator('.quick-input-widget:visible', { hasText: 'Export Energy History' });
+      // It opens empty and fills in a name of its own later, over what is there by then: on a busy machine, over ours.
+      await until('the dialog proposes a name', async () => (await dialog.locator('input').first().inputValue()).endsWith('green-code-energy.csv'));
       const lines = await until('the file is written', async () => {
         if (fs.existsSync(file)) {
           return fs.readFileSync(file, 'utf8').trim().split('\n');
         }
         if (await dialog.isVisible()) {
-          await workbench.enter(file, 'Export Energy History'); // once more where the dialog was not ready: it begins with a name of its own
+          await workbench.enter(file, 'Export Energy History'); // again where it was still reading the folder
           await workbench.page.waitForTimeout(1000);
         }
         return null;
