@@ -106,14 +106,15 @@ EXCLUDE ?=
 corpus: $(BIN)/green-code $(JDK_SOURCES)  ## gather and encode 2 × 16 M tokens to train on (EXCLUDE=files of evaluation rows)
 	$(BIN)/green-code adapt corpus --work $(WORK) --jdk $(JDK_SOURCES) --exclude $(EXCLUDE)
 
+PLATEAU ?= 11
+
 adapt: $(BIN)/green-code $(JDK_SOURCES)  ## LITE-adapt the default model into agent_models/ (resumes)
-	$(BIN)/green-code adapt --work $(WORK) --jdk $(JDK_SOURCES) --exclude $(EXCLUDE)
+	$(BIN)/green-code adapt --work $(WORK) --jdk $(JDK_SOURCES) --exclude $(EXCLUDE) --plateau $(PLATEAU)
 
 EXITS ?= 13
-PLATEAU ?= 13
 
 train: $(READY)  ## rollouts, agent and calibration
-	$(BIN)/green-code train --work $(WORK) --exits $(EXITS) --plateau $(PLATEAU) --files 600
+	$(BIN)/green-code train --work $(WORK) --exits $(EXITS) --files 600
 
 evaluate: $(READY)  ## score the default model: make evaluate DATA=rows.jsonl
 	$(BIN)/green-code evaluate --data $(DATA)

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +19,7 @@ from green_code.adaptation import checkpoint
 from green_code.adaptation.corpus import ABOUT, Corpus, corpus_digest, open_corpus
 from green_code.adaptation.corpus.command import add_arguments as add_corpus_arguments
 from green_code.adaptation.corpus.command import asked, make_corpus, vocabulary_ids
+from green_code.adaptation.entries import WINDOWS, compare, learn_entries
 from green_code.adaptation.export import export_delta
 from green_code.adaptation.lenses import POSITIONS, learn_lens, record_states
 from green_code.adaptation.lineage import beginning, served_bundle, training_record
@@ -35,6 +36,7 @@ from green_code.models.bundle import (
     AGENT,
     CALIBRATION,
     DELTA,
+    ENTRIES,
     LENSES,
     MANIFEST,
     NGRAMS,
@@ -48,6 +50,7 @@ from green_code.models.bundle import (
 from green_code.models.catalog import DEFAULT, Found, find_model
 from green_code.models.decoder import Decoder
 from green_code.models.delta import read_delta
+from green_code.models.device import compute_device
 from green_code.models.families import ModelConfig
 from green_code.models.reading import Reading, bundled_reading, read_lenses, save_lenses
 from green_code.models.serving import first_that_serves
@@ -56,7 +59,7 @@ from green_code.models.vocabulary import Vocabulary
 from green_code.models.weights import adapted_weights
 from green_code.problems import Problem
 
-STEPS = ("corpus", "ngrams", "lite", "export", "lenses", "screen")
+STEPS = ("corpus", "ngrams", "lite", "export", "lenses", "entries", "screen")
 _SCORED_POSITIONS = 16_384  # per language, for the manifest
 
 
@@ -75,6 +78,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--exits", help="depths to train, one of them drawn a step, e.g. 9,12 (default: the recipe's)"
+    )
+    parser.add_argument(
+        "--plateau",
+        type=int,
+        help="layer on which a prompt's positions settle in fast; without one they rise (default: the bundle's, if it has one)",
     )
     parser.add_argument("--tokens", type=int, default=5_000_000, help="to train on (default: 5,000,000)")
     parser.add_argument("--rate", type=float, help="peak learning rate (default: the recipe's)")
@@ -98,6 +106,8 @@ def run(args: argparse.Namespace) -> int:
     # Whatever makes these stale has removed them.
     if "lenses" in steps and (args.step or not (job.bundle / LENSES).is_file()):
         job.lenses()
+    if "entries" in steps and (args.step or job.lacks_entries()):
+        job.entries()
     if "screen" in steps and (args.step or not (job.bundle / SCREEN).is_file()):
         job.screen()
     return 0
@@ -196,6 +206,14 @@ class _Job:
             )
         return True
 
+    def lacks_entries(self) -> bool:
+        """Whether the bundle has none, or none for the plateau that is asked for."""
+        return not (self.bundle / ENTRIES).is_file() or self.args.plateau not in (None, self.served_plateau())
+
+    def served_plateau(self) -> int | None:
+        """Of the bundle that is there, if it has one."""
+        return load_bundle(self.bundle).plateau if (self.bundle / MANIFEST).is_file() else None
+
     def ngrams(self) -> None:
         """The bundle's table of n-grams; a bundle's manifest is brought up to date. Larger vocabularies than it holds have none."""
         if len(self.vocabulary) > MOST_TOKENS:
@@ -218,6 +236,8 @@ class _Job:
                 "bad_request",
                 f"--tokens {recipe.tokens} is less than one step; give at least {recipe.tokens_per_step}.",
             )
+        if self.args.plateau is not None:  # what entries would refuse is said before it is waited for
+            _check_plateau(self.args.plateau, recipe.exits)
         corpus, start = self.corpus(recipe), Start(None)
         if not (self.lite_folder / checkpoint.STATE).is_file():
             start, sentence = beginning(self.found, self.bundle, self.served, recipe)
@@ -258,12 +278,14 @@ class _Job:
                 _say(f"{name} {language} {_rounded(by)}")
         self._refuse_damage(training["held_out"], new)
         gemma = "Gemma Terms of Use" if self.base_name == DEFAULT else "that of the base model"
+        plateau = self.served_plateau()
         # From here on one after the other.
         new.replace(self.bundle / DELTA)
-        self._forget(LENSES, SCREEN, AGENT, CALIBRATION)
+        self._forget(LENSES, ENTRIES, SCREEN, AGENT, CALIBRATION)
         write_manifest(self.bundle, {
             "base": {"model": self.base_name, "sha256": self.fingerprint},
             "exits": list(recipe.exits),
+            **({"plateau": plateau} if plateau is not None and plateau <= recipe.exits[-1] else {}),
             "training": training,
             "licences": {"base": gemma, "delta": gemma, "agent": "Apache-2.0"},
         })  # fmt: skip
@@ -301,13 +323,57 @@ class _Job:
             for language, by in held_out[name].items():
                 _say(f"{name} {language} {_rounded(by)}")
         record = {"positions": len(states[config.layers]), "seed": self.args.seed, "held_out": held_out}
-        manifest = {k: v for k, v in bundle.manifest.items() if k not in ("schema", "files", "agent")}
-        self._forget(SCREEN, AGENT, CALIBRATION)
+        left = ("schema", "files", "agent", "entries")
+        manifest = {k: v for k, v in bundle.manifest.items() if k not in left}
+        self._forget(ENTRIES, SCREEN, AGENT, CALIBRATION)
         part.replace(self.bundle / LENSES)
         write_manifest(self.bundle, {**manifest, "lenses": record})
         _say(
-            "lenses written; `green-code adapt screen` and `green-code train` make screen, agent and calibration anew"
+            "lenses written; `green-code adapt entries`, `adapt screen` and `train` make entries, screen, agent and calibration anew"
         )
+
+    def entries(self) -> None:
+        """The plateau, and what layers above it make of settled positions. The calibration was of the entries before.
+
+        Raises:
+            Problem: there is no adapted bundle, or the plateau is no layer up to its last exit.
+        """
+        bundle = self._adapted()
+        plateau: int | None = bundle.plateau if self.args.plateau is None else self.args.plateau
+        if plateau is None:
+            _say(
+                "no plateau is given: prompts rise as far as their tokens do, and there are no entries to learn"
+            )
+            return
+        _check_plateau(plateau, bundle.exits)
+        corpus = self.corpus(checkpoint.recipe_of(bundle.manifest["training"]["recipe"]))
+        config, weights = adapted_weights(self.found, bundle)
+        reading = replace(bundled_reading(bundle, config), entries={})
+        served = first_that_serves(forms(), config).build(config, weights, reading)
+        decoder, bos = Decoder.load(config, weights).to(compute_device()), self.vocabulary.bos
+        decoder.wear(reading.lenses)
+        entries = learn_entries(
+            decoder, served, corpus, plateau, bundle.exits, bos, WINDOWS, self.args.seed, _say
+        )
+        part = self.bundle / f"{ENTRIES}.part"
+        save_lenses(part, entries)
+        learned = first_that_serves(forms(), config).build(
+            config, weights, replace(reading, entries=read_lenses(part))
+        )
+        held_out = compare({"plain": served, "learned": learned}, corpus, plateau, bundle.exits, bos)
+        for name, by in held_out.items():
+            _say(f"{name} {json.dumps(by)}")
+        record = {
+            "windows": WINDOWS,
+            "exits": list(bundle.exits),
+            "seed": self.args.seed,
+            "held_out": held_out,
+        }
+        manifest = {k: v for k, v in bundle.manifest.items() if k not in ("schema", "files")}
+        self._forget(CALIBRATION)
+        part.replace(self.bundle / ENTRIES)
+        write_manifest(self.bundle, {**manifest, "plateau": plateau, "entries": record})
+        _say("entries written; `green-code train calibrate` makes the calibration anew")
 
     def screen(self) -> None:
         """The screen of the head that the bundle is served with.
@@ -322,9 +388,7 @@ class _Job:
         recipe = checkpoint.recipe_of(bundle.manifest["training"]["recipe"])
         config, weights = adapted_weights(self.found, bundle)
         moment = second_moment(
-            first_that_serves(forms(), config).build(
-                config, weights, bundled_reading(bundle, config.width, config.layers)
-            ),
+            first_that_serves(forms(), config).build(config, weights, bundled_reading(bundle, config)),
             weights["norm.weight"],
             self.corpus(recipe),
             depths_that_count(recipe.exits, config.layers),
@@ -361,6 +425,13 @@ class _Job:
                 "bad_request",
                 f"the last layer's held-out loss on {language} is {rise:.1%} over the untouched model's: this run is not shipped. Train more tokens, or begin again in another --work folder with a lower --rate.",
             )
+
+
+def _check_plateau(plateau: int, exits: Sequence[int]) -> None:
+    """Raises Problem where it is no layer up to the last exit."""
+    if not exits or not 0 < plateau <= exits[-1]:
+        where = f"from 1 to {exits[-1]}, the last exit" if exits else "once the bundle has exits"
+        raise Problem("bad_request", f"prompts cannot settle at layer {plateau}; give --plateau {where}.")
 
 
 def _rounded(by: dict[str, dict[int, float]]) -> dict[str, dict[int, float]]:

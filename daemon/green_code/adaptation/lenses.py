@@ -20,7 +20,7 @@ from green_code.models.serving import Served
 
 POSITIONS = 200_000  # per language
 _FIRST = 16  # of a window that count: prompts have such lengths
-_TOKENS = 8_192  # the most frequent, over which distributions are compared; a lens turns all others alike
+FREQUENT = 8_192  # the most frequent, over which distributions are compared; a lens turns all others alike
 _BATCH = 512
 _ROWS = 8_192  # at once in float32
 _PASSES = 2  # over all positions
@@ -73,7 +73,7 @@ def learn_lens(
             in its columns. counts: (V,), how frequent tokens are. eps: the norm's.
     """
     generator = torch.Generator().manual_seed(seed)
-    frequent = counts.topk(min(_TOKENS, len(counts))).indices
+    frequent = counts.topk(min(FREQUENT, len(counts))).indices
     rows = head[frequent.to(head.device)].float().to(device)
     gain = _gain(states)
     scale = gain.to(device)

@@ -56,11 +56,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--exits", help="depths at which the agent decides, e.g. 7,9,11,13,15 (default: the bundle's)"
     )
-    parser.add_argument(
-        "--plateau",
-        type=int,
-        help="depth on which a prompt's positions settle in fast (default: the bundle's, if it has one)",
-    )
     parser.add_argument("--positions", type=int, default=200_000, help="rollout positions per language")
     parser.add_argument(
         "--files",
@@ -101,7 +96,7 @@ def make_rollouts(args: argparse.Namespace) -> None:
     bundle = load_bundle(_bundle_folder(args.model))
     opened = open_model(find_model(args.model), bundle, forms())
     exits = parse_exits(args.exits, opened.decoder.config.layers) if args.exits else bundle.exits
-    _plateau(args, bundle, exits)  # what the agent would refuse is said before it is waited for
+    _check_plateau(bundle, exits)  # what the agent would refuse is said before it is waited for
     languages = open_corpus(args.work / "corpus", opened.vocabulary, LEAST_TOKENS, LEAST_TOKENS).languages
     for part, share in PARTS.items():
         positions = int(share * args.positions)
@@ -148,7 +143,7 @@ def train_agent(args: argparse.Namespace) -> None:
     )
     for other in (validation, held):
         rollouts.check_like(other)
-    plateau = _plateau(args, bundle, rollouts.exits)
+    _check_plateau(bundle, rollouts.exits)
     torch.set_num_threads(THREADS)  # costs are those of service
     opened = open_model(find_model(args.model), bundle, forms())
     costs = measured_costs(opened, bundle.exits, SHORT_WINDOW_SECONDS, lambda *_: None)
@@ -172,8 +167,6 @@ def train_agent(args: argparse.Namespace) -> None:
     (folder / CALIBRATION).unlink(missing_ok=True)  # of the agent before
     manifest = dict(json.loads((folder / "manifest.json").read_text()))
     manifest["exits"] = list(rollouts.exits)
-    if plateau is not None:
-        manifest["plateau"] = plateau
     manifest["agent"] = {
         "method": best,
         "reward": {"kind": args.reward, **(asdict(_rewards(args)) if args.reward == "paper" else {})},
@@ -186,19 +179,13 @@ def train_agent(args: argparse.Namespace) -> None:
     write_manifest(folder, {k: v for k, v in manifest.items() if k not in ("schema", "files")})
 
 
-def _plateau(args: argparse.Namespace, bundle: Bundle, exits: Sequence[int]) -> int | None:
-    """Where prompts settle with an agent of these exits.
-
-    Raises:
-        Problem: it is no layer up to the last exit.
-    """
-    plateau = bundle.plateau if args.plateau is None else args.plateau
-    if plateau is not None and not 0 < plateau <= exits[-1]:
+def _check_plateau(bundle: Bundle, exits: Sequence[int]) -> None:
+    """Raises Problem where prompts settle behind the last of an agent's exits."""
+    if bundle.plateau is not None and bundle.plateau > exits[-1]:
         raise Problem(
             "bad_request",
-            f"prompts cannot settle at layer {plateau}; give --plateau from 1 to {exits[-1]}, the last exit.",
+            f"the bundle's prompts settle at layer {bundle.plateau}, behind the last of these exits, {exits[-1]}; give deeper --exits, or first `green-code adapt entries --plateau` with a layer up to it.",
         )
-    return plateau
 
 
 def _rewards(args: argparse.Namespace) -> Rewards:

@@ -1,4 +1,5 @@
-"""Recording rollouts with the decoder that serves: its states are those that the agent will meet.
+"""Recording rollouts with the decoder that serves, on an exact cache: the agent meets these states, but for what a prompt that
+settled below its exits does to them.
 
 Every stretch is one staircase. The context is brought up once; then each chunk is read as the source goes on, and what
 comes after the first token that the model would have written otherwise is taken back and written by the model itself. What

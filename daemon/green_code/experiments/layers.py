@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from green_code.engine.parts import Parts
+from green_code.engine.parts import Parts, load_parts
 from green_code.engine.runtime import Runtime, load_runtime
 from green_code.evaluation.datasets import Row
 from green_code.evaluation.metrics import bootstrap_interval
@@ -23,7 +23,7 @@ from green_code.experiments.predictions import predictions
 from green_code.experiments.provenance import provenance
 from green_code.experiments.rows import choose_rows, facts, from_layer
 from green_code.kernels.form import forms
-from green_code.models.bundle import VOCABULARY, Bundle, bundle_of
+from green_code.models.bundle import ENTRIES, VOCABULARY, Bundle, bundle_of
 from green_code.models.catalog import find_model
 from green_code.models.weights import open_model
 
@@ -94,6 +94,17 @@ def untouched(adapted: Runtime) -> Runtime:
         return adapted
     opened = open_model(find_model(adapted.model), bare, forms())
     return Runtime(adapted.model, opened, bare, Parts(), adapted.costs)
+
+
+def plain(served: Runtime) -> Runtime:
+    """The same model and bundle, but for entries: a layer's own projections make keys and values of states that are handed on."""
+    bundle = bundle_of(served.model)
+    if bundle is None or bundle.part(ENTRIES) is None:
+        return served
+    files = {name: digest for name, digest in bundle.manifest["files"].items() if name != ENTRIES}
+    bundle = replace(bundle, manifest={**bundle.manifest, "files": files})
+    opened = open_model(find_model(served.model), bundle, forms())
+    return Runtime(served.model, opened, bundle, load_parts(bundle, opened), served.costs)
 
 
 def bare_bundle(model: str) -> Bundle | None:

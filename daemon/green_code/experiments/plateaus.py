@@ -14,7 +14,7 @@ from typing import Any
 from green_code.engine.runtime import RISING, Runtime, load_runtime
 from green_code.evaluation.datasets import Row
 from green_code.evaluation.run import evaluate
-from green_code.experiments.layers import rows_digest
+from green_code.experiments.layers import plain, rows_digest
 from green_code.experiments.provenance import provenance
 from green_code.experiments.quality import FULL, summaries
 from green_code.experiments.rows import by_policy, choose_rows, facts
@@ -27,25 +27,33 @@ _BELOW = 3  # layers below the first exit that are tried
 
 @dataclass(frozen=True)
 class Arm:
-    """`family` is the plateau, or RISES, or FULL; `setting` the threshold."""
+    """`family` is the plateau, or RISES, or FULL; `setting` the threshold. `learned`: with the bundle's entries."""
 
     family: str
     setting: str
     plateau: int | None
     threshold: float
+    learned: bool = False
 
 
-def arms(exit: int) -> list[Arm]:
-    """In the order of the page, full depth first; `exit` is the first at which the agent decides."""
-    plateaus = [None, *range(exit, max(0, exit - _BELOW - 1), -1)]
+def arms(exit: int, learned: int | None) -> list[Arm]:
+    """In the order of the page, full depth first; `exit` is the first at which the agent decides, `learned` the plateau for which
+    the bundle has entries."""
+    plateaus = [(None, False), *((plateau, False) for plateau in range(exit, max(0, exit - _BELOW - 1), -1))]
+    if learned is not None:
+        plateaus.append((learned, True))
     return [
         Arm(FULL, "", None, 1.0),
         *(
-            Arm(RISES if plateau is None else str(plateau), f"T={threshold}", plateau, threshold)
-            for plateau in plateaus
+            Arm(_family(plateau, with_entries), f"T={threshold}", plateau, threshold, with_entries)
+            for plateau, with_entries in plateaus
             for threshold in _THRESHOLDS
         ),
     ]
+
+
+def _family(plateau: int | None, learned: bool) -> str:
+    return RISES if plateau is None else f"{plateau}, learned" if learned else str(plateau)
 
 
 def run(
@@ -58,14 +66,16 @@ def run(
     """
     report(f"loading {model}")
     runtime = load_runtime(model)
+    without, served = plain(runtime), runtime.plateau
     if runtime.agent is None:
         raise Problem("bundle_invalid", f"{model} has no agent; train one with `green-code train`.")
     rows, source = choose_rows(data, work / "corpus", runtime.vocabulary, limit, seed)
     kept = work / "experiments" / f"plateaus-{rows_digest(rows, runtime.weights)}"
-    served, results = runtime.plateau, dict[Arm, list[dict[str, Any]]]()
-    for arm in arms(runtime.exits[0]):
-        runtime.plateau = arm.plateau
-        results[arm] = _complete(runtime, rows, arm, kept / f"{arm.family}-{arm.setting}".replace(" ", "-"))
+    results = dict[Arm, list[dict[str, Any]]]()
+    for arm in arms(runtime.exits[0], served if without is not runtime else None):
+        asked = runtime if arm.learned else without
+        asked.plateau = arm.plateau
+        results[arm] = _complete(asked, rows, arm, kept / f"{arm.family}-{arm.setting}".replace(" ", "-"))
         report(f"plateau {arm.family} {arm.setting}: {len(rows)} rows")
     full = next(iter(results.values()))
     options: dict[str, object] = {"model": Path(model), "data": data, "limit": limit, "seed": seed}

@@ -30,7 +30,7 @@ def page(found: dict[str, Any]) -> str:
             f"Data: {found['rows_from']}; {counted(found['rows'])}, drawn with seed {found['seed']}. Each row's line is completed by a session of its own that knows nothing yet: "
             f"at most {found['max_tokens']} tokens, after at most {found['max_prompt_tokens']} of prompt. The agent decides at exit {', '.join(map(str, found['exits']))} of {found['layers']} layers. "
             f"All but the last {found['rising'] + 1} positions of a prompt settle: layers above the plateau are not run over them, and look at keys and values that are made of their states there. "
-            f"The bundle's plateau is {found['plateau'] or RISES}. Joules are what was run times the fitted costs "
+            f"The bundle's plateau is {found['plateau'] or RISES}. {_learned(found)}Joules are what was run times the fitted costs "
             f"(source: {found['energy_source']}), not a meter's reading of these runs. {machine(found)}"
         ),
         "![Edit similarity over joules a completion](plateaus.svg)",
@@ -38,6 +38,12 @@ def page(found: dict[str, Any]) -> str:
         reproduce(found, "The full form takes all rows: give a `--limit` that is greater than they are many."),
     ]  # fmt: skip
     return "\n\n".join(parts) + "\n"
+
+
+def _learned(found: dict[str, Any]) -> str:
+    if not any(arm["family"].endswith("learned") for arm in found["arms"]):
+        return ""
+    return "*Learned*: with the bundle's entries; on the other plateaus, layers' own projections make keys and values. "
 
 
 def _language(found: dict[str, Any], language: str) -> str:

@@ -211,7 +211,7 @@ def draw_plateaus(found: dict[str, Any], path: Path) -> None:
     """Edit similarity over joules a completion, a panel per language, a line per plateau."""
     names = list(dict.fromkeys(arm["family"] for arm in found["arms"]))
     styles = itertools.cycle(
-        [(_GREY, "v"), (_GREEN, "s"), ("#1864ab", "D"), ("#e8590c", "^"), ("#862e9c", "P")]
+        [(_GREY, "v"), (_GREEN, "s"), ("#1864ab", "D"), ("#e8590c", "^"), ("#862e9c", "P"), ("#c2255c", "X")]
     )
     families = {name: ("black", "o") if name == FULL else next(styles) for name in names}
     _draw_families(found, families, path)

@@ -33,7 +33,7 @@ def predictions(
     config, weights = adapted_weights(find_model(model), bundle)
     windows = _windows(rows, vocabulary)
     decoder = Decoder.load(config, weights).to(compute_device())
-    decoder.wear(bundled_reading(bundle, config.width, config.layers).lenses)
+    decoder.wear(bundled_reading(bundle, config).lenses)
     scores = score_windows(decoder, windows, tuple(depths), vocabulary.bos)
     return {
         "tokens": {language: own.shape[0] * (own.shape[1] - 1) for language, own in windows.items()},

@@ -22,7 +22,7 @@ from green_code.engine.parts import Parts
 from green_code.engine.runtime import BUDGET_SECONDS, Runtime, Session, load_runtime
 from green_code.evaluation.metrics import bootstrap_interval, mean
 from green_code.evaluation.run import evaluate, summarise
-from green_code.experiments.layers import rows_digest, taught_layers
+from green_code.experiments.layers import plain, rows_digest, taught_layers
 from green_code.experiments.propagating_cache import PromptAtFullDepth, PropagatingCache
 from green_code.experiments.provenance import provenance
 from green_code.experiments.rows import by_policy, choose_rows, facts
@@ -80,7 +80,8 @@ def run(
         Problem: the model, its bundle or the rows are missing or damaged.
     """
     report(f"loading {model}")
-    served = load_runtime(model)
+    shipped = load_runtime(model)
+    served = plain(shipped)  # entries are for the plateau, and here states are handed on from any depth
     runtimes = {cache: CacheRuntime(served, cache) for cache in CACHES}
     rows, source = choose_rows(data, work / "corpus", served.vocabulary, limit, seed)
     kept = work / "experiments" / f"propagation-{rows_digest(rows, served.weights)}"
@@ -94,7 +95,7 @@ def run(
         report(f"{arm.name:28} edit similarity {summarise(done)['all']['edit_similarity']:.1f}")
     options: dict[str, object] = {"model": Path(model), "data": data, "limit": limit, "seed": seed}
     return {
-        **provenance(served, "propagation", options),
+        **provenance(shipped, "propagation", options),
         **facts(rows, source, seed),
         "layers": served.layers_total,
         "exits": list(served.exits),

@@ -39,7 +39,7 @@ def page(found: dict[str, Any]) -> str:
         "## How it was measured",
         paragraph(
             f"Data: {found['rows_from']}; {counted(found['rows'])}, drawn with seed {found['seed']}. Each row's line is completed by a session of its own that knows nothing yet: "
-            f"at most {found['max_tokens']} tokens, after at most {found['max_prompt_tokens']} of prompt. Weights, decoder and policy are the same on both caches. "
+            f"at most {found['max_tokens']} tokens, after at most {found['max_prompt_tokens']} of prompt. Weights, decoder and policy are the same on both caches, and the bundle's entries, which are for its plateau, are left out. "
             f"{machine(found)}"
         ),
         paragraph(

@@ -50,6 +50,7 @@ class CLayer(ctypes.Structure):
             )
         ),
         ("window", _Int),
+        ("entry", CMatrix),
     ]  # fmt: skip
 
 

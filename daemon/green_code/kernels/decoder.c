@@ -23,6 +23,7 @@ typedef struct {
   const float *attention_norm, *q_norm, *k_norm, *attention_out_norm, *mlp_norm, *mlp_out_norm;
   const float *cosines, *sines;  // (positions, head_width/2)
   int32_t window;                // how many positions are seen, itself included; 0: all
+  matrix entry;                  // keys and values of settled states; without records: those of qkv
 } layer;
 
 typedef struct {
@@ -216,7 +217,8 @@ void green_run_layers(const model *m, int first, int last, float *x, int start, 
   if (team) atomic_store_explicit(&team->open, 0, memory_order_release);
 }
 
-// Keys and values alone of layers first … last−1, made of x (rows, width) as it stands; otherwise as green_run_layers.
+// Keys and values alone of layers first … last−1, made of x (rows, width) as it stands, by a layer's `entry` where it has
+// one; otherwise as green_run_layers.
 void green_propagate(const model *m, int first, int last, float *x, int start, int rows, uint8_t *keys, uint8_t *values,
                      int capacity, const scratch *s) {
   const size_t cached = (size_t)m->kv_heads * capacity;
@@ -225,13 +227,14 @@ void green_propagate(const model *m, int first, int last, float *x, int start, i
     const layer *l = &m->layers[i];
     const matrix *qkv = &l->qkv;
     const int tile = queries / TILE;  // the first of keys; decoder.py serves no model whose queries end within one
-    const matrix kv = {qkv->records + (size_t)tile * (qkv->inputs / GROUP), qkv->outputs - tile * TILE, qkv->inputs};
+    const matrix own = {qkv->records + (size_t)tile * (qkv->inputs / GROUP), qkv->outputs - tile * TILE, qkv->inputs};
+    const matrix *kv = l->entry.records ? &l->entry : &own;
     for (int at = 0, some; at < rows; at += some) {
       some = rows - at < CHUNK ? rows - at : CHUNK;
       const step t = {m, l, x + (size_t)at * m->width, start + at, some, 1, capacity,
                       keys + i * cached * key_bytes(m->head_width), values + i * cached * value_bytes(m->head_width), s};
       for (int r = 0; r < some; r++) before_attention(&t, r, 0);
-      product(NULL, &kv, NULL, &s->row, some, s->wide + tile * TILE, qkv->outputs);
+      product(NULL, kv, NULL, &s->row, some, s->wide + tile * TILE, qkv->outputs);
       for (int r = 0; r < some; r++) place_row(&t, r, m->heads);
     }
   }

@@ -36,7 +36,7 @@ from green_code.kernels.quantise import GROUP, RECORD_BYTES, TILE, quantise
 from green_code.kernels.quantise import records as count
 from green_code.models.decoder import inverse_frequencies
 from green_code.models.families import ModelConfig, Rope
-from green_code.models.reading import Reading
+from green_code.models.reading import Reading, corrected
 from green_code.models.screen import screen_of
 from green_code.models.serving import CANDIDATES, ExitParameters, Judge, Top
 
@@ -47,6 +47,7 @@ _MATRICES = ("qkv", "attention_out", "mlp_in", "mlp_out")
 _GAINS = ("attention_norm", "q_norm", "k_norm", "attention_out_norm", "mlp_norm", "mlp_out_norm")
 _DOWN = "screen.down"
 _LENS = "lens."
+_ENTRIES = "entries"
 _FLOAT_BYTES = 4
 
 
@@ -64,9 +65,10 @@ def why_not(config: ModelConfig) -> str | None:
 
 
 def matrices(
-    config: ModelConfig, lenses: Iterable[int] = (), rank: int = 0
+    config: ModelConfig, lenses: Iterable[int] = (), entries: Iterable[int] = (), rank: int = 0
 ) -> Iterator[tuple[str, int, int]]:
-    """(name, N, K) of all matrices: the layers', the head, lenses of these depths, and, of a rank above 0, the head's preview."""
+    """(name, N, K) of all matrices: the layers', the head, lenses of these depths, entries of these layers, and, of a rank above
+    0, the head's preview."""
     query = config.heads * config.head_width
     for i in range(config.layers):
         yield f"layers.{i}.qkv", query + 2 * config.kv_heads * config.head_width, config.width
@@ -75,6 +77,8 @@ def matrices(
         yield f"layers.{i}.mlp_out", config.width, config.mlp_width
     yield _head_name(config), config.vocabulary, config.width
     yield from ((_lens_name(depth), config.width, config.width) for depth in lenses)
+    both = 2 * config.kv_heads * config.head_width
+    yield from ((_entry_name(layer), both, config.width) for layer in entries)
     if rank:
         yield "screen.preview", config.vocabulary, rank
 
@@ -85,6 +89,10 @@ def _head_name(config: ModelConfig) -> str:
 
 def _lens_name(depth: int) -> str:
     return f"{_LENS}{depth}"
+
+
+def _entry_name(layer: int) -> str:
+    return f"layers.{layer - 1}.entry"
 
 
 def gains(config: ModelConfig) -> Iterator[tuple[str, int]]:
@@ -103,7 +111,7 @@ def pack(
     config: ModelConfig, weights: Mapping[str, Tensor], reading: Reading
 ) -> tuple[np.ndarray, dict[str, Tensor]]:
     """What `KernelDecoder` is made of: (records, RECORD_BYTES) of all matrices; the embedding (bfloat16), gains, those
-    of lenses among them, and the screen's `down`.
+    of lenses among them, which layers have entries, and the screen's `down`.
 
     Args:
         weights: under `Decoder`'s names. reading: its screen needs the rows of a head that is tied to the embedding, and
@@ -122,6 +130,11 @@ def pack(
     rest["embed.weight"] = weights["embed.weight"].bfloat16()
     packed += [quantise(lens.matrix.numpy()) for _, lens in sorted(reading.lenses.items())]
     rest |= {_lens_name(depth): lens.gain.float() for depth, lens in reading.lenses.items()}
+    first = config.heads * config.head_width
+    for layer, entry in sorted(reading.entries.items()):
+        own = weights[f"layers.{layer - 1}.qkv.weight"][first:]
+        packed.append(quantise(corrected(own, entry).numpy()))
+    rest[_ENTRIES] = torch.tensor(sorted(reading.entries), dtype=torch.int32)
     directions = reading.directions
     if directions is not None and config.tied_head and len(directions) % GROUP == 0:
         screen = screen_of(rest["embed.weight"], directions)
@@ -157,9 +170,9 @@ class KernelDecoder:
         if reason := why_not(config):
             raise ValueError(reason)
         rest = dict(rest)
-        down = rest.pop(_DOWN, None)
+        down, entries = rest.pop(_DOWN, None), rest.pop(_ENTRIES).tolist()
         lenses = sorted(int(name.removeprefix(_LENS)) for name in rest if name.startswith(_LENS))
-        sizes = list(matrices(config, lenses, 0 if down is None else len(down)))
+        sizes = list(matrices(config, lenses, entries, 0 if down is None else len(down)))
         counts = {name: count(outputs, inputs) for name, outputs, inputs in sizes}
         if records.shape != (sum(counts.values()), RECORD_BYTES) or not records.flags.c_contiguous:
             raise ValueError(f"records {records.shape} are not of a {config.family} of this configuration")
@@ -186,6 +199,7 @@ class KernelDecoder:
         }
         self._head = self._matrices[_head_name(config)]
         self._lenses = {depth: self._matrices[_lens_name(depth)] for depth in lenses}
+        self._entries = {layer: self._matrices[_entry_name(layer)] for layer in entries}
         preview = self._matrices.get("screen.preview")
         self._screen = CScreen(
             None if down is None else down.data_ptr(),
@@ -327,7 +341,11 @@ class KernelDecoder:
     @property
     def weight_bytes(self) -> int:
         """What a token at full depth reads of weights at most: all layers', and the head's or its screen's and candidates'."""
-        unread = [*self._lenses.values(), *([self._head] if self._screen.rows else ())]
+        unread = [
+            *self._lenses.values(),
+            *self._entries.values(),
+            *([self._head] if self._screen.rows else ()),
+        ]
         skipped: int = sum(m.outputs // TILE * (m.inputs // GROUP) * RECORD_BYTES for m in unread)
         candidates = 2 * CANDIDATES * self.config.width if self._screen.rows else 0
         return self._records.nbytes - skipped + candidates
@@ -445,4 +463,5 @@ class KernelDecoder:
             *(None if gain is None else gain.ctypes.data for gain in gains),
             *(table.ctypes.data for table in self._tables[rope]),
             self.config.windows[i] or 0,
+            self._entries.get(i + 1, CMatrix()),
         )

@@ -21,17 +21,18 @@ from green_code.models.sources import sha256_of
 from green_code.problems import Problem
 
 SCHEMA = 1
-MANIFEST, VOCABULARY, DELTA, LENSES, SCREEN, AGENT, CALIBRATION, NGRAMS = (
+MANIFEST, VOCABULARY, DELTA, LENSES, ENTRIES, SCREEN, AGENT, CALIBRATION, NGRAMS = (
     "manifest.json",
     "vocabulary.safetensors",
     "delta.safetensors",
     "lenses.safetensors",
+    "entries.safetensors",
     "screen.safetensors",
     "agent.safetensors",
     "calibration.json",
     "ngrams.safetensors",
 )
-PARTS = (VOCABULARY, DELTA, LENSES, SCREEN, AGENT, CALIBRATION, NGRAMS)
+PARTS = (VOCABULARY, DELTA, LENSES, ENTRIES, SCREEN, AGENT, CALIBRATION, NGRAMS)
 
 
 @dataclass(frozen=True)
@@ -58,11 +59,14 @@ class Bundle:
 
     @property
     def weights_key(self) -> str:
-        """Changes when the converted weights would."""
-        files = self.manifest["files"]
-        return hashlib.sha256(
-            "".join(files.get(part, "") for part in (VOCABULARY, DELTA, LENSES, SCREEN)).encode()
-        ).hexdigest()
+        """Changes when what is computed on an exact cache would: rollouts are of one."""
+        return self._key(VOCABULARY, DELTA, LENSES, SCREEN)
+
+    @property
+    def conversion_key(self) -> str:
+        """Changes when the converted weights would, or what they must fit."""
+        plateau = str(self.plateau) if ENTRIES in self.manifest["files"] else ""
+        return self._key(VOCABULARY, DELTA, LENSES, SCREEN, ENTRIES) + plateau
 
     @property
     def digest(self) -> str:
@@ -70,6 +74,10 @@ class Bundle:
         files = self.manifest["files"]
         used = files if self.plateau is None else {**files, "plateau": self.plateau}
         return hashlib.sha256(json.dumps(used, sort_keys=True).encode()).hexdigest()
+
+    def _key(self, *parts: str) -> str:
+        files = self.manifest["files"]
+        return hashlib.sha256("".join(files.get(part, "") for part in parts).encode()).hexdigest()
 
     def part(self, name: str) -> Path | None:
         """Path of a part, or None if the bundle does not have it."""

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from green_code.models.families import ModelConfig, Rope
-from green_code.models.reading import Lens
+from green_code.models.reading import Lens, corrected
 from green_code.models.serving import ExitParameters, Top, top_of
 
 
@@ -115,6 +115,22 @@ class Block(nn.Module):
             q, k = _rotate(q, *rotary), _rotate(k, *rotary)
         return q, k, v
 
+    @property
+    def key_value_weight(self) -> Tensor:
+        """(2·K·D, C): the part of `qkv` that projects keys and values."""
+        return self.qkv.weight[self.heads * self.head_width :]
+
+    def enter(
+        self, x: Tensor, rotary: tuple[Tensor, Tensor] | None, projection: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Normed states (B, N, C) → keys and values alone, each (B, K, N, D), by the layer's own projections or by another one of
+        their shape (2·K·D, C)."""
+        bias = None if self.qkv.bias is None else self.qkv.bias[self.heads * self.head_width :]
+        made = F.linear(x, self.key_value_weight if projection is None else projection, bias)
+        k, v = made.view(*x.shape[:2], 2 * self.kv_heads, self.head_width).transpose(1, 2).chunk(2, dim=1)
+        k = self.k_norm(k)
+        return k if rotary is None else _rotate(k, *rotary), v
+
     def _attend(
         self,
         x: Tensor,
@@ -188,6 +204,7 @@ class Decoder(nn.Module):
             self.head = nn.Linear(config.width, config.vocabulary, bias=False)
         self._rotary: dict[Rope, tuple[Tensor, Tensor]] = {}
         self._worn = frozenset[int]()  # depths of lenses
+        self._entered = frozenset[int]()  # layers of entries
 
     @property
     def dtype(self) -> torch.dtype:
@@ -252,9 +269,16 @@ class Decoder(nn.Module):
         """See `serving.Served`."""
         x = states[None, start:stop]
         for layer in range(first, last + 1):
-            block = self.layers[layer - 1]
-            _, k, v = block.project(block.attention_norm(x), self._rotary_of(layer, start, x))  # type: ignore[operator]
+            projection = self.get_buffer(f"entry_{layer}") if layer in self._entered else None
+            k, v = self.entries(layer, x, start, projection)
             keys[layer - 1, :, start:stop], values[layer - 1, :, start:stop] = k[0], v[0]
+
+    def entries(
+        self, layer: int, x: Tensor, start: int = 0, projection: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Keys and values, each (B, K, N, D), that layer `layer` gets of states (B, N, C) at positions start …; see `Block.enter`."""
+        block = self.layers[layer - 1]
+        return block.enter(block.attention_norm(x), self._rotary_of(layer, start, x), projection)  # type: ignore[operator,no-any-return]
 
     def logits(self, x: Tensor) -> Tensor:
         """The shared final norm and head: (…, C) at any depth → (…, V)."""
@@ -269,6 +293,18 @@ class Decoder(nn.Module):
         for depth, lens in lenses.items():
             matrix = (lens.matrix * lens.gain).to(self.device, self.dtype)
             self.register_buffer(f"lens_{depth}", matrix, persistent=False)
+
+    def enter_by(self, entries: Mapping[int, Lens]) -> None:
+        """Make entries of settled positions by these from now on. They are no part of the weights."""
+        for layer in self._entered:
+            delattr(self, f"entry_{layer}")
+        self._entered = frozenset(entries)
+        for layer, entry in entries.items():
+            self.register_buffer(f"entry_{layer}", self.entry_projection(layer, entry), persistent=False)
+
+    def entry_projection(self, layer: int, entry: Lens) -> Tensor:
+        """(2·K·D, C) in the decoder's dtype."""
+        return corrected(self.layers[layer - 1].key_value_weight, entry).to(self.dtype)  # type: ignore[arg-type]
 
     def seen(self, x: Tensor, depth: int) -> Tensor:
         """See `Served`."""

@@ -1,4 +1,4 @@
-"""What a bundle adds to the head, for reading states: its screen's directions, and a lens for each exit.
+"""What a bundle adds for reading states: the screen's directions and exits' lenses, for the head, and entries, for layers.
 
 A state that leaves an early layer is not quite in the terms in which the last layer speaks. A *lens* puts it there, so that the
 one head says of an exit what the last layer would (tuned lens, Belrose et al., arXiv 2303.08112). Here it is linear, works on
@@ -9,7 +9,14 @@ the state x over its root mean square, and is learned against the last layer's d
 The gain g makes all components about as large. They differ three-thousandfold, and would be learned, and rounded, as unevenly.
 A lens changes what is read at an exit alone: deeper layers get the state as it was.
 
-File: safetensors; for each exit D `D:codes` and `D:scales`, A as delta.py has a matrix with three bits a value, and `D:gain`.
+An *entry* is what a layer above the plateau keeps of a position that settled there (decoding/staircase.py): a key and a value,
+made of a state that several layers have not been over. The layer's own projections W_kv would take it for one of theirs. Those of
+the bundle add what was learned (SwiftKV trains them as well, arXiv 2410.03960), on the layer's normed input n:
+
+    entry = W_kv n + A (g · n),   A (2·K·D, C), keys' rows first, g (C,), of a layer's own
+
+Files: safetensors; for each exit or layer D `D:codes` and `D:scales`, A as delta.py has a matrix with three bits a value, and
+`D:gain`.
 """
 
 from __future__ import annotations
@@ -25,8 +32,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from torch import Tensor
 
-from green_code.models.bundle import LENSES, SCREEN, Bundle
+from green_code.models.bundle import ENTRIES, LENSES, SCREEN, Bundle
 from green_code.models.delta import dequantise, quantise
+from green_code.models.families import ModelConfig
 from green_code.models.screen import read_directions
 from green_code.problems import Problem
 
@@ -39,7 +47,7 @@ LENS_BITS = 3
 
 @dataclass(frozen=True)
 class Lens:
-    """`matrix` A (C, C) and `gain` g (C,), float32."""
+    """`matrix` A (C, C), or (2·K·D, C) of an entry, and `gain` g (C,), float32."""
 
     matrix: Tensor
     gain: Tensor
@@ -47,10 +55,16 @@ class Lens:
 
 @dataclass(frozen=True)
 class Reading:
-    """`directions` (R, C) of the head's screen (screen.py), where there is one; `lenses` by depth."""
+    """`directions` (R, C) of the head's screen (screen.py), where there is one; `lenses` by depth; `entries` by layer."""
 
     directions: Tensor | None = None
     lenses: Mapping[int, Lens] = field(default_factory=dict)
+    entries: Mapping[int, Lens] = field(default_factory=dict)
+
+
+def corrected(own: Tensor, entry: Lens) -> Tensor:
+    """(2·K·D, C): what makes entries in a layer, from its own projections of keys and values."""
+    return own.float() + entry.matrix.to(own.device) * entry.gain.to(own.device)
 
 
 def save_lenses(path: Path, lenses: Mapping[int, Lens]) -> None:
@@ -77,24 +91,36 @@ def read_lenses(path: Path) -> dict[int, Lens]:
     return lenses
 
 
-def bundled_reading(bundle: Bundle | None, width: int, layers: int) -> Reading:
-    """What a bundle has of it, for a model of this width and so many layers; nothing where there is no bundle.
+def bundled_reading(bundle: Bundle | None, config: ModelConfig) -> Reading:
+    """What a bundle has of it for a model of this configuration; nothing where there is no bundle.
 
     Raises:
-        Problem: a part is damaged, or of a model of another width or depth.
+        Problem: a part is damaged, of a model of another width or depth, or of another plateau than the bundle's.
     """
     if bundle is None:
         return Reading()
     directions = _read(bundle, SCREEN, read_directions)
-    lenses = _read(bundle, LENSES, read_lenses) or {}
+    lenses, entries = (_read(bundle, part, read_lenses) or {} for part in (LENSES, ENTRIES))
+    width, layers = config.width, config.layers
     if directions is not None and (directions.dim() != 2 or directions.shape[1] != width):
         raise _misfit(bundle, SCREEN, "screen")
-    fits = all(
-        lens.matrix.shape == (width, width) and lens.gain.shape == (width,) for lens in lenses.values()
-    )
-    if not fits or not all(0 < depth < layers for depth in lenses):
+    if not _fit(lenses, width, width) or not all(0 < depth < layers for depth in lenses):
         raise _misfit(bundle, LENSES, "lenses")
-    return Reading(directions, lenses)
+    above = range((bundle.plateau or layers) + 1, layers + 1)
+    if not _fit(entries, 2 * config.kv_heads * config.head_width, width):
+        raise _misfit(bundle, ENTRIES, "entries")
+    if entries and set(entries) != set(above):
+        raise Problem(
+            "bundle_invalid",
+            f"bundle {bundle.name}: {ENTRIES} is not of the layers above its plateau; make it anew with `green-code adapt entries --plateau N`.",
+        )
+    return Reading(directions, lenses, entries)
+
+
+def _fit(lenses: Mapping[int, Lens], outputs: int, width: int) -> bool:
+    return all(
+        lens.matrix.shape == (outputs, width) and lens.gain.shape == (width,) for lens in lenses.values()
+    )
 
 
 def _read(bundle: Bundle, name: str, reader: Callable[[Path], Part]) -> Part | None:

@@ -125,7 +125,7 @@ class Served(Protocol):
         """Write keys and values alone of positions start … stop−1 in layers `first` … `last`, made of the states as they stand.
 
         The states stay: to each of these layers they stand for those that the layer before would give (state copying, as
-        in CALM, arXiv 2207.07061).
+        in CALM, arXiv 2207.07061). A layer for which entries were learned (`reading.py`) projects them by these.
         """
 
     def seen(self, x: Tensor, depth: int) -> Tensor:

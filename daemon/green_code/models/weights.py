@@ -24,7 +24,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from green_code.folders import cache_dir
-from green_code.models.bundle import DELTA, LENSES, Bundle
+from green_code.models.bundle import DELTA, ENTRIES, LENSES, Bundle
 from green_code.models.catalog import Found
 from green_code.models.decoder import Decoder
 from green_code.models.delta import read_delta
@@ -35,7 +35,7 @@ from green_code.models.serving import Form, Served, first_that_serves
 from green_code.models.vocabulary import Vocabulary
 from green_code.problems import Problem, too_large
 
-_CONVERSION = "6"  # raised whenever conversion would give other files
+_CONVERSION = "7"  # raised whenever conversion would give other files
 _KEPT_SECONDS = 30 * 24 * 3600  # after a conversion was last opened
 _DESCRIPTION = "model.json"  # comes last, and tells when the conversion was last opened
 Report = Callable[[str, float | None], None]
@@ -67,30 +67,36 @@ class TorchForm:
         self, config: ModelConfig, weights: Mapping[str, Tensor], reading: Reading, folder: Path
     ) -> None:
         save_file({name: self._cast(w) for name, w in weights.items()}, folder / "weights.safetensors")
-        lenses = {
-            f"{depth}:{name}": part.contiguous()
-            for depth, lens in reading.lenses.items()
-            for name, part in (("matrix", lens.matrix), ("gain", lens.gain))
-        }
-        save_file(lenses, folder / LENSES)
+        for name, lenses in ((LENSES, reading.lenses), (ENTRIES, reading.entries)):
+            parts = {
+                f"{depth}:{kind}": part.contiguous()
+                for depth, lens in lenses.items()
+                for kind, part in (("matrix", lens.matrix), ("gain", lens.gain))
+            }
+            save_file(parts, folder / name)
 
     def open(self, config: ModelConfig, folder: Path) -> Decoder:
-        parts = load_file(folder / LENSES)
-        depths = {int(name.partition(":")[0]) for name in parts}
-        lenses = {depth: Lens(parts[f"{depth}:matrix"], parts[f"{depth}:gain"]) for depth in depths}
-        return _decoder(config, load_file(folder / "weights.safetensors"), lenses)
+        lenses, entries = (_lenses(load_file(folder / name)) for name in (LENSES, ENTRIES))
+        reading = Reading(lenses=lenses, entries=entries)
+        return _decoder(config, load_file(folder / "weights.safetensors"), reading)
 
     def build(self, config: ModelConfig, weights: Mapping[str, Tensor], reading: Reading) -> Decoder:
         cast = {name: self._cast(w) for name, w in weights.items()}
-        return _decoder(config, cast, reading.lenses)
+        return _decoder(config, cast, reading)
 
     def _cast(self, weight: Tensor) -> Tensor:
         return weight.to(self.dtype).contiguous()
 
 
-def _decoder(config: ModelConfig, weights: dict[str, Tensor], lenses: Mapping[int, Lens]) -> Decoder:
+def _lenses(parts: Mapping[str, Tensor]) -> dict[int, Lens]:
+    depths = {int(name.partition(":")[0]) for name in parts}
+    return {depth: Lens(parts[f"{depth}:matrix"], parts[f"{depth}:gain"]) for depth in depths}
+
+
+def _decoder(config: ModelConfig, weights: dict[str, Tensor], reading: Reading) -> Decoder:
     decoder = Decoder.load(config, weights)
-    decoder.wear(lenses)
+    decoder.wear(reading.lenses)
+    decoder.enter_by(reading.entries)
     return decoder.to(compute_device())
 
 
@@ -140,7 +146,7 @@ def _out_of_memory(error: Exception) -> bool:
 
 def _cached(found: Found, bundle: Bundle | None, form: Form) -> tuple[str, Path]:
     """Key and folder of converted weights."""
-    parts = (_CONVERSION, found.key, bundle.weights_key if bundle else "", form.name)
+    parts = (_CONVERSION, found.key, bundle.conversion_key if bundle else "", form.name)
     key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
     return key, cache_dir() / f"{Path(found.name).name}-{key}"
 
@@ -197,7 +203,7 @@ def _convert(found: Found, bundle: Bundle | None, form: Form, folder: Path, repo
     tokens = min(config.vocabulary, 1 + max(tokenizer.get_vocab(with_added_tokens=True).values()))
     config = replace(config, vocabulary=tokens)
     weights |= {name: weights[name][:tokens] for name in ("embed.weight", "head.weight") if name in weights}
-    reading = bundled_reading(bundle, config.width, config.layers)
+    reading = bundled_reading(bundle, config)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))

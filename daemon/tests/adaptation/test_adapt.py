@@ -9,13 +9,13 @@ import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from green_code.adaptation import checkpoint
+from green_code.adaptation import checkpoint, command, entries
 from green_code.cli import main
 from green_code.engine import runtime
 from green_code.engine.runtime import load_runtime
 from green_code.evaluation.datasets import Row
 from green_code.evaluation.run import evaluate
-from green_code.models.bundle import LENSES, load_bundle
+from green_code.models.bundle import CALIBRATION, ENTRIES, LENSES, load_bundle
 from tests.models.references import small_models
 
 FUNCTION = "def area{n}(side, height):\n    total = side * {n} + height\n    return total\n\n\n"
@@ -42,6 +42,8 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("RUNTIME_DIR", "DATA_DIR", "CACHE_DIR", "BUNDLES"):
         monkeypatch.setenv(f"GREEN_CODE_{name}", str(tmp_path / name.lower()))
     monkeypatch.setattr(runtime, "SHORT_WINDOW_SECONDS", 0.05)  # costs are not what is tested
+    monkeypatch.setattr(command, "WINDOWS", 160)
+    monkeypatch.setattr(entries, "_RATE", 3e-2)
 
 
 def adapt(*words: object) -> int:
@@ -63,7 +65,7 @@ def test_a_folder_of_code_becomes_a_bundle_that_completes(family: str, code: Pat
     tokenizer.save(str(model / "tokenizer.json"))
 
     out, work = tmp_path / "bundles" / "model", tmp_path / "work"
-    asked = ("--model", model, "--from", code, "--out", out, "--work", work, "--tokens", TOKENS, "--rate", "3e-3")  # fmt: skip
+    asked = ("--model", model, "--from", code, "--out", out, "--work", work, "--tokens", TOKENS, "--rate", "3e-3", "--plateau", 1)  # fmt: skip
     assert adapt(*asked) == 0
     bundle = load_bundle(out)
     training = bundle.manifest["training"]
@@ -79,6 +81,16 @@ def test_a_folder_of_code_becomes_a_bundle_that_completes(family: str, code: Pat
             plain, through = (seen["held_out"][name][language]["loss"] for name in ("plain", "seen"))
             assert plain == pytest.approx(training["held_out"]["shipped"][language]["loss"])
             assert through[str(exit)] < plain[str(exit)] + 0.01
+    plain, learned = (
+        sum(
+            one["divergence"]
+            for by in bundle.manifest["entries"]["held_out"][name].values()
+            for one in by.values()
+        )
+        for name in ("plain", "learned")
+    )
+    assert learned < plain
+    assert (bundle.plateau, bundle.part(ENTRIES) is not None) == (1, True)
     by_rms = reference.config.model_type not in ("gpt2", "opt")
     assert (bundle.part(LENSES) is not None) == by_rms, "a lens is for norms by the root mean square"
     row = Row("a", "python", "def area3(side, height):\n    total = ", "", "side")
@@ -105,6 +117,19 @@ def test_one_command_for_ones_own_code(
     assert [run["tokens"] for run in training["earlier"]] == [TOKENS]
     assert load_runtime("mine", lambda *_: None).bundle == "mine"
 
+    settling = (*common, "--work", tmp_path / "second", "--out", bundles / "mine", "--exits", "2,4")
+    assert adapt("entries", *settling) == 0
+    assert load_bundle(bundles / "mine").plateau is None, "none was asked for"
+    for words, plateau in ((("entries", "--plateau", 2), 2), (("--plateau", 1), 1), ((), 1)):
+        (bundles / "mine" / CALIBRATION).write_text("{}")
+        assert adapt(*words, *settling) == 0
+        mine = load_bundle(bundles / "mine")
+        assert (mine.plateau, mine.part(ENTRIES) is not None) == (plateau, True)
+        assert (bundles / "mine" / CALIBRATION).exists() == (not words), "it was of the entries before"
+    assert adapt("lenses", *settling) == 0
+    mine = load_bundle(bundles / "mine")
+    assert (mine.plateau, mine.part(ENTRIES)) == (1, None), "entries were learned behind other lenses"
+
 
 def test_a_bundle_exported_part_way_goes_on(
     code: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -129,6 +154,8 @@ def test_a_bundle_exported_part_way_goes_on(
         (["export"], "holds no run; run `green-code adapt lite`"),
         (["lite", "--tokens", "100"], "less than one step"),
         (["lite", "--exits", "4,9"], "give layers from 1 to 5"),
+        (["lite", "--plateau", "9"], "cannot settle at layer 9; give --plateau from 1 to"),
+        (["entries", "--plateau", "2"], "is not adapted; run `green-code adapt export`"),
         (["corpus", "--from", "nowhere"], "neither a folder nor an archive"),
         (["corpus", "--from", "."], "tokens"),
     ],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -22,8 +22,13 @@ def turned(x: Tensor, rope: Rope | None, position: int) -> Tensor:
 
 
 @torch.no_grad()
-def by_hand(decoder: Decoder, ids: Sequence[int], left: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
-    """Position by position and head by head: states (N, C) at the depths `left`, keys and values (L, N, K, D)."""
+def by_hand(
+    decoder: Decoder, ids: Sequence[int], left: Sequence[int], entries: Mapping[int, Tensor] | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Position by position and head by head: states (N, C) at the depths `left`, keys and values (L, N, K, D).
+
+    `entries`: by layer, from 1, what keys and values are of states that are handed on to it, (2·K·D, C); else the layer's own.
+    """
     c = decoder.config
     keys: list[list[Tensor]] = [[] for _ in range(c.layers)]
     values: list[list[Tensor]] = [[] for _ in range(c.layers)]
@@ -33,6 +38,11 @@ def by_hand(decoder: Decoder, ids: Sequence[int], left: Sequence[int]) -> tuple[
         for layer, block in enumerate(decoder.layers):
             parts = block.qkv(block.attention_norm(x)).view(-1, c.head_width)
             q, k, v = parts.split([c.heads, c.kv_heads, c.kv_heads])
+            if layer >= depth and entries and layer + 1 in entries:
+                own = entries[layer + 1] @ block.attention_norm(x)
+                if block.qkv.bias is not None:
+                    own = own + block.qkv.bias[-len(own) :]
+                k, v = own.view(-1, c.head_width).chunk(2)
             keys[layer].append(turned(block.k_norm(k), c.ropes[layer], position))
             values[layer].append(v)
             if layer >= depth:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -11,6 +13,7 @@ from torch import Tensor
 from green_code.decoding.staircase import Staircase
 from green_code.models.decoder import Decoder
 from green_code.models.families import ModelConfig
+from green_code.models.reading import Lens
 from green_code.models.tiny import TinySource
 from tests.decoding.by_hand import by_hand
 from tests.models.references import ours, small_models
@@ -156,6 +159,35 @@ def test_what_settles_is_propagated_and_what_does_not_is_computed(name: str) -> 
     torch.testing.assert_close(stairs._values[:, :, :18].transpose(1, 2), values, **TOLERANCE)
     assert stairs.entries == (layers - PLATEAU) * 12
     assert stairs.evaluations == sum(depths) == stairs.evaluations_below(18)
+
+
+@pytest.mark.parametrize("name", DECODERS)
+def test_learned_entries_stand_for_those_that_settled(name: str) -> None:
+    """A layer that has none makes its own; positions that rise make theirs as ever."""
+    decoder = copy.deepcopy(DECODERS[name])
+    c, layers = decoder.config, decoder.config.layers
+    generator = torch.Generator().manual_seed(4)
+    shape = 2 * c.kv_heads * c.head_width, c.width
+    learned = {
+        layer: Lens(torch.randn(shape, generator=generator) / 8, torch.rand(c.width, generator=generator))
+        for layer in range(PLATEAU + 2, layers + 1)
+    }
+    decoder.enter_by(learned)
+    stairs = settled(decoder, 14, 9)
+    depths = [PLATEAU] * 9 + [layers] * 5
+    first = c.heads * c.head_width
+    projections = {
+        layer: decoder.layers[layer - 1].qkv.weight[first:] + entry.matrix * entry.gain
+        for layer, entry in learned.items()
+    }
+    states, keys, values = by_hand(decoder, stairs.tokens, depths, projections)
+    torch.testing.assert_close(stairs.states(0, 14), states, **TOLERANCE)
+    torch.testing.assert_close(stairs._keys[:, :, :14].transpose(1, 2), keys, **TOLERANCE)
+    torch.testing.assert_close(stairs._values[:, :, :14].transpose(1, 2), values, **TOLERANCE)
+    assert not set(decoder.state_dict()) - set(DECODERS[name].state_dict()), "they are no weights"
+    decoder.enter_by({})
+    states = by_hand(decoder, stairs.tokens, depths)[0]
+    torch.testing.assert_close(settled(decoder, 14, 9).states(0, 14), states, **TOLERANCE)
 
 
 @settings(max_examples=40, deadline=None)

@@ -253,8 +253,10 @@ def test_exact_repeats_what_it_completed_before_in_fewer_passes(runtime: Runtime
     assert second["energy_joules"] < first["energy_joules"]
 
 
-def test_what_settled_in_fast_is_exact_again_where_that_is_asked(runtime: Runtime) -> None:
-    runtime = replace_exits(runtime, plateau=4)
+@pytest.mark.parametrize("plateau", [4, 3, 1])
+def test_what_settled_in_fast_is_exact_again_where_that_is_asked(runtime: Runtime, plateau: int) -> None:
+    """Exits are at 2 and 4; below the plateau or above it."""
+    runtime = replace_exits(runtime, plateau)
     session, whole = runtime.new_session(), undrafted(runtime, EXACT)
     fast: CompletionParams = {**EXACT, "decoding": "fast", "policy": "confidence:0.9"}
     longer: CompletionParams = {**fast, "prefix": EXACT["prefix"] + "s = first"}
@@ -301,8 +303,9 @@ def test_a_settled_prompt_costs_less_than_one_that_rises(runtime: Runtime) -> No
 
 @pytest.mark.parametrize("policy", ["full", "fixed:2", "confidence:0.1", "confidence:0.9"])
 @pytest.mark.parametrize("decoding", ["full", "fast", "exact"])
+@pytest.mark.parametrize("plateau", [4, 1])
 def test_the_joules_are_those_of_the_work_that_was_done(
-    runtime: Runtime, monkeypatch: pytest.MonkeyPatch, policy: str, decoding: Decoding
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch, policy: str, decoding: Decoding, plateau: int
 ) -> None:
     """Counted at the decoder: every layer that ran, over how many positions, and every head."""
     work = {"runs": 0, "evaluations": 0, "few": 0, "heads": 0, "rows": 0, "entries": 0}
@@ -335,11 +338,12 @@ def test_the_joules_are_those_of_the_work_that_was_done(
     monkeypatch.setattr(runtime.decoder, "scores", counted_scores)
     costs = runtime.costs
     result = (
-        replace_exits(runtime, plateau=4)
+        replace_exits(runtime, plateau)
         .new_session()
         .complete({**EXACT, "decoding": decoding, "policy": policy}, lambda: None)
     )
-    settles = decoding == "fast" and policy.startswith("confidence")  # at 2 none goes past the plateau
+    past = policy.startswith("confidence") or (policy == "fixed:2" and plateau < 2)
+    settles = decoding == "fast" and past
     assert (work["entries"] > 0) == settles
     assert result["energy_joules"] == pytest.approx(
         costs.run_joules * work["runs"]

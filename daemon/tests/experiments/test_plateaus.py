@@ -6,10 +6,14 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from green_code.experiments.__main__ import main
 from green_code.experiments.plateaus import arms
+from green_code.models.bundle import ENTRIES, MANIFEST, write_manifest
 from green_code.models.catalog import TINY
+from green_code.models.reading import Lens, save_lenses
+from green_code.models.tiny import TinySource
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +35,9 @@ def written(with_agent: None, rows: Path, tmp_path_factory: pytest.TempPathFacto
 
 
 def test_plateaus_go_down_from_the_exit_and_stay_above_nothing() -> None:
-    assert list(dict.fromkeys(arm.plateau for arm in arms(13))) == [None, 13, 12, 11, 10]
-    assert list(dict.fromkeys(arm.plateau for arm in arms(2))) == [None, 2, 1]
+    assert list(dict.fromkeys(arm.plateau for arm in arms(13, None))) == [None, 13, 12, 11, 10]
+    assert [(arm.family, arm.learned) for arm in arms(13, 11)][-1] == ("11, learned", True)
+    assert list(dict.fromkeys(arm.plateau for arm in arms(2, None))) == [None, 2, 1]
 
 
 def test_a_prompt_that_rises_changes_no_text_where_no_token_leaves_early(written: Path) -> None:
@@ -42,6 +47,29 @@ def test_a_prompt_that_rises_changes_no_text_where_no_token_leaves_early(written
     assert found["arms"][0]["saving"] == pytest.approx(0)
     assert {never[name]["mean_depth"] for name in ("none", "2", "1")} == {6}
     assert (never["none"]["same_as_full"], never["1"]["same_as_full"]) == (1, 0)
+
+
+def test_learned_entries_are_an_arm_of_their_own(
+    with_agent: None, tiny_bundle: Path, rows: Path, tmp_path: Path
+) -> None:
+    """With all others by what layers project themselves, as without a bundle's entries."""
+    config = TinySource().config
+    entry = Lens(torch.randn(2 * config.kv_heads * config.head_width, config.width), torch.ones(config.width))
+    before = (tiny_bundle / MANIFEST).read_text()
+    save_lenses(tiny_bundle / ENTRIES, dict.fromkeys(range(2, config.layers + 1), entry))
+    write_manifest(tiny_bundle, {"exits": [2, 4], "plateau": 1, "base": {"model": TINY, "sha256": "tiny-3"}})
+    try:
+        words = ["plateaus", "--model", TINY, "--data", str(rows), "--limit", "2"]
+        assert main([*words, "--work", str(tmp_path), "--out", str(tmp_path)]) == 0
+    finally:
+        (tiny_bundle / ENTRIES).unlink()
+        (tiny_bundle / MANIFEST).write_text(before)
+    found = json.loads((tmp_path / "plateaus.json").read_text())
+    never = {arm["family"]: arm for arm in found["arms"] if arm["setting"] == "T=0.99"}
+    assert set(never) == {"none", "2", "1", "1, learned"}
+    assert never["none"]["same_as_full"] == 1, "nothing of them is in a prompt that rises"
+    assert never["1, learned"]["edit_similarity"] != never["1"]["edit_similarity"]
+    assert "*Learned*: with the bundle's entries" in (tmp_path / "plateaus.md").read_text().replace("\n", " ")
 
 
 def test_page_and_plot_name_every_plateau(written: Path) -> None:

@@ -44,8 +44,11 @@ def guarded(array: np.ndarray, side: str) -> np.ndarray:
 def main(library: Path, level: str, side: str) -> None:
     for config in CONFIGS.values():
         weights = random_weights(config)
+        ones, both = torch.ones(config.width), 2 * config.kv_heads * config.head_width
         reading = Reading(
-            torch.eye(config.width)[:64], {1: Lens(torch.eye(config.width), torch.ones(config.width))}
+            torch.eye(config.width)[:64],
+            {1: Lens(torch.eye(config.width), ones)},
+            {config.layers: Lens(torch.ones(both, config.width), ones)},
         )  # any will do
         records, rest = pack(config, weights, reading)
         kept = {
@@ -53,7 +56,9 @@ def main(library: Path, level: str, side: str) -> None:
             if w.dtype == torch.bfloat16
             else torch.from_numpy(guarded(w.float().numpy(), side))
             for name, w in rest.items()
+            if w.is_floating_point()
         }
+        kept |= {name: w for name, w in rest.items() if not w.is_floating_point()}
         decoder = KernelDecoder(Kernel(library, level), config, guarded(records, side), kept)
         decoder._positions = 0  # room for so many as there are, and not for more
         decoder._make_room(POSITIONS)

@@ -247,6 +247,31 @@ def test_an_exit_is_seen_through_its_lens(kernels: dict[str, Kernel]) -> None:
         assert torch.equal(decoder.seen(x, 1), x)
 
 
+def test_entries_are_made_by_what_was_learned_for_them(kernels: dict[str, Kernel]) -> None:
+    """As by a decoder whose own projections of keys and values are these; a layer that has no entry, by its own."""
+    torch.manual_seed(13)
+    weights, x = random_weights(GEMMA), states(GEMMA)
+    both, queries = 2 * GEMMA.kv_heads * GEMMA.head_width, GEMMA.heads * GEMMA.head_width
+    entry = Lens(torch.randn(both, GEMMA.width) / GEMMA.width**0.5, 0.5 + torch.rand(GEMMA.width))
+    qkv = weights["layers.1.qkv.weight"].clone()
+    qkv[queries:] += entry.matrix * entry.gain
+    same = {**weights, "layers.1.qkv.weight": qkv}
+    for level, kernel in kernels.items():
+        learned = KernelDecoder(kernel, GEMMA, *pack(GEMMA, weights, Reading(entries={2: entry})))
+        reference = KernelDecoder(kernel, GEMMA, *pack(GEMMA, same, Reading()))
+        found, wanted = buffers(learned), buffers(reference)
+        for decoder, cache in ((learned, found), (reference, wanted)):
+            decoder.propagate(2, 3, x.clone(), 5, ROWS, *cache)
+        for one, other in zip(found, wanted, strict=True):
+            assert torch.equal(one, other), level
+        plain = KernelDecoder(kernel, GEMMA, *pack(GEMMA, weights, Reading()))
+        through = x.clone(), x.clone()
+        for decoder, of in zip((learned, plain), through, strict=True):
+            decoder.run_layers(1, GEMMA.layers, of, 0, ROWS, *buffers(decoder))
+        assert torch.equal(*through), "positions that rise are none of its business"
+        assert learned.weight_bytes == plain.weight_bytes, "no token reads them"
+
+
 @pytest.mark.parametrize("depths", [(3, 1), (1, 3)])
 def test_lenses_and_screen_lie_side_by_side(depths: tuple[int, int], kernels: dict[str, Kernel]) -> None:
     """Each is found again, whatever the order in which they are given."""
@@ -260,7 +285,9 @@ def test_lenses_and_screen_lie_side_by_side(depths: tuple[int, int], kernels: di
     reference = Decoder.load(GEMMA, weights)
     reference.wear(lenses)
     for level, kernel in kernels.items():
-        decoder = KernelDecoder(kernel, GEMMA, *pack(GEMMA, weights, Reading(everything, lenses)))
+        both = 2 * GEMMA.kv_heads * GEMMA.head_width
+        entries = {GEMMA.layers: Lens(torch.zeros(both, width), torch.ones(width))}
+        decoder = KernelDecoder(kernel, GEMMA, *pack(GEMMA, weights, Reading(everything, lenses, entries)))
         for depth in depths:
             seen, wanted = decoder.seen(x, depth), reference.seen(x, depth)
             assert ((seen - wanted).norm() / wanted.norm()) < 0.01, level

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
+from green_code.decoding.staircase import Staircase
 from green_code.kernels import form
 from green_code.kernels.binding import LEVEL_VARIABLE, Kernel
 from green_code.kernels.decoder import KernelDecoder
@@ -14,6 +16,7 @@ from green_code.kernels.form import KernelForm, forms
 from green_code.models.catalog import TINY, find_model
 from green_code.models.decoder import Decoder
 from green_code.models.reading import Lens, Reading
+from green_code.models.serving import Served
 from green_code.models.weights import TorchForm, open_model
 from green_code.problems import Problem
 
@@ -33,20 +36,35 @@ def test_saved_weights_serve_as_packed_ones(best: KernelForm) -> None:
     assert torch.equal(first.logits(x), built) and torch.equal(second.logits(x), built)
 
 
-def test_kept_lenses_are_those_given(best: KernelForm, tmp_path: Path) -> None:
+def test_kept_lenses_and_entries_are_those_given(best: KernelForm, tmp_path: Path) -> None:
     """In any form; a group with one great value would not survive a second compression."""
     found = find_model(TINY).open()
     weights, width = dict(found.tensors(None)), found.config.width
     generator = torch.Generator().manual_seed(0)
     matrix = torch.randn(width, width, generator=generator) / width**0.5
     matrix[:, 0] *= 20
-    reading = Reading(None, {2: Lens(matrix, torch.rand(width, generator=generator))})
+    both = 2 * found.config.kv_heads * found.config.head_width
+    entry = Lens(torch.randn(both, width, generator=generator), torch.rand(width, generator=generator))
+    reading = Reading(None, {2: Lens(matrix, torch.rand(width, generator=generator))}, {6: entry})
     x = torch.randn(5, width, generator=generator)
-    for one in (best, TorchForm(torch.float32)):
+    for one in (best, TorchForm(torch.float32), TorchForm(torch.bfloat16)):
+        x = x.to(one.dtype if isinstance(one, TorchForm) else torch.float32)
         one.save(found.config, weights, reading, tmp_path)
         opened, built = one.open(found.config, tmp_path), one.build(found.config, weights, reading)
         assert torch.equal(opened.seen(x, 2), built.seen(x, 2))
         assert not torch.equal(opened.seen(x, 2), x)
+        plain = one.build(found.config, weights, Reading())
+        kept, given, own = (_entries(decoder) for decoder in (opened, built, plain))
+        assert torch.equal(kept, given) and not torch.equal(kept, own)
+
+
+def _entries(decoder: Served) -> Tensor:
+    """Keys and values that the last layer makes of some states."""
+    stairs = Staircase(decoder, plateau=4)
+    stairs.append([3, 5, 7, 11])
+    stairs.settle(3)
+    stairs.advance(3, decoder.config.layers)
+    return torch.cat([part[-1, :, :3].flatten().float() for part in (stairs._keys, stairs._values)])
 
 
 @pytest.mark.parametrize("damage", [b"", b"not an array", None])

@@ -13,7 +13,7 @@ import torch
 from safetensors.numpy import save_file
 
 from green_code.decoding.exit_network import ExitNetwork, load_exit_network
-from green_code.models.bundle import LENSES, load_bundle, refresh_manifest, write_manifest
+from green_code.models.bundle import ENTRIES, LENSES, load_bundle, refresh_manifest, write_manifest
 from green_code.models.catalog import find_model
 from green_code.models.reading import Lens, save_lenses
 from green_code.models.weights import TorchForm, open_model
@@ -78,6 +78,27 @@ def test_lenses_are_taken_up_with_the_bundle(folder: Path, monkeypatch: pytest.M
         decoder = open_model(find_model("tiny-random"), bundle, FORMS).decoder
         assert torch.equal(decoder.seen(x, 4), x) == same
         assert torch.equal(decoder.seen(x, 2), x)
+
+
+def test_entries_are_taken_up_with_the_bundle(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was recorded on an exact cache remains of this bundle; converted weights are others, for each plateau."""
+    monkeypatch.setenv("GREEN_CODE_CACHE_DIR", str(folder / "cache"))
+    plain = load_bundle(folder)
+    config = find_model("tiny-random").open().config
+    both = 2 * config.kv_heads * config.head_width
+    entry = Lens(torch.ones(both, config.width), torch.ones(config.width))
+    save_lenses(folder / ENTRIES, {5: entry, 6: entry})
+    refresh_manifest(folder)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    for plateau, fits in ((4, True), (3, False)):
+        (folder / "manifest.json").write_text(json.dumps({**manifest, "exits": [4], "plateau": plateau}))
+        bundle = load_bundle(folder)
+        assert bundle.weights_key == plain.weights_key and bundle.conversion_key != plain.conversion_key
+        if fits:
+            open_model(find_model("tiny-random"), bundle, FORMS)
+        else:
+            with pytest.raises(Problem, match="not of the layers above its plateau"):
+                open_model(find_model("tiny-random"), bundle, FORMS)
 
 
 def test_no_manifest(tmp_path: Path) -> None:

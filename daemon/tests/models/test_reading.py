@@ -1,27 +1,32 @@
-"""What a bundle adds to the head: kept, found again, and refused where it is damaged or another model's."""
+"""What a bundle adds for reading states: kept, found again, and refused where it is damaged or another model's."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from green_code.models.bundle import LENSES, SCREEN, load_bundle, write_manifest
-from green_code.models.reading import Lens, bundled_reading, read_lenses, save_lenses
+from green_code.models.bundle import ENTRIES, LENSES, SCREEN, load_bundle, write_manifest
+from green_code.models.reading import Lens, bundled_reading, corrected, read_lenses, save_lenses
+from green_code.models.tiny import TinySource
 from green_code.problems import Problem
 
 WIDTH = 128
+CONFIG = replace(TinySource().config, width=WIDTH)
+BOTH = 2 * CONFIG.kv_heads * CONFIG.head_width
 
 
-def a_lens(width: int = WIDTH) -> Lens:
+def a_lens(width: int = WIDTH, outputs: int | None = None) -> Lens:
     generator = torch.Generator().manual_seed(3)
-    return Lens(torch.randn(width, width, generator=generator), torch.rand(width, generator=generator))
+    matrix = torch.randn(outputs or width, width, generator=generator)
+    return Lens(matrix, torch.rand(width, generator=generator))
 
 
 def a_bundle(folder: Path) -> Path:
-    write_manifest(folder, {"base": {"sha256": "0"}, "exits": [2, 4]})
+    write_manifest(folder, {"base": {"sha256": "0"}, "exits": [2, 4], "plateau": 4})
     return folder
 
 
@@ -38,9 +43,18 @@ def test_a_lens_is_kept_in_three_bits(tmp_path: Path) -> None:
 
 
 def test_a_bundle_without_parts_adds_nothing(tmp_path: Path) -> None:
-    reading = bundled_reading(load_bundle(a_bundle(tmp_path)), WIDTH, 6)
-    assert (reading.directions, dict(reading.lenses)) == (None, {})
-    assert bundled_reading(None, WIDTH, 6) == reading
+    reading = bundled_reading(load_bundle(a_bundle(tmp_path)), CONFIG)
+    assert (reading.directions, dict(reading.lenses), dict(reading.entries)) == (None, {}, {})
+    assert bundled_reading(None, CONFIG) == reading
+
+
+def test_entries_are_those_of_all_layers_above_the_plateau(tmp_path: Path) -> None:
+    entry = a_lens(outputs=BOTH)
+    save_lenses(tmp_path / ENTRIES, {5: entry, 6: entry})
+    found = bundled_reading(load_bundle(a_bundle(tmp_path)), CONFIG).entries
+    own = torch.randn(BOTH, WIDTH)
+    assert set(found) == {5, 6}
+    torch.testing.assert_close(corrected(own, found[6]), own + found[6].matrix @ torch.diag(entry.gain))
 
 
 @pytest.mark.parametrize(
@@ -51,6 +65,8 @@ def test_a_bundle_without_parts_adds_nothing(tmp_path: Path) -> None:
         ("half", "damaged"),
         ("narrow", "make it anew with `green-code adapt lenses`"),
         ("too deep", "make it anew with `green-code adapt lenses`"),
+        ("too few entries", "not of the layers above its plateau"),
+        ("narrow entries", "make it anew with `green-code adapt entries`"),
         ("narrow screen", "make it anew with `green-code adapt screen`"),
     ],
 )
@@ -66,7 +82,11 @@ def test_what_does_not_fit_is_refused(part: str, message: str, tmp_path: Path) -
         save_lenses(tmp_path / LENSES, {2: a_lens(64)})
     elif part == "too deep":
         save_lenses(tmp_path / LENSES, {6: lens})
+    elif part == "too few entries":
+        save_lenses(tmp_path / ENTRIES, {6: a_lens(outputs=BOTH)})
+    elif part == "narrow entries":
+        save_lenses(tmp_path / ENTRIES, {5: a_lens(64, BOTH), 6: a_lens(outputs=BOTH)})
     else:
         save_file({"directions": torch.ones(4, 64)}, tmp_path / SCREEN)
     with pytest.raises(Problem, match=message):
-        bundled_reading(load_bundle(a_bundle(tmp_path)), WIDTH, 6)
+        bundled_reading(load_bundle(a_bundle(tmp_path)), CONFIG)
