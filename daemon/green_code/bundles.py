@@ -14,8 +14,9 @@ from typing import Any
 
 from green_code.decoding.exit_network import load_exit_network
 from green_code.folders import bundles_dir
-from green_code.models.bundle import AGENT, DELTA, Bundle, load_bundle
+from green_code.models.bundle import AGENT, DELTA, ENTRIES, LENSES, Bundle, load_bundle
 from green_code.models.delta import read_delta
+from green_code.models.reading import check_entries, read_lenses, read_part
 from green_code.problems import Problem
 
 
@@ -56,6 +57,9 @@ def check_bundle(folder: Path) -> Bundle:
     if (delta := bundle.part(DELTA)) is not None:
         for _ in read_delta(delta):  # refuses what is not finite
             pass
+    read_part(bundle, LENSES, read_lenses)
+    if entries := read_part(bundle, ENTRIES, read_lenses):
+        check_entries(bundle, entries)
     if (agent := bundle.part(AGENT)) is not None:
         load_exit_network(agent, bundle.exits)
     return bundle

@@ -95,6 +95,8 @@ def run(args: argparse.Namespace) -> int:
     job = _Job(args)
     steps = [args.step] if args.step else STEPS
     job.prepare()
+    if "lite" in steps:
+        job.recipe()  # what it refuses is said before anything is waited for
     if "corpus" in steps and (args.step or not job.has_corpus()):
         make_corpus(args, job.source, job.bundle)
     if "ngrams" in steps:
@@ -226,7 +228,12 @@ class _Job:
         if (self.bundle / MANIFEST).is_file():
             refresh_manifest(self.bundle)
 
-    def lite(self) -> None:
+    def recipe(self) -> Recipe:
+        """What is asked for.
+
+        Raises:
+            Problem: it has no step, its exits are no layers, or prompts would settle behind the last of them.
+        """
         recipe = recipe_named(self.args.recipe, self.config.layers, self.args.tokens)
         recipe = replace(recipe, seed=self.args.seed, learning_rate=self.args.rate or recipe.learning_rate)
         if self.args.exits:
@@ -236,8 +243,12 @@ class _Job:
                 "bad_request",
                 f"--tokens {recipe.tokens} is less than one step; give at least {recipe.tokens_per_step}.",
             )
-        if self.args.plateau is not None:  # what entries would refuse is said before it is waited for
+        if self.args.plateau is not None:
             _check_plateau(self.args.plateau, recipe.exits)
+        return recipe
+
+    def lite(self) -> None:
+        recipe = self.recipe()
         corpus, start = self.corpus(recipe), Start(None)
         if not (self.lite_folder / checkpoint.STATE).is_file():
             start, sentence = beginning(self.found, self.bundle, self.served, recipe)
@@ -287,7 +298,7 @@ class _Job:
             "exits": list(recipe.exits),
             **({"plateau": plateau} if plateau is not None and plateau <= recipe.exits[-1] else {}),
             "training": training,
-            "licences": {"base": gemma, "delta": gemma, "agent": "Apache-2.0"},
+            "licences": {**dict.fromkeys(("base", "delta", "lenses", "entries"), gemma), "agent": "Apache-2.0"},
         })  # fmt: skip
 
     def lenses(self) -> None:
@@ -348,7 +359,9 @@ class _Job:
         _check_plateau(plateau, bundle.exits)
         corpus = self.corpus(checkpoint.recipe_of(bundle.manifest["training"]["recipe"]))
         config, weights = adapted_weights(self.found, bundle)
-        reading = replace(bundled_reading(bundle, config), entries={})
+        reading = bundled_reading(
+            bundle.without(ENTRIES), config
+        )  # those before may not fit: they are made anew
         served = first_that_serves(forms(), config).build(config, weights, reading)
         decoder, bos = Decoder.load(config, weights).to(compute_device()), self.vocabulary.bos
         decoder.wear(reading.lenses)

@@ -101,8 +101,7 @@ def plain(served: Runtime) -> Runtime:
     bundle = bundle_of(served.model)
     if bundle is None or bundle.part(ENTRIES) is None:
         return served
-    files = {name: digest for name, digest in bundle.manifest["files"].items() if name != ENTRIES}
-    bundle = replace(bundle, manifest={**bundle.manifest, "files": files})
+    bundle = bundle.without(ENTRIES)
     opened = open_model(find_model(served.model), bundle, forms())
     return Runtime(served.model, opened, bundle, load_parts(bundle, opened), served.costs)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +74,11 @@ class Bundle:
         files = self.manifest["files"]
         used = files if self.plateau is None else {**files, "plateau": self.plateau}
         return hashlib.sha256(json.dumps(used, sort_keys=True).encode()).hexdigest()
+
+    def without(self, part: str) -> Bundle:
+        """The same bundle as if it had no such part."""
+        files = {name: digest for name, digest in self.manifest["files"].items() if name != part}
+        return replace(self, manifest={**self.manifest, "files": files})
 
     def _key(self, *parts: str) -> str:
         files = self.manifest["files"]

@@ -99,22 +99,37 @@ def bundled_reading(bundle: Bundle | None, config: ModelConfig) -> Reading:
     """
     if bundle is None:
         return Reading()
-    directions = _read(bundle, SCREEN, read_directions)
-    lenses, entries = (_read(bundle, part, read_lenses) or {} for part in (LENSES, ENTRIES))
+    directions = read_part(bundle, SCREEN, read_directions)
+    lenses, entries = (read_part(bundle, part, read_lenses) or {} for part in (LENSES, ENTRIES))
     width, layers = config.width, config.layers
     if directions is not None and (directions.dim() != 2 or directions.shape[1] != width):
         raise _misfit(bundle, SCREEN, "screen")
     if not _fit(lenses, width, width) or not all(0 < depth < layers for depth in lenses):
         raise _misfit(bundle, LENSES, "lenses")
-    above = range((bundle.plateau or layers) + 1, layers + 1)
     if not _fit(entries, 2 * config.kv_heads * config.head_width, width):
         raise _misfit(bundle, ENTRIES, "entries")
-    if entries and set(entries) != set(above):
-        raise Problem(
-            "bundle_invalid",
-            f"bundle {bundle.name}: {ENTRIES} is not of the layers above its plateau; make it anew with `green-code adapt entries --plateau N`.",
-        )
+    if entries and max(check_entries(bundle, entries)) != layers:
+        raise _other_plateau(bundle)
     return Reading(directions, lenses, entries)
+
+
+def check_entries(bundle: Bundle, entries: Mapping[int, Lens]) -> list[int]:
+    """Their layers, from the one above the plateau on.
+
+    Raises:
+        Problem: they are of others.
+    """
+    found = sorted(entries)
+    if bundle.plateau is None or found != list(range(bundle.plateau + 1, found[-1] + 1)):
+        raise _other_plateau(bundle)
+    return found
+
+
+def _other_plateau(bundle: Bundle) -> Problem:
+    return Problem(
+        "bundle_invalid",
+        f"bundle {bundle.name}: {ENTRIES} is not of the layers above its plateau; make it anew with `green-code adapt entries --plateau N`.",
+    )
 
 
 def _fit(lenses: Mapping[int, Lens], outputs: int, width: int) -> bool:
@@ -123,7 +138,7 @@ def _fit(lenses: Mapping[int, Lens], outputs: int, width: int) -> bool:
     )
 
 
-def _read(bundle: Bundle, name: str, reader: Callable[[Path], Part]) -> Part | None:
+def read_part(bundle: Bundle, name: str, reader: Callable[[Path], Part]) -> Part | None:
     """A part; None where the bundle has no such part."""
     if (path := bundle.part(name)) is None:
         return None

@@ -15,7 +15,7 @@ from green_code.engine import runtime
 from green_code.engine.runtime import load_runtime
 from green_code.evaluation.datasets import Row
 from green_code.evaluation.run import evaluate
-from green_code.models.bundle import CALIBRATION, ENTRIES, LENSES, load_bundle
+from green_code.models.bundle import CALIBRATION, ENTRIES, LENSES, MANIFEST, load_bundle
 from tests.models.references import small_models
 
 FUNCTION = "def area{n}(side, height):\n    total = side * {n} + height\n    return total\n\n\n"
@@ -126,9 +126,14 @@ def test_one_command_for_ones_own_code(
         mine = load_bundle(bundles / "mine")
         assert (mine.plateau, mine.part(ENTRIES) is not None) == (plateau, True)
         assert (bundles / "mine" / CALIBRATION).exists() == (not words), "it was of the entries before"
+    manifest = bundles / "mine" / MANIFEST
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "plateau": 3}))
+    assert main(["bundle", "mine"]) == 1, "as its entries are of another plateau"
+    assert adapt("entries", *settling) == 0
+    assert main(["bundle", "mine"]) == 0
     assert adapt("lenses", *settling) == 0
     mine = load_bundle(bundles / "mine")
-    assert (mine.plateau, mine.part(ENTRIES)) == (1, None), "entries were learned behind other lenses"
+    assert (mine.plateau, mine.part(ENTRIES)) == (3, None), "entries were learned behind other lenses"
 
 
 def test_a_bundle_exported_part_way_goes_on(
@@ -154,7 +159,7 @@ def test_a_bundle_exported_part_way_goes_on(
         (["export"], "holds no run; run `green-code adapt lite`"),
         (["lite", "--tokens", "100"], "less than one step"),
         (["lite", "--exits", "4,9"], "give layers from 1 to 5"),
-        (["lite", "--plateau", "9"], "cannot settle at layer 9; give --plateau from 1 to"),
+        (["--plateau", "9"], "cannot settle at layer 9; give --plateau from 1 to"),
         (["entries", "--plateau", "2"], "is not adapted; run `green-code adapt export`"),
         (["corpus", "--from", "nowhere"], "neither a folder nor an archive"),
         (["corpus", "--from", "."], "tokens"),
