@@ -49,12 +49,12 @@ from green_code.models.bundle import (
 )
 from green_code.models.catalog import DEFAULT, Found, find_model
 from green_code.models.decoder import Decoder
-from green_code.models.delta import read_delta
+from green_code.models.delta import read_delta, same_delta
 from green_code.models.device import compute_device
 from green_code.models.families import ModelConfig
 from green_code.models.reading import Reading, bundled_reading, read_lenses, save_lenses
 from green_code.models.serving import first_that_serves
-from green_code.models.sources import Source, open_vocabulary, sha256_of
+from green_code.models.sources import Source, open_vocabulary
 from green_code.models.vocabulary import Vocabulary
 from green_code.models.weights import adapted_weights
 from green_code.problems import Problem
@@ -273,7 +273,7 @@ class _Job:
         trained = {**base, **state["weights"]}
         new = self.bundle / f"{DELTA}.new"
         export_delta(base, trained, self.config.layers, new)
-        if (self.bundle / DELTA).is_file() and sha256_of(new) == sha256_of(self.bundle / DELTA):
+        if (self.bundle / DELTA).is_file() and same_delta(new, self.bundle / DELTA):
             new.unlink()
             _say(f"{self.bundle} has these weights already")
             return

@@ -68,6 +68,17 @@ def save_delta(
     save_file(tensors, str(path), metadata={"bits": json.dumps(dict(bits)), "columns": json.dumps(columns)})
 
 
+def same_delta(one: Path, other: Path) -> bool:
+    """Whether two files hold the same. Their bytes may differ even so: safetensors writes metadata in an order of chance."""
+    with safe_open(str(one), framework="np") as a, safe_open(str(other), framework="np") as b:
+        names = set(a.keys())
+        return (
+            a.metadata() == b.metadata()
+            and names == set(b.keys())
+            and all(np.array_equal(a.get_tensor(name), b.get_tensor(name)) for name in names)
+        )
+
+
 def read_delta(path: Path) -> Iterator[tuple[str, Tensor]]:
     """(weight name, float32 difference).
 

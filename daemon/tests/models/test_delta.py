@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 
-from green_code.models.delta import dequantise, quantise, read_delta, save_delta
+from green_code.models.delta import dequantise, quantise, read_delta, same_delta, save_delta
 from green_code.problems import Problem
 
 
@@ -31,6 +31,23 @@ def test_written_and_read_again(tmp_path: Path, columns: int) -> None:
     deltas = dict(read_delta(tmp_path / "delta.safetensors"))
     assert torch.equal(deltas["n"], torch.full((5,), 0.5))
     assert torch.nn.functional.cosine_similarity(deltas["m"].flatten(), adapted["m"].flatten(), 0) > 0.97
+
+
+def test_what_is_the_same_is_told_by_what_is_in_it(tmp_path: Path) -> None:
+    """Eight times, as two orders of the metadata are equally likely."""
+    base = {"m": torch.zeros(8, 80), "n": torch.ones(5)}
+    adapted = {"m": torch.randn(8, 80, generator=torch.Generator().manual_seed(0)), "n": torch.ones(5) * 1.5}
+    files = [tmp_path / f"{i}.safetensors" for i in range(9)]
+    for file in files:
+        save_delta(file, base, adapted, {"m": 3})
+        assert same_delta(files[0], file)
+    for other, bits in (
+        ({**adapted, "n": torch.ones(5)}, {"m": 3}),
+        (adapted, {"m": 2}),
+        ({"m": adapted["m"]}, {"m": 3}),
+    ):
+        save_delta(files[-1], base, other, bits)
+        assert not same_delta(files[0], files[-1])
 
 
 def test_not_finite_is_refused(tmp_path: Path) -> None:
