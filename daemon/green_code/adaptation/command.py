@@ -359,9 +359,8 @@ class _Job:
         _check_plateau(plateau, bundle.exits)
         corpus = self.corpus(checkpoint.recipe_of(bundle.manifest["training"]["recipe"]))
         config, weights = adapted_weights(self.found, bundle)
-        reading = bundled_reading(
-            bundle.without(ENTRIES), config
-        )  # those before may not fit: they are made anew
+        # Entries before these may not fit any more, and are made anew.
+        reading = bundled_reading(bundle.without(ENTRIES), config)
         served = first_that_serves(forms(), config).build(config, weights, reading)
         decoder, bos = Decoder.load(config, weights).to(compute_device()), self.vocabulary.bos
         decoder.wear(reading.lenses)

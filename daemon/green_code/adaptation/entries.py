@@ -18,6 +18,7 @@ from torch import Tensor
 
 from green_code.adaptation.corpus import Corpus
 from green_code.adaptation.lenses import FREQUENT
+from green_code.adaptation.scores import WINDOW
 from green_code.adaptation.windows import begin_with
 from green_code.decoding.staircase import Staircase
 from green_code.models.decoder import Decoder
@@ -26,7 +27,6 @@ from green_code.models.serving import Served
 
 WINDOWS = 4_096
 RISEN = 48  # positions at a window's end
-SEQUENCE = 256
 HELD_OUT_WINDOWS = 64  # per language
 _UNCOUNTED = 8  # of those that rise, the first: what they say is asked of nobody
 _BATCH = 8
@@ -101,7 +101,7 @@ def learn_entries(
         for layer, (outer, gain) in scales.items()
     }
     optimiser = torch.optim.AdamW(learned.values(), lr=_RATE, betas=(0.9, 0.98), weight_decay=0.0)
-    deciding = [*(exit for exit in exits if exit > plateau), layers]
+    deciding = _deciding(exits, plateau, layers)
     steps, lost = max(1, windows // _BATCH), 0.0
 
     def entries() -> dict[int, Lens]:
@@ -138,7 +138,7 @@ def compare(
     """By candidate, language and depth, on held-out windows: the share of positions whose likeliest token is full depth's, and the
     divergence from its distribution. The candidates are decoders that serve; they differ in entries alone."""
     layers = next(iter(candidates.values())).config.layers
-    deciding = [*(exit for exit in exits if exit > plateau), layers]
+    deciding = _deciding(exits, plateau, layers)
     found: dict[str, dict[str, dict[int, dict[str, float]]]] = {name: {} for name in candidates}
     for language in corpus.languages:
         rows = _Drawn(corpus, "heldout", bos, [language]).spread(HELD_OUT_WINDOWS)
@@ -158,6 +158,11 @@ def compare(
     return found
 
 
+def _deciding(exits: Sequence[int], plateau: int, layers: int) -> list[int]:
+    """The depths above the plateau at which tokens are decided, ascending."""
+    return [*(exit for exit in exits if exit > plateau), layers]
+
+
 def _said(stairs: Staircase, row: np.ndarray, depth: int) -> Tensor:
     """Logarithms of probabilities at `depth`, (N, V), of the positions that count; those before the last RISEN settle, if any may."""
     served, count = stairs.decoder, len(row)
@@ -175,7 +180,7 @@ def _beside(found: Tensor, wanted: Tensor) -> tuple[float, float]:
 
 
 class _Drawn:
-    """Windows of SEQUENCE tokens of a corpus's shards, languages in turn."""
+    """Windows of WINDOW tokens of a corpus's shards, languages in turn."""
 
     def __init__(
         self, corpus: Corpus, part: str, bos: int | None, languages: Sequence[str] | None = None
@@ -185,15 +190,15 @@ class _Drawn:
 
     def rows(self, count: int, generator: np.random.Generator) -> list[np.ndarray]:
         shards = [self._shards[i % len(self._shards)] for i in range(count)]
-        return [self._row(shard, int(generator.integers(0, len(shard) - SEQUENCE + 1))) for shard in shards]
+        return [self._row(shard, int(generator.integers(0, len(shard) - WINDOW + 1))) for shard in shards]
 
     def spread(self, count: int) -> list[np.ndarray]:
         """Evenly over one shard."""
         shard = self._shards[0]
-        return [self._row(shard, int(start)) for start in np.linspace(0, len(shard) - SEQUENCE, count)]
+        return [self._row(shard, int(start)) for start in np.linspace(0, len(shard) - WINDOW, count)]
 
     def _row(self, shard: np.ndarray, start: int) -> np.ndarray:
-        tokens = torch.from_numpy(shard[start : start + SEQUENCE].astype(np.int64))
+        tokens = torch.from_numpy(shard[start : start + WINDOW].astype(np.int64))
         return np.asarray(begin_with(self._bos, tokens[None])[0])
 
 

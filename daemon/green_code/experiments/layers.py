@@ -23,7 +23,7 @@ from green_code.experiments.predictions import predictions
 from green_code.experiments.provenance import provenance
 from green_code.experiments.rows import choose_rows, facts, from_layer
 from green_code.kernels.form import forms
-from green_code.models.bundle import ENTRIES, VOCABULARY, Bundle, bundle_of
+from green_code.models.bundle import ENTRIES, PARTS, VOCABULARY, Bundle, bundle_of
 from green_code.models.catalog import find_model
 from green_code.models.weights import open_model
 
@@ -110,8 +110,7 @@ def bare_bundle(model: str) -> Bundle | None:
     """A model's bundle with nothing of it but the vocabulary; None where it has no bundle."""
     if (bundle := bundle_of(model)) is None:
         return None
-    files = {name: digest for name, digest in bundle.manifest["files"].items() if name == VOCABULARY}
-    return replace(bundle, manifest={**bundle.manifest, "files": files}, calibration={})
+    return replace(bundle.without(*(part for part in PARTS if part != VOCABULARY)), calibration={})
 
 
 def points(results: Results, layers: int) -> list[dict[str, Any]]:

@@ -75,9 +75,9 @@ class Bundle:
         used = files if self.plateau is None else {**files, "plateau": self.plateau}
         return hashlib.sha256(json.dumps(used, sort_keys=True).encode()).hexdigest()
 
-    def without(self, part: str) -> Bundle:
-        """The same bundle as if it had no such part."""
-        files = {name: digest for name, digest in self.manifest["files"].items() if name != part}
+    def without(self, *parts: str) -> Bundle:
+        """The same bundle as if it had no such parts."""
+        files = {name: digest for name, digest in self.manifest["files"].items() if name not in parts}
         return replace(self, manifest={**self.manifest, "files": files})
 
     def _key(self, *parts: str) -> str:

@@ -7,7 +7,8 @@ import copy
 import pytest
 import torch
 
-from green_code.adaptation.entries import RISEN, SEQUENCE, read, rise
+from green_code.adaptation.entries import RISEN, read, rise
+from green_code.adaptation.scores import WINDOW
 from green_code.decoding.staircase import Staircase
 from green_code.models.decoder import Decoder
 from green_code.models.families import ModelConfig
@@ -38,8 +39,7 @@ def test_positions_rise_in_training_as_they_do_in_service(name: str, learned: bo
     decoder = copy.deepcopy(DECODERS[name])
     layers = decoder.config.layers
     rows = [
-        torch.randint(3, 79, (SEQUENCE,), generator=torch.Generator().manual_seed(i)).numpy()
-        for i in range(2)
+        torch.randint(3, 79, (WINDOW,), generator=torch.Generator().manual_seed(i)).numpy() for i in range(2)
     ]
     batch = read(decoder, rows, PLATEAU)
     own = dict.fromkeys(range(PLATEAU + 1, layers + 1))
@@ -50,12 +50,12 @@ def test_positions_rise_in_training_as_they_do_in_service(name: str, learned: bo
     for i, row in enumerate(rows):
         stairs = Staircase(decoder, plateau=PLATEAU)
         stairs.append(row.tolist())
-        stairs.settle(SEQUENCE - RISEN)
+        stairs.settle(WINDOW - RISEN)
         for depth in (PLATEAU + 1, layers):
-            stairs.advance(SEQUENCE - 1, depth)
-            wanted = stairs.states(SEQUENCE - RISEN, SEQUENCE)
+            stairs.advance(WINDOW - 1, depth)
+            wanted = stairs.states(WINDOW - RISEN, WINDOW)
             torch.testing.assert_close(risen[depth][i], wanted, **TOLERANCE)
         exact = Staircase(decoder)
         exact.append(row.tolist())
-        exact.advance(SEQUENCE - 1, layers)
-        torch.testing.assert_close(batch.last[i], exact.states(SEQUENCE - RISEN, SEQUENCE), **TOLERANCE)
+        exact.advance(WINDOW - 1, layers)
+        torch.testing.assert_close(batch.last[i], exact.states(WINDOW - RISEN, WINDOW), **TOLERANCE)
