@@ -18,6 +18,7 @@ Scores = dict[str, dict[str, dict[int, float]]]
 """{language: {"accuracy" | "agreement" | "loss": {depth: value}}}; loss is cross-entropy in nats per token."""
 
 WINDOW = 256
+MANIFEST_POSITIONS = 16_384  # per language
 _ROWS = 8
 
 
@@ -81,3 +82,8 @@ def score_windows(
 def losses_at(scores: Scores, depth: int) -> dict[str, float]:
     """Loss at one depth by language."""
     return {language: by["loss"][depth] for language, by in scores.items()}
+
+
+def rounded(by: Mapping[str, Mapping[int, float]]) -> dict[str, dict[int, float]]:
+    """One language's scores, for a line of a log."""
+    return {name: {depth: round(v, 3) for depth, v in values.items()} for name, values in by.items()}

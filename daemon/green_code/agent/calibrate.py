@@ -28,7 +28,7 @@ from green_code.settings import PROMPT_TOKENS, TOKENS_PER_LINE
 
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 FULL_DEPTH = 1.0  # no probability is greater
-LINES = 3  # of a file
+LINES = 6  # of a file
 STOPS = {"quality": 0.01, "balanced": 0.02, "saver": 0.05}
 
 

@@ -7,9 +7,9 @@ Must not know: the link's sockets.
 from __future__ import annotations
 
 from green_code.energy.ledger import Ledger, new_id
+from green_code.engine.accounts import ledger_row
 from green_code.engine.contract import LoadRuntime, Progress
 from green_code.engine.requests import check_params
-from green_code.engine.service import ledger_row
 from green_code.link.messages import CompletionParams, CompletionResult
 
 

@@ -20,14 +20,15 @@ from typing import Any, Final, Literal
 
 import psutil
 
-from green_code.energy.ledger import CHECK, Ledger, Row, Tally, Totals, new_id, now_text
+from green_code.energy.ledger import CHECK, Ledger, Row, Tally, new_id
+from green_code.engine.accounts import energy_message, ledger_row
 from green_code.engine.contract import LoadRuntime
 from green_code.engine.holder import Held, ModelHolder
 from green_code.engine.idle import CHECK_SECONDS, LEFT_SECONDS, IdleLadder
 from green_code.engine.requests import REFUSAL_TEXTS, Job, check_params
 from green_code.engine.shadow import Candidate
 from green_code.link import messages
-from green_code.link.messages import CompletionParams, CompletionResult, EnergyMessage, EngineStatus, State
+from green_code.link.messages import CompletionParams, CompletionResult, EngineStatus, State
 from green_code.link.server import Connection
 from green_code.problems import Problem
 
@@ -364,53 +365,6 @@ class Service:
         if self._energy_timer is not None:
             self._energy_timer.cancel()
         self._holder.stop()
-
-
-def energy_message(
-    today: Totals,
-    tally: Tally,
-    agreement: messages.Agreement | None,
-    params: CompletionParams,
-    result: CompletionResult,
-) -> EnergyMessage:
-    """What a peer is told after its completions."""
-    session = tally.totals()
-    return EnergyMessage(
-        today=messages.Totals(**today),
-        session=messages.Totals(**session),
-        source=result["energy_source"],
-        mean_layers=session["mean_layers"] or today["mean_layers"],
-        layers_total=result["layers_total"],
-        model=params["model"],
-        last_exits=result["exits"],
-        threshold=params["threshold"],
-        agreement=agreement,
-    )
-
-
-def ledger_row(params: CompletionParams, result: CompletionResult, reason: str) -> Row:
-    """What is kept of a completion: no text."""
-    return Row(
-        id=result["id"],
-        time=now_text(),
-        language=params["language"],
-        model=params["model"],
-        decoding=params["decoding"],
-        threshold=str(params["threshold"]),
-        tokens=result["tokens"],
-        exit_layers=sum(result["exits"]),
-        layers_run=result["layers_run"],
-        layers_total=result["layers_total"],
-        prompt_tokens=result["prompt_tokens"],
-        prompt_layers_run=result["prompt_layers_run"],
-        energy_joules=result["energy_joules"],
-        energy_full_joules=result["energy_full_joules"],
-        energy_source=result["energy_source"],
-        cpu_seconds=result["cpu_seconds"],
-        wall_seconds=result["wall_seconds"],
-        reason=reason,
-        shown=int(bool(result["text"]) and reason not in REFUSAL_TEXTS),
-    )
 
 
 def _resident_bytes() -> int | None:

@@ -6,10 +6,9 @@ Held by: tests/kernels/test_decoder.py, against the torch decoder over the same 
 from __future__ import annotations
 
 import ctypes
-import itertools
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -20,7 +19,6 @@ from torch import Tensor
 from green_code.kernels.binding import (
     BESIDE,
     BLOCK,
-    PIECE,
     UNITS,
     CJudge,
     CLayer,
@@ -32,12 +30,10 @@ from green_code.kernels.binding import (
     Kernel,
     Scratch,
 )
-from green_code.kernels.quantise import GROUP, RECORD_BYTES, TILE, quantise
-from green_code.kernels.quantise import records as count
+from green_code.kernels.packing import PREVIEW, entry_name, head_name, lens_name, unpack
+from green_code.kernels.quantise import GROUP, RECORD_BYTES, TILE
 from green_code.models.decoder import inverse_frequencies
 from green_code.models.families import ModelConfig, Rope
-from green_code.models.reading import Reading, corrected
-from green_code.models.screen import screen_of
 from green_code.models.serving import CANDIDATES, ExitParameters, Judge, Top
 
 _FIRST_POSITIONS = 1024
@@ -45,102 +41,7 @@ _SHORTEST_PAUSE_SECONDS = 0.005  # without a helper, after a stall
 _LONGEST_PAUSE_SECONDS = 0.1  # after several in a row
 _MATRICES = ("qkv", "attention_out", "mlp_in", "mlp_out")
 _GAINS = ("attention_norm", "q_norm", "k_norm", "attention_out_norm", "mlp_norm", "mlp_out_norm")
-_DOWN = "screen.down"
-_LENS = "lens."
-_ENTRIES = "entries"
 _FLOAT_BYTES = 4
-
-
-def why_not(config: ModelConfig) -> str | None:
-    """What keeps the kernel from serving a model; None: nothing."""
-    row = config.row
-    if row.norm != "rms" or row.positions != "rope" or not row.gated or row.bias:
-        return f"family {config.family} has other parts than the kernel computes"
-    if row.activation not in ("silu", "gelu_tanh"):
-        return f"activation {row.activation} is not in the kernel"
-    inputs = (config.width, config.mlp_width, config.heads * config.head_width)
-    if any(size % GROUP for size in inputs) or config.head_width % PIECE:
-        return f"widths {inputs} and heads of {config.head_width} are no multiples of {GROUP} and {PIECE}"
-    return None
-
-
-def matrices(
-    config: ModelConfig, lenses: Iterable[int] = (), entries: Iterable[int] = (), rank: int = 0
-) -> Iterator[tuple[str, int, int]]:
-    """(name, N, K) of all matrices: the layers', the head, lenses of these depths, entries of these layers, and, of a rank above
-    0, the head's preview."""
-    query = config.heads * config.head_width
-    for i in range(config.layers):
-        yield f"layers.{i}.qkv", query + 2 * config.kv_heads * config.head_width, config.width
-        yield f"layers.{i}.attention_out", config.width, query
-        yield f"layers.{i}.mlp_in", 2 * config.mlp_width, config.width
-        yield f"layers.{i}.mlp_out", config.width, config.mlp_width
-    yield _head_name(config), config.vocabulary, config.width
-    yield from ((_lens_name(depth), config.width, config.width) for depth in lenses)
-    both = 2 * config.kv_heads * config.head_width
-    yield from ((_entry_name(layer), both, config.width) for layer in entries)
-    if rank:
-        yield "screen.preview", config.vocabulary, rank
-
-
-def _head_name(config: ModelConfig) -> str:
-    return "embed" if config.tied_head else "head"
-
-
-def _lens_name(depth: int) -> str:
-    return f"{_LENS}{depth}"
-
-
-def _entry_name(layer: int) -> str:
-    return f"layers.{layer - 1}.entry"
-
-
-def gains(config: ModelConfig) -> Iterator[tuple[str, int]]:
-    """(name, width) of all norms' gains."""
-    norms = {"attention_norm": config.width, "mlp_norm": config.width}
-    if config.row.qk_norm:
-        norms |= {"q_norm": config.head_width, "k_norm": config.head_width}
-    if config.row.sandwich_norms:
-        norms |= {"attention_out_norm": config.width, "mlp_out_norm": config.width}
-    for i in range(config.layers):
-        yield from ((f"layers.{i}.{name}", width) for name, width in norms.items())
-    yield "norm", config.width
-
-
-def pack(
-    config: ModelConfig, weights: Mapping[str, Tensor], reading: Reading
-) -> tuple[np.ndarray, dict[str, Tensor]]:
-    """What `KernelDecoder` is made of: (records, RECORD_BYTES) of all matrices; the embedding (bfloat16), gains, those
-    of lenses among them, which layers have entries, and the screen's `down`.
-
-    Args:
-        weights: under `Decoder`'s names. reading: its screen needs the rows of a head that is tied to the embedding, and
-            without such a head there is none.
-    Raises:
-        ValueError: the kernel does not serve this model, or weights are missing, unknown or of another shape.
-    """
-    if reason := why_not(config):
-        raise ValueError(reason)
-    expected = {f"{name}.weight": shape for name, *shape in (*matrices(config), *gains(config))}
-    expected["embed.weight"] = [config.vocabulary, config.width]
-    if {name: list(weight.shape) for name, weight in weights.items()} != expected:
-        raise ValueError(f"these are not the weights of a {config.family} of this configuration")
-    packed = [quantise(weights[f"{name}.weight"].float().numpy()) for name, _, _ in matrices(config)]
-    rest = {name: weight.float() for name, weight in weights.items() if weight.dim() == 1}
-    rest["embed.weight"] = weights["embed.weight"].bfloat16()
-    packed += [quantise(lens.matrix.numpy()) for _, lens in sorted(reading.lenses.items())]
-    rest |= {_lens_name(depth): lens.gain.float() for depth, lens in reading.lenses.items()}
-    first = config.heads * config.head_width
-    for layer, entry in sorted(reading.entries.items()):
-        own = weights[f"layers.{layer - 1}.qkv.weight"][first:]
-        packed.append(quantise(corrected(own, entry).numpy()))
-    rest[_ENTRIES] = torch.tensor(sorted(reading.entries), dtype=torch.int32)
-    directions = reading.directions
-    if directions is not None and config.tied_head and len(directions) % GROUP == 0:
-        screen = screen_of(rest["embed.weight"], directions)
-        packed.append(quantise(screen.preview.numpy()))
-        rest[_DOWN] = screen.down
-    return np.concatenate(packed), rest
 
 
 def usable_cores() -> int:
@@ -163,44 +64,21 @@ class KernelDecoder:
     ) -> None:
         """
         Args:
-            records, rest: of `pack`.
+            records, rest: of `packing.pack`.
         Raises:
             ValueError: they are not of this configuration.
         """
-        if reason := why_not(config):
-            raise ValueError(reason)
-        rest = dict(rest)
-        down, entries = rest.pop(_DOWN, None), rest.pop(_ENTRIES).tolist()
-        lenses = sorted(int(name.removeprefix(_LENS)) for name in rest if name.startswith(_LENS))
-        sizes = list(matrices(config, lenses, entries, 0 if down is None else len(down)))
-        counts = {name: count(outputs, inputs) for name, outputs, inputs in sizes}
-        if records.shape != (sum(counts.values()), RECORD_BYTES) or not records.flags.c_contiguous:
-            raise ValueError(f"records {records.shape} are not of a {config.family} of this configuration")
-        like = {f"{name}.weight": [width] for name, width in gains(config)}
-        like |= {_lens_name(depth): [config.width] for depth in lenses}
-        like["embed.weight"] = [config.vocabulary, config.width]
-        if {name: list(weight.shape) for name, weight in rest.items()} != like:
-            raise ValueError(f"these are not the gains of a {config.family} of this configuration")
+        packed = unpack(config, records, rest)
         self.config, self._kernel = config, kernel
         self.cache_widths = kernel.key_bytes(config.head_width), kernel.value_bytes(config.head_width)
-        self._records, self._embed = records, rest["embed.weight"].bfloat16().contiguous()
-        self._gains = {
-            name.removesuffix(".weight"): np.ascontiguousarray(weight.float().numpy())
-            for name, weight in rest.items()
-            if weight.dim() == 1
-        }
+        self._records, self._embed, self._gains = packed.records, packed.embed, packed.gains
         self._norm = self._gains["norm"].ctypes.data
-        firsts = dict(zip(counts, itertools.accumulate(counts.values(), initial=0), strict=False))
-        self._matrices = {
-            name: CMatrix(
-                records.ctypes.data + firsts[name] * RECORD_BYTES, -(-outputs // TILE) * TILE, inputs
-            )
-            for name, outputs, inputs in sizes
-        }
-        self._head = self._matrices[_head_name(config)]
-        self._lenses = {depth: self._matrices[_lens_name(depth)] for depth in lenses}
-        self._entries = {layer: self._matrices[_entry_name(layer)] for layer in entries}
-        preview = self._matrices.get("screen.preview")
+        self._matrices = packed.matrices
+        self._head = self._matrices[head_name(config)]
+        self._lenses = {depth: self._matrices[lens_name(depth)] for depth in packed.lenses}
+        self._entries = {layer: self._matrices[entry_name(layer)] for layer in packed.entries}
+        down = packed.down
+        preview = self._matrices.get(PREVIEW)
         self._screen = CScreen(
             None if down is None else down.data_ptr(),
             preview or self._head,
@@ -272,7 +150,7 @@ class KernelDecoder:
         rows = self._states(x)
         out = torch.empty_like(rows)
         self._kernel.seen(
-            self._model, lens, self._gains[_lens_name(depth)].ctypes.data, rows.data_ptr(), len(rows),
+            self._model, lens, self._gains[lens_name(depth)].ctypes.data, rows.data_ptr(), len(rows),
             out.data_ptr(), self._scratch.structure,
         )  # fmt: skip
         return out

@@ -15,7 +15,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from green_code.kernels.binding import Kernel, open_kernel
-from green_code.kernels.decoder import KernelDecoder, pack, why_not
+from green_code.kernels.decoder import KernelDecoder
+from green_code.kernels.packing import pack, why_not
 from green_code.models.device import compute_device, compute_dtype
 from green_code.models.families import ModelConfig
 from green_code.models.reading import Reading

@@ -17,7 +17,8 @@ import torch
 
 from green_code.decoding.exit_network import ExitNetwork
 from green_code.kernels.binding import Kernel
-from green_code.kernels.decoder import KernelDecoder, pack
+from green_code.kernels.decoder import KernelDecoder
+from green_code.kernels.packing import pack
 from green_code.models.reading import Lens, Reading
 from tests.kernels.test_decoder import CONFIGS, buffers, random_weights, states
 

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from green_code.decoding.exit_network import EXIT, ExitNetwork, beside, features
 from green_code.kernels.binding import BLOCK, PIECE, Kernel
-from green_code.kernels.decoder import KernelDecoder, pack, why_not
+from green_code.kernels.decoder import KernelDecoder
+from green_code.kernels.packing import pack, why_not
 from green_code.kernels.quantise import GROUP, RECORD_BYTES, dequantise, quantise
 from green_code.models.decoder import Block, Decoder, _mask
 from green_code.models.families import ModelConfig, Rope

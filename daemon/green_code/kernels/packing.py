@@ -1,0 +1,170 @@
+"""How weights lie in the kernel's memory: matrices as records of int8, one after the other, and the rest beside them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from green_code.kernels.binding import PIECE, CMatrix
+from green_code.kernels.quantise import GROUP, RECORD_BYTES, TILE, quantise
+from green_code.kernels.quantise import records as count
+from green_code.models.families import ModelConfig
+from green_code.models.reading import Reading, corrected
+from green_code.models.screen import screen_of
+
+PREVIEW = "screen.preview"
+_DOWN = "screen.down"
+_LENS = "lens."
+_ENTRIES = "entries"
+
+
+def why_not(config: ModelConfig) -> str | None:
+    """What keeps the kernel from serving a model; None: nothing."""
+    row = config.row
+    if row.norm != "rms" or row.positions != "rope" or not row.gated or row.bias:
+        return f"family {config.family} has other parts than the kernel computes"
+    if row.activation not in ("silu", "gelu_tanh"):
+        return f"activation {row.activation} is not in the kernel"
+    inputs = (config.width, config.mlp_width, config.heads * config.head_width)
+    if any(size % GROUP for size in inputs) or config.head_width % PIECE:
+        return f"widths {inputs} and heads of {config.head_width} are no multiples of {GROUP} and {PIECE}"
+    return None
+
+
+def matrices(
+    config: ModelConfig, lenses: Iterable[int] = (), entries: Iterable[int] = (), rank: int = 0
+) -> Iterator[tuple[str, int, int]]:
+    """(name, N, K) of all matrices: the layers', the head, lenses of these depths, entries of these layers, and, of a rank above
+    0, the head's preview."""
+    query = config.heads * config.head_width
+    for i in range(config.layers):
+        yield f"layers.{i}.qkv", query + 2 * config.kv_heads * config.head_width, config.width
+        yield f"layers.{i}.attention_out", config.width, query
+        yield f"layers.{i}.mlp_in", 2 * config.mlp_width, config.width
+        yield f"layers.{i}.mlp_out", config.width, config.mlp_width
+    yield head_name(config), config.vocabulary, config.width
+    yield from ((lens_name(depth), config.width, config.width) for depth in lenses)
+    both = 2 * config.kv_heads * config.head_width
+    yield from ((entry_name(layer), both, config.width) for layer in entries)
+    if rank:
+        yield PREVIEW, config.vocabulary, rank
+
+
+def head_name(config: ModelConfig) -> str:
+    return "embed" if config.tied_head else "head"
+
+
+def lens_name(depth: int) -> str:
+    return f"{_LENS}{depth}"
+
+
+def entry_name(layer: int) -> str:
+    return f"layers.{layer - 1}.entry"
+
+
+def gains(config: ModelConfig) -> Iterator[tuple[str, int]]:
+    """(name, width) of all norms' gains."""
+    norms = {"attention_norm": config.width, "mlp_norm": config.width}
+    if config.row.qk_norm:
+        norms |= {"q_norm": config.head_width, "k_norm": config.head_width}
+    if config.row.sandwich_norms:
+        norms |= {"attention_out_norm": config.width, "mlp_out_norm": config.width}
+    for i in range(config.layers):
+        yield from ((f"layers.{i}.{name}", width) for name, width in norms.items())
+    yield "norm", config.width
+
+
+def pack(
+    config: ModelConfig, weights: Mapping[str, Tensor], reading: Reading
+) -> tuple[np.ndarray, dict[str, Tensor]]:
+    """What `KernelDecoder` is made of: (records, RECORD_BYTES) of all matrices; the embedding (bfloat16), gains, those
+    of lenses among them, which layers have entries, and the screen's `down`.
+
+    Args:
+        weights: under `Decoder`'s names. reading: its screen needs the rows of a head that is tied to the embedding, and
+            without such a head there is none.
+    Raises:
+        ValueError: the kernel does not serve this model, or weights are missing, unknown or of another shape.
+    """
+    if reason := why_not(config):
+        raise ValueError(reason)
+    expected = {f"{name}.weight": shape for name, *shape in (*matrices(config), *gains(config))}
+    expected["embed.weight"] = [config.vocabulary, config.width]
+    if {name: list(weight.shape) for name, weight in weights.items()} != expected:
+        raise ValueError(f"these are not the weights of a {config.family} of this configuration")
+    packed = [quantise(weights[f"{name}.weight"].float().numpy()) for name, _, _ in matrices(config)]
+    rest = {name: weight.float() for name, weight in weights.items() if weight.dim() == 1}
+    rest["embed.weight"] = weights["embed.weight"].bfloat16()
+    packed += [quantise(lens.matrix.numpy()) for _, lens in sorted(reading.lenses.items())]
+    rest |= {lens_name(depth): lens.gain.float() for depth, lens in reading.lenses.items()}
+    first = config.heads * config.head_width
+    for layer, entry in sorted(reading.entries.items()):
+        own = weights[f"layers.{layer - 1}.qkv.weight"][first:]
+        packed.append(quantise(corrected(own, entry).numpy()))
+    rest[_ENTRIES] = torch.tensor(sorted(reading.entries), dtype=torch.int32)
+    directions = reading.directions
+    if directions is not None and config.tied_head and len(directions) % GROUP == 0:
+        screen = screen_of(rest["embed.weight"], directions)
+        packed.append(quantise(screen.preview.numpy()))
+        rest[_DOWN] = screen.down
+    return np.concatenate(packed), rest
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What `pack` gave, found again. Matrices point into `records`, whose owner must live as long."""
+
+    records: np.ndarray
+    matrices: Mapping[str, CMatrix]
+    gains: Mapping[str, np.ndarray]
+    embed: Tensor  # (V, C) bfloat16
+    lenses: tuple[int, ...]
+    entries: tuple[int, ...]
+    down: Tensor | None
+
+
+def unpack(config: ModelConfig, records: np.ndarray, rest: Mapping[str, Tensor]) -> Packed:
+    """
+    Args:
+        records, rest: of `pack`.
+    Raises:
+        ValueError: they are not of this configuration.
+    """
+    if reason := why_not(config):
+        raise ValueError(reason)
+    rest = dict(rest)
+    down, entries = rest.pop(_DOWN, None), tuple(rest.pop(_ENTRIES).tolist())
+    lenses = tuple(sorted(int(name.removeprefix(_LENS)) for name in rest if name.startswith(_LENS)))
+    sizes = list(matrices(config, lenses, entries, 0 if down is None else len(down)))
+    counts = {name: count(outputs, inputs) for name, outputs, inputs in sizes}
+    if records.shape != (sum(counts.values()), RECORD_BYTES) or not records.flags.c_contiguous:
+        raise ValueError(f"records {records.shape} are not of a {config.family} of this configuration")
+    like = {f"{name}.weight": [width] for name, width in gains(config)}
+    like |= {lens_name(depth): [config.width] for depth in lenses}
+    like["embed.weight"] = [config.vocabulary, config.width]
+    if {name: list(weight.shape) for name, weight in rest.items()} != like:
+        raise ValueError(f"these are not the gains of a {config.family} of this configuration")
+    firsts = dict(zip(counts, itertools.accumulate(counts.values(), initial=0), strict=False))
+    return Packed(
+        records,
+        {
+            name: CMatrix(
+                records.ctypes.data + firsts[name] * RECORD_BYTES, -(-outputs // TILE) * TILE, inputs
+            )
+            for name, outputs, inputs in sizes
+        },
+        {
+            name.removesuffix(".weight"): np.ascontiguousarray(weight.float().numpy())
+            for name, weight in rest.items()
+            if weight.dim() == 1
+        },
+        rest["embed.weight"].bfloat16().contiguous(),
+        lenses,
+        entries,
+        down,
+    )
