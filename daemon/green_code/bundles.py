@@ -1,6 +1,6 @@
 """`green-code bundle`: checks bundles whole, as the engine would before using them, and says what is in them.
 
-Must not know: engines; it reads files.
+Where a bundle's base model is not on this machine, what fits that alone is not checked.
 """
 
 from __future__ import annotations
@@ -13,10 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from green_code.decoding.exit_network import load_exit_network
+from green_code.engine.parts import load_parts
 from green_code.folders import bundles_dir
-from green_code.models.bundle import AGENT, DELTA, ENTRIES, LENSES, Bundle, load_bundle
+from green_code.models.bundle import AGENT, DELTA, ENTRIES, LENSES, SCREEN, Bundle, load_bundle
+from green_code.models.catalog import find_model
 from green_code.models.delta import read_delta
-from green_code.models.reading import check_entries, read_lenses, read_part
+from green_code.models.reading import bundled_reading, check_entries, read_lenses, read_part
+from green_code.models.screen import read_directions
+from green_code.models.sources import open_vocabulary
 from green_code.problems import Problem
 
 
@@ -48,7 +52,7 @@ def _folders(names: list[str]) -> list[Path]:
 
 
 def check_bundle(folder: Path) -> Bundle:
-    """Read everything in a bundle.
+    """Read everything in a bundle, and see whether it fits its base model, where that is here.
 
     Raises:
         Problem: something is missing, damaged, not finite, or does not fit the rest.
@@ -57,11 +61,19 @@ def check_bundle(folder: Path) -> Bundle:
     if (delta := bundle.part(DELTA)) is not None:
         for _ in read_delta(delta):  # refuses what is not finite
             pass
+    read_part(bundle, SCREEN, read_directions)
     read_part(bundle, LENSES, read_lenses)
     if entries := read_part(bundle, ENTRIES, read_lenses):
         check_entries(bundle, entries)
     if (agent := bundle.part(AGENT)) is not None:
         load_exit_network(agent, bundle.exits)
+    try:
+        source = find_model(bundle.manifest["base"]["model"]).open()
+    except Problem:
+        return bundle
+    config, ids = source.config, bundle.vocabulary
+    bundled_reading(bundle, config)
+    load_parts(bundle, config, open_vocabulary(source, ids))
     return bundle
 
 

@@ -42,7 +42,7 @@ COMMANDS: Final[dict[str, Command]] = {
         "green_code.evaluation.command", "measure quality and energy on a data set", "evaluate"
     ),
     "adapt": Command("green_code.adaptation.command", "fine-tune a model for early exits (LITE)", "train"),
-    "train": Command("green_code.agent.command", "train the agent that chooses the exits", "train"),
+    "train": Command("green_code.agent.command", "train the agent that chooses the exits", "train,evaluate"),
     "demo": Command("green_code.evaluation.demo", "show the savings on a few built-in examples"),
 }
 

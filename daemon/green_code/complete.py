@@ -67,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--suffix-file", type=Path, metavar="FILE", help="with -: the text after the cursor")
     parser.add_argument("--json", action="store_true", help="write one JSON object to standard output")
     parser.add_argument(
-        "--model", default=defaults.model, help="catalog name or local folder (default: %(default)s)"
+        "--model", default=defaults.model, help="catalog name, bundle or local folder (default: %(default)s)"
     )
     parser.add_argument("--decoding", default=defaults.decoding, choices=("full", "fast", "exact"))
     parser.add_argument(
@@ -239,7 +239,7 @@ def _progress_printer() -> Callable[[State, str, float | None], None]:
     told: set[str] = set()
 
     def show(state: State, sentence: str, fraction: float | None) -> None:
-        if state in ("starting", "downloading", "loading") and sentence not in told:
+        if state in ("starting", "loading") and sentence not in told:
             told.add(sentence)
             print(f"green-code: {sentence}", file=sys.stderr)
 

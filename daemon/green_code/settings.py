@@ -1,4 +1,4 @@
-"""Every setting, once: name, type, default, scope, limits and text; package.json is compared with this table.
+"""Every setting, once: name, type, default, scope and limits; package.json, which has the texts, is compared with this table.
 
 Values come from the editor as JSON. A wrong type, a value out of range or an unknown key never stops
 anything: the default is kept, and one message names the key. What a language has for itself comes as in VS Code's files:
@@ -37,7 +37,6 @@ class Setting:
     name: str
     type: Type
     default: Any
-    description: str
     scope: Scope = "window"
     minimum: float | None = None
     maximum: float | None = None
@@ -45,12 +44,11 @@ class Setting:
 
 
 TABLE: Final[tuple[Setting, ...]] = (
-    Setting("enabled", "boolean", True, "Suggest completions."),
+    Setting("enabled", "boolean", True),
     Setting(
         "threshold",
         "number",
         0.7,
-        "In fast decoding, how sure the exit agent must be before it stops early: higher keeps quality, lower saves layers.",
         minimum=0.5,
         maximum=1,
     ),
@@ -58,23 +56,18 @@ TABLE: Final[tuple[Setting, ...]] = (
         "decoding",
         "string",
         "exact",
-        "exact: tokens are guessed from the text around and by early exits, and the whole model verifies; "
-        "the text is that of the whole model. fast: text guesses, and early exits decide, by the threshold. "
-        "full: every layer for every token.",
         enum=("exact", "fast", "full"),
     ),
     Setting(
         "model",
         "string",
         "gemma-3-270m",
-        "Model to complete with: a catalog name, a bundle of your own by its name, or a local folder.",
     ),
-    Setting("languages", "array", ["python", "java"], "Language identifiers to complete in."),
+    Setting("languages", "array", ["python", "java"]),
     Setting(
         "trigger",
         "string",
         "automatic",
-        "automatic: while typing. manual: only when asked for.",
         enum=("automatic", "manual"),
     ),
     Setting(
@@ -89,38 +82,33 @@ TABLE: Final[tuple[Setting, ...]] = (
             "**/secrets.*",
             "**/.git/**",
         ],
-        "Globs of files and folders that are never read for completions.",
     ),
     Setting(
         "completeInComments",
         "boolean",
         True,
-        "Suggest inside comments.",
         scope="language-overridable",
     ),
     Setting(
         "completeInStrings",
         "boolean",
         True,
-        "Suggest inside strings, docstrings among them.",
         scope="language-overridable",
     ),
-    Setting("maxLines", "integer", 1, "Lines of a completion at most.", minimum=1, maximum=32),
+    Setting("maxLines", "integer", 1, minimum=1, maximum=32),
     Setting(
         "maxPromptTokens",
         "integer",
         PROMPT_TOKENS,
-        "Tokens of the text before the cursor that the model reads at most.",
         minimum=64,
         maximum=4096,
     ),
-    Setting("pauseOnBattery", "boolean", False, "Pause while the machine runs on battery."),
-    Setting("statusBar", "boolean", True, "Show the energy saved in the status bar."),
+    Setting("pauseOnBattery", "boolean", False),
+    Setting("statusBar", "boolean", True),
     Setting(
         "gridIntensity",
         "number",
         481.0,
-        "Grams of CO2 (equivalent) per kilowatt-hour where you are, for the energy report; the default is the world's average in 2023 (Ember).",
         minimum=0,
         maximum=2000,
     ),
@@ -128,7 +116,6 @@ TABLE: Final[tuple[Setting, ...]] = (
         "pythonPath",
         "string",
         "",
-        "Python interpreter that has green-code installed; empty: the extension's own environment.",
         scope="machine",
     ),
 )

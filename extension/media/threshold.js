@@ -7,6 +7,8 @@
   /** While the user drags, an echo of an earlier position must not move the slider back. */
   const SETTLE_MS = 150;
   let pending;
+  /** What was sent and not yet echoed: until it is, states tell an earlier position. */
+  let awaited;
   /** What thresholds gave in cold completions of held-out code, full depth last. */
   let curve = [];
   /** What to show at each step of the slider. */
@@ -57,6 +59,7 @@
     clearTimeout(pending);
     pending = setTimeout(() => {
       pending = undefined;
+      awaited = value;
       vscode.postMessage({ type: 'threshold', value });
     }, SETTLE_MS);
   };
@@ -90,7 +93,9 @@
     return outer;
   };
 
+  /** Comes first, and again when what was sent could not be written. */
   const showScale = (scale) => {
+    awaited = undefined;
     curve = scale.curve;
     steps = scale.steps;
     find('trade-off').hidden = curve.length === 0;
@@ -101,7 +106,10 @@
   };
 
   const showState = (state) => {
-    if (pending === undefined) {
+    if (awaited === state.threshold) {
+      awaited = undefined;
+    }
+    if (pending === undefined && awaited === undefined) {
       slider.value = String(state.threshold);
       show(state.threshold);
     }

@@ -27,7 +27,7 @@ export function activate(context: vscode.ExtensionContext): void {
   const calibration = () => readCalibration(bundlesFolder(context.extensionPath), store.snapshot.settings.model);
   const home = { storage: context.globalStorageUri.fsPath, version, bundled: path.join(context.extensionPath, 'bundled') };
   const front: Supervisor = new Supervisor(home, context.extensionPath, channels, store, (environment) => void setUp.offer(environment));
-  const setUp = new SetUp(context.globalState, home, channels, store, front);
+  const setUp = new SetUp(home, channels, store, front);
   const report = new ReportPanel(context.extensionUri);
   const documents = new Documents();
   const view = new ThresholdView(context.extensionUri, store, calibration);
@@ -39,7 +39,7 @@ export function activate(context: vscode.ExtensionContext): void {
     front.startWhenNeeded().catch((error: unknown) => {
       const cause = messageOf(error);
       store.update({ phase: 'failed', detail: cause });
-      channels.report(t('Green Code could not start: {cause}', { cause }), { title: t('Restart'), command: COMMANDS.restartEngine });
+      channels.report(t('Green Code could not start: {cause}', { cause }), [{ title: t('Restart'), command: COMMANDS.restartEngine }]);
     });
   };
 

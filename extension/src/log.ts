@@ -4,7 +4,6 @@
  */
 import * as vscode from 'vscode';
 
-import { COMMANDS } from './ids';
 import { t } from './l10n';
 
 export interface Log {
@@ -13,12 +12,17 @@ export interface Log {
   error(message: string): void;
 }
 
+export interface Action {
+  readonly title: string;
+  readonly command: string;
+}
+
 export class Channels implements vscode.Disposable {
   readonly extension = vscode.window.createOutputChannel('Green Code', { log: true });
   private serverChannel: vscode.LogOutputChannel | undefined;
   private readonly shown = new Set<string>();
 
-  /** What the front says on stderr and what the client says about it; made when a front starts. */
+  /** What the front says on stderr, why it ended among that, and what the client says about it; made when a front starts. */
   get server(): vscode.LogOutputChannel {
     this.serverChannel ??= vscode.window.createOutputChannel('Green Code Server', { log: true });
     return this.serverChannel;
@@ -28,18 +32,20 @@ export class Channels implements vscode.Disposable {
     this.extension.show(true);
   }
 
-  /** Logs, and notifies once per text: an error that repeats itself is not news. */
-  report(message: string, ...actions: readonly { title: string; command: string }[]): void {
+  /** Logs, and notifies once per text: an error that repeats itself is not news. `cause`: the channel that has it. */
+  report(message: string, actions: readonly Action[] = [], cause: 'extension' | 'server' = 'extension'): void {
     this.extension.error(message);
     if (this.shown.has(message)) {
       return;
     }
     this.shown.add(message);
-    const all = [...actions, { title: t('Show Log'), command: COMMANDS.showLog }];
-    void vscode.window.showErrorMessage(message, ...all.map(({ title }) => title)).then((chosen) => {
-      const action = all.find(({ title }) => title === chosen);
+    const showLog = t('Show Log');
+    void vscode.window.showErrorMessage(message, ...actions.map(({ title }) => title), showLog).then((chosen) => {
+      const action = actions.find(({ title }) => title === chosen);
       if (action) {
         void vscode.commands.executeCommand(action.command);
+      } else if (chosen === showLog) {
+        this[cause].show(true);
       }
     });
   }

@@ -15,7 +15,7 @@ export const LSP_ENERGY = 'greenCode/energy';
 /** Not contributed to the palette: a completion carries it, so that the front learns when it was taken. */
 export const COMMAND_ACCEPTED = 'greenCode.accepted';
 
-export const STATES = ['starting', 'downloading', 'loading', 'ready', 'busy', 'paused', 'disabled', 'error'] as const;
+export const STATES = ['starting', 'loading', 'ready', 'busy', 'paused', 'disabled', 'error'] as const;
 export type State = (typeof STATES)[number];
 
 export const DECODINGS = ['full', 'fast', 'exact'] as const;

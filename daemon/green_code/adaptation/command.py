@@ -14,14 +14,18 @@ from green_code.adaptation.reading_steps import make_entries, make_lenses, make_
 from green_code.adaptation.recipe import RECIPES
 from green_code.adaptation.weights_steps import asked_recipe, export, make_ngrams, train_lite
 from green_code.models.bundle import LENSES, SCREEN
-from green_code.models.catalog import DEFAULT
+from green_code.models.catalog import DEFAULT, HUB_MODELS
 
 STEPS = ("corpus", "ngrams", "lite", "export", "lenses", "entries", "screen")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("step", nargs="?", choices=STEPS, help="one step (default: all that are left)")
-    parser.add_argument("--model", default=DEFAULT, help="a model of the catalog, or a folder of safetensors")
+    parser.add_argument(
+        "--model",
+        default=DEFAULT,
+        help=f"{DEFAULT}, {', '.join(HUB_MODELS)}, a bundle, or a folder of safetensors",
+    )
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="folder of the bundle (default: agent_models/MODEL)"
     )

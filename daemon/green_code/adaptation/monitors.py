@@ -4,7 +4,7 @@
 - an exit's loss climbs away from the best that it had;
 - the last layer is damaged: its held-out loss rises by more than 1 % over the untouched model's. A last layer dips
   while the rate is high, so the guard gives it more weight until its loss is back, and stops the run when that does not
-  help. What is still damaged at the end is not shipped (command.py).
+  help. What is still damaged at the end is not shipped (weights_steps.py).
 """
 
 from __future__ import annotations

@@ -103,7 +103,7 @@ class _Run:
         self._micro = _micro_batches(recipe, self._accelerator.num_processes)
         torch.manual_seed(recipe.seed)
         weights = lesson.start.weights or lesson.base
-        checkpoint.check_room(run, weights)
+        checkpoint.check_room(run, {n: w for n, w in weights.items() if n.startswith("layers.")})
         self._decoder = Decoder.load(lesson.config, {name: w.clone() for name, w in weights.items()}).to(
             device
         )

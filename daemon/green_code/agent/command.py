@@ -14,12 +14,13 @@ import torch
 from safetensors.torch import save_file
 
 from green_code.adaptation.corpus import open_corpus
+from green_code.adaptation.corpus.shards import LEAST_HELD_OUT
 from green_code.agent.calibrate import LINES, calibrate
 from green_code.agent.candidates import REWARDS, TEMPERATURE, shipped, table, train_candidates
 from green_code.agent.paper_environment import Rewards
 from green_code.agent.ppo import Arguments
 from green_code.agent.prices import prices_of
-from green_code.agent.record import LEAST_TOKENS, PARTS, record
+from green_code.agent.record import PARTS, record
 from green_code.agent.rivals import agents, best_family, compare, everyone
 from green_code.agent.rollouts import merge_rollouts, open_rollouts
 from green_code.agent.stretches import draw_typing
@@ -97,7 +98,7 @@ def make_rollouts(args: argparse.Namespace) -> None:
     opened = open_model(find_model(args.model), bundle, forms())
     exits = parse_exits(args.exits, opened.decoder.config.layers) if args.exits else bundle.exits
     _check_plateau(bundle, exits)  # what the agent would refuse is said before it is waited for
-    languages = open_corpus(args.work / "corpus", opened.vocabulary, LEAST_TOKENS, LEAST_TOKENS).languages
+    languages = open_corpus(args.work / "corpus", opened.vocabulary, LEAST_HELD_OUT, LEAST_HELD_OUT).languages
     for part, share in PARTS.items():
         positions = int(share * args.positions)
         folder = args.work / "rollouts" / part
@@ -124,7 +125,7 @@ def _record(
     torch.set_num_threads(1)
     bundle = load_bundle(_bundle_folder(model))
     opened = open_model(find_model(model), bundle, forms())
-    corpus = open_corpus(work / "corpus", opened.vocabulary, LEAST_TOKENS, LEAST_TOKENS)
+    corpus = open_corpus(work / "corpus", opened.vocabulary, LEAST_HELD_OUT, LEAST_HELD_OUT)
     record(
         opened.decoder, opened.vocabulary, corpus, language, part, exits, positions, seed, folder, bundle.weights_key, print
     )  # fmt: skip
@@ -197,7 +198,7 @@ def _rewards(args: argparse.Namespace) -> Rewards:
 def make_calibration(args: argparse.Namespace) -> None:
     folder = _bundle_folder(args.model)
     runtime = load_runtime(args.model, lambda *_: None)
-    corpus = open_corpus(args.work / "corpus", runtime.vocabulary, LEAST_TOKENS, LEAST_TOKENS)
+    corpus = open_corpus(args.work / "corpus", runtime.vocabulary, LEAST_HELD_OUT, LEAST_HELD_OUT)
     with workers(runtime, jobs_for(runtime)) as complete:
         content = calibrate(runtime, corpus, args.files, args.seed, complete, print)
     (folder / CALIBRATION).write_text(json.dumps(content, indent=1) + "\n")

@@ -33,7 +33,7 @@ class Monitor:
         if not all(math.isfinite(x) for x in (mean_return, *figures.values())):
             raise Problem(
                 "internal_error",
-                f"PPO is not finite after {self._updates} updates ({dict(figures)}); lower the learning rate.",
+                f"PPO is not finite after {self._updates} updates ({dict(figures)}); try another --seed.",
             )
         first, all_of_them = exits[0] / max(1, tokens), exits.sum() / max(1, tokens)
         # A single exit leaves no choice to collapse into.
@@ -47,9 +47,9 @@ class Monitor:
             self._unstable = 0
         self._best_value_loss = min(self._best_value_loss, max(1e-3, figures["value_loss"]))
         for count, name, remedy in (
-            (self._collapsed, "collapsed: nearly every token leaves at the first exit", "raise the price of an error"),
-            (self._stalled, "stalled: no token leaves early", "lower the price of an error, or take better exits"),
-            (self._unstable, "unstable: KL or the critic's loss exploded", "lower the learning rate"),
+            (self._collapsed, "collapsed: nearly every token leaves at the first exit", "raise the price of an error, --error-price"),
+            (self._stalled, "stalled: no token leaves early", "lower the price of an error, --error-price, or give deeper --exits"),
+            (self._unstable, "unstable: KL or the critic's loss exploded", "try another --seed"),
         ):  # fmt: skip
             if count >= PATIENCE:
                 raise Problem("internal_error", f"PPO {name}, after {self._updates} updates; {remedy}.")

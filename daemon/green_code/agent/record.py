@@ -29,8 +29,6 @@ from green_code.settings import PROMPT_TOKENS
 STRETCH = 128  # tokens of the source that a stretch covers
 _FRACTIONS = (0.2, 0.5)  # of the document that comes before a stretch (the paper's)
 _LEAST = 32  # tokens a document must have on either side of the cursor
-LEAST_TOKENS = 1 << 12
-"""Tokens that a shard must have at least."""
 PARTS = {"train": 1.0, "validation": 0.125, "heldout": 0.25}
 """What is recorded, and how much of it, to what was asked for. Agents learn from the first and are chosen by the second."""
 _VALIDATION = 10  # one document of so many is for validation

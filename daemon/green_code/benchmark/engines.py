@@ -12,7 +12,7 @@ from torch import Tensor
 from green_code.benchmark.checkpoints import kept, write_gguf, write_transformers
 from green_code.benchmark.peer import Missing, Spec
 from green_code.benchmark.peers.llama_package import fetch_library
-from green_code.models.bundle import AGENT, Bundle, bundle_of, early_stops
+from green_code.models.bundle import AGENT, Bundle, bundle_of, early_thresholds
 from green_code.models.catalog import find_model
 from green_code.models.device import compute_dtype
 from green_code.models.families import ModelConfig
@@ -29,15 +29,14 @@ def green_code(model: str, bundle: Bundle | None) -> list[Spec]:
     """Our own modes: `exact` as the editor has it; `fast`, where there is an agent, at the editor's threshold and at its named
     stops."""
     usual = default_settings().threshold
-    modes: list[tuple[str, str, str, float | str]] = [
+    modes: list[tuple[str, str, str, float]] = [
         (BASELINE, "Green Code, full depth", "full", 1.0),
         ("green-code-exact", "Green Code, exact", "exact", usual),
     ]
     if bundle is not None and bundle.part(AGENT):
-        modes.append(("green-code-fast", f"Green Code, fast, T={usual}", "fast", usual))
         modes += [
-            (f"green-code-{stop}", f"Green Code, fast, {stop}", "fast", stop)
-            for stop in early_stops(bundle.calibration)
+            (f"green-code-{threshold}", f"Green Code, fast, {called}", "fast", threshold)
+            for called, threshold in early_thresholds(bundle.calibration, usual).items()
         ]
     return [
         Spec(name, label, "green_code", {"model": model, "decoding": decoding, "threshold": threshold})

@@ -29,7 +29,9 @@ def export(rows: Iterable[Row], path: Path) -> int:
     try:
         return write(rows, path)
     except OSError as error:
-        raise Problem("cache_unwritable", f"{path} cannot be written ({error.strerror or error}).") from error
+        raise Problem(
+            "cache_unwritable", f"{path} cannot be written ({error.strerror or error}); give another file."
+        ) from error
 
 
 def _csv(rows: Iterable[Row], path: Path) -> int:

@@ -11,10 +11,10 @@ from typing import Any, Protocol
 from green_code.link.messages import CompletionParams, CompletionResult, State
 
 Progress = Callable[[State, str, "float | None"], None]
-"""Called while loading: "downloading" or "loading", a sentence, a fraction or None."""
+"""Called while loading: "loading", a sentence, a fraction or None."""
 
 Cancelled = Callable[[], "str | None"]
-"""Polled between layers: None, or the refusal to answer with."""
+"""Polled between a decoder's pieces of work: None, or the refusal to answer with."""
 
 
 class Session(Protocol):

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from green_code.decoding.corpus_ngrams import CorpusNgrams, load_corpus_ngrams
 from green_code.decoding.exit_network import ExitNetwork, load_exit_network
 from green_code.models.bundle import AGENT, NGRAMS, Bundle
-from green_code.models.weights import Model
+from green_code.models.families import ModelConfig
+from green_code.models.vocabulary import Vocabulary
 from green_code.problems import Problem
 
 
@@ -19,31 +20,32 @@ class Parts:
     ngrams: CorpusNgrams | None = None
 
 
-def load_parts(bundle: Bundle, opened: Model) -> Parts:
-    """
+def load_parts(bundle: Bundle, config: ModelConfig, vocabulary: Vocabulary) -> Parts:
+    """The parts of a bundle, on the CPU, for a model of this configuration and vocabulary.
+
     Raises:
         Problem: a part is damaged, or made for another model.
     """
-    return Parts(_network(bundle, opened), _ngrams(bundle, opened))
+    return Parts(_network(bundle, config), _ngrams(bundle, vocabulary))
 
 
-def _network(bundle: Bundle, opened: Model) -> ExitNetwork | None:
+def _network(bundle: Bundle, config: ModelConfig) -> ExitNetwork | None:
     if (path := bundle.part(AGENT)) is None:
         return None
-    network, config = load_exit_network(path, bundle.exits), opened.decoder.config
+    network = load_exit_network(path, bundle.exits)
     if network.width != config.width or bundle.exits[-1] >= config.layers:
         raise Problem(
             "bundle_invalid",
             f"bundle {bundle.name}: its agent is for width {network.width}, exits {bundle.exits}, the model has width {config.width} and {config.layers} layers; retrain with `green-code train`.",
         )
-    return network.to(opened.decoder.device)
+    return network
 
 
-def _ngrams(bundle: Bundle, opened: Model) -> CorpusNgrams | None:
+def _ngrams(bundle: Bundle, vocabulary: Vocabulary) -> CorpusNgrams | None:
     if (path := bundle.part(NGRAMS)) is None:
         return None
     try:
-        return load_corpus_ngrams(path, opened.vocabulary.digest)
+        return load_corpus_ngrams(path, vocabulary.digest)
     except ValueError as error:
         raise Problem(
             "bundle_invalid",

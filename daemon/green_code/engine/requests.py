@@ -1,7 +1,7 @@
 """Checks of what clients ask for, and a request's life in the engine.
 
 A job settles exactly once: with a result, with a Problem, or with the refusal that overtook it. A refusal
-answers at once; the compute thread sees it between two layers and stops.
+answers at once; the compute thread sees it between two of the decoder's pieces of work and stops.
 Must not know: models, sessions or sockets.
 """
 

@@ -44,7 +44,7 @@ _AFTER_CHARACTERS = 4 * NEAR_TOKENS  # a token of code has 3 to 4
 
 
 class _Interrupted(Exception):
-    """A request was cancelled or superseded between two layers."""
+    """A request was cancelled or superseded between two of the decoder's pieces of work."""
 
     def __init__(self, refusal: str) -> None:
         super().__init__(refusal)
@@ -62,7 +62,9 @@ def load_runtime(model: str, progress: Progress = lambda *_: None) -> Runtime:
     found = find_model(model)
     bundle = bundle_of(model)
     opened = open_model(found, bundle, forms(), lambda sentence, part: progress("loading", sentence, part))
-    parts = load_parts(bundle, opened) if bundle is not None else Parts()
+    parts = Parts()
+    if bundle is not None:
+        parts = load_parts(bundle, opened.decoder.config, opened.vocabulary)
     exits = bundle.exits if bundle is not None else ()
     costs = measured_costs(opened, exits, 0.2 if model == TINY else SHORT_WINDOW_SECONDS, progress)
     runtime = Runtime(model, opened, bundle, parts, costs)
@@ -96,7 +98,8 @@ class Runtime:
         self.layers_total = opened.decoder.config.layers
         self.energy_source = costs.source
         self.decoder, self.vocabulary = opened.decoder, opened.vocabulary
-        self.agent = agent_on(parts.network, opened.decoder) if parts.network else None
+        network = parts.network
+        self.agent = agent_on(network.to(self.decoder.device), self.decoder) if network else None
         self.ngrams, self.costs = parts.ngrams, costs
         self.chooser = Chooser(opened.vocabulary)
 

@@ -44,7 +44,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     rows = load_rows(args.data, args.language)
     if not rows:
-        raise Problem("bad_request", f"{args.data} holds no rows.")
+        raise Problem(
+            "bad_request",
+            f"{args.data} holds no rows of what is asked for; give another --data or --language.",
+        )
     if args.limit is not None and args.limit < len(rows):
         rows = random.Random(args.seed).sample(rows, args.limit)
     params = check_params({

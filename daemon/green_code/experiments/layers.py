@@ -103,7 +103,8 @@ def plain(served: Runtime) -> Runtime:
         return served
     bundle = bundle.without(ENTRIES)
     opened = open_model(find_model(served.model), bundle, forms())
-    return Runtime(served.model, opened, bundle, load_parts(bundle, opened), served.costs)
+    parts = load_parts(bundle, opened.decoder.config, opened.vocabulary)
+    return Runtime(served.model, opened, bundle, parts, served.costs)
 
 
 def bare_bundle(model: str) -> Bundle | None:

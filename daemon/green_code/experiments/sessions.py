@@ -25,7 +25,7 @@ from green_code.experiments.drafts import policy
 from green_code.experiments.provenance import provenance
 from green_code.link.messages import CompletionParams
 from green_code.lsp.type_through import TypeThrough
-from green_code.models.bundle import early_stops
+from green_code.models.bundle import early_thresholds
 from green_code.models.vocabulary import Vocabulary
 from green_code.problems import Problem
 from green_code.settings import PROMPT_TOKENS, TOKENS_PER_LINE, default_settings
@@ -42,7 +42,7 @@ class Arm:
     name: str
     decoding: Literal["full", "exact", "fast"]
     policy: str
-    threshold: float | str
+    threshold: float
 
 
 @dataclass(frozen=True)
@@ -85,8 +85,10 @@ def arms(runtime: Runtime) -> list[Arm]:
         Arm("exact", "exact", policy(runtime), usual),
     ]
     if runtime.agent is not None:
-        found.append(Arm(f"fast, T={usual}", "fast", "agent", usual))
-        found += [Arm(f"fast, {stop}", "fast", "agent", stop) for stop in early_stops(runtime.calibration)]
+        found += [
+            Arm(f"fast, {called}", "fast", "agent", threshold)
+            for called, threshold in early_thresholds(runtime.calibration, usual).items()
+        ]
     return found
 
 

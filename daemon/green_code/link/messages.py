@@ -31,7 +31,7 @@ LSP_STATUS: Final = "greenCode/status"
 LSP_ENERGY: Final = "greenCode/energy"
 COMMAND_ACCEPTED: Final = "greenCode.accepted"
 
-State = Literal["starting", "downloading", "loading", "ready", "busy", "paused", "disabled", "error"]
+State = Literal["starting", "loading", "ready", "busy", "paused", "disabled", "error"]
 
 Decoding = Literal["full", "fast", "exact"]
 
@@ -52,7 +52,7 @@ Refusal = Literal[
     "superseded",  # a newer request of the same document arrived
     "empty",  # the model had nothing to add
     "no_context",  # empty prefix
-    "filtered",  # a guard of the front refused (excluded file, language, selection, mid-word …)
+    "filtered",  # a guard of the front refused (excluded file, language, mid-word …)
     "in_comment",  # where greenCode.completeInComments is off
     "in_string",  # where greenCode.completeInStrings is off
     "paused_on_battery",

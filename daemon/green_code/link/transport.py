@@ -53,7 +53,7 @@ async def listen(address: str, on_connection: OnConnection) -> Callable[[], None
         listener.close()
         raise Problem(
             "cache_unwritable",
-            f"The engine cannot listen at {address} ({error}). Set GREEN_CODE_RUNTIME_DIR to a "
+            f"The engine cannot listen at {address} ({error}); end the other engine with `green-code engine --stop`. Set GREEN_CODE_RUNTIME_DIR to a "
             "writable folder.",
         ) from error
     return server.close
@@ -109,7 +109,10 @@ async def _listen_pipe(address: str, on_connection: OnConnection) -> Callable[[]
     try:
         servers = await loop.start_serving_pipe(protocol, address)
     except OSError as error:
-        raise Problem("cache_unwritable", f"The engine cannot listen at {address} ({error}).") from error
+        raise Problem(
+            "cache_unwritable",
+            f"The engine cannot listen at {address} ({error}); end the other engine with `green-code engine --stop`.",
+        ) from error
 
     def stop() -> None:
         for server in servers:

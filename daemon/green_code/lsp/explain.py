@@ -44,10 +44,11 @@ TEXTS: Final[dict[str, Text]] = {
     "end_of_text": Text("A completion was given; the model regards the file as complete after it.", ""),
     "max_tokens": Text(
         "A completion was given; it ended at the limit of tokens.",
-        "Raise greenCode.maxLines for longer ones.",
+        "Raise greenCode.maxLines for longer ones, up to 8 lines.",
     ),
     "budget": Text(
-        "A completion was given; it ended when its time was used up.", "Lower greenCode.threshold for speed."
+        "A completion was given; it ended when its time was used up.",
+        "Set greenCode.decoding to fast, and there lower greenCode.threshold, for speed.",
     ),
     # Why there is no text.
     "cancelled": Text(
@@ -71,7 +72,7 @@ TEXTS: Final[dict[str, Text]] = {
     ),
     "disabled": Text("Green Code is switched off.", "Run the command Green Code: Toggle."),
     "engine_starting": Text(
-        "The engine is starting or the model is loading.", "Wait until the status bar says ready."
+        "The engine is starting or the model is loading.", "Wait until the status bar stops spinning."
     ),
     "engine_lost": Text(
         "The engine ended unexpectedly; it is restarted at the next request.",

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from green_code.battery import Battery
+from green_code.globs import compile_glob
 from green_code.link.messages import (
     CompletionParams,
     CompletionResult,
@@ -26,7 +27,6 @@ from green_code.link.messages import (
 from green_code.lsp import guards
 from green_code.lsp.documents import Document, Encoding, Span
 from green_code.lsp.explain import NOTHING_YET, TEXTS, explain, last_completion
-from green_code.lsp.globs import compile_glob
 from green_code.lsp.kept import KeptWatch
 from green_code.lsp.prompt import PromptWindow
 from green_code.lsp.rhythm import Rhythm
@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 TOKENS_AT_MOST: Final = 256
 
-_WAITING: Final[tuple[State, ...]] = ("starting", "downloading", "loading")
+_WAITING: Final[tuple[State, ...]] = ("starting", "loading")
 
 
 @dataclass

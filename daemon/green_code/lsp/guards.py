@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from green_code.globs import matching_glob
 from green_code.link.messages import Refusal
-from green_code.lsp.globs import matching_glob
 from green_code.lsp.syntax import Kind
 from green_code.settings import Settings
 

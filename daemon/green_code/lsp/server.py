@@ -90,6 +90,7 @@ class FrontServer(LanguageServer):
         self.exit_status = 1
         self.background: set[asyncio.Task[Any]] = set()
         self._front: Front | None = None
+        self._warned: set[str] = set()
 
     @property
     def front(self) -> Front:
@@ -105,12 +106,15 @@ class FrontServer(LanguageServer):
             self._stop_event.set()
 
     def configure(self, values: Any) -> None:
-        """Take settings and tell the user about those that cannot be used."""
+        """Take settings and tell the user about those that cannot be used, once while they are wrong."""
         if values is not None and not isinstance(values, dict):
             values = None
             self._warn("Green Code's settings are not an object; the defaults are used.")
-        for message in self.front.configure(values):
-            self._warn(message)
+        messages = self.front.configure(values)
+        for message in messages:
+            if message not in self._warned:
+                self._warn(message)
+        self._warned = set(messages)
 
     def start_in_background(self, work: Any) -> None:
         """Run a coroutine that nobody awaits; its failure is logged."""

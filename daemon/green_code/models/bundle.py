@@ -89,9 +89,14 @@ class Bundle:
         return self.path / name if name in self.manifest["files"] else None
 
 
-def early_stops(calibration: Mapping[str, Any]) -> list[str]:
-    """The named stops of a calibration at which exits decide; at threshold 1 none does."""
-    return [name for name, stop in calibration.get("stops", {}).items() if stop["threshold"] < 1]
+def early_thresholds(calibration: Mapping[str, Any], usual: float) -> dict[str, float]:
+    """What `fast` is measured at, each once by its names, such as "T=0.7, balanced": the usual threshold, and those of a
+    calibration's stops at which exits decide; at threshold 1 none does."""
+    names = {usual: [f"T={usual}"]}
+    for name, stop in calibration.get("stops", {}).items():
+        if (threshold := stop["threshold"]) < 1:
+            names.setdefault(threshold, [f"T={threshold}"]).append(name)
+    return {", ".join(called): threshold for threshold, called in names.items()}
 
 
 def bundle_of(model: str) -> Bundle | None:

@@ -58,7 +58,10 @@ def find_model(name: str, verify: bool = False) -> Found:
         return Found(name, "tiny-1", TinySource)
     if name not in HUB_MODELS and (base := _base_of_bundle(name)) not in (None, name):
         if _base_of_bundle(str(base)) not in (None, base) and base != DEFAULT:
-            raise Problem("bundle_invalid", f"bundle {name} is for {base}, which is itself a bundle.")
+            raise Problem(
+                "bundle_invalid",
+                f"bundle {name} is for {base}, which is itself a bundle; give --model the base model.",
+            )
         return find_model(str(base), verify)
     folder = _hub_folder(HUB_MODELS[name]) if name in HUB_MODELS else Path(name).expanduser()
     if folder.is_dir():

@@ -145,7 +145,9 @@ def read_part(bundle: Bundle, name: str, reader: Callable[[Path], Part]) -> Part
     try:
         return reader(path)
     except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
-        raise Problem("bundle_invalid", f"bundle {bundle.name}: {name} is damaged ({error}).") from error
+        raise Problem(
+            "bundle_invalid", f"bundle {bundle.name}: {name} is damaged ({error}); fetch the bundle again."
+        ) from error
 
 
 def _misfit(bundle: Bundle, name: str, step: str) -> Problem:

@@ -189,7 +189,7 @@ def adapted_weights(
             if name not in weights or weights[name].shape != delta.shape:
                 raise Problem(
                     "bundle_invalid",
-                    f"bundle {bundle.name}: {name} does not fit the base model; the bundle is refused.",
+                    f"bundle {bundle.name}: {name} does not fit the base model; fetch the bundle again, or adapt that model with `green-code adapt`.",
                 )
             weights[name] += delta
     return config, weights

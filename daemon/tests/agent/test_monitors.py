@@ -34,10 +34,10 @@ def test_stall(tmp_path: Path) -> None:
 
 
 def test_instability(tmp_path: Path) -> None:
-    with pytest.raises(Problem, match=r"unstable.*learning rate"):
+    with pytest.raises(Problem, match=r"unstable.*--seed"):
         run(PRICES, replace(ARGUMENTS, learning_rate=0.3), tmp_path / "log")
 
 
 def test_not_finite(tmp_path: Path) -> None:
-    with pytest.raises(Problem, match=r"not finite.*learning rate"):
+    with pytest.raises(Problem, match=r"not finite.*--seed"):
         run(replace(PRICES, run=float("nan")), ARGUMENTS, tmp_path / "log")

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from green_code.globs import compile_glob, matching_glob
 from green_code.lsp import guards
-from green_code.lsp.globs import compile_glob, matching_glob
 from green_code.settings import default_settings, parse_settings
 
 FINE = guards.Situation(

@@ -13,7 +13,14 @@ import torch
 from safetensors.numpy import save_file
 
 from green_code.decoding.exit_network import ExitNetwork, load_exit_network
-from green_code.models.bundle import ENTRIES, LENSES, load_bundle, refresh_manifest, write_manifest
+from green_code.models.bundle import (
+    ENTRIES,
+    LENSES,
+    early_thresholds,
+    load_bundle,
+    refresh_manifest,
+    write_manifest,
+)
 from green_code.models.catalog import find_model
 from green_code.models.reading import Lens, save_lenses
 from green_code.models.weights import TorchForm, open_model
@@ -198,3 +205,9 @@ def test_unwritable_cache_names_the_fix(tmp_path: Path, monkeypatch: pytest.Monk
 def test_unknown_model_lists_the_catalog() -> None:
     with pytest.raises(Problem, match="gemma-3-270m"):
         find_model("no-such-model")
+
+
+def test_each_threshold_that_decides_is_measured_once() -> None:
+    stops = {name: {"threshold": at} for name, at in (("quality", 1.0), ("balanced", 0.7), ("saver", 0.5))}
+    assert early_thresholds({"stops": stops}, 0.7) == {"T=0.7, balanced": 0.7, "T=0.5, saver": 0.5}
+    assert early_thresholds({}, 0.7) == {"T=0.7": 0.7}

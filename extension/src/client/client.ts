@@ -10,6 +10,7 @@ import {
 
 import type { LogOutputChannel } from 'vscode';
 
+import { messageOf } from '../log';
 import { LSP_ENERGY, LSP_STATUS, type EnergyMessage, type StatusMessage } from '../protocol';
 import { SCHEMES, settingsForFront, type Settings } from '../settings';
 
@@ -23,6 +24,20 @@ export interface ClientOptions {
   readonly onStatus: (status: StatusMessage) => void;
   readonly onEnergy: (energy: EnergyMessage) => void;
   readonly onClosed: () => void;
+}
+
+/**
+ * The supervisor says what failed, once it is out of patience. The library has a pop-up of its own for each start that fails, and
+ * a client that never ran refuses to stop, where there is nothing more to do for it.
+ */
+class QuietClient extends LanguageClient {
+  override error(message: string, data?: unknown): void {
+    super.error(message, data, false);
+  }
+
+  override stop(timeoutMs?: number): Promise<void> {
+    return super.stop(timeoutMs).catch((error: unknown) => this.info(`stop: ${messageOf(error)}`));
+  }
 }
 
 export function createClient(options: ClientOptions): LanguageClient {
@@ -41,7 +56,7 @@ export function createClient(options: ClientOptions): LanguageClient {
     },
     initializationFailedHandler: () => false,
   };
-  const client = new LanguageClient(
+  const client = new QuietClient(
     'greenCode',
     'Green Code',
     { command: options.python, args: ['-m', 'green_code', 'lsp'], transport: TransportKind.stdio, options: { cwd: options.cwd, env: options.env } },

@@ -21,6 +21,10 @@ import { SECTION, serves, settingsForFront, type Settings } from '../settings';
 import type { Store } from '../state/store';
 import { Backoff } from './backoff';
 import { Coalesced } from './coalesce';
+import { Late, within } from './deadline';
+
+/** A front that is slow takes some seconds, to start (it imports from a cold disk) as to answer (it may start an engine for that). */
+const [START_MS, ANSWER_MS] = [60_000, 30_000];
 
 type Ready = Resolution & { readonly kind: 'ready' };
 
@@ -58,13 +62,20 @@ export class Supervisor implements vscode.Disposable {
     return this.cycle.request();
   }
 
-  /** A new engine under the same front; a new front where there is none to ask. */
+  /** A new engine under the same front; a new front where there is none that answers. */
   async restartEngine(): Promise<void> {
     if (this.client?.isRunning()) {
-      await this.client.sendRequest(protocol.LSP_RESTART_ENGINE, {});
-    } else {
-      await this.restart();
+      try {
+        await this.ask(protocol.LSP_RESTART_ENGINE);
+        return;
+      } catch (error) {
+        if (!(error instanceof Late)) {
+          throw error;
+        }
+        this.channels.extension.warn('The language server does not answer; another one is started.');
+      }
     }
+    await this.restart();
   }
 
   accepted(id: string): void {
@@ -72,11 +83,11 @@ export class Supervisor implements vscode.Disposable {
   }
 
   explain(): Promise<protocol.Explanation> {
-    return this.running().sendRequest<protocol.Explanation>(protocol.LSP_EXPLAIN, {});
+    return this.ask<protocol.Explanation>(protocol.LSP_EXPLAIN);
   }
 
   report(): Promise<protocol.Report> {
-    return this.running().sendRequest<protocol.Report>(protocol.LSP_REPORT, {});
+    return this.ask<protocol.Report>(protocol.LSP_REPORT);
   }
 
   /** Most settings take effect in the running front; only these two make it another one. */
@@ -102,7 +113,6 @@ export class Supervisor implements vscode.Disposable {
     this.generation += 1;
     const { client, environment } = this;
     this.client = this.environment = undefined;
-    // A client that is still starting, or whose front is gone, refuses to stop: there is nothing more to do for it.
     await client?.dispose(2000).catch((error: unknown) => this.channels.extension.info(`stop: ${messageOf(error)}`));
     if (environment !== undefined) {
       await unclaim(environment).catch((error: unknown) => this.channels.extension.info(`stop: ${messageOf(error)}`));
@@ -110,12 +120,12 @@ export class Supervisor implements vscode.Disposable {
   }
 
   /** Runs a command of the daemon's with the interpreter in force, to its end. */
-  async runDaemon(...args: readonly string[]): Promise<RunResult> {
+  async runDaemon(args: readonly string[], signal?: AbortSignal): Promise<RunResult> {
     const resolution = await this.interpreter();
     if (resolution.kind !== 'ready') {
       throw new Error(resolution.kind === 'wrong' ? resolution.message : t('There is no environment yet. Run Green Code: Set Up.'));
     }
-    return run(resolution.python, ['-m', 'green_code', ...args], { cwd: this.home.storage, env: this.variables(resolution) });
+    return run(resolution.python, ['-m', 'green_code', ...args], { cwd: this.home.storage, env: this.variables(resolution), ...(signal === undefined ? {} : { signal }) });
   }
 
   /** Ends what runs from the managed environment, the engine included: its files are about to be replaced. */
@@ -123,7 +133,7 @@ export class Supervisor implements vscode.Disposable {
     const resolution = await this.interpreter();
     if (resolution.kind === 'ready' && resolution.origin === 'managed') {
       await this.stop();
-      await this.runDaemon('engine', '--stop');
+      await this.runDaemon(['engine', '--stop']);
     }
   }
 
@@ -137,11 +147,11 @@ export class Supervisor implements vscode.Disposable {
     return this.client?.isRunning() ?? false;
   }
 
-  private running(): LanguageClient {
+  private ask<T>(method: string): Promise<T> {
     if (!this.client?.isRunning()) {
       throw new Error(this.whyNotRunning());
     }
-    return this.client;
+    return within(ANSWER_MS, this.client.sendRequest<T>(method, {}), new Late(t('The language server does not answer. Run Green Code: Restart Engine.')));
   }
 
   private whyNotRunning(): string {
@@ -224,7 +234,7 @@ export class Supervisor implements vscode.Disposable {
     });
     this.client = client;
     try {
-      await client.start();
+      await within(START_MS, client.start(), new Late(t('it does not answer')));
       if (ours()) {
         this.store.update({ phase: 'running' });
         this.channels.forgetShown();
@@ -240,6 +250,9 @@ export class Supervisor implements vscode.Disposable {
         }
       }
     } catch (error) {
+      if (error instanceof Late) {
+        await client.dispose(2000).catch((refusal: unknown) => this.channels.extension.info(`stop: ${messageOf(refusal)}`));
+      }
       this.crashed(generation, messageOf(error));
     }
   }
@@ -263,7 +276,7 @@ export class Supervisor implements vscode.Disposable {
       const detail = t('The language server keeps failing ({cause}).', { cause });
       this.store.update({ phase: 'failed', status: null, detail });
       const cure = this.environment !== undefined ? { title: t('Set Up Again'), command: COMMANDS.setUp } : null;
-      this.channels.report(`Green Code: ${detail}`, { title: t('Restart'), command: COMMANDS.restartEngine }, ...(cure ? [cure] : []));
+      this.channels.report(`Green Code: ${detail}`, [{ title: t('Restart'), command: COMMANDS.restartEngine }, ...(cure ? [cure] : [])], 'server');
       return;
     }
     this.channels.extension.warn(`The language server failed (${cause}); next start in ${waitMs} ms.`);

@@ -9,7 +9,7 @@ import { messageOf, type Channels } from '../log';
 import { COMMAND_ACCEPTED } from '../protocol';
 import { deleteHistory, exportHistory } from '../report/history';
 import type { ReportPanel } from '../report/panel';
-import { SECTION, SETTING_KEYS, writeSetting } from '../settings';
+import { writeSetting } from '../settings';
 import type { Store } from '../state/store';
 import { showMenu } from '../status/menu';
 import { pickThreshold } from '../threshold/quickPick';
@@ -17,6 +17,7 @@ import type { Calibration } from '../threshold/calibration';
 import type { Documents } from './documents';
 import { renderLayers } from './layers';
 import { redact, thisUser } from './redact';
+import { why } from './why';
 
 export interface Parts {
   readonly channels: Channels;
@@ -37,7 +38,7 @@ export function commandTable(parts: Parts): Readonly<Record<string, Command>> {
     [COMMANDS.setThresholdQuickPick]: async () => pickThreshold(await calibration(), store.snapshot.settings),
     [COMMANDS.toggle]: () => writeSetting('enabled', !store.snapshot.settings.enabled),
     [COMMANDS.energyReport]: () => showReport(parts),
-    [COMMANDS.exportHistory]: () => exportHistory((...args) => supervisor.runDaemon(...args)),
+    [COMMANDS.exportHistory]: () => exportHistory((args) => supervisor.runDaemon(args)),
     [COMMANDS.deleteHistory]: () => forgetHistory(parts),
     [COMMANDS.whyNoSuggestion]: () => why(parts),
     [COMMANDS.showLayers]: async () => documents.show(t('Layers.txt'), renderLayers((await supervisor.explain()).last)),
@@ -73,9 +74,16 @@ export function registerCommands(parts: Parts): vscode.Disposable[] {
 
 /** What doctor says, in the daemon's English, without the user's name: people put it into reports for others to read. */
 async function diagnose({ supervisor, documents, store }: Parts): Promise<void> {
-  const options = { location: vscode.ProgressLocation.Notification, title: t('Diagnosing Green Code') };
+  const options = { location: vscode.ProgressLocation.Notification, title: t('Diagnosing Green Code'), cancellable: true };
   const { model } = store.snapshot.settings;
-  const { stdout, stderr } = await vscode.window.withProgress(options, () => supervisor.runDaemon('doctor', `--model=${model}`));
+  const controller = new AbortController();
+  const { stdout, stderr } = await vscode.window.withProgress(options, (_, token) => {
+    token.onCancellationRequested(() => controller.abort());
+    return supervisor.runDaemon(['doctor', `--model=${model}`], controller.signal);
+  });
+  if (controller.signal.aborted) {
+    return;
+  }
   const text = redact(stdout || stderr, thisUser());
   await documents.show(t('Diagnosis.txt'), text);
   const chosen = await vscode.window.showInformationMessage(t('The diagnosis is open, without user name and home folder.'), t('Copy'));
@@ -89,38 +97,10 @@ async function showReport({ supervisor, report, store }: Parts): Promise<void> {
 }
 
 async function forgetHistory(parts: Parts): Promise<void> {
-  if (await deleteHistory((...args) => parts.supervisor.runDaemon(...args))) {
+  if (await deleteHistory((args) => parts.supervisor.runDaemon(args))) {
     parts.store.update({ energy: null, today: null });
     if (parts.report.visible && parts.supervisor.isRunning) {
       await showReport(parts);
     }
   }
-}
-
-/** The explanation is the daemon's sentence, in English. */
-async function why({ supervisor, channels, store }: Parts): Promise<void> {
-  if (store.snapshot.phase === 'setUp') {
-    const chosen = await vscode.window.showInformationMessage(t('Green Code needs its Python packages and a model.'), t('Set Up'));
-    if (chosen !== undefined) {
-      await vscode.commands.executeCommand(COMMANDS.setUp);
-    }
-    return;
-  }
-  const { reason, message, action } = await supervisor.explain();
-  channels.extension.info(`Why no suggestion: ${reason}: ${message}${action === null ? '' : ` ${action}`}`);
-  const [openSetting, showLog] = [t('Open Setting'), t('Show Log')];
-  const setting = settingIn(action);
-  const ways = setting === undefined ? [] : [openSetting];
-  const chosen = await vscode.window.showInformationMessage([message, action].filter(Boolean).join(' '), ...ways, showLog);
-  if (chosen === openSetting) {
-    await vscode.commands.executeCommand('workbench.action.openSettings', `@id:${SECTION}.${setting}`);
-  } else if (chosen === showLog) {
-    channels.show();
-  }
-}
-
-/** The setting that an action says to change. */
-function settingIn(action: string | null): string | undefined {
-  const name = new RegExp(`\\b${SECTION}\\.(\\w+)`).exec(action ?? '')?.[1];
-  return SETTING_KEYS.find((key) => key === name);
 }

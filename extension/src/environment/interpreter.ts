@@ -12,7 +12,7 @@ export interface Interpreter {
 
 const PROBE = 'import sys, venv, ensurepip; print("%d.%d" % sys.version_info[:2])';
 
-/** In order of preference; the versioned names catch systems whose `python3` is too old. */
+/** In order of preference; the versioned names catch systems whose `python3` is too old, the newest last, for which torch may have no wheel yet. */
 export function candidates(platform: NodeJS.Platform): readonly Interpreter[] {
   if (platform === 'win32') {
     return [
@@ -21,7 +21,7 @@ export function candidates(platform: NodeJS.Platform): readonly Interpreter[] {
       { command: 'python3', args: [] },
     ];
   }
-  const names = ['python3', 'python', 'python3.13', 'python3.12', 'python3.11', 'python3.10'];
+  const names = ['python3', 'python', 'python3.13', 'python3.12', 'python3.11', 'python3.10', 'python3.14'];
   const elsewhere = platform === 'darwin' ? ['/opt/homebrew/bin/python3', '/usr/local/bin/python3'] : [];
   return [...names, ...elsewhere].map((command) => ({ command, args: [] }));
 }

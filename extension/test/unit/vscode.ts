@@ -20,8 +20,8 @@ export enum ConfigurationTarget {
 
 export const workspace = {
   textDocuments: [] as { uri: { scheme: string }; languageId: string }[],
-  getConfiguration: (_: string, { languageId = '' } = {}) => ({
-    get: (key: string) => configuration.languages.get(languageId)?.get(key) ?? configuration.workspace.get(key) ?? configuration.user.get(key),
+  getConfiguration: (_: string, scope: { readonly languageId?: string } | null = null) => ({
+    get: (key: string) => configuration.languages.get(scope?.languageId ?? '')?.get(key) ?? configuration.workspace.get(key) ?? configuration.user.get(key),
     inspect: (key: string) => ({ globalValue: configuration.user.get(key), workspaceValue: configuration.workspace.get(key) }),
     update: (key: string, value: unknown, target: ConfigurationTarget) => {
       configuration.updates.push({ key, value, target });
@@ -37,6 +37,7 @@ export enum ProgressLocation {
 const unanswered: (...args: readonly unknown[]) => Promise<string | undefined> = () => Promise.resolve(undefined);
 
 export const window = {
+  activeTextEditor: undefined as { document: { languageId: string } } | undefined,
   showInformationMessage: unanswered,
   showErrorMessage: unanswered,
   showWarningMessage: unanswered,

@@ -18,7 +18,7 @@ from green_code.adaptation.corpus.installed import installed_files
 from green_code.adaptation.corpus.jdk import jdk_files
 from green_code.adaptation.corpus.own_code import own_files
 from green_code.adaptation.corpus.report import Report
-from green_code.adaptation.corpus.shards import write_shards
+from green_code.adaptation.corpus.shards import LEAST_HELD_OUT, write_shards
 from green_code.adaptation.corpus.shares import within_share
 from green_code.adaptation.corpus.split import Parts, split
 from green_code.models.bundle import VOCABULARY
@@ -30,7 +30,6 @@ SOURCES = ("installed", "sdists", "jdk")
 VOCABULARY_SIZE = 38_912
 _COUNTED_CHARACTERS = 100_000_000  # per language, when the vocabulary is chosen
 _MINIMUM_TOKENS = 20_000  # of a language, to train on; fewer teach nothing
-_MINIMUM_HELD_OUT = 1_024  # of a language, to score on
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -86,12 +85,14 @@ def make_corpus(args: argparse.Namespace, source: Source, bundle: Path) -> None:
     vocabulary = open_vocabulary(source, vocabulary_ids(bundle))
     about = {"asked": asked(args), "split": units, "evaluation_rows": rows.count, "dropped": report.summary()}
     summary = write_shards(
-        args.work / "corpus", parts, vocabulary, args.corpus_tokens, _MINIMUM_TOKENS, _MINIMUM_HELD_OUT, about
+        args.work / "corpus", parts, vocabulary, args.corpus_tokens, _MINIMUM_TOKENS, LEAST_HELD_OUT, about
     )
     for name, shard in summary["shards"].items():
         print(f"{name}: {shard['tokens']:,} tokens of {shard['files']:,} files")
     for language, tokens in summary["left_out"].items():
-        print(f"{language} is left out: {tokens:,} tokens to train on, {_MINIMUM_TOKENS:,} needed")
+        print(
+            f"{language} is left out: {tokens['train']:,} tokens to train on, {_MINIMUM_TOKENS:,} needed; {tokens['heldout']:,} held out, {LEAST_HELD_OUT:,} needed"
+        )
     print(f"split by {units}; {args.work / 'corpus'} written in {time.monotonic() - began:.0f} s")
 
 

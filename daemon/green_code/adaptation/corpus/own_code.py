@@ -17,14 +17,18 @@ from green_code.adaptation.corpus.files import (
     source_file,
 )
 from green_code.adaptation.corpus.report import Report
+from green_code.globs import matching_glob
 from green_code.problems import Problem
+from green_code.settings import default_settings
+
+_SECRET = default_settings().excluded_files
 
 
 def own_files(path: Path, report: Report) -> Iterator[SourceFile]:
     """Files of one folder or archive, which is one project; `path` in them is relative to it.
 
     Hidden folders, build outputs and other people's code (virtual environments, node_modules, vendor folders) are
-    left out, and links are not followed.
+    left out, and so is what looks like a secret, as in the editor; links are not followed.
 
     Raises:
         Problem: there is no such folder or archive, or the archive is damaged.
@@ -52,13 +56,15 @@ def _folder(root: Path, report: Report) -> Iterator[SourceFile]:
         for name in sorted(names):
             file = Path(folder, name)
             if language_of(name) and not file.is_symlink():
+                relative = file.relative_to(root).as_posix()
+                if _is_secret(root.name, relative, report):
+                    continue
                 try:
                     with file.open("rb") as opened:
                         data = read_bytes(opened)
                 except OSError:
                     report.drop("unreadable", str(file))
                     continue
-                relative = file.relative_to(root).as_posix()
                 found = source_file(root.name, "", OWN, relative, data, report)
                 if found:
                     yield found
@@ -67,7 +73,14 @@ def _folder(root: Path, report: Report) -> Iterator[SourceFile]:
 def _archive(archive: Path, report: Report) -> Iterator[SourceFile]:
     project = next(archive.name[: -len(s)] for s in SUFFIXES if archive.name.lower().endswith(s))
     for path, data in members(archive, (".py", ".java")):
-        if not in_skipped_folder(path.parts[:-1]):
+        if not in_skipped_folder(path.parts[:-1]) and not _is_secret(project, path.as_posix(), report):
             found = source_file(project, "", OWN, path.as_posix(), data, report)
             if found:
                 yield found
+
+
+def _is_secret(project: str, path: str, report: Report) -> bool:
+    if matching_glob(_SECRET, path, ()) is None:
+        return False
+    report.drop("looks like a secret", f"{project}/{path}")
+    return True

@@ -27,6 +27,8 @@ ABOUT = "corpus.json"
 _FILES = "files.jsonl"
 _PARTS = ("train", "heldout")
 _HELD_OUT_SHARE = 20  # a held-out shard stops at a twentieth of what the training shard may have
+LEAST_HELD_OUT = 4_096
+"""Tokens of a language to score, to record rollouts and to calibrate on, at least."""
 _CHARACTERS_PER_TOKEN = 2  # fewer than code has, so that the room asked for is enough
 _RUN_AGAIN = "run `green-code adapt corpus` again"
 
@@ -72,17 +74,19 @@ def write_shards(
     """
     needed = _room_needed(parts, tokens_per_language, id_type(vocabulary).itemsize)
     shards: dict[str, dict[str, int]] = {}
-    left_out: dict[str, int] = {}
+    left_out: dict[str, dict[str, int]] = {}
     projects: dict[str, dict[str, Any]] = {}
     with _writing(folder, needed), (folder / f"{_FILES}.part").open("w", encoding="utf-8") as listed:
         for language in sorted({language for language, _ in parts}):
             written = {}
             for part in _PARTS:
-                limit = tokens_per_language if part == "train" else tokens_per_language // _HELD_OUT_SHARE
+                limit = tokens_per_language
+                if part == "heldout":
+                    limit = max(limit // _HELD_OUT_SHARE, minimum_held_out)
                 path = folder / f"{language}-{part}.bin.part"
                 written[part] = _write_shard(path, parts[language, part], vocabulary, limit)
             if written["train"][0] < minimum_tokens or written["heldout"][0] < minimum_held_out:
-                left_out[language] = written["train"][0]
+                left_out[language] = {part: tokens for part, (tokens, _) in written.items()}
                 continue
             for part, (tokens, files) in written.items():
                 shards[f"{language}-{part}"] = {"tokens": tokens, "files": len(files)}
@@ -94,10 +98,13 @@ def write_shards(
                     project = projects.setdefault(key, {"licence": file.licence, "parts": {}})
                     project["parts"][part] = project["parts"].get(part, 0) + 1
         if not shards:
-            found = ", ".join(f"{tokens} {language}" for language, tokens in left_out.items()) or "no"
+            found = ", ".join(
+                f"{tokens['train']} {language} and {tokens['heldout']} held out"
+                for language, tokens in left_out.items()
+            )
             raise Problem(
                 "bad_request",
-                f"the corpus is too small: {found} training tokens, and at least {minimum_tokens} of a language are needed, with files to hold out; give more code (--from, --sources).",
+                f"the corpus is too small: {found or 'no'} training tokens, and at least {minimum_tokens} of a language are needed, and {minimum_held_out} more in projects to hold out; give more code (--from, --sources).",
             )
         summary = {
             "vocabulary": {"size": len(vocabulary), "fingerprint": fingerprint(vocabulary)},

@@ -30,6 +30,7 @@ def test_a_users_own_folder_is_enough(tmp_path: Path, capsys: pytest.CaptureFixt
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(code(3_000, i))
     (tmp_path / "app" / "part0" / "copy.py").write_text(code(3_000, 0))
+    (tmp_path / "app" / "secrets.py").write_text(code(3_000, 99))
     (tmp_path / "rows.jsonl").write_text(
         json.dumps({"language": "python", "prefix": code(900, 7), "reference": ""})
     )
@@ -41,6 +42,7 @@ def test_a_users_own_folder_is_enough(tmp_path: Path, capsys: pytest.CaptureFixt
     assert about["dropped"] == {
         "copies": {"count": 1, "examples": ["app/part0/m0.py"]},
         "holding an evaluation row": {"count": 1, "examples": ["app/part7/m7.py"]},
+        "looks like a secret": {"count": 1, "examples": ["app/secrets.py"]},
     }
     assert "1 copies" in capsys.readouterr().out
 
