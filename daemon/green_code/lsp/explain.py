@@ -99,7 +99,8 @@ TEXTS: Final[dict[str, Text]] = {
         "The engine did not understand the request.", "Update green-code and the extension together."
     ),
     "internal_error": Text(
-        "Something in Green Code failed.", "Run Green Code: Show Log and report what it says."
+        "Something in Green Code failed.",
+        "Run Green Code: Show Log, look into the output Green Code Server beside it, and report what they say.",
     ),
 }
 

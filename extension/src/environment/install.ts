@@ -6,7 +6,9 @@
  * Must not know: the editor's API.
  */
 import fs from 'node:fs/promises';
+import os from 'node:os';
 import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 
 import { t } from '../l10n';
 import { NEEDED_BYTES, noRoom, pathsTooLong, saysFull, unreachable } from './causes';
@@ -15,6 +17,8 @@ import { findInterpreter, noInterpreterMessage } from './interpreter';
 import { isAlive, lastLine, run as realRun, type Run, type RunResult } from './processes';
 import { exists, findWheel, managedFolder, pythonIn, type Home } from './resolve';
 import { makingVariables, managedVariables } from './variables';
+
+const POLL_MS = 1000;
 
 export class InstallError extends Error {}
 export class Cancelled extends Error {}
@@ -66,19 +70,22 @@ export async function install(options: InstallOptions): Promise<void> {
 
   await fs.mkdir(storage, { recursive: true });
   await removeFolders(storage, isAbandoned);
-  const free = await freeBytes(storage);
-  if (free < NEEDED_BYTES) {
-    throw new InstallError(noRoom(storage, free));
-  }
-  const replaces = await exists(final);
-  progress(t('Looking for Python'));
-  const { found, rejected } = await findInterpreter(storage, run);
-  if (found === null) {
-    throw new InstallError(noInterpreterMessage(rejected));
-  }
   try {
-    progress(t('Making the environment'));
     await fs.mkdir(temporary, { recursive: true });
+    if (await madeMeanwhile(final, partial, signal, progress)) {
+      return;
+    }
+    const free = await freeBytes(storage);
+    if (free < NEEDED_BYTES) {
+      throw new InstallError(noRoom(storage, free));
+    }
+    const replaces = await exists(final);
+    progress(t('Looking for Python'));
+    const { found, rejected } = await findInterpreter(storage, run);
+    if (found === null) {
+      throw new InstallError(noInterpreterMessage(rejected));
+    }
+    progress(t('Making the environment'));
     await step(found.command, [...found.args, '-m', 'venv', partial], making, (cause) => t('The environment could not be made: {cause}', { cause }));
     progress(t('Looking for the packages'));
     const python = pythonIn(partial);
@@ -100,7 +107,37 @@ export async function install(options: InstallOptions): Promise<void> {
   await removeFolders(storage, isUnused).catch((error: unknown) => log(`An older environment stays: ${String(error)}`));
 }
 
-/** Two windows may set up at once: the first to finish wins, and the other has what it wanted. */
+/** Waits while windows that began earlier make the same environment, which takes gigabytes each time; whether it is there then. */
+async function madeMeanwhile(final: string, partial: string, signal: AbortSignal, progress: (step: string) => void): Promise<boolean> {
+  let waited = false;
+  while (await isBegunEarlier(final, partial)) {
+    waited = true;
+    progress(t('Another window is setting up'));
+    await sleep(POLL_MS, undefined, { signal }).catch(() => {
+      throw new Cancelled('Cancelled.');
+    });
+  }
+  return waited && exists(pythonIn(final));
+}
+
+async function isBegunEarlier(final: string, partial: string): Promise<boolean> {
+  const storage = path.dirname(final);
+  const bootMs = Date.now() - os.uptime() * 1000; // numbers of processes come again after a boot
+  const begun = async (name: string) => fs.stat(path.join(storage, name)).then(({ birthtimeMs }) => birthtimeMs, () => Infinity);
+  const own = await begun(path.basename(partial));
+  for (const name of await fs.readdir(storage)) {
+    const pid = Number(PARTIAL.exec(name)?.[1] ?? NaN);
+    if (name === `${path.basename(final)}.partial-${pid}` && pid !== process.pid && isAlive(pid)) {
+      const other = await begun(name);
+      if (other > bootMs && (other < own || (other === own && pid < process.pid))) {
+        return true;
+      }
+    }
+  }
+  return false;
+}
+
+/** Two windows may set up at once all the same: the first to finish wins, and the other has what it wanted. */
 async function moveIntoPlace(partial: string, final: string, replaces: boolean): Promise<void> {
   const old = `${partial}.old`;
   if (replaces) {

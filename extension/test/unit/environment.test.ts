@@ -253,6 +253,24 @@ describe('Set Up', () => {
     expect(await files()).toEqual([]);
   });
 
+  it.each([true, false])('waits for a window that began earlier, and makes it alone where that one failed: made by it %s', async (made) => {
+    const theirs = `${final}.partial-${process.ppid}`;
+    await fs.mkdir(theirs, { recursive: true });
+    const steps: string[] = [];
+    const run = vi.fn(python(ok(), ok('{}')));
+    const installing = install({ ...options(run), progress: (step) => steps.push(step) });
+    await vi.waitFor(() => expect(steps).toEqual(['Another window is setting up']));
+    expect(run).not.toHaveBeenCalled();
+    if (made) {
+      await fs.mkdir(path.dirname(pythonIn(final)), { recursive: true });
+      await fs.writeFile(pythonIn(final), 'theirs');
+    }
+    await fs.rm(theirs, { recursive: true });
+    await installing;
+    expect(run.mock.calls.length > 0).toBe(!made);
+    expect(await files()).toEqual([path.basename(final)]);
+  });
+
   it('accepts that another window was faster', async () => {
     const file = pythonIn(final);
     const inner = python(ok(), ok());
