@@ -1,6 +1,6 @@
-"""`green-code bundle`: checks bundles whole, as the engine would before using them, and says what is in them.
+"""`green-code bundle`: checks bundles before the engine uses them, and says what is in them.
 
-Where a bundle's base model is not on this machine, what fits that alone is not checked.
+Its parts are held against the base model where that is here; whether the delta fits that, the engine says when it converts the weights.
 """
 
 from __future__ import annotations
@@ -68,12 +68,18 @@ def check_bundle(folder: Path) -> Bundle:
     if (agent := bundle.part(AGENT)) is not None:
         load_exit_network(agent, bundle.exits)
     try:
-        source = find_model(bundle.manifest["base"]["model"]).open()
+        source = find_model(str(bundle.manifest.get("base", {}).get("model"))).open()
     except Problem:
         return bundle
-    config, ids = source.config, bundle.vocabulary
-    bundled_reading(bundle, config)
-    load_parts(bundle, config, open_vocabulary(source, ids))
+    try:
+        vocabulary = open_vocabulary(source, bundle.vocabulary)
+    except (IndexError, KeyError, ValueError) as error:
+        raise Problem(
+            "bundle_invalid",
+            f"bundle {bundle.name}: its vocabulary is not of {source.config.family} ({error}); fetch the bundle again.",
+        ) from error
+    bundled_reading(bundle, source.config)
+    load_parts(bundle, source.config, vocabulary)
     return bundle
 
 

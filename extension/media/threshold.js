@@ -7,7 +7,7 @@
   /** While the user drags, an echo of an earlier position must not move the slider back. */
   const SETTLE_MS = 150;
   let pending;
-  /** What was sent and not yet echoed: until it is, states tell an earlier position. */
+  /** What was sent and is not written yet: until it is, states tell an earlier position. */
   let awaited;
   /** What thresholds gave in cold completions of held-out code, full depth last. */
   let curve = [];
@@ -93,9 +93,7 @@
     return outer;
   };
 
-  /** Comes first, and again when what was sent could not be written. */
   const showScale = (scale) => {
-    awaited = undefined;
     curve = scale.curve;
     steps = scale.steps;
     find('trade-off').hidden = curve.length === 0;
@@ -106,9 +104,6 @@
   };
 
   const showState = (state) => {
-    if (awaited === state.threshold) {
-      awaited = undefined;
-    }
     if (pending === undefined && awaited === undefined) {
       slider.value = String(state.threshold);
       show(state.threshold);
@@ -122,7 +117,12 @@
     find('bars').replaceChildren(...state.bars.map(bar));
   };
 
-  window.addEventListener('message', ({ data: message }) => (message.type === 'scale' ? showScale : showState)(message));
+  const written = ({ value }) => {
+    awaited = awaited === value ? undefined : awaited;
+  };
+
+  const receivers = { scale: showScale, state: showState, written };
+  window.addEventListener('message', ({ data: message }) => receivers[message.type](message));
 
   vscode.postMessage({ type: 'ready' });
 })();

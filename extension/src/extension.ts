@@ -26,7 +26,9 @@ export function activate(context: vscode.ExtensionContext): void {
   const store = new Store(readSettings());
   const calibration = () => readCalibration(bundlesFolder(context.extensionPath), store.snapshot.settings.model);
   const home = { storage: context.globalStorageUri.fsPath, version, bundled: path.join(context.extensionPath, 'bundled') };
-  const front: Supervisor = new Supervisor(home, context.extensionPath, channels, store, (environment) => void setUp.offer(environment));
+  const front: Supervisor = new Supervisor(home, context.extensionPath, channels, store, (environment) => {
+    setUp.offer(environment).catch((error: unknown) => channels.report(`Green Code: ${messageOf(error)}`));
+  });
   const setUp = new SetUp(home, channels, store, front);
   const report = new ReportPanel(context.extensionUri);
   const documents = new Documents();

@@ -53,7 +53,7 @@ async def listen(address: str, on_connection: OnConnection) -> Callable[[], None
         listener.close()
         raise Problem(
             "cache_unwritable",
-            f"The engine cannot listen at {address} ({error}); end the other engine with `green-code engine --stop`. Set GREEN_CODE_RUNTIME_DIR to a "
+            f"The engine cannot listen at {address} ({error}). Set GREEN_CODE_RUNTIME_DIR to a "
             "writable folder.",
         ) from error
     return server.close
@@ -111,7 +111,7 @@ async def _listen_pipe(address: str, on_connection: OnConnection) -> Callable[[]
     except OSError as error:
         raise Problem(
             "cache_unwritable",
-            f"The engine cannot listen at {address} ({error}); end the other engine with `green-code engine --stop`.",
+            f"The engine cannot listen at {address} ({error}): another process has that name. Sign out and in again.",
         ) from error
 
     def stop() -> None:

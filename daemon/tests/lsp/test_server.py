@@ -180,15 +180,17 @@ async def test_settings_change_without_a_restart_and_bad_ones_are_named(editor: 
         values = {"greenCode": {"model": "fake", **settings}}
         editor.client.workspace_did_change_configuration(types.DidChangeConfigurationParams(settings=values))
 
-    change(enabled=False)
+    change(enabled=False, threshold=7)
     assert await editor.complete(0, 4) == []
     assert (await editor.ask(messages.LSP_EXPLAIN))["reason"] == "disabled"
+    assert len(editor.client.messages) == 1, "it is named once while it stays wrong"
     await editor.until(lambda: editor.statuses[-1]["state"] == "disabled")
     change(trigger="manual")
     assert await editor.complete(0, 4) == []
     assert await editor.complete(0, 4, kind=types.InlineCompletionTriggerKind.Invoked)
-    change(excludedFiles=["**/a.py"])
+    change(excludedFiles=["**/a.py"], threshold=7)
     assert await editor.complete(0, 4) == []
+    assert len(editor.client.messages) == 2, "and again when it was right meanwhile"
     assert "excluded" in (await editor.ask(messages.LSP_EXPLAIN))["message"]
 
 

@@ -23,8 +23,8 @@ import { Backoff } from './backoff';
 import { Coalesced } from './coalesce';
 import { Late, within } from './deadline';
 
-/** A front that is slow takes some seconds, to start (it imports from a cold disk) as to answer (it may start an engine for that). */
-const [START_MS, ANSWER_MS] = [60_000, 30_000];
+/** More than a slow front takes to start (it imports from a cold disk) or to answer: it may end an engine and wait 30 s for another. */
+const PATIENCE_MS = 60_000;
 
 type Ready = Resolution & { readonly kind: 'ready' };
 
@@ -151,7 +151,7 @@ export class Supervisor implements vscode.Disposable {
     if (!this.client?.isRunning()) {
       throw new Error(this.whyNotRunning());
     }
-    return within(ANSWER_MS, this.client.sendRequest<T>(method, {}), new Late(t('The language server does not answer. Run Green Code: Restart Engine.')));
+    return within(PATIENCE_MS, this.client.sendRequest<T>(method, {}), new Late(t('The language server does not answer. Run Green Code: Restart Engine.')));
   }
 
   private whyNotRunning(): string {
@@ -234,7 +234,7 @@ export class Supervisor implements vscode.Disposable {
     });
     this.client = client;
     try {
-      await within(START_MS, client.start(), new Late(t('it does not answer')));
+      await within(PATIENCE_MS, client.start(), new Late(t('it does not answer')));
       if (ours()) {
         this.store.update({ phase: 'running' });
         this.channels.forgetShown();

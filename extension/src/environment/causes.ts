@@ -8,7 +8,7 @@ import { gigabytes } from '../state/format';
 /** What an environment takes at least; with the GPU libraries that PyPI's PyTorch brings on Linux it is five times that. */
 export const NEEDED_BYTES = 2e9;
 
-const FULL = /No space left on device|not enough space on the disk|Disk quota exceeded|WinError 112\b/;
+const FULL = /No space left on device|ENOSPC|EDQUOT|not enough space on the disk|Disk quota exceeded|WinError 112\b/;
 const UNREACHABLE = /connection broken by '(.+?)': |Max retries exceeded with url: .+? \(Caused by (.+)\)/g;
 /** What follows from nothing having been reached. Other last words have a cause of their own, whatever went wrong on the way. */
 const NOTHING_FOUND = /No matching distribution found|Max retries exceeded|timed out/;

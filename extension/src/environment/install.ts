@@ -18,7 +18,7 @@ import { isAlive, lastLine, run as realRun, type Run, type RunResult } from './p
 import { exists, findWheel, managedFolder, pythonIn, type Home } from './resolve';
 import { makingVariables, managedVariables } from './variables';
 
-const POLL_MS = 1000;
+const [POLL_MS, LONGEST_MS] = [1000, 3_600_000]; // no attempt takes so long
 
 export class InstallError extends Error {}
 export class Cancelled extends Error {}
@@ -71,7 +71,9 @@ export async function install(options: InstallOptions): Promise<void> {
   await fs.mkdir(storage, { recursive: true });
   await removeFolders(storage, isAbandoned);
   try {
-    await fs.mkdir(temporary, { recursive: true });
+    await fs.mkdir(temporary, { recursive: true }).catch(async (error: unknown) => {
+      throw saysFull(String(error)) ? new InstallError(noRoom(storage, await freeBytes(storage))) : error;
+    });
     if (await madeMeanwhile(final, partial, signal, progress)) {
       return;
     }
@@ -109,33 +111,34 @@ export async function install(options: InstallOptions): Promise<void> {
 
 /** Waits while windows that began earlier make the same environment, which takes gigabytes each time; whether it is there then. */
 async function madeMeanwhile(final: string, partial: string, signal: AbortSignal, progress: (step: string) => void): Promise<boolean> {
-  let waited = false;
+  const before = await begun(final);
   while (await isBegunEarlier(final, partial)) {
-    waited = true;
     progress(t('Another window is setting up'));
     await sleep(POLL_MS, undefined, { signal }).catch(() => {
       throw new Cancelled('Cancelled.');
     });
   }
-  return waited && exists(pythonIn(final));
+  return (await begun(final)) !== before && exists(pythonIn(final));
 }
 
 async function isBegunEarlier(final: string, partial: string): Promise<boolean> {
   const storage = path.dirname(final);
-  const bootMs = Date.now() - os.uptime() * 1000; // numbers of processes come again after a boot
-  const begun = async (name: string) => fs.stat(path.join(storage, name)).then(({ birthtimeMs }) => birthtimeMs, () => Infinity);
-  const own = await begun(path.basename(partial));
+  const now = Date.now();
+  const oldest = Math.max(now - os.uptime() * 1000, now - LONGEST_MS); // numbers of processes come again, after a boot above all
+  const own = await begun(partial);
   for (const name of await fs.readdir(storage)) {
     const pid = Number(PARTIAL.exec(name)?.[1] ?? NaN);
     if (name === `${path.basename(final)}.partial-${pid}` && pid !== process.pid && isAlive(pid)) {
-      const other = await begun(name);
-      if (other > bootMs && (other < own || (other === own && pid < process.pid))) {
+      const other = await begun(path.join(storage, name));
+      if (other > oldest && (other < own || (other === own && pid < process.pid))) {
         return true;
       }
     }
   }
   return false;
 }
+
+const begun = (folder: string): Promise<number> => fs.stat(folder).then(({ birthtimeMs }) => birthtimeMs, () => Infinity);
 
 /** Two windows may set up at once all the same: the first to finish wins, and the other has what it wanted. */
 async function moveIntoPlace(partial: string, final: string, replaces: boolean): Promise<void> {

@@ -8,7 +8,7 @@ import { writeSetting } from '../settings';
 import type { Store } from '../state/store';
 import { Cancelled, hasAnother, install } from './install';
 import { noteOffered, wasOffered } from './offers';
-import type { Home } from './resolve';
+import { resolve, type Home } from './resolve';
 
 const consentText = () =>
   [
@@ -47,7 +47,7 @@ export class SetUp {
       await this.begin(() => this.install(t('Updating Green Code'), environment));
       return;
     }
-    await noteOffered(this.home.storage, environment);
+    await this.note(environment);
     const chosen = await vscode.window.showInformationMessage(t('Green Code needs its Python packages and a model.'), t('Set Up'));
     if (chosen !== undefined) {
       await this.start();
@@ -78,9 +78,11 @@ export class SetUp {
       if ((await vscode.window.showWarningMessage(t('Clear greenCode.pythonPath?'), { modal: true, detail }, clear)) !== clear) {
         return;
       }
-      await writeSetting('pythonPath', '');
-    }
-    if (this.isMissing()) {
+      if ((await resolve({ ...this.home, pythonPath: '' })).kind === 'ready') {
+        await writeSetting('pythonPath', ''); // what was set up before is used again
+        return;
+      }
+    } else if (this.isMissing()) {
       await this.front.restart(); // another window may have set up meanwhile
       if (!this.isMissing()) {
         return;
@@ -92,6 +94,10 @@ export class SetUp {
     }
   }
 
+  private async note(environment: string): Promise<void> {
+    await noteOffered(this.home.storage, environment).catch((error: unknown) => this.channels.extension.info(`It will be offered again: ${messageOf(error)}`));
+  }
+
   private isMissing(): boolean {
     return this.store.snapshot.phase === 'setUp';
   }
@@ -101,9 +107,12 @@ export class SetUp {
     this.attempts += 1;
     this.store.update({ phase: 'settingUp' });
     const problem = await this.installWithProgress(title);
+    if (problem === null && this.store.snapshot.settings.pythonPath !== '') {
+      await writeSetting('pythonPath', '');
+    }
     await this.front.restart(); // whatever came of it: a front may have been ended, and the phase is the front's to say
     if (problem instanceof Cancelled && offered !== undefined) {
-      await noteOffered(this.home.storage, offered);
+      await this.note(offered);
     }
     if (problem === null || problem instanceof Cancelled) {
       return;

@@ -43,6 +43,12 @@ export interface StateMessage {
   readonly today: string;
 }
 
+/** Whatever became of it: states tell what is in force again. */
+export interface WrittenMessage {
+  readonly type: 'written';
+  readonly value: number;
+}
+
 /** What the page says: it is there, decoding should be fast, or the slider was moved. */
 type FromPage = { readonly type: 'ready' } | { readonly type: 'fast' } | { readonly type: 'threshold'; readonly value: number };
 
@@ -147,7 +153,13 @@ export class ThresholdView implements vscode.WebviewViewProvider, vscode.Disposa
     } else if (message.type === 'fast') {
       await writeSetting('decoding', 'fast');
     } else if (Number.isFinite(message.value)) {
-      await writeSetting('threshold', roundThreshold(message.value));
+      try {
+        await writeSetting('threshold', roundThreshold(message.value));
+      } finally {
+        await this.view?.webview.postMessage({ type: 'written', value: message.value } satisfies WrittenMessage);
+        this.sent.state = ''; // what is in force is told again: it may be what was told before
+        this.throttle.request();
+      }
     }
   }
 

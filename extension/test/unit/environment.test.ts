@@ -271,6 +271,25 @@ describe('Set Up', () => {
     expect(await files()).toEqual([path.basename(final)]);
   });
 
+  it('can be cancelled while it waits, and leaves nothing of its own', async () => {
+    const theirs = `${final}.partial-${process.ppid}`;
+    await fs.mkdir(theirs, { recursive: true });
+    const controller = new AbortController();
+    await expect(install({ ...options(python(ok(), ok()), controller.signal), progress: () => controller.abort() })).rejects.toThrow('Cancelled.');
+    expect(await files()).toEqual([path.basename(theirs)]);
+  });
+
+  it('repairs by itself what the window before it did not', async () => {
+    await fs.mkdir(path.dirname(pythonIn(final)), { recursive: true });
+    await fs.writeFile(pythonIn(final), 'broken');
+    const theirs = `${final}.partial-${process.ppid}`;
+    await fs.mkdir(theirs, { recursive: true });
+    const run = vi.fn(python(ok(), ok('{}')));
+    await install({ ...options(run), progress: (step) => void (step.startsWith('Another') && fs.rm(theirs, { recursive: true })) });
+    expect(run).toHaveBeenCalled();
+    expect(await fs.readFile(pythonIn(final), 'utf8')).toBe('');
+  });
+
   it('accepts that another window was faster', async () => {
     const file = pythonIn(final);
     const inner = python(ok(), ok());

@@ -99,12 +99,12 @@ def write_shards(
                     project["parts"][part] = project["parts"].get(part, 0) + 1
         if not shards:
             found = ", ".join(
-                f"{tokens['train']} {language} and {tokens['heldout']} held out"
+                f"{tokens['train']} tokens of {language} and {tokens['heldout']} held out"
                 for language, tokens in left_out.items()
             )
             raise Problem(
                 "bad_request",
-                f"the corpus is too small: {found or 'no'} training tokens, and at least {minimum_tokens} of a language are needed, and {minimum_held_out} more in projects to hold out; give more code (--from, --sources).",
+                f"the corpus is too small: {found or 'no tokens'}, and at least {minimum_tokens} of a language to train on and {minimum_held_out} in projects to hold out are needed; give more code (--from, --sources).",
             )
         summary = {
             "vocabulary": {"size": len(vocabulary), "fingerprint": fingerprint(vocabulary)},

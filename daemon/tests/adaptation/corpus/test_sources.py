@@ -49,7 +49,14 @@ def test_a_jdk_archive_that_cannot_be_read(tmp_path: Path, content: bytes | str 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     root = tmp_path / "app"
-    for name in ("main.py", "core/a.py", ".git/b.py", "venv/lib/site-packages/c.py", "node_modules/d.py"):
+    for name in (
+        "main.py",
+        "core/a.py",
+        "core/secrets.py",
+        ".git/b.py",
+        "venv/lib/site-packages/c.py",
+        "node_modules/d.py",
+    ):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(code(600, len(name)))
     (root / "core" / "A.java").write_text(JAVA)
@@ -67,7 +74,11 @@ def test_a_folder_is_a_project_without_what_others_wrote(project: Path) -> None:
         ("app/core/a.py", "python", "own"),
         ("app/core/A.java", "java", "own"),
     }
-    assert report.counts == {"folders of builds, packages or settings": 3, "undecodable": 1}
+    assert report.counts == {
+        "folders of builds, packages or settings": 3,
+        "undecodable": 1,
+        "looks like a secret": 1,
+    }
 
 
 @pytest.mark.parametrize("suffix", [".zip", ".tar.gz", ".tar.xz"])
