@@ -9,7 +9,7 @@ import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from green_code.adaptation import checkpoint, command, entries
+from green_code.adaptation import checkpoint, entries, reading_steps
 from green_code.cli import main
 from green_code.engine import runtime
 from green_code.engine.runtime import load_runtime
@@ -42,7 +42,7 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("RUNTIME_DIR", "DATA_DIR", "CACHE_DIR", "BUNDLES"):
         monkeypatch.setenv(f"GREEN_CODE_{name}", str(tmp_path / name.lower()))
     monkeypatch.setattr(runtime, "SHORT_WINDOW_SECONDS", 0.05)  # costs are not what is tested
-    monkeypatch.setattr(command, "WINDOWS", 160)
+    monkeypatch.setattr(reading_steps, "WINDOWS", 160)
     monkeypatch.setattr(entries, "_RATE", 3e-2)
 
 
