@@ -31,7 +31,7 @@ def code(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for file in range(5):
             base = folder / f"project{project}" / f"file{file}"
             base.parent.mkdir(exist_ok=True)
-            numbers = [(project * 5 + file) * 1000 + i * 7 for i in range(30)]
+            numbers = [(project * 5 + file) * 1000 + i * 7 for i in range(38)]
             base.with_suffix(".py").write_text("".join(FUNCTION.format(n=n) for n in numbers))
             base.with_suffix(".java").write_text("".join(CLASS.format(n=n) for n in numbers))
     return folder
