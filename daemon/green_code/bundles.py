@@ -1,6 +1,6 @@
 """`green-code bundle`: checks bundles before the engine uses them, and says what is in them.
 
-Its parts are held against the base model where that is here; whether the delta fits that, the engine says when it converts the weights.
+Whether they fit their base model, whose vocabulary alone takes ten seconds to read, the engine says when it loads that.
 """
 
 from __future__ import annotations
@@ -12,15 +12,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from green_code.decoding.corpus_ngrams import read_corpus_ngrams
 from green_code.decoding.exit_network import load_exit_network
-from green_code.engine.parts import load_parts
 from green_code.folders import bundles_dir
-from green_code.models.bundle import AGENT, DELTA, ENTRIES, LENSES, SCREEN, Bundle, load_bundle
-from green_code.models.catalog import find_model
+from green_code.models.bundle import AGENT, DELTA, ENTRIES, LENSES, NGRAMS, SCREEN, Bundle, load_bundle
 from green_code.models.delta import read_delta
-from green_code.models.reading import bundled_reading, check_entries, read_lenses, read_part
+from green_code.models.reading import check_entries, read_lenses, read_part
 from green_code.models.screen import read_directions
-from green_code.models.sources import open_vocabulary
 from green_code.problems import Problem
 
 
@@ -52,7 +50,7 @@ def _folders(names: list[str]) -> list[Path]:
 
 
 def check_bundle(folder: Path) -> Bundle:
-    """Read everything in a bundle, and see whether it fits its base model, where that is here.
+    """Read everything in a bundle.
 
     Raises:
         Problem: something is missing, damaged, not finite, or does not fit the rest.
@@ -61,25 +59,13 @@ def check_bundle(folder: Path) -> Bundle:
     if (delta := bundle.part(DELTA)) is not None:
         for _ in read_delta(delta):  # refuses what is not finite
             pass
+    read_part(bundle, NGRAMS, read_corpus_ngrams)
     read_part(bundle, SCREEN, read_directions)
     read_part(bundle, LENSES, read_lenses)
     if entries := read_part(bundle, ENTRIES, read_lenses):
         check_entries(bundle, entries)
     if (agent := bundle.part(AGENT)) is not None:
         load_exit_network(agent, bundle.exits)
-    try:
-        source = find_model(str(bundle.manifest.get("base", {}).get("model"))).open()
-    except Problem:
-        return bundle
-    try:
-        vocabulary = open_vocabulary(source, bundle.vocabulary)
-    except (IndexError, KeyError, ValueError) as error:
-        raise Problem(
-            "bundle_invalid",
-            f"bundle {bundle.name}: its vocabulary is not of {source.config.family} ({error}); fetch the bundle again.",
-        ) from error
-    bundled_reading(bundle, source.config)
-    load_parts(bundle, source.config, vocabulary)
     return bundle
 
 

@@ -72,19 +72,6 @@ def test_refuses_an_agent_for_other_exits(bundle: Path, capsys: pytest.CaptureFi
     assert "decides at (1, 3)" in found["message"]
 
 
-def test_refuses_an_agent_that_does_not_fit_the_base_model(
-    bundle: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    network = ExitNetwork(8, (1, 2))
-    save_torch(network.state_dict(), str(bundle / "agent.safetensors"), metadata=network.save_metadata())
-    write_manifest(bundle, MANIFEST)
-    status, found = report(capsys)
-    assert (status, found["reason"]) == (1, "bundle_invalid")
-    assert "for width 8" in found["message"]
-    write_manifest(bundle, {**MANIFEST, "base": {"model": "not-here", "sha256": "0"}})
-    assert report(capsys)[0] == 0
-
-
 @pytest.mark.parametrize("part", ["screen.safetensors", "ngrams.safetensors", "lenses.safetensors"])
 def test_refuses_a_part_that_holds_something_else(
     bundle: Path, capsys: pytest.CaptureFixture[str], part: str

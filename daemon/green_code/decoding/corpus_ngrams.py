@@ -50,14 +50,24 @@ def load_corpus_ngrams(path: Path, vocabulary: str) -> CorpusNgrams:
     Raises:
         ValueError: the file is damaged, or of another vocabulary.
     """
+    ngrams, of = read_corpus_ngrams(path)
+    if of != vocabulary:
+        raise ValueError("it was counted in tokens of another vocabulary")
+    return ngrams
+
+
+def read_corpus_ngrams(path: Path) -> tuple[CorpusNgrams, str | None]:
+    """The table, and the digest of the vocabulary that it is of.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
     try:
         with safe_open(path, "numpy") as file:
             of = (file.metadata() or {}).get("vocabulary")
             checks, tokens, chances = (file.get_tensor(name) for name in ("checks", "tokens", "chances"))
     except (OSError, SafetensorError) as error:
         raise ValueError(f"it cannot be read ({error})") from error
-    if of != vocabulary:
-        raise ValueError("it was counted in tokens of another vocabulary")
     columns = [(column.dtype.name, column.shape) for column in (checks, tokens, chances)]
     slots = checks.shape
     if (
@@ -66,4 +76,4 @@ def load_corpus_ngrams(path: Path, vocabulary: str) -> CorpusNgrams:
         or slots == (0,)
     ):
         raise ValueError("its columns are not what they should be")
-    return CorpusNgrams(checks, tokens, chances)
+    return CorpusNgrams(checks, tokens, chances), of
