@@ -43,6 +43,11 @@ class Job:
         return out or bundles_dir() / Path(self.args.model).name
 
     @property
+    def own(self) -> Bundle | None:
+        """The bundle that the folder holds now."""
+        return load_bundle(self.bundle) if (self.bundle / MANIFEST).is_file() else None
+
+    @property
     def lite_folder(self) -> Path:
         return Path(self.args.work) / "lite"
 
@@ -94,8 +99,8 @@ class Job:
         Raises:
             Problem: the folder is another base model's.
         """
-        manifest = self.bundle / MANIFEST
-        if manifest.is_file() and load_bundle(self.bundle).manifest["base"]["sha256"] != self.fingerprint:
+        own = self.own
+        if own is not None and own.manifest["base"]["sha256"] != self.fingerprint:
             raise Problem(
                 "bad_request",
                 f"{self.bundle} is a bundle for another base model; give another folder with --out.",
@@ -130,11 +135,11 @@ class Job:
 
     def served_plateau(self) -> int | None:
         """Of the bundle that is there, if it has one."""
-        return load_bundle(self.bundle).plateau if (self.bundle / MANIFEST).is_file() else None
+        return own.plateau if (own := self.own) is not None else None
 
     def adapted(self) -> Bundle:
         """The bundle; raises Problem where it has no delta yet."""
-        bundle = load_bundle(self.bundle) if (self.bundle / MANIFEST).is_file() else None
+        bundle = self.own
         if bundle is None or "training" not in bundle.manifest:
             raise Problem(
                 "bad_request", f"{self.bundle} is not adapted; run `green-code adapt export` first."

@@ -3,10 +3,9 @@
  * extension they go on with the one that they began with until they are reloaded. Must not know: the editor's API.
  */
 import fs from 'node:fs/promises';
-import os from 'node:os';
 import path from 'node:path';
 
-import { isAlive } from './processes';
+import { bootMs, isAlive } from './processes';
 
 const CLAIM = /^window-(\d+)$/;
 
@@ -28,16 +27,16 @@ export async function isClaimed(environment: string): Promise<boolean> {
 
 const claimOf = (environment: string): string => path.join(environment, `window-${process.pid}`);
 
-/** Numbers of processes come again, after a boot above all: a claim from before is nobody's. */
+/** A claim from before this boot is nobody's. */
 async function livingClaims(environment: string): Promise<readonly number[]> {
-  const bootMs = Date.now() - os.uptime() * 1000;
+  const booted = bootMs();
   const living: number[] = [];
   for (const name of await fs.readdir(environment).catch(() => [])) {
     const pid = Number(CLAIM.exec(name)?.[1] ?? NaN);
     if (pid > 0) {
       const file = path.join(environment, name);
       const since = await fs.stat(file).then(({ mtimeMs }) => mtimeMs, () => 0);
-      if (since > bootMs && isAlive(pid)) {
+      if (since > booted && isAlive(pid)) {
         living.push(pid);
       } else {
         await fs.rm(file, { force: true });

@@ -6,7 +6,6 @@
  * Must not know: the editor's API.
  */
 import fs from 'node:fs/promises';
-import os from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
@@ -14,7 +13,7 @@ import { t } from '../l10n';
 import { NEEDED_BYTES, noRoom, pathsTooLong, saysFull, unreachable } from './causes';
 import { isClaimed } from './claims';
 import { findInterpreter, noInterpreterMessage } from './interpreter';
-import { isAlive, lastLine, run as realRun, type Run, type RunResult } from './processes';
+import { bootMs, isAlive, lastLine, run as realRun, type Run, type RunResult } from './processes';
 import { exists, findWheel, managedFolder, pythonIn, type Home } from './resolve';
 import { makingVariables, managedVariables } from './variables';
 
@@ -123,8 +122,7 @@ async function madeMeanwhile(final: string, partial: string, signal: AbortSignal
 
 async function isBegunEarlier(final: string, partial: string): Promise<boolean> {
   const storage = path.dirname(final);
-  const now = Date.now();
-  const oldest = Math.max(now - os.uptime() * 1000, now - LONGEST_MS); // numbers of processes come again, after a boot above all
+  const oldest = Math.max(bootMs(), Date.now() - LONGEST_MS);
   const own = await begun(partial);
   for (const name of await fs.readdir(storage)) {
     const pid = Number(PARTIAL.exec(name)?.[1] ?? NaN);

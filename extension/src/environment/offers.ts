@@ -5,14 +5,11 @@
 import fs from 'node:fs/promises';
 import path from 'node:path';
 
+import { exists } from './resolve';
+
 const note = (storage: string, environment: string) => path.join(storage, `offered-${environment}`);
 
-export async function wasOffered(storage: string, environment: string): Promise<boolean> {
-  return fs.access(note(storage, environment)).then(
-    () => true,
-    () => false,
-  );
-}
+export const wasOffered = (storage: string, environment: string): Promise<boolean> => exists(note(storage, environment));
 
 export async function noteOffered(storage: string, environment: string): Promise<void> {
   await fs.mkdir(storage, { recursive: true });

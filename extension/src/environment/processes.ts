@@ -1,5 +1,6 @@
 /** Child processes that can be stopped with all their descendants: pip starts compilers, and those start more. */
 import { spawn, spawnSync, type ChildProcess, type ChildProcessByStdio } from 'node:child_process';
+import os from 'node:os';
 import type { Readable } from 'node:stream';
 
 export interface RunOptions {
@@ -83,6 +84,9 @@ export function killTree(child: ChildProcess): void {
     child.kill('SIGKILL'); // the group is already gone; make sure of the child itself
   }
 }
+
+/** When this machine began: a process's number that was noted before is another's by now. */
+export const bootMs = (): number => Date.now() - os.uptime() * 1000;
 
 /** Whether a process of that number exists, ours or not. */
 export function isAlive(pid: number): boolean {
