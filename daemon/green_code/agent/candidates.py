@@ -8,8 +8,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from green_code.agent import ppo, supervised
 from green_code.agent.environment import ExitEnvironment
 from green_code.agent.paper_environment import PaperEnvironment, Rewards
@@ -23,9 +21,6 @@ from green_code.problems import Problem
 REWARDS = ("energy", "paper")
 SUPERVISED, PPO, BOTH = "supervised", "PPO", "supervised + PPO"
 _COMPARED = ("agreement", "whole", "accuracy")  # at equal cost
-TEMPERATURE = 2.0
-"""What trained agents' logits are divided by (Guo et al., arXiv 1706.04599). They are so sure that the careful half of what they can
-do would lie above a threshold of .99, where nobody sets one."""
 _STRETCHES = 64  # of each document that PPO replays, before it begins anew
 _FINE_RATE, _FINE_ENTROPY = 3e-4, 0.1  # of fine-tuning
 
@@ -41,6 +36,7 @@ class Candidate:
 def train_candidates(
     rollouts: Rollouts,
     prices: Prices,
+    plateau: int | None,
     seed: int,
     logs: Path,
     reward: str,
@@ -72,12 +68,12 @@ def train_candidates(
         actor = train_by_paper(rollouts, rewards, arguments, logs / f"{PPO}.jsonl", report)
         return {PPO: Candidate(actor, asdict(arguments))}
     fit = replace(supervised.Arguments(), seed=seed)
-    fitted = supervised.train(rollouts, prices, fit, report)
+    fitted = supervised.train(rollouts, prices, plateau, fit, report)
     found[SUPERVISED] = Candidate(fitted, asdict(fit))
     typing = draw_typing(rollouts, arguments.environments, _STRETCHES, seed)
-    by_ppo(PPO, ExitEnvironment(rollouts, prices, typing), arguments, None)
+    by_ppo(PPO, ExitEnvironment(rollouts, prices, typing, plateau), arguments, None)
     fine = replace(arguments, learning_rate=_FINE_RATE, entropy=_FINE_ENTROPY)
-    by_ppo(BOTH, ExitEnvironment(rollouts, prices, typing), fine, fitted)
+    by_ppo(BOTH, ExitEnvironment(rollouts, prices, typing, plateau), fine, fitted)
     return found
 
 
@@ -95,18 +91,9 @@ def train_by_paper(
     return actor
 
 
-@torch.no_grad()
-def tempered(network: ExitNetwork) -> ExitNetwork:
-    """The same choices at threshold ½, and the others at lower thresholds."""
-    softer = copy.deepcopy(network)
-    for parameter in softer.action.parameters():
-        parameter.div_(TEMPERATURE)
-    return softer
-
-
 def shipped(network: ExitNetwork) -> ExitNetwork:
-    """Tempered, in the numbers that a bundle keeps."""
-    return tempered(network).half().float()
+    """In the numbers that a bundle keeps."""
+    return copy.deepcopy(network).half().float()
 
 
 def table(scores: Sequence[Score], family: str) -> Iterator[str]:

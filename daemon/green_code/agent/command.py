@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from green_code.adaptation.corpus import open_corpus
 from green_code.adaptation.corpus.shards import LEAST_HELD_OUT
 from green_code.agent.calibrate import LINES, calibrate
-from green_code.agent.candidates import REWARDS, TEMPERATURE, shipped, table, train_candidates
+from green_code.agent.candidates import REWARDS, shipped, table, train_candidates
 from green_code.agent.paper_environment import Rewards
 from green_code.agent.ppo import Arguments
 from green_code.agent.prices import prices_of
@@ -44,7 +44,7 @@ from green_code.models.weights import open_model
 from green_code.problems import Problem
 
 STEPS = ("rollouts", "agent", "calibrate")
-_ERROR_PRICE = 1.1
+_ERROR_PRICE = 0.7
 _DOCUMENTS = 512  # stretches over which agents and rivals are compared
 
 
@@ -150,13 +150,15 @@ def train_agent(args: argparse.Namespace) -> None:
     costs = measured_costs(opened, bundle.exits, SHORT_WINDOW_SECONDS, lambda *_: None)
     torch.set_num_threads(args.threads)
     priced = prices_of(costs, rollouts.layers, args.error_price)
-    candidates = train_candidates(rollouts, priced, args.seed, args.work, args.reward, _rewards(args))
+    candidates = train_candidates(
+        rollouts, priced, bundle.plateau, args.seed, args.work, args.reward, _rewards(args)
+    )
     networks = {name: shipped(candidate.network) for name, candidate in candidates.items()}
     seen = draw_typing(validation, _DOCUMENTS, 1, args.seed)
-    tried = compare(agents(networks, priced), validation, priced, seen)
+    tried = compare(agents(networks, priced), validation, priced, seen, bundle.plateau)
     best = best_family(tried)
     typing = draw_typing(held, _DOCUMENTS, 1, args.seed)
-    scores = compare(everyone(networks, held, priced), held, priced, typing)
+    scores = compare(everyone(networks, held, priced), held, priced, typing, bundle.plateau)
     for line in table(scores, best):
         print(line)
     network = networks[best]
@@ -172,7 +174,6 @@ def train_agent(args: argparse.Namespace) -> None:
         "method": best,
         "reward": {"kind": args.reward, **(asdict(_rewards(args)) if args.reward == "paper" else {})},
         "arguments": candidates[best].arguments,
-        "temperature": TEMPERATURE,
         "prices": asdict(priced),
         "positions": len(rollouts.final_tokens),
         "held_out": [asdict(score) for score in scores],

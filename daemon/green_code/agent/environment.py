@@ -7,6 +7,11 @@ which is paid once serves later requests. At each exit the agent continues or ex
   exit      costs `error` times what it does to the text (`Rollouts.errors`); the position then waits below the
             next layer, so that a later *continue* pays for it too.
 
+Where prompts settle on a plateau, all but the last `RISING` + 1 of a request's new positions do, as in service, and never rise.
+They are counted with the layers below the first exit, up to the plateau and with the keys and values of all layers above, which
+a request comes to need as soon as one of its tokens goes on. What is left on the plateau or below it by an exit waits here, where
+service lets it settle in the end: a bundle's first exit is best above its plateau.
+
 Either way the question itself costs one decision and one head, whose token is the one that an exit gives; who decides without
 looking at the head pays for it only where it exits. The layers below the first exit are always run: they are counted in
 `spent`, not in rewards. After the last exit the token is decoded at full depth, which is never wrong. All costs are in
@@ -25,13 +30,21 @@ from green_code.agent.prices import Prices
 from green_code.agent.rollouts import Rollouts
 from green_code.agent.stretches import REQUESTS, Typing
 from green_code.decoding.exit_network import EXIT, features
+from green_code.decoding.staircase import RISING
 
 
 class ExitEnvironment:
-    """Documents that are typed into side by side; after its last request, a document begins anew."""
+    """Documents that are typed into side by side; after its last request, a document begins anew.
 
-    def __init__(self, rollouts: Rollouts, prices: Prices, typing: Typing, looks: bool = True) -> None:
+    Args:
+        plateau: the layer on which prompts settle; None: they rise whole. looks: at the head, before the choice.
+    """
+
+    def __init__(
+        self, rollouts: Rollouts, prices: Prices, typing: Typing, plateau: int | None, looks: bool = True
+    ) -> None:
         self.rollouts, self.prices, self.typing, self._looks = rollouts, prices, typing, looks
+        self._plateau = rollouts.layers if plateau is None else plateau
         self.count, self._requests = typing.first.shape
         self._env = np.arange(self.count)
         depths = [*rollouts.exits, rollouts.layers]
@@ -42,7 +55,8 @@ class ExitEnvironment:
         # Positions that wait below each segment, and how many of them the completion wrote.
         self.waiting = np.zeros((self.count, len(self._segments)), np.int64)
         self._written = np.zeros_like(self.waiting)
-        self._fresh = np.ones(self.count, np.int64)  # positions that no layer has seen
+        self._fresh = np.ones(self.count, np.int64)  # positions that no layer has seen, and that rise
+        self._settling = np.zeros(self.count, np.int64)  # those that do not
         self.served = np.zeros(self.count, np.int64)  # requests that are finished
         self.spent = np.zeros(self.count)  # what was run, errors not counted
         self._ask(np.ones(self.count, bool))
@@ -65,7 +79,7 @@ class ExitEnvironment:
     def debt(self) -> Any:
         """(count,) layer × position evaluations that going on to full depth would cost, as `Staircase.debt` counts."""
         later = np.arange(len(self._segments)) >= self.exit[:, None]
-        return ((self.waiting + 1) * self._segments * later).sum(1)
+        return ((self.waiting + 1) * self._segments * later).sum(1) - self.waiting[:, -1]
 
     def left(self) -> Any:
         """(count,) share of the stretch's requests that are left."""
@@ -73,7 +87,8 @@ class ExitEnvironment:
 
     def rise(self) -> Any:
         """(count,) the price of going on to the next exit."""
-        return self.prices.layers(self._segments[self.exit], 1 + self.waiting[self._env, self.exit])
+        last = self.exit == len(self._segments) - 1
+        return self.prices.rise(self._segments[self.exit], self.waiting[self._env, self.exit], last)
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Act; returns rewards (count,) and whether the stretch ended (the next has then begun)."""
@@ -86,7 +101,12 @@ class ExitEnvironment:
             + np.where(leave, 0.0, self.rise() + head * at_end)
         )
         reward = -cost - self.prices.error * leave * self.rollouts.errors[self.row, self.exit]
-        self.spent += cost + (self.exit == 0) * self.prices.layers(self.rollouts.exits[0], self._fresh)
+        below = self.prices.layers(self.rollouts.exits[0], self._fresh)
+        settled = (
+            self._plateau * self.prices.evaluation
+            + (self.rollouts.layers - self._plateau) * self.prices.entry
+        )
+        self.spent += cost + (self.exit == 0) * (below + settled * self._settling)
         up = self._env[~leave], self.exit[~leave]
         self.waiting[up] = self._written[up] = 0
         above = leave[:, None] & (np.arange(len(self._segments)) >= self.exit[:, None])
@@ -103,7 +123,7 @@ class ExitEnvironment:
         rejected = finished & ~self.typing.accepted[self._env, self.request]
         self.waiting[rejected] -= self._written[rejected]
         self._written[finished] = 0
-        self._fresh[done] = 1
+        self._fresh[done], self._settling[done] = 1, 0
         self.served += finished
         self.request = (self.request + finished) % self._requests
         self.token[finished] = 0
@@ -113,6 +133,7 @@ class ExitEnvironment:
     def _ask(self, which: np.ndarray) -> None:
         """New prompt tokens come; the last of them is the one that is asked about."""
         arrives = self.typing.arrives[self._env, self.request]
+        rising = arrives if self._plateau == self.rollouts.layers else np.minimum(arrives, RISING + 1)
         self.waiting[which & self.typing.cold[self._env, self.request]] = 0
-        self.waiting[which] += arrives[which, None] - 1
-        self._fresh[which] = arrives[which]
+        self.waiting[which] += rising[which, None] - 1
+        self._fresh[which], self._settling[which] = rising[which], (arrives - rising)[which]

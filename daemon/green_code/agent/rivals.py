@@ -28,7 +28,8 @@ _CONFIDENCES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 class Rival:
     """A family and its setting; `choose` gives (count,) actions.
 
-    `decision` is what choosing costs, in full-depth tokens; `looks` says that it looks at the head.
+    `decision` is what choosing costs, in full-depth tokens; `looks` says that it looks at the head; `settles` that it
+    lets prompts settle, where a bundle has a plateau.
     """
 
     family: str
@@ -36,6 +37,7 @@ class Rival:
     choose: Callable[[ExitEnvironment], Any]
     decision: float = 0.0
     looks: bool = False
+    settles: bool = True
 
 
 @dataclass(frozen=True)
@@ -57,17 +59,30 @@ class Score:
     accuracy: float
 
 
-def compare(rivals: Iterable[Rival], rollouts: Rollouts, prices: Prices, typing: Typing) -> list[Score]:
+def compare(
+    rivals: Iterable[Rival], rollouts: Rollouts, prices: Prices, typing: Typing, plateau: int | None
+) -> list[Score]:
     """Every rival over the same typing."""
-    full = replay(full_depth(), rollouts, prices, typing, None).cost
-    return [replay(rival, rollouts, prices, typing, full) for rival in rivals]
+    full = replay(full_depth(), rollouts, prices, typing, plateau, None).cost
+    return [replay(rival, rollouts, prices, typing, plateau, full) for rival in rivals]
 
 
 def replay(
-    rival: Rival, rollouts: Rollouts, prices: Prices, typing: Typing, full_cost: float | None
+    rival: Rival,
+    rollouts: Rollouts,
+    prices: Prices,
+    typing: Typing,
+    plateau: int | None,
+    full_cost: float | None,
 ) -> Score:
     """Let a rival serve every request once; savings are against `full_cost`, of a completion at full depth."""
-    environment = ExitEnvironment(rollouts, replace(prices, decision=rival.decision), typing, rival.looks)
+    environment = ExitEnvironment(
+        rollouts,
+        replace(prices, decision=rival.decision),
+        typing,
+        plateau if rival.settles else None,
+        rival.looks,
+    )
     requests = typing.first.shape[1]
     depths = np.array([*rollouts.exits, rollouts.layers])
     taken, tokens, cost = 0, 0, 0.0
@@ -128,7 +143,7 @@ def fixed(rollouts: Rollouts, depth: int) -> Rival:
 
 
 def full_depth() -> Rival:
-    return Rival("full", "", lambda environment: np.zeros(environment.count, np.int64))
+    return Rival("full", "", lambda environment: np.zeros(environment.count, np.int64), settles=False)
 
 
 def oracle() -> Rival:

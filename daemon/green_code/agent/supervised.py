@@ -63,8 +63,10 @@ def expected_cost(
     value = torch.full((len(odds),), prices.head)
     for i in reversed(range(len(segments))):
         alone = float(prices.layers(int(segments[i]), 1))
-        together = torch.from_numpy(prices.layers(int(segments[i]), 1 + waiting[:, i].numpy())).float()
-        own = (1 - arguments.carried) * prices.evaluation * float(segments[i:].sum())
+        last = i == len(segments) - 1
+        together = torch.from_numpy(prices.rise(int(segments[i]), waiting[:, i].numpy(), last)).float()
+        below = float(segments[i:].sum()) - 1  # the last layer makes keys and values alone of what waits
+        own = (1 - arguments.carried) * (prices.evaluation * below + prices.entry)
         leave = prices.error * errors[:, i] + own
         stay = alone + arguments.carried * (together - alone) + value
         p = odds[:, i].sigmoid()
@@ -76,6 +78,7 @@ def expected_cost(
 def train(
     rollouts: Rollouts,
     prices: Prices,
+    plateau: int | None,
     arguments: Arguments = Arguments(),
     report: Callable[[str], None] = print,
 ) -> ExitNetwork:
@@ -90,7 +93,7 @@ def train(
     errors = torch.from_numpy(rollouts.errors)
     exits = torch.arange(len(rollouts.exits))
     for round in range(arguments.rounds):
-        rows, waiting = _situations(network, rollouts, prices, arguments, arguments.seed + round)
+        rows, waiting = _situations(network, rollouts, prices, plateau, arguments, arguments.seed + round)
         costs = []
         for _ in range(arguments.steps):
             pick = generator.integers(0, len(rows), arguments.batch)
@@ -113,18 +116,23 @@ def _seen(rollouts: Rollouts, rows: np.ndarray, waiting: Tensor) -> Tensor:
     """(B, X, C + BESIDE) features at every exit."""
     states = torch.from_numpy(np.asarray(rollouts.states[rows], np.float32))
     segments = torch.tensor(np.diff([*rollouts.exits, rollouts.layers]))
-    beyond = ((waiting + 1) * segments).flip(-1).cumsum(-1).flip(-1)
+    beyond = ((waiting + 1) * segments).flip(-1).cumsum(-1).flip(-1) - waiting[:, -1:]
     odds, margins = torch.from_numpy(rollouts.odds[rows]), torch.from_numpy(rollouts.margins[rows])
     return features(states, beyond, odds, margins)
 
 
 @torch.no_grad()
 def _situations(
-    network: ExitNetwork, rollouts: Rollouts, prices: Prices, arguments: Arguments, seed: int
+    network: ExitNetwork,
+    rollouts: Rollouts,
+    prices: Prices,
+    plateau: int | None,
+    arguments: Arguments,
+    seed: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rows that are asked about at the first exit while typing is replayed, and what waits then, (N, X)."""
     typing = draw_typing(rollouts, arguments.documents, 8, seed)
-    environment = ExitEnvironment(rollouts, prices, typing)
+    environment = ExitEnvironment(rollouts, prices, typing, plateau)
     generator = np.random.default_rng(seed)
     rows, waiting = [], []
     while (busy := environment.served < typing.first.shape[1]).any():

@@ -24,7 +24,7 @@ def passes(decoder: Served, prompt: Sequence[int], threads: Sequence[int]) -> li
     """
     stairs, found = Staircase(decoder), list[dict[str, Any]]()
     stairs.append(prompt)
-    stairs.advance(len(prompt) - 1, decoder.config.layers)
+    stairs.advance(len(prompt) - 1, decoder.config.layers, len(prompt) - 1)
     try:
         for count in threads:
             pin(count)
@@ -50,5 +50,5 @@ def _pass(stairs: Staircase, start: int, positions: int) -> float:
     stairs.truncate(start)
     stairs.append([stairs.tokens[-1]] * positions)
     begin = time.perf_counter()
-    stairs.advance(len(stairs) - 1, stairs.decoder.config.layers)
+    stairs.advance(len(stairs) - 1, stairs.decoder.config.layers, start)
     return time.perf_counter() - begin

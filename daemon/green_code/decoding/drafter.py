@@ -71,7 +71,7 @@ class Prices:
 
     def first(self, debt: int) -> float:
         """A pass that takes along what waits: `debt` layer × position evaluations in all."""
-        few = min(debt, FEW * self.layers)
+        few = min(debt, FEW * (self.layers - 1) + 1)  # of a pass over several, the last layer is run over one
         return self.whole + (few - self.layers) * self.few + (debt - few) * self.evaluation
 
 

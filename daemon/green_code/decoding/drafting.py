@@ -5,6 +5,7 @@ Whether a guess pays is drafter.py's to say; here the sources are asked, and wha
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 from green_code.decoding.drafter import Drafter, Prices
@@ -39,7 +40,9 @@ def draft(
     drafts: list[Draft] = []
     prices, most = bounds
     chance, lost = 1.0, 0.0  # that all of them are right, and what they cost if none is
-    waiting = stairs.debt(len(stairs) - 1, prices.layers) // prices.layers
+    start = len(stairs) - 1
+    # As many positions: of all but one of them, the last layer makes keys and values alone.
+    waiting = math.ceil(stairs.debt(start, prices.layers) / prices.layers)
     while len(drafts) < limit and not (drafts and ends(drafts[-1].token)):
         guess = None
         if drafter.lookup is not None:
@@ -52,7 +55,7 @@ def draft(
         gains = drafter.worth_asking(policy, chance, rows)
         exits = {d: g for d, g in gains.items() if drafter.affords(lost + drafter.look_price(d, rows), full)}
         if exits and max(exits.values()) > saving:
-            guess = _from_exit(stairs, policy, chooser, required, effort, drafter, list(exits))
+            guess = _from_exit(stairs, policy, chooser, required, effort, drafter, list(exits), start)
             if guess is None:
                 break  # the position is at full depth: its token costs a head, and the next pass drafts anew
             risk = drafter.look_price(guess.depth, rows)
@@ -75,10 +78,14 @@ def _from_exit(
     effort: Effort,
     drafter: Drafter,
     exits: Sequence[int],
+    start: int,
 ) -> Draft | None:
-    """The token of the exit at which the policy stops; None where it goes on to full depth."""
+    """The token of the exit at which the policy stops; None where it goes on to full depth.
+
+    Positions from `start` on go there with it: they will be decided by the last layer.
+    """
     heads = effort.heads
-    view = climb(stairs, policy, effort, exits)
+    view = climb(stairs, policy, effort, exits, start)
     for depth in exits:
         if depth <= view.depth:
             drafter.record(depth).stops.learn(depth == view.depth)
@@ -94,18 +101,27 @@ def _from_exit(
     return Draft(token, view.depth, drafter.record(view.depth).look(confidence))
 
 
-def climb(stairs: Staircase, policy: Policy, effort: Effort, exits: Sequence[int] | None = None) -> View:
+def climb(
+    stairs: Staircase,
+    policy: Policy,
+    effort: Effort,
+    exits: Sequence[int] | None = None,
+    wanted: int | None = None,
+) -> View:
     """Raise the last position from exit to exit until the policy stops, at full depth at the latest.
 
-    `exits`: those of the policy's at which it is asked; by default all. Counts the heads that the policy looked at on its way, not the one of the view that is returned.
+    `exits`: those of the policy's at which it is asked; by default all. `wanted`: see `Staircase.advance`; by default the last
+    position alone. Counts the heads that the policy looked at on its way, not the one of the view that is returned.
     """
     position, layers = len(stairs) - 1, stairs.decoder.config.layers
+    wanted = position if wanted is None else wanted
     for depth in policy.exits if exits is None else exits:
-        view = View(depth, stairs.advance(position, depth), stairs.debt(position, layers), stairs.decoder)
+        state = stairs.advance(position, depth, wanted)
+        view = View(depth, state, stairs.debt(position, layers), stairs.decoder)
         stop = policy.stop(view)
         effort.decisions += policy.network_runs
         if stop:
             return view
         if view.looked:
             effort.count_head()
-    return View(layers, stairs.advance(position, layers), 0, stairs.decoder)
+    return View(layers, stairs.advance(position, layers, wanted), 0, stairs.decoder)

@@ -30,7 +30,7 @@ class Effort:
 
 
 def spent(stairs: Staircase, effort: Effort, prices: Prices) -> float:
-    """The price of all that was run so far."""
+    """The price of all that was run so far; keys and values alone are left out, here and in what full depth would spend."""
     body = (
         prices.run * stairs.runs
         + prices.few * stairs.few

@@ -109,7 +109,7 @@ def _draft_and_decide(
         if lowest == config.layers:
             waits = stairs.debt(start, config.layers)  # full depth would bring it up as well
         else:  # its cache would lack those positions alone that no layer has seen
-            waits = config.layers * stairs.debt(start, 1)
+            waits = (config.layers - 1) * stairs.debt(start, 1) + 1
         first = drafter.prices.first(waits)
         said: list[tuple[int, int]] = []
         try:
@@ -167,7 +167,8 @@ def decide(
         rising = [i for i, each in enumerate(said) if each is None]
         if not rising:
             break
-        stairs.advance(start + rising[-1], depth)
+        # What an exit has decided between these goes along.
+        stairs.advance(start + rising[-1], depth, start + rising[0])
         look = _shared_look(stairs, [start + i for i in rising], depth)
         looked = False
         carried = 0  # of the debt, what a position before will have paid
@@ -179,7 +180,7 @@ def decide(
                 stop = policy.stop(view)
                 looked |= view.looked
                 if not stop:
-                    carried = debt
+                    carried = debt - 1  # but the last layer over itself
                     continue
             token = chooser.choose(view, asked[i])
             if view.scored:

@@ -19,9 +19,13 @@ Nothing is approximated. A position's state at depth ℓ depends on its own stat
 of the same layer for earlier positions, and all of these are there whenever a layer is run; the order in which
 positions rise makes no difference. Held by: tests/decoding/test_staircase.py, on random sequences of operations.
 
+What the last layer says is for the head alone: no layer comes after it. So of positions whose token nobody asks for, as
+all of a prompt's but the last, it gets keys and values and nothing more, which costs a seventeenth of running it; they
+stand a layer below, and are run through it should they be asked after all.
+
 There is one exception, for who may lose a little: positions that `settle` on the plateau, a depth. They rise no
-further; when a layer above is first run, it gets keys and values for them that are made of the states they have, which
-costs a seventeenth of running it (propagation: CALM, arXiv 2207.07061; of a whole prompt: SwiftKV, arXiv 2410.03960):
+further; when a layer above is first run, it gets keys and values for them, too, of the states they have
+(propagation: CALM, arXiv 2207.07061; of a whole prompt: SwiftKV, arXiv 2410.03960):
 
     depth
       6  ░░░░░░██           0 … 5 have settled on the plateau, 4: the layers 5 and 6 were run over 6 and 7 alone,
@@ -41,6 +45,9 @@ import torch
 from torch import Tensor
 
 from green_code.models.serving import FEW, Served
+
+RISING = 16
+"""Positions before the cursor's that rise with it past the plateau; a prompt's others settle there."""
 
 _CAPACITY_STEP = 256  # positions
 _RESERVE = 128  # positions more than are asked for, so that a completion need not wait while the cache moves
@@ -69,8 +76,10 @@ class Staircase:
         self.runs = 0  # layers that were run, each over a batch of positions
         self.evaluations = 0  # over how many positions: layer × position evaluations
         self.few = 0  # of these, those of the first few positions of a batch
-        self.entries = 0  # keys and values that were made of settled positions' states: layer × position
+        self.entries = 0  # keys and values alone that were made: layer × position
         self._lengths = [0] * (decoder.config.layers + 1)
+        # By position, 1: the last layer has its keys and values, but has not been run over it.
+        self._silent = bytearray()
         self._settled: list[tuple[int, int]] = []  # positions from … up to …, in their order
         self._states, self._rows, self._keys, self._values = self._buffers(_CAPACITY_STEP)
 
@@ -89,16 +98,19 @@ class Staircase:
         self.tokens.extend(tokens)
         self._lengths[0] = end
 
-    def advance(self, position: int, depth: int) -> Tensor:
+    def advance(self, position: int, depth: int, wanted: int = 0) -> Tensor:
         """Bring `position` to `depth`; positions that wait below a layer go through it in the same batch.
 
         Args:
             position: 0 <= position < len(self). depth: 1 <= depth <= L, not less than the position's own.
+            wanted: 0 <= wanted <= position; the last layer is run over those of the positions from here on that it has not
+                been run over, and makes keys and values alone of those before.
         Returns:
             Hidden state after layer `depth`, in the decoder's dtype; see `state`.
         Raises:
             ValueError: there is no such position, it is deeper already (its earlier states are gone), or it has settled below.
-        Cost: the weights of each missing layer are read once, however many positions wait.
+        Cost: the weights of each missing layer are read once, however many positions wait; the last layer's, once more for
+            positions that come to be wanted later than their keys and values.
         """
         if not 0 <= position < len(self):
             raise ValueError(f"position {position} of {len(self)}")
@@ -106,20 +118,27 @@ class Staircase:
             raise ValueError(f"position {position} stands at depth {self.depth(position)}, not below {depth}")
         if depth > self.plateau and self._settled_between(position, position + 1):
             raise ValueError(f"position {position} has settled at depth {self.plateau}, below {depth}")
-        first = 1
-        at_most = (depth, self.plateau) if self._settled else (depth,)  # no span crosses the plateau
+        if wanted > position:
+            raise ValueError(f"positions from {wanted} on are wanted, and none up to {position}")
+        first, final = 1, len(self._lengths) - 1
+        ends = {depth, self.plateau} if self._settled else {depth}  # no span crosses the plateau
+        if self._lengths[final] < wanted:
+            ends.add(final - 1)  # nor one to the last layer, which is not for all
         while first <= depth:
             last = first
-            while last not in at_most and self._lengths[last + 1] == self._lengths[first]:
+            while last not in ends and self._lengths[last + 1] == self._lengths[first]:
                 last += 1
-            self._run(first, last, position + 1)
+            self._run(first, last, position + 1, wanted)
             first = last + 1
+        if depth == final:
+            self._speak(wanted, position + 1)
         return self.state(position)
 
     def truncate(self, length: int) -> None:
         """Forget positions >= `length`: rejected drafts, or text that was edited away."""
         del self.tokens[length:]
         self._lengths = [min(reached, length) for reached in self._lengths]
+        del self._silent[length:]
         self._settled = [(start, min(stop, length)) for start, stop in self._settled if start < length]
 
     def settle(self, length: int) -> None:
@@ -158,7 +177,7 @@ class Staircase:
     def depth(self, position: int) -> int:
         """How many layers `position` has been through."""
         lengths = self._lengths[: self.plateau + 1 if self._settled_between(position, position + 1) else None]
-        return sum(position < reached for reached in lengths) - 1
+        return sum(position < reached for reached in lengths) - 1 - sum(self._silent[position : position + 1])
 
     def reached(self, depth: int) -> int:
         """How many positions have keys and values in layer `depth`."""
@@ -173,18 +192,21 @@ class Staircase:
         return self._states[start:end]
 
     def debt(self, position: int, depth: int) -> int:
-        """Layer × position evaluations that `advance(position, depth)` would make."""
-        return sum(
+        """Layer × position evaluations that `advance(position, depth, wanted=position)` would make."""
+        final = len(self._lengths) - 1
+        below = sum(
             self._rising(layer, reached, position + 1)
-            for layer, reached in enumerate(self._lengths[1 : depth + 1], 1)
+            for layer, reached in enumerate(self._lengths[1 : min(depth, final - 1) + 1], 1)
         )
+        return below + (depth == final > self.depth(position))
 
     def evaluations_below(self, position: int) -> int:
         """Evaluations that stand in the cache for positions < `position`."""
-        return sum(
+        through = sum(
             self._rising(layer, 0, min(position, reached))
             for layer, reached in enumerate(self._lengths[1:], 1)
         )
+        return through - self._silent.count(1, 0, position)
 
     @property
     def cache_bytes(self) -> int:
@@ -193,13 +215,29 @@ class Staircase:
 
     # --- inside -------------------------------------------------------------------------------------------
 
-    def _run(self, first: int, last: int, end: int) -> None:
-        """Layers first … last, all of one length and on one side of the plateau, up to position `end` − 1."""
+    def _run(self, first: int, last: int, end: int, wanted: int) -> None:
+        """Layers first … last, all of one length and on one side of the plateau, up to position `end` − 1.
+
+        Where positions before `wanted` are among these, the last layer of all comes alone.
+        """
+        final = len(self._lengths) - 1
         for start, stop, settled in self._stretches(self._lengths[first], end, first > self.plateau):
             if settled:
-                self._propagate(first, last, start, stop)
-            else:
+                self._propagate(first, last, start, stop, settled)
+                continue
+            if first == final and start < wanted:
+                silent, start = start, min(stop, wanted)
+                self._propagate(first, last, silent, start, settled)
+            if start < stop:
                 self._run_stretch(first, last, start, stop)
+
+    def _speak(self, begin: int, end: int) -> None:
+        """The last layer over those of the positions begin … end−1 of which it has keys and values alone."""
+        final = len(self._lengths) - 1
+        while (start := self._silent.find(1, begin, end)) >= 0:
+            others = self._silent.find(0, start, end)
+            begin = min(end, len(self._silent)) if others < 0 else others
+            self._run_stretch(final, final, start, begin)
 
     def _run_stretch(self, first: int, last: int, begin: int, end: int) -> None:
         for start in range(begin, end, self.decoder.rows_at_once):
@@ -208,21 +246,30 @@ class Staircase:
                 high = min(low + self.decoder.layers_at_once - 1, last)
                 self.interrupt()
                 self.decoder.run_layers(low, high, self._states, start, stop, self._keys, self._values)
-                self._lengths[low : high + 1] = [stop] * (high + 1 - low)
+                self._reach(low, high, start, stop, silent=False)
                 self.runs += (high + 1 - low) * (start == begin)
                 self.few += (high + 1 - low) * min(FEW, stop - start) * (start == begin)
                 self.evaluations += (high + 1 - low) * (stop - start)
 
-    def _propagate(self, first: int, last: int, start: int, stop: int) -> None:
+    def _propagate(self, first: int, last: int, start: int, stop: int, settled: bool) -> None:
         self.interrupt()
-        self.decoder.propagate(first, last, self._states, start, stop, self._keys, self._values)
-        self._lengths[first : last + 1] = [stop] * (last + 1 - first)
+        self.decoder.propagate(first, last, self._states, start, stop, self._keys, self._values, settled)
+        self._reach(first, last, start, stop, silent=not settled)
         self.entries += (last + 1 - first) * (stop - start)
+
+    def _reach(self, first: int, last: int, start: int, stop: int, silent: bool) -> None:
+        """Layers first … last have the positions up to `stop` now. `silent`: of the last of all, where it is one of them, those
+        from `start` on have keys and values alone."""
+        lengths = self._lengths[first : last + 1]
+        self._lengths[first : last + 1] = [max(reached, stop) for reached in lengths]
+        if last == len(self._lengths) - 1:
+            self._silent[start:stop] = bytes([silent]) * (stop - start)
 
     def _lower(self, length: int) -> None:
         """Forget what layers above the plateau hold of positions >= `length`, which must all stand on it or below."""
         above = self.plateau + 1
         self._lengths[above:] = [min(reached, length) for reached in self._lengths[above:]]
+        del self._silent[length:]
 
     def _stretches(self, begin: int, end: int, above: bool) -> Iterator[tuple[int, int, bool]]:
         """The positions begin … end−1 in stretches, and whether they have settled; below the plateau that makes no difference."""

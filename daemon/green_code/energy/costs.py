@@ -5,14 +5,14 @@ each, in turns, since what counts are differences between them and a machine's s
 that drift included, gives the interval, and the joules of a request follow from how much of each it did:
 
     joules = run · (layer runs) + few · (layer × position, the first few of a batch) + evaluation · (the others)
-           + head · (heads) + head row · (positions through them) + decision · (decisions) + entry · (layer × position, propagated)
+           + head · (heads) + head row · (positions through them) + decision · (decisions) + entry · (layer × position, keys and values alone)
 
 A decision is all that the agent asks for beside the head: the lens through which that looks, and the exit network. Rules, which
 decide without a network, are given their lens for nothing.
 
 `run` is what reading a layer's weights costs whatever the batch, `evaluation` what each position adds; so for the head.
 The first few positions of a batch add less than later ones, since arithmetic then waits for memory anyway.
-An entry is a key and a value alone, for a layer that a position does not go through; it is measured in batches of 32
+An entry is a key and a value alone, of a position that does not go through the layer; it is measured in batches of 32
 positions: of a long prompt's it is a little less, of a few alone more.
 Attention over a longer context costs more than these constants say; the windows use 256 positions.
 
@@ -81,14 +81,22 @@ class CostModel:
 def full_depth_work(layers: int, new_prompt_positions: int, passes: int, few: int) -> Work:
     """The same request at full depth with the same cache: one pass over the prompt, then one a token.
 
+    Of a prompt's positions but the last, the last layer makes keys and values alone: nothing else of it is used.
+
     Args:
         passes: counts the tokens, and the end of the text where the model said it. few: how many positions are few.
     """
     if passes == 0:
         return Work()
-    positions = new_prompt_positions + passes - 1
-    first = min(few, new_prompt_positions) + passes - 1
-    return Work(layers * passes, layers * positions, layers * first, heads=passes, head_rows=passes)
+    silent = new_prompt_positions - 1
+    return Work(
+        runs=layers * passes,
+        evaluations=layers * (new_prompt_positions + passes - 1) - silent,
+        few=layers * passes + (layers - 1) * min(few - 1, silent),
+        heads=passes,
+        head_rows=passes,
+        entries=silent,
+    )
 
 
 def fit(

@@ -26,7 +26,7 @@ _COST_ROWS = 256  # a prompt
 _COST_AGENTS = 48  # more than a core's cache holds
 _WORKLOADS = 11  # changes when what is measured does
 _COST_DRAFTS = 8  # a verification
-_COST_ENTRIES = 32  # positions that settle: a few lines, or part of a prompt
+_COST_ENTRIES = 32  # positions that go for keys and values alone: a few lines, or part of a prompt
 
 
 def measured_costs(
@@ -113,7 +113,7 @@ def _workloads(decoder: Served, exit: int) -> dict[str, Callable[[], Work]]:
     settled = state.repeat(_COST_ENTRIES, 1)
 
     def entries() -> Work:
-        decoder.propagate(1, layers, settled, 0, _COST_ENTRIES, keys, values)
+        decoder.propagate(1, layers, settled, 0, _COST_ENTRIES, keys, values, settled=True)
         return Work(entries=layers * _COST_ENTRIES)
 
     several = state.repeat(_COST_DRAFTS, 1)

@@ -22,7 +22,7 @@ from green_code.decoding.exits import LIKELIEST, Agent, Full, Policy, agent_on, 
 from green_code.decoding.generate import Generated, generate
 from green_code.decoding.healing import Chooser, heal
 from green_code.decoding.lookup import NEAR_TOKENS, Lookup
-from green_code.decoding.staircase import Staircase
+from green_code.decoding.staircase import RISING, Staircase
 from green_code.decoding.stops import Situation
 from green_code.energy.costs import CostModel, Work, full_depth_work
 from green_code.energy.meters import SHORT_WINDOW_SECONDS
@@ -39,7 +39,6 @@ from green_code.problems import Problem
 from green_code.sequences import common
 
 BUDGET_SECONDS = 5.0  # a completion that takes longer is of no use to anyone
-RISING = 16  # positions before the cursor's that rise with it past the plateau; the others settle there
 _AFTER_CHARACTERS = 4 * NEAR_TOKENS  # a token of code has 3 to 4
 
 

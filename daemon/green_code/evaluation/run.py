@@ -124,7 +124,9 @@ def _means(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     # Passes after the prompt's; the end of the text, too, is one.
     passes = sum(max(0, r["tokens"] + (r["reason"] == "end_of_text") - 1) for r in rows)
     full_layers = layers * passes
-    prompt = sum((r["prompt_tokens"] - r["prompt_reused"]) * layers for r in rows)
+    new = [r["prompt_tokens"] - r["prompt_reused"] for r in rows]
+    # Of a prompt's positions but the last, the last layer makes keys and values alone.
+    prompt = sum(positions * layers - max(0, positions - 1) for positions in new)
     joules, full = sum(r["energy_joules"] for r in rows), sum(r["energy_full_joules"] for r in rows)
     similarity = [r["edit_similarity"] for r in rows]
     matched = [r["syntax_match"] for r in rows if r["syntax_match"] is not None]

@@ -104,7 +104,8 @@ def arms(runtime: Runtime) -> dict[str, tuple[bool, Complete]]:
             for _ in range(TOKENS):
                 stairs = Staircase(decoder)
                 stairs.append(tokens)
-                tokens.append(chooser.choose(climb(stairs, policy, Effort()), b""))
+                # Without a cache, all positions are computed as deep, as the paper's code does.
+                tokens.append(chooser.choose(climb(stairs, policy, Effort(), wanted=0), b""))
             return tokens[len(prompt) :]
 
         return complete

@@ -114,10 +114,9 @@ def complete(runtime: Runtime, rows: Sequence[Row], arm: Arm) -> Counts:
         asked: CompletionParams = {**params, "prefix": row.prefix, "suffix": row.suffix}
         result = session.complete(asked, lambda: None, math.inf)
         # Every arm takes the prompt to full depth: its positions' own part is the same in all.
-        positions = result["prompt_layers_run"]
-        prompt = runtime.costs.joules(
-            Work(evaluations=positions, few=min(positions, FEW * runtime.layers_total))
-        )
+        evaluations, before = result["prompt_layers_run"], result["prompt_tokens"] - 1
+        few = min(evaluations, runtime.layers_total + (runtime.layers_total - 1) * min(FEW - 1, before))
+        prompt = runtime.costs.joules(Work(evaluations=evaluations, few=few, entries=before))
         counts.rows.append({
             "id": row.id, "language": row.language, "tokens": result["tokens"],
             "passes": result["tokens"] + (result["reason"] == "end_of_text"), "texts": result["token_texts"],

@@ -119,7 +119,15 @@ def complete(runtime: Runtime, policy: Policy, file: File) -> dict[str, Any]:
     drawn = list(itertools.islice(fast(stairs, policy, runtime.chooser, b"", effort), TOKENS))
     text, wanted = vocabulary.decode([token for token, _ in drawn]), vocabulary.decode(reference)
     exits = [depth for _, depth in drawn]
-    done = Work(stairs.runs, stairs.evaluations, stairs.few, effort.heads, effort.head_rows, effort.decisions)
+    done = Work(
+        stairs.runs,
+        stairs.evaluations,
+        stairs.few,
+        effort.heads,
+        effort.head_rows,
+        effort.decisions,
+        stairs.entries,
+    )
     return {
         "language": language,
         "layers": mean(exits),

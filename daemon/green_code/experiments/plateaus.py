@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from green_code.engine.runtime import RISING, Runtime, load_runtime
+from green_code.decoding.staircase import RISING
+from green_code.engine.runtime import Runtime, load_runtime
 from green_code.evaluation.datasets import Row
 from green_code.evaluation.run import evaluate
 from green_code.experiments.layers import plain, rows_digest

@@ -62,8 +62,10 @@ class PropagatingCache(PromptAtFullDepth):
         start, end = self._lengths[layer], len(self)
         if start == end:
             return
-        self.decoder.propagate(layer, layer, self._states, start, end, self._keys, self._values)
-        self._lengths[layer] = end
+        self.decoder.propagate(
+            layer, layer, self._states, start, end, self._keys, self._values, settled=False
+        )
+        self._reach(layer, layer, start, end, silent=False)
         self.propagated += end - start
         for position in range(start, end):
             self._skipped[position] = self._skipped.get(position, 0) + 1

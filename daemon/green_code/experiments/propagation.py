@@ -141,7 +141,8 @@ class CacheRuntime(Runtime):
         super().__init__(served.model, opened, None, Parts(network), served.costs)
         self.exits = taught_layers(served)
         self.cache = CACHES[cache]
-        # An entry is priced as if its layer were run for this position, which is alone, but for these products only.
+        # An entry is priced as if its layer were run for this position, which is alone, but for these products only; those that
+        # a staircase's last layer makes are many at once, and cost what entries were measured at.
         one_layer = served.costs.joules(Work(runs=1, evaluations=1, few=1))
         self.entry_joules = key_value_share(served.decoder.config) * one_layer
 

@@ -41,15 +41,17 @@ def run(model: str, work: Path, updates: int, seed: int, report: Callable[[str],
         Problem: the bundle or its rollouts are missing, or the rollouts are of another bundle.
     """
     runtime = load_runtime(model)
-    key = load_bundle(bundles_dir() / Path(model).name).weights_key
-    rollouts, held = (open_rollouts(work / "rollouts" / part, key) for part in ("train", "heldout"))
+    bundle = load_bundle(bundles_dir() / Path(model).name)
+    rollouts, held = (
+        open_rollouts(work / "rollouts" / part, bundle.weights_key) for part in ("train", "heldout")
+    )
     rollouts.check_like(held)
     prices = prices_of(runtime.costs, rollouts.layers, 1.0)
     typing = draw_typing(held, _DOCUMENTS, 1, seed)
-    full = replay(full_depth(), held, prices, typing, None).cost
+    full = replay(full_depth(), held, prices, typing, bundle.plateau, None).cost
     arms = []
     for reward, setting, train in _runs(
-        rollouts, prices, replace(ppo.Arguments(), updates=updates, seed=seed), work
+        rollouts, prices, bundle.plateau, replace(ppo.Arguments(), updates=updates, seed=seed), work
     ):
         arm: dict[str, Any] = {"reward": reward, "setting": setting}
         try:
@@ -57,13 +59,12 @@ def run(model: str, work: Path, updates: int, seed: int, report: Callable[[str],
         except Problem as problem:
             arm["failed"] = str(problem)
         else:
-            arm.update(
-                _scores(replay(agent(reward, network, _THRESHOLD, prices), held, prices, typing, full))
-            )
+            rival = agent(reward, network, _THRESHOLD, prices)
+            arm.update(_scores(replay(rival, held, prices, typing, bundle.plateau, full)))
         report(f"{reward:20} {setting:12} {arm.get('failed') or round(arm['depth'], 2)}")
         arms.append(arm)
     for rule in (*(fixed(held, depth) for depth in held.exits), full_depth(), oracle()):
-        score = replay(rule, held, prices, typing, full)
+        score = replay(rule, held, prices, typing, bundle.plateau, full)
         arms.append({"reward": RULES, "setting": f"{rule.family} {rule.setting}".strip(), **_scores(score)})
     return {
         **provenance(runtime, "rewards", {"model": Path(model), "updates": [updates], "seed": [seed]}),
@@ -73,13 +74,14 @@ def run(model: str, work: Path, updates: int, seed: int, report: Callable[[str],
         "held_out_positions": len(held.final_tokens),
         "exits": list(held.exits),
         "layers": held.layers,
+        "plateau": bundle.plateau,
         "energy_source": runtime.energy_source,
         "arms": arms,
     }
 
 
 def _runs(
-    rollouts: Rollouts, prices: Prices, arguments: ppo.Arguments, work: Path
+    rollouts: Rollouts, prices: Prices, plateau: int | None, arguments: ppo.Arguments, work: Path
 ) -> Iterator[tuple[str, str, Callable[[], ExitNetwork]]]:
     """Reward, setting, and how to train on it."""
     quiet: Callable[[str], None] = lambda _: None  # noqa: E731
@@ -89,14 +91,14 @@ def _runs(
 
     def by_joules(priced: Prices) -> Callable[[], ExitNetwork]:
         typing = draw_typing(rollouts, arguments.environments, _STRETCHES, arguments.seed)
-        environment = ExitEnvironment(rollouts, priced, typing)
+        environment = ExitEnvironment(rollouts, priced, typing, plateau)
         return lambda: ppo.train(environment, arguments, work / "rewards.jsonl", None, quiet).actor
 
     def by_supervision(priced: Prices) -> Callable[[], ExitNetwork]:
         usual = supervised.Arguments()
         steps = max(1, usual.steps * arguments.updates // ppo.Arguments.updates)
         chosen = replace(usual, steps=steps, seed=arguments.seed)
-        return lambda: supervised.train(rollouts, priced, chosen, quiet)
+        return lambda: supervised.train(rollouts, priced, plateau, chosen, quiet)
 
     yield PAPER, "α = β = γ = 1", by_paper(Rewards())
     for name, values in _CONSTANTS.items():

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from green_code.experiments.pages import bullet, decimal, machine, paragraph, percent, reproduce, table
+from green_code.experiments.pages import (
+    bullet,
+    decimal,
+    machine,
+    paragraph,
+    percent,
+    reproduce,
+    settling,
+    table,
+)
 from green_code.experiments.rewards import ENERGY, PAPER, SUPERVISED
 
 
@@ -21,7 +30,7 @@ def page(found: dict[str, Any]) -> str:
             f"Agents are trained on {found['positions']} recorded positions (PPO: {found['updates']} updates, seed {found['seed']}) and replayed on {found['held_out_positions']} of held-out projects: "
             "stretches of typing, eight completions over one cache, the first of them cold. Exits: "
             f"{', '.join(map(str, found['exits']))} of {found['layers']} layers; threshold 0.5. *Cost*: of a completion with its part of the prompt, in full-depth tokens at measured prices "
-            f"(source: {found['energy_source']}), errors not counted. *Error*: the price, in full-depth tokens, of a token other than the last layer's; twice that where the source's own token is lost by it, nothing where it is won. {machine(found)}"
+            f"(source: {found['energy_source']}), errors not counted. {settling(found)}*Error*: the price, in full-depth tokens, of a token other than the last layer's; twice that where the source's own token is lost by it, nothing where it is won. {machine(found)}"
         ),
         "![Agreement over cost](rewards.svg)",
         "## Results",

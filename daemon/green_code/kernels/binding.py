@@ -171,7 +171,7 @@ class Kernel:
         )
         layout = tuple(getattr(loaded, name)() if hasattr(loaded, name) else None for name in names)
         sizes = sum(map(ctypes.sizeof, (CLayer, CModel, _CScratch, CTeam, CJudge, CScreen, CTop, _CPiece)))
-        newest = hasattr(loaded, "green_propagate")
+        newest = hasattr(loaded, "green_enter")
         if not newest or layout != (GROUP, TILE, BLOCK, PIECE, QUERIES, LOOKS, CANDIDATES, sizes):
             raise Problem(
                 "internal_error",
@@ -188,9 +188,9 @@ class Kernel:
             ctypes.POINTER(CModel), _Int, _Int, _Pointer, _Int, _Int, _Pointer, _Pointer, _Int,
             ctypes.POINTER(_CScratch), ctypes.POINTER(CTeam),
         ]  # fmt: skip
-        self.propagate: Any = loaded.green_propagate
+        self.propagate: Any = loaded.green_enter
         self.propagate.restype = None
-        self.propagate.argtypes = self.run_layers.argtypes[:-1]
+        self.propagate.argtypes = [*self.run_layers.argtypes[:-1], _Int]
         self.help: Any = loaded.green_help
         self.help.restype = None
         self.help.argtypes = [ctypes.POINTER(CTeam)]

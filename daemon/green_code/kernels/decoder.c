@@ -217,10 +217,10 @@ void green_run_layers(const model *m, int first, int last, float *x, int start, 
   if (team) atomic_store_explicit(&team->open, 0, memory_order_release);
 }
 
-// Keys and values alone of layers first … last−1, made of x (rows, width) as it stands, by a layer's `entry` where it has
-// one; otherwise as green_run_layers.
-void green_propagate(const model *m, int first, int last, float *x, int start, int rows, uint8_t *keys, uint8_t *values,
-                     int capacity, const scratch *s) {
+// Keys and values alone of layers first … last−1, made of x (rows, width) as it stands: if `settled`, by a layer's `entry`
+// where it has one, and by qkv's own rows elsewhere. The other arguments are those of green_run_layers.
+void green_enter(const model *m, int first, int last, float *x, int start, int rows, uint8_t *keys, uint8_t *values,
+                     int capacity, const scratch *s, int settled) {
   const size_t cached = (size_t)m->kv_heads * capacity;
   const int queries = m->heads * m->head_width;
   for (int i = first; i < last; i++) {
@@ -228,7 +228,7 @@ void green_propagate(const model *m, int first, int last, float *x, int start, i
     const matrix *qkv = &l->qkv;
     const int tile = queries / TILE;  // the first of keys; decoder.py serves no model whose queries end within one
     const matrix own = {qkv->records + (size_t)tile * (qkv->inputs / GROUP), qkv->outputs - tile * TILE, qkv->inputs};
-    const matrix *kv = l->entry.records ? &l->entry : &own;
+    const matrix *kv = settled && l->entry.records ? &l->entry : &own;
     for (int at = 0, some; at < rows; at += some) {
       some = rows - at < CHUNK ? rows - at : CHUNK;
       const step t = {m, l, x + (size_t)at * m->width, start + at, some, 1, capacity,

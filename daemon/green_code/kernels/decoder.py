@@ -128,10 +128,18 @@ class KernelDecoder:
             self._learn_from(team)
 
     def propagate(
-        self, first: int, last: int, states: Tensor, start: int, stop: int, keys: Tensor, values: Tensor
+        self,
+        first: int,
+        last: int,
+        states: Tensor,
+        start: int,
+        stop: int,
+        keys: Tensor,
+        values: Tensor,
+        settled: bool,
     ) -> None:
         """See `Served`; arguments and errors are those of `run_layers`."""
-        self._kernel.propagate(*self._arguments(first, last, states, start, stop, keys, values))
+        self._kernel.propagate(*self._arguments(first, last, states, start, stop, keys, values), settled)
 
     def logits(self, x: Tensor) -> Tensor:
         """Final norm and whole head: (C,) or (N, C), as seen → (V,) or (N, V) float32."""

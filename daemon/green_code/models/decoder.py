@@ -264,12 +264,20 @@ class Decoder(nn.Module):
 
     @torch.inference_mode()
     def propagate(
-        self, first: int, last: int, states: Tensor, start: int, stop: int, keys: Tensor, values: Tensor
+        self,
+        first: int,
+        last: int,
+        states: Tensor,
+        start: int,
+        stop: int,
+        keys: Tensor,
+        values: Tensor,
+        settled: bool,
     ) -> None:
         """See `serving.Served`."""
         x = states[None, start:stop]
         for layer in range(first, last + 1):
-            projection = self.get_buffer(f"entry_{layer}") if layer in self._entered else None
+            projection = self.get_buffer(f"entry_{layer}") if settled and layer in self._entered else None
             k, v = self.entries(layer, x, start, projection)
             keys[layer - 1, :, start:stop], values[layer - 1, :, start:stop] = k[0], v[0]
 

@@ -120,12 +120,24 @@ class Served(Protocol):
         """
 
     def propagate(
-        self, first: int, last: int, states: Tensor, start: int, stop: int, keys: Tensor, values: Tensor
+        self,
+        first: int,
+        last: int,
+        states: Tensor,
+        start: int,
+        stop: int,
+        keys: Tensor,
+        values: Tensor,
+        settled: bool,
     ) -> None:
         """Write keys and values alone of positions start … stop−1 in layers `first` … `last`, made of the states as they stand.
 
         The states stay: to each of these layers they stand for those that the layer before would give (state copying, as
-        in CALM, arXiv 2207.07061). A layer for which entries were learned (`reading.py`) projects them by these.
+        in CALM, arXiv 2207.07061).
+
+        Args:
+            settled: a layer for which entries were learned (`reading.py`) projects them by these. Otherwise each does so as
+                in `run_layers`: in the layer above their depth, keys and values are the very same then.
         """
 
     def seen(self, x: Tensor, depth: int) -> Tensor:

@@ -9,16 +9,16 @@ import pytest
 import torch
 
 from green_code.agent import candidates, ppo, supervised
-from green_code.agent.candidates import BOTH, PPO, SUPERVISED, TEMPERATURE, table, tempered, train_candidates
+from green_code.agent.candidates import BOTH, PPO, SUPERVISED, table, train_candidates
 from green_code.agent.paper_environment import Rewards
 from green_code.agent.prices import Prices
 from green_code.agent.rivals import compare, everyone
 from green_code.agent.stretches import draw_typing
-from green_code.decoding.exit_network import BESIDE, EXIT, ExitNetwork
+from green_code.decoding.exit_network import BESIDE
 from green_code.problems import Problem
 from tests.agent.replayed import toy
 
-PRICES = Prices(run=0.14, few=0.001, evaluation=0.001, head=0.15, decision=0.001, error=2.0)
+PRICES = Prices(run=0.14, few=0.001, evaluation=0.001, entry=0.0001, head=0.15, decision=0.001, error=2.0)
 
 
 @pytest.fixture(autouse=True)
@@ -31,11 +31,11 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_three_agents_stand_in_a_table_with_their_rivals(tmp_path: Path) -> None:
-    found = train_candidates(toy(), PRICES, 0, tmp_path, "energy", Rewards(), lambda _: None)
+    found = train_candidates(toy(), PRICES, None, 0, tmp_path, "energy", Rewards(), lambda _: None)
     assert list(found) == [SUPERVISED, PPO, BOTH]
     assert found[PPO].arguments["updates"] == 3
     networks = {name: candidate.network for name, candidate in found.items()}
-    scores = compare(everyone(networks, toy(), PRICES), toy(), PRICES, draw_typing(toy(), 16, 1, 0))
+    scores = compare(everyone(networks, toy(), PRICES), toy(), PRICES, draw_typing(toy(), 16, 1, 0), None)
     lines = list(table(scores, SUPERVISED))
     assert len(lines) == 1 + len(scores)
     assert any(line.startswith("oracle") for line in lines)
@@ -48,24 +48,14 @@ def test_a_run_that_fails_is_left_out(tmp_path: Path, monkeypatch: pytest.Monkey
 
     said: list[str] = []
     monkeypatch.setattr(candidates.ppo, "train", fail)
-    found = train_candidates(toy(), PRICES, 0, tmp_path, "energy", Rewards(), said.append)
+    found = train_candidates(toy(), PRICES, None, 0, tmp_path, "energy", Rewards(), said.append)
     assert list(found) == [SUPERVISED]
     assert "PPO is left out: PPO stalled" in said
     with pytest.raises(Problem, match="stalled"):
-        train_candidates(toy(), PRICES, 0, tmp_path, "paper", Rewards(), said.append)
+        train_candidates(toy(), PRICES, None, 0, tmp_path, "paper", Rewards(), said.append)
 
 
 def test_an_agent_of_the_papers_reward_looks_at_the_state_alone(tmp_path: Path) -> None:
-    found = train_candidates(toy(), PRICES, 0, tmp_path, "paper", Rewards(), lambda _: None)
+    found = train_candidates(toy(), PRICES, None, 0, tmp_path, "paper", Rewards(), lambda _: None)
     assert list(found) == [PPO]
     assert torch.count_nonzero(found[PPO].network.inner.weight[:, -BESIDE:]) == 0
-
-
-def test_a_tempered_agent_chooses_the_same_and_is_less_sure() -> None:
-    network = ExitNetwork(16, (2, 4))
-    seen, exits = torch.randn(200, 16 + BESIDE) * 20, torch.arange(200) % 2
-    sharp, soft = (
-        one(seen, exits).softmax(-1)[:, EXIT].detach().double() for one in (network, tempered(network))
-    )
-    torch.testing.assert_close(soft.logit(), sharp.logit() / TEMPERATURE, rtol=1e-3, atol=1e-3)
-    assert torch.equal(soft > 0.5, sharp > 0.5)

@@ -10,16 +10,16 @@ from green_code.agent.environment import ExitEnvironment
 from green_code.agent.prices import Prices
 from green_code.agent.stretches import REQUESTS, draw_typing
 from green_code.decoding.exit_network import BESIDE
-from green_code.decoding.staircase import Staircase
+from green_code.decoding.staircase import RISING, Staircase
 from green_code.models.decoder import Decoder
 from green_code.models.tiny import TinySource
 from tests.agent.replayed import EXITS, LAYERS, same, typing
 
-PRICES = Prices(run=0.1, few=0.004, evaluation=0.01, head=0.2, decision=0.03, error=5.0)
+PRICES = Prices(run=0.1, few=0.004, evaluation=0.01, entry=0.002, head=0.2, decision=0.03, error=5.0)
 
 
 def test_rewards_by_hand() -> None:
-    environment = ExitEnvironment(same([1, 7], 7, 7), PRICES, typing([11, 3], length=3))
+    environment = ExitEnvironment(same([1, 7], 7, 7), PRICES, typing([11, 3], length=3), None)
     reward, _ = environment.step(np.array([0]))  # continue: a head, and 2 layers over 11 positions
     assert reward[0] == pytest.approx(-0.03 - 0.2 - 2 * (0.1 + 0.004 * 4 + 0.01 * 7))
     first_layers = 2 * (0.1 + 0.004 * 4 + 0.01 * 7)
@@ -34,39 +34,58 @@ def test_rewards_by_hand() -> None:
     reward, _ = environment.step(np.array([0]))
     assert reward[0] == pytest.approx(-0.03 - 0.2 - 2 * (0.1 + 0.004 * 2))
     reward, ended = environment.step(np.array([0]))  # to full depth: the segment, and the head again
-    assert reward[0] == pytest.approx(-0.03 - 0.2 - 2 * (0.1 + 0.004 * 4 + 0.01 * 9) - 0.2)
+    together = 0.1 + 0.004 * 4 + 0.01 * 9  # layer 5; layer 6 over one, keys and values alone of twelve
+    assert reward[0] == pytest.approx(-0.03 - 0.2 - together - (0.1 + 0.004 + 0.002 * 12) - 0.2)
     assert not ended[0]
     assert environment.request[0] == 1
     assert environment.waiting[0].tolist() == [2, 2]  # of the three that came, the last is asked about
 
 
+def test_prompts_settle_as_in_service() -> None:
+    """On layer 3 of 6: all of 40 positions but the last 17 stay there, for keys and values alone in the layers above."""
+    environment = ExitEnvironment(same([1, 7], 7, 7), PRICES, typing([40, 3], length=2), 3)
+    assert environment.waiting[0].tolist() == [RISING, RISING]
+    reward, _ = environment.step(np.array([0]))
+    assert reward[0] == pytest.approx(-0.03 - 0.2 - 2 * (0.1 + 0.004 * 4 + 0.01 * (RISING - 3)))
+    below = 2 * (0.1 + 0.004 * 4 + 0.01 * (RISING - 3)) + (40 - 17) * (3 * 0.01 + 3 * 0.002)
+    assert environment.spent[0] == pytest.approx(below - reward[0])
+    environment.step(np.array([1]))
+    spent = environment.spent[0]
+    environment.step(np.array([1]))  # the next token brings nothing that settles
+    assert environment.spent[0] - spent == pytest.approx(0.03 + 0.2 + 2 * (0.1 + 0.004))
+    # Three came, and one of them is asked about.
+    assert environment.waiting[0].tolist() == [2, RISING + 1 + 2]
+
+
 def test_who_does_not_look_at_the_head_pays_for_it_once() -> None:
-    environment = ExitEnvironment(same([1, 7], 7, 7), PRICES, typing([1], length=3), looks=False)
+    environment = ExitEnvironment(same([1, 7], 7, 7), PRICES, typing([1], length=3), None, looks=False)
     layers = 2 * (0.1 + 0.004)
     assert environment.step(np.array([0]))[0][0] == pytest.approx(-0.03 - layers)
     assert environment.step(np.array([0]))[0][0] == pytest.approx(-0.03 - layers - 0.2)
 
 
 def test_a_stretch_ends_after_its_requests() -> None:
-    environment = ExitEnvironment(same([7, 7], 7, 7), PRICES, typing([3], length=2))
+    environment = ExitEnvironment(same([7, 7], 7, 7), PRICES, typing([3], length=2), None)
     ends = [bool(environment.step(np.array([1]))[1][0]) for _ in range(4 * REQUESTS)]
     assert ends == ([False] * (2 * REQUESTS - 1) + [True]) * 2
     assert environment.served[0] == 2 * REQUESTS
     assert environment.waiting[0].tolist() == [2, 2]  # cold again: what waited before is forgotten
 
 
+@pytest.mark.parametrize("plateau", [None, 1])
 @pytest.mark.parametrize("accepted", [True, False])
-def test_what_waits_is_what_the_staircase_would_bring_up(accepted: bool) -> None:
+def test_what_waits_is_what_the_staircase_would_bring_up(accepted: bool, plateau: int | None) -> None:
     """Random choices over a stretch, beside the same requests on a real staircase."""
-    arrives, length = [9, 2, 5, 1], 4
-    environment = ExitEnvironment(same([1, 7], 7, 7), PRICES, typing(arrives, accepted, length))
+    arrives, length = [9 if plateau is None else 40, 2, 5, 1], 4
+    environment = ExitEnvironment(same([1, 7], 7, 7), PRICES, typing(arrives, accepted, length), plateau)
     decoder = Decoder.load(TinySource().config, dict(TinySource().tensors(None)))
-    stairs = Staircase(decoder)
+    stairs = Staircase(decoder, plateau=plateau)
     generator = np.random.default_rng(3)
     for request in range(REQUESTS):
         prompt = len(stairs)
         stairs.append([5] * arrives[request % len(arrives)])
         prompt = len(stairs)
+        stairs.settle(prompt - 1 - RISING)
         for token in range(length):
             while environment.request[0] == request and environment.token[0] == token:
                 depth = EXITS[int(environment.exit[0])]
@@ -74,7 +93,7 @@ def test_what_waits_is_what_the_staircase_would_bring_up(accepted: bool) -> None
                 assert environment.debt()[0] == stairs.debt(len(stairs) - 1, LAYERS)
                 action = int(generator.integers(0, 2))
                 if action == 0 and depth == EXITS[-1]:
-                    stairs.advance(len(stairs) - 1, LAYERS)
+                    stairs.advance(len(stairs) - 1, LAYERS, len(stairs) - 1)
                 environment.step(np.array([action]))
             if token < length - 1:
                 stairs.append([5])
@@ -83,7 +102,7 @@ def test_what_waits_is_what_the_staircase_would_bring_up(accepted: bool) -> None
 
 
 def test_observation_has_the_state_and_the_debt() -> None:
-    environment = ExitEnvironment(same([1, 7], 7, 7), PRICES, typing([4], count=3))
+    environment = ExitEnvironment(same([1, 7], 7, 7), PRICES, typing([4], count=3), None)
     seen, index = environment.observe()
     assert seen.shape == (3, 8 + BESIDE)
     assert index.tolist() == [0, 0, 0]

@@ -21,7 +21,7 @@ from tests.agent.replayed import toy
 
 ARGUMENTS = replace(Arguments(), environments=16, steps=64, updates=40, learning_rate=3e-3, critic_alone=2)
 FIT = replace(supervised.Arguments(), batch=256, steps=150, rounds=2, documents=32)
-PRICES = Prices(run=0.14, few=0.001, evaluation=0.001, head=0.15, decision=0.0, error=2.0)
+PRICES = Prices(run=0.14, few=0.001, evaluation=0.001, entry=0.0001, head=0.15, decision=0.0, error=2.0)
 
 
 def test_advantages_by_hand() -> None:
@@ -37,19 +37,19 @@ def test_advantages_by_hand() -> None:
 
 def environment(count: int = 16) -> ExitEnvironment:
     data = toy()
-    return ExitEnvironment(data, PRICES, draw_typing(data, count, 8, seed=1))
+    return ExitEnvironment(data, PRICES, draw_typing(data, count, 8, seed=1), None)
 
 
 def result_of(network: ExitNetwork) -> Score:
     data = toy()
-    return compare([by_agent("agent", network, 0.5, PRICES)], data, PRICES, draw_typing(data, 64, 2, seed=5))[
-        0
-    ]
+    return compare(
+        [by_agent("agent", network, 0.5, PRICES)], data, PRICES, draw_typing(data, 64, 2, seed=5), None
+    )[0]
 
 
 @pytest.mark.parametrize("fitted", [False, True])
 def test_learns_to_leave_where_the_state_says_so(tmp_path: Path, fitted: bool) -> None:
-    begin = supervised.train(toy(), PRICES, FIT, report=lambda _: None) if fitted else None
+    begin = supervised.train(toy(), PRICES, None, FIT, report=lambda _: None) if fitted else None
     trained = train(environment(), ARGUMENTS, tmp_path / "log", begin, report=lambda _: None)
     result = result_of(trained.actor)
     assert result.agreement > 0.97
@@ -72,22 +72,23 @@ def test_same_seed_same_agent(tmp_path: Path) -> None:
 
 
 def test_supervision_finds_the_best_policy_of_the_toy() -> None:
-    result = result_of(supervised.train(toy(), PRICES, FIT, report=lambda _: None))
+    result = result_of(supervised.train(toy(), PRICES, None, FIT, report=lambda _: None))
     assert result.agreement > 0.98
     assert result.depth == pytest.approx(3.6, abs=0.15)
 
 
 def test_expected_cost_by_hand() -> None:
     """Exits at 2 and 4 of 6, P(exit) ½ at the first and certain at the second; the first is wrong."""
-    prices = Prices(run=0.1, few=0.01, evaluation=0.02, head=0.2, decision=0.03, error=3.0)
+    prices = Prices(run=0.1, few=0.01, evaluation=0.02, entry=0.001, head=0.2, decision=0.03, error=3.0)
     logits = torch.tensor([[[0.0, 0.0], [-30.0, 30.0]]])
     arguments = replace(FIT, carried=0.5, temperature=0.0)
     got = supervised.expected_cost(
         logits, torch.tensor([[1.0, 0.0]]), torch.tensor([[5, 5]]), toy(), prices, arguments
     )
     look = 0.03 + 0.2
-    second = look + 0.5 * 0.02 * 2  # leaves; two layers of its position will be paid for, half by itself
+    # Leaves; a layer, and keys and values in the last, will be paid for, half by itself.
+    second = look + 0.5 * (0.02 + 0.001)
     alone, together = 2 * 0.11, 2 * (0.1 + 0.01 * 4 + 0.02 * 2)
     stay = alone + 0.5 * (together - alone) + second
-    leave = 3.0 + 0.5 * 0.02 * 4
+    leave = 3.0 + 0.5 * (0.02 * 3 + 0.001)
     assert got.item() == pytest.approx(look + 0.5 * leave + 0.5 * stay, abs=1e-5)

@@ -22,9 +22,9 @@ from green_code.agent.stretches import draw_typing
 from green_code.decoding.exit_network import BESIDE
 from tests.agent.replayed import EXITS, WIDTH, toy
 
-PRICES = Prices(run=0.14, few=0.001, evaluation=0.001, head=0.15, decision=0.0, error=2.0)
+PRICES = Prices(run=0.14, few=0.001, evaluation=0.001, entry=0.0001, head=0.15, decision=0.0, error=2.0)
 ARGUMENTS = replace(
-    Arguments(), environments=16, steps=64, updates=15, learning_rate=3e-3, entropy=0.0, gae_lambda=0.95
+    Arguments(), environments=16, steps=64, updates=20, learning_rate=3e-3, entropy=0.0, gae_lambda=0.95
 )
 SEEDS = range(5)
 RETURN = 30.0  # of an episode, about; SB3 gets rewards in its units, as our critic does
@@ -32,12 +32,12 @@ RETURN = 30.0  # of an episode, about; SB3 gets rewards in its units, as our cri
 
 def environment() -> ExitEnvironment:
     data = toy()
-    return ExitEnvironment(data, PRICES, draw_typing(data, ARGUMENTS.environments, 8, seed=1))
+    return ExitEnvironment(data, PRICES, draw_typing(data, ARGUMENTS.environments, 8, seed=1), None)
 
 
 def objective(rival: Rival) -> float:
     data = toy()
-    return compare([rival], data, PRICES, draw_typing(data, 64, 2, seed=5))[0].objective
+    return compare([rival], data, PRICES, draw_typing(data, 64, 2, seed=5), None)[0].objective
 
 
 class Vectorised(VecEnv):

@@ -21,7 +21,7 @@ from green_code.agent.rollouts import Rollouts
 from green_code.agent.stretches import REQUESTS
 from tests.agent.replayed import rollouts, same, typing
 
-PRICES = Prices(run=0.1, few=0.004, evaluation=0.01, head=0.2, decision=0.03, error=5.0)
+PRICES = Prices(run=0.1, few=0.004, evaluation=0.01, entry=0.001, head=0.2, decision=0.03, error=5.0)
 
 
 def rival(how: str, data: Rollouts) -> Rival:
@@ -35,7 +35,7 @@ def rival(how: str, data: Rollouts) -> Rival:
 
 
 def score(how: str, data: Rollouts) -> Score:
-    return compare([rival(how, data)], data, PRICES, typing([1]))[0]
+    return compare([rival(how, data)], data, PRICES, typing([1]), None)[0]
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_accuracy_is_of_the_source_and_whole_of_what_the_model_wrote() -> None:
     data = rollouts(tokens, np.full(8, 7), np.array([7, 7, 7, 7, 7, 7, 7, 3]))
     requests = typing([1])
     requests.first[:, 1::2] = 4  # the teacher-forced chunk
-    result = compare([fixed(data, 2)], data, PRICES, requests)[0]
+    result = compare([fixed(data, 2)], data, PRICES, requests, None)[0]
     assert result.whole == 0
     assert result.accuracy == 0.75
     assert result.agreement == pytest.approx(1 - 1 / 8)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 
 import pytest
 
@@ -47,7 +48,24 @@ def test_the_work_of_a_verification_is_counted() -> None:
     assert {depth for _, depth in got} == {LAYERS}
     assert drafter.verifications == 2
     assert (stairs.runs, effort.heads, effort.head_rows) == (2 * LAYERS, 2, 20)
-    assert stairs.evaluations == LAYERS * (len(prompt) - 1 + 20)
+    before = len(prompt) - 1  # of these, the last layer makes keys and values alone
+    assert stairs.evaluations == LAYERS * (before + 20) - before
+
+
+def test_the_last_layer_is_run_once_where_a_policy_goes_on_behind_its_drafts() -> None:
+    prompt = [1, 300, 40]
+    stairs, effort = Staircase(DECODER), Effort()
+    stairs.append(prompt)
+    policy = Scripted(itertools.cycle([True, False]), exits=(2,))
+    drafter = EagerDrafter(CHEAP, None)
+    stream = exact(stairs, policy, CHOOSER, b"", effort, drafter=drafter)
+    runs = []
+    for _ in range(6):
+        next(stream)
+        runs.append((stairs.runs, drafter.verifications))
+    # A draft of the exit at 2, then the position behind it: two layers more than the pass that both go through.
+    assert runs[-1][0] == (LAYERS + 2) * runs[-1][1]
+    assert stairs.entries == len(prompt) - 1
 
 
 def test_wrong_drafts_cost_their_rows_and_are_forgotten() -> None:
@@ -61,7 +79,13 @@ def test_wrong_drafts_cost_their_rows_and_are_forgotten() -> None:
     assert got == expected
     assert stairs.tokens == [*prompt, *expected[:-1]]
     assert (stairs.runs, effort.heads, effort.head_rows) == (6 * LAYERS, 6, 7)
-    assert stairs.evaluations == LAYERS * (len(prompt) + 1 + 5)
+    assert stairs.evaluations == LAYERS * (len(prompt) + 1 + 5) - (len(prompt) - 1)
+
+
+def full_price(prompt: Sequence[int]) -> float:
+    """Nine tokens behind it at full depth, where the last layer makes keys and values alone of all but its last position."""
+    before = len(prompt) - 1
+    return 9 * (LAYERS + 0.5 + 0.1) + 0.1 * (LAYERS * (before + 9) - before)
 
 
 @pytest.mark.parametrize("policy", [Full(), Fixed((2,)), Confidence((2, 4), 0.0)])
@@ -78,7 +102,7 @@ def test_a_session_spends_little_more_than_full_depth_however_wrong_the_drafts_a
         ]
         assert END not in tokens
         spent += price_of(stairs, effort)
-        full += 9 * (LAYERS + 0.5 + 0.1) + 0.1 * LAYERS * (len(prompt) - 1 + 9)
+        full += full_price(prompt)
         assert spent <= 1.02 * full
     assert drafter.spent == pytest.approx(spent)
 
@@ -102,10 +126,10 @@ def test_wrong_drafts_cost_little_in_fast_and_in_what_comes_after_it(policy: Pol
             alone += price_of(plain, plain_effort)
         else:
             stream = exact(stairs, Full(), CHOOSER, b"", effort, drafter=drafter)
-            alone += 9 * (LAYERS + 0.5 + 0.1) + 0.1 * LAYERS * (len(prompt) - 1 + 9)
+            alone += full_price(prompt)
         assert END not in [token for token, _ in itertools.islice(stream, 9)]
         spent += price_of(stairs, effort)
-        full += 9 * (LAYERS + 0.5 + 0.1) + 0.1 * LAYERS * (len(prompt) - 1 + 9)
+        full += full_price(prompt)
         assert spent - alone <= 0.02 * full
     assert drafter.full == pytest.approx(full)
 
@@ -137,7 +161,7 @@ def test_tokens_that_nobody_takes_are_no_saving() -> None:
         assert next(stream)[0] == full_depth(seed % 4, b"")[0]
         stream.close()
         spent += price_of(stairs, effort)
-        full += LAYERS + 0.5 + 0.1 + 0.1 * LAYERS * len(prompt)
+        full += LAYERS + 0.5 + 0.1 + 0.1 * (LAYERS * len(prompt) - (len(prompt) - 1))
         assert (drafter.spent, drafter.full) == pytest.approx((spent, full))
         assert spent <= 1.02 * full
 

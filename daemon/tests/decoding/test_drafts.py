@@ -149,7 +149,7 @@ PRICES = Prices(layers=10, run=2.0, few=0.1, evaluation=0.2, head=3.0, head_row=
 
 def test_prices_by_hand() -> None:
     assert [PRICES.row(before) for before in (0, 3, 4, 9)] == pytest.approx([1.5, 1.5, 2.5, 2.5])
-    assert [PRICES.first(10 * rows) for rows in (1, 4, 6)] == pytest.approx([24.5, 27.5, 31.5])
+    assert [PRICES.first(9 * rows + 1) for rows in (1, 4, 6)] == pytest.approx([24.5, 27.2, 30.8])
     assert PRICES.whole == pytest.approx(10 * 2 + 3 + 1.5)
     drafter = Drafter(PRICES, None)
     assert drafter.prices.gain(0.5, 2.0) == pytest.approx(24.5 / 2 - 2)

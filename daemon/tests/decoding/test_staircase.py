@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 
 import pytest
@@ -29,7 +30,7 @@ TOLERANCE = {"atol": 1e-4, "rtol": 1e-4}
 
 operation = st.one_of(
     st.tuples(st.just("append"), st.lists(st.integers(0, 79), min_size=1, max_size=12)),
-    st.tuples(st.just("advance"), st.tuples(st.floats(0, 1), st.integers(1, 7))),
+    st.tuples(st.just("advance"), st.tuples(st.floats(0, 1), st.integers(1, 7), st.floats(0, 1))),
     st.tuples(st.just("truncate"), st.floats(0, 1)),
 )
 
@@ -59,11 +60,14 @@ def test_any_order_of_operations_equals_a_full_forward(
         elif kind == "truncate":
             stairs.truncate(int(argument * len(stairs)))  # type: ignore[operator]
         elif len(stairs):
-            place, depth = argument  # type: ignore[misc]
+            place, depth, share = argument  # type: ignore[misc]
             position, depth = int(place * (len(stairs) - 1)), min(depth, decoder.config.layers)
+            wanted = int(share * position)
             if stairs.depth(position) <= depth:
-                stairs.advance(position, depth)
+                stairs.advance(position, depth, wanted)
+                assert {stairs.depth(i) >= depth for i in range(wanted, position + 1)} == {True}
         assert stairs._lengths == sorted(stairs._lengths, reverse=True)
+        assert len(stairs._silent) == stairs._lengths[-1]
     if not len(stairs):
         return
     expected = plain_states(decoder, stairs.tokens)
@@ -84,9 +88,65 @@ def test_work_is_counted_and_never_done_twice(lengths: list[int], depth: int) ->
     for length in lengths:
         stairs.append([3] * length)
         owed, before = stairs.debt(len(stairs) - 1, depth), stairs.evaluations
-        stairs.advance(len(stairs) - 1, depth)
+        stairs.advance(len(stairs) - 1, depth, len(stairs) - 1)
         assert stairs.evaluations - before == owed
-    assert stairs.evaluations == len(stairs) * depth == stairs.evaluations_below(len(stairs))
+    silent = sum(length - 1 for length in lengths) if depth == decoder.config.layers else 0
+    assert stairs.entries == silent
+    assert stairs.evaluations == len(stairs) * depth - silent == stairs.evaluations_below(len(stairs))
+
+
+@pytest.mark.parametrize("name", DECODERS)
+def test_the_last_layer_is_run_over_wanted_positions_alone(name: str) -> None:
+    """Its keys and values are those of full depth for all; who is asked after all is run through it then.
+
+    Projections that were learned for settled positions are none of theirs.
+    """
+    decoder = copy.deepcopy(DECODERS[name])
+    c = decoder.config
+    learned = Lens(torch.randn(2 * c.kv_heads * c.head_width, c.width), torch.ones(c.width))
+    decoder.enter_by({c.layers: learned})
+    layers, tokens = c.layers, [3 + (7 * i) % 70 for i in range(12)]
+    whole, stairs = Staircase(decoder), Staircase(decoder)
+    for each in (whole, stairs):
+        each.append(tokens)
+    whole.advance(11, layers)
+    stairs.advance(11, layers, 9)
+    assert [stairs.depth(i) for i in range(12)] == [layers - 1] * 9 + [layers] * 3
+    assert (stairs.entries, stairs.evaluations) == (9, 12 * layers - 9)
+    for kept, expected in ((stairs._keys, whole._keys), (stairs._values, whole._values)):
+        torch.testing.assert_close(kept, expected, **TOLERANCE)
+    stairs.truncate(7)
+    state = stairs.advance(6, layers, 6)
+    torch.testing.assert_close(state, whole.state(6), **TOLERANCE)
+    assert stairs.evaluations == 12 * layers - 8
+    stairs.advance(4, layers)
+    torch.testing.assert_close(stairs.states(0, 5), whole.states(0, 5), **TOLERANCE)
+    assert [stairs.depth(i) for i in range(7)] == [layers] * 5 + [layers - 1, layers]
+
+
+def test_an_interruption_where_the_last_layer_is_not_for_all_loses_nothing() -> None:
+    """Wherever it comes: before keys and values alone, between these and what is run, and when some are asked after all."""
+    decoder = DECODERS["tiny"]
+    tokens = list(range(20))
+    expected = plain_states(decoder, tokens)[6]
+    for pieces in range(10):
+        stairs = Staircase(decoder)
+        stairs.append(tokens)
+        for asked in (15, 3):
+            calls = iter(range(pieces))
+
+            def interrupt() -> None:
+                if next(calls, None) is None:  # noqa: B023
+                    raise KeyboardInterrupt
+
+            stairs.interrupt = interrupt
+            with contextlib.suppress(KeyboardInterrupt):
+                stairs.advance(19, 6, asked)
+            assert len(stairs._silent) == stairs._lengths[-1]
+            stairs.interrupt = lambda: None
+            stairs.advance(19, 6, asked)
+            torch.testing.assert_close(stairs.states(asked, 20), expected[asked:], **TOLERANCE)
+        assert [stairs.depth(i) for i in range(20)] == [5] * 3 + [6] * 17
 
 
 def test_interruption_leaves_a_valid_staircase() -> None:
@@ -125,6 +185,8 @@ def test_misuse_is_refused() -> None:
         stairs.advance(1, 2)
     with pytest.raises(ValueError, match="position 3 of 3"):
         stairs.advance(3, 1)
+    with pytest.raises(ValueError, match="from 2 on are wanted, and none up to 1"):
+        stairs.advance(1, 6, 2)
     with pytest.raises(ValueError, match="positions, but the model has"):
         stairs.append([1] * 5000)
 
@@ -214,9 +276,10 @@ def test_settling_counts_its_work_and_leaves_no_trace(operations: list[tuple[str
                 depth > PLATEAU and any(first <= position < end for first, end in stairs._settled)
             ):
                 owed, before = stairs.debt(position, depth), stairs.evaluations
-                stairs.advance(position, depth)
+                stairs.advance(position, depth, position)
                 assert stairs.evaluations - before == owed
         assert stairs._lengths == sorted(stairs._lengths, reverse=True)
+        assert len(stairs._silent) == stairs._lengths[-1]
     standing = sum(stairs.depth(position) for position in range(len(stairs)))
     assert stairs.evaluations_below(len(stairs)) == standing
     stairs.unsettle()

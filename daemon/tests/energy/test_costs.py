@@ -97,10 +97,13 @@ def test_a_drift_of_the_machine_touches_all_costs_alike() -> None:
 
 
 def test_full_depth_work_by_hand() -> None:
-    """12 new prompt positions and 3 tokens on 18 layers: a pass over 12, then two over one each."""
-    by_hand = Work(runs=18 * 3, evaluations=18 * 14, few=18 * (4 + 2), heads=3, head_rows=3)
+    """12 new prompt positions and 3 tokens on 18 layers: a pass over 12, the last layer over one of them, then two over one each."""
+    first = Work(runs=18, evaluations=17 * 12 + 1, few=17 * 4 + 1, heads=1, head_rows=1, entries=11)
+    assert full_depth_work(18, 12, 1, 4) == first
+    by_hand = Work(18 * 3, first.evaluations + 2 * 18, first.few + 2 * 18, 3, 3, entries=11)
     assert full_depth_work(18, 12, 3, 4) == by_hand
-    assert full_depth_work(18, 2, 1, 4).few == 18 * 2
+    assert full_depth_work(18, 2, 1, 4).few == 17 * 2 + 1
+    assert full_depth_work(18, 1, 1, 4).entries == 0
     assert full_depth_work(18, 12, 0, 4) == Work()
 
 

@@ -276,7 +276,8 @@ def test_going_back_to_exact_costs_the_layers_that_fast_left_out(runtime: Runtim
     checked = session.complete({**fast, "decoding": "exact", "policy": "full"}, lambda: None)
     settled = written["prompt_tokens"] - 1 - RISING
     assert checked["prompt_reused"] == settled
-    assert checked["prompt_layers_run"] == settled * 2 + (written["prompt_tokens"] - settled) * 6
+    rising = written["prompt_tokens"] - settled
+    assert checked["prompt_layers_run"] == settled * 2 + rising * 6 - (settled + rising - 1)
     again = runtime.new_session()
     again.complete({**EXACT, "policy": "full"}, lambda: None)
     repeated = again.complete({**EXACT, "policy": "full"}, lambda: None)
@@ -297,7 +298,8 @@ def test_a_settled_prompt_costs_less_than_one_that_rises(runtime: Runtime) -> No
         replace_exits(runtime, plateau).new_session().complete(fast, lambda: None) for plateau in (None, 4)
     )
     assert settled["energy_joules"] < rising["energy_joules"]
-    left_out = (settled["prompt_tokens"] - 1 - RISING) * 2
+    # Of the last layer, neither has more than keys and values of them.
+    left_out = settled["prompt_tokens"] - 1 - RISING
     assert settled["prompt_layers_run"] == rising["prompt_layers_run"] - left_out
 
 
@@ -308,7 +310,7 @@ def test_the_joules_are_those_of_the_work_that_was_done(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch, policy: str, decoding: Decoding, plateau: int
 ) -> None:
     """Counted at the decoder: every layer that ran, over how many positions, and every head."""
-    work = {"runs": 0, "evaluations": 0, "few": 0, "heads": 0, "rows": 0, "entries": 0}
+    work = {"runs": 0, "evaluations": 0, "few": 0, "heads": 0, "rows": 0, "entries": 0, "settled": 0}
     run_layers, top, scores = runtime.decoder.run_layers, runtime.decoder.top, runtime.decoder.scores
     propagate = runtime.decoder.propagate
 
@@ -328,9 +330,10 @@ def test_the_joules_are_those_of_the_work_that_was_done(
         work["rows"] += 1
         return scores(state, tokens)
 
-    def counted_entries(first, last, states, start, stop, *rest):  # type: ignore[no-untyped-def]
+    def counted_entries(first, last, states, start, stop, keys, values, settled):  # type: ignore[no-untyped-def]
         work["entries"] += (last + 1 - first) * (stop - start)
-        propagate(first, last, states, start, stop, *rest)
+        work["settled"] += (last + 1 - first) * (stop - start) * settled
+        propagate(first, last, states, start, stop, keys, values, settled)
 
     monkeypatch.setattr(runtime.decoder, "run_layers", counted_layers)
     monkeypatch.setattr(runtime.decoder, "propagate", counted_entries)
@@ -344,7 +347,7 @@ def test_the_joules_are_those_of_the_work_that_was_done(
     )
     past = policy.startswith("confidence") or (policy == "fixed:2" and plateau < 2)
     settles = decoding == "fast" and past
-    assert (work["entries"] > 0) == settles
+    assert (work["settled"] > 0) == settles
     assert result["energy_joules"] == pytest.approx(
         costs.run_joules * work["runs"]
         + costs.few_joules * work["few"]
@@ -354,9 +357,10 @@ def test_the_joules_are_those_of_the_work_that_was_done(
         + costs.entry_joules * work["entries"]
     )
     passes = result["tokens"] + (result["reason"] == "end_of_text")
-    positions = result["prompt_tokens"] + passes - 1
+    prompt = result["prompt_tokens"]
     assert result["energy_full_joules"] == pytest.approx(
         passes * (6 * costs.run_joules + costs.head_joules + costs.head_row_joules)
-        + 6 * costs.few_joules * (4 + passes - 1)
-        + 6 * costs.evaluation_joules * (positions - 4 - (passes - 1))
+        + costs.few_joules * (5 * 4 + 1 + 6 * (passes - 1))  # the last layer is run over one of the prompt
+        + costs.evaluation_joules * 5 * (prompt - 4)
+        + costs.entry_joules * (prompt - 1)
     )

@@ -30,9 +30,8 @@ def test_exact_types_what_full_depth_types(written: Path) -> None:
     assert full["ratio"] == {"value": 1, "low": 1, "high": 1}
     assert exact["same_texts"] == 1
     assert exact["requests"] == full["requests"] > 0
-    assert (
-        full["prompt_depth"] >= found["layers"]
-    )  # healing takes the last token back, and it is computed again
+    # Healing takes the last token back, and it is computed again; the last layer is not run over all.
+    assert found["layers"] - 1 <= full["prompt_depth"] <= found["layers"]
 
 
 def test_page_and_plot_are_made_from_the_data(written: Path, tmp_path: Path) -> None:

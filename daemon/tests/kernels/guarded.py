@@ -77,8 +77,8 @@ def main(library: Path, level: str, side: str) -> None:
             decoder.run_layers(
                 1, config.layers, more, POSITIONS - rows, POSITIONS, keys, values
             )  # up to the very end
-        decoder.propagate(1, config.layers, x, 0, len(x), keys, values)
-        decoder.propagate(2, config.layers, more, POSITIONS - 3, POSITIONS, keys, values)
+        decoder.propagate(1, config.layers, x, 0, len(x), keys, values, settled=False)
+        decoder.propagate(2, config.layers, more, POSITIONS - 3, POSITIONS, keys, values, settled=True)
         assert torch.isfinite(decoder.logits(x)).all()
         assert len(decoder.top(decoder.seen(x, 1))) == len(x)
         if config.tied_head:

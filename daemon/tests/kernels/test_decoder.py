@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from green_code.decoding.exit_network import EXIT, ExitNetwork, beside, features
+from green_code.decoding.staircase import Staircase
 from green_code.kernels.binding import BLOCK, PIECE, Kernel
 from green_code.kernels.decoder import KernelDecoder
 from green_code.kernels.packing import pack, why_not
@@ -262,10 +263,15 @@ def test_entries_are_made_by_what_was_learned_for_them(kernels: dict[str, Kernel
         reference = KernelDecoder(kernel, GEMMA, *pack(GEMMA, same, Reading()))
         found, wanted = buffers(learned), buffers(reference)
         for decoder, cache in ((learned, found), (reference, wanted)):
-            decoder.propagate(2, 3, x.clone(), 5, ROWS, *cache)
+            decoder.propagate(2, 3, x.clone(), 5, ROWS, *cache, settled=True)
         for one, other in zip(found, wanted, strict=True):
             assert torch.equal(one, other), level
         plain = KernelDecoder(kernel, GEMMA, *pack(GEMMA, weights, Reading()))
+        found, wanted = buffers(learned), buffers(plain)
+        for decoder, cache in ((learned, found), (plain, wanted)):
+            decoder.propagate(2, 3, x.clone(), 5, ROWS, *cache, settled=False)
+        for one, other in zip(found, wanted, strict=True):
+            assert torch.equal(one, other), "nor are those that rise and go for keys and values alone"
         through = x.clone(), x.clone()
         for decoder, of in zip((learned, plain), through, strict=True):
             decoder.run_layers(1, GEMMA.layers, of, 0, ROWS, *buffers(decoder))
@@ -347,7 +353,7 @@ def test_propagated_keys_and_values_are_what_a_layer_makes_of_the_states(kernels
         decoder, x = made(kernel, config), states(config)
         keys, values = buffers(decoder)
         given = x.clone()
-        decoder.propagate(2, config.layers, given, 5, ROWS, keys, values)
+        decoder.propagate(2, config.layers, given, 5, ROWS, keys, values, settled=False)
         assert torch.equal(given, x), level
         assert not keys[0].any() and not values[0].any()
         for layer in range(2, config.layers + 1):
@@ -355,6 +361,27 @@ def test_propagated_keys_and_values_are_what_a_layer_makes_of_the_states(kernels
             decoder.run_layers(layer, layer, through, 5, ROWS, own_keys, own_values)
             assert torch.equal(keys[layer - 1], own_keys[layer - 1]), level
             assert torch.equal(values[layer - 1], own_values[layer - 1]), level
+
+
+def test_a_prompt_whose_last_layer_is_not_run_over_all_is_the_same_to_the_bit(
+    kernels: dict[str, Kernel],
+) -> None:
+    """Keys, values and states of who is asked at once or later, with learned entries in the bundle or without."""
+    weights = random_weights(GEMMA)
+    shape = 2 * GEMMA.kv_heads * GEMMA.head_width, GEMMA.width
+    learned = Reading(entries={GEMMA.layers: Lens(torch.randn(shape), torch.ones(GEMMA.width))})
+    for level, kernel in kernels.items():
+        decoder = KernelDecoder(kernel, GEMMA, *pack(GEMMA, weights, learned))
+        whole, stairs = Staircase(decoder), Staircase(decoder)
+        for each in (whole, stairs):
+            each.append([i % GEMMA.vocabulary for i in range(ROWS)])
+        whole.advance(ROWS - 1, GEMMA.layers)
+        stairs.advance(ROWS - 1, GEMMA.layers, ROWS - 3)
+        stairs.advance(ROWS - 1, GEMMA.layers, 70)
+        assert torch.equal(stairs._keys, whole._keys), level
+        assert torch.equal(stairs._values, whole._values), level
+        assert torch.equal(stairs.states(70, ROWS), whole.states(70, ROWS)), level
+        assert stairs.entries == ROWS - 3
 
 
 def test_bounds_are_checked(kernels: dict[str, Kernel]) -> None:
@@ -366,7 +393,7 @@ def test_bounds_are_checked(kernels: dict[str, Kernel]) -> None:
         with pytest.raises(ValueError, match="layers"):
             decoder.run_layers(first, last, torch.zeros(80, GEMMA.width), start, stop, keys, values)
         with pytest.raises(ValueError, match="layers"):
-            decoder.propagate(first, last, torch.zeros(80, GEMMA.width), start, stop, keys, values)
+            decoder.propagate(first, last, torch.zeros(80, GEMMA.width), start, stop, keys, values, True)
     with pytest.raises(ValueError, match="positions 2 … 8 of 8"):
         decoder.run_layers(1, 2, x, 2, 9, keys, values)
     for wrong in (x.double(), torch.zeros(GEMMA.width, 8).T):
