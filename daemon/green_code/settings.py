@@ -48,7 +48,7 @@ TABLE: Final[tuple[Setting, ...]] = (
     Setting(
         "threshold",
         "number",
-        0.7,
+        0.8,
         minimum=0.5,
         maximum=1,
     ),

@@ -26,7 +26,7 @@ from green_code.experiments.rows import by_policy, choose_rows, facts
 UNTOUCHED, FULL, EXACT = "untouched", "full depth", "exact"
 AGENT, FIXED, CONFIDENCE = "agent", "fixed exit", "confidence"
 SCORES = ("edit_similarity", "exact_match", "rouge_l", "bleu", "chrf")
-_THRESHOLDS = (0.5, 0.7, 0.8, 0.9, 0.95)
+_THRESHOLDS = (0.5, 0.7, 0.8, 0.9, 0.95, 0.99)
 KINDS_AT = 0.8  # of these, where tokens are told apart by kind
 _CONFIDENCES = (0.5, 0.7, 0.9)
 
