@@ -81,7 +81,7 @@ describe('the details', () => {
     expect(shown.tooltip).toContain('| Saved | 12.4 J | 12.4 J |\n| Share saved | 34% | 34% |');
     expect(shown.tooltip).toContain('| Completions | 12 | 2 |');
     expect(shown.tooltip).toContain('Last completion: 13.0 (9, 18, 12)');
-    expect(shown.tooltip).toContain('Threshold 0.70, exact decoding');
+    expect(shown.tooltip).toContain('Threshold 0.80, exact decoding');
   });
 
   it('say how live checks at full depth came out, and what follows', () => {

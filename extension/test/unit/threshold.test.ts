@@ -126,7 +126,7 @@ describe('writing the setting', () => {
   });
 
   it('goes to the workspace where the workspace has a value', async () => {
-    configuration.workspace.set('threshold', 0.7);
+    configuration.workspace.set('threshold', 0.8);
     await writeSetting('threshold', 0.9);
     expect(configuration.updates).toEqual([{ key: 'threshold', value: 0.9, target: ConfigurationTarget.Workspace }]);
   });
@@ -136,7 +136,7 @@ describe('the view', () => {
   it('shows the last completion and today', () => {
     expect(stateMessage(snapshot({ energy }))).toEqual({
       type: 'state',
-      threshold: 0.7,
+      threshold: 0.8,
       unused: 'Decoding is exact: the threshold acts in fast decoding only.',
       bars: [
         { share: 0.5, title: '9 of 18 layers' },

@@ -11,7 +11,7 @@ export const steps = [
     run: async ({ workbench }) => {
       await workbench.command('Green Code: Set Threshold');
       const frame = await workbench.webview('#threshold');
-      await until('the slider shows the setting', async () => (await frame.locator('#value').textContent()) === '0.70');
+      await until('the slider shows the setting', async () => (await frame.locator('#value').textContent()) === '0.80');
       const name = await frame.locator('#threshold').evaluate((slider) => slider.labels[0].textContent);
       assert.equal(name, 'Exit threshold');
     },

@@ -73,7 +73,7 @@ export const steps = [
       await tooltip.waitFor({ timeout: 10_000 });
       await picture('tooltip');
       const text = await tooltip.textContent();
-      for (const part of ['Today', 'Session', 'Last completion', 'Threshold 0.70', 'exact decoding', 'Energy Report']) {
+      for (const part of ['Today', 'Session', 'Last completion', 'Threshold 0.80', 'exact decoding', 'Energy Report']) {
         assert.ok(text.includes(part), `no ${part} in ${text}`);
       }
       await workbench.page.mouse.move(600, 300);
