@@ -78,10 +78,13 @@ class CostModel:
         )
 
 
+def prompt_evaluations(layers: int, positions: int) -> int:
+    """Of a prompt at full depth, layer × position: of its positions but the last, the last layer makes keys and values alone."""
+    return layers * positions - max(0, positions - 1)
+
+
 def full_depth_work(layers: int, new_prompt_positions: int, passes: int, few: int) -> Work:
     """The same request at full depth with the same cache: one pass over the prompt, then one a token.
-
-    Of a prompt's positions but the last, the last layer makes keys and values alone: nothing else of it is used.
 
     Args:
         passes: counts the tokens, and the end of the text where the model said it. few: how many positions are few.
@@ -91,7 +94,7 @@ def full_depth_work(layers: int, new_prompt_positions: int, passes: int, few: in
     silent = new_prompt_positions - 1
     return Work(
         runs=layers * passes,
-        evaluations=layers * (new_prompt_positions + passes - 1) - silent,
+        evaluations=prompt_evaluations(layers, new_prompt_positions) + layers * (passes - 1),
         few=layers * passes + (layers - 1) * min(few - 1, silent),
         heads=passes,
         head_rows=passes,

@@ -10,7 +10,7 @@ import math
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +19,7 @@ from green_code.decoding.drafter import Drafter, ExitRecord
 from green_code.decoding.drafts import Rate
 from green_code.decoding.exits import LIKELIEST
 from green_code.decoding.lookup import Lookup
-from green_code.energy.costs import Work
+from green_code.energy.costs import full_depth_work
 from green_code.engine.runtime import Runtime, Session, load_runtime
 from green_code.evaluation.datasets import Row
 from green_code.experiments import draft_priors
@@ -114,12 +114,12 @@ def complete(runtime: Runtime, rows: Sequence[Row], arm: Arm) -> Counts:
         asked: CompletionParams = {**params, "prefix": row.prefix, "suffix": row.suffix}
         result = session.complete(asked, lambda: None, math.inf)
         # Every arm takes the prompt to full depth: its positions' own part is the same in all.
-        evaluations, before = result["prompt_layers_run"], result["prompt_tokens"] - 1
-        few = min(evaluations, runtime.layers_total + (runtime.layers_total - 1) * min(FEW - 1, before))
-        prompt = runtime.costs.joules(Work(evaluations=evaluations, few=few, entries=before))
+        passes = result["tokens"] + (result["reason"] == "end_of_text")
+        first = full_depth_work(runtime.layers_total, result["prompt_tokens"], min(1, passes), FEW)
+        prompt = runtime.costs.joules(replace(first, runs=0, heads=0, head_rows=0))
         counts.rows.append({
             "id": row.id, "language": row.language, "tokens": result["tokens"],
-            "passes": result["tokens"] + (result["reason"] == "end_of_text"), "texts": result["token_texts"],
+            "passes": passes, "texts": result["token_texts"],
             "joules": result["energy_joules"], "full_joules": result["energy_full_joules"], "prompt_joules": prompt,
         })  # fmt: skip
         counts.verifications += session.drafter.verifications

@@ -188,9 +188,9 @@ class Kernel:
             ctypes.POINTER(CModel), _Int, _Int, _Pointer, _Int, _Int, _Pointer, _Pointer, _Int,
             ctypes.POINTER(_CScratch), ctypes.POINTER(CTeam),
         ]  # fmt: skip
-        self.propagate: Any = loaded.green_enter
-        self.propagate.restype = None
-        self.propagate.argtypes = [*self.run_layers.argtypes[:-1], _Int]
+        self.enter: Any = loaded.green_enter
+        self.enter.restype = None
+        self.enter.argtypes = [*self.run_layers.argtypes[:-1], _Int]
         self.help: Any = loaded.green_help
         self.help.restype = None
         self.help.argtypes = [ctypes.POINTER(CTeam)]

@@ -139,7 +139,7 @@ class KernelDecoder:
         settled: bool,
     ) -> None:
         """See `Served`; arguments and errors are those of `run_layers`."""
-        self._kernel.propagate(*self._arguments(first, last, states, start, stop, keys, values), settled)
+        self._kernel.enter(*self._arguments(first, last, states, start, stop, keys, values), settled)
 
     def logits(self, x: Tensor) -> Tensor:
         """Final norm and whole head: (C,) or (N, C), as seen → (V,) or (N, V) float32."""
