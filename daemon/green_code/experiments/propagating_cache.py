@@ -5,7 +5,8 @@ deeper layer is first needed. Propagation never does: as soon as the next token 
 key and value projections of every layer above, in the place of the states that these layers would have been given
 (state copying, as in CALM, arXiv 2207.07061). So an entry is there at once, and it is not the one of full depth.
 
-A prompt is not propagated: all of it but its last position, which decodes the first token, goes to full depth in both.
+A prompt is not propagated: all of it but its last position, which decodes the first token, goes to full depth in both, as
+far as anything looks at it: of most positions, the last layer makes keys and values alone.
 
 Held by: tests/experiments/test_propagation.py, against layers computed by hand from the decoder's modules.
 Must not know: policies, sampling, text.
@@ -29,7 +30,8 @@ class PromptAtFullDepth(Staircase):
         """See `Staircase.append`; of several positions, the last alone stands at depth 0 afterwards."""
         super().append(tokens)
         if len(tokens) > 1:
-            self.advance(len(self) - 2, self.decoder.config.layers)
+            last = len(self) - 2
+            self.advance(last, self.decoder.config.layers, wanted=last)
 
 
 class PropagatingCache(PromptAtFullDepth):

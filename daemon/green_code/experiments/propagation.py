@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from green_code.decoding.exits import LIKELIEST
-from green_code.energy.costs import CostModel, Work
+from green_code.energy.costs import CostModel, Work, full_depth_work
 from green_code.engine.contract import Cancelled
 from green_code.engine.parts import Parts
 from green_code.engine.runtime import BUDGET_SECONDS, Runtime, Session, load_runtime
@@ -188,7 +188,8 @@ def after_prompt(row: dict[str, Any], costs: CostModel) -> dict[str, Any]:
     layers, before = row["layers_total"], row["prompt_tokens"] - 1
     if row["reason"] == "no_context":
         before = 0
-    pass_ = Work(layers * (before > 0), layers * before, layers * min(FEW, before))
+    pass_ = full_depth_work(layers, before, int(before > 0), FEW)
+    pass_ = replace(pass_, heads=0, head_rows=0)  # it says nothing
     evaluations = row["layers_run"] + row["prompt_layers_run"] - pass_.evaluations
     return {**row, "evaluations": evaluations, "joules": row["energy_joules"] - costs.joules(pass_)}
 

@@ -47,9 +47,14 @@ def served(tiny_bundle: Path) -> Runtime:
 
 
 def depths(layers: int) -> list[int]:
-    """Where each position leaves: a prompt's at full depth but for its last, then down and up."""
+    """Where each position leaves, down and up. A prompt's are at full depth but for its last; of those before that one, the last
+    layer makes keys and values alone."""
     last = layers
-    return [last] * (PROMPT - 1) + [last - 1, last - 1, 2, last, 1, 3, 2, last, 1, 1, last - 1, 3, last, 2]
+    return (
+        [last - 1] * (PROMPT - 2)
+        + [last]
+        + [last - 1, last - 1, 2, last, 1, 3, 2, last, 1, 1, last - 1, 3, last, 2]
+    )
 
 
 def tokens() -> list[int]:
@@ -60,10 +65,10 @@ def climbed(stairs: Staircase) -> Tensor:
     """Put in `tokens` as generation does, each brought to its depth: the states (N, C) there, of the prompt's last on."""
     wanted = depths(stairs.decoder.config.layers)
     stairs.append(tokens()[:PROMPT])
-    states = [stairs.advance(PROMPT - 1, wanted[PROMPT - 1]).clone()]
+    states = [stairs.advance(PROMPT - 1, wanted[PROMPT - 1], PROMPT - 1).clone()]
     for position in range(PROMPT, TOKENS):
         stairs.append([tokens()[position]])
-        states.append(stairs.advance(position, wanted[position]).clone())
+        states.append(stairs.advance(position, wanted[position], position).clone())
     return torch.stack(states)
 
 
@@ -140,9 +145,10 @@ def test_generation_takes_it_as_it_takes_the_staircase(served: Runtime) -> None:
     cache, stairs = PropagatingCache(decoder), PromptAtFullDepth(decoder)
     for own in (cache, stairs):
         assert [depth for _, depth in generated(served, own, Alternate())] == [2, 6] * 6
-    assert cache.evaluations == 6 * (PROMPT - 1) + 6 * (2 + 6)  # no position is brought up later
+    silent = PROMPT - 2  # of the prompt, the last layer makes keys and values alone
+    assert cache.evaluations == 6 * (PROMPT - 1) - silent + 6 * (2 + 6)  # no position is brought up later
     # All are, to the last layer, which makes keys and values alone.
-    assert stairs.evaluations == 6 * (PROMPT + 11) - 6
+    assert stairs.evaluations == 6 * (PROMPT + 11) - silent - 6
     assert (cache.propagated, stairs.propagated) == (6 * 4, 0)
 
 
@@ -152,7 +158,7 @@ def test_its_accounts() -> None:
     left = depths(6)
     cache.append([3])
     assert cache.evaluations == sum(left)
-    assert cache.propagated == sum(6 - depth for depth in left)
+    assert cache.propagated == sum(6 - depth for depth in left[PROMPT - 1 :])
     assert [cache.evaluations_below(i) for i in (PROMPT, TOKENS)] == [sum(left[:PROMPT]), sum(left)]
     assert cache.debt(TOKENS, 6) == 6
     with pytest.raises(ValueError, match="stands at depth 6"):
@@ -218,17 +224,18 @@ def test_the_share_of_keys_and_values_by_hand() -> None:
 
 
 def test_work_after_the_prompt_by_hand() -> None:
-    costs = CostModel(1.0, 0.5, 0.25, 8.0, 1.0, 0.0, 0.0, "estimate", "", 0.0, 1.0)
-    # Six positions of prompt, three layers: five of them to full depth first. Then the last one to layer 1, and one
-    # more to layer 3, which brings up the first: 1 + 3 + 2 evaluations in 1 + 3 runs, and two heads.
-    work = Work(runs=3 + 4, evaluations=15 + 6, few=12 + 6, heads=2, head_rows=2)
+    costs = CostModel(1.0, 0.5, 0.25, 8.0, 1.0, 0.0, 0.125, "estimate", "", 0.0, 1.0)
+    # Six positions of prompt, three layers: five of them to full depth first, four without the last layer, which makes their
+    # keys and values. Then the last one to layer 1, and one more to layer 3, which brings up the first, without the last
+    # layer again: 1 + 3 + 1 evaluations and an entry in 1 + 3 runs, and two heads.
+    work = Work(runs=3 + 4, evaluations=11 + 5, few=9 + 5, heads=2, head_rows=2, entries=4 + 1)
     row = {
-        "layers_total": 3, "prompt_tokens": 6, "layers_run": 3, "prompt_layers_run": 18,
+        "layers_total": 3, "prompt_tokens": 6, "layers_run": 3, "prompt_layers_run": 13,
         "energy_joules": costs.joules(work), "reason": "max_tokens",
     }  # fmt: skip
     found = propagation.after_prompt(row, costs)
-    assert found["evaluations"] == 6
-    assert found["joules"] == pytest.approx(4 * 1.0 + 6 * 0.5 + 2 * 9.0)
+    assert found["evaluations"] == 5
+    assert found["joules"] == pytest.approx(4 * 1.0 + 5 * 0.5 + 2 * 9.0 + 0.125)
     empty = {**row, "layers_run": 0, "prompt_layers_run": 0, "energy_joules": 0.0, "reason": "no_context"}
     assert (
         propagation.after_prompt(empty, costs)["evaluations"],
