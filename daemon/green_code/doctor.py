@@ -25,6 +25,7 @@ from typing import Any, Final, Literal
 
 from green_code import __version__, folders
 from green_code.energy import meters
+from green_code.energy.costs import COSTS_FILES, load_costs
 from green_code.link.messages import Agreement
 from green_code.problems import Problem
 from green_code.settings import default_settings
@@ -32,6 +33,9 @@ from green_code.settings import default_settings
 Level = Literal["ok", "warn", "fail"]
 
 OLDEST_PYTHON: Final = (3, 10)
+WIDE_INTERVAL: Final = 0.3
+"""Of the energy costs, relative; on a quiet machine it is a tenth or less."""
+
 CACHE_BYTES: Final = 2 * 2**30
 """The default model's file and its converted weights, with room to rewrite them."""
 
@@ -86,6 +90,7 @@ def examine(model: str) -> Iterator[Finding]:
         check_runtime_folder,
         check_engine,
         check_meters,
+        check_costs,
         check_ledger,
     )
     for check in checks:
@@ -283,6 +288,21 @@ def check_meters() -> Iterator[Finding]:
             found.append(opened.describe())
     found.append(meters.EstimateMeter().describe())
     yield Finding("meters", "ok", "; ".join(found))
+
+
+def check_costs() -> Iterator[Finding]:
+    """How surely joules follow from what was run: what the engine measured when it last loaded a model for the first time."""
+    kept = sorted(folders.cache_dir().glob(COSTS_FILES), key=lambda path: path.stat().st_mtime)
+    costs = load_costs(kept[-1]) if kept else None
+    if costs is None:
+        yield Finding("energy costs", "ok", "not measured yet; the first completion begins with that")
+        return
+    found = f"{costs.source}, ± {costs.relative_interval:.0%}"
+    if costs.relative_interval <= WIDE_INTERVAL:
+        yield Finding("energy costs", "ok", found)
+    else:
+        mend = f"Something else ran while they were measured. Delete {kept[-1]}, run `green-code engine --stop`, and complete once on a quiet machine."
+        yield Finding("energy costs", "warn", found, mend)
 
 
 def check_ledger() -> Iterator[Finding]:

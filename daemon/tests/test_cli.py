@@ -17,6 +17,7 @@ import pytest
 
 import green_code
 from green_code import cli, doctor
+from green_code.energy.costs import COSTS_FILES, CostModel, save_costs
 from green_code.engine.command import stop_engine
 from green_code.link.discovery import ensure_engine, place
 from green_code.problems import Problem
@@ -213,6 +214,7 @@ def test_the_doctor_is_well_where_all_is_well(work: Path) -> None:
         doctor.check_runtime_folder,
         doctor.check_engine,
         doctor.check_meters,
+        doctor.check_costs,
         doctor.check_ledger,
     ):
         assert [level for level, _ in findings(check)] == ["ok"]
@@ -228,6 +230,18 @@ def test_the_doctor_finds_folders_that_cannot_be_written(work: Path, monkeypatch
     assert (cache.level, runtime.level, ledger.level) == ("fail", "fail", "warn")
     assert "GREEN_CODE_CACHE_DIR" in cache.mend and "GREEN_CODE_RUNTIME_DIR" in runtime.mend
     assert "GREEN_CODE_DATA_DIR" in ledger.mend
+
+
+@pytest.mark.parametrize(("interval", "level"), [(0.05, "ok"), (0.6, "warn")])
+def test_the_doctor_says_how_surely_joules_are_known(
+    work: Path, monkeypatch: pytest.MonkeyPatch, interval: float, level: str
+) -> None:
+    monkeypatch.setenv("GREEN_CODE_CACHE_DIR", str(work))
+    costs = CostModel(1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, "estimate", "", interval, 10.0)
+    save_costs(work / COSTS_FILES.replace("*", "here"), costs)
+    [finding] = doctor.check_costs()
+    assert (finding.level, finding.found) == (level, f"estimate, ± {interval:.0%}")
+    assert ("costs-here.json" in finding.mend) == (level == "warn")
 
 
 def test_a_little_space_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,7 +35,7 @@ class Rollouts:
     """P positions in N chunks, X exits; chunk n is rows starts[n] … starts[n + 1] − 1.
 
     `stretches` has the stretch of each chunk, in the document's order; `greedy` says how it was continued; `languages`
-    an index into the corpus's languages.
+    has of each position an index into the corpus's languages.
     """
 
     exits: tuple[int, ...]
@@ -50,7 +50,7 @@ class Rollouts:
     starts: np.ndarray  # (N + 1,)
     stretches: np.ndarray  # (N,)
     greedy: np.ndarray  # (N,) bool
-    languages: np.ndarray  # (N,)
+    languages: np.ndarray  # (P,)
     weights: str = ""  # the bundle's `weights_key`: rollouts are of one bundle
 
     def check_like(self, other: Rollouts) -> None:

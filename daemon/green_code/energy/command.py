@@ -13,7 +13,8 @@ from pathlib import Path
 
 from green_code import folders
 from green_code.energy.export import export
-from green_code.energy.ledger import Ledger, Totals
+from green_code.energy.ledger import Ledger
+from green_code.energy.totals import Totals
 from green_code.problems import Problem
 
 
@@ -80,7 +81,7 @@ def _print(ledger: Ledger, args: argparse.Namespace) -> int:
     _line("all", report["all"])
     for language in report["by_language"]:
         _line(language["language"], language)
-    print(f"Energy by {report['source']}; saved is against the same model, cached, at full depth.")
+    print(f"Energy by {report['all']['source']}; saved is against the same model, cached, at full depth.")
     return 0
 
 

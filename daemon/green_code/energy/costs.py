@@ -34,6 +34,8 @@ from green_code.energy.meters import Meter, Window
 from green_code.problems import Problem
 
 TURNS = 8
+COSTS_FILES = "costs-*.json"
+"""What is measured is kept in the cache under names like these, a file for each model's shape, build and machine."""
 log = logging.getLogger(__name__)
 
 

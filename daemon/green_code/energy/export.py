@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, fields
 from pathlib import Path
 
-from green_code.energy.ledger import Row
+from green_code.energy.rows import Row
 from green_code.problems import Problem
 
 

@@ -1,9 +1,10 @@
 """The energy ledger: one SQLite row per completion, without any text of the user's.
 
 WAL with synchronous=NORMAL: a row that was recorded survives the death of the process (kill −9); a power cut
-may take the last ones. A damaged file is set aside and a new one begun; where nothing can be written, rows
-are kept in memory and the reason is told once (`problem`): completions go on in either case.
-Must not know: lsp, link, engine or decoding. The shapes are compared with the link's by a test.
+may take the last ones. While another program keeps the file locked, rows wait for the next occasion. A damaged file is set
+aside and a new one begun; where nothing can be written, rows are kept in memory and the reason is told once (`problem`):
+completions go on in any case.
+Must not know: lsp, link, engine or decoding.
 """
 
 from __future__ import annotations
@@ -12,95 +13,18 @@ import contextlib
 import logging
 import sqlite3
 import threading
-import uuid
+from collections import deque
 from collections.abc import Iterator
-from dataclasses import astuple, dataclass, fields
-from datetime import datetime, timezone
+from dataclasses import astuple, fields
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
+from green_code.energy.rows import Row, now_text
+from green_code.energy.totals import Report, Totals, report_of, totals_of_today
 from green_code.problems import Problem
 
 log = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True)
-class Row:
-    """One completion. Joules are joules; `time` is UTC in ISO 8601."""
-
-    id: str
-    time: str
-    language: str
-    model: str
-    decoding: str
-    threshold: str
-    tokens: int
-    exit_layers: int  # the layers that decoded the tokens, added up
-    layers_run: int
-    layers_total: int
-    prompt_tokens: int
-    prompt_layers_run: int
-    energy_joules: float
-    energy_full_joules: float
-    energy_source: str
-    cpu_seconds: float
-    wall_seconds: float
-    reason: str
-    shown: int = 0  # 1: there was a text, and the editor was given it
-    accepted: int = 0
-    kept: int = 0  # 1: half a minute after it was accepted it was still there
-
-
-class Totals(TypedDict):
-    """Sums over rows. Cancelled and superseded ones and checks cost joules but are no completions."""
-
-    completions: int
-    shown: int
-    accepted: int
-    kept: int
-    tokens: int
-    energy_joules: float
-    energy_full_joules: float
-    saved_joules: float
-    saving: float
-    mean_layers: float
-    cpu_seconds: float
-
-
-class DayTotals(Totals):
-    """Totals of one day (UTC)."""
-
-    day: str
-
-
-class LanguageTotals(Totals):
-    """Totals of one language."""
-
-    language: str
-
-
-class ModelTotals(Totals):
-    """Totals of one model."""
-
-    model: str
-
-
-class Report(TypedDict):
-    """Everything the energy report shows."""
-
-    today: Totals
-    all: Totals
-    by_day: list[DayTotals]
-    by_language: list[LanguageTotals]
-    by_model: list[ModelTotals]
-    source: str | None
-
-
-CHECK = "check"
-"""Reason of a row that is a completion done again at full depth (engine/shadow.py)."""
-
-UNFINISHED = ("cancelled", "superseded", CHECK)
-"""Reasons of rows that are no completions."""
 
 _COLUMNS = tuple(field.name for field in fields(Row))
 _TYPES = {"int": "INTEGER", "float": "REAL", "str": "TEXT"}
@@ -109,80 +33,11 @@ _SCHEMA = ", ".join(
     for field in fields(Row)
 )
 _INSERT = f"INSERT INTO completions ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"
-_SUMS = (
-    f"COALESCE(SUM(reason NOT IN {UNFINISHED}), 0), COALESCE(SUM(shown), 0), COALESCE(SUM(accepted), 0), "
-    "COALESCE(SUM(kept), 0), COALESCE(SUM(tokens), 0), COALESCE(SUM(energy_joules), 0.0), COALESCE(SUM(energy_full_joules), 0.0), "
-    "COALESCE(SUM(exit_layers), 0), COALESCE(SUM(cpu_seconds), 0.0)"
-)
+_CORRUPT, _NOT_A_DATABASE = 11, 26  # SQLite's result codes
 _VERSION = 2
-_REPORT_DAYS = 31
-
-
-def new_id() -> str:
-    """An id for a row."""
-    return uuid.uuid4().hex
-
-
-def now_text() -> str:
-    """The time as rows carry it."""
-    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
-
-
-def today_text() -> str:
-    """The day (UTC) as `time` begins with it."""
-    return now_text()[:10]
-
-
-class Tally:
-    """Totals of rows as they come, by the same rules as the ledger's own."""
-
-    def __init__(self) -> None:
-        self._sums = [0, 0, 0, 0, 0, 0.0, 0.0, 0, 0.0]
-
-    def add(self, row: Row) -> None:
-        """Count a row."""
-        completed = row.reason not in UNFINISHED
-        values = (
-            int(completed),
-            row.shown,
-            row.accepted,
-            row.kept,
-            row.tokens,
-            row.energy_joules,
-            row.energy_full_joules,
-            row.exit_layers,
-            row.cpu_seconds,
-        )
-        self._sums = [total + value for total, value in zip(self._sums, values, strict=True)]
-
-    def accept(self) -> None:
-        """One of the counted rows was accepted."""
-        self._sums[2] += 1
-
-    def keep(self) -> None:
-        """One of the accepted rows was kept."""
-        self._sums[3] += 1
-
-    def totals(self) -> Totals:
-        """The sums so far."""
-        return _totals(tuple(self._sums))
-
-
-def _totals(sums: tuple[Any, ...]) -> Totals:
-    completions, shown, accepted, kept, tokens, joules, full_joules, layers, cpu_seconds = sums
-    return Totals(
-        completions=completions,
-        shown=shown,
-        accepted=accepted,
-        kept=kept,
-        tokens=tokens,
-        energy_joules=joules,
-        energy_full_joules=full_joules,
-        saved_joules=full_joules - joules,
-        saving=1 - joules / full_joules if full_joules > 0 else 0.0,
-        mean_layers=layers / tokens if tokens else 0.0,
-        cpu_seconds=cpu_seconds,
-    )
+_OTHER_VERSION = f"schema version {{}}, this release knows {_VERSION}"
+_BUSY_SECONDS = 0.5  # for which another program's lock is waited for; completions wait as long
+_WAITING_ROWS = 1000  # at most, while it stays locked
 
 
 class Ledger:
@@ -197,17 +52,15 @@ class Ledger:
         self.problem: str | None = None
         self.in_memory = False
         self._guard = threading.Lock()
+        self._waiting: deque[Row] = deque(maxlen=_WAITING_ROWS)
+        self._closed = False
         self._database = self._open()
 
     def record(self, row: Row) -> None:
         """Keep a row; never raises for the disk's sake."""
         with self._guard:
-            try:
-                self._database.execute(_INSERT, astuple(row))
-            except sqlite3.DatabaseError as error:
-                self._recover(error)
-                with contextlib.suppress(sqlite3.Error):
-                    self._database.execute(_INSERT, astuple(row))
+            self._waiting.append(row)
+            self._write()
 
     def accept(self, row_id: str) -> None:
         """Note that the user took a completion; unknown ids are ignored."""
@@ -219,28 +72,19 @@ class Ledger:
 
     def today(self) -> Totals:
         """Totals of the current day (UTC)."""
-        return _totals(self._sums("WHERE time >= ?", (today_text(),)))
+        return totals_of_today(self._run)
 
     def report(self) -> Report:
-        """Totals of today and of all rows, by day (the last 31 with any), language and model."""
-        days = self._run(
-            f"SELECT substr(time, 1, 10) AS key, {_SUMS} FROM completions GROUP BY key ORDER BY "
-            "key DESC LIMIT ?",
-            (_REPORT_DAYS,),
-        )
-        languages, models = (
-            self._run(f"SELECT {key}, {_SUMS} FROM completions GROUP BY {key} ORDER BY 2 DESC, 1", ())
-            for key in ("language", "model")
-        )
-        newest = self._run("SELECT energy_source FROM completions ORDER BY time DESC LIMIT 1", ())
-        return Report(
-            today=self.today(),
-            all=_totals(self._sums("", ())),
-            by_day=[DayTotals(day=row[0], **_totals(row[1:])) for row in reversed(days)],
-            by_language=[LanguageTotals(language=row[0], **_totals(row[1:])) for row in languages],
-            by_model=[ModelTotals(model=row[0], **_totals(row[1:])) for row in models],
-            source=newest[0][0] if newest else None,
-        )
+        """Totals of today and of all rows, by day (the last 31 with any), language and model.
+
+        Completions need not wait while a long history is added up: the file is read beside what writes it.
+        """
+        with self._guard:
+            self._write()
+        if not self.in_memory:
+            with contextlib.suppress(sqlite3.Error), contextlib.closing(_open_to_read(self.path)) as database:
+                return report_of(lambda statement, values: database.execute(statement, values).fetchall())
+        return report_of(self._run)
 
     def rows(self) -> Iterator[Row]:
         """Every row, the oldest first."""
@@ -269,16 +113,30 @@ class Ledger:
         return deleted
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file; what comes later is not kept, and finds nothing."""
         with self._guard:
+            self._write()
+            self._closed = True
             self._database.close()
 
-    def _sums(self, where: str, values: tuple[Any, ...]) -> tuple[Any, ...]:
-        rows = self._run(f"SELECT {_SUMS} FROM completions {where}", values)
-        return rows[0] if rows else (0, 0, 0, 0, 0, 0.0, 0.0, 0, 0.0)
+    def _write(self) -> None:
+        """Put the rows that wait into the file, while it can be written; the guard is held."""
+        failures = 0
+        while self._waiting and not self._closed and failures < 2:
+            try:
+                self._database.execute(_INSERT, astuple(self._waiting[0]))
+            except sqlite3.DatabaseError as error:
+                if not self._recover(error):
+                    return
+                failures += 1
+            else:
+                self._waiting.popleft()
 
     def _run(self, statement: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
         with self._guard:
+            self._write()
+            if self._closed:
+                return []
             try:
                 return self._database.execute(statement, values).fetchall()
             except sqlite3.DatabaseError as error:
@@ -290,20 +148,22 @@ class Ledger:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             return _connect(str(self.path))
-        except (OSError, sqlite3.OperationalError) as error:
-            return self._in_memory(error)
-        except sqlite3.DatabaseError as error:
-            return self._set_aside(error)
+        except (OSError, sqlite3.Error) as error:
+            return self._set_aside(error) if _unusable(error) else self._in_memory(error)
 
-    def _recover(self, error: sqlite3.DatabaseError) -> None:
-        """Go on after an error in use; the guard is held."""
+    def _recover(self, error: sqlite3.DatabaseError) -> bool:
+        """Go on after an error in use, with another database unless the file is but locked; the guard is held.
+
+        Returns:
+            Whether there is another one.
+        """
         if "locked" in str(error):
-            log.warning("the energy ledger is busy; one entry is lost: %s", error)
-            return
+            log.warning("the energy ledger is busy: %s", error)
+            return False
         with contextlib.suppress(sqlite3.Error):
             self._database.close()
-        corrupt = not isinstance(error, (sqlite3.OperationalError, sqlite3.IntegrityError))
-        self._database = self._set_aside(error) if corrupt else self._in_memory(error)
+        self._database = self._set_aside(error) if _unusable(error) else self._in_memory(error)
+        return True
 
     def _set_aside(self, error: Exception) -> sqlite3.Connection:
         aside = self.path.with_name(f"{self.path.name}.damaged-{now_text().replace(':', '')[:17]}")
@@ -335,20 +195,45 @@ class Ledger:
         self.problem = problem
 
 
+class _Outdated(sqlite3.DatabaseError):
+    """The file is an older release's."""
+
+
+def _unusable(error: Exception) -> bool:
+    """Whether the file is to blame, and not what was done with it, or the disk."""
+    code = getattr(error, "sqlite_errorcode", None)  # since Python 3.11
+    if code is not None:
+        return code & 0xFF in (_CORRUPT, _NOT_A_DATABASE)
+    return isinstance(error, _Outdated) or any(
+        words in str(error) for words in ("malformed", "not a database")
+    )
+
+
 def _connect(path: str) -> sqlite3.Connection:
-    """Open and prepare; every statement is its own transaction."""
-    database = sqlite3.connect(path, timeout=2.0, isolation_level=None, check_same_thread=False)
+    """Open and prepare; every statement is its own transaction. A file that is ready is not written to, so that a lock or
+    a full disk does not keep it from being opened."""
+    database = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     try:
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = NORMAL")
         version = database.execute("PRAGMA user_version").fetchone()[0]
-        if version not in (0, _VERSION):  # a newer engine may be writing it; an older one is of no use
-            error = sqlite3.OperationalError if version > _VERSION else sqlite3.DatabaseError
-            raise error(f"schema version {version}, this release knows {_VERSION}")
-        database.execute(f"CREATE TABLE IF NOT EXISTS completions ({_SCHEMA})")
-        database.execute("CREATE INDEX IF NOT EXISTS completions_time ON completions (time)")
-        database.execute(f"PRAGMA user_version = {_VERSION}")
+        if version > _VERSION:  # a newer engine may be writing it
+            raise sqlite3.OperationalError(_OTHER_VERSION.format(version))
+        if 0 < version < _VERSION:
+            raise _Outdated(_OTHER_VERSION.format(version))
+        if version == 0:
+            database.execute(f"CREATE TABLE IF NOT EXISTS completions ({_SCHEMA})")
+            database.execute("CREATE INDEX IF NOT EXISTS completions_time ON completions (time)")
+            database.execute(f"PRAGMA user_version = {_VERSION}")
     except BaseException:
         database.close()
         raise
+    return database
+
+
+def _open_to_read(path: Path) -> sqlite3.Connection:
+    database = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=_BUSY_SECONDS, isolation_level=None
+    )
+    database.execute("BEGIN")  # all of a report is of one moment
     return database

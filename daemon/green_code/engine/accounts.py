@@ -5,7 +5,8 @@ Must not know: sessions and connections, or who waits.
 
 from __future__ import annotations
 
-from green_code.energy.ledger import Row, Tally, Totals, now_text
+from green_code.energy.rows import Row, now_text
+from green_code.energy.totals import Tally, Totals
 from green_code.engine.requests import REFUSAL_TEXTS
 from green_code.link import messages
 from green_code.link.messages import CompletionParams, CompletionResult, EnergyMessage
@@ -23,7 +24,6 @@ def energy_message(
     return EnergyMessage(
         today=messages.Totals(**today),
         session=messages.Totals(**session),
-        source=result["energy_source"],
         mean_layers=session["mean_layers"] or today["mean_layers"],
         layers_total=result["layers_total"],
         model=params["model"],

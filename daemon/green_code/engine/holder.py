@@ -20,7 +20,7 @@ from typing import Final
 
 from green_code.battery import Battery
 from green_code.engine.contract import LoadRuntime, Runtime, Session
-from green_code.engine.requests import Job
+from green_code.engine.requests import Job, threshold_in_force
 from green_code.engine.shadow import ShadowChecks
 from green_code.link.messages import CompletionResult, State
 from green_code.problems import Problem, too_large
@@ -50,12 +50,11 @@ class Held:
     def complete(self, job: Job) -> CompletionResult | None:
         """Run a job on the compute thread; None when it was refused before it began.
 
-        The threshold that is in force takes the place of the one that was asked for.
+        Where the agent decides, the threshold that is in force takes the place of the one that was asked for.
         """
         if job.refusal is not None:
             return None
-        threshold = self.runtime.threshold(job.params["threshold"])
-        job.params["threshold"] = max(threshold, self.shadow.least_threshold)
+        job.params["threshold"] = threshold_in_force(job.params, self.runtime, self.shadow.least_threshold)
         key = job.params["session"]
         session = self._sessions.pop(key, None) or self.runtime.new_session()
         result = session.complete(job.params, lambda: job.refusal)
@@ -234,6 +233,13 @@ class ModelHolder:
             return
         if self.held is not old:  # released, or another model took its place meanwhile
             runtime.close()
+            return
+        if (
+            old.runtime.bundle and not runtime.bundle
+        ):  # its files are being replaced, and those that make it one are missing
+            runtime.close()
+            text = f"The bundle of {old.name} has no manifest. The model in use stays."
+            self._on_status("ready", text, None, "bundle_invalid")
             return
         self.release()
         self.held = Held(old.name, runtime, self._shadow_of(old.name, runtime))

@@ -6,10 +6,11 @@ Must not know: the link's sockets.
 
 from __future__ import annotations
 
-from green_code.energy.ledger import Ledger, new_id
+from green_code.energy.ledger import Ledger
+from green_code.energy.rows import new_id
 from green_code.engine.accounts import ledger_row
 from green_code.engine.contract import LoadRuntime, Progress
-from green_code.engine.requests import check_params
+from green_code.engine.requests import check_params, threshold_in_force
 from green_code.link.messages import CompletionParams, CompletionResult
 
 
@@ -20,6 +21,7 @@ def complete_here(
     checked = check_params(params)
     runtime = load(checked["model"], progress)
     try:
+        checked["threshold"] = threshold_in_force(checked, runtime)
         result = runtime.new_session().complete(checked, lambda: None)
     finally:
         runtime.close()

@@ -13,7 +13,7 @@ import torch
 from green_code.decoding.exit_network import ExitNetwork
 from green_code.decoding.exits import View, agent_on
 from green_code.decoding.staircase import Staircase
-from green_code.energy.costs import CostModel, Work, fit, load_costs, save_costs
+from green_code.energy.costs import COSTS_FILES, CostModel, Work, fit, load_costs, save_costs
 from green_code.energy.meters import pick_meter
 from green_code.engine.contract import Progress
 from green_code.folders import cache_dir
@@ -53,7 +53,7 @@ def measured_costs(
         _WORKLOADS,
     )
     key = hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:16]
-    path = cache_dir() / f"costs-{key}.json"
+    path = cache_dir() / COSTS_FILES.replace("*", key)
     if (costs := load_costs(path)) is None:
         costs = fit(
             _workloads(decoder, next(iter(exits), 1)),

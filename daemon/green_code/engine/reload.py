@@ -1,6 +1,7 @@
 """Watches the folder of bundles, and says which of them changed once their files have been quiet a moment.
 
-Reading a bundle makes file events too; only those that change something count, or loading would never end.
+Reading a bundle makes file events too; only those that change something count, or loading would never end. A bundle that
+is gone is none to take up: it may be about to be replaced.
 Must not know: what a bundle is, or who loads it.
 """
 
@@ -40,9 +41,11 @@ class BundleWatcher(FileSystemEventHandler):
         self._observer: Any = None
 
     def start(self) -> None:
-        """Begin to watch; a folder that is missing or cannot be watched is logged and left alone."""
+        """Begin to watch. A folder that is missing is made, so that the first bundle in it is noticed; one that cannot be
+        watched is logged and left alone."""
         observer = Observer()
         try:
+            self._folder.mkdir(parents=True, exist_ok=True)
             observer.schedule(self, str(self._folder), recursive=True)
             observer.start()
         except OSError as error:
@@ -79,4 +82,5 @@ class BundleWatcher(FileSystemEventHandler):
 
     def _tell(self) -> None:
         changed, self._changed, self._timer = self._changed, set(), None
-        self._on_change(changed)
+        if present := {name for name in changed if (self._folder / name).exists()}:
+            self._on_change(present)

@@ -14,6 +14,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
+from green_code.engine.contract import Runtime
 from green_code.link.messages import CompletionParams, CompletionResult
 from green_code.problems import Problem
 from green_code.settings import STOPS
@@ -72,6 +73,19 @@ def check_threshold(threshold: float | str) -> None:
         raise _bad(
             f"threshold is {threshold!r}, neither a number from 0.5 to 1 nor one of {', '.join(STOPS)}"
         )
+
+
+def threshold_in_force(params: CompletionParams, runtime: Runtime, least: float = 0.0) -> float | str:
+    """What decides in place of the threshold that was asked for: the number of a named stop, and not less than `least`. As it
+    was asked for where no agent decides by it.
+
+    Raises:
+        Problem: the stop is not calibrated.
+    """
+    asked = params["threshold"]
+    if params["decoding"] != "fast" or params["policy"] != "agent":
+        return asked
+    return max(runtime.threshold(asked), least)
 
 
 def threshold(text: str) -> float | str:

@@ -24,7 +24,7 @@ from green_code.decoding.healing import Chooser, heal
 from green_code.decoding.lookup import NEAR_TOKENS, Lookup
 from green_code.decoding.staircase import RISING, Staircase
 from green_code.decoding.stops import Situation
-from green_code.energy.costs import CostModel, Work, full_depth_work
+from green_code.energy.costs import CostModel, Work, full_depth_work, prompt_evaluations
 from green_code.energy.meters import SHORT_WINDOW_SECONDS
 from green_code.engine.contract import Cancelled, Progress
 from green_code.engine.measured_costs import THREADS, measured_costs
@@ -118,9 +118,11 @@ class Runtime:
         asks_agent = params["policy"] == "agent"
         if params["decoding"] == "full" or (asks_agent and self.agent is None and not self.exits):
             return Full()
-        threshold = self.threshold(params["threshold"]) if asks_agent else 1.0
-        if asks_agent and params["decoding"] == "fast" and threshold >= 1:
-            return Full()  # no probability is greater: there is nothing to ask
+        threshold = 1.0  # in `exact`, what keeps quality is verification
+        if asks_agent and params["decoding"] == "fast":
+            threshold = self.threshold(params["threshold"])
+            if threshold >= 1:
+                return Full()  # no probability is greater: there is nothing to ask
         return parse_policy(params["policy"], self.exits, self.layers_total, self.agent, threshold)
 
     def threshold(self, threshold: float | str) -> float:
@@ -137,6 +139,29 @@ class Runtime:
 
 
 @dataclass(frozen=True)
+class _FullDepth:
+    """What the same requests at full depth would have in their cache of the staircase's first positions.
+
+    `paid` of them whole. Of the `begun` ones behind, requests that were overtaken before their first token made
+    `evaluations`; full depth would have been overtaken as well, so that these are booked, and the others are not yet.
+    """
+
+    paid: int = 0
+    begun: int = 0
+    evaluations: float = 0.0
+
+    def first(self, length: int) -> _FullDepth:
+        """The same of the first `length` positions."""
+        paid = min(length, self.paid)
+        begun = min(length - paid, self.begun)
+        return _FullDepth(paid, begun, self.evaluations * begun / self.begun if begun else 0.0)
+
+    def unpaid(self, layers: int) -> int:
+        """Layer × position evaluations that are not booked."""
+        return max(0, prompt_evaluations(layers, self.begun) - round(self.evaluations))
+
+
+@dataclass(frozen=True)
 class _Before:
     """State of the staircase before a request's work, for the difference."""
 
@@ -145,7 +170,8 @@ class _Before:
     few: int
     prompt_evaluations: int
     entries: int
-    shared: int  # positions of the prompt that full depth would have had in its cache
+    shared: int  # positions of the prompt that were in the cache
+    full_depth: _FullDepth  # of these
 
 
 class Session:
@@ -180,6 +206,7 @@ class Session:
         lookup = Lookup(runtime.vocabulary, runtime.layers_total, runtime.ngrams) if self._lookup else None
         self.drafter = Drafter(prices, lookup)
         self._after: tuple[str, list[int]] = "", []
+        self._full_depth = _FullDepth()
 
     def complete(
         self, params: CompletionParams, cancelled: Cancelled, budget_seconds: float = BUDGET_SECONDS
@@ -209,6 +236,7 @@ class Session:
             stairs.evaluations_below(reused),
             stairs.entries,
             shared,
+            self._full_depth.first(shared),
         )
         generated = Generated()
         if blank:
@@ -295,11 +323,17 @@ class Session:
             generated.effort.decisions,
             stairs.entries - before.entries,
         )
-        joules = runtime.costs.joules(work)
-        full = runtime.costs.joules(
-            full_depth_work(runtime.layers_total, len(keep) - before.shared, generated.effort.passes, FEW)
-        )
+        joules, passes = runtime.costs.joules(work), generated.effort.passes
         interrupted = generated.reason in ("cancelled", "superseded")
+        layers, known = runtime.layers_total, before.full_depth
+        full_work = full_depth_work(layers, len(keep) - before.shared, passes, FEW)
+        if passes:
+            full_work = replace(full_work, evaluations=full_work.evaluations + known.unpaid(layers))
+            self._full_depth = _FullDepth(paid=len(stairs))
+        elif interrupted:
+            begun = max(0, len(stairs) - known.paid)
+            self._full_depth = _FullDepth(known.paid, begun, known.evaluations + evaluations)
+        full = runtime.costs.joules(full_work)
         if interrupted:
             full = max(full, joules)  # full depth would have been interrupted as well: no loss is booked
         text = "" if interrupted else generated.text

@@ -20,7 +20,9 @@ from typing import Any, Final, Literal
 
 import psutil
 
-from green_code.energy.ledger import CHECK, Ledger, Row, Tally, new_id
+from green_code.energy.ledger import Ledger
+from green_code.energy.rows import CHECK, Row, new_id
+from green_code.energy.totals import Tally
 from green_code.engine.accounts import energy_message, ledger_row
 from green_code.engine.contract import LoadRuntime
 from green_code.engine.holder import Held, ModelHolder

@@ -20,7 +20,7 @@ from green_code.decoding.drafting import climb
 from green_code.decoding.effort import Effort
 from green_code.decoding.exits import LIKELIEST, Full, Policy
 from green_code.decoding.generate import exact, fast
-from green_code.decoding.staircase import Staircase
+from green_code.decoding.staircase import RISING, Staircase
 from green_code.energy.meters import Meter, pick_meter
 from green_code.engine.measured_costs import hardware
 from green_code.engine.runtime import Runtime, load_runtime
@@ -110,10 +110,13 @@ def arms(runtime: Runtime) -> dict[str, tuple[bool, Complete]]:
 
         return complete
 
-    def drafted(decode: Callable[..., Iterator[tuple[int, int]]], threshold: float) -> Complete:
+    def served(
+        decode: Callable[..., Iterator[tuple[int, int]]], threshold: float, plateau: int | None
+    ) -> Complete:
         def complete(prompt: Sequence[int]) -> list[int]:
-            stairs, drafter = Staircase(decoder), runtime.new_session().drafter
+            stairs, drafter = Staircase(decoder, plateau=plateau), runtime.new_session().drafter
             stairs.append(prompt)
+            stairs.settle(len(prompt) - 1 - RISING)
             if drafter.lookup is not None:
                 drafter.lookup.document.follow(prompt)
             policy = replace(runtime.agent, threshold=threshold) if runtime.agent is not None else Full()
@@ -125,10 +128,10 @@ def arms(runtime: Runtime) -> dict[str, tuple[bool, Complete]]:
     for name, policy in policies.items():
         found[f"no cache, {name}"] = False, uncached(policy)
         found[f"cache, {name}"] = True, cached(policy)
-    found["cache, exact"] = True, drafted(exact, LIKELIEST)
+    found["cache, exact as served"] = True, served(exact, LIKELIEST, None)
     if runtime.agent is not None:
         usual = default_settings().threshold
-        found[f"cache, fast with drafts, T={usual}"] = True, drafted(fast, usual)
+        found[f"cache, fast as served, T={usual}"] = True, served(fast, usual, runtime.plateau)
     return found
 
 

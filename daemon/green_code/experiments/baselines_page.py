@@ -20,7 +20,7 @@ def page(found: dict[str, Any]) -> str:
         paragraph(
             f"{found['prompts']} prompts of {found['prompt_tokens']} tokens from the demo's files are completed by {found['tokens']} tokens each, cold, over and over for {found['window_seconds']:g} s or longer, "
             f"{found['repetitions']} times an arm; the arms take turns in a shuffled order and then in its reverse (seed {found['seed']}). All have the same weights, number format, threads and decoder. "
-            "*No cache*: each token begins with an empty cache, and all positions go as deep as the exit of that token. *Cache*: the staircase, which keeps what is computed; prompts rise as far as they are needed. Only *exact* and *fast with drafts* guess tokens from the text. "
+            "*No cache*: each token begins with an empty cache, and all positions go as deep as the exit of that token. *Cache*: the staircase, which keeps what is computed; prompts rise as far as they are needed. *As served*: tokens are guessed from the text, too, and in `fast` prompts settle. "
             f"{machine(found)}"
         ),
         paragraph(

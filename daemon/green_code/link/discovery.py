@@ -113,10 +113,20 @@ class Claim:
         self._lock = ProcessLock(where.lock_path)
 
     def take(self) -> bool:
-        """Become the engine, or return False because another one lives."""
+        """Become the engine, or return False because another one lives.
+
+        Raises:
+            Problem: the runtime folder's file system has no locks, or cannot be written.
+        """
         note = {"pid": os.getpid(), "version": green_code.__version__, "address": self._where.address}
-        if not self._lock.acquire(note):
-            return False
+        try:
+            if not self._lock.acquire(note):
+                return False
+        except OSError as error:
+            raise Problem(
+                "cache_unwritable",
+                f"{self._where.lock_path} cannot be locked ({error}). Set {folders.RUNTIME_VARIABLE} to a folder on a local disk.",
+            ) from error
         self._remove_socket()
         return True
 

@@ -6,6 +6,7 @@ Must not know: what is locked.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -21,6 +22,9 @@ _LOCKED_BYTE = 1 << 30
 """Windows locks are mandatory: a byte beyond the text is locked, so that others can read the text."""
 
 
+_HELD = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK)
+
+
 class ProcessLock:
     """Non-blocking; not reentrant; the note inside says who holds it."""
 
@@ -34,7 +38,11 @@ class ProcessLock:
         return self._descriptor is not None
 
     def acquire(self, note: dict[str, Any]) -> bool:
-        """Take the lock and write `note` into the file, or return False at once because another holds it."""
+        """Take the lock and write `note` into the file, or return False at once because another holds it.
+
+        Raises:
+            OSError: the file cannot be opened, or its file system has no locks.
+        """
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             if sys.platform == "win32":
@@ -43,9 +51,11 @@ class ProcessLock:
                 os.lseek(descriptor, 0, os.SEEK_SET)
             else:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except OSError as error:
             os.close(descriptor)
-            return False
+            if error.errno in _HELD:
+                return False
+            raise
         os.ftruncate(descriptor, 0)
         os.write(descriptor, json.dumps(note).encode())
         self._descriptor = descriptor

@@ -120,7 +120,11 @@ class StatusMessage(TypedDict):
 
 
 class Totals(TypedDict):
-    """Sums over ledger rows; joules are joules, saving is a fraction of energy_full_joules."""
+    """Sums over ledger rows; joules are joules, saving is a fraction of energy_full_joules.
+
+    `source` is that of the joules: `nvml`, `rapl`, both with a plus between them, `estimate` as soon as one row's are
+    estimated, or null without rows.
+    """
 
     completions: int
     shown: int
@@ -133,6 +137,7 @@ class Totals(TypedDict):
     saving: float
     mean_layers: float
     cpu_seconds: float
+    source: str | None
 
 
 class Agreement(TypedDict):
@@ -163,7 +168,6 @@ class EnergyMessage(TypedDict):
 
     today: Totals
     session: Totals
-    source: str
     mean_layers: float
     layers_total: int
     model: str
@@ -197,14 +201,13 @@ class ModelTotals(Totals):
 
 
 class Report(TypedDict):
-    """Answer to `report`; `source` is that of the newest row, or null without rows."""
+    """Answer to `report`."""
 
     today: Totals
     all: Totals
     by_day: list[DayTotals]
     by_language: list[LanguageTotals]
     by_model: list[ModelTotals]
-    source: str | None
 
 
 class TokenDepth(TypedDict):

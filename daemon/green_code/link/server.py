@@ -129,7 +129,7 @@ class Connection:
             return
         if self._writer.transport.get_write_buffer_size() > UNREAD_LIMIT_BYTES:
             log.warning("connection closed: the peer does not read")
-            self.close()
+            self._writer.transport.abort()  # closing would wait until it does
             return
         try:
             frame = framing.encode(message)

@@ -189,10 +189,10 @@ class Front:
         return await self._supervisor.report()
 
     async def begin(self) -> None:
-        """The editor is ready for notifications: show the state, and start the engine if it is wanted."""
+        """The editor is ready for notifications: show the state, and start the engine if it is wanted now."""
         self._begun = True
         self._show()
-        if self.settings.enabled:
+        if self.settings.enabled and not (self.settings.pause_on_battery and self._on_battery()):
             await self._supervisor.warm_up(self.settings.model)
 
     async def restart_engine(self) -> None:

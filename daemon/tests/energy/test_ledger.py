@@ -15,9 +15,11 @@ from typing import get_type_hints
 
 import pytest
 
-from green_code.energy import ledger as ledger_module
+from green_code.energy import totals as totals_module
 from green_code.energy.export import export
-from green_code.energy.ledger import Ledger, Row, Tally, new_id, now_text
+from green_code.energy.ledger import Ledger
+from green_code.energy.rows import Row, new_id, now_text
+from green_code.energy.totals import Tally
 from green_code.link import messages
 from green_code.problems import Problem
 
@@ -61,7 +63,23 @@ def test_totals_days_and_languages(tmp_path: Path) -> None:
     assert report["today"]["completions"] == 1 and report["today"] == ledger.today()
     assert [day["day"] for day in report["by_day"]] == ["2020-02-03", now_text()[:10]]
     assert {item["language"] for item in report["by_language"]} == {"python", "java"}
-    assert report["source"] == "estimate" and ledger.problem is None
+    assert ledger.problem is None
+
+
+def test_an_estimate_in_a_sum_makes_it_one_and_meters_are_named(tmp_path: Path) -> None:
+    ledger, tally = Ledger(tmp_path / "energy.sqlite3"), Tally()
+    past = "2020-02-03T04:05:06+00:00"
+    for one in (row(time=past), row(energy_source="rapl"), row(energy_source="nvml", language="java")):
+        ledger.record(one)
+        tally.add(one)
+    report = ledger.report()
+    assert report["all"]["source"] == tally.totals()["source"] == "estimate"
+    assert report["today"]["source"] == "nvml+rapl"
+    assert [day["source"] for day in report["by_day"]] == ["estimate", "nvml+rapl"]
+    assert {item["language"]: item["source"] for item in report["by_language"]} == {
+        "python": "estimate",
+        "java": "nvml",
+    }
 
 
 def test_what_is_shown_accepted_and_kept_adds_up_by_model(tmp_path: Path) -> None:
@@ -137,7 +155,7 @@ def test_an_older_ledger_is_set_aside(tmp_path: Path) -> None:
 def test_an_empty_ledger_has_zero_sums_and_no_source(tmp_path: Path) -> None:
     report = Ledger(tmp_path / "energy.sqlite3").report()
     assert report["all"]["completions"] == 0 and report["all"]["saving"] == 0
-    assert report["source"] is None and report["by_day"] == []
+    assert report["all"]["source"] is None and report["by_day"] == []
 
 
 def test_a_tally_counts_as_the_ledger_does(tmp_path: Path) -> None:
@@ -154,8 +172,8 @@ def test_no_column_can_hold_the_users_text() -> None:
 
 def test_shapes_are_those_of_the_protocol() -> None:
     for name in ("Totals", "DayTotals", "LanguageTotals", "ModelTotals"):
-        assert get_type_hints(getattr(ledger_module, name)) == get_type_hints(getattr(messages, name))
-    assert list(get_type_hints(ledger_module.Report)) == list(get_type_hints(messages.Report))
+        assert get_type_hints(getattr(totals_module, name)) == get_type_hints(getattr(messages, name))
+    assert list(get_type_hints(totals_module.Report)) == list(get_type_hints(messages.Report))
 
 
 def test_rows_survive_kill_9(tmp_path: Path) -> None:
@@ -171,7 +189,7 @@ def test_rows_survive_kill_9(tmp_path: Path) -> None:
         [sys.executable, "-c", script, str(path), str(Path(__file__).parent)],
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(Path(ledger_module.__file__).parents[2])},
+        env={**os.environ, "PYTHONPATH": str(Path(totals_module.__file__).parents[2])},
     )
     assert child.stdout is not None
     told = [child.stdout.readline().strip() for _ in range(50)]
@@ -222,6 +240,52 @@ def test_two_processes_may_write(tmp_path: Path) -> None:
         one.record(row())
         two.record(row())
     assert one.today()["completions"] == two.today()["completions"] == 40
+
+
+def test_a_closed_ledger_keeps_nothing_and_blames_no_file(tmp_path: Path) -> None:
+    """An engine that is stopped while a window asks for the report."""
+    ledger = Ledger(tmp_path / "energy.sqlite3")
+    ledger.record(row())
+    ledger.close()
+    ledger.record(row())
+    assert ledger.today()["completions"] == 0 and ledger.problem is None
+    assert Ledger(ledger.path).today()["completions"] == 1 and not list(tmp_path.glob("*.damaged-*"))
+
+
+def test_a_misused_database_is_not_a_damaged_one(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "energy.sqlite3")
+    ledger.record(row())
+    ledger._database.close()
+    ledger.record(row())
+    assert ledger.in_memory and not list(tmp_path.glob("*.damaged-*"))
+    assert Ledger(ledger.path).today()["completions"] == 1
+
+
+def test_rows_wait_while_another_program_keeps_the_file_locked(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "energy.sqlite3")
+    other = sqlite3.connect(ledger.path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    ledger.record(row())
+    assert Ledger(ledger.path).problem is None, "a file that is ready is opened without a write"
+    other.execute("ROLLBACK")
+    other.close()
+    assert ledger.report()["all"]["completions"] == 1 and ledger.problem is None
+
+
+def test_a_long_report_keeps_no_completion_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger = Ledger(tmp_path / "energy.sqlite3")
+    ledger.record(row())
+    while_read: list[int] = []
+
+    def slow(query: totals_module.Query) -> totals_module.Report:
+        before = totals_module.report_of(query)
+        ledger.record(row())
+        while_read.append(ledger.today()["completions"])
+        assert totals_module.report_of(query) == before, "a report is of one moment"
+        return before
+
+    monkeypatch.setattr("green_code.energy.ledger.report_of", slow)
+    assert ledger.report()["all"]["completions"] == 1 and while_read == [2]
 
 
 def test_a_newer_ledger_is_left_alone(tmp_path: Path) -> None:

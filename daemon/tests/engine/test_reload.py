@@ -37,10 +37,39 @@ async def test_changes_are_told_by_bundle_and_reading_is_none(tmp_path: Path) ->
 
 
 @pytest.mark.asyncio
-async def test_a_missing_folder_is_no_error(tmp_path: Path) -> None:
-    watcher = BundleWatcher(tmp_path / "none", lambda names: None)
+async def test_the_first_bundle_in_a_folder_that_was_missing_is_noticed(tmp_path: Path) -> None:
+    told: asyncio.Queue[set[str]] = asyncio.Queue()
+    watcher = BundleWatcher(tmp_path / "data" / "none", told.put_nowait, quiet_seconds=0.1)
+    watcher.start()
+    try:
+        (tmp_path / "data" / "none" / "one").mkdir()
+        assert await asyncio.wait_for(told.get(), WAIT_SECONDS) == {"one"}
+    finally:
+        watcher.stop()
+
+
+@pytest.mark.asyncio
+async def test_a_folder_that_cannot_be_made_is_no_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    watcher = BundleWatcher(tmp_path / "file" / "bundles", lambda names: None)
     watcher.start()
     watcher.stop()
+
+
+@pytest.mark.asyncio
+async def test_a_bundle_that_is_gone_is_told_when_it_is_back(tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    told: asyncio.Queue[set[str]] = asyncio.Queue()
+    watcher = BundleWatcher(tmp_path, told.put_nowait, quiet_seconds=0.1)
+    watcher.start()
+    try:
+        (tmp_path / "one").rmdir()
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(told.get(), 0.5)
+        (tmp_path / "one").mkdir()
+        assert await asyncio.wait_for(told.get(), WAIT_SECONDS) == {"one"}
+    finally:
+        watcher.stop()
 
 
 @pytest.mark.asyncio

@@ -100,6 +100,41 @@ def test_after_one_that_was_overtaken_at_once_the_whole_prompt_counts(
     assert result["saving"] == pytest.approx(fresh["saving"], abs=0.02)
 
 
+@pytest.fixture(scope="module")
+def layer_by_layer(tmp_path_factory: pytest.TempPathFactory) -> Runtime:
+    """In torch, where a prompt can be overtaken behind each layer."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GREEN_CODE_KERNEL", "off")
+        patch.setenv("GREEN_CODE_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("GREEN_CODE_BUNDLES", str(tmp_path_factory.mktemp("bundles")))
+        return load_runtime("tiny-random")
+
+
+@pytest.mark.parametrize("layers_run", range(1, 4))
+def test_a_prompt_that_was_overtaken_part_way_is_not_left_out_of_what_full_depth_costs(
+    layer_by_layer: Runtime, layers_run: int
+) -> None:
+    served = replace_exits(layer_by_layer)
+    served.costs = replace(layer_by_layer.costs, run_joules=1.0, few_joules=0.1, evaluation_joules=0.1)
+    policies: tuple[tuple[Decoding, str], ...] = (("full", "full"), ("fast", "fixed:4"))
+    (full, again), (fast, quicker) = (
+        _overtaken_then_typed(served, {**PARAMS, "decoding": decoding, "policy": policy}, layers_run)
+        for decoding, policy in policies
+    )
+    assert (full["reason"], full["tokens"], full["saving"]) == ("superseded", 0, 0)
+    assert again["prompt_reused"] > 0 and again["saving"] == pytest.approx(0, abs=0.01)
+    assert fast["saving"] == 0 and quicker["saving"] > 0.2
+    assert quicker["energy_full_joules"] == again["energy_full_joules"], "whoever decodes"
+
+
+def _overtaken_then_typed(
+    served: Runtime, asked: CompletionParams, layers_run: int
+) -> tuple[CompletionResult, CompletionResult]:
+    session, polls = served.new_session(), itertools.count()
+    overtaken = session.complete(asked, lambda: "superseded" if next(polls) >= layers_run else None)
+    return overtaken, session.complete({**asked, "prefix": asked["prefix"] + " a"}, lambda: None)
+
+
 def test_a_policy_without_a_bundle_needs_no_calibration(runtime: Runtime) -> None:
     fixed: CompletionParams = {**PARAMS, "decoding": "fast", "policy": "fixed:2", "threshold": "balanced"}
     result = runtime.new_session().complete(fixed, lambda: None)

@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 import pytest
-from fake_runtime import WAIT_SECONDS
+from fake_runtime import WAIT_SECONDS, FakeRuntime
 from service_rig import Rig, ask, reason_of, until
 
 from green_code.engine import idle
@@ -188,6 +188,43 @@ async def test_a_changed_bundle_is_taken_up_without_dropping_a_request(rig: Rig)
     await until(old.closed.is_set)
     assert new.started[-1] == "new" and not new.closed.is_set()
     assert rig.loader.calls == ["fake", "fake"]
+
+
+@pytest.mark.asyncio
+async def test_a_bundle_that_lost_its_manifest_leaves_the_one_in_use(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = await rig.client()
+    rig.open_gates()
+    await ask(client)
+    monkeypatch.setattr(FakeRuntime, "bundle", "")
+    rig.loader.runtimes[0].bundle = "fake"
+    rig.service.bundles_changed({"fake"})
+    await until(lambda: rig.service.status()["reason"] == "bundle_invalid")
+    assert "manifest" in rig.service.status()["message"]
+    await until(rig.loader.runtimes[1].closed.is_set)
+    assert (await ask(client, "again"))["text"] and rig.loader.runtimes[0].started[-1] == "again"
+
+
+@pytest.mark.asyncio
+async def test_a_threshold_is_put_in_force_only_where_the_agent_decides(rig: Rig) -> None:
+    client = await rig.client()
+    rig.open_gates()
+    for changes in ({}, {"decoding": "exact"}, {"policy": "fixed:12"}):
+        await ask(client, threshold="balanced", **changes)
+    thresholds = [row.threshold for row in rig.ledger.rows()]
+    assert thresholds == ["0.6", "balanced", "balanced"]
+
+
+@pytest.mark.asyncio
+async def test_a_peer_that_does_not_read_is_let_go(rig: Rig) -> None:
+    client = await rig.client()
+    client._reading.cancel()
+    [connection] = rig.service._peers
+    for _ in range(40):
+        connection.notify(messages.STATUS, {"message": "x" * 500_000})
+    await until(lambda: not rig.service._peers)
+    assert await (await rig.client()).request(messages.STATUS, {})
 
 
 @pytest.mark.asyncio

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import socket
@@ -240,6 +241,18 @@ def test_a_runtime_folder_of_someone_else_is_refused(tmp_path: Path, monkeypatch
     (tmp_path / "open").mkdir(mode=0o755)
     monkeypatch.setenv("GREEN_CODE_RUNTIME_DIR", str(tmp_path / "open"))
     assert stat.S_IMODE(discovery.place().folder.stat().st_mode) == 0o700
+
+
+def test_a_file_system_without_locks_is_not_taken_for_an_engine(
+    where: discovery.Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flock(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    with pytest.raises(Problem, match="GREEN_CODE_RUNTIME_DIR") as caught:
+        discovery.Claim(where).take()
+    assert caught.value.reason == "cache_unwritable"
 
 
 def test_a_lock_is_exclusive_and_released(tmp_path: Path) -> None:

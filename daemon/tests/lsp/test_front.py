@@ -49,9 +49,10 @@ class ScriptedSupervisor:
         self.on_status, self.on_energy = on_status, on_energy
         self.asked: list[CompletionParams] = []
         self.answers: list[Any] = []
+        self.warmed_up: list[str] = []
 
     async def warm_up(self, model: str) -> None:
-        pass
+        self.warmed_up.append(model)
 
     def kept(self, row_id: str) -> None:
         pass
@@ -240,6 +241,18 @@ def test_disabled_and_paused_stand_in_front_of_the_engines_state() -> None:
     desk.front.configure({"enabled": False})
     desk.front.configure({})
     assert [status["state"] for status in desk.shown] == ["starting", "ready", "paused", "disabled", "ready"]
+
+
+@pytest.mark.parametrize(
+    ("pauses", "on_battery", "warms_up"), [(False, True, 1), (True, False, 1), (True, True, 0)]
+)
+def test_the_model_is_not_loaded_ahead_where_completions_are_paused(
+    pauses: bool, on_battery: bool, warms_up: int
+) -> None:
+    desk = Desk(lambda: on_battery)
+    desk.front.configure({"pauseOnBattery": pauses})
+    asyncio.run(desk.front.begin())
+    assert len(desk.engine.warmed_up) == warms_up
 
 
 # --- the supervisor, with a real engine process around a fake model --------------------------------------

@@ -1,0 +1,59 @@
+"""A row of the energy ledger: one completion, without any text of the user's.
+
+Must not know: lsp, link, engine or decoding.
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime, timezone
+
+
+@dataclass(frozen=True)
+class Row:
+    """One completion. Joules are joules; `time` is UTC in ISO 8601."""
+
+    id: str
+    time: str
+    language: str
+    model: str
+    decoding: str
+    threshold: str
+    tokens: int
+    exit_layers: int  # the layers that decoded the tokens, added up
+    layers_run: int
+    layers_total: int
+    prompt_tokens: int
+    prompt_layers_run: int
+    energy_joules: float
+    energy_full_joules: float
+    energy_source: str
+    cpu_seconds: float
+    wall_seconds: float
+    reason: str
+    shown: int = 0  # 1: there was a text, and the editor was given it
+    accepted: int = 0
+    kept: int = 0  # 1: half a minute after it was accepted it was still there
+
+
+CHECK = "check"
+"""Reason of a row that is a completion done again at full depth (engine/shadow.py)."""
+
+UNFINISHED = ("cancelled", "superseded", CHECK)
+"""Reasons of rows that are no completions."""
+
+
+def new_id() -> str:
+    """An id for a row."""
+    return uuid.uuid4().hex
+
+
+def now_text() -> str:
+    """The time as rows carry it."""
+    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+
+
+def today_text() -> str:
+    """The day (UTC) as `time` begins with it."""
+    return now_text()[:10]
