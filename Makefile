@@ -75,7 +75,7 @@ format: $(BIN)/green-code  ## ruff format and its safe fixes
 
 package: $(VSIX)  ## the VSIX, with the daemon's wheel and the bundles inside
 
-$(VSIX): $(READY) node_modules/.stamp $(shell git ls-files daemon/green_code extension agent_models package.json package.nls*.json README.md CHANGELOG.md)
+$(VSIX): $(READY) node_modules/.stamp $(shell git ls-files daemon/green_code extension agent_models package.json package.nls*.json .vscodeignore LICENSE NOTICE CHANGELOG.md)
 	rm -rf bundled build
 	$(BIN)/python -m green_code.kernels.build --target all >/dev/null
 	$(BIN)/python -m build --wheel --outdir bundled >/dev/null

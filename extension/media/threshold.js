@@ -103,13 +103,24 @@
     show(Number(slider.value));
   };
 
+  /** What is hidden loses the focus to nobody, so the slider has it first; and what is written again is read out again. */
+  const showUnused = (text) => {
+    const unused = find('unused');
+    if (text === '' && unused.contains(document.activeElement)) {
+      slider.focus();
+    }
+    unused.hidden = text === '';
+    if (unused.firstElementChild.textContent !== text) {
+      unused.firstElementChild.textContent = text;
+    }
+  };
+
   const showState = (state) => {
     if (pending === undefined && awaited === undefined) {
       slider.value = String(state.threshold);
       show(state.threshold);
     }
-    find('unused').hidden = state.unused === '';
-    find('unused').firstElementChild.textContent = state.unused;
+    showUnused(state.unused);
     find('summary').textContent = state.summary;
     find('today').textContent = state.today;
     find('bars').hidden = state.bars.length === 0;

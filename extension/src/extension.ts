@@ -17,6 +17,7 @@ import { Store } from './state/store';
 import { StatusItem } from './status/item';
 import { readCalibration } from './threshold/calibration';
 import { ThresholdView } from './threshold/view';
+import { tickThreshold } from './walkthrough';
 
 let close: (() => Promise<unknown>) | undefined;
 
@@ -39,9 +40,7 @@ export function activate(context: vscode.ExtensionContext): void {
   };
   const start = () => {
     front.startWhenNeeded().catch((error: unknown) => {
-      const cause = messageOf(error);
-      store.update({ phase: 'failed', detail: cause });
-      channels.report(t('Green Code could not start: {cause}', { cause }), [{ title: t('Restart'), command: COMMANDS.restartEngine }]);
+      channels.report(t('Green Code could not start: {cause}', { cause: messageOf(error) }), [{ title: t('Restart'), command: COMMANDS.restartEngine }]);
     });
   };
 
@@ -57,6 +56,7 @@ export function activate(context: vscode.ExtensionContext): void {
     onSettingsChange((settings) => {
       const before = store.snapshot.settings;
       store.update({ settings });
+      tickThreshold(before, settings);
       front.settingsChanged(before, settings).catch((error: unknown) => channels.report(`Green Code: ${messageOf(error)}`));
     }),
     vscode.workspace.onDidOpenTextDocument(start), // also where a document's language changes

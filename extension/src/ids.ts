@@ -18,5 +18,13 @@ export const COMMANDS = {
 
 export const VIEW_THRESHOLD = 'greenCode.threshold';
 
+/** By step of the walkthrough: the context key at which the editor ticks it. */
+export const CONTEXTS = {
+  setUp: 'greenCode.hasRun',
+  complete: 'greenCode.hasAccepted',
+  threshold: 'greenCode.hasSetThreshold',
+  report: 'greenCode.hasShownReport',
+} as const;
+
 /** The leaf of extension/media/leaf.woff: the editor's own icon font has none. */
 export const ICON = '$(green-code-leaf)';

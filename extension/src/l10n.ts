@@ -3,8 +3,9 @@
  * which must not know the editor's API stay free of it.
  *
  * The English sentence stands in the code and is the key; extension/l10n has the other languages, and package.nls*.json
- * what the manifest says. Two things stay English: the log, so that whoever is asked for help can read it, and sentences
- * of the daemon, which speaks to other editors and to terminals, too.
+ * what the manifest says. Two things stay English: what is only logged, so that whoever is asked for help can read it (what
+ * the user was told stands in the log, too, in his language), and sentences of the daemon, which speaks to other editors and
+ * to terminals, too.
  */
 import * as vscode from 'vscode';
 

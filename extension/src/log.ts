@@ -1,20 +1,15 @@
 /**
  * The output channels. None opens itself; an error notification offers to open them, and shows each error once. Lines that
- * are only logged are English in every language.
+ * are only logged are English in every language; what the user is told is logged as he was told it.
  */
 import * as vscode from 'vscode';
 
 import { t } from './l10n';
 
-export interface Log {
-  info(message: string): void;
-  warn(message: string): void;
-  error(message: string): void;
-}
-
 export interface Action {
   readonly title: string;
   readonly command: string;
+  readonly args?: readonly unknown[];
 }
 
 export class Channels implements vscode.Disposable {
@@ -43,14 +38,14 @@ export class Channels implements vscode.Disposable {
     void vscode.window.showErrorMessage(message, ...actions.map(({ title }) => title), showLog).then((chosen) => {
       const action = actions.find(({ title }) => title === chosen);
       if (action) {
-        void vscode.commands.executeCommand(action.command);
+        void vscode.commands.executeCommand(action.command, ...(action.args ?? []));
       } else if (chosen === showLog) {
         this[cause].show(true);
       }
     });
   }
 
-  /** After something has started well, the same error would be news again. */
+  /** After something has started well, or was asked to start again, the same error is news. */
   forgetShown(): void {
     this.shown.clear();
   }

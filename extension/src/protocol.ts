@@ -82,6 +82,8 @@ export interface Totals {
   readonly saving: number;
   readonly mean_layers: number;
   readonly cpu_seconds: number;
+  /** Of the joules: nvml, rapl, both with a plus, estimate as soon as one completion's are estimated; null without any. */
+  readonly source: string | null;
 }
 
 /** Completions of `fast` that were done again at full depth, and how many texts were the same. */
@@ -98,8 +100,6 @@ export interface Agreement {
 export interface EnergyMessage {
   readonly today: Totals;
   readonly session: Totals;
-  /** nvml, rapl or estimate. */
-  readonly source: string;
   readonly mean_layers: number;
   readonly layers_total: number;
   readonly model: string;
@@ -143,6 +143,4 @@ export interface Report {
   readonly by_day: readonly (Totals & { readonly day: string })[];
   readonly by_language: readonly (Totals & { readonly language: string })[];
   readonly by_model: readonly (Totals & { readonly model: string })[];
-  /** Of the newest completion; null while there is none. */
-  readonly source: string | null;
 }

@@ -6,6 +6,8 @@
 import * as vscode from 'vscode';
 
 import { contributes } from '../../package.json';
+import { t } from './l10n';
+import type { Action } from './log';
 import type { Decoding } from './protocol';
 
 export const SECTION = 'greenCode';
@@ -108,6 +110,16 @@ export const SCHEMES: readonly string[] = ['file', 'untitled', 'vscode-notebook-
 /** Whether we complete in documents like this one. */
 export function serves({ languages }: Settings, { uri, languageId }: vscode.TextDocument): boolean {
   return SCHEMES.includes(uri.scheme) && languages.includes(languageId);
+}
+
+/** Whether a document is open that we complete in. */
+export function isNeeded(settings: Settings): boolean {
+  return vscode.workspace.textDocuments.some((document) => serves(settings, document));
+}
+
+/** A button that opens the Settings editor at one setting: ours, or one of the editor's. */
+export function openSetting(id: string): Required<Action> {
+  return { title: t('Open Setting'), command: 'workbench.action.openSettings', args: [`@id:${id}`] };
 }
 
 /** Writes where the value in force comes from: the workspace if it has one, else the user's settings. */

@@ -39,6 +39,13 @@ function draw() {
 document.querySelectorAll('button[data-command]').forEach((button) => {
   button.addEventListener('click', () => editor.postMessage({ command: button.dataset.command }));
 });
+// Fresh figures come with a page of their own, which has the editor's state of this one: the focus stays where it was.
+const refresh = document.getElementById('refresh');
+refresh.addEventListener('click', () => editor.setState({ refreshed: true }));
+if (editor.getState()?.refreshed) {
+  editor.setState({});
+  refresh.focus();
+}
 draw();
 // The editor changes the body's class with its theme.
 new MutationObserver(draw).observe(document.body, { attributes: true, attributeFilter: ['class'] });

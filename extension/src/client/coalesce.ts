@@ -1,4 +1,4 @@
-/** At most one run at a time and one waiting: ten requests in a row make two runs, and all ten get the second's result. */
+/** At most one run at a time and one waiting: ten requests in a row make two runs; the first gets its own result, the other nine the second's. */
 export class Coalesced {
   private running: Promise<void> | undefined;
   private waiting: Promise<void> | undefined;

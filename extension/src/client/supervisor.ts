@@ -17,27 +17,33 @@ import { COMMANDS } from '../ids';
 import { t } from '../l10n';
 import { messageOf, type Channels } from '../log';
 import * as protocol from '../protocol';
-import { SECTION, serves, settingsForFront, type Settings } from '../settings';
-import type { Store } from '../state/store';
+import { isNeeded, openSetting, SECTION, settingsForFront, type Settings } from '../settings';
+import type { Snapshot, Store } from '../state/store';
+import { tick } from '../walkthrough';
 import { Backoff } from './backoff';
 import { Coalesced } from './coalesce';
 import { Late, within } from './deadline';
 
 /** More than a slow front takes to start (it imports from a cold disk) or to answer: it may end an engine and wait 30 s for another. */
 const PATIENCE_MS = 60_000;
+/** The Settings editor writes at each pause in typing, and half a path is no interpreter. */
+const TYPING_MS = 3000;
 
 type Ready = Resolution & { readonly kind: 'ready' };
 
 export class Supervisor implements vscode.Disposable {
   private client: LanguageClient | undefined;
   private retry: NodeJS.Timeout | undefined;
-  /** The managed one that this window runs from. */
+  /** Until the interpreter is taken to be typed to its end. */
+  private typing: NodeJS.Timeout | undefined;
+  /** The folder of the managed one that this window runs from. */
   private environment: string | undefined;
   private disposed = false;
   /** Raised with each start: what an earlier front still says is ignored. */
   private generation = 0;
   private readonly backoff = new Backoff();
   private readonly cycle = new Coalesced(() => this.stopAndStart());
+  private readonly tell = (error: unknown): void => this.channels.report(`Green Code: ${messageOf(error)}`);
 
   constructor(
     private readonly home: Home,
@@ -47,22 +53,24 @@ export class Supervisor implements vscode.Disposable {
     private readonly onMissing: (environment: string) => void,
   ) {}
 
-  /** Starts with the first document that we complete in: an editor without one pays nothing for us. */
+  /** Starts with the first document that we complete in: an editor without one, or with suggestions off, pays nothing for us. */
   async startWhenNeeded(): Promise<void> {
     const { phase, settings } = this.store.snapshot;
-    if (phase === 'idle' && vscode.workspace.textDocuments.some((document) => serves(settings, document))) {
+    if (phase === 'idle' && settings.enabled && isNeeded(settings)) {
       this.store.update({ phase: 'starting' });
       await this.restart();
     }
   }
 
-  /** Starts, or starts anew; whoever asks is trusted to have a reason, so earlier crashes are forgiven. */
+  /** Starts, or starts anew; whoever asks is trusted to have a reason, so earlier crashes are forgiven, and the next ones told again. */
   restart(): Promise<void> {
+    clearTimeout(this.typing); // the settings are read now
     this.backoff.reset();
+    this.channels.forgetShown();
     return this.cycle.request();
   }
 
-  /** A new engine under the same front; a new front where there is none that answers. */
+  /** A new engine under the same front; a new front where there is none that answers. Throws where nothing can be started. */
   async restartEngine(): Promise<void> {
     if (this.client?.isRunning()) {
       try {
@@ -76,6 +84,9 @@ export class Supervisor implements vscode.Disposable {
       }
     }
     await this.restart();
+    if (this.store.snapshot.phase === 'setUp') {
+      throw new Error(this.whyNotRunning());
+    }
   }
 
   accepted(id: string): void {
@@ -90,21 +101,26 @@ export class Supervisor implements vscode.Disposable {
     return this.ask<protocol.Report>(protocol.LSP_REPORT);
   }
 
-  /** Most settings take effect in the running front; only these two make it another one. */
+  /** Most settings take effect in the running front; only two make it another one. Switched on, what is missing is offered. */
   async settingsChanged(before: Settings, after: Settings): Promise<void> {
-    const restarts = before.pythonPath !== after.pythonPath || before.languages.join() !== after.languages.join();
-    if (!restarts) {
-      await this.sendSettings();
-    } else if (this.store.snapshot.phase === 'idle') {
+    const { phase } = this.store.snapshot;
+    const isOffered = phase === 'setUp' && after.enabled && !before.enabled;
+    if (phase === 'idle') {
       await this.startWhenNeeded();
-    } else {
+    } else if (before.pythonPath !== after.pythonPath) {
+      clearTimeout(this.typing);
+      this.typing = setTimeout(() => void this.restart().catch(this.tell), TYPING_MS);
+    } else if (before.languages.join() !== after.languages.join() || isOffered) {
       await this.restart();
+    } else {
+      await this.sendSettings();
     }
   }
 
   dispose(): void {
     this.disposed = true;
     clearTimeout(this.retry);
+    clearTimeout(this.typing);
   }
 
   /** Ends the front; the editor waits for this when the window closes. */
@@ -154,44 +170,59 @@ export class Supervisor implements vscode.Disposable {
     return within(PATIENCE_MS, this.client.sendRequest<T>(method, {}), new Late(t('The language server does not answer. Run Green Code: Restart Engine.')));
   }
 
+  /** Without our name, which is put before it where it is shown. */
   private whyNotRunning(): string {
-    const { phase, detail } = this.store.snapshot;
+    const { phase, detail, settings } = this.store.snapshot;
     switch (phase) {
       case 'idle':
-        return t('Green Code is not running yet: it starts with a document of a chosen language (greenCode.languages).');
+        return settings.enabled
+          ? t('The language server is not running yet: it starts with a document of a chosen language (greenCode.languages).')
+          : t('The language server is not running: suggestions are switched off (greenCode.enabled).');
       case 'setUp':
         return t('There is no environment yet. Run Green Code: Set Up.');
+      case 'settingUp':
+        return t('Set Up is still at work. Try again when it is done.');
+      case 'starting':
+        return t('The language server is starting. Try again in a moment.');
       default:
-        return detail || t('Green Code is not running.');
+        return detail || t('The language server is not running.');
     }
   }
 
+  /** Says where the front stands, but not while Set Up runs: until its end, when the front starts anew, that is what there is to say. */
+  private say(change: Partial<Snapshot>): void {
+    if (this.store.snapshot.phase !== 'settingUp') {
+      this.store.update(change);
+    }
+  }
+
+  /** What runs goes on until it is known what comes after it: an interpreter that is named may take its time to answer. */
   private async stopAndStart(): Promise<void> {
     try {
-      await this.stop();
+      const { settings } = this.store.snapshot;
+      const resolution = await this.interpreter().finally(() => this.stop());
       if (!this.disposed) {
-        await this.startWhatIsThere();
+        await this.startWhatIsThere(resolution, settings);
       }
     } catch (error) {
-      this.store.update({ phase: 'failed', status: null, detail: messageOf(error) });
+      this.say({ phase: 'failed', status: null, detail: messageOf(error) });
       throw error;
     }
   }
 
-  private async startWhatIsThere(): Promise<void> {
-    const { settings } = this.store.snapshot;
-    const resolution = await this.interpreter();
-    if (resolution.kind === 'ready') {
-      await this.start(resolution, settings);
-      return;
-    }
-    this.store.update({ phase: resolution.kind === 'missing' ? 'setUp' : 'failed', status: null, detail: '' });
-    if (resolution.kind === 'missing') {
-      this.channels.extension.info('No environment yet: run Green Code: Set Up.');
-      this.onMissing(resolution.environment);
-    } else {
-      this.store.update({ detail: resolution.message });
-      this.channels.report(resolution.message);
+  private async startWhatIsThere(resolution: Resolution, settings: Settings): Promise<void> {
+    switch (resolution.kind) {
+      case 'ready':
+        await this.start(resolution, settings);
+        break;
+      case 'missing':
+        this.say({ phase: 'setUp', status: null, detail: '' });
+        this.channels.extension.info('No environment yet: run Green Code: Set Up.');
+        this.onMissing(resolution.name);
+        break;
+      case 'wrong':
+        this.say({ phase: 'failed', status: null, detail: resolution.message });
+        this.channels.report(resolution.message, [openSetting(`${SECTION}.pythonPath`)]);
     }
   }
 
@@ -207,10 +238,10 @@ export class Supervisor implements vscode.Disposable {
   private async start(resolution: Ready, settings: Settings): Promise<void> {
     this.channels.extension.info(`Starting ${resolution.python} (${resolution.origin === 'setting' ? 'greenCode.pythonPath' : 'managed environment'})`);
     if (resolution.origin === 'managed') {
-      this.environment = resolution.environment;
-      await claim(resolution.environment).catch((error: unknown) => this.channels.extension.info(`An update may remove this environment: ${messageOf(error)}`));
+      this.environment = resolution.folder;
+      await claim(resolution.folder).catch((error: unknown) => this.channels.extension.info(`An update may remove this environment: ${messageOf(error)}`));
     }
-    this.store.update({ phase: 'starting', status: null, detail: '' });
+    this.say({ phase: 'starting', status: null, detail: '' });
     const generation = ++this.generation;
     const ours = () => generation === this.generation;
     const { createClient } = await import('./client');
@@ -227,7 +258,7 @@ export class Supervisor implements vscode.Disposable {
       },
       onEnergy: (energy) => {
         if (ours()) {
-          this.store.update({ energy, today: { totals: energy.today, source: energy.source } });
+          this.store.update({ energy, today: energy.today });
         }
       },
       onClosed: () => this.crashed(generation, t('it ended unexpectedly')),
@@ -236,13 +267,14 @@ export class Supervisor implements vscode.Disposable {
     try {
       await within(PATIENCE_MS, client.start(), new Late(t('it does not answer')));
       if (ours()) {
-        this.store.update({ phase: 'running' });
+        this.say({ phase: 'running' });
+        tick('setUp');
         this.channels.forgetShown();
         noteDaemon(this.extensionPath, { ...resolution, cwd: this.home.storage }).catch((error: unknown) =>
           this.channels.extension.info(`An uninstall will not find the engine: ${messageOf(error)}`),
         );
         if (this.store.snapshot.settings !== settings) {
-          await this.sendSettings(); // where the change asks for another front, that one waits already for this start to end
+          await this.sendSettings(); // where the change asks for another front, that one comes after this start
         }
         if (this.store.snapshot.settings.enabled) {
           // not otherwise: the report comes from an engine, started for it if need be
@@ -260,9 +292,9 @@ export class Supervisor implements vscode.Disposable {
   /** What the ledger has of today stands in the status item before this window completes anything. */
   private async recall(): Promise<void> {
     const generation = this.generation;
-    const { today, source } = await this.report();
+    const { today } = await this.report();
     if (generation === this.generation) {
-      this.store.update({ today: source === null ? null : { totals: today, source } });
+      this.store.update({ today: today.source === null ? null : today });
     }
   }
 
@@ -274,15 +306,13 @@ export class Supervisor implements vscode.Disposable {
     const waitMs = this.backoff.next();
     if (waitMs === null) {
       const detail = t('The language server keeps failing ({cause}).', { cause });
-      this.store.update({ phase: 'failed', status: null, detail });
+      this.say({ phase: 'failed', status: null, detail });
       const cure = this.environment !== undefined ? { title: t('Set Up Again'), command: COMMANDS.setUp } : null;
       this.channels.report(`Green Code: ${detail}`, [{ title: t('Restart'), command: COMMANDS.restartEngine }, ...(cure ? [cure] : [])], 'server');
       return;
     }
     this.channels.extension.warn(`The language server failed (${cause}); next start in ${waitMs} ms.`);
-    this.store.update({ phase: 'starting', status: null, detail: '' });
-    this.retry = setTimeout(() => {
-      this.cycle.request().catch((error: unknown) => this.channels.report(`Green Code: ${messageOf(error)}`));
-    }, waitMs);
+    this.say({ phase: 'starting', status: null, detail: '' });
+    this.retry = setTimeout(() => void this.cycle.request().catch(this.tell), waitMs);
   }
 }

@@ -14,6 +14,7 @@ import type { Store } from '../state/store';
 import { showMenu } from '../status/menu';
 import { pickThreshold } from '../threshold/quickPick';
 import type { Calibration } from '../threshold/calibration';
+import { tick } from '../walkthrough';
 import type { Documents } from './documents';
 import { renderLayers } from './layers';
 import { redact, thisUser } from './redact';
@@ -50,6 +51,7 @@ export function commandTable(parts: Parts): Readonly<Record<string, Command>> {
     [COMMAND_ACCEPTED]: (id) => {
       if (typeof id === 'string') {
         supervisor.accepted(id);
+        tick('complete');
       }
     },
   };
@@ -94,6 +96,7 @@ async function diagnose({ supervisor, documents, store }: Parts): Promise<void> 
 
 async function showReport({ supervisor, report, store }: Parts): Promise<void> {
   report.show(await supervisor.report(), store.snapshot.settings.gridIntensity);
+  tick('report');
 }
 
 async function forgetHistory(parts: Parts): Promise<void> {

@@ -3,7 +3,7 @@ import * as vscode from 'vscode';
 
 import { COMMANDS } from '../ids';
 import { t } from '../l10n';
-import { SECTION, SETTING_KEYS, type Settings } from '../settings';
+import { openSetting, SCHEMES, SECTION, SETTING_KEYS, type Settings } from '../settings';
 import type { Parts } from './commands';
 
 interface Answer {
@@ -22,21 +22,29 @@ export async function why(parts: Parts): Promise<void> {
     return;
   }
   const { text, setting } = ofEditor(store.snapshot.settings) ?? (await ofFront(parts));
-  const [openSetting, showLog] = [t('Open Setting'), t('Show Log')];
-  const chosen = await vscode.window.showInformationMessage(text, ...(setting === undefined ? [] : [openSetting]), showLog);
-  if (chosen === openSetting) {
-    await vscode.commands.executeCommand('workbench.action.openSettings', `@id:${setting}`);
+  const open = setting === undefined ? null : openSetting(setting);
+  const showLog = t('Show Log');
+  const chosen = await vscode.window.showInformationMessage(text, ...(open === null ? [] : [open.title]), showLog);
+  if (open !== null && chosen === open.title) {
+    await vscode.commands.executeCommand(open.command, ...open.args);
   } else if (chosen === showLog) {
     channels.show();
   }
 }
 
 /** The causes that keep the editor from asking at all. */
-function ofEditor({ languages }: Settings): Answer | null {
-  const language = vscode.window.activeTextEditor?.document.languageId;
+function ofEditor({ enabled, languages }: Settings): Answer | null {
+  if (!enabled) {
+    return { text: t('Suggestions are switched off (greenCode.enabled).'), setting: `${SECTION}.enabled` };
+  }
+  const document = activeDocument();
+  const language = document?.languageId;
   const editor = vscode.workspace.getConfiguration('editor', language === undefined ? null : { languageId: language });
   if (editor.get('inlineSuggest.enabled') === false) {
     return { text: t('The editor shows no inline suggestions: editor.inlineSuggest.enabled is off.'), setting: 'editor.inlineSuggest.enabled' };
+  }
+  if (document !== undefined && !SCHEMES.includes(document.uri.scheme)) {
+    return { text: t('Green Code does not complete in documents of this kind ({scheme}).', { scheme: document.uri.scheme }) };
   }
   if (language !== undefined && !languages.includes(language)) {
     const values = { language, languages: languages.join(', ') };
@@ -45,11 +53,22 @@ function ofEditor({ languages }: Settings): Answer | null {
   return null;
 }
 
+/** To the editor, the output panel is a text editor like others; nobody waits for suggestions there. */
+function activeDocument(): vscode.TextDocument | undefined {
+  const document = vscode.window.activeTextEditor?.document;
+  return document?.uri.scheme === 'output' ? undefined : document;
+}
+
 /** The explanation is the daemon's sentence, in English. */
 async function ofFront({ supervisor, channels }: Parts): Promise<Answer> {
   const { reason, message, action } = await supervisor.explain();
   channels.extension.info(`Why no suggestion: ${reason}: ${message}${action === null ? '' : ` ${action}`}`);
-  const name = new RegExp(`\\b${SECTION}\\.(\\w+)`).exec(action ?? '')?.[1];
-  const key = SETTING_KEYS.find((each) => each === name);
-  return { text: [message, action].filter(Boolean).join(' '), ...(key === undefined ? {} : { setting: `${SECTION}.${key}` }) };
+  const setting = settingIn(action ?? '') ?? settingIn(message);
+  return { text: [message, action].filter(Boolean).join(' '), ...(setting === undefined ? {} : { setting }) };
+}
+
+/** The first of our settings that a sentence names. */
+function settingIn(sentence: string): string | undefined {
+  const ids = SETTING_KEYS.map((key) => `${SECTION}.${key}`);
+  return sentence.match(new RegExp(`\\b${SECTION}\\.\\w+`, 'g'))?.find((id) => ids.includes(id));
 }

@@ -17,8 +17,8 @@ import { lastLine, run as realRun, type Run } from './processes';
 
 export type Resolution =
   | { readonly kind: 'ready'; readonly python: string; readonly origin: 'setting' }
-  | { readonly kind: 'ready'; readonly python: string; readonly origin: 'managed'; readonly environment: string }
-  | { readonly kind: 'missing'; readonly environment: string }
+  | { readonly kind: 'ready'; readonly python: string; readonly origin: 'managed'; readonly folder: string }
+  | { readonly kind: 'missing'; readonly name: string }
   | { readonly kind: 'wrong'; readonly message: string };
 
 /** Where the managed environment lives, and what it is made from. */
@@ -42,11 +42,11 @@ export async function resolve(options: ResolveOptions): Promise<Resolution> {
   }
   const wheel = await findWheel(options.bundled);
   if (wheel === null) {
-    return { kind: 'missing', environment: version };
+    return { kind: 'missing', name: version };
   }
   const folder = await managedFolder(options, wheel);
   const python = pythonIn(folder);
-  return (await exists(python)) ? { kind: 'ready', python, origin: 'managed', environment: folder } : { kind: 'missing', environment: path.basename(folder) };
+  return (await exists(python)) ? { kind: 'ready', python, origin: 'managed', folder } : { kind: 'missing', name: path.basename(folder) };
 }
 
 export const exists = (file: string): Promise<boolean> => fs.stat(file).then(() => true, () => false);

@@ -30,7 +30,7 @@ export function renderReport(report: Report, { style, script, nonce, cspSource, 
 <main>
 <h1>${t('Energy Report')}</h1>
 <p class="lead">${summary(report.today)}</p>
-<p class="note">${report.source === null ? '' : t('Energy: {source}.', { source: escape(sourceText(report.source)) })} ${t('Savings compare with the same model at full depth, with the same cache, on the same requests.')}</p>
+<p class="note">${report.all.source === null ? '' : t('Energy: {source}.', { source: escape(sourceText(report.all.source)) })} ${t('Savings compare with the same model at full depth, with the same cache, on the same requests.')}</p>
 <p>${inTheWorld(report.all, gridIntensity)}</p>
 ${charts(report)}
 ${table(t('Totals'), t('Period'), [
@@ -41,7 +41,7 @@ ${table(t('By day'), t('Day (UTC)'), report.by_day.map((totals) => ({ name: tota
 ${table(t('By language'), t('Language'), report.by_language.map((totals) => ({ name: totals.language, totals })))}
 ${table(t('By model'), t('Model'), report.by_model.map((totals) => ({ name: totals.model, totals })))}
 <p class="note">${t('Shown: the editor was given a text. Kept: half a minute after it was accepted it was still there. Completions that were overtaken by the next key, and checks at full depth, count with their joules only.')}</p>
-<p class="actions">${button(t('Export…'), COMMANDS.exportHistory)} ${button(t('Delete History…'), COMMANDS.deleteHistory)} ${button(t('Refresh'), COMMANDS.energyReport)}</p>
+<p class="actions">${button(t('Export…'), COMMANDS.exportHistory, 'export')} ${button(t('Delete History…'), COMMANDS.deleteHistory, 'delete')} ${button(t('Refresh'), COMMANDS.energyReport, 'refresh')}</p>
 </main>
 <script nonce="${nonce}" src="${script}"></script>
 </body>
@@ -147,8 +147,8 @@ function row({ name, totals }: Row): string {
   return `<tr><th scope="row">${escape(name)}</th>${cells.map((cell) => `<td>${cell}</td>`).join('')}</tr>`;
 }
 
-function button(title: string, command: string): string {
-  return `<button type="button" data-command="${command}">${title}</button>`;
+function button(title: string, command: string, id: string): string {
+  return `<button type="button" id="${id}" data-command="${command}">${title}</button>`;
 }
 
 export function escape(text: string): string {

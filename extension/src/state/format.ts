@@ -1,5 +1,6 @@
 /** Figures as people read them, in the language of the texts. One place, so that the item, the view and the report agree. */
 import { language, t } from '../l10n';
+import type { Totals } from '../protocol';
 
 const FORMS = {
   plain: {},
@@ -69,7 +70,7 @@ export function mean(values: readonly number[]): number | null {
 }
 
 /** Says where a figure comes from, in words; `estimate` must never look like a measurement. */
-export function sourceText(source: string): string {
+export function sourceText(source: string | null): string {
   switch (source) {
     case 'nvml':
       return t('measured on the GPU (NVML)');
@@ -78,6 +79,19 @@ export function sourceText(source: string): string {
     case 'estimate':
       return t('estimated from processor time');
     default:
-      return source;
+      return source ?? '';
   }
+}
+
+/** What today came to, in one sentence; beside the word Today. */
+export function todayText(totals: Totals): string {
+  const values = {
+    saved: joules(totals.saved_joules),
+    share: percent(totals.saving),
+    source: sourceText(totals.source),
+    count: whole(totals.completions),
+  };
+  return totals.completions === 1
+    ? t('{saved} saved, {share}, {source}; {count} completion.', values)
+    : t('{saved} saved, {share}, {source}; {count} completions.', values);
 }

@@ -9,19 +9,14 @@ import type { Settings } from '../settings';
 /** Where the front stands: `idle` until a document needs it. Once `running`, the engine's own state (`status`) says more. */
 export type Phase = 'idle' | 'setUp' | 'settingUp' | 'starting' | 'running' | 'failed';
 
-/** What today came to, and how that is known: from the ledger at the start, then from each `greenCode/energy`. */
-export interface Today {
-  readonly totals: Totals;
-  readonly source: string;
-}
-
 export interface Snapshot {
   readonly phase: Phase;
   /** One line about `phase`, for `failed` above all. */
   readonly detail: string;
   readonly status: StatusMessage | null;
   readonly energy: EnergyMessage | null;
-  readonly today: Today | null;
+  /** From the ledger at the start, then from each `greenCode/energy`; null while there is nothing to tell. */
+  readonly today: Totals | null;
   readonly settings: Settings;
 }
 

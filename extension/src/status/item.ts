@@ -2,7 +2,7 @@
 import * as vscode from 'vscode';
 
 import { COMMANDS } from '../ids';
-import { SCHEMES, serves } from '../settings';
+import { isNeeded, SCHEMES, serves } from '../settings';
 import type { Store } from '../state/store';
 import { Throttle } from '../state/throttle';
 import { present } from './presentation';
@@ -48,9 +48,11 @@ export class StatusItem implements vscode.Disposable {
     this.setVisible();
   }
 
+  /** What is idle shows nothing, but where it was switched off: there it says so, and is switched on again. */
   private setVisible(): void {
     const { settings, phase } = this.store.snapshot;
-    if (settings.statusBar && phase !== 'idle' && this.serves(vscode.window.activeTextEditor)) {
+    const isThere = phase !== 'idle' || (!settings.enabled && isNeeded(settings));
+    if (settings.statusBar && isThere && this.serves(vscode.window.activeTextEditor)) {
       this.item.show();
     } else {
       this.item.hide();

@@ -6,8 +6,8 @@
 import { COMMANDS, ICON } from '../ids';
 import { t } from '../l10n';
 import type { Agreement, EnergyMessage, State, Totals } from '../protocol';
-import { joules, mean, percent, sourceText, tenths, threshold, whole } from '../state/format';
-import type { Snapshot, Today } from '../state/store';
+import { joules, mean, percent, sourceText, tenths, threshold, todayText, whole } from '../state/format';
+import type { Snapshot } from '../state/store';
 
 export type Shown = State | 'setUp' | 'settingUp';
 
@@ -33,16 +33,16 @@ export function present(snapshot: Snapshot): Presentation {
   };
 }
 
-/** Our own phase first; the user's switch next; only then what the engine says. */
+/** The user's switch first; our own phase next; only then what the engine says. */
 export function shownState({ phase, status, settings }: Snapshot): Shown {
+  if (!settings.enabled) {
+    return 'disabled';
+  }
   if (phase === 'failed') {
     return 'error';
   }
   if (phase === 'setUp' || phase === 'settingUp') {
     return phase;
-  }
-  if (!settings.enabled) {
-    return 'disabled';
   }
   return phase === 'running' ? (status?.state ?? 'starting') : 'starting';
 }
@@ -70,11 +70,11 @@ function text(shown: Shown, snapshot: Snapshot): string {
   }
 }
 
-function savedText(today: Today | null): string {
-  if (today === null || today.totals.completions === 0) {
+function savedText(today: Totals | null): string {
+  if (today === null || today.completions === 0) {
     return `${ICON} Green Code`;
   }
-  const share = percent(today.totals.saving);
+  const share = percent(today.saving);
   return `${ICON} ${today.source === 'estimate' ? t('{share} saved est.', { share }) : t('{share} saved', { share })}`;
 }
 
@@ -101,12 +101,13 @@ function words(shown: Shown): string {
 }
 
 /**
- * What is said beside the state. An engine that serves has nothing to add, unless with a reason: a refused bundle, for one.
- * What it says is the daemon's sentence, which is English in every language.
+ * What is said beside the state. Off says it all, and an engine that serves has nothing to add, unless with a reason: a refused
+ * bundle, for one. What it says is the daemon's sentence, which is English in every language.
  */
 function describe(shown: Shown, { detail, status, phase }: Snapshot): string {
   const serves = (shown === 'ready' || shown === 'busy') && (status?.reason ?? null) === null;
-  const said = phase === 'running' && shown !== 'disabled' && !serves ? (status?.message ?? '') : detail;
+  const more = phase === 'running' ? (status?.message ?? '') : detail;
+  const said = shown === 'disabled' || serves ? '' : more;
   return said === '' ? words(shown) : `${words(shown)}: ${said}`;
 }
 
@@ -114,23 +115,11 @@ function label(state: string, { today, energy }: Snapshot): string {
   const last = mean(energy?.last_exits ?? []);
   return [
     `Green Code. ${state}.`,
-    ...(today === null ? [] : [todayText(today)]),
+    ...(today === null ? [] : [t('Today: {figures}', { figures: todayText(today) })]),
     ...(today === null || energy === null || last === null
       ? []
       : [t('Last completion: {average} of {total} layers.', { average: tenths(last), total: whole(energy.layers_total) })]),
   ].join(' ');
-}
-
-function todayText({ totals, source }: Today): string {
-  const values = {
-    saved: joules(totals.saved_joules),
-    share: percent(totals.saving),
-    source: sourceText(source),
-    count: whole(totals.completions),
-  };
-  return totals.completions === 1
-    ? t('Today: {saved} saved, {share}, {source}; {count} completion.', values)
-    : t('Today: {saved} saved, {share}, {source}; {count} completions.', values);
 }
 
 function tooltip(state: string, snapshot: Snapshot): string {

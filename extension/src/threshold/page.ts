@@ -28,7 +28,7 @@ export function page({ nonce, cspSource, script, style }: PageOptions): string {
   <input id="threshold" type="range" min="${LOWEST}" max="${HIGHEST}" step="${STEP}" aria-describedby="hint" list="marks">
   <datalist id="marks"></datalist>
   <p class="ends" id="hint"><span>${t('saves energy')}</span><span>${t('keeps quality')}</span></p>
-  <p id="unused" hidden><span></span> <button id="use-fast" type="button">${t('Use fast decoding')}</button></p>
+  <p id="unused" role="status" hidden><span></span> <button id="use-fast" type="button">${t('Use fast decoding')}</button></p>
   <figure id="trade-off" hidden>
     <svg id="curve" viewBox="0 0 120 60" role="img" aria-labelledby="here"></svg>
     <figcaption id="here"></figcaption>

@@ -5,9 +5,9 @@ import * as vscode from 'vscode';
 
 import { t } from '../l10n';
 import { messageOf } from '../log';
-import { joules, mean, percent, sourceText, tenths, threshold as thresholdText, whole } from '../state/format';
+import { mean, percent, tenths, threshold as thresholdText, todayText, whole } from '../state/format';
 import { writeSetting } from '../settings';
-import type { Snapshot, Store, Today } from '../state/store';
+import type { Snapshot, Store } from '../state/store';
 import { Throttle } from '../state/throttle';
 import { page } from './page';
 import { pointAt, stopTitle, type Calibration, type Point } from './calibration';
@@ -88,20 +88,8 @@ export function stateMessage({ settings, energy, today }: Snapshot): StateMessag
     bars: exits.map((exit) => ({ share: exit / layers, title: t('{count} of {total} layers', { count: whole(exit), total }) })),
     barsLabel: t('Layers of each token: {each}', { each: exits.map(whole).join(', ') }),
     summary: last === null ? t('No completion yet.') : t('{average} of {total} layers per token on average', { average: tenths(last), total }),
-    today: today === null || today.totals.completions === 0 ? t('Nothing yet.') : todayText(today),
+    today: today === null || today.completions === 0 ? t('Nothing yet.') : todayText(today),
   };
-}
-
-function todayText({ totals, source }: Today): string {
-  const values = {
-    saved: joules(totals.saved_joules),
-    share: percent(totals.saving),
-    count: whole(totals.completions),
-    source: sourceText(source),
-  };
-  return totals.completions === 1
-    ? t('{saved} saved ({share}) in {count} completion, {source}.', values)
-    : t('{saved} saved ({share}) in {count} completions, {source}.', values);
 }
 
 export class ThresholdView implements vscode.WebviewViewProvider, vscode.Disposable {

@@ -20,7 +20,7 @@ arm; nothing is accepted. Measured on ${date} on ${machine}, Green Code ${versio
 The floor is the workbench's own: an *instant* front answers at once, so what is left is the editor's wait before it asks,
 the way to the server and back, and the drawing. Along a suggestion that is shown the editor moves by itself, at once, and
 only asks whether it still holds: hence figures below the floor. A key counts where a suggestion came that was not there before, and before
-the next key. One that comes later is never seen, and not among these: of ${ours.sent} requests that reached the engine, ${ours.engine.keys}
+the next key. One that comes later is never seen, and an empty one is not shown: of ${ours.sent} requests that reached the engine, ${ours.engine.keys}
 were shown in time. Brackets are 95 % bootstrap intervals over keys.
 
 ${table([
@@ -43,7 +43,7 @@ ${table([
   ['refused by a guard, or without a text before the cursor', ours.refused, naive.refused],
   ['sent to the engine', ours.sent, naive.sent],
   ['of these: overtaken there', ours.cancelled_sent, naive.cancelled_sent],
-  ['completions', ours.completions, naive.completions],
+  ['completed, as the engine counts: one that was overtaken at its end is here, too', ours.completions, naive.completions],
   [`joules per 100 keys${estimated}`, ours.joules_per_100_keys.toFixed(1), naive.joules_per_100_keys.toFixed(1)],
 ])}
 

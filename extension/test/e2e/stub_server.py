@@ -41,6 +41,7 @@ def totals() -> dict[str, float]:
         "saving": 1 - used / full if full else 0.0,
         "mean_layers": state["layers"] / max(1, state["tokens"]),
         "cpu_seconds": used / 10,
+        "source": "estimate",
     }
 
 
@@ -55,7 +56,6 @@ def tell_energy() -> None:
     params = {
         "today": totals(),
         "session": totals(),
-        "source": "estimate",
         "mean_layers": totals()["mean_layers"],
         "layers_total": LAYERS,
         "model": settings.get("model", ""),
@@ -141,7 +141,6 @@ def report(params: Any) -> dict[str, Any]:
         "by_day": days,
         "by_language": languages,
         "by_model": [{"model": "stub", **totals()}],
-        "source": "estimate",
     }
 
 

@@ -3,8 +3,9 @@ import os from 'node:os';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 
 import { commandTable, type Parts } from '../../src/commands/commands';
-import { COMMANDS } from '../../src/ids';
-import type { Explanation } from '../../src/protocol';
+import { COMMANDS, CONTEXTS } from '../../src/ids';
+import { COMMAND_ACCEPTED, type Explanation } from '../../src/protocol';
+import { tickThreshold } from '../../src/walkthrough';
 import { defaults } from './samples';
 import { commands, configuration, env, window } from './vscode';
 
@@ -71,14 +72,15 @@ describe('Why No Suggestion?', () => {
   });
 
   it.each([
-    ['Switch greenCode.completeInComments on to have suggestions there.', '@id:greenCode.completeInComments'],
-    ['See the settings under greenCode.', null],
-    ['greenCode.toggle', null],
-    [null, null],
-  ])('opens the setting of the action %j: %j', async (action, opened) => {
+    ['Switch greenCode.completeInComments on to have suggestions there.', 'It is off (greenCode.enabled).', '@id:greenCode.completeInComments'],
+    ['See the settings under greenCode.', 'The file is excluded by *.key (greenCode.excludedFiles).', '@id:greenCode.excludedFiles'],
+    [null, 'The language go is not among greenCode.languages (python).', '@id:greenCode.languages'],
+    ['greenCode.toggle', 'The cursor is inside a comment.', null],
+    [null, 'The cursor is inside a comment.', null],
+  ])('opens the setting that is named in the action %j, or in %j: %j', async (action, message, opened) => {
     const offered = vi.spyOn(window, 'showInformationMessage').mockResolvedValue('Open Setting');
     const done = vi.spyOn(commands, 'executeCommand');
-    const told: Explanation = { reason: 'in_comment', message: 'The cursor is inside a comment.', action, last: null };
+    const told: Explanation = { reason: 'in_comment', message, action, last: null };
     const parts = {
       store: { snapshot: { phase: 'running', settings: defaults } },
       supervisor: { explain: () => Promise.resolve(told) },
@@ -91,18 +93,37 @@ describe('Why No Suggestion?', () => {
     }
   });
 
+  const look = (languageId: string, scheme = 'file') => (window.activeTextEditor = { document: { uri: { scheme }, languageId } });
+
   it.each([
-    ['a language that was not chosen', () => (window.activeTextEditor = { document: { languageId: 'cobol' } }), '@id:greenCode.languages'],
-    ['inline suggestions that are off', () => configuration.user.set('inlineSuggest.enabled', false), '@id:editor.inlineSuggest.enabled'],
-  ])('names what keeps the editor from asking: %s', async (_, begin, opened) => {
+    ['a language that was not chosen', () => look('cobol'), {}, '@id:greenCode.languages'],
+    ['inline suggestions that are off', () => configuration.user.set('inlineSuggest.enabled', false), {}, '@id:editor.inlineSuggest.enabled'],
+    ['our own that are off', () => look('python'), { enabled: false }, '@id:greenCode.enabled'],
+  ])('names what keeps the editor from asking: %s', async (_, begin, settings, opened) => {
     begin();
     vi.spyOn(window, 'showInformationMessage').mockResolvedValue('Open Setting');
     const done = vi.spyOn(commands, 'executeCommand');
     const explain = vi.fn();
-    const parts = { store: { snapshot: { phase: 'running', settings: defaults } }, supervisor: { explain } } as unknown as Parts;
+    const parts = { store: { snapshot: { phase: 'running', settings: { ...defaults, ...settings } } }, supervisor: { explain } } as unknown as Parts;
     await commandTable(parts)[COMMANDS.whyNoSuggestion]!();
     expect(done.mock.calls).toEqual([['workbench.action.openSettings', opened]]);
     expect(explain).not.toHaveBeenCalled();
+  });
+
+  it.each([
+    ['output', 'Nothing to add.'], // the panel has the focus, and the file is still what is meant
+    ['git', 'Green Code does not complete in documents of this kind (git).'],
+  ])('looks at documents alone: %s', async (scheme, text) => {
+    look('log', scheme);
+    const told = vi.spyOn(window, 'showInformationMessage');
+    const explain = () => Promise.resolve({ reason: 'empty', message: 'Nothing to add.', action: null, last: null });
+    const parts = {
+      store: { snapshot: { phase: 'running', settings: defaults } },
+      supervisor: { explain },
+      channels: { extension: { info: () => undefined } },
+    } as unknown as Parts;
+    await commandTable(parts)[COMMANDS.whyNoSuggestion]!();
+    expect(told.mock.calls[0]?.[0]).toBe(text);
   });
 
   it('offers to set up where nothing is set up yet', async () => {
@@ -120,5 +141,32 @@ describe('Delete Energy History', () => {
     const supervisor = { runDaemon: () => Promise.resolve({ code: 0, stdout: '', stderr: '' }), isRunning: false };
     await commandTable({ store: { update }, supervisor, report: { visible: true } } as unknown as Parts)[COMMANDS.deleteHistory]!();
     expect(update.mock.calls).toEqual([[{ energy: null, today: null }]]);
+  });
+});
+
+describe('the walkthrough', () => {
+  const ticked = () => vi.spyOn(commands, 'executeCommand');
+  const context = (step: keyof typeof CONTEXTS) => [['setContext', CONTEXTS[step], true]];
+
+  it('has seen a completion once one was accepted', async () => {
+    const done = ticked();
+    await commandTable({ supervisor: { accepted: () => undefined } } as unknown as Parts)[COMMAND_ACCEPTED]!('7');
+    expect(done.mock.calls).toEqual(context('complete'));
+  });
+
+  it.each([true, false])('has seen the report once it is shown, not where there is none: %s', async (exists) => {
+    const done = ticked();
+    const report = () => (exists ? Promise.resolve({}) : Promise.reject(new Error('no front')));
+    const parts = { store: { snapshot: { settings: defaults } }, supervisor: { report }, report: { show: () => undefined } } as unknown as Parts;
+    await Promise.resolve(commandTable(parts)[COMMANDS.energyReport]!()).catch(() => undefined);
+    expect(done.mock.calls).toEqual(exists ? context('report') : []);
+  });
+
+  it('has set a threshold when the threshold is another one', () => {
+    const done = ticked();
+    tickThreshold(defaults, { ...defaults, maxLines: 3 });
+    expect(done).not.toHaveBeenCalled();
+    tickThreshold(defaults, { ...defaults, threshold: 0.7 });
+    expect(done.mock.calls).toEqual(context('threshold'));
   });
 });

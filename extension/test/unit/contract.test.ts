@@ -6,7 +6,7 @@ import { beforeEach, describe, expect, it } from 'vitest';
 
 import manifest from '../../../package.json';
 import texts from '../../../package.nls.json';
-import { COMMANDS, ICON, VIEW_THRESHOLD } from '../../src/ids';
+import { COMMANDS, CONTEXTS, ICON, VIEW_THRESHOLD } from '../../src/ids';
 import * as protocol from '../../src/protocol';
 import { rawSettings, readSettings, serves, SETTING_KEYS, settingsForFront } from '../../src/settings';
 import { defaults } from './samples';
@@ -70,10 +70,35 @@ describe('the manifest', () => {
     });
   });
 
+  it('has each step of the walkthrough ticked by its own context key', () => {
+    const { steps } = manifest.contributes.walkthroughs[0]!;
+    expect(Object.fromEntries(steps.map(({ id, completionEvents }) => [id, completionEvents]))).toEqual(
+      Object.fromEntries(Object.entries(CONTEXTS).map(([id, key]) => [id, [`onContext:${key}`]])),
+    );
+  });
+
   it('names files that exist', () => {
     const files = [manifest.icon, manifest.contributes.viewsContainers.activitybar[0]!.icon, manifest.contributes.icons['green-code-leaf'].default.fontPath];
     const pages = manifest.contributes.walkthroughs.flatMap(({ steps }) => steps.map(({ media }) => media.markdown));
     [...files, ...pages].forEach((file) => expect(fs.existsSync(path.join(import.meta.dirname, '../../..', file)), file).toBe(true));
+  });
+});
+
+describe('the page of the extension', () => {
+  const file = 'extension/README.md';
+  const text = fs.readFileSync(path.join(import.meta.dirname, '../../..', file), 'utf8');
+
+  it('is what is packed, and shows without the repository', () => {
+    expect(manifest.scripts.package).toContain(`--readme-path ${file}`);
+    expect([...text.matchAll(/\]\((?!https:)/g)]).toEqual([]);
+    expect(text).not.toContain('![');
+  });
+
+  it('names settings and commands that exist, and every command of the palette but the menu', () => {
+    const named = [...text.matchAll(/`greenCode\.(\w+)`/g)].map((match) => match[1]);
+    expect(named.filter((key) => !(SETTING_KEYS as readonly unknown[]).includes(key))).toEqual([]);
+    const titles = Object.entries(texts).filter(([key]) => key.startsWith('command.') && key !== 'command.menu');
+    titles.forEach(([, title]) => expect(text).toContain(`**${title}**`));
   });
 });
 

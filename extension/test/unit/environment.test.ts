@@ -46,7 +46,7 @@ describe('which Python runs the front', () => {
 
   it('then the managed environment of this wheel, without starting it', async () => {
     const python = await setUp();
-    expect(await resolve({ ...options, pythonPath: '', run: never })).toEqual({ kind: 'ready', python, origin: 'managed', environment: path.dirname(path.dirname(python)) });
+    expect(await resolve({ ...options, pythonPath: '', run: never })).toEqual({ kind: 'ready', python, origin: 'managed', folder: path.dirname(path.dirname(python)) });
   });
 
   it('then asks for set-up, also where another build of this version was set up', async () => {

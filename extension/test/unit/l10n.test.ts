@@ -100,6 +100,13 @@ describe('the texts of the manifest', () => {
     [...links(englishTexts), ...links(germanTexts)].forEach(([shown, title]) => expect(shown).toBe(title));
   });
 
+  it('promise on the first page of the walkthrough what the dialog of Set Up promises', () => {
+    const [promise, ...others] = Object.entries(german).filter(([message]) => message.startsWith('Afterwards only an update'));
+    expect(others).toEqual([]);
+    const page = (ending: string) => fs.readFileSync(path.join(ROOT, `extension/media/walkthrough/set-up${ending}.md`), 'utf8');
+    expect([page(''), page('.nls.de')]).toEqual(promise!.map((text) => expect.stringContaining(text) as unknown));
+  });
+
   it('have a German page for each step of the walkthrough', () => {
     const folder = path.join(ROOT, 'extension/media/walkthrough');
     const pages = [...source.matchAll(/"markdown": "extension\/media\/walkthrough\/(.*)\.md"/g)].map((match) => match[1] ?? '');
@@ -110,11 +117,10 @@ describe('the texts of the manifest', () => {
 describe('in German', () => {
   const report: Report = {
     today: totals,
-    all: totals,
+    all: { ...totals, source: 'estimate' },
     by_day: [{ ...totals, day: '2026-01-02' }],
     by_language: [{ ...totals, language: 'python' }],
     by_model: [{ ...totals, model: 'gemma' }],
-    source: 'estimate',
   };
   const calibration: Calibration = {
     stops: [{ name: 'saver', threshold: 0.6, allowedLoss: 0.05, confidence: 0.95, saving: 0.3 }],

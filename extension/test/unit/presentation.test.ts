@@ -1,8 +1,11 @@
-import { describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 
 import { STATES, type Decoding, type State } from '../../src/protocol';
+import { Store, type Phase } from '../../src/state/store';
+import { StatusItem } from '../../src/status/item';
 import { escapeMarkdown, present } from '../../src/status/presentation';
 import { defaults, energy, snapshot, totals } from './samples';
+import { window, workspace } from './vscode';
 
 const status = (state: State, message = '', progress: number | null = null) => ({ state, message, progress, reason: null });
 
@@ -37,6 +40,11 @@ describe('the text of the status item', () => {
     expect(shown.shown).toBe('disabled');
   });
 
+  it.each<Phase>(['starting', 'setUp', 'settingUp', 'failed'])('says Off, and no more, where there is no engine either: %s', (phase) => {
+    const shown = present(snapshot({ phase, detail: 'no such file', settings: { ...defaults, enabled: false } }));
+    expect(shown).toMatchObject({ error: false, text: '$(circle-slash) Off', label: 'Green Code. Off.' });
+  });
+
   it.each(['ready', 'busy'] as const)('says in state %s what is wrong nevertheless', (state) => {
     const refused = { ...status(state, 'The new bundle is refused'), reason: 'bundle_invalid' };
     const shown = present(snapshot({ energy, status: refused }));
@@ -46,7 +54,7 @@ describe('the text of the status item', () => {
   });
 
   it('labels an estimate', () => {
-    const shown = present(snapshot({ status: status('ready'), energy: { ...energy, source: 'estimate' } }));
+    const shown = present(snapshot({ status: status('ready'), energy: { ...energy, today: { ...totals, source: 'estimate' } } }));
     expect(shown.text).toBe('$(green-code-leaf) 34% saved est.');
     expect(shown.tooltip).toContain('estimated from processor time');
   });
@@ -57,7 +65,7 @@ describe('the text of the status item', () => {
   });
 
   it('shows what earlier windows saved today before this one completes anything', () => {
-    const shown = present(snapshot({ status: status('ready'), today: { totals, source: 'estimate' } }));
+    const shown = present(snapshot({ status: status('ready'), today: { ...totals, source: 'estimate' } }));
     expect(shown.text).toBe('$(green-code-leaf) 34% saved est.');
     expect(shown.label).toBe('Green Code. Ready. Today: 12.4 J saved, 34%, estimated from processor time; 12 completions.');
   });
@@ -104,5 +112,24 @@ describe('the details', () => {
   it('do not let a setting become markup', () => {
     const hostile = { ...defaults, decoding: '[x](command:y)' as Decoding, model: '[x](command:y)' };
     expect(present(snapshot({ settings: hostile })).tooltip).not.toContain('[x](command:y)');
+  });
+});
+
+describe('the status item', () => {
+  afterEach(() => {
+    vi.restoreAllMocks();
+    workspace.textDocuments.length = 0;
+  });
+
+  it.each([
+    ['a document of a chosen language, switched off', 'python', false, true],
+    ['no such document, switched off', 'go', false, false],
+    ['a front that is about to start', 'python', true, false],
+  ])('is there before any front has started, with %s', (_, languageId, enabled, isShown) => {
+    workspace.textDocuments.push({ uri: { scheme: 'file' }, languageId });
+    const item = { ...window.createStatusBarItem(), show: vi.fn() };
+    vi.spyOn(window, 'createStatusBarItem').mockReturnValue(item);
+    new StatusItem(new Store({ ...defaults, enabled })).dispose();
+    expect(item.show).toHaveBeenCalledTimes(isShown ? 1 : 0);
   });
 });

@@ -21,12 +21,12 @@ export const totals: Totals = {
   saving: 0.342,
   mean_layers: 11.5,
   cpu_seconds: 8,
+  source: 'rapl',
 };
 
 export const energy: EnergyMessage = {
   today: totals,
   session: { ...totals, completions: 2 },
-  source: 'rapl',
   mean_layers: 11.5,
   layers_total: 18,
   model: 'gemma-3-270m',
@@ -38,6 +38,5 @@ export const energy: EnergyMessage = {
 
 export function snapshot(change: Partial<Snapshot> = {}): Snapshot {
   const { energy = null } = change;
-  const today = energy && { totals: energy.today, source: energy.source };
-  return { phase: 'running', detail: '', status: null, energy, today, settings: defaults, ...change };
+  return { phase: 'running', detail: '', status: null, energy, today: energy?.today ?? null, settings: defaults, ...change };
 }

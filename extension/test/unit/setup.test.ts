@@ -5,9 +5,10 @@ import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 
 import type { InstallOptions } from '../../src/environment/install';
+import { managedFolder, pythonIn } from '../../src/environment/resolve';
 import { SetUp } from '../../src/environment/setup';
 import type { Channels } from '../../src/log';
-import { Store } from '../../src/state/store';
+import { Store, type Phase } from '../../src/state/store';
 import { defaults } from './samples';
 import { configuration, window } from './vscode';
 
@@ -18,15 +19,26 @@ vi.mock('../../src/environment/install', async (original) => ({ ...(await origin
 const channels = { extension: { info: () => undefined, error: () => undefined } } as unknown as Channels;
 let storage = '';
 
+const home = () => ({ storage, version: '0.1.0', bundled: path.join(storage, 'bundled') });
+
+/** What an earlier Set Up has left. */
+async function makeEnvironment() {
+  const wheel = path.join(home().bundled, 'green_code-0.1.0-py3-none-any.whl');
+  fs.mkdirSync(home().bundled);
+  fs.writeFileSync(wheel, 'wheel');
+  const python = pythonIn(await managedFolder(home(), wheel));
+  fs.mkdirSync(path.dirname(python), { recursive: true });
+  fs.writeFileSync(python, '');
+}
+
 function make() {
-  const home = { storage, version: '0.1.0', bundled: '/bundled' };
   const store = new Store(defaults);
   const restart = () => {
     store.update({ phase: 'running' });
     return Promise.resolve();
   };
   const front = { release: vi.fn(() => Promise.resolve()), restart: vi.fn(restart) };
-  return { store, front, setUp: new SetUp(home, channels, store, front) };
+  return { store, front, setUp: new SetUp(home(), channels, store, front) };
 }
 
 beforeEach(() => {
@@ -87,6 +99,32 @@ describe('Set Up', () => {
     expect(asked).not.toHaveBeenCalled();
   });
 
+  it('is neither offered nor brought up to date while suggestions are switched off', async () => {
+    const asked = vi.spyOn(window, 'showInformationMessage');
+    const { setUp, store } = make();
+    store.update({ settings: { ...defaults, enabled: false } });
+    await setUp.offer('venv-1-bb');
+    fs.mkdirSync(path.join(storage, 'venv-0-aa'));
+    await setUp.offer('venv-1-bb');
+    expect(asked).not.toHaveBeenCalled();
+    expect(installed).not.toHaveBeenCalled();
+    store.update({ settings: defaults });
+    await setUp.offer('venv-1-bb');
+    expect(installed).toHaveBeenCalledTimes(1);
+  });
+
+  it('is what the window says while it runs, and nothing of before; then the front has its say', async () => {
+    const { setUp, store, front } = make();
+    const status = { state: 'error', message: 'the model is damaged', progress: null, reason: 'model_damaged' } as const;
+    store.update({ phase: 'failed', detail: 'it keeps failing', status });
+    const said: unknown[] = [];
+    const note = () => Promise.resolve(void said.push(store.snapshot));
+    installed.mockImplementation(note);
+    front.restart.mockImplementation(note);
+    await setUp.start();
+    expect(said).toMatchObject([{ phase: 'settingUp', detail: '', status: null }, { phase: 'starting' }]);
+  });
+
   it('is offered once for each environment', async () => {
     const asked = vi.spyOn(window, 'showInformationMessage').mockResolvedValue(undefined);
     const { setUp } = make();
@@ -119,6 +157,48 @@ describe('Set Up', () => {
     expect(configuration.updates.map(({ key, value }) => [key, value])).toEqual(installs === 1 ? [['pythonPath', '']] : []);
   });
 
+  it.each([
+    ['none before, so nobody was asked', ''],
+    ['another one before, which he agreed to clear', '/opt/python'],
+  ])('leaves the interpreter that the user names while it runs: %s', async (_, before) => {
+    vi.spyOn(window, 'showWarningMessage').mockResolvedValue('Clear and Set Up');
+    const { setUp, store } = make();
+    store.update({ settings: { ...defaults, pythonPath: before } });
+    installed.mockImplementation(() => {
+      store.update({ settings: { ...defaults, pythonPath: '/home/me/python' } });
+      return Promise.resolve();
+    });
+    await setUp.start();
+    expect(installed).toHaveBeenCalledTimes(1);
+    expect(configuration.updates).toEqual([]);
+  });
+
+  it('goes back to the environment that is there, where the setting of another interpreter hid it', async () => {
+    await makeEnvironment();
+    vi.spyOn(window, 'showWarningMessage').mockResolvedValue('Clear and Set Up');
+    const { setUp, store, front } = make();
+    store.update({ settings: { ...defaults, pythonPath: '/opt/python' } });
+    await setUp.start();
+    expect(configuration.updates.map(({ key, value }) => [key, value])).toEqual([['pythonPath', '']]);
+    expect(front.restart).toHaveBeenCalledTimes(1);
+    expect(installed).not.toHaveBeenCalled();
+  });
+
+  it.each<[Phase, string, string]>([
+    ['idle', 'Green Code is set up already. Set it up again?', 'Set Up Again'],
+    ['running', 'Green Code is set up already. Set it up again?', 'Set Up Again'],
+    ['failed', 'Set up Green Code?', 'Set Up'],
+  ])('says that it is done already, unless the front fails: %s', async (phase, question, answer) => {
+    await makeEnvironment();
+    const asked = vi.spyOn(window, 'showInformationMessage').mockResolvedValue(undefined);
+    const { setUp, store } = make();
+    store.update({ phase });
+    await setUp.start();
+    const [message, , button] = asked.mock.calls[0]!;
+    expect([message, button]).toEqual([question, answer]);
+    expect(installed).not.toHaveBeenCalled();
+  });
+
   it('can be begun again where its message was neither answered nor closed', async () => {
     installed.mockRejectedValue(new InstallError('offline'));
     vi.spyOn(window, 'showErrorMessage').mockReturnValue(new Promise(() => undefined));
@@ -131,12 +211,16 @@ describe('Set Up', () => {
   it('tries again when asked to', async () => {
     installed.mockRejectedValueOnce(new InstallError('offline')).mockResolvedValue();
     vi.spyOn(window, 'showErrorMessage').mockResolvedValueOnce('Retry');
-    const { setUp } = make();
+    vi.spyOn(window, 'showWarningMessage').mockResolvedValue('Clear and Set Up');
+    const { setUp, store } = make();
+    store.update({ settings: { ...defaults, pythonPath: '/opt/python' } });
     await setUp.start();
     await vi.waitFor(() => expect(installed).toHaveBeenCalledTimes(2));
+    await vi.waitFor(() => expect(configuration.updates).toMatchObject([{ key: 'pythonPath', value: '' }])); // as was agreed before
   });
 
   it('does not install what another window has set up meanwhile', async () => {
+    await makeEnvironment();
     const { setUp, front, store } = make();
     store.update({ phase: 'setUp' });
     await setUp.start();

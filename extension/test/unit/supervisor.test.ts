@@ -4,12 +4,14 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 
 import type { ClientOptions } from '../../src/client/client';
 import { Supervisor } from '../../src/client/supervisor';
-import type { Channels } from '../../src/log';
+import type { Resolution } from '../../src/environment/resolve';
+import { CONTEXTS } from '../../src/ids';
+import { Channels } from '../../src/log';
 import { LSP_REPORT } from '../../src/protocol';
 import type { Settings } from '../../src/settings';
-import { Store } from '../../src/state/store';
+import { Store, type Phase } from '../../src/state/store';
 import { defaults } from './samples';
-import { configuration, workspace } from './vscode';
+import { commands, configuration, window, workspace } from './vscode';
 
 /** A front that starts when it is let, and remembers what it was sent. */
 class Front {
@@ -56,18 +58,22 @@ class Front {
 }
 
 vi.mock('../../src/client/client', () => ({ createClient: (options: ClientOptions) => new Front(options) }));
-const environment = vi.hoisted(() => ({ origin: 'setting', run: vi.fn(() => Promise.resolve({ code: 0, stdout: '', stderr: '' })) }));
-vi.mock('../../src/environment/resolve', () => ({ resolve: () => Promise.resolve({ kind: 'ready', python: 'python', origin: environment.origin, environment: '/no/such/environment' }) }));
+const environment = vi.hoisted(() => ({ resolve: vi.fn<() => Promise<Resolution>>(), run: vi.fn(() => Promise.resolve({ code: 0, stdout: '', stderr: '' })) }));
+vi.mock('../../src/environment/resolve', () => ({ resolve: environment.resolve }));
 vi.mock('../../src/environment/processes', () => ({ run: environment.run }));
 
-const quiet = { info: () => undefined, warn: () => undefined, error: () => undefined };
-const channels = { extension: quiet, server: quiet, report: () => undefined, forgetShown: () => undefined } as unknown as Channels;
+const named: Resolution = { kind: 'ready', python: 'python', origin: 'setting' };
+const managed: Resolution = { kind: 'ready', python: 'python', origin: 'managed', folder: '/no/such/environment' };
+const missing: Resolution = { kind: 'missing', name: 'venv-1-aa' };
+const wrong: Resolution = { kind: 'wrong', message: 'It cannot be started.' };
+
 const home = { storage: os.tmpdir(), version: '0.1.0', bundled: '/extension/bundled' };
 const open = (languageId: string, scheme = 'file') => workspace.textDocuments.push({ uri: { scheme }, languageId });
 
 function make(settings: Partial<Settings> = {}) {
   const store = new Store({ ...defaults, ...settings });
-  const supervisor = new Supervisor(home, '/extension', channels, store, () => undefined);
+  const offered = vi.fn();
+  const supervisor = new Supervisor(home, '/extension', new Channels(), store, offered);
   /** As activate() does it when a setting changes. */
   const change = (settings: Partial<Settings>) => {
     const before = store.snapshot.settings;
@@ -75,18 +81,30 @@ function make(settings: Partial<Settings> = {}) {
     store.update({ settings: { ...before, ...settings } });
     return supervisor.settingsChanged(before, store.snapshot.settings);
   };
-  return { store, supervisor, change };
+  return { store, supervisor, change, offered };
+}
+
+/** With a front that has started. */
+async function running(settings: Partial<Settings> = {}) {
+  const made = make(settings);
+  const starting = made.supervisor.restart();
+  await fronts(1);
+  Front.newest().started();
+  await starting;
+  return made;
 }
 
 const fronts = (count: number) => vi.waitFor(() => expect(Front.all).toHaveLength(count));
 
 beforeEach(() => {
   Front.all.length = 0;
-  environment.origin = 'setting';
+  environment.resolve.mockReset().mockResolvedValue(named);
   environment.run.mockClear();
   configuration.reset();
   workspace.textDocuments.length = 0;
 });
+
+afterEach(() => void vi.restoreAllMocks());
 
 describe('the front', () => {
   it('starts once, with the first document of a chosen language', async () => {
@@ -113,6 +131,134 @@ describe('the front', () => {
     void change({ languages: ['go'] });
     await fronts(1);
   });
+
+  it('stays away while suggestions are switched off, and starts when they are switched on', async () => {
+    const { store, supervisor, change } = make({ enabled: false });
+    open('python');
+    await supervisor.startWhenNeeded();
+    expect([store.snapshot.phase, environment.resolve.mock.calls.length]).toEqual(['idle', 0]);
+    void change({ enabled: true });
+    await fronts(1);
+  });
+
+  it('is missing, and that is said again when suggestions are switched on', async () => {
+    environment.resolve.mockResolvedValue(missing);
+    const { supervisor, change, offered } = make({ enabled: false });
+    await supervisor.restart();
+    await change({ threshold: 0.6 });
+    expect(offered).toHaveBeenCalledTimes(1);
+    await change({ enabled: true });
+    expect(offered.mock.calls).toEqual([['venv-1-aa'], ['venv-1-aa']]);
+  });
+
+  it('ticks the first step of the walkthrough once it runs', async () => {
+    const done = vi.spyOn(commands, 'executeCommand');
+    const { supervisor } = make();
+    const starting = supervisor.restart();
+    await fronts(1);
+    expect(done).not.toHaveBeenCalled();
+    Front.newest().started();
+    await starting;
+    expect(done.mock.calls).toEqual([['setContext', CONTEXTS.setUp, true]]);
+  });
+
+  it.each<[Phase, Partial<Settings>, string]>([
+    ['idle', {}, 'The language server is not running yet: it starts with a document of a chosen language (greenCode.languages).'],
+    ['idle', { enabled: false }, 'The language server is not running: suggestions are switched off (greenCode.enabled).'],
+    ['setUp', {}, 'There is no environment yet. Run Green Code: Set Up.'],
+    ['settingUp', {}, 'Set Up is still at work. Try again when it is done.'],
+    ['starting', {}, 'The language server is starting. Try again in a moment.'],
+    ['failed', {}, 'The language server is not running.'],
+  ])('that does not run says why: %s %j', (phase, settings, why) => {
+    const { store, supervisor } = make(settings);
+    store.update({ phase });
+    expect(() => supervisor.explain()).toThrow(new Error(why));
+  });
+});
+
+describe('while Set Up runs', () => {
+  it.each<[string, Resolution]>([
+    ['starts', named],
+    ['is missing', missing],
+    ['is wrong', wrong],
+  ])('that is what the window says, whatever becomes of the front: it %s', async (_, resolution) => {
+    environment.resolve.mockResolvedValue(resolution);
+    const { store, supervisor } = make();
+    store.update({ phase: 'settingUp' });
+    const starting = supervisor.restart();
+    if (resolution === named) {
+      await fronts(1);
+      Front.newest().started();
+    }
+    await starting;
+    expect(store.snapshot).toMatchObject({ phase: 'settingUp', detail: '' });
+    Front.all.at(-1)?.options.onClosed();
+    expect(store.snapshot.phase).toBe('settingUp');
+    supervisor.dispose();
+  });
+});
+
+describe('a retry that fails as before', () => {
+  it('is told as before', async () => {
+    environment.resolve.mockResolvedValue(wrong);
+    const told = vi.spyOn(window, 'showErrorMessage');
+    const { supervisor } = make();
+    await supervisor.restart();
+    await supervisor.restartEngine();
+    expect(told.mock.calls.map(([text]) => text)).toEqual(['It cannot be started.', 'It cannot be started.']);
+  });
+
+  it('names Set Up where that has not been run', async () => {
+    environment.resolve.mockResolvedValue(missing);
+    const { supervisor } = make();
+    await expect(supervisor.restartEngine()).rejects.toThrow('There is no environment yet. Run Green Code: Set Up.');
+  });
+});
+
+describe('another pythonPath', () => {
+  beforeEach(() => void vi.useFakeTimers());
+  afterEach(() => void vi.useRealTimers());
+  const seconds = (count: number) => vi.advanceTimersByTimeAsync(count * 1000);
+
+  it('is tried when it has been typed to its end, and what runs goes on until it has answered', async () => {
+    const { change } = await running();
+    const first = Front.newest();
+    for (const pythonPath of ['/o', '/opt', '/opt/python']) {
+      await change({ pythonPath });
+      await seconds(2);
+    }
+    expect(environment.resolve).toHaveBeenCalledTimes(1);
+    let answer: (resolution: Resolution) => void = () => undefined;
+    environment.resolve.mockReturnValue(new Promise((resolve) => (answer = resolve)));
+    await seconds(2);
+    await vi.waitFor(() => expect(environment.resolve).toHaveBeenCalledTimes(2));
+    expect(first.ended).toBe(false);
+    answer(named);
+    await fronts(2);
+    expect(first.ended).toBe(true);
+  });
+
+  it('is not tried twice where a restart came first', async () => {
+    const { supervisor, change } = await running();
+    await change({ pythonPath: '/opt/python' });
+    const restarting = supervisor.restart();
+    await fronts(2);
+    Front.newest().started();
+    await restarting;
+    await vi.waitFor(() => expect(vi.getTimerCount()).toBe(0), { timeout: 500 });
+  });
+
+  it('that is wrong ends what ran, and can be set right by a button', async () => {
+    vi.spyOn(window, 'showErrorMessage').mockResolvedValue('Open Setting');
+    const { store, change } = await running();
+    const done = vi.spyOn(commands, 'executeCommand');
+    environment.resolve.mockResolvedValue(wrong);
+    await change({ pythonPath: '/opt/pyton' });
+    await seconds(3);
+    await vi.waitFor(() => expect(store.snapshot).toMatchObject({ phase: 'failed', detail: 'It cannot be started.' }));
+    expect(Front.newest().ended).toBe(true);
+    expect(done.mock.calls).toEqual([['workbench.action.openSettings', '@id:greenCode.pythonPath']]);
+  });
 });
 
 describe('before the managed environment is replaced', () => {
@@ -120,12 +266,8 @@ describe('before the managed environment is replaced', () => {
     ['managed', true],
     ['setting', false],
   ])('what runs from it ends, the engine too: %s', async (origin, ends) => {
-    environment.origin = origin;
-    const { supervisor } = make();
-    const starting = supervisor.restart();
-    await fronts(1);
-    Front.newest().started();
-    await starting;
+    environment.resolve.mockResolvedValue(origin === 'managed' ? managed : named);
+    const { supervisor } = await running();
     await supervisor.release();
     expect(Front.newest().ended).toBe(ends);
     const stops = environment.run.mock.calls as unknown as [string, string[]][];

@@ -73,11 +73,10 @@ describe('Show Layers', () => {
 describe('the energy report', () => {
   const report: Report = {
     today: totals,
-    all: { ...totals, completions: 99 },
+    all: { ...totals, completions: 99, source: 'estimate' },
     by_day: [{ ...totals, day: '2026-01-02' }],
     by_language: [{ ...totals, language: '<script>' }],
     by_model: [{ ...totals, model: 'gemma' }],
-    source: 'estimate',
   };
   const html = renderReport(report, { style: 'style.css', script: 'report.js', nonce: 'n1', cspSource: 'csp', gridIntensity: 500 });
 
@@ -105,8 +104,8 @@ describe('the energy report', () => {
   });
 
   it('is quiet where there is nothing yet', () => {
-    const none = { ...totals, completions: 0, energy_joules: 0, saved_joules: 0 };
-    const empty = renderReport({ today: none, all: none, by_day: [], by_language: [], by_model: [], source: null }, { style: '', script: '', nonce: '', cspSource: '', gridIntensity: 500 });
+    const none = { ...totals, completions: 0, energy_joules: 0, saved_joules: 0, source: null };
+    const empty = renderReport({ today: none, all: none, by_day: [], by_language: [], by_model: [] }, { style: '', script: '', nonce: '', cspSource: '', gridIntensity: 500 });
     expect(empty).toContain('No completion today yet.');
     expect(empty).not.toContain('<canvas');
   });
@@ -123,6 +122,7 @@ describe('pages', () => {
     expect(html).toContain(`content="default-src 'none'; style-src csp; script-src 'nonce-n1'"`);
     expect(html.match(/<script/g)).toHaveLength(1);
     expect(html).toContain('<label for="threshold">');
+    expect(html).toContain('<p id="unused" role="status" hidden>'); // it comes and goes by itself
     expect(html).toContain('type="range" min="0.5" max="1" step="0.01"');
   });
 });

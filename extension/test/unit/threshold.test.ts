@@ -145,7 +145,7 @@ describe('the view', () => {
       ],
       barsLabel: 'Layers of each token: 9, 18, 12',
       summary: '13.0 of 18 layers per token on average',
-      today: '12.4 J saved (34%) in 12 completions, measured on the CPU (RAPL).',
+      today: '12.4 J saved, 34%, measured on the CPU (RAPL); 12 completions.',
     });
   });
 

@@ -34,13 +34,30 @@ export enum ProgressLocation {
   Notification = 15,
 }
 
+export enum StatusBarAlignment {
+  Right = 2,
+}
+
+export class MarkdownString {
+  isTrusted: unknown;
+  constructor(readonly value: string) {}
+}
+
+export class ThemeColor {
+  constructor(readonly id: string) {}
+}
+
 const unanswered: (...args: readonly unknown[]) => Promise<string | undefined> = () => Promise.resolve(undefined);
+const nothing = () => undefined;
 
 export const window = {
-  activeTextEditor: undefined as { document: { languageId: string } } | undefined,
+  activeTextEditor: undefined as { document: { uri: { scheme: string }; languageId: string } } | undefined,
   showInformationMessage: unanswered,
   showErrorMessage: unanswered,
   showWarningMessage: unanswered,
+  createOutputChannel: () => ({ info: nothing, warn: nothing, error: nothing, show: nothing, dispose: nothing }),
+  createStatusBarItem: () => ({ text: '', show: nothing, hide: nothing, dispose: nothing }),
+  onDidChangeActiveTextEditor: () => ({ dispose: nothing }),
   withProgress: <T>(_: unknown, task: (progress: unknown, token: unknown) => Promise<T>): Promise<T> =>
     task({ report: () => undefined }, { onCancellationRequested: () => ({ dispose: () => undefined }) }),
 };
