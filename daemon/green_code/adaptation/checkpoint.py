@@ -86,12 +86,12 @@ def recipe_of(stored: Mapping[str, Any]) -> Recipe:
 
 
 def check_room(run: Path, weights: Mapping[str, Tensor]) -> None:
-    """Room for two checkpoints of these weights and their two moments, before hours are spent.
+    """Room for two checkpoints of these weights and their two moments, the one that is there among them, before hours are spent.
 
     Raises:
         Problem: there is less.
     """
-    needed = 2 * 3 * _size(weights)
+    needed = (1 if (run / STATE).is_file() else 2) * 3 * _size(weights)
     free = shutil.disk_usage(run).free
     if free < needed:
         raise Problem(

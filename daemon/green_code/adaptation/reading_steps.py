@@ -18,13 +18,13 @@ from green_code.models.bundle import (
     ENTRIES,
     LENSES,
     SCREEN,
-    refresh_manifest,
     write_manifest,
 )
 from green_code.models.decoder import Decoder
 from green_code.models.device import compute_device
 from green_code.models.reading import Reading, bundled_reading, read_lenses, save_lenses
 from green_code.models.serving import first_that_serves
+from green_code.models.sources import sha256_of
 from green_code.models.weights import adapted_weights
 
 
@@ -132,8 +132,17 @@ def make_screen(job: Job) -> None:
         MOMENT_POSITIONS,
         job.vocabulary.bos,
     )
-    write_screen(weights["embed.weight"], moment, job.bundle / SCREEN)
-    refresh_manifest(job.bundle)
+    part = job.bundle / f"{SCREEN}.part"
+    write_screen(weights["embed.weight"], moment, part)
+    if bundle.part(SCREEN) is not None and sha256_of(part) == sha256_of(job.bundle / SCREEN):
+        part.unlink()
+        say("the screen is what it was")
+        return
+    job.forget(AGENT, CALIBRATION)
+    part.replace(job.bundle / SCREEN)
+    write_manifest(
+        job.bundle, {k: v for k, v in bundle.manifest.items() if k not in ("schema", "files", "agent")}
+    )
     say(
         "screen written; rollouts and the agent are of the head behind it: `green-code train` makes them anew"
     )

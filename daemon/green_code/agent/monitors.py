@@ -47,7 +47,7 @@ class Monitor:
             self._unstable = 0
         self._best_value_loss = min(self._best_value_loss, max(1e-3, figures["value_loss"]))
         for count, name, remedy in (
-            (self._collapsed, "collapsed: nearly every token leaves at the first exit", "raise the price of an error, --error-price"),
+            (self._collapsed, "collapsed: nearly every token leaves at the first exit", "raise the price of an error (--error-price; of the paper's rewards, --beta)"),
             (self._stalled, "stalled: no token leaves early", "lower the price of an error, --error-price, or give deeper --exits"),
             (self._unstable, "unstable: KL or the critic's loss exploded", "try another --seed"),
         ):  # fmt: skip

@@ -251,6 +251,13 @@ def _starts(found: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def _rounds(found: Mapping[str, Any]) -> str:
+    rounds, places = found["rounds"], found["places"]
+    if rounds == places:
+        return f"{rounds} rounds, each with another place"
+    return f"{rounds} rounds over {places} places, which come again (so intervals are too narrow),"
+
+
 def _method(found: Mapping[str, Any]) -> list[str]:
     plan, meter = found["plan"], next((p["meter"] for p in found["peers"] if "meter" in p), "")
     versions = [f"{peer['label']}: {peer['said']}." for peer in found["peers"] if "said" in peer]
@@ -262,7 +269,7 @@ def _method(found: Mapping[str, Any]) -> list[str]:
         "llama.cpp's stock file holds the untouched weights, so part of its difference is what adaptation changed."
     )
     facts = [
-        f"{found['rounds']} rounds, each with another place in {found['rows']} (seed {found['seed']}), in which every engine does the same. "
+        f"{_rounds(found)} in {found['rows']} (seed {found['seed']}), in which every engine does the same. "
         "The order is reversed from round to round, and all do one thing before any does the next. Each engine runs in a process of its own, and begins "
         f"{SETTLE_SECONDS * 1e3:.0f} ms after the one before has ended, whose threads have gone to sleep then.",
         "Prompts end where a line does, and are cut at the start of a line. All engines are given the same tokens of the bundle's vocabulary; the stock file has them under other numbers. "

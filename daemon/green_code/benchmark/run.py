@@ -57,6 +57,7 @@ def run(
     peers, reference = engines(model, report)
     wanted, no_reference = _references(reference, places, max(plan.threads), report)
     found, measured = compare(peers, places, plan, report)
+    ran = places[: found["rounds"]]
     report("profile, passes, rounding, memory bound and start times")
     write_on(runtime)
     return {
@@ -66,9 +67,10 @@ def run(
         "plan": asdict(plan),
         "rows": ", ".join(path.name for path in data) or "the demo's files",
         "prompt_tokens": {
-            "short": [len(place.short.ids) for place in places],
-            "long": [len(place.long.ids) for place in places],
+            "short": [len(place.short.ids) for place in ran],
+            "long": [len(place.long.ids) for place in ran],
         },
+        "places": len({place.id for place in ran}),
         "baseline": BASELINE,
         "agreement": agreements(measured, wanted, runtime.vocabulary),
         "no_reference": no_reference,

@@ -8,14 +8,16 @@ them back into something that reads like source, and scoring happens in the toke
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from green_code.adaptation.corpus.evaluation_rows import language_of
 from green_code.problems import Problem
 
 LITERAL = re.compile(r"""([\"']?)<(STR|NUM|CHAR)_LIT(?::(.*?))?>\1""")
@@ -66,9 +68,9 @@ def load_rows(path: Path, language: str | None = None) -> list[Row]:
     """Read a .jsonl or .jsonl.gz file of either form.
 
     Args:
-        language: for CodeXGLUE's rows, which do not say; by default told from the file's name.
+        language: for CodeXGLUE's rows, which do not say; by default told from the file's or a folder's name.
     Raises:
-        Problem: the file cannot be read, or a row lacks a field (its line is named).
+        Problem: the file cannot be read, its language is not known, or a row lacks a field (its line is named).
     """
     opener: Any = gzip.open if path.suffix == ".gz" else open
     rows = []
@@ -84,14 +86,17 @@ def load_rows(path: Path, language: str | None = None) -> list[Row]:
 
 def _row(data: dict[str, Any], path: Path, number: int, language: str | None) -> Row:
     if "input" in data and "gt" in data:
-        language = language or ("java" if "java" in path.name.lower() else "python")
+        language = language or language_of(path)
         prefix = source_text(data["input"], language)
         return Row(f"{path.name.split('.')[0]}-{number}", language, prefix, "", data["gt"], tokenised=True)
-    missing = [key for key in ("language", "prefix", "reference") if key not in data]
-    if missing:
+    texts = {"suffix": "", **data}
+    wrong = [
+        key for key in ("language", "prefix", "suffix", "reference") if not isinstance(texts.get(key), str)
+    ]
+    if wrong:
         raise Problem(
             "bad_request",
-            f"{path}, line {number}: no field {missing[0]!r}; rows are {{id, language, prefix, suffix, reference}}.",
+            f"{path}, line {number}: no text in {wrong[0]!r}; rows are {{id, language, prefix, suffix, reference}}.",
         )
     return Row(
         str(data.get("id", number)),
@@ -100,6 +105,11 @@ def _row(data: dict[str, Any], path: Path, number: int, language: str | None) ->
         data.get("suffix", ""),
         data["reference"],
     )
+
+
+def rows_digest(rows: Sequence[Row], *more: str) -> str:
+    """Names results: they are of these rows, and of what else is given."""
+    return hashlib.sha256(repr((rows, more)).encode(errors="surrogatepass")).hexdigest()[:12]
 
 
 def source_text(tokens: str, language: str) -> str:

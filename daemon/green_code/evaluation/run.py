@@ -16,7 +16,7 @@ from typing import Any
 from green_code.energy.costs import prompt_evaluations
 from green_code.engine.runtime import Runtime
 from green_code.evaluation.codebleu import syntax_match, weighted_bleu
-from green_code.evaluation.datasets import Row, source_text
+from green_code.evaluation.datasets import Row, rows_digest, source_text
 from green_code.evaluation.metrics import (
     bleu,
     bootstrap_interval,
@@ -67,7 +67,7 @@ def evaluate(
     done: list[dict[str, Any]] = []
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
-        run = {**_kept(params), "weights": runtime.weights, "ids": [row.id for row in rows]}
+        run = {**_kept(params), "weights": runtime.weights, "rows": rows_digest(rows)}
         done = _earlier(
             out, {**run, "scores": list(score("", Row("", "", "", "", ""))), "costs": asdict(runtime.costs)}
         )

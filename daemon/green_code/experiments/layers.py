@@ -7,7 +7,6 @@ WORK/experiments as they come, so that a cut run resumes.
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -16,7 +15,7 @@ from typing import Any
 
 from green_code.engine.parts import Parts, load_parts
 from green_code.engine.runtime import Runtime, load_runtime
-from green_code.evaluation.datasets import Row
+from green_code.evaluation.datasets import Row, rows_digest
 from green_code.evaluation.metrics import bootstrap_interval
 from green_code.evaluation.run import evaluate, summarise
 from green_code.experiments.predictions import predictions
@@ -173,8 +172,3 @@ def examples(results: Results, rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 def _languages(done: Sequence[dict[str, Any]]) -> list[str]:
     return list(dict.fromkeys(result["language"] for result in done))
-
-
-def rows_digest(rows: Sequence[Row], *weights: str) -> str:
-    """Names a folder of results: they are of these rows and weights."""
-    return hashlib.sha256(repr((rows, weights)).encode()).hexdigest()[:12]

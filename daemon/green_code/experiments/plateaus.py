@@ -13,9 +13,9 @@ from typing import Any
 
 from green_code.decoding.staircase import RISING
 from green_code.engine.runtime import Runtime, load_runtime
-from green_code.evaluation.datasets import Row
+from green_code.evaluation.datasets import Row, rows_digest
 from green_code.evaluation.run import evaluate
-from green_code.experiments.layers import plain, rows_digest
+from green_code.experiments.layers import plain
 from green_code.experiments.provenance import provenance
 from green_code.experiments.quality import FULL, summaries
 from green_code.experiments.rows import by_policy, choose_rows, facts

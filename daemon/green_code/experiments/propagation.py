@@ -20,9 +20,10 @@ from green_code.energy.costs import CostModel, Work, full_depth_work
 from green_code.engine.contract import Cancelled
 from green_code.engine.parts import Parts
 from green_code.engine.runtime import BUDGET_SECONDS, Runtime, Session, load_runtime
+from green_code.evaluation.datasets import rows_digest
 from green_code.evaluation.metrics import bootstrap_interval, mean
 from green_code.evaluation.run import evaluate, summarise
-from green_code.experiments.layers import plain, rows_digest, taught_layers
+from green_code.experiments.layers import plain, taught_layers
 from green_code.experiments.propagating_cache import PromptAtFullDepth, PropagatingCache
 from green_code.experiments.provenance import provenance
 from green_code.experiments.rows import by_policy, choose_rows, facts

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from green_code.engine.runtime import Runtime, load_runtime
+from green_code.evaluation.datasets import rows_digest
 from green_code.evaluation.metrics import bootstrap_interval
 from green_code.evaluation.parallel import Complete, cold, jobs_for, workers
 from green_code.evaluation.run import evaluate, summarise
 from green_code.evaluation.words import KEYWORDS
-from green_code.experiments.layers import rows_digest, untouched
+from green_code.experiments.layers import untouched
 from green_code.experiments.provenance import provenance
 from green_code.experiments.rows import by_policy, choose_rows, facts
 

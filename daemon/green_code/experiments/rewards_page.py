@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from green_code.agent.ppo import Arguments
 from green_code.experiments.pages import (
     bullet,
     decimal,
@@ -15,6 +16,8 @@ from green_code.experiments.pages import (
     table,
 )
 from green_code.experiments.rewards import ENERGY, PAPER, SUPERVISED
+
+_SETTINGS = f"entropy {Arguments.entropy}, discount 1, rate {Arguments.learning_rate:g}; a run in which nearly every token leaves at the first exit is ended"
 
 
 def page(found: dict[str, Any]) -> str:
@@ -30,7 +33,8 @@ def page(found: dict[str, Any]) -> str:
             f"Agents are trained on {found['positions']} recorded positions (PPO: {found['updates']} updates, seed {found['seed']}) and replayed on {found['held_out_positions']} of held-out projects: "
             "stretches of typing, eight completions over one cache, the first of them cold. Exits: "
             f"{', '.join(map(str, found['exits']))} of {found['layers']} layers; threshold 0.5. *Cost*: of a completion with its part of the prompt, in full-depth tokens at measured prices "
-            f"(source: {found['energy_source']}), errors not counted. {settling(found)}*Error*: the price, in full-depth tokens, of a token other than the last layer's; twice that where the source's own token is lost by it, nothing where it is won. {machine(found)}"
+            f"(source: {found['energy_source']}), errors not counted. {settling(found)}*Error*: the price, in full-depth tokens, of a token other than the last layer's; twice that where the source's own token is lost by it, nothing where it is won. "
+            f"All PPO is this project's ({_SETTINGS}); the paper's own has none, 0.99 and 5e-5, and stops no run. {machine(found)}"
         ),
         "![Agreement over cost](rewards.svg)",
         "## Results",

@@ -26,10 +26,9 @@ from green_code.adaptation.corpus.installed import installed_files
 from green_code.adaptation.corpus.jdk import jdk_files
 from green_code.adaptation.corpus.report import Report
 from green_code.engine.runtime import load_runtime
-from green_code.evaluation.datasets import Row, line_rows
+from green_code.evaluation.datasets import Row, line_rows, rows_digest
 from green_code.evaluation.metrics import bootstrap_interval
 from green_code.evaluation.run import evaluate, summarise
-from green_code.experiments.layers import rows_digest
 from green_code.experiments.provenance import provenance
 from green_code.experiments.rows import draw, from_layer
 from green_code.link.messages import CompletionParams, CompletionResult

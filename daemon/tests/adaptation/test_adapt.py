@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from green_code.adaptation import checkpoint, entries, reading_steps
@@ -15,7 +16,15 @@ from green_code.engine import runtime
 from green_code.engine.runtime import load_runtime
 from green_code.evaluation.datasets import Row
 from green_code.evaluation.run import evaluate
-from green_code.models.bundle import CALIBRATION, ENTRIES, LENSES, MANIFEST, load_bundle
+from green_code.models.bundle import (
+    CALIBRATION,
+    ENTRIES,
+    LENSES,
+    MANIFEST,
+    SCREEN,
+    load_bundle,
+    refresh_manifest,
+)
 from tests.models.references import small_models
 
 FUNCTION = "def area{n}(side, height):\n    total = side * {n} + height\n    return total\n\n\n"
@@ -131,9 +140,28 @@ def test_one_command_for_ones_own_code(
     assert main(["bundle", "mine"]) == 1, "as its entries are of another plateau"
     assert adapt("entries", *settling) == 0
     assert main(["bundle", "mine"]) == 0
+    for changed in (False, True):
+        (bundles / "mine" / CALIBRATION).write_text("{}")
+        if changed:
+            screen = bundles / "mine" / SCREEN
+            save_file({"directions": load_file(screen)["directions"].flip(0).contiguous()}, screen)
+        refresh_manifest(bundles / "mine")
+        assert adapt("screen", *settling) == 0
+        assert (bundles / "mine" / CALIBRATION).exists() != changed, "it was of another head"
     assert adapt("lenses", *settling) == 0
     mine = load_bundle(bundles / "mine")
     assert (mine.plateau, mine.part(ENTRIES)) == (3, None), "entries were learned behind other lenses"
+
+
+def test_a_corpus_without_these_evaluation_rows_is_not_what_is_asked_for(
+    code: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = tmp_path / "rows.jsonl"
+    common = ("--model", "tiny-random", "--from", code, "--work", tmp_path / "work", "--exclude", rows)
+    for reference, status in (("1", 0), ("2", 1)):
+        rows.write_text(json.dumps({"language": "python", "prefix": "x = ", "reference": reference}))
+        assert adapt(*(("corpus",) if status == 0 else ()), *common) == status
+    assert "other sources or options" in capsys.readouterr().err
 
 
 def test_a_bundle_exported_part_way_goes_on(

@@ -221,6 +221,20 @@ def test_no_room_for_checkpoints_is_said_before_the_run(
         run(tmp_path / "run")
 
 
+def test_a_run_goes_on_in_the_room_that_its_second_checkpoint_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(tmp_path / "run")
+    usage, size = (
+        shutil.disk_usage(tmp_path),
+        sum(w.nbytes for n, w in BASE.items() if n.startswith("layers.")),
+    )
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=4 * size))
+    run(tmp_path / "run")
+    with pytest.raises(Problem, match="checkpoints need"):
+        run(tmp_path / "another")
+
+
 def test_what_a_run_leaves_to_look_at(tmp_path: Path) -> None:
     run(tmp_path / "run")
     last = json.loads((tmp_path / "run" / "log.jsonl").read_text().splitlines()[-1])

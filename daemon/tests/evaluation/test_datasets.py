@@ -120,12 +120,35 @@ def test_rows_of_both_forms(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "says"),
-    [('{"prefix": "x", "language": "python"}', "line 1: no field 'reference'"), ("not json", "JSON lines")],
+    [
+        ('{"prefix": "x", "language": "python"}', "line 1: no text in 'reference'"),
+        ('{"prefix": "x", "language": "python", "reference": null}', "line 1: no text in 'reference'"),
+        ("not json", "JSON lines"),
+        ('{"input": "x", "gt": "y"}', "do not say their language"),
+    ],
 )
 def test_bad_rows_name_the_line(tmp_path: Path, text: str, says: str) -> None:
     (tmp_path / "rows.jsonl").write_text(text + "\n")
     with pytest.raises(Problem, match=says):
         load_rows(tmp_path / "rows.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("name", "language"),
+    [
+        ("javaCorpus/line/test.json", "java"),
+        ("javaCorpus/py150-dev.json", "python"),
+        ("py150/test.json", "python"),
+    ],
+)
+def test_a_language_that_rows_do_not_say_is_the_nearest_names(
+    tmp_path: Path, name: str, language: str
+) -> None:
+    path = tmp_path / name
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"input": "<s> x =", "gt": "1"}))
+    assert [row.language for row in load_rows(path)] == [language]
+    assert [row.language for row in load_rows(path, "java")] == ["java"]
 
 
 def test_lines_are_cut_inside() -> None:

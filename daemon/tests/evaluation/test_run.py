@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -71,8 +72,10 @@ def test_several_processes_give_the_same_rows_in_their_order(
 
 def test_another_run_is_refused(runtime: Runtime, tmp_path: Path) -> None:
     run(runtime, ROWS[:2], tmp_path)
-    with pytest.raises(Problem, match="another run"):
-        run(runtime, ROWS, tmp_path)
+    corrected = [replace(ROWS[0], reference="2"), ROWS[1]]
+    for rows in (ROWS, corrected):
+        with pytest.raises(Problem, match="another run"):
+            run(runtime, rows, tmp_path)
 
 
 def test_at_full_depth_every_layer_runs_and_nothing_is_saved(runtime: Runtime) -> None:

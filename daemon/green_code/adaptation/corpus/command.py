@@ -22,7 +22,7 @@ from green_code.adaptation.corpus.shards import LEAST_HELD_OUT, write_shards
 from green_code.adaptation.corpus.shares import within_share
 from green_code.adaptation.corpus.split import Parts, split
 from green_code.models.bundle import VOCABULARY
-from green_code.models.sources import GgufSource, Source, open_vocabulary
+from green_code.models.sources import GgufSource, Source, open_vocabulary, sha256_of
 from green_code.models.vocabulary import Vocabulary, build_tokenizer, choose_ids
 from green_code.problems import Problem
 
@@ -97,14 +97,27 @@ def make_corpus(args: argparse.Namespace, source: Source, bundle: Path) -> None:
 
 
 def asked(args: argparse.Namespace) -> dict[str, Any]:
-    """What a corpus is made from, as corpus.json keeps it."""
+    """What a corpus is made from, as corpus.json keeps it: of files to exclude, what is in them.
+
+    Raises:
+        Problem: one of these cannot be read.
+    """
     return {
         "from": [str(path.resolve()) for path in args.own_code],
         "sources": list(_chosen(args)),
-        "exclude": sorted(path.name for path in args.exclude),
+        "exclude": sorted(map(_digest, args.exclude)),
         "tokens": args.corpus_tokens,
         "seed": args.seed,
     }
+
+
+def _digest(path: Path) -> str:
+    try:
+        return sha256_of(path)
+    except OSError as error:
+        raise Problem(
+            "bad_request", f"{path} cannot be read ({error.strerror or error}); correct --exclude."
+        ) from error
 
 
 def _chosen(args: argparse.Namespace) -> tuple[str, ...]:

@@ -24,6 +24,7 @@ from green_code.problems import Problem
 
 _LONG, _LONG_SHARED = 20, 3
 _SHORT, _SHARE = 5, 0.7
+_NAMED = {"java": "java", "py150": "python"}  # CodeXGLUE's folders: javaCorpus, py150
 _MARKS = re.compile(r"</?s>|<(?:STR_LIT|NUM_LIT|CHAR_LIT)[^>]*>")  # CodeXGLUE's; line ends are <EOL>
 
 
@@ -78,6 +79,22 @@ def _places(
     return first, np.searchsorted(table, hashes, "right") - first
 
 
+def language_of(path: Path) -> str:
+    """Of CodeXGLUE's rows, which do not say it: by the name of the file, or of the nearest of its folders that does.
+
+    Raises:
+        Problem: none does.
+    """
+    for name in (path.name, *(folder.name for folder in path.absolute().parents)):
+        found = [language for sign, language in _NAMED.items() if sign in name.lower()]
+        if len(found) == 1:
+            return found[0]
+    raise Problem(
+        "bad_request",
+        f"{path}: its rows do not say their language; give it a name, or a folder, with {' or '.join(_NAMED)} in it (for `green-code evaluate`: or --language).",
+    )
+
+
 def _rows(path: Path) -> Iterator[NDArray[np.uint64]]:
     opener: Any = gzip.open if path.suffix == ".gz" else open
     try:
@@ -85,7 +102,7 @@ def _rows(path: Path) -> Iterator[NDArray[np.uint64]]:
             for line in filter(str.strip, lines):
                 row = json.loads(line)
                 if "input" in row:
-                    language = "java" if "java" in path.name.lower() else "python"
+                    language = language_of(path)
                     text = _MARKS.sub(" ", f"{row['input']} {row['gt']}".replace("<EOL>", "\n"))
                 else:
                     language = row["language"]
