@@ -7,20 +7,24 @@ for. `RULES` is their order.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
-_CLOSERS = {")": "(", "]": "[", "}": "{"}
+_OPENERS, _CLOSERS, _QUOTES = "([{", ")]}", "\"'"
+_SIGNS = re.compile(r"\\.|[][(){}\"'\n]")  # what is escaped is a sign of its own
 _LONGEST_PERIOD_LINES = 4
 _LONGEST_PIECE = 32
+_LONGEST_RUN = 80  # of one character: a separator ends sooner
 
 
 @dataclass(frozen=True)
 class Situation:
     """What the rules know of the cursor.
 
-    `line` is the text before the cursor on its line; `next_line` the first line with content after the cursor
-    (stripped), `rest_of_line` what follows on the cursor's own line.
+    `line` is the text before the cursor on its line; `next_line` the first line with content after the cursor, as it is
+    indented, `rest_of_line` what follows on the cursor's own line.
     """
 
     line: str
@@ -36,9 +40,19 @@ class Situation:
     @classmethod
     def at(cls, prefix: str, suffix: str, single_line: bool, max_lines: int) -> Situation:
         rest, _, after = suffix.partition("\n")
-        following = (line.strip() for line in after.split("\n"))
+        following = (line.rstrip() for line in after.split("\n"))
         line = prefix.rpartition("\n")[2]
         return cls(line, rest, next((text for text in following if text), ""), single_line, max_lines)
+
+    @cached_property
+    def quote(self) -> str:
+        """Of the string in which the cursor stands, or nothing."""
+        return _brackets(self.line)[1]
+
+    @cached_property
+    def still_to_close(self) -> int:
+        """How many of the brackets that are open on the line the rest of it leaves open: the inner ones."""
+        return max(0, _open(_brackets(self.line)[0]) - _closed_before(self.rest_of_line, self.quote))
 
 
 def end_of_line(text: str, at: Situation) -> int | None:
@@ -51,33 +65,61 @@ def end_of_line(text: str, at: Situation) -> int | None:
 
 
 def closing_bracket(text: str, at: Situation) -> int | None:
-    """A bracket closes that the completion did not open, and the rest of the line has that bracket already."""
+    """A bracket closes that the completion did not open, and the rest of the line closes it already.
+
+    Of the brackets that are open on the line, the rest closes the outer ones; the others are the completion's to close.
+    """
     rest = at.rest_of_line.lstrip()
-    if rest[:1] not in _CLOSERS:
+    if rest[:1] not in _CLOSERS or not rest:
         return None
-    open_brackets = _unclosed(at.line)
-    before = len(open_brackets)
-    for i, character in enumerate(text):
-        if character in _CLOSERS.values():
-            open_brackets.append(character)
-        elif character in _CLOSERS:
-            ours = len(open_brackets) > before
-            if open_brackets and open_brackets[-1] == _CLOSERS[character]:
-                open_brackets.pop()
-                before = min(before, len(open_brackets))
-            if not ours and rest.startswith(character):
-                return i  # the closing bracket is already there
+    own, still_to_close = 0, at.still_to_close
+    for place, bracket in _brackets(text, at.quote)[0]:
+        if bracket in _OPENERS:
+            own += 1
+        elif own:
+            own -= 1
+        elif still_to_close:
+            still_to_close -= 1
+        elif rest.startswith(bracket):
+            return place
     return None
 
 
-def _unclosed(line: str) -> list[str]:
-    stack: list[str] = []
-    for character in line:
-        if character in _CLOSERS.values():
-            stack.append(character)
-        elif character in _CLOSERS and stack and stack[-1] == _CLOSERS[character]:
-            stack.pop()
-    return stack
+def _brackets(text: str, quote: str = "") -> tuple[list[tuple[int, str]], str]:
+    """Brackets outside of strings, with their places; and the quote of the string in which the text ends.
+
+    Args:
+        quote: of the string in which it begins. A string ends with its line.
+    """
+    found = []
+    for sign in _SIGNS.finditer(text):
+        character = sign.group()
+        if character == "\n":
+            quote = ""
+        elif quote:
+            quote = "" if character == quote else quote
+        elif character in _QUOTES:
+            quote = character
+        elif character in _OPENERS or character in _CLOSERS:
+            found.append((sign.start(), character))
+    return found, quote
+
+
+def _open(brackets: Sequence[tuple[int, str]]) -> int:
+    """How many are not closed."""
+    depth = 0
+    for _, bracket in brackets:
+        depth = depth + 1 if bracket in _OPENERS else max(0, depth - 1)
+    return depth
+
+
+def _closed_before(rest: str, quote: str) -> int:
+    """How many brackets are closed that were opened before."""
+    depth = lowest = 0
+    for _, bracket in _brackets(rest, quote)[0]:
+        depth += 1 if bracket in _OPENERS else -1
+        lowest = min(lowest, depth)
+    return -lowest
 
 
 def end_of_block(text: str, at: Situation) -> int | None:
@@ -95,20 +137,28 @@ def end_of_block(text: str, at: Situation) -> int | None:
 
 
 def suffix_reached(text: str, at: Situation) -> int | None:
-    """The completion has arrived at the next line of the file, or at the rest of the cursor's own line."""
-    rest = at.rest_of_line.strip()
-    if len(rest) > 1 and text.rstrip().endswith(rest):
-        return text.rstrip().rindex(rest)
+    """The completion has arrived at the next line of the file, or at the rest of the cursor's own line.
+
+    Where it ends like that rest but has a bracket or a string open itself, it is at an end of its own.
+    """
+    rest, written = at.rest_of_line.strip(), text.rstrip()
+    if len(rest) > 1 and written.endswith(rest):
+        kept = written.removesuffix(rest)
+        brackets, quote = _brackets(kept, at.quote)
+        if not _open(brackets) and quote == at.quote:
+            return len(kept)
     lines = text.split("\n")
-    if len(at.next_line) > 2:
+    if len(at.next_line.strip()) > 2:
         for i, line in enumerate(lines[1:-1], 1):
-            if line.strip() == at.next_line:
+            if line.rstrip() == at.next_line:
                 return len("\n".join(lines[:i]))
     return None
 
 
 def repetition(text: str, at: Situation) -> int | None:
-    """The last lines say the same again, or one short piece fills the line; cut before the repeat."""
+    """The last lines say the same again, or one short piece fills the line; cut before the repeat. A separator is no repetition,
+    unless it does not end.
+    """
     lines = text.split("\n")
     done = lines[:-1]
     for period in range(1, _LONGEST_PERIOD_LINES + 1):
@@ -116,9 +166,11 @@ def repetition(text: str, at: Situation) -> int | None:
         if len(tail) == 2 * period and tail[:period] == tail[period:] and any(line.strip() for line in tail):
             return len("\n".join(done[:-period]))
     last = lines[-1]
+    if last.strip() and last.endswith(last[-1] * _LONGEST_RUN):
+        return len(text)
     for width in range(2, _LONGEST_PIECE + 1):
         piece, times = last[-width:], 6 if width <= 8 else 3
-        if piece.strip() and last.endswith(piece * times):
+        if last.endswith(piece * times) and len(set(piece)) > 1:
             return len(text) - (times - 1) * width
     return None
 

@@ -23,13 +23,38 @@ CASES = [
     # which is another than one of the line's that the completion closes
     ("foo(bar[", ")", "x], baz(1))", "x], baz(1)", "closing_bracket"),
     ("foo(", "", "a)", None, None),
+    # the rest closes the outer ones of those that are open
+    ("foo(bar(", ")", "x))", "x)", "closing_bracket"),
+    ("foo(bar(", "))", "int(x)))", "int(x)", "closing_bracket"),
+    ("foo(bar(", ") + baz(1)", "x))", "x)", "closing_bracket"),
+    # in a string it is none
+    ("text.split(", ")", '")"', None, None),
+    ("text.split(", ")", '")")', '")"', "closing_bracket"),
+    ("text.split(", ")", '"(")', '"("', "closing_bracket"),
+    ('print("', '")', "1) first", None, None),
+    ("f('it\\'s (', ", ")", "1)", "1", "closing_bracket"),
     # what follows on this line, or on the next
     ("x = ", " + 1", "y + 1", "y ", "suffix_reached"),
+    ('print("', '")', 'hello")', "hello", "suffix_reached"),
+    # which the completion's own end is like
+    ("foo(bar(", "))", "int(float(x))", None, None),
+    ("submit(", ");", "() -> { doWork();", None, None),
+    ('print("', '")', 'a" + f("b")', None, None),
 ]
 BLOCK_CASES = [
     ("    if x:", "", "\n        return 1\nprint(2)\n", "\n        return 1", "end_of_block"),
     ("if x:", "\n    return 2\n", "\n    y = 1\n    return 2\n", "\n    y = 1", "suffix_reached"),
+    (
+        "    ",
+        "\n    return None\n",
+        "if x is None:\n        return None\n",
+        None,
+        None,
+    ),  # another one, in a block of its own
     ("", "", "a = 1\na = 1\n", "a = 1", "repetition"),
+    ("# ", "", "-" * 32, None, None),  # a separator
+    ("# ", "", "-" * 80, "-" * 80, "repetition"),
+    ("x = ", "", "ab" * 6, "ab", "repetition"),
     ("", "", "a\nb\na\nb\nc", "a\nb", "repetition"),
     ("x = ", "", "[0, 0, 0, 0, 0, 0, 0", "[0, 0", "repetition"),
     ("return ", "", "width + height + height + height", "width + height", "repetition"),
