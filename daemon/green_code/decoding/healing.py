@@ -21,10 +21,10 @@ _MANY = 1024
 def heal(tokens: Sequence[int], vocabulary: Vocabulary) -> tuple[list[int], bytes]:
     """Split a prompt into the tokens to keep and the bytes that must be generated first.
 
-    Nothing is taken back after a line break, where no word can go on, nor when the prompt is one token.
+    Nothing is taken back after a line break, where no word can go on, nor when the prompt is one token or none.
     """
-    last = vocabulary.token_bytes[tokens[-1]]
-    if len(tokens) < 2 or not last or last.endswith(b"\n"):
+    last = vocabulary.token_bytes[tokens[-1]] if len(tokens) > 1 else b""
+    if not last or last.endswith(b"\n"):
         return list(tokens), b""
     return list(tokens[:-1]), last
 

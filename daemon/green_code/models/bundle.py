@@ -33,6 +33,7 @@ MANIFEST, VOCABULARY, DELTA, LENSES, ENTRIES, SCREEN, AGENT, CALIBRATION, NGRAMS
     "ngrams.safetensors",
 )
 PARTS = (VOCABULARY, DELTA, LENSES, ENTRIES, SCREEN, AGENT, CALIBRATION, NGRAMS)
+_CONVERTED = (VOCABULARY, DELTA, LENSES, SCREEN, ENTRIES)  # what the cached weights are made of
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,15 @@ class Bundle:
     def conversion_key(self) -> str:
         """Changes when the converted weights would, or what they must fit."""
         plateau = str(self.plateau) if ENTRIES in self.manifest["files"] else ""
-        return self._key(VOCABULARY, DELTA, LENSES, SCREEN, ENTRIES) + plateau
+        return self._key(*_CONVERTED) + plateau
+
+    def as_read(self) -> bool:
+        """Whether what is converted of it is still on disk what the manifest said when it was read."""
+        return all(
+            (self.path / name).is_file() and sha256_of(self.path / name) == expected
+            for name, expected in self.manifest["files"].items()
+            if name in _CONVERTED
+        )
 
     @property
     def digest(self) -> str:

@@ -35,11 +35,15 @@ HUB_MODELS = {
 
 @dataclass(frozen=True)
 class Found:
-    """A model that is present: its checkpoint, and a cheap key of it (no hashing of gigabytes)."""
+    """A model that is present: its checkpoint, and a cheap key of it (no hashing of gigabytes).
+
+    `verify` hashes what is published with a hash, before it is converted; it raises Problem where that is damaged.
+    """
 
     name: str
     key: str
     open: Callable[[], Source]
+    verify: Callable[[], None] = lambda: None
 
 
 def find_model(name: str, verify: bool = False) -> Found:
@@ -111,13 +115,17 @@ def _gemma(verify: bool) -> Found:
         if not (target.is_file() and target.stat().st_size == size):
             _join(chunks, target)
             _check(target)
-        elif verify:
-            _check(target)
         return GgufSource(target)
 
-    found = Found(DEFAULT, _GEMMA_SHA256, assemble)
+    def check() -> None:
+        assemble()
+        if sha256_of(target) != _GEMMA_SHA256:
+            target.unlink()
+            assemble()
+
+    found = Found(DEFAULT, _GEMMA_SHA256, assemble, check)
     if verify:
-        found.open()
+        found.verify()
     return found
 
 

@@ -202,6 +202,7 @@ def config_from_hugging_face(hf: Mapping[str, Any]) -> ModelConfig:
             max_positions=int(hf["max_position_embeddings"]), attention_scale=(width // heads) ** -0.5,
             tied_head=bool(hf.get("tie_word_embeddings", True)), windows=(None,) * layers, ropes=(None,) * layers,
         )  # fmt: skip
+    _check_parts(hf, FAMILIES.get(family))
     head_width = int(hf.get("head_dim") or width // heads)
     pattern = int(hf.get("sliding_window_pattern") or 6) if family == "gemma3_text" else 1
     kinds = hf.get("layer_types") or [  # older Gemma 3 configurations have the pattern alone
@@ -224,6 +225,30 @@ def config_from_hugging_face(hf: Mapping[str, Any]) -> ModelConfig:
         windows=tuple(int(window) if kind == "sliding_attention" and window else None for kind in kinds),
         ropes=tuple(_rope(hf, kind) for kind in kinds),
     )
+
+
+_ACTIVATIONS = {
+    "silu": ("silu", "swish"),
+    "gelu_tanh": ("gelu_pytorch_tanh", "gelu_new"),
+}  # as configurations spell them
+
+
+def _check_parts(hf: Mapping[str, Any], row: Family | None) -> None:
+    """Raises Problem where a checkpoint has parts that its family's row does not describe."""
+    if row is None:
+        return  # ModelConfig says so
+    activation = hf.get("hidden_activation") or hf.get("hidden_act")
+    if activation is not None and activation not in _ACTIVATIONS[row.activation]:
+        raise Problem(
+            "model_damaged",
+            f"this checkpoint's activation is {activation}, not {row.activation}: such ones are not supported.",
+        )
+    for part in ("attention_bias", "mlp_bias"):
+        if hf.get(part) and not row.bias:
+            raise Problem(
+                "model_damaged",
+                f"this checkpoint has biases ({part}): such ones are not supported in its family.",
+            )
 
 
 def _rope(hf: Mapping[str, Any], kind: str) -> Rope:

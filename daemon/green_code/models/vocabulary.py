@@ -17,6 +17,7 @@ from __future__ import annotations
 import bisect
 import hashlib
 import itertools
+import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -121,6 +122,26 @@ def _parts(text: str, place: dict[str, int], ranks: Sequence[tuple[int, float]])
         parts[i : i + 2] = [parts[i] + parts[i + 1]]
         seen.add(place[parts[i]])
     return seen
+
+
+def without_prefix(tokenizer: Tokenizer) -> Tokenizer:
+    """A SentencePiece-like tokenizer that puts no space before a text. Ours encodes line by line, and no line of code begins
+    with a space that is not there."""
+    described = json.loads(tokenizer.to_str())
+    normaliser, parts = described.get("normalizer") or {}, described.get("pre_tokenizer") or {}
+    for step in (normaliser, *normaliser.get("normalizers", ())):
+        if step.get("type") == "Prepend":
+            step["prepend"] = ""
+    for step in (parts, *parts.get("pretokenizers", ())):
+        if step.get("type") == "Metaspace":
+            step["prepend_scheme"] = "never"
+    return Tokenizer.from_str(json.dumps(described))
+
+
+def keeps_text(vocabulary: Vocabulary) -> bool:
+    """Whether text comes back from its tokens as it was."""
+    probe = "def f(a):\n\treturn  a\n    é = 1\n"
+    return vocabulary.decode(vocabulary.encode(probe)) == probe
 
 
 class Vocabulary:

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import hashlib
 import json
+import os
 import re
 import shutil
 import tempfile
@@ -118,7 +119,7 @@ def open_model(
         _convert(found, bundle, form, folder, report)
         _remove_unused(Path(found.name).name, folder.parent)
     with contextlib.suppress(OSError):  # a cache that may only be read
-        (folder / _DESCRIPTION).touch()
+        os.utime(folder / _DESCRIPTION)
     try:
         described = json.loads((folder / _DESCRIPTION).read_text("utf-8"))
         config = ModelConfig.from_json(described["config"])
@@ -197,6 +198,7 @@ def adapted_weights(
 
 def _convert(found: Found, bundle: Bundle | None, form: Form, folder: Path, report: Report) -> None:
     report(f"converting {found.name}", 0.0)
+    found.verify()
     tokenizer, bos, eos = found.open().vocabulary(bundle.vocabulary if bundle else None)
     config, weights = adapted_weights(found, bundle, report)
     # Some checkpoints fill the vocabulary up with rows that are no tokens.
@@ -212,7 +214,12 @@ def _convert(found: Found, bundle: Bundle | None, form: Form, folder: Path, repo
             tokenizer.save(str(part / "tokenizer.json"))
             described = {"config": config.to_json(), "bos": bos, "eos": eos}
             (part / _DESCRIPTION).write_text(json.dumps(described), "utf-8")
-            if not folder.exists():
+            if bundle and not bundle.as_read():
+                raise Problem(
+                    "bundle_invalid", f"bundle {bundle.name} was changed while it was read; try again."
+                )
+            if not (folder / _DESCRIPTION).is_file():
+                shutil.rmtree(folder, ignore_errors=True)  # what an interrupted removal left
                 part.rename(folder)
         finally:
             shutil.rmtree(part, ignore_errors=True)

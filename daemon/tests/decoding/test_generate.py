@@ -231,6 +231,7 @@ def test_healing_spells_the_word_again() -> None:
     tokens = stream_tokens(Full(), False, keep, 12, required)
     assert VOCABULARY.decode_bytes(tokens).startswith(b"ret")
     assert heal([1, *VOCABULARY.encode("x\n")], VOCABULARY)[1] == b""  # nothing goes on after a line break
+    assert heal([], VOCABULARY) == ([], b"")  # of a model without a start token
 
 
 def run(**changes: object) -> Generated:

@@ -6,6 +6,7 @@ import json
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -144,6 +145,32 @@ def test_damaged_conversion_is_removed_and_said(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(Problem, match="try again"):
         open_model(find_model("tiny-random"), None, FORMS)
     assert len(open_model(find_model("tiny-random"), None, FORMS).vocabulary) == 370
+
+
+def test_what_an_interrupted_removal_left_is_in_nobodys_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GREEN_CODE_CACHE_DIR", str(tmp_path))
+    open_model(find_model("tiny-random"), None, FORMS)
+    (description,) = tmp_path.glob("tiny-random-*/model.json")
+    description.unlink()
+    assert len(open_model(find_model("tiny-random"), None, FORMS).vocabulary) == 370
+
+
+def test_a_bundle_that_changes_while_it_is_converted_is_not_kept_under_its_old_key(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GREEN_CODE_CACHE_DIR", str(tmp_path / "cache"))
+    before, save = load_bundle(folder), TorchForm.save
+
+    def replaced_meanwhile(*arguments: Any) -> None:
+        save(*arguments)
+        save_file({"ids": np.arange(301, dtype=np.int32)}, str(folder / "vocabulary.safetensors"))
+
+    monkeypatch.setattr(TorchForm, "save", replaced_meanwhile)
+    with pytest.raises(Problem, match="changed while it was read"):
+        open_model(find_model("tiny-random"), before, FORMS)
+    assert not list((tmp_path / "cache").glob("tiny-random-*"))
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,24 @@ def test_an_activation_that_the_row_does_not_have_is_refused() -> None:
         config_from_hugging_face(config)
 
 
+@pytest.mark.parametrize(
+    ("family", "change", "says"),
+    [
+        ("llama", {"hidden_act": "relu"}, "relu"),
+        ("llama", {"attention_bias": True}, "attention_bias"),
+        ("llama", {"mlp_bias": True}, "mlp_bias"),
+        ("gemma3_text", {"hidden_activation": "silu"}, "silu"),
+    ],
+)
+def test_parts_that_the_row_does_not_have_are_refused(
+    family: str, change: dict[str, object], says: str
+) -> None:
+    config = MODELS[family].config.to_dict()
+    config_from_hugging_face(config)
+    with pytest.raises(Problem, match=says):
+        config_from_hugging_face({**config, **change})
+
+
 def test_unknown_family_names_the_known_ones() -> None:
     config = {**MODELS["llama"].config.to_dict(), "model_type": "mamba"}
     with pytest.raises(Problem, match="gemma3_text, llama, opt"):

@@ -5,9 +5,18 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from green_code.models.tiny import TinySource
-from green_code.models.vocabulary import Pieces, Vocabulary, build_tokenizer, choose_ids, text_of
+from green_code.models.vocabulary import (
+    Pieces,
+    Vocabulary,
+    build_tokenizer,
+    choose_ids,
+    keeps_text,
+    text_of,
+    without_prefix,
+)
 
 VOCABULARY = Vocabulary(*TinySource().vocabulary(None))
 code_like = st.text(st.sampled_from("def return(self):\n\t =▁<>0x_'\"é日😀\r"), max_size=60)
@@ -30,6 +39,23 @@ def test_names_of_special_tokens_are_plain_text() -> None:
     ids = VOCABULARY.encode("<bos><eos>")
     assert VOCABULARY.bos not in ids
     assert not VOCABULARY.eos & set(ids)
+
+
+@pytest.mark.parametrize("how", ["Prepend", "Metaspace"])
+def test_a_space_that_a_tokenizer_puts_before_a_text_stands_before_no_line(how: str) -> None:
+    """As Llama 2's and its kin's do."""
+    pieces = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁", *"adefnrtu(:)=1"]
+    tokenizer = Tokenizer(
+        models.BPE({piece: i for i, piece in enumerate(pieces)}, [], unk_token="<unk>", byte_fallback=True)
+    )
+    if how == "Prepend":
+        tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    else:
+        tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always", split=False)
+    assert not keeps_text(Vocabulary(tokenizer, 1, [2]))
+    vocabulary = Vocabulary(without_prefix(tokenizer), 1, [2])
+    assert keeps_text(vocabulary)
+    assert vocabulary.token_bytes[vocabulary.encode("def")[0]] == b"d"
 
 
 @pytest.mark.parametrize("start", [b"re", b"r", b"    ", b"\xe6", b"retu"])
