@@ -10,7 +10,9 @@ from __future__ import annotations
 import ctypes
 import mmap
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +21,7 @@ from green_code.decoding.exit_network import ExitNetwork
 from green_code.kernels.binding import Kernel
 from green_code.kernels.decoder import KernelDecoder
 from green_code.kernels.packing import pack
+from green_code.models.families import Rope
 from green_code.models.reading import Lens, Reading
 from tests.kernels.test_decoder import CONFIGS, buffers, random_weights, states
 
@@ -42,6 +45,11 @@ def guarded(array: np.ndarray, side: str) -> np.ndarray:
     return moved
 
 
+def _guarded_angles(angles: Callable[[Rope], Sequence[np.ndarray]], side: str) -> Any:
+    """Of rotary positions: both tables beside a page of their own."""
+    return lambda rope: tuple(guarded(table, side) for table in angles(rope))
+
+
 def main(library: Path, level: str, side: str) -> None:
     for config in CONFIGS.values():
         weights = random_weights(config)
@@ -61,6 +69,7 @@ def main(library: Path, level: str, side: str) -> None:
         }
         kept |= {name: w for name, w in rest.items() if not w.is_floating_point()}
         decoder = KernelDecoder(Kernel(library, level), config, guarded(records, side), kept)
+        decoder._angles = _guarded_angles(decoder._angles, side)  # type: ignore[method-assign]
         decoder._positions = 0  # room for so many as there are, and not for more
         decoder._make_room(POSITIONS)
         room = decoder._scratch
