@@ -19,14 +19,15 @@ import torch
 from green_code.decoding.drafting import climb
 from green_code.decoding.effort import Effort
 from green_code.decoding.exits import LIKELIEST, Full, Policy
-from green_code.decoding.generate import exact, fast
-from green_code.decoding.staircase import RISING, Staircase
+from green_code.decoding.generate import fast
+from green_code.decoding.staircase import Staircase
 from green_code.energy.meters import Meter, pick_meter
 from green_code.engine.measured_costs import hardware
 from green_code.engine.runtime import Runtime, load_runtime
 from green_code.evaluation.demo import samples
 from green_code.evaluation.metrics import bootstrap_interval
 from green_code.experiments.provenance import provenance
+from green_code.experiments.served import as_served
 from green_code.experiments.windows import meter_in_words, orders, spend
 from green_code.settings import default_settings
 
@@ -110,17 +111,11 @@ def arms(runtime: Runtime) -> dict[str, tuple[bool, Complete]]:
 
         return complete
 
-    def served(
-        decode: Callable[..., Iterator[tuple[int, int]]], threshold: float, plateau: int | None
-    ) -> Complete:
+    def served(exactly: bool, threshold: float) -> Complete:
+        policy = replace(runtime.agent, threshold=threshold) if runtime.agent is not None else Full()
+
         def complete(prompt: Sequence[int]) -> list[int]:
-            stairs, drafter = Staircase(decoder, plateau=plateau), runtime.new_session().drafter
-            stairs.append(prompt)
-            stairs.settle(len(prompt) - 1 - RISING)
-            if drafter.lookup is not None:
-                drafter.lookup.document.follow(prompt)
-            policy = replace(runtime.agent, threshold=threshold) if runtime.agent is not None else Full()
-            return _take(decode(stairs, policy, chooser, b"", Effort(), drafter=drafter, max_tokens=TOKENS))
+            return _take(as_served(runtime, prompt, policy, exactly=exactly, max_tokens=TOKENS)[2])
 
         return complete
 
@@ -128,10 +123,10 @@ def arms(runtime: Runtime) -> dict[str, tuple[bool, Complete]]:
     for name, policy in policies.items():
         found[f"no cache, {name}"] = False, uncached(policy)
         found[f"cache, {name}"] = True, cached(policy)
-    found["cache, exact as served"] = True, served(exact, LIKELIEST, None)
+    found["cache, exact as served"] = True, served(True, LIKELIEST)
     if runtime.agent is not None:
         usual = default_settings().threshold
-        found[f"cache, fast as served, T={usual}"] = True, served(fast, usual, runtime.plateau)
+        found[f"cache, fast as served, T={usual}"] = True, served(False, usual)
     return found
 
 

@@ -30,7 +30,7 @@ def page(found: dict[str, Any]) -> str:
         "## How it was measured",
         paragraph(
             f"Data: {found['files_from']}; {counted(found['files'])}, drawn with seed {found['seed']}; of a context the last {found['prompt_tokens']} tokens. Exits: {', '.join(map(str, found['exits']))} of {found['layers']} layers. "
-            f"*{BASE}*: the model as it was published, with the bundle's vocabulary; *{FULL}*: the bundle at full depth. Completions are cold. {machine(found)}"
+            f"*{BASE}*: the model as it was published, with the bundle's vocabulary; *{FULL}*: the bundle at full depth. Completions are cold. As in the paper, prompts go as deep as the tokens behind them ask for, and nothing is guessed; *as served*, prompts settle, and tokens are guessed from the text. {machine(found)}"
         ),
         paragraph(
             f"*J*: what was run times the fitted costs (source: {found['energy_source']}), of a completion with its prompt, with the cache that we have; in brackets against {FULL}. *J, no cache*: the same tokens and exits, as if every token began with an empty cache, "
