@@ -124,7 +124,7 @@ def check_packages() -> Iterator[Finding]:
             missing.append(name)
     if missing:
         yield Finding(
-            "packages", "fail", f"missing: {', '.join(missing)}", "Run `pip install --upgrade green-code`."
+            "packages", "fail", f"missing: {', '.join(missing)}", f"Run `pip install {' '.join(missing)}`."
         )
     else:
         yield Finding("packages", "ok", f"green-code {__version__}, {', '.join(found)}")

