@@ -102,7 +102,7 @@ def _described(bundle: Bundle) -> dict[str, Any]:
 
 
 def payback(bundle: Bundle) -> dict[str, int]:
-    """By named stop: after how many completions the saving has paid for the training's joules.
+    """By named stop: after how many completions the saving has paid for the joules of fine-tuning; those of the other steps are not known.
 
     Both are of the machine that trained and calibrated; joules of two kinds (measured, estimated) are not compared.
     A stop that saves nothing never pays.
@@ -131,7 +131,7 @@ def _print(one: dict[str, Any]) -> None:
         print(f"  training    {cost['method']}, {cost['tokens'] / 1e6:.1f} M tokens{spent}")
     for name, stop in one["stops"].items():
         pays = (
-            f", training paid back after {one['payback'][name]:,} completions"
+            f", fine-tuning paid back after {one['payback'][name]:,} completions"
             if name in one["payback"]
             else ""
         )
