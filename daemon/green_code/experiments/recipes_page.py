@@ -74,7 +74,7 @@ def _method(found: dict[str, Any]) -> str:
         f"All variants see {found['tokens']:,} tokens of the same corpus, with seed {found['seed']}, and begin from the untouched weights. "
         f"They are scored on held-out code, which training never saw: {_counted(found['positions'], 'positions')}, each after the source's own tokens, and {_counted(found['rows'], 'lines')}, cut at random places and completed greedily by the sessions that serve editors. "
         f"The search for weights is scored on other held-out files. "
-        f"Two shares of {sum(found['positions'].values()):,} independent positions differ by chance by up to {_points(_chance(found))} points (95 %, at one half); one seed each says nothing of other seeds. "
+        f"Two shares of {sum(found['positions'].values()):,} independent positions differ by chance by up to {_points(_chance(found))} points (95 %, at one half): a rough measure for scores, which are means of such shares over the same positions, less a penalty; one seed each says nothing of other seeds. "
         f"{machine(found)}"
     )
 
