@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from functools import partialmethod
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +13,11 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from green_code.adaptation import checkpoint, entries, reading_steps
+from green_code.agent import command as train_command
+from green_code.agent import ppo, supervised
+from green_code.agent.record import PARTS
+from green_code.agent.rivals import compare
+from green_code.agent.rollouts import open_rollouts
 from green_code.cli import main
 from green_code.engine import runtime
 from green_code.engine.runtime import load_runtime
@@ -151,6 +158,41 @@ def test_one_command_for_ones_own_code(
     assert adapt("lenses", *settling) == 0
     mine = load_bundle(bundles / "mine")
     assert (mine.plateau, mine.part(ENTRIES)) == (3, None), "entries were learned behind other lenses"
+
+
+def test_an_agent_and_its_calibration_for_ones_own_code(
+    code: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`green-code train` as the guide has it: agents learn from some documents and are chosen by others of the training projects."""
+    common = ("--model", "tiny-random", "--work", tmp_path / "work")
+    assert adapt(*common, "--from", code, "--tokens", 4096, "--exits", "2,4") == 0
+    compared: list[tuple[set[str], int]] = []
+
+    def watched(rivals: Any, rollouts: Any, *rest: Any) -> Any:
+        rivals = list(rivals)
+        compared.append(({rival.family for rival in rivals}, len(rollouts.final_tokens)))
+        return compare(rivals, rollouts, *rest)
+
+    monkeypatch.setattr(train_command, "compare", watched)
+    monkeypatch.setattr(ppo.Arguments, "__init__", partialmethod(ppo.Arguments.__init__, updates=2, environments=8, steps=32))  # fmt: skip
+    monkeypatch.setattr(supervised.Arguments, "__init__", partialmethod(supervised.Arguments.__init__, steps=8, rounds=1, documents=8))  # fmt: skip
+    monkeypatch.setattr(train_command, "_DOCUMENTS", 8)
+    words = ["train", *map(str, common), "--positions", "600", "--files", "2"]
+    assert main(words) == 0
+    bundle = load_bundle(tmp_path / "bundles" / "tiny-random")
+    agent = bundle.manifest["agent"]
+    assert bundle.exits == (2, 4)
+    (candidates, validation), (everyone, held) = compared
+    assert candidates <= {"supervised", "PPO", "supervised + PPO"} < everyone
+    parts = {part: len(open_rollouts(tmp_path / "work" / "rollouts" / part).final_tokens) for part in PARTS}
+    assert (validation, held) == (parts["validation"], parts["heldout"]) and agent["positions"] == parts[
+        "train"
+    ]
+    assert agent["method"] in candidates
+    assert {score["family"] for score in agent["held_out"]} == everyone
+    assert bundle.calibration["reference"]["files"] == sum(len(set(rows)) for rows in (range(2), range(2)))
+    assert [point["threshold"] for point in bundle.calibration["curve"]][-1] == 1
+    assert load_runtime("tiny-random", lambda *_: None).agent is not None
 
 
 def test_a_corpus_without_these_evaluation_rows_is_not_what_is_asked_for(
