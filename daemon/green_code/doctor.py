@@ -310,6 +310,7 @@ def check_ledger() -> Iterator[Finding]:
     from green_code.energy.ledger import Ledger
 
     ledger = Ledger(folders.ledger_path())
+    ledger.probe()
     totals, problem = ledger.report()["all"], ledger.problem
     ledger.close()
     if problem is not None:

@@ -12,8 +12,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-_OPENERS, _CLOSERS, _QUOTES = "([{", ")]}", "\"'"
-_SIGNS = re.compile(r"\\.|[][(){}\"'\n]")  # what is escaped is a sign of its own
+_OPENERS, _CLOSERS = "([{", ")]}"
+_COMMENT, _LONG_QUOTES = "#", ('"""', "'''")
+_SIGNS = re.compile(r"\\.|\"\"\"|'''|//|[][(){}\"'#\n]")  # what is escaped is a sign of its own
+_WORD = re.compile(r"\w+$")
+_STRING_PREFIXES = frozenset(["r", "u", "b", "f", "br", "rb", "fr", "rf"])  # of Python's strings
+_LOOK_AHEAD = 2000  # characters of the lines behind the cursor's
 _LONGEST_PERIOD_LINES = 4
 _LONGEST_PIECE = 32
 _LONGEST_RUN = 80  # of one character: a separator ends sooner
@@ -23,12 +27,13 @@ _LONGEST_RUN = 80  # of one character: a separator ends sooner
 class Situation:
     """What the rules know of the cursor.
 
-    `line` is the text before the cursor on its line; `next_line` the first line with content after the cursor, as it is
-    indented, `rest_of_line` what follows on the cursor's own line.
+    `line` is the text before the cursor on its line; `rest_of_line` what follows there, `after` what comes behind that line, and
+    `next_line` the first line with content of it, as it is indented.
     """
 
     line: str
     rest_of_line: str
+    after: str
     next_line: str
     single_line: bool
     max_lines: int
@@ -42,17 +47,19 @@ class Situation:
         rest, _, after = suffix.partition("\n")
         following = (line.rstrip() for line in after.split("\n"))
         line = prefix.rpartition("\n")[2]
-        return cls(line, rest, next((text for text in following if text), ""), single_line, max_lines)
+        next_line = next((text for text in following if text), "")
+        return cls(line, rest, after[:_LOOK_AHEAD], next_line, single_line, max_lines)
 
     @cached_property
     def quote(self) -> str:
-        """Of the string in which the cursor stands, or nothing."""
+        """Of the string in which the cursor stands, _COMMENT in a comment, or nothing."""
         return _brackets(self.line)[1]
 
     @cached_property
     def still_to_close(self) -> int:
-        """How many of the brackets that are open on the line the rest of it leaves open: the inner ones."""
-        return max(0, _open(_brackets(self.line)[0]) - _closed_before(self.rest_of_line, self.quote))
+        """How many of the brackets that are open on the line nothing behind the cursor closes: the inner ones."""
+        behind = f"{self.rest_of_line}\n{self.after}"
+        return max(0, _open(_brackets(self.line)[0]) - _closed_before(behind, self.quote))
 
 
 def end_of_line(text: str, at: Situation) -> int | None:
@@ -67,7 +74,7 @@ def end_of_line(text: str, at: Situation) -> int | None:
 def closing_bracket(text: str, at: Situation) -> int | None:
     """A bracket closes that the completion did not open, and the rest of the line closes it already.
 
-    Of the brackets that are open on the line, the rest closes the outer ones; the others are the completion's to close.
+    Of the brackets that are open on the line, what follows closes the outer ones; the others are the completion's to close.
     """
     rest = at.rest_of_line.lstrip()
     if rest[:1] not in _CLOSERS or not rest:
@@ -86,23 +93,34 @@ def closing_bracket(text: str, at: Situation) -> int | None:
 
 
 def _brackets(text: str, quote: str = "") -> tuple[list[tuple[int, str]], str]:
-    """Brackets outside of strings, with their places; and the quote of the string in which the text ends.
+    """Brackets outside of strings, with their places; and the quote of the string in which the text ends, or _COMMENT.
 
     Args:
-        quote: of the string in which it begins. A string ends with its line.
+        quote: the same of where it begins. Comments end with their line, and so do strings but for those in three quotes.
     """
     found = []
     for sign in _SIGNS.finditer(text):
-        character = sign.group()
-        if character == "\n":
-            quote = ""
+        written, place = sign.group(), sign.start()
+        if written == "\n":
+            quote = quote if quote in _LONG_QUOTES else ""
+        elif written in _OPENERS or written in _CLOSERS:
+            if quote in ("", _COMMENT):
+                found.append((place, written))
         elif quote:
-            quote = "" if character == quote else quote
-        elif character in _QUOTES:
-            quote = character
-        elif character in _OPENERS or character in _CLOSERS:
-            found.append((sign.start(), character))
+            quote = "" if written == quote else quote
+        elif written in ("#", "//"):
+            quote = _COMMENT
+        elif not written.startswith("\\") and not _is_apostrophe(written, text, place):
+            quote = written
     return found, quote
+
+
+def _is_apostrophe(written: str, text: str, place: int) -> bool:
+    """Whether it stands inside of a word, as in comments and prose."""
+    if written != "'" or not text[place + 1 : place + 2].isalpha():
+        return False
+    before = _WORD.search(text, max(0, place - 8), place)
+    return before is not None and before.group().lower() not in _STRING_PREFIXES
 
 
 def _open(brackets: Sequence[tuple[int, str]]) -> int:

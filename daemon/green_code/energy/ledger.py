@@ -1,7 +1,7 @@
 """The energy ledger: one SQLite row per completion, without any text of the user's.
 
 WAL with synchronous=NORMAL: a row that was recorded survives the death of the process (kill −9); a power cut
-may take the last ones. While another program keeps the file locked, rows wait for the next occasion. A damaged file is set
+may take the last ones. While another program keeps the file locked, entries wait for the next occasion. A damaged file is set
 aside and a new one begun; where nothing can be written, rows are kept in memory and the reason is told once (`problem`):
 completions go on in any case.
 Must not know: lsp, link, engine or decoding.
@@ -37,7 +37,7 @@ _CORRUPT, _NOT_A_DATABASE = 11, 26  # SQLite's result codes
 _VERSION = 2
 _OTHER_VERSION = f"schema version {{}}, this release knows {_VERSION}"
 _BUSY_SECONDS = 0.5  # for which another program's lock is waited for; completions wait as long
-_WAITING_ROWS = 1000  # at most, while it stays locked
+_WAITING_ENTRIES = 1000  # at most, while it stays locked
 
 
 class Ledger:
@@ -52,23 +52,27 @@ class Ledger:
         self.problem: str | None = None
         self.in_memory = False
         self._guard = threading.Lock()
-        self._waiting: deque[Row] = deque(maxlen=_WAITING_ROWS)
+        self._waiting: deque[tuple[str, tuple[Any, ...]]] = deque(
+            maxlen=_WAITING_ENTRIES
+        )  # statement, values
         self._closed = False
         self._database = self._open()
 
     def record(self, row: Row) -> None:
         """Keep a row; never raises for the disk's sake."""
-        with self._guard:
-            self._waiting.append(row)
-            self._write()
+        self._enter(_INSERT, astuple(row))
 
     def accept(self, row_id: str) -> None:
         """Note that the user took a completion; unknown ids are ignored."""
-        self._run("UPDATE completions SET accepted = 1 WHERE id = ?", (row_id,))
+        self._enter("UPDATE completions SET accepted = 1 WHERE id = ?", (row_id,))
 
     def keep(self, row_id: str) -> None:
         """Note that an accepted completion was still there after half a minute; unknown ids are ignored."""
-        self._run("UPDATE completions SET kept = 1 WHERE id = ?", (row_id,))
+        self._enter("UPDATE completions SET kept = 1 WHERE id = ?", (row_id,))
+
+    def probe(self) -> None:
+        """Write without a change, to know whether rows can be kept: `problem` says so if not."""
+        self._run(f"PRAGMA user_version = {_VERSION}", ())
 
     def today(self) -> Totals:
         """Totals of the current day (UTC)."""
@@ -119,12 +123,17 @@ class Ledger:
             self._closed = True
             self._database.close()
 
+    def _enter(self, statement: str, values: tuple[Any, ...]) -> None:
+        with self._guard:
+            self._waiting.append((statement, values))
+            self._write()
+
     def _write(self) -> None:
-        """Put the rows that wait into the file, while it can be written; the guard is held."""
+        """Enter what waits, in its order, while the file can be written; the guard is held."""
         failures = 0
         while self._waiting and not self._closed and failures < 2:
             try:
-                self._database.execute(_INSERT, astuple(self._waiting[0]))
+                self._database.execute(*self._waiting[0])
             except sqlite3.DatabaseError as error:
                 if not self._recover(error):
                     return

@@ -33,6 +33,14 @@ CASES = [
     ("text.split(", ")", '"(")', '"("', "closing_bracket"),
     ('print("', '")', "1) first", None, None),
     ("f('it\\'s (', ", ")", "1)", "1", "closing_bracket"),
+    # on a line behind
+    ("items.forEach((", ") => {\n  x();\n});", "item) => item.save());", "item", "closing_bracket"),
+    ("join(dirname(", "),\n    'x')", "__file__))", "__file__", "closing_bracket"),
+    # in a comment quotes are none
+    ("# It's faster (see ", ")", "below).", "below", "closing_bracket"),
+    ("x = 1  # a user's (see ", ")", "users' guide).", "users' guide", "closing_bracket"),
+    (" * It's faster (see ", ")", "John's).", "John's", "closing_bracket"),
+    ("f(r'", "')", "x (')", "x (", "suffix_reached"),
     # what follows on this line, or on the next
     ("x = ", " + 1", "y + 1", "y ", "suffix_reached"),
     ('print("', '")', 'hello")', "hello", "suffix_reached"),
@@ -51,6 +59,13 @@ BLOCK_CASES = [
         None,
         None,
     ),  # another one, in a block of its own
+    (
+        'def f():\n    """',
+        '"""\n    pass\n',
+        'One.\n\n    More (than two).\n    """',
+        "One.\n\n    More (than two).\n    ",
+        "suffix_reached",
+    ),
     ("", "", "a = 1\na = 1\n", "a = 1", "repetition"),
     ("# ", "", "-" * 32, None, None),  # a separator
     ("# ", "", "-" * 80, "-" * 80, "repetition"),

@@ -265,11 +265,23 @@ def test_rows_wait_while_another_program_keeps_the_file_locked(tmp_path: Path) -
     ledger = Ledger(tmp_path / "energy.sqlite3")
     other = sqlite3.connect(ledger.path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    ledger.record(row())
+    one = row()
+    ledger.record(one)
     assert Ledger(ledger.path).problem is None, "a file that is ready is opened without a write"
+    ledger.accept(one.id)
     other.execute("ROLLBACK")
     other.close()
-    assert ledger.report()["all"]["completions"] == 1 and ledger.problem is None
+    report = ledger.report()
+    assert (report["all"]["completions"], report["all"]["accepted"]) == (1, 1) and ledger.problem is None
+
+
+def test_a_ledger_that_cannot_be_written_is_found_out(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "energy.sqlite3")
+    ledger.probe()
+    assert ledger.problem is None
+    ledger._database.execute("PRAGMA query_only = ON")  # as where the file is another user's
+    ledger.probe()
+    assert ledger.problem is not None and "cannot be written" in ledger.problem
 
 
 def test_a_long_report_keeps_no_completion_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -139,6 +139,7 @@ def test_bad_rows_name_the_line(tmp_path: Path, text: str, says: str) -> None:
         ("javaCorpus/line/test.json", "java"),
         ("javaCorpus/py150-dev.json", "python"),
         ("py150/test.json", "python"),
+        ("java-tools/python.json", "python"),
     ],
 )
 def test_a_language_that_rows_do_not_say_is_the_nearest_names(

@@ -24,7 +24,8 @@ from green_code.problems import Problem
 
 _LONG, _LONG_SHARED = 20, 3
 _SHORT, _SHARE = 5, 0.7
-_NAMED = {"java": "java", "py150": "python"}  # CodeXGLUE's folders: javaCorpus, py150
+_SIGNS = {"java": "java", "py150": "python", "python": "python"}  # in a file's name
+_FOLDERS = {"javacorpus": "java", "py150": "python"}  # CodeXGLUE's
 _MARKS = re.compile(r"</?s>|<(?:STR_LIT|NUM_LIT|CHAR_LIT)[^>]*>")  # CodeXGLUE's; line ends are <EOL>
 
 
@@ -80,18 +81,20 @@ def _places(
 
 
 def language_of(path: Path) -> str:
-    """Of CodeXGLUE's rows, which do not say it: by the name of the file, or of the nearest of its folders that does.
+    """Of CodeXGLUE's rows, which do not say it: by the name of the file, or of the nearest of its folders that is CodeXGLUE's.
 
     Raises:
         Problem: none does.
     """
-    for name in (path.name, *(folder.name for folder in path.absolute().parents)):
-        found = [language for sign, language in _NAMED.items() if sign in name.lower()]
-        if len(found) == 1:
-            return found[0]
+    found = {language for sign, language in _SIGNS.items() if sign in path.name.lower()}
+    if len(found) == 1:
+        return found.pop()
+    for folder in path.absolute().parents:
+        if language := _FOLDERS.get(folder.name.lower()):
+            return language
     raise Problem(
         "bad_request",
-        f"{path}: its rows do not say their language; give it a name, or a folder, with {' or '.join(_NAMED)} in it (for `green-code evaluate`: or --language).",
+        f"{path}: its rows do not say their language; give it a name with java or python in it, or a folder {' or '.join(_FOLDERS)} (for `green-code evaluate`: or --language).",
     )
 
 
