@@ -139,8 +139,8 @@ def without_prefix(tokenizer: Tokenizer) -> Tokenizer:
 
 
 def keeps_text(vocabulary: Vocabulary) -> bool:
-    """Whether text comes back from its tokens as it was."""
-    probe = "def f(a):\n\treturn  a\n    é = 1\n"
+    """Whether spaces and line breaks come back from their tokens as they were."""
+    probe = "a\n  a\n"
     return vocabulary.decode(vocabulary.encode(probe)) == probe
 
 
