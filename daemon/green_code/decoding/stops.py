@@ -77,7 +77,7 @@ def closing_bracket(text: str, at: Situation) -> int | None:
     Of the brackets that are open on the line, what follows closes the outer ones; the others are the completion's to close.
     """
     rest = at.rest_of_line.lstrip()
-    if rest[:1] not in _CLOSERS or not rest:
+    if not rest.startswith(tuple(_CLOSERS)):
         return None
     own, still_to_close = 0, at.still_to_close
     for place, bracket in _brackets(text, at.quote)[0]:

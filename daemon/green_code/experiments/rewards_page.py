@@ -17,7 +17,7 @@ from green_code.experiments.pages import (
 )
 from green_code.experiments.rewards import ENERGY, PAPER, SUPERVISED
 
-_SETTINGS = f"entropy {Arguments.entropy}, discount 1, rate {Arguments.learning_rate:g}; a run in which nearly every token leaves at the first exit is ended"
+_SETTINGS = f"entropy {Arguments.entropy}, discount {Arguments.discount:g}, rate {Arguments.learning_rate:g}; a run in which nearly every token leaves at the first exit is ended"
 
 
 def page(found: dict[str, Any]) -> str:
