@@ -71,7 +71,8 @@ class KernelDecoder:
         packed = unpack(config, records, rest)
         self.config, self._kernel = config, kernel
         self.cache_widths = kernel.key_bytes(config.head_width), kernel.value_bytes(config.head_width)
-        self._records, self._embed, self._gains = packed.records, packed.embed, packed.gains
+        self._records, self._near = packed.records, packed.near  # matrices point into them
+        self._embed, self._gains = packed.embed, packed.gains
         self._norm = self._gains["norm"].ctypes.data
         self._matrices = packed.matrices
         self._head = self._matrices[head_name(config)]

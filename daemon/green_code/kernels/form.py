@@ -1,7 +1,7 @@
 """Weights of the kernel in the cache, and the choice of what serves on this machine.
 
 Matrices are one `.npy` file: NumPy begins its data at a multiple of 64 bytes, as vectors like it, and maps it into
-memory, so that windows and restarts share one copy of the page cache.
+memory. What every token reads is then read into large pages, where there are such (large_pages.py).
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from green_code.kernels.binding import PIECE, CMatrix
+from green_code.kernels.large_pages import in_large_pages
 from green_code.kernels.quantise import GROUP, RECORD_BYTES, TILE, quantise
 from green_code.kernels.quantise import records as count
 from green_code.models.families import ModelConfig
@@ -39,20 +40,20 @@ def why_not(config: ModelConfig) -> str | None:
 def matrices(
     config: ModelConfig, lenses: Iterable[int] = (), entries: Iterable[int] = (), rank: int = 0
 ) -> Iterator[tuple[str, int, int]]:
-    """(name, N, K) of all matrices: the layers', the head, lenses of these depths, entries of these layers, and, of a rank above
-    0, the head's preview."""
+    """(name, N, K) of all matrices: the layers', lenses of these depths, entries of these layers, of a rank above 0 the head's
+    preview, and, since behind a preview it is hardly ever read, last the head."""
     query = config.heads * config.head_width
     for i in range(config.layers):
         yield f"layers.{i}.qkv", query + 2 * config.kv_heads * config.head_width, config.width
         yield f"layers.{i}.attention_out", config.width, query
         yield f"layers.{i}.mlp_in", 2 * config.mlp_width, config.width
         yield f"layers.{i}.mlp_out", config.width, config.mlp_width
-    yield head_name(config), config.vocabulary, config.width
     yield from ((lens_name(depth), config.width, config.width) for depth in lenses)
     both = 2 * config.kv_heads * config.head_width
     yield from ((entry_name(layer), both, config.width) for layer in entries)
     if rank:
         yield PREVIEW, config.vocabulary, rank
+    yield head_name(config), config.vocabulary, config.width
 
 
 def head_name(config: ModelConfig) -> str:
@@ -97,7 +98,7 @@ def pack(
     expected["embed.weight"] = [config.vocabulary, config.width]
     if {name: list(weight.shape) for name, weight in weights.items()} != expected:
         raise ValueError(f"these are not the weights of a {config.family} of this configuration")
-    packed = [quantise(weights[f"{name}.weight"].float().numpy()) for name, _, _ in matrices(config)]
+    *packed, head = [quantise(weights[f"{name}.weight"].float().numpy()) for name, _, _ in matrices(config)]
     rest = {name: weight.float() for name, weight in weights.items() if weight.dim() == 1}
     rest["embed.weight"] = weights["embed.weight"].bfloat16()
     packed += [quantise(lens.matrix.numpy()) for _, lens in sorted(reading.lenses.items())]
@@ -112,14 +113,15 @@ def pack(
         screen = screen_of(rest["embed.weight"], directions)
         packed.append(quantise(screen.preview.numpy()))
         rest[_DOWN] = screen.down
-    return np.concatenate(packed), rest
+    return np.concatenate([*packed, head]), rest
 
 
 @dataclass(frozen=True)
 class Packed:
-    """What `pack` gave, found again. Matrices point into `records`, whose owner must live as long."""
+    """What `pack` gave, found again. Matrices point into `records` and into `near`, which must live as long."""
 
     records: np.ndarray
+    near: np.ndarray  # those that tokens read
     matrices: Mapping[str, CMatrix]
     gains: Mapping[str, np.ndarray]
     embed: Tensor  # (V, C) bfloat16
@@ -150,11 +152,16 @@ def unpack(config: ModelConfig, records: np.ndarray, rest: Mapping[str, Tensor])
     if {name: list(weight.shape) for name, weight in rest.items()} != like:
         raise ValueError(f"these are not the gains of a {config.family} of this configuration")
     firsts = dict(zip(counts, itertools.accumulate(counts.values(), initial=0), strict=False))
+    far = {head_name(config)} if PREVIEW in counts else set()
+    near = in_large_pages(records[: firsts[head_name(config)]] if far else records)
     return Packed(
         records,
+        near,
         {
             name: CMatrix(
-                records.ctypes.data + firsts[name] * RECORD_BYTES, -(-outputs // TILE) * TILE, inputs
+                (records if name in far else near).ctypes.data + firsts[name] * RECORD_BYTES,
+                -(-outputs // TILE) * TILE,
+                inputs,
             )
             for name, outputs, inputs in sizes
         },

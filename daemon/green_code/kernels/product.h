@@ -15,8 +15,12 @@
 #define GROUP 64              // inputs that share a scale
 #define TILE 64               // outputs that are computed side by side
 #define PARTS (TILE / LANES)  // vectors that hold one row's sums of a tile
-#define ROWS 2                // rows that pass together
-#define SUMS 8                // vectors of sums that registers hold
+#if defined(__AVX512F__) || defined(__aarch64__)
+#define ROWS 4                // rows that pass together: so many vectors of sums that a sum need not wait for the one before
+#else
+#define ROWS 2                // with half as many registers
+#endif
+#define SUMS (4 * ROWS)       // vectors of sums that registers hold
 #define SPAN 5                // groups of a tile, which a near cache holds, that all of a few rows pass before the next ones
 #define FEW_ROWS 16           // so many are a few: memory may still be slower than arithmetic
 #define LINE 64               // bytes that memory gives at once
@@ -50,10 +54,10 @@ INLINE void quantise(const float *x, int inputs, int at, const quantised *to) {
 }
 
 // `rows` rows (a constant) through vectors part … part+parts−1 (parts a constant) of `count` groups from `from` on; what the
-// groups before them gave is in `out`. Beside each group, `lines` of a record are fetched from `ahead` on: evenly between the
-// products (a constant) where they are many.
+// groups before them gave is in `out`. Beside each group, `lines` of a record are fetched from `ahead` on: `each` (a constant)
+// beside every four inputs, what is over at its beginning.
 INLINE void pass(const record *tile, int groups, int from, int count, int part, const int parts, const quantised *x, int at,
-                 const int rows, const char *ahead, int lines, const int evenly, float *out, int stride) {
+                 const int rows, const char *ahead, int lines, const int each, float *out, int stride) {
   enum { FOURS = GROUP / 4 };
   const int inputs = groups * GROUP;
   float *to = out + (size_t)at * stride + part * LANES;
@@ -67,10 +71,10 @@ INLINE void pass(const record *tile, int groups, int from, int count, int part, 
       vi first = first_sum(x->sums[(size_t)(at + r) * groups + group]);
       for (int p = 0; p < parts; p++) sums[r][p] = first;
     }
-    for (int line = 0; !evenly && line < lines; line++) fetch(ahead + line * LINE);
-#pragma clang loop unroll_count(8)
+    for (int line = each * FOURS; line < lines; line++) fetch(ahead + line * LINE);
+#pragma clang loop unroll(disable)  // or the compiler loads far ahead, more than registers hold
     for (int four = 0; four < FOURS; four++) {
-      for (int line = four; evenly && line < lines; line += FOURS) fetch(ahead + line * LINE);
+      for (int line = each * four; line < each * (four + 1); line++) fetch(ahead + line * LINE);
       for (int r = 0; r < rows; r++) {
         int32_t values;
         memcpy(&values, x->values + (size_t)(at + r) * inputs + group * GROUP + 4 * four, 4);
@@ -89,36 +93,40 @@ INLINE void pass(const record *tile, int groups, int from, int count, int part, 
     for (int p = 0; p < parts; p++) store(to + (size_t)r * stride + p * LANES, found[r][p]);
 }
 
-// All rows through `span` groups of a tile at a time, up to `together` at once and `parts` vectors at a time (constants, as
-// `evenly` is); meanwhile memory gives as many groups of what comes then, at the last span the `next` tile's. Where that is a
-// shorter span, the rest of the next one is left to the processor: fetching it all, in one sequence, was slower.
+// All rows through `span` groups of a tile at a time, up to ROWS at once and `parts` vectors at a time (a constant); meanwhile
+// memory gives as many groups of what comes then, at the last span the `next` tile's. Where that is a shorter span, the rest of
+// the next one is left to the processor: fetching it all, in one sequence, was slower. `turns` of rows (a constant) are the most
+// that come; of more than a few, each fetches so little that it does so at once (0).
 INLINE void passes(const record *tile, const record *next, int groups, int span, const quantised *x, int rows,
-                   const int together, const int parts, const int evenly, float *out, int stride) {
-  const int count = (rows + together - 1) / together * (PARTS / parts), lines = (LINES + count - 1) / count;
+                   const int turns, const int parts, float *out, int stride) {
+  const int each = turns ? LINES / (GROUP / 4) * parts / PARTS / turns : 0;
+  const int count = (rows + ROWS - 1) / ROWS * (PARTS / parts), lines = (LINES + count - 1) / count;
   for (int from = 0; from < groups; from += span) {
     const int some = groups - from < span ? groups - from : span;
     const char *ahead = (const char *)(from + span < groups ? tile + from + span : next);
-    for (int part = 0; part < PARTS; part += parts) {
-      int at = 0;
-      for (; at + together <= rows; at += together, ahead += lines * LINE)
-        pass(tile, groups, from, some, part, parts, x, at, together, ahead, lines, evenly, out, stride);
-      if (at < rows) {
-        pass(tile, groups, from, some, part, parts, x, at, 1, ahead, lines, evenly, out, stride);
-        ahead += lines * LINE;
-      }
-    }
+    for (int part = 0; part < PARTS; part += parts)
+      for (int at = 0; at < rows; at += ROWS, ahead += lines * LINE) switch (rows - at) {
+          case 1: pass(tile, groups, from, some, part, parts, x, at, 1, ahead, lines, each, out, stride); break;
+#if ROWS > 2
+          case 2: pass(tile, groups, from, some, part, parts, x, at, 2, ahead, lines, each, out, stride); break;
+          case 3: pass(tile, groups, from, some, part, parts, x, at, 3, ahead, lines, each, out, stride); break;
+#endif
+          default: pass(tile, groups, from, some, part, parts, x, at, ROWS, ahead, lines, each, out, stride);
+        }
   }
 }
 
-// out (rows, of `stride`) = x · tileᵀ. While rows beside the first pair are computed, memory would idle, so each pass fetches a
+// out (rows, of `stride`) = x · tileᵀ. While rows beside the first are computed, memory would idle, so each pass fetches a
 // share of what comes next. A few rows do so span by span: what they fetch, and what they come back to, is near then. Many
 // are nothing but arithmetic, and keep their sums in registers through the whole tile.
 static void product_tile(const record *tile, const record *next, int groups, const quantised *x, int rows, float *out,
                          int stride) {
   enum { ALONE = PARTS < SUMS ? PARTS : SUMS, TOGETHER = PARTS < SUMS / ROWS ? PARTS : SUMS / ROWS };
-  if (rows == 1) passes(tile, next, groups, groups, x, 1, 1, ALONE, 1, out, stride);
-  else if (rows <= ROWS) passes(tile, next, groups, groups, x, rows, ROWS, TOGETHER, 1, out, stride);
-  else passes(tile, next, groups, rows <= FEW_ROWS ? SPAN : groups, x, rows, ROWS, TOGETHER, 0, out, stride);
+  if (rows == 1) passes(tile, next, groups, groups, x, 1, 1, ALONE, out, stride);
+  else if (rows <= ROWS) passes(tile, next, groups, groups, x, rows, 1, TOGETHER, out, stride);
+  else if (rows <= 2 * ROWS) passes(tile, next, groups, SPAN, x, rows, 2, TOGETHER, out, stride);
+  else if (rows <= FEW_ROWS) passes(tile, next, groups, SPAN, x, rows, FEW_ROWS / ROWS, TOGETHER, out, stride);
+  else passes(tile, next, groups, groups, x, rows, 0, TOGETHER, out, stride);
 }
 
 typedef struct {

@@ -6,6 +6,7 @@ import itertools
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,15 @@ import torch
 
 from green_code.kernels import build as build_module
 from green_code.kernels import decoder as decoder_module
-from green_code.kernels.binding import Kernel
+from green_code.kernels.binding import CTeam, Kernel
 from green_code.kernels.decoder import usable_cores
 from tests.kernels.test_decoder import CONFIGS, GEMMA, buffers, made, run, states
 
 HERE = Path(__file__).resolve().parent
-MOST_TRIES = 5_000  # a core that slept wakes later than this little work lasts: most runs have no helper
+WAKING_SECONDS = (
+    0.0005  # of a core that slept, longer than this little work lasts, and shorter than a helper's patience
+)
+MOST_TRIES = 1_000  # where other work has the cores, and after a stall no helper is called for a while
 
 
 class Absent(Executor):
@@ -45,6 +49,15 @@ def test_a_second_thread_changes_nothing(
         decoder = made(kernel, config)
         if helper == "absent":
             decoder._helper = Absent()  # type: ignore[assignment]
+        called = decoder._call_helper
+
+        def and_comes(called: Callable[[], CTeam | None] = called) -> CTeam | None:
+            team = called()
+            time.sleep(WAKING_SECONDS)
+            return team
+
+        if helper == "there":
+            monkeypatch.setattr(decoder, "_call_helper", and_comes)
         came = helper == "absent" or usable_cores() < 2
         for tries in itertools.count(1):
             for one, other in zip(alone, run(decoder, states(config), cuts), strict=True):
@@ -53,8 +66,6 @@ def test_a_second_thread_changes_nothing(
             if came:
                 break
             assert tries < MOST_TRIES, f"{level}: the helper has done nothing in {tries} runs"
-            if tries > 100:  # other work has the cores, and after a stall no helper is called for a while
-                time.sleep(0.002)
 
 
 def test_while_python_ends_one_thread_goes_on(
