@@ -173,7 +173,7 @@ def decide(
         looked = False
         carried = 0  # of the debt, what a position before will have paid
         for row, i in enumerate(rising):
-            debt = stairs.debt(start + i, layers)
+            debt = stairs.debt(start + i, layers) if depth < layers else 0
             view = View(depth, stairs.state(start + i), debt - carried, stairs.decoder, partial(look, row))
             if depth < layers:
                 effort.decisions += policy.network_runs

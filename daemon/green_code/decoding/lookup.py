@@ -25,6 +25,8 @@ LENGTHS = (8, 5, 3, 2, 1)  # of the runs of tokens that are looked up, the longe
 _RECENT_TOKENS = 1000  # of completions that are remembered
 _OCCURRENCES = 4  # of a run that are asked what followed
 _BREAK = -1  # between two completions; no token
+_MOST_LOST = 500  # tokens that an index keeps of what a text has lost at its beginning
+_SURELY = 8  # so many are looked for to find a text's beginning again
 _TOKEN_BYTES = 470  # of an index, as tracemalloc counts them in CPython 3.11
 
 
@@ -32,52 +34,76 @@ class NgramIndex:
     """Where each run of 1 … 8 tokens (`LENGTHS`) stood before, in a text that grows and is cut at its end.
 
     Per length the last place of each run, and per place the one before it with the same run: a token more or less
-    costs a step per length, whatever the text's. Runs are known by their hash; if two ever share one, a wrong
-    guess is made.
+    costs a step per length, whatever the text's. What a text has lost at its beginning stays for a while, unasked. Runs are
+    known by their hash; if two ever share one, a wrong guess is made.
     """
 
     def __init__(self) -> None:
-        self.tokens: list[int] = []
+        self._clear()
+
+    def _clear(self) -> None:
+        self._tokens: list[int] = []
+        self._begin = 0  # of the text; what lies before it was lost
         self._offered: list[bool] = []
         # Per length: a run's hash → the place of its last token, and a place → that of the same run before, or −1.
         self._last: dict[int, dict[int, int]] = {n: {} for n in LENGTHS}
         self._before: dict[int, list[int]] = {n: [] for n in LENGTHS}
 
+    @property
+    def tokens(self) -> list[int]:
+        return self._tokens[self._begin :]
+
     def __len__(self) -> int:
-        return len(self.tokens)
+        return len(self._tokens) - self._begin
+
+    @property
+    def memory_bytes(self) -> int:
+        """What it takes, about."""
+        return _TOKEN_BYTES * len(self._tokens)
 
     def extend(self, tokens: Sequence[int], offered: bool = True) -> None:
         """Add tokens; those that are not `offered` can be a run's, but are not told as what followed one."""
         for token in tokens:
-            self.tokens.append(token)
+            self._tokens.append(token)
             self._offered.append(offered)
-            place = len(self.tokens) - 1
+            place = len(self._tokens) - 1
             for n in LENGTHS:
-                run = hash(tuple(self.tokens[-n:]))
+                run = hash(tuple(self._tokens[-n:]))
                 self._before[n].append(self._last[n].get(run, -1))
                 self._last[n][run] = place
 
     def truncate(self, length: int) -> None:
         """Forget the tokens from `length` on, and all runs with one of them."""
-        while len(self.tokens) > length:
+        if length <= 0:
+            self._clear()
+        while len(self) > length:
             for n in LENGTHS:
-                run, before = hash(tuple(self.tokens[-n:])), self._before[n].pop()
+                run, before = hash(tuple(self._tokens[-n:])), self._before[n].pop()
                 if before < 0:
                     del self._last[n][run]
                 else:
                     self._last[n][run] = before
-            self.tokens.pop()
+            self._tokens.pop()
             self._offered.pop()
 
     def follow(self, tokens: Sequence[int]) -> None:
-        """Become the index of `tokens`; what both begin with is kept."""
-        self.truncate(common(self.tokens, tokens))
-        self.extend(tokens[len(self) :])
+        """Become the index of `tokens`. What both begin with is kept, also where the new text begins further on, behind lines
+        that have been passed."""
+        self._begin = self._found(tokens)
+        same = common(self.tokens, tokens)
+        self.truncate(same)
+        self.extend(tokens[same:])
+
+    def _found(self, tokens: Sequence[int]) -> int:
+        """Where `tokens` begin in what is here, or as before: not so far on that what was lost is much."""
+        sought = list(tokens[:_SURELY])
+        places = range(self._begin, min(_MOST_LOST, len(self._tokens) - len(sought)) + 1)
+        return next((i for i in places if self._tokens[i : i + len(sought)] == sought), self._begin)
 
     def last(self, count: int) -> NgramIndex:
         """An index of the last `count` tokens."""
         kept = NgramIndex()
-        for token, offered in zip(self.tokens[-count:], self._offered[-count:], strict=True):
+        for token, offered in zip(self._tokens[-count:], self._offered[-count:], strict=True):
             kept.extend([token], offered)
         return kept
 
@@ -85,9 +111,10 @@ class NgramIndex:
         """What followed the latest occurrences of `run`, whose length is one of `LENGTHS`; the latest first."""
         found: list[int] = []
         place = self._last[len(run)].get(hash(tuple(run)), -1)
-        while place >= 0 and len(found) < _OCCURRENCES:
-            if place + 1 < len(self.tokens) and self._offered[place + 1]:
-                found.append(self.tokens[place + 1])
+        first = self._begin + len(run) - 1
+        while place >= first and len(found) < _OCCURRENCES:
+            if place + 1 < len(self._tokens) and self._offered[place + 1]:
+                found.append(self._tokens[place + 1])
             place = self._before[len(run)][place]
         return found
 
@@ -136,7 +163,7 @@ class Lookup:
     def memory_bytes(self) -> int:
         """What the indexes take, about."""
         indexes = (self.document, self._earlier, self._after, self._recent)
-        return _TOKEN_BYTES * sum(map(len, indexes))
+        return sum(index.memory_bytes for index in indexes)
 
     def around(self, earlier: Sequence[int], after: Sequence[int]) -> None:
         """Look also into what the window cut off before the prompt, and into the lines after the cursor."""

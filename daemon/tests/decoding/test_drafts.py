@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 
 import pytest
@@ -32,6 +33,7 @@ STEPS = st.lists(
         st.tuples(st.just("extend"), SMALL),
         st.tuples(st.just("truncate"), st.integers(0, 30)),
         st.tuples(st.just("follow"), SMALL),
+        st.tuples(st.just("pass"), st.integers(0, 20)),
     ),
     max_size=12,
 )
@@ -41,15 +43,40 @@ STEPS = st.lists(
 def test_the_index_finds_what_a_search_finds(steps: list[tuple[str, object]], asked: list[int]) -> None:
     index, text = NgramIndex(), list[int]()
     for name, value in steps:
-        getattr(index, name)(value)
-        kept = text[:value] if isinstance(value, int) else text if name == "extend" else []
-        text = kept if isinstance(value, int) else [*kept, *value]  # type: ignore[misc]
+        if name == "pass":  # the text loses its beginning, and goes on
+            text = [*text[value:], 0, 1]  # type: ignore[misc]
+            index.follow(text)
+        else:
+            getattr(index, name)(value)
+            kept = text[:value] if isinstance(value, int) else text if name == "extend" else []
+            text = kept if isinstance(value, int) else [*kept, *value]  # type: ignore[misc]
         assert index.tokens == text
+        assert len(index) == len(text)
         for context in (asked, text):
             for n in LENGTHS:
                 if len(context) >= n:
                     run = context[-n:]
                     assert index.continuations(run) == brute_force(text, run)
+
+
+def test_a_text_that_loses_its_beginning_is_not_indexed_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = random.Random(0).choices(range(1000), k=3000)
+    index, extended = NgramIndex(), list[int]()
+    extend = index.extend
+
+    def counted(tokens: Sequence[int]) -> None:
+        extended.append(len(tokens))
+        extend(tokens)
+
+    monkeypatch.setattr(index, "extend", counted)
+    for start in range(0, 2000, 10):
+        index.follow(source[start : start + 1000])
+        assert index.tokens == source[start : start + 1000]
+        for place in (start + 20, start + 400):
+            assert index.continuations(source[place : place + 8]) == [source[place + 8]]
+        assert not index.continuations(source[start - 5 : start + 3] if start else [0] * 8)
+    assert sum(extended) < 8000  # 200,000 if each was
+    assert index.memory_bytes < 2 * 1000 * 470
 
 
 def test_tokens_that_were_edited_away_are_not_offered() -> None:
