@@ -1,4 +1,4 @@
-"""Rows completed by several processes, each with the model mapped into its memory; results come in the rows' order.
+"""Rows completed by several processes, each with a model of its own; results come in the rows' order.
 
 Completions and joules are those of one process (joules are counted from what ran); only times suffer where cores are shared.
 """

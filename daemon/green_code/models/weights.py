@@ -1,6 +1,6 @@
 """Converted weights: base checkpoint plus a bundle's delta, in the form that this machine computes in.
 
-Made once, kept in the cache under a key of everything they depend on, memory-mapped at every later start. When a model is
+Made once, kept in the cache under a key of everything they depend on, and opened at every later start. When a model is
 converted anew, conversions of it that were not opened for a month go: those of earlier versions, bundles and machines.
 """
 
