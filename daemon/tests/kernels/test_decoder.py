@@ -157,7 +157,14 @@ def test_layers_and_head_are_those_of_the_torch_decoder(name: str, kernels: dict
 
 @pytest.mark.parametrize("name", CONFIGS)
 @pytest.mark.parametrize(
-    "cuts", [{1: 2, 2: 1, 3: 2}, {64: 1, 65: 2}, {5: 2, 70: 3, 100: 1, 149: 2}, {16: 2, 31: 1, 33: 1, 36: 2}]
+    "cuts",
+    [
+        {1: 2, 2: 1, 3: 2},
+        {64: 1, 65: 2},
+        {5: 2, 70: 3, 100: 1, 149: 2},
+        {16: 2, 31: 1, 33: 1, 36: 2},
+        {4: 1, 9: 2, 15: 1, 22: 2, 30: 1, 39: 2},
+    ],
 )
 def test_a_row_is_the_same_to_the_bit_however_work_is_cut(
     name: str, cuts: Mapping[int, int], kernels: dict[str, Kernel]
