@@ -245,7 +245,7 @@ def _starts(found: Mapping[str, Any]) -> list[str]:
         table(["process", "ready after, s", "MiB resident then"], rows),
         paragraph(
             f"Medians of {starts['runs']} starts, converted weights in the disk's cache. After the demo's files, each in a session of its own, the engine has "
-            f"{starts['used_bytes'] / 2**20:,.0f} MiB resident, mapped weights included. A question to it and back takes {trip['median'] * 1e3:.2f} ms in the median "
+            f"{starts['used_bytes'] / 2**20:,.0f} MiB resident, weights included. A question to it and back takes {trip['median'] * 1e3:.2f} ms in the median "
             f"and {trip['p99'] * 1e3:.2f} ms at the 99th percentile."
         ),
     ]
@@ -281,7 +281,7 @@ def _method(found: Mapping[str, Any]) -> list[str]:
         "*Drafts*: our *exact* and *fast* guess from the prompt and from a table of n-grams; of transformers there are two modes that draft. llama.cpp runs without. "
         "In *fast*, a prompt rises only as far as its first token needs: so its speed is no whole prompt's; what later tokens ask of it is in *per token* and *cold*.",
         f"Medians over rounds with 95 % bootstrap intervals. *Ratio*: the median over rounds of the time over that of {_label(found)} in the same round, with its interval; less than 1 is faster.",
-        "CPU time is that of all threads of the engine's process; memory is what is resident in it after the last round, Python and mapped weights included.",
+        "CPU time is that of all threads of the engine's process; memory is what is resident in it after the last round, Python and weights included.",
         f"Joules are {'an ' if meter.startswith('estimate') else 'measured: '}{meter}.",
         agreement,
         *versions,

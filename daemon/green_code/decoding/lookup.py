@@ -12,6 +12,7 @@ Must not know: prices, exits, text beyond the tokens' bytes.
 
 from __future__ import annotations
 
+import itertools
 from bisect import bisect
 from collections.abc import Sequence
 
@@ -76,6 +77,7 @@ class NgramIndex:
         """Forget the tokens from `length` on, and all runs with one of them."""
         if length <= 0:
             self._clear()
+            return
         while len(self) > length:
             for n in LENGTHS:
                 run, before = hash(tuple(self._tokens[-n:])), self._before[n].pop()
@@ -87,8 +89,8 @@ class NgramIndex:
             self._offered.pop()
 
     def follow(self, tokens: Sequence[int]) -> None:
-        """Become the index of `tokens`. What both begin with is kept, also where the new text begins further on, behind lines
-        that have been passed."""
+        """Become the index of `tokens`. What both begin with is kept, also where the new text begins further on or where it began
+        before, as the lines after a cursor do that moves through them."""
         self._begin = self._found(tokens)
         same = common(self.tokens, tokens)
         self.truncate(same)
@@ -97,13 +99,14 @@ class NgramIndex:
     def _found(self, tokens: Sequence[int]) -> int:
         """Where `tokens` begin in what is here, or as before: not so far on that what was lost is much."""
         sought = list(tokens[:_SURELY])
-        places = range(self._begin, min(_MOST_LOST, len(self._tokens) - len(sought)) + 1)
-        return next((i for i in places if self._tokens[i : i + len(sought)] == sought), self._begin)
+        places = range(min(_MOST_LOST, len(self._tokens) - len(sought)) + 1)
+        nearest = itertools.chain(places[self._begin :], places[: self._begin])
+        return next((i for i in nearest if self._tokens[i : i + len(sought)] == sought), self._begin)
 
     def last(self, count: int) -> NgramIndex:
         """An index of the last `count` tokens."""
         kept = NgramIndex()
-        for token, offered in zip(self._tokens[-count:], self._offered[-count:], strict=True):
+        for token, offered in zip(self.tokens[-count:], self._offered[-count:], strict=True):
             kept.extend([token], offered)
         return kept
 

@@ -153,7 +153,7 @@ def unpack(config: ModelConfig, records: np.ndarray, rest: Mapping[str, Tensor])
         raise ValueError(f"these are not the gains of a {config.family} of this configuration")
     firsts = dict(zip(counts, itertools.accumulate(counts.values(), initial=0), strict=False))
     far = {head_name(config)} if PREVIEW in counts else set()
-    near = in_large_pages(records[: firsts[head_name(config)]] if far else records)
+    near = in_large_pages(records, firsts[head_name(config)] if far else len(records))
     return Packed(
         records,
         near,

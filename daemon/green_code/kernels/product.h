@@ -96,7 +96,7 @@ INLINE void pass(const record *tile, int groups, int from, int count, int part, 
 // All rows through `span` groups of a tile at a time, up to ROWS at once and `parts` vectors at a time (a constant); meanwhile
 // memory gives as many groups of what comes then, at the last span the `next` tile's. Where that is a shorter span, the rest of
 // the next one is left to the processor: fetching it all, in one sequence, was slower. `turns` of rows (a constant) are the most
-// that come; of more than a few, each fetches so little that it does so at once (0).
+// that come, 0: many. Where a pass's share is less than a line beside every four inputs, it is fetched at once.
 INLINE void passes(const record *tile, const record *next, int groups, int span, const quantised *x, int rows,
                    const int turns, const int parts, float *out, int stride) {
   const int each = turns ? LINES / (GROUP / 4) * parts / PARTS / turns : 0;

@@ -172,7 +172,7 @@ class Form(Protocol):
         """Write float32 weights in this form."""
 
     def open(self, config: ModelConfig, folder: Path) -> Served:
-        """A decoder over saved weights, memory-mapped.
+        """A decoder over saved weights.
 
         Raises:
             OSError, ValueError, KeyError, RuntimeError, SafetensorError: they are damaged.

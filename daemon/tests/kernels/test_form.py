@@ -1,4 +1,4 @@
-"""The kernel in service: chosen where it can serve, its weights kept and mapped, and torch where it cannot."""
+"""The kernel in service: chosen where it can serve, its weights kept, and torch where it cannot."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from green_code.decoding.staircase import Staircase
-from green_code.kernels import form
+from green_code.kernels import form, packing
 from green_code.kernels.binding import LEVEL_VARIABLE, Kernel
 from green_code.kernels.decoder import KernelDecoder
 from green_code.kernels.form import KernelForm, forms
@@ -56,6 +56,29 @@ def test_kept_lenses_and_entries_are_those_given(best: KernelForm, tmp_path: Pat
         plain = one.build(found.config, weights, Reading())
         kept, given, own = (_entries(decoder) for decoder in (opened, built, plain))
         assert torch.equal(kept, given) and not torch.equal(kept, own)
+
+
+@pytest.mark.parametrize("pages", ["large", "mapped"])
+def test_behind_a_preview_the_head_is_that_of_the_file(
+    best: KernelForm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pages: str
+) -> None:
+    if pages == "mapped":
+        monkeypatch.setattr(packing, "in_large_pages", lambda array, rows: array[:rows])
+    found = find_model(TINY).open()
+    weights, width = dict(found.tensors(None)), found.config.width
+    generator = torch.Generator().manual_seed(0)
+    directions = torch.linalg.qr(torch.randn(width, width, generator=generator)).Q[:64].contiguous()
+    reading = Reading(directions)
+    best.save(found.config, weights, reading, tmp_path)
+    opened, built = best.open(found.config, tmp_path), best.build(found.config, weights, reading)
+    assert "screen 64" in opened.build
+    x, some = torch.randn(5, width, generator=generator), torch.tensor([2, 0, 9])
+    assert torch.equal(opened.logits(x), built.logits(x))
+    assert torch.equal(opened.scores(x[0], some), built.scores(x[0], some))
+    assert opened.top(x) == built.top(x)
+    for decoder in (opened, built):
+        assert [each.token for each in decoder.top(x)] == decoder.logits(x).argmax(-1).tolist()
+    assert torch.equal(_entries(opened), _entries(built))
 
 
 def _entries(decoder: Served) -> Tensor:

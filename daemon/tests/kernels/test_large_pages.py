@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,57 +12,90 @@ import pytest
 from green_code.kernels import large_pages
 from green_code.kernels.large_pages import in_large_pages
 
-ROWS = np.arange(3 * 4224, dtype=np.uint8).reshape(3, 4224)
+PAGE = 2**16
+ROWS = np.arange(3 * 2 * PAGE, dtype=np.uint32).astype(np.uint8).reshape(3, 2 * PAGE)
 
 
 @pytest.fixture
 def mapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> np.memmap:
-    monkeypatch.setattr(large_pages, "_SWITCH", tmp_path / "enabled")
-    offer(tmp_path, "always [madvise] never")
+    """On a system that has large pages and memory."""
+    for name, value in (("_SWITCHES", tmp_path), ("_CONTAINER", tmp_path)):
+        monkeypatch.setattr(large_pages, name, value)
+    write(tmp_path, "enabled", "always [madvise] never\n")
+    write(tmp_path, "hpage_pmd_size", f"{PAGE}\n")
+    write(tmp_path, "memory.max", "max\n")
     np.save(tmp_path / "rows.npy", ROWS)
     array = np.load(tmp_path / "rows.npy", mmap_mode="r")
     assert isinstance(array, np.memmap)
     return array
 
 
-def offer(folder: Path, switch: str) -> None:
-    (folder / "enabled").write_text(switch)
+def write(folder: Path, name: str, text: str) -> None:
+    (folder / name).write_text(text)
 
 
-needs_linux = pytest.mark.skipif("sys.platform != 'linux'", reason="only Linux gives large pages on request")
+def is_mapped(array: np.memmap, rows: int = 3) -> bool:
+    given = in_large_pages(array, rows)
+    assert np.array_equal(given, ROWS[:rows])
+    return np.shares_memory(given, array)
 
 
-@needs_linux
+needs_large_pages = pytest.mark.skipif(
+    not Path("/sys/kernel/mm/transparent_hugepage").exists(), reason="only Linux gives large pages on request"
+)
+
+
+@needs_large_pages
 @pytest.mark.parametrize("rows", [2, 3])
 def test_what_is_mapped_is_copied_to_where_a_large_page_begins(mapped: np.memmap, rows: int) -> None:
-    copy = in_large_pages(mapped[:rows])
-    assert not np.shares_memory(copy, mapped)
-    assert np.array_equal(copy, ROWS[:rows])
-    assert copy.ctypes.data % 2**21 == 0
+    assert not is_mapped(mapped, rows)
+    assert in_large_pages(mapped, rows).ctypes.data % PAGE == 0
 
 
 def test_what_is_in_memory_already_is_left_there() -> None:
-    assert in_large_pages(ROWS) is ROWS
+    assert np.shares_memory(in_large_pages(ROWS, 2), ROWS)
 
 
-def test_without_large_pages_the_mapping_serves(mapped: np.memmap, tmp_path: Path) -> None:
-    offer(tmp_path, "always madvise [never]")
-    assert in_large_pages(mapped) is mapped
-    (tmp_path / "enabled").unlink()
-    assert in_large_pages(mapped) is mapped
+@pytest.mark.parametrize(
+    "name, text",
+    [
+        ("enabled", "always madvise [never]\n"),
+        ("enabled", None),
+        ("hpage_pmd_size", f"{ROWS.nbytes + 1}\n"),  # half a gigabyte, on some
+    ],
+)
+def test_without_large_pages_the_mapping_serves(
+    mapped: np.memmap, tmp_path: Path, name: str, text: str | None
+) -> None:
+    (tmp_path / name).unlink() if text is None else write(tmp_path, name, text)
+    assert is_mapped(mapped)
 
 
 def test_where_memory_is_scarce_the_mapping_serves(
+    mapped: np.memmap, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, "memory.max", str(5 * ROWS.nbytes))
+    write(tmp_path, "memory.current", str(4 * ROWS.nbytes))
+    assert is_mapped(mapped)
+    write(tmp_path, "memory.max", "max")
+    scarce = SimpleNamespace(available=ROWS.nbytes)
+    monkeypatch.setattr(large_pages.psutil, "virtual_memory", lambda: scarce)
+    assert is_mapped(mapped)
+
+
+def test_where_memory_is_refused_the_mapping_serves(
     mapped: np.memmap, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scarce = SimpleNamespace(available=mapped.nbytes)
-    monkeypatch.setattr(large_pages.psutil, "virtual_memory", lambda: scarce)
-    assert in_large_pages(mapped) is mapped
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOMEM, "no")
+
+    monkeypatch.setattr(large_pages, "mmap", SimpleNamespace(mmap=refuse, MAP_PRIVATE=0, MAP_ANONYMOUS=0))
+    assert is_mapped(mapped)
 
 
-@needs_linux
+@needs_large_pages
 def test_a_file_that_was_cut_off_meanwhile_is_refused(mapped: np.memmap, tmp_path: Path) -> None:
     with (tmp_path / "rows.npy").open("r+b") as file:
         file.truncate(ROWS.nbytes)
     with pytest.raises(ValueError, match="cut off"):
-        in_large_pages(mapped)
+        in_large_pages(mapped, 3)
