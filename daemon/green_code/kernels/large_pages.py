@@ -29,7 +29,7 @@ def in_large_pages(array: np.ndarray, rows: int) -> np.ndarray:
         ValueError: the file is shorter than the mapping.
     """
     wanted = array[:rows]
-    if not isinstance(array, np.memmap) or (room := empty_in_large_pages(wanted.nbytes)) is None:
+    if not isinstance(array, np.memmap) or (room := _empty(wanted.nbytes)) is None:
         return wanted
     assert array.filename is not None
     with Path(array.filename).open("rb") as file:
@@ -40,7 +40,7 @@ def in_large_pages(array: np.ndarray, rows: int) -> np.ndarray:
     return copy
 
 
-def empty_in_large_pages(size: int) -> np.ndarray | None:
+def _empty(size: int) -> np.ndarray | None:
     """(size,) bytes of zeros, for which the system was asked for large pages; None where it gives none, where one is more
     than that, and where memory is scarce."""
     if sys.platform != "linux":

@@ -152,14 +152,13 @@ def unpack(config: ModelConfig, records: np.ndarray, rest: Mapping[str, Tensor])
     if {name: list(weight.shape) for name, weight in rest.items()} != like:
         raise ValueError(f"these are not the gains of a {config.family} of this configuration")
     firsts = dict(zip(counts, itertools.accumulate(counts.values(), initial=0), strict=False))
-    far = {head_name(config)} if PREVIEW in counts else set()
-    near = in_large_pages(records, firsts[head_name(config)] if far else len(records))
+    near = in_large_pages(records, firsts[head_name(config)] if PREVIEW in counts else len(records))
     return Packed(
         records,
         near,
         {
             name: CMatrix(
-                (records if name in far else near).ctypes.data + firsts[name] * RECORD_BYTES,
+                (near if firsts[name] < len(near) else records).ctypes.data + firsts[name] * RECORD_BYTES,
                 -(-outputs // TILE) * TILE,
                 inputs,
             )
