@@ -151,8 +151,11 @@ class _Recorder:
         """Of states (L, N, C) after each layer."""
         layers, rows, _ = states.shape
         at = [depth - 1 for depth in self._exits]
-        seen = [self._decoder.seen(at_depth, depth) for depth, at_depth in enumerate(states, 1)]
-        tops = self._decoder.top(torch.cat(seen))
+        tops = [
+            top
+            for depth, at_depth in enumerate(states, 1)
+            for top in self._decoder.look(at_depth, 0, rows, depth)
+        ]
         said = np.array([top.token for top in tops], np.int32).reshape(layers, rows)
         odds, margins = (
             np.array([getattr(top, name) for top in tops], np.float16).reshape(layers, rows)[at].T

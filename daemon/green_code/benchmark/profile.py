@@ -59,8 +59,7 @@ def _parts(runtime: Runtime) -> list[tuple[str, Any, str]]:
     return [
         ("drafts", generate, "draft"),
         ("layers", Staircase, "advance"),
-        ("lens", type(runtime.decoder), "seen"),
-        ("head", type(runtime.decoder), "top"),
+        ("lens and head", type(runtime.decoder), "look"),
         ("embedding and cache", Staircase, "append"),
         ("embedding and cache", Staircase, "truncate"),
         ("agent", Agent, "stop"),

@@ -38,5 +38,5 @@ def _choices(decoder: Served, text: Sequence[int]) -> list[int]:
     return [
         top.token
         for start in range(0, len(text), _AT_ONCE)
-        for top in decoder.top(stairs.states(start, min(start + _AT_ONCE, len(text))))
+        for top in stairs.look(range(start, min(start + _AT_ONCE, len(text))), decoder.config.layers)
     ]

@@ -116,12 +116,13 @@ def climb(
     position, layers = len(stairs) - 1, stairs.decoder.config.layers
     wanted = position if wanted is None else wanted
     for depth in policy.exits if exits is None else exits:
-        state = stairs.advance(position, depth, wanted)
-        view = View(depth, state, stairs.debt(position, layers), stairs.decoder)
+        stairs.advance(position, depth, wanted)
+        view = View(stairs, position, depth, stairs.debt(position, layers))
         stop = policy.stop(view)
         effort.decisions += policy.network_runs
         if stop:
             return view
         if view.looked:
             effort.count_head()
-    return View(layers, stairs.advance(position, layers, wanted), 0, stairs.decoder)
+    stairs.advance(position, layers, wanted)
+    return View(stairs, position, layers, 0)

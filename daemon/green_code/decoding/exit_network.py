@@ -39,11 +39,6 @@ def features(states: Tensor, debt: Tensor, odds: Tensor, margin: Tensor) -> Tens
     return torch.cat((unit_rms(states), torch.stack((owed, sure, margin.float()), -1)), dim=-1)
 
 
-def beside(debt: int, top: Top) -> tuple[float, float, float]:
-    """What `features` puts beside the state."""
-    return math.log1p(debt) / _DEBT_UNIT, max(-_MOST_ODDS, min(_MOST_ODDS, top.odds)), top.margin
-
-
 def unit_rms(states: Tensor) -> Tensor:
     """(…, C) states over their root mean square, float32; twice is the same as once."""
     states = states.float()
@@ -79,14 +74,11 @@ class ExitNetwork(nn.Module):
             )
             return float(self(seen, torch.tensor(exit_index, device=state.device)).softmax(-1)[EXIT])
         inner, bias, exit_bias, action, action_bias = self._arrays
+        sure = max(-_MOST_ODDS, min(_MOST_ODDS, top.odds))
+        beside = np.array((math.log1p(debt) / _DEBT_UNIT, sure, top.margin), np.float32)
         x = state.float().numpy()
         x = x / math.sqrt(float(x @ x) / len(x) + _EPSILON)
-        hidden = (
-            inner[:, :-BESIDE] @ x
-            + inner[:, -BESIDE:] @ np.array(beside(debt, top), np.float32)
-            + bias
-            + exit_bias[exit_index]
-        )
+        hidden = inner[:, :-BESIDE] @ x + inner[:, -BESIDE:] @ beside + bias + exit_bias[exit_index]
         scores = action @ np.tanh(hidden) + action_bias
         return 1 / (1 + math.exp(min(700.0, float(scores[CONTINUE] - scores[EXIT]))))
 
@@ -100,7 +92,7 @@ class ExitNetwork(nn.Module):
         inner, bias, exit_bias, action, action_bias = (
             part.detach().float().cpu().numpy().copy() for part in self._parts()
         )
-        return ExitParameters(inner, bias + exit_bias, action, action_bias)
+        return ExitParameters(inner, bias + exit_bias, action, action_bias, _DEBT_UNIT, _MOST_ODDS)
 
     def _parts(self) -> tuple[Tensor, ...]:
         return (

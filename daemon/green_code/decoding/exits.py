@@ -14,7 +14,8 @@ from typing import Final, Protocol
 
 from torch import Tensor
 
-from green_code.decoding.exit_network import ExitNetwork, beside
+from green_code.decoding.exit_network import ExitNetwork
+from green_code.decoding.staircase import Staircase
 from green_code.models.serving import Judge, Served, Top
 from green_code.problems import Problem
 
@@ -24,29 +25,29 @@ LIKELIEST: Final = 0.5
 
 @dataclass
 class View:
-    """What is known about a position at one exit.
+    """What is known about a position at one exit, as long as the staircase keeps it there.
 
-    `state` is (C,); `debt` the evaluations that going on to full depth would cost if all before it was decided. `top`, what
-    the head says, is found when it is first asked for, so that a policy which does not look at it does not pay; `look` finds
-    it where it comes with others'.
+    `debt` are the evaluations that going on to full depth would cost if all before it was decided. `top`, what the head says, is
+    found when it is first asked for, so that a policy which does not look at it does not pay; `look` finds it where it comes
+    with others'.
     """
 
+    stairs: Staircase
+    position: int
     depth: int
-    state: Tensor
     debt: int
-    decoder: Served
     look: Callable[[], Top] | None = None
     scored: bool = field(init=False, default=False)
     """Whether the head was run over some tokens."""
 
-    @cached_property
-    def seen(self) -> Tensor:
-        """(1, C), as the head reads it."""
-        return self.decoder.seen(self.state[None], self.depth)
+    @property
+    def state(self) -> Tensor:
+        """(C,)."""
+        return self.stairs.state(self.position)
 
     @cached_property
     def top(self) -> Top:
-        return self.look() if self.look else self.decoder.top(self.seen)[0]
+        return self.look() if self.look else self.stairs.look((self.position,), self.depth)[0]
 
     @property
     def looked(self) -> bool:
@@ -56,7 +57,8 @@ class View:
     def scores(self, tokens: Tensor) -> Tensor:
         """Logits of these tokens alone."""
         self.scored = True
-        return self.decoder.scores(self.seen[0], tokens)
+        decoder = self.stairs.decoder
+        return decoder.scores(decoder.seen(self.state[None], self.depth)[0], tokens)
 
 
 class Policy(Protocol):
@@ -118,7 +120,7 @@ class Agent:
     def stop(self, view: View) -> bool:
         index = self.exits.index(view.depth)
         if self.judge is not None:
-            probability = self.judge(view.state, beside(view.debt, view.top), index)
+            probability = self.judge(view.state, view.debt, view.top, index)
         else:
             probability = self.network.exit_probability(view.state, view.debt, view.top, index)
         return probability > max(LIKELIEST, self.threshold)

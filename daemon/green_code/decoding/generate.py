@@ -174,7 +174,7 @@ def decide(
         carried = 0  # of the debt, what a position before will have paid
         for row, i in enumerate(rising):
             debt = stairs.debt(start + i, layers) if depth < layers else 0
-            view = View(depth, stairs.state(start + i), debt - carried, stairs.decoder, partial(look, row))
+            view = View(stairs, start + i, depth, debt - carried, partial(look, row))
             if depth < layers:
                 effort.decisions += policy.network_runs
                 stop = policy.stop(view)
@@ -197,14 +197,11 @@ def decide(
 
 def _shared_look(stairs: Staircase, positions: Sequence[int], depth: int) -> Callable[[int], Top]:
     """What the head says of each of these at `depth`; when it is first asked about one, it looks at all."""
-    first, tops = positions[0], list[Top]()
+    tops: list[Top] = []
 
     def look(row: int) -> Top:
         if not tops:
-            states = stairs.states(first, positions[-1] + 1)
-            if len(states) > len(positions):  # positions between them have been decided
-                states = states[[position - first for position in positions]]
-            tops.extend(stairs.decoder.top(stairs.decoder.seen(states, depth)))
+            tops.extend(stairs.look(positions, depth))
         return tops[row]
 
     return look

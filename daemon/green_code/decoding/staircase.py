@@ -44,7 +44,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from green_code.models.serving import FEW, Served
+from green_code.models.serving import FEW, Served, Top
 
 RISING = 16
 """Positions before the cursor's that rise with it past the plateau; a prompt's others settle there."""
@@ -190,6 +190,13 @@ class Staircase:
     def states(self, start: int, end: int) -> Tensor:
         """Hidden states of positions start … end−1, each at the depth it has reached, (N, C)."""
         return self._states[start:end]
+
+    def look(self, positions: Sequence[int], depth: int) -> list[Top]:
+        """What the head says of these positions, ascending, which all stand at `depth`."""
+        first, end = positions[0], positions[-1] + 1
+        if end - first == len(positions):
+            return self.decoder.look(self._states, first, end, depth)
+        return self.decoder.look(self._states[list(positions)], 0, len(positions), depth)
 
     def debt(self, position: int, depth: int) -> int:
         """Layer × position evaluations that `advance(position, depth, wanted=position)` would make."""

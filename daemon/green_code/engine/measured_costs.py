@@ -120,12 +120,12 @@ def _workloads(decoder: Served, exit: int) -> dict[str, Callable[[], Work]]:
 
     @torch.inference_mode()
     def head() -> Work:
-        decoder.top(state[None])
+        decoder.look(several, 0, 1, layers)
         return Work(heads=1, head_rows=1)
 
     @torch.inference_mode()
     def head_batch() -> Work:
-        decoder.top(several)
+        decoder.look(several, 0, _COST_DRAFTS, layers)
         return Work(heads=1, head_rows=_COST_DRAFTS)
 
     # Any weights cost the same. In service the layers' weights come in between: taking turns, and with the head's in between,
@@ -139,7 +139,7 @@ def _workloads(decoder: Served, exit: int) -> dict[str, Callable[[], Work]]:
 
     @torch.inference_mode()
     def decision() -> Work:
-        next(agents).stop(View(exit, state, 1, decoder))
+        next(agents).stop(View(stairs, _COST_ROWS - 1, exit, 1))
         return Work(heads=1, head_rows=1, decisions=1)
 
     return {

@@ -96,7 +96,7 @@ def _exits(runtime: Runtime, window: _Window, counts: Counter[tuple[int, int, bo
     said = {}
     for depth in (*runtime.exits, runtime.layers_total):
         stairs.advance(end - 1, depth)
-        tops = runtime.decoder.top(runtime.decoder.seen(stairs.states(first, end), depth))
+        tops = stairs.look(range(first, end), depth)
         said[depth] = [top.token for top in tops], [top.probability for top in tops]
     final: list[int] = said[runtime.layers_total][0]
     for depth in runtime.exits:

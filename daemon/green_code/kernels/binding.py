@@ -71,6 +71,8 @@ class CJudge(ctypes.Structure):
         ("hidden", _Int),
         *((name, _Pointer) for name in ("inner", "biases", "action")),
         ("action_bias", ctypes.c_float),
+        ("debt_unit", ctypes.c_double),
+        ("most_odds", ctypes.c_float),
     ]
 
 
@@ -106,7 +108,7 @@ class _CWorkspace(ctypes.Structure):
 
 
 class _CScratch(ctypes.Structure):
-    _fields_ = [("row", _CQuantised), ("wide", _Pointer), ("own", _CWorkspace * WORKERS)]
+    _fields_ = [("row", _CQuantised), ("wide", _Pointer), ("seen", _Pointer), ("own", _CWorkspace * WORKERS)]
 
 
 class CTeam(ctypes.Structure):
@@ -132,6 +134,7 @@ class Scratch:
             "scales": np.zeros((rows, groups), np.float32),
             "sums": np.zeros((rows, groups), np.int32),
             "wide": np.zeros(max(rows * widest, LOOKS * tokens), np.float32),
+            "seen": np.zeros((LOOKS, model.width), np.float32),
         }
         own = {
             "normed": model.width,
@@ -142,7 +145,7 @@ class Scratch:
         self.structure = _CScratch()
         self.kept: list[tuple[ctypes.Structure, str, np.ndarray]] = []
         for name, array in shared.items():
-            self.keep(self.structure if name == "wide" else self.structure.row, name, array)
+            self.keep(self.structure if name in ("wide", "seen") else self.structure.row, name, array)
         for workspace in self.structure.own:
             for name, size in own.items():
                 self.keep(workspace, name, np.zeros(size, np.float32))
@@ -171,7 +174,7 @@ class Kernel:
         )
         layout = tuple(getattr(loaded, name)() if hasattr(loaded, name) else None for name in names)
         sizes = sum(map(ctypes.sizeof, (CLayer, CModel, _CScratch, CTeam, CJudge, CScreen, CTop, _CPiece)))
-        newest = hasattr(loaded, "green_enter")
+        newest = hasattr(loaded, "green_look")
         if not newest or layout != (GROUP, TILE, BLOCK, PIECE, QUERIES, LOOKS, CANDIDATES, sizes):
             raise Problem(
                 "internal_error",
@@ -202,7 +205,7 @@ class Kernel:
         self.judge: Any = loaded.green_judge
         self.judge.restype = ctypes.c_float
         self.judge.argtypes = [
-            ctypes.POINTER(CModel), ctypes.POINTER(CJudge), _Int, _Pointer, _Pointer,
+            ctypes.POINTER(CModel), ctypes.POINTER(CJudge), _Int, _Pointer, _Int, ctypes.c_float, ctypes.c_float,
         ]  # fmt: skip
         self.seen: Any = loaded.green_seen
         self.seen.restype = None
@@ -210,11 +213,11 @@ class Kernel:
             ctypes.POINTER(CModel), ctypes.POINTER(CMatrix), _Pointer, _Pointer, _Int, _Pointer,
             ctypes.POINTER(_CScratch),
         ]  # fmt: skip
-        self.top: Any = loaded.green_top
-        self.top.restype = None
-        self.top.argtypes = [
-            ctypes.POINTER(CModel), _Pointer, ctypes.POINTER(CScreen), _Pointer, _Int, ctypes.POINTER(CTop),
-            ctypes.POINTER(_CScratch),
+        self.look: Any = loaded.green_look
+        self.look.restype = None
+        self.look.argtypes = [
+            ctypes.POINTER(CModel), _Pointer, ctypes.POINTER(CScreen), ctypes.POINTER(CMatrix), _Pointer, _Pointer,
+            _Int, ctypes.POINTER(CTop), ctypes.POINTER(_CScratch),
         ]  # fmt: skip
         self.scores: Any = loaded.green_scores
         self.scores.restype = None

@@ -43,6 +43,7 @@ typedef struct {
 typedef struct {
   quantised row;
   float *wide;  // (CHUNK, the widest output of a layer's matrices), or (LOOKS, tokens) where that is more
+  float *seen;  // (LOOKS, width)
   workspace own[WORKERS];
 } scratch;
 
@@ -276,11 +277,15 @@ void green_logits(const model *m, const float *norm, const matrix *head, const f
   }
 }
 
-// What the head says of each of rows ≤ LOOKS states x (rows, width).
-static void look(const model *m, const float *norm, const screen *s, const float *x, int rows, top *out,
-                 const scratch *room) {
+// What the head says of each of rows ≤ LOOKS states x (rows, width): through a lens with its gain, where there is one.
+void green_look(const model *m, const float *norm, const screen *s, const matrix *lens, const float *gain, const float *x,
+                int rows, top *out, const scratch *room) {
   const int rank = s->preview.inputs, tokens = s->preview.outputs;
   float *normed = room->own[0].normed;
+  if (lens) {
+    green_seen(m, lens, gain, x, rows, room->seen, room);
+    x = room->seen;
+  }
   for (int r = 0; r < rows; r++) {
     rms_norm(x + (size_t)r * m->width, norm, m->width, m->norm_eps, normed);
     for (int i = 0; s->down && i < rank; i++) room->wide[i] = dot(s->down + (size_t)i * m->width, normed, m->width);
@@ -293,13 +298,6 @@ static void look(const model *m, const float *norm, const screen *s, const float
   }
 }
 
-// The same of any number of rows.
-void green_top(const model *m, const float *norm, const screen *s, const float *x, int rows, top *out,
-               const scratch *room) {
-  for (int at = 0; at < rows; at += LOOKS)
-    look(m, norm, s, x + (size_t)at * m->width, rows - at < LOOKS ? rows - at : LOOKS, out + at, room);
-}
-
 // out (count): logits of these tokens for a state x (width); s->rows must be there.
 void green_scores(const model *m, const float *norm, const screen *s, const float *x, const int32_t *tokens, int count,
                   float *out, const scratch *room) {
@@ -308,9 +306,9 @@ void green_scores(const model *m, const float *norm, const screen *s, const floa
   score_rows(s->rows, tokens, count, normed, m->width, out);
 }
 
-// P(EXIT) for one state x (width) at the exit of index `exit`; `beside` are the features beside the state.
-float green_judge(const model *m, const judge *j, int exit, const float *x, const float *beside) {
-  return judged(j, exit, x, m->width, beside);
+// P(EXIT) for one state x (width) at the exit of index `exit`, where going on costs `debt` and the head says `odds` and `margin`.
+float green_judge(const model *m, const judge *j, int exit, const float *x, int debt, float odds, float margin) {
+  return judged(j, exit, x, m->width, debt, odds, margin);
 }
 
 int green_group(void) { return GROUP; }

@@ -9,7 +9,6 @@ import ctypes
 import os
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from torch import Tensor
 from green_code.kernels.binding import (
     BESIDE,
     BLOCK,
+    LOOKS,
     UNITS,
     CJudge,
     CLayer,
@@ -30,6 +30,7 @@ from green_code.kernels.binding import (
     Kernel,
     Scratch,
 )
+from green_code.kernels.helper import Helper
 from green_code.kernels.packing import PREVIEW, entry_name, head_name, lens_name, unpack
 from green_code.kernels.quantise import GROUP, RECORD_BYTES, TILE
 from green_code.models.decoder import inverse_frequencies
@@ -42,6 +43,12 @@ _LONGEST_PAUSE_SECONDS = 0.1  # after several in a row
 _MATRICES = ("qkv", "attention_out", "mlp_in", "mlp_out")
 _GAINS = ("attention_norm", "q_norm", "k_norm", "attention_out_norm", "mlp_norm", "mlp_out_norm")
 _FLOAT_BYTES = 4
+
+
+def _check(tensor: Tensor, dtype: torch.dtype) -> None:
+    """Raises ValueError where the kernel could not point into it."""
+    if tensor.dtype != dtype or not tensor.is_contiguous() or tensor.device.type != "cpu":
+        raise ValueError("buffers must be contiguous on the CPU: float32 states, keys and values in bytes")
 
 
 def usable_cores() -> int:
@@ -73,21 +80,25 @@ class KernelDecoder:
         self.cache_widths = kernel.key_bytes(config.head_width), kernel.value_bytes(config.head_width)
         self._records, self._near = packed.records, packed.near  # matrices point into them
         self._embed, self._gains = packed.embed, packed.gains
-        self._norm = self._gains["norm"].ctypes.data
+        self._norm, self._embed_at = self._gains["norm"].ctypes.data, self._embed.data_ptr()
         self._matrices = packed.matrices
         self._head = self._matrices[head_name(config)]
-        self._lenses = {depth: self._matrices[lens_name(depth)] for depth in packed.lenses}
+        self._lenses = {
+            depth: (self._matrices[lens_name(depth)], self._gains[lens_name(depth)].ctypes.data)
+            for depth in packed.lenses
+        }
         self._entries = {layer: self._matrices[entry_name(layer)] for layer in packed.entries}
         down = packed.down
         preview = self._matrices.get(PREVIEW)
         self._screen = CScreen(
             None if down is None else down.data_ptr(),
             preview or self._head,
-            None if preview is None else self._embed.data_ptr(),
+            None if preview is None else self._embed_at,
             config.vocabulary,
         )
         self._down = down  # the screen points into it
-        self._helper = ThreadPoolExecutor(1, "green-code-kernel")  # its thread starts when it is first needed
+        self._helper = Helper()
+        self._tops = (CTop * LOOKS)()
         self._team, self._pause, self._alone_until = CTeam(), _SHORTEST_PAUSE_SECONDS, 0.0
         self._positions = 0
         self._make_room(_FIRST_POSITIONS)
@@ -98,17 +109,12 @@ class KernelDecoder:
         Raises:
             ValueError: there is no such token or position, or `states` is not as it must be.
         """
-        c, (positions, width) = self.config, states.shape
-        self._check_buffer(states, self.dtype)
-        if width != c.width:
-            raise ValueError("buffers are of another model")
-        if not 0 <= start <= start + len(tokens) <= positions:
-            raise ValueError(f"positions {start} … {start + len(tokens) - 1} of {positions}")
+        c, at = self.config, self._pointer(states, start, start + len(tokens))
         if not all(0 <= token < c.vocabulary for token in tokens):
             raise ValueError(f"tokens must be of the {c.vocabulary} that are embedded")
         self._kernel.embed(
-            self._model, self._embed.data_ptr(), (ctypes.c_int32 * len(tokens))(*tokens), len(tokens),
-            c.width**0.5 if c.row.scale_embeddings else 1.0, states.data_ptr() + start * width * _FLOAT_BYTES,
+            self._model, self._embed_at, (ctypes.c_int32 * len(tokens))(*tokens), len(tokens),
+            c.width**0.5 if c.row.scale_embeddings else 1.0, at,
         )  # fmt: skip
 
     def run_layers(
@@ -154,24 +160,32 @@ class KernelDecoder:
 
     def seen(self, x: Tensor, depth: int) -> Tensor:
         """See `Served`."""
-        if (lens := self._lenses.get(depth)) is None:
+        if depth not in self._lenses:
             return x
         rows = self._states(x)
         out = torch.empty_like(rows)
         self._kernel.seen(
-            self._model, lens, self._gains[lens_name(depth)].ctypes.data, rows.data_ptr(), len(rows),
-            out.data_ptr(), self._scratch.structure,
+            self._model, *self._lenses[depth], rows.data_ptr(), len(rows), out.data_ptr(), self._scratch.structure
         )  # fmt: skip
         return out
 
-    def top(self, x: Tensor) -> list[Top]:
-        """See `Served`: through the screen where there is one, by the whole head elsewhere."""
-        rows = self._states(x)
-        found = (CTop * len(rows))()
-        self._kernel.top(
-            self._model, self._norm, self._screen, rows.data_ptr(), len(rows), found, self._scratch.structure
-        )
-        return [Top(each.token, each.odds, each.margin) for each in found]
+    def look(self, states: Tensor, start: int, stop: int, depth: int) -> list[Top]:
+        """See `Served`: through the screen where there is one, by the whole head elsewhere.
+
+        Raises:
+            ValueError: there are no such positions, or `states` is not as it must be.
+        """
+        at = self._pointer(states, start, stop)
+        lens, gain = self._lenses.get(depth, (None, None))
+        tops: list[Top] = []
+        for first in range(start, stop, LOOKS):
+            rows = min(LOOKS, stop - first)
+            self._kernel.look(
+                self._model, self._norm, self._screen, lens, gain, at, rows, self._tops, self._scratch.structure
+            )  # fmt: skip
+            tops += [Top(top.token, top.odds, top.margin) for top in self._tops[:rows]]
+            at += rows * self.config.width * _FLOAT_BYTES
+        return tops
 
     def scores(self, x: Tensor, tokens: Tensor) -> Tensor:
         """See `Served`."""
@@ -208,19 +222,20 @@ class KernelDecoder:
         action = np.ascontiguousarray(p.action[1] - p.action[0], np.float32)
         structure = CJudge(
             hidden, inner.ctypes.data, biases.ctypes.data, action.ctypes.data,
-            float(p.action_bias[1] - p.action_bias[0]),
+            float(p.action_bias[1] - p.action_bias[0]), p.debt_unit, p.most_odds,
         )  # fmt: skip
-        kernel, exits, features_beside = self._kernel, len(biases), (ctypes.c_float * BESIDE)()
+        kernel, exits, dtype, shape = self._kernel, len(biases), self.dtype, (self.config.width,)
 
         def judge(
-            state: Tensor, beside: Sequence[float], index: int, _alive: object = (inner, biases, action)
+            state: Tensor, debt: int, top: Top, index: int, _alive: object = (inner, biases, action)
         ) -> float:
-            if state.dtype != self.dtype or state.shape != (self.config.width,) or not state.is_contiguous():
+            if state.dtype != dtype or state.shape != shape or not state.is_contiguous():
                 raise ValueError("the state must be a float32 vector of the model's width")
             if not 0 <= index < exits:
                 raise ValueError(f"there is no exit of index {index}")
-            features_beside[:] = list(beside)
-            found: float = kernel.judge(self._model, structure, index, state.data_ptr(), features_beside)
+            found: float = kernel.judge(
+                self._model, structure, index, state.data_ptr(), debt, top.odds, top.margin
+            )
             return found
 
         return judge
@@ -229,7 +244,7 @@ class KernelDecoder:
     def weight_bytes(self) -> int:
         """What a token at full depth reads of weights at most: all layers', and the head's or its screen's and candidates'."""
         unread = [
-            *self._lenses.values(),
+            *(lens for lens, _ in self._lenses.values()),
             *self._entries.values(),
             *([self._head] if self._screen.rows else ()),
         ]
@@ -248,12 +263,20 @@ class KernelDecoder:
 
     # --- inside -------------------------------------------------------------------------------------------
 
-    def _check_buffer(self, tensor: Tensor, dtype: torch.dtype) -> None:
-        """Raises ValueError where the kernel could not point into it."""
-        if tensor.dtype != dtype or not tensor.is_contiguous() or tensor.device != self.device:
-            raise ValueError(
-                "buffers must be contiguous on the CPU: float32 states, keys and values in bytes"
-            )
+    def _pointer(self, states: Tensor, start: int, stop: int) -> int:
+        """Where the state of position `start` lies; those up to `stop` − 1 follow.
+
+        Raises:
+            ValueError: they do not, or `states` is not as it must be.
+        """
+        _check(states, self.dtype)
+        positions, width = states.shape
+        if width != self.config.width:
+            raise ValueError("buffers are of another model")
+        if not 0 <= start <= stop <= positions:
+            raise ValueError(f"positions {start} … {stop - 1} of {positions}")
+        at: int = states.data_ptr() + start * width * _FLOAT_BYTES
+        return at
 
     def _arguments(
         self, first: int, last: int, states: Tensor, start: int, stop: int, keys: Tensor, values: Tensor
@@ -263,25 +286,23 @@ class KernelDecoder:
         Raises:
             ValueError: see `run_layers`.
         """
-        c, (positions, width) = self.config, states.shape
-        for tensor, dtype in ((states, self.dtype), (keys, self.cache_dtype), (values, self.cache_dtype)):
-            self._check_buffer(tensor, dtype)
+        c, at = self.config, self._pointer(states, start, stop)
+        for tensor in (keys, values):
+            _check(tensor, self.cache_dtype)
         if keys.dim() != 4 or keys.shape[:-1] != values.shape[:-1]:
             raise ValueError(f"keys {tuple(keys.shape)} and values {tuple(values.shape)} differ")
         layers, kv_heads, capacity, _ = keys.shape
         widths = keys.shape[-1], values.shape[-1]
-        if (layers, kv_heads, widths, width) != (c.layers, c.kv_heads, self.cache_widths, c.width):
+        if (layers, kv_heads, widths) != (c.layers, c.kv_heads, self.cache_widths):
             raise ValueError("buffers are of another model")
-        if not (1 <= first <= last <= c.layers and 0 <= start <= stop <= min(positions, capacity)):
-            raise ValueError(
-                f"layers {first} … {last}, positions {start} … {stop - 1} of {min(positions, capacity)}"
-            )
+        if not (1 <= first <= last <= c.layers and stop <= capacity):
+            raise ValueError(f"layers {first} … {last}, positions {start} … {stop - 1} of {capacity}")
         if capacity % BLOCK:
             raise ValueError(f"capacity {capacity} is no multiple of {BLOCK}")
         self._make_room(stop)
         return (
-            self._model, first - 1, last, states.data_ptr() + start * width * _FLOAT_BYTES, start, stop - start,
-            keys.data_ptr(), values.data_ptr(), capacity, self._scratch.structure,
+            self._model, first - 1, last, at, start, stop - start, keys.data_ptr(), values.data_ptr(), capacity,
+            self._scratch.structure,
         )  # fmt: skip
 
     def _states(self, x: Tensor) -> Tensor:
@@ -312,10 +333,7 @@ class KernelDecoder:
         if usable_cores() < 2 or time.monotonic() < self._alone_until:
             return None
         self._team.open, self._team.stalls = 1, 0  # the kernel closes it
-        try:
-            self._helper.submit(self._help)
-        except RuntimeError:
-            # Python is ending, and what runs may end by itself; or there is no thread to be had.
+        if not self._helper.call(self._help):
             self._team.open = 0
             return None
         return self._team

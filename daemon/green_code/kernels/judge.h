@@ -18,6 +18,8 @@ typedef struct {
   const float *biases;    // (exits, hidden)
   const float *action;    // (hidden): EXIT's weights less CONTINUE's
   float action_bias;
+  double debt_unit;       // the logarithm of a debt enters in this
+  float most_odds;        // and odds within so many
 } judge;
 
 // 1 − 2/(1 + e^2z).
@@ -27,7 +29,9 @@ INLINE vf hyperbolic_tangent(vf z) {
 }
 
 // P(EXIT) of a state x (width), with BESIDE features beside it.
-static float judged(const judge *j, int exit, const float *x, int width, const float *beside) {
+static float judged(const judge *j, int exit, const float *x, int width, int debt, float odds, float margin) {
+  const float most = j->most_odds, sure = odds > most ? most : odds < -most ? -most : odds;
+  const float beside[BESIDE] = {(float)(log1p(debt) / j->debt_unit), sure, margin};
   vf squares = {0};
   for (int i = 0; i < width; i += LANES) squares = fma_(load(x + i), load(x + i), squares);
   const float scale = 1.0f / sqrtf(sum(squares) / width + RMS_EPS);

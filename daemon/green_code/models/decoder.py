@@ -321,9 +321,9 @@ class Decoder(nn.Module):
         unit = F.rms_norm(x.float(), x.shape[-1:], eps=self.config.norm_eps).type_as(x)
         return unit + F.linear(unit, self.get_buffer(f"lens_{depth}"))
 
-    def top(self, x: Tensor) -> list[Top]:
+    def look(self, states: Tensor, start: int, stop: int, depth: int) -> list[Top]:
         """See `Served`: by the whole head."""
-        return top_of(self.logits(x))
+        return top_of(self.logits(self.seen(states[start:stop], depth)))
 
     def scores(self, x: Tensor, tokens: Tensor) -> Tensor:
         """See `Served`."""

@@ -64,10 +64,12 @@ class ExitParameters:
     biases: np.ndarray  # (E, H): of the units, an exit's own included
     action: np.ndarray  # (2, H): CONTINUE's and EXIT's
     action_bias: np.ndarray  # (2,)
+    debt_unit: float
+    most_odds: float
 
 
-Judge = Callable[[Tensor, Sequence[float], int], float]
-"""A state (C,), the B features beside it, the exit's index → P(EXIT)."""
+Judge = Callable[[Tensor, int, Top, int], float]
+"""A state (C,), its debt, what the head says, the exit's index → P(EXIT)."""
 
 
 class Served(Protocol):
@@ -146,8 +148,9 @@ class Served(Protocol):
     def logits(self, x: Tensor) -> Tensor:
         """The shared final norm and the whole head: (…, C), as seen → (…, V)."""
 
-    def top(self, x: Tensor) -> list[Top]:
-        """What the head says of states (N, C), as seen; as cheaply as it can be had."""
+    def look(self, states: Tensor, start: int, stop: int, depth: int) -> list[Top]:
+        """What the head says of positions start … stop−1 of `states`, (S, C), at `depth`, as it sees them; as cheaply as it
+        can be had."""
 
     def scores(self, x: Tensor, tokens: Tensor) -> Tensor:
         """Logits of these tokens (K,) alone, for one state (C,), as seen."""

@@ -20,9 +20,9 @@ TEXTS = [[1, *range(40, 40 + 149)], [1, 300, 301]]  # the first is longer than w
 class OtherAtTheEnd(Decoder):
     """Chooses another token where three states or fewer are looked at."""
 
-    def top(self, x: Tensor) -> list[Top]:
-        tops: list[Any] = super().top(x)
-        return [Top(top.token + 1, top.odds, top.margin) for top in tops] if len(x) <= 3 else tops
+    def look(self, states: Tensor, start: int, stop: int, depth: int) -> list[Top]:
+        tops: list[Any] = super().look(states, start, stop, depth)
+        return [Top(top.token + 1, top.odds, top.margin) for top in tops] if stop - start <= 3 else tops
 
 
 def test_the_same_weights_choose_the_same_tokens_and_others_are_counted() -> None:

@@ -7,6 +7,7 @@ import torch
 
 from green_code.decoding import healing
 from green_code.decoding.exits import View
+from green_code.decoding.staircase import Staircase
 from tests.decoding.drafted import CHOOSER, DECODER, VOCABULARY
 
 
@@ -15,15 +16,17 @@ def test_the_likeliest_of_the_allowed_is_chosen_whether_the_head_looks_at_all_or
     many: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(healing, "_MANY", many)
-    layers, spared = DECODER.config.layers, 0
+    layers, spared, stairs = DECODER.config.layers, 0, Staircase(DECODER)
+    stairs.append([1])
     generator = torch.Generator().manual_seed(3)
     starts = sorted({spelled[:1] for spelled in VOCABULARY.token_bytes if spelled})
     for state in torch.randn(40, DECODER.config.width, generator=generator):
+        stairs.state(0).copy_(state)
         logits = DECODER.logits(state[None])[0]
         first = VOCABULARY.token_bytes[int(logits.argmax())][:1]
         for required in {first, *starts[:5]} - {b""}:
             allowed = VOCABULARY.tokens_compatible_with(required)
-            view = View(layers, state, 0, DECODER)
+            view = View(stairs, 0, layers, 0)
             assert CHOOSER.choose(view, required) == max(allowed, key=lambda token: float(logits[token]))
             assert view.looked == (not many)
             spared += not view.scored

@@ -346,7 +346,7 @@ def test_the_joules_are_those_of_the_work_that_was_done(
 ) -> None:
     """Counted at the decoder: every layer that ran, over how many positions, and every head."""
     work = {"runs": 0, "evaluations": 0, "few": 0, "heads": 0, "rows": 0, "entries": 0, "settled": 0}
-    run_layers, top, scores = runtime.decoder.run_layers, runtime.decoder.top, runtime.decoder.scores
+    run_layers, look, scores = runtime.decoder.run_layers, runtime.decoder.look, runtime.decoder.scores
     propagate = runtime.decoder.propagate
 
     def counted_layers(first, last, states, start, stop, *rest):  # type: ignore[no-untyped-def]
@@ -355,10 +355,10 @@ def test_the_joules_are_those_of_the_work_that_was_done(
         work["few"] += (last + 1 - first) * min(4, stop - start)
         run_layers(first, last, states, start, stop, *rest)
 
-    def counted_head(states):  # type: ignore[no-untyped-def]
+    def counted_head(states, start, stop, depth):  # type: ignore[no-untyped-def]
         work["heads"] += 1
-        work["rows"] += len(states)
-        return top(states)
+        work["rows"] += stop - start
+        return look(states, start, stop, depth)
 
     def counted_scores(state, tokens):  # type: ignore[no-untyped-def]
         work["heads"] += 1
@@ -372,7 +372,7 @@ def test_the_joules_are_those_of_the_work_that_was_done(
 
     monkeypatch.setattr(runtime.decoder, "run_layers", counted_layers)
     monkeypatch.setattr(runtime.decoder, "propagate", counted_entries)
-    monkeypatch.setattr(runtime.decoder, "top", counted_head)
+    monkeypatch.setattr(runtime.decoder, "look", counted_head)
     monkeypatch.setattr(runtime.decoder, "scores", counted_scores)
     costs = runtime.costs
     result = (

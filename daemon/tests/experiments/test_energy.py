@@ -20,18 +20,18 @@ class CountingMeter:
 
     def __init__(self, runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
         self.joules: float | None = 0.0
-        run_layers, top = runtime.decoder.run_layers, runtime.decoder.top
+        run_layers, look = runtime.decoder.run_layers, runtime.decoder.look
 
         def counted_layers(first, last, states, start, stop, *rest):  # type: ignore[no-untyped-def]
             self.add(LAYER_JOULES * (last + 1 - first) * (stop - start))
             run_layers(first, last, states, start, stop, *rest)
 
-        def counted_head(state):  # type: ignore[no-untyped-def]
+        def counted_head(*asked):  # type: ignore[no-untyped-def]
             self.add(HEAD_JOULES)
-            return top(state)
+            return look(*asked)
 
         monkeypatch.setattr(runtime.decoder, "run_layers", counted_layers)
-        monkeypatch.setattr(runtime.decoder, "top", counted_head)
+        monkeypatch.setattr(runtime.decoder, "look", counted_head)
 
     def add(self, joules: float) -> None:
         if self.joules is not None:

@@ -23,6 +23,7 @@ from green_code.kernels.decoder import KernelDecoder
 from green_code.kernels.packing import pack
 from green_code.models.families import Rope
 from green_code.models.reading import Lens, Reading
+from green_code.models.serving import Top
 from tests.kernels.test_decoder import CONFIGS, buffers, random_weights, states
 
 POSITIONS = 256
@@ -89,11 +90,11 @@ def main(library: Path, level: str, side: str) -> None:
         decoder.propagate(1, config.layers, x, 0, len(x), keys, values, settled=False)
         decoder.propagate(2, config.layers, more, POSITIONS - 3, POSITIONS, keys, values, settled=True)
         assert torch.isfinite(decoder.logits(x)).all()
-        assert len(decoder.top(decoder.seen(x, 1))) == len(x)
+        assert len(decoder.look(x, 0, len(x), 1)) == len(x)
         if config.tied_head:
             decoder.scores(x[0], torch.tensor([0, config.vocabulary - 1]))
         judge = decoder.judge_of(ExitNetwork(config.width, (1, 2)).for_service())
-        assert judge is not None and 0 < judge(x[0], (0.5, 0.5, 0.5), 1) < 1
+        assert judge is not None and 0 < judge(x[0], 7, Top(0, 0.5, 0.5), 1) < 1
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from green_code.decoding.exit_network import EXIT, ExitNetwork, beside, features
+from green_code.decoding.exit_network import EXIT, ExitNetwork, features
 from green_code.decoding.staircase import Staircase
 from green_code.kernels.binding import BLOCK, PIECE, Kernel
 from green_code.kernels.decoder import KernelDecoder
@@ -79,6 +79,11 @@ def run(decoder: KernelDecoder, x: Tensor, cuts: Mapping[int, int] | None = None
         if middle < layers:
             decoder.run_layers(middle + 1, layers, x, start, end, keys, values)
     return x, keys, values
+
+
+def looked(decoder: KernelDecoder, x: Tensor) -> list[Top]:
+    """What the head says of last layer's states (N, C)."""
+    return decoder.look(x, 0, len(x), decoder.config.layers)
 
 
 def states(config: ModelConfig) -> Tensor:
@@ -208,7 +213,7 @@ def test_the_top_is_that_of_the_whole_head(name: str, kernels: dict[str, Kernel]
     config = CONFIGS[name]
     for level, kernel in kernels.items():
         decoder, x = made(kernel, config), states(config)
-        for found, wanted in zip(decoder.top(x), top_of(decoder.logits(x)), strict=True):
+        for found, wanted in zip(looked(decoder, x), top_of(decoder.logits(x)), strict=True):
             assert found.token == wanted.token, level
             assert found.odds == pytest.approx(wanted.odds, abs=1e-3)
             assert found.margin == pytest.approx(wanted.margin, abs=1e-4)
@@ -222,14 +227,16 @@ def test_behind_a_screen_the_top_is_that_of_the_heads_own_rows(name: str, kernel
     logits = normed @ weights["embed.weight"].bfloat16().float().T
     for level, kernel in kernels.items():
         decoder = with_screen(kernel, config)
-        tops = decoder.top(x)
+        tops = looked(decoder, x)
         assert sum(
             top.token == wanted.token for top, wanted in zip(tops, top_of(logits), strict=True)
         ) > 0.99 * len(x), level
         for top, row in zip(tops, logits, strict=True):
             assert row[top.token] == pytest.approx(float(row.max()), abs=0.02)
         for rows in (slice(70, 71), slice(20, 25)):
-            assert tops[rows] == decoder.top(x[rows])  # to the bit, whatever comes with it
+            assert tops[rows] == decoder.look(
+                x, rows.start, rows.stop, config.layers
+            )  # to the bit, whatever comes with it
         some = torch.tensor([config.vocabulary - 1, 0, 7])
         torch.testing.assert_close(decoder.scores(x[3], some), logits[3, some], rtol=1e-4, atol=1e-4)
         with pytest.raises(ValueError, match="tokens"):
@@ -305,16 +312,18 @@ def test_lenses_and_screen_lie_side_by_side(depths: tuple[int, int], kernels: di
         for depth in depths:
             seen, wanted = decoder.seen(x, depth), reference.seen(x, depth)
             assert ((seen - wanted).norm() / wanted.norm()) < 0.01, level
-        assert decoder.top(x) == with_screen(kernel, GEMMA).top(x)
+            assert decoder.look(x, 7, 80, depth) == looked(decoder, seen[7:80])
+        assert looked(decoder, x) == looked(with_screen(kernel, GEMMA), x)
         assert decoder.build != made(kernel, GEMMA).build, "what its work costs is measured anew"
 
 
 def test_a_head_that_prefers_nothing_gives_its_first_token(kernels: dict[str, Kernel]) -> None:
     for kernel in kernels.values():
         for decoder in (made(kernel, GEMMA), with_screen(kernel, GEMMA)):
-            (top,) = decoder.top(torch.zeros(1, GEMMA.width))
+            (top,) = looked(decoder, torch.zeros(1, GEMMA.width))
             assert (top.token, top.margin) == (0, 0.0)
-            assert 0 <= decoder.top(torch.full((1, GEMMA.width), float("nan")))[0].token < GEMMA.vocabulary
+            (top,) = looked(decoder, torch.full((1, GEMMA.width), float("nan")))
+            assert 0 <= top.token < GEMMA.vocabulary
 
 
 def test_the_exit_network_in_one_call_is_the_exit_network(kernels: dict[str, Kernel]) -> None:
@@ -332,11 +341,11 @@ def test_the_exit_network_in_one_call_is_the_exit_network(kernels: dict[str, Ker
                 ):
                     seen = features(state, *map(torch.tensor, (debt, top.odds, top.margin)))
                     expected = network(seen, torch.tensor(index)).softmax(-1)[EXIT].item()
-                    assert judge(state, beside(debt, top), index) == pytest.approx(expected, abs=2e-6)
+                    assert judge(state, debt, top, index) == pytest.approx(expected, abs=2e-6)
         with pytest.raises(ValueError, match="index 2"):
-            judge(states(GEMMA)[0], (0.0, 0.0, 0.0), 2)
+            judge(states(GEMMA)[0], 0, Top(0, 0.0, 0.0), 2)
         with pytest.raises(ValueError, match="float32 vector"):
-            judge(states(GEMMA)[0].double(), (0.0, 0.0, 0.0), 0)
+            judge(states(GEMMA)[0].double(), 0, Top(0, 0.0, 0.0), 0)
 
 
 def test_parameters_of_another_network_are_refused(kernels: dict[str, Kernel]) -> None:
@@ -397,9 +406,10 @@ def test_bounds_are_checked(kernels: dict[str, Kernel]) -> None:
     x = torch.zeros(8, GEMMA.width)
     ranges = ((0, 2, 0, 8), (1, 7, 0, 8), (3, 2, 0, 8), (1, 2, 57, 65), (1, 2, -1, 7), (1, 2, 7, 6))
     for first, last, start, stop in ranges:
-        with pytest.raises(ValueError, match="layers"):
+        named = f"positions {start} … {stop - 1} of"
+        with pytest.raises(ValueError, match=named):
             decoder.run_layers(first, last, torch.zeros(80, GEMMA.width), start, stop, keys, values)
-        with pytest.raises(ValueError, match="layers"):
+        with pytest.raises(ValueError, match=named):
             decoder.propagate(first, last, torch.zeros(80, GEMMA.width), start, stop, keys, values, True)
     with pytest.raises(ValueError, match="positions 2 … 8 of 8"):
         decoder.run_layers(1, 2, x, 2, 9, keys, values)
@@ -408,6 +418,8 @@ def test_bounds_are_checked(kernels: dict[str, Kernel]) -> None:
             decoder.run_layers(1, 2, wrong, 0, 8, keys, values)
         with pytest.raises(ValueError, match="contiguous on the CPU"):
             decoder.embed_into(wrong, 0, [1])
+        with pytest.raises(ValueError, match="contiguous on the CPU"):
+            decoder.look(wrong, 0, 1, 2)
     with pytest.raises(ValueError, match="contiguous"):
         decoder.run_layers(1, 2, x, 0, 8, keys.float(), values)
     with pytest.raises(ValueError, match="multiple of 32"):
@@ -419,6 +431,9 @@ def test_bounds_are_checked(kernels: dict[str, Kernel]) -> None:
     for start, tokens in ((7, [1, 2]), (-1, [1])):
         with pytest.raises(ValueError, match="positions"):
             decoder.embed_into(x, start, tokens)
+    for start, stop in ((0, 9), (-1, 1), (5, 4)):
+        with pytest.raises(ValueError, match="positions"):
+            decoder.look(x, start, stop, 2)
     for token in (-1, GEMMA.vocabulary):
         with pytest.raises(ValueError, match="tokens must be"):
             decoder.embed_into(x, 0, [token])

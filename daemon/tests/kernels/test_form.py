@@ -75,9 +75,9 @@ def test_behind_a_preview_the_head_is_that_of_the_file(
     x, some = torch.randn(5, width, generator=generator), torch.tensor([2, 0, 9])
     assert torch.equal(opened.logits(x), built.logits(x))
     assert torch.equal(opened.scores(x[0], some), built.scores(x[0], some))
-    assert opened.top(x) == built.top(x)
+    assert opened.look(x, 0, len(x), 6) == built.look(x, 0, len(x), 6)
     for decoder in (opened, built):
-        assert [each.token for each in decoder.top(x)] == decoder.logits(x).argmax(-1).tolist()
+        assert [each.token for each in decoder.look(x, 0, len(x), 6)] == decoder.logits(x).argmax(-1).tolist()
     assert torch.equal(_entries(opened), _entries(built))
 
 

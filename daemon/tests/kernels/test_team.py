@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import subprocess
 import sys
+import threading
 import time
+import weakref
 from collections.abc import Callable
-from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from green_code.kernels import build as build_module
 from green_code.kernels import decoder as decoder_module
 from green_code.kernels.binding import CTeam, Kernel
 from green_code.kernels.decoder import usable_cores
+from green_code.kernels.helper import Helper
 from tests.kernels.test_decoder import CONFIGS, GEMMA, buffers, made, run, states
 
 HERE = Path(__file__).resolve().parent
@@ -27,11 +30,11 @@ WAKING_SECONDS = (
 MOST_TRIES = 1_000  # where other work has the cores, and after a stall no helper is called for a while
 
 
-class Absent(Executor):
-    """Threads that are never free."""
+class Absent(Helper):
+    """Never comes."""
 
-    def submit(self, *_: Any, **__: Any) -> Future[Any]:  # type: ignore[override]
-        return Future()
+    def call(self, work: Callable[[], None]) -> bool:
+        return True
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -48,7 +51,7 @@ def test_a_second_thread_changes_nothing(
         monkeypatch.setattr(decoder_module, "usable_cores", lambda: 2)
         decoder = made(kernel, config)
         if helper == "absent":
-            decoder._helper = Absent()  # type: ignore[assignment]
+            decoder._helper = Absent()
         called = decoder._call_helper
 
         def and_comes(called: Callable[[], CTeam | None] = called) -> CTeam | None:
@@ -69,15 +72,34 @@ def test_a_second_thread_changes_nothing(
             assert tries < MOST_TRIES, f"{level}: the helper has done nothing in {tries} runs"
 
 
-def test_while_python_ends_one_thread_goes_on(
+def no_thread(_: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
+
+
+def test_where_no_thread_is_to_be_had_one_goes_on(
     kernels: dict[str, Kernel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kernel = next(iter(kernels.values()))
     monkeypatch.setattr(decoder_module, "usable_cores", lambda: 2)
     expected, decoder = run(made(kernel, GEMMA), states(GEMMA)), made(kernel, GEMMA)
-    decoder._helper.shutdown()
+    monkeypatch.setattr(threading.Thread, "start", no_thread)
     for one, other in zip(expected, run(decoder, states(GEMMA)), strict=True):
         assert torch.equal(one, other)
+
+
+def test_the_helpers_thread_ends_with_the_decoder_and_keeps_nothing_of_it(
+    kernels: dict[str, Kernel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoder_module, "usable_cores", lambda: 2)
+    before, decoder = set(threading.enumerate()), made(next(iter(kernels.values())), GEMMA)
+    run(decoder, states(GEMMA))
+    (helper,) = set(threading.enumerate()) - before
+    kept = weakref.ref(decoder)
+    del decoder
+    gc.collect()
+    assert kept() is None
+    helper.join(10)
+    assert not helper.is_alive()
 
 
 def test_after_a_stall_one_thread_goes_on_alone_for_a_while_and_longer_after_more(
