@@ -61,8 +61,7 @@ def make_lenses(job: Job) -> None:
         for language, by in held_out[name].items():
             say(f"{name} {language} {rounded(by)}")
     record = {"positions": len(states[config.layers]), "seed": job.args.seed, "held_out": held_out}
-    left = ("schema", "files", "agent", "entries")
-    manifest = {k: v for k, v in bundle.manifest.items() if k not in left}
+    manifest = {k: v for k, v in bundle.manifest.items() if k not in ("agent", "entries")}
     job.forget(ENTRIES, SCREEN, AGENT, CALIBRATION)
     part.replace(job.bundle / LENSES)
     write_manifest(job.bundle, {**manifest, "lenses": record})
@@ -105,10 +104,9 @@ def make_entries(job: Job) -> None:
         "seed": job.args.seed,
         "held_out": held_out,
     }
-    manifest = {k: v for k, v in bundle.manifest.items() if k not in ("schema", "files")}
     job.forget(CALIBRATION)
     part.replace(job.bundle / ENTRIES)
-    write_manifest(job.bundle, {**manifest, "plateau": plateau, "entries": record})
+    write_manifest(job.bundle, {**bundle.manifest, "plateau": plateau, "entries": record})
     say("entries written; `green-code train calibrate` makes the calibration anew")
 
 
@@ -140,9 +138,7 @@ def make_screen(job: Job) -> None:
         return
     job.forget(AGENT, CALIBRATION)
     part.replace(job.bundle / SCREEN)
-    write_manifest(
-        job.bundle, {k: v for k, v in bundle.manifest.items() if k not in ("schema", "files", "agent")}
-    )
+    write_manifest(job.bundle, {k: v for k, v in bundle.manifest.items() if k != "agent"})
     say(
         "screen written; rollouts and the agent are of the head behind it: `green-code train` makes them anew"
     )

@@ -178,7 +178,7 @@ def train_agent(args: argparse.Namespace) -> None:
         "positions": len(rollouts.final_tokens),
         "held_out": [asdict(score) for score in scores],
     }
-    write_manifest(folder, {k: v for k, v in manifest.items() if k not in ("schema", "files")})
+    write_manifest(folder, manifest)
 
 
 def _check_plateau(bundle: Bundle, exits: Sequence[int]) -> None:

@@ -166,7 +166,7 @@ def load_bundle(path: Path) -> Bundle:
 
 
 def write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
-    """Write manifest.json with the hashes of the parts that are there."""
+    """Write manifest.json. `files` are made anew: the parts that are there, with their hashes."""
     files = {part: sha256_of(path / part) for part in PARTS if (path / part).is_file()}
     text = json.dumps({"schema": SCHEMA, **manifest, "files": files}, indent=1)
     part = path / f"{MANIFEST}.part"
@@ -176,5 +176,4 @@ def write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
 
 def refresh_manifest(path: Path) -> None:
     """After a part was written anew: the same manifest.json, with the hashes of what is there now."""
-    manifest = json.loads((path / MANIFEST).read_text("utf-8"))
-    write_manifest(path, {name: value for name, value in manifest.items() if name not in ("schema", "files")})
+    write_manifest(path, json.loads((path / MANIFEST).read_text("utf-8")))
