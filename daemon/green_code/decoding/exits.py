@@ -55,7 +55,7 @@ class View:
         return "top" in vars(self)
 
     def scores(self, tokens: Tensor) -> Tensor:
-        """Logits of these tokens alone."""
+        """Logits of these tokens alone. What the lens makes of the state is not kept of `top`: both are seldom asked for."""
         self.scored = True
         decoder = self.stairs.decoder
         return decoder.scores(decoder.seen(self.state[None], self.depth)[0], tokens)

@@ -24,7 +24,7 @@ from green_code.models.weights import Model
 THREADS = 1  # of torch, where a second one buys latency with energy; the kernel sees to its own
 _COST_ROWS = 256  # a prompt
 _COST_AGENTS = 48  # more than a core's cache holds
-_WORKLOADS = 11  # changes when what is measured does
+_WORKLOADS = 12  # changes when what is measured does
 _COST_DRAFTS = 8  # a verification
 _COST_ENTRIES = 32  # positions that go for keys and values alone: a few lines, or part of a prompt
 
@@ -116,16 +116,14 @@ def _workloads(decoder: Served, exit: int) -> dict[str, Callable[[], Work]]:
         decoder.propagate(1, layers, settled, 0, _COST_ENTRIES, keys, values, settled=True)
         return Work(entries=layers * _COST_ENTRIES)
 
-    several = state.repeat(_COST_DRAFTS, 1)
-
     @torch.inference_mode()
     def head() -> Work:
-        decoder.look(several, 0, 1, layers)
+        stairs.look((_COST_ROWS - 1,), layers)
         return Work(heads=1, head_rows=1)
 
     @torch.inference_mode()
     def head_batch() -> Work:
-        decoder.look(several, 0, _COST_DRAFTS, layers)
+        stairs.look(range(_COST_ROWS - _COST_DRAFTS, _COST_ROWS), layers)
         return Work(heads=1, head_rows=_COST_DRAFTS)
 
     # Any weights cost the same. In service the layers' weights come in between: taking turns, and with the head's in between,

@@ -72,7 +72,7 @@ class CJudge(ctypes.Structure):
         *((name, _Pointer) for name in ("inner", "biases", "action")),
         ("action_bias", ctypes.c_float),
         ("debt_unit", ctypes.c_double),
-        ("most_odds", ctypes.c_float),
+        ("odds_within", ctypes.c_float),
     ]
 
 

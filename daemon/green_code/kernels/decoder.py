@@ -222,7 +222,7 @@ class KernelDecoder:
         action = np.ascontiguousarray(p.action[1] - p.action[0], np.float32)
         structure = CJudge(
             hidden, inner.ctypes.data, biases.ctypes.data, action.ctypes.data,
-            float(p.action_bias[1] - p.action_bias[0]), p.debt_unit, p.most_odds,
+            float(p.action_bias[1] - p.action_bias[0]), p.debt_unit, p.odds_within,
         )  # fmt: skip
         kernel, exits, dtype, shape = self._kernel, len(biases), self.dtype, (self.config.width,)
 

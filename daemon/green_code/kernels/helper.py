@@ -14,23 +14,24 @@ _Calls = SimpleQueue[Callable[[], None] | None]
 
 
 class Helper:
-    """Its thread starts when it is first needed, and ends with it."""
+    """Its thread starts when it is first needed, and ends with it. There is never more than one: two would take the same parts."""
 
     def __init__(self) -> None:
         self._calls: _Calls = SimpleQueue()
         self._started = False
-        weakref.finalize(self, self._calls.put, None)
+        weakref.finalize(self, self._calls.put, None).atexit = False  # Python ends without it
 
     def call(self, work: Callable[[], None]) -> bool:
         """Have `work` done, soon; False where no thread is to be had."""
         if not self._started:
+            self._started = True  # whatever interrupts the start
             try:
                 threading.Thread(
                     target=_serve, args=(self._calls,), name="green-code-kernel", daemon=True
                 ).start()
             except RuntimeError:  # too many threads, or Python is ending
+                self._started = False
                 return False
-            self._started = True
         self._calls.put(work)
         return True
 

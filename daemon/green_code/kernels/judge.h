@@ -18,8 +18,8 @@ typedef struct {
   const float *biases;    // (exits, hidden)
   const float *action;    // (hidden): EXIT's weights less CONTINUE's
   float action_bias;
-  double debt_unit;       // the logarithm of a debt enters in this
-  float most_odds;        // and odds within so many
+  double debt_unit;       // what the logarithm of a debt is divided by
+  float odds_within;      // odds enter within so many to either side
 } judge;
 
 // 1 − 2/(1 + e^2z).
@@ -28,9 +28,9 @@ INLINE vf hyperbolic_tangent(vf z) {
   return 1.0f - 2.0f / (1.0f + exponential(doubled));
 }
 
-// P(EXIT) of a state x (width), with BESIDE features beside it.
+// P(EXIT) of a state x (width) where going on costs `debt` and the head says `odds` and `margin`: with it, the BESIDE features.
 static float judged(const judge *j, int exit, const float *x, int width, int debt, float odds, float margin) {
-  const float most = j->most_odds, sure = odds > most ? most : odds < -most ? -most : odds;
+  const float most = j->odds_within, sure = odds > most ? most : odds < -most ? -most : odds;
   const float beside[BESIDE] = {(float)(log1p(debt) / j->debt_unit), sure, margin};
   vf squares = {0};
   for (int i = 0; i < width; i += LANES) squares = fma_(load(x + i), load(x + i), squares);

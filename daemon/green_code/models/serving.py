@@ -58,14 +58,15 @@ def top_of(logits: Tensor) -> list[Top]:
 
 @dataclass(frozen=True)
 class ExitParameters:
-    """Of the exit network (decoding/exit_network.py), float32: H hidden units over C + B features, E exits, two actions."""
+    """Of the exit network (decoding/exit_network.py), float32: H hidden units over C + B features, E exits, two actions.
+    The features beside the state are made of its debt, of odds and of margin."""
 
     inner: np.ndarray  # (H, C + B)
     biases: np.ndarray  # (E, H): of the units, an exit's own included
     action: np.ndarray  # (2, H): CONTINUE's and EXIT's
     action_bias: np.ndarray  # (2,)
-    debt_unit: float
-    most_odds: float
+    debt_unit: float  # what the logarithm of a debt is divided by
+    odds_within: float  # odds enter within so many to either side
 
 
 Judge = Callable[[Tensor, int, Top, int], float]
@@ -149,8 +150,8 @@ class Served(Protocol):
         """The shared final norm and the whole head: (…, C), as seen → (…, V)."""
 
     def look(self, states: Tensor, start: int, stop: int, depth: int) -> list[Top]:
-        """What the head says of positions start … stop−1 of `states`, (S, C), at `depth`, as it sees them; as cheaply as it
-        can be had."""
+        """What the head says of positions start … stop−1 of `states`, (S, C), which stand at `depth`: through the lens of that
+        exit, where there is one (see `seen`). As cheaply as it can be had."""
 
     def scores(self, x: Tensor, tokens: Tensor) -> Tensor:
         """Logits of these tokens (K,) alone, for one state (C,), as seen."""

@@ -51,7 +51,7 @@ def test_the_profile_adds_up_and_leaves_no_hook(monkeypatch: pytest.MonkeyPatch)
     found = profile(runtime, Prompt((), text), 8, threads=1)
     assert [mode["decoding"] for mode in found] == ["full"]  # there is no agent
     for mode in found:
-        assert {"layers", "head", REST} <= set(mode["parts"])
+        assert {"layers", "lens and head", REST} <= set(mode["parts"])
         assert sum(mode["parts"].values()) == pytest.approx(mode["seconds"])
     assert Staircase.advance is advance
 

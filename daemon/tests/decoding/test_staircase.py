@@ -96,6 +96,20 @@ def test_work_is_counted_and_never_done_twice(lengths: list[int], depth: int) ->
 
 
 @pytest.mark.parametrize("name", DECODERS)
+def test_what_the_head_says_is_of_the_positions_that_are_asked(name: str) -> None:
+    decoder = copy.deepcopy(DECODERS[name])
+    decoder.wear(
+        {3: Lens(torch.randn(decoder.config.width, decoder.config.width), torch.ones(decoder.config.width))}
+    )
+    stairs = Staircase(decoder)
+    stairs.append([3 + (7 * i) % 70 for i in range(12)])
+    stairs.advance(11, 3)
+    said = decoder.logits(decoder.seen(plain_states(decoder, stairs.tokens)[3], 3)).argmax(-1).tolist()
+    for positions in (range(12), (5,), (2, 3, 9)):
+        assert [top.token for top in stairs.look(positions, 3)] == [said[i] for i in positions]
+
+
+@pytest.mark.parametrize("name", DECODERS)
 def test_the_last_layer_is_run_over_wanted_positions_alone(name: str) -> None:
     """Its keys and values are those of full depth for all; who is asked after all is run through it then.
 

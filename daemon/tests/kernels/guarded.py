@@ -90,7 +90,9 @@ def main(library: Path, level: str, side: str) -> None:
         decoder.propagate(1, config.layers, x, 0, len(x), keys, values, settled=False)
         decoder.propagate(2, config.layers, more, POSITIONS - 3, POSITIONS, keys, values, settled=True)
         assert torch.isfinite(decoder.logits(x)).all()
-        assert len(decoder.look(x, 0, len(x), 1)) == len(x)
+        assert len(decoder.seen(x, 1)) == len(x)  # more rows than a chunk
+        for depth in (1, config.layers):  # through a lens, and where they lie
+            assert len(decoder.look(x, 0, len(x), depth)) == len(x)
         if config.tied_head:
             decoder.scores(x[0], torch.tensor([0, config.vocabulary - 1]))
         judge = decoder.judge_of(ExitNetwork(config.width, (1, 2)).for_service())

@@ -317,6 +317,17 @@ def test_lenses_and_screen_lie_side_by_side(depths: tuple[int, int], kernels: di
         assert decoder.build != made(kernel, GEMMA).build, "what its work costs is measured anew"
 
 
+def test_positions_are_looked_at_where_they_lie_whatever_lies_between(kernels: dict[str, Kernel]) -> None:
+    for level, kernel in kernels.items():
+        decoder = with_screen(kernel, GEMMA)
+        stairs = Staircase(decoder)
+        stairs.append([i % GEMMA.vocabulary for i in range(ROWS)])
+        stairs.advance(ROWS - 1, 4)
+        every = looked(decoder, stairs.states(0, ROWS))
+        assert stairs.look(range(70, 140), 4) == every[70:140], level
+        assert stairs.look((3, 70, 71), 4) == [every[i] for i in (3, 70, 71)], level
+
+
 def test_a_head_that_prefers_nothing_gives_its_first_token(kernels: dict[str, Kernel]) -> None:
     for kernel in kernels.values():
         for decoder in (made(kernel, GEMMA), with_screen(kernel, GEMMA)):
@@ -337,6 +348,7 @@ def test_the_exit_network_in_one_call_is_the_exit_network(kernels: dict[str, Ker
                 for debt, top, index in (
                     (0, Top(1, -3.0, 0.1), 0),
                     (17, Top(1, 20.0, 8.0), 1),
+                    (1, Top(1, -20.0, 0.0), 1),
                     (40_000, Top(1, 0.3, 2.0), 0),
                 ):
                     seen = features(state, *map(torch.tensor, (debt, top.odds, top.margin)))
