@@ -54,11 +54,10 @@ class View:
         """Whether the head was run."""
         return "top" in vars(self)
 
-    def scores(self, tokens: Tensor) -> Tensor:
-        """Logits of these tokens alone. What the lens makes of the state is not kept of `top`: both are seldom asked for."""
+    def best(self, tokens: Tensor) -> int:
+        """The likeliest of these tokens (K,) int32 alone."""
         self.scored = True
-        decoder = self.stairs.decoder
-        return decoder.scores(decoder.seen(self.state[None], self.depth)[0], tokens)
+        return self.stairs.best(self.position, self.depth, tokens)
 
 
 class Policy(Protocol):

@@ -41,11 +41,12 @@ class Chooser:
         if not required:
             return view.top.token
         if required not in self._allowed:
-            self._allowed[required] = torch.tensor(self._vocabulary.tokens_compatible_with(required))
+            compatible = self._vocabulary.tokens_compatible_with(required)
+            self._allowed[required] = torch.tensor(compatible, dtype=torch.int32)
         allowed = self._allowed[required]
         if len(allowed) > _MANY and self._vocabulary.is_compatible(view.top.token, required):
             return view.top.token  # the likeliest of all is the likeliest of these
-        return int(allowed[int(view.scores(allowed).argmax())])
+        return view.best(allowed)
 
     def left(self, required: bytes, token: int) -> bytes:
         """What is still required after `token`."""

@@ -198,6 +198,10 @@ class Staircase:
             return self.decoder.look(self._states, first, end, depth)
         return self.decoder.look(self._states[list(positions)], 0, len(positions), depth)
 
+    def best(self, position: int, depth: int, tokens: Tensor) -> int:
+        """The likeliest of these tokens (K,) int32 behind a position, which stands at `depth`."""
+        return self.decoder.best(self._states, position, depth, tokens)
+
     def debt(self, position: int, depth: int) -> int:
         """Layer × position evaluations that `advance(position, depth, wanted=position)` would make."""
         final = len(self._lengths) - 1

@@ -174,7 +174,7 @@ class Kernel:
         )
         layout = tuple(getattr(loaded, name)() if hasattr(loaded, name) else None for name in names)
         sizes = sum(map(ctypes.sizeof, (CLayer, CModel, _CScratch, CTeam, CJudge, CScreen, CTop, _CPiece)))
-        newest = hasattr(loaded, "green_look")
+        newest = hasattr(loaded, "green_best")
         if not newest or layout != (GROUP, TILE, BLOCK, PIECE, QUERIES, LOOKS, CANDIDATES, sizes):
             raise Problem(
                 "internal_error",
@@ -219,11 +219,11 @@ class Kernel:
             ctypes.POINTER(CModel), _Pointer, ctypes.POINTER(CScreen), ctypes.POINTER(CMatrix), _Pointer, _Pointer,
             _Int, ctypes.POINTER(CTop), ctypes.POINTER(_CScratch),
         ]  # fmt: skip
-        self.scores: Any = loaded.green_scores
-        self.scores.restype = None
-        self.scores.argtypes = [
-            ctypes.POINTER(CModel), _Pointer, ctypes.POINTER(CScreen), _Pointer, _Pointer, _Int, _Pointer,
-            ctypes.POINTER(_CScratch),
+        self.best: Any = loaded.green_best
+        self.best.restype = _Int
+        self.best.argtypes = [
+            ctypes.POINTER(CModel), _Pointer, ctypes.POINTER(CScreen), ctypes.POINTER(CMatrix), _Pointer, _Pointer,
+            _Pointer, _Int, ctypes.POINTER(_CScratch),
         ]  # fmt: skip
         self.logits: Any = loaded.green_logits
         self.logits.restype = None

@@ -298,12 +298,22 @@ void green_look(const model *m, const float *norm, const screen *s, const matrix
   }
 }
 
-// out (count): logits of these tokens for a state x (width); s->rows must be there.
-void green_scores(const model *m, const float *norm, const screen *s, const float *x, const int32_t *tokens, int count,
-                  float *out, const scratch *room) {
-  float *normed = room->own[0].normed;
+// Of `count` ≤ s->tokens tokens the one that the head likes best for a state x (width), seen as in green_look; of equals the first.
+// −1 where one is no token of its. s->rows must be there.
+int32_t green_best(const model *m, const float *norm, const screen *s, const matrix *lens, const float *gain, const float *x,
+                   const int32_t *tokens, int count, const scratch *room) {
+  float *normed = room->own[0].normed, *scores = room->wide;
+  for (int i = 0; i < count; i++)
+    if (tokens[i] < 0 || tokens[i] >= s->tokens) return -1;
+  if (lens) {
+    green_seen(m, lens, gain, x, 1, room->seen, room);
+    x = room->seen;
+  }
   rms_norm(x, norm, m->width, m->norm_eps, normed);
-  score_rows(s->rows, tokens, count, normed, m->width, out);
+  score_rows(s->rows, tokens, count, normed, m->width, scores);
+  int best = 0;
+  for (int i = 1; i < count; i++) best = scores[i] > scores[best] ? i : best;
+  return tokens[best];
 }
 
 // P(EXIT) for one state x (width) at the exit of index `exit`, where going on costs `debt` and the head says `odds` and `margin`.

@@ -187,19 +187,27 @@ class KernelDecoder:
             at += rows * self.config.width * _FLOAT_BYTES
         return tops
 
-    def scores(self, x: Tensor, tokens: Tensor) -> Tensor:
-        """See `Served`."""
+    def best(self, states: Tensor, position: int, depth: int, tokens: Tensor) -> int:
+        """See `Served`.
+
+        Raises:
+            ValueError: there is no such position or token, or a tensor is not as it must be.
+        """
+        vocabulary = self.config.vocabulary
         if not self._screen.rows:
-            return self.logits(x)[tokens]
-        state, wanted = self._states(x[None]), tokens.int().contiguous()
-        if len(wanted) and not 0 <= int(wanted.min()) <= int(wanted.max()) < self.config.vocabulary:
-            raise ValueError(f"tokens must be of the {self.config.vocabulary} that the head has")
-        out = torch.empty(len(wanted))
-        self._kernel.scores(
-            self._model, self._norm, self._screen, state.data_ptr(), wanted.data_ptr(), len(wanted),
-            out.data_ptr(), self._scratch.structure,
+            logits = self.logits(self.seen(states[position, None], depth))[0]
+            return int(tokens[int(logits[tokens.long()].argmax())])
+        at = self._pointer(states, position, position + 1)
+        lens, gain = self._lenses.get(depth, (None, None))
+        if tokens.dtype != torch.int32 or not tokens.is_contiguous() or not 0 < len(tokens) <= vocabulary:
+            raise ValueError(f"tokens must be an int32 vector of 1 to {vocabulary}")
+        found: int = self._kernel.best(
+            self._model, self._norm, self._screen, lens, gain, at, tokens.data_ptr(), len(tokens),
+            self._scratch.structure,
         )  # fmt: skip
-        return out
+        if found < 0:
+            raise ValueError(f"tokens must be of the {vocabulary} that the head has")
+        return found
 
     def judge_of(self, parameters: ExitParameters) -> Judge | None:
         """See `Served`; None where the network's sizes are not those of the kernel's vectors.

@@ -325,10 +325,11 @@ class Decoder(nn.Module):
         """See `Served`: by the whole head."""
         return top_of(self.logits(self.seen(states[start:stop], depth)))
 
-    def scores(self, x: Tensor, tokens: Tensor) -> Tensor:
+    def best(self, states: Tensor, position: int, depth: int, tokens: Tensor) -> int:
         """See `Served`."""
         weight = self.embed.weight if self.config.tied_head else self.head.weight
-        return F.linear(self.norm(x), weight[tokens.to(self.device)])
+        normed = self.norm(self.seen(states[position, None], depth))[0]
+        return int(tokens[int(F.linear(normed, weight[tokens.to(self.device)]).argmax())])
 
     def judge_of(self, parameters: ExitParameters) -> None:
         """See `Served`: there is none here."""

@@ -153,8 +153,8 @@ class Served(Protocol):
         """What the head says of positions start … stop−1 of `states`, (S, C), which stand at `depth`: through the lens of that
         exit, where there is one (see `seen`). As cheaply as it can be had."""
 
-    def scores(self, x: Tensor, tokens: Tensor) -> Tensor:
-        """Logits of these tokens (K,) alone, for one state (C,), as seen."""
+    def best(self, states: Tensor, position: int, depth: int, tokens: Tensor) -> int:
+        """The likeliest of these tokens (K,) int32 alone behind a position of `states`, (S, C), which stands at `depth`; see `look`."""
 
     def judge_of(self, parameters: ExitParameters) -> Judge | None:
         """The exit network in one call; None where this decoder has no such."""

@@ -346,7 +346,7 @@ def test_the_joules_are_those_of_the_work_that_was_done(
 ) -> None:
     """Counted at the decoder: every layer that ran, over how many positions, and every head."""
     work = {"runs": 0, "evaluations": 0, "few": 0, "heads": 0, "rows": 0, "entries": 0, "settled": 0}
-    run_layers, look, scores = runtime.decoder.run_layers, runtime.decoder.look, runtime.decoder.scores
+    run_layers, look, best = runtime.decoder.run_layers, runtime.decoder.look, runtime.decoder.best
     propagate = runtime.decoder.propagate
 
     def counted_layers(first, last, states, start, stop, *rest):  # type: ignore[no-untyped-def]
@@ -360,10 +360,10 @@ def test_the_joules_are_those_of_the_work_that_was_done(
         work["rows"] += stop - start
         return look(states, start, stop, depth)
 
-    def counted_scores(state, tokens):  # type: ignore[no-untyped-def]
+    def counted_best(*asked):  # type: ignore[no-untyped-def]
         work["heads"] += 1
         work["rows"] += 1
-        return scores(state, tokens)
+        return best(*asked)
 
     def counted_entries(first, last, states, start, stop, keys, values, settled):  # type: ignore[no-untyped-def]
         work["entries"] += (last + 1 - first) * (stop - start)
@@ -373,7 +373,7 @@ def test_the_joules_are_those_of_the_work_that_was_done(
     monkeypatch.setattr(runtime.decoder, "run_layers", counted_layers)
     monkeypatch.setattr(runtime.decoder, "propagate", counted_entries)
     monkeypatch.setattr(runtime.decoder, "look", counted_head)
-    monkeypatch.setattr(runtime.decoder, "scores", counted_scores)
+    monkeypatch.setattr(runtime.decoder, "best", counted_best)
     costs = runtime.costs
     result = (
         replace_exits(runtime, plateau)

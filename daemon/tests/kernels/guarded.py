@@ -94,7 +94,8 @@ def main(library: Path, level: str, side: str) -> None:
         for depth in (1, config.layers):  # through a lens, and where they lie
             assert len(decoder.look(x, 0, len(x), depth)) == len(x)
         if config.tied_head:
-            decoder.scores(x[0], torch.tensor([0, config.vocabulary - 1]))
+            for depth in (1, config.layers):
+                decoder.best(x, len(x) - 1, depth, torch.tensor([0, config.vocabulary - 1]).int())
         judge = decoder.judge_of(ExitNetwork(config.width, (1, 2)).for_service())
         assert judge is not None and 0 < judge(x[0], 7, Top(0, 0.5, 0.5), 1) < 1
 

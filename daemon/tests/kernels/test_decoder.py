@@ -237,10 +237,20 @@ def test_behind_a_screen_the_top_is_that_of_the_heads_own_rows(name: str, kernel
             assert tops[rows] == decoder.look(
                 x, rows.start, rows.stop, config.layers
             )  # to the bit, whatever comes with it
-        some = torch.tensor([config.vocabulary - 1, 0, 7])
-        torch.testing.assert_close(decoder.scores(x[3], some), logits[3, some], rtol=1e-4, atol=1e-4)
-        with pytest.raises(ValueError, match="tokens"):
-            decoder.scores(x[3], torch.tensor([config.vocabulary]))
+        for row in range(len(x)):
+            some = torch.randperm(config.vocabulary)[: 1 + row % 5].int()
+            best = decoder.best(x, row, config.layers, some)
+            assert best in some and logits[row, best] == pytest.approx(
+                float(logits[row, some].max()), abs=1e-4
+            )
+        assert decoder.best(torch.zeros(1, config.width), 0, 1, torch.tensor([7, 3, 5]).int()) == 7
+        for wrong in ([config.vocabulary], [-1], []):
+            with pytest.raises(ValueError, match="tokens"):
+                decoder.best(x, 3, config.layers, torch.tensor(wrong).int())
+        with pytest.raises(ValueError, match="int32"):
+            decoder.best(x, 3, config.layers, torch.tensor([1]))
+        with pytest.raises(ValueError, match="positions"):
+            decoder.best(x, len(x), config.layers, some)
 
 
 def test_an_exit_is_seen_through_its_lens(kernels: dict[str, Kernel]) -> None:
@@ -313,6 +323,9 @@ def test_lenses_and_screen_lie_side_by_side(depths: tuple[int, int], kernels: di
             seen, wanted = decoder.seen(x, depth), reference.seen(x, depth)
             assert ((seen - wanted).norm() / wanted.norm()) < 0.01, level
             assert decoder.look(x, 7, 80, depth) == looked(decoder, seen[7:80])
+            some = torch.arange(0, GEMMA.vocabulary, 9).int()
+            for row in range(9):
+                assert decoder.best(x, row, depth, some) == decoder.best(seen, row, GEMMA.layers, some)
         assert looked(decoder, x) == looked(with_screen(kernel, GEMMA), x)
         assert decoder.build != made(kernel, GEMMA).build, "what its work costs is measured anew"
 
