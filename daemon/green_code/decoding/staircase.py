@@ -81,7 +81,7 @@ class Staircase:
         # By position, 1: the last layer has its keys and values, but has not been run over it.
         self._silent = bytearray()
         self._settled: list[tuple[int, int]] = []  # positions from … up to …, in their order
-        self._states, self._rows, self._keys, self._values = self._buffers(_CAPACITY_STEP)
+        self._states, self._rows, self._keys, self._values = self._buffers(0)
 
     # --- the operations -----------------------------------------------------------------------------------
 

@@ -1,7 +1,8 @@
 """What a completion costs: joules per layer run, per position in it, per head and per decision of the agent.
 
 A token is never metered alone: the counters are too coarse for that. Instead seven workloads are repeated for ten seconds
-each, in turns, since what counts are differences between them and a machine's speed drifts. The spread over the turns,
+each, in turns, since what counts are differences between them and a machine's speed drifts; a workload costs what it did in
+the median turn, so that other work, for a turn or two, does not stay in the costs. The spread over the turns,
 that drift included, gives the interval, and the joules of a request follow from how much of each it did:
 
     joules = run · (layer runs) + few · (layer × position, the first few of a batch) + evaluation · (the others)
@@ -140,12 +141,11 @@ def fit(
     rows: dict[str, float] = {}
     widths = []
     for name in workloads:
-        spent, works = [read[name][0] for read in turns], [read[name][1] for read in turns]
-        whole = functools.reduce(_sum, works)
-        joules[name] = sum(spent) / _units(whole)
+        each = [spent / _units(work) for spent, work in (read[name] for read in turns)]
+        whole = functools.reduce(_sum, (read[name][1] for read in turns))
+        joules[name] = statistics.median(each)
         rows[name] = (whole.evaluations or whole.head_rows) / _units(whole)
-        spread = statistics.stdev(j / _units(w) for j, w in zip(spent, works, strict=True))
-        widths.append(1.96 * spread / len(turns) ** 0.5 / joules[name])
+        widths.append(1.96 * statistics.stdev(each) / len(turns) ** 0.5 / joules[name])
 
     def split(single: str, batch: str) -> tuple[float, float]:
         """What a run costs, and what each row adds to it."""

@@ -95,6 +95,16 @@ def test_work_is_counted_and_never_done_twice(lengths: list[int], depth: int) ->
     assert stairs.evaluations == len(stairs) * depth - silent == stairs.evaluations_below(len(stairs))
 
 
+@pytest.mark.parametrize("prompt", [1, 251, 256, 700])
+def test_behind_a_prompt_a_completion_need_not_wait_while_the_cache_moves(prompt: int) -> None:
+    stairs = Staircase(DECODERS["tiny"])
+    stairs.append([3] * prompt)
+    held = stairs.cache_bytes
+    for _ in range(128):
+        stairs.append([4])
+    assert stairs.cache_bytes == held
+
+
 @pytest.mark.parametrize("name", DECODERS)
 def test_what_the_head_says_is_of_the_positions_that_are_asked(name: str) -> None:
     decoder = copy.deepcopy(DECODERS[name])

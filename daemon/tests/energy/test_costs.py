@@ -37,13 +37,18 @@ class CountingMeter:
         return "counting"
 
 
-def fitted(drift: float = 0.0) -> CostModel:
-    """`drift`: by which share all becomes dearer from the first second of work to the last."""
+def fitted(drift: float = 0.0, disturbed: tuple[float, float] = (0, 0)) -> CostModel:
+    """
+    Args:
+        drift: by which share all becomes dearer from the first second of work to the last.
+        disturbed: from which share of the time to which all is thrice as dear.
+    """
     meter, begin = CountingMeter(), time.monotonic()
 
     def workload(work: Work):  # type: ignore[no-untyped-def]
         def run() -> Work:
-            dearer = 1 + drift * (time.monotonic() - begin) / (len(TRUE) * SECONDS)
+            passed = (time.monotonic() - begin) / (len(TRUE) * SECONDS)
+            dearer = (1 + drift * passed) * (3 if disturbed[0] <= passed < disturbed[1] else 1)
             meter.joules += dearer * (
                 TRUE["run"] * work.runs
                 + TRUE["few"] * work.few
@@ -94,6 +99,19 @@ def test_a_drift_of_the_machine_touches_all_costs_alike() -> None:
     assert costs.few_joules == pytest.approx(mean * TRUE["few"], rel=0.5)
     assert costs.head_row_joules == pytest.approx(mean * TRUE["head_row"], rel=0.2)
     assert 0.02 < costs.relative_interval < 0.3
+
+
+def test_what_disturbs_a_turn_or_two_does_not_stay_in_the_costs() -> None:
+    costs = fitted(disturbed=(0.3, 0.45))
+    found = (
+        costs.run_joules,
+        costs.few_joules,
+        costs.evaluation_joules,
+        costs.head_joules,
+        costs.entry_joules,
+    )
+    assert found == pytest.approx([TRUE[n] for n in ("run", "few", "evaluation", "head", "entry")])
+    assert costs.relative_interval > 0.1, "but it is said"
 
 
 def test_full_depth_work_by_hand() -> None:
