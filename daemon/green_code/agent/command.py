@@ -168,9 +168,7 @@ def train_agent(args: argparse.Namespace) -> None:
         metadata=network.save_metadata(),
     )
     (folder / CALIBRATION).unlink(missing_ok=True)  # of the agent before
-    manifest = dict(json.loads((folder / "manifest.json").read_text()))
-    manifest["exits"] = list(rollouts.exits)
-    manifest["agent"] = {
+    trained = {
         "method": best,
         "reward": {"kind": args.reward, **(asdict(_rewards(args)) if args.reward == "paper" else {})},
         "arguments": candidates[best].arguments,
@@ -178,7 +176,7 @@ def train_agent(args: argparse.Namespace) -> None:
         "positions": len(rollouts.final_tokens),
         "held_out": [asdict(score) for score in scores],
     }
-    write_manifest(folder, manifest)
+    write_manifest(folder, {**bundle.manifest, "exits": list(rollouts.exits), "agent": trained})
 
 
 def _check_plateau(bundle: Bundle, exits: Sequence[int]) -> None:

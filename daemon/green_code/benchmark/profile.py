@@ -60,6 +60,7 @@ def _parts(runtime: Runtime) -> list[tuple[str, Any, str]]:
         ("drafts", generate, "draft"),
         ("layers", Staircase, "advance"),
         ("lens and head", type(runtime.decoder), "look"),
+        ("lens and head", type(runtime.decoder), "best"),
         ("embedding and cache", Staircase, "append"),
         ("embedding and cache", Staircase, "truncate"),
         ("agent", Agent, "stop"),

@@ -319,7 +319,7 @@ class Staircase:
     def _buffers(self, capacity: int) -> tuple[Tensor, tuple[Tensor, ...], Tensor, Tensor]:
         """Hidden states (S, C) and a view of each, keys and values (L, K, S, `cache_widths`).
 
-        Views are made once: where caches are cold, one takes 25 µs.
+        Views are made once: where caches are cold, each is slow.
         """
         config, decoder = self.decoder.config, self.decoder
         states = torch.zeros(capacity, config.width, dtype=decoder.dtype, device=decoder.device)

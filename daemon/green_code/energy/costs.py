@@ -25,6 +25,7 @@ from __future__ import annotations
 import functools
 import json
 import logging
+import math
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -132,20 +133,24 @@ def fit(
                 read[name] = window.reading.joules, done
         if len(read) == len(workloads):
             turns.append(read)
+    silent = Problem(
+        "internal_error", f"the energy meter ({meter.describe()}) gave no readings; see `green-code doctor`."
+    )
     if len(turns) < 2:
-        raise Problem(
-            "internal_error",
-            f"the energy meter ({meter.describe()}) gave no readings; see `green-code doctor`.",
-        )
+        raise silent
     joules: dict[str, float] = {}
     rows: dict[str, float] = {}
     widths = []
     for name in workloads:
         each = [spent / _units(work) for spent, work in (read[name] for read in turns)]
         whole = functools.reduce(_sum, (read[name][1] for read in turns))
-        joules[name] = statistics.median(each)
+        # A counter that steps more seldom than turns last says nothing in most of them.
+        joules[name] = statistics.median(each) or statistics.fmean(each)
+        if not joules[name]:
+            raise silent
         rows[name] = (whole.evaluations or whole.head_rows) / _units(whole)
-        widths.append(1.96 * statistics.stdev(each) / len(turns) ** 0.5 / joules[name])
+        median_error = math.sqrt(math.pi / 2 / len(turns)) * statistics.stdev(each)  # for normal noise
+        widths.append(1.96 * median_error / joules[name])
 
     def split(single: str, batch: str) -> tuple[float, float]:
         """What a run costs, and what each row adds to it."""

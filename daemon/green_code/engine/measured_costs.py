@@ -79,7 +79,7 @@ def _workloads(decoder: Served, exit: int) -> dict[str, Callable[[], Work]]:
     """What `energy.costs.fit` repeats; `exit` is one of those that are decided at. Positions are put in after 256 others, as in a real document."""
     layers, stairs = decoder.config.layers, Staircase(decoder)
     stairs.append([1] * _COST_ROWS)
-    state = stairs.advance(_COST_ROWS - 1, layers).clone()
+    settled = stairs.advance(_COST_ROWS - 1, layers).repeat(_COST_ENTRIES, 1)
 
     def layer() -> Work:
         stairs.truncate(_COST_ROWS)
@@ -110,7 +110,6 @@ def _workloads(decoder: Served, exit: int) -> dict[str, Callable[[], Work]]:
         )
         for width in decoder.cache_widths
     )
-    settled = state.repeat(_COST_ENTRIES, 1)
 
     def entries() -> Work:
         decoder.propagate(1, layers, settled, 0, _COST_ENTRIES, keys, values, settled=True)

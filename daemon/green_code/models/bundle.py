@@ -166,9 +166,9 @@ def load_bundle(path: Path) -> Bundle:
 
 
 def write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
-    """Write manifest.json. `files` are made anew: the parts that are there, with their hashes."""
+    """Write manifest.json. Its schema is today's, and `files` are made anew: the parts that are there, with their hashes."""
     files = {part: sha256_of(path / part) for part in PARTS if (path / part).is_file()}
-    text = json.dumps({"schema": SCHEMA, **manifest, "files": files}, indent=1)
+    text = json.dumps({"schema": SCHEMA, **manifest} | {"schema": SCHEMA, "files": files}, indent=1)
     part = path / f"{MANIFEST}.part"
     part.write_text(text + "\n", "utf-8")
     part.replace(path / MANIFEST)

@@ -114,9 +114,12 @@ def test_what_the_head_says_is_of_the_positions_that_are_asked(name: str) -> Non
     stairs = Staircase(decoder)
     stairs.append([3 + (7 * i) % 70 for i in range(12)])
     stairs.advance(11, 3)
-    said = decoder.logits(decoder.seen(plain_states(decoder, stairs.tokens)[3], 3)).argmax(-1).tolist()
+    logits = decoder.logits(decoder.seen(plain_states(decoder, stairs.tokens)[3], 3))
+    said, some = logits.argmax(-1).tolist(), torch.arange(5, 70, 8).int()
     for positions in (range(12), (5,), (2, 3, 9)):
         assert [top.token for top in stairs.look(positions, 3)] == [said[i] for i in positions]
+    for position in range(12):
+        assert stairs.best(position, 3, some) == some[int(logits[position, some].argmax())]
 
 
 @pytest.mark.parametrize("name", DECODERS)

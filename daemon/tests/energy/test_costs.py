@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from green_code.energy.costs import CostModel, Work, fit, full_depth_work, load_costs, save_costs
 from green_code.energy.meters import Source
+from green_code.problems import Problem
 
 SECONDS = 0.16
 TRUE = {
@@ -37,18 +39,18 @@ class CountingMeter:
         return "counting"
 
 
-def fitted(drift: float = 0.0, disturbed: tuple[float, float] = (0, 0)) -> CostModel:
+def fitted(drift: float = 0.0, disturbed: tuple[float, float] = (0, 0), factor: float = 3.0) -> CostModel:
     """
     Args:
         drift: by which share all becomes dearer from the first second of work to the last.
-        disturbed: from which share of the time to which all is thrice as dear.
+        disturbed: from which share of the time to which all costs `factor` times as much.
     """
     meter, begin = CountingMeter(), time.monotonic()
 
     def workload(work: Work):  # type: ignore[no-untyped-def]
         def run() -> Work:
             passed = (time.monotonic() - begin) / (len(TRUE) * SECONDS)
-            dearer = (1 + drift * passed) * (3 if disturbed[0] <= passed < disturbed[1] else 1)
+            dearer = (1 + drift * passed) * (factor if disturbed[0] <= passed < disturbed[1] else 1)
             meter.joules += dearer * (
                 TRUE["run"] * work.runs
                 + TRUE["few"] * work.few
@@ -102,16 +104,15 @@ def test_a_drift_of_the_machine_touches_all_costs_alike() -> None:
 
 
 def test_what_disturbs_a_turn_or_two_does_not_stay_in_the_costs() -> None:
-    costs = fitted(disturbed=(0.3, 0.45))
-    found = (
-        costs.run_joules,
-        costs.few_joules,
-        costs.evaluation_joules,
-        costs.head_joules,
-        costs.entry_joules,
-    )
-    assert found == pytest.approx([TRUE[n] for n in ("run", "few", "evaluation", "head", "entry")])
+    costs = fitted(disturbed=(0.25, 0.5))
+    assert tuple(asdict(costs).values())[: len(TRUE)] == pytest.approx(tuple(TRUE.values()))
     assert costs.relative_interval > 0.1, "but it is said"
+
+
+def test_a_counter_that_stands_in_most_turns_is_read_over_all_and_one_that_always_stands_is_named() -> None:
+    assert 0 < fitted(disturbed=(0.4, 9), factor=0).run_joules < TRUE["run"]
+    with pytest.raises(Problem, match="no readings"):
+        fitted(disturbed=(0, 9), factor=0)
 
 
 def test_full_depth_work_by_hand() -> None:

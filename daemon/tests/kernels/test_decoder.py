@@ -243,14 +243,16 @@ def test_behind_a_screen_the_top_is_that_of_the_heads_own_rows(name: str, kernel
             assert best in some and logits[row, best] == pytest.approx(
                 float(logits[row, some].max()), abs=1e-4
             )
-        assert decoder.best(torch.zeros(1, config.width), 0, 1, torch.tensor([7, 3, 5]).int()) == 7
-        for wrong in ([config.vocabulary], [-1], []):
-            with pytest.raises(ValueError, match="tokens"):
-                decoder.best(x, 3, config.layers, torch.tensor(wrong).int())
-        with pytest.raises(ValueError, match="int32"):
-            decoder.best(x, 3, config.layers, torch.tensor([1]))
-        with pytest.raises(ValueError, match="positions"):
-            decoder.best(x, len(x), config.layers, some)
+        for each in (decoder, made(kernel, config)):
+            assert each.best(torch.zeros(1, config.width), 0, 1, torch.tensor([7, 3, 5]).int()) == 7
+            for wrong in ([config.vocabulary], [-1], []):
+                with pytest.raises(ValueError, match="tokens"):
+                    each.best(x, 3, config.layers, torch.tensor(wrong).int())
+            with pytest.raises(ValueError, match="int32"):
+                each.best(x, 3, config.layers, torch.tensor([1]))
+            for position in (-1, len(x)):
+                with pytest.raises(ValueError, match="positions"):
+                    each.best(x, position, config.layers, some)
 
 
 def test_an_exit_is_seen_through_its_lens(kernels: dict[str, Kernel]) -> None:
