@@ -129,10 +129,12 @@ class Scratch:
     ) -> None:
         rows = kernel.chunk
         groups = -(-inputs // GROUP)
-        shared: dict[str, np.ndarray] = {
+        row: dict[str, np.ndarray] = {
             "values": np.zeros((rows, inputs), np.int8),
             "scales": np.zeros((rows, groups), np.float32),
             "sums": np.zeros((rows, groups), np.int32),
+        }
+        shared = {
             "wide": np.zeros(max(rows * widest, LOOKS * tokens), np.float32),
             "seen": np.zeros((LOOKS, model.width), np.float32),
         }
@@ -144,8 +146,9 @@ class Scratch:
         }
         self.structure = _CScratch()
         self.kept: list[tuple[ctypes.Structure, str, np.ndarray]] = []
-        for name, array in shared.items():
-            self.keep(self.structure if name in ("wide", "seen") else self.structure.row, name, array)
+        for structure, arrays in ((self.structure.row, row), (self.structure, shared)):
+            for name, array in arrays.items():
+                self.keep(structure, name, array)
         for workspace in self.structure.own:
             for name, size in own.items():
                 self.keep(workspace, name, np.zeros(size, np.float32))

@@ -277,15 +277,20 @@ void green_logits(const model *m, const float *norm, const matrix *head, const f
   }
 }
 
-// What the head says of each of rows ≤ LOOKS states x (rows, width): through a lens with its gain, where there is one.
+// rows ≤ LOOKS states x (rows, width) as the head is to read them: through a lens with its gain, where there is one.
+static const float *as_seen(const model *m, const matrix *lens, const float *gain, const float *x, int rows,
+                            const scratch *room) {
+  if (!lens) return x;
+  green_seen(m, lens, gain, x, rows, room->seen, room);
+  return room->seen;
+}
+
+// What the head says of each of rows ≤ LOOKS states x (rows, width), seen through a lens with its gain, where there is one.
 void green_look(const model *m, const float *norm, const screen *s, const matrix *lens, const float *gain, const float *x,
                 int rows, top *out, const scratch *room) {
   const int rank = s->preview.inputs, tokens = s->preview.outputs;
   float *normed = room->own[0].normed;
-  if (lens) {
-    green_seen(m, lens, gain, x, rows, room->seen, room);
-    x = room->seen;
-  }
+  x = as_seen(m, lens, gain, x, rows, room);
   for (int r = 0; r < rows; r++) {
     rms_norm(x + (size_t)r * m->width, norm, m->width, m->norm_eps, normed);
     for (int i = 0; s->down && i < rank; i++) room->wide[i] = dot(s->down + (size_t)i * m->width, normed, m->width);
@@ -305,11 +310,7 @@ int32_t green_best(const model *m, const float *norm, const screen *s, const mat
   float *normed = room->own[0].normed, *scores = room->wide;
   for (int i = 0; i < count; i++)
     if (tokens[i] < 0 || tokens[i] >= s->tokens) return -1;
-  if (lens) {
-    green_seen(m, lens, gain, x, 1, room->seen, room);
-    x = room->seen;
-  }
-  rms_norm(x, norm, m->width, m->norm_eps, normed);
+  rms_norm(as_seen(m, lens, gain, x, 1, room), norm, m->width, m->norm_eps, normed);
   score_rows(s->rows, tokens, count, normed, m->width, scores);
   int best = 0;
   for (int i = 1; i < count; i++) best = scores[i] > scores[best] ? i : best;

@@ -196,16 +196,16 @@ class KernelDecoder:
         at, vocabulary = self._pointer(states, position, position + 1), self.config.vocabulary
         if tokens.dtype != torch.int32 or not tokens.is_contiguous() or not 0 < len(tokens) <= vocabulary:
             raise ValueError(f"tokens must be an int32 vector of 1 to {vocabulary}")
-        if not self._screen.rows:
-            if not 0 <= int(tokens.min()) <= int(tokens.max()) < vocabulary:
-                raise ValueError(f"tokens must be of the {vocabulary} that the head has")
+        found = -1
+        if self._screen.rows:
+            lens, gain = self._lenses.get(depth, (None, None))
+            found = self._kernel.best(
+                self._model, self._norm, self._screen, lens, gain, at, tokens.data_ptr(), len(tokens),
+                self._scratch.structure,
+            )  # fmt: skip
+        elif 0 <= int(tokens.min()) <= int(tokens.max()) < vocabulary:
             logits = self.logits(self.seen(states[position, None], depth))[0]
-            return int(tokens[int(logits[tokens.long()].argmax())])
-        lens, gain = self._lenses.get(depth, (None, None))
-        found: int = self._kernel.best(
-            self._model, self._norm, self._screen, lens, gain, at, tokens.data_ptr(), len(tokens),
-            self._scratch.structure,
-        )  # fmt: skip
+            found = int(tokens[int(logits[tokens.long()].argmax())])
         if found < 0:
             raise ValueError(f"tokens must be of the {vocabulary} that the head has")
         return found

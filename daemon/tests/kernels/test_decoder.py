@@ -431,9 +431,13 @@ def test_bounds_are_checked(kernels: dict[str, Kernel]) -> None:
     decoder = made(next(iter(kernels.values())), GEMMA)
     keys, values = buffers(decoder, 64)
     x = torch.zeros(8, GEMMA.width)
-    ranges = ((0, 2, 0, 8), (1, 7, 0, 8), (3, 2, 0, 8), (1, 2, 57, 65), (1, 2, -1, 7), (1, 2, 7, 6))
-    for first, last, start, stop in ranges:
-        named = f"positions {start} … {stop - 1} of"
+    of_layers, of_states = "layers {} … {}, positions {} … {} of 64", "positions {2} … {3} of 80"
+    ranges = (
+        ((0, 2, 0, 8), of_layers), ((1, 7, 0, 8), of_layers), ((3, 2, 0, 8), of_layers), ((1, 2, 57, 65), of_layers),
+        ((1, 2, -1, 7), of_states), ((1, 2, 7, 6), of_states),
+    )  # fmt: skip
+    for (first, last, start, stop), message in ranges:
+        named = message.format(first, last, start, stop - 1)
         with pytest.raises(ValueError, match=named):
             decoder.run_layers(first, last, torch.zeros(80, GEMMA.width), start, stop, keys, values)
         with pytest.raises(ValueError, match=named):
