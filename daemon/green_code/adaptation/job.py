@@ -130,12 +130,23 @@ class Job:
         return True
 
     def lacks_entries(self) -> bool:
-        """Whether the bundle has none, or none for the plateau that is asked for."""
-        return not (self.bundle / ENTRIES).is_file() or self.args.plateau not in (None, self.served_plateau())
+        """Whether the bundle has none, or none for the plateau and the glance that are asked for."""
+        own = self.own
+        there = (own.plateau, own.glance) if own is not None else (None, None)
+        return self.asked_plateau() != there or not (self.bundle / ENTRIES).is_file()
 
-    def served_plateau(self) -> int | None:
-        """Of the bundle that is there, if it has one."""
-        return own.plateau if (own := self.own) is not None else None
+    def asked_plateau(self) -> tuple[int | None, int | None]:
+        """Plateau and glance: who names a plateau names its glance, too, and otherwise they are the bundle's."""
+        plateau, glance, own = self.args.plateau, self.args.glance, self.own
+        if plateau is not None or own is None:
+            return plateau, glance
+        return own.plateau, own.glance if glance is None else glance
+
+    def settling(self, exits: Sequence[int]) -> dict[str, int]:
+        """Plateau and glance of the bundle that is there, as a manifest has them, as far as they are layers up to the last exit."""
+        own = self.own
+        found = {} if own is None else {"plateau": own.plateau, "glance": own.glance}
+        return {name: layer for name, layer in found.items() if layer is not None and layer <= exits[-1]}
 
     def adapted(self) -> Bundle:
         """The bundle; raises Problem where it has no delta yet."""
@@ -152,11 +163,19 @@ class Job:
             (self.bundle / part).unlink(missing_ok=True)
 
 
-def check_plateau(plateau: int, exits: Sequence[int]) -> None:
-    """Raises Problem where it is no layer up to the last exit."""
+def check_plateau(plateau: int, glance: int | None, exits: Sequence[int]) -> None:
+    """Raises Problem where the plateau is no layer up to the last exit, or the glance none above it up to there."""
+    where = f"to {exits[-1]}, the last exit" if exits else "once the bundle has exits"
     if not exits or not 0 < plateau <= exits[-1]:
-        where = f"from 1 to {exits[-1]}, the last exit" if exits else "once the bundle has exits"
-        raise Problem("bad_request", f"prompts cannot settle at layer {plateau}; give --plateau {where}.")
+        raise Problem(
+            "bad_request",
+            f"prompts cannot settle at layer {plateau}; give --plateau {'from 1 ' * bool(exits)}{where}.",
+        )
+    if glance is not None and not plateau < glance <= exits[-1]:
+        raise Problem(
+            "bad_request",
+            f"what settles at layer {plateau} cannot glance at layer {glance}; give --glance from {plateau + 1} {where}.",
+        )
 
 
 def say(text: str) -> None:

@@ -21,7 +21,7 @@ from green_code.models.bundle import (
     write_manifest,
 )
 from green_code.models.decoder import Decoder
-from green_code.models.device import compute_device
+from green_code.models.device import compute_device, compute_dtype
 from green_code.models.reading import Reading, bundled_reading, read_lenses, save_lenses
 from green_code.models.serving import first_that_serves
 from green_code.models.sources import sha256_of
@@ -74,26 +74,29 @@ def make_entries(job: Job) -> None:
     """The plateau, and what layers above it make of settled positions. The calibration was of the entries before.
 
     Raises:
-        Problem: there is no adapted bundle, or the plateau is no layer up to its last exit.
+        Problem: there is no adapted bundle, the plateau is no layer up to its last exit, or the glance none above the plateau.
     """
     bundle = job.adapted()
-    plateau: int | None = bundle.plateau if job.args.plateau is None else job.args.plateau
+    plateau, glance = job.asked_plateau()
     if plateau is None:
         say("no plateau is given: prompts rise as far as their tokens do, and there are no entries to learn")
         return
-    check_plateau(plateau, bundle.exits)
+    check_plateau(plateau, glance, bundle.exits)
     corpus = job.corpus(checkpoint.recipe_of(bundle.manifest["training"]["recipe"]))
     config, weights = adapted_weights(job.found, bundle)
     # Entries before these may not fit any more, and are made anew.
     reading = bundled_reading(bundle.without(ENTRIES), config)
     served = first_that_serves(forms(), config).build(config, weights, reading)
-    decoder, bos = Decoder.load(config, weights).to(compute_device()), job.vocabulary.bos
+    decoder = Decoder.load(config, weights).to(compute_device(), compute_dtype())
     decoder.wear(reading.lenses)
-    entries = learn_entries(decoder, served, corpus, plateau, bundle.exits, bos, WINDOWS, job.args.seed, say)
+    bos = job.vocabulary.bos
+    entries = learn_entries(
+        decoder, served, corpus, plateau, glance, bundle.exits, bos, WINDOWS, job.args.seed, say
+    )
     part = job.bundle / f"{ENTRIES}.part"
     save_lenses(part, entries)
     learned = first_that_serves(forms(), config).build(
-        config, weights, replace(reading, entries=read_lenses(part))
+        config, weights, replace(reading, entries=read_lenses(part), glance=glance)
     )
     held_out = compare({"plain": served, "learned": learned}, corpus, plateau, bundle.exits, bos)
     for name, by in held_out.items():
@@ -106,7 +109,7 @@ def make_entries(job: Job) -> None:
     }
     job.forget(CALIBRATION)
     part.replace(job.bundle / ENTRIES)
-    write_manifest(job.bundle, {**bundle.manifest, "plateau": plateau, "entries": record})
+    write_manifest(job.bundle, {**bundle.manifest, "plateau": plateau, "glance": glance, "entries": record})
     say("entries written; `green-code train calibrate` makes the calibration anew")
 
 

@@ -65,7 +65,7 @@ def asked_recipe(job: Job) -> Recipe:
             f"--tokens {recipe.tokens} is less than one step; give at least {recipe.tokens_per_step}.",
         )
     if job.args.plateau is not None:
-        check_plateau(job.args.plateau, recipe.exits)
+        check_plateau(job.args.plateau, job.args.glance, recipe.exits)
     return recipe
 
 
@@ -110,14 +110,14 @@ def export(job: Job) -> None:
             say(f"{name} {language} {rounded(by)}")
     _refuse_damage(job, training["held_out"], new)
     gemma = "Gemma Terms of Use" if job.base_name == DEFAULT else "that of the base model"
-    plateau = job.served_plateau()
+    settling = job.settling(recipe.exits)
     # From here on one after the other.
     new.replace(job.bundle / DELTA)
     job.forget(LENSES, ENTRIES, SCREEN, AGENT, CALIBRATION)
     write_manifest(job.bundle, {
         "base": {"model": job.base_name, "sha256": job.fingerprint},
         "exits": list(recipe.exits),
-        **({"plateau": plateau} if plateau is not None and plateau <= recipe.exits[-1] else {}),
+        **settling,
         "training": training,
         "licences": {**dict.fromkeys(("base", "delta", "lenses", "entries"), gemma), "agent": "Apache-2.0"},
     })  # fmt: skip

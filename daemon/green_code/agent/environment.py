@@ -105,6 +105,7 @@ class ExitEnvironment:
         settled = (
             self._plateau * self.prices.evaluation
             + (self.rollouts.layers - self._plateau) * self.prices.entry
+            + self.prices.glance
         )
         self.spent += cost + (self.exit == 0) * (below + settled * self._settling)
         up = self._env[~leave], self.exit[~leave]

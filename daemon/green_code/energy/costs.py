@@ -52,6 +52,7 @@ class Work:
     head_rows: int = 0
     decisions: int = 0
     entries: int = 0  # layer × position, of which keys and values alone were made
+    glances: int = 0  # positions that went through a layer's attention alone
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ class CostModel:
     head_row_joules: float
     decision_joules: float
     entry_joules: float
+    glance_joules: float
     source: str
     meter: str
     relative_interval: float
@@ -79,6 +81,7 @@ class CostModel:
             + self.head_row_joules * work.head_rows
             + self.decision_joules * work.decisions
             + self.entry_joules * work.entries
+            + self.glance_joules * work.glances
         )
 
 
@@ -116,7 +119,8 @@ def fit(
 
     Args:
         workloads: `layer` (runs with one position), `layer_few` (with a few) and `layer_batch` (with many), `head`,
-            `head_batch`, `decision` (with the head that it looks at) and `entries`; each call does a little work and says how much.
+            `head_batch`, `decision` (with the head that it looks at), `entries` and, where the model has one, `glance` (with the
+            entries around it); each call does a little work and says how much.
         window_seconds: how long each is repeated, all its turns together.
     """
     for work in workloads.values():
@@ -148,7 +152,7 @@ def fit(
         joules[name] = statistics.median(each) or statistics.fmean(each)
         if not joules[name]:
             raise silent
-        rows[name] = (whole.evaluations or whole.head_rows) / _units(whole)
+        rows[name] = (whole.evaluations or whole.head_rows or whole.entries) / _units(whole)
         median_error = math.sqrt(math.pi / 2 / len(turns)) * statistics.stdev(each)  # for normal noise
         widths.append(1.96 * median_error / joules[name])
 
@@ -168,6 +172,9 @@ def fit(
         head_row_joules=head_row,
         decision_joules=max(0.0, joules["decision"] - joules["head"]),
         entry_joules=joules["entries"],
+        glance_joules=max(0.0, joules["glance"] - rows["glance"] * joules["entries"])
+        if "glance" in joules
+        else 0.0,
         source=meter.source,
         meter=meter.describe(),
         relative_interval=max(widths),
@@ -188,7 +195,7 @@ def _sum(a: Work, b: Work) -> Work:
 
 def _units(work: Work) -> int:
     """Of the kind that a workload is of."""
-    return work.runs or work.heads or work.entries
+    return work.runs or work.heads or work.glances or work.entries
 
 
 def load_costs(path: Path) -> CostModel | None:

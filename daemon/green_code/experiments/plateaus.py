@@ -86,6 +86,7 @@ def run(
         "layers": runtime.layers_total,
         "exits": list(runtime.exits),
         "plateau": served,
+        "glance": runtime.decoder.glance,
         "rising": RISING,
         "energy_source": runtime.energy_source,
         "arms": [

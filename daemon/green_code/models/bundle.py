@@ -59,6 +59,11 @@ class Bundle:
         return self.manifest.get("plateau")
 
     @property
+    def glance(self) -> int | None:
+        """Layer above the plateau through whose attention settled positions go (reading.py); None where through none."""
+        return self.manifest.get("glance")
+
+    @property
     def weights_key(self) -> str:
         """Changes when what is computed on an exact cache would: rollouts are of one."""
         return self._key(VOCABULARY, DELTA, LENSES, SCREEN)
@@ -66,8 +71,8 @@ class Bundle:
     @property
     def conversion_key(self) -> str:
         """Changes when the converted weights would, or what they must fit."""
-        plateau = str(self.plateau) if ENTRIES in self.manifest["files"] else ""
-        return self._key(*_CONVERTED) + plateau
+        settling = f"{self.plateau} {self.glance}" if ENTRIES in self.manifest["files"] else ""
+        return self._key(*_CONVERTED) + settling
 
     def as_read(self) -> bool:
         """Whether what is converted of it is still on disk what the manifest said when it was read."""
@@ -81,7 +86,7 @@ class Bundle:
     def digest(self) -> str:
         """Changes when anything in the bundle does."""
         files = self.manifest["files"]
-        used = files if self.plateau is None else {**files, "plateau": self.plateau}
+        used = files if self.plateau is None else {**files, "plateau": self.plateau, "glance": self.glance}
         return hashlib.sha256(json.dumps(used, sort_keys=True).encode()).hexdigest()
 
     def without(self, *parts: str) -> Bundle:
@@ -144,6 +149,11 @@ def load_bundle(path: Path) -> Bundle:
     plateau = manifest.get("plateau")
     if plateau is not None and not (type(plateau) is int and exits and 0 < plateau <= exits[-1]):
         raise refuse(f"its plateau {plateau} is no layer up to its last exit")
+    glance = manifest.get("glance")
+    if glance is not None and not (
+        type(glance) is int and plateau is not None and plateau < glance <= exits[-1]
+    ):
+        raise refuse(f"its glance {glance} is no layer above its plateau up to its last exit")
     if not isinstance(files, dict):
         raise refuse("its list of files is damaged")
     if not isinstance(manifest.get("base"), dict) or "sha256" not in manifest["base"]:

@@ -21,6 +21,7 @@ TRUE = {
     "head_row": 0.04,
     "decision": 0.1,
     "entry": 0.001,
+    "glance": 0.003,
 }
 
 
@@ -59,6 +60,7 @@ def fitted(drift: float = 0.0, disturbed: tuple[float, float] = (0, 0), factor: 
                 + TRUE["head_row"] * work.head_rows
                 + TRUE["decision"] * work.decisions
                 + TRUE["entry"] * work.entries
+                + TRUE["glance"] * work.glances
             )
             return work
 
@@ -72,6 +74,7 @@ def fitted(drift: float = 0.0, disturbed: tuple[float, float] = (0, 0), factor: 
         "head_batch": workload(Work(heads=1, head_rows=8)),
         "decision": workload(Work(heads=1, head_rows=1, decisions=1)),
         "entries": workload(Work(entries=6 * 32)),
+        "glance": workload(Work(entries=256, glances=256)),
     }
     return fit(work, meter, SECONDS, lambda *_: None)
 
@@ -86,11 +89,12 @@ def test_known_costs_are_found_again() -> None:
         costs.head_row_joules,
         costs.decision_joules,
         costs.entry_joules,
+        costs.glance_joules,
     )
     assert found == pytest.approx(tuple(TRUE.values()))
     assert costs.relative_interval == pytest.approx(0, abs=1e-6)
-    joules = costs.joules(Work(2, 7, 4, 1, 2, 4, 50))
-    assert joules == pytest.approx(1.0 + 0.02 + 0.06 + 0.3 + 0.08 + 0.4 + 0.05)
+    joules = costs.joules(Work(2, 7, 4, 1, 2, 4, 50, 10))
+    assert joules == pytest.approx(1.0 + 0.02 + 0.06 + 0.3 + 0.08 + 0.4 + 0.05 + 0.03)
 
 
 def test_a_drift_of_the_machine_touches_all_costs_alike() -> None:
