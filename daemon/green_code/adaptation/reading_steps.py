@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from green_code.adaptation import checkpoint
 from green_code.adaptation.entries import WINDOWS, compare, learn_entries
-from green_code.adaptation.job import Job, check_plateau, say
+from green_code.adaptation.job import Job, check_settling, say
 from green_code.adaptation.lenses import POSITIONS, learn_lens, record_states
 from green_code.adaptation.scores import MANIFEST_POSITIONS, Scores, rounded, score
 from green_code.adaptation.screen import MOMENT_POSITIONS, depths_that_count, second_moment, write_screen
@@ -77,15 +77,15 @@ def make_entries(job: Job) -> None:
         Problem: there is no adapted bundle, the plateau is no layer up to its last exit, or the glance none above the plateau.
     """
     bundle = job.adapted()
-    plateau, glance = job.asked_plateau()
+    plateau, glance = job.asked_settling()
+    check_settling(plateau, glance, bundle.exits, job.config.layers)
     if plateau is None:
         say("no plateau is given: prompts rise as far as their tokens do, and there are no entries to learn")
         return
-    check_plateau(plateau, glance, bundle.exits)
     corpus = job.corpus(checkpoint.recipe_of(bundle.manifest["training"]["recipe"]))
     config, weights = adapted_weights(job.found, bundle)
     # Entries before these may not fit any more, and are made anew.
-    reading = bundled_reading(bundle.without(ENTRIES), config)
+    reading = replace(bundled_reading(bundle.without(ENTRIES), config), glance=glance)
     served = first_that_serves(forms(), config).build(config, weights, reading)
     decoder = Decoder.load(config, weights).to(compute_device(), compute_dtype())
     decoder.wear(reading.lenses)
@@ -96,7 +96,7 @@ def make_entries(job: Job) -> None:
     part = job.bundle / f"{ENTRIES}.part"
     save_lenses(part, entries)
     learned = first_that_serves(forms(), config).build(
-        config, weights, replace(reading, entries=read_lenses(part), glance=glance)
+        config, weights, replace(reading, entries=read_lenses(part))
     )
     held_out = compare({"plain": served, "learned": learned}, corpus, plateau, bundle.exits, bos)
     for name, by in held_out.items():

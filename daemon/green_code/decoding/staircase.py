@@ -270,13 +270,15 @@ class Staircase:
                 self.evaluations += (high + 1 - low) * (stop - start)
 
     def _propagate(self, first: int, last: int, start: int, stop: int, settled: bool) -> None:
-        self.interrupt()
-        self.decoder.propagate(first, last, self._states, start, stop, self._keys, self._values, settled)
-        self._reach(first, last, start, stop, silent=not settled)
-        self.entries += (last + 1 - first) * (stop - start)
         glance = self.decoder.glance
-        if settled and glance is not None and glance <= last:
-            self.glances += stop - start
+        for at in range(start, stop, self.decoder.rows_at_once):
+            end = min(at + self.decoder.rows_at_once, stop)
+            self.interrupt()
+            self.decoder.propagate(first, last, self._states, at, end, self._keys, self._values, settled)
+            self._reach(first, last, at, end, silent=not settled)
+            self.entries += (last + 1 - first) * (end - at)
+            if settled and glance is not None and glance <= last:
+                self.glances += end - at
 
     def _reach(self, first: int, last: int, start: int, stop: int, silent: bool) -> None:
         """Layers first … last have the positions up to `stop` now. `silent`: of the last of all, where it is one of them, those

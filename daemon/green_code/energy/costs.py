@@ -1,12 +1,13 @@
 """What a completion costs: joules per layer run, per position in it, per head and per decision of the agent.
 
-A token is never metered alone: the counters are too coarse for that. Instead seven workloads are repeated for ten seconds
+A token is never metered alone: the counters are too coarse for that. Instead a handful of workloads is repeated for ten seconds
 each, in turns, since what counts are differences between them and a machine's speed drifts; a workload costs what it did in
 the median turn, so that other work, for a turn or two, does not stay in the costs. The spread over the turns,
 that drift included, gives the interval, and the joules of a request follow from how much of each it did:
 
     joules = run · (layer runs) + few · (layer × position, the first few of a batch) + evaluation · (the others)
            + head · (heads) + head row · (positions through them) + decision · (decisions) + entry · (layer × position, keys and values alone)
+           + glance · (positions that went through a layer's attention alone)
 
 A decision is all that the agent asks for beside the head: the lens through which that looks, and the exit network. Rules, which
 decide without a network, are given their lens for nothing.

@@ -263,10 +263,10 @@ void green_enter(const model *m, int first, int last, const float *x, int start,
   const int glance = settled && m->glance >= 0 && m->glance < last ? m->glance : -1;
   for (int at = 0, some; at < rows; at += some) {
     some = rows - at < CHUNK ? rows - at : CHUNK;
-    team = still_open(team);
     memcpy(s->settled, x + (size_t)at * m->width, (size_t)some * m->width * sizeof *x);
     // A glance that was had before is had again: what it saw is kept in keys and values alone.
     for (int i = glance >= 0 && glance < first ? glance : first; i < last; i = i < first ? first : i + 1) {
+      team = still_open(team);
       const layer *l = &m->layers[i];
       const matrix *qkv = &l->qkv;
       const int halves = team && some <= PAIR ? 2 : 1;

@@ -148,7 +148,8 @@ class KernelDecoder:
     ) -> None:
         """See `Served`; arguments and errors are those of `run_layers`."""
         arguments = self._arguments(first, last, states, start, stop, keys, values)
-        team = self._call_helper()
+        # Keys and values alone are little, and a helper would have to be woken for them.
+        team = self._call_helper() if settled else None
         self._kernel.enter(*arguments, settled, team)
         if team is not None:
             self._learn_from(team)

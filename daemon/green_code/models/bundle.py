@@ -71,8 +71,7 @@ class Bundle:
     @property
     def conversion_key(self) -> str:
         """Changes when the converted weights would, or what they must fit."""
-        settling = f"{self.plateau} {self.glance}" if ENTRIES in self.manifest["files"] else ""
-        return self._key(*_CONVERTED) + settling
+        return f"{self._key(*_CONVERTED)} {self.plateau} {self.glance}"
 
     def as_read(self) -> bool:
         """Whether what is converted of it is still on disk what the manifest said when it was read."""
@@ -90,9 +89,10 @@ class Bundle:
         return hashlib.sha256(json.dumps(used, sort_keys=True).encode()).hexdigest()
 
     def without(self, *parts: str) -> Bundle:
-        """The same bundle as if it had no such parts."""
+        """The same bundle as if it had no such parts. Without entries what settles has no glance either."""
         files = {name: digest for name, digest in self.manifest["files"].items() if name not in parts}
-        return replace(self, manifest={**self.manifest, "files": files})
+        glance = None if ENTRIES in parts else self.glance
+        return replace(self, manifest={**self.manifest, "files": files, "glance": glance})
 
     def _key(self, *parts: str) -> str:
         files = self.manifest["files"]
@@ -150,10 +150,8 @@ def load_bundle(path: Path) -> Bundle:
     if plateau is not None and not (type(plateau) is int and exits and 0 < plateau <= exits[-1]):
         raise refuse(f"its plateau {plateau} is no layer up to its last exit")
     glance = manifest.get("glance")
-    if glance is not None and not (
-        type(glance) is int and plateau is not None and plateau < glance <= exits[-1]
-    ):
-        raise refuse(f"its glance {glance} is no layer above its plateau up to its last exit")
+    if glance is not None and not (type(glance) is int and plateau is not None and plateau < glance):
+        raise refuse(f"its glance {glance} is no layer above its plateau")
     if not isinstance(files, dict):
         raise refuse("its list of files is damaged")
     if not isinstance(manifest.get("base"), dict) or "sha256" not in manifest["base"]:

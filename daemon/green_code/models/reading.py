@@ -116,7 +116,12 @@ def bundled_reading(bundle: Bundle | None, config: ModelConfig) -> Reading:
         raise _misfit(bundle, ENTRIES, "entries")
     if entries and max(check_entries(bundle, entries)) != layers:
         raise _other_plateau(bundle)
-    return Reading(directions, lenses, entries, bundle.glance if entries else None)
+    if bundle.glance is not None and bundle.glance >= layers:
+        raise Problem(
+            "bundle_invalid",
+            f"bundle {bundle.name}: its glance is at layer {bundle.glance}, and no layer of {layers} is above it; choose another with `green-code adapt entries --plateau N --glance M`.",
+        )
+    return Reading(directions, lenses, entries, bundle.glance)
 
 
 def check_entries(bundle: Bundle, entries: Mapping[int, Lens]) -> list[int]:
@@ -134,7 +139,7 @@ def check_entries(bundle: Bundle, entries: Mapping[int, Lens]) -> list[int]:
 def _other_plateau(bundle: Bundle) -> Problem:
     return Problem(
         "bundle_invalid",
-        f"bundle {bundle.name}: {ENTRIES} is not of the layers above its plateau; make it anew with `green-code adapt entries --plateau N`.",
+        f"bundle {bundle.name}: {ENTRIES} is not of the layers above its plateau; make it anew with `green-code adapt entries --plateau N --glance M`.",
     )
 
 

@@ -380,9 +380,15 @@ def test_unsettled_positions_rise_from_where_they_stand() -> None:
     assert stairs.evaluations - before == 9 * (6 - PLATEAU)
 
 
-def test_an_interruption_between_settled_and_rising_positions_loses_nothing() -> None:
-    decoder = DECODERS["tiny"]
-    for layers in range(12):
+@pytest.mark.parametrize("glance", [None, PLATEAU + 1])
+def test_an_interruption_between_settled_and_rising_positions_loses_nothing(
+    glance: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor one among those that have settled, of which some are taken at a time."""
+    decoder = copy.copy(DECODERS["tiny"])
+    decoder.glance = glance
+    monkeypatch.setattr(decoder, "rows_at_once", 4)
+    for layers in range(20):
         stairs = Staircase(decoder, plateau=PLATEAU)
         stairs.append([3 + (7 * i) % 70 for i in range(14)])
         stairs.settle(9)
@@ -400,7 +406,8 @@ def test_an_interruption_between_settled_and_rising_positions_loses_nothing() ->
         stairs.settle(10)
         state = stairs.advance(13, 6)
         settled_now = sum(end - start for start, end in stairs._settled)
-        expected = by_hand(decoder, stairs.tokens, [PLATEAU] * settled_now + [6] * (14 - settled_now))[0]
+        depths = [PLATEAU] * settled_now + [6] * (14 - settled_now)
+        expected = by_hand(decoder, stairs.tokens, depths, glance=glance)[0]
         torch.testing.assert_close(state, expected[-1], **TOLERANCE)
 
 

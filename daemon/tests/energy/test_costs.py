@@ -40,9 +40,15 @@ class CountingMeter:
         return "counting"
 
 
-def fitted(drift: float = 0.0, disturbed: tuple[float, float] = (0, 0), factor: float = 3.0) -> CostModel:
+def fitted(
+    drift: float = 0.0,
+    disturbed: tuple[float, float] = (0, 0),
+    factor: float = 3.0,
+    glances: bool = True,
+) -> CostModel:
     """
     Args:
+        glances: whether there is a workload of them.
         drift: by which share all becomes dearer from the first second of work to the last.
         disturbed: from which share of the time to which all costs `factor` times as much.
     """
@@ -76,6 +82,8 @@ def fitted(drift: float = 0.0, disturbed: tuple[float, float] = (0, 0), factor: 
         "entries": workload(Work(entries=6 * 32)),
         "glance": workload(Work(entries=256, glances=256)),
     }
+    if not glances:
+        del work["glance"]
     return fit(work, meter, SECONDS, lambda *_: None)
 
 
@@ -95,6 +103,11 @@ def test_known_costs_are_found_again() -> None:
     assert costs.relative_interval == pytest.approx(0, abs=1e-6)
     joules = costs.joules(Work(2, 7, 4, 1, 2, 4, 50, 10))
     assert joules == pytest.approx(1.0 + 0.02 + 0.06 + 0.3 + 0.08 + 0.4 + 0.05 + 0.03)
+
+
+def test_where_nothing_glances_a_glance_costs_nothing() -> None:
+    costs = fitted(glances=False)
+    assert (costs.entry_joules, costs.glance_joules) == (pytest.approx(TRUE["entry"]), 0)
 
 
 def test_a_drift_of_the_machine_touches_all_costs_alike() -> None:
