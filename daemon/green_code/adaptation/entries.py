@@ -74,9 +74,8 @@ def rise(
     """
     x, below, found = settled, settled, dict[int, Tensor]()
     count = settled.shape[1]
-    own = (
-        torch.arange(count, device=settled.device) >= starts[:, None]
-    )  # a position's stretch, and what comes after it
+    # By position, its stretch and what comes after it.
+    own = torch.arange(count, device=settled.device) >= starts[:, None]
     for layer, projection in projections.items():
         block: Block = decoder.layers[layer - 1]  # type: ignore[assignment]
         seen = sees(0, count, 0, block.window, settled.device)
