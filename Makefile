@@ -106,11 +106,10 @@ EXCLUDE ?=
 corpus: $(BIN)/green-code $(JDK_SOURCES)  ## gather and encode 2 × 16 M tokens to train on (EXCLUDE=files of evaluation rows)
 	$(BIN)/green-code adapt corpus --work $(WORK) --jdk $(JDK_SOURCES) --exclude $(EXCLUDE)
 
-PLATEAU ?= 9
-GLANCE ?= 11
+PLATEAU ?= 11
 
 adapt: $(BIN)/green-code $(JDK_SOURCES)  ## LITE-adapt the default model into agent_models/ (resumes)
-	$(BIN)/green-code adapt --work $(WORK) --jdk $(JDK_SOURCES) --exclude $(EXCLUDE) --plateau $(PLATEAU) --glance $(GLANCE)
+	$(BIN)/green-code adapt --work $(WORK) --jdk $(JDK_SOURCES) --exclude $(EXCLUDE) --plateau $(PLATEAU)
 
 EXITS ?= 13
 

@@ -89,7 +89,6 @@ def _described(bundle: Bundle) -> dict[str, Any]:
         "base": bundle.manifest.get("base", {}).get("model"),
         "exits": list(bundle.exits),
         "plateau": bundle.plateau,
-        "glance": bundle.glance,
         "vocabulary": len(bundle.vocabulary) if bundle.vocabulary else None,
         "bytes": {name: (bundle.path / name).stat().st_size for name in files},
         "training": {
@@ -125,7 +124,7 @@ def _print(one: dict[str, Any]) -> None:
     print(f"{one['name']}: ok, {sum(one['bytes'].values()) / 1e6:.1f} MB, for {one['base']}")
     print(f"  exits       {', '.join(map(str, one['exits']))}")
     if one["plateau"]:
-        print(f"  plateau     {one['plateau']}" + (f", glance at {one['glance']}" if one["glance"] else ""))
+        print(f"  plateau     {one['plateau']}")
     if one["training"]["tokens"]:
         cost = one["training"]
         spent = f", {cost['joules'] / 1000:.0f} kJ ({cost['energy_source']})" if cost["joules"] else ""

@@ -44,11 +44,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         help="layer on which a prompt's positions settle in fast; without one they rise (default: the bundle's, if it has one)",
     )
-    parser.add_argument(
-        "--glance",
-        type=int,
-        help="layer above the plateau through whose attention settled positions go (default: the bundle's, where --plateau is left out)",
-    )
     parser.add_argument("--tokens", type=int, default=5_000_000, help="to train on (default: 5,000,000)")
     parser.add_argument("--rate", type=float, help="peak learning rate (default: the recipe's)")
     parser.add_argument("--seed", type=int, default=1)

@@ -130,24 +130,12 @@ class Job:
         return True
 
     def lacks_entries(self) -> bool:
-        """Whether the bundle has none, or none for the plateau and the glance that are asked for."""
-        own = self.own
-        there = (own.plateau, own.glance) if own is not None else (None, None)
-        return self.asked_settling() != there or not (self.bundle / ENTRIES).is_file()
+        """Whether the bundle has none, or none for the plateau that is asked for."""
+        return not (self.bundle / ENTRIES).is_file() or self.args.plateau not in (None, self.served_plateau())
 
-    def asked_settling(self) -> tuple[int | None, int | None]:
-        """Plateau and glance: who names a plateau names its glance, too, and otherwise they are the bundle's."""
-        plateau, glance, own = self.args.plateau, self.args.glance, self.own
-        if plateau is not None or own is None:
-            return plateau, glance
-        return own.plateau, own.glance if glance is None else glance
-
-    def settling(self, exits: Sequence[int]) -> dict[str, int | None]:
-        """Plateau and glance of the bundle that is there, as a manifest has them, where the plateau is a layer up to the last exit."""
-        own = self.own
-        if own is None or own.plateau is None or own.plateau > exits[-1]:
-            return {}
-        return {"plateau": own.plateau, "glance": own.glance}
+    def served_plateau(self) -> int | None:
+        """Of the bundle that is there, if it has one."""
+        return own.plateau if (own := self.own) is not None else None
 
     def adapted(self) -> Bundle:
         """The bundle; raises Problem where it has no delta yet."""
@@ -164,27 +152,11 @@ class Job:
             (self.bundle / part).unlink(missing_ok=True)
 
 
-def check_settling(plateau: int | None, glance: int | None, exits: Sequence[int], layers: int) -> None:
-    """Raises Problem where the plateau is no layer up to the last exit, or the glance none between it and the last layer of all."""
-    if plateau is None:
-        if glance is not None:
-            raise Problem(
-                "bad_request",
-                "what settles may glance, and nothing does without a plateau; give --plateau, too.",
-            )
-        return
+def check_plateau(plateau: int, exits: Sequence[int]) -> None:
+    """Raises Problem where it is no layer up to the last exit."""
     if not exits or not 0 < plateau <= exits[-1]:
         where = f"from 1 to {exits[-1]}, the last exit" if exits else "once the bundle has exits"
         raise Problem("bad_request", f"prompts cannot settle at layer {plateau}; give --plateau {where}.")
-    if glance is not None and not plateau < glance < layers:
-        where = (
-            f"give --glance from {plateau + 1} to {layers - 1}"
-            if plateau + 1 < layers
-            else "give a lower --plateau"
-        )
-        raise Problem(
-            "bad_request", f"what settles at layer {plateau} cannot glance at layer {glance}; {where}."
-        )
 
 
 def say(text: str) -> None:

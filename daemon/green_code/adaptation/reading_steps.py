@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from green_code.adaptation import checkpoint
 from green_code.adaptation.entries import WINDOWS, compare, learn_entries
-from green_code.adaptation.job import Job, check_settling, say
+from green_code.adaptation.job import Job, check_plateau, say
 from green_code.adaptation.lenses import POSITIONS, learn_lens, record_states
 from green_code.adaptation.scores import MANIFEST_POSITIONS, Scores, rounded, score
 from green_code.adaptation.screen import MOMENT_POSITIONS, depths_that_count, second_moment, write_screen
@@ -21,7 +21,7 @@ from green_code.models.bundle import (
     write_manifest,
 )
 from green_code.models.decoder import Decoder
-from green_code.models.device import compute_device, compute_dtype
+from green_code.models.device import compute_device
 from green_code.models.reading import Reading, bundled_reading, read_lenses, save_lenses
 from green_code.models.serving import first_that_serves
 from green_code.models.sources import sha256_of
@@ -74,25 +74,22 @@ def make_entries(job: Job) -> None:
     """The plateau, and what layers above it make of settled positions. The calibration was of the entries before.
 
     Raises:
-        Problem: there is no adapted bundle, the plateau is no layer up to its last exit, or the glance none above the plateau.
+        Problem: there is no adapted bundle, or the plateau is no layer up to its last exit.
     """
     bundle = job.adapted()
-    plateau, glance = job.asked_settling()
-    check_settling(plateau, glance, bundle.exits, job.config.layers)
+    plateau: int | None = bundle.plateau if job.args.plateau is None else job.args.plateau
     if plateau is None:
         say("no plateau is given: prompts rise as far as their tokens do, and there are no entries to learn")
         return
+    check_plateau(plateau, bundle.exits)
     corpus = job.corpus(checkpoint.recipe_of(bundle.manifest["training"]["recipe"]))
     config, weights = adapted_weights(job.found, bundle)
     # Entries before these may not fit any more, and are made anew.
-    reading = replace(bundled_reading(bundle.without(ENTRIES), config), glance=glance)
+    reading = bundled_reading(bundle.without(ENTRIES), config)
     served = first_that_serves(forms(), config).build(config, weights, reading)
-    decoder = Decoder.load(config, weights).to(compute_device(), compute_dtype())
+    decoder, bos = Decoder.load(config, weights).to(compute_device()), job.vocabulary.bos
     decoder.wear(reading.lenses)
-    bos = job.vocabulary.bos
-    entries = learn_entries(
-        decoder, served, corpus, plateau, glance, bundle.exits, bos, WINDOWS, job.args.seed, say
-    )
+    entries = learn_entries(decoder, served, corpus, plateau, bundle.exits, bos, WINDOWS, job.args.seed, say)
     part = job.bundle / f"{ENTRIES}.part"
     save_lenses(part, entries)
     learned = first_that_serves(forms(), config).build(
@@ -109,7 +106,7 @@ def make_entries(job: Job) -> None:
     }
     job.forget(CALIBRATION)
     part.replace(job.bundle / ENTRIES)
-    write_manifest(job.bundle, {**bundle.manifest, "plateau": plateau, "glance": glance, "entries": record})
+    write_manifest(job.bundle, {**bundle.manifest, "plateau": plateau, "entries": record})
     say("entries written; `green-code train calibrate` makes the calibration anew")
 
 

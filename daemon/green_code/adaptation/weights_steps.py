@@ -10,7 +10,7 @@ from pathlib import Path
 from green_code.adaptation import checkpoint
 from green_code.adaptation.corpus import ABOUT, open_corpus
 from green_code.adaptation.export import export_delta
-from green_code.adaptation.job import Job, check_settling, say
+from green_code.adaptation.job import Job, check_plateau, say
 from green_code.adaptation.lineage import beginning, training_record
 from green_code.adaptation.monitors import BEYOND_REPAIR, worst_rise
 from green_code.adaptation.ngrams import MOST_TOKENS, write_ngrams
@@ -64,8 +64,8 @@ def asked_recipe(job: Job) -> Recipe:
             "bad_request",
             f"--tokens {recipe.tokens} is less than one step; give at least {recipe.tokens_per_step}.",
         )
-    if (job.args.plateau, job.args.glance) != (None, None):
-        check_settling(*job.asked_settling(), recipe.exits, job.config.layers)
+    if job.args.plateau is not None:
+        check_plateau(job.args.plateau, recipe.exits)
     return recipe
 
 
@@ -110,14 +110,14 @@ def export(job: Job) -> None:
             say(f"{name} {language} {rounded(by)}")
     _refuse_damage(job, training["held_out"], new)
     gemma = "Gemma Terms of Use" if job.base_name == DEFAULT else "that of the base model"
-    settling = job.settling(recipe.exits)
+    plateau = job.served_plateau()
     # From here on one after the other.
     new.replace(job.bundle / DELTA)
     job.forget(LENSES, ENTRIES, SCREEN, AGENT, CALIBRATION)
     write_manifest(job.bundle, {
         "base": {"model": job.base_name, "sha256": job.fingerprint},
         "exits": list(recipe.exits),
-        **settling,
+        **({"plateau": plateau} if plateau is not None and plateau <= recipe.exits[-1] else {}),
         "training": training,
         "licences": {**dict.fromkeys(("base", "delta", "lenses", "entries"), gemma), "agent": "Apache-2.0"},
     })  # fmt: skip

@@ -184,7 +184,7 @@ def _check_plateau(bundle: Bundle, exits: Sequence[int]) -> None:
     if bundle.plateau is not None and bundle.plateau > exits[-1]:
         raise Problem(
             "bad_request",
-            f"the bundle's prompts settle at layer {bundle.plateau}, behind the last of these exits, {exits[-1]}; give deeper --exits, or first `green-code adapt entries` with a --plateau up to it.",
+            f"the bundle's prompts settle at layer {bundle.plateau}, behind the last of these exits, {exits[-1]}; give deeper --exits, or first `green-code adapt entries --plateau` with a layer up to it.",
         )
 
 

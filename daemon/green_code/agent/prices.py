@@ -14,7 +14,7 @@ from green_code.models.serving import FEW
 @dataclass(frozen=True)
 class Prices:
     """Costs in units of a full-depth token: per layer run, per position in it (the first few of a batch, and the
-    others), per key and value alone, per glance, per head, per decision, of an error.
+    others), per key and value alone, per head, per decision, of an error.
 
     All but `error`, what a wrong token is worth, come from the measured cost model.
     """
@@ -23,7 +23,6 @@ class Prices:
     few: float
     evaluation: float
     entry: float
-    glance: float
     head: float
     decision: float
     error: float = 1.0
@@ -50,7 +49,6 @@ def prices_of(costs: CostModel, layers: int, error: float) -> Prices:
         costs.few_joules / unit,
         costs.evaluation_joules / unit,
         costs.entry_joules / unit,
-        costs.glance_joules / unit,
         (costs.head_joules + costs.head_row_joules) / unit,
         costs.decision_joules / unit,
         error,

@@ -32,9 +32,6 @@ further; when a layer above is first run, it gets keys and values for them, too,
       4  ████████           which look at what was propagated of the six
          position →
 
-Where the decoder has a *glance* (models/reading.py), what settled has seen there is kept in those keys and values alone. So they
-are made in all layers above at once, as far as no position before them has yet to rise through some of these.
-
 Positions after those, once they have been above the plateau, are not those of full depth; `unsettle` forgets what is not exact.
 
 Must not know: policies, sampling, text.
@@ -80,7 +77,6 @@ class Staircase:
         self.evaluations = 0  # over how many positions: layer × position evaluations
         self.few = 0  # of these, those of the first few positions of a batch
         self.entries = 0  # keys and values alone that were made: layer × position
-        self.glances = 0  # positions that glanced, each time
         self._lengths = [0] * (decoder.config.layers + 1)
         # By position, 1: the last layer has its keys and values, but has not been run over it.
         self._silent = bytearray()
@@ -238,10 +234,7 @@ class Staircase:
         final = len(self._lengths) - 1
         for start, stop, settled in self._stretches(self._lengths[first], end, first > self.plateau):
             if settled:
-                top = last
-                while self.decoder.glance is not None and top < final and self._lengths[top + 1] == start:
-                    top += 1
-                self._propagate(first, top, start, stop, settled)
+                self._propagate(first, last, start, stop, settled)
                 continue
             if first == final and start < wanted:
                 silent, start = start, min(stop, wanted)
@@ -270,15 +263,10 @@ class Staircase:
                 self.evaluations += (high + 1 - low) * (stop - start)
 
     def _propagate(self, first: int, last: int, start: int, stop: int, settled: bool) -> None:
-        glance = self.decoder.glance
-        for at in range(start, stop, self.decoder.rows_at_once):
-            end = min(at + self.decoder.rows_at_once, stop)
-            self.interrupt()
-            self.decoder.propagate(first, last, self._states, at, end, self._keys, self._values, settled)
-            self._reach(first, last, at, end, silent=not settled)
-            self.entries += (last + 1 - first) * (end - at)
-            if settled and glance is not None and glance <= last:
-                self.glances += end - at
+        self.interrupt()
+        self.decoder.propagate(first, last, self._states, start, stop, self._keys, self._values, settled)
+        self._reach(first, last, start, stop, silent=not settled)
+        self.entries += (last + 1 - first) * (stop - start)
 
     def _reach(self, first: int, last: int, start: int, stop: int, silent: bool) -> None:
         """Layers first … last have the positions up to `stop` now. `silent`: of the last of all, where it is one of them, those

@@ -1,13 +1,12 @@
 """What a completion costs: joules per layer run, per position in it, per head and per decision of the agent.
 
-A token is never metered alone: the counters are too coarse for that. Instead a handful of workloads is repeated for ten seconds
+A token is never metered alone: the counters are too coarse for that. Instead seven workloads are repeated for ten seconds
 each, in turns, since what counts are differences between them and a machine's speed drifts; a workload costs what it did in
 the median turn, so that other work, for a turn or two, does not stay in the costs. The spread over the turns,
 that drift included, gives the interval, and the joules of a request follow from how much of each it did:
 
     joules = run · (layer runs) + few · (layer × position, the first few of a batch) + evaluation · (the others)
            + head · (heads) + head row · (positions through them) + decision · (decisions) + entry · (layer × position, keys and values alone)
-           + glance · (positions that went through a layer's attention alone)
 
 A decision is all that the agent asks for beside the head: the lens through which that looks, and the exit network. Rules, which
 decide without a network, are given their lens for nothing.
@@ -53,7 +52,6 @@ class Work:
     head_rows: int = 0
     decisions: int = 0
     entries: int = 0  # layer × position, of which keys and values alone were made
-    glances: int = 0  # positions that went through a layer's attention alone
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,6 @@ class CostModel:
     head_row_joules: float
     decision_joules: float
     entry_joules: float
-    glance_joules: float
     source: str
     meter: str
     relative_interval: float
@@ -82,7 +79,6 @@ class CostModel:
             + self.head_row_joules * work.head_rows
             + self.decision_joules * work.decisions
             + self.entry_joules * work.entries
-            + self.glance_joules * work.glances
         )
 
 
@@ -120,8 +116,7 @@ def fit(
 
     Args:
         workloads: `layer` (runs with one position), `layer_few` (with a few) and `layer_batch` (with many), `head`,
-            `head_batch`, `decision` (with the head that it looks at), `entries` and, where the model has one, `glance` (with the
-            entries around it); each call does a little work and says how much.
+            `head_batch`, `decision` (with the head that it looks at) and `entries`; each call does a little work and says how much.
         window_seconds: how long each is repeated, all its turns together.
     """
     for work in workloads.values():
@@ -153,7 +148,7 @@ def fit(
         joules[name] = statistics.median(each) or statistics.fmean(each)
         if not joules[name]:
             raise silent
-        rows[name] = (whole.evaluations or whole.head_rows or whole.entries) / _units(whole)
+        rows[name] = (whole.evaluations or whole.head_rows) / _units(whole)
         median_error = math.sqrt(math.pi / 2 / len(turns)) * statistics.stdev(each)  # for normal noise
         widths.append(1.96 * median_error / joules[name])
 
@@ -173,9 +168,6 @@ def fit(
         head_row_joules=head_row,
         decision_joules=max(0.0, joules["decision"] - joules["head"]),
         entry_joules=joules["entries"],
-        glance_joules=max(0.0, joules["glance"] - rows["glance"] * joules["entries"])
-        if "glance" in joules
-        else 0.0,
         source=meter.source,
         meter=meter.describe(),
         relative_interval=max(widths),
@@ -196,7 +188,7 @@ def _sum(a: Work, b: Work) -> Work:
 
 def _units(work: Work) -> int:
     """Of the kind that a workload is of."""
-    return work.runs or work.heads or work.glances or work.entries
+    return work.runs or work.heads or work.entries
 
 
 def load_costs(path: Path) -> CostModel | None:

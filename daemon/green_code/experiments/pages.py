@@ -112,8 +112,7 @@ def settling(found: dict[str, Any]) -> str:
     plateau = found["plateau"]
     if plateau is None:
         return ""
-    glance = "" if found["glance"] is None else f", behind the attention of layer {found['glance']}"
-    return f"In `fast`, prompts settle at layer {plateau}: what goes deeper sees keys and values that are made of the states there{glance}. "
+    return f"In `fast`, prompts settle at layer {plateau}: what goes deeper sees keys and values that are made of the states there. "
 
 
 def layers_named(layers: Sequence[int]) -> str:

@@ -43,8 +43,7 @@ def page(found: dict[str, Any]) -> str:
 def _learned(found: dict[str, Any]) -> str:
     if not any(arm["family"].endswith("learned") for arm in found["arms"]):
         return ""
-    glance = "" if found["glance"] is None else f" and its glance at layer {found['glance']}"
-    return f"*Learned*: with the bundle's entries{glance}; on the other plateaus, layers' own projections make keys and values. "
+    return "*Learned*: with the bundle's entries; on the other plateaus, layers' own projections make keys and values. "
 
 
 def _language(found: dict[str, Any], language: str) -> str:

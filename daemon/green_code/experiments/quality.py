@@ -90,7 +90,6 @@ def run(
         "layers": adapted.layers_total,
         "exits": list(adapted.exits),
         "plateau": adapted.plateau,
-        "glance": adapted.decoder.glance,
         "energy_source": adapted.energy_source,
         "arms": [
             {"family": arm.family, "setting": arm.setting, **summary}

@@ -75,7 +75,6 @@ def run(model: str, work: Path, updates: int, seed: int, report: Callable[[str],
         "exits": list(held.exits),
         "layers": held.layers,
         "plateau": bundle.plateau,
-        "glance": runtime.decoder.glance,
         "energy_source": runtime.energy_source,
         "arms": arms,
     }

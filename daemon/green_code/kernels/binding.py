@@ -59,10 +59,7 @@ class CModel(ctypes.Structure):
 
     _fields_ = [
         ("layers", ctypes.POINTER(CLayer)),
-        *(
-            (name, _Int)
-            for name in ("width", "heads", "kv_heads", "head_width", "mlp_width", "gelu", "glance")
-        ),
+        *((name, _Int) for name in ("width", "heads", "kv_heads", "head_width", "mlp_width", "gelu")),
         *((name, ctypes.c_float) for name in ("norm_eps", "attention_scale")),
     ]
 
@@ -111,11 +108,7 @@ class _CWorkspace(ctypes.Structure):
 
 
 class _CScratch(ctypes.Structure):
-    _fields_ = [
-        ("row", _CQuantised),
-        *((name, _Pointer) for name in ("wide", "seen", "settled")),
-        ("own", _CWorkspace * WORKERS),
-    ]
+    _fields_ = [("row", _CQuantised), ("wide", _Pointer), ("seen", _Pointer), ("own", _CWorkspace * WORKERS)]
 
 
 class CTeam(ctypes.Structure):
@@ -144,7 +137,6 @@ class Scratch:
         shared = {
             "wide": np.zeros(max(rows * widest, LOOKS * tokens), np.float32),
             "seen": np.zeros((LOOKS, model.width), np.float32),
-            "settled": np.zeros((rows, model.width), np.float32),
         }
         own = {
             "normed": model.width,
@@ -204,7 +196,7 @@ class Kernel:
         ]  # fmt: skip
         self.enter: Any = loaded.green_enter
         self.enter.restype = None
-        self.enter.argtypes = [*self.run_layers.argtypes[:-1], _Int, self.run_layers.argtypes[-1]]
+        self.enter.argtypes = [*self.run_layers.argtypes[:-1], _Int]
         self.help: Any = loaded.green_help
         self.help.restype = None
         self.help.argtypes = [ctypes.POINTER(CTeam)]

@@ -6,7 +6,6 @@
 // Every buffer is the caller's, and so is every bound: decoder.py checks weights once, and buffers before each call.
 
 #include <math.h>
-#include <string.h>
 
 #include "attention.h"
 #include "judge.h"
@@ -30,8 +29,7 @@ typedef struct {
 typedef struct {
   const layer *layers;
   int32_t width, heads, kv_heads, head_width, mlp_width;
-  int32_t gelu;    // 1: gelu (tanh), 0: silu
-  int32_t glance;  // index of the layer at whose attention settled states have a glance; −1: none
+  int32_t gelu;  // 1: gelu (tanh), 0: silu
   float norm_eps, attention_scale;
 } model;
 
@@ -46,7 +44,6 @@ typedef struct {
   quantised row;
   float *wide;  // (CHUNK, the widest output of a layer's matrices), or (LOOKS, tokens) where that is more
   float *seen;  // (LOOKS, width)
-  float *settled;  // (CHUNK, width)
   workspace own[WORKERS];
 } scratch;
 
@@ -87,7 +84,6 @@ typedef struct {
   const layer *l;
   float *x;
   int start, rows, halves, capacity;  // halves: into how many parts heads are cut, where rows are too few to share
-  int placed;                         // the first head that `place` is about: 0, or that of the keys
   uint8_t *keys, *values;
   const scratch *s;
 } step;
@@ -112,25 +108,17 @@ static void before_attention(const void *task, int r, int worker) {
   norm_row(t->m, t->x, t->l->attention_norm, r, worker, t->s);
 }
 
-// A row's queries and, right behind them, keys, those of heads first … end−1, to where they are in the text.
-INLINE void turn_row(const step *t, int r, int first, int end) {
+// A row's queries, from head `first` on, and keys to where they are in the text; its keys and values into the cache.
+INLINE void place_row(const step *t, int r, int first) {
   const model *m = t->m;
   const int d = m->head_width, position = t->start + r;
   const float *c = t->l->cosines + (size_t)position * (d / 2), *sn = t->l->sines + (size_t)position * (d / 2);
-  float *query = t->s->wide + (size_t)r * t->l->qkv.outputs;
-  for (int h = first; h < end; h++) {
+  float *query = t->s->wide + (size_t)r * t->l->qkv.outputs, *key = query + m->heads * d, *value = key + m->kv_heads * d;
+  for (int h = first; h < m->heads + m->kv_heads; h++) {  // queries and, right behind them, keys
     const float *gain = h < m->heads ? t->l->q_norm : t->l->k_norm;
     if (gain) rms_norm(query + h * d, gain, d, m->norm_eps, query + h * d);
     rotate(query + h * d, c, sn, d / 2);
   }
-}
-
-// As turn_row, up to the last key; and a row's keys and values into the cache.
-INLINE void place_row(const step *t, int r) {
-  const model *m = t->m;
-  const int d = m->head_width, position = t->start + r;
-  const float *key = t->s->wide + (size_t)r * t->l->qkv.outputs + m->heads * d, *value = key + m->kv_heads * d;
-  turn_row(t, r, t->placed, m->heads + m->kv_heads);
   for (int g = 0; g < m->kv_heads; g++) {
     store_key(t->keys + of_head(t, g, key_bytes(d)), position, key + g * d, d);
     store_value(t->values + of_head(t, g, value_bytes(d)), position, value + g * d, d);
@@ -144,13 +132,7 @@ static void place(const void *task, int block, int worker) {
   const step *t = task;
   const int first = t->start / KEYS * KEYS + block * KEYS, end = t->start + t->rows;
   for (int position = first < t->start ? t->start : first; position < first + KEYS && position < end; position++)
-    place_row(t, position - t->start);
-}
-
-static void turn_queries(const void *task, int r, int worker) {
-  (void)worker;
-  const step *t = task;
-  turn_row(t, r, 0, t->m->heads);
+    place_row(t, position - t->start, 0);
 }
 
 // A pair of rows: all of their heads or, where there are halves, one half. Queries make way for the result.
@@ -181,16 +163,10 @@ static void after_attention(const void *task, int r, int worker) {
   quantise(t->s->wide + (size_t)r * t->l->qkv.outputs, t->m->heads * t->m->head_width, r, &t->s->row);
 }
 
-static void add_attention(const void *task, int r, int worker) {
-  (void)worker;
+static void before_mlp(const void *task, int r, int worker) {
   const step *t = task;
   float *change = t->s->wide + (size_t)r * t->l->attention_out.outputs;
   add_row(t->m, t->x + (size_t)r * t->m->width, t->l->attention_out_norm, change);
-}
-
-static void before_mlp(const void *task, int r, int worker) {
-  const step *t = task;
-  add_attention(task, r, worker);
   norm_row(t->m, t->x, t->l->mlp_norm, r, worker, t->s);
 }
 
@@ -207,21 +183,6 @@ static void after_mlp(const void *task, int r, int worker) {
   add_row(t->m, t->x + (size_t)r * t->m->width, t->l->mlp_out_norm, t->s->wide + (size_t)r * t->l->mlp_out.outputs);
 }
 
-// Blocks in which the positions of a step lie.
-INLINE int blocks(const step *t) { return (t->start + t->rows - 1) / KEYS - t->start / KEYS + 1; }
-
-// The team, closed and null where its threads wait for one another too often: the other one is busy with something else.
-INLINE team *still_open(team *team) {
-  if (!team || atomic_load_explicit(&team->stalls, memory_order_relaxed) < TOO_BUSY) return team;
-  atomic_store_explicit(&team->open, 0, memory_order_release);
-  return NULL;
-}
-
-INLINE void attend_rows(team *team, const step *t) {
-  share(team, attend_part, t, (t->rows + PAIR - 1) / PAIR * t->halves);
-  share(team, after_attention, t, t->rows);
-}
-
 // Layers first … last−1 over x (rows, width) at positions start … start+rows−1, in place. Keys and values are
 // (all layers, kv_heads, capacity, bytes of a position), as attention.h says; those of these layers are valid before
 // `start`, and the new ones are written. `team` is open, or null: then one thread does it all, as it does when the other
@@ -232,16 +193,20 @@ void green_run_layers(const model *m, int first, int last, float *x, int start, 
   for (int i = first; i < last; i++) {
     const layer *l = &m->layers[i];
     for (int at = 0; at < rows; at += CHUNK) {
-      team = still_open(team);
+      if (team && atomic_load_explicit(&team->stalls, memory_order_relaxed) >= TOO_BUSY) {
+        atomic_store_explicit(&team->open, 0, memory_order_release);
+        team = NULL;
+      }
       const int some = rows - at < CHUNK ? rows - at : CHUNK;
       const int halves = team && some <= PAIR ? 2 : 1;
-      const step t = {m, l, x + (size_t)at * m->width, start + at, some, halves, capacity, 0,
+      const step t = {m, l, x + (size_t)at * m->width, start + at, some, halves, capacity,
                       keys + i * cached * key_bytes(m->head_width), values + i * cached * value_bytes(m->head_width), s};
       const matrix *following = at + CHUNK < rows ? &l->qkv : i + 1 < last ? &l[1].qkv : NULL;
       share(team, before_attention, &t, some);
       product(team, &l->qkv, &l->attention_out, &s->row, some, s->wide, l->qkv.outputs);
-      share(team, place, &t, blocks(&t));
-      attend_rows(team, &t);
+      share(team, place, &t, (t.start + some - 1) / KEYS - t.start / KEYS + 1);
+      share(team, attend_part, &t, (some + PAIR - 1) / PAIR * halves);
+      share(team, after_attention, &t, some);
       product(team, &l->attention_out, &l->mlp_in, &s->row, some, s->wide, l->attention_out.outputs);
       share(team, before_mlp, &t, some);
       product(team, &l->mlp_in, &l->mlp_out, &s->row, some, s->wide, l->mlp_in.outputs);
@@ -253,42 +218,27 @@ void green_run_layers(const model *m, int first, int last, float *x, int start, 
   if (team) atomic_store_explicit(&team->open, 0, memory_order_release);
 }
 
-// Keys and values alone of layers first … last−1, made of x (rows, width), which stays: if `settled`, by a layer's `entry` where it
-// has one, and above the model's glance of what x has seen there; by qkv's own rows elsewhere. Keys and values of the glance's layer
-// are valid up to the last row, or that layer is one of these. The other arguments are those of green_run_layers.
-void green_enter(const model *m, int first, int last, const float *x, int start, int rows, uint8_t *keys, uint8_t *values,
-                 int capacity, const scratch *s, int settled, team *team) {
+// Keys and values alone of layers first … last−1, made of x (rows, width) as it stands: if `settled`, by a layer's `entry`
+// where it has one, and by qkv's own rows elsewhere. The other arguments are those of green_run_layers.
+void green_enter(const model *m, int first, int last, float *x, int start, int rows, uint8_t *keys, uint8_t *values,
+                     int capacity, const scratch *s, int settled) {
   const size_t cached = (size_t)m->kv_heads * capacity;
-  const int tile = m->heads * m->head_width / TILE;  // the first of keys; decoder.py serves no model whose queries end within one
-  const int glance = settled && m->glance >= 0 && m->glance < last ? m->glance : -1;
-  for (int at = 0, some; at < rows; at += some) {
-    some = rows - at < CHUNK ? rows - at : CHUNK;
-    memcpy(s->settled, x + (size_t)at * m->width, (size_t)some * m->width * sizeof *x);
-    // A glance that was had before is had again: what it saw is kept in keys and values alone.
-    for (int i = glance >= 0 && glance < first ? glance : first; i < last; i = i < first ? first : i + 1) {
-      team = still_open(team);
-      const layer *l = &m->layers[i];
-      const matrix *qkv = &l->qkv;
-      const int halves = team && some <= PAIR ? 2 : 1;
-      const step t = {m, l, s->settled, start + at, some, halves, capacity, m->heads,
+  const int queries = m->heads * m->head_width;
+  for (int i = first; i < last; i++) {
+    const layer *l = &m->layers[i];
+    const matrix *qkv = &l->qkv;
+    const int tile = queries / TILE;  // the first of keys; decoder.py serves no model whose queries end within one
+    const matrix own = {qkv->records + (size_t)tile * (qkv->inputs / GROUP), qkv->outputs - tile * TILE, qkv->inputs};
+    const matrix *kv = settled && l->entry.records ? &l->entry : &own;
+    for (int at = 0, some; at < rows; at += some) {
+      some = rows - at < CHUNK ? rows - at : CHUNK;
+      const step t = {m, l, x + (size_t)at * m->width, start + at, some, 1, capacity,
                       keys + i * cached * key_bytes(m->head_width), values + i * cached * value_bytes(m->head_width), s};
-      share(team, before_attention, &t, some);
-      if (i >= first) {
-        const matrix own = {qkv->records + (size_t)tile * (qkv->inputs / GROUP), qkv->outputs - tile * TILE, qkv->inputs};
-        product(team, settled && l->entry.records ? &l->entry : &own, NULL, &s->row, some, s->wide + tile * TILE, qkv->outputs);
-        share(team, place, &t, blocks(&t));
-      }
-      if (i == glance) {
-        const matrix queries = {qkv->records, tile * TILE, qkv->inputs};
-        product(team, &queries, &l->attention_out, &s->row, some, s->wide, qkv->outputs);
-        share(team, turn_queries, &t, some);
-        attend_rows(team, &t);
-        product(team, &l->attention_out, NULL, &s->row, some, s->wide, l->attention_out.outputs);
-        share(team, add_attention, &t, some);
-      }
+      for (int r = 0; r < some; r++) before_attention(&t, r, 0);
+      product(NULL, kv, NULL, &s->row, some, s->wide + tile * TILE, qkv->outputs);
+      for (int r = 0; r < some; r++) place_row(&t, r, m->heads);
     }
   }
-  if (team) atomic_store_explicit(&team->open, 0, memory_order_release);
 }
 
 // The second thread of a team; it comes back when the first closes the team.

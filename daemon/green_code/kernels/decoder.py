@@ -88,7 +88,6 @@ class KernelDecoder:
             for depth in packed.lenses
         }
         self._entries = {layer: self._matrices[entry_name(layer)] for layer in packed.entries}
-        self.glance = packed.glance
         down = packed.down
         preview = self._matrices.get(PREVIEW)
         self._screen = CScreen(
@@ -147,12 +146,7 @@ class KernelDecoder:
         settled: bool,
     ) -> None:
         """See `Served`; arguments and errors are those of `run_layers`."""
-        arguments = self._arguments(first, last, states, start, stop, keys, values)
-        # Keys and values alone are little, and a helper would have to be woken for them.
-        team = self._call_helper() if settled else None
-        self._kernel.enter(*arguments, settled, team)
-        if team is not None:
-            self._learn_from(team)
+        self._kernel.enter(*self._arguments(first, last, states, start, stop, keys, values), settled)
 
     def logits(self, x: Tensor) -> Tensor:
         """Final norm and whole head: (C,) or (N, C), as seen → (V,) or (N, V) float32."""
@@ -274,7 +268,7 @@ class KernelDecoder:
     @property
     def build(self) -> str:
         rank = self._screen.preview.inputs if self._screen.rows else 0
-        return f"{self._kernel.digest}, screen {rank}, lenses {sorted(self._lenses)}, glance {self.glance}"
+        return f"{self._kernel.digest}, screen {rank}, lenses {sorted(self._lenses)}"
 
     # --- inside -------------------------------------------------------------------------------------------
 
@@ -335,8 +329,7 @@ class KernelDecoder:
         self._layers = (CLayer * c.layers)(*(self._layer(i) for i in range(c.layers)))
         self._model = CModel(
             self._layers, c.width, c.heads, c.kv_heads, c.head_width, c.mlp_width,
-            int(c.row.activation == "gelu_tanh"), -1 if self.glance is None else self.glance - 1, c.norm_eps,
-            c.attention_scale,
+            int(c.row.activation == "gelu_tanh"), c.norm_eps, c.attention_scale,
         )  # fmt: skip
         inner = [m for name, m in self._matrices.items() if name.startswith("layers.")]
         widest, inputs = max(m.outputs for m in inner), max(m.inputs for m in inner)

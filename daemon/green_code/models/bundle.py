@@ -59,11 +59,6 @@ class Bundle:
         return self.manifest.get("plateau")
 
     @property
-    def glance(self) -> int | None:
-        """Layer above the plateau through whose attention settled positions go (reading.py); None where through none."""
-        return self.manifest.get("glance")
-
-    @property
     def weights_key(self) -> str:
         """Changes when what is computed on an exact cache would: rollouts are of one."""
         return self._key(VOCABULARY, DELTA, LENSES, SCREEN)
@@ -71,7 +66,8 @@ class Bundle:
     @property
     def conversion_key(self) -> str:
         """Changes when the converted weights would, or what they must fit."""
-        return f"{self._key(*_CONVERTED)} {self.plateau} {self.glance}"
+        plateau = str(self.plateau) if ENTRIES in self.manifest["files"] else ""
+        return self._key(*_CONVERTED) + plateau
 
     def as_read(self) -> bool:
         """Whether what is converted of it is still on disk what the manifest said when it was read."""
@@ -85,14 +81,13 @@ class Bundle:
     def digest(self) -> str:
         """Changes when anything in the bundle does."""
         files = self.manifest["files"]
-        used = files if self.plateau is None else {**files, "plateau": self.plateau, "glance": self.glance}
+        used = files if self.plateau is None else {**files, "plateau": self.plateau}
         return hashlib.sha256(json.dumps(used, sort_keys=True).encode()).hexdigest()
 
     def without(self, *parts: str) -> Bundle:
-        """The same bundle as if it had no such parts. Without entries what settles has no glance either."""
+        """The same bundle as if it had no such parts."""
         files = {name: digest for name, digest in self.manifest["files"].items() if name not in parts}
-        glance = None if ENTRIES in parts else self.glance
-        return replace(self, manifest={**self.manifest, "files": files, "glance": glance})
+        return replace(self, manifest={**self.manifest, "files": files})
 
     def _key(self, *parts: str) -> str:
         files = self.manifest["files"]
@@ -149,9 +144,6 @@ def load_bundle(path: Path) -> Bundle:
     plateau = manifest.get("plateau")
     if plateau is not None and not (type(plateau) is int and exits and 0 < plateau <= exits[-1]):
         raise refuse(f"its plateau {plateau} is no layer up to its last exit")
-    glance = manifest.get("glance")
-    if glance is not None and not (type(glance) is int and plateau is not None and plateau < glance):
-        raise refuse(f"its glance {glance} is no layer above its plateau")
     if not isinstance(files, dict):
         raise refuse("its list of files is damaged")
     if not isinstance(manifest.get("base"), dict) or "sha256" not in manifest["base"]:

@@ -92,28 +92,7 @@ class Block(nn.Module):
         Returns:
             (B, N, C) hidden states that leave the block.
         """
-        q, k, v = self.project(self.attention_norm(x), rotary)
-        new, first = x.shape[1], 0
-        if cache is not None:
-            keys, values = cache
-            keys[:, :, start : start + new] = k
-            values[:, :, start : start + new] = v
-            first = self.first_seen(start)
-            k, v = keys[:, :, first : start + new], values[:, :, first : start + new]
-        mask = None if new == 1 else sees(start, new, first, self.window, x.device)
-        return self.think(self.attend(x, q, k, v, mask))
-
-    def attend(self, x: Tensor, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-        """The block's first half: states (B, N, C) that enter it, and their queries over keys and values; `mask` (N, S): which of
-        these each may see, all without one."""
-        out = F.scaled_dot_product_attention(
-            q, k, v, attn_mask=mask, scale=self.scale, enable_gqa=self.heads != self.kv_heads
-        )
-        change: Tensor = self.attention_out_norm(self.attention_out(out.transpose(1, 2).flatten(2)))
-        return x + change
-
-    def think(self, x: Tensor) -> Tensor:
-        """Its second half: (B, N, C), in and out."""
+        x = x + self.attention_out_norm(self._attend(self.attention_norm(x), rotary, start, cache))
         inner = self.mlp_in(self.mlp_norm(x))
         if self.gated:
             gate, up = inner.chunk(2, dim=-1)
@@ -152,12 +131,31 @@ class Block(nn.Module):
         k = self.k_norm(k)
         return k if rotary is None else _rotate(k, *rotary), v
 
-    def first_seen(self, position: int) -> int:
-        """The first position that this one's window holds."""
-        return 0 if self.window is None else max(0, position - self.window + 1)
+    def _attend(
+        self,
+        x: Tensor,
+        rotary: tuple[Tensor, Tensor] | None,
+        start: int,
+        cache: tuple[Tensor, Tensor] | None,
+    ) -> Tensor:
+        batch, new, _ = x.shape
+        q, k, v = self.project(x, rotary)
+        first = 0
+        if cache is not None:
+            keys, values = cache
+            keys[:, :, start : start + new] = k
+            values[:, :, start : start + new] = v
+            if self.window is not None:
+                first = max(0, start - self.window + 1)
+            k, v = keys[:, :, first : start + new], values[:, :, first : start + new]
+        mask = None if new == 1 else _mask(start, new, first, self.window, x.device)
+        out = F.scaled_dot_product_attention(
+            q, k, v, attn_mask=mask, scale=self.scale, enable_gqa=self.heads != self.kv_heads
+        )
+        return self.attention_out(out.transpose(1, 2).reshape(batch, new, -1))  # type: ignore[no-any-return]
 
 
-def sees(start: int, new: int, first: int, window: int | None, device: torch.device) -> Tensor:
+def _mask(start: int, new: int, first: int, window: int | None, device: torch.device) -> Tensor:
     """(N, S) boolean: which of the positions first … start+N−1 each new position may see."""
     query = torch.arange(start, start + new, device=device)[:, None]
     key = torch.arange(first, start + new, device=device)[None, :]
@@ -207,7 +205,6 @@ class Decoder(nn.Module):
         self._rotary: dict[Rope, tuple[Tensor, Tensor]] = {}
         self._worn = frozenset[int]()  # depths of lenses
         self._entered = frozenset[int]()  # layers of entries
-        self.glance: int | None = None
 
     @property
     def dtype(self) -> torch.dtype:
@@ -231,7 +228,7 @@ class Decoder(nn.Module):
 
     @property
     def build(self) -> str:
-        return f"torch {torch.__version__}, {self.dtype}, lenses {sorted(self._worn)}, glance {self.glance}"
+        return f"torch {torch.__version__}, {self.dtype}, lenses {sorted(self._worn)}"
 
     def embed_tokens(self, tokens: Tensor, start: int = 0) -> Tensor:
         """Token ids (…, N) at positions start … → hidden states (…, N, C) at depth 0."""
@@ -279,15 +276,10 @@ class Decoder(nn.Module):
     ) -> None:
         """See `serving.Served`."""
         x = states[None, start:stop]
-        glance = self.glance if settled else None
-        if glance is not None and glance < first:
-            x = self._glanced(glance, x, start, keys, values)
         for layer in range(first, last + 1):
             projection = self.get_buffer(f"entry_{layer}") if settled and layer in self._entered else None
             k, v = self.entries(layer, x, start, projection)
             keys[layer - 1, :, start:stop], values[layer - 1, :, start:stop] = k[0], v[0]
-            if layer == glance:
-                x = self._glanced(layer, x, start, keys, values)
 
     def entries(
         self, layer: int, x: Tensor, start: int = 0, projection: Tensor | None = None
@@ -295,21 +287,6 @@ class Decoder(nn.Module):
         """Keys and values, each (B, K, N, D), that layer `layer` gets of states (B, N, C) at positions start …; see `Block.enter`."""
         block = self.layers[layer - 1]
         return block.enter(block.attention_norm(x), self._rotary_of(layer, start, x), projection)  # type: ignore[operator,no-any-return]
-
-    def attend(
-        self, layer: int, x: Tensor, start: int, keys: Tensor, values: Tensor, mask: Tensor | None
-    ) -> Tensor:
-        """The first half of layer `layer` (from 1) alone, over (B, N, C) at positions start …; see `Block.attend`."""
-        block = self.layers[layer - 1]
-        q, _, _ = block.project(block.attention_norm(x), self._rotary_of(layer, start, x))  # type: ignore[operator]
-        return block.attend(x, q, keys, values, mask)  # type: ignore[operator,no-any-return]
-
-    def _glanced(self, layer: int, x: Tensor, start: int, keys: Tensor, values: Tensor) -> Tensor:
-        """States (1, N, C) that settled, behind their glance (reading.py) at the layer's keys and values, which theirs are among."""
-        block: Block = self.layers[layer - 1]  # type: ignore[assignment]
-        stop, first = start + x.shape[1], block.first_seen(start)
-        k, v = keys[None, layer - 1, :, first:stop], values[None, layer - 1, :, first:stop]
-        return self.attend(layer, x, start, k, v, sees(start, stop - start, first, block.window, x.device))
 
     def logits(self, x: Tensor) -> Tensor:
         """The shared final norm and head: (…, C) at any depth → (…, V)."""
@@ -325,9 +302,8 @@ class Decoder(nn.Module):
             matrix = (lens.matrix * lens.gain).to(self.device, self.dtype)
             self.register_buffer(f"lens_{depth}", matrix, persistent=False)
 
-    def enter_by(self, entries: Mapping[int, Lens], glance: int | None = None) -> None:
-        """Make entries of settled positions by these from now on, behind a glance at that layer. They are no part of the weights."""
-        self.glance = glance
+    def enter_by(self, entries: Mapping[int, Lens]) -> None:
+        """Make entries of settled positions by these from now on. They are no part of the weights."""
         for layer in self._entered:
             delattr(self, f"entry_{layer}")
         self._entered = frozenset(entries)

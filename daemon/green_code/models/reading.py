@@ -15,10 +15,6 @@ the bundle add what was learned (SwiftKV trains them as well, arXiv 2410.03960),
 
     entry = W_kv n + A (g · n),   A (2·K·D, C), keys' rows first, g (C,), of a layer's own
 
-Attention brings a position what is said around it, and no projection of its state can make up for that. So settled positions may
-have a *glance*: at one layer above the plateau they go through its attention, without its MLP, over the entries there, and layers
-above get entries of what they have seen. Their own states remain those of the plateau, from where they may still rise.
-
 Files: safetensors; for each exit or layer D `D:codes` and `D:scales`, A as delta.py has a matrix with three bits a value, and
 `D:gain`.
 """
@@ -59,13 +55,11 @@ class Lens:
 
 @dataclass(frozen=True)
 class Reading:
-    """`directions` (R, C) of the head's screen (screen.py), where there is one; `lenses` by depth; `entries` by layer, and the layer
-    at whose attention settled positions have a `glance`, if they have one."""
+    """`directions` (R, C) of the head's screen (screen.py), where there is one; `lenses` by depth; `entries` by layer."""
 
     directions: Tensor | None = None
     lenses: Mapping[int, Lens] = field(default_factory=dict)
     entries: Mapping[int, Lens] = field(default_factory=dict)
-    glance: int | None = None
 
 
 def corrected(own: Tensor, entry: Lens) -> Tensor:
@@ -116,12 +110,7 @@ def bundled_reading(bundle: Bundle | None, config: ModelConfig) -> Reading:
         raise _misfit(bundle, ENTRIES, "entries")
     if entries and max(check_entries(bundle, entries)) != layers:
         raise _other_plateau(bundle)
-    if bundle.glance is not None and bundle.glance >= layers:
-        raise Problem(
-            "bundle_invalid",
-            f"bundle {bundle.name}: its glance is at layer {bundle.glance}, and no layer of {layers} is above it; choose another with `green-code adapt entries --plateau N --glance M`.",
-        )
-    return Reading(directions, lenses, entries, bundle.glance)
+    return Reading(directions, lenses, entries)
 
 
 def check_entries(bundle: Bundle, entries: Mapping[int, Lens]) -> list[int]:
@@ -139,7 +128,7 @@ def check_entries(bundle: Bundle, entries: Mapping[int, Lens]) -> list[int]:
 def _other_plateau(bundle: Bundle) -> Problem:
     return Problem(
         "bundle_invalid",
-        f"bundle {bundle.name}: {ENTRIES} is not of the layers above its plateau; make it anew with `green-code adapt entries --plateau N --glance M`.",
+        f"bundle {bundle.name}: {ENTRIES} is not of the layers above its plateau; make it anew with `green-code adapt entries --plateau N`.",
     )
 
 

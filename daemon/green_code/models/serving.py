@@ -95,10 +95,6 @@ class Served(Protocol):
         """How many numbers of `cache_dtype` are kept of a position's key and of its value, in each head."""
 
     @property
-    def glance(self) -> int | None:
-        """The layer at which settled positions have one (reading.py)."""
-
-    @property
     def description(self) -> str:
         """What computes, and in which numbers, for people."""
 
@@ -143,10 +139,8 @@ class Served(Protocol):
         in CALM, arXiv 2207.07061).
 
         Args:
-            settled: a layer for which entries were learned (`reading.py`) projects them by these, and layers above `glance` get
-                those of what the states have seen there: the keys and values of that layer must be valid before `stop`, or
-                before `start` where it is one of these. Otherwise each does so as in `run_layers`: in the layer above their
-                depth, keys and values are the very same then.
+            settled: a layer for which entries were learned (`reading.py`) projects them by these. Otherwise each does so as
+                in `run_layers`: in the layer above their depth, keys and values are the very same then.
         """
 
     def seen(self, x: Tensor, depth: int) -> Tensor:

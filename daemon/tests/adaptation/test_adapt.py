@@ -81,7 +81,7 @@ def test_a_folder_of_code_becomes_a_bundle_that_completes(family: str, code: Pat
     tokenizer.save(str(model / "tokenizer.json"))
 
     out, work = tmp_path / "bundles" / "model", tmp_path / "work"
-    asked = ("--model", model, "--from", code, "--out", out, "--work", work, "--tokens", TOKENS, "--rate", "3e-3", "--plateau", 1, "--glance", 2)  # fmt: skip
+    asked = ("--model", model, "--from", code, "--out", out, "--work", work, "--tokens", TOKENS, "--rate", "3e-3", "--plateau", 1)  # fmt: skip
     assert adapt(*asked) == 0
     bundle = load_bundle(out)
     training = bundle.manifest["training"]
@@ -106,7 +106,7 @@ def test_a_folder_of_code_becomes_a_bundle_that_completes(family: str, code: Pat
         for name in ("plain", "learned")
     )
     assert learned < plain
-    assert (bundle.plateau, bundle.glance, bundle.part(ENTRIES) is not None) == (1, 2, True)
+    assert (bundle.plateau, bundle.part(ENTRIES) is not None) == (1, True)
     by_rms = reference.config.model_type not in ("gpt2", "opt")
     assert (bundle.part(LENSES) is not None) == by_rms, "a lens is for norms by the root mean square"
     row = Row("a", "python", "def area3(side, height):\n    total = ", "", "side")
@@ -136,18 +136,11 @@ def test_one_command_for_ones_own_code(
     settling = (*common, "--work", tmp_path / "second", "--out", bundles / "mine", "--exits", "2,4")
     assert adapt("entries", *settling) == 0
     assert load_bundle(bundles / "mine").plateau is None, "none was asked for"
-    asked: tuple[tuple[tuple[object, ...], int, int | None], ...] = (
-        (("entries", "--plateau", 2), 2, None),
-        (("--plateau", 1, "--glance", 3), 1, 3),
-        ((), 1, 3),
-        (("--glance", 2), 1, 2),
-        (("--plateau", 1), 1, None),
-    )
-    for words, plateau, glance in asked:
+    for words, plateau in ((("entries", "--plateau", 2), 2), (("--plateau", 1), 1), ((), 1)):
         (bundles / "mine" / CALIBRATION).write_text("{}")
         assert adapt(*words, *settling) == 0
         mine = load_bundle(bundles / "mine")
-        assert (mine.plateau, mine.glance, mine.part(ENTRIES) is not None) == (plateau, glance, True)
+        assert (mine.plateau, mine.part(ENTRIES) is not None) == (plateau, True)
         assert (bundles / "mine" / CALIBRATION).exists() == (not words), "it was of the entries before"
     manifest = bundles / "mine" / MANIFEST
     manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "plateau": 3}))
@@ -237,9 +230,6 @@ def test_a_bundle_exported_part_way_goes_on(
         (["lite", "--tokens", "100"], "less than one step"),
         (["lite", "--exits", "4,9"], "give layers from 1 to 5"),
         (["--plateau", "9"], "cannot settle at layer 9; give --plateau from 1 to"),
-        (["--plateau", "2", "--glance", "2"], "cannot glance at layer 2; give --glance from 3 to 5"),
-        (["--plateau", "2", "--glance", "6"], "cannot glance at layer 6; give --glance from 3 to 5"),
-        (["--glance", "3"], "nothing does without a plateau; give --plateau"),
         (["entries", "--plateau", "2"], "is not adapted; run `green-code adapt export`"),
         (["corpus", "--from", "nowhere"], "neither a folder nor an archive"),
         (["corpus", "--from", "."], "tokens"),

@@ -7,7 +7,7 @@ import copy
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -279,51 +279,15 @@ def test_learned_entries_stand_for_those_that_settled(name: str) -> None:
     torch.testing.assert_close(settled(decoder, 14, 9).states(0, 14), states, **TOLERANCE)
 
 
-@pytest.mark.parametrize("name", DECODERS)
-@pytest.mark.parametrize("glance", [PLATEAU + 1, PLATEAU + 2])
-@pytest.mark.parametrize("rest", [None, PLATEAU + 2])
-def test_what_settles_hands_on_what_it_has_seen_at_a_glance(name: str, glance: int, rest: int | None) -> None:
-    """In one go, or where those before wait halfway (at `rest`), twice; what has settled stays on the plateau."""
-    decoder = copy.deepcopy(DECODERS[name])
-    layers = decoder.config.layers
-    decoder.enter_by({}, glance)
-    stairs = Staircase(decoder, plateau=PLATEAU)
-    stairs.append([3 + (7 * i) % 70 for i in range(14)])
-    stairs.settle(9)
-    if rest is not None:
-        stairs.advance(13, rest)
-    assert stairs.glances == (9 if rest is not None else 0)
-    stairs.append([5, 9, 11, 4])
-    stairs.settle(17)
-    if rest is not None:
-        stairs.advance(17, rest)  # before those that wait at `rest` have been through the layers above
-    stairs.advance(17, layers)
-    settle = [PLATEAU] * 9 + [layers] * 5 + [PLATEAU] * 3 if rest is not None else [PLATEAU] * 17
-    depths = [*settle, layers]
-    assert [stairs.depth(i) for i in range(18)] == depths
-    states, keys, values = by_hand(decoder, stairs.tokens, depths, glance=glance)
-    torch.testing.assert_close(stairs.states(0, 18), states, **TOLERANCE)
-    torch.testing.assert_close(stairs._keys[:, :, :18].transpose(1, 2), keys, **TOLERANCE)
-    torch.testing.assert_close(stairs._values[:, :, :18].transpose(1, 2), values, **TOLERANCE)
-    again = 3 if rest is not None and rest < layers else 0
-    assert stairs.glances == depths.count(PLATEAU) + again
-    assert stairs.entries == (layers - PLATEAU) * depths.count(PLATEAU)
-    assert stairs.evaluations == sum(depths) == stairs.evaluations_below(18)
-
-
-@pytest.mark.parametrize("glance", [None, PLATEAU + 1])
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None)
 @given(
     operations=st.lists(
         st.one_of(operation, st.tuples(st.just("settle"), st.floats(0, 1))), min_size=1, max_size=14
     )
 )
-def test_settling_counts_its_work_and_leaves_no_trace(
-    glance: int | None, operations: list[tuple[str, object]]
-) -> None:
+def test_settling_counts_its_work_and_leaves_no_trace(operations: list[tuple[str, object]]) -> None:
     """Debts are what is then run, and behind `unsettle` everything is exact again."""
-    decoder = copy.copy(DECODERS["tiny"])
-    decoder.glance = glance
+    decoder = DECODERS["tiny"]
     stairs = Staircase(decoder, plateau=PLATEAU)
     for kind, argument in operations:
         if kind == "append":
@@ -380,15 +344,9 @@ def test_unsettled_positions_rise_from_where_they_stand() -> None:
     assert stairs.evaluations - before == 9 * (6 - PLATEAU)
 
 
-@pytest.mark.parametrize("glance", [None, PLATEAU + 1])
-def test_an_interruption_between_settled_and_rising_positions_loses_nothing(
-    glance: int | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Nor one among those that have settled, of which some are taken at a time."""
-    decoder = copy.copy(DECODERS["tiny"])
-    decoder.glance = glance
-    monkeypatch.setattr(decoder, "rows_at_once", 4)
-    for layers in range(20):
+def test_an_interruption_between_settled_and_rising_positions_loses_nothing() -> None:
+    decoder = DECODERS["tiny"]
+    for layers in range(12):
         stairs = Staircase(decoder, plateau=PLATEAU)
         stairs.append([3 + (7 * i) % 70 for i in range(14)])
         stairs.settle(9)
@@ -406,8 +364,7 @@ def test_an_interruption_between_settled_and_rising_positions_loses_nothing(
         stairs.settle(10)
         state = stairs.advance(13, 6)
         settled_now = sum(end - start for start, end in stairs._settled)
-        depths = [PLATEAU] * settled_now + [6] * (14 - settled_now)
-        expected = by_hand(decoder, stairs.tokens, depths, glance=glance)[0]
+        expected = by_hand(decoder, stairs.tokens, [PLATEAU] * settled_now + [6] * (14 - settled_now))[0]
         torch.testing.assert_close(state, expected[-1], **TOLERANCE)
 
 

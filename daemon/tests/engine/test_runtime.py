@@ -340,26 +340,12 @@ def test_a_settled_prompt_costs_less_than_one_that_rises(runtime: Runtime) -> No
 
 @pytest.mark.parametrize("policy", ["full", "fixed:2", "confidence:0.1", "confidence:0.9"])
 @pytest.mark.parametrize("decoding", ["full", "fast", "exact"])
-@pytest.mark.parametrize(("plateau", "glance"), [(4, None), (1, None), (1, 2)])
+@pytest.mark.parametrize("plateau", [4, 1])
 def test_the_joules_are_those_of_the_work_that_was_done(
-    runtime: Runtime,
-    monkeypatch: pytest.MonkeyPatch,
-    policy: str,
-    decoding: Decoding,
-    plateau: int,
-    glance: int | None,
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch, policy: str, decoding: Decoding, plateau: int
 ) -> None:
     """Counted at the decoder: every layer that ran, over how many positions, and every head."""
-    work = {
-        "runs": 0,
-        "evaluations": 0,
-        "few": 0,
-        "heads": 0,
-        "rows": 0,
-        "entries": 0,
-        "settled": 0,
-        "glances": 0,
-    }
+    work = {"runs": 0, "evaluations": 0, "few": 0, "heads": 0, "rows": 0, "entries": 0, "settled": 0}
     run_layers, look, best = runtime.decoder.run_layers, runtime.decoder.look, runtime.decoder.best
     propagate = runtime.decoder.propagate
 
@@ -382,17 +368,18 @@ def test_the_joules_are_those_of_the_work_that_was_done(
     def counted_entries(first, last, states, start, stop, keys, values, settled):  # type: ignore[no-untyped-def]
         work["entries"] += (last + 1 - first) * (stop - start)
         work["settled"] += (last + 1 - first) * (stop - start) * settled
-        work["glances"] += (stop - start) * (settled and glance is not None and glance <= last)
         propagate(first, last, states, start, stop, keys, values, settled)
 
     monkeypatch.setattr(runtime.decoder, "run_layers", counted_layers)
     monkeypatch.setattr(runtime.decoder, "propagate", counted_entries)
     monkeypatch.setattr(runtime.decoder, "look", counted_head)
     monkeypatch.setattr(runtime.decoder, "best", counted_best)
-    monkeypatch.setattr(runtime.decoder, "glance", glance)
-    asked = replace_exits(runtime, plateau)
-    costs = asked.costs = replace(runtime.costs, glance_joules=0.5)
-    result = asked.new_session().complete({**EXACT, "decoding": decoding, "policy": policy}, lambda: None)
+    costs = runtime.costs
+    result = (
+        replace_exits(runtime, plateau)
+        .new_session()
+        .complete({**EXACT, "decoding": decoding, "policy": policy}, lambda: None)
+    )
     past = policy.startswith("confidence") or (policy == "fixed:2" and plateau < 2)
     settles = decoding == "fast" and past
     assert (work["settled"] > 0) == settles
@@ -403,7 +390,6 @@ def test_the_joules_are_those_of_the_work_that_was_done(
         + costs.head_joules * work["heads"]
         + costs.head_row_joules * work["rows"]
         + costs.entry_joules * work["entries"]
-        + costs.glance_joules * work["glances"]
     )
     passes = result["tokens"] + (result["reason"] == "end_of_text")
     prompt = result["prompt_tokens"]

@@ -59,7 +59,6 @@ def main(library: Path, level: str, side: str) -> None:
             torch.eye(config.width)[:64],
             {1: Lens(torch.eye(config.width), ones)},
             {config.layers: Lens(torch.ones(both, config.width), ones)},
-            glance=2,
         )  # any will do
         records, rest = pack(config, weights, reading)
         kept = {
@@ -89,11 +88,7 @@ def main(library: Path, level: str, side: str) -> None:
                 1, config.layers, more, POSITIONS - rows, POSITIONS, keys, values
             )  # up to the very end
         decoder.propagate(1, config.layers, x, 0, len(x), keys, values, settled=False)
-        for first in (2, 3):  # with the glance, and behind it
-            decoder.propagate(
-                first, config.layers, more, POSITIONS - 3, POSITIONS, keys, values, settled=True
-            )
-        decoder.propagate(1, config.layers, x, 0, len(x), keys, values, settled=True)
+        decoder.propagate(2, config.layers, more, POSITIONS - 3, POSITIONS, keys, values, settled=True)
         assert torch.isfinite(decoder.logits(x)).all()
         assert len(decoder.seen(x, 1)) == len(x)  # more rows than a chunk
         for depth in (1, config.layers):  # through a lens, and where they lie

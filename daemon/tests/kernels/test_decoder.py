@@ -17,7 +17,7 @@ from green_code.kernels.binding import BLOCK, PIECE, Kernel
 from green_code.kernels.decoder import KernelDecoder
 from green_code.kernels.packing import pack, why_not
 from green_code.kernels.quantise import GROUP, RECORD_BYTES, dequantise, quantise
-from green_code.models.decoder import Block, Decoder
+from green_code.models.decoder import Block, Decoder, _mask
 from green_code.models.families import ModelConfig, Rope
 from green_code.models.reading import Lens, Reading
 from green_code.models.screen import principal_directions
@@ -101,19 +101,27 @@ class RoundedBlock(Block):
     """Attention as the kernel rounds it: keys and queries in pieces, a value as a whole, and weights, with the values'
     scales in them, in blocks of positions."""
 
-    def attend(self, x: Tensor, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-        assert len(x) == 1 and mask is not None
-        queries, keys, values = in_groups(q[0], PIECE), in_groups(k[0], PIECE), v[0]
+    def _attend(
+        self,
+        x: Tensor,
+        rotary: tuple[Tensor, Tensor] | None,
+        start: int,
+        cache: tuple[Tensor, Tensor] | None,
+    ) -> Tensor:
+        assert cache is None and len(x) == 1
+        queries, keys, values = (part[0] for part in self.project(x, rotary))
+        queries, keys = in_groups(queries, PIECE), in_groups(keys, PIECE)
         shared = self.heads // self.kv_heads
         keys, values = keys.repeat_interleave(shared, 0), values.repeat_interleave(shared, 0)
-        scores = (queries @ keys.transpose(1, 2) * self.scale).masked_fill(~mask, -torch.inf)
+        scores = (queries @ keys.transpose(1, 2) * self.scale).masked_fill(
+            ~_mask(0, len(x[0]), 0, self.window, x.device), -torch.inf
+        )
         weights = (scores - scores.amax(-1, keepdim=True)).exp()
         steps = values.abs().amax(-1, keepdim=True) / 127
-        scaled = torch.nn.functional.pad(weights * steps.transpose(1, 2), (0, -keys.shape[1] % BLOCK))
-        rounded = in_groups(scaled, BLOCK)[..., : keys.shape[1]]
+        scaled = torch.nn.functional.pad(weights * steps.transpose(1, 2), (0, -len(x[0]) % BLOCK))
+        rounded = in_groups(scaled, BLOCK)[..., : len(x[0])]
         out = rounded @ (values / steps).round() / weights.sum(-1, keepdim=True)
-        change = self.attention_out(out.transpose(0, 1).flatten(1)[None])
-        return x + self.attention_out_norm(change)  # type: ignore[no-any-return]
+        return self.attention_out(out.transpose(0, 1).flatten(1)[None])  # type: ignore[no-any-return]
 
 
 def rounding(decoder: Decoder) -> Decoder:
@@ -295,40 +303,6 @@ def test_entries_are_made_by_what_was_learned_for_them(kernels: dict[str, Kernel
             decoder.run_layers(1, GEMMA.layers, of, 0, ROWS, *buffers(decoder))
         assert torch.equal(*through), "positions that rise are none of its business"
         assert learned.weight_bytes == plain.weight_bytes, "no token reads them"
-
-
-@pytest.mark.parametrize("name", CONFIGS)
-def test_a_glance_is_a_layer_without_its_mlp(name: str, kernels: dict[str, Kernel]) -> None:
-    """To the bit: as by a decoder whose MLP there adds nothing; however positions and layers are cut, and only where they settled."""
-    config, weights, x = CONFIGS[name], random_weights(CONFIGS[name]), states(CONFIGS[name])
-    layers, glance = config.layers, 2
-    silent = {
-        **weights,
-        f"layers.{glance - 1}.mlp_out.weight": torch.zeros_like(weights["layers.1.mlp_out.weight"]),
-    }
-    for level, kernel in kernels.items():
-        reference = KernelDecoder(kernel, config, *pack(config, silent, Reading()))
-        decoder = KernelDecoder(kernel, config, *pack(config, weights, Reading(glance=glance)))
-        wanted, seen = buffers(reference), x.clone()
-        reference.propagate(1, glance, x, 0, ROWS, *wanted, settled=False)
-        reference.run_layers(glance, glance, seen, 0, ROWS, *wanted)
-        reference.propagate(glance + 1, layers, seen, 0, ROWS, *wanted, settled=False)
-        for rows, cut in itertools.product(([0, ROWS], [0, 1, 70, 71, ROWS]), (layers, glance, 1)):
-            found, given = buffers(decoder), x.clone()
-            for start, stop in itertools.pairwise(rows):
-                decoder.propagate(1, cut, given, start, stop, *found, settled=True)
-                if cut < layers:
-                    decoder.propagate(cut + 1, layers, given, start, stop, *found, settled=True)
-            assert torch.equal(given, x)
-            for one, other in zip(found, wanted, strict=True):
-                assert torch.equal(one, other), (level, rows, cut)
-        plain = made(kernel, config)
-        found, wanted = buffers(decoder), buffers(plain)
-        decoder.propagate(1, layers, x, 0, ROWS, *found, settled=False)
-        plain.propagate(1, layers, x, 0, ROWS, *wanted, settled=False)
-        for one, other in zip(found, wanted, strict=True):
-            assert torch.equal(one, other), "what only goes for keys and values has none"
-        assert decoder.build != plain.build, "what its work costs is measured anew"
 
 
 @pytest.mark.parametrize("depths", [(3, 1), (1, 3)])

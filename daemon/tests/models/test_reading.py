@@ -49,22 +49,11 @@ def test_a_bundle_without_parts_adds_nothing(tmp_path: Path) -> None:
 
 
 def test_entries_are_those_of_all_layers_above_the_plateau(tmp_path: Path) -> None:
-    """And of what was seen at the bundle's glance; as if without them, there is none."""
-    entry, manifest = a_lens(outputs=BOTH), {"base": {"sha256": "0"}, "exits": [5], "plateau": 4, "glance": 5}
+    entry = a_lens(outputs=BOTH)
     save_lenses(tmp_path / ENTRIES, {5: entry, 6: entry})
-    write_manifest(tmp_path, manifest)
-    bundle = load_bundle(tmp_path)
-    assert bundled_reading(bundle.without(ENTRIES), CONFIG).glance is None
-    (tmp_path / ENTRIES).rename(tmp_path / "entries")
-    write_manifest(tmp_path, manifest)
-    assert bundled_reading(load_bundle(tmp_path), CONFIG).glance == 5, "until they are learned"
-    write_manifest(tmp_path, {**manifest, "glance": 6})
-    with pytest.raises(Problem, match="no layer of 6 is above it"):
-        bundled_reading(load_bundle(tmp_path), CONFIG)
-    (tmp_path / "entries").rename(tmp_path / ENTRIES)
-    reading = bundled_reading(bundle, CONFIG)
-    found, own = reading.entries, torch.randn(BOTH, WIDTH)
-    assert (set(found), reading.glance) == ({5, 6}, 5)
+    found = bundled_reading(load_bundle(a_bundle(tmp_path)), CONFIG).entries
+    own = torch.randn(BOTH, WIDTH)
+    assert set(found) == {5, 6}
     torch.testing.assert_close(corrected(own, found[6]), own + found[6].matrix @ torch.diag(entry.gain))
 
 
