@@ -15,6 +15,8 @@ from green_code.problems import Problem
 
 RECIPES = ("default", "paper")
 _LARGE_BUDGET = 20_000_000
+WINDOW = 256
+"""Tokens that are read together wherever something is learned or scored on a bundle's states."""
 
 Teacher = Literal["last", "untouched"]
 
@@ -72,11 +74,69 @@ class Recipe:
 
     def rate(self, step: int) -> float:
         """Learning rate of a step: linear warm-up, then a cosine to `final_rate_share` of the peak."""
-        if step < self.warm_up_steps:
-            return self.learning_rate * (step + 1) / self.warm_up_steps
-        done = (step - self.warm_up_steps) / max(1, self.steps - self.warm_up_steps)
-        cosine = (1 + math.cos(math.pi * min(1.0, done))) / 2
-        return self.learning_rate * (self.final_rate_share + (1 - self.final_rate_share) * cosine)
+        return self.learning_rate * _rate_share(step, self.steps, self.warm_up_steps, self.final_rate_share)
+
+    def check(self) -> None:
+        """Raises Problem where there is no step in it."""
+        _check_steps(self.tokens, self.tokens_per_step)
+
+
+@dataclass(frozen=True)
+class SettledRecipe:
+    """Everything that shapes a run in which layers above the plateau learn what settles (settled_layers.py).
+
+    The loss of a window that rises in stretches is the sum of its divergences from the teacher over `depths`; that of one that
+    rises whole, the same with weights of its own.
+    """
+
+    depths: tuple[int, ...]
+    """Whatever decides above the plateau, the last layer at the end."""
+    tokens: int
+    seed: int
+    learning_rate: float = 4e-5
+    entry_rate: float = 5e-4
+    batch: int = 8
+    """Windows a step."""
+    whole: int = 3
+    """Of these, those that rise whole."""
+    whole_weights: tuple[float, float] = (0.5, 1.5)
+    """Of exits and of the last layer in such windows."""
+    warm_up_steps: int = 30
+    final_rate_share: float = 0.03
+    rounded_steps: int = 10
+    """Steps between two roundings (rounding.py)."""
+    gradient_clip: float = 1.0
+    """Of matrices: entries are of one size to begin with, by their scales."""
+
+    @property
+    def tokens_per_step(self) -> int:
+        return WINDOW * self.batch
+
+    @property
+    def steps(self) -> int:
+        return self.tokens // self.tokens_per_step
+
+    def rate_share(self, step: int) -> float:
+        """Of both rates, at a step."""
+        return _rate_share(step, self.steps, self.warm_up_steps, self.final_rate_share)
+
+    def check(self) -> None:
+        """Raises Problem where there is no step in it."""
+        _check_steps(self.tokens, self.tokens_per_step)
+
+
+def _rate_share(step: int, steps: int, warm_up_steps: int, final_share: float) -> float:
+    if step < warm_up_steps:
+        return (step + 1) / warm_up_steps
+    done = (step - warm_up_steps) / max(1, steps - warm_up_steps)
+    return final_share + (1 - final_share) * (1 + math.cos(math.pi * min(1.0, done))) / 2
+
+
+def _check_steps(tokens: int, tokens_per_step: int) -> None:
+    if tokens < tokens_per_step:
+        raise Problem(
+            "bad_request", f"--tokens {tokens} is less than one step; give at least {tokens_per_step}."
+        )
 
 
 def default_recipe(layers: int, tokens: int) -> Recipe:

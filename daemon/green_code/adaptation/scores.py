@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 from green_code.adaptation.corpus import Corpus
 from green_code.adaptation.objective import hidden_at
+from green_code.adaptation.recipe import WINDOW
 from green_code.adaptation.windows import begin_with
 from green_code.models.decoder import Decoder
 from green_code.models.device import bfloat16_pays
@@ -17,7 +18,6 @@ from green_code.models.device import bfloat16_pays
 Scores = dict[str, dict[str, dict[int, float]]]
 """{language: {"accuracy" | "agreement" | "loss": {depth: value}}}; loss is cross-entropy in nats per token."""
 
-WINDOW = 256
 MANIFEST_POSITIONS = 16_384  # per language
 _ROWS = 8
 

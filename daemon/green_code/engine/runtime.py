@@ -170,6 +170,7 @@ class _Before:
     few: int
     prompt_evaluations: int
     entries: int
+    sublayers: int
     shared: int  # positions of the prompt that were in the cache
     full_depth: _FullDepth  # of these
 
@@ -235,6 +236,7 @@ class Session:
             stairs.few,
             stairs.evaluations_below(reused),
             stairs.entries,
+            stairs.sublayers,
             shared,
             self._full_depth.first(shared),
         )
@@ -322,6 +324,7 @@ class Session:
             generated.effort.head_rows,
             generated.effort.decisions,
             stairs.entries - before.entries,
+            stairs.sublayers - before.sublayers,
         )
         joules, passes = runtime.costs.joules(work), generated.effort.passes
         interrupted = generated.reason in ("cancelled", "superseded")

@@ -86,6 +86,7 @@ def run(
         "layers": runtime.layers_total,
         "exits": list(runtime.exits),
         "plateau": served,
+        "sublayers": runtime.decoder.sublayers.to_json(),
         "rising": RISING,
         "energy_source": runtime.energy_source,
         "arms": [

@@ -16,6 +16,7 @@ from green_code.experiments.pages import (
 )
 from green_code.experiments.plateaus import RISES
 from green_code.experiments.quality import FULL
+from green_code.models.sublayers import Sublayers
 
 
 def page(found: dict[str, Any]) -> str:
@@ -43,7 +44,9 @@ def page(found: dict[str, Any]) -> str:
 def _learned(found: dict[str, Any]) -> str:
     if not any(arm["family"].endswith("learned") for arm in found["arms"]):
         return ""
-    return "*Learned*: with the bundle's entries; on the other plateaus, layers' own projections make keys and values. "
+    sublayers = Sublayers.from_json(found["sublayers"])
+    through = f", through {sublayers}" if sublayers else ""
+    return f"*Learned*: with the bundle's entries{through}; on the other plateaus, layers' own projections make keys and values. "
 
 
 def _language(found: dict[str, Any], language: str) -> str:

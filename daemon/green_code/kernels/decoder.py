@@ -18,8 +18,11 @@ from torch import Tensor
 from green_code.kernels.binding import (
     BESIDE,
     BLOCK,
+    ENTERED,
     LOOKS,
+    SETTLED,
     UNITS,
+    WHOLE,
     CJudge,
     CLayer,
     CMatrix,
@@ -88,6 +91,7 @@ class KernelDecoder:
             for depth in packed.lenses
         }
         self._entries = {layer: self._matrices[entry_name(layer)] for layer in packed.entries}
+        self.sublayers = packed.sublayers
         down = packed.down
         preview = self._matrices.get(PREVIEW)
         self._screen = CScreen(
@@ -128,11 +132,7 @@ class KernelDecoder:
         Raises:
             ValueError: a buffer is not as it must be, or a bound is outside of it.
         """
-        arguments = self._arguments(first, last, states, start, stop, keys, values)
-        team = self._call_helper()
-        self._kernel.run_layers(*arguments, team)
-        if team is not None:
-            self._learn_from(team)
+        self._run(first, last, states, start, stop, keys, values, WHOLE)
 
     def propagate(
         self,
@@ -146,7 +146,7 @@ class KernelDecoder:
         settled: bool,
     ) -> None:
         """See `Served`; arguments and errors are those of `run_layers`."""
-        self._kernel.enter(*self._arguments(first, last, states, start, stop, keys, values), settled)
+        self._run(first, last, states, start, stop, keys, values, SETTLED if settled else ENTERED)
 
     def logits(self, x: Tensor) -> Tensor:
         """Final norm and whole head: (C,) or (N, C), as seen → (V,) or (N, V) float32."""
@@ -268,9 +268,31 @@ class KernelDecoder:
     @property
     def build(self) -> str:
         rank = self._screen.preview.inputs if self._screen.rows else 0
-        return f"{self._kernel.digest}, screen {rank}, lenses {sorted(self._lenses)}"
+        return (
+            f"{self._kernel.digest}, screen {rank}, lenses {sorted(self._lenses)}, settled {self.sublayers}"
+        )
 
     # --- inside -------------------------------------------------------------------------------------------
+
+    def _run(
+        self,
+        first: int,
+        last: int,
+        states: Tensor,
+        start: int,
+        stop: int,
+        keys: Tensor,
+        values: Tensor,
+        how: int,
+    ) -> None:
+        """Layers over positions; `how` of decoder.c."""
+        arguments = self._arguments(first, last, states, start, stop, keys, values)
+        # Keys and values alone are little, and a helper would have to be woken for them.
+        little = how == ENTERED or (how == SETTLED and not self.sublayers.within(first, last))
+        team = None if little else self._call_helper()
+        self._kernel.run_layers(*arguments, how, team)
+        if team is not None:
+            self._learn_from(team)
 
     def _pointer(self, states: Tensor, start: int, stop: int) -> int:
         """Where the state of position `start` lies; those up to `stop` − 1 follow.
@@ -378,4 +400,6 @@ class KernelDecoder:
             *(table.ctypes.data for table in self._tables[rope]),
             self.config.windows[i] or 0,
             self._entries.get(i + 1, CMatrix()),
+            i + 1 in self.sublayers.attention,
+            i + 1 in self.sublayers.mlp,
         )
