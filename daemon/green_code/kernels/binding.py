@@ -23,7 +23,6 @@ from green_code.problems import Problem
 
 LEVEL_VARIABLE = "GREEN_CODE_KERNEL"
 WORKERS = 2  # team.h
-WHOLE, SETTLED, ENTERED = range(3)  # decoder.c
 BLOCK, PIECE, QUERIES = 32, 32, 8  # attention.h
 UNITS, BESIDE = 64, 3  # judge.h
 LOOKS = 32  # screen.h
@@ -195,8 +194,11 @@ class Kernel:
         self.run_layers.restype = None
         self.run_layers.argtypes = [
             ctypes.POINTER(CModel), _Int, _Int, _Pointer, _Int, _Int, _Pointer, _Pointer, _Int,
-            ctypes.POINTER(_CScratch), _Int, ctypes.POINTER(CTeam),
+            ctypes.POINTER(_CScratch), ctypes.POINTER(CTeam),
         ]  # fmt: skip
+        self.enter: Any = loaded.green_enter
+        self.enter.restype = None
+        self.enter.argtypes = [*self.run_layers.argtypes[:-1], _Int, self.run_layers.argtypes[-1]]
         self.help: Any = loaded.green_help
         self.help.restype = None
         self.help.argtypes = [ctypes.POINTER(CTeam)]

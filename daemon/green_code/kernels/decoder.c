@@ -202,62 +202,81 @@ INLINE team *still_open(team *team) {
   return NULL;
 }
 
-// Keys and values of a step's rows, and their queries where these attend: of qkv's, or of `entry`'s where there is one.
-INLINE void project(team *team, const step *t, const matrix *entry, int attends) {
-  const matrix *qkv = &t->l->qkv;
-  const quantised *row = &t->s->row;
-  float *wide = t->s->wide;
-  const int tile = t->m->heads * t->m->head_width / TILE;  // of keys, the first; decoder.py serves no model whose queries end within one
-  if (attends && !entry) {
-    product(team, qkv, &t->l->attention_out, row, t->rows, wide, qkv->outputs);
-    return;
-  }
-  const matrix own = {qkv->records + (size_t)tile * (qkv->inputs / GROUP), qkv->outputs - tile * TILE, qkv->inputs};
-  const matrix queries = {qkv->records, tile * TILE, qkv->inputs};
-  product(team, entry ? entry : &own, attends ? &queries : NULL, row, t->rows, wide + tile * TILE, qkv->outputs);
-  if (attends) product(team, &queries, &t->l->attention_out, row, t->rows, wide, qkv->outputs);
+// A chunk of a span's rows in one of its layers, whose heads from `placed` on have a place in the text.
+INLINE step step_of(const model *m, int i, float *x, int start, int at, int rows, int placed, uint8_t *keys, uint8_t *values,
+                    int capacity, const scratch *s, const team *team) {
+  const size_t cached = (size_t)m->kv_heads * capacity;  // heads and positions of a layer
+  const int some = rows - at < CHUNK ? rows - at : CHUNK;
+  return (step){m, &m->layers[i], x + (size_t)at * m->width, start + at, some, team && some <= PAIR ? 2 : 1, capacity, placed,
+                keys + i * cached * key_bytes(m->head_width), values + i * cached * value_bytes(m->head_width), s};
 }
 
-enum { WHOLE, SETTLED, ENTERED };  // how rows go through layers: through all of each, through what settled states do, for keys and values alone
+INLINE void place_and_attend(team *team, const step *t, int attends) {
+  share(team, place, t, (t->start + t->rows - 1) / KEYS - t->start / KEYS + 1);
+  if (!attends) return;
+  share(team, attend_part, t, (t->rows + PAIR - 1) / PAIR * t->halves);
+  share(team, after_attention, t, t->rows);
+}
 
-// Layers first … last−1 over x (rows, width) at positions start … start+rows−1, in place, `how` says in what way. Keys and
-// values are (all layers, kv_heads, capacity, bytes of a position), as attention.h says; those of these layers are valid before
-// `start`, where rows attend, and the new ones are written. `team` is open, or null: then one thread does it all, as it does when
-// the other one stalls.
+// A step's rows through the MLP, for which they are normed; `following` is the matrix that comes next.
+INLINE void think(team *team, const step *t, const matrix *following) {
+  const layer *l = t->l;
+  product(team, &l->mlp_in, &l->mlp_out, &t->s->row, t->rows, t->s->wide, l->mlp_in.outputs);
+  share(team, gate_row, t, t->rows);
+  product(team, &l->mlp_out, following, &t->s->row, t->rows, t->s->wide, l->mlp_out.outputs);
+  share(team, after_mlp, t, t->rows);
+}
+
+// Layers first … last−1 over x (rows, width) at positions start … start+rows−1, in place. Keys and values are
+// (all layers, kv_heads, capacity, bytes of a position), as attention.h says; those of these layers are valid before
+// `start`, and the new ones are written. `team` is open, or null: then one thread does it all, as it does when the other
+// one stalls.
 void green_run_layers(const model *m, int first, int last, float *x, int start, int rows, uint8_t *keys, uint8_t *values,
-                      int capacity, const scratch *s, int how, team *team) {
-  const size_t cached = (size_t)m->kv_heads * capacity;  // heads and positions of a layer
+                      int capacity, const scratch *s, team *team) {
   for (int i = first; i < last; i++) {
     const layer *l = &m->layers[i];
-    const int attends = how == WHOLE || (how == SETTLED && l->attends), thinks = how == WHOLE || (how == SETTLED && l->thinks);
-    const matrix *entry = how == SETTLED && l->entry.records ? &l->entry : NULL;
     for (int at = 0; at < rows; at += CHUNK) {
       team = still_open(team);
-      const int some = rows - at < CHUNK ? rows - at : CHUNK;
-      const int halves = team && some <= PAIR ? 2 : 1;
-      const step t = {m, l, x + (size_t)at * m->width, start + at, some, halves, capacity, attends ? 0 : m->heads,
-                      keys + i * cached * key_bytes(m->head_width), values + i * cached * value_bytes(m->head_width), s};
-      const matrix *following = at + CHUNK < rows ? &l->qkv : i + 1 < last ? &l[1].qkv : NULL;
-      share(team, before_attention, &t, some);
-      project(team, &t, entry, attends);
-      share(team, place, &t, (t.start + some - 1) / KEYS - t.start / KEYS + 1);
+      const step t = step_of(m, i, x, start, at, rows, 0, keys, values, capacity, s, team);
+      share(team, before_attention, &t, t.rows);
+      product(team, &l->qkv, &l->attention_out, &s->row, t.rows, s->wide, l->qkv.outputs);
+      place_and_attend(team, &t, 1);
+      product(team, &l->attention_out, &l->mlp_in, &s->row, t.rows, s->wide, l->attention_out.outputs);
+      share(team, before_mlp, &t, t.rows);
+      think(team, &t, at + CHUNK < rows ? &l->qkv : i + 1 < last ? &l[1].qkv : NULL);
+    }
+  }
+  if (team) atomic_store_explicit(&team->open, 0, memory_order_release);
+}
+
+// Keys and values of layers first … last−1 for x (rows, width): if `settled`, by a layer's `entry` where it has one, x going through
+// its attention and its MLP, in place, if settled states do; otherwise by qkv's own rows, and x stays. The other arguments are those of
+// green_run_layers.
+void green_enter(const model *m, int first, int last, float *x, int start, int rows, uint8_t *keys, uint8_t *values,
+                 int capacity, const scratch *s, int settled, team *team) {
+  const int tile = m->heads * m->head_width / TILE;  // of keys, the first; decoder.py serves no model whose queries end within one
+  for (int i = first; i < last; i++) {
+    const layer *l = &m->layers[i];
+    const matrix *qkv = &l->qkv;
+    const matrix own = {qkv->records + (size_t)tile * (qkv->inputs / GROUP), qkv->outputs - tile * TILE, qkv->inputs};
+    const matrix queries = {qkv->records, tile * TILE, qkv->inputs};
+    const matrix *entry = settled && l->entry.records ? &l->entry : &own;
+    const int attends = settled && l->attends, thinks = settled && l->thinks;
+    for (int at = 0; at < rows; at += CHUNK) {
+      team = still_open(team);
+      const step t = step_of(m, i, x, start, at, rows, attends ? 0 : m->heads, keys, values, capacity, s, team);
+      share(team, before_attention, &t, t.rows);
+      product(team, entry, NULL, &s->row, t.rows, s->wide + tile * TILE, qkv->outputs);
+      if (attends) product(team, &queries, &l->attention_out, &s->row, t.rows, s->wide, qkv->outputs);
+      place_and_attend(team, &t, attends);
       if (attends) {
-        share(team, attend_part, &t, (some + PAIR - 1) / PAIR * halves);
-        share(team, after_attention, &t, some);
-        product(team, &l->attention_out, thinks ? &l->mlp_in : following, &s->row, some, s->wide, l->attention_out.outputs);
+        product(team, &l->attention_out, NULL, &s->row, t.rows, s->wide, l->attention_out.outputs);
+        share(team, add_attention, &t, t.rows);
       }
-      if (!thinks) {
-        if (attends) share(team, add_attention, &t, some);
-        continue;
+      if (thinks) {
+        share(team, normed_for_mlp, &t, t.rows);
+        think(team, &t, NULL);
       }
-      if (attends)
-        share(team, before_mlp, &t, some);
-      else
-        share(team, normed_for_mlp, &t, some);
-      product(team, &l->mlp_in, &l->mlp_out, &s->row, some, s->wide, l->mlp_in.outputs);
-      share(team, gate_row, &t, some);
-      product(team, &l->mlp_out, following, &s->row, some, s->wide, l->mlp_out.outputs);
-      share(team, after_mlp, &t, some);
     }
   }
   if (team) atomic_store_explicit(&team->open, 0, memory_order_release);

@@ -18,11 +18,8 @@ from torch import Tensor
 from green_code.kernels.binding import (
     BESIDE,
     BLOCK,
-    ENTERED,
     LOOKS,
-    SETTLED,
     UNITS,
-    WHOLE,
     CJudge,
     CLayer,
     CMatrix,
@@ -132,7 +129,11 @@ class KernelDecoder:
         Raises:
             ValueError: a buffer is not as it must be, or a bound is outside of it.
         """
-        self._run(first, last, states, start, stop, keys, values, WHOLE)
+        arguments = self._arguments(first, last, states, start, stop, keys, values)
+        team = self._call_helper()
+        self._kernel.run_layers(*arguments, team)
+        if team is not None:
+            self._learn_from(team)
 
     def propagate(
         self,
@@ -146,7 +147,12 @@ class KernelDecoder:
         settled: bool,
     ) -> None:
         """See `Served`; arguments and errors are those of `run_layers`."""
-        self._run(first, last, states, start, stop, keys, values, SETTLED if settled else ENTERED)
+        arguments = self._arguments(first, last, states, start, stop, keys, values)
+        # Keys and values alone are little, and a helper would have to be woken for them.
+        team = self._call_helper() if settled and self.sublayers.within(first, last) else None
+        self._kernel.enter(*arguments, settled, team)
+        if team is not None:
+            self._learn_from(team)
 
     def logits(self, x: Tensor) -> Tensor:
         """Final norm and whole head: (C,) or (N, C), as seen → (V,) or (N, V) float32."""
@@ -273,26 +279,6 @@ class KernelDecoder:
         )
 
     # --- inside -------------------------------------------------------------------------------------------
-
-    def _run(
-        self,
-        first: int,
-        last: int,
-        states: Tensor,
-        start: int,
-        stop: int,
-        keys: Tensor,
-        values: Tensor,
-        how: int,
-    ) -> None:
-        """Layers over positions; `how` of decoder.c."""
-        arguments = self._arguments(first, last, states, start, stop, keys, values)
-        # Keys and values alone are little, and a helper would have to be woken for them.
-        little = how == ENTERED or (how == SETTLED and not self.sublayers.within(first, last))
-        team = None if little else self._call_helper()
-        self._kernel.run_layers(*arguments, how, team)
-        if team is not None:
-            self._learn_from(team)
 
     def _pointer(self, states: Tensor, start: int, stop: int) -> int:
         """Where the state of position `start` lies; those up to `stop` − 1 follow.

