@@ -95,6 +95,39 @@ def stretches(count: int, phase: int) -> Tensor:
     return (phase + (positions - phase).div(RISEN, rounding_mode="floor") * RISEN).clamp_min(0)
 
 
+def counted(starts: Tensor) -> Tensor:
+    """(N,) boolean: the positions whose words are asked for, of stretches that begin at `starts`."""
+    return (starts > 0) & (torch.arange(len(starts), device=starts.device) - starts >= UNCOUNTED)
+
+
+def entries_of(learned: Mapping[int, Tensor], scales: Mapping[int, tuple[Tensor, Tensor]]) -> dict[int, Lens]:
+    """By layer, of what is learned over its scales."""
+    return {
+        layer: Lens(scales[layer][0][:, None] * part, scales[layer][1]) for layer, part in learned.items()
+    }
+
+
+def on_cpu(entries: Mapping[int, Lens]) -> dict[int, Lens]:
+    """Entries that have learned, for keeps."""
+    return {layer: Lens(entry.matrix.detach().cpu(), entry.gain.cpu()) for layer, entry in entries.items()}
+
+
+def cross_entropies(
+    decoder: Decoder, rows: Tensor, last: Tensor, risen: Mapping[int, Tensor], depths: Sequence[int]
+) -> dict[int, Tensor]:
+    """By depth, (B,): of what is said there, seen through its lens, from what full depth says of the same positions.
+
+    Args:
+        rows: of the head. last, risen: states (B, P, C), at full depth, and by depth.
+    """
+    with torch.no_grad():
+        wanted = F.linear(decoder.norm(last), rows).float().softmax(-1)
+    said = {depth: F.linear(decoder.norm(decoder.seen(risen[depth], depth)), rows) for depth in depths}
+    return {
+        depth: -(wanted * logits.float().log_softmax(-1)).sum(-1).mean(1) for depth, logits in said.items()
+    }
+
+
 def learn_entries(
     decoder: Decoder,
     served: Served,
@@ -126,27 +159,20 @@ def learn_entries(
     depths = deciding(exits, plateau, layers)
     steps, lost = max(1, windows // _BATCH), 0.0
 
-    def entries() -> dict[int, Lens]:
-        return {
-            layer: Lens(scales[layer][0][:, None] * part, scales[layer][1]) for layer, part in learned.items()
-        }
-
     for step in range(steps):
         warm = min(1.0, (step + 1) / _WARM_UP_STEPS)
         optimiser.param_groups[0]["lr"] = _RATE * warm * (1 + math.cos(math.pi * step / steps)) / 2
         batch = first if step == 0 else read(served, drawn.rows(_BATCH, generator), plateau)
         settled, last = (part.to(device, decoder.dtype) for part in (batch.settled, batch.last))
         starts = stretches(settled.shape[1], int(generator.integers(0, RISEN)))
-        counts = (starts > 0) & (torch.arange(len(starts)) - starts >= UNCOUNTED)
-        # In bfloat16 logits are off by some .04, and what is wanted by a divergence of .0007: little beside what is learned.
-        with torch.no_grad():
-            wanted = F.linear(decoder.norm(last[:, counts]), rows).float().softmax(-1)
-        projections = {layer: decoder.entry_projection(layer, entry) for layer, entry in entries().items()}
+        counts = counted(starts)
+        entries = entries_of(learned, scales)
+        projections = {layer: decoder.entry_projection(layer, entry) for layer, entry in entries.items()}
         risen = rise(decoder, settled, starts.to(device), projections, sublayers)
-        loss = torch.zeros((), device=device)
-        for depth in depths:
-            said = F.linear(decoder.norm(decoder.seen(risen[depth][:, counts], depth)), rows)
-            loss = loss - (wanted * said.float().log_softmax(-1)).sum(-1).mean()
+        asked = {depth: risen[depth][:, counts] for depth in depths}
+        # In bfloat16 logits are off by some .04, and what is wanted by a divergence of .0007: little beside what is learned.
+        each = cross_entropies(decoder, rows, last[:, counts], asked, depths)
+        loss = torch.stack([of.mean() for of in each.values()]).sum()
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
@@ -154,7 +180,7 @@ def learn_entries(
         if (step + 1) % max(1, steps // 20) == 0:
             report(f"step {step + 1} of {steps}: cross-entropy {lost / max(1, steps // 20):.4f}")
             lost = 0.0
-    return {layer: Lens(entry.matrix.detach().cpu(), entry.gain.cpu()) for layer, entry in entries().items()}
+    return on_cpu(entries_of(learned, scales))
 
 
 @torch.inference_mode()

@@ -130,7 +130,8 @@ class Job:
 
     def lacks_entries(self) -> bool:
         """Whether the bundle has none, or none for where prompts are asked to settle."""
-        return self.asked_settling() != Settling.of(self.own) or not (self.bundle / ENTRIES).is_file()
+        own = self.own
+        return asked_settling(self.args, own) != Settling.of(own) or not (self.bundle / ENTRIES).is_file()
 
     def asked_settling(self) -> Settling:
         """Where prompts are to settle; raises Problem, see `settling.asked_settling`."""

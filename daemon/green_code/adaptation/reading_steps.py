@@ -9,7 +9,7 @@ from green_code.adaptation import checkpoint
 from green_code.adaptation.entries import WINDOWS, compare, learn_entries
 from green_code.adaptation.job import Job, say
 from green_code.adaptation.lenses import POSITIONS, learn_lens, record_states
-from green_code.adaptation.scores import MANIFEST_POSITIONS, Scores, rounded, score
+from green_code.adaptation.scores import score_as_seen
 from green_code.adaptation.screen import MOMENT_POSITIONS, depths_that_count, second_moment, write_screen
 from green_code.adaptation.sublayer_search import search
 from green_code.kernels.form import forms
@@ -55,12 +55,8 @@ def make_lenses(job: Job) -> None:
         )  # fmt: skip
     part = job.bundle / f"{LENSES}.part"
     save_lenses(part, lenses)
-    scored, held_out = Decoder.load(config, weights), dict[str, Scores]()
-    for name, worn in (("plain", {}), ("seen", read_lenses(part))):
-        scored.wear(worn)
-        held_out[name] = score(scored, corpus, bundle.exits, MANIFEST_POSITIONS, bos)
-        for language, by in held_out[name].items():
-            say(f"{name} {language} {rounded(by)}")
+    scored = Decoder.load(config, weights)
+    held_out = score_as_seen(scored, read_lenses(part), corpus, bundle.exits, bos, say)
     record = {"positions": len(states[config.layers]), "seed": job.args.seed, "held_out": held_out}
     manifest = {k: v for k, v in bundle.manifest.items() if k not in ("agent", "entries")}
     job.forget(ENTRIES, SCREEN, AGENT, CALIBRATION)

@@ -21,8 +21,40 @@ WINDOW = 256
 Teacher = Literal["last", "untouched"]
 
 
+class _Steps:
+    """What tokens come to, in any recipe."""
+
+    tokens: int
+    warm_up_steps: int
+    final_rate_share: float
+
+    @property
+    def tokens_per_step(self) -> int:
+        raise NotImplementedError
+
+    @property
+    def steps(self) -> int:
+        return self.tokens // self.tokens_per_step
+
+    def rate_share(self, step: int) -> float:
+        """Of the peak rate, at a step: linear warm-up, then a cosine to `final_rate_share`."""
+        if step < self.warm_up_steps:
+            return (step + 1) / self.warm_up_steps
+        done = (step - self.warm_up_steps) / max(1, self.steps - self.warm_up_steps)
+        cosine = (1 + math.cos(math.pi * min(1.0, done))) / 2
+        return self.final_rate_share + (1 - self.final_rate_share) * cosine
+
+    def check(self) -> None:
+        """Raises Problem where there is no step in it."""
+        if self.tokens < self.tokens_per_step:
+            raise Problem(
+                "bad_request",
+                f"--tokens {self.tokens} is less than one step; give at least {self.tokens_per_step}.",
+            )
+
+
 @dataclass(frozen=True)
-class Recipe:
+class Recipe(_Steps):
     """Two runs of equal recipe, corpus, start and device give equal weights.
 
     The loss of a step is Σ wᵢ·Lᵢ over the exits drawn for it and the last layer, where an exit's
@@ -61,10 +93,6 @@ class Recipe:
         return self.sequence * self.batch
 
     @property
-    def steps(self) -> int:
-        return self.tokens // self.tokens_per_step
-
-    @property
     def exits(self) -> tuple[int, ...]:
         """All depths that are trained, the last layer not included."""
         return tuple(sorted({exit for group in self.exit_groups for exit in group}))
@@ -74,15 +102,11 @@ class Recipe:
 
     def rate(self, step: int) -> float:
         """Learning rate of a step: linear warm-up, then a cosine to `final_rate_share` of the peak."""
-        return self.learning_rate * _rate_share(step, self.steps, self.warm_up_steps, self.final_rate_share)
-
-    def check(self) -> None:
-        """Raises Problem where there is no step in it."""
-        _check_steps(self.tokens, self.tokens_per_step)
+        return self.learning_rate * self.rate_share(step)
 
 
 @dataclass(frozen=True)
-class SettledRecipe:
+class SettledRecipe(_Steps):
     """Everything that shapes a run in which layers above the plateau learn what settles (settled_layers.py).
 
     The loss of a window that rises in stretches is the sum of its divergences from the teacher over `depths`; that of one that
@@ -111,32 +135,6 @@ class SettledRecipe:
     @property
     def tokens_per_step(self) -> int:
         return WINDOW * self.batch
-
-    @property
-    def steps(self) -> int:
-        return self.tokens // self.tokens_per_step
-
-    def rate_share(self, step: int) -> float:
-        """Of both rates, at a step."""
-        return _rate_share(step, self.steps, self.warm_up_steps, self.final_rate_share)
-
-    def check(self) -> None:
-        """Raises Problem where there is no step in it."""
-        _check_steps(self.tokens, self.tokens_per_step)
-
-
-def _rate_share(step: int, steps: int, warm_up_steps: int, final_share: float) -> float:
-    if step < warm_up_steps:
-        return (step + 1) / warm_up_steps
-    done = (step - warm_up_steps) / max(1, steps - warm_up_steps)
-    return final_share + (1 - final_share) * (1 + math.cos(math.pi * min(1.0, done))) / 2
-
-
-def _check_steps(tokens: int, tokens_per_step: int) -> None:
-    if tokens < tokens_per_step:
-        raise Problem(
-            "bad_request", f"--tokens {tokens} is less than one step; give at least {tokens_per_step}."
-        )
 
 
 def default_recipe(layers: int, tokens: int) -> Recipe:

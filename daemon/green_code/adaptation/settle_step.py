@@ -7,15 +7,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from torch import Tensor
-
 from green_code.adaptation.checkpoint import STATE, as_stored
 from green_code.adaptation.entries import compare, deciding
 from green_code.adaptation.export import export_delta
 from green_code.adaptation.job import Job, say
 from green_code.adaptation.recipe import SettledRecipe
-from green_code.adaptation.scores import MANIFEST_POSITIONS, Scores, rounded, score
-from green_code.adaptation.settled_layers import Taught, teach
+from green_code.adaptation.scores import Scores, score_as_seen
+from green_code.adaptation.settled_layers import Taught, Teaching
 from green_code.adaptation.settling import Settling
 from green_code.adaptation.trainer import Lesson, Start
 from green_code.adaptation.weights_steps import refuse_damage
@@ -34,7 +32,7 @@ from green_code.models.bundle import (
 )
 from green_code.models.decoder import Decoder
 from green_code.models.delta import read_delta
-from green_code.models.reading import Reading, bundled_reading, read_lenses, save_lenses
+from green_code.models.reading import bundled_reading, read_lenses, save_lenses
 from green_code.models.serving import first_that_serves
 from green_code.models.weights import adapted_weights
 from green_code.problems import Problem
@@ -45,7 +43,7 @@ def settle_prompts(job: Job) -> None:
 
     Raises:
         Problem: there is no adapted bundle, prompts cannot settle where they are asked to, there is no step in the tokens that are
-            asked for, see `teach`, or the last layer was damaged.
+            asked for, see `Teaching`, or the last layer was damaged.
     """
     bundle, settling = job.adapted(), job.asked_settling()
     settling.check(bundle.exits, job.config.layers)
@@ -70,13 +68,13 @@ def settle_prompts(job: Job) -> None:
     )
     run = job.args.work / "settle"
     served = form.build(config, weights, reading)
-    taught = teach(lesson, recipe, reading, served, settling.plateau, run, say)
+    taught = Teaching(lesson, recipe, reading, served, settling.plateau, run, say).go()
 
     delta, entries = job.bundle / f"{DELTA}.new", job.bundle / f"{ENTRIES}.part"
     export_delta(base, taught.matrices, config.layers, delta, others=bundle.part(DELTA))
     save_lenses(entries, taught.entries)
     shipped = {**base, **{name: base[name] + change for name, change in read_delta(delta)}}
-    scores = _scores(lesson, shipped, reading, bundle.exits)
+    scores = score_as_seen(Decoder.load(config, shipped), reading.lenses, corpus, bundle.exits, bos, say)
     try:
         refuse_damage(job, {"untouched": _untouched(bundle), "shipped": scores["plain"]}, delta)
     except Problem:
@@ -103,19 +101,6 @@ def _untouched(bundle: Bundle) -> Scores:
         language: {name: {int(depth): value for depth, value in of.items()} for name, of in by.items()}
         for language, by in bundle.manifest["training"]["held_out"]["untouched"].items()
     }
-    return found
-
-
-def _scores(
-    lesson: Lesson, weights: Mapping[str, Tensor], reading: Reading, exits: tuple[int, ...]
-) -> dict[str, Scores]:
-    """`plain`, and `seen` where there are lenses to see through."""
-    decoder, found = Decoder.load(lesson.config, weights), dict[str, Scores]()
-    for name, worn in {"plain": {}, **({"seen": reading.lenses} if reading.lenses else {})}.items():
-        decoder.wear(worn)
-        found[name] = score(decoder, lesson.corpus, exits, MANIFEST_POSITIONS, lesson.bos)
-        for language, by in found[name].items():
-            say(f"{name} {language} {rounded(by)}")
     return found
 
 

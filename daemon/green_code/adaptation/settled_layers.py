@@ -18,15 +18,17 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from green_code.adaptation import checkpoint
 from green_code.adaptation.entries import (
     RISEN,
-    UNCOUNTED,
     Drawn,
+    counted,
+    cross_entropies,
+    entries_of,
     head_rows,
+    on_cpu,
     read,
     rise,
     scales_of,
@@ -57,29 +59,16 @@ class Taught:
     energy_source: str
 
 
-def teach(
-    lesson: Lesson,
-    recipe: SettledRecipe,
-    reading: Reading,
-    served: Served,
-    plateau: int,
-    run: Path,
-    report: Callable[[str], None],
-    checkpoint_seconds: float = _CHECKPOINT_SECONDS,
-) -> Taught:
-    """Train to the recipe's end, or go on from the run folder's checkpoint.
+class Teaching:
+    """A run, from its beginning, or from the run folder's checkpoint.
 
     Args:
         lesson: its start has the bundle's weights. reading: its lenses stay, its entries, if it has some, are where those begin that
-            learn. served: reads windows, which it says what is wanted of.
+            learn. served: reads windows, and says what is wanted of them.
     Raises:
-        Problem: the checkpoint belongs to another run, there is no room for one, or the loss is no number or climbs away.
+        Problem: the checkpoint belongs to another run, or there is no room for one.
     """
-    run.mkdir(parents=True, exist_ok=True)
-    return _Run(lesson, recipe, reading, served, plateau, run, report).go(checkpoint_seconds)
 
-
-class _Run:
     def __init__(
         self,
         lesson: Lesson,
@@ -90,6 +79,7 @@ class _Run:
         run: Path,
         report: Callable[[str], None],
     ) -> None:
+        run.mkdir(parents=True, exist_ok=True)
         self._lesson, self._recipe, self._folder, self._report = lesson, recipe, run, report
         self._served, self._plateau, self._sublayers = served, plateau, reading.sublayers
         self._device = device = compute_device()
@@ -130,10 +120,7 @@ class _Run:
         return begun.requires_grad_(True)
 
     def _found(self) -> dict[int, Lens]:
-        return {
-            layer: Lens(self._scales[layer][0][:, None] * part, self._scales[layer][1])
-            for layer, part in self._entries.items()
-        }
+        return entries_of(self._entries, self._scales)
 
     def _resume(self) -> None:
         state = checkpoint.load(self._folder)
@@ -150,7 +137,8 @@ class _Run:
         self._monitors = Monitors(**state["monitors"])
         self._report(f"going on at step {self._step} of {self._recipe.steps}")
 
-    def go(self, checkpoint_seconds: float) -> Taught:
+    def go(self, checkpoint_seconds: float = _CHECKPOINT_SECONDS) -> Taught:
+        """Train to the recipe's end; raises Problem where the loss is no number or climbs away."""
         recipe = self._recipe
         saved = reported = time.monotonic()
         sums, since = dict.fromkeys(recipe.depths, 0.0), self._step
@@ -177,11 +165,7 @@ class _Run:
                 self._save()
                 saved = now
         matrices = {name: matrix.float().cpu() for name, matrix in self._rounding.behind().items()}
-        entries = {
-            layer: Lens(entry.matrix.detach().cpu(), entry.gain.cpu())
-            for layer, entry in self._found().items()
-        }
-        return Taught(matrices, entries, self._step, self._spent(), self._meter.source)
+        return Taught(matrices, on_cpu(self._found()), self._step, self._spent(), self._meter.source)
 
     def _rows(self, step: int) -> list[np.ndarray]:
         return self._drawn.rows(self._recipe.batch, np.random.default_rng((self._recipe.seed, step)))
@@ -194,7 +178,7 @@ class _Run:
         windows, count, _ = settled.shape
         draw = np.random.default_rng((recipe.seed, self._step, 1))
         starts = stretches(count, int(draw.integers(0, RISEN))).to(device)
-        counts = (starts > 0) & (torch.arange(count, device=device) - starts >= UNCOUNTED)
+        counts = counted(starts)
         whole = torch.zeros(windows, dtype=torch.bool, device=device)
         whole[torch.from_numpy(draw.permutation(windows)[: recipe.whole]).to(device)] = True
         rates = (recipe.learning_rate, recipe.entry_rate)
@@ -204,16 +188,14 @@ class _Run:
         loss = torch.zeros((), device=device)
         half = bfloat16_pays(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=half):
-            with torch.no_grad():
-                wanted = F.linear(decoder.norm(last[:, counts]), self._head).float().softmax(-1)
             projections = {layer: decoder.entry_projection(layer, e) for layer, e in self._found().items()}
             risen = rise(decoder, settled, starts * ~whole[:, None], projections, self._sublayers)
-            for depth in recipe.depths:
-                said = F.linear(decoder.norm(decoder.seen(risen[depth][:, counts], depth)), self._head)
-                each = -(wanted * said.float().log_softmax(-1)).sum(-1).mean(1)
-                factor = recipe.whole_weights[depth == decoder.config.layers]
-                loss = loss + torch.where(whole, factor * each, each).mean()
-                losses[depth] = each[~whole].mean().item()
+            asked = {depth: risen[depth][:, counts] for depth in recipe.depths}
+            each = cross_entropies(decoder, self._head, last[:, counts], asked, recipe.depths)
+        for depth, of in each.items():
+            factor = recipe.whole_weights[depth == decoder.config.layers]
+            loss = loss + torch.where(whole, factor * of, of).mean()
+            losses[depth] = of[~whole].mean().item()
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self._learned.values(), recipe.gradient_clip)

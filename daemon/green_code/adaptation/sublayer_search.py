@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from green_code.adaptation.corpus import Corpus
-from green_code.adaptation.entries import RISEN, UNCOUNTED, Drawn, head_rows, rise, stretches
+from green_code.adaptation.entries import RISEN, Drawn, counted, head_rows, rise, stretches
 from green_code.models.decoder import Decoder
 from green_code.models.sublayers import Sublayers
 
@@ -55,7 +55,7 @@ def search(decoder: Decoder, corpus: Corpus, bos: int | None, last_exit: int, se
     for layer in range(1, layers + 1):
         states.append(decoder.run_layer(layer, states[-1]))
     starts = stretches(x.shape[1], RISEN // 2).to(device)
-    counts = (starts > 0) & (torch.arange(len(starts), device=device) - starts >= UNCOUNTED)
+    counts = counted(starts)
     head = head_rows(decoder, corpus).to(device, decoder.dtype)
 
     def said(states: Tensor) -> Tensor:

@@ -9,12 +9,11 @@ import pytest
 import torch
 from torch.nn.functional import kl_div
 
-from green_code.adaptation import settled_layers as module
 from green_code.adaptation.entries import RISEN, UNCOUNTED, Drawn, compare, deciding, stretches
 from green_code.adaptation.export import bits_for, export_delta
 from green_code.adaptation.recipe import WINDOW, SettledRecipe
 from green_code.adaptation.rounding import Rounding
-from green_code.adaptation.settled_layers import Taught, teach
+from green_code.adaptation.settled_layers import Taught, Teaching
 from green_code.adaptation.sublayer_search import WINDOWS, search
 from green_code.decoding.staircase import Staircase
 from green_code.models.decoder import Decoder
@@ -44,7 +43,9 @@ def served(weights: dict[str, torch.Tensor], entries: dict[int, Lens]) -> Decode
 
 def run(folder: Path, steps: int) -> Taught:
     reading = Reading(sublayers=SUBLAYERS)
-    return teach(lesson(), recipe(steps), reading, served(BASE, {}), PLATEAU, folder, lambda _: None, 0.0)
+    return Teaching(lesson(), recipe(steps), reading, served(BASE, {}), PLATEAU, folder, lambda _: None).go(
+        0.0
+    )
 
 
 def matrices(seed: int) -> dict[str, torch.Tensor]:
@@ -105,20 +106,22 @@ def test_what_is_said_behind_settled_positions_comes_closer_to_full_depth(tmp_pa
 
 def test_a_run_that_was_cut_ends_as_one_that_was_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     uncut = run(tmp_path / "uncut", 25)
-    learn, calls = module._Run._learn, iter(range(2 * ROUNDED + 3))
+    learn, calls = Teaching._learn, iter(range(2 * ROUNDED + 3))
 
-    def cut(self: module._Run) -> dict[int, float]:
+    def cut(self: Teaching) -> dict[int, float]:
         if next(calls, None) is None:
             raise KeyboardInterrupt
         return learn(self)
 
     with monkeypatch.context() as patched:
-        patched.setattr(module._Run, "_learn", cut)
+        patched.setattr(Teaching, "_learn", cut)
         with pytest.raises(KeyboardInterrupt):
             run(tmp_path / "cut", 25)
     said: list[str] = []
     reading = Reading(sublayers=SUBLAYERS)
-    resumed = teach(lesson(), recipe(25), reading, served(BASE, {}), PLATEAU, tmp_path / "cut", said.append)
+    resumed = Teaching(
+        lesson(), recipe(25), reading, served(BASE, {}), PLATEAU, tmp_path / "cut", said.append
+    ).go()
     assert f"going on at step {2 * ROUNDED} of 25" in said
     for name, matrix in uncut.matrices.items():
         torch.testing.assert_close(resumed.matrices[name], matrix)
@@ -130,7 +133,7 @@ def test_a_run_that_was_cut_ends_as_one_that_was_not(tmp_path: Path, monkeypatch
 
 def test_entries_begin_from_those_that_are_there(tmp_path: Path) -> None:
     begun = run(tmp_path / "first", 10)
-    own = module._Run(
+    own = Teaching(
         lesson(), recipe(10), Reading(entries=begun.entries, sublayers=SUBLAYERS), served(BASE, {}), PLATEAU,
         tmp_path, lambda _: None,
     )  # fmt: skip
