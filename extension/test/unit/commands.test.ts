@@ -45,6 +45,28 @@ describe('Diagnose', () => {
     await commandTable(parts)[COMMANDS.diagnose]!();
     expect(copied).not.toHaveBeenCalled();
   });
+
+  it('ends the daemon that it asked when it is cancelled, and shows nothing of what came until then', async () => {
+    const cancelled = {
+      onCancellationRequested: (stop: () => void) => {
+        stop();
+      },
+    };
+    vi.spyOn(window, 'withProgress').mockImplementation((_, task) => task({}, cancelled));
+    const told = vi.spyOn(window, 'showInformationMessage');
+    const show = vi.fn();
+    const ended: boolean[] = [];
+    const supervisor = {
+      runDaemon: (_: string[], signal: AbortSignal) => {
+        ended.push(signal.aborted);
+        return Promise.resolve({ code: null, stdout: 'ok    half a diagnosis', stderr: '' });
+      },
+    };
+    await commandTable({ ...parts, supervisor, documents: { show } } as unknown as Parts)[COMMANDS.diagnose]!();
+    expect(ended).toEqual([true]);
+    expect(show).not.toHaveBeenCalled();
+    expect(told).not.toHaveBeenCalled();
+  });
 });
 
 describe('Why No Suggestion?', () => {

@@ -49,13 +49,20 @@ export class ThemeColor {
 
 const unanswered: (...args: readonly unknown[]) => Promise<string | undefined> = () => Promise.resolve(undefined);
 const nothing = () => undefined;
+const outputChannel: (name: string) => Record<'info' | 'warn' | 'error' | 'show' | 'dispose', () => void> = () => ({
+  info: nothing,
+  warn: nothing,
+  error: nothing,
+  show: nothing,
+  dispose: nothing,
+});
 
 export const window = {
   activeTextEditor: undefined as { document: { uri: { scheme: string }; languageId: string } } | undefined,
   showInformationMessage: unanswered,
   showErrorMessage: unanswered,
   showWarningMessage: unanswered,
-  createOutputChannel: () => ({ info: nothing, warn: nothing, error: nothing, show: nothing, dispose: nothing }),
+  createOutputChannel: outputChannel,
   createStatusBarItem: () => ({ text: '', show: nothing, hide: nothing, dispose: nothing }),
   onDidChangeActiveTextEditor: () => ({ dispose: nothing }),
   withProgress: <T>(_: unknown, task: (progress: unknown, token: unknown) => Promise<T>): Promise<T> =>

@@ -1,0 +1,45 @@
+import { afterEach, expect, it, vi } from 'vitest';
+
+import { COMMANDS } from '../../src/ids';
+import { Channels } from '../../src/log';
+import { commands, window } from './vscode';
+
+afterEach(() => void vi.restoreAllMocks());
+
+/** Channels whose notifications are all answered with `answer`, and what came of it. */
+function answered(answer: string | undefined) {
+  const shown: string[] = [];
+  const made = window.createOutputChannel;
+  vi.spyOn(window, 'createOutputChannel').mockImplementation((name: string) => ({ ...made(name), show: () => void shown.push(name) }));
+  const told = vi.spyOn(window, 'showErrorMessage').mockResolvedValue(answer);
+  const done = vi.spyOn(commands, 'executeCommand');
+  return { channels: new Channels(), shown, told, done };
+}
+
+it.each([
+  ['extension', 'Green Code'],
+  ['server', 'Green Code Server'],
+] as const)('Show Log opens the channel that has the cause: %s', async (cause, name) => {
+  const { channels, shown, done } = answered('Show Log');
+  channels.report('It does not start.', [], cause);
+  await vi.waitFor(() => expect(shown).toEqual([name]));
+  expect(done).not.toHaveBeenCalled();
+});
+
+it('an action is done with its arguments, and opens no log', async () => {
+  const { channels, shown, done } = answered('Set Up');
+  channels.report('Nothing is set up.', [{ title: 'Set Up', command: COMMANDS.setUp, args: ['anew'] }]);
+  await vi.waitFor(() => expect(done.mock.calls).toEqual([[COMMANDS.setUp, 'anew']]));
+  expect(shown).toEqual([]);
+});
+
+it('an error is told once, until something has started well', () => {
+  const { channels, told } = answered(undefined);
+  channels.report('It ended.');
+  channels.report('It ended.');
+  channels.report('It ended again.');
+  expect(told).toHaveBeenCalledTimes(2);
+  channels.forgetShown();
+  channels.report('It ended.');
+  expect(told).toHaveBeenCalledTimes(3);
+});
