@@ -15,21 +15,10 @@ from typing import Any
 from green_code.decoding.corpus_ngrams import read_corpus_ngrams
 from green_code.decoding.exit_network import load_exit_network
 from green_code.folders import bundles_dir
-from green_code.models.bundle import (
-    AGENT,
-    DELTA,
-    ENTRIES,
-    LENSES,
-    NGRAMS,
-    SCREEN,
-    SETTLED,
-    Bundle,
-    load_bundle,
-)
+from green_code.models.bundle import AGENT, DELTA, ENTRIES, LENSES, NGRAMS, SCREEN, Bundle, load_bundle
 from green_code.models.delta import read_delta
 from green_code.models.reading import check_entries, read_lenses, read_part
 from green_code.models.screen import read_directions
-from green_code.models.sublayers import Sublayers
 from green_code.problems import Problem
 
 
@@ -100,25 +89,16 @@ def _described(bundle: Bundle) -> dict[str, Any]:
         "base": bundle.manifest.get("base", {}).get("model"),
         "exits": list(bundle.exits),
         "plateau": bundle.plateau,
-        "sublayers": bundle.sublayers.to_json(),
         "vocabulary": len(bundle.vocabulary) if bundle.vocabulary else None,
         "bytes": {name: (bundle.path / name).stat().st_size for name in files},
-        "training": _training(bundle),
+        "training": {
+            key: bundle.manifest.get("training", {}).get(key)
+            for key in ("method", "tokens", "corpus", "joules", "energy_source")
+        },
         "stops": bundle.calibration.get("stops", {}),
         "payback": payback(bundle),
         "licences": bundle.manifest.get("licences", {}),
     }
-
-
-def _training(bundle: Bundle) -> dict[str, Any]:
-    """What was trained, with the tokens and joules of all its runs."""
-    lite = bundle.manifest.get("training", {})
-    found = {key: lite.get(key) for key in ("method", "tokens", "corpus", "joules", "energy_source")}
-    for run in bundle.manifest.get(SETTLED, []):
-        found["method"] = f"{lite['method']}, then settled"
-        found["tokens"] += run["tokens"]
-        found["joules"] += run["joules"]
-    return found
 
 
 def payback(bundle: Bundle) -> dict[str, int]:
@@ -127,9 +107,9 @@ def payback(bundle: Bundle) -> dict[str, int]:
     Both are of the machine that trained and calibrated; joules of two kinds (measured, estimated) are not compared.
     A stop that saves nothing never pays.
     """
-    training = _training(bundle)
-    joules, source = training["joules"], bundle.calibration.get("reference", {}).get("energy_source")
-    if source != training["energy_source"]:
+    training = bundle.manifest.get("training", {})
+    joules, source = training.get("joules"), bundle.calibration.get("reference", {}).get("energy_source")
+    if source != training.get("energy_source"):
         return {}
     saved = {
         name: stop.get("saved_joules", 0.0) for name, stop in bundle.calibration.get("stops", {}).items()
@@ -144,8 +124,7 @@ def _print(one: dict[str, Any]) -> None:
     print(f"{one['name']}: ok, {sum(one['bytes'].values()) / 1e6:.1f} MB, for {one['base']}")
     print(f"  exits       {', '.join(map(str, one['exits']))}")
     if one["plateau"]:
-        sublayers = Sublayers.from_json(one["sublayers"])
-        print(f"  plateau     {one['plateau']}" + (f", then {sublayers}" if sublayers else ""))
+        print(f"  plateau     {one['plateau']}")
     if one["training"]["tokens"]:
         cost = one["training"]
         spent = f", {cost['joules'] / 1000:.0f} kJ ({cost['energy_source']})" if cost["joules"] else ""

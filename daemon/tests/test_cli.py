@@ -237,7 +237,7 @@ def test_the_doctor_says_how_surely_joules_are_known(
     work: Path, monkeypatch: pytest.MonkeyPatch, interval: float, level: str
 ) -> None:
     monkeypatch.setenv("GREEN_CODE_CACHE_DIR", str(work))
-    costs = CostModel(1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, "estimate", "", interval, 10.0)
+    costs = CostModel(1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, "estimate", "", interval, 10.0)
     save_costs(work / COSTS_FILES.replace("*", "here"), costs)
     [finding] = doctor.check_costs()
     assert (finding.level, finding.found) == (level, f"estimate, ± {interval:.0%}")

@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from green_code.adaptation.recipe import Recipe, SettledRecipe
+from green_code.adaptation.recipe import Recipe
 from green_code.problems import Problem
 
 STATE = "state.pt"
 
 
-def save(run: Path, recipe: Recipe | SettledRecipe, state: Mapping[str, Any]) -> None:
+def save(run: Path, recipe: Recipe, state: Mapping[str, Any]) -> None:
     """Raises Problem when the disk is full; the checkpoint before stays."""
     part = run / f"{STATE}.part"
     try:
@@ -48,9 +48,7 @@ def load(run: Path) -> dict[str, Any] | None:
     return state
 
 
-def check(
-    run: Path, state: Mapping[str, Any], recipe: Recipe | SettledRecipe, subject: Mapping[str, str]
-) -> None:
+def check(run: Path, state: Mapping[str, Any], recipe: Recipe, subject: Mapping[str, str]) -> None:
     """Whether a checkpoint is of this recipe and of this subject (base model and corpus).
 
     Raises:
@@ -70,7 +68,7 @@ def check(
         )
 
 
-def as_stored(recipe: Recipe | SettledRecipe) -> dict[str, Any]:
+def as_stored(recipe: Recipe) -> dict[str, Any]:
     """A recipe as plain data, for checkpoints and manifests."""
     return asdict(recipe)
 

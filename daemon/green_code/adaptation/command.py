@@ -10,25 +10,17 @@ import torch
 from green_code.adaptation.corpus.command import add_arguments as add_corpus_arguments
 from green_code.adaptation.corpus.command import make_corpus
 from green_code.adaptation.job import Job
-from green_code.adaptation.reading_steps import find_sublayers, make_entries, make_lenses, make_screen
+from green_code.adaptation.reading_steps import make_entries, make_lenses, make_screen
 from green_code.adaptation.recipe import RECIPES
-from green_code.adaptation.settle_step import settle_prompts
 from green_code.adaptation.weights_steps import asked_recipe, export, make_ngrams, train_lite
 from green_code.models.bundle import LENSES, SCREEN
 from green_code.models.catalog import DEFAULT, HUB_MODELS
 
 STEPS = ("corpus", "ngrams", "lite", "export", "lenses", "entries", "screen")
-# For those who ask for them: the first changes nothing, and the second takes as long as LITE.
-SUBLAYERS, SETTLE = ASKED = ("sublayers", "settle")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "step",
-        nargs="?",
-        choices=(*STEPS, *ASKED),
-        help=f"one step (default: all that are left of {', '.join(STEPS)})",
-    )
+    parser.add_argument("step", nargs="?", choices=STEPS, help="one step (default: all that are left)")
     parser.add_argument(
         "--model",
         default=DEFAULT,
@@ -52,11 +44,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         help="layer on which a prompt's positions settle in fast; without one they rise (default: the bundle's, if it has one)",
     )
-    parser.add_argument(
-        "--attentions",
-        help="layers above the plateau through whose attention settled positions go, such as 8,9,11 (default: the bundle's, where --plateau is left out)",
-    )
-    parser.add_argument("--mlps", help="the same of their MLPs")
     parser.add_argument("--tokens", type=int, default=5_000_000, help="to train on (default: 5,000,000)")
     parser.add_argument("--rate", type=float, help="peak learning rate (default: the recipe's)")
     parser.add_argument("--seed", type=int, default=1)
@@ -83,10 +70,6 @@ def run(args: argparse.Namespace) -> int:
         make_lenses(job)
     if "entries" in steps and (args.step or job.lacks_entries()):
         make_entries(job)
-    if SUBLAYERS in steps:
-        find_sublayers(job)
-    if SETTLE in steps:
-        settle_prompts(job)
     if "screen" in steps and (args.step or not (job.bundle / SCREEN).is_file()):
         make_screen(job)
     return 0

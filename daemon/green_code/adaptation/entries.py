@@ -1,9 +1,8 @@
 """A bundle's entries (models/reading.py): what layers above the plateau keep of settled positions, learned against full depth.
 
 Nothing of the model learns, only what makes keys and values of settled states: a few million numbers, taught by what is said
-behind them. Windows are read by the decoder that serves, to the plateau and to full depth. Then stretches of a window's positions rise,
-each over the entries of all that is before it, as they would in `fast`, and whatever depth decides is to say of these what full
-depth says. One pass does all stretches: what settled is the same for each.
+behind them. Windows are read by the decoder that serves, to the plateau and to full depth; then their first positions settle,
+the last ones rise over the entries as they would in `fast`, and whatever depth decides is to say of these what full depth says.
 """
 
 from __future__ import annotations
@@ -19,26 +18,26 @@ from torch import Tensor
 
 from green_code.adaptation.corpus import Corpus
 from green_code.adaptation.lenses import FREQUENT
-from green_code.adaptation.recipe import WINDOW
+from green_code.adaptation.scores import WINDOW
 from green_code.adaptation.windows import begin_with
 from green_code.decoding.staircase import Staircase
-from green_code.models.decoder import Decoder, sees
+from green_code.models.decoder import Decoder
 from green_code.models.reading import Lens
 from green_code.models.serving import Served
-from green_code.models.sublayers import Sublayers
 
 WINDOWS = 4_096
-RISEN = 48  # positions of a stretch
+RISEN = 48  # positions at a window's end
 HELD_OUT_WINDOWS = 64  # per language
-UNCOUNTED = 8  # of those that rise, the first: what they say is asked of nobody
+_UNCOUNTED = 8  # of those that rise, the first: what they say is asked of nobody
 _BATCH = 8
-_RATE = 1e-3
+_RATE = 3e-4  # at three times as much, noise outweighs what is learned
 _WARM_UP_STEPS = 20
 
 
 @dataclass(frozen=True)
 class Read:
-    """Windows as the decoder that serves has read them, (B, N, C) each: all states on the plateau, and at full depth."""
+    """Windows as the decoder that serves has read them: `settled` (B, N, C), all states on the plateau; `last` (B, R, C), those
+    of the positions that rise, at full depth."""
 
     settled: Tensor
     last: Tensor
@@ -54,78 +53,23 @@ def read(served: Served, rows: Sequence[np.ndarray], plateau: int) -> Read:
         stairs.advance(len(row) - 1, plateau)
         settled.append(stairs.states(0, len(row)).float().clone())
         stairs.advance(len(row) - 1, served.config.layers)
-        last.append(stairs.states(0, len(row)).float().clone())
+        last.append(stairs.states(len(row) - RISEN, len(row)).float().clone())
     return Read(torch.stack(settled), torch.stack(last))
 
 
-def rise(
-    decoder: Decoder,
-    settled: Tensor,
-    starts: Tensor,
-    projections: Mapping[int, Tensor | None],
-    sublayers: Sublayers,
-) -> dict[int, Tensor]:
-    """States of all positions at each layer above the plateau, (B, N, C), where each has risen with those from its start on, and
-    those before have settled.
+def rise(decoder: Decoder, settled: Tensor, projections: Mapping[int, Tensor | None]) -> dict[int, Tensor]:
+    """States of the last RISEN positions at each layer above the plateau, (B, R, C), where those before have settled.
 
     Args:
-        settled: (B, N, C), on the plateau. starts: (N,), or (B, N), where the stretch of each position begins.
-        projections: of entries, by layer, ascending from the one above the plateau; None: the layer's own.
-        sublayers: what settled goes through.
+        settled: (B, N, C), on the plateau. projections: by layer, ascending from the one above the plateau; None: the layer's own.
     """
-    x, below, found = settled, settled, dict[int, Tensor]()
-    count = settled.shape[1]
-    # By position, its stretch and what comes after it.
-    own = torch.arange(count, device=settled.device) >= starts[..., None]
+    below, x, found = settled[:, :-RISEN], settled[:, -RISEN:], dict[int, Tensor]()
     for layer, projection in projections.items():
-        block = decoder.block(layer)
-        seen = sees(0, count, 0, block.window, settled.device)
-        entries, made = decoder.entries(layer, below, 0, projection), decoder.entries(layer, x)
-        keys, values = (torch.cat(parts, dim=2) for parts in zip(entries, made, strict=True))
-        mask = torch.cat((seen & ~own, seen & own), dim=-1)
-        mask = mask if mask.dim() == 2 else mask[:, None]  # of heads
-        x = found[layer] = block.think(decoder.attend(layer, x, 0, keys, values, mask))
-        below = decoder.through(sublayers, layer, below, 0, *entries, seen)
+        kept = decoder.entries(layer, below, 0, projection)
+        room = kept[0].new_zeros(*kept[0].shape[:2], RISEN, kept[0].shape[-1])
+        keys, values = (torch.cat((part, room), dim=2) for part in kept)
+        x = found[layer] = decoder.run_layer(layer, x, below.shape[1], (keys, values))
     return found
-
-
-def stretches(count: int, phase: int) -> Tensor:
-    """(count,): where the stretch of RISEN positions begins that each of them is in; the first ends at `phase`."""
-    positions = torch.arange(count)
-    return (phase + (positions - phase).div(RISEN, rounding_mode="floor") * RISEN).clamp_min(0)
-
-
-def counted(starts: Tensor) -> Tensor:
-    """(N,) boolean: the positions whose words are asked for, of stretches that begin at `starts`."""
-    return (starts > 0) & (torch.arange(len(starts), device=starts.device) - starts >= UNCOUNTED)
-
-
-def entries_of(learned: Mapping[int, Tensor], scales: Mapping[int, tuple[Tensor, Tensor]]) -> dict[int, Lens]:
-    """By layer, of what is learned over its scales."""
-    return {
-        layer: Lens(scales[layer][0][:, None] * part, scales[layer][1]) for layer, part in learned.items()
-    }
-
-
-def on_cpu(entries: Mapping[int, Lens]) -> dict[int, Lens]:
-    """Entries that have learned, for keeps."""
-    return {layer: Lens(entry.matrix.detach().cpu(), entry.gain.cpu()) for layer, entry in entries.items()}
-
-
-def cross_entropies(
-    decoder: Decoder, rows: Tensor, last: Tensor, risen: Mapping[int, Tensor], depths: Sequence[int]
-) -> dict[int, Tensor]:
-    """By depth, (B,): of what is said there, seen through its lens, from what full depth says of the same positions.
-
-    Args:
-        rows: of the head. last, risen: states (B, P, C), at full depth, and by depth.
-    """
-    with torch.no_grad():
-        wanted = F.linear(decoder.norm(last), rows).float().softmax(-1)
-    said = {depth: F.linear(decoder.norm(decoder.seen(risen[depth], depth)), rows) for depth in depths}
-    return {
-        depth: -(wanted * logits.float().log_softmax(-1)).sum(-1).mean(1) for depth, logits in said.items()
-    }
 
 
 def learn_entries(
@@ -133,7 +77,6 @@ def learn_entries(
     served: Served,
     corpus: Corpus,
     plateau: int,
-    sublayers: Sublayers,
     exits: Sequence[int],
     bos: int | None,
     windows: int,
@@ -143,44 +86,49 @@ def learn_entries(
     """The entries of each layer above the plateau.
 
     Args:
-        decoder: the adapted weights, behind the bundle's lenses; they stay as they are. served: what reads windows.
+        decoder: the adapted weights in float32, behind the bundle's lenses; they stay as they are. served: what reads windows.
     """
     layers, device = decoder.config.layers, decoder.device
     generator = np.random.default_rng(seed)
-    drawn = Drawn(corpus, "train", bos)
-    rows = head_rows(decoder, corpus).to(device, decoder.dtype)
+    drawn = _Drawn(corpus, "train", bos)
+    rows = _head_rows(decoder, corpus).to(device)
     first = read(served, drawn.rows(_BATCH, generator), plateau)
-    scales = scales_of(decoder, first.settled.to(device, decoder.dtype), plateau, sublayers)
+    scales = {
+        layer: _scales(decoder, layer, first.settled.to(device)) for layer in range(plateau + 1, layers + 1)
+    }
     learned = {
         layer: torch.zeros(len(outer), len(gain), device=device, requires_grad=True)
         for layer, (outer, gain) in scales.items()
     }
     optimiser = torch.optim.AdamW(learned.values(), lr=_RATE, betas=(0.9, 0.98), weight_decay=0.0)
-    depths = deciding(exits, plateau, layers)
+    deciding = _deciding(exits, plateau, layers)
     steps, lost = max(1, windows // _BATCH), 0.0
+
+    def entries() -> dict[int, Lens]:
+        return {
+            layer: Lens(scales[layer][0][:, None] * part, scales[layer][1]) for layer, part in learned.items()
+        }
 
     for step in range(steps):
         warm = min(1.0, (step + 1) / _WARM_UP_STEPS)
         optimiser.param_groups[0]["lr"] = _RATE * warm * (1 + math.cos(math.pi * step / steps)) / 2
         batch = first if step == 0 else read(served, drawn.rows(_BATCH, generator), plateau)
-        settled, last = (part.to(device, decoder.dtype) for part in (batch.settled, batch.last))
-        starts = stretches(settled.shape[1], int(generator.integers(0, RISEN)))
-        counts = counted(starts)
-        entries = entries_of(learned, scales)
-        projections = {layer: decoder.entry_projection(layer, entry) for layer, entry in entries.items()}
-        risen = rise(decoder, settled, starts.to(device), projections, sublayers)
-        asked = {depth: risen[depth][:, counts] for depth in depths}
-        # In bfloat16 logits are off by some .04, and what is wanted by a divergence of .0007: little beside what is learned.
-        each = cross_entropies(decoder, rows, last[:, counts], asked, depths)
-        loss = torch.stack([of.mean() for of in each.values()]).sum()
+        with torch.no_grad():
+            wanted = F.linear(decoder.norm(batch.last.to(device)[:, _UNCOUNTED:]), rows).softmax(-1)
+        projections = {layer: decoder.entry_projection(layer, entry) for layer, entry in entries().items()}
+        risen = rise(decoder, batch.settled.to(device), projections)
+        loss = torch.zeros((), device=device)
+        for depth in deciding:
+            seen = decoder.norm(decoder.seen(risen[depth][:, _UNCOUNTED:], depth))
+            loss = loss - (wanted * F.linear(seen, rows).log_softmax(-1)).sum(-1).mean()
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
-        lost += loss.item() / len(depths)
+        lost += loss.item() / len(deciding)
         if (step + 1) % max(1, steps // 20) == 0:
             report(f"step {step + 1} of {steps}: cross-entropy {lost / max(1, steps // 20):.4f}")
             lost = 0.0
-    return on_cpu(entries_of(learned, scales))
+    return {layer: Lens(entry.matrix.detach().cpu(), entry.gain.cpu()) for layer, entry in entries().items()}
 
 
 @torch.inference_mode()
@@ -188,19 +136,19 @@ def compare(
     candidates: Mapping[str, Served], corpus: Corpus, plateau: int, exits: Sequence[int], bos: int | None
 ) -> dict[str, dict[str, dict[int, dict[str, float]]]]:
     """By candidate, language and depth, on held-out windows: the share of positions whose likeliest token is full depth's, and the
-    divergence from its distribution, full depth being the first candidate's. The candidates are decoders that serve."""
+    divergence from its distribution. The candidates are decoders that serve; they differ in entries alone."""
     layers = next(iter(candidates.values())).config.layers
-    depths = deciding(exits, plateau, layers)
+    deciding = _deciding(exits, plateau, layers)
     found: dict[str, dict[str, dict[int, dict[str, float]]]] = {name: {} for name in candidates}
     for language in corpus.languages:
-        rows = Drawn(corpus, "heldout", bos, [language]).spread(HELD_OUT_WINDOWS)
-        sums = {name: {depth: np.zeros(2) for depth in depths} for name in candidates}
+        rows = _Drawn(corpus, "heldout", bos, [language]).spread(HELD_OUT_WINDOWS)
+        sums = {name: {depth: np.zeros(2) for depth in deciding} for name in candidates}
         for row in rows:
             said = None
             for name, served in candidates.items():
                 said = _said(Staircase(served), row, layers) if said is None else said
                 stairs = Staircase(served, plateau=plateau)
-                for depth in depths:
+                for depth in deciding:
                     sums[name][depth] += _beside(_said(stairs, row, depth), said)
         for name, by in sums.items():
             found[name][language] = {
@@ -210,7 +158,7 @@ def compare(
     return found
 
 
-def deciding(exits: Sequence[int], plateau: int, layers: int) -> list[int]:
+def _deciding(exits: Sequence[int], plateau: int, layers: int) -> list[int]:
     """The depths above the plateau at which tokens are decided, ascending."""
     return [*(exit for exit in exits if exit > plateau), layers]
 
@@ -222,7 +170,7 @@ def _said(stairs: Staircase, row: np.ndarray, depth: int) -> Tensor:
         stairs.append(row.tolist())
         stairs.settle(count - RISEN)
     stairs.advance(count - 1, depth)
-    states = stairs.states(count - RISEN + UNCOUNTED, count)
+    states = stairs.states(count - RISEN + _UNCOUNTED, count)
     return served.logits(served.seen(states, depth)).float().log_softmax(-1)
 
 
@@ -231,7 +179,7 @@ def _beside(found: Tensor, wanted: Tensor) -> tuple[float, float]:
     return (found.argmax(-1) == wanted.argmax(-1)).float().mean().item(), divergence.item()
 
 
-class Drawn:
+class _Drawn:
     """Windows of WINDOW tokens of a corpus's shards, languages in turn."""
 
     def __init__(
@@ -255,24 +203,17 @@ class Drawn:
 
 
 @torch.no_grad()
-def scales_of(
-    decoder: Decoder, settled: Tensor, plateau: int, sublayers: Sublayers
-) -> dict[int, tuple[Tensor, Tensor]]:
-    """By layer, root mean squares of its own keys and values over settled states, (2·K·D,), and one over those of its input, (C,):
-    what is learned is about as large everywhere then."""
-    found = {}
-    for layer in range(plateau + 1, decoder.config.layers + 1):
-        block = decoder.block(layer)
-        normed = block.attention_norm(settled)
-        made = F.linear(normed, block.key_value_weight)
-        outer, inner = (x.float().pow(2).mean((0, 1)).sqrt().clamp_min(1e-6) for x in (made, normed))
-        found[layer] = outer, 1 / inner
-        seen = sees(0, settled.shape[1], 0, block.window, settled.device)
-        settled = decoder.through(sublayers, layer, settled, 0, *decoder.entries(layer, settled), seen)
-    return found
+def _scales(decoder: Decoder, layer: int, settled: Tensor) -> tuple[Tensor, Tensor]:
+    """Root mean squares of a layer's own keys and values over settled states, (2·K·D,), and one over those of its input, (C,): what
+    is learned is about as large everywhere then."""
+    block = decoder.layers[layer - 1]
+    normed = block.attention_norm(settled).float()  # type: ignore[operator]
+    own = F.linear(normed, block.key_value_weight)  # type: ignore[arg-type]
+    outer, inner = (x.pow(2).mean((0, 1)).sqrt().clamp_min(1e-6) for x in (own, normed))
+    return outer, 1 / inner
 
 
-def head_rows(decoder: Decoder, corpus: Corpus) -> Tensor:
+def _head_rows(decoder: Decoder, corpus: Corpus) -> Tensor:
     """(FREQUENT, C): the head's rows of the most frequent tokens."""
     counts = np.zeros(decoder.config.vocabulary, np.int64)
     for language in corpus.languages:

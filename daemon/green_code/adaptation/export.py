@@ -19,16 +19,9 @@ def bits_for(weights: Mapping[str, Tensor], layers: int) -> dict[str, int]:
     }
 
 
-def export_delta(
-    base: Mapping[str, Tensor],
-    weights: Mapping[str, Tensor],
-    layers: int,
-    path: Path,
-    others: Path | None = None,
-) -> None:
-    """Write delta.safetensors: matrices of the layers in groups, their norms as they are; the rest did not learn. What `weights`
-    lacks is taken from `others`, a delta of before."""
+def export_delta(base: Mapping[str, Tensor], weights: Mapping[str, Tensor], layers: int, path: Path) -> None:
+    """Write delta.safetensors: matrices of the layers in groups, their norms as they are; the rest did not learn."""
     adapted = {name: w for name, w in weights.items() if name.startswith("layers.")}
     part = path.with_suffix(".part")
-    save_delta(part, base, adapted, bits_for(adapted, layers), others)
+    save_delta(part, base, adapted, bits_for(adapted, layers))
     part.replace(path)

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,8 +17,8 @@ from torch import Tensor
 from green_code.adaptation.corpus import ABOUT, Corpus, corpus_digest, open_corpus
 from green_code.adaptation.corpus.command import asked, vocabulary_ids
 from green_code.adaptation.lineage import served_bundle
-from green_code.adaptation.recipe import WINDOW, Recipe, SettledRecipe
-from green_code.adaptation.settling import Settling, asked_settling
+from green_code.adaptation.recipe import Recipe
+from green_code.adaptation.scores import WINDOW
 from green_code.folders import bundles_dir
 from green_code.models.bundle import ENTRIES, MANIFEST, VOCABULARY, Bundle, load_bundle
 from green_code.models.catalog import Found, find_model
@@ -84,7 +85,7 @@ class Job:
     def base(self) -> dict[str, Tensor]:
         return dict(self.source.tensors(vocabulary_ids(self.bundle)))
 
-    def corpus(self, recipe: Recipe | SettledRecipe) -> Corpus:
+    def corpus(self, recipe: Recipe) -> Corpus:
         return open_corpus(self.args.work / "corpus", self.vocabulary, recipe.tokens_per_step, 2 * WINDOW)
 
     @property
@@ -129,13 +130,12 @@ class Job:
         return True
 
     def lacks_entries(self) -> bool:
-        """Whether the bundle has none, or none for where prompts are asked to settle."""
-        own = self.own
-        return asked_settling(self.args, own) != Settling.of(own) or not (self.bundle / ENTRIES).is_file()
+        """Whether the bundle has none, or none for the plateau that is asked for."""
+        return not (self.bundle / ENTRIES).is_file() or self.args.plateau not in (None, self.served_plateau())
 
-    def asked_settling(self) -> Settling:
-        """Where prompts are to settle; raises Problem, see `settling.asked_settling`."""
-        return asked_settling(self.args, self.own)
+    def served_plateau(self) -> int | None:
+        """Of the bundle that is there, if it has one."""
+        return own.plateau if (own := self.own) is not None else None
 
     def adapted(self) -> Bundle:
         """The bundle; raises Problem where it has no delta yet."""
@@ -150,6 +150,13 @@ class Job:
         """Remove parts that were made for what the bundle was before: they would pass every check, and be wrong."""
         for part in parts:
             (self.bundle / part).unlink(missing_ok=True)
+
+
+def check_plateau(plateau: int, exits: Sequence[int]) -> None:
+    """Raises Problem where it is no layer up to the last exit."""
+    if not exits or not 0 < plateau <= exits[-1]:
+        where = f"from 1 to {exits[-1]}, the last exit" if exits else "once the bundle has exits"
+        raise Problem("bad_request", f"prompts cannot settle at layer {plateau}; give --plateau {where}.")
 
 
 def say(text: str) -> None:

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from green_code.adaptation.corpus import Corpus
-from green_code.adaptation.recipe import WINDOW
+from green_code.adaptation.scores import WINDOW
 from green_code.adaptation.states import read_windows
 from green_code.models.reading import Lens
 from green_code.models.serving import Served

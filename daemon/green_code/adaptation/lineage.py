@@ -15,7 +15,7 @@ from typing import Any
 from green_code.adaptation.checkpoint import as_stored
 from green_code.adaptation.recipe import Recipe
 from green_code.adaptation.trainer import Start
-from green_code.models.bundle import DELTA, MANIFEST, SETTLED, Bundle, bundle_of, load_bundle
+from green_code.models.bundle import DELTA, MANIFEST, Bundle, bundle_of, load_bundle
 from green_code.models.catalog import Found
 from green_code.models.weights import adapted_weights
 
@@ -32,37 +32,26 @@ def beginning(found: Found, own: Path, served: Bundle | None, recipe: Recipe) ->
     for bundle in (mine, served):
         if bundle is None or bundle.part(DELTA) is None:
             continue
-        training, settled = bundle.manifest["training"], bundle.manifest.get(SETTLED)
+        training = bundle.manifest["training"]
         weights = adapted_weights(found, bundle)[1]
         same = json.dumps(training["recipe"]) == json.dumps(as_stored(recipe))
-        if bundle is mine and same and not settled and training["step"] < recipe.steps:
+        if bundle is mine and same and training["step"] < recipe.steps:
             earlier = training["earlier"]
             joules = training["joules"] - sum(run["joules"] for run in earlier)
             return Start(
                 weights, training["step"], joules, earlier
             ), f"going on from bundle {bundle.name} at step {training['step']} of {recipe.steps}"
-        runs = runs_of(bundle.manifest)
-        return Start(weights, earlier=runs), (
-            f"beginning from bundle {bundle.name}, which has seen {sum(run['tokens'] for run in runs):,} tokens"
+        return Start(weights, earlier=runs_of(training)), (
+            f"beginning from bundle {bundle.name}, which has seen {training['tokens']:,} tokens"
         )
     return Start(None), "beginning from the untouched weights"
 
 
-def runs_of(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The runs that made a bundle's weights, with their tokens and joules."""
-    training = manifest["training"]
+def runs_of(training: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The runs that a bundle's training record stands for."""
     earlier = training["earlier"]
     own = {name: training[name] - sum(run[name] for run in earlier) for name in ("tokens", "joules")}
-    lite = {"recipe": training["recipe"], "energy_source": training["energy_source"], **own}
-    return [*earlier, lite, *manifest.get(SETTLED, [])]
-
-
-def settled_since(bundle: Bundle, training: Mapping[str, Any]) -> bool:
-    """Whether the bundle is of this training, and its weights have learned what settles after that."""
-    found = bundle.manifest.get("training", {})
-    same = ("recipe", "step", "tokens")  # a manifest has lists where a checkpoint has tuples
-    alike = all(json.dumps(found.get(name)) == json.dumps(training[name]) for name in same)
-    return SETTLED in bundle.manifest and alike
+    return [*earlier, {"recipe": training["recipe"], "energy_source": training["energy_source"], **own}]
 
 
 def training_record(state: Mapping[str, Any], recipe: Recipe, corpus: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,11 +7,10 @@ from dataclasses import replace
 
 from green_code.adaptation import checkpoint
 from green_code.adaptation.entries import WINDOWS, compare, learn_entries
-from green_code.adaptation.job import Job, say
+from green_code.adaptation.job import Job, check_plateau, say
 from green_code.adaptation.lenses import POSITIONS, learn_lens, record_states
-from green_code.adaptation.scores import score_as_seen
+from green_code.adaptation.scores import MANIFEST_POSITIONS, Scores, rounded, score
 from green_code.adaptation.screen import MOMENT_POSITIONS, depths_that_count, second_moment, write_screen
-from green_code.adaptation.sublayer_search import search
 from green_code.kernels.form import forms
 from green_code.models.bundle import (
     AGENT,
@@ -22,7 +21,7 @@ from green_code.models.bundle import (
     write_manifest,
 )
 from green_code.models.decoder import Decoder
-from green_code.models.device import compute_device, compute_dtype
+from green_code.models.device import compute_device
 from green_code.models.reading import Reading, bundled_reading, read_lenses, save_lenses
 from green_code.models.serving import first_that_serves
 from green_code.models.sources import sha256_of
@@ -55,8 +54,12 @@ def make_lenses(job: Job) -> None:
         )  # fmt: skip
     part = job.bundle / f"{LENSES}.part"
     save_lenses(part, lenses)
-    scored = Decoder.load(config, weights)
-    held_out = score_as_seen(scored, read_lenses(part), corpus, bundle.exits, bos, say)
+    scored, held_out = Decoder.load(config, weights), dict[str, Scores]()
+    for name, worn in (("plain", {}), ("seen", read_lenses(part))):
+        scored.wear(worn)
+        held_out[name] = score(scored, corpus, bundle.exits, MANIFEST_POSITIONS, bos)
+        for language, by in held_out[name].items():
+            say(f"{name} {language} {rounded(by)}")
     record = {"positions": len(states[config.layers]), "seed": job.args.seed, "held_out": held_out}
     manifest = {k: v for k, v in bundle.manifest.items() if k not in ("agent", "entries")}
     job.forget(ENTRIES, SCREEN, AGENT, CALIBRATION)
@@ -67,61 +70,32 @@ def make_lenses(job: Job) -> None:
     )
 
 
-def find_sublayers(job: Job) -> None:
-    """Say what settling could leave out, from little to much; nothing is written.
-
-    Raises:
-        Problem: there is no adapted bundle.
-    """
-    bundle = job.adapted()
-    corpus = job.corpus(checkpoint.recipe_of(bundle.manifest["training"]["recipe"]))
-    config, weights = adapted_weights(job.found, bundle)
-    decoder = Decoder.load(config, weights).to(compute_device(), compute_dtype())
-    for found in search(decoder, corpus, job.vocabulary.bos, bundle.exits[-1], job.args.seed):
-        attentions, mlps = (",".join(map(str, layers)) for layers in found.sublayers.to_json().values())
-        say(
-            f"{found.work:.1f} layers, divergence {found.divergence:.4f}, agreement {found.agreement:.3f}: --plateau {found.plateau} --attentions '{attentions}' --mlps '{mlps}'"
-        )
-
-
 def make_entries(job: Job) -> None:
     """The plateau, and what layers above it make of settled positions. The calibration was of the entries before.
 
     Raises:
-        Problem: there is no adapted bundle, or prompts cannot settle where they are asked to.
+        Problem: there is no adapted bundle, or the plateau is no layer up to its last exit.
     """
     bundle = job.adapted()
-    settling = job.asked_settling()
-    settling.check(bundle.exits, job.config.layers)
-    if settling.plateau is None:
+    plateau: int | None = bundle.plateau if job.args.plateau is None else job.args.plateau
+    if plateau is None:
         say("no plateau is given: prompts rise as far as their tokens do, and there are no entries to learn")
         return
+    check_plateau(plateau, bundle.exits)
     corpus = job.corpus(checkpoint.recipe_of(bundle.manifest["training"]["recipe"]))
     config, weights = adapted_weights(job.found, bundle)
     # Entries before these may not fit any more, and are made anew.
-    reading = replace(bundled_reading(bundle.without(ENTRIES), config), sublayers=settling.sublayers)
+    reading = bundled_reading(bundle.without(ENTRIES), config)
     served = first_that_serves(forms(), config).build(config, weights, reading)
-    decoder = Decoder.load(config, weights).to(compute_device(), compute_dtype())
+    decoder, bos = Decoder.load(config, weights).to(compute_device()), job.vocabulary.bos
     decoder.wear(reading.lenses)
-    bos = job.vocabulary.bos
-    entries = learn_entries(
-        decoder,
-        served,
-        corpus,
-        settling.plateau,
-        settling.sublayers,
-        bundle.exits,
-        bos,
-        WINDOWS,
-        job.args.seed,
-        say,
-    )
+    entries = learn_entries(decoder, served, corpus, plateau, bundle.exits, bos, WINDOWS, job.args.seed, say)
     part = job.bundle / f"{ENTRIES}.part"
     save_lenses(part, entries)
     learned = first_that_serves(forms(), config).build(
         config, weights, replace(reading, entries=read_lenses(part))
     )
-    held_out = compare({"plain": served, "learned": learned}, corpus, settling.plateau, bundle.exits, bos)
+    held_out = compare({"plain": served, "learned": learned}, corpus, plateau, bundle.exits, bos)
     for name, by in held_out.items():
         say(f"{name} {json.dumps(by)}")
     record = {
@@ -132,7 +106,7 @@ def make_entries(job: Job) -> None:
     }
     job.forget(CALIBRATION)
     part.replace(job.bundle / ENTRIES)
-    write_manifest(job.bundle, {**bundle.manifest, **settling.to_manifest(), "entries": record})
+    write_manifest(job.bundle, {**bundle.manifest, "plateau": plateau, "entries": record})
     say("entries written; `green-code train calibrate` makes the calibration anew")
 
 

@@ -15,46 +15,12 @@ from green_code.problems import Problem
 
 RECIPES = ("default", "paper")
 _LARGE_BUDGET = 20_000_000
-WINDOW = 256
-"""Tokens that are read together wherever something is learned or scored on a bundle's states."""
 
 Teacher = Literal["last", "untouched"]
 
 
-class _Steps:
-    """What tokens come to, in any recipe."""
-
-    tokens: int
-    warm_up_steps: int
-    final_rate_share: float
-
-    @property
-    def tokens_per_step(self) -> int:
-        raise NotImplementedError
-
-    @property
-    def steps(self) -> int:
-        return self.tokens // self.tokens_per_step
-
-    def rate_share(self, step: int) -> float:
-        """Of the peak rate, at a step: linear warm-up, then a cosine to `final_rate_share`."""
-        if step < self.warm_up_steps:
-            return (step + 1) / self.warm_up_steps
-        done = (step - self.warm_up_steps) / max(1, self.steps - self.warm_up_steps)
-        cosine = (1 + math.cos(math.pi * min(1.0, done))) / 2
-        return self.final_rate_share + (1 - self.final_rate_share) * cosine
-
-    def check(self) -> None:
-        """Raises Problem where there is no step in it."""
-        if self.tokens < self.tokens_per_step:
-            raise Problem(
-                "bad_request",
-                f"--tokens {self.tokens} is less than one step; give at least {self.tokens_per_step}.",
-            )
-
-
 @dataclass(frozen=True)
-class Recipe(_Steps):
+class Recipe:
     """Two runs of equal recipe, corpus, start and device give equal weights.
 
     The loss of a step is Σ wᵢ·Lᵢ over the exits drawn for it and the last layer, where an exit's
@@ -93,6 +59,10 @@ class Recipe(_Steps):
         return self.sequence * self.batch
 
     @property
+    def steps(self) -> int:
+        return self.tokens // self.tokens_per_step
+
+    @property
     def exits(self) -> tuple[int, ...]:
         """All depths that are trained, the last layer not included."""
         return tuple(sorted({exit for group in self.exit_groups for exit in group}))
@@ -102,39 +72,11 @@ class Recipe(_Steps):
 
     def rate(self, step: int) -> float:
         """Learning rate of a step: linear warm-up, then a cosine to `final_rate_share` of the peak."""
-        return self.learning_rate * self.rate_share(step)
-
-
-@dataclass(frozen=True)
-class SettledRecipe(_Steps):
-    """Everything that shapes a run in which layers above the plateau learn what settles (settled_layers.py).
-
-    The loss of a window that rises in stretches is the sum of its divergences from the teacher over `depths`; that of one that
-    rises whole, the same with weights of its own.
-    """
-
-    depths: tuple[int, ...]
-    """Whatever decides above the plateau, the last layer at the end."""
-    tokens: int
-    seed: int
-    learning_rate: float = 4e-5
-    entry_rate: float = 5e-4
-    batch: int = 8
-    """Windows a step."""
-    whole: int = 3
-    """Of these, those that rise whole."""
-    whole_weights: tuple[float, float] = (0.5, 1.5)
-    """Of exits and of the last layer in such windows."""
-    warm_up_steps: int = 30
-    final_rate_share: float = 0.03
-    rounded_steps: int = 10
-    """Steps between two roundings (rounding.py)."""
-    gradient_clip: float = 1.0
-    """Of matrices: entries are of one size to begin with, by their scales."""
-
-    @property
-    def tokens_per_step(self) -> int:
-        return WINDOW * self.batch
+        if step < self.warm_up_steps:
+            return self.learning_rate * (step + 1) / self.warm_up_steps
+        done = (step - self.warm_up_steps) / max(1, self.steps - self.warm_up_steps)
+        cosine = (1 + math.cos(math.pi * min(1.0, done))) / 2
+        return self.learning_rate * (self.final_rate_share + (1 - self.final_rate_share) * cosine)
 
 
 def default_recipe(layers: int, tokens: int) -> Recipe:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -10,15 +10,14 @@ import torch.nn.functional as F
 
 from green_code.adaptation.corpus import Corpus
 from green_code.adaptation.objective import hidden_at
-from green_code.adaptation.recipe import WINDOW
 from green_code.adaptation.windows import begin_with
 from green_code.models.decoder import Decoder
 from green_code.models.device import bfloat16_pays
-from green_code.models.reading import Lens
 
 Scores = dict[str, dict[str, dict[int, float]]]
 """{language: {"accuracy" | "agreement" | "loss": {depth: value}}}; loss is cross-entropy in nats per token."""
 
+WINDOW = 256
 MANIFEST_POSITIONS = 16_384  # per language
 _ROWS = 8
 
@@ -44,24 +43,6 @@ def score(
         starts = np.linspace(0, len(shard) - WINDOW - 2, rows).astype(int)
         windows[language] = np.stack([shard[start : start + WINDOW + 1] for start in starts])
     return score_windows(decoder, windows, depths, bos)
-
-
-def score_as_seen(
-    decoder: Decoder,
-    lenses: Mapping[int, Lens],
-    corpus: Corpus,
-    depths: tuple[int, ...],
-    bos: int | None,
-    report: Callable[[str], None],
-) -> dict[str, Scores]:
-    """A manifest's scores: `plain`, and `seen` where there are lenses to see through. The decoder wears them afterwards."""
-    found = {}
-    for name, worn in {"plain": {}, **({"seen": lenses} if lenses else {})}.items():
-        decoder.wear(worn)
-        found[name] = score(decoder, corpus, depths, MANIFEST_POSITIONS, bos)
-        for language, by in found[name].items():
-            report(f"{name} {language} {rounded(by)}")
-    return found
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from green_code.adaptation.corpus import Corpus
-from green_code.adaptation.recipe import WINDOW
+from green_code.adaptation.scores import WINDOW
 from green_code.adaptation.states import read_windows
 from green_code.models.screen import RANK, principal_directions
 from green_code.models.serving import Served

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from green_code.adaptation.corpus import Corpus
-from green_code.adaptation.recipe import WINDOW
+from green_code.adaptation.scores import WINDOW
 from green_code.adaptation.windows import begin_with
 from green_code.decoding.staircase import Staircase
 from green_code.models.serving import Served

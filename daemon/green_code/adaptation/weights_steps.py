@@ -10,13 +10,12 @@ from pathlib import Path
 from green_code.adaptation import checkpoint
 from green_code.adaptation.corpus import ABOUT, open_corpus
 from green_code.adaptation.export import export_delta
-from green_code.adaptation.job import Job, say
-from green_code.adaptation.lineage import beginning, settled_since, training_record
+from green_code.adaptation.job import Job, check_plateau, say
+from green_code.adaptation.lineage import beginning, training_record
 from green_code.adaptation.monitors import BEYOND_REPAIR, worst_rise
 from green_code.adaptation.ngrams import MOST_TOKENS, write_ngrams
-from green_code.adaptation.recipe import WINDOW, Recipe, focused, recipe_named
-from green_code.adaptation.scores import MANIFEST_POSITIONS, Scores, losses_at, rounded, score
-from green_code.adaptation.settling import Settling
+from green_code.adaptation.recipe import Recipe, focused, recipe_named
+from green_code.adaptation.scores import MANIFEST_POSITIONS, WINDOW, Scores, losses_at, rounded, score
 from green_code.adaptation.trainer import Lesson, Start, train
 from green_code.decoding.exits import parse_exits
 from green_code.models.bundle import (
@@ -60,9 +59,13 @@ def asked_recipe(job: Job) -> Recipe:
     recipe = replace(recipe, seed=job.args.seed, learning_rate=job.args.rate or recipe.learning_rate)
     if job.args.exits:
         recipe = focused(recipe, parse_exits(job.args.exits, job.config.layers), job.config.layers)
-    recipe.check()
-    if (job.args.plateau, job.args.attentions, job.args.mlps) != (None, None, None):
-        job.asked_settling().check(recipe.exits, job.config.layers)
+    if not recipe.steps:
+        raise Problem(
+            "bad_request",
+            f"--tokens {recipe.tokens} is less than one step; give at least {recipe.tokens_per_step}.",
+        )
+    if job.args.plateau is not None:
+        check_plateau(job.args.plateau, recipe.exits)
     return recipe
 
 
@@ -89,13 +92,6 @@ def export(job: Job) -> None:
     corpus = job.corpus(recipe)
     checkpoint.check(job.lite_folder, state, recipe, job.subject)
     trained = {**base, **state["weights"]}
-    about = json.loads((job.args.work / "corpus" / ABOUT).read_text("utf-8"))
-    training = training_record(state, recipe, about["shards"])
-    if (own := job.own) and settled_since(own, training):
-        say(
-            f"{job.bundle} has these weights, and what settles was learned since; delete the folder to have them as they were"
-        )
-        return
     new = job.bundle / f"{DELTA}.new"
     export_delta(base, trained, job.config.layers, new)
     if (job.bundle / DELTA).is_file() and same_delta(new, job.bundle / DELTA):
@@ -103,6 +99,8 @@ def export(job: Job) -> None:
         say(f"{job.bundle} has these weights already")
         return
     shipped = {**base, **{name: base[name] + delta for name, delta in read_delta(new)}}
+    about = json.loads((job.args.work / "corpus" / ABOUT).read_text("utf-8"))
+    training = training_record(state, recipe, about["shards"])
     training["held_out"] = {}
     for name, weights in (("untouched", base), ("trained", trained), ("shipped", shipped)):
         decoder = Decoder.load(job.config, weights)
@@ -110,22 +108,22 @@ def export(job: Job) -> None:
         training["held_out"][name] = scores
         for language, by in scores.items():
             say(f"{name} {language} {rounded(by)}")
-    refuse_damage(job, training["held_out"], new)
+    _refuse_damage(job, training["held_out"], new)
     gemma = "Gemma Terms of Use" if job.base_name == DEFAULT else "that of the base model"
-    settling = Settling.of(job.own).below(recipe.exits)
+    plateau = job.served_plateau()
     # From here on one after the other.
     new.replace(job.bundle / DELTA)
     job.forget(LENSES, ENTRIES, SCREEN, AGENT, CALIBRATION)
     write_manifest(job.bundle, {
         "base": {"model": job.base_name, "sha256": job.fingerprint},
         "exits": list(recipe.exits),
-        **settling.to_manifest(),
+        **({"plateau": plateau} if plateau is not None and plateau <= recipe.exits[-1] else {}),
         "training": training,
         "licences": {**dict.fromkeys(("base", "delta", "lenses", "entries"), gemma), "agent": "Apache-2.0"},
     })  # fmt: skip
 
 
-def refuse_damage(job: Job, held_out: Mapping[str, Scores], new: Path) -> None:
+def _refuse_damage(job: Job, held_out: Mapping[str, Scores], new: Path) -> None:
     """Raises Problem when the last layer has lost more than exits can be worth."""
     losses = [losses_at(held_out[name], job.config.layers) for name in ("untouched", "shipped")]
     language, rise = worst_rise(*losses)

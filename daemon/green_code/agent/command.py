@@ -149,7 +149,7 @@ def train_agent(args: argparse.Namespace) -> None:
     opened = open_model(find_model(args.model), bundle, forms())
     costs = measured_costs(opened, bundle.exits, SHORT_WINDOW_SECONDS, lambda *_: None)
     torch.set_num_threads(args.threads)
-    priced = prices_of(costs, rollouts.layers, bundle.sublayers, args.error_price)
+    priced = prices_of(costs, rollouts.layers, args.error_price)
     candidates = train_candidates(
         rollouts, priced, bundle.plateau, args.seed, args.work, args.reward, _rewards(args)
     )
@@ -184,7 +184,7 @@ def _check_plateau(bundle: Bundle, exits: Sequence[int]) -> None:
     if bundle.plateau is not None and bundle.plateau > exits[-1]:
         raise Problem(
             "bad_request",
-            f"the bundle's prompts settle at layer {bundle.plateau}, behind the last of these exits, {exits[-1]}; give deeper --exits, or first `green-code adapt entries` with a --plateau up to it.",
+            f"the bundle's prompts settle at layer {bundle.plateau}, behind the last of these exits, {exits[-1]}; give deeper --exits, or first `green-code adapt entries --plateau` with a layer up to it.",
         )
 
 

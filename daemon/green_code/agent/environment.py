@@ -8,7 +8,7 @@ which is paid once serves later requests. At each exit the agent continues or ex
             next layer, so that a later *continue* pays for it too.
 
 Where prompts settle on a plateau, all but the last `RISING` + 1 of a request's new positions do, as in service, and never rise.
-They are counted with the layers below the first exit, up to the plateau and with the sublayers, keys and values of the layers above, which
+They are counted with the layers below the first exit, up to the plateau and with the keys and values of all layers above, which
 a request comes to need as soon as one of its tokens goes on. What is left on the plateau or below it by an exit waits here, where
 service lets it settle in the end: a bundle's first exit is best above its plateau.
 
@@ -105,7 +105,6 @@ class ExitEnvironment:
         settled = (
             self._plateau * self.prices.evaluation
             + (self.rollouts.layers - self._plateau) * self.prices.entry
-            + self.prices.sublayers
         )
         self.spent += cost + (self.exit == 0) * (below + settled * self._settling)
         up = self._env[~leave], self.exit[~leave]

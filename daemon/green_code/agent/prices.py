@@ -9,13 +9,12 @@ import numpy as np
 
 from green_code.energy.costs import CostModel, Work
 from green_code.models.serving import FEW
-from green_code.models.sublayers import Sublayers
 
 
 @dataclass(frozen=True)
 class Prices:
     """Costs in units of a full-depth token: per layer run, per position in it (the first few of a batch, and the
-    others), per key and value alone, of what a settled position goes through above its plateau, per head, per decision, of an error.
+    others), per key and value alone, per head, per decision, of an error.
 
     All but `error`, what a wrong token is worth, come from the measured cost model.
     """
@@ -24,7 +23,6 @@ class Prices:
     few: float
     evaluation: float
     entry: float
-    sublayers: float
     head: float
     decision: float
     error: float = 1.0
@@ -43,7 +41,7 @@ class Prices:
         return self.layers(layers - last, 1 + waiting) + last * alone
 
 
-def prices_of(costs: CostModel, layers: int, sublayers: Sublayers, error: float) -> Prices:
+def prices_of(costs: CostModel, layers: int, error: float) -> Prices:
     """The measured cost model in units of one warm token at full depth."""
     unit = costs.joules(Work(runs=layers, evaluations=layers, few=layers, heads=1, head_rows=1))
     return Prices(
@@ -51,7 +49,6 @@ def prices_of(costs: CostModel, layers: int, sublayers: Sublayers, error: float)
         costs.few_joules / unit,
         costs.evaluation_joules / unit,
         costs.entry_joules / unit,
-        len(sublayers) * costs.sublayer_joules / unit,
         (costs.head_joules + costs.head_row_joules) / unit,
         costs.decision_joules / unit,
         error,

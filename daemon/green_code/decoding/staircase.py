@@ -32,9 +32,6 @@ further; when a layer above is first run, it gets keys and values for them, too,
       4  ████████           which look at what was propagated of the six
          position →
 
-Where the decoder has *sublayers* for what settles (models/sublayers.py), it is a copy of these states that goes through them, layer
-by layer: those on the plateau stay what they are, for `unsettle` and for positions that rise after all.
-
 Positions after those, once they have been above the plateau, are not those of full depth; `unsettle` forgets what is not exact.
 
 Must not know: policies, sampling, text.
@@ -80,13 +77,11 @@ class Staircase:
         self.evaluations = 0  # over how many positions: layer × position evaluations
         self.few = 0  # of these, those of the first few positions of a batch
         self.entries = 0  # keys and values alone that were made: layer × position
-        self.sublayers = 0  # that settled positions went through: sublayer × position
         self._lengths = [0] * (decoder.config.layers + 1)
         # By position, 1: the last layer has its keys and values, but has not been run over it.
         self._silent = bytearray()
         self._settled: list[tuple[int, int]] = []  # positions from … up to …, in their order
-        self._states, self._settling, self._keys, self._values = self._buffers(0)
-        self._rows = self._states.unbind()  # made once: where caches are cold, each view is slow
+        self._states, self._rows, self._keys, self._values = self._buffers(0)
 
     # --- the operations -----------------------------------------------------------------------------------
 
@@ -227,7 +222,7 @@ class Staircase:
     @property
     def cache_bytes(self) -> int:
         """Memory held by keys, values and states."""
-        return sum(t.nbytes for t in self._parts)
+        return sum(t.nbytes for t in (self._states, self._keys, self._values))
 
     # --- inside -------------------------------------------------------------------------------------------
 
@@ -239,11 +234,11 @@ class Staircase:
         final = len(self._lengths) - 1
         for start, stop, settled in self._stretches(self._lengths[first], end, first > self.plateau):
             if settled:
-                self._settle(first, last, start, stop)
+                self._propagate(first, last, start, stop, settled)
                 continue
             if first == final and start < wanted:
                 silent, start = start, min(stop, wanted)
-                self._propagate(first, last, self._states, silent, start, settled=False)
+                self._propagate(first, last, silent, start, settled)
             if start < stop:
                 self._run_stretch(first, last, start, stop)
 
@@ -267,20 +262,9 @@ class Staircase:
                 self.few += (high + 1 - low) * min(FEW, stop - start) * (start == begin)
                 self.evaluations += (high + 1 - low) * (stop - start)
 
-    def _settle(self, first: int, last: int, begin: int, end: int) -> None:
-        """Layers above the plateau get what they keep of positions that settled."""
-        for start in range(begin, end, self.decoder.rows_at_once):
-            stop = min(start + self.decoder.rows_at_once, end)
-            if first == self.plateau + 1:
-                self._settling[start:stop] = self._states[start:stop]
-            for low in range(first, last + 1, self.decoder.layers_at_once):
-                high = min(low + self.decoder.layers_at_once - 1, last)
-                self._propagate(low, high, self._settling, start, stop, settled=True)
-                self.sublayers += self.decoder.sublayers.within(low, high) * (stop - start)
-
-    def _propagate(self, first: int, last: int, states: Tensor, start: int, stop: int, settled: bool) -> None:
+    def _propagate(self, first: int, last: int, start: int, stop: int, settled: bool) -> None:
         self.interrupt()
-        self.decoder.propagate(first, last, states, start, stop, self._keys, self._values, settled)
+        self.decoder.propagate(first, last, self._states, start, stop, self._keys, self._values, settled)
         self._reach(first, last, start, stop, silent=not settled)
         self.entries += (last + 1 - first) * (stop - start)
 
@@ -326,16 +310,17 @@ class Staircase:
 
     def _grow(self, capacity: int) -> None:
         """Room for `capacity` positions; what is cached is kept, block by block, as decoders order it themselves."""
-        old = self._parts
-        self._states, self._settling, self._keys, self._values = self._buffers(capacity)
-        self._rows = self._states.unbind()
+        old = (self._states, self._keys, self._values)
+        self._states, self._rows, self._keys, self._values = self._buffers(capacity)
         if self.tokens:
-            for new, was in zip(self._parts, old, strict=True):
+            for new, was in zip((self._states, self._keys, self._values), old, strict=True):
                 new[..., : was.shape[-2], :] = was
 
-    def _buffers(self, capacity: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Hidden states (S, C), those that go through sublayers, or the same where there are none, and keys and values
-        (L, K, S, `cache_widths`)."""
+    def _buffers(self, capacity: int) -> tuple[Tensor, tuple[Tensor, ...], Tensor, Tensor]:
+        """Hidden states (S, C) and a view of each, keys and values (L, K, S, `cache_widths`).
+
+        Views are made once: where caches are cold, each is slow.
+        """
         config, decoder = self.decoder.config, self.decoder
         states = torch.zeros(capacity, config.width, dtype=decoder.dtype, device=decoder.device)
         keys, values = (
@@ -349,10 +334,4 @@ class Staircase:
             )
             for width in decoder.cache_widths
         )
-        return states, torch.zeros_like(states) if decoder.sublayers else states, keys, values
-
-    @property
-    def _parts(self) -> list[Tensor]:
-        """What memory is held for, each once."""
-        settling = [] if self._settling is self._states else [self._settling]
-        return [self._states, *settling, self._keys, self._values]
+        return states, states.unbind(), keys, values

@@ -1,21 +1,18 @@
 """What a completion costs: joules per layer run, per position in it, per head and per decision of the agent.
 
-A token is never metered alone: the counters are too coarse for that. Instead a handful of workloads is repeated for ten seconds
+A token is never metered alone: the counters are too coarse for that. Instead seven workloads are repeated for ten seconds
 each, in turns, since what counts are differences between them and a machine's speed drifts; a workload costs what it did in
 the median turn, so that other work, for a turn or two, does not stay in the costs. The spread over the turns,
 that drift included, gives the interval, and the joules of a request follow from how much of each it did:
 
     joules = run · (layer runs) + few · (layer × position, the first few of a batch) + evaluation · (the others)
            + head · (heads) + head row · (positions through them) + decision · (decisions) + entry · (layer × position, keys and values alone)
-           + sublayer · (sublayer × position, of those that have settled)
 
 A decision is all that the agent asks for beside the head: the lens through which that looks, and the exit network. Rules, which
 decide without a network, are given their lens for nothing.
 
 `run` is what reading a layer's weights costs whatever the batch, `evaluation` what each position adds; so for the head.
 The first few positions of a batch add less than later ones, since arithmetic then waits for memory anyway.
-A sublayer is an attention or an MLP, at the mean of those that the bundle's settled positions go through: right for who goes
-through all of them, as all do where exits are above them.
 An entry is a key and a value alone, of a position that does not go through the layer; it is measured in batches of 32
 positions: of a long prompt's it is a little less, of a few alone more.
 Attention over a longer context costs more than these constants say; the windows use 256 positions.
@@ -55,7 +52,6 @@ class Work:
     head_rows: int = 0
     decisions: int = 0
     entries: int = 0  # layer × position, of which keys and values alone were made
-    sublayers: int = 0  # sublayer × position: an attention or an MLP alone, of positions that have settled
 
 
 @dataclass(frozen=True)
@@ -69,7 +65,6 @@ class CostModel:
     head_row_joules: float
     decision_joules: float
     entry_joules: float
-    sublayer_joules: float
     source: str
     meter: str
     relative_interval: float
@@ -84,7 +79,6 @@ class CostModel:
             + self.head_row_joules * work.head_rows
             + self.decision_joules * work.decisions
             + self.entry_joules * work.entries
-            + self.sublayer_joules * work.sublayers
         )
 
 
@@ -122,8 +116,7 @@ def fit(
 
     Args:
         workloads: `layer` (runs with one position), `layer_few` (with a few) and `layer_batch` (with many), `head`,
-            `head_batch`, `decision` (with the head that it looks at), `entries` and, where the model has some, `sublayers` (with the
-            entries around them); each call does a little work and says how much.
+            `head_batch`, `decision` (with the head that it looks at) and `entries`; each call does a little work and says how much.
         window_seconds: how long each is repeated, all its turns together.
     """
     for work in workloads.values():
@@ -155,7 +148,7 @@ def fit(
         joules[name] = statistics.median(each) or statistics.fmean(each)
         if not joules[name]:
             raise silent
-        rows[name] = (whole.evaluations or whole.head_rows or whole.entries) / _units(whole)
+        rows[name] = (whole.evaluations or whole.head_rows) / _units(whole)
         median_error = math.sqrt(math.pi / 2 / len(turns)) * statistics.stdev(each)  # for normal noise
         widths.append(1.96 * median_error / joules[name])
 
@@ -175,9 +168,6 @@ def fit(
         head_row_joules=head_row,
         decision_joules=max(0.0, joules["decision"] - joules["head"]),
         entry_joules=joules["entries"],
-        sublayer_joules=max(0.0, joules["sublayers"] - rows["sublayers"] * joules["entries"])
-        if "sublayers" in joules
-        else 0.0,
         source=meter.source,
         meter=meter.describe(),
         relative_interval=max(widths),
@@ -198,7 +188,7 @@ def _sum(a: Work, b: Work) -> Work:
 
 def _units(work: Work) -> int:
     """Of the kind that a workload is of."""
-    return work.runs or work.heads or work.sublayers or work.entries
+    return work.runs or work.heads or work.entries
 
 
 def load_costs(path: Path) -> CostModel | None:

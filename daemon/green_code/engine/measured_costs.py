@@ -24,7 +24,7 @@ from green_code.models.weights import Model
 THREADS = 1  # of torch, where a second one buys latency with energy; the kernel sees to its own
 _COST_ROWS = 256  # a prompt
 _COST_AGENTS = 48  # more than a core's cache holds
-_WORKLOADS = 14  # changes when what is measured does, or how
+_WORKLOADS = 13  # changes when what is measured does, or how
 _COST_DRAFTS = 8  # a verification
 _COST_ENTRIES = 32  # positions that go for keys and values alone: a few lines, or part of a prompt
 
@@ -77,9 +77,9 @@ def hardware(device: torch.device) -> tuple[str | None, str]:
 
 def _workloads(decoder: Served, exit: int) -> dict[str, Callable[[], Work]]:
     """What `energy.costs.fit` repeats; `exit` is one of those that are decided at. Positions are put in after 256 others, as in a real document."""
-    layers, stairs, above = decoder.config.layers, Staircase(decoder), decoder.sublayers.layers
+    layers, stairs = decoder.config.layers, Staircase(decoder)
     stairs.append([1] * _COST_ROWS)
-    settled = stairs.advance(_COST_ROWS - 1, layers).repeat(_COST_ROWS, 1)
+    settled = stairs.advance(_COST_ROWS - 1, layers).repeat(_COST_ENTRIES, 1)
 
     def layer() -> Work:
         stairs.truncate(_COST_ROWS)
@@ -103,7 +103,7 @@ def _workloads(decoder: Served, exit: int) -> dict[str, Callable[[], Work]]:
         torch.zeros(
             layers,
             decoder.config.kv_heads,
-            _COST_ROWS,
+            _COST_ENTRIES,
             width,
             dtype=decoder.cache_dtype,
             device=decoder.device,
@@ -112,13 +112,8 @@ def _workloads(decoder: Served, exit: int) -> dict[str, Callable[[], Work]]:
     )
 
     def entries() -> Work:
-        decoder.propagate(1, layers, settled, 0, _COST_ENTRIES, keys, values, settled=False)
+        decoder.propagate(1, layers, settled, 0, _COST_ENTRIES, keys, values, settled=True)
         return Work(entries=layers * _COST_ENTRIES)
-
-    def sublayers() -> Work:
-        first, last = above[0], above[-1]
-        decoder.propagate(first, last, settled.clone(), 0, _COST_ROWS, keys, values, settled=True)
-        return Work(entries=(last + 1 - first) * _COST_ROWS, sublayers=len(decoder.sublayers) * _COST_ROWS)
 
     @torch.inference_mode()
     def head() -> Work:
@@ -152,5 +147,4 @@ def _workloads(decoder: Served, exit: int) -> dict[str, Callable[[], Work]]:
         "head_batch": head_batch,
         "decision": decision,
         "entries": entries,
-        **({"sublayers": sublayers} if above else {}),
     }

@@ -170,7 +170,6 @@ class _Before:
     few: int
     prompt_evaluations: int
     entries: int
-    sublayers: int
     shared: int  # positions of the prompt that were in the cache
     full_depth: _FullDepth  # of these
 
@@ -236,7 +235,6 @@ class Session:
             stairs.few,
             stairs.evaluations_below(reused),
             stairs.entries,
-            stairs.sublayers,
             shared,
             self._full_depth.first(shared),
         )
@@ -324,7 +322,6 @@ class Session:
             generated.effort.head_rows,
             generated.effort.decisions,
             stairs.entries - before.entries,
-            stairs.sublayers - before.sublayers,
         )
         joules, passes = runtime.costs.joules(work), generated.effort.passes
         interrupted = generated.reason in ("cancelled", "superseded")

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from green_code.adaptation.corpus import Corpus, open_corpus
-from green_code.adaptation.recipe import WINDOW
+from green_code.adaptation.scores import WINDOW
 from green_code.models.vocabulary import Vocabulary
 
 _LEAST = WINDOW + 2  # tokens that a scored shard needs

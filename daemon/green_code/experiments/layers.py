@@ -96,9 +96,9 @@ def untouched(adapted: Runtime) -> Runtime:
 
 
 def plain(served: Runtime) -> Runtime:
-    """The same model and bundle, but for entries and sublayers: a layer's own projections make keys and values of states as they are handed on."""
+    """The same model and bundle, but for entries: a layer's own projections make keys and values of states that are handed on."""
     bundle = bundle_of(served.model)
-    if bundle is None or (bundle.part(ENTRIES) is None and not bundle.sublayers):
+    if bundle is None or bundle.part(ENTRIES) is None:
         return served
     bundle = bundle.without(ENTRIES)
     opened = open_model(find_model(served.model), bundle, forms())

@@ -13,8 +13,6 @@ from typing import Any
 
 from markdown_it import MarkdownIt
 
-from green_code.models.sublayers import Sublayers
-
 _WIDTH = 120
 _STYLE = (
     "body{max-width:64em;margin:2em auto;padding:0 1em;font:16px/1.5 system-ui,sans-serif}table{border-collapse:collapse;font-size:.85em}"
@@ -114,9 +112,7 @@ def settling(found: dict[str, Any]) -> str:
     plateau = found["plateau"]
     if plateau is None:
         return ""
-    sublayers = Sublayers.from_json(found["sublayers"])
-    beyond = f", which go through {sublayers} alone of the layers above" if sublayers else ""
-    return f"In `fast`, prompts settle at layer {plateau}: what goes deeper sees keys and values that are made of the states there{beyond}. "
+    return f"In `fast`, prompts settle at layer {plateau}: what goes deeper sees keys and values that are made of the states there. "
 
 
 def layers_named(layers: Sequence[int]) -> str:

@@ -143,7 +143,6 @@ def complete(runtime: Runtime, policy: Policy, file: File, served: bool = False)
         effort.head_rows,
         effort.decisions,
         stairs.entries,
-        stairs.sublayers,
     )
     return {
         "language": language,

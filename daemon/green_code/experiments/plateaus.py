@@ -86,7 +86,6 @@ def run(
         "layers": runtime.layers_total,
         "exits": list(runtime.exits),
         "plateau": served,
-        "sublayers": runtime.decoder.sublayers.to_json(),
         "rising": RISING,
         "energy_source": runtime.energy_source,
         "arms": [

@@ -16,7 +16,6 @@ from green_code.experiments.pages import (
 )
 from green_code.experiments.plateaus import RISES
 from green_code.experiments.quality import FULL
-from green_code.models.sublayers import Sublayers
 
 
 def page(found: dict[str, Any]) -> str:
@@ -44,9 +43,7 @@ def page(found: dict[str, Any]) -> str:
 def _learned(found: dict[str, Any]) -> str:
     if not any(arm["family"].endswith("learned") for arm in found["arms"]):
         return ""
-    sublayers = Sublayers.from_json(found["sublayers"])
-    through = f", through {sublayers}" if sublayers else ""
-    return f"*Learned*: with the bundle's entries{through}; on the other plateaus, layers' own projections make keys and values. "
+    return "*Learned*: with the bundle's entries; on the other plateaus, layers' own projections make keys and values. "
 
 
 def _language(found: dict[str, Any], language: str) -> str:

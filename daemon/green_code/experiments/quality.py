@@ -90,7 +90,6 @@ def run(
         "layers": adapted.layers_total,
         "exits": list(adapted.exits),
         "plateau": adapted.plateau,
-        "sublayers": adapted.decoder.sublayers.to_json(),
         "energy_source": adapted.energy_source,
         "arms": [
             {"family": arm.family, "setting": arm.setting, **summary}

@@ -46,7 +46,7 @@ def run(model: str, work: Path, updates: int, seed: int, report: Callable[[str],
         open_rollouts(work / "rollouts" / part, bundle.weights_key) for part in ("train", "heldout")
     )
     rollouts.check_like(held)
-    prices = prices_of(runtime.costs, rollouts.layers, bundle.sublayers, 1.0)
+    prices = prices_of(runtime.costs, rollouts.layers, 1.0)
     typing = draw_typing(held, _DOCUMENTS, 1, seed)
     full = replay(full_depth(), held, prices, typing, bundle.plateau, None).cost
     arms = []
@@ -75,7 +75,6 @@ def run(model: str, work: Path, updates: int, seed: int, report: Callable[[str],
         "exits": list(held.exits),
         "layers": held.layers,
         "plateau": bundle.plateau,
-        "sublayers": runtime.decoder.sublayers.to_json(),
         "energy_source": runtime.energy_source,
         "arms": arms,
     }

@@ -116,7 +116,6 @@ def run(model: str, work: Path, limit: int, seed: int, report: Callable[[str], N
         "characters": CHARACTERS,
         "layers": runtime.layers_total,
         "plateau": runtime.plateau,
-        "sublayers": runtime.decoder.sublayers.to_json(),
         "energy_source": runtime.energy_source,
         "arms": [summary(arm, measured, seed) for arm in compared],
     }

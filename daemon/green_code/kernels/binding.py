@@ -51,8 +51,6 @@ class CLayer(ctypes.Structure):
         ),
         ("window", _Int),
         ("entry", CMatrix),
-        ("attends", _Int),
-        ("thinks", _Int),
     ]  # fmt: skip
 
 
@@ -198,7 +196,7 @@ class Kernel:
         ]  # fmt: skip
         self.enter: Any = loaded.green_enter
         self.enter.restype = None
-        self.enter.argtypes = [*self.run_layers.argtypes[:-1], _Int, self.run_layers.argtypes[-1]]
+        self.enter.argtypes = [*self.run_layers.argtypes[:-1], _Int]
         self.help: Any = loaded.green_help
         self.help.restype = None
         self.help.argtypes = [ctypes.POINTER(CTeam)]

@@ -24,7 +24,6 @@ typedef struct {
   const float *cosines, *sines;  // (positions, head_width/2)
   int32_t window;                // how many positions are seen, itself included; 0: all
   matrix entry;                  // keys and values of settled states; without records: those of qkv
-  int32_t attends, thinks;       // whether settled states go through attention, through the MLP
 } layer;
 
 typedef struct {
@@ -85,7 +84,6 @@ typedef struct {
   const layer *l;
   float *x;
   int start, rows, halves, capacity;  // halves: into how many parts heads are cut, where rows are too few to share
-  int placed;                         // the first head that `place` is about: 0, or that of the keys
   uint8_t *keys, *values;
   const scratch *s;
 } step;
@@ -110,13 +108,13 @@ static void before_attention(const void *task, int r, int worker) {
   norm_row(t->m, t->x, t->l->attention_norm, r, worker, t->s);
 }
 
-// A row's queries, from head t->placed on, and keys to where they are in the text; its keys and values into the cache.
-INLINE void place_row(const step *t, int r) {
+// A row's queries, from head `first` on, and keys to where they are in the text; its keys and values into the cache.
+INLINE void place_row(const step *t, int r, int first) {
   const model *m = t->m;
   const int d = m->head_width, position = t->start + r;
   const float *c = t->l->cosines + (size_t)position * (d / 2), *sn = t->l->sines + (size_t)position * (d / 2);
   float *query = t->s->wide + (size_t)r * t->l->qkv.outputs, *key = query + m->heads * d, *value = key + m->kv_heads * d;
-  for (int h = t->placed; h < m->heads + m->kv_heads; h++) {  // queries and, right behind them, keys
+  for (int h = first; h < m->heads + m->kv_heads; h++) {  // queries and, right behind them, keys
     const float *gain = h < m->heads ? t->l->q_norm : t->l->k_norm;
     if (gain) rms_norm(query + h * d, gain, d, m->norm_eps, query + h * d);
     rotate(query + h * d, c, sn, d / 2);
@@ -134,7 +132,7 @@ static void place(const void *task, int block, int worker) {
   const step *t = task;
   const int first = t->start / KEYS * KEYS + block * KEYS, end = t->start + t->rows;
   for (int position = first < t->start ? t->start : first; position < first + KEYS && position < end; position++)
-    place_row(t, position - t->start);
+    place_row(t, position - t->start, 0);
 }
 
 // A pair of rows: all of their heads or, where there are halves, one half. Queries make way for the result.
@@ -165,21 +163,11 @@ static void after_attention(const void *task, int r, int worker) {
   quantise(t->s->wide + (size_t)r * t->l->qkv.outputs, t->m->heads * t->m->head_width, r, &t->s->row);
 }
 
-static void add_attention(const void *task, int r, int worker) {
-  (void)worker;
+static void before_mlp(const void *task, int r, int worker) {
   const step *t = task;
   float *change = t->s->wide + (size_t)r * t->l->attention_out.outputs;
   add_row(t->m, t->x + (size_t)r * t->m->width, t->l->attention_out_norm, change);
-}
-
-static void normed_for_mlp(const void *task, int r, int worker) {
-  const step *t = task;
   norm_row(t->m, t->x, t->l->mlp_norm, r, worker, t->s);
-}
-
-static void before_mlp(const void *task, int r, int worker) {
-  add_attention(task, r, worker);
-  normed_for_mlp(task, r, worker);
 }
 
 static void gate_row(const void *task, int r, int worker) {
@@ -195,91 +183,62 @@ static void after_mlp(const void *task, int r, int worker) {
   add_row(t->m, t->x + (size_t)r * t->m->width, t->l->mlp_out_norm, t->s->wide + (size_t)r * t->l->mlp_out.outputs);
 }
 
-// The team, closed and null where its threads wait for one another too often: the other one is busy with something else.
-INLINE team *still_open(team *team) {
-  if (!team || atomic_load_explicit(&team->stalls, memory_order_relaxed) < TOO_BUSY) return team;
-  atomic_store_explicit(&team->open, 0, memory_order_release);
-  return NULL;
-}
-
-// A chunk of a span's rows in one of its layers, whose heads from `placed` on have a place in the text.
-INLINE step step_of(const model *m, int i, float *x, int start, int at, int rows, int placed, uint8_t *keys, uint8_t *values,
-                    int capacity, const scratch *s, const team *team) {
-  const size_t cached = (size_t)m->kv_heads * capacity;  // heads and positions of a layer
-  const int some = rows - at < CHUNK ? rows - at : CHUNK;
-  return (step){m, &m->layers[i], x + (size_t)at * m->width, start + at, some, team && some <= PAIR ? 2 : 1, capacity, placed,
-                keys + i * cached * key_bytes(m->head_width), values + i * cached * value_bytes(m->head_width), s};
-}
-
-INLINE void place_and_attend(team *team, const step *t, int attends) {
-  share(team, place, t, (t->start + t->rows - 1) / KEYS - t->start / KEYS + 1);
-  if (!attends) return;
-  share(team, attend_part, t, (t->rows + PAIR - 1) / PAIR * t->halves);
-  share(team, after_attention, t, t->rows);
-}
-
-// A step's rows through the MLP, for which they are normed; `following` is the matrix that comes next.
-INLINE void think(team *team, const step *t, const matrix *following) {
-  const layer *l = t->l;
-  product(team, &l->mlp_in, &l->mlp_out, &t->s->row, t->rows, t->s->wide, l->mlp_in.outputs);
-  share(team, gate_row, t, t->rows);
-  product(team, &l->mlp_out, following, &t->s->row, t->rows, t->s->wide, l->mlp_out.outputs);
-  share(team, after_mlp, t, t->rows);
-}
-
 // Layers first … last−1 over x (rows, width) at positions start … start+rows−1, in place. Keys and values are
 // (all layers, kv_heads, capacity, bytes of a position), as attention.h says; those of these layers are valid before
 // `start`, and the new ones are written. `team` is open, or null: then one thread does it all, as it does when the other
 // one stalls.
 void green_run_layers(const model *m, int first, int last, float *x, int start, int rows, uint8_t *keys, uint8_t *values,
                       int capacity, const scratch *s, team *team) {
+  const size_t cached = (size_t)m->kv_heads * capacity;  // heads and positions of a layer
   for (int i = first; i < last; i++) {
     const layer *l = &m->layers[i];
     for (int at = 0; at < rows; at += CHUNK) {
-      team = still_open(team);
-      const step t = step_of(m, i, x, start, at, rows, 0, keys, values, capacity, s, team);
-      share(team, before_attention, &t, t.rows);
-      product(team, &l->qkv, &l->attention_out, &s->row, t.rows, s->wide, l->qkv.outputs);
-      place_and_attend(team, &t, 1);
-      product(team, &l->attention_out, &l->mlp_in, &s->row, t.rows, s->wide, l->attention_out.outputs);
-      share(team, before_mlp, &t, t.rows);
-      think(team, &t, at + CHUNK < rows ? &l->qkv : i + 1 < last ? &l[1].qkv : NULL);
+      if (team && atomic_load_explicit(&team->stalls, memory_order_relaxed) >= TOO_BUSY) {
+        atomic_store_explicit(&team->open, 0, memory_order_release);
+        team = NULL;
+      }
+      const int some = rows - at < CHUNK ? rows - at : CHUNK;
+      const int halves = team && some <= PAIR ? 2 : 1;
+      const step t = {m, l, x + (size_t)at * m->width, start + at, some, halves, capacity,
+                      keys + i * cached * key_bytes(m->head_width), values + i * cached * value_bytes(m->head_width), s};
+      const matrix *following = at + CHUNK < rows ? &l->qkv : i + 1 < last ? &l[1].qkv : NULL;
+      share(team, before_attention, &t, some);
+      product(team, &l->qkv, &l->attention_out, &s->row, some, s->wide, l->qkv.outputs);
+      share(team, place, &t, (t.start + some - 1) / KEYS - t.start / KEYS + 1);
+      share(team, attend_part, &t, (some + PAIR - 1) / PAIR * halves);
+      share(team, after_attention, &t, some);
+      product(team, &l->attention_out, &l->mlp_in, &s->row, some, s->wide, l->attention_out.outputs);
+      share(team, before_mlp, &t, some);
+      product(team, &l->mlp_in, &l->mlp_out, &s->row, some, s->wide, l->mlp_in.outputs);
+      share(team, gate_row, &t, some);
+      product(team, &l->mlp_out, following, &s->row, some, s->wide, l->mlp_out.outputs);
+      share(team, after_mlp, &t, some);
     }
   }
   if (team) atomic_store_explicit(&team->open, 0, memory_order_release);
 }
 
-// Keys and values of layers first … last−1 for x (rows, width): if `settled`, by a layer's `entry` where it has one, x going through
-// its attention and its MLP, in place, if settled states do; otherwise by qkv's own rows, and x stays. The other arguments are those of
-// green_run_layers.
+// Keys and values alone of layers first … last−1, made of x (rows, width) as it stands: if `settled`, by a layer's `entry`
+// where it has one, and by qkv's own rows elsewhere. The other arguments are those of green_run_layers.
 void green_enter(const model *m, int first, int last, float *x, int start, int rows, uint8_t *keys, uint8_t *values,
-                 int capacity, const scratch *s, int settled, team *team) {
-  const int tile = m->heads * m->head_width / TILE;  // of keys, the first; decoder.py serves no model whose queries end within one
+                     int capacity, const scratch *s, int settled) {
+  const size_t cached = (size_t)m->kv_heads * capacity;
+  const int queries = m->heads * m->head_width;
   for (int i = first; i < last; i++) {
     const layer *l = &m->layers[i];
     const matrix *qkv = &l->qkv;
+    const int tile = queries / TILE;  // the first of keys; decoder.py serves no model whose queries end within one
     const matrix own = {qkv->records + (size_t)tile * (qkv->inputs / GROUP), qkv->outputs - tile * TILE, qkv->inputs};
-    const matrix queries = {qkv->records, tile * TILE, qkv->inputs};
-    const matrix *entry = settled && l->entry.records ? &l->entry : &own;
-    const int attends = settled && l->attends, thinks = settled && l->thinks;
-    for (int at = 0; at < rows; at += CHUNK) {
-      team = still_open(team);
-      const step t = step_of(m, i, x, start, at, rows, attends ? 0 : m->heads, keys, values, capacity, s, team);
-      share(team, before_attention, &t, t.rows);
-      product(team, entry, NULL, &s->row, t.rows, s->wide + tile * TILE, qkv->outputs);
-      if (attends) product(team, &queries, &l->attention_out, &s->row, t.rows, s->wide, qkv->outputs);
-      place_and_attend(team, &t, attends);
-      if (attends) {
-        product(team, &l->attention_out, NULL, &s->row, t.rows, s->wide, l->attention_out.outputs);
-        share(team, add_attention, &t, t.rows);
-      }
-      if (thinks) {
-        share(team, normed_for_mlp, &t, t.rows);
-        think(team, &t, NULL);
-      }
+    const matrix *kv = settled && l->entry.records ? &l->entry : &own;
+    for (int at = 0, some; at < rows; at += some) {
+      some = rows - at < CHUNK ? rows - at : CHUNK;
+      const step t = {m, l, x + (size_t)at * m->width, start + at, some, 1, capacity,
+                      keys + i * cached * key_bytes(m->head_width), values + i * cached * value_bytes(m->head_width), s};
+      for (int r = 0; r < some; r++) before_attention(&t, r, 0);
+      product(NULL, kv, NULL, &s->row, some, s->wide + tile * TILE, qkv->outputs);
+      for (int r = 0; r < some; r++) place_row(&t, r, m->heads);
     }
   }
-  if (team) atomic_store_explicit(&team->open, 0, memory_order_release);
 }
 
 // The second thread of a team; it comes back when the first closes the team.

@@ -88,7 +88,6 @@ class KernelDecoder:
             for depth in packed.lenses
         }
         self._entries = {layer: self._matrices[entry_name(layer)] for layer in packed.entries}
-        self.sublayers = packed.sublayers
         down = packed.down
         preview = self._matrices.get(PREVIEW)
         self._screen = CScreen(
@@ -147,12 +146,7 @@ class KernelDecoder:
         settled: bool,
     ) -> None:
         """See `Served`; arguments and errors are those of `run_layers`."""
-        arguments = self._arguments(first, last, states, start, stop, keys, values)
-        # Keys and values alone are little, and a helper would have to be woken for them.
-        team = self._call_helper() if settled and self.sublayers.within(first, last) else None
-        self._kernel.enter(*arguments, settled, team)
-        if team is not None:
-            self._learn_from(team)
+        self._kernel.enter(*self._arguments(first, last, states, start, stop, keys, values), settled)
 
     def logits(self, x: Tensor) -> Tensor:
         """Final norm and whole head: (C,) or (N, C), as seen → (V,) or (N, V) float32."""
@@ -274,9 +268,7 @@ class KernelDecoder:
     @property
     def build(self) -> str:
         rank = self._screen.preview.inputs if self._screen.rows else 0
-        return (
-            f"{self._kernel.digest}, screen {rank}, lenses {sorted(self._lenses)}, settled {self.sublayers}"
-        )
+        return f"{self._kernel.digest}, screen {rank}, lenses {sorted(self._lenses)}"
 
     # --- inside -------------------------------------------------------------------------------------------
 
@@ -386,6 +378,4 @@ class KernelDecoder:
             *(table.ctypes.data for table in self._tables[rope]),
             self.config.windows[i] or 0,
             self._entries.get(i + 1, CMatrix()),
-            i + 1 in self.sublayers.attention,
-            i + 1 in self.sublayers.mlp,
         )

@@ -17,7 +17,6 @@ from green_code.kernels.quantise import records as count
 from green_code.models.families import ModelConfig
 from green_code.models.reading import Reading, corrected
 from green_code.models.screen import screen_of
-from green_code.models.sublayers import Sublayers
 
 PREVIEW = "screen.preview"
 _DOWN = "screen.down"
@@ -85,7 +84,7 @@ def pack(
     config: ModelConfig, weights: Mapping[str, Tensor], reading: Reading
 ) -> tuple[np.ndarray, dict[str, Tensor]]:
     """What `KernelDecoder` is made of: (records, RECORD_BYTES) of all matrices; the embedding (bfloat16), gains, those
-    of lenses among them, which layers have entries, the sublayers of settled positions, and the screen's `down`.
+    of lenses among them, which layers have entries, and the screen's `down`.
 
     Args:
         weights: under `Decoder`'s names. reading: its screen needs the rows of a head that is tied to the embedding, and
@@ -109,7 +108,6 @@ def pack(
         own = weights[f"layers.{layer - 1}.qkv.weight"][first:]
         packed.append(quantise(corrected(own, entry).numpy()))
     rest[_ENTRIES] = torch.tensor(sorted(reading.entries), dtype=torch.int32)
-    rest |= reading.sublayers.to_tensors()
     directions = reading.directions
     if directions is not None and config.tied_head and len(directions) % GROUP == 0:
         screen = screen_of(rest["embed.weight"], directions)
@@ -129,7 +127,6 @@ class Packed:
     embed: Tensor  # (V, C) bfloat16
     lenses: tuple[int, ...]
     entries: tuple[int, ...]
-    sublayers: Sublayers
     down: Tensor | None
 
 
@@ -144,7 +141,6 @@ def unpack(config: ModelConfig, records: np.ndarray, rest: Mapping[str, Tensor])
         raise ValueError(reason)
     rest = dict(rest)
     down, entries = rest.pop(_DOWN, None), tuple(rest.pop(_ENTRIES).tolist())
-    sublayers = Sublayers.from_tensors(rest)
     lenses = tuple(sorted(int(name.removeprefix(_LENS)) for name in rest if name.startswith(_LENS)))
     sizes = list(matrices(config, lenses, entries, 0 if down is None else len(down)))
     counts = {name: count(outputs, inputs) for name, outputs, inputs in sizes}
@@ -176,6 +172,5 @@ def unpack(config: ModelConfig, records: np.ndarray, rest: Mapping[str, Tensor])
         rest["embed.weight"].bfloat16().contiguous(),
         lenses,
         entries,
-        sublayers,
         down,
     )

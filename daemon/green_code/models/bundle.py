@@ -18,7 +18,6 @@ from safetensors.numpy import load_file
 
 from green_code.folders import bundles_dir
 from green_code.models.sources import sha256_of
-from green_code.models.sublayers import Sublayers
 from green_code.problems import Problem
 
 SCHEMA = 1
@@ -34,8 +33,6 @@ MANIFEST, VOCABULARY, DELTA, LENSES, ENTRIES, SCREEN, AGENT, CALIBRATION, NGRAMS
     "ngrams.safetensors",
 )
 PARTS = (VOCABULARY, DELTA, LENSES, ENTRIES, SCREEN, AGENT, CALIBRATION, NGRAMS)
-SETTLED = "settled"
-"""In a manifest: the runs in which layers above the plateau learned what settles, each with its recipe, tokens and joules."""
 _CONVERTED = (VOCABULARY, DELTA, LENSES, SCREEN, ENTRIES)  # what the cached weights are made of
 
 
@@ -62,11 +59,6 @@ class Bundle:
         return self.manifest.get("plateau")
 
     @property
-    def sublayers(self) -> Sublayers:
-        """Those above the plateau that settled positions go through."""
-        return Sublayers.from_json(self.manifest.get("sublayers"))
-
-    @property
     def weights_key(self) -> str:
         """Changes when what is computed on an exact cache would: rollouts are of one."""
         return self._key(VOCABULARY, DELTA, LENSES, SCREEN)
@@ -75,7 +67,7 @@ class Bundle:
     def conversion_key(self) -> str:
         """Changes when the converted weights would, or what they must fit."""
         plateau = str(self.plateau) if ENTRIES in self.manifest["files"] else ""
-        return f"{self._key(*_CONVERTED)}{plateau}" + (f" {self.sublayers}" if self.sublayers else "")
+        return self._key(*_CONVERTED) + plateau
 
     def as_read(self) -> bool:
         """Whether what is converted of it is still on disk what the manifest said when it was read."""
@@ -89,17 +81,13 @@ class Bundle:
     def digest(self) -> str:
         """Changes when anything in the bundle does."""
         files = self.manifest["files"]
-        settling: dict[str, Any] = {} if self.plateau is None else {"plateau": self.plateau}
-        if self.sublayers:
-            settling["sublayers"] = self.sublayers.to_json()
-        used = {**files, **settling}
+        used = files if self.plateau is None else {**files, "plateau": self.plateau}
         return hashlib.sha256(json.dumps(used, sort_keys=True).encode()).hexdigest()
 
     def without(self, *parts: str) -> Bundle:
-        """The same bundle as if it had no such parts. Without entries what settles goes through no sublayers either."""
+        """The same bundle as if it had no such parts."""
         files = {name: digest for name, digest in self.manifest["files"].items() if name not in parts}
-        sublayers = Sublayers() if ENTRIES in parts else self.sublayers
-        return replace(self, manifest={**self.manifest, "files": files, "sublayers": sublayers.to_json()})
+        return replace(self, manifest={**self.manifest, "files": files})
 
     def _key(self, *parts: str) -> str:
         files = self.manifest["files"]
@@ -156,12 +144,6 @@ def load_bundle(path: Path) -> Bundle:
     plateau = manifest.get("plateau")
     if plateau is not None and not (type(plateau) is int and exits and 0 < plateau <= exits[-1]):
         raise refuse(f"its plateau {plateau} is no layer up to its last exit")
-    try:
-        above = Sublayers.from_json(manifest.get("sublayers")).layers
-    except ValueError as error:
-        raise refuse(f"its sublayers cannot be read ({error})") from error
-    if above and not (plateau is not None and plateau < above[0]):
-        raise refuse(f"its sublayers are of layer {above[0]}, which is not above its plateau {plateau}")
     if not isinstance(files, dict):
         raise refuse("its list of files is damaged")
     if not isinstance(manifest.get("base"), dict) or "sha256" not in manifest["base"]:

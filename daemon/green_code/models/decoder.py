@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from green_code.models.families import ModelConfig, Rope
 from green_code.models.reading import Lens, corrected
 from green_code.models.serving import ExitParameters, Top, top_of
-from green_code.models.sublayers import Sublayers
 
 
 class RMSNorm(nn.Module):
@@ -93,28 +92,7 @@ class Block(nn.Module):
         Returns:
             (B, N, C) hidden states that leave the block.
         """
-        q, k, v = self.project(self.attention_norm(x), rotary)
-        new, first = x.shape[1], 0
-        if cache is not None:
-            keys, values = cache
-            keys[:, :, start : start + new] = k
-            values[:, :, start : start + new] = v
-            first = self.first_seen(start)
-            k, v = keys[:, :, first : start + new], values[:, :, first : start + new]
-        mask = None if new == 1 else sees(start, new, first, self.window, x.device)
-        return self.think(self.attend(x, q, k, v, mask))
-
-    def attend(self, x: Tensor, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-        """The block's first half: states (B, N, C) that enter it, and their queries over keys and values; `mask` (N, S): which of
-        these each may see, all without one."""
-        out = F.scaled_dot_product_attention(
-            q, k, v, attn_mask=mask, scale=self.scale, enable_gqa=self.heads != self.kv_heads
-        )
-        change: Tensor = self.attention_out_norm(self.attention_out(out.transpose(1, 2).flatten(2)))
-        return x + change
-
-    def think(self, x: Tensor) -> Tensor:
-        """Its second half: (B, N, C), in and out."""
+        x = x + self.attention_out_norm(self._attend(self.attention_norm(x), rotary, start, cache))
         inner = self.mlp_in(self.mlp_norm(x))
         if self.gated:
             gate, up = inner.chunk(2, dim=-1)
@@ -153,12 +131,31 @@ class Block(nn.Module):
         k = self.k_norm(k)
         return k if rotary is None else _rotate(k, *rotary), v
 
-    def first_seen(self, position: int) -> int:
-        """The first position that this one's window holds."""
-        return 0 if self.window is None else max(0, position - self.window + 1)
+    def _attend(
+        self,
+        x: Tensor,
+        rotary: tuple[Tensor, Tensor] | None,
+        start: int,
+        cache: tuple[Tensor, Tensor] | None,
+    ) -> Tensor:
+        batch, new, _ = x.shape
+        q, k, v = self.project(x, rotary)
+        first = 0
+        if cache is not None:
+            keys, values = cache
+            keys[:, :, start : start + new] = k
+            values[:, :, start : start + new] = v
+            if self.window is not None:
+                first = max(0, start - self.window + 1)
+            k, v = keys[:, :, first : start + new], values[:, :, first : start + new]
+        mask = None if new == 1 else _mask(start, new, first, self.window, x.device)
+        out = F.scaled_dot_product_attention(
+            q, k, v, attn_mask=mask, scale=self.scale, enable_gqa=self.heads != self.kv_heads
+        )
+        return self.attention_out(out.transpose(1, 2).reshape(batch, new, -1))  # type: ignore[no-any-return]
 
 
-def sees(start: int, new: int, first: int, window: int | None, device: torch.device) -> Tensor:
+def _mask(start: int, new: int, first: int, window: int | None, device: torch.device) -> Tensor:
     """(N, S) boolean: which of the positions first … start+N−1 each new position may see."""
     query = torch.arange(start, start + new, device=device)[:, None]
     key = torch.arange(first, start + new, device=device)[None, :]
@@ -208,7 +205,6 @@ class Decoder(nn.Module):
         self._rotary: dict[Rope, tuple[Tensor, Tensor]] = {}
         self._worn = frozenset[int]()  # depths of lenses
         self._entered = frozenset[int]()  # layers of entries
-        self.sublayers = Sublayers()
 
     @property
     def dtype(self) -> torch.dtype:
@@ -232,9 +228,7 @@ class Decoder(nn.Module):
 
     @property
     def build(self) -> str:
-        return (
-            f"torch {torch.__version__}, {self.dtype}, lenses {sorted(self._worn)}, settled {self.sublayers}"
-        )
+        return f"torch {torch.__version__}, {self.dtype}, lenses {sorted(self._worn)}"
 
     def embed_tokens(self, tokens: Tensor, start: int = 0) -> Tensor:
         """Token ids (…, N) at positions start … → hidden states (…, N, C) at depth 0."""
@@ -286,47 +280,13 @@ class Decoder(nn.Module):
             projection = self.get_buffer(f"entry_{layer}") if settled and layer in self._entered else None
             k, v = self.entries(layer, x, start, projection)
             keys[layer - 1, :, start:stop], values[layer - 1, :, start:stop] = k[0], v[0]
-            if settled and self.sublayers.within(layer, layer):
-                block = self.block(layer)
-                seen = block.first_seen(start)
-                k, v = (part[None, layer - 1, :, seen:stop] for part in (keys, values))
-                mask = sees(start, stop - start, seen, block.window, x.device)
-                x.copy_(self.through(self.sublayers, layer, x, start, k, v, mask))
-
-    def block(self, layer: int) -> Block:
-        """Layer `layer`, from 1."""
-        return self.layers[layer - 1]  # type: ignore[return-value]
 
     def entries(
         self, layer: int, x: Tensor, start: int = 0, projection: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Keys and values, each (B, K, N, D), that layer `layer` gets of states (B, N, C) at positions start …; see `Block.enter`."""
-        block = self.block(layer)
-        return block.enter(block.attention_norm(x), self._rotary_of(layer, start, x), projection)
-
-    def attend(
-        self, layer: int, x: Tensor, start: int, keys: Tensor, values: Tensor, mask: Tensor | None
-    ) -> Tensor:
-        """The first half of layer `layer` (from 1) alone, over (B, N, C) at positions start …; see `Block.attend`."""
-        block = self.block(layer)
-        q, _, _ = block.project(block.attention_norm(x), self._rotary_of(layer, start, x))
-        return block.attend(x, q, keys, values, mask)
-
-    def through(
-        self,
-        sublayers: Sublayers,
-        layer: int,
-        x: Tensor,
-        start: int,
-        keys: Tensor,
-        values: Tensor,
-        mask: Tensor,
-    ) -> Tensor:
-        """What `sublayers` make in layer `layer` of states (B, N, C) that have settled, at positions start …; keys, values and
-        `mask` as `attend` takes them."""
-        if layer in sublayers.attention:
-            x = self.attend(layer, x, start, keys, values, mask)
-        return self.block(layer).think(x) if layer in sublayers.mlp else x
+        block = self.layers[layer - 1]
+        return block.enter(block.attention_norm(x), self._rotary_of(layer, start, x), projection)  # type: ignore[operator,no-any-return]
 
     def logits(self, x: Tensor) -> Tensor:
         """The shared final norm and head: (…, C) at any depth → (…, V)."""
@@ -342,9 +302,8 @@ class Decoder(nn.Module):
             matrix = (lens.matrix * lens.gain).to(self.device, self.dtype)
             self.register_buffer(f"lens_{depth}", matrix, persistent=False)
 
-    def enter_by(self, entries: Mapping[int, Lens], sublayers: Sublayers) -> None:
-        """Make entries of settled positions by these from now on, which go through these sublayers. They are no part of the weights."""
-        self.sublayers = sublayers
+    def enter_by(self, entries: Mapping[int, Lens]) -> None:
+        """Make entries of settled positions by these from now on. They are no part of the weights."""
         for layer in self._entered:
             delattr(self, f"entry_{layer}")
         self._entered = frozenset(entries)

@@ -33,26 +33,14 @@ LEVELS = {
 
 def quantise(delta: Tensor, bits: int) -> tuple[np.ndarray, np.ndarray]:
     """(rows, columns) float → packed codes (uint8) and scales (rows, columns/64, rounded up) float16."""
-    codes, _, scale = _coded(delta, bits)
-    planes = [(codes.numpy().ravel() >> bit) & 1 for bit in reversed(range(bits))]
-    return np.packbits(np.stack(planes, 1).astype(np.uint8)), scale.reshape(delta.shape[0], -1).numpy()
-
-
-def held(delta: Tensor, bits: int) -> Tensor:
-    """(rows, columns) float32: what a file holds of a delta."""
-    _, chosen, scale = _coded(delta, bits)
-    return (chosen * scale.float()).reshape(delta.shape[0], -1)[:, : delta.shape[1]]
-
-
-def _coded(delta: Tensor, bits: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Codes of groups (G, 64), the levels that they stand for, and scales (G, 1) float16."""
-    levels = torch.tensor(LEVELS[bits], device=delta.device)
+    levels = torch.tensor(LEVELS[bits])
     groups = F.pad(delta.float(), (0, -delta.shape[1] % GROUP)).reshape(-1, GROUP)
     scale = groups.pow(2).mean(-1, keepdim=True).sqrt().clamp_min(1e-12)
     codes = torch.bucketize(groups / scale, (levels[1:] + levels[:-1]) / 2)
     chosen = levels[codes]
-    scale = (groups * chosen).sum(-1, keepdim=True) / chosen.pow(2).sum(-1, keepdim=True)
-    return codes, chosen, scale.half()
+    scale = ((groups * chosen).sum(-1) / chosen.pow(2).sum(-1)).reshape(delta.shape[0], -1)
+    planes = [(codes.numpy().ravel() >> bit) & 1 for bit in reversed(range(bits))]
+    return np.packbits(np.stack(planes, 1).astype(np.uint8)), scale.half().numpy()
 
 
 def dequantise(codes: np.ndarray, scales: np.ndarray, bits: int) -> Tensor:
@@ -66,31 +54,18 @@ def dequantise(codes: np.ndarray, scales: np.ndarray, bits: int) -> Tensor:
 
 
 def save_delta(
-    path: Path,
-    base: Mapping[str, Tensor],
-    adapted: Mapping[str, Tensor],
-    bits: Mapping[str, int],
-    others: Path | None = None,
+    path: Path, base: Mapping[str, Tensor], adapted: Mapping[str, Tensor], bits: Mapping[str, int]
 ) -> None:
-    """Write adapted − base. Matrices named in `bits` are quantised so; names absent from `adapted` are those of `others`, a file
-    like this one, or unchanged."""
+    """Write adapted − base. Matrices named in `bits` are quantised so; names absent from `adapted` are unchanged."""
     tensors: dict[str, np.ndarray] = {}
-    metadata: dict[str, dict[str, int]] = {"bits": dict(bits), "columns": {}}
-    if others is not None:
-        with safe_open(str(others), framework="np") as file:
-            kept = {key: key.rsplit(":", 1)[0] for key in file.keys()}  # noqa: SIM118
-            tensors = {key: file.get_tensor(key) for key, name in kept.items() if name not in adapted}
-            for about, own in metadata.items():
-                found = json.loads((file.metadata() or {}).get(about, "{}"))
-                own |= {name: value for name, value in found.items() if name not in adapted}
     for name, weight in adapted.items():
         delta = weight.float() - base[name].float()
         if name in bits:
             tensors[f"{name}:codes"], tensors[f"{name}:scales"] = quantise(delta, bits[name])
         else:
             tensors[f"{name}:vector"] = delta.half().numpy()
-    metadata["columns"] |= {name: adapted[name].shape[1] for name in bits if adapted[name].shape[1] % GROUP}
-    save_file(tensors, str(path), metadata={name: json.dumps(about) for name, about in metadata.items()})
+    columns = {name: adapted[name].shape[1] for name in bits if adapted[name].shape[1] % GROUP}
+    save_file(tensors, str(path), metadata={"bits": json.dumps(dict(bits)), "columns": json.dumps(columns)})
 
 
 def same_delta(one: Path, other: Path) -> bool:

@@ -15,8 +15,6 @@ the bundle add what was learned (SwiftKV trains them as well, arXiv 2410.03960),
 
     entry = W_kv n + A (g · n),   A (2·K·D, C), keys' rows first, g (C,), of a layer's own
 
-Between entries, settled positions still go through some *sublayers* (sublayers.py), whose attention looks at entries too.
-
 Files: safetensors; for each exit or layer D `D:codes` and `D:scales`, A as delta.py has a matrix with three bits a value, and
 `D:gain`.
 """
@@ -38,7 +36,6 @@ from green_code.models.bundle import ENTRIES, LENSES, SCREEN, Bundle
 from green_code.models.delta import dequantise, quantise
 from green_code.models.families import ModelConfig
 from green_code.models.screen import read_directions
-from green_code.models.sublayers import Sublayers
 from green_code.problems import Problem
 
 Part = TypeVar("Part")
@@ -58,13 +55,11 @@ class Lens:
 
 @dataclass(frozen=True)
 class Reading:
-    """`directions` (R, C) of the head's screen (screen.py), where there is one; `lenses` by depth; `entries` by layer, and the
-    `sublayers` that settled positions go through."""
+    """`directions` (R, C) of the head's screen (screen.py), where there is one; `lenses` by depth; `entries` by layer."""
 
     directions: Tensor | None = None
     lenses: Mapping[int, Lens] = field(default_factory=dict)
     entries: Mapping[int, Lens] = field(default_factory=dict)
-    sublayers: Sublayers = field(default_factory=Sublayers)
 
 
 def corrected(own: Tensor, entry: Lens) -> Tensor:
@@ -115,12 +110,7 @@ def bundled_reading(bundle: Bundle | None, config: ModelConfig) -> Reading:
         raise _misfit(bundle, ENTRIES, "entries")
     if entries and max(check_entries(bundle, entries)) != layers:
         raise _other_plateau(bundle)
-    if (above := bundle.sublayers.layers) and above[-1] >= layers:
-        raise Problem(
-            "bundle_invalid",
-            f"bundle {bundle.name}: what settles goes through layer {above[-1]}, and none of {layers} is above it to see that; choose others with `green-code adapt entries`.",
-        )
-    return Reading(directions, lenses, entries, bundle.sublayers)
+    return Reading(directions, lenses, entries)
 
 
 def check_entries(bundle: Bundle, entries: Mapping[int, Lens]) -> list[int]:

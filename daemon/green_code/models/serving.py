@@ -17,7 +17,6 @@ from torch import Tensor
 
 from green_code.models.families import ModelConfig
 from green_code.models.reading import Reading
-from green_code.models.sublayers import Sublayers
 
 FEW = 4
 """Positions that go through a layer together for little more than one: reading its weights takes as long."""
@@ -96,10 +95,6 @@ class Served(Protocol):
         """How many numbers of `cache_dtype` are kept of a position's key and of its value, in each head."""
 
     @property
-    def sublayers(self) -> Sublayers:
-        """Those that settled positions go through above their plateau."""
-
-    @property
     def description(self) -> str:
         """What computes, and in which numbers, for people."""
 
@@ -138,15 +133,14 @@ class Served(Protocol):
         values: Tensor,
         settled: bool,
     ) -> None:
-        """Write keys and values of positions start … stop−1 in layers `first` … `last`, which do not go through these layers whole.
+        """Write keys and values alone of positions start … stop−1 in layers `first` … `last`, made of the states as they stand.
 
-        To each of these layers the states as they stand are those that the layer before would give (state copying, as in CALM,
-        arXiv 2207.07061).
+        The states stay: to each of these layers they stand for those that the layer before would give (state copying, as
+        in CALM, arXiv 2207.07061).
 
         Args:
-            settled: a layer for which entries were learned (`reading.py`) projects them by these, and through `sublayers` the
-                states go, in place: there, keys and values must be valid before `start`. Otherwise they stay, and each layer
-                projects them as in `run_layers`: in the one above their depth, keys and values are the very same then.
+            settled: a layer for which entries were learned (`reading.py`) projects them by these. Otherwise each does so as
+                in `run_layers`: in the layer above their depth, keys and values are the very same then.
         """
 
     def seen(self, x: Tensor, depth: int) -> Tensor:

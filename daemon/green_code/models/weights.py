@@ -33,11 +33,10 @@ from green_code.models.device import compute_device
 from green_code.models.families import ModelConfig
 from green_code.models.reading import Lens, Reading, bundled_reading
 from green_code.models.serving import Form, Served, first_that_serves
-from green_code.models.sublayers import Sublayers
 from green_code.models.vocabulary import Vocabulary
 from green_code.problems import Problem, too_large
 
-_CONVERSION = "9"  # raised whenever conversion would give other files
+_CONVERSION = "8"  # raised whenever conversion would give other files
 _KEPT_SECONDS = 30 * 24 * 3600  # after a conversion was last opened
 _DESCRIPTION = "model.json"  # comes last, and tells when the conversion was last opened
 Report = Callable[[str, float | None], None]
@@ -75,14 +74,11 @@ class TorchForm:
                 for depth, lens in lenses.items()
                 for kind, part in (("matrix", lens.matrix), ("gain", lens.gain))
             }
-            if name == ENTRIES:
-                parts |= reading.sublayers.to_tensors()
             save_file(parts, folder / name)
 
     def open(self, config: ModelConfig, folder: Path) -> Decoder:
-        lenses, entries = (load_file(folder / name) for name in (LENSES, ENTRIES))
-        sublayers = Sublayers.from_tensors(entries)
-        reading = Reading(lenses=_lenses(lenses), entries=_lenses(entries), sublayers=sublayers)
+        lenses, entries = (_lenses(load_file(folder / name)) for name in (LENSES, ENTRIES))
+        reading = Reading(lenses=lenses, entries=entries)
         return _decoder(config, load_file(folder / "weights.safetensors"), reading)
 
     def build(self, config: ModelConfig, weights: Mapping[str, Tensor], reading: Reading) -> Decoder:
@@ -101,7 +97,7 @@ def _lenses(parts: Mapping[str, Tensor]) -> dict[int, Lens]:
 def _decoder(config: ModelConfig, weights: dict[str, Tensor], reading: Reading) -> Decoder:
     decoder = Decoder.load(config, weights)
     decoder.wear(reading.lenses)
-    decoder.enter_by(reading.entries, reading.sublayers)
+    decoder.enter_by(reading.entries)
     return decoder.to(compute_device())
 
 

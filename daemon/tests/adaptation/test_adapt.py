@@ -13,7 +13,6 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from green_code.adaptation import checkpoint, entries, reading_steps
-from green_code.adaptation.lineage import runs_of
 from green_code.agent import command as train_command
 from green_code.agent import ppo, supervised
 from green_code.agent.record import PARTS
@@ -33,13 +32,11 @@ from green_code.models.bundle import (
     load_bundle,
     refresh_manifest,
 )
-from green_code.models.sublayers import Sublayers
 from tests.models.references import small_models
 
 FUNCTION = "def area{n}(side, height):\n    total = side * {n} + height\n    return total\n\n\n"
 CLASS = "class Area{n} {{\n    int total(int side) {{\n        return side * {n};\n    }}\n}}\n"
 TOKENS = 16 * 2048
-SETTLED_TOKENS = 3 * 2048
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +81,7 @@ def test_a_folder_of_code_becomes_a_bundle_that_completes(family: str, code: Pat
     tokenizer.save(str(model / "tokenizer.json"))
 
     out, work = tmp_path / "bundles" / "model", tmp_path / "work"
-    asked = ("--model", model, "--from", code, "--out", out, "--work", work, "--tokens", TOKENS, "--rate", "3e-3", "--plateau", 1, "--attentions", "2", "--mlps", "2")  # fmt: skip
+    asked = ("--model", model, "--from", code, "--out", out, "--work", work, "--tokens", TOKENS, "--rate", "3e-3", "--plateau", 1)  # fmt: skip
     assert adapt(*asked) == 0
     bundle = load_bundle(out)
     training = bundle.manifest["training"]
@@ -109,11 +106,7 @@ def test_a_folder_of_code_becomes_a_bundle_that_completes(family: str, code: Pat
         for name in ("plain", "learned")
     )
     assert learned < plain
-    assert (bundle.plateau, bundle.sublayers, bundle.part(ENTRIES) is not None) == (
-        1,
-        Sublayers((2,), (2,)),
-        True,
-    )
+    assert (bundle.plateau, bundle.part(ENTRIES) is not None) == (1, True)
     by_rms = reference.config.model_type not in ("gpt2", "opt")
     assert (bundle.part(LENSES) is not None) == by_rms, "a lens is for norms by the root mean square"
     row = Row("a", "python", "def area3(side, height):\n    total = ", "", "side")
@@ -121,45 +114,12 @@ def test_a_folder_of_code_becomes_a_bundle_that_completes(family: str, code: Pat
     (result,) = evaluate(load_runtime(str(model), lambda *_: None), [row], params, lambda _: None)
     assert set(result["exits"]) == {exit}
     assert adapt(*asked) == 0, "a finished run, asked for again, is exported again"
-    assert adapt("settle", *asked, "--tokens", SETTLED_TOKENS) == 0
-    assert load_bundle(out).weights_key != bundle.weights_key
-
-
-def test_what_settles_is_learned_upon_a_bundle(
-    code: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Which sublayers is said; the run is in the manifest; and a step that would undo it leaves it alone."""
-    out = tmp_path / "bundles" / "mine"
-    asked = ("--model", "tiny-random", "--from", code, "--out", out, "--work", tmp_path / "work", "--tokens", TOKENS, "--plateau", 1, "--attentions", "2,3", "--mlps", "3")  # fmt: skip
-    assert adapt(*asked) == 0
-    begun = load_bundle(out)
-    assert adapt("sublayers", *asked) == 0
-    assert "layers, divergence" in capsys.readouterr().out
-    settle = ("settle", *asked, "--tokens", SETTLED_TOKENS)
-    assert adapt(*settle) == 0
-    settled = load_bundle(out)
-    assert [run["tokens"] for run in settled.manifest["settled"]] == [SETTLED_TOKENS]
-    assert runs_of(settled.manifest)[-1] == settled.manifest["settled"][0]
-    assert (settled.plateau, settled.sublayers) == (1, Sublayers((2, 3), (3,)))
-    assert settled.weights_key != begun.weights_key
-    assert settled.part(LENSES) is not None and settled.part(SCREEN) is None
-    capsys.readouterr()
-    assert adapt(*asked) == 0
-    assert "what settles was learned since" in capsys.readouterr().out
-    finished = load_bundle(out)
-    assert {**finished.manifest, "files": None} == {**settled.manifest, "files": None}
-    assert finished.part(SCREEN) is not None
-    assert adapt(*settle) == 0, "once more, from there"
-    assert len(load_bundle(out).manifest["settled"]) == 2
-    assert main(["bundle", str(out)]) == 0
-    assert "LITE, then settled" in capsys.readouterr().out
 
 
 def test_one_command_for_ones_own_code(
-    code: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    code: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A second bundle of a model begins from the first, trains the exits that are asked for, and is a model by its own name."""
-    monkeypatch.setattr(reading_steps, "WINDOWS", 16)  # entries are made, over and over
     bundles = tmp_path / "bundles"
     common = ("--model", "tiny-random", "--from", code, "--tokens", TOKENS)
     assert adapt(*common, "--work", tmp_path / "first") == 0
@@ -176,25 +136,11 @@ def test_one_command_for_ones_own_code(
     settling = (*common, "--work", tmp_path / "second", "--out", bundles / "mine", "--exits", "2,4")
     assert adapt("entries", *settling) == 0
     assert load_bundle(bundles / "mine").plateau is None, "none was asked for"
-    for more, message in (
-        ((), "prompts rise whole"),
-        (("--plateau", 1, "--tokens", 100), "less than one step"),
-    ):
-        assert adapt("settle", *settling, *more) == 1
-        assert message in capsys.readouterr().err
-    asked: tuple[tuple[tuple[object, ...], int, Sublayers], ...] = (
-        (("entries", "--plateau", 2), 2, Sublayers()),
-        (("--plateau", 1, "--attentions", "3"), 1, Sublayers((3,))),
-        ((), 1, Sublayers((3,))),
-        (("--mlps", "2"), 1, Sublayers((3,), (2,))),
-        (("--attentions", ""), 1, Sublayers((), (2,))),
-        (("--plateau", 1), 1, Sublayers()),
-    )
-    for words, plateau, sublayers in asked:
+    for words, plateau in ((("entries", "--plateau", 2), 2), (("--plateau", 1), 1), ((), 1)):
         (bundles / "mine" / CALIBRATION).write_text("{}")
         assert adapt(*words, *settling) == 0
         mine = load_bundle(bundles / "mine")
-        assert (mine.plateau, mine.sublayers, mine.part(ENTRIES) is not None) == (plateau, sublayers, True)
+        assert (mine.plateau, mine.part(ENTRIES) is not None) == (plateau, True)
         assert (bundles / "mine" / CALIBRATION).exists() == (not words), "it was of the entries before"
     manifest = bundles / "mine" / MANIFEST
     manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "plateau": 3}))
@@ -282,17 +228,8 @@ def test_a_bundle_exported_part_way_goes_on(
         (["lite"], "holds no corpus; run `green-code adapt corpus`"),
         (["export"], "holds no run; run `green-code adapt lite`"),
         (["lite", "--tokens", "100"], "less than one step"),
-        (["settle", "--plateau", "2"], "is not adapted; run `green-code adapt export`"),
         (["lite", "--exits", "4,9"], "give layers from 1 to 5"),
         (["--plateau", "9"], "cannot settle at layer 9; give --plateau from 1 to"),
-        (["--plateau", "2", "--attentions", "2,3"], "go through one of layer 2; give layers from 3 to 5"),
-        (["--plateau", "2", "--mlps", "6"], "go through one of layer 6; give layers from 3 to 5"),
-        (
-            ["--attentions", "3"],
-            "without a plateau nothing settles that could go through them; give --plateau",
-        ),
-        (["--plateau", "2", "--mlps", "4,3"], "'4,3' are none; give ascending layers such as 8,9,11"),
-        (["--plateau", "2", "--mlps", "all"], "'all' are none; give ascending layers such as 8,9,11"),
         (["entries", "--plateau", "2"], "is not adapted; run `green-code adapt export`"),
         (["corpus", "--from", "nowhere"], "neither a folder nor an archive"),
         (["corpus", "--from", "."], "tokens"),

@@ -7,13 +7,12 @@ import copy
 import pytest
 import torch
 
-from green_code.adaptation.entries import RISEN, read, rise, stretches
-from green_code.adaptation.recipe import WINDOW
+from green_code.adaptation.entries import RISEN, read, rise
+from green_code.adaptation.scores import WINDOW
 from green_code.decoding.staircase import Staircase
 from green_code.models.decoder import Decoder
 from green_code.models.families import ModelConfig
 from green_code.models.reading import Lens
-from green_code.models.sublayers import Sublayers
 from green_code.models.tiny import TinySource
 from tests.models.references import ours, small_models
 
@@ -36,13 +35,7 @@ def entries(config: ModelConfig) -> dict[int, Lens]:
 
 @pytest.mark.parametrize("name", DECODERS)
 @pytest.mark.parametrize("learned", [False, True])
-@pytest.mark.parametrize(
-    "sublayers", [Sublayers(), Sublayers((PLATEAU + 1,)), Sublayers((5,), (PLATEAU + 1, 5))]
-)
-def test_positions_rise_in_training_as_they_do_in_service(
-    name: str, learned: bool, sublayers: Sublayers
-) -> None:
-    """Each stretch of them as on a staircase of its own, where those before it have settled."""
+def test_positions_rise_in_training_as_they_do_in_service(name: str, learned: bool) -> None:
     decoder = copy.deepcopy(DECODERS[name])
     layers = decoder.config.layers
     rows = [
@@ -52,21 +45,17 @@ def test_positions_rise_in_training_as_they_do_in_service(
     own = dict.fromkeys(range(PLATEAU + 1, layers + 1))
     found = entries(decoder.config) if learned else {}
     projections = {layer: decoder.entry_projection(layer, entry) for layer, entry in found.items()}
-    starts = stretches(WINDOW, phase := 5)
-    risen = rise(decoder, batch.settled, starts, own | projections, sublayers)
-    decoder.enter_by(found, sublayers)
+    risen = rise(decoder, batch.settled, own | projections)
+    decoder.enter_by(found)
     for i, row in enumerate(rows):
-        for start in (0, phase, phase + RISEN, phase + 5 * RISEN):
-            stretch = (starts == start).nonzero()[:, 0]
-            end = int(stretch[-1]) + 1
-            assert stretch.tolist() == list(range(start, end))
-            stairs = Staircase(decoder, plateau=PLATEAU)
-            stairs.append(row[:end].tolist())
-            stairs.settle(start)
-            for depth in (PLATEAU + 1, layers):
-                stairs.advance(end - 1, depth)
-                torch.testing.assert_close(risen[depth][i, start:end], stairs.states(start, end), **TOLERANCE)
+        stairs = Staircase(decoder, plateau=PLATEAU)
+        stairs.append(row.tolist())
+        stairs.settle(WINDOW - RISEN)
+        for depth in (PLATEAU + 1, layers):
+            stairs.advance(WINDOW - 1, depth)
+            wanted = stairs.states(WINDOW - RISEN, WINDOW)
+            torch.testing.assert_close(risen[depth][i], wanted, **TOLERANCE)
         exact = Staircase(decoder)
         exact.append(row.tolist())
         exact.advance(WINDOW - 1, layers)
-        torch.testing.assert_close(batch.last[i], exact.states(0, WINDOW), **TOLERANCE)
+        torch.testing.assert_close(batch.last[i], exact.states(WINDOW - RISEN, WINDOW), **TOLERANCE)

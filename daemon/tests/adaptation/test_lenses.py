@@ -11,7 +11,7 @@ from green_code.adaptation import lenses
 from green_code.adaptation.corpus import Corpus
 from green_code.adaptation.lenses import learn_lens, record_states
 from green_code.adaptation.objective import hidden_at
-from green_code.adaptation.recipe import WINDOW
+from green_code.adaptation.scores import WINDOW
 from green_code.models.decoder import Decoder
 from green_code.models.tiny import TinySource
 

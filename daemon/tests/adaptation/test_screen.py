@@ -7,7 +7,7 @@ import torch
 
 from green_code.adaptation.corpus import Corpus
 from green_code.adaptation.objective import hidden_at
-from green_code.adaptation.recipe import WINDOW
+from green_code.adaptation.scores import WINDOW
 from green_code.adaptation.screen import depths_that_count, second_moment
 from green_code.models.decoder import Decoder
 from green_code.models.reading import Lens

@@ -18,9 +18,7 @@ from green_code.decoding.exit_network import BESIDE
 from green_code.problems import Problem
 from tests.agent.replayed import toy
 
-PRICES = Prices(
-    run=0.14, few=0.001, evaluation=0.001, entry=0.0001, sublayers=0.005, head=0.15, decision=0.001, error=2.0
-)
+PRICES = Prices(run=0.14, few=0.001, evaluation=0.001, entry=0.0001, head=0.15, decision=0.001, error=2.0)
 
 
 @pytest.fixture(autouse=True)

@@ -15,9 +15,7 @@ from green_code.models.decoder import Decoder
 from green_code.models.tiny import TinySource
 from tests.agent.replayed import EXITS, LAYERS, same, typing
 
-PRICES = Prices(
-    run=0.1, few=0.004, evaluation=0.01, entry=0.002, sublayers=0.005, head=0.2, decision=0.03, error=5.0
-)
+PRICES = Prices(run=0.1, few=0.004, evaluation=0.01, entry=0.002, head=0.2, decision=0.03, error=5.0)
 
 
 def test_rewards_by_hand() -> None:
@@ -44,12 +42,12 @@ def test_rewards_by_hand() -> None:
 
 
 def test_prompts_settle_as_in_service() -> None:
-    """On layer 3 of 6: all of 40 positions but the last 17 stay there, for sublayers, keys and values in the layers above."""
+    """On layer 3 of 6: all of 40 positions but the last 17 stay there, for keys and values alone in the layers above."""
     environment = ExitEnvironment(same([1, 7], 7, 7), PRICES, typing([40, 3], length=2), 3)
     assert environment.waiting[0].tolist() == [RISING, RISING]
     reward, _ = environment.step(np.array([0]))
     assert reward[0] == pytest.approx(-0.03 - 0.2 - 2 * (0.1 + 0.004 * 4 + 0.01 * (RISING - 3)))
-    below = 2 * (0.1 + 0.004 * 4 + 0.01 * (RISING - 3)) + (40 - 17) * (3 * 0.01 + 3 * 0.002 + 0.005)
+    below = 2 * (0.1 + 0.004 * 4 + 0.01 * (RISING - 3)) + (40 - 17) * (3 * 0.01 + 3 * 0.002)
     assert environment.spent[0] == pytest.approx(below - reward[0])
     environment.step(np.array([1]))
     spent = environment.spent[0]

@@ -21,9 +21,7 @@ from tests.agent.replayed import toy
 
 ARGUMENTS = replace(Arguments(), environments=16, steps=64, updates=40, learning_rate=3e-3, critic_alone=2)
 FIT = replace(supervised.Arguments(), batch=256, steps=150, rounds=2, documents=32)
-PRICES = Prices(
-    run=0.14, few=0.001, evaluation=0.001, entry=0.0001, sublayers=0.005, head=0.15, decision=0.0, error=2.0
-)
+PRICES = Prices(run=0.14, few=0.001, evaluation=0.001, entry=0.0001, head=0.15, decision=0.0, error=2.0)
 
 
 def test_advantages_by_hand() -> None:
@@ -81,9 +79,7 @@ def test_supervision_finds_the_best_policy_of_the_toy() -> None:
 
 def test_expected_cost_by_hand() -> None:
     """Exits at 2 and 4 of 6, P(exit) ½ at the first and certain at the second; the first is wrong."""
-    prices = Prices(
-        run=0.1, few=0.01, evaluation=0.02, entry=0.001, sublayers=0.005, head=0.2, decision=0.03, error=3.0
-    )
+    prices = Prices(run=0.1, few=0.01, evaluation=0.02, entry=0.001, head=0.2, decision=0.03, error=3.0)
     logits = torch.tensor([[[0.0, 0.0], [-30.0, 30.0]]])
     arguments = replace(FIT, carried=0.5, temperature=0.0)
     got = supervised.expected_cost(

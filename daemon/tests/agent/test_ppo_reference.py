@@ -22,9 +22,7 @@ from green_code.agent.stretches import draw_typing
 from green_code.decoding.exit_network import BESIDE
 from tests.agent.replayed import EXITS, WIDTH, toy
 
-PRICES = Prices(
-    run=0.14, few=0.001, evaluation=0.001, entry=0.0001, sublayers=0.005, head=0.15, decision=0.0, error=2.0
-)
+PRICES = Prices(run=0.14, few=0.001, evaluation=0.001, entry=0.0001, head=0.15, decision=0.0, error=2.0)
 ARGUMENTS = replace(
     Arguments(), environments=16, steps=64, updates=20, learning_rate=3e-3, entropy=0.0, gae_lambda=0.95
 )

@@ -21,9 +21,7 @@ from green_code.agent.rollouts import Rollouts
 from green_code.agent.stretches import REQUESTS
 from tests.agent.replayed import rollouts, same, typing
 
-PRICES = Prices(
-    run=0.1, few=0.004, evaluation=0.01, entry=0.001, sublayers=0.005, head=0.2, decision=0.03, error=5.0
-)
+PRICES = Prices(run=0.1, few=0.004, evaluation=0.01, entry=0.001, head=0.2, decision=0.03, error=5.0)
 
 
 def rival(how: str, data: Rollouts) -> Rival:

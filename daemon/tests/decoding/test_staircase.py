@@ -7,7 +7,7 @@ import copy
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -15,7 +15,6 @@ from green_code.decoding.staircase import Staircase
 from green_code.models.decoder import Decoder
 from green_code.models.families import ModelConfig
 from green_code.models.reading import Lens
-from green_code.models.sublayers import Sublayers
 from green_code.models.tiny import TinySource
 from tests.decoding.by_hand import by_hand
 from tests.models.references import ours, small_models
@@ -132,7 +131,7 @@ def test_the_last_layer_is_run_over_wanted_positions_alone(name: str) -> None:
     decoder = copy.deepcopy(DECODERS[name])
     c = decoder.config
     learned = Lens(torch.randn(2 * c.kv_heads * c.head_width, c.width), torch.ones(c.width))
-    decoder.enter_by({c.layers: learned}, Sublayers())
+    decoder.enter_by({c.layers: learned})
     layers, tokens = c.layers, [3 + (7 * i) % 70 for i in range(12)]
     whole, stairs = Staircase(decoder), Staircase(decoder)
     for each in (whole, stairs):
@@ -222,7 +221,6 @@ def test_misuse_is_refused() -> None:
 # --- the plateau ------------------------------------------------------------------------------------------
 
 PLATEAU = 3
-SUBLAYERS = [Sublayers((4,)), Sublayers((), (4,)), Sublayers((4, 5), (5,))]
 
 
 def settled(decoder: Decoder, count: int, settle: int) -> Staircase:
@@ -263,7 +261,7 @@ def test_learned_entries_stand_for_those_that_settled(name: str) -> None:
         layer: Lens(torch.randn(shape, generator=generator) / 8, torch.rand(c.width, generator=generator))
         for layer in range(PLATEAU + 2, layers + 1)
     }
-    decoder.enter_by(learned, Sublayers())
+    decoder.enter_by(learned)
     stairs = settled(decoder, 14, 9)
     depths = [PLATEAU] * 9 + [layers] * 5
     first = c.heads * c.head_width
@@ -276,57 +274,20 @@ def test_learned_entries_stand_for_those_that_settled(name: str) -> None:
     torch.testing.assert_close(stairs._keys[:, :, :14].transpose(1, 2), keys, **TOLERANCE)
     torch.testing.assert_close(stairs._values[:, :, :14].transpose(1, 2), values, **TOLERANCE)
     assert not set(decoder.state_dict()) - set(DECODERS[name].state_dict()), "they are no weights"
-    decoder.enter_by({}, Sublayers())
+    decoder.enter_by({})
     states = by_hand(decoder, stairs.tokens, depths)[0]
     torch.testing.assert_close(settled(decoder, 14, 9).states(0, 14), states, **TOLERANCE)
 
 
-@pytest.mark.parametrize("name", DECODERS)
-@pytest.mark.parametrize("sublayers", SUBLAYERS)
-@pytest.mark.parametrize("rest", [None, PLATEAU + 1, PLATEAU + 2])
-def test_what_settles_hands_on_what_sublayers_make_of_it(
-    name: str, sublayers: Sublayers, rest: int | None
-) -> None:
-    """In one go, or where those before wait halfway (at `rest`); what has settled stays on the plateau."""
-    decoder = copy.deepcopy(DECODERS[name])
-    layers = decoder.config.layers
-    decoder.enter_by({}, sublayers)
-    stairs = Staircase(decoder, plateau=PLATEAU)
-    stairs.append([3 + (7 * i) % 70 for i in range(14)])
-    stairs.settle(9)
-    if rest is not None:
-        stairs.advance(13, rest)
-        assert stairs.sublayers == 9 * sublayers.within(1, rest)
-    stairs.append([5, 9, 11, 4])
-    stairs.settle(17)
-    if rest is not None:
-        stairs.advance(17, rest)  # before those that wait at `rest` have been through the layers above
-    stairs.advance(17, layers)
-    settle = [PLATEAU] * 9 + [layers] * 5 + [PLATEAU] * 3 if rest is not None else [PLATEAU] * 17
-    depths = [*settle, layers]
-    assert [stairs.depth(i) for i in range(18)] == depths
-    states, keys, values = by_hand(decoder, stairs.tokens, depths, sublayers=sublayers)
-    torch.testing.assert_close(stairs.states(0, 18), states, **TOLERANCE)
-    torch.testing.assert_close(stairs._keys[:, :, :18].transpose(1, 2), keys, **TOLERANCE)
-    torch.testing.assert_close(stairs._values[:, :, :18].transpose(1, 2), values, **TOLERANCE)
-    assert stairs.sublayers == depths.count(PLATEAU) * len(sublayers)
-    assert stairs.entries == (layers - PLATEAU) * depths.count(PLATEAU)
-    assert stairs.evaluations == sum(depths) == stairs.evaluations_below(18)
-
-
-@pytest.mark.parametrize("sublayers", [Sublayers(), *SUBLAYERS])
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None)
 @given(
     operations=st.lists(
         st.one_of(operation, st.tuples(st.just("settle"), st.floats(0, 1))), min_size=1, max_size=14
     )
 )
-def test_settling_counts_its_work_and_leaves_no_trace(
-    sublayers: Sublayers, operations: list[tuple[str, object]]
-) -> None:
+def test_settling_counts_its_work_and_leaves_no_trace(operations: list[tuple[str, object]]) -> None:
     """Debts are what is then run, and behind `unsettle` everything is exact again."""
-    decoder = copy.copy(DECODERS["tiny"])
-    decoder.sublayers = sublayers
+    decoder = DECODERS["tiny"]
     stairs = Staircase(decoder, plateau=PLATEAU)
     for kind, argument in operations:
         if kind == "append":
@@ -383,15 +344,9 @@ def test_unsettled_positions_rise_from_where_they_stand() -> None:
     assert stairs.evaluations - before == 9 * (6 - PLATEAU)
 
 
-@pytest.mark.parametrize("sublayers", [Sublayers(), *SUBLAYERS])
-def test_an_interruption_between_settled_and_rising_positions_loses_nothing(
-    sublayers: Sublayers, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Nor one among those that have settled, of which some are taken at a time."""
-    decoder = copy.copy(DECODERS["tiny"])
-    decoder.sublayers = sublayers
-    monkeypatch.setattr(decoder, "rows_at_once", 4)
-    for layers in range(20):
+def test_an_interruption_between_settled_and_rising_positions_loses_nothing() -> None:
+    decoder = DECODERS["tiny"]
+    for layers in range(12):
         stairs = Staircase(decoder, plateau=PLATEAU)
         stairs.append([3 + (7 * i) % 70 for i in range(14)])
         stairs.settle(9)
@@ -409,8 +364,7 @@ def test_an_interruption_between_settled_and_rising_positions_loses_nothing(
         stairs.settle(10)
         state = stairs.advance(13, 6)
         settled_now = sum(end - start for start, end in stairs._settled)
-        depths = [PLATEAU] * settled_now + [6] * (14 - settled_now)
-        expected = by_hand(decoder, stairs.tokens, depths, sublayers=sublayers)[0]
+        expected = by_hand(decoder, stairs.tokens, [PLATEAU] * settled_now + [6] * (14 - settled_now))[0]
         torch.testing.assert_close(state, expected[-1], **TOLERANCE)
 
 

@@ -21,7 +21,6 @@ TRUE = {
     "head_row": 0.04,
     "decision": 0.1,
     "entry": 0.001,
-    "sublayer": 0.003,
 }
 
 
@@ -40,15 +39,9 @@ class CountingMeter:
         return "counting"
 
 
-def fitted(
-    drift: float = 0.0,
-    disturbed: tuple[float, float] = (0, 0),
-    factor: float = 3.0,
-    sublayers: bool = True,
-) -> CostModel:
+def fitted(drift: float = 0.0, disturbed: tuple[float, float] = (0, 0), factor: float = 3.0) -> CostModel:
     """
     Args:
-        sublayers: whether there is a workload of them.
         drift: by which share all becomes dearer from the first second of work to the last.
         disturbed: from which share of the time to which all costs `factor` times as much.
     """
@@ -66,7 +59,6 @@ def fitted(
                 + TRUE["head_row"] * work.head_rows
                 + TRUE["decision"] * work.decisions
                 + TRUE["entry"] * work.entries
-                + TRUE["sublayer"] * work.sublayers
             )
             return work
 
@@ -80,10 +72,7 @@ def fitted(
         "head_batch": workload(Work(heads=1, head_rows=8)),
         "decision": workload(Work(heads=1, head_rows=1, decisions=1)),
         "entries": workload(Work(entries=6 * 32)),
-        "sublayers": workload(Work(entries=3 * 256, sublayers=2 * 256)),
     }
-    if not sublayers:
-        del work["sublayers"]
     return fit(work, meter, SECONDS, lambda *_: None)
 
 
@@ -97,17 +86,11 @@ def test_known_costs_are_found_again() -> None:
         costs.head_row_joules,
         costs.decision_joules,
         costs.entry_joules,
-        costs.sublayer_joules,
     )
     assert found == pytest.approx(tuple(TRUE.values()))
     assert costs.relative_interval == pytest.approx(0, abs=1e-6)
-    joules = costs.joules(Work(2, 7, 4, 1, 2, 4, 50, 10))
-    assert joules == pytest.approx(1.0 + 0.02 + 0.06 + 0.3 + 0.08 + 0.4 + 0.05 + 0.03)
-
-
-def test_where_there_are_no_sublayers_they_cost_nothing() -> None:
-    costs = fitted(sublayers=False)
-    assert (costs.entry_joules, costs.sublayer_joules) == (pytest.approx(TRUE["entry"]), 0)
+    joules = costs.joules(Work(2, 7, 4, 1, 2, 4, 50))
+    assert joules == pytest.approx(1.0 + 0.02 + 0.06 + 0.3 + 0.08 + 0.4 + 0.05)
 
 
 def test_a_drift_of_the_machine_touches_all_costs_alike() -> None:

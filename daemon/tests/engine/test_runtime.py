@@ -17,7 +17,6 @@ from green_code.decoding.exit_network import ExitNetwork
 from green_code.decoding.exits import agent_on
 from green_code.engine.runtime import RISING, Runtime, Session, load_runtime
 from green_code.link.messages import CompletionParams, CompletionResult, Decoding
-from green_code.models.sublayers import Sublayers
 from green_code.problems import Problem
 
 PARAMS: CompletionParams = {
@@ -341,29 +340,12 @@ def test_a_settled_prompt_costs_less_than_one_that_rises(runtime: Runtime) -> No
 
 @pytest.mark.parametrize("policy", ["full", "fixed:2", "confidence:0.1", "confidence:0.9"])
 @pytest.mark.parametrize("decoding", ["full", "fast", "exact"])
-@pytest.mark.parametrize(
-    ("plateau", "sublayers"),
-    [(4, Sublayers()), (1, Sublayers()), (1, Sublayers((2,))), (1, Sublayers((2, 3), (2,)))],
-)
+@pytest.mark.parametrize("plateau", [4, 1])
 def test_the_joules_are_those_of_the_work_that_was_done(
-    runtime: Runtime,
-    monkeypatch: pytest.MonkeyPatch,
-    policy: str,
-    decoding: Decoding,
-    plateau: int,
-    sublayers: Sublayers,
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch, policy: str, decoding: Decoding, plateau: int
 ) -> None:
     """Counted at the decoder: every layer that ran, over how many positions, and every head."""
-    work = {
-        "runs": 0,
-        "evaluations": 0,
-        "few": 0,
-        "heads": 0,
-        "rows": 0,
-        "entries": 0,
-        "settled": 0,
-        "sublayers": 0,
-    }
+    work = {"runs": 0, "evaluations": 0, "few": 0, "heads": 0, "rows": 0, "entries": 0, "settled": 0}
     run_layers, look, best = runtime.decoder.run_layers, runtime.decoder.look, runtime.decoder.best
     propagate = runtime.decoder.propagate
 
@@ -386,17 +368,18 @@ def test_the_joules_are_those_of_the_work_that_was_done(
     def counted_entries(first, last, states, start, stop, keys, values, settled):  # type: ignore[no-untyped-def]
         work["entries"] += (last + 1 - first) * (stop - start)
         work["settled"] += (last + 1 - first) * (stop - start) * settled
-        work["sublayers"] += settled * (stop - start) * sublayers.within(first, last)
         propagate(first, last, states, start, stop, keys, values, settled)
 
     monkeypatch.setattr(runtime.decoder, "run_layers", counted_layers)
     monkeypatch.setattr(runtime.decoder, "propagate", counted_entries)
     monkeypatch.setattr(runtime.decoder, "look", counted_head)
     monkeypatch.setattr(runtime.decoder, "best", counted_best)
-    monkeypatch.setattr(runtime.decoder, "sublayers", sublayers)
-    asked = replace_exits(runtime, plateau)
-    costs = asked.costs = replace(runtime.costs, sublayer_joules=0.5)
-    result = asked.new_session().complete({**EXACT, "decoding": decoding, "policy": policy}, lambda: None)
+    costs = runtime.costs
+    result = (
+        replace_exits(runtime, plateau)
+        .new_session()
+        .complete({**EXACT, "decoding": decoding, "policy": policy}, lambda: None)
+    )
     past = policy.startswith("confidence") or (policy == "fixed:2" and plateau < 2)
     settles = decoding == "fast" and past
     assert (work["settled"] > 0) == settles
@@ -407,7 +390,6 @@ def test_the_joules_are_those_of_the_work_that_was_done(
         + costs.head_joules * work["heads"]
         + costs.head_row_joules * work["rows"]
         + costs.entry_joules * work["entries"]
-        + costs.sublayer_joules * work["sublayers"]
     )
     passes = result["tokens"] + (result["reason"] == "end_of_text")
     prompt = result["prompt_tokens"]

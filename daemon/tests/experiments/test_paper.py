@@ -33,7 +33,7 @@ def test_fifteen_tokens_from_a_fixed_exit(runtime: Runtime) -> None:
 def test_without_a_cache_every_position_is_paid_for_every_token() -> None:
     costs = CostModel(
         source="estimate", run_joules=0.0, few_joules=1.0, evaluation_joules=1.0, head_joules=0.0, head_row_joules=0.0,
-        decision_joules=0.0, entry_joules=0.0, sublayer_joules=0.0, meter="", relative_interval=0.0, window_seconds=10.0,
+        decision_joules=0.0, entry_joules=0.0, meter="", relative_interval=0.0, window_seconds=10.0,
     )  # fmt: skip
     assert paper_table.uncached_joules(costs, 10, [2, 3], 0) == 2 * 10 + 3 * 11
 

@@ -57,10 +57,7 @@ def test_learned_entries_are_an_arm_of_their_own(
     entry = Lens(torch.randn(2 * config.kv_heads * config.head_width, config.width), torch.ones(config.width))
     before = (tiny_bundle / MANIFEST).read_text()
     save_lenses(tiny_bundle / ENTRIES, dict.fromkeys(range(2, config.layers + 1), entry))
-    base = {"model": TINY, "sha256": "tiny-3"}
-    write_manifest(
-        tiny_bundle, {"exits": [2, 4], "plateau": 1, "sublayers": {"attention": [2], "mlp": []}, "base": base}
-    )
+    write_manifest(tiny_bundle, {"exits": [2, 4], "plateau": 1, "base": {"model": TINY, "sha256": "tiny-3"}})
     try:
         words = ["plateaus", "--model", TINY, "--data", str(rows), "--limit", "2"]
         assert main([*words, "--work", str(tmp_path), "--out", str(tmp_path)]) == 0
@@ -72,8 +69,7 @@ def test_learned_entries_are_an_arm_of_their_own(
     assert set(never) == {"none", "2", "1", "1, learned"}
     assert never["none"]["same_as_full"] == 1, "nothing of them is in a prompt that rises"
     assert never["1, learned"]["joules"] != never["1"]["joules"], "other texts, and other lengths"
-    page = (tmp_path / "plateaus.md").read_text().replace("\n", " ")
-    assert "*Learned*: with the bundle's entries, through attention 2" in page
+    assert "*Learned*: with the bundle's entries" in (tmp_path / "plateaus.md").read_text().replace("\n", " ")
 
 
 def test_page_and_plot_name_every_plateau(written: Path) -> None:

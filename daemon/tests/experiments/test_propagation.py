@@ -224,7 +224,7 @@ def test_the_share_of_keys_and_values_by_hand() -> None:
 
 
 def test_work_after_the_prompt_by_hand() -> None:
-    costs = CostModel(1.0, 0.5, 0.25, 8.0, 1.0, 0.0, 0.125, 0.0, "estimate", "", 0.0, 1.0)
+    costs = CostModel(1.0, 0.5, 0.25, 8.0, 1.0, 0.0, 0.125, "estimate", "", 0.0, 1.0)
     # Six positions of prompt, three layers: five of them to full depth first, four without the last layer, which makes their
     # keys and values. Then the last one to layer 1, and one more to layer 3, which brings up the first, without the last
     # layer again: 1 + 3 + 1 evaluations and an entry in 1 + 3 runs, and two heads.

@@ -24,7 +24,6 @@ from green_code.kernels.packing import pack
 from green_code.models.families import Rope
 from green_code.models.reading import Lens, Reading
 from green_code.models.serving import Top
-from green_code.models.sublayers import Sublayers
 from tests.kernels.test_decoder import CONFIGS, buffers, random_weights, states
 
 POSITIONS = 256
@@ -60,7 +59,6 @@ def main(library: Path, level: str, side: str) -> None:
             torch.eye(config.width)[:64],
             {1: Lens(torch.eye(config.width), ones)},
             {config.layers: Lens(torch.ones(both, config.width), ones)},
-            sublayers=Sublayers((2, config.layers), (config.layers,)),
         )  # any will do
         records, rest = pack(config, weights, reading)
         kept = {
@@ -91,7 +89,6 @@ def main(library: Path, level: str, side: str) -> None:
             )  # up to the very end
         decoder.propagate(1, config.layers, x, 0, len(x), keys, values, settled=False)
         decoder.propagate(2, config.layers, more, POSITIONS - 3, POSITIONS, keys, values, settled=True)
-        decoder.propagate(1, config.layers, x, 0, len(x), keys, values, settled=True)
         assert torch.isfinite(decoder.logits(x)).all()
         assert len(decoder.seen(x, 1)) == len(x)  # more rows than a chunk
         for depth in (1, config.layers):  # through a lens, and where they lie

@@ -17,12 +17,11 @@ from green_code.kernels.binding import BLOCK, PIECE, Kernel
 from green_code.kernels.decoder import KernelDecoder
 from green_code.kernels.packing import pack, why_not
 from green_code.kernels.quantise import GROUP, RECORD_BYTES, dequantise, quantise
-from green_code.models.decoder import Block, Decoder
+from green_code.models.decoder import Block, Decoder, _mask
 from green_code.models.families import ModelConfig, Rope
 from green_code.models.reading import Lens, Reading
 from green_code.models.screen import principal_directions
 from green_code.models.serving import Top, top_of
-from green_code.models.sublayers import Sublayers
 
 GEMMA = ModelConfig(
     family="gemma3_text", layers=6, width=192, heads=3, kv_heads=1, head_width=64, mlp_width=384, vocabulary=131,
@@ -102,19 +101,27 @@ class RoundedBlock(Block):
     """Attention as the kernel rounds it: keys and queries in pieces, a value as a whole, and weights, with the values'
     scales in them, in blocks of positions."""
 
-    def attend(self, x: Tensor, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-        assert len(x) == 1 and mask is not None
-        queries, keys, values = in_groups(q[0], PIECE), in_groups(k[0], PIECE), v[0]
+    def _attend(
+        self,
+        x: Tensor,
+        rotary: tuple[Tensor, Tensor] | None,
+        start: int,
+        cache: tuple[Tensor, Tensor] | None,
+    ) -> Tensor:
+        assert cache is None and len(x) == 1
+        queries, keys, values = (part[0] for part in self.project(x, rotary))
+        queries, keys = in_groups(queries, PIECE), in_groups(keys, PIECE)
         shared = self.heads // self.kv_heads
         keys, values = keys.repeat_interleave(shared, 0), values.repeat_interleave(shared, 0)
-        scores = (queries @ keys.transpose(1, 2) * self.scale).masked_fill(~mask, -torch.inf)
+        scores = (queries @ keys.transpose(1, 2) * self.scale).masked_fill(
+            ~_mask(0, len(x[0]), 0, self.window, x.device), -torch.inf
+        )
         weights = (scores - scores.amax(-1, keepdim=True)).exp()
         steps = values.abs().amax(-1, keepdim=True) / 127
-        scaled = torch.nn.functional.pad(weights * steps.transpose(1, 2), (0, -keys.shape[1] % BLOCK))
-        rounded = in_groups(scaled, BLOCK)[..., : keys.shape[1]]
+        scaled = torch.nn.functional.pad(weights * steps.transpose(1, 2), (0, -len(x[0]) % BLOCK))
+        rounded = in_groups(scaled, BLOCK)[..., : len(x[0])]
         out = rounded @ (values / steps).round() / weights.sum(-1, keepdim=True)
-        change = self.attention_out(out.transpose(0, 1).flatten(1)[None])
-        return x + self.attention_out_norm(change)  # type: ignore[no-any-return]
+        return self.attention_out(out.transpose(0, 1).flatten(1)[None])  # type: ignore[no-any-return]
 
 
 def rounding(decoder: Decoder) -> Decoder:
@@ -296,51 +303,6 @@ def test_entries_are_made_by_what_was_learned_for_them(kernels: dict[str, Kernel
             decoder.run_layers(1, GEMMA.layers, of, 0, ROWS, *buffers(decoder))
         assert torch.equal(*through), "positions that rise are none of its business"
         assert learned.weight_bytes == plain.weight_bytes, "no token reads them"
-
-
-@pytest.mark.parametrize("name", CONFIGS)
-@pytest.mark.parametrize("sublayers", [Sublayers((2,)), Sublayers((), (2,)), Sublayers((1, 2), (2,))])
-@pytest.mark.parametrize("learned", [False, True])
-def test_what_settles_goes_through_its_sublayers_alone(
-    name: str, sublayers: Sublayers, learned: bool, kernels: dict[str, Kernel]
-) -> None:
-    """To the bit: as through layers whose keys and values are the entries, and of which all else adds nothing; however positions and
-    layers are cut, and only where they settled."""
-    config, weights, x = CONFIGS[name], random_weights(CONFIGS[name]), states(CONFIGS[name])
-    silent, layers = dict(weights), range(1, config.layers + 1)
-    torch.manual_seed(14)
-    both, queries = 2 * config.kv_heads * config.head_width, config.heads * config.head_width
-    entry = Lens(torch.randn(both, config.width) / config.width**0.5, 0.5 + torch.rand(config.width))
-    entries = {2: entry} if learned else {}
-    for layer in entries:
-        qkv = silent[f"layers.{layer - 1}.qkv.weight"].clone()
-        qkv[queries:] += entry.matrix * entry.gain
-        silent[f"layers.{layer - 1}.qkv.weight"] = qkv
-    for matrix, kept in (("attention_out", sublayers.attention), ("mlp_out", sublayers.mlp)):
-        for weight in (f"layers.{layer - 1}.{matrix}.weight" for layer in layers if layer not in kept):
-            silent[weight] = torch.zeros_like(weights[weight])
-    for level, kernel in kernels.items():
-        reference = KernelDecoder(kernel, config, *pack(config, silent, Reading()))
-        decoder = KernelDecoder(
-            kernel, config, *pack(config, weights, Reading(entries=entries, sublayers=sublayers))
-        )
-        wanted, through = buffers(reference), x.clone()
-        reference.run_layers(1, config.layers, through, 0, ROWS, *wanted)
-        for rows, cut in itertools.product(([0, ROWS], [0, 1, 70, 71, ROWS]), layers):
-            found, given = buffers(decoder), x.clone()
-            for start, stop in itertools.pairwise(rows):
-                decoder.propagate(1, cut, given, start, stop, *found, settled=True)
-                if cut < config.layers:
-                    decoder.propagate(cut + 1, config.layers, given, start, stop, *found, settled=True)
-            for one, other in zip((given, *found), (through, *wanted), strict=True):
-                assert torch.equal(one, other), (level, rows, cut)
-        plain, given = made(kernel, config), x.clone()
-        found, wanted = buffers(decoder), buffers(plain)
-        decoder.propagate(1, config.layers, given, 0, ROWS, *found, settled=False)
-        plain.propagate(1, config.layers, x, 0, ROWS, *wanted, settled=False)
-        for one, other in zip((given, *found), (x, *wanted), strict=True):
-            assert torch.equal(one, other), "what only goes for keys and values stays as it is"
-        assert decoder.build != plain.build, "what its work costs is measured anew"
 
 
 @pytest.mark.parametrize("depths", [(3, 1), (1, 3)])

@@ -11,7 +11,6 @@ from safetensors.torch import save_file
 
 from green_code.models.bundle import ENTRIES, LENSES, SCREEN, load_bundle, write_manifest
 from green_code.models.reading import Lens, bundled_reading, corrected, read_lenses, save_lenses
-from green_code.models.sublayers import Sublayers
 from green_code.models.tiny import TinySource
 from green_code.problems import Problem
 
@@ -50,25 +49,11 @@ def test_a_bundle_without_parts_adds_nothing(tmp_path: Path) -> None:
 
 
 def test_entries_are_those_of_all_layers_above_the_plateau(tmp_path: Path) -> None:
-    """And of what sublayers make of what settled; as if without them, there are none."""
-    entry, above = a_lens(outputs=BOTH), {"attention": [5], "mlp": []}
-    manifest = {"base": {"sha256": "0"}, "exits": [5], "plateau": 4, "sublayers": above}
+    entry = a_lens(outputs=BOTH)
     save_lenses(tmp_path / ENTRIES, {5: entry, 6: entry})
-    write_manifest(tmp_path, manifest)
-    bundle = load_bundle(tmp_path)
-    assert not bundled_reading(bundle.without(ENTRIES), CONFIG).sublayers
-    (tmp_path / ENTRIES).rename(tmp_path / "entries")
-    write_manifest(tmp_path, manifest)
-    assert bundled_reading(load_bundle(tmp_path), CONFIG).sublayers == Sublayers((5,)), (
-        "until they are learned"
-    )
-    write_manifest(tmp_path, {**manifest, "sublayers": {**above, "mlp": [6]}})
-    with pytest.raises(Problem, match="through layer 6, and none of 6 is above it"):
-        bundled_reading(load_bundle(tmp_path), CONFIG)
-    (tmp_path / "entries").rename(tmp_path / ENTRIES)
-    reading = bundled_reading(bundle, CONFIG)
-    found, own = reading.entries, torch.randn(BOTH, WIDTH)
-    assert (set(found), reading.sublayers) == ({5, 6}, Sublayers((5,)))
+    found = bundled_reading(load_bundle(a_bundle(tmp_path)), CONFIG).entries
+    own = torch.randn(BOTH, WIDTH)
+    assert set(found) == {5, 6}
     torch.testing.assert_close(corrected(own, found[6]), own + found[6].matrix @ torch.diag(entry.gain))
 
 
