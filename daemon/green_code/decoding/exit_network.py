@@ -1,7 +1,7 @@
 """The exit agent's network, and what it sees of a hidden state: `features` and `forward` in training, for service the same in NumPy.
 
 Where the kernel serves, it is there in a third form (kernels/judge.h, by `for_service`). The agent is to meet in service what it
-learned from: tests/decoding/test_exit_network.py and tests/kernels/test_decoder.py hold the forms equal.
+learned from: tests/decoding/test_exit_network.py and tests/kernels/test_judge.py hold the forms equal.
 """
 
 from __future__ import annotations

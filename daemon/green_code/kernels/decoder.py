@@ -1,6 +1,6 @@
 """A decoder whose layers and head run in the kernel; `models.decoder.Decoder` is its reference and its fallback.
 
-Held by: tests/kernels/test_decoder.py, against the torch decoder over the same rounded weights.
+Held by: tests/kernels/, test_decoder.py above all, against the torch decoder over the same rounded weights.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from green_code.kernels.packing import pack
 from green_code.models.families import Rope
 from green_code.models.reading import Lens, Reading
 from green_code.models.serving import Top
-from tests.kernels.test_decoder import CONFIGS, buffers, random_weights, states
+from tests.kernels.references import CONFIGS, buffers, random_weights, states
 
 POSITIONS = 256
 _LIBC = ctypes.CDLL(None)

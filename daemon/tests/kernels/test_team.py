@@ -20,7 +20,7 @@ from green_code.kernels import decoder as decoder_module
 from green_code.kernels.binding import CTeam, Kernel
 from green_code.kernels.decoder import usable_cores
 from green_code.kernels.helper import Helper
-from tests.kernels.test_decoder import CONFIGS, GEMMA, buffers, made, run, states
+from tests.kernels.references import CONFIGS, GEMMA, buffers, made, run, states
 
 HERE = Path(__file__).resolve().parent
 WAKING_SECONDS = (

@@ -1,0 +1,38 @@
+"""Small decoders, operations on a staircase of theirs, and what a plain forward makes of its tokens."""
+
+from __future__ import annotations
+
+import torch
+from hypothesis import strategies as st
+from torch import Tensor
+
+from green_code.models.decoder import Decoder
+from green_code.models.families import ModelConfig
+from green_code.models.tiny import TinySource
+from tests.models.references import ours, small_models
+
+
+def tiny() -> Decoder:
+    config: ModelConfig = TinySource().config
+    return Decoder.load(config, dict(TinySource().tensors(None)))
+
+
+DECODERS = {"tiny": tiny(), "llama": ours(small_models()["llama"]), "opt": ours(small_models()["opt"])}
+TOLERANCE = {"atol": 1e-4, "rtol": 1e-4}
+
+operation = st.one_of(
+    st.tuples(st.just("append"), st.lists(st.integers(0, 79), min_size=1, max_size=12)),
+    st.tuples(st.just("advance"), st.tuples(st.floats(0, 1), st.integers(1, 7), st.floats(0, 1))),
+    st.tuples(st.just("truncate"), st.floats(0, 1)),
+)
+
+
+@torch.no_grad()
+def plain_states(decoder: Decoder, tokens: list[int]) -> list[Tensor]:
+    """Hidden states (N, C) at depth 0 … L by a full forward without any cache."""
+    x = decoder.embed_tokens(torch.tensor([tokens]))
+    states = [x[0]]
+    for layer in range(1, decoder.config.layers + 1):
+        x = decoder.run_layer(layer, x)
+        states.append(x[0])
+    return states
