@@ -149,10 +149,14 @@ class Block(nn.Module):
                 first = max(0, start - self.window + 1)
             k, v = keys[:, :, first : start + new], values[:, :, first : start + new]
         mask = None if new == 1 else _mask(start, new, first, self.window, x.device)
-        out = F.scaled_dot_product_attention(
+        out = self.attention(q, k, v, mask)
+        return self.attention_out(out.transpose(1, 2).reshape(batch, new, -1))  # type: ignore[no-any-return]
+
+    def attention(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+        """Queries (B, H, N, D), keys and values (B, K, S, D) → (B, H, N, D); `mask` (N, S) tells which each query sees, None: all."""
+        return F.scaled_dot_product_attention(
             q, k, v, attn_mask=mask, scale=self.scale, enable_gqa=self.heads != self.kv_heads
         )
-        return self.attention_out(out.transpose(1, 2).reshape(batch, new, -1))  # type: ignore[no-any-return]
 
 
 def _mask(start: int, new: int, first: int, window: int | None, device: torch.device) -> Tensor:

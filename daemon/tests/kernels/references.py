@@ -13,7 +13,7 @@ from green_code.kernels.binding import BLOCK, PIECE, Kernel
 from green_code.kernels.decoder import KernelDecoder
 from green_code.kernels.packing import pack
 from green_code.kernels.quantise import GROUP, dequantise, quantise
-from green_code.models.decoder import Block, Decoder, _mask
+from green_code.models.decoder import Block, Decoder
 from green_code.models.families import ModelConfig, Rope
 from green_code.models.reading import Reading
 from green_code.models.screen import principal_directions
@@ -104,27 +104,17 @@ class RoundedBlock(Block):
     """Attention as the kernel rounds it: keys and queries in pieces, a value as a whole, and weights, with the values'
     scales in them, in blocks of positions."""
 
-    def _attend(
-        self,
-        x: Tensor,
-        rotary: tuple[Tensor, Tensor] | None,
-        start: int,
-        cache: tuple[Tensor, Tensor] | None,
-    ) -> Tensor:
-        assert cache is None and len(x) == 1
-        queries, keys, values = (part[0] for part in self.project(x, rotary))
-        queries, keys = in_groups(queries, PIECE), in_groups(keys, PIECE)
+    def attention(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+        assert len(q) == 1 and mask is not None
+        queries, keys, values = in_groups(q[0], PIECE), in_groups(k[0], PIECE), v[0]
         shared = self.heads // self.kv_heads
         keys, values = keys.repeat_interleave(shared, 0), values.repeat_interleave(shared, 0)
-        scores = (queries @ keys.transpose(1, 2) * self.scale).masked_fill(
-            ~_mask(0, len(x[0]), 0, self.window, x.device), -torch.inf
-        )
+        scores = (queries @ keys.transpose(1, 2) * self.scale).masked_fill(~mask, -torch.inf)
         weights = (scores - scores.amax(-1, keepdim=True)).exp()
         steps = values.abs().amax(-1, keepdim=True) / 127
-        scaled = torch.nn.functional.pad(weights * steps.transpose(1, 2), (0, -len(x[0]) % BLOCK))
-        rounded = in_groups(scaled, BLOCK)[..., : len(x[0])]
-        out = rounded @ (values / steps).round() / weights.sum(-1, keepdim=True)
-        return self.attention_out(out.transpose(0, 1).flatten(1)[None])  # type: ignore[no-any-return]
+        scaled = torch.nn.functional.pad(weights * steps.transpose(1, 2), (0, -keys.shape[1] % BLOCK))
+        rounded = in_groups(scaled, BLOCK)[..., : keys.shape[1]]
+        return (rounded @ (values / steps).round() / weights.sum(-1, keepdim=True))[None]
 
 
 def rounding(decoder: Decoder) -> Decoder:
