@@ -11,9 +11,8 @@ from green_code.agent.prices import Prices
 from green_code.agent.stretches import REQUESTS, draw_typing
 from green_code.decoding.exit_network import BESIDE
 from green_code.decoding.staircase import RISING, Staircase
-from green_code.models.decoder import Decoder
-from green_code.models.tiny import TinySource
 from tests.agent.replayed import EXITS, LAYERS, same, typing
+from tests.models.references import tiny
 
 PRICES = Prices(run=0.1, few=0.004, evaluation=0.01, entry=0.002, head=0.2, decision=0.03, error=5.0)
 
@@ -78,8 +77,7 @@ def test_what_waits_is_what_the_staircase_would_bring_up(accepted: bool, plateau
     """Random choices over a stretch, beside the same requests on a real staircase."""
     arrives, length = [9 if plateau is None else 40, 2, 5, 1], 4
     environment = ExitEnvironment(same([1, 7], 7, 7), PRICES, typing(arrives, accepted, length), plateau)
-    decoder = Decoder.load(TinySource().config, dict(TinySource().tensors(None)))
-    stairs = Staircase(decoder, plateau=plateau)
+    stairs = Staircase(tiny(), plateau=plateau)
     generator = np.random.default_rng(3)
     for request in range(REQUESTS):
         prompt = len(stairs)

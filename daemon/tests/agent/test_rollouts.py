@@ -30,6 +30,7 @@ from green_code.models.tiny import TinySource
 from green_code.models.vocabulary import Vocabulary
 from green_code.problems import Problem
 from tests.agent.replayed import rollouts
+from tests.models.references import tiny
 
 EXITS = (2, 4)
 MARKER, NEWLINE = 1, 2 + 10
@@ -38,7 +39,7 @@ DOCUMENT = 200
 
 @pytest.fixture(scope="module")
 def decoder() -> Decoder:
-    return Decoder.load(TinySource().config, dict(TinySource().tensors(None)))
+    return tiny()
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,9 @@ from torch import Tensor
 from green_code.benchmark.rounding import rounding
 from green_code.models.decoder import Decoder
 from green_code.models.serving import Top
-from green_code.models.tiny import TinySource
+from tests.models.references import tiny
 
-REFERENCE = Decoder.load(TinySource().config, dict(TinySource().tensors(None)))
+REFERENCE = tiny()
 TEXTS = [[1, *range(40, 40 + 149)], [1, 300, 301]]  # the first is longer than what is looked at together
 
 

@@ -18,12 +18,12 @@ from green_code.decoding.generate import exact, fast
 from green_code.decoding.healing import Chooser
 from green_code.decoding.lookup import Lookup
 from green_code.decoding.staircase import Staircase
-from green_code.models.decoder import Decoder
 from green_code.models.reading import Lens
 from green_code.models.tiny import TinySource
 from green_code.models.vocabulary import Vocabulary
+from tests.models.references import tiny
 
-DECODER = Decoder.load(TinySource().config, dict(TinySource().tensors(None)))
+DECODER = tiny()
 _NOISE = torch.randn(
     2, DECODER.config.width, DECODER.config.width, generator=torch.Generator().manual_seed(0)
 )

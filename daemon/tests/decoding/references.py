@@ -7,15 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from green_code.models.decoder import Decoder
-from green_code.models.families import ModelConfig
-from green_code.models.tiny import TinySource
-from tests.models.references import ours, small_models
-
-
-def tiny() -> Decoder:
-    config: ModelConfig = TinySource().config
-    return Decoder.load(config, dict(TinySource().tensors(None)))
-
+from tests.models.references import ours, small_models, tiny
 
 DECODERS = {"tiny": tiny(), "llama": ours(small_models()["llama"]), "opt": ours(small_models()["opt"])}
 TOLERANCE = {"atol": 1e-4, "rtol": 1e-4}

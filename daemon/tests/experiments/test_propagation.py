@@ -27,15 +27,9 @@ from green_code.models.tiny import TinySource
 from green_code.models.weights import adapted_weights
 from green_code.settings import default_settings
 from tests.decoding.by_hand import by_hand
-from tests.models.references import ours, small_models
+from tests.decoding.references import DECODERS, TOLERANCE
 
-DECODERS = {
-    "tiny": Decoder.load(TinySource().config, dict(TinySource().tensors(None))),
-    "llama": ours(small_models()["llama"]),
-    "opt": ours(small_models()["opt"]),
-}
 PROMPT, TOKENS = 5, 18  # positions put in together, and all: more than tiny's window of 8
-TOLERANCE = {"atol": 1e-4, "rtol": 1e-4}
 
 
 # --- the cache --------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Independent references: transformers' own models on small random weights, one for each family row."""
+"""Independent references: transformers' own models on small random weights, one for each family row; and our own tiny one."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from transformers import (
 from green_code.models.decoder import Decoder
 from green_code.models.families import config_from_hugging_face
 from green_code.models.sources import map_hugging_face
+from green_code.models.tiny import TinySource
 
 
 def small_models() -> dict[str, PreTrainedModel]:
@@ -62,3 +63,9 @@ def ours(reference: PreTrainedModel) -> Decoder:
     config = config_from_hugging_face(reference.config.to_dict())
     state = reference.state_dict()
     return Decoder.load(config, dict(map_hugging_face(config, state.get)))
+
+
+def tiny() -> Decoder:
+    """The decoder of `tiny-random`."""
+    source = TinySource()
+    return Decoder.load(source.config, dict(source.tensors(None)))
