@@ -13,15 +13,15 @@ import torch
 from transformers import Gemma3ForCausalLM, Gemma3TextConfig
 
 from green_code.decoding.effort import Effort
-from green_code.decoding.exits import Fixed, Full, Policy
+from green_code.decoding.exit_policies import Fixed, Full, Policy
 from green_code.decoding.generate import exact, fast
 from green_code.decoding.healing import Chooser
-from green_code.decoding.staircase import Staircase
+from green_code.decoding.kv_cache import KVCache
 from green_code.folders import bundles_dir
 from green_code.models.bundle import Bundle, load_bundle
 from green_code.models.catalog import DEFAULT, find_model
 from green_code.models.decoder import Decoder
-from green_code.models.weights import Model, TorchForm, open_model
+from green_code.models.weights import Model, TorchFormat, open_model
 
 pytestmark = [pytest.mark.real_model, pytest.mark.timeout(1200)]
 PROMPTS, CONTEXT, NEW_TOKENS = 200, 32, 6
@@ -43,7 +43,7 @@ def bundle() -> Bundle:
 
 @pytest.fixture(scope="module")
 def model(bundle: Bundle) -> Model:
-    return open_model(find_model(DEFAULT), bundle, (TorchForm(torch.float32),))
+    return open_model(find_model(DEFAULT), bundle, (TorchFormat(torch.float32),))
 
 
 @pytest.fixture(scope="module")
@@ -85,9 +85,9 @@ def prompts(model: Model) -> Iterator[list[int]]:
 
 
 def stream(model: Model, prompt: list[int], policy: Policy, verify: bool, count: int) -> list[int]:
-    stairs = Staircase(model.decoder)
-    stairs.append(prompt)
-    tokens = (exact if verify else fast)(stairs, policy, Chooser(model.vocabulary), b"", Effort())
+    cache = KVCache(model.decoder)
+    cache.append(prompt)
+    tokens = (exact if verify else fast)(cache, policy, Chooser(model.vocabulary), b"", Effort())
     with torch.inference_mode():
         return [token for token, _ in itertools.islice(tokens, count)]
 
@@ -98,10 +98,10 @@ def test_logits_are_those_of_transformers(model: Model, reference: Gemma3ForCaus
     tokens = torch.tensor([long])
     with torch.no_grad():
         expected = reference(tokens).logits[0]
-    stairs = Staircase(model.decoder)
-    stairs.append(long)
-    stairs.advance(len(long) - 1, model.decoder.config.layers)
-    got = model.decoder.logits(stairs.states(0, len(long)))
+    cache = KVCache(model.decoder)
+    cache.append(long)
+    cache.advance(len(long) - 1, model.decoder.config.layers)
+    got = model.decoder.logits(cache.states(0, len(long)))
     torch.testing.assert_close(got, expected, atol=5e-3, rtol=1e-3)  # logits up to 40, float32, 18 layers
     assert (got.argmax(-1) == expected.argmax(-1)).float().mean() > 0.998
 

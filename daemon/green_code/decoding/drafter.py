@@ -1,160 +1,130 @@
-"""Whether a draft's verification pays: prices, what is known of exits, and the sums over both.
+"""Putting drafts on a cache: from text and from exits, the better at each place, while one pays.
 
-Two sources. *Text*: what followed the last tokens elsewhere (lookup.py). *Exits*: the token of an early exit's head, by
-how much of the probability it has. A guess is taken while
-
-    chance of all guesses so far × its own × (price of a pass)  >  what it adds to the verification
-
-since each right one saves such a pass, and while the session can afford that it is wrong: over a session they may lose no
-more than `MOST_LOSS` of what full depth would spend. Where exits decide, the pass is one to the first of them; if a token
-goes deeper, a wrong guess costs more and a right one saves more. Nothing here decides a token: a wrong guess costs joules,
-never quality. Priors are measured as lookup.py says.
-
-Must not know: energy (it is given prices), staircases, text.
+Whether a guess pays is drafter.py's to say; here the sources are asked, and what they say is put behind the last token.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+import math
+from collections.abc import Callable, Sequence
 
-from green_code.decoding.drafts import WEIGHT, Rate
-from green_code.decoding.exits import Policy
-from green_code.decoding.lookup import Lookup
-from green_code.models.serving import FEW
-
-MAX_DRAFTS = 16  # in one verification; the prices are measured on batches of about this size
-MOST_LOSS = 0.02  # of what full depth would have spent in the session
-CONFIDENCES = (0.3, 0.5, 0.7, 0.9)  # bounds of the classes of an exit's confidence in its token
-# A class's chance to be right, and how often it comes up: at exit 13 of 18, which the default bundle decides at.
-_EXIT_PRIORS = (0.62, 0.81, 0.92, 0.99, 0.999)
-_EXIT_SHARES = (0.19, 0.15, 0.13, 0.17, 0.36)
-_STOP_PRIOR = 0.5  # how often a policy stops where it is asked
+from green_code.decoding.draft import Draft
+from green_code.decoding.effort import Effort
+from green_code.decoding.exit_policies import Policy, View
+from green_code.decoding.healing import Chooser
+from green_code.decoding.kv_cache import KVCache
+from green_code.decoding.price_book import PriceBook, Prices
+from green_code.decoding.prompt_lookup import LENGTHS
 
 
-@dataclass(frozen=True)
-class Prices:
-    """What is paid for, all in one unit (joules in service).
-
-    `run` for reading a layer's weights, `few` for each of the first few positions in it, `evaluation` for each further
-    one; `head`, `head_row` the same of the head; `decision` for one run of the exit network.
-    """
-
-    layers: int
-    run: float
-    few: float = 0.0
-    evaluation: float = 0.0
-    head: float = 0.0
-    head_row: float = 0.0
-    decision: float = 0.0
-
-    def row(self, before: int) -> float:
-        """One more position in a verification that has `before` others."""
-        return self.layers * (self.few if before < FEW else self.evaluation) + self.head_row
-
-    @cached_property
-    def whole(self) -> float:
-        """A pass over one position: what a right guess saves."""
-        return self.layers * self.run + self.head + self.row(0)
-
-    def up_to(self, depth: int, policy: Policy) -> Prices:
-        """The same for a pass that ends at `depth`, where the policy is asked at each exit that comes before, and looks at the head."""
-        exits = sum(exit <= depth for exit in policy.exits)
-        heads = exits + (depth == self.layers)
-        row = heads * self.head_row + exits * policy.network_runs * self.decision
-        return replace(self, layers=depth, head=heads * self.head, head_row=row)
-
-    def gain(self, chance: float, price: float) -> float:
-        """Expected saving of a guess that, with all before it, is right with `chance`."""
-        return chance * self.whole - price
-
-    def first(self, debt: int) -> float:
-        """A pass that takes along what waits: `debt` layer × position evaluations in all."""
-        few = min(debt, FEW * (self.layers - 1) + 1)  # of a pass over several, the last layer is run over one
-        return self.whole + (few - self.layers) * self.few + (debt - few) * self.evaluation
-
-
-@dataclass
-class ExitRecord:
-    """What is known of one exit: how often the policy stops there, which confidences come up, how right they are.
-
-    `reads`: how often the policy runs the head to decide that it goes on: the agent and the rule `confidence` do.
-    """
-
-    stops: Rate = field(default_factory=lambda: Rate.prior(_STOP_PRIOR))
-    reads: Rate = field(default_factory=lambda: Rate.prior(0, 1))
-    seen: list[float] = field(default_factory=lambda: [share * WEIGHT for share in _EXIT_SHARES])
-    rates: list[Rate] = field(default_factory=lambda: [Rate.prior(chance) for chance in _EXIT_PRIORS])
-
-    def look(self, confidence: float) -> Rate:
-        """The rate that judges a token in which the exit has this confidence; counts that it came up."""
-        kind = sum(confidence >= bound for bound in CONFIDENCES)
-        self.seen[kind] += 1
-        return self.rates[kind]
-
-    def shares(self) -> Iterator[tuple[float, float]]:
-        """(how often, how right) of each class of confidence."""
-        total = sum(self.seen)
-        return ((seen / total, rate.chance) for seen, rate in zip(self.seen, self.rates, strict=True))
-
-
-class Drafter:
-    """A session's sources of drafts, and the sums that decide which are taken.
+def draft(
+    cache: KVCache,
+    policy: Policy,
+    chooser: Chooser,
+    required: bytes,
+    effort: Effort,
+    ends: Callable[[int], bool],
+    price_book: PriceBook,
+    limit: int,
+    bounds: tuple[Prices, Prices],
+    full: float,
+) -> tuple[list[Draft], Draft | None]:
+    """Put at most `limit` drafts on the cache, while each is expected to save more than it costs.
 
     Args:
-        lookup: None: exits alone, for experiments.
-        most_loss: how far the session may come out above full depth, as a share of that.
+        bounds: prices of the pass that decides over them, if it goes no deeper than it must, and if it goes to the last layer.
+        full: what full depth would spend on the next token.
+    Returns:
+        The drafts, and the token of an exit that was too unsure of it: what verification says of that is learned.
     """
+    drafts: list[Draft] = []
+    prices, most = bounds
+    chance, lost = 1.0, 0.0  # that all of them are right, and what they cost if none is
+    start = len(cache) - 1
+    # As many positions: of all but one of them, the last layer makes keys and values alone.
+    waiting = math.ceil(cache.pending(start, prices.layers) / prices.layers)
+    while len(drafts) < limit and not (drafts and ends(drafts[-1].token)):
+        guess = None
+        if price_book.lookup is not None:
+            guess = price_book.lookup.guess(cache.tokens[-LENGTHS[0] :], required)
+        rows = waiting + len(drafts)
+        price, risk = prices.row(rows), most.row(rows)
+        if guess is not None and not price_book.affords(lost + risk, full):
+            guess = None
+        saving = prices.gain(chance * guess.rate.chance, price) if guess is not None else 0.0
+        gains = price_book.worth_asking(policy, chance, rows)
+        exits = {
+            d: g for d, g in gains.items() if price_book.affords(lost + price_book.look_price(d, rows), full)
+        }
+        if exits and max(exits.values()) > saving:
+            guess = _from_exit(cache, policy, chooser, required, effort, price_book, list(exits), start)
+            if guess is None:
+                break  # the position is at full depth: its token costs a head, and the next pass drafts anew
+            risk = price_book.look_price(guess.depth, rows)
+            if prices.gain(chance * guess.rate.chance, price_book.exit_price(guess.depth, rows)) <= 0:
+                return drafts, guess
+        elif guess is None or saving <= 0:
+            break
+        drafts.append(guess)
+        chance, lost = chance * guess.rate.chance, lost + risk
+        required = chooser.left(required, guess.token)
+        cache.append([guess.token])
+    return drafts, None
 
-    def __init__(self, prices: Prices, lookup: Lookup | None, most_loss: float = MOST_LOSS) -> None:
-        self.prices, self.lookup, self.most_loss = prices, lookup, most_loss
-        self.exits: dict[int, ExitRecord] = {}
-        self.verifications = 0  # by the last layer or by exits
-        # By this session so far, and by full depth for the same tokens. Where exits decide, what they save is not in it.
-        self.spent = self.full = 0.0
 
-    def follow(self, given: Sequence[tuple[int, int]]) -> None:
-        """Look also into (token, depth) that were just given."""
-        if self.lookup is not None:
-            self.lookup.document.extend([token for token, _ in given])
+def _from_exit(
+    cache: KVCache,
+    policy: Policy,
+    chooser: Chooser,
+    required: bytes,
+    effort: Effort,
+    price_book: PriceBook,
+    exits: Sequence[int],
+    start: int,
+) -> Draft | None:
+    """The token of the exit at which the policy stops; None where it goes on to full depth.
 
-    def affords(self, price: float, full: float) -> bool:
-        """Whether a loss of `price` stays within bounds; `full`: what full depth would spend on the next token."""
-        return self.spent + price - self.full <= self.most_loss * (self.full + full)
+    Positions from `start` on go there with it: they will be decided by the last layer.
+    """
+    heads = effort.heads
+    view = climb(cache, policy, effort, exits, start)
+    for depth in exits:
+        if depth <= view.depth:
+            price_book.record(depth).stops.observe(depth == view.depth)
+        if depth < view.depth:
+            price_book.record(depth).reads.observe(effort.heads > heads)
+    if view.depth == cache.decoder.config.layers:
+        return None
+    token = chooser.choose(view, required)
+    effort.count_head()
+    if view.scored:
+        effort.count_head()  # of the tokens that are allowed
+    confidence = view.top.probability if token == view.top.token else 0.0
+    return Draft(token, view.depth, price_book.record(view.depth).top_tokens(confidence))
 
-    def exit_price(self, depth: int, before: int) -> float:
-        """What a draft of the exit at `depth` adds once its head was run: the next position's own way up to there.
 
-        Args:
-            before: how many positions the verification has without it.
-        """
-        return depth * self.prices.run + self.prices.row(before)
+def climb(
+    cache: KVCache,
+    policy: Policy,
+    effort: Effort,
+    exits: Sequence[int] | None = None,
+    wanted: int | None = None,
+) -> View:
+    """Raise the last position from exit to exit until the policy stops, at full depth at the latest.
 
-    def look_price(self, depth: int, before: int) -> float:
-        """What an exit's draft costs in all, its head included."""
-        return self.exit_price(depth, before) + self.prices.head + self.prices.head_row
-
-    def exit_gain(self, depth: int, chance: float, before: int) -> float:
-        """Expected saving of running the head at the exit, when the guesses so far are right with `chance`."""
-        record, price = self.record(depth), self.exit_price(depth, before)
-        expected = sum(
-            often * max(0.0, self.prices.gain(chance * right, price)) for often, right in record.shares()
-        )
-        return expected - self.prices.head - self.prices.head_row
-
-    def worth_asking(self, policy: Policy, chance: float, before: int) -> dict[int, float]:
-        """The exits at which to ask the policy for a draft, with what that is expected to save."""
-        gains = {}
-        for depth in policy.exits:
-            record = self.record(depth)
-            stops, head = record.stops.chance, self.prices.head + self.prices.head_row
-            asking = policy.network_runs * self.prices.decision + (1 - stops) * record.reads.chance * head
-            if (gain := stops * self.exit_gain(depth, chance, before) - asking) > 0:
-                gains[depth] = gain
-        return gains
-
-    def record(self, depth: int) -> ExitRecord:
-        if depth not in self.exits:
-            self.exits[depth] = ExitRecord()
-        return self.exits[depth]
+    `exits`: those of the policy's at which it is asked; by default all. `wanted`: see `KVCache.advance`; by default the last
+    position alone. Counts the heads that the policy looked at on its way, not the one of the view that is returned.
+    """
+    position, layers = len(cache) - 1, cache.decoder.config.layers
+    wanted = position if wanted is None else wanted
+    for depth in policy.exits if exits is None else exits:
+        cache.advance(position, depth, wanted)
+        view = View(cache, position, depth, cache.pending(position, layers))
+        stop = policy.stop(view)
+        effort.decisions += policy.network_runs
+        if stop:
+            return view
+        if view.looked:
+            effort.count_head()
+    cache.advance(position, layers, wanted)
+    return View(cache, position, layers, 0)

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from green_code.decoding.drafter import Prices
-from green_code.decoding.staircase import Staircase
+from green_code.decoding.kv_cache import KVCache
+from green_code.decoding.price_book import Prices
 
 
 @dataclass
@@ -16,7 +16,7 @@ class Effort:
     """What was run beside layers.
 
     `heads` counts how often the head's weights were read (once, too, for a choice among some tokens), `head_rows` over how
-    many positions; `decisions` runs of the exit network; `passes` the tokens that were finished, the end of the text included: full depth needs a pass each.
+    many positions; `decisions` runs of the exit classifier; `passes` the tokens that were finished, the end of the text included: full depth needs a pass each.
     """
 
     heads: int = 0
@@ -29,12 +29,10 @@ class Effort:
         self.head_rows += rows
 
 
-def spent(stairs: Staircase, effort: Effort, prices: Prices) -> float:
+def spent(cache: KVCache, effort: Effort, prices: Prices) -> float:
     """The price of all that was run so far; keys and values alone are left out, here and in what full depth would spend."""
     body = (
-        prices.run * stairs.runs
-        + prices.few * stairs.few
-        + prices.evaluation * (stairs.evaluations - stairs.few)
+        prices.run * cache.runs + prices.few * cache.few + prices.evaluation * (cache.evaluations - cache.few)
     )
     heads = prices.head * effort.heads + prices.head_row * effort.head_rows
     return body + heads + prices.decision * effort.decisions

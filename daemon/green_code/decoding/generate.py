@@ -1,4 +1,4 @@
-"""Generation over a staircase: `fast`, where exits decide the tokens, and `exact`, where the last layer decides all.
+"""Generation over a cache: `fast`, where exits decide the tokens, and `exact`, where the last layer decides all.
 
 Both draft what they can guess and decide over the drafts in one batch. They are streams of (token, depth) that know nothing
 of text; `generate` drives one and applies the stop rules.
@@ -16,15 +16,15 @@ from itertools import zip_longest
 
 import torch
 
-from green_code.decoding.drafter import MAX_DRAFTS, Drafter, Prices
-from green_code.decoding.drafting import draft
-from green_code.decoding.drafts import Draft
+from green_code.decoding.draft import Draft
+from green_code.decoding.drafter import draft
 from green_code.decoding.effort import Effort, spent
-from green_code.decoding.exits import Full, Policy, View
+from green_code.decoding.exit_policies import Full, Policy, View
 from green_code.decoding.healing import Chooser
-from green_code.decoding.staircase import Staircase
-from green_code.decoding.stops import Situation, check
-from green_code.models.serving import Top
+from green_code.decoding.kv_cache import KVCache
+from green_code.decoding.price_book import MAX_DRAFTS, PriceBook, Prices
+from green_code.decoding.stop_rules import Situation, check
+from green_code.models.backend import TopToken
 from green_code.models.vocabulary import Vocabulary, text_of
 
 
@@ -44,33 +44,33 @@ class Generated:
 
 
 def fast(
-    stairs: Staircase,
+    cache: KVCache,
     policy: Policy,
     chooser: Chooser,
     required: bytes,
     effort: Effort,
     ends: Callable[[int], bool] = lambda _: False,
-    drafter: Drafter | None = None,
+    price_book: PriceBook | None = None,
     max_tokens: int | None = None,
 ) -> Iterator[tuple[int, int]]:
     """Each token comes from the exit at which the policy stops; with the policy `full`, from the last layer.
 
-    Drafts change no token, where `exact` gives those of full depth and the policy has one exit or does not look at the debt.
+    Drafts change no token, where `exact` gives those of full depth and the policy has one exit or does not look at the pending work.
 
     Args: see `exact`, but for
         drafter: text alone drafts; by default nothing does.
     """
-    return _draft_and_decide(stairs, Full(), policy, chooser, required, effort, ends, drafter, max_tokens)
+    return _draft_and_decide(cache, Full(), policy, chooser, required, effort, ends, price_book, max_tokens)
 
 
 def exact(
-    stairs: Staircase,
+    cache: KVCache,
     policy: Policy,
     chooser: Chooser,
     required: bytes,
     effort: Effort,
     ends: Callable[[int], bool] = lambda _: False,
-    drafter: Drafter | None = None,
+    price_book: PriceBook | None = None,
     max_tokens: int | None = None,
 ) -> Iterator[tuple[int, int]]:
     """The tokens of full depth: text and exits draft as long as that pays, one batch to full depth verifies.
@@ -82,70 +82,70 @@ def exact(
     Args:
         drafter: where drafts come from; by default exits alone, at the price of their layers, whatever was lost before.
     """
-    return _draft_and_decide(stairs, policy, Full(), chooser, required, effort, ends, drafter, max_tokens)
+    return _draft_and_decide(cache, policy, Full(), chooser, required, effort, ends, price_book, max_tokens)
 
 
 def _draft_and_decide(
-    stairs: Staircase,
+    cache: KVCache,
     drafting: Policy,
     deciding: Policy,
     chooser: Chooser,
     required: bytes,
     effort: Effort,
     ends: Callable[[int], bool],
-    drafter: Drafter | None,
+    price_book: PriceBook | None,
     max_tokens: int | None,
 ) -> Iterator[tuple[int, int]]:
     """(token, depth) without end: drafts of text and of the exits of one policy, over which another decides."""
-    config, given = stairs.decoder.config, 0
-    drafter = drafter or Drafter(Prices(config.layers, run=1.0), None, math.inf)
+    config, given = cache.decoder.config, 0
+    price_book = price_book or PriceBook(Prices(config.layers, run=1.0), None, math.inf)
     lowest = min((*deciding.exits, config.layers))
-    prices = {depth: drafter.prices.up_to(depth, deciding) for depth in range(lowest, config.layers + 1)}
+    prices = {depth: price_book.prices.up_to(depth, deciding) for depth in range(lowest, config.layers + 1)}
     bounds = prices[lowest], prices[config.layers]
     while True:
-        start, before = len(stairs) - 1, spent(stairs, effort, drafter.prices)
-        room = config.max_positions - len(stairs)
+        start, before = len(cache) - 1, spent(cache, effort, price_book.prices)
+        room = config.max_positions - len(cache)
         limit = min(MAX_DRAFTS, room if max_tokens is None else min(room, max_tokens - given - 1))
         if lowest == config.layers:
-            waits = stairs.debt(start, config.layers)  # full depth would bring it up as well
+            waits = cache.pending(start, config.layers)  # full depth would bring it up as well
         else:  # its cache would lack those positions alone that no layer has seen
-            waits = (config.layers - 1) * stairs.debt(start, 1) + 1
-        first = drafter.prices.first(waits)
+            waits = (config.layers - 1) * cache.pending(start, 1) + 1
+        first = price_book.prices.first(waits)
         said: list[tuple[int, int]] = []
         try:
             drafts, unsure = draft(
-                stairs, drafting, chooser, required, effort, ends, drafter, limit, bounds, first
+                cache, drafting, chooser, required, effort, ends, price_book, limit, bounds, first
             )
             if drafts and ends(drafts[-1].token):
-                stairs.truncate(len(stairs) - 1)  # what would follow the end needs no decision
-            said = decide(stairs, start, deciding, chooser, required, effort, drafts)
+                cache.truncate(len(cache) - 1)  # what would follow the end needs no decision
+            said = decide(cache, start, deciding, chooser, required, effort, drafts)
         finally:  # what was begun and interrupted has cost as well
             if lowest == config.layers:
-                done = spent(stairs, effort, drafter.prices) - before
+                done = spent(cache, effort, price_book.prices) - before
             else:
-                risen = (stairs.depth(position) for position in range(start + 1, len(stairs)))
+                risen = (cache.depth(position) for position in range(start + 1, len(cache)))
                 done = sum(prices[depth].row(0) for depth in risen if depth in prices)
-            drafter.spent += done
+            price_book.spent += done
             if not said:
-                drafter.full += done  # full depth would have been interrupted as well: no loss is booked
-        stairs.truncate(start + len(said))
-        drafter.verifications += 1
+                price_book.full += done  # full depth would have been interrupted as well: no loss is booked
+        cache.truncate(start + len(said))
+        price_book.verifications += 1
         agreed = list(_learn(said, drafts, unsure))
-        drafter.follow(agreed)
+        price_book.follow(agreed)
         given += len(agreed)
         for i, (token, depth) in enumerate(agreed):
             # Full depth would not have run for those that nobody takes.
             required = chooser.left(required, token)
-            whole = drafter.prices.whole if i else first
-            drafter.full += whole
+            whole = price_book.prices.whole if i else first
+            price_book.full += whole
             if lowest < config.layers:
-                drafter.spent += whole - (prices[depth].whole if i else 0.0)
+                price_book.spent += whole - (prices[depth].whole if i else 0.0)
             yield token, depth
-        stairs.append([said[-1][0]])
+        cache.append([said[-1][0]])
 
 
 def decide(
-    stairs: Staircase,
+    cache: KVCache,
     start: int,
     policy: Policy,
     chooser: Chooser,
@@ -159,28 +159,28 @@ def decide(
     From exit to exit, in one batch, rise the positions at which the policy has not stopped. Where exits drafted, the policy
     must have none: their positions stand higher than `start` then, and keep the states that drafting computed.
     """
-    layers, asked = stairs.decoder.config.layers, [required]
+    layers, asked = cache.decoder.config.layers, [required]
     for guess in drafts:
         asked.append(chooser.left(asked[-1], guess.token))
-    said: list[tuple[int, int] | None] = [None] * (len(stairs) - start)
+    said: list[tuple[int, int] | None] = [None] * (len(cache) - start)
     for depth in (*policy.exits, layers):
         rising = [i for i, each in enumerate(said) if each is None]
         if not rising:
             break
         # What an exit has decided between these goes along.
-        stairs.advance(start + rising[-1], depth, start + rising[0])
-        look = _shared_look(stairs, [start + i for i in rising], depth)
+        cache.advance(start + rising[-1], depth, start + rising[0])
+        look = _shared_look(cache, [start + i for i in rising], depth)
         looked = False
-        carried = 0  # of the debt, what a position before will have paid
+        carried = 0  # of the pending work, what a position before will have paid
         for row, i in enumerate(rising):
-            debt = stairs.debt(start + i, layers) if depth < layers else 0
-            view = View(stairs, start + i, depth, debt - carried, partial(look, row))
+            pending = cache.pending(start + i, layers) if depth < layers else 0
+            view = View(cache, start + i, depth, pending - carried, partial(look, row))
             if depth < layers:
                 effort.decisions += policy.network_runs
                 stop = policy.stop(view)
                 looked |= view.looked
                 if not stop:
-                    carried = debt - 1  # but the last layer over itself
+                    carried = pending - 1  # but the last layer over itself
                     continue
             token = chooser.choose(view, asked[i])
             if view.scored:
@@ -195,13 +195,13 @@ def decide(
     return [each for each in said if each is not None]
 
 
-def _shared_look(stairs: Staircase, positions: Sequence[int], depth: int) -> Callable[[int], Top]:
+def _shared_look(cache: KVCache, positions: Sequence[int], depth: int) -> Callable[[int], TopToken]:
     """What the head says of each of these at `depth`; when it is first asked about one, it looks at all."""
-    tops: list[Top] = []
+    tops: list[TopToken] = []
 
-    def look(row: int) -> Top:
+    def look(row: int) -> TopToken:
         if not tops:
-            tops.extend(stairs.look(positions, depth))
+            tops.extend(cache.top_tokens(positions, depth))
         return tops[row]
 
     return look
@@ -217,17 +217,17 @@ def _learn(
     """
     for (token, depth), guess in zip_longest(said, drafts[: len(said)]):
         if guess is not None:
-            guess.rate.learn(token == guess.token)
+            guess.rate.observe(token == guess.token)
             depth = min(depth, guess.depth) if token == guess.token else depth
         elif unsure is not None:
-            unsure.rate.learn(token == unsure.token)
+            unsure.rate.observe(token == unsure.token)
         yield token, depth
 
 
 @torch.inference_mode()
 def generate(
     result: Generated,
-    stairs: Staircase,
+    cache: KVCache,
     vocabulary: Vocabulary,
     chooser: Chooser,
     policy: Policy,
@@ -237,9 +237,9 @@ def generate(
     situation: Situation | None,
     max_tokens: int,
     deadline: float,
-    drafter: Drafter | None = None,
+    price_book: PriceBook | None = None,
 ) -> None:
-    """Complete the prompt that `stairs` holds, into `result`: what was done is in there even when interrupted.
+    """Complete the prompt that `cache` holds, into `result`: what was done is in there even when interrupted.
 
     Args:
         exactly: by `exact` rather than `fast`. required: bytes that must come first (healing), not part of the text.
@@ -248,14 +248,14 @@ def generate(
     """
     data = bytearray()
     # The last token has no position of its own.
-    max_tokens = min(max_tokens, stairs.decoder.config.max_positions - len(stairs) + 1)
+    max_tokens = min(max_tokens, cache.decoder.config.max_positions - len(cache) + 1)
 
     def ends(token: int) -> bool:
         one_line = situation is not None and situation.single_line
         return token in vocabulary.eos or (one_line and b"\n" in vocabulary.token_bytes[token])
 
     decode = exact if exactly else fast
-    for token, depth in decode(stairs, policy, chooser, required, result.effort, ends, drafter, max_tokens):
+    for token, depth in decode(cache, policy, chooser, required, result.effort, ends, price_book, max_tokens):
         result.effort.passes += 1
         if token in vocabulary.eos:
             result.reason = "end_of_text"

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from green_code.decoding.exits import View
+from green_code.decoding.exit_policies import View
 from green_code.models.vocabulary import Vocabulary
 
 _MANY = 1024
@@ -46,7 +46,7 @@ class Chooser:
         allowed = self._allowed[required]
         if len(allowed) > _MANY and self._vocabulary.is_compatible(view.top.token, required):
             return view.top.token  # the likeliest of all is the likeliest of these
-        return view.best(allowed)
+        return view.top_token_among(allowed)
 
     def left(self, required: bytes, token: int) -> bytes:
         """What is still required after `token`."""

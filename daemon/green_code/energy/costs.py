@@ -8,7 +8,7 @@ that drift included, gives the interval, and the joules of a request follow from
     joules = run · (layer runs) + few · (layer × position, the first few of a batch) + evaluation · (the others)
            + head · (heads) + head row · (positions through them) + decision · (decisions) + entry · (layer × position, keys and values alone)
 
-A decision is all that the agent asks for beside the head: the lens through which that looks, and the exit network. Rules, which
+A decision is all that the agent asks for beside the head: the lens through which that looks, and the exit classifier. Rules, which
 decide without a network, are given their lens for nothing.
 
 `run` is what reading a layer's weights costs whatever the batch, `evaluation` what each position adds; so for the head.
@@ -95,14 +95,14 @@ def full_depth_work(layers: int, new_prompt_positions: int, passes: int, few: in
     """
     if passes == 0:
         return Work()
-    silent = new_prompt_positions - 1
+    kv_only = new_prompt_positions - 1
     return Work(
         runs=layers * passes,
         evaluations=prompt_evaluations(layers, new_prompt_positions) + layers * (passes - 1),
-        few=layers * passes + (layers - 1) * min(few - 1, silent),
+        few=layers * passes + (layers - 1) * min(few - 1, kv_only),
         heads=passes,
         head_rows=passes,
-        entries=silent,
+        entries=kv_only,
     )
 
 
@@ -129,15 +129,15 @@ def fit(
         for name, work in list(workloads.items())[:: -1 if turn % 2 else 1]:
             with Window(meter) as window:
                 done = _repeat(work, window_seconds / TURNS)
-            if window.reading is not None and window.reading.joules is not None:
-                read[name] = window.reading.joules, done
+            if window.adapters is not None and window.adapters.joules is not None:
+                read[name] = window.adapters.joules, done
         if len(read) == len(workloads):
             turns.append(read)
-    silent = Problem(
+    kv_only = Problem(
         "internal_error", f"the energy meter ({meter.describe()}) gave no readings; see `green-code doctor`."
     )
     if len(turns) < 2:
-        raise silent
+        raise kv_only
     joules: dict[str, float] = {}
     rows: dict[str, float] = {}
     widths = []
@@ -147,7 +147,7 @@ def fit(
         # A counter that steps more seldom than turns last says nothing in most of them.
         joules[name] = statistics.median(each) or statistics.fmean(each)
         if not joules[name]:
-            raise silent
+            raise kv_only
         rows[name] = (whole.evaluations or whole.head_rows) / _units(whole)
         median_error = math.sqrt(math.pi / 2 / len(turns)) * statistics.stdev(each)  # for normal noise
         widths.append(1.96 * median_error / joules[name])
@@ -167,7 +167,7 @@ def fit(
         head_joules=head,
         head_row_joules=head_row,
         decision_joules=max(0.0, joules["decision"] - joules["head"]),
-        entry_joules=joules["entries"],
+        entry_joules=joules["kv_projections"],
         source=meter.source,
         meter=meter.describe(),
         relative_interval=max(widths),

@@ -24,8 +24,8 @@ def export(rows: Iterable[Row], path: Path) -> int:
     try:
         write = _FORMS[path.suffix.lower()]
     except KeyError:
-        forms = " or ".join(_FORMS)
-        raise Problem("bad_request", f"{path.name}: give a name that ends in {forms}.") from None
+        weight_formats = " or ".join(_FORMS)
+        raise Problem("bad_request", f"{path.name}: give a name that ends in {weight_formats}.") from None
     try:
         return write(rows, path)
     except OSError as error:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from green_code.battery import Battery
-from green_code.engine.contract import LoadRuntime, Runtime, Session
+from green_code.engine.interfaces import LoadRuntime, Runtime, Session
 from green_code.engine.requests import Job, threshold_in_force
 from green_code.engine.shadow import ShadowChecks
 from green_code.link.messages import CompletionResult, State
@@ -256,7 +256,7 @@ class ModelHolder:
             with contextlib.suppress(RuntimeError):  # the loop has ended
                 loop.call_soon_threadsafe(self._on_status, state, sentence, fraction, None)
 
-        def settle(runtime: Runtime | None, error: BaseException | None) -> None:
+        def propagate_before(runtime: Runtime | None, error: BaseException | None) -> None:
             if future.done():
                 if runtime is not None:
                     runtime.close()
@@ -272,7 +272,7 @@ class ModelHolder:
             except BaseException as caught:
                 error = caught if isinstance(caught, Exception) else RuntimeError(repr(caught))
             with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(settle, runtime, error)
+                loop.call_soon_threadsafe(propagate_before, runtime, error)
 
         threading.Thread(target=work, name="load-model", daemon=True).start()
         return future

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from green_code.energy.ledger import Ledger
 from green_code.energy.rows import new_id
-from green_code.engine.accounts import ledger_row
-from green_code.engine.contract import LoadRuntime, Progress
+from green_code.engine.interfaces import LoadRuntime, Progress
+from green_code.engine.ledger_rows import ledger_row
 from green_code.engine.requests import check_params, threshold_in_force
 from green_code.link.messages import CompletionParams, CompletionResult
 

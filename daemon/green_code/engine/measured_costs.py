@@ -10,15 +10,15 @@ from pathlib import Path
 
 import torch
 
-from green_code.decoding.exit_network import ExitNetwork
-from green_code.decoding.exits import View, agent_on
-from green_code.decoding.staircase import Staircase
+from green_code.decoding.exit_classifier import ExitClassifier
+from green_code.decoding.exit_policies import View, agent_on
+from green_code.decoding.kv_cache import KVCache
 from green_code.energy.costs import COSTS_FILES, CostModel, Work, fit, load_costs, save_costs
 from green_code.energy.meters import pick_meter
-from green_code.engine.contract import Progress
+from green_code.engine.interfaces import Progress
 from green_code.folders import cache_dir
+from green_code.models.backend import SMALL_BATCH, Backend
 from green_code.models.device import gpu_uuid
-from green_code.models.serving import FEW, Served
 from green_code.models.weights import Model
 
 THREADS = 1  # of torch, where a second one buys latency with energy; the kernel sees to its own
@@ -75,29 +75,29 @@ def hardware(device: torch.device) -> tuple[str | None, str]:
     return gpu_uuid(device), processor
 
 
-def _workloads(decoder: Served, exit: int) -> dict[str, Callable[[], Work]]:
+def _workloads(decoder: Backend, exit: int) -> dict[str, Callable[[], Work]]:
     """What `energy.costs.fit` repeats; `exit` is one of those that are decided at. Positions are put in after 256 others, as in a real document."""
-    layers, stairs = decoder.config.layers, Staircase(decoder)
-    stairs.append([1] * _COST_ROWS)
-    settled = stairs.advance(_COST_ROWS - 1, layers).repeat(_COST_ENTRIES, 1)
+    layers, cache = decoder.config.layers, KVCache(decoder)
+    cache.append([1] * _COST_ROWS)
+    propagated = cache.advance(_COST_ROWS - 1, layers).repeat(_COST_ENTRIES, 1)
 
     def layer() -> Work:
-        stairs.truncate(_COST_ROWS)
-        stairs.append([1])
-        stairs.advance(_COST_ROWS, layers)
+        cache.truncate(_COST_ROWS)
+        cache.append([1])
+        cache.advance(_COST_ROWS, layers)
         return Work(runs=layers, evaluations=layers, few=layers)
 
     def layer_few() -> Work:
-        stairs.truncate(_COST_ROWS)
-        stairs.append([1] * FEW)
-        stairs.advance(_COST_ROWS + FEW - 1, layers)
-        return Work(runs=layers, evaluations=layers * FEW, few=layers * FEW)
+        cache.truncate(_COST_ROWS)
+        cache.append([1] * SMALL_BATCH)
+        cache.advance(_COST_ROWS + SMALL_BATCH - 1, layers)
+        return Work(runs=layers, evaluations=layers * SMALL_BATCH, few=layers * SMALL_BATCH)
 
     def layer_batch() -> Work:
-        stairs.truncate(0)
-        stairs.append([1] * _COST_ROWS)
-        stairs.advance(_COST_ROWS - 1, layers)
-        return Work(runs=layers, evaluations=layers * _COST_ROWS, few=layers * FEW)
+        cache.truncate(0)
+        cache.append([1] * _COST_ROWS)
+        cache.advance(_COST_ROWS - 1, layers)
+        return Work(runs=layers, evaluations=layers * _COST_ROWS, few=layers * SMALL_BATCH)
 
     keys, values = (
         torch.zeros(
@@ -112,31 +112,31 @@ def _workloads(decoder: Served, exit: int) -> dict[str, Callable[[], Work]]:
     )
 
     def entries() -> Work:
-        decoder.propagate(1, layers, settled, 0, _COST_ENTRIES, keys, values, settled=True)
+        decoder.propagate(1, layers, propagated, 0, _COST_ENTRIES, keys, values, propagated=True)
         return Work(entries=layers * _COST_ENTRIES)
 
     @torch.inference_mode()
     def head() -> Work:
-        stairs.look((_COST_ROWS - 1,), layers)
+        cache.top_tokens((_COST_ROWS - 1,), layers)
         return Work(heads=1, head_rows=1)
 
     @torch.inference_mode()
     def head_batch() -> Work:
-        stairs.look(range(_COST_ROWS - _COST_DRAFTS, _COST_ROWS), layers)
+        cache.top_tokens(range(_COST_ROWS - _COST_DRAFTS, _COST_ROWS), layers)
         return Work(heads=1, head_rows=_COST_DRAFTS)
 
     # Any weights cost the same. In service the layers' weights come in between: taking turns, and with the head's in between,
     # these are cold as well.
     agents = itertools.cycle(
         [
-            agent_on(ExitNetwork(decoder.config.width, (exit,)).to(decoder.device), decoder)
+            agent_on(ExitClassifier(decoder.config.width, (exit,)).to(decoder.device), decoder)
             for _ in range(_COST_AGENTS)
         ]
     )
 
     @torch.inference_mode()
     def decision() -> Work:
-        next(agents).stop(View(stairs, _COST_ROWS - 1, exit, 1))
+        next(agents).stop(View(cache, _COST_ROWS - 1, exit, 1))
         return Work(heads=1, head_rows=1, decisions=1)
 
     return {
@@ -146,5 +146,5 @@ def _workloads(decoder: Served, exit: int) -> dict[str, Callable[[], Work]]:
         "head": head,
         "head_batch": head_batch,
         "decision": decision,
-        "entries": entries,
+        "kv_projections": entries,
     }

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from green_code import __version__, folders
 from green_code.energy.ledger import Ledger
-from green_code.engine.contract import LoadRuntime, Progress, Runtime
+from green_code.engine.interfaces import LoadRuntime, Progress, Runtime
 from green_code.engine.reload import BundleWatcher
 from green_code.engine.service import Service
 from green_code.link.discovery import ALREADY_RUNNING, Claim, Place, place

@@ -14,7 +14,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
-from green_code.engine.contract import Runtime
+from green_code.engine.interfaces import Runtime
 from green_code.link.messages import CompletionParams, CompletionResult
 from green_code.problems import Problem
 from green_code.settings import STOPS
@@ -106,7 +106,7 @@ def _bad(message: str) -> Problem:
 
 
 class Job:
-    """One completion, from its arrival to its answer. `refuse` and `settle` are called on the event loop."""
+    """One completion, from its arrival to its answer. `refuse` and `propagate_before` are called on the event loop."""
 
     def __init__(self, owner: object, params: CompletionParams) -> None:
         self.owner = owner
@@ -116,19 +116,19 @@ class Job:
         self.answer.add_done_callback(_retrieve)
 
     @property
-    def settled(self) -> bool:
+    def propagated(self) -> bool:
         """Whether it has its answer."""
         return self.answer.done()
 
     def refuse(self, reason: str) -> None:
         """Answer with a refusal, at once; no effect on a settled job."""
-        if not self.settled:
+        if not self.propagated:
             self.refusal = reason
             self.answer.set_exception(Problem(reason, REFUSAL_TEXTS[reason]))
 
-    def settle(self, outcome: CompletionResult | Problem) -> None:
+    def propagate_before(self, outcome: CompletionResult | Problem) -> None:
         """Answer with a result or a failure; no effect on a settled job."""
-        if self.settled:
+        if self.propagated:
             return
         if isinstance(outcome, Problem):
             self.answer.set_exception(outcome)

@@ -1,6 +1,6 @@
 """A loaded model and its sessions: text in, completion out, with its joules.
 
-Here the parts meet: the bundle and the decoder, the staircase of each document, the policy and the stop rules, the
+Here the parts meet: the bundle and the decoder, the cache of each document, the policy and the stop rules, the
 cost model. It runs on the engine's one compute thread, or in the process of a command.
 
 Must not know: connections, other sessions, editors.
@@ -17,23 +17,23 @@ from typing import Any
 
 import torch
 
-from green_code.decoding.drafter import Drafter, Prices
-from green_code.decoding.exits import LIKELIEST, Agent, Full, Policy, agent_on, parse_policy
+from green_code.decoding.exit_policies import LIKELIEST, Agent, Full, Policy, agent_on, parse_policy
 from green_code.decoding.generate import Generated, generate
 from green_code.decoding.healing import Chooser, heal
-from green_code.decoding.lookup import NEAR_TOKENS, Lookup
-from green_code.decoding.staircase import RISING, Staircase
-from green_code.decoding.stops import Situation
+from green_code.decoding.kv_cache import EXACT_TAIL, KVCache
+from green_code.decoding.price_book import PriceBook, Prices
+from green_code.decoding.prompt_lookup import NEAR_TOKENS, PromptLookup
+from green_code.decoding.stop_rules import Situation
 from green_code.energy.costs import CostModel, Work, full_depth_work, prompt_evaluations
 from green_code.energy.meters import SHORT_WINDOW_SECONDS
-from green_code.engine.contract import Cancelled, Progress
+from green_code.engine.bundle_contents import Parts, load_parts
+from green_code.engine.interfaces import Cancelled, Progress
 from green_code.engine.measured_costs import THREADS, measured_costs
-from green_code.engine.parts import Parts, load_parts
-from green_code.kernels.form import forms
+from green_code.kernels.weight_format import weight_formats
 from green_code.link.messages import CompletionParams, CompletionResult
+from green_code.models.backend import SMALL_BATCH
 from green_code.models.bundle import Bundle, bundle_of
 from green_code.models.catalog import TINY, find_model
-from green_code.models.serving import FEW
 from green_code.models.weights import Model, open_model
 from green_code.problems import Problem
 from green_code.sequences import common
@@ -60,7 +60,9 @@ def load_runtime(model: str, progress: Progress = lambda *_: None) -> Runtime:
         torch.set_num_threads(THREADS)
     found = find_model(model)
     bundle = bundle_of(model)
-    opened = open_model(found, bundle, forms(), lambda sentence, part: progress("loading", sentence, part))
+    opened = open_model(
+        found, bundle, weight_formats(), lambda sentence, part: progress("loading", sentence, part)
+    )
     parts = Parts()
     if bundle is not None:
         parts = load_parts(bundle, opened.decoder.config, opened.vocabulary)
@@ -93,7 +95,7 @@ class Runtime:
         self.weights = bundle.digest if bundle else opened.key
         self.calibration: Mapping[str, Any] = bundle.calibration if bundle else {}
         self.exits = bundle.exits if bundle else ()
-        self.plateau = bundle.plateau if bundle else None
+        self.prefill_exit = bundle.prefill_exit if bundle else None
         self.layers_total = opened.decoder.config.layers
         self.energy_source = costs.source
         self.decoder, self.vocabulary = opened.decoder, opened.vocabulary
@@ -129,7 +131,7 @@ class Runtime:
         """A number, or the number of a named stop in the bundle's calibration."""
         if not isinstance(threshold, str):
             return threshold
-        stops = self.calibration.get("stops", {})
+        stops = self.calibration.get("presets", {})
         if threshold not in stops:
             raise Problem(
                 "bad_request",
@@ -140,7 +142,7 @@ class Runtime:
 
 @dataclass(frozen=True)
 class _FullDepth:
-    """What the same requests at full depth would have in their cache of the staircase's first positions.
+    """What the same requests at full depth would have in their cache of the cache's first positions.
 
     `paid` of them whole. Of the `begun` ones behind, requests that were overtaken before their first token made
     `evaluations`; full depth would have been overtaken as well, so that these are booked, and the others are not yet.
@@ -163,7 +165,7 @@ class _FullDepth:
 
 @dataclass(frozen=True)
 class _Before:
-    """State of the staircase before a request's work, for the difference."""
+    """State of the cache before a request's work, for the difference."""
 
     runs: int
     evaluations: int
@@ -175,7 +177,7 @@ class _Before:
 
 
 class Session:
-    """One document's staircase. A request keeps the longest prefix of tokens that it shares with the last one.
+    """One document's cache. A request keeps the longest prefix of tokens that it shares with the last one.
 
     Args:
         lookup: whether text drafts; without it exits alone do, in `exact`, for experiments.
@@ -188,12 +190,12 @@ class Session:
     @property
     def cache_bytes(self) -> int:
         """Keys, values and states, and what drafts are looked up in."""
-        lookup = self.drafter.lookup
-        return self._stairs.cache_bytes + (lookup.memory_bytes if lookup is not None else 0)
+        lookup = self.price_book.lookup
+        return self._cache.cache_bytes + (lookup.memory_bytes if lookup is not None else 0)
 
     def trim(self) -> None:
         runtime, costs = self._runtime, self._runtime.costs
-        self._stairs = Staircase(runtime.decoder, plateau=runtime.plateau)
+        self._cache = KVCache(runtime.decoder, prefill_exit=runtime.prefill_exit)
         prices = Prices(
             runtime.layers_total,
             costs.run_joules,
@@ -203,8 +205,10 @@ class Session:
             costs.head_row_joules,
             costs.decision_joules,
         )
-        lookup = Lookup(runtime.vocabulary, runtime.layers_total, runtime.ngrams) if self._lookup else None
-        self.drafter = Drafter(prices, lookup)
+        lookup = (
+            PromptLookup(runtime.vocabulary, runtime.layers_total, runtime.ngrams) if self._lookup else None
+        )
+        self.price_book = PriceBook(prices, lookup)
         self._after: tuple[str, list[int]] = "", []
         self._full_depth = _FullDepth()
 
@@ -215,7 +219,7 @@ class Session:
 
         `budget_seconds`: no token is begun later than this; what is measured for figures gives no limit.
         """
-        runtime, stairs = self._runtime, self._stairs
+        runtime, cache = self._runtime, self._cache
         policy = runtime.policy(params)
         exactly, drafting = params["decoding"] == "exact", params["decoding"] != "full"
         if exactly and isinstance(policy, Agent):
@@ -224,17 +228,17 @@ class Session:
         wall, cpu = time.monotonic(), time.process_time()
         earlier, tokens = self._prompt(params["prefix"], params["max_prompt_tokens"])
         keep, required = heal(tokens, runtime.vocabulary)
-        blank, settles = not params["prefix"].strip(), bool(policy.exits) and not exactly
-        shared = common(stairs.tokens, keep[:-1])
-        if not (settles or blank):
-            stairs.unsettle()
-        reused = min(shared, len(stairs))
+        blank, propagates = not params["prefix"].strip(), bool(policy.exits) and not exactly
+        shared = common(cache.tokens, keep[:-1])
+        if not (propagates or blank):
+            cache.drop_propagated()
+        reused = min(shared, len(cache))
         before = _Before(
-            stairs.runs,
-            stairs.evaluations,
-            stairs.few,
-            stairs.evaluations_below(reused),
-            stairs.entries,
+            cache.runs,
+            cache.evaluations,
+            cache.few,
+            cache.evaluations_below(reused),
+            cache.entries,
             shared,
             self._full_depth.first(shared),
         )
@@ -242,17 +246,17 @@ class Session:
         if blank:
             generated.reason = "no_context"
         else:
-            stairs.interrupt = lambda: _raise_if(cancelled())
+            cache.interrupt = lambda: _raise_if(cancelled())
             try:
-                stairs.truncate(reused)
-                stairs.append(keep[reused:])
-                if settles:
-                    stairs.settle(len(keep) - 1 - RISING)
+                cache.truncate(reused)
+                cache.append(keep[reused:])
+                if propagates:
+                    cache.propagate_before(len(keep) - 1 - EXACT_TAIL)
                 if drafting:
                     self._look_into(earlier, keep, params["suffix"])
                 generate(
                     generated,
-                    stairs,
+                    cache,
                     runtime.vocabulary,
                     runtime.chooser,
                     policy,
@@ -263,22 +267,22 @@ class Session:
                     ),
                     max_tokens=params["max_tokens"],
                     deadline=wall + budget_seconds,
-                    drafter=self.drafter if drafting else None,
+                    price_book=self.price_book if drafting else None,
                 )
             except _Interrupted as interruption:
                 generated.reason = interruption.refusal
-                stairs.truncate(stairs.reached(1))  # what no layer has seen is not cached, and counts anew
+                cache.truncate(cache.reached(1))  # what no layer has seen is not cached, and counts anew
             finally:
-                stairs.interrupt = lambda: None
-                if self.drafter.lookup is not None and drafting:
-                    self.drafter.lookup.remember(keep, generated.tokens)
+                cache.interrupt = lambda: None
+                if self.price_book.lookup is not None and drafting:
+                    self.price_book.lookup.remember(keep, generated.tokens)
         return self._result(
             generated, keep, reused, before, time.monotonic() - wall, time.process_time() - cpu
         )
 
     def _look_into(self, earlier: Sequence[int], keep: Sequence[int], suffix: str) -> None:
         """What drafts are looked up in: the document. Typing leaves the lines after the cursor's as they are."""
-        if (lookup := self.drafter.lookup) is None:
+        if (lookup := self.price_book.lookup) is None:
             return
         text = suffix.partition("\n")[2][:_AFTER_CHARACTERS]
         if text != self._after[0]:
@@ -309,29 +313,29 @@ class Session:
     def _result(
         self, generated: Generated, keep: Sequence[int], reused: int, before: _Before, wall: float, cpu: float
     ) -> CompletionResult:
-        runtime, stairs = self._runtime, self._stairs
-        evaluations = stairs.evaluations - before.evaluations
-        prompt_evaluations = stairs.evaluations_below(len(keep)) - before.prompt_evaluations
+        runtime, cache = self._runtime, self._cache
+        evaluations = cache.evaluations - before.evaluations
+        prompt_evaluations = cache.evaluations_below(len(keep)) - before.prompt_evaluations
         if generated.reason == "no_context":
-            prompt_evaluations = 0  # the staircase is as it was, and holds another prompt
+            prompt_evaluations = 0  # the cache is as it was, and holds another prompt
         work = Work(
-            stairs.runs - before.runs,
+            cache.runs - before.runs,
             evaluations,
-            stairs.few - before.few,
+            cache.few - before.few,
             generated.effort.heads,
             generated.effort.head_rows,
             generated.effort.decisions,
-            stairs.entries - before.entries,
+            cache.entries - before.entries,
         )
         joules, passes = runtime.costs.joules(work), generated.effort.passes
         interrupted = generated.reason in ("cancelled", "superseded")
         layers, known = runtime.layers_total, before.full_depth
-        full_work = full_depth_work(layers, len(keep) - before.shared, passes, FEW)
+        full_work = full_depth_work(layers, len(keep) - before.shared, passes, SMALL_BATCH)
         if passes:
             full_work = replace(full_work, evaluations=full_work.evaluations + known.unpaid(layers))
-            self._full_depth = _FullDepth(paid=len(stairs))
+            self._full_depth = _FullDepth(paid=len(cache))
         elif interrupted:
-            begun = max(0, len(stairs) - known.paid)
+            begun = max(0, len(cache) - known.paid)
             self._full_depth = _FullDepth(known.paid, begun, known.evaluations + evaluations)
         full = runtime.costs.joules(full_work)
         if interrupted:

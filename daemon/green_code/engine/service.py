@@ -23,10 +23,10 @@ import psutil
 from green_code.energy.ledger import Ledger
 from green_code.energy.rows import CHECK, Row, new_id
 from green_code.energy.totals import Tally
-from green_code.engine.accounts import energy_message, ledger_row
-from green_code.engine.contract import LoadRuntime
 from green_code.engine.holder import Held, ModelHolder
 from green_code.engine.idle import CHECK_SECONDS, LEFT_SECONDS, IdleLadder
+from green_code.engine.interfaces import LoadRuntime
+from green_code.engine.ledger_rows import energy_message, ledger_row
 from green_code.engine.requests import REFUSAL_TEXTS, Job, check_params
 from green_code.engine.shadow import Candidate
 from green_code.link import messages
@@ -182,7 +182,7 @@ class Service:
         """Bring a job to its end, also when nobody waits for it any more: its joules were spent."""
         try:
             held = await self._holder.ready(job.params["model"])
-            if job.settled:
+            if job.propagated:
                 return
             self._set_computing(+1)
             try:
@@ -193,13 +193,13 @@ class Service:
                 if result["reason"] not in REFUSAL_TEXTS:
                     held.shadow.completed(Candidate(job.owner, job.params, result["text"]), result)
                 self._record(job, result)
-                job.settle(result)
+                job.propagate_before(result)
         except Problem as problem:
-            job.settle(problem)
+            job.propagate_before(problem)
         except Exception as error:
             log.exception("a completion failed")
             text = f"The model failed: {type(error).__name__}: {error}. The engine's log has the details."
-            job.settle(Problem("internal_error", text))
+            job.propagate_before(Problem("internal_error", text))
 
     def _record(self, job: Job, result: CompletionResult) -> None:
         result["id"] = new_id()

@@ -18,7 +18,7 @@ import numpy as np
 
 from green_code.kernels.build import LIBRARIES, TARGETS, library, this_target
 from green_code.kernels.quantise import GROUP, TILE
-from green_code.models.serving import CANDIDATES
+from green_code.models.backend import CANDIDATES
 from green_code.problems import Problem
 
 LEVEL_VARIABLE = "GREEN_CODE_KERNEL"
@@ -65,7 +65,7 @@ class CModel(ctypes.Structure):
 
 
 class CJudge(ctypes.Structure):
-    """judge.h's `judge`."""
+    """judge.h's `classify`."""
 
     _fields_ = [
         ("hidden", _Int),
@@ -77,7 +77,7 @@ class CJudge(ctypes.Structure):
 
 
 class CScreen(ctypes.Structure):
-    """screen.h's `screen`."""
+    """screen.h's `svd_head`."""
 
     _fields_ = [("down", _Pointer), ("preview", CMatrix), ("rows", _Pointer), ("tokens", _Int)]
 
@@ -85,7 +85,7 @@ class CScreen(ctypes.Structure):
 class CTop(ctypes.Structure):
     """screen.h's `top`."""
 
-    _fields_ = [("token", _Int), ("odds", ctypes.c_float), ("margin", ctypes.c_float)]
+    _fields_ = [("token", _Int), ("log_odds", ctypes.c_float), ("margin", ctypes.c_float)]
 
 
 class _CQuantised(ctypes.Structure):
@@ -194,9 +194,9 @@ class Kernel:
             ctypes.POINTER(CModel), _Int, _Int, _Pointer, _Int, _Int, _Pointer, _Pointer, _Int,
             ctypes.POINTER(_CScratch), ctypes.POINTER(CTeam),
         ]  # fmt: skip
-        self.enter: Any = loaded.green_enter
-        self.enter.restype = None
-        self.enter.argtypes = [*self.run_layers.argtypes[:-1], _Int]
+        self.project_kv: Any = loaded.green_enter
+        self.project_kv.restype = None
+        self.project_kv.argtypes = [*self.run_layers.argtypes[:-1], _Int]
         self.help: Any = loaded.green_help
         self.help.restype = None
         self.help.argtypes = [ctypes.POINTER(CTeam)]
@@ -205,26 +205,26 @@ class Kernel:
         self.embed.argtypes = [
             ctypes.POINTER(CModel), _Pointer, ctypes.POINTER(_Int), _Int, ctypes.c_float, _Pointer,
         ]  # fmt: skip
-        self.judge: Any = loaded.green_judge
-        self.judge.restype = ctypes.c_float
-        self.judge.argtypes = [
+        self.classify: Any = loaded.green_judge
+        self.classify.restype = ctypes.c_float
+        self.classify.argtypes = [
             ctypes.POINTER(CModel), ctypes.POINTER(CJudge), _Int, _Pointer, _Int, ctypes.c_float, ctypes.c_float,
         ]  # fmt: skip
-        self.seen: Any = loaded.green_seen
-        self.seen.restype = None
-        self.seen.argtypes = [
+        self.apply_lens: Any = loaded.green_seen
+        self.apply_lens.restype = None
+        self.apply_lens.argtypes = [
             ctypes.POINTER(CModel), ctypes.POINTER(CMatrix), _Pointer, _Pointer, _Int, _Pointer,
             ctypes.POINTER(_CScratch),
         ]  # fmt: skip
-        self.look: Any = loaded.green_look
-        self.look.restype = None
-        self.look.argtypes = [
+        self.top_tokens: Any = loaded.green_look
+        self.top_tokens.restype = None
+        self.top_tokens.argtypes = [
             ctypes.POINTER(CModel), _Pointer, ctypes.POINTER(CScreen), ctypes.POINTER(CMatrix), _Pointer, _Pointer,
             _Int, ctypes.POINTER(CTop), ctypes.POINTER(_CScratch),
         ]  # fmt: skip
-        self.best: Any = loaded.green_best
-        self.best.restype = _Int
-        self.best.argtypes = [
+        self.top_token_among: Any = loaded.green_best
+        self.top_token_among.restype = _Int
+        self.top_token_among.argtypes = [
             ctypes.POINTER(CModel), _Pointer, ctypes.POINTER(CScreen), ctypes.POINTER(CMatrix), _Pointer, _Pointer,
             _Pointer, _Int, ctypes.POINTER(_CScratch),
         ]  # fmt: skip

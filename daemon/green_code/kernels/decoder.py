@@ -30,12 +30,12 @@ from green_code.kernels.binding import (
     Kernel,
     Scratch,
 )
-from green_code.kernels.helper import Helper
-from green_code.kernels.packing import PREVIEW, entry_name, head_name, lens_name, unpack
+from green_code.kernels.helper_thread import Helper
+from green_code.kernels.packing import PREVIEW, head_name, kv_projection_name, lens_name, unpack
 from green_code.kernels.quantise import GROUP, RECORD_BYTES, TILE
+from green_code.models.backend import CANDIDATES, Classify, ExitParameters, TopToken
 from green_code.models.decoder import inverse_frequencies
 from green_code.models.families import ModelConfig, Rope
-from green_code.models.serving import CANDIDATES, ExitParameters, Judge, Top
 
 _FIRST_POSITIONS = 1024
 _SHORTEST_PAUSE_SECONDS = 0.005  # without a helper, after a stall
@@ -87,10 +87,10 @@ class KernelDecoder:
             depth: (self._matrices[lens_name(depth)], self._gains[lens_name(depth)].ctypes.data)
             for depth in packed.lenses
         }
-        self._entries = {layer: self._matrices[entry_name(layer)] for layer in packed.entries}
+        self._entries = {layer: self._matrices[kv_projection_name(layer)] for layer in packed.entries}
         down = packed.down
         preview = self._matrices.get(PREVIEW)
-        self._screen = CScreen(
+        self._svd_head = CScreen(
             None if down is None else down.data_ptr(),
             preview or self._head,
             None if preview is None else self._embed_at,
@@ -104,7 +104,7 @@ class KernelDecoder:
         self._make_room(_FIRST_POSITIONS)
 
     def embed_into(self, states: Tensor, start: int, tokens: Sequence[int]) -> None:
-        """See `Served`.
+        """See `Backend`.
 
         Raises:
             ValueError: there is no such token or position, or `states` is not as it must be.
@@ -143,10 +143,10 @@ class KernelDecoder:
         stop: int,
         keys: Tensor,
         values: Tensor,
-        settled: bool,
+        propagated: bool,
     ) -> None:
-        """See `Served`; arguments and errors are those of `run_layers`."""
-        self._kernel.enter(*self._arguments(first, last, states, start, stop, keys, values), settled)
+        """See `Backend`; arguments and errors are those of `run_layers`."""
+        self._kernel.project_kv(*self._arguments(first, last, states, start, stop, keys, values), propagated)
 
     def logits(self, x: Tensor) -> Tensor:
         """Final norm and whole head: (C,) or (N, C), as seen → (V,) or (N, V) float32."""
@@ -158,37 +158,37 @@ class KernelDecoder:
         )  # fmt: skip
         return out[:, : self.config.vocabulary].reshape(*x.shape[:-1], -1)
 
-    def seen(self, x: Tensor, depth: int) -> Tensor:
-        """See `Served`."""
+    def apply_lens(self, x: Tensor, depth: int) -> Tensor:
+        """See `Backend`."""
         if depth not in self._lenses:
             return x
         rows = self._states(x)
         out = torch.empty_like(rows)
-        self._kernel.seen(
+        self._kernel.apply_lens(
             self._model, *self._lenses[depth], rows.data_ptr(), len(rows), out.data_ptr(), self._scratch.structure
         )  # fmt: skip
         return out
 
-    def look(self, states: Tensor, start: int, stop: int, depth: int) -> list[Top]:
-        """See `Served`: through the screen where there is one, by the whole head elsewhere.
+    def top_tokens(self, states: Tensor, start: int, stop: int, depth: int) -> list[TopToken]:
+        """See `Backend`: through the screen where there is one, by the whole head elsewhere.
 
         Raises:
             ValueError: there are no such positions, or `states` is not as it must be.
         """
         at = self._pointer(states, start, stop)
         lens, gain = self._lenses.get(depth, (None, None))
-        tops: list[Top] = []
+        tops: list[TopToken] = []
         for first in range(start, stop, LOOKS):
             rows = min(LOOKS, stop - first)
-            self._kernel.look(
-                self._model, self._norm, self._screen, lens, gain, at, rows, self._tops, self._scratch.structure
+            self._kernel.top_tokens(
+                self._model, self._norm, self._svd_head, lens, gain, at, rows, self._tops, self._scratch.structure
             )  # fmt: skip
-            tops += [Top(top.token, top.odds, top.margin) for top in self._tops[:rows]]
+            tops += [TopToken(top.token, top.log_odds, top.margin) for top in self._tops[:rows]]
             at += rows * self.config.width * _FLOAT_BYTES
         return tops
 
-    def best(self, states: Tensor, position: int, depth: int, tokens: Tensor) -> int:
-        """See `Served`.
+    def top_token_among(self, states: Tensor, position: int, depth: int, tokens: Tensor) -> int:
+        """See `Backend`.
 
         Raises:
             ValueError: there is no such position or token, or a tensor is not as it must be.
@@ -197,21 +197,21 @@ class KernelDecoder:
         if tokens.dtype != torch.int32 or not tokens.is_contiguous() or not 0 < len(tokens) <= vocabulary:
             raise ValueError(f"tokens must be an int32 vector of 1 to {vocabulary}")
         found = -1
-        if self._screen.rows:
+        if self._svd_head.rows:
             lens, gain = self._lenses.get(depth, (None, None))
-            found = self._kernel.best(
-                self._model, self._norm, self._screen, lens, gain, at, tokens.data_ptr(), len(tokens),
+            found = self._kernel.top_token_among(
+                self._model, self._norm, self._svd_head, lens, gain, at, tokens.data_ptr(), len(tokens),
                 self._scratch.structure,
             )  # fmt: skip
         elif 0 <= int(tokens.min()) <= int(tokens.max()) < vocabulary:
-            logits = self.logits(self.seen(states[position, None], depth))[0]
+            logits = self.logits(self.apply_lens(states[position, None], depth))[0]
             found = int(tokens[int(logits[tokens.long()].argmax())])
         if found < 0:
             raise ValueError(f"tokens must be of the {vocabulary} that the head has")
         return found
 
-    def judge_of(self, parameters: ExitParameters) -> Judge | None:
-        """See `Served`; None where the network's sizes are not those of the kernel's vectors.
+    def judge_of(self, parameters: ExitParameters) -> Classify | None:
+        """See `Backend`; None where the network's sizes are not those of the kernel's vectors.
 
         Raises:
             ValueError: the parameters do not fit one another.
@@ -223,7 +223,7 @@ class KernelDecoder:
             and (p.action.shape, p.action_bias.shape) == ((2, hidden), (2,))
         )
         if not fits:
-            raise ValueError("these are not the parameters of an exit network for this model")
+            raise ValueError("these are not the parameters of an exit classifier for this model")
         if hidden % UNITS:
             return None
         inner = np.ascontiguousarray(p.inner.T, np.float32)
@@ -231,23 +231,23 @@ class KernelDecoder:
         action = np.ascontiguousarray(p.action[1] - p.action[0], np.float32)
         structure = CJudge(
             hidden, inner.ctypes.data, biases.ctypes.data, action.ctypes.data,
-            float(p.action_bias[1] - p.action_bias[0]), p.debt_unit, p.odds_within,
+            float(p.action_bias[1] - p.action_bias[0]), p.pending_unit, p.log_odds_within,
         )  # fmt: skip
         kernel, exits, dtype, shape = self._kernel, len(biases), self.dtype, (self.config.width,)
 
-        def judge(
-            state: Tensor, debt: int, top: Top, index: int, _alive: object = (inner, biases, action)
+        def classify(
+            state: Tensor, pending: int, top: TopToken, index: int, _alive: object = (inner, biases, action)
         ) -> float:
             if state.dtype != dtype or state.shape != shape or not state.is_contiguous():
                 raise ValueError("the state must be a float32 vector of the model's width")
             if not 0 <= index < exits:
                 raise ValueError(f"there is no exit of index {index}")
-            found: float = kernel.judge(
-                self._model, structure, index, state.data_ptr(), debt, top.odds, top.margin
+            found: float = kernel.classify(
+                self._model, structure, index, state.data_ptr(), pending, top.log_odds, top.margin
             )
             return found
 
-        return judge
+        return classify
 
     @property
     def weight_bytes(self) -> int:
@@ -255,10 +255,10 @@ class KernelDecoder:
         unread = [
             *(lens for lens, _ in self._lenses.values()),
             *self._entries.values(),
-            *([self._head] if self._screen.rows else ()),
+            *([self._head] if self._svd_head.rows else ()),
         ]
         skipped: int = sum(m.outputs // TILE * (m.inputs // GROUP) * RECORD_BYTES for m in unread)
-        candidates = 2 * CANDIDATES * self.config.width if self._screen.rows else 0
+        candidates = 2 * CANDIDATES * self.config.width if self._svd_head.rows else 0
         return self._records.nbytes - skipped + candidates
 
     @property
@@ -267,7 +267,7 @@ class KernelDecoder:
 
     @property
     def build(self) -> str:
-        rank = self._screen.preview.inputs if self._screen.rows else 0
+        rank = self._svd_head.preview.inputs if self._svd_head.rows else 0
         return f"{self._kernel.digest}, screen {rank}, lenses {sorted(self._lenses)}"
 
     # --- inside -------------------------------------------------------------------------------------------

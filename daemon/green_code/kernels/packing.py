@@ -14,14 +14,14 @@ from green_code.kernels.binding import PIECE, CMatrix
 from green_code.kernels.large_pages import in_large_pages
 from green_code.kernels.quantise import GROUP, RECORD_BYTES, TILE, quantise
 from green_code.kernels.quantise import records as count
+from green_code.models.adapters import Adapters, corrected
 from green_code.models.families import ModelConfig
-from green_code.models.reading import Reading, corrected
-from green_code.models.screen import screen_of
+from green_code.models.svd_head import svd_head_of
 
 PREVIEW = "screen.preview"
 _DOWN = "screen.down"
 _LENS = "lens."
-_ENTRIES = "entries"
+_KV_PROJECTIONS = "kv_projections"
 
 
 def why_not(config: ModelConfig) -> str | None:
@@ -50,7 +50,7 @@ def matrices(
         yield f"layers.{i}.mlp_out", config.width, config.mlp_width
     yield from ((lens_name(depth), config.width, config.width) for depth in lenses)
     both = 2 * config.kv_heads * config.head_width
-    yield from ((entry_name(layer), both, config.width) for layer in entries)
+    yield from ((kv_projection_name(layer), both, config.width) for layer in entries)
     if rank:
         yield PREVIEW, config.vocabulary, rank
     yield head_name(config), config.vocabulary, config.width
@@ -64,7 +64,7 @@ def lens_name(depth: int) -> str:
     return f"{_LENS}{depth}"
 
 
-def entry_name(layer: int) -> str:
+def kv_projection_name(layer: int) -> str:
     return f"layers.{layer - 1}.entry"
 
 
@@ -81,7 +81,7 @@ def gains(config: ModelConfig) -> Iterator[tuple[str, int]]:
 
 
 def pack(
-    config: ModelConfig, weights: Mapping[str, Tensor], reading: Reading
+    config: ModelConfig, weights: Mapping[str, Tensor], adapters: Adapters
 ) -> tuple[np.ndarray, dict[str, Tensor]]:
     """What `KernelDecoder` is made of: (records, RECORD_BYTES) of all matrices; the embedding (bfloat16), gains, those
     of lenses among them, which layers have entries, and the screen's `down`.
@@ -101,18 +101,18 @@ def pack(
     *packed, head = [quantise(weights[f"{name}.weight"].float().numpy()) for name, _, _ in matrices(config)]
     rest = {name: weight.float() for name, weight in weights.items() if weight.dim() == 1}
     rest["embed.weight"] = weights["embed.weight"].bfloat16()
-    packed += [quantise(lens.matrix.numpy()) for _, lens in sorted(reading.lenses.items())]
-    rest |= {lens_name(depth): lens.gain.float() for depth, lens in reading.lenses.items()}
+    packed += [quantise(lens.matrix.numpy()) for _, lens in sorted(adapters.lenses.items())]
+    rest |= {lens_name(depth): lens.gain.float() for depth, lens in adapters.lenses.items()}
     first = config.heads * config.head_width
-    for layer, entry in sorted(reading.entries.items()):
+    for layer, entry in sorted(adapters.entries.items()):
         own = weights[f"layers.{layer - 1}.qkv.weight"][first:]
         packed.append(quantise(corrected(own, entry).numpy()))
-    rest[_ENTRIES] = torch.tensor(sorted(reading.entries), dtype=torch.int32)
-    directions = reading.directions
+    rest[_KV_PROJECTIONS] = torch.tensor(sorted(adapters.entries), dtype=torch.int32)
+    directions = adapters.directions
     if directions is not None and config.tied_head and len(directions) % GROUP == 0:
-        screen = screen_of(rest["embed.weight"], directions)
-        packed.append(quantise(screen.preview.numpy()))
-        rest[_DOWN] = screen.down
+        svd_head = svd_head_of(rest["embed.weight"], directions)
+        packed.append(quantise(svd_head.preview.numpy()))
+        rest[_DOWN] = svd_head.down
     return np.concatenate([*packed, head]), rest
 
 
@@ -140,7 +140,7 @@ def unpack(config: ModelConfig, records: np.ndarray, rest: Mapping[str, Tensor])
     if reason := why_not(config):
         raise ValueError(reason)
     rest = dict(rest)
-    down, entries = rest.pop(_DOWN, None), tuple(rest.pop(_ENTRIES).tolist())
+    down, entries = rest.pop(_DOWN, None), tuple(rest.pop(_KV_PROJECTIONS).tolist())
     lenses = tuple(sorted(int(name.removeprefix(_LENS)) for name in rest if name.startswith(_LENS)))
     sizes = list(matrices(config, lenses, entries, 0 if down is None else len(down)))
     counts = {name: count(outputs, inputs) for name, outputs, inputs in sizes}

@@ -25,11 +25,11 @@ from green_code.link.messages import (
     StatusMessage,
 )
 from green_code.lsp import guards
+from green_code.lsp.debounce import Rhythm
 from green_code.lsp.documents import Document, Encoding, Span
 from green_code.lsp.explain import NOTHING_YET, TEXTS, explain, last_completion
-from green_code.lsp.kept import KeptWatch
 from green_code.lsp.prompt import PromptWindow
-from green_code.lsp.rhythm import Rhythm
+from green_code.lsp.retention import KeptWatch
 from green_code.lsp.supervisor import Supervisor
 from green_code.lsp.syntax import Syntax
 from green_code.lsp.type_through import TypeThrough

@@ -20,20 +20,20 @@ from green_code.folders import bundles_dir
 from green_code.models.sources import sha256_of
 from green_code.problems import Problem
 
-SCHEMA = 1
-MANIFEST, VOCABULARY, DELTA, LENSES, ENTRIES, SCREEN, AGENT, CALIBRATION, NGRAMS = (
+SCHEMA = 2
+MANIFEST, VOCABULARY, DELTA, LENSES, KV_PROJECTIONS, SVD_HEAD, AGENT, CALIBRATION, NGRAMS = (
     "manifest.json",
     "vocabulary.safetensors",
     "delta.safetensors",
     "lenses.safetensors",
-    "entries.safetensors",
-    "screen.safetensors",
+    "kv_projections.safetensors",
+    "svd_head.safetensors",
     "agent.safetensors",
     "calibration.json",
     "ngrams.safetensors",
 )
-PARTS = (VOCABULARY, DELTA, LENSES, ENTRIES, SCREEN, AGENT, CALIBRATION, NGRAMS)
-_CONVERTED = (VOCABULARY, DELTA, LENSES, SCREEN, ENTRIES)  # what the cached weights are made of
+PARTS = (VOCABULARY, DELTA, LENSES, KV_PROJECTIONS, SVD_HEAD, AGENT, CALIBRATION, NGRAMS)
+_CONVERTED = (VOCABULARY, DELTA, LENSES, SVD_HEAD, KV_PROJECTIONS)  # what the cached weights are made of
 
 
 @dataclass(frozen=True)
@@ -54,20 +54,20 @@ class Bundle:
         return tuple(self.manifest["exits"])
 
     @property
-    def plateau(self) -> int | None:
+    def prefill_exit(self) -> int | None:
         """Depth on which a prompt's positions settle in `fast`; None where they do not."""
-        return self.manifest.get("plateau")
+        return self.manifest.get("prefill_exit")
 
     @property
     def weights_key(self) -> str:
         """Changes when what is computed on an exact cache would: rollouts are of one."""
-        return self._key(VOCABULARY, DELTA, LENSES, SCREEN)
+        return self._key(VOCABULARY, DELTA, LENSES, SVD_HEAD)
 
     @property
     def conversion_key(self) -> str:
         """Changes when the converted weights would, or what they must fit."""
-        plateau = str(self.plateau) if ENTRIES in self.manifest["files"] else ""
-        return self._key(*_CONVERTED) + plateau
+        prefill_exit = str(self.prefill_exit) if KV_PROJECTIONS in self.manifest["files"] else ""
+        return self._key(*_CONVERTED) + prefill_exit
 
     def as_read(self) -> bool:
         """Whether what is converted of it is still on disk what the manifest said when it was read."""
@@ -81,7 +81,7 @@ class Bundle:
     def digest(self) -> str:
         """Changes when anything in the bundle does."""
         files = self.manifest["files"]
-        used = files if self.plateau is None else {**files, "plateau": self.plateau}
+        used = files if self.prefill_exit is None else {**files, "prefill_exit": self.prefill_exit}
         return hashlib.sha256(json.dumps(used, sort_keys=True).encode()).hexdigest()
 
     def without(self, *parts: str) -> Bundle:
@@ -102,7 +102,7 @@ def early_thresholds(calibration: Mapping[str, Any], usual: float) -> dict[str, 
     """What `fast` is measured at, each once by its names, such as "T=0.7, balanced": the usual threshold, and those of a
     calibration's stops at which exits decide; at threshold 1 none does."""
     names = {usual: [f"T={usual}"]}
-    for name, stop in calibration.get("stops", {}).items():
+    for name, stop in calibration.get("presets", {}).items():
         if (threshold := stop["threshold"]) < 1:
             names.setdefault(threshold, [f"T={threshold}"]).append(name)
     return {", ".join(called): threshold for threshold, called in names.items()}
@@ -141,9 +141,11 @@ def load_bundle(path: Path) -> Bundle:
     depths = isinstance(exits, list) and all(isinstance(e, int) and e > 0 for e in exits)
     if not depths or exits != sorted(set(exits)):
         raise refuse(f"its exits {exits} are not ascending layers")
-    plateau = manifest.get("plateau")
-    if plateau is not None and not (type(plateau) is int and exits and 0 < plateau <= exits[-1]):
-        raise refuse(f"its plateau {plateau} is no layer up to its last exit")
+    prefill_exit = manifest.get("prefill_exit")
+    if prefill_exit is not None and not (
+        type(prefill_exit) is int and exits and 0 < prefill_exit <= exits[-1]
+    ):
+        raise refuse(f"its prefill exit {prefill_exit} is no layer up to its last exit")
     if not isinstance(files, dict):
         raise refuse("its list of files is damaged")
     if not isinstance(manifest.get("base"), dict) or "sha256" not in manifest["base"]:

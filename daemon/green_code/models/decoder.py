@@ -2,7 +2,7 @@
 
 It computes; it owns no cache and knows no policy. A layer is asked for a run of consecutive positions and is
 given the buffers in which the keys and values of earlier positions lie, so that prefill, one step, deferred
-fill and verification are the same call with different positions (`decoding/staircase.py`), and training is the
+fill and verification are the same call with different positions (`decoding/cache.py`), and training is the
 same call without buffers (`adaptation/lite.py`).
 
 Held by: tests/models/test_decoder.py, against transformers' own models.
@@ -17,9 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from green_code.models.adapters import LinearAdapter, corrected
+from green_code.models.backend import ExitParameters, TopToken, top_tokens_of
 from green_code.models.families import ModelConfig, Rope
-from green_code.models.reading import Lens, corrected
-from green_code.models.serving import ExitParameters, Top, top_of
 
 
 class RMSNorm(nn.Module):
@@ -246,7 +246,7 @@ class Decoder(nn.Module):
 
     @torch.inference_mode()
     def embed_into(self, states: Tensor, start: int, tokens: Sequence[int]) -> None:
-        """See `serving.Served`."""
+        """See `serving.Backend`."""
         ids = torch.tensor(list(tokens), device=self.device)
         states[start : start + len(tokens)] = self.embed_tokens(ids, start)
 
@@ -260,7 +260,7 @@ class Decoder(nn.Module):
     def run_layers(
         self, first: int, last: int, states: Tensor, start: int, stop: int, keys: Tensor, values: Tensor
     ) -> None:
-        """See `serving.Served`."""
+        """See `serving.Backend`."""
         x = states[None, start:stop]
         for layer in range(first, last + 1):
             cache = keys[layer - 1][None], values[layer - 1][None]
@@ -276,12 +276,12 @@ class Decoder(nn.Module):
         stop: int,
         keys: Tensor,
         values: Tensor,
-        settled: bool,
+        propagated: bool,
     ) -> None:
-        """See `serving.Served`."""
+        """See `serving.Backend`."""
         x = states[None, start:stop]
         for layer in range(first, last + 1):
-            projection = self.get_buffer(f"entry_{layer}") if settled and layer in self._entered else None
+            projection = self.get_buffer(f"entry_{layer}") if propagated and layer in self._entered else None
             k, v = self.entries(layer, x, start, projection)
             keys[layer - 1, :, start:stop], values[layer - 1, :, start:stop] = k[0], v[0]
 
@@ -297,7 +297,7 @@ class Decoder(nn.Module):
         weight = self.embed.weight if self.config.tied_head else self.head.weight
         return F.linear(self.norm(x), weight)
 
-    def wear(self, lenses: Mapping[int, Lens]) -> None:
+    def set_lenses(self, lenses: Mapping[int, LinearAdapter]) -> None:
         """See exits through these from now on. They are no part of the weights."""
         for depth in self._worn:
             delattr(self, f"lens_{depth}")
@@ -306,37 +306,37 @@ class Decoder(nn.Module):
             matrix = (lens.matrix * lens.gain).to(self.device, self.dtype)
             self.register_buffer(f"lens_{depth}", matrix, persistent=False)
 
-    def enter_by(self, entries: Mapping[int, Lens]) -> None:
+    def set_kv_projections(self, entries: Mapping[int, LinearAdapter]) -> None:
         """Make entries of settled positions by these from now on. They are no part of the weights."""
         for layer in self._entered:
             delattr(self, f"entry_{layer}")
         self._entered = frozenset(entries)
         for layer, entry in entries.items():
-            self.register_buffer(f"entry_{layer}", self.entry_projection(layer, entry), persistent=False)
+            self.register_buffer(f"entry_{layer}", self.kv_projection(layer, entry), persistent=False)
 
-    def entry_projection(self, layer: int, entry: Lens) -> Tensor:
+    def kv_projection(self, layer: int, entry: LinearAdapter) -> Tensor:
         """(2·K·D, C) in the decoder's dtype."""
         return corrected(self.layers[layer - 1].key_value_weight, entry).to(self.dtype)  # type: ignore[arg-type]
 
-    def seen(self, x: Tensor, depth: int) -> Tensor:
-        """See `Served`."""
+    def apply_lens(self, x: Tensor, depth: int) -> Tensor:
+        """See `Backend`."""
         if depth not in self._worn:
             return x
         unit = F.rms_norm(x.float(), x.shape[-1:], eps=self.config.norm_eps).type_as(x)
         return unit + F.linear(unit, self.get_buffer(f"lens_{depth}"))
 
-    def look(self, states: Tensor, start: int, stop: int, depth: int) -> list[Top]:
-        """See `Served`: by the whole head."""
-        return top_of(self.logits(self.seen(states[start:stop], depth)))
+    def top_tokens(self, states: Tensor, start: int, stop: int, depth: int) -> list[TopToken]:
+        """See `Backend`: by the whole head."""
+        return top_tokens_of(self.logits(self.apply_lens(states[start:stop], depth)))
 
-    def best(self, states: Tensor, position: int, depth: int, tokens: Tensor) -> int:
-        """See `Served`."""
+    def top_token_among(self, states: Tensor, position: int, depth: int, tokens: Tensor) -> int:
+        """See `Backend`."""
         weight = self.embed.weight if self.config.tied_head else self.head.weight
-        normed = self.norm(self.seen(states[position, None], depth))[0]
+        normed = self.norm(self.apply_lens(states[position, None], depth))[0]
         return int(tokens[int(F.linear(normed, weight[tokens.to(self.device)]).argmax())])
 
     def judge_of(self, parameters: ExitParameters) -> None:
-        """See `Served`: there is none here."""
+        """See `Backend`: there is none here."""
 
     def _rotary_of(self, layer: int, start: int, like: Tensor) -> tuple[Tensor, Tensor] | None:
         """What a layer turns positions start … by, as `Block.forward` takes it."""

@@ -25,14 +25,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from green_code.folders import cache_dir
-from green_code.models.bundle import DELTA, ENTRIES, LENSES, Bundle
+from green_code.models.adapters import Adapters, LinearAdapter, read_adapters
+from green_code.models.backend import Backend, WeightFormat, first_supporting
+from green_code.models.bundle import DELTA, KV_PROJECTIONS, LENSES, Bundle
 from green_code.models.catalog import Found
 from green_code.models.decoder import Decoder
 from green_code.models.delta import read_delta
 from green_code.models.device import compute_device
 from green_code.models.families import ModelConfig
-from green_code.models.reading import Lens, Reading, bundled_reading
-from green_code.models.serving import Form, Served, first_that_serves
 from green_code.models.vocabulary import Vocabulary
 from green_code.problems import Problem, too_large
 
@@ -46,13 +46,13 @@ Report = Callable[[str, float | None], None]
 class Model:
     """A decoder that is ready to run, with its vocabulary. `key` names its weights in the cache."""
 
-    decoder: Served
+    decoder: Backend
     vocabulary: Vocabulary
     key: str
 
 
 @dataclass(frozen=True)
-class TorchForm:
+class TorchFormat:
     """Weights of the torch decoder, which serves every family on every device."""
 
     dtype: torch.dtype
@@ -61,14 +61,14 @@ class TorchForm:
     def name(self) -> str:
         return str(self.dtype)
 
-    def refuses(self, config: ModelConfig) -> str | None:
+    def unsupported_reason(self, config: ModelConfig) -> str | None:
         return None
 
     def save(
-        self, config: ModelConfig, weights: Mapping[str, Tensor], reading: Reading, folder: Path
+        self, config: ModelConfig, weights: Mapping[str, Tensor], adapters: Adapters, folder: Path
     ) -> None:
         save_file({name: self._cast(w) for name, w in weights.items()}, folder / "weights.safetensors")
-        for name, lenses in ((LENSES, reading.lenses), (ENTRIES, reading.entries)):
+        for name, lenses in ((LENSES, adapters.lenses), (KV_PROJECTIONS, adapters.entries)):
             parts = {
                 f"{depth}:{kind}": part.contiguous()
                 for depth, lens in lenses.items()
@@ -77,46 +77,49 @@ class TorchForm:
             save_file(parts, folder / name)
 
     def open(self, config: ModelConfig, folder: Path) -> Decoder:
-        lenses, entries = (_lenses(load_file(folder / name)) for name in (LENSES, ENTRIES))
-        reading = Reading(lenses=lenses, entries=entries)
-        return _decoder(config, load_file(folder / "weights.safetensors"), reading)
+        lenses, entries = (_lenses(load_file(folder / name)) for name in (LENSES, KV_PROJECTIONS))
+        adapters = Adapters(lenses=lenses, entries=entries)
+        return _decoder(config, load_file(folder / "weights.safetensors"), adapters)
 
-    def build(self, config: ModelConfig, weights: Mapping[str, Tensor], reading: Reading) -> Decoder:
+    def build(self, config: ModelConfig, weights: Mapping[str, Tensor], adapters: Adapters) -> Decoder:
         cast = {name: self._cast(w) for name, w in weights.items()}
-        return _decoder(config, cast, reading)
+        return _decoder(config, cast, adapters)
 
     def _cast(self, weight: Tensor) -> Tensor:
         return weight.to(self.dtype).contiguous()
 
 
-def _lenses(parts: Mapping[str, Tensor]) -> dict[int, Lens]:
+def _lenses(parts: Mapping[str, Tensor]) -> dict[int, LinearAdapter]:
     depths = {int(name.partition(":")[0]) for name in parts}
-    return {depth: Lens(parts[f"{depth}:matrix"], parts[f"{depth}:gain"]) for depth in depths}
+    return {depth: LinearAdapter(parts[f"{depth}:matrix"], parts[f"{depth}:gain"]) for depth in depths}
 
 
-def _decoder(config: ModelConfig, weights: dict[str, Tensor], reading: Reading) -> Decoder:
+def _decoder(config: ModelConfig, weights: dict[str, Tensor], adapters: Adapters) -> Decoder:
     decoder = Decoder.load(config, weights)
-    decoder.wear(reading.lenses)
-    decoder.enter_by(reading.entries)
+    decoder.set_lenses(adapters.lenses)
+    decoder.set_kv_projections(adapters.entries)
     return decoder.to(compute_device())
 
 
 def open_model(
-    found: Found, bundle: Bundle | None, forms: Sequence[Form], report: Report = lambda *_: None
+    found: Found,
+    bundle: Bundle | None,
+    weight_formats: Sequence[WeightFormat],
+    report: Report = lambda *_: None,
 ) -> Model:
-    """Load from the cache in the first of `forms` that serves this model; convert first if it is not there.
+    """Load from the cache in the first of `weight_formats` that serves this model; convert first if it is not there.
 
     Raises:
         Problem: the checkpoint or the bundle is damaged, they do not fit each other, the cache cannot be written, or there is
             too little memory.
     """
-    form = forms[0]
-    key, folder = _cached(found, bundle, form)
+    weight_format = weight_formats[0]
+    key, folder = _cached(found, bundle, weight_format)
     if not (folder / _DESCRIPTION).is_file():
-        form = first_that_serves(forms, found.open().config)
-        key, folder = _cached(found, bundle, form)
+        weight_format = first_supporting(weight_formats, found.open().config)
+        key, folder = _cached(found, bundle, weight_format)
     if not (folder / _DESCRIPTION).is_file():
-        _convert(found, bundle, form, folder, report)
+        _convert(found, bundle, weight_format, folder, report)
         _remove_unused(Path(found.name).name, folder.parent)
     with contextlib.suppress(OSError):  # a cache that may only be read
         os.utime(folder / _DESCRIPTION)
@@ -124,7 +127,7 @@ def open_model(
         described = json.loads((folder / _DESCRIPTION).read_text("utf-8"))
         config = ModelConfig.from_json(described["config"])
         vocabulary = Vocabulary.open(folder / "tokenizer.json", described["bos"], described["eos"])
-        decoder = form.open(config, folder)
+        decoder = weight_format.open(config, folder)
     except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
         if _out_of_memory(error):
             raise too_large(found.name) from error
@@ -145,9 +148,9 @@ def _out_of_memory(error: Exception) -> bool:
     )
 
 
-def _cached(found: Found, bundle: Bundle | None, form: Form) -> tuple[str, Path]:
+def _cached(found: Found, bundle: Bundle | None, weight_format: WeightFormat) -> tuple[str, Path]:
     """Key and folder of converted weights."""
-    parts = (_CONVERSION, found.key, bundle.conversion_key if bundle else "", form.name)
+    parts = (_CONVERSION, found.key, bundle.conversion_key if bundle else "", weight_format.name)
     key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
     return key, cache_dir() / f"{Path(found.name).name}-{key}"
 
@@ -196,7 +199,9 @@ def adapted_weights(
     return config, weights
 
 
-def _convert(found: Found, bundle: Bundle | None, form: Form, folder: Path, report: Report) -> None:
+def _convert(
+    found: Found, bundle: Bundle | None, weight_format: WeightFormat, folder: Path, report: Report
+) -> None:
     report(f"converting {found.name}", 0.0)
     found.verify()
     tokenizer, bos, eos = found.open().vocabulary(bundle.vocabulary if bundle else None)
@@ -205,12 +210,12 @@ def _convert(found: Found, bundle: Bundle | None, form: Form, folder: Path, repo
     tokens = min(config.vocabulary, 1 + max(tokenizer.get_vocab(with_added_tokens=True).values()))
     config = replace(config, vocabulary=tokens)
     weights |= {name: weights[name][:tokens] for name in ("embed.weight", "head.weight") if name in weights}
-    reading = bundled_reading(bundle, config)
+    adapters = read_adapters(bundle, config)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
         try:
-            form.save(config, weights, reading, part)
+            weight_format.save(config, weights, adapters, part)
             tokenizer.save(str(part / "tokenizer.json"))
             described = {"config": config.to_json(), "bos": bos, "eos": eos}
             (part / _DESCRIPTION).write_text(json.dumps(described), "utf-8")

@@ -10,15 +10,15 @@ from dataclasses import asdict, dataclass, field
 
 import torch
 
-from green_code.decoding.drafter import Drafter, Prices
-from green_code.decoding.drafts import Draft, Rate
+from green_code.decoding.draft import AcceptanceRate, Draft
 from green_code.decoding.effort import Effort
-from green_code.decoding.exits import Confidence, Fixed, Full, Policy, View
+from green_code.decoding.exit_policies import Confidence, Fixed, Full, Policy, View
 from green_code.decoding.generate import exact, fast
 from green_code.decoding.healing import Chooser
-from green_code.decoding.lookup import Lookup
-from green_code.decoding.staircase import Staircase
-from green_code.models.reading import Lens
+from green_code.decoding.kv_cache import KVCache
+from green_code.decoding.price_book import PriceBook, Prices
+from green_code.decoding.prompt_lookup import PromptLookup
+from green_code.models.adapters import LinearAdapter
 from green_code.models.tiny import TinySource
 from green_code.models.vocabulary import Vocabulary
 from tests.models.references import tiny
@@ -27,8 +27,8 @@ DECODER = tiny()
 _NOISE = torch.randn(
     2, DECODER.config.width, DECODER.config.width, generator=torch.Generator().manual_seed(0)
 )
-DECODER.wear({  # some exits have a lens
-    depth: Lens(noise / DECODER.config.width**0.5, torch.ones(DECODER.config.width))
+DECODER.set_lenses({  # some exits have a lens
+    depth: LinearAdapter(noise / DECODER.config.width**0.5, torch.ones(DECODER.config.width))
     for depth, noise in zip((3, 4), _NOISE, strict=True)
 })  # fmt: skip
 VOCABULARY = Vocabulary(*TinySource().vocabulary(None))
@@ -53,12 +53,12 @@ LAYERS = DECODER.config.layers
 CHEAP = Prices(LAYERS, run=1.0, few=0.005, evaluation=0.01, head=0.02, head_row=0.01)
 
 
-class Guesses(Lookup):
+class Guesses(PromptLookup):
     """Guesses as a test says, by the context; each is held to be right with `chance`, for ever."""
 
     def __init__(self, guess: Callable[[Sequence[int]], int | None], chance: float = 0.9) -> None:
         super().__init__(VOCABULARY, LAYERS)
-        self.say, self.rate = guess, Rate.prior(chance, 1e9)
+        self.say, self.rate = guess, AcceptanceRate.prior(chance, 1e9)
 
     def guess(self, context: Sequence[int], required: bytes) -> Draft | None:
         token = self.say(context)
@@ -72,10 +72,10 @@ class Generous(Prices):
         return 1.0
 
 
-class EagerDrafter(Drafter):
+class EagerDrafter(PriceBook):
     """Takes every draft that it is offered, and asks at every exit."""
 
-    def __init__(self, prices: Prices, lookup: Lookup | None) -> None:
+    def __init__(self, prices: Prices, lookup: PromptLookup | None) -> None:
         super().__init__(Generous(**asdict(prices)), lookup)
 
     def affords(self, price: float, full: float) -> bool:
@@ -94,20 +94,20 @@ def stream_tokens(
     prompt: list[int],
     count: int,
     required: bytes = b"",
-    drafter: Drafter | None = None,
+    price_book: PriceBook | None = None,
 ) -> list[int]:
-    stairs = Staircase(DECODER)
-    stairs.append(prompt)
+    cache = KVCache(DECODER)
+    cache.append(prompt)
     if verify:
-        drafter = drafter or EagerDrafter(CHEAP, None)
-        if drafter.lookup is not None:
-            drafter.lookup.document.follow(prompt)
-        stream = exact(stairs, policy, CHOOSER, required, Effort(), drafter=drafter)
+        price_book = price_book or EagerDrafter(CHEAP, None)
+        if price_book.lookup is not None:
+            price_book.lookup.document.follow(prompt)
+        stream = exact(cache, policy, CHOOSER, required, Effort(), price_book=price_book)
     else:
-        stream = fast(stairs, policy, CHOOSER, required, Effort())
+        stream = fast(cache, policy, CHOOSER, required, Effort())
     tokens = [token for token, _ in itertools.islice(stream, count)]
-    if drafter is not None and drafter.lookup is not None:
-        assert drafter.lookup.document.tokens[: len(prompt) + count] == [*prompt, *tokens]
+    if price_book is not None and price_book.lookup is not None:
+        assert price_book.lookup.document.tokens[: len(prompt) + count] == [*prompt, *tokens]
     return tokens
 
 
@@ -120,9 +120,9 @@ POLICIES = {
     "confident": lambda: Confidence((2, 4), 0.05),
 }
 NONE, END, WORDS = None, 0, len(VOCABULARY)
-TEXTS: dict[str, Callable[[], Lookup | None]] = {
+TEXTS: dict[str, Callable[[], PromptLookup | None]] = {
     "no text": lambda: None,
-    "the document": lambda: Lookup(VOCABULARY, LAYERS),
+    "the document": lambda: PromptLookup(VOCABULARY, LAYERS),
     "wrong": lambda: Guesses(lambda context: (context[-1] * 7 + 3) % WORDS),
     "the end of the text": lambda: Guesses(lambda _: END),
     "repeated": lambda: Guesses(lambda context: context[-1]),
@@ -150,6 +150,6 @@ def always_right(prompt: Sequence[int], expected: Sequence[int]) -> Callable[[Se
 PRICES = Prices(LAYERS, run=1.0, few=0.1, evaluation=0.1, head=0.5, head_row=0.1)
 
 
-def price_of(stairs: Staircase, effort: Effort) -> float:
+def price_of(cache: KVCache, effort: Effort) -> float:
     """By hand what `PRICES` say."""
-    return stairs.runs + 0.1 * stairs.evaluations + 0.5 * effort.heads + 0.1 * effort.head_rows
+    return cache.runs + 0.1 * cache.evaluations + 0.5 * effort.heads + 0.1 * effort.head_rows

@@ -1,4 +1,4 @@
-"""Small decoders, operations on a staircase of theirs, and what a plain forward makes of its tokens."""
+"""Small decoders, operations on a cache of theirs, and what a plain forward makes of its tokens."""
 
 from __future__ import annotations
 

@@ -14,12 +14,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from green_code.decoding.drafter import MAX_DRAFTS, Drafter
 from green_code.decoding.effort import Effort
-from green_code.decoding.exits import Confidence, Fixed, Full, Policy, View, parse_policy
+from green_code.decoding.exit_policies import Confidence, Fixed, Full, Policy, View, parse_policy
 from green_code.decoding.generate import Generated, exact, fast, generate
 from green_code.decoding.healing import heal
-from green_code.decoding.staircase import Staircase
+from green_code.decoding.kv_cache import KVCache
+from green_code.decoding.price_book import MAX_DRAFTS, PriceBook
 from green_code.problems import Problem
 from tests.decoding.drafted import (
     CHEAP,
@@ -46,10 +46,10 @@ from tests.models.references import ours, small_models
 @pytest.mark.parametrize("name", POLICIES)
 @pytest.mark.parametrize("required", [b"", b"re", b"  "])
 def test_exact_equals_full(name: str, required: bytes, text: str) -> None:
-    for seed, kind in enumerate((EagerDrafter, Drafter, EagerDrafter)):
+    for seed, kind in enumerate((EagerDrafter, PriceBook, EagerDrafter)):
         prompt = doubled(seed)
-        drafter = kind(CHEAP, TEXTS[text]())
-        got = stream_tokens(POLICIES[name](), True, prompt, 30, required, drafter)
+        price_book = kind(CHEAP, TEXTS[text]())
+        got = stream_tokens(POLICIES[name](), True, prompt, 30, required, price_book)
         assert got == full_depth(seed, required)
 
 
@@ -67,15 +67,15 @@ def test_exact_equals_full_however_right_the_drafts_are(
     """Text guesses rightly a share of the time, with any opinion of itself."""
     expected = stream_tokens(Full(), False, prompt, 24)
     generator = random.Random(seed)
-    drafter = Drafter(CHEAP, None, math.inf)
+    price_book = PriceBook(CHEAP, None, math.inf)
 
     def guess(context: Sequence[int]) -> int | None:
         known = {tuple([*prompt, *expected[:i]][-8:]): expected[i] for i in range(len(expected))}
         right = known.get(tuple(context), END)
         return right if generator.random() < share else generator.randrange(WORDS)
 
-    drafter.lookup = Guesses(guess, chance)
-    assert stream_tokens(Scripted(itertools.cycle(answers)), True, prompt, 24, b"", drafter) == expected
+    price_book.lookup = Guesses(guess, chance)
+    assert stream_tokens(Scripted(itertools.cycle(answers)), True, prompt, 24, b"", price_book) == expected
 
 
 @pytest.mark.parametrize("text", TEXTS)
@@ -85,17 +85,17 @@ def test_nothing_is_drafted_beyond_the_end(name: str, text: str) -> None:
     for seed in range(3):
         prompt, expected = doubled(seed), full_depth(seed, b"")
         end = expected[4]
-        stairs, effort = Staircase(DECODER), Effort()
-        stairs.append(prompt)
-        drafter = EagerDrafter(CHEAP, TEXTS[text]())
-        if drafter.lookup is not None:
-            drafter.lookup.document.follow(prompt)
-        stream = exact(stairs, POLICIES[name](), CHOOSER, b"", effort, lambda t: t == end, drafter)  # noqa: B023
+        cache, effort = KVCache(DECODER), Effort()
+        cache.append(prompt)
+        price_book = EagerDrafter(CHEAP, TEXTS[text]())
+        if price_book.lookup is not None:
+            price_book.lookup.document.follow(prompt)
+        stream = exact(cache, POLICIES[name](), CHOOSER, b"", effort, lambda t: t == end, price_book)  # noqa: B023
         got = []
         for token, _ in stream:
             got.append(token)
             if token == end:
-                assert len(stairs) <= len(prompt) + len(got)
+                assert len(cache) <= len(prompt) + len(got)
             if len(got) == 30:
                 break
         assert got == expected
@@ -105,12 +105,12 @@ def test_nothing_is_drafted_beyond_the_end(name: str, text: str) -> None:
 def test_nothing_is_drafted_beyond_the_tokens_asked_for(most: int) -> None:
     prompt = [1, 300, *range(100, 108)]
     expected = stream_tokens(Full(), False, prompt, 30)
-    stairs, effort = Staircase(DECODER), Effort()
-    stairs.append(prompt)
-    drafter = EagerDrafter(CHEAP, Guesses(always_right(prompt, expected)))
-    stream = exact(stairs, Full(), CHOOSER, b"", effort, drafter=drafter, max_tokens=most)
+    cache, effort = KVCache(DECODER), Effort()
+    cache.append(prompt)
+    price_book = EagerDrafter(CHEAP, Guesses(always_right(prompt, expected)))
+    stream = exact(cache, Full(), CHOOSER, b"", effort, price_book=price_book, max_tokens=most)
     assert [token for token, _ in itertools.islice(stream, most)] == expected[:most]
-    assert len(stairs) <= len(prompt) + most
+    assert len(cache) <= len(prompt) + most
     assert effort.head_rows == most
     assert effort.heads == -(-most // (MAX_DRAFTS + 1))
 
@@ -128,46 +128,46 @@ def test_full_equals_transformers_generate(family: str) -> None:
         eos_token_id=None,
         pad_token_id=0,
     )[0, 9:]
-    stairs = Staircase(decoder)
-    stairs.append(prompt[0].tolist())
+    cache = KVCache(decoder)
+    cache.append(prompt[0].tolist())
     got = []
     for _ in range(24):
-        got.append(int(decoder.logits(stairs.advance(len(stairs) - 1, decoder.config.layers)).argmax()))
-        stairs.append(got[-1:])
+        got.append(int(decoder.logits(cache.advance(len(cache) - 1, decoder.config.layers)).argmax()))
+        cache.append(got[-1:])
     assert got == expected.tolist()
 
 
 def test_fast_decodes_from_the_exit_that_the_policy_chose() -> None:
     policy = Scripted(itertools.cycle([False, True]))
-    stairs = Staircase(DECODER)
-    stairs.append([1, 5, 7])
+    cache = KVCache(DECODER)
+    cache.append([1, 5, 7])
     effort = Effort()
-    token, depth = next(fast(stairs, policy, CHOOSER, b"", effort))
+    token, depth = next(fast(cache, policy, CHOOSER, b"", effort))
     assert depth == 3
-    state = stairs.states(2, 3)
-    assert token == int(DECODER.logits(DECODER.seen(state, 3)[0]).argmax())
+    state = cache.states(2, 3)
+    assert token == int(DECODER.logits(DECODER.apply_lens(state, 3)[0]).argmax())
     assert token != int(DECODER.logits(state[0]).argmax()), "an exit is seen through its lens"
     assert (effort.heads, effort.decisions) == (1, 2)
     # Three positions wait below three layers, and one of them alone below the last.
-    assert policy.seen[0].debt == 3 * 3 + 1
+    assert policy.seen[0].pending == 3 * 3 + 1
 
 
 @dataclass(frozen=True)
 class Reckoning:
-    """Stops by what it sees at its one exit, the debt included."""
+    """Stops by what it sees at its one exit, the pending work included."""
 
     exits: tuple[int, ...] = (3,)
     network_runs: int = 1
 
     def stop(self, view: View) -> bool:
-        return (view.top.token + view.debt // (LAYERS - 3)) % 3 > 0
+        return (view.top.token + view.pending // (LAYERS - 3)) % 3 > 0
 
 
 DECIDERS: dict[str, Policy] = {
     "full": Full(),
     "fixed": Fixed((4,)),
     "confident": Confidence((2, 4), 0.05),
-    "by the debt": Reckoning(),
+    "by the pending work": Reckoning(),
 }
 
 
@@ -179,48 +179,48 @@ def test_drafts_change_nothing_in_fast(name: str, required: bytes, text: str) ->
     depths = set()
     for seed in range(3):
         prompt = doubled(seed)
-        alone = Staircase(DECODER)
+        alone = KVCache(DECODER)
         alone.append(prompt)
         plain = fast(alone, DECIDERS[name], CHOOSER, required, Effort())
-        stairs, drafter = Staircase(DECODER), EagerDrafter(CHEAP, TEXTS[text]())
-        stairs.append(prompt)
-        if drafter.lookup is not None:
-            drafter.lookup.document.follow(prompt)
-        drafted = fast(stairs, DECIDERS[name], CHOOSER, required, Effort(), drafter=drafter)
+        cache, price_book = KVCache(DECODER), EagerDrafter(CHEAP, TEXTS[text]())
+        cache.append(prompt)
+        if price_book.lookup is not None:
+            price_book.lookup.document.follow(prompt)
+        drafted = fast(cache, DECIDERS[name], CHOOSER, required, Effort(), price_book=price_book)
         expected = list(itertools.islice(plain, 30))
         assert list(itertools.islice(drafted, 30)) == expected
-        assert stairs.runs <= alone.runs
+        assert cache.runs <= alone.runs
         depths |= {depth for _, depth in expected}
-    assert name != "by the debt" or depths == {3, LAYERS}
+    assert name != "by the pending work" or depths == {3, LAYERS}
 
 
 def test_a_right_draft_saves_a_pass_to_the_exit() -> None:
     """20 tokens in two passes that end at the exit; deeper layers are not run at all."""
     prompt = [1, 300, *range(100, 108)]
-    stairs, effort = Staircase(DECODER), Effort()
-    stairs.append(prompt)
-    expected = list(itertools.islice(fast(stairs, Fixed((4,)), CHOOSER, b"", Effort()), 20))
+    cache, effort = KVCache(DECODER), Effort()
+    cache.append(prompt)
+    expected = list(itertools.islice(fast(cache, Fixed((4,)), CHOOSER, b"", Effort()), 20))
     knowing = Guesses(always_right(prompt, [token for token, _ in expected]))
-    stairs = Staircase(DECODER)
-    stairs.append(prompt)
-    drafter = EagerDrafter(CHEAP, knowing)
-    stream = fast(stairs, Fixed((4,)), CHOOSER, b"", effort, drafter=drafter, max_tokens=20)
+    cache = KVCache(DECODER)
+    cache.append(prompt)
+    price_book = EagerDrafter(CHEAP, knowing)
+    stream = fast(cache, Fixed((4,)), CHOOSER, b"", effort, price_book=price_book, max_tokens=20)
     assert list(itertools.islice(stream, 20)) == expected == [(token, 4) for token, _ in expected]
-    assert (stairs.runs, effort.heads, effort.head_rows) == (2 * 4, 2, 20)
-    assert stairs.evaluations == 4 * (len(prompt) - 1 + 20)
+    assert (cache.runs, effort.heads, effort.head_rows) == (2 * 4, 2, 20)
+    assert cache.evaluations == 4 * (len(prompt) - 1 + 20)
 
 
 def test_exits_run_fewer_layers_and_drafts_keep_their_states() -> None:
     prompt = [1, 9, 8, 7]
-    stairs = Staircase(DECODER)
-    stairs.append(prompt)
-    list(itertools.islice(fast(stairs, Fixed((2,)), CHOOSER, b"", Effort()), 5))
-    assert stairs.evaluations == 2 * (len(prompt) + 4)
-    stairs = Staircase(DECODER)
-    stairs.append(prompt)
-    verified = list(itertools.islice(exact(stairs, Full(), CHOOSER, b"", Effort()), 5))
+    cache = KVCache(DECODER)
+    cache.append(prompt)
+    list(itertools.islice(fast(cache, Fixed((2,)), CHOOSER, b"", Effort()), 5))
+    assert cache.evaluations == 2 * (len(prompt) + 4)
+    cache = KVCache(DECODER)
+    cache.append(prompt)
+    verified = list(itertools.islice(exact(cache, Full(), CHOOSER, b"", Effort()), 5))
     # The last layer makes keys and values alone of three.
-    assert stairs.evaluations == 6 * (len(prompt) + 4) - 3
+    assert cache.evaluations == 6 * (len(prompt) + 4) - 3
     assert [depth for _, depth in verified] == [6] * 5
 
 
@@ -235,8 +235,8 @@ def test_healing_spells_the_word_again() -> None:
 
 
 def run(**changes: object) -> Generated:
-    stairs = Staircase(DECODER)
-    stairs.append([1, 5, 7])
+    cache = KVCache(DECODER)
+    cache.append([1, 5, 7])
     arguments = {
         "exactly": False,
         "required": b"",
@@ -245,7 +245,7 @@ def run(**changes: object) -> Generated:
         "deadline": time.monotonic() + 60,
     }
     result = Generated()
-    generate(result, stairs, VOCABULARY, CHOOSER, Full(), **{**arguments, **changes})  # type: ignore[arg-type]
+    generate(result, cache, VOCABULARY, CHOOSER, Full(), **{**arguments, **changes})  # type: ignore[arg-type]
     return result
 
 
@@ -264,8 +264,8 @@ def test_limits_give_their_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     said = result.tokens[: result.tokens.index(end)]
     knowing = always_right([1, 5, 7], result.tokens)
     for exactly in (False, True):
-        drafter = EagerDrafter(CHEAP, Guesses(knowing))
-        ended = run(max_tokens=60, exactly=exactly, drafter=drafter)
+        price_book = EagerDrafter(CHEAP, Guesses(knowing))
+        ended = run(max_tokens=60, exactly=exactly, price_book=price_book)
         assert (ended.reason, ended.tokens) == ("end_of_text", said)
         assert ended.effort.passes == len(said) + 1
         assert ended.effort.head_rows == len(said) + 1  # nothing is drafted after the end

@@ -71,7 +71,7 @@ def fitted(drift: float = 0.0, disturbed: tuple[float, float] = (0, 0), factor: 
         "head": workload(Work(heads=1, head_rows=1)),
         "head_batch": workload(Work(heads=1, head_rows=8)),
         "decision": workload(Work(heads=1, head_rows=1, decisions=1)),
-        "entries": workload(Work(entries=6 * 32)),
+        "kv_projections": workload(Work(entries=6 * 32)),
     }
     return fit(work, meter, SECONDS, lambda *_: None)
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from green_code.decoding.drafter import MOST_LOSS
-from green_code.decoding.exit_network import ExitNetwork
-from green_code.decoding.exits import agent_on
-from green_code.engine.runtime import RISING, Runtime, Session, load_runtime
+from green_code.decoding.exit_classifier import ExitClassifier
+from green_code.decoding.exit_policies import agent_on
+from green_code.decoding.price_book import MOST_LOSS
+from green_code.engine.runtime import EXACT_TAIL, Runtime, Session, load_runtime
 from green_code.link.messages import CompletionParams, CompletionResult, Decoding
 from green_code.problems import Problem
 
@@ -51,7 +51,7 @@ def test_full_depth_saves_nothing(runtime: Runtime) -> None:
 
 
 def test_at_threshold_1_the_agent_is_not_asked(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
-    network = ExitNetwork(runtime.decoder.config.width, (2, 4))
+    network = ExitClassifier(runtime.decoder.config.width, (2, 4))
     monkeypatch.setattr(runtime, "exits", (2, 4))
     monkeypatch.setattr(runtime, "agent", agent_on(network, runtime.decoder))
     fast = {**PARAMS, "decoding": "fast"}
@@ -147,10 +147,10 @@ def test_a_policy_without_a_bundle_needs_no_calibration(runtime: Runtime) -> Non
         )
 
 
-def replace_exits(runtime: Runtime, plateau: int | None = None) -> Runtime:
+def replace_exits(runtime: Runtime, prefill_exit: int | None = None) -> Runtime:
     """The same model as if its bundle had exits, but no agent."""
     copy = object.__new__(Runtime)
-    copy.__dict__.update(runtime.__dict__, exits=(2, 4), plateau=plateau)
+    copy.__dict__.update(runtime.__dict__, exits=(2, 4), prefill_exit=prefill_exit)
     return copy
 
 
@@ -244,7 +244,7 @@ def test_drafts_change_nothing_through_edits(runtime: Runtime, how: dict[str, An
         asked: CompletionParams = {**EXACT, **how, "prefix": prefix, "suffix": suffix}  # type: ignore[typeddict-item]
         got, plain = session.complete(asked, lambda: None), undrafted(runtime, asked)
         assert (got["text"], got["token_texts"]) == (plain["text"], plain["token_texts"])
-        lookup = session.drafter.lookup
+        lookup = session.price_book.lookup
         assert lookup is not None
         if prefix:
             prompt = runtime.vocabulary.decode(lookup.document.tokens)
@@ -273,46 +273,46 @@ def test_what_interruptions_cost_is_not_held_against_drafts(runtime: Runtime) ->
         calls = itertools.count()
         cut = session.complete(asked, lambda: "superseded" if next(calls) >= layers else None)  # noqa: B023
         assert cut["energy_joules"] > 0
-        assert session.drafter.spent <= (1 + MOST_LOSS) * session.drafter.full
+        assert session.price_book.spent <= (1 + MOST_LOSS) * session.price_book.full
     session.complete(asked, lambda: None)
-    assert session.drafter.spent <= (1 + MOST_LOSS) * session.drafter.full
+    assert session.price_book.spent <= (1 + MOST_LOSS) * session.price_book.full
 
 
 def test_exact_repeats_what_it_completed_before_in_fewer_passes(runtime: Runtime) -> None:
     session = runtime.new_session()
     first = session.complete(EXACT, lambda: None)
-    passes = session.drafter.verifications
+    passes = session.price_book.verifications
     second = session.complete(EXACT, lambda: None)
     assert second["token_texts"] == first["token_texts"]
-    assert session.drafter.verifications - passes < passes
+    assert session.price_book.verifications - passes < passes
     assert second["energy_joules"] < first["energy_joules"]
 
 
-@pytest.mark.parametrize("plateau", [4, 3, 1])
-def test_what_settled_in_fast_is_exact_again_where_that_is_asked(runtime: Runtime, plateau: int) -> None:
-    """Exits are at 2 and 4; below the plateau or above it."""
-    runtime = replace_exits(runtime, plateau)
+@pytest.mark.parametrize("prefill_exit", [4, 3, 1])
+def test_what_settled_in_fast_is_exact_again_where_that_is_asked(runtime: Runtime, prefill_exit: int) -> None:
+    """Exits are at 2 and 4; below the prefill exit or above it."""
+    runtime = replace_exits(runtime, prefill_exit)
     session, whole = runtime.new_session(), undrafted(runtime, EXACT)
     fast: CompletionParams = {**EXACT, "decoding": "fast", "policy": "confidence:0.9"}
     longer: CompletionParams = {**fast, "prefix": EXACT["prefix"] + "s = first"}
     for edits in ((fast, longer, fast), (longer,)):
         for asked in edits:
             session.complete(asked, lambda: None)
-        assert session._stairs.entries
+        assert session._cache.entries
         exact = session.complete({**EXACT, "policy": "full"}, lambda: None)
         assert (exact["text"], exact["token_texts"]) == (whole["text"], whole["token_texts"])
 
 
 def test_going_back_to_exact_costs_the_layers_that_fast_left_out(runtime: Runtime) -> None:
     """As a check does on what `fast` wrote: the prompt is not read anew, and full depth would have had it in its cache."""
-    session = replace_exits(runtime, plateau=4).new_session()
+    session = replace_exits(runtime, prefill_exit=4).new_session()
     fast: CompletionParams = {**EXACT, "decoding": "fast", "policy": "confidence:0.9"}
     written = session.complete(fast, lambda: None)
     checked = session.complete({**fast, "decoding": "exact", "policy": "full"}, lambda: None)
-    settled = written["prompt_tokens"] - 1 - RISING
-    assert checked["prompt_reused"] == settled
-    rising = written["prompt_tokens"] - settled
-    assert checked["prompt_layers_run"] == settled * 2 + rising * 6 - (settled + rising - 1)
+    propagated = written["prompt_tokens"] - 1 - EXACT_TAIL
+    assert checked["prompt_reused"] == propagated
+    rising = written["prompt_tokens"] - propagated
+    assert checked["prompt_layers_run"] == propagated * 2 + rising * 6 - (propagated + rising - 1)
     again = runtime.new_session()
     again.complete({**EXACT, "policy": "full"}, lambda: None)
     repeated = again.complete({**EXACT, "policy": "full"}, lambda: None)
@@ -320,7 +320,7 @@ def test_going_back_to_exact_costs_the_layers_that_fast_left_out(runtime: Runtim
 
 
 def test_confidence_that_no_token_has_is_full_depth(runtime: Runtime) -> None:
-    runtime = replace_exits(runtime, plateau=4)
+    runtime = replace_exits(runtime, prefill_exit=4)
     never: CompletionParams = {**EXACT, "decoding": "fast", "policy": "confidence:1"}
     result = runtime.new_session().complete(never, lambda: None)
     assert result["token_texts"] == undrafted(runtime, {**EXACT, "policy": "full"})["token_texts"]
@@ -329,24 +329,37 @@ def test_confidence_that_no_token_has_is_full_depth(runtime: Runtime) -> None:
 def test_a_settled_prompt_costs_less_than_one_that_rises(runtime: Runtime) -> None:
     """And is at full depth where the cursor is: the last positions are as many as in a prompt that rises whole."""
     fast: CompletionParams = {**EXACT, "decoding": "fast", "policy": "confidence:0.9"}
-    rising, settled = (
-        replace_exits(runtime, plateau).new_session().complete(fast, lambda: None) for plateau in (None, 4)
+    rising, propagated = (
+        replace_exits(runtime, prefill_exit).new_session().complete(fast, lambda: None)
+        for prefill_exit in (None, 4)
     )
-    assert settled["energy_joules"] < rising["energy_joules"]
+    assert propagated["energy_joules"] < rising["energy_joules"]
     # Of the last layer, neither has more than keys and values of them.
-    left_out = settled["prompt_tokens"] - 1 - RISING
-    assert settled["prompt_layers_run"] == rising["prompt_layers_run"] - left_out
+    left_out = propagated["prompt_tokens"] - 1 - EXACT_TAIL
+    assert propagated["prompt_layers_run"] == rising["prompt_layers_run"] - left_out
 
 
 @pytest.mark.parametrize("policy", ["full", "fixed:2", "confidence:0.1", "confidence:0.9"])
 @pytest.mark.parametrize("decoding", ["full", "fast", "exact"])
-@pytest.mark.parametrize("plateau", [4, 1])
+@pytest.mark.parametrize("prefill_exit", [4, 1])
 def test_the_joules_are_those_of_the_work_that_was_done(
-    runtime: Runtime, monkeypatch: pytest.MonkeyPatch, policy: str, decoding: Decoding, plateau: int
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch, policy: str, decoding: Decoding, prefill_exit: int
 ) -> None:
     """Counted at the decoder: every layer that ran, over how many positions, and every head."""
-    work = {"runs": 0, "evaluations": 0, "few": 0, "heads": 0, "rows": 0, "entries": 0, "settled": 0}
-    run_layers, look, best = runtime.decoder.run_layers, runtime.decoder.look, runtime.decoder.best
+    work = {
+        "runs": 0,
+        "evaluations": 0,
+        "few": 0,
+        "heads": 0,
+        "rows": 0,
+        "kv_projections": 0,
+        "propagated": 0,
+    }
+    run_layers, look, best = (
+        runtime.decoder.run_layers,
+        runtime.decoder.top_tokens,
+        runtime.decoder.top_token_among,
+    )
     propagate = runtime.decoder.propagate
 
     def counted_layers(first, last, states, start, stop, *rest):  # type: ignore[no-untyped-def]
@@ -365,31 +378,31 @@ def test_the_joules_are_those_of_the_work_that_was_done(
         work["rows"] += 1
         return best(*asked)
 
-    def counted_entries(first, last, states, start, stop, keys, values, settled):  # type: ignore[no-untyped-def]
-        work["entries"] += (last + 1 - first) * (stop - start)
-        work["settled"] += (last + 1 - first) * (stop - start) * settled
-        propagate(first, last, states, start, stop, keys, values, settled)
+    def counted_entries(first, last, states, start, stop, keys, values, propagated):  # type: ignore[no-untyped-def]
+        work["kv_projections"] += (last + 1 - first) * (stop - start)
+        work["propagated"] += (last + 1 - first) * (stop - start) * propagated
+        propagate(first, last, states, start, stop, keys, values, propagated)
 
     monkeypatch.setattr(runtime.decoder, "run_layers", counted_layers)
     monkeypatch.setattr(runtime.decoder, "propagate", counted_entries)
-    monkeypatch.setattr(runtime.decoder, "look", counted_head)
-    monkeypatch.setattr(runtime.decoder, "best", counted_best)
+    monkeypatch.setattr(runtime.decoder, "top_tokens", counted_head)
+    monkeypatch.setattr(runtime.decoder, "top_token_among", counted_best)
     costs = runtime.costs
     result = (
-        replace_exits(runtime, plateau)
+        replace_exits(runtime, prefill_exit)
         .new_session()
         .complete({**EXACT, "decoding": decoding, "policy": policy}, lambda: None)
     )
-    past = policy.startswith("confidence") or (policy == "fixed:2" and plateau < 2)
-    settles = decoding == "fast" and past
-    assert (work["settled"] > 0) == settles
+    past = policy.startswith("confidence") or (policy == "fixed:2" and prefill_exit < 2)
+    propagates = decoding == "fast" and past
+    assert (work["propagated"] > 0) == propagates
     assert result["energy_joules"] == pytest.approx(
         costs.run_joules * work["runs"]
         + costs.few_joules * work["few"]
         + costs.evaluation_joules * (work["evaluations"] - work["few"])
         + costs.head_joules * work["heads"]
         + costs.head_row_joules * work["rows"]
-        + costs.entry_joules * work["entries"]
+        + costs.entry_joules * work["kv_projections"]
     )
     passes = result["tokens"] + (result["reason"] == "end_of_text")
     prompt = result["prompt_tokens"]

@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from green_code.decoding.exit_network import ExitNetwork
+from green_code.decoding.exit_classifier import ExitClassifier
 from green_code.kernels.binding import Kernel
 from green_code.kernels.decoder import KernelDecoder
 from green_code.kernels.packing import pack
+from green_code.models.adapters import Adapters, LinearAdapter
+from green_code.models.backend import TopToken
 from green_code.models.families import Rope
-from green_code.models.reading import Lens, Reading
-from green_code.models.serving import Top
 from tests.kernels.references import CONFIGS, buffers, random_weights, states
 
 POSITIONS = 256
@@ -55,12 +55,12 @@ def main(library: Path, level: str, side: str) -> None:
     for config in CONFIGS.values():
         weights = random_weights(config)
         ones, both = torch.ones(config.width), 2 * config.kv_heads * config.head_width
-        reading = Reading(
+        adapters = Adapters(
             torch.eye(config.width)[:64],
-            {1: Lens(torch.eye(config.width), ones)},
-            {config.layers: Lens(torch.ones(both, config.width), ones)},
+            {1: LinearAdapter(torch.eye(config.width), ones)},
+            {config.layers: LinearAdapter(torch.ones(both, config.width), ones)},
         )  # any will do
-        records, rest = pack(config, weights, reading)
+        records, rest = pack(config, weights, adapters)
         kept = {
             name: torch.from_numpy(guarded(w.view(torch.int16).numpy(), side)).view(torch.bfloat16)
             if w.dtype == torch.bfloat16
@@ -87,17 +87,17 @@ def main(library: Path, level: str, side: str) -> None:
             decoder.run_layers(
                 1, config.layers, more, POSITIONS - rows, POSITIONS, keys, values
             )  # up to the very end
-        decoder.propagate(1, config.layers, x, 0, len(x), keys, values, settled=False)
-        decoder.propagate(2, config.layers, more, POSITIONS - 3, POSITIONS, keys, values, settled=True)
+        decoder.propagate(1, config.layers, x, 0, len(x), keys, values, propagated=False)
+        decoder.propagate(2, config.layers, more, POSITIONS - 3, POSITIONS, keys, values, propagated=True)
         assert torch.isfinite(decoder.logits(x)).all()
-        assert len(decoder.seen(x, 1)) == len(x)  # more rows than a chunk
+        assert len(decoder.apply_lens(x, 1)) == len(x)  # more rows than a chunk
         for depth in (1, config.layers):  # through a lens, and where they lie
-            assert len(decoder.look(x, 0, len(x), depth)) == len(x)
+            assert len(decoder.top_tokens(x, 0, len(x), depth)) == len(x)
         if config.tied_head:
             for depth in (1, config.layers):
-                decoder.best(x, len(x) - 1, depth, torch.tensor([0, config.vocabulary - 1]).int())
-        judge = decoder.judge_of(ExitNetwork(config.width, (1, 2)).for_service())
-        assert judge is not None and 0 < judge(x[0], 7, Top(0, 0.5, 0.5), 1) < 1
+                decoder.top_token_among(x, len(x) - 1, depth, torch.tensor([0, config.vocabulary - 1]).int())
+        classify = decoder.judge_of(ExitClassifier(config.width, (1, 2)).for_service())
+        assert classify is not None and 0 < classify(x[0], 7, TopToken(0, 0.5, 0.5), 1) < 1
 
 
 if __name__ == "__main__":

@@ -13,11 +13,11 @@ from green_code.kernels.binding import BLOCK, PIECE, Kernel
 from green_code.kernels.decoder import KernelDecoder
 from green_code.kernels.packing import pack
 from green_code.kernels.quantise import GROUP, dequantise, quantise
+from green_code.models.adapters import Adapters
+from green_code.models.backend import TopToken
 from green_code.models.decoder import Block, Decoder
 from green_code.models.families import ModelConfig, Rope
-from green_code.models.reading import Reading
-from green_code.models.screen import principal_directions
-from green_code.models.serving import Top
+from green_code.models.svd_head import principal_directions
 
 GEMMA = ModelConfig(
     family="gemma3_text", layers=6, width=192, heads=3, kv_heads=1, head_width=64, mlp_width=384, vocabulary=131,
@@ -61,7 +61,7 @@ def buffers(decoder: KernelDecoder, capacity: int = 256) -> tuple[Tensor, Tensor
 
 
 def made(kernel: Kernel, config: ModelConfig) -> KernelDecoder:
-    return KernelDecoder(kernel, config, *pack(config, random_weights(config), Reading()))
+    return KernelDecoder(kernel, config, *pack(config, random_weights(config), Adapters()))
 
 
 def run(decoder: KernelDecoder, x: Tensor, cuts: Mapping[int, int] | None = None) -> tuple[Tensor, ...]:
@@ -81,12 +81,12 @@ def with_screen(kernel: Kernel, config: ModelConfig) -> KernelDecoder:
     """Of all directions, so that nothing is lost but to rounding."""
     weights = random_weights(config)
     everything = principal_directions(weights["embed.weight"], torch.eye(config.width).double(), config.width)
-    return KernelDecoder(kernel, config, *pack(config, weights, Reading(everything)))
+    return KernelDecoder(kernel, config, *pack(config, weights, Adapters(everything)))
 
 
-def looked(decoder: KernelDecoder, x: Tensor) -> list[Top]:
+def looked(decoder: KernelDecoder, x: Tensor) -> list[TopToken]:
     """What the head says of last layer's states (N, C)."""
-    return decoder.look(x, 0, len(x), decoder.config.layers)
+    return decoder.top_tokens(x, 0, len(x), decoder.config.layers)
 
 
 def states(config: ModelConfig) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from green_code.kernels.binding import Kernel
 from green_code.kernels.decoder import KernelDecoder
 from green_code.kernels.packing import pack
-from green_code.models.reading import Reading
+from green_code.models.adapters import Adapters
 from tests.kernels.references import GEMMA, buffers, made, random_weights
 
 
@@ -35,7 +35,7 @@ def test_bounds_are_checked(kernels: dict[str, Kernel]) -> None:
         with pytest.raises(ValueError, match="contiguous on the CPU"):
             decoder.embed_into(wrong, 0, [1])
         with pytest.raises(ValueError, match="contiguous on the CPU"):
-            decoder.look(wrong, 0, 1, 2)
+            decoder.top_tokens(wrong, 0, 1, 2)
     with pytest.raises(ValueError, match="contiguous"):
         decoder.run_layers(1, 2, x, 0, 8, keys.float(), values)
     with pytest.raises(ValueError, match="multiple of 32"):
@@ -49,7 +49,7 @@ def test_bounds_are_checked(kernels: dict[str, Kernel]) -> None:
             decoder.embed_into(x, start, tokens)
     for start, stop in ((0, 9), (-1, 1), (5, 4)):
         with pytest.raises(ValueError, match="positions"):
-            decoder.look(x, start, stop, 2)
+            decoder.top_tokens(x, start, stop, 2)
     for token in (-1, GEMMA.vocabulary):
         with pytest.raises(ValueError, match="tokens must be"):
             decoder.embed_into(x, 0, [token])
@@ -63,8 +63,8 @@ def test_weights_are_checked_before_they_are_pointed_at(kernels: dict[str, Kerne
     missing = {name: weight for name, weight in weights.items() if name != gain}
     for wrong in (missing, {**weights, gain: torch.ones(8)}, {**weights, "more": torch.ones(8)}):
         with pytest.raises(ValueError, match="not the weights"):
-            pack(GEMMA, wrong, Reading())
-    records, rest = pack(GEMMA, weights, Reading())
+            pack(GEMMA, wrong, Adapters())
+    records, rest = pack(GEMMA, weights, Adapters())
     for cut in (records[:-1], records[:, :-1], records[::2]):
         with pytest.raises(ValueError, match="records"):
             KernelDecoder(kernel, GEMMA, cut, rest)

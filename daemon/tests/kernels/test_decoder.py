@@ -9,12 +9,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from green_code.decoding.staircase import Staircase
+from green_code.decoding.kv_cache import KVCache
 from green_code.kernels.binding import Kernel
 from green_code.kernels.decoder import KernelDecoder
 from green_code.kernels.packing import pack, why_not
+from green_code.models.adapters import Adapters, LinearAdapter
 from green_code.models.decoder import Decoder
-from green_code.models.reading import Lens, Reading
 from tests.kernels.references import (
     CONFIGS,
     GEMMA,
@@ -102,7 +102,7 @@ def test_propagated_keys_and_values_are_what_a_layer_makes_of_the_states(kernels
         decoder, x = made(kernel, config), states(config)
         keys, values = buffers(decoder)
         given = x.clone()
-        decoder.propagate(2, config.layers, given, 5, ROWS, keys, values, settled=False)
+        decoder.propagate(2, config.layers, given, 5, ROWS, keys, values, propagated=False)
         assert torch.equal(given, x), level
         assert not keys[0].any() and not values[0].any()
         for layer in range(2, config.layers + 1):
@@ -117,22 +117,22 @@ def test_entries_are_made_by_what_was_learned_for_them(kernels: dict[str, Kernel
     torch.manual_seed(13)
     weights, x = random_weights(GEMMA), states(GEMMA)
     both, queries = 2 * GEMMA.kv_heads * GEMMA.head_width, GEMMA.heads * GEMMA.head_width
-    entry = Lens(torch.randn(both, GEMMA.width) / GEMMA.width**0.5, 0.5 + torch.rand(GEMMA.width))
+    entry = LinearAdapter(torch.randn(both, GEMMA.width) / GEMMA.width**0.5, 0.5 + torch.rand(GEMMA.width))
     qkv = weights["layers.1.qkv.weight"].clone()
     qkv[queries:] += entry.matrix * entry.gain
     same = {**weights, "layers.1.qkv.weight": qkv}
     for level, kernel in kernels.items():
-        learned = KernelDecoder(kernel, GEMMA, *pack(GEMMA, weights, Reading(entries={2: entry})))
-        reference = KernelDecoder(kernel, GEMMA, *pack(GEMMA, same, Reading()))
+        learned = KernelDecoder(kernel, GEMMA, *pack(GEMMA, weights, Adapters(entries={2: entry})))
+        reference = KernelDecoder(kernel, GEMMA, *pack(GEMMA, same, Adapters()))
         found, wanted = buffers(learned), buffers(reference)
         for decoder, cache in ((learned, found), (reference, wanted)):
-            decoder.propagate(2, 3, x.clone(), 5, ROWS, *cache, settled=True)
+            decoder.propagate(2, 3, x.clone(), 5, ROWS, *cache, propagated=True)
         for one, other in zip(found, wanted, strict=True):
             assert torch.equal(one, other), level
-        plain = KernelDecoder(kernel, GEMMA, *pack(GEMMA, weights, Reading()))
+        plain = KernelDecoder(kernel, GEMMA, *pack(GEMMA, weights, Adapters()))
         found, wanted = buffers(learned), buffers(plain)
         for decoder, cache in ((learned, found), (plain, wanted)):
-            decoder.propagate(2, 3, x.clone(), 5, ROWS, *cache, settled=False)
+            decoder.propagate(2, 3, x.clone(), 5, ROWS, *cache, propagated=False)
         for one, other in zip(found, wanted, strict=True):
             assert torch.equal(one, other), "nor are those that rise and go for keys and values alone"
         through = x.clone(), x.clone()
@@ -148,19 +148,19 @@ def test_a_prompt_whose_last_layer_is_not_run_over_all_is_the_same_to_the_bit(
     """Keys, values and states of who is asked at once or later, with learned entries in the bundle or without."""
     weights = random_weights(GEMMA)
     shape = 2 * GEMMA.kv_heads * GEMMA.head_width, GEMMA.width
-    learned = Reading(entries={GEMMA.layers: Lens(torch.randn(shape), torch.ones(GEMMA.width))})
+    learned = Adapters(entries={GEMMA.layers: LinearAdapter(torch.randn(shape), torch.ones(GEMMA.width))})
     for level, kernel in kernels.items():
         decoder = KernelDecoder(kernel, GEMMA, *pack(GEMMA, weights, learned))
-        whole, stairs = Staircase(decoder), Staircase(decoder)
-        for each in (whole, stairs):
+        whole, cache = KVCache(decoder), KVCache(decoder)
+        for each in (whole, cache):
             each.append([i % GEMMA.vocabulary for i in range(ROWS)])
         whole.advance(ROWS - 1, GEMMA.layers)
-        stairs.advance(ROWS - 1, GEMMA.layers, ROWS - 3)
-        stairs.advance(ROWS - 1, GEMMA.layers, 70)
-        assert torch.equal(stairs._keys, whole._keys), level
-        assert torch.equal(stairs._values, whole._values), level
-        assert torch.equal(stairs.states(70, ROWS), whole.states(70, ROWS)), level
-        assert stairs.entries == ROWS - 3
+        cache.advance(ROWS - 1, GEMMA.layers, ROWS - 3)
+        cache.advance(ROWS - 1, GEMMA.layers, 70)
+        assert torch.equal(cache._keys, whole._keys), level
+        assert torch.equal(cache._values, whole._values), level
+        assert torch.equal(cache.states(70, ROWS), whole.states(70, ROWS)), level
+        assert cache.entries == ROWS - 3
 
 
 def test_models_it_does_not_serve_are_told_apart() -> None:

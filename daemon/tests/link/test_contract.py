@@ -64,7 +64,7 @@ def test_the_front_and_the_link_do_not_load_the_model_side() -> None:
     """~1 s and 50 MB are the front's budget; torch alone is over both."""
     script = (
         "import sys, green_code.lsp.server, green_code.link.server, green_code.link.discovery\n"
-        "import green_code.engine.process, green_code.cli, green_code.complete\n"
+        "import green_code.engine.process, green_code.cli, green_code.cli.complete\n"
         "heavy = {'torch', 'transformers', 'numpy', 'tokenizers', 'safetensors'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )

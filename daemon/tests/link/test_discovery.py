@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 import green_code
-from green_code.engine.command import stop_engine
+from green_code.cli.engine import stop_engine
 from green_code.link import client as client_module
 from green_code.link import discovery, framing, transport
 from green_code.link.lock import ProcessLock, read_note

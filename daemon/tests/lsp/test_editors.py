@@ -30,7 +30,7 @@ from test_server import (
     run_front,
 )
 
-from green_code.engine.command import stop_engine
+from green_code.cli.engine import stop_engine
 from green_code.link import messages
 from green_code.link.discovery import ensure_engine, place
 from green_code.lsp.server import plain

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import green_code
-from green_code.engine.command import stop_engine
+from green_code.cli.engine import stop_engine
 from green_code.link import client, discovery
 from green_code.link.discovery import find_engine, place
 from green_code.link.messages import CompletionParams, StatusMessage

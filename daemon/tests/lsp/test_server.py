@@ -20,10 +20,10 @@ from lsprotocol import types
 from pytest_lsp import LanguageClient, client_capabilities, make_test_lsp_client
 
 import green_code
-from green_code.engine.command import stop_engine
+from green_code.cli.engine import stop_engine
+from green_code.cli.lsp import without_user_text
 from green_code.link import messages
 from green_code.link.discovery import ensure_engine, place
-from green_code.lsp.command import without_user_text
 from green_code.lsp.server import plain
 
 FAKE = Path(__file__).resolve().parents[1] / "engine" / "fake_runtime.py"

@@ -13,9 +13,10 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 
-from green_code.decoding.exit_network import ExitNetwork, load_exit_network
+from green_code.decoding.exit_classifier import ExitClassifier, load_exit_classifier
+from green_code.models.adapters import LinearAdapter, save_lenses
 from green_code.models.bundle import (
-    ENTRIES,
+    KV_PROJECTIONS,
     LENSES,
     early_thresholds,
     load_bundle,
@@ -23,11 +24,10 @@ from green_code.models.bundle import (
     write_manifest,
 )
 from green_code.models.catalog import find_model
-from green_code.models.reading import Lens, save_lenses
-from green_code.models.weights import TorchForm, open_model
+from green_code.models.weights import TorchFormat, open_model
 from green_code.problems import Problem
 
-FORMS = (TorchForm(torch.float32),)
+FORMS = (TorchFormat(torch.float32),)
 
 
 @pytest.fixture
@@ -46,9 +46,9 @@ def test_a_good_bundle_loads(folder: Path) -> None:
 def test_another_plateau_is_another_bundle(folder: Path) -> None:
     before = load_bundle(folder)
     manifest = json.loads((folder / "manifest.json").read_text())
-    (folder / "manifest.json").write_text(json.dumps({**manifest, "plateau": 2}))
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "prefill_exit": 2}))
     after = load_bundle(folder)
-    assert (before.plateau, after.plateau) == (None, 2)
+    assert (before.prefill_exit, after.prefill_exit) == (None, 2)
     assert before.digest != after.digest
     assert before.weights_key == after.weights_key
 
@@ -58,8 +58,8 @@ def test_another_plateau_is_another_bundle(folder: Path) -> None:
     [
         ({"schema": 99}, "schema is 99"),
         ({"exits": [4, 2]}, "not ascending"),
-        ({"plateau": 5}, "plateau 5"),
-        ({"plateau": "4"}, "plateau 4"),
+        ({"prefill_exit": 5}, "prefill exit 5"),
+        ({"prefill_exit": "4"}, "prefill exit 4"),
         ({"files": {"vocabulary.safetensors": "00"}}, "sha256"),
         ({"files": {"delta.safetensors": "00"}}, "delta.safetensors is missing"),
         ({"files": {"../evil": "00"}}, "missing or unknown"),
@@ -77,35 +77,37 @@ def test_lenses_are_taken_up_with_the_bundle(folder: Path, monkeypatch: pytest.M
     monkeypatch.setenv("GREEN_CODE_CACHE_DIR", str(folder / "cache"))
     plain = load_bundle(folder)
     width = find_model("tiny-random").open().config.width
-    save_lenses(folder / LENSES, {4: Lens(torch.eye(width).flip(0), torch.ones(width))})
+    save_lenses(folder / LENSES, {4: LinearAdapter(torch.eye(width).flip(0), torch.ones(width))})
     refresh_manifest(folder)
     lensed = load_bundle(folder)
     assert lensed.weights_key != plain.weights_key
     x = torch.randn(2, width, generator=torch.Generator().manual_seed(0))
     for bundle, same in ((plain, True), (lensed, False)):
         decoder = open_model(find_model("tiny-random"), bundle, FORMS).decoder
-        assert torch.equal(decoder.seen(x, 4), x) == same
-        assert torch.equal(decoder.seen(x, 2), x)
+        assert torch.equal(decoder.apply_lens(x, 4), x) == same
+        assert torch.equal(decoder.apply_lens(x, 2), x)
 
 
 def test_entries_are_taken_up_with_the_bundle(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was recorded on an exact cache remains of this bundle; converted weights are others, for each plateau."""
+    """What was recorded on an exact cache remains of this bundle; converted weights are others, for each prefill exit."""
     monkeypatch.setenv("GREEN_CODE_CACHE_DIR", str(folder / "cache"))
     plain = load_bundle(folder)
     config = find_model("tiny-random").open().config
     both = 2 * config.kv_heads * config.head_width
-    entry = Lens(torch.ones(both, config.width), torch.ones(config.width))
-    save_lenses(folder / ENTRIES, {5: entry, 6: entry})
+    entry = LinearAdapter(torch.ones(both, config.width), torch.ones(config.width))
+    save_lenses(folder / KV_PROJECTIONS, {5: entry, 6: entry})
     refresh_manifest(folder)
     manifest = json.loads((folder / "manifest.json").read_text())
-    for plateau, fits in ((4, True), (3, False)):
-        (folder / "manifest.json").write_text(json.dumps({**manifest, "exits": [4], "plateau": plateau}))
+    for prefill_exit, fits in ((4, True), (3, False)):
+        (folder / "manifest.json").write_text(
+            json.dumps({**manifest, "exits": [4], "prefill_exit": prefill_exit})
+        )
         bundle = load_bundle(folder)
         assert bundle.weights_key == plain.weights_key and bundle.conversion_key != plain.conversion_key
         if fits:
             open_model(find_model("tiny-random"), bundle, FORMS)
         else:
-            with pytest.raises(Problem, match="not of the layers above its plateau"):
+            with pytest.raises(Problem, match="not of the layers above its prefill exit"):
                 open_model(find_model("tiny-random"), bundle, FORMS)
 
 
@@ -126,15 +128,15 @@ def test_a_bundle_for_another_checkpoint_is_refused(
 def test_an_agent_with_nan_or_for_other_exits_is_refused(tmp_path: Path) -> None:
     from safetensors.torch import save_file as save
 
-    network = ExitNetwork(8, (2, 4))
+    network = ExitClassifier(8, (2, 4))
     save(network.state_dict(), str(tmp_path / "a"), metadata=network.save_metadata())
-    assert load_exit_network(tmp_path / "a", (2, 4)).width == 8
+    assert load_exit_classifier(tmp_path / "a", (2, 4)).width == 8
     with pytest.raises(Problem, match="decides at"):
-        load_exit_network(tmp_path / "a", (2, 5))
+        load_exit_classifier(tmp_path / "a", (2, 5))
     network.action.weight.data[0, 0] = float("nan")
     save(network.state_dict(), str(tmp_path / "b"), metadata=network.save_metadata())
     with pytest.raises(Problem, match="NaN"):
-        load_exit_network(tmp_path / "b", (2, 4))
+        load_exit_classifier(tmp_path / "b", (2, 4))
 
 
 def test_damaged_conversion_is_removed_and_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,13 +163,13 @@ def test_a_bundle_that_changes_while_it_is_converted_is_not_kept_under_its_old_k
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GREEN_CODE_CACHE_DIR", str(tmp_path / "cache"))
-    before, save = load_bundle(folder), TorchForm.save
+    before, save = load_bundle(folder), TorchFormat.save
 
     def replaced_meanwhile(*arguments: Any) -> None:
         save(*arguments)
         save_file({"ids": np.arange(301, dtype=np.int32)}, str(folder / "vocabulary.safetensors"))
 
-    monkeypatch.setattr(TorchForm, "save", replaced_meanwhile)
+    monkeypatch.setattr(TorchFormat, "save", replaced_meanwhile)
     with pytest.raises(Problem, match="changed while it was read"):
         open_model(find_model("tiny-random"), before, FORMS)
     assert not list((tmp_path / "cache").glob("tiny-random-*"))
@@ -188,7 +190,7 @@ def test_too_little_memory_is_no_damage(
     def refuse(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(TorchForm, "open", refuse)
+    monkeypatch.setattr(TorchFormat, "open", refuse)
     with pytest.raises(Problem, match="not enough memory"):
         open_model(find_model("tiny-random"), None, FORMS)
     assert list(tmp_path.glob("tiny-random-*/weights.safetensors")), "the conversion is kept"
@@ -236,5 +238,5 @@ def test_unknown_model_lists_the_catalog() -> None:
 
 def test_each_threshold_that_decides_is_measured_once() -> None:
     stops = {name: {"threshold": at} for name, at in (("quality", 1.0), ("balanced", 0.7), ("saver", 0.5))}
-    assert early_thresholds({"stops": stops}, 0.7) == {"T=0.7, balanced": 0.7, "T=0.5, saver": 0.5}
+    assert early_thresholds({"presets": stops}, 0.7) == {"T=0.7, balanced": 0.7, "T=0.5, saver": 0.5}
     assert early_thresholds({}, 0.7) == {"T=0.7": 0.7}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from green_code.decoding.staircase import Staircase
+from green_code.decoding.kv_cache import KVCache
 from green_code.models.families import config_from_hugging_face
 from green_code.problems import Problem
 from tests.models.references import ours, small_models
@@ -35,10 +35,10 @@ def test_steps_equal_transformers(family: str) -> None:
     with torch.no_grad():
         expected = reference(tokens[None]).logits[0]
     decoder = ours(reference)
-    stairs = Staircase(decoder)
+    cache = KVCache(decoder)
     for position, token in enumerate(tokens.tolist()):
-        stairs.append([token])
-        logits = decoder.logits(stairs.advance(position, decoder.config.layers))
+        cache.append([token])
+        logits = decoder.logits(cache.advance(position, decoder.config.layers))
         torch.testing.assert_close(logits, expected[position])
 
 

@@ -1,0 +1,151 @@
+"""`green-code bundle`: checks bundles before the engine uses them, and says what is in them.
+
+Whether they fit their base model, whose vocabulary alone takes ten seconds to read, the engine says when it loads that.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+from green_code.decoding.exit_classifier import load_exit_classifier
+from green_code.decoding.ngram_table import read_ngram_table
+from green_code.folders import bundles_dir
+from green_code.models.adapters import check_kv_projections, read_lenses, read_part
+from green_code.models.bundle import (
+    AGENT,
+    DELTA,
+    KV_PROJECTIONS,
+    LENSES,
+    NGRAMS,
+    SVD_HEAD,
+    Bundle,
+    load_bundle,
+)
+from green_code.models.delta import read_delta
+from green_code.models.svd_head import read_directions
+from green_code.problems import Problem
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "bundles", nargs="*", metavar="BUNDLE", help="names or folders (default: all that are installed)"
+    )
+    parser.add_argument("--json", action="store_true", help="write one JSON object to standard output")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Exit status 1 if any bundle is refused."""
+    described = [_examine(folder) for folder in _folders(args.bundles)]
+    if args.json:
+        print(json.dumps({"bundles": described}))
+    else:
+        for one in described:
+            _print(one)
+        if not described:
+            print(f"no bundles in {bundles_dir()}", file=sys.stderr)
+    return 0 if described and all(one["ok"] for one in described) else 1
+
+
+def _folders(names: list[str]) -> list[Path]:
+    installed = bundles_dir()
+    if not names:
+        return sorted(path for path in installed.glob("*") if path.is_dir())
+    return [Path(name) if Path(name).is_dir() else installed / name for name in names]
+
+
+def check_bundle(folder: Path) -> Bundle:
+    """Read everything in a bundle.
+
+    Raises:
+        Problem: something is missing, damaged, not finite, or does not fit the rest.
+    """
+    bundle = load_bundle(folder)
+    if (delta := bundle.part(DELTA)) is not None:
+        for _ in read_delta(delta):  # refuses what is not finite
+            pass
+    read_part(bundle, NGRAMS, read_ngram_table)
+    read_part(bundle, SVD_HEAD, read_directions)
+    read_part(bundle, LENSES, read_lenses)
+    if entries := read_part(bundle, KV_PROJECTIONS, read_lenses):
+        check_kv_projections(bundle, entries)
+    if (agent := bundle.part(AGENT)) is not None:
+        load_exit_classifier(agent, bundle.exits)
+    return bundle
+
+
+def _examine(folder: Path) -> dict[str, Any]:
+    try:
+        bundle = check_bundle(folder)
+    except Problem as problem:
+        return {
+            "name": folder.name,
+            "path": str(folder),
+            "ok": False,
+            "reason": problem.reason,
+            "message": str(problem),
+        }
+    return {"name": bundle.name, "path": str(folder), "ok": True, **_described(bundle)}
+
+
+def _described(bundle: Bundle) -> dict[str, Any]:
+    files = bundle.manifest["files"]
+    return {
+        "base": bundle.manifest.get("base", {}).get("model"),
+        "exits": list(bundle.exits),
+        "prefill_exit": bundle.prefill_exit,
+        "vocabulary": len(bundle.vocabulary) if bundle.vocabulary else None,
+        "bytes": {name: (bundle.path / name).stat().st_size for name in files},
+        "training": {
+            key: bundle.manifest.get("training", {}).get(key)
+            for key in ("method", "tokens", "corpus", "joules", "energy_source")
+        },
+        "presets": bundle.calibration.get("presets", {}),
+        "payback": payback(bundle),
+        "licences": bundle.manifest.get("licences", {}),
+    }
+
+
+def payback(bundle: Bundle) -> dict[str, int]:
+    """By named stop: after how many completions the saving has paid for the joules of fine-tuning; those of the other steps are not known.
+
+    Both are of the machine that trained and calibrated; joules of two kinds (measured, estimated) are not compared.
+    A stop that saves nothing never pays.
+    """
+    training = bundle.manifest.get("training", {})
+    joules, source = training.get("joules"), bundle.calibration.get("reference", {}).get("energy_source")
+    if source != training.get("energy_source"):
+        return {}
+    saved = {
+        name: stop.get("saved_joules", 0.0) for name, stop in bundle.calibration.get("presets", {}).items()
+    }
+    return {name: math.ceil(joules / value) for name, value in saved.items() if joules and value > 0}
+
+
+def _print(one: dict[str, Any]) -> None:
+    if not one["ok"]:
+        print(f"{one['name']}: refused ({one['reason']}): {one['message']}")
+        return
+    print(f"{one['name']}: ok, {sum(one['bytes'].values()) / 1e6:.1f} MB, for {one['base']}")
+    print(f"  exits       {', '.join(map(str, one['exits']))}")
+    if one["prefill_exit"]:
+        print(f"  prefill exit     {one['prefill_exit']}")
+    if one["training"]["tokens"]:
+        cost = one["training"]
+        spent = f", {cost['joules'] / 1000:.0f} kJ ({cost['energy_source']})" if cost["joules"] else ""
+        print(f"  training    {cost['method']}, {cost['tokens'] / 1e6:.1f} M tokens{spent}")
+    for name, stop in one["presets"].items():
+        pays = (
+            f", fine-tuning paid back after {one['payback'][name]:,} completions"
+            if name in one["payback"]
+            else ""
+        )
+        print(
+            f"  {name:11} threshold {stop['threshold']}: {stop['saving']:.0%} saved, edit similarity {stop['edit_similarity']:.1f}{pays}"
+        )
+    for part, licence in one["licences"].items():
+        print(f"  licence     {part}: {licence}")

@@ -1,0 +1,137 @@
+"""The exit agent's network, and what it sees of a hidden state: `features` and `forward` in training, for service the same in NumPy.
+
+Where the kernel serves, it is there in a third form (kernels/judge.h, by `for_service`). The agent is to meet in service what it
+learned from: tests/decoding/test_exit_network.py and tests/kernels/test_judge.py hold the forms equal.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from green_code.models.backend import ExitParameters, TopToken
+from green_code.problems import Problem
+
+CONTINUE, EXIT = 0, 1
+HIDDEN_UNITS = 64
+BESIDE = 3  # features beside the hidden state
+_EPSILON = 1e-6
+_PENDING_UNIT = math.log(1e4)
+_MAX_LOG_ODDS = 6.0  # of .9975; surer than that is the same
+
+
+def features(states: Tensor, pending: Tensor, log_odds: Tensor, margin: Tensor) -> Tensor:
+    """(…, C) hidden states, (…) pending work, and of the head's top (…) odds and (…) margin → (…, C + BESIDE) features.
+
+    The state is divided by its root mean square (its norm grows with depth and says little); the pending work, in layer ×
+    position evaluations that going on would cost, enters as a logarithm. Odds and margins are left as large as they are, so
+    that the network learns from them first: a state says less of other projects than of those it was trained on.
+    """
+    owed = torch.log1p(pending.float()) / _PENDING_UNIT
+    sure = log_odds.float().clamp(-_MAX_LOG_ODDS, _MAX_LOG_ODDS)
+    return torch.cat((unit_rms(states), torch.stack((owed, sure, margin.float()), -1)), dim=-1)
+
+
+def unit_rms(states: Tensor) -> Tensor:
+    """(…, C) states over their root mean square, float32; twice is the same as once."""
+    states = states.float()
+    return states * states.pow(2).mean(-1, keepdim=True).add(_EPSILON).rsqrt()
+
+
+class ExitClassifier(nn.Module):
+    """One two-layer perceptron for all exits; each exit has its own learned bias on the hidden units.
+
+    Args:
+        width: C of the base model. exits: the depths at which it decides, ascending.
+    """
+
+    def __init__(self, width: int, exits: Sequence[int]) -> None:
+        super().__init__()
+        self.width, self.exits = width, tuple(exits)
+        self.inner = nn.Linear(width + BESIDE, HIDDEN_UNITS)
+        self.exit_bias = nn.Embedding(len(self.exits), HIDDEN_UNITS)
+        self.action = nn.Linear(HIDDEN_UNITS, 2)
+
+    def forward(self, seen: Tensor, exit_index: Tensor) -> Tensor:
+        """(…, C + BESIDE) features and (…) index of the exit → (…, 2) logits of CONTINUE and EXIT."""
+        return self.action(torch.tanh(self.inner(seen) + self.exit_bias(exit_index)))  # type: ignore[no-any-return]
+
+    def exit_probability(self, state: Tensor, pending: int, top: TopToken, exit_index: int) -> float:
+        """P(EXIT) for one state (C,), which is what service asks for; the same as `forward` behind `features`.
+
+        On the CPU by NumPy: the sums take microseconds, and torch would take ten times that to call them.
+        """
+        if state.device.type != "cpu":
+            seen = features(
+                state, *(torch.tensor(x, device=state.device) for x in (pending, top.log_odds, top.margin))
+            )
+            return float(self(seen, torch.tensor(exit_index, device=state.device)).softmax(-1)[EXIT])
+        inner, bias, exit_bias, action, action_bias = self._arrays
+        sure = max(-_MAX_LOG_ODDS, min(_MAX_LOG_ODDS, top.log_odds))
+        beside = np.array((math.log1p(pending) / _PENDING_UNIT, sure, top.margin), np.float32)
+        x = state.float().numpy()
+        x = x / math.sqrt(float(x @ x) / len(x) + _EPSILON)
+        hidden = inner[:, :-BESIDE] @ x + inner[:, -BESIDE:] @ beside + bias + exit_bias[exit_index]
+        scores = action @ np.tanh(hidden) + action_bias
+        return 1 / (1 + math.exp(min(700.0, float(scores[CONTINUE] - scores[EXIT]))))
+
+    @functools.cached_property
+    def _arrays(self) -> tuple[np.ndarray, ...]:
+        """The parameters' own memory."""
+        return tuple(part.detach().numpy() for part in self._parts())
+
+    def for_service(self) -> ExitParameters:
+        """Copies of the parameters, as a decoder's `judge_of` takes them."""
+        inner, bias, exit_bias, action, action_bias = (
+            part.detach().float().cpu().numpy().copy() for part in self._parts()
+        )
+        return ExitParameters(inner, bias + exit_bias, action, action_bias, _PENDING_UNIT, _MAX_LOG_ODDS)
+
+    def _parts(self) -> tuple[Tensor, ...]:
+        return (
+            self.inner.weight,
+            self.inner.bias,
+            self.exit_bias.weight,
+            self.action.weight,
+            self.action.bias,
+        )
+
+    def save_metadata(self) -> dict[str, str]:
+        return {"exits": ",".join(map(str, self.exits)), "width": str(self.width)}
+
+
+def load_exit_classifier(path: Path, exits: Sequence[int]) -> ExitClassifier:
+    """Read agent.safetensors of a bundle whose exits are `exits`.
+
+    Raises:
+        Problem: the file is damaged, holds NaN, or was trained for other exits.
+    """
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            metadata = file.metadata() or {}
+            trained = tuple(int(e) for e in metadata["exits"].split(","))
+            width = int(metadata["width"])
+            weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
+        if trained != tuple(exits):
+            raise Problem(
+                "bundle_invalid",
+                f"{path.name} decides at {trained}, its bundle says {tuple(exits)}; fetch the bundle again, or retrain with `green-code train`.",
+            )
+        network = ExitClassifier(width, exits)
+        network.load_state_dict(weights)
+    except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
+        raise Problem(
+            "bundle_invalid", f"{path.name} is damaged ({error}); fetch the bundle again."
+        ) from error
+    if not all(torch.isfinite(w).all() for w in weights.values()):
+        raise Problem(
+            "bundle_invalid", f"{path.name} holds NaN or infinity; the bundle is refused. Fetch it again."
+        )
+    return network.requires_grad_(False).eval()

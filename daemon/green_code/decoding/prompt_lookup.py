@@ -1,0 +1,213 @@
+"""Drafts from text: which token to guess by what followed the last tokens elsewhere, and how sure that is.
+
+Two kinds of text. *Here*: the document on both sides of the cursor, and what this session completed lately (prompt
+lookup decoding, Saxena 2023, github.com/apoorvumang/prompt-lookup-decoding). *Everywhere*: the training corpus, as the
+bundle's table of n-grams (corpus_ngrams.py). The surer guess is taken.
+
+Priors: `python -m green_code_lab.experiments drafts` measures them, with the default bundle on its corpus' held-out projects
+(8,192 positions; the guess against the last layer's token), never on evaluation rows.
+
+Must not know: prices, exits, text beyond the tokens' bytes.
+"""
+
+from __future__ import annotations
+
+import itertools
+from bisect import bisect
+from collections.abc import Sequence
+
+from green_code.decoding.draft import AcceptanceRate, Draft
+from green_code.decoding.ngram_table import NgramTable
+from green_code.models.vocabulary import Vocabulary
+from green_code.sequences import common
+
+NEAR_TOKENS = 1000  # before the prompt's window, and of the lines after the cursor, that are looked into
+LENGTHS = (8, 5, 3, 2, 1)  # of the runs of tokens that are looked up, the longest first
+_RECENT_TOKENS = 1000  # of completions that are remembered
+_OCCURRENCES = 4  # of a run that are asked what followed
+_BREAK = -1  # between two completions; no token
+_MOST_LOST = 500  # tokens that an index keeps of what a text has lost at its beginning
+_SURELY = 8  # so many are looked for to find a text's beginning again
+_TOKEN_BYTES = 470  # of an index, as tracemalloc counts them in CPython 3.11
+
+
+class NgramIndex:
+    """Where each run of 1 … 8 tokens (`LENGTHS`) stood before, in a text that grows and is cut at its end.
+
+    Per length the last place of each run, and per place the one before it with the same run: a token more or less
+    costs a step per length, whatever the text's. What a text has lost at its beginning stays for a while, unasked. Runs are
+    known by their hash; if two ever share one, a wrong guess is made.
+    """
+
+    def __init__(self) -> None:
+        self._clear()
+
+    def _clear(self) -> None:
+        self._tokens: list[int] = []
+        self._begin = 0  # of the text; what lies before it was lost
+        self._offered: list[bool] = []
+        # Per length: a run's hash → the place of its last token, and a place → that of the same run before, or −1.
+        self._last: dict[int, dict[int, int]] = {n: {} for n in LENGTHS}
+        self._before: dict[int, list[int]] = {n: [] for n in LENGTHS}
+
+    @property
+    def tokens(self) -> list[int]:
+        return self._tokens[self._begin :]
+
+    def __len__(self) -> int:
+        return len(self._tokens) - self._begin
+
+    @property
+    def memory_bytes(self) -> int:
+        """What it takes, about."""
+        return _TOKEN_BYTES * len(self._tokens)
+
+    def extend(self, tokens: Sequence[int], offered: bool = True) -> None:
+        """Add tokens; those that are not `offered` can be a run's, but are not told as what followed one."""
+        for token in tokens:
+            self._tokens.append(token)
+            self._offered.append(offered)
+            place = len(self._tokens) - 1
+            for n in LENGTHS:
+                run = hash(tuple(self._tokens[-n:]))
+                self._before[n].append(self._last[n].get(run, -1))
+                self._last[n][run] = place
+
+    def truncate(self, length: int) -> None:
+        """Forget the tokens from `length` on, and all runs with one of them."""
+        if length <= 0:
+            self._clear()
+            return
+        while len(self) > length:
+            for n in LENGTHS:
+                run, before = hash(tuple(self._tokens[-n:])), self._before[n].pop()
+                if before < 0:
+                    del self._last[n][run]
+                else:
+                    self._last[n][run] = before
+            self._tokens.pop()
+            self._offered.pop()
+
+    def follow(self, tokens: Sequence[int]) -> None:
+        """Become the index of `tokens`. What both begin with is kept, also where the new text begins further on or where it began
+        before, as the lines after a cursor do that moves through them."""
+        self._begin = self._found(tokens)
+        same = common(self.tokens, tokens)
+        self.truncate(same)
+        self.extend(tokens[same:])
+
+    def _found(self, tokens: Sequence[int]) -> int:
+        """Where `tokens` begin in what is here, or as before: not so far on that what was lost is much."""
+        sought = list(tokens[:_SURELY])
+        places = range(min(_MOST_LOST, len(self._tokens) - len(sought)) + 1)
+        nearest = itertools.chain(places[self._begin :], places[: self._begin])
+        return next((i for i in nearest if self._tokens[i : i + len(sought)] == sought), self._begin)
+
+    def last(self, count: int) -> NgramIndex:
+        """An index of the last `count` tokens."""
+        kept = NgramIndex()
+        for token, offered in zip(self.tokens[-count:], self._offered[-count:], strict=True):
+            kept.extend([token], offered)
+        return kept
+
+    def continuations(self, run: Sequence[int]) -> list[int]:
+        """What followed the latest occurrences of `run`, whose length is one of `LENGTHS`; the latest first."""
+        found: list[int] = []
+        place = self._last[len(run)].get(hash(tuple(run)), -1)
+        first = self._begin + len(run) - 1
+        while place >= first and len(found) < _OCCURRENCES:
+            if place + 1 < len(self._tokens) and self._offered[place + 1]:
+                found.append(self._tokens[place + 1])
+            place = self._before[len(run)][place]
+        return found
+
+
+# Chance that the latest continuation is the last layer's token, by the length of the run that was found and by how
+# far its occurrences agree; the row's order is that of `_agreement`.
+_TEXT_PRIORS = {
+    1: (0.19, 0.34, 0.57, 0.88),
+    2: (0.25, 0.46, 0.62, 0.85),
+    3: (0.27, 0.59, 0.71, 0.88),
+    5: (0.40, 0.61, 0.83, 0.90),
+    8: (0.48, 0.76, 0.80, 0.95),
+}
+
+
+def _agreement(found: Sequence[int]) -> int:
+    """0: the two latest differ; 1: there is but one; 2: the latest two or three agree; 3: all `_OCCURRENCES` do."""
+    if len(found) == 1:
+        return 1
+    if found[0] != found[1]:
+        return 0
+    return 3 if len(found) == _OCCURRENCES and len(set(found)) == 1 else 2
+
+
+# The same of the corpus' continuation, by the class of its share.
+SHARES = (0.2, 0.3, 0.5, 0.7, 0.9)  # bounds of the classes
+_CORPUS_PRIORS = (0.17, 0.23, 0.36, 0.53, 0.75, 0.91)
+
+
+class PromptLookup:
+    """Guesses from text. Here: the longest run that stood somewhere before, and what followed it there last.
+
+    Args:
+        everywhere: the bundle's table of n-grams, where it has one.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, layers: int, everywhere: NgramTable | None = None) -> None:
+        self.document = NgramIndex()  # up to the cursor, and what is generated there
+        self.rates = {
+            (n, i): AcceptanceRate.prior(p) for n, row in _TEXT_PRIORS.items() for i, p in enumerate(row)
+        }
+        self.corpus_rates = [AcceptanceRate.prior(chance) for chance in _CORPUS_PRIORS]
+        self._everywhere = everywhere
+        self._earlier, self._after, self._recent = NgramIndex(), NgramIndex(), NgramIndex()
+        self._vocabulary, self._layers = vocabulary, layers
+
+    @property
+    def memory_bytes(self) -> int:
+        """What the indexes take, about."""
+        indexes = (self.document, self._earlier, self._after, self._recent)
+        return sum(index.memory_bytes for index in indexes)
+
+    def around(self, earlier: Sequence[int], after: Sequence[int]) -> None:
+        """Look also into what the window cut off before the prompt, and into the lines after the cursor."""
+        self._earlier.follow(earlier[-NEAR_TOKENS:])
+        self._after.follow(after[:NEAR_TOKENS])
+
+    def remember(self, context: Sequence[int], tokens: Sequence[int]) -> None:
+        """Look also into this completion, which came after `context`. What followed there is in the document already."""
+        self._recent.extend([_BREAK, *context[-LENGTHS[0] :]], offered=False)
+        self._recent.extend(tokens)
+        if len(self._recent) > _RECENT_TOKENS:
+            self._recent = self._recent.last(_RECENT_TOKENS // 2)
+
+    def guess(self, context: Sequence[int], required: bytes) -> Draft | None:
+        """The token after `context`, among those that agree with the bytes still required (healing)."""
+        guesses = (self.guess_here(context, required), self.guess_everywhere(context, required))
+        return max((g for g in guesses if g is not None), key=lambda g: g.rate.chance, default=None)
+
+    def guess_here(self, context: Sequence[int], required: bytes) -> Draft | None:
+        """What followed the longest run that stood before in this session's text."""
+        for n in LENGTHS:
+            run = context[-n:]
+            if len(run) < n:
+                continue
+            found = [
+                token
+                for index in (self._recent, self.document, self._earlier, self._after)
+                for token in index.continuations(run)
+                if not required or self._vocabulary.is_compatible(token, required)
+            ][:_OCCURRENCES]
+            if found:
+                return Draft(found[0], self._layers, self.rates[n, _agreement(found)])
+        return None
+
+    def guess_everywhere(self, context: Sequence[int], required: bytes) -> Draft | None:
+        """What follows most often in the training corpus."""
+        if self._everywhere is None or (known := self._everywhere.continuation(context)) is None:
+            return None
+        token, share = known
+        if required and not self._vocabulary.is_compatible(token, required):
+            return None
+        return Draft(token, self._layers, self.corpus_rates[bisect(SHARES, share)])

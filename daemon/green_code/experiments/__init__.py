@@ -1,1 +1,0 @@
-"""Experiments as commands: `python -m green_code.experiments NAME` writes NAME.json, NAME.svg and NAME.md."""

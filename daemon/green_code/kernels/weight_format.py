@@ -1,0 +1,64 @@
+"""Weights of the kernel in the cache, and the choice of what serves on this machine.
+
+Matrices are one `.npy` file: NumPy begins its data at a multiple of 64 bytes, as vectors like it, and maps it into
+memory. What every token reads is then read into large pages, where there are such (large_pages.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from green_code.kernels.binding import Kernel, open_kernel
+from green_code.kernels.decoder import KernelDecoder
+from green_code.kernels.packing import pack, why_not
+from green_code.models.adapters import Adapters
+from green_code.models.backend import WeightFormat
+from green_code.models.device import compute_device, compute_dtype
+from green_code.models.families import ModelConfig
+from green_code.models.weights import TorchFormat
+
+
+@dataclass(frozen=True)
+class KernelFormat:
+    """Weights in int8; the levels of the kernel share them."""
+
+    kernel: Kernel
+    name: str = "int8"
+
+    def unsupported_reason(self, config: ModelConfig) -> str | None:
+        return why_not(config)
+
+    def save(
+        self, config: ModelConfig, weights: Mapping[str, Tensor], adapters: Adapters, folder: Path
+    ) -> None:
+        records, rest = pack(config, weights, adapters)
+        np.save(folder / "records.npy", records)
+        save_file({name: w.contiguous() for name, w in rest.items()}, folder / "rest.safetensors")
+
+    def open(self, config: ModelConfig, folder: Path) -> KernelDecoder:
+        try:
+            records = np.load(folder / "records.npy", mmap_mode="r")
+        except EOFError as error:
+            raise ValueError(str(error)) from error
+        return KernelDecoder(self.kernel, config, records, load_file(folder / "rest.safetensors"))
+
+    def build(self, config: ModelConfig, weights: Mapping[str, Tensor], adapters: Adapters) -> KernelDecoder:
+        return KernelDecoder(self.kernel, config, *pack(config, weights, adapters))
+
+
+def weight_formats() -> Sequence[WeightFormat]:
+    """What may serve here, best first: torch on a GPU; else the kernel where it is built, and torch.
+
+    Raises:
+        Problem: a level of the kernel is forced that this machine does not have.
+    """
+    torch_format = TorchFormat(compute_dtype())
+    if compute_device().type != "cpu" or (kernel := open_kernel()) is None:
+        return (torch_format,)
+    return (KernelFormat(kernel), torch_format)

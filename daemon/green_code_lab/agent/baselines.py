@@ -1,0 +1,205 @@
+"""Ways to choose an exit, replayed over the same typing at the same prices, and compared at equal cost.
+
+Always reported beside the agent: the oracle (first exit that is right), every fixed exit, full depth, and confidence
+(the head's greatest probability). Agents and confidence look at the head, which is paid for at each exit that is asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from green_code.decoding.exit_classifier import EXIT, ExitClassifier
+from green_code_lab.agent.environment import ExitEnvironment
+from green_code_lab.agent.episodes import Typing
+from green_code_lab.agent.prices import Prices
+from green_code_lab.agent.rollouts import Rollouts
+
+THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
+_ERROR_PRICES = (0.5, 1.0, 2.0, 4.0)  # times that of training
+_CONFIDENCES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A family and its setting; `choose` gives (count,) actions.
+
+    `decision` is what choosing costs, in full-depth tokens; `looks` says that it looks at the head; `propagates` that it
+    lets prompts settle, where a bundle has a prefill exit.
+    """
+
+    family: str
+    setting: str
+    choose: Callable[[ExitEnvironment], Any]
+    decision: float = 0.0
+    looks: bool = False
+    propagates: bool = True
+
+
+@dataclass(frozen=True)
+class Score:
+    """`cost` is of a completion, prompt and deferred fill included, in full-depth tokens, errors not counted.
+
+    `objective` is what training minimises: the same with the price of errors (`Rollouts.errors`). `saving` is against full depth over the same typing. `agreement` with the last layer, a token; `whole` the share of
+    completions that agree in every token (of those that the model wrote); `accuracy` against the source (of the others).
+    """
+
+    family: str
+    setting: str
+    cost: float
+    objective: float
+    saving: float
+    depth: float
+    agreement: float
+    whole: float
+    accuracy: float
+
+
+def compare(
+    baselines: Iterable[Baseline],
+    rollouts: Rollouts,
+    prices: Prices,
+    typing: Typing,
+    prefill_exit: int | None,
+) -> list[Score]:
+    """Every rival over the same typing."""
+    full = replay(full_depth(), rollouts, prices, typing, prefill_exit, None).cost
+    return [replay(baseline, rollouts, prices, typing, prefill_exit, full) for baseline in baselines]
+
+
+def replay(
+    baseline: Baseline,
+    rollouts: Rollouts,
+    prices: Prices,
+    typing: Typing,
+    prefill_exit: int | None,
+    full_cost: float | None,
+) -> Score:
+    """Let a rival serve every request once; savings are against `full_cost`, of a completion at full depth."""
+    environment = ExitEnvironment(
+        rollouts,
+        replace(prices, decision=baseline.decision),
+        typing,
+        prefill_exit if baseline.propagates else None,
+        baseline.looks,
+    )
+    requests = typing.first.shape[1]
+    depths = np.array([*rollouts.exits, rollouts.layers])
+    taken, tokens, cost = 0, 0, 0.0
+    wrong = np.zeros_like(typing.first)  # tokens of a request that are not the last layer's
+    right, known, errors = 0, 0, 0.0
+    while (busy := environment.served < requests).any():
+        action = baseline.choose(environment)
+        row, exit, request = environment.row, environment.exit.copy(), environment.request.copy()
+        before = environment.spent.copy()
+        environment.step(action)
+        leave = action == EXIT
+        errors += float(rollouts.errors[row, exit][busy & leave].sum())
+        done = busy & (leave | (exit == len(rollouts.exits) - 1))
+        cost += (environment.spent - before)[busy].sum()
+        final = rollouts.final_tokens[row]
+        given = np.where(leave, rollouts.exit_tokens[row, exit], final)
+        np.add.at(wrong, (np.flatnonzero(done), request[done]), (given != final)[done])
+        taken += depths[np.where(leave, exit, len(rollouts.exits))][done].sum()
+        tokens += int(done.sum())
+        forced = done & ~_written(rollouts, row)
+        right += int((given == rollouts.source_tokens[row])[forced].sum())
+        known += int(forced.sum())
+    written = _written(rollouts, typing.first)
+    cost /= typing.first.size
+    return Score(
+        baseline.family,
+        baseline.setting,
+        float(cost),
+        float(cost + prices.error * errors / typing.first.size),
+        float(1 - cost / full_cost) if full_cost else 0.0,
+        float(taken / tokens),
+        float(1 - wrong.sum() / tokens),
+        float((wrong == 0)[written].mean()) if written.any() else 0.0,
+        right / known if known else 0.0,
+    )
+
+
+def _written(rollouts: Rollouts, rows: np.ndarray) -> Any:
+    """Which rows are of chunks that the model wrote itself."""
+    return rollouts.greedy[np.searchsorted(rollouts.starts, rows, side="right") - 1]
+
+
+# --- who there is -----------------------------------------------------------------------------------------
+
+
+def agent(family: str, network: ExitClassifier, threshold: float, prices: Prices) -> Baseline:
+    @torch.no_grad()
+    def choose(environment: ExitEnvironment) -> Any:
+        probability = network(*environment.observe()).softmax(-1)[:, EXIT].numpy()
+        return (probability > max(0.5, threshold)).astype(np.int64)
+
+    return Baseline(family, f"T={threshold}", choose, prices.decision, looks=True)
+
+
+def fixed(rollouts: Rollouts, depth: int) -> Baseline:
+    index = rollouts.exits.index(depth)
+    return Baseline("fixed", str(depth), lambda environment: (environment.exit == index).astype(np.int64))
+
+
+def full_depth() -> Baseline:
+    return Baseline("full", "", lambda environment: np.zeros(environment.count, np.int64), propagates=False)
+
+
+def oracle() -> Baseline:
+    return Baseline("oracle", "", lambda e: e.rollouts.right[e.row, e.exit].astype(np.int64))
+
+
+def confidence(least: float) -> Baseline:
+    def choose(e: ExitEnvironment) -> Any:
+        return (sigmoid(e.rollouts.log_odds[e.row, e.exit]) > least).astype(np.int64)
+
+    return Baseline("confidence", f"τ={least}", choose, looks=True)
+
+
+def sigmoid(log_odds: np.ndarray) -> Any:
+    return 1 / (1 + np.exp(-log_odds.astype(np.float64)))
+
+
+def agents(networks: Mapping[str, ExitClassifier], prices: Prices) -> Iterator[Baseline]:
+    """Each at each threshold."""
+    for name, network in networks.items():
+        yield from (agent(name, network, threshold, prices) for threshold in THRESHOLDS)
+
+
+def everyone(
+    networks: Mapping[str, ExitClassifier], rollouts: Rollouts, prices: Prices
+) -> Iterator[Baseline]:
+    """Agents at each threshold and all rivals."""
+    yield from agents(networks, prices)
+    yield from map(confidence, _CONFIDENCES)
+    yield from (fixed(rollouts, depth) for depth in rollouts.exits)
+    yield from (full_depth(), oracle())
+
+
+def best_family(scores: Iterable[Score]) -> str:
+    """Which family serves best from the bold end of its thresholds to the careful one: errors are priced at a half to four
+    times their price in training, each time at the threshold that suits it, and the sum of these objectives is the least."""
+    curves: dict[str, list[Score]] = {}
+    for score in scores:
+        curves.setdefault(score.family, []).append(score)
+
+    def total(family: str) -> float:
+        return sum(
+            min(score.cost + times * (score.objective - score.cost) for score in curves[family])
+            for times in _ERROR_PRICES
+        )
+
+    return min(curves, key=total)
+
+
+def at_equal_cost(curve: Sequence[Score], cost: float, name: str) -> float | None:
+    """A score of a family, by its field's name, at a cost; between its settings on a line, None beyond them."""
+    points = sorted((score.cost, getattr(score, name)) for score in curve)
+    if not points[0][0] <= cost <= points[-1][0]:
+        return None
+    return float(np.interp(cost, [c for c, _ in points], [w for _, w in points]))

@@ -1,0 +1,92 @@
+"""The paper's environment (GREEN-CODE, arXiv 2501.11006; the seven rewards of its released code, `EnvHiddenState`).
+
+An episode is one greedy completion at full depth, replayed. With l the layer of the exit that is asked, L the last
+one (both from 0 here, as in the paper's code), l* the first layer of any kind whose token is the last layer's, e* the
+first exit from l* on, and n(l) the next exit, or L behind the last:
+
+  exit      l = e*                                  +1
+            right, l ≠ e* (late)                    −α (l − l*)
+            wrong, l < l* (early)                   −β (l* − l)
+            wrong, l ≥ l* (agreement lost again)    −ε
+  continue  l < l*                                  +1
+            l ≥ l* (needless)                       −γ (n(l) − l*)
+            at the last exit, where l* = L          +1, not divided
+
+All but the last are divided by γ times the last exit. The agent sees the hidden state alone; energy does not enter.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from green_code.decoding.exit_classifier import EXIT, features
+from green_code_lab.agent.rollouts import CHUNK, Rollouts
+
+
+@dataclass(frozen=True)
+class Rewards:
+    """The paper's defaults."""
+
+    alpha: float = 1.0
+    beta: float = 1.0
+    gamma: float = 1.0
+    epsilon: float = 0.1
+
+
+class PaperEnvironment:
+    """`count` episodes side by side, each a greedy chunk drawn at random, drawn anew when it ends."""
+
+    def __init__(self, rollouts: Rollouts, rewards: Rewards, count: int, seed: int) -> None:
+        self.rollouts, self.rewards, self.count = rollouts, rewards, count
+        self._random = np.random.default_rng(seed)
+        self._layer = np.array([*rollouts.exits, rollouts.layers]) - 1  # from 0
+        self._chunks = np.flatnonzero(rollouts.greedy)
+        self._agrees = rollouts.agrees
+        self.exit = np.zeros(count, np.int64)
+        self.row, self._end = np.zeros(count, np.int64), np.zeros(count, np.int64)
+        self._draw(np.ones(count, bool))
+
+    def _draw(self, which: np.ndarray) -> None:
+        chunk = self._random.choice(self._chunks, int(which.sum()))
+        self.row[which], self._end[which] = self.rollouts.starts[chunk], self.rollouts.starts[chunk + 1]
+
+    def observe(self) -> tuple[Tensor, Tensor]:
+        """(count, C + BESIDE) features, always 0 beside the state, and (count,) exit index."""
+        states = torch.from_numpy(np.asarray(self.rollouts.states[self.row, self.exit], np.float32))
+        nothing = torch.zeros(self.count)
+        return features(states, nothing, nothing, nothing), torch.from_numpy(self.exit.copy())
+
+    def left(self) -> Any:
+        """(count,) share of the longest completion that is left."""
+        return (self._end - self.row) / CHUNK
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Act; returns rewards (count,) and whether the completion ended."""
+        rewards, last = self.rewards, len(self._layer) - 2
+        layer, following = self._layer[self.exit], self._layer[self.exit + 1]
+        first = self.rollouts.first_right[self.row] - 1  # l*
+        right = self._agrees[self.row, self.exit]
+        # e*: the first exit that is not below l*; the last layer is no exit.
+        best = np.searchsorted(self._layer[:-1], first)
+        exiting = np.select(
+            [self.exit == best, right, layer < first],
+            [1.0, -rewards.alpha * (layer - first), -rewards.beta * (first - layer)],
+            -rewards.epsilon,
+        )
+        going_on = np.where(layer < first, 1.0, -rewards.gamma * (following - first))
+        leave = action == EXIT
+        scaled = np.where(leave, exiting, going_on) / (rewards.gamma * self._layer[last])
+        at_end = ~leave & (self.exit == last)
+        reward = np.where(at_end & (first == self._layer[-1]), 1.0, scaled)
+        done = leave | at_end
+        self.exit = np.where(done, 0, self.exit + 1)
+        self.row += done
+        ended = done & (self.row == self._end)
+        if ended.any():
+            self._draw(ended)
+        return reward, ended

@@ -1,0 +1,1 @@
+"""The laboratory's commands; `green_code_lab.commands` lists them."""

@@ -1,0 +1,78 @@
+"""`green-code evaluate`: complete a file of rows and score them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import sys
+from pathlib import Path
+
+from green_code.engine.requests import check_params, threshold
+from green_code.engine.runtime import load_runtime
+from green_code.models.catalog import DEFAULT
+from green_code.problems import Problem
+from green_code.settings import PROMPT_TOKENS, default_settings
+from green_code_lab.evaluation.datasets import load_rows
+from green_code_lab.evaluation.parallel import workers
+from green_code_lab.evaluation.run import evaluate, summarise
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--data", type=Path, required=True, help="rows as .jsonl or .jsonl.gz: ours or CodeXGLUE's"
+    )
+    parser.add_argument("--language", help="language of CodeXGLUE rows (default: told from the file's name)")
+    parser.add_argument("--model", default=DEFAULT)
+    parser.add_argument("--decoding", choices=("full", "fast", "exact"), default="fast")
+    parser.add_argument("--policy", default="agent", help="full, fixed:E, confidence:τ or agent")
+    parser.add_argument(
+        "--threshold",
+        type=threshold,
+        default=default_settings().threshold,
+        help="0.5 to 1, or quality, balanced, saver (default: that of the editor, %(default)s)",
+    )
+    parser.add_argument("--limit", type=int, help="take this many rows, drawn with --seed")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--max-tokens", type=int, default=32)
+    parser.add_argument("--single-line", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--jobs", type=int, default=1, help="processes to complete in (default: %(default)s)")
+    parser.add_argument("--out", type=Path, help="folder for rows.jsonl and summary.json; a cut run resumes")
+    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    rows = load_rows(args.data, args.language)
+    if not rows:
+        raise Problem(
+            "bad_request",
+            f"{args.data} holds no rows of what is asked for; give another --data or --language.",
+        )
+    if args.limit is not None and args.limit < len(rows):
+        rows = random.Random(args.seed).sample(rows, args.limit)
+    params = check_params({
+        "session": "", "prefix": "", "suffix": "", "language": "", "model": args.model, "decoding": args.decoding,
+        "policy": args.policy, "threshold": args.threshold, "max_tokens": args.max_tokens, "single_line": args.single_line,
+        "max_lines": 1 if args.single_line else 16, "max_prompt_tokens": PROMPT_TOKENS,
+    })  # fmt: skip
+    if args.jobs < 1:
+        raise Problem("bad_request", f"--jobs {args.jobs} is no number of processes; give 1 or more.")
+    runtime = load_runtime(args.model, lambda _state, sentence, _part: _say(sentence))
+    with workers(runtime, args.jobs) as complete:
+        done = evaluate(runtime, rows, params, _say, args.out, complete)
+    summary = summarise(done)
+    if args.json:
+        print(json.dumps(summary))
+        return 0
+    for name, means in summary.items():
+        low, high = means["edit_similarity_interval"]
+        print(
+            f"{name:8} {means['rows']:5} rows  edit similarity {means['edit_similarity']:.1f} [{low:.1f}, {high:.1f}]  exact {means['exact_match']:.1%}  "
+            f"mean depth {means['mean_depth']:.1f}  body layers run {means['body_share']:.0%} (after the prompt {means['body_share_decode']:.0%})  "
+            f"{means['energy_joules']:.1f} J of {means['energy_full_joules']:.1f} J at full depth, saving {means['saving']:.0%} ({means['energy_source']})"
+        )
+    return 0
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)

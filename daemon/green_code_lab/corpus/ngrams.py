@@ -1,0 +1,105 @@
+"""The bundle's table of n-grams, counted in the corpus' training shards; decoding/corpus_ngrams.py says how it is read.
+
+Kept are continuations that a run has at least `LEAST_SHARE` of the time, from runs that came up often enough, unless a
+shorter run says the same. Where two share a slot, the one that can save more passes stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from green_code.decoding.ngram_table import LENGTHS, slot_and_check
+from green_code_lab.corpus import Corpus
+
+SLOTS = 390_000  # five bytes each
+LEAST_SHARE = 0.12  # about what a draft's row costs of a pass
+_LEAST_COUNTS = {1: 20, 2: 8, 3: 6}  # of a run's occurrences, so that its share means something
+_BITS = np.uint64(16)  # of a token in a key
+MOST_TOKENS = 1 << 16
+
+
+@dataclass(frozen=True)
+class Counted:
+    """Of every run of one length that is frequent enough, in order of its key: the likeliest continuation."""
+
+    keys: np.ndarray  # (R,) uint64: the run's tokens, 16 bits each
+    tokens: np.ndarray  # (R,)
+    shares: np.ndarray  # (R,) of the run's occurrences
+    counts: np.ndarray  # (R,) of the continuation
+
+    def find(self, keys: np.ndarray) -> np.ndarray:
+        """Index of each key, or −1."""
+        at = np.minimum(np.searchsorted(self.keys, keys), max(0, len(self.keys) - 1))
+        return np.where(self.keys[at] == keys, at, -1) if len(self.keys) else np.full(len(keys), -1)
+
+
+def count(corpus: Corpus, length: int) -> Counted:
+    """Over all languages' training shards."""
+    pairs = []
+    for language in corpus.languages:
+        shard = np.asarray(corpus.shards[language, "train"]).astype(np.uint64)
+        key = shard[length:].copy()  # the continuation, below the run
+        for back in range(1, length + 1):
+            key |= shard[length - back : len(shard) - back] << (_BITS * np.uint64(back))
+        pairs.append(
+            key[shard[length:] != corpus.document_marker]
+        )  # what follows a document's end is another one
+    keys, counts = np.unique(np.concatenate(pairs), return_counts=True)
+    runs, tokens = keys >> _BITS, (keys & np.uint64(0xFFFF)).astype(np.int64)
+    order = np.lexsort((counts, runs))  # a run's likeliest continuation comes last
+    runs, tokens, counts = runs[order], tokens[order], counts[order]
+    last = np.flatnonzero(np.append(runs[1:] != runs[:-1], True))
+    totals = np.add.reduceat(counts, np.append(0, last[:-1] + 1))
+    enough = totals >= _LEAST_COUNTS[length]
+    last, totals = last[enough], totals[enough]
+    return Counted(runs[last], tokens[last], counts[last] / totals, counts[last])
+
+
+def table(counted: Mapping[int, Counted], slots: int) -> dict[str, np.ndarray]:
+    """The columns that `NgramTable` reads."""
+    columns: list[tuple[np.ndarray, ...]] = []
+    for length, own in counted.items():
+        keep = own.shares >= LEAST_SHARE
+        if length - 1 in counted:
+            shorter = counted[length - 1]
+            at = shorter.find(own.keys & np.uint64((1 << 16 * (length - 1)) - 1))
+            same = (
+                (at >= 0)
+                & (shorter.tokens[at] == own.tokens)
+                & (np.abs(shorter.shares[at] - own.shares) < 0.1)
+            )
+            keep &= ~same
+        run = [
+            own.keys[keep] >> (_BITS * np.uint64(back)) & np.uint64(0xFFFF)
+            for back in range(length - 1, -1, -1)
+        ]
+        slot, check = slot_and_check(run, slots)
+        worth = own.counts[keep] * (own.shares[keep] - LEAST_SHARE / 2)
+        columns.append((slot, check, own.tokens[keep], own.shares[keep], worth))
+    slot, check, tokens, shares, worth = (np.concatenate(parts) for parts in zip(*columns, strict=True))
+    order = np.argsort(worth, kind="stable")  # the more useful one is written later
+    place = slot[order].astype(np.int64)
+    made = {
+        name: np.zeros(slots, kind)
+        for name, kind in (("checks", np.uint16), ("tokens", np.uint16), ("chances", np.uint8))
+    }
+    made["checks"][place] = check[order]
+    made["tokens"][place] = tokens[order]
+    made["chances"][place] = np.maximum(1, np.rint(shares[order] * 255))
+    return made
+
+
+def write_ngrams(corpus: Corpus, vocabulary: str, path: Path, report: Callable[[str], None]) -> None:
+    """Count and write. `vocabulary`: what tells it from others; the table is read back with the same one alone."""
+    counted = {length: count(corpus, length) for length in LENGTHS}
+    made = table(counted, SLOTS)
+    part = path.with_suffix(".part")
+    save_file(made, part, {"vocabulary": vocabulary})
+    part.replace(path)
+    found = sum(len(own.keys) for own in counted.values())
+    report(f"n-grams: {np.count_nonzero(made['chances']):,} of {found:,} runs kept")

@@ -1,0 +1,124 @@
+"""Which files training never sees: whole projects, so that held-out scores speak of code of other hands.
+
+Some projects that every corpus has are held out by name, so that the scores of different runs compare. Where there is
+none of these, and among a user's own projects, they are drawn. Where one project is most of the code, its folders are
+drawn instead of projects: the first ones below its root, else those that files lie in; and where one folder is most of
+it, files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+from pathlib import PurePosixPath
+
+from green_code_lab.corpus.files import SourceFile
+
+Parts = dict[tuple[str, str], list[SourceFile]]
+"""Files by (language, "train" or "heldout")."""
+
+HELD_OUT = frozenset(
+    ("numpy", "networkx", "pip", "java.logging", "java.net.http", "jdk.jshell", "jdk.jfr", "java.prefs")
+)
+"""Projects (of the JDK: modules) that training never sees."""
+
+_UNITS = ("project", "folder", "file")
+_SHARE = 0.05  # of the characters, where units are drawn
+_LEAST, _MOST = 0.01, 0.10  # what passes for about that share
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """A file is held out where its unit is among `held`."""
+
+    unit: str
+    key: Callable[[SourceFile], str]
+    held: frozenset[str]
+
+    def holds(self, file: SourceFile) -> bool:
+        return self.key(file) in self.held
+
+
+def split(files: Iterable[SourceFile], seed: int) -> tuple[Parts, dict[str, str]]:
+    """Files by part, in an order drawn with `seed`, and the unit by which each language was split.
+
+    The unit is "project", "folder" or "file": the finest that was needed.
+    """
+    order = list(files)
+    random.Random(seed).shuffle(order)
+    parts: Parts = {}
+    units: dict[str, str] = {}
+    for language in sorted({file.language for file in order}):
+        chosen = [file for file in order if file.language == language]
+        rules = {
+            own: _rule([file for file in chosen if file.own == own], seed)
+            for own in {file.own for file in chosen}
+        }
+        units[language] = max((rule.unit for rule in rules.values()), key=_UNITS.index)
+        for part in ("train", "heldout"):
+            parts[language, part] = [
+                file for file in chosen if rules[file.own].holds(file) == (part == "heldout")
+            ]
+    return parts, units
+
+
+def _rule(files: Sequence[SourceFile], seed: int) -> _Rule:
+    named = HELD_OUT & {file.project for file in files if not file.own}
+    if named:
+        return _Rule("project", _project, named)
+    for unit, key in (
+        ("project", _project),
+        ("folder", _first_folder(files)),
+        ("folder", _folder),
+        ("file", _name),
+    ):
+        held = _draw(files, key, seed)
+        if held:
+            return _Rule(unit, key, held)
+    smallest = min(files, key=lambda file: len(file.text)).name
+    return _Rule("file", _name, frozenset([smallest] if len({file.name for file in files}) > 1 else []))
+
+
+def _draw(files: Sequence[SourceFile], key: Callable[[SourceFile], str], seed: int) -> frozenset[str]:
+    """Units of about a twentieth of the text, in the order of a seeded hash; none where units are too large."""
+    sizes: dict[str, int] = {}
+    for file in files:
+        sizes[key(file)] = sizes.get(key(file), 0) + len(file.text)
+    total, drawn, held = sum(sizes.values()), 0, set()
+    for unit in sorted(
+        sizes, key=lambda unit: hashlib.sha256(f"{seed} {unit}".encode(errors="surrogateescape")).digest()
+    ):
+        if drawn < _SHARE * total and drawn + sizes[unit] <= _MOST * total:
+            drawn += sizes[unit]
+            held.add(unit)
+    return frozenset(held) if drawn >= _LEAST * total else frozenset()
+
+
+def _project(file: SourceFile) -> str:
+    return file.project
+
+
+def _name(file: SourceFile) -> str:
+    return file.name
+
+
+def _folder(file: SourceFile) -> str:
+    return str(PurePosixPath(file.name).parent)
+
+
+def _first_folder(files: Sequence[SourceFile]) -> Callable[[SourceFile], str]:
+    """A file's first folder below the one that holds all of its project's files."""
+    roots: dict[str, tuple[str, ...]] = {}
+    for file in files:
+        folders = PurePosixPath(file.path).parts[:-1]
+        pairs = zip(roots.get(file.project, folders), folders, strict=False)
+        roots[file.project] = tuple(folder for folder, _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+
+    def first_folder(file: SourceFile) -> str:
+        folders = PurePosixPath(file.path).parts[:-1]
+        return "/".join((file.project, *folders[: len(roots[file.project]) + 1]))
+
+    return first_folder

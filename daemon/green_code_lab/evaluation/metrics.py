@@ -1,0 +1,105 @@
+"""Scores of one completion against its reference, in CodeXGLUE's manner.
+
+Line level: exact match, and edit similarity = Levenshtein ratio in percent (rapidfuzz's `ratio`, which CodeXGLUE's
+evaluator takes from fuzzywuzzy). Tokenised references are compared after tokenising the completion likewise.
+ROUGE-L is the paper's; here it compares code's own tokens, and nothing is stemmed or put in lower case. BLEU and chrF
+are sacrebleu's; what CodeBLEU has beside them is in codebleu.py.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import statistics
+from collections.abc import Sequence
+
+from green_code.problems import Problem
+from green_code_lab.evaluation.datasets import LITERAL
+
+try:
+    from rapidfuzz import fuzz
+    from rapidfuzz.distance import LCSseq
+    from sacrebleu.metrics.bleu import BLEU
+    from sacrebleu.metrics.chrf import CHRF
+except ImportError as error:
+    raise Problem(
+        "bad_request",
+        "scores need the packages rapidfuzz and sacrebleu; run: pip install 'green-code[evaluate]'",
+    ) from error
+
+_TOKEN = re.compile(
+    r"""(?P<string>(?:[rbfuRBFU]{0,2})(?:"(?:\\.|[^"\\])*"?|'(?:\\.|[^'\\])*'?))|(?P<number>\b\d[\w.]*)|\w+|[^\w\s]+?(?=[\w\s"'()\[\]{},;.]|$)|[^\w\s]"""
+)
+
+_WORD = re.compile(r"<\w+_LIT>|\w+|[^\w\s]")
+
+_BLEU = BLEU(effective_order=True, tokenize="none")
+_CHRF = CHRF()
+
+
+def tokenise(text: str) -> str:
+    """A line of source in CodeXGLUE's form, literals without their values."""
+    words = []
+    for match in _TOKEN.finditer(text):
+        words.append("<STR_LIT>" if match["string"] else "<NUM_LIT>" if match["number"] else match[0])
+    return " ".join(words)
+
+
+def normalise(reference: str) -> str:
+    """A tokenised reference without the values of its literals (which CodeXGLUE keeps for the frequent ones)."""
+    plain = LITERAL.sub(lambda m: f"<{'NUM' if m[2] == 'NUM' else 'STR'}_LIT>", reference)
+    return " ".join(plain.replace("<EOL>", " ").replace("</s>", " ").split())
+
+
+def exact_match(text: str, reference: str) -> float:
+    return float(text.strip() == reference.strip())
+
+
+def edit_similarity(text: str, reference: str) -> float:
+    """0 … 100."""
+    return float(fuzz.ratio(text.strip(), reference.strip()))
+
+
+def words(text: str) -> list[str]:
+    """Identifiers, numbers, masked literals and single marks of punctuation."""
+    return _WORD.findall(text)
+
+
+def rouge_l(text: str, reference: str) -> float:
+    """ROUGE-L's F, 0 … 1 (Lin 2004, equations 2 to 4 with β = 1): 2·LCS / (words of one + words of the other).
+
+    Over `words`. Two empty texts score 1.
+    """
+    found, wanted = words(text), words(reference)
+    both = len(found) + len(wanted)
+    return 2 * LCSseq.similarity(found, wanted) / both if both else 1.0
+
+
+def bleu(text: str, reference: str) -> float:
+    """BLEU-4 of one text, 0 … 100, over `words`; n-grams that it is too short for do not count."""
+    found, wanted = " ".join(words(text)), " ".join(words(reference))
+    return (
+        float(_BLEU.sentence_score(found, [wanted]).score) if found and wanted else 100.0 * (found == wanted)
+    )
+
+
+def chrf(text: str, reference: str) -> float:
+    """chrF (Popović 2015), 0 … 100: F of character n-grams up to 6, recall twice as heavy, spaces not counted."""
+    text, reference = text.strip(), reference.strip()
+    return (
+        float(_CHRF.sentence_score(text, [reference]).score)
+        if text and reference
+        else 100.0 * (text == reference)
+    )
+
+
+def mean(values: Sequence[float]) -> float:
+    """0 without any."""
+    return sum(values) / len(values) if values else 0.0
+
+
+def bootstrap_interval(values: Sequence[float], seed: int = 0, draws: int = 1000) -> tuple[float, float]:
+    """95 % percentile interval of the mean over rows."""
+    generator = random.Random(seed)
+    means = sorted(statistics.fmean(generator.choices(values, k=len(values))) for _ in range(draws))
+    return means[int(0.025 * draws)], means[int(0.975 * draws)]

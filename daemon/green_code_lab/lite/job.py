@@ -1,0 +1,169 @@
+"""What the steps of `green-code adapt` share: the model, its bundle, its corpus, and the bundle's parts that one of them makes stale."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+from torch import Tensor
+
+from green_code.folders import bundles_dir
+from green_code.models.bundle import KV_PROJECTIONS, MANIFEST, VOCABULARY, Bundle, load_bundle
+from green_code.models.catalog import Found, find_model
+from green_code.models.families import ModelConfig
+from green_code.models.sources import Source, open_vocabulary
+from green_code.models.vocabulary import Vocabulary
+from green_code.problems import Problem
+from green_code_lab.corpus import ABOUT, Corpus, corpus_digest, open_corpus
+from green_code_lab.corpus.command import asked, vocabulary_ids
+from green_code_lab.lite.lineage import served_bundle
+from green_code_lab.lite.recipe import Recipe
+from green_code_lab.lite.scores import WINDOW
+
+
+@dataclass(frozen=True)
+class Job:
+    """
+    Args:
+        args: as `command.add_arguments` has them.
+    """
+
+    args: argparse.Namespace
+
+    @property
+    def bundle(self) -> Path:
+        out: Path | None = self.args.out
+        return out or bundles_dir() / Path(self.args.model).name
+
+    @property
+    def own(self) -> Bundle | None:
+        """The bundle that the folder holds now."""
+        return load_bundle(self.bundle) if (self.bundle / MANIFEST).is_file() else None
+
+    @property
+    def lite_folder(self) -> Path:
+        return Path(self.args.work) / "lite"
+
+    @cached_property
+    def found(self) -> Found:
+        return find_model(self.args.model)
+
+    @property
+    def base_name(self) -> str:
+        """As a manifest names it: a folder by its whole path."""
+        folder = Path(self.found.name).expanduser()
+        return str(folder.resolve()) if folder.is_dir() else self.found.name
+
+    @cached_property
+    def source(self) -> Source:
+        return self.found.open()
+
+    @cached_property
+    def fingerprint(self) -> str:
+        return self.source.fingerprint()
+
+    @cached_property
+    def served(self) -> Bundle | None:
+        return served_bundle(self.args.model, self.fingerprint)
+
+    @cached_property
+    def config(self) -> ModelConfig:
+        ids = vocabulary_ids(self.bundle)
+        return replace(self.source.config, vocabulary=len(ids)) if ids else self.source.config
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        return open_vocabulary(self.source, vocabulary_ids(self.bundle))
+
+    def base(self) -> dict[str, Tensor]:
+        return dict(self.source.tensors(vocabulary_ids(self.bundle)))
+
+    def corpus(self, recipe: Recipe) -> Corpus:
+        return open_corpus(self.args.work / "corpus", self.vocabulary, recipe.tokens_per_step, 2 * WINDOW)
+
+    @property
+    def subject(self) -> dict[str, str]:
+        """What a checkpoint is of, beside its recipe."""
+        return {"base": self.fingerprint, "corpus": corpus_digest(self.args.work / "corpus")}
+
+    def prepare(self) -> None:
+        """The bundle's folder, with the vocabulary that the model is served with.
+
+        Raises:
+            Problem: the folder is another base model's.
+        """
+        own = self.own
+        if own is not None and own.manifest["base"]["sha256"] != self.fingerprint:
+            raise Problem(
+                "bad_request",
+                f"{self.bundle} is a bundle for another base model; give another folder with --out.",
+            )
+        self.bundle.mkdir(parents=True, exist_ok=True)
+        if (self.bundle / VOCABULARY).is_file() or self.served is None:
+            return
+        if path := self.served.part(VOCABULARY):
+            part = self.bundle / f"{VOCABULARY}.{os.getpid()}.part"  # every process of a launch comes here
+            shutil.copyfile(path, part)
+            part.replace(self.bundle / VOCABULARY)
+
+    def has_corpus(self) -> bool:
+        """Whether WORK/corpus is what is asked for.
+
+        Raises:
+            Problem: it is of other sources.
+        """
+        about = self.args.work / "corpus" / ABOUT
+        if not about.is_file():
+            return False
+        if json.loads(about.read_text("utf-8")).get("asked") != asked(self.args):
+            raise Problem(
+                "bad_request",
+                f"{about.parent} was made from other sources or options than these; give another --work folder, or make it anew with `green-code adapt corpus` and these options.",
+            )
+        return True
+
+    def lacks_kv_projections(self) -> bool:
+        """Whether the bundle has none, or none for the prefill exit that is asked for."""
+        return not (self.bundle / KV_PROJECTIONS).is_file() or self.args.prefill_exit not in (
+            None,
+            self.served_prefill_exit(),
+        )
+
+    def served_prefill_exit(self) -> int | None:
+        """Of the bundle that is there, if it has one."""
+        return own.prefill_exit if (own := self.own) is not None else None
+
+    def adapted(self) -> Bundle:
+        """The bundle; raises Problem where it has no delta yet."""
+        bundle = self.own
+        if bundle is None or "training" not in bundle.manifest:
+            raise Problem(
+                "bad_request", f"{self.bundle} is not adapted; run `green-code adapt export` first."
+            )
+        return bundle
+
+    def forget(self, *parts: str) -> None:
+        """Remove parts that were made for what the bundle was before: they would pass every check, and be wrong."""
+        for part in parts:
+            (self.bundle / part).unlink(missing_ok=True)
+
+
+def check_prefill_exit(prefill_exit: int, exits: Sequence[int]) -> None:
+    """Raises Problem where it is no layer up to the last exit."""
+    if not exits or not 0 < prefill_exit <= exits[-1]:
+        where = f"from 1 to {exits[-1]}, the last exit" if exits else "once the bundle has exits"
+        raise Problem(
+            "bad_request", f"prompts cannot settle at layer {prefill_exit}; give --prefill exit {where}."
+        )
+
+
+def say(text: str) -> None:
+    if os.environ.get("RANK", "0") == "0":  # of accelerate's launcher
+        print(time.strftime("%H:%M:%S"), text, flush=True)

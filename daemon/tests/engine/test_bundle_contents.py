@@ -1,0 +1,59 @@
+"""A bundle's parts that were made for another model are refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file as save_columns
+from safetensors.torch import save_file
+
+from green_code.decoding.exit_classifier import ExitClassifier
+from green_code.engine.runtime import load_runtime
+from green_code.models.bundle import AGENT, NGRAMS, write_manifest
+from green_code.models.tiny import TinySource
+from green_code.problems import Problem
+
+WIDTH = TinySource().config.width
+
+
+@pytest.fixture
+def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("GREEN_CODE_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("GREEN_CODE_BUNDLES", str(tmp_path / "bundles"))
+    folder = tmp_path / "bundles" / "tiny-random"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def finish(bundle: Path) -> None:
+    base = {"model": "tiny-random", "sha256": TinySource().fingerprint()}
+    write_manifest(bundle, {"base": base, "exits": [2, 4]})
+
+
+def test_a_bundle_with_an_agent_serves(bundle: Path) -> None:
+    network = ExitClassifier(WIDTH, (2, 4))
+    save_file(network.state_dict(), bundle / AGENT, network.save_metadata())
+    finish(bundle)
+    assert load_runtime("tiny-random").agent is not None
+
+
+def test_an_agent_for_another_width_is_refused(bundle: Path) -> None:
+    network = ExitClassifier(2 * WIDTH, (2, 4))
+    save_file(network.state_dict(), bundle / AGENT, network.save_metadata())
+    finish(bundle)
+    with pytest.raises(Problem, match=rf"for width {2 * WIDTH}.*the model has width {WIDTH}"):
+        load_runtime("tiny-random")
+
+
+def test_n_grams_of_another_vocabulary_are_refused(bundle: Path) -> None:
+    columns = {
+        "checks": np.zeros(4, np.uint16),
+        "tokens": np.zeros(4, np.uint16),
+        "chances": np.zeros(4, np.uint8),
+    }
+    save_columns(columns, bundle / NGRAMS, {"vocabulary": "another"})
+    finish(bundle)
+    with pytest.raises(Problem, match=r"another vocabulary.*green-code adapt ngrams"):
+        load_runtime("tiny-random")

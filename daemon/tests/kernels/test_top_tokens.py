@@ -1,0 +1,137 @@
+"""What the head says of states: behind a screen, through lenses, wherever they lie."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from green_code.decoding.kv_cache import KVCache
+from green_code.kernels.binding import Kernel
+from green_code.kernels.decoder import KernelDecoder
+from green_code.kernels.packing import pack
+from green_code.models.adapters import Adapters, LinearAdapter
+from green_code.models.backend import top_tokens_of
+from green_code.models.decoder import Decoder
+from green_code.models.svd_head import principal_directions
+from tests.kernels.references import CONFIGS, GEMMA, ROWS, looked, made, random_weights, states, with_screen
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_the_top_is_that_of_the_whole_head(name: str, kernels: dict[str, Kernel]) -> None:
+    config = CONFIGS[name]
+    for level, kernel in kernels.items():
+        decoder, x = made(kernel, config), states(config)
+        for found, wanted in zip(looked(decoder, x), top_tokens_of(decoder.logits(x)), strict=True):
+            assert found.token == wanted.token, level
+            assert found.log_odds == pytest.approx(wanted.log_odds, abs=1e-3)
+            assert found.margin == pytest.approx(wanted.margin, abs=1e-4)
+
+
+@pytest.mark.parametrize("name", [name for name, config in CONFIGS.items() if config.tied_head])
+def test_behind_a_screen_the_top_is_that_of_the_heads_own_rows(name: str, kernels: dict[str, Kernel]) -> None:
+    config = CONFIGS[name]
+    weights, x = random_weights(config), states(config)
+    normed = torch.nn.functional.rms_norm(x, (config.width,), weights["norm.weight"].float(), config.norm_eps)
+    logits = normed @ weights["embed.weight"].bfloat16().float().T
+    for level, kernel in kernels.items():
+        decoder = with_screen(kernel, config)
+        tops = looked(decoder, x)
+        assert sum(
+            top.token == wanted.token for top, wanted in zip(tops, top_tokens_of(logits), strict=True)
+        ) > 0.99 * len(x), level
+        for top, row in zip(tops, logits, strict=True):
+            assert row[top.token] == pytest.approx(float(row.max()), abs=0.02)
+        for rows in (slice(70, 71), slice(20, 25)):
+            assert tops[rows] == decoder.top_tokens(
+                x, rows.start, rows.stop, config.layers
+            )  # to the bit, whatever comes with it
+        for row in range(len(x)):
+            some = torch.randperm(config.vocabulary)[: 1 + row % 5].int()
+            best = decoder.top_token_among(x, row, config.layers, some)
+            assert best in some and logits[row, best] == pytest.approx(
+                float(logits[row, some].max()), abs=1e-4
+            )
+        for each in (decoder, made(kernel, config)):
+            assert (
+                each.top_token_among(torch.zeros(1, config.width), 0, 1, torch.tensor([7, 3, 5]).int()) == 7
+            )
+            for wrong in ([config.vocabulary], [-1], []):
+                with pytest.raises(ValueError, match="tokens"):
+                    each.top_token_among(x, 3, config.layers, torch.tensor(wrong).int())
+            with pytest.raises(ValueError, match="int32"):
+                each.top_token_among(x, 3, config.layers, torch.tensor([1]))
+            for position in (-1, len(x)):
+                with pytest.raises(ValueError, match="positions"):
+                    each.top_token_among(x, position, config.layers, some)
+
+
+def test_an_exit_is_seen_through_its_lens(kernels: dict[str, Kernel]) -> None:
+    torch.manual_seed(11)
+    weights, x = random_weights(GEMMA), states(GEMMA)
+    matrix = torch.randn(GEMMA.width, GEMMA.width) / GEMMA.width**0.5
+    lens = LinearAdapter(matrix, 0.5 + torch.rand(GEMMA.width))
+    unit = x / (x.pow(2).mean(-1, keepdim=True) + GEMMA.norm_eps).sqrt()
+    wanted = unit + (unit * lens.gain) @ matrix.T
+    torch_decoder = Decoder.load(GEMMA, weights)
+    torch_decoder.set_lenses({2: lens})
+    torch.testing.assert_close(torch_decoder.apply_lens(x, 2), wanted)
+    assert torch.equal(torch_decoder.apply_lens(x, 1), x) and "lens_2" not in torch_decoder.state_dict()
+    for level, kernel in kernels.items():
+        decoder = KernelDecoder(kernel, GEMMA, *pack(GEMMA, weights, Adapters(None, {2: lens})))
+        seen = decoder.apply_lens(x, 2)
+        assert ((seen - wanted).norm() / wanted.norm()) < 0.01, level
+        for rows in (slice(70, 71), slice(20, 25)):
+            assert torch.equal(
+                decoder.apply_lens(x[rows], 2), seen[rows]
+            )  # to the bit, whatever comes with it
+        assert torch.equal(decoder.apply_lens(x, 1), x)
+
+
+@pytest.mark.parametrize("depths", [(3, 1), (1, 3)])
+def test_lenses_and_screen_lie_side_by_side(depths: tuple[int, int], kernels: dict[str, Kernel]) -> None:
+    """Each is found again, whatever the order in which they are given."""
+    torch.manual_seed(12)
+    weights, x = random_weights(GEMMA), states(GEMMA)
+    width = GEMMA.width
+    lenses = {
+        depth: LinearAdapter(torch.randn(width, width) / width**0.5, 0.5 + torch.rand(width))
+        for depth in depths
+    }
+    everything = principal_directions(weights["embed.weight"], torch.eye(width).double(), width)
+    reference = Decoder.load(GEMMA, weights)
+    reference.set_lenses(lenses)
+    for level, kernel in kernels.items():
+        both = 2 * GEMMA.kv_heads * GEMMA.head_width
+        entries = {GEMMA.layers: LinearAdapter(torch.zeros(both, width), torch.ones(width))}
+        decoder = KernelDecoder(kernel, GEMMA, *pack(GEMMA, weights, Adapters(everything, lenses, entries)))
+        for depth in depths:
+            seen, wanted = decoder.apply_lens(x, depth), reference.apply_lens(x, depth)
+            assert ((seen - wanted).norm() / wanted.norm()) < 0.01, level
+            assert decoder.top_tokens(x, 7, 80, depth) == looked(decoder, seen[7:80])
+            some = torch.arange(0, GEMMA.vocabulary, 9).int()
+            for row in range(9):
+                assert decoder.top_token_among(x, row, depth, some) == decoder.top_token_among(
+                    seen, row, GEMMA.layers, some
+                )
+        assert looked(decoder, x) == looked(with_screen(kernel, GEMMA), x)
+        assert decoder.build != made(kernel, GEMMA).build, "what its work costs is measured anew"
+
+
+def test_positions_are_looked_at_where_they_lie_whatever_lies_between(kernels: dict[str, Kernel]) -> None:
+    for level, kernel in kernels.items():
+        decoder = with_screen(kernel, GEMMA)
+        cache = KVCache(decoder)
+        cache.append([i % GEMMA.vocabulary for i in range(ROWS)])
+        cache.advance(ROWS - 1, 4)
+        every = looked(decoder, cache.states(0, ROWS))
+        assert cache.top_tokens(range(70, 140), 4) == every[70:140], level
+        assert cache.top_tokens((3, 70, 71), 4) == [every[i] for i in (3, 70, 71)], level
+
+
+def test_a_head_that_prefers_nothing_gives_its_first_token(kernels: dict[str, Kernel]) -> None:
+    for kernel in kernels.values():
+        for decoder in (made(kernel, GEMMA), with_screen(kernel, GEMMA)):
+            (top,) = looked(decoder, torch.zeros(1, GEMMA.width))
+            assert (top.token, top.margin) == (0, 0.0)
+            (top,) = looked(decoder, torch.full((1, GEMMA.width), float("nan")))
+            assert 0 <= top.token < GEMMA.vocabulary

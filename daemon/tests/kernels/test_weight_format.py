@@ -1,0 +1,124 @@
+"""The kernel in service: chosen where it can serve, its weights kept, and torch where it cannot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from green_code.decoding.kv_cache import KVCache
+from green_code.kernels import packing, weight_format
+from green_code.kernels.binding import LEVEL_VARIABLE, Kernel
+from green_code.kernels.decoder import KernelDecoder
+from green_code.kernels.weight_format import KernelFormat, weight_formats
+from green_code.models.adapters import Adapters, LinearAdapter
+from green_code.models.backend import Backend
+from green_code.models.catalog import TINY, find_model
+from green_code.models.decoder import Decoder
+from green_code.models.weights import TorchFormat, open_model
+from green_code.problems import Problem
+
+
+@pytest.fixture
+def best(kernels: dict[str, Kernel], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> KernelFormat:
+    monkeypatch.setenv("GREEN_CODE_CACHE_DIR", str(tmp_path))
+    return KernelFormat(next(iter(kernels.values())))
+
+
+def test_saved_weights_serve_as_packed_ones(best: KernelFormat) -> None:
+    found = find_model(TINY)
+    first, second = (open_model(found, None, (best, TorchFormat(torch.float32))).decoder for _ in range(2))
+    weights = dict(found.open().tensors(None))
+    x = torch.randn(5, first.config.width, generator=torch.Generator().manual_seed(0))
+    built = best.build(first.config, weights, Adapters()).logits(x)
+    assert torch.equal(first.logits(x), built) and torch.equal(second.logits(x), built)
+
+
+def test_kept_lenses_and_entries_are_those_given(best: KernelFormat, tmp_path: Path) -> None:
+    """In any form; a group with one great value would not survive a second compression."""
+    found = find_model(TINY).open()
+    weights, width = dict(found.tensors(None)), found.config.width
+    generator = torch.Generator().manual_seed(0)
+    matrix = torch.randn(width, width, generator=generator) / width**0.5
+    matrix[:, 0] *= 20
+    both = 2 * found.config.kv_heads * found.config.head_width
+    entry = LinearAdapter(
+        torch.randn(both, width, generator=generator), torch.rand(width, generator=generator)
+    )
+    adapters = Adapters(None, {2: LinearAdapter(matrix, torch.rand(width, generator=generator))}, {6: entry})
+    x = torch.randn(5, width, generator=generator)
+    for one in (best, TorchFormat(torch.float32), TorchFormat(torch.bfloat16)):
+        x = x.to(one.dtype if isinstance(one, TorchFormat) else torch.float32)
+        one.save(found.config, weights, adapters, tmp_path)
+        opened, built = one.open(found.config, tmp_path), one.build(found.config, weights, adapters)
+        assert torch.equal(opened.apply_lens(x, 2), built.apply_lens(x, 2))
+        assert not torch.equal(opened.apply_lens(x, 2), x)
+        plain = one.build(found.config, weights, Adapters())
+        kept, given, own = (_entries(decoder) for decoder in (opened, built, plain))
+        assert torch.equal(kept, given) and not torch.equal(kept, own)
+
+
+@pytest.mark.parametrize("pages", ["large", "mapped"])
+def test_behind_a_preview_the_head_is_that_of_the_file(
+    best: KernelFormat, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pages: str
+) -> None:
+    if pages == "mapped":
+        monkeypatch.setattr(packing, "in_large_pages", lambda array, rows: array[:rows])
+    found = find_model(TINY).open()
+    weights, width = dict(found.tensors(None)), found.config.width
+    generator = torch.Generator().manual_seed(0)
+    directions = torch.linalg.qr(torch.randn(width, width, generator=generator)).Q[:64].contiguous()
+    adapters = Adapters(directions)
+    best.save(found.config, weights, adapters, tmp_path)
+    opened, built = best.open(found.config, tmp_path), best.build(found.config, weights, adapters)
+    assert "screen 64" in opened.build
+    x, some = torch.randn(5, width, generator=generator), torch.tensor([2, 0, 9]).int()
+    assert torch.equal(opened.logits(x), built.logits(x))
+    assert opened.best(x, 0, 6, some) == built.top_token_among(x, 0, 6, some)
+    assert opened.top_tokens(x, 0, len(x), 6) == built.top_tokens(x, 0, len(x), 6)
+    for decoder in (opened, built):
+        assert [each.token for each in decoder.top_tokens(x, 0, len(x), 6)] == decoder.logits(x).argmax(
+            -1
+        ).tolist()
+    assert torch.equal(_entries(opened), _entries(built))
+
+
+def _entries(decoder: Backend) -> Tensor:
+    """Keys and values that the last layer makes of some states."""
+    cache = KVCache(decoder, prefill_exit=4)
+    cache.append([3, 5, 7, 11])
+    cache.propagate_before(3)
+    cache.advance(3, decoder.config.layers)
+    return torch.cat([part[-1, :, :3].flatten().float() for part in (cache._keys, cache._values)])
+
+
+@pytest.mark.parametrize("damage", [b"", b"not an array", None])
+def test_damaged_records_are_removed_and_said(
+    best: KernelFormat, tmp_path: Path, damage: bytes | None
+) -> None:
+    open_model(find_model(TINY), None, (best,))
+    (records,) = tmp_path.glob("tiny-random-*/records.npy")
+    records.write_bytes(records.read_bytes()[:-1] if damage is None else damage)
+    with pytest.raises(Problem, match="try again"):
+        open_model(find_model(TINY), None, (best,))
+    assert isinstance(open_model(find_model(TINY), None, (best,)).decoder, KernelDecoder)
+
+
+def test_a_model_that_the_kernel_does_not_serve_goes_to_torch(
+    best: KernelFormat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(weight_format, "why_not", lambda _: "another family")
+    assert isinstance(open_model(find_model(TINY), None, (best, TorchFormat(torch.float32))).decoder, Decoder)
+
+
+def test_without_a_kernel_torch_serves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(LEVEL_VARIABLE, "off")
+    assert [one.name for one in weight_formats()] in (["torch.bfloat16"], ["torch.float32"])
+
+
+def test_a_level_that_is_not_here_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(LEVEL_VARIABLE, "abacus")
+    with pytest.raises(Problem, match=r"off.*GREEN_CODE_KERNEL"):
+        weight_formats()

@@ -1,0 +1,23 @@
+"""`green-code train`: what cannot be is said before anything is waited for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from green_code.cli import main
+from green_code.models.bundle import write_manifest
+from green_code.models.catalog import TINY
+
+
+def test_a_plateau_behind_the_last_exit_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GREEN_CODE_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("GREEN_CODE_BUNDLES", str(tmp_path))
+    (tmp_path / TINY).mkdir()
+    manifest = {"exits": [2, 4], "prefill_exit": 3, "base": {"model": TINY, "sha256": "tiny-3"}}
+    write_manifest(tmp_path / TINY, manifest)
+    assert main(["train", "rollouts", "--model", TINY, "--work", str(tmp_path), "--exits", "2"]) == 1
+    assert "settle at layer 3" in capsys.readouterr().err

@@ -1,0 +1,132 @@
+"""Rewards computed by hand, what waits as a real cache has it, and what is drawn as typing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from green_code.decoding.exit_classifier import BESIDE
+from green_code.decoding.kv_cache import EXACT_TAIL, KVCache
+from green_code_lab.agent.environment import ExitEnvironment
+from green_code_lab.agent.episodes import REQUESTS, draw_typing
+from green_code_lab.agent.prices import Prices
+from tests.lab.agent.replayed import EXITS, LAYERS, same, typing
+from tests.models.references import tiny
+
+PRICES = Prices(run=0.1, few=0.004, evaluation=0.01, entry=0.002, head=0.2, decision=0.03, error=5.0)
+
+
+def test_rewards_by_hand() -> None:
+    environment = ExitEnvironment(same([1, 7], 7, 7), PRICES, typing([11, 3], length=3), None)
+    reward, _ = environment.step(np.array([0]))  # continue: a head, and 2 layers over 11 positions
+    assert reward[0] == pytest.approx(-0.03 - 0.2 - 2 * (0.1 + 0.004 * 4 + 0.01 * 7))
+    first_layers = 2 * (0.1 + 0.004 * 4 + 0.01 * 7)
+    assert environment.spent[0] == pytest.approx(first_layers - reward[0])  # the layers below the first exit
+    reward, _ = environment.step(np.array([1]))  # exit, right
+    assert reward[0] == pytest.approx(-0.03 - 0.2)
+    reward, _ = environment.step(
+        np.array([1])
+    )  # next token: exit at once, wrong, and the source had the right one
+    assert reward[0] == pytest.approx(-0.03 - 0.2 - 2 * 5.0)
+    assert environment.waiting[0].tolist() == [1, 12]  # segment 2→4 was paid; both wait below 4→6
+    reward, _ = environment.step(np.array([0]))
+    assert reward[0] == pytest.approx(-0.03 - 0.2 - 2 * (0.1 + 0.004 * 2))
+    reward, ended = environment.step(np.array([0]))  # to full depth: the segment, and the head again
+    together = 0.1 + 0.004 * 4 + 0.01 * 9  # layer 5; layer 6 over one, keys and values alone of twelve
+    assert reward[0] == pytest.approx(-0.03 - 0.2 - together - (0.1 + 0.004 + 0.002 * 12) - 0.2)
+    assert not ended[0]
+    assert environment.request[0] == 1
+    assert environment.waiting[0].tolist() == [2, 2]  # of the three that came, the last is asked about
+
+
+def test_prompts_settle_as_in_service() -> None:
+    """On layer 3 of 6: all of 40 positions but the last 17 stay there, for keys and values alone in the layers above."""
+    environment = ExitEnvironment(same([1, 7], 7, 7), PRICES, typing([40, 3], length=2), 3)
+    assert environment.waiting[0].tolist() == [EXACT_TAIL, EXACT_TAIL]
+    reward, _ = environment.step(np.array([0]))
+    assert reward[0] == pytest.approx(-0.03 - 0.2 - 2 * (0.1 + 0.004 * 4 + 0.01 * (EXACT_TAIL - 3)))
+    below = 2 * (0.1 + 0.004 * 4 + 0.01 * (EXACT_TAIL - 3)) + (40 - 17) * (3 * 0.01 + 3 * 0.002)
+    assert environment.spent[0] == pytest.approx(below - reward[0])
+    environment.step(np.array([1]))
+    spent = environment.spent[0]
+    environment.step(np.array([1]))  # the next token brings nothing that settles
+    assert environment.spent[0] - spent == pytest.approx(0.03 + 0.2 + 2 * (0.1 + 0.004))
+    # Three came, and one of them is asked about.
+    assert environment.waiting[0].tolist() == [2, EXACT_TAIL + 1 + 2]
+
+
+def test_who_does_not_look_at_the_head_pays_for_it_once() -> None:
+    environment = ExitEnvironment(same([1, 7], 7, 7), PRICES, typing([1], length=3), None, looks=False)
+    layers = 2 * (0.1 + 0.004)
+    assert environment.step(np.array([0]))[0][0] == pytest.approx(-0.03 - layers)
+    assert environment.step(np.array([0]))[0][0] == pytest.approx(-0.03 - layers - 0.2)
+
+
+def test_a_stretch_ends_after_its_requests() -> None:
+    environment = ExitEnvironment(same([7, 7], 7, 7), PRICES, typing([3], length=2), None)
+    ends = [bool(environment.step(np.array([1]))[1][0]) for _ in range(4 * REQUESTS)]
+    assert ends == ([False] * (2 * REQUESTS - 1) + [True]) * 2
+    assert environment.served[0] == 2 * REQUESTS
+    assert environment.waiting[0].tolist() == [2, 2]  # cold again: what waited before is forgotten
+
+
+@pytest.mark.parametrize("prefill_exit", [None, 1])
+@pytest.mark.parametrize("accepted", [True, False])
+def test_what_waits_is_what_the_staircase_would_bring_up(accepted: bool, prefill_exit: int | None) -> None:
+    """Random choices over a stretch, beside the same requests on a real cache."""
+    arrives, length = [9 if prefill_exit is None else 40, 2, 5, 1], 4
+    environment = ExitEnvironment(same([1, 7], 7, 7), PRICES, typing(arrives, accepted, length), prefill_exit)
+    cache = KVCache(tiny(), prefill_exit=prefill_exit)
+    generator = np.random.default_rng(3)
+    for request in range(REQUESTS):
+        prompt = len(cache)
+        cache.append([5] * arrives[request % len(arrives)])
+        prompt = len(cache)
+        cache.propagate_before(prompt - 1 - EXACT_TAIL)
+        for token in range(length):
+            while environment.request[0] == request and environment.token[0] == token:
+                depth = EXITS[int(environment.exit[0])]
+                cache.advance(len(cache) - 1, depth)
+                assert environment.pending()[0] == cache.pending(len(cache) - 1, LAYERS)
+                action = int(generator.integers(0, 2))
+                if action == 0 and depth == EXITS[-1]:
+                    cache.advance(len(cache) - 1, LAYERS, len(cache) - 1)
+                environment.step(np.array([action]))
+            if token < length - 1:
+                cache.append([5])
+        if not accepted:
+            cache.truncate(prompt)
+
+
+def test_observation_has_the_state_and_the_debt() -> None:
+    environment = ExitEnvironment(same([1, 7], 7, 7), PRICES, typing([4], count=3), None)
+    seen, index = environment.observe()
+    assert seen.shape == (3, 8 + BESIDE)
+    assert index.tolist() == [0, 0, 0]
+    torch.testing.assert_close(seen[:, :8], torch.ones(3, 8), atol=1e-3, rtol=1e-3)
+    assert (seen[:, 8] > 0).all()
+    assert (seen[:, 9] < 0).all()  # the head is unsure where the token is wrong, as replayed.py has it
+
+
+def test_typing_is_mostly_keystrokes_and_begins_cold() -> None:
+    data = same([1, 7], 7, 7)
+    drawn = draw_typing(data, 200, 3, seed=1)
+    assert drawn.first.shape == (200, 3 * REQUESTS)
+    assert drawn.cold[:, ::REQUESTS].all()
+    assert drawn.cold.mean() < 0.25
+    assert np.median(drawn.arrives[~drawn.cold]) <= 4
+    assert drawn.arrives.max() <= 512
+    assert set(drawn.first.ravel()) <= set(data.starts[:-1])
+    assert (drawn.length == 4).all()
+    again = draw_typing(data, 200, 3, seed=1)
+    assert (again.first == drawn.first).all()
+    assert (again.arrives == drawn.arrives).all()
+
+
+def test_every_chunk_of_a_long_stretch_can_be_typed() -> None:
+    data = same([1, 7], 7, 7, rows=4 * 2 * 20)  # 20 pairs in one stretch
+    drawn = draw_typing(data, 400, 2, seed=1)
+    assert set(drawn.first.ravel()) == set(data.starts[:-1])
+    pairs = drawn.first.reshape(-1, REQUESTS) // 8
+    assert (np.diff(pairs, axis=1) == 1).all()  # on and on in the document

@@ -1,0 +1,39 @@
+"""The moment that a screen is made from, against plain forwards."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from green_code.models.adapters import LinearAdapter
+from green_code.models.decoder import Decoder
+from green_code.models.tiny import TinySource
+from green_code_lab.corpus import Corpus
+from green_code_lab.heads.svd_head import depths_that_count, second_moment
+from green_code_lab.lite.objective import hidden_at
+from green_code_lab.lite.scores import WINDOW
+
+
+def test_exits_of_the_upper_third_count_and_the_last_layer() -> None:
+    assert depths_that_count((5, 7, 11, 13, 15), 18) == (13, 15, 18)
+    assert depths_that_count((7, 12), 18) == (12, 18), "the deepest always does"
+
+
+def test_the_moment_is_that_of_plain_forwards() -> None:
+    source = TinySource()
+    decoder = Decoder.load(source.config, dict(source.tensors(None)))
+    width = source.config.width
+    noise = torch.randn(width, width, generator=torch.Generator().manual_seed(1)) / width**0.5
+    decoder.set_lenses({4: LinearAdapter(noise, torch.ones(width))})
+    tokens = np.random.default_rng(0).integers(32, 127, WINDOW).astype(np.uint16)
+    corpus = Corpus({("python", "train"): tokens}, document_marker=1)
+    depths = (4, source.config.layers)
+    ids = torch.from_numpy(tokens.astype(np.int64))[None].clone()
+    ids[0, 0] = 2
+    with torch.no_grad():
+        states = hidden_at(decoder, ids, depths)
+        normed = torch.cat(
+            [decoder.norm(decoder.apply_lens(states[depth], depth))[0] for depth in depths]
+        ).double()
+    found = second_moment(decoder, dict(source.tensors(None))["norm.weight"], corpus, depths, WINDOW, 2)
+    torch.testing.assert_close(found, normed.T @ normed / WINDOW, rtol=1e-3, atol=1e-3)
