@@ -270,7 +270,7 @@ class KVCache:
 
     def _propagate(self, first: int, last: int, start: int, stop: int, propagated: bool) -> None:
         self.interrupt()
-        self.decoder.propagate(first, last, self._states, start, stop, self._keys, self._values, propagated)
+        self.decoder.project_kv(first, last, self._states, start, stop, self._keys, self._values, propagated)
         self._reach(first, last, start, stop, kv_only=not propagated)
         self.entries += (last + 1 - first) * (stop - start)
 

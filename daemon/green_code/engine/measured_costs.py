@@ -112,7 +112,7 @@ def _workloads(decoder: Backend, exit: int) -> dict[str, Callable[[], Work]]:
     )
 
     def entries() -> Work:
-        decoder.propagate(1, layers, propagated, 0, _COST_ENTRIES, keys, values, propagated=True)
+        decoder.project_kv(1, layers, propagated, 0, _COST_ENTRIES, keys, values, propagated=True)
         return Work(entries=layers * _COST_ENTRIES)
 
     @torch.inference_mode()

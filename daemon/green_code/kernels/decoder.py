@@ -134,7 +134,7 @@ class KernelDecoder:
         if team is not None:
             self._learn_from(team)
 
-    def propagate(
+    def project_kv(
         self,
         first: int,
         last: int,

@@ -127,7 +127,7 @@ class Backend(Protocol):
         blocks of 32 positions; those of the positions are written.
         """
 
-    def propagate(
+    def project_kv(
         self,
         first: int,
         last: int,

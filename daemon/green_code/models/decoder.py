@@ -267,7 +267,7 @@ class Decoder(nn.Module):
             x.copy_(self.run_layer(layer, x, start, cache))
 
     @torch.inference_mode()
-    def propagate(
+    def project_kv(
         self,
         first: int,
         last: int,

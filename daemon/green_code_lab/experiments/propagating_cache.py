@@ -64,7 +64,7 @@ class PropagatingCache(PromptAtFullDepth):
         start, end = self._lengths[layer], len(self)
         if start == end:
             return
-        self.decoder.propagate(
+        self.decoder.project_kv(
             layer, layer, self._states, start, end, self._keys, self._values, propagated=False
         )
         self._reach(layer, layer, start, end, kv_only=False)

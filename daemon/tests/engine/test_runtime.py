@@ -360,7 +360,7 @@ def test_the_joules_are_those_of_the_work_that_was_done(
         runtime.decoder.top_tokens,
         runtime.decoder.top_token_among,
     )
-    propagate = runtime.decoder.propagate
+    project_kv = runtime.decoder.project_kv
 
     def counted_layers(first, last, states, start, stop, *rest):  # type: ignore[no-untyped-def]
         work["runs"] += last + 1 - first
@@ -381,10 +381,10 @@ def test_the_joules_are_those_of_the_work_that_was_done(
     def counted_entries(first, last, states, start, stop, keys, values, propagated):  # type: ignore[no-untyped-def]
         work["kv_projections"] += (last + 1 - first) * (stop - start)
         work["propagated"] += (last + 1 - first) * (stop - start) * propagated
-        propagate(first, last, states, start, stop, keys, values, propagated)
+        project_kv(first, last, states, start, stop, keys, values, propagated)
 
     monkeypatch.setattr(runtime.decoder, "run_layers", counted_layers)
-    monkeypatch.setattr(runtime.decoder, "propagate", counted_entries)
+    monkeypatch.setattr(runtime.decoder, "project_kv", counted_entries)
     monkeypatch.setattr(runtime.decoder, "top_tokens", counted_head)
     monkeypatch.setattr(runtime.decoder, "top_token_among", counted_best)
     costs = runtime.costs

@@ -87,8 +87,8 @@ def main(library: Path, level: str, side: str) -> None:
             decoder.run_layers(
                 1, config.layers, more, POSITIONS - rows, POSITIONS, keys, values
             )  # up to the very end
-        decoder.propagate(1, config.layers, x, 0, len(x), keys, values, propagated=False)
-        decoder.propagate(2, config.layers, more, POSITIONS - 3, POSITIONS, keys, values, propagated=True)
+        decoder.project_kv(1, config.layers, x, 0, len(x), keys, values, propagated=False)
+        decoder.project_kv(2, config.layers, more, POSITIONS - 3, POSITIONS, keys, values, propagated=True)
         assert torch.isfinite(decoder.logits(x)).all()
         assert len(decoder.apply_lens(x, 1)) == len(x)  # more rows than a chunk
         for depth in (1, config.layers):  # through a lens, and where they lie

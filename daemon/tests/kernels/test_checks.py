@@ -26,7 +26,7 @@ def test_bounds_are_checked(kernels: dict[str, Kernel]) -> None:
         with pytest.raises(ValueError, match=named):
             decoder.run_layers(first, last, torch.zeros(80, GEMMA.width), start, stop, keys, values)
         with pytest.raises(ValueError, match=named):
-            decoder.propagate(first, last, torch.zeros(80, GEMMA.width), start, stop, keys, values, True)
+            decoder.project_kv(first, last, torch.zeros(80, GEMMA.width), start, stop, keys, values, True)
     with pytest.raises(ValueError, match="positions 2 … 8 of 8"):
         decoder.run_layers(1, 2, x, 2, 9, keys, values)
     for wrong in (x.double(), torch.zeros(GEMMA.width, 8).T):

@@ -102,7 +102,7 @@ def test_propagated_keys_and_values_are_what_a_layer_makes_of_the_states(kernels
         decoder, x = made(kernel, config), states(config)
         keys, values = buffers(decoder)
         given = x.clone()
-        decoder.propagate(2, config.layers, given, 5, ROWS, keys, values, propagated=False)
+        decoder.project_kv(2, config.layers, given, 5, ROWS, keys, values, propagated=False)
         assert torch.equal(given, x), level
         assert not keys[0].any() and not values[0].any()
         for layer in range(2, config.layers + 1):
@@ -126,13 +126,13 @@ def test_entries_are_made_by_what_was_learned_for_them(kernels: dict[str, Kernel
         reference = KernelDecoder(kernel, GEMMA, *pack(GEMMA, same, Adapters()))
         found, wanted = buffers(learned), buffers(reference)
         for decoder, cache in ((learned, found), (reference, wanted)):
-            decoder.propagate(2, 3, x.clone(), 5, ROWS, *cache, propagated=True)
+            decoder.project_kv(2, 3, x.clone(), 5, ROWS, *cache, propagated=True)
         for one, other in zip(found, wanted, strict=True):
             assert torch.equal(one, other), level
         plain = KernelDecoder(kernel, GEMMA, *pack(GEMMA, weights, Adapters()))
         found, wanted = buffers(learned), buffers(plain)
         for decoder, cache in ((learned, found), (plain, wanted)):
-            decoder.propagate(2, 3, x.clone(), 5, ROWS, *cache, propagated=False)
+            decoder.project_kv(2, 3, x.clone(), 5, ROWS, *cache, propagated=False)
         for one, other in zip(found, wanted, strict=True):
             assert torch.equal(one, other), "nor are those that rise and go for keys and values alone"
         through = x.clone(), x.clone()

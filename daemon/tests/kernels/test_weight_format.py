@@ -76,7 +76,7 @@ def test_behind_a_preview_the_head_is_that_of_the_file(
     assert "screen 64" in opened.build
     x, some = torch.randn(5, width, generator=generator), torch.tensor([2, 0, 9]).int()
     assert torch.equal(opened.logits(x), built.logits(x))
-    assert opened.best(x, 0, 6, some) == built.top_token_among(x, 0, 6, some)
+    assert opened.top_token_among(x, 0, 6, some) == built.top_token_among(x, 0, 6, some)
     assert opened.top_tokens(x, 0, len(x), 6) == built.top_tokens(x, 0, len(x), 6)
     for decoder in (opened, built):
         assert [each.token for each in decoder.top_tokens(x, 0, len(x), 6)] == decoder.logits(x).argmax(
