@@ -1,6 +1,6 @@
 """Windows of the meter over work that is done over and over, in turns: what `energy` and `baselines` measure by.
 
-What takes turns does so in a shuffled order and then in its reverse, so that a steady drift (heat, clock) falls on all alike.
+Arms take turns in a shuffled order and then in its reverse, so that a steady drift (heat, clock) falls on all alike.
 """
 
 from __future__ import annotations
@@ -10,30 +10,31 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar
 
-from green_code.energy.meters import Meter, Window
+from green_code.engine.loading import Runtime
+
+from green_code.energy.meters import Meter, Window, pick_meter
+from green_code.engine.measured_costs import hardware
 from green_code.problems import Problem
 
 _METERS = {
-    "nvml": "the GPU's total-energy counter (NVML), its draw while idle included",
-    "rapl": "the processor packages' energy counters (RAPL), the rest of the machine's use included",
+    "nvml": "measured by the GPU's total-energy counter (NVML), its draw while idle included",
+    "rapl": "measured by the processor packages' energy counters (RAPL), the rest of the machine's use included",
 }
-"""Without the GPU's serial number, which `describe` has."""
-
 Arm = TypeVar("Arm")
 
 
 class Spent(NamedTuple):
-    """Of a window, for each of its `units`."""
+    """Of a window, for each unit of its work."""
 
-    units: int
     joules: float
     cpu_seconds: float
     wall_seconds: float
 
 
-def meter_in_words(meter: Meter) -> str:
-    """What a page says of where its joules are from."""
-    return _METERS.get(meter.source, meter.describe())
+def meter_of(runtime: Runtime) -> tuple[Meter, str]:
+    """The meter of the device that the model runs on; and in words, without a GPU's serial number."""
+    meter = pick_meter(hardware(runtime.decoder.device)[0])
+    return meter, _METERS.get(meter.source, meter.describe())
 
 
 def orders(arms: Sequence[Arm], repetitions: int, seed: int) -> list[list[Arm]]:
@@ -56,10 +57,8 @@ def spend(meter: Meter, seconds: float, work: Callable[[], int]) -> Spent:
         end = time.monotonic() + seconds
         while not units or time.monotonic() < end:
             units += work()
-    adapters = window.adapters
-    if adapters is None or adapters.joules is None:
-        raise Problem(
-            "internal_error",
-            f"the energy meter ({meter.describe()}) gave no readings; see `green-code doctor`.",
-        )
-    return Spent(units, adapters.joules / units, adapters.cpu_seconds / units, adapters.seconds / units)
+    read = window.reading
+    if read is None or read.joules is None:
+        sentence = f"the energy meter ({meter.describe()}) gave no readings; see `green-code doctor`."
+        raise Problem("internal_error", sentence)
+    return Spent(read.joules / units, read.cpu_seconds / units, read.seconds / units)

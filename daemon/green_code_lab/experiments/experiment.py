@@ -1,0 +1,151 @@
+"""What every experiment consists of, the one writer of its page, and figures with their intervals.
+
+An experiment's module says what is asked, what is measured and which columns are shown; the page follows from that and
+from the data of record, NAME.json. Its `notes` are sentences about that one measurement, written by hand into the file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any, TypeVar
+
+from green_code_lab.evaluation.metrics import bootstrap_interval
+from green_code_lab.experiments.pages import bullet, decimal, language_name, paragraph, table
+from green_code_lab.experiments.plots import Plot, draw
+
+Found = dict[str, Any]
+"""Data of record, as in JSON. A figure is a number, or [value, low, high] with a 95 % bootstrap interval."""
+Report = Callable[[str], None]
+Measure = Callable[[Any, argparse.Namespace, Report], Found]
+"""Measures with a runtime; returns records and `settings` by name. Raises Problem where it lacks what it needs."""
+Drawn = TypeVar("Drawn")
+_DRAWS = 1000
+ROWS: Mapping[str, Any] = {"data": [], "work": Path("work"), "limit": 200}
+"""Arguments of experiments over rows."""
+
+
+def cell(figure: Any, form: str) -> str:
+    """A figure in a table.
+
+    Args:
+        form: digits after the point; before them `%`: a share, in per cent; `m`: in thousandths; `x`: a factor; `+`: with a sign.
+    """
+    if figure is None:
+        return "–"
+    if isinstance(figure, str):
+        return figure.replace("|", "\\|")
+    scale, unit = (100, " %") if "%" in form else (1e3, "") if "m" in form else (1, "x" * ("x" in form))
+    digits = int(form[-1]) if form[-1].isdigit() else 1
+    value, *interval = figure if isinstance(figure, list | tuple) else (figure,)
+    numbers = [decimal(each * scale, "+" in form, digits) for each in (value, *interval)]
+    return f"{numbers[0]}{unit}" + (f" [{', '.join(numbers[1:])}]" if interval else "")
+
+
+@dataclass(frozen=True)
+class Table:
+    """Records as rows. Columns are (heading, key, form), see `cell`; `each`: a table for each value of these keys."""
+
+    records: str
+    columns: tuple[tuple[str, str, str], ...]
+    heading: str
+    text: str
+    each: tuple[str, ...] = ()
+
+    def markdown(self, found: Found) -> str:
+        """Empty where there are no records. Columns that no record has a figure for are left out."""
+        groups: dict[str, list[Found]] = {}
+        for record in found[self.records]:
+            name = ", ".join(language_name(str(record[key])) for key in self.each)
+            groups.setdefault(name, []).append(record)
+        parts = [f"## {self.heading}", paragraph(self.text)] if groups else []
+        for name, records in groups.items():
+            columns = [c for c in self.columns if any(record.get(c[1]) is not None for record in records)]
+            rows = [[cell(record.get(key), form) for _, key, form in columns] for record in records]
+            left = sum(any(isinstance(record.get(key), str) for record in records) for _, key, _ in columns)
+            parts += [f"{name}:" if name else "", table([heading for heading, _, _ in columns], rows, left)]
+        return "\n\n".join(filter(None, parts))
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One page of docs/experiments.
+
+    Attributes:
+        method: how it is measured; paragraphs without figures, which are among the data's settings.
+        arguments: those of the command, with their defaults.
+    """
+
+    name: str
+    title: str
+    question: str
+    method: str
+    measure: Measure
+    tables: tuple[Table, ...]
+    plot: Plot
+    arguments: Mapping[str, Any]
+
+    def page(self, found: Found) -> str:
+        """Markdown of the data of record."""
+        parts = [
+            f"# {self.title}",
+            paragraph(self.question),
+            f"![{self.plot.caption}]({self.name}.svg)",
+            "\n".join(map(bullet, found["notes"])),
+            *(table.markdown(found) for table in self.tables),
+            "## How it was measured",
+            *map(paragraph, self.method.split("\n\n")),
+            "\n".join(bullet(f"{name}: {value}") for name, value in _conditions(found).items()),
+            f"```\n{found['command']}\n```",
+            paragraph(f"Data: [{self.name}.json]({self.name}.json). Intervals in brackets are bootstrap intervals of 95 %."),
+        ]  # fmt: skip
+        return "\n\n".join(filter(None, parts)) + "\n"
+
+    def draw(self, found: Found, path: Path) -> None:
+        """The plot, as SVG; equal for equal data."""
+        draw(self.plot, found, path)
+
+
+def _conditions(found: Found) -> dict[str, Any]:
+    m = found["machine"]
+    machine = (
+        m["processor"], m["gpu"], m["system"], f"usable cores: {m['cores']}", m["compute"], f"torch {m['torch']}, threads: {m['threads']}",
+        f"Python {m['python']}", f"Green Code {m['green_code']}",
+    )  # fmt: skip
+    commit = {"commit": found["commit"]} if found.get("commit") else {}
+    weights = f"{found['model']}, weights {found['weights'][:12]}"
+    first = {"date": found["date"], **commit, "machine": ", ".join(filter(None, machine)), "model": weights}
+    return {**first, **found["settings"]}
+
+
+def rounded(figures: Any) -> Any:
+    """To six significant digits, through lists and dicts: more is not shown anywhere."""
+    if isinstance(figures, dict):
+        return {key: rounded(value) for key, value in figures.items()}
+    if isinstance(figures, list | tuple):
+        return [rounded(value) for value in figures]
+    return float(f"{figures:.6g}") if isinstance(figures, float) else figures
+
+
+def mean_figure(values: Sequence[float]) -> list[float]:
+    """The mean over rows, with its interval."""
+    return [fmean(values), *bootstrap_interval(values)]
+
+
+def interval_figure(
+    items: Sequence[Drawn], of: Callable[[Sequence[Drawn]], float], seed: int = 0
+) -> list[float]:
+    """A figure of all items, as a ratio of sums, with its interval; items are drawn whole."""
+    generator = random.Random(seed)
+    drawn = sorted(of(generator.choices(items, k=len(items))) for _ in range(_DRAWS))
+    return [of(items), drawn[int(0.025 * _DRAWS)], drawn[int(0.975 * _DRAWS)]]
+
+
+def ratio(pairs: Sequence[tuple[float, float]]) -> float:
+    """The sum of the first over the sum of the second; 1 where the second is none."""
+    below = sum(b for _, b in pairs)
+    return sum(a for a, _ in pairs) / below if below else 1.0
