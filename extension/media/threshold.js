@@ -38,7 +38,7 @@
   /** Quality upwards, saving to the right. The large dot marks the slider's value. */
   const drawCurve = (here) => {
     const [WIDTH, HEIGHT, MARGIN] = [120, 60, 5];
-    /** The axis covers at least `least` to `most`, so that small differences look small. */
+    /** The axis covers at least `least` to `most`, so that a small difference looks small. */
     const scale = (key, length, least, most) => {
       const values = curve.map((point) => point[key]);
       const [low, high] = [Math.min(least, ...values), Math.max(most, ...values)];

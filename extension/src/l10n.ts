@@ -1,6 +1,6 @@
 /**
  * Every text that the user can see, in the editor's language. Other modules reach the editor's translations through here
- * alone, so that modules that must not know the editor's API stay free of it.
+ * alone, so that modules that must not use the editor's API stay free of it.
  *
  * The English sentence in the code is the key. extension/l10n has the other languages, package.nls*.json the manifest's
  * texts. Log lines stay English, so that anyone can help with them. So do the daemon's sentences: other editors and

@@ -54,7 +54,7 @@ export class Channels implements vscode.Disposable {
   }
 
   /** After a successful start, or a start on request, errors are shown again. */
-  forgetShown(): void {
+  resetShown(): void {
     this.shown.clear();
   }
 

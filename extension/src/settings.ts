@@ -38,7 +38,7 @@ export const TABLE = {
   pythonPath: 'string',
 } as const satisfies Readonly<Record<string, keyof Types | readonly string[]>>;
 
-export type SettingKey = keyof typeof TABLE;
+type SettingKey = keyof typeof TABLE;
 type ValueOf<Kind> = Kind extends keyof Types ? Types[Kind] : Kind extends readonly (infer Value)[] ? Value : never;
 export type Settings = { readonly [Key in SettingKey]: ValueOf<(typeof TABLE)[Key]> };
 
@@ -117,8 +117,11 @@ export function isNeeded(settings: Settings): boolean {
   return vscode.workspace.textDocuments.some((document) => isSupported(settings, document));
 }
 
-/** A button that opens the Settings editor at one setting: one of ours by key, or one of the editor's by id. */
-export function openSetting(setting: SettingKey | `editor.${string}`): Required<Action> {
+/** One of our settings by key, or one of the editor's by id. */
+export type OpenableSetting = SettingKey | `editor.${string}`;
+
+/** A button that opens the Settings editor at one setting. */
+export function openSetting(setting: OpenableSetting): Required<Action> {
   const id = setting.startsWith('editor.') ? setting : settingId(setting as SettingKey);
   return { title: t('Open Setting'), command: 'workbench.action.openSettings', args: [`@id:${id}`] };
 }

@@ -1,4 +1,4 @@
-/** The delay before a restart after a crash, and when to give up. Must not know: what crashed. */
+/** The delay before a restart after a crash, and when to give up. */
 
 const FIRST_MS = 500;
 const LONGEST_MS = 30_000;

@@ -1,4 +1,4 @@
-/** What the user is told about the language server, and the buttons beside it. */
+/** Messages about the language server, with their buttons. */
 import { notSetUp } from '../environment/daemon';
 import { COMMANDS } from '../ids';
 import { t } from '../l10n';
@@ -9,7 +9,7 @@ import type { Snapshot } from '../state/store';
 export const noAnswer = (): string => t('The language server does not answer. Run Green Code: Restart Engine.');
 export const endedUnexpectedly = (): string => t('the process ended unexpectedly');
 
-/** Why no front runs. Without the product's name: whoever shows the message adds it. */
+/** Why no front runs. Callers that show it add the product's name. */
 export function whyNotRunning({ phase, detail, settings }: Snapshot): string {
   switch (phase) {
     case 'idle':

@@ -23,15 +23,15 @@ export class Requests {
   }
 
   explain(): Promise<protocol.Explanation> {
-    return this.ask(protocol.LSP_EXPLAIN);
+    return this.send(protocol.LSP_EXPLAIN);
   }
 
   report(): Promise<protocol.Report> {
-    return this.ask(protocol.LSP_REPORT);
+    return this.send(protocol.LSP_REPORT);
   }
 
   async restartEngine(): Promise<void> {
-    await this.ask(protocol.LSP_RESTART_ENGINE);
+    await this.send(protocol.LSP_RESTART_ENGINE);
   }
 
   accepted(id: string): void {
@@ -48,7 +48,7 @@ export class Requests {
   }
 
   /** Rejects with `TimedOut` where the front hangs, and with the reason where none runs. */
-  private async ask<T>(method: string): Promise<T> {
+  private async send<T>(method: string): Promise<T> {
     const client = this.client();
     if (!client?.isRunning()) {
       throw new Error(whyNotRunning(this.store.snapshot));

@@ -59,7 +59,7 @@ export class Supervisor implements vscode.Disposable {
   restart(): Promise<void> {
     clearTimeout(this.pythonPathTimer); // this start reads the settings
     this.backoff.reset();
-    this.channels.forgetShown();
+    this.channels.resetShown();
     return this.cycle.request();
   }
 
@@ -201,7 +201,7 @@ export class Supervisor implements vscode.Disposable {
     const { channels, daemon, store } = this;
     this.update({ phase: 'running' });
     markDone('setUp');
-    channels.forgetShown();
+    channels.resetShown();
     recordDaemon(daemon.extensionPath, { python, origin, cwd: daemon.cwd }).catch(channels.logFailure('An uninstall will not find the engine'));
     if (store.snapshot.settings !== settings) {
       await this.requests.sendSettings(); // a change that needs another front restarts after this start

@@ -1,4 +1,4 @@
-/** A time limit for a promise: a process that hangs never answers. Must not know: the editor's API. */
+/** A time limit for a promise: a process that hangs never answers. Must not use the editor's API. */
 
 export class TimedOut extends Error {}
 

@@ -1,4 +1,4 @@
-/** Show Layers: the layers of each token of the last completion, as text. Must not know: the editor's API. */
+/** Show Layers: the layers of each token of the last completion, as text. Must not use the editor's API. */
 import { t } from '../l10n';
 import type { LastCompletion } from '../protocol';
 import { joules, mean, percent, sourceText, tenths, threshold, whole } from '../state/format';

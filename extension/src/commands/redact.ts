@@ -1,7 +1,7 @@
-/** Removes the user's name from a text for others. Must not know: the editor's API. */
+/** Removes the user's name from a text for others. Must not use the editor's API. */
 import os from 'node:os';
 
-export interface User {
+interface User {
   readonly home: string;
   readonly name: string;
 }

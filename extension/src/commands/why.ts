@@ -1,22 +1,22 @@
 /** Why No Suggestion?: causes in the editor first, where the front gets no request; else the front's explanation. */
 import * as vscode from 'vscode';
 
-import { wantsSetUp } from '../environment/setup';
+import { acceptsSetUp } from '../environment/setup';
 import { COMMANDS } from '../ids';
 import { t } from '../l10n';
-import { openSetting, SCHEMES, SECTION, SETTING_KEYS, settingId, type Settings } from '../settings';
+import { openSetting, SCHEMES, SECTION, SETTING_KEYS, settingId, type OpenableSetting, type Settings } from '../settings';
 import type { Parts } from './commands';
 
 interface Answer {
   readonly text: string;
   /** The setting to change. */
-  readonly setting?: Parameters<typeof openSetting>[0];
+  readonly setting?: OpenableSetting;
 }
 
 export async function whyNoSuggestion(parts: Parts): Promise<void> {
   const { channels, store } = parts;
   if (store.snapshot.phase === 'setUp') {
-    if (await wantsSetUp()) {
+    if (await acceptsSetUp()) {
       await vscode.commands.executeCommand(COMMANDS.setUp);
     }
     return;
@@ -68,7 +68,7 @@ async function explanation({ requests, channels }: Parts): Promise<Answer> {
 }
 
 /** The first of our settings that a sentence names. */
-function settingIn(sentence: string): Answer['setting'] {
+function settingIn(sentence: string): OpenableSetting | undefined {
   const ids = sentence.match(new RegExp(`\\b${SECTION}\\.\\w+`, 'g')) ?? [];
   return ids.map((id) => SETTING_KEYS.find((key) => settingId(key) === id)).find((key) => key !== undefined);
 }

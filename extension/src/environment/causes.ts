@@ -1,6 +1,6 @@
 /**
  * Causes of failures, in words for the user. pip and venv hide some of them: without a network, pip's last line is that a
- * package has no such version, and venv gives only the exit status of a command. Must not know: the editor's API.
+ * package has no such version, and venv gives only the exit status of a command. Must not use the editor's API.
  */
 import { t } from '../l10n';
 import { gigabytes } from '../state/format';

@@ -1,6 +1,6 @@
 /**
  * Which environments windows run from: each window leaves a file with its process id there. After an update of the extension,
- * a window continues with its old environment until it is reloaded. Must not know: the editor's API.
+ * a window continues with its old environment until it is reloaded. Must not use the editor's API.
  */
 import fs from 'node:fs/promises';
 import path from 'node:path';

@@ -1,4 +1,4 @@
-/** The daemon's command line, run with the interpreter in force. Must not know: the editor's API. */
+/** The daemon's command line, run with the selected interpreter. Must not use the editor's API. */
 import fs from 'node:fs/promises';
 
 import { t } from '../l10n';
@@ -21,7 +21,7 @@ export class Daemon {
     return this.home.storage;
   }
 
-  /** The interpreter in force. */
+  /** The interpreter that the settings select. */
   async interpreter(): Promise<Resolution> {
     await fs.mkdir(this.cwd, { recursive: true });
     return resolve({ ...this.home, pythonPath: this.pythonPath() });

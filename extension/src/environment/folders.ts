@@ -1,6 +1,6 @@
 /**
  * The folders of managed environments: whole ones, and partial ones, which carry the process id of the window that creates
- * them. Must not know: the editor's API.
+ * them. Must not use the editor's API.
  */
 import fs from 'node:fs/promises';
 import path from 'node:path';

@@ -3,7 +3,7 @@
  * name is always complete. An attempt that fails or is cancelled leaves nothing. An existing environment is replaced: the
  * user sets up again because it is broken.
  *
- * Must not know: the editor's API.
+ * Must not use the editor's API.
  */
 import fs from 'node:fs/promises';
 import path from 'node:path';

@@ -1,4 +1,4 @@
-/** Finds a Python that can create the managed environment. Must not know: the editor's API. */
+/** Finds a Python that can create the managed environment. Must not use the editor's API. */
 import { t } from '../l10n';
 import { lastLine, PROBE_TIMEOUT_MS, run as realRun, type Run } from './processes';
 import { managedVariables } from './variables';
@@ -29,7 +29,7 @@ export function candidates(platform: NodeJS.Platform): readonly Interpreter[] {
   return [...names, ...elsewhere].map((command) => ({ command, args: [] }));
 }
 
-export interface Search {
+interface Search {
   readonly found: Interpreter | null;
   /** Why each existing candidate was rejected, for the error message. */
   readonly rejected: readonly string[];

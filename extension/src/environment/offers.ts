@@ -1,7 +1,7 @@
 /**
  * Which environments were offered to the user on this machine. The record is beside the environments: the editor's own
  * memory belongs to the machine of the user interface, and the extension may run on several others.
- * Must not know: the editor's API.
+ * Must not use the editor's API.
  */
 import fs from 'node:fs/promises';
 import path from 'node:path';

@@ -1,4 +1,4 @@
-/** What the output of pip and doctor means to the user. Must not know: the editor's API. */
+/** What the output of pip and doctor means to the user. Must not use the editor's API. */
 import { t } from '../l10n';
 
 /** A line of pip's output as a step to show, or null. */

@@ -3,7 +3,7 @@ import { spawn, spawnSync, type ChildProcess, type ChildProcessByStdio } from 'n
 import os from 'node:os';
 import type { Readable } from 'node:stream';
 
-export interface RunOptions {
+interface RunOptions {
   /** A folder that only we write to: `python -c` and `python -m` import from it first. */
   readonly cwd: string;
   readonly env?: NodeJS.ProcessEnv;
@@ -73,7 +73,7 @@ function start(command: string, args: readonly string[], options: RunOptions): C
   }
 }
 
-export function killTree(child: ChildProcess): void {
+function killTree(child: ChildProcess): void {
   if (child.pid === undefined || child.exitCode !== null) {
     return;
   }

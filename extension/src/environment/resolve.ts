@@ -1,11 +1,11 @@
 /**
  * Which Python runs the front:
  *   1. `greenCode.pythonPath`, if it has the green_code package of this version. A wrong one is an error, not a fallback:
- *      whoever sets an interpreter wants that one.
+ *      a user who sets an interpreter expects that one.
  *   2. The managed environment: the one that Set Up created from this extension's wheel.
  *   3. None yet: the user is asked to set up.
  *
- * Must not know: the editor's API.
+ * Must not use the editor's API.
  */
 import { createHash } from 'node:crypto';
 import fs from 'node:fs/promises';
@@ -30,7 +30,7 @@ export interface Home {
   readonly bundled: string;
 }
 
-export interface ResolveOptions extends Home {
+interface ResolveOptions extends Home {
   readonly pythonPath: string;
   readonly run?: Run;
 }

@@ -18,7 +18,7 @@ const consentText = () =>
     t('After that, only an update of this extension downloads anything. Your code never leaves this machine.'),
   ].join(' ');
 
-/** Asks before anything is installed that the setting would hide. */
+/** Asks for consent to clear the setting, which would hide what Set Up installs. */
 async function agreesToClear(pythonPath: string): Promise<boolean> {
   const detail = t('It is set to {pythonPath}. While it is set, Green Code uses that interpreter, not the environment that Set Up creates.', { pythonPath });
   const clear = t('Clear and Set Up');
@@ -31,8 +31,8 @@ async function consents(again: boolean): Promise<boolean> {
   return (await vscode.window.showInformationMessage(question, { modal: true, detail: consentText() }, answer)) !== undefined;
 }
 
-/** Says what is missing, and offers Set Up. Returns whether the user wants it. */
-export async function wantsSetUp(): Promise<boolean> {
+/** Offers Set Up, and returns whether the user accepts. */
+export async function acceptsSetUp(): Promise<boolean> {
   return (await vscode.window.showInformationMessage(t('Green Code needs its Python packages and a model.'), t('Set Up'))) !== undefined;
 }
 
@@ -77,7 +77,7 @@ export class SetUp {
       return;
     }
     await this.recordOffer(environment);
-    if (await wantsSetUp()) {
+    if (await acceptsSetUp()) {
       await this.start();
     }
   }

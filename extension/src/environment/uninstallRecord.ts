@@ -3,7 +3,7 @@
  * script can read neither settings nor the storage folder. The file is in the extension's own folder and is removed with
  * it, so it never names another installation's engine.
  *
- * Must not know: the editor's API.
+ * Must not use the editor's API.
  */
 import fs from 'node:fs/promises';
 import path from 'node:path';
@@ -13,7 +13,7 @@ import { run as realRun, type Run } from './processes';
 import type { Ready } from './resolve';
 import { daemonVariables } from './variables';
 
-export interface DaemonRecord {
+interface DaemonRecord {
   readonly python: string;
   readonly origin: Ready['origin'];
   /** Its working folder: never in a workspace, because Python imports from its working folder. */

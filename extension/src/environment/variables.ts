@@ -1,4 +1,4 @@
-/** The environment variables of child processes. Must not know: the editor's API. */
+/** The environment variables of child processes. Must not use the editor's API. */
 import { VARIABLE } from './bundles';
 import type { Ready } from './resolve';
 

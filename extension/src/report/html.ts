@@ -1,13 +1,13 @@
 /**
  * The energy report as a page: totals, charts, and tables by day, language and model. Our own texts contain no markup (a test
- * checks), so they are inserted without escaping. Must not know: the editor's API.
+ * checks), so they are inserted without escaping. Must not use the editor's API.
  */
 import { COMMANDS } from '../ids';
 import { language, t } from '../l10n';
 import type { Report, Totals } from '../protocol';
 import { carbon, joules, percent, plain, seconds, sourceText, tenths, wattHours, whole } from '../state/format';
 
-export interface ReportPage {
+interface ReportPage {
   readonly style: string;
   readonly script: string;
   readonly nonce: string;

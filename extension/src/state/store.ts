@@ -1,7 +1,7 @@
 /**
  * The state of the window: the only source of the status item, the threshold view and the menu.
  *
- * Must not know: the editor's API, or how anything is drawn.
+ * Must not use the editor's API.
  */
 import type { EnergyMessage, StatusMessage, Totals } from '../protocol';
 import type { Settings } from '../settings';

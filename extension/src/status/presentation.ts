@@ -1,6 +1,6 @@
 /**
  * What the status item shows, as a function of the window's state: one icon and one figure, colour for errors only, and
- * everything else in the tooltip. Must not know: the editor's API.
+ * everything else in the tooltip. Must not use the editor's API.
  */
 import { COMMANDS, ICON } from '../ids';
 import { t } from '../l10n';
@@ -8,9 +8,9 @@ import type { Agreement, EnergyMessage, State, Totals } from '../protocol';
 import { joules, mean, percent, sourceText, tenths, threshold, todayText, whole } from '../state/format';
 import type { Snapshot } from '../state/store';
 
-export type DisplayState = State | 'setUp' | 'settingUp';
+type DisplayState = State | 'setUp' | 'settingUp';
 
-export interface Presentation {
+interface Presentation {
   readonly state: DisplayState;
   readonly text: string;
   /** Markdown; its links run our commands. */

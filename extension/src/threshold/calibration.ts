@@ -1,12 +1,12 @@
-/** The calibration of a model: agent_models/NAME/calibration.json. Must not know: the editor's API. */
+/** The calibration of a model: agent_models/NAME/calibration.json. Must not use the editor's API. */
 import fs from 'node:fs/promises';
 import path from 'node:path';
 
 import { t } from '../l10n';
 import { HIGHEST, LOWEST } from './value';
 
-export const PRESET_NAMES = ['quality', 'balanced', 'saver'] as const;
-export type PresetName = (typeof PRESET_NAMES)[number];
+const PRESET_NAMES = ['quality', 'balanced', 'saver'] as const;
+type PresetName = (typeof PRESET_NAMES)[number];
 
 export interface Preset {
   readonly name: PresetName;

@@ -2,7 +2,7 @@
 import { language, t } from '../l10n';
 import { HIGHEST, LOWEST, STEP } from './value';
 
-export interface PageOptions {
+interface PageOptions {
   readonly nonce: string;
   readonly cspSource: string;
   readonly script: string;

@@ -7,7 +7,7 @@ import { percent, threshold as thresholdText } from '../state/format';
 import { presetTitle, type Calibration, type Preset } from './calibration';
 import { noEffectReason, parseThreshold } from './value';
 
-export type Choice = vscode.QuickPickItem & { readonly value: number | null };
+type Choice = vscode.QuickPickItem & { readonly value: number | null };
 
 /** Highest first. The current value is marked, even if it is no preset. */
 export function choices({ presets }: Calibration, current: number): readonly Choice[] {

@@ -1,4 +1,4 @@
-/** The threshold as a number: range, steps and parsing. Must not know: the editor's API. */
+/** The threshold as a number: range, steps and parsing. Must not use the editor's API. */
 
 import { t } from '../l10n';
 import type { Decoding } from '../protocol';
@@ -8,7 +8,7 @@ export const HIGHEST = 1;
 /** Step of the slider. */
 export const STEP = 0.01;
 
-export type Parsed = { readonly value: number } | { readonly error: string };
+type Parsed = { readonly value: number } | { readonly error: string };
 
 /** Accepts `0.85`, `.85`, `0,85` and `85 %`. Anything else gives an error message. */
 export function parseThreshold(text: string): Parsed {

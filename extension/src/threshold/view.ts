@@ -14,7 +14,7 @@ import { pointAt, presetTitle, type Calibration, type Point } from './calibratio
 import { HIGHEST, LOWEST, noEffectReason, roundThreshold, STEP } from './value';
 
 /** To the page: the slider's scale, which changes only with the model. */
-export interface ScaleMessage {
+interface ScaleMessage {
   readonly type: 'scale';
   readonly presets: readonly { readonly threshold: number; readonly title: string; readonly text: string }[];
   readonly curve: readonly Point[];
@@ -32,7 +32,7 @@ export interface Step {
 }
 
 /** To the page: everything else. */
-export interface StateMessage {
+interface StateMessage {
   readonly type: 'state';
   readonly threshold: number;
   /** Why the threshold has no effect now; empty if it has. */
@@ -44,7 +44,7 @@ export interface StateMessage {
 }
 
 /** To the page: the setting was written, or that failed. State messages have the current value from now on. */
-export interface WrittenMessage {
+interface WrittenMessage {
   readonly type: 'written';
   readonly value: number;
 }
@@ -115,7 +115,7 @@ export class ThresholdView implements vscode.WebviewViewProvider, vscode.Disposa
     view.webview.onDidReceiveMessage((message: FromPage) => {
       this.receive(message).catch((error: unknown) => {
         void vscode.window.showErrorMessage(failure(error));
-        this.forget(); // the slider shows a value that was not written
+        this.resetSent(); // the slider shows a value that was not written
         this.throttle.request();
       });
     });
@@ -136,7 +136,7 @@ export class ThresholdView implements vscode.WebviewViewProvider, vscode.Disposa
 
   private async receive(message: FromPage): Promise<void> {
     if (message.type === 'ready') {
-      this.forget();
+      this.resetSent();
       await this.post();
     } else if (message.type === 'fast') {
       await writeSetting('decoding', 'fast');
@@ -153,7 +153,7 @@ export class ThresholdView implements vscode.WebviewViewProvider, vscode.Disposa
 
   private async post(): Promise<void> {
     if (!this.view?.visible) {
-      this.forget();
+      this.resetSent();
       return;
     }
     const { webview } = this.view;
@@ -171,7 +171,7 @@ export class ThresholdView implements vscode.WebviewViewProvider, vscode.Disposa
     }
   }
 
-  private forget(): void {
+  private resetSent(): void {
     this.sent = { calibration: '', state: '' };
   }
 }

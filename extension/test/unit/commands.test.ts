@@ -40,7 +40,7 @@ describe('Diagnose', () => {
     expect(copied.mock.calls).toEqual([[redacted]]);
   });
 
-  it('copies nothing unless the user wants it', async () => {
+  it('copies nothing without the button', async () => {
     const copied = vi.spyOn(env.clipboard, 'writeText');
     await commandTable(parts)[COMMANDS.diagnose]!();
     expect(copied).not.toHaveBeenCalled();
@@ -53,7 +53,7 @@ describe('Diagnose', () => {
       },
     };
     vi.spyOn(window, 'withProgress').mockImplementation((_, task) => task({}, cancelled));
-    const told = vi.spyOn(window, 'showInformationMessage');
+    const notified = vi.spyOn(window, 'showInformationMessage');
     const show = vi.fn();
     const ended: boolean[] = [];
     const daemon = {
@@ -65,7 +65,7 @@ describe('Diagnose', () => {
     await commandTable({ ...parts, daemon, documents: { show } } as unknown as Parts)[COMMANDS.diagnose]!();
     expect(ended).toEqual([true]);
     expect(show).not.toHaveBeenCalled();
-    expect(told).not.toHaveBeenCalled();
+    expect(notified).not.toHaveBeenCalled();
   });
 });
 
@@ -137,7 +137,7 @@ describe('Why No Suggestion?', () => {
     ['git', 'Green Code does not support this kind of document (git).'],
   ])('considers only documents: %s', async (scheme, text) => {
     focus('log', scheme);
-    const told = vi.spyOn(window, 'showInformationMessage');
+    const notified = vi.spyOn(window, 'showInformationMessage');
     const explain = () => Promise.resolve({ reason: 'empty', message: 'Nothing to add.', action: null, last: null });
     const parts = {
       store: { snapshot: { phase: 'running', settings: defaults } },
@@ -145,7 +145,7 @@ describe('Why No Suggestion?', () => {
       channels: { extension: { info: () => undefined } },
     } as unknown as Parts;
     await commandTable(parts)[COMMANDS.whyNoSuggestion]!();
-    expect(told.mock.calls[0]?.[0]).toBe(text);
+    expect(notified.mock.calls[0]?.[0]).toBe(text);
   });
 
   it('offers Set Up where nothing is set up yet', async () => {

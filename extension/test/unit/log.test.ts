@@ -11,9 +11,9 @@ function answered(answer: string | undefined) {
   const shown: string[] = [];
   const made = window.createOutputChannel;
   vi.spyOn(window, 'createOutputChannel').mockImplementation((name: string) => ({ ...made(name), show: () => void shown.push(name) }));
-  const told = vi.spyOn(window, 'showErrorMessage').mockResolvedValue(answer);
+  const notified = vi.spyOn(window, 'showErrorMessage').mockResolvedValue(answer);
   const done = vi.spyOn(commands, 'executeCommand');
-  return { channels: new Channels(), shown, told, done };
+  return { channels: new Channels(), shown, notified, done };
 }
 
 it.each([
@@ -34,12 +34,12 @@ it('an action runs with its arguments, and opens no log', async () => {
 });
 
 it('an error is shown once, until a start succeeds', () => {
-  const { channels, told } = answered(undefined);
+  const { channels, notified } = answered(undefined);
   channels.showError('It ended.');
   channels.showError('It ended.');
   channels.showError('It ended again.');
-  expect(told).toHaveBeenCalledTimes(2);
-  channels.forgetShown();
+  expect(notified).toHaveBeenCalledTimes(2);
+  channels.resetShown();
   channels.showError('It ended.');
-  expect(told).toHaveBeenCalledTimes(3);
+  expect(notified).toHaveBeenCalledTimes(3);
 });

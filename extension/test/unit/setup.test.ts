@@ -4,15 +4,15 @@ import path from 'node:path';
 
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 
-import type { InstallOptions } from '../../src/environment/install';
+import { Cancelled, InstallError, type InstallOptions } from '../../src/environment/install';
 import { managedFolder, pythonIn } from '../../src/environment/resolve';
 import { SetUp } from '../../src/environment/setup';
 import { Channels } from '../../src/log';
 import { Store, type Phase } from '../../src/state/store';
+import { wheelIn } from './results';
 import { defaults } from './samples';
 import { configuration, window } from './vscode';
 
-const { Cancelled, InstallError } = await vi.importActual<typeof import('../../src/environment/install')>('../../src/environment/install');
 const installed = vi.hoisted(() => vi.fn<(options: InstallOptions) => Promise<void>>());
 vi.mock('../../src/environment/install', async (original) => ({ ...(await original<object>()), install: installed }));
 
@@ -23,7 +23,7 @@ const home = () => ({ storage, version: '0.1.0', bundled: path.join(storage, 'bu
 
 /** The result of an earlier Set Up. */
 async function makeEnvironment() {
-  const wheel = path.join(home().bundled, 'green_code-0.1.0-py3-none-any.whl');
+  const wheel = wheelIn(home());
   fs.mkdirSync(home().bundled);
   fs.writeFileSync(wheel, 'wheel');
   const python = pythonIn(await managedFolder(home(), wheel));
