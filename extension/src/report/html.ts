@@ -30,7 +30,7 @@ export function renderReport(report: Report, { style, script, nonce, cspSource, 
 <main>
 <h1>${t('Energy Report')}</h1>
 <p class="lead">${summary(report.today)}</p>
-<p class="note">${report.all.source === null ? '' : t('Energy: {source}.', { source: escape(sourceText(report.all.source)) })} ${t('Savings are relative to the same model at full depth, with the same cache and the same requests.')}</p>
+<p class="note">${basis(report.all)}</p>
 <p>${electricity(report.all, gridIntensity)}</p>
 ${charts(report)}
 ${table(t('Totals'), t('Period'), [
@@ -40,12 +40,36 @@ ${table(t('Totals'), t('Period'), [
 ${table(t('By day'), t('Day (UTC)'), report.by_day.map((totals) => ({ name: totals.day, totals })))}
 ${table(t('By language'), t('Language'), report.by_language.map((totals) => ({ name: totals.language, totals })))}
 ${table(t('By model'), t('Model'), report.by_model.map((totals) => ({ name: totals.model, totals })))}
-<p class="note">${t('Shown: the editor received a suggestion. Retained: the accepted text was still there after 30 seconds. Cancelled completions and checks at full depth count towards energy only.')}</p>
-<p class="actions">${button(t('Export…'), COMMANDS.exportHistory, 'export')} ${button(t('Delete History…'), COMMANDS.deleteHistory, 'delete')} ${button(t('Refresh'), COMMANDS.energyReport, 'refresh')}</p>
+<p class="note">${legend()}</p>
+<p class="actions">${buttons()}</p>
 </main>
 <script nonce="${nonce}" src="${script}"></script>
 </body>
 </html>`;
+}
+
+/** How the figures were obtained, and what they are compared with. */
+function basis({ source }: Totals): string {
+  return [
+    ...(source === null ? [] : [t('Energy: {source}.', { source: escape(sourceText(source)) })]),
+    t('Savings are relative to the same model at full depth, with the same cache and the same requests.'),
+  ].join(' ');
+}
+
+function legend(): string {
+  return [
+    t('Shown: the editor received a suggestion.'),
+    t('Retained: the accepted text was still there after 30 seconds.'),
+    t('Cancelled completions and checks at full depth count towards energy only.'),
+  ].join(' ');
+}
+
+function buttons(): string {
+  return [
+    button(t('Export…'), COMMANDS.exportHistory, 'export'),
+    button(t('Delete History…'), COMMANDS.deleteHistory, 'delete'),
+    button(t('Refresh'), COMMANDS.energyReport, 'refresh'),
+  ].join(' ');
 }
 
 function summary(totals: Totals): string {
