@@ -3,112 +3,86 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from green_code.engine.loading import load_runtime
-
 from green_code.models.catalog import DEFAULT
 from green_code.problems import Problem
-from green_code_lab.experiments import (
-    baselines,
-    drafts,
-    energy,
-    layers,
-    paper,
-    prefill_exits,
-    propagation,
-    quality,
-    rewards,
-    sessions,
-    weight_search,
-)
-from green_code_lab.experiments.experiment import rounded
+from green_code_lab.experiments.experiment import Experiment, rounded
 from green_code_lab.experiments.pages import write
 from green_code_lab.experiments.provenance import provenance
 
-_MODULES = (
-    layers,
-    energy,
-    baselines,
-    quality,
-    sessions,
-    drafts,
-    prefill_exits,
-    propagation,
-    paper,
-    rewards,
-    weight_search,
-)
-EXPERIMENTS = {module.EXPERIMENT.name: module.EXPERIMENT for module in _MODULES}
-
-
-def _at_least(least: int) -> Callable[[str], int]:
-    def number(text: str) -> int:
-        if (value := int(text)) < least:
-            raise argparse.ArgumentTypeError(f"{value} is less than {least}")
-        return value
-
-    return number
-
-
-_ARGUMENTS: dict[str, dict[str, Any]] = {
-    "data": {"type": Path, "nargs": "+", "help": "files of rows, as for `green-code evaluate` (default: held-out projects of the corpus, else the demo's files)"},
-    "work": {"type": Path, "help": "folder of the corpus and of interim results (default: %(default)s)"},
-    "limit": {"type": _at_least(1), "help": "rows or files per language (default: %(default)s)"},
-    "window-seconds": {"type": float, "help": "of a window of the meter (default: %(default)s)"},
-    "repetitions": {"type": _at_least(5), "help": "windows of each arm, 5 or more (default: %(default)s)"},
-    "updates": {"type": _at_least(1), "help": "of PPO an agent; supervision takes steps in proportion (default: %(default)s)"},
-    "tokens": {"type": _at_least(1), "help": "that each trial trains on (default: %(default)s)"},
-    "trials": {"type": _at_least(2), "help": "of the search, 2 or more (default: %(default)s)"},
+_NAMES = (
+    "layers", "energy", "baselines", "quality", "sessions", "drafts", "prefill-exits", "propagation", "paper", "rewards", "weight-search",
+)  # fmt: skip
+EXPERIMENTS: dict[str, Experiment] = {
+    name: importlib.import_module(f"green_code_lab.experiments.{name.replace('-', '_')}").EXPERIMENT
+    for name in _NAMES
+}
+_ARGUMENTS: dict[str, tuple[type, str]] = {
+    "data": (Path, "files of rows, as for `green-code evaluate` (default: held-out projects of the corpus, else the demo's files)"),
+    "work": (Path, "folder of the corpus and of interim results (default: %(default)s)"),
+    "limit": (int, "rows or files per language (default: %(default)s)"),
+    "window-seconds": (float, "of a window of the meter (default: %(default)s)"),
+    "repetitions": (int, "windows of each arm (default: %(default)s)"),
+    "updates": (int, "of PPO an agent; supervision takes steps in proportion (default: %(default)s)"),
+    "tokens": (int, "that each trial trains on (default: %(default)s)"),
+    "trials": (int, "of the search (default: %(default)s)"),
+    "seed": (int, "of all that is drawn (default: %(default)s)"),
+    "out": (Path, "folder to write to (default: %(default)s)"),
 }  # fmt: skip
-_UNRECORDED = ("work",)  # in the command on the page
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     names = parser.add_subparsers(dest="experiment", metavar="NAME", required=True)
-    for experiment in EXPERIMENTS.values():
+    for name, experiment in EXPERIMENTS.items():
         command = names.add_parser(
-            experiment.name, help=experiment.title, description=experiment.question, allow_abbrev=False
+            name, help=experiment.title, description=experiment.question, allow_abbrev=False
         )
         command.add_argument("--model", default=DEFAULT)
-        for name, default in experiment.arguments.items():
-            command.add_argument(f"--{name}", default=default, **_ARGUMENTS[name])
-        command.add_argument("--seed", type=int, default=0)
+        for argument, default in _arguments(experiment).items():
+            kind, help = _ARGUMENTS[argument]
+            several = {"nargs": "+"} if isinstance(default, list) else {}
+            command.add_argument(f"--{argument}", type=kind, default=default, help=help, **several)  # type: ignore[arg-type]
         command.add_argument(
-            "--out", type=Path, default=Path("docs/experiments"), help="(default: %(default)s)"
+            "--redraw", action="store_true", help="measure nothing; write page and plot anew from the data"
         )
-        command.add_argument(
-            "--redraw",
-            action="store_true",
-            help="measure nothing: write page and plot anew from OUT/NAME.json",
-        )
+
+
+def _arguments(experiment: Experiment) -> dict[str, Any]:
+    return {**experiment.arguments, "seed": 0, "out": Path("docs/experiments")}
 
 
 def run(args: argparse.Namespace) -> int:
     experiment = EXPERIMENTS[args.experiment]
+    data = args.out / f"{experiment.name}.json"
     try:
         args.out.mkdir(parents=True, exist_ok=True)  # before an hour's measurement rather than after it
-        found = json.loads((args.out / f"{experiment.name}.json").read_text("utf-8")) if args.redraw else None
+        found = json.loads(data.read_text("utf-8")) if args.redraw else _measure(experiment, args)
+        write(args.out, found, experiment.page, experiment.draw)
     except OSError as error:
-        raise Problem(
-            "bad_request", f"{args.out} cannot be used ({error}); give another folder with --out."
-        ) from error
-    if found is None:
-        _say(f"loading {args.model}")
-        runtime = load_runtime(args.model)
-        measured = experiment.measure(runtime, args, _say)
-        recorded = ("model", *(name for name in experiment.arguments if name not in _UNRECORDED), "seed")
-        options = {name: getattr(args, name.replace("-", "_")) for name in recorded} | {
-            "model": Path(args.model)
-        }
-        found = rounded({**provenance(runtime, experiment.name, options), "notes": [], **measured})
-    write(args.out, found, experiment.page, experiment.draw)
-    _say(f"written to {args.out}: {experiment.name}.json, .md, .svg and .html")
+        raise Problem("bad_request", f"{error}; give another folder with --out.") from error
+    _say(f"written to {args.out}: {experiment.name}.json, .md and .svg")
     return 0
+
+
+def _measure(experiment: Experiment, args: argparse.Namespace) -> dict[str, Any]:
+    given = {name: getattr(args, name.replace("-", "_")) for name in _arguments(experiment)}
+    if too_small := [
+        name for name, value in given.items() if isinstance(value, int) and value < (name != "seed")
+    ]:
+        raise Problem("bad_request", f"--{too_small[0]} must be at least 1.")
+    _say(f"loading {args.model}")
+    runtime = load_runtime(args.model)
+    measured = experiment.measure(runtime, args, _say)
+    options = {name: value for name, value in given.items() if name not in ("work", "out")}
+    about = provenance(runtime, experiment.name, {"model": Path(args.model), **options})
+    found: dict[str, Any] = rounded({**about, "notes": [], **measured})
+    return found
 
 
 def _say(text: str) -> None:

@@ -1,12 +1,14 @@
-"""What a saving is measured against: whole completions with a key-value cache and without one, in windows of the meter.
+"""How much of the energy that early exits save is there only because the baseline has no key-value cache? GREEN-CODE's published
+code computes every position anew for every token, in its baseline as with its agent.
 
-The paper's code computes all positions anew for each token, at full depth in its baseline and up to the exit with its agent.
-Here that is done with our model, beside decoding with a cache. A window completes the same prompts over and over, each cold.
+Prompts are completed by a fixed number of tokens, cold, over and over; the arms take turns. All have the same weights, number
+format, threads and decoder. *No cache*: each token begins with an empty cache, and all positions go as deep as the exit of
+that token. *Cache*: what was computed is kept, and positions that wait below a layer are filled when it is needed. *As
+served*: drafts come from the text, too, and in `fast` prompts stop at the prefill exit.
 """
 
 from __future__ import annotations
 
-import argparse
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -14,17 +16,17 @@ from functools import partial
 from statistics import fmean
 
 import torch
-from green_code.engine.loading import Runtime
 
 from green_code.cli.demo import samples
 from green_code.decoding.drafter import advance_by_policy
 from green_code.decoding.exit_policies import LIKELIEST, Full, Policy
 from green_code.decoding.kv_cache import KVCache
+from green_code.engine.loading import Runtime
 from green_code.settings import default_settings
-from green_code_lab.experiments.experiment import Experiment, Found, Report, Table, mean_figure
+from green_code_lab.experiments.common import Mode, stream
+from green_code_lab.experiments.experiment import Args, Experiment, Found, Report, Table, mean_figure
 from green_code_lab.experiments.plots import Bars
-from green_code_lab.experiments.runtimes import Mode, stream
-from green_code_lab.experiments.windows import Spent, meter_of, orders, spend
+from green_code_lab.experiments.windows import Spent, take_turns
 
 TOKENS = 12
 """Of a completion; nothing ends one before."""
@@ -34,29 +36,17 @@ Complete = Callable[[Sequence[int]], list[int]]
 """Completes a prompt, cold; returns the tokens."""
 
 
-def measure(runtime: Runtime, args: argparse.Namespace, report: Report) -> Found:
-    """See `Measure`."""
-    (meter, in_words), prompts, chosen = meter_of(runtime), _prompts(runtime), arms(runtime)
-    windows: dict[str, list[Spent]] = {name: [] for name in chosen}
+def measure(runtime: Runtime, args: Args, report: Report) -> Found:
+    prompts, chosen = _prompts(runtime), arms(runtime)
 
     def complete_all(name: str) -> int:  # whatever the time: the arms' work is the same
         return len([chosen[name](prompt) for prompt in prompts])
 
-    for repetition, order in enumerate(orders(list(chosen), args.repetitions, args.seed)):
-        for name in order:
-            chosen[name](prompts[0])  # warm
-            windows[name].append(spend(meter, args.window_seconds, partial(complete_all, name)))
-        report(f"repetition {repetition + 1} of {args.repetitions}")
+    works = {name: partial(partial, complete_all, name) for name in chosen}
+    windows, settings = take_turns(runtime, works, args, report)
     texts = {name: [complete(prompt) for prompt in prompts] for name, complete in chosen.items()}
-    turns = "in a shuffled order and its reverse"
-    return {
-        "settings": {
-            "joules": in_words,
-            "windows": f"{args.repetitions} of {args.window_seconds:g} s or longer for each arm, {turns} (seed {args.seed})",
-            "completions": f"{TOKENS} tokens after each of {len(prompts)} prompts of {PROMPT_TOKENS} tokens from the demo's files",
-        },
-        "arms": figures(windows, texts),
-    }
+    completions = f"{TOKENS} tokens after each of {len(prompts)} prompts of {PROMPT_TOKENS} tokens from the demo's files"
+    return {"settings": {**settings, "completions": completions}, "arms": figures(windows, texts)}
 
 
 def arms(runtime: Runtime) -> dict[str, Complete]:
@@ -133,28 +123,18 @@ def _same(tokens: Sequence[int], full: Sequence[int]) -> float:
 
 
 EXPERIMENT = Experiment(
-    name="baselines",
-    title="What a saving is measured against",
-    question="How much of the energy that early exits save is there only because the baseline has no key-value cache? GREEN-CODE's published "
-    "code computes every position anew for every token, in its baseline as with its agent.",
-    method="Prompts are completed by a fixed number of tokens, cold, over and over; the arms take turns. All have the same weights, number "
-    "format, threads and decoder. *No cache*: each token begins with an empty cache, and all positions go as deep as the exit of that token. "
-    "*Cache*: what was computed is kept, and positions that wait below a layer are filled when it is needed. *As served*: drafts come from the "
-    "text, too, and in `fast` prompts stop at the prefill exit.",
-    measure=measure,
-    arguments={"window-seconds": 10.0, "repetitions": 6},
-    tables=(
+    "baselines", "What a saving is measured against", __doc__, measure, {"window-seconds": 10.0, "repetitions": 6},
+    (
         Table(
-            "arms",
+            "arms", "Joules of a completion",
+            "*Saved against*: share of the joules of the same repetition's window. *As full depth*: share of the tokens before the first that is not full"
+            " depth's, mean over prompts. [quality](quality.md) has the quality on real rows.",
             (
                 ("arm", "arm", "1"), ("J a completion", "joules", "2"), ("saved against no cache, full depth", "from_uncached", "%"),
                 ("saved against cache, full depth", "from_cached", "%"), ("CPU-ms", "cpu_seconds", "m0"), ("ms", "wall_seconds", "m0"),
                 ("as full depth", "same_tokens", "%"),
             ),
-            "Joules of a completion",
-            "*Saved against*: share of the joules of the same repetition's window. *As full depth*: share of the tokens before the first that is "
-            "not full depth's, mean over prompts. [quality](quality.md) has the quality on real rows.",
         ),
     ),
-    plot=Bars("Joules of a completion", "arms", None, "arm", (("joules", "J"),), "J a completion"),
+    Bars("Joules of a completion", "arms", None, "arm", (("joules", "J"),), "J a completion"),
 )  # fmt: skip

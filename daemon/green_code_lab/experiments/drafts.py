@@ -1,43 +1,38 @@
-"""What drafts save while the tokens stay those of full depth, and how often each kind of draft is accepted.
+"""How many fewer joules does `exact` spend than full depth where n-grams draft (of the document: prompt lookup; of the training
+corpus: the bundle's table), where exits draft, and where both do?
 
-Every row is completed cold by a session of its own. Priors of drafts (decoding/prompt_lookup.py, price_book.py) are measured
-on the corpus' held-out projects: a window of a document is read at full depth, and at each of its last positions the draft
-is compared with the last layer's token. The text that follows is the source's, not what the model would have written.
+Each row's line is completed by a session of its own with an empty cache. The model was not trained on held-out projects, but
+priors of drafts were chosen on them. Exits draft where the policy exits (an agent: where that is its likeliest action) and the
+expected gain is positive.
+
+The priors of drafts (decoding/prompt_lookup.py, price_book.py) are measured on held-out projects: a window of a document is
+read at full depth, and at each of its last positions the draft is compared with the last layer's token. The text that follows
+is the source's, not what the model would have written.
 """
 
 from __future__ import annotations
 
-import argparse
 import math
 import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
-from green_code.engine.loading import Runtime
-from green_code.engine.session import Session
-from green_code.work import full_depth_work
 
 from green_code.decoding.kv_cache import KVCache
 from green_code.decoding.price_book import CONFIDENCES
 from green_code.decoding.prompt_lookup import LENGTHS, NEAR_TOKENS, SHARES, PromptLookup
+from green_code.engine.loading import Runtime
+from green_code.engine.session import Session
 from green_code.models.backend import SMALL_BATCH
+from green_code.work import full_depth_work
 from green_code_lab.corpus import Corpus, open_corpus
 from green_code_lab.evaluation.datasets import Row
-from green_code_lab.experiments.experiment import (
-    ROWS,
-    Experiment,
-    Found,
-    Report,
-    Table,
-    interval_figure,
-    ratio,
-)
+from green_code_lab.experiments.common import by_policy, choose_rows, drafting_policy
+from green_code_lab.experiments.experiment import ROWS, Args, Experiment, Found, Report, Table, ratio_figure
 from green_code_lab.experiments.plots import Bars
-from green_code_lab.experiments.rows import by_policy, choose_rows
-from green_code_lab.experiments.runtimes import drafting_policy, facts
 
 _WINDOWS = 64  # a language
 _CONTEXT, _SCORED = 512, 64  # tokens of a window, and those at its end that are scored
@@ -46,48 +41,42 @@ Kind = tuple[str, str, str]
 """Where a draft is from, and its class."""
 
 
-class Arm(NamedTuple):
-    """`exits`: whether the exits of the bundle's policy draft. `lookup`: whether prompt lookup and the n-grams do."""
-
-    name: str
-    decoding: Literal["full", "exact"]
-    exits: bool
-    lookup: bool
-
-
-ARMS = (
-    Arm("full depth", "full", False, False), Arm("n-grams", "exact", False, True),
-    Arm("exits", "exact", True, False), Arm("n-grams and exits", "exact", True, True),
-)  # fmt: skip
+# By name: decoding, whether the exits of the bundle's policy draft, whether prompt lookup and the n-grams do.
+ARMS: dict[str, tuple[Literal["full", "exact"], bool, bool]] = {
+    "full depth": ("full", False, False),
+    "n-grams": ("exact", False, True),
+    "exits": ("exact", True, False),
+    "n-grams and exits": ("exact", True, True),
+}
 
 
-def measure(runtime: Runtime, args: argparse.Namespace, report: Report) -> Found:
-    """See `Measure`."""
+def measure(runtime: Runtime, args: Args, report: Report) -> Found:
     corpus = args.work / "corpus"
     rows, settings = choose_rows(runtime, args)
     done: dict[str, list[dict[str, Any]]] = {}
-    for arm in ARMS:
-        done[arm.name] = [complete(runtime, row, arm) for row in rows]
-        report(f"{arm.name}: {len(rows)} rows")
+    for name, arm in ARMS.items():
+        done[name] = [complete(runtime, row, *arm) for row in rows]
+        report(f"{name}: {len(rows)} rows")
     report("measuring priors on held-out projects")
     opened = open_corpus(corpus, runtime.vocabulary, 1, 1) if corpus.is_dir() else None
     windows = f"the last {_SCORED} positions of {_WINDOWS} windows a language, of at most {_CONTEXT} tokens"
     return {
         "settings": {
             **settings,
-            **facts(runtime),
             "drafting policy": drafting_policy(runtime),
             "priors": windows,
         },
-        "arms": [summary(name, own, done[ARMS[0].name], args.seed) for name, own in done.items()],
+        "arms": [summary(name, own, done["full depth"], args.seed) for name, own in done.items()],
         "kinds": priors(runtime, opened, args.seed) if opened is not None else [],
     }
 
 
-def complete(runtime: Runtime, row: Row, arm: Arm) -> dict[str, Any]:
+def complete(
+    runtime: Runtime, row: Row, decoding: Literal["full", "exact"], exits: bool, lookup: bool
+) -> dict[str, Any]:
     """What a row took. In `exact`, the agent drafts at an exit where exiting is its likeliest action."""
-    session = Session(runtime, arm.lookup)
-    params = by_policy(runtime.model, arm.decoding, drafting_policy(runtime) if arm.exits else "full")
+    session = Session(runtime, lookup)
+    params = by_policy(runtime.model, decoding, drafting_policy(runtime) if exits else "full")
     params["prefix"], params["suffix"] = row.prefix, row.suffix
     result = session.complete(params, lambda: None, math.inf)
     passes = result["tokens"] + (result["reason"] == "end_of_text")
@@ -107,8 +96,8 @@ def summary(name: str, rows: Sequence[dict[str, Any]], full: Sequence[dict[str, 
     return {
         "arm": name, "tokens": tokens, "passes": rounds or passes, "tokens_a_pass": passes / max(1, rounds or passes),
         "joules_per_token": sum(row["joules"] for row in rows) / max(1, tokens),
-        "whole": interval_figure([(row["full"], row["joules"]) for row in rows], ratio, seed),
-        "after_prompt": interval_figure(after, ratio, seed),
+        "whole": ratio_figure([(row["full"], row["joules"]) for row in rows], seed),
+        "after_prompt": ratio_figure(after, seed),
         "same": sum(a["texts"] == b["texts"] for a, b in zip(rows, full, strict=True)) / len(rows),
     }  # fmt: skip
 
@@ -173,37 +162,27 @@ def _between(bounds: Sequence[float], index: int) -> str:
 
 
 EXPERIMENT = Experiment(
-    name="drafts",
-    title="What drafts save while the text stays full depth's",
-    question="How many fewer joules does `exact` spend than full depth where n-grams draft (of the document: prompt lookup; of the training "
-    "corpus: the bundle's table), where exits draft, and where both do?",
-    method="Each row's line is completed by a session of its own with an empty cache. The model was not trained on held-out projects, but priors "
-    "of drafts were chosen on them. Exits draft where the policy exits (an agent: where that is its likeliest action) and the expected gain is "
-    "positive.\n\nPriors are measured on the source's own text: the draft at each scored position is compared with the last layer's token.",
-    measure=measure,
-    arguments=ROWS,
-    tables=(
+    "drafts", "What drafts save while the text stays full depth's", __doc__, measure, ROWS,
+    (
         Table(
-            "arms",
+            "arms", "Joules",
+            "*Passes*: forward passes through the last layer. *Whole*: joules of full depth over those spent, prompt included. *After the prompt*: "
+            "without what the prompt's positions cost in either. *Same*: rows whose tokens are those of full depth.",
             (
                 ("drafts from", "arm", ""), ("tokens", "tokens", "0"), ("passes", "passes", "0"), ("tokens a pass", "tokens_a_pass", "2"),
                 ("mJ a token", "joules_per_token", "m1"), ("whole", "whole", "x2"), ("after the prompt", "after_prompt", "x2"),
                 ("same", "same", "%"),
             ),
-            "Joules",
-            "*Passes*: forward passes through the last layer. *Whole*: joules of full depth over those spent, prompt included. *After the "
-            "prompt*: without what the prompt's positions cost in either. *Same*: rows whose tokens are those of full depth.",
         ),
         Table(
-            "kinds",
-            (("source", "source", ""), ("kind", "kind", ""), ("class", "class", ""), ("positions", "positions", "0"), ("accepted", "accepted", "%")),
-            "Which drafts are accepted",
-            "The priors. *Text*: prompt lookup, by how many of the last tokens were found before and by what followed there. *Corpus*: the "
-            "bundle's n-grams, by the share of their occurrences that the draft followed. *Exit*: by the layer and the head's confidence.",
+            "kinds", "Which drafts are accepted",
+            "The priors. *Text*: prompt lookup, by how many of the last tokens were found before and by what followed there. *Corpus*: the bundle's "
+            "n-grams, by the share of their occurrences that the draft followed. *Exit*: by the layer and the head's confidence.",
+            (
+                ("source", "source", ""), ("kind", "kind", ""), ("class", "class", ""), ("positions", "positions", "0"),
+                ("accepted", "accepted", "%"),
+            ),
         ),
     ),
-    plot=Bars(
-        "Joules of full depth over those spent", "arms", None, "arm", (("whole", "whole"), ("after_prompt", "after the prompt")),
-        "full depth's joules over those spent",
-    ),
+    Bars("Joules of full depth over those spent", "arms", None, "arm", (("whole", "whole"), ("after_prompt", "after the prompt")), "full depth's joules over those spent"),
 )  # fmt: skip

@@ -1,73 +1,60 @@
-"""What a token costs at each fixed exit, in windows of repeated decoding, and whether that is linear in the layers.
+"""Is the energy of a token linear in the layers that it runs, and what does it cost whatever the exit?
 
-A window decodes the same few tokens after the same prompt over and over. The prompt is computed before it, at the depth of
-the exit; so each token is one position through as many layers as the exit is deep, one head and one choice of a token.
+At each fixed exit, the same few tokens after the same prompt are decoded over and over; the exits take turns. The prompt is
+computed outside the windows, at the depth of the exit. So a token is one position through as many layers as the exit is deep,
+one head and one choice. Where joules are estimated from CPU-seconds, the line is one of CPU-seconds.
 """
 
 from __future__ import annotations
 
-import argparse
 import itertools
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import torch
-from green_code.engine.loading import Runtime
 from numpy.typing import NDArray
 
 from green_code.cli.demo import samples
-from green_code.decoding.exit_policies import Policy, parse_policy
+from green_code.decoding.exit_policies import parse_policy
 from green_code.decoding.kv_cache import KVCache
-from green_code.energy.meters import Meter
-from green_code_lab.experiments.experiment import Experiment, Found, Report, Table, mean_figure
+from green_code.engine.loading import Runtime
+from green_code_lab.experiments.common import without_drafts
+from green_code_lab.experiments.experiment import Args, Experiment, Found, Report, Table, mean_figure
 from green_code_lab.experiments.plots import Curves
-from green_code_lab.experiments.runtimes import without_drafts
-from green_code_lab.experiments.windows import Spent, meter_of, orders, spend
+from green_code_lab.experiments.windows import Spent, Work, take_turns
 
 CONTEXT_TOKENS = 256
 ROUND_TOKENS = 8
 _DRAWS = 2000
 
 
-def measure(runtime: Runtime, args: argparse.Namespace, report: Report) -> Found:
-    """See `Measure`."""
-    (meter, in_words), layers = meter_of(runtime), range(1, runtime.layers_total + 1)
-    seconds = args.window_seconds
-    _window(runtime, layers[-1], meter, seconds)  # does not count
-    windows: dict[int, list[Spent]] = {layer: [] for layer in layers}
-    for repetition, order in enumerate(orders(layers, args.repetitions, args.seed)):
-        for layer in order:
-            windows[layer].append(_window(runtime, layer, meter, seconds))
-        report(f"repetition {repetition + 1} of {args.repetitions}")
-    return {
-        "settings": {
-            "joules": in_words,
-            "windows": f"{args.repetitions} of {seconds:g} s for each exit, in a shuffled order and its reverse (seed {args.seed})",
-            "tokens": f"{ROUND_TOKENS} after {CONTEXT_TOKENS} of prompt, over and over",
-        },
-        **figures(windows, args.seed),
-    }
+def measure(runtime: Runtime, args: Args, report: Report) -> Found:
+    arms = {layer: partial(_prepare, runtime, layer) for layer in range(1, runtime.layers_total + 1)}
+    windows, settings = take_turns(runtime, arms, args, report)
+    tokens = f"{ROUND_TOKENS} after {CONTEXT_TOKENS} of prompt, over and over"
+    return {"settings": {**settings, "tokens": tokens}, **figures(windows, args.seed)}
 
 
-@torch.inference_mode()
-def _window(runtime: Runtime, layer: int, meter: Meter, seconds: float) -> Spent:
-    policy = parse_policy(f"fixed:{layer}", (), runtime.layers_total, None, 1.0)
+def _prepare(runtime: Runtime, layer: int) -> Work:
     text = "\n".join(before + rest + after for _, before, rest, after in samples())
     start = [runtime.vocabulary.bos] if runtime.vocabulary.bos is not None else []
     tokens = itertools.chain(start, itertools.cycle(runtime.vocabulary.encode(text)))
     *prompt, last = itertools.islice(tokens, CONTEXT_TOKENS)
+    policy = parse_policy(f"fixed:{layer}", (), runtime.layers_total, None, 1.0)
     cache = KVCache(runtime.decoder)
-    cache.append(prompt)
-    cache.advance(len(prompt) - 1, layer)
-    _round(runtime, cache, last, policy)  # warm
-    return spend(meter, seconds, lambda: _round(runtime, cache, last, policy))
 
+    @torch.inference_mode()
+    def decode_round() -> int:
+        """ROUND_TOKENS tokens; the prompt's last position is computed with the first one."""
+        if not len(cache):
+            cache.append(prompt)
+            cache.advance(len(prompt) - 1, layer)
+        cache.truncate(len(prompt))
+        cache.append([last])
+        return len(list(itertools.islice(without_drafts(cache, runtime, policy), ROUND_TOKENS)))
 
-def _round(runtime: Runtime, cache: KVCache, last: int, policy: Policy) -> int:
-    """ROUND_TOKENS tokens, and how many these are; the prompt's last position is computed with the first one."""
-    cache.truncate(CONTEXT_TOKENS - 1)
-    cache.append([last])
-    return sum(1 for _ in itertools.islice(without_drafts(cache, runtime, policy), ROUND_TOKENS))
+    return decode_round
 
 
 def figures(windows: dict[int, list[Spent]], seed: int) -> Found:
@@ -116,35 +103,25 @@ def fit_line(layers: Sequence[int], costs: NDArray[np.float64], seed: int) -> Fo
 
 
 EXPERIMENT = Experiment(
-    name="energy",
-    title="Energy against layers",
-    question="Is the energy of a token linear in the layers that it runs, and what does it cost whatever the exit?",
-    method="At each fixed exit, the same tokens after the same prompt are decoded over and over; the exits take turns. The prompt is computed "
-    "outside the windows, so a token is one position through the layers, one head and one choice. Where joules are estimated from CPU-seconds, the "
-    "line is one of CPU-seconds.",
-    measure=measure,
-    arguments={"window-seconds": 10.0, "repetitions": 6},
-    tables=(
+    "energy", "Energy against layers", __doc__, measure, {"window-seconds": 10.0, "repetitions": 6},
+    (
         Table(
-            "line",
+            "line", "The least-squares line",
+            "*mJ a layer*: its slope. *mJ whatever the exit*: its intercept, and that as a share of the line at full depth. *Bend*: how far the middle of"
+            " a parabola in its place lies above the chord between its ends, as the same share; 0 for a straight line. *R²*: over single windows.",
             (
                 ("mJ a layer", "slope", "m2"), ("mJ whatever the exit", "intercept", "m2"), ("of full depth", "fixed_share", "%"),
                 ("bend", "bend", "+%"), ("R²", "r_squared", "4"),
             ),
-            "The least-squares line",
-            "*mJ a layer*: its slope. *mJ whatever the exit*: its intercept, and that as a share of the line at full depth. *Bend*: how far the middle "
-            "of a parabola in its place lies above the chord between its ends, as the same share; 0 for a straight line. *R²*: over single windows.",
         ),
         Table(
-            "arms",
+            "arms", "A token at each exit",
+            "Means over windows. *CPU-ms* and *ms*: processor and wall time.",
             (
                 ("exit after layer", "layer", "0"), ("layers skipped", "skipped", "0"), ("mJ per token", "joules", "m2"),
-                ("on the line", "line", "m2"), ("of full depth", "of_full", "%"), ("CPU-ms", "cpu_seconds", "m2"),
-                ("ms", "wall_seconds", "m2"),
+                ("on the line", "line", "m2"), ("of full depth", "of_full", "%"), ("CPU-ms", "cpu_seconds", "m2"), ("ms", "wall_seconds", "m2"),
             ),
-            "A token at each exit",
-            "Means over windows. *CPU-ms* and *ms*: processor and wall time.",
         ),
     ),
-    plot=Curves("Joules per token by layer", "arms", None, "layer", "joules", "layers run", "J per token"),
+    Curves("Joules per token by layer", "arms", None, "layer", "joules", "layers run", "J per token"),
 )  # fmt: skip

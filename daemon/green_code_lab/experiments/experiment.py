@@ -16,12 +16,12 @@ from typing import Any, TypeVar
 
 from green_code_lab.evaluation.metrics import bootstrap_interval
 from green_code_lab.experiments.pages import bullet, decimal, language_name, paragraph, table
-from green_code_lab.experiments.plots import Plot, draw
+from green_code_lab.experiments.plots import Bars, Curves, draw
 
 Found = dict[str, Any]
 """Data of record, as in JSON. A figure is a number, or [value, low, high] with a 95 % bootstrap interval."""
-Report = Callable[[str], None]
-Measure = Callable[[Any, argparse.Namespace, Report], Found]
+Args, Report = argparse.Namespace, Callable[[str], None]
+Measure = Callable[[Any, Args, Report], Found]
 """Measures with a runtime; returns records and `settings` by name. Raises Problem where it lacks what it needs."""
 Drawn = TypeVar("Drawn")
 _DRAWS = 1000
@@ -51,9 +51,9 @@ class Table:
     """Records as rows. Columns are (heading, key, form), see `cell`; `each`: a table for each value of these keys."""
 
     records: str
-    columns: tuple[tuple[str, str, str], ...]
     heading: str
     text: str
+    columns: tuple[tuple[str, str, str], ...]
     each: tuple[str, ...] = ()
 
     def markdown(self, found: Found) -> str:
@@ -76,31 +76,30 @@ class Experiment:
     """One page of docs/experiments.
 
     Attributes:
-        method: how it is measured; paragraphs without figures, which are among the data's settings.
+        text: the module's docstring: what is asked, and in further paragraphs how it is measured. Figures of that are settings.
         arguments: those of the command, with their defaults.
     """
 
     name: str
     title: str
-    question: str
-    method: str
+    text: str | None
     measure: Measure
-    tables: tuple[Table, ...]
-    plot: Plot
     arguments: Mapping[str, Any]
+    tables: tuple[Table, ...]
+    plot: Curves | Bars
+
+    @property
+    def question(self) -> str:
+        return " ".join((self.text or "").partition("\n\n")[0].split())
 
     def page(self, found: Found) -> str:
         """Markdown of the data of record."""
+        method = (self.text or "").strip().split("\n\n")[1:]
         parts = [
-            f"# {self.title}",
-            paragraph(self.question),
-            f"![{self.plot.caption}]({self.name}.svg)",
-            "\n".join(map(bullet, found["notes"])),
+            f"# {self.title}", paragraph(self.question), f"![{self.plot.caption}]({self.name}.svg)", "\n".join(map(bullet, found["notes"])),
             *(table.markdown(found) for table in self.tables),
-            "## How it was measured",
-            *map(paragraph, self.method.split("\n\n")),
-            "\n".join(bullet(f"{name}: {value}") for name, value in _conditions(found).items()),
-            f"```\n{found['command']}\n```",
+            "## How it was measured", *map(paragraph, method),
+            "\n".join(bullet(f"{name}: {value}") for name, value in _conditions(found).items()), f"```\n{found['command']}\n```",
             paragraph(f"Data: [{self.name}.json]({self.name}.json). Intervals in brackets are bootstrap intervals of 95 %."),
         ]  # fmt: skip
         return "\n\n".join(filter(None, parts)) + "\n"
@@ -145,7 +144,6 @@ def interval_figure(
     return [of(items), drawn[int(0.025 * _DRAWS)], drawn[int(0.975 * _DRAWS)]]
 
 
-def ratio(pairs: Sequence[tuple[float, float]]) -> float:
-    """The sum of the first over the sum of the second; 1 where the second is none."""
-    below = sum(b for _, b in pairs)
-    return sum(a for a, _ in pairs) / below if below else 1.0
+def ratio_figure(pairs: Sequence[tuple[float, float]], seed: int) -> list[float]:
+    """The sum of the first over the sum of the second, with its interval."""
+    return interval_figure(pairs, lambda drawn: sum(a for a, _ in drawn) / sum(b for _, b in drawn), seed)

@@ -1,23 +1,24 @@
-"""What each layer decodes: the untouched model at every layer, the bundle at its trained exits.
+"""What does the model complete when its final norm and its one head are put on the hidden state after each layer: as it was
+published (*untouched*), and with the bundle at its trained exits (*adapted*)?
 
-Results are kept in WORK/experiments as they come, so that a cut run resumes.
+Each row's line is completed greedily, with every token from one fixed layer, by the sessions that serve editors (`fast`,
+`fixed:LAYER`). The prompt goes through as many layers as the tokens. The untouched model has the bundle's vocabulary and none
+of its delta.
 """
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from typing import Any
 
 from green_code.engine.loading import Runtime
-
 from green_code_lab.evaluation.datasets import Row, rows_digest
 from green_code_lab.evaluation.run import evaluate, summarise
-from green_code_lab.experiments.experiment import ROWS, Experiment, Found, Report, Table, mean_figure
+from green_code_lab.experiments.common import UNTOUCHED, by_policy, choose_rows, trained_exits, untouched
+from green_code_lab.experiments.experiment import ROWS, Args, Experiment, Found, Report, Table
 from green_code_lab.experiments.pages import language_name
 from green_code_lab.experiments.plots import Curves
-from green_code_lab.experiments.rows import by_policy, choose_rows
-from green_code_lab.experiments.runtimes import UNTOUCHED, trained_exits, untouched
+from green_code_lab.experiments.quality import summaries
 
 ADAPTED = "adapted"
 _CLIP = 72  # characters of an example
@@ -25,8 +26,7 @@ Results = dict[tuple[str, int], list[dict[str, Any]]]
 """Scored completions by model and layer, in the order of the rows."""
 
 
-def measure(adapted: Runtime, args: argparse.Namespace, report: Report) -> Found:
-    """See `Measure`."""
+def measure(adapted: Runtime, args: Args, report: Report) -> Found:
     adapted.prefill_exit = None  # each layer decodes behind a prompt that has been through it
     base, layers, trained = untouched(adapted), adapted.layers_total, trained_exits(adapted)
     rows, settings = choose_rows(adapted, args)
@@ -38,7 +38,7 @@ def measure(adapted: Runtime, args: argparse.Namespace, report: Report) -> Found
         results[name, depth] = done = evaluate(runtime, rows, params, lambda _: None, folder)
         report(f"{name}, layer {depth}: edit similarity {summarise(done)['all']['edit_similarity']:.1f}")
     return {
-        "settings": {**settings, "trained exits": f"{', '.join(map(str, trained))} of {layers} layers"},
+        "settings": {**settings, "trained exits": ", ".join(map(str, trained))},
         "arms": arms(results, layers),
         "examples": examples(results, rows),
     }
@@ -46,19 +46,12 @@ def measure(adapted: Runtime, args: argparse.Namespace, report: Report) -> Found
 
 def arms(results: Results, layers: int) -> list[Found]:
     """Scores by model, language and layer. `same`: share of texts that equal those of the same model's last layer."""
-    found = []
-    for (model, layer), done in results.items():
-        last, base = results[model, layers], results[UNTOUCHED, layer]
-        for language in dict.fromkeys(row["language"] for row in done):
-            own = [i for i, row in enumerate(done) if row["language"] == language]
-            means = summarise([done[i] for i in own])[language]
-            changes = [done[i]["edit_similarity"] - base[i]["edit_similarity"] for i in own]
-            found.append({
-                "model": model, "language": language, "layer": layer, "exact_match": means["exact_match"],
-                "edit_similarity": mean_figure([done[i]["edit_similarity"] for i in own]), "rouge_l": means["rouge_l"],
-                "same": sum(done[i]["text"] == last[i]["text"] for i in own) / len(own),
-                "change": mean_figure(changes) if model == ADAPTED else None,
-            })  # fmt: skip
+    keys = ("language", "exact_match", "edit_similarity", "rouge_l", "same", "from_untouched")
+    found = [
+        {"model": model, "layer": layer, **{key: summary[key] for key in keys}}
+        for (model, layer), done in results.items()
+        for summary in summaries(done, results[model, layers], results[UNTOUCHED, layer])
+    ]
     return sorted(found, key=lambda arm: (arm["model"] == ADAPTED, arm["language"] == "java"))
 
 
@@ -84,34 +77,27 @@ def code(text: str) -> str:
 
 
 EXPERIMENT = Experiment(
-    name="layers",
-    title="What each layer decodes",
-    question="What does the model complete when its final norm and its one head are put on the hidden state after each layer: as it was "
-    "published (*untouched*), and with the bundle at its trained exits (*adapted*)?",
-    method="Each row's line is completed greedily, with every token from one fixed layer, by the sessions that serve editors (`fast`, "
-    "`fixed:LAYER`). The prompt goes through as many layers as the tokens. The untouched model has the bundle's vocabulary and none of its delta.",
-    measure=measure,
-    arguments=ROWS,
-    tables=(
+    "layers", "What each layer decodes", __doc__, measure, ROWS,
+    (
         Table(
-            "arms",
+            "arms", "Scores",
+            "*Exact*: completions that equal the reference. *Edit similarity*: Levenshtein ratio, 0 to 100. *ROUGE-L*: F over words and punctuation. *As "
+            "the last layer*: completions that equal those of the same model's last layer. *Against untouched*: edit similarity less the untouched "
+            "model's at the same layer, row by row.",
             (
-                ("layer", "layer", "0"), ("exact", "exact_match", "%"), ("edit similarity", "edit_similarity", "1"),
-                ("ROUGE-L", "rouge_l", "3"), ("as the last layer", "same", "%"), ("against untouched", "change", "+1"),
+                ("layer", "layer", "0"), ("exact", "exact_match", "%"), ("edit similarity", "edit_similarity", "1"), ("ROUGE-L", "rouge_l", "3"),
+                ("as the last layer", "same", "%"), ("against untouched", "from_untouched", "+1"),
             ),
-            "Scores",
-            "*Exact*: completions that equal the reference. *Edit similarity*: Levenshtein ratio, 0 to 100. *ROUGE-L*: F over words and "
-            "punctuation. *As the last layer*: completions that equal those of the same model's last layer. *Against untouched*: edit similarity "
-            "less the untouched model's at the same layer, row by row.",
-            each=("model", "language"),
+            ("model", "language"),
         ),
         Table(
-            "examples",
-            (("layer", "layer", "1"), ("untouched", UNTOUCHED, "1"), ("adapted", ADAPTED, "1")),
-            "Examples",
+            "examples", "Examples",
             "The first row of each language as they were drawn. ▌ is the cursor; … marks where a completion is cut for this page.",
-            each=("row",),
+            (
+                ("layer", "layer", "1"), ("untouched", UNTOUCHED, "1"), ("adapted", ADAPTED, "1"),
+            ),
+            ("row",),
         ),
     ),
-    plot=Curves("Edit similarity by layer", "arms", "language", "layer", "edit_similarity", "layer", "edit similarity", "model"),
+    Curves("Edit similarity by layer", "arms", "language", "layer", "edit_similarity", "layer", "edit similarity", "model"),
 )  # fmt: skip

@@ -1,33 +1,36 @@
-"""The paper's table of results, with our model: a file's first fifth as context, 15 tokens, one threshold after the other.
+"""What does the agent's threshold do to energy and to quality, measured as GREEN-CODE measures it: the first fifth of a file as
+context, then a fixed number of tokens, no matter what ends there?
 
-Nothing ends a completion early, as there. Joules are counted twice: with our cache, and as if each token began without one,
-which is how the published figures were made.
+*Base*: the model as it was published, with the bundle's vocabulary. *Full*: the bundle at full depth. Completions are cold. As
+in the paper, prompts go as deep as the tokens behind them need, and nothing is drafted. *As served*: prompts stop at the
+prefill exit, and prompt lookup drafts.
+
+CodeBLEU is given by its parts, which are not averaged. Its data flow is left out: so few tokens have hardly any, and the
+published code counts full marks then.
 """
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import random
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import torch
-from green_code.engine.loading import Runtime
-from green_code.work import Work
 
 from green_code.decoding.exit_policies import Full, Policy
+from green_code.engine.loading import Runtime
 from green_code.models.backend import SMALL_BATCH
-from green_code.problems import Problem
 from green_code.settings import PROMPT_TOKENS
+from green_code.work import Work
 from green_code_lab.evaluation.codebleu import syntax_match, weighted_bleu
 from green_code_lab.evaluation.metrics import bleu, exact_match, mean, rouge_l, words
-from green_code_lab.experiments.experiment import Experiment, Found, Report, Table, mean_figure
+from green_code_lab.experiments.common import Mode, Scored, by_language, choose_files, stream, untouched
+from green_code_lab.experiments.experiment import Args, Experiment, Found, Report, Table, mean_figure
 from green_code_lab.experiments.plots import Curves
-from green_code_lab.experiments.rows import documents, drawn_from, shuffled
-from green_code_lab.experiments.runtimes import Mode, facts, stream, untouched
 
 CONTEXT, TOKENS = 0.2, 15
 BASE, FULL = "Base", "Full"
@@ -65,9 +68,8 @@ File = tuple[str, list[int], list[int]]
 """Language, context and what follows it."""
 
 
-def measure(adapted: Runtime, args: argparse.Namespace, report: Report) -> Found:
-    """See `Measure`."""
-    files, source = choose_files(adapted, args)
+def measure(adapted: Runtime, args: Args, report: Report) -> Found:
+    files, settings = choose_files(adapted, args, partial(cut, adapted))
     arms: dict[str, tuple[Runtime, Policy, Mode | None]] = {
         BASE: (untouched(adapted), Full(), None), FULL: (adapted, Full(), None),
     }  # fmt: skip
@@ -79,32 +81,20 @@ def measure(adapted: Runtime, args: argparse.Namespace, report: Report) -> Found
         results[name] = [complete(*arm, file) for file in files]
         report(f"{name}: {len(files)} files")
     context = f"the first {100 * CONTEXT:g} % of a file, of that the last {PROMPT_TOKENS} tokens; {TOKENS} tokens follow"
-    data = drawn_from(source, [language for language, _, _ in files], args.seed)
     return {
-        "settings": {"data": data, "context": context, **facts(adapted)},
+        "settings": {**settings, "context": context},
         "arms": [{"setting": name, **point} for name, done in results.items() for point in points(done, results[FULL])],
         "published": published(),
     }  # fmt: skip
 
 
-def choose_files(runtime: Runtime, args: argparse.Namespace) -> tuple[list[File], str]:
-    """At most `args.limit` files a language, and where they are from.
-
-    Raises:
-        Problem: no file is long enough.
-    """
-    (texts, source), found = documents(runtime, args), list[File]()
-    for language, text in shuffled(texts, random.Random(args.seed)):
-        if sum(own == language for own, _, _ in found) < args.limit:
-            tokens = runtime.vocabulary.encode(text)
-            cut = int(CONTEXT * len(tokens))
-            if cut >= _LEAST and len(tokens) >= cut + TOKENS:
-                found.append(
-                    (language, tokens[max(0, cut - PROMPT_TOKENS) : cut], tokens[cut : cut + TOKENS])
-                )
-    if not found:
-        raise Problem("bad_request", f"No file is long enough among {source}.")
-    return found, source
+def cut(runtime: Runtime, language: str, text: str, _: random.Random) -> File | None:
+    """A file's context and what follows it; None where it is too short."""
+    tokens = runtime.vocabulary.encode(text)
+    at = int(CONTEXT * len(tokens))
+    if at < _LEAST or len(tokens) < at + TOKENS:
+        return None
+    return language, tokens[max(0, at - PROMPT_TOKENS) : at], tokens[at : at + TOKENS]
 
 
 @torch.inference_mode()
@@ -134,19 +124,17 @@ def uncached_work(prompt: int, exits: Sequence[int], decisions: int) -> Work:
     )  # fmt: skip
 
 
-def points(done: Sequence[dict[str, Any]], full: Sequence[dict[str, Any]]) -> list[Found]:
+def points(done: Scored, full: Scored) -> list[Found]:
     """Means over a language's files, joules against Full, and ROUGE-L's difference from it, file by file."""
     found = []
-    for language in dict.fromkeys(row["language"] for row in done):
-        pairs = [(a, b) for a, b in zip(done, full, strict=True) if a["language"] == language]
+    for language, (own, there) in by_language(done, full):
         point: Found = {"language": language}
         for name in _MEANS:
-            point[name] = mean([a[name] for a, _ in pairs if a[name] is not None])
+            point[name] = mean([row[name] for row in own if row[name] is not None])
         for name in ("joules", "uncached"):
-            point[f"{name}_change"] = point[name] / mean([b[name] for _, b in pairs]) - 1
-        found.append(
-            {**point, "rouge_l_change": mean_figure([a["rouge_l"] - b["rouge_l"] for a, b in pairs])}
-        )
+            point[f"{name}_change"] = point[name] / mean([row[name] for row in there]) - 1
+        changes = [a["rouge_l"] - b["rouge_l"] for a, b in zip(own, there, strict=True)]
+        found.append({**point, "rouge_l_change": mean_figure(changes)})
     return found
 
 
@@ -161,43 +149,30 @@ def published() -> list[Found]:
 
 
 EXPERIMENT = Experiment(
-    name="paper",
-    title="The paper's table, with our model",
-    question="What does the agent's threshold do to energy and to quality, measured as GREEN-CODE measures it: the first fifth of a file as "
-    "context, then a fixed number of tokens, no matter what ends there?",
-    method=f"*{BASE}*: the model as it was published, with the bundle's vocabulary. *{FULL}*: the bundle at full depth. Completions are cold. As "
-    "in the paper, prompts go as deep as the tokens behind them need, and nothing is drafted. *As served*: prompts stop at the prefill exit, and "
-    "prompt lookup drafts.\n\nCodeBLEU is given by its parts, which are not averaged. Its data flow is left out: so few tokens have hardly any, and "
-    "the published code counts full marks then.",
-    measure=measure,
-    arguments={"work": Path("work"), "limit": 200},
-    tables=(
+    "paper", "The paper's table, with our model", __doc__, measure, {"work": Path("work"), "limit": 200},
+    (
         Table(
-            "arms",
+            "arms", "Ours",
+            "*J*: of a completion with its prompt, with our cache. *J, no cache*: the same tokens and exits, as if every token began with an empty cache,"
+            " as in the published figures. *Weighted*: BLEU in which keywords count five times. *Syntax*: the reference's subtrees that the text has.",
             (
-                ("setting", "setting", "1"), ("J", "joules", "2"), ("against Full", "joules_change", "+%"),
-                ("J, no cache", "uncached", "2"), ("against Full", "uncached_change", "+%"), ("BLEU", "bleu", "3"),
-                ("weighted", "weighted_bleu", "3"), ("syntax", "syntax_match", "3"), ("ROUGE-L", "rouge_l", "3"),
-                ("ROUGE-L from Full", "rouge_l_change", "+3"), ("exact", "exact_match", "%"), ("layers", "layers", "1"),
+                ("setting", "setting", "1"), ("J", "joules", "2"), ("against Full", "joules_change", "+%"), ("J, no cache", "uncached", "2"),
+                ("against Full", "uncached_change", "+%"), ("BLEU", "bleu", "3"), ("weighted", "weighted_bleu", "3"),
+                ("syntax", "syntax_match", "3"), ("ROUGE-L", "rouge_l", "3"), ("ROUGE-L from Full", "rouge_l_change", "+3"),
+                ("exact", "exact_match", "%"), ("layers", "layers", "1"),
             ),
-            "Ours",
-            "*J*: of a completion with its prompt, with our cache. *J, no cache*: the same tokens and exits, as if every token began with an empty "
-            "cache, as in the published figures. *Weighted*: BLEU in which keywords count five times. *Syntax*: the reference's subtrees that the "
-            "text has.",
-            each=("language",),
+            ("language",),
         ),
         Table(
-            "published",
-            (
-                ("setting", "setting", "1"), ("J", "joules", "0"), ("against Full", "joules_change", "+%"),
-                ("s", "seconds", "2"), ("CodeBLEU", "codebleu", "3"), ("ROUGE-L", "rouge_l", "3"),
-                ("exact, %", "exact_match", "1"), ("layers", "layers", "1"),
-            ),
-            "Published (GREEN-CODE, no cache, GPU)",
+            "published", "Published (GREEN-CODE, no cache, GPU)",
             "From the paper's result files: other models, other files, joules of a GPU's counter. Only the course of the columns can be compared. All "
             "savings are against a baseline that computes every position anew for each token (see [baselines](baselines.md)).",
-            each=("model",),
+            (
+                ("setting", "setting", "1"), ("J", "joules", "0"), ("against Full", "joules_change", "+%"), ("s", "seconds", "2"),
+                ("CodeBLEU", "codebleu", "3"), ("ROUGE-L", "rouge_l", "3"), ("exact, %", "exact_match", "1"), ("layers", "layers", "1"),
+            ),
+            ("model",),
         ),
     ),
-    plot=Curves("ROUGE-L over joules", "arms", "language", "joules", "rouge_l", "J a completion", "ROUGE-L", "setting"),
+    Curves("ROUGE-L over joules", "arms", "language", "joules", "rouge_l", "J a completion", "ROUGE-L", "setting"),
 )  # fmt: skip

@@ -1,19 +1,21 @@
-"""What an agent learns from each reward: the paper's, with each constant changed in turn, and joules, by the price of an error.
+"""What do the constants of the paper's reward do (α: exiting late, β: exiting early and wrong, γ: going on needlessly, which also
+divides all rewards), and what does a reward in joules with a price on errors do instead?
 
-Agents are trained on the rollouts of `green-code train rollouts` and replayed on those of held-out projects, over the same
-typing, at the measured prices. A training run that a monitor ends is reported with its reason.
+Agents are trained on the recorded positions of `green-code train rollouts` and replayed on those of held-out projects:
+episodes of typing, eight completions over one cache, the first of them cold. *Error*: the price, in full-depth tokens, of a
+token other than the last layer's; twice that where the source's own token is lost by it, nothing where it is won. All PPO is
+this project's; the paper's own has no entropy bonus, a discount of 0.99 and a rate of 5e-5. A run in which nearly every token
+leaves at the first exit is ended here; the paper ends none.
 """
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from green_code.engine.loading import Runtime
-
 from green_code.decoding.exit_classifier import ExitClassifier
+from green_code.engine.loading import Runtime
 from green_code.folders import bundles_dir
 from green_code.models.bundle import load_bundle
 from green_code.problems import Problem
@@ -25,9 +27,9 @@ from green_code_lab.agent.episodes import draw_typing
 from green_code_lab.agent.paper_environment import Rewards
 from green_code_lab.agent.prices import Prices, prices_of
 from green_code_lab.agent.rollouts import Rollouts, open_rollouts
-from green_code_lab.experiments.experiment import Experiment, Found, Report, Table
+from green_code_lab.experiments.common import facts
+from green_code_lab.experiments.experiment import Args, Experiment, Found, Report, Table
 from green_code_lab.experiments.plots import Curves
-from green_code_lab.experiments.runtimes import facts
 
 PAPER, ENERGY, SUPERVISED, RULES = "paper's reward, PPO", "joules, PPO", "joules, supervised", "rules"
 _CONSTANTS = (
@@ -41,8 +43,7 @@ _DOCUMENTS = 256  # held-out episodes
 _EPISODES = 32  # of each document that PPO replays
 
 
-def measure(runtime: Runtime, args: argparse.Namespace, report: Report) -> Found:
-    """See `Measure`."""
+def measure(runtime: Runtime, args: Args, report: Report) -> Found:
     bundle = load_bundle(bundles_dir() / Path(args.model).name)
     folder, key = args.work / "rollouts", bundle.weights_key
     rollouts, held = (open_rollouts(folder / part, key) for part in ("train", "heldout"))
@@ -109,33 +110,19 @@ def runs(
 
 
 EXPERIMENT = Experiment(
-    name="rewards",
-    title="What an agent learns from each reward",
-    question="What do the constants of the paper's reward do (α: exiting late, β: exiting early and wrong, γ: going on needlessly, which also "
-    "divides all rewards), and what does a reward in joules with a price on errors do instead?",
-    method="Agents are trained on recorded positions and replayed on those of held-out projects: episodes of typing, eight completions over one "
-    "cache, the first of them cold. *Error*: the price, in full-depth tokens, of a token other than the last layer's; twice that where the "
-    "source's own token is lost by it, nothing where it is won. All PPO is this project's; the paper's own has no entropy bonus, a discount of "
-    "0.99 and a rate of 5e-5. A run in which nearly every token leaves at the first exit is ended here; the paper ends none. It needs the rollouts "
-    "of `green-code train rollouts`.",
-    measure=measure,
-    arguments={"work": Path("work"), "updates": 60},
-    tables=(
+    "rewards", "What an agent learns from each reward", __doc__, measure, {"work": Path("work"), "updates": 60},
+    (
         Table(
-            "arms",
+            "arms", "Agents and rules",
+            "*Cost*: of a completion with its part of the prompt, in full-depth tokens at measured prices, errors not counted. *Saved*: against full "
+            "depth. *Agreement*: tokens that are the last layer's. *Whole*: completions that agree in every token. *Accuracy*: tokens that are the "
+            "source's.",
             (
                 ("reward", "reward", ""), ("setting", "setting", ""), ("cost", "cost", "2"), ("saved", "saving", "%"),
-                ("mean depth", "depth", "1"), ("agreement", "agreement", "3"), ("whole", "whole", "3"),
-                ("accuracy", "accuracy", "3"), ("training ended", "ended", ""),
+                ("mean depth", "depth", "1"), ("agreement", "agreement", "3"), ("whole", "whole", "3"), ("accuracy", "accuracy", "3"),
+                ("training ended", "ended", ""),
             ),
-            "Agents and rules",
-            "*Cost*: of a completion with its part of the prompt, in full-depth tokens at measured prices, errors not counted. *Saved*: against "
-            "full depth. *Agreement*: tokens that are the last layer's. *Whole*: completions that agree in every token. *Accuracy*: tokens that "
-            "are the source's.",
         ),
     ),
-    plot=Curves(
-        "Agreement over cost", "arms", None, "cost", "agreement", "cost of a completion, in full-depth tokens", "agreement with the last layer",
-        "reward", lines=False,
-    ),
+    Curves("Agreement over cost", "arms", None, "cost", "agreement", "cost of a completion, in full-depth tokens", "agreement with the last layer", "reward", lines=False),
 )  # fmt: skip

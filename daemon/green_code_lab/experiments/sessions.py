@@ -1,43 +1,35 @@
-"""What users pay while they type: whole editing sessions, with a warm cache, in each decoding mode.
+"""How many joules and CPU-seconds do completions take while a file is typed, with a warm cache, and how much of the typing do
+they save?
 
-A session types some lines of a real file again, in their place. It asks as an editor does for people who pause: at the start
-of a line, and after every few characters. Where the suggestion is the rest of the line, it is accepted; else typing goes on,
-and what is typed along a suggestion needs no engine, as in the front. Every mode gets the same files, in turns.
+In each file, some lines are typed again in their place, with the file before and after them, as by people who pause: a
+suggestion is requested at the start of a line, which the editor has indented, and after every few characters. Where it is the
+rest of the line, it is accepted; else typing goes on, and what is typed along a suggestion needs no engine. Each mode gets the
+same files, in turns. The model was not trained on held-out projects, but priors of drafts and the agent's thresholds were
+chosen on them. CPU time is the process' own: measure on a quiet machine.
 """
 
 from __future__ import annotations
 
-import argparse
 import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from green_code.engine.loading import Runtime
-
-from green_code.link.messages import CompletionParams
+from green_code.link.messages import CompletionParams, Decoding
 from green_code.lsp.type_through import TypeThrough
 from green_code.models.bundle import early_thresholds
-from green_code.problems import Problem
 from green_code.settings import default_settings
-from green_code_lab.experiments.experiment import Experiment, Found, Report, Table, interval_figure, ratio
+from green_code_lab.experiments.common import by_policy, choose_files, drafting_policy
+from green_code_lab.experiments.experiment import Args, Experiment, Found, Report, Table, ratio_figure
 from green_code_lab.experiments.plots import Bars
-from green_code_lab.experiments.rows import by_policy, documents, drawn_from, shuffled
-from green_code_lab.experiments.runtimes import drafting_policy, facts
 
 LINES = 10  # that a session types
 CHARACTERS = 4  # that are typed between two requests
 FULL = "full depth"
 _BEFORE_LINES = 30  # at least, before the first line that is typed
-
-
-class Arm(NamedTuple):
-    name: str
-    decoding: Literal["full", "exact", "fast"]
-    policy: str
-    threshold: float
 
 
 class File(NamedTuple):
@@ -71,49 +63,31 @@ class Typed:
         return [result["text"] for result in self.requests]
 
 
-def arms(runtime: Runtime) -> list[Arm]:
+def arms(runtime: Runtime) -> dict[str, tuple[Decoding, str, float]]:
     """Full depth first. `exact` as the editor has it; `fast` at the editor's threshold and at the bundle's presets, with an agent."""
     usual = default_settings().threshold
-    found = [Arm(FULL, "full", "full", 1.0), Arm("exact", "exact", drafting_policy(runtime), usual)]
+    found: dict[str, tuple[Decoding, str, float]] = {
+        FULL: ("full", "full", 1.0), "exact": ("exact", drafting_policy(runtime), usual),
+    }  # fmt: skip
     if runtime.agent is not None:
         presets = early_thresholds(runtime.calibration, usual)
-        found += [Arm(f"fast, {name}", "fast", "agent", threshold) for name, threshold in presets.items()]
+        found |= {f"fast, {name}": ("fast", "agent", threshold) for name, threshold in presets.items()}
     return found
 
 
-def measure(runtime: Runtime, args: argparse.Namespace, report: Report) -> Found:
-    """See `Measure`."""
-    files, source = choose_files(runtime, args)
-    measured, compared = list[Typed](), arms(runtime)
-    type_file(runtime, compared[0], files[0])  # what is loaded at first use, is now
+def measure(runtime: Runtime, args: Args, report: Report) -> Found:
+    files, settings = choose_files(runtime, args, place_in)
+    measured, compared = list[Typed](), list(arms(runtime).items())
+    type_file(runtime, *compared[0], files[0])  # what is loaded at first use, is now
     for i, file in enumerate(files):
-        measured += [type_file(runtime, arm, file) for arm in (compared if i % 2 == 0 else compared[::-1])]
+        turn = compared if i % 2 == 0 else compared[::-1]
+        measured += [type_file(runtime, name, how, file) for name, how in turn]
         report(f"file {i + 1} of {len(files)}")
-    return {
-        "settings": {
-            "data": drawn_from(source, [file.language for file in files], args.seed),
-            "typing": f"{LINES} lines of each file; a request at a line's start and after every {CHARACTERS} characters",
-            **facts(runtime),
-        },
-        "arms": [summary(arm.name, measured, args.seed) for arm in compared],
-    }
-
-
-def choose_files(runtime: Runtime, args: argparse.Namespace) -> tuple[list[File], str]:
-    """At most `args.limit` files per language, each with a place drawn with `args.seed`; and where they are from.
-
-    Raises:
-        Problem: the corpus cannot be read, or no file is long enough.
-    """
-    (texts, source), generator = documents(runtime, args), random.Random(args.seed)
-    drawn = [place_in(*text, generator) for text in shuffled(texts, generator)]
-    places = [place for place in drawn if place is not None]
-    chosen = [
-        p for i, p in enumerate(places) if sum(q.language == p.language for q in places[:i]) < args.limit
-    ]
-    if not chosen:
-        raise Problem("bad_request", f"No file is long enough among {source}.")
-    return chosen, source
+    typing = (
+        f"{LINES} lines of each file; a request at a line's start and after every {CHARACTERS} characters"
+    )
+    found = [summary(name, measured, args.seed) for name, _ in compared]
+    return {"settings": {**settings, "typing": typing}, "arms": found}
 
 
 def place_in(language: str, text: str, generator: random.Random) -> File | None:
@@ -128,10 +102,10 @@ def place_in(language: str, text: str, generator: random.Random) -> File | None:
     return File(language, "".join(lines[:start]), tuple(lines[start:end]), "".join(lines[end:]))
 
 
-def type_file(runtime: Runtime, arm: Arm, file: File) -> Typed:
+def type_file(runtime: Runtime, arm: str, how: tuple[Decoding, str, float], file: File) -> Typed:
     """A session of its own types the file's lines, and accepts what is right."""
-    session, given, done = runtime.new_session(), TypeThrough(), Typed(file, arm.name)
-    params = by_policy(runtime.model, arm.decoding, arm.policy, arm.threshold)
+    session, given, done = runtime.new_session(), TypeThrough(), Typed(file, arm)
+    params = by_policy(runtime.model, *how)
     params["language"], params["suffix"] = file.language, "\n" + file.after
     for i, line in enumerate(file.lines):
         body, before = line.rstrip("\n"), file.before + "".join(file.lines[:i])
@@ -159,7 +133,7 @@ def summary(arm: str, measured: Sequence[Typed], seed: int) -> Found:
     requests = sum(len(typed.requests) for typed in own)
 
     def against_full(name: str) -> list[float]:
-        return interval_figure([(full[t.file].total(name), t.total(name)) for t in own], ratio, seed)
+        return ratio_figure([(full[t.file].total(name), t.total(name)) for t in own], seed)
 
     def total(name: str) -> float:
         return sum(typed.total(name) for typed in own)
@@ -169,39 +143,27 @@ def summary(arm: str, measured: Sequence[Typed], seed: int) -> Found:
         "joules_per_request": total("energy_joules") / requests, "cpu_seconds_per_request": total("cpu_seconds") / requests,
         "wall_seconds_per_request": total("wall_seconds") / requests,
         "joules": against_full("energy_joules"), "cpu": against_full("cpu_seconds"),
-        "accepted": interval_figure([(t.accepted, t.characters) for t in own], ratio, seed),
+        "accepted": ratio_figure([(t.accepted, t.characters) for t in own], seed),
         "same": sum(typed.texts == full[typed.file].texts for typed in own) / len(own),
         "prompt_depth": total("prompt_layers_run") / total("prompt_new"),
     }  # fmt: skip
 
 
 EXPERIMENT = Experiment(
-    name="sessions",
-    title="What typing costs in each mode",
-    question="How many joules and CPU-seconds do completions take while a file is typed, with a warm cache, and how much of the typing do they "
-    "save?",
-    method="In each file, some lines are typed again in their place, with the file before and after them. A suggestion that equals the rest of "
-    "the line is accepted; what is typed along a suggestion needs no engine. The editor has indented each line. Each mode gets the same files, "
-    "in turns. The model was not trained on held-out projects, but priors of drafts and the agent's thresholds were chosen on them. CPU time is "
-    "the process' own: measure on a quiet machine.",
-    measure=measure,
-    arguments={"work": Path("work"), "limit": 20},
-    tables=(
+    "sessions", "What typing costs in each mode", __doc__, measure, {"work": Path("work"), "limit": 20},
+    (
         Table(
-            "arms",
+            "arms", "Cost by mode",
+            "*Requests*: those to the engine. *Typed along*: those that were answered without it. *Joules*, *CPU time*: full depth's over this mode's, "
+            "for the same lines. *Accepted*: share of the characters that suggestions have typed. *Same*: files in which every suggestion is full "
+            "depth's. *Prompt*: layers that were run over a new position of a prompt.",
             (
                 ("mode", "arm", ""), ("requests", "requests", "0"), ("typed along", "typed_along", "0"), ("tokens", "tokens", "0"),
                 ("mJ a request", "joules_per_request", "m0"), ("CPU-ms", "cpu_seconds_per_request", "m1"),
-                ("ms", "wall_seconds_per_request", "m1"), ("joules", "joules", "x2"), ("CPU time", "cpu", "x2"),
-                ("accepted", "accepted", "%"), ("same", "same", "%"), ("prompt", "prompt_depth", "1"),
+                ("ms", "wall_seconds_per_request", "m1"), ("joules", "joules", "x2"), ("CPU time", "cpu", "x2"), ("accepted", "accepted", "%"),
+                ("same", "same", "%"), ("prompt", "prompt_depth", "1"),
             ),
-            "Cost by mode",
-            "*Requests*: those to the engine. *Typed along*: those that were answered without it. *Joules*, *CPU time*: full depth's over this "
-            "mode's, for the same lines. *Accepted*: share of the characters that suggestions have typed. *Same*: files in which every suggestion "
-            "is full depth's. *Prompt*: layers that were run over a new position of a prompt.",
         ),
     ),
-    plot=Bars(
-        "Full depth's cost over each mode's", "arms", None, "arm", (("joules", "joules"), ("cpu", "CPU time")), "full depth's over this mode's"
-    ),
+    Bars("Full depth's cost over each mode's", "arms", None, "arm", (("joules", "joules"), ("cpu", "CPU time")), "full depth's over this mode's" ),
 )  # fmt: skip

@@ -1,26 +1,25 @@
-"""Windows of the meter over work that is done over and over, in turns: what `energy` and `baselines` measure by.
-
-Arms take turns in a shuffled order and then in its reverse, so that a steady drift (heat, clock) falls on all alike.
-"""
+"""Windows of the meter over work that is done over and over, in turns: what `energy` and `baselines` measure by."""
 
 from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
-from green_code.engine.loading import Runtime
-
 from green_code.energy.meters import Meter, Window, pick_meter
+from green_code.engine.loading import Runtime
 from green_code.engine.measured_costs import hardware
 from green_code.problems import Problem
+from green_code_lab.experiments.experiment import Args, Report
 
 _METERS = {
     "nvml": "measured by the GPU's total-energy counter (NVML), its draw while idle included",
     "rapl": "measured by the processor packages' energy counters (RAPL), the rest of the machine's use included",
 }
-Arm = TypeVar("Arm")
+Name = TypeVar("Name")
+Work = Callable[[], int]
+"""Does some work, and returns how many units it was."""
 
 
 class Spent(NamedTuple):
@@ -31,23 +30,39 @@ class Spent(NamedTuple):
     wall_seconds: float
 
 
-def meter_of(runtime: Runtime) -> tuple[Meter, str]:
-    """The meter of the device that the model runs on; and in words, without a GPU's serial number."""
+def take_turns(
+    runtime: Runtime, arms: Mapping[Name, Callable[[], Work]], args: Args, report: Report
+) -> tuple[dict[Name, list[Spent]], dict[str, str]]:
+    """`args.repetitions` windows of each arm, and settings for the page.
+
+    Args:
+        arms: prepare work, which is done once before its window begins.
+    """
     meter = pick_meter(hardware(runtime.decoder.device)[0])
-    return meter, _METERS.get(meter.source, meter.describe())
+    windows: dict[Name, list[Spent]] = {name: [] for name in arms}
+    for repetition, order in enumerate(orders(list(arms), args.repetitions, args.seed)):
+        for name in order:
+            work = arms[name]()
+            work()
+            windows[name].append(spend(meter, args.window_seconds, work))
+        report(f"repetition {repetition + 1} of {args.repetitions}")
+    return windows, {
+        "joules": _METERS.get(meter.source, meter.describe()),  # without a GPU's serial number
+        "windows": f"{args.repetitions} of {args.window_seconds:g} s or longer for each arm, in a shuffled order and its reverse (seed {args.seed})",
+    }
 
 
-def orders(arms: Sequence[Arm], repetitions: int, seed: int) -> list[list[Arm]]:
-    """A shuffled order for the first repetition, its reverse for the second, a new one for the third, and so on."""
-    generator, found = random.Random(seed), list[list[Arm]]()
+def orders(arms: Sequence[Name], repetitions: int, seed: int) -> list[list[Name]]:
+    """A shuffled order, its reverse, another one, and so on: a steady drift (heat, clock) falls on all arms alike."""
+    generator, found = random.Random(seed), list[list[Name]]()
     while len(found) < repetitions:
         order = generator.sample(list(arms), len(arms))
         found += [order, order[::-1]]
     return found[:repetitions]
 
 
-def spend(meter: Meter, seconds: float, work: Callable[[], int]) -> Spent:
-    """Do `work`, which returns how many units it was, once and then until `seconds` have passed.
+def spend(meter: Meter, seconds: float, work: Work) -> Spent:
+    """Do `work` once and then until `seconds` have passed.
 
     Raises:
         Problem: the meter gives no readings.
