@@ -69,9 +69,7 @@ def arms(runtime: Runtime) -> dict[str, Complete]:
 
 @torch.inference_mode()
 def _cached(runtime: Runtime, policy: Policy, served: Mode | None, prompt: Sequence[int]) -> list[int]:
-    return [
-        token for token, _ in itertools.islice(stream(runtime, prompt, policy, served, TOKENS)[1], TOKENS)
-    ]
+    return [token for token, _ in itertools.islice(stream(runtime, prompt, policy, served, TOKENS)[1], TOKENS)]  # fmt: skip
 
 
 @torch.inference_mode()

@@ -52,20 +52,14 @@ def choose_rows(runtime: Runtime, args: Args) -> tuple[list[Row], dict[str, Any]
         source = f"rows of {' and '.join(path.name for path in args.data)}"
     else:
         texts, source = _documents(runtime, args)
-        rows, source = (
-            line_rows(iter(texts), len(texts), args.seed),
-            f"lines of {source}, cut at random places",
-        )
+        rows, source = line_rows(iter(texts), len(texts), args.seed), f"lines of {source}, cut at random places"  # fmt: skip
     if not rows:
         raise Problem("bad_request", f"There are no {source}; give files that hold rows with --data.")
     for language in sorted({row.language for row in rows}, reverse=True):  # Python before Java
         own = [row for row in rows if row.language == language]
         drawn += generator.sample(own, min(args.limit, len(own)))
     completion = f"at most {TOKENS_PER_LINE} tokens, after at most {PROMPT_TOKENS} tokens of prompt"
-    return drawn, {
-        **_settings(runtime, args, source, [row.language for row in drawn]),
-        "completion": completion,
-    }
+    return drawn, {**_settings(runtime, args, source, [row.language for row in drawn]), "completion": completion}  # fmt: skip
 
 
 def choose_files(

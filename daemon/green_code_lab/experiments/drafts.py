@@ -39,8 +39,6 @@ _CONTEXT, _SCORED = 512, 64  # tokens of a window, and those at its end that are
 _FOLLOWED = ("the two latest differ", "one place", "two or three agree", "four agree")
 Kind = tuple[str, str, str]
 """Where a draft is from, and its class."""
-
-
 # By name: decoding, whether the exits of the bundle's policy draft, whether prompt lookup and the n-grams do.
 ARMS: dict[str, tuple[Literal["full", "exact"], bool, bool]] = {
     "full depth": ("full", False, False),
@@ -61,11 +59,7 @@ def measure(runtime: Runtime, args: Args, report: Report) -> Found:
     opened = open_corpus(corpus, runtime.vocabulary, 1, 1) if corpus.is_dir() else None
     windows = f"the last {_SCORED} positions of {_WINDOWS} windows a language, of at most {_CONTEXT} tokens"
     return {
-        "settings": {
-            **settings,
-            "drafting policy": drafting_policy(runtime),
-            "priors": windows,
-        },
+        "settings": {**settings, "drafting policy": drafting_policy(runtime), "priors": windows},
         "arms": [summary(name, own, done["full depth"], args.seed) for name, own in done.items()],
         "kinds": priors(runtime, opened, args.seed) if opened is not None else [],
     }
@@ -109,9 +103,7 @@ def priors(runtime: Runtime, corpus: Corpus, seed: int) -> list[Found]:
     for language in corpus.languages:
         shard = corpus.shards[language, "heldout"]
         starts = [int(start) for start in corpus.document_starts(language, "heldout")]
-        usable = [
-            (s, e) for s, e in zip(starts, [*starts[1:], len(shard)], strict=True) if e - s > 2 * _SCORED
-        ]
+        usable = [(s, e) for s, e in zip(starts, [*starts[1:], len(shard)], strict=True) if e - s > 2 * _SCORED]  # fmt: skip
         sizes = [end - start for start, end in usable]
         for start, end in generator.choices(usable, sizes, k=_WINDOWS) if usable else ():
             at = generator.randrange(_SCORED, end - start - _SCORED + 1)
@@ -140,9 +132,7 @@ def outcomes(runtime: Runtime, document: Sequence[int], at: int) -> Iterator[tup
             yield ("exit", f"layer {depth:2}", _between(CONFIDENCES, at_least)), top.token == token
     lookup = PromptLookup(vocabulary, runtime.layers_total, runtime.ngrams)
     kinds = {id(rate): ("text", f"{n} found", _FOLLOWED[i]) for (n, i), rate in lookup.rates.items()}
-    kinds |= {
-        id(rate): ("corpus", "share", _between(SHARES, i)) for i, rate in enumerate(lookup.corpus_rates)
-    }
+    kinds |= {id(rate): ("corpus", "share", _between(SHARES, i)) for i, rate in enumerate(lookup.corpus_rates)}  # fmt: skip
     lookup.document.follow(prompt)
     # The rest of the line under the cursor is left out: what follows begins behind the next line break.
     after = document[end : end + NEAR_TOKENS]

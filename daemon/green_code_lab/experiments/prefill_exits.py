@@ -47,9 +47,7 @@ def measure(runtime: Runtime, args: Args, report: Report) -> Found:
             params = by_policy(args.model, "fast", "agent", threshold)
             folder = kept / f"{name.replace(', ', '-')}-{threshold}"
             done = evaluate(own, rows, params, lambda _: None, folder)
-            found += [
-                {"prefill_exit": name, "threshold": threshold, **s} for s in summaries(done, full, full)
-            ]
+            found += [{"prefill_exit": name, "threshold": threshold, **s} for s in summaries(done, full, full)]  # fmt: skip
             report(f"prefill exit {name}, T={threshold}: {len(rows)} rows")
     unshown = {"from_untouched", "rouge_l", "bleu", "chrf"}
     shown = [{key: figure for key, figure in arm.items() if key not in unshown} for arm in found]

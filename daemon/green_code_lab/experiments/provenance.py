@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from green_code.engine.loading import Runtime
 
 from green_code import __version__
+from green_code.engine.loading import Runtime
 from green_code.engine.measured_costs import hardware
 from green_code.kernels.decoder import usable_cores
 

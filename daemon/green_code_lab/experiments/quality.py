@@ -73,9 +73,7 @@ def summaries(done: Scored, full: Scored, base: Scored) -> list[Found]:
     found = []
     for language, (own, full_rows, base_rows) in by_language(done, full, base):
         means = summarise(own)[language]
-        joules, full_joules = (
-            sum(row["energy_joules"] for row in rows) / len(rows) for rows in (own, full_rows)
-        )
+        joules, full_joules = (sum(row["energy_joules"] for row in rows) / len(rows) for rows in (own, full_rows))  # fmt: skip
         found.append({
             "language": language, "edit_similarity": mean_figure([row["edit_similarity"] for row in own]),
             "from_full": None if done is full else _difference(own, full_rows),

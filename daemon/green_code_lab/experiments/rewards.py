@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 from green_code.decoding.exit_classifier import ExitClassifier
@@ -86,9 +87,6 @@ def runs(
     """Reward, setting, and how to train on it."""
     log, quiet = work / "rewards.jsonl", lambda _: None
 
-    def by_paper(rewards: Rewards) -> Callable[[], ExitClassifier]:
-        return lambda: train_by_paper(rollouts, rewards, arguments, log, quiet)
-
     def by_ppo(priced: Prices) -> ExitClassifier:
         typing = draw_typing(rollouts, arguments.environments, _EPISODES, arguments.seed)
         environment = ExitEnvironment(rollouts, priced, typing, prefill_exit)
@@ -100,13 +98,15 @@ def runs(
         chosen = replace(usual, steps=steps, seed=arguments.seed)
         return supervised.train(rollouts, priced, prefill_exit, chosen, quiet)
 
-    yield PAPER, "α = β = γ = 1", by_paper(Rewards())
-    for letter, name, values in _CONSTANTS:
-        for value in values:
-            yield PAPER, f"{letter} = {value:g}", by_paper(Rewards(**{**asdict(Rewards()), name: value}))
+    papers = {"α = β = γ = 1": Rewards()}
+    papers |= {
+        f"{a} = {v:g}": replace(Rewards(), **{name: v}) for a, name, values in _CONSTANTS for v in values
+    }
+    for setting, rewards in papers.items():
+        yield PAPER, setting, partial(train_by_paper, rollouts, rewards, arguments, log, quiet)
     for reward, train in ((ENERGY, by_ppo), (SUPERVISED, by_supervision)):
         for price in _ERROR_PRICES:
-            yield reward, f"error {price:g}", lambda t=train, p=price: t(replace(prices, error=p))  # type: ignore[misc]
+            yield reward, f"error {price:g}", partial(train, replace(prices, error=price))
 
 
 EXPERIMENT = Experiment(

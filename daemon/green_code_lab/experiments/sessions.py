@@ -83,9 +83,7 @@ def measure(runtime: Runtime, args: Args, report: Report) -> Found:
         turn = compared if i % 2 == 0 else compared[::-1]
         measured += [type_file(runtime, name, how, file) for name, how in turn]
         report(f"file {i + 1} of {len(files)}")
-    typing = (
-        f"{LINES} lines of each file; a request at a line's start and after every {CHARACTERS} characters"
-    )
+    typing = f"{LINES} lines of each file; a request at a line's start and after every {CHARACTERS} characters"  # fmt: skip
     found = [summary(name, measured, args.seed) for name, _ in compared]
     return {"settings": {**settings, "typing": typing}, "arms": found}
 

@@ -117,9 +117,7 @@ def search(
             "weights": names.get(trial.number, f"proposed, {trial.number}"), "score": 100 * score, "agreement": agreement,
             "rise": rise, "by_layer": ", ".join(f"{depth}: {weight:.2f}" for depth, weight in weights),
         })  # fmt: skip
-        report(
-            f"trial {trial.number}: score {score:.3f}, agreement {agreement:.3f}, last layer's loss {rise:+.1%}"
-        )
+        report(f"trial {trial.number}: score {score:.3f}, agreement {agreement:.3f}, last layer's loss {rise:+.1%}")  # fmt: skip
         return score
 
     study.optimize(tried, n_trials=trials)

@@ -62,9 +62,7 @@ def test_a_layers_figures_by_hand() -> None:
     windows = {layer: [Spent(layer, 0.5 * layer, 2.0 * layer)] * 3 for layer in (1, 2, 3)}
     two = energy.figures(windows, 0)["arms"][1]
     assert two.pop("joules") == [2, 2, 2]
-    assert two == pytest.approx(
-        {"layer": 2, "skipped": 1, "line": 2, "of_full": 2 / 3, "cpu_seconds": 1, "wall_seconds": 4}
-    )
+    assert two == pytest.approx({"layer": 2, "skipped": 1, "line": 2, "of_full": 2 / 3, "cpu_seconds": 1, "wall_seconds": 4})  # fmt: skip
 
 
 # --- windows and baselines ----------------------------------------------------------------------------------
@@ -72,9 +70,7 @@ def test_a_layers_figures_by_hand() -> None:
 
 def test_a_window_is_shared_by_its_units_and_a_meter_that_fails_is_told() -> None:
     readings = iter([1.0, 13.0, None, None])
-    meter: Any = SimpleNamespace(
-        source="rapl", read_joules=lambda: next(readings), describe=lambda: "a meter"
-    )
+    meter: Any = SimpleNamespace(source="rapl", read_joules=lambda: next(readings), describe=lambda: "a meter")  # fmt: skip
     assert spend(meter, 0.0, lambda: 4).joules == 3
     with pytest.raises(Problem, match="gave no readings"):
         spend(meter, 0.0, lambda: 4)
@@ -88,9 +84,7 @@ def test_every_second_order_is_the_one_before_reversed() -> None:
 
 
 def test_savings_against_both_baselines_by_hand() -> None:
-    windows = {
-        name: [Spent(joules, 1, 1)] * 2 for name, joules in (("none", 12.0), ("cache", 1.5), ("agent", 1.2))
-    }
+    windows = {name: [Spent(joules, 1, 1)] * 2 for name, joules in (("none", 12.0), ("cache", 1.5), ("agent", 1.2))}  # fmt: skip
     texts = {"none": [[1, 2, 3, 4]], "cache": [[1, 2, 3, 4]], "agent": [[1, 2, 9, 4]]}
     found = baselines.figures(windows, texts)
     assert found[1]["from_uncached"] == pytest.approx([0.875] * 3)
@@ -129,10 +123,7 @@ def test_rows_are_drawn_by_the_seed(runtime: Runtime, tmp_path: Path) -> None:
     args = argparse.Namespace(data=paths, work=tmp_path, limit=5, seed=1)
     chosen, settings = choose_rows(runtime, args)
     assert Counter(row.language for row in chosen) == {"python": 5, "java": 5}
-    assert (
-        settings["data"]
-        == "rows of python.jsonl and java.jsonl; 5 of Python and 5 of Java, drawn with seed 1"
-    )
+    assert settings["data"] == "rows of python.jsonl and java.jsonl; 5 of Python and 5 of Java, drawn with seed 1"  # fmt: skip
     assert choose_rows(runtime, args)[0] == chosen
     args.seed = 2
     assert choose_rows(runtime, args)[0] != chosen
@@ -178,11 +169,7 @@ def scored(
 
 def test_differences_of_quality_are_of_pairs() -> None:
     full = [scored("python", 50, "a", 4.0), scored("java", 0, "x", 1.0), scored("python", 70, "b", 4.0)]
-    done = [
-        scored("python", 40, "a", 1.0, depth=2),
-        scored("java", 0, "y", 1.0),
-        scored("python", 60, "c", 3.0, depth=4),
-    ]
+    done = [scored("python", 40, "a", 1.0, depth=2), scored("java", 0, "y", 1.0), scored("python", 60, "c", 3.0, depth=4)]  # fmt: skip
     python, java = quality.summaries(done, full, done)
     assert (python["from_full"], python["from_untouched"]) == ([-10, -10, -10], None)
     assert (python["same"], python["joules"], python["saved"], python["mean_depth"]) == (0.5, 2.0, 0.5, 3)
@@ -204,9 +191,7 @@ def test_the_propagating_cache_is_the_one_computed_by_hand() -> None:
     decoder, layers = DECODERS["tiny"], 6
     depths = [layers - 1] * 3 + [layers] + [5, 2, 6, 1, 3, 2, 6, 1, 4]
     tokens = [3 + (7 * i) % 70 for i in range(len(depths))]
-    cache, exact = (
-        kind(decoder, None) for kind in (propagation.PropagatingCache, propagation.PromptAtFullDepth)
-    )
+    cache, exact = (kind(decoder, None) for kind in (propagation.PropagatingCache, propagation.PromptAtFullDepth))  # fmt: skip
     for each in (cache, exact):
         each.append(tokens[:5])
         for position in range(4, len(depths)):
@@ -215,9 +200,7 @@ def test_the_propagating_cache_is_the_one_computed_by_hand() -> None:
                 each.append([tokens[position + 1]])
     states, keys, values = by_hand(decoder, tokens, depths)
     torch.testing.assert_close(cache.states(0, len(depths)), states, **TOLERANCE)
-    assert not torch.allclose(exact.states(0, len(depths))[6], states[6], atol=1e-3), (
-        "the first that is deeper than one before"
-    )
+    assert not torch.allclose(exact.states(0, len(depths))[6], states[6], atol=1e-3), "the first that is deeper than one before"  # fmt: skip
     cache.append([3])  # now the last position is propagated, too
     torch.testing.assert_close(cache._keys[:, :, : len(depths)].transpose(1, 2), keys, **TOLERANCE)
     torch.testing.assert_close(cache._values[:, :, : len(depths)].transpose(1, 2), values, **TOLERANCE)
@@ -228,16 +211,9 @@ def test_the_propagating_cache_is_the_one_computed_by_hand() -> None:
 def test_changes_by_propagation_are_of_pairs_and_joules_are_a_token() -> None:
     full = [scored("java", 50, "a", 2.0), scored("java", 50, "b", 2.0, 3)]
     exact = [scored("java", 50, "a", 1.0), scored("java", 70, "b", 2.0, 3)]
-    (found,) = propagation.summaries(
-        exact, [scored("java", 40, "a", 3.0, 2), scored("java", 60, "c", 3.0, 2)], full
-    )
+    (found,) = propagation.summaries(exact, [scored("java", 40, "a", 3.0, 2), scored("java", 60, "c", 3.0, 2)], full)  # fmt: skip
     assert found["similarity_change"] == [-10, -10, -10] and found["same_change"][0] == -0.5
-    assert (found["joules"], found["same"], found["equal_texts"], found["layers_propagated"]) == (
-        3 / 4,
-        1,
-        0.5,
-        6,
-    )
+    assert (found["joules"], found["same"], found["equal_texts"], found["layers_propagated"]) == (3 / 4, 1, 0.5, 6)  # fmt: skip
     # The interval's ends are of the first pair alone, and of the second alone.
     assert found["joules_change"] == pytest.approx([6 / 4 - 3 / 4, 3 / 2 - 1 / 1, 3 / 2 - 2 / 3])
     assert "joules_change" not in propagation.summaries(exact, [], full)[0]
@@ -253,12 +229,7 @@ def test_deeper_tokens_by_hand() -> None:
 
 def test_without_a_cache_every_position_is_paid_for_every_token() -> None:
     work = paper.uncached_work(10, [2, 3], 4)
-    assert (work.layer_batches, work.layer_positions, work.head_batches, work.decisions) == (
-        5,
-        2 * 10 + 3 * 11,
-        2,
-        4,
-    )
+    assert (work.layer_batches, work.layer_positions, work.head_batches, work.decisions) == (5, 2 * 10 + 3 * 11, 2, 4)  # fmt: skip
 
 
 def test_a_file_is_cut_after_its_first_fifth(runtime: Runtime) -> None:
@@ -288,11 +259,7 @@ class Knowing:
         typed = params["prefix"].rpartition("\n")[2]
         self.asked.append(typed)
         rest = self.line[len(typed) :]
-        return {
-            "text": rest if len(typed) >= self.after else rest[:6] + "?",
-            "energy_joules": 2.0,
-            "tokens": 3,
-        }
+        return {"text": rest if len(typed) >= self.after else rest[:6] + "?", "energy_joules": 2.0, "tokens": 3}  # fmt: skip
 
 
 def test_the_typist_by_hand() -> None:
@@ -302,12 +269,7 @@ def test_the_typist_by_hand() -> None:
     done = sessions.type_file(model, "exact", ("exact", "agent", 0.9), file)  # type: ignore[arg-type]
     # At 4: wrong from the seventh character on; at 8 that still agrees; at 12 it does not, and the answer is right.
     assert model.asked == [line[:4], line[:12]]
-    assert (len(done.requests), done.typed_along, done.total("energy_joules"), done.total("tokens")) == (
-        2,
-        1,
-        4,
-        6,
-    )
+    assert (len(done.requests), done.typed_along, done.total("energy_joules"), done.total("tokens")) == (2, 1, 4, 6)  # fmt: skip
     assert (done.characters, done.accepted) == (len(line) - 4, len(line) - 12)
 
 
@@ -323,12 +285,7 @@ def test_sums_of_sessions_by_hand() -> None:
     ]  # fmt: skip
     found = sessions.summary("exact", measured, 0)
     assert found["joules"] == pytest.approx([1.5] * 3) and found["cpu"] == [1, 1, 1]
-    assert (found["joules_per_request"], found["prompt_depth"], found["same"], found["accepted"][0]) == (
-        3,
-        6,
-        0,
-        0.5,
-    )
+    assert (found["joules_per_request"], found["prompt_depth"], found["same"], found["accepted"][0]) == (3, 6, 0, 0.5)  # fmt: skip
 
 
 def test_a_place_is_a_whole_number_of_lines_in_the_middle() -> None:
@@ -349,9 +306,7 @@ RECIPE = Recipe(
 def test_damage_beyond_the_defaults_own_is_paid_for() -> None:
     assert weight_search.objective(0.5, 0.02, 0.03) == 0.5
     assert weight_search.objective(0.5, 0.03, 0.02) == pytest.approx(0.4)
-    assert weight_search.objective(0.5, 0.0, -0.03) == 0.5, (
-        "as the untouched model's, where the default's got better"
-    )
+    assert weight_search.objective(0.5, 0.0, -0.03) == 0.5, "as the untouched model's, where the default's got better"  # fmt: skip
 
 
 def test_weights_sum_as_the_recipes_and_the_known_ones_come_first() -> None:
@@ -367,9 +322,7 @@ def test_weights_sum_as_the_recipes_and_the_known_ones_come_first() -> None:
     # The paper's: exits 2 and 3 of six layers share 0.7, of which one is drawn; exit 4 has 0.2, the last layer 0.1.
     first = 2 * 0.7 / 1.9
     factor = 4 / (first + 0.9 * first + 0.3)
-    assert tried[1] == pytest.approx(
-        {2: first * factor, 3: 0.9 * first * factor, 4: 0.2 * factor, 6: 0.1 * factor}
-    )
+    assert tried[1] == pytest.approx({2: first * factor, 3: 0.9 * first * factor, 4: 0.2 * factor, 6: 0.1 * factor})  # fmt: skip
     assert [sum(weights.values()) for weights in tried] == pytest.approx([4] * 7)
     for trial in found:
         score = weight_search.objective(trial["agreement"], trial["rise"], found[0]["rise"])
@@ -378,13 +331,7 @@ def test_weights_sum_as_the_recipes_and_the_known_ones_come_first() -> None:
 
 def test_a_trial_is_the_run_in_small() -> None:
     short = weight_search.shortened(replace(RECIPE, warm_up_steps=20), 41 * 2048, 7)
-    assert (short.tokens, short.steps, short.warm_up_steps, short.guard_tokens, short.seed) == (
-        41 * 2048,
-        41,
-        4,
-        41 * 2048,
-        7,
-    )
+    assert (short.tokens, short.steps, short.warm_up_steps, short.guard_tokens, short.seed) == (41 * 2048, 41, 4, 41 * 2048, 7)  # fmt: skip
     with pytest.raises(Problem, match="give at least 2048"):
         weight_search.shortened(RECIPE, 2000, 0)
 

@@ -107,10 +107,7 @@ def test_a_page_has_question_notes_tables_method_and_provenance() -> None:
     conditions = page[9].splitlines()
     assert conditions[0] == "- date: 2026-01-01"
     assert conditions[1] == "- commit: abc"
-    assert (
-        conditions[2]
-        == "- machine: CPU, Linux, usable cores: 2, kernel, torch 2, threads: 1, Python 3.11, Green Code 0.1"
-    )
+    assert conditions[2] == "- machine: CPU, Linux, usable cores: 2, kernel, torch 2, threads: 1, Python 3.11, Green Code 0.1"  # fmt: skip
     assert conditions[3:] == ["- model: tiny, weights 0123456789ab", "- data: rows", "- seed: 0"]
     assert page[10] == "```\ngreen-code experiments toy\n```"
 
@@ -124,9 +121,7 @@ def test_a_plot_is_small_and_the_same_for_the_same_data(plot: Curves | Bars, tmp
     text = (tmp_path / "one.svg").read_text("utf-8")
     assert text == (tmp_path / "two.svg").read_text("utf-8")
     assert "<svg" in text and "Date" not in text and len(text) < 20_000
-    assert not any(
-        len(number.partition(".")[2]) > 2 for number in text.split('d="')[1].partition('"')[0].split()
-    )
+    assert not any(len(number.partition(".")[2]) > 2 for number in text.split('d="')[1].partition('"')[0].split())  # fmt: skip
 
 
 def test_figures_and_their_intervals() -> None:

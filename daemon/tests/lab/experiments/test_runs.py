@@ -56,20 +56,13 @@ def arm(found: dict[str, Any], **keys: object) -> dict[str, Any]:
 
 def test_layers(on_rows: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = on_rows("layers")
-    layers = {
-        model: sorted({a["layer"] for a in found["arms"] if a["model"] == model})
-        for model in ("untouched", "adapted")
-    }
+    layers = {model: sorted({a["layer"] for a in found["arms"] if a["model"] == model}) for model in ("untouched", "adapted")}  # fmt: skip
     assert layers == {"untouched": [1, 2, 3, 4, 5, 6], "adapted": [2, 4, 6]}
     assert all(a["same"] == 1 for a in found["arms"] if a["layer"] == 6)
-    assert len(found["examples"]) == 2 * 6 and found["examples"][0]["row"].startswith(
-        "Python, line `total =▌`"
-    )
+    assert len(found["examples"]) == 2 * 6 and found["examples"][0]["row"].startswith("Python, line `total =▌`")  # fmt: skip
     base, adapted = (arm(found, model=model, language="java", layer=4) for model in layers)
     assert base["from_untouched"] is None
-    assert adapted["from_untouched"][0] == pytest.approx(
-        adapted["edit_similarity"][0] - base["edit_similarity"][0]
-    )
+    assert adapted["from_untouched"][0] == pytest.approx(adapted["edit_similarity"][0] - base["edit_similarity"][0])  # fmt: skip
     # Of a finished run nothing is computed again, and files name no folders.
     monkeypatch.setattr(Session, "complete", None)
     assert on_rows("layers")["arms"] == found["arms"]
@@ -113,9 +106,7 @@ def test_priors_of_drafts_come_from_held_out_projects(run: Run, work: Path, tmp_
 def test_prefill_exits(on_rows: Any) -> None:
     found = on_rows("prefill-exits")
     assert list(dict.fromkeys(a["prefill_exit"] for a in found["arms"])) == ["full depth", "none", "2", "1"]
-    never = {
-        a["prefill_exit"]: a for a in found["arms"] if a["threshold"] == 0.99 and a["language"] == "java"
-    }
+    never = {a["prefill_exit"]: a for a in found["arms"] if a["threshold"] == 0.99 and a["language"] == "java"}  # fmt: skip
     assert {a["mean_depth"] for a in never.values()} == {6}
     assert never["none"]["same"] == 1 and never["1"]["saved"] > never["2"]["saved"] > never["none"]["saved"]
 
@@ -123,14 +114,7 @@ def test_prefill_exits(on_rows: Any) -> None:
 def test_propagation(on_rows: Any) -> None:
     found = on_rows("propagation")
     own = [a for a in found["arms"] if a["language"] == "java"]
-    assert [a["policy"].split()[0] for a in own] == [
-        "full",
-        "agent",
-        "agent",
-        *["confidence"] * 3,
-        "fixed",
-        "fixed",
-    ]
+    assert [a["policy"].split()[0] for a in own] == ["full", "agent", "agent", *["confidence"] * 3, "fixed", "fixed"]  # fmt: skip
     full, *others = own
     assert (full["same"], full["layers"], full.get("joules_change")) == (1, 6, None)
     for other in others:
@@ -201,16 +185,9 @@ def test_rewards(run: Run, tiny_bundle: Path, tmp_path: Path) -> None:
 def test_weight_search(run: Run, work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "draw", lambda _: None)
     found = run("weight-search", tmp_path, "--work", work, "--tokens", 2048, "--trials", 3)
-    assert [trial["weights"] for trial in found["trials"]] == [
-        "the default's",
-        "the paper's, by its rule",
-        "proposed, 2",
-    ]
+    assert [trial["weights"] for trial in found["trials"]] == ["the default's", "the paper's, by its rule", "proposed, 2"]  # fmt: skip
     assert found["trials"][0]["score"] == pytest.approx(100 * found["trials"][0]["agreement"], rel=1e-4)
     assert mean([trial["agreement"] for trial in found["trials"]]) > 0
     # Finished trials are not trained again.
     monkeypatch.setattr("green_code_lab.experiments.weight_search.train", None)
-    assert (
-        run("weight-search", tmp_path, "--work", work, "--tokens", 2048, "--trials", 3)["trials"]
-        == found["trials"]
-    )
+    assert run("weight-search", tmp_path, "--work", work, "--tokens", 2048, "--trials", 3)["trials"] == found["trials"]  # fmt: skip
