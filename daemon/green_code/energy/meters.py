@@ -165,9 +165,7 @@ class EstimateMeter:
     source: Source = "estimate"
 
     def __init__(
-        self,
-        watts_per_core: float | None = None,
-        cpu_seconds: Callable[[], float] = time.process_time,
+        self, watts_per_core: float | None = None, cpu_seconds: Callable[[], float] = time.process_time
     ) -> None:
         self.watts_per_core = _watts_from_environment() if watts_per_core is None else watts_per_core
         self._cpu_seconds = cpu_seconds

@@ -83,10 +83,7 @@ class Service:
         self._check: Job | None = None
         self._checking: asyncio.Task[None] | None = None
         self._status = messages.StatusMessage(
-            state="ready",
-            message="The model loads at the first request",
-            progress=None,
-            reason=None,
+            state="ready", message="The model loads at the first request", progress=None, reason=None
         )
         self._energy_timer: asyncio.TimerHandle | None = None
         self._energy_sent_at = float("-inf")

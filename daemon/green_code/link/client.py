@@ -39,12 +39,7 @@ def _ignore(method: str, params: dict[str, Any]) -> None:
 class EngineClient:
     """An open, greeted connection; made by `open_client`."""
 
-    def __init__(
-        self,
-        streams: transport.Streams,
-        on_notification: OnNotification,
-        on_lost: OnLost,
-    ) -> None:
+    def __init__(self, streams: transport.Streams, on_notification: OnNotification, on_lost: OnLost) -> None:
         self._reader, self._writer = streams
         self._on_notification = on_notification
         self._on_lost = on_lost

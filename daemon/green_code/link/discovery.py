@@ -271,12 +271,7 @@ class _Child:
             )
             log.info("starting the engine: %s", " ".join(command))
             self._process = subprocess.Popen(  # its folder is private, so nothing there shadows a module
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                cwd=where.folder,
-                **detached,
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=where.folder, **detached
             )
         threading.Thread(target=self._process.wait, name="reap-engine", daemon=True).start()
 
