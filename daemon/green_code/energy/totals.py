@@ -1,18 +1,19 @@
-"""Sums over the ledger's rows: as they come (`Tally`), and by SQL, for the energy report.
+"""Sums over the ledger's rows: row by row (`Tally`), and by SQL for the energy report.
 
-Must not know: files, lsp, link, engine or decoding. The shapes are compared with the link's by a test.
+Must not know: files, lsp, link, engine or decoding.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, TypedDict
+from typing import Any
 
 from green_code.energy.rows import UNFINISHED, Row, today_text
+from green_code.report import DayTotals, LanguageTotals, ModelTotals, Report, Totals
 
 _SUMS = (
     f"COALESCE(SUM(reason NOT IN {UNFINISHED}), 0), COALESCE(SUM(shown), 0), COALESCE(SUM(accepted), 0), "
-    "COALESCE(SUM(kept), 0), COALESCE(SUM(tokens), 0), COALESCE(SUM(energy_joules), 0.0), COALESCE(SUM(energy_full_joules), 0.0), "
+    "COALESCE(SUM(retained), 0), COALESCE(SUM(tokens), 0), COALESCE(SUM(energy_joules), 0.0), COALESCE(SUM(energy_full_joules), 0.0), "
     "COALESCE(SUM(exit_layers), 0), COALESCE(SUM(cpu_seconds), 0.0), GROUP_CONCAT(DISTINCT energy_source)"
 )
 _NOTHING = (0, 0, 0, 0, 0, 0.0, 0.0, 0, 0.0, None)
@@ -20,59 +21,11 @@ _ESTIMATE = "estimate"
 _REPORT_DAYS = 31
 
 Query = Callable[[str, "tuple[Any, ...]"], "list[tuple[Any, ...]]"]
-"""Runs a statement with its values, and gives the rows."""
-
-
-class Totals(TypedDict):
-    """Sums over rows. Cancelled and superseded ones and checks cost joules but are no completions.
-
-    `source` is that of the joules: `estimate` as soon as one row's are estimated, None without rows.
-    """
-
-    completions: int
-    shown: int
-    accepted: int
-    kept: int
-    tokens: int
-    energy_joules: float
-    energy_full_joules: float
-    saved_joules: float
-    saving: float
-    mean_layers: float
-    cpu_seconds: float
-    source: str | None
-
-
-class DayTotals(Totals):
-    """Totals of one day (UTC)."""
-
-    day: str
-
-
-class LanguageTotals(Totals):
-    """Totals of one language."""
-
-    language: str
-
-
-class ModelTotals(Totals):
-    """Totals of one model."""
-
-    model: str
-
-
-class Report(TypedDict):
-    """Everything the energy report shows."""
-
-    today: Totals
-    all: Totals
-    by_day: list[DayTotals]
-    by_language: list[LanguageTotals]
-    by_model: list[ModelTotals]
+"""Runs a statement with its values and returns the rows."""
 
 
 class Tally:
-    """Totals of rows as they come, by the same rules as the ledger's own."""
+    """Totals of the rows added so far, by the same rules as the ledger's."""
 
     def __init__(self) -> None:
         self._sums = list(_NOTHING[:-1])
@@ -85,7 +38,7 @@ class Tally:
             int(completed),
             row.shown,
             row.accepted,
-            row.kept,
+            row.retained,
             row.tokens,
             row.energy_joules,
             row.energy_full_joules,
@@ -99,8 +52,8 @@ class Tally:
         """One of the counted rows was accepted."""
         self._sums[2] += 1
 
-    def keep(self) -> None:
-        """One of the accepted rows was kept."""
+    def retain(self) -> None:
+        """One of the accepted rows was retained."""
         self._sums[3] += 1
 
     def totals(self) -> Totals:
@@ -109,13 +62,13 @@ class Tally:
 
 
 def _totals(sums: tuple[Any, ...]) -> Totals:
-    """Of what `_SUMS` selects."""
-    completions, shown, accepted, kept, tokens, joules, full_joules, layers, cpu_seconds, sources = sums
+    """The totals of one row that `_SUMS` selects."""
+    completions, shown, accepted, retained, tokens, joules, full_joules, layers, cpu_seconds, sources = sums
     return Totals(
         completions=completions,
         shown=shown,
         accepted=accepted,
-        kept=kept,
+        retained=retained,
         tokens=tokens,
         energy_joules=joules,
         energy_full_joules=full_joules,
@@ -128,7 +81,7 @@ def _totals(sums: tuple[Any, ...]) -> Totals:
 
 
 def _source(sources: Iterable[str]) -> str:
-    """One name for the joules of several meters: an estimate among them makes the sum one."""
+    """One name for the joules of several meters; with an estimate among them, the sum is an estimate."""
     return _ESTIMATE if _ESTIMATE in sources else "+".join(sorted(sources))
 
 
