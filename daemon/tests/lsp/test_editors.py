@@ -1,4 +1,4 @@
-"""The front as other editors speak to it: what they say they can do, how they count columns, what they configure.
+"""The front with other editors: their capabilities, their units of columns, and their configuration.
 
 The manners are what Neovim 0.11, Emacs 30 with lsp-mode 10 and Helix 25.01 sent. pytest-lsp has Neovim's capabilities
 in full; of the others' only those are here that could matter to this server.
@@ -101,17 +101,17 @@ MANNERS = {
 
 
 class Other(Editor):
-    """An editor that keeps all it is told, and counts columns as agreed."""
+    """An editor that records the methods it receives, and counts columns as negotiated."""
 
     def __init__(self, client: LanguageClient) -> None:
         super().__init__(client)
-        self.heard: list[str] = []
+        self.received: list[str] = []
         """Methods of the front's requests and notifications."""
         handle = client.protocol.handle_message
 
         def keep(message: Any) -> None:
             if method := getattr(message, "method", None):
-                self.heard.append(method)
+                self.received.append(method)
             handle(message)
 
         client.protocol.handle_message = keep  # type: ignore[method-assign]
@@ -131,8 +131,8 @@ class Other(Editor):
                 initialization_options=manner.options,
             )
         )
-        await self.ask(messages.LSP_EXPLAIN)
-        assert self.heard == [], "nothing may be sent before `initialized`"
+        await self.call(messages.LSP_EXPLAIN)
+        assert self.received == [], "nothing may be sent before `initialized`"
         self.client.initialized(types.InitializedParams())
         for settings in manner.configured:
             self.configure(settings)
@@ -182,7 +182,7 @@ async def test_a_completion_and_its_acceptance(other: Other, manner: Manner) -> 
     other.open("f('😀', no-hing)\n")
     other.replace(units + 2, "-", "t")
     assert await other.complete(0, units + len("nothing")) == []
-    assert (await other.ask(messages.LSP_EXPLAIN))["reason"] == "empty", "the edit or the cursor went astray"
+    assert (await other.call(messages.LSP_EXPLAIN))["reason"] == "empty", "the edit or the cursor went astray"
     other.replace(units, "nothing", "y")
     [item] = await other.complete(0, units + 1)
     here = types.Position(0, units + 1)
@@ -197,7 +197,7 @@ async def test_a_completion_and_its_acceptance(other: Other, manner: Manner) -> 
     other.client.text_document_did_close(types.DidCloseTextDocumentParams(types.TextDocumentIdentifier(URI)))
     assert await other.complete(0, units + 1) == []
     asked_for = {messages.LSP_STATUS, messages.LSP_ENERGY}
-    assert set(other.heard) == asked_for, "an editor need not answer or show anything else"
+    assert set(other.received) == asked_for, "an editor need not answer or show anything else"
 
 
 @pytest.mark.asyncio
@@ -207,11 +207,11 @@ async def test_configuration_that_is_not_ours_changes_nothing(other: Other) -> N
     for line, settings in enumerate(({}, None, [], SETTINGS, {"python": {}})):
         other.configure(settings)
         assert await other.complete(line, 5)
-        last = (await other.ask(messages.LSP_EXPLAIN))["last"]
+        last = (await other.call(messages.LSP_EXPLAIN))["last"]
         assert last["text"] == " + 1" and last["threshold"] == 0.7, settings
     other.configure({"greenCode": {"model": "fake", "threshold": 0.8}})
     assert await other.complete(5, 5)
-    assert (await other.ask(messages.LSP_EXPLAIN))["last"]["threshold"] == 0.8
+    assert (await other.call(messages.LSP_EXPLAIN))["last"]["threshold"] == 0.8
 
 
 @pytest.mark.asyncio
@@ -224,8 +224,8 @@ async def test_a_command_that_cannot_be_run_is_answered_and_the_front_goes_on(ot
     await other.execute(messages.COMMAND_ACCEPTED, "an id that no completion has")
     other.open("x = \n")
     assert await other.complete(0, 4)
-    told = await other.client.protocol.send_request_async(messages.LSP_EXPLAIN, [])
-    assert plain(told)["last"]["text"] == " + 1", "Lua's empty table becomes an empty array"
+    explanation = await other.client.protocol.send_request_async(messages.LSP_EXPLAIN, [])
+    assert plain(explanation)["last"]["text"] == " + 1", "Lua's empty table becomes an empty array"
 
 
 @pytest.mark.asyncio

@@ -1,4 +1,4 @@
-"""What a cursor is inside of, marked by | in a text; and how little of a large file is looked at for it."""
+"""What encloses a cursor, marked by | in a text; and how little of a large file is lexed for it."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ def test_a_line_of_data_before_the_cursor_is_not_lexed() -> None:
     assert kind_in("python", f"x = '{'a' * CHARACTERS_AT_MOST}|'") == "string"
 
 
-def test_the_front_does_not_import_pygments_unless_it_is_asked() -> None:
+def test_the_front_imports_pygments_only_when_needed() -> None:
     code = "import sys, green_code.lsp.server; print('pygments' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
