@@ -6,11 +6,11 @@ import asyncio
 from typing import Any
 
 import pytest
-from fake_runtime import WAIT_SECONDS, FakeRuntime, result_for
-from service_rig import Rig, ask, params, until
 
 from green_code.engine.shadow import BLOCK, IDLE_SECONDS, LEVEL, SHARE, Candidate, ShadowChecks, at_most
 from green_code.link import messages
+from tests.engine.fake_runtime import WAIT_SECONDS, FakeRuntime, completion_params, result_for
+from tests.engine.service_rig import Rig, complete, until
 
 CALIBRATION = {
     "curve": [
@@ -22,7 +22,7 @@ CALIBRATION = {
 
 
 def candidate(threshold: float = 0.8, text: str = " + 1", **changes: Any) -> Candidate:
-    return Candidate(None, params(**{"threshold": threshold, **changes}), text)  # type: ignore[arg-type]
+    return Candidate(None, completion_params(threshold=threshold, **changes), text)
 
 
 def given(checks: ShadowChecks, one: Candidate, **changes: Any) -> None:
@@ -108,7 +108,7 @@ def test_a_block_is_of_one_threshold() -> None:
 
 async def one_check(rig: Rig, client: Any, prefix: str) -> None:
     """A completion, a pause, and its check."""
-    await asyncio.wait_for(ask(client, prefix), WAIT_SECONDS)
+    await asyncio.wait_for(complete(client, prefix), WAIT_SECONDS)
     checks = len([row for row in rig.rows() if row[0] == "check"])
     rig.now += IDLE_SECONDS
     rig.service.idle_tick()
@@ -116,7 +116,7 @@ async def one_check(rig: Rig, client: Any, prefix: str) -> None:
 
 
 @pytest.mark.asyncio
-async def test_in_service_a_check_counts_and_an_alarm_raises_what_is_asked(
+async def test_in_service_a_check_counts_and_an_alarm_raises_the_threshold(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(FakeRuntime, "calibration", CALIBRATION, raising=False)
@@ -129,13 +129,15 @@ async def test_in_service_a_check_counts_and_an_alarm_raises_what_is_asked(
     assert status["agreement"] == {"checks": BLOCK, "agreed": 0, "calibrated": 0.9, "raised_to": 0.9}
     assert rig.ledger.today()["completions"] == BLOCK, "checks are no completions"
     assert rig.ledger.today()["energy_joules"] == pytest.approx(2 * BLOCK * 0.25), "and their joules count"
-    await asyncio.wait_for(ask(client, "x"), WAIT_SECONDS)
+    await asyncio.wait_for(complete(client, "x"), WAIT_SECONDS)
     [newest] = rig.ledger._run("SELECT threshold FROM completions ORDER BY time DESC LIMIT 1", ())
     assert newest == ("0.9",), "0.8 was asked for"
 
 
 @pytest.mark.asyncio
-async def test_what_checks_found_outlives_a_released_model(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_agreement_persists_while_the_model_is_released(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(FakeRuntime, "calibration", CALIBRATION, raising=False)
     rig.open_gates()
     client = await rig.client()
@@ -143,7 +145,7 @@ async def test_what_checks_found_outlives_a_released_model(rig: Rig, monkeypatch
     rig.now += 1000.0
     rig.service.idle_tick()
     assert (await client.request(messages.STATUS, {}))["model"] is None
-    await asyncio.wait_for(ask(client, "x"), WAIT_SECONDS)
+    await asyncio.wait_for(complete(client, "x"), WAIT_SECONDS)
     assert (await client.request(messages.STATUS, {}))["agreement"]["checks"] == 1
 
 
@@ -152,13 +154,13 @@ async def test_a_request_interrupts_a_check(rig: Rig, monkeypatch: pytest.Monkey
     monkeypatch.setattr(FakeRuntime, "calibration", CALIBRATION, raising=False)
     rig.open_gates()
     client = await rig.client()
-    await asyncio.wait_for(ask(client, "x"), WAIT_SECONDS)
+    await asyncio.wait_for(complete(client, "x"), WAIT_SECONDS)
     rig.loader.gate.clear()
     rig.now += IDLE_SECONDS
     rig.service.idle_tick()
     runtime = rig.loader.runtimes[0]
     await until(lambda: runtime.started == ["x", "x"])
-    task = ask(client, "y")
+    task = complete(client, "y")
     await until(lambda: runtime.stopped == ["superseded"])
     rig.loader.gate.set()
     assert (await asyncio.wait_for(task, WAIT_SECONDS))["text"]
