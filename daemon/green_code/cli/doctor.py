@@ -1,9 +1,6 @@
-"""`green-code doctor`: checks the installation; each line says ok, warn or fail, what was found, how to mend
-it.
+"""`green-code doctor`: checks the installation. Each line has a level (ok, warn, fail), what was found, and a fix.
 
-Each check is one function that returns findings and catches only what it can explain; the exit status is 0
-unless one fails.
-Must not know: how to mend anything itself.
+Each check is one function that yields findings. The exit status is 1 if one fails.
 """
 
 from __future__ import annotations
@@ -34,15 +31,15 @@ Level = Literal["ok", "warn", "fail"]
 
 OLDEST_PYTHON: Final = (3, 10)
 WIDE_INTERVAL: Final = 0.3
-"""Of the energy costs, relative; on a quiet machine it is a tenth or less."""
+"""Relative confidence interval of the energy costs; on an idle machine it is a tenth or less."""
 
 CACHE_BYTES: Final = 2 * 2**30
-"""The default model's file and its converted weights, with room to rewrite them."""
+"""The default model's file and its converted weights, with space to write them again."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report; `mend` is empty when there is nothing to do."""
+    """One line of the report; `mend` is the fix, empty if there is nothing to do."""
 
     check: str
     level: Level
@@ -69,16 +66,13 @@ def run(args: argparse.Namespace) -> int:
                 print(f"      → {finding.mend}", flush=True)
     failed = any(finding.level == "fail" for finding in findings)
     if args.json:
-        print(
-            json.dumps(
-                {"ok": not failed, "version": __version__, "checks": [asdict(item) for item in findings]}
-            )
-        )
+        checks = [asdict(finding) for finding in findings]
+        print(json.dumps({"ok": not failed, "version": __version__, "checks": checks}))
     return 1 if failed else 0
 
 
 def examine(model: str) -> Iterator[Finding]:
-    """Every check, in an order in which earlier ones explain later ones."""
+    """Every check; a failed one may explain later ones."""
     checks: tuple[Callable[[], Iterator[Finding]], ...] = (
         check_python,
         check_packages,
@@ -99,7 +93,7 @@ def examine(model: str) -> Iterator[Finding]:
         except Exception as error:
             name = getattr(check, "__name__", "check").removeprefix("check_")
             yield Finding(
-                name, "fail", f"the check itself failed: {type(error).__name__}: {error}", "Report this."
+                name, "fail", f"the check raised {type(error).__name__}: {error}", "Report this as a bug."
             )
 
 
@@ -113,7 +107,7 @@ def check_python() -> Iterator[Finding]:
 
 
 def check_packages() -> Iterator[Finding]:
-    """The packages green-code stands on."""
+    """The packages that green-code needs."""
     found, missing = [], []
     required = importlib.metadata.requires(folders.APPLICATION) or []
     names = (re.split(r"[^\w.-]", line)[0] for line in required if "extra ==" not in line)
@@ -123,9 +117,8 @@ def check_packages() -> Iterator[Finding]:
         except importlib.metadata.PackageNotFoundError:
             missing.append(name)
     if missing:
-        yield Finding(
-            "packages", "fail", f"missing: {', '.join(missing)}", f"Run `pip install {' '.join(missing)}`."
-        )
+        fix = f"Run `pip install {' '.join(missing)}`."
+        yield Finding("packages", "fail", f"missing: {', '.join(missing)}", fix)
     else:
         yield Finding("packages", "ok", f"green-code {__version__}, {', '.join(found)}")
 
@@ -135,9 +128,8 @@ def check_torch() -> Iterator[Finding]:
     try:
         import torch
     except (ImportError, OSError) as error:
-        yield Finding(
-            "torch", "fail", f"cannot be imported: {error}", "Run `pip install --force-reinstall torch`."
-        )
+        fix = "Run `pip install --force-reinstall torch`."
+        yield Finding("torch", "fail", f"cannot be imported: {error}", fix)
         return
     if torch.cuda.is_available():
         yield Finding("torch", "ok", f"{torch.__version__}, GPU {torch.cuda.get_device_name(0)}")
@@ -146,7 +138,7 @@ def check_torch() -> Iterator[Finding]:
 
 
 def check_kernel() -> Iterator[Finding]:
-    """The CPU kernel, and the instructions that it would use."""
+    """The CPU kernel, and the instruction set that it would use."""
     from green_code.kernels.binding import open_kernel
 
     try:
@@ -158,7 +150,7 @@ def check_kernel() -> Iterator[Finding]:
         yield Finding(
             "kernel",
             "warn",
-            "none: torch computes, at several times the time and energy",
+            "none: torch computes instead, with several times the time and energy",
             "Install a wheel for this platform, or run `python -m green_code.kernels.build` (it needs ziglang).",
         )
     else:
@@ -174,9 +166,7 @@ def check_model(model: str) -> Iterator[Finding]:
     except Problem as problem:
         yield Finding("model", "fail", f"{model}: {problem.reason}", str(problem))
     else:
-        verified = (
-            "as published" if model == DEFAULT else "present; there is no published hash to compare with"
-        )
+        verified = "as published" if model == DEFAULT else "present; no published hash to compare with"
         yield Finding("model", "ok", f"{model}: its files are {verified}")
 
 
@@ -204,44 +194,36 @@ def check_bundles() -> Iterator[Finding]:
 
 
 def check_cache() -> Iterator[Finding]:
-    """The cache of converted weights: writable, with room."""
+    """The cache of converted weights: writable, with enough space."""
     folder = folders.cache_dir()
     if (fault := _write_fault(folder)) is not None:
-        yield Finding(
-            "cache",
-            "fail",
-            f"{folder} cannot be written: {fault}",
-            f"Set {folders.CACHE_VARIABLE} to a writable folder.",
-        )
+        fix = f"Set {folders.CACHE_VARIABLE} to a writable folder."
+        yield Finding("cache", "fail", f"{folder} cannot be written: {fault}", fix)
         return
     free = shutil.disk_usage(folder).free
     if free < CACHE_BYTES:
-        yield Finding(
-            "cache",
-            "warn",
-            f"{folder} has {free / 2**30:.1f} GiB free",
-            f"Free {CACHE_BYTES / 2**30:.0f} GiB, or set {folders.CACHE_VARIABLE} to a roomier disk.",
-        )
+        fix = f"Free {CACHE_BYTES / 2**30:.0f} GiB, or set {folders.CACHE_VARIABLE} to a folder on a larger disk."
+        yield Finding("cache", "warn", f"{folder} has {free / 2**30:.1f} GiB free", fix)
     else:
         yield Finding("cache", "ok", f"{folder}, {free / 2**30:.0f} GiB free")
 
 
 def check_runtime_folder() -> Iterator[Finding]:
-    """The folder of socket, lock and log: private and writable."""
+    """The folder of the socket, the lock and the log: private and writable."""
     try:
         folder = folders.runtime_dir()
     except Problem as problem:
         yield Finding("runtime folder", "fail", "cannot be used", str(problem))
         return
     if (fault := _write_fault(folder)) is not None:
-        mend = f"Set {folders.RUNTIME_VARIABLE} to a writable folder."
-        yield Finding("runtime folder", "fail", f"{folder} cannot be written: {fault}", mend)
+        fix = f"Set {folders.RUNTIME_VARIABLE} to a writable folder."
+        yield Finding("runtime folder", "fail", f"{folder} cannot be written: {fault}", fix)
     else:
         yield Finding("runtime folder", "ok", f"{folder}, mode {folder.stat().st_mode & 0o777:o}")
 
 
 def check_engine() -> Iterator[Finding]:
-    """The engine of this version, if it runs."""
+    """The engine of this version, if one runs."""
     from green_code.cli.engine import engine_status
 
     try:
@@ -254,32 +236,28 @@ def check_engine() -> Iterator[Finding]:
     elif status["state"] == "error":
         yield Finding("engine", "fail", f"pid {status['pid']} reports {status['reason']}", status["message"])
     else:
-        yield Finding(
-            "engine",
-            "ok",
-            f"{__version__}, pid {status['pid']}, {status['state']}, {status['model'] or 'no model'}",
-        )
+        model = status["model"] or "no model"
+        yield Finding("engine", "ok", f"{__version__}, pid {status['pid']}, {status['state']}, {model}")
     if status.get("agreement"):
         yield _agreement(status["agreement"])
 
 
 def _agreement(found: Agreement) -> Finding:
-    """What shadow checks found; a raised threshold is no failure, and costs saving."""
-    said = f"{found['agreed']} of {found['checks']} completions of fast were full depth's"
+    """The result of shadow checks. A raised threshold saves less energy, but is not a failure."""
+    text = f"{found['agreed']} of {found['checks']} completions of fast equal those of full depth"
     if found["calibrated"] is not None:
-        said += f", {found['calibrated']:.0%} expected"
+        text += f", {found['calibrated']:.0%} expected"
     if found["raised_to"] is None:
-        return Finding("agreement", "ok", said)
-    return Finding(
-        "agreement",
-        "warn",
-        f"{said}; no threshold below {found['raised_to']:.2f} is used",
-        "Calibrate on code like yours with `green-code train calibrate`, or decode with exact.",
+        return Finding("agreement", "ok", text)
+    text += f"; thresholds below {found['raised_to']:.2f} are not used"
+    fix = (
+        "Calibrate on code like yours with `green-code train calibrate`, or set greenCode.decoding to exact."
     )
+    return Finding("agreement", "warn", text, fix)
 
 
 def check_meters() -> Iterator[Finding]:
-    """What energy is measured by."""
+    """The energy meters."""
     found: list[str] = []
     for opened in (meters.open_nvml(None), meters.open_rapl()):
         if isinstance(opened, meters.Absent):
@@ -291,18 +269,20 @@ def check_meters() -> Iterator[Finding]:
 
 
 def check_costs() -> Iterator[Finding]:
-    """How surely joules follow from what was run: what the engine measured when it last loaded a model for the first time."""
-    kept = sorted(folders.cache_dir().glob(COSTS_FILES), key=lambda path: path.stat().st_mtime)
-    costs = load_costs(kept[-1]) if kept else None
+    """The confidence interval of the newest cost model, which the engine fits when it first loads a model."""
+    files = sorted(folders.cache_dir().glob(COSTS_FILES), key=lambda path: path.stat().st_mtime)
+    costs = load_costs(files[-1]) if files else None
     if costs is None:
-        yield Finding("energy costs", "ok", "not measured yet; the first completion begins with that")
+        yield Finding(
+            "energy costs", "ok", "not measured yet; the engine measures them before the first completion"
+        )
         return
     found = f"{costs.source}, ± {costs.relative_interval:.0%}"
     if costs.relative_interval <= WIDE_INTERVAL:
         yield Finding("energy costs", "ok", found)
     else:
-        mend = f"Something else ran while they were measured. Delete {kept[-1]}, run `green-code engine --stop`, and complete once on a quiet machine."
-        yield Finding("energy costs", "warn", found, mend)
+        fix = f"Other programs ran during the measurement. Delete {files[-1]}, run `green-code engine --stop`, and complete once on an idle machine."
+        yield Finding("energy costs", "warn", found, fix)
 
 
 def check_ledger() -> Iterator[Finding]:
@@ -320,7 +300,7 @@ def check_ledger() -> Iterator[Finding]:
 
 
 def _write_fault(folder: Path) -> str | None:
-    """Why nothing can be written into a folder, or None; makes the folder."""
+    """Why a folder cannot be written, or None; creates the folder."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as file:
