@@ -1,9 +1,7 @@
-"""Globs as VS Code writes them: `*` and `?` within a path's part, `**` across parts, `[...]` and `{a,b}`.
+"""Globs with VS Code's syntax: `*` and `?` within a path's part, `**` across parts, `[...]` and `{a,b}`.
 
-Letter case is ignored, because a file that should stay private must not slip through by its spelling. For
-the same reason a pattern that names a folder also matches what is below it, and `~/` is the user's home. A
-pattern that cannot be understood matches nothing and is reported.
-Must not know: what a match is for.
+Case is ignored, so that a private file is excluded however its name is spelt. For the same reason a glob of a folder also
+matches everything below it, and `~/` is the user's home. A malformed glob matches nothing and is reported.
 """
 
 from __future__ import annotations
@@ -15,7 +13,7 @@ from pathlib import Path, PurePosixPath
 
 
 def matching_glob(globs: Iterable[str], path: str, folders: Iterable[str]) -> str | None:
-    """The first glob that matches a path: whole, below a workspace folder, or (without a slash) any of its parts."""
+    """The first glob that matches a path, its part below a workspace folder, or (without a slash) any of its parts."""
     pure = PurePosixPath(path)
     candidates = [path.lstrip("/")]
     for folder in folders:
@@ -33,7 +31,7 @@ def matching_glob(globs: Iterable[str], path: str, folders: Iterable[str]) -> st
 
 @lru_cache(maxsize=256)
 def compile_glob(glob: str) -> re.Pattern[str] | None:
-    """A glob as a pattern for whole paths and for those below them, or None when it is malformed."""
+    """A glob as a pattern for paths and for everything below them, or None if it is malformed."""
     try:
         return re.compile(_translate(_normal(glob).lstrip("/")) + "(?:/.*)?", re.IGNORECASE | re.DOTALL)
     except re.error:
@@ -41,7 +39,7 @@ def compile_glob(glob: str) -> re.Pattern[str] | None:
 
 
 def _normal(glob: str) -> str:
-    """With forward slashes, none at the end, and the user's home for `~/`."""
+    """The glob with forward slashes, none at its end, and the user's home in place of `~/`."""
     glob = glob.replace("\\", "/").rstrip("/")
     return f"{Path.home().as_posix()}{glob[1:]}" if glob.partition("/")[0] == "~" else glob
 
