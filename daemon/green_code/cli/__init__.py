@@ -32,7 +32,7 @@ class Command(NamedTuple):
 
 COMMANDS: Final[dict[str, Command]] = {
     "complete": Command(
-        "green_code.cli.complete", "complete code at a position in a file, or after standard input"
+        "green_code.cli.complete", "complete at a position in a file, or after standard input"
     ),
     "lsp": Command("green_code.cli.lsp", "serve an editor: LSP over standard input and output"),
     "engine": Command("green_code.cli.engine", "run, stop or inspect the engine that holds the model"),
@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _dispatch(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="green-code",
-        description="Local code completion that stops the model at the earliest layer that will do.",
+        description="Code completion from a local language model with early exits.",
     )
     parser.add_argument("--version", action="version", version=f"green-code {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)

@@ -57,7 +57,6 @@ DEFAULT_MAX_TOKENS: Final = 32
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of the command."""
     defaults = default_settings()
     parser.add_argument(
         "place",

@@ -19,7 +19,6 @@ from green_code.report import Totals
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of the command."""
     parser.add_argument("--json", action="store_true", help="write one JSON object to standard output")
     actions = parser.add_subparsers(dest="action", metavar="export|delete")
     help = "write a row for each completion to a file: no code, no file names"

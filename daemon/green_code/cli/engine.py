@@ -16,7 +16,6 @@ from green_code.link.discovery import end_engine, find_engine, place
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of the command."""
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--stop", action="store_true", help="stop the running engine, if there is one")
     what.add_argument(

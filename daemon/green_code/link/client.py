@@ -82,8 +82,10 @@ class EngineClient:
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._pending[request_id] = future
         try:
-            self._send({"id": request_id, "method": method, "params": params})
+            self._writer.write(framing.encode({"id": request_id, "method": method, "params": params}))
             return await future
+        except framing.FrameError as error:
+            raise Problem("bad_request", f"The request cannot be sent: {error}.") from error
         except asyncio.CancelledError:
             self.notify(messages.CANCEL, {"id": request_id})
             raise
@@ -93,8 +95,8 @@ class EngineClient:
     def notify(self, method: str, params: Any) -> None:
         """Send a notification; dropped if the engine has ended."""
         if self.alive:
-            with contextlib.suppress(Problem):
-                self._send({"method": method, "params": params})
+            with contextlib.suppress(framing.FrameError):
+                self._writer.write(framing.encode({"method": method, "params": params}))
 
     async def close(self) -> None:
         """Close the connection; the engine goes on."""
@@ -102,12 +104,6 @@ class EngineClient:
         with contextlib.suppress(asyncio.CancelledError):
             await self._reading
         await transport.close(self._writer)
-
-    def _send(self, message: framing.Message) -> None:
-        try:
-            self._writer.write(framing.encode(message))
-        except framing.FrameError as error:
-            raise Problem("bad_request", f"The request cannot be sent: {error}.") from error
 
     async def _read(self) -> None:
         decoder = framing.Decoder()

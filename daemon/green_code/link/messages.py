@@ -38,7 +38,7 @@ State = Literal["starting", "loading", "ready", "busy", "paused", "disabled", "e
 Decoding = Literal["full", "fast", "exact"]
 
 StopReason = Literal[
-    "end_of_line",  # one line was asked for and it is complete
+    "end_of_line",  # one line was requested and it is complete
     "end_of_block",  # indentation fell below the cursor's, or max_lines reached
     "closing_bracket",  # the next bracket would close one that the completion did not open
     "repetition",  # the completion began to repeat itself

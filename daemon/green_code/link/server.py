@@ -147,8 +147,7 @@ class LinkServer:
 
     def __init__(self, handler: Handler) -> None:
         self._handler = handler
-        self._connections: set[Connection] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._connections: dict[Connection, asyncio.Task[Any] | None] = {}
         self._stop_listening: Callable[[], None] | None = None
 
     async def start(self, address: str) -> None:
@@ -160,10 +159,10 @@ class LinkServer:
         if self._stop_listening is not None:
             self._stop_listening()
             self._stop_listening = None
-        for connection in tuple(self._connections):
+        for connection in self._connections:
             connection.close()
-        if self._tasks:
-            await asyncio.wait(tuple(self._tasks), timeout=2)
+        if tasks := [task for task in self._connections.values() if task is not None]:
+            await asyncio.wait(tasks, timeout=2)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if not transport.peer_is_this_user(writer):
@@ -171,13 +170,8 @@ class LinkServer:
             await transport.close(writer)
             return
         connection = Connection(reader, writer, self._handler)
-        self._connections.add(connection)
-        task = asyncio.current_task()
-        if task is not None:
-            self._tasks.add(task)
+        self._connections[connection] = asyncio.current_task()
         try:
             await connection.run()
         finally:
-            self._connections.discard(connection)
-            if task is not None:
-                self._tasks.discard(task)
+            del self._connections[connection]

@@ -36,26 +36,14 @@ def units_to_index(line: str, units: int, encoding: Encoding) -> int:
     if encoding == "utf-32" or (line.isascii() and units >= 0):
         return max(0, min(units, len(line)))
     seen = 0
-    for index, character in enumerate(line):
-        width = _width(character, encoding)
-        if seen + width > units:
+    for index, point in enumerate(map(ord, line)):
+        if encoding == "utf-16":
+            seen += 2 if point > 0xFFFF else 1
+        else:
+            seen += 1 if point < 0x80 else 2 if point < 0x800 else 3 if point < 0x10000 else 4
+        if seen > units:
             return index
-        seen += width
     return len(line)
-
-
-def index_to_units(line: str, index: int, encoding: Encoding) -> int:
-    """A column in the client's units after `index` code points of `line`."""
-    return sum(_width(character, encoding) for character in line[:index])
-
-
-def _width(character: str, encoding: Encoding) -> int:
-    point = ord(character)
-    if encoding == "utf-16":
-        return 2 if point > 0xFFFF else 1
-    if encoding == "utf-32":
-        return 1
-    return 1 if point < 0x80 else 2 if point < 0x800 else 3 if point < 0x10000 else 4
 
 
 @dataclass(frozen=True)
@@ -96,11 +84,6 @@ class Document:
         """The path, unescaped and with slashes; the name if the document was never saved."""
         parsed = urlparse(self.uri)
         return str(PurePosixPath(unquote(parsed.path or self.uri).replace("\\", "/")))
-
-    @property
-    def text(self) -> str:
-        """The whole text; costs as much as the file is long."""
-        return "".join(self.lines)
 
     def replace(self, text: str) -> None:
         """Replace the whole text."""

@@ -12,17 +12,19 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from green_code.battery import Battery
 from green_code.globs import compile_glob
 from green_code.link.messages import (
     CompletionParams,
     CompletionResult,
+    EnergyMessage,
     Explanation,
     LastCompletion,
     State,
     StatusMessage,
+    WindowEnergy,
 )
 from green_code.lsp import guards
 from green_code.lsp.debounce import Debounce
@@ -53,6 +55,13 @@ class _OpenDocument:
     changes: int = 0
 
 
+class _Cursor(NamedTuple):
+    entry: _OpenDocument
+    line: int
+    before: str  # the line up to the cursor
+    params: CompletionParams
+
+
 class Front:
     """One window.
 
@@ -65,7 +74,7 @@ class Front:
     def __init__(
         self,
         send_status: Callable[[StatusMessage], None],
-        send_energy: Callable[[Mapping[str, Any]], None],
+        send_energy: Callable[[WindowEnergy], None],
         supervisor: Callable[..., Supervisor] = Supervisor,
         on_battery: Callable[[], bool] | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -132,6 +141,35 @@ class Front:
             automatic: the editor sent the request by itself.
             list_open: the editor shows its own list of completions.
         """
+        if (cursor := self._cursor(uri, line, units, automatic, list_open)) is None:
+            return None
+        entry, line, before, params = cursor
+        try:
+            result = entry.recent.find(params)
+            if result is None:
+                if automatic and await self._overtaken(entry):
+                    self._outcome = ("superseded", "")
+                    return None
+                result = await self._supervisor.complete(params)
+                if result["text"]:
+                    self._last = last_completion(params, result)
+                    if result["reason"] != "budget":  # after a time limit, the next request may give more
+                        entry.recent.add(params, result)
+        except asyncio.CancelledError:
+            waiting = self._engine["state"] in _WAITING
+            self._outcome = ("engine_starting", self._engine["message"]) if waiting else ("cancelled", "")
+            raise
+        except Problem as problem:
+            self._outcome = (problem.reason, str(problem))
+            return None
+        self._outcome = (result["reason"], "")
+        if not result["text"]:
+            return None
+        self._retention.show(result["id"], uri, line, before, result["text"])
+        return result
+
+    def _cursor(self, uri: str, line: int, units: int, automatic: bool, list_open: bool) -> _Cursor | None:
+        """The cursor's document and the request to send, or None if a guard refuses."""
         entry = self._open.get(uri)
         if entry is None:
             self._outcome = ("filtered", "The editor has not opened this document for Green Code.")
@@ -146,37 +184,7 @@ class Front:
         if not params["prefix"].strip():
             self._outcome = ("no_context", "")
             return None
-        before = entry.document.lines[line][:index]
-        result = entry.recent.find(params)
-        if result is None:
-            result = await self._from_engine(entry, params, automatic)
-        if result is not None:
-            self._outcome = (result["reason"], "")
-            self._retention.show(result["id"], uri, line, before, result["text"])
-        return result
-
-    async def _from_engine(
-        self, entry: _OpenDocument, params: CompletionParams, automatic: bool
-    ) -> CompletionResult | None:
-        try:
-            if automatic and await self._overtaken(entry):
-                self._outcome = ("superseded", "")
-                return None
-            result = await self._supervisor.complete(params)
-        except asyncio.CancelledError:
-            waiting = self._engine["state"] in _WAITING
-            self._outcome = ("engine_starting", self._engine["message"]) if waiting else ("cancelled", "")
-            raise
-        except Problem as problem:
-            self._outcome = (problem.reason, str(problem))
-            return None
-        if not result["text"]:
-            self._outcome = (result["reason"], "")
-            return None
-        if result["reason"] != "budget":  # after a time limit, the next request may give more
-            entry.recent.add(params, result)
-        self._last = last_completion(params, result)
-        return result
+        return _Cursor(entry, line, entry.document.lines[line][:index], params)
 
     async def _overtaken(self, entry: _OpenDocument) -> bool:
         """Wait for the debounce; whether the document or the settings changed meanwhile."""
@@ -257,8 +265,8 @@ class Front:
         )
 
     # --- status and energy --------------------------------------------------------------------------------
-    def _engine_energy(self, energy: Mapping[str, Any]) -> None:
-        self._send_energy({**energy, "on_battery": self._on_battery()})  # messages.WindowEnergy
+    def _engine_energy(self, energy: EnergyMessage) -> None:
+        self._send_energy(WindowEnergy(**energy, on_battery=self._on_battery()))
 
     def _engine_status(self, status: StatusMessage) -> None:
         before, self._engine = self._engine["state"], status

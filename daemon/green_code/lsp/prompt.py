@@ -55,32 +55,26 @@ class PromptWindow:
         if len(head) < index:
             self._anchor = None
             return Prompt(with_newlines(head), suffix_of(lines, line, index))
+        first = _first_line(lines, line, cap - index)
         anchor = self._anchor
-        if anchor is None or anchor > line or not self._fits(lines, anchor, line, index, cap):
-            anchor = _anchor_before(lines, line, cap // 2 - index)
-            if anchor > 0 and (whole := _anchor_before(lines, line, cap - index)) == 0:
-                anchor = whole  # the whole text before the cursor fits
+        if anchor is None or not first <= anchor <= line or _is_short(lines, anchor, line, cap // 4 - index):
+            anchor = 0 if first == 0 else _first_line(lines, line, cap // 2 - index)
             self._anchor = anchor
         return Prompt(with_newlines("".join(lines[anchor:line]) + head), suffix_of(lines, line, index))
 
-    @staticmethod
-    def _fits(lines: Sequence[str], anchor: int, line: int, index: int, cap: int) -> bool:
-        """Whether the window from the anchor is within its limit and not needlessly short."""
-        length = index
-        for number in range(line - 1, anchor - 1, -1):
-            length += len(lines[number])
-            if length > cap:
-                return False
-        return length <= cap and (anchor == 0 or length >= cap // 4)
+
+def _first_line(lines: Sequence[str], line: int, characters: int) -> int:
+    """The first line of the longest window of at most `characters` before `line`."""
+    first = line
+    while first > 0 and len(lines[first - 1]) <= characters:
+        first -= 1
+        characters -= len(lines[first])
+    return first
 
 
-def _anchor_before(lines: Sequence[str], line: int, characters: int) -> int:
-    """The first line of a window of at most `characters` before `line`."""
-    anchor = line
-    while anchor > 0 and len(lines[anchor - 1]) <= characters:
-        anchor -= 1
-        characters -= len(lines[anchor])
-    return anchor
+def _is_short(lines: Sequence[str], anchor: int, line: int, characters: int) -> bool:
+    """Whether a window could begin before its anchor and has fewer than `characters` before `line`."""
+    return anchor > 0 and sum(map(len, lines[anchor:line])) < characters
 
 
 def _cut_line(head: str, cap: int) -> str:

@@ -21,7 +21,7 @@ from pygls.protocol import LanguageServerProtocol, lsp_method
 
 from green_code import __version__
 from green_code.link import messages
-from green_code.link.messages import StatusMessage
+from green_code.link.messages import StatusMessage, WindowEnergy
 from green_code.lsp.documents import Encoding, Span
 from green_code.lsp.front import Front
 from green_code.problems import Problem
@@ -141,7 +141,7 @@ class FrontServer(LanguageServer):
     def _send_status(self, status: StatusMessage) -> None:
         self.protocol.notify(messages.LSP_STATUS, dict(status))
 
-    def _send_energy(self, energy: Mapping[str, Any]) -> None:
+    def _send_energy(self, energy: WindowEnergy) -> None:
         self.protocol.notify(messages.LSP_ENERGY, dict(energy))
 
 
@@ -155,7 +155,8 @@ def make_server() -> FrontServer:
         if not folders and params.root_uri:
             folders = [params.root_uri]
         server.front.workspace_folders = [_path(uri) for uri in folders]
-        server.front.encoding = cast(Encoding, str(_value(server.workspace.position_encoding)))
+        encoding = server.workspace.position_encoding
+        server.front.encoding = cast(Encoding, getattr(encoding, "value", encoding) or "utf-16")
         options = plain(params.initialization_options)
         server.configure(options.get("settings") if isinstance(options, dict) else None)
         if not _registers_server_commands(params.capabilities):
@@ -248,10 +249,6 @@ def _registers_server_commands(client: types.ClientCapabilities) -> bool:
     start fail. Such an editor declares dynamic registration of commands; others only send them back.
     """
     return bool(get_capability(client, "workspace.execute_command.dynamic_registration", False))
-
-
-def _value(encoding: Any) -> Any:
-    return getattr(encoding, "value", encoding) or "utf-16"
 
 
 def _path(uri: str) -> str:

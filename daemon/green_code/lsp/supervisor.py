@@ -11,13 +11,13 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any, Final, cast
 
 from green_code.link import messages
 from green_code.link.client import EngineClient
 from green_code.link.discovery import ENGINE_COMMAND, end_engine, ensure_engine, place
-from green_code.link.messages import CompletionParams, CompletionResult, StatusMessage
+from green_code.link.messages import CompletionParams, CompletionResult, EnergyMessage, StatusMessage
 from green_code.problems import Problem, retrieve_exception
 from green_code.report import Report
 
@@ -40,7 +40,7 @@ class Supervisor:
     def __init__(
         self,
         on_status: Callable[[StatusMessage], None],
-        on_energy: Callable[[Mapping[str, Any]], None],
+        on_energy: Callable[[EnergyMessage], None],
         command: tuple[str, ...] = ENGINE_COMMAND,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -165,7 +165,7 @@ class Supervisor:
             progress, reason = params["progress"], params["reason"]
             self._on_status(StatusMessage(state=state, message=message, progress=progress, reason=reason))
         elif method == messages.ENERGY:
-            self._on_energy(params)
+            self._on_energy(cast(EnergyMessage, params))
 
     def _lost(self) -> None:
         if self._leaving:
