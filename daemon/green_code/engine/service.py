@@ -46,7 +46,7 @@ class _Peer:
     """A connection's totals, ledger ids and running jobs."""
 
     tally: Tally = field(default_factory=Tally)
-    shown_ids: deque[str] = field(default_factory=lambda: deque(maxlen=REMEMBERED_IDS))
+    recorded_ids: deque[str] = field(default_factory=lambda: deque(maxlen=REMEMBERED_IDS))
     accepted_ids: deque[str] = field(default_factory=lambda: deque(maxlen=REMEMBERED_IDS))
     jobs: dict[int, Job] = field(default_factory=dict)
     last: tuple[CompletionParams, CompletionResult] | None = None
@@ -127,8 +127,8 @@ class Service:
         elif method == messages.ACCEPTED:
             row_id = str(params.get("id"))
             self._ledger.accept(row_id)
-            if row_id in peer.shown_ids:
-                peer.shown_ids.remove(row_id)
+            if row_id in peer.recorded_ids:
+                peer.recorded_ids.remove(row_id)
                 peer.accepted_ids.append(row_id)
                 peer.tally.accept()
                 self._schedule_energy()
@@ -176,7 +176,7 @@ class Service:
                 del self._newest[session]
 
     async def _run(self, job: Job) -> None:
-        """Compute a job and answer it. A refused job is recorded too, because it has cost joules."""
+        """Compute a job and answer it. A job that is refused while it runs is recorded too: it has cost joules."""
         try:
             loaded = await self._holder.ready(job.params["model"])
             if job.answer.done():
@@ -204,7 +204,7 @@ class Service:
         row = ledger_row(job.params, result, reason)
         peer = self._store(row, job.owner)
         if peer is not None:
-            peer.shown_ids.append(row.id)
+            peer.recorded_ids.append(row.id)
             if reason not in REFUSAL_TEXTS:
                 peer.last = (job.params, result)
 

@@ -1,4 +1,4 @@
-"""`green-code bundle` accepts what the engine would, and says why it refuses the rest."""
+"""`green-code bundle` accepts what the engine accepts, and names the reason of a refusal."""
 
 import json
 from pathlib import Path
@@ -43,8 +43,8 @@ def test_a_good_bundle_is_described(
     assert (status, found["ok"], found["exits"], found["base"]) == (0, True, [1, 2], "tiny-random")
     assert main(["bundle"]) == 0
     assert found["prefill_exit"] == 1
-    said = capsys.readouterr().out
-    assert "small: ok" in said and "prefill exit  1" in said
+    printed = capsys.readouterr().out
+    assert "small: ok" in printed and "prefill exit  1" in printed
 
 
 def test_refuses_values_that_are_not_finite(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -231,7 +231,7 @@ def test_two_processes_may_write(tmp_path: Path) -> None:
 
 
 def test_a_closed_ledger_drops_rows_and_reports_no_problem(tmp_path: Path) -> None:
-    """An engine that is stopped while a window asks for the report."""
+    """As when an engine is stopped while a window requests the report."""
     ledger = Ledger(tmp_path / "energy.sqlite3")
     ledger.record(row())
     ledger.close()

@@ -11,7 +11,7 @@ from green_code.energy import meters
 
 
 class NvmlError(Exception):
-    """The stand-in's NVMLError."""
+    """The fake's NVMLError."""
 
 
 class FakeNvml:

@@ -1,4 +1,4 @@
-"""The service over a real socket with a gated fake model: every request settles, with the right reason."""
+"""The service over a real socket with a fake model: every request is answered, with the right reason."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ async def test_the_newest_request_of_a_session_supersedes_waiting_and_running_on
     runtime = rig.loader.runtimes[0]
     assert "two" not in runtime.started
     await until(lambda: len(rig.rows()) == 3)
-    assert [row[0] for row in rig.rows()].count("superseded") == 1  # it ran, so its joules are kept
+    assert [row[0] for row in rig.rows()].count("superseded") == 1  # it ran, so its joules count
     assert rig.ledger.today()["completions"] == 2
 
 
@@ -290,7 +290,7 @@ async def test_an_engine_ends_soon_after_its_last_peer_has_left_and_not_before(r
     rig.open_gates()
     rig.now += idle.LEFT_SECONDS
     rig.service.idle_tick()
-    assert not rig.stopped.is_set(), "nobody has come yet"
+    assert not rig.stopped.is_set(), "no peer has connected yet"
     first, second = await rig.client(), await rig.client()
     await first.close()
     await until(lambda: len(rig.service._peers) == 1)

@@ -25,7 +25,7 @@ def candidate(threshold: float = 0.8, text: str = " + 1", **changes: Any) -> Can
     return Candidate(None, completion_params(threshold=threshold, **changes), text)
 
 
-def given(checks: ShadowChecks, one: Candidate, **changes: Any) -> None:
+def complete_once(checks: ShadowChecks, one: Candidate, **changes: Any) -> None:
     checks.completed(one, {**result_for(one.params), **changes})  # type: ignore[typeddict-item]
 
 
@@ -46,11 +46,11 @@ def test_only_what_exits_decided_is_checked_and_only_while_idle_on_mains() -> No
         candidate(1.0),
         candidate(text=""),
     ):
-        given(checks, other)
+        complete_once(checks, other)
         assert checks.due(IDLE_SECONDS) is None
-    given(checks, candidate(), reason="budget")
-    assert checks.due(IDLE_SECONDS) is None, "it was cut short: full depth would say more"
-    given(checks, candidate())
+    complete_once(checks, candidate(), reason="budget")
+    assert checks.due(IDLE_SECONDS) is None, "it was cut short: full depth would give more"
+    complete_once(checks, candidate())
     assert checks.due(IDLE_SECONDS - 1) is None
     battery = True
     assert checks.due(IDLE_SECONDS) is None
@@ -61,14 +61,14 @@ def test_only_what_exits_decided_is_checked_and_only_while_idle_on_mains() -> No
 
 def test_without_a_calibration_nothing_can_be_expected() -> None:
     checks = ShadowChecks({}, lambda: False)
-    given(checks, candidate())
+    complete_once(checks, candidate())
     assert checks.due(IDLE_SECONDS) is None and checks.agreement is None
 
 
 def test_checks_cost_a_twentieth_of_the_completions_in_the_long_run() -> None:
     checks, spent, check_joules = ShadowChecks(CALIBRATION, lambda: False), 0.0, 2.0
     for _ in range(1000):
-        given(checks, candidate(), energy_joules=0.25)
+        complete_once(checks, candidate(), energy_joules=0.25)
         if checks.due(IDLE_SECONDS) is not None:
             spent += check_joules
             checks.spent(check_joules)
@@ -131,7 +131,7 @@ async def test_in_service_a_check_counts_and_an_alarm_raises_the_threshold(
     assert rig.ledger.today()["energy_joules"] == pytest.approx(2 * BLOCK * 0.25), "and their joules count"
     await asyncio.wait_for(complete(client, "x"), WAIT_SECONDS)
     [newest] = rig.ledger._run("SELECT threshold FROM completions ORDER BY time DESC LIMIT 1", ())
-    assert newest == ("0.9",), "0.8 was asked for"
+    assert newest == ("0.9",), "0.8 was requested"
 
 
 @pytest.mark.asyncio
@@ -165,4 +165,4 @@ async def test_a_request_interrupts_a_check(rig: Rig, monkeypatch: pytest.Monkey
     rig.loader.gate.set()
     assert (await asyncio.wait_for(task, WAIT_SECONDS))["text"]
     status = await client.request(messages.STATUS, {})
-    assert status["agreement"] is None, "an interrupted check says nothing"
+    assert status["agreement"] is None, "an interrupted check does not count"

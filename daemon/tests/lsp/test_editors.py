@@ -1,7 +1,7 @@
 """The front with other editors: their capabilities, their units of columns, and their configuration.
 
-The manners are what Neovim 0.11, Emacs 30 with lsp-mode 10 and Helix 25.01 sent. pytest-lsp has Neovim's capabilities
-in full; of the others' only those are here that could matter to this server.
+The values are those that Neovim 0.11, Emacs 30 with lsp-mode 10 and Helix 25.01 sent. pytest-lsp has all of Neovim's
+capabilities; of the others' this file has those that could matter to the server.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Manner:
 
 
 def manner_of_neovim(*encodings: str) -> Manner:
-    """0.12's: 0.11's and inline completion. Nothing is said of commands, which are nevertheless sent."""
+    """0.12's: 0.11's and inline completion. It declares no commands, but sends them."""
     capabilities = client_capabilities("neovim@0.11.0")
     assert capabilities.general is not None and capabilities.text_document is not None
     capabilities.text_document.inline_completion = types.InlineCompletionClientCapabilities(False)
@@ -79,7 +79,7 @@ MANNERS = {
         "utf-32",
         SETTINGS,
     ),
-    # Helix does not ask for inline completions yet. It sends its `config` table twice.
+    # Helix sends no inline completion requests yet. It sends its `config` table twice.
     "helix": Manner(
         {
             "general": {"positionEncodings": ["utf-8", "utf-32", "utf-16"]},
@@ -96,7 +96,7 @@ MANNERS = {
         SETTINGS,
         (SETTINGS,),
     ),
-    "an editor that says nothing": Manner({}, "utf-16"),
+    "an editor without capabilities": Manner({}, "utf-16"),
 }
 
 
@@ -109,12 +109,12 @@ class Other(Editor):
         """Methods of the front's requests and notifications."""
         handle = client.protocol.handle_message
 
-        def keep(message: Any) -> None:
+        def record(message: Any) -> None:
             if method := getattr(message, "method", None):
                 self.received.append(method)
             handle(message)
 
-        client.protocol.handle_message = keep  # type: ignore[method-assign]
+        client.protocol.handle_message = record  # type: ignore[method-assign]
 
     async def begin(self, manner: Manner) -> types.ServerCapabilities:
         """initialize, initialized, and the configuration."""
@@ -159,7 +159,7 @@ class Other(Editor):
 
 @pytest_asyncio.fixture
 async def other() -> AsyncIterator[Other]:
-    """An editor whose front finds an engine around the fake model; it says goodbye as LSP wants it."""
+    """An editor whose front finds an engine around the fake model; it shuts down as LSP requires."""
     engine = await ensure_engine(place(), command=(sys.executable, str(FAKE)))
     await engine.close()
     client = make_test_lsp_client()

@@ -120,7 +120,7 @@ def test_explanations_follow_the_last_request() -> None:
         "model_missing",
         "Not installed. Install it.",
     )
-    assert window.front.explain()["last"] is not None, "the last completion is kept"
+    assert window.front.explain()["last"] is not None, "the last completion stays"
     assert window.complete(0, 0) is None and window.reason()[0] == "no_context"
     window.front.configure({"trigger": "manual"})
     assert window.complete(1, 4) is None and window.reason()[0] == "filtered"
@@ -156,7 +156,7 @@ def test_typing_along_a_suggestion_needs_no_engine() -> None:
     window.front.change(URI, Span(0, 9, 0, 10), "")
     assert window.complete(0, 9)["text"] == "st, second)"
     assert len(window.engine.requests) == 2
-    # Another model or bundle may say other things, and what was cut short may go on.
+    # Another model or bundle may give other completions, and after a time limit the next one may be longer.
     window.engine.on_status(StatusMessage(state="ready", message="loaded again", progress=None, reason=None))
     window.engine.answers = [result("st", "budget"), result("st, third)")]
     assert window.complete(0, 9)["text"] == "st"
@@ -189,7 +189,7 @@ def test_what_the_next_key_overtakes_never_reaches_the_engine() -> None:
 
 
 async def _while_waiting(window: Window, happens: Callable[[], Any]) -> Any:
-    """What an automatic request gives that waits for the next key, while something else happens."""
+    """The result of an automatic request that waits for the debounce while something else happens."""
     window.now += 0.1
     window.front.change(URI, Span(0, 10, 0, 10), "?")
     request = asyncio.ensure_future(window.front.complete(URI, 0, 11, True))

@@ -126,7 +126,7 @@ def test_the_suffix_is_bounded() -> None:
 
 
 class Counting(Sequence[str]):
-    """Lines that count how many of them are looked at."""
+    """Lines that count how many of them are read."""
 
     def __init__(self, lines: list[str]) -> None:
         self.lines, self.seen = lines, 0

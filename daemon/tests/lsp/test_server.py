@@ -35,7 +35,7 @@ FIRST_START_SECONDS = 280.0
 
 
 class Editor:
-    """A client that keeps the front's notifications."""
+    """A client that records the front's notifications."""
 
     def __init__(self, client: LanguageClient) -> None:
         self.client = client
@@ -100,7 +100,7 @@ class Editor:
 def folders(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GREEN_CODE_RUNTIME_DIR", str(tmp_path / "run"))
     monkeypatch.setenv("GREEN_CODE_DATA_DIR", str(tmp_path / "data"))
-    if "real_model" not in request.keywords:  # that one is converted once, and kept
+    if "real_model" not in request.keywords:  # that model is converted once
         monkeypatch.setenv("GREEN_CODE_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("PYTHONPATH", str(Path(green_code.__file__).resolve().parents[1]))
 
@@ -213,7 +213,7 @@ async def test_a_cancelled_request_is_answered_as_cancelled(editor: Editor) -> N
     )
     editor.client.cancel_request(types.CancelParams(id="to-cancel"))
     answered = await asyncio.wait([asyncio.wrap_future(future)], timeout=WAIT_SECONDS)
-    assert not answered[1], "settled, as a result or as cancelled"
+    assert not answered[1], "answered, with a result or as cancelled"
     assert await editor.complete(0, 4)
 
 

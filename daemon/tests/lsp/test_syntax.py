@@ -106,7 +106,7 @@ METHOD = '    def method(self):\n        """Says.\n\n        At length.\n       
 
 @pytest.fixture
 def lexed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What was given to Python's lexer."""
+    """Records the texts that Python's lexer gets."""
     texts, lexer = list[str](), syntax._lexer("python")
 
     class Watched:
@@ -163,8 +163,8 @@ def test_what_is_known_never_differs_from_lexing_anew(edits: list[tuple[int, str
         patch.setattr(syntax, "STEP", 40)
         for line, text in edits:
             known.follow(document.apply(Span(line, 4, line, 4), text))
-            for asked in (line, len(document.lines) - 1):
-                place = min(asked, len(document.lines) - 1), 0
+            for number in (line, len(document.lines) - 1):
+                place = min(number, len(document.lines) - 1), 0
                 assert known.kind_at("python", document.lines, *place) == Syntax().kind_at(
                     "python", document.lines, *place
                 )
