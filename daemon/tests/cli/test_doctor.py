@@ -11,6 +11,7 @@ import pytest
 
 from green_code.cli import doctor
 from green_code.energy.costs import COSTS_FILES, CostModel, save_costs
+from green_code.work import Prices
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -45,7 +46,7 @@ def test_the_interval_of_the_energy_costs(
     work: Path, monkeypatch: pytest.MonkeyPatch, interval: float, level: str
 ) -> None:
     monkeypatch.setenv("GREEN_CODE_CACHE_DIR", str(work))
-    costs = CostModel(1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, "estimate", "", interval, 10.0)
+    costs = CostModel(Prices(), "estimate", "", interval, 10.0)
     save_costs(work / COSTS_FILES.replace("*", "here"), costs)
     [finding] = doctor.check_costs()
     assert (finding.level, finding.found) == (level, f"estimate, ± {interval:.0%}")
