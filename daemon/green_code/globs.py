@@ -10,6 +10,10 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
+from typing import Final
+
+_TOKEN: Final = re.compile(r"\*\*/|\*\*|\[.[^\]]*\]|.", re.DOTALL)
+_WILDCARDS: Final = {"**/": "(?:[^/]+/)*", "**": ".*", "*": "[^/]*", "?": "[^/]"}
 
 
 def matching_glob(globs: Iterable[str], path: str, folders: Iterable[str]) -> str | None:
@@ -45,36 +49,20 @@ def _normal(glob: str) -> str:
 
 
 def _translate(glob: str) -> str:
-    out, index, depth = [], 0, 0
-    while index < len(glob):
-        character = glob[index]
-        if glob.startswith("**/", index):
-            out.append("(?:[^/]+/)*")
-            index += 3
-            continue
-        if glob.startswith("**", index):
-            out.append(".*")
-            index += 2
-            continue
-        if character == "*":
-            out.append("[^/]*")
-        elif character == "?":
-            out.append("[^/]")
-        elif character == "[" and (end := glob.find("]", index + 2)) != -1:
-            inside = glob[index + 1 : end]
-            negated = inside[0] in "!^"
-            body = re.escape(inside[1:] if negated else inside).replace(r"\-", "-")
-            out.append(f"(?!/)[{'^' if negated else ''}{body}]")
-            index = end
-        elif character == "{":
-            out.append("(?:")
+    out, depth = "", 0
+    for token in _TOKEN.findall(glob):
+        if token in _WILDCARDS:
+            out += _WILDCARDS[token]
+        elif len(token) > 1:  # a class of characters
+            negated = token[1] in "!^"
+            body = re.escape(token[1 + negated : -1]).replace(r"\-", "-")
+            out += f"(?!/)[{'^' if negated else ''}{body}]"
+        elif token == "{":
+            out += "(?:"
             depth += 1
-        elif character == "}" and depth:
-            out.append(")")
+        elif token == "}" and depth:
+            out += ")"
             depth -= 1
-        elif character == "," and depth:
-            out.append("|")
         else:
-            out.append(re.escape(character))
-        index += 1
-    return "".join(out)
+            out += "|" if token == "," and depth else re.escape(token)
+    return out

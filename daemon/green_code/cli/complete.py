@@ -93,10 +93,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Complete and print."""
     if args.suffix_file is not None and args.place != "-":
-        raise Problem(
-            "bad_request",
-            "--suffix-file needs - (standard input): a file has its own suffix. Omit one of them.",
-        )
+        raise _bad("--suffix-file needs - (standard input): a file has its own suffix. Omit it.")
     prompt, language = (
         _read_stdin(args) if args.place == "-" else _read_place(args.place, args.max_prompt_tokens)
     )
@@ -159,26 +156,17 @@ async def _through_engine(
 def _read_place(text: str, max_prompt_tokens: int) -> tuple[Prompt, str]:
     parts = text.rsplit(":", 2)
     if len(parts) != 3 or not parts[0] or not all(part.isascii() and part.isdigit() for part in parts[1:]):
-        raise Problem(
-            "bad_request",
-            f"{text} is not a position. Write FILE:LINE:COL, counted from 1, or - for standard input.",
-        )
+        raise _bad(f"{text} is not a position. Write FILE:LINE:COL, counted from 1, or -.")
     path, line, column = Path(parts[0]), int(parts[1]), int(parts[2])
     content = _text_of(path)
     if not content:
         raise Problem("no_context", f"{path} is empty, so there is no context. Write a line first.")
     lines = split_lines(content)
     if not 1 <= line <= len(lines):
-        raise Problem(
-            "bad_request",
-            f"{path} has {len(lines)} lines, so there is no line {line}. Lines are counted from 1.",
-        )
+        raise _bad(f"{path} has {len(lines)} lines, so there is no line {line}. Lines count from 1.")
     width = len(lines[line - 1].rstrip("\r\n"))
     if not 1 <= column <= width + 1:
-        raise Problem(
-            "bad_request",
-            f"Line {line} of {path} has {width} characters, so the column must be 1 to {width + 1}, not {column}.",
-        )
+        raise _bad(f"Line {line} of {path} has no column {column}. Choose a column from 1 to {width + 1}.")
     prompt = PromptWindow().prompt(lines, line - 1, column - 1, max_prompt_tokens)
     if not prompt.prefix.strip():
         raise Problem("no_context", f"There is no text before {text}. Choose a later position.")
@@ -188,10 +176,7 @@ def _read_place(text: str, max_prompt_tokens: int) -> tuple[Prompt, str]:
 def _read_stdin(args: argparse.Namespace) -> tuple[Prompt, str]:
     prefix = _decoded(sys.stdin.buffer.read(), "standard input")
     if not prefix.strip():
-        raise Problem(
-            "no_context",
-            "Standard input is empty, so there is no context. Pipe the text before the cursor into it.",
-        )
+        raise Problem("no_context", "Standard input is empty. Pipe the text before the cursor into it.")
     suffix = _text_of(args.suffix_file) if args.suffix_file is not None else ""
     suffix_name = PurePath(args.suffix_file or "").suffix
     lines = split_lines(prefix + suffix)
@@ -205,31 +190,27 @@ def _read_stdin(args: argparse.Namespace) -> tuple[Prompt, str]:
 
 def _text_of(path: Path) -> str:
     if path.is_dir():
-        raise Problem("bad_request", f"{path} is a folder. Name a file.")
+        raise _bad(f"{path} is a folder. Name a file.")
     try:
         return _decoded(path.read_bytes(), str(path))
     except FileNotFoundError:
-        raise Problem(
-            "bad_request", f"There is no file {path}. Check the path; it is relative to {Path.cwd()}."
-        ) from None
+        raise _bad(f"There is no file {path}. Check the path; it is relative to {Path.cwd()}.") from None
     except OSError as error:
-        raise Problem(
-            "bad_request", f"{path} cannot be read: {error.strerror}. Check its permissions."
-        ) from error
+        raise _bad(f"{path} cannot be read: {error.strerror}. Check its permissions.") from error
 
 
 def _decoded(data: bytes, name: str) -> str:
     if b"\0" in data:
-        raise Problem(
-            "bad_request", f"{name} is binary: it holds a NUL byte at {data.index(0)}. Name a text file."
-        )
+        raise _bad(f"{name} is binary: it holds a NUL byte at {data.index(0)}. Name a text file.")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise Problem(
-            "bad_request",
-            f"{name} is not UTF-8: byte {data[error.start]:#04x} at {error.start}. Convert it, for example with iconv.",
-        ) from None
+        byte = f"byte {data[error.start]:#04x} at {error.start}"
+        raise _bad(f"{name} is not UTF-8: {byte}. Convert it, for example with iconv.") from None
+
+
+def _bad(message: str) -> Problem:
+    return Problem("bad_request", message)
 
 
 # --- printing ------------------------------------------------------------------------------------------

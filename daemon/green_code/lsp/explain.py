@@ -28,22 +28,15 @@ class Text(NamedTuple):
 NOTHING_YET: Final = "nothing_yet"
 
 TEXTS: Final[dict[str, Text]] = {
-    NOTHING_YET: Text(
-        "There was no request in this window yet.", "Type in a document of one of greenCode.languages."
-    ),
+    NOTHING_YET: Text("There was no request in this window yet.", "Type in a file of greenCode.languages."),
     # Why generation ended: there was a completion.
     "end_of_line": Text("The completion ended with its line.", ""),
     "end_of_block": Text("The completion ended with its block or at greenCode.maxLines.", ""),
     "closing_bracket": Text("The completion ended before a bracket that closes one outside it.", ""),
-    "repetition": Text(
-        "The model began to repeat itself and was stopped.", "Type a little more and try again."
-    ),
+    "repetition": Text("The model repeated itself and was stopped.", "Type a little more and try again."),
     "suffix_reached": Text("The completion ended where the text after the cursor begins.", ""),
     "end_of_text": Text("The completion ended where the model ended the file.", ""),
-    "max_tokens": Text(
-        "The completion reached the limit of tokens.",
-        "Raise greenCode.maxLines for longer completions, up to 8 lines.",
-    ),
+    "max_tokens": Text("The completion reached its token limit.", "Raise greenCode.maxLines, at most to 8."),
     "budget": Text(
         "The completion reached its time limit.",
         "For more speed, set greenCode.decoding to fast and lower greenCode.threshold.",
@@ -51,50 +44,31 @@ TEXTS: Final[dict[str, Text]] = {
     # Why there is no text.
     "cancelled": Text("The editor cancelled the request because you typed on.", "Pause for a moment."),
     "superseded": Text("A newer request replaced this one because you typed on.", "Pause for a moment."),
-    "empty": Text(
-        "The model had nothing to add here.", "Type a few more characters, or place the cursor elsewhere."
-    ),
+    "empty": Text("The model had nothing to add here.", "Type a few more characters, or move the cursor."),
     "no_context": Text("There is no text before the cursor.", "Write a line or a comment first."),
     "filtered": Text("A setting or a rule prevents suggestions here.", "See the settings under greenCode."),
-    "in_comment": Text(
-        "The cursor is inside a comment.",
-        "For suggestions in comments, switch greenCode.completeInComments on.",
-    ),
-    "in_string": Text(
-        "The cursor is inside a string.", "For suggestions in strings, switch greenCode.completeInStrings on."
-    ),
+    "in_comment": Text("The cursor is inside a comment.", "Switch greenCode.completeInComments on."),
+    "in_string": Text("The cursor is inside a string.", "Switch greenCode.completeInStrings on."),
     "paused_on_battery": Text(
         "Completions are paused while the machine runs on battery.",
         "Connect the power supply, or switch greenCode.pauseOnBattery off.",
     ),
     "disabled": Text("Green Code is switched off.", "Run the command Green Code: Toggle."),
-    "engine_starting": Text(
-        "The engine is starting or the model is loading.", "Wait until the status bar shows that it is ready."
-    ),
+    "engine_starting": Text("The engine starts or loads the model.", "Wait until the status is ready."),
     "engine_lost": Text(
         "The engine ended unexpectedly; the next request restarts it.",
         "If it happens again, run Green Code: Diagnose.",
     ),
     "engine_hanging": Text("The engine runs but does not answer.", "Run Green Code: Restart Engine."),
-    "model_missing": Text(
-        "The model is not on this machine.", "Run Green Code: Diagnose to see how to install it."
-    ),
-    "model_damaged": Text(
-        "The model's files are damaged.", "Run Green Code: Diagnose to see how to replace them."
-    ),
-    "bundle_invalid": Text(
-        "The bundle of this model is invalid.", "Run Green Code: Diagnose, or reinstall the bundle."
-    ),
+    "model_missing": Text("The model is not on this machine.", "Run Green Code: Diagnose to see the fix."),
+    "model_damaged": Text("The model's files are damaged.", "Run Green Code: Diagnose to see the fix."),
+    "bundle_invalid": Text("The model's bundle is invalid.", "Run Green Code: Diagnose, or reinstall it."),
     "cache_unwritable": Text(
         "Green Code cannot write to a folder that it needs.",
         "Free some disk space, or run Green Code: Diagnose.",
     ),
-    "other_version": Text(
-        "The engine and this window have different versions.", "Run Green Code: Restart Engine."
-    ),
-    "bad_request": Text(
-        "The engine did not understand the request.", "Update green-code and the extension together."
-    ),
+    "other_version": Text("The engine has another version.", "Run Green Code: Restart Engine."),
+    "bad_request": Text("The engine refused the request.", "Update green-code and the extension together."),
     "internal_error": Text(
         "Something in Green Code failed.",
         "Run Green Code: Show Log, and report the error with that log and the output Green Code Server.",

@@ -26,16 +26,16 @@ def test_a_good_installation_passes(work: Path) -> None:
         doctor.check_costs,
         doctor.check_ledger,
     ):
-        assert [finding.level for finding in check()] == ["ok"]
+        assert check().level == "ok"
+    assert doctor.check_agreement() == []
 
 
 def test_folders_that_cannot_be_written_are_found(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (work / "file").write_text("")
     for name in ("RUNTIME_DIR", "DATA_DIR", "CACHE_DIR"):
         monkeypatch.setenv(f"GREEN_CODE_{name}", str(work / "file" / "x"))
-    [cache], [runtime], [ledger] = (
-        list(check()) for check in (doctor.check_cache, doctor.check_runtime_folder, doctor.check_ledger)
-    )
+    checks: list[doctor.Check] = [doctor.check_cache, doctor.check_runtime_folder, doctor.check_ledger]
+    [cache], [runtime], [ledger] = map(doctor.findings, checks)
     assert (cache.level, runtime.level, ledger.level) == ("fail", "fail", "warn")
     assert "GREEN_CODE_CACHE_DIR" in cache.mend and "GREEN_CODE_RUNTIME_DIR" in runtime.mend
     assert "GREEN_CODE_DATA_DIR" in ledger.mend
@@ -48,14 +48,14 @@ def test_the_interval_of_the_energy_costs(
     monkeypatch.setenv("GREEN_CODE_CACHE_DIR", str(work))
     costs = CostModel(Prices(), "estimate", "", interval, 10.0)
     save_costs(work / COSTS_FILES.replace("*", "here"), costs)
-    [finding] = doctor.check_costs()
+    finding = doctor.check_costs()
     assert (finding.level, finding.found) == (level, f"estimate, ± {interval:.0%}")
     assert ("costs-here.json" in finding.mend) == (level == "warn")
 
 
 def test_a_little_space_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "CACHE_BYTES", 1 << 60)
-    [finding] = doctor.check_cache()
+    finding = doctor.check_cache()
     assert finding.level == "warn" and "Free" in finding.mend
 
 
@@ -74,5 +74,17 @@ def test_a_check_that_raises_is_a_failed_finding(run: Run, monkeypatch: pytest.M
 
 @pytest.mark.usefixtures("fake_engine")
 def test_a_running_engine_is_found() -> None:
-    [finding] = doctor.check_engine()
+    finding = doctor.check_engine()
     assert finding.level == "ok" and "pid" in finding.found
+
+
+@pytest.mark.parametrize(("raised_to", "level"), [(None, "ok"), (0.9, "warn")])
+def test_agreement_of_shadow_checks(
+    monkeypatch: pytest.MonkeyPatch, raised_to: float | None, level: str
+) -> None:
+    async def engine_status() -> dict[str, Any]:
+        return {"agreement": {"checks": 20, "agreed": 17, "calibrated": 0.9, "raised_to": raised_to}}
+
+    monkeypatch.setattr("green_code.cli.engine.engine_status", engine_status)
+    [finding] = doctor.check_agreement()
+    assert finding.level == level and "17 of 20" in finding.found and "90% expected" in finding.found
