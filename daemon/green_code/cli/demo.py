@@ -10,10 +10,10 @@ from importlib import resources
 from typing import Any
 
 from green_code.engine.loading import Runtime, load_runtime
-from green_code.engine.requests import threshold
+from green_code.engine.requests import completion_params, threshold
 from green_code.link.messages import CompletionParams, CompletionResult, Decoding
 from green_code.models.catalog import DEFAULT
-from green_code.settings import PROMPT_TOKENS, default_settings
+from green_code.settings import default_settings
 
 CURSOR = "<|>"
 MODES: tuple[Decoding, ...] = ("full", "fast", "exact")
@@ -55,11 +55,15 @@ def run(args: argparse.Namespace) -> int:
         if not args.json:
             print(f"\n{name}\n    {before.splitlines()[-1].lstrip()}▌\n    file  {rest!r}")
         for mode in MODES:
-            params: CompletionParams = {
-                "session": name, "prefix": before, "suffix": after, "language": "java" if name.endswith(".java") else "python",
-                "model": args.model, "decoding": mode, "policy": "agent", "threshold": args.threshold, "max_tokens": 24,
-                "single_line": True, "max_lines": 1, "max_prompt_tokens": PROMPT_TOKENS,
-            }  # fmt: skip
+            params = completion_params(
+                before,
+                suffix=after,
+                language="java" if name.endswith(".java") else "python",
+                model=args.model,
+                decoding=mode,
+                threshold=args.threshold,
+                max_tokens=24,
+            )
             cold, warm = _cold_and_warm(runtime, params)
             results.append({"file": name, "decoding": mode, "cold": cold, "warm": warm})
             if not args.json:

@@ -17,7 +17,7 @@ from typing import Any, Final, cast
 from green_code.engine.interfaces import Runtime
 from green_code.link.messages import CompletionParams, CompletionResult
 from green_code.problems import Problem, retrieve_exception
-from green_code.settings import PRESETS
+from green_code.settings import PRESETS, TOKENS_PER_LINE, default_settings
 
 _POLICY: Final = re.compile(r"full|agent|fixed:[1-9]\d{0,3}|confidence:(0?\.\d+|0|1|1\.0+|0\.)")
 _DECODINGS: Final = ("full", "fast", "exact")
@@ -42,6 +42,30 @@ REFUSAL_TEXTS: Final = {
     "superseded": "A newer request of the same document replaced it.",
     "engine_lost": "The engine was stopped before it could answer. Try again.",
 }
+
+
+def completion_params(prefix: str, **changes: Any) -> CompletionParams:
+    """The parameters of a completion as the editor's defaults have them, with changes.
+
+    Raises:
+        Problem: see `check_params`.
+    """
+    defaults = default_settings()
+    params = {
+        "session": "",
+        "prefix": prefix,
+        "suffix": "",
+        "language": "python",
+        "model": defaults.model,
+        "decoding": defaults.decoding,
+        "policy": "agent",
+        "threshold": defaults.threshold,
+        "max_tokens": TOKENS_PER_LINE,
+        "single_line": True,
+        "max_lines": 1,
+        "max_prompt_tokens": defaults.max_prompt_tokens,
+    }
+    return check_params({**params, **changes})
 
 
 def check_params(params: Mapping[str, Any]) -> CompletionParams:
