@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import green_code_lab
-from green_code.cli import ENTRY_POINTS, LAB_COMMANDS, Command
+from green_code.cli import ENTRY_POINT_GROUP, LAB_COMMANDS, Command
 
 tomllib = pytest.importorskip("tomllib")  # Python 3.11
 LAB = Path(green_code_lab.__file__).parent
@@ -33,7 +33,7 @@ def test_every_package_of_the_laboratory_is_in_its_wheel() -> None:
 
 
 def test_its_entry_points_are_the_commands_that_the_product_knows() -> None:
-    points = project(LAB)["project"]["entry-points"][ENTRY_POINTS]
+    points = project(LAB)["project"]["entry-points"][ENTRY_POINT_GROUP]
     assert set(points) == set(LAB_COMMANDS)
     for point in points.values():
         module, _, name = point.partition(":")
