@@ -20,6 +20,7 @@ from green_code.decoding.propagation import EXACT_TAIL, PropagatingKVCache
 from green_code.decoding.speculative import decode
 from green_code.decoding.verifier import Verifier
 from green_code.engine.loading import Runtime
+from green_code.engine.requests import completion_params
 from green_code.kernels.weight_format import weight_formats
 from green_code.link.messages import CompletionParams, Decoding
 from green_code.models.bundle import KV_PROJECTIONS, PARTS, VOCABULARY, Bundle, bundle_of
@@ -110,10 +111,7 @@ def facts(runtime: Runtime) -> dict[str, Any]:
 
 def by_policy(model: str, decoding: Decoding, policy: str, threshold: float = 1.0) -> CompletionParams:
     """How a line is completed."""
-    return {
-        "session": "", "prefix": "", "suffix": "", "language": "", "model": model, "decoding": decoding, "policy": policy,
-        "threshold": threshold, "max_tokens": TOKENS_PER_LINE, "single_line": True, "max_lines": 1, "max_prompt_tokens": PROMPT_TOKENS,
-    }  # fmt: skip
+    return completion_params("", model=model, decoding=decoding, policy=policy, threshold=threshold, max_prompt_tokens=PROMPT_TOKENS)  # fmt: skip
 
 
 def by_language(*results: Scored) -> Iterator[tuple[str, list[Scored]]]:

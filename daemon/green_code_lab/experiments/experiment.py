@@ -20,7 +20,8 @@ from green_code_lab.experiments.plots import Bars, Curves, draw
 
 Found = dict[str, Any]
 """Data of record, as in JSON. A figure is a number, or [value, low, high] with a 95 % bootstrap interval."""
-Args, Report = argparse.Namespace, Callable[[str], None]
+Args = argparse.Namespace
+Report = Callable[[str], None]
 Measure = Callable[[Any, Args, Report], Found]
 """Measures with a runtime; returns records and `settings` by name. Raises Problem where it lacks what it needs."""
 Drawn = TypeVar("Drawn")

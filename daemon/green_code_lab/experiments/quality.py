@@ -52,9 +52,9 @@ def measure(adapted: Runtime, args: Args, report: Report) -> Found:
     kept = args.work / "experiments" / f"quality-{rows_digest(rows, base.weights, adapted.weights)}"
     results: dict[tuple[str, str], Scored] = {}
     with workers(adapted, jobs_for(adapted)) as complete:
-        for family, setting, *policy in arms(adapted):
+        for family, setting, decoding, policy, threshold in arms(adapted):
             runtime, by = (base, cold(base)) if family == UNTOUCHED else (adapted, complete)
-            name, params = family + setting, by_policy(args.model, *policy)
+            name, params = family + setting, by_policy(args.model, decoding, policy, threshold)
             done = evaluate(runtime, rows, params, lambda _: None, kept / name.replace(" ", "-"), by)
             results[family, name] = done
             report(f"{name}: edit similarity {summarise(done)['all']['edit_similarity']:.1f}")

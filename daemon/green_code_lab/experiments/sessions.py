@@ -56,7 +56,7 @@ class Typed:
         """Of a figure of the results; `prompt_new`: positions of prompts that were not in the cache."""
         if name == "prompt_new":
             return self.total("prompt_tokens") - self.total("prompt_reused")
-        return sum(result[name] for result in self.requests)
+        return float(sum(result[name] for result in self.requests))
 
     @property
     def texts(self) -> list[str]:
@@ -116,7 +116,7 @@ def type_file(runtime: Runtime, arm: str, how: tuple[Decoding, str, float], file
             else:
                 shown = session.complete(asked, lambda: None, math.inf)
                 done.requests.append(shown)
-                given.remember(asked, shown)
+                given.add(asked, shown)
             if shown["text"].rstrip() == body[at:].rstrip():
                 done.accepted += len(body) - at
                 break

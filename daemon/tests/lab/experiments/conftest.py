@@ -15,10 +15,13 @@ from safetensors.numpy import save_file
 from safetensors.torch import save_file as torch_save_file
 
 from green_code.decoding.exit_classifier import ExitClassifier
+from green_code.energy.costs import CostModel
+from green_code.engine import loading
 from green_code.engine.loading import Runtime, load_runtime
 from green_code.models.bundle import AGENT, DELTA, VOCABULARY, write_manifest
 from green_code.models.catalog import TINY
 from green_code.models.tiny import TinySource
+from green_code.work import Prices
 from green_code_lab.cli import experiments
 
 WORDS = 360  # of tiny's vocabulary; the last ones are left out
@@ -38,7 +41,10 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     torch_save_file(network.state_dict(), str(folder / AGENT), metadata=network.save_metadata())
     base = {"model": TINY, "sha256": TinySource().fingerprint()}
     write_manifest(folder, {"exits": [2, 4], "prefill_exit": 1, "base": base})
+    prices = Prices(1e-3, 2e-4, 1e-4, 2e-3, 1e-4, 1e-4, 5e-5)
+    costs = CostModel(prices, "estimate", "estimate: not measured", 0.0, 1.0)
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loading, "measured_costs", lambda *_: costs)
         patch.setenv("GREEN_CODE_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
         patch.setenv("GREEN_CODE_BUNDLES", str(folder.parent))
         yield folder
