@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import random
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -28,8 +27,8 @@ from green_code_lab.experiments import (
     sessions,
     weight_search,
 )
-from green_code_lab.experiments.common import choose_rows, untouched, without_kv_projections
-from green_code_lab.experiments.windows import Spent, orders, spend
+from green_code_lab.experiments.common import choose_rows
+from green_code_lab.experiments.windows import Spent, spend
 from green_code_lab.lite.recipe import Recipe
 from tests.decoding.by_hand import by_hand
 from tests.decoding.references import DECODERS, TOLERANCE
@@ -39,9 +38,6 @@ LAYERS = range(1, 7)
 
 def costs_of(formula: Any, repetitions: int = 6) -> np.ndarray:
     return np.array([[formula(layer) for layer in LAYERS]] * repetitions, dtype=float)
-
-
-# --- energy: the line ---------------------------------------------------------------------------------------
 
 
 def test_a_straight_line_is_found_again() -> None:
@@ -65,22 +61,12 @@ def test_a_layers_figures_by_hand() -> None:
     assert two == pytest.approx({"layer": 2, "skipped": 1, "line": 2, "of_full": 2 / 3, "cpu_seconds": 1, "wall_seconds": 4})  # fmt: skip
 
 
-# --- windows and baselines ----------------------------------------------------------------------------------
-
-
 def test_a_window_is_shared_by_its_units_and_a_meter_that_fails_is_told() -> None:
     readings = iter([1.0, 13.0, None, None])
     meter: Any = SimpleNamespace(source="rapl", read_joules=lambda: next(readings), describe=lambda: "a meter")  # fmt: skip
     assert spend(meter, 0.0, lambda: 4).joules == 3
     with pytest.raises(Problem, match="gave no readings"):
         spend(meter, 0.0, lambda: 4)
-
-
-def test_every_second_order_is_the_one_before_reversed() -> None:
-    found = orders(range(18), 5, 7)
-    assert [sorted(order) for order in found] == [list(range(18))] * 5
-    assert found[1] == found[0][::-1] and found[3] == found[2][::-1] and found[0] != found[2]
-    assert found == orders(range(18), 5, 7)
 
 
 def test_savings_against_both_baselines_by_hand() -> None:
@@ -111,9 +97,6 @@ def test_without_a_cache_every_position_is_computed_for_every_token(
     assert chosen["cache, full depth"](prompt) == tokens
     # Of the prompt but its last position, the last layer makes keys and values alone.
     assert count == 6 * (35 + baselines.TOKENS - 1) - 34
-
-
-# --- rows, drafts, quality ----------------------------------------------------------------------------------
 
 
 def test_rows_are_drawn_by_the_seed(runtime: Runtime, tmp_path: Path) -> None:
@@ -176,16 +159,6 @@ def test_differences_of_quality_are_of_pairs() -> None:
     assert (java["same"], java["saved"]) == (0, 0)
 
 
-def test_untouched_is_the_base_with_the_bundles_vocabulary(runtime: Runtime) -> None:
-    base = untouched(runtime)
-    assert len(base.vocabulary) == len(runtime.vocabulary)
-    assert (base.agent, base.costs) == (None, runtime.costs) and base.weights != runtime.weights
-    assert without_kv_projections(runtime) is runtime  # it has none
-
-
-# --- propagation --------------------------------------------------------------------------------------------
-
-
 def test_the_propagating_cache_is_the_one_computed_by_hand() -> None:
     """Five positions of prompt at full depth, but the last layer's output of one alone; then exits down and up."""
     decoder, layers = DECODERS["tiny"], 6
@@ -224,24 +197,9 @@ def test_deeper_tokens_by_hand() -> None:
     assert propagation.deeper([[]]) == 0
 
 
-# --- the paper's table --------------------------------------------------------------------------------------
-
-
 def test_without_a_cache_every_position_is_paid_for_every_token() -> None:
     work = paper.uncached_work(10, [2, 3], 4)
     assert (work.layer_batches, work.layer_positions, work.head_batches, work.decisions) == (5, 2 * 10 + 3 * 11, 2, 4)  # fmt: skip
-
-
-def test_a_file_is_cut_after_its_first_fifth(runtime: Runtime) -> None:
-    text = "".join(f"value_{i} = {i}\n" for i in range(40))
-    tokens = runtime.vocabulary.encode(text)
-    language, context, follows = paper.cut(runtime, "java", text, random.Random(0)) or ("", [], [])
-    at = len(tokens) // 5
-    assert (language, context, follows) == ("java", tokens[:at][-512:], tokens[at : at + 15])
-    assert paper.cut(runtime, "java", "x = 1\n", random.Random(0)) is None
-
-
-# --- sessions -----------------------------------------------------------------------------------------------
 
 
 class Knowing:
@@ -288,16 +246,6 @@ def test_sums_of_sessions_by_hand() -> None:
     assert (found["joules_per_request"], found["prompt_depth"], found["same"], found["accepted"][0]) == (3, 6, 0, 0.5)  # fmt: skip
 
 
-def test_a_place_is_a_whole_number_of_lines_in_the_middle() -> None:
-    text = "".join(f"line {i}\n" for i in range(100))
-    place = sessions.place_in("python", text, random.Random(0))
-    assert place is not None and place.before + "".join(place.lines) + place.after == text
-    assert len(place.lines) == sessions.LINES and place.before.count("\n") >= 30
-    assert sessions.place_in("python", "one\n" * 5, random.Random(0)) is None
-
-
-# --- the search for weights ---------------------------------------------------------------------------------
-
 RECIPE = Recipe(
     exit_groups=((2, 3), (4,)), weights=((2, 1.0), (3, 1.0), (4, 1.0), (6, 1.0)), tokens=4096, learning_rate=1e-3, warm_up_steps=1
 )  # fmt: skip
@@ -334,11 +282,3 @@ def test_a_trial_is_the_run_in_small() -> None:
     assert (short.tokens, short.steps, short.warm_up_steps, short.guard_tokens, short.seed) == (41 * 2048, 41, 4, 41 * 2048, 7)  # fmt: skip
     with pytest.raises(Problem, match="give at least 2048"):
         weight_search.shortened(RECIPE, 2000, 0)
-
-
-def test_scores_of_a_trial_by_hand() -> None:
-    def scores(loss: float) -> dict[str, Any]:
-        return {"agreement": {"2": 0.2, "3": 0.4, "4": 0.6, "6": 1.0}, "loss": {"6": loss}}
-
-    before, after = ({"python": scores(a), "java": scores(b)} for a, b in ((2.0, 1.0), (2.2, 1.2)))
-    assert weight_search.held_out(before, after, RECIPE) == pytest.approx((0.4, 0.2))
