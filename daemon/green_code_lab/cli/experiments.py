@@ -24,7 +24,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     for name in _NAMES
 }
 _ARGUMENTS: dict[str, tuple[type, str]] = {
-    "data": (Path, "files of rows, as for `green-code evaluate` (default: held-out projects of the corpus, else the demo's files)"),
+    "data": (Path, "files of rows, for experiments over rows (default: held-out projects of the corpus, else the demo's files)"),
     "work": (Path, "folder of the corpus and of interim results (default: %(default)s)"),
     "limit": (int, "rows or files per language (default: %(default)s)"),
     "window-seconds": (float, "of a window of the meter (default: %(default)s)"),
@@ -35,6 +35,7 @@ _ARGUMENTS: dict[str, tuple[type, str]] = {
     "seed": (int, "of all that is drawn (default: %(default)s)"),
     "out": (Path, "folder to write to (default: %(default)s)"),
 }  # fmt: skip
+_QUICK = {"limit": 2, "window-seconds": 0.5, "repetitions": 5, "updates": 8, "tokens": 4096, "trials": 2}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,13 +49,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             kind, help = _ARGUMENTS[argument]
             several = {"nargs": "+"} if isinstance(default, list) else {}
             command.add_argument(f"--{argument}", type=kind, default=default, help=help, **several)  # type: ignore[arg-type]
-        command.add_argument(
-            "--redraw", action="store_true", help="measure nothing; write page and plot anew from the data"
-        )
+        command.add_argument("--quick", action="store_true", help="the cheapest form, to try it")
+        command.add_argument("--redraw", action="store_true", help="write page and plot anew from the data")
 
 
 def _arguments(experiment: Experiment) -> dict[str, Any]:
-    return {**experiment.arguments, "seed": 0, "out": Path("docs/experiments")}
+    common = {"data": [], "work": Path("work"), "seed": 0, "out": Path("docs/experiments")}
+    return {**experiment.arguments, **common}
 
 
 def run(args: argparse.Namespace) -> int:
@@ -62,25 +63,27 @@ def run(args: argparse.Namespace) -> int:
     data = args.out / f"{experiment.name}.json"
     try:
         args.out.mkdir(parents=True, exist_ok=True)  # before an hour's measurement rather than after it
-        found = json.loads(data.read_text("utf-8")) if args.redraw else _measure(experiment, args)
-        write(args.out, found, experiment.page, experiment.draw)
+        found = json.loads(data.read_text("utf-8")) if args.redraw else None
     except OSError as error:
         raise Problem("bad_request", f"{error}; give another folder with --out.") from error
+    write(args.out, found or _measure(experiment, args), experiment.page, experiment.draw)
     _say(f"written to {args.out}: {experiment.name}.json, .md and .svg")
     return 0
 
 
 def _measure(experiment: Experiment, args: argparse.Namespace) -> dict[str, Any]:
-    given = {name: getattr(args, name.replace("-", "_")) for name in _arguments(experiment)}
-    if too_small := [
-        name for name, value in given.items() if isinstance(value, int) and value < (name != "seed")
-    ]:
-        raise Problem("bad_request", f"--{too_small[0]} must be at least 1.")
+    recorded = {}
+    for name in (*experiment.arguments, "seed"):
+        field = name.replace("-", "_")
+        if args.quick:
+            setattr(args, field, _QUICK.get(name, getattr(args, field)))
+        recorded[name] = getattr(args, field)
+        if name in _QUICK and recorded[name] <= 0:
+            raise Problem("bad_request", f"--{name} must be more than 0.")
     _say(f"loading {args.model}")
     runtime = load_runtime(args.model)
     measured = experiment.measure(runtime, args, _say)
-    options = {name: value for name, value in given.items() if name not in ("work", "out")}
-    about = provenance(runtime, experiment.name, {"model": Path(args.model), **options})
+    about = provenance(runtime, experiment.name, {"model": Path(args.model), **recorded})
     found: dict[str, Any] = rounded({**about, "notes": [], **measured})
     return found
 

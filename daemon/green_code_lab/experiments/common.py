@@ -162,13 +162,11 @@ def drafting_policy(runtime: Runtime) -> str:
     return f"fixed:{runtime.exits[0]}" if runtime.exits else "full"
 
 
-def without_drafts(
-    cache: KVCache, runtime: Runtime, policy: Policy, required: bytes = b""
-) -> Iterator[tuple[int, int]]:
+def without_drafts(cache: KVCache, runtime: Runtime, policy: Policy) -> Iterator[tuple[int, int]]:
     """(token, depth) behind the cache's last position, without end."""
     chooser = runtime.chooser
     drafter = Drafter.without_drafts(runtime.layers_total, chooser)
-    return decode(cache, drafter, Verifier(policy, chooser), chooser, required)
+    return decode(cache, drafter, Verifier(policy, chooser), chooser)
 
 
 def stream(

@@ -26,7 +26,7 @@ Measure = Callable[[Any, Args, Report], Found]
 """Measures with a runtime; returns records and `settings` by name. Raises Problem where it lacks what it needs."""
 Drawn = TypeVar("Drawn")
 _DRAWS = 1000
-ROWS: Mapping[str, Any] = {"data": [], "work": Path("work"), "limit": 200}
+ROWS: Mapping[str, Any] = {"data": [], "limit": 200}
 """Arguments of experiments over rows."""
 
 

@@ -16,7 +16,6 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any, Final
 
 import torch
@@ -149,7 +148,7 @@ def published() -> list[Found]:
 
 
 EXPERIMENT = Experiment(
-    "paper", "The paper's table, with our model", __doc__, measure, {"work": Path("work"), "limit": 200},
+    "paper", "The paper's table, with our model", __doc__, measure, {"limit": 200},
     (
         Table(
             "arms", "Ours",

@@ -104,6 +104,7 @@ def policies(runtime: Runtime) -> dict[str, CompletionParams]:
 
 def measure(runtime: Runtime, args: Args, report: Report) -> Found:
     served = without_kv_projections(runtime)  # which are for the prefill exit; here any depth is propagated
+    served.prefill_exit = None
     rows, settings = choose_rows(served, args)
     served.exits = trained_exits(served)  # the agent has its own
     arms, full = list[Found](), list[dict[str, Any]]()

@@ -110,7 +110,7 @@ def runs(
 
 
 EXPERIMENT = Experiment(
-    "rewards", "What an agent learns from each reward", __doc__, measure, {"work": Path("work"), "updates": 60},
+    "rewards", "What an agent learns from each reward", __doc__, measure, {"updates": 60},
     (
         Table(
             "arms", "Agents and rules",

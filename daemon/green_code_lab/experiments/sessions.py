@@ -14,7 +14,6 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from green_code.engine.loading import Runtime
@@ -148,7 +147,7 @@ def summary(arm: str, measured: Sequence[Typed], seed: int) -> Found:
 
 
 EXPERIMENT = Experiment(
-    "sessions", "What typing costs in each mode", __doc__, measure, {"work": Path("work"), "limit": 20},
+    "sessions", "What typing costs in each mode", __doc__, measure, {"limit": 20},
     (
         Table(
             "arms", "Cost by mode",

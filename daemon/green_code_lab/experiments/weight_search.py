@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -147,7 +146,7 @@ def summing_as(like: Weights, weights: Weights) -> Weights:
 
 
 EXPERIMENT = Experiment(
-    "weight-search", "Searched weights of the LITE loss", __doc__, measure, {"work": Path("work"), "tokens": 20_000, "trials": 12},
+    "weight-search", "Searched weights of the LITE loss", __doc__, measure, {"tokens": 20_000, "trials": 12},
     (
         Table(
             "trials", "Trials",

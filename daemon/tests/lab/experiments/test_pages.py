@@ -123,7 +123,7 @@ def test_a_page_is_written_anew_from_its_data(run: Run, tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_is_told(run: Run, tmp_path: Path) -> None:
-    with pytest.raises(Problem, match="--limit must be at least 1"):
+    with pytest.raises(Problem, match="--limit must be more than 0"):
         run("layers", tmp_path, "--limit", 0)
     with pytest.raises(Problem, match="give another folder with --out"):
         run("layers", tmp_path, "--redraw")
