@@ -35,7 +35,6 @@ from green_code_lab.benchmark.peers.llama_cpp import fetch_library
 BASELINE = "green-code-full"
 _LOOKUP = {"prompt_lookup_num_tokens": 10}  # the default of transformers' PromptLookupCandidateGenerator
 _FORMAT = "1"  # raised whenever an export would give other files
-_FAMILY = "gemma3_text"
 
 
 def green_code(model: str, bundle: Bundle | None) -> list[Spec]:
@@ -108,9 +107,8 @@ def _spec(name: str, label: str, kind: str, options: Callable[[], dict[str, Any]
 
 def cached(found: Found, bundle: Bundle | None, what: str, make: Callable[[Path], None]) -> Path:
     """The export `what` of these weights in the cache; `make` writes it once, to the path that it is given. Raises OSError."""
-    parts = (_FORMAT, found.key, bundle.weights_key if bundle else "", what)
-    key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
-    path = cache_dir() / f"benchmark-{key}-{what}"
+    parts = "\n".join((_FORMAT, found.key, bundle.weights_key if bundle else "", what))
+    path = cache_dir() / f"benchmark-{hashlib.sha256(parts.encode()).hexdigest()[:16]}-{what}"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="benchmark-", dir=path.parent) as folder:
@@ -120,15 +118,11 @@ def cached(found: Found, bundle: Bundle | None, what: str, make: Callable[[Path]
 
 
 def write_transformers(config: ModelConfig, weights: Mapping[str, Tensor], folder: Path) -> None:
-    """A float32 folder that transformers loads, of float32 weights under `Decoder`'s names.
-
-    Raises:
-        Problem: the model is not of the family that can be written.
-    """
+    """A float32 folder that transformers loads, of float32 weights under `Decoder`'s names. Raises Problem, but for Gemma 3."""
     from transformers import Gemma3TextConfig
 
-    if config.family != _FAMILY:
-        raise Problem("bad_request", f"transformers gets weights of {_FAMILY} only, not of {config.family}")
+    if config.family != "gemma3_text":
+        raise Problem("bad_request", f"weights of the family {config.family} cannot be exported")
     kinds = ["full_attention" if window is None else "sliding_attention" for window in config.windows]
     bases = {kind: rope.base for kind, rope in zip(kinds, config.ropes, strict=True) if rope}
     theirs: Any = Gemma3TextConfig(
@@ -163,10 +157,7 @@ def _hugging_face(
 
 
 def write_gguf(config: ModelConfig, pieces: Pieces, weights: Mapping[str, Tensor], path: Path) -> None:
-    """A GGUF file that llama.cpp loads: matrices in Q8_0 (8 bits, a scale for each 32), norms in float32.
-
-    `pieces` are those of the vocabulary that the weights have.
-    """
+    """A GGUF file that llama.cpp loads: matrices in Q8_0 (8 bits, a scale for each 32), norms in float32."""
     import gguf
 
     writer: Any = gguf.GGUFWriter(str(path), "gemma3")

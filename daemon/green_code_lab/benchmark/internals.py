@@ -14,10 +14,11 @@ from unittest.mock import patch
 import torch
 
 from green_code.decoding import generate
+from green_code.decoding.drafter import Drafter
 from green_code.decoding.exit_policies import Agent
 from green_code.decoding.healing import Chooser
 from green_code.decoding.kv_cache import KVCache
-from green_code.engine.runtime import Runtime
+from green_code.engine.loading import Runtime
 from green_code.kernels.decoder import KernelDecoder
 from green_code.link.messages import CompletionParams
 from green_code.models.backend import Backend
@@ -31,10 +32,8 @@ from green_code_lab.benchmark.rounds import Estimate, median, order, ratio
 
 REST, TOTAL = "the rest", "a token"
 POSITIONS = (1, 2, 4, 8, 16)
-_PASS_ROUNDS = 60
 _HEAD_ROWS = 128  # states whose logits are in memory together
 _ARRAY_BYTES = 256 * 2**20  # no processor's cache holds such an array
-_REPEATS = 5
 
 
 class Clock:
@@ -71,13 +70,13 @@ class Clock:
 def _parts(decoder: type[Any]) -> list[tuple[str, Any, str]]:
     """(part, owner, name of the function)."""
     return [
-        ("drafts", generate, "draft"),
+        ("drafts", Drafter, "draft"),
         ("layers", KVCache, "advance"),
         ("lens and head", decoder, "top_tokens"),
         ("lens and head", decoder, "top_token_among"),
         ("embedding and cache", KVCache, "append"),
         ("embedding and cache", KVCache, "truncate"),
-        ("agent", Agent, "stop"),
+        ("agent", Agent, "should_exit"),
         ("choice of the token", Chooser, "choose"),
         ("stop rules", generate, "check"),
         ("token to text", generate, "text_of"),
@@ -86,9 +85,9 @@ def _parts(decoder: type[Any]) -> list[tuple[str, Any, str]]:
 
 
 def profile(runtime: Runtime, prompt: Prompt, tokens: int) -> list[dict[str, Any]]:
-    """A row per part: ms per token and shares at full depth and, if there is an agent, in `fast`; the prompt is in the cache.
+    """A row per part, the largest first and the whole token last: ms per token and shares, of the fastest of a few runs.
 
-    The fastest of a few runs, largest parts first; the last row is the whole token.
+    At full depth and, if there is an agent, in `fast`; the prompt is in the cache.
     """
     modes = {"full": completion_params(runtime.model, "full", 1.0)}
     if runtime.agent is not None:
@@ -118,13 +117,13 @@ def _milliseconds(runtime: Runtime, params: CompletionParams, tokens: int) -> di
 
 
 def forward_passes(
-    decoder: Backend, prompt: Sequence[int], threads: Sequence[int], rounds: int = _PASS_ROUNDS
+    decoder: Backend, prompt: Sequence[int], threads: Sequence[int], rounds: int = 60
 ) -> list[dict[str, Any]]:
     """Milliseconds of a forward pass after the prompt by threads and positions, and their ratio to one position's.
 
     The numbers of positions take turns, forwards and backwards; a ratio is of passes in the same round.
     """
-    cache, found = _filled(decoder, prompt, len(prompt) - 1), list[dict[str, Any]]()
+    cache, found = _filled(decoder, prompt), list[dict[str, Any]]()
     for count in threads:
         pin(count)
         taken: dict[int, list[float]] = {positions: [] for positions in POSITIONS}
@@ -138,11 +137,11 @@ def forward_passes(
     return found
 
 
-def _filled(decoder: Backend, tokens: Sequence[int], wanted: int = 0) -> KVCache:
-    """A cache with these tokens at full depth; see `KVCache.advance` for `wanted`."""
+def _filled(decoder: Backend, tokens: Sequence[int]) -> KVCache:
+    """A cache with these tokens at full depth."""
     cache = KVCache(decoder)
     cache.append(tokens)
-    cache.advance(len(tokens) - 1, decoder.config.layers, wanted)
+    cache.advance(len(tokens) - 1, decoder.config.layers)
     return cache
 
 
@@ -155,11 +154,7 @@ def _pass_ms(cache: KVCache, start: int, positions: int) -> float:
 
 
 def rounding(decoder: Backend, reference: Decoder, texts: Sequence[Sequence[int]]) -> dict[str, Any]:
-    """Teacher-forced over `texts`: the number of positions, and the share with the same top token in both.
-
-    Args:
-        reference: the same weights, in float32 on a CPU.
-    """
+    """Teacher-forced over `texts`: the number of positions, and the share with `reference`'s top token, in float32."""
     pairs = ((_top_tokens(decoder, text), _top_tokens(reference, text)) for text in texts)
     same = [own == wanted for pair in pairs for own, wanted in zip(*pair, strict=True)]
     return {"positions": len(same), "agreement": sum(same) / len(same)}
@@ -172,15 +167,11 @@ def _top_tokens(decoder: Backend, text: Sequence[int]) -> list[int]:
 
 
 def memory_bound(decoder: Any, token_ms: Mapping[int, Estimate | None]) -> list[dict[str, Any]]:
-    """By threads: the weights that a token reads, how fast memory is read, the ms that takes, and the measured ms.
-
-    Leaves torch with the last number of threads.
-    """
+    """By threads: the weights that a token reads, how fast memory is read, the ms that takes, and the measured ms."""
     size, found = weight_bytes(decoder), []
     for threads, measured in token_ms.items():
         torch.set_num_threads(threads)
-        speed = _read_bytes_per_second()
-        least = size / speed * 1e3
+        least = size / (speed := _read_bytes_per_second()) * 1e3
         row = {"threads": threads, "weight_mb": size / 1e6, "gb_per_s": speed / 1e9, "bound_ms": least}
         found.append(row | ({"token_ms": measured, "of_bound": measured[0] / least} if measured else {}))
     return found
@@ -198,6 +189,6 @@ def _read_bytes_per_second() -> float:
     """The best of a few sums and copies of a large array; a copy counts what it reads and what it writes."""
     source = torch.ones(_ARRAY_BYTES // 4)
     target = torch.zeros_like(source)
-    read = min(timeit.repeat(source.sum, number=1, repeat=_REPEATS))
-    copy = min(timeit.repeat(lambda: target.copy_(source), number=1, repeat=_REPEATS))
+    read = min(timeit.repeat(source.sum, number=1, repeat=5))
+    copy = min(timeit.repeat(lambda: target.copy_(source), number=1, repeat=5))
     return max(_ARRAY_BYTES / read, 2 * _ARRAY_BYTES / copy)

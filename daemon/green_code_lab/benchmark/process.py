@@ -10,6 +10,7 @@ import importlib
 import multiprocessing
 import os
 import sys
+from dataclasses import asdict
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -55,11 +56,7 @@ class Worker:
         return answer
 
     def complete(self, prompt: Prompt, count: int, cold: bool, threads: int) -> Answer:
-        """{"tokens", "seconds", "cpu_seconds", "joules", "bytes" resident afterwards}; `cold`: with an empty KV cache.
-
-        Raises:
-            Problem: see `answer`.
-        """
+        """{"tokens", "seconds", "cpu_seconds", "joules", "bytes" resident afterwards}; `cold`: with an empty KV cache."""
         with contextlib.suppress(OSError):  # the process has ended: `answer` says so
             self._connection.send((prompt, count, cold, threads))
         return self.answer()
@@ -90,10 +87,9 @@ def serve(connection: Connection, spec: Spec) -> None:
                 peer.clear_cache()
             with Window(meter) as window:
                 tokens = peer.complete(prompt, count)
-            found, resident = window.adapters, psutil.Process().memory_info().rss
+            found, resident = window.reading, psutil.Process().memory_info().rss
             assert found is not None  # the window has ended
-            measured = {"seconds": found.seconds, "cpu_seconds": found.cpu_seconds, "joules": found.joules}
-            connection.send({"tokens": list(tokens), **measured, "bytes": resident})
+            connection.send({"tokens": list(tokens), "bytes": resident, **asdict(found)})
     except EOFError:
         return
     except Exception as error:  # the engines are others' programs: anything may come

@@ -16,10 +16,7 @@ from green_code_lab.benchmark.peers import Prompt
 from green_code_lab.evaluation.datasets import Row, load_rows
 
 SHORT, LONG = 256, 1024  # tokens
-_ROWS = 48  # that are tried; more than rounds, because some have no case
-_LINES = re.compile(
-    r"[^\n]*\n+|[^\n]+"
-)  # as the vocabulary splits text: a line owns the line breaks after it
+_LINES = re.compile(r"[^\n]*\n+|[^\n]+")  # as the vocabulary splits text
 
 
 @dataclass(frozen=True)
@@ -37,14 +34,12 @@ def choose_rows(data: Sequence[Path], seed: int) -> list[Row]:
     if not data:
         return [Row(name, "", before, after, rest) for name, before, rest, after in samples()]
     rows = [row for path in data for row in load_rows(path)]
-    return random.Random(seed).sample(rows, min(_ROWS, len(rows)))
+    return random.Random(seed).sample(rows, min(48, len(rows)))  # more than rounds: some have no case
 
 
 def cases(rows: Sequence[Row], vocabulary: Vocabulary, short: int = SHORT, long: int = LONG) -> list[Case]:
-    """A case for each row that has one.
+    """A case for each row that has one. A row with fewer tokens than `short` or `long` continues the rows before it.
 
-    Args:
-        short, long: the most tokens of the prompts. A row with fewer continues the rows before it.
     Raises:
         Problem: no row has a line break before its cursor.
     """

@@ -1,12 +1,10 @@
 """Rounds of requests, and the figures of their samples.
 
-In each round, every engine does the same requests at the same place of a file. Every other round goes through the engines
-backwards (A B C, C B A, …), so that a machine that slowly gets faster or slower favours none. Within a round all engines
-do one request before any does the next, seconds apart.
+In each round, every engine does the same requests at the same place of a file. All engines do one request before any does
+the next; every other round goes through them backwards (A B C, C B A, …), so that a drift of the machine favours none.
 
-Figures are medians, because a machine that others use too is now and then slow for one request. A ratio is the median of
-the ratios within the rounds, in which both engines had the same prompt and the same minute of the machine. Intervals are
-by bootstrap over rounds (Efron and Tibshirani 1993, chapter 13).
+Figures are medians, because a machine is now and then slow for one request. A ratio is the median of the ratios within the
+rounds, which share a prompt and a minute. Intervals are by bootstrap over rounds (Efron and Tibshirani 1993, ch. 13).
 """
 
 from __future__ import annotations
@@ -29,13 +27,8 @@ from green_code_lab.benchmark.process import Answer, Worker
 from green_code_lab.benchmark.prompts import Case
 
 COMPLETION_TOKENS = 12  # a line
-TIMES = (
-    "token_ms",
-    "cold_ms",
-    "keystroke_ms",
-)  # with an interval and a ratio; of other figures the median is enough
+TIMES = ("token_ms", "cold_ms", "keystroke_ms")  # with an interval and a ratio; the others are medians
 _IDLE_SECONDS = 0.05  # before each request: threads of the engine before wait in a loop until they sleep
-_DRAWS = 4000
 
 Item = TypeVar("Item")
 Estimate = tuple[float, float, float]  # a median, and the ends of its 95 % percentile interval
@@ -82,8 +75,7 @@ def order(items: Sequence[Item], round: int) -> list[Item]:
 
 
 class Rounds:
-    """Starts the engines, runs a plan and keeps its samples. By name, `versions` of the engines that could be opened, and
-    `missing`: why an engine does not take part, or left."""
+    """Starts the engines, runs a plan and keeps its samples. `missing`: by name, why an engine does not take part, or left."""
 
     def __init__(self, specs: Sequence[Spec], report: Callable[[str], None]) -> None:
         self.samples: list[Sample] = []
@@ -140,7 +132,7 @@ class Rounds:
 def median(values: Sequence[float], seed: int = 0) -> Estimate:
     """The median over rounds; its interval draws rounds with replacement."""
     array = np.asarray(values, np.float64)
-    draws = np.random.default_rng(seed).integers(len(array), size=(_DRAWS, len(array)))
+    draws = np.random.default_rng(seed).integers(len(array), size=(4000, len(array)))
     low, high = np.percentile(np.median(array[draws], axis=1), (2.5, 97.5))
     return float(np.median(array)), float(low), float(high)
 
@@ -151,10 +143,7 @@ def ratio(values: Sequence[float], to: Sequence[float]) -> Estimate:
 
 
 def summarise(samples: Iterable[Sample], baseline: str) -> dict[tuple[str, int], dict[str, Any]]:
-    """Figures by engine and number of threads, without what was not measured.
-
-    Ratios are to the baseline's figures in the same rounds, with the same number of threads.
-    """
+    """Figures by engine and number of threads, without what was not measured; ratios are to the baseline's."""
     groups: dict[tuple[str, int], dict[int, dict[str, Sample]]] = {}
     for sample in samples:
         rounds = groups.setdefault((sample["engine"], sample["threads"]), {})

@@ -14,8 +14,8 @@ from typing import Any
 
 from green_code import __version__
 from green_code.energy.meters import pick_meter
+from green_code.engine.loading import Runtime, load_runtime
 from green_code.engine.measured_costs import hardware
-from green_code.engine.runtime import Runtime, load_runtime
 from green_code.kernels.decoder import usable_cores
 from green_code.models.bundle import bundle_of
 from green_code.models.catalog import find_model
@@ -31,18 +31,13 @@ from green_code_lab.benchmark.prompts import Case, cases, choose_rows
 from green_code_lab.benchmark.rounds import COMPLETION_TOKENS, Plan, Rounds, agreement, summarise
 from green_code_lab.benchmark.starts import measure_starts
 
-_ROUNDING_PROMPTS = 6
-_TABLES = {1: "one_thread", 2: "two_threads"}
+_TABLES = {1: "one_thread", 2: "two_threads"}  # by number of threads
 
 
 def run(
     model: str, data: Sequence[Path], plan: Plan, seed: int, command: str, report: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Measure everything.
-
-    Raises:
-        Problem: the model, its bundle or the rows cannot be used; an engine that cannot take part is no problem.
-    """
+    """Measure everything. Raises Problem if the model, its bundle or the rows cannot be used; engines may be missing."""
     report(f"loading {model}")
     runtime = load_runtime(model)
     places = cases(choose_rows(data, seed), runtime.vocabulary)[: plan.rounds]
@@ -60,8 +55,9 @@ def run(
         done = rounds.run(places, plan)
     report("profile, forward passes, rounding, memory bound and start times")
     figures = summarise(rounds.samples, BASELINE)
+    baseline = {count: figures.get((BASELINE, count), {}).get("token_ms") for count in plan.threads}
     shares = agreement(rounds.samples, right, runtime.vocabulary)
-    resident = {sample["engine"]: sample["bytes"] for sample in rounds.samples}  # after the last request
+    resident = {sample["engine"]: sample["bytes"] for sample in rounds.samples}  # the last sample's
 
     def row(spec: Spec, threads: int) -> dict[str, Any]:
         if spec.name in rounds.missing:
@@ -81,10 +77,8 @@ def run(
         **{_TABLES[threads]: [row(spec, threads) for spec in specs] for threads in plan.threads},
         "profile": profile(runtime, prompt, plan.decode_tokens),
         "forward_passes": forward_passes(decoder, prompt.ids, plan.threads),
-        "bound": memory_bound(
-            decoder, {n: figures.get((BASELINE, n), {}).get("token_ms") for n in plan.threads}
-        ),
-        "rounding": [rounding(decoder, float32, [place.long.ids for place in places[:_ROUNDING_PROMPTS]])],
+        "bound": memory_bound(decoder, baseline),
+        "rounding": [rounding(decoder, float32, [place.long.ids for place in places[:6]])],
         **asyncio.run(measure_starts(model, plan.starts)),
     }
 

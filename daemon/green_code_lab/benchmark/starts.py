@@ -26,7 +26,6 @@ from green_code.link.discovery import ensure_engine, place
 from green_code.problems import Problem
 from green_code_lab.benchmark.peers.green_code import completion_params
 
-_LIMIT_SECONDS = 120.0
 _ROUND_TRIPS = 1000
 
 
@@ -76,7 +75,7 @@ async def _engine(model: str) -> tuple[float, int]:
             seconds = time.perf_counter() - start
             if status["state"] == "ready" and status["model"] == model:
                 return seconds, status["resident_bytes"]
-            if status["state"] == "error" or seconds > _LIMIT_SECONDS:
+            if status["state"] == "error" or seconds > 120:
                 raise Problem("internal_error", f"the engine is not ready: {status['message']}")
             await asyncio.sleep(0.02)
     finally:

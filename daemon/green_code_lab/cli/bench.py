@@ -16,8 +16,9 @@ from green_code.models.catalog import DEFAULT
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quick", action="store_true", help="two rounds on one thread, in two minutes")
     parser.add_argument("--model", default=DEFAULT)
-    data_help = "files of rows, as for `green-code evaluate` (default: the demo's)"
-    parser.add_argument("--data", type=Path, nargs="+", default=[], help=data_help)
+    parser.add_argument(
+        "--data", type=Path, nargs="+", default=[], help="files of rows (default: the demo's)"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--out", type=Path, default=Path("docs"), help="folder of the page (default: %(default)s)"
@@ -32,8 +33,7 @@ def run(args: argparse.Namespace) -> int:
 
     plan = rounds.QUICK if args.quick else rounds.FULL
     plan = replace(plan, threads=tuple(count for count in plan.threads if count <= usable_cores()))
-    words = [Path(word).name for word in sys.argv[2:]]  # files without their folders
-    command = shlex.join(["green-code", "bench", *words])
+    command = shlex.join(["green-code", "bench", *(Path(word).name for word in sys.argv[2:])])  # no folders
     args.out.mkdir(parents=True, exist_ok=True)
     report = partial(print, file=sys.stderr, flush=True)
     page.write(benchmark.run(args.model, args.data, plan, args.seed, command, report), args.out)

@@ -10,7 +10,7 @@ import torch
 
 from green_code.decoding import stop_rules
 from green_code.decoding.stop_rules import Situation
-from green_code.engine.runtime import Runtime, load_runtime
+from green_code.engine.loading import Runtime, load_runtime
 from green_code.link.messages import CompletionParams, Decoding
 from green_code_lab.benchmark.peers import Prompt
 
@@ -32,13 +32,13 @@ class Engine:
 
     def clear_cache(self) -> None:
         self._session = self._runtime.new_session()
-        if (lookup := self._session.price_book.lookup) is not None:
+        if (lookup := self._session.lookup) is not None:
             # A text that continues as suggested never reaches the engine, so earlier completions must not draft here.
             lookup.remember = lambda context, tokens: None  # type: ignore[method-assign]
 
     def complete(self, prompt: Prompt, count: int) -> list[str]:
-        params: CompletionParams = {**self._params, "prefix": prompt.text, "max_tokens": count}
-        return self._session.complete(params, lambda: None, math.inf)["token_texts"]
+        self._params |= {"prefix": prompt.text, "max_tokens": count}
+        return self._session.complete(self._params, lambda: None, math.inf)["token_texts"]
 
 
 def completion_params(model: str, decoding: Decoding, threshold: float) -> CompletionParams:

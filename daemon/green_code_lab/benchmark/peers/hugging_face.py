@@ -18,16 +18,9 @@ from green_code_lab.benchmark.peers import Prompt
 
 
 class Engine:
-    """`generate` over a folder in the Hugging Face layout.
-
-    Args:
-        dtype: torch's name of the data type. assistance: arguments that make `generate` draft; none for greedy decoding.
-    """
+    """A folder in the Hugging Face layout. `assistance`: arguments that make `generate` draft; none for greedy decoding."""
 
     def __init__(self, folder: str, dtype: str, assistance: Mapping[str, Any]) -> None:
-        logging: Any = transformers.utils.logging
-        logging.set_verbosity_error()
-        logging.disable_progress_bar()
         auto: Any = transformers.AutoModelForCausalLM
         self._model = auto.from_pretrained(folder, dtype=getattr(torch, dtype))
         self._model.generation_config.eos_token_id = None  # only the number of tokens ends a completion
@@ -44,9 +37,8 @@ class Engine:
     def clear_cache(self) -> None:
         cache: Any = transformers.DynamicCache(config=self._model.config)
         if hasattr(cache, "activate_past_recording"):
-            cache.activate_past_recording()  # otherwise positions before a layer's window are gone and crop refuses
-        self._cache, self._cached = cache, list[int]()
-        self._least = 0
+            cache.activate_past_recording()  # otherwise crop refuses what lies before a layer's window
+        self._cache, self._cached, self._least = cache, list[int](), 0
 
     @torch.inference_mode()
     def complete(self, prompt: Prompt, count: int) -> list[int]:

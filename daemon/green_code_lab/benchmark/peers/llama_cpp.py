@@ -1,10 +1,8 @@
 """llama.cpp as a library, by ctypes: its server without HTTP, with token ids in and out.
 
 The KV cache is reused as the server does with `cache_prompt`: positions after the longest common beginning are removed.
-
-The libraries are those that node-llama-cpp publishes on the npm registry: upstream's release, built for each level of x86-64
-processors and chosen at run time, as a build on this machine would be. PyPI's wheels are for the oldest processors, or
-are source.
+The libraries are node-llama-cpp's on the npm registry: upstream's release, built for each level of x86-64 processors and
+chosen at run time. PyPI's wheels are for the oldest processors, or are source.
 """
 
 from __future__ import annotations
@@ -37,11 +35,7 @@ _FEATURES = ("AVX512_VNNI", "AMX_INT8", "AVX512", "AVX2", "NEON")
 
 
 class Engine:
-    """A GGUF file in llama.cpp.
-
-    Args:
-        ids: for each token of the bundle's vocabulary, its id in a file with the whole vocabulary; None: the ids are the same.
-    """
+    """A GGUF file. `ids`: of each token of the bundle's vocabulary, the id in a file with the whole vocabulary; None: the same."""
 
     def __init__(self, library: str, file: str, ids: Sequence[int] | None) -> None:
         self._llama = _open_library(Path(library))
@@ -70,12 +64,14 @@ class Engine:
     def set_threads(self, count: int) -> None:
         self._llama.llama_set_n_threads(self._context, count, count)
 
-    def clear_cache(self) -> None:
-        self._truncate(0)
+    def clear_cache(self, length: int = 0) -> None:
+        """Keep `length` positions."""
+        self._llama.llama_memory_seq_rm(self._memory, 0, length, -1)
+        del self._cached[length:]
 
     def complete(self, prompt: Prompt, count: int) -> list[int]:
         ids = [self._outer[token] for token in prompt.ids]
-        self._truncate(common(self._cached, ids[:-1]))  # the last position gives the first token
+        self.clear_cache(common(self._cached, ids[:-1]))  # the last position gives the first token
         tokens = [self._decode(ids[len(self._cached) :])]
         while len(tokens) < count:
             tokens.append(self._decode(tokens[-1:]))
@@ -90,10 +86,6 @@ class Engine:
         self._cached += ids
         logits = np.ctypeslib.as_array(self._llama.llama_get_logits_ith(self._context, -1), (self._width,))
         return int(np.argmax(logits))
-
-    def _truncate(self, length: int) -> None:
-        self._llama.llama_memory_seq_rm(self._memory, 0, length, -1)
-        del self._cached[length:]
 
 
 # The structures of include/llama.h at this release, the same on all 64-bit Linux systems. A structure that is passed by value
