@@ -12,6 +12,7 @@ from green_code.decoding.draft import AcceptanceRate
 from green_code.decoding.drafter import MAX_DRAFTS, Drafter
 from green_code.decoding.exit_policies import Confidence, Fixed, Full, Policy
 from green_code.decoding.price_book import ExitRecord, Round
+from green_code.models.backend import SMALL_BATCH
 from green_code.work import Prices
 from tests.decoding.drafted import (
     CHEAP,
@@ -203,3 +204,17 @@ def test_an_exit_that_is_never_sure_is_left_alone_after_a_while() -> None:
     assert cache.work.head_batches == len(policy.seen) + price_book.rounds
     assert price_book.paying_exits(policy, 1.0, 1) == {}
     assert tokens[-1][1] == LAYERS
+
+
+def test_positions_that_wait_above_the_exit_make_no_draft_dearer_in_fast() -> None:
+    """The pass ends at the exit, where one position is new: three drafts still go in a small batch with it."""
+    cache, policy = cached(range(2, 12)), Fixed((2,))
+    cache.advance(len(cache) - 1, 2)
+    cache.append([5])
+    price_book = book(Prices(1.0, small_batch_position=0.0, layer_position=99.0), math.inf)
+    drafter, round = (
+        Drafter(price_book, Guesses(lambda _: 7), Full(), CHOOSER),
+        Round(price_book, cache, policy),
+    )
+    round.begin()
+    assert len(drafter.draft(cache, round, b"", MAX_DRAFTS)[0]) == SMALL_BATCH - 1
