@@ -1,4 +1,4 @@
-"""Weights in large pages are the file's, and nothing is copied in vain."""
+"""Weights in large pages are those of the file, and are copied only where that helps."""
 
 from __future__ import annotations
 
