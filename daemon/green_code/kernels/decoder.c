@@ -194,7 +194,7 @@ void green_project_kv(const model *m, int first, int last, float *x, int start, 
   for (int i = first; i < last; i++) {
     const layer *l = &m->layers[i];
     const matrix *qkv = &l->qkv;
-    const int tile = queries / TILE;  // the first one of keys: decoder.py refuses models whose queries end within a tile
+    const int tile = queries / TILE;  // the first one of keys: packing.py refuses models whose queries end within a tile
     const matrix own = {qkv->records + (size_t)tile * (qkv->inputs / GROUP), qkv->outputs - tile * TILE, qkv->inputs};
     const matrix *kv = propagated && l->kv_projection.records ? &l->kv_projection : &own;
     for (int at = 0, some; at < rows; at += some) {

@@ -105,16 +105,8 @@ class KernelDecoder:
             self._threads.back_off()
 
     def project_kv(
-        self,
-        first: int,
-        last: int,
-        states: Tensor,
-        start: int,
-        stop: int,
-        keys: Tensor,
-        values: Tensor,
-        propagated: bool,
-    ) -> None:
+        self, first: int, last: int, states: Tensor, start: int, stop: int, keys: Tensor, values: Tensor, propagated: bool
+    ) -> None:  # fmt: skip
         """See `Backend`; arguments and errors are those of `run_layers`."""
         self.kernel.project_kv(*self._arguments(first, last, states, start, stop, keys, values), propagated)
 

@@ -136,7 +136,7 @@ def test_positions_need_not_be_adjacent(kernels: dict[str, Kernel]) -> None:
         assert cache.top_tokens((3, 70, 71), 4) == [every[i] for i in (3, 70, 71)], level
 
 
-def test_a_head_that_prefers_nothing_gives_its_first_token(kernels: dict[str, Kernel]) -> None:
+def test_of_equal_logits_the_first_token_is_taken(kernels: dict[str, Kernel]) -> None:
     for kernel in kernels.values():
         for decoder in (decoder_for(kernel, GEMMA), with_svd_head(kernel, GEMMA)):
             (top,) = final_tops(decoder, torch.zeros(1, GEMMA.width))

@@ -27,7 +27,7 @@ def best(kernels: dict[str, Kernel], tmp_path: Path, monkeypatch: pytest.MonkeyP
     return KernelFormat(next(iter(kernels.values())))
 
 
-def test_saved_weights_serve_as_packed_ones(best: KernelFormat) -> None:
+def test_saved_weights_are_those_of_memory(best: KernelFormat) -> None:
     found = find_model(TINY)
     first, second = (open_model(found, None, (best, TorchFormat(torch.float32))).decoder for _ in range(2))
     weights = dict(found.open().tensors(None))
