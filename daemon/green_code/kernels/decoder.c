@@ -284,8 +284,8 @@ int32_t green_top_token_among(const model *m, const float *norm, const svd_head 
   return tokens[best];
 }
 
-// P(EXIT) of one state x (width) at the exit of index `exit`, with `pending` layer × position evaluations waiting below the next exit
-// and the top token's log-odds and margin.
+// P(EXIT) of one state x (width) at the exit of index `exit`, given the top token's log-odds and margin. `pending`: the layer ×
+// position evaluations that going on to full depth would cost.
 float green_exit_probability(const exit_classifier *c, int exit, const float *x, int width, int pending, float log_odds,
                              float margin) {
   return exit_probability(c, exit, x, width, pending, log_odds, margin);

@@ -25,10 +25,12 @@ class ExitParameters:
     log_odds_within: float  # log-odds are clipped to ± this
 
 
-def exit_probability_function(
-    decoder: KernelDecoder, parameters: ExitParameters
-) -> Callable[[Tensor, int, TopToken, int], float] | None:
-    """(state (C,), pending evaluations, top token, index of the exit) → P(EXIT); None where H is no multiple of UNIT_BLOCK.
+ExitProbability = Callable[[Tensor, int, TopToken, int], float]
+"""(state (C,), pending evaluations, top token, index of the exit) → P(EXIT)."""
+
+
+def exit_probability_function(decoder: KernelDecoder, parameters: ExitParameters) -> ExitProbability | None:
+    """The classifier as one call of the kernel; None where H is no multiple of UNIT_BLOCK.
 
     Raises:
         ValueError: the parameters do not fit one another or this model.

@@ -29,7 +29,7 @@ typedef struct {
   _Atomic(part_function) function;
   const void *_Atomic task;
   _Atomic int32_t parts;
-  _Atomic int32_t helped;  // parts of this job that the helper has finished
+  _Atomic int32_t helped;  // parts that the helper has finished since the pool was opened
   _Atomic int32_t open;    // 1 while jobs may come
   _Atomic int32_t stalls;  // how often one thread spun for SPIN_NS in vain
 } thread_pool;
@@ -83,7 +83,7 @@ INLINE int take_part(thread_pool *pool, uint64_t *job) {
   return 0;
 }
 
-// Waits until the helper has finished `parts` of the current job. A helper that holds a part may have lost its core, perhaps to this
+// Waits until the helper has finished `parts` since the pool was opened. A helper that holds a part may have lost its core, perhaps to this
 // very loop, so after a spin the wait leaves the core.
 static void await_helper(thread_pool *pool, int parts) {
   spin s = {0};
@@ -100,15 +100,15 @@ static void parallel_for(thread_pool *pool, part_function function, const void *
     for (int i = 0; i < parts; i++) function(task, i, 0);
     return;
   }
+  const int helped = atomic_load_explicit(&pool->helped, memory_order_relaxed);  // the helper holds no part now
   uint64_t number = (atomic_load_explicit(&pool->job, memory_order_relaxed) >> 32) + 1;
   atomic_store_explicit(&pool->function, function, memory_order_relaxed);
   atomic_store_explicit(&pool->task, task, memory_order_relaxed);
   atomic_store_explicit(&pool->parts, parts, memory_order_relaxed);
-  atomic_store_explicit(&pool->helped, 0, memory_order_relaxed);
   atomic_store_explicit(&pool->job, number << 32 | (uint32_t)parts, memory_order_release);
   int own = 0;
   while (take_part(pool, &number)) function(task, own++, 0);
-  await_helper(pool, parts - own);
+  await_helper(pool, helped + parts - own);
 }
 
 // The helper thread: computes parts of whatever job there is, until the pool closes or the first thread seems to have lost its core.

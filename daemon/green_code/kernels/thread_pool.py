@@ -41,7 +41,7 @@ class ThreadPool:
         """The kernel's pool, with its helper called; the kernel closes it. None where one thread should work alone."""
         if usable_cores() < 2 or time.monotonic() < self._alone_until:
             return None
-        self.structure.open, self.structure.stalls = 1, 0
+        self.structure.helped, self.structure.stalls, self.structure.open = 0, 0, 1
         if not self._call_helper():
             self.structure.open = 0
             return None

@@ -20,7 +20,7 @@ from green_code.folders import bundles_dir
 from green_code.models.sources import sha256_of
 from green_code.problems import Problem
 
-SCHEMA = 2
+SCHEMA = 2  # of manifest and file names
 MANIFEST, VOCABULARY, DELTA, LENSES, KV_PROJECTIONS, SVD_HEAD, AGENT, CALIBRATION, NGRAMS = (
     "manifest.json",
     "vocabulary.safetensors",
@@ -55,7 +55,7 @@ class Bundle:
 
     @property
     def prefill_exit(self) -> int | None:
-        """Depth on which a prompt's positions settle in `fast`; None where they do not."""
+        """The layer at which most of a prompt stops in `fast`; None: it is not propagated."""
         return self.manifest.get("prefill_exit")
 
     @property

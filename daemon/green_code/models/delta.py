@@ -1,4 +1,4 @@
-"""The compact form of what adaptation changed: each matrix's difference in groups of 64, two or three bits a value.
+"""The compact form of a fine-tuned body: each matrix's difference from the base in groups of 64, two or three bits a value.
 
 A group is stored as one float16 scale and a code per value; the codes stand for the levels that are best for
 normally distributed values (Max, "Quantizing for minimum distortion", 1960, table I), and the scale is the least

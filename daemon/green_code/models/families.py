@@ -19,22 +19,22 @@ from green_code.problems import Problem
 
 @dataclass(frozen=True)
 class Family:
-    """One row: structure, and the checkpoint names of each part (`{}` is the layer, from 0).
+    """One row: the checkpoint's names of each weight (`{}` is the layer, from 0), and the structure where it is not Llama's.
 
     A tuple of names is concatenated along the output dimension, in that order, into one fused weight.
     """
 
-    norm: Literal["rms", "layer"]
-    stored_gain_offset: float  # what to add to a stored norm gain: Gemma keeps gain − 1
-    positions: Literal["rope", "learned"]
-    learned_position_offset: int
-    activation: Literal["silu", "gelu_tanh", "relu"]
-    gated: bool
-    bias: bool
-    qk_norm: bool
-    sandwich_norms: bool  # a second norm on the output of attention and of the MLP
-    scale_embeddings: bool  # by √C
     names: Mapping[str, tuple[str, ...]]  # ours → Hugging Face's, without ".weight" / ".bias"
+    norm: Literal["rms", "layer"] = "rms"
+    stored_gain_offset: float = 0.0  # what to add to a stored norm gain: Gemma stores gain − 1
+    positions: Literal["rope", "learned"] = "rope"
+    learned_position_offset: int = 0
+    activation: Literal["silu", "gelu_tanh", "relu"] = "silu"
+    gated: bool = True
+    bias: bool = False
+    qk_norm: bool = False
+    sandwich_norms: bool = False  # a second norm on the output of attention and of the MLP
+    scale_embeddings: bool = False  # by √C
 
 
 _LLAMA_NAMES: dict[str, tuple[str, ...]] = {
@@ -55,32 +55,10 @@ _LLAMA_NAMES: dict[str, tuple[str, ...]] = {
 
 FAMILIES: dict[str, Family] = {
     # transformers/models/llama/modeling_llama.py
-    "llama": Family(
-        norm="rms",
-        stored_gain_offset=0.0,
-        positions="rope",
-        learned_position_offset=0,
-        activation="silu",
-        gated=True,
-        bias=False,
-        qk_norm=False,
-        sandwich_norms=False,
-        scale_embeddings=False,
-        names=_LLAMA_NAMES,
-    ),
+    "llama": Family(_LLAMA_NAMES),
     # transformers/models/gemma3/modeling_gemma3.py
     "gemma3_text": Family(
-        norm="rms",
-        stored_gain_offset=1.0,
-        positions="rope",
-        learned_position_offset=0,
-        activation="gelu_tanh",
-        gated=True,
-        bias=False,
-        qk_norm=True,
-        sandwich_norms=True,
-        scale_embeddings=True,
-        names=_LLAMA_NAMES
+        _LLAMA_NAMES
         | {
             "layers.{}.q_norm": ("model.layers.{}.self_attn.q_norm",),
             "layers.{}.k_norm": ("model.layers.{}.self_attn.k_norm",),
@@ -88,20 +66,15 @@ FAMILIES: dict[str, Family] = {
             "layers.{}.mlp_norm": ("model.layers.{}.pre_feedforward_layernorm",),
             "layers.{}.mlp_out_norm": ("model.layers.{}.post_feedforward_layernorm",),
         },
+        stored_gain_offset=1.0,
+        activation="gelu_tanh",
+        qk_norm=True,
+        sandwich_norms=True,
+        scale_embeddings=True,
     ),
     # transformers/models/opt/modeling_opt.py; its position table begins with two unused rows
     "opt": Family(
-        norm="layer",
-        stored_gain_offset=0.0,
-        positions="learned",
-        learned_position_offset=2,
-        activation="relu",
-        gated=False,
-        bias=True,
-        qk_norm=False,
-        sandwich_norms=False,
-        scale_embeddings=False,
-        names={
+        {
             "embed": ("model.decoder.embed_tokens",),
             "positions": ("model.decoder.embed_positions",),
             "norm": ("model.decoder.final_layer_norm",),
@@ -117,6 +90,12 @@ FAMILIES: dict[str, Family] = {
             "layers.{}.mlp_in": ("model.decoder.layers.{}.fc1",),
             "layers.{}.mlp_out": ("model.decoder.layers.{}.fc2",),
         },
+        norm="layer",
+        positions="learned",
+        learned_position_offset=2,
+        activation="relu",
+        gated=False,
+        bias=True,
     ),
 }
 

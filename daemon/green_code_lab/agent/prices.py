@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from green_code.energy.costs import CostModel, Work
+from green_code.energy.costs import CostModel
 from green_code.models.backend import SMALL_BATCH
+from green_code.work import Work
 
 
 @dataclass(frozen=True)
@@ -43,13 +44,13 @@ class Prices:
 
 def prices_of(costs: CostModel, layers: int, error: float) -> Prices:
     """The measured cost model in units of one warm token at full depth."""
-    unit = costs.joules(Work(runs=layers, evaluations=layers, few=layers, heads=1, head_rows=1))
+    unit = costs.prices.of(Work(layers, layers, layers, 1, 1))
     return Prices(
-        costs.run_joules / unit,
-        costs.few_joules / unit,
-        costs.evaluation_joules / unit,
-        costs.entry_joules / unit,
-        (costs.head_joules + costs.head_row_joules) / unit,
-        costs.decision_joules / unit,
+        costs.prices.layer_batch / unit,
+        costs.prices.small_batch_position / unit,
+        costs.prices.layer_position / unit,
+        costs.prices.kv_only / unit,
+        (costs.prices.head_batch + costs.prices.head_position) / unit,
+        costs.prices.decision / unit,
         error,
     )

@@ -15,10 +15,11 @@ from safetensors.torch import save_file
 
 from green_code.decoding.exit_policies import parse_exits
 from green_code.energy.meters import SHORT_WINDOW_SECONDS
+from green_code.engine.loading import load_runtime
 from green_code.engine.measured_costs import THREADS, measured_costs
-from green_code.engine.runtime import load_runtime
 from green_code.folders import bundles_dir
 from green_code.kernels.weight_format import weight_formats
+from green_code.models.adapters import read_adapters
 from green_code.models.bundle import (
     AGENT,
     CALIBRATION,
@@ -95,7 +96,7 @@ def _bundle_folder(model: str) -> Path:
 def make_rollouts(args: argparse.Namespace) -> None:
     """Record all PARTS, a process a language: each is one thread's work."""
     bundle = load_bundle(_bundle_folder(args.model))
-    opened = open_model(find_model(args.model), bundle, weight_formats())
+    opened = open_model(find_model(args.model), bundle, read_adapters(bundle), weight_formats())
     exits = parse_exits(args.exits, opened.decoder.config.layers) if args.exits else bundle.exits
     _check_plateau(bundle, exits)  # what the agent would refuse is said before it is waited for
     languages = open_corpus(args.work / "corpus", opened.vocabulary, LEAST_HELD_OUT, LEAST_HELD_OUT).languages
@@ -124,7 +125,7 @@ def _record(
 ) -> None:
     torch.set_num_threads(1)
     bundle = load_bundle(_bundle_folder(model))
-    opened = open_model(find_model(model), bundle, weight_formats())
+    opened = open_model(find_model(model), bundle, read_adapters(bundle), weight_formats())
     corpus = open_corpus(work / "corpus", opened.vocabulary, LEAST_HELD_OUT, LEAST_HELD_OUT)
     record(
         opened.decoder, opened.vocabulary, corpus, language, part, exits, positions, seed, folder, bundle.weights_key, print
@@ -146,7 +147,7 @@ def train_agent(args: argparse.Namespace) -> None:
         rollouts.check_like(other)
     _check_plateau(bundle, rollouts.exits)
     torch.set_num_threads(THREADS)  # costs are those of service
-    opened = open_model(find_model(args.model), bundle, weight_formats())
+    opened = open_model(find_model(args.model), bundle, read_adapters(bundle), weight_formats())
     costs = measured_costs(opened, bundle.exits, SHORT_WINDOW_SECONDS, lambda *_: None)
     torch.set_num_threads(args.threads)
     priced = prices_of(costs, rollouts.layers, args.error_price)

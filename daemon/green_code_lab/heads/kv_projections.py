@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from green_code.decoding.kv_cache import KVCache
+from green_code.decoding.propagation import PropagatingKVCache
 from green_code.models.adapters import LinearAdapter
 from green_code.models.backend import Backend
 from green_code.models.decoder import Decoder
@@ -48,7 +48,7 @@ def read(served: Backend, rows: Sequence[np.ndarray], prefill_exit: int) -> Read
     """Windows of tokens, each on a cache of its own."""
     propagated, last = [], []
     for row in rows:
-        cache = KVCache(served)
+        cache = PropagatingKVCache(served)
         cache.append(row.tolist())
         cache.advance(len(row) - 1, prefill_exit)
         propagated.append(cache.states(0, len(row)).float().clone())
@@ -65,7 +65,7 @@ def rise(decoder: Decoder, propagated: Tensor, projections: Mapping[int, Tensor 
     """
     below, x, found = propagated[:, :-RISEN], propagated[:, -RISEN:], dict[int, Tensor]()
     for layer, projection in projections.items():
-        kept = decoder.entries(layer, below, 0, projection)
+        kept = decoder.keys_values(layer, below, 0, projection)
         room = kept[0].new_zeros(*kept[0].shape[:2], RISEN, kept[0].shape[-1])
         keys, values = (torch.cat((part, room), dim=2) for part in kept)
         x = found[layer] = decoder.run_layer(layer, x, below.shape[1], (keys, values))
@@ -155,8 +155,8 @@ def compare(
         for row in rows:
             said = None
             for name, served in candidates.items():
-                said = _said(KVCache(served), row, layers) if said is None else said
-                cache = KVCache(served, prefill_exit=prefill_exit)
+                said = _said(PropagatingKVCache(served), row, layers) if said is None else said
+                cache = PropagatingKVCache(served, prefill_exit=prefill_exit)
                 for depth in deciding:
                     sums[name][depth] += _beside(_said(cache, row, depth), said)
         for name, by in sums.items():

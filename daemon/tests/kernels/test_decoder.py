@@ -122,7 +122,7 @@ def test_propagated_kv_are_those_of_the_learned_projections(kernels: dict[str, K
     qkv[queries:] += adapter.matrix * adapter.gain
     same = {**weights, "layers.1.qkv.weight": qkv}
     for level, kernel in kernels.items():
-        learned = KernelDecoder(kernel, GEMMA, *pack(GEMMA, weights, Adapters(entries={2: adapter})))
+        learned = KernelDecoder(kernel, GEMMA, *pack(GEMMA, weights, Adapters(kv_projections={2: adapter})))
         reference = KernelDecoder(kernel, GEMMA, *pack(GEMMA, same, Adapters()))
         found, wanted = buffers(learned), buffers(reference)
         for decoder, cache in ((learned, found), (reference, wanted)):
@@ -148,7 +148,9 @@ def test_a_prompt_whose_last_layer_runs_over_few_positions_is_bit_identical(
     """Keys, values, and the states of positions whose token is requested, at once or later."""
     weights = random_weights(GEMMA)
     shape = 2 * GEMMA.kv_heads * GEMMA.head_width, GEMMA.width
-    learned = Adapters(entries={GEMMA.layers: LinearAdapter(torch.randn(shape), torch.ones(GEMMA.width))})
+    learned = Adapters(
+        kv_projections={GEMMA.layers: LinearAdapter(torch.randn(shape), torch.ones(GEMMA.width))}
+    )
     for level, kernel in kernels.items():
         decoder = KernelDecoder(kernel, GEMMA, *pack(GEMMA, weights, learned))
         whole, cache = KVCache(decoder), KVCache(decoder)
@@ -160,7 +162,7 @@ def test_a_prompt_whose_last_layer_runs_over_few_positions_is_bit_identical(
         assert torch.equal(cache._keys, whole._keys), level
         assert torch.equal(cache._values, whole._values), level
         assert torch.equal(cache.states(70, ROWS), whole.states(70, ROWS)), level
-        assert cache.entries == ROWS - 3
+        assert cache.work.kv_only == ROWS - 3
 
 
 def test_models_that_it_cannot_serve_have_a_reason() -> None:

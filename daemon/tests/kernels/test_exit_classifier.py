@@ -18,7 +18,7 @@ def test_the_kernels_probability_is_that_of_the_network(kernels: dict[str, Kerne
     torch.manual_seed(7)
     network = ExitClassifier(GEMMA.width, (2, 4)).requires_grad_(False)
     for kernel in kernels.values():
-        classify = exit_probability_function(decoder_for(kernel, GEMMA), network.for_service())
+        classify = exit_probability_function(decoder_for(kernel, GEMMA), network.parameters_for_kernel())
         assert classify is not None
         for scale in (0.01, 1.0, 300.0):
             for state in states(GEMMA)[:4] * scale:
@@ -39,7 +39,7 @@ def test_the_kernels_probability_is_that_of_the_network(kernels: dict[str, Kerne
 
 def test_parameters_of_another_classifier_are_refused(kernels: dict[str, Kernel]) -> None:
     decoder = decoder_for(next(iter(kernels.values())), GEMMA)
-    good = ExitClassifier(GEMMA.width, (2, 4)).for_service()
+    good = ExitClassifier(GEMMA.width, (2, 4)).parameters_for_kernel()
     wrong = (
         replace(good, inner=good.inner[:, :-1]),
         replace(good, biases=good.biases[:, :-1]),

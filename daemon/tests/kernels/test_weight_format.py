@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from green_code.decoding.kv_cache import KVCache
+from green_code.decoding.propagation import PropagatingKVCache
 from green_code.kernels import packing, weight_format
 from green_code.kernels.binding import LEVEL_VARIABLE, Kernel
 from green_code.kernels.decoder import KernelDecoder
@@ -29,7 +29,9 @@ def best(kernels: dict[str, Kernel], tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_saved_weights_are_those_of_memory(best: KernelFormat) -> None:
     found = find_model(TINY)
-    first, second = (open_model(found, None, (best, TorchFormat(torch.float32))).decoder for _ in range(2))
+    first, second = (
+        open_model(found, None, Adapters(), (best, TorchFormat(torch.float32))).decoder for _ in range(2)
+    )
     weights = dict(found.open().tensors(None))
     x = torch.randn(5, first.config.width, generator=torch.Generator().manual_seed(0))
     built = best.build(first.config, weights, Adapters()).logits(x)
@@ -89,7 +91,7 @@ def test_with_an_svd_head_the_head_is_that_of_the_file(
 
 def _propagated_kv(decoder: Backend) -> Tensor:
     """Propagated keys and values of the last layer."""
-    cache = KVCache(decoder, prefill_exit=4)
+    cache = PropagatingKVCache(decoder, 4)
     cache.append([3, 5, 7, 11])
     cache.propagate_before(3)
     cache.advance(3, decoder.config.layers)
@@ -100,19 +102,21 @@ def _propagated_kv(decoder: Backend) -> Tensor:
 def test_damaged_records_are_removed_and_reported(
     best: KernelFormat, tmp_path: Path, damage: bytes | None
 ) -> None:
-    open_model(find_model(TINY), None, (best,))
+    open_model(find_model(TINY), None, Adapters(), (best,))
     (records,) = tmp_path.glob("tiny-random-*/records.npy")
     records.write_bytes(records.read_bytes()[:-1] if damage is None else damage)
     with pytest.raises(Problem, match="try again"):
-        open_model(find_model(TINY), None, (best,))
-    assert isinstance(open_model(find_model(TINY), None, (best,)).decoder, KernelDecoder)
+        open_model(find_model(TINY), None, Adapters(), (best,))
+    assert isinstance(open_model(find_model(TINY), None, Adapters(), (best,)).decoder, KernelDecoder)
 
 
 def test_torch_serves_a_model_that_the_kernel_cannot(
     best: KernelFormat, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(weight_format, "unsupported_reason", lambda _: "another family")
-    assert isinstance(open_model(find_model(TINY), None, (best, TorchFormat(torch.float32))).decoder, Decoder)
+    assert isinstance(
+        open_model(find_model(TINY), None, Adapters(), (best, TorchFormat(torch.float32))).decoder, Decoder
+    )
 
 
 def test_without_a_kernel_torch_serves(monkeypatch: pytest.MonkeyPatch) -> None:
