@@ -41,8 +41,7 @@ class Watched(ThreadPool):
         return pool
 
     def back_off(self) -> None:
-        self.helped += self.structure.helped
-        super().back_off()
+        self.helped += self.structure.helped  # and the next call has the helper, too
 
     def _call_helper(self) -> bool:
         return super()._call_helper() if self.comes else True
