@@ -103,6 +103,7 @@ def run_everything(kernel: Kernel, config: ModelConfig, side: str) -> None:
 
 
 if __name__ == "__main__":
+    torch.set_num_threads(1)
     for each_side in ("before", "after"):
         for name, each_config in CONFIGS.items():
             print(each_side, name, file=sys.stderr, flush=True)  # the last line tells where a signal came
