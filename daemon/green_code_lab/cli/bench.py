@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     os.environ["CUDA_VISIBLE_DEVICES"] = ""  # before torch is imported: all engines can compute on the CPU
-    from green_code.kernels.decoder import usable_cores
+    from green_code.kernels.thread_pool import usable_cores
     from green_code_lab.benchmark import page, rounds
     from green_code_lab.benchmark import run as benchmark
 
