@@ -36,7 +36,7 @@ from green_code.models.families import ModelConfig
 from green_code.models.vocabulary import Vocabulary
 from green_code.problems import Problem, too_large
 
-_CONVERSION = "8"  # raised whenever conversion would give other files
+_CONVERSION = "9"  # raised whenever conversion would give other files
 _KEPT_SECONDS = 30 * 24 * 3600  # after a conversion was last opened
 _DESCRIPTION = "model.json"  # comes last, and tells when the conversion was last opened
 Report = Callable[[str, float | None], None]
