@@ -12,9 +12,7 @@ from typing import Any
 from green_code.engine.loading import load_runtime
 from green_code.models.catalog import DEFAULT
 from green_code.problems import Problem
-from green_code_lab.experiments.experiment import Experiment, rounded
-from green_code_lab.experiments.pages import write
-from green_code_lab.experiments.provenance import provenance
+from green_code_lab.experiments.experiment import Experiment, provenance, rounded
 
 _NAMES = (
     "layers", "energy", "baselines", "quality", "sessions", "drafts", "prefill-exits", "propagation", "paper", "rewards", "weight-search",
@@ -66,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
         found = json.loads(data.read_text("utf-8")) if args.redraw else None
     except OSError as error:
         raise Problem("bad_request", f"{error}; give another folder with --out.") from error
-    write(args.out, found or _measure(experiment, args), experiment.page, experiment.draw)
+    experiment.write(found or _measure(experiment, args), args.out)
     _say(f"written to {args.out}: {experiment.name}.json, .md and .svg")
     return 0
 

@@ -32,7 +32,7 @@ from green_code_lab.agent.calibrate import held_out_documents
 from green_code_lab.corpus import open_corpus
 from green_code_lab.evaluation.datasets import Row, line_rows, load_rows
 from green_code_lab.experiments.experiment import Args
-from green_code_lab.experiments.pages import language_name
+from green_code_lab.experiments.plots import language_name
 
 Mode = Literal["exact", "fast"]
 UNTOUCHED = "untouched"

@@ -7,27 +7,54 @@ from the data of record, NAME.json. Its `notes` are sentences about that one mea
 from __future__ import annotations
 
 import argparse
+import datetime
+import json
+import platform
 import random
+import shlex
+import subprocess
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any, TypeVar
 
+import torch
+
+from green_code import __version__
+from green_code.engine.loading import Runtime
+from green_code.engine.measured_costs import hardware
+from green_code.kernels.thread_pool import usable_cores
 from green_code_lab.evaluation.metrics import bootstrap_interval
-from green_code_lab.experiments.pages import bullet, decimal, language_name, paragraph, table
-from green_code_lab.experiments.plots import Bars, Curves, draw
+from green_code_lab.experiments.plots import Bars, Curves, draw, language_name
 
 Found = dict[str, Any]
 """Data of record, as in JSON. A figure is a number, or [value, low, high] with a 95 % bootstrap interval."""
 Args = argparse.Namespace
 Report = Callable[[str], None]
-Measure = Callable[[Any, Args, Report], Found]
+Measure = Callable[[Runtime, Args, Report], Found]
 """Measures with a runtime; returns records and `settings` by name. Raises Problem where it lacks what it needs."""
 Drawn = TypeVar("Drawn")
-_DRAWS = 1000
+_DRAWS, _WIDTH = 1000, 118
 ROWS: Mapping[str, Any] = {"data": [], "limit": 200}
 """Arguments of experiments over rows."""
+
+
+def paragraph(text: str) -> str:
+    """In lines of the documents' width; a number stays beside its per cent."""
+    whole = " ".join(text.split()).replace(" %", "\0%")
+    lines = textwrap.wrap(whole, _WIDTH, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(lines).replace("\0", " ")
+
+
+def bullet(text: str) -> str:
+    return "- " + paragraph(text).replace("\n", "\n  ")
+
+
+def decimal(value: float, sign: bool = False, digits: int = 1) -> str:
+    """A number in decimals; with a sign on both sides of 0 where that is asked for. Never −0.0."""
+    return f"{round(value, digits) + 0.0:{'+' if sign else ''}.{digits}f}".replace("-", "−")
 
 
 def cell(figure: Any, form: str) -> str:
@@ -68,7 +95,9 @@ class Table:
             columns = [c for c in self.columns if any(record.get(c[1]) is not None for record in records)]
             rows = [[cell(record.get(key), form) for _, key, form in columns] for record in records]
             left = sum(any(isinstance(record.get(key), str) for record in records) for _, key, _ in columns)
-            parts += [f"{name}:" if name else "", table([heading for heading, _, _ in columns], rows, left)]
+            rules = [":--" if i < left else "--:" for i in range(len(columns))]
+            lines = [[heading for heading, _, _ in columns], rules, *rows]
+            parts += [f"{name}:" if name else "", "\n".join(f"| {' | '.join(line)} |" for line in lines)]
         return "\n\n".join(filter(None, parts))
 
 
@@ -105,9 +134,12 @@ class Experiment:
         ]  # fmt: skip
         return "\n\n".join(filter(None, parts)) + "\n"
 
-    def draw(self, found: Found, path: Path) -> None:
-        """The plot, as SVG; equal for equal data."""
-        draw(self.plot, found, path)
+    def write(self, found: Found, out: Path) -> None:
+        """NAME.json, .md and .svg, which is equal for equal data, into a folder that is there."""
+        data = json.dumps(found, separators=(",", ":"), ensure_ascii=False)
+        (out / f"{self.name}.json").write_text(data + "\n", "utf-8")
+        (out / f"{self.name}.md").write_text(self.page(found), "utf-8")
+        draw(self.plot, found, out / f"{self.name}.svg")
 
 
 def _conditions(found: Found) -> dict[str, Any]:
@@ -148,3 +180,35 @@ def interval_figure(
 def ratio_figure(pairs: Sequence[tuple[float, float]], seed: int) -> list[float]:
     """The sum of the first over the sum of the second, with its interval."""
     return interval_figure(pairs, lambda drawn: sum(a for a, _ in drawn) / sum(b for _, b in drawn), seed)
+
+
+def provenance(runtime: Runtime, experiment: str, options: dict[str, object]) -> dict[str, Any]:
+    """What every data file begins with. `options` are the command's, by name; empty ones are left out."""
+    device = runtime.decoder.device
+    return {
+        "experiment": experiment, "date": datetime.date.today().isoformat(), "command": _command(experiment, options),
+        "commit": _commit(), "model": Path(runtime.model).name, "weights": runtime.weights,
+        "machine": {
+            "processor": hardware(device)[1], "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
+            "cores": usable_cores(), "threads": torch.get_num_threads(), "compute": runtime.decoder.description,
+            "torch": torch.__version__, "python": platform.python_version(), "system": platform.system(), "green_code": __version__,
+        },
+    }  # fmt: skip
+
+
+def _command(experiment: str, options: dict[str, object]) -> str:
+    words = ["green-code", "experiments", experiment]
+    for name, value in options.items():
+        values = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+        if values:
+            words += [f"--{name}", *(v.name if isinstance(v, Path) else str(v) for v in values)]
+    return shlex.join(words)
+
+
+def _commit() -> str | None:
+    """Of the sources that run; None where they are no checkout of git."""
+    asked = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
+    try:
+        return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

@@ -16,8 +16,7 @@ from green_code_lab.evaluation.datasets import Row, rows_digest
 from green_code_lab.evaluation.run import evaluate, summarise
 from green_code_lab.experiments.common import UNTOUCHED, by_policy, choose_rows, trained_exits, untouched
 from green_code_lab.experiments.experiment import ROWS, Args, Experiment, Found, Report, Table
-from green_code_lab.experiments.pages import language_name
-from green_code_lab.experiments.plots import Curves
+from green_code_lab.experiments.plots import Curves, language_name
 from green_code_lab.experiments.quality import summaries
 
 ADAPTED = "adapted"

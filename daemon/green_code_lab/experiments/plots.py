@@ -12,8 +12,6 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
-from green_code_lab.experiments.pages import language_name
-
 _STYLE: Any = {
     "svg.hashsalt": "green-code", "svg.fonttype": "none", "font.sans-serif": ["DejaVu Sans"], "font.size": 9.0, "axes.grid": True,
     "grid.alpha": 0.3,
@@ -121,3 +119,7 @@ def _small(svg: str) -> str:
     """Coordinates to two places, and no line breaks within paths: a third of the size."""
     svg = re.sub(r"-?\d+\.\d{3,}", lambda number: f"{round(float(number[0]), 2):g}", svg)
     return re.sub(r'(?<= d=")[^"]*', lambda path: " ".join(path[0].split()), svg)
+
+
+def language_name(language: str) -> str:
+    return {"python": "Python", "java": "Java"}.get(language, language)
