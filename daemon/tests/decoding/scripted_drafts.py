@@ -38,6 +38,7 @@ VOCABULARY = Vocabulary(*TinySource().vocabulary(None))
 CHOOSER = Chooser(VOCABULARY)
 LAYERS = DECODER.config.layers
 END_OF_TEXT, TOKENS = 0, len(VOCABULARY)
+NEW_TOKENS = 20
 
 CHEAP = Prices(1.0, 0.005, 0.01, head_batch=0.02, head_position=0.01)
 PRICES = Prices(1.0, 0.1, 0.1, head_batch=0.5, head_position=0.1)
@@ -170,8 +171,8 @@ def repeated_prompt(seed: int) -> list[int]:
 
 @functools.cache
 def expected_tokens(seed: int, required: bytes = b"") -> list[int]:
-    """30 tokens of full depth behind `repeated_prompt(seed)`."""
-    return full_depth_tokens(repeated_prompt(seed), 30, required)
+    """`NEW_TOKENS` tokens of full depth behind `repeated_prompt(seed)`."""
+    return full_depth_tokens(repeated_prompt(seed), NEW_TOKENS, required)
 
 
 def correct_guess(prompt: Sequence[int], expected: Sequence[int]) -> Guess:

@@ -19,6 +19,7 @@ from tests.decoding.scripted_drafts import (
     CHOOSER,
     END_OF_TEXT,
     LAYERS,
+    NEW_TOKENS,
     PRICES,
     TOKENS,
     EagerPriceBook,
@@ -93,7 +94,7 @@ def test_wrong_drafts_cost_a_session_little_in_exact(policy: Policy) -> None:
     price_book, lookup = new_price_book(PRICES), ScriptedLookup(lambda _: END_OF_TEXT, 0.99)
     spent = full_depth = 0.0
     for seed in range(8):
-        prompt = repeated_prompt(seed)
+        prompt = repeated_prompt(seed % 4)
         cache = new_cache(prompt)
         tokens = [token for token, _ in itertools.islice(exact(cache, policy, price_book, lookup), 9)]
         assert END_OF_TEXT not in tokens
@@ -111,10 +112,10 @@ def test_wrong_drafts_cost_a_session_little_in_fast_and_in_exact_after_it(policy
     price_book, lookup = new_price_book(PRICES), ScriptedLookup(lambda _: END_OF_TEXT, 0.99)
     fast_prices = [_undrafted_fast_price(policy, seed) for seed in range(4)]
     undrafted = spent = full_depth = 0.0
-    for seed in range(24):
+    for seed in range(18):
         prompt = repeated_prompt(seed % 4)
         cache = new_cache(prompt)
-        if seed < 16:
+        if seed < 12:
             stream = fast(cache, policy, price_book, lookup)
             undrafted += fast_prices[seed % 4]
         else:
@@ -137,11 +138,11 @@ def test_a_policy_that_always_continues_does_not_prevent_drafts() -> None:
     """What the policy itself costs is no loss by drafts."""
     price_book, policy = new_price_book(PRICES), Confidence((2, 4), 1.0)
     prompt, expected = repeated_prompt(1), expected_tokens(1)
-    for drafts, batches in ((False, 20), (True, 2)):
+    for drafts, batches in ((False, NEW_TOKENS), (True, 2)):
         cache = new_cache(prompt)
         lookup = ScriptedLookup(correct_guess(prompt, expected) if drafts else lambda _: None)
-        stream = fast(cache, policy, price_book, lookup, max_tokens=20)
-        assert [token for token, _ in itertools.islice(stream, 20)] == expected[:20]
+        stream = fast(cache, policy, price_book, lookup, max_tokens=NEW_TOKENS)
+        assert [token for token, _ in itertools.islice(stream, NEW_TOKENS)] == expected
         assert cache.work.layer_batches == LAYERS * batches
 
 
@@ -149,7 +150,7 @@ def test_verified_tokens_that_are_not_used_are_no_saving() -> None:
     """A stop rule ends each completion after its first token, whatever the same pass verified behind it."""
     price_book = new_price_book(PRICES)
     spent = full_depth = 0.0
-    for seed in range(12):
+    for seed in range(8):
         prompt, expected = repeated_prompt(seed % 4), expected_tokens(seed % 4)
         cache, lookup = new_cache(prompt), ScriptedLookup(correct_guess(prompt, expected))
         stream = exact(cache, Full(), price_book, lookup, max_tokens=20)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import random
@@ -29,6 +30,7 @@ from tests.decoding.scripted_drafts import (
     END_OF_TEXT,
     LAYERS,
     LOOKUPS,
+    NEW_TOKENS,
     POLICIES,
     TOKENS,
     VOCABULARY,
@@ -54,7 +56,9 @@ from tests.models.references import ours, small_models
 def test_exact_equals_full(policy: str, required: bytes, lookup: str) -> None:
     for seed, price_book in enumerate((EagerPriceBook, new_price_book, EagerPriceBook)):
         prompt = repeated_prompt(seed)
-        got = exact_tokens(POLICIES[policy](), prompt, 30, required, price_book(CHEAP), LOOKUPS[lookup]())
+        got = exact_tokens(
+            POLICIES[policy](), prompt, NEW_TOKENS, required, price_book(CHEAP), LOOKUPS[lookup]()
+        )
         assert got == expected_tokens(seed, required)
 
 
@@ -99,7 +103,7 @@ def test_nothing_is_drafted_beyond_the_end(policy: str, lookup_name: str) -> Non
             got.append(token)
             if token == end:
                 assert len(cache) <= len(prompt) + len(got)
-            if len(got) == 30:
+            if len(got) == NEW_TOKENS:
                 break
         assert got == expected
 
@@ -170,21 +174,29 @@ FAST_POLICIES: dict[str, Policy] = {
 }
 
 
+@functools.cache
+def undrafted(policy_name: str, seed: int, required: bytes) -> tuple[list[tuple[int, int]], int]:
+    """Tokens and depths of `fast` without drafts, and how many layer batches they took."""
+    cache = new_cache(repeated_prompt(seed))
+    stream = fast(cache, FAST_POLICIES[policy_name], required=required)
+    return list(itertools.islice(stream, NEW_TOKENS)), cache.work.layer_batches
+
+
 @pytest.mark.parametrize("lookup_name", LOOKUPS)
 @pytest.mark.parametrize("policy_name", FAST_POLICIES)
 @pytest.mark.parametrize("required", [b"", b"re"])
 def test_drafts_change_nothing_in_fast(policy_name: str, required: bytes, lookup_name: str) -> None:
     """Tokens and their depths are the same, and layers run no more often."""
-    depths, policy = set(), FAST_POLICIES[policy_name]
+    depths = set()
     for seed in range(3):
         prompt = repeated_prompt(seed)
-        undrafted, cache, lookup = new_cache(prompt), new_cache(prompt), LOOKUPS[lookup_name]()
+        cache, lookup = new_cache(prompt), LOOKUPS[lookup_name]()
         if lookup is not None:
             lookup.document.follow(prompt)
-        expected = list(itertools.islice(fast(undrafted, policy, required=required), 30))
-        stream = fast(cache, policy, EagerPriceBook(CHEAP), lookup, required)
-        assert list(itertools.islice(stream, 30)) == expected
-        assert cache.work.layer_batches <= undrafted.work.layer_batches
+        expected, layer_batches = undrafted(policy_name, seed, required)
+        stream = fast(cache, FAST_POLICIES[policy_name], EagerPriceBook(CHEAP), lookup, required)
+        assert list(itertools.islice(stream, NEW_TOKENS)) == expected
+        assert cache.work.layer_batches <= layer_batches
         depths |= {depth for _, depth in expected}
     assert policy_name != "by the pending work" or depths == {3, LAYERS}
 
