@@ -16,7 +16,7 @@ from green_code.models.families import ModelConfig, Rope
 from green_code.models.vocabulary import Pieces, build_tokenizer
 
 _LAYERS = 6
-_WORDS = "re ret turn return de def ▁▁ ▁▁▁▁ se lf self ▁= in pr int print".split()
+_WORDS = "re ret turn return de def ▁▁ ▁▁▁▁ se lf self ▁= in pr int print".split()  # noqa: SIM905
 
 
 class TinySource:
