@@ -137,12 +137,13 @@ def _undrafted_fast_price(policy: Policy, seed: int) -> float:
 def test_a_policy_that_always_continues_does_not_prevent_drafts() -> None:
     """What the policy itself costs is no loss by drafts."""
     price_book, policy = new_price_book(PRICES), Confidence((2, 4), 1.0)
-    prompt, expected = repeated_prompt(1), expected_tokens(1)
-    for drafts, batches in ((False, NEW_TOKENS), (True, 2)):
+    prompt = repeated_prompt(1)
+    expected = full_depth_tokens(prompt, 20)
+    for drafts, batches in ((False, 20), (True, 2)):
         cache = new_cache(prompt)
         lookup = ScriptedLookup(correct_guess(prompt, expected) if drafts else lambda _: None)
-        stream = fast(cache, policy, price_book, lookup, max_tokens=NEW_TOKENS)
-        assert [token for token, _ in itertools.islice(stream, NEW_TOKENS)] == expected
+        stream = fast(cache, policy, price_book, lookup, max_tokens=20)
+        assert [token for token, _ in itertools.islice(stream, 20)] == expected
         assert cache.work.layer_batches == LAYERS * batches
 
 
@@ -153,7 +154,7 @@ def test_verified_tokens_that_are_not_used_are_no_saving() -> None:
     for seed in range(8):
         prompt, expected = repeated_prompt(seed % 4), expected_tokens(seed % 4)
         cache, lookup = new_cache(prompt), ScriptedLookup(correct_guess(prompt, expected))
-        stream = exact(cache, Full(), price_book, lookup, max_tokens=20)
+        stream = exact(cache, Full(), price_book, lookup, max_tokens=NEW_TOKENS)
         assert next(stream)[0] == expected[0]
         stream.close()
         spent += price_by_hand(cache)

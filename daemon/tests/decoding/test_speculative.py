@@ -62,9 +62,9 @@ def test_exact_equals_full(policy: str, required: bytes, lookup: str) -> None:
         assert got == expected_tokens(seed, required)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
-    prompt=st.lists(st.integers(2, 12), min_size=1, max_size=40),
+    prompt=st.lists(st.integers(2, 12), min_size=1, max_size=24),
     share=st.floats(0, 1),
     chance=st.floats(0.01, 0.99),
     answers=st.lists(st.booleans(), min_size=1, max_size=9),
@@ -74,7 +74,7 @@ def test_exact_equals_full_whatever_share_of_the_drafts_is_right(
     prompt: list[int], share: float, chance: float, answers: list[bool], seed: int
 ) -> None:
     """`share` of prompt lookup's drafts is right; `chance` is the acceptance rate that it reports."""
-    expected = full_depth_tokens(prompt, 16)
+    expected = full_depth_tokens(prompt, NEW_TOKENS)
     generator, right = random.Random(seed), correct_guess(prompt, expected)
 
     def guess(context: Sequence[int]) -> int | None:
@@ -83,7 +83,9 @@ def test_exact_equals_full_whatever_share_of_the_drafts_is_right(
         return correct if generator.random() < share else generator.randrange(TOKENS)
 
     price_book, policy = new_price_book(CHEAP, math.inf), ScriptedPolicy(itertools.cycle(answers))
-    assert exact_tokens(policy, prompt, 16, b"", price_book, ScriptedLookup(guess, chance)) == expected
+    assert (
+        exact_tokens(policy, prompt, NEW_TOKENS, b"", price_book, ScriptedLookup(guess, chance)) == expected
+    )
 
 
 @pytest.mark.parametrize("lookup_name", LOOKUPS)
