@@ -38,7 +38,7 @@ VOCABULARY = Vocabulary(*TinySource().vocabulary(None))
 CHOOSER = Chooser(VOCABULARY)
 LAYERS = DECODER.config.layers
 END_OF_TEXT, TOKENS = 0, len(VOCABULARY)
-NEW_TOKENS = 12
+NEW_TOKENS = 10
 
 CHEAP = Prices(1.0, 0.005, 0.01, head_batch=0.02, head_position=0.01)
 PRICES = Prices(1.0, 0.1, 0.1, head_batch=0.5, head_position=0.1)

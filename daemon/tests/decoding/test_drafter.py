@@ -112,10 +112,10 @@ def test_wrong_drafts_cost_a_session_little_in_fast_and_in_exact_after_it(policy
     price_book, lookup = new_price_book(PRICES), ScriptedLookup(lambda _: END_OF_TEXT, 0.99)
     fast_prices = [_undrafted_fast_price(policy, seed) for seed in range(4)]
     undrafted = spent = full_depth = 0.0
-    for seed in range(18):
+    for seed in range(12):
         prompt = repeated_prompt(seed % 4)
         cache = new_cache(prompt)
-        if seed < 12:
+        if seed < 8:
             stream = fast(cache, policy, price_book, lookup)
             undrafted += fast_prices[seed % 4]
         else:
