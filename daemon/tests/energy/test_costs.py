@@ -13,7 +13,7 @@ from green_code.energy.meters import Source
 from green_code.problems import Problem
 from green_code.work import Work
 
-SECONDS = 0.16
+SECONDS = 0.1
 PRICES = {
     "layer_batch": 0.5,
     "small_batch_position": 0.005,
