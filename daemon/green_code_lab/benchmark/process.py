@@ -1,6 +1,6 @@
 """An engine in a process of its own: `Worker` is the benchmark's side of the pipe, `serve` the engine's.
 
-This module must import little, because the memory of the process is a figure of the engine.
+This module and the main one must import little, because the memory of the process is a figure of the engine.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from green_code import __version__
 from green_code.energy.meters import pick_meter
 from green_code.engine.loading import Runtime, load_runtime
 from green_code.engine.measured_costs import hardware
-from green_code.kernels.decoder import usable_cores
+from green_code.kernels.thread_pool import usable_cores
 from green_code.models.bundle import bundle_of
 from green_code.models.catalog import find_model
 from green_code.models.decoder import Decoder

@@ -13,6 +13,7 @@ import pytest
 from green_code.energy.costs import CostModel
 from green_code.engine import loading
 from green_code.engine.loading import Runtime, load_runtime
+from green_code.engine.requests import completion_params
 from green_code.engine.session import Session
 from green_code.link.messages import CompletionParams, CompletionResult
 from green_code.work import Prices
@@ -22,20 +23,10 @@ PRICES = Prices(
     layer_batch=0.5, small_batch_position=0.03, layer_position=0.06, head_batch=0.6, head_position=0.12, decision=0.01, kv_only=0.02,
 )  # fmt: skip
 
-PARAMS: CompletionParams = {
-    "session": "a",
-    "prefix": "def add(a, b):\n    return",
-    "suffix": "",
-    "language": "python",
-    "model": "tiny-random",
-    "decoding": "full",
-    "policy": "agent",
-    "threshold": 0.8,
-    "max_tokens": 6,
-    "single_line": False,
-    "max_lines": 100,
-    "max_prompt_tokens": 256,
-}
+PARAMS = completion_params(
+    "def add(a, b):\n    return", model="tiny-random", decoding="full", policy="agent", threshold=0.8, max_tokens=6,
+    single_line=False, max_lines=100, max_prompt_tokens=256,
+)  # fmt: skip
 EXACT: CompletionParams = {
     **PARAMS,
     "decoding": "exact",

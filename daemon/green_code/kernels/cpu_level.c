@@ -1,5 +1,5 @@
-// Which of the levels this processor runs, best first: bit 3 AVX512-VNNI, bit 2 AVX-VNNI, bit 1 AVX2 with FMA, bit 0
-// the portable one (on arm64: bit 1 the dot product instructions). Built once, for the plainest processor.
+// The levels that this processor runs: bit 3 AVX512-VNNI, bit 2 AVX-VNNI, bit 1 AVX2 with FMA, bit 0
+// the portable one (on arm64: bit 1 the dot product instructions). Built once, for the oldest processor.
 
 #include <stdint.h>
 
@@ -7,7 +7,7 @@
 
 #include <cpuid.h>
 
-// Registers that the operating system saves: without it, vectors would be lost at a switch of tasks.
+// Registers that the operating system saves at a context switch; vectors need it to.
 static uint64_t saved_state(void) {
   uint32_t low, high;
   __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
