@@ -1,10 +1,9 @@
-"""Model families as rows of data: what differs between them, and where a checkpoint keeps each weight.
+"""Model families as rows of data: how they differ, and the names of their weights in a checkpoint.
 
-`decoder.py` reads these rows and never asks for a model's name. A new family is a row here and a test id in
-tests/models/test_decoder.py. Nothing is inferred from a path: the family is `model_type` of the checkpoint's
-own configuration.
+`decoder.py` depends on these rows only, never on a model's name. A new family is a row here and a test id in
+tests/models/test_decoder.py. The family is `model_type` in the checkpoint's configuration; nothing is inferred from a path.
 
-Dimension letters used throughout the package: B batch, N new positions, S cached positions, L layers, X exits,
+Letters of dimensions in this package: B batch, N new positions, S cached positions, L layers, X exits,
 C hidden width, H query heads, K key-value heads, D head width, M inner width of the MLP, V vocabulary.
 """
 
@@ -19,14 +18,14 @@ from green_code.problems import Problem
 
 @dataclass(frozen=True)
 class Family:
-    """One row: the checkpoint's names of each weight (`{}` is the layer, from 0), and the structure where it is not Llama's.
+    """The names of each weight in a checkpoint (`{}` is the layer, from 0), and what differs from Llama.
 
-    A tuple of names is concatenated along the output dimension, in that order, into one fused weight.
+    The weights of a tuple of names are concatenated along the output dimension, in this order.
     """
 
     names: Mapping[str, tuple[str, ...]]  # ours → Hugging Face's, without ".weight" / ".bias"
     norm: Literal["rms", "layer"] = "rms"
-    stored_gain_offset: float = 0.0  # what to add to a stored norm gain: Gemma stores gain − 1
+    stored_gain_offset: float = 0.0  # added to a stored norm gain: Gemma stores gain − 1
     positions: Literal["rope", "learned"] = "rope"
     learned_position_offset: int = 0
     activation: Literal["silu", "gelu_tanh", "relu"] = "silu"
@@ -72,7 +71,7 @@ FAMILIES: dict[str, Family] = {
         sandwich_norms=True,
         scale_embeddings=True,
     ),
-    # transformers/models/opt/modeling_opt.py; its position table begins with two unused rows
+    # transformers/models/opt/modeling_opt.py; the first two rows of its position table are unused
     "opt": Family(
         {
             "embed": ("model.decoder.embed_tokens",),
@@ -102,7 +101,7 @@ FAMILIES: dict[str, Family] = {
 
 @dataclass(frozen=True)
 class Rope:
-    """Rotary positions of one layer: base, and the stretch that long-context checkpoints ask for."""
+    """Rotary position embedding of one layer: its base, and its scaling for long contexts."""
 
     base: float
     scaling: Literal["none", "linear", "llama3"] = "none"
@@ -114,7 +113,7 @@ class Rope:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Sizes of one model, in our terms. Written to model.json beside converted weights."""
+    """Sizes of one model. Written to model.json, next to the converted weights."""
 
     family: str
     layers: int
@@ -128,7 +127,7 @@ class ModelConfig:
     max_positions: int
     attention_scale: float
     tied_head: bool
-    windows: tuple[int | None, ...]  # per layer: how many positions it sees, itself included; None: all
+    windows: tuple[int | None, ...]  # per layer: positions attended to, the own included; None: all
     ropes: tuple[Rope | None, ...]
 
     def __post_init__(self) -> None:
@@ -152,10 +151,10 @@ class ModelConfig:
 
 
 def config_from_hugging_face(hf: Mapping[str, Any]) -> ModelConfig:
-    """Read the keys of a checkpoint's config.json.
+    """The configuration of a checkpoint's config.json.
 
     Raises:
-        Problem: the family is unknown, or the checkpoint uses a part that its row does not describe.
+        Problem: the family is unknown, or the checkpoint has a part that the family does not describe.
     """
     hf = {**hf, **hf.get("text_config", {})} if "text_config" in hf else dict(hf)
     family = {"gemma3": "gemma3_text"}.get(str(hf["model_type"]), str(hf["model_type"]))
@@ -184,7 +183,7 @@ def config_from_hugging_face(hf: Mapping[str, Any]) -> ModelConfig:
     _check_parts(hf, FAMILIES.get(family))
     head_width = int(hf.get("head_dim") or width // heads)
     pattern = int(hf.get("sliding_window_pattern") or 6) if family == "gemma3_text" else 1
-    kinds = hf.get("layer_types") or [  # older Gemma 3 configurations have the pattern alone
+    kinds = hf.get("layer_types") or [  # older Gemma 3 configurations have only the pattern
         "full_attention" if (i + 1) % pattern == 0 else "sliding_attention" for i in range(layers)
     ]
     window = hf.get("sliding_window")
@@ -209,13 +208,13 @@ def config_from_hugging_face(hf: Mapping[str, Any]) -> ModelConfig:
 _ACTIVATIONS = {
     "silu": ("silu", "swish"),
     "gelu_tanh": ("gelu_pytorch_tanh", "gelu_new"),
-}  # as configurations spell them
+}  # → names in configurations
 
 
 def _check_parts(hf: Mapping[str, Any], row: Family | None) -> None:
-    """Raises Problem where a checkpoint has parts that its family's row does not describe."""
+    """Raises Problem if a checkpoint has parts that its family does not describe."""
     if row is None:
-        return  # ModelConfig says so
+        return  # ModelConfig raises
     activation = hf.get("hidden_activation") or hf.get("hidden_act")
     if activation is not None and activation not in _ACTIVATIONS[row.activation]:
         raise Problem(
@@ -231,7 +230,7 @@ def _check_parts(hf: Mapping[str, Any], row: Family | None) -> None:
 
 
 def _rope(hf: Mapping[str, Any], kind: str) -> Rope:
-    """Both spellings of transformers: `rope_parameters` (5.x, perhaps per layer type) and the older keys."""
+    """From `rope_parameters` (transformers 5, in some models per layer type) or from the older keys."""
     parameters = hf.get("rope_parameters") or {}
     if kind in parameters:
         parameters = parameters[kind]
