@@ -39,9 +39,7 @@ _QUICK = {"limit": 2, "window-seconds": 0.5, "repetitions": 5, "updates": 8, "to
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     names = parser.add_subparsers(dest="experiment", metavar="NAME", required=True)
     for name, experiment in EXPERIMENTS.items():
-        command = names.add_parser(
-            name, help=experiment.title, description=experiment.question, allow_abbrev=False
-        )
+        command = names.add_parser(name, help=experiment.title, description=experiment.question, allow_abbrev=False)  # fmt: skip
         command.add_argument("--model", default=DEFAULT)
         for argument, default in _arguments(experiment).items():
             kind, help = _ARGUMENTS[argument]

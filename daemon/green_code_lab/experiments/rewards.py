@@ -99,9 +99,7 @@ def runs(
         return supervised.train(rollouts, priced, prefill_exit, chosen, quiet)
 
     papers = {"α = β = γ = 1": Rewards()}
-    papers |= {
-        f"{a} = {v:g}": replace(Rewards(), **{name: v}) for a, name, values in _CONSTANTS for v in values
-    }
+    papers |= {f"{a} = {v:g}": replace(Rewards(), **{name: v}) for a, name, values in _CONSTANTS for v in values}  # fmt: skip
     for setting, rewards in papers.items():
         yield PAPER, setting, partial(train_by_paper, rollouts, rewards, arguments, log, quiet)
     for reward, train in ((ENERGY, by_ppo), (SUPERVISED, by_supervision)):

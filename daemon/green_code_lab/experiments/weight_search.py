@@ -15,8 +15,10 @@ from statistics import fmean
 from typing import Any
 
 import optuna
+import torch
 
 from green_code.engine.loading import Runtime
+from green_code.kernels.thread_pool import usable_cores
 from green_code.models.catalog import find_model
 from green_code.models.weights import adapted_weights
 from green_code.problems import Problem
@@ -45,11 +47,13 @@ def measure(runtime: Runtime, args: Args, report: Report) -> Found:
     config, base = adapted_weights(find_model(args.model), bare_bundle(args.model))
     subject = {"corpus": corpus_digest(args.work / "corpus"), "model": runtime.weights}
     lesson = Lesson(config, base, corpus, runtime.vocabulary.bos, subject)
+    torch.set_num_threads(usable_cores())  # serving takes one
 
     def attempt(tried: Recipe) -> tuple[float, float]:
         digest = hashlib.sha256(repr((tried, subject)).encode()).hexdigest()[:12]
         run = args.work / "experiments" / f"weight-search-{digest}"
         if not (run / "finished").is_file():
+            torch.compiler.reset()  # compiled as in a process of its own; after several models torch would stop compiling
             train(lesson, tried, run, report)
             (run / checkpoint.STATE).unlink()
             (run / "finished").touch()
