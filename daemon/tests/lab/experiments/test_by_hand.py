@@ -30,7 +30,7 @@ from green_code_lab.experiments import (
 from green_code_lab.experiments.common import choose_rows
 from green_code_lab.experiments.windows import Spent, spend
 from green_code_lab.lite.recipe import Recipe
-from tests.decoding.by_hand import by_hand
+from tests.decoding.reference_forward import reference_forward
 from tests.decoding.references import DECODERS, TOLERANCE
 
 LAYERS = range(1, 7)
@@ -159,7 +159,7 @@ def test_differences_of_quality_are_of_pairs() -> None:
     assert (java["same"], java["saved"]) == (0, 0)
 
 
-def test_the_propagating_cache_is_the_one_computed_by_hand() -> None:
+def test_the_propagating_cache_is_that_of_the_reference() -> None:
     """Five positions of prompt at full depth, but the last layer's output of one alone; then exits down and up."""
     decoder, layers = DECODERS["tiny"], 6
     depths = [layers - 1] * 3 + [layers] + [5, 2, 6, 1, 3, 2, 6, 1, 4]
@@ -171,7 +171,7 @@ def test_the_propagating_cache_is_the_one_computed_by_hand() -> None:
             each.advance(position, depths[position], position)
             if position + 1 < len(depths):
                 each.append([tokens[position + 1]])
-    states, keys, values = by_hand(decoder, tokens, depths)
+    states, keys, values = reference_forward(decoder, tokens, depths)
     torch.testing.assert_close(cache.states(0, len(depths)), states, **TOLERANCE)
     assert not torch.allclose(exact.states(0, len(depths))[6], states[6], atol=1e-3), "the first that is deeper than one before"  # fmt: skip
     cache.append([3])  # now the last position is propagated, too
