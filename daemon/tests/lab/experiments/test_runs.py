@@ -17,7 +17,6 @@ from green_code_lab.corpus.files import SourceFile
 from green_code_lab.corpus.shards import write_shards
 from green_code_lab.evaluation.metrics import mean
 from green_code_lab.experiments import baselines, energy, quality, rewards, sessions
-from green_code_lab.lite import progress
 from tests.lab.agent.replayed import toy
 from tests.lab.experiments.conftest import Run
 
@@ -186,7 +185,6 @@ def test_rewards(run: Run, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytes
 
 @pytest.mark.slow
 def test_weight_search(run: Run, work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress, "draw", lambda _: None)
     found = run("weight-search", tmp_path, "--work", work, "--tokens", 2048, "--trials", 3)
     assert [trial["weights"] for trial in found["trials"]] == ["the default's", "the paper's, by its rule", "proposed, 2"]  # fmt: skip
     assert found["trials"][0]["score"] == pytest.approx(100 * found["trials"][0]["agreement"], rel=1e-4)
