@@ -1,4 +1,4 @@
-"""Actor and critic. The actor is the exit classifier that ships; the critic is needed only while training."""
+"""Actor and critic. The actor is the exit classifier that a bundle has; the critic is used in training only."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _orthogonal(layer: nn.Linear, gain: float) -> nn.Linear:
 
 
 class Critic(nn.Module):
-    """Sees what the actor sees, and how much of the episode is left."""
+    """Its input is the actor's and how much of the episode is left."""
 
     def __init__(self, width: int, exits: Sequence[int]) -> None:
         super().__init__()
@@ -27,8 +27,9 @@ class Critic(nn.Module):
         nn.init.zeros_(self.exit_bias.weight)
         self.out = _orthogonal(nn.Linear(HIDDEN_UNITS, 1), 1.0)
 
-    def forward(self, seen: Tensor, exit_index: Tensor, left: Tensor) -> Tensor:
-        inner = torch.tanh(self.inner(torch.cat((seen, left[..., None]), -1)) + self.exit_bias(exit_index))
+    def forward(self, features: Tensor, exit_index: Tensor, left: Tensor) -> Tensor:
+        x = torch.cat((features, left[..., None]), -1)
+        inner = torch.tanh(self.inner(x) + self.exit_bias(exit_index))
         return self.out(inner).squeeze(-1)  # type: ignore[no-any-return]
 
 
@@ -43,6 +44,6 @@ class ActorCritic(nn.Module):
         _orthogonal(self.actor.action, 0.01)
         self.critic = Critic(width, exits)
 
-    def value(self, seen: Tensor, exit_index: Tensor, left: Tensor) -> Tensor:
+    def value(self, features: Tensor, exit_index: Tensor, left: Tensor) -> Tensor:
         """(…,) expected return."""
-        return self.critic(seen, exit_index, left)  # type: ignore[no-any-return]
+        return self.critic(features, exit_index, left)  # type: ignore[no-any-return]

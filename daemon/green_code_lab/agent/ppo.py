@@ -7,11 +7,9 @@ Details, each number repeated at its line:
   6. values in units of a window's rewards, unclipped      7. entropy bonus
   8. gradients clipped, actor and critic apart             9. linear annealing of the rate
  10. updates of a rollout end early when KL passes its limit
- 11. the critic alone sees how much of the episode is left
-Departures from the usual: D1 γ = 1, as rewards are costs and an episode is one stretch. D2 one network for all exits.
-D3 training may go on from a network that was fitted by supervision; the critic then learns alone at first.
-
-Monitors end a run that has failed, with the reason: see `monitors.py`.
+ 11. only the critic's input has how much of the episode is left
+Departures from the usual: D1 γ = 1, as rewards are costs. D2 one network for all exits. D3 training may continue from a
+network that was fitted by supervision; the critic then trains alone at first.
 """
 
 from __future__ import annotations
@@ -28,7 +26,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Categorical
 
-from green_code.decoding.exit_classifier import BESIDE, ExitClassifier
+from green_code.decoding.exit_classifier import BESIDE, EXIT, ExitClassifier
 from green_code_lab.agent.monitors import Monitor
 from green_code_lab.agent.network import ActorCritic
 from green_code_lab.agent.rollouts import Rollouts
@@ -47,7 +45,7 @@ class Environment(Protocol):
         """(count,) share of the episode that is left, 1 … 0."""
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Rewards (count,) and whether the episode ended; it has then begun anew."""
+        """Rewards (count,) and whether the episode ended; the next one has then started."""
 
 
 @dataclass(frozen=True)
@@ -63,11 +61,10 @@ class Arguments:
     discount: float = 1.0
     gae_lambda: float = 0.95
     clip: float = 0.2
-    # High: P(exit) then grades how sure the agent is, and that is what the threshold reads.
-    entropy: float = 0.06
+    entropy: float = 0.06  # high, so that P(exit) grades confidence for the threshold
     gradient_clip: float = 0.5
     kl_limit: float = 0.03
-    critic_alone: int = 5  # updates, where the actor begins from a fitted network
+    critic_alone: int = 5  # updates, where the actor continues from a fitted network
     seed: int = 420
 
 
@@ -77,7 +74,7 @@ def advantages(
     """Generalised advantage estimates (Schulman et al., arXiv 1506.02438, eq. 16).
 
     Args:
-        rewards, values, ended: (steps, environments); `ended[t]` says that step t closed its episode.
+        rewards, values, ended: (steps, environments); `ended[t]`: step t closed its episode.
         last_value: (environments,) value of the state after the last step.
     """
     result = torch.zeros_like(rewards)
@@ -96,98 +93,89 @@ def train(
     environment: Environment,
     arguments: Arguments,
     log: Path,
-    begin: ExitClassifier | None = None,
+    start: ExitClassifier | None = None,
     report: Callable[[str], None] = print,
 ) -> ActorCritic:
     """Train an agent on replayed rollouts.
 
     Args:
-        log: gets a JSON line an update, the arguments first. begin: weights of the actor to go on from.
+        log: gets a JSON line an update, after the arguments. start: actor to continue from.
     Raises:
-        Problem: a monitor found that the run has failed.
+        Problem: a monitor stopped the run.
     """
-    torch.manual_seed(arguments.seed)
-    width = environment.rollouts.states.shape[2]
-    agent = ActorCritic(width, environment.rollouts.exits)
-    if begin is not None:
-        agent.actor.load_state_dict(begin.state_dict())
-    optimiser = torch.optim.Adam(agent.parameters(), lr=arguments.learning_rate, eps=1e-5)
-    monitor, scale = Monitor(len(environment.rollouts.exits), arguments.kl_limit), 0.0
-    returns = _Returns(environment.count)
-    log.write_text(json.dumps(asdict(arguments)) + "\n")
-    for update in range(arguments.updates):
-        optimiser.param_groups[0]["lr"] = arguments.learning_rate * (1 - update / arguments.updates)  # 9.
-        replayed = _replay(environment, agent, arguments, width)
-        mean_return = returns.follow(replayed.rewards, replayed.ended)
+    a = arguments
+    torch.manual_seed(a.seed)
+    width, exits = environment.rollouts.states.shape[2], environment.rollouts.exits
+    agent = ActorCritic(width, exits)
+    if start is not None:
+        agent.actor.load_state_dict(start.state_dict())
+    optimiser = torch.optim.Adam(agent.parameters(), lr=a.learning_rate, eps=1e-5)
+    monitor, scale = Monitor(len(exits), a.kl_limit), 0.0
+    running, mean_return = torch.zeros(environment.count), 0.0
+    log.write_text(json.dumps(asdict(a)) + "\n")
+    for update in range(a.updates):
+        optimiser.param_groups[0]["lr"] = a.learning_rate * (1 - update / a.updates)  # 9.
+        replayed = _replay(environment, agent, a, width)
+        finished = _returns(running, replayed)
+        mean_return = finished.mean().item() if len(finished) else mean_return
         scale = scale or max(1e-6, replayed.rewards.abs().sum(0).mean().item())  # 6.
         gains = advantages(
             replayed.rewards / scale,
             replayed.values,
             replayed.ended,
             replayed.last_value,
-            arguments.discount,
-            arguments.gae_lambda,
+            a.discount,
+            a.gae_lambda,
         )
-        actor_learns = begin is None or update >= arguments.critic_alone
-        figures = _update(agent, optimiser, replayed, gains, arguments, actor_learns)
-        exits = np.bincount(
-            replayed.exits[replayed.actions == 1].numpy(), minlength=len(environment.rollouts.exits)
-        )
-        row = {"update": update, "return": mean_return, "exits": exits.tolist(), **figures}
+        figures = _update(agent, optimiser, replayed, gains, a, start is None or update >= a.critic_alone)
+        left_at = np.bincount(replayed.exits[replayed.actions == EXIT].numpy(), minlength=len(exits))
+        row = {"update": update, "return": mean_return, "exits": left_at.tolist(), **figures}
         with log.open("a") as file:
             file.write(json.dumps(row) + "\n")
-        monitor.check(row["return"], exits, int((replayed.exits == 0).sum()), figures)
+        monitor.check(mean_return, left_at, int((replayed.exits == 0).sum()), figures)
         if update % 10 == 9:
             report(
-                f"PPO {update + 1}/{arguments.updates}  return {row['return']:.3f}  entropy {figures['entropy']:.3f}  KL {figures['kl']:.4f}"
+                f"PPO {update + 1}/{a.updates}  return {mean_return:.3f}  entropy {figures['entropy']:.3f}  KL {figures['kl']:.4f}"
             )
     return agent.requires_grad_(False)
 
 
 class _Replayed:
-    """(steps, environments) of what was seen, done and got."""  # 1.
+    """(steps, environments) of features, actions and rewards."""  # 1.
 
     def __init__(self, steps: int, environments: int, width: int) -> None:
         shape = (steps, environments)
-        self.seen = torch.zeros(*shape, width + BESIDE)
+        self.features = torch.zeros(*shape, width + BESIDE)
         self.left = torch.zeros(shape)
         self.exits, self.actions = (torch.zeros(shape, dtype=torch.long) for _ in range(2))
         self.log_probabilities, self.rewards, self.ended, self.values = (torch.zeros(shape) for _ in range(4))
         self.last_value = torch.zeros(environments)
 
 
-class _Returns:
-    """Returns of episodes, which need not end in the window in which they began."""
-
-    def __init__(self, environments: int) -> None:
-        self._running, self._latest = torch.zeros(environments), 0.0
-
-    def follow(self, rewards: Tensor, ended: Tensor) -> float:
-        """Mean over the episodes that ended in this window; where none did, the last that is known."""
-        finished = []
-        for reward, end in zip(rewards, ended.bool(), strict=True):
-            self._running += reward
-            finished.append(self._running[end])
-            self._running = self._running * ~end
-        found = torch.cat(finished)
-        self._latest = found.mean().item() if len(found) else self._latest
-        return self._latest
+def _returns(running: Tensor, replayed: _Replayed) -> Tensor:
+    """Returns of the episodes that ended; `running`, (environments,), has those that go on, and is updated."""
+    finished = []
+    for reward, end in zip(replayed.rewards, replayed.ended.bool(), strict=True):
+        running += reward
+        finished.append(running[end])
+        running *= ~end
+    return torch.cat(finished)
 
 
 @torch.no_grad()
 def _replay(environment: Environment, agent: ActorCritic, arguments: Arguments, width: int) -> _Replayed:
-    seen = _Replayed(arguments.steps, environment.count, width)
+    r = _Replayed(arguments.steps, environment.count, width)
     for t in range(arguments.steps):
-        seen.seen[t], seen.exits[t] = environment.observe()
-        seen.left[t] = torch.from_numpy(environment.left())
-        choice = Categorical(logits=agent.actor(seen.seen[t], seen.exits[t]))
-        seen.actions[t] = choice.sample()  # type: ignore[no-untyped-call]
-        seen.log_probabilities[t] = choice.log_prob(seen.actions[t])  # type: ignore[no-untyped-call]
-        seen.values[t] = agent.value(seen.seen[t], seen.exits[t], seen.left[t])  # 11.
-        reward, end = environment.step(seen.actions[t].numpy())
-        seen.rewards[t], seen.ended[t] = torch.from_numpy(reward).float(), torch.from_numpy(end).float()
-    seen.last_value = agent.value(*environment.observe(), torch.from_numpy(environment.left()).float())
-    return seen
+        r.features[t], r.exits[t] = environment.observe()
+        r.left[t] = torch.from_numpy(environment.left())
+        choice = Categorical(logits=agent.actor(r.features[t], r.exits[t]))
+        r.actions[t] = choice.sample()  # type: ignore[no-untyped-call]
+        r.log_probabilities[t] = choice.log_prob(r.actions[t])  # type: ignore[no-untyped-call]
+        r.values[t] = agent.value(r.features[t], r.exits[t], r.left[t])  # 11.
+        reward, end = environment.step(r.actions[t].numpy())
+        r.rewards[t], r.ended[t] = torch.from_numpy(reward).float(), torch.from_numpy(end).float()
+    r.last_value = agent.value(*environment.observe(), torch.from_numpy(environment.left()).float())
+    return r
 
 
 def _update(
@@ -196,42 +184,39 @@ def _update(
     replayed: _Replayed,
     gains: Tensor,
     arguments: Arguments,
-    actor_learns: bool,
+    train_actor: bool,
 ) -> dict[str, float]:
-    batch = (replayed.seen, replayed.exits, replayed.left, replayed.actions, replayed.log_probabilities, gains, gains + replayed.values)  # fmt: skip
-    seen, exits, left, actions, old_log, gains, returns = (x.flatten(0, 1) for x in batch)
-    size = len(gains) // arguments.minibatches
+    r, a = replayed, arguments
+    batch = (r.features, r.exits, r.left, r.actions, r.log_probabilities, gains, gains + r.values)
+    features, exits, left, actions, old_log, gains, returns = (x.flatten(0, 1) for x in batch)
+    size = len(gains) // a.minibatches
     kl = entropy = policy_loss = value_loss = torch.tensor(0.0)
-    for _ in range(arguments.epochs):
+    for _ in range(a.epochs):
         order = torch.randperm(len(gains))
-        for start in range(0, len(gains), size):
-            pick = order[start : start + size]
-            choice = Categorical(logits=agent.actor(seen[pick], exits[pick]))
+        for at in range(0, len(gains), size):
+            pick = order[at : at + size]
+            choice = Categorical(logits=agent.actor(features[pick], exits[pick]))
             log_ratio = choice.log_prob(actions[pick]) - old_log[pick]  # type: ignore[no-untyped-call]
             ratio = log_ratio.exp()
             kl = (ratio - 1 - log_ratio).mean().detach()  # Schulman's low-variance estimate
-            if kl > arguments.kl_limit:  # 10.
+            if kl > a.kl_limit:  # 10.
                 break
             gain = gains[pick]
             gain = (gain - gain.mean()) / (gain.std() + 1e-8)  # 4.
-            policy_loss = -torch.min(
-                gain * ratio, gain * ratio.clamp(1 - arguments.clip, 1 + arguments.clip)
-            ).mean()  # 5.
-            value_loss = (agent.value(seen[pick], exits[pick], left[pick]) - returns[pick]).pow(2).mean() / 2
+            clipped = ratio.clamp(1 - a.clip, 1 + a.clip)
+            policy_loss = -torch.min(gain * ratio, gain * clipped).mean()  # 5.
+            values = agent.value(features[pick], exits[pick], left[pick])
+            value_loss = (values - returns[pick]).pow(2).mean() / 2
             entropy = choice.entropy().mean()  # type: ignore[no-untyped-call]
-            loss = actor_learns * (policy_loss - arguments.entropy * entropy) + value_loss  # 7.
-            if not torch.isfinite(loss):  # nothing is learned from it; the monitor will say so
+            loss = train_actor * (policy_loss - a.entropy * entropy) + value_loss  # 7.
+            if not torch.isfinite(loss):  # the monitor then stops the run
                 return dict.fromkeys(("kl", "entropy", "policy_loss", "value_loss"), math.nan)
             optimiser.zero_grad()
             loss.backward()
             for part in (agent.actor, agent.critic):  # 8.
-                torch.nn.utils.clip_grad_norm_(part.parameters(), arguments.gradient_clip)
+                torch.nn.utils.clip_grad_norm_(part.parameters(), a.gradient_clip)
             optimiser.step()
-        if kl > arguments.kl_limit:
+        if kl > a.kl_limit:
             break
-    return {
-        "kl": kl.item(),
-        "entropy": entropy.item(),
-        "policy_loss": policy_loss.item(),
-        "value_loss": value_loss.item(),
-    }
+    figures = {"kl": kl, "entropy": entropy, "policy_loss": policy_loss, "value_loss": value_loss}
+    return {name: value.item() for name, value in figures.items()}

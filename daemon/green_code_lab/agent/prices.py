@@ -1,4 +1,4 @@
-"""What a choice costs: the measured cost model in units of one warm token at full depth."""
+"""The price list in units of one full-depth token, vectorised."""
 
 from __future__ import annotations
 
@@ -12,44 +12,37 @@ from green_code.models.backend import SMALL_BATCH
 
 
 @dataclass(frozen=True)
-class Prices:
-    """Costs in units of a full-depth token: per layer run, per position in it (the first few of a batch, and the
-    others), per key and value alone, per head, per decision, of an error.
+class TokenPrices:
+    """Measured prices in units of one full-depth token, and `error`, the price of a wrong token."""
 
-    All but `error`, what a wrong token is worth, come from the measured cost model.
-    """
-
-    run: float
-    few: float
-    evaluation: float
-    entry: float
-    head: float
+    layer_batch: float
+    small_batch_position: float
+    layer_position: float
+    head_batch: float
+    head_position: float
     decision: float
+    kv_only: float
     error: float = 1.0
 
-    def layers(self, layers: Any, rows: Any) -> Any:
-        """Of `rows` positions through `layers` layers together."""
-        few = np.minimum(rows, SMALL_BATCH)
-        return layers * (self.run + self.few * few + self.evaluation * (rows - few))
+    @property
+    def head(self) -> float:
+        """Of one position."""
+        return self.head_batch + self.head_position
 
-    def rise(self, layers: Any, waiting: Any, last: Any) -> Any:
-        """Of a position, and `waiting` others below, through `layers` layers.
+    def layers(self, layers: Any, positions: Any) -> Any:
+        """Of `positions` through `layers` layers as one batch."""
+        small = np.minimum(positions, SMALL_BATCH)
+        rows = self.small_batch_position * small + self.layer_position * (positions - small)
+        return layers * (self.layer_batch + rows)
 
-        Where the last of all is among these, `last`, it makes keys and values alone of the others.
-        """
-        alone = self.layers(1, 1) + self.entry * waiting
+    def advance(self, layers: Any, waiting: Any, last: Any) -> Any:
+        """Of a position and `waiting` others through `layers` layers. The `last` of all makes keys and values alone of the others."""
+        alone = self.layers(1, 1) + self.kv_only * waiting
         return self.layers(layers - last, 1 + waiting) + last * alone
 
 
-def prices_of(costs: CostModel, layers: int, error: float) -> Prices:
-    """The measured cost model in units of one warm token at full depth."""
+def token_prices(costs: CostModel, layers: int, error: float) -> TokenPrices:
     unit = costs.joules(Work(runs=layers, evaluations=layers, few=layers, heads=1, head_rows=1))
-    return Prices(
-        costs.run_joules / unit,
-        costs.few_joules / unit,
-        costs.evaluation_joules / unit,
-        costs.entry_joules / unit,
-        (costs.head_joules + costs.head_row_joules) / unit,
-        costs.decision_joules / unit,
-        error,
-    )
+    c = costs
+    joules = (c.run_joules, c.few_joules, c.evaluation_joules, c.head_joules, c.head_row_joules, c.decision_joules, c.entry_joules)  # fmt: skip
+    return TokenPrices(*(price / unit for price in joules), error)

@@ -1,4 +1,4 @@
-"""A user's own code: folders and archives, as they stand."""
+"""A user's own code: folders and archives."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from green_code_lab.corpus.files import (
     SourceFile,
     in_skipped_folder,
     language_of,
-    read_bytes,
+    read_source,
     skipped_folder,
     source_file,
 )
@@ -27,8 +27,7 @@ _SECRET = default_settings().excluded_files
 def own_files(path: Path, report: Report) -> Iterator[SourceFile]:
     """Files of one folder or archive, which is one project; `path` in them is relative to it.
 
-    Hidden folders, build outputs and other people's code (virtual environments, node_modules, vendor folders) are
-    left out, and so is what looks like a secret, as in the editor; links are not followed.
+    Hidden folders, build outputs, third-party code and what looks like a secret are left out; links are not followed.
 
     Raises:
         Problem: there is no such folder or archive, or the archive is damaged.
@@ -56,27 +55,16 @@ def _folder(root: Path, report: Report) -> Iterator[SourceFile]:
         for name in sorted(names):
             file = Path(folder, name)
             if language_of(name) and not file.is_symlink():
-                relative = file.relative_to(root).as_posix()
-                if _is_secret(root.name, relative, report):
-                    continue
-                try:
-                    with file.open("rb") as opened:
-                        data = read_bytes(opened)
-                except OSError:
-                    report.drop("unreadable", str(file))
-                    continue
-                found = source_file(root.name, "", OWN, relative, data, report)
-                if found:
-                    yield found
+                path = file.relative_to(root).as_posix()
+                if not _is_secret(root.name, path, report):
+                    yield from read_source(root.name, "", OWN, file, path, report)
 
 
 def _archive(archive: Path, report: Report) -> Iterator[SourceFile]:
     project = next(archive.name[: -len(s)] for s in SUFFIXES if archive.name.lower().endswith(s))
     for path, data in members(archive, (".py", ".java")):
         if not in_skipped_folder(path.parts[:-1]) and not _is_secret(project, path.as_posix(), report):
-            found = source_file(project, "", OWN, path.as_posix(), data, report)
-            if found:
-                yield found
+            yield from source_file(project, "", OWN, path.as_posix(), data, report)
 
 
 def _is_secret(project: str, path: str, report: Report) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-_EXAMPLES = 20  # names kept per reason
+_EXAMPLES = 20  # names stored per reason
 
 
 class Report:
@@ -26,6 +26,4 @@ class Report:
         return {reason: {"count": self.counts[reason], "examples": self.examples[reason]} for reason in order}
 
     def __str__(self) -> str:
-        return (
-            ", ".join(f"{entry['count']} {reason}" for reason, entry in self.summary().items()) or "nothing"
-        )
+        return ", ".join(f"{by['count']} {reason}" for reason, by in self.summary().items()) or "nothing"

@@ -1,4 +1,4 @@
-"""No project is more than its share of a corpus, so that the habits of a few do not become the model's."""
+"""A limit on each project's share of a corpus, so that no project dominates it."""
 
 from __future__ import annotations
 
@@ -9,14 +9,12 @@ from itertools import groupby
 from green_code_lab.corpus.files import SourceFile
 from green_code_lab.corpus.report import Report
 
-_MAX_CHARACTERS = {
-    "python": 2_000_000,
-    "java": 12_000_000,
-}  # a project; Java has fewer, they are the JDK's modules
+# Of a project; Java has few, the JDK's modules.
+_MAX_CHARACTERS = {"python": 2_000_000, "java": 12_000_000}
 
 
 def within_share(files: Iterable[SourceFile], seed: int, report: Report) -> Iterator[SourceFile]:
-    """Files up to each project's share, drawn with `seed`; a user's own code is taken whole.
+    """Files up to each project's share, drawn with `seed`; a user's own code without a limit.
 
     A project may come in several runs (installed, and as a source distribution); they have one share together.
     """

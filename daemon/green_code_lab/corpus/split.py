@@ -1,9 +1,8 @@
-"""Which files training never sees: whole projects, so that held-out scores speak of code of other hands.
+"""The split into training and held-out files: whole projects, so that held-out scores are of other authors' code.
 
-Some projects that every corpus has are held out by name, so that the scores of different runs compare. Where there is
-none of these, and among a user's own projects, they are drawn. Where one project is most of the code, its folders are
-drawn instead of projects: the first ones below its root, else those that files lie in; and where one folder is most of
-it, files.
+Some projects that every corpus has are held out by name, so that the scores of different runs compare. Otherwise, and
+among a user's own projects, they are drawn. Where one project is most of the code, its folders are drawn instead (those
+below its root, else the innermost ones), and where one folder is most of it, files.
 """
 
 from __future__ import annotations
@@ -23,16 +22,16 @@ Parts = dict[tuple[str, str], list[SourceFile]]
 HELD_OUT = frozenset(
     ("numpy", "networkx", "pip", "java.logging", "java.net.http", "jdk.jshell", "jdk.jfr", "java.prefs")
 )
-"""Projects (of the JDK: modules) that training never sees."""
+"""Projects (of the JDK: modules) that are never trained on."""
 
 _UNITS = ("project", "folder", "file")
 _SHARE = 0.05  # of the characters, where units are drawn
-_LEAST, _MOST = 0.01, 0.10  # what passes for about that share
+_LEAST, _MOST = 0.01, 0.10  # accepted deviations from that share
 
 
 @dataclass(frozen=True)
 class _Rule:
-    """A file is held out where its unit is among `held`."""
+    """A file is held out if its unit is in `held`."""
 
     unit: str
     key: Callable[[SourceFile], str]
@@ -69,28 +68,25 @@ def _rule(files: Sequence[SourceFile], seed: int) -> _Rule:
     named = HELD_OUT & {file.project for file in files if not file.own}
     if named:
         return _Rule("project", _project, named)
-    for unit, key in (
-        ("project", _project),
-        ("folder", _first_folder(files)),
-        ("folder", _folder),
-        ("file", _name),
-    ):
-        held = _draw(files, key, seed)
-        if held:
+    folders = ("folder", _first_folder(files)), ("folder", _folder)
+    for unit, key in (("project", _project), *folders, ("file", _name)):
+        if held := _draw(files, key, seed):
             return _Rule(unit, key, held)
     smallest = min(files, key=lambda file: len(file.text)).name
     return _Rule("file", _name, frozenset([smallest] if len({file.name for file in files}) > 1 else []))
 
 
 def _draw(files: Sequence[SourceFile], key: Callable[[SourceFile], str], seed: int) -> frozenset[str]:
-    """Units of about a twentieth of the text, in the order of a seeded hash; none where units are too large."""
+    """Units with about a twentieth of the text, in the order of a seeded hash; none where units are too large."""
     sizes: dict[str, int] = {}
     for file in files:
         sizes[key(file)] = sizes.get(key(file), 0) + len(file.text)
     total, drawn, held = sum(sizes.values()), 0, set()
-    for unit in sorted(
-        sizes, key=lambda unit: hashlib.sha256(f"{seed} {unit}".encode(errors="surrogateescape")).digest()
-    ):
+
+    def order(unit: str) -> bytes:
+        return hashlib.sha256(f"{seed} {unit}".encode(errors="surrogateescape")).digest()
+
+    for unit in sorted(sizes, key=order):
         if drawn < _SHARE * total and drawn + sizes[unit] <= _MOST * total:
             drawn += sizes[unit]
             held.add(unit)

@@ -1,4 +1,4 @@
-"""From trained weights to the compact delta that a bundle ships."""
+"""Trained weights → the compact delta that a bundle ships."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from green_code.models.delta import save_delta
 
 
 def bits_for(weights: Mapping[str, Tensor], layers: int) -> dict[str, int]:
-    """Three bits a value, two in the last quarter, which fewest exits depend on: under 40 MB for the default model."""
+    """Bits a value: 3, and 2 in the last quarter of the layers, which few exits depend on. 40 MB for the default model."""
     return {
         name: 3 if int(name.split(".")[1]) < layers * 3 // 4 else 2
         for name, weight in weights.items()
@@ -20,7 +20,7 @@ def bits_for(weights: Mapping[str, Tensor], layers: int) -> dict[str, int]:
 
 
 def export_delta(base: Mapping[str, Tensor], weights: Mapping[str, Tensor], layers: int, path: Path) -> None:
-    """Write delta.safetensors: matrices of the layers in groups, their norms as they are; the rest did not learn."""
+    """Write delta.safetensors: the layers' matrices quantised in groups, their norms as they are."""
     adapted = {name: w for name, w in weights.items() if name.startswith("layers.")}
     part = path.with_suffix(".part")
     save_delta(part, base, adapted, bits_for(adapted, layers))

@@ -1,4 +1,4 @@
-"""Teacher-forced scores of every exit, through its lens where the decoder wears one, on projects that training never saw or on any other windows of tokens."""
+"""Teacher-forced scores of every exit, through its lens if the decoder has one."""
 
 from __future__ import annotations
 
@@ -23,18 +23,12 @@ _ROWS = 8
 
 
 def score(
-    decoder: Decoder,
-    corpus: Corpus,
-    depths: tuple[int, ...],
-    positions: int,
-    bos: int | None,
+    decoder: Decoder, corpus: Corpus, depths: tuple[int, ...], positions: int, bos: int | None
 ) -> Scores:
-    """Accuracy of the next token, agreement with the last layer's own top token, and loss, by language and depth.
+    """Scores on held-out shards: accuracy of the next token, agreement with the last layer's top token, and loss.
 
     Args:
-        corpus: its held-out shards are read. positions: per language, in windows of 256 spread over the shard; a
-            small shard has fewer.
-        depths: exits; the last layer is added.
+        positions: per language, in windows of 256 spread over the shard. depths: exits; the last layer is added.
     """
     windows = {}
     for language in corpus.languages:
@@ -49,12 +43,9 @@ def score(
 def score_windows(
     decoder: Decoder, windows: Mapping[str, np.ndarray], depths: tuple[int, ...], bos: int | None
 ) -> Scores:
-    """The same scores, over windows of one's own.
-
-    Args:
-        windows: by language, token ids [windows, tokens]; each token but the first is one to guess.
-    """
+    """The same scores over any windows: by language, token ids (windows, tokens)."""
     depths = (*depths, decoder.config.layers)
+    half = decoder.dtype == torch.float32 and bfloat16_pays(decoder.device)
     result: Scores = {}
     for language, own in windows.items():
         sums = {name: dict.fromkeys(depths, 0.0) for name in ("accuracy", "agreement", "loss")}
@@ -62,18 +53,16 @@ def score_windows(
             some = torch.from_numpy(own[at : at + _ROWS].astype(np.int64))
             tokens = begin_with(bos, some).to(decoder.device)
             target = tokens[:, 1:]
-            half = decoder.dtype == torch.float32 and bfloat16_pays(decoder.device)
             with torch.autocast(decoder.device.type, torch.bfloat16, enabled=half):
                 states = hidden_at(decoder, tokens[:, :-1], depths)
                 final = decoder.logits(states[depths[-1]]).argmax(-1)
                 for depth, state in states.items():
                     logits = decoder.logits(decoder.apply_lens(state, depth)).float()
                     top = logits.argmax(-1)
+                    loss = F.cross_entropy(logits.flatten(0, 1), target.flatten(), reduction="sum")
                     sums["accuracy"][depth] += (top == target).sum().item()
                     sums["agreement"][depth] += (top == final).sum().item()
-                    sums["loss"][depth] += F.cross_entropy(
-                        logits.flatten(0, 1), target.flatten(), reduction="sum"
-                    ).item()
+                    sums["loss"][depth] += loss.item()
         count = own.shape[0] * (own.shape[1] - 1)
         result[language] = {name: {d: v / count for d, v in by.items()} for name, by in sums.items()}
     return result

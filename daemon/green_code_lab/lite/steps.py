@@ -1,4 +1,4 @@
-"""The steps of `green-code adapt` that give a bundle its weights: n-grams, LITE, and the delta that is shipped."""
+"""The steps of `green-code adapt` that give a bundle its weights: n-grams, LITE, and the exported delta."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from green_code.models.bundle import (
     NGRAMS,
     SVD_HEAD,
     refresh_manifest,
-    write_manifest,
 )
 from green_code.models.catalog import DEFAULT
 from green_code.models.decoder import Decoder
@@ -28,32 +27,32 @@ from green_code_lab.corpus import ABOUT, open_corpus
 from green_code_lab.corpus.ngrams import MOST_TOKENS, write_ngrams
 from green_code_lab.lite import checkpoint
 from green_code_lab.lite.export import export_delta
-from green_code_lab.lite.job import Job, check_prefill_exit, say
-from green_code_lab.lite.lineage import beginning, training_record
+from green_code_lab.lite.job import Job, check_prefill_exit, log
+from green_code_lab.lite.lineage import starting_point, training_record
 from green_code_lab.lite.monitors import BEYOND_REPAIR, worst_rise
 from green_code_lab.lite.recipe import Recipe, focused, recipe_named
 from green_code_lab.lite.scores import MANIFEST_POSITIONS, WINDOW, Scores, losses_at, rounded, score
-from green_code_lab.lite.trainer import Lesson, Start, train
+from green_code_lab.lite.trainer import Start, TrainingInputs, train
 
 
 def make_ngrams(job: Job) -> None:
-    """The bundle's table of n-grams; a bundle's manifest is brought up to date. Larger vocabularies than it holds have none."""
+    """The bundle's n-gram table; vocabularies of more tokens than a table holds have none."""
     if len(job.vocabulary) > MOST_TOKENS:
-        say(
-            f"no table of n-grams: it holds {MOST_TOKENS:,} tokens, and this vocabulary has {len(job.vocabulary):,}"
+        log(
+            f"no n-gram table: the vocabulary has {len(job.vocabulary):,} tokens, at most {MOST_TOKENS:,} fit"
         )
         return
-    corpus = open_corpus(job.args.work / "corpus", job.vocabulary, WINDOW, WINDOW)
-    write_ngrams(corpus, job.vocabulary.digest, job.bundle / NGRAMS, say)
+    corpus = open_corpus(job.corpus_folder, job.vocabulary, WINDOW, WINDOW)
+    write_ngrams(corpus, job.vocabulary.digest, job.bundle / NGRAMS, log)
     if (job.bundle / MANIFEST).is_file():
         refresh_manifest(job.bundle)
 
 
-def asked_recipe(job: Job) -> Recipe:
-    """What is asked for.
+def requested_recipe(job: Job) -> Recipe:
+    """The recipe that the arguments ask for.
 
     Raises:
-        Problem: it has no step, its exits are no layers, or prompts would settle behind the last of them.
+        Problem: it has no step, its exits are no layers, or the prefill exit is above the last of them.
     """
     recipe = recipe_named(job.args.recipe, job.config.layers, job.args.tokens)
     recipe = replace(recipe, seed=job.args.seed, learning_rate=job.args.rate or recipe.learning_rate)
@@ -70,24 +69,24 @@ def asked_recipe(job: Job) -> Recipe:
 
 
 def train_lite(job: Job) -> None:
-    recipe = asked_recipe(job)
+    recipe = requested_recipe(job)
     corpus, start = job.corpus(recipe), Start(None)
     if not (job.lite_folder / checkpoint.STATE).is_file():
-        start, sentence = beginning(job.found, job.bundle, job.served, recipe)
-        say(sentence)
-    lesson = Lesson(job.config, job.base(), corpus, job.vocabulary.bos, job.subject, start)
-    train(lesson, recipe, job.lite_folder, say)
+        start, sentence = starting_point(job.found, job.own, job.served, recipe)
+        log(sentence)
+    inputs = TrainingInputs(job.config, job.base(), corpus, job.vocabulary.bos, job.subject, start)
+    train(inputs, recipe, job.lite_folder, log)
 
 
 def export(job: Job) -> None:
-    """Delta, manifest and scores: untouched, as trained, as shipped. A bundle that has these weights is left alone.
+    """Write delta, manifest and scores (untouched, trained, exported). A bundle that has these weights stays as it is.
 
     Raises:
         Problem: there is no run, it is of another base model or corpus, or its weights are not finite.
     """
     state = checkpoint.load(job.lite_folder)
     if state is None:
-        raise Problem("bad_request", f"{job.lite_folder} holds no run; run `green-code adapt lite` first.")
+        raise Problem("bad_request", f"{job.lite_folder} has no run; run `green-code adapt lite` first.")
     recipe, base = checkpoint.recipe_of(state["recipe"]), job.base()
     corpus = job.corpus(recipe)
     checkpoint.check(job.lite_folder, state, recipe, job.subject)
@@ -96,10 +95,10 @@ def export(job: Job) -> None:
     export_delta(base, trained, job.config.layers, new)
     if (job.bundle / DELTA).is_file() and same_delta(new, job.bundle / DELTA):
         new.unlink()
-        say(f"{job.bundle} has these weights already")
+        log(f"{job.bundle} has these weights already")
         return
     shipped = {**base, **{name: base[name] + delta for name, delta in read_delta(new)}}
-    about = json.loads((job.args.work / "corpus" / ABOUT).read_text("utf-8"))
+    about = json.loads((job.corpus_folder / ABOUT).read_text("utf-8"))
     training = training_record(state, recipe, about["shards"])
     training["held_out"] = {}
     for name, weights in (("untouched", base), ("trained", trained), ("shipped", shipped)):
@@ -107,14 +106,11 @@ def export(job: Job) -> None:
         scores = score(decoder, corpus, recipe.exits, MANIFEST_POSITIONS, job.vocabulary.bos)
         training["held_out"][name] = scores
         for language, by in scores.items():
-            say(f"{name} {language} {rounded(by)}")
-    _refuse_damage(job, training["held_out"], new)
+            log(f"{name} {language} {rounded(by)}")
+    _check_damage(job, training["held_out"], new)
     gemma = "Gemma Terms of Use" if job.base_name == DEFAULT else "that of the base model"
     prefill_exit = job.served_prefill_exit()
-    # From here on one after the other.
-    new.replace(job.bundle / DELTA)
-    job.forget(LENSES, KV_PROJECTIONS, SVD_HEAD, AGENT, CALIBRATION)
-    write_manifest(job.bundle, {
+    job.replace_part(new, DELTA, (LENSES, KV_PROJECTIONS, SVD_HEAD, AGENT, CALIBRATION), {
         "base": {"model": job.base_name, "sha256": job.fingerprint},
         "exits": list(recipe.exits),
         **({"prefill_exit": prefill_exit} if prefill_exit is not None and prefill_exit <= recipe.exits[-1] else {}),
@@ -123,13 +119,13 @@ def export(job: Job) -> None:
     })  # fmt: skip
 
 
-def _refuse_damage(job: Job, held_out: Mapping[str, Scores], new: Path) -> None:
-    """Raises Problem when the last layer has lost more than exits can be worth."""
+def _check_damage(job: Job, held_out: Mapping[str, Scores], new: Path) -> None:
+    """Raises Problem where the last layer's loss rose by more than exits can be worth."""
     losses = [losses_at(held_out[name], job.config.layers) for name in ("untouched", "shipped")]
     language, rise = worst_rise(*losses)
     if rise > BEYOND_REPAIR:
         new.unlink()
         raise Problem(
             "bad_request",
-            f"the last layer's held-out loss on {language} is {rise:.1%} over the untouched model's: this run is not shipped. Train more tokens, or begin again in another --work folder with a lower --rate.",
+            f"the last layer's held-out loss on {language} is {rise:.1%} above the untouched model's: this run is not exported. Train on more tokens, or restart in another --work folder with a lower --rate.",
         )

@@ -1,7 +1,4 @@
-"""Windows of a corpus's shards: which tokens a training step sees, drawn by seed and step alone.
-
-Must not know: losses or models.
-"""
+"""Token windows of a corpus's training shards, drawn by seed and step alone."""
 
 from __future__ import annotations
 
@@ -24,7 +21,7 @@ class Windows:
         ]
 
     def batch(self, recipe: Recipe, step: int) -> Tensor:
-        """(batch, sequence + 1) token ids of one step: languages in turn, places drawn by seed and step alone."""
+        """(batch, sequence + 1) token ids of one step, languages in turn."""
         generator = np.random.default_rng((recipe.seed, step))
         rows = []
         for i in range(recipe.batch):
@@ -39,7 +36,7 @@ class Windows:
 
 
 def begin_with(bos: int | None, tokens: Tensor) -> Tensor:
-    """The start token in column 0, as every prompt has it: Gemma is another, worse model without it."""
+    """Write bos into column 0, as every prompt has it; Gemma is much worse without it."""
     if bos is not None:
         tokens[:, 0] = bos
     return tokens
