@@ -1,7 +1,7 @@
 """PPO for the exit agent, in one file (Schulman et al., arXiv 1707.06347).
 
 Details, each number repeated at its line:
-  1. vectorised replay: (steps, environments) tensors      2. orthogonal initialisation, gain by head (network.py)
+  1. vectorised replay: (steps, environments) tensors      2. orthogonal initialisation, gain by head
   3. generalised advantages, backwards; an episode's end is terminal, a cut rollout is bootstrapped
   4. advantages normalised a minibatch                     5. clipped policy objective
   6. values in units of a window's rewards, unclipped      7. entropy bonus
@@ -16,19 +16,18 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import Categorical
 
-from green_code.decoding.exit_classifier import BESIDE, EXIT, ExitClassifier
+from green_code.decoding.exit_classifier import BESIDE, EXIT, HIDDEN_UNITS, ExitClassifier
 from green_code_lab.agent.monitors import Monitor
-from green_code_lab.agent.network import ActorCritic
 from green_code_lab.agent.rollouts import Rollouts
 
 
@@ -138,6 +137,44 @@ def train(
                 f"PPO {update + 1}/{a.updates}  return {mean_return:.3f}  entropy {figures['entropy']:.3f}  KL {figures['kl']:.4f}"
             )
     return agent.requires_grad_(False)
+
+
+def _orthogonal(layer: nn.Linear, gain: float) -> nn.Linear:
+    nn.init.orthogonal_(layer.weight, gain)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+class Critic(nn.Module):
+    """Its input is the actor's and how much of the episode is left."""
+
+    def __init__(self, width: int, exits: Sequence[int]) -> None:
+        super().__init__()
+        self.inner = _orthogonal(nn.Linear(width + BESIDE + 1, HIDDEN_UNITS), np.sqrt(2))
+        self.exit_bias = nn.Embedding(len(exits), HIDDEN_UNITS)
+        nn.init.zeros_(self.exit_bias.weight)
+        self.out = _orthogonal(nn.Linear(HIDDEN_UNITS, 1), 1.0)
+
+    def forward(self, features: Tensor, exit_index: Tensor, left: Tensor) -> Tensor:
+        x = torch.cat((features, left[..., None]), -1)
+        inner = torch.tanh(self.inner(x) + self.exit_bias(exit_index))
+        return self.out(inner).squeeze(-1)  # type: ignore[no-any-return]
+
+
+class ActorCritic(nn.Module):
+    """Separate networks for policy and value, as in the paper (SB3's MlpPolicy)."""
+
+    def __init__(self, width: int, exits: Sequence[int]) -> None:
+        super().__init__()
+        self.actor = ExitClassifier(width, exits)
+        _orthogonal(self.actor.inner, np.sqrt(2))
+        nn.init.zeros_(self.actor.exit_bias.weight)
+        _orthogonal(self.actor.action, 0.01)
+        self.critic = Critic(width, exits)
+
+    def value(self, features: Tensor, exit_index: Tensor, left: Tensor) -> Tensor:
+        """(…,) expected return."""
+        return self.critic(features, exit_index, left)  # type: ignore[no-any-return]
 
 
 class _Replayed:

@@ -12,19 +12,12 @@ import hashlib
 from collections.abc import Iterable, Iterator
 
 import numpy as np
+from datasketch import MinHash, MinHashLSH
 
-from green_code.problems import Problem
 from green_code_lab.corpus.evaluation_rows import EvaluationRows
 from green_code_lab.corpus.files import SourceFile
 from green_code_lab.corpus.report import Report
 from green_code_lab.corpus.words import code_words, runs, word_hashes
-
-try:
-    from datasketch import MinHash, MinHashLSH
-except ImportError as error:
-    raise Problem(
-        "bad_request", "training needs the extra 'train': pip install 'green-code[train]'."
-    ) from error
 
 _RUN = 5
 _BANDS, _ROWS = 16, 8

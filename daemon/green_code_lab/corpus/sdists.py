@@ -14,26 +14,20 @@ from collections.abc import Iterator
 from email.parser import BytesParser
 from pathlib import Path
 
+from pypi_simple import (
+    PYPI_SIMPLE_ENDPOINT,
+    DigestMismatchError,
+    NoDigestsError,
+    NoSuchProjectError,
+    PyPISimple,
+)
+from requests import HTTPError, RequestException
+
 from green_code.problems import Problem
 from green_code_lab.corpus.archives import members
 from green_code_lab.corpus.files import SourceFile, in_skipped_folder, source_file
 from green_code_lab.corpus.licences import licence_of, permissive
 from green_code_lab.corpus.report import Report
-
-try:
-    from pypi_simple import (
-        PYPI_SIMPLE_ENDPOINT,
-        DigestMismatchError,
-        NoDigestsError,
-        NoSuchProjectError,
-        PyPISimple,
-    )
-    from requests import HTTPError, RequestException
-except ImportError as error:
-    raise Problem(
-        "bad_request",
-        "downloading source distributions needs the extra 'train': pip install 'green-code[train]'.",
-    ) from error
 
 LIST = Path(__file__).with_name("sdists.txt")
 _TIMEOUT_SECONDS = 60

@@ -8,6 +8,7 @@ match has a floor: a parser repairs any text, so junk shares small trees with ev
 from __future__ import annotations
 
 import functools
+import keyword
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -16,8 +17,13 @@ import tree_sitter_java
 import tree_sitter_python
 from tree_sitter import Language, Node, Parser
 
-from green_code_lab.evaluation.words import KEYWORDS
-
+_JAVA = """
+abstract assert boolean break byte case catch char class const continue default do double else enum extends false final
+finally float for goto if implements import instanceof int interface long native new null package private protected public
+return short static strictfp super switch synchronized this throw throws transient true try void volatile while
+"""
+KEYWORDS = {"python": frozenset(keyword.kwlist), "java": frozenset(_JAVA.split())}
+"""Python's from Python, Java's from its specification (JLS 3.9, with the three literals)."""
 KEYWORD_WEIGHT = 5.0
 _ORDERS = 4
 _GRAMMARS = {"python": tree_sitter_python, "java": tree_sitter_java}

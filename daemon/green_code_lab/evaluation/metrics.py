@@ -12,19 +12,12 @@ import re
 import statistics
 from collections.abc import Sequence
 
-from green_code.problems import Problem
-from green_code_lab.evaluation.datasets import LITERAL
+from rapidfuzz import fuzz
+from rapidfuzz.distance import LCSseq
+from sacrebleu.metrics.bleu import BLEU
+from sacrebleu.metrics.chrf import CHRF
 
-try:
-    from rapidfuzz import fuzz
-    from rapidfuzz.distance import LCSseq
-    from sacrebleu.metrics.bleu import BLEU
-    from sacrebleu.metrics.chrf import CHRF
-except ImportError as error:
-    raise Problem(
-        "bad_request",
-        "scores need the packages rapidfuzz and sacrebleu; run: pip install 'green-code[evaluate]'",
-    ) from error
+from green_code_lab.evaluation.datasets import LITERAL
 
 _TOKEN = re.compile(
     r"""(?P<string>(?:[rbfuRBFU]{0,2})(?:"(?:\\.|[^"\\])*"?|'(?:\\.|[^'\\])*'?))|(?P<number>\b\d[\w.]*)|\w+|[^\w\s]+?(?=[\w\s"'()\[\]{},;.]|$)|[^\w\s]"""

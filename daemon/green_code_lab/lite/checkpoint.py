@@ -22,7 +22,7 @@ def save(run: Path, recipe: Recipe, state: Mapping[str, Any]) -> None:
     """Raises Problem when the disk is full; the previous checkpoint stays."""
     part = run / f"{STATE}.part"
     try:
-        torch.save({"recipe": as_stored(recipe), **state}, part)
+        torch.save({"recipe": asdict(recipe), **state}, part)
         part.replace(run / STATE)
     except (OSError, RuntimeError) as error:  # torch's writer raises RuntimeError when the disk is full
         part.unlink(missing_ok=True)
@@ -54,7 +54,7 @@ def check(run: Path, state: Mapping[str, Any], recipe: Recipe, subject: Mapping[
     Raises:
         Problem: it does not, or its weights are not finite.
     """
-    requested = {**as_stored(recipe), **subject}
+    requested = {**asdict(recipe), **subject}
     found = {**state["recipe"], **state["subject"]}
     if differs := sorted(name for name, value in requested.items() if found.get(name) != value):
         raise Problem(
@@ -66,11 +66,6 @@ def check(run: Path, state: Mapping[str, Any], recipe: Recipe, subject: Mapping[
             "internal_error",
             f"{run / STATE} contains NaN or infinity; restart in another --work folder with a lower --rate.",
         )
-
-
-def as_stored(recipe: Recipe) -> dict[str, Any]:
-    """A recipe as plain data, for checkpoints and manifests."""
-    return asdict(recipe)
 
 
 def recipe_of(stored: Mapping[str, Any]) -> Recipe:

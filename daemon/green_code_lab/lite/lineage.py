@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from green_code.models.bundle import DELTA, Bundle
 from green_code.models.catalog import Found
 from green_code.models.weights import adapted_weights
-from green_code_lab.lite.checkpoint import as_stored
 from green_code_lab.lite.recipe import Recipe
 from green_code_lab.lite.trainer import Start
 
@@ -28,7 +28,7 @@ def starting_point(
             continue
         training = bundle.manifest["training"]
         weights, earlier = adapted_weights(found, bundle)[1], training["earlier"]
-        same = json.dumps(training["recipe"]) == json.dumps(as_stored(recipe))
+        same = json.dumps(training["recipe"]) == json.dumps(asdict(recipe))
         if bundle is own and same and training["step"] < recipe.steps:
             return (
                 Start(weights, training["step"], _own(training, "joules"), earlier),

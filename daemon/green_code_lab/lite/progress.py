@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -32,6 +33,16 @@ def add_row(run: Path, name: str, row: dict[str, Any]) -> None:
             "cache_unwritable",
             f"{path} cannot be written ({error}); free some space and run the same command again: it resumes from the last checkpoint.",
         ) from error
+
+
+def rows(run: Path, name: str) -> list[dict[str, Any]]:
+    """Rows in the order of their tokens; of rows that a resumed run wrote twice, the later ones."""
+    found: dict[int, dict[str, Any]] = {}
+    for line in (run / name).read_text("utf-8").splitlines():
+        with contextlib.suppress(ValueError):  # a row cut off by a kill
+            row = json.loads(line)
+            found[row["tokens"]] = row
+    return [found[tokens] for tokens in sorted(found)]
 
 
 def scores_row(tokens: int, joules: float, scores: Scores) -> dict[str, Any]:

@@ -22,6 +22,7 @@ MANIFEST_POSITIONS = 16_384  # per language
 _ROWS = 8
 
 
+@torch.no_grad()
 def score(
     decoder: Decoder, corpus: Corpus, depths: tuple[int, ...], positions: int, bos: int | None
 ) -> Scores:
@@ -30,28 +31,17 @@ def score(
     Args:
         positions: per language, in windows of 256 spread over the shard. depths: exits; the last layer is added.
     """
-    windows = {}
+    depths = (*depths, decoder.config.layers)
+    half = decoder.dtype == torch.float32 and bfloat16_pays(decoder.device)
+    result: Scores = {}
     for language in corpus.languages:
         shard = corpus.shards[language, "heldout"]
         rows = max(1, min(positions, len(shard)) // WINDOW)
         starts = np.linspace(0, len(shard) - WINDOW - 2, rows).astype(int)
-        windows[language] = np.stack([shard[start : start + WINDOW + 1] for start in starts])
-    return score_windows(decoder, windows, depths, bos)
-
-
-@torch.no_grad()
-def score_windows(
-    decoder: Decoder, windows: Mapping[str, np.ndarray], depths: tuple[int, ...], bos: int | None
-) -> Scores:
-    """The same scores over any windows: by language, token ids (windows, tokens)."""
-    depths = (*depths, decoder.config.layers)
-    half = decoder.dtype == torch.float32 and bfloat16_pays(decoder.device)
-    result: Scores = {}
-    for language, own in windows.items():
+        windows = np.stack([shard[start : start + WINDOW + 1] for start in starts]).astype(np.int64)
         sums = {name: dict.fromkeys(depths, 0.0) for name in ("accuracy", "agreement", "loss")}
-        for at in range(0, len(own), _ROWS):
-            some = torch.from_numpy(own[at : at + _ROWS].astype(np.int64))
-            tokens = begin_with(bos, some).to(decoder.device)
+        for at in range(0, rows, _ROWS):
+            tokens = begin_with(bos, torch.from_numpy(windows[at : at + _ROWS])).to(decoder.device)
             target = tokens[:, 1:]
             with torch.autocast(decoder.device.type, torch.bfloat16, enabled=half):
                 states = hidden_at(decoder, tokens[:, :-1], depths)
@@ -63,7 +53,7 @@ def score_windows(
                     sums["accuracy"][depth] += (top == target).sum().item()
                     sums["agreement"][depth] += (top == final).sum().item()
                     sums["loss"][depth] += loss.item()
-        count = own.shape[0] * (own.shape[1] - 1)
+        count = rows * WINDOW
         result[language] = {name: {d: v / count for d, v in by.items()} for name, by in sums.items()}
     return result
 
