@@ -8,6 +8,7 @@ const browser = names(['document', 'window', 'acquireVsCodeApi', 'MutationObserv
 export default tseslint.config(
   { ignores: ['dist/', 'build/', 'extension/test/e2e/artifacts/'] },
   js.configs.recommended,
+  { rules: { 'max-lines': ['error', 400] } },
   {
     files: ['extension/**/*.ts'],
     extends: [...tseslint.configs.strictTypeChecked, ...tseslint.configs.stylisticTypeChecked],

@@ -1,25 +1,25 @@
-/* The page of the threshold view: shows what it is sent (threshold/view.ts), and says when the slider is moved. */
+/* The page of the threshold view: shows the messages of threshold/view.ts, and reports when the slider is moved. */
 (() => {
   'use strict';
   const vscode = acquireVsCodeApi();
   const find = (id) => document.getElementById(id);
   const slider = find('threshold');
-  /** While the user drags, an echo of an earlier position must not move the slider back. */
-  const SETTLE_MS = 150;
-  let pending;
-  /** What was sent and is not written yet: until it is, states tell an earlier position. */
-  let awaited;
-  /** What thresholds gave in cold completions of held-out code, full depth last. */
+  /** While the user drags, a state message with an earlier value must not move the slider back. */
+  const DEBOUNCE_MS = 150;
+  let timer;
+  /** The value that was sent but is not written yet. Until then, state messages have an earlier value. */
+  let unwritten;
+  /** The calibration curve, full depth last. */
   let curve = [];
-  /** What to show at each step of the slider. */
+  /** The texts for each step of the slider. */
   let steps = [];
 
   const show = (value) => {
-    const { text, spoken, words, point } = steps[Math.round((value - slider.min) / slider.step)];
+    const { text, label, words, point } = steps[Math.round((value - slider.min) / slider.step)];
     find('value').textContent = text;
     find('here').textContent = words;
-    slider.setAttribute('aria-valuetext', spoken);
-    for (const button of find('stops').children) {
+    slider.setAttribute('aria-valuetext', label);
+    for (const button of find('presets').children) {
       button.setAttribute('aria-pressed', String(Number(button.value) === value));
     }
     if (point !== null) {
@@ -35,10 +35,10 @@
     return element;
   };
 
-  /** Quality upwards, saving to the right; the dot is where the slider is. */
+  /** Quality upwards, saving to the right. The large dot marks the slider's value. */
   const drawCurve = (here) => {
     const [WIDTH, HEIGHT, MARGIN] = [120, 60, 5];
-    /** From `least` to `most` at least, so that a difference of a hundredth looks like one. */
+    /** The axis covers at least `least` to `most`, so that a small difference looks small. */
     const scale = (key, length, least, most) => {
       const values = curve.map((point) => point[key]);
       const [low, high] = [Math.min(least, ...values), Math.max(most, ...values)];
@@ -56,18 +56,18 @@
   const choose = (value) => {
     slider.value = String(value);
     show(value);
-    clearTimeout(pending);
-    pending = setTimeout(() => {
-      pending = undefined;
-      awaited = value;
+    clearTimeout(timer);
+    timer = setTimeout(() => {
+      timer = undefined;
+      unwritten = value;
       vscode.postMessage({ type: 'threshold', value });
-    }, SETTLE_MS);
+    }, DEBOUNCE_MS);
   };
 
   find('use-fast').addEventListener('click', () => vscode.postMessage({ type: 'fast' }));
   slider.addEventListener('input', () => choose(Number(slider.value)));
 
-  const stopButton = ({ threshold, title, text }) => {
+  const presetButton = ({ threshold, title, text }) => {
     const button = document.createElement('button');
     button.type = 'button';
     button.value = String(threshold);
@@ -97,30 +97,30 @@
     curve = scale.curve;
     steps = scale.steps;
     find('trade-off').hidden = curve.length === 0;
-    find('stops').hidden = scale.stops.length === 0;
-    find('stops').replaceChildren(...scale.stops.map(stopButton));
-    find('marks').replaceChildren(...scale.stops.map(mark));
+    find('presets').hidden = scale.presets.length === 0;
+    find('presets').replaceChildren(...scale.presets.map(presetButton));
+    find('marks').replaceChildren(...scale.presets.map(mark));
     show(Number(slider.value));
   };
 
-  /** What is hidden loses the focus to nobody, so the slider has it first; and what is written again is read out again. */
-  const showUnused = (text) => {
-    const unused = find('unused');
-    if (text === '' && unused.contains(document.activeElement)) {
+  /** The slider takes the focus before the button is hidden. A text is written only if it changes, so that it is read out once. */
+  const showNoEffect = (text) => {
+    const note = find('no-effect');
+    if (text === '' && note.contains(document.activeElement)) {
       slider.focus();
     }
-    unused.hidden = text === '';
-    if (unused.firstElementChild.textContent !== text) {
-      unused.firstElementChild.textContent = text;
+    note.hidden = text === '';
+    if (note.firstElementChild.textContent !== text) {
+      note.firstElementChild.textContent = text;
     }
   };
 
   const showState = (state) => {
-    if (pending === undefined && awaited === undefined) {
+    if (timer === undefined && unwritten === undefined) {
       slider.value = String(state.threshold);
       show(state.threshold);
     }
-    showUnused(state.unused);
+    showNoEffect(state.noEffect);
     find('summary').textContent = state.summary;
     find('today').textContent = state.today;
     find('bars').hidden = state.bars.length === 0;
@@ -129,7 +129,7 @@
   };
 
   const written = ({ value }) => {
-    awaited = awaited === value ? undefined : awaited;
+    unwritten = unwritten === value ? undefined : unwritten;
   };
 
   const receivers = { scale: showScale, state: showState, written };

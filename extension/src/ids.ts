@@ -1,4 +1,4 @@
-/** Ids that the manifest declares and the code repeats; a unit test compares them with package.json. */
+/** Ids that the manifest declares and the code uses. A unit test compares them with package.json. */
 
 export const COMMANDS = {
   setThreshold: 'greenCode.setThreshold',
@@ -18,7 +18,7 @@ export const COMMANDS = {
 
 export const VIEW_THRESHOLD = 'greenCode.threshold';
 
-/** By step of the walkthrough: the context key at which the editor ticks it. */
+/** For each step of the walkthrough: the context key that completes it. */
 export const CONTEXTS = {
   setUp: 'greenCode.hasRun',
   complete: 'greenCode.hasAccepted',
@@ -26,5 +26,5 @@ export const CONTEXTS = {
   report: 'greenCode.hasShownReport',
 } as const;
 
-/** The leaf of extension/media/leaf.woff: the editor's own icon font has none. */
+/** The leaf in extension/media/leaf.woff: the editor's icon font has none. */
 export const ICON = '$(green-code-leaf)';

@@ -1,6 +1,6 @@
 /**
- * The output channels. None opens itself; an error notification offers to open them, and shows each error once. Lines that
- * are only logged are English in every language; what the user is told is logged as he was told it.
+ * The output channels. None opens by itself; an error notification offers to open one, and each error is shown once. Log lines
+ * are English in every language. What the user was shown is logged as it was shown.
  */
 import * as vscode from 'vscode';
 
@@ -17,7 +17,7 @@ export class Channels implements vscode.Disposable {
   private serverChannel: vscode.LogOutputChannel | undefined;
   private readonly shown = new Set<string>();
 
-  /** What the front says on stderr, why it ended among that, and what the client says about it; made when a front starts. */
+  /** The front's stderr and the client's log. Created when a front starts. */
   get server(): vscode.LogOutputChannel {
     this.serverChannel ??= vscode.window.createOutputChannel('Green Code Server', { log: true });
     return this.serverChannel;
@@ -27,8 +27,8 @@ export class Channels implements vscode.Disposable {
     this.extension.show(true);
   }
 
-  /** Logs, and notifies once per text: an error that repeats itself is not news. `cause`: the channel that has it. */
-  report(message: string, actions: readonly Action[] = [], cause: 'extension' | 'server' = 'extension'): void {
+  /** Logs an error, and shows it once per text. `cause`: the channel that Show Log opens. */
+  showError(message: string, actions: readonly Action[] = [], cause: 'extension' | 'server' = 'extension'): void {
     this.extension.error(message);
     if (this.shown.has(message)) {
       return;
@@ -45,8 +45,16 @@ export class Channels implements vscode.Disposable {
     });
   }
 
-  /** After something has started well, or was asked to start again, the same error is news. */
-  forgetShown(): void {
+  /** For `catch`: shows what failed in the background. */
+  readonly showFailure = (error: unknown): void => this.showError(failure(error));
+
+  /** For `catch`: logs what failed where the user need not know. */
+  logFailure(what: string): (error: unknown) => void {
+    return (error) => this.extension.info(`${what}: ${messageOf(error)}`);
+  }
+
+  /** After a successful start, or a start on request, errors are shown again. */
+  resetShown(): void {
     this.shown.clear();
   }
 
@@ -56,7 +64,10 @@ export class Channels implements vscode.Disposable {
   }
 }
 
-/** The text of whatever was thrown. */
+/** The text of a thrown value. */
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
+
+/** The same, for a notification. */
+export const failure = (error: unknown): string => `Green Code: ${messageOf(error)}`;

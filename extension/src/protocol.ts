@@ -1,8 +1,8 @@
 /**
- * Names and shapes of the conversation with the front (`green-code lsp`); described in docs/protocol.md.
+ * Names and shapes of the messages between extension and front (`green-code lsp`); described in docs/protocol.md.
  *
- * The other half of this contract is daemon/green_code/link/messages.py: a test compares the string literals of both
- * files, so write each of them out, once, as it stands there.
+ * The other half is daemon/green_code/link/messages.py. A test compares the string literals of both files, so each is
+ * written out here once, as it is there.
  */
 
 export const LSP_ACCEPTED = 'greenCode/accepted';
@@ -12,7 +12,7 @@ export const LSP_RESTART_ENGINE = 'greenCode/restartEngine';
 export const LSP_STATUS = 'greenCode/status';
 export const LSP_ENERGY = 'greenCode/energy';
 
-/** Not contributed to the palette: a completion carries it, so that the front learns when it was taken. */
+/** Not in the palette: a completion carries it, and the editor runs it when the completion is accepted. */
 export const COMMAND_ACCEPTED = 'greenCode.accepted';
 
 export const STATES = ['starting', 'loading', 'ready', 'busy', 'paused', 'disabled', 'error'] as const;
@@ -21,7 +21,7 @@ export type State = (typeof STATES)[number];
 export const DECODINGS = ['full', 'fast', 'exact'] as const;
 export type Decoding = (typeof DECODINGS)[number];
 
-/** Why generation ended: the text is usable. */
+/** Why generation ended. The text is usable. */
 export const STOP_REASONS = [
   'end_of_line',
   'end_of_block',
@@ -62,19 +62,19 @@ export type Refusal = (typeof REFUSALS)[number];
 export interface StatusMessage {
   readonly state: State;
   readonly message: string;
-  /** 0…1, or null where nobody knows. */
+  /** 0…1, or null if unknown. */
   readonly progress: number | null;
   readonly reason: string | null;
 }
 
-/** Sums over completions; joules are joules, `saving` is a fraction of `energy_full_joules`. */
+/** Sums over completions. `saving` is a fraction of `energy_full_joules`. */
 export interface Totals {
   readonly completions: number;
-  /** With a text, which the editor was given. */
+  /** Completions with a text that the editor received. */
   readonly shown: number;
   readonly accepted: number;
-  /** Accepted, and still there half a minute later. */
-  readonly kept: number;
+  /** Accepted completions whose text was still there 30 seconds later. */
+  readonly retained: number;
   readonly tokens: number;
   readonly energy_joules: number;
   readonly energy_full_joules: number;
@@ -82,28 +82,28 @@ export interface Totals {
   readonly saving: number;
   readonly mean_layers: number;
   readonly cpu_seconds: number;
-  /** Of the joules: nvml, rapl, both with a plus, estimate as soon as one completion's are estimated; null without any. */
+  /** Of the joules: nvml, rapl, both joined by a plus, or estimate if one completion's are estimated; null without completions. */
   readonly source: string | null;
 }
 
-/** Completions of `fast` that were done again at full depth, and how many texts were the same. */
+/** Completions in `fast` that were repeated at full depth, and how many texts agreed. */
 export interface Agreement {
   readonly checks: number;
   readonly agreed: number;
-  /** The share to expect at the threshold in force; null without a calibration. */
+  /** Expected share at the current threshold; null without a calibration. */
   readonly calibrated: number | null;
-  /** The least threshold that is still used; null: none was raised. */
+  /** Thresholds below this are raised to it; null: none is. */
   readonly raised_to: number | null;
 }
 
-/** What `greenCode/energy` carries: cumulative, at most once a second. */
+/** What `greenCode/energy` carries, at most once a second. Figures are cumulative. */
 export interface EnergyMessage {
   readonly today: Totals;
   readonly session: Totals;
   readonly mean_layers: number;
   readonly layers_total: number;
   readonly model: string;
-  /** Of each token of the last completion: the layer that decoded it. */
+  /** The exit layer of each token of the last completion. */
   readonly last_exits: readonly number[];
   readonly threshold: number;
   /** Null before the first check. */

@@ -1,55 +1,53 @@
 /**
- * Typed access to `greenCode.*`.
- *
- * Defaults live in package.json alone (checked against the daemon's settings.py by a test), so nothing here repeats one.
+ * Typed access to `greenCode.*`. `TABLE` names each setting; a unit test compares it with package.json, which alone has the
+ * defaults, limits and scopes. Another test compares package.json with the daemon's settings.py.
  */
 import * as vscode from 'vscode';
 
 import { contributes } from '../../package.json';
 import { t } from './l10n';
 import type { Action } from './log';
-import type { Decoding } from './protocol';
+import { DECODINGS } from './protocol';
 
 export const SECTION = 'greenCode';
 
-export interface Settings {
-  readonly enabled: boolean;
-  readonly threshold: number;
-  readonly decoding: Decoding;
-  readonly model: string;
-  readonly languages: readonly string[];
-  readonly trigger: 'automatic' | 'manual';
-  readonly excludedFiles: readonly string[];
-  readonly completeInComments: boolean;
-  readonly completeInStrings: boolean;
-  readonly maxLines: number;
-  readonly maxPromptTokens: number;
-  readonly pauseOnBattery: boolean;
-  readonly statusBar: boolean;
-  readonly gridIntensity: number;
-  readonly pythonPath: string;
+interface Types {
+  readonly boolean: boolean;
+  readonly number: number;
+  readonly integer: number;
+  readonly string: string;
+  readonly array: readonly string[];
 }
 
-export const SETTING_KEYS = [
-  'enabled',
-  'threshold',
-  'decoding',
-  'model',
-  'languages',
-  'trigger',
-  'excludedFiles',
-  'completeInComments',
-  'completeInStrings',
-  'maxLines',
-  'maxPromptTokens',
-  'pauseOnBattery',
-  'statusBar',
-  'gridIntensity',
-  'pythonPath',
-] as const satisfies readonly (keyof Settings)[];
+/** Each setting with its type, or with its values where the manifest lists them. */
+export const TABLE = {
+  enabled: 'boolean',
+  threshold: 'number',
+  decoding: DECODINGS,
+  model: 'string',
+  languages: 'array',
+  trigger: ['automatic', 'manual'],
+  excludedFiles: 'array',
+  completeInComments: 'boolean',
+  completeInStrings: 'boolean',
+  maxLines: 'integer',
+  maxPromptTokens: 'integer',
+  pauseOnBattery: 'boolean',
+  statusBar: 'boolean',
+  gridIntensity: 'number',
+  pythonPath: 'string',
+} as const satisfies Readonly<Record<string, keyof Types | readonly string[]>>;
 
-/** A row of the manifest's configuration. */
-interface Row {
+type SettingKey = keyof typeof TABLE;
+type ValueOf<Kind> = Kind extends keyof Types ? Types[Kind] : Kind extends readonly (infer Value)[] ? Value : never;
+export type Settings = { readonly [Key in SettingKey]: ValueOf<(typeof TABLE)[Key]> };
+
+export const SETTING_KEYS = Object.keys(TABLE) as readonly SettingKey[];
+
+export const settingId = (key: SettingKey): `greenCode.${SettingKey}` => `${SECTION}.${key}`;
+
+/** The manifest's schema of one setting. */
+interface Schema {
   readonly type: string;
   readonly default: unknown;
   readonly enum?: readonly unknown[];
@@ -58,37 +56,40 @@ interface Row {
   readonly scope?: string;
 }
 
-const ROWS = contributes.configuration.properties as Readonly<Record<`greenCode.${keyof Settings}`, Row>>;
+const SCHEMAS: Readonly<Record<`greenCode.${SettingKey}`, Schema>> = contributes.configuration.properties;
 
-/** What the user wrote, without its prefix, right or wrong: the front names what is wrong with it. */
+/** What the user wrote, by key without the prefix, valid or not: the front names what is wrong. */
 export function rawSettings(): Readonly<Record<string, unknown>> {
   const section = vscode.workspace.getConfiguration(SECTION);
   return Object.fromEntries(SETTING_KEYS.map((key) => [key, section.get(key)]));
 }
 
-/** What the front is sent: the above, and under `[language]` what a chosen language has otherwise, as in settings.json. */
+/** What the front receives: the raw settings, and under `[language]` the values that differ there, as in settings.json. */
 export function settingsForFront(): Readonly<Record<string, unknown>> {
   const common = rawSettings();
-  const keys = SETTING_KEYS.filter((key) => ROWS[`${SECTION}.${key}`].scope === 'language-overridable');
-  const own = readSettings().languages.map((languageId) => {
+  const keys = SETTING_KEYS.filter((key) => SCHEMAS[settingId(key)].scope === 'language-overridable');
+  const overrides = readSettings().languages.map((languageId) => {
     const section = vscode.workspace.getConfiguration(SECTION, { languageId });
-    const others = keys.map((key) => [key, section.get<unknown>(key)] as const).filter(([key, value]) => value !== common[key]);
-    return [`[${languageId}]`, Object.fromEntries(others)] as const;
+    const different = keys.map((key) => [key, section.get<unknown>(key)] as const).filter(([key, value]) => value !== common[key]);
+    return [`[${languageId}]`, Object.fromEntries(different)] as const;
   });
-  return { ...common, ...Object.fromEntries(own.filter(([, values]) => Object.keys(values).length > 0)) };
+  return { ...common, ...Object.fromEntries(overrides.filter(([, values]) => Object.keys(values).length > 0)) };
 }
 
-/** What the code reads: the editor passes on any JSON, so a value that the manifest does not allow gives way to the default. */
+/** What the extension uses. The editor passes on any JSON, so a value that the manifest does not allow becomes the default. */
 export function readSettings(): Settings {
   const raw = rawSettings();
   return Object.fromEntries(
-    SETTING_KEYS.map((key) => [key, allows(ROWS[`${SECTION}.${key}`], raw[key]) ? raw[key] : ROWS[`${SECTION}.${key}`].default]),
+    SETTING_KEYS.map((key) => {
+      const schema = SCHEMAS[settingId(key)];
+      return [key, isValid(schema, raw[key]) ? raw[key] : schema.default];
+    }),
   ) as unknown as Settings;
 }
 
-function allows(row: Row, value: unknown): boolean {
-  const { minimum = -Infinity, maximum = Infinity } = row;
-  return hasType(row.type, value) && (row.enum?.includes(value) ?? true) && !(typeof value === 'number' && (value < minimum || value > maximum));
+function isValid(schema: Schema, value: unknown): boolean {
+  const { minimum = -Infinity, maximum = Infinity } = schema;
+  return hasType(schema.type, value) && (schema.enum?.includes(value) ?? true) && !(typeof value === 'number' && (value < minimum || value > maximum));
 }
 
 function hasType(type: string, value: unknown): boolean {
@@ -104,33 +105,36 @@ function hasType(type: string, value: unknown): boolean {
   }
 }
 
-/** Where documents come from that we complete in; each cell of a notebook is a document of its own. */
+/** Schemes of supported documents. Each cell of a notebook is a document. */
 export const SCHEMES: readonly string[] = ['file', 'untitled', 'vscode-notebook-cell'];
 
-/** Whether we complete in documents like this one. */
-export function serves({ languages }: Settings, { uri, languageId }: vscode.TextDocument): boolean {
+export function isSupported({ languages }: Settings, { uri, languageId }: vscode.TextDocument): boolean {
   return SCHEMES.includes(uri.scheme) && languages.includes(languageId);
 }
 
-/** Whether a document is open that we complete in. */
+/** Whether a supported document is open. */
 export function isNeeded(settings: Settings): boolean {
-  return vscode.workspace.textDocuments.some((document) => serves(settings, document));
+  return vscode.workspace.textDocuments.some((document) => isSupported(settings, document));
 }
 
-/** A button that opens the Settings editor at one setting: ours, or one of the editor's. */
-export function openSetting(id: string): Required<Action> {
+/** One of our settings by key, or one of the editor's by id. */
+export type OpenableSetting = SettingKey | `editor.${string}`;
+
+/** A button that opens the Settings editor at one setting. */
+export function openSetting(setting: OpenableSetting): Required<Action> {
+  const id = setting.startsWith('editor.') ? setting : settingId(setting as SettingKey);
   return { title: t('Open Setting'), command: 'workbench.action.openSettings', args: [`@id:${id}`] };
 }
 
-/** Writes where the value in force comes from: the workspace if it has one, else the user's settings. */
-export async function writeSetting<K extends keyof Settings>(key: K, value: Settings[K]): Promise<void> {
+/** Writes to the workspace where it has a value, else to the user's settings. */
+export async function writeSetting<K extends SettingKey>(key: K, value: Settings[K]): Promise<void> {
   const section = vscode.workspace.getConfiguration(SECTION);
   const inWorkspace = section.inspect(key)?.workspaceValue !== undefined;
   const target = inWorkspace ? vscode.ConfigurationTarget.Workspace : vscode.ConfigurationTarget.Global;
   await section.update(key, value, target);
 }
 
-/** Calls back with the new settings on each change of one of ours. */
+/** Calls the listener with the new settings when one of ours changes. */
 export function onSettingsChange(listener: (settings: Settings) => void): vscode.Disposable {
   return vscode.workspace.onDidChangeConfiguration((event) => {
     if (event.affectsConfiguration(SECTION)) {

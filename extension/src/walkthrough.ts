@@ -1,16 +1,16 @@
-/** Ticks steps of the walkthrough once what they are about has happened: that a command was run says too little. */
+/** Completes steps of the walkthrough when their event has happened: that a command was run is not enough. */
 import * as vscode from 'vscode';
 
 import { CONTEXTS } from './ids';
 import type { Settings } from './settings';
 
-export function tick(step: keyof typeof CONTEXTS): void {
+export function markDone(step: keyof typeof CONTEXTS): void {
   void vscode.commands.executeCommand('setContext', CONTEXTS[step], true);
 }
 
-/** However it was set. The editor's own event for this comes with the default already, when the extension is installed. */
-export function tickThreshold(before: Settings, after: Settings): void {
+/** However the threshold was set. The editor's own event also fires for the default, when the extension is installed. */
+export function markThresholdDone(before: Settings, after: Settings): void {
   if (before.threshold !== after.threshold) {
-    tick('threshold');
+    markDone('threshold');
   }
 }

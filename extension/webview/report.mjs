@@ -1,4 +1,4 @@
-/** The energy report's charts and buttons. The figures come with the page (report/html.ts), which also has them as tables. */
+/** The energy report's charts and buttons. The figures are in the page (report/html.ts), which also has them as tables. */
 import { BarController, BarElement, CategoryScale, Chart, Legend, LinearScale, Tooltip } from 'chart.js';
 
 Chart.register(BarController, BarElement, CategoryScale, Legend, LinearScale, Tooltip);
@@ -39,7 +39,7 @@ function draw() {
 document.querySelectorAll('button[data-command]').forEach((button) => {
   button.addEventListener('click', () => editor.postMessage({ command: button.dataset.command }));
 });
-// Fresh figures come with a page of their own, which has the editor's state of this one: the focus stays where it was.
+// New figures come in a new page, which shares the editor's state with this one: the focus stays on the button.
 const refresh = document.getElementById('refresh');
 refresh.addEventListener('click', () => editor.setState({ refreshed: true }));
 if (editor.getState()?.refreshed) {
@@ -47,5 +47,5 @@ if (editor.getState()?.refreshed) {
   refresh.focus();
 }
 draw();
-// The editor changes the body's class with its theme.
+// The editor changes the body's class when the theme changes.
 new MutationObserver(draw).observe(document.body, { attributes: true, attributeFilter: ['class'] });

@@ -12,22 +12,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from green_code.decoding.exit_classifier import load_exit_classifier
-from green_code.decoding.ngram_table import read_ngram_table
+from green_code.decoding.bundle_contents import read_contents
 from green_code.folders import bundles_dir
-from green_code.models.adapters import check_kv_projections, read_lenses, read_part
-from green_code.models.bundle import (
-    AGENT,
-    DELTA,
-    KV_PROJECTIONS,
-    LENSES,
-    NGRAMS,
-    SVD_HEAD,
-    Bundle,
-    load_bundle,
-)
+from green_code.models.bundle import DELTA, Bundle, load_bundle
 from green_code.models.delta import read_delta
-from green_code.models.svd_head import read_directions
 from green_code.problems import Problem
 
 
@@ -68,13 +56,7 @@ def check_bundle(folder: Path) -> Bundle:
     if (delta := bundle.part(DELTA)) is not None:
         for _ in read_delta(delta):  # refuses what is not finite
             pass
-    read_part(bundle, NGRAMS, read_ngram_table)
-    read_part(bundle, SVD_HEAD, read_directions)
-    read_part(bundle, LENSES, read_lenses)
-    if entries := read_part(bundle, KV_PROJECTIONS, read_lenses):
-        check_kv_projections(bundle, entries)
-    if (agent := bundle.part(AGENT)) is not None:
-        load_exit_classifier(agent, bundle.exits)
+    read_contents(bundle)
     return bundle
 
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from importlib import resources
 from typing import Any
 
+from green_code.engine.loading import Runtime, load_runtime
 from green_code.engine.requests import threshold
-from green_code.engine.runtime import Runtime, load_runtime
 from green_code.link.messages import CompletionParams, CompletionResult, Decoding
 from green_code.models.catalog import DEFAULT
 from green_code.settings import PROMPT_TOKENS, default_settings

@@ -1,35 +1,35 @@
-"""A guessed token, and how sure it is: what sources of drafts give and what verification teaches them."""
+"""A draft token and the rate at which such drafts are accepted."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-WEIGHT = 8.0  # observations that a prior counts for
+PRIOR_WEIGHT = 8.0  # observations that a prior counts for
 
 
 @dataclass
 class AcceptanceRate:
-    """Mean of a Beta distribution: `right` of `asked`, both with the prior's share in them."""
+    """Mean of a Beta distribution: `accepted` of `seen`, the prior's share included."""
 
-    right: float
-    asked: float
+    accepted: float
+    seen: float
 
     @classmethod
-    def prior(cls, chance: float, weight: float = WEIGHT) -> AcceptanceRate:
+    def prior(cls, chance: float, weight: float = PRIOR_WEIGHT) -> AcceptanceRate:
         return cls(chance * weight, weight)
 
     @property
     def chance(self) -> float:
-        return self.right / self.asked
+        return self.accepted / self.seen
 
-    def observe(self, right: bool) -> None:
-        self.right += right
-        self.asked += 1
+    def observe(self, accepted: bool) -> None:
+        self.accepted += accepted
+        self.seen += 1
 
 
 @dataclass(frozen=True)
 class Draft:
-    """A guessed token, and the rate that judges it. `depth`: of the exit that gave it; L where text gave it."""
+    """A draft token. `depth`: of the exit that gave it; L where prompt lookup did. `rate`: how often its kind is accepted."""
 
     token: int
     depth: int

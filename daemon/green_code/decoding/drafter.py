@@ -1,7 +1,4 @@
-"""Putting drafts on a cache: from text and from exits, the better at each place, while one pays.
-
-Whether a guess pays is drafter.py's to say; here the sources are asked, and what they say is put behind the last token.
-"""
+"""Drafts from prompt lookup and from early exits, the better at each place, appended to the cache while one pays."""
 
 from __future__ import annotations
 
@@ -9,122 +6,128 @@ import math
 from collections.abc import Callable, Sequence
 
 from green_code.decoding.draft import Draft
-from green_code.decoding.effort import Effort
-from green_code.decoding.exit_policies import Policy, View
+from green_code.decoding.exit_policies import ExitView, Full, Policy
 from green_code.decoding.healing import Chooser
 from green_code.decoding.kv_cache import KVCache
-from green_code.decoding.price_book import PriceBook, Prices
-from green_code.decoding.prompt_lookup import LENGTHS
+from green_code.decoding.price_book import PriceBook, Round
+from green_code.decoding.prompt_lookup import LENGTHS, PromptLookup
+from green_code.work import Prices
+
+MAX_DRAFTS = 16  # in one verification; prices are measured on batches of about this size
 
 
-def draft(
-    cache: KVCache,
-    policy: Policy,
-    chooser: Chooser,
-    required: bytes,
-    effort: Effort,
-    ends: Callable[[int], bool],
-    price_book: PriceBook,
-    limit: int,
-    bounds: tuple[Prices, Prices],
-    full: float,
-) -> tuple[list[Draft], Draft | None]:
-    """Put at most `limit` drafts on the cache, while each is expected to save more than it costs.
+class Drafter:
+    """Drafts for one completion.
 
     Args:
-        bounds: prices of the pass that decides over them, if it goes no deeper than it must, and if it goes to the last layer.
-        full: what full depth would spend on the next token.
+        book: says whether a draft pays. lookup: None: exits alone draft. policy: decides at which exits to draft; `Full`: none.
+        ends: whether a token ends the completion; nothing is drafted behind it.
+    """
+
+    def __init__(
+        self,
+        book: PriceBook,
+        lookup: PromptLookup | None,
+        policy: Policy,
+        chooser: Chooser,
+        ends: Callable[[int], bool] = lambda _: False,
+    ) -> None:
+        self.book, self.lookup, self.policy = book, lookup, policy
+        self._chooser, self._ends = chooser, ends
+
+    @classmethod
+    def without_drafts(cls, layers: int, chooser: Chooser) -> Drafter:
+        return cls(PriceBook(Prices(), layers), None, Full(), chooser)
+
+    def draft(
+        self, cache: KVCache, round: Round, required: bytes, limit: int
+    ) -> tuple[list[Draft], Draft | None]:
+        """Append at most `limit` drafts to the cache, each expected to save more than it costs.
+
+        Args:
+            round: begun. required: bytes that the first tokens must spell.
+        Returns:
+            The drafts, and the token of an exit whose confidence was too low; verification updates its rate.
+        """
+        drafts: list[Draft] = []
+        chance, lost = 1.0, 0.0  # that all are accepted, and what they cost if none is
+        start, layers = len(cache) - 1, self.book.layers
+        # As many positions: the last layer runs over one of them.
+        waiting = math.ceil(cache.pending(start, layers) / layers)
+        while len(drafts) < limit and not (drafts and self._ends(drafts[-1].token)):
+            draft = None
+            if self.lookup is not None:
+                draft = self.lookup.draft(cache.tokens[-LENGTHS[0] :], required)
+            rows = waiting + len(drafts)
+            price, risk = round.shallowest.row(rows), round.deepest.row(rows)
+            if draft is not None and not self.book.affords(lost + risk, round.full_price):
+                draft = None
+            saving = round.shallowest.gain(chance * draft.rate.chance, price) if draft is not None else 0.0
+            exits = {
+                depth: gain
+                for depth, gain in self.book.paying_exits(self.policy, chance, rows).items()
+                if self.book.affords(lost + self.book.exit_cost(depth, rows), round.full_price)
+            }
+            if exits and max(exits.values()) > saving:
+                draft = self._from_exit(cache, required, list(exits), start)
+                if draft is None:
+                    break  # the position is at full depth: verification needs only the head
+                risk = self.book.exit_cost(draft.depth, rows)
+                price = self.book.exit_price(draft.depth, rows)
+                if round.shallowest.gain(chance * draft.rate.chance, price) <= 0:
+                    return self._before_end(cache, drafts), draft
+            elif draft is None or saving <= 0:
+                break
+            drafts.append(draft)
+            chance, lost = chance * draft.rate.chance, lost + risk
+            required = self._chooser.left(required, draft.token)
+            cache.append([draft.token])
+        return self._before_end(cache, drafts), None
+
+    def _before_end(self, cache: KVCache, drafts: list[Draft]) -> list[Draft]:
+        """Nothing needs verifying behind the end of the completion."""
+        if drafts and self._ends(drafts[-1].token):
+            cache.truncate(len(cache) - 1)
+        return drafts
+
+    def _from_exit(self, cache: KVCache, required: bytes, exits: Sequence[int], start: int) -> Draft | None:
+        """The token of the exit that the policy takes; None where it goes on to full depth.
+
+        Positions from `start` on go there with it: the last layer will decide them.
+        """
+        view, reads = advance_by_policy(cache, self.policy, exits, start)
+        for depth in exits:
+            record = self.book.record(depth)
+            if depth <= view.depth:
+                record.exits.observe(depth == view.depth)
+            if depth < view.depth:
+                record.reads.observe(reads > 0)
+        if view.depth == self.book.layers:
+            return None
+        token = self._chooser.choose(view, required)
+        confidence = view.top.probability if token == view.top.token else 0.0
+        return Draft(token, view.depth, self.book.record(view.depth).rate_of(confidence))
+
+
+def advance_by_policy(
+    cache: KVCache, policy: Policy, exits: Sequence[int] | None = None, first_output: int | None = None
+) -> tuple[ExitView, int]:
+    """Advance the last position from exit to exit until the policy exits, at full depth at the latest.
+
+    Args:
+        exits: those of the policy's at which it decides; by default all. first_output: see `KVCache.advance`; by default the
+            last position.
     Returns:
-        The drafts, and the token of an exit that was too unsure of it: what verification says of that is learned.
+        The view at the depth that was reached, and at how many exits before it the policy read the head.
     """
-    drafts: list[Draft] = []
-    prices, most = bounds
-    chance, lost = 1.0, 0.0  # that all of them are right, and what they cost if none is
-    start = len(cache) - 1
-    # As many positions: of all but one of them, the last layer makes keys and values alone.
-    waiting = math.ceil(cache.pending(start, prices.layers) / prices.layers)
-    while len(drafts) < limit and not (drafts and ends(drafts[-1].token)):
-        guess = None
-        if price_book.lookup is not None:
-            guess = price_book.lookup.guess(cache.tokens[-LENGTHS[0] :], required)
-        rows = waiting + len(drafts)
-        price, risk = prices.row(rows), most.row(rows)
-        if guess is not None and not price_book.affords(lost + risk, full):
-            guess = None
-        saving = prices.gain(chance * guess.rate.chance, price) if guess is not None else 0.0
-        gains = price_book.worth_asking(policy, chance, rows)
-        exits = {
-            d: g for d, g in gains.items() if price_book.affords(lost + price_book.look_price(d, rows), full)
-        }
-        if exits and max(exits.values()) > saving:
-            guess = _from_exit(cache, policy, chooser, required, effort, price_book, list(exits), start)
-            if guess is None:
-                break  # the position is at full depth: its token costs a head, and the next pass drafts anew
-            risk = price_book.look_price(guess.depth, rows)
-            if prices.gain(chance * guess.rate.chance, price_book.exit_price(guess.depth, rows)) <= 0:
-                return drafts, guess
-        elif guess is None or saving <= 0:
-            break
-        drafts.append(guess)
-        chance, lost = chance * guess.rate.chance, lost + risk
-        required = chooser.left(required, guess.token)
-        cache.append([guess.token])
-    return drafts, None
-
-
-def _from_exit(
-    cache: KVCache,
-    policy: Policy,
-    chooser: Chooser,
-    required: bytes,
-    effort: Effort,
-    price_book: PriceBook,
-    exits: Sequence[int],
-    start: int,
-) -> Draft | None:
-    """The token of the exit at which the policy stops; None where it goes on to full depth.
-
-    Positions from `start` on go there with it: they will be decided by the last layer.
-    """
-    heads = effort.heads
-    view = climb(cache, policy, effort, exits, start)
-    for depth in exits:
-        if depth <= view.depth:
-            price_book.record(depth).stops.observe(depth == view.depth)
-        if depth < view.depth:
-            price_book.record(depth).reads.observe(effort.heads > heads)
-    if view.depth == cache.decoder.config.layers:
-        return None
-    token = chooser.choose(view, required)
-    effort.count_head()
-    if view.scored:
-        effort.count_head()  # of the tokens that are allowed
-    confidence = view.top.probability if token == view.top.token else 0.0
-    return Draft(token, view.depth, price_book.record(view.depth).top_tokens(confidence))
-
-
-def climb(
-    cache: KVCache,
-    policy: Policy,
-    effort: Effort,
-    exits: Sequence[int] | None = None,
-    wanted: int | None = None,
-) -> View:
-    """Raise the last position from exit to exit until the policy stops, at full depth at the latest.
-
-    `exits`: those of the policy's at which it is asked; by default all. `wanted`: see `KVCache.advance`; by default the last
-    position alone. Counts the heads that the policy looked at on its way, not the one of the view that is returned.
-    """
-    position, layers = len(cache) - 1, cache.decoder.config.layers
-    wanted = position if wanted is None else wanted
+    position, layers, reads = len(cache) - 1, cache.decoder.config.layers, 0
+    first_output = position if first_output is None else first_output
     for depth in policy.exits if exits is None else exits:
-        cache.advance(position, depth, wanted)
-        view = View(cache, position, depth, cache.pending(position, layers))
-        stop = policy.stop(view)
-        effort.decisions += policy.network_runs
-        if stop:
-            return view
-        if view.looked:
-            effort.count_head()
-    cache.advance(position, layers, wanted)
-    return View(cache, position, layers, 0)
+        cache.advance(position, depth, first_output)
+        view = ExitView(cache, position, depth, cache.pending(position, layers))
+        cache.work.decisions += policy.classifier_runs
+        if policy.should_exit(view):
+            return view, reads
+        reads += view.has_top
+    cache.advance(position, layers, first_output)
+    return ExitView(cache, position, layers, 0), reads

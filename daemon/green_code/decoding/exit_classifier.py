@@ -1,7 +1,7 @@
-"""The exit agent's network, and what it sees of a hidden state: `features` and `forward` in training, for service the same in NumPy.
+"""The exit classifier: the agent's network, and its features of a hidden state.
 
-Where the kernel serves, it is there in a third form (kernels/judge.h, by `for_service`). The agent is to meet in service what it
-learned from: tests/decoding/test_exit_network.py and tests/kernels/test_judge.py hold the forms equal.
+Training uses `features` and `forward`; service uses the same in NumPy, or the kernel's form (kernels/exit_classifier.h). Held
+equal by: tests/decoding/test_exit_classifier.py and tests/kernels/test_exit_classifier.py.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from green_code.models.backend import ExitParameters, TopToken
+from green_code.kernels.exit_classifier import ExitParameters
+from green_code.models.backend import TopToken
 from green_code.problems import Problem
 
 CONTINUE, EXIT = 0, 1
@@ -87,8 +88,8 @@ class ExitClassifier(nn.Module):
         """The parameters' own memory."""
         return tuple(part.detach().numpy() for part in self._parts())
 
-    def for_service(self) -> ExitParameters:
-        """Copies of the parameters, as a decoder's `judge_of` takes them."""
+    def parameters_for_kernel(self) -> ExitParameters:
+        """Copies of the parameters."""
         inner, bias, exit_bias, action, action_bias = (
             part.detach().float().cpu().numpy().copy() for part in self._parts()
         )

@@ -1,14 +1,14 @@
-"""Policies: who decides at an exit whether to stop there.
+"""Exit policies: at each exit, decide whether to decode the token there or to go deeper.
 
-A policy names the depths at which it wants to be asked and answers from what is known there. `full` never stops,
-`fixed(E)` always at E, `confidence(τ)` where the head's top token has more than τ of the probability (LITE),
-`agent(T)` where the exit classifier's most likely action is EXIT and P(EXIT) > T (GREEN-CODE).
+A policy names its exits and decides from an `ExitView`. `full` never exits, `fixed(E)` always at E, `confidence(τ)` where the
+top token has more than τ of the probability (LITE, arXiv 2310.18581), `agent(T)` where the exit classifier's P(exit) is above
+T and EXIT its likeliest action (GREEN-CODE, arXiv 2501.11006).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final, Protocol
 
@@ -16,29 +16,29 @@ from torch import Tensor
 
 from green_code.decoding.exit_classifier import ExitClassifier
 from green_code.decoding.kv_cache import KVCache
-from green_code.models.backend import Backend, Classify, TopToken
+from green_code.kernels.decoder import KernelDecoder
+from green_code.kernels.exit_classifier import ExitProbability, exit_probability_function
+from green_code.models.backend import Backend, TopToken
 from green_code.problems import Problem
 
 LIKELIEST: Final = 0.5
-"""The agent's threshold where its most likely action is taken; a lower one changes nothing."""
+"""The agent's threshold at which its likeliest action is taken; a lower one changes nothing."""
 
 
 @dataclass
-class View:
-    """What is known about a position at one exit, as long as the cache keeps it there.
+class ExitView:
+    """What is known about a position at one exit, while the cache keeps it there.
 
-    `pending` are the evaluations that going on to full depth would cost if all before it was decided. `top`, what the head says, is
-    found when it is first asked for, so that a policy which does not look at it does not pay; `look` finds it where it comes
-    with others'.
+    Args:
+        pending: layer × position evaluations that going on to full depth would cost.
+        read_top: gives the top token where it is computed together with other positions'; by default it is computed alone.
     """
 
     cache: KVCache
     position: int
     depth: int
     pending: int
-    look: Callable[[], TopToken] | None = None
-    scored: bool = field(init=False, default=False)
-    """Whether the head was run over some tokens."""
+    read_top: Callable[[], TopToken] | None = None
 
     @property
     def state(self) -> Tensor:
@@ -47,46 +47,48 @@ class View:
 
     @cached_property
     def top(self) -> TopToken:
-        return self.look() if self.look else self.cache.top_tokens((self.position,), self.depth)[0]
+        """Computed when first read, so that a policy which does not need the head does not pay for it."""
+        if self.read_top is not None:
+            return self.read_top()
+        return self.cache.top_tokens((self.position,), self.depth)[0]
 
     @property
-    def looked(self) -> bool:
-        """Whether the head was run."""
+    def has_top(self) -> bool:
+        """Whether the head has run."""
         return "top" in vars(self)
 
-    def top_token_among(self, tokens: Tensor) -> int:
-        """The likeliest of these tokens (K,) int32 alone."""
-        self.scored = True
+    def top_among(self, tokens: Tensor) -> int:
+        """The likeliest of these tokens (K,) int32."""
         return self.cache.top_token_among(self.position, self.depth, tokens)
 
 
 class Policy(Protocol):
     @property
     def exits(self) -> tuple[int, ...]:
-        """Depths at which to ask, ascending, all below L."""
+        """Depths at which it decides, ascending, all below L."""
 
     @property
-    def network_runs(self) -> int:
-        """How often an answer runs the exit classifier: 1 for the agent, 0 for rules."""
+    def classifier_runs(self) -> int:
+        """How often a decision runs the exit classifier: 1 for the agent, 0 for rules."""
 
-    def stop(self, view: View) -> bool: ...
+    def should_exit(self, view: ExitView) -> bool: ...
 
 
 @dataclass(frozen=True)
 class Full:
     exits: tuple[int, ...] = ()
-    network_runs: int = 0
+    classifier_runs: int = 0
 
-    def stop(self, view: View) -> bool:
+    def should_exit(self, view: ExitView) -> bool:
         return False
 
 
 @dataclass(frozen=True)
 class Fixed:
     exits: tuple[int, ...]
-    network_runs: int = 0
+    classifier_runs: int = 0
 
-    def stop(self, view: View) -> bool:
+    def should_exit(self, view: ExitView) -> bool:
         return True
 
 
@@ -94,9 +96,9 @@ class Fixed:
 class Confidence:
     exits: tuple[int, ...]
     threshold: float
-    network_runs: int = 0
+    classifier_runs: int = 0
 
-    def stop(self, view: View) -> bool:
+    def should_exit(self, view: ExitView) -> bool:
         return view.top.probability > self.threshold
 
 
@@ -104,30 +106,29 @@ class Confidence:
 class Agent:
     """
     Args:
-        judge: the network in one call, where the decoder has such.
+        in_kernel: the classifier as one call of the kernel, where the decoder is the kernel's.
     """
 
-    network: ExitClassifier
-    classify: Classify | None = None
+    classifier: ExitClassifier
+    in_kernel: ExitProbability | None = None
     threshold: float = 1.0
-    network_runs: int = 1
+    classifier_runs: int = 1
 
     @property
     def exits(self) -> tuple[int, ...]:
-        return self.network.exits
+        return self.classifier.exits
 
-    def stop(self, view: View) -> bool:
+    def should_exit(self, view: ExitView) -> bool:
+        probability = self.in_kernel or self.classifier.exit_probability
         index = self.exits.index(view.depth)
-        if self.classify is not None:
-            probability = self.classify(view.state, view.pending, view.top, index)
-        else:
-            probability = self.network.exit_probability(view.state, view.pending, view.top, index)
-        return probability > max(LIKELIEST, self.threshold)
+        return probability(view.state, view.pending, view.top, index) > max(LIKELIEST, self.threshold)
 
 
-def agent_on(network: ExitClassifier, decoder: Backend) -> Agent:
-    """The agent of a network, as fast as the decoder lets it be."""
-    return Agent(network, decoder.judge_of(network.for_service()))
+def agent_for(classifier: ExitClassifier, decoder: Backend) -> Agent:
+    """The agent of a classifier, in the kernel where the decoder is."""
+    if isinstance(decoder, KernelDecoder):
+        return Agent(classifier, exit_probability_function(decoder, classifier.parameters_for_kernel()))
+    return Agent(classifier)
 
 
 def parse_exits(text: str, layers: int) -> tuple[int, ...]:
@@ -167,7 +168,7 @@ def parse_policy(
         if kind == "confidence":
             if not 0 <= float(value) <= 1:
                 raise ValueError(value)
-            # No probability is greater than 1: there is nothing to ask.
+            # No probability is greater than 1, so no exit would ever be taken.
             return Confidence(tuple(exits), float(value)) if float(value) < 1 else Full()
         if kind == "agent" and not value:
             if agent is None:

@@ -1,8 +1,8 @@
-"""What usually follows a few tokens: the likeliest continuations in a training corpus, as a table in the bundle.
+"""The n-gram table of a bundle: which token usually follows the last one to three, counted over the training corpus.
 
-A direct-mapped table. The last N tokens, hashed, name one slot; it holds one run's continuation, how often the run was
-followed by it, and 16 more bits of the hash, by which the run is known. Of runs with the same slot the more useful one
-was kept (adaptation/ngrams.py). A wrong match, one in 65,536 or so, is a wrong guess and no more.
+A direct-mapped table. The last N tokens, hashed, give one slot. It holds the continuation of one n-gram, how often that
+follows, and 16 more bits of the hash, by which the n-gram is recognised. Of n-grams with the same slot the more useful one is
+in the table (the lab's corpus/ngrams.py chooses). A false match, about one in 65,536, gives a wrong draft and no more.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-LENGTHS = (3, 2, 1)  # of runs, the longest first
+LENGTHS = (3, 2, 1)  # of n-grams, the longest first
 _MASK = (1 << 64) - 1
 
 
 def slot_and_check(run: Sequence[Any], slots: int) -> tuple[Any, Any]:
-    """Of a run of token ids, or of arrays of them (uint64): FNV-1a over the ids, then a mix of the upper bits."""
+    """Slot and check bits of token ids, or of arrays of them (uint64): FNV-1a, then a mix of the upper bits."""
     state: Any = run[0] * 0 + (0xCBF29CE484222325 + len(run))
     for token in run:
         state = ((state ^ token) * 0x100000001B3) & _MASK
@@ -28,13 +28,24 @@ def slot_and_check(run: Sequence[Any], slots: int) -> tuple[Any, Any]:
 
 
 class NgramTable:
-    """A table: (M,) checks and tokens (uint16), and chances (uint8, in 255ths; 0: the slot is empty)."""
+    """
+    Args:
+        checks, tokens: (M,) uint16. chances: (M,) uint8, in 255ths; 0: the slot is empty.
+        vocabulary_digest: of the vocabulary in which it was counted; None: not known.
+    """
 
-    def __init__(self, checks: np.ndarray, tokens: np.ndarray, chances: np.ndarray) -> None:
+    def __init__(
+        self,
+        checks: np.ndarray,
+        tokens: np.ndarray,
+        chances: np.ndarray,
+        vocabulary_digest: str | None = None,
+    ) -> None:
         self._checks, self._tokens, self._chances = checks, tokens, chances
+        self.vocabulary_digest = vocabulary_digest
 
     def continuation(self, context: Sequence[int]) -> tuple[int, float] | None:
-        """The likeliest token after the longest run at the end of `context` that is known, and its share of the corpus."""
+        """The likeliest token after the longest known n-gram at the end of `context`, and its share of the corpus."""
         for n in LENGTHS:
             if len(context) >= n:
                 slot, check = slot_and_check(context[-n:], len(self._checks))
@@ -43,37 +54,21 @@ class NgramTable:
         return None
 
 
-def load_ngram_table(path: Path, vocabulary: str) -> NgramTable:
+def read_ngram_table(path: Path) -> NgramTable:
     """
-    Args:
-        vocabulary: the digest of the one that is used.
-    Raises:
-        ValueError: the file is damaged, or of another vocabulary.
-    """
-    ngrams, of = read_ngram_table(path)
-    if of != vocabulary:
-        raise ValueError("it was counted in tokens of another vocabulary")
-    return ngrams
-
-
-def read_ngram_table(path: Path) -> tuple[NgramTable, str | None]:
-    """The table, and the digest of the vocabulary that it is of.
-
     Raises:
         ValueError: the file is damaged.
     """
     try:
         with safe_open(path, "numpy") as file:
-            of = (file.metadata() or {}).get("vocabulary")
+            digest = (file.metadata() or {}).get("vocabulary")
             checks, tokens, chances = (file.get_tensor(name) for name in ("checks", "tokens", "chances"))
     except (OSError, SafetensorError) as error:
         raise ValueError(f"it cannot be read ({error})") from error
-    columns = [(column.dtype.name, column.shape) for column in (checks, tokens, chances)]
     slots = checks.shape
-    if (
-        columns != [("uint16", slots), ("uint16", slots), ("uint8", slots)]
-        or len(slots) != 1
-        or slots == (0,)
-    ):
-        raise ValueError("its columns are not what they should be")
-    return NgramTable(checks, tokens, chances), of
+    expected = [("uint16", slots), ("uint16", slots), ("uint8", slots)]
+    if [(column.dtype.name, column.shape) for column in (checks, tokens, chances)] != expected:
+        raise ValueError("its columns have wrong types or lengths")
+    if len(slots) != 1 or slots == (0,):
+        raise ValueError("it is empty")
+    return NgramTable(checks, tokens, chances, digest)

@@ -182,12 +182,12 @@ class PromptLookup:
         if len(self._recent) > _RECENT_TOKENS:
             self._recent = self._recent.last(_RECENT_TOKENS // 2)
 
-    def guess(self, context: Sequence[int], required: bytes) -> Draft | None:
+    def draft(self, context: Sequence[int], required: bytes) -> Draft | None:
         """The token after `context`, among those that agree with the bytes still required (healing)."""
-        guesses = (self.guess_here(context, required), self.guess_everywhere(context, required))
+        guesses = (self.from_session(context, required), self.from_corpus(context, required))
         return max((g for g in guesses if g is not None), key=lambda g: g.rate.chance, default=None)
 
-    def guess_here(self, context: Sequence[int], required: bytes) -> Draft | None:
+    def from_session(self, context: Sequence[int], required: bytes) -> Draft | None:
         """What followed the longest run that stood before in this session's text."""
         for n in LENGTHS:
             run = context[-n:]
@@ -203,7 +203,7 @@ class PromptLookup:
                 return Draft(found[0], self._layers, self.rates[n, _agreement(found)])
         return None
 
-    def guess_everywhere(self, context: Sequence[int], required: bytes) -> Draft | None:
+    def from_corpus(self, context: Sequence[int], required: bytes) -> Draft | None:
         """What follows most often in the training corpus."""
         if self._everywhere is None or (known := self._everywhere.continuation(context)) is None:
             return None

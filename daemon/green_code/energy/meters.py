@@ -209,7 +209,7 @@ def pick_meter(gpu: str | None, *, powercap: Path = POWERCAP, nvml: Any = None) 
 
 
 @dataclass(frozen=True)
-class Adapters:
+class Reading:
     """What a window measured. `joules` is None where the counter failed; `short` marks one under 10 s."""
 
     joules: float | None
@@ -220,7 +220,7 @@ class Adapters:
 
 
 class Window:
-    """Measures what happens inside a `with`; `adapters` is there once it has ended.
+    """Measures what happens inside a `with`; `reading` is there once it has ended.
 
     Args:
         meter: the counter.
@@ -236,7 +236,7 @@ class Window:
         self._meter = meter
         self._synchronise = synchronise
         self._clock = clock
-        self.adapters: Adapters | None = None
+        self.reading: Reading | None = None
 
     def __enter__(self) -> Window:
         self._synchronise()
@@ -252,7 +252,7 @@ class Window:
         seconds = self._clock() - self._seconds
         cpu_seconds = time.process_time() - self._cpu_seconds
         joules = self._meter.read_joules()
-        self.adapters = Adapters(
+        self.reading = Reading(
             joules=None if joules is None or self._joules is None else joules - self._joules,
             seconds=seconds,
             cpu_seconds=cpu_seconds,

@@ -1,4 +1,4 @@
-"""What the service needs of a model's side; engine/runtime.py implements it, tests put a stand-in here.
+"""What the service needs of a loaded model; loading.py and session.py implement it, tests use a stand-in.
 
 Must not know: either implementation, or torch.
 """
@@ -63,4 +63,4 @@ class Runtime(Protocol):
 
 
 LoadRuntime = Callable[[str, Progress], Runtime]
-"""`runtime.load_runtime`; runs for seconds to minutes, on its own thread; raises Problem."""
+"""`loading.load_runtime`; runs for seconds to minutes, on its own thread; raises Problem."""

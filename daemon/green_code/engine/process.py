@@ -34,9 +34,9 @@ LOG_FILES = 2
 
 def default_loader(model: str, progress: Progress) -> Runtime:
     """The real runtime; its import takes seconds, so it happens here, while clients see the status."""
-    from green_code.engine import runtime
+    from green_code.engine import loading
 
-    loaded: Runtime = runtime.load_runtime(model, progress)
+    loaded: Runtime = loading.load_runtime(model, progress)
     return loaded
 
 

@@ -30,10 +30,11 @@ from green_code.kernels.binding import (
     Kernel,
     Scratch,
 )
+from green_code.kernels.exit_classifier import ExitParameters, ExitProbability
 from green_code.kernels.helper_thread import Helper
 from green_code.kernels.packing import PREVIEW, head_name, kv_projection_name, lens_name, unpack
 from green_code.kernels.quantise import GROUP, RECORD_BYTES, TILE
-from green_code.models.backend import CANDIDATES, Classify, ExitParameters, TopToken
+from green_code.models.backend import CANDIDATES, TopToken
 from green_code.models.decoder import inverse_frequencies
 from green_code.models.families import ModelConfig, Rope
 
@@ -210,7 +211,7 @@ class KernelDecoder:
             raise ValueError(f"tokens must be of the {vocabulary} that the head has")
         return found
 
-    def judge_of(self, parameters: ExitParameters) -> Classify | None:
+    def judge_of(self, parameters: ExitParameters) -> ExitProbability | None:
         """See `Backend`; None where the network's sizes are not those of the kernel's vectors.
 
         Raises:

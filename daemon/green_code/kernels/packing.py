@@ -104,11 +104,11 @@ def pack(
     packed += [quantise(lens.matrix.numpy()) for _, lens in sorted(adapters.lenses.items())]
     rest |= {lens_name(depth): lens.gain.float() for depth, lens in adapters.lenses.items()}
     first = config.heads * config.head_width
-    for layer, entry in sorted(adapters.entries.items()):
+    for layer, entry in sorted(adapters.kv_projections.items()):
         own = weights[f"layers.{layer - 1}.qkv.weight"][first:]
         packed.append(quantise(corrected(own, entry).numpy()))
-    rest[_KV_PROJECTIONS] = torch.tensor(sorted(adapters.entries), dtype=torch.int32)
-    directions = adapters.directions
+    rest[_KV_PROJECTIONS] = torch.tensor(sorted(adapters.kv_projections), dtype=torch.int32)
+    directions = adapters.svd_directions
     if directions is not None and config.tied_head and len(directions) % GROUP == 0:
         svd_head = svd_head_of(rest["embed.weight"], directions)
         packed.append(quantise(svd_head.preview.numpy()))

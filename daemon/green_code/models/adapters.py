@@ -1,22 +1,18 @@
-"""What a bundle adds for reading states: the screen's directions and exits' lenses, for the head, and entries, for layers.
+"""Adapters: what a bundle adds beside the model's weights. Lenses for exits, KV projections, directions of the SVD head.
 
-A state that leaves an early layer is not quite in the terms in which the last layer speaks. A *lens* puts it there, so that the
-one head says of an exit what the last layer would (tuned lens, Belrose et al., arXiv 2303.08112). Here it is linear, works on
-the state x over its root mean square, and is learned against the last layer's distribution (adaptation/lenses.py):
+A *tuned lens* (Belrose et al., arXiv 2303.08112) translates an exit's state for the LM head. It is linear, on the state x over
+its root mean square, and is learned against the last layer's distribution; deeper layers read x itself:
 
-    x̂ = x / rms(x),   seen = x̂ + A (g · x̂),   A (C, C), g (C,), of an exit's own
+    x̂ = x / rms(x),   lens(x) = x̂ + A (g · x̂),   A (C, C), g (C,), one for each exit
 
-The gain g makes all components about as large. They differ three-thousandfold, and would be learned, and rounded, as unevenly.
-A lens changes what is read at an exit alone: deeper layers get the state as it was.
+The gain g makes all components about as large; they differ three-thousandfold, and would be learned and rounded as unevenly.
 
-An *entry* is what a layer above the prefill exit keeps of a position that settled there (decoding/cache.py): a key and a value,
-made of a state that several layers have not been over. The layer's own projections W_kv would take it for one of theirs. Those of
-the bundle add what was learned (SwiftKV trains them as well, arXiv 2410.03960), on the layer's normed input n:
+A *KV projection* (SwiftKV, arXiv 2410.03960) makes the keys and values that a layer above the prefill exit holds of a
+propagated position, whose state several layers have not been over. It adds to the layer's own W_kv, on the normed input n:
 
-    entry = W_kv n + A (g · n),   A (2·K·D, C), keys' rows first, g (C,), of a layer's own
+    [k; v] = W_kv n + A (g · n),   A (2·K·D, C), g (C,), one for each layer
 
-Files: safetensors; for each exit or layer D `D:codes` and `D:scales`, A as delta.py has a matrix with three bits a value, and
-`D:gain`.
+Files: safetensors; for each exit or layer D `D:codes` and `D:scales`, A as in delta.py with three bits a value, and `D:gain`.
 """
 
 from __future__ import annotations
@@ -47,7 +43,7 @@ LENS_BITS = 3
 
 @dataclass(frozen=True)
 class LinearAdapter:
-    """`matrix` A (C, C), or (2·K·D, C) of an entry, and `gain` g (C,), float32."""
+    """`matrix` A, (C, C) of a lens or (2·K·D, C) of a KV projection, and `gain` g (C,), float32."""
 
     matrix: Tensor
     gain: Tensor
@@ -55,16 +51,16 @@ class LinearAdapter:
 
 @dataclass(frozen=True)
 class Adapters:
-    """`directions` (R, C) of the head's screen (screen.py), where there is one; `lenses` by depth; `entries` by layer."""
+    """`svd_directions` (R, C) of the SVD head, where there is one; `lenses` by depth; `kv_projections` by layer."""
 
-    directions: Tensor | None = None
+    svd_directions: Tensor | None = None
     lenses: Mapping[int, LinearAdapter] = field(default_factory=dict)
-    entries: Mapping[int, LinearAdapter] = field(default_factory=dict)
+    kv_projections: Mapping[int, LinearAdapter] = field(default_factory=dict)
 
 
-def corrected(own: Tensor, entry: LinearAdapter) -> Tensor:
-    """(2·K·D, C): what makes entries in a layer, from its own projections of keys and values."""
-    return own.float() + entry.matrix.to(own.device) * entry.gain.to(own.device)
+def corrected(own: Tensor, adapter: LinearAdapter) -> Tensor:
+    """(2·K·D, C): a layer's own projection of keys and values with its adapter added."""
+    return own.float() + adapter.matrix.to(own.device) * adapter.gain.to(own.device)
 
 
 def save_lenses(path: Path, lenses: Mapping[int, LinearAdapter]) -> None:
@@ -91,55 +87,47 @@ def read_lenses(path: Path) -> dict[int, LinearAdapter]:
     return lenses
 
 
-def read_adapters(bundle: Bundle | None, config: ModelConfig) -> Adapters:
-    """What a bundle has of it for a model of this configuration; nothing where there is no bundle.
+def read_adapters(bundle: Bundle | None) -> Adapters:
+    """The adapters of a bundle; none where there is no bundle.
 
     Raises:
-        Problem: a part is damaged, of a model of another width or depth, or of another prefill exit than the bundle's.
+        Problem: a file is damaged, or the KV projections are not of the layers above the bundle's prefill exit.
     """
     if bundle is None:
         return Adapters()
     directions = read_part(bundle, SVD_HEAD, read_directions)
-    lenses, entries = (read_part(bundle, part, read_lenses) or {} for part in (LENSES, KV_PROJECTIONS))
-    width, layers = config.width, config.layers
+    lenses, projections = (read_part(bundle, name, read_lenses) or {} for name in (LENSES, KV_PROJECTIONS))
+    if projections:
+        above = range((bundle.prefill_exit or max(projections)) + 1, max(projections) + 1)
+        if sorted(projections) != list(above):
+            raise _other_prefill_exit(bundle)
+    return Adapters(directions, lenses, projections)
+
+
+def check_adapters(bundle: Bundle | None, adapters: Adapters, config: ModelConfig) -> None:
+    """
+    Raises:
+        Problem: the adapters are of a model of another width or depth.
+    """
+    if bundle is None:
+        return
+    width, layers, directions = config.width, config.layers, adapters.svd_directions
     if directions is not None and (directions.dim() != 2 or directions.shape[1] != width):
         raise _misfit(bundle, SVD_HEAD, "svd-head")
-    if not _fit(lenses, width, width) or not all(0 < depth < layers for depth in lenses):
+    if not _fit(adapters.lenses, width, width) or not all(0 < depth < layers for depth in adapters.lenses):
         raise _misfit(bundle, LENSES, "lenses")
-    if not _fit(entries, 2 * config.kv_heads * config.head_width, width):
+    if not _fit(adapters.kv_projections, 2 * config.kv_heads * config.head_width, width):
         raise _misfit(bundle, KV_PROJECTIONS, "kv-projections")
-    if entries and max(check_kv_projections(bundle, entries)) != layers:
-        raise _other_plateau(bundle)
-    return Adapters(directions, lenses, entries)
-
-
-def check_kv_projections(bundle: Bundle, entries: Mapping[int, LinearAdapter]) -> list[int]:
-    """Their layers, from the one above the prefill exit on.
-
-    Raises:
-        Problem: they are of others.
-    """
-    found = sorted(entries)
-    if bundle.prefill_exit is None or found != list(range(bundle.prefill_exit + 1, found[-1] + 1)):
-        raise _other_plateau(bundle)
-    return found
-
-
-def _other_plateau(bundle: Bundle) -> Problem:
-    return Problem(
-        "bundle_invalid",
-        f"bundle {bundle.name}: {KV_PROJECTIONS} is not of the layers above its prefill exit; make it anew with `green-code adapt kv-projections --prefill exit N`.",
-    )
-
-
-def _fit(lenses: Mapping[int, LinearAdapter], outputs: int, width: int) -> bool:
-    return all(
-        lens.matrix.shape == (outputs, width) and lens.gain.shape == (width,) for lens in lenses.values()
-    )
+    if adapters.kv_projections and max(adapters.kv_projections) != layers:
+        raise _other_prefill_exit(bundle)
 
 
 def read_part(bundle: Bundle, name: str, reader: Callable[[Path], Part]) -> Part | None:
-    """A part; None where the bundle has no such part."""
+    """A file of the bundle; None where the bundle has no such file.
+
+    Raises:
+        Problem: it is damaged.
+    """
     if (path := bundle.part(name)) is None:
         return None
     try:
@@ -150,8 +138,19 @@ def read_part(bundle: Bundle, name: str, reader: Callable[[Path], Part]) -> Part
         ) from error
 
 
+def _fit(adapters: Mapping[int, LinearAdapter], outputs: int, width: int) -> bool:
+    return all(a.matrix.shape == (outputs, width) and a.gain.shape == (width,) for a in adapters.values())
+
+
 def _misfit(bundle: Bundle, name: str, step: str) -> Problem:
     return Problem(
         "bundle_invalid",
         f"bundle {bundle.name}: {name} does not fit the base model; make it anew with `green-code adapt {step}`.",
+    )
+
+
+def _other_prefill_exit(bundle: Bundle) -> Problem:
+    return Problem(
+        "bundle_invalid",
+        f"bundle {bundle.name}: {KV_PROJECTIONS} is not of the layers above its prefill exit; make it anew with `green-code adapt kv-projections --prefill-exit N`.",
     )

@@ -1,9 +1,8 @@
 """One lean decoder for every family of `families.py`.
 
-It computes; it owns no cache and knows no policy. A layer is asked for a run of consecutive positions and is
-given the buffers in which the keys and values of earlier positions lie, so that prefill, one step, deferred
-fill and verification are the same call with different positions (`decoding/cache.py`), and training is the
-same call without buffers (`adaptation/lite.py`).
+It computes; it owns no cache and knows no policy. A layer runs over consecutive positions and gets the buffers with the keys
+and values of earlier ones. So prefill, one step, deferred fill and verification are one call with different positions
+(decoding/kv_cache.py), and training is the same call without buffers.
 
 Held by: tests/models/test_decoder.py, against transformers' own models.
 """
@@ -18,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from green_code.models.adapters import LinearAdapter, corrected
-from green_code.models.backend import ExitParameters, TopToken, top_tokens_of
+from green_code.models.backend import TopToken, top_tokens_of
 from green_code.models.families import ModelConfig, Rope
 
 
@@ -52,7 +51,7 @@ _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 class Block(nn.Module):
-    """Decoder block: attention and MLP, each behind a norm, each with a residual connection."""
+    """Decoder block: attention and MLP, each with a pre-norm and a residual connection."""
 
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
@@ -120,11 +119,14 @@ class Block(nn.Module):
         """(2·K·D, C): the part of `qkv` that projects keys and values."""
         return self.qkv.weight[self.heads * self.head_width :]
 
-    def enter(
+    def keys_values(
         self, x: Tensor, rotary: tuple[Tensor, Tensor] | None, projection: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Normed states (B, N, C) → keys and values alone, each (B, K, N, D), by the layer's own projections or by another one of
-        their shape (2·K·D, C)."""
+        """Normed states (B, N, C) → keys and values alone, each (B, K, N, D).
+
+        Args:
+            projection: (2·K·D, C); by default the layer's own.
+        """
         bias = None if self.qkv.bias is None else self.qkv.bias[self.heads * self.head_width :]
         made = F.linear(x, self.key_value_weight if projection is None else projection, bias)
         k, v = made.view(*x.shape[:2], 2 * self.kv_heads, self.head_width).transpose(1, 2).chunk(2, dim=1)
@@ -207,8 +209,8 @@ class Decoder(nn.Module):
         if not config.tied_head:
             self.head = nn.Linear(config.width, config.vocabulary, bias=False)
         self._rotary: dict[Rope, tuple[Tensor, Tensor]] = {}
-        self._worn = frozenset[int]()  # depths of lenses
-        self._entered = frozenset[int]()  # layers of entries
+        self._lens_depths = frozenset[int]()
+        self._projected_layers = frozenset[int]()
 
     @property
     def dtype(self) -> torch.dtype:
@@ -232,7 +234,7 @@ class Decoder(nn.Module):
 
     @property
     def build(self) -> str:
-        return f"torch {torch.__version__}, {self.dtype}, lenses {sorted(self._worn)}"
+        return f"torch {torch.__version__}, {self.dtype}, lenses {sorted(self._lens_depths)}"
 
     def embed_tokens(self, tokens: Tensor, start: int = 0) -> Tensor:
         """Token ids (…, N) at positions start … → hidden states (…, N, C) at depth 0."""
@@ -281,16 +283,20 @@ class Decoder(nn.Module):
         """See `serving.Backend`."""
         x = states[None, start:stop]
         for layer in range(first, last + 1):
-            projection = self.get_buffer(f"entry_{layer}") if propagated and layer in self._entered else None
-            k, v = self.entries(layer, x, start, projection)
+            projection = (
+                self.get_buffer(f"kv_projection_{layer}")
+                if propagated and layer in self._projected_layers
+                else None
+            )
+            k, v = self.keys_values(layer, x, start, projection)
             keys[layer - 1, :, start:stop], values[layer - 1, :, start:stop] = k[0], v[0]
 
-    def entries(
+    def keys_values(
         self, layer: int, x: Tensor, start: int = 0, projection: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Keys and values, each (B, K, N, D), that layer `layer` gets of states (B, N, C) at positions start …; see `Block.enter`."""
+        """Keys and values, each (B, K, N, D), that layer `layer` computes from states (B, N, C) at positions start …; see `Block.keys_values`."""
         block = self.layers[layer - 1]
-        return block.enter(block.attention_norm(x), self._rotary_of(layer, start, x), projection)  # type: ignore[operator,no-any-return]
+        return block.keys_values(block.attention_norm(x), self._rotary_of(layer, start, x), projection)  # type: ignore[operator,no-any-return]
 
     def logits(self, x: Tensor) -> Tensor:
         """The shared final norm and head: (…, C) at any depth → (…, V)."""
@@ -298,29 +304,31 @@ class Decoder(nn.Module):
         return F.linear(self.norm(x), weight)
 
     def set_lenses(self, lenses: Mapping[int, LinearAdapter]) -> None:
-        """See exits through these from now on. They are no part of the weights."""
-        for depth in self._worn:
+        """Replace the exits' lenses. They are no part of the weights."""
+        for depth in self._lens_depths:
             delattr(self, f"lens_{depth}")
-        self._worn = frozenset(lenses)
+        self._lens_depths = frozenset(lenses)
         for depth, lens in lenses.items():
             matrix = (lens.matrix * lens.gain).to(self.device, self.dtype)
             self.register_buffer(f"lens_{depth}", matrix, persistent=False)
 
-    def set_kv_projections(self, entries: Mapping[int, LinearAdapter]) -> None:
-        """Make entries of settled positions by these from now on. They are no part of the weights."""
-        for layer in self._entered:
-            delattr(self, f"entry_{layer}")
-        self._entered = frozenset(entries)
-        for layer, entry in entries.items():
-            self.register_buffer(f"entry_{layer}", self.kv_projection(layer, entry), persistent=False)
+    def set_kv_projections(self, projections: Mapping[int, LinearAdapter]) -> None:
+        """Replace the KV projections of propagated positions. They are no part of the weights."""
+        for layer in self._projected_layers:
+            delattr(self, f"kv_projection_{layer}")
+        self._projected_layers = frozenset(projections)
+        for layer, adapter in projections.items():
+            self.register_buffer(
+                f"kv_projection_{layer}", self.kv_projection(layer, adapter), persistent=False
+            )
 
-    def kv_projection(self, layer: int, entry: LinearAdapter) -> Tensor:
+    def kv_projection(self, layer: int, adapter: LinearAdapter) -> Tensor:
         """(2·K·D, C) in the decoder's dtype."""
-        return corrected(self.layers[layer - 1].key_value_weight, entry).to(self.dtype)  # type: ignore[arg-type]
+        return corrected(self.layers[layer - 1].key_value_weight, adapter).to(self.dtype)  # type: ignore[arg-type]
 
     def apply_lens(self, x: Tensor, depth: int) -> Tensor:
         """See `Backend`."""
-        if depth not in self._worn:
+        if depth not in self._lens_depths:
             return x
         unit = F.rms_norm(x.float(), x.shape[-1:], eps=self.config.norm_eps).type_as(x)
         return unit + F.linear(unit, self.get_buffer(f"lens_{depth}"))
@@ -334,9 +342,6 @@ class Decoder(nn.Module):
         weight = self.embed.weight if self.config.tied_head else self.head.weight
         normed = self.norm(self.apply_lens(states[position, None], depth))[0]
         return int(tokens[int(F.linear(normed, weight[tokens.to(self.device)]).argmax())])
-
-    def judge_of(self, parameters: ExitParameters) -> None:
-        """See `Backend`: there is none here."""
 
     def _rotary_of(self, layer: int, start: int, like: Tensor) -> tuple[Tensor, Tensor] | None:
         """What a layer turns positions start … by, as `Block.forward` takes it."""

@@ -25,7 +25,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from green_code.folders import cache_dir
-from green_code.models.adapters import Adapters, LinearAdapter, read_adapters
+from green_code.models.adapters import Adapters, LinearAdapter, check_adapters
 from green_code.models.backend import Backend, WeightFormat, first_supporting
 from green_code.models.bundle import DELTA, KV_PROJECTIONS, LENSES, Bundle
 from green_code.models.catalog import Found
@@ -68,7 +68,7 @@ class TorchFormat:
         self, config: ModelConfig, weights: Mapping[str, Tensor], adapters: Adapters, folder: Path
     ) -> None:
         save_file({name: self._cast(w) for name, w in weights.items()}, folder / "weights.safetensors")
-        for name, lenses in ((LENSES, adapters.lenses), (KV_PROJECTIONS, adapters.entries)):
+        for name, lenses in ((LENSES, adapters.lenses), (KV_PROJECTIONS, adapters.kv_projections)):
             parts = {
                 f"{depth}:{kind}": part.contiguous()
                 for depth, lens in lenses.items()
@@ -77,8 +77,8 @@ class TorchFormat:
             save_file(parts, folder / name)
 
     def open(self, config: ModelConfig, folder: Path) -> Decoder:
-        lenses, entries = (_lenses(load_file(folder / name)) for name in (LENSES, KV_PROJECTIONS))
-        adapters = Adapters(lenses=lenses, entries=entries)
+        lenses, projections = (_lenses(load_file(folder / name)) for name in (LENSES, KV_PROJECTIONS))
+        adapters = Adapters(lenses=lenses, kv_projections=projections)
         return _decoder(config, load_file(folder / "weights.safetensors"), adapters)
 
     def build(self, config: ModelConfig, weights: Mapping[str, Tensor], adapters: Adapters) -> Decoder:
@@ -97,17 +97,21 @@ def _lenses(parts: Mapping[str, Tensor]) -> dict[int, LinearAdapter]:
 def _decoder(config: ModelConfig, weights: dict[str, Tensor], adapters: Adapters) -> Decoder:
     decoder = Decoder.load(config, weights)
     decoder.set_lenses(adapters.lenses)
-    decoder.set_kv_projections(adapters.entries)
+    decoder.set_kv_projections(adapters.kv_projections)
     return decoder.to(compute_device())
 
 
 def open_model(
     found: Found,
     bundle: Bundle | None,
+    adapters: Adapters,
     weight_formats: Sequence[WeightFormat],
     report: Report = lambda *_: None,
 ) -> Model:
-    """Load from the cache in the first of `weight_formats` that serves this model; convert first if it is not there.
+    """Load from the cache in the first of `weight_formats` that supports this model; convert first if it is not there.
+
+    Args:
+        adapters: the bundle's; they become part of the converted weights.
 
     Raises:
         Problem: the checkpoint or the bundle is damaged, they do not fit each other, the cache cannot be written, or there is
@@ -119,7 +123,7 @@ def open_model(
         weight_format = first_supporting(weight_formats, found.open().config)
         key, folder = _cached(found, bundle, weight_format)
     if not (folder / _DESCRIPTION).is_file():
-        _convert(found, bundle, weight_format, folder, report)
+        _convert(found, bundle, adapters, weight_format, folder, report)
         _remove_unused(Path(found.name).name, folder.parent)
     with contextlib.suppress(OSError):  # a cache that may only be read
         os.utime(folder / _DESCRIPTION)
@@ -200,7 +204,12 @@ def adapted_weights(
 
 
 def _convert(
-    found: Found, bundle: Bundle | None, weight_format: WeightFormat, folder: Path, report: Report
+    found: Found,
+    bundle: Bundle | None,
+    adapters: Adapters,
+    weight_format: WeightFormat,
+    folder: Path,
+    report: Report,
 ) -> None:
     report(f"converting {found.name}", 0.0)
     found.verify()
@@ -210,7 +219,7 @@ def _convert(
     tokens = min(config.vocabulary, 1 + max(tokenizer.get_vocab(with_added_tokens=True).values()))
     config = replace(config, vocabulary=tokens)
     weights |= {name: weights[name][:tokens] for name in ("embed.weight", "head.weight") if name in weights}
-    adapters = read_adapters(bundle, config)
+    check_adapters(bundle, adapters, config)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from green_code.engine.runtime import Runtime
+from green_code.engine.loading import Runtime
 from green_code.link.messages import CompletionParams
 from green_code.models.vocabulary import Vocabulary
 from green_code.settings import PROMPT_TOKENS, TOKENS_PER_LINE

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from green_code.decoding.exit_classifier import EXIT, features
-from green_code.decoding.kv_cache import EXACT_TAIL
+from green_code.decoding.propagation import EXACT_TAIL
 from green_code_lab.agent.episodes import REQUESTS, Typing
 from green_code_lab.agent.prices import TokenPrices
 from green_code_lab.agent.rollouts import Rollouts

@@ -1,27 +1,20 @@
-"""The price list in units of one full-depth token, vectorised."""
+"""The price list in units of one full-depth token, over arrays."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from green_code.energy.costs import CostModel, Work
 from green_code.models.backend import SMALL_BATCH
+from green_code.work import Prices, Work
 
 
 @dataclass(frozen=True)
-class TokenPrices:
-    """Measured prices in units of one full-depth token, and `error`, the price of a wrong token."""
+class TokenPrices(Prices):
+    """Prices in units of one full-depth token, and `error`, that of a wrong token."""
 
-    layer_batch: float
-    small_batch_position: float
-    layer_position: float
-    head_batch: float
-    head_position: float
-    decision: float
-    kv_only: float
     error: float = 1.0
 
     @property
@@ -32,17 +25,16 @@ class TokenPrices:
     def layers(self, layers: Any, positions: Any) -> Any:
         """Of `positions` through `layers` layers as one batch."""
         small = np.minimum(positions, SMALL_BATCH)
-        rows = self.small_batch_position * small + self.layer_position * (positions - small)
-        return layers * (self.layer_batch + rows)
+        each = self.small_batch_position * small + self.layer_position * (positions - small)
+        return layers * (self.layer_batch + each)
 
     def advance(self, layers: Any, waiting: Any, last: Any) -> Any:
-        """Of a position and `waiting` others through `layers` layers. The `last` of all makes keys and values alone of the others."""
+        """Of a position and `waiting` others through `layers` layers; in the `last` of all, the others need KV only."""
         alone = self.layers(1, 1) + self.kv_only * waiting
         return self.layers(layers - last, 1 + waiting) + last * alone
 
 
-def token_prices(costs: CostModel, layers: int, error: float) -> TokenPrices:
-    unit = costs.joules(Work(runs=layers, evaluations=layers, few=layers, heads=1, head_rows=1))
-    c = costs
-    joules = (c.run_joules, c.few_joules, c.evaluation_joules, c.head_joules, c.head_row_joules, c.decision_joules, c.entry_joules)  # fmt: skip
-    return TokenPrices(*(price / unit for price in joules), error)
+def token_prices(prices: Prices, layers: int, error: float) -> TokenPrices:
+    """Any price list in units of one of its full-depth tokens."""
+    token = prices.of(Work(layers, layers, layers, head_batches=1, head_positions=1))
+    return TokenPrices(**{name: price / token for name, price in asdict(prices).items()}, error=error)

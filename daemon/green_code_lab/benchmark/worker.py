@@ -53,13 +53,13 @@ def _answer(peers: list[Peer], meter: Meter, asked: dict[str, Any]) -> dict[str,
     prompt = Prompt(tuple(asked["ids"]), asked["text"])
     with Window(meter) as window:
         tokens = peer.complete(prompt, asked["count"])
-    adapters = window.adapters
-    assert adapters is not None  # the window has ended
+    reading = window.reading
+    assert reading is not None  # the window has ended
     return {
         "tokens": list(tokens),
-        "seconds": adapters.seconds,
-        "cpu_seconds": adapters.cpu_seconds,
-        "joules": adapters.joules,
+        "seconds": reading.seconds,
+        "cpu_seconds": reading.cpu_seconds,
+        "joules": reading.joules,
     }
 
 

@@ -8,8 +8,8 @@ import random
 import sys
 from pathlib import Path
 
+from green_code.engine.loading import load_runtime
 from green_code.engine.requests import check_params, threshold
-from green_code.engine.runtime import load_runtime
 from green_code.models.catalog import DEFAULT
 from green_code.problems import Problem
 from green_code.settings import PROMPT_TOKENS, default_settings

@@ -15,10 +15,11 @@ from safetensors.torch import save_file
 
 from green_code.decoding.exit_policies import parse_exits
 from green_code.energy.meters import SHORT_WINDOW_SECONDS
+from green_code.engine.loading import load_runtime
 from green_code.engine.measured_costs import THREADS, measured_costs
-from green_code.engine.runtime import load_runtime
 from green_code.folders import bundles_dir
 from green_code.kernels.weight_format import weight_formats
+from green_code.models.adapters import read_adapters
 from green_code.models.bundle import (
     AGENT,
     CALIBRATION,
@@ -83,7 +84,7 @@ def _bundle_folder(model: str) -> Path:
 
 def _open(args: argparse.Namespace) -> tuple[Bundle, Model]:
     bundle = load_bundle(_bundle_folder(args.model))
-    return bundle, open_model(find_model(args.model), bundle, weight_formats())
+    return bundle, open_model(find_model(args.model), bundle, read_adapters(bundle), weight_formats())
 
 
 def _open_corpus(args: argparse.Namespace, vocabulary: Vocabulary) -> Corpus:
@@ -137,7 +138,7 @@ def train_agent(args: argparse.Namespace) -> None:
     torch.set_num_threads(THREADS)  # costs are those of service
     costs = measured_costs(opened, bundle.exits, SHORT_WINDOW_SECONDS, lambda *_: None)
     torch.set_num_threads(args.threads)
-    prices = token_prices(costs, rollouts.layers, args.error_price)
+    prices = token_prices(costs.prices, rollouts.layers, args.error_price)
     candidates = train_candidates(
         rollouts, prices, bundle.prefill_exit, args.seed, args.work, args.reward, rewards
     )

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing.queues import SimpleQueue
 
-from green_code.engine.runtime import Runtime, load_runtime
+from green_code.engine.loading import Runtime, load_runtime
 from green_code.kernels.decoder import usable_cores
 from green_code.link.messages import CompletionParams, CompletionResult
 

@@ -13,10 +13,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from green_code.energy.costs import prompt_evaluations
-from green_code.engine.runtime import Runtime
+from green_code.engine.loading import Runtime
 from green_code.link.messages import CompletionParams
 from green_code.problems import Problem
+from green_code.work import prompt_layer_positions
 from green_code_lab.evaluation.codebleu import syntax_match, weighted_bleu
 from green_code_lab.evaluation.datasets import Row, rows_digest, source_text
 from green_code_lab.evaluation.metrics import (
@@ -122,7 +122,7 @@ def _means(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     # Forward passes after the prompt's; the end of the text is one too.
     passes = sum(max(0, r["tokens"] + (r["reason"] == "end_of_text") - 1) for r in rows)
     full_layers = layers * passes
-    prompt = sum(prompt_evaluations(layers, r["prompt_tokens"] - r["prompt_reused"]) for r in rows)
+    prompt = sum(prompt_layer_positions(layers, r["prompt_tokens"] - r["prompt_reused"]) for r in rows)
     joules, full = sum(r["energy_joules"] for r in rows), sum(r["energy_full_joules"] for r in rows)
     similarity = [r["edit_similarity"] for r in rows]
     matched = [r["syntax_match"] for r in rows if r["syntax_match"] is not None]

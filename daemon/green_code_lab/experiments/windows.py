@@ -56,10 +56,10 @@ def spend(meter: Meter, seconds: float, work: Callable[[], int]) -> Spent:
         end = time.monotonic() + seconds
         while not units or time.monotonic() < end:
             units += work()
-    adapters = window.adapters
-    if adapters is None or adapters.joules is None:
+    reading = window.reading
+    if reading is None or reading.joules is None:
         raise Problem(
             "internal_error",
             f"the energy meter ({meter.describe()}) gave no readings; see `green-code doctor`.",
         )
-    return Spent(units, adapters.joules / units, adapters.cpu_seconds / units, adapters.seconds / units)
+    return Spent(units, reading.joules / units, reading.cpu_seconds / units, reading.seconds / units)

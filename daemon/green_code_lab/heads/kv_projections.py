@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from green_code.decoding.kv_cache import KVCache
+from green_code.decoding.propagation import PropagatingKVCache
 from green_code.models.adapters import LinearAdapter
 from green_code.models.backend import Backend
 from green_code.models.decoder import Decoder
@@ -67,7 +68,7 @@ def advance_tail(
     """
     below, x, found = propagated[:, :-TAIL], propagated[:, -TAIL:], dict[int, Tensor]()
     for layer, projection in projections.items():
-        kv = decoder.entries(layer, below, 0, projection)
+        kv = decoder.keys_values(layer, below, 0, projection)
         room = kv[0].new_zeros(*kv[0].shape[:2], TAIL, kv[0].shape[-1])
         keys, values = (torch.cat((part, room), dim=2) for part in kv)
         x = found[layer] = decoder.run_layer(layer, x, below.shape[1], (keys, values))
@@ -172,8 +173,9 @@ def compare(
         for row in rows:
             full = None
             for name, served in candidates.items():
-                full = _log_probabilities(KVCache(served), row, layers) if full is None else full
-                cache = KVCache(served, prefill_exit=prefill_exit)
+                cache = PropagatingKVCache(served, None)
+                full = _log_probabilities(cache, row, layers) if full is None else full
+                cache = PropagatingKVCache(served, prefill_exit)
                 for depth in scored:
                     sums[name][depth] += _agreement(_log_probabilities(cache, row, depth), full)
         for name, by in sums.items():
@@ -189,7 +191,7 @@ def _scored_depths(exits: Sequence[int], prefill_exit: int, layers: int) -> list
     return [*(exit for exit in exits if exit > prefill_exit), layers]
 
 
-def _log_probabilities(cache: KVCache, row: Tensor, depth: int) -> Tensor:
+def _log_probabilities(cache: PropagatingKVCache, row: Tensor, depth: int) -> Tensor:
     """(N, V) at `depth`, of the scored positions; those before the tail are propagated, if the cache has a prefill exit."""
     served, count = cache.decoder, len(row)
     if not len(cache):

@@ -6,11 +6,12 @@ import json
 from dataclasses import replace
 
 from green_code.kernels.weight_format import weight_formats
-from green_code.models.adapters import Adapters, read_adapters, read_lenses, save_lenses
+from green_code.models.adapters import Adapters, check_adapters, read_adapters, read_lenses, save_lenses
 from green_code.models.backend import first_supporting
-from green_code.models.bundle import AGENT, CALIBRATION, KV_PROJECTIONS, LENSES, SVD_HEAD
+from green_code.models.bundle import AGENT, CALIBRATION, KV_PROJECTIONS, LENSES, SVD_HEAD, Bundle
 from green_code.models.decoder import Decoder
 from green_code.models.device import compute_device
+from green_code.models.families import ModelConfig
 from green_code.models.sources import sha256_of
 from green_code.models.weights import adapted_weights
 from green_code_lab.heads.kv_projections import WINDOWS, compare, train_kv_projections
@@ -68,7 +69,7 @@ def make_kv_projections(job: Job) -> None:
     check_prefill_exit(prefill_exit, bundle.exits)
     corpus = job.corpus_of(bundle)
     config, weights = adapted_weights(job.found, bundle)
-    adapters = read_adapters(bundle.without(KV_PROJECTIONS), config)  # old ones may not fit any more
+    adapters = _adapters(bundle.without(KV_PROJECTIONS), config)  # old ones may not fit any more
     served = first_supporting(weight_formats(), config).build(config, weights, adapters)
     decoder, bos = Decoder.load(config, weights).to(compute_device()), job.vocabulary.bos
     decoder.set_lenses(adapters.lenses)
@@ -77,7 +78,7 @@ def make_kv_projections(job: Job) -> None:
     )
     part = job.bundle / f"{KV_PROJECTIONS}.part"
     save_lenses(part, trained)
-    with_trained = replace(adapters, entries=read_lenses(part))
+    with_trained = replace(adapters, kv_projections=read_lenses(part))
     learned = first_supporting(weight_formats(), config).build(config, weights, with_trained)
     held_out = compare({"plain": served, "learned": learned}, corpus, prefill_exit, bundle.exits, bos)
     for name, by in held_out.items():
@@ -104,7 +105,7 @@ def make_svd_head(job: Job) -> None:
         log(f"the head of {job.config.family} always runs whole: it gets no SVD head")
         return
     config, weights = adapted_weights(job.found, bundle)
-    adapters = read_adapters(bundle, config)
+    adapters = _adapters(bundle, config)
     moment = second_moment(
         first_supporting(weight_formats(), config).build(config, weights, adapters),
         weights["norm.weight"],
@@ -122,3 +123,10 @@ def make_svd_head(job: Job) -> None:
     manifest = {k: v for k, v in bundle.manifest.items() if k != "agent"}
     job.replace_part(part, SVD_HEAD, (AGENT, CALIBRATION), manifest)
     log("SVD head written; next: `green-code train`, as rollouts and agent were made with the old head")
+
+
+def _adapters(bundle: Bundle, config: ModelConfig) -> Adapters:
+    """Raises Problem where they do not fit the model."""
+    adapters = read_adapters(bundle)
+    check_adapters(bundle, adapters, config)
+    return adapters

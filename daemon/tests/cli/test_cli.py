@@ -22,6 +22,7 @@ from green_code.cli.engine import stop_engine
 from green_code.energy.costs import COSTS_FILES, CostModel, save_costs
 from green_code.link.discovery import ensure_engine, place
 from green_code.problems import Problem
+from green_code.work import Prices
 
 FAKE = Path(__file__).resolve().parents[1] / "engine" / "fake_runtime.py"
 PACKAGE_ROOT = str(Path(green_code.__file__).resolve().parents[1])
@@ -238,7 +239,7 @@ def test_the_doctor_says_how_surely_joules_are_known(
     work: Path, monkeypatch: pytest.MonkeyPatch, interval: float, level: str
 ) -> None:
     monkeypatch.setenv("GREEN_CODE_CACHE_DIR", str(work))
-    costs = CostModel(1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, "estimate", "", interval, 10.0)
+    costs = CostModel(Prices(), "estimate", "", interval, 10.0)
     save_costs(work / COSTS_FILES.replace("*", "here"), costs)
     [finding] = doctor.check_costs()
     assert (finding.level, finding.found) == (level, f"estimate, ± {interval:.0%}")

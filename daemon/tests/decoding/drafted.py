@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 import random
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 import torch
 
 from green_code.decoding.draft import AcceptanceRate, Draft
-from green_code.decoding.effort import Effort
-from green_code.decoding.exit_policies import Confidence, Fixed, Full, Policy, View
-from green_code.decoding.generate import exact, fast
+from green_code.decoding.drafter import Drafter
+from green_code.decoding.exit_policies import Confidence, ExitView, Fixed, Full, Policy
 from green_code.decoding.healing import Chooser
 from green_code.decoding.kv_cache import KVCache
-from green_code.decoding.price_book import PriceBook, Prices
+from green_code.decoding.price_book import MAX_LOSS, PassPrice, PriceBook
 from green_code.decoding.prompt_lookup import PromptLookup
+from green_code.decoding.speculative import decode
+from green_code.decoding.verifier import Verifier
 from green_code.models.adapters import LinearAdapter
 from green_code.models.tiny import TinySource
 from green_code.models.vocabulary import Vocabulary
+from green_code.work import Prices
 from tests.models.references import tiny
 
 DECODER = tiny()
@@ -41,16 +44,16 @@ class Scripted:
 
     answers: itertools.cycle[bool]
     exits: tuple[int, ...] = (2, 3, 5)
-    seen: list[View] = field(default_factory=list)
-    network_runs: int = 1
+    seen: list[ExitView] = field(default_factory=list)
+    classifier_runs: int = 1
 
-    def stop(self, view: View) -> bool:
+    def should_exit(self, view: ExitView) -> bool:
         self.seen.append(view)
         return next(self.answers)
 
 
 LAYERS = DECODER.config.layers
-CHEAP = Prices(LAYERS, run=1.0, few=0.005, evaluation=0.01, head=0.02, head_row=0.01)
+CHEAP = Prices(1.0, 0.005, 0.01, head_batch=0.02, head_position=0.01)
 
 
 class Guesses(PromptLookup):
@@ -60,32 +63,68 @@ class Guesses(PromptLookup):
         super().__init__(VOCABULARY, LAYERS)
         self.say, self.rate = guess, AcceptanceRate.prior(chance, 1e9)
 
-    def guess(self, context: Sequence[int], required: bytes) -> Draft | None:
+    def draft(self, context: Sequence[int], required: bytes) -> Draft | None:
         token = self.say(context)
         return None if token is None else Draft(token, LAYERS, self.rate)
 
 
-class Generous(Prices):
-    """Every guess is expected to pay."""
+class EagerBook(PriceBook):
+    """Every draft is expected to pay, and every exit may draft."""
 
+    def __init__(self, prices: Prices, layers: int = LAYERS) -> None:
+        super().__init__(prices, layers)
+
+    def pass_to(self, depth: int, policy: Policy) -> PassPrice:
+        price = super().pass_to(depth, policy)
+        return EagerPass(price.prices, price.layers, price.heads, price.decisions)
+
+    def affords(self, price: float, full_depth: float) -> bool:
+        return True
+
+    def paying_exits(self, policy: Policy, chance: float, before: int) -> dict[int, float]:
+        return dict.fromkeys(policy.exits, 0.5)  # prompt lookup comes first
+
+
+class EagerPass(PassPrice):
     def gain(self, chance: float, price: float) -> float:
         return 1.0
 
 
-class EagerDrafter(PriceBook):
-    """Takes every draft that it is offered, and asks at every exit."""
+def book(prices: Prices, max_loss: float = MAX_LOSS) -> PriceBook:
+    return PriceBook(prices, LAYERS, max_loss)
 
-    def __init__(self, prices: Prices, lookup: PromptLookup | None) -> None:
-        super().__init__(Generous(**asdict(prices)), lookup)
 
-    def affords(self, price: float, full: float) -> bool:
-        return True
+def exact(
+    cache: KVCache,
+    policy: Policy,
+    price_book: PriceBook | None = None,
+    lookup: PromptLookup | None = None,
+    required: bytes = b"",
+    ends: Callable[[int], bool] = lambda _: False,
+    max_tokens: int | None = None,
+) -> Iterator[tuple[int, int]]:
+    """Prompt lookup and the policy's exits draft, the last layer verifies."""
+    drafter = Drafter(price_book or book(Prices(layer_batch=1.0), math.inf), lookup, policy, CHOOSER, ends)
+    return decode(cache, drafter, Verifier(Full(), CHOOSER), CHOOSER, required, max_tokens)
 
-    def exit_gain(self, depth: int, chance: float, before: int) -> float:
-        return 0.5  # text comes first
 
-    def worth_asking(self, policy: Policy, chance: float, before: int) -> dict[int, float]:
-        return dict.fromkeys(policy.exits, 0.5)
+def fast(
+    cache: KVCache,
+    policy: Policy,
+    price_book: PriceBook | None = None,
+    lookup: PromptLookup | None = None,
+    required: bytes = b"",
+    max_tokens: int | None = None,
+) -> Iterator[tuple[int, int]]:
+    """Prompt lookup drafts, the policy's exits decide."""
+    drafter = Drafter(price_book or book(Prices()), lookup, Full(), CHOOSER)
+    return decode(cache, drafter, Verifier(policy, CHOOSER), CHOOSER, required, max_tokens)
+
+
+def cached(prompt: Sequence[int]) -> KVCache:
+    cache = KVCache(DECODER)
+    cache.append(prompt)
+    return cache
 
 
 def stream_tokens(
@@ -95,19 +134,18 @@ def stream_tokens(
     count: int,
     required: bytes = b"",
     price_book: PriceBook | None = None,
+    lookup: PromptLookup | None = None,
 ) -> list[int]:
-    cache = KVCache(DECODER)
-    cache.append(prompt)
+    cache = cached(prompt)
     if verify:
-        price_book = price_book or EagerDrafter(CHEAP, None)
-        if price_book.lookup is not None:
-            price_book.lookup.document.follow(prompt)
-        stream = exact(cache, policy, CHOOSER, required, Effort(), price_book=price_book)
+        if lookup is not None:
+            lookup.document.follow(prompt)
+        stream = exact(cache, policy, price_book or EagerBook(CHEAP), lookup, required)
     else:
-        stream = fast(cache, policy, CHOOSER, required, Effort())
+        stream = fast(cache, policy, required=required)
     tokens = [token for token, _ in itertools.islice(stream, count)]
-    if price_book is not None and price_book.lookup is not None:
-        assert price_book.lookup.document.tokens[: len(prompt) + count] == [*prompt, *tokens]
+    if lookup is not None:
+        assert lookup.document.tokens[: len(prompt) + count] == [*prompt, *tokens]
     return tokens
 
 
@@ -147,9 +185,12 @@ def always_right(prompt: Sequence[int], expected: Sequence[int]) -> Callable[[Se
     return lambda context: known.get(tuple(context))
 
 
-PRICES = Prices(LAYERS, run=1.0, few=0.1, evaluation=0.1, head=0.5, head_row=0.1)
+PRICES = Prices(1.0, 0.1, 0.1, head_batch=0.5, head_position=0.1)
 
 
-def price_of(cache: KVCache, effort: Effort) -> float:
+def price_of(cache: KVCache) -> float:
     """By hand what `PRICES` say."""
-    return cache.runs + 0.1 * cache.evaluations + 0.5 * effort.heads + 0.1 * effort.head_rows
+    work = cache.work
+    return (
+        work.layer_batches + 0.1 * work.layer_positions + 0.5 * work.head_batches + 0.1 * work.head_positions
+    )

@@ -56,12 +56,14 @@ def test_work_is_counted_and_never_done_twice(lengths: list[int], depth: int) ->
     cache = KVCache(decoder)
     for length in lengths:
         cache.append([3] * length)
-        owed, before = cache.pending(len(cache) - 1, depth), cache.evaluations
+        owed, before = cache.pending(len(cache) - 1, depth), cache.work.layer_positions
         cache.advance(len(cache) - 1, depth, len(cache) - 1)
-        assert cache.evaluations - before == owed
+        assert cache.work.layer_positions - before == owed
     kv_only = sum(length - 1 for length in lengths) if depth == decoder.config.layers else 0
-    assert cache.entries == kv_only
-    assert cache.evaluations == len(cache) * depth - kv_only == cache.evaluations_below(len(cache))
+    assert cache.work.kv_only == kv_only
+    assert (
+        cache.work.layer_positions == len(cache) * depth - kv_only == cache.layer_positions_before(len(cache))
+    )
 
 
 @pytest.mark.parametrize("prompt", [1, 251, 256, 700])
@@ -112,13 +114,13 @@ def test_the_last_layer_is_run_over_wanted_positions_alone(name: str) -> None:
     whole.advance(11, layers)
     cache.advance(11, layers, 9)
     assert [cache.depth(i) for i in range(12)] == [layers - 1] * 9 + [layers] * 3
-    assert (cache.entries, cache.evaluations) == (9, 12 * layers - 9)
+    assert (cache.work.kv_only, cache.work.layer_positions) == (9, 12 * layers - 9)
     for kept, expected in ((cache._keys, whole._keys), (cache._values, whole._values)):
         torch.testing.assert_close(kept, expected, **TOLERANCE)
     cache.truncate(7)
     state = cache.advance(6, layers, 6)
     torch.testing.assert_close(state, whole.state(6), **TOLERANCE)
-    assert cache.evaluations == 12 * layers - 8
+    assert cache.work.layer_positions == 12 * layers - 8
     cache.advance(4, layers)
     torch.testing.assert_close(cache.states(0, 5), whole.states(0, 5), **TOLERANCE)
     assert [cache.depth(i) for i in range(7)] == [layers] * 5 + [layers - 1, layers]
@@ -183,7 +185,7 @@ def test_misuse_is_refused() -> None:
         cache.advance(1, 2)
     with pytest.raises(ValueError, match="position 3 of 3"):
         cache.advance(3, 1)
-    with pytest.raises(ValueError, match="from 2 on are wanted, and none up to 1"):
+    with pytest.raises(ValueError, match="outputs from position 2 on, but none up to 1"):
         cache.advance(1, 6, 2)
     with pytest.raises(ValueError, match="positions, but the model has"):
         cache.append([1] * 5000)

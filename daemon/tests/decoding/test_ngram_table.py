@@ -11,12 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
-from green_code.decoding.ngram_table import LENGTHS, NgramTable, load_ngram_table, slot_and_check
+from green_code.decoding.ngram_table import LENGTHS, NgramTable, read_ngram_table, slot_and_check
 from green_code.decoding.prompt_lookup import PromptLookup
 from green_code.models.tiny import TinySource
 from green_code.models.vocabulary import Vocabulary
-from green_code_lab.corpus import Corpus
-from green_code_lab.corpus import ngrams
+from green_code_lab.corpus import Corpus, ngrams
 
 VOCABULARY = Vocabulary(*TinySource().vocabulary(None))
 
@@ -74,10 +73,9 @@ def test_of_two_runs_in_one_slot_the_more_useful_stays(monkeypatch: pytest.Monke
 def test_written_and_read_again(tmp_path: Path) -> None:
     said: list[str] = []
     ngrams.write_ngrams(corpus(python=[1, 2] * 30), "mine", tmp_path / "ngrams.safetensors", said.append)
-    assert load_ngram_table(tmp_path / "ngrams.safetensors", "mine").continuation([1]) == (2, 1.0)
+    table = read_ngram_table(tmp_path / "ngrams.safetensors")
+    assert (table.continuation([1]), table.vocabulary_digest) == ((2, 1.0), "mine")
     assert "runs kept" in said[0]
-    with pytest.raises(ValueError, match="another vocabulary"):
-        load_ngram_table(tmp_path / "ngrams.safetensors", "yours")
 
 
 def test_what_comes_after_a_documents_end_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,10 +97,10 @@ def test_a_damaged_table_is_refused(tmp_path: Path, columns: dict[str, type]) ->
         {name: np.zeros(3, kind) for name, kind in columns.items()}, tmp_path / "a", {"vocabulary": "mine"}
     )
     with pytest.raises(ValueError, match=r"cannot be read|columns"):
-        load_ngram_table(tmp_path / "a", "mine")
+        read_ngram_table(tmp_path / "a")
     (tmp_path / "b").write_bytes(b"no table")
     with pytest.raises(ValueError, match="cannot be read"):
-        load_ngram_table(tmp_path / "b", "mine")
+        read_ngram_table(tmp_path / "b")
 
 
 def test_the_surer_guess_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,6 +117,6 @@ def test_the_surer_guess_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
         (50, 51),
         (60, 71),
     ):  # the corpus; the corpus alone; the document, four times
-        draft = lookup.guess([98, last], b"")
+        draft = lookup.draft([98, last], b"")
         assert draft is not None and draft.token == token
-    assert lookup.guess([98, 50], b"\xff") is None  # nothing there agrees with what is required
+    assert lookup.draft([98, 50], b"\xff") is None  # nothing there agrees with what is required

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from green_code.decoding.draft import AcceptanceRate
 from green_code.decoding.exit_policies import Fixed
-from green_code.decoding.price_book import PriceBook, Prices
+from green_code.decoding.price_book import PassPrice, PriceBook
 from green_code.decoding.prompt_lookup import LENGTHS, NgramIndex, PromptLookup
 from green_code.models.tiny import TinySource
 from green_code.models.vocabulary import Vocabulary
+from green_code.work import Prices
 
 VOCABULARY = Vocabulary(*TinySource().vocabulary(None))
 LAYERS = 6
@@ -93,7 +94,7 @@ def test_tokens_that_were_edited_away_are_not_offered() -> None:
 
 
 def guessed(lookup: PromptLookup, context: Sequence[int], required: bytes = b"") -> int | None:
-    draft = lookup.guess(context, required)
+    draft = lookup.draft(context, required)
     return None if draft is None else draft.token
 
 
@@ -118,10 +119,10 @@ def test_what_a_completion_came_after_counts_once() -> None:
     """However often it is asked there: the document has it already."""
     lookup = PromptLookup(VOCABULARY, LAYERS)
     lookup.document.follow([20, 1, 5, 21, 22])
-    once = lookup.guess([99, 1], b"")
+    once = lookup.draft([99, 1], b"")
     for _ in range(5):
         lookup.remember([20, 1, 5, 21, 22], [60, 61])
-    again = lookup.guess([99, 1], b"")
+    again = lookup.draft([99, 1], b"")
     assert once is not None and again is not None and again.rate is once.rate
     assert guessed(lookup, [21, 22]) == 60
 
@@ -159,7 +160,7 @@ def test_a_token_that_cannot_be_chosen_is_not_offered() -> None:
 def test_the_chance_depends_on_whether_the_places_agree(document: list[int], by_hand: float) -> None:
     lookup = PromptLookup(VOCABULARY, LAYERS)
     lookup.document.follow([*document, 90])
-    draft = lookup.guess([99, 1], b"")
+    draft = lookup.draft([99, 1], b"")
     assert draft is not None
     assert draft.rate.chance == pytest.approx(by_hand, abs=0.1)  # the priors are measured anew now and then
 
@@ -171,40 +172,41 @@ def test_a_rate_moves_from_its_prior_to_what_is_found() -> None:
     assert rate.chance == pytest.approx((4 + 3) / (8 + 4))
 
 
-PRICES = Prices(layers=10, run=2.0, few=0.1, evaluation=0.2, head=3.0, head_row=0.5, decision=0.25)
+PRICES = Prices(2.0, 0.1, 0.2, head_batch=3.0, head_position=0.5, decision=0.25)
+PASS = PassPrice(PRICES, layers=10)
 
 
 def test_prices_by_hand() -> None:
-    assert [PRICES.row(before) for before in (0, 3, 4, 9)] == pytest.approx([1.5, 1.5, 2.5, 2.5])
-    assert [PRICES.first(9 * rows + 1) for rows in (1, 4, 6)] == pytest.approx([24.5, 27.2, 30.8])
-    assert PRICES.whole == pytest.approx(10 * 2 + 3 + 1.5)
-    price_book = PriceBook(PRICES, None)
-    assert price_book.prices.gain(0.5, 2.0) == pytest.approx(24.5 / 2 - 2)
+    assert [PASS.row(before) for before in (0, 3, 4, 9)] == pytest.approx([1.5, 1.5, 2.5, 2.5])
+    assert [PASS.with_pending(9 * rows + 1) for rows in (1, 4, 6)] == pytest.approx([24.5, 27.2, 30.8])
+    assert PASS.whole == pytest.approx(10 * 2 + 3 + 1.5)
+    price_book = PriceBook(PRICES, 10)
+    assert price_book.full_pass.gain(0.5, 2.0) == pytest.approx(24.5 / 2 - 2)
     assert [price_book.exit_price(4, before) for before in (1, 4)] == pytest.approx([9.5, 10.5])
 
 
 def test_the_sum_that_says_whether_an_exit_pays() -> None:
     """Half of the time it is sure and right, half of the time unsure and wrong."""
-    price_book = PriceBook(PRICES, None)
+    price_book = PriceBook(PRICES, 10)
     record = price_book.record(4)
-    record.seen = [1.0, 0.0, 0.0, 0.0, 1.0]
+    record.counts = [1.0, 0.0, 0.0, 0.0, 1.0]
     record.rates = [AcceptanceRate(0.0, 1.0)] * 4 + [AcceptanceRate(1.0, 1.0)]
-    record.stops = AcceptanceRate(1.0, 2.0)
+    record.exits = AcceptanceRate(1.0, 2.0)
     head, right = 3.5, 24.5 - 9.5
     assert price_book.exit_gain(4, 1.0, 1) == pytest.approx(right / 2 - head)
     assert price_book.exit_gain(4, 0.5, 1) == pytest.approx((24.5 / 2 - 9.5) / 2 - head)
-    policy = Fixed((4,), network_runs=1)
-    assert price_book.worth_asking(policy, 1.0, 1) == pytest.approx({4: (right / 2 - head) / 2 - 0.25})
-    assert price_book.worth_asking(policy, 0.5, 1) == {}
+    policy = Fixed((4,), classifier_runs=1)
+    assert price_book.paying_exits(policy, 1.0, 1) == pytest.approx({4: (right / 2 - head) / 2 - 0.25})
+    assert price_book.paying_exits(policy, 0.5, 1) == {}
     record.reads = AcceptanceRate(1.0, 2.0)  # the policy runs the head at times also where it goes on
-    assert price_book.worth_asking(policy, 1.0, 1) == pytest.approx(
+    assert price_book.paying_exits(policy, 1.0, 1) == pytest.approx(
         {4: (right / 2 - head) / 2 - 0.25 - head / 4}
     )
 
 
 def test_an_exits_confidence_is_judged_by_its_class() -> None:
-    record = PriceBook(PRICES, None).record(4)
-    rates = [record.top_tokens(confidence) for confidence in (0.1, 0.3, 0.6, 0.7, 0.95)]
+    record = PriceBook(PRICES, 10).record(4)
+    rates = [record.rate_of(confidence) for confidence in (0.1, 0.3, 0.6, 0.7, 0.95)]
     assert [id(rate) for rate in rates] == [id(rate) for rate in record.rates]
     chances = [rate.chance for rate in rates]
     assert chances == sorted(chances)

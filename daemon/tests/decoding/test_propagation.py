@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from green_code.decoding.kv_cache import KVCache
+from green_code.decoding.propagation import PropagatingKVCache
 from green_code.models.adapters import LinearAdapter
 from green_code.models.decoder import Decoder
 from tests.decoding.by_hand import by_hand
@@ -18,9 +18,9 @@ from tests.decoding.references import DECODERS, TOLERANCE, operation, plain_stat
 PREFILL_EXIT = 3
 
 
-def propagated(decoder: Decoder, count: int, propagate_before: int) -> KVCache:
+def propagated(decoder: Decoder, count: int, propagate_before: int) -> PropagatingKVCache:
     """`count` positions, of which `propagate_before` have settled, the last at full depth."""
-    cache = KVCache(decoder, prefill_exit=PREFILL_EXIT)
+    cache = PropagatingKVCache(decoder, PREFILL_EXIT)
     cache.append([3 + (7 * i) % 70 for i in range(count)])
     cache.propagate_before(propagate_before)
     cache.advance(count - 1, decoder.config.layers)
@@ -41,8 +41,8 @@ def test_what_settles_is_propagated_and_what_does_not_is_computed(name: str) -> 
     torch.testing.assert_close(cache.states(0, 18), states, **TOLERANCE)
     torch.testing.assert_close(cache._keys[:, :, :18].transpose(1, 2), keys, **TOLERANCE)
     torch.testing.assert_close(cache._values[:, :, :18].transpose(1, 2), values, **TOLERANCE)
-    assert cache.entries == (layers - PREFILL_EXIT) * 12
-    assert cache.evaluations == sum(depths) == cache.evaluations_below(18)
+    assert cache.work.kv_only == (layers - PREFILL_EXIT) * 12
+    assert cache.work.layer_positions == sum(depths) == cache.layer_positions_before(18)
 
 
 @pytest.mark.parametrize("name", DECODERS)
@@ -85,7 +85,7 @@ def test_learned_entries_stand_for_those_that_settled(name: str) -> None:
 def test_settling_counts_its_work_and_leaves_no_trace(operations: list[tuple[str, object]]) -> None:
     """Debts are what is then run, and behind `drop_propagated` everything is exact again."""
     decoder = DECODERS["tiny"]
-    cache = KVCache(decoder, prefill_exit=PREFILL_EXIT)
+    cache = PropagatingKVCache(decoder, PREFILL_EXIT)
     for kind, argument in operations:
         if kind == "append":
             cache.append(argument)  # type: ignore[arg-type]
@@ -99,13 +99,13 @@ def test_settling_counts_its_work_and_leaves_no_trace(operations: list[tuple[str
             if cache.depth(position) <= depth and not (
                 depth > PREFILL_EXIT and any(first <= position < end for first, end in cache._propagated)
             ):
-                owed, before = cache.pending(position, depth), cache.evaluations
+                owed, before = cache.pending(position, depth), cache.work.layer_positions
                 cache.advance(position, depth, position)
-                assert cache.evaluations - before == owed
+                assert cache.work.layer_positions - before == owed
         assert cache._lengths == sorted(cache._lengths, reverse=True)
         assert len(cache._kv_only) == cache._lengths[-1]
     standing = sum(cache.depth(position) for position in range(len(cache)))
-    assert cache.evaluations_below(len(cache)) == standing
+    assert cache.layer_positions_before(len(cache)) == standing
     cache.drop_propagated()
     if not len(cache):
         return
@@ -136,15 +136,15 @@ def test_unsettled_positions_rise_from_where_they_stand() -> None:
     cache = propagated(DECODERS["tiny"], 14, 9)
     cache.drop_propagated()
     assert len(cache) == 9
-    before = cache.evaluations
+    before = cache.work.layer_positions
     cache.advance(8, 6)
-    assert cache.evaluations - before == 9 * (6 - PREFILL_EXIT)
+    assert cache.work.layer_positions - before == 9 * (6 - PREFILL_EXIT)
 
 
 def test_an_interruption_between_settled_and_rising_positions_loses_nothing() -> None:
     decoder = DECODERS["tiny"]
     for layers in range(12):
-        cache = KVCache(decoder, prefill_exit=PREFILL_EXIT)
+        cache = PropagatingKVCache(decoder, PREFILL_EXIT)
         cache.append([3 + (7 * i) % 70 for i in range(14)])
         cache.propagate_before(9)
         calls = iter(range(layers))
@@ -167,20 +167,20 @@ def test_an_interruption_between_settled_and_rising_positions_loses_nothing() ->
 
 def test_what_has_settled_does_not_rise() -> None:
     cache = propagated(DECODERS["tiny"], 8, 5)
-    with pytest.raises(ValueError, match="position 4 has settled at depth 3, below 4"):
+    with pytest.raises(ValueError, match="position 4 is propagated from depth 3, below 4"):
         cache.advance(4, 4)
 
 
 def test_a_plateau_is_a_layer() -> None:
     for prefill_exit in (0, 7):
         with pytest.raises(ValueError, match="layers 1 to 6"):
-            KVCache(DECODERS["tiny"], prefill_exit=prefill_exit)
+            PropagatingKVCache(DECODERS["tiny"], prefill_exit)
 
 
 def test_without_a_plateau_nothing_settles() -> None:
-    cache = KVCache(DECODERS["tiny"])
+    cache = PropagatingKVCache(DECODERS["tiny"], None)
     cache.append(list(range(9)))
     cache.propagate_before(8)
     state = cache.advance(8, 6)
-    assert cache.entries == 0
+    assert cache.work.kv_only == 0
     torch.testing.assert_close(state, plain_states(DECODERS["tiny"], cache.tokens)[6][8], **TOLERANCE)

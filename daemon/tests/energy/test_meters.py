@@ -116,10 +116,10 @@ def test_a_window_synchronises_at_both_edges_and_labels_short_ones(seconds: floa
     assert isinstance(meter, meters.NvmlMeter)
     with meters.Window(meter, lambda: synchronised.append(1), lambda: next(clock)) as window:
         assert len(synchronised) == 1
-    adapters = window.adapters
-    assert adapters is not None and len(synchronised) == 2
-    assert adapters.joules == 3 and adapters.seconds == pytest.approx(seconds)
-    assert adapters.short is short and adapters.source == "nvml" and adapters.cpu_seconds >= 0
+    reading = window.reading
+    assert reading is not None and len(synchronised) == 2
+    assert reading.joules == 3 and reading.seconds == pytest.approx(seconds)
+    assert reading.short is short and reading.source == "nvml" and reading.cpu_seconds >= 0
 
 
 def test_a_window_with_a_failed_reading_has_no_joules() -> None:
@@ -127,4 +127,4 @@ def test_a_window_with_a_failed_reading_has_no_joules() -> None:
     assert isinstance(meter, meters.NvmlMeter)
     with meters.Window(meter) as window:
         pass
-    assert window.adapters is not None and window.adapters.joules is None
+    assert window.reading is not None and window.reading.joules is None

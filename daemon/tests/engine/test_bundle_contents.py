@@ -10,7 +10,7 @@ from safetensors.numpy import save_file as save_columns
 from safetensors.torch import save_file
 
 from green_code.decoding.exit_classifier import ExitClassifier
-from green_code.engine.runtime import load_runtime
+from green_code.engine.loading import load_runtime
 from green_code.models.bundle import AGENT, NGRAMS, write_manifest
 from green_code.models.tiny import TinySource
 from green_code.problems import Problem

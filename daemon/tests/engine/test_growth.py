@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from green_code.engine.runtime import Runtime, Session, load_runtime
+from green_code.engine.loading import Runtime, load_runtime
+from green_code.engine.session import Session
 from green_code.link.messages import CompletionParams, CompletionResult
 from green_code.lsp.documents import Edit
 from green_code.lsp.prompt import PromptWindow

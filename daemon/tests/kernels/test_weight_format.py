@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from green_code.decoding.kv_cache import KVCache
+from green_code.decoding.propagation import PropagatingKVCache
 from green_code.kernels import packing, weight_format
 from green_code.kernels.binding import LEVEL_VARIABLE, Kernel
 from green_code.kernels.decoder import KernelDecoder
@@ -29,7 +29,9 @@ def best(kernels: dict[str, Kernel], tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_saved_weights_serve_as_packed_ones(best: KernelFormat) -> None:
     found = find_model(TINY)
-    first, second = (open_model(found, None, (best, TorchFormat(torch.float32))).decoder for _ in range(2))
+    first, second = (
+        open_model(found, None, Adapters(), (best, TorchFormat(torch.float32))).decoder for _ in range(2)
+    )
     weights = dict(found.open().tensors(None))
     x = torch.randn(5, first.config.width, generator=torch.Generator().manual_seed(0))
     built = best.build(first.config, weights, Adapters()).logits(x)
@@ -87,7 +89,7 @@ def test_behind_a_preview_the_head_is_that_of_the_file(
 
 def _entries(decoder: Backend) -> Tensor:
     """Keys and values that the last layer makes of some states."""
-    cache = KVCache(decoder, prefill_exit=4)
+    cache = PropagatingKVCache(decoder, 4)
     cache.append([3, 5, 7, 11])
     cache.propagate_before(3)
     cache.advance(3, decoder.config.layers)
@@ -98,19 +100,21 @@ def _entries(decoder: Backend) -> Tensor:
 def test_damaged_records_are_removed_and_said(
     best: KernelFormat, tmp_path: Path, damage: bytes | None
 ) -> None:
-    open_model(find_model(TINY), None, (best,))
+    open_model(find_model(TINY), None, Adapters(), (best,))
     (records,) = tmp_path.glob("tiny-random-*/records.npy")
     records.write_bytes(records.read_bytes()[:-1] if damage is None else damage)
     with pytest.raises(Problem, match="try again"):
-        open_model(find_model(TINY), None, (best,))
-    assert isinstance(open_model(find_model(TINY), None, (best,)).decoder, KernelDecoder)
+        open_model(find_model(TINY), None, Adapters(), (best,))
+    assert isinstance(open_model(find_model(TINY), None, Adapters(), (best,)).decoder, KernelDecoder)
 
 
 def test_a_model_that_the_kernel_does_not_serve_goes_to_torch(
     best: KernelFormat, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(weight_format, "why_not", lambda _: "another family")
-    assert isinstance(open_model(find_model(TINY), None, (best, TorchFormat(torch.float32))).decoder, Decoder)
+    assert isinstance(
+        open_model(find_model(TINY), None, Adapters(), (best, TorchFormat(torch.float32))).decoder, Decoder
+    )
 
 
 def test_without_a_kernel_torch_serves(monkeypatch: pytest.MonkeyPatch) -> None:

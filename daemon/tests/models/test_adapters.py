@@ -9,7 +9,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from green_code.models.adapters import LinearAdapter, corrected, read_adapters, read_lenses, save_lenses
+from green_code.models.adapters import (
+    LinearAdapter,
+    check_adapters,
+    corrected,
+    read_adapters,
+    read_lenses,
+    save_lenses,
+)
 from green_code.models.bundle import KV_PROJECTIONS, LENSES, SVD_HEAD, load_bundle, write_manifest
 from green_code.models.tiny import TinySource
 from green_code.problems import Problem
@@ -43,15 +50,15 @@ def test_a_lens_is_kept_in_three_bits(tmp_path: Path) -> None:
 
 
 def test_a_bundle_without_parts_adds_nothing(tmp_path: Path) -> None:
-    adapters = read_adapters(load_bundle(a_bundle(tmp_path)), CONFIG)
-    assert (adapters.directions, dict(adapters.lenses), dict(adapters.entries)) == (None, {}, {})
-    assert read_adapters(None, CONFIG) == adapters
+    adapters = read_adapters(load_bundle(a_bundle(tmp_path)))
+    assert (adapters.svd_directions, dict(adapters.lenses), dict(adapters.kv_projections)) == (None, {}, {})
+    assert read_adapters(None) == adapters
 
 
 def test_entries_are_those_of_all_layers_above_the_plateau(tmp_path: Path) -> None:
     entry = a_lens(outputs=BOTH)
     save_lenses(tmp_path / KV_PROJECTIONS, {5: entry, 6: entry})
-    found = read_adapters(load_bundle(a_bundle(tmp_path)), CONFIG).entries
+    found = read_adapters(load_bundle(a_bundle(tmp_path))).kv_projections
     own = torch.randn(BOTH, WIDTH)
     assert set(found) == {5, 6}
     torch.testing.assert_close(corrected(own, found[6]), own + found[6].matrix @ torch.diag(entry.gain))
@@ -89,4 +96,5 @@ def test_what_does_not_fit_is_refused(part: str, message: str, tmp_path: Path) -
     else:
         save_file({"directions": torch.ones(4, 64)}, tmp_path / SVD_HEAD)
     with pytest.raises(Problem, match=message):
-        read_adapters(load_bundle(a_bundle(tmp_path)), CONFIG)
+        bundle = load_bundle(a_bundle(tmp_path))
+        check_adapters(bundle, read_adapters(bundle), CONFIG)

@@ -14,20 +14,25 @@ import torch
 from safetensors.numpy import save_file
 
 from green_code.decoding.exit_classifier import ExitClassifier, load_exit_classifier
-from green_code.models.adapters import LinearAdapter, save_lenses
+from green_code.models.adapters import LinearAdapter, read_adapters, save_lenses
 from green_code.models.bundle import (
     KV_PROJECTIONS,
     LENSES,
+    Bundle,
     early_thresholds,
     load_bundle,
     refresh_manifest,
     write_manifest,
 )
 from green_code.models.catalog import find_model
-from green_code.models.weights import TorchFormat, open_model
+from green_code.models.weights import Model, TorchFormat, open_model
 from green_code.problems import Problem
 
 FORMS = (TorchFormat(torch.float32),)
+
+
+def opened(bundle: Bundle | None) -> Model:
+    return open_model(find_model("tiny-random"), bundle, read_adapters(bundle), FORMS)
 
 
 @pytest.fixture
@@ -83,7 +88,7 @@ def test_lenses_are_taken_up_with_the_bundle(folder: Path, monkeypatch: pytest.M
     assert lensed.weights_key != plain.weights_key
     x = torch.randn(2, width, generator=torch.Generator().manual_seed(0))
     for bundle, same in ((plain, True), (lensed, False)):
-        decoder = open_model(find_model("tiny-random"), bundle, FORMS).decoder
+        decoder = opened(bundle).decoder
         assert torch.equal(decoder.apply_lens(x, 4), x) == same
         assert torch.equal(decoder.apply_lens(x, 2), x)
 
@@ -105,10 +110,10 @@ def test_entries_are_taken_up_with_the_bundle(folder: Path, monkeypatch: pytest.
         bundle = load_bundle(folder)
         assert bundle.weights_key == plain.weights_key and bundle.conversion_key != plain.conversion_key
         if fits:
-            open_model(find_model("tiny-random"), bundle, FORMS)
+            opened(bundle)
         else:
             with pytest.raises(Problem, match="not of the layers above its prefill exit"):
-                open_model(find_model("tiny-random"), bundle, FORMS)
+                opened(bundle)
 
 
 def test_no_manifest(tmp_path: Path) -> None:
@@ -122,7 +127,7 @@ def test_a_bundle_for_another_checkpoint_is_refused(
     monkeypatch.setenv("GREEN_CODE_CACHE_DIR", str(tmp_path / "cache"))
     write_manifest(folder, {"base": {"model": "tiny-random", "sha256": "other"}, "exits": [2, 4]})
     with pytest.raises(Problem, match="another checkpoint"):
-        open_model(find_model("tiny-random"), load_bundle(folder), FORMS)
+        opened(load_bundle(folder))
 
 
 def test_an_agent_with_nan_or_for_other_exits_is_refused(tmp_path: Path) -> None:
@@ -141,22 +146,22 @@ def test_an_agent_with_nan_or_for_other_exits_is_refused(tmp_path: Path) -> None
 
 def test_damaged_conversion_is_removed_and_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GREEN_CODE_CACHE_DIR", str(tmp_path))
-    open_model(find_model("tiny-random"), None, FORMS)
+    opened(None)
     (weights,) = tmp_path.glob("tiny-random-*/weights.safetensors")
     weights.write_bytes(b"not weights")
     with pytest.raises(Problem, match="try again"):
-        open_model(find_model("tiny-random"), None, FORMS)
-    assert len(open_model(find_model("tiny-random"), None, FORMS).vocabulary) == 370
+        opened(None)
+    assert len(opened(None).vocabulary) == 370
 
 
 def test_what_an_interrupted_removal_left_is_in_nobodys_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GREEN_CODE_CACHE_DIR", str(tmp_path))
-    open_model(find_model("tiny-random"), None, FORMS)
+    opened(None)
     (description,) = tmp_path.glob("tiny-random-*/model.json")
     description.unlink()
-    assert len(open_model(find_model("tiny-random"), None, FORMS).vocabulary) == 370
+    assert len(opened(None).vocabulary) == 370
 
 
 def test_a_bundle_that_changes_while_it_is_converted_is_not_kept_under_its_old_key(
@@ -171,7 +176,7 @@ def test_a_bundle_that_changes_while_it_is_converted_is_not_kept_under_its_old_k
 
     monkeypatch.setattr(TorchFormat, "save", replaced_meanwhile)
     with pytest.raises(Problem, match="changed while it was read"):
-        open_model(find_model("tiny-random"), before, FORMS)
+        opened(before)
     assert not list((tmp_path / "cache").glob("tiny-random-*"))
 
 
@@ -192,7 +197,7 @@ def test_too_little_memory_is_no_damage(
 
     monkeypatch.setattr(TorchFormat, "open", refuse)
     with pytest.raises(Problem, match="not enough memory"):
-        open_model(find_model("tiny-random"), None, FORMS)
+        opened(None)
     assert list(tmp_path.glob("tiny-random-*/weights.safetensors")), "the conversion is kept"
 
 
@@ -214,12 +219,12 @@ def test_conversions_that_nobody_opens_go_when_another_is_made(
     for folder, days in ages.items():
         for path in (folder / "model.json", folder):
             os.utime(path, (time.time() - days * 24 * 3600,) * 2)
-    open_model(find_model("tiny-random"), None, FORMS)
+    opened(None)
     assert not any(folder.exists() for folder in unused)
     assert all(folder.exists() for folder in kept)
     (made,) = (path for path in tmp_path.glob("tiny-random-*/model.json") if path.parent not in kept)
     os.utime(made, (0, 0))
-    open_model(find_model("tiny-random"), None, FORMS)
+    opened(None)
     assert time.time() - made.stat().st_mtime < 3600
 
 
@@ -227,7 +232,7 @@ def test_unwritable_cache_names_the_fix(tmp_path: Path, monkeypatch: pytest.Monk
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("GREEN_CODE_CACHE_DIR", str(tmp_path / "file" / "cache"))
     with pytest.raises(Problem, match="GREEN_CODE_CACHE_DIR") as caught:
-        open_model(find_model("tiny-random"), None, FORMS)
+        opened(None)
     assert caught.value.reason == "cache_unwritable"
 
 

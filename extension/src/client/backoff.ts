@@ -1,23 +1,23 @@
-/** How long to wait before the next start after a crash, and when to stop trying. Must not know: what crashed. */
+/** The delay before a restart after a crash, and when to give up. */
 
 const FIRST_MS = 500;
 const LONGEST_MS = 30_000;
-const MOST_CRASHES = 6;
-/** A front that has lived this long has recovered: earlier crashes no longer count. */
-const FORGET_MS = 3 * 60_000;
+const MAX_CRASHES = 6;
+/** A front that has run this long has recovered: earlier crashes no longer count. */
+const RECOVERED_MS = 3 * 60_000;
 
 export class Backoff {
   private crashes = 0;
-  private last = Number.NEGATIVE_INFINITY;
+  private lastCrash = Number.NEGATIVE_INFINITY;
 
   constructor(private readonly now: () => number = () => performance.now()) {}
 
-  /** Counts a crash. Milliseconds to wait, or null: enough, ask the user. */
+  /** Counts a crash. Returns the delay in milliseconds, or null after too many crashes. */
   next(): number | null {
     const time = this.now();
-    this.crashes = time - this.last > FORGET_MS ? 1 : this.crashes + 1;
-    this.last = time;
-    return this.crashes > MOST_CRASHES ? null : Math.min(FIRST_MS * 2 ** (this.crashes - 1), LONGEST_MS);
+    this.crashes = time - this.lastCrash > RECOVERED_MS ? 1 : this.crashes + 1;
+    this.lastCrash = time;
+    return this.crashes > MAX_CRASHES ? null : Math.min(FIRST_MS * 2 ** (this.crashes - 1), LONGEST_MS);
   }
 
   reset(): void {

@@ -1,4 +1,4 @@
-/** One language client for one life of the front. Imported only when a front starts: it is most of the bundle. */
+/** The language client of one run of the front. Imported only when a front starts: it is most of the bundle. */
 import {
   CloseAction,
   ErrorAction,
@@ -12,11 +12,11 @@ import type { LogOutputChannel } from 'vscode';
 
 import { messageOf } from '../log';
 import { LSP_ENERGY, LSP_STATUS, type EnergyMessage, type StatusMessage } from '../protocol';
-import { SCHEMES, settingsForFront, type Settings } from '../settings';
+import { SCHEMES, SECTION, settingsForFront, type Settings } from '../settings';
 
 export interface ClientOptions {
   readonly python: string;
-  /** Where the front runs: never the workspace, since Python imports from its working folder. */
+  /** Working folder of the front: never the workspace, because Python imports from its working folder. */
   readonly cwd: string;
   readonly env: NodeJS.ProcessEnv;
   readonly settings: Settings;
@@ -27,8 +27,8 @@ export interface ClientOptions {
 }
 
 /**
- * The supervisor says what failed, once it is out of patience. The library has a pop-up of its own for each start that fails, and
- * a client that never ran refuses to stop, where there is nothing more to do for it.
+ * The supervisor reports failures once it gives up. The library would show a pop-up for each failed start, and rejects when a
+ * client that never ran is stopped.
  */
 class QuietClient extends LanguageClient {
   override error(message: string, data?: unknown): void {
@@ -46,7 +46,7 @@ export function createClient(options: ClientOptions): LanguageClient {
     initializationOptions: { settings: settingsForFront() },
     outputChannel: options.channel,
     revealOutputChannelOn: RevealOutputChannelOn.Never,
-    // The supervisor restarts, with back-off; the client's own restarts come at once and end in a pop-up.
+    // The supervisor restarts with back-off; the client would restart at once and end in a pop-up.
     errorHandler: {
       error: () => ({ action: ErrorAction.Continue, handled: true }),
       closed: () => {
@@ -57,7 +57,7 @@ export function createClient(options: ClientOptions): LanguageClient {
     initializationFailedHandler: () => false,
   };
   const client = new QuietClient(
-    'greenCode',
+    SECTION,
     'Green Code',
     { command: options.python, args: ['-m', 'green_code', 'lsp'], transport: TransportKind.stdio, options: { cwd: options.cwd, env: options.env } },
     clientOptions,

@@ -1,4 +1,7 @@
-/** At most one run at a time and one waiting: ten requests in a row make two runs; the first gets its own result, the other nine the second's. */
+/**
+ * Runs work at most once at a time, with at most one further run waiting. Ten requests in a row make two runs: the first
+ * request gets the result of the first run, the other nine that of the second.
+ */
 export class Coalesced {
   private running: Promise<void> | undefined;
   private waiting: Promise<void> | undefined;
@@ -11,7 +14,7 @@ export class Coalesced {
       return this.running;
     }
     this.waiting ??= this.running
-      .catch(() => undefined) // that failure belongs to those who asked for it
+      .catch(() => undefined) // its own callers handle that failure
       .then(() => {
         this.waiting = undefined;
         return this.request();

@@ -1,4 +1,4 @@
-/** Read-only virtual documents of our own scheme. */
+/** Read-only virtual documents with a scheme of their own. */
 import * as vscode from 'vscode';
 
 const SCHEME = 'green-code';
@@ -13,7 +13,7 @@ export class Documents implements vscode.TextDocumentContentProvider, vscode.Dis
     return this.contents.get(uri.path) ?? '';
   }
 
-  /** Opens the document, or refreshes it where it is open. */
+  /** Opens the document, or updates it if it is open. */
   async show(title: string, text: string): Promise<void> {
     const uri = vscode.Uri.from({ scheme: SCHEME, path: `/${title}` });
     this.contents.set(uri.path, text);

@@ -1,4 +1,4 @@
-/** Show Layers: which token of the last completion needed how many layers, as text. Must not know: the editor's API. */
+/** Show Layers: the layers of each token of the last completion, as text. Must not use the editor's API. */
 import { t } from '../l10n';
 import type { LastCompletion } from '../protocol';
 import { joules, mean, percent, sourceText, tenths, threshold, whole } from '../state/format';
@@ -8,7 +8,7 @@ const EMPTY = '░';
 
 export function renderLayers(last: LastCompletion | null): string {
   if (last === null || last.tokens.length === 0) {
-    return `${t('No completion yet. Type in a Python or Java file, then ask again.')}\n`;
+    return `${t('No completion yet. Type in a Python or Java file, then run this command again.')}\n`;
   }
   const total = last.layers_total;
   const average = mean(last.tokens.map(({ layers }) => layers)) ?? 0;
@@ -24,7 +24,7 @@ export function renderLayers(last: LastCompletion | null): string {
       threshold: typeof last.threshold === 'number' ? threshold(last.threshold) : last.threshold,
       decoding: last.decoding,
     }),
-    t('{used} used, {share} saved against full depth ({source}).', {
+    t('{used} used, {share} saved compared with full depth ({source}).', {
       used: joules(last.energy_joules),
       share: percent(last.saving),
       source: sourceText(last.energy_source),
@@ -35,7 +35,7 @@ export function renderLayers(last: LastCompletion | null): string {
   ].join('\n');
 }
 
-/** Spaces and line ends are most of what a code model says: show them. */
+/** Marks spaces, tabs and line ends, which are many of a code model's tokens. */
 function visible(text: string): string {
   return text.replaceAll(' ', '·').replaceAll('\t', '→').replace(/\r?\n/g, '↵');
 }

@@ -1,12 +1,12 @@
-/** Takes the user's name out of a text that is to be shown to others. Must not know: the editor's API. */
+/** Removes the user's name from a text for others. Must not use the editor's API. */
 import os from 'node:os';
 
-export interface User {
+interface User {
   readonly home: string;
   readonly name: string;
 }
 
-/** Whoever runs this; without a name where the system has none for his number. */
+/** The user of this process; without a name if the system has none for the user id. */
 export function thisUser(): User {
   const home = os.homedir();
   try {
@@ -16,18 +16,18 @@ export function thisUser(): User {
   }
 }
 
-/** With the home folder as `~`, and elsewhere the user's name, where it is a whole part of a path, as `<user>`. */
+/** Replaces the home folder by `~`, and elsewhere the user's name as a whole part of a path by `<user>`. */
 export function redact(text: string, { home, name }: User): string {
-  const flags = /^([a-z]:|\\\\)/i.test(home) ? 'giu' : 'gu'; // Windows takes either case
+  const flags = /^([a-z]:|\\\\)/i.test(home) ? 'giu' : 'gu'; // Windows ignores case
   const replace = (within: string, pattern: string | null, by: string) => (pattern === null ? within : within.replace(new RegExp(pattern, flags), by));
   return replace(replace(text, homePattern(home), '~'), namePattern(name), '<user>');
 }
 
 const SEPARATOR = '[\\\\/]';
-/** No longer name goes on here: neither more of a word follows nor a file's ending. */
+/** The name ends here: no further letter and no file extension follows. */
 const END = '(?![\\p{L}\\p{N}_-]|\\.[\\p{L}\\p{N}])';
 
-/** Its folders with either slash, doubled where the text was escaped; null for a root, which says nothing of anybody. */
+/** Matches its folders with either slash, doubled where the text was escaped; null for a root, which names nobody. */
 function homePattern(home: string): string | null {
   const parts = home.split(/[\\/]+/).filter(Boolean);
   const drive = /^([a-z]):$/i.exec(parts[0] ?? '')?.[1];
@@ -39,7 +39,7 @@ function homePattern(home: string): string | null {
   return `(?<![\\p{L}\\p{N}_.-])${start}${folders.map(escape).join(`${SEPARATOR}+`)}${END}`;
 }
 
-/** Between two separators, or at the end of a path that starts at a root or has another part before: `n/a` is no path of the user a. */
+/** Between two separators, or at the end of a path that starts at a root or has a part before: `n/a` does not name the user a. */
 function namePattern(name: string): string | null {
   if (name === '') {
     return null;

@@ -1,4 +1,4 @@
-/** Where the trained bundles lie: those of the extension, unless the user points elsewhere (to try one out). */
+/** The folder of the trained bundles: the extension's own, or another one to try out. */
 import path from 'node:path';
 
 export const VARIABLE = 'GREEN_CODE_BUNDLES';

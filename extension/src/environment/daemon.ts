@@ -1,42 +1,43 @@
-/**
- * Which daemons ran for this extension, noted for the script that VS Code runs after an uninstall: without an editor around
- * it, that script can ask for neither settings nor the storage folder. The note lies in the extension's own folder, is gone
- * with it, and so speaks of no other installation's engine.
- *
- * Must not know: the editor's API.
- */
+/** The daemon's command line, run with the selected interpreter. Must not use the editor's API. */
 import fs from 'node:fs/promises';
-import path from 'node:path';
 
+import { t } from '../l10n';
 import { bundlesFolder } from './bundles';
-import { run as realRun, type Run } from './processes';
+import { run, type RunResult } from './processes';
+import { resolve, type Home, type Ready, type Resolution } from './resolve';
 import { daemonVariables } from './variables';
 
-export interface Daemon {
-  readonly python: string;
-  readonly origin: 'setting' | 'managed';
-  /** Where it is run: never in a workspace, since Python imports from its working folder. */
-  readonly cwd: string;
-}
+export const notSetUp = (): string => t('Green Code is not set up yet. Run Green Code: Set Up.');
 
-const noteIn = (extensionPath: string) => path.join(extensionPath, 'dist', 'daemons.json');
+export class Daemon {
+  constructor(
+    private readonly home: Home,
+    readonly extensionPath: string,
+    private readonly pythonPath: () => string,
+  ) {}
 
-async function noted(extensionPath: string): Promise<readonly Daemon[]> {
-  try {
-    return JSON.parse(await fs.readFile(noteIn(extensionPath), 'utf8')) as readonly Daemon[];
-  } catch {
-    return []; // none ran yet, or two windows wrote at once: an engine that nobody finds ends by idleness
+  /** The working folder of its processes. */
+  get cwd(): string {
+    return this.home.storage;
   }
-}
 
-export async function noteDaemon(extensionPath: string, { python, origin, cwd }: Daemon): Promise<void> {
-  const others = (await noted(extensionPath)).filter((one) => one.python !== python);
-  await fs.writeFile(noteIn(extensionPath), JSON.stringify([...others, { python, origin, cwd }]));
-}
+  /** The interpreter that the settings select. */
+  async interpreter(): Promise<Resolution> {
+    await fs.mkdir(this.cwd, { recursive: true });
+    return resolve({ ...this.home, pythonPath: this.pythonPath() });
+  }
 
-/** Ends the engines that served this extension, those that still run; resolves when they have hung up. */
-export async function endEngines(extensionPath: string, run: Run = realRun): Promise<void> {
-  const bundles = bundlesFolder(extensionPath);
-  const stop = ({ python, origin, cwd }: Daemon) => run(python, ['-m', 'green_code', 'engine', '--stop'], { cwd, env: daemonVariables(origin, bundles) });
-  await Promise.all((await noted(extensionPath)).map(stop));
+  variables({ origin }: Ready): NodeJS.ProcessEnv {
+    return daemonVariables(origin, bundlesFolder(this.extensionPath));
+  }
+
+  /** Runs a command to its end. Throws where there is no usable interpreter. */
+  async run(args: readonly string[], signal?: AbortSignal): Promise<RunResult> {
+    const interpreter = await this.interpreter();
+    if (interpreter.kind !== 'ready') {
+      throw new Error(interpreter.kind === 'wrong' ? interpreter.message : notSetUp());
+    }
+    const options = { cwd: this.cwd, env: this.variables(interpreter), ...(signal === undefined ? {} : { signal }) };
+    return run(interpreter.python, ['-m', 'green_code', ...args], options);
+  }
 }

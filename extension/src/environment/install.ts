@@ -1,26 +1,32 @@
 /**
- * Makes the managed environment. It grows beside its final place and is renamed there only when `doctor` is content, so
- * a folder of that name is always a whole one; a cancelled or failed attempt leaves nothing. One that was there before
- * is replaced: who sets up again has a broken one.
+ * Creates the managed environment. It is built in a partial folder and renamed once `doctor` passes, so a folder with the final
+ * name is always complete. An attempt that fails or is cancelled leaves nothing. An existing environment is replaced: the
+ * user sets up again because it is broken.
  *
- * Must not know: the editor's API.
+ * Must not use the editor's API.
  */
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 import { t } from '../l10n';
-import { NEEDED_BYTES, noRoom, pathsTooLong, saysFull, unreachable } from './causes';
+import { diskFull, isDiskFull, NEEDED_BYTES, pathsTooLong, unreachable } from './causes';
 import { isClaimed } from './claims';
-import { findInterpreter, noInterpreterMessage } from './interpreter';
-import { bootMs, isAlive, lastLine, run as realRun, type Run, type RunResult } from './processes';
+import { createdMs, isAbandoned, isCreatedElsewhere, isOtherVersion, moveIntoPlace, partialFolder, removeFolders } from './folders';
+import { findInterpreter, noInterpreterMessage, type Interpreter } from './interpreter';
+import { doctorProblem, pipStep } from './output';
+import { lastLine, run as realRun, type Run, type RunResult } from './processes';
 import { exists, findWheel, managedFolder, pythonIn, type Home } from './resolve';
-import { makingVariables, managedVariables } from './variables';
+import { creationVariables, managedVariables } from './variables';
 
-const [POLL_MS, LONGEST_MS] = [1000, 3_600_000]; // no attempt takes so long
+const POLL_MS = 1000;
 
 export class InstallError extends Error {}
-export class Cancelled extends Error {}
+export class Cancelled extends Error {
+  constructor() {
+    super('Cancelled.');
+  }
+}
 
 export interface InstallOptions extends Home {
   readonly signal: AbortSignal;
@@ -32,184 +38,111 @@ export interface InstallOptions extends Home {
   readonly freeBytes?: (folder: string) => Promise<number>;
 }
 
-export async function install(options: InstallOptions): Promise<void> {
-  const { storage, bundled, signal, progress, log, release, run = realRun, freeBytes = freeBytesIn } = options;
+type Options = Required<InstallOptions>;
+
+/** Throws `InstallError` with the cause in words for the user, or `Cancelled`. */
+export async function install(given: InstallOptions): Promise<void> {
+  const options: Options = { run: realRun, freeBytes: freeBytesIn, ...given };
+  const { storage, bundled, log, progress, release } = options;
   const wheel = await findWheel(bundled);
   if (wheel === null) {
-    throw new InstallError(t('This build carries no Python package. Set greenCode.pythonPath to an interpreter that has green-code.'));
+    throw new InstallError(t('This build contains no Python package. Set greenCode.pythonPath to an interpreter that has green-code.'));
   }
   const final = await managedFolder(options, wheel);
-  const partial = `${final}.partial-${process.pid}`;
+  const partial = partialFolder(final);
   const temporary = path.join(partial, 'tmp');
-  const making = makingVariables(temporary);
-  const step = async (command: string, args: readonly string[], env: NodeJS.ProcessEnv, failure: (cause: string) => string): Promise<RunResult> => {
-    log(`> ${[command, ...args].join(' ')}`);
-    const onLine = (line: string) => {
-      log(line);
-      const shown = describe(line);
-      if (shown !== null) {
-        progress(shown);
-      }
-    };
-    const result = await run(command, args, { cwd: storage, env, signal, onLine });
-    if (signal.aborted) {
-      throw new Cancelled('Cancelled.');
-    }
-    if (result.code !== 0) {
-      const lastWords = lastLine(result.stderr) || lastLine(result.stdout);
-      const output = result.stdout + result.stderr;
-      throw new InstallError(
-        saysFull(output)
-          ? noRoom(storage, await freeBytes(storage))
-          : (pathsTooLong(output) ?? unreachable(output, lastWords) ?? failure(doctorProblem(result.stdout) ?? lastWords)), // pip and doctor speak English, to every user
-      );
-    }
-    return result;
-  };
 
   await fs.mkdir(storage, { recursive: true });
   await removeFolders(storage, isAbandoned);
   try {
     await fs.mkdir(temporary, { recursive: true }).catch(async (error: unknown) => {
-      throw saysFull(String(error)) ? new InstallError(noRoom(storage, await freeBytes(storage))) : error;
+      throw isDiskFull(String(error)) ? new InstallError(diskFull(storage, await options.freeBytes(storage))) : error;
     });
-    if (await madeMeanwhile(final, partial, signal, progress)) {
+    if (await isCreatedMeanwhile(final, options)) {
       return;
     }
-    const free = await freeBytes(storage);
+    const free = await options.freeBytes(storage);
     if (free < NEEDED_BYTES) {
-      throw new InstallError(noRoom(storage, free));
+      throw new InstallError(diskFull(storage, free));
     }
     const replaces = await exists(final);
-    progress(t('Looking for Python'));
-    const { found, rejected } = await findInterpreter(storage, run);
+    progress(t('Searching for Python'));
+    const { found, rejected } = await findInterpreter(storage, options.run);
     if (found === null) {
       throw new InstallError(noInterpreterMessage(rejected));
     }
-    progress(t('Making the environment'));
-    await step(found.command, [...found.args, '-m', 'venv', partial], making, (cause) => t('The environment could not be made: {cause}', { cause }));
-    progress(t('Looking for the packages'));
-    const python = pythonIn(partial);
-    const pip = ['-m', 'pip', 'install', '--no-input', '--disable-pip-version-check', '--progress-bar', 'off'];
-    await step(python, [...pip, `${wheel}[model,gpu]`], making, (cause) => t('pip could not install the packages: {cause}', { cause }));
-    progress(t('Checking'));
-    await step(python, ['-m', 'green_code', 'doctor', '--json'], managedVariables(), (cause) => t('The new environment does not work: {cause}', { cause }));
+    await build(partial, found, wheel, temporary, options);
     await fs.rm(temporary, { recursive: true });
     if (replaces) {
       await release();
     }
-    await moveIntoPlace(partial, final, replaces);
+    await moveIntoPlace(final, replaces);
   } finally {
     await fs.rm(partial, { recursive: true, force: true });
   }
-  const isOther = isAnother(path.basename(final));
-  // One that another window runs from goes with the next update.
+  const isOther = isOtherVersion(path.basename(final));
+  // An environment that another window runs from is removed by the next update.
   const isUnused = async (name: string) => isOther(name) && !(await isClaimed(path.join(storage, name)));
   await removeFolders(storage, isUnused).catch((error: unknown) => log(`An older environment stays: ${String(error)}`));
 }
 
-/** Waits while windows that began earlier make the same environment, which takes gigabytes each time; whether it is there then. */
-async function madeMeanwhile(final: string, partial: string, signal: AbortSignal, progress: (step: string) => void): Promise<boolean> {
-  const before = await begun(final);
-  while (await isBegunEarlier(final, partial)) {
-    progress(t('Another window is setting up'));
+async function build(partial: string, found: Interpreter, wheel: string, temporary: string, options: Options): Promise<void> {
+  const { progress } = options;
+  const env = creationVariables(temporary);
+  const python = pythonIn(partial);
+  const pip = ['-m', 'pip', 'install', '--no-input', '--disable-pip-version-check', '--progress-bar', 'off'];
+  progress(t('Creating the environment'));
+  await runStep(found.command, [...found.args, '-m', 'venv', partial], env, (cause) => t('The environment could not be created: {cause}', { cause }), options);
+  progress(t('Searching for packages'));
+  await runStep(python, [...pip, `${wheel}[model,gpu]`], env, (cause) => t('pip could not install the packages: {cause}', { cause }), options);
+  progress(t('Checking the environment'));
+  await runStep(python, ['-m', 'green_code', 'doctor', '--json'], managedVariables(), (cause) => t('The new environment does not work: {cause}', { cause }), options);
+}
+
+type Failure = (cause: string) => string;
+
+async function runStep(command: string, args: readonly string[], env: NodeJS.ProcessEnv, failure: Failure, options: Options): Promise<void> {
+  const { storage, signal, progress, log, run } = options;
+  log(`> ${[command, ...args].join(' ')}`);
+  const onLine = (line: string) => {
+    log(line);
+    const step = pipStep(line);
+    if (step !== null) {
+      progress(step);
+    }
+  };
+  const result = await run(command, args, { cwd: storage, env, signal, onLine });
+  if (signal.aborted) {
+    throw new Cancelled();
+  }
+  if (result.code !== 0) {
+    throw new InstallError(await stepFailure(result, failure, options));
+  }
+}
+
+/** pip and doctor write English, whatever the user's language. */
+async function stepFailure({ stdout, stderr }: RunResult, failure: Failure, { storage, freeBytes }: Options): Promise<string> {
+  const output = stdout + stderr;
+  if (isDiskFull(output)) {
+    return diskFull(storage, await freeBytes(storage));
+  }
+  const last = lastLine(stderr) || lastLine(stdout);
+  return pathsTooLong(output) ?? unreachable(output, last) ?? failure(doctorProblem(stdout) ?? last);
+}
+
+/** Waits while an earlier window creates the same environment, which takes gigabytes. Returns whether it then exists. */
+async function isCreatedMeanwhile(final: string, { signal, progress }: Options): Promise<boolean> {
+  const before = await createdMs(final);
+  while (await isCreatedElsewhere(final)) {
+    progress(t('Waiting for another window that is setting up Green Code'));
     await sleep(POLL_MS, undefined, { signal }).catch(() => {
-      throw new Cancelled('Cancelled.');
+      throw new Cancelled();
     });
   }
-  return (await begun(final)) !== before && exists(pythonIn(final));
-}
-
-async function isBegunEarlier(final: string, partial: string): Promise<boolean> {
-  const storage = path.dirname(final);
-  const oldest = Math.max(bootMs(), Date.now() - LONGEST_MS);
-  const own = await begun(partial);
-  for (const name of await fs.readdir(storage)) {
-    const pid = Number(PARTIAL.exec(name)?.[1] ?? NaN);
-    if (name === `${path.basename(final)}.partial-${pid}` && pid !== process.pid && isAlive(pid)) {
-      const other = await begun(path.join(storage, name));
-      if (other > oldest && (other < own || (other === own && pid < process.pid))) {
-        return true;
-      }
-    }
-  }
-  return false;
-}
-
-const begun = (folder: string): Promise<number> => fs.stat(folder).then(({ birthtimeMs }) => birthtimeMs, () => Infinity);
-
-/** Two windows may set up at once all the same: the first to finish wins, and the other has what it wanted. */
-async function moveIntoPlace(partial: string, final: string, replaces: boolean): Promise<void> {
-  const old = `${partial}.old`;
-  if (replaces) {
-    await fs.rename(final, old);
-  }
-  try {
-    await fs.rename(partial, final);
-  } catch (error) {
-    if (!(await exists(pythonIn(final)))) {
-      if (replaces) {
-        await fs.rename(old, final); // what worked before works again
-      }
-      throw error;
-    }
-  } finally {
-    await fs.rm(old, { recursive: true, force: true });
-  }
+  return (await createdMs(final)) !== before && exists(pythonIn(final));
 }
 
 async function freeBytesIn(folder: string): Promise<number> {
   const { bavail, bsize } = await fs.statfs(folder);
   return bavail * bsize;
-}
-
-const PARTIAL = /^venv-.*\.partial-(\d+)(\.old)?$/;
-
-/** An attempt whose window is gone; one with this process's number is another's, from before a reboot. */
-function isAbandoned(name: string): boolean {
-  const pid = Number(PARTIAL.exec(name)?.[1] ?? NaN);
-  return pid === process.pid || (pid > 0 && !isAlive(pid));
-}
-
-/** Whole environments but the one of this name: those that other versions of the extension have made. */
-const isAnother = (current: string) => (name: string) => name.startsWith('venv-') && !PARTIAL.test(name) && name !== current;
-
-/** Whether another version was set up here. */
-export async function hasAnother(storage: string, current: string): Promise<boolean> {
-  return (await fs.readdir(storage).catch(() => [])).some(isAnother(current));
-}
-
-async function removeFolders(storage: string, isUnwanted: (name: string) => boolean | Promise<boolean>): Promise<void> {
-  for (const name of await fs.readdir(storage)) {
-    if (await isUnwanted(name)) {
-      await fs.rm(path.join(storage, name), { recursive: true, force: true });
-    }
-  }
-}
-
-/** What `doctor --json` found wrong and how to mend it, in one line; null where this is no such output. */
-export function doctorProblem(output: string): string | null {
-  try {
-    const { checks } = JSON.parse(output) as { checks: { check: string; level: string; found: string; mend: string }[] };
-    const failed = checks.filter(({ level }) => level === 'fail');
-    return failed.length === 0 ? null : failed.map(({ check, found, mend }) => `${check}: ${found}. ${mend}`.trim()).join(' ');
-  } catch {
-    return null;
-  }
-}
-
-/** A line of pip as a step to show, or null. */
-export function describe(line: string): string | null {
-  const downloading = /^\s*Downloading (\S+?)-\d\S* \((.+)\)/.exec(line);
-  if (downloading) {
-    return t('Downloading {name}, {size}', { name: downloading[1] ?? '', size: downloading[2] ?? '' });
-  }
-  const collecting = /^Collecting ([\w.-]+)/.exec(line);
-  if (collecting) {
-    return t('Collecting {name}', { name: collecting[1] ?? '' });
-  }
-  if (line.includes('WARNING: Retrying')) {
-    return t('The package index does not answer; trying again');
-  }
-  return line.startsWith('Installing collected packages') ? t('Installing') : null;
 }

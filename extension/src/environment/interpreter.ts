@@ -1,9 +1,9 @@
-/** Finds a Python that can make the managed environment. Must not know: the editor's API. */
+/** Finds a Python that can create the managed environment. Must not use the editor's API. */
 import { t } from '../l10n';
-import { lastLine, run as realRun, type Run } from './processes';
+import { lastLine, PROBE_TIMEOUT_MS, run as realRun, type Run } from './processes';
 import { managedVariables } from './variables';
 
-export const OLDEST = [3, 10] as const;
+const OLDEST = [3, 10] as const;
 
 export interface Interpreter {
   readonly command: string;
@@ -12,7 +12,10 @@ export interface Interpreter {
 
 const PROBE = 'import sys, venv, ensurepip; print("%d.%d" % sys.version_info[:2])';
 
-/** In order of preference; the versioned names catch systems whose `python3` is too old, the newest last, for which torch may have no wheel yet. */
+/**
+ * In order of preference. The versioned names are for systems whose `python3` is too old. The newest comes last, because torch
+ * may have no wheel for it yet.
+ */
 export function candidates(platform: NodeJS.Platform): readonly Interpreter[] {
   if (platform === 'win32') {
     return [
@@ -26,9 +29,9 @@ export function candidates(platform: NodeJS.Platform): readonly Interpreter[] {
   return [...names, ...elsewhere].map((command) => ({ command, args: [] }));
 }
 
-export interface Search {
+interface Search {
   readonly found: Interpreter | null;
-  /** What was wrong with each candidate that exists, for the error message. */
+  /** Why each existing candidate was rejected, for the error message. */
   readonly rejected: readonly string[];
 }
 
@@ -36,7 +39,7 @@ export async function findInterpreter(cwd: string, run: Run = realRun, platform 
   const rejected: string[] = [];
   for (const candidate of candidates(platform)) {
     const name = [candidate.command, ...candidate.args].join(' ');
-    const result = await run(candidate.command, [...candidate.args, '-c', PROBE], { cwd, env: managedVariables(), timeoutMs: 20_000 });
+    const result = await run(candidate.command, [...candidate.args, '-c', PROBE], { cwd, env: managedVariables(), timeoutMs: PROBE_TIMEOUT_MS });
     if (result.code === null) {
       continue;
     }
@@ -65,6 +68,6 @@ export function isRecent(version: string): boolean {
 export function noInterpreterMessage(rejected: readonly string[]): string {
   const oldest = OLDEST.join('.');
   return rejected.length === 0
-    ? t('Python {oldest} or later is needed, but no Python was found. Install it from python.org or your package manager, then retry.', { oldest })
-    : t('Python {oldest} or later is needed: {rejected}. Install it from python.org or your package manager, then retry.', { oldest, rejected: rejected.join('; ') });
+    ? t('Green Code needs Python {oldest} or later, but no Python was found. Install it from python.org or with your package manager, then retry.', { oldest })
+    : t('Green Code needs Python {oldest} or later, but {rejected}. Install it from python.org or with your package manager, then retry.', { oldest, rejected: rejected.join('; ') });
 }

@@ -3,8 +3,8 @@ import { spawn, spawnSync, type ChildProcess, type ChildProcessByStdio } from 'n
 import os from 'node:os';
 import type { Readable } from 'node:stream';
 
-export interface RunOptions {
-  /** A folder that nobody else writes to: `python -c` and `python -m` import from it first. */
+interface RunOptions {
+  /** A folder that only we write to: `python -c` and `python -m` import from it first. */
   readonly cwd: string;
   readonly env?: NodeJS.ProcessEnv;
   readonly signal?: AbortSignal;
@@ -21,14 +21,17 @@ export interface RunResult {
 
 export type Run = (command: string, args: readonly string[], options: RunOptions) => Promise<RunResult>;
 
-/** Runs to the end; never rejects. A command that cannot be started ends with code null and the cause on stderr. */
+/** Time for an interpreter to answer a one-line program. */
+export const PROBE_TIMEOUT_MS = 20_000;
+
+/** Runs a command to its end; never rejects. One that cannot be started gives code null and the cause on stderr. */
 export const run: Run = (command, args, options) =>
   new Promise((resolve) => {
     if (options.signal?.aborted) {
       resolve({ code: null, stdout: '', stderr: 'cancelled' });
       return;
     }
-    const child = begin(command, args, options);
+    const child = start(command, args, options);
     if (child instanceof Error) {
       resolve({ code: null, stdout: '', stderr: child.message });
       return;
@@ -46,17 +49,17 @@ export const run: Run = (command, args, options) =>
     const stop = () => killTree(child);
     options.signal?.addEventListener('abort', stop, { once: true });
     const timer = options.timeoutMs === undefined ? undefined : setTimeout(stop, options.timeoutMs);
-    const settle = (code: number | null, problem = '') => {
+    const finish = (code: number | null, problem = '') => {
       clearTimeout(timer);
       options.signal?.removeEventListener('abort', stop);
       resolve({ code, stdout: output.stdout, stderr: output.stderr + problem });
     };
-    child.once('error', (error) => settle(null, error.message));
-    child.once('close', (code) => settle(code));
+    child.once('error', (error) => finish(null, error.message));
+    child.once('close', (code) => finish(code));
   });
 
-/** Some commands that cannot be started are told by an event, others (a folder, a .bat on Windows) by an exception. */
-function begin(command: string, args: readonly string[], options: RunOptions): ChildProcessByStdio<null, Readable, Readable> | Error {
+/** Some failed starts are reported by an event, others (a folder, a .bat on Windows) by an exception. */
+function start(command: string, args: readonly string[], options: RunOptions): ChildProcessByStdio<null, Readable, Readable> | Error {
   try {
     return spawn(command, args, {
       cwd: options.cwd,
@@ -70,7 +73,7 @@ function begin(command: string, args: readonly string[], options: RunOptions): C
   }
 }
 
-export function killTree(child: ChildProcess): void {
+function killTree(child: ChildProcess): void {
   if (child.pid === undefined || child.exitCode !== null) {
     return;
   }
@@ -81,14 +84,14 @@ export function killTree(child: ChildProcess): void {
   try {
     process.kill(-child.pid, 'SIGKILL');
   } catch {
-    child.kill('SIGKILL'); // the group is already gone; make sure of the child itself
+    child.kill('SIGKILL'); // the group has ended; make sure that the child has
   }
 }
 
-/** When this machine began: a process's number that was noted before is another's by now. */
+/** When this machine booted: a process id from before belongs to another process now. */
 export const bootMs = (): number => Date.now() - os.uptime() * 1000;
 
-/** Whether a process of that number exists, ours or not. */
+/** Whether a process with this id exists, ours or another user's. */
 export function isAlive(pid: number): boolean {
   try {
     process.kill(pid, 0);
@@ -98,7 +101,7 @@ export function isAlive(pid: number): boolean {
   }
 }
 
-/** The last line that says something: where Python and pip put the cause. */
+/** The last line with text: where Python and pip put the cause. */
 export function lastLine(text: string): string {
   return text.trim().split(/\r?\n/).at(-1)?.trim() ?? '';
 }

@@ -1,11 +1,11 @@
 /**
  * Which Python runs the front:
- *   1. `greenCode.pythonPath`, if it has the green_code package of this version (a wrong one is an error, not a fallback:
- *      who names an interpreter wants that one);
- *   2. the environment that Set Up made from this extension's wheel;
- *   3. none yet: the user is asked to set up.
+ *   1. `greenCode.pythonPath`, if it has the green_code package of this version. A wrong one is an error, not a fallback:
+ *      a user who sets an interpreter expects that one.
+ *   2. The managed environment: the one that Set Up created from this extension's wheel.
+ *   3. None yet: the user is asked to set up.
  *
- * Must not know: the editor's API.
+ * Must not use the editor's API.
  */
 import { createHash } from 'node:crypto';
 import fs from 'node:fs/promises';
@@ -13,15 +13,16 @@ import os from 'node:os';
 import path from 'node:path';
 
 import { t } from '../l10n';
-import { lastLine, run as realRun, type Run } from './processes';
+import { noAnswerIn } from './causes';
+import { lastLine, PROBE_TIMEOUT_MS, run as realRun, type Run } from './processes';
 
-export type Resolution =
+export type Ready =
   | { readonly kind: 'ready'; readonly python: string; readonly origin: 'setting' }
-  | { readonly kind: 'ready'; readonly python: string; readonly origin: 'managed'; readonly folder: string }
-  | { readonly kind: 'missing'; readonly name: string }
-  | { readonly kind: 'wrong'; readonly message: string };
+  | { readonly kind: 'ready'; readonly python: string; readonly origin: 'managed'; readonly folder: string };
 
-/** Where the managed environment lives, and what it is made from. */
+export type Resolution = Ready | { readonly kind: 'missing'; readonly name: string } | { readonly kind: 'wrong'; readonly message: string };
+
+/** The folder of the managed environments, and the wheel they are created from. */
 export interface Home {
   readonly storage: string;
   readonly version: string;
@@ -29,16 +30,16 @@ export interface Home {
   readonly bundled: string;
 }
 
-export interface ResolveOptions extends Home {
+interface ResolveOptions extends Home {
   readonly pythonPath: string;
   readonly run?: Run;
 }
 
 export async function resolve(options: ResolveOptions): Promise<Resolution> {
   const { storage, version, run = realRun } = options;
-  const named = expandHome(options.pythonPath.trim());
-  if (named !== '') {
-    return checkNamed(named, version, storage, run);
+  const configured = expandHome(options.pythonPath.trim());
+  if (configured !== '') {
+    return checkConfigured(configured, version, storage, run);
   }
   const wheel = await findWheel(options.bundled);
   if (wheel === null) {
@@ -51,7 +52,7 @@ export async function resolve(options: ResolveOptions): Promise<Resolution> {
 
 export const exists = (file: string): Promise<boolean> => fs.stat(file).then(() => true, () => false);
 
-/** The wheel that the extension carries; null where this build has none. */
+/** The wheel in the extension; null if this build has none. */
 export async function findWheel(bundled: string): Promise<string | null> {
   const names = await fs.readdir(bundled).catch(() => []);
   const name = names.find((each) => each.endsWith('.whl'));
@@ -59,8 +60,8 @@ export async function findWheel(bundled: string): Promise<string | null> {
 }
 
 /**
- * The folder of the managed environment; its presence means that Set Up finished. The wheel is part of its name: a build
- * of the same version may carry another daemon, which must not be taken for this one.
+ * The folder of the managed environment. If it exists, Set Up has finished. Its name has the wheel's digest, because another
+ * build of the same version may contain another daemon.
  */
 export async function managedFolder({ storage, version }: Home, wheel: string): Promise<string> {
   const digest = createHash('sha256').update(await fs.readFile(wheel)).digest('hex').slice(0, 8);
@@ -75,28 +76,28 @@ export function pythonIn(environment: string): string {
 
 const PROBE = 'import green_code; print(green_code.__version__)';
 
-async function checkNamed(python: string, version: string, cwd: string, run: Run): Promise<Resolution> {
+async function checkConfigured(python: string, version: string, cwd: string, run: Run): Promise<Resolution> {
   const wrong = (cause: string): Resolution => ({
     kind: 'wrong',
     message: `${cause} ${t('Install the green-code package of this version there, or clear the setting and run Green Code: Set Up.')}`,
   });
-  const result = await run(python, ['-c', PROBE], { cwd, timeoutMs: 20_000 });
+  const result = await run(python, ['-c', PROBE], { cwd, timeoutMs: PROBE_TIMEOUT_MS });
   if (result.code === null) {
-    const cause = lastLine(result.stderr) || t('no answer in 20 seconds');
-    return wrong(t('greenCode.pythonPath is {python}: it cannot be started ({cause}).', { python, cause }));
+    const cause = lastLine(result.stderr) || noAnswerIn(PROBE_TIMEOUT_MS);
+    return wrong(t('The interpreter in greenCode.pythonPath ({python}) cannot be started: {cause}.', { python, cause }));
   }
   if (result.code !== 0) {
     const cause = lastLine(result.stderr);
     return wrong(
       cause.includes("No module named 'green_code'")
-        ? t('greenCode.pythonPath is {python}: it has no green-code package.', { python })
-        : t('greenCode.pythonPath is {python}: it fails with "{cause}".', { python, cause }),
+        ? t('The interpreter in greenCode.pythonPath ({python}) has no green-code package.', { python })
+        : t('The interpreter in greenCode.pythonPath ({python}) fails with "{cause}".', { python, cause }),
     );
   }
   const found = result.stdout.trim();
   return found === version
     ? { kind: 'ready', python, origin: 'setting' }
-    : wrong(t('greenCode.pythonPath is {python}: it has green-code {found}, this extension needs {version}.', { python, found, version }));
+    : wrong(t('The interpreter in greenCode.pythonPath ({python}) has green-code {found}, but this extension needs {version}.', { python, found, version }));
 }
 
 function expandHome(file: string): string {

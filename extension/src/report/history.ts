@@ -1,17 +1,14 @@
-/** What the user can do with the energy history: take it along, and delete it. The daemon does either. */
+/** Export and deletion of the energy history. The daemon does both. */
 import os from 'node:os';
 import path from 'node:path';
 
 import * as vscode from 'vscode';
 
-import type { RunResult } from '../environment/processes';
+import type { Daemon } from '../environment/daemon';
 import { t } from '../l10n';
 
-/** Runs a command of the daemon's to its end. */
-type RunDaemon = (args: readonly string[]) => Promise<RunResult>;
-
-/** Asks where to, and writes a row for each completion; the name's end says which form. */
-export async function exportHistory(run: RunDaemon): Promise<void> {
+/** Asks for a file, and writes a row per completion. The file's extension sets the format. */
+export async function exportHistory(daemon: Daemon): Promise<void> {
   const target = await vscode.window.showSaveDialog({
     title: t('Export Energy History'),
     defaultUri: vscode.Uri.file(path.join(os.homedir(), 'green-code-energy.csv')),
@@ -20,27 +17,28 @@ export async function exportHistory(run: RunDaemon): Promise<void> {
   if (target === undefined) {
     return;
   }
-  const written = done(await run(['energy', 'export', target.fsPath]));
-  const chosen = await vscode.window.showInformationMessage(`Green Code: ${written}`, t('Open')); // the daemon's sentence, in English
+  const result = await runEnergy(daemon, ['export', target.fsPath]);
+  const chosen = await vscode.window.showInformationMessage(`Green Code: ${result}`, t('Open')); // the daemon's sentence, in English
   if (chosen !== undefined) {
     await vscode.commands.executeCommand('vscode.open', target);
   }
 }
 
-/** Asks first; true where the history was deleted. */
-export async function deleteHistory(run: RunDaemon): Promise<boolean> {
-  const detail = t('All figures about energy and completions on this machine are deleted. This cannot be undone.');
+/** Asks first. Returns whether the history was deleted. */
+export async function deleteHistory(daemon: Daemon): Promise<boolean> {
+  const detail = t('This deletes all figures about energy and completions on this machine. It cannot be undone.');
   const chosen = await vscode.window.showWarningMessage(t('Delete the energy history?'), { modal: true, detail }, t('Delete'));
   if (chosen === undefined) {
     return false;
   }
-  done(await run(['energy', 'delete', '--yes']));
+  await runEnergy(daemon, ['delete', '--yes']);
   return true;
 }
 
-function done({ code, stdout, stderr }: RunResult): string {
+async function runEnergy(daemon: Daemon, args: readonly string[]): Promise<string> {
+  const { code, stdout, stderr } = await daemon.run(['energy', ...args]);
   if (code !== 0) {
-    throw new Error(stderr.trim() || stdout.trim() || t('The daemon could not be started.'));
+    throw new Error(stderr.trim() || stdout.trim() || t('The command failed without a message.'));
   }
   return stdout.trim();
 }

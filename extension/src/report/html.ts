@@ -1,13 +1,13 @@
 /**
- * The energy report as a page: totals, charts, and a table by day, language and model. Our own texts hold no markup (a test
- * looks), so they are put in as they are. Must not know: the editor's API.
+ * The energy report as a page: totals, charts, and tables by day, language and model. Our own texts contain no markup (a test
+ * checks), so they are inserted without escaping. Must not use the editor's API.
  */
 import { COMMANDS } from '../ids';
 import { language, t } from '../l10n';
 import type { Report, Totals } from '../protocol';
 import { carbon, joules, percent, plain, seconds, sourceText, tenths, wattHours, whole } from '../state/format';
 
-export interface ReportPage {
+interface ReportPage {
   readonly style: string;
   readonly script: string;
   readonly nonce: string;
@@ -30,8 +30,8 @@ export function renderReport(report: Report, { style, script, nonce, cspSource, 
 <main>
 <h1>${t('Energy Report')}</h1>
 <p class="lead">${summary(report.today)}</p>
-<p class="note">${report.all.source === null ? '' : t('Energy: {source}.', { source: escape(sourceText(report.all.source)) })} ${t('Savings compare with the same model at full depth, with the same cache, on the same requests.')}</p>
-<p>${inTheWorld(report.all, gridIntensity)}</p>
+<p class="note">${basis(report.all)}</p>
+<p>${electricity(report.all, gridIntensity)}</p>
 ${charts(report)}
 ${table(t('Totals'), t('Period'), [
   { name: t('Today'), totals: report.today },
@@ -40,17 +40,41 @@ ${table(t('Totals'), t('Period'), [
 ${table(t('By day'), t('Day (UTC)'), report.by_day.map((totals) => ({ name: totals.day, totals })))}
 ${table(t('By language'), t('Language'), report.by_language.map((totals) => ({ name: totals.language, totals })))}
 ${table(t('By model'), t('Model'), report.by_model.map((totals) => ({ name: totals.model, totals })))}
-<p class="note">${t('Shown: the editor was given a text. Kept: half a minute after it was accepted it was still there. Completions that were overtaken by the next key, and checks at full depth, count with their joules only.')}</p>
-<p class="actions">${button(t('Export…'), COMMANDS.exportHistory, 'export')} ${button(t('Delete History…'), COMMANDS.deleteHistory, 'delete')} ${button(t('Refresh'), COMMANDS.energyReport, 'refresh')}</p>
+<p class="note">${legend()}</p>
+<p class="actions">${buttons()}</p>
 </main>
 <script nonce="${nonce}" src="${script}"></script>
 </body>
 </html>`;
 }
 
+/** How the figures were obtained, and what they are compared with. */
+function basis({ source }: Totals): string {
+  return [
+    ...(source === null ? [] : [t('Energy: {source}.', { source: escape(sourceText(source)) })]),
+    t('Savings are relative to the same model at full depth, with the same cache and the same requests.'),
+  ].join(' ');
+}
+
+function legend(): string {
+  return [
+    t('Shown: the editor received a suggestion.'),
+    t('Retained: the accepted text was still there after 30 seconds.'),
+    t('Cancelled completions and checks at full depth count towards energy only.'),
+  ].join(' ');
+}
+
+function buttons(): string {
+  return [
+    button(t('Export…'), COMMANDS.exportHistory, 'export'),
+    button(t('Delete History…'), COMMANDS.deleteHistory, 'delete'),
+    button(t('Refresh'), COMMANDS.energyReport, 'refresh'),
+  ].join(' ');
+}
+
 function summary(totals: Totals): string {
   if (totals.completions === 0) {
-    return t('No completion today yet.');
+    return t('No completions today.');
   }
   const values = {
     saved: `<strong>${joules(totals.saved_joules)}</strong>`,
@@ -58,13 +82,13 @@ function summary(totals: Totals): string {
     count: whole(totals.completions),
   };
   return totals.completions === 1
-    ? t('{saved} saved today, {share} of what full depth would have used, in {count} completion.', values)
-    : t('{saved} saved today, {share} of what full depth would have used, in {count} completions.', values);
+    ? t('{saved} saved today in {count} completion: {share} of the energy at full depth.', values)
+    : t('{saved} saved today in {count} completions: {share} of the energy at full depth.', values);
 }
 
-/** In the units of an electricity bill. */
-function inTheWorld({ energy_joules: used, saved_joules: saved }: Totals, gridIntensity: number): string {
-  return t('In all, {used} used ({usedCarbon} CO₂e) and {saved} not spent ({savedCarbon} CO₂e), at {intensity} g per kWh: the setting greenCode.gridIntensity.', {
+/** In kilowatt-hours and CO2. */
+function electricity({ energy_joules: used, saved_joules: saved }: Totals, gridIntensity: number): string {
+  return t('In total: {used} used ({usedCarbon} CO₂e), {saved} saved ({savedCarbon} CO₂e), at {intensity} g per kWh (greenCode.gridIntensity).', {
     used: wattHours(used),
     usedCarbon: carbon(used, gridIntensity),
     saved: wattHours(saved),
@@ -75,7 +99,7 @@ function inTheWorld({ energy_joules: used, saved_joules: saved }: Totals, gridIn
 
 interface Series {
   readonly name: string;
-  /** The theme's variable. */
+  /** A variable of the colour theme. */
   readonly color: string;
   readonly values: readonly number[];
 }
@@ -89,20 +113,20 @@ function charts({ by_day: days }: Report): string {
   return [
     chart(t('Joules by day'), labels, 'J', true, [
       series(t('Used'), 'blue', ({ energy_joules }) => energy_joules),
-      // A day that lost against full depth has nothing to stack; the table has its minus sign.
-      series(t('Not spent'), 'green', ({ saved_joules }) => Math.max(0, saved_joules)),
+      // A negative saving cannot be stacked; the table shows it with a minus sign.
+      series(t('Saved'), 'green', ({ saved_joules }) => Math.max(0, saved_joules)),
     ]),
     chart(t('Completions by day'), labels, t('Completions'), false, [
       series(t('Shown'), 'blue', ({ shown }) => shown),
       series(t('Accepted'), 'green', ({ accepted }) => accepted),
-      series(t('Kept'), 'purple', ({ kept }) => kept),
+      series(t('Retained'), 'purple', ({ retained }) => retained),
     ]),
   ].join('\n');
 }
 
 function chart(title: string, labels: readonly string[], unit: string, stacked: boolean, series: readonly Series[]): string {
   const data = escape(JSON.stringify({ labels, unit, stacked, series }));
-  const label = t('{title}: the figures are in the table By day', { title });
+  const label = t('{title}: the table By day has the figures', { title });
   return `<section><h2>${title}</h2><div class="chart"><canvas role="img" aria-label="${label}" data-chart="${data}"></canvas></div></section>`;
 }
 
@@ -112,14 +136,14 @@ interface Row {
 }
 
 const headings = () => [
-  t('Not spent'),
-  t('Share'),
+  t('Saved'),
+  t('Share saved'),
   t('Used'),
   t('Full depth'),
   t('Completions'),
   t('Shown'),
   t('Accepted'),
-  t('Kept'),
+  t('Retained'),
   t('Tokens'),
   t('Layers per token'),
   t('CPU time'),
@@ -134,13 +158,12 @@ function table(title: string, first: string, rows: readonly Row[]): string {
 }
 
 function row({ name, totals }: Row): string {
-  const share = Math.max(0, totals.saving);
   const cells = [
     joules(totals.saved_joules),
-    `<meter min="0" max="1" value="${share}" aria-hidden="true"></meter> ${percent(totals.saving)}`,
+    `<meter min="0" max="1" value="${Math.max(0, totals.saving)}" aria-hidden="true"></meter> ${percent(totals.saving)}`,
     joules(totals.energy_joules),
     joules(totals.energy_full_joules),
-    ...[totals.completions, totals.shown, totals.accepted, totals.kept, totals.tokens].map(whole),
+    ...[totals.completions, totals.shown, totals.accepted, totals.retained, totals.tokens].map(whole),
     tenths(totals.mean_layers),
     seconds(totals.cpu_seconds),
   ];

@@ -1,4 +1,4 @@
-/** The panel that shows the energy report; asked for again, it is refreshed where it is. */
+/** The panel of the energy report. Showing it again updates the same panel. */
 import { randomBytes } from 'node:crypto';
 
 import * as vscode from 'vscode';
@@ -8,7 +8,7 @@ import { t } from '../l10n';
 import type { Report } from '../protocol';
 import { renderReport } from './html';
 
-/** What the page's buttons may run. */
+/** The only commands that the page's buttons may run. */
 const BUTTONS: readonly string[] = [COMMANDS.exportHistory, COMMANDS.deleteHistory, COMMANDS.energyReport];
 
 export class ReportPanel implements vscode.Disposable {

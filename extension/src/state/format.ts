@@ -1,4 +1,4 @@
-/** Figures as people read them, in the language of the texts. One place, so that the item, the view and the report agree. */
+/** Figures for people, in the language of the texts. In one place, so that status item, view and report agree. */
 import { language, t } from '../l10n';
 import type { Totals } from '../protocol';
 
@@ -11,32 +11,32 @@ const FORMS = {
   percent: { style: 'percent' },
 } as const satisfies Readonly<Record<string, Intl.NumberFormatOptions>>;
 
-/** Kept, since making one costs more than a hundred uses of it. */
-const made = new Map<string, Intl.NumberFormat>();
+/** Reused, because creating one costs more than a hundred uses. */
+const formats = new Map<string, Intl.NumberFormat>();
 
-function write(value: number, form: keyof typeof FORMS): string {
+function format(value: number, form: keyof typeof FORMS): string {
   const key = `${language()} ${form}`;
-  const format = made.get(key) ?? new Intl.NumberFormat(language(), FORMS[form]);
-  made.set(key, format);
-  return `${value < 0 ? '\u2212' : ''}${format.format(Math.abs(value))}`; // a minus sign, not a hyphen
+  const formatter = formats.get(key) ?? new Intl.NumberFormat(language(), FORMS[form]);
+  formats.set(key, formatter);
+  return `${value < 0 ? '\u2212' : ''}${formatter.format(Math.abs(value))}`; // a minus sign, not a hyphen
 }
 
-/** A number that the user set, as he set it. */
-export const plain = (value: number): string => write(value, 'plain');
-export const whole = (value: number): string => write(value, 'whole');
-export const tenths = (value: number): string => write(value, 'tenths');
-/** As the slider steps: `0.85`. */
-export const threshold = (value: number): string => write(value, 'hundredths');
-export const seconds = (value: number): string => `${write(value, 'tenths')} s`;
-export const gigabytes = (bytes: number): string => `${write(bytes / 1e9, 'tenths')} GB`;
+/** A number as the user set it. */
+export const plain = (value: number): string => format(value, 'plain');
+export const whole = (value: number): string => format(value, 'whole');
+export const tenths = (value: number): string => format(value, 'tenths');
+/** With the digits of the slider's steps: `0.85`. */
+export const threshold = (value: number): string => format(value, 'hundredths');
+export const seconds = (value: number): string => `${format(value, 'tenths')} s`;
+export const gigabytes = (bytes: number): string => `${format(bytes / 1e9, 'tenths')} GB`;
 
-/** `0.342` → `34%`. A loss shows as what it is, with a minus sign. */
+/** `0.342` → `34%`. A loss has a minus sign. */
 export function percent(fraction: number): string {
-  return write(Math.round(fraction * 100) / 100, 'percent');
+  return format(Math.round(fraction * 100) / 100, 'percent');
 }
 
 const SIZES = { µ: 1e-6, m: 1e-3, '': 1, k: 1e3, M: 1e6 } as const;
-/** SI prefixes, the smallest first. */
+/** SI prefixes, smallest first. */
 type Prefixes = readonly [keyof typeof SIZES, ...(keyof typeof SIZES)[]];
 
 const JOULES_PER_WATT_HOUR = 3600;
@@ -50,7 +50,7 @@ export function wattHours(joules: number): string {
   return scaled(joules / JOULES_PER_WATT_HOUR, 'Wh', ['µ', 'm', '', 'k', 'M']);
 }
 
-/** Of CO2 equivalent, at a grid intensity in grams per kilowatt-hour. */
+/** CO2 equivalent at a grid intensity in grams per kilowatt-hour. */
 export function carbon(joules: number, gridIntensity: number): string {
   return scaled((joules / JOULES_PER_WATT_HOUR / 1000) * gridIntensity, 'g', ['µ', 'm', '', 'k']);
 }
@@ -62,14 +62,14 @@ function scaled(value: number, unit: string, prefixes: Prefixes): string {
     return `0 ${unit}`;
   }
   const prefix = prefixes.findLast((each) => Math.abs(rounded) >= SIZES[each]) ?? prefixes[0];
-  return `${write(rounded / SIZES[prefix], 'threeFigures')} ${prefix}${unit}`;
+  return `${format(rounded / SIZES[prefix], 'threeFigures')} ${prefix}${unit}`;
 }
 
 export function mean(values: readonly number[]): number | null {
   return values.length === 0 ? null : values.reduce((sum, value) => sum + value, 0) / values.length;
 }
 
-/** Says where a figure comes from, in words; `estimate` must never look like a measurement. */
+/** The source of a figure, in words. `estimate` must never look like a measurement. */
 export function sourceText(source: string | null): string {
   switch (source) {
     case 'nvml':
@@ -77,13 +77,13 @@ export function sourceText(source: string | null): string {
     case 'rapl':
       return t('measured on the CPU (RAPL)');
     case 'estimate':
-      return t('estimated from processor time');
+      return t('estimated from CPU time');
     default:
       return source ?? '';
   }
 }
 
-/** What today came to, in one sentence; beside the word Today. */
+/** Today's totals in one sentence, for use beside the word Today. */
 export function todayText(totals: Totals): string {
   const values = {
     saved: joules(totals.saved_joules),
@@ -92,6 +92,6 @@ export function todayText(totals: Totals): string {
     count: whole(totals.completions),
   };
   return totals.completions === 1
-    ? t('{saved} saved, {share}, {source}; {count} completion.', values)
-    : t('{saved} saved, {share}, {source}; {count} completions.', values);
+    ? t('{saved} saved ({share}) in {count} completion, {source}.', values)
+    : t('{saved} saved ({share}) in {count} completions, {source}.', values);
 }

@@ -1,21 +1,21 @@
 /**
- * What the window knows at this moment: the one source of the status item, the threshold view and the menu.
+ * The state of the window: the only source of the status item, the threshold view and the menu.
  *
- * Must not know: the editor's API, or how anything is drawn.
+ * Must not use the editor's API.
  */
 import type { EnergyMessage, StatusMessage, Totals } from '../protocol';
 import type { Settings } from '../settings';
 
-/** Where the front stands: `idle` until a document needs it. Once `running`, the engine's own state (`status`) says more. */
+/** State of the front: `idle` until a document needs it. From `running` on, `status` has the engine's own state. */
 export type Phase = 'idle' | 'setUp' | 'settingUp' | 'starting' | 'running' | 'failed';
 
 export interface Snapshot {
   readonly phase: Phase;
-  /** One line about `phase`, for `failed` above all. */
+  /** One line about `phase`, mainly for `failed`. */
   readonly detail: string;
   readonly status: StatusMessage | null;
   readonly energy: EnergyMessage | null;
-  /** From the ledger at the start, then from each `greenCode/energy`; null while there is nothing to tell. */
+  /** From the ledger at the start, then from each `greenCode/energy`; null without completions. */
   readonly today: Totals | null;
   readonly settings: Settings;
 }

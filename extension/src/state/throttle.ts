@@ -1,4 +1,4 @@
-/** Runs an action at once, then at most once per interval; the last call of a burst is never lost. */
+/** Runs an action at once, then at most once per interval. The last call of a burst always runs. */
 export class Throttle {
   private timer: ReturnType<typeof setTimeout> | undefined;
   private waiting = false;

@@ -1,14 +1,14 @@
-/** The status item: draws what presentation.ts says, at most once a second, and only where we serve. */
+/** The status item: draws the presentation at most once a second, and only for supported documents. */
 import * as vscode from 'vscode';
 
 import { COMMANDS } from '../ids';
-import { isNeeded, SCHEMES, serves } from '../settings';
+import { isNeeded, isSupported, SCHEMES } from '../settings';
 import type { Store } from '../state/store';
 import { Throttle } from '../state/throttle';
 import { present } from './presentation';
 
 const INTERVAL_MS = 1000;
-/** What the tooltip's links may run: nothing but this. */
+/** The only commands that links in the tooltip may run. */
 const LINKS = [COMMANDS.setThreshold, COMMANDS.energyReport, COMMANDS.whyNoSuggestion, COMMANDS.showLog];
 
 export class StatusItem implements vscode.Disposable {
@@ -43,25 +43,25 @@ export class StatusItem implements vscode.Disposable {
       this.item.tooltip = tooltip;
       this.item.accessibilityInformation = { label: shown.label, role: 'button' };
       this.item.backgroundColor = shown.error ? new vscode.ThemeColor('statusBarItem.errorBackground') : undefined;
-      this.item.command = shown.shown === 'setUp' ? COMMANDS.setUp : COMMANDS.menu;
+      this.item.command = shown.state === 'setUp' ? COMMANDS.setUp : COMMANDS.menu;
     }
     this.setVisible();
   }
 
-  /** What is idle shows nothing, but where it was switched off: there it says so, and is switched on again. */
+  /** Hidden while idle. Shown where suggestions are off, so that the user can switch them on. */
   private setVisible(): void {
     const { settings, phase } = this.store.snapshot;
-    const isThere = phase !== 'idle' || (!settings.enabled && isNeeded(settings));
-    if (settings.statusBar && isThere && this.serves(vscode.window.activeTextEditor)) {
+    const isActive = phase !== 'idle' || (!settings.enabled && isNeeded(settings));
+    if (settings.statusBar && isActive && this.belongsTo(vscode.window.activeTextEditor)) {
       this.item.show();
     } else {
       this.item.hide();
     }
   }
 
-  /** An editor of another language hides the item; a panel, a web view or no editor at all leaves it. */
-  private serves(editor: vscode.TextEditor | undefined): boolean {
+  /** An editor of another language hides the item. A panel, a web view or no editor leaves it. */
+  private belongsTo(editor: vscode.TextEditor | undefined): boolean {
     const document = editor?.document;
-    return document === undefined || !SCHEMES.includes(document.uri.scheme) || serves(this.store.snapshot.settings, document);
+    return document === undefined || !SCHEMES.includes(document.uri.scheme) || isSupported(this.store.snapshot.settings, document);
   }
 }

@@ -1,7 +1,6 @@
 /**
- * What the status item shows, as one function of what the window knows.
- *
- * One icon and one figure; colour for errors only; everything else in the tooltip. Must not know: the editor's API.
+ * What the status item shows, as a function of the window's state: one icon and one figure, colour for errors only, and
+ * everything else in the tooltip. Must not use the editor's API.
  */
 import { COMMANDS, ICON } from '../ids';
 import { t } from '../l10n';
@@ -9,32 +8,32 @@ import type { Agreement, EnergyMessage, State, Totals } from '../protocol';
 import { joules, mean, percent, sourceText, tenths, threshold, todayText, whole } from '../state/format';
 import type { Snapshot } from '../state/store';
 
-export type Shown = State | 'setUp' | 'settingUp';
+type DisplayState = State | 'setUp' | 'settingUp';
 
-export interface Presentation {
-  readonly shown: Shown;
+interface Presentation {
+  readonly state: DisplayState;
   readonly text: string;
   /** Markdown; its links run our commands. */
   readonly tooltip: string;
-  /** For screen readers: the figures in words. */
+  /** For screen readers: state and figures in words. */
   readonly label: string;
   readonly error: boolean;
 }
 
 export function present(snapshot: Snapshot): Presentation {
-  const shown = shownState(snapshot);
-  const state = describe(shown, snapshot);
+  const state = displayState(snapshot);
+  const details = stateWithDetails(state, snapshot);
   return {
-    shown,
-    text: text(shown, snapshot),
-    tooltip: tooltip(state, snapshot),
-    label: label(state, snapshot),
-    error: shown === 'error',
+    state,
+    text: itemText(state, snapshot),
+    tooltip: tooltip(details, snapshot),
+    label: label(details, snapshot),
+    error: state === 'error',
   };
 }
 
-/** The user's switch first; our own phase next; only then what the engine says. */
-export function shownState({ phase, status, settings }: Snapshot): Shown {
+/** The user's switch comes first, then our own phase, then the engine's state. */
+function displayState({ phase, status, settings }: Snapshot): DisplayState {
   if (!settings.enabled) {
     return 'disabled';
   }
@@ -47,9 +46,9 @@ export function shownState({ phase, status, settings }: Snapshot): Shown {
   return phase === 'running' ? (status?.state ?? 'starting') : 'starting';
 }
 
-function text(shown: Shown, snapshot: Snapshot): string {
+function itemText(state: DisplayState, snapshot: Snapshot): string {
   const progress = snapshot.status?.progress ?? null;
-  switch (shown) {
+  switch (state) {
     case 'setUp':
       return `${ICON} ${t('Set up')}`;
     case 'settingUp':
@@ -59,7 +58,7 @@ function text(shown: Shown, snapshot: Snapshot): string {
     case 'loading':
       return `$(loading~spin) ${progress === null ? t('Loading') : t('Loading {share}', { share: percent(progress) })}`;
     case 'ready':
-    case 'busy': // a completion takes a moment: a spinner at each key would be noise
+    case 'busy': // a completion is short: a spinner at each key would distract
       return savedText(snapshot.today);
     case 'paused':
       return `$(debug-pause) ${t('Paused')}`;
@@ -78,8 +77,8 @@ function savedText(today: Totals | null): string {
   return `${ICON} ${today.source === 'estimate' ? t('{share} saved est.', { share }) : t('{share} saved', { share })}`;
 }
 
-function words(shown: Shown): string {
-  switch (shown) {
+function stateText(state: DisplayState): string {
+  switch (state) {
     case 'setUp':
       return t('Not set up yet');
     case 'settingUp':
@@ -101,20 +100,19 @@ function words(shown: Shown): string {
 }
 
 /**
- * What is said beside the state. Off says it all, and an engine that serves has nothing to add, unless with a reason: a refused
- * bundle, for one. What it says is the daemon's sentence, which is English in every language.
+ * The state, with details where they matter: none when off, and none when ready, unless there is a reason such as a refused
+ * bundle. The engine's message is the daemon's sentence, in English.
  */
-function describe(shown: Shown, { detail, status, phase }: Snapshot): string {
-  const serves = (shown === 'ready' || shown === 'busy') && (status?.reason ?? null) === null;
-  const more = phase === 'running' ? (status?.message ?? '') : detail;
-  const said = shown === 'disabled' || serves ? '' : more;
-  return said === '' ? words(shown) : `${words(shown)}: ${said}`;
+function stateWithDetails(state: DisplayState, { detail, status, phase }: Snapshot): string {
+  const isFine = (state === 'ready' || state === 'busy') && (status?.reason ?? null) === null;
+  const message = phase === 'running' ? (status?.message ?? '') : detail;
+  return state === 'disabled' || isFine || message === '' ? stateText(state) : `${stateText(state)}: ${message}`;
 }
 
-function label(state: string, { today, energy }: Snapshot): string {
+function label(details: string, { today, energy }: Snapshot): string {
   const last = mean(energy?.last_exits ?? []);
   return [
-    `Green Code. ${state}.`,
+    `Green Code. ${details}.`,
     ...(today === null ? [] : [t('Today: {figures}', { figures: todayText(today) })]),
     ...(today === null || energy === null || last === null
       ? []
@@ -122,9 +120,9 @@ function label(state: string, { today, energy }: Snapshot): string {
   ].join(' ');
 }
 
-function tooltip(state: string, snapshot: Snapshot): string {
+function tooltip(details: string, snapshot: Snapshot): string {
   const { energy, today, settings } = snapshot;
-  const blocks = [`**Green Code**: ${escapeMarkdown(state)}`];
+  const blocks = [`**Green Code**: ${escapeMarkdown(details)}`];
   if (energy !== null) {
     blocks.push(table(energy), layers(energy));
   }
@@ -138,7 +136,7 @@ function tooltip(state: string, snapshot: Snapshot): string {
   const notes = [
     ...(energy?.agreement ? agreementTexts(energy.agreement) : []),
     ...(today === null ? [] : [t('Energy: {source}.', { source: sourceText(today.source) })]),
-    ...(energy?.on_battery ? [t('The machine runs on battery.')] : []),
+    ...(energy?.on_battery ? [t('This machine is running on battery.')] : []),
   ];
   if (notes.length > 0) {
     blocks.push(notes.map(escapeMarkdown).join('  \n'));
@@ -181,17 +179,17 @@ function agreementTexts({ checks, agreed, calibrated, raised_to: raisedTo }: Agr
   const values = { agreed: whole(agreed), count: whole(checks), share: percent(agreed / checks) };
   const found =
     checks === 1
-      ? t('Checked at full depth: {agreed} of {count} completion the same ({share}).', values)
-      : t('Checked at full depth: {agreed} of {count} completions the same ({share}).', values);
+      ? t('Checked at full depth: {agreed} of {count} completion agreed ({share}).', values)
+      : t('Checked at full depth: {agreed} of {count} completions agreed ({share}).', values);
   return [
     calibrated === null ? found : `${found} ${t('Expected: {share}.', { share: percent(calibrated) })}`,
-    ...(raisedTo === null ? [] : [t('Because that is too few, no threshold below {threshold} is used.', { threshold: threshold(raisedTo) })]),
+    ...(raisedTo === null ? [] : [t('Agreement is too low, so no threshold below {threshold} is used.', { threshold: threshold(raisedTo) })]),
   ];
 }
 
 const link = (title: string, command: string) => `[${title}](command:${command})`;
 
-/** What a server says is text, not markup; and in one line, though a figure stays together with its percent sign. */
+/** Makes markup and line breaks plain text. A figure keeps the non-breaking space before its percent sign. */
 export function escapeMarkdown(value: string): string {
   return value.replace(/[\\`*_{}[\]()#+\-.!|<>~$&]/g, '\\$&').replace(/[^\S\u00a0]+/g, ' ');
 }

@@ -1,23 +1,23 @@
-/** What calibration found for a model: agent_models/NAME/calibration.json. Must not know: the editor's API. */
+/** The calibration of a model: agent_models/NAME/calibration.json. Must not use the editor's API. */
 import fs from 'node:fs/promises';
 import path from 'node:path';
 
 import { t } from '../l10n';
 import { HIGHEST, LOWEST } from './value';
 
-export const STOP_NAMES = ['quality', 'balanced', 'saver'] as const;
-export type StopName = (typeof STOP_NAMES)[number];
+const PRESET_NAMES = ['quality', 'balanced', 'saver'] as const;
+type PresetName = (typeof PRESET_NAMES)[number];
 
-export interface Stop {
-  readonly name: StopName;
+export interface Preset {
+  readonly name: PresetName;
   readonly threshold: number;
-  /** Share of full depth's quality that is lost at most, with this confidence. */
+  /** Upper bound of the share of full-depth quality that is lost, at this confidence. */
   readonly allowedLoss: number;
   readonly confidence: number;
   readonly saving: number;
 }
 
-/** What a threshold gave in cold completions of held-out code, in fast decoding: shares of full depth's joules and quality. */
+/** What a threshold gave in fast decoding, on held-out code with an empty cache: shares of full-depth joules and quality. */
 export interface Point {
   readonly threshold: number;
   readonly saving: number;
@@ -25,15 +25,15 @@ export interface Point {
 }
 
 export interface Calibration {
-  /** From quality to saver; without those that only full depth keeps, which is at the end of every slider and list. */
-  readonly stops: readonly Stop[];
-  /** By threshold, full depth last. */
+  /** From quality to saver. Without presets at full depth, which every slider and list has at its end. */
+  readonly presets: readonly Preset[];
+  /** Ordered by threshold, full depth last. */
   readonly curve: readonly Point[];
 }
 
-export const UNCALIBRATED: Calibration = { stops: [], curve: [] };
+export const UNCALIBRATED: Calibration = { presets: [], curve: [] };
 
-export function stopTitle(name: StopName): string {
+export function presetTitle(name: PresetName): string {
   switch (name) {
     case 'quality':
       return t('Quality');
@@ -44,22 +44,22 @@ export function stopTitle(name: StopName): string {
   }
 }
 
-/** What a threshold is to be expected to give: between those that were measured, on a line. Null without a curve. */
+/** The expected result of a threshold, by linear interpolation between measured ones. Null without a curve. */
 export function pointAt(curve: readonly Point[], threshold: number): Point | null {
   const next = curve.findIndex((point) => point.threshold >= threshold);
   const [low, high] = [curve[next - 1], curve[next]];
   if (low === undefined || high === undefined) {
-    return curve[0] ?? null; // below all that were measured; above them there is none, as full depth is last
+    return curve[0] ?? null; // below all measured thresholds; none is above them, because full depth is last
   }
   const part = (threshold - low.threshold) / (high.threshold - low.threshold);
   const between = (key: 'saving' | 'quality') => low[key] + part * (high[key] - low[key]);
   return { threshold, saving: between('saving'), quality: between('quality') };
 }
 
-/** Nothing where the model has no (readable) calibration: the numbers can still be set. */
+/** `UNCALIBRATED` if the model has no readable calibration: a threshold can still be set. */
 export async function readCalibration(bundles: string, model: string): Promise<Calibration> {
   if (!/^[\w.-]+$/.test(model) || model.startsWith('.')) {
-    return UNCALIBRATED; // a path or a hub name: no bundle has that
+    return UNCALIBRATED; // a path or a name on the hub is no bundle
   }
   try {
     return parseCalibration(await fs.readFile(path.join(bundles, model, 'calibration.json'), 'utf8'));
@@ -69,13 +69,13 @@ export async function readCalibration(bundles: string, model: string): Promise<C
 }
 
 interface Json {
-  readonly stops?: Partial<Record<StopName, { threshold?: unknown; allowed_loss?: unknown; confidence?: unknown; saving?: unknown }>>;
+  readonly presets?: Partial<Record<PresetName, { threshold?: unknown; allowed_loss?: unknown; confidence?: unknown; saving?: unknown }>>;
   readonly curve?: readonly { threshold?: unknown; saving?: unknown; edit_similarity?: unknown }[];
   readonly reference?: { readonly full?: { readonly edit_similarity?: unknown } };
 }
 
 export function parseCalibration(json: string): Calibration {
-  const { stops, curve, reference } = JSON.parse(json) as Json;
+  const { presets, curve, reference } = JSON.parse(json) as Json;
   const full = reference?.full?.edit_similarity;
   const points = (curve ?? []).flatMap(({ threshold, saving, edit_similarity: similarity }) =>
     inRange(threshold) && isNumber(saving) && isNumber(similarity) && isNumber(full) && full > 0
@@ -84,10 +84,10 @@ export function parseCalibration(json: string): Calibration {
   );
   points.sort((a, b) => a.threshold - b.threshold);
   return {
-    stops: STOP_NAMES.flatMap((name) => {
-      const { threshold, allowed_loss: allowedLoss, confidence, saving } = stops?.[name] ?? {};
-      const known = inRange(threshold) && isNumber(allowedLoss) && isNumber(confidence) && isNumber(saving);
-      return known && threshold < HIGHEST ? [{ name, threshold, allowedLoss, confidence, saving }] : [];
+    presets: PRESET_NAMES.flatMap((name) => {
+      const { threshold, allowed_loss: allowedLoss, confidence, saving } = presets?.[name] ?? {};
+      const isComplete = inRange(threshold) && isNumber(allowedLoss) && isNumber(confidence) && isNumber(saving);
+      return isComplete && threshold < HIGHEST ? [{ name, threshold, allowedLoss, confidence, saving }] : [];
     }),
     curve: points.at(-1)?.threshold === HIGHEST ? points : [],
   };

@@ -1,8 +1,8 @@
-/** The HTML of the threshold view. Static: everything that changes arrives by message (media/threshold.js). */
+/** The HTML of the threshold view. It is static: media/threshold.js receives all changes as messages. */
 import { language, t } from '../l10n';
 import { HIGHEST, LOWEST, STEP } from './value';
 
-export interface PageOptions {
+interface PageOptions {
   readonly nonce: string;
   readonly cspSource: string;
   readonly script: string;
@@ -28,12 +28,12 @@ export function page({ nonce, cspSource, script, style }: PageOptions): string {
   <input id="threshold" type="range" min="${LOWEST}" max="${HIGHEST}" step="${STEP}" aria-describedby="hint" list="marks">
   <datalist id="marks"></datalist>
   <p class="ends" id="hint"><span>${t('saves energy')}</span><span>${t('keeps quality')}</span></p>
-  <p id="unused" role="status" hidden><span></span> <button id="use-fast" type="button">${t('Use fast decoding')}</button></p>
+  <p id="no-effect" role="status" hidden><span></span> <button id="use-fast" type="button">${t('Use fast decoding')}</button></p>
   <figure id="trade-off" hidden>
     <svg id="curve" viewBox="0 0 120 60" role="img" aria-labelledby="here"></svg>
     <figcaption id="here"></figcaption>
   </figure>
-  <div id="stops" class="stops" role="group" aria-label="${t('Named stops')}" hidden></div>
+  <div id="presets" class="presets" role="group" aria-label="${t('Presets')}" hidden></div>
   <section aria-labelledby="last-title">
     <h2 id="last-title">${t('Last completion')}</h2>
     <p id="summary">${t('No completion yet.')}</p>

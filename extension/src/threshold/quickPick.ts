@@ -1,20 +1,20 @@
-/** Set Threshold (Quick Pick): named stops, full depth, or a number; all from the keyboard. */
+/** Set Threshold (Quick Pick): presets, full depth or a number, all from the keyboard. */
 import * as vscode from 'vscode';
 
 import { t } from '../l10n';
 import { type Settings, writeSetting } from '../settings';
 import { percent, threshold as thresholdText } from '../state/format';
-import { stopTitle, type Calibration, type Stop } from './calibration';
-import { parseThreshold, unused } from './value';
+import { presetTitle, type Calibration, type Preset } from './calibration';
+import { noEffectReason, parseThreshold } from './value';
 
-export type Choice = vscode.QuickPickItem & { readonly value: number | null };
+type Choice = vscode.QuickPickItem & { readonly value: number | null };
 
-/** Highest first; the value in force carries the mark, even where it is nobody's stop. */
-export function choices({ stops }: Calibration, current: number): readonly Choice[] {
-  const rows = stops.map((stop) => row(stopTitle(stop.name), stop.threshold, current, detail(stop)));
-  const all = [row(t('Full depth'), 1, current, t('Every layer runs; guesses from text alone save')), ...rows];
+/** Highest first. The current value is marked, even if it is no preset. */
+export function choices({ presets }: Calibration, current: number): readonly Choice[] {
+  const rows = presets.map((preset) => row(presetTitle(preset.name), preset.threshold, current, detail(preset)));
+  const all = [row(t('Full depth'), 1, current, t('Every layer runs. Only drafts from your text save energy.')), ...rows];
   if (!all.some(({ value }) => value === current)) {
-    all.push(row(t('Current'), current, current, t('The value in force')));
+    all.push(row(t('Current'), current, current, t('Your current setting')));
   }
   return [...all, { label: `$(edit) ${t('Enter a number…')}`, value: null }];
 }
@@ -24,8 +24,8 @@ function row(name: string, value: number, current: number, detail: string): Choi
   return { label: `${mark}${name}`, description: thresholdText(value), detail, value };
 }
 
-const detail = ({ allowedLoss, confidence, saving }: Stop) =>
-  t('At most {loss} of quality lost ({confidence} confidence), {saving} of energy saved, in cold completions of held-out code', {
+const detail = ({ allowedLoss, confidence, saving }: Preset) =>
+  t('At most {loss} quality loss ({confidence} confidence), {saving} energy saved; measured on held-out code with an empty cache', {
     loss: percent(allowedLoss),
     confidence: percent(confidence),
     saving: percent(saving),
@@ -34,7 +34,7 @@ const detail = ({ allowedLoss, confidence, saving }: Stop) =>
 export async function pickThreshold(calibration: Calibration, { threshold: current, decoding }: Settings): Promise<void> {
   const chosen = await vscode.window.showQuickPick(choices(calibration, current), {
     title: t('Green Code: Threshold'),
-    placeHolder: unused(decoding) || t('Higher keeps quality, lower saves energy'),
+    placeHolder: noEffectReason(decoding) || t('Higher keeps quality, lower saves energy'),
     matchOnDescription: true,
   });
   const value = chosen?.value === null ? await askNumber(current) : chosen?.value;

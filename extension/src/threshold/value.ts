@@ -1,16 +1,16 @@
-/** The threshold as a number: its range, its steps, and what people type. Must not know: the editor's API. */
+/** The threshold as a number: range, steps and parsing. Must not use the editor's API. */
 
 import { t } from '../l10n';
 import type { Decoding } from '../protocol';
 
 export const LOWEST = 0.5;
 export const HIGHEST = 1;
-/** Of the slider. */
+/** Step of the slider. */
 export const STEP = 0.01;
 
-export type Parsed = { readonly value: number } | { readonly error: string };
+type Parsed = { readonly value: number } | { readonly error: string };
 
-/** Accepts `0.85`, `.85`, `0,85` and `85 %`; anything else is answered with what is wanted. */
+/** Accepts `0.85`, `.85`, `0,85` and `85 %`. Anything else gives an error message. */
 export function parseThreshold(text: string): Parsed {
   const match = /^(\d*[.,]?\d+)\s*(%?)$/.exec(text.trim());
   if (!match) {
@@ -22,12 +22,12 @@ export function parseThreshold(text: string): Parsed {
     : { error: t('{text} is outside the range from 0.5 to 1.', { text: text.trim() }) };
 }
 
-/** Why the threshold has no effect in this decoding; empty where it has. */
-export function unused(decoding: Decoding): string {
-  return decoding === 'fast' ? '' : t('Decoding is {decoding}: the threshold acts in fast decoding only.', { decoding });
+/** Why the threshold has no effect with this decoding; empty if it has. */
+export function noEffectReason(decoding: Decoding): string {
+  return decoding === 'fast' ? '' : t('Decoding is {decoding}. Only fast decoding uses the threshold.', { decoding });
 }
 
-/** To the slider's step, so that no setting reads 0.8500000000000001. */
+/** Rounds to the slider's step, so that no setting becomes 0.8500000000000001. */
 export function roundThreshold(value: number): number {
   return Math.round(Math.min(HIGHEST, Math.max(LOWEST, value)) * 100) / 100;
 }

@@ -1,62 +1,62 @@
-/** The threshold view in the side bar: a native slider, and what the last completion did at it. */
+/** The threshold view in the side bar: a native slider, the calibration, and the layers of the last completion. */
 import { randomBytes } from 'node:crypto';
 
 import * as vscode from 'vscode';
 
 import { t } from '../l10n';
-import { messageOf } from '../log';
+import { failure } from '../log';
 import { mean, percent, tenths, threshold as thresholdText, todayText, whole } from '../state/format';
 import { writeSetting } from '../settings';
 import type { Snapshot, Store } from '../state/store';
 import { Throttle } from '../state/throttle';
 import { page } from './page';
-import { pointAt, stopTitle, type Calibration, type Point } from './calibration';
-import { HIGHEST, LOWEST, roundThreshold, STEP, unused } from './value';
+import { pointAt, presetTitle, type Calibration, type Point } from './calibration';
+import { HIGHEST, LOWEST, noEffectReason, roundThreshold, STEP } from './value';
 
-/** What the page is told of the slider: changes with the model alone. */
-export interface ScaleMessage {
+/** To the page: the slider's scale, which changes only with the model. */
+interface ScaleMessage {
   readonly type: 'scale';
-  readonly stops: readonly { readonly threshold: number; readonly title: string; readonly text: string }[];
+  readonly presets: readonly { readonly threshold: number; readonly title: string; readonly text: string }[];
   readonly curve: readonly Point[];
-  /** For each step from the lowest: the page shows them while the slider moves, and has neither words nor figures of its own. */
+  /** For each step from the lowest. The page shows these while the slider moves; it has no words or figures of its own. */
   readonly steps: readonly Step[];
 }
 
 export interface Step {
   readonly text: string;
-  /** Where this is on the curve, also in words. */
+  /** The expected result, as a point on the curve and in words. */
   readonly point: Point | null;
   readonly words: string;
   /** All of it, for a screen reader. */
-  readonly spoken: string;
+  readonly label: string;
 }
 
-/** What the page is told of the rest. */
-export interface StateMessage {
+/** To the page: everything else. */
+interface StateMessage {
   readonly type: 'state';
   readonly threshold: number;
-  /** Why the threshold has no effect now; empty: it has. */
-  readonly unused: string;
+  /** Why the threshold has no effect now; empty if it has. */
+  readonly noEffect: string;
   readonly bars: readonly { readonly share: number; readonly title: string }[];
   readonly barsLabel: string;
   readonly summary: string;
   readonly today: string;
 }
 
-/** Whatever became of it: states tell what is in force again. */
-export interface WrittenMessage {
+/** To the page: the setting was written, or that failed. State messages have the current value from now on. */
+interface WrittenMessage {
   readonly type: 'written';
   readonly value: number;
 }
 
-/** What the page says: it is there, decoding should be fast, or the slider was moved. */
+/** From the page: it has loaded, decoding should be fast, or the slider was moved. */
 type FromPage = { readonly type: 'ready' } | { readonly type: 'fast' } | { readonly type: 'threshold'; readonly value: number };
 
-export function scaleMessage({ stops, curve }: Calibration): ScaleMessage {
+export function scaleMessage({ presets, curve }: Calibration): ScaleMessage {
   const count = Math.round((HIGHEST - LOWEST) / STEP) + 1;
   return {
     type: 'scale',
-    stops: stops.map(({ name, threshold }) => ({ threshold, title: stopTitle(name), text: thresholdText(threshold) })),
+    presets: presets.map(({ name, threshold }) => ({ threshold, title: presetTitle(name), text: thresholdText(threshold) })),
     curve,
     steps: Array.from({ length: count }, (_, index) => step(curve, roundThreshold(LOWEST + index * STEP))),
   };
@@ -68,12 +68,12 @@ function step(curve: readonly Point[], threshold: number): Step {
   const words =
     point === null
       ? ''
-      : t("Cold completions of held-out code: {saving} of energy saved, {quality} of full depth's quality kept.", {
+      : t('On held-out code with an empty cache: {saving} energy saved, {quality} of full-depth quality kept.', {
           saving: percent(point.saving),
           quality: percent(point.quality),
         });
-  const spoken = threshold >= HIGHEST ? t('{threshold}, every layer runs.', { threshold: text }) : `${text}.`;
-  return { text, point, words, spoken: `${spoken} ${words}`.trim() };
+  const state = threshold >= HIGHEST ? t('{threshold}, every layer runs.', { threshold: text }) : `${text}.`;
+  return { text, point, words, label: `${state} ${words}`.trim() };
 }
 
 export function stateMessage({ settings, energy, today }: Snapshot): StateMessage {
@@ -84,9 +84,9 @@ export function stateMessage({ settings, energy, today }: Snapshot): StateMessag
   return {
     type: 'state',
     threshold: settings.threshold,
-    unused: unused(settings.decoding),
+    noEffect: noEffectReason(settings.decoding),
     bars: exits.map((exit) => ({ share: exit / layers, title: t('{count} of {total} layers', { count: whole(exit), total }) })),
-    barsLabel: t('Layers of each token: {each}', { each: exits.map(whole).join(', ') }),
+    barsLabel: t('Layers per token: {each}', { each: exits.map(whole).join(', ') }),
     summary: last === null ? t('No completion yet.') : t('{average} of {total} layers per token on average', { average: tenths(last), total }),
     today: today === null || today.completions === 0 ? t('Nothing yet.') : todayText(today),
   };
@@ -94,7 +94,7 @@ export function stateMessage({ settings, energy, today }: Snapshot): StateMessag
 
 export class ThresholdView implements vscode.WebviewViewProvider, vscode.Disposable {
   private view: vscode.WebviewView | undefined;
-  /** What the page knows already. */
+  /** What the page has received. */
   private sent = { calibration: '', state: '' };
   private readonly throttle = new Throttle(() => void this.post(), 100);
   private readonly listener: { dispose(): void };
@@ -114,8 +114,8 @@ export class ThresholdView implements vscode.WebviewViewProvider, vscode.Disposa
     view.webview.options = { enableScripts: true, localResourceRoots: [media] };
     view.webview.onDidReceiveMessage((message: FromPage) => {
       this.receive(message).catch((error: unknown) => {
-        void vscode.window.showErrorMessage(`Green Code: ${messageOf(error)}`);
-        this.forget(); // the slider stands where nothing was written
+        void vscode.window.showErrorMessage(failure(error));
+        this.resetSent(); // the slider shows a value that was not written
         this.throttle.request();
       });
     });
@@ -136,7 +136,7 @@ export class ThresholdView implements vscode.WebviewViewProvider, vscode.Disposa
 
   private async receive(message: FromPage): Promise<void> {
     if (message.type === 'ready') {
-      this.forget();
+      this.resetSent();
       await this.post();
     } else if (message.type === 'fast') {
       await writeSetting('decoding', 'fast');
@@ -145,7 +145,7 @@ export class ThresholdView implements vscode.WebviewViewProvider, vscode.Disposa
         await writeSetting('threshold', roundThreshold(message.value));
       } finally {
         await this.view?.webview.postMessage({ type: 'written', value: message.value } satisfies WrittenMessage);
-        this.sent.state = ''; // what is in force is told again: it may be what was told before
+        this.sent.state = ''; // send the current value again, even if it is the same
         this.throttle.request();
       }
     }
@@ -153,7 +153,7 @@ export class ThresholdView implements vscode.WebviewViewProvider, vscode.Disposa
 
   private async post(): Promise<void> {
     if (!this.view?.visible) {
-      this.forget();
+      this.resetSent();
       return;
     }
     const { webview } = this.view;
@@ -171,7 +171,7 @@ export class ThresholdView implements vscode.WebviewViewProvider, vscode.Disposa
     }
   }
 
-  private forget(): void {
+  private resetSent(): void {
     this.sent = { calibration: '', state: '' };
   }
 }

@@ -1,21 +1,21 @@
 /**
- * Writes recordings.jsonl: someone who types our own small programs, key by key.
+ * Writes recordings.jsonl: small programs of ours, typed key by key.
  *
  *   node extension/test/bench/record.mjs
  *
- * The typing is simulated. Intervals are drawn log-normally around 150 ms, which is a practised typist (the mean of 168,000
- * volunteers was 239 ms, of the fast ones 120 ms: Dhakal et al., CHI 2018), with longer thought before a line and after a
- * bracket or an operator; one key in forty is a slip that is taken back. The seed is fixed: the file is the same each time.
+ * The typing is simulated. Intervals are log-normal around 150 ms, which is a practised typist (the mean of 168,000 volunteers was
+ * 239 ms, of fast ones 120 ms: Dhakal et al., CHI 2018). Pauses are longer before a line and after a bracket or an operator.
+ * One key in forty is a typing error that is corrected. The seed is fixed, so the file is always the same.
  */
 import fs from 'node:fs';
 import path from 'node:path';
 
 const MEDIAN_MS = 150;
 const SPREAD = 0.4; // of the logarithm
-const THOUGHT_MS = 700;
-const SLIPS = 1 / 40;
+const PAUSE_MS = 700;
+const ERROR_RATE = 1 / 40;
 
-/** Where typing begins is marked. */
+/** Marks where typing begins. */
 const CURSOR = '▮';
 const PROGRAMS = {
   'temperatures.py': `"""Readings of a weather station."""
@@ -114,13 +114,13 @@ function uniform(seed) {
 const random = uniform(20261125);
 const normal = () => Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());
 const interval = (before) =>
-  Math.round(MEDIAN_MS * Math.exp(SPREAD * normal()) + (before === 'Enter' ? THOUGHT_MS * random() * 2 : /[(=<>+*,-]/.test(before) ? (THOUGHT_MS * random()) / 2 : 0));
+  Math.round(MEDIAN_MS * Math.exp(SPREAD * normal()) + (before === 'Enter' ? PAUSE_MS * random() * 2 : /[(=<>+*,-]/.test(before) ? (PAUSE_MS * random()) / 2 : 0));
 
 function keysOf(text) {
   const keys = [];
   const press = (key) => keys.push([interval(keys.at(-1)?.[1] ?? 'Enter'), key]);
   for (const character of text) {
-    if (random() < SLIPS && /[a-z]/.test(character)) {
+    if (random() < ERROR_RATE && /[a-z]/.test(character)) {
       press(String.fromCharCode(97 + Math.floor(26 * random())));
       press('Backspace');
     }

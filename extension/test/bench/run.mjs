@@ -1,11 +1,11 @@
 /**
- * Keystroke to ghost text in a real workbench: the recordings, typed once for each arm.
+ * Latency from keystroke to ghost text in a real workbench: the recordings are typed once per arm.
  *
  *   node extension/test/bench/run.mjs --python PYTHON --vsix FILE [--out docs/editor.md] [--keys N]
  *
- * `instant` has a front that answers at once: the workbench's own floor. `ours` is the packaged extension as it is. `naive`
- * is the same without what keeps requests from the engine (type-through, the wait for a fast typist's next key). Nothing is
- * accepted. For a machine that does nothing else.
+ * `instant` has a front that answers at once: the workbench's own latency. `ours` is the packaged extension. `naive` is the same
+ * without type-through and debouncing, which keep requests from the engine. No suggestion is accepted. Run it on an idle
+ * machine.
  */
 import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
@@ -32,7 +32,7 @@ const { values: options } = parseArgs({
   },
 });
 
-/** Notes when keys are pressed and when suggestions come to stand in the document; times are those of the page's clock. */
+/** Records when keys are pressed and when suggestions appear in the document, in the page's time. */
 function watch() {
   const events = (window.greenCodeEvents = []);
   const now = () => performance.timeOrigin + performance.now();
@@ -51,13 +51,13 @@ function watch() {
 async function replay(workbench, { file, before, keys }) {
   await workbench.openFile(file, before);
   await workbench.page.keyboard.press('Control+End');
-  await pause(2000); // the language is known, and the engine may read the file
+  await pause(2000); // for the language to be detected and the engine to read the file
   await workbench.page.evaluate(() => window.greenCodeEvents.push({ kind: 'begin' }));
   let due = performance.now();
   for (const [wait, key] of keys) {
     due += wait;
     await pause(Math.max(0, due - performance.now()));
-    due = Math.max(due, performance.now() - 20); // a browser that was late does not make the typist hurry
+    due = Math.max(due, performance.now() - 20); // a slow browser does not make the typist faster
     await workbench.page.keyboard.press(key === ' ' ? 'Space' : key);
   }
   await pause(1500);
@@ -84,7 +84,7 @@ async function measure(arm, recordings, tools, browserPath, python) {
     machineSettings: { 'greenCode.pythonPath': python },
     prepare: (root) => {
       folders = daemonFolders(root);
-      // The workbench looks for files once: all must be there when it does.
+      // The workbench lists files once, so all must exist before.
       recordings.forEach(({ file, before }) => fs.writeFileSync(path.join(root, 'project', file), before));
       log = path.join(root, 'requests.jsonl');
       return { ...folders.env, PYTHONPATH: path.join(HERE, 'probe'), GREEN_CODE_BENCH: `${arm}:${log}` };
@@ -102,7 +102,7 @@ async function measure(arm, recordings, tools, browserPath, python) {
     return { arm, keys: perKey(events, requests), requests, rows: arm === 'instant' ? [] : ledger(folders.data, python) };
   } finally {
     await workbench.close();
-    kill(greenCodeProcesses(folders.runtime)); // an engine outlives its front, by design
+    kill(greenCodeProcesses(folders.runtime)); // an engine outlives its front by design
   }
 }
 

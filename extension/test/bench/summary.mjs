@@ -1,8 +1,8 @@
-/** From what happened in the page and in the front to figures. Times in milliseconds. */
+/** Figures from the events in the page and the requests in the front. Times in milliseconds. */
 
 /**
- * Per key of a recording: how long until a suggestion stood there that had not stood there before, null where none came
- * before the next key; and what the front did meanwhile.
+ * For each key of a recording: the time until a new suggestion appeared, null if none appeared before the next key; and how the
+ * front answered.
  */
 export function perKey(events, requests) {
   let typing = false;
@@ -17,13 +17,13 @@ export function perKey(events, requests) {
     const end = keys[index + 1]?.at ?? Infinity;
     const within = (time) => time >= at && time < end;
     const ghost = events.find((event) => event.kind === 'ghost' && event.text !== '' && within(event.at));
-    const asked = requests.filter(({ begun }) => within(begun * 1000)).map(({ source }) => source);
-    const source = asked.includes('engine') ? 'engine' : asked.includes('before') ? 'before' : 'none';
+    const sources = requests.filter(({ begun }) => within(begun * 1000)).map(({ source }) => source);
+    const source = sources.includes('engine') ? 'engine' : sources.includes('before') ? 'before' : 'none';
     return { key, latency: ghost ? ghost.at - at : null, source };
   });
 }
 
-/** The value below which a share of the values lies; null without any. */
+/** Quantile by the nearest rank; null without values. */
 export function quantile(values, share) {
   const sorted = [...values].sort((one, other) => one - other);
   return sorted.length === 0 ? null : sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))];

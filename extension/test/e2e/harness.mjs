@@ -1,8 +1,8 @@
 /**
- * A VS Code workbench that a test can drive: code-server with one extension in a profile of its own, in a headless browser.
+ * A VS Code workbench that a test can control: code-server with one extension in a profile of its own, in a headless browser.
  *
- * Everything is kept under one temporary folder; `close()` ends all processes and removes it. What the document holds is
- * only ever read from the saved file: in the page, text and ghost text look alike.
+ * All files are in one temporary folder; `close()` ends all processes and removes it. The document is only read from the saved
+ * file: in the page, text and ghost text look alike.
  */
 import { execFileSync, spawn } from 'node:child_process';
 import fs from 'node:fs';
@@ -10,7 +10,7 @@ import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 
-/** A quiet workbench: no welcome, no chat, no other suggestions, nothing typed but what the test types. */
+/** A quiet workbench: no welcome page, no chat, no other suggestions, no text inserted by the editor. */
 const QUIET = {
   'workbench.startupEditor': 'none',
   'workbench.secondarySideBar.defaultVisibility': 'hidden',
@@ -34,20 +34,20 @@ const QUIET = {
   'editor.autoIndent': 'none',
 };
 
-/** Variables of the shell that would steer code-server elsewhere. */
+/** Variables of the shell that would change code-server's behaviour. */
 const UNWANTED = ['PORT', 'PASSWORD', 'HASHED_PASSWORD', 'VSCODE_IPC_HOOK_CLI'];
 
 const GHOST = '.ghost-text-decoration, .suggest-preview-text .view-line';
 
 export const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
-/** Asks until the answer is truthy; gives up with the last answer in the message. */
-export async function until(what, question, timeoutMs = 20_000) {
+/** Polls until the result is truthy, and returns it. Throws after `timeoutMs`. */
+export async function until(what, poll, timeoutMs = 20_000) {
   const end = performance.now() + timeoutMs;
   for (;;) {
-    const answer = await question();
-    if (answer) {
-      return answer;
+    const result = await poll();
+    if (result) {
+      return result;
     }
     if (performance.now() > end) {
       throw new Error(`${what}: not within ${timeoutMs / 1000} s`);
@@ -66,7 +66,7 @@ function freePort() {
   });
 }
 
-/** Folders of the test's own for a daemon, and the variables that name them. */
+/** Folders for the daemon of a test, and the variables that name them. */
 export function daemonFolders(root) {
   const [runtime, data] = ['runtime', 'data'].map((name) => path.join(root, name));
   [runtime, data].forEach((folder) => fs.mkdirSync(folder, { mode: 0o700 }));
@@ -74,7 +74,7 @@ export function daemonFolders(root) {
 }
 
 export class Workbench {
-  /** `prepare` is given the root before anything starts, and returns what to add to the environment. */
+  /** `prepare` receives the root before anything starts, and returns variables for the environment. */
   static async open({ tools, browserPath, vsix, file, text, machineSettings, prepare }) {
     const workbench = new Workbench(fs.mkdtempSync(path.join(os.tmpdir(), 'green-code-e2e-')), file);
     try {
@@ -114,7 +114,7 @@ export class Workbench {
     fs.writeFileSync(this.settingsFile(scope), JSON.stringify(settings, null, 2));
   }
 
-  /** The value on disk; undefined while the editor is in the middle of writing the file. */
+  /** The value on disk; undefined while the editor is writing the file. */
   userSetting(key) {
     try {
       return JSON.parse(fs.readFileSync(this.settingsFile('User'), 'utf8'))[key];
@@ -145,7 +145,7 @@ export class Workbench {
     this.server = spawn(
       node,
       [...args, '--auth', 'none', '--bind-addr', `127.0.0.1:${port}`, ...flags],
-      { env, stdio: ['ignore', output, output], detached: true }, // a group of its own, with the extension host
+      { env, stdio: ['ignore', output, output], detached: true }, // a process group of its own, with the extension host
     );
     fs.closeSync(output);
     this.serverEnded = new Promise((resolve) => this.server.once('exit', resolve));
@@ -166,7 +166,7 @@ export class Workbench {
     await this.visit();
   }
 
-  /** Opens the project in the page, on the server that runs now. */
+  /** Opens the project in the page, on the running server. */
   async visit() {
     const address = new URL(this.url);
     const opened = [['openFile', `vscode-remote://${this.authority}${this.file}`]];
@@ -176,7 +176,7 @@ export class Workbench {
     await this.editor().locator('.view-line').first().waitFor({ timeout: 60_000 });
   }
 
-  /** Ends the server and what it started, extension hosts included. */
+  /** Ends the server and its child processes, extension hosts included. */
   async stopServer() {
     if (this.server?.pid !== undefined) {
       this.signal('SIGTERM');
@@ -205,7 +205,7 @@ export class Workbench {
     return this.page.locator(`.monaco-editor[data-uri$="/${path.basename(this.file)}"]`);
   }
 
-  /** Opens another file of the project; from now on it is the one that is typed into. */
+  /** Opens another file of the project, which the test then types into. */
   async openFile(name, text) {
     this.file = path.join(this.folder, name);
     fs.writeFileSync(this.file, text);
@@ -217,7 +217,7 @@ export class Workbench {
     await this.editor().locator('.view-line').first().waitFor({ timeout: 15_000 });
   }
 
-  /** A new line at the end of the file, whatever was shown or selected before. */
+  /** Adds a line at the end of the file, whatever was shown or selected before. */
   async newLine() {
     await this.editor().locator('.view-lines').click();
     await this.page.keyboard.press('Escape');
@@ -233,7 +233,7 @@ export class Workbench {
     return this.page.locator(GHOST).first().waitFor({ timeout });
   }
 
-  /** What is suggested: its part of the current line, then its further lines. */
+  /** The suggestion: its part of the current line, then its further lines. */
   ghost() {
     return this.page.evaluate(() => {
       const textOf = (nodes) => nodes.map((node) => node.textContent).join('').replaceAll('\u00a0', ' ');
@@ -245,16 +245,16 @@ export class Workbench {
     });
   }
 
-  /** Saves, and gives the text as it is on disk. */
+  /** Saves the file, and returns its text on disk. */
   async saved() {
     await this.page.keyboard.press('Control+S');
     await this.page.locator('.tab.active.dirty').waitFor({ state: 'detached', timeout: 10_000 });
     return fs.readFileSync(this.file, 'utf8');
   }
 
-  // --- everything around it ---
+  // --- the rest of the workbench ---
 
-  /** Text and accessible label of a status item, or null where there is none. */
+  /** Text and accessible label of a status item, or null if there is none. */
   status(id) {
     return this.page.evaluate((name) => {
       const item = document.getElementById(name);
@@ -269,7 +269,7 @@ export class Workbench {
     await this.choose(title, { exact: true });
   }
 
-  /** Filters the open quick input and takes the wanted row. With `title`: only once the input of that title is open. */
+  /** Filters the open quick input and selects a row. With `title`: waits for the input with that title. */
   async choose(label, { exact = false, title = '' } = {}) {
     const input = this.page.locator('.quick-input-widget:visible', { hasText: title }).locator('input').first();
     await input.waitFor();
@@ -281,14 +281,14 @@ export class Workbench {
     await row.first().click();
   }
 
-  /** Replaces what stands in the open input box, and confirms. */
+  /** Replaces the text of the open input box, and confirms. */
   async enter(value, prompt) {
     const input = this.page.locator('.quick-input-widget:visible', { hasText: prompt }).locator('input').first();
     await input.fill(value);
     await input.press('Enter');
   }
 
-  /** The content of the web view that holds such an element, of those on the page. */
+  /** The content of the web view that contains the element. */
   async webview(selector, timeoutMs = 30_000) {
     return until(
       `a web view with ${selector}`,
@@ -304,13 +304,13 @@ export class Workbench {
     );
   }
 
-  /** The folder that the extension was installed to. */
+  /** The folder of the installed extension. */
   extensionFolder(prefix) {
     const extensions = path.join(this.root, 'extensions');
     return path.join(extensions, fs.readdirSync(extensions).find((name) => name.startsWith(prefix)));
   }
 
-  /** Screenshot into a file, once animations have ended. */
+  /** Writes a screenshot to a file, after animations have ended. */
   async picture(file) {
     await this.page.waitForTimeout(300);
     await this.page.screenshot({ path: file });

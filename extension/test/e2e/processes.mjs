@@ -1,21 +1,21 @@
-/** Processes that the test caused, found in /proc by what only they have. */
+/** Processes of the test, found in /proc. */
 import fs from 'node:fs';
 
-function processes(isWanted) {
+function processes(isOurs) {
   return fs
     .readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid)
     .filter((pid) => {
       try {
-        return isWanted(pid, fs.readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0'));
+        return isOurs(pid, fs.readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0'));
       } catch {
-        return false; // ended meanwhile, or not ours to read
+        return false; // ended meanwhile, or not readable
       }
     })
     .map(Number);
 }
 
-/** Of `python -m green_code WHAT` with this test's runtime folder in the environment; all of these if WHAT is left out. */
+/** Processes of `python -m green_code WHAT` with this test's runtime folder in their environment; all if WHAT is omitted. */
 export function greenCodeProcesses(runtime, what) {
   return processes((pid, command) => {
     const environment = fs.readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0');
@@ -24,10 +24,10 @@ export function greenCodeProcesses(runtime, what) {
   });
 }
 
-/** Of anything that was started from a folder. */
+/** Processes that were started from a folder. */
 export const processesFrom = (folder) => processes((_, command) => command.some((word) => word.startsWith(folder)));
 
-/** Network sockets of a process, of whatever state: those of files are not among them. */
+/** Network sockets of a process in any state, without Unix sockets. */
 export function networkSockets(pid) {
   const inodes = new Set(
     ['tcp', 'tcp6', 'udp', 'udp6'].flatMap((kind) =>

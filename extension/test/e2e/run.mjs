@@ -1,12 +1,12 @@
 /**
- * The extension as its user meets it, in a real workbench.
+ * End-to-end test of the packaged extension in a real workbench.
  *
  *   node extension/test/e2e/run.mjs --python PYTHON [--vsix FILE] [--stub | --set-up]
  *
- * PYTHON has green_code installed (with --stub: pygls is enough). With --set-up, the wheel in the VSIX is set up as well, with
- * all that it needs (gigabytes, from pip's usual index). Without --vsix, one is packed first. Prints `ok - …` or
- * `not ok - …` per step and ends with `N passed, M failed`. Where the workbench cannot be had, it says so and succeeds,
- * except in CI (environment variable CI), where it fails.
+ * PYTHON has green_code installed (with --stub: pygls is enough). With --set-up, the wheel in the VSIX is installed by Set Up,
+ * with its dependencies (gigabytes, from pip's usual index). Without --vsix, one is packed first. Prints `ok - …` or
+ * `not ok - …` per step and ends with `N passed, M failed`. If the workbench cannot be installed, the test is skipped; in CI
+ * (environment variable CI) it fails.
  */
 import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
@@ -49,7 +49,7 @@ function skip(reason) {
   process.exit(process.env.CI ? 1 : 0);
 }
 
-/** node_modules is there already (this is run by npm), so packing needs no network. */
+/** Packing needs no network: node_modules exists, because npm runs this. */
 function pack(folder) {
   const file = path.join(folder, 'green-code.vsix');
   const flags = ['--no-dependencies', '--allow-missing-repository', '--no-rewrite-relative-links', '--skip-license'];
@@ -59,8 +59,8 @@ function pack(folder) {
 }
 
 /**
- * A wheel of the stub. As a zip file on PYTHONPATH it makes `python -m green_code lsp` the stub; Set Up can install it, too,
- * and then PYTHONPATH must not matter. pygls comes from PYTHON, whatever interpreter then runs: it is pure Python.
+ * A wheel of the stub. On PYTHONPATH it makes `python -m green_code lsp` the stub. Set Up can install it too, and then PYTHONPATH
+ * must have no effect. pygls, which is pure Python, comes from PYTHON whatever interpreter runs.
  */
 function stub(folder, index) {
   [folder, index].forEach((each) => fs.mkdirSync(each));
@@ -71,16 +71,16 @@ function stub(folder, index) {
   return { wheel, pythonPath: [wheel, packages].join(path.delimiter) };
 }
 
-/** The calibration of a bundle, for the slider's curve and buttons and the rows of the quick pick. */
+/** Writes the calibration of a bundle, for the slider's curve and buttons and the rows of the quick pick. */
 function calibration(folder) {
   const model = path.join(folder, 'gemma-3-270m');
-  const stop = (threshold, allowed_loss, saving) => ({ threshold, allowed_loss, confidence: 0.95, saving });
-  const stops = { quality: stop(0.95, 0.01, 0.1), balanced: stop(0.8, 0.02, 0.2), saver: stop(0.6, 0.05, 0.3) };
-  const points = [...Object.values(stops), stop(1, 0, 0)];
+  const preset = (threshold, allowed_loss, saving) => ({ threshold, allowed_loss, confidence: 0.95, saving });
+  const presets = { quality: preset(0.95, 0.01, 0.1), balanced: preset(0.8, 0.02, 0.2), saver: preset(0.6, 0.05, 0.3) };
+  const points = [...Object.values(presets), preset(1, 0, 0)];
   const curve = points.map(({ threshold, saving }) => ({ threshold, saving, edit_similarity: 50 - 10 * saving }));
   const reference = { full: { edit_similarity: 50 } };
   fs.mkdirSync(model, { recursive: true });
-  fs.writeFileSync(path.join(model, 'calibration.json'), JSON.stringify({ stops, curve, reference }));
+  fs.writeFileSync(path.join(model, 'calibration.json'), JSON.stringify({ presets, curve, reference }));
   return folder;
 }
 
@@ -116,7 +116,7 @@ async function main() {
   let passed = 0;
   let failed = 0;
   try {
-    await index.start(); // its port is part of the server's environment
+    await index.start(); // the server's environment contains its port
     workbench = await Workbench.open({
       tools,
       browserPath,
@@ -165,7 +165,7 @@ async function main() {
         fs.cpSync(path.join(workbench.profile, 'logs'), path.join(ARTIFACTS, 'logs'), { recursive: true });
       }
       await workbench.close();
-      kill(greenCodeProcesses(runtime)); // an engine outlives its front, by design
+      kill(greenCodeProcesses(runtime)); // an engine outlives its front by design
     }
     await index.stop();
     fs.rmSync(temporary, { recursive: true, force: true });

@@ -1,8 +1,7 @@
-"""A front without a model: the messages of docs/protocol.md with figures that a test can predict.
+"""A front without a model: the messages of docs/protocol.md with predictable figures, to test the user interface.
 
-Lets the user interface be tested without a model: run.mjs --stub makes it `python -m green_code`. Each token
-takes every layer at threshold 1 and half of them below; a file `stub-fails` in the runtime folder makes
-the engine report an error. Being asked to stop the engine leaves a file `stub-stopped` there.
+run.mjs --stub makes it `python -m green_code`. Each token takes every layer at threshold 1 and half of them below. A file
+`stub-fails` in the runtime folder makes the engine report an error. `engine --stop` creates a file `stub-stopped` there.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ def totals() -> dict[str, float]:
         "completions": state["completions"],
         "shown": state["completions"],
         "accepted": state["accepted"],
-        "kept": 0,
+        "retained": 0,
         "tokens": state["tokens"],
         "energy_joules": used,
         "energy_full_joules": full,
@@ -45,14 +44,14 @@ def totals() -> dict[str, float]:
     }
 
 
-def tell_status(
+def send_status(
     name: str, message: str = "", progress: float | None = None, reason: str | None = None
 ) -> None:
     params = {"state": name, "message": message, "progress": progress, "reason": reason}
     server.protocol.notify("greenCode/status", params)
 
 
-def tell_energy() -> None:
+def send_energy() -> None:
     params = {
         "today": totals(),
         "session": totals(),
@@ -71,12 +70,12 @@ def tell_energy() -> None:
 async def initialized(params: lsp.InitializedParams) -> None:
     settings.update(server.protocol.options["settings"])  # type: ignore[attr-defined]
     for step in range(3):
-        tell_status("loading", "stub", step / 3)
+        send_status("loading", "stub", step / 3)
         await asyncio.sleep(0.1)
     if FAILS.exists():
-        tell_status("error", "the stub was told to fail", reason="model_missing")
+        send_status("error", "the stub was told to fail", reason="model_missing")
     else:
-        tell_status("ready")
+        send_status("ready")
 
 
 @server.feature(lsp.INITIALIZE)
@@ -100,7 +99,7 @@ def complete(params: lsp.InlineCompletionParams) -> lsp.InlineCompletionList:
     state["layers"] += sum(exits)
     state["full"] += LAYERS * len(exits)
     number = str(state["completions"])
-    tell_energy()
+    send_energy()
     item = lsp.InlineCompletionItem(
         insert_text=f" stub_{number}",
         range=lsp.Range(start=params.position, end=params.position),
@@ -112,7 +111,7 @@ def complete(params: lsp.InlineCompletionParams) -> lsp.InlineCompletionList:
 @server.feature("greenCode/accepted")
 def accepted(params: Any) -> None:
     state["accepted"] += 1
-    tell_energy()
+    send_energy()
 
 
 @server.feature("greenCode/explain")
@@ -127,7 +126,7 @@ def explain(params: Any) -> dict[str, Any]:
         "threshold": settings["threshold"],
         "decoding": settings["decoding"],
     }
-    message = "The stub explains itself."
+    message = "This is the stub."
     return {"reason": "empty", "message": message, "action": None, "last": last if exits else None}
 
 
@@ -146,9 +145,9 @@ def report(params: Any) -> dict[str, Any]:
 
 @server.feature("greenCode/restartEngine")
 async def restart_engine(params: Any) -> dict[str, Any]:
-    tell_status("starting")
+    send_status("starting")
     await asyncio.sleep(0.5)
-    tell_status("ready")
+    send_status("ready")
     return {}
 
 

@@ -1,6 +1,6 @@
-"""Packs stub_server.py as a wheel of green-code into FOLDER, and one that it needs into INDEX: FOLDER VERSION PACKAGES INDEX.
+"""Packs stub_server.py as a wheel of green-code into FOLDER, and a dependency into INDEX: FOLDER VERSION PACKAGES INDEX.
 
-Prints the first one's path. So that Set Up needs a package index, but no network; pygls comes from the folder PACKAGES.
+Prints the path of the first wheel. Set Up then needs a package index but no network. pygls comes from the folder PACKAGES.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ describe('back-off', () => {
     expect(backoff.next()).toBe(500);
   });
 
-  it('forgets crashes of long ago', () => {
+  it('does not count crashes of long ago', () => {
     let time = 0;
     const backoff = new Backoff(() => time);
     backoff.next();
@@ -25,7 +25,7 @@ describe('back-off', () => {
 });
 
 describe('coalesced restarts', () => {
-  it('run one at a time and at most once more, whatever is asked', async () => {
+  it('run one at a time, with at most one more waiting', async () => {
     const gates: (() => void)[] = [];
     const work = new Coalesced(() => new Promise<void>((open) => gates.push(open)));
     const all = [work.request(), work.request(), work.request(), work.request()];
@@ -50,7 +50,7 @@ describe('energy updates', () => {
   beforeEach(() => void vi.useFakeTimers());
   afterEach(() => void vi.useRealTimers());
 
-  it('are drawn at once, then at most once a second, and the last one is never lost', () => {
+  it('are drawn at once, then at most once a second, and the last one is always drawn', () => {
     const store = new Store(defaults);
     const drawn: number[] = [];
     const throttle = new Throttle(() => drawn.push(store.snapshot.energy?.today.completions ?? -1), 1000);
@@ -63,7 +63,7 @@ describe('energy updates', () => {
     expect(drawn).toEqual([1, 10, 20, 25]);
   });
 
-  it('stop when the item is gone', () => {
+  it('stop when the item is disposed', () => {
     const action = vi.fn();
     const throttle = new Throttle(action, 1000);
     throttle.request();

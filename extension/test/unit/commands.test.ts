@@ -5,7 +5,7 @@ import { afterEach, describe, expect, it, vi } from 'vitest';
 import { commandTable, type Parts } from '../../src/commands/commands';
 import { COMMANDS, CONTEXTS } from '../../src/ids';
 import { COMMAND_ACCEPTED, type Explanation } from '../../src/protocol';
-import { tickThreshold } from '../../src/walkthrough';
+import { markThresholdDone } from '../../src/walkthrough';
 import { defaults } from './samples';
 import { commands, configuration, env, window } from './vscode';
 
@@ -16,14 +16,14 @@ afterEach(() => {
 });
 
 describe('Diagnose', () => {
-  const asked: string[][] = [];
+  const runs: string[][] = [];
   const shown: string[][] = [];
   const found = `fail  cache: ${os.homedir()}/.cache/green-code is missing\n`;
   const parts = {
     store: { snapshot: { settings: { ...defaults, model: 'tiny-random' } } },
-    supervisor: {
-      runDaemon: (args: string[]) => {
-        asked.push(args);
+    daemon: {
+      run: (args: string[]) => {
+        runs.push(args);
         return Promise.resolve({ code: 1, stdout: found, stderr: '' });
       },
     },
@@ -31,46 +31,46 @@ describe('Diagnose', () => {
   } as unknown as Parts;
   const redacted = 'fail  cache: ~/.cache/green-code is missing\n';
 
-  it('shows what doctor says of the model in force, and copies what it shows, without the home folder', async () => {
+  it('shows and copies doctor\'s output for the current model, without the home folder', async () => {
     vi.spyOn(window, 'showInformationMessage').mockResolvedValue('Copy');
     const copied = vi.spyOn(env.clipboard, 'writeText');
     await commandTable(parts)[COMMANDS.diagnose]!();
-    expect(asked).toEqual([['doctor', '--model=tiny-random']]);
+    expect(runs).toEqual([['doctor', '--model=tiny-random']]);
     expect(shown).toEqual([['Diagnosis.txt', redacted]]);
     expect(copied.mock.calls).toEqual([[redacted]]);
   });
 
-  it('leaves the clipboard alone unless asked', async () => {
+  it('copies nothing without the button', async () => {
     const copied = vi.spyOn(env.clipboard, 'writeText');
     await commandTable(parts)[COMMANDS.diagnose]!();
     expect(copied).not.toHaveBeenCalled();
   });
 
-  it('ends the daemon that it asked when it is cancelled, and shows nothing of what came until then', async () => {
+  it('stops doctor when it is cancelled, and shows none of its output', async () => {
     const cancelled = {
       onCancellationRequested: (stop: () => void) => {
         stop();
       },
     };
     vi.spyOn(window, 'withProgress').mockImplementation((_, task) => task({}, cancelled));
-    const told = vi.spyOn(window, 'showInformationMessage');
+    const notified = vi.spyOn(window, 'showInformationMessage');
     const show = vi.fn();
     const ended: boolean[] = [];
-    const supervisor = {
-      runDaemon: (_: string[], signal: AbortSignal) => {
+    const daemon = {
+      run: (_: string[], signal: AbortSignal) => {
         ended.push(signal.aborted);
         return Promise.resolve({ code: null, stdout: 'ok    half a diagnosis', stderr: '' });
       },
     };
-    await commandTable({ ...parts, supervisor, documents: { show } } as unknown as Parts)[COMMANDS.diagnose]!();
+    await commandTable({ ...parts, daemon, documents: { show } } as unknown as Parts)[COMMANDS.diagnose]!();
     expect(ended).toEqual([true]);
     expect(show).not.toHaveBeenCalled();
-    expect(told).not.toHaveBeenCalled();
+    expect(notified).not.toHaveBeenCalled();
   });
 });
 
 describe('Why No Suggestion?', () => {
-  it('logs the reason, and none of the code that was completed', async () => {
+  it('logs the reason, but none of the completed code', async () => {
     const logged: string[] = [];
     const last = {
       text: 'hunter2',
@@ -82,10 +82,10 @@ describe('Why No Suggestion?', () => {
       threshold: 0.8,
       decoding: 'fast',
     } as const;
-    const told: Explanation = { reason: 'empty', message: 'Nothing to add.', action: null, last };
+    const explanation: Explanation = { reason: 'empty', message: 'Nothing to add.', action: null, last };
     const parts = {
       store: { snapshot: { phase: 'running', settings: defaults } },
-      supervisor: { explain: () => Promise.resolve(told) },
+      requests: { explain: () => Promise.resolve(explanation) },
       channels: { extension: { info: (line: string) => logged.push(line) } },
     } as unknown as Parts;
     await commandTable(parts)[COMMANDS.whyNoSuggestion]!();
@@ -99,13 +99,13 @@ describe('Why No Suggestion?', () => {
     [null, 'The language go is not among greenCode.languages (python).', '@id:greenCode.languages'],
     ['greenCode.toggle', 'The cursor is inside a comment.', null],
     [null, 'The cursor is inside a comment.', null],
-  ])('opens the setting that is named in the action %j, or in %j: %j', async (action, message, opened) => {
+  ])('opens the setting in the action %j, or in the message %j: %j', async (action, message, opened) => {
     const offered = vi.spyOn(window, 'showInformationMessage').mockResolvedValue('Open Setting');
     const done = vi.spyOn(commands, 'executeCommand');
-    const told: Explanation = { reason: 'in_comment', message, action, last: null };
+    const explanation: Explanation = { reason: 'in_comment', message, action, last: null };
     const parts = {
       store: { snapshot: { phase: 'running', settings: defaults } },
-      supervisor: { explain: () => Promise.resolve(told) },
+      requests: { explain: () => Promise.resolve(explanation) },
       channels: { extension: { info: () => undefined } },
     } as unknown as Parts;
     await commandTable(parts)[COMMANDS.whyNoSuggestion]!();
@@ -115,40 +115,40 @@ describe('Why No Suggestion?', () => {
     }
   });
 
-  const look = (languageId: string, scheme = 'file') => (window.activeTextEditor = { document: { uri: { scheme }, languageId } });
+  const focus = (languageId: string, scheme = 'file') => (window.activeTextEditor = { document: { uri: { scheme }, languageId } });
 
   it.each([
-    ['a language that was not chosen', () => look('cobol'), {}, '@id:greenCode.languages'],
+    ['a language that is not chosen', () => focus('cobol'), {}, '@id:greenCode.languages'],
     ['inline suggestions that are off', () => configuration.user.set('inlineSuggest.enabled', false), {}, '@id:editor.inlineSuggest.enabled'],
-    ['our own that are off', () => look('python'), { enabled: false }, '@id:greenCode.enabled'],
-  ])('names what keeps the editor from asking: %s', async (_, begin, settings, opened) => {
+    ['suggestions that are off', () => focus('python'), { enabled: false }, '@id:greenCode.enabled'],
+  ])('names a cause in the editor: %s', async (_, begin, settings, opened) => {
     begin();
     vi.spyOn(window, 'showInformationMessage').mockResolvedValue('Open Setting');
     const done = vi.spyOn(commands, 'executeCommand');
     const explain = vi.fn();
-    const parts = { store: { snapshot: { phase: 'running', settings: { ...defaults, ...settings } } }, supervisor: { explain } } as unknown as Parts;
+    const parts = { store: { snapshot: { phase: 'running', settings: { ...defaults, ...settings } } }, requests: { explain } } as unknown as Parts;
     await commandTable(parts)[COMMANDS.whyNoSuggestion]!();
     expect(done.mock.calls).toEqual([['workbench.action.openSettings', opened]]);
     expect(explain).not.toHaveBeenCalled();
   });
 
   it.each([
-    ['output', 'Nothing to add.'], // the panel has the focus, and the file is still what is meant
-    ['git', 'Green Code does not complete in documents of this kind (git).'],
-  ])('looks at documents alone: %s', async (scheme, text) => {
-    look('log', scheme);
-    const told = vi.spyOn(window, 'showInformationMessage');
+    ['output', 'Nothing to add.'], // the panel has the focus, but the user means the file
+    ['git', 'Green Code does not support this kind of document (git).'],
+  ])('considers only documents: %s', async (scheme, text) => {
+    focus('log', scheme);
+    const notified = vi.spyOn(window, 'showInformationMessage');
     const explain = () => Promise.resolve({ reason: 'empty', message: 'Nothing to add.', action: null, last: null });
     const parts = {
       store: { snapshot: { phase: 'running', settings: defaults } },
-      supervisor: { explain },
+      requests: { explain },
       channels: { extension: { info: () => undefined } },
     } as unknown as Parts;
     await commandTable(parts)[COMMANDS.whyNoSuggestion]!();
-    expect(told.mock.calls[0]?.[0]).toBe(text);
+    expect(notified.mock.calls[0]?.[0]).toBe(text);
   });
 
-  it('offers to set up where nothing is set up yet', async () => {
+  it('offers Set Up where nothing is set up yet', async () => {
     vi.spyOn(window, 'showInformationMessage').mockResolvedValue('Set Up');
     const done = vi.spyOn(commands, 'executeCommand');
     await commandTable({ store: { snapshot: { phase: 'setUp' } } } as unknown as Parts)[COMMANDS.whyNoSuggestion]!();
@@ -157,38 +157,38 @@ describe('Why No Suggestion?', () => {
 });
 
 describe('Delete Energy History', () => {
-  it('leaves no figures of today behind, also where no front runs', async () => {
+  it('clears today\'s figures, even where no front runs', async () => {
     vi.spyOn(window, 'showWarningMessage').mockResolvedValue('Delete');
     const update = vi.fn();
-    const supervisor = { runDaemon: () => Promise.resolve({ code: 0, stdout: '', stderr: '' }), isRunning: false };
-    await commandTable({ store: { update }, supervisor, report: { visible: true } } as unknown as Parts)[COMMANDS.deleteHistory]!();
+    const daemon = { run: () => Promise.resolve({ code: 0, stdout: '', stderr: '' }) };
+    await commandTable({ store: { update }, daemon, requests: { isConnected: false }, report: { visible: true } } as unknown as Parts)[COMMANDS.deleteHistory]!();
     expect(update.mock.calls).toEqual([[{ energy: null, today: null }]]);
   });
 });
 
 describe('the walkthrough', () => {
-  const ticked = () => vi.spyOn(commands, 'executeCommand');
+  const contexts = () => vi.spyOn(commands, 'executeCommand');
   const context = (step: keyof typeof CONTEXTS) => [['setContext', CONTEXTS[step], true]];
 
-  it('has seen a completion once one was accepted', async () => {
-    const done = ticked();
-    await commandTable({ supervisor: { accepted: () => undefined } } as unknown as Parts)[COMMAND_ACCEPTED]!('7');
+  it('has its completion step done once a completion is accepted', async () => {
+    const done = contexts();
+    await commandTable({ requests: { accepted: () => undefined } } as unknown as Parts)[COMMAND_ACCEPTED]!('7');
     expect(done.mock.calls).toEqual(context('complete'));
   });
 
-  it.each([true, false])('has seen the report once it is shown, not where there is none: %s', async (exists) => {
-    const done = ticked();
+  it.each([true, false])('has its report step done only if a report is shown: %s', async (exists) => {
+    const done = contexts();
     const report = () => (exists ? Promise.resolve({}) : Promise.reject(new Error('no front')));
-    const parts = { store: { snapshot: { settings: defaults } }, supervisor: { report }, report: { show: () => undefined } } as unknown as Parts;
+    const parts = { store: { snapshot: { settings: defaults } }, requests: { report }, report: { show: () => undefined } } as unknown as Parts;
     await Promise.resolve(commandTable(parts)[COMMANDS.energyReport]!()).catch(() => undefined);
     expect(done.mock.calls).toEqual(exists ? context('report') : []);
   });
 
-  it('has set a threshold when the threshold is another one', () => {
-    const done = ticked();
-    tickThreshold(defaults, { ...defaults, maxLines: 3 });
+  it('has its threshold step done when the threshold changes', () => {
+    const done = contexts();
+    markThresholdDone(defaults, { ...defaults, maxLines: 3 });
     expect(done).not.toHaveBeenCalled();
-    tickThreshold(defaults, { ...defaults, threshold: 0.7 });
+    markThresholdDone(defaults, { ...defaults, threshold: 0.7 });
     expect(done.mock.calls).toEqual(context('threshold'));
   });
 });

@@ -1,18 +1,26 @@
 import fs from 'node:fs';
 import path from 'node:path';
 
+import ts from 'typescript';
 import type { TextDocument } from 'vscode';
 import { beforeEach, describe, expect, it } from 'vitest';
 
 import manifest from '../../../package.json';
+import germanTexts from '../../../package.nls.de.json';
 import texts from '../../../package.nls.json';
+import german from '../../l10n/bundle.l10n.de.json';
 import { COMMANDS, CONTEXTS, ICON, VIEW_THRESHOLD } from '../../src/ids';
 import * as protocol from '../../src/protocol';
-import { rawSettings, readSettings, serves, SETTING_KEYS, settingsForFront } from '../../src/settings';
+import { COMMAND_ACCEPTED } from '../../src/protocol';
+import { isSupported, rawSettings, readSettings, SETTING_KEYS, settingId, settingsForFront, TABLE } from '../../src/settings';
 import { defaults } from './samples';
+import { ROOT, sources } from './sources';
 import { configuration } from './vscode';
 
-const messages = fs.readFileSync(path.join(import.meta.dirname, '../../../daemon/green_code/link/messages.py'), 'utf8');
+const WALKTHROUGH = path.join(ROOT, 'extension/media/walkthrough');
+const ids: readonly string[] = SETTING_KEYS.map(settingId);
+
+const messages = fs.readFileSync(path.join(ROOT, 'daemon/green_code/link/messages.py'), 'utf8');
 const literals = (name: string) => {
   const body = new RegExp(`^${name} = Literal\\[([^\\]]*)\\]`, 'm').exec(messages)?.[1] ?? '';
   return [...body.replace(/#.*$/gm, '').matchAll(/"([^"]+)"/g)].map((match) => match[1]);
@@ -26,7 +34,7 @@ describe('protocol.ts repeats messages.py', () => {
     ['Refusal', protocol.REFUSALS],
   ])('%s', (name, mirrored) => expect([...mirrored]).toEqual(literals(name)));
 
-  it('messages of the front', () => {
+  it('names of messages', () => {
     const theirs = [...messages.matchAll(/^((?:LSP|COMMAND)_\w+): Final = "([^"]+)"/gm)].map((match) => [match[1], match[2]]);
     const ours = Object.entries(protocol).filter(([name]) => /^(LSP|COMMAND)_/.test(name));
     expect(Object.fromEntries(ours)).toEqual(Object.fromEntries(theirs));
@@ -34,35 +42,44 @@ describe('protocol.ts repeats messages.py', () => {
 });
 
 describe('the manifest', () => {
+  const { commands, views, icons, configuration, walkthroughs, viewsContainers } = manifest.contributes;
+  const { steps } = walkthroughs[0]!;
+
   it('has the version of the daemon', () => {
-    const project = fs.readFileSync(path.join(import.meta.dirname, '../../../pyproject.toml'), 'utf8');
+    const project = fs.readFileSync(path.join(ROOT, 'pyproject.toml'), 'utf8');
     expect(/^version = "(.*)"$/m.exec(project)?.[1]).toBe(manifest.version);
   });
 
-  it('declares the commands of the code, and no other', () => {
-    expect(manifest.contributes.commands.map(({ command }) => command).sort()).toEqual(Object.values(COMMANDS).sort());
+  it('has the commands of ids.ts', () => {
+    expect(commands.map(({ command }) => command).sort()).toEqual(Object.values(COMMANDS).sort());
   });
 
-  it('declares the settings of the code, and no other', () => {
-    expect(Object.keys(manifest.contributes.configuration.properties)).toEqual(SETTING_KEYS.map((key) => `greenCode.${key}`));
+  it('has the settings of settings.ts, with the same types and values', () => {
+    const properties: Readonly<Record<string, { type: string; enum?: string[] }>> = configuration.properties;
+    const declared = Object.entries(properties).map(([id, schema]) => [id, schema.enum?.toSorted() ?? schema.type]);
+    expect(declared).toEqual(SETTING_KEYS.map((key) => [settingId(key), typeof TABLE[key] === 'string' ? TABLE[key] : TABLE[key].toSorted()]));
   });
 
-  it('wakes the extension whatever languages are chosen', () => {
+  it('has the view, the icon and the context keys of ids.ts', () => {
+    expect(views.greenCode.map(({ id }) => id)).toEqual([VIEW_THRESHOLD]);
+    expect(Object.keys(views)).toEqual(viewsContainers.activitybar.map(({ id }) => id));
+    expect(Object.keys(icons)).toEqual([ICON.slice(2, -1)]);
+    expect(Object.fromEntries(steps.map(({ id, completionEvents }) => [id, completionEvents]))).toEqual(
+      Object.fromEntries(Object.entries(CONTEXTS).map(([id, key]) => [id, [`onContext:${key}`]])),
+    );
+  });
+
+  it('activates the extension whatever languages are chosen', () => {
     expect(manifest.activationEvents).toEqual(['onStartupFinished']);
   });
 
-  it('lets a folder that is not trusted set only what can do no harm', () => {
+  it('lets an untrusted folder change only harmless settings', () => {
     const restricted = manifest.capabilities.untrustedWorkspaces.restrictedConfigurations;
-    expect(SETTING_KEYS.filter((key) => !restricted.includes(`greenCode.${key}`))).toEqual(['statusBar', 'gridIntensity']);
+    expect(SETTING_KEYS.filter((key) => !restricted.includes(settingId(key)))).toEqual(['statusBar', 'gridIntensity']);
+    expect(restricted.filter((id) => !ids.includes(id))).toEqual([]);
   });
 
-  it('declares the view and the icon', () => {
-    expect(manifest.contributes.views.greenCode[0]?.id).toBe(VIEW_THRESHOLD);
-    expect(Object.keys(manifest.contributes.icons)).toEqual([ICON.slice(2, -1)]);
-  });
-
-  it('links walkthrough steps to commands that exist', () => {
-    const { steps } = manifest.contributes.walkthroughs[0]!;
+  it('links walkthrough steps to commands', () => {
     expect(steps.map(({ id }) => id)).toEqual(['setUp', 'complete', 'threshold', 'report']);
     steps.forEach(({ description }) => {
       const link = /\(command:([\w.]+)\)/.exec((texts as Readonly<Record<string, string>>)[description.slice(1, -1)] ?? '');
@@ -70,33 +87,44 @@ describe('the manifest', () => {
     });
   });
 
-  it('has each step of the walkthrough ticked by its own context key', () => {
-    const { steps } = manifest.contributes.walkthroughs[0]!;
-    expect(Object.fromEntries(steps.map(({ id, completionEvents }) => [id, completionEvents]))).toEqual(
-      Object.fromEntries(Object.entries(CONTEXTS).map(([id, key]) => [id, [`onContext:${key}`]])),
-    );
+  it('names files that exist', () => {
+    const files = [manifest.icon, viewsContainers.activitybar[0]!.icon, icons['green-code-leaf'].default.fontPath, ...steps.map(({ media }) => media.markdown)];
+    files.forEach((file) => expect(fs.existsSync(path.join(ROOT, file)), file).toBe(true));
+  });
+});
+
+describe('ids', () => {
+  const strings = sources.map(({ name, nodes }) => ({ name, texts: nodes.filter(ts.isStringLiteralLike).map(({ text }) => text) }));
+  const webview = 'greenCode.report';
+
+  it('are written out only in the files that define them', () => {
+    const definitions = ['ids.ts', 'settings.ts', 'protocol.ts'];
+    const elsewhere = strings.filter(({ name }) => !definitions.includes(name)).flatMap((file) => file.texts);
+    expect(elsewhere.filter((text) => /^greenCode(\.\w+)?$/.test(text))).toEqual([webview]);
   });
 
-  it('names files that exist', () => {
-    const files = [manifest.icon, manifest.contributes.viewsContainers.activitybar[0]!.icon, manifest.contributes.icons['green-code-leaf'].default.fontPath];
-    const pages = manifest.contributes.walkthroughs.flatMap(({ steps }) => steps.map(({ media }) => media.markdown));
-    [...files, ...pages].forEach((file) => expect(fs.existsSync(path.join(import.meta.dirname, '../../..', file)), file).toBe(true));
+  it('exist wherever a text names one', () => {
+    const pages = fs.readdirSync(WALKTHROUGH).map((name) => fs.readFileSync(path.join(WALKTHROUGH, name), 'utf8'));
+    const all = [...strings.flatMap((file) => file.texts), ...pages, ...Object.values(texts), ...Object.values(germanTexts), ...Object.values(german)];
+    const known = [...ids, ...Object.values(COMMANDS), ...Object.values(CONTEXTS), VIEW_THRESHOLD, COMMAND_ACCEPTED, webview];
+    const named = all.flatMap((text) => text.match(/\bgreenCode\.\w+/g) ?? []);
+    expect(named.filter((id) => !known.includes(id))).toEqual([]);
   });
 });
 
 describe('the page of the extension', () => {
   const file = 'extension/README.md';
-  const text = fs.readFileSync(path.join(import.meta.dirname, '../../..', file), 'utf8');
+  const text = fs.readFileSync(path.join(ROOT, file), 'utf8');
 
-  it('is what is packed, and shows without the repository', () => {
+  it('is packed, and needs no other file of the repository', () => {
     expect(manifest.scripts.package).toContain(`--readme-path ${file}`);
     expect([...text.matchAll(/\]\((?!https:)/g)]).toEqual([]);
     expect(text).not.toContain('![');
   });
 
-  it('names settings and commands that exist, and every command of the palette but the menu', () => {
-    const named = [...text.matchAll(/`greenCode\.(\w+)`/g)].map((match) => match[1]);
-    expect(named.filter((key) => !(SETTING_KEYS as readonly unknown[]).includes(key))).toEqual([]);
+  it('names existing settings, and every command except the menu', () => {
+    const named = [...text.matchAll(/`(greenCode\.\w+)`/g)].map((match) => match[1] ?? '');
+    expect(named.filter((id) => !ids.includes(id))).toEqual([]);
     const titles = Object.entries(texts).filter(([key]) => key.startsWith('command.') && key !== 'command.menu');
     titles.forEach(([, title]) => expect(text).toContain(`**${title}**`));
   });
@@ -105,7 +133,7 @@ describe('the page of the extension', () => {
 describe('settings', () => {
   beforeEach(() => configuration.reset());
 
-  it('are read whole, without their prefix', () => {
+  it('are read without their prefix', () => {
     Object.entries(defaults).forEach(([key, value]) => configuration.user.set(key, value));
     expect(readSettings()).toEqual(defaults);
     configuration.workspace.set('threshold', 0.6);
@@ -124,7 +152,7 @@ describe('settings', () => {
     ['languages', ['python', 3]],
     ['maxLines', 1.5],
     ['pythonPath', null],
-  ])('%s: %j gives way to the default, and stays as written for the front to name', (key, value) => {
+  ])('%s: %j becomes the default, and is sent to the front as written', (key, value) => {
     configuration.user.set(key, value);
     expect(readSettings()).toEqual(defaults);
     expect(rawSettings()[key]).toBe(value);
@@ -137,12 +165,12 @@ describe('the front is sent', () => {
     Object.entries(defaults).forEach(([key, value]) => configuration.user.set(key, value));
   });
 
-  it('what every language has, where none differs', () => {
+  it('common values, where no language differs', () => {
     configuration.languages.set('python', new Map([['completeInStrings', true]]));
     expect(settingsForFront()).toEqual(defaults);
   });
 
-  it('what a chosen language has for itself', () => {
+  it('values that a chosen language overrides', () => {
     configuration.languages.set('python', new Map<string, unknown>([['completeInStrings', false], ['maxLines', 5]]));
     configuration.languages.set('java', new Map([['completeInComments', 'no']]));
     configuration.languages.set('go', new Map([['completeInComments', false]]));
@@ -158,7 +186,7 @@ describe('documents', () => {
     ['vscode-notebook-cell', 'markdown', false],
     ['file', 'go', false],
     ['output', 'python', false],
-  ])('of scheme %s in %s are completed: %s', (scheme, languageId, served) => {
-    expect(serves(defaults, { uri: { scheme }, languageId } as unknown as TextDocument)).toBe(served);
+  ])('of scheme %s in %s are supported: %s', (scheme, languageId, supported) => {
+    expect(isSupported(defaults, { uri: { scheme }, languageId } as unknown as TextDocument)).toBe(supported);
   });
 });

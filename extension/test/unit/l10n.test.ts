@@ -20,28 +20,17 @@ import { choices } from '../../src/threshold/quickPick';
 import { parseThreshold } from '../../src/threshold/value';
 import { scaleMessage, stateMessage } from '../../src/threshold/view';
 import { defaults, energy, snapshot, totals } from './samples';
+import { nodesOf, ROOT, sources } from './sources';
 import { env, l10n } from './vscode';
 
 type Texts = Readonly<Record<string, string>>;
 
-const ROOT = path.join(import.meta.dirname, '../../..');
-const SOURCES = path.join(ROOT, 'extension/src');
 const placeholders = (text: string) => [...new Set(text.match(/\{\w+\}/g))].sort();
 const german = bundle as Texts;
 
-/** Every node of a script. */
-function nodesOf(file: string): ts.Node[] {
-  const descend = (node: ts.Node): ts.Node[] => {
-    const below: ts.Node[] = [];
-    ts.forEachChild(node, (child) => void below.push(...descend(child)));
-    return [node, ...below];
-  };
-  return descend(ts.createSourceFile(file, fs.readFileSync(file, 'utf8'), ts.ScriptTarget.Latest));
-}
-
-/** The first argument of each `t(…)`; null where it is no literal, which no translator can find. */
-function messagesOf(file: string): (string | null)[] {
-  const calls = nodesOf(file).filter(ts.isCallExpression).filter(({ expression }) => ts.isIdentifier(expression) && expression.text === 't');
+/** The first argument of each `t(…)`; null where it is no literal, which translators cannot find. */
+function messagesOf(nodes: readonly ts.Node[]): (string | null)[] {
+  const calls = nodes.filter(ts.isCallExpression).filter(({ expression }) => ts.isIdentifier(expression) && expression.text === 't');
   return calls.map(({ arguments: [message] }) => (message && ts.isStringLiteralLike(message) ? message.text : null));
 }
 
@@ -51,10 +40,9 @@ function stringsIn(value: unknown): string[] {
 }
 
 describe('the texts of the sources', () => {
-  const files = fs.readdirSync(SOURCES, { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.ts'));
-  const messages = files.flatMap((name) => messagesOf(path.join(SOURCES, name)));
+  const messages = sources.flatMap(({ nodes }) => messagesOf(nodes));
 
-  it('are all translated, and nothing else is', () => {
+  it('are all translated, and the bundle has no others', () => {
     expect(messages).not.toContain(null);
     expect(Object.keys(german).sort()).toEqual([...new Set(messages)].sort());
   });
@@ -63,11 +51,11 @@ describe('the texts of the sources', () => {
     Object.entries(german).forEach(([message, text]) => expect(placeholders(text), message).toEqual(placeholders(message)));
   });
 
-  it('hold no markup, for pages put them in as they are', () => {
+  it('contain no markup, because pages insert them without escaping', () => {
     [...Object.keys(german), ...Object.values(german)].forEach((text) => expect(text).not.toMatch(/[<>&]/));
   });
 
-  it('leave no words to the scripts of the pages', () => {
+  it('are not in the scripts of the pages', () => {
     for (const name of ['extension/media/threshold.js', 'extension/webview/report.mjs']) {
       const literals = nodesOf(path.join(ROOT, name)).filter((node) => ts.isStringLiteralLike(node) || ts.isTemplateHead(node) || ts.isTemplateMiddleOrTemplateTail(node));
       const texts = literals.map(({ text }) => text).filter((text) => text !== 'use strict');
@@ -85,13 +73,13 @@ describe('the texts of the manifest', () => {
     ['German', germanTexts],
   ])('exist in %s, and no others', (_, texts) => expect(Object.keys(texts).sort()).toEqual(keys));
 
-  it('are nowhere in the manifest itself', () => {
+  it('are not in the manifest itself', () => {
     const texts = [...source.matchAll(/"(title|description|markdownDescription)": "([^"]*)"/g)].map((match) => match[2] ?? '');
     expect(texts.filter((text) => !/^%.*%$/.test(text) && text !== 'Green Code')).toEqual([]);
     [...source.matchAll(/"enumDescriptions": \[([^\]]*)\]/g)].forEach((match) => expect(match[1]).toMatch(/^(\s*"%[\w.]+%",?)+\s*$/));
   });
 
-  it('call a command the same everywhere', () => {
+  it('give a command the same title everywhere', () => {
     for (const [key, title] of Object.entries(englishTexts).filter(([key]) => key.startsWith('command.'))) {
       const elsewhere = german[title];
       expect(elsewhere ?? (germanTexts as Texts)[key], key).toBe((germanTexts as Texts)[key]);
@@ -100,8 +88,8 @@ describe('the texts of the manifest', () => {
     [...links(englishTexts), ...links(germanTexts)].forEach(([shown, title]) => expect(shown).toBe(title));
   });
 
-  it('promise on the first page of the walkthrough what the dialog of Set Up promises', () => {
-    const [promise, ...others] = Object.entries(german).filter(([message]) => message.startsWith('Afterwards only an update'));
+  it('make the same promise on the first page of the walkthrough and in the dialog of Set Up', () => {
+    const [promise, ...others] = Object.entries(german).filter(([message]) => message.startsWith('After that, only an update'));
     expect(others).toEqual([]);
     const page = (ending: string) => fs.readFileSync(path.join(ROOT, `extension/media/walkthrough/set-up${ending}.md`), 'utf8');
     expect([page(''), page('.nls.de')]).toEqual(promise!.map((text) => expect.stringContaining(text) as unknown));
@@ -114,7 +102,7 @@ describe('the texts of the manifest', () => {
   });
 });
 
-describe('in German', () => {
+describe('German texts', () => {
   const report: Report = {
     today: totals,
     all: { ...totals, source: 'estimate' },
@@ -123,7 +111,7 @@ describe('in German', () => {
     by_model: [{ ...totals, model: 'gemma' }],
   };
   const calibration: Calibration = {
-    stops: [{ name: 'saver', threshold: 0.6, allowedLoss: 0.05, confidence: 0.95, saving: 0.3 }],
+    presets: [{ name: 'saver', threshold: 0.6, allowedLoss: 0.05, confidence: 0.95, saving: 0.3 }],
     curve: [
       { threshold: 0.6, saving: 0.3, quality: 0.94 },
       { threshold: 1, saving: 0, quality: 1 },
@@ -135,7 +123,7 @@ describe('in German', () => {
   const options = { style: 's', script: 's', nonce: 'n', cspSource: 'c', gridIntensity: 500 };
   const last = { text: ' x', tokens: [{ text: ' x', layers: 9 }], layers_total: 18, energy_joules: 1, energy_source: 'nvml', saving: 0.5, threshold: 0.8, decoding: 'fast' } as const;
 
-  const speak = (texts: Texts) => {
+  const useBundle = (texts: Texts) => {
     l10n.bundle = texts;
     env.language = 'de';
   };
@@ -144,7 +132,7 @@ describe('in German', () => {
     env.language = 'en';
   });
 
-  /** What a reader meets on a page: text, labels, and what its charts are told. */
+  /** The words on a page: text, labels and the names in its charts. */
   function shown(html: string): string {
     const charts = [...html.matchAll(/data-chart="([^"]*)"/g)].map((match) => JSON.parse((match[1] ?? '').replaceAll('&quot;', '"')) as { unit: string; series: { name: string }[] });
     const labels = [...html.matchAll(/aria-label="([^"]*)"/g)].map((match) => match[1]);
@@ -152,22 +140,22 @@ describe('in German', () => {
     return [text, ...labels, ...charts.flatMap(({ unit, series }) => [unit, ...series.map(({ name }) => name)])].join(' ');
   }
 
-  it('speak pages, the view and the status item', () => {
-    speak(german);
+  it('are in pages, the view and the status item', () => {
+    useBundle(german);
     expect(language()).toBe('de');
     expect(page(options)).toContain('<html lang="de">');
     expect(page(options)).toContain('<label for="threshold">Schwellenwert für den Ausstieg</label>');
     const html = renderReport(report, options);
     expect(html).toContain('<html lang="de">');
-    expect(html).toContain('Heute <strong>12,4 J</strong> gespart, 34\u00a0% dessen, was volle Tiefe verbraucht hätte, in 12 Vervollständigungen.');
-    expect(html).toContain('Energie: aus der Prozessorzeit geschätzt.');
+    expect(html).toContain('Heute <strong>12,4 J</strong> in 12 Vervollständigungen gespart: 34\u00a0% der Energie bei voller Tiefe.');
+    expect(html).toContain('Energie: aus der CPU-Zeit geschätzt.');
     expect(stateMessage(full).summary).toBe('Im Mittel 13,0 von 18 Schichten je Token');
-    expect(present(full).label).toContain('Heute: 12,4 J gespart, 34\u00a0%, auf der CPU gemessen (RAPL); 12 Vervollständigungen.');
+    expect(present(full).label).toContain('Heute: 12,4 J gespart (34\u00a0%) in 12 Vervollständigungen, auf der CPU gemessen (RAPL).');
   });
 
-  it('nothing is left in English: without the words of the bundle there are none', () => {
-    const silent = (text: string) => text.split(/(\{\w+\})/).map((part) => (part.startsWith('{') ? part : part.replace(/\p{L}/gu, ''))).join('');
-    speak(Object.fromEntries(Object.entries(german).map(([message, text]) => [message, silent(text)])));
+  it('are all words: with a bundle without letters, none are left', () => {
+    const withoutLetters = (text: string) => text.split(/(\{\w+\})/).map((part) => (part.startsWith('{') ? part : part.replace(/\p{L}/gu, ''))).join('');
+    useBundle(Object.fromEntries(Object.entries(german).map(([message, text]) => [message, withoutLetters(text)])));
     const all = stringsIn([
       shown(renderReport(report, options)),
       shown(page(options)),
@@ -179,17 +167,17 @@ describe('in German', () => {
       renderLayers(last),
     ]).map((text) => text.replace(/\$\([\w-]+\)|\(command:[\w.]+\)|^greenCode\.\w+$/g, '')); // icons and commands
     const words = new Set(all.flatMap((text) => text.match(/\p{L}{3,}/gu) ?? []));
-    const notWords = ['Green', 'Code', 'python', 'gemma', 'exact', 'fast', 'mWh', ...['scale', 'state', 'ready']]; // the last are of the messages
+    const notWords = ['Green', 'Code', 'python', 'gemma', 'exact', 'fast', 'mWh', ...['scale', 'state', 'ready']]; // the last are message types
     expect([...words].filter((word) => !notWords.includes(word))).toEqual([]);
   });
 
-  it('figures have a comma, and numbers are read with one', () => {
-    speak(german);
+  it('have figures with a comma, and numbers are parsed with one', () => {
+    useBundle(german);
     expect([joules(12.34), whole(1234), threshold(0.9), percent(-0.05), carbon(130, 500)]).toEqual(['12,3 J', '1.234', '0,90', '\u22125\u00a0%', '18,1 mg']);
     expect(parseThreshold(threshold(0.9))).toEqual({ value: 0.9 });
   });
 
-  it('English serves an editor that speaks neither', () => {
+  it('are English in an editor of a third language', () => {
     env.language = 'fr';
     expect([language(), t('{share} saved', { share: percent(0.5) })]).toEqual(['en', '50% saved']);
   });

@@ -6,7 +6,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 
 const ROOT = path.join(import.meta.dirname, '../../..');
 
-/** As much of an element as the scripts of our pages touch. */
+/** The part of an element that the scripts of our pages use. */
 class Element {
   static focused: Element | null = null;
   readonly listeners = new Map<string, () => void>();
@@ -47,7 +47,7 @@ class Element {
   }
 
   setAttribute(): void {
-    // none is read
+    // attributes are not tested here
   }
 
   replaceChildren(...children: Element[]): void {
@@ -55,7 +55,7 @@ class Element {
   }
 }
 
-/** A page whose elements are there as soon as they are asked for. */
+/** A page whose elements are created on first access. */
 function makeDocument() {
   const elements = new Map<string, Element>();
   const find = (id: string) => elements.get(id) ?? elements.set(id, new Element()).get(id)!;
@@ -76,7 +76,7 @@ function makeDocument() {
 beforeEach(() => void (Element.focused = null));
 
 describe('the page of the threshold view', () => {
-  const state = { type: 'state', threshold: 0.8, unused: 'Decoding is exact.', bars: [], barsLabel: '', summary: '', today: '' };
+  const state = { type: 'state', threshold: 0.8, noEffect: 'Decoding is exact.', bars: [], barsLabel: '', summary: '', today: '' };
 
   function open() {
     const { find, document } = makeDocument();
@@ -85,32 +85,32 @@ describe('the page of the threshold view', () => {
     const file = path.join(ROOT, 'extension/media/threshold.js');
     vm.runInNewContext(fs.readFileSync(file, 'utf8'), { document, window, setTimeout, clearTimeout, acquireVsCodeApi: () => ({ postMessage: () => undefined }) });
     const send = (data: unknown) => receivers.forEach((receive) => receive({ data }));
-    const steps = Array.from({ length: 51 }, () => ({ text: '', spoken: '', words: '', point: null }));
-    send({ type: 'scale', stops: [], curve: [], steps });
-    find('unused').children.push(new Element(), find('use-fast'));
+    const steps = Array.from({ length: 51 }, () => ({ text: '', label: '', words: '', point: null }));
+    send({ type: 'scale', presets: [], curve: [], steps });
+    find('no-effect').children.push(new Element(), find('use-fast'));
     return { find, send };
   }
 
-  it('leaves the focus on the slider when the button that had it goes', () => {
+  it('moves the focus to the slider when the focused button disappears', () => {
     const { find, send } = open();
     send(state);
     find('use-fast').focus();
-    send({ ...state, unused: '' });
-    expect(find('unused').hidden).toBe(true);
+    send({ ...state, noEffect: '' });
+    expect(find('no-effect').hidden).toBe(true);
     expect(Element.focused).toBe(find('threshold'));
   });
 
-  it('takes the focus from nothing else', () => {
+  it('takes the focus from no other element', () => {
     const { find, send } = open();
-    find('stops').focus();
-    send({ ...state, unused: '' });
-    expect(Element.focused).toBe(find('stops'));
+    find('presets').focus();
+    send({ ...state, noEffect: '' });
+    expect(Element.focused).toBe(find('presets'));
   });
 
-  it('says once why the threshold has no effect, however often it is told', () => {
+  it('writes the reason for no effect once, however often it arrives', () => {
     const { find, send } = open();
     [state, state, state].forEach(send);
-    expect(find('unused').firstElementChild.writes).toEqual(['Decoding is exact.']);
+    expect(find('no-effect').firstElementChild.writes).toEqual(['Decoding is exact.']);
   });
 });
 
@@ -127,21 +127,21 @@ describe('the page of the energy report', () => {
     vi.unstubAllGlobals();
   });
 
-  /** Each page of the panel is another one; the editor keeps the state for the next. */
-  let kept: unknown;
+  /** The editor keeps this state between pages of the panel. */
+  let saved: unknown;
   async function load() {
     const { find, document } = makeDocument();
     vi.resetModules();
     vi.stubGlobal('document', document);
     vi.stubGlobal('window', { getComputedStyle: () => ({ getPropertyValue: () => '' }) });
     vi.stubGlobal('MutationObserver', class { readonly observe = () => undefined; });
-    vi.stubGlobal('acquireVsCodeApi', () => ({ postMessage: () => undefined, getState: () => kept, setState: (state: unknown) => (kept = state) }));
+    vi.stubGlobal('acquireVsCodeApi', () => ({ postMessage: () => undefined, getState: () => saved, setState: (state: unknown) => (saved = state) }));
     const script = path.join(ROOT, 'extension/webview/report.mjs');
     await import(/* @vite-ignore */ script);
     return find('refresh');
   }
 
-  it('has the focus on Refresh where that was pressed, and only then', async () => {
+  it('has the focus on Refresh only after Refresh was pressed', async () => {
     const refresh = await load();
     expect(Element.focused).toBeNull();
     refresh.listeners.get('click')!();

@@ -25,27 +25,27 @@ describe('the text of the status item', () => {
     expect(shown.error).toBe(state === 'error');
   });
 
-  it('asks for set-up, and shows that it runs', () => {
+  it('shows that Set Up is missing, and that it runs', () => {
     expect(present(snapshot({ phase: 'setUp' })).text).toBe('$(green-code-leaf) Set up');
     expect(present(snapshot({ phase: 'settingUp' })).text).toBe('$(loading~spin) Setting up');
   });
 
-  it('is an error with its cause when the front fails', () => {
+  it('shows the cause when the front fails', () => {
     const shown = present(snapshot({ phase: 'failed', detail: 'no such file' }));
     expect(shown).toMatchObject({ error: true, text: '$(error) Green Code', label: 'Green Code. Error: no such file.' });
   });
 
-  it('says Off at once when the user switches off, whatever the engine does', () => {
+  it('shows Off at once when the user switches off, whatever the engine does', () => {
     const shown = present(snapshot({ settings: { ...defaults, enabled: false }, status: status('busy') }));
-    expect(shown.shown).toBe('disabled');
+    expect(shown.state).toBe('disabled');
   });
 
-  it.each<Phase>(['starting', 'setUp', 'settingUp', 'failed'])('says Off, and no more, where there is no engine either: %s', (phase) => {
+  it.each<Phase>(['starting', 'setUp', 'settingUp', 'failed'])('shows only Off where no engine runs either: %s', (phase) => {
     const shown = present(snapshot({ phase, detail: 'no such file', settings: { ...defaults, enabled: false } }));
     expect(shown).toMatchObject({ error: false, text: '$(circle-slash) Off', label: 'Green Code. Off.' });
   });
 
-  it.each(['ready', 'busy'] as const)('says in state %s what is wrong nevertheless', (state) => {
+  it.each(['ready', 'busy'] as const)('shows a problem in state %s', (state) => {
     const refused = { ...status(state, 'The new bundle is refused'), reason: 'bundle_invalid' };
     const shown = present(snapshot({ energy, status: refused }));
     expect(shown.label).toContain('Ready: The new bundle is refused.');
@@ -56,21 +56,21 @@ describe('the text of the status item', () => {
   it('labels an estimate', () => {
     const shown = present(snapshot({ status: status('ready'), energy: { ...energy, today: { ...totals, source: 'estimate' } } }));
     expect(shown.text).toBe('$(green-code-leaf) 34% saved est.');
-    expect(shown.tooltip).toContain('estimated from processor time');
+    expect(shown.tooltip).toContain('estimated from CPU time');
   });
 
-  it('claims nothing before the first completion', () => {
+  it('shows no saving before the first completion', () => {
     const none = { ...energy, today: { ...totals, completions: 0, saving: 0 } };
     expect(present(snapshot({ status: status('ready'), energy: none })).text).toBe('$(green-code-leaf) Green Code');
   });
 
-  it('shows what earlier windows saved today before this one completes anything', () => {
+  it('shows today\'s saving before this window completes anything', () => {
     const shown = present(snapshot({ status: status('ready'), today: { ...totals, source: 'estimate' } }));
     expect(shown.text).toBe('$(green-code-leaf) 34% saved est.');
-    expect(shown.label).toBe('Green Code. Ready. Today: 12.4 J saved, 34%, estimated from processor time; 12 completions.');
+    expect(shown.label).toBe('Green Code. Ready. Today: 12.4 J saved (34%) in 12 completions, estimated from CPU time.');
   });
 
-  it('shows a loss as a loss', () => {
+  it('shows a loss with a minus sign', () => {
     const loss = { ...energy, today: { ...totals, saving: -0.031 } };
     expect(present(snapshot({ status: status('ready'), energy: loss })).text).toBe('$(green-code-leaf) \u22123% saved');
   });
@@ -79,9 +79,9 @@ describe('the text of the status item', () => {
 describe('the details', () => {
   const shown = present(snapshot({ status: status('ready'), energy }));
 
-  it('tell a screen reader the figures', () => {
+  it('give a screen reader the figures', () => {
     expect(shown.label).toBe(
-      'Green Code. Ready. Today: 12.4 J saved, 34%, measured on the CPU (RAPL); 12 completions. Last completion: 13.0 of 18 layers.',
+      'Green Code. Ready. Today: 12.4 J saved (34%) in 12 completions, measured on the CPU (RAPL). Last completion: 13.0 of 18 layers.',
     );
   });
 
@@ -92,24 +92,24 @@ describe('the details', () => {
     expect(shown.tooltip).toContain('Threshold 0.80, exact decoding');
   });
 
-  it('say how live checks at full depth came out, and what follows', () => {
+  it('show the result of checks at full depth, and its effect', () => {
     const agreement = { checks: 20, agreed: 11, calibrated: 0.8, raised_to: 0.9 };
     const checked = present(snapshot({ status: status('ready'), energy: { ...energy, agreement, on_battery: true } })).tooltip;
-    expect(checked).toContain('Checked at full depth: 11 of 20 completions the same \\(55%\\)\\. Expected: 80%\\.');
+    expect(checked).toContain('Checked at full depth: 11 of 20 completions agreed \\(55%\\)\\. Expected: 80%\\.');
     expect(checked).toContain('no threshold below 0\\.90 is used');
-    expect(checked).toContain('runs on battery');
+    expect(checked).toContain('running on battery');
     expect(shown.tooltip).not.toContain('Checked at full depth');
     expect(shown.tooltip).not.toContain('battery');
   });
 
-  it('do not let a message become markup', () => {
+  it('escape markup in messages', () => {
     const hostile = present(snapshot({ status: status('error', '[x](command:workbench.action.quit) | <b>') }));
     expect(hostile.tooltip).not.toContain('[x](command:');
     expect(escapeMarkdown('a\n*b*')).toBe('a \\*b\\*');
     expect(escapeMarkdown('5\u00a0%')).toBe('5\u00a0%');
   });
 
-  it('do not let a setting become markup', () => {
+  it('escape markup in settings', () => {
     const hostile = { ...defaults, decoding: '[x](command:y)' as Decoding, model: '[x](command:y)' };
     expect(present(snapshot({ settings: hostile })).tooltip).not.toContain('[x](command:y)');
   });
@@ -125,7 +125,7 @@ describe('the status item', () => {
     ['a document of a chosen language, switched off', 'python', false, true],
     ['no such document, switched off', 'go', false, false],
     ['a front that is about to start', 'python', true, false],
-  ])('is there before any front has started, with %s', (_, languageId, enabled, isShown) => {
+  ])('is visible before a front has started only where suggestions are off, with %s', (_, languageId, enabled, isShown) => {
     workspace.textDocuments.push({ uri: { scheme: 'file' }, languageId });
     const item = { ...window.createStatusBarItem(), show: vi.fn() };
     vi.spyOn(window, 'createStatusBarItem').mockReturnValue(item);

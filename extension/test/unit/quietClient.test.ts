@@ -10,7 +10,7 @@ interface Handlers {
 
 const library = vi.hoisted(() => ({ popUps: new Array<string>(), logged: new Array<string>(), handlers: new Array<Handlers>() }));
 
-/** As the library does it: an error pops up unless it is told otherwise, and a client that never ran does not stop. */
+/** As in the library: an error shows a pop-up unless disabled, and a client that never ran rejects when stopped. */
 vi.mock('vscode-languageclient/node', () => ({
   LanguageClient: class {
     constructor(_id: string, _name: string, _server: unknown, options: Handlers) {
@@ -26,7 +26,7 @@ vi.mock('vscode-languageclient/node', () => ({
       return Promise.reject(new Error('Client is not running'));
     }
     onNotification(): void {
-      // nothing comes
+      // no notification arrives
     }
   },
   CloseAction: { DoNotRestart: 1 },
@@ -35,7 +35,7 @@ vi.mock('vscode-languageclient/node', () => ({
   TransportKind: { stdio: 0 },
 }));
 
-it('a front that does not start is logged, and the library neither pops up nor starts it again', async () => {
+it('a front that does not start is logged, without a pop-up or a restart by the library', async () => {
   const closed = vi.fn();
   const client = createClient({ settings: defaults, onClosed: closed } as unknown as ClientOptions);
   client.error('Server initialization failed.');

@@ -14,7 +14,7 @@ describe('a text for others to read', () => {
     ['/mnt/home/alice/x', '/mnt/home/<user>/x'],
     ['socket /tmp/alice/engine.sock in /data/alice', 'socket /tmp/<user>/engine.sock in /data/<user>'],
     ['malice in /srv/alice-project: alice, alice.py', 'malice in /srv/alice-project: alice, alice.py'],
-  ])('has the home folder as ~, and no user in a path: %s', (text, redacted) => expect(redact(text, alice)).toBe(redacted));
+  ])('has ~ for the home folder, and no user name in a path: %s', (text, redacted) => expect(redact(text, alice)).toBe(redacted));
 
   it.each([
     ['python at c:\\users\\alice smith\\venv\\python.exe', 'python at ~\\venv\\python.exe'],
@@ -23,17 +23,17 @@ describe('a text for others to read', () => {
     ['D:\\work\\ASmith\\x, D:\\asmith', 'D:\\work\\<user>\\x, D:\\<user>'],
   ])('on Windows in any case and with either slash: %s', (text, redacted) => expect(redact(text, windows)).toBe(redacted));
 
-  it('keeps words that a short name is part of', () => {
+  it('keeps words that contain a short name', () => {
     const text = 'a meter: n/a, and/or an average at /a/b, /var/a';
     expect(redact(text, { home: '/home/a', name: 'a' })).toBe('a meter: n/a, and/or an average at /<user>/b, /var/<user>');
   });
 
-  it.each(['/', '', 'C:\\', '\\'])('takes no root for a home: %j', (home) => {
+  it.each(['/', '', 'C:\\', '\\'])('does not replace a root folder: %j', (home) => {
     const text = '/usr/bin/python C:\\Python\\python.exe';
     expect(redact(text, { home, name: '' })).toBe(text);
   });
 
-  it('takes names for text, not for patterns', () => {
+  it('treats names as text, not as patterns', () => {
     expect(redact('/srv/a.b+c/x /srv/aXb+c/x', { home: '/home/a.b+c', name: 'a.b+c' })).toBe('/srv/<user>/x /srv/aXb+c/x');
   });
 });

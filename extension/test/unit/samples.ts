@@ -1,10 +1,10 @@
-/** Values that several tests start from. */
+/** Values that several tests use. */
 import manifest from '../../../package.json';
 import type { EnergyMessage, Totals } from '../../src/protocol';
 import type { Settings } from '../../src/settings';
 import type { Snapshot } from '../../src/state/store';
 
-/** The defaults of the manifest, as the editor would give them. */
+/** The manifest's defaults, as the editor returns them. */
 export const defaults = Object.fromEntries(
   Object.entries(manifest.contributes.configuration.properties).map(([key, { default: value }]) => [key.replace('greenCode.', ''), value]),
 ) as unknown as Settings;
@@ -13,7 +13,7 @@ export const totals: Totals = {
   completions: 12,
   shown: 10,
   accepted: 3,
-  kept: 2,
+  retained: 2,
   tokens: 140,
   energy_joules: 24,
   energy_full_joules: 36.4,

@@ -4,6 +4,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 
 import type { ClientOptions } from '../../src/client/client';
 import { Supervisor } from '../../src/client/supervisor';
+import { Daemon } from '../../src/environment/daemon';
 import type { Resolution } from '../../src/environment/resolve';
 import { CONTEXTS } from '../../src/ids';
 import { Channels } from '../../src/log';
@@ -13,7 +14,7 @@ import { Store, type Phase } from '../../src/state/store';
 import { defaults } from './samples';
 import { commands, configuration, window, workspace } from './vscode';
 
-/** A front that starts when it is let, and remembers what it was sent. */
+/** A front that starts when `started` is called, and records what it receives. */
 class Front {
   static readonly all: Front[] = [];
   static readonly newest = () => Front.all.at(-1)!;
@@ -62,7 +63,7 @@ const environment = vi.hoisted(() => ({ resolve: vi.fn<() => Promise<Resolution>
 vi.mock('../../src/environment/resolve', () => ({ resolve: environment.resolve }));
 vi.mock('../../src/environment/processes', () => ({ run: environment.run }));
 
-const named: Resolution = { kind: 'ready', python: 'python', origin: 'setting' };
+const configured: Resolution = { kind: 'ready', python: 'python', origin: 'setting' };
 const managed: Resolution = { kind: 'ready', python: 'python', origin: 'managed', folder: '/no/such/environment' };
 const missing: Resolution = { kind: 'missing', name: 'venv-1-aa' };
 const wrong: Resolution = { kind: 'wrong', message: 'It cannot be started.' };
@@ -73,18 +74,19 @@ const open = (languageId: string, scheme = 'file') => workspace.textDocuments.pu
 function make(settings: Partial<Settings> = {}) {
   const store = new Store({ ...defaults, ...settings });
   const offered = vi.fn();
-  const supervisor = new Supervisor(home, '/extension', new Channels(), store, offered);
-  /** As activate() does it when a setting changes. */
+  const daemon = new Daemon(home, '/extension', () => store.snapshot.settings.pythonPath);
+  const supervisor = new Supervisor(daemon, new Channels(), store, offered);
+  /** As activate() does when a setting changes. */
   const change = (settings: Partial<Settings>) => {
     const before = store.snapshot.settings;
     Object.entries(settings).forEach(([key, value]) => configuration.user.set(key, value));
     store.update({ settings: { ...before, ...settings } });
     return supervisor.settingsChanged(before, store.snapshot.settings);
   };
-  return { store, supervisor, change, offered };
+  return { store, supervisor, requests: supervisor.requests, change, offered };
 }
 
-/** With a front that has started. */
+/** The same, with a front that has started. */
 async function running(settings: Partial<Settings> = {}) {
   const made = make(settings);
   const starting = made.supervisor.restart();
@@ -98,7 +100,7 @@ const fronts = (count: number) => vi.waitFor(() => expect(Front.all).toHaveLengt
 
 beforeEach(() => {
   Front.all.length = 0;
-  environment.resolve.mockReset().mockResolvedValue(named);
+  environment.resolve.mockReset().mockResolvedValue(configured);
   environment.run.mockClear();
   configuration.reset();
   workspace.textDocuments.length = 0;
@@ -107,7 +109,7 @@ beforeEach(() => {
 afterEach(() => void vi.restoreAllMocks());
 
 describe('the front', () => {
-  it('starts once, with the first document of a chosen language', async () => {
+  it('starts once, with the first supported document', async () => {
     const { store, supervisor } = make({ languages: ['go'] });
     open('python');
     open('go', 'output');
@@ -132,7 +134,7 @@ describe('the front', () => {
     await fronts(1);
   });
 
-  it('stays away while suggestions are switched off, and starts when they are switched on', async () => {
+  it('does not start while suggestions are off, and starts when they are switched on', async () => {
     const { store, supervisor, change } = make({ enabled: false });
     open('python');
     await supervisor.startWhenNeeded();
@@ -141,7 +143,7 @@ describe('the front', () => {
     await fronts(1);
   });
 
-  it('is missing, and that is said again when suggestions are switched on', async () => {
+  it('is missing, and Set Up is offered again when suggestions are switched on', async () => {
     environment.resolve.mockResolvedValue(missing);
     const { supervisor, change, offered } = make({ enabled: false });
     await supervisor.restart();
@@ -151,7 +153,7 @@ describe('the front', () => {
     expect(offered.mock.calls).toEqual([['venv-1-aa'], ['venv-1-aa']]);
   });
 
-  it('ticks the first step of the walkthrough once it runs', async () => {
+  it('completes the first step of the walkthrough once it runs', async () => {
     const done = vi.spyOn(commands, 'executeCommand');
     const { supervisor } = make();
     const starting = supervisor.restart();
@@ -163,30 +165,30 @@ describe('the front', () => {
   });
 
   it.each<[Phase, Partial<Settings>, string]>([
-    ['idle', {}, 'The language server is not running yet: it starts with a document of a chosen language (greenCode.languages).'],
-    ['idle', { enabled: false }, 'The language server is not running: suggestions are switched off (greenCode.enabled).'],
-    ['setUp', {}, 'There is no environment yet. Run Green Code: Set Up.'],
-    ['settingUp', {}, 'Set Up is still at work. Try again when it is done.'],
+    ['idle', {}, 'The language server is not running yet. It starts when you open a file in a chosen language (greenCode.languages).'],
+    ['idle', { enabled: false }, 'The language server is not running because suggestions are off (greenCode.enabled).'],
+    ['setUp', {}, 'Green Code is not set up yet. Run Green Code: Set Up.'],
+    ['settingUp', {}, 'Set Up is still running. Try again when it has finished.'],
     ['starting', {}, 'The language server is starting. Try again in a moment.'],
     ['failed', {}, 'The language server is not running.'],
-  ])('that does not run says why: %s %j', (phase, settings, why) => {
-    const { store, supervisor } = make(settings);
+  ])('that does not run has a reason: %s %j', async (phase, settings, reason) => {
+    const { store, requests } = make(settings);
     store.update({ phase });
-    expect(() => supervisor.explain()).toThrow(new Error(why));
+    await expect(requests.explain()).rejects.toThrow(new Error(reason));
   });
 });
 
 describe('while Set Up runs', () => {
   it.each<[string, Resolution]>([
-    ['starts', named],
+    ['starts', configured],
     ['is missing', missing],
     ['is wrong', wrong],
-  ])('that is what the window says, whatever becomes of the front: it %s', async (_, resolution) => {
+  ])('the phase stays, whatever happens to the front: it %s', async (_, resolution) => {
     environment.resolve.mockResolvedValue(resolution);
     const { store, supervisor } = make();
     store.update({ phase: 'settingUp' });
     const starting = supervisor.restart();
-    if (resolution === named) {
+    if (resolution === configured) {
       await fronts(1);
       Front.newest().started();
     }
@@ -199,19 +201,19 @@ describe('while Set Up runs', () => {
 });
 
 describe('a retry that fails as before', () => {
-  it('is told as before', async () => {
+  it('is shown again', async () => {
     environment.resolve.mockResolvedValue(wrong);
-    const told = vi.spyOn(window, 'showErrorMessage');
+    const shown = vi.spyOn(window, 'showErrorMessage');
     const { supervisor } = make();
     await supervisor.restart();
     await supervisor.restartEngine();
-    expect(told.mock.calls.map(([text]) => text)).toEqual(['It cannot be started.', 'It cannot be started.']);
+    expect(shown.mock.calls.map(([text]) => text)).toEqual(['It cannot be started.', 'It cannot be started.']);
   });
 
-  it('names Set Up where that has not been run', async () => {
+  it('names Set Up where it has not been run', async () => {
     environment.resolve.mockResolvedValue(missing);
     const { supervisor } = make();
-    await expect(supervisor.restartEngine()).rejects.toThrow('There is no environment yet. Run Green Code: Set Up.');
+    await expect(supervisor.restartEngine()).rejects.toThrow('Green Code is not set up yet. Run Green Code: Set Up.');
   });
 });
 
@@ -220,7 +222,7 @@ describe('another pythonPath', () => {
   afterEach(() => void vi.useRealTimers());
   const seconds = (count: number) => vi.advanceTimersByTimeAsync(count * 1000);
 
-  it('is tried when it has been typed to its end, and what runs goes on until it has answered', async () => {
+  it('is tried when typing has ended, and the running front continues until it has answered', async () => {
     const { change } = await running();
     const first = Front.newest();
     for (const pythonPath of ['/o', '/opt', '/opt/python']) {
@@ -233,12 +235,12 @@ describe('another pythonPath', () => {
     await seconds(2);
     await vi.waitFor(() => expect(environment.resolve).toHaveBeenCalledTimes(2));
     expect(first.ended).toBe(false);
-    answer(named);
+    answer(configured);
     await fronts(2);
     expect(first.ended).toBe(true);
   });
 
-  it('is not tried twice where a restart came first', async () => {
+  it('is not tried twice if a restart came first', async () => {
     const { supervisor, change } = await running();
     await change({ pythonPath: '/opt/python' });
     const restarting = supervisor.restart();
@@ -248,7 +250,7 @@ describe('another pythonPath', () => {
     await vi.waitFor(() => expect(vi.getTimerCount()).toBe(0), { timeout: 500 });
   });
 
-  it('that is wrong ends what ran, and can be set right by a button', async () => {
+  it('that is wrong ends the running front, and a button opens the setting', async () => {
     vi.spyOn(window, 'showErrorMessage').mockResolvedValue('Open Setting');
     const { store, change } = await running();
     const done = vi.spyOn(commands, 'executeCommand');
@@ -265,8 +267,8 @@ describe('before the managed environment is replaced', () => {
   it.each([
     ['managed', true],
     ['setting', false],
-  ])('what runs from it ends, the engine too: %s', async (origin, ends) => {
-    environment.resolve.mockResolvedValue(origin === 'managed' ? managed : named);
+  ])('front and engine that run from it are ended: %s', async (origin, ends) => {
+    environment.resolve.mockResolvedValue(origin === 'managed' ? managed : configured);
     const { supervisor } = await running();
     await supervisor.release();
     expect(Front.newest().ended).toBe(ends);
@@ -276,7 +278,7 @@ describe('before the managed environment is replaced', () => {
 });
 
 describe('settings that change while the front starts', () => {
-  it('make another front where they must, and nobody waits for himself', async () => {
+  it('start another front where needed, without a deadlock', async () => {
     const { store, supervisor, change } = make();
     const starting = supervisor.restart();
     await fronts(1);
@@ -290,7 +292,7 @@ describe('settings that change while the front starts', () => {
     expect(store.snapshot.phase).toBe('running');
   });
 
-  it('reach it once it runs, as the user wrote them', async () => {
+  it('are sent once it runs, as the user wrote them', async () => {
     const { supervisor, change } = make();
     const starting = supervisor.restart();
     await fronts(1);
@@ -303,8 +305,8 @@ describe('settings that change while the front starts', () => {
   });
 });
 
-describe('what earlier windows saved', () => {
-  it.each([true, false])('is asked for at the start where completions are on: %s', async (enabled) => {
+describe('the totals of today', () => {
+  it.each([true, false])('are read at the start only if suggestions are on: %s', async (enabled) => {
     const { supervisor } = make({ enabled });
     const starting = supervisor.restart();
     await fronts(1);
@@ -314,12 +316,40 @@ describe('what earlier windows saved', () => {
   });
 });
 
+describe('a front that crashes', () => {
+  beforeEach(() => void vi.useFakeTimers());
+  afterEach(() => void vi.useRealTimers());
+
+  it.each([
+    ['managed', managed, ['Restart', 'Set Up Again', 'Show Log']],
+    ['configured', configured, ['Restart', 'Show Log']],
+  ])('is restarted with back-off, then an error has buttons for what may help: %s', async (_, resolution, buttons) => {
+    environment.resolve.mockResolvedValue(resolution);
+    const shown = vi.spyOn(window, 'showErrorMessage');
+    const { store } = await running();
+    for (let count = 1; count <= 6; count += 1) {
+      Front.newest().options.onClosed();
+      Front.newest().options.onClosed(); // the same crash, reported twice
+      expect(store.snapshot.phase).toBe('starting');
+      await vi.advanceTimersByTimeAsync(500 * 2 ** (count - 1));
+      await fronts(count + 1);
+      Front.newest().started();
+      await vi.waitFor(() => expect(store.snapshot.phase).toBe('running'));
+    }
+    expect(shown).not.toHaveBeenCalled();
+    Front.newest().options.onClosed();
+    const message = 'The language server fails repeatedly (the process ended unexpectedly).';
+    expect(store.snapshot).toMatchObject({ phase: 'failed', detail: message });
+    expect(shown.mock.calls).toEqual([[`Green Code: ${message}`, ...buttons]]);
+  });
+});
+
 describe('a front that hangs', () => {
   beforeEach(() => void vi.useFakeTimers());
   afterEach(() => void vi.useRealTimers());
   const minutes = (count: number) => vi.advanceTimersByTimeAsync(count * 60_000);
 
-  it('gives way to another one when it never answers its start', async () => {
+  it('is replaced if it does not answer its start', async () => {
     const { supervisor } = make();
     const starting = supervisor.restart();
     await fronts(1);
@@ -329,16 +359,16 @@ describe('a front that hangs', () => {
     expect(Front.all[0]!.ended).toBe(true);
   });
 
-  it('gives way to another one at Restart Engine, and is said not to answer', async () => {
-    const { store, supervisor } = make();
+  it('is replaced by Restart Engine, and requests report that it does not answer', async () => {
+    const { store, supervisor, requests } = make();
     const starting = supervisor.restart();
     await fronts(1);
     const first = Front.newest();
     first.started();
     await starting;
     first.hangs = true;
-    const [asked] = await Promise.all([supervisor.explain().catch(String), minutes(1)]);
-    expect(asked).toContain('does not answer');
+    const [answer] = await Promise.all([requests.explain().catch(String), minutes(1)]);
+    expect(answer).toContain('does not answer');
     const restarting = supervisor.restartEngine();
     await minutes(1);
     await fronts(2);

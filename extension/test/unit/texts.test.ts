@@ -63,7 +63,7 @@ describe('Show Layers', () => {
     };
     expect(renderLayers(last)).toBe(
       '3.0 of 4 layers per token on average; threshold 0.80, fast decoding.\n' +
-        '500 mJ used, 25% saved against full depth (estimated from processor time).\n\n' +
+        '500 mJ used, 25% saved compared with full depth (estimated from CPU time).\n\n' +
         '2/4  ██░░  return\n4/4  ████  ·a↵\n',
     );
     expect(renderLayers(null)).toContain('No completion yet.');
@@ -80,55 +80,55 @@ describe('the energy report', () => {
   };
   const html = renderReport(report, { style: 'style.css', script: 'report.js', nonce: 'n1', cspSource: 'csp', gridIntensity: 500 });
 
-  it('has totals, days and languages, and says where the figures come from', () => {
-    expect(html).toContain('<strong>12.4 J</strong> saved today, 34% of what full depth would have used, in 12 completions.');
+  it('has totals, days and languages, and the source of the figures', () => {
+    expect(html).toContain('<strong>12.4 J</strong> saved today in 12 completions: 34% of the energy at full depth.');
     const once = { ...report, today: { ...totals, completions: 1 } };
-    expect(renderReport(once, { style: '', script: '', nonce: '', cspSource: '', gridIntensity: 500 })).toContain('in 1 completion.');
+    expect(renderReport(once, { style: '', script: '', nonce: '', cspSource: '', gridIntensity: 500 })).toContain('in 1 completion:');
     expect(html).toContain('2026-01-02');
-    expect(html).toContain('estimated from processor time');
+    expect(html).toContain('estimated from CPU time');
   });
 
-  it('converts joules by 3.6 MJ a kilowatt-hour and the grid intensity in force', () => {
+  it('converts joules with 3.6 MJ per kilowatt-hour and the current grid intensity', () => {
     const large = renderReport(
       { ...report, all: { ...totals, energy_joules: 7.2e6, saved_joules: -3.6e6 } },
       { style: '', script: '', nonce: '', cspSource: '', gridIntensity: 500 },
     );
-    expect(large).toContain('2.00 kWh used (1.00 kg CO₂e) and \u22121.00 kWh not spent (\u2212500 g CO₂e), at 500 g per kWh');
+    expect(large).toContain('2.00 kWh used (1.00 kg CO₂e), \u22121.00 kWh saved (\u2212500 g CO₂e), at 500 g per kWh');
   });
 
   it('gives the charts the figures of the tables', () => {
     const data = [...html.matchAll(/data-chart="([^"]*)"/g)].map((match) => JSON.parse(match[1]!.replaceAll('&quot;', '"')) as { labels: string[]; series: { values: number[] }[] });
     expect(data.map(({ labels }) => labels)).toEqual([['2026-01-02'], ['2026-01-02']]);
     expect(data[0]!.series.map(({ values }) => values)).toEqual([[totals.energy_joules], [totals.saved_joules]]);
-    expect(data[1]!.series.map(({ values }) => values)).toEqual([[totals.shown], [totals.accepted], [totals.kept]]);
+    expect(data[1]!.series.map(({ values }) => values)).toEqual([[totals.shown], [totals.accepted], [totals.retained]]);
   });
 
-  it('is quiet where there is nothing yet', () => {
+  it('has no charts before the first completion', () => {
     const none = { ...totals, completions: 0, energy_joules: 0, saved_joules: 0, source: null };
     const empty = renderReport({ today: none, all: none, by_day: [], by_language: [], by_model: [] }, { style: '', script: '', nonce: '', cspSource: '', gridIntensity: 500 });
-    expect(empty).toContain('No completion today yet.');
+    expect(empty).toContain('No completions today.');
     expect(empty).not.toContain('<canvas');
   });
 
-  it('takes names for text', () => {
+  it('escapes names', () => {
     expect(html).toContain('&lt;script&gt;');
     expect(html.match(/<script/g)).toEqual(['<script']);
   });
 });
 
 describe('pages', () => {
-  it('allow nothing but their own script and style', () => {
+  it('allow only their own script and style', () => {
     const html = page({ nonce: 'n1', cspSource: 'csp', script: 's.js', style: 's.css' });
     expect(html).toContain(`content="default-src 'none'; style-src csp; script-src 'nonce-n1'"`);
     expect(html.match(/<script/g)).toHaveLength(1);
     expect(html).toContain('<label for="threshold">');
-    expect(html).toContain('<p id="unused" role="status" hidden>'); // it comes and goes by itself
+    expect(html).toContain('<p id="no-effect" role="status" hidden>'); // a status region: it appears without a user action
     expect(html).toContain('type="range" min="0.5" max="1" step="0.01"');
   });
 });
 
 describe('the menu', () => {
-  it('offers to turn on what is off', () => {
+  it('turns suggestions on or off', () => {
     expect(entries(defaults).map(({ label }) => label)).toContain('$(circle-slash) Turn Off');
     expect(entries({ ...defaults, enabled: false }).map(({ label }) => label)).toContain('$(play) Turn On');
   });

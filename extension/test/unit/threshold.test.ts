@@ -22,12 +22,12 @@ describe('parseThreshold', () => {
     ['1', 1],
     ['0.5', 0.5],
     ['0.847', 0.85],
-  ])('takes %j', (text, value) => expect(parseThreshold(text)).toEqual({ value }));
+  ])('accepts %j', (text, value) => expect(parseThreshold(text)).toEqual({ value }));
 
-  it.each(['', 'abc', '0.8x', '-0.8', '1e0', '0.8 0.9'])('does not take %j for a number', (text) =>
+  it.each(['', 'abc', '0.8x', '-0.8', '1e0', '0.8 0.9'])('rejects %j, which is no number', (text) =>
     expect(parseThreshold(text)).toEqual({ error: 'A number between 0.5 and 1, such as 0.85.' }));
 
-  it.each(['0.49', '1.01', '0', '85'])('refuses %j as out of range', (text) =>
+  it.each(['0.49', '1.01', '0', '85'])('rejects %j, which is out of range', (text) =>
     expect(parseThreshold(text)).toEqual({ error: `${text} is outside the range from 0.5 to 1.` }));
 
   it('rounds to the step of the slider, inside the range', () => {
@@ -35,10 +35,10 @@ describe('parseThreshold', () => {
   });
 });
 
-describe('named stops', () => {
-  const stop = (threshold: unknown, allowed_loss = 0.05) => ({ threshold, allowed_loss, confidence: 0.95, saving: 0.3 });
+describe('presets', () => {
+  const preset = (threshold: unknown, allowed_loss = 0.05) => ({ threshold, allowed_loss, confidence: 0.95, saving: 0.3 });
   const json = JSON.stringify({
-    stops: { saver: stop(0.6), quality: stop(0.95, 0.01), balanced: stop('x') },
+    presets: { saver: preset(0.6), quality: preset(0.95, 0.01), balanced: preset('x') },
     reference: { full: { edit_similarity: 50 } },
     curve: [
       { threshold: 1, saving: 0.04, edit_similarity: 50 },
@@ -49,19 +49,19 @@ describe('named stops', () => {
     ],
   });
 
-  it('come in order, and only those with a usable number', () => {
-    expect(parseCalibration(json).stops).toEqual([
+  it('are ordered, and only those with a valid number are used', () => {
+    expect(parseCalibration(json).presets).toEqual([
       { name: 'quality', threshold: 0.95, allowedLoss: 0.01, confidence: 0.95, saving: 0.3 },
       { name: 'saver', threshold: 0.6, allowedLoss: 0.05, confidence: 0.95, saving: 0.3 },
     ]);
   });
 
-  it('leave out what only full depth keeps, and what is no guarantee', () => {
-    expect(parseCalibration(JSON.stringify({ stops: { quality: stop(1) } })).stops).toEqual([]);
-    expect(parseCalibration(JSON.stringify({ stops: { saver: { ...stop(0.6), confidence: undefined } } })).stops).toEqual([]);
+  it('exclude full depth, and what has no confidence', () => {
+    expect(parseCalibration(JSON.stringify({ presets: { quality: preset(1) } })).presets).toEqual([]);
+    expect(parseCalibration(JSON.stringify({ presets: { saver: { ...preset(0.6), confidence: undefined } } })).presets).toEqual([]);
   });
 
-  it('have the measured curve beside them, by threshold, full depth last', () => {
+  it('come with the measured curve, by threshold, full depth last', () => {
     expect(parseCalibration(json).curve).toEqual([
       { threshold: 0.6, saving: 0.3, quality: 0.9 },
       { threshold: 0.9, saving: 0.1, quality: 0.98 },
@@ -83,24 +83,24 @@ describe('named stops', () => {
     expect(pointAt([], threshold)).toBeNull();
   });
 
-  it('are buttons, and each step of the slider says what is to be expected', () => {
-    const { stops, steps } = scaleMessage(parseCalibration(json));
-    expect(stops).toEqual([
+  it('are buttons, and each step of the slider has the expected result', () => {
+    const { presets, steps } = scaleMessage(parseCalibration(json));
+    expect(presets).toEqual([
       { threshold: 0.95, title: 'Quality', text: '0.95' },
       { threshold: 0.6, title: 'Saver', text: '0.60' },
     ]);
     expect(steps).toHaveLength(51);
-    const words = "Cold completions of held-out code: 30% of energy saved, 90% of full depth's quality kept.";
-    expect(steps[10]).toMatchObject({ text: '0.60', words, spoken: `0.60. ${words}` });
-    expect(steps.at(-1)?.spoken).toMatch(/^1\.00, every layer runs\. Cold completions/);
-    expect(scaleMessage(UNCALIBRATED).steps[10]).toEqual({ text: '0.60', point: null, words: '', spoken: '0.60.' });
+    const words = 'On held-out code with an empty cache: 30% energy saved, 90% of full-depth quality kept.';
+    expect(steps[10]).toMatchObject({ text: '0.60', words, label: `0.60. ${words}` });
+    expect(steps.at(-1)?.label).toMatch(/^1\.00, every layer runs\. On held-out code/);
+    expect(scaleMessage(UNCALIBRATED).steps[10]).toEqual({ text: '0.60', point: null, words: '', label: '0.60.' });
   });
 
   it('are read from the bundle of the model, never from outside the folder', async () => {
     const bundles = await fs.mkdtemp(path.join(os.tmpdir(), 'green-code-test-'));
     await fs.mkdir(path.join(bundles, 'small'));
     await fs.writeFile(path.join(bundles, 'small', 'calibration.json'), json);
-    expect((await readCalibration(bundles, 'small')).stops).toHaveLength(2);
+    expect((await readCalibration(bundles, 'small')).presets).toHaveLength(2);
     expect(await readCalibration(bundles, 'other')).toEqual(UNCALIBRATED);
     expect(await readCalibration(path.join(bundles, 'small'), '..')).toEqual(UNCALIBRATED);
     await fs.rm(bundles, { recursive: true });
@@ -111,7 +111,7 @@ describe('named stops', () => {
     const rows = all.map(({ label, description }) => `${label} ${description ?? ''}`.trim());
     expect(rows).toEqual(['Full depth 1.00', 'Quality 0.95', '$(check) Saver 0.60', '$(edit) Enter a number…']);
     expect(all[1]?.detail).toBe(
-      'At most 1% of quality lost (95% confidence), 30% of energy saved, in cold completions of held-out code',
+      'At most 1% quality loss (95% confidence), 30% energy saved; measured on held-out code with an empty cache',
     );
     expect(choices(UNCALIBRATED, 0.77).map(({ label }) => label)).toEqual(['Full depth', '$(check) Current', '$(edit) Enter a number…']);
   });
@@ -120,12 +120,12 @@ describe('named stops', () => {
 describe('writing the setting', () => {
   beforeEach(() => configuration.reset());
 
-  it('goes to the user settings', async () => {
+  it('uses the user settings', async () => {
     await writeSetting('threshold', 0.9);
     expect(configuration.updates).toEqual([{ key: 'threshold', value: 0.9, target: ConfigurationTarget.Global }]);
   });
 
-  it('goes to the workspace where the workspace has a value', async () => {
+  it('uses the workspace where the workspace has a value', async () => {
     configuration.workspace.set('threshold', 0.8);
     await writeSetting('threshold', 0.9);
     expect(configuration.updates).toEqual([{ key: 'threshold', value: 0.9, target: ConfigurationTarget.Workspace }]);
@@ -137,23 +137,23 @@ describe('the view', () => {
     expect(stateMessage(snapshot({ energy }))).toEqual({
       type: 'state',
       threshold: 0.8,
-      unused: 'Decoding is exact: the threshold acts in fast decoding only.',
+      noEffect: 'Decoding is exact. Only fast decoding uses the threshold.',
       bars: [
         { share: 0.5, title: '9 of 18 layers' },
         { share: 1, title: '18 of 18 layers' },
         { share: 12 / 18, title: '12 of 18 layers' },
       ],
-      barsLabel: 'Layers of each token: 9, 18, 12',
+      barsLabel: 'Layers per token: 9, 18, 12',
       summary: '13.0 of 18 layers per token on average',
-      today: '12.4 J saved, 34%, measured on the CPU (RAPL); 12 completions.',
+      today: '12.4 J saved (34%) in 12 completions, measured on the CPU (RAPL).',
     });
   });
 
-  it('says nothing of the decoding in which the threshold acts', () => {
-    expect(stateMessage(snapshot({ settings: { ...defaults, decoding: 'fast' } })).unused).toBe('');
+  it('has no note in fast decoding, which uses the threshold', () => {
+    expect(stateMessage(snapshot({ settings: { ...defaults, decoding: 'fast' } })).noEffect).toBe('');
   });
 
-  it('has something to say before there is anything', () => {
+  it('has texts for a window without completions', () => {
     expect(stateMessage(snapshot())).toMatchObject({ bars: [], summary: 'No completion yet.', today: 'Nothing yet.' });
   });
 });

@@ -1,4 +1,6 @@
-/** Stands in for the editor in unit tests: only what the tested modules touch, and a configuration that can be set. */
+/** A stand-in for the editor's API in unit tests: the part that the tested modules use, with a configuration that tests can set. */
+
+const nothing = () => undefined;
 
 export const configuration = {
   user: new Map<string, unknown>(),
@@ -18,8 +20,38 @@ export enum ConfigurationTarget {
   Workspace = 2,
 }
 
+type Listener = (event: unknown) => void;
+
+/** The editor's events, which tests fire, and the commands that were registered. */
+export const events = {
+  listeners: new Map<string, Listener>(),
+  commands: new Array<string>(),
+  on:
+    (name: string) =>
+    (listener: Listener): { dispose(): void } => {
+      events.listeners.set(name, listener);
+      return { dispose: () => void events.listeners.delete(name) };
+    },
+  fire(name: string, event: unknown): void {
+    this.listeners.get(name)?.(event);
+  },
+  clear(): void {
+    this.listeners.clear();
+    this.commands.length = 0;
+  },
+};
+
+export class EventEmitter {
+  readonly event = nothing;
+  readonly fire = nothing;
+  readonly dispose = nothing;
+}
+
 export const workspace = {
   textDocuments: [] as { uri: { scheme: string }; languageId: string }[],
+  onDidOpenTextDocument: events.on('onDidOpenTextDocument'),
+  onDidChangeConfiguration: events.on('onDidChangeConfiguration'),
+  registerTextDocumentContentProvider: () => ({ dispose: nothing }),
   getConfiguration: (_: string, scope: { readonly languageId?: string } | null = null) => ({
     get: (key: string) => configuration.languages.get(scope?.languageId ?? '')?.get(key) ?? configuration.workspace.get(key) ?? configuration.user.get(key),
     inspect: (key: string) => ({ globalValue: configuration.user.get(key), workspaceValue: configuration.workspace.get(key) }),
@@ -48,7 +80,6 @@ export class ThemeColor {
 }
 
 const unanswered: (...args: readonly unknown[]) => Promise<string | undefined> = () => Promise.resolve(undefined);
-const nothing = () => undefined;
 const outputChannel: (name: string) => Record<'info' | 'warn' | 'error' | 'show' | 'dispose', () => void> = () => ({
   info: nothing,
   warn: nothing,
@@ -65,14 +96,21 @@ export const window = {
   createOutputChannel: outputChannel,
   createStatusBarItem: () => ({ text: '', show: nothing, hide: nothing, dispose: nothing }),
   onDidChangeActiveTextEditor: () => ({ dispose: nothing }),
+  registerWebviewViewProvider: () => ({ dispose: nothing }),
   withProgress: <T>(_: unknown, task: (progress: unknown, token: unknown) => Promise<T>): Promise<T> =>
     task({ report: () => undefined }, { onCancellationRequested: () => ({ dispose: () => undefined }) }),
 };
-export const commands = { executeCommand: unanswered };
+export const commands = {
+  executeCommand: unanswered,
+  registerCommand: (id: string) => {
+    events.commands.push(id);
+    return { dispose: nothing };
+  },
+};
 
 export const env = { language: 'en', clipboard: { writeText: unanswered } };
 
-/** The editor loads the bundle of its language, if there is one, before the extension. */
+/** The editor loads the bundle of its language, if any, before the extension. */
 export const l10n = {
   bundle: undefined as Readonly<Record<string, string>> | undefined,
   t: (message: string, values: Readonly<Record<string, string>>): string =>

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from green_code.engine.runtime import Runtime, load_runtime
+from green_code.engine.loading import Runtime, load_runtime
 from green_code.link.messages import CompletionParams
 from green_code.problems import Problem
 from green_code_lab.evaluation.datasets import Row

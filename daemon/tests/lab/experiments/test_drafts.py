@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-
 from green_code.engine.runtime import load_runtime
+
 from green_code.models.catalog import TINY
 from green_code_lab.cli.experiments import main
 from green_code_lab.evaluation.datasets import Row

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from green_code.engine.runtime import Runtime, load_runtime
 
 from green_code.energy.meters import Source
-from green_code.engine.runtime import Runtime, load_runtime
 from green_code.models.catalog import TINY
 from green_code.problems import Problem
 from green_code_lab.experiments import energy, energy_page

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-
 from green_code.engine.runtime import Runtime, Session, load_runtime
+
 from green_code.kernels.binding import LEVEL_VARIABLE
 from green_code.models.catalog import TINY, find_model
 from green_code.models.decoder import Decoder

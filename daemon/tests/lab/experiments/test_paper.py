@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
+from green_code.engine.runtime import Runtime, load_runtime
 
 from green_code.decoding.exit_policies import Fixed, Full
 from green_code.energy.costs import CostModel
-from green_code.engine.runtime import Runtime, load_runtime
 from green_code.models.catalog import TINY
 from green_code_lab.cli.experiments import main
 from green_code_lab.experiments import paper_page, paper_table

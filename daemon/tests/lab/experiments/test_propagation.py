@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from green_code.decoding.effort import Effort
+from green_code.engine.runtime import Runtime, load_runtime
 from torch import Tensor
 
-from green_code.decoding.effort import Effort
 from green_code.decoding.exit_policies import Full, Policy, View
 from green_code.decoding.generate import fast
 from green_code.decoding.healing import Chooser
 from green_code.decoding.kv_cache import KVCache
 from green_code.energy.costs import CostModel, Work
-from green_code.engine.runtime import Runtime, load_runtime
 from green_code.models.bundle import load_bundle
 from green_code.models.catalog import TINY, find_model
 from green_code.models.decoder import Decoder

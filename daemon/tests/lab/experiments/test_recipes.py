@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-
 from green_code.engine.runtime import load_runtime
+
 from green_code.models.catalog import TINY
 from green_code_lab.cli.experiments import main
 from green_code_lab.corpus import Corpus, open_corpus

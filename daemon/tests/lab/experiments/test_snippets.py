@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-
 from green_code.engine.runtime import load_runtime
+
 from green_code.models.catalog import TINY
 from green_code.models.vocabulary import Vocabulary
 from green_code.problems import Problem

@@ -14,7 +14,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from green_code.cli import main
 from green_code.engine import runtime
-from green_code.engine.runtime import load_runtime
+from green_code.engine.loading import load_runtime
 from green_code.models.bundle import (
     CALIBRATION,
     KV_PROJECTIONS,

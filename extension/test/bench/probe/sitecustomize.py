@@ -1,7 +1,7 @@
-"""Python imports this at its start: a front that is being measured, as run.mjs asks by GREEN_CODE_BENCH=ARM:FILE.
+"""Instruments a front for run.mjs, which sets GREEN_CODE_BENCH=ARM:FILE. Python imports this module at its start.
 
-`ours` is left as it is, `naive` asks the engine on each request of the editor, and `instant` answers without one. Each
-request's end goes to FILE, a JSON object a line: when it came, how long it took, and where its answer is from.
+`ours` is unchanged, `naive` sends each request of the editor to the engine, and `instant` answers without the engine. FILE gets a
+JSON object per request, one a line: when it began, how long it took, and the source of its answer.
 """
 
 from __future__ import annotations

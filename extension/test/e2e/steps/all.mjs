@@ -1,4 +1,4 @@
-/** The steps of the end-to-end test, in order: later ones find the editor as earlier ones left it. */
+/** The steps of the end-to-end test, in order: later ones start from the state that earlier ones leave. */
 import { steps as typing } from './typing.mjs';
 import { steps as threshold } from './threshold.mjs';
 import { steps as pages } from './pages.mjs';

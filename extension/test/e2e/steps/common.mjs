@@ -1,15 +1,15 @@
-/** What the steps share: the figures on show, and code that a small model knows how to go on with. */
+/** Shared by the steps: the visible figures, and code that a small model can continue. */
 import assert from 'node:assert/strict';
 
 import { until } from '../harness.mjs';
 import { greenCodeProcesses, kill } from '../processes.mjs';
 
 export const ITEM = 'green-code.green-code.status';
-/** Another job may have the processor: a first model load takes minutes, a completion seconds. */
+/** For a busy machine, where a first model load takes minutes and a completion seconds. */
 export const READY_MS = 180_000;
 export const COMPLETION_MS = 60_000;
 
-/** The figures of the status item, from what a screen reader is told. */
+/** The figures of the status item, from its label for screen readers. */
 export async function figures({ workbench }) {
   const { text, label } = (await workbench.status(ITEM)) ?? { text: '', label: '' };
   const saved = /Today: (\u2212?)([\d.]+) (mJ|J|kJ) saved/.exec(label);
@@ -18,7 +18,7 @@ export async function figures({ workbench }) {
   return {
     text,
     label,
-    completions: Number(/(\d+) completions?\./.exec(label)?.[1] ?? 0),
+    completions: Number(/in (\d+) completions?,/.exec(label)?.[1] ?? 0),
     savedJoules: saved ? Number(saved[2]) * unit * (saved[1] ? -1 : 1) : null,
     layers: layers ? Number(layers[1]) : null,
     layersTotal: layers ? Number(layers[2]) : null,
@@ -28,7 +28,7 @@ export async function figures({ workbench }) {
 export const ready = (context, timeoutMs = READY_MS) =>
   until('the status item is ready', async () => (await figures(context)).label.startsWith('Green Code. Ready'), timeoutMs);
 
-/** What the test writes, one function at a time: plain enough that a small model knows how each of them ends. */
+/** What the test types, one function at a time: simple enough for a small model to complete. */
 export const FUNCTIONS = [
   ['rectangle_area', 'width, height'],
   ['triangle_area', 'base, height'],
@@ -43,7 +43,7 @@ export const FUNCTIONS = [
 ];
 let written = 0;
 
-/** The head of the next function, up to `return`. A name is never used twice, so nothing answers from memory. */
+/** Types the head of the next function, up to `return`. No name is used twice, so no cached suggestion fits. */
 export async function typeHead(workbench) {
   const [name, parameters] = FUNCTIONS[written % FUNCTIONS.length];
   const round = Math.floor(written / FUNCTIONS.length);
@@ -53,18 +53,18 @@ export async function typeHead(workbench) {
   return parameters;
 }
 
-/** Types a function's head, and accepts what is suggested: the file stays one that a model can go on from. */
+/** Types a function's head and accepts the suggestion, so that the model can continue the file. */
 export async function suggest({ workbench }, beforeTab = () => undefined) {
   const parameters = await typeHead(workbench);
-  await ghostOrAsk(workbench, ` ${parameters.slice(0, 3)}`);
+  await ghostOrTypeMore(workbench, ` ${parameters.slice(0, 3)}`);
   const ghost = await workbench.ghost();
   await beforeTab();
   await workbench.page.keyboard.press('Tab');
   return ghost;
 }
 
-/** Suggestions come by themselves; where the model had nothing to say at this key, the next ones ask again. */
-export async function ghostOrAsk(workbench, more) {
+/** Waits for a suggestion. If the model had none at this key, typing more makes another request. */
+export async function ghostOrTypeMore(workbench, more) {
   try {
     await workbench.waitForGhost(COMPLETION_MS / 3);
   } catch {
@@ -73,7 +73,7 @@ export async function ghostOrAsk(workbench, more) {
   }
 }
 
-/** A completion, and the figures once they have followed (at most one update a second). */
+/** Makes a completion, and returns the figures once they are updated (at most once a second). */
 export async function completeAndRead(context) {
   const before = await figures(context);
   await suggest(context);
@@ -82,10 +82,10 @@ export async function completeAndRead(context) {
     'the figures of the completion arrive',
     async () => {
       const now = await figures(context);
-      const settled = now.completions > before.completions && now.label === last.label;
+      const isStable = now.completions > before.completions && now.label === last.label;
       last = now;
       await context.workbench.page.waitForTimeout(1200);
-      return settled ? now : null;
+      return isStable ? now : null;
     },
     COMPLETION_MS,
   );
@@ -100,7 +100,7 @@ export async function slideTo(context, value) {
   return frame;
 }
 
-/** Kills, waits until the processes are gone and another has come, and completes again. */
+/** Kills the processes, waits for new ones, and completes again. */
 export async function killAndComplete(context, what) {
   const before = await until(`a ${what} runs`, () => {
     const found = greenCodeProcesses(context.runtime, what);
@@ -113,7 +113,7 @@ export async function killAndComplete(context, what) {
   return `${what} ${before.join(', ')} killed`;
 }
 
-/** Works in another window of the same folder, then closes it; `work` is given the first one's page. */
+/** Works in another window of the same folder, then closes it. `work` receives the first window's page. */
 export async function inSecondWindow({ workbench }, work) {
   const first = workbench.page;
   const second = await workbench.browser.newPage({ viewport: first.viewportSize() });
@@ -128,7 +128,7 @@ export async function inSecondWindow({ workbench }, work) {
   }
 }
 
-/** Where the extension keeps the environment that it makes. */
+/** The folder of the managed environments. */
 export const storageOf = (workbench) => `${workbench.profile}/User/globalStorage/green-code.green-code`;
 
 export async function confirmSetUp(workbench) {

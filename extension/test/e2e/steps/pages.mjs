@@ -1,9 +1,9 @@
-/** What the commands show: layers, report, explanation, diagnosis, menu; and Java. A step throws, or returns a detail worth printing. */
+/** What the commands show: layers, report, explanation, diagnosis, menu; and Java. A step throws, or returns a detail to print. */
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 
 import { until } from '../harness.mjs';
-import { figures, ghostOrAsk, ITEM, ready, READY_MS, suggest, typeHead } from './common.mjs';
+import { figures, ghostOrTypeMore, ITEM, ready, READY_MS, suggest, typeHead } from './common.mjs';
 
 export const steps = [
   {
@@ -26,7 +26,7 @@ export const steps = [
         frame.locator('canvas').evaluateAll((all) => all.length === 2 && all.every((canvas) => canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.some(Boolean))));
       await picture('report');
       if (stub) {
-        await workbench.command('View: Close Editor'); // otherwise the next step needs it, and closes it
+        await workbench.command('View: Close Editor'); // otherwise the next step uses and closes it
       }
     },
   },
@@ -39,14 +39,14 @@ export const steps = [
       const file = `${workbench.folder}/history.csv`;
       await frame.locator('button', { hasText: 'Export' }).click();
       const dialog = workbench.page.locator('.quick-input-widget:visible', { hasText: 'Export Energy History' });
-      // It opens empty and fills in a name of its own later, over what is there by then: on a busy machine, over ours.
+      // The dialog opens empty and proposes a name later, which would overwrite ours on a busy machine.
       await until('the dialog proposes a name', async () => (await dialog.locator('input').first().inputValue()).endsWith('green-code-energy.csv'));
       const lines = await until('the file is written', async () => {
         if (fs.existsSync(file)) {
           return fs.readFileSync(file, 'utf8').trim().split('\n');
         }
         if (await dialog.isVisible()) {
-          await workbench.enter(file, 'Export Energy History'); // again where it was still reading the folder
+          await workbench.enter(file, 'Export Energy History'); // again, if it was still reading the folder
           await workbench.page.waitForTimeout(1000);
         }
         return null;
@@ -60,12 +60,12 @@ export const steps = [
         const shown = await workbench.webview('h1');
         try {
           const lead = await shown.locator('.lead').textContent({ timeout: 1000 });
-          return lead.includes('No completion today yet') && (await shown.locator('canvas').count()) === 0;
+          return lead.includes('No completions today') && (await shown.locator('canvas').count()) === 0;
         } catch {
           return false; // the page is being replaced
         }
       });
-      await until('the status item has forgotten', async () => (await figures(context)).text.endsWith('Green Code'));
+      await until('the status item has no figure', async () => (await figures(context)).text.endsWith('Green Code'));
       await workbench.command('View: Close Editor');
       return `${lines.length - 1} completions`;
     },
@@ -82,7 +82,7 @@ export const steps = [
     },
   },
   {
-    name: 'Diagnose shows what doctor finds, and offers to copy it',
+    name: 'Diagnose shows the output of doctor, and offers to copy it',
     run: async ({ workbench }) => {
       await workbench.command('Green Code: Diagnose');
       const line = workbench.page.locator('.monaco-editor[data-uri*="Diagnosis.txt"] .view-line', { hasText: /ok|warn|fail/ }).first();
@@ -123,7 +123,7 @@ export const steps = [
       await workbench.openFile('Shapes.java', 'class Shapes {\n    static int square(int side) {\n        return side * side;\n    }\n');
       await workbench.newLine();
       await workbench.type('    static int rectangle(int width, int height) {\n        return');
-      await ghostOrAsk(workbench, ' wid');
+      await ghostOrTypeMore(workbench, ' wid');
       const ghost = await workbench.ghost();
       await workbench.saved();
       await workbench.command('View: Close Editor');

@@ -1,4 +1,4 @@
-/** Reloads, second windows, deaths and wrong settings. A step throws, or returns a detail worth printing. */
+/** Reloads, second windows, killed processes and wrong settings. A step throws, or returns a detail to print. */
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 
@@ -35,16 +35,16 @@ export const steps = [
     },
   },
   {
-    name: 'a killed engine comes back',
+    name: 'a killed engine is restarted',
     when: ({ stub }) => !stub,
     run: (context) => killAndComplete(context, 'engine'),
   },
   {
-    name: 'a killed language server comes back',
+    name: 'a killed language server is restarted',
     run: (context) => killAndComplete(context, 'lsp'),
   },
   {
-    name: 'Restart Engine leaves a ready one',
+    name: 'Restart Engine leads to a ready engine',
     run: async (context) => {
       await context.workbench.command('Green Code: Restart Engine');
       await ready(context);
@@ -64,11 +64,11 @@ export const steps = [
     },
   },
   {
-    name: 'a wrong pythonPath is explained, and a right one is taken without a reload',
+    name: 'a wrong pythonPath is explained, and a correct one is used without a reload',
     run: async (context) => {
       const { workbench, python } = context;
       workbench.writeSettings('Machine', { 'greenCode.pythonPath': '/no/such/python' });
-      await workbench.notification('it cannot be started').waitFor({ timeout: 20_000 });
+      await workbench.notification('cannot be started').waitFor({ timeout: 20_000 });
       await until('error', async () => (await figures(context)).label.startsWith('Green Code. Error'));
       workbench.writeSettings('Machine', { 'greenCode.pythonPath': python });
       await ready(context);

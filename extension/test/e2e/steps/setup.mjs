@@ -1,4 +1,4 @@
-/** Set Up, from the offer to a completion, and what may come between. A step throws, or returns a detail worth printing. */
+/** Set Up, from the offer to a completion, with its failures. A step throws, or returns a detail to print. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
@@ -10,22 +10,22 @@ import { confirmSetUp, figures, ITEM, ready, storageOf, suggest } from './common
 /** All packages come from the index, PyTorch and the model among them. */
 const REAL_SETUP_MS = 1_200_000;
 
-const asksToSetUp = (context) => until('still Set up', async () => (await figures(context)).text.endsWith('Set up'));
+const offersSetUp = (context) => until('still Set up', async () => (await figures(context)).text.endsWith('Set up'));
 
-/** Set Up is under way, and pip waits for the index; then the user cancels. */
-async function cancelHalfWay(context) {
+/** Cancels Set Up while pip waits for the index. */
+async function cancelSetUp(context) {
   const { workbench, index } = context;
   await index.start({ silent: true });
   await confirmSetUp(workbench);
-  await until('pip asks the index', () => index.asked > 0, 60_000);
+  await until('pip sends a request to the index', () => index.requests > 0, 60_000);
   await context.picture('setting-up');
   await workbench.notification('Setting up Green Code').locator('.monaco-button', { hasText: 'Cancel' }).click();
 }
 
-/** What attempts have left in the storage: the note that Set Up was offered is none of it. */
-const made = (storage) => fs.readdirSync(storage).filter((name) => !name.startsWith('offered-'));
+/** The environments in the storage, complete or partial, without the record of the offer. */
+const environments = (storage) => fs.readdirSync(storage).filter((name) => !name.startsWith('offered-'));
 
-/** By the button of what failed before, or from the beginning. */
+/** With the Retry button of the last failure, or with the command. */
 async function tryAgain({ workbench }) {
   const retry = workbench.notification('was not set up').locator('.monaco-button', { hasText: 'Retry' });
   await ((await retry.isVisible()) ? retry.click() : confirmSetUp(workbench));
@@ -35,7 +35,7 @@ async function runsFromStorage({ workbench, runtime }) {
   const storage = storageOf(workbench);
   const [pid] = greenCodeProcesses(runtime, 'lsp');
   const command = fs.readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0')[0];
-  const [environment, ...others] = made(storage);
+  const [environment, ...others] = environments(storage);
   assert.match(environment, /^venv-[\d.]+-[0-9a-f]{8}$/);
   assert.deepEqual(others, []);
   assert.equal(command, `${storage}/${environment}/bin/python`);
@@ -53,7 +53,7 @@ function mount(folder) {
 
 export const steps = [
   {
-    name: 'without an environment it offers to set up, and cancel leaves nothing',
+    name: 'without an environment Set Up is offered, and cancelling leaves nothing',
     run: async (context) => {
       const { workbench } = context;
       workbench.writeSettings('Machine', {});
@@ -62,55 +62,55 @@ export const steps = [
       await workbench.page.locator(`[id="${ITEM}"] a`).first().click();
       const dialog = workbench.page.locator('.monaco-dialog-box');
       await dialog.waitFor();
-      assert.match(await dialog.textContent(), /PyTorch \(0\.2–3 GB.*250 MB\) from PyPI/);
+      assert.match(await dialog.textContent(), /250 MB\) from PyPI.*PyTorch \(0\.2–3 GB/);
       await context.picture('consent');
       await workbench.page.keyboard.press('Escape');
-      await asksToSetUp(context);
+      await offersSetUp(context);
       await workbench.dismissNotifications();
     },
   },
   {
-    name: 'Set Up fails with its cause where no wheel is packed',
+    name: 'Set Up fails with the cause where no wheel is packed',
     when: ({ stub }) => stub,
     run: async (context) => {
       const { workbench } = context;
       const bundled = `${workbench.extensionFolder('green-code')}/bundled`;
       fs.rmSync(bundled, { recursive: true, force: true });
       await confirmSetUp(workbench);
-      await workbench.notification('carries no Python package').waitFor({ timeout: 20_000 });
-      await asksToSetUp(context);
+      await workbench.notification('contains no Python package').waitFor({ timeout: 20_000 });
+      await offersSetUp(context);
       await workbench.dismissNotifications();
       fs.mkdirSync(bundled);
       fs.readdirSync(`${workbench.root}/stub`).forEach((name) => fs.copyFileSync(`${workbench.root}/stub/${name}`, `${bundled}/${name}`));
     },
   },
   {
-    name: 'Set Up that is cancelled half-way leaves nothing',
+    name: 'Set Up that is cancelled during the installation leaves nothing',
     when: ({ stub }) => stub,
     run: async (context) => {
-      await cancelHalfWay(context);
-      await asksToSetUp(context);
-      assert.deepEqual(made(storageOf(context.workbench)), []);
+      await cancelSetUp(context);
+      await offersSetUp(context);
+      assert.deepEqual(environments(storageOf(context.workbench)), []);
       assert.deepEqual(processesFrom(storageOf(context.workbench)), []);
     },
   },
   {
-    name: 'a full disk is said before Set Up begins, with folder and need',
+    name: 'a full disk is reported before Set Up begins, with folder and need',
     when: ({ stub }) => stub,
     run: async (context) => {
       const { workbench } = context;
       const storage = storageOf(workbench);
       if (!mount(storage)) {
-        return 'left out: no file system could be mounted';
+        return 'skipped: no file system could be mounted';
       }
       try {
         await confirmSetUp(workbench);
-        const toast = workbench.notification('There is not enough disk space');
+        const toast = workbench.notification('Not enough disk space');
         await toast.waitFor({ timeout: 20_000 });
         const text = await toast.locator('.notification-list-item-message').textContent();
-        assert.ok(text.includes(`2.0 GB in ${storage}`) && text.includes('0.0 GB are free'), text);
-        assert.deepEqual(made(storage), []);
-        await asksToSetUp(context);
+        assert.ok(text.includes(`disk space in ${storage}: 0.0 GB free`) && text.includes('at least 2.0 GB'), text);
+        assert.deepEqual(environments(storage), []);
+        await offersSetUp(context);
         return text;
       } finally {
         execFileSync('umount', ['--lazy', storage]);
@@ -118,7 +118,7 @@ export const steps = [
     },
   },
   {
-    name: 'without a network, Set Up says so and leaves nothing',
+    name: 'without a network, Set Up reports it and leaves nothing',
     when: ({ stub }) => stub,
     run: async (context) => {
       const { workbench, index } = context;
@@ -126,12 +126,12 @@ export const steps = [
       await tryAgain(context);
       await workbench.notification('The package index cannot be reached (Connection refused)').waitFor({ timeout: 60_000 });
       await context.picture('offline');
-      await asksToSetUp(context);
-      assert.deepEqual(made(storageOf(workbench)), []);
+      await offersSetUp(context);
+      assert.deepEqual(environments(storageOf(workbench)), []);
     },
   },
   {
-    name: 'Retry makes an environment, and completions come from it',
+    name: 'Retry creates an environment, and completions come from it',
     when: ({ stub }) => stub,
     run: async (context) => {
       await context.index.start();
@@ -142,11 +142,11 @@ export const steps = [
     },
   },
   {
-    name: 'Set Up again, cancelled, leaves the environment that works',
+    name: 'Set Up again, cancelled, keeps the working environment',
     when: ({ stub }) => stub,
     run: async (context) => {
       const before = await runsFromStorage(context);
-      await cancelHalfWay(context);
+      await cancelSetUp(context);
       await ready(context);
       await suggest(context);
       assert.equal(await runsFromStorage(context), before);

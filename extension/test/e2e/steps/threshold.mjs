@@ -1,4 +1,4 @@
-/** The slider, the named stops and the quick pick. A step throws, or returns a detail worth printing. */
+/** The slider, the presets and the quick pick. A step throws, or returns a detail to print. */
 import assert from 'node:assert/strict';
 
 import { until } from '../harness.mjs';
@@ -17,13 +17,13 @@ export const steps = [
     },
   },
   {
-    name: 'the slider says that it acts in fast decoding, and sets that',
+    name: 'the view says that only fast decoding uses the threshold, and selects it',
     run: async ({ workbench }) => {
       const frame = await workbench.webview('#threshold');
-      await frame.locator('#unused', { hasText: 'Decoding is exact' }).waitFor();
+      await frame.locator('#no-effect', { hasText: 'Decoding is exact' }).waitFor();
       await frame.locator('#use-fast').click();
       await until('settings.json has fast decoding', () => workbench.userSetting('greenCode.decoding') === 'fast');
-      await frame.locator('#unused').waitFor({ state: 'hidden' });
+      await frame.locator('#no-effect').waitFor({ state: 'hidden' });
     },
   },
   {
@@ -44,7 +44,7 @@ export const steps = [
       const frame = await slideTo(context, 0.5);
       let after = await completeAndRead(context);
       for (let attempt = 1; attempt < 4 && after.layers === after.layersTotal; attempt += 1) {
-        after = await completeAndRead(context); // the agent may find one completion hard, not four
+        after = await completeAndRead(context); // one completion may need every layer, but not four
       }
       assert.ok(after.layers < after.layersTotal, after.label);
       assert.deepEqual(greenCodeProcesses(context.runtime, 'lsp'), fronts);
@@ -53,7 +53,7 @@ export const steps = [
     },
   },
   {
-    name: 'the slider obeys the keyboard',
+    name: 'the slider works with the keyboard',
     run: async ({ workbench }) => {
       const frame = await workbench.webview('#threshold');
       await frame.locator('#threshold').press('ArrowRight');
@@ -61,26 +61,26 @@ export const steps = [
     },
   },
   {
-    name: 'the named stops of the bundle are buttons and rows',
+    name: 'the presets of the bundle are buttons and rows',
     when: ({ stub }) => stub,
     run: async ({ workbench }) => {
       const frame = await workbench.webview('#threshold');
-      const saver = frame.locator('#stops button', { hasText: 'Saver' });
+      const saver = frame.locator('#presets button', { hasText: 'Saver' });
       await saver.click();
-      await until('settings.json has the stop', () => workbench.userSetting('greenCode.threshold') === 0.6);
+      await until('settings.json has the preset', () => workbench.userSetting('greenCode.threshold') === 0.6);
       assert.equal(await saver.getAttribute('aria-pressed'), 'true');
-      const here = 'Cold completions of held-out code: 30% of energy saved, 94% of full depth\'s quality kept.';
+      const here = 'On held-out code with an empty cache: 30% energy saved, 94% of full-depth quality kept.';
       assert.equal(await frame.locator('#here').textContent(), here);
       assert.equal(await frame.locator('#threshold').getAttribute('aria-valuetext'), `0.60. ${here}`);
-      assert.equal(await frame.locator('#curve circle').count(), 5); // three thresholds, full depth, and where we are
+      assert.equal(await frame.locator('#curve circle').count(), 5); // three thresholds, full depth, and the current value
       await workbench.command('Green Code: Set Threshold (Quick Pick)');
       await workbench.choose('Quality', { title: 'Green Code: Threshold' });
       await until('settings.json has the other', () => workbench.userSetting('greenCode.threshold') === 0.95);
-      await frame.locator('#stops button[aria-pressed=true]', { hasText: 'Quality' }).waitFor();
+      await frame.locator('#presets button[aria-pressed=true]', { hasText: 'Quality' }).waitFor();
     },
   },
   {
-    name: 'the quick pick sets a number, refuses a wrong one, and the slider follows',
+    name: 'the quick pick sets a number and rejects a wrong one, and the slider follows',
     run: async ({ workbench }) => {
       const frame = await workbench.webview('#threshold');
       await workbench.command('Green Code: Set Threshold (Quick Pick)');

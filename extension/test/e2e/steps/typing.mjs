@@ -1,8 +1,8 @@
-/** Suggestions while typing, and the figures that follow. A step throws, or returns a detail worth printing. */
+/** Suggestions while typing, and the figures. A step throws, or returns a detail to print. */
 import assert from 'node:assert/strict';
 
 import { until } from '../harness.mjs';
-import { figures, ghostOrAsk, ITEM, ready, suggest, typeHead } from './common.mjs';
+import { figures, ghostOrTypeMore, ITEM, ready, suggest, typeHead } from './common.mjs';
 
 export const steps = [
   {
@@ -25,11 +25,11 @@ export const steps = [
     },
   },
   {
-    name: 'a suggestion typed along, taken by the word and undone always continues the text',
-    when: ({ stub }) => !stub, // its suggestions follow no text
+    name: 'a suggestion always continues the text: typed along, accepted by word, undone',
+    when: ({ stub }) => !stub, // the stub's suggestions do not continue the text
     run: async ({ workbench }) => {
       const parameters = await typeHead(workbench);
-      await ghostOrAsk(workbench, ` ${parameters.slice(0, 3)}`);
+      await ghostOrTypeMore(workbench, ` ${parameters.slice(0, 3)}`);
       const ghost = await workbench.ghost();
       assert.ok(ghost.trim().length > 3, JSON.stringify(ghost));
       const shows = (rest) => until(`the ghost is ${JSON.stringify(rest)}`, async () => (await workbench.ghost()) === rest);
@@ -39,7 +39,7 @@ export const steps = [
       await shows(ghost.slice(1));
       const before = await workbench.saved();
       await workbench.page.keyboard.press('Control+ArrowRight'); // Accept Next Word of Inline Suggestion
-      const word = await until('a word was taken', async () => {
+      const word = await until('a word was accepted', async () => {
         const now = await workbench.saved();
         return now.length > before.length ? now.slice(before.length) : null;
       });

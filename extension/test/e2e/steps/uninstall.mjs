@@ -1,4 +1,4 @@
-/** What is left after the extension was uninstalled: nothing but the user's history. The last steps: they end the workbench. */
+/** After an uninstall, only the user's history is left. These are the last steps: they end the workbench. */
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 
@@ -15,10 +15,10 @@ async function uninstall(workbench) {
   await until('it is marked for removal', () => fs.existsSync(`${workbench.root}/extensions/.obsolete`));
 }
 
-/** Nothing unsaved may hold up the reload. */
+/** Unsaved text would stop the reload. */
 const revert = (workbench) => workbench.command('File: Revert File');
 
-/** The window begins anew, with the file in front and without the extension. */
+/** Reloads the window, now without the extension. */
 async function reload(workbench) {
   await workbench.page.reload();
   await workbench.editor().locator('.view-line').first().waitFor({ timeout: 60_000 });
@@ -27,7 +27,7 @@ async function reload(workbench) {
 
 export const steps = [
   {
-    name: 'uninstalled, the front ends with the window',
+    name: 'after an uninstall, the front ends with the window',
     when: ({ stub }) => stub,
     run: async ({ workbench, runtime }) => {
       await revert(workbench);
@@ -37,7 +37,7 @@ export const steps = [
     },
   },
   {
-    name: 'uninstalled, the front ends with the window, and a window that goes on keeps the engine',
+    name: 'after an uninstall, the front ends with the window, and another open window keeps the engine',
     when: ({ stub }) => !stub,
     run: async (context) => {
       const { workbench, runtime } = context;

@@ -14,12 +14,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from green_code.decoding.effort import Effort
-from green_code.decoding.exit_policies import Confidence, Fixed, Full, Policy, View, parse_policy
-from green_code.decoding.generate import Generated, exact, fast, generate
+from green_code.decoding.drafter import MAX_DRAFTS, Drafter
+from green_code.decoding.exit_policies import Confidence, ExitView, Fixed, Full, Policy, parse_policy
+from green_code.decoding.generate import Generated, ends_completion, generate
 from green_code.decoding.healing import heal
 from green_code.decoding.kv_cache import KVCache
-from green_code.decoding.price_book import MAX_DRAFTS, PriceBook
+from green_code.decoding.speculative import decode
+from green_code.decoding.verifier import Verifier
 from green_code.problems import Problem
 from tests.decoding.drafted import (
     CHEAP,
@@ -31,11 +32,15 @@ from tests.decoding.drafted import (
     TEXTS,
     VOCABULARY,
     WORDS,
-    EagerDrafter,
+    EagerBook,
     Guesses,
     Scripted,
     always_right,
+    book,
+    cached,
     doubled,
+    exact,
+    fast,
     full_depth,
     stream_tokens,
 )
@@ -46,10 +51,8 @@ from tests.models.references import ours, small_models
 @pytest.mark.parametrize("name", POLICIES)
 @pytest.mark.parametrize("required", [b"", b"re", b"  "])
 def test_exact_equals_full(name: str, required: bytes, text: str) -> None:
-    for seed, kind in enumerate((EagerDrafter, PriceBook, EagerDrafter)):
-        prompt = doubled(seed)
-        price_book = kind(CHEAP, TEXTS[text]())
-        got = stream_tokens(POLICIES[name](), True, prompt, 30, required, price_book)
+    for seed, kind in enumerate((EagerBook, book, EagerBook)):
+        got = stream_tokens(POLICIES[name](), True, doubled(seed), 30, required, kind(CHEAP), TEXTS[text]())
         assert got == full_depth(seed, required)
 
 
@@ -67,15 +70,14 @@ def test_exact_equals_full_however_right_the_drafts_are(
     """Text guesses rightly a share of the time, with any opinion of itself."""
     expected = stream_tokens(Full(), False, prompt, 24)
     generator = random.Random(seed)
-    price_book = PriceBook(CHEAP, None, math.inf)
 
     def guess(context: Sequence[int]) -> int | None:
         known = {tuple([*prompt, *expected[:i]][-8:]): expected[i] for i in range(len(expected))}
         right = known.get(tuple(context), END)
         return right if generator.random() < share else generator.randrange(WORDS)
 
-    price_book.lookup = Guesses(guess, chance)
-    assert stream_tokens(Scripted(itertools.cycle(answers)), True, prompt, 24, b"", price_book) == expected
+    price_book, policy = book(CHEAP, math.inf), Scripted(itertools.cycle(answers))
+    assert stream_tokens(policy, True, prompt, 24, b"", price_book, Guesses(guess, chance)) == expected
 
 
 @pytest.mark.parametrize("text", TEXTS)
@@ -85,12 +87,10 @@ def test_nothing_is_drafted_beyond_the_end(name: str, text: str) -> None:
     for seed in range(3):
         prompt, expected = doubled(seed), full_depth(seed, b"")
         end = expected[4]
-        cache, effort = KVCache(DECODER), Effort()
-        cache.append(prompt)
-        price_book = EagerDrafter(CHEAP, TEXTS[text]())
-        if price_book.lookup is not None:
-            price_book.lookup.document.follow(prompt)
-        stream = exact(cache, POLICIES[name](), CHOOSER, b"", effort, lambda t: t == end, price_book)  # noqa: B023
+        cache, lookup = cached(prompt), TEXTS[text]()
+        if lookup is not None:
+            lookup.document.follow(prompt)
+        stream = exact(cache, POLICIES[name](), EagerBook(CHEAP), lookup, ends=lambda t: t == end)  # noqa: B023
         got = []
         for token, _ in stream:
             got.append(token)
@@ -105,14 +105,12 @@ def test_nothing_is_drafted_beyond_the_end(name: str, text: str) -> None:
 def test_nothing_is_drafted_beyond_the_tokens_asked_for(most: int) -> None:
     prompt = [1, 300, *range(100, 108)]
     expected = stream_tokens(Full(), False, prompt, 30)
-    cache, effort = KVCache(DECODER), Effort()
-    cache.append(prompt)
-    price_book = EagerDrafter(CHEAP, Guesses(always_right(prompt, expected)))
-    stream = exact(cache, Full(), CHOOSER, b"", effort, price_book=price_book, max_tokens=most)
+    cache, lookup = cached(prompt), Guesses(always_right(prompt, expected))
+    stream = exact(cache, Full(), EagerBook(CHEAP), lookup, max_tokens=most)
     assert [token for token, _ in itertools.islice(stream, most)] == expected[:most]
     assert len(cache) <= len(prompt) + most
-    assert effort.head_rows == most
-    assert effort.heads == -(-most // (MAX_DRAFTS + 1))
+    assert cache.work.head_positions == most
+    assert cache.work.head_batches == -(-most // (MAX_DRAFTS + 1))
 
 
 @pytest.mark.parametrize("family", ["gemma3_text", "llama", "opt"])
@@ -139,15 +137,13 @@ def test_full_equals_transformers_generate(family: str) -> None:
 
 def test_fast_decodes_from_the_exit_that_the_policy_chose() -> None:
     policy = Scripted(itertools.cycle([False, True]))
-    cache = KVCache(DECODER)
-    cache.append([1, 5, 7])
-    effort = Effort()
-    token, depth = next(fast(cache, policy, CHOOSER, b"", effort))
+    cache = cached([1, 5, 7])
+    token, depth = next(fast(cache, policy))
     assert depth == 3
     state = cache.states(2, 3)
     assert token == int(DECODER.logits(DECODER.apply_lens(state, 3)[0]).argmax())
     assert token != int(DECODER.logits(state[0]).argmax()), "an exit is seen through its lens"
-    assert (effort.heads, effort.decisions) == (1, 2)
+    assert (cache.work.head_batches, cache.work.decisions) == (1, 2)
     # Three positions wait below three layers, and one of them alone below the last.
     assert policy.seen[0].pending == 3 * 3 + 1
 
@@ -157,9 +153,9 @@ class Reckoning:
     """Stops by what it sees at its one exit, the pending work included."""
 
     exits: tuple[int, ...] = (3,)
-    network_runs: int = 1
+    classifier_runs: int = 1
 
-    def stop(self, view: View) -> bool:
+    def should_exit(self, view: ExitView) -> bool:
         return (view.top.token + view.pending // (LAYERS - 3)) % 3 > 0
 
 
@@ -179,17 +175,14 @@ def test_drafts_change_nothing_in_fast(name: str, required: bytes, text: str) ->
     depths = set()
     for seed in range(3):
         prompt = doubled(seed)
-        alone = KVCache(DECODER)
-        alone.append(prompt)
-        plain = fast(alone, DECIDERS[name], CHOOSER, required, Effort())
-        cache, price_book = KVCache(DECODER), EagerDrafter(CHEAP, TEXTS[text]())
-        cache.append(prompt)
-        if price_book.lookup is not None:
-            price_book.lookup.document.follow(prompt)
-        drafted = fast(cache, DECIDERS[name], CHOOSER, required, Effort(), price_book=price_book)
+        alone, cache, lookup = cached(prompt), cached(prompt), TEXTS[text]()
+        plain = fast(alone, DECIDERS[name], required=required)
+        if lookup is not None:
+            lookup.document.follow(prompt)
+        drafted = fast(cache, DECIDERS[name], EagerBook(CHEAP), lookup, required)
         expected = list(itertools.islice(plain, 30))
         assert list(itertools.islice(drafted, 30)) == expected
-        assert cache.runs <= alone.runs
+        assert cache.work.layer_batches <= alone.work.layer_batches
         depths |= {depth for _, depth in expected}
     assert name != "by the pending work" or depths == {3, LAYERS}
 
@@ -197,30 +190,24 @@ def test_drafts_change_nothing_in_fast(name: str, required: bytes, text: str) ->
 def test_a_right_draft_saves_a_pass_to_the_exit() -> None:
     """20 tokens in two passes that end at the exit; deeper layers are not run at all."""
     prompt = [1, 300, *range(100, 108)]
-    cache, effort = KVCache(DECODER), Effort()
-    cache.append(prompt)
-    expected = list(itertools.islice(fast(cache, Fixed((4,)), CHOOSER, b"", Effort()), 20))
+    expected = list(itertools.islice(fast(cached(prompt), Fixed((4,))), 20))
     knowing = Guesses(always_right(prompt, [token for token, _ in expected]))
-    cache = KVCache(DECODER)
-    cache.append(prompt)
-    price_book = EagerDrafter(CHEAP, knowing)
-    stream = fast(cache, Fixed((4,)), CHOOSER, b"", effort, price_book=price_book, max_tokens=20)
+    cache = cached(prompt)
+    stream = fast(cache, Fixed((4,)), EagerBook(CHEAP), knowing, max_tokens=20)
     assert list(itertools.islice(stream, 20)) == expected == [(token, 4) for token, _ in expected]
-    assert (cache.runs, effort.heads, effort.head_rows) == (2 * 4, 2, 20)
-    assert cache.evaluations == 4 * (len(prompt) - 1 + 20)
+    assert (cache.work.layer_batches, cache.work.head_batches, cache.work.head_positions) == (2 * 4, 2, 20)
+    assert cache.work.layer_positions == 4 * (len(prompt) - 1 + 20)
 
 
 def test_exits_run_fewer_layers_and_drafts_keep_their_states() -> None:
     prompt = [1, 9, 8, 7]
-    cache = KVCache(DECODER)
-    cache.append(prompt)
-    list(itertools.islice(fast(cache, Fixed((2,)), CHOOSER, b"", Effort()), 5))
-    assert cache.evaluations == 2 * (len(prompt) + 4)
-    cache = KVCache(DECODER)
-    cache.append(prompt)
-    verified = list(itertools.islice(exact(cache, Full(), CHOOSER, b"", Effort()), 5))
+    cache = cached(prompt)
+    list(itertools.islice(fast(cache, Fixed((2,))), 5))
+    assert cache.work.layer_positions == 2 * (len(prompt) + 4)
+    cache = cached(prompt)
+    verified = list(itertools.islice(exact(cache, Full()), 5))
     # The last layer makes keys and values alone of three.
-    assert cache.evaluations == 6 * (len(prompt) + 4) - 3
+    assert cache.work.layer_positions == 6 * (len(prompt) + 4) - 3
     assert [depth for _, depth in verified] == [6] * 5
 
 
@@ -234,41 +221,46 @@ def test_healing_spells_the_word_again() -> None:
     assert heal([], VOCABULARY) == ([], b"")  # of a model without a start token
 
 
-def run(**changes: object) -> Generated:
-    cache = KVCache(DECODER)
-    cache.append([1, 5, 7])
-    arguments = {
-        "exactly": False,
-        "required": b"",
-        "situation": None,
-        "max_tokens": 6,
-        "deadline": time.monotonic() + 60,
-    }
-    result = Generated()
-    generate(result, cache, VOCABULARY, CHOOSER, Full(), **{**arguments, **changes})  # type: ignore[arg-type]
-    return result
+def run(
+    policy: Policy | None = None,
+    max_tokens: int = 6,
+    deadline: float = math.inf,
+    lookup: Guesses | None = None,
+) -> tuple[Generated, KVCache]:
+    """A completion by the last layer; `policy`: whose exits draft."""
+    cache, result = cached([1, 5, 7]), Generated()
+    drafter = Drafter(
+        EagerBook(CHEAP),
+        lookup,
+        policy or Full(),
+        CHOOSER,
+        lambda token: ends_completion(token, VOCABULARY, None),
+    )
+    stream = decode(cache, drafter, Verifier(Full(), CHOOSER), CHOOSER, b"", max_tokens)
+    generate(
+        result, stream, VOCABULARY, required=b"", situation=None, max_tokens=max_tokens, deadline=deadline
+    )
+    return result, cache
 
 
 def test_limits_give_their_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    result = run()
+    result, _ = run()
     assert (result.reason, len(result.tokens)) == ("max_tokens", 6)
-    assert run(deadline=time.monotonic() - 1).reason == "budget"
+    assert run(deadline=time.monotonic() - 1)[0].reason == "budget"
     with monkeypatch.context() as small:
         small.setattr(DECODER, "config", replace(DECODER.config, max_positions=16))
-        for exactly in (False, True):
-            filled = run(max_tokens=60, exactly=exactly)
+        for policy in (Full(), Fixed((4,))):
+            filled, _ = run(policy, max_tokens=60)
             # The last has no position of its own.
             assert (filled.reason, len(filled.tokens)) == ("max_tokens", 14)
     end = result.tokens[-1]
     monkeypatch.setattr(VOCABULARY, "eos", frozenset((end,)))
-    said = result.tokens[: result.tokens.index(end)]
-    knowing = always_right([1, 5, 7], result.tokens)
-    for exactly in (False, True):
-        price_book = EagerDrafter(CHEAP, Guesses(knowing))
-        ended = run(max_tokens=60, exactly=exactly, price_book=price_book)
-        assert (ended.reason, ended.tokens) == ("end_of_text", said)
-        assert ended.effort.passes == len(said) + 1
-        assert ended.effort.head_rows == len(said) + 1  # nothing is drafted after the end
+    expected = result.tokens[: result.tokens.index(end)]
+    for lookup in (None, Guesses(always_right([1, 5, 7], result.tokens))):
+        ended, cache = run(max_tokens=60, lookup=lookup)
+        assert (ended.reason, ended.tokens) == ("end_of_text", expected)
+        assert ended.passes == len(expected) + 1
+        assert cache.work.head_positions == len(expected) + 1  # nothing is drafted after the end
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 
 from green_code.decoding.exit_classifier import ExitClassifier
-from green_code.decoding.exit_policies import agent_on
-from green_code.decoding.price_book import MOST_LOSS
-from green_code.engine.runtime import EXACT_TAIL, Runtime, Session, load_runtime
+from green_code.decoding.exit_policies import agent_for
+from green_code.decoding.price_book import MAX_LOSS
+from green_code.decoding.propagation import EXACT_TAIL
+from green_code.engine.loading import Runtime, load_runtime
+from green_code.engine.session import Session
 from green_code.link.messages import CompletionParams, CompletionResult, Decoding
 from green_code.problems import Problem
 
@@ -53,7 +55,7 @@ def test_full_depth_saves_nothing(runtime: Runtime) -> None:
 def test_at_threshold_1_the_agent_is_not_asked(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
     network = ExitClassifier(runtime.decoder.config.width, (2, 4))
     monkeypatch.setattr(runtime, "exits", (2, 4))
-    monkeypatch.setattr(runtime, "agent", agent_on(network, runtime.decoder))
+    monkeypatch.setattr(runtime, "agent", agent_for(network, runtime.decoder))
     fast = {**PARAMS, "decoding": "fast"}
     asked, not_asked, full = (
         runtime.new_session().complete({**fast, **changes}, lambda: None)  # type: ignore[typeddict-item]
@@ -115,7 +117,10 @@ def test_a_prompt_that_was_overtaken_part_way_is_not_left_out_of_what_full_depth
     layer_by_layer: Runtime, layers_run: int
 ) -> None:
     served = replace_exits(layer_by_layer)
-    served.costs = replace(layer_by_layer.costs, run_joules=1.0, few_joules=0.1, evaluation_joules=0.1)
+    prices = replace(
+        layer_by_layer.costs.prices, layer_batch=1.0, small_batch_position=0.1, layer_position=0.1
+    )
+    served.costs = replace(layer_by_layer.costs, prices=prices)
     policies: tuple[tuple[Decoding, str], ...] = (("full", "full"), ("fast", "fixed:4"))
     (full, again), (fast, quicker) = (
         _overtaken_then_typed(served, {**PARAMS, "decoding": decoding, "policy": policy}, layers_run)
@@ -155,9 +160,8 @@ def replace_exits(runtime: Runtime, prefill_exit: int | None = None) -> Runtime:
 
 
 def test_rules_pay_for_no_agent(runtime: Runtime) -> None:
-    with_decisions = replace(runtime.costs, decision_joules=1e6)
     copy = replace_exits(runtime)
-    copy.costs = with_decisions
+    copy.costs = replace(runtime.costs, prices=replace(runtime.costs.prices, decision=1e6))
     confident: CompletionParams = {**PARAMS, "decoding": "fast", "policy": "confidence:0.5"}
     assert copy.new_session().complete(confident, lambda: None)["energy_joules"] < 1e6
 
@@ -244,7 +248,7 @@ def test_drafts_change_nothing_through_edits(runtime: Runtime, how: dict[str, An
         asked: CompletionParams = {**EXACT, **how, "prefix": prefix, "suffix": suffix}  # type: ignore[typeddict-item]
         got, plain = session.complete(asked, lambda: None), undrafted(runtime, asked)
         assert (got["text"], got["token_texts"]) == (plain["text"], plain["token_texts"])
-        lookup = session.price_book.lookup
+        lookup = session.lookup
         assert lookup is not None
         if prefix:
             prompt = runtime.vocabulary.decode(lookup.document.tokens)
@@ -273,18 +277,18 @@ def test_what_interruptions_cost_is_not_held_against_drafts(runtime: Runtime) ->
         calls = itertools.count()
         cut = session.complete(asked, lambda: "superseded" if next(calls) >= layers else None)  # noqa: B023
         assert cut["energy_joules"] > 0
-        assert session.price_book.spent <= (1 + MOST_LOSS) * session.price_book.full
+        assert session.book.spent <= (1 + MAX_LOSS) * session.book.full_depth
     session.complete(asked, lambda: None)
-    assert session.price_book.spent <= (1 + MOST_LOSS) * session.price_book.full
+    assert session.book.spent <= (1 + MAX_LOSS) * session.book.full_depth
 
 
 def test_exact_repeats_what_it_completed_before_in_fewer_passes(runtime: Runtime) -> None:
     session = runtime.new_session()
     first = session.complete(EXACT, lambda: None)
-    passes = session.price_book.verifications
+    passes = session.book.rounds
     second = session.complete(EXACT, lambda: None)
     assert second["token_texts"] == first["token_texts"]
-    assert session.price_book.verifications - passes < passes
+    assert session.book.rounds - passes < passes
     assert second["energy_joules"] < first["energy_joules"]
 
 
@@ -298,7 +302,7 @@ def test_what_settled_in_fast_is_exact_again_where_that_is_asked(runtime: Runtim
     for edits in ((fast, longer, fast), (longer,)):
         for asked in edits:
             session.complete(asked, lambda: None)
-        assert session._cache.entries
+        assert session._cache.work.kv_only
         exact = session.complete({**EXACT, "policy": "full"}, lambda: None)
         assert (exact["text"], exact["token_texts"]) == (whole["text"], whole["token_texts"])
 
@@ -387,7 +391,7 @@ def test_the_joules_are_those_of_the_work_that_was_done(
     monkeypatch.setattr(runtime.decoder, "project_kv", counted_entries)
     monkeypatch.setattr(runtime.decoder, "top_tokens", counted_head)
     monkeypatch.setattr(runtime.decoder, "top_token_among", counted_best)
-    costs = runtime.costs
+    prices = runtime.costs.prices
     result = (
         replace_exits(runtime, prefill_exit)
         .new_session()
@@ -397,18 +401,19 @@ def test_the_joules_are_those_of_the_work_that_was_done(
     propagates = decoding == "fast" and past
     assert (work["propagated"] > 0) == propagates
     assert result["energy_joules"] == pytest.approx(
-        costs.run_joules * work["runs"]
-        + costs.few_joules * work["few"]
-        + costs.evaluation_joules * (work["evaluations"] - work["few"])
-        + costs.head_joules * work["heads"]
-        + costs.head_row_joules * work["rows"]
-        + costs.entry_joules * work["kv_projections"]
+        prices.layer_batch * work["runs"]
+        + prices.small_batch_position * work["few"]
+        + prices.layer_position * (work["evaluations"] - work["few"])
+        + prices.head_batch * work["heads"]
+        + prices.head_position * work["rows"]
+        + prices.kv_only * work["kv_projections"]
     )
     passes = result["tokens"] + (result["reason"] == "end_of_text")
     prompt = result["prompt_tokens"]
     assert result["energy_full_joules"] == pytest.approx(
-        passes * (6 * costs.run_joules + costs.head_joules + costs.head_row_joules)
-        + costs.few_joules * (5 * 4 + 1 + 6 * (passes - 1))  # the last layer is run over one of the prompt
-        + costs.evaluation_joules * 5 * (prompt - 4)
-        + costs.entry_joules * (prompt - 1)
+        passes * (6 * prices.layer_batch + prices.head_batch + prices.head_position)
+        + prices.small_batch_position
+        * (5 * 4 + 1 + 6 * (passes - 1))  # the last layer is run over one of the prompt
+        + prices.layer_position * 5 * (prompt - 4)
+        + prices.kv_only * (prompt - 1)
     )

@@ -1,0 +1,59 @@
+"""A bundle's contents beside its weight delta, read whole in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from green_code.decoding.exit_classifier import ExitClassifier, load_exit_classifier
+from green_code.decoding.ngram_table import NgramTable, read_ngram_table
+from green_code.models.adapters import Adapters, read_adapters, read_part
+from green_code.models.bundle import AGENT, NGRAMS, Bundle
+from green_code.models.families import ModelConfig
+from green_code.models.vocabulary import Vocabulary
+from green_code.problems import Problem
+
+
+@dataclass(frozen=True)
+class BundleContents:
+    """None, and empty adapters: the bundle has no such file, or there is no bundle."""
+
+    bundle: Bundle | None = None
+    adapters: Adapters = field(default_factory=Adapters)
+    classifier: ExitClassifier | None = None
+    ngrams: NgramTable | None = None
+
+    def check_fit(self, config: ModelConfig, vocabulary: Vocabulary) -> None:
+        """The adapters are checked when weights are converted (models/weights.py).
+
+        Raises:
+            Problem: the agent or the n-grams are of another model.
+        """
+        bundle, classifier = self.bundle, self.classifier
+        if bundle is None:
+            return
+        if classifier and (classifier.width != config.width or bundle.exits[-1] >= config.layers):
+            raise Problem(
+                "bundle_invalid",
+                f"bundle {bundle.name}: its agent is for width {classifier.width}, exits {bundle.exits}, the model has width {config.width} and {config.layers} layers; retrain with `green-code train`.",
+            )
+        if self.ngrams is not None and self.ngrams.vocabulary_digest != vocabulary.digest:
+            raise Problem(
+                "bundle_invalid",
+                f"bundle {bundle.name}: {NGRAMS} is counted in tokens of another vocabulary; count it anew with `green-code adapt ngrams`.",
+            )
+
+
+def read_contents(bundle: Bundle | None) -> BundleContents:
+    """
+    Raises:
+        Problem: a file is damaged, holds NaN, or does not fit the rest of the bundle.
+    """
+    if bundle is None:
+        return BundleContents()
+    agent = bundle.part(AGENT)
+    return BundleContents(
+        bundle,
+        read_adapters(bundle),
+        load_exit_classifier(agent, bundle.exits) if agent is not None else None,
+        read_part(bundle, NGRAMS, read_ngram_table),
+    )

@@ -1,0 +1,74 @@
+"""Verification of drafts: which token stands behind each position, decided over all drafts in one batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from green_code.decoding.draft import Draft
+from green_code.decoding.exit_policies import ExitView, Policy
+from green_code.decoding.healing import Chooser
+from green_code.decoding.kv_cache import KVCache
+from green_code.models.backend import TopToken
+
+
+class Verifier:
+    """
+    Args:
+        policy: who decides the tokens: `Full`, the last layer (lossless), or exits (lossy).
+    """
+
+    def __init__(self, policy: Policy, chooser: Chooser) -> None:
+        self.policy, self._chooser = policy, chooser
+
+    def verify(
+        self, cache: KVCache, start: int, required: bytes, drafts: Sequence[Draft]
+    ) -> list[tuple[int, int]]:
+        """Decode behind position `start` and behind each draft, which follow it in the cache, up to the first rejected draft.
+
+        Positions at which the policy has not exited advance together from exit to exit. Where exits drafted, the policy must
+        have none: the drafts' positions are deeper than `start` and keep the states that drafting computed.
+
+        Args:
+            required: bytes that the first tokens must spell.
+        Returns:
+            (token, depth that decoded it).
+        """
+        layers, spelled = cache.decoder.config.layers, [required]
+        for draft in drafts:
+            spelled.append(self._chooser.left(spelled[-1], draft.token))
+        decoded: list[tuple[int, int] | None] = [None] * (len(cache) - start)
+        for depth in (*self.policy.exits, layers):
+            advancing = [i for i, each in enumerate(decoded) if each is None]
+            if not advancing:
+                break
+            # Positions between these that have exited go along.
+            cache.advance(start + advancing[-1], depth, start + advancing[0])
+            read_top = _batched_top_tokens(cache, [start + i for i in advancing], depth)
+            paid = 0  # pending work that an earlier position of the batch will have filled
+            for row, i in enumerate(advancing):
+                pending = cache.pending(start + i, layers) if depth < layers else 0
+                view = ExitView(cache, start + i, depth, pending - paid, partial(read_top, row))
+                if depth < layers:
+                    cache.work.decisions += self.policy.classifier_runs
+                    if not self.policy.should_exit(view):
+                        paid = pending - 1  # all but the last layer over this position
+                        continue
+                token = self._chooser.choose(view, spelled[i])
+                decoded[i] = token, depth
+                if i < len(drafts) and token != drafts[i].token:
+                    del decoded[i + 1 :]
+                    break
+        return [each for each in decoded if each is not None]
+
+
+def _batched_top_tokens(cache: KVCache, positions: Sequence[int], depth: int) -> Callable[[int], TopToken]:
+    """Top token by index into `positions`; the first call runs the head over all of them."""
+    tops: list[TopToken] = []
+
+    def read_top(row: int) -> TopToken:
+        if not tops:
+            tops.extend(cache.top_tokens(positions, depth))
+        return tops[row]
+
+    return read_top

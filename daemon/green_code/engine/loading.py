@@ -1,0 +1,122 @@
+"""Loading a model with its bundle: weights, contents, costs, and the exit policy of a request.
+
+Must not know: connections, sessions, editors.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from green_code.decoding.bundle_contents import BundleContents, read_contents
+from green_code.decoding.exit_policies import LIKELIEST, Agent, Full, Policy, agent_for, parse_policy
+from green_code.decoding.healing import Chooser
+from green_code.energy.costs import CostModel
+from green_code.energy.meters import SHORT_WINDOW_SECONDS
+from green_code.engine.interfaces import Progress
+from green_code.engine.measured_costs import THREADS, measured_costs
+from green_code.engine.session import Session
+from green_code.kernels.weight_format import weight_formats
+from green_code.link.messages import CompletionParams
+from green_code.models.bundle import bundle_of
+from green_code.models.catalog import TINY, find_model
+from green_code.models.weights import Model, open_model
+from green_code.problems import Problem
+
+
+def load_runtime(model: str, progress: Progress = lambda *_: None) -> Runtime:
+    """Find a model, convert it if need be, and load it with its bundle; measure its costs once per machine.
+
+    Raises:
+        Problem: the model or its bundle is missing or damaged, or the cache cannot be written.
+    """
+    if torch.get_num_threads() != THREADS:
+        torch.set_num_threads(THREADS)
+    found, contents = find_model(model), read_contents(bundle_of(model))
+    opened = open_model(
+        found,
+        contents.bundle,
+        contents.adapters,
+        weight_formats(),
+        lambda sentence, part: progress("loading", sentence, part),
+    )
+    contents.check_fit(opened.decoder.config, opened.vocabulary)
+    exits = contents.bundle.exits if contents.bundle is not None else ()
+    costs = measured_costs(opened, exits, 0.2 if model == TINY else SHORT_WINDOW_SECONDS, progress)
+    runtime = Runtime(model, opened, contents, costs)
+    _give_back_memory()
+    return runtime
+
+
+def _give_back_memory() -> None:
+    """Give freed memory back to the system: glibc would keep tens of megabytes after loading, mostly the tokenizer's JSON."""
+    with contextlib.suppress(OSError, TypeError, AttributeError):  # another system's C library
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+class Runtime:
+    """A loaded model. Its sessions share the weights; only one of them computes at a time."""
+
+    def __init__(self, model: str, opened: Model, contents: BundleContents, costs: CostModel) -> None:
+        bundle = contents.bundle
+        self.model = model
+        self.bundle = bundle.name if bundle else ""
+        self.weights = bundle.digest if bundle else opened.key
+        self.calibration: Mapping[str, Any] = bundle.calibration if bundle else {}
+        self.exits = bundle.exits if bundle else ()
+        self.prefill_exit = bundle.prefill_exit if bundle else None
+        self.layers_total = opened.decoder.config.layers
+        self.energy_source = costs.source
+        self.decoder, self.vocabulary = opened.decoder, opened.vocabulary
+        classifier = contents.classifier
+        self.agent = agent_for(classifier.to(self.decoder.device), self.decoder) if classifier else None
+        self.ngrams, self.costs = contents.ngrams, costs
+        self.chooser = Chooser(opened.vocabulary)
+
+    def new_session(self) -> Session:
+        return Session(self)
+
+    def close(self) -> None:
+        """Free the model, whoever still holds this runtime; its sessions must be gone."""
+        on_gpu = self.decoder.device.type == "cuda"
+        del self.decoder, self.vocabulary, self.agent, self.ngrams, self.chooser
+        if on_gpu:
+            torch.cuda.empty_cache()
+        _give_back_memory()
+
+    def policy(self, params: CompletionParams) -> Policy:
+        """The exit policy of a request; full depth where there is no bundle."""
+        by_agent = params["policy"] == "agent"
+        if params["decoding"] == "full" or (by_agent and self.agent is None and not self.exits):
+            return Full()
+        threshold = 1.0
+        if by_agent and params["decoding"] == "fast":
+            threshold = self.threshold(params["threshold"])
+            if threshold >= 1:
+                return Full()  # no probability is greater
+        policy = parse_policy(params["policy"], self.exits, self.layers_total, self.agent, threshold)
+        if params["decoding"] == "exact" and isinstance(policy, Agent):
+            # Verification keeps the quality here; the price book decides whether an exit's draft pays.
+            return replace(policy, threshold=LIKELIEST)
+        return policy
+
+    def threshold(self, threshold: float | str) -> float:
+        """A number, or the number of a preset in the bundle's calibration.
+
+        Raises:
+            Problem: the preset is not calibrated.
+        """
+        if not isinstance(threshold, str):
+            return threshold
+        presets = self.calibration.get("presets", {})
+        if threshold not in presets:
+            raise Problem(
+                "bad_request",
+                f"threshold {threshold!r} is not calibrated for {self.model}; use a number from 0.5 to 1 or one of: {', '.join(presets) or 'none'}.",
+            )
+        return float(presets[threshold]["threshold"])

@@ -1,0 +1,218 @@
+"""A document's session: text in, completion out, with its joules. One cache, kept from request to request.
+
+Must not know: connections, other sessions, editors.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from green_code.decoding.drafter import Drafter
+from green_code.decoding.exit_policies import Full, Policy
+from green_code.decoding.generate import Generated, ends_completion, generate
+from green_code.decoding.healing import heal
+from green_code.decoding.price_book import PriceBook
+from green_code.decoding.prompt_lookup import NEAR_TOKENS, PromptLookup
+from green_code.decoding.propagation import EXACT_TAIL, PropagatingKVCache
+from green_code.decoding.speculative import decode
+from green_code.decoding.stop_rules import Situation
+from green_code.decoding.verifier import Verifier
+from green_code.engine.accounting import Figures, FullDepthCache, RequestAccount
+from green_code.engine.interfaces import Cancelled
+from green_code.link.messages import CompletionParams, CompletionResult
+from green_code.sequences import common
+
+if TYPE_CHECKING:
+    from green_code.engine.loading import Runtime
+
+BUDGET_SECONDS = 5.0  # nobody waits longer for a completion
+_SUFFIX_CHARACTERS = 4 * NEAR_TOKENS  # a token of code has 3 to 4
+
+
+class _Interrupted(Exception):
+    """A request was cancelled or superseded between two calls of the decoder."""
+
+    def __init__(self, refusal: str) -> None:
+        super().__init__(refusal)
+        self.refusal = refusal
+
+
+class Session:
+    """One document's cache. A request keeps the longest prefix of tokens that it shares with the last one.
+
+    Args:
+        lookup: whether prompt lookup drafts; without it only exits do, in `exact`, for experiments.
+    """
+
+    def __init__(self, runtime: Runtime, lookup: bool = True) -> None:
+        self._runtime, self._with_lookup = runtime, lookup
+        self.trim()
+
+    @property
+    def cache_bytes(self) -> int:
+        """Memory of keys, values, states and the indexes of prompt lookup."""
+        return self._cache.cache_bytes + (self.lookup.memory_bytes if self.lookup is not None else 0)
+
+    def trim(self) -> None:
+        """See `interfaces.Session`."""
+        runtime = self._runtime
+        self._cache = PropagatingKVCache(runtime.decoder, runtime.prefill_exit)
+        self.book = PriceBook(runtime.costs.prices, runtime.layers_total)
+        self.lookup = (
+            PromptLookup(runtime.vocabulary, runtime.layers_total, runtime.ngrams)
+            if self._with_lookup
+            else None
+        )
+        self._suffix: tuple[str, list[int]] = "", []
+        self._full_depth = FullDepthCache()
+
+    def complete(
+        self, params: CompletionParams, cancelled: Cancelled, budget_seconds: float = BUDGET_SECONDS
+    ) -> CompletionResult:
+        """See `interfaces.Session`. An interrupted request gives an empty text with the refusal as reason.
+
+        Args:
+            budget_seconds: no token is begun later than this.
+        """
+        runtime, cache = self._runtime, self._cache
+        policy = runtime.policy(params)
+        wall, cpu = time.monotonic(), time.process_time()
+        earlier, tokens = self._prompt(params["prefix"], params["max_prompt_tokens"])
+        prompt, required = heal(tokens, runtime.vocabulary)
+        blank = not params["prefix"].strip()
+        propagates = bool(policy.exits) and params["decoding"] != "exact"
+        shared = common(cache.tokens, prompt[:-1])
+        if not (propagates or blank):
+            cache.drop_propagated()
+        reused = min(shared, len(cache))
+        account = RequestAccount(cache, shared, reused, self._full_depth)
+        generated = Generated()
+        if blank:
+            generated.reason = "no_context"
+        else:
+            cache.interrupt = lambda: _raise_if(cancelled())
+            try:
+                cache.truncate(reused)
+                cache.append(prompt[reused:])
+                if propagates:
+                    cache.propagate_before(len(prompt) - 1 - EXACT_TAIL)
+                if params["decoding"] != "full":
+                    self._index(earlier, prompt, params["suffix"])
+                self._generate(generated, params, policy, required, wall + budget_seconds)
+            except _Interrupted as interruption:
+                generated.reason = interruption.refusal
+                cache.truncate(cache.length(1))  # positions that no layer has run over count anew
+            finally:
+                cache.interrupt = lambda: None
+                if self.lookup is not None and params["decoding"] != "full":
+                    self.lookup.remember(prompt, generated.tokens)
+        interrupted = generated.reason in ("cancelled", "superseded")
+        figures = account.close(
+            runtime.costs.prices, 0 if blank else len(prompt), generated.passes, interrupted
+        )
+        self._full_depth = account.full_depth
+        result = self._result(generated, figures, len(prompt), reused)
+        result["wall_seconds"], result["cpu_seconds"] = time.monotonic() - wall, time.process_time() - cpu
+        return result
+
+    def _generate(
+        self,
+        generated: Generated,
+        params: CompletionParams,
+        policy: Policy,
+        required: bytes,
+        deadline: float,
+    ) -> None:
+        """Decode behind the prompt that the cache holds."""
+        runtime, vocabulary, chooser = self._runtime, self._runtime.vocabulary, self._runtime.chooser
+        situation = Situation.at(
+            params["prefix"], params["suffix"], params["single_line"], params["max_lines"]
+        )
+        if params["decoding"] == "full":
+            drafter = Drafter.without_drafts(runtime.layers_total, chooser)
+        else:  # in `exact` the policy's exits draft, in `fast` they decide
+            drafting = policy if params["decoding"] == "exact" else Full()
+            drafter = Drafter(
+                self.book,
+                self.lookup,
+                drafting,
+                chooser,
+                lambda token: ends_completion(token, vocabulary, situation),
+            )
+        verifier = Verifier(Full() if params["decoding"] == "exact" else policy, chooser)
+        stream: Iterator[tuple[int, int]] = decode(
+            self._cache, drafter, verifier, chooser, required, params["max_tokens"]
+        )
+        generate(
+            generated,
+            stream,
+            vocabulary,
+            required=required,
+            situation=situation,
+            max_tokens=params["max_tokens"],
+            deadline=deadline,
+        )
+
+    def _index(self, earlier: Sequence[int], prompt: Sequence[int], suffix: str) -> None:
+        """Bring prompt lookup's indexes up to date. Typing leaves the lines after the cursor's as they are."""
+        if self.lookup is None:
+            return
+        text = suffix.partition("\n")[2][:_SUFFIX_CHARACTERS]
+        if text != self._suffix[0]:
+            self._suffix = text, self._runtime.vocabulary.encode(text)
+        self.lookup.document.follow(prompt)
+        self.lookup.around(earlier, self._suffix[1])
+
+    def _prompt(self, prefix: str, limit: int) -> tuple[list[int], list[int]]:
+        """Tokens before the window, and those of the window, which ends at the cursor.
+
+        Where the text is cut, the cut moves in steps of half a window, so that typing does not shift it.
+        """
+        vocabulary = self._runtime.vocabulary
+        limit = min(limit, self._runtime.decoder.config.max_positions // 2)
+        tokens, cut = vocabulary.encode(prefix), 0
+        if len(tokens) > limit:
+            step = max(1, limit // 2)
+            start = -(-(len(tokens) - limit) // step) * step
+            line_starts = (
+                i + 1
+                for i in range(start, min(start + step // 2, len(tokens) - 1))
+                if vocabulary.token_bytes[tokens[i]].endswith(b"\n")
+            )
+            cut = next(line_starts, start)
+        bos = [vocabulary.bos] if vocabulary.bos is not None else []
+        return tokens[:cut], [*bos, *tokens[cut:]]
+
+    def _result(
+        self, generated: Generated, figures: Figures, prompt_tokens: int, reused: int
+    ) -> CompletionResult:
+        runtime = self._runtime
+        interrupted = generated.reason in ("cancelled", "superseded")
+        text = "" if interrupted else generated.text
+        empty = not text.strip() and not interrupted and generated.reason != "no_context"
+        return {
+            "id": "",
+            "text": "" if empty else text,
+            "tokens": len(generated.tokens),
+            "token_texts": [runtime.vocabulary.decode([token]) for token in generated.tokens],
+            "exits": generated.exits,
+            "layers_run": figures.layers_run,
+            "layers_total": runtime.layers_total,
+            "prompt_tokens": prompt_tokens,
+            "prompt_reused": reused,
+            "prompt_layers_run": figures.prompt_layers_run,
+            "energy_joules": figures.joules,
+            "energy_full_joules": figures.full_joules,
+            "energy_source": runtime.energy_source,
+            "saving": 1 - figures.joules / figures.full_joules if figures.full_joules else 0.0,
+            "wall_seconds": 0.0,
+            "cpu_seconds": 0.0,
+            "reason": "empty" if empty else generated.reason,
+        }
+
+
+def _raise_if(refusal: str | None) -> None:
+    if refusal is not None:
+        raise _Interrupted(refusal)

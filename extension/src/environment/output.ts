@@ -1,0 +1,29 @@
+/** What the output of pip and doctor means to the user. Must not use the editor's API. */
+import { t } from '../l10n';
+
+/** A line of pip's output as a step to show, or null. */
+export function pipStep(line: string): string | null {
+  const downloading = /^\s*Downloading (\S+?)-\d\S* \((.+)\)/.exec(line);
+  if (downloading) {
+    return t('Downloading {name}, {size}', { name: downloading[1] ?? '', size: downloading[2] ?? '' });
+  }
+  const collecting = /^Collecting ([\w.-]+)/.exec(line);
+  if (collecting) {
+    return t('Collecting {name}', { name: collecting[1] ?? '' });
+  }
+  if (line.includes('WARNING: Retrying')) {
+    return t('The package index does not answer. Retrying.');
+  }
+  return line.startsWith('Installing collected packages') ? t('Installing packages') : null;
+}
+
+/** What `doctor --json` found wrong and how to fix it, in one line; null if this is not its output, or nothing is wrong. */
+export function doctorProblem(output: string): string | null {
+  try {
+    const { checks } = JSON.parse(output) as { checks: { check: string; level: string; found: string; mend: string }[] };
+    const failed = checks.filter(({ level }) => level === 'fail');
+    return failed.length === 0 ? null : failed.map(({ check, found, mend }) => `${check}: ${found}. ${mend}`.trim()).join(' ');
+  } catch {
+    return null;
+  }
+}
