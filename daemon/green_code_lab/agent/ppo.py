@@ -19,7 +19,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -27,24 +27,11 @@ from torch import Tensor, nn
 from torch.distributions import Categorical
 
 from green_code.decoding.exit_classifier import BESIDE, EXIT, HIDDEN_UNITS, ExitClassifier
+from green_code_lab.agent.environment import ExitEnvironment
 from green_code_lab.agent.monitors import Monitor
-from green_code_lab.agent.rollouts import Rollouts
+from green_code_lab.agent.paper_environment import PaperEnvironment
 
-
-class Environment(Protocol):
-    """`count` episodes side by side."""
-
-    rollouts: Rollouts
-    count: int
-
-    def observe(self) -> tuple[Tensor, Tensor]:
-        """(count, C + BESIDE) features and (count,) exit index."""
-
-    def left(self) -> Any:
-        """(count,) share of the episode that is left, 1 … 0."""
-
-    def step(self, action: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Rewards (count,) and whether the episode ended; the next one has then started."""
+Environment = ExitEnvironment | PaperEnvironment
 
 
 @dataclass(frozen=True)
@@ -104,8 +91,8 @@ def train(
     """
     a = arguments
     torch.manual_seed(a.seed)
-    width, exits = environment.rollouts.states.shape[2], environment.rollouts.exits
-    agent = ActorCritic(width, exits)
+    exits = environment.rollouts.exits
+    agent = ActorCritic(environment.rollouts.states.shape[2], exits)
     if start is not None:
         agent.actor.load_state_dict(start.state_dict())
     optimiser = torch.optim.Adam(agent.parameters(), lr=a.learning_rate, eps=1e-5)
@@ -114,7 +101,7 @@ def train(
     log.write_text(json.dumps(asdict(a)) + "\n")
     for update in range(a.updates):
         optimiser.param_groups[0]["lr"] = a.learning_rate * (1 - update / a.updates)  # 9.
-        replayed = _replay(environment, agent, a, width)
+        replayed, last_value = _replay(environment, agent, a.steps)
         finished = _returns(running, replayed)
         mean_return = finished.mean().item() if len(finished) else mean_return
         scale = scale or max(1e-6, replayed.rewards.abs().sum(0).mean().item())  # 6.
@@ -122,7 +109,7 @@ def train(
             replayed.rewards / scale,
             replayed.values,
             replayed.ended,
-            replayed.last_value,
+            last_value,
             a.discount,
             a.gae_lambda,
         )
@@ -172,21 +159,18 @@ class ActorCritic(nn.Module):
         _orthogonal(self.actor.action, 0.01)
         self.critic = Critic(width, exits)
 
-    def value(self, features: Tensor, exit_index: Tensor, left: Tensor) -> Tensor:
-        """(…,) expected return."""
-        return self.critic(features, exit_index, left)  # type: ignore[no-any-return]
 
+class _Replayed(NamedTuple):
+    """(steps, environments) each."""  # 1.
 
-class _Replayed:
-    """(steps, environments) of features, actions and rewards."""  # 1.
-
-    def __init__(self, steps: int, environments: int, width: int) -> None:
-        shape = (steps, environments)
-        self.features = torch.zeros(*shape, width + BESIDE)
-        self.left = torch.zeros(shape)
-        self.exits, self.actions = (torch.zeros(shape, dtype=torch.long) for _ in range(2))
-        self.log_probabilities, self.rewards, self.ended, self.values = (torch.zeros(shape) for _ in range(4))
-        self.last_value = torch.zeros(environments)
+    features: Tensor
+    exits: Tensor
+    left: Tensor
+    actions: Tensor
+    log_probabilities: Tensor
+    values: Tensor
+    rewards: Tensor
+    ended: Tensor
 
 
 def _returns(running: Tensor, replayed: _Replayed) -> Tensor:
@@ -200,19 +184,20 @@ def _returns(running: Tensor, replayed: _Replayed) -> Tensor:
 
 
 @torch.no_grad()
-def _replay(environment: Environment, agent: ActorCritic, arguments: Arguments, width: int) -> _Replayed:
-    r = _Replayed(arguments.steps, environment.count, width)
-    for t in range(arguments.steps):
-        r.features[t], r.exits[t] = environment.observe()
-        r.left[t] = torch.from_numpy(environment.left())
-        choice = Categorical(logits=agent.actor(r.features[t], r.exits[t]))
-        r.actions[t] = choice.sample()  # type: ignore[no-untyped-call]
-        r.log_probabilities[t] = choice.log_prob(r.actions[t])  # type: ignore[no-untyped-call]
-        r.values[t] = agent.value(r.features[t], r.exits[t], r.left[t])  # 11.
-        reward, end = environment.step(r.actions[t].numpy())
-        r.rewards[t], r.ended[t] = torch.from_numpy(reward).float(), torch.from_numpy(end).float()
-    r.last_value = agent.value(*environment.observe(), torch.from_numpy(environment.left()).float())
-    return r
+def _replay(environment: Environment, agent: ActorCritic, steps: int) -> tuple[_Replayed, Tensor]:
+    """What happened, and the (environments,) value of the state after."""
+    happened = []
+    for _ in range(steps):
+        features, exits = environment.observe()
+        left = torch.from_numpy(environment.left()).float()
+        choice = Categorical(logits=agent.actor(features, exits))
+        action = choice.sample()  # type: ignore[no-untyped-call]
+        log_probability = choice.log_prob(action)  # type: ignore[no-untyped-call]
+        value = agent.critic(features, exits, left)  # 11.
+        reward, ended = (torch.from_numpy(x).float() for x in environment.step(action.numpy()))
+        happened.append((features, exits, left, action, log_probability, value, reward, ended))
+    last = agent.critic(*environment.observe(), torch.from_numpy(environment.left()).float())
+    return _Replayed(*map(torch.stack, zip(*happened, strict=True))), last
 
 
 def _update(
@@ -224,8 +209,9 @@ def _update(
     train_actor: bool,
 ) -> dict[str, float]:
     r, a = replayed, arguments
-    batch = (r.features, r.exits, r.left, r.actions, r.log_probabilities, gains, gains + r.values)
-    features, exits, left, actions, old_log, gains, returns = (x.flatten(0, 1) for x in batch)
+    features, exits, left, actions, old_log, values, *_ = (x.flatten(0, 1) for x in r)
+    gains = gains.flatten(0, 1)
+    returns = gains + values
     size = len(gains) // a.minibatches
     kl = entropy = policy_loss = value_loss = torch.tensor(0.0)
     for _ in range(a.epochs):
@@ -242,8 +228,8 @@ def _update(
             gain = (gain - gain.mean()) / (gain.std() + 1e-8)  # 4.
             clipped = ratio.clamp(1 - a.clip, 1 + a.clip)
             policy_loss = -torch.min(gain * ratio, gain * clipped).mean()  # 5.
-            values = agent.value(features[pick], exits[pick], left[pick])
-            value_loss = (values - returns[pick]).pow(2).mean() / 2
+            value = agent.critic(features[pick], exits[pick], left[pick])
+            value_loss = (value - returns[pick]).pow(2).mean() / 2
             entropy = choice.entropy().mean()  # type: ignore[no-untyped-call]
             loss = train_actor * (policy_loss - a.entropy * entropy) + value_loss  # 7.
             if not torch.isfinite(loss):  # the monitor then stops the run

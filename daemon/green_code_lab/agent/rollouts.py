@@ -86,8 +86,7 @@ class Rollouts:
         return (differs * (1 + np.where(known, lost, mean))).astype(np.float32)
 
 
-def _columns() -> list[str]:
-    return [name for name in Rollouts.__dataclass_fields__ if name not in _META_FIELDS]
+_NAMES = [name for name in Rollouts.__dataclass_fields__ if name not in _META_FIELDS]
 
 
 def write_rollouts(folder: Path, rollouts: Rollouts) -> None:
@@ -109,18 +108,19 @@ def merge_rollouts(folder: Path, parts: Sequence[Path]) -> Rollouts:
                 shutil.copyfileobj(source, file, 1 << 24)
     rows = [0, *accumulate(len(part.final_tokens) for part in opened)]
     episodes = [0, *accumulate(1 + int(part.episodes.max()) for part in opened)]
-    columns = {name: [getattr(part, name) for part in opened] for name in _columns()}
+    columns: dict[str, Any] = {name: [getattr(part, name) for part in opened] for name in _NAMES}
     columns["starts"] = [part.starts[:-1] + row for part, row in zip(opened, rows, strict=False)]
     columns["starts"].append(np.array(rows[-1:]))
     columns["episodes"] = [part.episodes + first for part, first in zip(opened, episodes, strict=False)]
-    _finish(folder, replace(opened[0], **{name: np.concatenate(each) for name, each in columns.items()}))
+    columns = {name: np.concatenate(each) for name, each in columns.items()}
+    _finish(folder, replace(opened[0], **columns))
     for part in parts:
         shutil.rmtree(part)
     return open_rollouts(folder)
 
 
 def _finish(folder: Path, rollouts: Rollouts) -> None:
-    columns: dict[str, Any] = {name: getattr(rollouts, name) for name in _columns()}
+    columns: dict[str, Any] = {name: getattr(rollouts, name) for name in _NAMES}
     np.savez(folder / _COLUMNS, **columns)
     width = rollouts.states.shape[2]
     meta = {"exits": rollouts.exits, "layers": rollouts.layers, "width": width, "weights": rollouts.weights}
@@ -138,7 +138,7 @@ def open_rollouts(folder: Path, weights: str | None = None) -> Rollouts:
     try:
         meta = json.loads((folder / _META).read_text())
         with np.load(folder / _COLUMNS) as file:
-            columns = {name: file[name] for name in _columns()}
+            columns = {name: file[name] for name in _NAMES}
         shape = (len(columns["final_tokens"]), len(meta["exits"]), meta["width"])
         states = np.memmap(folder / _STATES, np.float16, "r", shape=shape)
     except (OSError, ValueError, KeyError, BadZipFile) as error:

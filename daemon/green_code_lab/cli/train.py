@@ -127,7 +127,9 @@ def train_agent(args: argparse.Namespace) -> None:
     Raises:
         Problem: the rollouts are of another bundle, or a monitor stopped the only run.
     """
-    folder, rewards = _bundle_folder(args.model), _rewards(args)
+    if args.gamma <= 0:
+        raise Problem("bad_request", "--gamma must be greater than 0: the paper's rewards are divided by it.")
+    folder, rewards = _bundle_folder(args.model), Rewards(args.alpha, args.beta, args.gamma)
     bundle, opened = _open(args)
     rollouts, validation, held_out = (
         open_rollouts(args.work / "rollouts" / part, bundle.weights_key) for part in PARTS
@@ -173,12 +175,6 @@ def _check_prefill_exit(bundle: Bundle, exits: Sequence[int]) -> None:
             "bad_request",
             f"the bundle's prefill exit {bundle.prefill_exit} is above the last of these exits, {exits[-1]}; give deeper --exits, or first run `green-code adapt kv-projections --prefill-exit N` with a lower layer.",
         )
-
-
-def _rewards(args: argparse.Namespace) -> Rewards:
-    if args.gamma <= 0:
-        raise Problem("bad_request", "--gamma must be greater than 0: the paper's rewards are divided by it.")
-    return Rewards(args.alpha, args.beta, args.gamma)
 
 
 def make_calibration(args: argparse.Namespace) -> None:

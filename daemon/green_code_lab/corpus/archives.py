@@ -17,10 +17,6 @@ _DAMAGE = (OSError, EOFError, zipfile.BadZipFile, tarfile.TarError, zlib.error, 
 _UNSUPPORTED = (RuntimeError, NotImplementedError)  # zipfile's, for encryption and rare compressions
 
 
-def is_archive(path: Path) -> bool:
-    return path.name.lower().endswith(SUFFIXES)
-
-
 def members(archive: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[PurePosixPath, bytes]]:
     """(name, content up to a source file's limit) of the regular members with such names.
 

@@ -17,14 +17,12 @@ from green_code.models.vocabulary import Vocabulary, build_tokenizer, choose_ids
 from green_code.problems import Problem
 from green_code_lab.corpus.copies import clean
 from green_code_lab.corpus.evaluation_rows import EvaluationRows
-from green_code_lab.corpus.files import SourceFile
+from green_code_lab.corpus.files import Report, SourceFile
 from green_code_lab.corpus.installed import installed_files
 from green_code_lab.corpus.jdk import jdk_files
 from green_code_lab.corpus.own_code import own_files
-from green_code_lab.corpus.report import Report
 from green_code_lab.corpus.shards import LEAST_HELD_OUT, write_shards
-from green_code_lab.corpus.shares import within_share
-from green_code_lab.corpus.split import Parts, split
+from green_code_lab.corpus.split import Parts, split, within_share
 
 SOURCES = ("installed", "sdists", "jdk")
 VOCABULARY_SIZE = 38_912
@@ -142,11 +140,7 @@ def _gathered(args: argparse.Namespace, report: Report) -> Iterator[SourceFile]:
 
 
 def _choose_vocabulary(source: GgufSource, parts: Parts, path: Path) -> None:
-    """Choose the ids that the training files need, by their counts.
-
-    Raises:
-        Problem: the corpus is too small.
-    """
+    """Choose the ids that the training files need, by their counts. Raises Problem where the corpus is too small."""
     pieces = source.pieces()
     whole = Vocabulary(build_tokenizer(pieces), pieces.bos, [pieces.eos])
     counts = np.zeros(len(pieces.texts), np.int64)

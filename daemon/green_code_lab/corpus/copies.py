@@ -15,8 +15,7 @@ import numpy as np
 from datasketch import MinHash, MinHashLSH
 
 from green_code_lab.corpus.evaluation_rows import EvaluationRows
-from green_code_lab.corpus.files import SourceFile
-from green_code_lab.corpus.report import Report
+from green_code_lab.corpus.files import Report, SourceFile
 from green_code_lab.corpus.words import code_words, runs, word_hashes
 
 _RUN = 5

@@ -12,10 +12,9 @@ import tokenize
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Any
 
-from green_code_lab.corpus.report import Report
-
+_EXAMPLES = 20  # names stored per reason
 OWN = "own"
 """Licence of the user's own code, which needs no check."""
 
@@ -41,6 +40,28 @@ _FIRST_COMMENT = {
     "python": re.compile(r"\A(?:[ \t]*(?:#[^\n]*)?\n)+"),
     "java": re.compile(r"\A\s*/\*.*?\*/\s*", re.S),
 }
+
+
+class Report:
+    """What was left out, and why: counts by reason, with the first names of each."""
+
+    def __init__(self) -> None:
+        self.counts: dict[str, int] = {}
+        self.examples: dict[str, list[str]] = {}
+
+    def drop(self, reason: str, name: str) -> None:
+        self.counts[reason] = self.counts.get(reason, 0) + 1
+        examples = self.examples.setdefault(reason, [])
+        if len(examples) < _EXAMPLES:
+            examples.append(name)
+
+    def summary(self) -> dict[str, Any]:
+        """{reason: {count, examples}}, most frequent first."""
+        order = sorted(self.counts, key=lambda reason: -self.counts[reason])
+        return {reason: {"count": self.counts[reason], "examples": self.examples[reason]} for reason in order}
+
+    def __str__(self) -> str:
+        return ", ".join(f"{by['count']} {reason}" for reason, by in self.summary().items()) or "nothing"
 
 
 @dataclass(frozen=True)
@@ -108,7 +129,11 @@ def source_file(
         reason = "too large"
     elif text is None:
         reason = "undecodable"
-    elif _GENERATED.search(text[:_GENERATED_WITHIN]) or _long_lines(text):
+    elif (
+        _GENERATED.search(text[:_GENERATED_WITHIN])
+        or len(text) > _MAX_MEAN_LINE * len(lines := text.split("\n"))
+        or max(map(len, lines)) > _MAX_LINE
+    ):
         reason = "generated or data"
     elif len(text := _without_licence(text, language)) < _MIN_CHARACTERS:
         reason = "too small"
@@ -137,11 +162,6 @@ def decode(data: bytes, language: str) -> str | None:
     except (SyntaxError, UnicodeError, LookupError):
         return None
     return None if "\0" in text else text.replace("\r\n", "\n").replace("\r", "\n")
-
-
-def _long_lines(text: str) -> bool:
-    lines = text.split("\n")
-    return len(text) > _MAX_MEAN_LINE * len(lines) or max(map(len, lines)) > _MAX_LINE
 
 
 def _without_licence(text: str, language: str) -> str:

@@ -8,9 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from green_code_lab.corpus.files import SourceFile, in_skipped_folder, language_of, read_source
+from green_code_lab.corpus.files import Report, SourceFile, in_skipped_folder, language_of, read_source
 from green_code_lab.corpus.licences import licence_of, permissive
-from green_code_lab.corpus.report import Report
 
 _OURSELVES = ("green-code", "green-code-lab")
 _LIBRARY_WITHOUT = {"site-packages", "dist-packages", "lib2to3", "idlelib", "__phello__"}

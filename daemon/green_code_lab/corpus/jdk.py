@@ -8,8 +8,7 @@ from pathlib import Path
 
 from green_code.problems import Problem
 from green_code_lab.corpus.archives import members
-from green_code_lab.corpus.files import SourceFile, source_file
-from green_code_lab.corpus.report import Report
+from green_code_lab.corpus.files import Report, SourceFile, source_file
 
 _LICENCE = "GPL-2.0-only WITH Classpath-exception-2.0"
 _DATA_MODULES = ("jdk.localedata", "jdk.charsets")  # tables in the form of Java source

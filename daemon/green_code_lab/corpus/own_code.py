@@ -9,9 +9,10 @@ from pathlib import Path
 from green_code.globs import matching_glob
 from green_code.problems import Problem
 from green_code.settings import default_settings
-from green_code_lab.corpus.archives import SUFFIXES, is_archive, members
+from green_code_lab.corpus.archives import SUFFIXES, members
 from green_code_lab.corpus.files import (
     OWN,
+    Report,
     SourceFile,
     in_skipped_folder,
     language_of,
@@ -19,7 +20,6 @@ from green_code_lab.corpus.files import (
     skipped_folder,
     source_file,
 )
-from green_code_lab.corpus.report import Report
 
 _SECRET = default_settings().excluded_files
 
@@ -35,7 +35,7 @@ def own_files(path: Path, report: Report) -> Iterator[SourceFile]:
     path = path.resolve()
     if path.is_dir():
         yield from _folder(path, report)
-    elif path.is_file() and is_archive(path):
+    elif path.is_file() and path.name.lower().endswith(SUFFIXES):
         yield from _archive(path, report)
     else:
         raise Problem(

@@ -25,9 +25,8 @@ from requests import HTTPError, RequestException
 
 from green_code.problems import Problem
 from green_code_lab.corpus.archives import members
-from green_code_lab.corpus.files import SourceFile, in_skipped_folder, source_file
+from green_code_lab.corpus.files import Report, SourceFile, in_skipped_folder, source_file
 from green_code_lab.corpus.licences import licence_of, permissive
-from green_code_lab.corpus.report import Report
 
 LIST = Path(__file__).with_name("sdists.txt")
 _TIMEOUT_SECONDS = 60

@@ -1,4 +1,4 @@
-"""The split into training and held-out files: whole projects, so that held-out scores are of other authors' code.
+"""A limit on each project's share, and the split into training and held-out files: whole projects, so that held-out scores are of other authors' code.
 
 Some projects that every corpus has are held out by name, so that the scores of different runs compare. Otherwise, and
 among a user's own projects, they are drawn. Where one project is most of the code, its folders are drawn instead (those
@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
+from itertools import groupby, takewhile
+from operator import attrgetter
 from pathlib import PurePosixPath
 
-from green_code_lab.corpus.files import SourceFile
+from green_code_lab.corpus.files import Report, SourceFile
 
+_project, _name = attrgetter("project"), attrgetter("name")
 Parts = dict[tuple[str, str], list[SourceFile]]
 """Files by (language, "train" or "heldout")."""
 
@@ -24,9 +26,31 @@ HELD_OUT = frozenset(
 )
 """Projects (of the JDK: modules) that are never trained on."""
 
+# Characters of a project; Java has few projects, the JDK's modules.
+_MAX_CHARACTERS = {"python": 2_000_000, "java": 12_000_000}
 _UNITS = ("project", "folder", "file")
 _SHARE = 0.05  # of the characters, where units are drawn
 _LEAST, _MOST = 0.01, 0.10  # accepted deviations from that share
+
+
+def within_share(files: Iterable[SourceFile], seed: int, report: Report) -> Iterator[SourceFile]:
+    """Files up to each project's share, drawn with `seed`; a user's own code without a limit.
+
+    A project may come in several runs (installed, and as a source distribution); they have one share together.
+    """
+    sizes: dict[tuple[str, str], int] = {}
+    for (project, own), group in groupby(files, lambda file: (file.project, file.own)):
+        if own:
+            yield from group
+            continue
+        order = list(group)
+        random.Random(f"{seed} {project}").shuffle(order)
+        for file in order:
+            size = sizes[project, file.language] = sizes.get((project, file.language), 0) + len(file.text)
+            if size <= _MAX_CHARACTERS[file.language]:
+                yield file
+            else:
+                report.drop("beyond a project's share", file.name)
 
 
 @dataclass(frozen=True)
@@ -91,14 +115,6 @@ def _draw(files: Sequence[SourceFile], key: Callable[[SourceFile], str], seed: i
             drawn += sizes[unit]
             held.add(unit)
     return frozenset(held) if drawn >= _LEAST * total else frozenset()
-
-
-def _project(file: SourceFile) -> str:
-    return file.project
-
-
-def _name(file: SourceFile) -> str:
-    return file.name
 
 
 def _folder(file: SourceFile) -> str:

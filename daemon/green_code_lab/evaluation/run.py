@@ -17,19 +17,9 @@ from green_code.engine.loading import Runtime
 from green_code.link.messages import CompletionParams
 from green_code.problems import Problem
 from green_code.work import prompt_layer_positions
+from green_code_lab.evaluation import metrics
 from green_code_lab.evaluation.codebleu import syntax_match, weighted_bleu
 from green_code_lab.evaluation.datasets import Row, rows_digest, source_text
-from green_code_lab.evaluation.metrics import (
-    bleu,
-    bootstrap_interval,
-    chrf,
-    edit_similarity,
-    exact_match,
-    normalise,
-    rouge_l,
-    tokenise,
-    words,
-)
 from green_code_lab.evaluation.parallel import Complete, cold
 
 
@@ -38,15 +28,17 @@ def score(text: str, row: Row) -> dict[str, float | None]:
 
     None: the reference has no syntax to match.
     """
-    got, want = (tokenise(text), normalise(row.reference)) if row.tokenised else (text, row.reference)
+    got, want = (
+        (metrics.tokenise(text), metrics.normalise(row.reference)) if row.tokenised else (text, row.reference)
+    )
     source = source_text(row.reference, row.language) if row.tokenised else row.reference
     return {
-        "exact_match": exact_match(got, want),
-        "edit_similarity": edit_similarity(got, want),
-        "rouge_l": rouge_l(got, want),
-        "bleu": bleu(got, want),
-        "weighted_bleu": weighted_bleu(words(got), words(want), row.language),
-        "chrf": chrf(got, want),
+        "exact_match": metrics.exact_match(got, want),
+        "edit_similarity": metrics.edit_similarity(got, want),
+        "rouge_l": metrics.rouge_l(got, want),
+        "bleu": metrics.bleu(got, want),
+        "weighted_bleu": weighted_bleu(metrics.words(got), metrics.words(want), row.language),
+        "chrf": metrics.chrf(got, want),
         "syntax_match": syntax_match(text, source, row.language),
     }
 
@@ -133,7 +125,7 @@ def _means(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "tokens": tokens,
         "exact_match": statistics.fmean(r["exact_match"] for r in rows),
         "edit_similarity": statistics.fmean(similarity),
-        "edit_similarity_interval": bootstrap_interval(similarity),
+        "edit_similarity_interval": metrics.bootstrap_interval(similarity),
         **{name: statistics.fmean(r[name] for r in rows) for name in overlaps},
         "syntax_match": statistics.fmean(matched) if matched else None,
         "mean_depth": statistics.fmean(depth) if depth else 0.0,

@@ -22,7 +22,7 @@ from green_code.models.adapters import LinearAdapter
 from green_code.models.backend import Backend
 from green_code.models.decoder import Decoder
 from green_code_lab.corpus import Corpus
-from green_code_lab.heads.lenses import FREQUENT
+from green_code_lab.heads.lenses import FREQUENT, minimise
 from green_code_lab.heads.states import window
 from green_code_lab.lite.scores import WINDOW
 
@@ -115,7 +115,9 @@ def train_kv_projections(
     }
     optimiser = torch.optim.AdamW(learned.values(), lr=_RATE, betas=(0.9, 0.98), weight_decay=0.0)
     scored = _scored_depths(exits, prefill_exit, layers)
-    steps, total = max(1, windows // _BATCH), 0.0
+    steps = max(1, windows // _BATCH)
+    warm_up = [min(1.0, (step + 1) / _WARM_UP_STEPS) for step in range(steps)]
+    rates = [_RATE * warm * (1 + math.cos(math.pi * step / steps)) / 2 for step, warm in enumerate(warm_up)]
 
     def adapters() -> dict[int, LinearAdapter]:
         return {
@@ -123,9 +125,7 @@ def train_kv_projections(
             for layer, part in learned.items()
         }
 
-    for step in range(steps):
-        warm = min(1.0, (step + 1) / _WARM_UP_STEPS)
-        optimiser.param_groups[0]["lr"] = _RATE * warm * (1 + math.cos(math.pi * step / steps)) / 2
+    def loss_of(step: int) -> Tensor:
         batch = first if step == 0 else draw()
         with torch.no_grad():
             target = F.linear(decoder.norm(batch.last.to(device)[:, _SKIPPED:]), rows).softmax(-1)
@@ -135,13 +135,9 @@ def train_kv_projections(
         for depth in scored:
             normed = decoder.norm(decoder.apply_lens(tail[depth][:, _SKIPPED:], depth))
             loss = loss - (target * F.linear(normed, rows).log_softmax(-1)).sum(-1).mean()
-        optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-        total += loss.item() / len(scored)
-        if (step + 1) % max(1, steps // 20) == 0:
-            report(f"step {step + 1} of {steps}: cross-entropy {total / max(1, steps // 20):.4f}")
-            total = 0.0
+        return loss
+
+    minimise(optimiser, rates, loss_of, 20, report)
     return {
         layer: LinearAdapter(adapter.matrix.detach().cpu(), adapter.gain.cpu())
         for layer, adapter in adapters().items()
@@ -169,7 +165,7 @@ def compare(
     for language in corpus.languages:
         shard = corpus.shards[language, "heldout"]
         rows = [window(shard, int(at), bos) for at in np.linspace(0, len(shard) - WINDOW, HELD_OUT_WINDOWS)]
-        sums = {name: {depth: np.zeros(2) for depth in scored} for name in candidates}
+        sums = {(name, depth): np.zeros(2) for name in candidates for depth in scored}
         for row in rows:
             full = None
             for name, served in candidates.items():
@@ -177,12 +173,11 @@ def compare(
                 full = _log_probabilities(cache, row, layers) if full is None else full
                 cache = PropagatingKVCache(served, prefill_exit)
                 for depth in scored:
-                    sums[name][depth] += _agreement(_log_probabilities(cache, row, depth), full)
-        for name, by in sums.items():
-            found[name][language] = {
-                depth: dict(zip(("agreement", "divergence"), (total / len(rows)).tolist(), strict=True))
-                for depth, total in by.items()
-            }
+                    sums[name, depth] += _agreement(_log_probabilities(cache, row, depth), full)
+        for (name, depth), total in sums.items():
+            agreement, divergence = (total / len(rows)).tolist()
+            figures = {"agreement": agreement, "divergence": divergence}
+            found[name].setdefault(language, {})[depth] = figures
     return found
 
 

@@ -59,6 +59,27 @@ def record_states(
     return {depth: torch.cat(found.pop(depth)) for depth in depths}, torch.from_numpy(counts)
 
 
+def minimise(
+    optimiser: torch.optim.Optimizer,
+    rates: Sequence[float],
+    loss_of: Callable[[int], Tensor],
+    reports: int,
+    report: Callable[[str], None],
+) -> None:
+    """One step for each rate; the mean of `loss_of(step)` is reported so many times."""
+    every, total = max(1, len(rates) // reports), 0.0
+    for step, rate in enumerate(rates):
+        optimiser.param_groups[0]["lr"] = rate
+        loss = loss_of(step)
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        total += loss.item()
+        if (step + 1) % every == 0:
+            report(f"step {step + 1} of {len(rates)}: loss {total / every:.4f}")
+            total = 0.0
+
+
 def train_lens(
     states: Tensor,
     last: Tensor,
@@ -83,22 +104,17 @@ def train_lens(
     matrix = torch.zeros(states.shape[1], states.shape[1], device=device, requires_grad=True)
     optimiser = torch.optim.AdamW([matrix], lr=_RATE, weight_decay=0.01)
     steps = max(1, _PASSES * len(states) // _BATCH)
-    total = 0.0
-    for step in range(steps):
-        optimiser.param_groups[0]["lr"] = _RATE * min(1.0, (step + 1) / _WARM_UP_STEPS) * (1 - step / steps)
+    rates = [_RATE * min(1.0, (step + 1) / _WARM_UP_STEPS) * (1 - step / steps) for step in range(steps)]
+
+    def loss_of(_: int) -> Tensor:
         chosen = torch.randint(len(states), (_BATCH,), generator=generator)
         x, final = (part[chosen].float().to(device) for part in (states, last))
         with torch.no_grad():
             target = (final @ rows.T).softmax(-1)
         logits = _unit(x + (x * scale) @ matrix.T, eps) @ rows.T
-        loss = -(target * logits.log_softmax(-1)).sum(-1).mean()
-        optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-        total += loss.item()
-        if (step + 1) % max(1, steps // 5) == 0:
-            report(f"step {step + 1} of {steps}: cross-entropy {total / max(1, steps // 5):.4f}")
-            total = 0.0
+        return -(target * logits.log_softmax(-1)).sum(-1).mean()
+
+    minimise(optimiser, rates, loss_of, 5, report)
     return LinearAdapter(matrix.detach().cpu(), gain)
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
+
+from torch import Tensor
 
 from green_code.kernels.weight_format import weight_formats
 from green_code.models.adapters import Adapters, check_adapters, read_adapters, read_lenses, save_lenses
-from green_code.models.backend import first_supporting
+from green_code.models.backend import Backend, first_supporting
 from green_code.models.bundle import AGENT, CALIBRATION, KV_PROJECTIONS, LENSES, SVD_HEAD, Bundle
 from green_code.models.decoder import Decoder
 from green_code.models.device import compute_device
@@ -33,7 +36,7 @@ def make_lenses(job: Job) -> None:
         return
     config, weights = adapted_weights(job.found, bundle)
     corpus, bos, depths = job.corpus_of(bundle), job.vocabulary.bos, (*bundle.exits, config.layers)
-    decoder = first_supporting(weight_formats(), config).build(config, weights, Adapters())
+    decoder = _backend(config, weights, Adapters())
     states, counts = record_states(decoder, corpus, depths, POSITIONS, bos, log)
     head = weights["embed.weight" if config.tied_head else "head.weight"] * weights["norm.weight"]
     last, eps, lenses = states[config.layers], config.norm_eps, {}
@@ -46,8 +49,8 @@ def make_lenses(job: Job) -> None:
     for name, applied in (("plain", {}), ("lens", read_lenses(part))):
         scored.set_lenses(applied)
         held_out[name] = score(scored, corpus, bundle.exits, MANIFEST_POSITIONS, bos)
-        for language, by in held_out[name].items():
-            log(f"{name} {language} {rounded(by)}")
+        for language, by in rounded(held_out[name], 3).items():
+            log(f"{name} {language} {by}")
     record = {"positions": len(last), "seed": job.args.seed, "held_out": held_out}
     manifest = {k: v for k, v in bundle.manifest.items() if k not in ("agent", "kv_projections")}
     stale = (KV_PROJECTIONS, SVD_HEAD, AGENT, CALIBRATION)
@@ -70,7 +73,7 @@ def make_kv_projections(job: Job) -> None:
     corpus = job.corpus_of(bundle)
     config, weights = adapted_weights(job.found, bundle)
     adapters = _adapters(bundle.without(KV_PROJECTIONS), config)  # old ones may not fit any more
-    served = first_supporting(weight_formats(), config).build(config, weights, adapters)
+    served = _backend(config, weights, adapters)
     decoder, bos = Decoder.load(config, weights).to(compute_device()), job.vocabulary.bos
     decoder.set_lenses(adapters.lenses)
     trained = train_kv_projections(
@@ -78,17 +81,11 @@ def make_kv_projections(job: Job) -> None:
     )
     part = job.bundle / f"{KV_PROJECTIONS}.part"
     save_lenses(part, trained)
-    with_trained = replace(adapters, kv_projections=read_lenses(part))
-    learned = first_supporting(weight_formats(), config).build(config, weights, with_trained)
+    learned = _backend(config, weights, replace(adapters, kv_projections=read_lenses(part)))
     held_out = compare({"plain": served, "learned": learned}, corpus, prefill_exit, bundle.exits, bos)
     for name, by in held_out.items():
         log(f"{name} {json.dumps(by)}")
-    record = {
-        "windows": WINDOWS,
-        "exits": list(bundle.exits),
-        "seed": job.args.seed,
-        "held_out": held_out,
-    }
+    record = {"windows": WINDOWS, "exits": list(bundle.exits), "seed": job.args.seed, "held_out": held_out}
     manifest = {**bundle.manifest, "prefill_exit": prefill_exit, "kv_projections": record}
     job.replace_part(part, KV_PROJECTIONS, (CALIBRATION,), manifest)
     log("KV projections written; next: `green-code train calibrate`")
@@ -105,9 +102,8 @@ def make_svd_head(job: Job) -> None:
         log(f"the head of {job.config.family} always runs whole: it gets no SVD head")
         return
     config, weights = adapted_weights(job.found, bundle)
-    adapters = _adapters(bundle, config)
     moment = second_moment(
-        first_supporting(weight_formats(), config).build(config, weights, adapters),
+        _backend(config, weights, _adapters(bundle, config)),
         weights["norm.weight"],
         job.corpus_of(bundle),
         depths_that_count(job.recipe_of(bundle).exits, config.layers),
@@ -123,6 +119,10 @@ def make_svd_head(job: Job) -> None:
     manifest = {k: v for k, v in bundle.manifest.items() if k != "agent"}
     job.replace_part(part, SVD_HEAD, (AGENT, CALIBRATION), manifest)
     log("SVD head written; next: `green-code train`, as rollouts and agent were made with the old head")
+
+
+def _backend(config: ModelConfig, weights: Mapping[str, Tensor], adapters: Adapters) -> Backend:
+    return first_supporting(weight_formats(), config).build(config, weights, adapters)
 
 
 def _adapters(bundle: Bundle, config: ModelConfig) -> Adapters:

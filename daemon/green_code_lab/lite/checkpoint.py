@@ -33,11 +33,7 @@ def save(run: Path, recipe: Recipe, state: Mapping[str, Any]) -> None:
 
 
 def load(run: Path) -> dict[str, Any] | None:
-    """The last checkpoint, or None where there is none.
-
-    Raises:
-        Problem: it cannot be read.
-    """
+    """The last checkpoint, or None where there is none. Raises Problem where it cannot be read."""
     path = run / STATE
     if not path.is_file():
         return None

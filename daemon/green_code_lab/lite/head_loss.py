@@ -48,9 +48,9 @@ class FusedHead:
     """
 
     def __init__(self, fuse: bool) -> None:
-        self.teacher_distribution, self.exit_loss = (
-            torch.compile(f, dynamic=False) if fuse else f for f in (_teacher_distribution, _exit_loss)
-        )
+        compiled = torch.compile if fuse else lambda function, dynamic: function
+        self.teacher_distribution = compiled(_teacher_distribution, dynamic=False)
+        self.exit_loss = compiled(_exit_loss, dynamic=False)
         self._blocks: dict[str, Tensor] = {}
 
     def logits(self, name: str, states: Tensor, weight: Tensor) -> Tensor:

@@ -133,11 +133,7 @@ class Job:
             part.replace(self.bundle / VOCABULARY)
 
     def has_corpus(self) -> bool:
-        """Whether WORK/corpus is the requested one.
-
-        Raises:
-            Problem: it is of other sources.
-        """
+        """Whether WORK/corpus is the requested one. Raises Problem where it is of other sources."""
         about = self.corpus_folder / ABOUT
         if not about.is_file():
             return False
@@ -150,20 +146,13 @@ class Job:
 
     def lacks_kv_projections(self) -> bool:
         """Whether the bundle has none, or none for the requested prefill exit."""
-        return not (self.bundle / KV_PROJECTIONS).is_file() or self.args.prefill_exit not in (
-            None,
-            self.served_prefill_exit(),
+        wanted, own = self.args.prefill_exit, self.own
+        return (
+            not own or not (self.bundle / KV_PROJECTIONS).is_file() or wanted not in (None, own.prefill_exit)
         )
 
-    def served_prefill_exit(self) -> int | None:
-        return own.prefill_exit if (own := self.own) is not None else None
-
     def adapted(self) -> Bundle:
-        """The bundle.
-
-        Raises:
-            Problem: it has no delta yet.
-        """
+        """The bundle. Raises Problem where it has no delta yet."""
         bundle = self.own
         if bundle is None or "training" not in bundle.manifest:
             raise Problem(

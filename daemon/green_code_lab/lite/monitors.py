@@ -36,11 +36,7 @@ class Monitors:
     seen: dict[int, int] = field(default_factory=dict)
 
     def check_losses(self, step: int, losses: Mapping[int, float]) -> None:
-        """Cross-entropies of one step by depth.
-
-        Raises:
-            Problem: one is not finite, or an exit diverges.
-        """
+        """Cross-entropies of one step by depth. Raises Problem where one is not finite, or an exit diverges."""
         for depth, loss in losses.items():
             if not math.isfinite(loss):
                 raise _failure(f"the loss at depth {depth} is {loss} at step {step}: the rate is too high")

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from green_code.problems import Problem
-from green_code_lab.lite.scores import Scores
 
 LOG, SCORES = "log.jsonl", "scores.jsonl"
 
@@ -43,11 +42,3 @@ def rows(run: Path, name: str) -> list[dict[str, Any]]:
             row = json.loads(line)
             found[row["tokens"]] = row
     return [found[tokens] for tokens in sorted(found)]
-
-
-def scores_row(tokens: int, joules: float, scores: Scores) -> dict[str, Any]:
-    rounded = {
-        language: {name: {str(d): round(v, 4) for d, v in by.items()} for name, by in measures.items()}
-        for language, measures in scores.items()
-    }
-    return {"tokens": tokens, "joules": round(joules), "scores": rounded}

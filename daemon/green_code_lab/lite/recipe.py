@@ -25,29 +25,23 @@ class Recipe:
     L = (1−d)·CE(next token) + d·KL(teacher ‖ exit); see head_loss.py.
     """
 
-    exit_groups: tuple[tuple[int, ...], ...]
-    """Exits as depths (layers run, from 1). One exit of each group is drawn a step."""
-    weights: tuple[tuple[int, float], ...]
-    """wᵢ of each exit, the last layer included."""
+    exit_groups: tuple[tuple[int, ...], ...]  # depths (layers run, from 1); one of each group is drawn a step
+    weights: tuple[tuple[int, float], ...]  # wᵢ of each exit, the last layer included
     tokens: int
     learning_rate: float
     sequence: int = 256
-    batch: int = 8
-    """Sequences a step, over all devices."""
-    micro_batch: int = 8
-    """Sequences that one device holds at a time."""
+    batch: int = 8  # sequences a step, over all devices
+    micro_batch: int = 8  # sequences that one device holds at a time
     warm_up_steps: int = 0
-    final_rate_share: float = 1.0
-    """Where the cosine ends, as a share of the peak; 1: a constant rate."""
+    final_rate_share: float = 1.0  # where the cosine ends, as a share of the peak; 1: a constant rate
     weight_decay: float = 0.0
-    distillation: float = 0.0
-    """d: the divergence's share of an exit's loss."""
+    distillation: float = 0.0  # d: the divergence's share of an exit's loss
+    # This model's last layer, or the untouched model, which is then the last layer's teacher too.
     teacher: Literal["last", "untouched"] = "last"
-    """This model's last layer, or the untouched model, which is then the last layer's teacher too."""
-    document_starts: float = 0.0
-    """Share of windows that begin where a file does, as a short file's prompt does."""
-    guard_tokens: int = 250_000
-    """Tokens between two checks on held-out projects (monitors.py)."""
+    document_starts: float = (
+        0.0  # share of windows that begin where a file does, as a short file's prompt does
+    )
+    guard_tokens: int = 250_000  # between two checks on held-out projects (monitors.py)
     gradient_clip: float = 1.0
     seed: int = 1
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -63,6 +61,8 @@ def losses_at(scores: Scores, depth: int) -> dict[str, float]:
     return {language: by["loss"][depth] for language, by in scores.items()}
 
 
-def rounded(by: Mapping[str, Mapping[int, float]]) -> dict[str, dict[int, float]]:
-    """One language's scores, for a line of a log."""
-    return {name: {depth: round(v, 3) for depth, v in values.items()} for name, values in by.items()}
+def rounded(scores: Scores, digits: int) -> Scores:
+    return {
+        language: {name: {d: round(v, digits) for d, v in by.items()} for name, by in measures.items()}
+        for language, measures in scores.items()
+    }

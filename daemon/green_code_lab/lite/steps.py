@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -19,17 +20,18 @@ from green_code.models.bundle import (
     MANIFEST,
     NGRAMS,
     SVD_HEAD,
+    Bundle,
     refresh_manifest,
 )
-from green_code.models.catalog import DEFAULT
+from green_code.models.catalog import DEFAULT, Found
 from green_code.models.decoder import Decoder
 from green_code.models.delta import read_delta, same_delta, save_delta
+from green_code.models.weights import adapted_weights
 from green_code.problems import Problem
 from green_code_lab.corpus import ABOUT, open_corpus
 from green_code_lab.corpus.ngrams import MOST_TOKENS, write_ngrams
 from green_code_lab.lite import checkpoint
 from green_code_lab.lite.job import Job, check_prefill_exit, log
-from green_code_lab.lite.lineage import starting_point, training_record
 from green_code_lab.lite.monitors import BEYOND_REPAIR, worst_rise
 from green_code_lab.lite.recipe import Recipe, focused, recipe_named
 from green_code_lab.lite.scores import MANIFEST_POSITIONS, WINDOW, Scores, losses_at, rounded, score
@@ -79,6 +81,54 @@ def train_lite(job: Job) -> None:
     train(inputs, recipe, job.lite_folder, log)
 
 
+def starting_point(
+    found: Found, own: Bundle | None, served: Bundle | None, recipe: Recipe
+) -> tuple[Start, str]:
+    """Where a run of `recipe` for the bundle `own` starts, and a sentence for the log.
+
+    A bundle of the same recipe that was exported part way resumes at its step. Otherwise a run starts from the bundle's
+    own weights, else from those the model is served with, else from the untouched ones.
+    """
+    for bundle in (own, served):
+        if bundle is None or bundle.part(DELTA) is None:
+            continue
+        training = bundle.manifest["training"]
+        weights, earlier = adapted_weights(found, bundle)[1], training["earlier"]
+        same = json.dumps(training["recipe"]) == json.dumps(asdict(recipe))
+        if bundle is own and same and training["step"] < recipe.steps:
+            return (
+                Start(weights, training["step"], _own(training, "joules"), earlier),
+                f"resuming from bundle {bundle.name} at step {training['step']} of {recipe.steps}",
+            )
+        record = {name: training[name] for name in ("recipe", "energy_source")}
+        run = {**record, **{name: _own(training, name) for name in ("tokens", "joules")}}
+        return (
+            Start(weights, earlier=[*earlier, run]),
+            f"starting from bundle {bundle.name}, trained on {training['tokens']:,} tokens",
+        )
+    return Start(None), "starting from the untouched weights"
+
+
+def _own(training: Mapping[str, Any], name: str) -> Any:
+    """A sum of a training record without the earlier runs."""
+    return training[name] - sum(run[name] for run in training["earlier"])
+
+
+def training_record(state: Mapping[str, Any], recipe: Recipe, corpus: Mapping[str, Any]) -> dict[str, Any]:
+    """The manifest's `training` for a checkpoint, tokens and joules summed over all runs. `corpus`: shards of corpus.json."""
+    earlier = state["earlier"]
+    return {
+        "method": "LITE",
+        "recipe": state["recipe"],
+        "step": state["step"],
+        "tokens": state["step"] * recipe.tokens_per_step + sum(run["tokens"] for run in earlier),
+        "joules": round(state["joules"] + sum(run["joules"] for run in earlier)),
+        "energy_source": state["energy_source"],
+        "earlier": earlier,
+        "corpus": corpus,
+    }
+
+
 def export(job: Job) -> None:
     """Write delta, manifest and scores (untouched, trained, exported). A bundle that has these weights stays as it is.
 
@@ -106,11 +156,11 @@ def export(job: Job) -> None:
         decoder = Decoder.load(job.config, weights)
         scores = score(decoder, corpus, recipe.exits, MANIFEST_POSITIONS, job.vocabulary.bos)
         training["held_out"][name] = scores
-        for language, by in scores.items():
-            log(f"{name} {language} {rounded(by)}")
+        for language, by in rounded(scores, 3).items():
+            log(f"{name} {language} {by}")
     _check_damage(job, training["held_out"], new)
     gemma = "Gemma Terms of Use" if job.base_name == DEFAULT else "that of the base model"
-    prefill_exit = job.served_prefill_exit()
+    prefill_exit = job.own.prefill_exit if job.own else None
     job.replace_part(new, DELTA, (LENSES, KV_PROJECTIONS, SVD_HEAD, AGENT, CALIBRATION), {
         "base": {"model": job.base_name, "sha256": job.fingerprint},
         "exits": list(recipe.exits),

@@ -31,7 +31,7 @@ from green_code_lab.lite import checkpoint, progress
 from green_code_lab.lite.monitors import Monitors, worst_rise
 from green_code_lab.lite.objective import Objective, fusing_pays
 from green_code_lab.lite.recipe import Recipe
-from green_code_lab.lite.scores import Scores, losses_at, score
+from green_code_lab.lite.scores import Scores, losses_at, rounded, score
 from green_code_lab.lite.windows import Windows
 
 _REPORT_SECONDS = 30.0
@@ -236,8 +236,8 @@ class _Run:
 
     def _add_scores(self, scores: Scores) -> None:
         if self._main:
-            tokens = self._step * self._recipe.tokens_per_step
-            row = progress.scores_row(tokens, self._spent(), scores)
+            tokens, found = self._step * self._recipe.tokens_per_step, rounded(scores, 4)
+            row = {"tokens": tokens, "joules": round(self._spent()), "scores": found}
             progress.add_row(self._folder, progress.SCORES, row)
 
     def _log(self, means: dict[int, list[float]], steps: int, seconds: float) -> None:
