@@ -124,9 +124,6 @@ def _greedy(rollouts: Rollouts, rows: np.ndarray) -> Any:
     return rollouts.greedy[np.searchsorted(rollouts.starts, rows, side="right") - 1]
 
 
-# --- the baselines ----------------------------------------------------------------------------------------
-
-
 def agent(family: str, network: ExitClassifier, threshold: float, prices: TokenPrices) -> Baseline:
     @torch.no_grad()
     def choose(environment: ExitEnvironment) -> Any:

@@ -99,11 +99,7 @@ def _point(done: Results, full: Results) -> dict[str, float]:
 
 
 def choose_presets(curve: Results) -> dict[str, dict[str, float]]:
-    """The certified point that saves most for each preset; full depth's is always certified.
-
-    Args:
-        curve: points in ascending order of threshold, full depth's last; they are tested from the last on.
-    """
+    """The certified point that saves most for each preset. `curve`: by ascending threshold; full depth's, the last, always is."""
     presets = {}
     *lossy, full = curve
     safest_first = list(reversed(lossy))

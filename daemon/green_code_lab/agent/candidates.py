@@ -47,8 +47,7 @@ def train_candidates(
 
     A run that a monitor stops is reported and left out.
 
-    Raises:
-        Problem: the only run was stopped.
+    Raises Problem where the only run was stopped.
     """
     arguments = replace(ppo.Arguments(), seed=seed)
     if reward == "paper":
@@ -76,8 +75,7 @@ def train_by_paper(
 ) -> ExitClassifier:
     """PPO on the paper's rewards; the hidden state is the only input.
 
-    Raises:
-        Problem: a monitor stopped the run.
+    Raises Problem where a monitor stopped the run.
     """
     environment = PaperEnvironment(rollouts, rewards, arguments.environments, arguments.seed)
     actor = ppo.train(environment, arguments, log, None, report).actor

@@ -33,11 +33,7 @@ from green_code_lab.agent.rollouts import Rollouts
 
 
 class ExitEnvironment:
-    """Documents side by side; after its last request, a document starts again.
-
-    Args:
-        prefill_exit: layer at which prompts are propagated; None: nowhere. uses_head: before each decision.
-    """
+    """Documents side by side; after its last request, a document starts again. `uses_head`: before each decision."""
 
     def __init__(
         self,

@@ -31,8 +31,7 @@ class Monitor:
     def check(self, mean_return: float, exits: np.ndarray, tokens: int, figures: Mapping[str, float]) -> None:
         """One update: how many tokens left at each exit, of how many.
 
-        Raises:
-            Problem: not finite, collapsed, stalled or unstable.
+        Raises Problem where the run is not finite, collapsed, stalled or unstable.
         """
         self._updates += 1
         if not all(math.isfinite(x) for x in (mean_return, *figures.values())):

@@ -57,11 +57,9 @@ class Arguments:
 def advantages(
     rewards: Tensor, values: Tensor, ended: Tensor, last_value: Tensor, discount: float, lam: float
 ) -> Tensor:
-    """Generalised advantage estimates (Schulman et al., arXiv 1506.02438, eq. 16).
+    """Generalised advantage estimates (Schulman et al., arXiv 1506.02438, eq. 16), (steps, environments) as the arguments.
 
-    Args:
-        rewards, values, ended: (steps, environments); `ended[t]`: step t closed its episode.
-        last_value: (environments,) value of the state after the last step.
+    `ended[t]`: step t closed its episode. `last_value`: (environments,), of the state after the last step.
     """
     result = torch.zeros_like(rewards)
     carried = torch.zeros_like(last_value)
@@ -82,12 +80,9 @@ def train(
     start: ExitClassifier | None = None,
     report: Callable[[str], None] = print,
 ) -> ActorCritic:
-    """Train an agent on replayed rollouts.
+    """Train an agent, from `start` if given. `log` gets the arguments, then a JSON line an update.
 
-    Args:
-        log: gets a JSON line an update, after the arguments. start: actor to continue from.
-    Raises:
-        Problem: a monitor stopped the run.
+    Raises Problem where a monitor stopped the run.
     """
     a = arguments
     torch.manual_seed(a.seed)
@@ -106,12 +101,7 @@ def train(
         mean_return = finished.mean().item() if len(finished) else mean_return
         scale = scale or max(1e-6, replayed.rewards.abs().sum(0).mean().item())  # 6.
         gains = advantages(
-            replayed.rewards / scale,
-            replayed.values,
-            replayed.ended,
-            last_value,
-            a.discount,
-            a.gae_lambda,
+            replayed.rewards / scale, replayed.values, replayed.ended, last_value, a.discount, a.gae_lambda
         )
         figures = _update(agent, optimiser, replayed, gains, a, start is None or update >= a.critic_alone)
         left_at = np.bincount(replayed.exits[replayed.actions == EXIT].numpy(), minlength=len(exits))

@@ -54,8 +54,7 @@ def record(
 
     "train" and "validation" are documents of training projects, "heldout" of held-out ones. `weights`: the bundle's key.
 
-    Raises:
-        Problem: no document is long enough.
+    Raises Problem where no document is long enough.
     """
     of = "heldout" if part == "heldout" else "train"
     shard = corpus.shards[language, of]

@@ -16,13 +16,10 @@ _MOST_STAKE = 1.9  # at 2, one row of the greatest loss would take all capital
 
 
 def p_value(full: Sequence[float], fast: Sequence[float], allowed: float) -> float:
-    """Of the hypothesis that rows like these lose more than `allowed` of the full scores' mean.
+    """Of the hypothesis that rows like these, scored 0 … 100 and in random order, lose more than `allowed` of the full mean.
 
     Betting against a mean (Waudby-Smith & Ramdas, arXiv 2010.09686, in the form of Bates et al., 2101.02703, section 3.1.3,
     but for the greatest stake): under the hypothesis, the capital reaches 1/p times its start with probability p at most.
-
-    Args:
-        full, fast: scores of the same rows, 0 … 100, higher is better, in an order independent of them.
     """
     # Excess loss over the allowed one, from its range −1 … 1 to 0 … 1; the hypothesis is a mean of ½ at least.
     losses = [0.5 + (a - b - allowed * a) / 200 for a, b in zip(full, fast, strict=True)]

@@ -128,12 +128,9 @@ def _finish(folder: Path, rollouts: Rollouts) -> None:
 
 
 def open_rollouts(folder: Path, weights: str | None = None) -> Rollouts:
-    """Memory-map a recorded folder.
+    """Memory-map a recorded folder. `weights`: the bundle's key; None: any.
 
-    Args:
-        weights: the key of the bundle; None: any.
-    Raises:
-        Problem: it is missing, incomplete, or of another bundle.
+    Raises Problem where it is missing, incomplete, or of another bundle.
     """
     try:
         meta = json.loads((folder / _META).read_text())

@@ -55,12 +55,7 @@ def expected_cost(
     prices: TokenPrices,
     arguments: Arguments,
 ) -> Tensor:
-    """(B,) V₁ of tokens.
-
-    Args:
-        logits: (B, X, 2) of the network at every exit. errors: (B, X), `Rollouts.errors`.
-        waiting: (B, X) positions that wait below the segment behind each exit.
-    """
+    """(B,) V₁ of tokens, from (B, X, 2) logits, (B, X) `Rollouts.errors`, and (B, X) positions waiting below each segment."""
     segments = np.diff([*rollouts.exits, rollouts.layers])
     log_odds = logits[..., EXIT] - logits[..., CONTINUE]
     value = torch.full((len(log_odds),), prices.head)

@@ -6,6 +6,7 @@ import argparse
 import json
 import random
 import sys
+from functools import partial
 from pathlib import Path
 
 from green_code.engine.loading import load_runtime
@@ -49,9 +50,10 @@ def run(args: argparse.Namespace) -> int:
     })  # fmt: skip
     if args.jobs < 1:
         raise Problem("bad_request", f"--jobs {args.jobs} is no number of processes; give 1 or more.")
-    runtime = load_runtime(args.model, lambda _state, sentence, _part: _report(sentence))
+    report = partial(print, file=sys.stderr)
+    runtime = load_runtime(args.model, lambda _state, sentence, _part: report(sentence))
     with workers(runtime, args.jobs) as complete:
-        done = evaluate(runtime, rows, params, _report, args.out, complete)
+        done = evaluate(runtime, rows, params, report, args.out, complete)
     summary = summarise(done)
     if args.json:
         print(json.dumps(summary))
@@ -64,7 +66,3 @@ def run(args: argparse.Namespace) -> int:
             f"{means['energy_joules']:.1f} J of {means['energy_full_joules']:.1f} J at full depth, saving {means['saving']:.0%} ({means['energy_source']})"
         )
     return 0
-
-
-def _report(text: str) -> None:
-    print(text, file=sys.stderr)

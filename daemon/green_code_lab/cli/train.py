@@ -20,14 +20,7 @@ from green_code.engine.measured_costs import THREADS, measured_costs
 from green_code.folders import bundles_dir
 from green_code.kernels.weight_format import weight_formats
 from green_code.models.adapters import read_adapters
-from green_code.models.bundle import (
-    AGENT,
-    CALIBRATION,
-    Bundle,
-    load_bundle,
-    refresh_manifest,
-    write_manifest,
-)
+from green_code.models.bundle import AGENT, CALIBRATION, Bundle, load_bundle, refresh_manifest, write_manifest
 from green_code.models.catalog import DEFAULT, find_model
 from green_code.models.vocabulary import Vocabulary
 from green_code.models.weights import Model, open_model
@@ -124,8 +117,7 @@ def _record(
 def train_agent(args: argparse.Namespace) -> None:
     """Train agents by supervision and by PPO; choose by validation rollouts, and report on held-out ones.
 
-    Raises:
-        Problem: the rollouts are of another bundle, or a monitor stopped the only run.
+    Raises Problem where the rollouts are of another bundle, or a monitor stopped the only run.
     """
     if args.gamma <= 0:
         raise Problem("bad_request", "--gamma must be greater than 0: the paper's rewards are divided by it.")

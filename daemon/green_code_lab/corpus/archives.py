@@ -20,8 +20,7 @@ _UNSUPPORTED = (RuntimeError, NotImplementedError)  # zipfile's, for encryption 
 def members(archive: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[PurePosixPath, bytes]]:
     """(name, content up to a source file's limit) of the regular members with such names.
 
-    Raises:
-        Problem: the archive is missing, damaged, encrypted, or of an unknown kind.
+    Raises Problem where the archive is missing, damaged, encrypted, or of an unknown kind.
     """
     read = _zip_members if archive.name.lower().endswith((".zip", ".jar")) else _tar_members
     try:

@@ -59,8 +59,7 @@ def _sources(text: str) -> tuple[str, ...]:
 def make_corpus(args: argparse.Namespace, source: Source, bundle: Path) -> None:
     """Write WORK/corpus as `args` (of `add_arguments`, with `work` and `seed`) request, and print a summary.
 
-    Raises:
-        Problem: a source or evaluation file cannot be read, too little code is left, or the disk is full.
+    Raises Problem where a source or evaluation file cannot be read, too little code is left, or the disk is full.
     """
     began, report, folder = time.monotonic(), Report(), args.work / "corpus"
     rows = EvaluationRows(args.exclude)
@@ -88,8 +87,7 @@ def make_corpus(args: argparse.Namespace, source: Source, bundle: Path) -> None:
 def requested(args: argparse.Namespace) -> dict[str, Any]:
     """The options of a corpus as in corpus.json, files to exclude by their digests.
 
-    Raises:
-        Problem: one of these files cannot be read.
+    Raises Problem where one of these files cannot be read.
     """
     return {
         "from": [str(path.resolve()) for path in args.own_code],

@@ -30,8 +30,7 @@ _MARKS = re.compile(r"</?s>|<(?:STR_LIT|NUM_LIT|CHAR_LIT)[^>]*>")  # CodeXGLUE's
 class EvaluationRows:
     """The rows of some files, {language, prefix, suffix, reference} or CodeXGLUE's {input, gt}.
 
-    Raises:
-        Problem: a file is missing, or a line is no such row.
+    Raises Problem where a file is missing, or a line is no such row.
     """
 
     def __init__(self, files: Iterable[Path]) -> None:
@@ -46,11 +45,7 @@ class EvaluationRows:
         self._short, self._owners = hashes[order], np.repeat(np.arange(len(rows)), self._sizes)[order]
 
     def found_in(self, text: str, code: NDArray[np.uint64]) -> str | None:
-        """Why a file is left out, or None.
-
-        Args:
-            text: the whole file, as comments and strings may quote a row. code: `word_hashes` of its `code_words`.
-        """
+        """Why a file is left out, or None. `code`: hashes of its code's words; comments may quote a row, too."""
         if not self.count:
             return None
         return self._match(code) or self._match(word_hashes(all_words(text)))
@@ -80,8 +75,7 @@ def _places(
 def language_of(path: Path) -> str:
     """Language of CodeXGLUE's rows: from the file's name, or from the nearest folder of CodeXGLUE's.
 
-    Raises:
-        Problem: neither has one.
+    Raises Problem where neither has one.
     """
     found = {language for sign, language in _SIGNS.items() if sign in path.name.lower()}
     if len(found) == 1:

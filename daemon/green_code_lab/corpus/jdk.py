@@ -21,8 +21,7 @@ _VERSIONS = {  # classes that print the version of the JDK and of OpenJFX
 def jdk_files(archive: Path, report: Report) -> Iterator[SourceFile]:
     """Files of a src.zip; a project is a module.
 
-    Raises:
-        Problem: the archive is missing, damaged, or has no Java.
+    Raises Problem where the archive is missing, damaged, or has no Java.
     """
     found = 0
     version = _version(archive)

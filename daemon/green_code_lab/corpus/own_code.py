@@ -29,8 +29,7 @@ def own_files(path: Path, report: Report) -> Iterator[SourceFile]:
 
     Hidden folders, build outputs, third-party code and what looks like a secret are left out; links are not followed.
 
-    Raises:
-        Problem: there is no such folder or archive, or the archive is damaged.
+    Raises Problem where there is no such folder or archive, or the archive is damaged.
     """
     path = path.resolve()
     if path.is_dir():
@@ -45,10 +44,8 @@ def own_files(path: Path, report: Report) -> Iterator[SourceFile]:
 
 
 def _folder(root: Path, report: Report) -> Iterator[SourceFile]:
-    def unreadable(error: OSError) -> None:
-        report.drop("unreadable", str(error.filename))
-
-    for folder, subfolders, names in os.walk(root, onerror=unreadable):
+    walk = os.walk(root, onerror=lambda error: report.drop("unreadable", str(error.filename)))
+    for folder, subfolders, names in walk:
         for name in filter(skipped_folder, subfolders):
             report.drop("folders of builds, packages or settings", str(Path(folder, name)))
         subfolders[:] = sorted(name for name in subfolders if not skipped_folder(name))

@@ -62,8 +62,7 @@ def sdist_files(
 ) -> Iterator[SourceFile]:
     """Files of each project, downloaded into `cache` if missing.
 
-    Raises:
-        Problem: the index cannot be reached, there is no room, or no project could be downloaded.
+    Raises Problem where the index cannot be reached, there is no room, or no project could be downloaded.
     """
     downloaded = 0
     with PyPISimple(index) as client:

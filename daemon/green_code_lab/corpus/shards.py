@@ -51,9 +51,6 @@ def id_type(vocabulary: Vocabulary) -> np.dtype[Any]:
     return np.dtype("<u2" if len(vocabulary) <= 1 << 16 else "<u4")
 
 
-# --- writing ----------------------------------------------------------------------------------------------
-
-
 def write_shards(
     folder: Path,
     parts: Parts,
@@ -65,12 +62,12 @@ def write_shards(
 ) -> dict[str, Any]:
     """Encode into shards, files.jsonl and corpus.json; returns the latter's content.
 
+    Raises Problem where no language has enough, or the disk is full; an older corpus then stays intact.
+
     Args:
         tokens_per_language: where a training shard stops, so that languages are balanced.
-        minimum_tokens, minimum_held_out: a language with fewer tokens of a part is left out, and listed in `left_out`.
-        about: more content of corpus.json (seed, split, what was dropped).
-    Raises:
-        Problem: no language has enough, or the disk is full; an older corpus then stays intact.
+        minimum_tokens, minimum_held_out: a language with fewer tokens of a part is left out.
+        about: more content of corpus.json.
     """
     needed = _room_needed(parts, tokens_per_language, id_type(vocabulary).itemsize)
     shards: dict[str, dict[str, int]] = {}
@@ -121,12 +118,9 @@ def write_shards(
 
 def _room_needed(parts: Parts, tokens_per_language: int, bytes_per_token: int) -> int:
     """Bytes: the tokens, and a line of files.jsonl a file."""
-    needed = 0
-    for files in parts.values():
-        characters = sum(len(file.text) for file in files)
-        tokens = min(tokens_per_language, characters // _CHARACTERS_PER_TOKEN)
-        needed += bytes_per_token * tokens + 500 * len(files)
-    return needed
+    characters = [sum(len(file.text) for file in files) for files in parts.values()]
+    tokens = sum(min(tokens_per_language, count // _CHARACTERS_PER_TOKEN) for count in characters)
+    return bytes_per_token * tokens + 500 * sum(map(len, parts.values()))
 
 
 @contextmanager
@@ -138,15 +132,14 @@ def _writing(folder: Path, needed: int) -> Iterator[None]:
         if free < needed:
             raise OSError(f"{free / 1e6:.0f} MB are free")
         yield
-    except OSError as error:
+    except BaseException as error:
         _remove(folder.glob("*.part"))
+        if not isinstance(error, OSError):
+            raise
         raise Problem(
             "cache_unwritable",
             f"the corpus cannot be written to {folder} ({error.strerror or error}); it needs about {needed / 1e6:.0f} MB: free some space, or use another --work folder.",
         ) from error
-    except BaseException:
-        _remove(folder.glob("*.part"))
-        raise
 
 
 def _remove(paths: Iterable[Path]) -> None:
@@ -178,9 +171,6 @@ def _move_into_place(folder: Path, names: Sequence[str]) -> None:
     _remove(folder.glob("*.part"))  # of languages left out
 
 
-# --- reading ----------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Corpus:
     """An opened corpus: (tokens,) ids, memory-mapped, by (language, "train" or "heldout")."""
@@ -198,26 +188,23 @@ class Corpus:
 
 
 def open_corpus(folder: Path, vocabulary: Vocabulary, train_tokens: int, heldout_tokens: int) -> Corpus:
-    """The corpus of `folder`, checked as a whole.
+    """The corpus of `folder`, checked as a whole; the token counts are minima of its shards.
 
-    Args:
-        train_tokens, heldout_tokens: the minimum of a shard of each part (a batch of windows; a window).
-    Raises:
-        Problem: there is no corpus, or it is of another tokenizer, empty, too small, or incomplete.
+    Raises Problem where there is no corpus, or it is of another tokenizer, empty, too small, or incomplete.
     """
-    about = _about(folder)
-    if about["fingerprint"] != fingerprint(vocabulary):
+    digest, shard_tokens = _about(folder)
+    if digest != fingerprint(vocabulary):
         raise Problem(
             "bad_request",
             f"the corpus in {folder} was encoded with another tokenizer than the bundle's; {_RUN_AGAIN}, or use the bundle's --work folder.",
         )
-    if not about["tokens"]:
+    if not shard_tokens:
         raise Problem(
             "bad_request",
             f"the corpus in {folder} is empty; {_RUN_AGAIN} with more code (--from, --sources).",
         )
     shards, stored = {}, id_type(vocabulary)
-    for name, tokens in about["tokens"].items():
+    for name, tokens in shard_tokens.items():
         language, part = name.rsplit("-", 1)
         path = folder / f"{name}.bin"
         size = path.stat().st_size if path.is_file() else 0
@@ -238,7 +225,7 @@ def corpus_digest(folder: Path) -> str:
     return hashlib.sha256((folder / ABOUT).read_bytes()).hexdigest()
 
 
-def _about(folder: Path) -> dict[str, Any]:
+def _about(folder: Path) -> tuple[str, dict[str, int]]:
     """Fingerprint of the vocabulary, and tokens by shard, from corpus.json."""
     path = folder / ABOUT
     if not path.is_file():
@@ -246,7 +233,7 @@ def _about(folder: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text("utf-8"))
         tokens = {str(name): int(shard["tokens"]) for name, shard in content["shards"].items()}
-        return {"fingerprint": content["vocabulary"]["fingerprint"], "tokens": tokens}
+        return content["vocabulary"]["fingerprint"], tokens
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Problem(
             "bad_request", f"{path} is damaged or of an older version ({error!r}); {_RUN_AGAIN}."

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import groupby, takewhile
 from operator import attrgetter
 from pathlib import PurePosixPath
@@ -53,18 +52,6 @@ def within_share(files: Iterable[SourceFile], seed: int, report: Report) -> Iter
                 report.drop("beyond a project's share", file.name)
 
 
-@dataclass(frozen=True)
-class _Rule:
-    """A file is held out if its unit is in `held`."""
-
-    unit: str
-    key: Callable[[SourceFile], str]
-    held: frozenset[str]
-
-    def holds(self, file: SourceFile) -> bool:
-        return self.key(file) in self.held
-
-
 def split(files: Iterable[SourceFile], seed: int) -> tuple[Parts, dict[str, str]]:
     """Files by part, in an order drawn with `seed`, and the unit by which each language was split.
 
@@ -76,28 +63,28 @@ def split(files: Iterable[SourceFile], seed: int) -> tuple[Parts, dict[str, str]
     units: dict[str, str] = {}
     for language in sorted({file.language for file in order}):
         chosen = [file for file in order if file.language == language]
-        rules = {
-            own: _rule([file for file in chosen if file.own == own], seed)
-            for own in {file.own for file in chosen}
-        }
-        units[language] = max((rule.unit for rule in rules.values()), key=_UNITS.index)
+        held, found = set[int](), set[str]()
+        for own in {file.own for file in chosen}:
+            unit, files = _held_out([file for file in chosen if file.own == own], seed)
+            held |= set(map(id, files))
+            found.add(unit)
+        units[language] = max(found, key=_UNITS.index)
         for part in ("train", "heldout"):
-            parts[language, part] = [
-                file for file in chosen if rules[file.own].holds(file) == (part == "heldout")
-            ]
+            parts[language, part] = [f for f in chosen if (id(f) in held) == (part == "heldout")]
     return parts, units
 
 
-def _rule(files: Sequence[SourceFile], seed: int) -> _Rule:
-    named = HELD_OUT & {file.project for file in files if not file.own}
-    if named:
-        return _Rule("project", _project, named)
+def _held_out(files: Sequence[SourceFile], seed: int) -> tuple[str, list[SourceFile]]:
+    """The unit of the split, and the files that are held out."""
+    if named := HELD_OUT & {file.project for file in files if not file.own}:
+        return "project", [file for file in files if file.project in named]
     folders = ("folder", _first_folder(files)), ("folder", _folder)
     for unit, key in (("project", _project), *folders, ("file", _name)):
-        if held := _draw(files, key, seed):
-            return _Rule(unit, key, held)
+        if drawn := _draw(files, key, seed):
+            return unit, [file for file in files if key(file) in drawn]
     smallest = min(files, key=lambda file: len(file.text)).name
-    return _Rule("file", _name, frozenset([smallest] if len({file.name for file in files}) > 1 else []))
+    several = len({file.name for file in files}) > 1
+    return "file", [file for file in files if several and file.name == smallest]
 
 
 def _draw(files: Sequence[SourceFile], key: Callable[[SourceFile], str], seed: int) -> frozenset[str]:

@@ -42,12 +42,9 @@ class Row:
 
 
 def load_rows(path: Path, language: str | None = None) -> list[Row]:
-    """Read a .jsonl or .jsonl.gz file of either form.
+    """Read a .jsonl or .jsonl.gz file of either form. `language`: of CodeXGLUE's rows; by default from the path.
 
-    Args:
-        language: of CodeXGLUE's rows, which have no such field; by default from the file's or a folder's name.
-    Raises:
-        Problem: the file cannot be read, its language is unknown, or a row lacks a field (its line is named).
+    Raises Problem where the file cannot be read, its language is unknown, or a row lacks a field (its line is named).
     """
     opener: Any = gzip.open if path.suffix == ".gz" else open
     rows = []

@@ -51,12 +51,9 @@ def evaluate(
     out: Path | None = None,
     complete: Complete | None = None,
 ) -> list[dict[str, Any]]:
-    """Complete and score each row in a fresh session.
+    """Complete and score each row, in a fresh session by default. `params`: all but prefix, suffix, language.
 
-    Args:
-        params: all but prefix, suffix, language. complete: how to complete; by default `cold(runtime)`.
-    Raises:
-        Problem: `out` has another run.
+    Raises Problem where `out` has another run.
     """
     done: list[dict[str, Any]] = []
     if out is not None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -35,18 +34,9 @@ _RATE = 3e-4  # at three times as much, noise outweighs what is learned
 _WARM_UP_STEPS = 20
 
 
-@dataclass(frozen=True)
-class Batch:
-    """Windows run by a backend: `propagated` (B, N, C), all states at the prefill exit; `last` (B, TAIL, C), the tail's
-    states at full depth."""
-
-    propagated: Tensor
-    last: Tensor
-
-
 @torch.no_grad()  # autograd does not accept tensors of inference mode
-def run_windows(served: Backend, rows: Sequence[Tensor], prefill_exit: int) -> Batch:
-    """Run windows of tokens, each in a cache of its own."""
+def run_windows(served: Backend, rows: Sequence[Tensor], prefill_exit: int) -> tuple[Tensor, Tensor]:
+    """(B, N, C) states of windows at the prefill exit, and (B, TAIL, C) at full depth; each has a cache of its own."""
     propagated, last = [], []
     for row in rows:
         cache = KVCache(served)
@@ -55,7 +45,7 @@ def run_windows(served: Backend, rows: Sequence[Tensor], prefill_exit: int) -> B
         propagated.append(cache.states(0, len(row)).float().clone())
         cache.advance(len(row) - 1, served.config.layers)
         last.append(cache.states(len(row) - TAIL, len(row)).float().clone())
-    return Batch(torch.stack(propagated), torch.stack(last))
+    return torch.stack(propagated), torch.stack(last)
 
 
 def advance_tail(
@@ -86,17 +76,13 @@ def train_kv_projections(
     seed: int,
     report: Callable[[str], None],
 ) -> dict[int, LinearAdapter]:
-    """The KV projections of each layer above the prefill exit.
-
-    Args:
-        decoder: the adapted weights in float32 with the bundle's lenses, frozen. served: runs the windows.
-    """
+    """By layer above the prefill exit. `decoder`: frozen adapted weights, float32, with lenses; `served` runs the windows."""
     layers, device = decoder.config.layers, decoder.device
     generator = np.random.default_rng(seed)
     rows = _head_rows(decoder, corpus).to(device)
     shards = [corpus.shards[language, "train"] for language in corpus.languages]
 
-    def draw() -> Batch:
+    def draw() -> tuple[Tensor, Tensor]:
         """Languages in turn, places drawn."""
         drawn = [
             window(shard, int(generator.integers(0, len(shard) - WINDOW + 1)), bos)
@@ -106,8 +92,7 @@ def train_kv_projections(
 
     first = draw()
     scales = {
-        layer: _scales(decoder, layer, first.propagated.to(device))
-        for layer in range(prefill_exit + 1, layers + 1)
+        layer: _scales(decoder, layer, first[0].to(device)) for layer in range(prefill_exit + 1, layers + 1)
     }
     learned = {
         layer: torch.zeros(len(outer), len(gain), device=device, requires_grad=True)
@@ -126,11 +111,11 @@ def train_kv_projections(
         }
 
     def loss_of(step: int) -> Tensor:
-        batch = first if step == 0 else draw()
+        propagated, last = first if step == 0 else draw()
         with torch.no_grad():
-            target = F.linear(decoder.norm(batch.last.to(device)[:, _SKIPPED:]), rows).softmax(-1)
+            target = F.linear(decoder.norm(last.to(device)[:, _SKIPPED:]), rows).softmax(-1)
         projections = {layer: decoder.kv_projection(layer, adapter) for layer, adapter in adapters().items()}
-        tail = advance_tail(decoder, batch.propagated.to(device), projections)
+        tail = advance_tail(decoder, propagated.to(device), projections)
         loss = torch.zeros((), device=device)
         for depth in scored:
             normed = decoder.norm(decoder.apply_lens(tail[depth][:, _SKIPPED:], depth))
@@ -154,10 +139,7 @@ def compare(
 ) -> dict[str, dict[str, dict[int, dict[str, float]]]]:
     """Agreement with full depth's top token, and divergence from its distribution, on held-out windows.
 
-    Args:
-        candidates: backends that differ in their KV projections only.
-    Returns:
-        By candidate, language and depth.
+    By candidate, language and depth; candidates differ in their KV projections only.
     """
     layers = next(iter(candidates.values())).config.layers
     scored = _scored_depths(exits, prefill_exit, layers)

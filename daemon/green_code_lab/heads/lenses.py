@@ -38,21 +38,17 @@ def record_states(
     bos: int | None,
     report: Callable[[str], None],
 ) -> tuple[dict[int, Tensor], Tensor]:
-    """States over their root mean square, (N, C) float16, by depth, and the tokens' counts in their windows, (V,).
-
-    Args:
-        positions: about so many of each language; they take 2·N·C bytes a depth.
-    """
+    """States over their root mean square, (N, C) float16, by depth, and the tokens' counts in their windows, (V,)."""
     config = decoder.config
     found: dict[int, list[Tensor]] = {depth: [] for depth in depths}
     counts = np.zeros(config.vocabulary, np.int64)
     for language in corpus.languages:
         recorded = 0
-        for window in window_states(decoder, corpus, [language], positions, WINDOW - _FIRST, bos):
-            counts += np.bincount(window.tokens, minlength=config.vocabulary)
+        for tokens, cache, _ in window_states(decoder, corpus, [language], positions, WINDOW - _FIRST, bos):
+            counts += np.bincount(tokens, minlength=config.vocabulary)
             for depth in depths:
-                window.cache.advance(WINDOW - 1, depth)
-                states = window.cache.states(_FIRST, WINDOW)
+                cache.advance(WINDOW - 1, depth)
+                states = cache.states(_FIRST, WINDOW)
                 found[depth].append(_unit(states, config.norm_eps).half().cpu())
             recorded += WINDOW - _FIRST
         report(f"{language}: states of {recorded:,} positions")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -12,8 +11,7 @@ from torch import Tensor
 from green_code.decoding.kv_cache import KVCache
 from green_code.models.backend import Backend
 from green_code_lab.corpus import Corpus
-from green_code_lab.lite.scores import WINDOW
-from green_code_lab.lite.windows import begin_with
+from green_code_lab.lite.scores import WINDOW, begin_with
 
 
 def window(shard: np.ndarray, start: int, bos: int | None) -> Tensor:
@@ -22,23 +20,17 @@ def window(shard: np.ndarray, start: int, bos: int | None) -> Tensor:
     return begin_with(bos, tokens[None])[0]
 
 
-@dataclass(frozen=True)
-class WindowStates:
-    """`tokens`: (WINDOW,) as the shard has them. `cache`: over them, bos first. `count`: windows of this language."""
-
-    tokens: np.ndarray
-    cache: KVCache
-    count: int
-
-
 def window_states(
     decoder: Backend, corpus: Corpus, languages: Sequence[str], positions: int, each: int, bos: int | None
-) -> Iterator[WindowStates]:
-    """Windows spread evenly over the training shards, `each` positions used of each: about `positions` a language."""
+) -> Iterator[tuple[np.ndarray, KVCache, int]]:
+    """Windows spread evenly over the training shards, `each` positions used of each: about `positions` a language.
+
+    Yields the shard's (WINDOW,) tokens, a cache over them with bos first, and the number of windows of the language.
+    """
     for language in languages:
         shard = corpus.shards[language, "train"]
         rows = max(1, min(positions, len(shard)) // each)
         for start in np.linspace(0, len(shard) - WINDOW, rows).astype(int):
             cache = KVCache(decoder)
             cache.append(window(shard, start, bos).tolist())
-            yield WindowStates(shard[start : start + WINDOW], cache, rows)
+            yield shard[start : start + WINDOW], cache, rows

@@ -27,8 +27,7 @@ from green_code_lab.lite.scores import MANIFEST_POSITIONS, Scores, rounded, scor
 def make_lenses(job: Job) -> None:
     """A lens for each exit, and scores with and without. Everything made behind the old lenses is removed.
 
-    Raises:
-        Problem: there is no adapted bundle.
+    Raises Problem where there is no adapted bundle.
     """
     bundle = job.adapted()
     if job.config.row.norm != "rms":
@@ -61,8 +60,7 @@ def make_lenses(job: Job) -> None:
 def make_kv_projections(job: Job) -> None:
     """The prefill exit, and the KV projections of the layers above it. The calibration is removed.
 
-    Raises:
-        Problem: there is no adapted bundle, or the prefill exit is no layer up to its last exit.
+    Raises Problem where there is no adapted bundle, or the prefill exit is no layer up to its last exit.
     """
     bundle = job.adapted()
     prefill_exit: int | None = bundle.prefill_exit if job.args.prefill_exit is None else job.args.prefill_exit
@@ -94,8 +92,7 @@ def make_kv_projections(job: Job) -> None:
 def make_svd_head(job: Job) -> None:
     """The SVD head of the bundle's head and lenses. Agent and calibration are removed where it changes.
 
-    Raises:
-        Problem: there is no adapted bundle.
+    Raises Problem where there is no adapted bundle.
     """
     bundle = job.adapted()
     if not job.config.tied_head or job.config.row.norm != "rms":

@@ -28,19 +28,15 @@ def depths_that_count(exits: Sequence[int], layers: int) -> tuple[int, ...]:
 def second_moment(
     decoder: Backend, gain: Tensor, corpus: Corpus, depths: Sequence[int], positions: int, bos: int | None
 ) -> Tensor:
-    """(C, C), float64: second moment of normed states at `depths`, behind their lenses.
-
-    Args:
-        gain: (C,), of the final norm. positions: about so many of each language.
-    """
+    """(C, C), float64: second moment of normed states at `depths`, behind their lenses. `gain`: (C,), the final norm's."""
     config, gain = decoder.config, gain.to(decoder.device)
     moment = torch.zeros(config.width, config.width, dtype=torch.float64)
-    for window in window_states(decoder, corpus, corpus.languages, positions, WINDOW, bos):
+    for _, cache, count in window_states(decoder, corpus, corpus.languages, positions, WINDOW, bos):
         for depth in depths:
-            window.cache.advance(WINDOW - 1, depth)
-            states = decoder.apply_lens(window.cache.states(0, WINDOW), depth).float()
+            cache.advance(WINDOW - 1, depth)
+            states = decoder.apply_lens(cache.states(0, WINDOW), depth).float()
             normed = F.rms_norm(states, (config.width,), gain, config.norm_eps)
-            moment += (normed.T @ normed).double().cpu() / (window.count * WINDOW)
+            moment += (normed.T @ normed).double().cpu() / (count * WINDOW)
     return moment
 
 

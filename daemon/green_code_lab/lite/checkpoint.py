@@ -47,8 +47,7 @@ def load(run: Path) -> dict[str, Any] | None:
 def check(run: Path, state: Mapping[str, Any], recipe: Recipe, subject: Mapping[str, str]) -> None:
     """Check that a checkpoint belongs to this recipe and this subject (base model and corpus).
 
-    Raises:
-        Problem: it does not, or its weights are not finite.
+    Raises Problem where it does not, or its weights are not finite.
     """
     requested = {**asdict(recipe), **subject}
     found = {**state["recipe"], **state["subject"]}
@@ -65,11 +64,7 @@ def check(run: Path, state: Mapping[str, Any], recipe: Recipe, subject: Mapping[
 
 
 def recipe_of(stored: Mapping[str, Any]) -> Recipe:
-    """The recipe from its plain data; JSON has turned its tuples into lists.
-
-    Raises:
-        TypeError: it was stored by another version of this software.
-    """
+    """From plain data, with JSON's lists for tuples. Raises TypeError where another version of this software stored it."""
     groups = tuple(tuple(group) for group in stored["exit_groups"])
     weights = tuple((int(depth), float(weight)) for depth, weight in stored["weights"])
     return Recipe(**{**stored, "exit_groups": groups, "weights": weights})
@@ -78,8 +73,7 @@ def recipe_of(stored: Mapping[str, Any]) -> Recipe:
 def check_room(run: Path, weights: Mapping[str, Tensor]) -> None:
     """Check that two checkpoints of these weights and their two moments fit, an existing one included.
 
-    Raises:
-        Problem: they do not.
+    Raises Problem where they do not.
     """
     needed = (1 if (run / STATE).is_file() else 2) * 3 * _bytes(weights)
     free = shutil.disk_usage(run).free

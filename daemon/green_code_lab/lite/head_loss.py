@@ -120,8 +120,7 @@ def head_loss(
         states: (X+1, N, C) normed hidden states of X exits, then the last layer's.
         weight: (V, C) frozen head; its dtype is the one of the products.
         target: (N,) next tokens. weights: (X+1,) float32. distillation: d, the divergence's share of an exit's loss.
-        teacher_states: (N, C) normed states of another model's last layer, the teacher of all exits and of the last
-            layer; None: the last layer is the teacher of the exits.
+        teacher_states: (N, C) normed states of another model's last layer; None: the last layer teaches the exits.
     Returns:
         Scalar, differentiable with regard to `states`; (X+1,) cross-entropies in nats.
     """

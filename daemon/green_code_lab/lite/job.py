@@ -115,8 +115,7 @@ class Job:
     def prepare(self) -> None:
         """Create the bundle's folder, with the vocabulary that the model is served with.
 
-        Raises:
-            Problem: the folder is another base model's.
+        Raises Problem where the folder is another base model's.
         """
         own = self.own
         if own is not None and own.manifest["base"]["sha256"] != self.fingerprint:

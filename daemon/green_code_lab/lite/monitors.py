@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from green_code.problems import Problem
 
@@ -54,8 +53,7 @@ class Monitors:
     def guard(self, untouched: Mapping[str, float], now: Mapping[str, float]) -> str | None:
         """Compare the last layer's held-out losses by language; returns a warning where its weight is raised.
 
-        Raises:
-            Problem: the last layer is damaged beyond repair, or its loss is not finite.
+        Raises Problem where the last layer is damaged beyond repair, or its loss is not finite.
         """
         if not all(map(math.isfinite, now.values())):
             raise _failure(f"the last layer's held-out loss is not finite ({dict(now)})")
@@ -68,9 +66,6 @@ class Monitors:
             return None
         self.last_weight = min(_MAX_WEIGHT, self.last_weight * _WEIGHT_STEP)
         return f"{found}; its weight is now {self.last_weight:.2f} times the recipe's"
-
-    def state(self) -> dict[str, Any]:
-        return {**vars(self)}
 
 
 def _failure(found: str) -> Problem:

@@ -37,12 +37,7 @@ class Objective(nn.Module):
                 block.compile(dynamic=False)
 
     def forward(self, tokens: Tensor, depths: tuple[int, ...], weights: Tensor) -> tuple[Tensor, Tensor]:
-        """
-        Args:
-            tokens: (B, N+1). depths: exits of this step, then the last layer. weights: (len(depths),).
-        Returns:
-            Scalar loss, and the cross-entropy (nats per token) of each depth.
-        """
+        """Loss, and cross-entropy (nats per token) by depth, the last layer's at the end. tokens: (B, N+1)."""
         inputs, target = tokens[:, :-1], tokens[:, 1:].reshape(-1)
         states = hidden_at(self.decoder, inputs, depths)
         normed = torch.stack([self.decoder.norm(states[depth]).flatten(0, 1) for depth in depths])

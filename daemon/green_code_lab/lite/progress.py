@@ -16,8 +16,7 @@ LOG, SCORES = "log.jsonl", "scores.jsonl"
 def add_row(run: Path, name: str, row: dict[str, Any]) -> None:
     """Append a row. A row cut off by a kill is closed first; a resumed run then writes it again.
 
-    Raises:
-        Problem: the disk is full.
+    Raises Problem where the disk is full.
     """
     path = run / name
     try:

@@ -58,9 +58,6 @@ class Recipe:
         """All depths that are trained, without the last layer."""
         return tuple(sorted({exit for group in self.exit_groups for exit in group}))
 
-    def weight(self, depth: int) -> float:
-        return dict(self.weights)[depth]
-
     def rate(self, step: int) -> float:
         """Learning rate of a step: linear warm-up, then a cosine to `final_rate_share` of the peak."""
         if step < self.warm_up_steps:

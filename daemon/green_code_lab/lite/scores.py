@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from green_code.models.decoder import Decoder
 from green_code.models.device import bfloat16_pays
 from green_code_lab.corpus import Corpus
 from green_code_lab.lite.objective import hidden_at
-from green_code_lab.lite.windows import begin_with
 
 Scores = dict[str, dict[str, dict[int, float]]]
 """{language: {"accuracy" | "agreement" | "loss": {depth: value}}}; loss is cross-entropy in nats per token."""
@@ -24,11 +24,7 @@ _ROWS = 8
 def score(
     decoder: Decoder, corpus: Corpus, depths: tuple[int, ...], positions: int, bos: int | None
 ) -> Scores:
-    """Scores on held-out shards: accuracy of the next token, agreement with the last layer's top token, and loss.
-
-    Args:
-        positions: per language, in windows of 256 spread over the shard. depths: exits; the last layer is added.
-    """
+    """Scores at exits and the last layer, on held-out shards: `positions` per language, in windows spread over the shard."""
     depths = (*depths, decoder.config.layers)
     half = decoder.dtype == torch.float32 and bfloat16_pays(decoder.device)
     result: Scores = {}
@@ -54,6 +50,13 @@ def score(
         count = rows * WINDOW
         result[language] = {name: {d: v / count for d, v in by.items()} for name, by in sums.items()}
     return result
+
+
+def begin_with(bos: int | None, tokens: Tensor) -> Tensor:
+    """Write bos into column 0, as every prompt has it; Gemma is much worse without it."""
+    if bos is not None:
+        tokens[:, 0] = bos
+    return tokens
 
 
 def losses_at(scores: Scores, depth: int) -> dict[str, float]:

@@ -54,8 +54,7 @@ def make_ngrams(job: Job) -> None:
 def requested_recipe(job: Job) -> Recipe:
     """The recipe that the arguments ask for.
 
-    Raises:
-        Problem: it has no step, its exits are no layers, or the prefill exit is above the last of them.
+    Raises Problem where it has no step, its exits are no layers, or the prefill exit is above the last of them.
     """
     recipe = recipe_named(job.args.recipe, job.config.layers, job.args.tokens)
     recipe = replace(recipe, seed=job.args.seed, learning_rate=job.args.rate or recipe.learning_rate)
@@ -132,8 +131,7 @@ def training_record(state: Mapping[str, Any], recipe: Recipe, corpus: Mapping[st
 def export(job: Job) -> None:
     """Write delta, manifest and scores (untouched, trained, exported). A bundle that has these weights stays as it is.
 
-    Raises:
-        Problem: there is no run, it is of another base model or corpus, or its weights are not finite.
+    Raises Problem where there is no run, it is of another base model or corpus, or its weights are not finite.
     """
     state = checkpoint.load(job.lite_folder)
     if state is None:

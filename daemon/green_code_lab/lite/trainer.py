@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +31,7 @@ from green_code_lab.lite import checkpoint, progress
 from green_code_lab.lite.monitors import Monitors, worst_rise
 from green_code_lab.lite.objective import Objective, fusing_pays
 from green_code_lab.lite.recipe import Recipe
-from green_code_lab.lite.scores import Scores, losses_at, rounded, score
-from green_code_lab.lite.windows import Windows
+from green_code_lab.lite.scores import Scores, begin_with, losses_at, rounded, score
 
 _REPORT_SECONDS = 30.0
 _CHECKPOINT_SECONDS = 300.0
@@ -86,6 +85,31 @@ def train(
     """
     run.mkdir(parents=True, exist_ok=True)
     return _Run(inputs, recipe, run, report).train(checkpoint_seconds)
+
+
+class Windows:
+    """Token windows of training shards, drawn by seed and step alone."""
+
+    def __init__(self, corpus: Corpus, bos: int | None) -> None:
+        self._bos = bos
+        self._shards = [
+            (corpus.shards[language, "train"], corpus.document_starts(language, "train"))
+            for language in corpus.languages
+        ]
+
+    def batch(self, recipe: Recipe, step: int) -> Tensor:
+        """(batch, sequence + 1) token ids of one step, languages in turn."""
+        generator = np.random.default_rng((recipe.seed, step))
+        rows = []
+        for i in range(recipe.batch):
+            shard, starts = self._shards[i % len(self._shards)]
+            last = len(shard) - recipe.sequence - 1
+            start = int(generator.integers(0, last + 1))
+            if generator.random() < recipe.document_starts:
+                begun = int(np.searchsorted(starts, start, "right"))
+                start = min(int(starts[max(0, begun - 1)]), last)
+            rows.append(shard[start : start + recipe.sequence + 1].astype(np.int64))
+        return begin_with(self._bos, torch.from_numpy(np.stack(rows)))
 
 
 class _Run:
@@ -177,9 +201,10 @@ class _Run:
         draw = np.random.default_rng((recipe.seed, step, 1))
         exits = sorted({int(draw.choice(group)) for group in recipe.exit_groups})
         depths = (*exits, last)
-        weights = torch.tensor([recipe.weight(depth) for depth in depths], device=self._accelerator.device)
+        weight_of, device = dict(recipe.weights), self._accelerator.device
+        weights = torch.tensor([weight_of[depth] for depth in depths], device=device)
         weights[-1] *= self._monitors.last_weight
-        tokens = self._windows.batch(recipe, step).to(self._accelerator.device)
+        tokens = self._windows.batch(recipe, step).to(device)
         own = tokens[self._accelerator.process_index :: self._accelerator.num_processes]
         for group in self._optimiser.param_groups:
             group["lr"] = self._rate(step)
@@ -289,7 +314,7 @@ class _Run:
                 "energy_source": self._meter.source,
                 "weights": {n: p.detach() for n, p in self._trained.items()},
                 "optimiser": self._optimiser.state_dict(),
-                "monitors": self._monitors.state(),
+                "monitors": asdict(self._monitors),
             }
             checkpoint.save(self._folder, self._recipe, state)
 

@@ -18,7 +18,7 @@ def rollouts(
     states: np.ndarray | None = None,
     first_right: np.ndarray | None = None,
 ) -> Rollouts:
-    """(P, X) exit tokens, (P,) others; chunks of `chunk` rows, greedy and teacher-forced in turn, one stretch."""
+    """(P, X) exit tokens, (P,) others; chunks of `chunk` rows, greedy and teacher-forced in turn, one episode."""
     rows = len(final)
     chunks = rows // chunk
     return Rollouts(
@@ -54,7 +54,7 @@ def toy(share: float = 0.6) -> Rollouts:
 
 
 def typing(arrives: list[int], accepted: bool = False, length: int = 4, count: int = 1) -> Typing:
-    """One stretch: a cold prompt first; `arrives` is gone through again and again."""
+    """One episode: a cold prompt first; `arrives` is repeated."""
     shape = (count, REQUESTS)
     everywhere = np.ones(shape, np.int64)
     cold = np.zeros(shape, bool)

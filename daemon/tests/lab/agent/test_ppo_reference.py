@@ -19,10 +19,10 @@ from green_code_lab.agent.baselines import agent as by_agent
 from green_code_lab.agent.environment import ExitEnvironment
 from green_code_lab.agent.episodes import draw_typing
 from green_code_lab.agent.ppo import Arguments, train
-from green_code_lab.agent.prices import Prices
+from green_code_lab.agent.prices import TokenPrices
 from tests.lab.agent.replayed import EXITS, WIDTH, toy
 
-PRICES = Prices(run=0.14, few=0.001, evaluation=0.001, entry=0.0001, head=0.15, decision=0.0, error=2.0)
+PRICES = TokenPrices(layer_batch=0.14, small_batch_position=0.001, layer_position=0.001, kv_only=0.0001, head_batch=0.15, decision=0.0, error=2.0)
 ARGUMENTS = replace(
     Arguments(), environments=16, steps=64, updates=20, learning_rate=3e-3, entropy=0.0, gae_lambda=0.95
 )
@@ -41,7 +41,7 @@ def objective(baseline: Baseline) -> float:
 
 
 class Vectorised(VecEnv):
-    """The environment as Stable-Baselines3 wants it; which exit is asked about is one-hot."""
+    """The environment as Stable-Baselines3 wants it; the exit index is one-hot."""
 
     def __init__(self, inner: ExitEnvironment) -> None:
         self.inner, self._actions = inner, np.zeros(0)
@@ -87,7 +87,7 @@ def theirs(seed: int) -> float:
     )  # fmt: skip
     model.learn(a.updates * a.steps * a.environments)
     return objective(
-        Baseline("SB3", "", lambda e: model.predict(observation(e), deterministic=True)[0], looks=True)
+        Baseline("SB3", "", lambda e: model.predict(observation(e), deterministic=True)[0], uses_head=True)
     )
 
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from green_code.cli import main
-from green_code.engine import runtime
+from green_code.engine import loading
 from green_code.engine.loading import load_runtime
 from green_code.models.bundle import (
     CALIBRATION,
@@ -24,14 +24,15 @@ from green_code.models.bundle import (
     load_bundle,
     refresh_manifest,
 )
-from green_code_lab.agent import command as train_command
 from green_code_lab.agent import ppo, supervised
 from green_code_lab.agent.baselines import compare
 from green_code_lab.agent.record import PARTS
 from green_code_lab.agent.rollouts import open_rollouts
+from green_code_lab.cli import train as train_command
 from green_code_lab.evaluation.datasets import Row
 from green_code_lab.evaluation.run import evaluate
-from green_code_lab.lite import checkpoint, entries, reading_steps
+from green_code_lab.heads import kv_projections, steps
+from green_code_lab.lite import checkpoint
 from tests.models.references import small_models
 
 FUNCTION = "def area{n}(side, height):\n    total = side * {n} + height\n    return total\n\n\n"
@@ -57,9 +58,9 @@ def code(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("RUNTIME_DIR", "DATA_DIR", "CACHE_DIR", "BUNDLES"):
         monkeypatch.setenv(f"GREEN_CODE_{name}", str(tmp_path / name.lower()))
-    monkeypatch.setattr(runtime, "SHORT_WINDOW_SECONDS", 0.05)  # costs are not what is tested
-    monkeypatch.setattr(reading_steps, "WINDOWS", 160)
-    monkeypatch.setattr(entries, "_RATE", 3e-2)
+    monkeypatch.setattr(loading, "SHORT_WINDOW_SECONDS", 0.05)  # costs are not what is tested
+    monkeypatch.setattr(steps, "WINDOWS", 160)
+    monkeypatch.setattr(kv_projections, "_RATE", 3e-2)
 
 
 def adapt(*words: object) -> int:
@@ -81,7 +82,7 @@ def test_a_folder_of_code_becomes_a_bundle_that_completes(family: str, code: Pat
     tokenizer.save(str(model / "tokenizer.json"))
 
     out, work = tmp_path / "bundles" / "model", tmp_path / "work"
-    asked = ("--model", model, "--from", code, "--out", out, "--work", work, "--tokens", TOKENS, "--rate", "3e-3", "--prefill exit", 1)  # fmt: skip
+    asked = ("--model", model, "--from", code, "--out", out, "--work", work, "--tokens", TOKENS, "--rate", "3e-3", "--prefill-exit", 1)  # fmt: skip
     assert adapt(*asked) == 0
     bundle = load_bundle(out)
     training = bundle.manifest["training"]
@@ -93,8 +94,8 @@ def test_a_folder_of_code_becomes_a_bundle_that_completes(family: str, code: Pat
             training["held_out"][name][language]["loss"][str(exit)] for name in ("untouched", "shipped")
         )
         assert shipped < 0.995 * untouched  # the frozen random head leaves little to learn
-        if (seen := bundle.manifest.get("lenses")) is not None:
-            plain, through = (seen["held_out"][name][language]["loss"] for name in ("plain", "seen"))
+        if (lenses := bundle.manifest.get("lenses")) is not None:
+            plain, through = (lenses["held_out"][name][language]["loss"] for name in ("plain", "lens"))
             assert plain == pytest.approx(training["held_out"]["shipped"][language]["loss"])
             assert through[str(exit)] < plain[str(exit)] + 0.01
     plain, learned = (
@@ -123,9 +124,9 @@ def test_one_command_for_ones_own_code(
     bundles = tmp_path / "bundles"
     common = ("--model", "tiny-random", "--from", code, "--tokens", TOKENS)
     assert adapt(*common, "--work", tmp_path / "first") == 0
-    assert "beginning from the untouched weights" in capsys.readouterr().out
+    assert "starting from the untouched weights" in capsys.readouterr().out
     assert adapt(*common, "--work", tmp_path / "second", "--out", bundles / "mine", "--exits", "2,4") == 0
-    assert f"beginning from bundle tiny-random, which has seen {TOKENS:,} tokens" in capsys.readouterr().out
+    assert f"starting from bundle tiny-random, which has seen {TOKENS:,} tokens" in capsys.readouterr().out
     mine = load_bundle(bundles / "mine")
     training = mine.manifest["training"]
     assert (mine.exits, training["recipe"]["exit_groups"]) == ((2, 4), [[2, 4]])
@@ -133,23 +134,23 @@ def test_one_command_for_ones_own_code(
     assert [run["tokens"] for run in training["earlier"]] == [TOKENS]
     assert load_runtime("mine", lambda *_: None).bundle == "mine"
 
-    settling = (*common, "--work", tmp_path / "second", "--out", bundles / "mine", "--exits", "2,4")
-    assert adapt("kv_projections", *settling) == 0
+    options = (*common, "--work", tmp_path / "second", "--out", bundles / "mine", "--exits", "2,4")
+    assert adapt("kv-projections", *options) == 0
     assert load_bundle(bundles / "mine").prefill_exit is None, "none was asked for"
     for words, prefill_exit in (
-        (("kv_projections", "--prefill exit", 2), 2),
-        (("--prefill exit", 1), 1),
+        (("kv-projections", "--prefill-exit", 2), 2),
+        (("--prefill-exit", 1), 1),
         ((), 1),
     ):
         (bundles / "mine" / CALIBRATION).write_text("{}")
-        assert adapt(*words, *settling) == 0
+        assert adapt(*words, *options) == 0
         mine = load_bundle(bundles / "mine")
         assert (mine.prefill_exit, mine.part(KV_PROJECTIONS) is not None) == (prefill_exit, True)
-        assert (bundles / "mine" / CALIBRATION).exists() == (not words), "it was of the entries before"
+        assert (bundles / "mine" / CALIBRATION).exists() == (not words), "it was of the KV projections before"
     manifest = bundles / "mine" / MANIFEST
     manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "prefill_exit": 3}))
-    assert main(["bundle", "mine"]) == 1, "as its entries are of another prefill exit"
-    assert adapt("kv_projections", *settling) == 0
+    assert main(["bundle", "mine"]) == 1, "as its KV projections are of another prefill exit"
+    assert adapt("kv-projections", *options) == 0
     assert main(["bundle", "mine"]) == 0
     for changed in (False, True):
         (bundles / "mine" / CALIBRATION).write_text("{}")
@@ -157,12 +158,12 @@ def test_one_command_for_ones_own_code(
             svd_head = bundles / "mine" / SVD_HEAD
             save_file({"directions": load_file(svd_head)["directions"].flip(0).contiguous()}, svd_head)
         refresh_manifest(bundles / "mine")
-        assert adapt("svd_head", *settling) == 0
+        assert adapt("svd_head", *options) == 0
         assert (bundles / "mine" / CALIBRATION).exists() != changed, "it was of another head"
-    assert adapt("lenses", *settling) == 0
+    assert adapt("lenses", *options) == 0
     mine = load_bundle(bundles / "mine")
     assert (mine.prefill_exit, mine.part(KV_PROJECTIONS)) == (3, None), (
-        "entries were learned behind other lenses"
+        "KV projections were learned behind other lenses"
     )
 
 
@@ -223,7 +224,7 @@ def test_a_bundle_exported_part_way_goes_on(
     manifest.write_text(json.dumps(content))
     (tmp_path / "work" / "lite" / checkpoint.STATE).unlink()
     assert adapt("lite", *common, "--work", tmp_path / "work") == 0
-    assert "going on from bundle tiny-random at step 12 of 16" in capsys.readouterr().out
+    assert "resuming from bundle tiny-random at step 12 of 16" in capsys.readouterr().out
     state = torch.load(tmp_path / "work" / "lite" / checkpoint.STATE, weights_only=True)
     assert (state["step"], state["warm_from"]) == (16, 12)
 
@@ -231,12 +232,12 @@ def test_a_bundle_exported_part_way_goes_on(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["lite"], "holds no corpus; run `green-code adapt corpus`"),
-        (["export"], "holds no run; run `green-code adapt lite`"),
+        (["lite"], "has no corpus; run `green-code adapt corpus`"),
+        (["export"], "has no run; run `green-code adapt lite`"),
         (["lite", "--tokens", "100"], "less than one step"),
         (["lite", "--exits", "4,9"], "give layers from 1 to 5"),
-        (["--prefill exit", "9"], "cannot settle at layer 9; give --prefill exit from 1 to"),
-        (["kv_projections", "--prefill exit", "2"], "is not adapted; run `green-code adapt export`"),
+        (["--prefill-exit", "9"], "layer 9 cannot be the prefill exit; give --prefill-exit from 1 to"),
+        (["kv-projections", "--prefill-exit", "2"], "is not adapted; run `green-code adapt export`"),
         (["corpus", "--from", "nowhere"], "neither a folder nor an archive"),
         (["corpus", "--from", "."], "tokens"),
     ],
@@ -258,4 +259,4 @@ def test_a_model_without_room_for_exits_is_refused(tmp_path: Path) -> None:
     from green_code_lab.lite.recipe import recipe_named
 
     with pytest.raises(Problem, match="no exit for a model of 1 layers"):
-        recipe_named("default", 1, 1000)
+        recipe_named("lite", 1, 1000)
