@@ -47,7 +47,7 @@ def result_of(network: ExitClassifier) -> Score:
     )[0]
 
 
-@pytest.mark.parametrize("fitted", [False, True])
+@pytest.mark.parametrize("fitted", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_learns_to_leave_where_the_state_says_so(tmp_path: Path, fitted: bool) -> None:
     begin = supervised.train(toy(), PRICES, None, FIT, report=lambda _: None) if fitted else None
     trained = train(environment(), ARGUMENTS, tmp_path / "log", begin, report=lambda _: None)

@@ -9,6 +9,7 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+import pytest
 import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import VecEnv
@@ -96,6 +97,7 @@ def ours(seed: int, log: Path) -> float:
     return objective(by_agent("ours", trained.actor, 0.5, PRICES))
 
 
+@pytest.mark.slow
 def test_same_result_as_stable_baselines(tmp_path: Path) -> None:
     mine, reference = [ours(seed, tmp_path / "log") for seed in SEEDS], [theirs(seed) for seed in SEEDS]
     noise = (statistics.variance(mine) + statistics.variance(reference)) / len(SEEDS)

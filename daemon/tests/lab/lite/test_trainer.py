@@ -24,6 +24,7 @@ from green_code.models.tiny import TinySource
 from green_code.problems import Problem
 from green_code_lab.corpus import Corpus
 from green_code_lab.lite import checkpoint, progress
+from green_code_lab.lite.monitors import Monitors
 from green_code_lab.lite.recipe import Recipe
 from green_code_lab.lite.scores import score
 from green_code_lab.lite.steps import write_delta
@@ -85,6 +86,26 @@ def test_exits_learn_and_the_embedding_does_not(tmp_path: Path, teacher: str) ->
     assert all(after[depth] < before[depth] / 2 for depth in (2, 4, 6))
 
 
+def test_a_run_that_stops_resumes_to_the_same_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked = Monitors.check_losses
+
+    def stop(self: Monitors, step: int, found: dict[int, float]) -> None:
+        checked(self, step, found)
+        if step == 8:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Monitors, "check_losses", stop)
+        train(inputs(), RECIPE, tmp_path / "stopped", lambda _: None, checkpoint_seconds=0)
+    assert torch.load(tmp_path / "stopped" / checkpoint.STATE, weights_only=True)["step"] == 8
+    resumed, whole = run(tmp_path / "stopped"), run(tmp_path / "whole")
+    for name, weight in whole.items():
+        torch.testing.assert_close(resumed[name], weight, msg=lambda text, name=name: f"{name}: {text}")
+
+
+@pytest.mark.slow
 def test_a_run_killed_at_any_moment_ends_with_the_same_weights(tmp_path: Path) -> None:
     """kill -9 of another process, twice, against a run that is not disturbed."""
     recipe = replace(RECIPE, tokens=RECIPE.tokens * 8)
@@ -148,6 +169,7 @@ def test_small_parts_of_a_batch_give_the_same_weights(tmp_path: Path) -> None:
     assert_learned_alike(parts, whole)
 
 
+@pytest.mark.slow
 def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
     """By accelerate's launcher on the CPU; the batch is dealt to both."""
     script = tmp_path / "run.py"
