@@ -9,18 +9,20 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 VSIX := green-code-$(VERSION).vsix
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-python test-extension test-editor lint format package bench bench-quick bench-editor corpus adapt train evaluate experiments clean
+.PHONY: help setup demo test test-all test-python test-extension test-editor lint format package bench bench-quick bench-editor corpus adapt train evaluate experiments clean
 
 help:  ## list the chores
-	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^##@ / {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-# --- set-up -----------------------------------------------------------------------------------------------
+##@ Set-up
 
-$(BIN)/green-code: pyproject.toml
+LAB := daemon/green_code_lab
+
+$(BIN)/green-code: pyproject.toml $(LAB)/pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("Green Code needs Python 3.10 or newer; set PYTHON=…" if sys.version_info < (3, 10) else 0)'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --quiet --editable '.[dev]' --editable ./$(LAB)
 	@touch $@
 
 KERNELS := daemon/green_code/kernels
@@ -39,21 +41,27 @@ node_modules/.stamp: package.json package-lock.json
 
 setup: $(READY) node_modules/.stamp  ## virtual environment, default model, CPU kernel and node modules
 
-# --- use --------------------------------------------------------------------------------------------------
+clean:  ## remove what was built, not what was trained
+	rm -rf bundled build dist *.vsix *.egg-info daemon/*.egg-info $(LAB)/*.egg-info
+
+##@ Use
 
 demo: $(READY)  ## complete real code at full depth, fast and exact, and show the joules
 	$(BIN)/green-code demo
 	@echo
 	@echo "To use it in VS Code: make package, then: code --install-extension $(VSIX)"
 
-# --- checks -----------------------------------------------------------------------------------------------
+##@ Checks
 
-test: lint test-python test-extension test-editor  ## everything: lint, both languages, the real editor
+test: lint test-python test-extension test-editor  ## lint, both languages, the real editor
 
-test-python: $(READY)
+test-all: lint test-extension test-editor $(READY)  ## the same with the slow Python tests
+	$(BIN)/python -m pytest -m "slow or not slow"
+
+test-python: $(READY)  ## Python, without the slow tests
 	$(BIN)/python -m pytest
 
-test-extension: node_modules/.stamp
+test-extension: node_modules/.stamp  ## the extension's unit tests
 	npm run --silent test:unit
 
 test-editor: package  ## the packaged extension in a real VS Code in a browser
@@ -71,7 +79,7 @@ format: $(BIN)/green-code  ## ruff format and its safe fixes
 	$(BIN)/ruff format daemon
 	$(BIN)/ruff check --fix daemon
 
-# --- packaging --------------------------------------------------------------------------------------------
+##@ Packaging
 
 package: $(VSIX)  ## the VSIX, with the daemon's wheel and the bundles inside
 
@@ -82,16 +90,16 @@ $(VSIX): $(READY) node_modules/.stamp $(shell git ls-files daemon/green_code ext
 	npm run --silent build
 	npm run --silent package -- --out $(VSIX)
 
+##@ Laboratory: train and measure
+
 bench: $(READY)  ## beside transformers and llama.cpp, into docs/performance.md (on a quiet machine): make bench DATA=rows.jsonl
-	$(BIN)/python -m green_code.benchmark $(if $(DATA),--data $(DATA))
+	$(BIN)/green-code bench $(if $(DATA),--data $(DATA))
 
 bench-quick: $(READY)  ## the same in two minutes, into work/bench
-	$(BIN)/python -m green_code.benchmark --quick --out $(WORK)/bench $(if $(DATA),--data $(DATA))
+	$(BIN)/green-code bench --quick --out $(WORK)/bench $(if $(DATA),--data $(DATA))
 
 bench-editor: package  ## from key to suggestion in a real VS Code, into docs/editor.md (on a quiet machine)
 	node extension/test/bench/run.mjs --vsix $(VSIX) --python $(abspath $(BIN)/python)
-
-# --- training ---------------------------------------------------------------------------------------------
 
 JDK_SOURCES ?= $(WORK)/openjdk-21-source/src.zip $(WORK)/openjfx-source/src.zip
 
@@ -106,10 +114,10 @@ EXCLUDE ?=
 corpus: $(BIN)/green-code $(JDK_SOURCES)  ## gather and encode 2 × 16 M tokens to train on (EXCLUDE=files of evaluation rows)
 	$(BIN)/green-code adapt corpus --work $(WORK) --jdk $(JDK_SOURCES) --exclude $(EXCLUDE)
 
-PLATEAU ?= 11
+PREFILL_EXIT ?= 11
 
 adapt: $(BIN)/green-code $(JDK_SOURCES)  ## LITE-adapt the default model into agent_models/ (resumes)
-	$(BIN)/green-code adapt --work $(WORK) --jdk $(JDK_SOURCES) --exclude $(EXCLUDE) --plateau $(PLATEAU)
+	$(BIN)/green-code adapt --work $(WORK) --jdk $(JDK_SOURCES) --exclude $(EXCLUDE) --prefill-exit $(PREFILL_EXIT)
 
 EXITS ?= 13
 
@@ -119,21 +127,8 @@ train: $(READY)  ## rollouts, agent and calibration
 evaluate: $(READY)  ## score the default model: make evaluate DATA=rows.jsonl
 	$(BIN)/green-code evaluate --data $(DATA)
 
-experiments: $(READY)  ## the experiments in a cheap form (recipes on tiny-random), into work/experiments: make experiments DATA=rows.jsonl
-	$(BIN)/python -m green_code.experiments layers --work $(WORK) --limit 12 --out $(WORK)/experiments $(if $(DATA),--data $(DATA))
-	$(BIN)/python -m green_code.experiments energy --window-seconds 0.5 --out $(WORK)/experiments
-	$(BIN)/python -m green_code.experiments baselines --window-seconds 0.5 --out $(WORK)/experiments
-	$(BIN)/python -m green_code.experiments drafts --work $(WORK) --limit 6 --out $(WORK)/experiments $(if $(DATA),--data $(DATA))
-	$(BIN)/python -m green_code.experiments sessions --work $(WORK) --limit 2 --out $(WORK)/experiments
-	$(BIN)/python -m green_code.experiments snippets --work $(WORK) --limit 2 --out $(WORK)/experiments
-	$(BIN)/python -m green_code.experiments paper --work $(WORK) --limit 4 --out $(WORK)/experiments
-	$(BIN)/python -m green_code.experiments quality --work $(WORK) --limit 4 --out $(WORK)/experiments $(if $(DATA),--data $(DATA))
-	$(BIN)/python -m green_code.experiments propagation --work $(WORK) --limit 2 --out $(WORK)/experiments $(if $(DATA),--data $(DATA))
-	$(BIN)/python -m green_code.experiments plateaus --work $(WORK) --limit 2 --out $(WORK)/experiments $(if $(DATA),--data $(DATA))
-	test ! -e $(WORK)/rollouts/heldout || $(BIN)/python -m green_code.experiments rewards --work $(WORK) --updates 8 --out $(WORK)/experiments
-	rm -rf $(WORK)/tiny  # its corpus is this repository's own code, which changes
-	$(BIN)/green-code adapt corpus --model tiny-random --from daemon --work $(WORK)/tiny --out $(WORK)/tiny/bundle
-	$(BIN)/python -m green_code.experiments recipes --model tiny-random --work $(WORK)/tiny --tokens 8192 --trials 2 --trial-tokens 4096 --rows 4 --out $(WORK)/experiments
+QUICK := layers energy baselines drafts sessions paper quality propagation prefill-exits
 
-clean:  ## remove what was built, not what was trained
-	rm -rf bundled build dist *.vsix *.egg-info daemon/*.egg-info
+experiments: $(READY)  ## the experiments in a cheap form, into work/experiments: make experiments DATA=rows.jsonl
+	for name in $(QUICK); do \
+		$(BIN)/green-code experiments $$name --quick --work $(WORK) --out $(WORK)/experiments $(if $(DATA),--data $(DATA)) || exit 1; done

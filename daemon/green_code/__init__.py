@@ -1,3 +1,3 @@
-"""Green Code: inline code completion that stops a language model at the earliest layer that will do."""
+"""Green Code: inline code completion from a local language model with early exits."""
 
 __version__ = "0.1.0"

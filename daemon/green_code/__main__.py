@@ -1,4 +1,4 @@
-"""`python -m green_code`: the command line without its script."""
+"""`python -m green_code`: the same as the script `green-code`."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Whether the machine runs on battery, asked of the system at most every few seconds.
-
-Must not know: what follows from it.
-"""
+"""Whether the machine runs on battery; the system is queried at most every few seconds."""
 
 from __future__ import annotations
 
@@ -15,27 +12,27 @@ FRESH_SECONDS: Final = 5.0
 
 
 class Battery:
-    """Calling it says whether the machine runs on battery; False where there is none or nobody knows."""
+    """A call returns whether the machine runs on battery; False if it has none or the state is unknown."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._asked_at = float("-inf")
+        self._queried_at = float("-inf")
         self._discharging = False
 
     def __call__(self) -> bool:
-        """The answer, at most 5 s old."""
-        if self._clock() - self._asked_at >= FRESH_SECONDS:
-            self._asked_at = self._clock()
+        """The state, at most 5 s old."""
+        if self._clock() - self._queried_at >= FRESH_SECONDS:
+            self._queried_at = self._clock()
             self._discharging = _discharging()
         return self._discharging
 
 
 def _discharging() -> bool:
-    ask = getattr(psutil, "sensors_battery", None)
-    if ask is None:
+    query = getattr(psutil, "sensors_battery", None)
+    if query is None:
         return False
     try:
-        state = ask()
+        state = query()
     except (OSError, RuntimeError, NotImplementedError):
         return False
     return state is not None and state.power_plugged is False

@@ -1,8 +1,7 @@
-"""Where things live on this machine: the one module that knows the environment variables and the defaults.
+"""The folders on this machine: their environment variables and defaults.
 
 Variables: GREEN_CODE_RUNTIME_DIR (socket, lock, log), GREEN_CODE_CACHE_DIR (converted weights),
 GREEN_CODE_DATA_DIR (energy ledger), GREEN_CODE_BUNDLES (agent_models).
-Must not know: what is stored in the folders.
 """
 
 from __future__ import annotations
@@ -27,17 +26,17 @@ BUNDLES_VARIABLE = "GREEN_CODE_BUNDLES"
 
 
 def user_key() -> str:
-    """What tells users of one machine apart: the uid, or a digest of the name where there are no uids."""
+    """Identifies the user on this machine: the uid, or on Windows a digest of the name."""
     if sys.platform != "win32":
         return str(os.getuid())
     return hashlib.sha256(getpass.getuser().encode()).hexdigest()[:12]
 
 
 def runtime_dir() -> Path:
-    """Folder of the socket, the lock and the log: made if missing, ours, and closed to everyone else.
+    """Folder of the socket, the lock and the log: created if missing, owned by the user, and private.
 
     Raises:
-        Problem: the folder cannot be made, is a link, or belongs to someone else.
+        Problem: the folder cannot be created, is a link, or belongs to another user.
     """
     folder = _runtime_path()
     try:
@@ -46,8 +45,7 @@ def runtime_dir() -> Path:
     except OSError as error:
         raise Problem(
             "cache_unwritable",
-            f"The runtime folder {folder} cannot be made ({error}). Set {RUNTIME_VARIABLE} to a "
-            "folder of yours.",
+            f"The runtime folder {folder} cannot be created ({error}). Set {RUNTIME_VARIABLE} to a folder of yours.",
         ) from error
     if sys.platform != "win32":
         if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.getuid():
@@ -66,7 +64,7 @@ def _runtime_path() -> Path:
         return Path(chosen).absolute()
     try:
         usual = Path(platformdirs.user_runtime_dir(APPLICATION))
-    except OSError:  # it finds no folder that is safe from others; ours is checked
+    except OSError:  # it finds no private folder; runtime_dir() checks ours
         return _own_runtime_path()
     if os.access(usual.parent, os.W_OK) and usual.parent != Path(tempfile.gettempdir()):
         return usual
@@ -93,7 +91,7 @@ def ledger_path() -> Path:
 
 
 def bundles_dir() -> Path:
-    """Folder of bundles: the checkout's agent_models where there is one, else beside the user's data."""
+    """Folder of bundles: agent_models of the checkout if there is one, else of the user's data folder."""
     if chosen := os.environ.get(BUNDLES_VARIABLE):
         return Path(chosen).absolute()
     checkout = Path(__file__).resolve().parents[2] / "agent_models"

@@ -1,9 +1,7 @@
-"""Globs as VS Code writes them: `*` and `?` within a path's part, `**` across parts, `[...]` and `{a,b}`.
+"""Globs with VS Code's syntax: `*` and `?` within a path's part, `**` across parts, `[...]` and `{a,b}`.
 
-Letter case is ignored, because a file that should stay private must not slip through by its spelling. For
-the same reason a pattern that names a folder also matches what is below it, and `~/` is the user's home. A
-pattern that cannot be understood matches nothing and is reported.
-Must not know: what a match is for.
+Case is ignored, so that a private file is excluded however its name is spelt. For the same reason a glob of a folder also
+matches everything below it, and `~/` is the user's home. A malformed glob matches nothing and is reported.
 """
 
 from __future__ import annotations
@@ -12,10 +10,14 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
+from typing import Final
+
+_TOKEN: Final = re.compile(r"\*\*/|\*\*|\[.[^\]]*\]|.", re.DOTALL)
+_WILDCARDS: Final = {"**/": "(?:[^/]+/)*", "**": ".*", "*": "[^/]*", "?": "[^/]"}
 
 
 def matching_glob(globs: Iterable[str], path: str, folders: Iterable[str]) -> str | None:
-    """The first glob that matches a path: whole, below a workspace folder, or (without a slash) any of its parts."""
+    """The first glob that matches a path, its part below a workspace folder, or (without a slash) any of its parts."""
     pure = PurePosixPath(path)
     candidates = [path.lstrip("/")]
     for folder in folders:
@@ -33,7 +35,7 @@ def matching_glob(globs: Iterable[str], path: str, folders: Iterable[str]) -> st
 
 @lru_cache(maxsize=256)
 def compile_glob(glob: str) -> re.Pattern[str] | None:
-    """A glob as a pattern for whole paths and for those below them, or None when it is malformed."""
+    """A glob as a pattern for paths and for everything below them, or None if it is malformed."""
     try:
         return re.compile(_translate(_normal(glob).lstrip("/")) + "(?:/.*)?", re.IGNORECASE | re.DOTALL)
     except re.error:
@@ -41,42 +43,26 @@ def compile_glob(glob: str) -> re.Pattern[str] | None:
 
 
 def _normal(glob: str) -> str:
-    """With forward slashes, none at the end, and the user's home for `~/`."""
+    """The glob with forward slashes, none at its end, and the user's home in place of `~/`."""
     glob = glob.replace("\\", "/").rstrip("/")
     return f"{Path.home().as_posix()}{glob[1:]}" if glob.partition("/")[0] == "~" else glob
 
 
 def _translate(glob: str) -> str:
-    out, index, depth = [], 0, 0
-    while index < len(glob):
-        character = glob[index]
-        if glob.startswith("**/", index):
-            out.append("(?:[^/]+/)*")
-            index += 3
-            continue
-        if glob.startswith("**", index):
-            out.append(".*")
-            index += 2
-            continue
-        if character == "*":
-            out.append("[^/]*")
-        elif character == "?":
-            out.append("[^/]")
-        elif character == "[" and (end := glob.find("]", index + 2)) != -1:
-            inside = glob[index + 1 : end]
-            negated = inside[0] in "!^"
-            body = re.escape(inside[1:] if negated else inside).replace(r"\-", "-")
-            out.append(f"(?!/)[{'^' if negated else ''}{body}]")
-            index = end
-        elif character == "{":
-            out.append("(?:")
+    out, depth = "", 0
+    for token in _TOKEN.findall(glob):
+        if token in _WILDCARDS:
+            out += _WILDCARDS[token]
+        elif len(token) > 1:  # a class of characters
+            negated = token[1] in "!^"
+            body = re.escape(token[1 + negated : -1]).replace(r"\-", "-")
+            out += f"(?!/)[{'^' if negated else ''}{body}]"
+        elif token == "{":
+            out += "(?:"
             depth += 1
-        elif character == "}" and depth:
-            out.append(")")
+        elif token == "}" and depth:
+            out += ")"
             depth -= 1
-        elif character == "," and depth:
-            out.append("|")
         else:
-            out.append(re.escape(character))
-        index += 1
-    return "".join(out)
+            out += "|" if token == "," and depth else re.escape(token)
+    return out

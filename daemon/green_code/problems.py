@@ -1,10 +1,12 @@
-"""The one exception that is meant for people: a cause, and what to do about it.
+"""The one exception that users see: a cause and a fix.
 
-Raised wherever input, a model, a bundle or the machine is not as needed. `reason` is a code of
-`link.messages.Refusal`; the text is one line that names the cause and the fix. Anything else that escapes is a bug.
+Raised where input, a model, a bundle or the machine is not as needed. Any other exception that reaches the user is a bug.
 """
 
 from __future__ import annotations
+
+import asyncio
+from typing import Any
 
 
 class Problem(Exception):
@@ -21,8 +23,14 @@ class Problem(Exception):
 
 
 def too_large(model: str) -> Problem:
-    """A model that does not fit into what memory is free."""
+    """A model that does not fit into the free memory."""
     return Problem(
         "internal_error",
         f"There is not enough memory to load {model}. Close something, or select a smaller model.",
     )
+
+
+def retrieve_exception(future: asyncio.Future[Any]) -> None:
+    """A done callback for a failure that perhaps nobody awaits: without it, asyncio logs the exception as never retrieved."""
+    if not future.cancelled():
+        future.exception()

@@ -1,4 +1,4 @@
-"""What two sequences have in common."""
+"""The common prefix of two sequences."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 def common(one: Sequence[object], other: Sequence[object]) -> int:
-    """Length of the longest common beginning: by halves, so that the comparisons are Python's own and not a loop's."""
+    """Length of the longest common prefix. A binary search, so that lists are compared by C code and not by a loop."""
     one, other = list(one), list(other)
     shared, most = 0, min(len(one), len(other))
     while shared < most:

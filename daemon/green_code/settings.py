@@ -1,8 +1,8 @@
-"""Every setting, once: name, type, default, scope and limits; package.json, which has the texts, is compared with this table.
+"""Every setting, once: name, type, default, scope and limits. A test compares package.json, which has the texts, with it.
 
-Values come from the editor as JSON. A wrong type, a value out of range or an unknown key never stops
-anything: the default is kept, and one message names the key. What a language has for itself comes as in VS Code's files:
-under the key "[python]", an object of the settings that may differ by language.
+Values come from the editor as JSON. For a wrong type, a value out of range or an unknown key, the default is used and one
+message names the key. Values for one language come as in VS Code's settings.json: under the key "[python]", an object of
+the settings that may differ by language.
 Must not know: who uses a setting, or how it is stored.
 """
 
@@ -17,14 +17,14 @@ from typing import Any, Final, Literal
 
 PREFIX: Final = "greenCode."
 
-STOPS: Final = ("quality", "balanced", "saver")
-"""Names for thresholds that the bundle's calibration resolves; for the command line, not for settings."""
+PRESETS: Final = ("quality", "balanced", "saver")
+"""Names of thresholds that the bundle's calibration resolves; for the command line, not for settings."""
 
 PROMPT_TOKENS: Final = 512
-"""Of a prompt at most, unless set otherwise; what is trained and measured takes as many."""
+"""Default limit of a prompt; training and measurements use it too."""
 
 TOKENS_PER_LINE: Final = 32
-"""That are completed at most, for each line that may be."""
+"""Limit of a completion, for each line of greenCode.maxLines."""
 
 Type = Literal["boolean", "number", "integer", "string", "array"]
 Scope = Literal["window", "resource", "language-overridable", "machine", "machine-overridable"]
@@ -32,7 +32,7 @@ Scope = Literal["window", "resource", "language-overridable", "machine", "machin
 
 @dataclass(frozen=True)
 class Setting:
-    """A row of the table, in the words of VS Code's configuration schema."""
+    """A row of the table, with the terms of VS Code's configuration schema."""
 
     name: str
     type: Type
@@ -45,87 +45,32 @@ class Setting:
 
 TABLE: Final[tuple[Setting, ...]] = (
     Setting("enabled", "boolean", True),
-    Setting(
-        "threshold",
-        "number",
-        0.8,
-        minimum=0.5,
-        maximum=1,
-    ),
-    Setting(
-        "decoding",
-        "string",
-        "exact",
-        enum=("exact", "fast", "full"),
-    ),
-    Setting(
-        "model",
-        "string",
-        "gemma-3-270m",
-    ),
+    Setting("threshold", "number", 0.8, minimum=0.5, maximum=1),
+    Setting("decoding", "string", "exact", enum=("exact", "fast", "full")),
+    Setting("model", "string", "gemma-3-270m"),
     Setting("languages", "array", ["python", "java"]),
-    Setting(
-        "trigger",
-        "string",
-        "automatic",
-        enum=("automatic", "manual"),
-    ),
+    Setting("trigger", "string", "automatic", enum=("automatic", "manual")),
     Setting(
         "excludedFiles",
         "array",
-        [
-            "**/.env*",
-            "**/*.pem",
-            "**/*.key",
-            "**/*.p12",
-            "**/id_rsa*",
-            "**/secrets.*",
-            "**/.git/**",
-        ],
+        ["**/.env*", "**/*.pem", "**/*.key", "**/*.p12", "**/id_rsa*", "**/secrets.*", "**/.git/**"],
     ),
-    Setting(
-        "completeInComments",
-        "boolean",
-        True,
-        scope="language-overridable",
-    ),
-    Setting(
-        "completeInStrings",
-        "boolean",
-        True,
-        scope="language-overridable",
-    ),
+    Setting("completeInComments", "boolean", True, scope="language-overridable"),
+    Setting("completeInStrings", "boolean", True, scope="language-overridable"),
     Setting("maxLines", "integer", 1, minimum=1, maximum=32),
-    Setting(
-        "maxPromptTokens",
-        "integer",
-        PROMPT_TOKENS,
-        minimum=64,
-        maximum=4096,
-    ),
+    Setting("maxPromptTokens", "integer", PROMPT_TOKENS, minimum=64, maximum=4096),
     Setting("pauseOnBattery", "boolean", False),
     Setting("statusBar", "boolean", True),
-    Setting(
-        "gridIntensity",
-        "number",
-        481.0,
-        minimum=0,
-        maximum=2000,
-    ),
-    Setting(
-        "pythonPath",
-        "string",
-        "",
-        scope="machine",
-    ),
+    Setting("gridIntensity", "number", 481.0, minimum=0, maximum=2000),
+    Setting("pythonPath", "string", "", scope="machine"),
 )
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The values in force: a field per row of the table, in Python's spelling.
+    """The values in force: a field per row of the table, named in snake case.
 
-    `by_language`: what languages have instead, by language and field.
+    `by_language`: values for one language, by language and field.
     """
 
     enabled: bool
@@ -146,7 +91,7 @@ class Settings:
     by_language: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def of_language(self, language: str) -> Settings:
-        """The values in force in documents of a language."""
+        """The values in force for documents of a language."""
         return replace(self, **own) if (own := self.by_language.get(language)) else self
 
 
@@ -155,7 +100,7 @@ _LANGUAGE: Final = re.compile(r"\[(.+)\]")
 
 
 def field_name(name: str) -> str:
-    """A setting's name in Python's spelling: excludedFiles, excluded_files."""
+    """A setting's name in snake case: excludedFiles, excluded_files."""
     return re.sub(r"[A-Z]", lambda match: "_" + match.group().lower(), name)
 
 
@@ -165,28 +110,28 @@ def default_settings() -> Settings:
 
 
 def parse_settings(values: Mapping[str, Any] | None) -> tuple[Settings, list[str]]:
-    """Settings from JSON values by name without the prefix, and a message for each that is not used."""
+    """Settings from JSON values by name without the prefix, and a message for each that cannot be used."""
     accepted: dict[str, Any] = {field_name(row.name): copy.copy(row.default) for row in TABLE}
     messages, by_language = [], dict[str, dict[str, Any]]()
     for name, value in (values or {}).items():
         if (language := _LANGUAGE.fullmatch(name)) is not None and isinstance(value, Mapping):
             own = by_language[language[1]] = {}
             for key, owned in value.items():
-                messages += _take(own, key, owned, f"{name}.", "the value of all languages")
+                messages += _store(own, key, owned, f"{name}.", "the value of all languages")
         else:
-            messages += _take(accepted, name, value)
+            messages += _store(accepted, name, value)
     return Settings(**accepted, by_language=by_language), messages
 
 
-def _take(
+def _store(
     accepted: dict[str, Any], name: str, value: Any, language: str = "", otherwise: str | None = None
 ) -> list[str]:
-    """Put a value where it belongs; returns a message if it cannot be used. `language`: it is of this one alone."""
+    """Store a valid value; returns a message otherwise. `language`: the value is for this language only."""
     row = _ROWS.get(name)
     if row is None:
         return [f"{PREFIX}{language}{name}: there is no such setting; it is ignored."]
     if language and row.scope != "language-overridable":
-        return [f"{PREFIX}{language}{name}: it is the same for all languages; it is ignored."]
+        return [f"{PREFIX}{language}{name}: it cannot differ by language; it is ignored."]
     if (fault := check_value(row, value)) is not None:
         return [f"{PREFIX}{language}{name}: {fault}; {otherwise or repr(row.default)} is used."]
     accepted[field_name(name)] = float(value) if row.type == "number" else value
@@ -194,7 +139,7 @@ def _take(
 
 
 def check_value(row: Setting, value: Any) -> str | None:
-    """What is wrong with a value, or None."""
+    """Why a value is invalid, or None."""
     if not _has_type(row.type, value):
         expected = "array of strings" if row.type == "array" else row.type
         return f"{_shown(value)} is not of type {expected}"

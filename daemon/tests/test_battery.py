@@ -1,4 +1,4 @@
-"""The battery: asked seldom, and a machine without one is on mains."""
+"""The battery: queried seldom; a machine without one is on mains power."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from green_code.battery import FRESH_SECONDS, Battery
         (SimpleNamespace(power_plugged=False), True),
     ],
 )
-def test_what_the_system_says(monkeypatch: pytest.MonkeyPatch, state: Any, discharging: bool) -> None:
+def test_the_states_of_the_system(monkeypatch: pytest.MonkeyPatch, state: Any, discharging: bool) -> None:
     monkeypatch.setattr(psutil, "sensors_battery", lambda: state, raising=False)
     assert Battery()() is discharging
 
 
-def test_the_answer_is_kept_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
-    now, asked = [0.0], []
-    monkeypatch.setattr(psutil, "sensors_battery", lambda: asked.append(1), raising=False)
+def test_the_state_is_reused_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, queries = [0.0], []
+    monkeypatch.setattr(psutil, "sensors_battery", lambda: queries.append(1), raising=False)
     battery = Battery(lambda: now[0])
     for now[0] in (0.0, FRESH_SECONDS - 0.1, FRESH_SECONDS):
         battery()
-    assert len(asked) == 2
+    assert len(queries) == 2

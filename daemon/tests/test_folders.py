@@ -1,9 +1,10 @@
-"""Where things live: the variables win, and the runtime folder is always private."""
+"""The folders: variables override defaults, and the runtime folder is always private."""
 
 from __future__ import annotations
 
 import os
 import stat
+import sys
 import tempfile
 from pathlib import Path
 
@@ -11,10 +12,10 @@ import pytest
 
 from green_code import folders
 
-pytestmark = pytest.mark.skipif(os.name == "nt", reason="the rules for unix")
+unix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no uids and file modes")
 
 
-def test_variables_win(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variables_override_the_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, folder in (
         (folders.CACHE_VARIABLE, folders.cache_dir),
         (folders.DATA_VARIABLE, folders.data_dir),
@@ -25,6 +26,7 @@ def test_variables_win(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert folder() == tmp_path / name
 
 
+@unix
 def test_without_a_session_folder_the_runtime_folder_is_a_private_one_with_the_uid(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -39,7 +41,8 @@ def test_without_a_session_folder_the_runtime_folder_is_a_private_one_with_the_u
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
-def test_where_no_session_folder_is_safe_the_private_one_is_used(
+@unix
+def test_without_a_safe_session_folder_the_private_one_is_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(name: str) -> str:

@@ -1,4 +1,4 @@
-"""The default model itself: transformers' logits on the same weights, and exact decoding on real prompts in float32."""
+"""The default model: transformers' logits with the same weights, and exact decoding on real prompts, in float32."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ CONTEXT, NEW_TOKENS = 32, 6
 
 @pytest.fixture(scope="module", autouse=True)
 def all_cores() -> Iterator[None]:
-    """Tests before these may have loaded a runtime, which takes one thread."""
+    """A runtime that earlier tests loaded has set torch to one thread."""
     before = torch.get_num_threads()
     torch.set_num_threads(os.cpu_count() or 1)
     yield
@@ -53,7 +53,7 @@ def model(bundle: Bundle) -> Model:
 
 @pytest.fixture(scope="module")
 def reference(model: Model) -> Gemma3ForCausalLM:
-    """transformers' Gemma 3 over the same weights, taken apart again."""
+    """transformers' Gemma 3 with the same weights; ours are fused, and split for it."""
     config = model.decoder.config
     hugging_face = Gemma3ForCausalLM(
         Gemma3TextConfig(
@@ -69,17 +69,15 @@ def reference(model: Model) -> Gemma3ForCausalLM:
         for layer in range(config.layers if "{}" in name else 1):
             if name == "head":
                 continue
-            fused, keys = (
-                ours[f"{name.format(layer)}.weight"],
-                [f"{part.format(layer)}.weight" for part in parts],
-            )
-            for key, piece in zip(keys, fused.split([theirs[key].shape[0] for key in keys]), strict=True):
-                theirs[key].copy_(piece - (row.stored_gain_offset if "norm" in name else 0.0))
+            fused = ours[f"{name.format(layer)}.weight"]
+            keys = [f"{part.format(layer)}.weight" for part in parts]
+            for key, weight in zip(keys, fused.split([theirs[key].shape[0] for key in keys]), strict=True):
+                theirs[key].copy_(weight - (row.stored_gain_offset if "norm" in name else 0.0))
     return hugging_face
 
 
 def prompts(model: Model) -> Iterator[list[int]]:
-    """The middles of real source files: this interpreter's standard library."""
+    """The middles of source files of this interpreter's standard library."""
     library = Path(sysconfig.get_path("stdlib"))
     folders = (".", "asyncio", "email", "importlib", "json", "unittest", "xml/dom")
     for path in itertools.chain.from_iterable(sorted((library / folder).glob("*.py")) for folder in folders):
@@ -89,11 +87,11 @@ def prompts(model: Model) -> Iterator[list[int]]:
             yield [model.vocabulary.bos or 0, *tokens[start : start + CONTEXT]]
 
 
-def stream(model: Model, prompt: list[int], drafting: Policy, count: int) -> list[int]:
-    """Tokens of the last layer; the exits of a policy draft, whatever it costs."""
+def exact_tokens(model: Model, prompt: list[int], policy: Policy, count: int) -> list[int]:
+    """Tokens of `exact`; the exits of a policy draft, whatever it costs."""
     cache, chooser, layers = KVCache(model.decoder), Chooser(model.vocabulary), model.decoder.config.layers
     cache.append(prompt)
-    drafter = Drafter(PriceBook(Prices(layer_batch=1.0), layers, math.inf), None, drafting, chooser)
+    drafter = Drafter(PriceBook(Prices(layer_batch=1.0), layers, math.inf), None, policy, chooser)
     tokens = decode(cache, drafter, Verifier(Full(), chooser), chooser)
     with torch.inference_mode():
         return [token for token, _ in itertools.islice(tokens, count)]
@@ -113,7 +111,7 @@ def test_logits_are_those_of_transformers(model: Model, reference: Gemma3ForCaus
     assert (got.argmax(-1) == expected.argmax(-1)).float().mean() > 0.998
 
 
-def test_full_is_transformers_greedy_generate(model: Model, reference: Gemma3ForCausalLM) -> None:
+def test_full_depth_gives_the_tokens_of_transformers(model: Model, reference: Gemma3ForCausalLM) -> None:
     for prompt in itertools.islice(prompts(model), 4):
         ids = torch.tensor([prompt])
         expected = reference.generate(
@@ -124,34 +122,34 @@ def test_full_is_transformers_greedy_generate(model: Model, reference: Gemma3For
             eos_token_id=None,
             pad_token_id=0,
         )
-        assert stream(model, prompt, Full(), NEW_TOKENS) == expected[0, len(prompt) :].tolist()
+        assert exact_tokens(model, prompt, Full(), NEW_TOKENS) == expected[0, len(prompt) :].tolist()
 
 
 @pytest.mark.parametrize("count", [16, pytest.param(200, marks=pytest.mark.slow)])
-def test_exact_is_full_on_many_prompts(model: Model, bundle: Bundle, count: int) -> None:
-    """Drafting at a fixed exit, alternating over the bundle's exits: right and wrong drafts both occur often."""
+def test_exact_gives_the_tokens_of_full_depth(model: Model, bundle: Bundle, count: int) -> None:
+    """Each of the bundle's exits drafts in turn: correct and wrong drafts both occur often."""
     different = []
     checked = 0
     for prompt, exit in zip(itertools.islice(prompts(model), count), itertools.cycle(bundle.exits)):
-        full = stream(model, prompt, Full(), NEW_TOKENS)
+        full = exact_tokens(model, prompt, Full(), NEW_TOKENS)
         checked += 1
-        if stream(model, prompt, Fixed((exit,)), NEW_TOKENS) != full:
+        if exact_tokens(model, prompt, Fixed((exit,)), NEW_TOKENS) != full:
             different.append((prompt, exit))
     assert checked == count
     assert not different
 
 
-def test_vocabulary_covers_code_and_loses_nothing(model: Model) -> None:
-    """Round trip of the whole standard library's top level; single bytes are rare."""
+def test_the_vocabulary_covers_code_and_changes_no_text(model: Model) -> None:
+    """Over the top level of the standard library; tokens of single bytes are rare."""
     library = Path(sysconfig.get_path("stdlib"))
-    total = bytes_spelled = 0
+    total = byte_tokens = 0
     for path in sorted(library.glob("*.py")):
         text = path.read_text("utf-8", errors="ignore")
         ids = model.vocabulary.encode(text)
         assert model.vocabulary.decode(ids) == text
         total += len(ids)
-        bytes_spelled += sum(
+        byte_tokens += sum(
             len(model.vocabulary.token_bytes[i]) == 1 and model.vocabulary.token_bytes[i][0] > 127
             for i in ids
         )
-    assert bytes_spelled / total < 0.002
+    assert byte_tokens / total < 0.002

@@ -101,7 +101,7 @@ def test_a_language_may_have_its_own() -> None:
     ("own", "message"),
     [
         ({"completeInComments": "no"}, "greenCode.[java].completeInComments: 'no' is not of type boolean"),
-        ({"maxLines": 3}, "greenCode.[java].maxLines: it is the same for all languages"),
+        ({"maxLines": 3}, "greenCode.[java].maxLines: it cannot differ by language"),
         ({"frobnicate": 1}, "greenCode.[java].frobnicate: there is no such setting"),
         (False, "greenCode.[java]: there is no such setting"),
     ],

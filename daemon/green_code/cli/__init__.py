@@ -1,9 +1,9 @@
-"""The command line: one table of commands, each in a module of its own that is imported when it is asked for.
+"""The command line: one table of commands, each in a module of its own that is imported only when it runs.
 
-A command's module offers `add_arguments(parser)` and `run(args) -> exit status`. Exit status: 0 done, 1
-failed, 2 usage. Errors go to standard error and name cause and fix; with --json, {"reason", "message"} goes
-to standard output as well.
-Must not know: what any command does. `green-code --help` imports none of them.
+A command's module has `add_arguments(parser)` and `run(args) -> exit status`. Exit status: 0 done, 1 failed, 2 usage. Errors
+go to standard error with a cause and a fix; with --json, {"reason", "message"} goes to standard output as well. Other
+distributions add commands through entry points of the group `green_code.commands`, each a `Command`.
+Must not know: what any command does.
 """
 
 from __future__ import annotations
@@ -24,31 +24,33 @@ from green_code.problems import Problem
 
 
 class Command(NamedTuple):
-    """Where a command lives, and its line in --help."""
+    """A command's module, and its line in --help."""
 
     module: str
     help: str
 
 
 COMMANDS: Final[dict[str, Command]] = {
-    "complete": Command("green_code.cli.complete", "complete at a place in a file, or after standard input"),
+    "complete": Command(
+        "green_code.cli.complete", "complete at a position in a file, or after standard input"
+    ),
     "lsp": Command("green_code.cli.lsp", "serve an editor: LSP over standard input and output"),
     "engine": Command("green_code.cli.engine", "run, stop or inspect the engine that holds the model"),
     "energy": Command("green_code.cli.energy", "show the energy used and saved so far"),
-    "doctor": Command("green_code.cli.doctor", "check the installation and say how to mend it"),
+    "doctor": Command("green_code.cli.doctor", "check the installation and show how to repair it"),
     "bundle": Command("green_code.cli.bundle", "check and describe bundles"),
     "demo": Command("green_code.cli.demo", "show the savings on a few built-in examples"),
 }
 LAB_COMMANDS: Final = ("adapt", "train", "evaluate", "bench", "experiments")
-"""Commands of the distribution green-code-lab, which adds them through entry points of this group."""
-ENTRY_POINTS: Final = "green_code.commands"
+"""Commands that green-code-lab adds, for the message if it is not installed."""
+ENTRY_POINT_GROUP: Final = "green_code.commands"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status. Usage errors raise SystemExit(2), as argparse does."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show a character is no failure
+        sys.stdout.reconfigure(errors="replace")  # some terminals cannot show every character
     try:
         return _dispatch(arguments)
     except Problem as problem:
@@ -57,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("green-code: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # The reader has gone (`| head`). Python would complain again when it flushes at the end.
+        # The reader has ended (`| head`). Python would print the error again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:
@@ -72,17 +74,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _dispatch(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="green-code",
-        description="Local code completion that stops the model at the earliest layer that will do.",
+        description="Code completion from a local language model with early exits.",
     )
     parser.add_argument("--version", action="version", version=f"green-code {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     chosen = next((word for word in arguments if not word.startswith("-")), None)
-    module = None
-    commands = COMMANDS if chosen in COMMANDS else {**COMMANDS, **_added()}
+    commands = COMMANDS if chosen in COMMANDS else {**COMMANDS, **installed_commands()}
     if chosen in LAB_COMMANDS and chosen not in commands:
         raise Problem(
-            "bad_request", f"`green-code {chosen}` is part of green-code-lab; run: pip install green-code-lab"
+            "bad_request",
+            f"`green-code {chosen}` is a command of green-code-lab, which is not installed. "
+            "In a clone of the repository, run `make setup` or `pip install ./daemon/green_code_lab`.",
         )
+    module = None
     for name, command in commands.items():
         subparser = subparsers.add_parser(
             name,
@@ -98,9 +102,9 @@ def _dispatch(arguments: list[str]) -> int:
     return status
 
 
-def _added() -> dict[str, Command]:
-    """The commands of other distributions."""
-    return {point.name: point.load() for point in importlib.metadata.entry_points(group=ENTRY_POINTS)}
+def installed_commands() -> dict[str, Command]:
+    """The commands that other installed distributions add."""
+    return {point.name: point.load() for point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)}
 
 
 def _fail(arguments: Sequence[str], reason: str, message: str) -> int:

@@ -1,6 +1,7 @@
-"""`green-code bundle`: checks bundles before the engine uses them, and says what is in them.
+"""`green-code bundle`: checks bundles before the engine uses them, and describes them.
 
-Whether they fit their base model, whose vocabulary alone takes ten seconds to read, the engine says when it loads that.
+It does not check a bundle against its base model, whose vocabulary takes ten seconds to read; the engine does so when it
+loads both.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Exit status 1 if any bundle is refused."""
+    """Exit status 1 if a bundle is refused or there is none."""
     described = [_examine(folder) for folder in _folders(args.bundles)]
     if args.json:
         print(json.dumps({"bundles": described}))
@@ -64,13 +65,8 @@ def _examine(folder: Path) -> dict[str, Any]:
     try:
         bundle = check_bundle(folder)
     except Problem as problem:
-        return {
-            "name": folder.name,
-            "path": str(folder),
-            "ok": False,
-            "reason": problem.reason,
-            "message": str(problem),
-        }
+        refusal = {"ok": False, "reason": problem.reason, "message": str(problem)}
+        return {"name": folder.name, "path": str(folder), **refusal}
     return {"name": bundle.name, "path": str(folder), "ok": True, **_described(bundle)}
 
 
@@ -93,18 +89,17 @@ def _described(bundle: Bundle) -> dict[str, Any]:
 
 
 def payback(bundle: Bundle) -> dict[str, int]:
-    """By named stop: after how many completions the saving has paid for the joules of fine-tuning; those of the other steps are not known.
+    """By preset: after how many completions the saved joules equal those of fine-tuning (the other steps are not measured).
 
-    Both are of the machine that trained and calibrated; joules of two kinds (measured, estimated) are not compared.
-    A stop that saves nothing never pays.
+    Both are of the machine that trained and calibrated. Empty if one is measured and the other estimated; without a preset
+    that saves nothing.
     """
     training = bundle.manifest.get("training", {})
     joules, source = training.get("joules"), bundle.calibration.get("reference", {}).get("energy_source")
     if source != training.get("energy_source"):
         return {}
-    saved = {
-        name: stop.get("saved_joules", 0.0) for name, stop in bundle.calibration.get("presets", {}).items()
-    }
+    presets = bundle.calibration.get("presets", {})
+    saved = {name: preset.get("saved_joules", 0.0) for name, preset in presets.items()}
     return {name: math.ceil(joules / value) for name, value in saved.items() if joules and value > 0}
 
 
@@ -113,21 +108,17 @@ def _print(one: dict[str, Any]) -> None:
         print(f"{one['name']}: refused ({one['reason']}): {one['message']}")
         return
     print(f"{one['name']}: ok, {sum(one['bytes'].values()) / 1e6:.1f} MB, for {one['base']}")
-    print(f"  exits       {', '.join(map(str, one['exits']))}")
+    print(f"  exits         {', '.join(map(str, one['exits']))}")
     if one["prefill_exit"]:
-        print(f"  prefill exit     {one['prefill_exit']}")
+        print(f"  prefill exit  {one['prefill_exit']}")
     if one["training"]["tokens"]:
         cost = one["training"]
         spent = f", {cost['joules'] / 1000:.0f} kJ ({cost['energy_source']})" if cost["joules"] else ""
-        print(f"  training    {cost['method']}, {cost['tokens'] / 1e6:.1f} M tokens{spent}")
-    for name, stop in one["presets"].items():
-        pays = (
-            f", fine-tuning paid back after {one['payback'][name]:,} completions"
-            if name in one["payback"]
-            else ""
-        )
-        print(
-            f"  {name:11} threshold {stop['threshold']}: {stop['saving']:.0%} saved, edit similarity {stop['edit_similarity']:.1f}{pays}"
-        )
+        print(f"  training      {cost['method']}, {cost['tokens'] / 1e6:.1f} M tokens{spent}")
+    for name, preset in one["presets"].items():
+        figures = f"{preset['saving']:.0%} saved, edit similarity {preset['edit_similarity']:.1f}"
+        if name in one["payback"]:
+            figures += f", fine-tuning paid back after {one['payback'][name]:,} completions"
+        print(f"  {name:13} threshold {preset['threshold']}: {figures}")
     for part, licence in one["licences"].items():
-        print(f"  licence     {part}: {licence}")
+        print(f"  licence       {part}: {licence}")

@@ -1,8 +1,8 @@
 """`green-code complete`: one completion, through the engine or in this process.
 
-Reads a file at LINE:COL (from 1, COL in code points) or a prefix from standard input; prints the text, or the
-object of docs/protocol.md with --json.
-Must not know: how completions are made.
+Reads a file at LINE:COL (from 1, COL in code points) or a prefix from standard input. Prints the text, or with --json the
+object of docs/protocol.md.
+Must not know: how a model completes.
 """
 
 from __future__ import annotations
@@ -57,12 +57,11 @@ DEFAULT_MAX_TOKENS: Final = 32
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of the command."""
     defaults = default_settings()
     parser.add_argument(
         "place",
         metavar="FILE:LINE:COL",
-        help="the cursor's place, counted from 1, columns in characters; or - to complete standard input",
+        help="the cursor's position, counted from 1, columns in characters; or - to complete standard input",
     )
     parser.add_argument("--suffix-file", type=Path, metavar="FILE", help="with -: the text after the cursor")
     parser.add_argument("--json", action="store_true", help="write one JSON object to standard output")
@@ -83,10 +82,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--max-tokens", type=int, default=DEFAULT_MAX_TOKENS, help="default: %(default)s")
     parser.add_argument("--single-line", action="store_true", help="stop at the end of the line")
-    parser.add_argument(
-        "--max-lines", type=int, help="default: 1 with --single-line, else no limit of its own"
-    )
-    parser.add_argument("--language", help="language identifier (default: by the file's ending)")
+    parser.add_argument("--max-lines", type=int, help="default: 1 with --single-line, else no limit")
+    parser.add_argument("--language", help="language identifier (default: by the file name's suffix)")
     parser.add_argument(
         "--max-prompt-tokens", type=int, default=defaults.max_prompt_tokens, help="default: %(default)s"
     )
@@ -96,7 +93,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Complete and print."""
     if args.suffix_file is not None and args.place != "-":
-        raise Problem("bad_request", "--suffix-file goes with -, standard input; a file has its own suffix.")
+        raise _bad("--suffix-file needs - (standard input): a file has its own suffix. Omit it.")
     prompt, language = (
         _read_stdin(args) if args.place == "-" else _read_place(args.place, args.max_prompt_tokens)
     )
@@ -136,18 +133,18 @@ def _params(args: argparse.Namespace, prompt: Prompt, language: str) -> dict[str
 
 
 def _absolute(model: str) -> str:
-    """A model's folder must mean the same in the engine, which has another current folder; any folder of that name is none."""
+    """A model's folder as an absolute path, because the engine has another current folder; other names unchanged."""
     return str(Path(model).resolve()) if (Path(model) / "config.json").is_file() else model
 
 
 async def _through_engine(
     params: CompletionParams, progress: Callable[[State, str, float | None], None]
 ) -> CompletionResult:
-    def take(method: str, status: dict[str, Any]) -> None:
+    def notified(method: str, status: dict[str, Any]) -> None:
         if method == messages.STATUS:
             progress(status["state"], status["message"], status["progress"])
 
-    client = await ensure_engine(place(), on_notification=take)
+    client = await ensure_engine(place(), on_notification=notified)
     try:
         result: CompletionResult = await client.request(messages.COMPLETE, params)
         return result
@@ -159,89 +156,72 @@ async def _through_engine(
 def _read_place(text: str, max_prompt_tokens: int) -> tuple[Prompt, str]:
     parts = text.rsplit(":", 2)
     if len(parts) != 3 or not parts[0] or not all(part.isascii() and part.isdigit() for part in parts[1:]):
-        raise Problem(
-            "bad_request",
-            f"{text} is no place. Write FILE:LINE:COL, counted from 1, or - for standard input.",
-        )
+        raise _bad(f"{text} is not a position. Write FILE:LINE:COL, counted from 1, or -.")
     path, line, column = Path(parts[0]), int(parts[1]), int(parts[2])
     content = _text_of(path)
     if not content:
-        raise Problem("no_context", f"{path} is empty, so there is nothing to go by. Write a line first.")
+        raise Problem("no_context", f"{path} is empty, so there is no context. Write a line first.")
     lines = split_lines(content)
     if not 1 <= line <= len(lines):
-        raise Problem(
-            "bad_request", f"{path} has {len(lines)} lines, so there is no line {line}. Lines count from 1."
-        )
+        raise _bad(f"{path} has {len(lines)} lines, so there is no line {line}. Lines count from 1.")
     width = len(lines[line - 1].rstrip("\r\n"))
     if not 1 <= column <= width + 1:
-        raise Problem(
-            "bad_request",
-            f"Line {line} of {path} has {width} characters, so the column must be 1 to "
-            f"{width + 1}, not {column}.",
-        )
+        raise _bad(f"Line {line} of {path} has no column {column}. Choose a column from 1 to {width + 1}.")
     prompt = PromptWindow().prompt(lines, line - 1, column - 1, max_prompt_tokens)
     if not prompt.prefix.strip():
-        raise Problem("no_context", f"There is no text before {text} to go by. Choose a later place.")
+        raise Problem("no_context", f"There is no text before {text}. Choose a later position.")
     return prompt, LANGUAGES.get(path.suffix.lower(), OTHER_LANGUAGE)
 
 
 def _read_stdin(args: argparse.Namespace) -> tuple[Prompt, str]:
     prefix = _decoded(sys.stdin.buffer.read(), "standard input")
     if not prefix.strip():
-        raise Problem(
-            "no_context",
-            "Standard input is empty, so there is nothing to go by. Pipe the text before the cursor into it.",
-        )
+        raise Problem("no_context", "Standard input is empty. Pipe the text before the cursor into it.")
     suffix = _text_of(args.suffix_file) if args.suffix_file is not None else ""
     suffix_name = PurePath(args.suffix_file or "").suffix
     lines = split_lines(prefix + suffix)
     before = split_lines(prefix)
     cap = max(1, args.max_prompt_tokens) * CHARACTERS_PER_TOKEN
-    if prefix.endswith("\r") and suffix.startswith("\n"):  # the cursor stands inside a line's end
+    if prefix.endswith("\r") and suffix.startswith("\n"):  # the cursor is inside a line end
         return Prompt(prefix[-cap:], suffix), OTHER_LANGUAGE
     prompt = PromptWindow().prompt(lines, len(before) - 1, len(before[-1]), max(1, args.max_prompt_tokens))
     return prompt, LANGUAGES.get(suffix_name.lower(), OTHER_LANGUAGE)
 
 
 def _text_of(path: Path) -> str:
+    if path.is_dir():
+        raise _bad(f"{path} is a folder. Name a file.")
     try:
         return _decoded(path.read_bytes(), str(path))
     except FileNotFoundError:
-        raise Problem(
-            "bad_request", f"There is no file {path}. Check the path; it is taken from {Path.cwd()}."
-        ) from None
-    except IsADirectoryError:
-        raise Problem("bad_request", f"{path} is a folder. Name a file.") from None
+        raise _bad(f"There is no file {path}. Check the path; it is relative to {Path.cwd()}.") from None
     except OSError as error:
-        raise Problem(
-            "bad_request", f"{path} cannot be read: {error.strerror}. Check its permissions."
-        ) from error
+        raise _bad(f"{path} cannot be read: {error.strerror}. Check its permissions.") from error
 
 
 def _decoded(data: bytes, name: str) -> str:
     if b"\0" in data:
-        raise Problem(
-            "bad_request", f"{name} is binary: it holds a NUL byte at {data.index(0)}. Name a text file."
-        )
+        raise _bad(f"{name} is binary: it holds a NUL byte at {data.index(0)}. Name a text file.")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise Problem(
-            "bad_request",
-            f"{name} is not UTF-8: byte {data[error.start]:#04x} at {error.start}. Convert it, "
-            "for example with iconv.",
-        ) from None
+        byte = f"byte {data[error.start]:#04x} at {error.start}"
+        raise _bad(f"{name} is not UTF-8: {byte}. Convert it, for example with iconv.") from None
+
+
+def _bad(message: str) -> Problem:
+    return Problem("bad_request", message)
 
 
 # --- printing ------------------------------------------------------------------------------------------
 def _progress_printer() -> Callable[[State, str, float | None], None]:
-    """Tells of starting and loading on standard error, each sentence once."""
-    told: set[str] = set()
+    """Prints the messages of starting and loading on standard error, each once."""
+    printed: set[str] = set()
 
-    def show(state: State, sentence: str, fraction: float | None) -> None:
-        if state in ("starting", "loading") and sentence not in told:
-            told.add(sentence)
-            print(f"green-code: {sentence}", file=sys.stderr)
+    def show(state: State, message: str, fraction: float | None) -> None:
+        if state in ("starting", "loading") and message not in printed:
+            printed.add(message)
+            print(f"green-code: {message}", file=sys.stderr)
 
     return show
 
@@ -252,11 +232,9 @@ def _print(result: CompletionResult) -> None:
         text = TEXTS.get(result["reason"])
         print(f"green-code: no completion: {text.sentence if text else result['reason']}", file=sys.stderr)
         return
-    tokens = max(1, result["tokens"])
-    depth = sum(result["exits"]) / tokens
+    depth = sum(result["exits"]) / max(1, result["tokens"])
     print(
-        f"green-code: {result['tokens']} tokens, exits at layer {depth:.1f} of "
-        f"{result['layers_total']} on average, "
+        f"green-code: {result['tokens']} tokens, mean exit {depth:.1f} of {result['layers_total']} layers, "
         f"{result['energy_joules']:.2f} J ({result['energy_source']}), {result['saving']:.0%} saved, "
         f"{result['wall_seconds']:.2f} s",
         file=sys.stderr,

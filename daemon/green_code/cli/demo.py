@@ -1,4 +1,4 @@
-"""`green-code demo`: six pieces of code completed at full depth, in `fast` and in `exact`, with their joules."""
+"""`green-code demo`: completes six files at full depth, in `fast` and in `exact`, and prints layers and joules."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from importlib import resources
 from typing import Any
 
 from green_code.engine.loading import Runtime, load_runtime
-from green_code.engine.requests import threshold
+from green_code.engine.requests import completion_params, threshold
 from green_code.link.messages import CompletionParams, CompletionResult, Decoding
 from green_code.models.catalog import DEFAULT
-from green_code.settings import PROMPT_TOKENS, default_settings
+from green_code.settings import default_settings
 
 CURSOR = "<|>"
 MODES: tuple[Decoding, ...] = ("full", "fast", "exact")
@@ -21,19 +21,19 @@ _BLOCKS = "▁▂▃▄▅▆▇█"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", default=DEFAULT)
+    parser.add_argument("--model", default=DEFAULT, help="default: %(default)s")
     parser.add_argument(
         "--threshold",
         type=threshold,
         default=default_settings().threshold,
-        help="0.5 to 1, or quality, balanced, saver (default: that of the editor, %(default)s)",
+        help="0.5 to 1, or quality, balanced, saver (default: %(default)s, as in the editor)",
     )
-    parser.add_argument("--json", action="store_true", help="print the results as JSON")
+    parser.add_argument("--json", action="store_true", help="write the results as JSON to standard output")
 
 
 def samples() -> Iterator[tuple[str, str, str, str]]:
-    """(file name, text before the cursor, rest of its line, text after that line) of the sample files."""
-    folder = resources.files("green_code_lab.evaluation").joinpath("samples")
+    """(file name, text before the cursor, rest of its line, text after that line) of each sample file."""
+    folder = resources.files("green_code.cli").joinpath("samples")
     files = {file.name.removesuffix(".txt"): file for file in folder.iterdir() if file.name.endswith(".txt")}
     for name in sorted(files, key=lambda name: (name.endswith(".java"), name)):
         before, _, after = files[name].read_text("utf-8").partition(CURSOR)
@@ -42,7 +42,7 @@ def samples() -> Iterator[tuple[str, str, str, str]]:
 
 
 def bar(result: CompletionResult) -> str:
-    """One block a token, as high as the share of the layers that it used."""
+    """One block per token, as high as its exit's share of all layers."""
     layers = result["layers_total"]
     return "".join(_BLOCKS[round(exit / layers * (len(_BLOCKS) - 1))] for exit in result["exits"])
 
@@ -55,11 +55,15 @@ def run(args: argparse.Namespace) -> int:
         if not args.json:
             print(f"\n{name}\n    {before.splitlines()[-1].lstrip()}▌\n    file  {rest!r}")
         for mode in MODES:
-            params: CompletionParams = {
-                "session": name, "prefix": before, "suffix": after, "language": "java" if name.endswith(".java") else "python",
-                "model": args.model, "decoding": mode, "policy": "agent", "threshold": args.threshold, "max_tokens": 24,
-                "single_line": True, "max_lines": 1, "max_prompt_tokens": PROMPT_TOKENS,
-            }  # fmt: skip
+            params = completion_params(
+                before,
+                suffix=after,
+                language="java" if name.endswith(".java") else "python",
+                model=args.model,
+                decoding=mode,
+                threshold=args.threshold,
+                max_tokens=24,
+            )
             cold, warm = _cold_and_warm(runtime, params)
             results.append({"file": name, "decoding": mode, "cold": cold, "warm": warm})
             if not args.json:
@@ -76,9 +80,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _cold_and_warm(runtime: Runtime, params: CompletionParams) -> tuple[CompletionResult, CompletionResult]:
-    """The completion with nothing cached, and the same one after a keystroke: all but the last character cached.
+    """The completion with an empty cache, and the same one after a keystroke, with all but the last character cached.
 
-    Nothing but one token was suggested before that keystroke, since one that agrees with a suggestion needs no engine.
+    Only one token was generated before that keystroke: a keystroke that agrees with a suggestion needs no engine.
     """
     cold = runtime.new_session().complete(params, lambda: None)
     session = runtime.new_session()
@@ -87,34 +91,25 @@ def _cold_and_warm(runtime: Runtime, params: CompletionParams) -> tuple[Completi
 
 
 def _summary(results: list[dict[str, Any]], runtime: Runtime) -> None:
-    print(
-        f"\nsum over {len(results) // len(MODES)} files, one line each, {runtime.model} ({runtime.layers_total} layers)"
-    )
+    files = len(results) // len(MODES)
+    print(f"\nsum over {files} files, one line each, {runtime.model} ({runtime.layers_total} layers)")
+    full_texts = [r["cold"]["text"] for r in results if r["decoding"] == "full"]
     for mode in MODES:
+        own = [r for r in results if r["decoding"] == mode]
         line = f"  {mode:5}"
         for kind in ("cold", "warm"):
-            own = [r[kind] for r in results if r["decoding"] == mode]
-            joules, full = sum(r["energy_joules"] for r in own), sum(r["energy_full_joules"] for r in own)
+            joules, full = (sum(r[kind][key] for r in own) for key in ("energy_joules", "energy_full_joules"))
             line += f"  {kind} {joules:6.2f} J, saving {1 - joules / full if full else 0:4.0%}"
-        exits = [e for r in results if r["decoding"] == mode for e in r["cold"]["exits"]]
-        same = sum(
-            r["cold"]["text"] == f["cold"]["text"]
-            for r, f in zip(
-                [r for r in results if r["decoding"] == mode],
-                [r for r in results if r["decoding"] == "full"],
-                strict=True,
-            )
-        )
-        print(
-            f"{line}  mean depth {sum(exits) / max(1, len(exits)):.1f}  same text as full {same}/{len(results) // len(MODES)}"
-        )
+        exits = [layer for r in own for layer in r["cold"]["exits"]]
+        same = sum(r["cold"]["text"] == text for r, text in zip(own, full_texts, strict=True))
+        print(f"{line}  mean exit {sum(exits) / max(1, len(exits)):.1f}  same text as full {same}/{files}")
     costs = runtime.costs
     print(
         f"  energy: {costs.meter}, fitted from {costs.window_seconds:g} s of each kind of work, ± {costs.relative_interval:.0%};"
-        " saving is against full depth with the same cache"
+        " the baseline of the saving is full depth with the same cache"
     )
 
 
-def _progress(_state: str, sentence: str, part: float | None) -> None:
-    share = "" if part is None else f" {part:4.0%}"
-    print(f"\r{sentence}{share}".ljust(70), end="", file=sys.stderr, flush=True)
+def _progress(_state: str, message: str, fraction: float | None) -> None:
+    share = "" if fraction is None else f" {fraction:4.0%}"
+    print(f"\r{message}{share}".ljust(70), end="", file=sys.stderr, flush=True)

@@ -1,15 +1,13 @@
-"""`green-code doctor`: checks the installation; each line says ok, warn or fail, what was found, how to mend
-it.
+"""`green-code doctor`: checks the installation. Each line has a level (ok, warn, fail), what was found, and a fix.
 
-Each check is one function that returns findings and catches only what it can explain; the exit status is 0
-unless one fails.
-Must not know: how to mend anything itself.
+Each check is one function that returns its findings. The exit status is 1 if one fails.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import importlib.metadata
 import json
 import os
@@ -18,40 +16,35 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from green_code import __version__, folders
 from green_code.energy import meters
 from green_code.energy.costs import COSTS_FILES, load_costs
-from green_code.link.messages import Agreement
 from green_code.problems import Problem
 from green_code.settings import default_settings
 
-Level = Literal["ok", "warn", "fail"]
-
-OLDEST_PYTHON: Final = (3, 10)
 WIDE_INTERVAL: Final = 0.3
-"""Of the energy costs, relative; on a quiet machine it is a tenth or less."""
+"""Relative confidence interval of the energy costs; on an idle machine it is a tenth or less."""
 
 CACHE_BYTES: Final = 2 * 2**30
-"""The default model's file and its converted weights, with room to rewrite them."""
+"""The default model's file and its converted weights, with space to write them again."""
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One line of the report; `mend` is empty when there is nothing to do."""
+class Finding(NamedTuple):
+    """One line of the report; `mend` is the fix, empty if there is nothing to do."""
 
-    check: str
-    level: Level
+    level: Literal["ok", "warn", "fail"]
     found: str
     mend: str = ""
 
 
+Check = Callable[[], "Finding | list[Finding]"]
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of the command."""
     parser.add_argument("--json", action="store_true", help="write one JSON object to standard output")
     parser.add_argument(
         "--model", default=default_settings().model, help="the model to check (default: %(default)s)"
@@ -59,61 +52,54 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Check everything and print it."""
-    findings: list[Finding] = []
-    for finding in examine(args.model):
-        findings.append(finding)
-        if not args.json:
-            print(f"{finding.level:4}  {finding.check}: {finding.found}", flush=True)
-            if finding.mend:
-                print(f"      → {finding.mend}", flush=True)
-    failed = any(finding.level == "fail" for finding in findings)
+    """Check everything and print it; a failed check may explain later ones."""
+    checks: dict[str, Check] = {
+        "python": check_python,
+        "packages": check_packages,
+        "torch": check_torch,
+        "kernel": check_kernel,
+        "model": lambda: check_model(args.model),
+        "bundles": check_bundles,
+        "cache": check_cache,
+        "runtime folder": check_runtime_folder,
+        "engine": check_engine,
+        "agreement": check_agreement,
+        "meters": check_meters,
+        "energy costs": check_costs,
+        "ledger": check_ledger,
+    }
+    report = []
+    for name, check in checks.items():
+        for finding in findings(check):
+            report.append({"check": name, **finding._asdict()})
+            if not args.json:
+                print(f"{finding.level:4}  {name}: {finding.found}", flush=True)
+                if finding.mend:
+                    print(f"      → {finding.mend}", flush=True)
+    failed = any(finding["level"] == "fail" for finding in report)
     if args.json:
-        print(
-            json.dumps(
-                {"ok": not failed, "version": __version__, "checks": [asdict(item) for item in findings]}
-            )
-        )
+        print(json.dumps({"ok": not failed, "version": __version__, "checks": report}))
     return 1 if failed else 0
 
 
-def examine(model: str) -> Iterator[Finding]:
-    """Every check, in an order in which earlier ones explain later ones."""
-    checks: tuple[Callable[[], Iterator[Finding]], ...] = (
-        check_python,
-        check_packages,
-        check_torch,
-        check_kernel,
-        lambda: check_model(model),
-        check_bundles,
-        check_cache,
-        check_runtime_folder,
-        check_engine,
-        check_meters,
-        check_costs,
-        check_ledger,
-    )
-    for check in checks:
-        try:
-            yield from check()
-        except Exception as error:
-            name = getattr(check, "__name__", "check").removeprefix("check_")
-            yield Finding(
-                name, "fail", f"the check itself failed: {type(error).__name__}: {error}", "Report this."
-            )
+def findings(check: Check) -> list[Finding]:
+    """The findings of a check; if it raises, the exception is one."""
+    try:
+        found = check()
+    except Problem as problem:
+        return [Finding("fail", problem.reason, str(problem))]
+    except Exception as error:
+        return [Finding("fail", f"the check raised {type(error).__name__}: {error}", "Report this as a bug.")]
+    return [found] if isinstance(found, Finding) else found
 
 
-def check_python() -> Iterator[Finding]:
-    """The interpreter."""
-    version = f"{platform.python_version()} at {sys.executable}"
-    if sys.version_info >= OLDEST_PYTHON:
-        yield Finding("python", "ok", version)
-    else:
-        yield Finding("python", "fail", version, "Install Python 3.10 or newer and green-code in it.")
+def check_python() -> Finding:
+    """The interpreter; pip ensures that its version is new enough."""
+    return Finding("ok", f"{platform.python_version()} at {sys.executable}")
 
 
-def check_packages() -> Iterator[Finding]:
-    """The packages green-code stands on."""
+def check_packages() -> Finding:
+    """The packages that green-code needs."""
     found, missing = [], []
     required = importlib.metadata.requires(folders.APPLICATION) or []
     names = (re.split(r"[^\w.-]", line)[0] for line in required if "extra ==" not in line)
@@ -123,189 +109,148 @@ def check_packages() -> Iterator[Finding]:
         except importlib.metadata.PackageNotFoundError:
             missing.append(name)
     if missing:
-        yield Finding(
-            "packages", "fail", f"missing: {', '.join(missing)}", f"Run `pip install {' '.join(missing)}`."
-        )
-    else:
-        yield Finding("packages", "ok", f"green-code {__version__}, {', '.join(found)}")
+        return Finding("fail", f"missing: {', '.join(missing)}", f"Run `pip install {' '.join(missing)}`.")
+    return Finding("ok", f"green-code {__version__}, {', '.join(found)}")
 
 
-def check_torch() -> Iterator[Finding]:
+def check_torch() -> Finding:
     """torch, and the device it would compute on."""
     try:
         import torch
     except (ImportError, OSError) as error:
-        yield Finding(
-            "torch", "fail", f"cannot be imported: {error}", "Run `pip install --force-reinstall torch`."
-        )
-        return
+        return Finding("fail", f"cannot be imported: {error}", "Run `pip install --force-reinstall torch`.")
     if torch.cuda.is_available():
-        yield Finding("torch", "ok", f"{torch.__version__}, GPU {torch.cuda.get_device_name(0)}")
-    else:
-        yield Finding("torch", "ok", f"{torch.__version__}, CPU with {os.cpu_count()} cores")
+        return Finding("ok", f"{torch.__version__}, GPU {torch.cuda.get_device_name(0)}")
+    return Finding("ok", f"{torch.__version__}, CPU with {os.cpu_count()} cores")
 
 
-def check_kernel() -> Iterator[Finding]:
-    """The CPU kernel, and the instructions that it would use."""
+def check_kernel() -> Finding:
+    """The CPU kernel, and the instruction set that it would use."""
     from green_code.kernels.binding import open_kernel
 
-    try:
-        kernel = open_kernel()
-    except Problem as problem:
-        yield Finding("kernel", "fail", problem.reason, str(problem))
-        return
-    if kernel is None:
-        yield Finding(
-            "kernel",
-            "warn",
-            "none: torch computes, at several times the time and energy",
-            "Install a wheel for this platform, or run `python -m green_code.kernels.build` (it needs ziglang).",
-        )
-    else:
-        yield Finding("kernel", "ok", f"int8, {kernel.level}")
+    if (kernel := open_kernel()) is not None:
+        return Finding("ok", f"int8, {kernel.level}")
+    fix = "Install a wheel for this platform, or run `python -m green_code.kernels.build` (it needs ziglang)."
+    return Finding("warn", "none: torch computes instead, with several times the time and energy", fix)
 
 
-def check_model(model: str) -> Iterator[Finding]:
+def check_model(model: str) -> Finding:
     """The model's files, their hash included."""
     from green_code.models.catalog import DEFAULT, find_model
 
-    try:
-        find_model(model, verify=True)
-    except Problem as problem:
-        yield Finding("model", "fail", f"{model}: {problem.reason}", str(problem))
-    else:
-        verified = (
-            "as published" if model == DEFAULT else "present; there is no published hash to compare with"
-        )
-        yield Finding("model", "ok", f"{model}: its files are {verified}")
+    find_model(model, verify=True)
+    verified = "as published" if model == DEFAULT else "present; no published hash to compare with"
+    return Finding("ok", f"{model}: its files are {verified}")
 
 
-def check_bundles() -> Iterator[Finding]:
+def check_bundles() -> Finding | list[Finding]:
     """Every bundle in the folder of bundles."""
     from green_code.cli.bundle import check_bundle
     from green_code.models.bundle import MANIFEST
 
     folder = folders.bundles_dir()
-    names = sorted(path.parent for path in folder.glob(f"*/{MANIFEST}")) if folder.is_dir() else []
-    if not names:
-        yield Finding(
-            "bundles",
-            "warn",
-            f"none in {folder}",
-            f"Reinstall green-code, or set {folders.BUNDLES_VARIABLE}; without one every layer runs.",
-        )
-    for path in names:
+    paths = sorted(manifest.parent for manifest in folder.glob(f"*/{MANIFEST}"))
+    if not paths:
+        fix = f"Reinstall green-code, or set {folders.BUNDLES_VARIABLE}; without a bundle every layer runs."
+        return Finding("warn", f"none in {folder}", fix)
+    found = []
+    for path in paths:
         try:
             check_bundle(path)
         except Problem as problem:
-            yield Finding("bundles", "fail", f"{path.name} is refused", str(problem))
+            found.append(Finding("fail", f"{path.name} is refused", str(problem)))
         else:
-            yield Finding("bundles", "ok", f"{path.name} is valid")
+            found.append(Finding("ok", f"{path.name} is valid"))
+    return found
 
 
-def check_cache() -> Iterator[Finding]:
-    """The cache of converted weights: writable, with room."""
+def check_cache() -> Finding:
+    """The cache of converted weights: writable, with enough space."""
     folder = folders.cache_dir()
-    if (fault := _write_fault(folder)) is not None:
-        yield Finding(
-            "cache",
-            "fail",
-            f"{folder} cannot be written: {fault}",
-            f"Set {folders.CACHE_VARIABLE} to a writable folder.",
-        )
-        return
+    if fault := _write_fault(folder):
+        fix = f"Set {folders.CACHE_VARIABLE} to a writable folder."
+        return Finding("fail", f"{folder} cannot be written: {fault}", fix)
     free = shutil.disk_usage(folder).free
     if free < CACHE_BYTES:
-        yield Finding(
-            "cache",
-            "warn",
-            f"{folder} has {free / 2**30:.1f} GiB free",
-            f"Free {CACHE_BYTES / 2**30:.0f} GiB, or set {folders.CACHE_VARIABLE} to a roomier disk.",
-        )
-    else:
-        yield Finding("cache", "ok", f"{folder}, {free / 2**30:.0f} GiB free")
+        fix = f"Free {CACHE_BYTES / 2**30:.0f} GiB, or set {folders.CACHE_VARIABLE} to a larger disk."
+        return Finding("warn", f"{folder} has {free / 2**30:.1f} GiB free", fix)
+    return Finding("ok", f"{folder}, {free / 2**30:.0f} GiB free")
 
 
-def check_runtime_folder() -> Iterator[Finding]:
-    """The folder of socket, lock and log: private and writable."""
-    try:
-        folder = folders.runtime_dir()
-    except Problem as problem:
-        yield Finding("runtime folder", "fail", "cannot be used", str(problem))
-        return
-    if (fault := _write_fault(folder)) is not None:
-        mend = f"Set {folders.RUNTIME_VARIABLE} to a writable folder."
-        yield Finding("runtime folder", "fail", f"{folder} cannot be written: {fault}", mend)
-    else:
-        yield Finding("runtime folder", "ok", f"{folder}, mode {folder.stat().st_mode & 0o777:o}")
+def check_runtime_folder() -> Finding:
+    """The folder of the socket, the lock and the log: private and writable."""
+    folder = folders.runtime_dir()
+    if fault := _write_fault(folder):
+        fix = f"Set {folders.RUNTIME_VARIABLE} to a writable folder."
+        return Finding("fail", f"{folder} cannot be written: {fault}", fix)
+    return Finding("ok", f"{folder}, mode {folder.stat().st_mode & 0o777:o}")
 
 
-def check_engine() -> Iterator[Finding]:
-    """The engine of this version, if it runs."""
+def check_engine() -> Finding:
+    """The engine of this version, if one runs."""
     from green_code.cli.engine import engine_status
 
     try:
-        status: dict[str, Any] = asyncio.run(engine_status())
+        status = asyncio.run(engine_status())
     except Problem as problem:
-        yield Finding("engine", "fail", f"does not answer: {problem}", "Run `green-code engine --stop`.")
-        return
+        return Finding("fail", f"does not answer: {problem}", "Run `green-code engine --stop`.")
     if not status["running"]:
-        yield Finding("engine", "ok", "not running; the first request starts it")
-    elif status["state"] == "error":
-        yield Finding("engine", "fail", f"pid {status['pid']} reports {status['reason']}", status["message"])
-    else:
-        yield Finding(
-            "engine",
-            "ok",
-            f"{__version__}, pid {status['pid']}, {status['state']}, {status['model'] or 'no model'}",
-        )
-    if status.get("agreement"):
-        yield _agreement(status["agreement"])
+        return Finding("ok", "not running; the first request starts it")
+    if status["state"] == "error":
+        return Finding("fail", f"pid {status['pid']} reports {status['reason']}", status["message"])
+    model = status["model"] or "no model"
+    return Finding("ok", f"{__version__}, pid {status['pid']}, {status['state']}, {model}")
 
 
-def _agreement(found: Agreement) -> Finding:
-    """What shadow checks found; a raised threshold is no failure, and costs saving."""
-    said = f"{found['agreed']} of {found['checks']} completions of fast were full depth's"
-    if found["calibrated"] is not None:
-        said += f", {found['calibrated']:.0%} expected"
-    if found["raised_to"] is None:
-        return Finding("agreement", "ok", said)
-    return Finding(
-        "agreement",
-        "warn",
-        f"{said}; no threshold below {found['raised_to']:.2f} is used",
-        "Calibrate on code like yours with `green-code train calibrate`, or decode with exact.",
+def check_agreement() -> list[Finding]:
+    """The result of shadow checks, if there is one. A raised threshold saves less energy, but is not a failure."""
+    from green_code.cli.engine import engine_status
+
+    agreement = None
+    with contextlib.suppress(Problem):  # check_engine reports it
+        agreement = asyncio.run(engine_status()).get("agreement")
+    if agreement is None:
+        return []
+    found = f"{agreement['agreed']} of {agreement['checks']} completions of fast equal those of full depth"
+    if agreement["calibrated"] is not None:
+        found += f", {agreement['calibrated']:.0%} expected"
+    if agreement["raised_to"] is None:
+        return [Finding("ok", found)]
+    found += f"; thresholds below {agreement['raised_to']:.2f} are not used"
+    fix = (
+        "Calibrate on code like yours with `green-code train calibrate`, or set greenCode.decoding to exact."
     )
+    return [Finding("warn", found, fix)]
 
 
-def check_meters() -> Iterator[Finding]:
-    """What energy is measured by."""
-    found: list[str] = []
-    for opened in (meters.open_nvml(None), meters.open_rapl()):
+def check_meters() -> Finding:
+    """The energy meters."""
+    found = []
+    for opened in (meters.open_nvml(None), meters.open_rapl(), meters.EstimateMeter()):
         if isinstance(opened, meters.Absent):
             found.append(f"no {opened.source} ({opened.why})")
         else:
             found.append(opened.describe())
-    found.append(meters.EstimateMeter().describe())
-    yield Finding("meters", "ok", "; ".join(found))
+    return Finding("ok", "; ".join(found))
 
 
-def check_costs() -> Iterator[Finding]:
-    """How surely joules follow from what was run: what the engine measured when it last loaded a model for the first time."""
-    kept = sorted(folders.cache_dir().glob(COSTS_FILES), key=lambda path: path.stat().st_mtime)
-    costs = load_costs(kept[-1]) if kept else None
+def check_costs() -> Finding:
+    """The confidence interval of the newest cost model, which the engine fits when it first loads a model."""
+    files = sorted(folders.cache_dir().glob(COSTS_FILES), key=lambda path: path.stat().st_mtime)
+    costs = load_costs(files[-1]) if files else None
     if costs is None:
-        yield Finding("energy costs", "ok", "not measured yet; the first completion begins with that")
-        return
+        return Finding("ok", "not measured yet; the engine measures them before the first completion")
     found = f"{costs.source}, ± {costs.relative_interval:.0%}"
     if costs.relative_interval <= WIDE_INTERVAL:
-        yield Finding("energy costs", "ok", found)
-    else:
-        mend = f"Something else ran while they were measured. Delete {kept[-1]}, run `green-code engine --stop`, and complete once on a quiet machine."
-        yield Finding("energy costs", "warn", found, mend)
+        return Finding("ok", found)
+    fix = (
+        f"Other programs ran during the measurement. Delete {files[-1]}, run `green-code engine --stop`, "
+        "and complete once on an idle machine."
+    )
+    return Finding("warn", found, fix)
 
 
-def check_ledger() -> Iterator[Finding]:
+def check_ledger() -> Finding:
     """The energy ledger: readable and writable."""
     from green_code.energy.ledger import Ledger
 
@@ -314,17 +259,16 @@ def check_ledger() -> Iterator[Finding]:
     totals, problem = ledger.report()["all"], ledger.problem
     ledger.close()
     if problem is not None:
-        yield Finding("ledger", "warn", str(folders.ledger_path()), problem)
-    else:
-        yield Finding("ledger", "ok", f"{folders.ledger_path()}, {totals['completions']} completions")
+        return Finding("warn", str(folders.ledger_path()), problem)
+    return Finding("ok", f"{folders.ledger_path()}, {totals['completions']} completions")
 
 
-def _write_fault(folder: Path) -> str | None:
-    """Why nothing can be written into a folder, or None; makes the folder."""
+def _write_fault(folder: Path) -> str:
+    """Why a folder cannot be written, or nothing; creates the folder."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(b"green-code")
     except OSError as error:
         return error.strerror or str(error)
-    return None
+    return ""

@@ -1,4 +1,4 @@
-"""`green-code energy`: the totals of the ledger, for people or as JSON; its rows as a file; and its end.
+"""`green-code energy`: shows the ledger's totals, exports its rows, or deletes them.
 
 Must not know: engines or models; it reads the file.
 """
@@ -14,12 +14,11 @@ from pathlib import Path
 from green_code import folders
 from green_code.energy.export import export
 from green_code.energy.ledger import Ledger
-from green_code.energy.totals import Totals
 from green_code.problems import Problem
+from green_code.report import Totals
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of the command."""
     parser.add_argument("--json", action="store_true", help="write one JSON object to standard output")
     actions = parser.add_subparsers(dest="action", metavar="export|delete")
     help = "write a row for each completion to a file: no code, no file names"
@@ -27,14 +26,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     to_file.add_argument("file", type=Path, help="its name ends in .csv or .json")
     help = "delete the whole history"
     delete = actions.add_parser("delete", help=help, description=help)
-    delete.add_argument("--yes", action="store_true", help="do it, and do not ask")
+    delete.add_argument("--yes", action="store_true", help="confirm the deletion")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the report, or do what is asked with the rows.
+    """Print the report, export the rows, or delete them.
 
     Raises:
-        Problem: the history cannot be exported, or nobody confirmed its deletion.
+        Problem: the rows cannot be exported, or their deletion is not confirmed.
     """
     ledger = Ledger(folders.ledger_path())
     if ledger.problem is not None:
@@ -46,21 +45,21 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _export(ledger: Ledger, args: argparse.Namespace) -> int:
-    _on_disk(ledger)
+    _require_file(ledger)
     print(f"{export(ledger.rows(), args.file)} completions written to {args.file}")
     return 0
 
 
 def _delete(ledger: Ledger, args: argparse.Namespace) -> int:
     if not args.yes:
-        raise Problem("bad_request", f"{ledger.path} would lose every row; say so with --yes.")
-    _on_disk(ledger)
+        raise Problem("bad_request", f"This would delete every row of {ledger.path}. Confirm with --yes.")
+    _require_file(ledger)
     print(f"{ledger.delete()} rows deleted")
     return 0
 
 
-def _on_disk(ledger: Ledger) -> None:
-    """Raises Problem where what is open is not the file, but memory in its place."""
+def _require_file(ledger: Ledger) -> None:
+    """Raises Problem if the ledger is in memory because the file cannot be used."""
     if ledger.in_memory:
         raise Problem("cache_unwritable", ledger.problem or f"{ledger.path} cannot be opened.")
 
@@ -74,14 +73,15 @@ def _print(ledger: Ledger, args: argparse.Namespace) -> int:
         print("No completions yet.")
         return 0
     print(
-        f"{'':12} {'completions':>11} {'tokens':>8} {'used':>11} {'at full depth':>13} "
-        f"{'saved':>7} {'layers':>7}"
+        f"{'':12} {'completions':>11} {'tokens':>8} {'used':>11} {'at full depth':>13} {'saved':>7} {'layers':>7}"
     )
     _line("today", report["today"])
     _line("all", report["all"])
     for language in report["by_language"]:
         _line(language["language"], language)
-    print(f"Energy by {report['all']['source']}; saved is against the same model, cached, at full depth.")
+    print(
+        f"Energy source: {report['all']['source']}. The baseline is the same model with a KV cache, at full depth."
+    )
     return 0
 
 

@@ -1,4 +1,4 @@
-"""`green-code engine`: run the engine in the foreground, or stop or look at the one that runs.
+"""`green-code engine`: runs the engine in the foreground, stops the running one, or shows its status.
 
 Must not know: what the engine does.
 """
@@ -16,15 +16,16 @@ from green_code.link.discovery import end_engine, find_engine, place
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of the command."""
     what = parser.add_mutually_exclusive_group()
-    what.add_argument("--stop", action="store_true", help="stop the engine that runs, if any")
-    what.add_argument("--status", action="store_true", help="show the state of the engine that runs, if any")
+    what.add_argument("--stop", action="store_true", help="stop the running engine, if there is one")
+    what.add_argument(
+        "--status", action="store_true", help="show the running engine's status, if there is one"
+    )
     parser.add_argument("--json", action="store_true", help="write one JSON object to standard output")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do one of the three."""
+    """Run, stop or show the engine."""
     if args.stop:
         stopped = asyncio.run(stop_engine())
         _print(args.json, {"stopped": stopped}, "engine stopped" if stopped else "no engine was running")
@@ -38,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def stop_engine() -> bool:
-    """Stop the running engine, by force if it does not answer; False when there was none."""
+    """Stop the running engine, by force if it does not answer; False if there was none."""
     return await end_engine(place())
 
 

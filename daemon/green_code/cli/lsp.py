@@ -1,7 +1,6 @@
-"""`green-code lsp`: the front, for an editor to start.
+"""`green-code lsp`: the language server, which an editor starts.
 
-Standard output belongs to the protocol; the log goes to standard error, and never holds any of the user's
-text.
+Standard output carries the protocol. The log goes to standard error and never holds any of the user's text.
 Must not know: what the server does.
 """
 
@@ -13,15 +12,16 @@ import sys
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of the command."""
     parser.add_argument(
-        "--stdio", action="store_true", help="accepted for editors that pass it; there is no other way"
+        "--stdio",
+        action="store_true",
+        help="accepted because some editors pass it; there is no other transport",
     )
     parser.add_argument("--verbose", action="store_true", help="log more to standard error")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve until the editor says exit or closes standard input."""
+    """Serve until the editor sends `exit` or closes standard input."""
     from green_code.lsp.server import serve
 
     handler = logging.StreamHandler(sys.stderr)
@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def without_user_text(record: logging.LogRecord) -> bool:
-    """A log filter: of pygls only errors pass, without their arguments, which can hold code."""
+    """A log filter: pygls's records pass only if they are errors, and without arguments, which can hold code."""
     if record.name.partition(".")[0] == "pygls":
         record.args = ()
         return record.levelno >= logging.ERROR

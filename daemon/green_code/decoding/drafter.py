@@ -51,8 +51,8 @@ class Drafter:
         """
         drafts: list[Draft] = []
         chance, lost = 1.0, 0.0  # that all are accepted, and what they cost if none is
-        start, layers = len(cache) - 1, self.book.layers
-        # As many positions: the last layer runs over one of them.
+        start, layers = len(cache) - 1, round.shallowest.layers
+        # As many positions: the last layer of all runs over one of them.
         waiting = math.ceil(cache.pending(start, layers) / layers)
         while len(drafts) < limit and not (drafts and self._ends(drafts[-1].token)):
             draft = None

@@ -1,7 +1,7 @@
-"""The exit classifier: the agent's network, and its features of a hidden state.
+"""The exit classifier: the network of the policy `agent`, and its input features.
 
-Training uses `features` and `forward`; service uses the same in NumPy, or the kernel's form (kernels/exit_classifier.h). Held
-equal by: tests/decoding/test_exit_classifier.py and tests/kernels/test_exit_classifier.py.
+Training uses `features` and `forward`. Decoding uses the same in NumPy, or in the kernel (kernels/exit_classifier.h); that all
+are equal is tested in tests/decoding/test_exit_classifier.py and tests/kernels/test_exit_classifier.py.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from green_code.problems import Problem
 
 CONTINUE, EXIT = 0, 1
 HIDDEN_UNITS = 64
-BESIDE = 3  # features beside the hidden state
+BESIDE = 3  # features besides the hidden state
 _EPSILON = 1e-6
 _PENDING_UNIT = math.log(1e4)
-_MAX_LOG_ODDS = 6.0  # of .9975; surer than that is the same
+_MAX_LOG_ODDS = 6.0  # a probability of .9975; higher ones give the same feature
 
 
 def features(states: Tensor, pending: Tensor, log_odds: Tensor, margin: Tensor) -> Tensor:
-    """(…, C) hidden states, (…) pending work, and of the head's top (…) odds and (…) margin → (…, C + BESIDE) features.
+    """(…, C) hidden states, (…) pending work, and the top token's (…) log-odds and (…) margin → (…, C + BESIDE) features.
 
-    The state is divided by its root mean square (its norm grows with depth and says little); the pending work, in layer ×
-    position evaluations that going on would cost, enters as a logarithm. Odds and margins are left as large as they are, so
-    that the network learns from them first: a state says less of other projects than of those it was trained on.
+    The state is divided by its root mean square, as its norm grows with depth and means little. The pending work, in layer ×
+    position evaluations that *continue* would cost, enters as a logarithm. Log-odds and margins are not scaled: they are larger
+    than the state, so that the classifier learns from them first. They generalise better to other projects than a state does.
     """
     owed = torch.log1p(pending.float()) / _PENDING_UNIT
     sure = log_odds.float().clamp(-_MAX_LOG_ODDS, _MAX_LOG_ODDS)
@@ -41,16 +41,16 @@ def features(states: Tensor, pending: Tensor, log_odds: Tensor, margin: Tensor) 
 
 
 def unit_rms(states: Tensor) -> Tensor:
-    """(…, C) states over their root mean square, float32; twice is the same as once."""
+    """(…, C) states divided by their root mean square, float32; idempotent."""
     states = states.float()
     return states * states.pow(2).mean(-1, keepdim=True).add(_EPSILON).rsqrt()
 
 
 class ExitClassifier(nn.Module):
-    """One two-layer perceptron for all exits; each exit has its own learned bias on the hidden units.
+    """One two-layer perceptron for all exits, with a learned bias of the hidden units for each exit.
 
     Args:
-        width: C of the base model. exits: the depths at which it decides, ascending.
+        width: C of the base model. exits: their depths, ascending.
     """
 
     def __init__(self, width: int, exits: Sequence[int]) -> None:
@@ -65,9 +65,9 @@ class ExitClassifier(nn.Module):
         return self.action(torch.tanh(self.inner(seen) + self.exit_bias(exit_index)))  # type: ignore[no-any-return]
 
     def exit_probability(self, state: Tensor, pending: int, top: TopToken, exit_index: int) -> float:
-        """P(EXIT) for one state (C,), which is what service asks for; the same as `forward` behind `features`.
+        """P(EXIT) for one state (C,): the softmax of `forward` over `features`.
 
-        On the CPU by NumPy: the sums take microseconds, and torch would take ten times that to call them.
+        On a CPU in NumPy: the sums take microseconds, and the calls of torch ten times as long.
         """
         if state.device.type != "cpu":
             seen = features(
@@ -85,7 +85,7 @@ class ExitClassifier(nn.Module):
 
     @functools.cached_property
     def _arrays(self) -> tuple[np.ndarray, ...]:
-        """The parameters' own memory."""
+        """The parameters as NumPy arrays that share their memory."""
         return tuple(part.detach().numpy() for part in self._parts())
 
     def parameters_for_kernel(self) -> ExitParameters:
@@ -112,7 +112,7 @@ def load_exit_classifier(path: Path, exits: Sequence[int]) -> ExitClassifier:
     """Read agent.safetensors of a bundle whose exits are `exits`.
 
     Raises:
-        Problem: the file is damaged, holds NaN, or was trained for other exits.
+        Problem: the file is damaged, has NaN, or was trained for other exits.
     """
     try:
         with safe_open(str(path), framework="pt") as file:

@@ -183,22 +183,11 @@ class KVCache:
         return {depth}
 
     def _fill(self, first: int, last: int, start: int, end: int, first_output: int) -> None:
-        """Layers first … last, all of one length, over positions start … end−1; see `advance`."""
+        """Layers first … last, all of one length, over positions start … end−1, in pieces that the decoder takes at once."""
         if first == len(self._lengths) - 1 and start < first_output:
             kv_end = min(end, first_output)
             self._project_kv(first, last, start, kv_end, propagated=False)
             start = kv_end
-        if start < end:
-            self._run(first, last, start, end)
-
-    def _runnable(self, layer: int, start: int, end: int) -> int:
-        """How many of the positions start … end−1 run through `layer`, now or later."""
-        return max(0, end - start)
-
-    # --- inside -------------------------------------------------------------------------------------------
-
-    def _run(self, first: int, last: int, start: int, end: int) -> None:
-        """Layers first … last over positions start … end−1, in pieces that the decoder takes at once."""
         for begin in range(start, end, self.decoder.rows_at_once):
             stop = min(begin + self.decoder.rows_at_once, end)
             for low in range(first, last + 1, self.decoder.layers_at_once):
@@ -211,6 +200,12 @@ class KVCache:
                 if begin == start:
                     self.work.layer_batches += layers
                     self.work.small_batch_positions += layers * min(SMALL_BATCH, stop - begin)
+
+    def _runnable(self, layer: int, start: int, end: int) -> int:
+        """How many of the positions start … end−1 run through `layer`, now or later."""
+        return max(0, end - start)
+
+    # --- inside -------------------------------------------------------------------------------------------
 
     def _project_kv(self, first: int, last: int, start: int, end: int, propagated: bool) -> None:
         """Keys and values alone; `propagated`: of positions that stay below these layers."""
@@ -225,7 +220,7 @@ class KVCache:
         while (begin := self._kv_only.find(1, start, end)) >= 0:
             others = self._kv_only.find(0, begin, end)
             start = min(end, len(self._kv_only)) if others < 0 else others
-            self._run(final, final, begin, start)
+            self._fill(final, final, begin, start, 0)
 
     def _extend(self, first: int, last: int, start: int, end: int, kv_only: bool) -> None:
         """Layers first … last hold positions up to `end` now; `kv_only`: the last layer has run over none from `start` on."""

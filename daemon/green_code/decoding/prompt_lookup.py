@@ -1,11 +1,10 @@
-"""Drafts from text: which token to guess by what followed the last tokens elsewhere, and how sure that is.
+"""Prompt lookup: drafts from what followed the last tokens elsewhere (Saxena 2023, github.com/apoorvumang/prompt-lookup-decoding).
 
-Two kinds of text. *Here*: the document on both sides of the cursor, and what this session completed lately (prompt
-lookup decoding, Saxena 2023, github.com/apoorvumang/prompt-lookup-decoding). *Everywhere*: the training corpus, as the
-bundle's table of n-grams (corpus_ngrams.py). The surer guess is taken.
+Two sources: this session's text, which is the document on both sides of the cursor and recent completions; and the training
+corpus, as the bundle's n-gram table (ngram_table.py). The draft with the higher acceptance rate is taken.
 
-Priors: `python -m green_code_lab.experiments drafts` measures them, with the default bundle on its corpus' held-out projects
-(8,192 positions; the guess against the last layer's token), never on evaluation rows.
+Priors of the rates: `green-code experiments drafts` measures them with the default bundle on its corpus' held-out projects
+(8,192 positions, against the last layer's token), never on evaluation rows.
 
 Must not know: prices, exits, text beyond the tokens' bytes.
 """
@@ -21,22 +20,22 @@ from green_code.decoding.ngram_table import NgramTable
 from green_code.models.vocabulary import Vocabulary
 from green_code.sequences import common
 
-NEAR_TOKENS = 1000  # before the prompt's window, and of the lines after the cursor, that are looked into
-LENGTHS = (8, 5, 3, 2, 1)  # of the runs of tokens that are looked up, the longest first
-_RECENT_TOKENS = 1000  # of completions that are remembered
-_OCCURRENCES = 4  # of a run that are asked what followed
+NEAR_TOKENS = 1000  # indexed before the prompt's window, and of the lines after the cursor
+LENGTHS = (8, 5, 3, 2, 1)  # of the n-grams that are looked up, the longest first
+_RECENT_TOKENS = 1000  # indexed of recent completions
+_OCCURRENCES = 4  # of an n-gram whose continuations are compared
 _BREAK = -1  # between two completions; no token
-_MOST_LOST = 500  # tokens that an index keeps of what a text has lost at its beginning
-_SURELY = 8  # so many are looked for to find a text's beginning again
+_MAX_DROPPED = 500  # tokens that stay in an index after the text has lost them at its beginning
+_ANCHOR_TOKENS = 8  # by which a text's beginning is found again
 _TOKEN_BYTES = 470  # of an index, as tracemalloc counts them in CPython 3.11
 
 
 class NgramIndex:
-    """Where each run of 1 … 8 tokens (`LENGTHS`) stood before, in a text that grows and is cut at its end.
+    """Earlier occurrences of each n-gram (`LENGTHS`) in a text that grows and is cut at its end.
 
-    Per length the last place of each run, and per place the one before it with the same run: a token more or less
-    costs a step per length, whatever the text's. What a text has lost at its beginning stays for a while, unasked. Runs are
-    known by their hash; if two ever share one, a wrong guess is made.
+    For each length it has the last place of each n-gram, and for each place the previous one of the same n-gram. So adding or
+    removing a token costs one step a length, however long the text is. Tokens that the text has lost at its beginning stay for
+    a while, unused. N-grams are recognised by their hash; a collision gives a wrong draft and no more.
     """
 
     def __init__(self) -> None:
@@ -46,7 +45,7 @@ class NgramIndex:
         self._tokens: list[int] = []
         self._begin = 0  # of the text; what lies before it was lost
         self._offered: list[bool] = []
-        # Per length: a run's hash → the place of its last token, and a place → that of the same run before, or −1.
+        # Per length: an n-gram's hash → the place of its last token; a place → that of the n-gram's previous occurrence, or −1.
         self._last: dict[int, dict[int, int]] = {n: {} for n in LENGTHS}
         self._before: dict[int, list[int]] = {n: [] for n in LENGTHS}
 
@@ -59,11 +58,11 @@ class NgramIndex:
 
     @property
     def memory_bytes(self) -> int:
-        """What it takes, about."""
+        """Approximate memory."""
         return _TOKEN_BYTES * len(self._tokens)
 
     def extend(self, tokens: Sequence[int], offered: bool = True) -> None:
-        """Add tokens; those that are not `offered` can be a run's, but are not told as what followed one."""
+        """Add tokens; those not `offered` can be part of an n-gram, but are no continuations."""
         for token in tokens:
             self._tokens.append(token)
             self._offered.append(offered)
@@ -74,7 +73,7 @@ class NgramIndex:
                 self._last[n][run] = place
 
     def truncate(self, length: int) -> None:
-        """Forget the tokens from `length` on, and all runs with one of them."""
+        """Forget the tokens from `length` on, and all n-grams with one of them."""
         if length <= 0:
             self._clear()
             return
@@ -89,17 +88,17 @@ class NgramIndex:
             self._offered.pop()
 
     def follow(self, tokens: Sequence[int]) -> None:
-        """Become the index of `tokens`. What both begin with is kept, also where the new text begins further on or where it began
-        before, as the lines after a cursor do that moves through them."""
+        """Become the index of `tokens`, keeping the common beginning, even where the new text begins further on or earlier, as
+        the lines after a moving cursor do."""
         self._begin = self._found(tokens)
         same = common(self.tokens, tokens)
         self.truncate(same)
         self.extend(tokens[same:])
 
     def _found(self, tokens: Sequence[int]) -> int:
-        """Where `tokens` begin in what is here, or as before: not so far on that what was lost is much."""
-        sought = list(tokens[:_SURELY])
-        places = range(min(_MOST_LOST, len(self._tokens) - len(sought)) + 1)
+        """Where `tokens` begin in the indexed text, within `_MAX_DROPPED` tokens; else where the text began before."""
+        sought = list(tokens[:_ANCHOR_TOKENS])
+        places = range(min(_MAX_DROPPED, len(self._tokens) - len(sought)) + 1)
         nearest = itertools.chain(places[self._begin :], places[: self._begin])
         return next((i for i in nearest if self._tokens[i : i + len(sought)] == sought), self._begin)
 
@@ -111,7 +110,7 @@ class NgramIndex:
         return kept
 
     def continuations(self, run: Sequence[int]) -> list[int]:
-        """What followed the latest occurrences of `run`, whose length is one of `LENGTHS`; the latest first."""
+        """What followed the latest occurrences of `run`, an n-gram of one of `LENGTHS`; the latest first."""
         found: list[int] = []
         place = self._last[len(run)].get(hash(tuple(run)), -1)
         first = self._begin + len(run) - 1
@@ -122,9 +121,9 @@ class NgramIndex:
         return found
 
 
-# Chance that the latest continuation is the last layer's token, by the length of the run that was found and by how
-# far its occurrences agree; the row's order is that of `_agreement`.
-_TEXT_PRIORS = {
+# Acceptance rate of the latest continuation, by the n-gram's length and, in the order of `_agreement`, by how far its
+# occurrences agree.
+_SESSION_PRIORS = {
     1: (0.19, 0.34, 0.57, 0.88),
     2: (0.25, 0.46, 0.62, 0.85),
     3: (0.27, 0.59, 0.71, 0.88),
@@ -134,7 +133,7 @@ _TEXT_PRIORS = {
 
 
 def _agreement(found: Sequence[int]) -> int:
-    """0: the two latest differ; 1: there is but one; 2: the latest two or three agree; 3: all `_OCCURRENCES` do."""
+    """0: the two latest differ; 1: there is only one; 2: the latest two or three agree; 3: all `_OCCURRENCES` do."""
     if len(found) == 1:
         return 1
     if found[0] != found[1]:
@@ -142,53 +141,52 @@ def _agreement(found: Sequence[int]) -> int:
     return 3 if len(found) == _OCCURRENCES and len(set(found)) == 1 else 2
 
 
-# The same of the corpus' continuation, by the class of its share.
+# The same for the corpus' continuation, by the class of its share.
 SHARES = (0.2, 0.3, 0.5, 0.7, 0.9)  # bounds of the classes
 _CORPUS_PRIORS = (0.17, 0.23, 0.36, 0.53, 0.75, 0.91)
 
 
 class PromptLookup:
-    """Guesses from text. Here: the longest run that stood somewhere before, and what followed it there last.
-
+    """
     Args:
-        everywhere: the bundle's table of n-grams, where it has one.
+        layers: L, the depth of its drafts. table: the bundle's n-gram table, where it has one.
     """
 
-    def __init__(self, vocabulary: Vocabulary, layers: int, everywhere: NgramTable | None = None) -> None:
-        self.document = NgramIndex()  # up to the cursor, and what is generated there
+    def __init__(self, vocabulary: Vocabulary, layers: int, table: NgramTable | None = None) -> None:
+        self.document = NgramIndex()  # up to the cursor, and the tokens generated there
         self.rates = {
-            (n, i): AcceptanceRate.prior(p) for n, row in _TEXT_PRIORS.items() for i, p in enumerate(row)
+            (n, i): AcceptanceRate.prior(p) for n, row in _SESSION_PRIORS.items() for i, p in enumerate(row)
         }
         self.corpus_rates = [AcceptanceRate.prior(chance) for chance in _CORPUS_PRIORS]
-        self._everywhere = everywhere
+        self._table = table
         self._earlier, self._after, self._recent = NgramIndex(), NgramIndex(), NgramIndex()
         self._vocabulary, self._layers = vocabulary, layers
 
     @property
     def memory_bytes(self) -> int:
-        """What the indexes take, about."""
+        """Approximate memory of the indexes."""
         indexes = (self.document, self._earlier, self._after, self._recent)
         return sum(index.memory_bytes for index in indexes)
 
     def around(self, earlier: Sequence[int], after: Sequence[int]) -> None:
-        """Look also into what the window cut off before the prompt, and into the lines after the cursor."""
+        """Index what the window cut off before the prompt, and the lines after the cursor."""
         self._earlier.follow(earlier[-NEAR_TOKENS:])
         self._after.follow(after[:NEAR_TOKENS])
 
     def remember(self, context: Sequence[int], tokens: Sequence[int]) -> None:
-        """Look also into this completion, which came after `context`. What followed there is in the document already."""
+        """Index this completion, which came after `context`. What follows inside `context` is in the document already."""
         self._recent.extend([_BREAK, *context[-LENGTHS[0] :]], offered=False)
         self._recent.extend(tokens)
         if len(self._recent) > _RECENT_TOKENS:
             self._recent = self._recent.last(_RECENT_TOKENS // 2)
 
     def draft(self, context: Sequence[int], required: bytes) -> Draft | None:
-        """The token after `context`, among those that agree with the bytes still required (healing)."""
-        guesses = (self.from_session(context, required), self.from_corpus(context, required))
-        return max((g for g in guesses if g is not None), key=lambda g: g.rate.chance, default=None)
+        """The token after `context`, among those that agree with the required bytes (token healing)."""
+        drafts = (self.from_session(context, required), self.from_corpus(context, required))
+        return max((d for d in drafts if d is not None), key=lambda d: d.rate.chance, default=None)
 
     def from_session(self, context: Sequence[int], required: bytes) -> Draft | None:
-        """What followed the longest run that stood before in this session's text."""
+        """What followed the latest occurrence of the longest n-gram that this session's text has."""
         for n in LENGTHS:
             run = context[-n:]
             if len(run) < n:
@@ -205,7 +203,7 @@ class PromptLookup:
 
     def from_corpus(self, context: Sequence[int], required: bytes) -> Draft | None:
         """What follows most often in the training corpus."""
-        if self._everywhere is None or (known := self._everywhere.continuation(context)) is None:
+        if self._table is None or (known := self._table.continuation(context)) is None:
             return None
         token, share = known
         if required and not self._vocabulary.is_compatible(token, required):

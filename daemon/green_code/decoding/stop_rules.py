@@ -1,8 +1,7 @@
-"""Stop rules: when a completion is finished, asked after every token.
+"""Stop rules: when a completion is finished, checked after every token.
 
-Each rule is one function of the text so far and the situation at the cursor; it answers with the length to which
-the text is cut, or None. A rule ends generation, not only the text, and its name is the reason that users can ask
-for. `RULES` is their order.
+Each rule is one function of the text so far and the situation at the cursor; it returns the length to which the text is cut, or
+None. A rule ends generation, not only the text, and its name is the reason that users see. `RULES` is their order.
 """
 
 from __future__ import annotations
@@ -14,10 +13,10 @@ from functools import cached_property
 
 _OPENERS, _CLOSERS = "([{", ")]}"
 _COMMENT, _LONG_QUOTES = "#", ('"""', "'''")
-_SIGNS = re.compile(r"\\.|\"\"\"|'''|//|[][(){}\"'#\n]")  # what is escaped is a sign of its own
+_SIGNS = re.compile(r"\\.|\"\"\"|'''|//|[][(){}\"'#\n]")  # an escaped character is a sign of its own
 _WORD = re.compile(r"\w+$")
 _STRING_PREFIXES = frozenset(["r", "u", "b", "f", "br", "rb", "fr", "rf"])  # of Python's strings
-_LOOK_AHEAD = 2000  # characters of the lines behind the cursor's
+_LOOK_AHEAD = 2000  # characters after the cursor's line
 _LONGEST_PERIOD_LINES = 4
 _LONGEST_PIECE = 32
 _LONGEST_RUN = 80  # of one character: a separator ends sooner
@@ -25,10 +24,10 @@ _LONGEST_RUN = 80  # of one character: a separator ends sooner
 
 @dataclass(frozen=True)
 class Situation:
-    """What the rules know of the cursor.
+    """What the rules know about the cursor.
 
-    `line` is the text before the cursor on its line; `rest_of_line` what follows there, `after` what comes behind that line, and
-    `next_line` the first line with content of it, as it is indented.
+    `line` is the text before the cursor on its line, `rest_of_line` the text after it there, `after` the following lines, and
+    `next_line` the first of them with content, indented as it is.
     """
 
     line: str
@@ -52,18 +51,18 @@ class Situation:
 
     @cached_property
     def quote(self) -> str:
-        """Of the string in which the cursor stands, _COMMENT in a comment, or nothing."""
+        """The quote of the string in which the cursor stands, _COMMENT in a comment, or nothing."""
         return _brackets(self.line)[1]
 
     @cached_property
     def still_to_close(self) -> int:
-        """How many of the brackets that are open on the line nothing behind the cursor closes: the inner ones."""
+        """How many of the line's open brackets, the inner ones, nothing after the cursor closes."""
         behind = f"{self.rest_of_line}\n{self.after}"
         return max(0, _open(_brackets(self.line)[0]) - _closed_before(behind, self.quote))
 
 
 def end_of_line(text: str, at: Situation) -> int | None:
-    """One line was asked for. Line breaks before any content do not count where the line so far is blank."""
+    """The end of a single line. Line breaks before any content do not count where the line so far is blank."""
     if not at.single_line:
         return None
     start = len(text) - len(text.lstrip()) if not at.line.strip() else 0
@@ -72,9 +71,9 @@ def end_of_line(text: str, at: Situation) -> int | None:
 
 
 def closing_bracket(text: str, at: Situation) -> int | None:
-    """A bracket closes that the completion did not open, and the rest of the line closes it already.
+    """A closing bracket that the completion did not open and that the rest of the line has already.
 
-    Of the brackets that are open on the line, what follows closes the outer ones; the others are the completion's to close.
+    Of the line's open brackets, the text after the cursor closes the outer ones; the completion closes the others.
     """
     rest = at.rest_of_line.lstrip()
     if not rest.startswith(tuple(_CLOSERS)):
@@ -96,7 +95,7 @@ def _brackets(text: str, quote: str = "") -> tuple[list[tuple[int, str]], str]:
     """Brackets outside of strings, with their places; and the quote of the string in which the text ends, or _COMMENT.
 
     Args:
-        quote: the same of where it begins. Comments end with their line, and so do strings but for those in three quotes.
+        quote: of the string in which it begins. Comments end with their line, and so do strings without triple quotes.
     """
     found = []
     for sign in _SIGNS.finditer(text):
@@ -116,7 +115,7 @@ def _brackets(text: str, quote: str = "") -> tuple[list[tuple[int, str]], str]:
 
 
 def _is_apostrophe(written: str, text: str, place: int) -> bool:
-    """Whether it stands inside of a word, as in comments and prose."""
+    """Whether it stands inside a word, as in comments and prose."""
     if written != "'" or not text[place + 1 : place + 2].isalpha():
         return False
     before = _WORD.search(text, max(0, place - 8), place)
@@ -124,7 +123,7 @@ def _is_apostrophe(written: str, text: str, place: int) -> bool:
 
 
 def _open(brackets: Sequence[tuple[int, str]]) -> int:
-    """How many are not closed."""
+    """How many are left open."""
     depth = 0
     for _, bracket in brackets:
         depth = depth + 1 if bracket in _OPENERS else max(0, depth - 1)
@@ -132,7 +131,7 @@ def _open(brackets: Sequence[tuple[int, str]]) -> int:
 
 
 def _closed_before(rest: str, quote: str) -> int:
-    """How many brackets are closed that were opened before."""
+    """How many brackets it closes that were opened before it."""
     depth = lowest = 0
     for _, bracket in _brackets(rest, quote)[0]:
         depth += 1 if bracket in _OPENERS else -1
@@ -141,7 +140,7 @@ def _closed_before(rest: str, quote: str) -> int:
 
 
 def end_of_block(text: str, at: Situation) -> int | None:
-    """Enough lines, or a complete line whose indentation is below the cursor's."""
+    """The maximum of lines, or a complete line that is indented less than the cursor's."""
     if at.single_line:
         return None  # `end_of_line` decides; it lets leading line breaks pass where the line is blank
     lines = text.split("\n")
@@ -155,9 +154,9 @@ def end_of_block(text: str, at: Situation) -> int | None:
 
 
 def suffix_reached(text: str, at: Situation) -> int | None:
-    """The completion has arrived at the next line of the file, or at the rest of the cursor's own line.
+    """The completion repeats the next line of the file, or the rest of the cursor's own line.
 
-    Where it ends like that rest but has a bracket or a string open itself, it is at an end of its own.
+    Where it ends like that rest but has opened a bracket or a string itself, the end is its own.
     """
     rest, written = at.rest_of_line.strip(), text.rstrip()
     if len(rest) > 1 and written.endswith(rest):
@@ -174,9 +173,8 @@ def suffix_reached(text: str, at: Situation) -> int | None:
 
 
 def repetition(text: str, at: Situation) -> int | None:
-    """The last lines say the same again, or one short piece fills the line; cut before the repeat. A separator is no repetition,
-    unless it does not end.
-    """
+    """The last lines repeat, or one short piece fills the line; cut before the repeat. A separator line is no repetition, unless it
+    does not end."""
     lines = text.split("\n")
     done = lines[:-1]
     for period in range(1, _LONGEST_PERIOD_LINES + 1):

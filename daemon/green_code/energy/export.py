@@ -1,6 +1,6 @@
 """The ledger's rows as a file: CSV for spreadsheets, JSON for programs.
 
-Must not know: where the ledger is, or who asks.
+Must not know: where the ledger is.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from green_code.problems import Problem
 
 
 def export(rows: Iterable[Row], path: Path) -> int:
-    """Write rows, columns named as in `Row`; returns how many. The name's end, .csv or .json, says which form.
+    """Write the rows, with columns named as in `Row`, in the format of the suffix .csv or .json; returns how many.
 
     Raises:
-        Problem: the name ends otherwise, or the file cannot be written.
+        Problem: the suffix is another, or the file cannot be written.
     """
     try:
-        write = _FORMS[path.suffix.lower()]
+        write = _WRITERS[path.suffix.lower()]
     except KeyError:
-        weight_formats = " or ".join(_FORMS)
-        raise Problem("bad_request", f"{path.name}: give a name that ends in {weight_formats}.") from None
+        suffixes = " or ".join(_WRITERS)
+        raise Problem("bad_request", f"{path.name}: choose a name that ends in {suffixes}.") from None
     try:
         return write(rows, path)
     except OSError as error:
         raise Problem(
-            "cache_unwritable", f"{path} cannot be written ({error.strerror or error}); give another file."
+            "cache_unwritable", f"{path} cannot be written ({error.strerror or error}). Choose another file."
         ) from error
 
 
@@ -39,7 +39,7 @@ def _csv(rows: Iterable[Row], path: Path) -> int:
         writer = csv.DictWriter(file, [field.name for field in fields(Row)])
         writer.writeheader()
         count = 0
-        for count, row in enumerate(rows, 1):  # noqa: B007 - the last count is how many there were
+        for count, row in enumerate(rows, 1):  # noqa: B007 - the last count is the result
             writer.writerow(asdict(row))
     return count
 
@@ -50,4 +50,4 @@ def _json(rows: Iterable[Row], path: Path) -> int:
     return len(values)
 
 
-_FORMS = {".csv": _csv, ".json": _json}
+_WRITERS = {".csv": _csv, ".json": _json}

@@ -1,11 +1,11 @@
 """Meters: cumulative joules of this machine's device, or an estimate, always labelled with its source.
 
-- `nvml`: the GPU's own total-energy counter (Volta and newer; updated about every 100 ms);
+- `nvml`: the GPU's total-energy counter (Volta and newer; updated about every 100 ms);
 - `rapl`: the CPU packages' counters under /sys/class/powercap (readable by root only on Linux since 2020);
 - `estimate`: this process's CPU-seconds × watts per core, both shown.
 
-Readings are monotone from the meter's making on; an absent figure is None, never 0; a window shorter than
-10 s is labelled, because the counters' steps are then a part of the answer. Method after ml-energy/zeus.
+Readings never fall. A missing figure is None, never 0. A window shorter than 10 s is labelled, because the steps of the
+counters then matter. Method after ml-energy/zeus.
 Must not know: models, completions, or where figures go.
 """
 
@@ -28,10 +28,10 @@ Source = Literal["nvml", "rapl", "estimate"]
 SHORT_WINDOW_SECONDS = 10.0
 
 DEFAULT_WATTS_PER_CORE = 10.0
-"""Watts that one busy core adds, for the estimate. Vendors' sheets give package power over cores: AMD EPYC
-9654 360 W / 96 = 3.8, EPYC 9354 280 / 32 = 8.8, Intel Core i7-1260P 28 / 12 = 2.3 sustained (64 / 12 = 5.3 in
-turbo), Core i9-13900K 253 / 24 = 10.5. 10 is the round figure at their upper end, so that a saving in joules
-is a matter of its ratio, not of a flattering constant. Every figure made from it is labelled `estimate`."""
+"""Watts that one busy core adds, for the estimate. Package power over cores, from data sheets: AMD EPYC 9654
+360 W / 96 = 3.8, EPYC 9354 280 / 32 = 8.8, Intel Core i7-1260P 28 / 12 = 2.3 sustained (64 / 12 = 5.3 in turbo),
+Core i9-13900K 253 / 24 = 10.5. 10 is a round figure near their upper end; ratios do not depend on it. Every figure made
+from it is labelled `estimate`."""
 
 WATTS_VARIABLE = "GREEN_CODE_WATTS_PER_CORE"
 
@@ -46,15 +46,15 @@ class Meter(Protocol):
         """Where the figures come from."""
 
     def read_joules(self) -> float | None:
-        """Joules since the meter was made, never falling; None when the counter cannot be read now."""
+        """Joules since the meter was created, never falling; None if the counter cannot be read now."""
 
     def describe(self) -> str:
-        """One line for people: what is measured, and how."""
+        """One line for the user: what is measured, and how."""
 
 
 @dataclass(frozen=True)
 class Absent:
-    """A meter that this machine does not offer, and why."""
+    """A meter that this machine lacks, and why."""
 
     source: Source
     why: str
@@ -75,7 +75,7 @@ class NvmlMeter:
         self._joules = 0.0
 
     def read_joules(self) -> float | None:
-        """Millijoules of the counter since the meter's making, as joules."""
+        """Joules since the meter was created; the counter has millijoules."""
         try:
             now_mj: int = self._library.nvmlDeviceGetTotalEnergyConsumption(self._handle)
         except self._library.NVMLError as error:
@@ -85,14 +85,14 @@ class NvmlMeter:
         return self._joules
 
     def describe(self) -> str:
-        """One line for people."""
+        """See `Meter`."""
         return f"NVML total-energy counter of GPU {self._name}"
 
 
 def open_nvml(gpu: str | None, library: Any = None) -> NvmlMeter | Absent:
-    """The meter of the GPU of a UUID (None: the first one), or why there is none.
+    """The meter of the GPU with a UUID (None: the first GPU), or why there is none.
 
-    Not by number: CUDA's numbers are those of the visible devices, NVML's those of all.
+    Not by number: CUDA numbers the visible devices, NVML all of them.
     """
     if library is None:
         try:
@@ -103,11 +103,11 @@ def open_nvml(gpu: str | None, library: Any = None) -> NvmlMeter | Absent:
         library.nvmlInit()
         return NvmlMeter(library, gpu)
     except library.NVMLError as error:
-        return Absent("nvml", f"NVML says: {error}")
+        return Absent("nvml", f"NVML failed: {error}")
 
 
 class RaplMeter:
-    """The sum of all CPU packages' energy counters; a counter that wraps is unwrapped at the read."""
+    """The sum of all CPU packages' energy counters; a wrapped counter is corrected at each reading."""
 
     source: Source = "rapl"
 
@@ -118,21 +118,21 @@ class RaplMeter:
         self._total_uj = 0
 
     def read_joules(self) -> float | None:
-        """Each counter's difference modulo its range, added up."""
+        """Joules since the meter was created: each counter's difference modulo its range, summed."""
         try:
             now_uj = [int((package / "energy_uj").read_text()) for package in self._packages]
         except (OSError, ValueError) as error:
             log.warning("RAPL counter cannot be read: %s", error)
             return None
         for index, now in enumerate(now_uj):
-            # The kernel's range is its largest value, so there are range + 1 values.
+            # The kernel's range is the counter's largest value, so there are range + 1 values.
             self._total_uj += (now - self._last_uj[index]) % (self._ranges_uj[index] + 1)
             self._last_uj[index] = now
         return self._total_uj / 1e6
 
     def describe(self) -> str:
-        """One line for people."""
-        return f"RAPL counters of {len(self._packages)} CPU package(s), the whole machine's use included"
+        """See `Meter`."""
+        return f"RAPL counters of {len(self._packages)} CPU package(s), including other programs' use"
 
 
 def open_rapl(powercap: Path = POWERCAP) -> RaplMeter | Absent:
@@ -160,25 +160,23 @@ def _read_name(folder: Path) -> str:
 
 
 class EstimateMeter:
-    """CPU-seconds of this process × watts per core; says nothing about the rest of the machine."""
+    """CPU-seconds of this process × watts per core; the rest of the machine is not included."""
 
     source: Source = "estimate"
 
     def __init__(
-        self,
-        watts_per_core: float | None = None,
-        cpu_seconds: Callable[[], float] = time.process_time,
+        self, watts_per_core: float | None = None, cpu_seconds: Callable[[], float] = time.process_time
     ) -> None:
         self.watts_per_core = _watts_from_environment() if watts_per_core is None else watts_per_core
         self._cpu_seconds = cpu_seconds
         self._first_seconds = cpu_seconds()
 
     def read_joules(self) -> float | None:
-        """CPU-seconds since the meter's making × watts per core."""
+        """Joules since the meter was created."""
         return (self._cpu_seconds() - self._first_seconds) * self.watts_per_core
 
     def describe(self) -> str:
-        """One line for people."""
+        """See `Meter`."""
         return (
             f"estimate: CPU-seconds of this process × {self.watts_per_core:g} W per core ({WATTS_VARIABLE})"
         )
@@ -193,13 +191,15 @@ def _watts_from_environment() -> float:
     except ValueError:
         watts = -1.0
     if not 0 < watts < 1000:
-        log.warning("%s=%s is no number of watts; %g is used", WATTS_VARIABLE, text, DEFAULT_WATTS_PER_CORE)
+        log.warning(
+            "%s=%s is not a number of watts; %g is used", WATTS_VARIABLE, text, DEFAULT_WATTS_PER_CORE
+        )
         return DEFAULT_WATTS_PER_CORE
     return watts
 
 
 def pick_meter(gpu: str | None, *, powercap: Path = POWERCAP, nvml: Any = None) -> Meter:
-    """The best meter for the GPU of a UUID, or for the CPU (None); the log says why no better."""
+    """The best meter for the GPU with a UUID, or for the CPU (None); the log says why it is an estimate."""
     tried: NvmlMeter | RaplMeter | Absent
     tried = open_rapl(powercap) if gpu is None else open_nvml(gpu, nvml)
     if isinstance(tried, Absent):
@@ -210,7 +210,7 @@ def pick_meter(gpu: str | None, *, powercap: Path = POWERCAP, nvml: Any = None) 
 
 @dataclass(frozen=True)
 class Reading:
-    """What a window measured. `joules` is None where the counter failed; `short` marks one under 10 s."""
+    """A window's measurement. `joules` is None if the counter failed; `short` marks a window under 10 s."""
 
     joules: float | None
     seconds: float
@@ -220,11 +220,10 @@ class Reading:
 
 
 class Window:
-    """Measures what happens inside a `with`; `reading` is there once it has ended.
+    """Measures the block of a `with`; `reading` is set when it ends.
 
     Args:
-        meter: the counter.
-        synchronise: called at both edges, so that work queued on a device falls on its own side.
+        synchronise: waits for the device's queued work, at both edges of the window.
     """
 
     def __init__(

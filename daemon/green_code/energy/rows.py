@@ -21,7 +21,7 @@ class Row:
     decoding: str
     threshold: str
     tokens: int
-    exit_layers: int  # the layers that decoded the tokens, added up
+    exit_layers: int  # sum over the tokens of the layer that decoded each
     layers_run: int
     layers_total: int
     prompt_tokens: int
@@ -32,28 +32,28 @@ class Row:
     cpu_seconds: float
     wall_seconds: float
     reason: str
-    shown: int = 0  # 1: there was a text, and the editor was given it
+    shown: int = 0  # 1: there was a text, and the editor received it
     accepted: int = 0
-    kept: int = 0  # 1: half a minute after it was accepted it was still there
+    retained: int = 0  # 1: the text was still in the document half a minute after it was accepted
 
 
 CHECK = "check"
-"""Reason of a row that is a completion done again at full depth (engine/shadow.py)."""
+"""Reason of a row that is a completion repeated at full depth (engine/shadow.py)."""
 
 UNFINISHED = ("cancelled", "superseded", CHECK)
-"""Reasons of rows that are no completions."""
+"""Reasons of rows that do not count as completions."""
 
 
 def new_id() -> str:
-    """An id for a row."""
+    """An id for a new row."""
     return uuid.uuid4().hex
 
 
 def now_text() -> str:
-    """The time as rows carry it."""
+    """The current time in the format of `Row.time`."""
     return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
 
 
 def today_text() -> str:
-    """The day (UTC) as `time` begins with it."""
+    """The current day (UTC) in the format in which `Row.time` begins."""
     return now_text()[:10]

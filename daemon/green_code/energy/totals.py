@@ -1,145 +1,93 @@
-"""Sums over the ledger's rows: as they come (`Tally`), and by SQL, for the energy report.
+"""Sums over the ledger's rows: row by row (`Tally`), and by SQL for the energy report.
 
-Must not know: files, lsp, link, engine or decoding. The shapes are compared with the link's by a test.
+Must not know: files, lsp, link, engine or decoding.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any, TypedDict
+from collections.abc import Callable
+from typing import Any
 
 from green_code.energy.rows import UNFINISHED, Row, today_text
+from green_code.report import DayTotals, LanguageTotals, ModelTotals, Report, Totals
 
-_SUMS = (
-    f"COALESCE(SUM(reason NOT IN {UNFINISHED}), 0), COALESCE(SUM(shown), 0), COALESCE(SUM(accepted), 0), "
-    "COALESCE(SUM(kept), 0), COALESCE(SUM(tokens), 0), COALESCE(SUM(energy_joules), 0.0), COALESCE(SUM(energy_full_joules), 0.0), "
-    "COALESCE(SUM(exit_layers), 0), COALESCE(SUM(cpu_seconds), 0.0), GROUP_CONCAT(DISTINCT energy_source)"
+_COUNTS = ("shown", "accepted", "retained", "tokens", "exit_layers")
+_AMOUNTS = ("energy_joules", "energy_full_joules", "cpu_seconds")
+_KEYS = ("completions", *_COUNTS, *_AMOUNTS)
+_SUMS = ", ".join(
+    (
+        f"COALESCE(SUM(reason NOT IN {UNFINISHED}), 0)",
+        *(f"COALESCE(SUM({name}), 0)" for name in _COUNTS),
+        *(f"TOTAL({name})" for name in _AMOUNTS),
+        "GROUP_CONCAT(DISTINCT energy_source)",
+    )
 )
-_NOTHING = (0, 0, 0, 0, 0, 0.0, 0.0, 0, 0.0, None)
 _ESTIMATE = "estimate"
 _REPORT_DAYS = 31
 
 Query = Callable[[str, "tuple[Any, ...]"], "list[tuple[Any, ...]]"]
-"""Runs a statement with its values, and gives the rows."""
-
-
-class Totals(TypedDict):
-    """Sums over rows. Cancelled and superseded ones and checks cost joules but are no completions.
-
-    `source` is that of the joules: `estimate` as soon as one row's are estimated, None without rows.
-    """
-
-    completions: int
-    shown: int
-    accepted: int
-    kept: int
-    tokens: int
-    energy_joules: float
-    energy_full_joules: float
-    saved_joules: float
-    saving: float
-    mean_layers: float
-    cpu_seconds: float
-    source: str | None
-
-
-class DayTotals(Totals):
-    """Totals of one day (UTC)."""
-
-    day: str
-
-
-class LanguageTotals(Totals):
-    """Totals of one language."""
-
-    language: str
-
-
-class ModelTotals(Totals):
-    """Totals of one model."""
-
-    model: str
-
-
-class Report(TypedDict):
-    """Everything the energy report shows."""
-
-    today: Totals
-    all: Totals
-    by_day: list[DayTotals]
-    by_language: list[LanguageTotals]
-    by_model: list[ModelTotals]
+"""Runs a statement with its values and returns the rows."""
 
 
 class Tally:
-    """Totals of rows as they come, by the same rules as the ledger's own."""
+    """Totals of the rows added so far, by the same rules as the ledger's."""
 
     def __init__(self) -> None:
-        self._sums = list(_NOTHING[:-1])
+        self._sums: dict[str, Any] = {**dict.fromkeys(_KEYS, 0), **dict.fromkeys(_AMOUNTS, 0.0)}
         self._sources: set[str] = set()
 
     def add(self, row: Row) -> None:
         """Count a row."""
-        completed = row.reason not in UNFINISHED
-        values = (
-            int(completed),
-            row.shown,
-            row.accepted,
-            row.kept,
-            row.tokens,
-            row.energy_joules,
-            row.energy_full_joules,
-            row.exit_layers,
-            row.cpu_seconds,
-        )
-        self._sums = [total + value for total, value in zip(self._sums, values, strict=True)]
+        self._sums["completions"] += row.reason not in UNFINISHED
+        for name in _COUNTS + _AMOUNTS:
+            self._sums[name] += getattr(row, name)
         self._sources.add(row.energy_source)
 
     def accept(self) -> None:
         """One of the counted rows was accepted."""
-        self._sums[2] += 1
+        self._sums["accepted"] += 1
 
-    def keep(self) -> None:
-        """One of the accepted rows was kept."""
-        self._sums[3] += 1
+    def retain(self) -> None:
+        """One of the accepted rows was retained."""
+        self._sums["retained"] += 1
 
     def totals(self) -> Totals:
         """The sums so far."""
-        return _totals((*self._sums, ",".join(self._sources) or None))
+        return _totals(self._sums, self._sources)
 
 
-def _totals(sums: tuple[Any, ...]) -> Totals:
-    """Of what `_SUMS` selects."""
-    completions, shown, accepted, kept, tokens, joules, full_joules, layers, cpu_seconds, sources = sums
+def _totals(sums: dict[str, Any], sources: set[str]) -> Totals:
+    joules, full_joules = sums["energy_joules"], sums["energy_full_joules"]
     return Totals(
-        completions=completions,
-        shown=shown,
-        accepted=accepted,
-        kept=kept,
-        tokens=tokens,
+        completions=sums["completions"],
+        shown=sums["shown"],
+        accepted=sums["accepted"],
+        retained=sums["retained"],
+        tokens=sums["tokens"],
         energy_joules=joules,
         energy_full_joules=full_joules,
         saved_joules=full_joules - joules,
         saving=1 - joules / full_joules if full_joules > 0 else 0.0,
-        mean_layers=layers / tokens if tokens else 0.0,
-        cpu_seconds=cpu_seconds,
-        source=_source(sources.split(",")) if sources else None,
+        mean_layers=sums["exit_layers"] / sums["tokens"] if sums["tokens"] else 0.0,
+        cpu_seconds=sums["cpu_seconds"],
+        source=(_ESTIMATE if _ESTIMATE in sources else "+".join(sorted(sources))) or None,
     )
 
 
-def _source(sources: Iterable[str]) -> str:
-    """One name for the joules of several meters: an estimate among them makes the sum one."""
-    return _ESTIMATE if _ESTIMATE in sources else "+".join(sorted(sources))
+def _totals_of(selected: tuple[Any, ...]) -> Totals:
+    """The totals of one row that `_SUMS` selects."""
+    *sums, sources = selected
+    return _totals(dict(zip(_KEYS, sums, strict=True)), set(sources.split(",")) if sources else set())
 
 
 def totals_of_today(query: Query) -> Totals:
     """Totals of the current day (UTC)."""
-    return _totals(_sums(query, "WHERE time >= ?", (today_text(),)))
+    return _select(query, "WHERE time >= ?", today_text())
 
 
-def _sums(query: Query, where: str, values: tuple[Any, ...]) -> tuple[Any, ...]:
+def _select(query: Query, where: str = "", *values: str) -> Totals:
     rows = query(f"SELECT {_SUMS} FROM completions {where}", values)
-    return rows[0] if rows else _NOTHING
+    return _totals_of(rows[0]) if rows else Tally().totals()
 
 
 def report_of(query: Query) -> Report:
@@ -154,8 +102,8 @@ def report_of(query: Query) -> Report:
     )
     return Report(
         today=totals_of_today(query),
-        all=_totals(_sums(query, "", ())),
-        by_day=[DayTotals(day=row[0], **_totals(row[1:])) for row in reversed(days)],
-        by_language=[LanguageTotals(language=row[0], **_totals(row[1:])) for row in languages],
-        by_model=[ModelTotals(model=row[0], **_totals(row[1:])) for row in models],
+        all=_select(query),
+        by_day=[DayTotals(day=row[0], **_totals_of(row[1:])) for row in reversed(days)],
+        by_language=[LanguageTotals(language=row[0], **_totals_of(row[1:])) for row in languages],
+        by_model=[ModelTotals(model=row[0], **_totals_of(row[1:])) for row in models],
     )

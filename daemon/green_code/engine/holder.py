@@ -1,8 +1,8 @@
-"""The one model of the engine: loaded in the background, used by one compute thread, let go when idle.
+"""The engine's one model: loaded in the background, used by one compute thread, released when idle.
 
-Loading belongs to nobody's request: requests wait for it, and may be cancelled while it goes on. A failure
-is told to all who wait; the next request after a back-off tries again. Another model takes the place of the
-one held, after the jobs that were already queued for it.
+Loading does not depend on a request: requests wait for it, and cancelling them does not stop it. A failure reaches every
+waiting request; the next request after a back-off tries again. Another model replaces the loaded one after the jobs that
+were already queued for that one.
 Must not know: connections, the ledger, or torch.
 """
 
@@ -23,7 +23,7 @@ from green_code.engine.interfaces import LoadRuntime, Runtime, Session
 from green_code.engine.requests import Job, threshold_in_force
 from green_code.engine.shadow import ShadowChecks
 from green_code.link.messages import CompletionResult, State
-from green_code.problems import Problem, too_large
+from green_code.problems import Problem, retrieve_exception, too_large
 
 log = logging.getLogger(__name__)
 
@@ -31,14 +31,14 @@ SESSIONS_AT_MOST: Final = 10
 FIRST_BACK_OFF_SECONDS: Final = 2.0
 LAST_BACK_OFF_SECONDS: Final = 60.0
 HANDOVER_SECONDS: Final = 0.05
-"""A model that has just been loaded is kept at least this long, so that those who waited for it get their
-turn even when another one is already asked for; else two windows could reload for ever."""
+"""A model stays loaded at least this long, so that the requests that waited for it are served before another model
+replaces it. Otherwise two windows could reload for ever."""
 
 OnStatus = Callable[[State, str, "float | None", "str | None"], None]
 
 
-class Held:
-    """A loaded runtime, its shadow checks and its sessions; the sessions belong to the compute thread."""
+class LoadedModel:
+    """A runtime with its shadow checks and its sessions; only the compute thread uses the sessions."""
 
     def __init__(self, name: str, runtime: Runtime, shadow: ShadowChecks) -> None:
         self.name = name
@@ -48,9 +48,9 @@ class Held:
         self._sessions: OrderedDict[str, Session] = OrderedDict()
 
     def complete(self, job: Job) -> CompletionResult | None:
-        """Run a job on the compute thread; None when it was refused before it began.
+        """Run a job, on the compute thread; None if it was refused before it began.
 
-        Where the agent decides, the threshold that is in force takes the place of the one that was asked for.
+        Puts the threshold in force into the job's parameters.
         """
         if job.refusal is not None:
             return None
@@ -58,7 +58,7 @@ class Held:
         key = job.params["session"]
         session = self._sessions.pop(key, None) or self.runtime.new_session()
         result = session.complete(job.params, lambda: job.refusal)
-        self._sessions[key] = session  # a session whose completion raised is not kept: its state is unknown
+        self._sessions[key] = session  # not after an exception: the session's state is then unknown
         while len(self._sessions) > SESSIONS_AT_MOST:
             self._sessions.popitem(last=False)[1].trim()
         return result
@@ -70,7 +70,7 @@ class Held:
         self._sessions.clear()
 
     def close(self) -> None:
-        """Give everything back, on the compute thread."""
+        """Free the memory, on the compute thread."""
         self._sessions.clear()
         self.runtime.close()
 
@@ -80,14 +80,14 @@ class _Failure:
 
     def __init__(self, problem: Problem, now: float, before: _Failure | None) -> None:
         self.problem = problem
-        self.wait_seconds: float = (
-            FIRST_BACK_OFF_SECONDS if before is None else min(2 * before.wait_seconds, LAST_BACK_OFF_SECONDS)
-        )
+        self.wait_seconds = FIRST_BACK_OFF_SECONDS
+        if before is not None:
+            self.wait_seconds = min(2 * before.wait_seconds, LAST_BACK_OFF_SECONDS)
         self.retry_at = now + self.wait_seconds
 
 
 class ModelHolder:
-    """Loads, lends and releases; its methods are called on the event loop."""
+    """Loads, uses and releases the model; its methods are called on the event loop."""
 
     def __init__(
         self,
@@ -96,92 +96,92 @@ class ModelHolder:
         clock: Callable[[], float],
         on_battery: Callable[[], bool] | None = None,
     ) -> None:
-        self._load = load
+        self._load_runtime = load
         self._on_battery = on_battery or Battery()
         self._shadows: dict[tuple[str, str], ShadowChecks] = {}
         self._on_status = on_status
         self._clock = clock
         self._compute = ThreadPoolExecutor(max_workers=1, thread_name_prefix="compute")
-        self._loading: tuple[str, asyncio.Task[Held]] | None = None
+        self._loading: tuple[str, asyncio.Task[LoadedModel]] | None = None
         self._reloading: asyncio.Task[None] | None = None
         self._changed = False
         self._failures: dict[str, _Failure] = {}
-        self.held: Held | None = None
+        self.loaded: LoadedModel | None = None
 
     @property
     def loading(self) -> bool:
-        """Whether a model is on its way."""
+        """Whether a model is being loaded."""
         return self._loading is not None and not self._loading[1].done()
 
     def begin(self, model: str) -> None:
-        """Start loading, unless it is loaded, loading, or has just failed; nobody waits."""
-        if self.held is None and not self.loading and not self._failed_lately(model):
+        """Start loading without waiting, unless a model is loaded or loading, or this one has just failed."""
+        if self.loaded is None and not self.loading and not self._failed_lately(model):
             self._start(model)
 
-    async def ready(self, model: str) -> Held:
-        """The loaded model, waiting for it as long as it takes.
+    async def ready(self, model: str) -> LoadedModel:
+        """The loaded model, after loading it if necessary.
 
         Raises:
             Problem: loading failed, now or less than a back-off ago.
         """
         while True:
-            if self.held is not None and self.held.name == model:
-                return self.held
+            if self.loaded is not None and self.loaded.name == model:
+                return self.loaded
             if self._loading is None or self._loading[1].done() or self._loading[0] != model:
                 if (failure := self._failed_lately(model)) is not None:
                     raise Problem(failure.problem.reason, str(failure.problem))
                 self._start(model)
             assert self._loading is not None
-            held = await asyncio.shield(self._loading[1])
-            if not held.closed:
-                return held
+            loaded = await asyncio.shield(self._loading[1])
+            if not loaded.closed:
+                return loaded
 
     def bundles_changed(self, names: set[str]) -> None:
-        """Bundles of these names changed on disk: load the model held once more, and swap the two.
+        """Bundles of these names changed on disk: if the loaded model's did, load it again and replace the old one.
 
-        Jobs go on with the old one meanwhile; a bundle that is refused leaves it in place, and the status says why.
-        A model whose load failed may be tried again at once.
+        Jobs use the old one meanwhile. If the bundle is refused, the old one stays, and the status says why. A model whose
+        loading failed may be tried again at once.
         """
         for model in [model for model in self._failures if Path(model).name in names]:
             del self._failures[model]
-        if self.held is not None:
-            model = self.held.name
+        if self.loaded is not None:
+            model = self.loaded.name
         elif self._loading is not None and self.loading:
             model = self._loading[0]
         else:
             return
         if Path(model).name in names:
             log.info("the bundle of %s changed", model)
-            self._changed = True  # a load that is under way may have read the bundle before it changed
+            self._changed = True  # the current loading may have read the bundle before the change
             self._reload()
 
     def _reload(self) -> None:
-        if self.held is not None and (self._reloading is None or self._reloading.done()):
+        if self.loaded is not None and (self._reloading is None or self._reloading.done()):
             self._reloading = asyncio.get_running_loop().create_task(self._swap_while_changed())
 
-    async def compute(self, held: Held, job: Job) -> CompletionResult | None:
-        """Run a job in its turn."""
-        return await asyncio.get_running_loop().run_in_executor(self._compute, held.complete, job)
+    async def compute(self, loaded: LoadedModel, job: Job) -> CompletionResult | None:
+        """Run a job on the compute thread, after those queued before it."""
+        return await asyncio.get_running_loop().run_in_executor(self._compute, loaded.complete, job)
 
     def trim(self) -> None:
-        """Drop the caches, keep the model."""
-        if self.held is not None:
-            self._compute.submit(self.held.trim)
+        """Drop the sessions' caches; the model stays loaded."""
+        if self.loaded is not None:
+            self._compute.submit(self.loaded.trim)
 
     def release(self) -> None:
-        """Let the model go, after the jobs that are queued for it."""
-        if self.held is not None:
-            self.held.closed = True
-            self._compute.submit(self.held.close)
-            self.held = None
+        """Release the model, after the jobs that are queued for it."""
+        if self.loaded is not None:
+            self.loaded.closed = True
+            self._compute.submit(self.loaded.close)
+            self.loaded = None
 
     def stop(self) -> None:
-        """Take no more work; what runs ends by itself."""
+        """Release the model and accept no more jobs; a running one ends by itself."""
         self.release()
         self._compute.shutdown(wait=False)
 
     def _shadow_of(self, model: str, runtime: Runtime) -> ShadowChecks:
-        """Those of the same weights and calibration go on where they were."""
+        """The checks of these weights; they continue if the same weights are loaded again."""
         key = model, runtime.weights
         if key not in self._shadows:
             self._shadows[key] = ShadowChecks(runtime.calibration, self._on_battery)
@@ -193,11 +193,11 @@ class ModelHolder:
 
     def _start(self, model: str) -> None:
         before = self._loading[1] if self._loading is not None else None
-        task = asyncio.get_running_loop().create_task(self._bring(model, before))
-        task.add_done_callback(_retrieve)
+        task = asyncio.get_running_loop().create_task(self._load(model, before))
+        task.add_done_callback(retrieve_exception)
         self._loading = (model, task)
 
-    async def _bring(self, model: str, before: asyncio.Task[Held] | None) -> Held:
+    async def _load(self, model: str, before: asyncio.Task[LoadedModel] | None) -> LoadedModel:
         if before is not None:
             await asyncio.wait([before])
             await asyncio.sleep(HANDOVER_SECONDS)
@@ -212,41 +212,39 @@ class ModelHolder:
             self._on_status("error", str(problem), None, problem.reason)
             raise problem from error
         self._failures.pop(model, None)
-        self.held = Held(model, runtime, self._shadow_of(model, runtime))
+        self.loaded = LoadedModel(model, runtime, self._shadow_of(model, runtime))
         self._on_status("ready", f"{model} is ready", None, None)
         if self._changed:
             self._reload()
-        return self.held
+        return self.loaded
 
     async def _swap_while_changed(self) -> None:
-        while self._changed and self.held is not None:
+        while self._changed and self.loaded is not None:
             self._changed = False
-            await self._swap(self.held)
+            await self._swap(self.loaded)
 
-    async def _swap(self, old: Held) -> None:
+    async def _swap(self, old: LoadedModel) -> None:
         try:
             runtime = await self._load_in_thread(old.name, quiet=True)
         except Exception as error:
             problem = _as_problem(old.name, error)
-            if self.held is old:
-                self._on_status("ready", f"{problem} The model in use stays.", None, problem.reason)
+            if self.loaded is old:
+                self._on_status("ready", f"{problem} The loaded model stays.", None, problem.reason)
             return
-        if self.held is not old:  # released, or another model took its place meanwhile
+        if self.loaded is not old:  # released or replaced meanwhile
             runtime.close()
             return
-        if (
-            old.runtime.bundle and not runtime.bundle
-        ):  # its files are being replaced, and those that make it one are missing
+        if old.runtime.bundle and not runtime.bundle:  # its files are being replaced, the manifest is missing
             runtime.close()
-            text = f"The bundle of {old.name} has no manifest. The model in use stays."
+            text = f"The bundle of {old.name} has no manifest. The loaded model stays; reinstall the bundle."
             self._on_status("ready", text, None, "bundle_invalid")
             return
         self.release()
-        self.held = Held(old.name, runtime, self._shadow_of(old.name, runtime))
+        self.loaded = LoadedModel(old.name, runtime, self._shadow_of(old.name, runtime))
         self._on_status("ready", f"{old.name} was loaded again with its changed bundle", None, None)
 
     def _load_in_thread(self, model: str, quiet: bool = False) -> asyncio.Future[Runtime]:
-        """A thread of its own, and a daemon: a load that hangs keeps no process alive."""
+        """Load on a daemon thread: loading that hangs does not keep the process alive."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Runtime] = loop.create_future()
 
@@ -256,7 +254,7 @@ class ModelHolder:
             with contextlib.suppress(RuntimeError):  # the loop has ended
                 loop.call_soon_threadsafe(self._on_status, state, sentence, fraction, None)
 
-        def propagate_before(runtime: Runtime | None, error: BaseException | None) -> None:
+        def finish(runtime: Runtime | None, error: BaseException | None) -> None:
             if future.done():
                 if runtime is not None:
                     runtime.close()
@@ -268,11 +266,11 @@ class ModelHolder:
         def work() -> None:
             runtime, error = None, None
             try:
-                runtime = self._load(model, progress)
+                runtime = self._load_runtime(model, progress)
             except BaseException as caught:
                 error = caught if isinstance(caught, Exception) else RuntimeError(repr(caught))
             with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(propagate_before, runtime, error)
+                loop.call_soon_threadsafe(finish, runtime, error)
 
         threading.Thread(target=work, name="load-model", daemon=True).start()
         return future
@@ -286,12 +284,5 @@ def _as_problem(model: str, error: Exception) -> Problem:
         return too_large(model)
     return Problem(
         "internal_error",
-        f"Loading {model} failed: {type(error).__name__}: {error}. Run `green-code doctor`; the "
-        "log has the details.",
+        f"Loading {model} failed: {type(error).__name__}: {error}. Run `green-code doctor`; the log has the details.",
     )
-
-
-def _retrieve(task: asyncio.Task[Held]) -> None:
-    """Look at a load's failure, which nobody may be waiting for; it has been told through the status."""
-    if not task.cancelled():
-        task.exception()

@@ -1,7 +1,7 @@
-"""The idle ladder: what an unused engine gives back, and when.
+"""The idle ladder: when an unused engine drops its caches, releases the model, and ends.
 
-Pure arithmetic on a clock that the caller supplies, so that tests need not wait.
-Must not know: how caches are trimmed, models released or processes ended.
+The caller supplies the clock, so that tests need not wait.
+Must not know: how caches are dropped, models released or processes ended.
 """
 
 from __future__ import annotations
@@ -15,10 +15,9 @@ TRIM_SECONDS: Final = 5 * 60.0
 RELEASE_SECONDS: Final = 15 * 60.0
 EXIT_SECONDS: Final = 60 * 60.0
 LEFT_SECONDS: Final = 45.0
-"""An engine whose last peer has left ends after this: a window that reloads is back sooner, one that was closed or whose
-extension was uninstalled is not."""
+"""An engine ends this long after its last peer has disconnected. A window that reloads connects again sooner."""
 CHECK_SECONDS: Final = 15.0
-"""How often the service looks; a step is late by at most this."""
+"""How often the service checks; a step is late by at most this."""
 
 LADDER: Final[tuple[tuple[float, Step], ...]] = (
     (TRIM_SECONDS, "trim"),
@@ -28,7 +27,7 @@ LADDER: Final[tuple[tuple[float, Step], ...]] = (
 
 
 class IdleLadder:
-    """Says each step once per idle stretch, in order."""
+    """Returns each step once per idle period, in order."""
 
     def __init__(self, clock: Callable[[], float], ladder: tuple[tuple[float, Step], ...] = LADDER) -> None:
         self._clock = clock
@@ -37,13 +36,13 @@ class IdleLadder:
         self._taken = 0
 
     def touch(self) -> None:
-        """Something happened: begin again at the ladder's foot."""
+        """The engine is in use: start again from the first step."""
         self._since = self._clock()
         self._taken = 0
 
     @property
     def idle_seconds(self) -> float:
-        """Since something happened."""
+        """Seconds since the engine was last in use."""
         return self._clock() - self._since
 
     def due(self) -> list[Step]:

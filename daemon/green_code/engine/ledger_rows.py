@@ -1,29 +1,29 @@
-"""What of a completion is kept in the ledger, and what its peer is told of energy.
+"""A completion's row of the ledger, and the energy message to its client.
 
-Must not know: sessions and connections, or who waits.
+Must not know: sessions and connections.
 """
 
 from __future__ import annotations
 
 from green_code.energy.rows import Row, now_text
-from green_code.energy.totals import Tally, Totals
+from green_code.energy.totals import Tally
 from green_code.engine.requests import REFUSAL_TEXTS
-from green_code.link import messages
-from green_code.link.messages import CompletionParams, CompletionResult, EnergyMessage
+from green_code.link.messages import Agreement, CompletionParams, CompletionResult, EnergyMessage
+from green_code.report import Totals
 
 
 def energy_message(
     today: Totals,
     tally: Tally,
-    agreement: messages.Agreement | None,
+    agreement: Agreement | None,
     params: CompletionParams,
     result: CompletionResult,
 ) -> EnergyMessage:
-    """What a peer is told after its completions."""
+    """The energy message after a completion."""
     session = tally.totals()
     return EnergyMessage(
-        today=messages.Totals(**today),
-        session=messages.Totals(**session),
+        today=today,
+        session=session,
         mean_layers=session["mean_layers"] or today["mean_layers"],
         layers_total=result["layers_total"],
         model=params["model"],
@@ -34,7 +34,7 @@ def energy_message(
 
 
 def ledger_row(params: CompletionParams, result: CompletionResult, reason: str) -> Row:
-    """What is kept of a completion: no text."""
+    """The row of a completion; it holds no text."""
     return Row(
         id=result["id"],
         time=now_text(),

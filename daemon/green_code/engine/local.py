@@ -1,6 +1,6 @@
-"""The engine without a second process: for `green-code complete --no-engine` and for evaluation.
+"""One completion without an engine process, for `green-code complete --no-engine`.
 
-Same parameters, results, checks and ledger rows as over the link.
+Parameters, results, checks and ledger rows are those of the link.
 Must not know: the link's sockets.
 """
 
@@ -17,7 +17,7 @@ from green_code.link.messages import CompletionParams, CompletionResult
 def complete_here(
     params: CompletionParams, load: LoadRuntime, ledger: Ledger, progress: Progress = lambda *_: None
 ) -> CompletionResult:
-    """Load, complete once, record, let go. Raises Problem as the engine would answer."""
+    """Load the model, complete once, record the row, and free the model. Raises Problem like the engine."""
     checked = check_params(params)
     runtime = load(checked["model"], progress)
     try:

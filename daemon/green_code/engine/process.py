@@ -1,8 +1,8 @@
-"""The engine as a process: claims its place, listens, serves, and leaves without a trace.
+"""The engine's process: takes its lock, listens, serves, and cleans up at the end.
 
-Order at the end: requests are answered, the socket and the lock go (so that a new engine can start at once),
-then the model. SIGTERM and SIGINT end it cleanly; kill −9 leaves a socket that the next engine removes.
-Must not know: what a model is; `default_loader` alone imports the model's side, on the loader's thread.
+At the end requests are answered, then the socket and the lock are removed (so that a new engine can start at once), then
+the model. SIGTERM and SIGINT end it cleanly; kill −9 leaves a socket that the next engine removes.
+Must not know: what a model is. Only `default_loader` imports the code for models, on the loader's thread.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ LOG_FILES = 2
 
 
 def default_loader(model: str, progress: Progress) -> Runtime:
-    """The real runtime; its import takes seconds, so it happens here, while clients see the status."""
+    """Loads a real model. The import takes seconds, so it happens here, while clients see the status."""
     from green_code.engine import loading
 
     loaded: Runtime = loading.load_runtime(model, progress)
@@ -41,7 +41,7 @@ def default_loader(model: str, progress: Progress) -> Runtime:
 
 
 def run_engine(load: LoadRuntime = default_loader) -> int:
-    """Be the engine until stopped; returns the exit status, ALREADY_RUNNING if another one lives."""
+    """Run the engine until it is stopped; returns the exit status, ALREADY_RUNNING if another one lives."""
     where = place()
     claim = Claim(where)
     if not claim.take():
@@ -63,7 +63,7 @@ async def _serve(where: Place, claim: Claim, load: LoadRuntime) -> None:
     ledger = Ledger(folders.ledger_path())
     service = Service(load, ledger, stopped.set)
     server = LinkServer(service)
-    _stop_on_signals(stopped)  # before the socket is there: who sees it may end us at once
+    _stop_on_signals(stopped)  # before the socket exists: a client may stop the engine as soon as it sees it
     await server.start(where.address)
     log.info("engine %s listens at %s, pid %d", __version__, where.address, os.getpid())
     watcher = BundleWatcher(folders.bundles_dir(), service.bundles_changed)
@@ -73,7 +73,7 @@ async def _serve(where: Place, claim: Claim, load: LoadRuntime) -> None:
     idle.cancel()
     watcher.stop()
     service.close()
-    await asyncio.sleep(0)  # the refusals of service.close() become answers
+    await asyncio.sleep(0)  # lets the refusals of service.close() be sent
     await server.stop()
     claim.release()
     ledger.close()
@@ -89,10 +89,10 @@ def _stop_on_signals(stopped: asyncio.Event) -> None:
 
 
 def leave(status: int) -> None:
-    """End the process even if the compute thread hangs; everything of value is already on disk."""
-    others = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
-    for thread in others:
-        thread.join(timeout=1.0)
+    """End the process even if the compute thread hangs; all data is already on disk."""
+    for thread in threading.enumerate():
+        if thread is not threading.main_thread():
+            thread.join(timeout=1.0)
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()
         sys.stderr.flush()

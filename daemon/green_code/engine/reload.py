@@ -1,8 +1,8 @@
-"""Watches the folder of bundles, and says which of them changed once their files have been quiet a moment.
+"""Watches the folder of bundles, and reports changed bundles when their files have not changed for a moment.
 
-Reading a bundle makes file events too; only those that change something count, or loading would never end. A bundle that
-is gone is none to take up: it may be about to be replaced.
-Must not know: what a bundle is, or who loads it.
+Reading a bundle causes file events too; only changes count, or loading would never end. A bundle that was removed is not
+reported, because it may be about to be replaced.
+Must not know: what a bundle is, or what loads it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from watchdog.observers import Observer
 log = logging.getLogger(__name__)
 
 QUIET_SECONDS: Final = 1.0
-"""A bundle of several files is copied one by one; it is looked at when nothing has changed for this long."""
+"""A bundle's files are copied one by one; it is reported when none has changed for this long."""
 
 _CHANGES: Final = frozenset({"created", "modified", "moved", "deleted"})
 
@@ -41,20 +41,20 @@ class BundleWatcher(FileSystemEventHandler):
         self._observer: Any = None
 
     def start(self) -> None:
-        """Begin to watch. A folder that is missing is made, so that the first bundle in it is noticed; one that cannot be
-        watched is logged and left alone."""
+        """Begin to watch. Creates a missing folder, so that its first bundle is noticed; a folder that cannot be watched is
+        only logged."""
         observer = Observer()
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             observer.schedule(self, str(self._folder), recursive=True)
             observer.start()
         except OSError as error:
-            log.warning("changes of bundles in %s will not be noticed: %s", self._folder, error)
+            log.warning("changed bundles in %s will not be noticed: %s", self._folder, error)
             return
         self._observer = observer
 
     def stop(self) -> None:
-        """Watch no more."""
+        """Stop watching."""
         if self._observer is not None:
             self._observer.stop()
             self._observer.join()
@@ -62,7 +62,7 @@ class BundleWatcher(FileSystemEventHandler):
             self._timer.cancel()
 
     def on_any_event(self, event: FileSystemEvent) -> None:
-        """On watchdog's thread."""
+        """Called on watchdog's thread."""
         if event.event_type not in _CHANGES:
             return
         names: set[str] = set()
@@ -72,15 +72,15 @@ class BundleWatcher(FileSystemEventHandler):
                 names.update(parts[:1])
         if names:
             with contextlib.suppress(RuntimeError):  # the loop has ended
-                self._loop.call_soon_threadsafe(self._note, names)
+                self._loop.call_soon_threadsafe(self._add, names)
 
-    def _note(self, names: set[str]) -> None:
+    def _add(self, names: set[str]) -> None:
         self._changed |= names
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._loop.call_later(self._quiet_seconds, self._tell)
+        self._timer = self._loop.call_later(self._quiet_seconds, self._report)
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         changed, self._changed, self._timer = self._changed, set(), None
         if present := {name for name in changed if (self._folder / name).exists()}:
             self._on_change(present)

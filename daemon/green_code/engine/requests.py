@@ -1,7 +1,7 @@
-"""Checks of what clients ask for, and a request's life in the engine.
+"""Checks of a completion's parameters, and `Job`: one completion request in the engine.
 
-A job settles exactly once: with a result, with a Problem, or with the refusal that overtook it. A refusal
-answers at once; the compute thread sees it between two of the decoder's pieces of work and stops.
+A job is answered exactly once: with a result, with a Problem, or with a refusal. A refusal answers at once; the compute
+thread polls for it during decoding and stops.
 Must not know: models, sessions or sockets.
 """
 
@@ -16,8 +16,8 @@ from typing import Any, Final, cast
 
 from green_code.engine.interfaces import Runtime
 from green_code.link.messages import CompletionParams, CompletionResult
-from green_code.problems import Problem
-from green_code.settings import STOPS
+from green_code.problems import Problem, retrieve_exception
+from green_code.settings import PRESETS, TOKENS_PER_LINE, default_settings
 
 _POLICY: Final = re.compile(r"full|agent|fixed:[1-9]\d{0,3}|confidence:(0?\.\d+|0|1|1\.0+|0\.)")
 _DECODINGS: Final = ("full", "fast", "exact")
@@ -39,16 +39,40 @@ MAX_TOKENS: Final = 4096
 
 REFUSAL_TEXTS: Final = {
     "cancelled": "The request was cancelled.",
-    "superseded": "A newer request of the same document took its place.",
-    "engine_lost": "The engine was stopped before it could answer. Ask again.",
+    "superseded": "A newer request of the same document replaced it.",
+    "engine_lost": "The engine was stopped before it could answer. Try again.",
 }
+
+
+def completion_params(prefix: str, **changes: Any) -> CompletionParams:
+    """The parameters of a completion as the editor's defaults have them, with changes.
+
+    Raises:
+        Problem: see `check_params`.
+    """
+    defaults = default_settings()
+    params = {
+        "session": "",
+        "prefix": prefix,
+        "suffix": "",
+        "language": "python",
+        "model": defaults.model,
+        "decoding": defaults.decoding,
+        "policy": "agent",
+        "threshold": defaults.threshold,
+        "max_tokens": TOKENS_PER_LINE,
+        "single_line": True,
+        "max_lines": 1,
+        "max_prompt_tokens": defaults.max_prompt_tokens,
+    }
+    return check_params({**params, **changes})
 
 
 def check_params(params: Mapping[str, Any]) -> CompletionParams:
     """The parameters of a completion, or a Problem `bad_request` that names what is wrong."""
     for name in params:
         if name not in _TYPES:
-            raise _bad(f"{name} is no parameter of complete; known are {', '.join(_TYPES)}")
+            raise _bad(f"complete has no parameter {name}; it has {', '.join(_TYPES)}")
     for name, types in _TYPES.items():
         if name not in params:
             raise _bad(f"{name} is missing")
@@ -67,31 +91,29 @@ def check_params(params: Mapping[str, Any]) -> CompletionParams:
 
 
 def check_threshold(threshold: float | str) -> None:
-    """Problem `bad_request` unless it is a stop's name or a number from 0.5 to 1."""
-    named = isinstance(threshold, str) and threshold in STOPS
-    if not named and (isinstance(threshold, str) or not 0.5 <= threshold <= 1):
+    """Raises Problem `bad_request` unless it is a preset or a number from 0.5 to 1."""
+    if threshold not in PRESETS and (isinstance(threshold, str) or not 0.5 <= threshold <= 1):
         raise _bad(
-            f"threshold is {threshold!r}, neither a number from 0.5 to 1 nor one of {', '.join(STOPS)}"
+            f"threshold is {threshold!r}, neither a number from 0.5 to 1 nor one of {', '.join(PRESETS)}"
         )
 
 
 def threshold_in_force(params: CompletionParams, runtime: Runtime, least: float = 0.0) -> float | str:
-    """What decides in place of the threshold that was asked for: the number of a named stop, and not less than `least`. As it
-    was asked for where no agent decides by it.
+    """The threshold that the agent uses: a preset's number, and at least `least`. Unchanged if no agent decides.
 
     Raises:
-        Problem: the stop is not calibrated.
+        Problem: the preset is not calibrated.
     """
-    asked = params["threshold"]
+    requested = params["threshold"]
     if params["decoding"] != "fast" or params["policy"] != "agent":
-        return asked
-    return max(runtime.threshold(asked), least)
+        return requested
+    return max(runtime.threshold(requested), least)
 
 
 def threshold(text: str) -> float | str:
-    """An argparse type: a number from 0.5 to 1, or a stop's name."""
+    """An argparse type: a number from 0.5 to 1, or a preset."""
     value: float | str = text
-    if text not in STOPS:
+    if text not in PRESETS:
         with contextlib.suppress(ValueError):
             value = float(text)
     try:
@@ -106,29 +128,24 @@ def _bad(message: str) -> Problem:
 
 
 class Job:
-    """One completion, from its arrival to its answer. `refuse` and `propagate_before` are called on the event loop."""
+    """One completion request. `refuse` and `finish` are called on the event loop."""
 
     def __init__(self, owner: object, params: CompletionParams) -> None:
         self.owner = owner
         self.params = params
         self.refusal: str | None = None
         self.answer: asyncio.Future[CompletionResult] = asyncio.get_running_loop().create_future()
-        self.answer.add_done_callback(_retrieve)
-
-    @property
-    def propagated(self) -> bool:
-        """Whether it has its answer."""
-        return self.answer.done()
+        self.answer.add_done_callback(retrieve_exception)
 
     def refuse(self, reason: str) -> None:
-        """Answer with a refusal, at once; no effect on a settled job."""
-        if not self.propagated:
+        """Answer with a refusal at once; no effect after an answer."""
+        if not self.answer.done():
             self.refusal = reason
             self.answer.set_exception(Problem(reason, REFUSAL_TEXTS[reason]))
 
-    def propagate_before(self, outcome: CompletionResult | Problem) -> None:
-        """Answer with a result or a failure; no effect on a settled job."""
-        if self.propagated:
+    def finish(self, outcome: CompletionResult | Problem) -> None:
+        """Answer with a result or a failure; no effect after an answer."""
+        if self.answer.done():
             return
         if isinstance(outcome, Problem):
             self.answer.set_exception(outcome)
@@ -136,9 +153,3 @@ class Job:
             self.refuse(outcome["reason"])
         else:
             self.answer.set_result(outcome)
-
-
-def _retrieve(answer: asyncio.Future[CompletionResult]) -> None:
-    """Look at an answer that nobody may be waiting for any more, so that asyncio does not complain of it."""
-    if not answer.cancelled():
-        answer.exception()

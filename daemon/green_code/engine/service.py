@@ -1,10 +1,9 @@
-"""The engine's service: answers the link's methods with the one model it holds.
+"""The engine's service: answers the link's methods with one model.
 
-The newest request of a session supersedes its older ones; a request of a peer that has gone is cancelled;
-every request settles. Status goes to all peers on each change, energy at most once a second, to each peer
-that has completed something, with its own session's totals and its own last completion. While nobody asks for anything,
-shadow checks may run (shadow.py).
-Must not know: sockets and frames (link), how a model computes (contract.py), or torch.
+The newest request of a session supersedes its older ones; a request of a peer that disconnects is cancelled; every request
+is answered. The status goes to all peers on each change. Energy goes at most once a second to each peer that has completed
+something, with that peer's totals and last completion. Shadow checks may run while there is no request (shadow.py).
+Must not know: sockets and frames (link), how a model computes (interfaces.py), or torch.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ import psutil
 from green_code.energy.ledger import Ledger
 from green_code.energy.rows import CHECK, Row, new_id
 from green_code.energy.totals import Tally
-from green_code.engine.holder import Held, ModelHolder
+from green_code.engine.holder import LoadedModel, ModelHolder
 from green_code.engine.idle import CHECK_SECONDS, LEFT_SECONDS, IdleLadder
 from green_code.engine.interfaces import LoadRuntime
 from green_code.engine.ledger_rows import energy_message, ledger_row
@@ -37,17 +36,17 @@ from green_code.problems import Problem
 log = logging.getLogger(__name__)
 
 ENERGY_SECONDS: Final = 1.0
-"""Energy is pushed at most this often."""
+"""Shortest time between two energy messages."""
 
 REMEMBERED_IDS: Final = 1000
 
 
 @dataclass
 class _Peer:
-    """What is kept of a connection."""
+    """A connection's totals, ledger ids and running jobs."""
 
     tally: Tally = field(default_factory=Tally)
-    open_ids: deque[str] = field(default_factory=lambda: deque(maxlen=REMEMBERED_IDS))
+    recorded_ids: deque[str] = field(default_factory=lambda: deque(maxlen=REMEMBERED_IDS))
     accepted_ids: deque[str] = field(default_factory=lambda: deque(maxlen=REMEMBERED_IDS))
     jobs: dict[int, Job] = field(default_factory=dict)
     last: tuple[CompletionParams, CompletionResult] | None = None
@@ -57,8 +56,8 @@ class Service:
     """Implements `link.server.Handler`; lives on the event loop.
 
     Args:
-        load: makes the runtime of a model's name.
-        ledger: keeps a row per completion.
+        load: loads the runtime of a model's name.
+        ledger: stores a row per completion.
         stop: ends the process; called once.
         clock: monotonic seconds; replaced in tests.
     """
@@ -75,7 +74,7 @@ class Service:
         self._holder = ModelHolder(load, self._model_status, clock)
         self._clock = clock
         self._ladder = IdleLadder(clock)
-        self._left_at: float | None = None
+        self._last_peer_left_at: float | None = None
         self._peers: dict[Connection, _Peer] = {}
         self._newest: dict[str, Job] = {}
         self._work: set[asyncio.Task[None]] = set()
@@ -83,22 +82,19 @@ class Service:
         self._check: Job | None = None
         self._checking: asyncio.Task[None] | None = None
         self._status = messages.StatusMessage(
-            state="ready",
-            message="The model loads at the first request",
-            progress=None,
-            reason=None,
+            state="ready", message="The model loads at the first request", progress=None, reason=None
         )
         self._energy_timer: asyncio.TimerHandle | None = None
         self._energy_sent_at = float("-inf")
         self._ledger_problem: str | None = None
-        # What does not hinder service, but lasts: a sentence and its reason, by what has the problem.
-        self._standing: dict[Literal["ledger", "bundle"], tuple[str, str]] = {}
+        # Lasting problems that do not prevent completions: a message and its reason, by what has the problem.
+        self._warnings: dict[Literal["ledger", "bundle"], tuple[str, str]] = {}
 
     # --- link.server.Handler ------------------------------------------------------------------------------
     def hello(self, connection: Connection, params: dict[str, Any]) -> str:
-        """A peer arrived; with a model's name, begin to load it."""
+        """A peer connected; with a model's name, begin to load it."""
         self._peers[connection] = _Peer()
-        self._left_at = None
+        self._last_peer_left_at = None
         self._ladder.touch()
         if isinstance(model := params.get("model"), str):
             self._holder.begin(model)
@@ -116,13 +112,13 @@ class Service:
         if method == messages.REPORT:
             return await asyncio.to_thread(self._ledger.report)
         if method == messages.SHUTDOWN:
-            log.info("asked to shut down")
+            log.info("shutdown requested")
             asyncio.get_running_loop().call_soon(self._stop)
             return {}
         raise Problem("bad_request", f"The engine has no method {method!r}.")
 
     def notification(self, connection: Connection, method: str, params: dict[str, Any]) -> None:
-        """`cancel`, `accepted` and `kept`; anything else is ignored with a line in the log."""
+        """`cancel`, `accepted` and `retained`; others are only logged."""
         self._ladder.touch()
         peer = self._peers[connection]
         if method == messages.CANCEL:
@@ -131,28 +127,29 @@ class Service:
         elif method == messages.ACCEPTED:
             row_id = str(params.get("id"))
             self._ledger.accept(row_id)
-            if row_id in peer.open_ids:
-                peer.open_ids.remove(row_id)
+            if row_id in peer.recorded_ids:
+                peer.recorded_ids.remove(row_id)
                 peer.accepted_ids.append(row_id)
                 peer.tally.accept()
-                self._energy_soon()
-        elif method == messages.KEPT:
+                self._schedule_energy()
+        elif method == messages.RETAINED:
             row_id = str(params.get("id"))
-            self._ledger.keep(row_id)
+            self._ledger.retain(row_id)
             if row_id in peer.accepted_ids:
                 peer.accepted_ids.remove(row_id)
-                peer.tally.keep()
-                self._energy_soon()
+                peer.tally.retain()
+                self._schedule_energy()
         else:
             log.warning("unknown notification %r", method)
 
-    def gone(self, connection: Connection) -> None:
-        """A peer left: nobody waits for its requests any more."""
-        peer = self._peers.pop(connection, None)
-        for job in tuple(peer.jobs.values()) if peer is not None else ():
+    def disconnected(self, connection: Connection) -> None:
+        """A peer disconnected: cancel its requests."""
+        if (peer := self._peers.pop(connection, None)) is None:
+            return
+        for job in tuple(peer.jobs.values()):
             job.refuse("cancelled")
-        if peer is not None and not self._peers:
-            self._left_at = self._clock()
+        if not self._peers:
+            self._last_peer_left_at = self._clock()
 
     # --- completions --------------------------------------------------------------------------------------
     async def _complete(
@@ -179,69 +176,71 @@ class Service:
                 del self._newest[session]
 
     async def _run(self, job: Job) -> None:
-        """Bring a job to its end, also when nobody waits for it any more: its joules were spent."""
+        """Compute a job and answer it. A job that is refused while it runs is recorded too: it has cost joules."""
         try:
-            held = await self._holder.ready(job.params["model"])
-            if job.propagated:
+            loaded = await self._holder.ready(job.params["model"])
+            if job.answer.done():
                 return
             self._set_computing(+1)
             try:
-                result = await self._holder.compute(held, job)
+                result = await self._holder.compute(loaded, job)
             finally:
                 self._set_computing(-1)
             if result is not None:
                 if result["reason"] not in REFUSAL_TEXTS:
-                    held.shadow.completed(Candidate(job.owner, job.params, result["text"]), result)
+                    loaded.shadow.completed(Candidate(job.owner, job.params, result["text"]), result)
                 self._record(job, result)
-                job.propagate_before(result)
+                job.finish(result)
         except Problem as problem:
-            job.propagate_before(problem)
+            job.finish(problem)
         except Exception as error:
             log.exception("a completion failed")
             text = f"The model failed: {type(error).__name__}: {error}. The engine's log has the details."
-            job.propagate_before(Problem("internal_error", text))
+            job.finish(Problem("internal_error", text))
 
     def _record(self, job: Job, result: CompletionResult) -> None:
         result["id"] = new_id()
         reason = job.refusal or result["reason"]
         row = ledger_row(job.params, result, reason)
-        peer = self._keep(row, job.owner)
+        peer = self._store(row, job.owner)
         if peer is not None:
-            peer.open_ids.append(row.id)
+            peer.recorded_ids.append(row.id)
             if reason not in REFUSAL_TEXTS:
                 peer.last = (job.params, result)
 
-    def _keep(self, row: Row, owner: object) -> _Peer | None:
-        """Put a row into the ledger and into its owner's totals; returns the owner if it is still there."""
+    def _store(self, row: Row, owner: object) -> _Peer | None:
+        """Add a row to the ledger and to its peer's totals; returns the peer if it is still connected."""
         self._ledger.record(row)
         peer = self._peers.get(owner) if isinstance(owner, Connection) else None
         if peer is not None:
             peer.tally.add(row)
-        self._energy_soon()
+        self._schedule_energy()
         if self._ledger.problem != self._ledger_problem:
             self._ledger_problem = self._ledger.problem
-            self._standing.pop("ledger", None)
+            self._warnings.pop("ledger", None)
             if self._ledger.problem and self._ledger.in_memory:
-                self._standing["ledger"] = self._ledger.problem, "cache_unwritable"
+                self._warnings["ledger"] = self._ledger.problem, "cache_unwritable"
             if self._ledger.problem:
                 self._set_status(self._status["state"], self._ledger.problem, None, "cache_unwritable")
         return peer
 
     # --- shadow checks ------------------------------------------------------------------------------------
     def _begin_check(self) -> None:
-        """Do a completion again with full depth's tokens, if one is due; the next request interrupts it."""
-        held = self._holder.held
-        if held is None or self._check is not None:
+        """Repeat a completion with full depth's tokens, if one is due; the next request interrupts it."""
+        loaded = self._holder.loaded
+        if loaded is None or self._check is not None:
             return
-        if (candidate := held.shadow.due(self._ladder.idle_seconds)) is None:
+        if (candidate := loaded.shadow.due(self._ladder.idle_seconds)) is None:
             return
-        again: CompletionParams = {**candidate.params, "decoding": "exact"}
-        self._check = Job(candidate.owner, again)
-        self._checking = asyncio.get_running_loop().create_task(self._run_check(held, candidate, self._check))
+        params: CompletionParams = {**candidate.params, "decoding": "exact"}
+        self._check = Job(candidate.owner, params)
+        self._checking = asyncio.get_running_loop().create_task(
+            self._run_check(loaded, candidate, self._check)
+        )
 
-    async def _run_check(self, held: Held, candidate: Candidate, job: Job) -> None:
+    async def _run_check(self, loaded: LoadedModel, candidate: Candidate, job: Job) -> None:
         try:
-            result = None if held.closed else await self._holder.compute(held, job)
+            result = None if loaded.closed else await self._holder.compute(loaded, job)
         except Exception:
             log.exception("a shadow check failed")
             return
@@ -249,48 +248,48 @@ class Service:
             self._check = None
         if result is None:
             return
-        held.shadow.spent(result["energy_joules"])
+        loaded.shadow.spent(result["energy_joules"])
         if result["reason"] not in REFUSAL_TEXTS and result["reason"] != "budget":
-            held.shadow.checked(candidate, result["text"])
+            loaded.shadow.checked(candidate, result["text"])
         result["id"] = new_id()
-        # Its joules were spent, and bring nothing: no tokens, and no full depth to compare with.
+        # A check costs joules; it adds no tokens, and there is no full-depth figure to compare with.
         row = replace(ledger_row(job.params, result, CHECK), tokens=0, exit_layers=0, energy_full_joules=0.0, shown=0)  # fmt: skip
-        self._keep(row, job.owner)
+        self._store(row, job.owner)
 
     # --- status and energy --------------------------------------------------------------------------------
     def status(self) -> EngineStatus:
         """The whole status."""
-        held = self._holder.held
+        loaded = self._holder.loaded
         return EngineStatus(
             **self._status,
-            model=held.name if held else None,
-            layers_total=held.runtime.layers_total if held else 0,
-            exits=list(held.runtime.exits) if held else [],
+            model=loaded.name if loaded else None,
+            layers_total=loaded.runtime.layers_total if loaded else 0,
+            exits=list(loaded.runtime.exits) if loaded else [],
             resident_bytes=_resident_bytes(),
-            agreement=held.shadow.agreement if held else None,
+            agreement=loaded.shadow.agreement if loaded else None,
         )
 
     def _set_computing(self, change: int) -> None:
         self._computing += change
         if self._holder.loading:
-            return  # another model is on its way, and its progress is the news
+            return  # the status shows the progress of loading another model
         if self._computing == 0:
             self._ladder.touch()
-            self._serving("ready")
+            self._set_serving("ready")
         elif change > 0 and self._computing == 1:
-            self._serving("busy")
+            self._set_serving("busy")
 
-    def _serving(self, state: Literal["ready", "busy"]) -> None:
-        """Say that completions are served, and what is wrong all the same."""
+    def _set_serving(self, state: Literal["ready", "busy"]) -> None:
+        """Set the status to `ready` or `busy`, with the message of a lasting problem if there is one."""
         usual = "Ready" if state == "ready" else "Completing"
-        message, reason = next(iter(self._standing.values()), (usual, None))
+        message, reason = next(iter(self._warnings.values()), (usual, None))
         self._set_status(state, message, None, reason)
 
     def _model_status(self, state: State, message: str, progress: float | None, reason: str | None) -> None:
         if state == "ready":
-            self._standing.pop("bundle", None)
-            if reason:  # a changed bundle was refused, and the one before stays
-                self._standing["bundle"] = message, reason
+            self._warnings.pop("bundle", None)
+            if reason:  # a changed bundle was refused, and the old one stays
+                self._warnings["bundle"] = message, reason
         self._set_status(state, message, progress, reason)
 
     def _set_status(self, state: State, message: str, progress: float | None, reason: str | None) -> None:
@@ -309,7 +308,7 @@ class Service:
         for peer in tuple(self._peers):
             peer.notify(messages.STATUS, whole)
 
-    def _energy_soon(self) -> None:
+    def _schedule_energy(self) -> None:
         if self._energy_timer is None:
             loop = asyncio.get_running_loop()
             wait_seconds = max(0.0, self._energy_sent_at + ENERGY_SECONDS - loop.time())
@@ -319,29 +318,29 @@ class Service:
         self._energy_timer = None
         self._energy_sent_at = asyncio.get_running_loop().time()
         today = self._ledger.today()
-        agreement = self._holder.held.shadow.agreement if self._holder.held else None
+        agreement = self._holder.loaded.shadow.agreement if self._holder.loaded else None
         for connection, peer in tuple(self._peers.items()):
             if peer.last is not None:
                 connection.notify(messages.ENERGY, energy_message(today, peer.tally, agreement, *peer.last))
 
     def bundles_changed(self, names: set[str]) -> None:
-        """Bundles of these names changed on disk: take the new one up, if it is the held model's."""
+        """Bundles of these names changed on disk."""
         self._holder.bundles_changed(names)
 
     # --- life ---------------------------------------------------------------------------------------------
     async def watch_idleness(self) -> None:
-        """Climb the idle ladder until cancelled."""
+        """Check for idleness until cancelled."""
         while True:
             await asyncio.sleep(CHECK_SECONDS)
             self.idle_tick()
 
     def idle_tick(self) -> None:
-        """Take the steps of the ladder that are due; end where the last peer has left for good."""
+        """Take the steps of the idle ladder that are due; end if the last peer disconnected some time ago."""
         if self._work or self._holder.loading:
             self._ladder.touch()
             return
-        if self._left_at is not None and self._clock() - self._left_at >= LEFT_SECONDS:
-            log.info("idle: the last peer has left")
+        if self._last_peer_left_at is not None and self._clock() - self._last_peer_left_at >= LEFT_SECONDS:
+            log.info("idle: the last peer has disconnected")
             self._stop()
             return
         self._begin_check()
@@ -358,7 +357,7 @@ class Service:
                 self._stop()
 
     def close(self) -> None:
-        """Answer all who wait, and let the model go."""
+        """Refuse all waiting requests, and release the model."""
         for peer in self._peers.values():
             for job in tuple(peer.jobs.values()):
                 job.refuse("engine_lost")

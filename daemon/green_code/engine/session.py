@@ -100,7 +100,18 @@ class Session:
                     cache.propagate_before(len(prompt) - 1 - EXACT_TAIL)
                 if params["decoding"] != "full":
                     self._index(earlier, prompt, params["suffix"])
-                self._generate(generated, params, policy, required, wall + budget_seconds)
+                situation = Situation.at(
+                    params["prefix"], params["suffix"], params["single_line"], params["max_lines"]
+                )
+                generate(
+                    generated,
+                    self._stream(params, policy, situation, required),
+                    runtime.vocabulary,
+                    required=required,
+                    situation=situation,
+                    max_tokens=params["max_tokens"],
+                    deadline=wall + budget_seconds,
+                )
             except _Interrupted as interruption:
                 generated.reason = interruption.refusal
                 cache.truncate(cache.length(1))  # positions that no layer has run over count anew
@@ -117,23 +128,14 @@ class Session:
         result["wall_seconds"], result["cpu_seconds"] = time.monotonic() - wall, time.process_time() - cpu
         return result
 
-    def _generate(
-        self,
-        generated: Generated,
-        params: CompletionParams,
-        policy: Policy,
-        required: bytes,
-        deadline: float,
-    ) -> None:
-        """Decode behind the prompt that the cache holds."""
+    def _stream(
+        self, params: CompletionParams, policy: Policy, situation: Situation, required: bytes
+    ) -> Iterator[tuple[int, int]]:
+        """(token, depth) behind the prompt that the cache holds. In `exact` the policy's exits draft, in `fast` they decide."""
         runtime, vocabulary, chooser = self._runtime, self._runtime.vocabulary, self._runtime.chooser
-        situation = Situation.at(
-            params["prefix"], params["suffix"], params["single_line"], params["max_lines"]
-        )
-        if params["decoding"] == "full":
-            drafter = Drafter.without_drafts(runtime.layers_total, chooser)
-        else:  # in `exact` the policy's exits draft, in `fast` they decide
-            drafting = policy if params["decoding"] == "exact" else Full()
+        drafting, deciding = (policy, Full()) if params["decoding"] == "exact" else (Full(), policy)
+        drafter = Drafter.without_drafts(runtime.layers_total, chooser)
+        if params["decoding"] != "full":
             drafter = Drafter(
                 self.book,
                 self.lookup,
@@ -141,19 +143,8 @@ class Session:
                 chooser,
                 lambda token: ends_completion(token, vocabulary, situation),
             )
-        verifier = Verifier(Full() if params["decoding"] == "exact" else policy, chooser)
-        stream: Iterator[tuple[int, int]] = decode(
-            self._cache, drafter, verifier, chooser, required, params["max_tokens"]
-        )
-        generate(
-            generated,
-            stream,
-            vocabulary,
-            required=required,
-            situation=situation,
-            max_tokens=params["max_tokens"],
-            deadline=deadline,
-        )
+        verifier = Verifier(deciding, chooser)
+        return decode(self._cache, drafter, verifier, chooser, required, params["max_tokens"])
 
     def _index(self, earlier: Sequence[int], prompt: Sequence[int], suffix: str) -> None:
         """Bring prompt lookup's indexes up to date. Typing leaves the lines after the cursor's as they are."""

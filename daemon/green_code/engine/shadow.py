@@ -1,12 +1,12 @@
-"""Shadow checks: completions of `fast`, done again at full depth while nobody waits and the machine has mains power.
+"""Shadow checks: completions of `fast` repeated at full depth while the engine is idle and the machine is on mains power.
 
-Calibration says how often a threshold's completions are full depth's on held-out files; the user's own may be harder.
-Each check asks whether one text was the same. Where a block of checks agrees less often than calibrated, and chance
-explains that in fewer than one block of twenty (exact binomial test), the least threshold that is used goes up by a
-step of the calibration's curve, in the end to 1, which is full depth. A false alarm costs energy, never quality.
+Calibration measures on held-out files how often a threshold's completions equal those of full depth; the user's files may
+be harder. Each check compares one text. If a block of checks agrees less often than calibrated, and a binomial test
+explains that by chance in fewer than one block of twenty, the lowest threshold in use goes up by one step of the
+calibration's curve, at most to 1, which is full depth. A false alarm costs energy, never quality.
 
-Checks may cost a twentieth of what the completions of `fast` cost; the one before a pause is taken, since its cache is
-still warm.
+Checks may cost a twentieth of the joules of `fast`. The last completion before a pause is checked, because its KV cache
+is still there.
 Must not know: connections, the ledger, or torch.
 """
 
@@ -22,17 +22,17 @@ from green_code.link.messages import Agreement, CompletionParams, CompletionResu
 log = logging.getLogger(__name__)
 
 IDLE_SECONDS: Final = 10.0
-"""Without a request, before a check may begin."""
+"""Time without a request before a check may begin."""
 SHARE: Final = 0.05
-"""Of the joules of completions of `fast`, that checks may cost."""
+"""Joules that checks may cost, as a share of those of `fast`."""
 BLOCK: Final = 20
-"""Checks before it is asked whether they agree often enough."""
+"""Checks per binomial test."""
 LEVEL: Final = 0.05
-"""Of the test: the share of blocks that raise an alarm where all is as calibrated."""
+"""Significance level: the share of blocks that raise the threshold if all is as calibrated."""
 
 
 class Candidate(NamedTuple):
-    """A completion that may be checked. `owner` is whose it was; the threshold in `params` is the number that was in force."""
+    """A completion that may be checked, and its connection. The threshold in `params` is the number in force."""
 
     owner: object
     params: CompletionParams
@@ -44,10 +44,10 @@ class Candidate(NamedTuple):
 
 
 class ShadowChecks:
-    """The checks of one model and bundle; they outlive its being released.
+    """The checks of one model and bundle; they persist while the model is released.
 
     Args:
-        calibration: the bundle's; without a curve nothing can be expected, so nothing is checked.
+        calibration: the bundle's calibration.json; without a curve there is nothing to compare with, and no check.
         on_battery: whether the machine runs on battery now.
     """
 
@@ -65,12 +65,12 @@ class ShadowChecks:
 
     @property
     def least_threshold(self) -> float:
-        """What thresholds that are asked for are raised to."""
+        """Lower requested thresholds are raised to this."""
         return self._raised_to or 0.0
 
     @property
     def agreement(self) -> Agreement | None:
-        """The figures at the threshold that was checked last; None before the first check."""
+        """The figures at the last checked threshold; None before the first check."""
         if not self._checks or self._threshold is None:
             return None
         return Agreement(
@@ -81,9 +81,9 @@ class ShadowChecks:
         )
 
     def completed(self, candidate: Candidate, result: CompletionResult) -> None:
-        """A completion was given. Only those that exits decided, and that nothing cut short, can be checked.
+        """A completion was sent. It can be checked if the agent decided its exits and no limit cut it short.
 
-        Calibration is over single lines: of several, more differ somewhere.
+        Only single lines are checked, because calibration is over single lines.
         """
         if candidate.params["decoding"] != "fast" or candidate.params["policy"] != "agent":
             return
@@ -92,7 +92,7 @@ class ShadowChecks:
         self._candidate = candidate if whole and candidate.threshold < 1 and self._curve else None
 
     def due(self, idle_seconds: float) -> Candidate | None:
-        """What to check now, once."""
+        """The completion to check now; each is returned once."""
         if self._candidate is None or idle_seconds < IDLE_SECONDS or self._allowance_joules <= 0:
             return None
         if self._on_battery():
@@ -101,12 +101,12 @@ class ShadowChecks:
         return candidate
 
     def spent(self, joules: float) -> None:
-        """What a check has cost, one that was interrupted included."""
+        """A check has cost joules, also if it was interrupted."""
         self._allowance_joules -= joules
 
     def checked(self, candidate: Candidate, text: str) -> None:
         """Full depth gave `text`."""
-        if candidate.threshold != self._threshold:  # other thresholds agree more often, or less
+        if candidate.threshold != self._threshold:  # the expected agreement is another
             self._threshold, self._checks, self._agreed = candidate.threshold, 0, 0
             self._block.clear()
         agreed = text == candidate.text
@@ -120,7 +120,7 @@ class ShadowChecks:
             self._block.clear()
 
     def _calibrated(self, threshold: float) -> float:
-        """The agreement of the nearest calibrated threshold that is no higher: the less demanding of the two."""
+        """The agreement of the nearest calibrated threshold that is not higher."""
         below = [point for point in self._curve if point <= threshold]
         return self._curve[max(below, default=min(self._curve))]
 
@@ -128,7 +128,7 @@ class ShadowChecks:
         above = min((point for point in self._curve if point > threshold), default=1.0)
         self._raised_to = max(above, self.least_threshold)
         log.warning(
-            "%d of %d completions at threshold %.2f were full depth's, calibrated are %.0f %%: nothing below %.2f is used any more",
+            "%d of %d completions at threshold %.2f equal full depth's, calibrated are %.0f %%: thresholds below %.2f are no longer used",
             agreed,
             BLOCK,
             threshold,
@@ -138,7 +138,7 @@ class ShadowChecks:
 
 
 def at_most(successes: int, trials: int, probability: float) -> float:
-    """The probability of at most so many successes: the binomial distribution's cumulative sum."""
+    """The probability of at most `successes`: the binomial distribution's cumulative function."""
     return math.fsum(
         math.comb(trials, k) * probability**k * (1 - probability) ** (trials - k)
         for k in range(successes + 1)

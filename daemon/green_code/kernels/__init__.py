@@ -1,7 +1,7 @@
-"""The CPU kernel: layers of a decoder in int8, written in C, built for several instruction levels.
+"""The CPU kernel: a decoder's layers and head in int8, written in C and built for several instruction sets.
 
-`lanes.h` and `decoder.c` are the kernel, `level.c` says what a processor can, `build.py` compiles, `quantise.py` packs
-weights, `binding.py` checks bounds and calls, `decoder.py` is the torch decoder's counterpart.
+`build.py` compiles `decoder.c` once per level and `cpu_level.c` once, `binding.py` loads and checks a library, `quantise.py` and
+`packing.py` lay weights out, `decoder.py` is the counterpart of the torch decoder.
 
 Must not know: caches, policies, text.
 """

@@ -1,9 +1,9 @@
-// Softmax attention of the heads that share one head of keys and values, as products of bytes.
+// Grouped-query attention (GQA, Ainslie et al., arXiv 2305.13245) over an int8 KV cache: scores, softmax in two passes, weighted sum.
 //
-// Keys and values are int8. Of KEYS positions' keys, four components of each lie side by side, then the next four, so that a vector
-// holds as many positions as it has lanes and scores come out side by side; behind them are the scales, one for a PIECE of
-// a key. Of BLOCK positions' values, four positions lie side by side in each component; a value has one scale, which goes
-// into its weight. Bytes are as dot4 takes them.
+// Keys and values are int8. The keys of KEY_BLOCK positions are interleaved: four components of each position, then the next four,
+// so that a vector holds as many positions as it has lanes. Their scales follow, one for HEAD_GROUP components of a key. The values
+// of VALUE_BLOCK positions are interleaved by four positions. A value has one scale, which is multiplied into its weight. Bytes
+// are stored as dot4 takes them.
 
 #ifndef ATTENTION_H
 #define ATTENTION_H
@@ -11,204 +11,208 @@
 #include <math.h>
 #include <stddef.h>
 
-#include "lanes.h"
-#include "rounding.h"
+#include "quantise.h"
+#include "simd.h"
 
-#define KEYS 16    // positions whose keys lie together
-#define BLOCK 32   // positions whose values lie together, a multiple of KEYS; their weights share a scale
-#define PIECE 32   // components of a key, or of a query, that share a scale
-#define QUERIES 8  // that are computed side by side at most
+#define KEY_BLOCK 16    // positions whose keys are interleaved
+#define VALUE_BLOCK 32  // positions whose values are interleaved, a multiple of KEY_BLOCK; their weights share a scale
+#define HEAD_GROUP 32   // components of a key or of a query that share a scale
+#define MAX_QUERIES 8   // that are computed side by side
 
-// A piece of a query, or the weights of a block.
+// A group of a query's components, or the weights of a block of values.
 typedef struct {
-  int8_t values[PIECE];
+  int8_t values[HEAD_GROUP];
   float scale;
   int32_t sum;
-} piece;
+} int8_group;
 
-_Static_assert(PIECE == BLOCK && BLOCK % KEYS == 0, "a piece is a block's weights, too");
-_Static_assert(KEYS % LANES == 0, "keys are whole vectors");
-_Static_assert(PIECE % (2 * LANES) == 0, "a head of whole pieces is whole pairs of vectors");
+_Static_assert(HEAD_GROUP == VALUE_BLOCK && VALUE_BLOCK % KEY_BLOCK == 0, "an int8_group holds a block's weights, too");
+_Static_assert(KEY_BLOCK % LANES == 0, "a block of keys is whole vectors");
+_Static_assert(HEAD_GROUP % (2 * LANES) == 0, "a head of whole groups is whole pairs of vectors");
 
-// A head of a position that looks at positions first … last. `out` (D) may be where `values` (D) are.
+// The query of one head, which attends to positions first … last. `out` (width) may be where `values` (width) are.
 typedef struct {
   const float *values;
   float *out;
   int first, last;
 } query;
 
-// Bytes of a position in the cache.
-INLINE size_t key_bytes(int width) { return width + width / PIECE * sizeof(float); }
+// Bytes of a position in the cache, for one head.
+INLINE size_t key_bytes(int width) { return width + width / HEAD_GROUP * sizeof(float); }
 INLINE size_t value_bytes(int width) { return width + sizeof(float); }
 
-// Where the block of a position begins, and its scales: (width/PIECE, KEYS) of keys, (BLOCK) of values.
-INLINE size_t key_block(int position, int width) { return (size_t)(position / KEYS) * KEYS * key_bytes(width); }
-INLINE size_t value_block(int position, int width) { return (size_t)(position / BLOCK) * BLOCK * value_bytes(width); }
-INLINE float *key_scales(const uint8_t *block, int width) { return (float *)(block + (size_t)KEYS * width); }
-INLINE float *value_scales(const uint8_t *block, int width) { return (float *)(block + (size_t)BLOCK * width); }
+// The offset of a position's block, and the scales of a block: (width/HEAD_GROUP, KEY_BLOCK) of keys, (VALUE_BLOCK) of values.
+INLINE size_t key_offset(int position, int width) { return (size_t)(position / KEY_BLOCK) * KEY_BLOCK * key_bytes(width); }
+INLINE size_t value_offset(int position, int width) { return (size_t)(position / VALUE_BLOCK) * VALUE_BLOCK * value_bytes(width); }
+INLINE float *key_scales(const uint8_t *block, int width) { return (float *)(block + (size_t)KEY_BLOCK * width); }
+INLINE float *value_scales(const uint8_t *block, int width) { return (float *)(block + (size_t)VALUE_BLOCK * width); }
 
 INLINE void store_key(uint8_t *keys, int position, const float *key, int width) {
-  uint8_t *block = keys + key_block(position, width);
-  const int lane = position % KEYS;
-  for (int at = 0; at < width; at += PIECE) {
-    piece made;
-    made.scale = round_group(key + at, PIECE, made.values, &made.sum);
-    memcpy(key_scales(block, width) + at / PIECE * KEYS + lane, &made.scale, sizeof(float));
-    for (int i = 0; i < PIECE; i += 4) {
+  uint8_t *block = keys + key_offset(position, width);
+  const int lane = position % KEY_BLOCK;
+  for (int at = 0; at < width; at += HEAD_GROUP) {
+    int8_group group;
+    group.scale = quantise_group(key + at, HEAD_GROUP, group.values, &group.sum);
+    memcpy(key_scales(block, width) + at / HEAD_GROUP * KEY_BLOCK + lane, &group.scale, sizeof(float));
+    for (int i = 0; i < HEAD_GROUP; i += 4) {
       uint32_t four;
-      memcpy(&four, made.values + i, 4);
-      four ^= OFFSET * 0x01010101u;
-      memcpy(block + ((size_t)(at + i) / 4 * KEYS + lane) * 4, &four, 4);
+      memcpy(&four, group.values + i, 4);
+      four ^= ZERO_POINT * 0x01010101u;
+      memcpy(block + ((size_t)(at + i) / 4 * KEY_BLOCK + lane) * 4, &four, 4);
     }
   }
 }
 
 INLINE void store_value(uint8_t *values, int position, const float *value, int width) {
-  uint8_t *block = values + value_block(position, width);
-  const int at = position % BLOCK;
-  const float most = peak(value, width), scale = most / STEPS;
-  for (int i = 0; i < width; i += PIECE) {
-    int8_t bytes[PIECE];
-    round_to(value + i, PIECE, steps_per(most), bytes);
-    for (int c = 0; c < PIECE; c++) block[((size_t)(at / 4) * width + i + c) * 4 + at % 4] = (uint8_t)bytes[c] ^ OFFSET;
+  uint8_t *block = values + value_offset(position, width);
+  const int at = position % VALUE_BLOCK;
+  const float most = max_abs(value, width), scale = most / (float)QUANTISED_MAX;
+  for (int i = 0; i < width; i += HEAD_GROUP) {
+    int8_t bytes[HEAD_GROUP];
+    round_to_int8(value + i, HEAD_GROUP, inverse_scale(most), bytes);
+    for (int c = 0; c < HEAD_GROUP; c++)
+      block[((size_t)(at / 4) * width + i + c) * 4 + at % 4] = (uint8_t)bytes[c] ^ ZERO_POINT;
   }
   memcpy(value_scales(block, width) + at, &scale, sizeof scale);
 }
 
-// Four of a piece's values, as dot4 takes them.
-INLINE int32_t four_of(const piece *p, int four) {
+// Four values of a group, as dot4 takes them.
+INLINE int32_t four_of(const int8_group *group, int four) {
   int32_t values;
-  memcpy(&values, p->values + 4 * four, 4);
+  memcpy(&values, group->values + 4 * four, 4);
   return values;
 }
 
-// scores (queries, count): query · key of the `count` positions of whole blocks from `begin` on; s (queries, width/PIECE).
-INLINE void score(const piece *s, const int queries, const uint8_t *keys, int begin, int count, int width, float scale,
-                  float *scores) {
-  const int pieces = width / PIECE;
-  for (int j = 0; j < count; j += KEYS) {
-    const uint8_t *block = keys + key_block(begin + j, width);
-    for (int v = 0; v < KEYS; v += LANES) {
+// scores (queries, count) = query · key · scale for the `count` positions of whole blocks from `begin` on; q (queries,
+// width/HEAD_GROUP).
+INLINE void attention_scores(const int8_group *q, const int queries, const uint8_t *keys, int begin, int count, int width,
+                             float scale, float *scores) {
+  const int groups = width / HEAD_GROUP;
+  for (int j = 0; j < count; j += KEY_BLOCK) {
+    const uint8_t *block = keys + key_offset(begin + j, width);
+    for (int v = 0; v < KEY_BLOCK; v += LANES) {
       const uint8_t *bytes = block + v * 4;
       const float *scales = key_scales(block, width) + v;
-      vf found[QUERIES];
-      for (int q = 0; q < queries; q++) found[q] = (vf){0};
-      for (int p = 0; p < pieces; p++, scales += KEYS) {
-        vi sums[QUERIES];
-        for (int q = 0; q < queries; q++) sums[q] = first_sum(s[q * pieces + p].sum);
-        for (int four = 0; four < PIECE / 4; four++, bytes += KEYS * 4) {
-          if (!v) __builtin_prefetch(bytes + KEYS * key_bytes(width));  // of the next block
-          for (int q = 0; q < queries; q++) sums[q] = dot4(sums[q], bytes, four_of(s + q * pieces + p, four));
+      vf results[MAX_QUERIES];
+      for (int i = 0; i < queries; i++) results[i] = (vf){0};
+      for (int g = 0; g < groups; g++, scales += KEY_BLOCK) {
+        vi sums[MAX_QUERIES];
+        for (int i = 0; i < queries; i++) sums[i] = dot4_start(q[i * groups + g].sum);
+        for (int four = 0; four < HEAD_GROUP / 4; four++, bytes += KEY_BLOCK * 4) {
+          if (!v) __builtin_prefetch(bytes + KEY_BLOCK * key_bytes(width));  // of the next block
+          for (int i = 0; i < queries; i++) sums[i] = dot4(sums[i], bytes, four_of(q + i * groups + g, four));
         }
-        const vf of_keys = load(scales);
-        for (int q = 0; q < queries; q++)
-          found[q] = fma_(__builtin_convertvector(sums[q], vf), of_keys * s[q * pieces + p].scale, found[q]);
+        const vf key_scale = load(scales);
+        for (int i = 0; i < queries; i++)
+          results[i] = fma_(__builtin_convertvector(sums[i], vf), key_scale * q[i * groups + g].scale, results[i]);
       }
-      for (int q = 0; q < queries; q++) store(scores + (size_t)q * count + j + v, found[q] * scale);
+      for (int i = 0; i < queries; i++) store(scores + (size_t)i * count + j + v, results[i] * scale);
     }
   }
 }
 
-// scores → their softmax without the division, over `count` of them (whole vectors); 1 / the sum is returned.
-INLINE float soften(float *scores, int count) {
+// scores → exp(score − max), for `count` of them (whole vectors); returns 1 / their sum, the softmax's denominator.
+INLINE float softmax(float *scores, int count) {
   vf most = load(scores);
-  for (int j = LANES; j < count; j += LANES) most = larger(most, load(scores + j));
-  const float greatest = largest(most);
+  for (int j = LANES; j < count; j += LANES) most = max_(most, load(scores + j));
+  const float greatest = reduce_max(most);
   vf total = {0};
   for (int j = 0; j < count; j += LANES) {
-    vf weight = exponential(load(scores + j) - greatest);
+    vf weight = exp_(load(scores + j) - greatest);
     store(scores + j, weight);
     total += weight;
   }
-  return 1.0f / sum(total);
+  return 1.0f / reduce_add(total);
 }
 
-// The scores of a query that sees `from` … `to`−1 of `count` (whole blocks) positions → its weights, block by block, in their own
-// place; 1 / their sum is returned. `values` are those positions'.
-INLINE float weigh(float *scores, int from, int to, int count, const uint8_t *values, int width) {
-  const int low = from / KEYS * KEYS, high = (to + KEYS - 1) / KEYS * KEYS;
+// Scores of `count` positions (whole blocks) → the weights of positions from … to−1 in their own place: softmax, times the values'
+// scales, quantised block by block. Returns 1 / the sum of the weights.
+INLINE float attention_weights(float *scores, int from, int to, int count, const uint8_t *values, int width) {
+  const int low = from / KEY_BLOCK * KEY_BLOCK, high = (to + KEY_BLOCK - 1) / KEY_BLOCK * KEY_BLOCK;
   for (int j = low; j < from; j++) scores[j] = -INFINITY;
   for (int j = to; j < high; j++) scores[j] = -INFINITY;
-  const float share = soften(scores + low, high - low);
+  const float inverse_sum = softmax(scores + low, high - low);
   for (int j = low; j < high; j += LANES) {
-    const float *scales = value_scales(values + value_block(j, width), width);
-    store(scores + j, load(scores + j) * load(scales + j % BLOCK));
+    const float *scales = value_scales(values + value_offset(j, width), width);
+    store(scores + j, load(scores + j) * load(scales + j % VALUE_BLOCK));
   }
-  for (int j = 0; j < from; j++) scores[j] = 0.0f;  // whatever lies there
+  for (int j = 0; j < from; j++) scores[j] = 0.0f;  // stale cache may have made NaN here
   for (int j = to; j < count; j++) scores[j] = 0.0f;
-  for (int j = 0; j < count; j += BLOCK) {
-    piece made;
-    made.scale = round_group(scores + j, BLOCK, made.values, &made.sum);
-    memcpy((piece *)scores + j / BLOCK, &made, sizeof made);
+  for (int j = 0; j < count; j += VALUE_BLOCK) {
+    int8_group group;
+    group.scale = quantise_group(scores + j, VALUE_BLOCK, group.values, &group.sum);
+    memcpy((int8_group *)scores + j / VALUE_BLOCK, &group, sizeof group);
   }
-  return share;
+  return inverse_sum;
 }
 
-// out of each query = Σ over `count` positions (whole blocks) of weight · value, times share[q]; its weights begin at weights +
-// q · count. Block by block over all components, so that values are read about in the order in which they lie.
-INLINE void mix(const query *s, const float *weights, const int queries, const uint8_t *values, int count, int width,
-                const float *share) {
-  enum { VECTORS = 2 };
-  for (int q = 0; q < queries; q++)
-    for (int i = 0; i < width; i += LANES) store(s[q].out + i, (vf){0});
-  for (int begin = 0; begin < count; begin += BLOCK, values += BLOCK * value_bytes(width)) {
-    const piece *own[QUERIES];
-    for (int q = 0; q < queries; q++) own[q] = (const piece *)(weights + (size_t)q * count) + begin / BLOCK;
-    for (int i = 0; i < width; i += VECTORS * LANES) {
-      vi sums[QUERIES][VECTORS];
-      for (int q = 0; q < queries; q++)
-        for (int v = 0; v < VECTORS; v++) sums[q][v] = first_sum(own[q]->sum);
-      for (int four = 0; four < BLOCK / 4; four++) {
-        const uint8_t *bytes = values + ((size_t)four * width + i) * 4;
-        for (int v = 0; v < VECTORS; v++) {
-          if (v * LANES * 4 % 64 == 0) __builtin_prefetch(bytes + v * LANES * 4 + BLOCK * value_bytes(width));  // of the next block
-          for (int q = 0; q < queries; q++) sums[q][v] = dot4(sums[q][v], bytes + v * LANES * 4, four_of(own[q], four));
+// out = inverse_sums[i] · Σ weight · value for each query i, over `count` positions (whole blocks); its weights begin at weights +
+// i · count. The loop over blocks is outermost, so that values are read roughly in the order in which they lie.
+INLINE void weighted_sum(const query *q, const float *weights, const int queries, const uint8_t *values, int count, int width,
+                         const float *inverse_sums) {
+  enum { AT_ONCE = 2 };  // vectors of components
+  for (int i = 0; i < queries; i++)
+    for (int c = 0; c < width; c += LANES) store(q[i].out + c, (vf){0});
+  for (int begin = 0; begin < count; begin += VALUE_BLOCK, values += VALUE_BLOCK * value_bytes(width)) {
+    const int8_group *own[MAX_QUERIES];
+    for (int i = 0; i < queries; i++) own[i] = (const int8_group *)(weights + (size_t)i * count) + begin / VALUE_BLOCK;
+    for (int c = 0; c < width; c += AT_ONCE * LANES) {
+      vi sums[MAX_QUERIES][AT_ONCE];
+      for (int i = 0; i < queries; i++)
+        for (int v = 0; v < AT_ONCE; v++) sums[i][v] = dot4_start(own[i]->sum);
+      for (int four = 0; four < VALUE_BLOCK / 4; four++) {
+        const uint8_t *bytes = values + ((size_t)four * width + c) * 4;
+        for (int v = 0; v < AT_ONCE; v++) {
+          if (v * LANES * 4 % 64 == 0)
+            __builtin_prefetch(bytes + v * LANES * 4 + VALUE_BLOCK * value_bytes(width));  // of the next block
+          for (int i = 0; i < queries; i++) sums[i][v] = dot4(sums[i][v], bytes + v * LANES * 4, four_of(own[i], four));
         }
       }
-      for (int q = 0; q < queries; q++)
-        for (int v = 0; v < VECTORS; v++) {
-          float *out = s[q].out + i + v * LANES;
-          store(out, fma_(__builtin_convertvector(sums[q][v], vf), all(own[q]->scale), load(out)));
+      for (int i = 0; i < queries; i++)
+        for (int v = 0; v < AT_ONCE; v++) {
+          float *out = q[i].out + c + v * LANES;
+          store(out, fma_(__builtin_convertvector(sums[i][v], vf), broadcast(own[i]->scale), load(out)));
         }
     }
   }
-  for (int q = 0; q < queries; q++)
-    for (int i = 0; i < width; i += LANES) store(s[q].out + i, load(s[q].out + i) * share[q]);
+  for (int i = 0; i < queries; i++)
+    for (int c = 0; c < width; c += LANES) store(q[i].out + c, load(q[i].out + c) * inverse_sums[i]);
 }
 
-// Working memory of attention.
 typedef struct {
-  piece *queries;  // (QUERIES, width/PIECE)
-  float *scores;   // (QUERIES, whole blocks of positions)
-} attention_room;
+  int8_group *queries;  // (MAX_QUERIES, width/HEAD_GROUP)
+  float *scores;        // (MAX_QUERIES, whole blocks of positions)
+} attention_scratch;
 
-// Some queries (a constant), the first of which sees the first position of all, and the last the last. What one of them does not
-// see has no weight in it: its result is that of the query alone, to the bit.
-INLINE void attend_some(const query *s, const int queries, const uint8_t *keys, const uint8_t *values, int width,
-                        float scale, const attention_room *room) {
-  const int pieces = width / PIECE, begin = s->first / BLOCK * BLOCK, count = (s[queries - 1].last - begin) / BLOCK * BLOCK + BLOCK;
-  for (int q = 0; q < queries; q++)
-    for (int p = 0; p < pieces; p++) {
-      piece *made = room->queries + q * pieces + p;
-      made->scale = round_group(s[q].values + p * PIECE, PIECE, made->values, &made->sum);
+// Attention of some queries (a constant): the first one begins first, the last one ends last. A position that a query does not see
+// has weight 0 in it, so its result is bit-identical to that of the query alone.
+INLINE void attend(const query *q, const int queries, const uint8_t *keys, const uint8_t *values, int width, float scale,
+                   const attention_scratch *scratch) {
+  const int groups = width / HEAD_GROUP, begin = q->first / VALUE_BLOCK * VALUE_BLOCK;
+  const int count = (q[queries - 1].last - begin) / VALUE_BLOCK * VALUE_BLOCK + VALUE_BLOCK;
+  for (int i = 0; i < queries; i++)
+    for (int g = 0; g < groups; g++) {
+      int8_group *group = scratch->queries + i * groups + g;
+      group->scale = quantise_group(q[i].values + g * HEAD_GROUP, HEAD_GROUP, group->values, &group->sum);
     }
-  score(room->queries, queries, keys, begin, count, width, scale, room->scores);
+  attention_scores(scratch->queries, queries, keys, begin, count, width, scale, scratch->scores);
   values += begin * value_bytes(width);
-  float share[QUERIES];
-  for (int q = 0; q < queries; q++)
-    share[q] = weigh(room->scores + (size_t)q * count, s[q].first - begin, s[q].last + 1 - begin, count, values, width);
-  mix(s, room->scores, queries, values, count, width, share);
+  float inverse_sums[MAX_QUERIES];
+  for (int i = 0; i < queries; i++)
+    inverse_sums[i] = attention_weights(scratch->scores + (size_t)i * count, q[i].first - begin, q[i].last + 1 - begin, count,
+                                        values, width);
+  weighted_sum(q, scratch->scores, queries, values, count, width, inverse_sums);
 }
 
-// `count` heads that share their keys and values, of positions in ascending order.
-static void attend(const query *s, int count, const uint8_t *keys, const uint8_t *values, int width, float scale,
-                   const attention_room *room) {
+// `count` queries that share a head of keys and values, in ascending order of their positions.
+static void attention(const query *q, int count, const uint8_t *keys, const uint8_t *values, int width, float scale,
+                      const attention_scratch *scratch) {
 #if defined(__AVX512F__) || defined(__aarch64__)  // 32 registers, others have 16
-  for (; count >= 8; s += 8, count -= 8) attend_some(s, 8, keys, values, width, scale, room);
+  for (; count >= 8; q += 8, count -= 8) attend(q, 8, keys, values, width, scale, scratch);
 #endif
-  for (; count >= 4; s += 4, count -= 4) attend_some(s, 4, keys, values, width, scale, room);
-  for (; count >= 2; s += 2, count -= 2) attend_some(s, 2, keys, values, width, scale, room);
-  for (; count; s++, count--) attend_some(s, 1, keys, values, width, scale, room);
+  for (; count >= 4; q += 4, count -= 4) attend(q, 4, keys, values, width, scale, scratch);
+  for (; count >= 2; q += 2, count -= 2) attend(q, 2, keys, values, width, scale, scratch);
+  for (; count; q++, count--) attend(q, 1, keys, values, width, scale, scratch);
 }
 
 #endif

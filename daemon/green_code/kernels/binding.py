@@ -1,7 +1,7 @@
-"""The kernel's libraries by ctypes: found, chosen by what the processor can, and called within checked bounds.
+"""The kernel's libraries through ctypes: which one this processor runs, and whether its ABI is the one that is known here.
 
-GREEN_CODE_KERNEL forces a level ("avx512vnni", "avxvnni", "avx2", "dotprod", "portable"), or torch's own path ("off"),
-for tests and measurements.
+GREEN_CODE_KERNEL forces a level ("avx512vnni", "avxvnni", "avx2", "dotprod", "portable") or torch ("off"), for tests and
+measurements.
 """
 
 from __future__ import annotations
@@ -9,231 +9,231 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from green_code.kernels.build import LIBRARIES, TARGETS, library, this_target
-from green_code.kernels.quantise import GROUP, TILE
-from green_code.models.backend import CANDIDATES
+from green_code.kernels.build import CPU_LEVEL, LIBRARIES, TARGETS, library, this_target
+from green_code.kernels.quantise import GROUP, QUANTISED_MAX, TILE, ZERO_POINT
+from green_code.models.backend import CANDIDATES, LOGIT_RANGE, MAX_LOG_ODDS
 from green_code.problems import Problem
 
 LEVEL_VARIABLE = "GREEN_CODE_KERNEL"
-WORKERS = 2  # team.h
-BLOCK, PIECE, QUERIES = 32, 32, 8  # attention.h
-UNITS, BESIDE = 64, 3  # judge.h
-LOOKS = 32  # screen.h
+ABI = 1  # abi.h
+CHUNK, WORKERS = 64, 2  # decoder.h, thread_pool.h
+VALUE_BLOCK, HEAD_GROUP, MAX_QUERIES = 32, 32, 8  # attention.h
+UNIT_BLOCK, EXTRA_FEATURES = 64, 3  # exit_classifier.h
+HEAD_ROWS = 32  # svd_head.h
+CONSTANTS: dict[str, float] = {
+    "GROUP": GROUP, "TILE": TILE, "ZERO_POINT": ZERO_POINT, "QUANTISED_MAX": QUANTISED_MAX, "CHUNK": CHUNK,
+    "WORKERS": WORKERS, "VALUE_BLOCK": VALUE_BLOCK, "HEAD_GROUP": HEAD_GROUP, "MAX_QUERIES": MAX_QUERIES,
+    "UNIT_BLOCK": UNIT_BLOCK, "EXTRA_FEATURES": EXTRA_FEATURES, "HEAD_ROWS": HEAD_ROWS, "CANDIDATES": CANDIDATES,
+    "LOGIT_RANGE": LOGIT_RANGE, "MAX_LOG_ODDS": MAX_LOG_ODDS,
+}  # fmt: skip
+"""As the kernel has them, by its names."""
 
-_Pointer = ctypes.c_void_p
-_Int = ctypes.c_int32
+_Pointer, _Int, _Float = ctypes.c_void_p, ctypes.c_int32, ctypes.c_float
 
 
 class CMatrix(ctypes.Structure):
-    """product.h's `matrix`."""
-
     _fields_ = [("records", _Pointer), ("outputs", _Int), ("inputs", _Int)]
 
 
 class CLayer(ctypes.Structure):
-    """decoder.c's `layer`."""
-
     _fields_ = [
         *((name, CMatrix) for name in ("qkv", "attention_out", "mlp_in", "mlp_out")),
+        *((name, _Pointer) for name in ("attention_norm", "q_norm", "k_norm")),
         *(
             (name, _Pointer)
-            for name in (
-                "attention_norm", "q_norm", "k_norm", "attention_out_norm", "mlp_norm", "mlp_out_norm",
-                "cosines", "sines",
-            )
+            for name in ("attention_out_norm", "mlp_norm", "mlp_out_norm", "cosines", "sines")
         ),
         ("window", _Int),
-        ("entry", CMatrix),
-    ]  # fmt: skip
+        ("kv_projection", CMatrix),
+    ]
 
 
 class CModel(ctypes.Structure):
-    """decoder.c's `model`."""
-
     _fields_ = [
         ("layers", ctypes.POINTER(CLayer)),
         *((name, _Int) for name in ("width", "heads", "kv_heads", "head_width", "mlp_width", "gelu")),
-        *((name, ctypes.c_float) for name in ("norm_eps", "attention_scale")),
+        *((name, _Float) for name in ("norm_eps", "attention_scale")),
     ]
 
 
-class CJudge(ctypes.Structure):
-    """judge.h's `classify`."""
-
+class CExitClassifier(ctypes.Structure):
     _fields_ = [
         ("hidden", _Int),
         *((name, _Pointer) for name in ("inner", "biases", "action")),
-        ("action_bias", ctypes.c_float),
-        ("debt_unit", ctypes.c_double),
-        ("odds_within", ctypes.c_float),
+        ("action_bias", _Float),
+        ("pending_unit", ctypes.c_double),
+        ("log_odds_within", _Float),
     ]
 
 
-class CScreen(ctypes.Structure):
-    """screen.h's `svd_head`."""
-
+class CSvdHead(ctypes.Structure):
     _fields_ = [("down", _Pointer), ("preview", CMatrix), ("rows", _Pointer), ("tokens", _Int)]
 
 
-class CTop(ctypes.Structure):
-    """screen.h's `top`."""
-
-    _fields_ = [("token", _Int), ("log_odds", ctypes.c_float), ("margin", ctypes.c_float)]
+class CTopToken(ctypes.Structure):
+    _fields_ = [("token", _Int), ("log_odds", _Float), ("margin", _Float)]
 
 
-class _CQuantised(ctypes.Structure):
-    _fields_ = [(name, _Pointer) for name in ("values", "scales", "sums")]
-
-
-class _CPiece(ctypes.Structure):
-    """attention.h's `piece`."""
-
-    _fields_ = [("values", ctypes.c_int8 * PIECE), ("scale", ctypes.c_float), ("sum", _Int)]
-
-
-_PIECE_FLOATS = ctypes.sizeof(_CPiece) // ctypes.sizeof(ctypes.c_float)
-
-
-class _CWorkspace(ctypes.Structure):
-    """With attention.h's `attention_room` at its end."""
-
-    _fields_ = [(name, _Pointer) for name in ("normed", "inner", "queries", "scores")]
-
-
-class _CScratch(ctypes.Structure):
-    _fields_ = [("row", _CQuantised), ("wide", _Pointer), ("seen", _Pointer), ("own", _CWorkspace * WORKERS)]
-
-
-class CTeam(ctypes.Structure):
-    """team.h's `team`; what is in it, both threads change at once."""
+class CThreadPool(ctypes.Structure):
+    """Both threads change it at once."""
 
     _fields_ = [
         ("job", ctypes.c_uint64),
-        *((name, _Pointer) for name in ("work", "task")),
+        *((name, _Pointer) for name in ("function", "task")),
         *((name, _Int) for name in ("parts", "helped", "open", "stalls")),
     ]
 
 
-class Scratch:
-    """Working memory for a model of these sizes and up to `positions` positions, whole blocks; `tokens` are those of the head, padded."""
+class _CQuantisedRows(ctypes.Structure):
+    _fields_ = [(name, _Pointer) for name in ("values", "scales", "sums")]
 
-    def __init__(
-        self, kernel: Kernel, widest: int, tokens: int, inputs: int, model: CModel, positions: int
-    ) -> None:
-        rows = kernel.chunk
-        groups = -(-inputs // GROUP)
-        row: dict[str, np.ndarray] = {
-            "values": np.zeros((rows, inputs), np.int8),
-            "scales": np.zeros((rows, groups), np.float32),
-            "sums": np.zeros((rows, groups), np.int32),
-        }
-        shared = {
-            "wide": np.zeros(max(rows * widest, LOOKS * tokens), np.float32),
-            "seen": np.zeros((LOOKS, model.width), np.float32),
-        }
-        own = {
-            "normed": model.width,
-            "inner": model.mlp_width,
-            "queries": QUERIES * (model.head_width // PIECE) * _PIECE_FLOATS,
-            "scores": QUERIES * positions,
-        }
+
+class _CInt8Group(ctypes.Structure):
+    _fields_ = [("values", ctypes.c_int8 * HEAD_GROUP), ("scale", _Float), ("sum", _Int)]
+
+
+class _CAttentionScratch(ctypes.Structure):
+    _fields_ = [(name, _Pointer) for name in ("queries", "scores")]
+
+
+class _CThreadScratch(ctypes.Structure):
+    _fields_ = [("normed", _Pointer), ("inner", _Pointer), ("attention", _CAttentionScratch)]
+
+
+class _CScratch(ctypes.Structure):
+    _fields_ = [
+        ("input", _CQuantisedRows),
+        *((name, _Pointer) for name in ("output", "lensed")),
+        ("threads", _CThreadScratch * WORKERS),
+    ]
+
+
+class _CEntry(ctypes.Structure):
+    """abi.h's `abi_entry`."""
+
+    _fields_ = [("name", ctypes.c_char_p), ("value", ctypes.c_double)]
+
+
+STRUCTURES: dict[str, type[ctypes.Structure]] = {
+    "matrix": CMatrix, "layer": CLayer, "model": CModel, "quantised_rows": _CQuantisedRows, "int8_group": _CInt8Group,
+    "attention_scratch": _CAttentionScratch, "thread_scratch": _CThreadScratch, "scratch": _CScratch,
+    "thread_pool": CThreadPool, "exit_classifier": CExitClassifier, "svd_head": CSvdHead, "top_token": CTopToken,
+}  # fmt: skip
+"""By the kernel's names."""
+
+
+class Scratch:
+    """Working memory for a model and up to `positions` positions, whole blocks.
+
+    Args:
+        widest, inputs: the greatest outputs and inputs of a layer's matrix. tokens: outputs of the head, whole tiles.
+    """
+
+    def __init__(self, widest: int, inputs: int, tokens: int, model: CModel, positions: int) -> None:
         self.structure = _CScratch()
         self.kept: list[tuple[ctypes.Structure, str, np.ndarray]] = []
-        for structure, arrays in ((self.structure.row, row), (self.structure, shared)):
-            for name, array in arrays.items():
-                self.keep(structure, name, array)
-        for workspace in self.structure.own:
-            for name, size in own.items():
-                self.keep(workspace, name, np.zeros(size, np.float32))
+        s, groups = self.structure, -(-inputs // GROUP)
+        self.keep(s.input, "values", np.zeros((CHUNK, inputs), np.int8))
+        self.keep(s.input, "scales", np.zeros((CHUNK, groups), np.float32))
+        self.keep(s.input, "sums", np.zeros((CHUNK, groups), np.int32))
+        self.keep(s, "output", np.zeros(max(CHUNK * widest, HEAD_ROWS * tokens), np.float32))
+        self.keep(s, "lensed", np.zeros((HEAD_ROWS, model.width), np.float32))
+        query_bytes = model.head_width // HEAD_GROUP * ctypes.sizeof(_CInt8Group)
+        for thread in s.threads:
+            self.keep(thread, "normed", np.zeros(model.width, np.float32))
+            self.keep(thread, "inner", np.zeros(model.mlp_width, np.float32))
+            self.keep(thread.attention, "queries", np.zeros((MAX_QUERIES, query_bytes), np.uint8))
+            self.keep(thread.attention, "scores", np.zeros((MAX_QUERIES, positions), np.float32))
 
     def keep(self, structure: ctypes.Structure, name: str, array: np.ndarray) -> None:
-        """Let `structure` point to `array`, which lives as long as this does."""
+        """Let `structure` point to `array`, which lives as long as this object."""
         self.kept.append((structure, name, array))
         setattr(structure, name, array.ctypes.data)
 
 
+_Model, _Matrix, _Scratch = ctypes.POINTER(CModel), ctypes.POINTER(CMatrix), ctypes.POINTER(_CScratch)
+_ThreadPool, _Classifier = ctypes.POINTER(CThreadPool), ctypes.POINTER(CExitClassifier)
+_SPAN = (_Model, _Int, _Int, _Pointer, _Int, _Int, _Pointer, _Pointer, _Int, _Scratch)
+_HEAD = (_Model, _Pointer, ctypes.POINTER(CSvdHead), _Matrix, _Pointer, _Pointer)
+_FUNCTIONS = {
+    "key_bytes": (_Int, (_Int,)),
+    "value_bytes": (_Int, (_Int,)),
+    "run_layers": (None, (*_SPAN, _ThreadPool)),
+    "project_kv": (None, (*_SPAN, _Int)),
+    "run_helper": (None, (_ThreadPool,)),
+    "embed": (None, (_Model, _Pointer, ctypes.POINTER(_Int), _Int, _Float, _Pointer)),
+    "apply_lens": (None, (_Model, _Matrix, _Pointer, _Pointer, _Int, _Pointer, _Scratch)),
+    "logits": (None, (_Model, _Pointer, _Matrix, _Pointer, _Int, _Pointer, _Scratch)),
+    "top_tokens": (None, (*_HEAD, _Int, ctypes.POINTER(CTopToken), _Scratch)),
+    "top_token_among": (_Int, (*_HEAD, _Pointer, _Int, _Scratch)),
+    "exit_probability": (_Float, (_Classifier, _Int, _Pointer, _Int, _Int, _Float, _Float)),
+}  # fmt: skip
+
+
 class Kernel:
-    """One level's library."""
+    """One level's library. Its functions are those of decoder.c, without `green_` in their names.
+
+    Raises:
+        Problem: its ABI is another one.
+    """
+
+    key_bytes: Callable[[int], int]
+    value_bytes: Callable[[int], int]
+    run_layers: Callable[..., None]
+    project_kv: Callable[..., None]
+    run_helper: Callable[[CThreadPool], None]
+    embed: Callable[..., None]
+    apply_lens: Callable[..., None]
+    logits: Callable[..., None]
+    top_tokens: Callable[..., None]
+    top_token_among: Callable[..., int]
+    exit_probability: Callable[..., float]
 
     def __init__(self, path: Path, level: str) -> None:
         self.level, self.digest = level, hashlib.sha256(path.read_bytes()).hexdigest()
         loaded = ctypes.CDLL(str(path))
-        names = (
-            "green_group",
-            "green_tile",
-            "green_block",
-            "green_piece",
-            "green_queries",
-            "green_looks",
-            "green_candidates",
-            "green_sizes",
-        )
-        layout = tuple(getattr(loaded, name)() if hasattr(loaded, name) else None for name in names)
-        sizes = sum(map(ctypes.sizeof, (CLayer, CModel, _CScratch, CTeam, CJudge, CScreen, CTop, _CPiece)))
-        newest = hasattr(loaded, "green_best")
-        if not newest or layout != (GROUP, TILE, BLOCK, PIECE, QUERIES, LOOKS, CANDIDATES, sizes):
+        if (difference := _abi_difference(loaded)) is not None:
             raise Problem(
                 "internal_error",
-                f"the kernel {path.name} was built from other sources; run `python -m green_code.kernels.build`, or reinstall.",
+                f"the kernel {path.name} was built from other sources ({difference}); run `python -m green_code.kernels.build`, or reinstall.",
             )
-        self.chunk: int = loaded.green_chunk()
-        self.key_bytes: Any = loaded.green_key_bytes
-        self.key_bytes.argtypes = [_Int]
-        self.value_bytes: Any = loaded.green_value_bytes
-        self.value_bytes.argtypes = [_Int]
-        self.run_layers: Any = loaded.green_run_layers
-        self.run_layers.restype = None
-        self.run_layers.argtypes = [
-            ctypes.POINTER(CModel), _Int, _Int, _Pointer, _Int, _Int, _Pointer, _Pointer, _Int,
-            ctypes.POINTER(_CScratch), ctypes.POINTER(CTeam),
-        ]  # fmt: skip
-        self.project_kv: Any = loaded.green_enter
-        self.project_kv.restype = None
-        self.project_kv.argtypes = [*self.run_layers.argtypes[:-1], _Int]
-        self.help: Any = loaded.green_help
-        self.help.restype = None
-        self.help.argtypes = [ctypes.POINTER(CTeam)]
-        self.embed: Any = loaded.green_embed
-        self.embed.restype = None
-        self.embed.argtypes = [
-            ctypes.POINTER(CModel), _Pointer, ctypes.POINTER(_Int), _Int, ctypes.c_float, _Pointer,
-        ]  # fmt: skip
-        self.classify: Any = loaded.green_judge
-        self.classify.restype = ctypes.c_float
-        self.classify.argtypes = [
-            ctypes.POINTER(CModel), ctypes.POINTER(CJudge), _Int, _Pointer, _Int, ctypes.c_float, ctypes.c_float,
-        ]  # fmt: skip
-        self.apply_lens: Any = loaded.green_seen
-        self.apply_lens.restype = None
-        self.apply_lens.argtypes = [
-            ctypes.POINTER(CModel), ctypes.POINTER(CMatrix), _Pointer, _Pointer, _Int, _Pointer,
-            ctypes.POINTER(_CScratch),
-        ]  # fmt: skip
-        self.top_tokens: Any = loaded.green_look
-        self.top_tokens.restype = None
-        self.top_tokens.argtypes = [
-            ctypes.POINTER(CModel), _Pointer, ctypes.POINTER(CScreen), ctypes.POINTER(CMatrix), _Pointer, _Pointer,
-            _Int, ctypes.POINTER(CTop), ctypes.POINTER(_CScratch),
-        ]  # fmt: skip
-        self.top_token_among: Any = loaded.green_best
-        self.top_token_among.restype = _Int
-        self.top_token_among.argtypes = [
-            ctypes.POINTER(CModel), _Pointer, ctypes.POINTER(CScreen), ctypes.POINTER(CMatrix), _Pointer, _Pointer,
-            _Pointer, _Int, ctypes.POINTER(_CScratch),
-        ]  # fmt: skip
-        self.logits: Any = loaded.green_logits
-        self.logits.restype = None
-        self.logits.argtypes = [
-            ctypes.POINTER(CModel), _Pointer, ctypes.POINTER(CMatrix), _Pointer, _Int, _Pointer,
-            ctypes.POINTER(_CScratch),
-        ]  # fmt: skip
+        for name, (result, arguments) in _FUNCTIONS.items():
+            function = getattr(loaded, f"green_{name}")
+            function.restype, function.argtypes = result, arguments
+            setattr(self, name, function)
+
+
+def _abi_difference(loaded: ctypes.CDLL) -> str | None:
+    """The first difference between a library's ABI and this module's; None: they are the same."""
+    if not hasattr(loaded, "green_abi"):
+        return "it has no ABI number"
+    if (number := loaded.green_abi()) != ABI:
+        return f"its ABI is {number}, not {ABI}"
+    layout: dict[str, float] = {}
+    for name, structure in STRUCTURES.items():
+        layout[f"sizeof({name})"] = ctypes.sizeof(structure)
+        for field, *_ in structure._fields_:
+            layout[f"offsetof({name}, {field})"] = getattr(structure, field).offset
+    for own, function in ((layout, loaded.green_layout), (CONSTANTS, loaded.green_constants)):
+        found = _table(function)
+        for name in {**found, **own}:
+            if found.get(name) != own.get(name):
+                return f"{name} is {found.get(name)}, not {own.get(name)}"
+    return None
+
+
+def _table(function: ctypes._NamedFuncPointer) -> dict[str, float]:
+    function.restype = ctypes.POINTER(_CEntry)
+    entries, table = function(), dict[str, float]()
+    while (entry := entries[len(table)]).name is not None:
+        table[entry.name.decode()] = entry.value
+    return table
 
 
 def levels(libraries: Path = LIBRARIES) -> Mapping[str, Path]:
@@ -241,11 +241,10 @@ def levels(libraries: Path = LIBRARIES) -> Mapping[str, Path]:
     try:
         target = this_target()
         folder = libraries / target
-        teller = ctypes.CDLL(str(folder / library("level", target)))
+        able = ctypes.CDLL(str(folder / library(CPU_LEVEL, target))).green_levels()
     except (KeyError, OSError):
         return {}
     known = list(TARGETS[target][1])
-    able = teller.green_levels()
     paths = {level: folder / library(level, target) for level in known}
     return {
         level: path
@@ -255,10 +254,10 @@ def levels(libraries: Path = LIBRARIES) -> Mapping[str, Path]:
 
 
 def open_kernel(level: str | None = None) -> Kernel | None:
-    """The best level's kernel, or the one that is forced; None where there is none for this machine.
+    """The kernel of the best level, or of the forced one; None where this machine has none.
 
     Raises:
-        Problem: the forced level is not built, or this processor does not run it; or the library is of other sources.
+        Problem: the forced level is not built, or this processor does not run it; or the library's ABI is another one.
     """
     found = levels()
     forced = level or os.environ.get(LEVEL_VARIABLE) or None
@@ -267,7 +266,7 @@ def open_kernel(level: str | None = None) -> Kernel | None:
     if forced is not None and forced not in found:
         raise Problem(
             "bad_request",
-            f"kernel level {forced!r} is not to be had here (there are: {', '.join([*found, 'off'])}); correct {LEVEL_VARIABLE}.",
+            f"kernel level {forced!r} is not available here (available: {', '.join([*found, 'off'])}); correct {LEVEL_VARIABLE}.",
         )
     return next((_load(path, name) for name, path in found.items() if forced in (None, name)), None)
 

@@ -1,9 +1,9 @@
-"""Compile the kernel with the compiler that the PyPI package `ziglang` carries, for this machine or for another.
+"""Compile the kernel with the C compiler of the PyPI package `ziglang`, for this machine or for another.
 
     python -m green_code.kernels.build [--target linux-x64|linux-arm64|darwin-arm64|win32-x64|all] [--out DIR]
 
-One library a level (lanes.h), and one that says which levels a processor runs (level.c), in a folder a target. A wheel
-holds those of all targets: together they are smaller than the tokenizer.
+Each target has a folder with one library per level (simd.h), and one that tells which levels a processor runs (cpu_level.c). A
+wheel holds those of all targets: together they are smaller than the tokenizer.
 """
 
 from __future__ import annotations
@@ -32,9 +32,14 @@ TARGETS = {
     "darwin-arm64": ("aarch64-macos.11.0", LEVELS_ARM64, ".dylib"),
     "win32-x64": ("x86_64-windows-gnu", LEVELS_X64, ".dll"),
 }
-# No warning ends a build: some are of the machine (which GCC clang would take its headers from), not of these sources.
-# Contraction would let the compiler round differently where a loop is unrolled differently; fma is written out.
-_FLAGS = ("-std=c11", "-O3", "-ffp-contract=off", "-fno-math-errno", "-Wall", "-Wextra")
+CPU_LEVEL = "level"
+"""Stands for a level in the name of the library that tells levels apart."""
+# The last two: newer compilers warn of several GCC installations on a machine, which is not about these sources.
+WARNINGS = (
+    "-Wall", "-Wextra", "-Werror", "-Wno-unknown-warning-option", "-Wno-error=gcc-install-dir-libstdcxx",
+)  # fmt: skip
+# Contraction would let the compiler round differently where it unrolls a loop differently; fma is written out.
+_FLAGS = ("-std=gnu11", "-O3", "-ffp-contract=off", "-fno-math-errno", *WARNINGS)
 
 
 def this_target() -> str:
@@ -45,33 +50,40 @@ def this_target() -> str:
 
 
 def library(level: str, target: str) -> str:
-    """File name of a level's library; `level` of the one that tells levels apart is "level"."""
+    """File name of a level's library."""
     return f"green-{level}{TARGETS[target][2]}"
 
 
-def build(target: str, out: Path, flags: Sequence[str] = ()) -> list[Path]:
-    """Compile all levels of a target into `out`/`target`, with further flags of the compiler.
+def build(target: str, out: Path) -> list[Path]:
+    """Compile all libraries of a target into `out`/`target`.
 
     Raises:
-        subprocess.CalledProcessError: the compiler refused; its words are on standard error.
+        subprocess.CalledProcessError: the compiler failed; its messages are on standard error.
+    """
+    shutil.rmtree(out / target, ignore_errors=True)
+    return [build_level(target, level, out) for level in (CPU_LEVEL, *TARGETS[target][1])]
+
+
+def build_level(target: str, level: str, out: Path, flags: Sequence[str] = ()) -> Path:
+    """Compile one library into `out`/`target`, with more flags for the compiler.
+
+    Raises:
+        subprocess.CalledProcessError: the compiler failed; its messages are on standard error.
     """
     triple, levels, _ = TARGETS[target]
-    folder = out / target
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    plainest = list(levels.values())[-1]
-    sources = {"level": ("level.c", plainest), **{level: ("decoder.c", cpu) for level, cpu in levels.items()}}
-    made = []
-    for level, (source, processor) in sources.items():
-        made.append(folder / library(level, target))
-        with tempfile.TemporaryDirectory() as parts:
-            # Linked for the plainest processor, so that the compiler makes its C library once and not for each level.
-            compiled = Path(parts) / "kernel.o"
-            position = () if "windows" in triple else ("-fPIC",)
-            _zig(triple, processor, *_FLAGS, *flags, *position, "-c", str(HERE / source), "-o", str(compiled))
-            linked = Path(parts) / made[-1].name
-            _zig(triple, plainest, "-shared", "-s", str(compiled), "-o", str(linked))
-            shutil.copy(linked, made[-1])  # alone: on Windows the linker leaves more beside it
+    oldest = list(levels.values())[-1]
+    source = "cpu_level.c" if level == CPU_LEVEL else "decoder.c"
+    made = out / target / library(level, target)
+    made.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        compiled, linked = Path(folder) / "kernel.o", Path(folder) / made.name
+        position = () if "windows" in triple else ("-fPIC",)
+        _zig(
+            triple, levels.get(level, oldest), *_FLAGS, *flags, *position, "-c", str(HERE / source), "-o", str(compiled)
+        )  # fmt: skip
+        # Linked for the oldest processor, so that the compiler builds its C library once and not for each level.
+        _zig(triple, oldest, "-shared", "-s", str(compiled), "-o", str(linked))
+        shutil.copy(linked, made)  # alone: on Windows the linker writes other files beside it
     return made
 
 

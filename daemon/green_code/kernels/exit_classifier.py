@@ -1,35 +1,65 @@
-"""The exit classifier as one call of the kernel."""
+"""The exit classifier in one call of the kernel (exit_classifier.h)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from torch import Tensor
 
+from green_code.kernels.binding import EXTRA_FEATURES, UNIT_BLOCK, CExitClassifier
+from green_code.kernels.decoder import KernelDecoder
 from green_code.models.backend import TopToken
-
-if TYPE_CHECKING:
-    from green_code.kernels.decoder import KernelDecoder
 
 
 @dataclass(frozen=True)
 class ExitParameters:
-    """Of the exit classifier, float32: H hidden units over C + B features, E exits, two actions."""
+    """Of the exit classifier, float32: H hidden units over C + B features, E exits, two actions (CONTINUE, EXIT)."""
 
-    inner: np.ndarray
-    biases: np.ndarray
-    action: np.ndarray
-    action_bias: np.ndarray
-    pending_unit: float
-    log_odds_within: float
+    inner: np.ndarray  # (H, C + B)
+    biases: np.ndarray  # (E, H): of the hidden units, the exit's own included
+    action: np.ndarray  # (2, H)
+    action_bias: np.ndarray  # (2,)
+    pending_unit: float  # divides the logarithm of the pending evaluations
+    log_odds_within: float  # log-odds are clipped to ± this
 
 
 ExitProbability = Callable[[Tensor, int, TopToken, int], float]
-"""A state (C,), its pending work, its top token, the exit's index → P(exit)."""
+"""(state (C,), pending evaluations, top token, index of the exit) → P(EXIT)."""
 
 
 def exit_probability_function(decoder: KernelDecoder, parameters: ExitParameters) -> ExitProbability | None:
-    return decoder.judge_of(parameters)
+    """The classifier as one call of the kernel; None where H is no multiple of UNIT_BLOCK.
+
+    Raises:
+        ValueError: the parameters do not fit one another or this model.
+    """
+    p, (hidden, features), width = parameters, parameters.inner.shape, decoder.config.width
+    fits = (
+        features == width + EXTRA_FEATURES
+        and p.biases.shape == (len(p.biases), hidden)
+        and (p.action.shape, p.action_bias.shape) == ((2, hidden), (2,))
+    )
+    if not fits:
+        raise ValueError("these are not the parameters of an exit classifier for this model")
+    if hidden % UNIT_BLOCK:
+        return None
+    arrays = [np.ascontiguousarray(a, np.float32) for a in (p.inner.T, p.biases, p.action[1] - p.action[0])]
+    bias = float(p.action_bias[1] - p.action_bias[0])
+    pointers = (array.ctypes.data for array in arrays)
+    structure = CExitClassifier(hidden, *pointers, bias, p.pending_unit, p.log_odds_within)
+    kernel, exits, dtype = decoder.kernel, len(p.biases), decoder.dtype
+
+    def exit_probability(
+        state: Tensor, pending: int, top: TopToken, index: int, _arrays: object = arrays
+    ) -> float:  # `_arrays` keeps alive what the structure points into
+        if state.dtype != dtype or state.shape != (width,) or not state.is_contiguous():
+            raise ValueError("the state must be a float32 vector of the model's width")
+        if not 0 <= index < exits:
+            raise ValueError(f"there is no exit of index {index}")
+        return kernel.exit_probability(
+            structure, index, state.data_ptr(), width, pending, top.log_odds, top.margin
+        )
+
+    return exit_probability

@@ -1,7 +1,7 @@
-"""Weights in large pages (2 MB, on most processors), where the system has such: Linux, by transparent huge pages.
+"""Weights in large pages (2 MB on most processors), where the system has them: transparent huge pages on Linux.
 
-A token reads all weights in a stream. In pages of 4 kB the processor must look up where the next one lies after every 64 lines, and
-what it fetches by itself stops there.
+A token reads all weights as one stream. With pages of 4 kB every 64th cache line needs an address translation, and the hardware
+prefetcher stops at the page's end.
 """
 
 from __future__ import annotations
@@ -15,15 +15,14 @@ import psutil
 
 _SWITCHES = Path("/sys/kernel/mm/transparent_hugepage")
 _CONTAINER = Path("/sys/fs/cgroup")
-_ROOM = 2  # a copy is made where so many would fit
+_ROOM = 2  # a copy is made where this many would fit
 
 
 def in_large_pages(array: np.ndarray, rows: int) -> np.ndarray:
-    """The first rows of an array. Where that is mapped from a file, from its first row on, they are a copy for which the
-    system was asked for large pages; the mapping itself where it gives none, and where memory is scarce: what is mapped
-    can be dropped.
+    """The first rows of an array. If it is mapped from the beginning of a file, they are a copy in large pages. The mapping itself
+    is returned where the system has no large pages, and where memory is scarce: the system can drop mapped pages.
 
-    A copy is read past the mapping, so that none of it counts as the process' twice.
+    The copy is read from the file and not through the mapping, so that the process does not hold the rows twice.
 
     Raises:
         ValueError: the file is shorter than the mapping.
@@ -41,8 +40,8 @@ def in_large_pages(array: np.ndarray, rows: int) -> np.ndarray:
 
 
 def _empty(size: int) -> np.ndarray | None:
-    """(size,) bytes of zeros, for which the system was asked for large pages; None where it gives none, where one is more
-    than that, and where memory is scarce."""
+    """(size,) bytes of zeros in large pages; None where the system has none, where one is larger than `size`, and where memory is
+    scarce."""
     if sys.platform != "linux":
         return None
     page = _page()
@@ -59,7 +58,7 @@ def _empty(size: int) -> np.ndarray | None:
 
 
 def _page() -> int | None:
-    """Bytes of a large page; None where there are none on request."""
+    """Bytes of a large page; None where a process cannot request them."""
     try:
         if "[never]" in (_SWITCHES / "enabled").read_text("ascii"):
             return None
@@ -69,7 +68,7 @@ def _page() -> int | None:
 
 
 def _available() -> int:
-    """Bytes of memory that may be had, of the machine's and of the container's."""
+    """Available bytes of memory, of the machine or the container."""
     machine = int(psutil.virtual_memory().available)
     try:
         limit, used = (

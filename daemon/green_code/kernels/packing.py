@@ -1,4 +1,4 @@
-"""How weights lie in the kernel's memory: matrices as records of int8, one after the other, and the rest beside them."""
+"""The kernel's layout of weights: all matrices as one array of int8 records, in the order in which they are read, and the rest."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from green_code.kernels.binding import PIECE, CMatrix
+from green_code.kernels.binding import HEAD_GROUP, CMatrix
 from green_code.kernels.large_pages import in_large_pages
 from green_code.kernels.quantise import GROUP, RECORD_BYTES, TILE, quantise
 from green_code.kernels.quantise import records as count
@@ -18,30 +18,32 @@ from green_code.models.adapters import Adapters, corrected
 from green_code.models.families import ModelConfig
 from green_code.models.svd_head import svd_head_of
 
-PREVIEW = "screen.preview"
-_DOWN = "screen.down"
+PREVIEW = "svd_head.preview"
+_DOWN = "svd_head.down"
 _LENS = "lens."
 _KV_PROJECTIONS = "kv_projections"
 
 
-def why_not(config: ModelConfig) -> str | None:
-    """What keeps the kernel from serving a model; None: nothing."""
+def unsupported_reason(config: ModelConfig) -> str | None:
+    """Why the kernel cannot serve a model; None: it can."""
     row = config.row
     if row.norm != "rms" or row.positions != "rope" or not row.gated or row.bias:
-        return f"family {config.family} has other parts than the kernel computes"
+        return f"family {config.family} has operations that the kernel lacks"
     if row.activation not in ("silu", "gelu_tanh"):
         return f"activation {row.activation} is not in the kernel"
     inputs = (config.width, config.mlp_width, config.heads * config.head_width)
-    if any(size % GROUP for size in inputs) or config.head_width % PIECE:
-        return f"widths {inputs} and heads of {config.head_width} are no multiples of {GROUP} and {PIECE}"
+    if any(size % GROUP for size in inputs) or config.head_width % HEAD_GROUP:
+        return (
+            f"widths {inputs} and heads of {config.head_width} are no multiples of {GROUP} and {HEAD_GROUP}"
+        )
     return None
 
 
 def matrices(
-    config: ModelConfig, lenses: Iterable[int] = (), entries: Iterable[int] = (), rank: int = 0
+    config: ModelConfig, lenses: Iterable[int] = (), kv_projections: Iterable[int] = (), rank: int = 0
 ) -> Iterator[tuple[str, int, int]]:
-    """(name, N, K) of all matrices: the layers', lenses of these depths, entries of these layers, of a rank above 0 the head's
-    preview, and, since behind a preview it is hardly ever read, last the head."""
+    """(name, N, K) of all matrices: the layers', lenses of these depths, KV projections of these layers, the SVD head's preview
+    where `rank` is not 0, and the head. The head is last, because with a preview it is hardly ever read."""
     query = config.heads * config.head_width
     for i in range(config.layers):
         yield f"layers.{i}.qkv", query + 2 * config.kv_heads * config.head_width, config.width
@@ -50,7 +52,7 @@ def matrices(
         yield f"layers.{i}.mlp_out", config.width, config.mlp_width
     yield from ((lens_name(depth), config.width, config.width) for depth in lenses)
     both = 2 * config.kv_heads * config.head_width
-    yield from ((kv_projection_name(layer), both, config.width) for layer in entries)
+    yield from ((kv_projection_name(layer), both, config.width) for layer in kv_projections)
     if rank:
         yield PREVIEW, config.vocabulary, rank
     yield head_name(config), config.vocabulary, config.width
@@ -65,11 +67,11 @@ def lens_name(depth: int) -> str:
 
 
 def kv_projection_name(layer: int) -> str:
-    return f"layers.{layer - 1}.entry"
+    return f"layers.{layer - 1}.kv_projection"
 
 
 def gains(config: ModelConfig) -> Iterator[tuple[str, int]]:
-    """(name, width) of all norms' gains."""
+    """(name, width) of the gains of all norms."""
     norms = {"attention_norm": config.width, "mlp_norm": config.width}
     if config.row.qk_norm:
         norms |= {"q_norm": config.head_width, "k_norm": config.head_width}
@@ -83,16 +85,15 @@ def gains(config: ModelConfig) -> Iterator[tuple[str, int]]:
 def pack(
     config: ModelConfig, weights: Mapping[str, Tensor], adapters: Adapters
 ) -> tuple[np.ndarray, dict[str, Tensor]]:
-    """What `KernelDecoder` is made of: (records, RECORD_BYTES) of all matrices; the embedding (bfloat16), gains, those
-    of lenses among them, which layers have entries, and the screen's `down`.
+    """(records, RECORD_BYTES) of all matrices, and the rest of what `KernelDecoder` takes: the embedding (bfloat16), gains of norms
+    and lenses, the layers that have KV projections, and the SVD head's `down`.
 
     Args:
-        weights: under `Decoder`'s names. reading: its screen needs the rows of a head that is tied to the embedding, and
-            without such a head there is none.
+        weights: under `Decoder`'s names. adapters: the SVD head is left out where the head is not tied to the embedding.
     Raises:
-        ValueError: the kernel does not serve this model, or weights are missing, unknown or of another shape.
+        ValueError: the kernel cannot serve this model, or weights are missing, unknown or of another shape.
     """
-    if reason := why_not(config):
+    if reason := unsupported_reason(config):
         raise ValueError(reason)
     expected = {f"{name}.weight": shape for name, *shape in (*matrices(config), *gains(config))}
     expected["embed.weight"] = [config.vocabulary, config.width]
@@ -104,9 +105,9 @@ def pack(
     packed += [quantise(lens.matrix.numpy()) for _, lens in sorted(adapters.lenses.items())]
     rest |= {lens_name(depth): lens.gain.float() for depth, lens in adapters.lenses.items()}
     first = config.heads * config.head_width
-    for layer, entry in sorted(adapters.kv_projections.items()):
+    for layer, adapter in sorted(adapters.kv_projections.items()):
         own = weights[f"layers.{layer - 1}.qkv.weight"][first:]
-        packed.append(quantise(corrected(own, entry).numpy()))
+        packed.append(quantise(corrected(own, adapter).numpy()))
     rest[_KV_PROJECTIONS] = torch.tensor(sorted(adapters.kv_projections), dtype=torch.int32)
     directions = adapters.svd_directions
     if directions is not None and config.tied_head and len(directions) % GROUP == 0:
@@ -118,15 +119,15 @@ def pack(
 
 @dataclass(frozen=True)
 class Packed:
-    """What `pack` gave, found again. Matrices point into `records` and into `near`, which must live as long."""
+    """What `pack` made. Matrices point into `records` and `near`, which must live as long."""
 
     records: np.ndarray
-    near: np.ndarray  # those that tokens read
+    near: np.ndarray  # the records that every token reads
     matrices: Mapping[str, CMatrix]
     gains: Mapping[str, np.ndarray]
     embed: Tensor  # (V, C) bfloat16
     lenses: tuple[int, ...]
-    entries: tuple[int, ...]
+    kv_projections: tuple[int, ...]
     down: Tensor | None
 
 
@@ -137,12 +138,12 @@ def unpack(config: ModelConfig, records: np.ndarray, rest: Mapping[str, Tensor])
     Raises:
         ValueError: they are not of this configuration.
     """
-    if reason := why_not(config):
+    if reason := unsupported_reason(config):
         raise ValueError(reason)
     rest = dict(rest)
-    down, entries = rest.pop(_DOWN, None), tuple(rest.pop(_KV_PROJECTIONS).tolist())
+    down, projections = rest.pop(_DOWN, None), tuple(rest.pop(_KV_PROJECTIONS).tolist())
     lenses = tuple(sorted(int(name.removeprefix(_LENS)) for name in rest if name.startswith(_LENS)))
-    sizes = list(matrices(config, lenses, entries, 0 if down is None else len(down)))
+    sizes = list(matrices(config, lenses, projections, 0 if down is None else len(down)))
     counts = {name: count(outputs, inputs) for name, outputs, inputs in sizes}
     if records.shape != (sum(counts.values()), RECORD_BYTES) or not records.flags.c_contiguous:
         raise ValueError(f"records {records.shape} are not of a {config.family} of this configuration")
@@ -171,6 +172,6 @@ def unpack(config: ModelConfig, records: np.ndarray, rest: Mapping[str, Tensor])
         },
         rest["embed.weight"].bfloat16().contiguous(),
         lenses,
-        entries,
+        projections,
         down,
     )

@@ -1,7 +1,7 @@
-"""Weights as the kernel takes them: int8 in groups of 64 inputs with a scale each, in product.h's records.
+"""Weights as the kernel takes them: int8 with a scale per group of 64 inputs, in the records of gemm.h.
 
-How large groups are is a matter of tokens lost and time spent (ARCHITECTURE.md, at its end). Norm gains are not folded in: they
-spread a row's values, and quantising them then costs a quarter of all tokens.
+The size of groups weighs agreement against time (docs/research-log.md). Norm gains are not folded in: they widen the range of a
+row's values, and quantisation then changes a quarter of all tokens.
 """
 
 from __future__ import annotations
@@ -9,26 +9,27 @@ from __future__ import annotations
 import numpy as np
 
 TILE, GROUP, FOURS = 64, 64, 4
+ZERO_POINT, QUANTISED_MAX = 128, 127
 RECORD_BYTES = TILE * GROUP + 2 * TILE
 
 
 def records(outputs: int, inputs: int) -> int:
-    """How many records a matrix takes."""
+    """The number of records of a matrix."""
     return -(-outputs // TILE) * (inputs // GROUP)
 
 
 def quantise(weight: np.ndarray) -> np.ndarray:
-    """(N, K) float → (records, RECORD_BYTES) uint8: w + 128 with w in ±127, then the scales in bfloat16.
+    """(N, K) float → (records, RECORD_BYTES) uint8: w + ZERO_POINT with w in ±QUANTISED_MAX, then the scales in bfloat16.
 
-    N is filled up to a multiple of 64 with zeros. K must be a multiple of 64.
+    N is padded to a multiple of 64 with zeros. K must be a multiple of 64.
     """
     outputs, inputs = weight.shape
     padded = np.zeros((-(-outputs // TILE) * TILE, inputs), np.float32)
     padded[:outputs] = weight
     groups = padded.reshape(-1, TILE, inputs // GROUP, GROUP).swapaxes(1, 2)  # (N/64, K/64, 64, 64)
-    halves = _round_up(np.abs(groups).max(-1) / 127)
+    halves = _round_up(np.abs(groups).max(-1) / QUANTISED_MAX)
     scales = _widen(halves)[..., None]
-    rounded = np.rint(groups / np.where(scales > 0, scales, 1)).astype(np.int16) + 128
+    rounded = np.rint(groups / np.where(scales > 0, scales, 1)).astype(np.int16) + ZERO_POINT
     fours = rounded.reshape(*groups.shape[:3], GROUP // FOURS, FOURS).swapaxes(2, 3)
     made = np.empty((*groups.shape[:2], RECORD_BYTES), np.uint8)
     made[..., : TILE * GROUP] = fours.reshape(*groups.shape[:2], -1)
@@ -40,13 +41,13 @@ def dequantise(packed: np.ndarray, inputs: int) -> np.ndarray:
     """The inverse: (N, K) float32, N a multiple of 64."""
     blocks = packed.reshape(-1, inputs // GROUP, RECORD_BYTES)
     fours = blocks[..., : TILE * GROUP].reshape(*blocks.shape[:2], GROUP // FOURS, TILE, FOURS)
-    values = fours.swapaxes(2, 3).reshape(*blocks.shape[:2], TILE, GROUP).astype(np.float32) - 128
+    values = fours.swapaxes(2, 3).reshape(*blocks.shape[:2], TILE, GROUP).astype(np.float32) - ZERO_POINT
     halves = np.ascontiguousarray(blocks[..., TILE * GROUP :]).view(np.uint16)
     return np.asarray((values * _widen(halves)[..., None]).swapaxes(1, 2).reshape(-1, inputs))
 
 
 def _round_up(values: np.ndarray) -> np.ndarray:
-    """Float32 ≥ 0 → bfloat16 bits, up, so that no weight falls outside ±127."""
+    """Float32 ≥ 0 → bfloat16 bits, rounded up, so that no weight exceeds ±QUANTISED_MAX."""
     return np.ascontiguousarray(((values.view(np.uint32) + 0xFFFF) >> 16).astype(np.uint16))
 
 

@@ -1,7 +1,7 @@
-"""Weights of the kernel in the cache, and the choice of what serves on this machine.
+"""The kernel's weights in the cache of converted models, and the choice of a weight format for this machine.
 
-Matrices are one `.npy` file: NumPy begins its data at a multiple of 64 bytes, as vectors like it, and maps it into
-memory. What every token reads is then read into large pages, where there are such (large_pages.py).
+All matrices are one `.npy` file. NumPy aligns its data to 64 bytes and maps it into memory. What every token reads is then copied
+into large pages, where the system has them (large_pages.py).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from green_code.kernels.binding import Kernel, open_kernel
 from green_code.kernels.decoder import KernelDecoder
-from green_code.kernels.packing import pack, why_not
+from green_code.kernels.packing import pack, unsupported_reason
 from green_code.models.adapters import Adapters
 from green_code.models.backend import WeightFormat
 from green_code.models.device import compute_device, compute_dtype
@@ -26,13 +26,13 @@ from green_code.models.weights import TorchFormat
 
 @dataclass(frozen=True)
 class KernelFormat:
-    """Weights in int8; the levels of the kernel share them."""
+    """Weights in int8, the same for all levels of the kernel."""
 
     kernel: Kernel
     name: str = "int8"
 
     def unsupported_reason(self, config: ModelConfig) -> str | None:
-        return why_not(config)
+        return unsupported_reason(config)
 
     def save(
         self, config: ModelConfig, weights: Mapping[str, Tensor], adapters: Adapters, folder: Path
@@ -53,7 +53,7 @@ class KernelFormat:
 
 
 def weight_formats() -> Sequence[WeightFormat]:
-    """What may serve here, best first: torch on a GPU; else the kernel where it is built, and torch.
+    """The formats that this machine can serve, best first: torch's on a GPU; otherwise the kernel's where it is built, and torch's.
 
     Raises:
         Problem: a level of the kernel is forced that this machine does not have.

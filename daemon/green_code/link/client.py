@@ -1,7 +1,7 @@
-"""The client's end of the link: one connection to an engine, used by the front and by the command line.
+"""The client's end of the link: one connection to an engine, for the front and for the command line.
 
-A request settles with a result or a Problem; when the engine goes, every pending request settles with
-`engine_lost`. Cancelling the task that awaits a request cancels the request in the engine.
+A request ends with a result or a Problem; if the engine ends, every pending request fails with `engine_lost`. Cancelling
+the task that awaits a request cancels the request in the engine.
 Must not know: how engines are found or started (discovery.py), or what a completion is.
 """
 
@@ -22,29 +22,24 @@ log = logging.getLogger(__name__)
 
 READ_BYTES = 1 << 16
 HELLO_SECONDS = 5.0
-"""An engine answers a hello at once, whatever it computes; one that does not is stopped or stuck."""
+"""An engine answers a hello at once, also while it computes; otherwise it is suspended or blocked."""
 
 OnNotification = Callable[[str, dict[str, Any]], None]
 OnLost = Callable[[], None]
 
 LOST_MESSAGE = (
-    "The engine ended in mid-request. It is restarted at the next request; its log says why it ended."
+    "The engine ended during a request. The next request restarts it; see the engine's log for the cause."
 )
 
 
-def _ignore(method: str, params: dict[str, Any]) -> None:
-    """Take no note of a notification."""
+def ignore_notification(method: str, params: dict[str, Any]) -> None:
+    """The default of `on_notification`."""
 
 
 class EngineClient:
-    """An open, greeted connection; made by `open_client`."""
+    """An open connection after its hello; made by `open_client`."""
 
-    def __init__(
-        self,
-        streams: transport.Streams,
-        on_notification: OnNotification,
-        on_lost: OnLost,
-    ) -> None:
+    def __init__(self, streams: transport.Streams, on_notification: OnNotification, on_lost: OnLost) -> None:
         self._reader, self._writer = streams
         self._on_notification = on_notification
         self._on_lost = on_lost
@@ -56,7 +51,7 @@ class EngineClient:
         self._greeted = False
 
     async def hello(self, model: str | None) -> None:
-        """Greet; with a model's name the engine begins to load it.
+        """Send the hello; with a model's name the engine begins to load that model.
 
         Raises:
             Problem: `other_version` if refused, `engine_hanging` if not answered.
@@ -69,14 +64,14 @@ class EngineClient:
         except asyncio.TimeoutError as error:
             raise Problem(
                 "engine_hanging",
-                f"The engine runs, but did not answer within {HELLO_SECONDS:g} s. "
+                f"The engine runs but did not answer within {HELLO_SECONDS:g} s. "
                 "Run Green Code: Restart Engine, or end that process by hand.",
             ) from error
         self.engine_pid = int(answer["pid"])
         self._greeted = True
 
     async def request(self, method: str, params: Any) -> Any:
-        """Ask and await the answer.
+        """Send a request and wait for the result.
 
         Raises:
             Problem: with the engine's error code, or `engine_lost`.
@@ -87,8 +82,10 @@ class EngineClient:
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._pending[request_id] = future
         try:
-            self._send({"id": request_id, "method": method, "params": params})
+            self._writer.write(framing.encode({"id": request_id, "method": method, "params": params}))
             return await future
+        except framing.FrameError as error:
+            raise Problem("bad_request", f"The request cannot be sent: {error}.") from error
         except asyncio.CancelledError:
             self.notify(messages.CANCEL, {"id": request_id})
             raise
@@ -96,30 +93,24 @@ class EngineClient:
             self._pending.pop(request_id, None)
 
     def notify(self, method: str, params: Any) -> None:
-        """Send a notification; dropped when the engine is gone."""
+        """Send a notification; dropped if the engine has ended."""
         if self.alive:
-            with contextlib.suppress(Problem):
-                self._send({"method": method, "params": params})
+            with contextlib.suppress(framing.FrameError):
+                self._writer.write(framing.encode({"method": method, "params": params}))
 
     async def close(self) -> None:
-        """Leave; the engine goes on."""
+        """Close the connection; the engine goes on."""
         self._reading.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._reading
         await transport.close(self._writer)
-
-    def _send(self, message: framing.Message) -> None:
-        try:
-            self._writer.write(framing.encode(message))
-        except framing.FrameError as error:
-            raise Problem("bad_request", f"The request cannot be sent: {error}.") from error
 
     async def _read(self) -> None:
         decoder = framing.Decoder()
         try:
             while data := await self._reader.read(READ_BYTES):
                 for message in decoder.feed(data):
-                    self._take(message)
+                    self._received(message)
         except framing.FrameError as error:
             log.error("the engine sent a bad frame: %s", error)
         except OSError as error:
@@ -133,7 +124,7 @@ class EngineClient:
             if self._greeted:
                 self._on_lost()
 
-    def _take(self, message: framing.Message) -> None:
+    def _received(self, message: framing.Message) -> None:
         if (method := message.get("method")) is not None:
             params = message.get("params")
             self._on_notification(str(method), params if isinstance(params, dict) else {})
@@ -151,14 +142,14 @@ async def open_client(
     address: str,
     *,
     model: str | None = None,
-    on_notification: OnNotification = _ignore,
+    on_notification: OnNotification = ignore_notification,
     on_lost: OnLost = lambda: None,
 ) -> EngineClient:
-    """Connect and greet.
+    """Connect and send the hello.
 
     Raises:
-        OSError: nobody of this user listens there.
-        Problem: the engine is of another version, hangs, or ended while greeting.
+        OSError: no process of this user listens there.
+        Problem: the engine has another version, does not answer, or ended meanwhile.
     """
     client = EngineClient(await transport.connect(address), on_notification, on_lost)
     try:

@@ -1,9 +1,9 @@
-"""Finding the engine, starting it if there is none, and being the one engine.
+"""Finding the engine, starting it if there is none, and ensuring that there is only one.
 
-The address carries protocol, package version and a digest of the installation and its folders, so that
-processes that differ in any of them never meet. An engine holds the lock of its address for life; a stale
-socket is removed under that lock only. Starting is idempotent: of two engines started at once, the one
-without the lock leaves with ALREADY_RUNNING and its starter connects to the other.
+The address holds the protocol, the package version and a digest of the installation and its folders, so processes that
+differ in one of them never connect. An engine holds the lock of its address while it lives; a stale socket is removed
+under that lock only. Starting is idempotent: of two engines that start at once, the one without the lock exits with
+ALREADY_RUNNING, and the process that started it connects to the other.
 Must not know: what an engine does.
 """
 
@@ -33,14 +33,14 @@ from green_code.problems import Problem
 log = logging.getLogger(__name__)
 
 ALREADY_RUNNING = 75
-"""Exit status of an engine that found another one holding the lock (EX_TEMPFAIL)."""
+"""Exit status of an engine if another one holds the lock (EX_TEMPFAIL)."""
 
 START_SECONDS = 30.0
 POLL_SECONDS = 0.05
 STOP_SECONDS = 5.0
-"""How long an engine may take to end, when asked and again when told by a signal."""
+"""How long an engine may take to end after a shutdown request, and again after each signal."""
 RESTART_SECONDS = 0.5
-"""Pause before another start when the last child met an engine that does not listen (yet, or any more)."""
+"""Pause before another start if the last child found an engine that does not listen yet, or no longer."""
 TAIL_BYTES = 2000
 START_LOG_LIMIT_BYTES = 1 << 20
 ENGINE_COMMAND = (sys.executable, "-m", "green_code", "engine")
@@ -69,17 +69,17 @@ class Place:
 
     @property
     def log_path(self) -> Path:
-        """The engine's own rotating log."""
+        """The engine's rotating log."""
         return self.folder / f"{self.name}.log"
 
     @property
     def start_log_path(self) -> Path:
-        """What engines say on standard error, before their log is open or while they crash."""
+        """Standard output and error of engines: messages before their log is open, and crashes."""
         return self.folder / f"{self.name}-start.log"
 
 
 def place() -> Place:
-    """The place for this process's version, installation and folders; makes the runtime folder."""
+    """The place for this process's version, installation and folders; creates the runtime folder."""
     parts = (
         str(Path(green_code.__file__).resolve().parent),
         sys.prefix,
@@ -92,9 +92,10 @@ def place() -> Place:
 
 
 def secret_in(path: Path) -> str:
-    """What makes a pipe's name one that another user cannot guess and listen at before us: made once, in a private folder.
+    """A random part of a pipe's name, so that no other user can guess the name and listen there first.
 
-    Pipes that are open can be listed; who has seen the name may listen there after our engine has ended.
+    It is created once, in a private folder. Open pipes can be listed: whoever has seen the name can listen there after the
+    engine has ended.
     """
     if not path.exists():
         part = path.with_suffix(f".{os.getpid()}")
@@ -106,14 +107,14 @@ def secret_in(path: Path) -> str:
 
 
 class Claim:
-    """The right to be the engine of a place; also clears what a dead engine left."""
+    """The right to be the engine of a place; also removes a dead engine's socket."""
 
     def __init__(self, where: Place) -> None:
         self._where = where
         self._lock = ProcessLock(where.lock_path)
 
     def take(self) -> bool:
-        """Become the engine, or return False because another one lives.
+        """Become the engine, or return False if another one lives.
 
         Raises:
             Problem: the runtime folder's file system has no locks, or cannot be written.
@@ -131,7 +132,7 @@ class Claim:
         return True
 
     def release(self) -> None:
-        """Remove the socket, then free the lock; harmless later on, when the socket may be another engine's."""
+        """Remove the socket, then free the lock; without effect if called again, when the socket may be another engine's."""
         if self._lock.held:
             self._remove_socket()
         self._lock.release()
@@ -145,10 +146,10 @@ async def find_engine(
     where: Place,
     *,
     model: str | None = None,
-    on_notification: client.OnNotification = lambda method, params: None,
+    on_notification: client.OnNotification = client.ignore_notification,
     on_lost: client.OnLost = lambda: None,
 ) -> client.EngineClient | None:
-    """A connection to the running engine, or None when there is none."""
+    """A connection to the running engine, or None if there is none."""
     try:
         return await client.open_client(
             where.address, model=model, on_notification=on_notification, on_lost=on_lost
@@ -156,7 +157,7 @@ async def find_engine(
     except OSError:
         return None
     except Problem as problem:
-        if problem.reason == "engine_lost":  # it was on its way out
+        if problem.reason == "engine_lost":  # it was about to end
             return None
         raise
 
@@ -165,15 +166,15 @@ async def ensure_engine(
     where: Place,
     *,
     model: str | None = None,
-    on_notification: client.OnNotification = lambda method, params: None,
+    on_notification: client.OnNotification = client.ignore_notification,
     on_lost: client.OnLost = lambda: None,
     command: tuple[str, ...] = ENGINE_COMMAND,
     start_seconds: float = START_SECONDS,
 ) -> client.EngineClient:
-    """A connection to the engine, started if need be; safe to call from many processes at once.
+    """A connection to the engine, which is started if there is none; many processes may call it at once.
 
     Raises:
-        Problem: the engine could not be started, died at once (with the end of what it said), or did not listen in time.
+        Problem: the engine could not be started, ended at once (with the end of its output), or did not listen in time.
     """
     child: _Child | None = None
     start_at = time.monotonic()
@@ -182,7 +183,7 @@ async def ensure_engine(
         found = await find_engine(where, model=model, on_notification=on_notification, on_lost=on_lost)
         if found is not None:
             if child is not None:
-                child.give_way_to(found.engine_pid)
+                child.end_unless(found.engine_pid)
             return found
         if child is None:
             if time.monotonic() >= start_at:
@@ -199,7 +200,7 @@ async def ensure_engine(
         elif status is not None:
             raise Problem(
                 "engine_lost",
-                f"The engine ended at once with status {status}. It said: {child.said() or 'nothing'}. "
+                f"The engine ended at once with status {status}. Its output: {child.output() or 'none'}. "
                 "Run Green Code: Diagnose (`green-code doctor`).",
             )
         if time.monotonic() > deadline:
@@ -212,21 +213,21 @@ async def ensure_engine(
 
 
 async def end_engine(where: Place) -> bool:
-    """End the engine of a place: it is asked to, and killed when it does not answer. False: there was none."""
+    """End the engine of a place by a request, or by force if it does not answer. False: there was none."""
     try:
-        return await asyncio.wait_for(_ask_to_end(where), STOP_SECONDS)
+        return await asyncio.wait_for(_shut_down(where), STOP_SECONDS)
     except asyncio.TimeoutError:
         await asyncio.to_thread(_kill, where)
     except Problem as problem:
         if problem.reason == "engine_hanging":
             await asyncio.to_thread(_kill, where)
-        elif problem.reason != "engine_lost":  # lost is what it was to be
+        elif problem.reason != "engine_lost":
             raise
     return True
 
 
-async def _ask_to_end(where: Place) -> bool:
-    """Ask an engine to end and wait until it has hung up: it listens no more then. False: there is none."""
+async def _shut_down(where: Place) -> bool:
+    """Send `shutdown` and wait until the engine closes the connection; then it no longer listens. False: there is none."""
     engine = await find_engine(where)
     if engine is None:
         return False
@@ -240,43 +241,38 @@ async def _ask_to_end(where: Place) -> bool:
 
 
 def _kill(where: Place) -> None:
-    """End the process that holds the lock of a place; it has just been seen to listen, as this user."""
+    """End the process that holds the lock of a place; it has just listened there, as this user."""
     note = read_note(where.lock_path)
     if note is None:
         return
     log.warning("engine %s does not answer and is killed", note["pid"])
     with contextlib.suppress(psutil.NoSuchProcess):
         process = psutil.Process(note["pid"])
-        for end in (process.terminate, process.kill):  # a stopped process heeds the second alone
+        for end in (process.terminate, process.kill):  # a suspended process obeys only the second
             end()
             if psutil.wait_procs([process], STOP_SECONDS)[0]:
                 break
 
 
 class _Child:
-    """A detached engine while its starter still watches it."""
+    """A detached engine process during its start."""
 
     def __init__(self, where: Place, command: tuple[str, ...]) -> None:
         self._log_path = where.start_log_path
         if self._log_path.exists() and self._log_path.stat().st_size > START_LOG_LIMIT_BYTES:
             os.truncate(self._log_path, 0)
         with self._log_path.open("ab") as output:
-            self._said_from = output.tell()
-            # On Windows: in a group of its own, with a console that has no window. Without a console, the interpreter
-            # that a virtual environment's python.exe starts would open one.
+            self._output_start = output.tell()
+            # On Windows: a group of its own and a console without a window. Without a console, the interpreter that a
+            # virtual environment's python.exe starts would open one.
             detached = (
                 {"creationflags": 0x00000200 | 0x08000000}
                 if sys.platform == "win32"
                 else {"start_new_session": True}
             )
             log.info("starting the engine: %s", " ".join(command))
-            self._process = subprocess.Popen(  # its folder is private, so nothing there shadows a module
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                cwd=where.folder,
-                **detached,
+            self._process = subprocess.Popen(  # the folder is private, so no file in it shadows a module
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=where.folder, **detached
             )
         threading.Thread(target=self._process.wait, name="reap-engine", daemon=True).start()
 
@@ -285,17 +281,17 @@ class _Child:
         code: int | None = self._process.poll()
         return code
 
-    def give_way_to(self, engine_pid: int) -> None:
-        """End it if the engine that answered is another one: it must not take over later, unasked.
+    def end_unless(self, engine_pid: int) -> None:
+        """End this process if another one is the engine: it must not become the engine later.
 
         Not on Windows, where a virtual environment's python.exe is a parent of the process that it starts.
         """
         if sys.platform != "win32" and self._process.pid != engine_pid and self.status() is None:
             self._process.terminate()
 
-    def said(self) -> str:
-        """The end of what it wrote since it was started, on one line."""
+    def output(self) -> str:
+        """The end of its output, on one line."""
         with self._log_path.open("rb") as output:
-            output.seek(self._said_from)
+            output.seek(self._output_start)
             text = output.read()[-TAIL_BYTES:].decode(errors="replace")
         return " | ".join(line.strip() for line in text.splitlines() if line.strip())

@@ -1,6 +1,6 @@
-"""Frames of the link: a 4-byte big-endian length, then that many bytes of msgpack holding one map.
+"""Frames of the link: a 4-byte big-endian length, then that many bytes of msgpack that hold one map.
 
-Pure functions and a decoder without IO, so that the same code serves the asyncio ends and the fuzz test.
+No input or output here, so the same code serves both ends and the fuzz test.
 Must not know: methods, sockets, or what the maps mean.
 """
 
@@ -17,14 +17,14 @@ Message = dict[str, Any]
 
 
 class FrameError(Exception):
-    """A frame that is too large or is not one msgpack map; its connection is not to be trusted any more."""
+    """A frame that is too large or not one msgpack map; its connection must be closed."""
 
 
 def encode(message: Message) -> bytes:
-    """One frame. Lone surrogates, which editors can send, become question marks.
+    """One frame. Lone surrogates, which editors may send, become question marks.
 
     Raises:
-        FrameError: the message is over the limit or holds something msgpack has no type for.
+        FrameError: the message is over the limit, or holds a type that msgpack lacks.
     """
     try:
         body: bytes = msgpack.packb(message, use_bin_type=True, unicode_errors="replace")
@@ -36,13 +36,13 @@ def encode(message: Message) -> bytes:
 
 
 class Decoder:
-    """Bytes in, messages out; holds at most one incomplete frame."""
+    """Turns bytes into messages; holds at most one incomplete frame."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> list[Message]:
-        """Take bytes as they arrive and return the messages they complete.
+        """Take bytes as they arrive, and return the messages that they complete.
 
         Raises:
             FrameError: the peer sent a bad frame; nothing after it can be understood.

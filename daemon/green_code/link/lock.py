@@ -1,6 +1,6 @@
-"""An exclusive lock on a file, held for a process's life and freed by the system when it dies.
+"""An exclusive lock on a file, which a process holds while it lives; the system frees it when the process ends.
 
-The file stays behind on purpose: removing it would let two processes lock two different files of one name.
+The file is never removed: otherwise two processes could lock two different files of one name.
 Must not know: what is locked.
 """
 
@@ -21,12 +21,11 @@ else:
 _LOCKED_BYTE = 1 << 30
 """Windows locks are mandatory: a byte beyond the text is locked, so that others can read the text."""
 
-
 _HELD = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK)
 
 
 class ProcessLock:
-    """Non-blocking; not reentrant; the note inside says who holds it."""
+    """Non-blocking and not reentrant. The file's note names the holder."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -38,7 +37,7 @@ class ProcessLock:
         return self._descriptor is not None
 
     def acquire(self, note: dict[str, Any]) -> bool:
-        """Take the lock and write `note` into the file, or return False at once because another holds it.
+        """Take the lock and write `note` into the file, or return False at once if another process holds it.
 
         Raises:
             OSError: the file cannot be opened, or its file system has no locks.
@@ -62,14 +61,14 @@ class ProcessLock:
         return True
 
     def release(self) -> None:
-        """Free the lock; harmless when it is not held."""
+        """Free the lock, if it is held."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
 
 
 def read_note(path: Path) -> dict[str, Any] | None:
-    """What the last holder wrote, alive or not; None when there is nothing readable."""
+    """The note of the last holder, alive or not; None if it cannot be read."""
     try:
         note = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -1,6 +1,6 @@
-"""Message names, states, reasons and shapes: the one place where both processes find them.
+"""Message names, states, reasons and shapes of both protocols.
 
-Described for readers in docs/protocol.md; `extension/src/protocol.ts` is compared with this file by a test.
+docs/protocol.md describes them; a test compares this file with `extension/src/protocol.ts`.
 Must not know: how frames travel (framing.py), or what a model is.
 """
 
@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from typing import Final, Literal, TypedDict
 
+from green_code.report import Totals
+
 PROTOCOL: Final = 1
-"""Raised with every incompatible change; fronts and engines of different numbers never talk."""
+"""Raised with every incompatible change; a front and an engine of different numbers never connect."""
 
 # --- front and engine -------------------------------------------------------------------------------------
 HELLO: Final = "hello"
 COMPLETE: Final = "complete"
 CANCEL: Final = "cancel"
 ACCEPTED: Final = "accepted"
-KEPT: Final = "kept"
+RETAINED: Final = "retained"
 STATUS: Final = "status"
 ENERGY: Final = "energy"
 REPORT: Final = "report"
@@ -36,16 +38,16 @@ State = Literal["starting", "loading", "ready", "busy", "paused", "disabled", "e
 Decoding = Literal["full", "fast", "exact"]
 
 StopReason = Literal[
-    "end_of_line",  # one line was asked for and it is complete
+    "end_of_line",  # one line was requested and it is complete
     "end_of_block",  # indentation fell below the cursor's, or max_lines reached
-    "closing_bracket",  # a bracket closes that the completion did not open
+    "closing_bracket",  # the next bracket would close one that the completion did not open
     "repetition",  # the completion began to repeat itself
-    "suffix_reached",  # it arrived at the text that follows the cursor
+    "suffix_reached",  # it reached the text that follows the cursor
     "end_of_text",  # the model ended the file
     "max_tokens",
     "budget",  # the time budget ran out
 ]
-"""Why generation ended: the text is usable."""
+"""Why generation ended; the text is usable."""
 
 Refusal = Literal[
     "cancelled",
@@ -58,8 +60,8 @@ Refusal = Literal[
     "paused_on_battery",
     "disabled",
     "engine_starting",
-    "engine_lost",  # the engine died in mid-request; it is being restarted
-    "engine_hanging",  # an engine runs and does not answer
+    "engine_lost",  # the engine ended during the request; it is restarted
+    "engine_hanging",  # an engine runs but does not answer
     "model_missing",
     "model_damaged",
     "bundle_invalid",
@@ -72,7 +74,7 @@ Refusal = Literal[
 
 
 class CompletionParams(TypedDict):
-    """What the engine needs to answer a completion, complete in itself."""
+    """Everything that the engine needs for a completion."""
 
     session: str
     prefix: str
@@ -89,7 +91,7 @@ class CompletionParams(TypedDict):
 
 
 class CompletionResult(TypedDict):
-    """The object of `green-code complete --json`; keys are explained in docs/protocol.md."""
+    """The object of `green-code complete --json`; docs/protocol.md explains the keys."""
 
     id: str
     text: str
@@ -111,7 +113,7 @@ class CompletionResult(TypedDict):
 
 
 class StatusMessage(TypedDict):
-    """State of the engine, as pushed to fronts and shown in the editor."""
+    """State of the engine, or of a window."""
 
     state: State
     message: str
@@ -119,32 +121,11 @@ class StatusMessage(TypedDict):
     reason: str | None
 
 
-class Totals(TypedDict):
-    """Sums over ledger rows; joules are joules, saving is a fraction of energy_full_joules.
-
-    `source` is that of the joules: `nvml`, `rapl`, both with a plus between them, `estimate` as soon as one row's are
-    estimated, or null without rows.
-    """
-
-    completions: int
-    shown: int
-    accepted: int
-    kept: int
-    tokens: int
-    energy_joules: float
-    energy_full_joules: float
-    saved_joules: float
-    saving: float
-    mean_layers: float
-    cpu_seconds: float
-    source: str | None
-
-
 class Agreement(TypedDict):
-    """Completions of `fast` that were done again at full depth, and how many texts were the same.
+    """Completions of `fast` that were repeated at full depth, and how many texts were the same.
 
-    `calibrated` is the share to expect at the threshold in force, null without a calibration; `raised_to` is the least
-    threshold that is still used, null while none was raised.
+    `calibrated` is the expected share at the threshold in force, None without a calibration; `raised_to` is the lowest
+    threshold still in use, None if none was raised.
     """
 
     checks: int
@@ -154,7 +135,7 @@ class Agreement(TypedDict):
 
 
 class EngineStatus(StatusMessage):
-    """Answer to `status`, and the engine's own pushes of it."""
+    """The answer to `status`, and the `status` notification."""
 
     model: str | None
     layers_total: int
@@ -164,7 +145,7 @@ class EngineStatus(StatusMessage):
 
 
 class EnergyMessage(TypedDict):
-    """What the engine pushes after completions and the front passes on; `session` is this connection's."""
+    """The `energy` notification; `session` holds the totals of this connection."""
 
     today: Totals
     session: Totals
@@ -177,37 +158,9 @@ class EnergyMessage(TypedDict):
 
 
 class WindowEnergy(EnergyMessage):
-    """What the front passes on to the editor."""
+    """`greenCode/energy`, from the front to the editor."""
 
     on_battery: bool
-
-
-class DayTotals(Totals):
-    """Totals of one day (UTC, YYYY-MM-DD)."""
-
-    day: str
-
-
-class LanguageTotals(Totals):
-    """Totals of one language."""
-
-    language: str
-
-
-class ModelTotals(Totals):
-    """Totals of one model."""
-
-    model: str
-
-
-class Report(TypedDict):
-    """Answer to `report`."""
-
-    today: Totals
-    all: Totals
-    by_day: list[DayTotals]
-    by_language: list[LanguageTotals]
-    by_model: list[ModelTotals]
 
 
 class TokenDepth(TypedDict):
@@ -218,7 +171,7 @@ class TokenDepth(TypedDict):
 
 
 class LastCompletion(TypedDict):
-    """The last completion, as Why No Suggestion? shows it."""
+    """The last completion, for Why No Suggestion?"""
 
     text: str
     tokens: list[TokenDepth]

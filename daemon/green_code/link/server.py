@@ -1,8 +1,8 @@
-"""The engine's end of the link: accepts connections, checks who they are, turns frames into calls.
+"""The engine's end of the link: accepts connections of this user, and turns frames into calls of the handler.
 
-Every request is answered, with a result or with an error code. A bad frame, a missing hello or a peer that
-does not read closes that connection alone.
-Must not know: what the methods do (the handler does), models, or torch.
+Every request gets a result or an error code. A bad frame, a missing hello or a peer that does not read closes its own
+connection only.
+Must not know: what the methods do, models, or torch.
 """
 
 from __future__ import annotations
@@ -21,29 +21,29 @@ log = logging.getLogger(__name__)
 
 READ_BYTES = 1 << 16
 UNREAD_LIMIT_BYTES = 8 * 1024 * 1024
-"""A peer with this much waiting for it has stopped reading."""
+"""A peer with more unread bytes than this has stopped reading."""
 
 
 class Handler(Protocol):
-    """What answers; called on the event loop only."""
+    """Answers requests; called on the event loop only."""
 
     def hello(self, connection: Connection, params: dict[str, Any]) -> str:
-        """A peer of this version has arrived; returns the engine's state."""
+        """A peer of this version has connected; returns the engine's state."""
 
     async def request(
         self, connection: Connection, request_id: int, method: str, params: dict[str, Any]
     ) -> Any:
-        """Answer, or raise Problem with the error code."""
+        """The result; a Problem becomes an error."""
 
     def notification(self, connection: Connection, method: str, params: dict[str, Any]) -> None:
-        """Take note."""
+        """A notification has arrived."""
 
-    def gone(self, connection: Connection) -> None:
-        """The peer has left; nothing more can be sent to it."""
+    def disconnected(self, connection: Connection) -> None:
+        """The peer has disconnected."""
 
 
 class Connection:
-    """One peer, from its hello to its end."""
+    """One peer."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, handler: Handler) -> None:
         self._reader = reader
@@ -54,12 +54,12 @@ class Connection:
         self._open = True
 
     def notify(self, method: str, params: Any) -> None:
-        """Push a notification; dropped when the peer has not said hello or has gone."""
+        """Send a notification; dropped before the hello and after the connection's end."""
         if self._greeted:
             self._send({"method": method, "params": params})
 
     async def run(self) -> None:
-        """Serve until the peer leaves or misbehaves."""
+        """Serve until the peer disconnects or sends a bad frame."""
         decoder = framing.Decoder()
         try:
             while self._open and (data := await self._reader.read(READ_BYTES)):
@@ -71,7 +71,7 @@ class Connection:
             log.info("connection lost: %s", error)
         finally:
             self._open = False
-            self._handler.gone(self)
+            self._handler.disconnected(self)
             for task in self._requests:
                 task.cancel()
             await transport.close(self._writer)
@@ -103,8 +103,8 @@ class Connection:
         ours = (messages.PROTOCOL, __version__)
         if theirs != ours:
             text = (
-                f"This engine speaks protocol {ours[0]} of green-code {ours[1]}; the client is of "
-                f"{theirs[0]} and {theirs[1]}. Start an engine of the client's version."
+                f"The engine has protocol {ours[0]} of green-code {ours[1]}, the client has protocol "
+                f"{theirs[0]} of green-code {theirs[1]}. Start an engine of the client's version."
             )
             self._send({"id": request_id, "error": {"code": "other_version", "message": text}})
             return
@@ -129,7 +129,7 @@ class Connection:
             return
         if self._writer.transport.get_write_buffer_size() > UNREAD_LIMIT_BYTES:
             log.warning("connection closed: the peer does not read")
-            self._writer.transport.abort()  # closing would wait until it does
+            self._writer.transport.abort()  # close() would wait until the peer reads
             return
         try:
             frame = framing.encode(message)
@@ -143,16 +143,15 @@ class Connection:
 
 
 class LinkServer:
-    """Listens at one address and keeps the open connections."""
+    """Listens at one address, and holds the open connections."""
 
     def __init__(self, handler: Handler) -> None:
         self._handler = handler
-        self._connections: set[Connection] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._connections: dict[Connection, asyncio.Task[Any] | None] = {}
         self._stop_listening: Callable[[], None] | None = None
 
     async def start(self, address: str) -> None:
-        """Begin to accept; Problem when the address cannot be listened at."""
+        """Begin to accept connections. Raises Problem if the address cannot be used."""
         self._stop_listening = await transport.listen(address, self._accept)
 
     async def stop(self) -> None:
@@ -160,10 +159,10 @@ class LinkServer:
         if self._stop_listening is not None:
             self._stop_listening()
             self._stop_listening = None
-        for connection in tuple(self._connections):
+        for connection in self._connections:
             connection.close()
-        if self._tasks:
-            await asyncio.wait(tuple(self._tasks), timeout=2)
+        if tasks := [task for task in self._connections.values() if task is not None]:
+            await asyncio.wait(tasks, timeout=2)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if not transport.peer_is_this_user(writer):
@@ -171,13 +170,8 @@ class LinkServer:
             await transport.close(writer)
             return
         connection = Connection(reader, writer, self._handler)
-        self._connections.add(connection)
-        task = asyncio.current_task()
-        if task is not None:
-            self._tasks.add(task)
+        self._connections[connection] = asyncio.current_task()
         try:
             await connection.run()
         finally:
-            self._connections.discard(connection)
-            if task is not None:
-                self._tasks.discard(task)
+            del self._connections[connection]

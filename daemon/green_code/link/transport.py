@@ -1,8 +1,7 @@
 """The byte streams under the link: a unix socket, or a named pipe on Windows; never TCP.
 
-On both sides the peer must be this user, and doubt closes the connection. The Windows paths use the proactor
-loop's own pipe functions; they are written after asyncio's documentation and have not been run by this
-project's tests, which run on Linux.
+Both ends close the connection unless the other is known to be the same user. The Windows functions use the proactor
+loop's pipes as asyncio documents them; tests on Linux do not run them.
 Must not know: frames or messages.
 """
 
@@ -40,27 +39,25 @@ async def listen(address: str, on_connection: OnConnection) -> Callable[[], None
     if len(os.fsencode(address)) > SOCKET_PATH_LIMIT_BYTES:
         raise Problem(
             "cache_unwritable",
-            f"The socket's path {address} is longer than {SOCKET_PATH_LIMIT_BYTES} bytes, the "
-            "system's limit. "
+            f"The socket's path {address} exceeds the system's limit of {SOCKET_PATH_LIMIT_BYTES} bytes. "
             "Set GREEN_CODE_RUNTIME_DIR to a shorter folder.",
         )
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         listener.bind(address)
-        Path(address).chmod(0o600)  # before listen(), so nobody can have connected yet
+        Path(address).chmod(0o600)  # before listen(), so no connection exists yet
         server = await asyncio.start_unix_server(on_connection, sock=listener)
     except OSError as error:
         listener.close()
         raise Problem(
             "cache_unwritable",
-            f"The engine cannot listen at {address} ({error}). Set GREEN_CODE_RUNTIME_DIR to a "
-            "writable folder.",
+            f"The engine cannot listen at {address} ({error}). Set GREEN_CODE_RUNTIME_DIR to a writable folder.",
         ) from error
     return server.close
 
 
 async def connect(address: str) -> Streams:
-    """Open a connection to whoever listens at `address`; OSError when nobody does or it is not this user."""
+    """Connect to `address`. Raises OSError if no process of this user listens there."""
     if sys.platform == "win32":
         return await _connect_pipe(address)
     reader, writer = await asyncio.open_unix_connection(address)
@@ -71,16 +68,16 @@ async def connect(address: str) -> Streams:
 
 
 async def close(writer: asyncio.StreamWriter) -> None:
-    """Close without complaint about a peer that is already gone."""
+    """Close, also if the peer has already disconnected."""
     writer.close()
     with contextlib.suppress(OSError):
         await writer.wait_closed()
 
 
 def peer_is_this_user(writer: asyncio.StreamWriter) -> bool:
-    """Whether the process at the other end runs as this user; False when the system does not say."""
+    """Whether the process at the other end runs as this user; False if the system does not tell."""
     if sys.platform == "win32":
-        return True  # a pipe admits its owner and administrators for writing, and its name cannot be guessed
+        return True  # only its owner and administrators can write to a pipe, and its name cannot be guessed
     connection = writer.get_extra_info("socket")
     try:
         return connection is not None and peer_uid(connection) == os.getuid()
@@ -111,7 +108,7 @@ async def _listen_pipe(address: str, on_connection: OnConnection) -> Callable[[]
     except OSError as error:
         raise Problem(
             "cache_unwritable",
-            f"The engine cannot listen at {address} ({error}): another process has that name. Sign out and in again.",
+            f"The engine cannot listen at {address} ({error}): another process uses that name. Sign out and in again.",
         ) from error
 
     def stop() -> None:

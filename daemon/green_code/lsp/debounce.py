@@ -1,9 +1,8 @@
-"""How long to wait before asking the engine: no suggestion is worth computing that the next key overtakes.
+"""Debounce: how long an automatic request waits, so that no suggestion is computed that the next key makes stale.
 
-Who types so fast that the next key is likely to come before a suggestion could be read gets none in between: the
-request waits until that key is overdue, and when it comes, the editor cancels the request at no cost. Who types slower,
-or has just begun again, is answered at once.
-Must not know: documents, or who waits.
+During fast typing a request waits until the next key is overdue. If the key comes, the editor cancels the request, which
+has cost nothing. During slow typing, or after a pause, there is no wait.
+Must not know: documents or requests.
 """
 
 from __future__ import annotations
@@ -12,18 +11,18 @@ from collections import deque
 from typing import Final
 
 PAUSE_SECONDS: Final = 1.0
-"""Without a key: whoever goes on after that begins anew."""
+"""After so long without a key, the intervals before it are forgotten."""
 SHORTEST_SECONDS: Final = 0.01
-"""Between keys; changes that follow faster are one key's: several cursors, a formatter."""
+"""Changes closer together come from one key: several cursors, or a formatter."""
 LONGEST_SECONDS: Final = 0.2
-"""After a key; a key that may come later still leaves time to read what is suggested."""
+"""Longest wait. Where keys are further apart, there is time to read a suggestion between two of them."""
 OVERDUE: Final = 1.5
-"""A key is overdue after so many times the usual interval: most intervals of steady typing are shorter."""
+"""A key is overdue after this multiple of the median interval; in steady typing most intervals are shorter."""
 REMEMBERED: Final = 6
-"""Intervals; half of them make a rhythm."""
+"""Intervals in memory; there is no wait before half of them are known."""
 
 
-class Rhythm:
+class Debounce:
     """The keys of one window. Times are seconds of any one clock."""
 
     def __init__(self) -> None:
@@ -31,18 +30,17 @@ class Rhythm:
         self._last = float("-inf")
 
     def key(self, now: float) -> None:
-        """Text was changed."""
+        """The text was changed."""
         interval = now - self._last
         self._last = now
         if interval > PAUSE_SECONDS:
             self._intervals.clear()
-        elif interval >= SHORTEST_SECONDS:  # nor does a clock that went back say anything
+        elif interval >= SHORTEST_SECONDS:  # also drops the interval of a clock that went back
             self._intervals.append(interval)
 
     def wait_seconds(self, now: float) -> float:
-        """From now on, until the next key is overdue; 0: there is no hurry about it, or it already is."""
+        """Seconds until the next key is overdue; 0 if it already is, or if typing is slow."""
         if len(self._intervals) < REMEMBERED // 2:
             return 0.0
-        usual = sorted(self._intervals)[len(self._intervals) // 2]
-        overdue = OVERDUE * usual
+        overdue = OVERDUE * sorted(self._intervals)[len(self._intervals) // 2]
         return max(0.0, self._last + overdue - now) if overdue <= LONGEST_SECONDS else 0.0

@@ -1,8 +1,7 @@
-"""Open documents as lists of lines, changed in place by the editor's edits.
+"""Open documents as lists of lines, which the editor's edits change in place.
 
-LSP ends lines at \\n, \\r\\n and \\r only, while str.splitlines, which pygls's own documents use, also ends
-them at form feeds and other marks that source files do contain: hence documents of our own. An edit costs
-what it touches, not what the file holds.
+LSP ends lines at \\n, \\r\\n and \\r only. pygls's own documents use str.splitlines, which also ends lines at form feeds
+and other characters that source files contain. An edit costs as much as the lines that it touches, in a file of any size.
 Must not know: prompts, guards, or the protocol's types beyond positions.
 """
 
@@ -20,38 +19,31 @@ _LINE: Final = re.compile(r"[^\r\n]*(?:\r\n|\n|\r|\Z)")
 
 
 def split_lines(text: str) -> list[str]:
-    """Lines with their ends; the last one has none and may be empty, so there is always one."""
+    """Lines with their ends. The last line has no end and may be empty, so there is always one line."""
     lines: list[str] = _LINE.findall(text)
     if len(lines) > 1 and lines[-2][-1:] not in ("\n", "\r"):
         lines.pop()  # the pattern also matches the empty string after a last line without an end
     return lines
 
 
+def with_newlines(text: str) -> str:
+    """The text with \\n as the only line end."""
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+
+
 def units_to_index(line: str, units: int, encoding: Encoding) -> int:
-    """Code points of `line` before a column in the client's units; inside a character means before it."""
+    """Code points of `line` before a column in the client's units; a column inside a character counts as before it."""
     if encoding == "utf-32" or (line.isascii() and units >= 0):
         return max(0, min(units, len(line)))
     seen = 0
-    for index, character in enumerate(line):
-        width = _width(character, encoding)
-        if seen + width > units:
+    for index, point in enumerate(map(ord, line)):
+        if encoding == "utf-16":
+            seen += 2 if point > 0xFFFF else 1
+        else:
+            seen += 1 if point < 0x80 else 2 if point < 0x800 else 3 if point < 0x10000 else 4
+        if seen > units:
             return index
-        seen += width
     return len(line)
-
-
-def index_to_units(line: str, index: int, encoding: Encoding) -> int:
-    """A column in the client's units after `index` code points of `line`."""
-    return sum(_width(character, encoding) for character in line[:index])
-
-
-def _width(character: str, encoding: Encoding) -> int:
-    point = ord(character)
-    if encoding == "utf-16":
-        return 2 if point > 0xFFFF else 1
-    if encoding == "utf-32":
-        return 1
-    return 1 if point < 0x80 else 2 if point < 0x800 else 3 if point < 0x10000 else 4
 
 
 @dataclass(frozen=True)
@@ -66,11 +58,16 @@ class Span:
 
 @dataclass(frozen=True)
 class Edit:
-    """What an edit did to the line numbers: lines `first` to `last` became `lines` lines."""
+    """The effect of an edit on line numbers: lines `first` to `last` became `lines` lines."""
 
     first: int
     last: int
     lines: int
+
+    @property
+    def added(self) -> int:
+        """Lines added; negative if lines were removed."""
+        return self.lines - (self.last - self.first + 1)
 
 
 class Document:
@@ -84,23 +81,18 @@ class Document:
 
     @property
     def path(self) -> str:
-        """The path, unescaped and with slashes; of unsaved documents the name."""
+        """The path, unescaped and with slashes; the name if the document was never saved."""
         parsed = urlparse(self.uri)
         return str(PurePosixPath(unquote(parsed.path or self.uri).replace("\\", "/")))
 
-    @property
-    def text(self) -> str:
-        """Everything; costs the whole file."""
-        return "".join(self.lines)
-
     def replace(self, text: str) -> None:
-        """Take a new text."""
+        """Replace the whole text."""
         self.lines = split_lines(text)
         self.characters = len(text)
         self.nul_characters = text.count("\0")
 
     def apply(self, span: Span, text: str) -> Edit:
-        """Replace a range; positions beyond the text mean its end, as LSP has it."""
+        """Replace a range; a position beyond the text means its end, as in LSP."""
         first, start = self.locate(span.start_line, span.start_units)
         last, end = self.locate(span.end_line, span.end_units)
         if (last, end) < (first, start):
@@ -108,7 +100,7 @@ class Document:
         old = self.lines[first : last + 1]
         joined = self.lines[first][:start] + text + self.lines[last][end:]
         if joined.endswith("\r") and last + 1 < len(self.lines) and self.lines[last + 1].startswith("\n"):
-            last += 1  # a \r that comes to stand before a \n is one line's end with it
+            last += 1  # a \r directly before a \n is one line end with it
             old.append(self.lines[last])
             joined += self.lines[last]
         if first > 0 and self.lines[first - 1].endswith("\r") and joined.startswith("\n"):
@@ -117,14 +109,14 @@ class Document:
             joined = self.lines[first] + joined
         new = split_lines(joined)
         if last + 1 < len(self.lines) and new[-1] == "":
-            new.pop()  # the text after the last line's end is the next line, which stays
+            new.pop()  # what follows the last line end is the next line, which is not replaced
         self.lines[first : last + 1] = new
         self.characters += len(joined) - sum(map(len, old))
         self.nul_characters += joined.count("\0") - sum(line.count("\0") for line in old)
         return Edit(first, last, len(new))
 
     def locate(self, line: int, units: int) -> tuple[int, int]:
-        """Line and code point index of a position in the client's units, kept inside the text."""
+        """Line and code point index of a position in the client's units, clamped to the text."""
         if line < 0:
             return 0, 0
         if line >= len(self.lines):

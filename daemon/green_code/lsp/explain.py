@@ -1,7 +1,7 @@
-"""Why No Suggestion?: a sentence and an action for every reason there is.
+"""Why No Suggestion?: a sentence and an action for every reason.
 
-A reason's own message (a guard's, an engine's) takes the sentence's place when there is one. Commands are
-named as VS Code lists them; docs/protocol.md says what they are elsewhere.
+A guard's or the engine's own message replaces the sentence. Commands are named as VS Code lists them; docs/protocol.md
+names them for other editors.
 Must not know: where reasons come from.
 """
 
@@ -19,7 +19,7 @@ from green_code.link.messages import (
 
 
 class Text(NamedTuple):
-    """What happened, and what to do about it; the action is empty when nothing need be done."""
+    """What happened, and what to do; the action is empty if nothing needs to be done."""
 
     sentence: str
     action: str
@@ -28,79 +28,50 @@ class Text(NamedTuple):
 NOTHING_YET: Final = "nothing_yet"
 
 TEXTS: Final[dict[str, Text]] = {
-    NOTHING_YET: Text(
-        "No completion has been asked for yet in this window.", "Type in a document of a chosen language."
-    ),
+    NOTHING_YET: Text("There was no request in this window yet.", "Type in a file of greenCode.languages."),
     # Why generation ended: there was a completion.
-    "end_of_line": Text("A completion was given; it ended with its line.", ""),
-    "end_of_block": Text("A completion was given; it ended with its block or at greenCode.maxLines.", ""),
-    "closing_bracket": Text(
-        "A completion was given; it ended where a bracket closes that it had not opened.", ""
-    ),
-    "repetition": Text(
-        "The model began to repeat itself and was stopped.", "Type a little more and try again."
-    ),
-    "suffix_reached": Text("A completion was given; it ended where the text after the cursor begins.", ""),
-    "end_of_text": Text("A completion was given; the model regards the file as complete after it.", ""),
-    "max_tokens": Text(
-        "A completion was given; it ended at the limit of tokens.",
-        "Raise greenCode.maxLines for longer ones, up to 8 lines.",
-    ),
+    "end_of_line": Text("The completion ended with its line.", ""),
+    "end_of_block": Text("The completion ended with its block or at greenCode.maxLines.", ""),
+    "closing_bracket": Text("The completion ended before a bracket that closes one outside it.", ""),
+    "repetition": Text("The model repeated itself and was stopped.", "Type a little more and try again."),
+    "suffix_reached": Text("The completion ended where the text after the cursor begins.", ""),
+    "end_of_text": Text("The completion ended where the model ended the file.", ""),
+    "max_tokens": Text("The completion reached its token limit.", "Raise greenCode.maxLines, at most to 8."),
     "budget": Text(
-        "A completion was given; it ended when its time was used up.",
-        "Set greenCode.decoding to fast, and there lower greenCode.threshold, for speed.",
+        "The completion reached its time limit.",
+        "For more speed, set greenCode.decoding to fast and lower greenCode.threshold.",
     ),
     # Why there is no text.
-    "cancelled": Text(
-        "The editor cancelled the request, as it does when you type on.", "Pause for a moment."
-    ),
-    "superseded": Text("A newer request took this one's place, because you typed on.", "Pause for a moment."),
-    "empty": Text(
-        "The model had nothing to add here.", "Type a few more characters, or place the cursor elsewhere."
-    ),
-    "no_context": Text("There is no text before the cursor to go by.", "Write a line or a comment first."),
-    "filtered": Text("A rule decided not to suggest anything here.", "See the settings under greenCode."),
-    "in_comment": Text(
-        "The cursor is inside a comment.", "Switch greenCode.completeInComments on to have suggestions there."
-    ),
-    "in_string": Text(
-        "The cursor is inside a string.", "Switch greenCode.completeInStrings on to have suggestions there."
-    ),
+    "cancelled": Text("The editor cancelled the request because you typed on.", "Pause for a moment."),
+    "superseded": Text("A newer request replaced this one because you typed on.", "Pause for a moment."),
+    "empty": Text("The model had nothing to add here.", "Type a few more characters, or move the cursor."),
+    "no_context": Text("There is no text before the cursor.", "Write a line or a comment first."),
+    "filtered": Text("A setting or a rule prevents suggestions here.", "See the settings under greenCode."),
+    "in_comment": Text("The cursor is inside a comment.", "Switch greenCode.completeInComments on."),
+    "in_string": Text("The cursor is inside a string.", "Switch greenCode.completeInStrings on."),
     "paused_on_battery": Text(
         "Completions are paused while the machine runs on battery.",
-        "Plug it in, or switch greenCode.pauseOnBattery off.",
+        "Connect the power supply, or switch greenCode.pauseOnBattery off.",
     ),
     "disabled": Text("Green Code is switched off.", "Run the command Green Code: Toggle."),
-    "engine_starting": Text(
-        "The engine is starting or the model is loading.", "Wait until the status bar stops spinning."
-    ),
+    "engine_starting": Text("The engine starts or loads the model.", "Wait until the status is ready."),
     "engine_lost": Text(
-        "The engine ended unexpectedly; it is restarted at the next request.",
+        "The engine ended unexpectedly; the next request restarts it.",
         "If it happens again, run Green Code: Diagnose.",
     ),
-    "engine_hanging": Text("The engine runs, but does not answer.", "Run Green Code: Restart Engine."),
-    "model_missing": Text(
-        "The model is not on this machine.", "Run Green Code: Diagnose, which says how to get it."
-    ),
-    "model_damaged": Text(
-        "The model's files are damaged.", "Run Green Code: Diagnose, which says how to replace them."
-    ),
-    "bundle_invalid": Text(
-        "The bundle of this model failed its checks.", "Run Green Code: Diagnose, or reinstall it."
-    ),
+    "engine_hanging": Text("The engine runs but does not answer.", "Run Green Code: Restart Engine."),
+    "model_missing": Text("The model is not on this machine.", "Run Green Code: Diagnose to see the fix."),
+    "model_damaged": Text("The model's files are damaged.", "Run Green Code: Diagnose to see the fix."),
+    "bundle_invalid": Text("The model's bundle is invalid.", "Run Green Code: Diagnose, or reinstall it."),
     "cache_unwritable": Text(
-        "A folder that Green Code needs cannot be written.",
+        "Green Code cannot write to a folder that it needs.",
         "Free some disk space, or run Green Code: Diagnose.",
     ),
-    "other_version": Text(
-        "The engine is of another version than this window.", "Run Green Code: Restart Engine."
-    ),
-    "bad_request": Text(
-        "The engine did not understand the request.", "Update green-code and the extension together."
-    ),
+    "other_version": Text("The engine has another version.", "Run Green Code: Restart Engine."),
+    "bad_request": Text("The engine refused the request.", "Update green-code and the extension together."),
     "internal_error": Text(
         "Something in Green Code failed.",
-        "Run Green Code: Show Log, look into the output Green Code Server beside it, and report what they say.",
+        "Run Green Code: Show Log, and report the error with that log and the output Green Code Server.",
     ),
 }
 
@@ -112,7 +83,7 @@ def explain(reason: str, detail: str, last: LastCompletion | None) -> Explanatio
 
 
 def last_completion(params: CompletionParams, result: CompletionResult) -> LastCompletion:
-    """The last completion, token by token."""
+    """The last completion and the depth of each token."""
     return LastCompletion(
         text=result["text"],
         tokens=[

@@ -1,6 +1,6 @@
-"""The front: what one window's completions need, from document to engine and back, without LSP's own types.
+"""The front of one window: from a document and a cursor to the engine's completion, without LSP's own types.
 
-Keeps the documents and their prompt windows, the settings in force, and why the last request ended as it did.
+Holds the documents with their prompt windows, the settings in force, and why the last request ended as it did.
 Must not know: pygls, sockets, or torch.
 """
 
@@ -12,28 +12,31 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from green_code.battery import Battery
 from green_code.globs import compile_glob
 from green_code.link.messages import (
     CompletionParams,
     CompletionResult,
+    EnergyMessage,
     Explanation,
     LastCompletion,
     State,
     StatusMessage,
+    WindowEnergy,
 )
 from green_code.lsp import guards
-from green_code.lsp.debounce import Rhythm
+from green_code.lsp.debounce import Debounce
 from green_code.lsp.documents import Document, Encoding, Span
 from green_code.lsp.explain import NOTHING_YET, TEXTS, explain, last_completion
 from green_code.lsp.prompt import PromptWindow
-from green_code.lsp.retention import KeptWatch
+from green_code.lsp.retention import RetentionWatch
 from green_code.lsp.supervisor import Supervisor
 from green_code.lsp.syntax import Syntax
 from green_code.lsp.type_through import TypeThrough
 from green_code.problems import Problem
+from green_code.report import Report
 from green_code.settings import PREFIX, TOKENS_PER_LINE, default_settings, parse_settings
 
 log = logging.getLogger(__name__)
@@ -44,39 +47,46 @@ _WAITING: Final[tuple[State, ...]] = ("starting", "loading")
 
 
 @dataclass
-class _Open:
+class _OpenDocument:
     document: Document
     window: PromptWindow = field(default_factory=PromptWindow)
     syntax: Syntax = field(default_factory=Syntax)
-    given: TypeThrough = field(default_factory=TypeThrough)
+    recent: TypeThrough = field(default_factory=TypeThrough)
     changes: int = 0
+
+
+class _Cursor(NamedTuple):
+    entry: _OpenDocument
+    line: int
+    before: str  # the line up to the cursor
+    params: CompletionParams
 
 
 class Front:
     """One window.
 
     Args:
-        send_status: shows the window's state: the engine's, or `disabled` or `paused` instead of it.
-        supervisor: makes the engine's supervisor from a status and an energy callback.
+        send_status: shows the window's state: the engine's, or `disabled` or `paused`.
+        supervisor: makes the engine's supervisor from a status callback and an energy callback.
         clock: monotonic seconds; replaced in tests.
     """
 
     def __init__(
         self,
         send_status: Callable[[StatusMessage], None],
-        send_energy: Callable[[Mapping[str, Any]], None],
+        send_energy: Callable[[WindowEnergy], None],
         supervisor: Callable[..., Supervisor] = Supervisor,
         on_battery: Callable[[], bool] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._clock = clock
-        self._rhythm = Rhythm()
+        self._debounce = Debounce()
         self._send_status = send_status
         self._send_energy = send_energy
         self._supervisor = supervisor(self._engine_status, self._engine_energy)
         self._on_battery = on_battery or Battery()
-        self._open: dict[str, _Open] = {}
-        self._kept = KeptWatch(self._lines_of, self._supervisor.kept)
+        self._open: dict[str, _OpenDocument] = {}
+        self._retention = RetentionWatch(self._lines_of, self._supervisor.retained)
         self._engine = StatusMessage(state="starting", message="No engine yet", progress=None, reason=None)
         self._shown: StatusMessage | None = None
         self._begun = False
@@ -88,17 +98,17 @@ class Front:
 
     # --- settings and documents ---------------------------------------------------------------------------
     def configure(self, values: Mapping[str, Any] | None) -> list[str]:
-        """Take settings; they hold from the next request on. Returns a message for each that is not used."""
+        """Take settings, which hold from the next request on. Returns a message for each that cannot be used."""
         self.settings, problems = parse_settings(values)
-        self._show()
+        self._show_status()
         malformed = [glob for glob in self.settings.excluded_files if compile_glob(glob) is None]
         return problems + [
-            f"{PREFIX}excludedFiles: {glob!r} is no glob; it excludes nothing." for glob in malformed
+            f"{PREFIX}excludedFiles: {glob!r} is not a valid glob; it excludes nothing." for glob in malformed
         ]
 
     def open(self, uri: str, language: str, text: str) -> None:
         """A document was opened."""
-        self._open[uri] = _Open(Document(uri, language, text, self.encoding))
+        self._open[uri] = _OpenDocument(Document(uri, language, text, self.encoding))
 
     def change(self, uri: str, span: Span | None, text: str) -> None:
         """A range of a document, or all of it, was replaced."""
@@ -106,7 +116,7 @@ class Front:
             log.warning("a change of a document that is not open")
             return
         entry.changes += 1
-        self._rhythm.key(self._clock())
+        self._debounce.key(self._clock())
         if span is None:
             entry.document.replace(text)
             entry.window.forget()
@@ -115,7 +125,7 @@ class Front:
             edit = entry.document.apply(span, text)
             entry.window.follow(edit)
             entry.syntax.follow(edit)
-            self._kept.follow(uri, edit)
+            self._retention.follow(uri, edit)
 
     def close_document(self, uri: str) -> None:
         """A document was closed."""
@@ -125,73 +135,82 @@ class Front:
     async def complete(
         self, uri: str, line: int, units: int, automatic: bool, list_open: bool = False
     ) -> CompletionResult | None:
-        """A completion for a cursor, or None; the reason is kept for `explain`.
+        """A completion for a cursor, or None; `explain` then says why.
 
         Args:
-            automatic: the editor asks by itself, the user did not.
+            automatic: the editor sent the request by itself.
             list_open: the editor shows its own list of completions.
         """
+        if (cursor := self._cursor(uri, line, units, automatic, list_open)) is None:
+            return None
+        entry, line, before, params = cursor
+        try:
+            result = entry.recent.find(params)
+            if result is None:
+                if automatic and await self._overtaken(entry):
+                    self._outcome = ("superseded", "")
+                    return None
+                result = await self._supervisor.complete(params)
+                if result["text"]:
+                    self._last = last_completion(params, result)
+                    if result["reason"] != "budget":  # after a time limit, the next request may give more
+                        entry.recent.add(params, result)
+        except asyncio.CancelledError:
+            waiting = self._engine["state"] in _WAITING
+            self._outcome = ("engine_starting", self._engine["message"]) if waiting else ("cancelled", "")
+            raise
+        except Problem as problem:
+            self._outcome = (problem.reason, str(problem))
+            return None
+        self._outcome = (result["reason"], "")
+        if not result["text"]:
+            return None
+        self._retention.show(result["id"], uri, line, before, result["text"])
+        return result
+
+    def _cursor(self, uri: str, line: int, units: int, automatic: bool, list_open: bool) -> _Cursor | None:
+        """The cursor's document and the request to send, or None if a guard refuses."""
         entry = self._open.get(uri)
         if entry is None:
-            self._remember("filtered", "The editor has not opened this document for Green Code.")
+            self._outcome = ("filtered", "The editor has not opened this document for Green Code.")
             return None
         line, index = entry.document.locate(line, units)
-        if (
-            refused := guards.first_refusal(self._situation(entry, line, index, automatic, list_open))
-        ) is not None:
-            self._show()
-            self._remember(refused.reason, refused.message)
+        situation = self._situation(entry, line, index, automatic, list_open)
+        if (refused := guards.first_refusal(situation)) is not None:
+            self._show_status()
+            self._outcome = (refused.reason, refused.message)
             return None
         params = self._params(entry, line, index)
         if not params["prefix"].strip():
-            self._remember("no_context", "")
+            self._outcome = ("no_context", "")
             return None
-        before = entry.document.lines[line][:index]
-        if (given := entry.given.find(params)) is not None:
-            self._outcome = (given["reason"], "")
-            self._kept.give(given["id"], uri, line, before, given["text"])
-            return given
-        try:
-            if automatic and await self._overtaken(uri, entry):
-                self._remember("superseded", "")
-                return None
-            result = await self._supervisor.complete(params)
-        except asyncio.CancelledError:
-            waiting = self._engine["state"] in _WAITING
-            self._remember(
-                "engine_starting" if waiting else "cancelled", self._engine["message"] if waiting else ""
-            )
-            raise
-        except Problem as problem:
-            self._remember(problem.reason, str(problem))
-            return None
-        if not result["text"]:
-            self._remember(result["reason"], "")
-            return None
-        if result["reason"] != "budget":  # cut short: the next time may give more
-            entry.given.remember(params, result)
-        self._last = last_completion(params, result)
-        self._kept.give(result["id"], uri, line, before, result["text"])
-        self._outcome = (result["reason"], "")
-        return result
+        return _Cursor(entry, line, entry.document.lines[line][:index], params)
+
+    async def _overtaken(self, entry: _OpenDocument) -> bool:
+        """Wait for the debounce; whether the document or the settings changed meanwhile."""
+        changes, settings = entry.changes, self.settings
+        if (seconds := self._debounce.wait_seconds(self._clock())) > 0:
+            await asyncio.sleep(seconds)
+        is_open = self._open.get(entry.document.uri) is entry
+        return entry.changes != changes or not is_open or self.settings is not settings
 
     def accepted(self, row_id: str) -> None:
-        """The user took a completion."""
+        """The user accepted a completion."""
         self._supervisor.accepted(row_id)
-        self._kept.accept(row_id)
+        self._retention.accept(row_id)
 
     def explain(self) -> Explanation:
         """Why the last request gave nothing, or what it gave."""
         return explain(*self._outcome, self._last)
 
-    async def report(self) -> Any:
+    async def report(self) -> Report:
         """The energy report."""
         return await self._supervisor.report()
 
     async def begin(self) -> None:
-        """The editor is ready for notifications: show the state, and start the engine if it is wanted now."""
+        """The editor accepts notifications: show the state, and start the engine unless completions are off or paused."""
         self._begun = True
-        self._show()
+        self._show_status()
         if self.settings.enabled and not (self.settings.pause_on_battery and self._on_battery()):
             await self._supervisor.warm_up(self.settings.model)
 
@@ -201,25 +220,14 @@ class Front:
 
     async def close(self) -> None:
         """The window closes."""
-        self._kept.close()
+        self._retention.close()
         await self._supervisor.close()
-
-    async def _overtaken(self, uri: str, entry: _Open) -> bool:
-        """Wait as long as the typing asks for; whether the document or the settings changed meanwhile."""
-        changes, settings = entry.changes, self.settings
-        if (seconds := self._rhythm.wait_seconds(self._clock())) > 0:
-            await asyncio.sleep(seconds)
-        return entry.changes != changes or self._open.get(uri) is not entry or self.settings is not settings
-
-    def _remember(self, reason: str, detail: str) -> None:
-        """Keep why a request gave nothing; the detail takes the place of the reason's usual sentence."""
-        self._outcome = (reason, detail)
 
     def _lines_of(self, uri: str) -> list[str] | None:
         return entry.document.lines if (entry := self._open.get(uri)) is not None else None
 
     def _situation(
-        self, entry: _Open, line: int, index: int, automatic: bool, list_open: bool
+        self, entry: _OpenDocument, line: int, index: int, automatic: bool, list_open: bool
     ) -> guards.Situation:
         document = entry.document
         text = document.lines[line].rstrip("\r\n")
@@ -238,7 +246,7 @@ class Front:
             inside=lambda: entry.syntax.kind_at(document.language, document.lines, line, index),
         )
 
-    def _params(self, entry: _Open, line: int, index: int) -> CompletionParams:
+    def _params(self, entry: _OpenDocument, line: int, index: int) -> CompletionParams:
         now = self.settings
         prompt = entry.window.prompt(entry.document.lines, line, index, now.max_prompt_tokens)
         return CompletionParams(
@@ -257,33 +265,30 @@ class Front:
         )
 
     # --- status and energy --------------------------------------------------------------------------------
-    def _engine_energy(self, energy: Mapping[str, Any]) -> None:
-        self._send_energy({**energy, "on_battery": self._on_battery()})  # messages.WindowEnergy
+    def _engine_energy(self, energy: EnergyMessage) -> None:
+        self._send_energy(WindowEnergy(**energy, on_battery=self._on_battery()))
 
     def _engine_status(self, status: StatusMessage) -> None:
         before, self._engine = self._engine["state"], status
-        # Another engine, model or bundle, perhaps: it may say other things. "busy" comes and goes with every completion.
+        # Perhaps another engine, model or bundle, which may give other completions. "busy" comes with every completion.
         if "busy" not in (before, status["state"]):
             for entry in self._open.values():
-                entry.given.forget()
-        self._show()
+                entry.recent.clear()
+        self._show_status()
 
-    def _show(self) -> None:
+    def _show_status(self) -> None:
         """Send the window's status if it has changed; LSP forbids it before the editor is initialized."""
         if not self._begun:
             return
         status = self._engine
         if not self.settings.enabled:
-            status = StatusMessage(
-                state="disabled", message=TEXTS["disabled"].sentence, progress=None, reason="disabled"
-            )
+            status = _own_status("disabled", "disabled")
         elif self.settings.pause_on_battery and self._on_battery():
-            status = StatusMessage(
-                state="paused",
-                message=TEXTS["paused_on_battery"].sentence,
-                progress=None,
-                reason="paused_on_battery",
-            )
+            status = _own_status("paused", "paused_on_battery")
         if status != self._shown:
             self._shown = status
             self._send_status(status)
+
+
+def _own_status(state: State, reason: str) -> StatusMessage:
+    return StatusMessage(state=state, message=TEXTS[reason].sentence, progress=None, reason=reason)

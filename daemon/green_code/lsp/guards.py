@@ -1,7 +1,7 @@
-"""Guards: the reasons not to ask the engine at all. One function each; their order is on one screen below.
+"""Guards: the checks before a request goes to the engine. One function each; `GUARDS` has their order.
 
-A guard returns None to let a request pass, or the reason and a sentence for Why No Suggestion?. (An editor's
-selection is not among them: LSP's inline completion carries a position only.)
+A guard returns None to let a request pass, or a reason with a sentence for Why No Suggestion?. There is no guard for a
+selection, because LSP's inline completion carries a position only.
 Must not know: the engine, prompts, or how a reason is shown.
 """
 
@@ -22,9 +22,9 @@ LINE_CHARACTERS_AT_MOST: Final = 10_000
 
 @dataclass(frozen=True)
 class Situation:
-    """What the guards look at. `before` and `after` are the cursor's line, without its end.
+    """What the guards check. `before` and `after` are the cursor's line, without its end.
 
-    `settings` are those of the document's language; `inside` says what the cursor is in, and costs some milliseconds.
+    `settings` are those of the document's language; a call of `inside` costs some milliseconds.
     """
 
     settings: Settings
@@ -32,7 +32,7 @@ class Situation:
     path: str
     workspace_folders: Sequence[str]
     automatic: bool
-    list_open: bool  # the editor's own list of completions, with an entry selected
+    list_open: bool  # the editor shows its own list of completions, with an entry selected
     before: str
     after: str
     characters: int
@@ -43,7 +43,7 @@ class Situation:
 
 @dataclass(frozen=True)
 class Refused:
-    """Why a request goes no further."""
+    """Why a request does not reach the engine."""
 
     reason: Refusal
     message: str
@@ -54,11 +54,9 @@ Guard = Callable[[Situation], "Refused | None"]
 
 def is_disabled(now: Situation) -> Refused | None:
     """The user switched completions off."""
-    return (
-        None
-        if now.settings.enabled
-        else Refused("disabled", "Green Code is switched off (greenCode.enabled).")
-    )
+    if now.settings.enabled:
+        return None
+    return Refused("disabled", "Green Code is switched off (greenCode.enabled).")
 
 
 def is_other_language(now: Situation) -> Refused | None:
@@ -70,24 +68,22 @@ def is_other_language(now: Situation) -> Refused | None:
 
 
 def is_excluded_file(now: Situation) -> Refused | None:
-    """The document is one that must not be read."""
+    """The user excluded the document."""
     glob = matching_glob(now.settings.excluded_files, now.path, now.workspace_folders)
-    return (
-        None
-        if glob is None
-        else Refused("filtered", f"The file is excluded by {glob} (greenCode.excludedFiles).")
-    )
+    if glob is None:
+        return None
+    return Refused("filtered", f"The file is excluded by {glob} (greenCode.excludedFiles).")
 
 
-def is_unasked(now: Situation) -> Refused | None:
-    """The user wants completions only when asking for them."""
+def is_automatic(now: Situation) -> Refused | None:
+    """The editor sent the request by itself, and the user wants completions on request only."""
     if now.settings.trigger == "manual" and now.automatic:
-        return Refused("filtered", "Completions come only when asked for (greenCode.trigger is manual).")
+        return Refused("filtered", "Completions come on request only (greenCode.trigger is manual).")
     return None
 
 
-def is_behind_a_list(now: Situation) -> Refused | None:
-    """The editor's list of completions is open: it would hide a suggestion, or the two would argue."""
+def is_list_open(now: Situation) -> Refused | None:
+    """The editor's list of completions is open and would hide a suggestion."""
     if now.list_open and now.automatic:
         return Refused("filtered", "The editor's own list of completions is open; press Escape to close it.")
     return None
@@ -103,16 +99,14 @@ def is_on_battery(now: Situation) -> Refused | None:
 
 
 def is_binary(now: Situation) -> Refused | None:
-    """The document is no text."""
-    return (
-        Refused("filtered", "The file holds NUL characters, so it is not text.")
-        if now.nul_characters
-        else None
-    )
+    """The document is not text."""
+    if not now.nul_characters:
+        return None
+    return Refused("filtered", "The file holds NUL characters, so it is not text.")
 
 
 def is_too_large(now: Situation) -> Refused | None:
-    """The document is too large to be source that someone edits."""
+    """The document is too large to be source code written by hand."""
     if now.characters <= FILE_CHARACTERS_AT_MOST:
         return None
     return Refused(
@@ -121,7 +115,7 @@ def is_too_large(now: Situation) -> Refused | None:
 
 
 def is_long_line(now: Situation) -> Refused | None:
-    """The cursor's line is generated or minified."""
+    """The cursor's line is too long to be written by hand."""
     length = len(now.before) + len(now.after)
     if length <= LINE_CHARACTERS_AT_MOST:
         return None
@@ -138,7 +132,7 @@ def is_mid_word(now: Situation) -> Refused | None:
 
 
 def is_in_comment_or_string(now: Situation) -> Refused | None:
-    """The user wants no completions there."""
+    """The user wants no completions in comments, or none in strings."""
     comments, strings = now.settings.complete_in_comments, now.settings.complete_in_strings
     kind = None if comments and strings else now.inside()
     if kind == "comment" and not comments:
@@ -160,8 +154,8 @@ GUARDS: Final[tuple[Guard, ...]] = (
     is_disabled,
     is_other_language,
     is_excluded_file,
-    is_unasked,
-    is_behind_a_list,
+    is_automatic,
+    is_list_open,
     is_on_battery,
     is_binary,
     is_too_large,

@@ -1,9 +1,8 @@
-"""The part of a document that the model reads.
+"""The prompt window: the part of a document that the model reads.
 
-The prefix window starts at a line's beginning, the anchor. The anchor stays while the cursor moves about and
-text is typed, and moves only when the window would outgrow its cap or has become very short; then it goes to
-half the cap before the cursor. So typing extends the prompt and never shifts it, which is what lets the
-engine keep its caches between keystrokes; and the cost does not grow with the file.
+The window starts at the beginning of a line, the anchor. The anchor moves only if the window would exceed its limit or
+has become very short; it then moves to half the limit before the cursor. So typing extends the prompt and does not shift
+it, and the engine can reuse its KV cache between keystrokes. The cost does not grow with the file.
 Must not know: tokens (the engine counts them), settings, or the protocol.
 """
 
@@ -14,10 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from green_code.lsp.documents import Edit
+from green_code.lsp.documents import Edit, with_newlines
 
 CHARACTERS_PER_TOKEN: Final = 6
-"""Generous: code has 3 to 4 characters per token, and the engine cuts at max_prompt_tokens itself."""
+"""More than the 3 to 4 characters per token of code; the engine cuts at max_prompt_tokens itself."""
 
 SUFFIX_CHARACTERS: Final = 2000
 
@@ -31,17 +30,17 @@ class Prompt:
 
 
 class PromptWindow:
-    """One document's window; remembers its anchor between requests."""
+    """One document's window; its anchor persists between requests."""
 
     def __init__(self) -> None:
         self._anchor: int | None = None
 
     def follow(self, edit: Edit) -> None:
-        """Keep the anchor on its line when lines above it come or go."""
+        """Keep the anchor on its line when lines above it are added or removed."""
         if self._anchor is None or edit.first > self._anchor:
             return
         if edit.last < self._anchor:
-            self._anchor += edit.lines - (edit.last - edit.first + 1)
+            self._anchor += edit.added
         elif edit.first < self._anchor:
             self._anchor = None  # the anchor's own line was part of the edit
 
@@ -55,39 +54,31 @@ class PromptWindow:
         head = _cut_line(lines[line][:index], cap)
         if len(head) < index:
             self._anchor = None
-            return Prompt(_plain(head), suffix_of(lines, line, index))
+            return Prompt(with_newlines(head), suffix_of(lines, line, index))
+        first = _first_line(lines, line, cap - index)
         anchor = self._anchor
-        if anchor is None or anchor > line or not self._fits(lines, anchor, line, index, cap):
-            anchor = _anchor_before(lines, line, cap // 2 - index)
-            if anchor > 0 and (whole := _anchor_before(lines, line, cap - index)) == 0:
-                anchor = whole  # the file's beginning is in reach: keep all of it
+        if anchor is None or not first <= anchor <= line or _is_short(lines, anchor, line, cap // 4 - index):
+            anchor = 0 if first == 0 else _first_line(lines, line, cap // 2 - index)
             self._anchor = anchor
-        return Prompt(_plain("".join(lines[anchor:line]) + head), suffix_of(lines, line, index))
-
-    @staticmethod
-    def _fits(lines: Sequence[str], anchor: int, line: int, index: int, cap: int) -> bool:
-        """Whether the window from the anchor is neither over its cap nor needlessly short."""
-        length = index
-        for number in range(line - 1, anchor - 1, -1):
-            length += len(lines[number])
-            if length > cap:
-                return False
-        if length > cap:
-            return False
-        return anchor == 0 or length >= cap // 4
+        return Prompt(with_newlines("".join(lines[anchor:line]) + head), suffix_of(lines, line, index))
 
 
-def _anchor_before(lines: Sequence[str], line: int, characters: int) -> int:
-    """The first line of a window that holds at most `characters` before `line`."""
-    anchor = line
-    while anchor > 0 and len(lines[anchor - 1]) <= characters:
-        anchor -= 1
-        characters -= len(lines[anchor])
-    return anchor
+def _first_line(lines: Sequence[str], line: int, characters: int) -> int:
+    """The first line of the longest window of at most `characters` before `line`."""
+    first = line
+    while first > 0 and len(lines[first - 1]) <= characters:
+        first -= 1
+        characters -= len(lines[first])
+    return first
+
+
+def _is_short(lines: Sequence[str], anchor: int, line: int, characters: int) -> bool:
+    """Whether a window could begin before its anchor and has fewer than `characters` before `line`."""
+    return anchor > 0 and sum(map(len, lines[anchor:line])) < characters
 
 
 def _cut_line(head: str, cap: int) -> str:
-    """The cursor's line up to the cursor; over the cap it loses whole half-caps from its beginning."""
+    """The cursor's line up to the cursor; if it is too long, its start moves in steps of half the limit."""
     if len(head) <= cap:
         return head
     step = max(1, cap // 2)
@@ -98,7 +89,7 @@ def _cut_line(head: str, cap: int) -> str:
 
 
 def _continues(text: str, index: int) -> bool:
-    """Whether a cut before `index` would part a character from its marks."""
+    """Whether a cut before `index` would separate a character from its combining marks."""
     joiner = "\u200d"
     character = text[index]
     return index > 0 and (
@@ -118,10 +109,4 @@ def suffix_of(lines: Sequence[str], line: int, index: int) -> str:
             break
         parts.append(lines[number])
         length += len(lines[number])
-    return _plain("".join(parts)[:SUFFIX_CHARACTERS])
-
-
-def _plain(text: str) -> str:
-    if "\r" in text:
-        text = text.replace("\r\n", "\n").replace("\r", "\n")
-    return text
+    return with_newlines("".join(parts)[:SUFFIX_CHARACTERS])

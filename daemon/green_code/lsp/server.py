@@ -1,7 +1,7 @@
-"""The language server of `green-code lsp`: pygls's features wired to a Front, and nothing else.
+"""The language server of `green-code lsp`: connects pygls's features to a Front.
 
-Documents are the front's own (documents.py says why), so pygls's document handlers are replaced; and `exit`
-ends the reading loop instead of raising SystemExit in the middle of it.
+It replaces pygls's document handlers by the front's own documents (see documents.py). `exit` ends the reading loop instead
+of raising SystemExit inside it.
 Must not know: guards, prompts, the engine, or torch.
 """
 
@@ -21,7 +21,7 @@ from pygls.protocol import LanguageServerProtocol, lsp_method
 
 from green_code import __version__
 from green_code.link import messages
-from green_code.link.messages import StatusMessage
+from green_code.link.messages import StatusMessage, WindowEnergy
 from green_code.lsp.documents import Encoding, Span
 from green_code.lsp.front import Front
 from green_code.problems import Problem
@@ -29,26 +29,27 @@ from green_code.problems import Problem
 log = logging.getLogger(__name__)
 
 REQUEST_FAILED = -32803
-"""LSP's RequestFailed: understood, and could not be done."""
+"""LSP's RequestFailed: a valid request that failed."""
 
 
 class FrontProtocol(LanguageServerProtocol):
-    """pygls's protocol with our documents and a clean exit."""
+    """pygls's protocol with the front's documents and a clean exit."""
 
-    def _own_server(self) -> FrontServer:
+    @property
+    def _front_server(self) -> FrontServer:
         return cast(FrontServer, self._server)
 
     @lsp_method(types.EXIT)
     def lsp_exit(self, *args: Any) -> Generator[Any, Any, None]:
-        """Leave the reading loop after this message; `shutdown` before makes the status 0."""
+        """End the reading loop after this message; the status is 0 if `shutdown` came before."""
         yield from ()
-        self._own_server().leave(0 if self._shutdown else 1)
+        self._front_server.leave(0 if self._shutdown else 1)
 
     @lsp_method(types.TEXT_DOCUMENT_DID_OPEN)
     def lsp_text_document__did_open(self, params: types.DidOpenTextDocumentParams) -> None:
-        """Keep the document."""
+        """Open the document in the front."""
         item = params.text_document
-        self._own_server().front.open(item.uri, item.language_id, item.text)
+        self._front_server.front.open(item.uri, item.language_id, item.text)
 
     @lsp_method(types.TEXT_DOCUMENT_DID_CHANGE)
     def lsp_text_document__did_change(self, params: types.DidChangeTextDocumentParams) -> None:
@@ -58,19 +59,19 @@ class FrontProtocol(LanguageServerProtocol):
             if isinstance(change, types.TextDocumentContentChangePartial):
                 start, end = change.range.start, change.range.end
                 span = Span(start.line, start.character, end.line, end.character)
-            self._own_server().front.change(params.text_document.uri, span, change.text)
+            self._front_server.front.change(params.text_document.uri, span, change.text)
 
     @lsp_method(types.TEXT_DOCUMENT_DID_CLOSE)
     def lsp_text_document__did_close(self, params: types.DidCloseTextDocumentParams) -> None:
-        """Forget the document."""
-        self._own_server().front.close_document(params.text_document.uri)
+        """Close the document in the front."""
+        self._front_server.front.close_document(params.text_document.uri)
 
     @lsp_method(types.WORKSPACE_DID_CHANGE_WORKSPACE_FOLDERS)
     def lsp_workspace__did_change_workspace_folders(
         self, params: types.DidChangeWorkspaceFoldersParams
     ) -> None:
         """Follow the folders, for excludedFiles."""
-        folders = self._own_server().front.workspace_folders
+        folders = self._front_server.front.workspace_folders
         for folder in params.event.removed:
             if (path := _path(folder.uri)) in folders:
                 folders.remove(path)
@@ -94,22 +95,24 @@ class FrontServer(LanguageServer):
 
     @property
     def front(self) -> Front:
-        """Made at first use, on the running loop."""
+        """Created at first use, on the running loop."""
         if self._front is None:
             self._front = Front(self._send_status, self._send_energy)
         return self._front
 
     def leave(self, exit_status: int) -> None:
-        """End the reading loop after the message at hand."""
+        """End the reading loop after the current message."""
         self.exit_status = exit_status
         if self._stop_event is not None:
             self._stop_event.set()
 
     def configure(self, values: Any) -> None:
-        """Take settings and tell the user about those that cannot be used, once while they are wrong."""
+        """Take settings. A warning names each that cannot be used, once for as long as it stays wrong."""
         if values is not None and not isinstance(values, dict):
             values = None
-            self._warn("Green Code's settings are not an object; the defaults are used.")
+            self._warn(
+                "Green Code's settings are not an object. The defaults are used; write an object of settings."
+            )
         messages = self.front.configure(values)
         for message in messages:
             if message not in self._warned:
@@ -117,7 +120,7 @@ class FrontServer(LanguageServer):
         self._warned = set(messages)
 
     def start_in_background(self, work: Any) -> None:
-        """Run a coroutine that nobody awaits; its failure is logged."""
+        """Run a coroutine as a task; a failure is logged."""
         task = asyncio.get_running_loop().create_task(work)
         self.background.add(task)
         task.add_done_callback(self._background_done)
@@ -138,7 +141,7 @@ class FrontServer(LanguageServer):
     def _send_status(self, status: StatusMessage) -> None:
         self.protocol.notify(messages.LSP_STATUS, dict(status))
 
-    def _send_energy(self, energy: Mapping[str, Any]) -> None:
+    def _send_energy(self, energy: WindowEnergy) -> None:
         self.protocol.notify(messages.LSP_ENERGY, dict(energy))
 
 
@@ -152,10 +155,11 @@ def make_server() -> FrontServer:
         if not folders and params.root_uri:
             folders = [params.root_uri]
         server.front.workspace_folders = [_path(uri) for uri in folders]
-        server.front.encoding = cast(Encoding, str(_value(server.workspace.position_encoding)))
+        encoding = server.workspace.position_encoding
+        server.front.encoding = cast(Encoding, getattr(encoding, "value", encoding) or "utf-16")
         options = plain(params.initialization_options)
         server.configure(options.get("settings") if isinstance(options, dict) else None)
-        if not _makes_commands_of_ours(params.capabilities):
+        if not _registers_server_commands(params.capabilities):
             server.command(messages.COMMAND_ACCEPTED)(accepted_by_command)
 
     def accepted_by_command(row_id: str) -> None:
@@ -213,7 +217,7 @@ def make_server() -> FrontServer:
 
 
 async def _or_request_failed(work: Any) -> Any:
-    """A Problem becomes an LSP error with its sentence and reason."""
+    """Turns a Problem into an LSP error with its message and reason."""
     try:
         return await work
     except Problem as problem:
@@ -228,7 +232,7 @@ def serve() -> int:
 
 
 def plain(value: Any) -> Any:
-    """What pygls makes of a JSON object without a schema (a named tuple), as a dictionary again."""
+    """JSON values as dictionaries and lists; pygls makes named tuples of objects without a schema."""
     if isinstance(value, tuple) and hasattr(value, "_asdict"):
         return {key: plain(item) for key, item in value._asdict().items()}
     if isinstance(value, Mapping):
@@ -238,17 +242,13 @@ def plain(value: Any) -> Any:
     return value
 
 
-def _makes_commands_of_ours(client: types.ClientCapabilities) -> bool:
-    """Whether the editor makes commands of its own out of a server's, as VS Code's client library does.
+def _registers_server_commands(client: types.ClientCapabilities) -> bool:
+    """Whether the editor registers a server's commands as its own, as VS Code's client library does.
 
-    There the extension has `greenCode.accepted` already, and a second command of that name would fail the
-    start. Such an editor says that commands may be registered later, too; the others only pass them on.
+    There the extension has already registered `greenCode.accepted`, and a second command of that name would make the
+    start fail. Such an editor declares dynamic registration of commands; others only send them back.
     """
     return bool(get_capability(client, "workspace.execute_command.dynamic_registration", False))
-
-
-def _value(encoding: Any) -> Any:
-    return getattr(encoding, "value", encoding) or "utf-16"
 
 
 def _path(uri: str) -> str:

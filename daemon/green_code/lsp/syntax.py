@@ -1,10 +1,9 @@
 """Whether a cursor is inside a comment or a string, by Pygments' lexers.
 
-Only the text before the cursor is lexed, with whatever closes a comment or a string put behind it: what is open at the
-cursor is then a whole token that the cursor is in, also while it is still being typed, and what comes after the cursor
-cannot mislead. Lexing goes on from lines that are known to begin in code, so that a key costs a few milliseconds in a
-file of any length.
-Must not know: settings, or what is made of the answer. Pygments is imported at first use: few need it.
+Only the text before the cursor is lexed, followed by everything that could close a comment or a string. So an unfinished
+comment or string is one token around the cursor, and the text after the cursor has no influence. Lexing restarts at lines
+that are known to begin in code, so a key costs a few milliseconds in a file of any length.
+Must not know: settings. Pygments is imported at first use, because few users need it.
 """
 
 from __future__ import annotations
@@ -13,21 +12,21 @@ import functools
 from collections.abc import Sequence
 from typing import Any, Final, Literal
 
-from green_code.lsp.documents import Edit
+from green_code.lsp.documents import Edit, with_newlines
 
 Kind = Literal["comment", "string"]
 
 CHARACTERS_AT_MOST: Final = 30_000
-"""That are lexed at once, some 50 ms, as when the cursor is put far down into a file; a key costs `STEP` at most."""
+"""Most that is lexed at once, in about 50 ms: when the cursor jumps far down in a file. A key costs `STEP` at most."""
 
 STEP: Final = 4_000
-"""Characters between two lines that lexing goes on from; a shorter file is always lexed from its beginning."""
+"""Characters between two restart lines; a shorter file is always lexed from its beginning."""
 
 _MARK: Final = "_"
-"""Stands at the cursor: a word in every language, and no string's prefix or escape in any."""
+"""Put at the cursor: a word in every language, and in none a string's prefix or an escape."""
 
 _CLOSERS: Final = "\"\"\"'''`*/-->*)-}]]\n=end\n"
-"""Of strings and block comments. They close what is open at the cursor, and open nothing before it."""
+"""They close any string or block comment that is open at the cursor."""
 
 _ALIASES: Final = {
     "cuda-cpp": "cuda",
@@ -40,17 +39,17 @@ _ALIASES: Final = {
     "vue-html": "html",
     "xsl": "xslt",
 }
-"""Pygments' names of the editor's languages, where it does not know theirs."""
+"""Pygments' names of languages where the editor's name is another."""
 
 
 class Syntax:
-    """What is known of one document from one request to the next: lines that begin in code."""
+    """The lines of one document that are known to begin in code."""
 
     def __init__(self) -> None:
         self._in_code = {0}
 
     def follow(self, edit: Edit) -> None:
-        """Forget the lines below an edit; where it begins, nothing has changed yet."""
+        """Forget the lines below the first line of an edit."""
         self._in_code = {number for number in self._in_code if number <= edit.first}
 
     def forget(self) -> None:
@@ -58,12 +57,12 @@ class Syntax:
         self._in_code = {0}
 
     def kind_at(self, language: str, lines: Sequence[str], line: int, index: int) -> Kind | None:
-        """What code point `index` of line `line` is inside of; None: code, or a language that Pygments does not have."""
+        """What encloses code point `index` of line `line`; None: code, or a language that Pygments lacks."""
         if (lexer := _lexer(language)) is None:
             return None
         start = max(number for number in self._in_code if number <= line)
         nearer = _likely_code(lines, start, line, index)
-        before = "".join([*lines[nearer:line], lines[line][:index]]).replace("\r\n", "\n").replace("\r", "\n")
+        before = with_newlines("".join([*lines[nearer:line], lines[line][:index]]))
         number, next_step = nearer, STEP if nearer == start else 0
         for offset, token, text in lexer.get_tokens_unprocessed(before + _MARK + _CLOSERS):
             kind = _kind(token)
@@ -83,7 +82,7 @@ def _kind(token: Any) -> Kind | None:
 
     if token in Comment and token not in Comment.Preproc and token not in Comment.PreprocFile:
         return "comment"
-    # A regular expression is code to write, as VS Code's own classes of tokens have it.
+    # VS Code counts a regular expression as code, too.
     return "string" if token in String and token not in String.Regex else None
 
 
@@ -99,12 +98,11 @@ def _lexer(language: str) -> Any:
 
 
 def _likely_code(lines: Sequence[str], start: int, line: int, index: int) -> int:
-    """`start`, or where that is too far from the cursor, a line that is likely to begin in code.
+    """`start`, or if that is too far from the cursor, a line that is likely to begin in code.
 
-    That is the least indented line of the further half of what may be lexed, one after a blank line before another one.
-    Definitions stand there, while the lines of a comment or string that goes over several are mostly further in or
-    follow one another. Where it is wrong all the same, suggestions come or stay away wrongly thereabouts: no more than
-    that is at stake.
+    It is the least indented line in the further half of what may be lexed, preferably one after a blank line: definitions
+    are there, while the lines of a long comment or string are mostly indented or adjacent. A wrong choice only lets a
+    suggestion appear, or not appear, against the setting.
     """
     first, left = line, CHARACTERS_AT_MOST - index
     while first > start and len(lines[first - 1]) <= left:

@@ -1,78 +1,73 @@
-"""Suggestions that were given lately: typing along one, or coming back to where it was given, needs no engine.
+"""Type-through: typing along a recent suggestion, or deleting back to it, needs no engine.
 
-While what is typed agrees with a suggestion, its rest still stands. It is found again by the text before the cursor and
-by everything else that was asked; so one that an edit, a setting or the moving window has overtaken is never shown.
-Brackets and quotes that the editor closes by itself stand after the cursor then: the rest ends before them.
-Must not know: documents, or when an editor asks.
+A suggestion stays valid while the typed text agrees with it. It is found by the text before the cursor and by all other
+parameters of the request, so a suggestion from before an edit or a change of settings is never shown. If the editor has
+closed a bracket or quote by itself, the rest of the suggestion ends before it.
+Must not know: documents, or when an editor sends requests.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from green_code.link.messages import CompletionParams, CompletionResult
 
-KEPT: Final = 64
-"""Suggestions of a document that are remembered."""
+REMEMBERED: Final = 64
+"""Suggestions in memory, for each document."""
 
 _OPENERS, _CLOSERS = "([{", ")]}"
 _OPENER_OF = {**dict(zip(_CLOSERS, _OPENERS, strict=True)), **{quote: quote for quote in "\"'`"}}
 
 
-@dataclass(frozen=True)
-class _Given:
+class _Suggestion(NamedTuple):
     prefix: str
     suffix: str
-    rest_of_question: dict[str, Any]
+    other_params: dict[str, Any]
     result: CompletionResult
 
 
 class TypeThrough:
-    """One document's suggestions, the newest first."""
+    """The recent suggestions of one document, newest first."""
 
     def __init__(self) -> None:
-        self._given: deque[_Given] = deque(maxlen=KEPT)
+        self._suggestions: deque[_Suggestion] = deque(maxlen=REMEMBERED)
 
-    def remember(self, asked: CompletionParams, result: CompletionResult) -> None:
-        """A suggestion that is now shown."""
-        self._given.appendleft(_Given(asked["prefix"], asked["suffix"], _rest_of(asked), result))
+    def add(self, params: CompletionParams, result: CompletionResult) -> None:
+        """A suggestion is shown."""
+        suggestion = _Suggestion(params["prefix"], params["suffix"], _other(params), result)
+        self._suggestions.appendleft(suggestion)
 
-    def forget(self) -> None:
-        """What was suggested holds no longer."""
-        self._given.clear()
+    def clear(self) -> None:
+        """The engine may give other suggestions from now on."""
+        self._suggestions.clear()
 
-    def find(self, asked: CompletionParams) -> CompletionResult | None:
-        """The suggestion that this question continues, with the text that is left of it; None: ask the engine."""
-        prefix, rest_of_question = asked["prefix"], _rest_of(asked)
-        for given in self._given:
-            if not prefix.startswith(given.prefix) or given.rest_of_question != rest_of_question:
+    def find(self, params: CompletionParams) -> CompletionResult | None:
+        """The newest suggestion that continues this request's prefix, without the typed part; None: ask the engine."""
+        prefix, other_params = params["prefix"], _other(params)
+        for old in self._suggestions:
+            if not prefix.startswith(old.prefix) or old.other_params != other_params:
                 continue
-            typed, text = prefix[len(given.prefix) :], given.result["text"]
+            typed, text = prefix[len(old.prefix) :], old.result["text"]
             if not text.startswith(typed):
                 continue
-            left = _before_closed(text[len(typed) :], typed, given.suffix, asked["suffix"])
-            if left.strip():
-                return {**given.result, "text": left}
+            rest = _before_closed(text[len(typed) :], typed, old.suffix, params["suffix"])
+            if rest.strip():
+                return {**old.result, "text": rest}
         return None
 
 
-def _rest_of(asked: CompletionParams) -> dict[str, Any]:
-    return {name: value for name, value in asked.items() if name not in ("prefix", "suffix")}
+def _other(params: CompletionParams) -> dict[str, Any]:
+    return {name: value for name, value in params.items() if name not in ("prefix", "suffix")}
 
 
-def _before_closed(rest: str, typed: str, then: str, now: str) -> str:
-    """The part of `rest` before what the editor has closed; nothing where the text after the cursor changed otherwise.
-
-    Args:
-        then, now: the text after the cursor when the suggestion was made, and now.
-    """
-    if now == then:
+def _before_closed(rest: str, typed: str, old_suffix: str, suffix: str) -> str:
+    """The part of `rest` before a bracket or quote that the editor closed; empty if the suffix changed in another way."""
+    if suffix == old_suffix:
         return rest
-    closed = now[:1]
+    closed = suffix[:1]
     opener = _OPENER_OF.get(closed)
-    if opener is None or opener not in typed or now[1:] != then[: len(now) - 1]:
+    if opener is None or opener not in typed or suffix[1:] != old_suffix[: len(suffix) - 1]:
         return ""
     depth = 0
     for i, character in enumerate(rest):

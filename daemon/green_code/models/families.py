@@ -1,10 +1,9 @@
-"""Model families as rows of data: what differs between them, and where a checkpoint keeps each weight.
+"""Model families as rows of data: how they differ, and the names of their weights in a checkpoint.
 
-`decoder.py` reads these rows and never asks for a model's name. A new family is a row here and a test id in
-tests/models/test_decoder.py. Nothing is inferred from a path: the family is `model_type` of the checkpoint's
-own configuration.
+`decoder.py` depends on these rows only, never on a model's name. A new family is a row here and a test id in
+tests/models/test_decoder.py. The family is `model_type` in the checkpoint's configuration; nothing is inferred from a path.
 
-Dimension letters used throughout the package: B batch, N new positions, S cached positions, L layers, X exits,
+Letters of dimensions in this package: B batch, N new positions, S cached positions, L layers, X exits,
 C hidden width, H query heads, K key-value heads, D head width, M inner width of the MLP, V vocabulary.
 """
 
@@ -19,22 +18,22 @@ from green_code.problems import Problem
 
 @dataclass(frozen=True)
 class Family:
-    """One row: structure, and the checkpoint names of each part (`{}` is the layer, from 0).
+    """The names of each weight in a checkpoint (`{}` is the layer, from 0), and what differs from Llama.
 
-    A tuple of names is concatenated along the output dimension, in that order, into one fused weight.
+    The weights of a tuple of names are concatenated along the output dimension, in this order.
     """
 
-    norm: Literal["rms", "layer"]
-    stored_gain_offset: float  # what to add to a stored norm gain: Gemma keeps gain − 1
-    positions: Literal["rope", "learned"]
-    learned_position_offset: int
-    activation: Literal["silu", "gelu_tanh", "relu"]
-    gated: bool
-    bias: bool
-    qk_norm: bool
-    sandwich_norms: bool  # a second norm on the output of attention and of the MLP
-    scale_embeddings: bool  # by √C
     names: Mapping[str, tuple[str, ...]]  # ours → Hugging Face's, without ".weight" / ".bias"
+    norm: Literal["rms", "layer"] = "rms"
+    stored_gain_offset: float = 0.0  # added to a stored norm gain: Gemma stores gain − 1
+    positions: Literal["rope", "learned"] = "rope"
+    learned_position_offset: int = 0
+    activation: Literal["silu", "gelu_tanh", "relu"] = "silu"
+    gated: bool = True
+    bias: bool = False
+    qk_norm: bool = False
+    sandwich_norms: bool = False  # a second norm on the output of attention and of the MLP
+    scale_embeddings: bool = False  # by √C
 
 
 _LLAMA_NAMES: dict[str, tuple[str, ...]] = {
@@ -55,32 +54,10 @@ _LLAMA_NAMES: dict[str, tuple[str, ...]] = {
 
 FAMILIES: dict[str, Family] = {
     # transformers/models/llama/modeling_llama.py
-    "llama": Family(
-        norm="rms",
-        stored_gain_offset=0.0,
-        positions="rope",
-        learned_position_offset=0,
-        activation="silu",
-        gated=True,
-        bias=False,
-        qk_norm=False,
-        sandwich_norms=False,
-        scale_embeddings=False,
-        names=_LLAMA_NAMES,
-    ),
+    "llama": Family(_LLAMA_NAMES),
     # transformers/models/gemma3/modeling_gemma3.py
     "gemma3_text": Family(
-        norm="rms",
-        stored_gain_offset=1.0,
-        positions="rope",
-        learned_position_offset=0,
-        activation="gelu_tanh",
-        gated=True,
-        bias=False,
-        qk_norm=True,
-        sandwich_norms=True,
-        scale_embeddings=True,
-        names=_LLAMA_NAMES
+        _LLAMA_NAMES
         | {
             "layers.{}.q_norm": ("model.layers.{}.self_attn.q_norm",),
             "layers.{}.k_norm": ("model.layers.{}.self_attn.k_norm",),
@@ -88,20 +65,15 @@ FAMILIES: dict[str, Family] = {
             "layers.{}.mlp_norm": ("model.layers.{}.pre_feedforward_layernorm",),
             "layers.{}.mlp_out_norm": ("model.layers.{}.post_feedforward_layernorm",),
         },
+        stored_gain_offset=1.0,
+        activation="gelu_tanh",
+        qk_norm=True,
+        sandwich_norms=True,
+        scale_embeddings=True,
     ),
-    # transformers/models/opt/modeling_opt.py; its position table begins with two unused rows
+    # transformers/models/opt/modeling_opt.py; the first two rows of its position table are unused
     "opt": Family(
-        norm="layer",
-        stored_gain_offset=0.0,
-        positions="learned",
-        learned_position_offset=2,
-        activation="relu",
-        gated=False,
-        bias=True,
-        qk_norm=False,
-        sandwich_norms=False,
-        scale_embeddings=False,
-        names={
+        {
             "embed": ("model.decoder.embed_tokens",),
             "positions": ("model.decoder.embed_positions",),
             "norm": ("model.decoder.final_layer_norm",),
@@ -117,13 +89,19 @@ FAMILIES: dict[str, Family] = {
             "layers.{}.mlp_in": ("model.decoder.layers.{}.fc1",),
             "layers.{}.mlp_out": ("model.decoder.layers.{}.fc2",),
         },
+        norm="layer",
+        positions="learned",
+        learned_position_offset=2,
+        activation="relu",
+        gated=False,
+        bias=True,
     ),
 }
 
 
 @dataclass(frozen=True)
 class Rope:
-    """Rotary positions of one layer: base, and the stretch that long-context checkpoints ask for."""
+    """Rotary position embedding of one layer: its base, and its scaling for long contexts."""
 
     base: float
     scaling: Literal["none", "linear", "llama3"] = "none"
@@ -135,7 +113,7 @@ class Rope:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Sizes of one model, in our terms. Written to model.json beside converted weights."""
+    """Sizes of one model. Written to model.json, next to the converted weights."""
 
     family: str
     layers: int
@@ -149,7 +127,7 @@ class ModelConfig:
     max_positions: int
     attention_scale: float
     tied_head: bool
-    windows: tuple[int | None, ...]  # per layer: how many positions it sees, itself included; None: all
+    windows: tuple[int | None, ...]  # per layer: positions attended to, the own included; None: all
     ropes: tuple[Rope | None, ...]
 
     def __post_init__(self) -> None:
@@ -173,10 +151,10 @@ class ModelConfig:
 
 
 def config_from_hugging_face(hf: Mapping[str, Any]) -> ModelConfig:
-    """Read the keys of a checkpoint's config.json.
+    """The configuration of a checkpoint's config.json.
 
     Raises:
-        Problem: the family is unknown, or the checkpoint uses a part that its row does not describe.
+        Problem: the family is unknown, or the checkpoint has a part that the family does not describe.
     """
     hf = {**hf, **hf.get("text_config", {})} if "text_config" in hf else dict(hf)
     family = {"gemma3": "gemma3_text"}.get(str(hf["model_type"]), str(hf["model_type"]))
@@ -205,7 +183,7 @@ def config_from_hugging_face(hf: Mapping[str, Any]) -> ModelConfig:
     _check_parts(hf, FAMILIES.get(family))
     head_width = int(hf.get("head_dim") or width // heads)
     pattern = int(hf.get("sliding_window_pattern") or 6) if family == "gemma3_text" else 1
-    kinds = hf.get("layer_types") or [  # older Gemma 3 configurations have the pattern alone
+    kinds = hf.get("layer_types") or [  # older Gemma 3 configurations have only the pattern
         "full_attention" if (i + 1) % pattern == 0 else "sliding_attention" for i in range(layers)
     ]
     window = hf.get("sliding_window")
@@ -230,13 +208,13 @@ def config_from_hugging_face(hf: Mapping[str, Any]) -> ModelConfig:
 _ACTIVATIONS = {
     "silu": ("silu", "swish"),
     "gelu_tanh": ("gelu_pytorch_tanh", "gelu_new"),
-}  # as configurations spell them
+}  # → names in configurations
 
 
 def _check_parts(hf: Mapping[str, Any], row: Family | None) -> None:
-    """Raises Problem where a checkpoint has parts that its family's row does not describe."""
+    """Raises Problem if a checkpoint has parts that its family does not describe."""
     if row is None:
-        return  # ModelConfig says so
+        return  # ModelConfig raises
     activation = hf.get("hidden_activation") or hf.get("hidden_act")
     if activation is not None and activation not in _ACTIVATIONS[row.activation]:
         raise Problem(
@@ -252,7 +230,7 @@ def _check_parts(hf: Mapping[str, Any], row: Family | None) -> None:
 
 
 def _rope(hf: Mapping[str, Any], kind: str) -> Rope:
-    """Both spellings of transformers: `rope_parameters` (5.x, perhaps per layer type) and the older keys."""
+    """From `rope_parameters` (transformers 5, in some models per layer type) or from the older keys."""
     parameters = hf.get("rope_parameters") or {}
     if kind in parameters:
         parameters = parameters[kind]

@@ -1,7 +1,7 @@
-"""Base checkpoints as they are found: a GGUF file, or a folder of safetensors with config.json and tokenizer.json.
+"""Readers of base checkpoints: a GGUF file, or a folder of safetensors with config.json and tokenizer.json.
 
-A source gives a configuration, a tokenizer and weights under our names (`families.Family.names`), one tensor at
-a time, so that conversion never holds a second copy. Pickled checkpoints are refused: loading one runs code.
+A source gives the configuration, the tokenizer and the weights under our names (`families.Family.names`). It gives one tensor at
+a time, so that a conversion never holds a second copy of all. Pickled checkpoints are not read: loading one runs code.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from green_code.problems import Problem
 
 
 class Source(Protocol):
-    """A base model that can be read."""
+    """A base checkpoint."""
 
     @property
     def config(self) -> ModelConfig: ...
@@ -38,10 +38,10 @@ class Source(Protocol):
         """Tokenizer over `ids` (None: all), bos and eos ids in that numbering."""
 
     def tensors(self, ids: Sequence[int] | None) -> Iterator[tuple[str, Tensor]]:
-        """(our name, float32 tensor); embedding and head keep the rows of `ids` alone."""
+        """(our name, float32 tensor); embedding and head have only the rows of `ids`."""
 
     def fingerprint(self) -> str:
-        """SHA-256, hexadecimal, of what the weights are made from."""
+        """SHA-256 of the checkpoint, hexadecimal."""
 
 
 # --- GGUF -------------------------------------------------------------------------------------------------
@@ -63,11 +63,10 @@ _GGUF_GEMMA3 = {
 
 
 class GgufSource:
-    """A Gemma 3 GGUF file, read by the `gguf` package, dequantised tensor by tensor.
+    """A Gemma 3 GGUF file, read by the `gguf` package and dequantised tensor by tensor.
 
-    GGUF already stores Gemma's norm gains with one added, and leaves out what Gemma 3 has as constants: the base
-    of the sliding layers' rotation (10,000) and the pattern, every sixth layer sees all positions
-    (transformers, configuration_gemma3.py).
+    GGUF stores Gemma's norm gains with one added. It leaves out two constants of Gemma 3: the rotary base of the sliding layers
+    (10,000), and that every sixth layer attends to all positions (transformers, configuration_gemma3.py).
     """
 
     def __init__(self, path: Path) -> None:
@@ -87,7 +86,7 @@ class GgufSource:
             ) from error
         self._dequantize: Any = gguf.quants.dequantize
         self._by_name = {t.name.removesuffix(".weight"): t for t in reader.tensors}
-        # The reader holds an array for each entry of the vocabulary, 600 MB in all; it is let go of.
+        # The reader is not kept: it has an array for each entry of the vocabulary, 600 MB in all.
         self._fields = {
             name: field.contents() for name, field in reader.fields.items() if len(field.types) == 1
         }
@@ -163,7 +162,7 @@ def _pieces(reader: Any, fields: Mapping[str, Any]) -> Pieces:
 
 
 class FolderSource:
-    """A local folder in the Hugging Face layout."""
+    """A local folder in the layout of Hugging Face."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -224,10 +223,10 @@ class FolderSource:
 
 
 def map_hugging_face(config: ModelConfig, get: Any) -> Iterator[tuple[str, Tensor]]:
-    """Rename, fuse and correct a Hugging Face state dict, tensor by tensor, as float32.
+    """A Hugging Face state dict under our names, as float32: weights fused, norm gains corrected, one tensor at a time.
 
     Args:
-        get: checkpoint key → tensor, or None where there is no such key.
+        get: key of the checkpoint → tensor, or None if there is no such key.
     Raises:
         Problem: a weight is missing.
     """

@@ -1,12 +1,12 @@
-"""The head's screen: which tokens may be the likeliest, found at a fraction of the head's cost (SVD-softmax, Shim et al., 2017).
+"""The SVD head: the top token at a fraction of the LM head's cost (SVD-softmax, Shim et al., 2017).
 
-Normed states h of one model vary in few directions as far as its head W (V, C) can see. With M = WᵀW, the R greatest principal
-directions Q (R, C) of M^½ h over many states give the approximation of rank R that is best for all logits together:
+In the metric of the head W (V, C), normed states h of one model vary in few directions. With M = WᵀW, the R greatest principal
+directions Q (R, C) of M^½ h over many states give the best approximation of rank R for all logits together:
 
     W h ≈ (W M^-½ Qᵀ) (Q M^½ h) = preview (V, R) · down (R, C) · h
 
-Tokens whose preview is high are then looked at with the head's own rows, and of these the likeliest is taken. Q is all that
-must be known of the states, and is a part of the bundle; the rest follows from the head.
+Tokens with a high preview are candidates; their exact logits come from the head's own rows, and the likeliest is taken. The
+bundle holds Q; the rest follows from the head.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 RANK = 128
-"""Directions that are kept: of 640, they give .2 % of all tokens another likeliest one; int8 gives it .4 %."""
+"""Of 640 directions; with these, .2 % of positions get another top token, and .4 % by int8."""
 _ROWS = 4096  # of the head, in float64 at once
 
 
 @dataclass(frozen=True)
 class SVDHead:
-    """`down` (R, C) gives coordinates of a normed state, `preview` (V, R) the logits that they foretell."""
+    """`down` (R, C) projects a normed state, `preview` (V, R) turns that into approximate logits."""
 
     down: Tensor
     preview: Tensor
@@ -39,7 +39,7 @@ def principal_directions(head: Tensor, moment: Tensor, rank: int) -> Tensor:
 
 
 def read_directions(path: Path) -> Tensor:
-    """Q of a bundle's part.
+    """Q of a bundle.
 
     Raises:
         OSError, SafetensorError, KeyError, ValueError: the file is damaged.
@@ -51,7 +51,7 @@ def read_directions(path: Path) -> Tensor:
 
 
 def svd_head_of(head: Tensor, directions: Tensor) -> SVDHead:
-    """The screen of a head (V, C), for Q (R, C)."""
+    """The SVD head of an LM head (V, C), for Q (R, C)."""
     metric, inverse = _roots(head)
     q = directions.double()
     return SVDHead((q @ metric).float(), head.float() @ (inverse @ q.T).float())

@@ -15,42 +15,16 @@ from green_code.models.decoder import Decoder
 from green_code.models.families import ModelConfig, Rope
 from green_code.models.vocabulary import Pieces, build_tokenizer
 
-_LAYERS, _WORDS = (
-    6,
-    (
-        "re",
-        "ret",
-        "turn",
-        "return",
-        "de",
-        "def",
-        "▁▁",
-        "▁▁▁▁",
-        "se",
-        "lf",
-        "self",
-        "▁=",
-        "in",
-        "pr",
-        "int",
-        "print",
-    ),
-)
+_LAYERS = 6
+_WORDS = "re ret turn return de def ▁▁ ▁▁▁▁ se lf self ▁= in pr int print".split()  # noqa: SIM905
 
 
 class TinySource:
     """See the module."""
 
     def _pieces(self) -> Pieces:
-        texts = [
-            "<eos>",
-            "<bos>",
-            *(f"<0x{b:02X}>" for b in range(256)),
-            *map(chr, range(33, 127)),
-            "▁",
-            "\n",
-            *_WORDS,
-        ]
+        byte_texts = [f"<0x{b:02X}>" for b in range(256)]
+        texts = ["<eos>", "<bos>", *byte_texts, *map(chr, range(33, 127)), "▁", "\n", *_WORDS]
         kinds = [3, 3, *[6] * 256, *[1] * (len(texts) - 258)]
         return Pieces(texts, [-float(i) for i in range(len(texts))], kinds, bos=1, eos=0)
 

@@ -1,13 +1,11 @@
 """Text to token ids and back, over the whole vocabulary or a pruned one.
 
-A pruned vocabulary keeps the tokens that code needs (the bundle lists their ids) and spells everything else in
-smaller pieces, down to single bytes: same text in, same text out. It is an ordinary `tokenizers` file, built once
-at conversion, whose merges are those of the kept pieces.
+A pruned vocabulary has the tokens that code needs (the bundle lists their ids); all other text is encoded in smaller pieces,
+down to single bytes. It is an ordinary `tokenizers` file, built at conversion, with the merges of the kept pieces.
 
 Invariants:
-  * `decode(encode(text)) == text` for any Unicode text (surrogates excepted, which are not characters).
-  * Lines are encoded one by one (a line owns the line breaks after it), so that an edit moves no token of an
-    earlier line.
+  * `decode(encode(text)) == text` for any Unicode text except surrogates, which are not characters.
+  * Lines, with the line breaks after them, are encoded one by one, so that an edit changes no token of an earlier line.
 
 Must not know: models, caches, languages.
 """
@@ -26,7 +24,7 @@ from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
-_SPACE = "▁"  # U+2581, how SentencePiece writes a space
+_SPACE = "▁"  # U+2581, which stands for a space in SentencePiece
 _BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 _LINES = r"[^\n]*\n+|[^\n]+"
 _LINE = re.compile(_LINES)
@@ -35,9 +33,9 @@ _REMEMBERED_LINES = 4096  # some megabytes, and more lines than ten prompts have
 
 @dataclass(frozen=True)
 class Pieces:
-    """The vocabulary of a SentencePiece BPE checkpoint, as a GGUF file carries it.
+    """The vocabulary of a SentencePiece BPE checkpoint, as a GGUF file has it.
 
-    `kinds` are SentencePiece's types: 1 normal, 2 unknown, 3 control, 4 user defined, 6 byte.
+    `kinds` are SentencePiece's types: 1 normal, 2 unknown, 3 control, 4 user-defined, 6 byte.
     """
 
     texts: Sequence[str]
@@ -59,13 +57,13 @@ class Pieces:
 
 
 def _rank(text: str, score: float) -> tuple[int, float]:
-    """Order of merging: runs of white space first, shortest first; then the checkpoint's score, best first."""
+    """Order of merging: repeated white space first, the shortest before longer ones; then by score, the highest first."""
     blank = len(set(text)) == 1 and text[0] in f"{_SPACE}\n\t"
     return (0, len(text)) if blank else (1, -score)
 
 
 def build_tokenizer(pieces: Pieces) -> Tokenizer:
-    """A `tokenizers` BPE that merges as SentencePiece does: the best-scored adjacent pair first."""
+    """A `tokenizers` BPE that merges as SentencePiece does: the adjacent pair with the highest score first."""
     texts = [t.replace(" ", _SPACE) if k == 4 else t for t, k in zip(pieces.texts, pieces.kinds, strict=True)]
     vocabulary = {text: i for i, text in enumerate(texts)}
     mergeable = [
@@ -87,12 +85,12 @@ def build_tokenizer(pieces: Pieces) -> Tokenizer:
 
 
 def choose_ids(pieces: Pieces, counts: Sequence[int], size: int) -> list[int]:
-    """Pick about `size` ids: bos, eos, every byte, then by count; with each token the pieces it is merged from.
+    """Choose about `size` ids: bos, eos, all bytes, then the most frequent tokens, each with the pieces it is merged from.
 
     Args:
-        counts: occurrences per id in a corpus.
+        counts: of each id in a corpus.
     Returns:
-        Ascending ids. A token is only reachable by merging if its parts are kept too, so they come with it.
+        Ascending ids. Merging can only give a token whose parts are in the vocabulary, too.
     """
     texts = [t.replace(" ", _SPACE) if k == 4 else t for t, k in zip(pieces.texts, pieces.kinds, strict=True)]
     place = {text: i for i, text in enumerate(texts)}
@@ -110,7 +108,7 @@ def choose_ids(pieces: Pieces, counts: Sequence[int], size: int) -> list[int]:
 
 
 def _parts(text: str, place: dict[str, int], ranks: Sequence[tuple[int, float]]) -> set[int]:
-    """Ids that appear while `text` is merged from its characters, itself included."""
+    """Ids that occur while `text` is merged from its characters, its own included."""
     parts, seen = list(text), {place[c] for c in text if c in place}
     while len(parts) > 1:
         pairs = [
@@ -125,8 +123,7 @@ def _parts(text: str, place: dict[str, int], ranks: Sequence[tuple[int, float]])
 
 
 def without_prefix(tokenizer: Tokenizer) -> Tokenizer:
-    """A SentencePiece-like tokenizer that puts no space before a text. Ours encodes line by line, and no line of code begins
-    with a space that is not there."""
+    """The same SentencePiece-like tokenizer, but it puts no space before a text: we encode line by line."""
     described = json.loads(tokenizer.to_str())
     normaliser, parts = described.get("normalizer") or {}, described.get("pre_tokenizer") or {}
     for step in (normaliser, *normaliser.get("normalizers", ())):
@@ -139,18 +136,17 @@ def without_prefix(tokenizer: Tokenizer) -> Tokenizer:
 
 
 def keeps_text(vocabulary: Vocabulary) -> bool:
-    """Whether spaces and line breaks come back from their tokens as they were."""
+    """Whether decoding gives the encoded spaces and line breaks back."""
     probe = "a\n  a\n"
     return vocabulary.decode(vocabulary.encode(probe)) == probe
 
 
 class Vocabulary:
-    """Encoding, decoding, and the bytes of each token.
+    """Encodes text, decodes tokens, and has the bytes of each token.
 
     Args:
         tokenizer: a SentencePiece-like one (`build_tokenizer`) or a byte-level one (GPT-2's alphabet).
-        bos: id put before a prompt, or None.
-        eos: ids that end a text.
+        bos: id of the token before a prompt, or None. eos: ids of the tokens that end a text.
     """
 
     def __init__(self, tokenizer: Tokenizer, bos: int | None, eos: Iterable[int]) -> None:
@@ -177,11 +173,11 @@ class Vocabulary:
 
     @property
     def digest(self) -> str:
-        """Tells it from vocabularies with other tokens, or in another order."""
+        """Differs for other tokens and for another order of them; SHA-256, hexadecimal."""
         return hashlib.sha256(repr(self.token_bytes).encode()).hexdigest()
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of `text`, without bos. Lines that were encoded lately are remembered."""
+        """Token ids of `text`, without bos. The latest lines are cached."""
         if self._byte_level:
             return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
         return list(itertools.chain.from_iterable(map(self._encode_line, _LINE.findall(text))))
@@ -190,9 +186,7 @@ class Vocabulary:
         if _SPACE not in line:
             return list(self._tokenizer.encode(line, add_special_tokens=False).ids)
         ids: list[int] = []
-        for i, part in enumerate(
-            line.split(_SPACE)
-        ):  # the character that stands for a space, meant as itself
+        for i, part in enumerate(line.split(_SPACE)):  # between the parts is the character U+2581 itself
             ids += self._literal_space * (i > 0)
             ids += self._tokenizer.encode(part, add_special_tokens=False).ids
         return ids
@@ -201,7 +195,7 @@ class Vocabulary:
         return b"".join(self.token_bytes[i] for i in ids)
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Text of `ids`; a character cut off at the end is left out, invalid bytes become U+FFFD."""
+        """Text of `ids`; an incomplete last character is left out, other invalid bytes become U+FFFD."""
         return text_of(self.decode_bytes(ids))
 
     @cached_property
@@ -215,7 +209,7 @@ class Vocabulary:
         return bool(spelled) and (spelled.startswith(start) or start.startswith(spelled))
 
     def tokens_compatible_with(self, start: bytes) -> list[int]:
-        """Ids of all tokens that are."""
+        """Ids of all compatible tokens, in no particular order."""
         spelled, order = self._sorted
         low, high = bisect.bisect_left(spelled, start), bisect.bisect_left(spelled, start + b"\xff" * 8)
         found = order[low:high]
@@ -228,7 +222,7 @@ class Vocabulary:
 
 
 def text_of(data: bytes) -> str:
-    """Decode UTF-8; an incomplete last character is dropped, other invalid bytes become U+FFFD."""
+    """Decode UTF-8; an incomplete last character is left out, other invalid bytes become U+FFFD."""
     for cut in range(min(3, len(data)) + 1):
         try:
             return data[: len(data) - cut].decode()
@@ -249,7 +243,7 @@ def _byte_level_bytes(piece: str) -> bytes:
 
 
 def _byte_level_alphabet() -> dict[str, int]:
-    """GPT-2's printable stand-ins for bytes: printable ones are themselves, the rest count up from U+0100."""
+    """GPT-2's characters for bytes: printable bytes stand for themselves, the others are U+0100 and following."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     rest = [byte for byte in range(256) if byte not in printable]
     return {chr(b): b for b in printable} | {chr(0x100 + i): b for i, b in enumerate(rest)}

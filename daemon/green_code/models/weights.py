@@ -1,7 +1,7 @@
-"""Converted weights: base checkpoint plus a bundle's delta, in the form that this machine computes in.
+"""Converted weights: the base checkpoint plus a bundle's delta and adapters, in the format in which this machine computes.
 
-Made once, kept in the cache under a key of everything they depend on, and opened at every later start. When a model is
-converted anew, conversions of it that were not opened for a month go: those of earlier versions, bundles and machines.
+They are converted once, cached under a key of all that they depend on, and opened at every later start. A new conversion
+removes those of the same model that were not opened for a month.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ from green_code.models.families import ModelConfig
 from green_code.models.vocabulary import Vocabulary
 from green_code.problems import Problem, too_large
 
-_CONVERSION = "8"  # raised whenever conversion would give other files
-_KEPT_SECONDS = 30 * 24 * 3600  # after a conversion was last opened
-_DESCRIPTION = "model.json"  # comes last, and tells when the conversion was last opened
+_CONVERSION = "9"  # increased whenever a conversion would give other files
+_KEPT_SECONDS = 30 * 24 * 3600  # since a conversion was last opened
+_DESCRIPTION = "model.json"  # written last; its time of modification is when the conversion was last opened
 Report = Callable[[str, float | None], None]
 
 
 @dataclass(frozen=True)
 class Model:
-    """A decoder that is ready to run, with its vocabulary. `key` names its weights in the cache."""
+    """A decoder and its vocabulary. `key` names the converted weights in the cache."""
 
     decoder: Backend
     vocabulary: Vocabulary
@@ -53,7 +53,7 @@ class Model:
 
 @dataclass(frozen=True)
 class TorchFormat:
-    """Weights of the torch decoder, which serves every family on every device."""
+    """Weights of the torch decoder, which runs every family on every device."""
 
     dtype: torch.dtype
 
@@ -108,14 +108,15 @@ def open_model(
     weight_formats: Sequence[WeightFormat],
     report: Report = lambda *_: None,
 ) -> Model:
-    """Load from the cache in the first of `weight_formats` that supports this model; convert first if it is not there.
+    """Load converted weights in the first of `weight_formats` that supports the model; convert the model if they are not cached.
 
     Args:
         adapters: the bundle's; they become part of the converted weights.
+        report: gets a sentence and the share done, or None.
 
     Raises:
-        Problem: the checkpoint or the bundle is damaged, they do not fit each other, the cache cannot be written, or there is
-            too little memory.
+        Problem: the checkpoint or the bundle is damaged, they do not fit each other, the cache cannot be written, or the memory
+            is too small.
     """
     weight_format = weight_formats[0]
     key, folder = _cached(found, bundle, weight_format)
@@ -125,7 +126,7 @@ def open_model(
     if not (folder / _DESCRIPTION).is_file():
         _convert(found, bundle, adapters, weight_format, folder, report)
         _remove_unused(Path(found.name).name, folder.parent)
-    with contextlib.suppress(OSError):  # a cache that may only be read
+    with contextlib.suppress(OSError):  # a read-only cache
         os.utime(folder / _DESCRIPTION)
     try:
         described = json.loads((folder / _DESCRIPTION).read_text("utf-8"))
@@ -144,7 +145,7 @@ def open_model(
 
 
 def _out_of_memory(error: Exception) -> bool:
-    """Torch says so on a GPU by a type of its own, on a CPU in words."""
+    """Torch raises a type of its own on a GPU, and a RuntimeError on a CPU."""
     return (
         isinstance(error, torch.OutOfMemoryError)
         or getattr(error, "errno", None) == errno.ENOMEM
@@ -153,14 +154,14 @@ def _out_of_memory(error: Exception) -> bool:
 
 
 def _cached(found: Found, bundle: Bundle | None, weight_format: WeightFormat) -> tuple[str, Path]:
-    """Key and folder of converted weights."""
+    """Key and folder of the converted weights."""
     parts = (_CONVERSION, found.key, bundle.conversion_key if bundle else "", weight_format.name)
     key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
     return key, cache_dir() / f"{Path(found.name).name}-{key}"
 
 
 def _remove_unused(model: str, folder: Path) -> None:
-    """Conversions of a model, and parts of such, that nobody has used for long."""
+    """Remove conversions of a model, and unfinished ones, that were not opened for a month."""
     name, oldest = re.compile(re.escape(model) + r"-[0-9a-f]{16}(\..*)?"), time.time() - _KEPT_SECONDS
     for other in folder.iterdir():
         if not name.fullmatch(other.name):
@@ -174,7 +175,11 @@ def _remove_unused(model: str, folder: Path) -> None:
 def adapted_weights(
     found: Found, bundle: Bundle | None, report: Report = lambda *_: None
 ) -> tuple[ModelConfig, dict[str, Tensor]]:
-    """Base weights in float32 with the bundle's pruning and delta applied, not cached."""
+    """Base weights in float32 with the bundle's pruned vocabulary and delta, not cached.
+
+    Raises:
+        Problem: the checkpoint is damaged, or the bundle was trained for another one.
+    """
     source = found.open()
     ids = bundle.vocabulary if bundle else None
     config = replace(source.config, vocabulary=len(ids)) if ids else source.config
@@ -215,7 +220,7 @@ def _convert(
     found.verify()
     tokenizer, bos, eos = found.open().vocabulary(bundle.vocabulary if bundle else None)
     config, weights = adapted_weights(found, bundle, report)
-    # Some checkpoints fill the vocabulary up with rows that are no tokens.
+    # Some checkpoints pad the embedding with rows that are no tokens.
     tokens = min(config.vocabulary, 1 + max(tokenizer.get_vocab(with_added_tokens=True).values()))
     config = replace(config, vocabulary=tokens)
     weights |= {name: weights[name][:tokens] for name in ("embed.weight", "head.weight") if name in weights}
@@ -233,7 +238,7 @@ def _convert(
                     "bundle_invalid", f"bundle {bundle.name} was changed while it was read; try again."
                 )
             if not (folder / _DESCRIPTION).is_file():
-                shutil.rmtree(folder, ignore_errors=True)  # what an interrupted removal left
+                shutil.rmtree(folder, ignore_errors=True)  # left by an interrupted removal
                 part.rename(folder)
         finally:
             shutil.rmtree(part, ignore_errors=True)

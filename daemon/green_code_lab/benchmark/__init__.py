@@ -1,6 +1,5 @@
-"""How fast Green Code is beside other engines on the same weights and prompts, and how far from what memory allows.
+"""Speed of Green Code beside transformers and llama.cpp, on the same weights and prompts (`green-code bench`).
 
-`python -m green_code_lab.benchmark` (`make bench`) writes docs/performance.md with its data and plot. Each engine is a
-`Peer` in a process of its own (`worker.py`), so that its processor time and its memory are its own; `rounds.py` lets
-them take turns. Nothing here is needed by the product or by its tests.
+Each engine runs in a process of its own (`process.py`), so that its CPU time and its memory are its own. The engines
+take turns (`rounds.py`); `statistics.py` makes medians and intervals, and `page.py` writes docs/performance.md.
 """

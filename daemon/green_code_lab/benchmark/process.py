@@ -1,103 +1,104 @@
-"""The benchmark's side of a peer's process (`worker.py`)."""
+"""An engine in a process of its own: `Worker` is the benchmark's side of the pipe, `serve` the engine's.
+
+This module and the main one must import little, because the memory of the process is a figure of the engine.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import json
+import importlib
+import multiprocessing
 import os
-import subprocess
 import sys
-import tempfile
-import threading
-import time
+from dataclasses import asdict
+from multiprocessing.connection import Connection
 from typing import Any
 
-from green_code.problems import Problem
-from green_code_lab.benchmark.peer import Prompt, Spec
+import psutil
 
-_END_SECONDS = 10.0
-_LIMIT_SECONDS = 300.0
+from green_code.energy.meters import Window, pick_meter
+from green_code.problems import Problem
+from green_code_lab.benchmark.peers import Peer, Prompt, Spec
+
+_CORES = os.sched_getaffinity(0) if sys.platform == "linux" else frozenset[int]()
+
+Answer = dict[str, Any]
 
 
 class Worker:
-    """A peer in a process of its own, on the CPU. It loads while others do: `begin_open` asks for it, `answer` waits.
+    """An engine's process, which loads the engine at once. An answer may take `limit_seconds`."""
 
-    An answer that takes longer than `limit_seconds` ends the process.
-    """
+    def __init__(self, spec: Spec, limit_seconds: float = 300.0) -> None:
+        self._limit_seconds = limit_seconds
+        context = multiprocessing.get_context("spawn")
+        self._connection, other = context.Pipe()
+        self._process = context.Process(target=serve, args=(other, spec), daemon=True)
+        self._process.start()
+        other.close()
 
-    def __init__(self, spec: Spec, limit_seconds: float = _LIMIT_SECONDS) -> None:
-        self.spec, self.limit_seconds = spec, limit_seconds
-        self._errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 - closed in close()
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "green_code_lab.benchmark.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            text=True,
-            encoding="utf-8",
-            env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},  # every engine computes where all of them can
-        )
+    def answer(self) -> Answer:
+        """The next answer; the first is {"version"}.
 
-    def begin_open(self) -> None:
-        """Load the engine; the answer is what it says of itself."""
-        self.begin(do="open", kind=self.spec.kind, options=dict(self.spec.options))
-
-    def begin(self, **asked: Any) -> None:
-        assert self._process.stdin is not None
-        with contextlib.suppress(OSError):  # it has ended: `answer` says so
-            self._process.stdin.write(json.dumps(asked) + "\n")
-            self._process.stdin.flush()
-
-    def answer(self) -> dict[str, Any]:
-        """
         Raises:
-            Problem: the engine failed, or its process has ended.
+            Problem: the engine failed, its process has ended, or time is up.
         """
-        assert self._process.stdout is not None
-        limit = threading.Timer(self.limit_seconds, self._process.kill)
-        start = time.monotonic()
-        limit.start()
-        line = self._process.stdout.readline()
-        limit.cancel()
-        if not line:
-            status = self._process.wait()
-            if time.monotonic() - start >= self.limit_seconds:
-                raise Problem("internal_error", f"no answer in {self.limit_seconds:g} s")
-            raise Problem("internal_error", f"its process ended with status {status}: {self._last_error()}")
-        answer: dict[str, Any] = json.loads(line)
+        try:
+            if not self._connection.poll(self._limit_seconds):
+                self._process.kill()
+                raise Problem("internal_error", f"no answer in {self._limit_seconds:g} s")
+            answer: Answer = self._connection.recv()
+        except (EOFError, OSError) as error:
+            self._process.join()
+            status = f"its process ended with status {self._process.exitcode}"
+            raise Problem("internal_error", status) from error
         if "error" in answer:
             raise Problem("internal_error", answer["error"])
         return answer
 
-    def ask(self, **asked: Any) -> dict[str, Any]:
-        self.begin(**asked)
+    def complete(self, prompt: Prompt, count: int, cold: bool, threads: int) -> Answer:
+        """{"tokens", "seconds", "cpu_seconds", "joules", "bytes" resident afterwards}; `cold`: with an empty KV cache."""
+        with contextlib.suppress(OSError):  # the process has ended: `answer` says so
+            self._connection.send((prompt, count, cold, threads))
         return self.answer()
 
-    def complete(self, prompt: Prompt, count: int, threads: int, cold: bool) -> dict[str, Any]:
-        """See `worker.py`. `cold`: without what is cached."""
-        what = {
-            "ids": list(prompt.ids),
-            "text": prompt.text,
-            "count": count,
-            "threads": threads,
-            "cold": cold,
-        }
-        return self.ask(do="complete", **what)
-
     def close(self) -> None:
-        """End the process; it goes by itself when it is asked nothing more."""
-        assert self._process.stdin is not None and self._process.stdout is not None
-        with contextlib.suppress(OSError):
-            self._process.stdin.close()
-        try:
-            self._process.wait(_END_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._process.stdout.close()
-        self._errors.close()
+        """End the process, which ends by itself when the pipe is closed."""
+        self._connection.close()
+        self._process.join(10.0)
+        self._process.kill()
+        self._process.join()
 
-    def _last_error(self) -> str:
-        self._errors.seek(0)
-        lines = [line.strip() for line in self._errors if line.strip()]
-        return lines[-1] if lines else "it said nothing"
+
+def serve(connection: Connection, spec: Spec) -> None:
+    """Load the engine and answer requests; a failure is the last answer."""
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # all engines can compute on the CPU
+    for stream in (1, 2):  # what the engine prints goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
+    try:
+        meter = pick_meter(None)
+        module = importlib.import_module(f"green_code_lab.benchmark.peers.{spec.kind}")
+        peer: Peer = module.Engine(**spec.options)
+        connection.send({"version": peer.version()})
+        while True:
+            prompt, count, cold, threads = connection.recv()
+            pin(threads)
+            peer.set_threads(threads)
+            if cold:
+                peer.clear_cache()
+            with Window(meter) as window:
+                tokens = peer.complete(prompt, count)
+            found, resident = window.reading, psutil.Process().memory_info().rss
+            assert found is not None  # the window has ended
+            connection.send({"tokens": list(tokens), "bytes": resident, **asdict(found)})
+    except EOFError:
+        return
+    except Exception as error:  # the engines are others' programs: anything may come
+        connection.send({"error": f"{type(error).__name__}: {error}"})
+
+
+def pin(threads: int | None) -> None:
+    """Keep all threads of this process on so many cores, so that no engine uses more; None: on all."""
+    if sys.platform == "linux":
+        for thread in psutil.Process().threads():
+            with contextlib.suppress(ProcessLookupError):  # it has ended since
+                os.sched_setaffinity(thread.id, sorted(_CORES)[:threads])

@@ -1,158 +1,101 @@
-"""The whole benchmark: set up, rounds, and what is found out besides; the content of performance.json."""
+"""The whole benchmark: the content of performance.json."""
 
 from __future__ import annotations
 
 import asyncio
-import itertools
-import random
+import datetime
+import platform
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from contextlib import closing
+from operator import methodcaller
 from pathlib import Path
+from statistics import median_high
 from typing import Any
 
-from green_code.cli.demo import samples
-from green_code.engine.runtime import load_runtime
+from green_code import __version__
+from green_code.energy.meters import pick_meter
+from green_code.engine.loading import Runtime, load_runtime
+from green_code.engine.measured_costs import hardware
+from green_code.kernels.thread_pool import usable_cores
 from green_code.models.bundle import bundle_of
 from green_code.models.catalog import find_model
 from green_code.models.decoder import Decoder
 from green_code.models.weights import adapted_weights
-from green_code.problems import Problem
-from green_code_lab.benchmark.agreement import agreements, references
-from green_code_lab.benchmark.bound import memory_bound
+from green_code.settings import default_settings
 from green_code_lab.benchmark.engines import BASELINE, engines
-from green_code_lab.benchmark.passes import passes
-from green_code_lab.benchmark.peer import Missing, Spec
-from green_code_lab.benchmark.peers.green_code import write_on
-from green_code_lab.benchmark.process import Worker
-from green_code_lab.benchmark.profile import profile
-from green_code_lab.benchmark.prompts import Case, cases
-from green_code_lab.benchmark.rounding import rounding
-from green_code_lab.benchmark.rounds import Plan, Rounds
+from green_code_lab.benchmark.internals import forward_passes, memory_bound, profile, rounding
+from green_code_lab.benchmark.peers import Spec
+from green_code_lab.benchmark.peers.green_code import disable_stops
+from green_code_lab.benchmark.process import pin
+from green_code_lab.benchmark.prompts import Case, cases, choose_rows
+from green_code_lab.benchmark.rounds import COMPLETION_TOKENS, Plan, Rounds, agreement, summarise
 from green_code_lab.benchmark.starts import measure_starts
-from green_code_lab.benchmark.summary import summarise
-from green_code_lab.evaluation.datasets import Row, load_rows
-from green_code_lab.experiments.provenance import provenance
 
-SHORT, LONG = 256, 1024  # tokens of the prompts
-_ROUNDED = 6  # long prompts over which tokens are compared with those in float32
-_ROWS = 48  # that are looked at for places; more than rounds, as some have none
-
-Report = Callable[[str], None]
+_TABLES = {1: "one_thread", 2: "two_threads"}  # by number of threads
 
 
 def run(
-    model: str, data: Sequence[Path], plan: Plan, starts: int, seed: int, command: str, report: Report
+    model: str, data: Sequence[Path], plan: Plan, seed: int, command: str, report: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Measure everything.
-
-    Args:
-        starts: of front and engine that are timed.
-    Raises:
-        Problem: the model, its bundle or the rows cannot be used; what other engines lack is no reason.
-    """
+    """Measure everything. Raises Problem if the model, its bundle or the rows cannot be used; engines may be missing."""
     report(f"loading {model}")
     runtime = load_runtime(model)
-    rows = choose_rows(data, seed)
-    places = list(itertools.islice(cases(rows, runtime.vocabulary, SHORT, LONG), plan.rounds))
-    peers, reference = engines(model, report)
-    wanted, no_reference = _references(reference, places, max(plan.threads), report)
-    found, measured = compare(peers, places, plan, report)
-    ran = places[: found["rounds"]]
-    report("profile, passes, rounding, memory bound and start times")
-    write_on(runtime)
+    places = cases(choose_rows(data, seed), runtime.vocabulary)[: plan.rounds]
+    *specs, reference = engines(model, report)
+    threads = max(plan.threads)
+    report(f"agreement with {reference.label} {reference.missing}")
+    right: dict[str, list[int]] = {}
+    with closing(Rounds([reference], report)) as rounds:
+        for place in places:
+            ask = methodcaller("complete", place.short, COMPLETION_TOKENS, True, threads)
+            for answer in rounds.ask_all(ask).values():
+                right[place.id] = answer["tokens"]
+    report(f"starting {len(specs)} engines")
+    with closing(Rounds(specs, report)) as rounds:
+        done = rounds.run(places, plan)
+    report("profile, forward passes, rounding, memory bound and start times")
+    figures = summarise(rounds.samples, BASELINE)
+    baseline = {count: figures.get((BASELINE, count), {}).get("token_ms") for count in plan.threads}
+    shares = agreement(rounds.samples, right, runtime.vocabulary)
+    resident = {sample["engine"]: sample["bytes"] for sample in rounds.samples}  # the last sample's
+
+    def row(spec: Spec, threads: int) -> dict[str, Any]:
+        if spec.name in rounds.missing:
+            return {"label": f"{spec.label} (not set up: {rounds.missing[spec.name]})"}
+        about = {"label": spec.label, "mib": resident[spec.name] / 2**20, "agreement": shares.get(spec.name)}
+        return {**about, **figures[spec.name, threads]}
+
+    meter, decoder, prompt = pick_meter(None), runtime.decoder, places[0].short
+    float32 = Decoder.load(*adapted_weights(find_model(model), bundle_of(model)))
+    disable_stops(runtime)
+    pin(threads)
     return {
-        **provenance(runtime, "performance", {}),
-        "command": command,
-        "seed": seed,
-        "plan": asdict(plan),
-        "rows": ", ".join(path.name for path in data) or "the demo's files",
-        "prompt_tokens": {
-            "short": [len(place.short.ids) for place in ran],
-            "long": [len(place.long.ids) for place in ran],
-        },
-        "places": len({place.id for place in ran}),
-        "baseline": BASELINE,
-        "agreement": agreements(measured, wanted, runtime.vocabulary),
-        "no_reference": no_reference,
-        "profile": profile(runtime, places[0].short, plan.decode_tokens, max(plan.threads)),
-        "passes": passes(runtime.decoder, places[0].short.ids, plan.threads),
-        "rounding": rounding(
-            runtime.decoder,
-            Decoder.load(*adapted_weights(find_model(model), bundle_of(model))),
-            [place.long.ids for place in places[:_ROUNDED]],
-            max(plan.threads),
-        ),
-        "bound": memory_bound(runtime.decoder, plan.threads),
-        "starts": asyncio.run(measure_starts(model, starts)),
-        **found,
+        "provenance": _provenance(runtime, data, seed, plan, places[:done], done)
+        | {"command": command, "joules": meter.describe()}
+        | {spec.label: rounds.versions[spec.name] for spec in specs if spec.name in rounds.versions},
+        "joules": "estimated" if meter.source == "estimate" else "measured",
+        **{_TABLES[threads]: [row(spec, threads) for spec in specs] for threads in plan.threads},
+        "profile": profile(runtime, prompt, plan.decode_tokens),
+        "forward_passes": forward_passes(decoder, prompt.ids, plan.threads),
+        "bound": memory_bound(decoder, baseline),
+        "rounding": [rounding(decoder, float32, [place.long.ids for place in places[:6]])],
+        **asyncio.run(measure_starts(model, plan.starts)),
     }
 
 
-def compare(
-    peers: Sequence[Spec | Missing], places: Sequence[Case], plan: Plan, report: Report
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Start the engines, run the rounds, and end them: who took part, who did not and why, figures; and the samples."""
-    missing = [peer for peer in peers if isinstance(peer, Missing)]
-    present = [peer for peer in peers if isinstance(peer, Spec)]
-    rounds = Rounds({spec.name: Worker(spec) for spec in present}, report)
-    try:
-        report(f"starting {len(present)} engines")
-        said: dict[str, dict[str, Any]] = {}
-        for worker in rounds.workers.values():
-            worker.begin_open()
-        for name, worker in list(rounds.workers.items()):
-            try:
-                said[name] = worker.answer()
-            except Problem as problem:
-                rounds.drop(name, str(problem))
-        rounds.warm_up(places[0], plan)
-        done = rounds.run(itertools.cycle(places), plan)
-        resident: dict[str, int] = {}
-        for name, worker in list(rounds.workers.items()):
-            try:
-                resident[name] = worker.ask(do="memory")["bytes"]
-            except Problem as problem:
-                rounds.drop(name, str(problem))
-    finally:
-        for worker in rounds.workers.values():
-            worker.close()
-    out = {peer.name: peer.why for peer in [*missing, *rounds.missing]}
-    found = {
-        "rounds": done,
-        "peers": [
-            {"name": p.name, "label": p.label, "why_not": out[p.name]}
-            if p.name in out
-            else {"name": p.name, "label": p.label, **said[p.name], "resident_bytes": resident[p.name]}
-            for p in peers
-        ],
-        "summary": summarise(rounds.samples, BASELINE),
+def _provenance(
+    runtime: Runtime, data: Sequence[Path], seed: int, plan: Plan, places: Sequence[Case], rounds: int
+) -> dict[str, str]:
+    short = median_high(len(place.short.ids) for place in places)
+    long = median_high(len(place.long.ids) for place in places)
+    return {
+        "date": datetime.date.today().isoformat(),
+        "model": f"{Path(runtime.model).name}, weights {runtime.weights[:12]}",
+        "machine": f"{hardware(runtime.decoder.device)[1]}, {usable_cores()} cores usable, {platform.system()}",
+        "versions": f"Green Code {__version__}, Python {platform.python_version()}",
+        "rows": f"{', '.join(path.name for path in data) or 'the demo'}, seed {seed}",
+        "prompts": f"{short:,} and {long:,} tokens (median)",
+        "rounds": f"{rounds} over {len(places)} places, with {plan.decode_tokens} tokens for *token*",
+        "starts": str(plan.starts),
+        "profile": f"`fast` at threshold {default_settings().threshold}",
     }
-    return found, rounds.samples
-
-
-def choose_rows(data: Sequence[Path], seed: int) -> list[Row]:
-    """Rows of the files, drawn with `seed`; without files the demo's, all of them.
-
-    Raises:
-        Problem: a file cannot be read.
-    """
-    if not data:
-        return [
-            Row(name, "java" if name.endswith(".java") else "python", before, after, rest)
-            for name, before, rest, after in samples()
-        ]
-    rows = [row for path in data for row in load_rows(path)]
-    return random.Random(seed).sample(rows, min(_ROWS, len(rows)))
-
-
-def _references(
-    reference: Spec | Missing, places: Sequence[Case], threads: int, report: Report
-) -> tuple[dict[str, list[int]], str | None]:
-    """The reference's tokens; or none, and why."""
-    if isinstance(reference, Missing):
-        return {}, reference.why
-    report("full depth in float32")
-    try:
-        return references(reference, places, threads), None
-    except Problem as problem:
-        return {}, str(problem)

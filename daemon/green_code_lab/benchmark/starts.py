@@ -1,6 +1,6 @@
-"""How long front and engine take until they are ready, what they hold then and after use, and a question's way there and back.
+"""How long front and engine take to be ready, their memory then and after use, and the time of a round trip.
 
-In a runtime folder of its own, so that an engine in use is left alone; weights are converted before.
+The engine has a runtime folder of its own, so that one in use is left alone; the weights must have been converted.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -23,41 +22,30 @@ from green_code import __version__, folders
 from green_code.cli.demo import samples
 from green_code.cli.engine import stop_engine
 from green_code.link import messages
-from green_code.link.client import EngineClient
 from green_code.link.discovery import ensure_engine, place
 from green_code.problems import Problem
 from green_code_lab.benchmark.peers.green_code import completion_params
-from green_code_lab.benchmark.statistics import median
 
-_POLL_SECONDS = 0.02
-_LIMIT_SECONDS = 120.0
-_QUESTIONS = 1000
+_ROUND_TRIPS = 1000
 
 
 async def measure_starts(model: str, runs: int) -> dict[str, Any]:
-    """{"front", "engine"}: seconds and bytes with intervals; "used_bytes" of the engine; "round_trip" seconds."""
-    before = os.environ.get(folders.RUNTIME_VARIABLE)
+    """Rows for the page: of the processes, `starts`; and `round_trip`. Raises Problem if the engine does not get ready."""
     with tempfile.TemporaryDirectory() as folder:
-        os.environ[folders.RUNTIME_VARIABLE] = folder
+        os.environ[folders.RUNTIME_VARIABLE] = folder  # for the rest of this process
         try:
-            return {
-                "runs": runs,
-                "front": await _several(_front, runs),
-                "engine": await _several(lambda: _engine(model), runs),
-                **await _use(model),
-            }
+            front, engine = await _medians(_front, runs), await _medians(lambda: _engine(model), runs)
+            used_mib, round_trip = await _use(model)
         finally:
             await stop_engine()
-            os.environ.pop(folders.RUNTIME_VARIABLE)
-            if before is not None:
-                os.environ[folders.RUNTIME_VARIABLE] = before
+    processes = [{"process": "front", **front}, {"process": "engine", **engine, "used_mib": used_mib}]
+    return {"starts": processes, "round_trip": [round_trip]}
 
 
-async def _several(once: Callable[[], Awaitable[tuple[float, int]]], runs: int) -> dict[str, Any]:
-    await once()  # whatever is cached, is cached now
-    found = [await once() for _ in range(runs)]
-    seconds, sizes = zip(*found, strict=True)
-    return {"seconds": asdict(median(seconds)), "bytes": asdict(median(sizes))}
+async def _medians(start: Callable[[], Awaitable[tuple[float, int]]], runs: int) -> dict[str, float]:
+    await start()  # fills the disk's cache
+    seconds, size = np.median([await start() for _ in range(runs)], axis=0).tolist()
+    return {"seconds": seconds, "mib": size / 2**20}
 
 
 async def _front() -> tuple[float, int]:
@@ -87,31 +75,28 @@ async def _engine(model: str) -> tuple[float, int]:
             seconds = time.perf_counter() - start
             if status["state"] == "ready" and status["model"] == model:
                 return seconds, status["resident_bytes"]
-            if status["state"] == "error" or seconds > _LIMIT_SECONDS:
+            if status["state"] == "error" or seconds > 120:
                 raise Problem("internal_error", f"the engine is not ready: {status['message']}")
-            await asyncio.sleep(_POLL_SECONDS)
+            await asyncio.sleep(0.02)
     finally:
         await client.close()
 
 
-async def _use(model: str) -> dict[str, Any]:
-    """Complete the demo's files, each in a session of its own; then ask for the status many times."""
-    client = await ensure_engine(place(), model=model)
+async def _use(model: str) -> tuple[float, dict[str, float]]:
+    """Complete the demo's files, each in a session of its own; then ask for the status many times. MiB, and ms."""
+    client, seconds = await ensure_engine(place(), model=model), []
     try:
         for name, before, _, after in samples():
-            params = completion_params(model, "exact", 1.0)
-            asked = {**params, "session": name, "prefix": before, "suffix": after, "max_tokens": 32}
-            await client.request(messages.COMPLETE, asked)
+            place_in_file = {"session": name, "prefix": before, "suffix": after, "max_tokens": 32}
+            await client.request(
+                messages.COMPLETE, {**completion_params(model, "exact", 1.0), **place_in_file}
+            )
         used = (await client.request(messages.STATUS, {}))["resident_bytes"]
-        return {"used_bytes": used, "round_trip": await _round_trips(client)}
+        for _ in range(_ROUND_TRIPS):
+            start = time.perf_counter()
+            await client.request(messages.STATUS, {})
+            seconds.append(time.perf_counter() - start)
     finally:
         await client.close()
-
-
-async def _round_trips(client: EngineClient) -> dict[str, float]:
-    seconds = []
-    for _ in range(_QUESTIONS):
-        start = time.perf_counter()
-        await client.request(messages.STATUS, {})
-        seconds.append(time.perf_counter() - start)
-    return {"median": float(np.median(seconds)), "p99": float(np.percentile(seconds, 99))}
+    middle, high = (np.percentile(seconds, [50, 99]) * 1e3).tolist()
+    return used / 2**20, {"median_ms": middle, "p99_ms": high}

@@ -1,4 +1,4 @@
-"""`python -m green_code_lab.benchmark [--quick]`: measure, then write performance.md, .json, .svg and .html into one folder."""
+"""`green-code bench`: measure speed beside other engines; writes performance.md, .json and .svg."""
 
 from __future__ import annotations
 
@@ -6,82 +6,33 @@ import argparse
 import os
 import shlex
 import sys
-from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from green_code.kernels.decoder import usable_cores
 from green_code.models.catalog import DEFAULT
-from green_code.problems import Problem
-from green_code_lab.benchmark.page import page
-from green_code_lab.benchmark.plot import draw
-from green_code_lab.benchmark.rounds import FULL, QUICK
-from green_code_lab.benchmark.run import run
-from green_code_lab.experiments.pages import write
-
-_STARTS, _QUICK_STARTS = 5, 1
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Returns the exit status. Usage errors raise SystemExit(2), as argparse does."""
-    args = _parser().parse_args(argv)
-    plan = QUICK if args.quick else FULL
-    plan = replace(plan, threads=tuple(count for count in plan.threads if count <= usable_cores()))
-    try:
-        args.out.mkdir(parents=True, exist_ok=True)
-        found = run(
-            args.model,
-            args.data,
-            plan,
-            _QUICK_STARTS if args.quick else _STARTS,
-            args.seed,
-            _command(args),
-            _say,
-        )
-        write(args.out, found, page, draw)
-    except (Problem, OSError) as problem:
-        print(f"green-code: {problem}", file=sys.stderr)
-        return 1
-    _say(f"written to {args.out}: performance.md, .json, .svg and .html")
-    return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m green_code_lab.benchmark", description=__doc__, allow_abbrev=False
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quick", action="store_true", help="two rounds on one thread, in two minutes")
     parser.add_argument("--model", default=DEFAULT)
-    parser.add_argument(
-        "--data",
-        type=Path,
-        nargs="+",
-        default=[],
-        help="files of rows, as for `green-code evaluate` (default: the demo's)",
-    )
+    parser.add_argument("--data", type=Path, nargs="+", default=[], help="rows (default: the demo's files)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=Path("docs"))
-    return parser
+    parser.add_argument("--out", type=Path, default=Path("docs"), help="folder (default: %(default)s)")
 
 
-def _command(args: argparse.Namespace) -> str:
-    """What to type to get this again; files are named without their folders."""
-    words = [
-        "python",
-        "-m",
-        "green_code_lab.benchmark",
-        *["--quick"] * args.quick,
-        "--model",
-        Path(args.model).name,
-    ]
-    words += ["--data", *(path.name for path in args.data)] if args.data else []
-    return shlex.join([*words, "--seed", str(args.seed)])
+def run(args: argparse.Namespace) -> int:
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # before torch is imported: all engines can compute on the CPU
+    from green_code.kernels.thread_pool import usable_cores
+    from green_code_lab.benchmark import page, rounds
+    from green_code_lab.benchmark import run as benchmark
 
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
-if __name__ == "__main__":
-    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # for profile and bound, too, on the CPU
-    sys.exit(main())
+    plan = rounds.QUICK if args.quick else rounds.FULL
+    plan = replace(plan, threads=tuple(count for count in plan.threads if count <= usable_cores()))
+    words = ("=".join(Path(part).name for part in word.split("=")) for word in sys.argv[2:])  # no folders
+    args.out.mkdir(parents=True, exist_ok=True)
+    report = partial(print, file=sys.stderr, flush=True)
+    command = shlex.join(["green-code", "bench", *words])
+    page.write(benchmark.run(args.model, args.data, plan, args.seed, command, report), args.out)
+    report(f"written to {args.out}: performance.md, .json and .svg")
+    return 0

@@ -14,7 +14,7 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing.queues import SimpleQueue
 
 from green_code.engine.loading import Runtime, load_runtime
-from green_code.kernels.decoder import usable_cores
+from green_code.kernels.thread_pool import usable_cores
 from green_code.link.messages import CompletionParams, CompletionResult
 
 Complete = Callable[[Iterable[CompletionParams]], Iterable[CompletionResult]]

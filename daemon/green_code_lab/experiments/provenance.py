@@ -14,7 +14,7 @@ import torch
 from green_code import __version__
 from green_code.engine.measured_costs import hardware
 from green_code.engine.runtime import Runtime
-from green_code.kernels.decoder import usable_cores
+from green_code.kernels.thread_pool import usable_cores
 
 
 def provenance(runtime: Runtime, experiment: str, options: dict[str, object]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`green-code bundle` accepts what the engine would, and says why it refuses the rest."""
+"""`green-code bundle` accepts what the engine accepts, and names the reason of a refusal."""
 
 import json
 from pathlib import Path
@@ -36,15 +36,15 @@ def report(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, di
 
 
 @pytest.mark.parametrize("by_path", [False, True])
-def test_describes_a_good_bundle(
+def test_a_good_bundle_is_described(
     bundle: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, by_path: bool
 ) -> None:
     status, found = report(capsys, str(bundle) if by_path else "small")
     assert (status, found["ok"], found["exits"], found["base"]) == (0, True, [1, 2], "tiny-random")
     assert main(["bundle"]) == 0
     assert found["prefill_exit"] == 1
-    said = capsys.readouterr().out
-    assert "small: ok" in said and "prefill exit     1" in said
+    printed = capsys.readouterr().out
+    assert "small: ok" in printed and "prefill exit  1" in printed
 
 
 def test_refuses_values_that_are_not_finite(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -98,7 +98,7 @@ def test_an_unknown_name_is_refused(bundle: Path, capsys: pytest.CaptureFixture[
     assert "manifest.json" in found["message"]
 
 
-def test_says_when_the_training_is_paid_back(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_payback_of_the_training(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
     stop = {"threshold": 0.8, "saving": 0.2, "edit_similarity": 50.0, "allowed_loss": 0.02}
     stops = {"balanced": {**stop, "saved_joules": 0.3}, "quality": {**stop, "saved_joules": -0.01}}
     (bundle / "calibration.json").write_text(

@@ -1,4 +1,4 @@
-"""Small decoders, operations on a cache of theirs, and what a plain forward makes of its tokens."""
+"""Small decoders, operations on their caches, and the states of a full forward pass without a cache."""
 
 from __future__ import annotations
 
@@ -17,14 +17,21 @@ operation = st.one_of(
     st.tuples(st.just("advance"), st.tuples(st.floats(0, 1), st.integers(1, 7), st.floats(0, 1))),
     st.tuples(st.just("truncate"), st.floats(0, 1)),
 )
+"""Name and arguments: the tokens; place in the text, depth, and share of the positions before it that need no output;
+share of the text that remains."""
 
 
 @torch.no_grad()
-def plain_states(decoder: Decoder, tokens: list[int]) -> list[Tensor]:
-    """Hidden states (N, C) at depth 0 … L by a full forward without any cache."""
+def states_at_all_depths(decoder: Decoder, tokens: list[int]) -> list[Tensor]:
+    """Hidden states (N, C) at depth 0 … L by a full forward pass without any cache."""
     x = decoder.embed_tokens(torch.tensor([tokens]))
     states = [x[0]]
     for layer in range(1, decoder.config.layers + 1):
         x = decoder.run_layer(layer, x)
         states.append(x[0])
     return states
+
+
+def prompt_tokens(count: int) -> list[int]:
+    """Distinct enough ids that every decoder above has."""
+    return [3 + (7 * i) % 70 for i in range(count)]

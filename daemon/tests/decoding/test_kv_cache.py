@@ -1,4 +1,4 @@
-"""The heart: whatever the order of operations, states are those of a plain full forward."""
+"""The exact KV cache: after any sequence of operations, states are those of a full forward pass."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from green_code.decoding.kv_cache import KVCache
 from green_code.models.adapters import LinearAdapter
-from tests.decoding.references import DECODERS, TOLERANCE, operation, plain_states
+from tests.decoding.references import DECODERS, TOLERANCE, operation, prompt_tokens, states_at_all_depths
 
 
 @pytest.mark.parametrize("name", DECODERS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(operations=st.lists(operation, min_size=1, max_size=14))
 def test_any_order_of_operations_equals_a_full_forward(
     name: str, operations: list[tuple[str, object]]
@@ -31,15 +31,15 @@ def test_any_order_of_operations_equals_a_full_forward(
         elif len(cache):
             place, depth, share = argument  # type: ignore[misc]
             position, depth = int(place * (len(cache) - 1)), min(depth, decoder.config.layers)
-            wanted = int(share * position)
+            first_output = int(share * position)
             if cache.depth(position) <= depth:
-                cache.advance(position, depth, wanted)
-                assert {cache.depth(i) >= depth for i in range(wanted, position + 1)} == {True}
+                cache.advance(position, depth, first_output)
+                assert {cache.depth(i) >= depth for i in range(first_output, position + 1)} == {True}
         assert cache._lengths == sorted(cache._lengths, reverse=True)
         assert len(cache._kv_only) == cache._lengths[-1]
     if not len(cache):
         return
-    expected = plain_states(decoder, cache.tokens)
+    expected = states_at_all_depths(decoder, cache.tokens)
     for position in range(len(cache)):
         depth = cache.depth(position)
         state = cache.states(position, position + 1)[0]
@@ -56,9 +56,9 @@ def test_work_is_counted_and_never_done_twice(lengths: list[int], depth: int) ->
     cache = KVCache(decoder)
     for length in lengths:
         cache.append([3] * length)
-        owed, before = cache.pending(len(cache) - 1, depth), cache.work.layer_positions
+        pending, before = cache.pending(len(cache) - 1, depth), cache.work.layer_positions
         cache.advance(len(cache) - 1, depth, len(cache) - 1)
-        assert cache.work.layer_positions - before == owed
+        assert cache.work.layer_positions - before == pending
     kv_only = sum(length - 1 for length in lengths) if depth == decoder.config.layers else 0
     assert cache.work.kv_only == kv_only
     assert (
@@ -67,75 +67,70 @@ def test_work_is_counted_and_never_done_twice(lengths: list[int], depth: int) ->
 
 
 @pytest.mark.parametrize("prompt", [1, 251, 256, 700])
-def test_behind_a_prompt_a_completion_need_not_wait_while_the_cache_moves(prompt: int) -> None:
+def test_a_completion_behind_a_prompt_does_not_reallocate_the_cache(prompt: int) -> None:
     cache = KVCache(DECODERS["tiny"])
     cache.append([3] * prompt)
-    held = cache.cache_bytes
+    cache_bytes = cache.cache_bytes
     for _ in range(128):
         cache.append([4])
-    assert cache.cache_bytes == held
+    assert cache.cache_bytes == cache_bytes
 
 
 @pytest.mark.parametrize("name", DECODERS)
-def test_what_the_head_says_is_of_the_positions_that_are_asked(name: str) -> None:
+def test_top_tokens_are_those_of_the_given_positions(name: str) -> None:
     decoder = copy.deepcopy(DECODERS[name])
-    decoder.set_lenses(
-        {
-            3: LinearAdapter(
-                torch.randn(decoder.config.width, decoder.config.width), torch.ones(decoder.config.width)
-            )
-        }
-    )
+    width = decoder.config.width
+    decoder.set_lenses({3: LinearAdapter(torch.randn(width, width), torch.ones(width))})
     cache = KVCache(decoder)
-    cache.append([3 + (7 * i) % 70 for i in range(12)])
+    cache.append(prompt_tokens(12))
     cache.advance(11, 3)
-    logits = decoder.logits(decoder.apply_lens(plain_states(decoder, cache.tokens)[3], 3))
-    said, some = logits.argmax(-1).tolist(), torch.arange(5, 70, 8).int()
+    logits = decoder.logits(decoder.apply_lens(states_at_all_depths(decoder, cache.tokens)[3], 3))
+    expected, some = logits.argmax(-1).tolist(), torch.arange(5, 70, 8).int()
     for positions in (range(12), (5,), (2, 3, 9)):
-        assert [top.token for top in cache.top_tokens(positions, 3)] == [said[i] for i in positions]
+        assert [top.token for top in cache.top_tokens(positions, 3)] == [expected[i] for i in positions]
     for position in range(12):
         assert cache.top_token_among(position, 3, some) == some[int(logits[position, some].argmax())]
 
 
 @pytest.mark.parametrize("name", DECODERS)
-def test_the_last_layer_is_run_over_wanted_positions_alone(name: str) -> None:
-    """Its keys and values are those of full depth for all; who is asked after all is run through it then.
+def test_the_last_layer_runs_over_output_positions_only(name: str) -> None:
+    """It computes keys and values of all positions, and runs the others only when their output is needed later.
 
-    Projections that were learned for settled positions are none of theirs.
+    Learned KV projections are for propagated positions; an exact cache does not use them.
     """
     decoder = copy.deepcopy(DECODERS[name])
     c = decoder.config
     learned = LinearAdapter(torch.randn(2 * c.kv_heads * c.head_width, c.width), torch.ones(c.width))
     decoder.set_kv_projections({c.layers: learned})
-    layers, tokens = c.layers, [3 + (7 * i) % 70 for i in range(12)]
-    whole, cache = KVCache(decoder), KVCache(decoder)
-    for each in (whole, cache):
+    layers, tokens = c.layers, prompt_tokens(12)
+    full, cache = KVCache(decoder), KVCache(decoder)
+    for each in (full, cache):
         each.append(tokens)
-    whole.advance(11, layers)
+    full.advance(11, layers)
     cache.advance(11, layers, 9)
     assert [cache.depth(i) for i in range(12)] == [layers - 1] * 9 + [layers] * 3
     assert (cache.work.kv_only, cache.work.layer_positions) == (9, 12 * layers - 9)
-    for kept, expected in ((cache._keys, whole._keys), (cache._values, whole._values)):
-        torch.testing.assert_close(kept, expected, **TOLERANCE)
+    for got, expected in ((cache._keys, full._keys), (cache._values, full._values)):
+        torch.testing.assert_close(got, expected, **TOLERANCE)
     cache.truncate(7)
     state = cache.advance(6, layers, 6)
-    torch.testing.assert_close(state, whole.state(6), **TOLERANCE)
+    torch.testing.assert_close(state, full.state(6), **TOLERANCE)
     assert cache.work.layer_positions == 12 * layers - 8
     cache.advance(4, layers)
-    torch.testing.assert_close(cache.states(0, 5), whole.states(0, 5), **TOLERANCE)
+    torch.testing.assert_close(cache.states(0, 5), full.states(0, 5), **TOLERANCE)
     assert [cache.depth(i) for i in range(7)] == [layers] * 5 + [layers - 1, layers]
 
 
-def test_an_interruption_where_the_last_layer_is_not_for_all_loses_nothing() -> None:
-    """Wherever it comes: before keys and values alone, between these and what is run, and when some are asked after all."""
+def test_an_interruption_around_the_last_layer_loses_nothing() -> None:
+    """Before its keys and values, between these and its outputs, and when more outputs are needed later."""
     decoder = DECODERS["tiny"]
     tokens = list(range(20))
-    expected = plain_states(decoder, tokens)[6]
-    for pieces in range(10):
+    expected = states_at_all_depths(decoder, tokens)[6]
+    for calls_allowed in range(10):
         cache = KVCache(decoder)
         cache.append(tokens)
-        for asked in (15, 3):
-            calls = iter(range(pieces))
+        for first_output in (15, 3):
+            calls = iter(range(calls_allowed))
 
             def interrupt() -> None:
                 if next(calls, None) is None:  # noqa: B023
@@ -143,15 +138,15 @@ def test_an_interruption_where_the_last_layer_is_not_for_all_loses_nothing() -> 
 
             cache.interrupt = interrupt
             with contextlib.suppress(KeyboardInterrupt):
-                cache.advance(19, 6, asked)
+                cache.advance(19, 6, first_output)
             assert len(cache._kv_only) == cache._lengths[-1]
             cache.interrupt = lambda: None
-            cache.advance(19, 6, asked)
-            torch.testing.assert_close(cache.states(asked, 20), expected[asked:], **TOLERANCE)
+            cache.advance(19, 6, first_output)
+            torch.testing.assert_close(cache.states(first_output, 20), expected[first_output:], **TOLERANCE)
         assert [cache.depth(i) for i in range(20)] == [5] * 3 + [6] * 17
 
 
-def test_interruption_leaves_a_valid_staircase() -> None:
+def test_an_interruption_leaves_a_valid_cache() -> None:
     decoder = DECODERS["tiny"]
     cache = KVCache(decoder)
     cache.append(list(range(20)))
@@ -166,15 +161,19 @@ def test_interruption_leaves_a_valid_staircase() -> None:
         cache.advance(19, 6)
     assert cache.depth(19) == 3
     cache.interrupt = lambda: None
-    torch.testing.assert_close(cache.advance(19, 6), plain_states(decoder, cache.tokens)[6][19], **TOLERANCE)
+    torch.testing.assert_close(
+        cache.advance(19, 6), states_at_all_depths(decoder, cache.tokens)[6][19], **TOLERANCE
+    )
 
 
-def test_long_prompts_go_through_in_parts() -> None:
+def test_long_prompts_run_in_parts() -> None:
     decoder = DECODERS["tiny"]
     cache = KVCache(decoder)
     tokens = [i % 80 for i in range(1100)]
     cache.append(tokens)
-    torch.testing.assert_close(cache.advance(1099, 6), plain_states(decoder, tokens)[6][1099], **TOLERANCE)
+    torch.testing.assert_close(
+        cache.advance(1099, 6), states_at_all_depths(decoder, tokens)[6][1099], **TOLERANCE
+    )
 
 
 def test_misuse_is_refused() -> None:

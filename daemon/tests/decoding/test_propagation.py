@@ -1,4 +1,4 @@
-"""What settles stays on the prefill exit, and layers above it get keys and values that are made of its states there."""
+"""Propagated KV: positions that stop at the prefill exit, and the keys and values that deeper layers get of their states."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from hypothesis import strategies as st
 from green_code.decoding.propagation import PropagatingKVCache
 from green_code.models.adapters import LinearAdapter
 from green_code.models.decoder import Decoder
-from tests.decoding.by_hand import by_hand
-from tests.decoding.references import DECODERS, TOLERANCE, operation, plain_states
+from tests.decoding.reference_forward import reference_forward
+from tests.decoding.references import DECODERS, TOLERANCE, operation, prompt_tokens, states_at_all_depths
 
 PREFILL_EXIT = 3
 
 
-def propagated(decoder: Decoder, count: int, propagate_before: int) -> PropagatingKVCache:
-    """`count` positions, of which `propagate_before` have settled, the last at full depth."""
+def new_cache(decoder: Decoder, count: int, propagate_before: int) -> PropagatingKVCache:
+    """A cache of `count` positions, the first `propagate_before` of them propagated, the others at full depth."""
     cache = PropagatingKVCache(decoder, PREFILL_EXIT)
-    cache.append([3 + (7 * i) % 70 for i in range(count)])
+    cache.append(prompt_tokens(count))
     cache.propagate_before(propagate_before)
     cache.advance(count - 1, decoder.config.layers)
     return cache
 
 
 @pytest.mark.parametrize("name", DECODERS)
-def test_what_settles_is_propagated_and_what_does_not_is_computed(name: str) -> None:
+def test_propagated_and_computed_positions_equal_the_reference(name: str) -> None:
     decoder = DECODERS[name]
     layers = decoder.config.layers
-    cache = propagated(decoder, 14, 9)
+    cache = new_cache(decoder, 14, 9)
     cache.append([5, 9, 11, 4])
-    cache.propagate_before(17)  # three more, after five that are above the prefill exit
+    cache.propagate_before(17)  # three more, behind five at full depth
     cache.advance(17, layers)
     depths = [PREFILL_EXIT] * 9 + [layers] * 5 + [PREFILL_EXIT] * 3 + [layers]
-    states, keys, values = by_hand(decoder, cache.tokens, depths)
+    states, keys, values = reference_forward(decoder, cache.tokens, depths)
     assert [cache.depth(i) for i in range(18)] == depths
     torch.testing.assert_close(cache.states(0, 18), states, **TOLERANCE)
     torch.testing.assert_close(cache._keys[:, :, :18].transpose(1, 2), keys, **TOLERANCE)
@@ -46,8 +46,8 @@ def test_what_settles_is_propagated_and_what_does_not_is_computed(name: str) -> 
 
 
 @pytest.mark.parametrize("name", DECODERS)
-def test_learned_entries_stand_for_those_that_settled(name: str) -> None:
-    """A layer that has none makes its own; positions that rise make theirs as ever."""
+def test_learned_kv_projections_apply_to_propagated_positions(name: str) -> None:
+    """A layer without one uses its own; so do positions that are computed."""
     decoder = copy.deepcopy(DECODERS[name])
     c, layers = decoder.config, decoder.config.layers
     generator = torch.Generator().manual_seed(4)
@@ -59,31 +59,33 @@ def test_learned_entries_stand_for_those_that_settled(name: str) -> None:
         for layer in range(PREFILL_EXIT + 2, layers + 1)
     }
     decoder.set_kv_projections(learned)
-    cache = propagated(decoder, 14, 9)
+    cache = new_cache(decoder, 14, 9)
     depths = [PREFILL_EXIT] * 9 + [layers] * 5
     first = c.heads * c.head_width
     projections = {
-        layer: decoder.layers[layer - 1].qkv.weight[first:] + entry.matrix * entry.gain
-        for layer, entry in learned.items()
+        layer: decoder.layers[layer - 1].qkv.weight[first:] + adapter.matrix * adapter.gain
+        for layer, adapter in learned.items()
     }
-    states, keys, values = by_hand(decoder, cache.tokens, depths, projections)
+    states, keys, values = reference_forward(decoder, cache.tokens, depths, projections)
     torch.testing.assert_close(cache.states(0, 14), states, **TOLERANCE)
     torch.testing.assert_close(cache._keys[:, :, :14].transpose(1, 2), keys, **TOLERANCE)
     torch.testing.assert_close(cache._values[:, :, :14].transpose(1, 2), values, **TOLERANCE)
-    assert not set(decoder.state_dict()) - set(DECODERS[name].state_dict()), "they are no weights"
+    assert not set(decoder.state_dict()) - set(DECODERS[name].state_dict()), "KV projections are no weights"
     decoder.set_kv_projections({})
-    states = by_hand(decoder, cache.tokens, depths)[0]
-    torch.testing.assert_close(propagated(decoder, 14, 9).states(0, 14), states, **TOLERANCE)
+    states = reference_forward(decoder, cache.tokens, depths)[0]
+    torch.testing.assert_close(new_cache(decoder, 14, 9).states(0, 14), states, **TOLERANCE)
 
 
 @settings(max_examples=40, deadline=None)
 @given(
     operations=st.lists(
-        st.one_of(operation, st.tuples(st.just("settle"), st.floats(0, 1))), min_size=1, max_size=14
+        st.one_of(operation, st.tuples(st.just("propagate"), st.floats(0, 1))), min_size=1, max_size=14
     )
 )
-def test_settling_counts_its_work_and_leaves_no_trace(operations: list[tuple[str, object]]) -> None:
-    """Debts are what is then run, and behind `drop_propagated` everything is exact again."""
+def test_work_is_counted_and_dropping_propagated_kv_makes_the_cache_exact(
+    operations: list[tuple[str, object]],
+) -> None:
+    """`pending` is what `advance` then runs; after `drop_propagated` every state is that of a full forward pass."""
     decoder = DECODERS["tiny"]
     cache = PropagatingKVCache(decoder, PREFILL_EXIT)
     for kind, argument in operations:
@@ -91,7 +93,7 @@ def test_settling_counts_its_work_and_leaves_no_trace(operations: list[tuple[str
             cache.append(argument)  # type: ignore[arg-type]
         elif kind == "truncate":
             cache.truncate(int(argument * len(cache)))  # type: ignore[operator]
-        elif kind == "settle":
+        elif kind == "propagate":
             cache.propagate_before(int(argument * len(cache)))  # type: ignore[operator]
         elif len(cache):
             depth = min(argument[1], 6)  # type: ignore[index]
@@ -99,41 +101,41 @@ def test_settling_counts_its_work_and_leaves_no_trace(operations: list[tuple[str
             if cache.depth(position) <= depth and not (
                 depth > PREFILL_EXIT and any(first <= position < end for first, end in cache._propagated)
             ):
-                owed, before = cache.pending(position, depth), cache.work.layer_positions
+                pending, before = cache.pending(position, depth), cache.work.layer_positions
                 cache.advance(position, depth, position)
-                assert cache.work.layer_positions - before == owed
+                assert cache.work.layer_positions - before == pending
         assert cache._lengths == sorted(cache._lengths, reverse=True)
         assert len(cache._kv_only) == cache._lengths[-1]
-    standing = sum(cache.depth(position) for position in range(len(cache)))
-    assert cache.layer_positions_before(len(cache)) == standing
+    depths = sum(cache.depth(position) for position in range(len(cache)))
+    assert cache.layer_positions_before(len(cache)) == depths
     cache.drop_propagated()
     if not len(cache):
         return
     cache.advance(len(cache) - 1, 6)
-    expected = plain_states(decoder, cache.tokens)
+    expected = states_at_all_depths(decoder, cache.tokens)
     for position in range(len(cache)):
         depth = cache.depth(position)
         torch.testing.assert_close(cache.state(position), expected[depth][position], **TOLERANCE)
 
 
-@pytest.mark.parametrize("back", [2, 7, 9, 11, 14])
-def test_where_the_text_is_cut_what_is_before_the_cursor_rises_again(back: int) -> None:
-    """As of new: unless some of what remains has been above the prefill exit, which keeps its states."""
+@pytest.mark.parametrize("removed", [2, 7, 9, 11, 14])
+def test_after_a_truncation_the_last_positions_are_exact_again(removed: int) -> None:
+    """As in a new cache, unless positions at full depth remain: these stay, and so do the propagated ones before them."""
     decoder = DECODERS["tiny"]
-    cache = propagated(decoder, 18, 12)
-    cache.truncate(18 - back)
+    cache = new_cache(decoder, 18, 12)
+    cache.truncate(18 - removed)
     cache.append([5])
     cache.propagate_before(len(cache) - 4)
     state = cache.advance(len(cache) - 1, 6)
-    first = 12 if back < 6 else len(cache) - 4
+    first = 12 if removed < 6 else len(cache) - 4
     depths = [PREFILL_EXIT] * first + [6] * (len(cache) - first)
     assert [cache.depth(i) for i in range(len(cache))] == depths
-    torch.testing.assert_close(state, by_hand(decoder, cache.tokens, depths)[0][-1], **TOLERANCE)
+    torch.testing.assert_close(state, reference_forward(decoder, cache.tokens, depths)[0][-1], **TOLERANCE)
 
 
-def test_unsettled_positions_rise_from_where_they_stand() -> None:
-    """Only those are run anew that have been above the prefill exit, behind others that had settled."""
-    cache = propagated(DECODERS["tiny"], 14, 9)
+def test_dropped_positions_advance_from_the_prefill_exit() -> None:
+    """Positions behind propagated ones are removed, as their states depend on propagated KV."""
+    cache = new_cache(DECODERS["tiny"], 14, 9)
     cache.drop_propagated()
     assert len(cache) == 9
     before = cache.work.layer_positions
@@ -141,13 +143,13 @@ def test_unsettled_positions_rise_from_where_they_stand() -> None:
     assert cache.work.layer_positions - before == 9 * (6 - PREFILL_EXIT)
 
 
-def test_an_interruption_between_settled_and_rising_positions_loses_nothing() -> None:
+def test_an_interruption_between_propagated_and_computed_positions_loses_nothing() -> None:
     decoder = DECODERS["tiny"]
-    for layers in range(12):
+    for calls_allowed in range(12):
         cache = PropagatingKVCache(decoder, PREFILL_EXIT)
-        cache.append([3 + (7 * i) % 70 for i in range(14)])
+        cache.append(prompt_tokens(14))
         cache.propagate_before(9)
-        calls = iter(range(layers))
+        calls = iter(range(calls_allowed))
 
         def interrupt() -> None:
             if next(calls, None) is None:  # noqa: B023
@@ -160,27 +162,28 @@ def test_an_interruption_between_settled_and_rising_positions_loses_nothing() ->
             cache.interrupt = lambda: None
         cache.propagate_before(10)
         state = cache.advance(13, 6)
-        settled_now = sum(end - start for start, end in cache._propagated)
-        expected = by_hand(decoder, cache.tokens, [PREFILL_EXIT] * settled_now + [6] * (14 - settled_now))[0]
+        count = sum(end - start for start, end in cache._propagated)
+        depths = [PREFILL_EXIT] * count + [6] * (14 - count)
+        expected = reference_forward(decoder, cache.tokens, depths)[0]
         torch.testing.assert_close(state, expected[-1], **TOLERANCE)
 
 
-def test_what_has_settled_does_not_rise() -> None:
-    cache = propagated(DECODERS["tiny"], 8, 5)
+def test_a_propagated_position_cannot_advance() -> None:
+    cache = new_cache(DECODERS["tiny"], 8, 5)
     with pytest.raises(ValueError, match="position 4 is propagated from depth 3, below 4"):
         cache.advance(4, 4)
 
 
-def test_a_plateau_is_a_layer() -> None:
+def test_a_prefill_exit_that_is_no_layer_is_refused() -> None:
     for prefill_exit in (0, 7):
         with pytest.raises(ValueError, match="layers 1 to 6"):
             PropagatingKVCache(DECODERS["tiny"], prefill_exit)
 
 
-def test_without_a_plateau_nothing_settles() -> None:
+def test_without_a_prefill_exit_nothing_is_propagated() -> None:
     cache = PropagatingKVCache(DECODERS["tiny"], None)
     cache.append(list(range(9)))
     cache.propagate_before(8)
     state = cache.advance(8, 6)
     assert cache.work.kv_only == 0
-    torch.testing.assert_close(state, plain_states(DECODERS["tiny"], cache.tokens)[6][8], **TOLERANCE)
+    torch.testing.assert_close(state, states_at_all_depths(DECODERS["tiny"], cache.tokens)[6][8], **TOLERANCE)

@@ -1,4 +1,4 @@
-"""Stop rules, a case a line: text before the cursor | text after it | what the model writes → kept text, reason."""
+"""Stop rules. A case: text before the cursor, text after it, generated text, kept text, reason."""
 
 from __future__ import annotations
 
@@ -9,42 +9,37 @@ from green_code.decoding.stop_rules import Situation, check
 CASES = [
     # one line
     ("x = ", "", "1\ny", "1", "end_of_line"),
-    (
-        "    ",
-        "",
-        "\n    return 1\n",
-        "\n    return 1",
-        "end_of_line",
-    ),  # a blank line so far: the break does not count
+    # on a blank line the first break does not count
+    ("    ", "", "\n    return 1\n", "\n    return 1", "end_of_line"),
     ("def f(", "", "a, b):\n", "a, b):", "end_of_line"),
-    # the bracket that the editor has already put behind the cursor
+    # the bracket that the editor has put after the cursor
     ("foo(", ")", "a, b)", "a, b", "closing_bracket"),
     ("foo(", ")", "bar(a)", None, None),
-    # which is another than one of the line's that the completion closes
+    # not a bracket of the line that the completion closes
     ("foo(bar[", ")", "x], baz(1))", "x], baz(1)", "closing_bracket"),
     ("foo(", "", "a)", None, None),
-    # the rest closes the outer ones of those that are open
+    # the text after the cursor closes the outer ones of the open brackets
     ("foo(bar(", ")", "x))", "x)", "closing_bracket"),
     ("foo(bar(", "))", "int(x)))", "int(x)", "closing_bracket"),
     ("foo(bar(", ") + baz(1)", "x))", "x)", "closing_bracket"),
-    # in a string it is none
+    # a bracket in a string does not count
     ("text.split(", ")", '")"', None, None),
     ("text.split(", ")", '")")', '")"', "closing_bracket"),
     ("text.split(", ")", '"(")', '"("', "closing_bracket"),
     ('print("', '")', "1) first", None, None),
     ("f('it\\'s (', ", ")", "1)", "1", "closing_bracket"),
-    # on a line behind
+    # the bracket's partner is on a later line
     ("items.forEach((", ") => {\n  x();\n});", "item) => item.save());", "item", "closing_bracket"),
     ("join(dirname(", "),\n    'x')", "__file__))", "__file__", "closing_bracket"),
-    # in a comment quotes are none
+    # a quote in a comment does not count
     ("# It's faster (see ", ")", "below).", "below", "closing_bracket"),
     ("x = 1  # a user's (see ", ")", "users' guide).", "users' guide", "closing_bracket"),
     (" * It's faster (see ", ")", "John's).", "John's", "closing_bracket"),
     ("f(r'", "')", "x (')", "x (", "suffix_reached"),
-    # what follows on this line, or on the next
+    # the text after the cursor on this line
     ("x = ", " + 1", "y + 1", "y ", "suffix_reached"),
     ('print("', '")', 'hello")', "hello", "suffix_reached"),
-    # which the completion's own end is like
+    # the completion's own end is like the text after the cursor
     ("foo(bar(", "))", "int(float(x))", None, None),
     ("submit(", ");", "() -> { doWork();", None, None),
     ('print("', '")', 'a" + f("b")', None, None),
@@ -52,13 +47,8 @@ CASES = [
 BLOCK_CASES = [
     ("    if x:", "", "\n        return 1\nprint(2)\n", "\n        return 1", "end_of_block"),
     ("if x:", "\n    return 2\n", "\n    y = 1\n    return 2\n", "\n    y = 1", "suffix_reached"),
-    (
-        "    ",
-        "\n    return None\n",
-        "if x is None:\n        return None\n",
-        None,
-        None,
-    ),  # another one, in a block of its own
+    # the same line in a deeper block is another one
+    ("    ", "\n    return None\n", "if x is None:\n        return None\n", None, None),
     (
         'def f():\n    """',
         '"""\n    pass\n',
@@ -81,28 +71,28 @@ BLOCK_CASES = [
 
 @pytest.mark.parametrize(("prefix", "suffix", "text", "kept", "reason"), CASES)
 def test_single_line(prefix: str, suffix: str, text: str, kept: str | None, reason: str | None) -> None:
-    verify(Situation.at(prefix, suffix, True, 1), text, kept, reason)
+    assert_stop(Situation.at(prefix, suffix, True, 1), text, kept, reason)
 
 
 @pytest.mark.parametrize(("prefix", "suffix", "text", "kept", "reason"), BLOCK_CASES)
 def test_block(prefix: str, suffix: str, text: str, kept: str | None, reason: str | None) -> None:
-    verify(Situation.at(prefix, suffix, False, 8), text, kept, reason)
+    assert_stop(Situation.at(prefix, suffix, False, 8), text, kept, reason)
 
 
-def verify(situation: Situation, text: str, kept: str | None, reason: str | None) -> None:
+def assert_stop(situation: Situation, text: str, kept: str | None, reason: str | None) -> None:
     stop = check(text, situation)
     assert (stop and stop[0]) == reason
     if stop and kept is not None:
         assert text[: stop[1]] == kept
 
 
-def test_a_blank_line_may_be_followed_by_others_before_the_line_asked_for() -> None:
-    """Asked token by token, as generation does."""
+def test_blank_lines_before_the_line_do_not_stop_it() -> None:
+    """Checked after every character."""
     situation, text = Situation.at("x = 1\n", "", True, 1), "\n\ny = 2\n"
     stops = [check(text[:length], situation) for length in range(1, len(text) + 1)]
     assert stops == [None] * (len(text) - 1) + [("end_of_line", len(text) - 1)]
 
 
-def test_no_more_lines_than_asked_for() -> None:
+def test_no_more_than_max_lines() -> None:
     stop = check("\n    a\n    b\n    c", Situation.at("if x:", "", False, 2))
     assert stop == ("end_of_block", len("\n    a"))

@@ -1,4 +1,4 @@
-"""The cost model against workloads whose joules are known."""
+"""The cost model, fitted to workloads with known prices."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from green_code.energy.meters import Source
 from green_code.problems import Problem
 from green_code.work import Work
 
-SECONDS = 0.16
-TRUE = {
+SECONDS = 0.1
+PRICES = {
     "layer_batch": 0.5,
     "small_batch_position": 0.005,
     "layer_position": 0.02,
@@ -26,7 +26,7 @@ TRUE = {
 
 
 class CountingMeter:
-    """Joules of the work that the workloads say they did."""
+    """A meter whose joules the workloads add up."""
 
     source: Source = "rapl"
 
@@ -43,23 +43,23 @@ class CountingMeter:
 def fitted(drift: float = 0.0, disturbed: tuple[float, float] = (0, 0), factor: float = 3.0) -> CostModel:
     """
     Args:
-        drift: by which share all becomes dearer from the first second of work to the last.
-        disturbed: from which share of the time to which all costs `factor` times as much.
+        drift: share by which all prices have risen at the end of the measurement.
+        disturbed: begin and end, as shares of the measurement, of a time in which all costs `factor` times as much.
     """
     meter, begin = CountingMeter(), time.monotonic()
 
     def workload(work: Work):  # type: ignore[no-untyped-def]
         def run() -> Work:
-            passed = (time.monotonic() - begin) / (len(TRUE) * SECONDS)
-            dearer = (1 + drift * passed) * (factor if disturbed[0] <= passed < disturbed[1] else 1)
-            meter.joules += dearer * (
-                TRUE["layer_batch"] * work.layer_batches
-                + TRUE["small_batch_position"] * work.small_batch_positions
-                + TRUE["layer_position"] * (work.layer_positions - work.small_batch_positions)
-                + TRUE["head_batch"] * work.head_batches
-                + TRUE["head_position"] * work.head_positions
-                + TRUE["decision"] * work.decisions
-                + TRUE["kv_only"] * work.kv_only
+            elapsed = (time.monotonic() - begin) / (len(PRICES) * SECONDS)
+            scale = (1 + drift * elapsed) * (factor if disturbed[0] <= elapsed < disturbed[1] else 1)
+            meter.joules += scale * (
+                PRICES["layer_batch"] * work.layer_batches
+                + PRICES["small_batch_position"] * work.small_batch_positions
+                + PRICES["layer_position"] * (work.layer_positions - work.small_batch_positions)
+                + PRICES["head_batch"] * work.head_batches
+                + PRICES["head_position"] * work.head_positions
+                + PRICES["decision"] * work.decisions
+                + PRICES["kv_only"] * work.kv_only
             )
             return work
 
@@ -77,35 +77,38 @@ def fitted(drift: float = 0.0, disturbed: tuple[float, float] = (0, 0), factor: 
     return fit(work, meter, SECONDS, lambda *_: None)
 
 
-def test_known_costs_are_found_again() -> None:
+def test_the_fit_gives_the_known_prices() -> None:
     costs = fitted()
-    assert asdict(costs.prices) == pytest.approx(TRUE)
+    assert asdict(costs.prices) == pytest.approx(PRICES)
     assert costs.relative_interval == pytest.approx(0, abs=1e-6)
 
 
-def test_a_drift_of_the_machine_touches_all_costs_alike() -> None:
-    """Half as much again at the end: one after the other, a small batch's positions would be five times what it is."""
+def test_a_drift_affects_all_prices_alike() -> None:
+    """By half. If workloads were measured one after another, `small_batch_position` would come out five times too high."""
     costs = fitted(drift=0.5)
-    mean = costs.prices.layer_batch / TRUE["layer_batch"]
+    mean = costs.prices.layer_batch / PRICES["layer_batch"]
     assert 1.1 < mean < 1.4
-    assert costs.prices.small_batch_position == pytest.approx(mean * TRUE["small_batch_position"], rel=0.5)
-    assert costs.prices.head_position == pytest.approx(mean * TRUE["head_position"], rel=0.2)
+    assert costs.prices.small_batch_position == pytest.approx(mean * PRICES["small_batch_position"], rel=0.5)
+    assert costs.prices.head_position == pytest.approx(mean * PRICES["head_position"], rel=0.2)
     assert 0.02 < costs.relative_interval < 0.3
 
 
-def test_what_disturbs_a_turn_or_two_does_not_stay_in_the_costs() -> None:
+def test_a_short_disturbance_changes_no_price() -> None:
     costs = fitted(disturbed=(0.25, 0.5))
-    assert asdict(costs.prices) == pytest.approx(TRUE)
-    assert costs.relative_interval > 0.1, "but it is said"
+    assert asdict(costs.prices) == pytest.approx(PRICES)
+    assert costs.relative_interval > 0.1, "but it widens the interval"
 
 
-def test_a_counter_that_stands_in_most_turns_is_read_over_all_and_one_that_always_stands_is_named() -> None:
-    assert 0 < fitted(disturbed=(0.4, 9), factor=0).prices.layer_batch < TRUE["layer_batch"]
+def test_a_counter_that_often_stands_still_gives_prices() -> None:
+    assert 0 < fitted(disturbed=(0.4, 9), factor=0).prices.layer_batch < PRICES["layer_batch"]
+
+
+def test_a_counter_that_always_stands_still_is_refused() -> None:
     with pytest.raises(Problem, match="no readings"):
         fitted(disturbed=(0, 9), factor=0)
 
 
-def test_kept_and_read_again_and_a_full_disk_is_no_failure(tmp_path: Path) -> None:
+def test_costs_are_saved_and_read_again_where_they_can_be_written(tmp_path: Path) -> None:
     costs = fitted()
     save_costs(tmp_path / "costs.json", costs)
     assert load_costs(tmp_path / "costs.json") == costs

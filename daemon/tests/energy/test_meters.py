@@ -11,7 +11,7 @@ from green_code.energy import meters
 
 
 class NvmlError(Exception):
-    """The stand-in's NVMLError."""
+    """The fake's NVMLError."""
 
 
 class FakeNvml:
@@ -47,7 +47,7 @@ def make_package(root: Path, name: str, energy_uj: int, range_uj: int, label: st
     return folder
 
 
-def test_nvml_counts_from_its_making_in_joules() -> None:
+def test_nvml_counts_joules_from_its_creation() -> None:
     meter = meters.pick_meter("GPU-1", nvml=FakeNvml([5_000, 7_500, 9_000]))
     assert meter.source == "nvml"
     assert [meter.read_joules(), meter.read_joules()] == [2.5, 4.0]

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest_asyncio
-from service_rig import Rig
+
+from tests.engine.service_rig import Rig
 
 
 @pytest_asyncio.fixture

@@ -1,10 +1,9 @@
-"""A stand-in for the model's side: gated by events, so that a test holds every moment still. Also a script:
-`python fake_runtime.py` is an engine with an instant fake model; a prefix ending in "die" kills it."""
+"""A fake model whose completions wait for events, so that a test controls their order. Also a script:
+`python fake_runtime.py` is an engine with a fake model that answers at once; a prefix that ends in "die" kills it."""
 
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -16,6 +15,25 @@ from green_code.link.messages import CompletionParams, CompletionResult
 from green_code.problems import Problem
 
 WAIT_SECONDS = 10.0
+
+
+def completion_params(prefix: str = "x = 1", session: str = "a", **changes: Any) -> CompletionParams:
+    """The parameters of a request, with changes that may be wrong."""
+    params: Any = {
+        "session": session,
+        "prefix": prefix,
+        "suffix": "",
+        "language": "python",
+        "model": "fake",
+        "decoding": "fast",
+        "policy": "agent",
+        "threshold": 0.8,
+        "max_tokens": 16,
+        "single_line": True,
+        "max_lines": 1,
+        "max_prompt_tokens": 512,
+    }
+    return {**params, **changes}  # type: ignore[typeddict-item]
 
 
 def result_for(params: CompletionParams, text: str = " + 1", reason: str = "end_of_line") -> CompletionResult:
@@ -42,7 +60,7 @@ def result_for(params: CompletionParams, text: str = " + 1", reason: str = "end_
 
 
 class FakeSession:
-    """Completes when its runtime's gate is open; a cancelled one ends at once, as between two layers."""
+    """Completes when its runtime's gate is open; a cancelled one ends at once."""
 
     cache_bytes = 1000
 
@@ -58,7 +76,7 @@ class FakeSession:
                 self.runtime.stopped.append(reason)
                 return result_for(params, text="", reason=reason)
         if params["prefix"].endswith("die"):
-            os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))
+            os._exit(9)
         if params["prefix"].endswith("raise"):
             raise ValueError("a bug in the model")
         if params["prefix"].endswith("problem"):
@@ -137,7 +155,7 @@ if __name__ == "__main__":
         sys.exit("no such library: libmodel")
     instant = FakeLoader.instant()
     first = Path(os.environ["GREEN_CODE_RUNTIME_DIR"], "first")
-    if "--first-waits" in sys.argv and not first.exists():  # for ever; engines after it do not
+    if "--first-waits" in sys.argv and not first.exists():  # the first engine never answers, later ones do
         first.touch()
         instant.gate.clear()
     leave(run_engine(instant))

@@ -1,4 +1,4 @@
-"""A bundle's parts that were made for another model are refused."""
+"""Bundle contents that were made for another model are refused."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def finish(bundle: Path) -> None:
+def write_tiny_manifest(bundle: Path) -> None:
     base = {"model": "tiny-random", "sha256": TinySource().fingerprint()}
     write_manifest(bundle, {"base": base, "exits": [2, 4]})
 
 
-def test_a_bundle_with_an_agent_serves(bundle: Path) -> None:
-    network = ExitClassifier(WIDTH, (2, 4))
-    save_file(network.state_dict(), bundle / AGENT, network.save_metadata())
-    finish(bundle)
+def test_a_bundle_with_an_agent_is_loaded(bundle: Path) -> None:
+    classifier = ExitClassifier(WIDTH, (2, 4))
+    save_file(classifier.state_dict(), bundle / AGENT, classifier.save_metadata())
+    write_tiny_manifest(bundle)
     assert load_runtime("tiny-random").agent is not None
 
 
 def test_an_agent_for_another_width_is_refused(bundle: Path) -> None:
-    network = ExitClassifier(2 * WIDTH, (2, 4))
-    save_file(network.state_dict(), bundle / AGENT, network.save_metadata())
-    finish(bundle)
+    classifier = ExitClassifier(2 * WIDTH, (2, 4))
+    save_file(classifier.state_dict(), bundle / AGENT, classifier.save_metadata())
+    write_tiny_manifest(bundle)
     with pytest.raises(Problem, match=rf"for width {2 * WIDTH}.*the model has width {WIDTH}"):
         load_runtime("tiny-random")
 
@@ -54,6 +54,6 @@ def test_n_grams_of_another_vocabulary_are_refused(bundle: Path) -> None:
         "chances": np.zeros(4, np.uint8),
     }
     save_columns(columns, bundle / NGRAMS, {"vocabulary": "another"})
-    finish(bundle)
+    write_tiny_manifest(bundle)
     with pytest.raises(Problem, match=r"another vocabulary.*green-code adapt ngrams"):
         load_runtime("tiny-random")

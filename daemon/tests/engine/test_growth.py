@@ -1,4 +1,4 @@
-"""What a request costs does not grow with the file, and an edit costs no more than a cold prompt; counted in work, not time."""
+"""The cost of a request does not grow with the file, and an edit costs no more than a cold prompt; counted in work, not time."""
 
 from __future__ import annotations
 
@@ -6,68 +6,51 @@ import random
 from collections.abc import Iterator
 
 import pytest
+from sessions import LAYERS, PARAMS, changed, complete, tiny_runtime
 
-from green_code.engine.loading import Runtime, load_runtime
+from green_code.engine.loading import Runtime
 from green_code.engine.session import Session
-from green_code.link.messages import CompletionParams, CompletionResult
+from green_code.link.messages import CompletionResult
 from green_code.lsp.documents import Edit
 from green_code.lsp.prompt import PromptWindow
 
-TOKENS = 128  # of the window
-LAYERS = 6
+WINDOW_TOKENS = 128
 
 
 @pytest.fixture(scope="module")
 def runtime(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runtime]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GREEN_CODE_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
-        patch.setenv("GREEN_CODE_BUNDLES", str(tmp_path_factory.mktemp("bundles")))
-        yield load_runtime("tiny-random")
+    with tiny_runtime(tmp_path_factory.mktemp("tiny")) as runtime:
+        yield runtime
 
 
 def source(lines: int, seed: int = 0) -> list[str]:
-    words = [
-        "def",
-        "return",
-        "self",
-        "value",
-        "total",
-        "first",
-        "second",
-        "while",
-        "for",
-        "print",
-        "index",
-        "name",
-    ]
+    words = ["def", "return", "self", "value", "total", "first", "second", "while", "for", "print", "index", "name"]  # fmt: skip
     generator = random.Random(seed)
     return [f"    {' '.join(generator.choices(words, k=5))} = {i}\n" for i in range(lines)]
 
 
 class Editor:
-    """A document as the front sees it: its window, and the session behind it."""
+    """A document: its lines, the front's prompt window, and its session in the engine."""
 
     def __init__(self, runtime: Runtime, lines: list[str]) -> None:
         self.lines, self.window = lines, PromptWindow()
-        self.model = runtime.model
         self.session: Session = runtime.new_session()
 
-    def ask(self, line: int, decoding: str = "exact") -> CompletionResult:
-        """At the end of a line."""
+    def complete(self, line: int, decoding: str = "exact") -> CompletionResult:
+        """A completion at the end of a line."""
         text = self.lines[line].rstrip("\n")
-        prompt = self.window.prompt(self.lines, line, len(text), TOKENS)
-        params: CompletionParams = {
-            "session": "", "prefix": prompt.prefix, "suffix": prompt.suffix, "language": "python", "model": self.model,
-            "decoding": decoding, "policy": "full", "threshold": 1.0, "max_tokens": 8, "single_line": True, "max_lines": 1,
-            "max_prompt_tokens": TOKENS,
-        }  # type: ignore[typeddict-item]  # fmt: skip
-        return self.session.complete(params, lambda: None)
+        prompt = self.window.prompt(self.lines, line, len(text), WINDOW_TOKENS)
+        params = changed(
+            PARAMS, prefix=prompt.prefix, suffix=prompt.suffix, decoding=decoding, policy="full", threshold=1.0, max_tokens=8,
+            single_line=True, max_lines=1, max_prompt_tokens=WINDOW_TOKENS,
+        )  # fmt: skip
+        return complete(self.session, params)
 
     def type(self, line: int, characters: str) -> None:
         self.lines[line] = self.lines[line].rstrip("\n") + characters + "\n"
 
     def replace(self, first: int, last: int, lines: list[str]) -> None:
-        """Put `lines` in the place of the lines first … last."""
+        """Replace the lines first … last by `lines`."""
         self.lines[first : last + 1] = lines
         self.window.follow(Edit(first, last, len(lines)))
 
@@ -81,52 +64,54 @@ def test_a_keystroke_costs_the_same_in_a_long_file(runtime: Runtime, decoding: s
     work = []
     for lines in (50, 5000):
         editor = Editor(runtime, source(5000)[-lines:])
-        cold = editor.ask(lines - 1, decoding)
-        assert cold["prompt_layers_run"] <= LAYERS * (TOKENS + 1)
+        cold = editor.complete(lines - 1, decoding)
+        assert cold["prompt_layers_run"] <= LAYERS * (WINDOW_TOKENS + 1)
         editor.type(lines - 1, " + f")
-        typed = editor.ask(lines - 1, decoding)
+        typed = editor.complete(lines - 1, decoding)
         work.append((new_positions(typed), typed["prompt_layers_run"], typed["energy_full_joules"] > 0))
         assert new_positions(typed) <= 5
     assert work[0] == work[1]
 
 
-def test_work_is_linear_in_the_new_tokens(runtime: Runtime) -> None:
+def test_new_positions_are_those_of_the_new_tokens(runtime: Runtime) -> None:
     editor = Editor(runtime, source(300))
-    editor.ask(200, "full")
+    editor.complete(200, "full")
     for words in (1, 4, 16):
         before = runtime.vocabulary.encode(editor.lines[200])
         editor.type(200, " value" * words)
         added = len(runtime.vocabulary.encode(editor.lines[200])) - len(before)
-        assert new_positions(editor.ask(200, "full")) <= added + 2  # healing takes back a token at both ends
+        assert (
+            new_positions(editor.complete(200, "full")) <= added + 2
+        )  # token healing removes one at both ends
 
 
 @pytest.mark.parametrize("decoding", ["full", "exact"])
 def test_a_paste_a_jump_and_an_undo_cost_a_cold_prompt_at_most(runtime: Runtime, decoding: str) -> None:
-    editor, cold = Editor(runtime, source(3000)), LAYERS * (TOKENS + 1)
-    editor.ask(1500, decoding)
+    editor, cold = Editor(runtime, source(3000)), LAYERS * (WINDOW_TOKENS + 1)
+    editor.complete(1500, decoding)
     editor.replace(1501, 1501, source(1000, seed=1))
-    pasted = editor.ask(2500, decoding)
-    there = editor.ask(100, decoding)
+    pasted = editor.complete(2500, decoding)
+    after_jump = editor.complete(100, decoding)
     editor.replace(1501, 2500, ["undone = True\n"])
-    undone = editor.ask(1500, decoding)
-    for result in (pasted, there, undone):
-        assert new_positions(result) <= TOKENS + 1
+    undone = editor.complete(1500, decoding)
+    for result in (pasted, after_jump, undone):
+        assert new_positions(result) <= WINDOW_TOKENS + 1
         assert result["prompt_layers_run"] <= cold
-    fresh = Editor(runtime, editor.lines).ask(1500, decoding)
+    fresh = Editor(runtime, editor.lines).complete(1500, decoding)
     assert undone["text"] == fresh["text"]
 
 
 def test_memory_of_a_session_is_bounded(runtime: Runtime) -> None:
-    """However much is typed and edited: the window's positions, and the drafts' text."""
+    """However much is typed: the cache of the window's positions, and the indexes of prompt lookup."""
     editor = Editor(runtime, source(2000))
     sizes = []
     for step in range(120):
         editor.type(200 + 13 * step, " + total")
-        editor.ask(200 + 13 * step)
+        editor.complete(200 + 13 * step)
         sizes.append(editor.session.cache_bytes)
     decoder, config = runtime.decoder, runtime.decoder.config
-    cached = sum(decoder.cache_widths) * decoder.cache_dtype.itemsize
-    position = config.layers * config.kv_heads * cached + config.width * 4
-    lost = 3 * 500  # at their beginnings, of the texts that drafts are looked up in
-    assert max(sizes) <= 256 * position + 470 * (TOKENS + 8 + 3000 + lost)
+    bytes_per_head = sum(decoder.cache_widths) * decoder.cache_dtype.itemsize
+    position = config.layers * config.kv_heads * bytes_per_head + config.width * 4
+    dropped = 3 * 500  # tokens that the indexes keep of the beginnings of their texts
+    assert max(sizes) <= 256 * position + 470 * (WINDOW_TOKENS + 8 + 3000 + dropped)
     assert max(sizes[60:]) <= 1.1 * max(sizes[:60])

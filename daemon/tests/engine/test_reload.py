@@ -1,4 +1,4 @@
-"""The watcher of bundles: changes are told once, by bundle; reading is no change."""
+"""The watcher of bundles: changes are reported once, by bundle; reading is no change."""
 
 from __future__ import annotations
 
@@ -7,43 +7,43 @@ import time
 from pathlib import Path
 
 import pytest
-from service_rig import Rig, ask, until
 
 from green_code.engine.reload import BundleWatcher
 from green_code.problems import Problem
+from tests.engine.service_rig import Rig, complete, until
 
 WAIT_SECONDS = 10.0
 
 
 @pytest.mark.asyncio
-async def test_changes_are_told_by_bundle_and_reading_is_none(tmp_path: Path) -> None:
+async def test_changes_are_reported_by_bundle_and_reading_is_none(tmp_path: Path) -> None:
     (tmp_path / "one").mkdir()
     (tmp_path / "one" / "manifest.json").write_text("{}")
-    told: asyncio.Queue[set[str]] = asyncio.Queue()
-    watcher = BundleWatcher(tmp_path, told.put_nowait, quiet_seconds=0.1)
+    changed: asyncio.Queue[set[str]] = asyncio.Queue()
+    watcher = BundleWatcher(tmp_path, changed.put_nowait, quiet_seconds=0.1)
     watcher.start()
     try:
         (tmp_path / "one" / "manifest.json").read_text()
         with pytest.raises(asyncio.TimeoutError):
-            await asyncio.wait_for(told.get(), 0.3)
+            await asyncio.wait_for(changed.get(), 0.3)
         (tmp_path / "one" / "manifest.json").write_text("{ }")
         (tmp_path / "two").mkdir()
-        assert await asyncio.wait_for(told.get(), WAIT_SECONDS) == {"one", "two"}
+        assert await asyncio.wait_for(changed.get(), WAIT_SECONDS) == {"one", "two"}
         (tmp_path / "two" / "a.part").write_text("x")
         (tmp_path / "two" / "a.part").rename(tmp_path / "two" / "a")
-        assert await asyncio.wait_for(told.get(), WAIT_SECONDS) == {"two"}
+        assert await asyncio.wait_for(changed.get(), WAIT_SECONDS) == {"two"}
     finally:
         watcher.stop()
 
 
 @pytest.mark.asyncio
 async def test_the_first_bundle_in_a_folder_that_was_missing_is_noticed(tmp_path: Path) -> None:
-    told: asyncio.Queue[set[str]] = asyncio.Queue()
-    watcher = BundleWatcher(tmp_path / "data" / "none", told.put_nowait, quiet_seconds=0.1)
+    changed: asyncio.Queue[set[str]] = asyncio.Queue()
+    watcher = BundleWatcher(tmp_path / "data" / "none", changed.put_nowait, quiet_seconds=0.1)
     watcher.start()
     try:
         (tmp_path / "data" / "none" / "one").mkdir()
-        assert await asyncio.wait_for(told.get(), WAIT_SECONDS) == {"one"}
+        assert await asyncio.wait_for(changed.get(), WAIT_SECONDS) == {"one"}
     finally:
         watcher.stop()
 
@@ -57,17 +57,17 @@ async def test_a_folder_that_cannot_be_made_is_no_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_bundle_that_is_gone_is_told_when_it_is_back(tmp_path: Path) -> None:
+async def test_a_removed_bundle_is_reported_when_it_is_back(tmp_path: Path) -> None:
     (tmp_path / "one").mkdir()
-    told: asyncio.Queue[set[str]] = asyncio.Queue()
-    watcher = BundleWatcher(tmp_path, told.put_nowait, quiet_seconds=0.1)
+    changed: asyncio.Queue[set[str]] = asyncio.Queue()
+    watcher = BundleWatcher(tmp_path, changed.put_nowait, quiet_seconds=0.1)
     watcher.start()
     try:
         (tmp_path / "one").rmdir()
         with pytest.raises(asyncio.TimeoutError):
-            await asyncio.wait_for(told.get(), 0.5)
+            await asyncio.wait_for(changed.get(), 0.5)
         (tmp_path / "one").mkdir()
-        assert await asyncio.wait_for(told.get(), WAIT_SECONDS) == {"one"}
+        assert await asyncio.wait_for(changed.get(), WAIT_SECONDS) == {"one"}
     finally:
         watcher.stop()
 
@@ -85,7 +85,7 @@ async def test_under_load_a_changed_agent_is_in_use_within_two_seconds_and_no_re
 
     async def type_on(session: str) -> None:
         while not ended.is_set():
-            answers.append((await ask(client, "x = ", session=session))["text"])
+            answers.append((await complete(client, "x = ", session=session))["text"])
 
     typists = [asyncio.ensure_future(type_on(name)) for name in "abc"]
     try:
@@ -104,7 +104,7 @@ async def test_under_load_a_changed_agent_is_in_use_within_two_seconds_and_no_re
 
 
 @pytest.mark.asyncio
-async def test_under_load_a_bad_bundle_is_refused_and_said_and_the_old_one_serves_on(rig: Rig) -> None:
+async def test_under_load_a_bad_bundle_is_refused_and_the_old_one_stays(rig: Rig) -> None:
     bundles = rig.folder / "bundles"
     (bundles / "fake").mkdir(parents=True)
     rig.open_gates()
@@ -112,11 +112,11 @@ async def test_under_load_a_bad_bundle_is_refused_and_said_and_the_old_one_serve
     watcher.start()
     client = await rig.client(model="fake")
     try:
-        assert (await asyncio.wait_for(ask(client), WAIT_SECONDS))["text"]
+        assert (await asyncio.wait_for(complete(client), WAIT_SECONDS))["text"]
         rig.loader.problem = Problem("bundle_invalid", "The agent holds NaN.")
         (bundles / "fake" / "agent.safetensors").write_bytes(b"bad")
-        await until(lambda: any(value.get("reason") == "bundle_invalid" for _, value in rig.heard))
-        assert (await asyncio.wait_for(ask(client), WAIT_SECONDS))["text"]
+        await until(lambda: any(value.get("reason") == "bundle_invalid" for _, value in rig.notifications))
+        assert (await asyncio.wait_for(complete(client), WAIT_SECONDS))["text"]
         assert len(rig.loader.runtimes) == 1
     finally:
         watcher.stop()

@@ -1,4 +1,4 @@
-"""The service over a real socket with a gated fake model: every request settles, with the right reason."""
+"""The service over a real socket with a fake model: every request is answered, with the right reason."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ import time
 from typing import Any
 
 import pytest
-from fake_runtime import WAIT_SECONDS, FakeRuntime
-from service_rig import Rig, ask, reason_of, until
 
 from green_code.engine import idle
 from green_code.engine.holder import FIRST_BACK_OFF_SECONDS, SESSIONS_AT_MOST
 from green_code.link import messages
 from green_code.link.client import open_client
 from green_code.problems import Problem
+from tests.engine.fake_runtime import WAIT_SECONDS, FakeRuntime
+from tests.engine.service_rig import Rig, complete, reason_of, until
 
 
 @pytest.mark.asyncio
 async def test_a_completion_waits_for_loading_and_is_recorded(rig: Rig) -> None:
     client = await rig.client()
-    task = ask(client)
+    task = complete(client)
     await until(lambda: "loading" in rig.states())
     assert not task.done()
     rig.open_gates()
@@ -46,13 +46,13 @@ async def test_hello_with_a_model_loads_it_without_a_request(rig: Rig) -> None:
 @pytest.mark.asyncio
 async def test_loading_survives_the_request_that_began_it(rig: Rig) -> None:
     client = await rig.client()
-    task = ask(client)
+    task = complete(client)
     await until(lambda: rig.loader.calls)
     task.cancel()
     await asyncio.wait([task])
     rig.open_gates()
     await until(lambda: "ready" in rig.states())
-    await asyncio.wait_for(ask(client), WAIT_SECONDS)
+    await asyncio.wait_for(complete(client), WAIT_SECONDS)
     assert rig.loader.calls == ["fake"]
 
 
@@ -60,10 +60,10 @@ async def test_loading_survives_the_request_that_began_it(rig: Rig) -> None:
 async def test_the_newest_request_of_a_session_supersedes_waiting_and_running_ones(rig: Rig) -> None:
     client = await rig.client()
     rig.loader.loaded.set()
-    running = ask(client, "one")
+    running = complete(client, "one")
     await until(lambda: rig.loader.runtimes and rig.loader.runtimes[0].started == ["one"])
-    waiting, other = ask(client, "two"), ask(client, "other", session="b")
-    newest = ask(client, "three")
+    waiting, other = complete(client, "two"), complete(client, "other", session="b")
+    newest = complete(client, "three")
     assert await reason_of(running) == "superseded"
     assert await reason_of(waiting) == "superseded"
     await until(lambda: rig.loader.runtimes[0].stopped == ["superseded"])
@@ -73,7 +73,7 @@ async def test_the_newest_request_of_a_session_supersedes_waiting_and_running_on
     runtime = rig.loader.runtimes[0]
     assert "two" not in runtime.started
     await until(lambda: len(rig.rows()) == 3)
-    assert [row[0] for row in rig.rows()].count("superseded") == 1  # it ran, so its joules are kept
+    assert [row[0] for row in rig.rows()].count("superseded") == 1  # it ran, so its joules count
     assert rig.ledger.today()["completions"] == 2
 
 
@@ -81,17 +81,17 @@ async def test_the_newest_request_of_a_session_supersedes_waiting_and_running_on
 async def test_cancelling_reaches_the_compute_thread(rig: Rig) -> None:
     client = await rig.client()
     rig.loader.loaded.set()
-    task = ask(client)
+    task = complete(client)
     await until(lambda: rig.loader.runtimes and rig.loader.runtimes[0].started)
     task.cancel()
     await until(lambda: rig.loader.runtimes[0].stopped == ["cancelled"])
 
 
 @pytest.mark.asyncio
-async def test_a_peer_that_leaves_takes_its_requests_along(rig: Rig) -> None:
+async def test_a_peer_that_disconnects_cancels_its_requests(rig: Rig) -> None:
     client = await rig.client()
     rig.loader.loaded.set()
-    task = ask(client)
+    task = complete(client)
     await until(lambda: rig.loader.runtimes and rig.loader.runtimes[0].started)
     await client.close()
     assert await reason_of(task) == "engine_lost"
@@ -99,21 +99,21 @@ async def test_a_peer_that_leaves_takes_its_requests_along(rig: Rig) -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_failed_load_is_told_and_tried_again_after_a_pause(rig: Rig) -> None:
+async def test_a_failed_load_is_reported_and_tried_again_after_a_pause(rig: Rig) -> None:
     client = await rig.client()
     rig.loader.problem = Problem("model_missing", "The model is not installed. Install it.")
     rig.loader.loaded.set()
-    assert await reason_of(ask(client)) == "model_missing"
+    assert await reason_of(complete(client)) == "model_missing"
     assert rig.service.status()["state"] == "error" and rig.service.status()["reason"] == "model_missing"
-    assert await reason_of(ask(client)) == "model_missing"
+    assert await reason_of(complete(client)) == "model_missing"
     assert rig.loader.calls == ["fake"], "within the back-off nothing is loaded"
     rig.service.bundles_changed({"fake"})
-    assert await reason_of(ask(client)) == "model_missing"
+    assert await reason_of(complete(client)) == "model_missing"
     assert rig.loader.calls == ["fake", "fake"], "but a changed bundle is tried at once"
     rig.now += FIRST_BACK_OFF_SECONDS
     rig.loader.problem = None
     rig.loader.gate.set()
-    assert (await asyncio.wait_for(ask(client), WAIT_SECONDS))["text"]
+    assert (await asyncio.wait_for(complete(client), WAIT_SECONDS))["text"]
     assert rig.loader.calls == ["fake", "fake", "fake"]
 
 
@@ -123,7 +123,7 @@ async def test_a_crash_while_loading_is_an_internal_error_with_its_cause(rig: Ri
     rig.loader.problem = OSError("disk on fire")
     rig.loader.loaded.set()
     with pytest.raises(Problem, match="disk on fire") as caught:
-        await ask(client)
+        await complete(client)
     assert caught.value.reason == "internal_error"
 
 
@@ -134,8 +134,8 @@ async def test_a_failing_completion_answers_and_the_next_one_works(
 ) -> None:
     client = await rig.client()
     rig.open_gates()
-    assert await reason_of(ask(client, prefix)) == reason
-    assert (await ask(client))["text"]
+    assert await reason_of(complete(client, prefix)) == reason
+    assert (await complete(client))["text"]
     assert len(rig.loader.runtimes[0].sessions) == 2, "a session that raised is not used again"
 
 
@@ -144,26 +144,26 @@ async def test_sessions_are_evicted_by_recency(rig: Rig) -> None:
     client = await rig.client()
     rig.open_gates()
     for number in range(SESSIONS_AT_MOST):
-        await ask(client, session=f"s{number}")
-    await ask(client, session="s0")
-    await ask(client, session="one too many")
+        await complete(client, session=f"s{number}")
+    await complete(client, session="s0")
+    await complete(client, session="one too many")
     sessions = rig.loader.runtimes[0].sessions
     assert [session.trimmed for session in sessions[:2]] == [False, True]
 
 
 @pytest.mark.asyncio
-async def test_another_model_takes_the_place_of_the_one_held(rig: Rig) -> None:
+async def test_another_model_replaces_the_loaded_one(rig: Rig) -> None:
     client = await rig.client()
     rig.open_gates()
-    await ask(client)
-    await ask(client, model="other")
+    await complete(client)
+    await complete(client, model="other")
     assert rig.loader.runtimes[0].closed.is_set() and not rig.loader.runtimes[1].closed.is_set()
 
 
 @pytest.mark.asyncio
-async def test_two_models_asked_for_at_once_are_loaded_once_each(rig: Rig) -> None:
+async def test_two_models_requested_at_once_are_loaded_once_each(rig: Rig) -> None:
     client = await rig.client()
-    tasks = [ask(client), ask(client, session="b", model="other"), ask(client, session="c")]
+    tasks = [complete(client), complete(client, session="b", model="other"), complete(client, session="c")]
     await until(lambda: rig.loader.calls)
     rig.open_gates()
     for task in tasks:
@@ -175,15 +175,15 @@ async def test_two_models_asked_for_at_once_are_loaded_once_each(rig: Rig) -> No
 async def test_a_changed_bundle_is_taken_up_without_dropping_a_request(rig: Rig) -> None:
     client = await rig.client()
     rig.loader.loaded.set()
-    running = ask(client)
+    running = complete(client)
     await until(lambda: rig.loader.runtimes and rig.loader.runtimes[0].started)
     rig.service.bundles_changed({"another"})
     rig.service.bundles_changed({"fake"})
     await until(lambda: len(rig.loader.runtimes) == 2)
-    waiting = ask(client, session="b")
+    waiting = complete(client, session="b")
     rig.loader.gate.set()
     assert (await running)["text"] and (await waiting)["text"]
-    assert (await ask(client, "new"))["text"]
+    assert (await complete(client, "new"))["text"]
     old, new = rig.loader.runtimes
     await until(old.closed.is_set)
     assert new.started[-1] == "new" and not new.closed.is_set()
@@ -196,14 +196,14 @@ async def test_a_bundle_that_lost_its_manifest_leaves_the_one_in_use(
 ) -> None:
     client = await rig.client()
     rig.open_gates()
-    await ask(client)
+    await complete(client)
     monkeypatch.setattr(FakeRuntime, "bundle", "")
     rig.loader.runtimes[0].bundle = "fake"
     rig.service.bundles_changed({"fake"})
     await until(lambda: rig.service.status()["reason"] == "bundle_invalid")
     assert "manifest" in rig.service.status()["message"]
     await until(rig.loader.runtimes[1].closed.is_set)
-    assert (await ask(client, "again"))["text"] and rig.loader.runtimes[0].started[-1] == "again"
+    assert (await complete(client, "again"))["text"] and rig.loader.runtimes[0].started[-1] == "again"
 
 
 @pytest.mark.asyncio
@@ -211,13 +211,13 @@ async def test_a_threshold_is_put_in_force_only_where_the_agent_decides(rig: Rig
     client = await rig.client()
     rig.open_gates()
     for changes in ({}, {"decoding": "exact"}, {"policy": "fixed:12"}):
-        await ask(client, threshold="balanced", **changes)
+        await complete(client, threshold="balanced", **changes)
     thresholds = [row.threshold for row in rig.ledger.rows()]
     assert thresholds == ["0.6", "balanced", "balanced"]
 
 
 @pytest.mark.asyncio
-async def test_a_peer_that_does_not_read_is_let_go(rig: Rig) -> None:
+async def test_a_peer_that_does_not_read_is_disconnected(rig: Rig) -> None:
     client = await rig.client()
     client._reading.cancel()
     [connection] = rig.service._peers
@@ -231,13 +231,13 @@ async def test_a_peer_that_does_not_read_is_let_go(rig: Rig) -> None:
 async def test_a_bundle_that_is_refused_leaves_the_one_in_use(rig: Rig) -> None:
     client = await rig.client()
     rig.open_gates()
-    await ask(client)
+    await complete(client)
     rig.loader.problem = Problem("bundle_invalid", "The sha256 differs. Fetch it again.")
     rig.service.bundles_changed({"fake"})
     await until(lambda: rig.service.status()["reason"] == "bundle_invalid")
     status = rig.service.status()
     assert status["state"] == "ready" and "stays" in status["message"] and status["model"] == "fake"
-    assert (await ask(client))["text"]
+    assert (await complete(client))["text"]
     assert not rig.loader.runtimes[0].closed.is_set()
 
 
@@ -258,7 +258,7 @@ async def test_a_bundle_that_is_refused_leaves_the_one_in_use(rig: Rig) -> None:
 async def test_bad_parameters_are_named(rig: Rig, change: dict[str, Any], named: str) -> None:
     client = await rig.client()
     with pytest.raises(Problem, match=named) as caught:
-        await ask(client, **change)
+        await complete(client, **change)
     assert caught.value.reason == "bad_request"
 
 
@@ -266,7 +266,7 @@ async def test_bad_parameters_are_named(rig: Rig, change: dict[str, Any], named:
 async def test_the_idle_ladder_trims_releases_and_ends(rig: Rig) -> None:
     client = await rig.client()
     rig.open_gates()
-    await ask(client)
+    await complete(client)
     await until(lambda: not rig.service._work)
     runtime = rig.loader.runtimes[0]
     rig.now += idle.TRIM_SECONDS
@@ -277,7 +277,7 @@ async def test_the_idle_ladder_trims_releases_and_ends(rig: Rig) -> None:
     rig.service.idle_tick()
     await until(runtime.closed.is_set)
     assert not rig.stopped.is_set() and rig.service.status()["model"] is None
-    await ask(client)
+    await complete(client)
     assert len(rig.loader.runtimes) == 2, "a released model comes back"
     await until(lambda: not rig.service._work)
     rig.now += idle.EXIT_SECONDS
@@ -290,7 +290,7 @@ async def test_an_engine_ends_soon_after_its_last_peer_has_left_and_not_before(r
     rig.open_gates()
     rig.now += idle.LEFT_SECONDS
     rig.service.idle_tick()
-    assert not rig.stopped.is_set(), "nobody has come yet"
+    assert not rig.stopped.is_set(), "no peer has connected yet"
     first, second = await rig.client(), await rig.client()
     await first.close()
     await until(lambda: len(rig.service._peers) == 1)
@@ -314,7 +314,7 @@ async def test_an_engine_ends_soon_after_its_last_peer_has_left_and_not_before(r
 async def test_a_busy_engine_is_not_idle(rig: Rig) -> None:
     client = await rig.client()
     rig.loader.loaded.set()
-    task = ask(client)
+    task = complete(client)
     await until(lambda: rig.loader.runtimes and rig.loader.runtimes[0].started)
     rig.now += 10 * idle.EXIT_SECONDS
     rig.service.idle_tick()
@@ -324,23 +324,24 @@ async def test_a_busy_engine_is_not_idle(rig: Rig) -> None:
 
 
 @pytest.mark.asyncio
-async def test_energy_is_told_to_who_completed_and_at_most_once_a_second(rig: Rig) -> None:
+async def test_energy_goes_to_peers_that_completed_and_at_most_once_a_second(rig: Rig) -> None:
     rig.open_gates()
     await rig.client()
-    heard: list[dict[str, Any]] = []
+    received: list[dict[str, Any]] = []
     client = await open_client(
-        rig.address, on_notification=lambda method, value: heard.append(value) if method == "energy" else None
+        rig.address,
+        on_notification=lambda method, value: received.append(value) if method == "energy" else None,
     )
     rig.clients.append(client)
     started = time.monotonic()
     for _ in range(5):
-        await ask(client)
-    await until(lambda: len(heard) >= 2 or time.monotonic() - started > 2)
-    assert len(heard) == 2 and time.monotonic() - started >= 0.9
-    assert heard[-1]["session"]["completions"] == 5 and heard[-1]["mean_layers"] == 9
-    assert heard[-1]["last_exits"] == [6, 12] and heard[-1]["model"] == "fake"
-    assert set(heard[-1]) == set(messages.EnergyMessage.__annotations__)
-    assert not [value for method, value in rig.heard if method == "energy"], (
+        await complete(client)
+    await until(lambda: len(received) >= 2 or time.monotonic() - started > 2)
+    assert len(received) == 2 and time.monotonic() - started >= 0.9
+    assert received[-1]["session"]["completions"] == 5 and received[-1]["mean_layers"] == 9
+    assert received[-1]["last_exits"] == [6, 12] and received[-1]["model"] == "fake"
+    assert set(received[-1]) == set(messages.EnergyMessage.__annotations__)
+    assert not [value for method, value in rig.notifications if method == "energy"], (
         "the other peer completed nothing"
     )
 
@@ -353,23 +354,23 @@ async def test_shutdown_answers_first(rig: Rig) -> None:
 
 
 @pytest.mark.asyncio
-async def test_closing_answers_who_waits(rig: Rig) -> None:
+async def test_closing_answers_waiting_requests(rig: Rig) -> None:
     client = await rig.client()
-    task = ask(client)
+    task = complete(client)
     await until(lambda: rig.loader.calls)
     rig.service.close()
     assert await reason_of(task) == "engine_lost"
 
 
 @pytest.mark.asyncio
-async def test_an_unwritable_ledger_is_told_as_long_as_it_lasts_and_completions_go_on(rig: Rig) -> None:
+async def test_an_unwritable_ledger_is_reported_while_completions_go_on(rig: Rig) -> None:
     client = await rig.client()
     rig.open_gates()
     rig.ledger._database = rig.ledger._in_memory(OSError("read-only file system"))
-    await ask(client)
-    await ask(client)
+    await complete(client)
+    await complete(client)
     for status in (
-        [value for method, value in rig.heard if method == messages.STATUS][-1],
+        [value for method, value in rig.notifications if method == messages.STATUS][-1],
         await client.request(messages.STATUS, {}),
     ):
         assert (status["state"], status["reason"]) == ("ready", "cache_unwritable")

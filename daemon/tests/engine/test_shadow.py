@@ -6,11 +6,11 @@ import asyncio
 from typing import Any
 
 import pytest
-from fake_runtime import WAIT_SECONDS, FakeRuntime, result_for
-from service_rig import Rig, ask, params, until
 
 from green_code.engine.shadow import BLOCK, IDLE_SECONDS, LEVEL, SHARE, Candidate, ShadowChecks, at_most
 from green_code.link import messages
+from tests.engine.fake_runtime import WAIT_SECONDS, FakeRuntime, completion_params, result_for
+from tests.engine.service_rig import Rig, complete, until
 
 CALIBRATION = {
     "curve": [
@@ -22,10 +22,10 @@ CALIBRATION = {
 
 
 def candidate(threshold: float = 0.8, text: str = " + 1", **changes: Any) -> Candidate:
-    return Candidate(None, params(**{"threshold": threshold, **changes}), text)  # type: ignore[arg-type]
+    return Candidate(None, completion_params(threshold=threshold, **changes), text)
 
 
-def given(checks: ShadowChecks, one: Candidate, **changes: Any) -> None:
+def complete_once(checks: ShadowChecks, one: Candidate, **changes: Any) -> None:
     checks.completed(one, {**result_for(one.params), **changes})  # type: ignore[typeddict-item]
 
 
@@ -46,11 +46,11 @@ def test_only_what_exits_decided_is_checked_and_only_while_idle_on_mains() -> No
         candidate(1.0),
         candidate(text=""),
     ):
-        given(checks, other)
+        complete_once(checks, other)
         assert checks.due(IDLE_SECONDS) is None
-    given(checks, candidate(), reason="budget")
-    assert checks.due(IDLE_SECONDS) is None, "it was cut short: full depth would say more"
-    given(checks, candidate())
+    complete_once(checks, candidate(), reason="budget")
+    assert checks.due(IDLE_SECONDS) is None, "it was cut short: full depth would give more"
+    complete_once(checks, candidate())
     assert checks.due(IDLE_SECONDS - 1) is None
     battery = True
     assert checks.due(IDLE_SECONDS) is None
@@ -61,14 +61,14 @@ def test_only_what_exits_decided_is_checked_and_only_while_idle_on_mains() -> No
 
 def test_without_a_calibration_nothing_can_be_expected() -> None:
     checks = ShadowChecks({}, lambda: False)
-    given(checks, candidate())
+    complete_once(checks, candidate())
     assert checks.due(IDLE_SECONDS) is None and checks.agreement is None
 
 
 def test_checks_cost_a_twentieth_of_the_completions_in_the_long_run() -> None:
     checks, spent, check_joules = ShadowChecks(CALIBRATION, lambda: False), 0.0, 2.0
     for _ in range(1000):
-        given(checks, candidate(), energy_joules=0.25)
+        complete_once(checks, candidate(), energy_joules=0.25)
         if checks.due(IDLE_SECONDS) is not None:
             spent += check_joules
             checks.spent(check_joules)
@@ -108,7 +108,7 @@ def test_a_block_is_of_one_threshold() -> None:
 
 async def one_check(rig: Rig, client: Any, prefix: str) -> None:
     """A completion, a pause, and its check."""
-    await asyncio.wait_for(ask(client, prefix), WAIT_SECONDS)
+    await asyncio.wait_for(complete(client, prefix), WAIT_SECONDS)
     checks = len([row for row in rig.rows() if row[0] == "check"])
     rig.now += IDLE_SECONDS
     rig.service.idle_tick()
@@ -116,7 +116,7 @@ async def one_check(rig: Rig, client: Any, prefix: str) -> None:
 
 
 @pytest.mark.asyncio
-async def test_in_service_a_check_counts_and_an_alarm_raises_what_is_asked(
+async def test_in_service_a_check_counts_and_an_alarm_raises_the_threshold(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(FakeRuntime, "calibration", CALIBRATION, raising=False)
@@ -129,13 +129,15 @@ async def test_in_service_a_check_counts_and_an_alarm_raises_what_is_asked(
     assert status["agreement"] == {"checks": BLOCK, "agreed": 0, "calibrated": 0.9, "raised_to": 0.9}
     assert rig.ledger.today()["completions"] == BLOCK, "checks are no completions"
     assert rig.ledger.today()["energy_joules"] == pytest.approx(2 * BLOCK * 0.25), "and their joules count"
-    await asyncio.wait_for(ask(client, "x"), WAIT_SECONDS)
+    await asyncio.wait_for(complete(client, "x"), WAIT_SECONDS)
     [newest] = rig.ledger._run("SELECT threshold FROM completions ORDER BY time DESC LIMIT 1", ())
-    assert newest == ("0.9",), "0.8 was asked for"
+    assert newest == ("0.9",), "0.8 was requested"
 
 
 @pytest.mark.asyncio
-async def test_what_checks_found_outlives_a_released_model(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_agreement_persists_while_the_model_is_released(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(FakeRuntime, "calibration", CALIBRATION, raising=False)
     rig.open_gates()
     client = await rig.client()
@@ -143,7 +145,7 @@ async def test_what_checks_found_outlives_a_released_model(rig: Rig, monkeypatch
     rig.now += 1000.0
     rig.service.idle_tick()
     assert (await client.request(messages.STATUS, {}))["model"] is None
-    await asyncio.wait_for(ask(client, "x"), WAIT_SECONDS)
+    await asyncio.wait_for(complete(client, "x"), WAIT_SECONDS)
     assert (await client.request(messages.STATUS, {}))["agreement"]["checks"] == 1
 
 
@@ -152,15 +154,15 @@ async def test_a_request_interrupts_a_check(rig: Rig, monkeypatch: pytest.Monkey
     monkeypatch.setattr(FakeRuntime, "calibration", CALIBRATION, raising=False)
     rig.open_gates()
     client = await rig.client()
-    await asyncio.wait_for(ask(client, "x"), WAIT_SECONDS)
+    await asyncio.wait_for(complete(client, "x"), WAIT_SECONDS)
     rig.loader.gate.clear()
     rig.now += IDLE_SECONDS
     rig.service.idle_tick()
     runtime = rig.loader.runtimes[0]
     await until(lambda: runtime.started == ["x", "x"])
-    task = ask(client, "y")
+    task = complete(client, "y")
     await until(lambda: runtime.stopped == ["superseded"])
     rig.loader.gate.set()
     assert (await asyncio.wait_for(task, WAIT_SECONDS))["text"]
     status = await client.request(messages.STATUS, {})
-    assert status["agreement"] is None, "an interrupted check says nothing"
+    assert status["agreement"] is None, "an interrupted check does not count"

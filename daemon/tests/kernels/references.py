@@ -1,15 +1,17 @@
-"""Small models with weights drawn at random, and the torch decoder that rounds as the kernel does."""
+"""Small models with random weights, and a torch decoder that rounds as the kernel does."""
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Mapping
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from green_code.kernels.binding import BLOCK, PIECE, Kernel
+from green_code.kernels.binding import HEAD_GROUP, VALUE_BLOCK, Kernel
 from green_code.kernels.decoder import KernelDecoder
 from green_code.kernels.packing import pack
 from green_code.kernels.quantise import GROUP, dequantise, quantise
@@ -29,12 +31,13 @@ LLAMA = ModelConfig(
     norm_eps=1e-5, max_positions=4096, attention_scale=32**-0.5, tied_head=False, windows=(None,) * 3,
     ropes=(Rope(5e5),) * 3,
 )  # fmt: skip
-# More heads share their keys than are computed side by side.
+# More heads share a KV head than the kernel computes side by side.
 MANY_HEADS = replace(LLAMA, heads=9, kv_heads=1, head_width=64, windows=(5, None, 20))
 CONFIGS = {"gemma": GEMMA, "llama": LLAMA, "many heads": MANY_HEADS}
 ROWS = 150  # more than two chunks of the kernel
 
 
+@functools.cache
 def random_weights(config: ModelConfig) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(0)
     weights = {}
@@ -44,8 +47,8 @@ def random_weights(config: ModelConfig) -> dict[str, Tensor]:
     return weights
 
 
-def as_packed(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights that the kernel computes with, in float32."""
+def dequantised(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights as the kernel rounds them, in float32."""
     return {
         name: w
         if w.dim() == 1
@@ -60,12 +63,18 @@ def buffers(decoder: KernelDecoder, capacity: int = 256) -> tuple[Tensor, Tensor
     return keys, values
 
 
-def made(kernel: Kernel, config: ModelConfig) -> KernelDecoder:
-    return KernelDecoder(kernel, config, *pack(config, random_weights(config), Adapters()))
+def decoder_for(kernel: Kernel, config: ModelConfig) -> KernelDecoder:
+    return KernelDecoder(kernel, config, *_packed(config))
+
+
+@functools.cache
+def _packed(config: ModelConfig) -> tuple[np.ndarray, dict[str, Tensor]]:
+    return pack(config, random_weights(config), Adapters())
 
 
 def run(decoder: KernelDecoder, x: Tensor, cuts: Mapping[int, int] | None = None) -> tuple[Tensor, ...]:
-    """All layers over `x`, in parts: `cuts` maps a position to cut at to a layer to cut at."""
+    """States, keys and values of all layers over `x`, split over calls: `cuts` maps the first position of a part to the last layer of
+    its first call."""
     x, (keys, values) = x.clone(), buffers(decoder)
     layers = decoder.config.layers
     edges = [0, *(cuts or {}), len(x)]
@@ -77,15 +86,21 @@ def run(decoder: KernelDecoder, x: Tensor, cuts: Mapping[int, int] | None = None
     return x, keys, values
 
 
-def with_screen(kernel: Kernel, config: ModelConfig) -> KernelDecoder:
-    """Of all directions, so that nothing is lost but to rounding."""
-    weights = random_weights(config)
-    everything = principal_directions(weights["embed.weight"], torch.eye(config.width).double(), config.width)
-    return KernelDecoder(kernel, config, *pack(config, weights, Adapters(everything)))
+def with_svd_head(kernel: Kernel, config: ModelConfig) -> KernelDecoder:
+    return KernelDecoder(
+        kernel, config, *pack(config, random_weights(config), Adapters(all_directions(config)))
+    )
 
 
-def looked(decoder: KernelDecoder, x: Tensor) -> list[TopToken]:
-    """What the head says of last layer's states (N, C)."""
+@functools.cache
+def all_directions(config: ModelConfig) -> Tensor:
+    """For an SVD head of full rank, whose only loss is rounding."""
+    head, width = random_weights(config)["embed.weight"], config.width
+    return principal_directions(head, torch.eye(width).double(), width)
+
+
+def final_tops(decoder: KernelDecoder, x: Tensor) -> list[TopToken]:
+    """The top tokens of states (N, C) of the last layer."""
     return decoder.top_tokens(x, 0, len(x), decoder.config.layers)
 
 
@@ -93,35 +108,35 @@ def states(config: ModelConfig) -> Tensor:
     return torch.randn(ROWS, config.width, generator=torch.Generator().manual_seed(1))
 
 
-def in_groups(x: Tensor, group: int) -> Tensor:
-    """`x`, rounded to 127 steps to either side in groups of its last dimension."""
+def quantised(x: Tensor, group: int) -> Tensor:
+    """`x`, quantised to ±127 in groups of its last dimension."""
     blocks = x.unflatten(-1, (-1, group))
     scale = blocks.abs().amax(-1, keepdim=True) / 127
     return ((blocks / scale.where(scale > 0, 1)).round() * scale).flatten(-2)
 
 
 class RoundedBlock(Block):
-    """Attention as the kernel rounds it: keys and queries in pieces, a value as a whole, and weights, with the values'
-    scales in them, in blocks of positions."""
+    """Attention with the kernel's quantisation: groups of a key or a query, a whole value, and blocks of weights, into which the
+    values' scales are multiplied."""
 
     def attention(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
         assert len(q) == 1 and mask is not None
-        queries, keys, values = in_groups(q[0], PIECE), in_groups(k[0], PIECE), v[0]
+        queries, keys, values = quantised(q[0], HEAD_GROUP), quantised(k[0], HEAD_GROUP), v[0]
         shared = self.heads // self.kv_heads
         keys, values = keys.repeat_interleave(shared, 0), values.repeat_interleave(shared, 0)
         scores = (queries @ keys.transpose(1, 2) * self.scale).masked_fill(~mask, -torch.inf)
         weights = (scores - scores.amax(-1, keepdim=True)).exp()
         steps = values.abs().amax(-1, keepdim=True) / 127
-        scaled = torch.nn.functional.pad(weights * steps.transpose(1, 2), (0, -keys.shape[1] % BLOCK))
-        rounded = in_groups(scaled, BLOCK)[..., : keys.shape[1]]
+        scaled = torch.nn.functional.pad(weights * steps.transpose(1, 2), (0, -keys.shape[1] % VALUE_BLOCK))
+        rounded = quantised(scaled, VALUE_BLOCK)[..., : keys.shape[1]]
         return (rounded @ (values / steps).round() / weights.sum(-1, keepdim=True))[None]
 
 
 def rounding(decoder: Decoder) -> Decoder:
-    """The torch decoder, rounding as the kernel does: products' inputs in groups to 8 bits, and attention."""
+    """The torch decoder with the kernel's quantisation of activations and of attention."""
     for block in decoder.layers:
         block.__class__ = RoundedBlock
     for module in decoder.modules():
         if isinstance(module, torch.nn.Linear):
-            module.register_forward_pre_hook(lambda _, inputs: in_groups(inputs[0], GROUP))
+            module.register_forward_pre_hook(lambda _, inputs: quantised(inputs[0], GROUP))
     return decoder

@@ -1,4 +1,4 @@
-"""What would have the kernel read or write where it must not is refused."""
+"""Arguments with which the kernel would read or write outside of its buffers are refused."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from green_code.kernels.binding import Kernel
 from green_code.kernels.decoder import KernelDecoder
 from green_code.kernels.packing import pack
 from green_code.models.adapters import Adapters
-from tests.kernels.references import GEMMA, buffers, made, random_weights
+from tests.kernels.references import GEMMA, buffers, decoder_for, random_weights
 
 
 def test_bounds_are_checked(kernels: dict[str, Kernel]) -> None:
-    decoder = made(next(iter(kernels.values())), GEMMA)
+    decoder = decoder_for(next(iter(kernels.values())), GEMMA)
     keys, values = buffers(decoder, 64)
     x = torch.zeros(8, GEMMA.width)
     of_layers, of_states = "layers {} … {}, positions {} … {} of 64", "positions {2} … {3} of 80"
@@ -57,7 +57,7 @@ def test_bounds_are_checked(kernels: dict[str, Kernel]) -> None:
         decoder.logits(torch.zeros(8, 64))
 
 
-def test_weights_are_checked_before_they_are_pointed_at(kernels: dict[str, Kernel]) -> None:
+def test_weights_are_checked(kernels: dict[str, Kernel]) -> None:
     kernel, weights = next(iter(kernels.values())), random_weights(GEMMA)
     gain = "layers.2.mlp_norm.weight"
     missing = {name: weight for name, weight in weights.items() if name != gain}

@@ -12,7 +12,7 @@ import torch
 from green_code.decoding.kv_cache import KVCache
 from green_code.kernels.binding import Kernel
 from green_code.kernels.decoder import KernelDecoder
-from green_code.kernels.packing import pack, why_not
+from green_code.kernels.packing import pack, unsupported_reason
 from green_code.models.adapters import Adapters, LinearAdapter
 from green_code.models.decoder import Decoder
 from tests.kernels.references import (
@@ -20,9 +20,9 @@ from tests.kernels.references import (
     GEMMA,
     LLAMA,
     ROWS,
-    as_packed,
     buffers,
-    made,
+    decoder_for,
+    dequantised,
     random_weights,
     rounding,
     run,
@@ -32,11 +32,11 @@ from tests.kernels.references import (
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_layers_and_head_are_those_of_the_torch_decoder(name: str, kernels: dict[str, Kernel]) -> None:
-    """Layer by layer, each from the reference's own states, so that a rounding that fell otherwise does not spread."""
+    """Layer by layer, each from the reference's states, so that a value rounded the other way does not spread."""
     config = CONFIGS[name]
-    reference, x = rounding(Decoder.load(config, as_packed(random_weights(config)))), states(config)
+    reference, x = rounding(Decoder.load(config, dequantised(random_weights(config)))), states(config)
     for level, kernel in kernels.items():
-        decoder = made(kernel, config)
+        decoder = decoder_for(kernel, config)
         keys, values = buffers(decoder)
         expected = x
         for layer in range(1, config.layers + 1):
@@ -45,7 +45,7 @@ def test_layers_and_head_are_those_of_the_torch_decoder(name: str, kernels: dict
             decoder.run_layers(layer, layer, found, 0, len(found), keys, values)
             error = (found - expected).norm(dim=1) / expected.norm(dim=1)
             assert error.median() < 1e-5, (level, layer)
-            # Now and then a value lies between two steps, and another order of sums takes the other one.
+            # A value between two steps may round the other way after another order of sums.
             assert error.max() < 1e-2, (level, layer)
         wanted = reference.logits(expected)
         logits = decoder.logits(expected)
@@ -67,12 +67,12 @@ def test_layers_and_head_are_those_of_the_torch_decoder(name: str, kernels: dict
         {4: 1, 9: 2, 15: 1, 22: 2, 30: 1, 39: 2},
     ],
 )
-def test_a_row_is_the_same_to_the_bit_however_work_is_cut(
+def test_a_row_is_bit_identical_however_work_is_split(
     name: str, cuts: Mapping[int, int], kernels: dict[str, Kernel]
 ) -> None:
     config = CONFIGS[name]
     for kernel in kernels.values():
-        decoder = made(kernel, config)
+        decoder = decoder_for(kernel, config)
         whole, parts = run(decoder, states(config)), run(decoder, states(config), cuts)
         for one, other in zip(whole, parts, strict=True):
             assert torch.equal(one, other), kernel.level
@@ -81,10 +81,10 @@ def test_a_row_is_the_same_to_the_bit_however_work_is_cut(
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_what_lies_where_nobody_looks_is_nothing(name: str, kernels: dict[str, Kernel]) -> None:
-    """After a truncation there may be anything: numbers, or scales that are none."""
+def test_stale_cache_changes_nothing(name: str, kernels: dict[str, Kernel]) -> None:
+    """After a truncation it may hold anything, NaN among the scales."""
     for kernel in kernels.values():
-        decoder = made(kernel, CONFIGS[name])
+        decoder = decoder_for(kernel, CONFIGS[name])
         clean, littered = buffers(decoder), buffers(decoder)
         for buffer in littered:
             buffer.fill_(0xFF)  # the greatest bytes, and NaN
@@ -97,9 +97,9 @@ def test_what_lies_where_nobody_looks_is_nothing(name: str, kernels: dict[str, K
         assert torch.equal(*found), kernel.level
 
 
-def test_propagated_keys_and_values_are_what_a_layer_makes_of_the_states(kernels: dict[str, Kernel]) -> None:
+def test_without_a_projection_propagated_kv_are_those_of_the_layer(kernels: dict[str, Kernel]) -> None:
     for config, (level, kernel) in itertools.product(CONFIGS.values(), kernels.items()):
-        decoder, x = made(kernel, config), states(config)
+        decoder, x = decoder_for(kernel, config), states(config)
         keys, values = buffers(decoder)
         given = x.clone()
         decoder.project_kv(2, config.layers, given, 5, ROWS, keys, values, propagated=False)
@@ -112,17 +112,17 @@ def test_propagated_keys_and_values_are_what_a_layer_makes_of_the_states(kernels
             assert torch.equal(values[layer - 1], own_values[layer - 1]), level
 
 
-def test_entries_are_made_by_what_was_learned_for_them(kernels: dict[str, Kernel]) -> None:
-    """As by a decoder whose own projections of keys and values are these; a layer that has no entry, by its own."""
+def test_propagated_kv_are_those_of_the_learned_projections(kernels: dict[str, Kernel]) -> None:
+    """As in a decoder that has them in qkv; a layer without a KV projection uses its own."""
     torch.manual_seed(13)
     weights, x = random_weights(GEMMA), states(GEMMA)
     both, queries = 2 * GEMMA.kv_heads * GEMMA.head_width, GEMMA.heads * GEMMA.head_width
-    entry = LinearAdapter(torch.randn(both, GEMMA.width) / GEMMA.width**0.5, 0.5 + torch.rand(GEMMA.width))
+    adapter = LinearAdapter(torch.randn(both, GEMMA.width) / GEMMA.width**0.5, 0.5 + torch.rand(GEMMA.width))
     qkv = weights["layers.1.qkv.weight"].clone()
-    qkv[queries:] += entry.matrix * entry.gain
+    qkv[queries:] += adapter.matrix * adapter.gain
     same = {**weights, "layers.1.qkv.weight": qkv}
     for level, kernel in kernels.items():
-        learned = KernelDecoder(kernel, GEMMA, *pack(GEMMA, weights, Adapters(entries={2: entry})))
+        learned = KernelDecoder(kernel, GEMMA, *pack(GEMMA, weights, Adapters(kv_projections={2: adapter})))
         reference = KernelDecoder(kernel, GEMMA, *pack(GEMMA, same, Adapters()))
         found, wanted = buffers(learned), buffers(reference)
         for decoder, cache in ((learned, found), (reference, wanted)):
@@ -134,21 +134,23 @@ def test_entries_are_made_by_what_was_learned_for_them(kernels: dict[str, Kernel
         for decoder, cache in ((learned, found), (plain, wanted)):
             decoder.project_kv(2, 3, x.clone(), 5, ROWS, *cache, propagated=False)
         for one, other in zip(found, wanted, strict=True):
-            assert torch.equal(one, other), "nor are those that rise and go for keys and values alone"
+            assert torch.equal(one, other), "exact keys and values use no KV projection"
         through = x.clone(), x.clone()
         for decoder, of in zip((learned, plain), through, strict=True):
             decoder.run_layers(1, GEMMA.layers, of, 0, ROWS, *buffers(decoder))
-        assert torch.equal(*through), "positions that rise are none of its business"
-        assert learned.weight_bytes == plain.weight_bytes, "no token reads them"
+        assert torch.equal(*through), "exact layers use no KV projection"
+        assert learned.weight_bytes == plain.weight_bytes, "no token reads KV projections"
 
 
-def test_a_prompt_whose_last_layer_is_not_run_over_all_is_the_same_to_the_bit(
+def test_a_prompt_whose_last_layer_runs_over_few_positions_is_bit_identical(
     kernels: dict[str, Kernel],
 ) -> None:
-    """Keys, values and states of who is asked at once or later, with learned entries in the bundle or without."""
+    """Keys, values, and the states of positions whose token is requested, at once or later."""
     weights = random_weights(GEMMA)
     shape = 2 * GEMMA.kv_heads * GEMMA.head_width, GEMMA.width
-    learned = Adapters(entries={GEMMA.layers: LinearAdapter(torch.randn(shape), torch.ones(GEMMA.width))})
+    learned = Adapters(
+        kv_projections={GEMMA.layers: LinearAdapter(torch.randn(shape), torch.ones(GEMMA.width))}
+    )
     for level, kernel in kernels.items():
         decoder = KernelDecoder(kernel, GEMMA, *pack(GEMMA, weights, learned))
         whole, cache = KVCache(decoder), KVCache(decoder)
@@ -160,11 +162,11 @@ def test_a_prompt_whose_last_layer_is_not_run_over_all_is_the_same_to_the_bit(
         assert torch.equal(cache._keys, whole._keys), level
         assert torch.equal(cache._values, whole._values), level
         assert torch.equal(cache.states(70, ROWS), whole.states(70, ROWS)), level
-        assert cache.entries == ROWS - 3
+        assert cache.work.kv_only == ROWS - 3
 
 
-def test_models_it_does_not_serve_are_told_apart() -> None:
-    assert why_not(GEMMA) is None and why_not(LLAMA) is None
-    assert "family opt" in str(why_not(replace(GEMMA, family="opt")))
-    assert "multiples" in str(why_not(replace(GEMMA, width=100)))
-    assert "multiples" in str(why_not(replace(LLAMA, head_width=80)))  # though four of them are
+def test_models_that_it_cannot_serve_have_a_reason() -> None:
+    assert unsupported_reason(GEMMA) is None and unsupported_reason(LLAMA) is None
+    assert "family opt" in str(unsupported_reason(replace(GEMMA, family="opt")))
+    assert "multiples" in str(unsupported_reason(replace(GEMMA, width=100)))
+    assert "multiples" in str(unsupported_reason(replace(LLAMA, head_width=80)))  # though four of them are

@@ -9,15 +9,16 @@ import torch
 
 from green_code.decoding.exit_classifier import EXIT, ExitClassifier, features
 from green_code.kernels.binding import Kernel
+from green_code.kernels.exit_classifier import exit_probability_function
 from green_code.models.backend import TopToken
-from tests.kernels.references import GEMMA, made, states
+from tests.kernels.references import GEMMA, decoder_for, states
 
 
-def test_the_exit_network_in_one_call_is_the_exit_network(kernels: dict[str, Kernel]) -> None:
+def test_the_kernels_probability_is_that_of_the_network(kernels: dict[str, Kernel]) -> None:
     torch.manual_seed(7)
     network = ExitClassifier(GEMMA.width, (2, 4)).requires_grad_(False)
     for kernel in kernels.values():
-        classify = made(kernel, GEMMA).judge_of(network.for_service())
+        classify = exit_probability_function(decoder_for(kernel, GEMMA), network.parameters_for_kernel())
         assert classify is not None
         for scale in (0.01, 1.0, 300.0):
             for state in states(GEMMA)[:4] * scale:
@@ -27,8 +28,8 @@ def test_the_exit_network_in_one_call_is_the_exit_network(kernels: dict[str, Ker
                     (1, TopToken(1, -20.0, 0.0), 1),
                     (40_000, TopToken(1, 0.3, 2.0), 0),
                 ):
-                    seen = features(state, *map(torch.tensor, (pending, top.log_odds, top.margin)))
-                    expected = network(seen, torch.tensor(index)).softmax(-1)[EXIT].item()
+                    x = features(state, *map(torch.tensor, (pending, top.log_odds, top.margin)))
+                    expected = network(x, torch.tensor(index)).softmax(-1)[EXIT].item()
                     assert classify(state, pending, top, index) == pytest.approx(expected, abs=2e-6)
         with pytest.raises(ValueError, match="index 2"):
             classify(states(GEMMA)[0], 0, TopToken(0, 0.0, 0.0), 2)
@@ -36,9 +37,9 @@ def test_the_exit_network_in_one_call_is_the_exit_network(kernels: dict[str, Ker
             classify(states(GEMMA)[0].double(), 0, TopToken(0, 0.0, 0.0), 0)
 
 
-def test_parameters_of_another_network_are_refused(kernels: dict[str, Kernel]) -> None:
-    decoder = made(next(iter(kernels.values())), GEMMA)
-    good = ExitClassifier(GEMMA.width, (2, 4)).for_service()
+def test_parameters_of_another_classifier_are_refused(kernels: dict[str, Kernel]) -> None:
+    decoder = decoder_for(next(iter(kernels.values())), GEMMA)
+    good = ExitClassifier(GEMMA.width, (2, 4)).parameters_for_kernel()
     wrong = (
         replace(good, inner=good.inner[:, :-1]),
         replace(good, biases=good.biases[:, :-1]),
@@ -46,7 +47,7 @@ def test_parameters_of_another_network_are_refused(kernels: dict[str, Kernel]) -
     )
     for parameters in wrong:
         with pytest.raises(ValueError, match="exit classifier"):
-            decoder.judge_of(parameters)
-    odd = 48  # units, which are no multiple of what the kernel takes at once
+            exit_probability_function(decoder, parameters)
+    odd = 48  # hidden units, not a multiple of the kernel's block
     fewer = replace(good, inner=good.inner[:odd], biases=good.biases[:, :odd], action=good.action[:, :odd])
-    assert decoder.judge_of(fewer) is None
+    assert exit_probability_function(decoder, fewer) is None

@@ -1,4 +1,4 @@
-"""Weights in large pages are the file's, and nothing is copied in vain."""
+"""Weights in large pages are those of the file, and are copied only where that helps."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ needs_large_pages = pytest.mark.skipif(
 
 @needs_large_pages
 @pytest.mark.parametrize("rows", [2, 3])
-def test_what_is_mapped_is_copied_to_where_a_large_page_begins(mapped: np.memmap, rows: int) -> None:
+def test_a_mapped_array_is_copied_to_a_large_page_boundary(mapped: np.memmap, rows: int) -> None:
     assert not is_mapped(mapped, rows)
     assert in_large_pages(mapped, rows).ctypes.data % PAGE == 0
 
 
-def test_what_is_in_memory_already_is_left_there() -> None:
+def test_an_array_in_memory_is_not_copied() -> None:
     assert np.shares_memory(in_large_pages(ROWS, 2), ROWS)
 
 
@@ -64,14 +64,14 @@ def test_what_is_in_memory_already_is_left_there() -> None:
         ("hpage_pmd_size", f"{ROWS.nbytes + 1}\n"),  # half a gigabyte, on some
     ],
 )
-def test_without_large_pages_the_mapping_serves(
+def test_without_large_pages_the_mapping_is_returned(
     mapped: np.memmap, tmp_path: Path, name: str, text: str | None
 ) -> None:
     (tmp_path / name).unlink() if text is None else write(tmp_path, name, text)
     assert is_mapped(mapped)
 
 
-def test_where_memory_is_scarce_the_mapping_serves(
+def test_with_scarce_memory_the_mapping_is_returned(
     mapped: np.memmap, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(tmp_path, "memory.max", str(5 * ROWS.nbytes))
@@ -83,9 +83,7 @@ def test_where_memory_is_scarce_the_mapping_serves(
     assert is_mapped(mapped)
 
 
-def test_where_memory_is_refused_the_mapping_serves(
-    mapped: np.memmap, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_memory_the_mapping_is_returned(mapped: np.memmap, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise OSError(errno.ENOMEM, "no")
 
@@ -94,7 +92,7 @@ def test_where_memory_is_refused_the_mapping_serves(
 
 
 @needs_large_pages
-def test_a_file_that_was_cut_off_meanwhile_is_refused(mapped: np.memmap, tmp_path: Path) -> None:
+def test_a_truncated_file_is_refused(mapped: np.memmap, tmp_path: Path) -> None:
     with (tmp_path / "rows.npy").open("r+b") as file:
         file.truncate(ROWS.nbytes)
     with pytest.raises(ValueError, match="cut off"):

@@ -1,4 +1,4 @@
-"""Weights are rounded as finely as is said."""
+"""The error of quantised weights is within its bound."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 from green_code.kernels.quantise import GROUP, RECORD_BYTES, dequantise, quantise
 
 
-def test_weights_are_rounded_to_a_255th_of_a_groups_range() -> None:
+def test_a_weights_error_is_at_most_half_a_step() -> None:
     weight = np.random.default_rng(0).standard_normal((67, 128)).astype(np.float32)
     weight[5] = 0
     packed = quantise(weight)

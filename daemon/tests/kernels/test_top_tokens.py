@@ -1,4 +1,4 @@
-"""What the head says of states: behind a screen, through lenses, wherever they lie."""
+"""Top tokens: of the whole head and of the SVD head, with and without lenses."""
 
 from __future__ import annotations
 
@@ -12,46 +12,54 @@ from green_code.kernels.packing import pack
 from green_code.models.adapters import Adapters, LinearAdapter
 from green_code.models.backend import top_tokens_of
 from green_code.models.decoder import Decoder
-from green_code.models.svd_head import principal_directions
-from tests.kernels.references import CONFIGS, GEMMA, ROWS, looked, made, random_weights, states, with_screen
+from tests.kernels.references import (
+    CONFIGS,
+    GEMMA,
+    ROWS,
+    all_directions,
+    decoder_for,
+    final_tops,
+    random_weights,
+    states,
+    with_svd_head,
+)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_the_top_is_that_of_the_whole_head(name: str, kernels: dict[str, Kernel]) -> None:
+def test_the_top_token_is_that_of_the_whole_head(name: str, kernels: dict[str, Kernel]) -> None:
     config = CONFIGS[name]
     for level, kernel in kernels.items():
-        decoder, x = made(kernel, config), states(config)
-        for found, wanted in zip(looked(decoder, x), top_tokens_of(decoder.logits(x)), strict=True):
+        decoder, x = decoder_for(kernel, config), states(config)
+        for found, wanted in zip(final_tops(decoder, x), top_tokens_of(decoder.logits(x)), strict=True):
             assert found.token == wanted.token, level
             assert found.log_odds == pytest.approx(wanted.log_odds, abs=1e-3)
             assert found.margin == pytest.approx(wanted.margin, abs=1e-4)
 
 
 @pytest.mark.parametrize("name", [name for name, config in CONFIGS.items() if config.tied_head])
-def test_behind_a_screen_the_top_is_that_of_the_heads_own_rows(name: str, kernels: dict[str, Kernel]) -> None:
+def test_the_svd_heads_top_token_is_that_of_exact_logits(name: str, kernels: dict[str, Kernel]) -> None:
     config = CONFIGS[name]
     weights, x = random_weights(config), states(config)
     normed = torch.nn.functional.rms_norm(x, (config.width,), weights["norm.weight"].float(), config.norm_eps)
     logits = normed @ weights["embed.weight"].bfloat16().float().T
     for level, kernel in kernels.items():
-        decoder = with_screen(kernel, config)
-        tops = looked(decoder, x)
+        decoder = with_svd_head(kernel, config)
+        tops = final_tops(decoder, x)
         assert sum(
             top.token == wanted.token for top, wanted in zip(tops, top_tokens_of(logits), strict=True)
         ) > 0.99 * len(x), level
         for top, row in zip(tops, logits, strict=True):
             assert row[top.token] == pytest.approx(float(row.max()), abs=0.02)
         for rows in (slice(70, 71), slice(20, 25)):
-            assert tops[rows] == decoder.top_tokens(
-                x, rows.start, rows.stop, config.layers
-            )  # to the bit, whatever comes with it
+            alone = decoder.top_tokens(x, rows.start, rows.stop, config.layers)
+            assert tops[rows] == alone, "bit-identical, whatever rows are beside it"
         for row in range(len(x)):
             some = torch.randperm(config.vocabulary)[: 1 + row % 5].int()
             best = decoder.top_token_among(x, row, config.layers, some)
             assert best in some and logits[row, best] == pytest.approx(
                 float(logits[row, some].max()), abs=1e-4
             )
-        for each in (decoder, made(kernel, config)):
+        for each in (decoder, decoder_for(kernel, config)):
             assert (
                 each.top_token_among(torch.zeros(1, config.width), 0, 1, torch.tensor([7, 3, 5]).int()) == 7
             )
@@ -65,7 +73,7 @@ def test_behind_a_screen_the_top_is_that_of_the_heads_own_rows(name: str, kernel
                     each.top_token_among(x, position, config.layers, some)
 
 
-def test_an_exit_is_seen_through_its_lens(kernels: dict[str, Kernel]) -> None:
+def test_a_lens_is_applied_at_its_exit(kernels: dict[str, Kernel]) -> None:
     torch.manual_seed(11)
     weights, x = random_weights(GEMMA), states(GEMMA)
     matrix = torch.randn(GEMMA.width, GEMMA.width) / GEMMA.width**0.5
@@ -78,18 +86,17 @@ def test_an_exit_is_seen_through_its_lens(kernels: dict[str, Kernel]) -> None:
     assert torch.equal(torch_decoder.apply_lens(x, 1), x) and "lens_2" not in torch_decoder.state_dict()
     for level, kernel in kernels.items():
         decoder = KernelDecoder(kernel, GEMMA, *pack(GEMMA, weights, Adapters(None, {2: lens})))
-        seen = decoder.apply_lens(x, 2)
-        assert ((seen - wanted).norm() / wanted.norm()) < 0.01, level
+        lensed = decoder.apply_lens(x, 2)
+        assert ((lensed - wanted).norm() / wanted.norm()) < 0.01, level
         for rows in (slice(70, 71), slice(20, 25)):
-            assert torch.equal(
-                decoder.apply_lens(x[rows], 2), seen[rows]
-            )  # to the bit, whatever comes with it
+            alone = decoder.apply_lens(x[rows], 2)
+            assert torch.equal(alone, lensed[rows]), "bit-identical, whatever rows are beside it"
         assert torch.equal(decoder.apply_lens(x, 1), x)
 
 
 @pytest.mark.parametrize("depths", [(3, 1), (1, 3)])
-def test_lenses_and_screen_lie_side_by_side(depths: tuple[int, int], kernels: dict[str, Kernel]) -> None:
-    """Each is found again, whatever the order in which they are given."""
+def test_lenses_and_svd_head_are_kept_apart(depths: tuple[int, int], kernels: dict[str, Kernel]) -> None:
+    """In whatever order they are given."""
     torch.manual_seed(12)
     weights, x = random_weights(GEMMA), states(GEMMA)
     width = GEMMA.width
@@ -97,41 +104,42 @@ def test_lenses_and_screen_lie_side_by_side(depths: tuple[int, int], kernels: di
         depth: LinearAdapter(torch.randn(width, width) / width**0.5, 0.5 + torch.rand(width))
         for depth in depths
     }
-    everything = principal_directions(weights["embed.weight"], torch.eye(width).double(), width)
     reference = Decoder.load(GEMMA, weights)
     reference.set_lenses(lenses)
     for level, kernel in kernels.items():
         both = 2 * GEMMA.kv_heads * GEMMA.head_width
-        entries = {GEMMA.layers: LinearAdapter(torch.zeros(both, width), torch.ones(width))}
-        decoder = KernelDecoder(kernel, GEMMA, *pack(GEMMA, weights, Adapters(everything, lenses, entries)))
+        projections = {GEMMA.layers: LinearAdapter(torch.zeros(both, width), torch.ones(width))}
+        decoder = KernelDecoder(
+            kernel, GEMMA, *pack(GEMMA, weights, Adapters(all_directions(GEMMA), lenses, projections))
+        )
         for depth in depths:
-            seen, wanted = decoder.apply_lens(x, depth), reference.apply_lens(x, depth)
-            assert ((seen - wanted).norm() / wanted.norm()) < 0.01, level
-            assert decoder.top_tokens(x, 7, 80, depth) == looked(decoder, seen[7:80])
+            lensed, wanted = decoder.apply_lens(x, depth), reference.apply_lens(x, depth)
+            assert ((lensed - wanted).norm() / wanted.norm()) < 0.01, level
+            assert decoder.top_tokens(x, 7, 80, depth) == final_tops(decoder, lensed[7:80])
             some = torch.arange(0, GEMMA.vocabulary, 9).int()
             for row in range(9):
                 assert decoder.top_token_among(x, row, depth, some) == decoder.top_token_among(
-                    seen, row, GEMMA.layers, some
+                    lensed, row, GEMMA.layers, some
                 )
-        assert looked(decoder, x) == looked(with_screen(kernel, GEMMA), x)
-        assert decoder.build != made(kernel, GEMMA).build, "what its work costs is measured anew"
+        assert final_tops(decoder, x) == final_tops(with_svd_head(kernel, GEMMA), x)
+        assert decoder.build != decoder_for(kernel, GEMMA).build, "its costs must be measured anew"
 
 
-def test_positions_are_looked_at_where_they_lie_whatever_lies_between(kernels: dict[str, Kernel]) -> None:
+def test_positions_need_not_be_adjacent(kernels: dict[str, Kernel]) -> None:
     for level, kernel in kernels.items():
-        decoder = with_screen(kernel, GEMMA)
+        decoder = with_svd_head(kernel, GEMMA)
         cache = KVCache(decoder)
         cache.append([i % GEMMA.vocabulary for i in range(ROWS)])
         cache.advance(ROWS - 1, 4)
-        every = looked(decoder, cache.states(0, ROWS))
+        every = final_tops(decoder, cache.states(0, ROWS))
         assert cache.top_tokens(range(70, 140), 4) == every[70:140], level
         assert cache.top_tokens((3, 70, 71), 4) == [every[i] for i in (3, 70, 71)], level
 
 
-def test_a_head_that_prefers_nothing_gives_its_first_token(kernels: dict[str, Kernel]) -> None:
+def test_of_equal_logits_the_first_token_is_taken(kernels: dict[str, Kernel]) -> None:
     for kernel in kernels.values():
-        for decoder in (made(kernel, GEMMA), with_screen(kernel, GEMMA)):
-            (top,) = looked(decoder, torch.zeros(1, GEMMA.width))
+        for decoder in (decoder_for(kernel, GEMMA), with_svd_head(kernel, GEMMA)):
+            (top,) = final_tops(decoder, torch.zeros(1, GEMMA.width))
             assert (top.token, top.margin) == (0, 0.0)
-            (top,) = looked(decoder, torch.full((1, GEMMA.width), float("nan")))
+            (top,) = final_tops(decoder, torch.full((1, GEMMA.width), float("nan")))
             assert 0 <= top.token < GEMMA.vocabulary

@@ -1,4 +1,4 @@
-"""The kernel in service: chosen where it can serve, its weights kept, and torch where it cannot."""
+"""The kernel's weight format: chosen where the kernel can serve, kept in the cache; otherwise torch's."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def best(kernels: dict[str, Kernel], tmp_path: Path, monkeypatch: pytest.MonkeyP
     return KernelFormat(next(iter(kernels.values())))
 
 
-def test_saved_weights_serve_as_packed_ones(best: KernelFormat) -> None:
+def test_saved_weights_are_those_of_memory(best: KernelFormat) -> None:
     found = find_model(TINY)
     first, second = (
         open_model(found, None, Adapters(), (best, TorchFormat(torch.float32))).decoder for _ in range(2)
@@ -38,18 +38,20 @@ def test_saved_weights_serve_as_packed_ones(best: KernelFormat) -> None:
     assert torch.equal(first.logits(x), built) and torch.equal(second.logits(x), built)
 
 
-def test_kept_lenses_and_entries_are_those_given(best: KernelFormat, tmp_path: Path) -> None:
-    """In any form; a group with one great value would not survive a second compression."""
+def test_kept_lenses_and_kv_projections_are_those_given(best: KernelFormat, tmp_path: Path) -> None:
+    """In any format; a group with one large value would not survive a second compression."""
     found = find_model(TINY).open()
     weights, width = dict(found.tensors(None)), found.config.width
     generator = torch.Generator().manual_seed(0)
     matrix = torch.randn(width, width, generator=generator) / width**0.5
     matrix[:, 0] *= 20
     both = 2 * found.config.kv_heads * found.config.head_width
-    entry = LinearAdapter(
+    projection = LinearAdapter(
         torch.randn(both, width, generator=generator), torch.rand(width, generator=generator)
     )
-    adapters = Adapters(None, {2: LinearAdapter(matrix, torch.rand(width, generator=generator))}, {6: entry})
+    adapters = Adapters(
+        None, {2: LinearAdapter(matrix, torch.rand(width, generator=generator))}, {6: projection}
+    )
     x = torch.randn(5, width, generator=generator)
     for one in (best, TorchFormat(torch.float32), TorchFormat(torch.bfloat16)):
         x = x.to(one.dtype if isinstance(one, TorchFormat) else torch.float32)
@@ -58,12 +60,12 @@ def test_kept_lenses_and_entries_are_those_given(best: KernelFormat, tmp_path: P
         assert torch.equal(opened.apply_lens(x, 2), built.apply_lens(x, 2))
         assert not torch.equal(opened.apply_lens(x, 2), x)
         plain = one.build(found.config, weights, Adapters())
-        kept, given, own = (_entries(decoder) for decoder in (opened, built, plain))
+        kept, given, own = (_propagated_kv(decoder) for decoder in (opened, built, plain))
         assert torch.equal(kept, given) and not torch.equal(kept, own)
 
 
 @pytest.mark.parametrize("pages", ["large", "mapped"])
-def test_behind_a_preview_the_head_is_that_of_the_file(
+def test_with_an_svd_head_the_head_is_that_of_the_file(
     best: KernelFormat, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pages: str
 ) -> None:
     if pages == "mapped":
@@ -75,7 +77,7 @@ def test_behind_a_preview_the_head_is_that_of_the_file(
     adapters = Adapters(directions)
     best.save(found.config, weights, adapters, tmp_path)
     opened, built = best.open(found.config, tmp_path), best.build(found.config, weights, adapters)
-    assert "screen 64" in opened.build
+    assert "SVD head 64" in opened.build
     x, some = torch.randn(5, width, generator=generator), torch.tensor([2, 0, 9]).int()
     assert torch.equal(opened.logits(x), built.logits(x))
     assert opened.top_token_among(x, 0, 6, some) == built.top_token_among(x, 0, 6, some)
@@ -84,11 +86,11 @@ def test_behind_a_preview_the_head_is_that_of_the_file(
         assert [each.token for each in decoder.top_tokens(x, 0, len(x), 6)] == decoder.logits(x).argmax(
             -1
         ).tolist()
-    assert torch.equal(_entries(opened), _entries(built))
+    assert torch.equal(_propagated_kv(opened), _propagated_kv(built))
 
 
-def _entries(decoder: Backend) -> Tensor:
-    """Keys and values that the last layer makes of some states."""
+def _propagated_kv(decoder: Backend) -> Tensor:
+    """Propagated keys and values of the last layer."""
     cache = PropagatingKVCache(decoder, 4)
     cache.append([3, 5, 7, 11])
     cache.propagate_before(3)
@@ -97,7 +99,7 @@ def _entries(decoder: Backend) -> Tensor:
 
 
 @pytest.mark.parametrize("damage", [b"", b"not an array", None])
-def test_damaged_records_are_removed_and_said(
+def test_damaged_records_are_removed_and_reported(
     best: KernelFormat, tmp_path: Path, damage: bytes | None
 ) -> None:
     open_model(find_model(TINY), None, Adapters(), (best,))
@@ -108,10 +110,10 @@ def test_damaged_records_are_removed_and_said(
     assert isinstance(open_model(find_model(TINY), None, Adapters(), (best,)).decoder, KernelDecoder)
 
 
-def test_a_model_that_the_kernel_does_not_serve_goes_to_torch(
+def test_torch_serves_a_model_that_the_kernel_cannot(
     best: KernelFormat, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(weight_format, "why_not", lambda _: "another family")
+    monkeypatch.setattr(weight_format, "unsupported_reason", lambda _: "another family")
     assert isinstance(
         open_model(find_model(TINY), None, Adapters(), (best, TorchFormat(torch.float32))).decoder, Decoder
     )
@@ -122,7 +124,7 @@ def test_without_a_kernel_torch_serves(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [one.name for one in weight_formats()] in (["torch.bfloat16"], ["torch.float32"])
 
 
-def test_a_level_that_is_not_here_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_level_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(LEVEL_VARIABLE, "abacus")
     with pytest.raises(Problem, match=r"off.*GREEN_CODE_KERNEL"):
         weight_formats()

@@ -1,4 +1,4 @@
-"""The two sides of the protocol name the same things, and every reason can be explained."""
+"""Both sides of the protocol have the same names, and every reason has an explanation."""
 
 from __future__ import annotations
 

@@ -24,10 +24,16 @@ from green_code.link import client as client_module
 from green_code.link import discovery, framing, transport
 from green_code.link.lock import ProcessLock, read_note
 from green_code.problems import Problem
+from tests.engine.fake_runtime import completion_params
 
 FAKE = Path(__file__).resolve().parents[1] / "engine" / "fake_runtime.py"
 COMMAND = (sys.executable, str(FAKE))
 WAIT_SECONDS = 10.0
+sockets = pytest.mark.skipif(sys.platform == "win32", reason="Windows has named pipes, not socket files")
+modes = pytest.mark.skipif(
+    sys.platform == "win32", reason="Windows has no file modes and owners of this kind"
+)
+signals = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal")
 
 
 @pytest.fixture
@@ -53,7 +59,7 @@ async def start_and_leave(where: discovery.Place) -> int:
     return client.engine_pid
 
 
-def test_starting_is_idempotent_and_stopping_says_which(where: discovery.Place) -> None:
+def test_starting_and_stopping_are_idempotent(where: discovery.Place) -> None:
     pid = asyncio.run(start_and_leave(where))
     assert asyncio.run(start_and_leave(where)) == pid
     note = read_note(where.lock_path)
@@ -64,6 +70,7 @@ def test_starting_is_idempotent_and_stopping_says_which(where: discovery.Place) 
     assert not Path(where.address).exists()
 
 
+@modes
 def test_folder_and_socket_are_private(where: discovery.Place) -> None:
     asyncio.run(start_and_leave(where))
     assert stat.S_IMODE(where.folder.stat().st_mode) == 0o700
@@ -87,7 +94,8 @@ def test_two_starters_at_once_give_one_engine(where: discovery.Place) -> None:
     assert len(set(pids)) == 1
 
 
-def test_a_stale_socket_and_a_stale_lock_are_in_nobodys_way(where: discovery.Place) -> None:
+@sockets
+def test_a_stale_socket_and_a_stale_lock_do_no_harm(where: discovery.Place) -> None:
     dead = socket.socket(socket.AF_UNIX)
     dead.bind(where.address)
     dead.close()
@@ -95,6 +103,7 @@ def test_a_stale_socket_and_a_stale_lock_are_in_nobodys_way(where: discovery.Pla
     assert asyncio.run(start_and_leave(where)) != 1
 
 
+@signals
 def test_an_engine_killed_with_9_is_replaced(where: discovery.Place) -> None:
     first = asyncio.run(start_and_leave(where))
     os.kill(first, signal.SIGKILL)
@@ -103,16 +112,17 @@ def test_an_engine_killed_with_9_is_replaced(where: discovery.Place) -> None:
     assert asyncio.run(start_and_leave(where)) != first
 
 
-def test_one_that_hangs_is_stopped_by_force(where: discovery.Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_engine_that_hangs_is_killed(where: discovery.Place, monkeypatch: pytest.MonkeyPatch) -> None:
     pid = asyncio.run(start_and_leave(where))
     monkeypatch.setattr(client_module, "HELLO_SECONDS", 0.2)
     monkeypatch.setattr(discovery, "STOP_SECONDS", 0.2)
-    os.kill(pid, signal.SIGSTOP)
+    psutil.Process(pid).suspend()
     assert asyncio.run(stop_engine()) is True
     wait_for(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
 
 
-def test_an_engine_that_has_left_touches_its_successors_socket_no_more(where: discovery.Place) -> None:
+@sockets
+def test_a_released_claim_leaves_the_next_engines_socket_alone(where: discovery.Place) -> None:
     old, new = discovery.Claim(where), discovery.Claim(where)
     assert old.take() and not new.take()
     old.release()
@@ -130,6 +140,7 @@ def test_a_pipes_secret_is_made_once(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"pipe", "other"}
 
 
+@signals
 def test_sigterm_ends_it_cleanly(where: discovery.Place) -> None:
     process = subprocess.Popen(COMMAND, stdin=subprocess.DEVNULL)
     wait_for(Path(where.address).exists)
@@ -139,14 +150,14 @@ def test_sigterm_ends_it_cleanly(where: discovery.Place) -> None:
     assert "engine ended" in where.log_path.read_text()
 
 
-def test_a_second_engine_leaves_and_says_why(where: discovery.Place) -> None:
+def test_a_second_engine_exits_and_says_why(where: discovery.Place) -> None:
     asyncio.run(start_and_leave(where))
     second = subprocess.run(COMMAND, capture_output=True, text=True, timeout=WAIT_SECONDS)
     assert second.returncode == discovery.ALREADY_RUNNING
     assert "already listens" in second.stderr
 
 
-def test_an_engine_that_dies_at_once_is_noticed_with_what_it_said(where: discovery.Place) -> None:
+def test_an_engine_that_ends_at_once_is_reported_with_its_output(where: discovery.Place) -> None:
     started = time.monotonic()
     with pytest.raises(Problem, match="no such library: libmodel") as caught:
         asyncio.run(discovery.ensure_engine(where, command=(*COMMAND, "--crash")))
@@ -192,33 +203,20 @@ def test_a_bad_frame_closes_its_own_connection_alone(where: discovery.Place) -> 
 def test_death_in_mid_request_is_engine_lost(where: discovery.Place) -> None:
     async def scenario() -> str:
         client = await discovery.ensure_engine(where, command=COMMAND)
-        request = {
-            "session": "a",
-            "prefix": "die",
-            "suffix": "",
-            "language": "python",
-            "model": "fake",
-            "decoding": "fast",
-            "policy": "agent",
-            "threshold": 0.8,
-            "max_tokens": 8,
-            "single_line": True,
-            "max_lines": 1,
-            "max_prompt_tokens": 512,
-        }
         with pytest.raises(Problem) as caught:
-            await asyncio.wait_for(client.request("complete", request), WAIT_SECONDS)
+            await asyncio.wait_for(client.request("complete", completion_params("die")), WAIT_SECONDS)
         await client.close()
         return caught.value.reason
 
     assert asyncio.run(scenario()) == "engine_lost"
 
 
+@sockets
 def test_another_users_socket_is_refused(where: discovery.Place, monkeypatch: pytest.MonkeyPatch) -> None:
     asyncio.run(start_and_leave(where))
 
     def unknown(connection: object) -> int:
-        raise OSError("the kernel does not say")
+        raise OSError("unknown")
 
     for uid in (lambda connection: os.getuid() + 1, unknown):
         with monkeypatch.context() as patch:
@@ -226,12 +224,14 @@ def test_another_users_socket_is_refused(where: discovery.Place, monkeypatch: py
             assert asyncio.run(discovery.find_engine(where)) is None, "the check fails closed"
 
 
+@sockets
 def test_a_path_too_long_for_a_socket_is_explained(tmp_path: Path) -> None:
     deep = discovery.Place(tmp_path / ("d" * 120), "engine")
     with pytest.raises(Problem, match="GREEN_CODE_RUNTIME_DIR"):
         asyncio.run(transport.listen(deep.address, lambda reader, writer: asyncio.sleep(0)))
 
 
+@modes
 def test_a_runtime_folder_of_someone_else_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "target").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "target")
@@ -243,6 +243,7 @@ def test_a_runtime_folder_of_someone_else_is_refused(tmp_path: Path, monkeypatch
     assert stat.S_IMODE(discovery.place().folder.stat().st_mode) == 0o700
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no flock")
 def test_a_file_system_without_locks_is_not_taken_for_an_engine(
     where: discovery.Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,7 +1,7 @@
-"""The front as other editors speak to it: what they say they can do, how they count columns, what they configure.
+"""The front with other editors: their capabilities, their units of columns, and their configuration.
 
-The manners are what Neovim 0.11, Emacs 30 with lsp-mode 10 and Helix 25.01 sent. pytest-lsp has Neovim's capabilities
-in full; of the others' only those are here that could matter to this server.
+The values are those that Neovim 0.11, Emacs 30 with lsp-mode 10 and Helix 25.01 sent. pytest-lsp has all of Neovim's
+capabilities; of the others' this file has those that could matter to the server.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Manner:
 
 
 def manner_of_neovim(*encodings: str) -> Manner:
-    """0.12's: 0.11's and inline completion. Nothing is said of commands, which are nevertheless sent."""
+    """0.12's: 0.11's and inline completion. It declares no commands, but sends them."""
     capabilities = client_capabilities("neovim@0.11.0")
     assert capabilities.general is not None and capabilities.text_document is not None
     capabilities.text_document.inline_completion = types.InlineCompletionClientCapabilities(False)
@@ -79,7 +79,7 @@ MANNERS = {
         "utf-32",
         SETTINGS,
     ),
-    # Helix does not ask for inline completions yet. It sends its `config` table twice.
+    # Helix sends no inline completion requests yet. It sends its `config` table twice.
     "helix": Manner(
         {
             "general": {"positionEncodings": ["utf-8", "utf-32", "utf-16"]},
@@ -96,25 +96,25 @@ MANNERS = {
         SETTINGS,
         (SETTINGS,),
     ),
-    "an editor that says nothing": Manner({}, "utf-16"),
+    "an editor without capabilities": Manner({}, "utf-16"),
 }
 
 
 class Other(Editor):
-    """An editor that keeps all it is told, and counts columns as agreed."""
+    """An editor that records the methods it receives, and counts columns as negotiated."""
 
     def __init__(self, client: LanguageClient) -> None:
         super().__init__(client)
-        self.heard: list[str] = []
+        self.received: list[str] = []
         """Methods of the front's requests and notifications."""
         handle = client.protocol.handle_message
 
-        def keep(message: Any) -> None:
+        def record(message: Any) -> None:
             if method := getattr(message, "method", None):
-                self.heard.append(method)
+                self.received.append(method)
             handle(message)
 
-        client.protocol.handle_message = keep  # type: ignore[method-assign]
+        client.protocol.handle_message = record  # type: ignore[method-assign]
 
     async def begin(self, manner: Manner) -> types.ServerCapabilities:
         """initialize, initialized, and the configuration."""
@@ -131,8 +131,8 @@ class Other(Editor):
                 initialization_options=manner.options,
             )
         )
-        await self.ask(messages.LSP_EXPLAIN)
-        assert self.heard == [], "nothing may be sent before `initialized`"
+        await self.call(messages.LSP_EXPLAIN)
+        assert self.received == [], "nothing may be sent before `initialized`"
         self.client.initialized(types.InitializedParams())
         for settings in manner.configured:
             self.configure(settings)
@@ -159,7 +159,7 @@ class Other(Editor):
 
 @pytest_asyncio.fixture
 async def other() -> AsyncIterator[Other]:
-    """An editor whose front finds an engine around the fake model; it says goodbye as LSP wants it."""
+    """An editor whose front finds an engine around the fake model; it shuts down as LSP requires."""
     engine = await ensure_engine(place(), command=(sys.executable, str(FAKE)))
     await engine.close()
     client = make_test_lsp_client()
@@ -182,7 +182,7 @@ async def test_a_completion_and_its_acceptance(other: Other, manner: Manner) -> 
     other.open("f('😀', no-hing)\n")
     other.replace(units + 2, "-", "t")
     assert await other.complete(0, units + len("nothing")) == []
-    assert (await other.ask(messages.LSP_EXPLAIN))["reason"] == "empty", "the edit or the cursor went astray"
+    assert (await other.call(messages.LSP_EXPLAIN))["reason"] == "empty", "the edit or the cursor went astray"
     other.replace(units, "nothing", "y")
     [item] = await other.complete(0, units + 1)
     here = types.Position(0, units + 1)
@@ -197,7 +197,7 @@ async def test_a_completion_and_its_acceptance(other: Other, manner: Manner) -> 
     other.client.text_document_did_close(types.DidCloseTextDocumentParams(types.TextDocumentIdentifier(URI)))
     assert await other.complete(0, units + 1) == []
     asked_for = {messages.LSP_STATUS, messages.LSP_ENERGY}
-    assert set(other.heard) == asked_for, "an editor need not answer or show anything else"
+    assert set(other.received) == asked_for, "an editor need not answer or show anything else"
 
 
 @pytest.mark.asyncio
@@ -207,11 +207,11 @@ async def test_configuration_that_is_not_ours_changes_nothing(other: Other) -> N
     for line, settings in enumerate(({}, None, [], SETTINGS, {"python": {}})):
         other.configure(settings)
         assert await other.complete(line, 5)
-        last = (await other.ask(messages.LSP_EXPLAIN))["last"]
+        last = (await other.call(messages.LSP_EXPLAIN))["last"]
         assert last["text"] == " + 1" and last["threshold"] == 0.7, settings
     other.configure({"greenCode": {"model": "fake", "threshold": 0.8}})
     assert await other.complete(5, 5)
-    assert (await other.ask(messages.LSP_EXPLAIN))["last"]["threshold"] == 0.8
+    assert (await other.call(messages.LSP_EXPLAIN))["last"]["threshold"] == 0.8
 
 
 @pytest.mark.asyncio
@@ -224,8 +224,8 @@ async def test_a_command_that_cannot_be_run_is_answered_and_the_front_goes_on(ot
     await other.execute(messages.COMMAND_ACCEPTED, "an id that no completion has")
     other.open("x = \n")
     assert await other.complete(0, 4)
-    told = await other.client.protocol.send_request_async(messages.LSP_EXPLAIN, [])
-    assert plain(told)["last"]["text"] == " + 1", "Lua's empty table becomes an empty array"
+    explanation = await other.client.protocol.send_request_async(messages.LSP_EXPLAIN, [])
+    assert plain(explanation)["last"]["text"] == " + 1", "Lua's empty table becomes an empty array"
 
 
 @pytest.mark.asyncio

@@ -43,7 +43,7 @@ PASSED = [
     situation(path="/home/me/project/environment.py"),
     situation(characters=guards.FILE_CHARACTERS_AT_MOST),
     situation(before="x" * guards.LINE_CHARACTERS_AT_MOST),
-    situation(inside=lambda: pytest.fail("nobody asked for this")),
+    situation(inside=lambda: pytest.fail("this need not be known")),
     situation({"completeInComments": False}),
     situation({"completeInComments": False}, inside=lambda: "string"),
     situation({"completeInStrings": False}, inside=lambda: "comment"),
@@ -69,7 +69,7 @@ REFUSED = [
     (situation(before="né", after="é_x"), "filtered", "inside a word"),
     (situation({"completeInComments": False}, inside=lambda: "comment"), "in_comment", "completeInComments"),
     (situation({"completeInStrings": False}, inside=lambda: "string"), "in_string", "off for python"),
-    # The order: who switched it off is told that, not that the language is wrong.
+    # The order: `disabled` comes before a wrong language.
     (situation({"enabled": False}, language="cobol"), "disabled", "greenCode.enabled"),
     (situation(language="dotenv", path="/a/.env"), "filtered", "dotenv"),
 ]

@@ -1,4 +1,4 @@
-"""The front from outside: a real `green-code lsp` over stdio, with a real engine process behind it.
+"""The front from outside: a real `green-code lsp` over stdio, with a real engine process.
 
 Most tests use an engine around a fake model; the last ones the real one with the model `tiny-random`.
 """
@@ -35,7 +35,7 @@ FIRST_START_SECONDS = 280.0
 
 
 class Editor:
-    """A client that keeps the front's notifications."""
+    """A client that records the front's notifications."""
 
     def __init__(self, client: LanguageClient) -> None:
         self.client = client
@@ -82,7 +82,7 @@ class Editor:
             )
         )
 
-    async def ask(self, method: str) -> dict[str, Any]:
+    async def call(self, method: str) -> dict[str, Any]:
         answer = await asyncio.wait_for(self.client.protocol.send_request_async(method, {}), WAIT_SECONDS)
         value = plain(answer)
         assert isinstance(value, dict)
@@ -100,7 +100,7 @@ class Editor:
 def folders(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GREEN_CODE_RUNTIME_DIR", str(tmp_path / "run"))
     monkeypatch.setenv("GREEN_CODE_DATA_DIR", str(tmp_path / "data"))
-    if "real_model" not in request.keywords:  # that one is converted once, and kept
+    if "real_model" not in request.keywords:  # that model is converted once
         monkeypatch.setenv("GREEN_CODE_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("PYTHONPATH", str(Path(green_code.__file__).resolve().parents[1]))
 
@@ -126,7 +126,7 @@ async def fake_engine() -> None:
 
 @pytest.mark.asyncio
 @pytest.mark.usefixtures("fake_engine")
-async def test_a_completion_its_acceptance_and_its_story(editor: Editor) -> None:
+async def test_a_completion_its_acceptance_and_its_explanation(editor: Editor) -> None:
     started = await editor.start({"model": "fake"})
     assert started.capabilities.inline_completion_provider is not None
     assert started.capabilities.position_encoding == "utf-16"
@@ -144,11 +144,11 @@ async def test_a_completion_its_acceptance_and_its_story(editor: Editor) -> None
     assert (
         energy["threshold"] == 0.8 and energy["model"] == "fake" and energy["today"]["source"] == "estimate"
     )
-    report = await editor.ask(messages.LSP_REPORT)
+    report = await editor.call(messages.LSP_REPORT)
     assert report["today"]["accepted"] == 1 and report["by_language"][0]["language"] == "python"
-    told = await editor.ask(messages.LSP_EXPLAIN)
-    assert told["reason"] == "end_of_line" and told["last"]["text"] == " + 1"
-    assert told["last"]["tokens"] == [{"text": " +", "layers": 6}, {"text": " 1", "layers": 12}]
+    explanation = await editor.call(messages.LSP_EXPLAIN)
+    assert explanation["reason"] == "end_of_line" and explanation["last"]["text"] == " + 1"
+    assert explanation["last"]["tokens"] == [{"text": " +", "layers": 6}, {"text": " 1", "layers": 12}]
     states = [status["state"] for status in editor.statuses]
     assert "loading" in states and states[-1] == "ready"
     assert set(editor.statuses[-1]) == {"state", "message", "progress", "reason"}
@@ -161,12 +161,12 @@ async def test_edits_reach_the_model_as_typed(editor: Editor) -> None:
     editor.open("a\fb = '😀'\r\n")  # a form feed is no end of line
     editor.edit(0, 11, "  # nothing")
     assert await editor.complete(0, 18) == [], "the prefix does not end in 'nothing' yet"
-    told = await editor.ask(messages.LSP_EXPLAIN)
-    assert "inside a word" in told["message"]
+    explanation = await editor.call(messages.LSP_EXPLAIN)
+    assert "inside a word" in explanation["message"]
     assert await editor.complete(0, 20) == []
-    assert "inside a word" in (await editor.ask(messages.LSP_EXPLAIN))["message"]
+    assert "inside a word" in (await editor.call(messages.LSP_EXPLAIN))["message"]
     assert await editor.complete(0, 22) == [], "the fake model has nothing to add to 'nothing'"
-    assert (await editor.ask(messages.LSP_EXPLAIN))["reason"] == "empty"
+    assert (await editor.call(messages.LSP_EXPLAIN))["reason"] == "empty"
 
 
 @pytest.mark.asyncio
@@ -184,7 +184,7 @@ async def test_settings_change_without_a_restart_and_bad_ones_are_named(editor: 
 
     change(enabled=False, threshold=7)
     assert await editor.complete(0, 4) == []
-    assert (await editor.ask(messages.LSP_EXPLAIN))["reason"] == "disabled"
+    assert (await editor.call(messages.LSP_EXPLAIN))["reason"] == "disabled"
     assert len(editor.client.messages) == 1, "it is named once while it stays wrong"
     await editor.until(lambda: editor.statuses[-1]["state"] == "disabled")
     change(trigger="manual")
@@ -193,7 +193,7 @@ async def test_settings_change_without_a_restart_and_bad_ones_are_named(editor: 
     change(excludedFiles=["**/a.py"], threshold=7)
     assert await editor.complete(0, 4) == []
     assert len(editor.client.messages) == 2, "and again when it was right meanwhile"
-    assert "excluded" in (await editor.ask(messages.LSP_EXPLAIN))["message"]
+    assert "excluded" in (await editor.call(messages.LSP_EXPLAIN))["message"]
 
 
 @pytest.mark.asyncio
@@ -213,7 +213,7 @@ async def test_a_cancelled_request_is_answered_as_cancelled(editor: Editor) -> N
     )
     editor.client.cancel_request(types.CancelParams(id="to-cancel"))
     answered = await asyncio.wait([asyncio.wrap_future(future)], timeout=WAIT_SECONDS)
-    assert not answered[1], "settled, as a result or as cancelled"
+    assert not answered[1], "answered, with a result or as cancelled"
     assert await editor.complete(0, 4)
 
 
@@ -226,10 +226,12 @@ async def test_restart_engine_and_a_dead_engine(editor: Editor) -> None:
     assert await editor.complete(1, 4)
     # The front's own engine command starts the real engine, where there is no model called `fake`.
     assert await editor.complete(0, 3) == []
-    told = await editor.ask(messages.LSP_EXPLAIN)
-    assert told["reason"] in ("model_missing", "internal_error", "engine_lost") and told["message"]
+    explanation = await editor.call(messages.LSP_EXPLAIN)
+    assert (
+        explanation["reason"] in ("model_missing", "internal_error", "engine_lost") and explanation["message"]
+    )
     assert "error" in [status["state"] for status in editor.statuses]
-    assert await editor.ask(messages.LSP_RESTART_ENGINE) == {}
+    assert await editor.call(messages.LSP_RESTART_ENGINE) == {}
 
 
 def run_front(sent: bytes) -> subprocess.CompletedProcess[bytes]:
@@ -285,24 +287,25 @@ async def test_the_real_engine_with_a_tiny_random_model(editor: Editor) -> None:
     await editor.start({"model": "tiny-random"})
     editor.open("def add(a, b):\n    return a\n\nprint(add(1, \n")
     items = await editor.complete(3, 13)
-    told = await editor.ask(messages.LSP_EXPLAIN)
+    explanation = await editor.call(messages.LSP_EXPLAIN)
     if items:
-        assert told["last"]["text"] == items[0].insert_text and told["last"]["layers_total"] > 0
+        assert explanation["last"]["text"] == items[0].insert_text and explanation["last"]["layers_total"] > 0
         await editor.until(lambda: editor.energies)
     else:
-        assert told["reason"] in ("empty", *get_args(messages.StopReason)), told["message"]
-    report = await editor.ask(messages.LSP_REPORT)
+        assert explanation["reason"] in ("empty", *get_args(messages.StopReason)), explanation["message"]
+    report = await editor.call(messages.LSP_REPORT)
     assert report["all"]["completions"] == 1
 
 
+@pytest.mark.slow  # tiny-random above covers the same path
 @pytest.mark.real_model
 @pytest.mark.asyncio
-async def test_the_default_model_completes_and_tells_its_energy(editor: Editor) -> None:
+async def test_the_default_model_completes_and_reports_energy(editor: Editor) -> None:
     await editor.start({})
     editor.open("names = load_names()\nfor name in")
     answer = await asyncio.wait_for(editor.request(1, 11), FIRST_START_SECONDS)
     assert "names" in answer.items[0].insert_text
-    last = (await editor.ask(messages.LSP_EXPLAIN))["last"]
+    last = (await editor.call(messages.LSP_EXPLAIN))["last"]
     assert last["layers_total"] == 18 and last["energy_joules"] > 0
     await editor.until(lambda: editor.energies)
     assert editor.energies[-1]["model"] == "gemma-3-270m"

@@ -1,4 +1,4 @@
-"""What a cursor is inside of, marked by | in a text; and how little of a large file is looked at for it."""
+"""What encloses a cursor, marked by | in a text; and how little of a large file is lexed for it."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ METHOD = '    def method(self):\n        """Says.\n\n        At length.\n       
 
 @pytest.fixture
 def lexed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What was given to Python's lexer."""
+    """Records the texts that Python's lexer gets."""
     texts, lexer = list[str](), syntax._lexer("python")
 
     class Watched:
@@ -163,8 +163,8 @@ def test_what_is_known_never_differs_from_lexing_anew(edits: list[tuple[int, str
         patch.setattr(syntax, "STEP", 40)
         for line, text in edits:
             known.follow(document.apply(Span(line, 4, line, 4), text))
-            for asked in (line, len(document.lines) - 1):
-                place = min(asked, len(document.lines) - 1), 0
+            for number in (line, len(document.lines) - 1):
+                place = min(number, len(document.lines) - 1), 0
                 assert known.kind_at("python", document.lines, *place) == Syntax().kind_at(
                     "python", document.lines, *place
                 )
@@ -175,7 +175,7 @@ def test_a_line_of_data_before_the_cursor_is_not_lexed() -> None:
     assert kind_in("python", f"x = '{'a' * CHARACTERS_AT_MOST}|'") == "string"
 
 
-def test_the_front_does_not_import_pygments_unless_it_is_asked() -> None:
+def test_the_front_imports_pygments_only_when_needed() -> None:
     code = "import sys, green_code.lsp.server; print('pygments' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

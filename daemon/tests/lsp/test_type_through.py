@@ -1,4 +1,4 @@
-"""What is found again continues the text at the cursor as the engine's own answer does; all else is asked anew."""
+"""What is found again continues the text at the cursor as the engine's own answer does; all else goes to the engine."""
 
 from __future__ import annotations
 
@@ -8,72 +8,72 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from green_code.link.messages import CompletionParams
-from green_code.lsp.type_through import KEPT, TypeThrough
+from green_code.lsp.type_through import REMEMBERED, TypeThrough
 
 ANSWER: Any = {"id": "row", "reason": "end_of_line", "text": "self.items[name]"}
 
 
-def question(prefix: str, **changes: Any) -> CompletionParams:
-    asked: Any = {"prefix": prefix, "suffix": "\nx", "threshold": 0.9, "session": "a", **changes}
-    return asked
+def params(prefix: str, **changes: Any) -> CompletionParams:
+    made: Any = {"prefix": prefix, "suffix": "\nx", "threshold": 0.9, "session": "a", **changes}
+    return made
 
 
-def left(given: TypeThrough, prefix: str, **changes: Any) -> str | None:
-    found = given.find(question(prefix, **changes))
+def left(recent: TypeThrough, prefix: str, **changes: Any) -> str | None:
+    found = recent.find(params(prefix, **changes))
     return None if found is None else found["text"]
 
 
 def test_typing_along_and_back_shows_what_is_left() -> None:
-    given = TypeThrough()
-    given.remember(question("return "), ANSWER)
-    assert left(given, "return self.") == "items[name]"
-    assert left(given, "return self.items[name") == "]"
-    assert left(given, "return ") == ANSWER["text"]  # deleted back, or undone
-    found = given.find(question("return s"))
+    recent = TypeThrough()
+    recent.add(params("return "), ANSWER)
+    assert left(recent, "return self.") == "items[name]"
+    assert left(recent, "return self.items[name") == "]"
+    assert left(recent, "return ") == ANSWER["text"]  # deleted back, or undone
+    found = recent.find(params("return s"))
     assert found is not None and found["id"] == "row"  # accepting it is accepting the one that was made
 
 
-def test_what_does_not_agree_is_asked_anew() -> None:
-    given = TypeThrough()
-    given.remember(question("return "), ANSWER)
+def test_what_does_not_agree_goes_to_the_engine() -> None:
+    recent = TypeThrough()
+    recent.add(params("return "), ANSWER)
     for prefix in ("return x", "return self.items[name]", "return", "eturn ", "return self.items[name]  "):
-        assert left(given, prefix) is None
-    assert left(given, "return s", suffix=")\nx") is None  # no bracket was opened
-    given.forget()
-    assert left(given, "return ") is None
+        assert left(recent, prefix) is None
+    assert left(recent, "return s", suffix=")\nx") is None  # no bracket was opened
+    recent.clear()
+    assert left(recent, "return ") is None
 
 
 def test_the_rest_ends_before_what_the_editor_has_closed() -> None:
-    given = TypeThrough()
-    given.remember(question("x = "), {**ANSWER, "text": 'f(a[0], "b c") + 1'})
-    assert left(given, "x = f(", suffix=")\nx") == 'a[0], "b c"'
-    assert left(given, "x = f(a[", suffix="])\nx") is None  # two closed at once: the engine is asked
-    assert left(given, 'x = f(a[0], "', suffix='"\nx') == "b c"
-    assert left(given, "x = f(a", suffix=")\ny") is None  # another text after that
-    assert left(given, "x = f(", suffix="]\nx") is None
+    recent = TypeThrough()
+    recent.add(params("x = "), {**ANSWER, "text": 'f(a[0], "b c") + 1'})
+    assert left(recent, "x = f(", suffix=")\nx") == 'a[0], "b c"'
+    assert left(recent, "x = f(a[", suffix="])\nx") is None  # two closed at once: the engine is made
+    assert left(recent, 'x = f(a[0], "', suffix='"\nx') == "b c"
+    assert left(recent, "x = f(a", suffix=")\ny") is None  # another text after that
+    assert left(recent, "x = f(", suffix="]\nx") is None
 
 
 def test_the_text_after_the_cursor_may_be_cut() -> None:
     """The front sends so many characters of it: with a bracket before them, one less of the others."""
-    given = TypeThrough()
-    given.remember(question("x = ", suffix="\nabcdef"), {**ANSWER, "text": "f(a)"})
-    assert left(given, "x = f(", suffix=")\nabcde") == "a"
+    recent = TypeThrough()
+    recent.add(params("x = ", suffix="\nabcdef"), {**ANSWER, "text": "f(a)"})
+    assert left(recent, "x = f(", suffix=")\nabcde") == "a"
 
 
-def test_settings_are_a_part_of_the_question() -> None:
-    given = TypeThrough()
-    given.remember(question("return "), ANSWER)
-    assert left(given, "return s", threshold=0.8) is None
+def test_other_settings_need_the_engine() -> None:
+    recent = TypeThrough()
+    recent.add(params("return "), ANSWER)
+    assert left(recent, "return s", threshold=0.8) is None
 
 
 def test_the_newest_counts_and_the_oldest_go() -> None:
-    given = TypeThrough()
-    given.remember(question("r"), {**ANSWER, "text": "eturn 1"})
-    given.remember(question("re"), {**ANSWER, "text": "turn 2"})
-    assert left(given, "ret") == "urn 2"
-    for i in range(KEPT - 1):
-        given.remember(question(f"{i} "), ANSWER)
-    assert left(given, "r") is None and left(given, "re") == "turn 2"
+    recent = TypeThrough()
+    recent.add(params("r"), {**ANSWER, "text": "eturn 1"})
+    recent.add(params("re"), {**ANSWER, "text": "turn 2"})
+    assert left(recent, "ret") == "urn 2"
+    for i in range(REMEMBERED - 1):
+        recent.add(params(f"{i} "), ANSWER)
+    assert left(recent, "r") is None and left(recent, "re") == "turn 2"
 
 
 LETTERS = st.text("ab ", max_size=4)
@@ -83,11 +83,11 @@ LETTERS = st.text("ab ", max_size=4)
 def test_what_is_shown_continues_the_text_as_some_answer_did(
     answers: list[tuple[str, str]], now: str
 ) -> None:
-    given = TypeThrough()
+    recent = TypeThrough()
     for prefix, text in answers:
-        given.remember(question(prefix), {**ANSWER, "text": text})
+        recent.add(params(prefix), {**ANSWER, "text": text})
     wholes = {prefix + text for prefix, text in answers if now.startswith(prefix)}
-    shown = left(given, now)
+    shown = left(recent, now)
     if shown is None:
         assert not any(whole.startswith(now) and whole[len(now) :].strip() for whole in wholes)
     else:

@@ -1,4 +1,4 @@
-"""Independent references: transformers' own models on small random weights, one for each family row; and our own tiny one."""
+"""Independent references: transformers' models with small random weights, one for each family; and our tiny decoder."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from green_code.models.tiny import TinySource
 
 
 def small_models() -> dict[str, PreTrainedModel]:
-    """Random models of every family, odd sizes on purpose, windows shorter than the test prompts."""
+    """Random models of every family, with odd sizes, and windows shorter than the test prompts."""
     torch.manual_seed(0)
     llama3 = {
         "rope_type": "llama3",
@@ -51,7 +51,7 @@ def small_models() -> dict[str, PreTrainedModel]:
         ),
     }  # fmt: skip
     for model in models.values():
-        for parameter in model.parameters():  # norms are born as ones: a swapped or forgotten gain must show
+        for parameter in model.parameters():  # gains of 1 would hide a swapped or forgotten one
             if parameter.dim() == 1:
                 torch.nn.init.normal_(parameter, 0.1 if parameter.mean() == 0 else 1.0, 0.2)
         model.eval()
@@ -59,7 +59,7 @@ def small_models() -> dict[str, PreTrainedModel]:
 
 
 def ours(reference: PreTrainedModel) -> Decoder:
-    """Our decoder over the reference's weights."""
+    """Our decoder with the reference's weights."""
     config = config_from_hugging_face(reference.config.to_dict())
     state = reference.state_dict()
     return Decoder.load(config, dict(map_hugging_face(config, state.get)))

@@ -1,4 +1,4 @@
-"""What a bundle adds for reading states: kept, found again, and refused where it is damaged or another model's."""
+"""A bundle's adapters: saved and read again; refused where they are damaged or made for another model."""
 
 from __future__ import annotations
 
@@ -23,78 +23,80 @@ from green_code.problems import Problem
 
 WIDTH = 128
 CONFIG = replace(TinySource().config, width=WIDTH)
-BOTH = 2 * CONFIG.kv_heads * CONFIG.head_width
+KV_WIDTH = 2 * CONFIG.kv_heads * CONFIG.head_width
 
 
-def a_lens(width: int = WIDTH, outputs: int | None = None) -> LinearAdapter:
+def random_adapter(width: int = WIDTH, outputs: int | None = None) -> LinearAdapter:
     generator = torch.Generator().manual_seed(3)
     matrix = torch.randn(outputs or width, width, generator=generator)
     return LinearAdapter(matrix, torch.rand(width, generator=generator))
 
 
-def a_bundle(folder: Path) -> Path:
+def new_bundle(folder: Path) -> Path:
     write_manifest(folder, {"base": {"sha256": "0"}, "exits": [2, 4], "prefill_exit": 4})
     return folder
 
 
-def test_a_lens_is_kept_in_three_bits(tmp_path: Path) -> None:
-    lens = a_lens()
+def test_a_lens_is_saved_in_three_bits(tmp_path: Path) -> None:
+    lens = random_adapter()
     save_lenses(tmp_path / LENSES, {2: lens, 4: lens})
-    found = read_lenses(tmp_path / LENSES)
-    assert set(found) == {2, 4}
-    assert torch.equal(found[4].gain, lens.gain)
-    # A normal value's distortion with eight levels is .0345 (Max 1960, table I).
-    distortion = (found[4].matrix - lens.matrix).pow(2).mean() / lens.matrix.pow(2).mean()
+    read = read_lenses(tmp_path / LENSES)
+    assert set(read) == {2, 4}
+    assert torch.equal(read[4].gain, lens.gain)
+    # Eight levels give normally distributed values a distortion of .0345 (Max 1960, table I).
+    distortion = (read[4].matrix - lens.matrix).pow(2).mean() / lens.matrix.pow(2).mean()
     assert float(distortion) == pytest.approx(0.0345, abs=0.005)
     assert (tmp_path / LENSES).stat().st_size < 2 * WIDTH * WIDTH
 
 
-def test_a_bundle_without_parts_adds_nothing(tmp_path: Path) -> None:
-    adapters = read_adapters(load_bundle(a_bundle(tmp_path)))
+def test_a_bundle_without_files_has_no_adapters(tmp_path: Path) -> None:
+    adapters = read_adapters(load_bundle(new_bundle(tmp_path)))
     assert (adapters.svd_directions, dict(adapters.lenses), dict(adapters.kv_projections)) == (None, {}, {})
     assert read_adapters(None) == adapters
 
 
-def test_entries_are_those_of_all_layers_above_the_plateau(tmp_path: Path) -> None:
-    entry = a_lens(outputs=BOTH)
-    save_lenses(tmp_path / KV_PROJECTIONS, {5: entry, 6: entry})
-    found = read_adapters(load_bundle(a_bundle(tmp_path))).kv_projections
-    own = torch.randn(BOTH, WIDTH)
-    assert set(found) == {5, 6}
-    torch.testing.assert_close(corrected(own, found[6]), own + found[6].matrix @ torch.diag(entry.gain))
+def test_every_layer_above_the_prefill_exit_has_a_kv_projection(tmp_path: Path) -> None:
+    adapter = random_adapter(outputs=KV_WIDTH)
+    save_lenses(tmp_path / KV_PROJECTIONS, {5: adapter, 6: adapter})
+    read = read_adapters(load_bundle(new_bundle(tmp_path))).kv_projections
+    own = torch.randn(KV_WIDTH, WIDTH)
+    assert set(read) == {5, 6}
+    torch.testing.assert_close(corrected(own, read[6]), own + read[6].matrix @ torch.diag(adapter.gain))
 
 
 @pytest.mark.parametrize(
-    ("part", "message"),
+    ("damage", "message"),
     [
-        ("garbage", "damaged"),
-        ("nan", "damaged .it holds NaN"),
-        ("half", "damaged"),
-        ("narrow", "make it anew with `green-code adapt lenses`"),
-        ("too deep", "make it anew with `green-code adapt lenses`"),
-        ("too few entries", "not of the layers above its prefill exit"),
-        ("narrow entries", "make it anew with `green-code adapt kv-projections`"),
-        ("narrow screen", "make it anew with `green-code adapt svd-head`"),
+        ("no tensors", "damaged"),
+        ("NaN", "damaged .it holds NaN"),
+        ("no matrix", "damaged"),
+        ("narrow lens", "make it anew with `green-code adapt lenses`"),
+        ("lens too deep", "make it anew with `green-code adapt lenses`"),
+        ("too few KV projections", "not of the layers above its prefill exit"),
+        ("narrow KV projection", "make it anew with `green-code adapt kv-projections`"),
+        ("narrow SVD head", "make it anew with `green-code adapt svd-head`"),
     ],
 )
-def test_what_does_not_fit_is_refused(part: str, message: str, tmp_path: Path) -> None:
-    lens = a_lens()
-    if part == "garbage":
+def test_damaged_and_unfit_adapters_are_refused(damage: str, message: str, tmp_path: Path) -> None:
+    lens = random_adapter()
+    if damage == "no tensors":
         (tmp_path / LENSES).write_bytes(b"no tensors")
-    elif part == "nan":
+    elif damage == "NaN":
         save_lenses(tmp_path / LENSES, {2: LinearAdapter(lens.matrix, lens.gain * float("nan"))})
-    elif part == "half":
+    elif damage == "no matrix":
         save_file({"2:gain": lens.gain}, tmp_path / LENSES)
-    elif part == "narrow":
-        save_lenses(tmp_path / LENSES, {2: a_lens(64)})
-    elif part == "too deep":
+    elif damage == "narrow lens":
+        save_lenses(tmp_path / LENSES, {2: random_adapter(64)})
+    elif damage == "lens too deep":
         save_lenses(tmp_path / LENSES, {6: lens})
-    elif part == "too few entries":
-        save_lenses(tmp_path / KV_PROJECTIONS, {6: a_lens(outputs=BOTH)})
-    elif part == "narrow entries":
-        save_lenses(tmp_path / KV_PROJECTIONS, {5: a_lens(64, BOTH), 6: a_lens(outputs=BOTH)})
+    elif damage == "too few KV projections":
+        save_lenses(tmp_path / KV_PROJECTIONS, {6: random_adapter(outputs=KV_WIDTH)})
+    elif damage == "narrow KV projection":
+        save_lenses(
+            tmp_path / KV_PROJECTIONS, {5: random_adapter(64, KV_WIDTH), 6: random_adapter(outputs=KV_WIDTH)}
+        )
     else:
         save_file({"directions": torch.ones(4, 64)}, tmp_path / SVD_HEAD)
     with pytest.raises(Problem, match=message):
-        bundle = load_bundle(a_bundle(tmp_path))
+        bundle = load_bundle(new_bundle(tmp_path))
         check_adapters(bundle, read_adapters(bundle), CONFIG)

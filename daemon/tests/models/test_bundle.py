@@ -1,4 +1,4 @@
-"""A bundle is checked whole; each kind of damage is refused with its reason."""
+"""Bundles: checked before use, refused with a reason; and the weights that are converted with them."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from green_code.models.catalog import find_model
 from green_code.models.weights import Model, TorchFormat, open_model
 from green_code.problems import Problem
 
-FORMS = (TorchFormat(torch.float32),)
+FORMATS = (TorchFormat(torch.float32),)
 
 
-def opened(bundle: Bundle | None) -> Model:
-    return open_model(find_model("tiny-random"), bundle, read_adapters(bundle), FORMS)
+def open_tiny(bundle: Bundle | None = None) -> Model:
+    return open_model(find_model("tiny-random"), bundle, read_adapters(bundle), FORMATS)
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_a_good_bundle_loads(folder: Path) -> None:
     assert len(bundle.vocabulary or ()) == 300
 
 
-def test_another_plateau_is_another_bundle(folder: Path) -> None:
+def test_another_prefill_exit_is_another_bundle(folder: Path) -> None:
     before = load_bundle(folder)
     manifest = json.loads((folder / "manifest.json").read_text())
     (folder / "manifest.json").write_text(json.dumps({**manifest, "prefill_exit": 2}))
@@ -59,7 +59,7 @@ def test_another_plateau_is_another_bundle(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "message"),
     [
         ({"schema": 99}, "schema is 99"),
         ({"exits": [4, 2]}, "not ascending"),
@@ -70,37 +70,39 @@ def test_another_plateau_is_another_bundle(folder: Path) -> None:
         ({"files": {"../evil": "00"}}, "missing or unknown"),
     ],
 )
-def test_damage_is_refused(folder: Path, change: dict[str, object], says: str) -> None:
+def test_a_damaged_bundle_is_refused(folder: Path, change: dict[str, object], message: str) -> None:
     manifest = json.loads((folder / "manifest.json").read_text())
     (folder / "manifest.json").write_text(json.dumps({**manifest, **change}))
-    with pytest.raises(Problem, match=says) as caught:
+    with pytest.raises(Problem, match=message) as caught:
         load_bundle(folder)
     assert caught.value.reason == "bundle_invalid"
 
 
-def test_lenses_are_taken_up_with_the_bundle(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bundles_lenses_are_in_its_decoder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GREEN_CODE_CACHE_DIR", str(folder / "cache"))
-    plain = load_bundle(folder)
+    without = load_bundle(folder)
     width = find_model("tiny-random").open().config.width
     save_lenses(folder / LENSES, {4: LinearAdapter(torch.eye(width).flip(0), torch.ones(width))})
     refresh_manifest(folder)
-    lensed = load_bundle(folder)
-    assert lensed.weights_key != plain.weights_key
+    with_lens = load_bundle(folder)
+    assert with_lens.weights_key != without.weights_key
     x = torch.randn(2, width, generator=torch.Generator().manual_seed(0))
-    for bundle, same in ((plain, True), (lensed, False)):
-        decoder = opened(bundle).decoder
+    for bundle, same in ((without, True), (with_lens, False)):
+        decoder = open_tiny(bundle).decoder
         assert torch.equal(decoder.apply_lens(x, 4), x) == same
         assert torch.equal(decoder.apply_lens(x, 2), x)
 
 
-def test_entries_are_taken_up_with_the_bundle(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was recorded on an exact cache remains of this bundle; converted weights are others, for each prefill exit."""
+def test_kv_projections_change_the_conversion_key_and_must_fit_the_prefill_exit(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The weights key stays: rollouts of the bundle remain valid, as they are recorded on an exact cache."""
     monkeypatch.setenv("GREEN_CODE_CACHE_DIR", str(folder / "cache"))
-    plain = load_bundle(folder)
+    without = load_bundle(folder)
     config = find_model("tiny-random").open().config
-    both = 2 * config.kv_heads * config.head_width
-    entry = LinearAdapter(torch.ones(both, config.width), torch.ones(config.width))
-    save_lenses(folder / KV_PROJECTIONS, {5: entry, 6: entry})
+    kv_width = 2 * config.kv_heads * config.head_width
+    projection = LinearAdapter(torch.ones(kv_width, config.width), torch.ones(config.width))
+    save_lenses(folder / KV_PROJECTIONS, {5: projection, 6: projection})
     refresh_manifest(folder)
     manifest = json.loads((folder / "manifest.json").read_text())
     for prefill_exit, fits in ((4, True), (3, False)):
@@ -108,15 +110,15 @@ def test_entries_are_taken_up_with_the_bundle(folder: Path, monkeypatch: pytest.
             json.dumps({**manifest, "exits": [4], "prefill_exit": prefill_exit})
         )
         bundle = load_bundle(folder)
-        assert bundle.weights_key == plain.weights_key and bundle.conversion_key != plain.conversion_key
+        assert bundle.weights_key == without.weights_key and bundle.conversion_key != without.conversion_key
         if fits:
-            opened(bundle)
+            open_tiny(bundle)
         else:
             with pytest.raises(Problem, match="not of the layers above its prefill exit"):
-                opened(bundle)
+                open_tiny(bundle)
 
 
-def test_no_manifest(tmp_path: Path) -> None:
+def test_a_folder_without_a_manifest_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Problem, match=r"manifest\.json is missing"):
         load_bundle(tmp_path)
 
@@ -127,56 +129,58 @@ def test_a_bundle_for_another_checkpoint_is_refused(
     monkeypatch.setenv("GREEN_CODE_CACHE_DIR", str(tmp_path / "cache"))
     write_manifest(folder, {"base": {"model": "tiny-random", "sha256": "other"}, "exits": [2, 4]})
     with pytest.raises(Problem, match="another checkpoint"):
-        opened(load_bundle(folder))
+        open_tiny(load_bundle(folder))
 
 
 def test_an_agent_with_nan_or_for_other_exits_is_refused(tmp_path: Path) -> None:
     from safetensors.torch import save_file as save
 
-    network = ExitClassifier(8, (2, 4))
-    save(network.state_dict(), str(tmp_path / "a"), metadata=network.save_metadata())
+    classifier = ExitClassifier(8, (2, 4))
+    save(classifier.state_dict(), str(tmp_path / "a"), metadata=classifier.save_metadata())
     assert load_exit_classifier(tmp_path / "a", (2, 4)).width == 8
     with pytest.raises(Problem, match="decides at"):
         load_exit_classifier(tmp_path / "a", (2, 5))
-    network.action.weight.data[0, 0] = float("nan")
-    save(network.state_dict(), str(tmp_path / "b"), metadata=network.save_metadata())
+    classifier.action.weight.data[0, 0] = float("nan")
+    save(classifier.state_dict(), str(tmp_path / "b"), metadata=classifier.save_metadata())
     with pytest.raises(Problem, match="NaN"):
         load_exit_classifier(tmp_path / "b", (2, 4))
 
 
-def test_damaged_conversion_is_removed_and_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GREEN_CODE_CACHE_DIR", str(tmp_path))
-    opened(None)
-    (weights,) = tmp_path.glob("tiny-random-*/weights.safetensors")
-    weights.write_bytes(b"not weights")
-    with pytest.raises(Problem, match="try again"):
-        opened(None)
-    assert len(opened(None).vocabulary) == 370
-
-
-def test_what_an_interrupted_removal_left_is_in_nobodys_way(
+def test_a_damaged_conversion_is_removed_and_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GREEN_CODE_CACHE_DIR", str(tmp_path))
-    opened(None)
+    open_tiny()
+    (weights,) = tmp_path.glob("tiny-random-*/weights.safetensors")
+    weights.write_bytes(b"not weights")
+    with pytest.raises(Problem, match="try again"):
+        open_tiny()
+    assert len(open_tiny().vocabulary) == 370
+
+
+def test_an_interrupted_removal_does_not_prevent_a_conversion(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GREEN_CODE_CACHE_DIR", str(tmp_path))
+    open_tiny()
     (description,) = tmp_path.glob("tiny-random-*/model.json")
     description.unlink()
-    assert len(opened(None).vocabulary) == 370
+    assert len(open_tiny().vocabulary) == 370
 
 
-def test_a_bundle_that_changes_while_it_is_converted_is_not_kept_under_its_old_key(
+def test_a_bundle_that_changes_during_its_conversion_is_not_cached(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GREEN_CODE_CACHE_DIR", str(tmp_path / "cache"))
     before, save = load_bundle(folder), TorchFormat.save
 
-    def replaced_meanwhile(*arguments: Any) -> None:
+    def save_and_change_the_bundle(*arguments: Any) -> None:
         save(*arguments)
         save_file({"ids": np.arange(301, dtype=np.int32)}, str(folder / "vocabulary.safetensors"))
 
-    monkeypatch.setattr(TorchFormat, "save", replaced_meanwhile)
+    monkeypatch.setattr(TorchFormat, "save", save_and_change_the_bundle)
     with pytest.raises(Problem, match="changed while it was read"):
-        opened(before)
+        open_tiny(before)
     assert not list((tmp_path / "cache").glob("tiny-random-*"))
 
 
@@ -187,7 +191,7 @@ def test_a_bundle_that_changes_while_it_is_converted_is_not_kept_under_its_old_k
         RuntimeError("DefaultCPUAllocator: can't allocate memory"),
     ],
 )
-def test_too_little_memory_is_no_damage(
+def test_too_little_memory_does_not_remove_the_conversion(
     error: RuntimeError, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GREEN_CODE_CACHE_DIR", str(tmp_path))
@@ -197,19 +201,19 @@ def test_too_little_memory_is_no_damage(
 
     monkeypatch.setattr(TorchFormat, "open", refuse)
     with pytest.raises(Problem, match="not enough memory"):
-        opened(None)
+        open_tiny()
     assert list(tmp_path.glob("tiny-random-*/weights.safetensors")), "the conversion is kept"
 
 
-def test_conversions_that_nobody_opens_go_when_another_is_made(
+def test_a_new_conversion_removes_those_unused_for_a_month(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GREEN_CODE_CACHE_DIR", str(tmp_path))
-    hash_of = "0123456789abcdef"
-    unused = [tmp_path / f"tiny-random-{hash_of}", tmp_path / f"tiny-random-{hash_of}.part"]
+    key = "0123456789abcdef"
+    unused = [tmp_path / f"tiny-random-{key}", tmp_path / f"tiny-random-{key}.part"]
     kept = [
-        tmp_path / f"tiny-random-{hash_of[::-1]}",
-        tmp_path / f"other-{hash_of}",
+        tmp_path / f"tiny-random-{key[::-1]}",
+        tmp_path / f"other-{key}",
         tmp_path / "tiny-random-notes",
     ]
     for folder in (*unused, *kept):
@@ -219,29 +223,29 @@ def test_conversions_that_nobody_opens_go_when_another_is_made(
     for folder, days in ages.items():
         for path in (folder / "model.json", folder):
             os.utime(path, (time.time() - days * 24 * 3600,) * 2)
-    opened(None)
+    open_tiny()
     assert not any(folder.exists() for folder in unused)
     assert all(folder.exists() for folder in kept)
-    (made,) = (path for path in tmp_path.glob("tiny-random-*/model.json") if path.parent not in kept)
-    os.utime(made, (0, 0))
-    opened(None)
-    assert time.time() - made.stat().st_mtime < 3600
+    (description,) = (path for path in tmp_path.glob("tiny-random-*/model.json") if path.parent not in kept)
+    os.utime(description, (0, 0))
+    open_tiny()
+    assert time.time() - description.stat().st_mtime < 3600
 
 
-def test_unwritable_cache_names_the_fix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unwritable_cache_is_reported_with_a_fix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("GREEN_CODE_CACHE_DIR", str(tmp_path / "file" / "cache"))
     with pytest.raises(Problem, match="GREEN_CODE_CACHE_DIR") as caught:
-        opened(None)
+        open_tiny()
     assert caught.value.reason == "cache_unwritable"
 
 
-def test_unknown_model_lists_the_catalog() -> None:
+def test_an_unknown_model_is_reported_with_the_catalog() -> None:
     with pytest.raises(Problem, match="gemma-3-270m"):
         find_model("no-such-model")
 
 
-def test_each_threshold_that_decides_is_measured_once() -> None:
-    stops = {name: {"threshold": at} for name, at in (("quality", 1.0), ("balanced", 0.7), ("saver", 0.5))}
-    assert early_thresholds({"presets": stops}, 0.7) == {"T=0.7, balanced": 0.7, "T=0.5, saver": 0.5}
+def test_early_thresholds_have_all_their_names() -> None:
+    presets = {name: {"threshold": at} for name, at in (("quality", 1.0), ("balanced", 0.7), ("saver", 0.5))}
+    assert early_thresholds({"presets": presets}, 0.7) == {"T=0.7, balanced": 0.7, "T=0.5, saver": 0.5}
     assert early_thresholds({}, 0.7) == {"T=0.7": 0.7}

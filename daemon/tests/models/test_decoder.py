@@ -1,4 +1,4 @@
-"""The lean decoder gives transformers' logits, for each family, in one pass and step by step."""
+"""The decoder against transformers: the same logits for each family, in one pass and token by token."""
 
 from __future__ import annotations
 
@@ -15,10 +15,8 @@ MODELS = small_models()
 
 @pytest.mark.parametrize("family", MODELS)
 def test_prefill_equals_transformers(family: str) -> None:
-    reference, tokens = (
-        MODELS[family],
-        torch.randint(0, 80, (2, 33), generator=torch.Generator().manual_seed(1)),
-    )
+    reference = MODELS[family]
+    tokens = torch.randint(0, 80, (2, 33), generator=torch.Generator().manual_seed(1))
     decoder = ours(reference)
     with torch.no_grad():
         expected = reference(tokens).logits
@@ -42,24 +40,24 @@ def test_steps_equal_transformers(family: str) -> None:
         torch.testing.assert_close(logits, expected[position])
 
 
-def test_older_gemma_configurations_have_the_pattern_alone() -> None:
+def test_older_gemma_configurations_give_the_windows_by_their_pattern() -> None:
     config = small_models()["gemma3_text"].config
-    wanted = config_from_hugging_face(config.to_dict()).windows
+    by_layer_types = config_from_hugging_face(config.to_dict()).windows
     layers = range(1, config.num_hidden_layers + 1)
-    plain = {k: v for k, v in config.to_dict().items() if k != "layer_types"}
-    got = config_from_hugging_face({**plain, "sliding_window_pattern": 2}).windows
-    assert got == tuple(None if layer % 2 == 0 else config.sliding_window for layer in layers)
-    assert set(wanted) == set(got)
+    older = {key: value for key, value in config.to_dict().items() if key != "layer_types"}
+    by_pattern = config_from_hugging_face({**older, "sliding_window_pattern": 2}).windows
+    assert by_pattern == tuple(None if layer % 2 == 0 else config.sliding_window for layer in layers)
+    assert set(by_layer_types) == set(by_pattern)
 
 
-def test_an_activation_that_the_row_does_not_have_is_refused() -> None:
+def test_another_activation_of_opt_is_refused() -> None:
     config = {**MODELS["opt"].config.to_dict(), "activation_function": "gelu"}
     with pytest.raises(Problem, match="gelu"):
         config_from_hugging_face(config)
 
 
 @pytest.mark.parametrize(
-    ("family", "change", "says"),
+    ("family", "change", "message"),
     [
         ("llama", {"hidden_act": "relu"}, "relu"),
         ("llama", {"attention_bias": True}, "attention_bias"),
@@ -67,16 +65,16 @@ def test_an_activation_that_the_row_does_not_have_is_refused() -> None:
         ("gemma3_text", {"hidden_activation": "silu"}, "silu"),
     ],
 )
-def test_parts_that_the_row_does_not_have_are_refused(
-    family: str, change: dict[str, object], says: str
+def test_parts_that_the_family_does_not_describe_are_refused(
+    family: str, change: dict[str, object], message: str
 ) -> None:
     config = MODELS[family].config.to_dict()
     config_from_hugging_face(config)
-    with pytest.raises(Problem, match=says):
+    with pytest.raises(Problem, match=message):
         config_from_hugging_face({**config, **change})
 
 
-def test_unknown_family_names_the_known_ones() -> None:
+def test_an_unknown_family_is_refused_with_the_known_ones() -> None:
     config = {**MODELS["llama"].config.to_dict(), "model_type": "mamba"}
     with pytest.raises(Problem, match="gemma3_text, llama, opt"):
         config_from_hugging_face(config)

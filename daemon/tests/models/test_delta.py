@@ -1,4 +1,4 @@
-"""The compact delta: error as the published tables say, size as designed, damage refused."""
+"""The quantised delta: its distortion as published, saved and read again, refused where it is damaged."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from green_code.problems import Problem
 
 
 @pytest.mark.parametrize(("bits", "published"), [(2, 0.1175), (3, 0.03454)])  # Max 1960, table I
-def test_distortion_is_that_of_the_best_quantiser(bits: int, published: float) -> None:
+def test_distortion_is_that_of_the_optimal_quantiser(bits: int, published: float) -> None:
     delta = torch.randn(512, 640, generator=torch.Generator().manual_seed(0)) * 0.01
     error = (dequantise(*quantise(delta, bits), bits) - delta).pow(2).mean() / delta.pow(2).mean()
-    assert error < published * 1.01  # a scale for each group can only help
+    assert error < published * 1.01  # a scale for each group only reduces it
 
 
 @pytest.mark.parametrize("columns", [128, 80])
-def test_written_and_read_again(tmp_path: Path, columns: int) -> None:
+def test_a_saved_delta_is_read_again(tmp_path: Path, columns: int) -> None:
     base = {"m": torch.zeros(8, columns), "n": torch.ones(5)}
     adapted = {
         "m": torch.randn(8, columns, generator=torch.Generator().manual_seed(0)),
@@ -33,8 +33,8 @@ def test_written_and_read_again(tmp_path: Path, columns: int) -> None:
     assert torch.nn.functional.cosine_similarity(deltas["m"].flatten(), adapted["m"].flatten(), 0) > 0.97
 
 
-def test_what_is_the_same_is_told_by_what_is_in_it(tmp_path: Path) -> None:
-    """Eight times, as two orders of the metadata are equally likely."""
+def test_deltas_are_compared_by_their_contents(tmp_path: Path) -> None:
+    """With nine files, as safetensors writes metadata in a random order."""
     base = {"m": torch.zeros(8, 80), "n": torch.ones(5)}
     adapted = {"m": torch.randn(8, 80, generator=torch.Generator().manual_seed(0)), "n": torch.ones(5) * 1.5}
     files = [tmp_path / f"{i}.safetensors" for i in range(9)]
@@ -50,7 +50,7 @@ def test_what_is_the_same_is_told_by_what_is_in_it(tmp_path: Path) -> None:
         assert not same_delta(files[0], files[-1])
 
 
-def test_not_finite_is_refused(tmp_path: Path) -> None:
+def test_values_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     save_file(
         {"n:vector": np.array([np.nan], np.float16)},
         str(tmp_path / "delta.safetensors"),
@@ -60,7 +60,7 @@ def test_not_finite_is_refused(tmp_path: Path) -> None:
         list(read_delta(tmp_path / "delta.safetensors"))
 
 
-def test_cut_off_file_is_refused(tmp_path: Path) -> None:
+def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "delta.safetensors"
     save_delta(path, {"m": torch.zeros(8, 128)}, {"m": torch.ones(8, 128)}, {"m": 2})
     path.write_bytes(path.read_bytes()[:-10])

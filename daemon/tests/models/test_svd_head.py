@@ -1,4 +1,4 @@
-"""The head's screen, against what it must not lose."""
+"""The SVD head's preview, against the logits of the whole head."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ def low_rank(rank: int) -> tuple[torch.Tensor, torch.Tensor]:
     return head, states
 
 
-def foretold(head: torch.Tensor, states: torch.Tensor, rank: int) -> torch.Tensor:
+def preview(head: torch.Tensor, states: torch.Tensor, rank: int) -> torch.Tensor:
     svd_head = svd_head_of(head, principal_directions(head, (states.T @ states).double(), rank))
     return states @ svd_head.down.T @ svd_head.preview.T
 
 
-def test_states_of_few_directions_lose_nothing() -> None:
+def test_the_preview_of_low_rank_states_is_exact() -> None:
     head, states = low_rank(5)
-    wanted = states @ head.T
-    assert (foretold(head, states, 5) - wanted).norm() / wanted.norm() < 2e-3  # directions are float16
+    logits = states @ head.T
+    assert (preview(head, states, 5) - logits).norm() / logits.norm() < 2e-3  # directions are float16
 
 
-def test_all_directions_lose_nothing_of_any_state() -> None:
+def test_the_preview_with_all_directions_is_exact_for_any_state() -> None:
     head, states = low_rank(32)
     other = torch.randn(50, 32)
     svd_head = svd_head_of(head, principal_directions(head, (states.T @ states).double(), 32))
-    wanted = other @ head.T
-    assert (other @ svd_head.down.T @ svd_head.preview.T - wanted).norm() / wanted.norm() < 2e-3
+    logits = other @ head.T
+    assert (other @ svd_head.down.T @ svd_head.preview.T - logits).norm() / logits.norm() < 2e-3
 
 
-def test_no_approximation_of_that_rank_is_better() -> None:
-    """Eckart and Young: the truncated singular value decomposition of all logits is the best there is."""
+def test_no_approximation_of_the_same_rank_is_better() -> None:
+    """Eckart and Young: the best one is the truncated singular value decomposition of all logits."""
     head, states = low_rank(32)
-    wanted = states @ head.T
-    u, s, v = torch.linalg.svd(wanted, full_matrices=False)
+    logits = states @ head.T
+    u, s, v = torch.linalg.svd(logits, full_matrices=False)
     best = (u[:, :8] * s[:8]) @ v[:8]
-    assert (foretold(head, states, 8) - wanted).norm() <= 1.001 * (best - wanted).norm()
+    assert (preview(head, states, 8) - logits).norm() <= 1.001 * (best - logits).norm()

@@ -1,4 +1,4 @@
-"""Same text in, same text out, over a vocabulary that keeps only some pieces."""
+"""Vocabularies: decoding gives the encoded text back, also with a pruned vocabulary."""
 
 from __future__ import annotations
 
@@ -23,16 +23,21 @@ code_like = st.text(st.sampled_from("def return(self):\n\t =▁<>0x_'\"é日😀
 
 
 @given(st.one_of(st.text(max_size=80), code_like))
-def test_any_text_survives(text: str) -> None:
+def test_decoding_gives_the_encoded_text(text: str) -> None:
     assert VOCABULARY.decode(VOCABULARY.encode(text)) == text
 
 
 @given(st.lists(code_like.map(lambda t: t.replace("\n", "")), min_size=2, max_size=4))
 def test_lines_are_encoded_one_by_one(lines: list[str]) -> None:
-    """What is typed on the last line moves no token of the lines before."""
+    """An edit on the last line changes no token of the lines before."""
     before = "\n".join(lines[:-1]) + "\n"
     kept = VOCABULARY.encode(before + "x")[:-1]
     assert VOCABULARY.encode(before + "x" + lines[-1])[: len(kept)] == kept
+
+
+def test_digests_of_other_vocabularies_differ() -> None:
+    other = Vocabulary(*TinySource().vocabulary(range(len(VOCABULARY) - 1, -1, -1)))
+    assert VOCABULARY.digest == Vocabulary(*TinySource().vocabulary(None)).digest != other.digest
 
 
 def test_names_of_special_tokens_are_plain_text() -> None:
@@ -42,8 +47,8 @@ def test_names_of_special_tokens_are_plain_text() -> None:
 
 
 @pytest.mark.parametrize("how", ["Prepend", "Metaspace"])
-def test_a_space_that_a_tokenizer_puts_before_a_text_stands_before_no_line(how: str) -> None:
-    """As Llama 2's and its kin's do."""
+def test_the_space_that_a_tokenizer_puts_before_a_text_is_removed(how: str) -> None:
+    """Llama 2's tokenizer and its relatives put one."""
     pieces = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁", *"adefnrtu(:)=1"]
     tokenizer = Tokenizer(
         models.BPE({piece: i for i, piece in enumerate(pieces)}, [], unk_token="<unk>", byte_fallback=True)
@@ -59,16 +64,16 @@ def test_a_space_that_a_tokenizer_puts_before_a_text_stands_before_no_line(how: 
 
 
 @pytest.mark.parametrize("start", [b"re", b"r", b"    ", b"\xe6", b"retu"])
-def test_compatible_tokens_are_all_and_only_those(start: bytes) -> None:
-    found = VOCABULARY.tokens_compatible_with(start)
+def test_compatible_tokens_are_those_whose_bytes_agree(start: bytes) -> None:
+    compatible = VOCABULARY.tokens_compatible_with(start)
     expected = [
         i for i, b in enumerate(VOCABULARY.token_bytes) if b and (b.startswith(start) or start.startswith(b))
     ]
-    assert sorted(found) == expected
+    assert sorted(compatible) == expected
     assert [i for i in range(len(VOCABULARY.token_bytes)) if VOCABULARY.is_compatible(i, start)] == expected
 
 
-def test_a_kept_token_stays_reachable_through_the_parts_it_is_merged_from() -> None:
+def test_a_pruned_vocabulary_keeps_the_parts_of_its_tokens() -> None:
     texts = [
         "<eos>",
         "<bos>",
@@ -101,5 +106,5 @@ def test_a_kept_token_stays_reachable_through_the_parts_it_is_merged_from() -> N
         ("日".encode(), "日"),
     ],
 )
-def test_a_character_that_is_cut_off_is_left_out(data: bytes, text: str) -> None:
+def test_an_incomplete_last_character_is_left_out(data: bytes, text: str) -> None:
     assert text_of(data) == text

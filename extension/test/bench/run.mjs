@@ -129,6 +129,7 @@ const summary = summarise(results, {
   machine: `${os.cpus()[0].model.trim()}, ${os.cpus().length} cores, ${os.type()}`,
   files: recordings.length,
 });
-fs.writeFileSync(options.out.replace(/\.md$/, '.json'), `${JSON.stringify(summary, null, 1)}\n`);
+const compact = JSON.stringify(summary, (_, value) => (typeof value === 'number' ? Number(value.toFixed(2)) : value));
+fs.writeFileSync(options.out.replace(/\.md$/, '.json'), `${compact}\n`);
 fs.writeFileSync(options.out, page(summary));
 console.log(`written to ${options.out}`);

@@ -1,4 +1,4 @@
-"""`tiny-random` without a bundle, in a cache of this session's own."""
+"""`tiny-random` without a bundle, in a cache of its own."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from green_code.engine.runtime import Runtime, load_runtime
+from green_code.engine.loading import Runtime, load_runtime
 from green_code.models.catalog import TINY
 
 

@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 
@@ -35,7 +36,7 @@ def _measure(arm: str, path: str) -> None:
                 "begun": begun, "seconds": time.time() - begun, "source": source, "text": bool(result),
                 "reason": result["reason"] if result else self.explain()["reason"],
             }  # fmt: skip
-            with open(path, "a", encoding="utf-8") as file:
+            with Path(path).open("a", encoding="utf-8") as file:
                 print(json.dumps(line), file=file)
 
     class CountingSupervisor(front.Supervisor):
@@ -51,7 +52,7 @@ def _measure(arm: str, path: str) -> None:
     front.Front.complete = measured  # type: ignore[method-assign,assignment]
     if arm == "naive":
         front.TypeThrough.find = lambda *_: None  # type: ignore[method-assign,assignment]
-        front.Rhythm.wait_seconds = lambda *_: 0.0  # type: ignore[method-assign,assignment]
+        front.Debounce.wait_seconds = lambda *_: 0.0  # type: ignore[method-assign,assignment]
 
 
 if "lsp" in sys.orig_argv and (wanted := os.environ.get("GREEN_CODE_BENCH")):

@@ -1,0 +1,54 @@
+"""Shapes of the energy totals and of the energy report, as the ledger adds them up and the link carries them."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+
+class Totals(TypedDict):
+    """Sums over ledger rows; `saving` is a fraction of `energy_full_joules`.
+
+    Cancelled requests, superseded requests and shadow checks cost joules but are not completions. `source` is that of the
+    joules: `nvml`, `rapl`, `nvml+rapl`, `estimate` as soon as one row's joules are estimated, or None without rows.
+    """
+
+    completions: int
+    shown: int
+    accepted: int
+    retained: int
+    tokens: int
+    energy_joules: float
+    energy_full_joules: float
+    saved_joules: float
+    saving: float
+    mean_layers: float
+    cpu_seconds: float
+    source: str | None
+
+
+class DayTotals(Totals):
+    """Totals of one day (UTC, YYYY-MM-DD)."""
+
+    day: str
+
+
+class LanguageTotals(Totals):
+    """Totals of one language."""
+
+    language: str
+
+
+class ModelTotals(Totals):
+    """Totals of one model."""
+
+    model: str
+
+
+class Report(TypedDict):
+    """The energy report."""
+
+    today: Totals
+    all: Totals
+    by_day: list[DayTotals]
+    by_language: list[LanguageTotals]
+    by_model: list[ModelTotals]
