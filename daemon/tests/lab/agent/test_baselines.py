@@ -21,7 +21,15 @@ from green_code_lab.agent.prices import TokenPrices
 from green_code_lab.agent.rollouts import Rollouts
 from tests.lab.agent.replayed import rollouts, same, typing
 
-PRICES = TokenPrices(layer_batch=0.1, small_batch_position=0.004, layer_position=0.01, kv_only=0.001, head_batch=0.2, decision=0.03, error=5.0)
+PRICES = TokenPrices(
+    layer_batch=0.1,
+    small_batch_position=0.004,
+    layer_position=0.01,
+    kv_only=0.001,
+    head_batch=0.2,
+    decision=0.03,
+    error=5.0,
+)
 
 
 def baseline(how: str, data: Rollouts) -> Baseline:

@@ -10,7 +10,14 @@ import pytest
 
 from green_code.link.messages import CompletionParams
 from green_code_lab.agent import calibrate as calibrating
-from green_code_lab.agent.calibrate import FULL_DEPTH, LINES, THRESHOLDS, calibrate, choose_presets, file_means
+from green_code_lab.agent.calibrate import (
+    FULL_DEPTH,
+    LINES,
+    THRESHOLDS,
+    calibrate,
+    choose_presets,
+    file_means,
+)
 
 FULL = {"threshold": FULL_DEPTH, "saving": 0.05, "joules": 1.9, "joules_full": 2.0, "edit_similarity": 60.0}
 

@@ -11,14 +11,22 @@ import torch
 from green_code.decoding.exit_classifier import BESIDE
 from green_code.problems import Problem
 from green_code_lab.agent import candidates, ppo, supervised
-from green_code_lab.agent.baselines import compare, all_baselines
+from green_code_lab.agent.baselines import all_baselines, compare
 from green_code_lab.agent.candidates import BOTH, PPO, SUPERVISED, table, train_candidates
 from green_code_lab.agent.episodes import draw_typing
 from green_code_lab.agent.paper_environment import Rewards
 from green_code_lab.agent.prices import TokenPrices
 from tests.lab.agent.replayed import toy
 
-PRICES = TokenPrices(layer_batch=0.14, small_batch_position=0.001, layer_position=0.001, kv_only=0.0001, head_batch=0.15, decision=0.001, error=2.0)
+PRICES = TokenPrices(
+    layer_batch=0.14,
+    small_batch_position=0.001,
+    layer_position=0.001,
+    kv_only=0.0001,
+    head_batch=0.15,
+    decision=0.001,
+    error=2.0,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +43,9 @@ def test_three_agents_in_a_table_with_the_baselines(tmp_path: Path) -> None:
     assert list(found) == [SUPERVISED, PPO, BOTH]
     assert found[PPO].arguments["updates"] == 3
     networks = {name: candidate.network for name, candidate in found.items()}
-    scores = compare(all_baselines(networks, toy(), PRICES), toy(), PRICES, draw_typing(toy(), 16, 1, 0), None)
+    scores = compare(
+        all_baselines(networks, toy(), PRICES), toy(), PRICES, draw_typing(toy(), 16, 1, 0), None
+    )
     lines = list(table(scores, SUPERVISED))
     assert len(lines) == 1 + len(scores)
     assert any(line.startswith("oracle") for line in lines)

@@ -14,7 +14,15 @@ from green_code_lab.agent.prices import TokenPrices
 from tests.lab.agent.replayed import EXITS, LAYERS, same, typing
 from tests.models.references import tiny
 
-PRICES = TokenPrices(layer_batch=0.1, small_batch_position=0.004, layer_position=0.01, kv_only=0.002, head_batch=0.2, decision=0.03, error=5.0)
+PRICES = TokenPrices(
+    layer_batch=0.1,
+    small_batch_position=0.004,
+    layer_position=0.01,
+    kv_only=0.002,
+    head_batch=0.2,
+    decision=0.03,
+    error=5.0,
+)
 
 
 def test_rewards_by_hand() -> None:

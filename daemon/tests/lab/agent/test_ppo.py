@@ -19,9 +19,17 @@ from green_code_lab.agent.ppo import Arguments, advantages, train
 from green_code_lab.agent.prices import TokenPrices
 from tests.lab.agent.replayed import toy
 
-ARGUMENTS = replace(Arguments(), environments=16, steps=64, updates=40, learning_rate=3e-3, critic_alone=2)
+ARGUMENTS = replace(Arguments(), environments=16, steps=64, updates=24, learning_rate=3e-3, critic_alone=2)
 FIT = replace(supervised.Arguments(), batch=256, steps=150, rounds=2, documents=32)
-PRICES = TokenPrices(layer_batch=0.14, small_batch_position=0.001, layer_position=0.001, kv_only=0.0001, head_batch=0.15, decision=0.0, error=2.0)
+PRICES = TokenPrices(
+    layer_batch=0.14,
+    small_batch_position=0.001,
+    layer_position=0.001,
+    kv_only=0.0001,
+    head_batch=0.15,
+    decision=0.0,
+    error=2.0,
+)
 
 
 def test_advantages_by_hand() -> None:
@@ -79,7 +87,15 @@ def test_supervision_finds_the_best_policy_of_the_toy() -> None:
 
 def test_expected_cost_by_hand() -> None:
     """Exits at 2 and 4 of 6, P(exit) ½ at the first and certain at the second; the first is wrong."""
-    prices = TokenPrices(layer_batch=0.1, small_batch_position=0.01, layer_position=0.02, kv_only=0.001, head_batch=0.2, decision=0.03, error=3.0)
+    prices = TokenPrices(
+        layer_batch=0.1,
+        small_batch_position=0.01,
+        layer_position=0.02,
+        kv_only=0.001,
+        head_batch=0.2,
+        decision=0.03,
+        error=3.0,
+    )
     logits = torch.tensor([[[0.0, 0.0], [-30.0, 30.0]]])
     arguments = replace(FIT, carried=0.5, temperature=0.0)
     got = supervised.expected_cost(

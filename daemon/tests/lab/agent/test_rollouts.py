@@ -67,7 +67,7 @@ def recorded(decoder: Decoder, corpus: Corpus, tmp_path_factory: pytest.TempPath
             language,
             "train",
             EXITS,
-            300,
+            160,
             0,
             parts[-1],
             "w",

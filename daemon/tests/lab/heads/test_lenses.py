@@ -11,7 +11,7 @@ from green_code.models.decoder import Decoder
 from green_code.models.tiny import TinySource
 from green_code_lab.corpus import Corpus
 from green_code_lab.heads import lenses
-from green_code_lab.heads.lenses import train_lens, record_states
+from green_code_lab.heads.lenses import record_states, train_lens
 from green_code_lab.lite.objective import hidden_at
 from green_code_lab.lite.scores import WINDOW
 

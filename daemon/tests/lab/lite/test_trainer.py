@@ -77,7 +77,7 @@ def losses(weights: dict[str, torch.Tensor]) -> dict[int, float]:
     return score(decoder, inputs().corpus, (2, 4), 512, BOS)["python"]["loss"]
 
 
-@pytest.mark.parametrize("teacher", ["last", "untouched"])
+@pytest.mark.parametrize("teacher", [pytest.param("last", marks=pytest.mark.slow), "untouched"])
 def test_exits_learn_and_the_embedding_does_not(tmp_path: Path, teacher: str) -> None:
     recipe = replace(RECIPE, tokens=RECIPE.tokens * 5, teacher=teacher, distillation=0.2)
     weights = run(tmp_path / "run", recipe)
