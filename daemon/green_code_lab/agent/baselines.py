@@ -28,7 +28,7 @@ _CONFIDENCES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 class Baseline:
     """A family and its setting; `choose` gives (count,) actions.
 
-    `decision`: the price of a decision. `uses_head`: before each decision. `propagates`: the prompts, if there is a prefill exit.
+    `decision`: the price of a decision. `uses_head`: before each decision. `propagates`: at a prefill exit, if any.
     """
 
     family: str

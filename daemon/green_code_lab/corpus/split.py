@@ -1,4 +1,4 @@
-"""A limit on each project's share, and the split into training and held-out files: whole projects, so that held-out scores are of other authors' code.
+"""A limit on each project's share, and the split into training and held-out files, by whole projects.
 
 Some projects that every corpus has are held out by name, so that the scores of different runs compare. Otherwise, and
 among a user's own projects, they are drawn. Where one project is most of the code, its folders are drawn instead (those

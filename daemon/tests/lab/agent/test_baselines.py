@@ -72,7 +72,7 @@ def test_costs_by_hand() -> None:
     data = same([1, 7], 7, 7)
     layer = 0.1 + 0.004  # one position
     assert score("full", data).cost == pytest.approx(4 * (6 * layer + 0.2))
-    # Every position waits below layer 4 … 6 and is never paid; each rises alone to layer 4.
+    # Every position waits below layer 4 … 6 and never runs; each advances alone to layer 4.
     assert score("exit 4", data).cost == pytest.approx(4 * (4 * layer + 0.2))
     assert score("exit 4", data).saving == pytest.approx(1 - (4 * layer + 0.2) / (6 * layer + 0.2))
     assert score("confidence", data).cost == pytest.approx(4 * (4 * layer + 2 * 0.2))  # a head at either exit

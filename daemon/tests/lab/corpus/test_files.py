@@ -1,4 +1,4 @@
-"""Bytes become the text that their language says they are, and what is no code is counted."""
+"""Bytes are decoded as their language demands, and what is no code is counted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training learns, stops and goes on as if it had not stopped (kill -9 too), and refuses what does not fit."""
+"""Training learns, resumes after any stop (kill -9 too) as if it had not stopped, and refuses what does not fit."""
 
 from __future__ import annotations
 
