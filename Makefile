@@ -64,8 +64,8 @@ test-python: $(READY)  ## Python, without the slow tests
 test-extension: node_modules/.stamp  ## the extension's unit tests
 	npm run --silent test:unit
 
-test-editor: package  ## the packaged extension in a real VS Code in a browser
-	node extension/test/e2e/run.mjs --vsix $(VSIX) --python $(abspath $(BIN)/python)
+test-editor: $(TEST_VSIX)  ## the packaged extension in a real VS Code in a browser
+	node extension/test/e2e/run.mjs --vsix $(TEST_VSIX) --python $(abspath $(BIN)/python)
 
 lint: $(BIN)/green-code node_modules/.stamp  ## ruff, mypy, import-linter, tsc, eslint
 	$(BIN)/ruff check daemon
@@ -83,12 +83,23 @@ format: $(BIN)/green-code  ## ruff format and its safe fixes
 
 package: $(VSIX)  ## the VSIX, with the daemon's wheel and the bundles inside
 
-$(VSIX): $(READY) node_modules/.stamp $(shell git ls-files daemon/green_code extension agent_models package.json package.nls*.json .vscodeignore LICENSE NOTICE CHANGELOG.md)
-	rm -rf bundled build
+CONTENTS := $(shell git ls-files daemon/green_code extension agent_models package.json package.nls*.json .vscodeignore LICENSE NOTICE CHANGELOG.md)
+TEST_VSIX := build/test/green-code.vsix
+
+$(VSIX): $(READY) node_modules/.stamp $(CONTENTS)
 	$(BIN)/python -m green_code.kernels.build --target all >/dev/null
-	$(BIN)/python -m build --wheel --outdir bundled >/dev/null
-	npm run --silent build
-	npm run --silent package -- --out $(VSIX)
+	$(PACK)
+
+$(TEST_VSIX): $(READY) node_modules/.stamp $(CONTENTS)  # with this machine's kernel alone: the others take minutes to compile
+	@mkdir -p $(@D)
+	$(PACK)
+
+define PACK
+rm -rf bundled build/lib build/bdist*
+$(BIN)/python -m build --wheel --no-isolation --outdir bundled >/dev/null
+npm run --silent build
+npm run --silent package -- --out $@
+endef
 
 ##@ Laboratory: train and measure
 

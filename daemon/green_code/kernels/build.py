@@ -9,12 +9,14 @@ wheel holds those of all targets: together they are smaller than the tokenizer.
 from __future__ import annotations
 
 import argparse
+import os
 import platform
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -61,7 +63,11 @@ def build(target: str, out: Path) -> list[Path]:
         subprocess.CalledProcessError: the compiler failed; its messages are on standard error.
     """
     shutil.rmtree(out / target, ignore_errors=True)
-    return [build_level(target, level, out) for level in (CPU_LEVEL, *TARGETS[target][1])]
+    first = build_level(
+        target, CPU_LEVEL, out
+    )  # builds the target's C library, which the others find in the compiler's cache
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return [first, *pool.map(lambda level: build_level(target, level, out), TARGETS[target][1])]
 
 
 def build_level(target: str, level: str, out: Path, flags: Sequence[str] = ()) -> Path:

@@ -1,35 +1,32 @@
-"""What a saving is against: whole completions with a key-value cache and without one, in windows of the meter.
+"""How much of the energy that early exits save is there only because the baseline has no key-value cache? GREEN-CODE's published
+code computes every position anew for every token, in its baseline as with its agent.
 
-The paper's code computes all positions anew for each token, at full depth in its baseline and up to the exit with its agent.
-Here that is done with our model, beside decoding with a cache. A window completes the same prompts over and over, each of
-them cold. Arms take turns (windows.py).
+Prompts are completed by a fixed number of tokens, cold, over and over; the arms take turns. All have the same weights, number
+format, threads and decoder. *No cache*: each token begins with an empty cache, and all positions go as deep as the exit of
+that token. *Cache*: what was computed is kept, and positions that wait below a layer are filled when it is needed. *As
+served*: drafts come from the text, too, and in `fast` prompts stop at the prefill exit.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from statistics import fmean
-from typing import Any
 
 import torch
 
 from green_code.cli.demo import samples
-from green_code.decoding.drafter import climb
-from green_code.decoding.effort import Effort
+from green_code.decoding.drafter import advance_by_policy
 from green_code.decoding.exit_policies import LIKELIEST, Full, Policy
-from green_code.decoding.generate import fast
 from green_code.decoding.kv_cache import KVCache
-from green_code.energy.meters import Meter, pick_meter
-from green_code.engine.measured_costs import hardware
-from green_code.engine.runtime import Runtime, load_runtime
+from green_code.engine.loading import Runtime
 from green_code.settings import default_settings
-from green_code_lab.evaluation.metrics import bootstrap_interval
-from green_code_lab.experiments.provenance import provenance
-from green_code_lab.experiments.served import as_served
-from green_code_lab.experiments.windows import meter_in_words, orders, spend
+from green_code_lab.experiments.common import Mode, stream
+from green_code_lab.experiments.experiment import Args, Experiment, Found, Report, Table, mean_figure
+from green_code_lab.experiments.plots import Bars
+from green_code_lab.experiments.windows import Spent, take_turns
 
 TOKENS = 12
 """Of a completion; nothing ends one before."""
@@ -39,179 +36,103 @@ Complete = Callable[[Sequence[int]], list[int]]
 """Completes a prompt, cold; returns the tokens."""
 
 
-@dataclass(frozen=True)
-class Measured:
-    """One window, per completion."""
-
-    repetition: int
-    arm: str
-    completions: int
-    joules: float
-    cpu_seconds: float
-    wall_seconds: float
-
-
-def run(
-    model: str, window_seconds: float, repetitions: int, seed: int, report: Callable[[str], None]
-) -> dict[str, Any]:
-    """Measure; returns what goes into baselines.json.
-
-    Raises:
-        Problem: the model is missing or damaged, or the meter gives no readings.
-    """
-    report(f"loading {model}")
-    runtime = load_runtime(model)
-    meter = pick_meter(hardware(runtime.decoder.device)[0])
+def measure(runtime: Runtime, args: Args, report: Report) -> Found:
     prompts, chosen = _prompts(runtime), arms(runtime)
-    windows = measure(chosen, prompts, meter, window_seconds, repetitions, seed, report)
-    texts = {name: [complete(prompt) for prompt in prompts] for name, (_, complete) in chosen.items()}
-    options: dict[str, object] = {
-        "model": Path(model), "window-seconds": window_seconds, "repetitions": repetitions, "seed": seed,
-    }  # fmt: skip
-    return {
-        **provenance(runtime, "baselines", options),
-        "source": meter.source,
-        "meter": meter_in_words(meter),
-        "prompts": len(prompts),
-        "prompt_tokens": PROMPT_TOKENS,
-        "tokens": TOKENS,
-        "window_seconds": window_seconds,
-        "repetitions": repetitions,
-        "seed": seed,
-        "arms": points(chosen, windows, texts),
-        "windows": [asdict(window) for window in windows],
-    }
+
+    def complete_all(name: str) -> int:  # whatever the time: the arms' work is the same
+        return len([chosen[name](prompt) for prompt in prompts])
+
+    works = {name: partial(partial, complete_all, name) for name in chosen}
+    windows, settings = take_turns(runtime, works, args, report)
+    texts = {name: [complete(prompt) for prompt in prompts] for name, complete in chosen.items()}
+    completions = f"{TOKENS} tokens after each of {len(prompts)} prompts of {PROMPT_TOKENS} tokens from the demo's files"
+    return {"settings": {**settings, "completions": completions}, "arms": figures(windows, texts)}
 
 
-def arms(runtime: Runtime) -> dict[str, tuple[bool, Complete]]:
-    """By name: whether it has a cache, and how it completes. The paper's baseline first, ours second."""
-    decoder, chooser = runtime.decoder, runtime.chooser
+def arms(runtime: Runtime) -> dict[str, Complete]:
+    """How each completes. The paper's baseline first, ours second."""
+    usual, agent = default_settings().threshold, runtime.agent
     policies: dict[str, Policy] = {"full depth": Full()}
-    if runtime.agent is not None:
-        for threshold in (default_settings().threshold, LIKELIEST):
-            policies[f"agent, T={threshold}"] = replace(runtime.agent, threshold=threshold)
-
-    def cached(policy: Policy) -> Complete:
-        def complete(prompt: Sequence[int]) -> list[int]:
-            cache = KVCache(decoder)
-            cache.append(prompt)
-            return _take(fast(cache, policy, chooser, b"", Effort()))
-
-        return complete
-
-    def uncached(policy: Policy) -> Complete:
-        def complete(prompt: Sequence[int]) -> list[int]:
-            tokens = list(prompt)
-            for _ in range(TOKENS):
-                cache = KVCache(decoder)
-                cache.append(tokens)
-                # Without a cache, all positions are computed as deep, as the paper's code does.
-                tokens.append(chooser.choose(climb(cache, policy, Effort(), wanted=0), b""))
-            return tokens[len(prompt) :]
-
-        return complete
-
-    def served(exactly: bool, threshold: float) -> Complete:
-        policy = replace(runtime.agent, threshold=threshold) if runtime.agent is not None else Full()
-
-        def complete(prompt: Sequence[int]) -> list[int]:
-            return _take(as_served(runtime, prompt, policy, exactly=exactly, max_tokens=TOKENS)[2])
-
-        return complete
-
-    found: dict[str, tuple[bool, Complete]] = {}
+    if agent is not None:
+        policies |= {f"agent, T={t}": replace(agent, threshold=t) for t in (usual, LIKELIEST)}
+    found: dict[str, Complete] = {}
     for name, policy in policies.items():
-        found[f"no cache, {name}"] = False, uncached(policy)
-        found[f"cache, {name}"] = True, cached(policy)
-    found["cache, exact as served"] = True, served(True, LIKELIEST)
-    if runtime.agent is not None:
-        usual = default_settings().threshold
-        found[f"cache, fast as served, T={usual}"] = True, served(False, usual)
+        found[f"no cache, {name}"] = partial(_uncached, runtime, policy)
+        found[f"cache, {name}"] = partial(_cached, runtime, policy, None)
+    drafting = policies.get(f"agent, T={LIKELIEST}", Full())
+    found["cache, exact as served"] = partial(_cached, runtime, drafting, "exact")
+    if agent is not None:
+        served = partial(_cached, runtime, policies[f"agent, T={usual}"], "fast")
+        found[f"cache, fast as served, T={usual}"] = served
     return found
 
 
-def _take(stream: Iterator[tuple[int, int]]) -> list[int]:
-    return [token for token, _ in itertools.islice(stream, TOKENS)]
+@torch.inference_mode()
+def _cached(runtime: Runtime, policy: Policy, served: Mode | None, prompt: Sequence[int]) -> list[int]:
+    return [token for token, _ in itertools.islice(stream(runtime, prompt, policy, served, TOKENS)[1], TOKENS)]  # fmt: skip
+
+
+@torch.inference_mode()
+def _uncached(runtime: Runtime, policy: Policy, prompt: Sequence[int]) -> list[int]:
+    tokens = list(prompt)
+    for _ in range(TOKENS):
+        cache = KVCache(runtime.decoder)
+        cache.append(tokens)
+        # Without a cache, all positions are computed as deep, as the paper's code does.
+        view, _reads = advance_by_policy(cache, policy, first_output=0)
+        tokens.append(runtime.chooser.choose(view, b""))
+    return tokens[len(prompt) :]
 
 
 def _prompts(runtime: Runtime) -> list[list[int]]:
     """PROMPT_TOKENS tokens before each place of the demo where something is completed, with as many of other files before."""
     vocabulary = runtime.vocabulary
     start = [vocabulary.bos] if vocabulary.bos is not None else []
-    before, prompts = "", []
+    before, texts = "", list[list[int]]()
     for _, prefix, rest, after in samples():
-        tokens = vocabulary.encode(before + prefix)
-        if len(tokens) >= PROMPT_TOKENS:
-            prompts.append([*start, *tokens[-PROMPT_TOKENS + len(start) :]])
+        texts.append(vocabulary.encode(before + prefix))
         before += prefix + rest + after + "\n"
-    return prompts or [[*start, *itertools.islice(itertools.cycle(vocabulary.encode(before)), PROMPT_TOKENS)]]
+    return [[*start, *text[len(start) - PROMPT_TOKENS :]] for text in texts if len(text) >= PROMPT_TOKENS]
 
 
-def measure(
-    chosen: dict[str, tuple[bool, Complete]],
-    prompts: Sequence[Sequence[int]],
-    meter: Meter,
-    window_seconds: float,
-    repetitions: int,
-    seed: int,
-    report: Callable[[str], None],
-) -> list[Measured]:
-    """Windows in the order in which they were measured; each arm completes a prompt before its window begins."""
-    windows = []
-    for repetition, order in enumerate(orders(list(chosen), repetitions, seed)):
-        windows += [_window(arm, chosen[arm][1], prompts, meter, window_seconds, repetition) for arm in order]
-        report(f"repetition {repetition + 1} of {repetitions}")
-    return windows
-
-
-@torch.inference_mode()
-def _window(
-    arm: str,
-    complete: Complete,
-    prompts: Sequence[Sequence[int]],
-    meter: Meter,
-    seconds: float,
-    repetition: int,
-) -> Measured:
-    def all_prompts() -> int:
-        for prompt in prompts:  # whatever the time: the arms' work is the same
-            complete(prompt)
-        return len(prompts)
-
-    complete(prompts[0])
-    return Measured(repetition, arm, *spend(meter, seconds, all_prompts))
-
-
-def points(
-    chosen: dict[str, tuple[bool, Complete]],
-    windows: Sequence[Measured],
-    texts: dict[str, list[list[int]]],
-) -> list[dict[str, Any]]:
+def figures(windows: dict[str, list[Spent]], texts: dict[str, list[list[int]]]) -> list[Found]:
     """Means over windows; savings against both full depths, repetition by repetition; tokens up to the first other one."""
-    uncached, cached = list(chosen)[:2]
-    joules = {name: [w.joules for w in windows if w.arm == name] for name in chosen}
+    uncached, cached = list(windows)[:2]
 
-    def saving(name: str, baseline: str) -> dict[str, Any]:
-        shares = [1 - a / b for a, b in zip(joules[name], joules[baseline], strict=True)]
-        return {"mean": sum(shares) / len(shares), "interval": bootstrap_interval(shares)}
+    def saving(name: str, baseline: str) -> list[float]:
+        pairs = zip(windows[name], windows[baseline], strict=True)
+        return mean_figure([1 - own.joules / other.joules for own, other in pairs])
 
     return [
         {
-            "arm": name,
-            "cache": has_cache,
-            "joules": sum(joules[name]) / len(joules[name]),
-            "joules_interval": bootstrap_interval(joules[name]),
-            "cpu_seconds": fmean([w.cpu_seconds for w in windows if w.arm == name]),
-            "wall_seconds": fmean([w.wall_seconds for w in windows if w.arm == name]),
-            "from_uncached": saving(name, uncached),
-            "from_cached": saving(name, cached),
-            "agreement": fmean([_agreed(a, b) for a, b in zip(texts[name], texts[cached], strict=True)]),
+            "arm": name, "joules": mean_figure([w.joules for w in own]),
+            "from_uncached": saving(name, uncached), "from_cached": saving(name, cached),
+            "cpu_seconds": fmean(w.cpu_seconds for w in own), "wall_seconds": fmean(w.wall_seconds for w in own),
+            "same_tokens": fmean(_same(a, b) for a, b in zip(texts[name], texts[cached], strict=True)),
         }
-        for name, (has_cache, _) in chosen.items()
-    ]
+        for name, own in windows.items()
+    ]  # fmt: skip
 
 
-def _agreed(tokens: Sequence[int], full: Sequence[int]) -> float:
+def _same(tokens: Sequence[int], full: Sequence[int]) -> float:
     """Share of tokens before the first that is not full depth's."""
     same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(tokens, full, strict=True))
     return sum(1 for _ in same) / len(full)
+
+
+EXPERIMENT = Experiment(
+    "baselines", "What a saving is measured against", __doc__, measure, {"window-seconds": 10.0, "repetitions": 6},
+    (
+        Table(
+            "arms", "Joules of a completion",
+            "*Saved against*: share of the joules of the same repetition's window. *As full depth*: share of the tokens before the first that is not full"
+            " depth's, mean over prompts. [quality](quality.md) has the quality on real rows.",
+            (
+                ("arm", "arm", "1"), ("J a completion", "joules", "2"), ("saved against no cache, full depth", "from_uncached", "%"),
+                ("saved against cache, full depth", "from_cached", "%"), ("CPU-ms", "cpu_seconds", "m0"), ("ms", "wall_seconds", "m0"),
+                ("as full depth", "same_tokens", "%"),
+            ),
+        ),
+    ),
+    Bars("Joules of a completion", "arms", None, "arm", (("joules", "J"),), "J a completion"),
+)  # fmt: skip

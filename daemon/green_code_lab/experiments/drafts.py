@@ -1,7 +1,13 @@
-"""What drafts save while the tokens stay those of full depth: text alone, exits alone, and both.
+"""How many fewer joules does `exact` spend than full depth where n-grams draft (of the document: prompt lookup; of the training
+corpus: the bundle's table), where exits draft, and where both do?
 
-Every row is completed cold by a session of its own, as `evaluate` does. Joules are modelled: what was run, times the
-fitted costs. So this counts work, and needs no quiet machine; a batch's true cost lies a little beside the model's.
+Each row's line is completed by a session of its own with an empty cache. The model was not trained on held-out projects, but
+priors of drafts were chosen on them. Exits draft where the policy exits (an agent: where that is its likeliest action) and the
+expected gain is positive.
+
+The priors of drafts (decoding/prompt_lookup.py, price_book.py) are measured on held-out projects: a window of a document is
+read at full depth, and at each of its last positions the draft is compared with the last layer's token. The text that follows
+is the source's, not what the model would have written.
 """
 
 from __future__ import annotations
@@ -9,187 +15,164 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
-from green_code.decoding.draft import AcceptanceRate
-from green_code.decoding.exit_policies import LIKELIEST
-from green_code.decoding.price_book import ExitRecord, PriceBook
-from green_code.decoding.prompt_lookup import PromptLookup
-from green_code.energy.costs import full_depth_work
-from green_code.engine.runtime import Runtime, Session, load_runtime
-from green_code.link.messages import CompletionParams
+import torch
+
+from green_code.decoding.kv_cache import KVCache
+from green_code.decoding.price_book import CONFIDENCES
+from green_code.decoding.prompt_lookup import LENGTHS, NEAR_TOKENS, SHARES, PromptLookup
+from green_code.engine.loading import Runtime
+from green_code.engine.session import Session
 from green_code.models.backend import SMALL_BATCH
-from green_code_lab.corpus import open_corpus
+from green_code.work import full_depth_work
+from green_code_lab.corpus import Corpus, open_corpus
 from green_code_lab.evaluation.datasets import Row
-from green_code_lab.experiments import draft_priors
-from green_code_lab.experiments.provenance import provenance
-from green_code_lab.experiments.rows import by_policy, choose_rows, facts
+from green_code_lab.experiments.common import by_policy, choose_rows, drafting_policy
+from green_code_lab.experiments.experiment import ROWS, Args, Experiment, Found, Report, Table, ratio_figure
+from green_code_lab.experiments.plots import Bars
 
-FULL, TEXT, EXITS, BOTH = "full depth", "n-grams", "exits", "n-grams and exits"
-_DRAWS = 1000
-Interval = tuple[float, float]
-
-
-@dataclass(frozen=True)
-class Arm:
-    """`asks`: whether the bundle's policy decides where exits draft. `lookup`: whether text drafts."""
-
-    name: str
-    decoding: Literal["full", "exact"]
-    asks: bool
-    lookup: bool
-
-
-ARMS = (
-    Arm(FULL, "full", False, False),
-    Arm(TEXT, "exact", False, True),
-    Arm(EXITS, "exact", True, False),
-    Arm(BOTH, "exact", True, True),
-)
+_WINDOWS = 64  # a language
+_CONTEXT, _SCORED = 512, 64  # tokens of a window, and those at its end that are scored
+_FOLLOWED = ("the two latest differ", "one place", "two or three agree", "four agree")
+Kind = tuple[str, str, str]
+"""Where a draft is from, and its class."""
+# By name: decoding, whether the exits of the bundle's policy draft, whether prompt lookup and the n-grams do.
+ARMS: dict[str, tuple[Literal["full", "exact"], bool, bool]] = {
+    "full depth": ("full", False, False),
+    "n-grams": ("exact", False, True),
+    "exits": ("exact", True, False),
+    "n-grams and exits": ("exact", True, True),
+}
 
 
-@dataclass
-class Counts:
-    """What the sessions of an arm did. By kind: (asked, right) of drafts that verification reached."""
+def measure(runtime: Runtime, args: Args, report: Report) -> Found:
+    corpus = args.work / "corpus"
+    rows, settings = choose_rows(runtime, args)
+    done: dict[str, list[dict[str, Any]]] = {}
+    for name, arm in ARMS.items():
+        done[name] = [complete(runtime, row, *arm) for row in rows]
+        report(f"{name}: {len(rows)} rows")
+    report("measuring priors on held-out projects")
+    opened = open_corpus(corpus, runtime.vocabulary, 1, 1) if corpus.is_dir() else None
+    windows = f"the last {_SCORED} positions of {_WINDOWS} windows a language, of at most {_CONTEXT} tokens"
+    return {
+        "settings": {**settings, "drafting policy": drafting_policy(runtime), "priors": windows},
+        "arms": [summary(name, own, done["full depth"], args.seed) for name, own in done.items()],
+        "kinds": priors(runtime, opened, args.seed) if opened is not None else [],
+    }
 
-    rows: list[dict[str, Any]]
-    verifications: int
-    text: Counter[tuple[int, int, str]]
-    corpus: Counter[tuple[int, int, str]]
-    exits: Counter[tuple[int, int, str]]
 
-
-def run(
-    model: str, data: Sequence[Path], work: Path, limit: int, seed: int, report: Callable[[str], None]
+def complete(
+    runtime: Runtime, row: Row, decoding: Literal["full", "exact"], exits: bool, lookup: bool
 ) -> dict[str, Any]:
-    """Measure; returns what goes into drafts.json.
-
-    Raises:
-        Problem: the model, its bundle or the rows are missing or damaged.
-    """
-    report(f"loading {model}")
-    runtime = load_runtime(model)
-    rows, source = choose_rows(data, work / "corpus", runtime.vocabulary, limit, seed)
-    counted: dict[str, Counts] = {}
-    for arm in ARMS:
-        counted[arm.name] = complete(runtime, rows, arm)
-        report(f"{arm.name}: {_ratio(counted[arm.name].rows):.2f}x fewer joules than full depth")
-    corpus = work / "corpus"
-    if corpus.is_dir():
-        report("measuring priors on held-out projects")
-        priors = draft_priors.measure(runtime, open_corpus(corpus, runtime.vocabulary, 1, 1), seed)
-    else:
-        priors = None
-    options: dict[str, object] = {"model": Path(model), "data": data, "limit": limit, "seed": seed}
+    """What a row took. In `exact`, the agent drafts at an exit where exiting is its likeliest action."""
+    session = Session(runtime, lookup)
+    params = by_policy(runtime.model, decoding, drafting_policy(runtime) if exits else "full")
+    params["prefix"], params["suffix"] = row.prefix, row.suffix
+    result = session.complete(params, lambda: None, math.inf)
+    passes = result["tokens"] + (result["reason"] == "end_of_text")
+    # All arms take the prompt to full depth: what its positions add to the first pass is the same in all.
+    first = full_depth_work(runtime.layers_total, result["prompt_tokens"], min(1, passes), SMALL_BATCH)
+    positions = replace(first, layer_batches=0, head_batches=0, head_positions=0)
     return {
-        **provenance(runtime, "drafts", options),
-        **facts(rows, source, seed),
-        "policy": policy(runtime),
-        "layers": runtime.layers_total,
-        "energy_source": runtime.energy_source,
-        "arms": [summary(name, counts, counted[FULL].rows, seed) for name, counts in counted.items()],
-        "text": _by_kind(counted[TEXT].text, ("length", "agreement")),
-        "corpus": _by_kind(counted[TEXT].corpus, ("share", "")),
-        "exits": _by_kind(counted[EXITS].exits, ("depth", "confidence")),
-        "priors": priors,
-    }
+        "tokens": result["tokens"], "passes": passes, "rounds": session.book.rounds, "texts": result["token_texts"],
+        "joules": result["energy_joules"], "full": result["energy_full_joules"], "prompt": runtime.costs.prices.of(positions),
+    }  # fmt: skip
 
 
-def policy(runtime: Runtime) -> str:
-    """The agent where the bundle has one; else its first exit, else none."""
-    if runtime.agent is not None:
-        return "agent"
-    return f"fixed:{runtime.exits[0]}" if runtime.exits else "full"
-
-
-def complete(runtime: Runtime, rows: Sequence[Row], arm: Arm) -> Counts:
-    """Complete each row. The agent offers an exit where that is its most likely action: what it drafts is verified."""
-    params = by_policy(runtime.model, arm.decoding, policy(runtime) if arm.asks else "full", LIKELIEST)
-    counts = Counts([], 0, Counter(), Counter(), Counter())
-    for row in rows:
-        session = Session(runtime, arm.lookup)
-        asked: CompletionParams = {**params, "prefix": row.prefix, "suffix": row.suffix}
-        result = session.complete(asked, lambda: None, math.inf)
-        # Every arm takes the prompt to full depth: its positions' own part is the same in all.
-        passes = result["tokens"] + (result["reason"] == "end_of_text")
-        first = full_depth_work(runtime.layers_total, result["prompt_tokens"], min(1, passes), SMALL_BATCH)
-        prompt = runtime.costs.joules(replace(first, runs=0, heads=0, head_rows=0))
-        counts.rows.append({
-            "id": row.id, "language": row.language, "tokens": result["tokens"],
-            "passes": passes, "texts": result["token_texts"],
-            "joules": result["energy_joules"], "full_joules": result["energy_full_joules"], "prompt_joules": prompt,
-        })  # fmt: skip
-        counts.verifications += session.price_book.verifications
-        _count(session.price_book, runtime, counts)
-    return counts
-
-
-def _count(price_book: PriceBook, runtime: Runtime, counts: Counts) -> None:
-    """A rate's counts less its prior's are what verification said."""
-
-    def add(
-        into: Counter[tuple[int, int, str]],
-        kind: tuple[int, int],
-        rate: AcceptanceRate,
-        before: AcceptanceRate,
-    ) -> None:
-        into[kind[0], kind[1], "asked"] += round(rate.asked - before.asked)
-        into[kind[0], kind[1], "right"] += round(rate.right - before.right)
-
-    if price_book.lookup is not None:
-        fresh = PromptLookup(runtime.vocabulary, runtime.layers_total)
-        for kind, rate in price_book.lookup.rates.items():
-            add(counts.text, kind, rate, fresh.rates[kind])
-        for i, (rate, before) in enumerate(
-            zip(price_book.lookup.corpus_rates, fresh.corpus_rates, strict=True)
-        ):
-            add(counts.corpus, (i, 0), rate, before)
-    for depth, record in price_book.exits.items():
-        for i, (rate, before) in enumerate(zip(record.rates, ExitRecord().rates, strict=True)):
-            add(counts.exits, (depth, i), rate, before)
-
-
-def summary(name: str, counts: Counts, full: Sequence[dict[str, Any]], seed: int) -> dict[str, Any]:
-    """Sums over rows, with 95 % bootstrap intervals of the ratios."""
-    rows, tokens = counts.rows, sum(row["tokens"] for row in counts.rows)
+def summary(name: str, rows: Sequence[dict[str, Any]], full: Sequence[dict[str, Any]], seed: int) -> Found:
+    """Sums over rows. `whole`, `after_prompt`: joules of full depth over those spent, with and without the prompt's positions."""
+    tokens, passes, rounds = (sum(row[key] for row in rows) for key in ("tokens", "passes", "rounds"))
+    after = [(row["full"] - row["prompt"], row["joules"] - row["prompt"]) for row in rows]
     return {
-        "name": name,
-        "tokens": tokens,
-        "passes": sum(row["passes"] for row in rows),  # at full depth
-        "verifications": counts.verifications,
-        "same_rows": sum(a["texts"] == b["texts"] for a, b in zip(rows, full, strict=True)) / len(rows),
-        "joules_per_token": sum(row["joules"] for row in rows) / tokens if tokens else None,
-        "ratio": _ratio(rows),
-        "ratio_interval": _interval(rows, False, seed),
-        "ratio_after_prompt": _ratio(rows, True),
-        "ratio_after_prompt_interval": _interval(rows, True, seed),
-    }
+        "arm": name, "tokens": tokens, "passes": rounds or passes, "tokens_a_pass": passes / max(1, rounds or passes),
+        "joules_per_token": sum(row["joules"] for row in rows) / max(1, tokens),
+        "whole": ratio_figure([(row["full"], row["joules"]) for row in rows], seed),
+        "after_prompt": ratio_figure(after, seed),
+        "same": sum(a["texts"] == b["texts"] for a, b in zip(rows, full, strict=True)) / len(rows),
+    }  # fmt: skip
 
 
-def _ratio(rows: Sequence[dict[str, Any]], after_prompt: bool = False) -> float:
-    """Joules of full depth over those that were spent; `after_prompt`: both without the prompt positions' own."""
-    prompt = sum(row["prompt_joules"] for row in rows) if after_prompt else 0.0
-    spent = sum(row["joules"] for row in rows) - prompt
-    return (sum(row["full_joules"] for row in rows) - prompt) / spent if spent > 0 else 1.0
-
-
-def _interval(rows: Sequence[dict[str, Any]], after_prompt: bool, seed: int) -> Interval:
-    generator = random.Random(seed)
-    drawn = sorted(_ratio(generator.choices(rows, k=len(rows)), after_prompt) for _ in range(_DRAWS))
-    return drawn[int(0.025 * _DRAWS)], drawn[int(0.975 * _DRAWS)]
-
-
-def _by_kind(counts: Counter[tuple[int, int, str]], names: tuple[str, str]) -> list[dict[str, int]]:
-    kinds = sorted({(a, b) for a, b, _ in counts})
+@torch.inference_mode()
+def priors(runtime: Runtime, corpus: Corpus, seed: int) -> list[Found]:
+    """How often a draft of each kind is the last layer's token, in windows of which each position is as likely."""
+    drafted, accepted, generator = Counter[Kind](), Counter[Kind](), random.Random(seed)
+    for language in corpus.languages:
+        shard = corpus.shards[language, "heldout"]
+        starts = [int(start) for start in corpus.document_starts(language, "heldout")]
+        usable = [(s, e) for s, e in zip(starts, [*starts[1:], len(shard)], strict=True) if e - s > 2 * _SCORED]  # fmt: skip
+        sizes = [end - start for start, end in usable]
+        for start, end in generator.choices(usable, sizes, k=_WINDOWS) if usable else ():
+            at = generator.randrange(_SCORED, end - start - _SCORED + 1)
+            for kind, right in outcomes(runtime, [int(token) for token in shard[start:end]], at):
+                drafted[kind] += 1
+                accepted[kind] += right
     return [
-        {
-            names[0]: a,
-            **({names[1]: b} if names[1] else {}),
-            "asked": counts[a, b, "asked"],
-            "right": counts[a, b, "right"],
-        }
-        for a, b in kinds
-    ]
+        {"source": source, "kind": kind, "class": name, "positions": times, "accepted": accepted[source, kind, name] / times}
+        for (source, kind, name), times in sorted(drafted.items())
+    ]  # fmt: skip
+
+
+def outcomes(runtime: Runtime, document: Sequence[int], at: int) -> Iterator[tuple[Kind, bool]]:
+    """The kind of each draft at the positions from `at` on, and whether it is the last layer's token."""
+    cut, end, vocabulary = max(1, at + _SCORED - _CONTEXT), at + _SCORED, runtime.vocabulary
+    prompt = [document[0], *document[cut:at]]  # the first token marks the document
+    cache, tops = KVCache(runtime.decoder), {}
+    cache.append([*prompt, *document[at : end - 1]])
+    for depth in (*runtime.exits, runtime.layers_total):
+        cache.advance(len(cache) - 1, depth)
+        tops[depth] = cache.top_tokens(range(len(prompt) - 1, len(cache)), depth)
+    final = [top.token for top in tops.pop(runtime.layers_total)]
+    for depth, own in tops.items():
+        for top, token in zip(own, final, strict=True):
+            at_least = sum(top.probability >= bound for bound in CONFIDENCES)
+            yield ("exit", f"layer {depth:2}", _between(CONFIDENCES, at_least)), top.token == token
+    lookup = PromptLookup(vocabulary, runtime.layers_total, runtime.ngrams)
+    kinds = {id(rate): ("text", f"{n} found", _FOLLOWED[i]) for (n, i), rate in lookup.rates.items()}
+    kinds |= {id(rate): ("corpus", "share", _between(SHARES, i)) for i, rate in enumerate(lookup.corpus_rates)}  # fmt: skip
+    lookup.document.follow(prompt)
+    # The rest of the line under the cursor is left out: what follows begins behind the next line break.
+    after = document[end : end + NEAR_TOKENS]
+    line_ends = (i for i, token in enumerate(after) if b"\n" in vocabulary.token_bytes[token])
+    lookup.around(document[max(1, cut - NEAR_TOKENS) : cut], after[next(line_ends, len(after)) + 1 :])
+    for token, source in zip(final, document[at:end], strict=True):
+        context = lookup.document.tokens[-LENGTHS[0] :]
+        for draft in (lookup.from_session(context, b""), lookup.from_corpus(context, b"")):
+            if draft is not None:
+                yield kinds[id(draft.rate)], draft.token == token
+        lookup.document.extend([source])
+
+
+def _between(bounds: Sequence[float], index: int) -> str:
+    low, high = (0.0, *bounds, 1.0)[index : index + 2]
+    return f"{low:.1f} to {high:.1f}"
+
+
+EXPERIMENT = Experiment(
+    "drafts", "What drafts save while the text stays full depth's", __doc__, measure, ROWS,
+    (
+        Table(
+            "arms", "Joules",
+            "*Passes*: forward passes through the last layer. *Whole*: joules of full depth over those spent, prompt included. *After the prompt*: "
+            "without what the prompt's positions cost in either. *Same*: rows whose tokens are those of full depth.",
+            (
+                ("drafts from", "arm", ""), ("tokens", "tokens", "0"), ("passes", "passes", "0"), ("tokens a pass", "tokens_a_pass", "2"),
+                ("mJ a token", "joules_per_token", "m1"), ("whole", "whole", "x2"), ("after the prompt", "after_prompt", "x2"),
+                ("same", "same", "%"),
+            ),
+        ),
+        Table(
+            "kinds", "Which drafts are accepted",
+            "The priors. *Text*: prompt lookup, by how many of the last tokens were found before and by what followed there. *Corpus*: the bundle's "
+            "n-grams, by the share of their occurrences that the draft followed. *Exit*: by the layer and the head's confidence.",
+            (
+                ("source", "source", ""), ("kind", "kind", ""), ("class", "class", ""), ("positions", "positions", "0"),
+                ("accepted", "accepted", "%"),
+            ),
+        ),
+    ),
+    Bars("Joules of full depth over those spent", "arms", None, "arm", (("whole", "whole"), ("after_prompt", "after the prompt")), "full depth's joules over those spent"),
+)  # fmt: skip

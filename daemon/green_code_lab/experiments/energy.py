@@ -1,146 +1,127 @@
-"""What a token costs at each fixed exit, after the prompt, in windows of repeated decoding.
+"""Is the energy of a token linear in the layers that it runs, and what does it cost whatever the exit?
 
-A window decodes the same few tokens after the same prompt over and over; the prompt is computed before it, at the
-depth of the exit. So each token counted is one position through as many layers as the exit is deep, one head and one
-choice of a token. Exits take turns (windows.py).
+At each fixed exit, the same few tokens after the same prompt are decoded over and over; the exits take turns. The prompt is
+computed outside the windows, at the depth of the exit. So a token is one position through as many layers as the exit is deep,
+one head and one choice. Where joules are estimated from CPU-seconds, the line is one of CPU-seconds.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from green_code.cli.demo import samples
-from green_code.decoding.effort import Effort
-from green_code.decoding.exit_policies import Policy, parse_policy
-from green_code.decoding.generate import fast
+from green_code.decoding.exit_policies import parse_policy
 from green_code.decoding.kv_cache import KVCache
-from green_code.energy.meters import Meter, pick_meter
-from green_code.engine.measured_costs import hardware
-from green_code.engine.runtime import Runtime, load_runtime
-from green_code.models.vocabulary import Vocabulary
-from green_code_lab.evaluation.metrics import bootstrap_interval
-from green_code_lab.experiments.line import Line, fit_line
-from green_code_lab.experiments.provenance import provenance
-from green_code_lab.experiments.windows import meter_in_words, orders, spend
+from green_code.engine.loading import Runtime
+from green_code_lab.experiments.common import without_drafts
+from green_code_lab.experiments.experiment import Args, Experiment, Found, Report, Table, mean_figure
+from green_code_lab.experiments.plots import Curves
+from green_code_lab.experiments.windows import Spent, Work, take_turns
 
 CONTEXT_TOKENS = 256
 ROUND_TOKENS = 8
+_DRAWS = 2000
 
 
-@dataclass(frozen=True)
-class Measured:
-    """One window, per token."""
-
-    repetition: int
-    layer: int
-    tokens: int
-    joules: float
-    cpu_seconds: float
-    wall_seconds: float
+def measure(runtime: Runtime, args: Args, report: Report) -> Found:
+    arms = {layer: partial(_prepare, runtime, layer) for layer in range(1, runtime.layers_total + 1)}
+    windows, settings = take_turns(runtime, arms, args, report)
+    tokens = f"{ROUND_TOKENS} after {CONTEXT_TOKENS} of prompt, over and over"
+    return {"settings": {**settings, "tokens": tokens}, **figures(windows, args.seed)}
 
 
-def run(
-    model: str, window_seconds: float, repetitions: int, seed: int, report: Callable[[str], None]
-) -> dict[str, Any]:
-    """Measure; returns what goes into energy.json.
-
-    Raises:
-        Problem: the model is missing or damaged, or the meter gives no readings.
-    """
-    report(f"loading {model}")
-    runtime = load_runtime(model)
-    meter = pick_meter(hardware(runtime.decoder.device)[0])
-    windows = measure(runtime, meter, window_seconds, repetitions, seed, report)
-    layers = list(range(1, runtime.layers_total + 1))
-    costs = np.empty((repetitions, len(layers)))
-    for window in windows:
-        costs[window.repetition, window.layer - 1] = window.joules
-    line = fit_line(layers, costs, seed)
-    options: dict[str, object] = {
-        "model": Path(model), "window-seconds": window_seconds, "repetitions": repetitions, "seed": seed,
-    }  # fmt: skip
-    return {
-        **provenance(runtime, "energy", options),
-        "source": meter.source,
-        "meter": meter_in_words(meter),
-        "context_tokens": CONTEXT_TOKENS,
-        "round_tokens": ROUND_TOKENS,
-        "window_seconds": window_seconds,
-        "repetitions": repetitions,
-        "seed": seed,
-        "layers": runtime.layers_total,
-        "line": asdict(line),
-        "points": [_point(layer, windows, line) for layer in layers],
-        "windows": [asdict(window) for window in windows],
-    }
-
-
-def measure(
-    runtime: Runtime,
-    meter: Meter,
-    window_seconds: float,
-    repetitions: int,
-    seed: int,
-    report: Callable[[str], None],
-) -> list[Measured]:
-    """Windows in the order in which they were measured, after one at full depth that does not count."""
-    prompt = _prompt(runtime.vocabulary)
-    layers = range(1, runtime.layers_total + 1)
-    _window(runtime, prompt, layers[-1], meter, window_seconds, repetition=-1)
-    windows = []
-    for repetition, order in enumerate(orders(layers, repetitions, seed)):
-        windows += [_window(runtime, prompt, layer, meter, window_seconds, repetition) for layer in order]
-        report(f"repetition {repetition + 1} of {repetitions}")
-    return windows
-
-
-def _prompt(vocabulary: Vocabulary) -> list[int]:
-    """CONTEXT_TOKENS tokens of the demo's files, over again where they are fewer."""
+def _prepare(runtime: Runtime, layer: int) -> Work:
     text = "\n".join(before + rest + after for _, before, rest, after in samples())
-    start = [vocabulary.bos] if vocabulary.bos is not None else []
-    return list(
-        itertools.islice(itertools.chain(start, itertools.cycle(vocabulary.encode(text))), CONTEXT_TOKENS)
-    )
-
-
-@torch.inference_mode()
-def _window(
-    runtime: Runtime, prompt: Sequence[int], layer: int, meter: Meter, seconds: float, repetition: int
-) -> Measured:
+    start = [runtime.vocabulary.bos] if runtime.vocabulary.bos is not None else []
+    tokens = itertools.chain(start, itertools.cycle(runtime.vocabulary.encode(text)))
+    *prompt, last = itertools.islice(tokens, CONTEXT_TOKENS)
     policy = parse_policy(f"fixed:{layer}", (), runtime.layers_total, None, 1.0)
     cache = KVCache(runtime.decoder)
-    cache.append(prompt[:-1])
-    cache.advance(len(prompt) - 2, layer)
-    _round(runtime, cache, prompt[-1], policy)  # warm
-    return Measured(
-        repetition, layer, *spend(meter, seconds, lambda: _round(runtime, cache, prompt[-1], policy))
-    )
+
+    @torch.inference_mode()
+    def decode_round() -> int:
+        """ROUND_TOKENS tokens; the prompt's last position is computed with the first one."""
+        if not len(cache):
+            cache.append(prompt)
+            cache.advance(len(prompt) - 1, layer)
+        cache.truncate(len(prompt))
+        cache.append([last])
+        return len(list(itertools.islice(without_drafts(cache, runtime, policy), ROUND_TOKENS)))
+
+    return decode_round
 
 
-def _round(runtime: Runtime, cache: KVCache, last: int, policy: Policy) -> int:
-    """ROUND_TOKENS tokens, and how many these are; the prompt's last position is computed with the first one, as a position is with each."""
-    cache.truncate(CONTEXT_TOKENS - 1)
-    cache.append([last])
-    for _ in itertools.islice(fast(cache, policy, runtime.chooser, b"", Effort()), ROUND_TOKENS):
-        pass
-    return ROUND_TOKENS
+def figures(windows: dict[int, list[Spent]], seed: int) -> Found:
+    """Per layer, from equally many windows each; and the line through their means."""
+    layers = list(windows)
+    costs = np.array([[window.joules for window in own] for own in windows.values()]).T
+    line = fit_line(layers, costs, seed)
+    arms = [
+        {
+            "layer": layer, "skipped": layers[-1] - layer, "joules": mean_figure([w.joules for w in own]),
+            "line": line["intercept"][0] + line["slope"][0] * layer,
+            "of_full": sum(w.joules for w in own) / sum(w.joules for w in windows[layers[-1]]),
+            "cpu_seconds": sum(w.cpu_seconds for w in own) / len(own), "wall_seconds": sum(w.wall_seconds for w in own) / len(own),
+        }
+        for layer, own in windows.items()
+    ]  # fmt: skip
+    return {"line": [line], "arms": arms}
 
 
-def _point(layer: int, windows: Sequence[Measured], line: Line) -> dict[str, Any]:
-    own = [window for window in windows if window.layer == layer]
-    joules = [window.joules for window in own]
-    return {
-        "layer": layer,
-        "joules": sum(joules) / len(joules),
-        "joules_interval": bootstrap_interval(joules),
-        "cpu_seconds": sum(window.cpu_seconds for window in own) / len(own),
-        "wall_seconds": sum(window.wall_seconds for window in own) / len(own),
-        "line_joules": line.intercept + line.slope * layer,
-    }
+def fit_line(layers: Sequence[int], costs: NDArray[np.float64], seed: int) -> Found:
+    """joules = intercept + slope · layer, by least squares, with percentile bootstrap intervals over repetitions.
+
+    Args:
+        layers: (X,), at least three. costs: (R, X). Repetitions are drawn whole, so drift between them widens the intervals.
+    Returns:
+        `fixed_share`: the intercept as a share of the line at the last layer. `bend`: how far a parabola's middle lies
+        above the chord between its ends, as a share of the same. `r_squared`: over single windows.
+    """
+    depths = np.asarray(layers, np.float64)
+
+    def coefficients(some: NDArray[np.float64]) -> tuple[float, ...]:
+        means = some.mean(0)
+        slope, intercept = np.polyfit(depths, means, 1)
+        last = intercept + slope * depths[-1]
+        # a + b·x + c·x² lies −c·(half the range)² above its chord in the middle.
+        above = -np.polyfit(depths, means, 2)[0] * ((depths[-1] - depths[0]) / 2) ** 2
+        return float(slope), float(intercept), float(intercept / last), float(above / last)
+
+    draws = np.random.default_rng(seed).integers(len(costs), size=(_DRAWS, len(costs)))
+    low, high = np.percentile([coefficients(costs[draw]) for draw in draws], [2.5, 97.5], axis=0)
+    found = coefficients(costs)
+    names = ("slope", "intercept", "fixed_share", "bend")
+    line: Found = {n: [v, float(a), float(b)] for n, v, a, b in zip(names, found, low, high, strict=True)}
+    left = ((costs - found[1] - found[0] * depths) ** 2).sum()
+    return {**line, "r_squared": float(1 - left / ((costs - costs.mean()) ** 2).sum())}
+
+
+EXPERIMENT = Experiment(
+    "energy", "Energy against layers", __doc__, measure, {"window-seconds": 10.0, "repetitions": 6},
+    (
+        Table(
+            "line", "The least-squares line",
+            "*mJ a layer*: its slope. *mJ whatever the exit*: its intercept, and that as a share of the line at full depth. *Bend*: how far the middle of"
+            " a parabola in its place lies above the chord between its ends, as the same share; 0 for a straight line. *R²*: over single windows.",
+            (
+                ("mJ a layer", "slope", "m2"), ("mJ whatever the exit", "intercept", "m2"), ("of full depth", "fixed_share", "%"),
+                ("bend", "bend", "+%"), ("R²", "r_squared", "4"),
+            ),
+        ),
+        Table(
+            "arms", "A token at each exit",
+            "Means over windows. *CPU-ms* and *ms*: processor and wall time.",
+            (
+                ("exit after layer", "layer", "0"), ("layers skipped", "skipped", "0"), ("mJ per token", "joules", "m2"),
+                ("on the line", "line", "m2"), ("of full depth", "of_full", "%"), ("CPU-ms", "cpu_seconds", "m2"), ("ms", "wall_seconds", "m2"),
+            ),
+        ),
+    ),
+    Curves("Joules per token by layer", "arms", None, "layer", "joules", "layers run", "J per token"),
+)  # fmt: skip

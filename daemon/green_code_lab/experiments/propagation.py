@@ -1,114 +1,122 @@
-"""What handing states on costs and loses against bringing positions up properly: one policy, two caches, row by row.
+"""What becomes of the text and of the joules where keys and values above a token's exit are made of the state at that exit
+(propagation, the paper's cached variant; CALM, arXiv 2207.07061), and not computed when a deeper layer is first needed (the
+exact cache)?
 
-Every row is completed cold by a session of its own, once on the cache and once on the propagating cache; the weights,
-the decoder, the policy and the prompt's treatment (full depth, see propagating_cache.py) are the same. The decoder is the one that serves: the CPU kernel writes an entry as well as torch does.
-Joules are modelled: what was run, times the fitted costs; an entry that was handed on costs the share of its layer that the
-projections of keys and values are.
-Results are kept in WORK/experiments as they come, so that a cut run resumes.
+Each row's line is completed twice with an empty cache; weights, decoder and policy are the same on both caches. The bundle's
+KV projections are left out. All of a prompt but its last position goes to full depth in both, so that the caches differ in
+generated positions alone; the paper's prompts do the same. In service's `fast` it is the other way round: only prompts are
+propagated (see [prefill-exits](prefill-exits.md)).
+
+Confidence decides at every trained exit, so that its tokens exit at very different depths. The agent sees what going on would
+cost: less than in service, as the prompt is at full depth, and less again with propagation, where nothing is pending. What
+propagation costs is an estimate: one key and value is priced as the share of running its layer for one position that the
+projections are. It is computed when the next token comes, as in the paper, whether it will be read or not.
 """
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Literal
+import math
+from collections.abc import Sequence
+from typing import Any
 
 from green_code.decoding.exit_policies import LIKELIEST
-from green_code.energy.costs import CostModel, Work, full_depth_work
-from green_code.engine.bundle_contents import Parts
-from green_code.engine.interfaces import Cancelled
-from green_code.engine.runtime import BUDGET_SECONDS, Runtime, Session, load_runtime
-from green_code.link.messages import CompletionParams, CompletionResult
-from green_code.models.backend import SMALL_BATCH
+from green_code.decoding.propagation import PropagatingKVCache
+from green_code.engine.loading import Runtime
+from green_code.engine.session import Session
+from green_code.link.messages import CompletionParams
 from green_code.models.families import ModelConfig
-from green_code.models.weights import Model
 from green_code.settings import default_settings
-from green_code_lab.evaluation.datasets import rows_digest
-from green_code_lab.evaluation.metrics import bootstrap_interval, mean
-from green_code_lab.evaluation.run import evaluate, summarise
-from green_code_lab.experiments.layers import plain, taught_layers
-from green_code_lab.experiments.propagating_cache import PromptAtFullDepth, PropagatingCache
-from green_code_lab.experiments.provenance import provenance
-from green_code_lab.experiments.rows import by_policy, choose_rows, facts
+from green_code.work import Work
+from green_code_lab.evaluation.datasets import Row
+from green_code_lab.evaluation.metrics import mean
+from green_code_lab.evaluation.run import score
+from green_code_lab.experiments.common import (
+    Scored,
+    by_language,
+    by_policy,
+    choose_rows,
+    trained_exits,
+    without_kv_projections,
+)
+from green_code_lab.experiments.experiment import (
+    ROWS,
+    Args,
+    Experiment,
+    Found,
+    Report,
+    Table,
+    interval_figure,
+    mean_figure,
+)
+from green_code_lab.experiments.plots import Bars
 
-FULL, AGENT, CONFIDENCE, FIXED = "full depth", "agent", "confidence", "fixed exit"
-STAIRCASE, PROPAGATION = "cache", "propagation"
-SCORES = ("edit_similarity", "exact_match", "same_as_full")
-SPENT = ("evaluations", "propagated", "joules", "propagation_joules")
-CACHES = {STAIRCASE: PromptAtFullDepth, PROPAGATION: PropagatingCache}
+FULL = "full depth"
 _CONFIDENCES = (0.5, 0.7, 0.9)
-_DRAWS = 1000
 
 
-@dataclass(frozen=True)
-class Arm:
-    """`family` and `setting` name the policy; `cache` is one of CACHES."""
+class PromptAtFullDepth(PropagatingKVCache):
+    """An exact cache, on which all of a prompt but its last position goes to full depth at once."""
 
-    family: str
-    setting: str
-    policy: str
-    threshold: float = 1.0
-    decoding: Literal["full", "fast"] = "fast"
-    cache: str = STAIRCASE
+    propagated = 0
+    """Layer × position keys and values that were made of a state of a layer below."""
+    prompt_work = Work()
 
-    @property
-    def name(self) -> str:
-        return f"{self.family} {self.setting}".strip() + f", {self.cache}"
-
-
-def arms(depths: Sequence[int], has_agent: bool) -> list[Arm]:
-    """In the order of the page: full depth, and each policy on the cache right before it is on the other cache."""
-    thresholds = (default_settings().threshold, LIKELIEST) if has_agent else ()
-    policies = [
-        *(Arm(AGENT, f"T={t}", "agent", t) for t in thresholds),
-        *(Arm(CONFIDENCE, f"τ={c}", f"confidence:{c}") for c in _CONFIDENCES),
-        *(Arm(FIXED, str(depth), f"fixed:{depth}") for depth in depths),
-    ]
-    return [
-        Arm(FULL, "", "full", decoding="full"),
-        *(replace(arm, cache=cache) for arm in policies for cache in CACHES),
-    ]
+    def append(self, tokens: Sequence[int]) -> None:
+        """See `KVCache.append`."""
+        super().append(tokens)
+        if len(tokens) > 1:
+            last = len(self) - 2
+            self.advance(last, self.decoder.config.layers, first_output=last)
+            self.prompt_work = self.work.copy()
 
 
-def run(
-    model: str, data: Sequence[Path], work: Path, limit: int, seed: int, report: Callable[[str], None]
-) -> dict[str, Any]:
-    """Measure; returns what goes into propagation.json.
+class PropagatingCache(PromptAtFullDepth):
+    """Positions below full depth are propagated when others are added, and cannot be computed any more; without drafts only."""
 
-    Raises:
-        Problem: the model, its bundle or the rows are missing or damaged.
-    """
-    report(f"loading {model}")
-    shipped = load_runtime(model)
-    served = plain(shipped)  # entries are for the prefill exit, and here states are handed on from any depth
-    runtimes = {cache: CacheRuntime(served, cache) for cache in CACHES}
-    rows, source = choose_rows(data, work / "corpus", served.vocabulary, limit, seed)
-    kept = work / "experiments" / f"propagation-{rows_digest(rows, served.weights)}"
-    chosen = arms(taught_layers(served), served.agent is not None)
-    results: dict[Arm, list[dict[str, Any]]] = {}
-    for arm in chosen:
-        params = by_policy(model, arm.decoding, arm.policy, arm.threshold)
-        folder = kept / arm.name.replace(", ", "-").replace(" ", "-")
-        done = evaluate(runtimes[arm.cache], rows, params, lambda _: None, folder)
-        results[arm] = [after_prompt(row, served.costs) for row in done]
-        report(f"{arm.name:28} edit similarity {summarise(done)['all']['edit_similarity']:.1f}")
-    options: dict[str, object] = {"model": Path(model), "data": data, "limit": limit, "seed": seed}
-    return {
-        **provenance(shipped, "propagation", options),
-        **facts(rows, source, seed),
-        "layers": served.layers_total,
-        "exits": list(served.exits),
-        "taught": list(taught_layers(served)),
-        "key_value_share": key_value_share(served.decoder.config),
-        "energy_source": served.energy_source,
-        "arms": [
-            {"family": arm.family, "setting": arm.setting, "cache": arm.cache, **summary}
-            for arm in chosen
-            for summary in summaries(results[arm], results[chosen[0]], results[replace(arm, cache=STAIRCASE)])
-        ],
-    }
+    def append(self, tokens: Sequence[int]) -> None:
+        """See `PromptAtFullDepth.append`. Earlier positions count as having been through all layers afterwards."""
+        end, decoder, buffers = len(self), self.decoder, (self._keys, self._values)
+        for layer in range(1, decoder.config.layers + 1):
+            if (start := self.length(layer)) < end:
+                decoder.project_kv(layer, layer, self._states, start, end, *buffers, propagated=False)
+                self._extend(layer, layer, start, end, kv_only=False)
+                self.propagated += end - start
+        super().append(tokens)
+
+
+class _Session(Session):
+    """A session of its own cache, without drafts."""
+
+    def __init__(self, runtime: Runtime, cache: PromptAtFullDepth) -> None:
+        super().__init__(runtime, lookup=False)
+        self._cache = cache
+
+
+def policies(runtime: Runtime) -> dict[str, CompletionParams]:
+    """By name, full depth first. Confidence decides at all trained exits, so that its tokens exit at very different depths."""
+    found = {FULL: by_policy(runtime.model, "full", "full")}
+    thresholds = (default_settings().threshold, LIKELIEST) if runtime.agent is not None else ()
+    asked = [(f"agent T={t}", "agent", t) for t in thresholds]
+    asked += [(f"confidence τ={c}", f"confidence:{c}", 1.0) for c in _CONFIDENCES]
+    asked += [(f"fixed exit {depth}", f"fixed:{depth}", 1.0) for depth in trained_exits(runtime)]
+    return found | {name: by_policy(runtime.model, "fast", policy, t) for name, policy, t in asked}
+
+
+def measure(runtime: Runtime, args: Args, report: Report) -> Found:
+    served = without_kv_projections(runtime)  # which are for the prefill exit; here any depth is propagated
+    served.prefill_exit = None
+    rows, settings = choose_rows(served, args)
+    served.exits = trained_exits(served)  # the agent has its own
+    arms, full = list[Found](), list[dict[str, Any]]()
+    for name, params in policies(served).items():
+        exact = [complete(served, params, row, PromptAtFullDepth) for row in rows]
+        full = full or exact
+        other = [complete(served, params, row, PropagatingCache) for row in rows] if name != FULL else []
+        arms += [{"policy": name, **summary} for summary in summaries(exact, other, full)]
+        report(f"{name}: {len(rows)} rows")
+    settings["trained exits"] = ", ".join(map(str, served.exits))
+    settings["keys and values"] = f"{100 * key_value_share(served.decoder.config):.1f} % of a layer's weights"
+    return {"settings": settings, "arms": arms}
 
 
 def key_value_share(config: ModelConfig) -> float:
@@ -119,146 +127,87 @@ def key_value_share(config: ModelConfig) -> float:
     return both / (both + query_and_out + mlp)
 
 
-# --- what runs ----------------------------------------------------------------------------------------------
+def complete(
+    runtime: Runtime, params: CompletionParams, row: Row, cache_type: type[PromptAtFullDepth]
+) -> dict[str, Any]:
+    """A row's line, cold, with its scores and what it took after the prompt.
+
+    Propagating one key and value costs the share of running its layer for this position alone that the projections are.
+    """
+    prices, cache = runtime.costs.prices, cache_type(runtime.decoder, None)
+    asked: CompletionParams = {**params, "prefix": row.prefix, "suffix": row.suffix}
+    done = _Session(runtime, cache).complete(asked, lambda: None, math.inf)
+    work, one_layer = cache.work - cache.prompt_work, Work(1, 1, 1)
+    propagating = cache.propagated * key_value_share(runtime.decoder.config) * prices.of(one_layer)
+    return {
+        "language": row.language, "text": done["text"], "tokens": done["tokens"], "exits": done["exits"], "propagating": propagating,
+        "layers": work.layer_positions, "joules": prices.of(work) + propagating, **score(done["text"], row),
+    }  # fmt: skip
 
 
-class _Completion(CompletionResult):
-    """`propagated` entries of the cache were handed on (0 on the cache), for `propagation_joules` of the joules."""
-
-    propagated: int
-    propagation_joules: float
-
-
-class CacheRuntime(Runtime):
-    """The runtime that serves, on another cache. `confidence` asks at all taught layers, the agent at its own.
+def summaries(exact: Scored, other: Scored, full: Scored) -> list[Found]:
+    """Per language: scores and work a token after the prompt on the exact cache, and what propagation changes.
 
     Args:
-        cache: one of CACHES.
-    """
-
-    def __init__(self, served: Runtime, cache: str) -> None:
-        opened = Model(served.decoder, served.vocabulary, served.weights)
-        network = served.agent.network if served.agent is not None else None
-        super().__init__(served.model, opened, None, Parts(network), served.costs)
-        self.exits = taught_layers(served)
-        self.cache = CACHES[cache]
-        # An entry is priced as if its layer were run for this position, which is alone, but for these products only; those that
-        # a cache's last layer makes are many at once, and cost what entries were measured at.
-        one_layer = served.costs.joules(Work(runs=1, evaluations=1, few=1))
-        self.entry_joules = key_value_share(served.decoder.config) * one_layer
-
-    def new_session(self) -> _Session:
-        return _Session(self)
-
-
-class _Session(Session):
-    """A session over its runtime's cache."""
-
-    _runtime: CacheRuntime
-    _cache: PromptAtFullDepth
-
-    def __init__(self, runtime: CacheRuntime) -> None:
-        super().__init__(runtime, lookup=False)
-
-    def trim(self) -> None:
-        super().trim()
-        self._cache = self._runtime.cache(self._runtime.decoder)
-
-    def complete(
-        self, params: CompletionParams, cancelled: Cancelled, budget_seconds: float = BUDGET_SECONDS
-    ) -> _Completion:
-        """See `Session.complete`; the joules are those of handing on, too."""
-        before = self._cache.propagated
-        result = super().complete(params, cancelled, budget_seconds)
-        propagated = self._cache.propagated - before
-        joules = propagated * self._runtime.entry_joules
-        return {
-            **result,
-            "energy_joules": result["energy_joules"] + joules,
-            "propagated": propagated,
-            "propagation_joules": joules,
-        }
-
-
-def after_prompt(row: dict[str, Any], costs: CostModel) -> dict[str, Any]:
-    """A cold row with what it did after the prompt's pass, which is the same in all arms.
-
-    `evaluations`: layer × position, of the positions that gave tokens (the prompt's last is the first of them), as far as
-    their exits and as far as they were brought up later. `joules`: of these, of heads, of decisions and of handing on.
-    """
-    layers, before = row["layers_total"], row["prompt_tokens"] - 1
-    if row["reason"] == "no_context":
-        before = 0
-    pass_ = full_depth_work(layers, before, int(before > 0), SMALL_BATCH)
-    pass_ = replace(pass_, heads=0, head_rows=0)  # it says nothing
-    evaluations = row["layers_run"] + row["prompt_layers_run"] - pass_.evaluations
-    return {**row, "evaluations": evaluations, "joules": row["energy_joules"] - costs.joules(pass_)}
-
-
-# --- what it comes to ---------------------------------------------------------------------------------------
-
-
-def summaries(
-    done: Sequence[dict[str, Any]], full: Sequence[dict[str, Any]], cache: Sequence[dict[str, Any]]
-) -> list[dict[str, Any]]:
-    """A language each: scores, work a token after the prompt, and differences from `cache`, row by row.
-
-    Args:
-        full, stairs: the same rows at full depth, and by the same policy on the cache.
+        exact, other: by one policy with computed and with propagated keys and values; `other` may be empty. full: at full depth.
     """
     found = []
-    for language in dict.fromkeys(row["language"] for row in done):
-        own = [i for i, row in enumerate(done) if row["language"] == language]
-        rows, there = ([_with_same(of[i], full[i]) for i in own] for of in (done, cache))
-        pairs = list(zip(rows, there, strict=True))
-        found.append({
-            "language": language,
-            **{name: mean([row[name] for row in rows]) for name in SCORES},
-            **{f"{name}_interval": bootstrap_interval([row[name] for row in rows]) for name in SCORES},
-            **{name: _a_token(rows, name) for name in SPENT},
-            "mean_depth": mean([depth for row in rows for depth in row["exits"]]),
-            "deeper": deeper([row["exits"] for row in rows]),
-            "same_as_staircase": mean([a["text"] == b["text"] for a, b in pairs]),
-            "from_staircase": {
-                **{name: _difference([a[name] - b[name] for a, b in pairs]) for name in SCORES},
-                "joules": _joules_difference(pairs),
-            },
-        })  # fmt: skip
+    for language, (own, there, last) in by_language(exact, other, full):
+        same = [a["text"] == b["text"] for a, b in zip(own, last, strict=True)]
+        summary: Found = {
+            "language": language, **{name: mean([row[name] for row in own]) for name in ("edit_similarity", "exact_match")},
+            "same": mean(same), "depth": mean([depth for row in own for depth in row["exits"]]),
+            "layers": _a_token(own, "layers"), "joules": _a_token(own, "joules"),
+        }  # fmt: skip
+        if there:
+            pairs = list(zip(own, there, strict=True))
+            same_there = [a["text"] == b["text"] for a, b in zip(there, last, strict=True)]
+            summary |= {
+                "similarity_change": mean_figure([b["edit_similarity"] - a["edit_similarity"] for a, b in pairs]),
+                "same_change": mean_figure([float(b) - float(a) for a, b in zip(same, same_there, strict=True)]),
+                "equal_texts": mean([a["text"] == b["text"] for a, b in pairs]), "deeper": deeper([row["exits"] for row in there]),
+                "layers_propagated": _a_token(there, "layers"), "joules_change": interval_figure(pairs, _joules_change),
+                "propagating": _a_token(there, "propagating"),
+            }  # fmt: skip
+        found.append(summary)
     return found
 
 
-def _with_same(row: dict[str, Any], full: dict[str, Any]) -> dict[str, Any]:
-    return {**row, "same_as_full": row["text"] == full["text"]}
+def _a_token(rows: Scored, name: str) -> float:
+    """Sums over rows: completions are not equally long on both caches."""
+    return float(sum(row[name] for row in rows) / max(1, sum(row["tokens"] for row in rows)))
+
+
+def _joules_change(pairs: Sequence[tuple[dict[str, Any], dict[str, Any]]]) -> float:
+    own, there = zip(*pairs, strict=True)
+    return _a_token(there, "joules") - _a_token(own, "joules")
 
 
 def deeper(completions: Sequence[Sequence[int]]) -> float:
     """Share of tokens whose exit is deeper than one before it in the same completion.
 
-    These alone attend to entries that were handed on: up to layer E, the entries of positions that left at E or deeper
-    are computed.
+    These alone attend to propagated keys and values: up to layer E, those of positions that exited at E or deeper are computed.
     """
-    return mean([
-        depth > min(depths[:i], default=depth) for depths in completions for i, depth in enumerate(depths)
-    ])  # fmt: skip
+    return mean([d > min(exits[:i], default=d) for exits in completions for i, d in enumerate(exits)])
 
 
-def _a_token(rows: Sequence[dict[str, Any]], name: str) -> float:
-    """Sums over rows: completions are not equally long on both caches, and what a token costs is asked."""
-    total: float = sum(row[name] for row in rows)
-    tokens: int = sum(row["tokens"] for row in rows)
-    return total / max(1, tokens)
-
-
-def _joules_difference(pairs: Sequence[tuple[dict[str, Any], dict[str, Any]]]) -> dict[str, Any]:
-    """Of joules a token, with the 95 % bootstrap interval over pairs of rows."""
-
-    def of(drawn: Sequence[tuple[dict[str, Any], dict[str, Any]]]) -> float:
-        return _a_token([a for a, _ in drawn], "joules") - _a_token([b for _, b in drawn], "joules")
-
-    generator = random.Random(0)
-    means = sorted(of(generator.choices(pairs, k=len(pairs))) for _ in range(_DRAWS))
-    return {"mean": of(pairs), "interval": (means[int(0.025 * _DRAWS)], means[int(0.975 * _DRAWS)])}
-
-
-def _difference(values: Sequence[float]) -> dict[str, Any]:
-    return {"mean": mean(values), "interval": bootstrap_interval(values)}
+EXPERIMENT = Experiment(
+    "propagation", "What propagated keys and values cost and lose", __doc__, measure, ROWS,
+    (
+        Table(
+            "arms", "Policies",
+            "*Change*: propagation less the exact cache, of the column before, row by row. The other columns are of the exact cache. *Same*: texts that "
+            "equal full depth's. *Equal texts*: completions that are equal on both caches. *Deeper*: tokens with propagation whose exit is deeper than "
+            "one before it in their completion; these alone read what was propagated. *Layers*, *propagated*: layer × position evaluations a token, on "
+            "either cache. *mJ*: a token, without the prompt; *propagating*: of it, with propagation.",
+            (
+                ("policy", "policy", ""), ("edit similarity", "edit_similarity", "1"), ("change", "similarity_change", "+1"),
+                ("exact match", "exact_match", "%"), ("same", "same", "%"), ("change", "same_change", "+%"), ("equal texts", "equal_texts", "%"),
+                ("depth", "depth", "1"), ("deeper", "deeper", "%"), ("layers", "layers", "1"), ("propagated", "layers_propagated", "1"),
+                ("mJ", "joules", "m1"), ("change", "joules_change", "+m1"), ("propagating", "propagating", "m1"),
+            ),
+            ("language",),
+        ),
+    ),
+    Bars("Edit similarity, propagation less the exact cache", "arms", "language", "policy", (("similarity_change", "edit similarity"),), "edit similarity, propagation less exact"),
+)  # fmt: skip

@@ -1,175 +1,110 @@
-"""What each policy saves on real completions, and what it loses: every rival on the same rows, paired.
+"""How many joules does a cold completion cost where the agent, a fixed exit or the head's confidence decides when to stop, and
+how good is its text?
 
-Every row is completed cold by a session of its own, as `evaluate` does. Two references: the bundle at full depth, and
-the untouched model (the base model with the bundle's vocabulary). Joules are modelled: what was run, times the fitted
-costs. Results are kept in WORK/experiments as they come, so that a cut run resumes.
+Each row's line is completed by a session of its own with an empty cache. In `fast`, prompts stop at the prefill exit, and
+deeper layers get keys and values projected from the states there. `exact` and every policy draft from the text around the
+cursor; full depth does not. So what exits save comes on top of `exact`. *Untouched* is the base model with the bundle's
+vocabulary.
 """
 
 from __future__ import annotations
 
-import re
-from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
-
-from green_code.engine.runtime import Runtime, load_runtime
+from green_code.engine.loading import Runtime
+from green_code.link.messages import Decoding
 from green_code_lab.evaluation.datasets import rows_digest
-from green_code_lab.evaluation.metrics import bootstrap_interval
-from green_code_lab.evaluation.parallel import Complete, cold, jobs_for, workers
+from green_code_lab.evaluation.metrics import mean
+from green_code_lab.evaluation.parallel import cold, jobs_for, workers
 from green_code_lab.evaluation.run import evaluate, summarise
-from green_code_lab.evaluation.words import KEYWORDS
-from green_code_lab.experiments.layers import untouched
-from green_code_lab.experiments.provenance import provenance
-from green_code_lab.experiments.rows import by_policy, choose_rows, facts
+from green_code_lab.experiments.common import (
+    UNTOUCHED,
+    Scored,
+    by_language,
+    by_policy,
+    choose_rows,
+    untouched,
+)
+from green_code_lab.experiments.experiment import ROWS, Args, Experiment, Found, Report, Table, mean_figure
+from green_code_lab.experiments.plots import Curves
 
-UNTOUCHED, FULL, EXACT = "untouched", "full depth", "exact"
-AGENT, FIXED, CONFIDENCE = "agent", "fixed exit", "confidence"
-SCORES = ("edit_similarity", "exact_match", "rouge_l", "bleu", "chrf")
+FULL = "full depth"
 _THRESHOLDS = (0.5, 0.7, 0.8, 0.9, 0.95, 0.99)
-KINDS_AT = 0.8  # of these, where tokens are told apart by kind
 _CONFIDENCES = (0.5, 0.7, 0.9)
+Arm = tuple[str, str, Decoding, str, float]
+"""Family, setting, and how rows are completed."""
 
 
-@dataclass(frozen=True)
-class Arm:
-    """`family` and `setting` name it; the untouched model's is a family of its own."""
-
-    family: str
-    setting: str
-    decoding: Literal["full", "fast", "exact"]
-    policy: str = "full"
-    threshold: float = 1.0
-
-    @property
-    def name(self) -> str:
-        return f"{self.family} {self.setting}".strip()
-
-
-def arms(exits: Sequence[int], has_agent: bool) -> list[Arm]:
+def arms(runtime: Runtime) -> list[Arm]:
     """In the order of the page; the references first."""
-    thresholds = _THRESHOLDS if has_agent else ()
+    agent, thresholds = ("agent", _THRESHOLDS) if runtime.agent is not None else ("full", ())
     return [
-        Arm(UNTOUCHED, "", "full"),
-        Arm(FULL, "", "full"),
-        Arm(EXACT, "", "exact", "agent" if has_agent else "full"),
-        *(Arm(AGENT, f"T={t}", "fast", "agent", t) for t in thresholds),
-        *(Arm(CONFIDENCE, f"τ={c}", "fast", f"confidence:{c}") for c in _CONFIDENCES),
-        *(Arm(FIXED, str(depth), "fast", f"fixed:{depth}") for depth in exits),
+        (UNTOUCHED, "", "full", "full", 1.0),
+        (FULL, "", "full", "full", 1.0),
+        ("exact", "", "exact", agent, 1.0),
+        *(("agent", f" T={t}", "fast", "agent", t) for t in thresholds),
+        *(("confidence", f" τ={c}", "fast", f"confidence:{c}", 1.0) for c in _CONFIDENCES),
+        *(("fixed exit", f" {depth}", "fast", f"fixed:{depth}", 1.0) for depth in runtime.exits),
     ]
 
 
-def run(
-    model: str, data: Sequence[Path], work: Path, limit: int, seed: int, report: Callable[[str], None]
-) -> dict[str, Any]:
-    """Measure; returns what goes into quality.json.
-
-    Raises:
-        Problem: the model, its bundle or the rows are missing or damaged.
-    """
-    report(f"loading {model}, adapted and untouched")
-    adapted = load_runtime(model)
+def measure(adapted: Runtime, args: Args, report: Report) -> Found:
     base = untouched(adapted)
-    rows, source = choose_rows(data, work / "corpus", adapted.vocabulary, limit, seed)
-    kept = work / "experiments" / f"quality-{rows_digest(rows, base.weights, adapted.weights)}"
-    chosen = arms(adapted.exits, adapted.agent is not None)
-    results: dict[str, list[dict[str, Any]]] = {}
+    rows, settings = choose_rows(adapted, args)
+    kept = args.work / "experiments" / f"quality-{rows_digest(rows, base.weights, adapted.weights)}"
+    results: dict[tuple[str, str], Scored] = {}
     with workers(adapted, jobs_for(adapted)) as complete:
-        for arm in chosen:
-            runtime, who = (base, cold(base)) if arm.family == UNTOUCHED else (adapted, complete)
-            results[arm.name] = _complete(runtime, rows, arm, kept / arm.name.replace(" ", "-"), who)
-            means = summarise(results[arm.name])["all"]
-            report(
-                f"{arm.name:16} edit similarity {means['edit_similarity']:.1f}, {means['saving']:.0%} saved"
-            )
-    options: dict[str, object] = {"model": Path(model), "data": data, "limit": limit, "seed": seed}
-    return {
-        **provenance(adapted, "quality", options),
-        **facts(rows, source, seed),
-        "layers": adapted.layers_total,
-        "exits": list(adapted.exits),
-        "prefill_exit": adapted.prefill_exit,
-        "energy_source": adapted.energy_source,
-        "arms": [
-            {"family": arm.family, "setting": arm.setting, **summary}
-            for arm in chosen
-            for summary in summaries(results[arm.name], results[FULL], results[UNTOUCHED])
-        ],
-        "exit_counts": {
-            arm.setting: exit_counts(results[arm.name], adapted.layers_total)
-            for arm in chosen
-            if arm.family == AGENT
-        },
-        "kinds": kinds(results.get(f"{AGENT} T={KINDS_AT}", [])),
-    }
+        for family, setting, decoding, policy, threshold in arms(adapted):
+            runtime, by = (base, cold(base)) if family == UNTOUCHED else (adapted, complete)
+            name, params = family + setting, by_policy(args.model, decoding, policy, threshold)
+            done = evaluate(runtime, rows, params, lambda _: None, kept / name.replace(" ", "-"), by)
+            results[family, name] = done
+            report(f"{name}: edit similarity {summarise(done)['all']['edit_similarity']:.1f}")
+    base_rows, full_rows, *_ = results.values()
+    found = [
+        {"family": family, "policy": name, **summary}
+        for (family, name), done in results.items()
+        for summary in summaries(done, full_rows, base_rows)
+    ]
+    return {"settings": settings, "arms": found}
 
 
-def _complete(
-    runtime: Runtime, rows: Any, arm: Arm, folder: Path, complete: Complete
-) -> list[dict[str, Any]]:
-    params = by_policy(runtime.model, arm.decoding, arm.policy, arm.threshold)
-    return evaluate(runtime, rows, params, lambda _: None, folder, complete)
-
-
-def summaries(
-    done: Sequence[dict[str, Any]], full: Sequence[dict[str, Any]], base: Sequence[dict[str, Any]]
-) -> list[dict[str, Any]]:
-    """A language each: scores, joules a completion, what they save of full depth's on the same rows, whatever their length,
-    and paired differences of edit similarity with their intervals."""
+def summaries(done: Scored, full: Scored, base: Scored) -> list[Found]:
+    """Per language: scores, joules a completion, what they save of full depth's on the same rows, whatever their length, and
+    paired differences of edit similarity."""
     found = []
-    for language in dict.fromkeys(row["language"] for row in done):
-        own = [i for i, row in enumerate(done) if row["language"] == language]
-        means = summarise([done[i] for i in own])[language]
-        joules, joules_full = (sum(rows[i]["energy_joules"] for i in own) / len(own) for rows in (done, full))
+    for language, (own, full_rows, base_rows) in by_language(done, full, base):
+        means = summarise(own)[language]
+        joules, full_joules = (sum(row["energy_joules"] for row in rows) / len(rows) for rows in (own, full_rows))  # fmt: skip
         found.append({
-            "language": language,
-            **{name: means[name] for name in (*SCORES, "edit_similarity_interval", "mean_depth")},
-            "joules": joules,
-            "saving": 1 - joules / joules_full,
-            "same_as_full": sum(done[i]["text"] == full[i]["text"] for i in own) / len(own),
-            **_difference("full", done, full, own),
-            **_difference("untouched", done, base, own),
+            "language": language, "edit_similarity": mean_figure([row["edit_similarity"] for row in own]),
+            "from_full": None if done is full else _difference(own, full_rows),
+            "from_untouched": None if done is base else _difference(own, base_rows),
+            **{name: means[name] for name in ("exact_match", "rouge_l", "bleu", "chrf", "mean_depth")},
+            "same": mean([a["text"] == b["text"] for a, b in zip(own, full_rows, strict=True)]),
+            "joules": joules, "saved": 1 - joules / full_joules,
         })  # fmt: skip
     return found
 
 
-def _difference(
-    name: str, done: Sequence[dict[str, Any]], other: Sequence[dict[str, Any]], own: Sequence[int]
-) -> dict[str, Any]:
-    values = [done[i]["edit_similarity"] - other[i]["edit_similarity"] for i in own]
-    return {f"from_{name}": sum(values) / len(values), f"from_{name}_interval": bootstrap_interval(values)}
+def _difference(rows: Scored, others: Scored) -> list[float]:
+    name = "edit_similarity"
+    return mean_figure([a[name] - b[name] for a, b in zip(rows, others, strict=True)])
 
 
-# --- layers by kind of token ------------------------------------------------------------------------------
-
-
-def exit_counts(done: Sequence[dict[str, Any]], layers: int) -> dict[str, int]:
-    """Tokens by the layer that gave them, the last layer's always among them."""
-    counts = Counter(depth for row in done for depth in row["exits"])
-    return {str(depth): counts[depth] for depth in sorted({*counts, layers})}
-
-
-def kinds(done: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """How many tokens of each kind left at which depth."""
-    counts: Counter[tuple[str, int]] = Counter()
-    for row in done:
-        for text, depth in zip(row["token_texts"], row["exits"], strict=True):
-            counts[kind(text, row["language"]), depth] += 1
-    depths = sorted({depth for _, depth in counts})
-    return [
-        {"kind": name, "depths": {str(depth): counts[name, depth] for depth in depths}}
-        for name in sorted({name for name, _ in counts})
-    ]
-
-
-def kind(text: str, language: str) -> str:
-    """Of a token by its own text: a piece of a word counts as an identifier."""
-    word = text.strip()
-    if not word:
-        return "layout"
-    if word in KEYWORDS.get(language, ()):
-        return "keyword"
-    if re.fullmatch(r"\d[\w.]*|[\"'].*", word, re.DOTALL):
-        return "literal"
-    return "identifier" if re.search(r"\w", word) else "punctuation"
+EXPERIMENT = Experiment(
+    "quality", "What each exit policy saves and loses", __doc__, measure, ROWS,
+    (
+        Table(
+            "arms", "Policies",
+            "*From full depth*, *from untouched*: edit similarity less that of the same rows there. *Same*: share of texts that equal full depth's. "
+            "*Saved*: of the joules of the same rows at full depth, whose texts may be shorter.",
+            (
+                ("policy", "policy", ""), ("edit similarity", "edit_similarity", "1"), ("from full depth", "from_full", "+1"),
+                ("from untouched", "from_untouched", "+1"), ("exact match", "exact_match", "%"), ("ROUGE-L", "rouge_l", "2"),
+                ("BLEU", "bleu", "1"), ("chrF", "chrf", "1"), ("depth", "mean_depth", "1"), ("same", "same", "%"), ("J", "joules", "2"),
+                ("saved", "saved", "%"),
+            ),
+            ("language",),
+        ),
+    ),
+    Curves("Edit similarity over joules a completion", "arms", "language", "joules", "edit_similarity", "J a completion", "edit similarity", "family" ),
+)  # fmt: skip

@@ -1,156 +1,93 @@
-"""What users pay while they type: whole editing sessions, with a warm cache, in each decoding mode.
+"""How many joules and CPU-seconds do completions take while a file is typed, with a warm cache, and how much of the typing do
+they save?
 
-A session types some lines of a real file again, in their place: the text before them and after them is there. The editor
-asks as it does with people who pause: at the start of a line, and after every few characters. Where the suggestion is
-the rest of the line, it is accepted; else typing goes on, and what is typed along a suggestion needs no engine, as in the
-front. So the cache is warm as in life: a cold start once, then a few new tokens a request. Every mode gets the same
-files; they take turns, forwards and backwards, file by file.
+In each file, some lines are typed again in their place, with the file before and after them, as by people who pause: a
+suggestion is requested at the start of a line, which the editor has indented, and after every few characters. Where it is the
+rest of the line, it is accepted; else typing goes on, and what is typed along a suggestion needs no engine. Each mode gets the
+same files, in turns. The model was not trained on held-out projects, but priors of drafts and the agent's thresholds were
+chosen on them. CPU time is the process' own: measure on a quiet machine.
 """
 
 from __future__ import annotations
 
 import math
 import random
-from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any, Literal
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
-from green_code.cli.demo import samples
-from green_code.engine.runtime import Runtime, load_runtime
-from green_code.link.messages import CompletionParams
+from green_code.engine.loading import Runtime
+from green_code.link.messages import CompletionParams, Decoding
 from green_code.lsp.type_through import TypeThrough
 from green_code.models.bundle import early_thresholds
-from green_code.models.vocabulary import Vocabulary
-from green_code.problems import Problem
-from green_code.settings import PROMPT_TOKENS, TOKENS_PER_LINE, default_settings
-from green_code_lab.agent.calibrate import held_out_documents
-from green_code_lab.corpus import open_corpus
-from green_code_lab.experiments.drafts import policy
-from green_code_lab.experiments.provenance import provenance
+from green_code.settings import default_settings
+from green_code_lab.experiments.common import by_policy, choose_files, drafting_policy
+from green_code_lab.experiments.experiment import Args, Experiment, Found, Report, Table, ratio_figure
+from green_code_lab.experiments.plots import Bars
 
 LINES = 10  # that a session types
 CHARACTERS = 4  # that are typed between two requests
 FULL = "full depth"
 _BEFORE_LINES = 30  # at least, before the first line that is typed
-_DRAWS = 1000
 
 
-@dataclass(frozen=True)
-class Arm:
-    name: str
-    decoding: Literal["full", "exact", "fast"]
-    policy: str
-    threshold: float
-
-
-@dataclass(frozen=True)
-class File:
+class File(NamedTuple):
     """A place to type at: the text before it, the lines to type, the text after."""
 
-    id: str
     language: str
     before: str
-    lines: str
+    lines: tuple[str, ...]
     after: str
 
 
 @dataclass
-class Session:
-    """One file in one arm. `prompt_layers`: layer × position evaluations of prompts, over `prompt_positions` new ones."""
+class Typed:
+    """One file in one arm. `typed_along`: requests that needed no engine; `requests`: the engine's results of the others."""
 
-    file: str
-    language: str
+    file: File
     arm: str
-    requests: int = 0
-    typed_along: int = 0  # requests that needed no engine
-    joules: float = 0.0
-    cpu_seconds: float = 0.0
-    wall_seconds: float = 0.0
+    typed_along: int = 0
     characters: int = 0
     accepted: int = 0
-    tokens: int = 0
-    prompt_layers: int = 0
-    prompt_positions: int = 0
-    texts: list[str] = field(default_factory=list)
+    requests: list[Any] = field(default_factory=list)
+
+    def total(self, name: str) -> float:
+        """Of a figure of the results; `prompt_new`: positions of prompts that were not in the cache."""
+        if name == "prompt_new":
+            return self.total("prompt_tokens") - self.total("prompt_reused")
+        return float(sum(result[name] for result in self.requests))
+
+    @property
+    def texts(self) -> list[str]:
+        return [result["text"] for result in self.requests]
 
 
-def arms(runtime: Runtime) -> list[Arm]:
-    """Full depth first. `exact` as the editor has it; `fast` at the editor's threshold and at the bundle's named stops,
-    where it has an agent."""
+def arms(runtime: Runtime) -> dict[str, tuple[Decoding, str, float]]:
+    """Full depth first. `exact` as the editor has it; `fast` at the editor's threshold and at the bundle's presets, with an agent."""
     usual = default_settings().threshold
-    found = [
-        Arm(FULL, "full", "full", 1.0),
-        Arm("exact", "exact", policy(runtime), usual),
-    ]
+    found: dict[str, tuple[Decoding, str, float]] = {
+        FULL: ("full", "full", 1.0), "exact": ("exact", drafting_policy(runtime), usual),
+    }  # fmt: skip
     if runtime.agent is not None:
-        found += [
-            Arm(f"fast, {called}", "fast", "agent", threshold)
-            for called, threshold in early_thresholds(runtime.calibration, usual).items()
-        ]
+        presets = early_thresholds(runtime.calibration, usual)
+        found |= {f"fast, {name}": ("fast", "agent", threshold) for name, threshold in presets.items()}
     return found
 
 
-def run(model: str, work: Path, limit: int, seed: int, report: Callable[[str], None]) -> dict[str, Any]:
-    """Measure; returns what goes into sessions.json.
-
-    Raises:
-        Problem: the model, its bundle or the corpus is missing or damaged, or no file is long enough.
-    """
-    report(f"loading {model}")
-    runtime = load_runtime(model)
-    files, source = choose_files(work / "corpus", runtime.vocabulary, limit, seed)
-    measured: list[Session] = []
-    compared = arms(runtime)
-    type_file(runtime, compared[0], files[0])  # what is loaded at first use, is now
+def measure(runtime: Runtime, args: Args, report: Report) -> Found:
+    files, settings = choose_files(runtime, args, place_in)
+    measured, compared = list[Typed](), list(arms(runtime).items())
+    type_file(runtime, *compared[0], files[0])  # what is loaded at first use, is now
     for i, file in enumerate(files):
-        measured += [type_file(runtime, arm, file) for arm in (compared if i % 2 == 0 else compared[::-1])]
+        turn = compared if i % 2 == 0 else compared[::-1]
+        measured += [type_file(runtime, name, how, file) for name, how in turn]
         report(f"file {i + 1} of {len(files)}")
-    return {
-        **provenance(runtime, "sessions", {"model": Path(model), "limit": limit, "seed": seed}),
-        "files": dict(Counter(file.language for file in files)),
-        "files_from": source,
-        "seed": seed,
-        "lines": LINES,
-        "characters": CHARACTERS,
-        "layers": runtime.layers_total,
-        "prefill_exit": runtime.prefill_exit,
-        "energy_source": runtime.energy_source,
-        "arms": [summary(arm, measured, seed) for arm in compared],
-    }
+    typing = f"{LINES} lines of each file; a request at a line's start and after every {CHARACTERS} characters"  # fmt: skip
+    found = [summary(name, measured, args.seed) for name, _ in compared]
+    return {"settings": {**settings, "typing": typing}, "arms": found}
 
 
-def choose_files(corpus: Path, vocabulary: Vocabulary, limit: int, seed: int) -> tuple[list[File], str]:
-    """At most `limit` files per language, drawn with `seed`, each with a place that is; and where they are from.
-
-    Raises:
-        Problem: the corpus cannot be read, or no file is long enough.
-    """
-    generator, chosen = random.Random(seed), list[File]()
-    if corpus.is_dir():
-        documents = list(held_out_documents(open_corpus(corpus, vocabulary, 1, 1), vocabulary))
-        source = "files of the corpus' held-out projects"
-    else:
-        documents = [
-            ("java" if name.endswith(".java") else "python", before + rest + after)
-            for name, before, rest, after in samples()
-        ]
-        source = "the demo's files (too few for figures; make a corpus)"
-    generator.shuffle(documents)
-    for language in sorted({language for language, _ in documents}, reverse=True):  # Python before Java
-        places = (
-            _place(f"{language}-{i}", language, text, generator)
-            for i, (own, text) in enumerate(documents)
-            if own == language
-        )
-        chosen += [place for place in places if place is not None][:limit]
-    if not chosen:
-        raise Problem("bad_request", f"No file is long enough among {source}.")
-    return chosen, source
-
-
-def _place(name: str, language: str, text: str, generator: random.Random) -> File | None:
+def place_in(language: str, text: str, generator: random.Random) -> File | None:
     """Where `LINES` lines begin, the first of them not blank."""
     lines = text.splitlines(keepends=True)
     least = min(_BEFORE_LINES, len(lines) // 2)
@@ -158,34 +95,27 @@ def _place(name: str, language: str, text: str, generator: random.Random) -> Fil
     if not starts:
         return None
     start = generator.choice(starts)
-    before, typed, after = lines[:start], lines[start : start + LINES], lines[start + LINES :]
-    return File(name, language, "".join(before), "".join(typed), "".join(after))
+    end = start + LINES
+    return File(language, "".join(lines[:start]), tuple(lines[start:end]), "".join(lines[end:]))
 
 
-def type_file(runtime: Runtime, arm: Arm, file: File) -> Session:
+def type_file(runtime: Runtime, arm: str, how: tuple[Decoding, str, float], file: File) -> Typed:
     """A session of its own types the file's lines, and accepts what is right."""
-    session, given, done = (
-        runtime.new_session(),
-        TypeThrough(),
-        Session(file.id, file.language, arm.name),
-    )
-    params: CompletionParams = {
-        "session": "", "prefix": "", "suffix": "", "language": file.language, "model": runtime.model, "decoding": arm.decoding,
-        "policy": arm.policy, "threshold": arm.threshold, "max_tokens": TOKENS_PER_LINE, "single_line": True, "max_lines": 1,
-        "max_prompt_tokens": PROMPT_TOKENS,
-    }  # fmt: skip
-    for line, before, after in _lines(file):
-        body = line.rstrip("\n")
+    session, given, done = runtime.new_session(), TypeThrough(), Typed(file, arm)
+    params = by_policy(runtime.model, *how)
+    params["language"], params["suffix"] = file.language, "\n" + file.after
+    for i, line in enumerate(file.lines):
+        body, before = line.rstrip("\n"), file.before + "".join(file.lines[:i])
         at = len(body) - len(body.lstrip())  # the editor indents
         done.characters += len(body) - at
         while at < len(body):
-            asked: CompletionParams = {**params, "prefix": before + body[:at], "suffix": "\n" + after}
+            asked: CompletionParams = {**params, "prefix": before + body[:at]}
             if (shown := given.find(asked)) is not None:
                 done.typed_along += 1
             else:
                 shown = session.complete(asked, lambda: None, math.inf)
-                _book(done, shown)
-                given.remember(asked, shown)
+                done.requests.append(shown)
+                given.add(asked, shown)
             if shown["text"].rstrip() == body[at:].rstrip():
                 done.accepted += len(body) - at
                 break
@@ -193,55 +123,44 @@ def type_file(runtime: Runtime, arm: Arm, file: File) -> Session:
     return done
 
 
-def _lines(file: File) -> list[tuple[str, str, str]]:
-    """(line, all text before it, all text after the lines that are typed)."""
-    lines = file.lines.splitlines(keepends=True)
-    return [(line, file.before + "".join(lines[:i]), file.after) for i, line in enumerate(lines)]
+def summary(arm: str, measured: Sequence[Typed], seed: int) -> Found:
+    """An arm's sums over files, and ratios to full depth on the same files with intervals over files."""
+    own = [typed for typed in measured if typed.arm == arm]
+    full = {typed.file: typed for typed in measured if typed.arm == FULL}
+    requests = sum(len(typed.requests) for typed in own)
 
+    def against_full(name: str) -> list[float]:
+        return ratio_figure([(full[t.file].total(name), t.total(name)) for t in own], seed)
 
-def _book(done: Session, result: Any) -> None:
-    done.requests += 1
-    done.joules += result["energy_joules"]
-    done.cpu_seconds += result["cpu_seconds"]
-    done.wall_seconds += result["wall_seconds"]
-    done.tokens += result["tokens"]
-    done.prompt_layers += result["prompt_layers_run"]
-    done.prompt_positions += result["prompt_tokens"] - result["prompt_reused"]
-    done.texts.append(result["text"])
+    def total(name: str) -> float:
+        return sum(typed.total(name) for typed in own)
 
-
-def summary(arm: Arm, measured: Sequence[Session], seed: int) -> dict[str, Any]:
-    """An arm's sums over files, and beside full depth on the same files with 95 % bootstrap intervals over files."""
-    own = [session for session in measured if session.arm == arm.name]
-    full = {session.file: session for session in measured if session.arm == FULL}
-    pairs = [(session, full[session.file]) for session in own]
-    requests = sum(s.requests for s in own)
     return {
-        **asdict(arm),
-        "requests": requests,
-        "typed_along": sum(s.typed_along for s in own),
-        "tokens": sum(s.tokens for s in own),
-        "joules_per_request": sum(s.joules for s in own) / requests,
-        "cpu_seconds_per_request": sum(s.cpu_seconds for s in own) / requests,
-        "wall_seconds_per_request": sum(s.wall_seconds for s in own) / requests,
-        "ratio": _ratio(pairs, lambda s, f: (f.joules, s.joules), seed),
-        "cpu_ratio": _ratio(pairs, lambda s, f: (f.cpu_seconds, s.cpu_seconds), seed),
-        "accepted": _ratio(pairs, lambda s, _: (s.accepted, s.characters), seed),
-        "same_texts": sum(s.texts == f.texts for s, f in pairs) / len(pairs),
-        "prompt_depth": sum(s.prompt_layers for s in own) / sum(s.prompt_positions for s in own),
-    }
+        "arm": arm, "requests": requests, "typed_along": sum(typed.typed_along for typed in own), "tokens": total("tokens"),
+        "joules_per_request": total("energy_joules") / requests, "cpu_seconds_per_request": total("cpu_seconds") / requests,
+        "wall_seconds_per_request": total("wall_seconds") / requests,
+        "joules": against_full("energy_joules"), "cpu": against_full("cpu_seconds"),
+        "accepted": ratio_figure([(t.accepted, t.characters) for t in own], seed),
+        "same": sum(typed.texts == full[typed.file].texts for typed in own) / len(own),
+        "prompt_depth": total("prompt_layers_run") / total("prompt_new"),
+    }  # fmt: skip
 
 
-def _ratio(
-    pairs: Sequence[tuple[Session, Session]],
-    parts: Callable[[Session, Session], tuple[float, float]],
-    seed: int,
-) -> dict[str, float]:
-    """Σ over files of the first part over Σ of the second."""
-
-    def of(drawn: Sequence[tuple[float, float]]) -> float:
-        return sum(above for above, _ in drawn) / sum(below for _, below in drawn)
-
-    values, generator = [parts(*pair) for pair in pairs], random.Random(seed)
-    drawn = sorted(of(generator.choices(values, k=len(values))) for _ in range(_DRAWS))
-    return {"value": of(values), "low": drawn[int(0.025 * _DRAWS)], "high": drawn[int(0.975 * _DRAWS)]}
+EXPERIMENT = Experiment(
+    "sessions", "What typing costs in each mode", __doc__, measure, {"limit": 20},
+    (
+        Table(
+            "arms", "Cost by mode",
+            "*Requests*: those to the engine. *Typed along*: those that were answered without it. *Joules*, *CPU time*: full depth's over this mode's, "
+            "for the same lines. *Accepted*: share of the characters that suggestions have typed. *Same*: files in which every suggestion is full "
+            "depth's. *Prompt*: layers that were run over a new position of a prompt.",
+            (
+                ("mode", "arm", ""), ("requests", "requests", "0"), ("typed along", "typed_along", "0"), ("tokens", "tokens", "0"),
+                ("mJ a request", "joules_per_request", "m0"), ("CPU-ms", "cpu_seconds_per_request", "m1"),
+                ("ms", "wall_seconds_per_request", "m1"), ("joules", "joules", "x2"), ("CPU time", "cpu", "x2"), ("accepted", "accepted", "%"),
+                ("same", "same", "%"), ("prompt", "prompt_depth", "1"),
+            ),
+        ),
+    ),
+    Bars("Full depth's cost over each mode's", "arms", None, "arm", (("joules", "joules"), ("cpu", "CPU time")), "full depth's over this mode's" ),
+)  # fmt: skip

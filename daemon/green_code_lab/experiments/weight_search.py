@@ -1,155 +1,167 @@
-"""Weights of the exits and of the last layer, learned rather than set by a rule (the paper's open question 3).
+"""Do weights of the exits and of the last layer in LITE's loss that are searched for (the paper's open question 3) beat the
+default's, and those of the paper's rule?
 
-Optuna's tree-structured Parzen estimator (Bergstra et al., "Algorithms for hyper-parameter optimization", 2011)
-proposes weights, log-uniform and then scaled to one sum; each proposal is a short training. The first trials are of
-weights that are known: the default's and the heuristic's.
-
-The study is an SQLite file. A trial's sampler is seeded by the trial's number, so that a cut search goes on as one
-that was not.
+Each trial trains from the untouched weights for the same few tokens, with the same seed, and is scored on held-out files, which
+training never saw. Optuna's tree-structured Parzen estimator proposes weights (Bergstra et al., "Algorithms for hyper-parameter
+optimization", 2011), log-uniform and then scaled to one sum; the first two trials have the default's and the paper's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from statistics import fmean
 from typing import Any
 
-import numpy as np
+import optuna
+import torch
 
+from green_code.engine.loading import Runtime
+from green_code.kernels.thread_pool import usable_cores
+from green_code.models.catalog import find_model
+from green_code.models.weights import adapted_weights
 from green_code.problems import Problem
-from green_code_lab.experiments.variants import Weights, summing_as
-from green_code_lab.lite.recipe import Recipe
+from green_code_lab.corpus import corpus_digest, open_corpus
+from green_code_lab.experiments.common import bare_bundle
+from green_code_lab.experiments.experiment import Args, Experiment, Found, Report, Table
+from green_code_lab.experiments.plots import Bars
+from green_code_lab.lite import checkpoint, progress
+from green_code_lab.lite.monitors import worst_rise
+from green_code_lab.lite.recipe import PAPER_BUDGETS, Recipe, decayed, recipe_named
+from green_code_lab.lite.scores import WINDOW
+from green_code_lab.lite.trainer import Lesson, train
 
 PENALTY = 10.0
 """What the last layer's relative rise in loss costs, in shares of agreement: 1 % of it as much as ten points."""
 _SPAN = 10.0  # before scaling, weights lie from 1/_SPAN to _SPAN
 _RANDOM_TRIALS = 5  # before the estimator has something to estimate from
+Weights = tuple[tuple[int, float], ...]
+"""(depth, w) of each exit and of the last layer, as in a recipe."""
 
-Attempt = Callable[[Recipe, str], tuple[float, float]]
-"""Trains a recipe in a folder of that name; mean agreement of its exits, and the last layer's relative rise in loss."""
+
+def measure(runtime: Runtime, args: Args, report: Report) -> Found:
+    layers = runtime.layers_total
+    recipe = shortened(recipe_named("default", layers, args.tokens), args.tokens, args.seed)
+    corpus = open_corpus(args.work / "corpus", runtime.vocabulary, recipe.tokens_per_step, WINDOW)
+    config, base = adapted_weights(find_model(args.model), bare_bundle(args.model))
+    subject = {"corpus": corpus_digest(args.work / "corpus"), "model": runtime.weights}
+    lesson = Lesson(config, base, corpus, runtime.vocabulary.bos, subject)
+    torch.set_num_threads(usable_cores())  # serving takes one
+
+    def attempt(tried: Recipe) -> tuple[float, float]:
+        digest = hashlib.sha256(repr((tried, subject)).encode()).hexdigest()[:12]
+        run = args.work / "experiments" / f"weight-search-{digest}"
+        if not (run / "finished").is_file():
+            torch.compiler.reset()  # compiled as in a process of its own; after several models torch would stop compiling
+            train(lesson, tried, run, report)
+            (run / checkpoint.STATE).unlink()
+            (run / "finished").touch()
+        rows = progress.rows(run, progress.SCORES)
+        return held_out(rows[0]["scores"], rows[-1]["scores"], tried)
+
+    data = f"the corpus; {recipe.tokens} tokens a trial, seed {args.seed}, scored on its held-out projects"
+    exits = f"{', '.join(map(str, recipe.exits))} of {layers} layers"
+    trials = search(recipe, layers, args.trials, attempt, report)
+    return {"settings": {"data": data, "exits": exits}, "trials": trials}
 
 
-@dataclass(frozen=True)
-class Trial:
-    """`score` is what is searched for; see `objective`."""
+def shortened(recipe: Recipe, tokens: int, seed: int) -> Recipe:
+    """A run of so many tokens in whole steps, scored at its end alone; warm-up is a tenth of the steps at most.
 
-    number: int
-    weights: Weights
-    agreement: float
-    rise: float
-    score: float
+    Raises:
+        Problem: `tokens` is less than a step.
+    """
+    step = recipe.tokens_per_step
+    if tokens < step:
+        raise Problem("bad_request", f"--tokens {tokens} is less than one step; give at least {step}.")
+    whole, warm_up = tokens - tokens % step, min(recipe.warm_up_steps, tokens // step // 10)
+    return replace(recipe, tokens=whole, guard_tokens=whole, warm_up_steps=warm_up, seed=seed)
+
+
+def held_out(before: Mapping[str, Any], after: Mapping[str, Any], recipe: Recipe) -> tuple[float, float]:
+    """Of rows of a run's scores.jsonl: mean agreement of the exits, and the last layer's relative rise in loss where it is largest."""
+    last = str(recipe.weights[-1][0])
+    agreement = fmean(by["agreement"][str(exit)] for by in after.values() for exit in recipe.exits)
+    losses = [{language: by["loss"][last] for language, by in scores.items()} for scores in (before, after)]
+    return agreement, worst_rise(*losses)[1]
 
 
 def objective(agreement: float, rise: float, default_rise: float) -> float:
     """Mean agreement of the exits, less PENALTY times what the last layer's loss rises beyond the default's own rise.
 
-    Without the second part the search would find weights that make the last layer as poor as the exits. What the
-    default's own last layer loses is allowed, as the question is what other weights are worth beside those; where it
-    loses nothing, a last layer that is as it was has no penalty either.
+    Without the second part the search would find weights that make the last layer as poor as the exits. Where the default
+    loses nothing, the untouched model's loss is the bound.
     """
     return agreement - PENALTY * max(0.0, rise - max(0.0, default_rise))
 
 
-def shortened(recipe: Recipe, tokens: int) -> Recipe:
-    """The same run in small: warm-up takes the same share of it.
-
-    Raises:
-        Problem: `tokens` is less than a step.
-    """
-    if tokens < recipe.tokens_per_step:
-        raise Problem(
-            "bad_request",
-            f"--trial-tokens {tokens} is less than one step; give at least {recipe.tokens_per_step}.",
-        )
-    whole = tokens - tokens % recipe.tokens_per_step
-    warm_up = round(recipe.warm_up_steps * whole / recipe.tokens)
-    return replace(recipe, tokens=whole, guard_tokens=whole, warm_up_steps=warm_up)
-
-
 def search(
-    recipe: Recipe,
-    heuristic: Weights,
-    trials: int,
-    folder: Path,
-    attempt: Attempt,
-    report: Callable[[str], None],
-) -> list[Trial]:
-    """All trials by number: 0 has the recipe's own weights, 1 the heuristic's. Weights sum as the recipe's.
+    recipe: Recipe, layers: int, trials: int, attempt: Callable[[Recipe], tuple[float, float]], report: Report
+) -> list[Found]:
+    """All trials: the recipe's own weights, those of the paper's rule, and proposed ones, which sum as the recipe's.
 
     Args:
-        recipe: what each trial trains, but for its weights; its seed is the search's. folder: of the study, and of no
-            other recipe's.
-    Raises:
-        Problem: optuna is not installed.
+        attempt: trains a recipe; see `held_out`.
     """
-    optuna = _optuna()
-    folder.mkdir(parents=True, exist_ok=True)
-    study = optuna.create_study(
-        storage=f"sqlite:///{folder / 'study.db'}",
-        study_name="weights",
-        direction="maximize",
-        load_if_exists=True,
-    )
-    complete = (optuna.trial.TrialState.COMPLETE,)
-    depths = [depth for depth, _ in recipe.weights]
-    known = (recipe.weights, heuristic)
-    space = {str(d): optuna.distributions.FloatDistribution(1 / _SPAN, _SPAN, log=True) for d in depths}
-    found: list[Trial] = []
-    for number in range(trials):
-        done = study.get_trials(deepcopy=False, states=complete)
-        if number < len(done):
-            found.append(_trial(number, done[number], known, recipe))
-            continue
-        if number < len(known):
-            study.enqueue_trial({str(depth): weight for depth, weight in known[number]})
-        study.sampler = optuna.samplers.TPESampler(
-            n_startup_trials=_RANDOM_TRIALS,
-            constant_liar=False,  # a trial that was cut stays "running" in the study, and must not count
-            seed=_seed(recipe.seed, number),
-        )
-        asked = study.ask(space)
-        weights = _weights(number, asked.params, known, recipe)
-        agreement, rise = attempt(replace(recipe, weights=weights), f"trial-{number:02}")
-        score = objective(agreement, rise, found[0].rise if found else rise)
-        asked.set_user_attr("agreement", agreement)
-        asked.set_user_attr("rise", rise)
-        study.tell(asked, score)
-        found.append(Trial(number, weights, agreement, rise, score))
-        report(
-            f"trial {number + 1} of {trials}: score {score:.3f}, agreement {agreement:.3f}, last layer's loss {rise:+.1%}"
-        )
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    sampler = optuna.samplers.TPESampler(n_startup_trials=_RANDOM_TRIALS, seed=recipe.seed)
+    study, found = optuna.create_study(direction="maximize", sampler=sampler), list[Found]()
+    names = {0: "the default's", 1: "the paper's, by its rule"}
+    for known in (recipe.weights, paper_weights(recipe, layers)):
+        study.enqueue_trial({str(depth): weight for depth, weight in known})
+
+    def tried(trial: optuna.Trial) -> float:
+        proposed = [(d, trial.suggest_float(str(d), 1 / _SPAN, _SPAN, log=True)) for d, _ in recipe.weights]
+        weights = summing_as(recipe.weights, tuple(proposed))
+        agreement, rise = attempt(replace(recipe, weights=weights))
+        score = objective(agreement, rise, found[0]["rise"] if found else rise)
+        found.append({
+            "weights": names.get(trial.number, f"proposed, {trial.number}"), "score": 100 * score, "agreement": agreement,
+            "rise": rise, "by_layer": ", ".join(f"{depth}: {weight:.2f}" for depth, weight in weights),
+        })  # fmt: skip
+        report(f"trial {trial.number}: score {score:.3f}, agreement {agreement:.3f}, last layer's loss {rise:+.1%}")  # fmt: skip
+        return score
+
+    study.optimize(tried, n_trials=trials)
     return found
 
 
-def best(trials: Sequence[Trial]) -> Trial:
-    """The first of the highest score."""
-    return max(trials, key=lambda trial: trial.score)
+def paper_weights(recipe: Recipe, layers: int) -> Weights:
+    """The paper's rule at the recipe's exits, summing as its weights.
+
+    An exit's expected weight is the paper's: the first half's exits share 0.7 and the second half's 0.2, decaying from exit
+    to exit, and the last layer has 0.1. As one exit of a group is drawn a step, it weighs that times the group's size then.
+    """
+    halves = ([e for e in recipe.exits if e <= layers // 2], [e for e in recipe.exits if e > layers // 2])
+    size = {exit: len(group) for group in recipe.exit_groups for exit in group}
+    weights = [
+        (exit, size[exit] * weight)
+        for exits, budget in zip(halves, PAPER_BUDGETS, strict=False)
+        for exit, weight in decayed(exits, budget)
+    ]
+    return summing_as(recipe.weights, (*weights, (layers, PAPER_BUDGETS[-1])))
 
 
-def _trial(number: int, kept: Any, known: Sequence[Weights], recipe: Recipe) -> Trial:
-    attributes = kept.user_attrs
-    weights = _weights(number, kept.params, known, recipe)
-    return Trial(number, weights, attributes["agreement"], attributes["rise"], kept.value)
+def summing_as(like: Weights, weights: Weights) -> Weights:
+    """`weights` times one factor: with an equal sum, gradients are clipped alike, and only the shares differ."""
+    factor = sum(weight for _, weight in like) / sum(weight for _, weight in weights)
+    return tuple((depth, weight * factor) for depth, weight in weights)
 
 
-def _weights(number: int, params: dict[str, float], known: Sequence[Weights], recipe: Recipe) -> Weights:
-    if number < len(known):
-        return known[number]  # as they are, without the rounding of another scaling
-    return summing_as(recipe.weights, tuple((depth, params[str(depth)]) for depth, _ in recipe.weights))
-
-
-def _seed(seed: int, number: int) -> int:
-    return int(np.random.SeedSequence((seed, number)).generate_state(1)[0])
-
-
-def _optuna() -> Any:
-    try:
-        import optuna
-    except ImportError as error:
-        raise Problem(
-            "bad_request",
-            "the search for weights needs the package optuna; run: pip install 'green-code[train]'",
-        ) from error
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    return optuna
+EXPERIMENT = Experiment(
+    "weight-search", "Searched weights of the LITE loss", __doc__, measure, {"tokens": 20_000, "trials": 12},
+    (
+        Table(
+            "trials", "Trials",
+            "*Agreement*: positions at which an exit's top token is the last layer's, mean over exits and languages. *Last layer's loss*: its relative "
+            f"change from the untouched model's, in the language where it rose most. *Score*: mean agreement, less {PENALTY:g} points for each per cent "
+            "that the loss rises beyond the default's.",
+            (
+                ("weights", "weights", ""), ("by layer", "by_layer", ""), ("agreement", "agreement", "%"), ("last layer's loss", "rise", "+%"),
+                ("score", "score", "1"),
+            ),
+        ),
+    ),
+    Bars("Agreement and the last layer's loss", "trials", None, "weights", (("agreement", "agreement"), ("rise", "rise of the last layer's loss")), "share"),
+)  # fmt: skip

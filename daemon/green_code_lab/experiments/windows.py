@@ -1,52 +1,68 @@
-"""Windows of the meter over work that is done over and over, in turns: what `energy` and `baselines` measure by.
-
-What takes turns does so in a shuffled order and then in its reverse, so that a steady drift (heat, clock) falls on all alike.
-"""
+"""Windows of the meter over work that is done over and over, in turns: what `energy` and `baselines` measure by."""
 
 from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
-from green_code.energy.meters import Meter, Window
+from green_code.energy.meters import Meter, Window, pick_meter
+from green_code.engine.loading import Runtime
+from green_code.engine.measured_costs import hardware
 from green_code.problems import Problem
+from green_code_lab.experiments.experiment import Args, Report
 
 _METERS = {
-    "nvml": "the GPU's total-energy counter (NVML), its draw while idle included",
-    "rapl": "the processor packages' energy counters (RAPL), the rest of the machine's use included",
+    "nvml": "measured by the GPU's total-energy counter (NVML), its draw while idle included",
+    "rapl": "measured by the processor packages' energy counters (RAPL), the rest of the machine's use included",
 }
-"""Without the GPU's serial number, which `describe` has."""
-
-Arm = TypeVar("Arm")
+Name = TypeVar("Name")
+Work = Callable[[], int]
+"""Does some work, and returns how many units it was."""
 
 
 class Spent(NamedTuple):
-    """Of a window, for each of its `units`."""
+    """Of a window, for each unit of its work."""
 
-    units: int
     joules: float
     cpu_seconds: float
     wall_seconds: float
 
 
-def meter_in_words(meter: Meter) -> str:
-    """What a page says of where its joules are from."""
-    return _METERS.get(meter.source, meter.describe())
+def take_turns(
+    runtime: Runtime, arms: Mapping[Name, Callable[[], Work]], args: Args, report: Report
+) -> tuple[dict[Name, list[Spent]], dict[str, str]]:
+    """`args.repetitions` windows of each arm, and settings for the page.
+
+    Args:
+        arms: prepare work, which is done once before its window begins.
+    """
+    meter = pick_meter(hardware(runtime.decoder.device)[0])
+    windows: dict[Name, list[Spent]] = {name: [] for name in arms}
+    for repetition, order in enumerate(orders(list(arms), args.repetitions, args.seed)):
+        for name in order:
+            work = arms[name]()
+            work()
+            windows[name].append(spend(meter, args.window_seconds, work))
+        report(f"repetition {repetition + 1} of {args.repetitions}")
+    return windows, {
+        "joules": _METERS.get(meter.source, meter.describe()),  # without a GPU's serial number
+        "windows": f"{args.repetitions} of {args.window_seconds:g} s or longer for each arm, in a shuffled order and its reverse (seed {args.seed})",
+    }
 
 
-def orders(arms: Sequence[Arm], repetitions: int, seed: int) -> list[list[Arm]]:
-    """A shuffled order for the first repetition, its reverse for the second, a new one for the third, and so on."""
-    generator, found = random.Random(seed), list[list[Arm]]()
+def orders(arms: Sequence[Name], repetitions: int, seed: int) -> list[list[Name]]:
+    """A shuffled order, its reverse, another one, and so on: a steady drift (heat, clock) falls on all arms alike."""
+    generator, found = random.Random(seed), list[list[Name]]()
     while len(found) < repetitions:
         order = generator.sample(list(arms), len(arms))
         found += [order, order[::-1]]
     return found[:repetitions]
 
 
-def spend(meter: Meter, seconds: float, work: Callable[[], int]) -> Spent:
-    """Do `work`, which returns how many units it was, once and then until `seconds` have passed.
+def spend(meter: Meter, seconds: float, work: Work) -> Spent:
+    """Do `work` once and then until `seconds` have passed.
 
     Raises:
         Problem: the meter gives no readings.
@@ -56,10 +72,8 @@ def spend(meter: Meter, seconds: float, work: Callable[[], int]) -> Spent:
         end = time.monotonic() + seconds
         while not units or time.monotonic() < end:
             units += work()
-    reading = window.reading
-    if reading is None or reading.joules is None:
-        raise Problem(
-            "internal_error",
-            f"the energy meter ({meter.describe()}) gave no readings; see `green-code doctor`.",
-        )
-    return Spent(units, reading.joules / units, reading.cpu_seconds / units, reading.seconds / units)
+    read = window.reading
+    if read is None or read.joules is None:
+        sentence = f"the energy meter ({meter.describe()}) gave no readings; see `green-code doctor`."
+        raise Problem("internal_error", sentence)
+    return Spent(read.joules / units, read.cpu_seconds / units, read.seconds / units)

@@ -1,0 +1,196 @@
+"""Every experiment runs on a tiny model, end to end, and what must hold of its figures does."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from green_code.engine.loading import load_runtime
+from green_code.engine.session import Session
+from green_code.models.bundle import load_bundle
+from green_code.models.catalog import TINY
+from green_code_lab.agent.rollouts import write_rollouts
+from green_code_lab.corpus.files import SourceFile
+from green_code_lab.corpus.shards import write_shards
+from green_code_lab.evaluation.metrics import mean
+from green_code_lab.experiments import baselines, energy, quality, rewards, sessions
+from green_code_lab.lite import progress
+from tests.lab.agent.replayed import toy
+from tests.lab.experiments.conftest import Run
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a corpus in two languages."""
+    texts = {
+        "python": "def area{n}(side, height):\n    total = side * {n} + height\n    return total\n\n\n",
+        "java": "class Area{n} {{\n    int total(int side) {{\n        return side * {n};\n    }}\n}}\n",
+    }
+    parts = {
+        (language, part): [
+            SourceFile("project", "1", "MIT", f"{part}{i}", language, "".join(text.format(n=100 * i + j) for j in range(12)))
+            for i in range(files)
+        ]
+        for language, text in texts.items()
+        for part, files in (("train", 60), ("heldout", 8))
+    }  # fmt: skip
+    folder = tmp_path_factory.mktemp("work")
+    write_shards(folder / "corpus", parts, load_runtime(TINY).vocabulary, 100_000, 1, 1, {})
+    return folder
+
+
+@pytest.fixture
+def on_rows(run: Run, rows_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Run an experiment over the rows, in this process."""
+    monkeypatch.setattr(quality, "jobs_for", lambda _: 1)
+    return lambda name: run(name, tmp_path, "--data", rows_file, "--work", tmp_path)
+
+
+def arm(found: dict[str, Any], **keys: object) -> dict[str, Any]:
+    (one,) = (a for a in found["arms"] if all(a.get(key) == value for key, value in keys.items()))
+    return dict(one)
+
+
+def test_layers(on_rows: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = on_rows("layers")
+    layers = {model: sorted({a["layer"] for a in found["arms"] if a["model"] == model}) for model in ("untouched", "adapted")}  # fmt: skip
+    assert layers == {"untouched": [1, 2, 3, 4, 5, 6], "adapted": [2, 4, 6]}
+    assert all(a["same"] == 1 for a in found["arms"] if a["layer"] == 6)
+    assert len(found["examples"]) == 2 * 6 and found["examples"][0]["row"].startswith("Python, line `total =▌`")  # fmt: skip
+    base, adapted = (arm(found, model=model, language="java", layer=4) for model in layers)
+    assert base["from_untouched"] is None
+    assert adapted["from_untouched"][0] == pytest.approx(adapted["edit_similarity"][0] - base["edit_similarity"][0])  # fmt: skip
+    # Of a finished run nothing is computed again, and files name no folders.
+    monkeypatch.setattr(Session, "complete", None)
+    assert on_rows("layers")["arms"] == found["arms"]
+    for end in ("json", "md", "svg"):
+        assert str(tmp_path) not in (tmp_path / f"layers.{end}").read_text("utf-8")
+    assert "--data rows.jsonl --limit 200 --seed 0" in found["command"]
+
+
+def test_quality(on_rows: Any) -> None:
+    found = on_rows("quality")
+    families = list(dict.fromkeys(a["family"] for a in found["arms"]))
+    assert families == ["untouched", "full depth", "exact", "agent", "confidence", "fixed exit"]
+    full, exact = (arm(found, policy=name, language="python") for name in ("full depth", "exact"))
+    assert (full["same"], full["saved"], full["from_full"], exact["same"]) == (1, 0, None, 1)
+    fixed = arm(found, policy="fixed exit 2", language="python")
+    assert fixed["mean_depth"] == 2 and 0 < fixed["saved"] < 1
+    assert fixed["saved"] == pytest.approx(1 - fixed["joules"] / full["joules"], rel=1e-4)
+
+
+def test_drafts(on_rows: Any) -> None:
+    found = on_rows("drafts")
+    full, *others = found["arms"]
+    assert full["whole"][0] == pytest.approx(1) and full["tokens_a_pass"] == 1
+    for other in others:
+        assert (other["tokens"], other["same"]) == (full["tokens"], 1)
+        assert 0 < other["passes"] <= full["passes"]
+    assert found["kinds"] == []  # no corpus
+
+
+def test_priors_of_drafts_come_from_held_out_projects(run: Run, work: Path, tmp_path: Path) -> None:
+    found = run("drafts", tmp_path, "--work", work, "--limit", 1)
+    by_source: dict[str, int] = {}
+    for kind in found["kinds"]:
+        by_source[kind["source"]] = by_source.get(kind["source"], 0) + kind["positions"]
+        assert 0 <= kind["accepted"] <= 1
+    positions = 2 * 64 * 64  # languages × windows × positions
+    assert by_source["exit"] == 2 * positions and 0 < by_source["text"] <= positions
+    assert "lines of files of held-out projects" in found["settings"]["data"]
+
+
+def test_prefill_exits(on_rows: Any) -> None:
+    found = on_rows("prefill-exits")
+    assert list(dict.fromkeys(a["prefill_exit"] for a in found["arms"])) == ["full depth", "none", "2", "1"]
+    never = {a["prefill_exit"]: a for a in found["arms"] if a["threshold"] == 0.99 and a["language"] == "java"}  # fmt: skip
+    assert {a["mean_depth"] for a in never.values()} == {6}
+    assert never["none"]["same"] == 1 and never["1"]["joules"] != never["none"]["joules"]
+
+
+def test_propagation(on_rows: Any) -> None:
+    found = on_rows("propagation")
+    own = [a for a in found["arms"] if a["language"] == "java"]
+    assert [a["policy"].split()[0] for a in own] == ["full", "agent", "agent", *["confidence"] * 3, "fixed", "fixed"]  # fmt: skip
+    full, *others = own
+    assert (full["same"], full["layers"], full.get("joules_change")) == (1, 6, None)
+    for other in others:
+        change, _, _ = other["joules_change"]
+        if other["policy"].startswith("fixed"):
+            assert (other["equal_texts"], other["deeper"]) == (1, 0)
+            assert other["layers"] == other["layers_propagated"] == other["depth"]
+            assert change == pytest.approx(other["propagating"], rel=1e-3) and change > 0
+        else:
+            assert other["layers_propagated"] <= other["layers"]
+
+
+def test_sessions(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sessions, "LINES", 2)
+    found = run("sessions", tmp_path, "--limit", 1, "--work", tmp_path / "none")
+    assert "1 of Python and 1 of Java" in found["settings"]["data"]
+    full, exact, *fast = found["arms"]
+    assert full["joules"] == [1, 1, 1] and exact["same"] == 1 and exact["requests"] == full["requests"] > 0
+    assert [a["arm"].split(",")[0] for a in fast] == ["fast"] * len(fast) and fast
+    # Healing takes the last token back, and it is computed again; the last layer is not run over all.
+    assert 5 <= full["prompt_depth"] <= 6
+
+
+def test_paper(run: Run, tmp_path: Path) -> None:
+    found = run("paper", tmp_path, "--limit", 1, "--work", tmp_path / "none")
+    full = arm(found, setting="Full", language="java")
+    assert (full["layers"], full["joules_change"], full["rouge_l_change"]) == (6, 0, [0, 0, 0])
+    assert full["joules"] < full["uncached"]
+    assert len(found["published"]) == 24
+    assert "| T=0.9 | 288 | −32.5 % |" in (tmp_path / "paper.md").read_text("utf-8")
+
+
+def test_energy(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(energy, "CONTEXT_TOKENS", 40)
+    found = run("energy", tmp_path, "--window-seconds", 0.01, "--repetitions", 5)
+    assert [(a["layer"], a["skipped"]) for a in found["arms"]] == [(i, 6 - i) for i in range(1, 7)]
+    assert all(a["joules"][0] > 0 for a in found["arms"]) and found["arms"][-1]["of_full"] == 1
+    assert "5 of 0.01 s or longer for each arm" in found["settings"]["windows"]
+
+
+def test_baselines(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(baselines, "TOKENS", 3)
+    monkeypatch.setattr(baselines, "PROMPT_TOKENS", 40)
+    found = run("baselines", tmp_path, "--window-seconds", 0.01, "--repetitions", 2)
+    names = [a["arm"] for a in found["arms"]]
+    assert names[:2] == ["no cache, full depth", "cache, full depth"]
+    assert names[-2:] == ["cache, exact as served", "cache, fast as served, T=0.8"]
+    # Full depth gives the same tokens without a cache, and where drafts are verified.
+    same = {a["arm"]: a["same_tokens"] for a in found["arms"]}
+    assert {same[name] for name in (*names[:2], "cache, exact as served")} == {1}
+
+
+@pytest.mark.slow
+def test_rewards(run: Run, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rewards, "_CONSTANTS", (("β", "beta", (0.0,)),))
+    monkeypatch.setattr(rewards, "_ERROR_PRICES", (1.0,))
+    data = replace(toy(), weights=load_bundle(tiny_bundle).weights_key)
+    for part in ("train", "heldout"):
+        write_rollouts(tmp_path / "rollouts" / part, data)
+    found = run("rewards", tmp_path, "--updates", 2, "--work", tmp_path)
+    paper = [("paper's reward, PPO", setting) for setting in ("α = β = γ = 1", "β = 0")]
+    own = [("joules, PPO", "error 1"), ("joules, supervised", "error 1")]
+    rules = [("rules", setting) for setting in ("fixed 2", "fixed 4", "full", "oracle")]
+    assert [(a["reward"], a["setting"]) for a in found["arms"]] == [*paper, *own, *rules]
+    full, fixed = arm(found, setting="full"), arm(found, setting="fixed 2")
+    assert full["agreement"] == 1 and full["saving"] == pytest.approx(0) and fixed["depth"] == 2
+    assert all("ended" in a or 0 <= a["agreement"] <= 1 for a in found["arms"])
+
+
+@pytest.mark.slow
+def test_weight_search(run: Run, work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "draw", lambda _: None)
+    found = run("weight-search", tmp_path, "--work", work, "--tokens", 2048, "--trials", 3)
+    assert [trial["weights"] for trial in found["trials"]] == ["the default's", "the paper's, by its rule", "proposed, 2"]  # fmt: skip
+    assert found["trials"][0]["score"] == pytest.approx(100 * found["trials"][0]["agreement"], rel=1e-4)
+    assert mean([trial["agreement"] for trial in found["trials"]]) > 0
+    # Finished trials are not trained again.
+    monkeypatch.setattr("green_code_lab.experiments.weight_search.train", None)
+    assert run("weight-search", tmp_path, "--work", work, "--tokens", 2048, "--trials", 3)["trials"] == found["trials"]  # fmt: skip
