@@ -1,4 +1,4 @@
-"""The commands that the laboratory adds to `green-code`: the entry points of its distribution, and nothing that is slow to import."""
+"""The laboratory's commands of `green-code`, as entry points of its distribution; nothing here is slow to import."""
 
 from __future__ import annotations
 

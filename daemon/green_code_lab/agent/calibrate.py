@@ -1,10 +1,9 @@
-"""What a threshold gives on held-out projects: depth, saving and what it costs in quality, by language.
+"""What a threshold gives on held-out projects: depth, saving and loss of quality, by language.
 
-A few lines of each held-out file are completed cold through the sessions that serve editors, at each threshold and at full depth;
-what typing with a warm cache saves is another figure (the experiment `sessions`). The named stops are the thresholds
-that save most among those whose edit similarity is, with 95 % confidence, at most 1, 2 and 5 % below full depth's
-(relative, both languages together; `risk.py`). Lines of a file are not drawn independently, so a file's mean is what is
-tested, and what is certified holds for files like these projects'. Where none is, the stop is threshold 1: drafts save there, exits do not.
+A few lines of each held-out file are completed cold through the sessions that serve editors, at each threshold and at full
+depth; the experiment `sessions` has the saving of typing with a warm cache. A preset is the threshold that saves most among
+those whose edit similarity is, with 95 % confidence, at most 1, 2 or 5 % below full depth's (relative, both languages
+together; `risk.py`), or else threshold 1, where only drafts save. A file's mean is tested, as its lines are not independent.
 """
 
 from __future__ import annotations
@@ -29,11 +28,13 @@ from green_code_lab.evaluation.run import evaluate, summarise
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 FULL_DEPTH = 1.0  # no probability is greater
 LINES = 6  # of a file
-STOPS = {"quality": 0.01, "balanced": 0.02, "saver": 0.05}
+PRESETS = {"quality": 0.01, "balanced": 0.02, "saver": 0.05}
+"""Allowed relative loss of edit similarity."""
+Results = Sequence[dict[str, Any]]
 
 
 def held_out_documents(corpus: Corpus, vocabulary: Vocabulary) -> Iterator[tuple[str, str]]:
-    """(language, text) of the held-out shards' whole documents."""
+    """(language, text) of the held-out shards' documents."""
     for language in corpus.languages:
         ids = corpus.shards[language, "heldout"]
         for start, end in itertools.pairwise([*corpus.document_starts(language, "heldout"), len(ids)]):
@@ -48,20 +49,19 @@ def calibrate(
     complete: Complete,
     report: Callable[[str], None],
 ) -> dict[str, Any]:
-    """The content of calibration.json; `complete` is who completes."""
+    """The content of calibration.json."""
     documents = list(held_out_documents(corpus, runtime.vocabulary))
     drawn = [line_rows(iter(documents), files_per_language, seed + line) for line in range(LINES)]
-    rows = [
-        replace(row, id=f"{row.id}-{line}") for line, drawn_once in enumerate(drawn) for row in drawn_once
-    ]  # each line's rows have the files' order
+    # Each line's rows are in the files' order.
+    rows = [replace(row, id=f"{row.id}-{line}") for line, of_line in enumerate(drawn) for row in of_line]
     full = evaluate(runtime, rows, _params("full", 1.0, runtime.model), report, complete=complete)
     curve = []
     for threshold in (*THRESHOLDS, FULL_DEPTH):
         done = evaluate(runtime, rows, _params("fast", threshold, runtime.model), report, complete=complete)
         point: dict[str, Any] = {"threshold": threshold, **_point(done, full), "languages": {}}
         if threshold < FULL_DEPTH:
-            scores = of_files(full, done, len(drawn[0]), seed)
-            point["p_values"] = {name: p_value(*scores, loss) for name, loss in STOPS.items()}
+            scores = file_means(full, done, len(drawn[0]), seed)
+            point["p_values"] = {name: p_value(*scores, loss) for name, loss in PRESETS.items()}
         for language in dict.fromkeys(row.language for row in rows):
             which = [i for i, row in enumerate(rows) if row.language == language]
             point["languages"][language] = _point([done[i] for i in which], [full[i] for i in which])
@@ -69,24 +69,12 @@ def calibrate(
         report(
             f"T={threshold}: depth {point['mean_depth']:.1f}, saving {point['saving']:.1%}, edit similarity {point['edit_similarity']:.1f}"
         )
-    reference = _point(full, full)
-    return {
-        "schema": 1,
-        "reference": {
-            "full": reference,
-            "rows": len(rows),
-            "files": len(drawn[0]),
-            "seed": seed,
-            "energy_source": runtime.energy_source,
-        },
-        "curve": curve,
-        "presets": choose_presets(curve),
-    }
+    reference = {"full": _point(full, full), "rows": len(rows), "files": len(drawn[0]), "seed": seed}
+    reference["energy_source"] = runtime.energy_source
+    return {"schema": 1, "reference": reference, "curve": curve, "presets": choose_presets(curve)}
 
 
-def of_files(
-    full: Sequence[dict[str, Any]], done: Sequence[dict[str, Any]], files: int, seed: int
-) -> tuple[list[float], list[float]]:
+def file_means(full: Results, done: Results, files: int, seed: int) -> tuple[list[float], list[float]]:
     """Mean edit similarities of both by file, languages mixed."""
     pairs = [
         tuple(statistics.fmean(row["edit_similarity"] for row in rows[file::files]) for rows in (full, done))
@@ -96,41 +84,35 @@ def of_files(
     return [a for a, _ in pairs], [b for _, b in pairs]
 
 
-def _point(done: Sequence[dict[str, Any]], full: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """Means over rows. Savings are of the same rows at full depth, whose texts may be shorter than these."""
+def _point(done: Results, full: Results) -> dict[str, float]:
+    """Means over rows. Savings are against the same rows at full depth, whose texts may be shorter."""
     means = summarise(done)["all"]
     joules, joules_full = (statistics.fmean(row["energy_joules"] for row in rows) for rows in (done, full))
     agreement = statistics.fmean(float(a["text"] == b["text"]) for a, b in zip(done, full, strict=True))
     return {
         "agreement": agreement,
-        "joules": joules,  # a completion
+        "joules": joules,  # of a completion
         "joules_full": joules_full,
         "saving": 1 - joules / joules_full,
         **{k: means[k] for k in ("mean_depth", "exact_match", "edit_similarity")},
     }
 
 
-def choose_presets(curve: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """Per stop the certified point that saves most, which may be full depth's.
-
-    Args:
-        curve: points in ascending order of threshold, full depth's last; the others are tested from the last on.
-    """
-    stops = {}
+def choose_presets(curve: Results) -> dict[str, dict[str, float]]:
+    """The certified point that saves most for each preset. `curve`: by ascending threshold; full depth's, the last, always is."""
+    presets = {}
     *lossy, full = curve
     safest_first = list(reversed(lossy))
-    for name, loss in STOPS.items():
+    for name, loss in PRESETS.items():
         within = safest_first[: certified([point["p_values"][name] for point in safest_first])]
         point = max([full, *within], key=lambda p: float(p["saving"]))
-        stops[name] = {
-            "threshold": point["threshold"],
-            "saving": point["saving"],
+        presets[name] = {
+            **{key: point[key] for key in ("threshold", "saving", "edit_similarity")},
             "saved_joules": point["joules_full"] - point["joules"],
-            "edit_similarity": point["edit_similarity"],
             "allowed_loss": loss,
             "confidence": 1 - LEVEL,
         }
-    return stops
+    return presets
 
 
 def _params(decoding: Any, threshold: float, model: str) -> CompletionParams:

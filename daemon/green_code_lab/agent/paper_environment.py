@@ -1,8 +1,8 @@
 """The paper's environment (GREEN-CODE, arXiv 2501.11006; the seven rewards of its released code, `EnvHiddenState`).
 
-An episode is one greedy completion at full depth, replayed. With l the layer of the exit that is asked, L the last
-one (both from 0 here, as in the paper's code), l* the first layer of any kind whose token is the last layer's, e* the
-first exit from l* on, and n(l) the next exit, or L behind the last:
+An episode is one greedy completion at full depth, replayed. With l the layer of the current exit, L the last one (both
+from 0, as in the paper's code), l* the first layer of any kind whose token is the last layer's, e* the first exit from l*
+on, and n(l) the next exit, or L after the last:
 
   exit      l = e*                                  +1
             right, l ≠ e* (late)                    −α (l − l*)
@@ -12,7 +12,7 @@ first exit from l* on, and n(l) the next exit, or L behind the last:
             l ≥ l* (needless)                       −γ (n(l) − l*)
             at the last exit, where l* = L          +1, not divided
 
-All but the last are divided by γ times the last exit. The agent sees the hidden state alone; energy does not enter.
+All but the last are divided by γ times the last exit. The only input is the hidden state; energy does not enter.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Rewards:
 
 
 class PaperEnvironment:
-    """`count` episodes side by side, each a greedy chunk drawn at random, drawn anew when it ends."""
+    """`count` episodes side by side, each a greedy chunk drawn at random; an ended one is replaced."""
 
     def __init__(self, rollouts: Rollouts, rewards: Rewards, count: int, seed: int) -> None:
         self.rollouts, self.rewards, self.count = rollouts, rewards, count
@@ -47,8 +47,7 @@ class PaperEnvironment:
         self._layer = np.array([*rollouts.exits, rollouts.layers]) - 1  # from 0
         self._chunks = np.flatnonzero(rollouts.greedy)
         self._agrees = rollouts.agrees
-        self.exit = np.zeros(count, np.int64)
-        self.row, self._end = np.zeros(count, np.int64), np.zeros(count, np.int64)
+        self.exit, self.row, self._end = np.zeros((3, count), np.int64)
         self._draw(np.ones(count, bool))
 
     def _draw(self, which: np.ndarray) -> None:
@@ -56,7 +55,7 @@ class PaperEnvironment:
         self.row[which], self._end[which] = self.rollouts.starts[chunk], self.rollouts.starts[chunk + 1]
 
     def observe(self) -> tuple[Tensor, Tensor]:
-        """(count, C + BESIDE) features, always 0 beside the state, and (count,) exit index."""
+        """(count, C + BESIDE) features, 0 beside the state, and (count,) exit index."""
         states = torch.from_numpy(np.asarray(self.rollouts.states[self.row, self.exit], np.float32))
         nothing = torch.zeros(self.count)
         return features(states, nothing, nothing, nothing), torch.from_numpy(self.exit.copy())
@@ -71,8 +70,7 @@ class PaperEnvironment:
         layer, following = self._layer[self.exit], self._layer[self.exit + 1]
         first = self.rollouts.first_right[self.row] - 1  # l*
         right = self._agrees[self.row, self.exit]
-        # e*: the first exit that is not below l*; the last layer is no exit.
-        best = np.searchsorted(self._layer[:-1], first)
+        best = np.searchsorted(self._layer[:-1], first)  # e*; the last layer is no exit
         exiting = np.select(
             [self.exit == best, right, layer < first],
             [1.0, -rewards.alpha * (layer - first), -rewards.beta * (first - layer)],

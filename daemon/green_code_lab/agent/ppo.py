@@ -1,53 +1,37 @@
 """PPO for the exit agent, in one file (Schulman et al., arXiv 1707.06347).
 
 Details, each number repeated at its line:
-  1. vectorised replay: (steps, environments) tensors      2. orthogonal initialisation, gain by head (network.py)
+  1. vectorised replay: (steps, environments) tensors      2. orthogonal initialisation, gain by head
   3. generalised advantages, backwards; an episode's end is terminal, a cut rollout is bootstrapped
   4. advantages normalised a minibatch                     5. clipped policy objective
   6. values in units of a window's rewards, unclipped      7. entropy bonus
   8. gradients clipped, actor and critic apart             9. linear annealing of the rate
  10. updates of a rollout end early when KL passes its limit
- 11. the critic alone sees how much of the episode is left
-Departures from the usual: D1 γ = 1, as rewards are costs and an episode is one stretch. D2 one network for all exits.
-D3 training may go on from a network that was fitted by supervision; the critic then learns alone at first.
-
-Monitors end a run that has failed, with the reason: see `monitors.py`.
+ 11. only the critic's input has how much of the episode is left
+Departures from the usual: D1 γ = 1, as rewards are costs. D2 one network for all exits. D3 training may continue from a
+network that was fitted by supervision; the critic then trains alone at first.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import Categorical
 
-from green_code.decoding.exit_classifier import BESIDE, ExitClassifier
+from green_code.decoding.exit_classifier import BESIDE, EXIT, HIDDEN_UNITS, ExitClassifier
+from green_code_lab.agent.environment import ExitEnvironment
 from green_code_lab.agent.monitors import Monitor
-from green_code_lab.agent.network import ActorCritic
-from green_code_lab.agent.rollouts import Rollouts
+from green_code_lab.agent.paper_environment import PaperEnvironment
 
-
-class Environment(Protocol):
-    """`count` episodes side by side."""
-
-    rollouts: Rollouts
-    count: int
-
-    def observe(self) -> tuple[Tensor, Tensor]:
-        """(count, C + BESIDE) features and (count,) exit index."""
-
-    def left(self) -> Any:
-        """(count,) share of the episode that is left, 1 … 0."""
-
-    def step(self, action: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Rewards (count,) and whether the episode ended; it has then begun anew."""
+Environment = ExitEnvironment | PaperEnvironment
 
 
 @dataclass(frozen=True)
@@ -63,22 +47,19 @@ class Arguments:
     discount: float = 1.0
     gae_lambda: float = 0.95
     clip: float = 0.2
-    # High: P(exit) then grades how sure the agent is, and that is what the threshold reads.
-    entropy: float = 0.06
+    entropy: float = 0.06  # high, so that P(exit) grades confidence for the threshold
     gradient_clip: float = 0.5
     kl_limit: float = 0.03
-    critic_alone: int = 5  # updates, where the actor begins from a fitted network
+    critic_alone: int = 5  # updates, where the actor continues from a fitted network
     seed: int = 420
 
 
 def advantages(
     rewards: Tensor, values: Tensor, ended: Tensor, last_value: Tensor, discount: float, lam: float
 ) -> Tensor:
-    """Generalised advantage estimates (Schulman et al., arXiv 1506.02438, eq. 16).
+    """Generalised advantage estimates (Schulman et al., arXiv 1506.02438, eq. 16), (steps, environments) as the arguments.
 
-    Args:
-        rewards, values, ended: (steps, environments); `ended[t]` says that step t closed its episode.
-        last_value: (environments,) value of the state after the last step.
+    `ended[t]`: step t closed its episode. `last_value`: (environments,), of the state after the last step.
     """
     result = torch.zeros_like(rewards)
     carried = torch.zeros_like(last_value)
@@ -96,98 +77,117 @@ def train(
     environment: Environment,
     arguments: Arguments,
     log: Path,
-    begin: ExitClassifier | None = None,
+    start: ExitClassifier | None = None,
     report: Callable[[str], None] = print,
 ) -> ActorCritic:
-    """Train an agent on replayed rollouts.
+    """Train an agent, from `start` if given. `log` gets the arguments, then a JSON line an update.
 
-    Args:
-        log: gets a JSON line an update, the arguments first. begin: weights of the actor to go on from.
-    Raises:
-        Problem: a monitor found that the run has failed.
+    Raises Problem where a monitor stopped the run.
     """
-    torch.manual_seed(arguments.seed)
-    width = environment.rollouts.states.shape[2]
-    agent = ActorCritic(width, environment.rollouts.exits)
-    if begin is not None:
-        agent.actor.load_state_dict(begin.state_dict())
-    optimiser = torch.optim.Adam(agent.parameters(), lr=arguments.learning_rate, eps=1e-5)
-    monitor, scale = Monitor(len(environment.rollouts.exits), arguments.kl_limit), 0.0
-    returns = _Returns(environment.count)
-    log.write_text(json.dumps(asdict(arguments)) + "\n")
-    for update in range(arguments.updates):
-        optimiser.param_groups[0]["lr"] = arguments.learning_rate * (1 - update / arguments.updates)  # 9.
-        replayed = _replay(environment, agent, arguments, width)
-        mean_return = returns.follow(replayed.rewards, replayed.ended)
+    a = arguments
+    torch.manual_seed(a.seed)
+    exits = environment.rollouts.exits
+    agent = ActorCritic(environment.rollouts.states.shape[2], exits)
+    if start is not None:
+        agent.actor.load_state_dict(start.state_dict())
+    optimiser = torch.optim.Adam(agent.parameters(), lr=a.learning_rate, eps=1e-5)
+    monitor, scale = Monitor(len(exits), a.kl_limit), 0.0
+    running, mean_return = torch.zeros(environment.count), 0.0
+    log.write_text(json.dumps(asdict(a)) + "\n")
+    for update in range(a.updates):
+        optimiser.param_groups[0]["lr"] = a.learning_rate * (1 - update / a.updates)  # 9.
+        replayed, last_value = _replay(environment, agent, a.steps)
+        finished = _returns(running, replayed)
+        mean_return = finished.mean().item() if len(finished) else mean_return
         scale = scale or max(1e-6, replayed.rewards.abs().sum(0).mean().item())  # 6.
         gains = advantages(
-            replayed.rewards / scale,
-            replayed.values,
-            replayed.ended,
-            replayed.last_value,
-            arguments.discount,
-            arguments.gae_lambda,
+            replayed.rewards / scale, replayed.values, replayed.ended, last_value, a.discount, a.gae_lambda
         )
-        actor_learns = begin is None or update >= arguments.critic_alone
-        figures = _update(agent, optimiser, replayed, gains, arguments, actor_learns)
-        exits = np.bincount(
-            replayed.exits[replayed.actions == 1].numpy(), minlength=len(environment.rollouts.exits)
-        )
-        row = {"update": update, "return": mean_return, "exits": exits.tolist(), **figures}
+        figures = _update(agent, optimiser, replayed, gains, a, start is None or update >= a.critic_alone)
+        left_at = np.bincount(replayed.exits[replayed.actions == EXIT].numpy(), minlength=len(exits))
+        row = {"update": update, "return": mean_return, "exits": left_at.tolist(), **figures}
         with log.open("a") as file:
             file.write(json.dumps(row) + "\n")
-        monitor.check(row["return"], exits, int((replayed.exits == 0).sum()), figures)
+        monitor.check(mean_return, left_at, int((replayed.exits == 0).sum()), figures)
         if update % 10 == 9:
             report(
-                f"PPO {update + 1}/{arguments.updates}  return {row['return']:.3f}  entropy {figures['entropy']:.3f}  KL {figures['kl']:.4f}"
+                f"PPO {update + 1}/{a.updates}  return {mean_return:.3f}  entropy {figures['entropy']:.3f}  KL {figures['kl']:.4f}"
             )
     return agent.requires_grad_(False)
 
 
-class _Replayed:
-    """(steps, environments) of what was seen, done and got."""  # 1.
-
-    def __init__(self, steps: int, environments: int, width: int) -> None:
-        shape = (steps, environments)
-        self.seen = torch.zeros(*shape, width + BESIDE)
-        self.left = torch.zeros(shape)
-        self.exits, self.actions = (torch.zeros(shape, dtype=torch.long) for _ in range(2))
-        self.log_probabilities, self.rewards, self.ended, self.values = (torch.zeros(shape) for _ in range(4))
-        self.last_value = torch.zeros(environments)
+def _orthogonal(layer: nn.Linear, gain: float) -> nn.Linear:
+    nn.init.orthogonal_(layer.weight, gain)
+    nn.init.zeros_(layer.bias)
+    return layer
 
 
-class _Returns:
-    """Returns of episodes, which need not end in the window in which they began."""
+class Critic(nn.Module):
+    """Its input is the actor's and how much of the episode is left."""
 
-    def __init__(self, environments: int) -> None:
-        self._running, self._latest = torch.zeros(environments), 0.0
+    def __init__(self, width: int, exits: Sequence[int]) -> None:
+        super().__init__()
+        self.inner = _orthogonal(nn.Linear(width + BESIDE + 1, HIDDEN_UNITS), np.sqrt(2))
+        self.exit_bias = nn.Embedding(len(exits), HIDDEN_UNITS)
+        nn.init.zeros_(self.exit_bias.weight)
+        self.out = _orthogonal(nn.Linear(HIDDEN_UNITS, 1), 1.0)
 
-    def follow(self, rewards: Tensor, ended: Tensor) -> float:
-        """Mean over the episodes that ended in this window; where none did, the last that is known."""
-        finished = []
-        for reward, end in zip(rewards, ended.bool(), strict=True):
-            self._running += reward
-            finished.append(self._running[end])
-            self._running = self._running * ~end
-        found = torch.cat(finished)
-        self._latest = found.mean().item() if len(found) else self._latest
-        return self._latest
+    def forward(self, features: Tensor, exit_index: Tensor, left: Tensor) -> Tensor:
+        x = torch.cat((features, left[..., None]), -1)
+        inner = torch.tanh(self.inner(x) + self.exit_bias(exit_index))
+        return self.out(inner).squeeze(-1)  # type: ignore[no-any-return]
+
+
+class ActorCritic(nn.Module):
+    """Separate networks for policy and value, as in the paper (SB3's MlpPolicy)."""
+
+    def __init__(self, width: int, exits: Sequence[int]) -> None:
+        super().__init__()
+        self.actor = ExitClassifier(width, exits)
+        _orthogonal(self.actor.inner, np.sqrt(2))
+        nn.init.zeros_(self.actor.exit_bias.weight)
+        _orthogonal(self.actor.action, 0.01)
+        self.critic = Critic(width, exits)
+
+
+class _Replayed(NamedTuple):
+    """(steps, environments) each."""  # 1.
+
+    features: Tensor
+    exits: Tensor
+    left: Tensor
+    actions: Tensor
+    log_probabilities: Tensor
+    values: Tensor
+    rewards: Tensor
+    ended: Tensor
+
+
+def _returns(running: Tensor, replayed: _Replayed) -> Tensor:
+    """Returns of the episodes that ended; `running`, (environments,), has those that go on, and is updated."""
+    finished = []
+    for reward, end in zip(replayed.rewards, replayed.ended.bool(), strict=True):
+        running += reward
+        finished.append(running[end])
+        running *= ~end
+    return torch.cat(finished)
 
 
 @torch.no_grad()
-def _replay(environment: Environment, agent: ActorCritic, arguments: Arguments, width: int) -> _Replayed:
-    seen = _Replayed(arguments.steps, environment.count, width)
-    for t in range(arguments.steps):
-        seen.seen[t], seen.exits[t] = environment.observe()
-        seen.left[t] = torch.from_numpy(environment.left())
-        choice = Categorical(logits=agent.actor(seen.seen[t], seen.exits[t]))
-        seen.actions[t] = choice.sample()  # type: ignore[no-untyped-call]
-        seen.log_probabilities[t] = choice.log_prob(seen.actions[t])  # type: ignore[no-untyped-call]
-        seen.values[t] = agent.value(seen.seen[t], seen.exits[t], seen.left[t])  # 11.
-        reward, end = environment.step(seen.actions[t].numpy())
-        seen.rewards[t], seen.ended[t] = torch.from_numpy(reward).float(), torch.from_numpy(end).float()
-    seen.last_value = agent.value(*environment.observe(), torch.from_numpy(environment.left()).float())
-    return seen
+def _replay(environment: Environment, agent: ActorCritic, steps: int) -> tuple[_Replayed, Tensor]:
+    """What happened, and the (environments,) value of the state after."""
+    happened = []
+    for _ in range(steps):
+        features, exits = environment.observe()
+        left = torch.from_numpy(environment.left()).float()
+        choice = Categorical(logits=agent.actor(features, exits))
+        action = choice.sample()  # type: ignore[no-untyped-call]
+        log_probability = choice.log_prob(action)  # type: ignore[no-untyped-call]
+        value = agent.critic(features, exits, left)  # 11.
+        reward, ended = (torch.from_numpy(x).float() for x in environment.step(action.numpy()))
+        happened.append((features, exits, left, action, log_probability, value, reward, ended))
+    last = agent.critic(*environment.observe(), torch.from_numpy(environment.left()).float())
+    return _Replayed(*map(torch.stack, zip(*happened, strict=True))), last
 
 
 def _update(
@@ -196,42 +196,40 @@ def _update(
     replayed: _Replayed,
     gains: Tensor,
     arguments: Arguments,
-    actor_learns: bool,
+    train_actor: bool,
 ) -> dict[str, float]:
-    batch = (replayed.seen, replayed.exits, replayed.left, replayed.actions, replayed.log_probabilities, gains, gains + replayed.values)  # fmt: skip
-    seen, exits, left, actions, old_log, gains, returns = (x.flatten(0, 1) for x in batch)
-    size = len(gains) // arguments.minibatches
+    r, a = replayed, arguments
+    features, exits, left, actions, old_log, values, *_ = (x.flatten(0, 1) for x in r)
+    gains = gains.flatten(0, 1)
+    returns = gains + values
+    size = len(gains) // a.minibatches
     kl = entropy = policy_loss = value_loss = torch.tensor(0.0)
-    for _ in range(arguments.epochs):
+    for _ in range(a.epochs):
         order = torch.randperm(len(gains))
-        for start in range(0, len(gains), size):
-            pick = order[start : start + size]
-            choice = Categorical(logits=agent.actor(seen[pick], exits[pick]))
+        for at in range(0, len(gains), size):
+            pick = order[at : at + size]
+            choice = Categorical(logits=agent.actor(features[pick], exits[pick]))
             log_ratio = choice.log_prob(actions[pick]) - old_log[pick]  # type: ignore[no-untyped-call]
             ratio = log_ratio.exp()
             kl = (ratio - 1 - log_ratio).mean().detach()  # Schulman's low-variance estimate
-            if kl > arguments.kl_limit:  # 10.
+            if kl > a.kl_limit:  # 10.
                 break
             gain = gains[pick]
             gain = (gain - gain.mean()) / (gain.std() + 1e-8)  # 4.
-            policy_loss = -torch.min(
-                gain * ratio, gain * ratio.clamp(1 - arguments.clip, 1 + arguments.clip)
-            ).mean()  # 5.
-            value_loss = (agent.value(seen[pick], exits[pick], left[pick]) - returns[pick]).pow(2).mean() / 2
+            clipped = ratio.clamp(1 - a.clip, 1 + a.clip)
+            policy_loss = -torch.min(gain * ratio, gain * clipped).mean()  # 5.
+            value = agent.critic(features[pick], exits[pick], left[pick])
+            value_loss = (value - returns[pick]).pow(2).mean() / 2
             entropy = choice.entropy().mean()  # type: ignore[no-untyped-call]
-            loss = actor_learns * (policy_loss - arguments.entropy * entropy) + value_loss  # 7.
-            if not torch.isfinite(loss):  # nothing is learned from it; the monitor will say so
+            loss = train_actor * (policy_loss - a.entropy * entropy) + value_loss  # 7.
+            if not torch.isfinite(loss):  # the monitor then stops the run
                 return dict.fromkeys(("kl", "entropy", "policy_loss", "value_loss"), math.nan)
             optimiser.zero_grad()
             loss.backward()
             for part in (agent.actor, agent.critic):  # 8.
-                torch.nn.utils.clip_grad_norm_(part.parameters(), arguments.gradient_clip)
+                torch.nn.utils.clip_grad_norm_(part.parameters(), a.gradient_clip)
             optimiser.step()
-        if kl > arguments.kl_limit:
+        if kl > a.kl_limit:
             break
-    return {
-        "kl": kl.item(),
-        "entropy": entropy.item(),
-        "policy_loss": policy_loss.item(),
-        "value_loss": value_loss.item(),
-    }
+    figures = {"kl": kl, "entropy": entropy, "policy_loss": policy_loss, "value_loss": value_loss}
+    return {name: value.item() for name, value in figures.items()}

@@ -1,56 +1,40 @@
-"""What a choice costs: the measured cost model in units of one warm token at full depth."""
+"""The price list in units of one full-depth token, over arrays."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from green_code.energy.costs import CostModel
 from green_code.models.backend import SMALL_BATCH
-from green_code.work import Work
+from green_code.work import Prices, Work
 
 
 @dataclass(frozen=True)
-class Prices:
-    """Costs in units of a full-depth token: per layer run, per position in it (the first few of a batch, and the
-    others), per key and value alone, per head, per decision, of an error.
+class TokenPrices(Prices):
+    """Prices in units of one full-depth token, and `error`, that of a wrong token."""
 
-    All but `error`, what a wrong token is worth, come from the measured cost model.
-    """
-
-    run: float
-    few: float
-    evaluation: float
-    entry: float
-    head: float
-    decision: float
     error: float = 1.0
 
-    def layers(self, layers: Any, rows: Any) -> Any:
-        """Of `rows` positions through `layers` layers together."""
-        few = np.minimum(rows, SMALL_BATCH)
-        return layers * (self.run + self.few * few + self.evaluation * (rows - few))
+    @property
+    def head(self) -> float:
+        """Of one position."""
+        return self.head_batch + self.head_position
 
-    def rise(self, layers: Any, waiting: Any, last: Any) -> Any:
-        """Of a position, and `waiting` others below, through `layers` layers.
+    def layers(self, layers: Any, positions: Any) -> Any:
+        """Of `positions` through `layers` layers as one batch."""
+        small = np.minimum(positions, SMALL_BATCH)
+        each = self.small_batch_position * small + self.layer_position * (positions - small)
+        return layers * (self.layer_batch + each)
 
-        Where the last of all is among these, `last`, it makes keys and values alone of the others.
-        """
-        alone = self.layers(1, 1) + self.entry * waiting
+    def advance(self, layers: Any, waiting: Any, last: Any) -> Any:
+        """Of a position and `waiting` others through `layers` layers; in the `last` of all, the others need KV only."""
+        alone = self.layers(1, 1) + self.kv_only * waiting
         return self.layers(layers - last, 1 + waiting) + last * alone
 
 
-def prices_of(costs: CostModel, layers: int, error: float) -> Prices:
-    """The measured cost model in units of one warm token at full depth."""
-    unit = costs.prices.of(Work(layers, layers, layers, 1, 1))
-    return Prices(
-        costs.prices.layer_batch / unit,
-        costs.prices.small_batch_position / unit,
-        costs.prices.layer_position / unit,
-        costs.prices.kv_only / unit,
-        (costs.prices.head_batch + costs.prices.head_position) / unit,
-        costs.prices.decision / unit,
-        error,
-    )
+def token_prices(prices: Prices, layers: int, error: float) -> TokenPrices:
+    """Any price list in units of one of its full-depth tokens."""
+    token = prices.of(Work(layers, layers, layers, head_batches=1, head_positions=1))
+    return TokenPrices(**{name: price / token for name, price in asdict(prices).items()}, error=error)

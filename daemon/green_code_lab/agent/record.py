@@ -1,9 +1,8 @@
-"""Recording rollouts with the decoder that serves, on an exact cache: the agent meets these states, but for what a prompt that
-settled below its exits does to them.
+"""Recording rollouts with the backend of service, on an exact KV cache.
 
-Every stretch is one cache. The context is brought up once; then each chunk is read as the source goes on, and what
-comes after the first token that the model would have written otherwise is taken back and written by the model itself. What
-the source has there comes up again with the next chunk, in the same batch.
+Every episode is one cache. The context is run once; then each chunk is run as the source continues. What comes after the
+first token that the model would have chosen otherwise is truncated, and the model continues by itself. The source's
+tokens there run again with the next chunk, in the same batch.
 """
 
 from __future__ import annotations
@@ -26,11 +25,11 @@ from green_code.settings import PROMPT_TOKENS
 from green_code_lab.agent.rollouts import CHUNK, NO_SOURCE, Rollouts, write_rollouts
 from green_code_lab.corpus import Corpus
 
-STRETCH = 128  # tokens of the source that a stretch covers
-_FRACTIONS = (0.2, 0.5)  # of the document that comes before a stretch (the paper's)
+EPISODE = 128  # tokens of the source in an episode
+_FRACTIONS = (0.2, 0.5)  # of the document that precedes an episode (the paper's)
 _LEAST = 32  # tokens a document must have on either side of the cursor
 PARTS = {"train": 1.0, "validation": 0.125, "heldout": 0.25}
-"""What is recorded, and how much of it, to what was asked for. Agents learn from the first and are chosen by the second."""
+"""Parts and their sizes. Agents are trained on the first and chosen by the second."""
 _VALIDATION = 10  # one document of so many is for validation
 
 Columns = dict[str, np.ndarray]
@@ -53,9 +52,9 @@ def record(
 ) -> None:
     """Record about `positions` positions of one language for one of PARTS.
 
-    "train" and "validation" are documents of projects that the model was trained on, "heldout" of others.
+    "train" and "validation" are documents of training projects, "heldout" of held-out ones. `weights`: the bundle's key.
 
-    `weights` says which bundle's they are.
+    Raises Problem where no document is long enough.
     """
     of = "heldout" if part == "heldout" else "train"
     shard = corpus.shards[language, of]
@@ -65,17 +64,16 @@ def record(
         raise Problem(
             "bad_request", f"no {language} document for {part} is long enough to type into; gather more code."
         )
-    spans = _spans(bounds, np.random.default_rng(seed))
-    told = episode = 0
-    for episode, (start, cursor, end) in enumerate(spans):
+    reported = episode = 0
+    for episode, (start, cursor, end) in enumerate(_spans(bounds, np.random.default_rng(seed))):
         recorder.episode(episode, shard[start:cursor].tolist(), shard[cursor:end].tolist())
         if recorder.positions >= positions:
             break
-        if recorder.positions - told >= 10_000:
-            told = recorder.positions
-            report(f"{part} {language}: {told} of {positions} positions")
+        if recorder.positions - reported >= 10_000:
+            reported = recorder.positions
+            report(f"{part} {language}: {reported} of {positions} positions")
     write_rollouts(folder, recorder.result(corpus.languages.index(language), weights))
-    report(f"{part} {language}: {recorder.positions} positions in {episode + 1} stretches")
+    report(f"{part} {language}: {recorder.positions} positions in {episode + 1} episodes")
 
 
 def _bounds(documents: np.ndarray, end: int, part: str) -> list[tuple[int, int]]:
@@ -89,12 +87,12 @@ def _bounds(documents: np.ndarray, end: int, part: str) -> list[tuple[int, int]]
 def _spans(
     bounds: Sequence[tuple[int, int]], generator: np.random.Generator
 ) -> Iterator[tuple[int, int, int]]:
-    """(start of the context, cursor, end of the stretch) in documents drawn without end, each once a round."""
+    """(start of the context, cursor, end of the episode) in documents drawn without end, each once a round."""
     while True:
         for i in generator.permutation(len(bounds)):
-            first, last = bounds[i][0] + 1, bounds[i][1]  # behind the marker
+            first, last = bounds[i][0] + 1, bounds[i][1]  # after the marker
             cursor = first + max(_LEAST, int(generator.uniform(*_FRACTIONS) * (last - first)))
-            yield max(first, cursor - PROMPT_TOKENS), cursor, min(last, cursor + STRETCH)
+            yield max(first, cursor - PROMPT_TOKENS), cursor, min(last, cursor + EPISODE)
 
 
 class _Recorder:
@@ -102,11 +100,10 @@ class _Recorder:
 
     def __init__(self, decoder: Backend, vocabulary: Vocabulary, exits: Sequence[int]) -> None:
         self._decoder, self._vocabulary, self._exits = decoder, vocabulary, tuple(exits)
-        self._ends = {i for i, text in enumerate(vocabulary.token_bytes) if b"\n" in text} | set(
-            vocabulary.eos
-        )
+        line_ends = {i for i, text in enumerate(vocabulary.token_bytes) if b"\n" in text}
+        self._ends = line_ends | set(vocabulary.eos)
         self._columns: dict[str, list[np.ndarray]] = {}
-        self._chunks: list[tuple[int, bool, int]] = []  # stretch, greedy, rows
+        self._chunks: list[tuple[int, bool, int]] = []  # episode, greedy, rows
         self.positions = 0
 
     def episode(self, number: int, context: list[int], source: list[int]) -> None:
@@ -115,17 +112,17 @@ class _Recorder:
         cache.append(text[:-1])
         while source:
             chunk = source[: next((i for i, t in enumerate(source[:CHUNK], 1) if t in self._ends), CHUNK)]
-            read = self._read(cache, len(text) - 1, [*text, *chunk[:-1]])
-            written = self._write(cache, len(text) - 1, chunk, read)
-            given = _given(written)
-            known = source[: common(given, source) + 1]  # while the text before is the source's
-            self._keep(number, True, written, [*known, *[NO_SOURCE] * len(given)][: len(given)])
-            self._keep(number, False, read, chunk)
+            forced = self._run(cache, len(text) - 1, [*text, *chunk[:-1]])
+            greedy = self._continue(cache, len(text) - 1, chunk, forced)
+            tokens = _final_tokens(greedy)
+            known = source[: common(tokens, source) + 1]  # while the text before is the source's
+            self._add(number, True, greedy, [*known, *[NO_SOURCE] * len(tokens)][: len(tokens)])
+            self._add(number, False, forced, chunk)
             text += chunk
             source = source[len(chunk) :]
 
-    def _read(self, cache: KVCache, start: int, text: list[int]) -> Columns:
-        """What every layer says behind positions `start` … of a text whose beginning is in `cache`."""
+    def _run(self, cache: KVCache, start: int, text: list[int]) -> Columns:
+        """Columns of positions `start` … of a text, whose beginning is in `cache`."""
         cache.append(text[len(cache) :])
         end, states = len(cache), []
         for depth in range(1, self._decoder.config.layers + 1):
@@ -133,19 +130,18 @@ class _Recorder:
             states.append(cache.states(start, end).clone())
         return self._columns_of(torch.stack(states))
 
-    def _write(self, cache: KVCache, start: int, chunk: list[int], read: Columns) -> Columns:
-        """The same where the model goes on by itself behind position `start`: as far as it gives what the chunk has, that is
-        what was read."""
-        given = _given(read)
-        shared = min(common(given, chunk) + 1, len(chunk))
-        parts = [{name: column[:shared] for name, column in read.items()}]
-        written = given[:shared]
+    def _continue(self, cache: KVCache, start: int, chunk: list[int], forced: Columns) -> Columns:
+        """Columns of the model's own continuation after position `start`; it shares those before its first difference."""
+        tokens = _final_tokens(forced)
+        shared = min(common(tokens, chunk) + 1, len(chunk))
+        parts = [{name: column[:shared] for name, column in forced.items()}]
+        written = tokens[:shared]
         cache.truncate(start + shared)
         while len(written) < CHUNK and written[-1] not in self._ends:
-            parts.append(self._read(cache, len(cache), [*cache.tokens, written[-1]]))
-            written += _given(parts[-1])
+            parts.append(self._run(cache, len(cache), [*cache.tokens, written[-1]]))
+            written += _final_tokens(parts[-1])
         cache.truncate(start + shared)
-        return {name: np.concatenate([part[name] for part in parts]) for name in read}
+        return {name: np.concatenate([part[name] for part in parts]) for name in forced}
 
     def _columns_of(self, states: Tensor) -> Columns:
         """Of states (L, N, C) after each layer."""
@@ -156,21 +152,21 @@ class _Recorder:
             for depth, at_depth in enumerate(states, 1)
             for top in self._decoder.top_tokens(at_depth, 0, rows, depth)
         ]
-        said = np.array([top.token for top in tops], np.int32).reshape(layers, rows)
+        tokens = np.array([top.token for top in tops], np.int32).reshape(layers, rows)
         log_odds, margins = (
             np.array([getattr(top, name) for top in tops], np.float16).reshape(layers, rows)[at].T
             for name in ("log_odds", "margin")
         )
         return {
             "states": unit_rms(states[at]).transpose(0, 1).half().cpu().numpy(),
-            "exit_tokens": said[at].T,
+            "exit_tokens": tokens[at].T,
             "log_odds": log_odds,
             "margins": margins,
-            "first_right": 1 + (said == said[-1]).argmax(0).astype(np.int32),
-            "final_tokens": said[-1],
+            "first_right": 1 + (tokens == tokens[-1]).argmax(0).astype(np.int32),
+            "final_tokens": tokens[-1],
         }
 
-    def _keep(self, episode: int, greedy: bool, columns: Columns, source: Sequence[int]) -> None:
+    def _add(self, episode: int, greedy: bool, columns: Columns, source: Sequence[int]) -> None:
         for name, column in {**columns, "source_tokens": np.array(source, np.int32)}.items():
             self._columns.setdefault(name, []).append(column)
         self._chunks.append((episode, greedy, len(source)))
@@ -191,6 +187,5 @@ class _Recorder:
         )
 
 
-def _given(columns: Columns) -> list[int]:
-    """The tokens of the last layer."""
+def _final_tokens(columns: Columns) -> list[int]:
     return [int(token) for token in columns["final_tokens"]]

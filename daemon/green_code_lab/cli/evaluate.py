@@ -6,6 +6,7 @@ import argparse
 import json
 import random
 import sys
+from functools import partial
 from pathlib import Path
 
 from green_code.engine.loading import load_runtime
@@ -19,35 +20,27 @@ from green_code_lab.evaluation.run import evaluate, summarise
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--data", type=Path, required=True, help="rows as .jsonl or .jsonl.gz: ours or CodeXGLUE's"
-    )
-    parser.add_argument("--language", help="language of CodeXGLUE rows (default: told from the file's name)")
-    parser.add_argument("--model", default=DEFAULT)
-    parser.add_argument("--decoding", choices=("full", "fast", "exact"), default="fast")
-    parser.add_argument("--policy", default="agent", help="full, fixed:E, confidence:τ or agent")
-    parser.add_argument(
-        "--threshold",
-        type=threshold,
-        default=default_settings().threshold,
-        help="0.5 to 1, or quality, balanced, saver (default: that of the editor, %(default)s)",
-    )
-    parser.add_argument("--limit", type=int, help="take this many rows, drawn with --seed")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--max-tokens", type=int, default=32)
-    parser.add_argument("--single-line", action=argparse.BooleanOptionalAction, default=True)
-    parser.add_argument("--jobs", type=int, default=1, help="processes to complete in (default: %(default)s)")
-    parser.add_argument("--out", type=Path, help="folder for rows.jsonl and summary.json; a cut run resumes")
-    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+    add = parser.add_argument
+    add("--data", type=Path, required=True, help="rows as .jsonl or .jsonl.gz, ours or CodeXGLUE's")
+    add("--language", help="language of CodeXGLUE rows (default: from the file's name)")
+    add("--model", default=DEFAULT)
+    add("--decoding", choices=("full", "fast", "exact"), default="fast")
+    add("--policy", default="agent", help="full, fixed:E, confidence:τ or agent")
+    presets = "0.5 to 1, or quality, balanced, saver (default: the editor's, %(default)s)"
+    add("--threshold", type=threshold, default=default_settings().threshold, help=presets)
+    add("--limit", type=int, help="use this many rows, drawn with --seed")
+    add("--seed", type=int, default=0)
+    add("--max-tokens", type=int, default=32)
+    add("--single-line", action=argparse.BooleanOptionalAction, default=True)
+    add("--jobs", type=int, default=1, help="processes (default: %(default)s)")
+    add("--out", type=Path, help="folder for rows.jsonl and summary.json; an interrupted run resumes")
+    add("--json", action="store_true", help="print the summary as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
     rows = load_rows(args.data, args.language)
     if not rows:
-        raise Problem(
-            "bad_request",
-            f"{args.data} holds no rows of what is asked for; give another --data or --language.",
-        )
+        raise Problem("bad_request", f"{args.data} has no rows; give another --data.")
     if args.limit is not None and args.limit < len(rows):
         rows = random.Random(args.seed).sample(rows, args.limit)
     params = check_params({
@@ -57,9 +50,10 @@ def run(args: argparse.Namespace) -> int:
     })  # fmt: skip
     if args.jobs < 1:
         raise Problem("bad_request", f"--jobs {args.jobs} is no number of processes; give 1 or more.")
-    runtime = load_runtime(args.model, lambda _state, sentence, _part: _say(sentence))
+    report = partial(print, file=sys.stderr)
+    runtime = load_runtime(args.model, lambda _state, sentence, _part: report(sentence))
     with workers(runtime, args.jobs) as complete:
-        done = evaluate(runtime, rows, params, _say, args.out, complete)
+        done = evaluate(runtime, rows, params, report, args.out, complete)
     summary = summarise(done)
     if args.json:
         print(json.dumps(summary))
@@ -72,7 +66,3 @@ def run(args: argparse.Namespace) -> int:
             f"{means['energy_joules']:.1f} J of {means['energy_full_joules']:.1f} J at full depth, saving {means['saving']:.0%} ({means['energy_source']})"
         )
     return 0
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr)

@@ -14,30 +14,21 @@ from green_code_lab.corpus.files import read_bytes
 
 SUFFIXES = (".zip", ".jar", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 _DAMAGE = (OSError, EOFError, zipfile.BadZipFile, tarfile.TarError, zlib.error, LZMAError)
-_UNSUPPORTED = (RuntimeError, NotImplementedError)  # what zipfile raises for encryption and rare compressions
-
-
-def is_archive(path: Path) -> bool:
-    return path.name.lower().endswith(SUFFIXES)
+_UNSUPPORTED = (RuntimeError, NotImplementedError)  # zipfile's, for encryption and rare compressions
 
 
 def members(archive: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[PurePosixPath, bytes]]:
-    """(name, content up to the limit of a source file) of the regular members whose names end so.
+    """(name, content up to a source file's limit) of the regular members with such names.
 
-    Raises:
-        Problem: the archive is missing, damaged, encrypted, or of no kind that we read.
+    Raises Problem where the archive is missing, damaged, encrypted, or of an unknown kind.
     """
     read = _zip_members if archive.name.lower().endswith((".zip", ".jar")) else _tar_members
     try:
         yield from read(archive, suffixes)
-    except _DAMAGE as error:
-        raise Problem(
-            "bad_request", f"{archive} cannot be read ({error}); fetch it again, or leave it out."
-        ) from error
-    except _UNSUPPORTED as error:
-        raise Problem(
-            "bad_request", f"{archive} cannot be read ({error}); unpack it and give the folder."
-        ) from error
+    except (*_DAMAGE, *_UNSUPPORTED) as error:
+        damaged = isinstance(error, _DAMAGE)
+        fix = "fetch it again, or leave it out" if damaged else "unpack it and give the folder"
+        raise Problem("bad_request", f"{archive} cannot be read ({error}); {fix}.") from error
 
 
 def _zip_members(archive: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[PurePosixPath, bytes]]:
@@ -51,7 +42,5 @@ def _zip_members(archive: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[Pur
 def _tar_members(archive: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[PurePosixPath, bytes]]:
     with tarfile.open(archive) as source:
         for entry in source:
-            if entry.isfile() and entry.name.endswith(suffixes):
-                file = source.extractfile(entry)
-                if file:
-                    yield PurePosixPath(entry.name), read_bytes(file)
+            if entry.isfile() and entry.name.endswith(suffixes) and (file := source.extractfile(entry)):
+                yield PurePosixPath(entry.name), read_bytes(file)

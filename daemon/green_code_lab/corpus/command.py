@@ -1,4 +1,4 @@
-"""`green-code adapt corpus`: gather, clean, choose the vocabulary where the bundle has none, encode."""
+"""`green-code adapt corpus`: gather, clean, choose the vocabulary where the bundle has none, and encode."""
 
 from __future__ import annotations
 
@@ -17,48 +17,36 @@ from green_code.models.vocabulary import Vocabulary, build_tokenizer, choose_ids
 from green_code.problems import Problem
 from green_code_lab.corpus.copies import clean
 from green_code_lab.corpus.evaluation_rows import EvaluationRows
-from green_code_lab.corpus.files import SourceFile
+from green_code_lab.corpus.files import Report, SourceFile
 from green_code_lab.corpus.installed import installed_files
 from green_code_lab.corpus.jdk import jdk_files
 from green_code_lab.corpus.own_code import own_files
-from green_code_lab.corpus.report import Report
 from green_code_lab.corpus.shards import LEAST_HELD_OUT, write_shards
-from green_code_lab.corpus.shares import within_share
-from green_code_lab.corpus.split import Parts, split
+from green_code_lab.corpus.split import Parts, split, within_share
 
 SOURCES = ("installed", "sdists", "jdk")
 VOCABULARY_SIZE = 38_912
 _COUNTED_CHARACTERS = 100_000_000  # per language, when the vocabulary is chosen
-_MINIMUM_TOKENS = 20_000  # of a language, to train on; fewer teach nothing
+_MINIMUM_TOKENS = 20_000  # of a language, to train on
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--from",
-        dest="own_code",
-        type=Path,
-        nargs="+",
-        default=[],
-        metavar="PATH",
-        help="folders and archives of your own code, each a project",
-    )
-    parser.add_argument(
+    add, sources = parser.add_argument, ",".join(SOURCES)
+    paths: dict[str, Any] = {"type": Path, "nargs": "+", "default": [], "metavar": "PATH"}
+    add("--from", dest="own_code", help="folders and archives of your own code, each a project", **paths)
+    add(
         "--sources",
         type=_sources,
-        help=f"public sources, of {','.join(SOURCES)} (default: all of them; none with --from)",
+        help=f"public sources, of {sources} (default: all of them; none with --from)",
     )
-    parser.add_argument(
-        "--jdk",
-        type=Path,
-        nargs="+",
-        default=[],
-        metavar="PATH",
-        help="the JDK's src.zip, and others like it",
+    add("--jdk", help="the JDK's src.zip, and others like it", **paths)
+    add("--exclude", help="evaluation rows to leave out of the corpus", **{**paths, "nargs": "*"})
+    add(
+        "--corpus-tokens",
+        type=int,
+        default=16_000_000,
+        help="per language, to train on (default: %(default)s)",
     )
-    parser.add_argument(
-        "--exclude", type=Path, nargs="*", default=[], help="evaluation rows to keep out of the corpus"
-    )
-    parser.add_argument("--corpus-tokens", type=int, default=16_000_000, help="per language, to train on")
 
 
 def _sources(text: str) -> tuple[str, ...]:
@@ -69,12 +57,11 @@ def _sources(text: str) -> tuple[str, ...]:
 
 
 def make_corpus(args: argparse.Namespace, source: Source, bundle: Path) -> None:
-    """Write WORK/corpus from what `args` (of `add_arguments`, with `work` and `seed`) names, and print a summary.
+    """Write WORK/corpus as `args` (of `add_arguments`, with `work` and `seed`) request, and print a summary.
 
-    Raises:
-        Problem: a source or evaluation file cannot be read, too little code is left, or the disk is full.
+    Raises Problem where a source or evaluation file cannot be read, too little code is left, or the disk is full.
     """
-    began, report = time.monotonic(), Report()
+    began, report, folder = time.monotonic(), Report(), args.work / "corpus"
     rows = EvaluationRows(args.exclude)
     kept = list(clean(within_share(_gathered(args, report), args.seed, report), rows, report))
     characters = sum(len(file.text) for file in kept)
@@ -83,9 +70,10 @@ def make_corpus(args: argparse.Namespace, source: Source, bundle: Path) -> None:
     if not (bundle / VOCABULARY).is_file() and isinstance(source, GgufSource):
         _choose_vocabulary(source, parts, bundle / VOCABULARY)
     vocabulary = open_vocabulary(source, vocabulary_ids(bundle))
-    about = {"asked": asked(args), "split": units, "evaluation_rows": rows.count, "dropped": report.summary()}
+    dropped = report.summary()
+    about = {"options": requested(args), "split": units, "evaluation_rows": rows.count, "dropped": dropped}
     summary = write_shards(
-        args.work / "corpus", parts, vocabulary, args.corpus_tokens, _MINIMUM_TOKENS, LEAST_HELD_OUT, about
+        folder, parts, vocabulary, args.corpus_tokens, _MINIMUM_TOKENS, LEAST_HELD_OUT, about
     )
     for name, shard in summary["shards"].items():
         print(f"{name}: {shard['tokens']:,} tokens of {shard['files']:,} files")
@@ -93,14 +81,13 @@ def make_corpus(args: argparse.Namespace, source: Source, bundle: Path) -> None:
         print(
             f"{language} is left out: {tokens['train']:,} tokens to train on, {_MINIMUM_TOKENS:,} needed; {tokens['heldout']:,} held out, {LEAST_HELD_OUT:,} needed"
         )
-    print(f"split by {units}; {args.work / 'corpus'} written in {time.monotonic() - began:.0f} s")
+    print(f"split by {units}; {folder} written in {time.monotonic() - began:.0f} s")
 
 
-def asked(args: argparse.Namespace) -> dict[str, Any]:
-    """What a corpus is made from, as corpus.json keeps it: of files to exclude, what is in them.
+def requested(args: argparse.Namespace) -> dict[str, Any]:
+    """The options of a corpus as in corpus.json, files to exclude by their digests.
 
-    Raises:
-        Problem: one of these cannot be read.
+    Raises Problem where one of these files cannot be read.
     """
     return {
         "from": [str(path.resolve()) for path in args.own_code],
@@ -127,7 +114,7 @@ def _chosen(args: argparse.Namespace) -> tuple[str, ...]:
 def _gathered(args: argparse.Namespace, report: Report) -> Iterator[SourceFile]:
     sources = _chosen(args)
     if args.jdk and "jdk" not in sources:
-        raise Problem("bad_request", "--jdk is given, but the sources do not have it; add --sources jdk.")
+        raise Problem("bad_request", "--jdk has no effect without the source jdk; add --sources jdk.")
     if "jdk" in sources and not args.jdk:
         raise Problem(
             "bad_request",
@@ -142,7 +129,7 @@ def _gathered(args: argparse.Namespace, report: Report) -> Iterator[SourceFile]:
     if "sdists" in sources:
         from green_code_lab.corpus.sdists import LIST, index_url, listed, sdist_files
 
-        print(f"reading the listed source distributions, kept in {args.work / 'sdists'}", flush=True)
+        print(f"reading the listed source distributions, cached in {args.work / 'sdists'}", flush=True)
         yield from sdist_files(listed(LIST.read_text("utf-8")), args.work / "sdists", index_url(), report)
     if "jdk" in sources:
         for path in args.jdk:
@@ -151,11 +138,7 @@ def _gathered(args: argparse.Namespace, report: Report) -> Iterator[SourceFile]:
 
 
 def _choose_vocabulary(source: GgufSource, parts: Parts, path: Path) -> None:
-    """Count the whole vocabulary's tokens in what is trained on, and keep the ids that it needs.
-
-    Raises:
-        Problem: there is too little to count.
-    """
+    """Choose the ids that the training files need, by their counts. Raises Problem where the corpus is too small."""
     pieces = source.pieces()
     whole = Vocabulary(build_tokenizer(pieces), pieces.bos, [pieces.eos])
     counts = np.zeros(len(pieces.texts), np.int64)

@@ -1,10 +1,9 @@
-"""Exact and near copies: of each group, the first is kept.
+"""Exact and near copies: the first of each group stays.
 
-Exact ones are equal up to white space. Near ones are found by MinHash (Broder 1997): the share of places at which
-two files' minima agree estimates the Jaccard similarity s of their sets of runs of 5 words, with a standard error of
-√(s(1−s)/128), 0.035 at 0.8. Candidates come from 16 bands of 8 minima (Leskovec, Rajaraman and Ullman, Mining of
-Massive Datasets, section 3.4): a pair of similarity s becomes one with probability 1 − (1 − s⁸)¹⁶, which is 0.95 at
-0.8, 0.61 at 0.7 and 0.06 at 0.5; the estimate then decides.
+Exact copies are equal up to white space. Near copies are found by MinHash (Broder 1997) over runs of 5 words: 128 minima
+estimate the Jaccard similarity s with a standard error of √(s(1−s)/128), 0.035 at 0.8. Candidates come from 16 bands of
+8 minima (Leskovec, Rajaraman and Ullman, Mining of Massive Datasets, section 3.4) with probability 1 − (1 − s⁸)¹⁶,
+0.95 at 0.8 and 0.06 at 0.5.
 """
 
 from __future__ import annotations
@@ -13,19 +12,11 @@ import hashlib
 from collections.abc import Iterable, Iterator
 
 import numpy as np
+from datasketch import MinHash, MinHashLSH
 
-from green_code.problems import Problem
 from green_code_lab.corpus.evaluation_rows import EvaluationRows
-from green_code_lab.corpus.files import SourceFile
-from green_code_lab.corpus.report import Report
+from green_code_lab.corpus.files import Report, SourceFile
 from green_code_lab.corpus.words import code_words, runs, word_hashes
-
-try:
-    from datasketch import MinHash, MinHashLSH
-except ImportError as error:
-    raise Problem(
-        "bad_request", "training needs the extra 'train': pip install 'green-code[train]'."
-    ) from error
 
 _RUN = 5
 _BANDS, _ROWS = 16, 8
@@ -34,7 +25,7 @@ _LOW = np.uint64(0xFFFFFFFF)  # MinHash permutes 32-bit values
 
 
 def clean(files: Iterable[SourceFile], rows: EvaluationRows, report: Report) -> Iterator[SourceFile]:
-    """Drop copies, near copies, and what holds evaluation rows, in this order of checks: exact, rows, near."""
+    """Drop exact copies, then files with evaluation rows, then near copies."""
     seen: set[bytes] = set()
     index = MinHashLSH(num_perm=_BANDS * _ROWS, params=(_BANDS, _ROWS))
     empty = MinHash(num_perm=_BANDS * _ROWS, hashfunc=int)
@@ -46,12 +37,11 @@ def clean(files: Iterable[SourceFile], rows: EvaluationRows, report: Report) -> 
             continue
         seen.add(digest)
         words = word_hashes(code_words(file.text, file.language))
-        reason = rows.found_in(file.text, words)
-        if reason:
+        if reason := rows.found_in(file.text, words):
             report.drop(reason, file.name)
             continue
         hashes = np.unique(runs(words, _RUN) & _LOW)
-        if len(hashes):  # a file without code is like no other
+        if len(hashes):  # a file without code is no copy
             sketch = empty.copy()
             sketch.update_batch(hashes.tolist())
             if any(kept[i].jaccard(sketch) >= _SIMILARITY for i in index.query(sketch)):

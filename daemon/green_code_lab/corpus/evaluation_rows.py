@@ -1,10 +1,8 @@
-"""Rows of evaluation data, and whether a file holds one, or nearly one.
+"""Rows of evaluation data, which must not be in a corpus.
 
-A row is a piece of a file, so what counts is how much of the row is in the file, not how alike the two are as a
-whole. A file is kept out where it shares three runs of 20 words with the rows (22 words in a row, or three times 20),
-or where it has 70 % of the runs of 5 words of one row: most of the row, with edits in between. Both are counted
-exactly; MinHash would estimate the second, and miss some. Rows of fewer than 20 words are not looked for: what they
-say stands in many files that have nothing to do with them.
+A file is left out where it shares three runs of 20 words with the rows (22 words in a row, or three times 20), or where
+it has 70 % of the runs of 5 words of one row (most of it, with edits in between). Both are counted exactly. Rows of fewer
+than 20 words are ignored: unrelated files contain them.
 """
 
 from __future__ import annotations
@@ -32,8 +30,7 @@ _MARKS = re.compile(r"</?s>|<(?:STR_LIT|NUM_LIT|CHAR_LIT)[^>]*>")  # CodeXGLUE's
 class EvaluationRows:
     """The rows of some files, {language, prefix, suffix, reference} or CodeXGLUE's {input, gt}.
 
-    Raises:
-        Problem: a file is missing, or a line is no such row.
+    Raises Problem where a file is missing, or a line is no such row.
     """
 
     def __init__(self, files: Iterable[Path]) -> None:
@@ -48,12 +45,7 @@ class EvaluationRows:
         self._short, self._owners = hashes[order], np.repeat(np.arange(len(rows)), self._sizes)[order]
 
     def found_in(self, text: str, code: NDArray[np.uint64]) -> str | None:
-        """Why a file is kept out, or None.
-
-        Args:
-            text: the whole file, since its comments and strings may quote a row.
-            code: `word_hashes` of its `code_words`.
-        """
+        """Why a file is left out, or None. `code`: hashes of its code's words; comments may quote a row, too."""
         if not self.count:
             return None
         return self._match(code) or self._match(word_hashes(all_words(text)))
@@ -74,17 +66,16 @@ class EvaluationRows:
 def _places(
     table: NDArray[np.uint64], hashes: NDArray[np.uint64]
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Of each different hash: where it begins in a sorted table, and how often it is there."""
+    """First index and number of occurrences of each distinct hash in a sorted table."""
     hashes = np.unique(hashes)
     first = np.searchsorted(table, hashes, "left")
     return first, np.searchsorted(table, hashes, "right") - first
 
 
 def language_of(path: Path) -> str:
-    """Of CodeXGLUE's rows, which do not say it: by the name of the file, or of the nearest of its folders that is CodeXGLUE's.
+    """Language of CodeXGLUE's rows: from the file's name, or from the nearest folder of CodeXGLUE's.
 
-    Raises:
-        Problem: none does.
+    Raises Problem where neither has one.
     """
     found = {language for sign, language in _SIGNS.items() if sign in path.name.lower()}
     if len(found) == 1:
@@ -94,7 +85,7 @@ def language_of(path: Path) -> str:
             return language
     raise Problem(
         "bad_request",
-        f"{path}: its rows do not say their language; give it a name with java or python in it, or a folder {' or '.join(_FOLDERS)} (for `green-code evaluate`: or --language).",
+        f"{path}: its rows have no language; name it after java or python, move it into a folder {' or '.join(_FOLDERS)}, or (for `green-code evaluate`) use --language.",
     )
 
 
@@ -118,5 +109,5 @@ def _rows(path: Path) -> Iterator[NDArray[np.uint64]]:
     except (ValueError, KeyError, TypeError, EOFError) as error:
         raise Problem(
             "bad_request",
-            f"{path} holds something else than rows {{language, prefix, suffix, reference}} or {{input, gt}} ({error!r}); correct --exclude.",
+            f"{path} has other content than rows {{language, prefix, suffix, reference}} or {{input, gt}} ({error!r}); correct --exclude.",
         ) from error

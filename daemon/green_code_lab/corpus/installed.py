@@ -8,17 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from green_code_lab.corpus.files import (
-    SourceFile,
-    in_skipped_folder,
-    language_of,
-    read_bytes,
-    source_file,
-)
+from green_code_lab.corpus.files import Report, SourceFile, in_skipped_folder, language_of, read_source
 from green_code_lab.corpus.licences import licence_of, permissive
-from green_code_lab.corpus.report import Report
 
-_OURSELVES = "green-code"
+_OURSELVES = ("green-code", "green-code-lab")
 _LIBRARY_WITHOUT = {"site-packages", "dist-packages", "lib2to3", "idlelib", "__phello__"}
 
 
@@ -28,31 +21,17 @@ def installed_files(report: Report) -> Iterator[SourceFile]:
     for path in sorted(library.rglob("*.py")):
         parts = path.relative_to(library).parts
         if not _LIBRARY_WITHOUT & set(parts):
-            yield from _read("cpython", version, "PSF-2.0", path, "/".join(parts), report)
+            yield from read_source("cpython", version, "PSF-2.0", path, "/".join(parts), report)
     for distribution in importlib.metadata.distributions():
-        metadata: Any = distribution.metadata  # parsed anew each time that it is asked for
+        metadata: Any = distribution.metadata  # parsed anew at each access
         name, licence = (metadata.get("Name") or "").lower(), licence_of(metadata)
-        if name in ("", _OURSELVES):
+        if not name or name in _OURSELVES:
             continue
         if not permissive(licence):
-            report.drop("packages of other licences", f"{name} ({licence or 'none given'})")
+            report.drop("packages of other licences", f"{name} ({licence or 'no licence'})")
             continue
         version = metadata.get("Version") or ""
         for file in distribution.files or []:
             if language_of(file.name) and not in_skipped_folder(file.parts[:-1]):
                 path = Path(str(distribution.locate_file(file)))
-                yield from _read(name, version, licence, path, file.as_posix(), report)
-
-
-def _read(
-    project: str, version: str, licence: str, path: Path, name: str, report: Report
-) -> Iterator[SourceFile]:
-    try:
-        with path.open("rb") as file:
-            data = read_bytes(file)
-    except OSError:
-        report.drop("unreadable", f"{project}/{name}")
-        return
-    found = source_file(project, version, licence, name, data, report)
-    if found:
-        yield found
+                yield from read_source(name, version, licence, path, file.as_posix(), report)

@@ -1,4 +1,4 @@
-"""Which licences let anyone train on a source and pass it on; read from a package's metadata."""
+"""Which licences permit training and redistribution; read from a package's metadata."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ _RESTRICTIVE = re.compile(
 
 
 def permissive(licence: str) -> bool:
-    """Whether one of the alternatives (SPDX's OR) is permissive and asks for nothing more.
+    """Whether one of the alternatives (SPDX's OR) is permissive and has no restrictive term.
 
-    An expression with parentheses is taken only where none of its terms restricts: few have them, and a mistake
-    would be somebody's right.
+    An expression with parentheses is not parsed: none of its terms may be restrictive.
     """
     if "(" in licence:
         return bool(_PERMISSIVE.search(licence)) and not _RESTRICTIVE.search(licence)
@@ -27,15 +26,13 @@ def permissive(licence: str) -> bool:
 
 
 def licence_of(metadata: Any) -> str:
-    """What core metadata (wheel's METADATA or sdist's PKG-INFO, as an email message) says of the licence.
+    """The licence in core metadata (wheel's METADATA or sdist's PKG-INFO, as an email message).
 
     License-Expression (PEP 639) alone where there is one; else the first line of License and the classifiers.
     """
-    expression = metadata.get("License-Expression")
-    if expression:
+    if expression := metadata.get("License-Expression"):
         return str(expression)
+    classifiers = metadata.get_all("Classifier") or []
     found = [(metadata.get("License") or "").strip().split("\n")[0][:80]]
-    found += [
-        c.split("::")[-1].strip() for c in metadata.get_all("Classifier") or [] if c.startswith("License")
-    ]
+    found += [text.split("::")[-1].strip() for text in classifiers if text.startswith("License")]
     return "; ".join(part for part in found if part)

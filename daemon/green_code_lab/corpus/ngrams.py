@@ -1,7 +1,7 @@
-"""The bundle's table of n-grams, counted in the corpus' training shards; decoding/corpus_ngrams.py says how it is read.
+"""The bundle's n-gram table (decoding/ngram_table.py), counted in the corpus's training shards.
 
-Kept are continuations that a run has at least `LEAST_SHARE` of the time, from runs that came up often enough, unless a
-shorter run says the same. Where two share a slot, the one that can save more passes stays.
+It has the continuations of frequent runs with a share of at least `LEAST_SHARE`, unless a shorter run gives the same one.
+Where two share a slot, the one that can save more forward passes stays.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from green_code.decoding.ngram_table import LENGTHS, slot_and_check
 from green_code_lab.corpus import Corpus
 
 SLOTS = 390_000  # five bytes each
-LEAST_SHARE = 0.12  # about what a draft's row costs of a pass
-_LEAST_COUNTS = {1: 20, 2: 8, 3: 6}  # of a run's occurrences, so that its share means something
+LEAST_SHARE = 0.12  # about what a draft's row costs, in forward passes
+_LEAST_COUNTS = {1: 20, 2: 8, 3: 6}  # occurrences of a run, by its length, for a meaningful share
 _BITS = np.uint64(16)  # of a token in a key
 MOST_TOKENS = 1 << 16
 
 
 @dataclass(frozen=True)
 class Counted:
-    """Of every run of one length that is frequent enough, in order of its key: the likeliest continuation."""
+    """The likeliest continuation of every frequent run of one length, in order of keys."""
 
     keys: np.ndarray  # (R,) uint64: the run's tokens, 16 bits each
     tokens: np.ndarray  # (R,)
@@ -43,12 +43,10 @@ def count(corpus: Corpus, length: int) -> Counted:
     pairs = []
     for language in corpus.languages:
         shard = np.asarray(corpus.shards[language, "train"]).astype(np.uint64)
-        key = shard[length:].copy()  # the continuation, below the run
+        key = shard[length:].copy()  # the continuation, in the lowest bits
         for back in range(1, length + 1):
             key |= shard[length - back : len(shard) - back] << (_BITS * np.uint64(back))
-        pairs.append(
-            key[shard[length:] != corpus.document_marker]
-        )  # what follows a document's end is another one
+        pairs.append(key[shard[length:] != corpus.document_marker])
     keys, counts = np.unique(np.concatenate(pairs), return_counts=True)
     runs, tokens = keys >> _BITS, (keys & np.uint64(0xFFFF)).astype(np.int64)
     order = np.lexsort((counts, runs))  # a run's likeliest continuation comes last
@@ -61,33 +59,25 @@ def count(corpus: Corpus, length: int) -> Counted:
 
 
 def table(counted: Mapping[int, Counted], slots: int) -> dict[str, np.ndarray]:
-    """The columns that `NgramTable` reads."""
+    """The columns of `NgramTable`."""
     columns: list[tuple[np.ndarray, ...]] = []
     for length, own in counted.items():
         keep = own.shares >= LEAST_SHARE
         if length - 1 in counted:
             shorter = counted[length - 1]
             at = shorter.find(own.keys & np.uint64((1 << 16 * (length - 1)) - 1))
-            same = (
-                (at >= 0)
-                & (shorter.tokens[at] == own.tokens)
-                & (np.abs(shorter.shares[at] - own.shares) < 0.1)
-            )
-            keep &= ~same
-        run = [
-            own.keys[keep] >> (_BITS * np.uint64(back)) & np.uint64(0xFFFF)
-            for back in range(length - 1, -1, -1)
-        ]
+            near = np.abs(shorter.shares[at] - own.shares) < 0.1
+            keep &= ~((at >= 0) & (shorter.tokens[at] == own.tokens) & near)
+        shifts = [_BITS * np.uint64(back) for back in range(length - 1, -1, -1)]
+        run = [own.keys[keep] >> shift & np.uint64(0xFFFF) for shift in shifts]
         slot, check = slot_and_check(run, slots)
         worth = own.counts[keep] * (own.shares[keep] - LEAST_SHARE / 2)
         columns.append((slot, check, own.tokens[keep], own.shares[keep], worth))
     slot, check, tokens, shares, worth = (np.concatenate(parts) for parts in zip(*columns, strict=True))
     order = np.argsort(worth, kind="stable")  # the more useful one is written later
     place = slot[order].astype(np.int64)
-    made = {
-        name: np.zeros(slots, kind)
-        for name, kind in (("checks", np.uint16), ("tokens", np.uint16), ("chances", np.uint8))
-    }
+    kinds = (("checks", np.uint16), ("tokens", np.uint16), ("chances", np.uint8))
+    made = {name: np.zeros(slots, kind) for name, kind in kinds}
     made["checks"][place] = check[order]
     made["tokens"][place] = tokens[order]
     made["chances"][place] = np.maximum(1, np.rint(shares[order] * 255))
@@ -95,7 +85,7 @@ def table(counted: Mapping[int, Counted], slots: int) -> dict[str, np.ndarray]:
 
 
 def write_ngrams(corpus: Corpus, vocabulary: str, path: Path, report: Callable[[str], None]) -> None:
-    """Count and write. `vocabulary`: what tells it from others; the table is read back with the same one alone."""
+    """Count and write. `vocabulary`: its digest; the table is valid with the same one only."""
     counted = {length: count(corpus, length) for length in LENGTHS}
     made = table(counted, SLOTS)
     part = path.with_suffix(".part")

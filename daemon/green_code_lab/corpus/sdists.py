@@ -1,7 +1,7 @@
 """Source distributions of the projects listed in sdists.txt, from the package index. Nothing in them is executed.
 
-Downloads are kept in a folder and checked against the index's digests; the licence is read from each project's own
-metadata, and only permissive ones are taken, whatever the list says.
+Downloads are cached, and checked against the index's digests. Only projects whose own metadata has a permissive licence
+are used.
 """
 
 from __future__ import annotations
@@ -14,26 +14,19 @@ from collections.abc import Iterator
 from email.parser import BytesParser
 from pathlib import Path
 
+from pypi_simple import (
+    PYPI_SIMPLE_ENDPOINT,
+    DigestMismatchError,
+    NoDigestsError,
+    NoSuchProjectError,
+    PyPISimple,
+)
+from requests import HTTPError, RequestException
+
 from green_code.problems import Problem
 from green_code_lab.corpus.archives import members
-from green_code_lab.corpus.files import SourceFile, in_skipped_folder, source_file
+from green_code_lab.corpus.files import Report, SourceFile, in_skipped_folder, source_file
 from green_code_lab.corpus.licences import licence_of, permissive
-from green_code_lab.corpus.report import Report
-
-try:
-    from pypi_simple import (
-        PYPI_SIMPLE_ENDPOINT,
-        DigestMismatchError,
-        NoDigestsError,
-        NoSuchProjectError,
-        PyPISimple,
-    )
-    from requests import HTTPError, RequestException
-except ImportError as error:
-    raise Problem(
-        "bad_request",
-        "downloading source distributions needs the extra 'train': pip install 'green-code[train]'.",
-    ) from error
 
 LIST = Path(__file__).with_name("sdists.txt")
 _TIMEOUT_SECONDS = 60
@@ -44,14 +37,12 @@ def listed(text: str) -> list[tuple[str, str]]:
     """(project, version) of each line `name==version  # licence`.
 
     Raises:
-        Problem: a line is not so; versions are pinned, so that a corpus can be made again.
+        Problem: a line has another form. Versions are pinned, so that a corpus can be made again.
     """
     projects = []
     for number, line in enumerate(text.splitlines(), 1):
-        entry = line.split("#")[0].strip()
-        if entry:
-            found = re.fullmatch(r"([a-z0-9][a-z0-9.-]*)==([0-9][\w.+!]*)", entry)
-            if not found:
+        if entry := line.split("#")[0].strip():
+            if not (found := re.fullmatch(r"([a-z0-9][a-z0-9.-]*)==([0-9][\w.+!]*)", entry)):
                 raise Problem("bad_request", f"sdists.txt, line {number}: {entry!r} is not `name==version`.")
             projects.append((found[1], found[2]))
     return projects
@@ -59,37 +50,35 @@ def listed(text: str) -> list[tuple[str, str]]:
 
 def index_url() -> str:
     """The simple index that pip uses on this machine."""
-    given = os.environ.get("PIP_INDEX_URL")
-    if not given:
+    url = os.environ.get("PIP_INDEX_URL")
+    if not url:
         command = [sys.executable, "-m", "pip", "config", "get", "global.index-url"]
-        given = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
-    return given or PYPI_SIMPLE_ENDPOINT
+        url = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    return url or PYPI_SIMPLE_ENDPOINT
 
 
 def sdist_files(
     projects: list[tuple[str, str]], cache: Path, index: str, report: Report
 ) -> Iterator[SourceFile]:
-    """Files of each project, downloaded into `cache` where they are not there yet.
+    """Files of each project, downloaded into `cache` if missing.
 
-    Raises:
-        Problem: the index cannot be reached, there is no room, or none of the projects could be had.
+    Raises Problem where the index cannot be reached, there is no room, or no project could be downloaded.
     """
-    had = 0
+    downloaded = 0
     with PyPISimple(index) as client:
         for name, version in projects:
-            archive = _download(client, name, version, cache, report)
-            if archive:
-                had += 1
+            if archive := _download(client, name, version, cache, report):
+                downloaded += 1
                 yield from _read(archive, name, version, report)
-    if not had:
+    if not downloaded:
         raise Problem(
             "bad_request",
-            "none of the listed source distributions could be had; see that pip reaches its index, or leave them out: --sources installed,jdk.",
+            "none of the listed source distributions could be downloaded; check that pip reaches its index, or leave them out: --sources installed,jdk.",
         )
 
 
 def _download(client: PyPISimple, name: str, version: str, cache: Path, report: Report) -> Path | None:
-    """The archive in `cache`, or None where the index has none that is whole."""
+    """The archive in `cache`, or None where the index has no valid one."""
     for suffix in _SUFFIXES:
         if (cache / f"{name}-{version}{suffix}").is_file():
             return cache / f"{name}-{version}{suffix}"
@@ -106,15 +95,15 @@ def _download(client: PyPISimple, name: str, version: str, cache: Path, report: 
         reason = "no such version"
     except (NoSuchProjectError, NoDigestsError, DigestMismatchError, HTTPError) as error:
         reason = type(error).__name__
-    except RequestException as error:  # whose text may hold the index's address, and that a password
+    except RequestException as error:  # whose text may contain the index's address with a password
         raise Problem(
             "bad_request",
-            f"the package index cannot be reached ({type(error).__name__}) for {name}; try again (what is there is kept), or leave the source distributions out: --sources installed,jdk.",
+            f"the package index cannot be reached ({type(error).__name__}) for {name}; try again (finished downloads stay), or leave the source distributions out: --sources installed,jdk.",
         ) from error
     except OSError as error:
         raise Problem(
             "cache_unwritable",
-            f"{cache} cannot take {name} ({error.strerror}); the listed source distributions need about 200 MB.",
+            f"{name} cannot be written to {cache} ({error.strerror}); the listed source distributions need about 200 MB.",
         ) from error
     report.drop("projects not downloaded", f"{name} {version} ({reason})")
     return None
@@ -124,11 +113,9 @@ def _read(archive: Path, name: str, version: str, report: Report) -> Iterator[So
     metadata = [data for path, data in members(archive, ("PKG-INFO",)) if len(path.parts) == 2]
     licence = licence_of(BytesParser().parsebytes(metadata[0], headersonly=True)) if metadata else ""
     if not permissive(licence):
-        report.drop("packages of other licences", f"{name} ({licence or 'none given'})")
+        report.drop("packages of other licences", f"{name} ({licence or 'no licence'})")
         return
     for path, data in members(archive, (".py", ".java")):
         inner = path.parts[1:]  # below the folder name-version
         if inner and not in_skipped_folder(inner[:-1]):
-            found = source_file(name, version, licence, "/".join(inner), data, report)
-            if found:
-                yield found
+            yield from source_file(name, version, licence, "/".join(inner), data, report)

@@ -1,8 +1,8 @@
-"""Token shards on disk, with corpus.json beside them, which says what they hold.
+"""Token shards on disk, described by corpus.json.
 
 A shard is `{language}-{train,heldout}.bin`: uint16 (uint32 where a vocabulary has more than 65,536 tokens),
-little-endian, each document after its marker, memory-mapped when read. files.jsonl lists the files with project, version and licence. Everything is written beside what is there
-and then moved; corpus.json goes first and comes last, so a folder without it is no corpus.
+little-endian, each document after its marker, memory-mapped. files.jsonl lists the files with project, version and
+licence. A new corpus is written beside the old one and then moved; a folder without corpus.json is no corpus.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ _PARTS = ("train", "heldout")
 _HELD_OUT_SHARE = 20  # a held-out shard stops at a twentieth of what the training shard may have
 LEAST_HELD_OUT = 4_096
 """Tokens of a language to score, to record rollouts and to calibrate on, at least."""
-_CHARACTERS_PER_TOKEN = 2  # fewer than code has, so that the room asked for is enough
+_CHARACTERS_PER_TOKEN = 2  # fewer than code has, so that the estimated room is enough
 _RUN_AGAIN = "run `green-code adapt corpus` again"
 
 
 def fingerprint(vocabulary: Vocabulary) -> str:
-    """SHA-256, hexadecimal, of the special ids and each token's bytes: shards of equal ones decode to the same text."""
+    """SHA-256, hexadecimal, of the special ids and each token's bytes."""
     digest = hashlib.sha256(f"{vocabulary.bos} {sorted(vocabulary.eos)}".encode())
     for token in vocabulary.token_bytes:
         digest.update(len(token).to_bytes(4, "little") + token)
@@ -42,16 +42,13 @@ def fingerprint(vocabulary: Vocabulary) -> str:
 
 
 def document_marker(vocabulary: Vocabulary) -> int:
-    """The id before each document: bos, or the end of the text before where a model has no bos."""
+    """The id before each document: bos, or the end-of-text id where a model has no bos."""
     return vocabulary.bos if vocabulary.bos is not None else min(vocabulary.eos, default=0)
 
 
 def id_type(vocabulary: Vocabulary) -> np.dtype[Any]:
-    """How a shard stores an id."""
+    """The type of ids in a shard."""
     return np.dtype("<u2" if len(vocabulary) <= 1 << 16 else "<u4")
-
-
-# --- writing ----------------------------------------------------------------------------------------------
 
 
 def write_shards(
@@ -65,12 +62,12 @@ def write_shards(
 ) -> dict[str, Any]:
     """Encode into shards, files.jsonl and corpus.json; returns the latter's content.
 
+    Raises Problem where no language has enough, or the disk is full; an older corpus then stays intact.
+
     Args:
-        tokens_per_language: where a training shard stops, the same for every language, so that they are balanced.
-        minimum_tokens, minimum_held_out: a language with fewer tokens of a part is left out, and said to be.
-        about: what corpus.json says besides (seed, split, what was dropped).
-    Raises:
-        Problem: no language has enough, or the disk is full; an older corpus is then intact.
+        tokens_per_language: where a training shard stops, so that languages are balanced.
+        minimum_tokens, minimum_held_out: a language with fewer tokens of a part is left out.
+        about: more content of corpus.json.
     """
     needed = _room_needed(parts, tokens_per_language, id_type(vocabulary).itemsize)
     shards: dict[str, dict[str, int]] = {}
@@ -121,32 +118,28 @@ def write_shards(
 
 def _room_needed(parts: Parts, tokens_per_language: int, bytes_per_token: int) -> int:
     """Bytes: the tokens, and a line of files.jsonl a file."""
-    needed = 0
-    for files in parts.values():
-        characters = sum(len(file.text) for file in files)
-        tokens = min(tokens_per_language, characters // _CHARACTERS_PER_TOKEN)
-        needed += bytes_per_token * tokens + 500 * len(files)
-    return needed
+    characters = [sum(len(file.text) for file in files) for files in parts.values()]
+    tokens = sum(min(tokens_per_language, count // _CHARACTERS_PER_TOKEN) for count in characters)
+    return bytes_per_token * tokens + 500 * sum(map(len, parts.values()))
 
 
 @contextmanager
 def _writing(folder: Path, needed: int) -> Iterator[None]:
-    """Leaves no parts behind where writing fails, and says what room it would have needed."""
+    """Removes unfinished parts where writing fails; the Problem names the needed room."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(folder).free
         if free < needed:
             raise OSError(f"{free / 1e6:.0f} MB are free")
         yield
-    except OSError as error:
+    except BaseException as error:
         _remove(folder.glob("*.part"))
+        if not isinstance(error, OSError):
+            raise
         raise Problem(
             "cache_unwritable",
-            f"{folder} cannot take the corpus ({error.strerror or error}); it needs about {needed / 1e6:.0f} MB: make room, or give another folder with --work.",
+            f"the corpus cannot be written to {folder} ({error.strerror or error}); it needs about {needed / 1e6:.0f} MB: free some space, or use another --work folder.",
         ) from error
-    except BaseException:
-        _remove(folder.glob("*.part"))
-        raise
 
 
 def _remove(paths: Iterable[Path]) -> None:
@@ -157,7 +150,7 @@ def _remove(paths: Iterable[Path]) -> None:
 def _write_shard(
     path: Path, files: Sequence[SourceFile], vocabulary: Vocabulary, limit: int
 ) -> tuple[int, list[SourceFile]]:
-    """Tokens written, and the files that they are from: whole ones, until the limit is passed."""
+    """Writes whole files until the limit is passed; returns the tokens and the files."""
     marker, tokens, used = document_marker(vocabulary), 0, []
     with path.open("wb") as shard:
         for file in files:
@@ -178,9 +171,6 @@ def _move_into_place(folder: Path, names: Sequence[str]) -> None:
     _remove(folder.glob("*.part"))  # of languages left out
 
 
-# --- reading ----------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Corpus:
     """An opened corpus: (tokens,) ids, memory-mapped, by (language, "train" or "heldout")."""
@@ -198,33 +188,28 @@ class Corpus:
 
 
 def open_corpus(folder: Path, vocabulary: Vocabulary, train_tokens: int, heldout_tokens: int) -> Corpus:
-    """The corpus of `folder`, checked as a whole before anything is spent on it.
+    """The corpus of `folder`, checked as a whole; the token counts are minima of its shards.
 
-    Args:
-        train_tokens, heldout_tokens: what a shard of each part must have at least (a batch of windows; a window).
-    Raises:
-        Problem: there is no corpus, or it is of another tokenizer, empty, too small, or cut short.
+    Raises Problem where there is no corpus, or it is of another tokenizer, empty, too small, or incomplete.
     """
-    about = _about(folder)
-    if about["fingerprint"] != fingerprint(vocabulary):
+    digest, shard_tokens = _about(folder)
+    if digest != fingerprint(vocabulary):
         raise Problem(
             "bad_request",
-            f"the corpus in {folder} was encoded with another tokenizer than the bundle's; {_RUN_AGAIN}, or give the --work folder that belongs to the bundle.",
+            f"the corpus in {folder} was encoded with another tokenizer than the bundle's; {_RUN_AGAIN}, or use the bundle's --work folder.",
         )
-    if not about["tokens"]:
+    if not shard_tokens:
         raise Problem(
             "bad_request",
             f"the corpus in {folder} is empty; {_RUN_AGAIN} with more code (--from, --sources).",
         )
     shards, stored = {}, id_type(vocabulary)
-    for name, tokens in about["tokens"].items():
+    for name, tokens in shard_tokens.items():
         language, part = name.rsplit("-", 1)
         path = folder / f"{name}.bin"
         size = path.stat().st_size if path.is_file() else 0
         if size != (expected := stored.itemsize * tokens):
-            raise Problem(
-                "bad_request", f"{path} has {size} bytes, and corpus.json says {expected}; {_RUN_AGAIN}."
-            )
+            raise Problem("bad_request", f"{path} has {size} bytes instead of {expected}; {_RUN_AGAIN}.")
         least = train_tokens if part == "train" else heldout_tokens
         if tokens < max(1, least):
             raise Problem(
@@ -240,15 +225,15 @@ def corpus_digest(folder: Path) -> str:
     return hashlib.sha256((folder / ABOUT).read_bytes()).hexdigest()
 
 
-def _about(folder: Path) -> dict[str, Any]:
+def _about(folder: Path) -> tuple[str, dict[str, int]]:
     """Fingerprint of the vocabulary, and tokens by shard, from corpus.json."""
     path = folder / ABOUT
     if not path.is_file():
-        raise Problem("bad_request", f"{folder} holds no corpus; run `green-code adapt corpus` first.")
+        raise Problem("bad_request", f"{folder} has no corpus; run `green-code adapt corpus` first.")
     try:
         content = json.loads(path.read_text("utf-8"))
         tokens = {str(name): int(shard["tokens"]) for name, shard in content["shards"].items()}
-        return {"fingerprint": content["vocabulary"]["fingerprint"], "tokens": tokens}
+        return content["vocabulary"]["fingerprint"], tokens
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Problem(
             "bad_request", f"{path} is damaged or of an older version ({error!r}); {_RUN_AGAIN}."

@@ -1,7 +1,7 @@
-"""Source text as the words of its code, and runs of words as hashes: by these, copies and evaluation rows are found.
+"""Words of source code and hashes of runs of words, by which copies and evaluation rows are found.
 
-Strings, comments and literals are left out, so that a copy with another licence header or other documentation is
-still a copy, and CodeXGLUE's rows, which have neither comments nor strings, compare with the files they are from.
+Strings, comments and literals are left out, so that a copy with other documentation is still a copy, and CodeXGLUE's
+rows, which have neither, match their files.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ def code_words(text: str, language: str) -> list[str]:
 
 
 def all_words(text: str) -> list[str]:
-    """As `code_words`, with those of comments and strings."""
+    """As `code_words`, comments and strings included."""
     return _WORDS.findall(text)
 
 
 def word_hashes(words: Sequence[str]) -> NDArray[np.uint64]:
-    """(N,) CRC-32 of each of N words; the same on every machine."""
+    """(N,) CRC-32 of each of N words."""
     return np.fromiter((zlib.crc32(word.encode()) for word in words), np.uint64, len(words))
 
 
@@ -42,7 +42,7 @@ def runs(hashes: NDArray[np.uint64], length: int) -> NDArray[np.uint64]:
     """(max(0, N - length + 1),) hashes of each run of `length` among N words, in order.
 
     A polynomial over the words' hashes modulo 2⁶⁴, then the finaliser of SplitMix64 (Steele et al., OOPSLA 2014), so
-    that the lower half alone is a good hash, too.
+    that the lower half alone is a good hash.
     """
     count = max(0, len(hashes) - length + 1)
     total = np.zeros(count, np.uint64)

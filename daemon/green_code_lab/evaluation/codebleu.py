@@ -1,15 +1,14 @@
-"""CodeBLEU's parts that a fragment of code has (Ren et al., arXiv 2009.10297), each for itself and never averaged.
+"""The parts of CodeBLEU that a fragment of code has (Ren et al., arXiv 2009.10297), never averaged.
 
-Its n-gram part is BLEU (`metrics.bleu`). Here are the two parts that know the language: n-grams in which keywords weigh five
-times as much, and the share of the reference's syntax trees that the text has. The data-flow part is left out: the rest of
-a line defines hardly a variable that it also uses, and where the reference has no data flow the published code counts full
-marks. The sum would hide that, and syntax has a floor, too: a parser mends any text, so junk shares small trees with
-everything.
+The n-gram part is BLEU (`metrics.bleu`). Here: n-grams with keywords weighted by five, and syntax match. The data-flow part
+is left out: the rest of a line rarely uses a variable that it defines, and the published code then gives full marks. Syntax
+match has a floor: a parser repairs any text, so junk shares small trees with everything.
 """
 
 from __future__ import annotations
 
 import functools
+import keyword
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -18,15 +17,20 @@ import tree_sitter_java
 import tree_sitter_python
 from tree_sitter import Language, Node, Parser
 
-from green_code_lab.evaluation.words import KEYWORDS
-
+_JAVA = """
+abstract assert boolean break byte case catch char class const continue default do double else enum extends false final
+finally float for goto if implements import instanceof int interface long native new null package private protected public
+return short static strictfp super switch synchronized this throw throws transient true try void volatile while
+"""
+KEYWORDS = {"python": frozenset(keyword.kwlist), "java": frozenset(_JAVA.split())}
+"""Python's from Python, Java's from its specification (JLS 3.9, with the three literals)."""
 KEYWORD_WEIGHT = 5.0
 _ORDERS = 4
 _GRAMMARS = {"python": tree_sitter_python, "java": tree_sitter_java}
 
 
 def weighted_bleu(words: Sequence[str], reference: Sequence[str], language: str) -> float:
-    """Equation 2 of the paper, 0 … 100: BLEU with unigrams weighted; n-grams that the text is too short for do not count."""
+    """Equation 2 of the paper, 0 … 100: BLEU with weighted unigrams; orders longer than the text are left out."""
     if not words or not reference:
         return 100.0 * (list(words) == list(reference))
     keywords = KEYWORDS.get(language, frozenset())
@@ -43,9 +47,9 @@ def weighted_bleu(words: Sequence[str], reference: Sequence[str], language: str)
 
 
 def syntax_match(text: str, reference: str, language: str) -> float | None:
-    """Equation 4 of the paper, 0 … 1: the share of the reference's trees, leaves' own text left out, that `text` has.
+    """Equation 4 of the paper, 0 … 1: the share of the reference's subtrees, without leaf text, that `text` has.
 
-    None where the reference has none, or the language no grammar here.
+    None where the reference has none, or the language has no grammar here.
     """
     if (parser := _parser(language)) is None:
         return None

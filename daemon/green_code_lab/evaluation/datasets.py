@@ -1,8 +1,8 @@
 """Rows to complete: our own format, CodeXGLUE's, and lines cut out of held-out source.
 
-A row is {id, language, prefix, suffix, reference}. CodeXGLUE's line-completion rows are {input, gt} in a tokenised
-form (tokens parted by spaces, `<EOL>`, `<STR_LIT:…>`), in which Python has lost its indentation; `source_text` turns
-them back into something that reads like source, and scoring happens in the tokenised form (`metrics.py`).
+A row is {id, language, prefix, suffix, reference}. CodeXGLUE's line-completion rows are {input, gt}: tokens separated by
+spaces, `<EOL>`, `<STR_LIT:…>`, Python without its indentation. `source_text` turns them back into something like source;
+they are scored in the tokenised form (`metrics.py`).
 """
 
 from __future__ import annotations
@@ -23,38 +23,15 @@ from green_code_lab.corpus.evaluation_rows import language_of
 LITERAL = re.compile(r"""([\"']?)<(STR|NUM|CHAR)_LIT(?::(.*?))?>\1""")
 _NO_SPACE_BEFORE = set(",.;:)]}") | {"(", "[", "++", "--"}
 _NO_SPACE_AFTER = set("([{.@!~") | {"++", "--"}
-_SPACE_BEFORE_BRACKET = {
-    "if",
-    "while",
-    "for",
-    "switch",
-    "catch",
-    "return",
-    "in",
-    "and",
-    "or",
-    "not",
-    "=",
-    "==",
-    "+",
-    "-",
-    ",",
-    "print",
-    "import",
-    "from",
-    "else",
-    "is",
-    "yield",
-    "assert",
-    "synchronized",
-}
+_KEYWORDS_AND_OPERATORS = "if while for switch catch return in and or not = == + - , print import from else is yield assert synchronized"
+_SPACE_BEFORE_BRACKET = set(_KEYWORDS_AND_OPERATORS.split())
 _DEDENT = ("else", "elif", "except", "finally")
 _ENDS_BLOCK = ("return", "raise", "break", "continue", "pass")
 
 
 @dataclass(frozen=True)
 class Row:
-    """One completion to make. `tokenised` says that the reference is in CodeXGLUE's form."""
+    """One completion to make. `tokenised`: the reference is in CodeXGLUE's form."""
 
     id: str
     language: str
@@ -65,12 +42,9 @@ class Row:
 
 
 def load_rows(path: Path, language: str | None = None) -> list[Row]:
-    """Read a .jsonl or .jsonl.gz file of either form.
+    """Read a .jsonl or .jsonl.gz file of either form. `language`: of CodeXGLUE's rows; by default from the path.
 
-    Args:
-        language: for CodeXGLUE's rows, which do not say; by default told from the file's or a folder's name.
-    Raises:
-        Problem: the file cannot be read, its language is not known, or a row lacks a field (its line is named).
+    Raises Problem where the file cannot be read, its language is unknown, or a row lacks a field (its line is named).
     """
     opener: Any = gzip.open if path.suffix == ".gz" else open
     rows = []
@@ -89,41 +63,31 @@ def _row(data: dict[str, Any], path: Path, number: int, language: str | None) ->
         language = language or language_of(path)
         prefix = source_text(data["input"], language)
         return Row(f"{path.name.split('.')[0]}-{number}", language, prefix, "", data["gt"], tokenised=True)
+    fields = ("language", "prefix", "suffix", "reference")
     texts = {"suffix": "", **data}
-    wrong = [
-        key for key in ("language", "prefix", "suffix", "reference") if not isinstance(texts.get(key), str)
-    ]
-    if wrong:
+    if wrong := [key for key in fields if not isinstance(texts.get(key), str)]:
         raise Problem(
             "bad_request",
             f"{path}, line {number}: no text in {wrong[0]!r}; rows are {{id, language, prefix, suffix, reference}}.",
         )
-    return Row(
-        str(data.get("id", number)),
-        data["language"],
-        data["prefix"],
-        data.get("suffix", ""),
-        data["reference"],
-    )
+    return Row(str(data.get("id", number)), *(texts[key] for key in fields))
 
 
 def rows_digest(rows: Sequence[Row], *more: str) -> str:
-    """Names results: they are of these rows, and of what else is given."""
+    """A short digest of these rows and whatever else results depend on."""
     return hashlib.sha256(repr((rows, more)).encode(errors="surrogatepass")).hexdigest()[:12]
 
 
 def source_text(tokens: str, language: str) -> str:
     """CodeXGLUE's tokens as source text: usual spacing, literals filled in, Python indented by its keywords.
 
-    Indentation is a guess (it is not in the data): a line after `:` goes in, `return` and its like end a block,
-    `else` and its like belong one level out, methods (first parameter self or cls) stand at four, other
-    definitions, classes and decorators at the margin.
+    Indentation is a guess (it is not in the data): one level more after `:`, one less after `return` and the like and
+    before `else` and the like, four spaces for methods (first parameter self or cls), none for other definitions.
     """
     text = tokens.removeprefix("<s>").strip()
-    lines = [line.strip() for line in text.split("<EOL>")] if language == "python" else [text]
     if language != "python":
-        return _java(lines[0])
-    result, depth, block_ended = [], 0, False
+        return _java(text)
+    lines, result, depth, block_ended = [line.strip() for line in text.split("<EOL>")], [], 0, False
     for i, line in enumerate(lines):
         words = line.split()
         first = words[0] if words else ""
@@ -191,14 +155,7 @@ def line_rows(documents: Iterator[tuple[str, str]], per_language: int, seed: int
         indent = len(line) - len(line.lstrip())
         cut = generator.randrange(indent, len(line) - 4)
         prefix = "\n".join(lines[:i]) + "\n" + line[:cut]
+        suffix = "\n" + "\n".join(lines[i + 1 :])
         counts[language] = counts.get(language, 0) + 1
-        rows.append(
-            Row(
-                f"{language}-{counts[language]}",
-                language,
-                prefix,
-                "\n" + "\n".join(lines[i + 1 :]),
-                line[cut:],
-            )
-        )
+        rows.append(Row(f"{language}-{counts[language]}", language, prefix, suffix, line[cut:]))
     return rows

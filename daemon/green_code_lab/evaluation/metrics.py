@@ -1,9 +1,8 @@
-"""Scores of one completion against its reference, in CodeXGLUE's manner.
+"""Scores of one completion against its reference.
 
-Line level: exact match, and edit similarity = Levenshtein ratio in percent (rapidfuzz's `ratio`, which CodeXGLUE's
-evaluator takes from fuzzywuzzy). Tokenised references are compared after tokenising the completion likewise.
-ROUGE-L is the paper's; here it compares code's own tokens, and nothing is stemmed or put in lower case. BLEU and chrF
-are sacrebleu's; what CodeBLEU has beside them is in codebleu.py.
+Exact match, and edit similarity = Levenshtein ratio in percent (rapidfuzz's `ratio`, as CodeXGLUE's evaluator). Tokenised
+references are compared with the tokenised completion. ROUGE-L compares code tokens, without stemming or lower case. BLEU
+and chrF are sacrebleu's; the other parts of CodeBLEU are in codebleu.py.
 """
 
 from __future__ import annotations
@@ -13,19 +12,12 @@ import re
 import statistics
 from collections.abc import Sequence
 
-from green_code.problems import Problem
-from green_code_lab.evaluation.datasets import LITERAL
+from rapidfuzz import fuzz
+from rapidfuzz.distance import LCSseq
+from sacrebleu.metrics.bleu import BLEU
+from sacrebleu.metrics.chrf import CHRF
 
-try:
-    from rapidfuzz import fuzz
-    from rapidfuzz.distance import LCSseq
-    from sacrebleu.metrics.bleu import BLEU
-    from sacrebleu.metrics.chrf import CHRF
-except ImportError as error:
-    raise Problem(
-        "bad_request",
-        "scores need the packages rapidfuzz and sacrebleu; run: pip install 'green-code[evaluate]'",
-    ) from error
+from green_code_lab.evaluation.datasets import LITERAL
 
 _TOKEN = re.compile(
     r"""(?P<string>(?:[rbfuRBFU]{0,2})(?:"(?:\\.|[^"\\])*"?|'(?:\\.|[^'\\])*'?))|(?P<number>\b\d[\w.]*)|\w+|[^\w\s]+?(?=[\w\s"'()\[\]{},;.]|$)|[^\w\s]"""
@@ -39,14 +31,12 @@ _CHRF = CHRF()
 
 def tokenise(text: str) -> str:
     """A line of source in CodeXGLUE's form, literals without their values."""
-    words = []
-    for match in _TOKEN.finditer(text):
-        words.append("<STR_LIT>" if match["string"] else "<NUM_LIT>" if match["number"] else match[0])
-    return " ".join(words)
+    matches = _TOKEN.finditer(text)
+    return " ".join("<STR_LIT>" if m["string"] else "<NUM_LIT>" if m["number"] else m[0] for m in matches)
 
 
 def normalise(reference: str) -> str:
-    """A tokenised reference without the values of its literals (which CodeXGLUE keeps for the frequent ones)."""
+    """A tokenised reference without the values of literals (CodeXGLUE keeps frequent ones)."""
     plain = LITERAL.sub(lambda m: f"<{'NUM' if m[2] == 'NUM' else 'STR'}_LIT>", reference)
     return " ".join(plain.replace("<EOL>", " ").replace("</s>", " ").split())
 
@@ -66,31 +56,26 @@ def words(text: str) -> list[str]:
 
 
 def rouge_l(text: str, reference: str) -> float:
-    """ROUGE-L's F, 0 … 1 (Lin 2004, equations 2 to 4 with β = 1): 2·LCS / (words of one + words of the other).
-
-    Over `words`. Two empty texts score 1.
-    """
+    """ROUGE-L's F over `words`, 0 … 1 (Lin 2004, equations 2 to 4 with β = 1); two empty texts score 1."""
     found, wanted = words(text), words(reference)
     both = len(found) + len(wanted)
     return 2 * LCSseq.similarity(found, wanted) / both if both else 1.0
 
 
 def bleu(text: str, reference: str) -> float:
-    """BLEU-4 of one text, 0 … 100, over `words`; n-grams that it is too short for do not count."""
-    found, wanted = " ".join(words(text)), " ".join(words(reference))
-    return (
-        float(_BLEU.sentence_score(found, [wanted]).score) if found and wanted else 100.0 * (found == wanted)
-    )
+    """BLEU-4 of one text, 0 … 100, over `words`; orders longer than the text are left out."""
+    return _sentence_score(_BLEU, " ".join(words(text)), " ".join(words(reference)))
 
 
 def chrf(text: str, reference: str) -> float:
-    """chrF (Popović 2015), 0 … 100: F of character n-grams up to 6, recall twice as heavy, spaces not counted."""
-    text, reference = text.strip(), reference.strip()
-    return (
-        float(_CHRF.sentence_score(text, [reference]).score)
-        if text and reference
-        else 100.0 * (text == reference)
-    )
+    """chrF (Popović 2015), 0 … 100: F₂ of character n-grams up to 6, without spaces."""
+    return _sentence_score(_CHRF, text.strip(), reference.strip())
+
+
+def _sentence_score(metric: BLEU | CHRF, found: str, reference: str) -> float:
+    if not found or not reference:
+        return 100.0 * (found == reference)
+    return float(metric.sentence_score(found, [reference]).score)
 
 
 def mean(values: Sequence[float]) -> float:

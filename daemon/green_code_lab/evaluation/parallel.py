@@ -1,6 +1,6 @@
-"""Rows completed by several processes, each with a model of its own; results come in the rows' order.
+"""Rows completed by several processes, each with its own model; results come in the rows' order.
 
-Completions and joules are those of one process (joules are counted from what ran); only times suffer where cores are shared.
+Completions and joules are the same as of one process, since joules are counted from the work done.
 """
 
 from __future__ import annotations
@@ -19,28 +19,26 @@ from green_code.link.messages import CompletionParams, CompletionResult
 
 Complete = Callable[[Iterable[CompletionParams]], Iterable[CompletionResult]]
 
-_runtime: Runtime | None = None
-"""A worker's own."""
+_runtime: Runtime | None = None  # of a worker
 
 
 def cold(runtime: Runtime) -> Complete:
-    """One process: each request by a session of its own."""
+    """In this process, each request in a fresh session."""
+    return lambda requests: (_complete_cold(runtime, params) for params in requests)
 
-    def complete(asked: Iterable[CompletionParams]) -> Iterator[CompletionResult]:
-        for params in asked:
-            yield runtime.new_session().complete(params, lambda: None, math.inf)
 
-    return complete
+def _complete_cold(runtime: Runtime, params: CompletionParams) -> CompletionResult:
+    return runtime.new_session().complete(params, lambda: None, math.inf)
 
 
 def jobs_for(runtime: Runtime) -> int:
-    """How many processes pay: one a core, and one on a GPU, however many cores there are beside it."""
+    """Processes that pay: one a core, and one on a GPU."""
     return usable_cores() if runtime.decoder.device.type == "cpu" else 1
 
 
 @contextlib.contextmanager
 def workers(runtime: Runtime, jobs: int) -> Iterator[Complete]:
-    """`jobs` processes, this one alone if 1. A failure in one of them is raised where its result is taken."""
+    """`jobs` processes; this one if 1. A failure in one of them is raised where its result is read."""
     if jobs == 1:
         yield cold(runtime)
         return
@@ -50,11 +48,11 @@ def workers(runtime: Runtime, jobs: int) -> Iterator[Complete]:
     for number in range(jobs):
         shares.put(cores[number::jobs])
     with ProcessPoolExecutor(jobs, context, _open, (runtime.model, shares)) as pool:
-        yield lambda asked: pool.map(_complete, asked)
+        yield lambda requests: pool.map(_complete, requests)
 
 
 def _open(model: str, shares: SimpleQueue[list[int]]) -> None:
-    """Each worker has cores of its own: threads of several on one core would wait for one another."""
+    """Each worker gets its own cores, so that its threads wait for no other worker."""
     global _runtime
     if cores := shares.get():
         os.sched_setaffinity(0, cores)
@@ -63,4 +61,4 @@ def _open(model: str, shares: SimpleQueue[list[int]]) -> None:
 
 def _complete(params: CompletionParams) -> CompletionResult:
     assert _runtime is not None
-    return _runtime.new_session().complete(params, lambda: None, math.inf)
+    return _complete_cold(_runtime, params)

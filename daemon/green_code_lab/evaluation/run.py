@@ -1,7 +1,7 @@
 """Complete rows through the same sessions that serve editors, and score them.
 
-Writes DIR/rows.jsonl, one object of `complete --json` a row with its id and scores, as it goes (a cut run resumes
-after the rows that are there), and DIR/summary.json at the end. DIR/run.json says what the rows are of.
+DIR/rows.jsonl gets one object of `complete --json` a row with its id and scores, at once, so that an interrupted run
+resumes; DIR/summary.json is written at the end. DIR/run.json identifies the run.
 """
 
 from __future__ import annotations
@@ -17,19 +17,9 @@ from green_code.engine.loading import Runtime
 from green_code.link.messages import CompletionParams
 from green_code.problems import Problem
 from green_code.work import prompt_layer_positions
+from green_code_lab.evaluation import metrics
 from green_code_lab.evaluation.codebleu import syntax_match, weighted_bleu
 from green_code_lab.evaluation.datasets import Row, rows_digest, source_text
-from green_code_lab.evaluation.metrics import (
-    bleu,
-    bootstrap_interval,
-    chrf,
-    edit_similarity,
-    exact_match,
-    normalise,
-    rouge_l,
-    tokenise,
-    words,
-)
 from green_code_lab.evaluation.parallel import Complete, cold
 
 
@@ -38,15 +28,17 @@ def score(text: str, row: Row) -> dict[str, float | None]:
 
     None: the reference has no syntax to match.
     """
-    got, want = (tokenise(text), normalise(row.reference)) if row.tokenised else (text, row.reference)
+    got, want = (
+        (metrics.tokenise(text), metrics.normalise(row.reference)) if row.tokenised else (text, row.reference)
+    )
     source = source_text(row.reference, row.language) if row.tokenised else row.reference
     return {
-        "exact_match": exact_match(got, want),
-        "edit_similarity": edit_similarity(got, want),
-        "rouge_l": rouge_l(got, want),
-        "bleu": bleu(got, want),
-        "weighted_bleu": weighted_bleu(words(got), words(want), row.language),
-        "chrf": chrf(got, want),
+        "exact_match": metrics.exact_match(got, want),
+        "edit_similarity": metrics.edit_similarity(got, want),
+        "rouge_l": metrics.rouge_l(got, want),
+        "bleu": metrics.bleu(got, want),
+        "weighted_bleu": weighted_bleu(metrics.words(got), metrics.words(want), row.language),
+        "chrf": metrics.chrf(got, want),
         "syntax_match": syntax_match(text, source, row.language),
     }
 
@@ -59,20 +51,18 @@ def evaluate(
     out: Path | None = None,
     complete: Complete | None = None,
 ) -> list[dict[str, Any]]:
-    """Complete and score each row, cold (a fresh session each). `params` gives all but prefix, suffix, language.
+    """Complete and score each row, in a fresh session by default. `params`: all but prefix, suffix, language.
 
-    Args:
-        complete: who completes, by default the runtime in this process.
+    Raises Problem where `out` has another run.
     """
     done: list[dict[str, Any]] = []
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
-        run = {**_kept(params), "weights": runtime.weights, "rows": rows_digest(rows)}
-        done = _earlier(
-            out, {**run, "scores": list(score("", Row("", "", "", "", ""))), "costs": asdict(runtime.costs)}
-        )
+        scores = list(score("", Row("", "", "", "", "")))
+        run = {**_common(params), "weights": runtime.weights, "rows": rows_digest(rows), "scores": scores}
+        done = _earlier(out, {**run, "costs": asdict(runtime.costs)})
     left = rows[len(done) :]
-    results = (complete or cold(runtime))(_asked(params, row) for row in left)
+    results = (complete or cold(runtime))(_request(params, row) for row in left)
     for i, (row, result) in enumerate(zip(left, results, strict=True), len(done)):
         done.append({**result, "id": row.id, "language": row.language, **score(result["text"], row)})
         if out is not None:
@@ -81,29 +71,25 @@ def evaluate(
         if i % 50 == 49:
             report(f"{i + 1}/{len(rows)} rows")
     if out is not None:
-        (out / "summary.json").write_text(
-            json.dumps({"params": _kept(params), **summarise(done)}, indent=1), "utf-8"
-        )
+        summary = {"params": _common(params), **summarise(done)}
+        (out / "summary.json").write_text(json.dumps(summary, indent=1), "utf-8")
     return done
 
 
-def _asked(params: CompletionParams, row: Row) -> CompletionParams:
+def _request(params: CompletionParams, row: Row) -> CompletionParams:
     return {**params, "prefix": row.prefix, "suffix": row.suffix, "language": row.language, "session": row.id}
 
 
-def _kept(params: CompletionParams) -> dict[str, Any]:
+def _common(params: CompletionParams) -> dict[str, Any]:
+    """What all requests of a run share."""
     return {k: v for k, v in params.items() if k not in ("prefix", "suffix", "session", "language")}
 
 
 def _earlier(out: Path, run: dict[str, Any]) -> list[dict[str, Any]]:
-    """Rows of an interrupted run of the same configuration over the same rows; a row cut off in writing is dropped.
-
-    Raises:
-        Problem: the folder holds another run.
-    """
+    """Rows of an interrupted run of the same configuration and rows; an incomplete last line is dropped."""
     marker, rows = out / "run.json", out / "rows.jsonl"
     if rows.is_file() and not (marker.is_file() and json.loads(marker.read_text("utf-8")) == run):
-        raise Problem("bad_request", f"{out} holds another run; give another --out folder, or delete it.")
+        raise Problem("bad_request", f"{out} has another run; use another --out folder, or delete it.")
     marker.write_text(json.dumps(run), "utf-8")
     lines = rows.read_text("utf-8").splitlines(keepends=True) if rows.is_file() else []
     whole = [line for line in lines if line.endswith("\n")]
@@ -122,29 +108,26 @@ def _means(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     tokens = sum(r["tokens"] for r in rows)
     depth = [e for r in rows for e in r["exits"]]
     layers = rows[0]["layers_total"]
-    # Passes after the prompt's; the end of the text, too, is one.
+    # Forward passes after the prompt's; the end of the text is one too.
     passes = sum(max(0, r["tokens"] + (r["reason"] == "end_of_text") - 1) for r in rows)
     full_layers = layers * passes
     prompt = sum(prompt_layer_positions(layers, r["prompt_tokens"] - r["prompt_reused"]) for r in rows)
     joules, full = sum(r["energy_joules"] for r in rows), sum(r["energy_full_joules"] for r in rows)
     similarity = [r["edit_similarity"] for r in rows]
     matched = [r["syntax_match"] for r in rows if r["syntax_match"] is not None]
+    overlaps = ("rouge_l", "bleu", "weighted_bleu", "chrf")
+    run, prompt_run = (sum(r[name] for r in rows) for name in ("layers_run", "prompt_layers_run"))
     return {
         "rows": len(rows),
         "tokens": tokens,
         "exact_match": statistics.fmean(r["exact_match"] for r in rows),
         "edit_similarity": statistics.fmean(similarity),
-        "edit_similarity_interval": bootstrap_interval(similarity),
-        **{
-            name: statistics.fmean(r[name] for r in rows)
-            for name in ("rouge_l", "bleu", "weighted_bleu", "chrf")
-        },
+        "edit_similarity_interval": metrics.bootstrap_interval(similarity),
+        **{name: statistics.fmean(r[name] for r in rows) for name in overlaps},
         "syntax_match": statistics.fmean(matched) if matched else None,
         "mean_depth": statistics.fmean(depth) if depth else 0.0,
-        "body_share_decode": sum(r["layers_run"] for r in rows) / full_layers if full_layers else 0.0,
-        "body_share": sum(r["layers_run"] + r["prompt_layers_run"] for r in rows) / (full_layers + prompt)
-        if prompt
-        else 0.0,
+        "body_share_decode": run / full_layers if full_layers else 0.0,
+        "body_share": (run + prompt_run) / (full_layers + prompt) if prompt else 0.0,
         "energy_joules": joules,
         "energy_full_joules": full,
         "energy_source": rows[0]["energy_source"],

@@ -26,7 +26,7 @@ from green_code_lab.agent.candidates import train_by_paper
 from green_code_lab.agent.environment import ExitEnvironment
 from green_code_lab.agent.episodes import draw_typing
 from green_code_lab.agent.paper_environment import Rewards
-from green_code_lab.agent.prices import Prices, prices_of
+from green_code_lab.agent.prices import TokenPrices, token_prices
 from green_code_lab.agent.rollouts import Rollouts, open_rollouts
 from green_code_lab.experiments.common import facts
 from green_code_lab.experiments.experiment import Args, Experiment, Found, Report, Table
@@ -49,7 +49,7 @@ def measure(runtime: Runtime, args: Args, report: Report) -> Found:
     folder, key = args.work / "rollouts", bundle.weights_key
     rollouts, held = (open_rollouts(folder / part, key) for part in ("train", "heldout"))
     rollouts.check_like(held)
-    prices = prices_of(runtime.costs, rollouts.layers, 1.0)
+    prices = token_prices(runtime.costs.prices, rollouts.layers, 1.0)
     typing = draw_typing(held, _DOCUMENTS, 1, args.seed)
     full = replay(full_depth(), held, prices, typing, bundle.prefill_exit, None).cost
 
@@ -82,17 +82,17 @@ def measure(runtime: Runtime, args: Args, report: Report) -> Found:
 
 
 def runs(
-    rollouts: Rollouts, prices: Prices, prefill_exit: int | None, arguments: ppo.Arguments, work: Path
+    rollouts: Rollouts, prices: TokenPrices, prefill_exit: int | None, arguments: ppo.Arguments, work: Path
 ) -> Iterator[tuple[str, str, Callable[[], ExitClassifier]]]:
     """Reward, setting, and how to train on it."""
     log, quiet = work / "rewards.jsonl", lambda _: None
 
-    def by_ppo(priced: Prices) -> ExitClassifier:
+    def by_ppo(priced: TokenPrices) -> ExitClassifier:
         typing = draw_typing(rollouts, arguments.environments, _EPISODES, arguments.seed)
         environment = ExitEnvironment(rollouts, priced, typing, prefill_exit)
         return ppo.train(environment, arguments, log, None, quiet).actor
 
-    def by_supervision(priced: Prices) -> ExitClassifier:
+    def by_supervision(priced: TokenPrices) -> ExitClassifier:
         usual = supervised.Arguments()
         steps = max(1, usual.steps * arguments.updates // ppo.Arguments.updates)
         chosen = replace(usual, steps=steps, seed=arguments.seed)

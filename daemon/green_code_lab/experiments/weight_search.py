@@ -30,7 +30,7 @@ from green_code_lab.lite import checkpoint, progress
 from green_code_lab.lite.monitors import worst_rise
 from green_code_lab.lite.recipe import PAPER_BUDGETS, Recipe, decayed, recipe_named
 from green_code_lab.lite.scores import WINDOW
-from green_code_lab.lite.trainer import Lesson, train
+from green_code_lab.lite.trainer import TrainingInputs, train
 
 PENALTY = 10.0
 """What the last layer's relative rise in loss costs, in shares of agreement: 1 % of it as much as ten points."""
@@ -46,7 +46,7 @@ def measure(runtime: Runtime, args: Args, report: Report) -> Found:
     corpus = open_corpus(args.work / "corpus", runtime.vocabulary, recipe.tokens_per_step, WINDOW)
     config, base = adapted_weights(find_model(args.model), bare_bundle(args.model))
     subject = {"corpus": corpus_digest(args.work / "corpus"), "model": runtime.weights}
-    lesson = Lesson(config, base, corpus, runtime.vocabulary.bos, subject)
+    inputs = TrainingInputs(config, base, corpus, runtime.vocabulary.bos, subject)
     torch.set_num_threads(usable_cores())  # serving takes one
 
     def attempt(tried: Recipe) -> tuple[float, float]:
@@ -54,7 +54,7 @@ def measure(runtime: Runtime, args: Args, report: Report) -> Found:
         run = args.work / "experiments" / f"weight-search-{digest}"
         if not (run / "finished").is_file():
             torch.compiler.reset()  # compiled as in a process of its own; after several models torch would stop compiling
-            train(lesson, tried, run, report)
+            train(inputs, tried, run, report)
             (run / checkpoint.STATE).unlink()
             (run / "finished").touch()
         rows = progress.rows(run, progress.SCORES)

@@ -1,1 +1,1 @@
-"""What learns beside a frozen model: tuned lenses, KV projections and the SVD head."""
+"""What is trained beside a frozen model: tuned lenses, KV projections and the SVD head."""

@@ -1,4 +1,4 @@
-"""The bundle's screen: which directions of normed states the head can see (models/screen.py), over training shards."""
+"""The bundle's SVD head (models/svd_head.py): principal directions of normed states over training shards."""
 
 from __future__ import annotations
 
@@ -13,15 +13,14 @@ from torch import Tensor
 from green_code.models.backend import Backend
 from green_code.models.svd_head import RANK, principal_directions
 from green_code_lab.corpus import Corpus
-from green_code_lab.heads.states import read_windows
+from green_code_lab.heads.states import window_states
 from green_code_lab.lite.scores import WINDOW
 
 MOMENT_POSITIONS = 65_536  # per language
 
 
 def depths_that_count(exits: Sequence[int], layers: int) -> tuple[int, ...]:
-    """The last layer, the deepest exit and others in the upper third: states of lower ones lie elsewhere, and would take
-    directions from these."""
+    """The last layer, the deepest exit and others in the upper third; states of lower exits lie in other directions."""
     return (*(depth for depth in exits if depth == max(exits) or 3 * depth > 2 * layers), layers)
 
 
@@ -29,24 +28,20 @@ def depths_that_count(exits: Sequence[int], layers: int) -> tuple[int, ...]:
 def second_moment(
     decoder: Backend, gain: Tensor, corpus: Corpus, depths: Sequence[int], positions: int, bos: int | None
 ) -> Tensor:
-    """(C, C), float64, of normed states at `depths`, as seen, over about so many positions of each language.
-
-    Args:
-        gain: (C,), of the final norm.
-    """
+    """(C, C), float64: second moment of normed states at `depths`, behind their lenses. `gain`: (C,), the final norm's."""
     config, gain = decoder.config, gain.to(decoder.device)
     moment = torch.zeros(config.width, config.width, dtype=torch.float64)
-    for window in read_windows(decoder, corpus, corpus.languages, positions, WINDOW, bos):
+    for _, cache, count in window_states(decoder, corpus, corpus.languages, positions, WINDOW, bos):
         for depth in depths:
-            window.cache.advance(WINDOW - 1, depth)
-            states = decoder.apply_lens(window.cache.states(0, WINDOW), depth).float()
+            cache.advance(WINDOW - 1, depth)
+            states = decoder.apply_lens(cache.states(0, WINDOW), depth).float()
             normed = F.rms_norm(states, (config.width,), gain, config.norm_eps)
-            moment += (normed.T @ normed).double().cpu() / (window.of * WINDOW)
+            moment += (normed.T @ normed).double().cpu() / (count * WINDOW)
     return moment
 
 
 def write_svd_head(head: Tensor, moment: Tensor, path: Path) -> None:
-    """Find the directions for a head (V, C) and write them: RANK, or as many as there are."""
+    """Write the RANK directions (or as many as there are) for a head (V, C)."""
     part = path.with_suffix(".part")
     save_file({"directions": principal_directions(head.float(), moment, RANK).contiguous()}, part)
     part.replace(path)

@@ -1,14 +1,11 @@
-"""Cross-entropy and distillation of many exits through one frozen head, without ever holding all logits.
+"""Cross-entropy and distillation of many exits through one frozen head, without holding all logits.
 
-For N tokens and V words the logits of one exit are N·V numbers; a few exits of them are much of a training step on
-a CPU. As the head does not learn, its gradient ends at the hidden states, so the loss and that gradient are computed
-together, some rows of all exits at a time.
+For N tokens and V words the logits of one exit are N·V numbers. As the head is frozen, its gradient ends at the hidden
+states, so the loss and that gradient are computed together, some rows of all exits at a time:
 
     L = Σᵢ wᵢ·((1−dᵢ)·CE(target) + dᵢ·KL(p_teacher ‖ pᵢ)),   ∂L/∂logitsᵢ = wᵢ·(pᵢ − (1−dᵢ)·onehot − dᵢ·p_teacher)
 
 The teacher is the last layer of the same step (whose own d is then 0), or another model.
-
-Held by: tests/adaptation/test_head_loss.py, against torch's own losses and autograd.
 """
 
 from __future__ import annotations
@@ -21,20 +18,20 @@ from torch import Tensor
 _ROWS = 128
 
 
-def _teach(logits: Tensor) -> Tensor:
-    """Turn the teacher's logits (rows, V) into its distribution, in place; returns the sum of p·log p over it."""
+def _teacher_distribution(logits: Tensor) -> Tensor:
+    """Turn the teacher's logits (rows, V) into its distribution, in place; returns Σ p·log p."""
     log_p = logits.float().log_softmax(-1)
     p = log_p.exp()
     logits.copy_(p)
     return torch.dot(p.view(-1), log_p.view(-1))
 
 
-def _learn(
+def _exit_loss(
     logits: Tensor, teacher: Tensor, entropy: Tensor, target: Tensor, share: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Cross-entropy and divergence of an exit, summed over rows; logits become the slope, in place.
+    """Cross-entropy and divergence of an exit, summed over rows; logits become the gradient, in place.
 
-    The slope lacks the target's own term. logits, teacher: (rows, V). target: (rows, 1). share: d, a scalar.
+    The gradient lacks the target's own term. logits, teacher: (rows, V). target: (rows, 1). share: d, a scalar.
     """
     log_p = logits.float().log_softmax(-1)
     p = teacher.float()
@@ -45,26 +42,22 @@ def _learn(
 
 
 class FusedHead:
-    """The two passes over a block of logits, and the memory of the blocks, which is taken once.
+    """The two passes over a block of logits, and the blocks' memory, which is allocated once.
 
-    With `fuse`, torch compiles each pass into one loop (it needs a compiler); fresh memory for each block would cost
-    more than the arithmetic, as the system clears it page by page.
+    With `fuse`, torch compiles each pass into one loop (it needs a compiler).
     """
 
     def __init__(self, fuse: bool) -> None:
-        self.teach = torch.compile(_teach, dynamic=False) if fuse else _teach
-        self.learn = torch.compile(_learn, dynamic=False) if fuse else _learn
+        compiled = torch.compile if fuse else lambda function, dynamic: function
+        self.teacher_distribution = compiled(_teacher_distribution, dynamic=False)
+        self.exit_loss = compiled(_exit_loss, dynamic=False)
         self._blocks: dict[str, Tensor] = {}
 
     def logits(self, name: str, states: Tensor, weight: Tensor) -> Tensor:
         """(rows, V) product of (rows, C) and the head, in the block of that name."""
-        block = self._blocks.get(name)
         shape = (len(states), len(weight))
-        if (
-            block is None
-            or block.shape != shape
-            or (block.dtype, block.device) != (states.dtype, states.device)
-        ):
+        block = self._blocks.get(name)
+        if block is None or (block.shape, block.dtype, block.device) != (shape, states.dtype, states.device):
             block = self._blocks[name] = states.new_empty(shape)
         return torch.mm(states, weight.T, out=block)
 
@@ -82,21 +75,23 @@ class _HeadLoss(torch.autograd.Function):
         fused: FusedHead,
     ) -> tuple[Tensor, Tensor]:
         exits, rows, width = states.shape
-        lesson = states[-1] if teacher_states is None else teacher_states
+        teacher_input = states[-1] if teacher_states is None else teacher_states
         gradient = torch.empty_like(states)
         losses = torch.zeros(2, exits, device=states.device)  # cross-entropy, divergence
         for at in range(0, rows, _ROWS):
             part = slice(at, min(at + _ROWS, rows))
-            wanted = target[part, None]
-            teacher = fused.logits("teacher", lesson[part], weight)
-            entropy = fused.teach(teacher)
+            expected = target[part, None]
+            teacher = fused.logits("teacher", teacher_input[part], weight)
+            entropy = fused.teacher_distribution(teacher)
             block = fused.logits("exits", states[:, part].reshape(-1, width), weight)
-            for exit, slope in enumerate(block.view(exits, len(wanted), -1)):
-                losses[:, exit] += torch.stack(fused.learn(slope, teacher, entropy, wanted, shares[exit]))
+            for exit, logits in enumerate(block.view(exits, len(expected), -1)):
+                losses[:, exit] += torch.stack(
+                    fused.exit_loss(logits, teacher, entropy, expected, shares[exit])
+                )
             # By index: torch's scatter_add_ of bfloat16 costs as much as a product.
-            own = (torch.arange(len(block), device=block.device), wanted.flatten().repeat(exits))
-            block[own] += (shares - 1).to(block.dtype).repeat_interleave(len(wanted))
-            gradient[:, part] = (block @ weight).view(exits, len(wanted), width)
+            own = (torch.arange(len(block), device=block.device), expected.flatten().repeat(exits))
+            block[own] += (shares - 1).to(block.dtype).repeat_interleave(len(expected))
+            gradient[:, part] = (block @ weight).view(exits, len(expected), width)
         losses /= rows
         ctx.save_for_backward(gradient.mul_((weights / rows)[:, None, None].to(gradient.dtype)))
         cross_entropies = losses[0].clone()
@@ -105,9 +100,9 @@ class _HeadLoss(torch.autograd.Function):
         return total, cross_entropies
 
     @staticmethod
-    def backward(ctx: Any, slope: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, upstream: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = ctx.saved_tensors
-        return gradient * slope, None, None, None, None, None, None
+        return gradient * upstream, None, None, None, None, None, None
 
 
 def head_loss(
@@ -122,13 +117,12 @@ def head_loss(
     """Weighted loss of all exits, and each one's own cross-entropy.
 
     Args:
-        states: (X+1, N, C) normalised hidden states of X exits, the last layer's at the end.
-        weight: (V, C) head, not trained; its dtype is the one that is multiplied in.
-        target: (N,) next tokens. weights: (X+1,) float32. distillation: share d of an exit's loss that is the divergence.
-        teacher_states: (N, C) normalised states of another model's last layer, which then teaches every exit, the
-            last layer included; None: the last layer teaches the others.
+        states: (X+1, N, C) normed hidden states of X exits, then the last layer's.
+        weight: (V, C) frozen head; its dtype is the one of the products.
+        target: (N,) next tokens. weights: (X+1,) float32. distillation: d, the divergence's share of an exit's loss.
+        teacher_states: (N, C) normed states of another model's last layer; None: the last layer teaches the exits.
     Returns:
-        Scalar, differentiable with regard to `states`; (X+1,) cross-entropies in nats, for reports.
+        Scalar, differentiable with regard to `states`; (X+1,) cross-entropies in nats.
     """
     shares = torch.full((len(states),), distillation, device=states.device)
     if teacher_states is None:

@@ -1,4 +1,4 @@
-"""What the steps of `green-code adapt` share: the model, its bundle, its corpus, and the bundle's parts that one of them makes stale."""
+"""What the steps of `green-code adapt` share: the model, its bundle and its corpus."""
 
 from __future__ import annotations
 
@@ -11,29 +11,35 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
 from green_code.folders import bundles_dir
-from green_code.models.bundle import KV_PROJECTIONS, MANIFEST, VOCABULARY, Bundle, load_bundle
+from green_code.models.bundle import (
+    KV_PROJECTIONS,
+    MANIFEST,
+    VOCABULARY,
+    Bundle,
+    bundle_of,
+    load_bundle,
+    write_manifest,
+)
 from green_code.models.catalog import Found, find_model
 from green_code.models.families import ModelConfig
 from green_code.models.sources import Source, open_vocabulary
 from green_code.models.vocabulary import Vocabulary
 from green_code.problems import Problem
 from green_code_lab.corpus import ABOUT, Corpus, corpus_digest, open_corpus
-from green_code_lab.corpus.command import asked, vocabulary_ids
-from green_code_lab.lite.lineage import served_bundle
+from green_code_lab.corpus.command import requested, vocabulary_ids
+from green_code_lab.lite.checkpoint import recipe_of
 from green_code_lab.lite.recipe import Recipe
 from green_code_lab.lite.scores import WINDOW
 
 
 @dataclass(frozen=True)
 class Job:
-    """
-    Args:
-        args: as `command.add_arguments` has them.
-    """
+    """Arguments of `green-code adapt`, and what they name."""
 
     args: argparse.Namespace
 
@@ -44,12 +50,16 @@ class Job:
 
     @property
     def own(self) -> Bundle | None:
-        """The bundle that the folder holds now."""
+        """The bundle in the folder now."""
         return load_bundle(self.bundle) if (self.bundle / MANIFEST).is_file() else None
 
     @property
     def lite_folder(self) -> Path:
         return Path(self.args.work) / "lite"
+
+    @property
+    def corpus_folder(self) -> Path:
+        return Path(self.args.work) / "corpus"
 
     @cached_property
     def found(self) -> Found:
@@ -57,7 +67,7 @@ class Job:
 
     @property
     def base_name(self) -> str:
-        """As a manifest names it: a folder by its whole path."""
+        """The base model's name in a manifest: a folder by its whole path."""
         folder = Path(self.found.name).expanduser()
         return str(folder.resolve()) if folder.is_dir() else self.found.name
 
@@ -71,7 +81,9 @@ class Job:
 
     @cached_property
     def served(self) -> Bundle | None:
-        return served_bundle(self.args.model, self.fingerprint)
+        """The bundle that the model is served with; None where it is for another base model."""
+        bundle = bundle_of(self.args.model)
+        return bundle if bundle and bundle.manifest["base"]["sha256"] == self.fingerprint else None
 
     @cached_property
     def config(self) -> ModelConfig:
@@ -86,18 +98,24 @@ class Job:
         return dict(self.source.tensors(vocabulary_ids(self.bundle)))
 
     def corpus(self, recipe: Recipe) -> Corpus:
-        return open_corpus(self.args.work / "corpus", self.vocabulary, recipe.tokens_per_step, 2 * WINDOW)
+        return open_corpus(self.corpus_folder, self.vocabulary, recipe.tokens_per_step, 2 * WINDOW)
+
+    def recipe_of(self, bundle: Bundle) -> Recipe:
+        return recipe_of(bundle.manifest["training"]["recipe"])
+
+    def corpus_of(self, bundle: Bundle) -> Corpus:
+        """The corpus, checked for the bundle's recipe."""
+        return self.corpus(self.recipe_of(bundle))
 
     @property
     def subject(self) -> dict[str, str]:
-        """What a checkpoint is of, beside its recipe."""
-        return {"base": self.fingerprint, "corpus": corpus_digest(self.args.work / "corpus")}
+        """Base model and corpus, by which a checkpoint is checked."""
+        return {"base": self.fingerprint, "corpus": corpus_digest(self.corpus_folder)}
 
     def prepare(self) -> None:
-        """The bundle's folder, with the vocabulary that the model is served with.
+        """Create the bundle's folder, with the vocabulary that the model is served with.
 
-        Raises:
-            Problem: the folder is another base model's.
+        Raises Problem where the folder is another base model's.
         """
         own = self.own
         if own is not None and own.manifest["base"]["sha256"] != self.fingerprint:
@@ -109,39 +127,31 @@ class Job:
         if (self.bundle / VOCABULARY).is_file() or self.served is None:
             return
         if path := self.served.part(VOCABULARY):
-            part = self.bundle / f"{VOCABULARY}.{os.getpid()}.part"  # every process of a launch comes here
+            part = self.bundle / f"{VOCABULARY}.{os.getpid()}.part"  # every process of a launch does this
             shutil.copyfile(path, part)
             part.replace(self.bundle / VOCABULARY)
 
     def has_corpus(self) -> bool:
-        """Whether WORK/corpus is what is asked for.
-
-        Raises:
-            Problem: it is of other sources.
-        """
-        about = self.args.work / "corpus" / ABOUT
+        """Whether WORK/corpus is the requested one. Raises Problem where it is of other sources."""
+        about = self.corpus_folder / ABOUT
         if not about.is_file():
             return False
-        if json.loads(about.read_text("utf-8")).get("asked") != asked(self.args):
+        if json.loads(about.read_text("utf-8")).get("options") != requested(self.args):
             raise Problem(
                 "bad_request",
-                f"{about.parent} was made from other sources or options than these; give another --work folder, or make it anew with `green-code adapt corpus` and these options.",
+                f"{about.parent} was made from other sources or options than these; use another --work folder, or make it again with `green-code adapt corpus` and these options.",
             )
         return True
 
     def lacks_kv_projections(self) -> bool:
-        """Whether the bundle has none, or none for the prefill exit that is asked for."""
-        return not (self.bundle / KV_PROJECTIONS).is_file() or self.args.prefill_exit not in (
-            None,
-            self.served_prefill_exit(),
+        """Whether the bundle has none, or none for the requested prefill exit."""
+        wanted, own = self.args.prefill_exit, self.own
+        return (
+            not own or not (self.bundle / KV_PROJECTIONS).is_file() or wanted not in (None, own.prefill_exit)
         )
 
-    def served_prefill_exit(self) -> int | None:
-        """Of the bundle that is there, if it has one."""
-        return own.prefill_exit if (own := self.own) is not None else None
-
     def adapted(self) -> Bundle:
-        """The bundle; raises Problem where it has no delta yet."""
+        """The bundle. Raises Problem where it has no delta yet."""
         bundle = self.own
         if bundle is None or "training" not in bundle.manifest:
             raise Problem(
@@ -149,10 +159,12 @@ class Job:
             )
         return bundle
 
-    def forget(self, *parts: str) -> None:
-        """Remove parts that were made for what the bundle was before: they would pass every check, and be wrong."""
-        for part in parts:
+    def replace_part(self, new: Path, name: str, stale: Sequence[str], manifest: dict[str, Any]) -> None:
+        """Put a new part into the bundle, without the parts that were made for the old one."""
+        for part in stale:
             (self.bundle / part).unlink(missing_ok=True)
+        new.replace(self.bundle / name)
+        write_manifest(self.bundle, manifest)
 
 
 def check_prefill_exit(prefill_exit: int, exits: Sequence[int]) -> None:
@@ -160,10 +172,11 @@ def check_prefill_exit(prefill_exit: int, exits: Sequence[int]) -> None:
     if not exits or not 0 < prefill_exit <= exits[-1]:
         where = f"from 1 to {exits[-1]}, the last exit" if exits else "once the bundle has exits"
         raise Problem(
-            "bad_request", f"prompts cannot settle at layer {prefill_exit}; give --prefill exit {where}."
+            "bad_request", f"layer {prefill_exit} cannot be the prefill exit; give --prefill-exit {where}."
         )
 
 
-def say(text: str) -> None:
-    if os.environ.get("RANK", "0") == "0":  # of accelerate's launcher
+def log(text: str) -> None:
+    """Print with the time, in the first process of a launch only."""
+    if os.environ.get("RANK", "0") == "0":  # set by accelerate's launcher
         print(time.strftime("%H:%M:%S"), text, flush=True)

@@ -1,7 +1,7 @@
-"""Recipes: everything that shapes a LITE run, as one typed configuration each.
+"""Recipes: everything that shapes a LITE run.
 
-`default_recipe` is what little compute can carry; `paper_recipe` is GREEN-CODE's (arXiv 2501.11006, section III-D, and
-its repository's distribute_weight.py). Both are made for a model's number of layers.
+`lite_recipe` is for small budgets; `paper_recipe` is GREEN-CODE's (arXiv 2501.11006, section III-D, and its
+repository's distribute_weight.py). Both depend on the model's number of layers.
 """
 
 from __future__ import annotations
@@ -13,10 +13,8 @@ from typing import Literal
 
 from green_code.problems import Problem
 
-RECIPES = ("default", "paper")
+RECIPES = ("lite", "paper")
 _LARGE_BUDGET = 20_000_000
-
-Teacher = Literal["last", "untouched"]
 
 
 @dataclass(frozen=True)
@@ -27,30 +25,23 @@ class Recipe:
     L = (1−d)·CE(next token) + d·KL(teacher ‖ exit); see head_loss.py.
     """
 
-    exit_groups: tuple[tuple[int, ...], ...]
-    """Exits as depths (layers run, from 1). One exit of each group is drawn a step."""
-    weights: tuple[tuple[int, float], ...]
-    """wᵢ of each exit, the last layer included."""
+    exit_groups: tuple[tuple[int, ...], ...]  # depths (layers run, from 1); one of each group is drawn a step
+    weights: tuple[tuple[int, float], ...]  # wᵢ of each exit, the last layer included
     tokens: int
     learning_rate: float
     sequence: int = 256
-    batch: int = 8
-    """Sequences a step, over all devices."""
-    micro_batch: int = 8
-    """Sequences that one device holds at a time."""
+    batch: int = 8  # sequences a step, over all devices
+    micro_batch: int = 8  # sequences that one device holds at a time
     warm_up_steps: int = 0
-    final_rate_share: float = 1.0
-    """Where the cosine ends, as a share of the peak; 1: a constant rate."""
+    final_rate_share: float = 1.0  # where the cosine ends, as a share of the peak; 1: a constant rate
     weight_decay: float = 0.0
-    distillation: float = 0.0
-    """d: the share of an exit's loss that is its divergence from the teacher."""
-    teacher: Teacher = "last"
-    """Whose distribution: that of this model's last layer in the same step, or the untouched model's, which then
-    teaches the last layer too."""
-    document_starts: float = 0.0
-    """Share of windows that begin where a file does, as a short file's prompt does."""
-    guard_tokens: int = 250_000
-    """Tokens between two checks on held-out projects (monitors.py)."""
+    distillation: float = 0.0  # d: the divergence's share of an exit's loss
+    # This model's last layer, or the untouched model, which is then the last layer's teacher too.
+    teacher: Literal["last", "untouched"] = "last"
+    document_starts: float = (
+        0.0  # share of windows that begin where a file does, as a short file's prompt does
+    )
+    guard_tokens: int = 250_000  # between two checks on held-out projects (monitors.py)
     gradient_clip: float = 1.0
     seed: int = 1
 
@@ -64,11 +55,8 @@ class Recipe:
 
     @property
     def exits(self) -> tuple[int, ...]:
-        """All depths that are trained, the last layer not included."""
+        """All depths that are trained, without the last layer."""
         return tuple(sorted({exit for group in self.exit_groups for exit in group}))
-
-    def weight(self, depth: int) -> float:
-        return dict(self.weights)[depth]
 
     def rate(self, step: int) -> float:
         """Learning rate of a step: linear warm-up, then a cosine to `final_rate_share` of the peak."""
@@ -79,16 +67,18 @@ class Recipe:
         return self.learning_rate * (self.final_rate_share + (1 - self.final_rate_share) * cosine)
 
 
-def default_recipe(layers: int, tokens: int) -> Recipe:
-    """For small budgets (experiments/recipes.py compares it with others); a large one takes larger batches, as GPUs need."""
-    groups = tuple(group for group in default_exits(layers) if group)
-    depths = (*(exit for group in groups for exit in group), layers)
+def lite_recipe(layers: int, tokens: int) -> Recipe:
+    """Early and late exits, those of Gemma 3 270M (5, 7, 11 and 13, 15 of 18) to scale; large budgets get large batches."""
+    early = {max(1, round(layers * depth / 18)) for depth in (5, 7, 11)} - {layers}
+    late = {round(layers * depth / 18) for depth in (13, 15)} - early - {layers}
+    groups = tuple(tuple(sorted(group)) for group in (early, late) if group)
+    large = tokens >= _LARGE_BUDGET
     return Recipe(
         exit_groups=groups,
-        weights=tuple((depth, 1.0) for depth in depths),
+        weights=tuple((depth, 1.0) for depth in (*(exit for group in groups for exit in group), layers)),
         tokens=tokens,
-        batch=8 if tokens < _LARGE_BUDGET else 64,
-        micro_batch=8 if tokens < _LARGE_BUDGET else 32,
+        batch=64 if large else 8,
+        micro_batch=32 if large else 8,
         learning_rate=2e-4,
         warm_up_steps=20,
         final_rate_share=0.1,
@@ -98,20 +88,13 @@ def default_recipe(layers: int, tokens: int) -> Recipe:
     )
 
 
-def default_exits(layers: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Early and late exits for a model of any depth: those of Gemma 3 270M (5, 7, 11 and 13, 15 of 18) to scale."""
-    early = {max(1, round(layers * depth / 18)) for depth in (5, 7, 11)}
-    late = {round(layers * depth / 18) for depth in (13, 15)} - early - {layers}
-    return tuple(sorted(early - {layers})), tuple(sorted(late))
-
-
 PAPER_BUDGETS = (0.7, 0.2, 0.1)
 """Share of the loss of the first half's exits, of the second half's, and of the last layer."""
 PAPER_DECAY = 0.9
 
 
 def paper_exits(layers: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Depths of the paper's exits in the first and in the second half, the last layer not included.
+    """Depths of the paper's exits in the first and in the second half, without the last layer.
 
     The paper counts blocks from 0: every second one from 3 in the first half, then every fourth. With 28 blocks
     that is 3, 5, … 13 and 17, 21, 25, with 32 it is 3, 5, … 15 and 19, 23, 27; a depth is one more.
@@ -122,10 +105,7 @@ def paper_exits(layers: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 
 def paper_weights(layers: int) -> tuple[tuple[int, float], ...]:
-    """(depth, w) of each exit and of the last layer: a group's i-th exit has budget·0.9ⁱ / Σⱼ 0.9ʲ; they sum to 1.
-
-    A group that has no exit leaves its budget to the last layer.
-    """
+    """(depth, w) of each exit and of the last layer; they sum to 1. A group without exits leaves its budget to the last layer."""
     weights = [
         part
         for exits, budget in zip(paper_exits(layers), PAPER_BUDGETS, strict=False)
@@ -143,8 +123,7 @@ def decayed(exits: Sequence[int], budget: float) -> list[tuple[int, float]]:
 def paper_recipe(layers: int, tokens: int) -> Recipe:
     """The paper's loss and schedule: cross-entropy at every exit in every step, fixed weights, AdamW at 1e-5.
 
-    One thing differs: embeddings and head are frozen here, so that the exits stay in the base model's vocabulary
-    and a bundle carries layers only.
+    One thing differs: embeddings and head are frozen here, so that a bundle carries layers only.
     """
     return Recipe(
         exit_groups=tuple((exit,) for half in paper_exits(layers) for exit in half),
@@ -157,18 +136,16 @@ def paper_recipe(layers: int, tokens: int) -> Recipe:
 
 
 def focused(recipe: Recipe, exits: Sequence[int], layers: int) -> Recipe:
-    """The recipe with these exits instead of its own, one of them drawn a step: all that a step can teach goes to where
-    service leaves early. The depths between exits, and exits that are no longer taught, lose what they could say."""
-    return replace(
-        recipe, exit_groups=(tuple(exits),), weights=tuple((depth, 1.0) for depth in (*exits, layers))
-    )
+    """The recipe with these exits instead of its own, one of them drawn a step. Other depths lose accuracy."""
+    weights = tuple((depth, 1.0) for depth in (*exits, layers))
+    return replace(recipe, exit_groups=(tuple(exits),), weights=weights)
 
 
 def recipe_named(name: str, layers: int, tokens: int) -> Recipe:
-    """Raises Problem when a model of so few layers has no place for an exit."""
-    recipe = {"default": default_recipe, "paper": paper_recipe}[name](layers, tokens)
+    """Raises Problem where a model has too few layers for an exit."""
+    recipe = {"lite": lite_recipe, "paper": paper_recipe}[name](layers, tokens)
     if not recipe.exits:
         raise Problem(
-            "bad_request", f"recipe {name!r} has no exit for a model of {layers} layers; take a deeper model."
+            "bad_request", f"recipe {name!r} has no exit for a model of {layers} layers; use a deeper model."
         )
     return recipe

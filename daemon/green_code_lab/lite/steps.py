@@ -1,11 +1,14 @@
-"""The steps of `green-code adapt` that give a bundle its weights: n-grams, LITE, and the delta that is shipped."""
+"""The steps of `green-code adapt` that give a bundle its weights: n-grams, LITE, and the exported delta."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
+
+from torch import Tensor
 
 from green_code.decoding.exit_policies import parse_exits
 from green_code.models.bundle import (
@@ -17,43 +20,41 @@ from green_code.models.bundle import (
     MANIFEST,
     NGRAMS,
     SVD_HEAD,
+    Bundle,
     refresh_manifest,
-    write_manifest,
 )
-from green_code.models.catalog import DEFAULT
+from green_code.models.catalog import DEFAULT, Found
 from green_code.models.decoder import Decoder
-from green_code.models.delta import read_delta, same_delta
+from green_code.models.delta import read_delta, same_delta, save_delta
+from green_code.models.weights import adapted_weights
 from green_code.problems import Problem
 from green_code_lab.corpus import ABOUT, open_corpus
 from green_code_lab.corpus.ngrams import MOST_TOKENS, write_ngrams
 from green_code_lab.lite import checkpoint
-from green_code_lab.lite.export import export_delta
-from green_code_lab.lite.job import Job, check_prefill_exit, say
-from green_code_lab.lite.lineage import beginning, training_record
+from green_code_lab.lite.job import Job, check_prefill_exit, log
 from green_code_lab.lite.monitors import BEYOND_REPAIR, worst_rise
 from green_code_lab.lite.recipe import Recipe, focused, recipe_named
 from green_code_lab.lite.scores import MANIFEST_POSITIONS, WINDOW, Scores, losses_at, rounded, score
-from green_code_lab.lite.trainer import Lesson, Start, train
+from green_code_lab.lite.trainer import Start, TrainingInputs, train
 
 
 def make_ngrams(job: Job) -> None:
-    """The bundle's table of n-grams; a bundle's manifest is brought up to date. Larger vocabularies than it holds have none."""
+    """The bundle's n-gram table; vocabularies of more tokens than a table holds have none."""
     if len(job.vocabulary) > MOST_TOKENS:
-        say(
-            f"no table of n-grams: it holds {MOST_TOKENS:,} tokens, and this vocabulary has {len(job.vocabulary):,}"
+        log(
+            f"no n-gram table: the vocabulary has {len(job.vocabulary):,} tokens, at most {MOST_TOKENS:,} fit"
         )
         return
-    corpus = open_corpus(job.args.work / "corpus", job.vocabulary, WINDOW, WINDOW)
-    write_ngrams(corpus, job.vocabulary.digest, job.bundle / NGRAMS, say)
+    corpus = open_corpus(job.corpus_folder, job.vocabulary, WINDOW, WINDOW)
+    write_ngrams(corpus, job.vocabulary.digest, job.bundle / NGRAMS, log)
     if (job.bundle / MANIFEST).is_file():
         refresh_manifest(job.bundle)
 
 
-def asked_recipe(job: Job) -> Recipe:
-    """What is asked for.
+def requested_recipe(job: Job) -> Recipe:
+    """The recipe that the arguments ask for.
 
-    Raises:
-        Problem: it has no step, its exits are no layers, or prompts would settle behind the last of them.
+    Raises Problem where it has no step, its exits are no layers, or the prefill exit is above the last of them.
     """
     recipe = recipe_named(job.args.recipe, job.config.layers, job.args.tokens)
     recipe = replace(recipe, seed=job.args.seed, learning_rate=job.args.rate or recipe.learning_rate)
@@ -70,51 +71,95 @@ def asked_recipe(job: Job) -> Recipe:
 
 
 def train_lite(job: Job) -> None:
-    recipe = asked_recipe(job)
+    recipe = requested_recipe(job)
     corpus, start = job.corpus(recipe), Start(None)
     if not (job.lite_folder / checkpoint.STATE).is_file():
-        start, sentence = beginning(job.found, job.bundle, job.served, recipe)
-        say(sentence)
-    lesson = Lesson(job.config, job.base(), corpus, job.vocabulary.bos, job.subject, start)
-    train(lesson, recipe, job.lite_folder, say)
+        start, sentence = starting_point(job.found, job.own, job.served, recipe)
+        log(sentence)
+    inputs = TrainingInputs(job.config, job.base(), corpus, job.vocabulary.bos, job.subject, start)
+    train(inputs, recipe, job.lite_folder, log)
+
+
+def starting_point(
+    found: Found, own: Bundle | None, served: Bundle | None, recipe: Recipe
+) -> tuple[Start, str]:
+    """Where a run of `recipe` for the bundle `own` starts, and a sentence for the log.
+
+    A bundle of the same recipe that was exported part way resumes at its step. Otherwise a run starts from the bundle's
+    own weights, else from those the model is served with, else from the untouched ones.
+    """
+    for bundle in (own, served):
+        if bundle is None or bundle.part(DELTA) is None:
+            continue
+        training = bundle.manifest["training"]
+        weights, earlier = adapted_weights(found, bundle)[1], training["earlier"]
+        same = json.dumps(training["recipe"]) == json.dumps(asdict(recipe))
+        if bundle is own and same and training["step"] < recipe.steps:
+            return (
+                Start(weights, training["step"], _own(training, "joules"), earlier),
+                f"resuming from bundle {bundle.name} at step {training['step']} of {recipe.steps}",
+            )
+        record = {name: training[name] for name in ("recipe", "energy_source")}
+        run = {**record, **{name: _own(training, name) for name in ("tokens", "joules")}}
+        return (
+            Start(weights, earlier=[*earlier, run]),
+            f"starting from bundle {bundle.name}, trained on {training['tokens']:,} tokens",
+        )
+    return Start(None), "starting from the untouched weights"
+
+
+def _own(training: Mapping[str, Any], name: str) -> Any:
+    """A sum of a training record without the earlier runs."""
+    return training[name] - sum(run[name] for run in training["earlier"])
+
+
+def training_record(state: Mapping[str, Any], recipe: Recipe, corpus: Mapping[str, Any]) -> dict[str, Any]:
+    """The manifest's `training` for a checkpoint, tokens and joules summed over all runs. `corpus`: shards of corpus.json."""
+    earlier = state["earlier"]
+    return {
+        "method": "LITE",
+        "recipe": state["recipe"],
+        "step": state["step"],
+        "tokens": state["step"] * recipe.tokens_per_step + sum(run["tokens"] for run in earlier),
+        "joules": round(state["joules"] + sum(run["joules"] for run in earlier)),
+        "energy_source": state["energy_source"],
+        "earlier": earlier,
+        "corpus": corpus,
+    }
 
 
 def export(job: Job) -> None:
-    """Delta, manifest and scores: untouched, as trained, as shipped. A bundle that has these weights is left alone.
+    """Write delta, manifest and scores (untouched, trained, exported). A bundle that has these weights stays as it is.
 
-    Raises:
-        Problem: there is no run, it is of another base model or corpus, or its weights are not finite.
+    Raises Problem where there is no run, it is of another base model or corpus, or its weights are not finite.
     """
     state = checkpoint.load(job.lite_folder)
     if state is None:
-        raise Problem("bad_request", f"{job.lite_folder} holds no run; run `green-code adapt lite` first.")
+        raise Problem("bad_request", f"{job.lite_folder} has no run; run `green-code adapt lite` first.")
     recipe, base = checkpoint.recipe_of(state["recipe"]), job.base()
     corpus = job.corpus(recipe)
     checkpoint.check(job.lite_folder, state, recipe, job.subject)
     trained = {**base, **state["weights"]}
     new = job.bundle / f"{DELTA}.new"
-    export_delta(base, trained, job.config.layers, new)
+    write_delta(base, state["weights"], job.config.layers, new)
     if (job.bundle / DELTA).is_file() and same_delta(new, job.bundle / DELTA):
         new.unlink()
-        say(f"{job.bundle} has these weights already")
+        log(f"{job.bundle} has these weights already")
         return
     shipped = {**base, **{name: base[name] + delta for name, delta in read_delta(new)}}
-    about = json.loads((job.args.work / "corpus" / ABOUT).read_text("utf-8"))
+    about = json.loads((job.corpus_folder / ABOUT).read_text("utf-8"))
     training = training_record(state, recipe, about["shards"])
     training["held_out"] = {}
     for name, weights in (("untouched", base), ("trained", trained), ("shipped", shipped)):
         decoder = Decoder.load(job.config, weights)
         scores = score(decoder, corpus, recipe.exits, MANIFEST_POSITIONS, job.vocabulary.bos)
         training["held_out"][name] = scores
-        for language, by in scores.items():
-            say(f"{name} {language} {rounded(by)}")
-    _refuse_damage(job, training["held_out"], new)
+        for language, by in rounded(scores, 3).items():
+            log(f"{name} {language} {by}")
+    _check_damage(job, training["held_out"], new)
     gemma = "Gemma Terms of Use" if job.base_name == DEFAULT else "that of the base model"
-    prefill_exit = job.served_prefill_exit()
-    # From here on one after the other.
-    new.replace(job.bundle / DELTA)
-    job.forget(LENSES, KV_PROJECTIONS, SVD_HEAD, AGENT, CALIBRATION)
-    write_manifest(job.bundle, {
+    prefill_exit = job.own.prefill_exit if job.own else None
+    job.replace_part(new, DELTA, (LENSES, KV_PROJECTIONS, SVD_HEAD, AGENT, CALIBRATION), {
         "base": {"model": job.base_name, "sha256": job.fingerprint},
         "exits": list(recipe.exits),
         **({"prefill_exit": prefill_exit} if prefill_exit is not None and prefill_exit <= recipe.exits[-1] else {}),
@@ -123,13 +168,26 @@ def export(job: Job) -> None:
     })  # fmt: skip
 
 
-def _refuse_damage(job: Job, held_out: Mapping[str, Scores], new: Path) -> None:
-    """Raises Problem when the last layer has lost more than exits can be worth."""
+def write_delta(base: Mapping[str, Tensor], trained: Mapping[str, Tensor], layers: int, path: Path) -> None:
+    """Write delta.safetensors: the layers' matrices quantised in groups, their norms as they are.
+
+    3 bits a value, and 2 in the last quarter of the layers, which few exits depend on: 40 MB for the default model.
+    """
+    bits = {
+        name: 3 if int(name.split(".")[1]) < layers * 3 // 4 else 2
+        for name, weight in trained.items()
+        if weight.dim() == 2
+    }
+    save_delta(path, base, trained, bits)
+
+
+def _check_damage(job: Job, held_out: Mapping[str, Scores], new: Path) -> None:
+    """Raises Problem where the last layer's loss rose by more than exits can be worth."""
     losses = [losses_at(held_out[name], job.config.layers) for name in ("untouched", "shipped")]
     language, rise = worst_rise(*losses)
     if rise > BEYOND_REPAIR:
         new.unlink()
         raise Problem(
             "bad_request",
-            f"the last layer's held-out loss on {language} is {rise:.1%} over the untouched model's: this run is not shipped. Train more tokens, or begin again in another --work folder with a lower --rate.",
+            f"the last layer's held-out loss on {language} is {rise:.1%} above the untouched model's: this run is not exported. Train on more tokens, or restart in another --work folder with a lower --rate.",
         )

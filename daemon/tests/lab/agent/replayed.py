@@ -18,7 +18,7 @@ def rollouts(
     states: np.ndarray | None = None,
     first_right: np.ndarray | None = None,
 ) -> Rollouts:
-    """(P, X) exit tokens, (P,) others; chunks of `chunk` rows, greedy and teacher-forced in turn, one stretch."""
+    """(P, X) exit tokens, (P,) others; chunks of `chunk` rows, greedy and teacher-forced in turn, one episode."""
     rows = len(final)
     chunks = rows // chunk
     return Rollouts(
@@ -44,7 +44,7 @@ def same(exit_tokens: list[int], final: int, source: int, rows: int = 64) -> Rol
 
 
 def toy(share: float = 0.6) -> Rollouts:
-    """The state says whether the first exit is right, which a share is: its first half is +1 or −1."""
+    """The first half of the state is +1 where the first exit is right, as in `share` of the rows, else −1."""
     n, generator = 1024, np.random.default_rng(0)
     easy = generator.random(n) < share
     states = np.where(easy[:, None, None], 1, -1) * np.ones((n, 2, 8)) + generator.normal(0, 0.3, (n, 2, 8))
@@ -54,7 +54,7 @@ def toy(share: float = 0.6) -> Rollouts:
 
 
 def typing(arrives: list[int], accepted: bool = False, length: int = 4, count: int = 1) -> Typing:
-    """One stretch: a cold prompt first; `arrives` is gone through again and again."""
+    """One episode: a cold prompt first; `arrives` is repeated."""
     shape = (count, REQUESTS)
     everywhere = np.ones(shape, np.int64)
     cold = np.zeros(shape, bool)

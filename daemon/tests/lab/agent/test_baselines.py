@@ -17,11 +17,19 @@ from green_code_lab.agent.baselines import (
     oracle,
 )
 from green_code_lab.agent.episodes import REQUESTS
-from green_code_lab.agent.prices import Prices
+from green_code_lab.agent.prices import TokenPrices
 from green_code_lab.agent.rollouts import Rollouts
 from tests.lab.agent.replayed import rollouts, same, typing
 
-PRICES = Prices(run=0.1, few=0.004, evaluation=0.01, entry=0.001, head=0.2, decision=0.03, error=5.0)
+PRICES = TokenPrices(
+    layer_batch=0.1,
+    small_batch_position=0.004,
+    layer_position=0.01,
+    kv_only=0.001,
+    head_batch=0.2,
+    decision=0.03,
+    error=5.0,
+)
 
 
 def baseline(how: str, data: Rollouts) -> Baseline:
@@ -64,7 +72,7 @@ def test_costs_by_hand() -> None:
     data = same([1, 7], 7, 7)
     layer = 0.1 + 0.004  # one position
     assert score("full", data).cost == pytest.approx(4 * (6 * layer + 0.2))
-    # Every position waits below layer 4 … 6 and is never paid; each rises alone to layer 4.
+    # Every position waits below layer 4 … 6 and never runs; each advances alone to layer 4.
     assert score("exit 4", data).cost == pytest.approx(4 * (4 * layer + 0.2))
     assert score("exit 4", data).saving == pytest.approx(1 - (4 * layer + 0.2) / (6 * layer + 0.2))
     assert score("confidence", data).cost == pytest.approx(4 * (4 * layer + 2 * 0.2))  # a head at either exit

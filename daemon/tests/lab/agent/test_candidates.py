@@ -11,14 +11,22 @@ import torch
 from green_code.decoding.exit_classifier import BESIDE
 from green_code.problems import Problem
 from green_code_lab.agent import candidates, ppo, supervised
-from green_code_lab.agent.baselines import compare, everyone
+from green_code_lab.agent.baselines import all_baselines, compare
 from green_code_lab.agent.candidates import BOTH, PPO, SUPERVISED, table, train_candidates
 from green_code_lab.agent.episodes import draw_typing
 from green_code_lab.agent.paper_environment import Rewards
-from green_code_lab.agent.prices import Prices
+from green_code_lab.agent.prices import TokenPrices
 from tests.lab.agent.replayed import toy
 
-PRICES = Prices(run=0.14, few=0.001, evaluation=0.001, entry=0.0001, head=0.15, decision=0.001, error=2.0)
+PRICES = TokenPrices(
+    layer_batch=0.14,
+    small_batch_position=0.001,
+    layer_position=0.001,
+    kv_only=0.0001,
+    head_batch=0.15,
+    decision=0.001,
+    error=2.0,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -30,12 +38,14 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(candidates.supervised, "Arguments", lambda: fit)
 
 
-def test_three_agents_stand_in_a_table_with_their_rivals(tmp_path: Path) -> None:
+def test_three_agents_in_a_table_with_the_baselines(tmp_path: Path) -> None:
     found = train_candidates(toy(), PRICES, None, 0, tmp_path, "energy", Rewards(), lambda _: None)
     assert list(found) == [SUPERVISED, PPO, BOTH]
     assert found[PPO].arguments["updates"] == 3
     networks = {name: candidate.network for name, candidate in found.items()}
-    scores = compare(everyone(networks, toy(), PRICES), toy(), PRICES, draw_typing(toy(), 16, 1, 0), None)
+    scores = compare(
+        all_baselines(networks, toy(), PRICES), toy(), PRICES, draw_typing(toy(), 16, 1, 0), None
+    )
     lines = list(table(scores, SUPERVISED))
     assert len(lines) == 1 + len(scores)
     assert any(line.startswith("oracle") for line in lines)
@@ -46,16 +56,16 @@ def test_a_run_that_fails_is_left_out(tmp_path: Path, monkeypatch: pytest.Monkey
     def fail(*_: object) -> None:
         raise Problem("internal_error", "PPO stalled")
 
-    said: list[str] = []
+    reported: list[str] = []
     monkeypatch.setattr(candidates.ppo, "train", fail)
-    found = train_candidates(toy(), PRICES, None, 0, tmp_path, "energy", Rewards(), said.append)
+    found = train_candidates(toy(), PRICES, None, 0, tmp_path, "energy", Rewards(), reported.append)
     assert list(found) == [SUPERVISED]
-    assert "PPO is left out: PPO stalled" in said
+    assert "PPO is left out: PPO stalled" in reported
     with pytest.raises(Problem, match="stalled"):
-        train_candidates(toy(), PRICES, None, 0, tmp_path, "paper", Rewards(), said.append)
+        train_candidates(toy(), PRICES, None, 0, tmp_path, "paper", Rewards(), reported.append)
 
 
-def test_an_agent_of_the_papers_reward_looks_at_the_state_alone(tmp_path: Path) -> None:
+def test_the_only_input_with_the_papers_reward_is_the_state(tmp_path: Path) -> None:
     found = train_candidates(toy(), PRICES, None, 0, tmp_path, "paper", Rewards(), lambda _: None)
     assert list(found) == [PPO]
     assert torch.count_nonzero(found[PPO].network.inner.weight[:, -BESIDE:]) == 0

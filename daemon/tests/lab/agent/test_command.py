@@ -1,4 +1,4 @@
-"""`green-code train`: what cannot be is said before anything is waited for."""
+"""`green-code train`: bad options fail before anything slow starts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from green_code.models.bundle import write_manifest
 from green_code.models.catalog import TINY
 
 
-def test_a_plateau_behind_the_last_exit_is_refused(
+def test_a_prefill_exit_above_the_last_exit_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("GREEN_CODE_CACHE_DIR", str(tmp_path / "cache"))
@@ -20,4 +20,4 @@ def test_a_plateau_behind_the_last_exit_is_refused(
     manifest = {"exits": [2, 4], "prefill_exit": 3, "base": {"model": TINY, "sha256": "tiny-3"}}
     write_manifest(tmp_path / TINY, manifest)
     assert main(["train", "rollouts", "--model", TINY, "--work", str(tmp_path), "--exits", "2"]) == 1
-    assert "settle at layer 3" in capsys.readouterr().err
+    assert "prefill exit 3 is above the last of these exits" in capsys.readouterr().err

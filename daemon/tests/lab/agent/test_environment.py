@@ -7,14 +7,22 @@ import pytest
 import torch
 
 from green_code.decoding.exit_classifier import BESIDE
-from green_code.decoding.kv_cache import EXACT_TAIL, KVCache
+from green_code.decoding.propagation import EXACT_TAIL, PropagatingKVCache
 from green_code_lab.agent.environment import ExitEnvironment
 from green_code_lab.agent.episodes import REQUESTS, draw_typing
-from green_code_lab.agent.prices import Prices
+from green_code_lab.agent.prices import TokenPrices
 from tests.lab.agent.replayed import EXITS, LAYERS, same, typing
 from tests.models.references import tiny
 
-PRICES = Prices(run=0.1, few=0.004, evaluation=0.01, entry=0.002, head=0.2, decision=0.03, error=5.0)
+PRICES = TokenPrices(
+    layer_batch=0.1,
+    small_batch_position=0.004,
+    layer_position=0.01,
+    kv_only=0.002,
+    head_batch=0.2,
+    decision=0.03,
+    error=5.0,
+)
 
 
 def test_rewards_by_hand() -> None:
@@ -22,7 +30,7 @@ def test_rewards_by_hand() -> None:
     reward, _ = environment.step(np.array([0]))  # continue: a head, and 2 layers over 11 positions
     assert reward[0] == pytest.approx(-0.03 - 0.2 - 2 * (0.1 + 0.004 * 4 + 0.01 * 7))
     first_layers = 2 * (0.1 + 0.004 * 4 + 0.01 * 7)
-    assert environment.spent[0] == pytest.approx(first_layers - reward[0])  # the layers below the first exit
+    assert environment.cost[0] == pytest.approx(first_layers - reward[0])  # the layers below the first exit
     reward, _ = environment.step(np.array([1]))  # exit, right
     assert reward[0] == pytest.approx(-0.03 - 0.2)
     reward, _ = environment.step(
@@ -37,33 +45,33 @@ def test_rewards_by_hand() -> None:
     assert reward[0] == pytest.approx(-0.03 - 0.2 - together - (0.1 + 0.004 + 0.002 * 12) - 0.2)
     assert not ended[0]
     assert environment.request[0] == 1
-    assert environment.waiting[0].tolist() == [2, 2]  # of the three that came, the last is asked about
+    assert environment.waiting[0].tolist() == [2, 2]  # of the three that arrived, the decision is at the last
 
 
-def test_prompts_settle_as_in_service() -> None:
+def test_prompts_are_propagated_as_in_service() -> None:
     """On layer 3 of 6: all of 40 positions but the last 17 stay there, for keys and values alone in the layers above."""
     environment = ExitEnvironment(same([1, 7], 7, 7), PRICES, typing([40, 3], length=2), 3)
     assert environment.waiting[0].tolist() == [EXACT_TAIL, EXACT_TAIL]
     reward, _ = environment.step(np.array([0]))
     assert reward[0] == pytest.approx(-0.03 - 0.2 - 2 * (0.1 + 0.004 * 4 + 0.01 * (EXACT_TAIL - 3)))
     below = 2 * (0.1 + 0.004 * 4 + 0.01 * (EXACT_TAIL - 3)) + (40 - 17) * (3 * 0.01 + 3 * 0.002)
-    assert environment.spent[0] == pytest.approx(below - reward[0])
+    assert environment.cost[0] == pytest.approx(below - reward[0])
     environment.step(np.array([1]))
-    spent = environment.spent[0]
-    environment.step(np.array([1]))  # the next token brings nothing that settles
-    assert environment.spent[0] - spent == pytest.approx(0.03 + 0.2 + 2 * (0.1 + 0.004))
-    # Three came, and one of them is asked about.
+    spent = environment.cost[0]
+    environment.step(np.array([1]))  # the next token brings nothing to propagate
+    assert environment.cost[0] - spent == pytest.approx(0.03 + 0.2 + 2 * (0.1 + 0.004))
+    # Three arrived, and the decision is at one of them.
     assert environment.waiting[0].tolist() == [2, EXACT_TAIL + 1 + 2]
 
 
-def test_who_does_not_look_at_the_head_pays_for_it_once() -> None:
-    environment = ExitEnvironment(same([1, 7], 7, 7), PRICES, typing([1], length=3), None, looks=False)
+def test_without_the_head_it_is_paid_for_once() -> None:
+    environment = ExitEnvironment(same([1, 7], 7, 7), PRICES, typing([1], length=3), None, uses_head=False)
     layers = 2 * (0.1 + 0.004)
     assert environment.step(np.array([0]))[0][0] == pytest.approx(-0.03 - layers)
     assert environment.step(np.array([0]))[0][0] == pytest.approx(-0.03 - layers - 0.2)
 
 
-def test_a_stretch_ends_after_its_requests() -> None:
+def test_an_episode_ends_after_its_requests() -> None:
     environment = ExitEnvironment(same([7, 7], 7, 7), PRICES, typing([3], length=2), None)
     ends = [bool(environment.step(np.array([1]))[1][0]) for _ in range(4 * REQUESTS)]
     assert ends == ([False] * (2 * REQUESTS - 1) + [True]) * 2
@@ -73,11 +81,11 @@ def test_a_stretch_ends_after_its_requests() -> None:
 
 @pytest.mark.parametrize("prefill_exit", [None, 1])
 @pytest.mark.parametrize("accepted", [True, False])
-def test_what_waits_is_what_the_staircase_would_bring_up(accepted: bool, prefill_exit: int | None) -> None:
-    """Random choices over a stretch, beside the same requests on a real cache."""
+def test_pending_work_is_that_of_a_real_cache(accepted: bool, prefill_exit: int | None) -> None:
+    """Random choices over an episode, beside the same requests on a real cache."""
     arrives, length = [9 if prefill_exit is None else 40, 2, 5, 1], 4
     environment = ExitEnvironment(same([1, 7], 7, 7), PRICES, typing(arrives, accepted, length), prefill_exit)
-    cache = KVCache(tiny(), prefill_exit=prefill_exit)
+    cache = PropagatingKVCache(tiny(), prefill_exit)
     generator = np.random.default_rng(3)
     for request in range(REQUESTS):
         prompt = len(cache)
@@ -99,7 +107,7 @@ def test_what_waits_is_what_the_staircase_would_bring_up(accepted: bool, prefill
             cache.truncate(prompt)
 
 
-def test_observation_has_the_state_and_the_debt() -> None:
+def test_observation_has_the_state_and_the_pending_work() -> None:
     environment = ExitEnvironment(same([1, 7], 7, 7), PRICES, typing([4], count=3), None)
     seen, index = environment.observe()
     assert seen.shape == (3, 8 + BESIDE)
@@ -124,8 +132,8 @@ def test_typing_is_mostly_keystrokes_and_begins_cold() -> None:
     assert (again.arrives == drawn.arrives).all()
 
 
-def test_every_chunk_of_a_long_stretch_can_be_typed() -> None:
-    data = same([1, 7], 7, 7, rows=4 * 2 * 20)  # 20 pairs in one stretch
+def test_every_chunk_of_a_long_episode_can_be_typed() -> None:
+    data = same([1, 7], 7, 7, rows=4 * 2 * 20)  # 20 pairs in one episode
     drawn = draw_typing(data, 400, 2, seed=1)
     assert set(drawn.first.ravel()) == set(data.starts[:-1])
     pairs = drawn.first.reshape(-1, REQUESTS) // 8

@@ -11,14 +11,24 @@ from green_code.problems import Problem
 from green_code_lab.agent.environment import ExitEnvironment
 from green_code_lab.agent.episodes import draw_typing
 from green_code_lab.agent.ppo import Arguments, train
-from green_code_lab.agent.prices import Prices
+from green_code_lab.agent.prices import TokenPrices
 from tests.lab.agent.replayed import toy
 
-PRICES = Prices(run=0.14, few=0.001, evaluation=0.001, entry=0.0001, head=0.15, decision=0.0, error=2.0)
-ARGUMENTS = replace(Arguments(), environments=16, steps=64, updates=60, learning_rate=3e-3, entropy=0.0)
+PRICES = TokenPrices(
+    layer_batch=0.14,
+    small_batch_position=0.001,
+    layer_position=0.001,
+    kv_only=0.0001,
+    head_batch=0.15,
+    decision=0.0,
+    error=2.0,
+)
+ARGUMENTS = replace(
+    Arguments(), environments=16, steps=32, updates=60, epochs=2, learning_rate=3e-3, entropy=0.0
+)
 
 
-def run(prices: Prices, arguments: Arguments, log: Path, share: float = 0.6) -> None:
+def run(prices: TokenPrices, arguments: Arguments, log: Path, share: float = 0.6) -> None:
     data = toy(share)
     train(
         ExitEnvironment(data, prices, draw_typing(data, 16, 4, 1), None),
@@ -45,4 +55,4 @@ def test_instability(tmp_path: Path) -> None:
 
 def test_not_finite(tmp_path: Path) -> None:
     with pytest.raises(Problem, match=r"not finite.*--seed"):
-        run(replace(PRICES, run=float("nan")), ARGUMENTS, tmp_path / "log")
+        run(replace(PRICES, layer_batch=float("nan")), ARGUMENTS, tmp_path / "log")

@@ -16,12 +16,20 @@ from green_code_lab.agent.baselines import agent as by_agent
 from green_code_lab.agent.environment import ExitEnvironment
 from green_code_lab.agent.episodes import draw_typing
 from green_code_lab.agent.ppo import Arguments, advantages, train
-from green_code_lab.agent.prices import Prices
+from green_code_lab.agent.prices import TokenPrices
 from tests.lab.agent.replayed import toy
 
-ARGUMENTS = replace(Arguments(), environments=16, steps=64, updates=40, learning_rate=3e-3, critic_alone=2)
+ARGUMENTS = replace(Arguments(), environments=16, steps=64, updates=24, learning_rate=3e-3, critic_alone=2)
 FIT = replace(supervised.Arguments(), batch=256, steps=150, rounds=2, documents=32)
-PRICES = Prices(run=0.14, few=0.001, evaluation=0.001, entry=0.0001, head=0.15, decision=0.0, error=2.0)
+PRICES = TokenPrices(
+    layer_batch=0.14,
+    small_batch_position=0.001,
+    layer_position=0.001,
+    kv_only=0.0001,
+    head_batch=0.15,
+    decision=0.0,
+    error=2.0,
+)
 
 
 def test_advantages_by_hand() -> None:
@@ -47,7 +55,7 @@ def result_of(network: ExitClassifier) -> Score:
     )[0]
 
 
-@pytest.mark.parametrize("fitted", [False, True])
+@pytest.mark.parametrize("fitted", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_learns_to_leave_where_the_state_says_so(tmp_path: Path, fitted: bool) -> None:
     begin = supervised.train(toy(), PRICES, None, FIT, report=lambda _: None) if fitted else None
     trained = train(environment(), ARGUMENTS, tmp_path / "log", begin, report=lambda _: None)
@@ -79,16 +87,24 @@ def test_supervision_finds_the_best_policy_of_the_toy() -> None:
 
 def test_expected_cost_by_hand() -> None:
     """Exits at 2 and 4 of 6, P(exit) ½ at the first and certain at the second; the first is wrong."""
-    prices = Prices(run=0.1, few=0.01, evaluation=0.02, entry=0.001, head=0.2, decision=0.03, error=3.0)
+    prices = TokenPrices(
+        layer_batch=0.1,
+        small_batch_position=0.01,
+        layer_position=0.02,
+        kv_only=0.001,
+        head_batch=0.2,
+        decision=0.03,
+        error=3.0,
+    )
     logits = torch.tensor([[[0.0, 0.0], [-30.0, 30.0]]])
     arguments = replace(FIT, carried=0.5, temperature=0.0)
     got = supervised.expected_cost(
         logits, torch.tensor([[1.0, 0.0]]), torch.tensor([[5, 5]]), toy(), prices, arguments
     )
-    look = 0.03 + 0.2
+    decide = 0.03 + 0.2
     # Leaves; a layer, and keys and values in the last, will be paid for, half by itself.
-    second = look + 0.5 * (0.02 + 0.001)
+    second = decide + 0.5 * (0.02 + 0.001)
     alone, together = 2 * 0.11, 2 * (0.1 + 0.01 * 4 + 0.02 * 2)
     stay = alone + 0.5 * (together - alone) + second
     leave = 3.0 + 0.5 * (0.02 * 3 + 0.001)
-    assert got.item() == pytest.approx(look + 0.5 * leave + 0.5 * stay, abs=1e-5)
+    assert got.item() == pytest.approx(decide + 0.5 * leave + 0.5 * stay, abs=1e-5)

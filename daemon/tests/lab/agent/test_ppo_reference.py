@@ -9,6 +9,7 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+import pytest
 import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import VecEnv
@@ -19,10 +20,18 @@ from green_code_lab.agent.baselines import agent as by_agent
 from green_code_lab.agent.environment import ExitEnvironment
 from green_code_lab.agent.episodes import draw_typing
 from green_code_lab.agent.ppo import Arguments, train
-from green_code_lab.agent.prices import Prices
+from green_code_lab.agent.prices import TokenPrices
 from tests.lab.agent.replayed import EXITS, WIDTH, toy
 
-PRICES = Prices(run=0.14, few=0.001, evaluation=0.001, entry=0.0001, head=0.15, decision=0.0, error=2.0)
+PRICES = TokenPrices(
+    layer_batch=0.14,
+    small_batch_position=0.001,
+    layer_position=0.001,
+    kv_only=0.0001,
+    head_batch=0.15,
+    decision=0.0,
+    error=2.0,
+)
 ARGUMENTS = replace(
     Arguments(), environments=16, steps=64, updates=20, learning_rate=3e-3, entropy=0.0, gae_lambda=0.95
 )
@@ -41,7 +50,7 @@ def objective(baseline: Baseline) -> float:
 
 
 class Vectorised(VecEnv):
-    """The environment as Stable-Baselines3 wants it; which exit is asked about is one-hot."""
+    """The environment as Stable-Baselines3 wants it; the exit index is one-hot."""
 
     def __init__(self, inner: ExitEnvironment) -> None:
         self.inner, self._actions = inner, np.zeros(0)
@@ -87,7 +96,7 @@ def theirs(seed: int) -> float:
     )  # fmt: skip
     model.learn(a.updates * a.steps * a.environments)
     return objective(
-        Baseline("SB3", "", lambda e: model.predict(observation(e), deterministic=True)[0], looks=True)
+        Baseline("SB3", "", lambda e: model.predict(observation(e), deterministic=True)[0], uses_head=True)
     )
 
 
@@ -96,6 +105,7 @@ def ours(seed: int, log: Path) -> float:
     return objective(by_agent("ours", trained.actor, 0.5, PRICES))
 
 
+@pytest.mark.slow
 def test_same_result_as_stable_baselines(tmp_path: Path) -> None:
     mine, reference = [ours(seed, tmp_path / "log") for seed in SEEDS], [theirs(seed) for seed in SEEDS]
     noise = (statistics.variance(mine) + statistics.variance(reference)) / len(SEEDS)

@@ -67,7 +67,7 @@ def recorded(decoder: Decoder, corpus: Corpus, tmp_path_factory: pytest.TempPath
             language,
             "train",
             EXITS,
-            300,
+            160,
             0,
             parts[-1],
             "w",
@@ -92,7 +92,7 @@ def forward(decoder: Decoder, tokens: list[int]) -> torch.Tensor:
 def test_both_continuations_are_those_of_plain_forwards(
     decoder: Decoder, corpus: Corpus, recorded: Rollouts
 ) -> None:
-    """The first stretch of Java: its place is found by its source, and everything in it is computed anew."""
+    """The first episode of Java: its place is found by its source, and everything in it is computed again."""
     pairs = np.flatnonzero(recorded.episodes == 0)
     forced = [slice(recorded.starts[n], recorded.starts[n + 1]) for n in pairs[1::2]]
     source = np.concatenate([recorded.source_tokens[rows] for rows in forced]).tolist()
@@ -160,11 +160,11 @@ def test_what_source_and_model_share_is_run_once(decoder: Decoder, tmp_path: Pat
 def check(decoder: Decoder, recorded: Rollouts, rows: slice, text: list[int], following: list[int]) -> None:
     seen = forward(decoder, text + following[:-1])[:, len(text) - 1 :]
     logits = decoder.logits(seen)[..., : len(bytes_vocabulary())].float()
-    said, exits = logits.argmax(-1).numpy(), [depth - 1 for depth in EXITS]
-    assert recorded.final_tokens[rows].tolist() == said[-1].tolist()
-    assert recorded.exit_tokens[rows].T.tolist() == said[exits].tolist()
+    tops, exits = logits.argmax(-1).numpy(), [depth - 1 for depth in EXITS]
+    assert recorded.final_tokens[rows].tolist() == tops[-1].tolist()
+    assert recorded.exit_tokens[rows].T.tolist() == tops[exits].tolist()
     assert recorded.first_right[rows].tolist() == [
-        1 + next(i for i in range(len(said)) if said[i, n] == said[-1, n]) for n in range(said.shape[1])
+        1 + next(i for i in range(len(tops)) if tops[i, n] == tops[-1, n]) for n in range(tops.shape[1])
     ]
     wanted = unit_rms(seen[exits]).transpose(0, 1).numpy()
     np.testing.assert_allclose(recorded.states[rows], wanted, atol=2e-2)

@@ -47,7 +47,7 @@ def test_a_users_own_folder_is_enough(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "1 copies" in capsys.readouterr().out
 
 
-def test_an_empty_folder_is_said(tmp_path: Path) -> None:
+def test_an_empty_folder_is_reported(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(Problem, match="too small"):
         run(tmp_path, "--from", str(tmp_path / "empty"))

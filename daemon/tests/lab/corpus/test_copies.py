@@ -8,8 +8,7 @@ import pytest
 
 from green_code_lab.corpus.copies import clean
 from green_code_lab.corpus.evaluation_rows import EvaluationRows
-from green_code_lab.corpus.files import SourceFile
-from green_code_lab.corpus.report import Report
+from green_code_lab.corpus.files import Report, SourceFile
 from green_code_lab.corpus.words import code_words, runs, word_hashes
 from tests.lab.corpus.samples import code, file, words
 

@@ -90,11 +90,11 @@ def test_rows_of_prefix_reference_and_suffix(tmp_path: Path) -> None:
         assert found(evaluation, " ".join(drawn[start : start + 30]))
 
 
-def test_a_file_that_holds_no_rows_is_said(tmp_path: Path) -> None:
+def test_a_file_that_holds_no_rows_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     with pytest.raises(Problem, match=r"rows\.jsonl cannot be read .* correct --exclude"):
         EvaluationRows([path])
     for content in ('{"text": 1}', "no JSON", "[1]"):
         path.write_text(content)
-        with pytest.raises(Problem, match="something else than rows"):
+        with pytest.raises(Problem, match="other content than rows"):
             EvaluationRows([path])

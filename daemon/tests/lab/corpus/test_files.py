@@ -1,4 +1,4 @@
-"""Bytes become the text that their language says they are, and what is no code is counted."""
+"""Bytes are decoded as their language demands, and what is no code is counted."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import ast
 
 import pytest
 
-from green_code_lab.corpus.files import decode, in_skipped_folder, source_file
-from green_code_lab.corpus.report import Report
+from green_code_lab.corpus.files import Report, decode, in_skipped_folder, source_file
 from tests.lab.corpus.samples import code
 
 
@@ -57,8 +56,8 @@ def test_odd_encodings(data: bytes, language: str, text: str | None) -> None:
 )
 def test_what_is_no_code_is_counted(text: str, reason: str | None) -> None:
     report = Report()
-    found = source_file("app", "1", "MIT", "x.py", text.encode("latin-1"), report)
-    assert (found is None) == (reason is not None)
+    found = list(source_file("app", "1", "MIT", "x.py", text.encode("latin-1"), report))
+    assert (not found) == (reason is not None)
     assert report.examples == ({reason: ["app/x.py"]} if reason else {})
 
 
@@ -72,8 +71,8 @@ def test_what_is_no_code_is_counted(text: str, reason: str | None) -> None:
 )
 def test_licence_comments_are_left_out(path: str, head: str) -> None:
     body = code(900, 2)
-    found = source_file("a", "1", "MIT", path, (head + body).encode(), Report())
-    assert found is not None and found.text == body
+    (found,) = source_file("a", "1", "MIT", path, (head + body).encode(), Report())
+    assert found.text == body
 
 
 @pytest.mark.parametrize(
@@ -81,8 +80,8 @@ def test_licence_comments_are_left_out(path: str, head: str) -> None:
 )
 def test_other_comments_stay(path: str, head: str) -> None:
     text = head + code(900, 2)
-    found = source_file("a", "1", "MIT", path, text.encode(), Report())
-    assert found is not None and found.text == text
+    (found,) = source_file("a", "1", "MIT", path, text.encode(), Report())
+    assert found.text == text
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Only permissive licences, as the metadata says them."""
+"""Only permissive licences, as in the metadata."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from green_code.problems import Problem
-from green_code_lab.corpus.report import Report
+from green_code_lab.corpus.files import Report
 from green_code_lab.corpus.sdists import LIST, index_url, listed, sdist_files
 from green_code_lab.corpus.split import HELD_OUT
 from tests.lab.corpus.samples import code

@@ -83,7 +83,7 @@ def test_languages_stop_at_the_same_number_of_tokens(tmp_path: Path) -> None:
         assert summary["shards"][f"{language}-heldout"]["tokens"] < 700
 
 
-def test_a_language_of_few_files_is_left_out_and_said_to_be(tmp_path: Path) -> None:
+def test_a_language_of_few_files_is_left_out_and_listed(tmp_path: Path) -> None:
     content = parts() | {
         ("java", "train"): [file("mine", "class A {}", language="java")],
         ("java", "heldout"): [],
@@ -93,7 +93,7 @@ def test_a_language_of_few_files_is_left_out_and_said_to_be(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("content", [{}, {("python", "train"): [], ("python", "heldout"): []}, parts()])
-def test_too_little_code_is_said(tmp_path: Path, content: Parts) -> None:
+def test_too_little_code_is_reported(tmp_path: Path, content: Parts) -> None:
     with pytest.raises(Problem, match=r"the corpus is too small: .* at least 100000"):
         write(tmp_path, content, minimum=100_000)
     assert list(tmp_path.iterdir()) == []
@@ -120,7 +120,7 @@ def test_a_disk_that_fills_up_leaves_the_older_corpus(tmp_path: Path, name: str)
     write(tmp_path, parts())
     before = contents(tmp_path)
     (tmp_path / name).symlink_to("/dev/full")
-    with pytest.raises(Problem, match=r"cannot take the corpus \(No space left on device\).*MB") as caught:
+    with pytest.raises(Problem, match=r"cannot be written to .* \(No space left on device\).*MB") as caught:
         write(tmp_path, parts("java") | parts())
     assert caught.value.reason == "cache_unwritable" and str(tmp_path) in str(caught.value)
     assert contents(tmp_path) == before
@@ -145,7 +145,7 @@ def test_a_corpus_of_another_tokenizer_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_corpus_that_is_missing_cut_or_too_small_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(Problem, match="holds no corpus; run `green-code adapt corpus`"):
+    with pytest.raises(Problem, match="has no corpus; run `green-code adapt corpus`"):
         open_corpus(tmp_path, VOCABULARY, 1, 1)
     write(tmp_path, parts())
     with pytest.raises(Problem, match=r"python-train\.bin has \d+ tokens, and at least 100000"):
@@ -154,7 +154,7 @@ def test_a_corpus_that_is_missing_cut_or_too_small_is_refused(tmp_path: Path) ->
         open_corpus(tmp_path, VOCABULARY, 1, 100_000)
     shard = tmp_path / "python-train.bin"
     shard.write_bytes(shard.read_bytes()[:-2])
-    with pytest.raises(Problem, match=r"python-train\.bin has \d+ bytes, and corpus\.json says"):
+    with pytest.raises(Problem, match=r"python-train\.bin has \d+ bytes instead of"):
         open_corpus(tmp_path, VOCABULARY, 1, 1)
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from green_code.problems import Problem
+from green_code_lab.corpus.files import Report
 from green_code_lab.corpus.installed import installed_files
 from green_code_lab.corpus.jdk import jdk_files
 from green_code_lab.corpus.own_code import own_files
-from green_code_lab.corpus.report import Report
 from tests.lab.corpus.samples import code
 
 JAVA = "class A {}\n" * 60
@@ -110,7 +110,7 @@ def test_members_that_point_outside_write_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["none", "cut.tar.gz", "cut.zip", "notes.txt"])
-def test_what_is_no_code_base_is_said(tmp_path: Path, name: str) -> None:
+def test_what_is_no_code_base_is_reported(tmp_path: Path, name: str) -> None:
     if name != "none":
         (tmp_path / name).write_bytes(b"\x1f\x8b cut short")
     with pytest.raises(Problem, match=f"{name} (is neither|cannot be read)"):

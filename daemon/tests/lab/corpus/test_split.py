@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from green_code_lab.corpus.files import OWN, SourceFile
-from green_code_lab.corpus.report import Report
-from green_code_lab.corpus.shares import within_share
-from green_code_lab.corpus.split import split
+from green_code_lab.corpus.files import OWN, Report, SourceFile
+from green_code_lab.corpus.split import split, within_share
 from tests.lab.corpus.samples import file
 
 

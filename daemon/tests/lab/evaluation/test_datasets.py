@@ -119,17 +119,17 @@ def test_rows_of_both_forms(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [
         ('{"prefix": "x", "language": "python"}', "line 1: no text in 'reference'"),
         ('{"prefix": "x", "language": "python", "reference": null}', "line 1: no text in 'reference'"),
         ("not json", "JSON lines"),
-        ('{"input": "x", "gt": "y"}', "do not say their language"),
+        ('{"input": "x", "gt": "y"}', "its rows have no language"),
     ],
 )
-def test_bad_rows_name_the_line(tmp_path: Path, text: str, says: str) -> None:
+def test_bad_rows_name_the_line(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "rows.jsonl").write_text(text + "\n")
-    with pytest.raises(Problem, match=says):
+    with pytest.raises(Problem, match=message):
         load_rows(tmp_path / "rows.jsonl")
 
 
@@ -142,7 +142,7 @@ def test_bad_rows_name_the_line(tmp_path: Path, text: str, says: str) -> None:
         ("java-tools/python.json", "python"),
     ],
 )
-def test_a_language_that_rows_do_not_say_is_the_nearest_names(
+def test_the_language_of_codexglues_rows_is_the_nearest_names(
     tmp_path: Path, name: str, language: str
 ) -> None:
     path = tmp_path / name

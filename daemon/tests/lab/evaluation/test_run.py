@@ -55,6 +55,7 @@ def test_a_cut_run_goes_on(runtime: Runtime, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "cut" / "summary.json").read_text())["all"]["rows"] == len(ROWS)
 
 
+@pytest.mark.slow
 def test_several_processes_give_the_same_rows_in_their_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,8 +10,8 @@ from torch import Tensor
 from green_code.models.decoder import Decoder
 from green_code.models.tiny import TinySource
 from green_code_lab.corpus import Corpus
-from green_code_lab.heads.lenses import learn_lens, record_states
-from green_code_lab.lite import lenses
+from green_code_lab.heads import lenses
+from green_code_lab.heads.lenses import record_states, train_lens
 from green_code_lab.lite.objective import hidden_at
 from green_code_lab.lite.scores import WINDOW
 
@@ -38,26 +38,26 @@ def test_states_are_those_of_plain_forwards() -> None:
     assert counts.tolist() == np.bincount(tokens, minlength=source.config.vocabulary).tolist()
 
 
-def test_a_lens_undoes_what_parts_an_exit_from_the_last_layer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The exit's states are the last layer's, turned; so a linear map reads them perfectly."""
+def test_a_lens_inverts_a_known_linear_map(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The exit's states are the last layer's, rotated."""
     monkeypatch.setattr(lenses, "_PASSES", 40)
     monkeypatch.setattr(lenses, "_RATE", 5e-3)
     generator = torch.Generator().manual_seed(0)
     width = 32
     noise = torch.randn(width, width, generator=generator)
-    turn = torch.matrix_exp(0.1 * (noise - noise.T))
+    rotation = torch.matrix_exp(0.1 * (noise - noise.T))
     last = unit(torch.randn(6_000, width, generator=generator))
     head = torch.randn(200, width, generator=generator)
-    states, counts = last @ turn, torch.arange(200)
-    learned, seen = slice(0, 5_000), slice(5_000, None)
+    states, counts = last @ rotation, torch.arange(200)
+    trained, held_out = slice(0, 5_000), slice(5_000, None)
 
-    lens = learn_lens(
-        states[learned].half(), last[learned].half(), head, counts, EPS, 1, torch.device("cpu"), lambda _: None
+    lens = train_lens(
+        states[trained].half(), last[trained].half(), head, counts, EPS, 1, torch.device("cpu"), lambda _: None
     )  # fmt: skip
 
     def agreement(x: Tensor) -> float:
-        return float(((x @ head.T).argmax(-1) == (last[seen] @ head.T).argmax(-1)).float().mean())
+        return float(((x @ head.T).argmax(-1) == (last[held_out] @ head.T).argmax(-1)).float().mean())
 
-    plain = states[seen]
+    plain = states[held_out]
     assert agreement(plain) < 0.6
     assert agreement(unit(plain + (plain * lens.gain) @ lens.matrix.T)) > 0.9

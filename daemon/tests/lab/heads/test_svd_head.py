@@ -1,4 +1,4 @@
-"""The moment that a screen is made from, against plain forwards."""
+"""The second moment behind an SVD head, against plain forward passes."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from green_code.cli import main
-from green_code.engine import runtime
+from green_code.engine import loading
 from green_code.engine.loading import load_runtime
 from green_code.models.bundle import (
     CALIBRATION,
@@ -24,14 +24,16 @@ from green_code.models.bundle import (
     load_bundle,
     refresh_manifest,
 )
-from green_code_lab.agent import command as train_command
 from green_code_lab.agent import ppo, supervised
 from green_code_lab.agent.baselines import compare
 from green_code_lab.agent.record import PARTS
 from green_code_lab.agent.rollouts import open_rollouts
+from green_code_lab.cli import train as train_command
 from green_code_lab.evaluation.datasets import Row
 from green_code_lab.evaluation.run import evaluate
-from green_code_lab.lite import checkpoint, entries, reading_steps
+from green_code_lab.heads import kv_projections, steps
+from green_code_lab.lite import checkpoint
+from green_code_lab.lite import steps as lite_steps
 from tests.models.references import small_models
 
 FUNCTION = "def area{n}(side, height):\n    total = side * {n} + height\n    return total\n\n\n"
@@ -57,16 +59,23 @@ def code(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("RUNTIME_DIR", "DATA_DIR", "CACHE_DIR", "BUNDLES"):
         monkeypatch.setenv(f"GREEN_CODE_{name}", str(tmp_path / name.lower()))
-    monkeypatch.setattr(runtime, "SHORT_WINDOW_SECONDS", 0.05)  # costs are not what is tested
-    monkeypatch.setattr(reading_steps, "WINDOWS", 160)
-    monkeypatch.setattr(entries, "_RATE", 3e-2)
+    monkeypatch.setattr(loading, "SHORT_WINDOW_SECONDS", 0.05)  # costs are not what is tested
+    monkeypatch.setattr(kv_projections, "_RATE", 3e-2)
+    monkeypatch.setattr(kv_projections, "HELD_OUT_WINDOWS", 8)
+    small = {"WINDOWS": 160, "POSITIONS": 4_096, "MOMENT_POSITIONS": 2_048, "MANIFEST_POSITIONS": 2_048}
+    for name, size in small.items():
+        monkeypatch.setattr(steps, name, size)
+    monkeypatch.setattr(lite_steps, "MANIFEST_POSITIONS", 2_048)
 
 
 def adapt(*words: object) -> int:
     return main(["adapt", *map(str, words)])
 
 
-@pytest.mark.parametrize("family", sorted(small_models()))
+@pytest.mark.parametrize(
+    "family",
+    [pytest.param(f, marks=() if f == "gemma3_text" else pytest.mark.slow) for f in sorted(small_models())],
+)
 def test_a_folder_of_code_becomes_a_bundle_that_completes(family: str, code: Path, tmp_path: Path) -> None:
     model = tmp_path / "model"
     reference = small_models()[family]
@@ -81,8 +90,8 @@ def test_a_folder_of_code_becomes_a_bundle_that_completes(family: str, code: Pat
     tokenizer.save(str(model / "tokenizer.json"))
 
     out, work = tmp_path / "bundles" / "model", tmp_path / "work"
-    asked = ("--model", model, "--from", code, "--out", out, "--work", work, "--tokens", TOKENS, "--rate", "3e-3", "--prefill exit", 1)  # fmt: skip
-    assert adapt(*asked) == 0
+    options = ("--model", model, "--from", code, "--out", out, "--work", work, "--tokens", TOKENS, "--rate", "3e-3", "--prefill-exit", 1)  # fmt: skip
+    assert adapt(*options) == 0
     bundle = load_bundle(out)
     training = bundle.manifest["training"]
     assert training["tokens"] == TOKENS
@@ -93,8 +102,8 @@ def test_a_folder_of_code_becomes_a_bundle_that_completes(family: str, code: Pat
             training["held_out"][name][language]["loss"][str(exit)] for name in ("untouched", "shipped")
         )
         assert shipped < 0.995 * untouched  # the frozen random head leaves little to learn
-        if (seen := bundle.manifest.get("lenses")) is not None:
-            plain, through = (seen["held_out"][name][language]["loss"] for name in ("plain", "seen"))
+        if (lenses := bundle.manifest.get("lenses")) is not None:
+            plain, through = (lenses["held_out"][name][language]["loss"] for name in ("plain", "lens"))
             assert plain == pytest.approx(training["held_out"]["shipped"][language]["loss"])
             assert through[str(exit)] < plain[str(exit)] + 0.01
     plain, learned = (
@@ -113,19 +122,20 @@ def test_a_folder_of_code_becomes_a_bundle_that_completes(family: str, code: Pat
     params = {"policy": f"fixed:{exit}", "decoding": "fast", "threshold": 1.0, "max_tokens": 6, "single_line": False, "max_lines": 8, "max_prompt_tokens": 64, "model": str(model)}  # fmt: skip
     (result,) = evaluate(load_runtime(str(model), lambda *_: None), [row], params, lambda _: None)
     assert set(result["exits"]) == {exit}
-    assert adapt(*asked) == 0, "a finished run, asked for again, is exported again"
+    assert adapt(*options) == 0, "a finished run, started again, is exported again"
 
 
+@pytest.mark.slow
 def test_one_command_for_ones_own_code(
     code: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A second bundle of a model begins from the first, trains the exits that are asked for, and is a model by its own name."""
+    """A second bundle of a model starts from the first, trains the requested exits, and is a model by its own name."""
     bundles = tmp_path / "bundles"
     common = ("--model", "tiny-random", "--from", code, "--tokens", TOKENS)
     assert adapt(*common, "--work", tmp_path / "first") == 0
-    assert "beginning from the untouched weights" in capsys.readouterr().out
+    assert "starting from the untouched weights" in capsys.readouterr().out
     assert adapt(*common, "--work", tmp_path / "second", "--out", bundles / "mine", "--exits", "2,4") == 0
-    assert f"beginning from bundle tiny-random, which has seen {TOKENS:,} tokens" in capsys.readouterr().out
+    assert f"starting from bundle tiny-random, trained on {TOKENS:,} tokens" in capsys.readouterr().out
     mine = load_bundle(bundles / "mine")
     training = mine.manifest["training"]
     assert (mine.exits, training["recipe"]["exit_groups"]) == ((2, 4), [[2, 4]])
@@ -133,23 +143,23 @@ def test_one_command_for_ones_own_code(
     assert [run["tokens"] for run in training["earlier"]] == [TOKENS]
     assert load_runtime("mine", lambda *_: None).bundle == "mine"
 
-    settling = (*common, "--work", tmp_path / "second", "--out", bundles / "mine", "--exits", "2,4")
-    assert adapt("kv_projections", *settling) == 0
-    assert load_bundle(bundles / "mine").prefill_exit is None, "none was asked for"
+    options = (*common, "--work", tmp_path / "second", "--out", bundles / "mine", "--exits", "2,4")
+    assert adapt("kv-projections", *options) == 0
+    assert load_bundle(bundles / "mine").prefill_exit is None, "none was requested"
     for words, prefill_exit in (
-        (("kv_projections", "--prefill exit", 2), 2),
-        (("--prefill exit", 1), 1),
+        (("kv-projections", "--prefill-exit", 2), 2),
+        (("--prefill-exit", 1), 1),
         ((), 1),
     ):
         (bundles / "mine" / CALIBRATION).write_text("{}")
-        assert adapt(*words, *settling) == 0
+        assert adapt(*words, *options) == 0
         mine = load_bundle(bundles / "mine")
         assert (mine.prefill_exit, mine.part(KV_PROJECTIONS) is not None) == (prefill_exit, True)
-        assert (bundles / "mine" / CALIBRATION).exists() == (not words), "it was of the entries before"
+        assert (bundles / "mine" / CALIBRATION).exists() == (not words), "it was of the old KV projections"
     manifest = bundles / "mine" / MANIFEST
     manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "prefill_exit": 3}))
-    assert main(["bundle", "mine"]) == 1, "as its entries are of another prefill exit"
-    assert adapt("kv_projections", *settling) == 0
+    assert main(["bundle", "mine"]) == 1, "as its KV projections are of another prefill exit"
+    assert adapt("kv-projections", *options) == 0
     assert main(["bundle", "mine"]) == 0
     for changed in (False, True):
         (bundles / "mine" / CALIBRATION).write_text("{}")
@@ -157,19 +167,20 @@ def test_one_command_for_ones_own_code(
             svd_head = bundles / "mine" / SVD_HEAD
             save_file({"directions": load_file(svd_head)["directions"].flip(0).contiguous()}, svd_head)
         refresh_manifest(bundles / "mine")
-        assert adapt("svd_head", *settling) == 0
-        assert (bundles / "mine" / CALIBRATION).exists() != changed, "it was of another head"
-    assert adapt("lenses", *settling) == 0
+        assert adapt("svd-head", *options) == 0
+        assert (bundles / "mine" / CALIBRATION).exists() != changed, "it was of the old head"
+    assert adapt("lenses", *options) == 0
     mine = load_bundle(bundles / "mine")
     assert (mine.prefill_exit, mine.part(KV_PROJECTIONS)) == (3, None), (
-        "entries were learned behind other lenses"
+        "KV projections were learned behind other lenses"
     )
 
 
+@pytest.mark.slow
 def test_an_agent_and_its_calibration_for_ones_own_code(
     code: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`green-code train` as the guide has it: agents learn from some documents and are chosen by others of the training projects."""
+    """`green-code train` as the guide has it: agents are trained on some documents and chosen by others of the training projects."""
     common = ("--model", "tiny-random", "--work", tmp_path / "work")
     assert adapt(*common, "--from", code, "--tokens", 4096, "--exits", "2,4") == 0
     compared: list[tuple[set[str], int]] = []
@@ -201,7 +212,7 @@ def test_an_agent_and_its_calibration_for_ones_own_code(
     assert load_runtime("tiny-random", lambda *_: None).agent is not None
 
 
-def test_a_corpus_without_these_evaluation_rows_is_not_what_is_asked_for(
+def test_a_corpus_without_these_evaluation_rows_is_refused(
     code: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = tmp_path / "rows.jsonl"
@@ -212,7 +223,8 @@ def test_a_corpus_without_these_evaluation_rows_is_not_what_is_asked_for(
     assert "other sources or options" in capsys.readouterr().err
 
 
-def test_a_bundle_exported_part_way_goes_on(
+@pytest.mark.slow
+def test_a_bundle_exported_part_way_resumes(
     code: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     common = ("--model", "tiny-random", "--from", code, "--tokens", TOKENS)
@@ -223,7 +235,7 @@ def test_a_bundle_exported_part_way_goes_on(
     manifest.write_text(json.dumps(content))
     (tmp_path / "work" / "lite" / checkpoint.STATE).unlink()
     assert adapt("lite", *common, "--work", tmp_path / "work") == 0
-    assert "going on from bundle tiny-random at step 12 of 16" in capsys.readouterr().out
+    assert "resuming from bundle tiny-random at step 12 of 16" in capsys.readouterr().out
     state = torch.load(tmp_path / "work" / "lite" / checkpoint.STATE, weights_only=True)
     assert (state["step"], state["warm_from"]) == (16, 12)
 
@@ -231,12 +243,12 @@ def test_a_bundle_exported_part_way_goes_on(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["lite"], "holds no corpus; run `green-code adapt corpus`"),
-        (["export"], "holds no run; run `green-code adapt lite`"),
+        (["lite"], "has no corpus; run `green-code adapt corpus`"),
+        (["export"], "has no run; run `green-code adapt lite`"),
         (["lite", "--tokens", "100"], "less than one step"),
         (["lite", "--exits", "4,9"], "give layers from 1 to 5"),
-        (["--prefill exit", "9"], "cannot settle at layer 9; give --prefill exit from 1 to"),
-        (["kv_projections", "--prefill exit", "2"], "is not adapted; run `green-code adapt export`"),
+        (["--prefill-exit", "9"], "layer 9 cannot be the prefill exit; give --prefill-exit from 1 to"),
+        (["kv-projections", "--prefill-exit", "2"], "is not adapted; run `green-code adapt export`"),
         (["corpus", "--from", "nowhere"], "neither a folder nor an archive"),
         (["corpus", "--from", "."], "tokens"),
     ],
@@ -258,4 +270,4 @@ def test_a_model_without_room_for_exits_is_refused(tmp_path: Path) -> None:
     from green_code_lab.lite.recipe import recipe_named
 
     with pytest.raises(Problem, match="no exit for a model of 1 layers"):
-        recipe_named("default", 1, 1000)
+        recipe_named("lite", 1, 1000)

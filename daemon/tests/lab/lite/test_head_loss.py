@@ -19,14 +19,14 @@ def test_value_and_gradient(distillation: float, rows: int, other_teacher: bool)
     torch.manual_seed(0)
     states = torch.randn(3, rows, 16, requires_grad=True)
     weight, target = torch.randn(50, 16), torch.randint(0, 50, (rows,))
-    lesson = torch.randn(rows, 16) if other_teacher else None
+    teacher_states = torch.randn(rows, 16) if other_teacher else None
 
     def reference(x: Tensor) -> Tensor:
         logits = x @ weight.T
-        teacher = (logits[-1] if lesson is None else lesson @ weight.T).softmax(-1).detach()
+        teacher = (logits[-1] if teacher_states is None else teacher_states @ weight.T).softmax(-1).detach()
         total = torch.zeros(())
         for exit in range(3):
-            share = 0.0 if lesson is None and exit == 2 else distillation
+            share = 0.0 if teacher_states is None and exit == 2 else distillation
             cross_entropy = F.cross_entropy(logits[exit], target)
             divergence = F.kl_div(logits[exit].log_softmax(-1), teacher, reduction="batchmean")
             total = total + WEIGHTS[exit] * ((1 - share) * cross_entropy + share * divergence)
@@ -34,7 +34,9 @@ def test_value_and_gradient(distillation: float, rows: int, other_teacher: bool)
 
     expected = reference(states)
     (expected_slope,) = torch.autograd.grad(expected, states)
-    total, losses = head_loss(states, weight, target, WEIGHTS, distillation, lesson, FusedHead(fuse=False))
+    total, losses = head_loss(
+        states, weight, target, WEIGHTS, distillation, teacher_states, FusedHead(fuse=False)
+    )
     (slope,) = torch.autograd.grad(total * 2, states)
     torch.testing.assert_close(total, expected, atol=1e-4, rtol=1e-5)
     torch.testing.assert_close(slope, 2 * expected_slope, atol=1e-6, rtol=1e-4)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from green_code_lab.lite.recipe import default_recipe, paper_exits, paper_recipe, paper_weights
+from green_code_lab.lite.recipe import lite_recipe, paper_exits, paper_recipe, paper_weights
 
 PUBLISHED = {
     28: [
@@ -32,7 +32,7 @@ def test_the_papers_weights(layers: int) -> None:
 @pytest.mark.parametrize("layers", range(2, 81))
 def test_every_depth_of_model_has_recipes(layers: int) -> None:
     assert sum(weight for _, weight in paper_weights(layers)) == pytest.approx(1, abs=1e-9)
-    for recipe in (default_recipe(layers, 10**6), paper_recipe(layers, 10**6)):
+    for recipe in (lite_recipe(layers, 10**6), paper_recipe(layers, 10**6)):
         assert all(recipe.exit_groups)
         assert all(0 < exit < layers for exit in recipe.exits)
         assert {depth for depth, _ in recipe.weights} == {*recipe.exits, layers}
@@ -47,7 +47,7 @@ def test_the_paper_trains_all_exits_in_every_step() -> None:
 
 
 def test_the_rate_warms_up_and_falls() -> None:
-    recipe = default_recipe(18, 1_000_000)
+    recipe = lite_recipe(18, 1_000_000)
     rates = [recipe.rate(step) for step in range(recipe.steps)]
     peak = rates.index(max(rates))
     assert recipe.warm_up_steps - 1 <= peak <= recipe.warm_up_steps

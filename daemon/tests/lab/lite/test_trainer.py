@@ -1,4 +1,4 @@
-"""Training learns, stops and goes on as if it had not stopped (kill -9 too), and refuses what does not fit."""
+"""Training learns, resumes after any stop (kill -9 too) as if it had not stopped, and refuses what does not fit."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from green_code.models.tiny import TinySource
 from green_code.problems import Problem
 from green_code_lab.corpus import Corpus
 from green_code_lab.lite import checkpoint, progress
-from green_code_lab.lite.export import export_delta
+from green_code_lab.lite.monitors import Monitors
 from green_code_lab.lite.recipe import Recipe
 from green_code_lab.lite.scores import score
-from green_code_lab.lite.trainer import Lesson, Start, train
-from green_code_lab.lite.windows import Windows
+from green_code_lab.lite.steps import write_delta
+from green_code_lab.lite.trainer import Start, TrainingInputs, Windows, train
 
 RECIPE = Recipe(
     exit_groups=((2, 3), (4, 5)),
@@ -51,17 +51,17 @@ def shard() -> np.ndarray:
     return np.array(VOCABULARY.encode("def f(self):\n    return self\n" * 400), np.uint16)
 
 
-def lesson() -> Lesson:
+def inputs() -> TrainingInputs:
     shards = {
         (language, part): shard()[:size]
         for language in ("python", "java")
         for part, size in (("train", None), ("heldout", 600))
     }
-    return Lesson(SOURCE.config, BASE, Corpus(shards, BOS), BOS, {"base": "tiny"})
+    return TrainingInputs(SOURCE.config, BASE, Corpus(shards, BOS), BOS, {"base": "tiny"})
 
 
 def run(folder: Path, recipe: Recipe = RECIPE) -> dict[str, torch.Tensor]:
-    return train(lesson(), recipe, folder, lambda _: None)
+    return train(inputs(), recipe, folder, lambda _: None)
 
 
 def assert_learned_alike(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
@@ -74,10 +74,10 @@ def assert_learned_alike(one: dict[str, torch.Tensor], other: dict[str, torch.Te
 
 def losses(weights: dict[str, torch.Tensor]) -> dict[int, float]:
     decoder = Decoder.load(SOURCE.config, weights)
-    return score(decoder, lesson().corpus, (2, 4), 512, BOS)["python"]["loss"]
+    return score(decoder, inputs().corpus, (2, 4), 512, BOS)["python"]["loss"]
 
 
-@pytest.mark.parametrize("teacher", ["last", "untouched"])
+@pytest.mark.parametrize("teacher", [pytest.param("last", marks=pytest.mark.slow), "untouched"])
 def test_exits_learn_and_the_embedding_does_not(tmp_path: Path, teacher: str) -> None:
     recipe = replace(RECIPE, tokens=RECIPE.tokens * 5, teacher=teacher, distillation=0.2)
     weights = run(tmp_path / "run", recipe)
@@ -86,6 +86,26 @@ def test_exits_learn_and_the_embedding_does_not(tmp_path: Path, teacher: str) ->
     assert all(after[depth] < before[depth] / 2 for depth in (2, 4, 6))
 
 
+def test_a_run_that_stops_resumes_to_the_same_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked = Monitors.check_losses
+
+    def stop(self: Monitors, step: int, found: dict[int, float]) -> None:
+        checked(self, step, found)
+        if step == 8:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Monitors, "check_losses", stop)
+        train(inputs(), RECIPE, tmp_path / "stopped", lambda _: None, checkpoint_seconds=0)
+    assert torch.load(tmp_path / "stopped" / checkpoint.STATE, weights_only=True)["step"] == 8
+    resumed, whole = run(tmp_path / "stopped"), run(tmp_path / "whole")
+    for name, weight in whole.items():
+        torch.testing.assert_close(resumed[name], weight, msg=lambda text, name=name: f"{name}: {text}")
+
+
+@pytest.mark.slow
 def test_a_run_killed_at_any_moment_ends_with_the_same_weights(tmp_path: Path) -> None:
     """kill -9 of another process, twice, against a run that is not disturbed."""
     recipe = replace(RECIPE, tokens=RECIPE.tokens * 8)
@@ -95,10 +115,10 @@ def test_a_run_killed_at_any_moment_ends_with_the_same_weights(tmp_path: Path) -
             f"""
             from dataclasses import replace
             from pathlib import Path
-            from tests.adaptation.test_trainer import RECIPE, lesson, train
+            from tests.lab.lite.test_trainer import RECIPE, inputs, train
 
             recipe = replace(RECIPE, tokens={recipe.tokens})
-            train(lesson(), recipe, Path({str(tmp_path / "killed")!r}), print, checkpoint_seconds=0.05)
+            train(inputs(), recipe, Path({str(tmp_path / "killed")!r}), print, checkpoint_seconds=0.05)
             """
         )
     )
@@ -107,7 +127,7 @@ def test_a_run_killed_at_any_moment_ends_with_the_same_weights(tmp_path: Path) -
     for _ in range(2):
         before = state.stat().st_mtime_ns if state.is_file() else 0
         process = subprocess.Popen(
-            [sys.executable, script], env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+            [sys.executable, script], env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
         )
         while process.poll() is None and not (state.is_file() and state.stat().st_mtime_ns > before):
             time.sleep(0.005)
@@ -133,7 +153,7 @@ def test_a_checkpoint_holds_the_guards_verdict_on_its_own_step(
 def test_going_on_from_a_bundles_weights_begins_at_its_step(tmp_path: Path) -> None:
     half = run(tmp_path / "half", replace(RECIPE, tokens=RECIPE.tokens // 2))
     train(
-        replace(lesson(), start=Start(half, RECIPE.steps // 2, earlier=[{"tokens": 7}])),
+        replace(inputs(), start=Start(half, RECIPE.steps // 2, earlier=[{"tokens": 7}])),
         RECIPE,
         tmp_path / "rest",
         lambda _: None,
@@ -149,6 +169,7 @@ def test_small_parts_of_a_batch_give_the_same_weights(tmp_path: Path) -> None:
     assert_learned_alike(parts, whole)
 
 
+@pytest.mark.slow
 def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
     """By accelerate's launcher on the CPU; the batch is dealt to both."""
     script = tmp_path / "run.py"
@@ -156,14 +177,14 @@ def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
         textwrap.dedent(
             f"""
             from pathlib import Path
-            from tests.adaptation.test_trainer import RECIPE, lesson, train
+            from tests.lab.lite.test_trainer import RECIPE, inputs, train
 
-            train(lesson(), RECIPE, Path({str(tmp_path / "two")!r}), print, checkpoint_seconds=0)
+            train(inputs(), RECIPE, Path({str(tmp_path / "two")!r}), print, checkpoint_seconds=0)
             """
         )
     )
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", str(script)]  # fmt: skip
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3]), "OMP_NUM_THREADS": "1"}
     subprocess.run(launch, check=True, env=environment, capture_output=True, timeout=120)
     one = run(tmp_path / "one")
     two = torch.load(tmp_path / "two" / checkpoint.STATE, weights_only=True)["weights"]
@@ -179,7 +200,7 @@ def test_checkpoint_of_another_recipe_is_refused(tmp_path: Path) -> None:
 def test_checkpoint_of_another_model_or_corpus_is_refused(tmp_path: Path) -> None:
     run(tmp_path / "run")
     with pytest.raises(Problem, match=r"another run \(base differ"):
-        train(replace(lesson(), subject={"base": "other"}), RECIPE, tmp_path / "run", lambda _: None)
+        train(replace(inputs(), subject={"base": "other"}), RECIPE, tmp_path / "run", lambda _: None)
 
 
 def test_a_log_that_was_cut_in_the_middle_of_a_row_goes_on(tmp_path: Path) -> None:
@@ -190,7 +211,7 @@ def test_a_log_that_was_cut_in_the_middle_of_a_row_goes_on(tmp_path: Path) -> No
     assert [row["tokens"] for row in progress.rows(tmp_path, progress.LOG)] == [1, 3]
 
 
-def test_a_damaged_checkpoint_is_said(tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_reported(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / checkpoint.STATE).write_bytes(b"half a file")
     with pytest.raises(Problem, match="cannot be read"):
@@ -235,7 +256,7 @@ def test_a_run_goes_on_in_the_room_that_its_second_checkpoint_needs(
         run(tmp_path / "another")
 
 
-def test_what_a_run_leaves_to_look_at(tmp_path: Path) -> None:
+def test_the_log_of_a_run(tmp_path: Path) -> None:
     run(tmp_path / "run")
     last = json.loads((tmp_path / "run" / "log.jsonl").read_text().splitlines()[-1])
     assert last["tokens"] == RECIPE.tokens
@@ -244,14 +265,13 @@ def test_what_a_run_leaves_to_look_at(tmp_path: Path) -> None:
     scores = [json.loads(line) for line in (tmp_path / "run" / "scores.jsonl").read_text().splitlines()]
     assert [row["tokens"] for row in scores] == [0, RECIPE.tokens // 2, RECIPE.tokens]
     assert set(scores[0]["scores"]["java"]["agreement"]) == {"2", "3", "4", "5", "6"}
-    assert "<svg" in (tmp_path / "run" / "progress.svg").read_text()
 
 
 def test_what_is_shipped_keeps_what_was_learned(tmp_path: Path) -> None:
     run(tmp_path / "run")
     learned = torch.load(tmp_path / "run" / checkpoint.STATE, weights_only=True)["weights"]
     some = {n: w for n, w in learned.items() if "mlp_out" not in n and "qkv" in n}
-    export_delta(BASE, some, 6, tmp_path / "d")
+    write_delta(BASE, some, 6, tmp_path / "d")
     for name, delta in read_delta(tmp_path / "d"):
         change = learned[name] - BASE[name]
         assert torch.nn.functional.cosine_similarity(delta.flatten(), change.flatten(), 0) > 0.9

@@ -6,7 +6,7 @@ import { greenCodeProcesses, kill } from '../processes.mjs';
 
 export const ITEM = 'green-code.green-code.status';
 /** For a busy machine, where a first model load takes minutes and a completion seconds. */
-export const READY_MS = 180_000;
+export const READY_MS = 600_000;
 export const COMPLETION_MS = 60_000;
 
 /** The figures of the status item, from its label for screen readers. */
