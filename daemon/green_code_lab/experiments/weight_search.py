@@ -42,7 +42,7 @@ Weights = tuple[tuple[int, float], ...]
 
 def measure(runtime: Runtime, args: Args, report: Report) -> Found:
     layers = runtime.layers_total
-    recipe = shortened(recipe_named("default", layers, args.tokens), args.tokens, args.seed)
+    recipe = shortened(recipe_named("lite", layers, args.tokens), args.tokens, args.seed)
     corpus = open_corpus(args.work / "corpus", runtime.vocabulary, recipe.tokens_per_step, WINDOW)
     config, base = adapted_weights(find_model(args.model), bare_bundle(args.model))
     subject = {"corpus": corpus_digest(args.work / "corpus"), "model": runtime.weights}
