@@ -25,8 +25,7 @@ class Problem(Exception):
 def too_large(model: str) -> Problem:
     """A model that does not fit into the free memory."""
     return Problem(
-        "internal_error",
-        f"There is not enough memory to load {model}. Close something, or select a smaller model.",
+        "internal_error", f"There is not enough memory to load {model}. Close something, or select a smaller model."
     )
 
 

@@ -7,8 +7,7 @@ from typing import Final
 from green_code.cli import Command
 
 ADAPT: Final = Command(
-    "green_code_lab.cli.adapt",
-    "train a bundle for a base model: corpus, LITE, lenses, KV projections, SVD head",
+    "green_code_lab.cli.adapt", "train a bundle for a base model: corpus, LITE, lenses, KV projections, SVD head"
 )
 TRAIN: Final = Command("green_code_lab.cli.train", "train and calibrate the agent that chooses the exits")
 EVALUATE: Final = Command("green_code_lab.cli.evaluate", "measure quality and energy on a data set")

@@ -33,18 +33,14 @@ def test_without_a_session_folder_the_runtime_folder_is_a_private_one_with_the_u
     monkeypatch.delenv(folders.RUNTIME_VARIABLE, raising=False)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "missing"))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(
-        folders.platformdirs, "user_runtime_dir", lambda name: str(tmp_path / "missing" / name)
-    )
+    monkeypatch.setattr(folders.platformdirs, "user_runtime_dir", lambda name: str(tmp_path / "missing" / name))
     folder = folders.runtime_dir()
     assert folder == tmp_path / f"green-code-{os.getuid()}"
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
 @unix
-def test_without_a_safe_session_folder_the_private_one_is_used(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_safe_session_folder_the_private_one_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(name: str) -> str:
         raise PermissionError("a folder that others may write to")
 

@@ -149,7 +149,6 @@ def test_the_vocabulary_covers_code_and_changes_no_text(model: Model) -> None:
         assert model.vocabulary.decode(ids) == text
         total += len(ids)
         byte_tokens += sum(
-            len(model.vocabulary.token_bytes[i]) == 1 and model.vocabulary.token_bytes[i][0] > 127
-            for i in ids
+            len(model.vocabulary.token_bytes[i]) == 1 and model.vocabulary.token_bytes[i][0] > 127 for i in ids
         )
     assert byte_tokens / total < 0.002

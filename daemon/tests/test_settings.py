@@ -25,8 +25,7 @@ def test_package_json_has_the_same_settings() -> None:
     """On failure change package.json or settings.py: the two are one list."""
     keys = ("type", "default", "scope", "minimum", "maximum", "enum")
     declared = {
-        PREFIX + row.name: {key: getattr(row, key) for key in keys[:-1]}
-        | {"enum": row.enum and list(row.enum)}
+        PREFIX + row.name: {key: getattr(row, key) for key in keys[:-1]} | {"enum": row.enum and list(row.enum)}
         for row in TABLE
     }
     manifest = {
@@ -37,10 +36,7 @@ def test_package_json_has_the_same_settings() -> None:
 
 
 def test_fields_follow_the_table() -> None:
-    assert [field.name for field in fields(Settings)] == [
-        *(field_name(row.name) for row in TABLE),
-        "by_language",
-    ]
+    assert [field.name for field in fields(Settings)] == [*(field_name(row.name) for row in TABLE), "by_language"]
 
 
 def test_defaults_and_good_values() -> None:

@@ -31,9 +31,7 @@ class Command(NamedTuple):
 
 
 COMMANDS: Final[dict[str, Command]] = {
-    "complete": Command(
-        "green_code.cli.complete", "complete at a position in a file, or after standard input"
-    ),
+    "complete": Command("green_code.cli.complete", "complete at a position in a file, or after standard input"),
     "lsp": Command("green_code.cli.lsp", "serve an editor: LSP over standard input and output"),
     "engine": Command("green_code.cli.engine", "run, stop or inspect the engine that holds the model"),
     "energy": Command("green_code.cli.energy", "show the energy used and saved so far"),
@@ -73,8 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _dispatch(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
-        prog="green-code",
-        description="Code completion from a local language model with early exits.",
+        prog="green-code", description="Code completion from a local language model with early exits."
     )
     parser.add_argument("--version", action="version", version=f"green-code {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
@@ -89,10 +86,7 @@ def _dispatch(arguments: list[str]) -> int:
     module = None
     for name, command in commands.items():
         subparser = subparsers.add_parser(
-            name,
-            help=command.help,
-            description=command.help[0].upper() + command.help[1:] + ".",
-            allow_abbrev=False,
+            name, help=command.help, description=command.help[0].upper() + command.help[1:] + ".", allow_abbrev=False
         )
         if name == chosen:
             module = importlib.import_module(command.module)

@@ -70,8 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--decoding", default=defaults.decoding, choices=("full", "fast", "exact"))
     parser.add_argument(
-        "--policy",
-        help="full, fixed:LAYER, confidence:FRACTION or agent (default: agent; full with --decoding full)",
+        "--policy", help="full, fixed:LAYER, confidence:FRACTION or agent (default: agent; full with --decoding full)"
     )
     parser.add_argument(
         "--threshold",
@@ -94,9 +93,7 @@ def run(args: argparse.Namespace) -> int:
     """Complete and print."""
     if args.suffix_file is not None and args.place != "-":
         raise _bad("--suffix-file needs - (standard input): a file has its own suffix. Omit it.")
-    prompt, language = (
-        _read_stdin(args) if args.place == "-" else _read_place(args.place, args.max_prompt_tokens)
-    )
+    prompt, language = _read_stdin(args) if args.place == "-" else _read_place(args.place, args.max_prompt_tokens)
     params = check_params(_params(args, prompt, args.language or language))
     progress = _progress_printer()
     if args.no_engine:

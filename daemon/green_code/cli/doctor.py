@@ -46,9 +46,7 @@ Check = Callable[[], "Finding | list[Finding]"]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="write one JSON object to standard output")
-    parser.add_argument(
-        "--model", default=default_settings().model, help="the model to check (default: %(default)s)"
-    )
+    parser.add_argument("--model", default=default_settings().model, help="the model to check (default: %(default)s)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -217,9 +215,7 @@ def check_agreement() -> list[Finding]:
     if agreement["raised_to"] is None:
         return [Finding("ok", found)]
     found += f"; thresholds below {agreement['raised_to']:.2f} are not used"
-    fix = (
-        "Calibrate on code like yours with `green-code train calibrate`, or set greenCode.decoding to exact."
-    )
+    fix = "Calibrate on code like yours with `green-code train calibrate`, or set greenCode.decoding to exact."
     return [Finding("warn", found, fix)]
 
 

@@ -72,16 +72,12 @@ def _print(ledger: Ledger, args: argparse.Namespace) -> int:
     if not report["all"]["completions"]:
         print("No completions yet.")
         return 0
-    print(
-        f"{'':12} {'completions':>11} {'tokens':>8} {'used':>11} {'at full depth':>13} {'saved':>7} {'layers':>7}"
-    )
+    print(f"{'':12} {'completions':>11} {'tokens':>8} {'used':>11} {'at full depth':>13} {'saved':>7} {'layers':>7}")
     _line("today", report["today"])
     _line("all", report["all"])
     for language in report["by_language"]:
         _line(language["language"], language)
-    print(
-        f"Energy source: {report['all']['source']}. The baseline is the same model with a KV cache, at full depth."
-    )
+    print(f"Energy source: {report['all']['source']}. The baseline is the same model with a KV cache, at full depth.")
     return 0
 
 

@@ -18,9 +18,7 @@ from green_code.link.discovery import end_engine, find_engine, place
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--stop", action="store_true", help="stop the running engine, if there is one")
-    what.add_argument(
-        "--status", action="store_true", help="show the running engine's status, if there is one"
-    )
+    what.add_argument("--status", action="store_true", help="show the running engine's status, if there is one")
     parser.add_argument("--json", action="store_true", help="write one JSON object to standard output")
 
 

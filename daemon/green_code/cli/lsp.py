@@ -13,9 +13,7 @@ import sys
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--stdio",
-        action="store_true",
-        help="accepted because some editors pass it; there is no other transport",
+        "--stdio", action="store_true", help="accepted because some editors pass it; there is no other transport"
     )
     parser.add_argument("--verbose", action="store_true", help="log more to standard error")
 

@@ -39,9 +39,7 @@ class Drafter:
     def without_drafts(cls, layers: int, chooser: Chooser) -> Drafter:
         return cls(PriceBook(Prices(), layers), None, Full(), chooser)
 
-    def draft(
-        self, cache: KVCache, round: Round, required: bytes, limit: int
-    ) -> tuple[list[Draft], Draft | None]:
+    def draft(self, cache: KVCache, round: Round, required: bytes, limit: int) -> tuple[list[Draft], Draft | None]:
         """Append at most `limit` drafts to the cache, each expected to save more than it costs.
 
         Args:

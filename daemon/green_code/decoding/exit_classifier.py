@@ -70,9 +70,7 @@ class ExitClassifier(nn.Module):
         On a CPU in NumPy: the sums take microseconds, and the calls of torch ten times as long.
         """
         if state.device.type != "cpu":
-            seen = features(
-                state, *(torch.tensor(x, device=state.device) for x in (pending, top.log_odds, top.margin))
-            )
+            seen = features(state, *(torch.tensor(x, device=state.device) for x in (pending, top.log_odds, top.margin)))
             return float(self(seen, torch.tensor(exit_index, device=state.device)).softmax(-1)[EXIT])
         inner, bias, exit_bias, action, action_bias = self._arrays
         sure = max(-_MAX_LOG_ODDS, min(_MAX_LOG_ODDS, top.log_odds))
@@ -96,13 +94,7 @@ class ExitClassifier(nn.Module):
         return ExitParameters(inner, bias + exit_bias, action, action_bias, _PENDING_UNIT, _MAX_LOG_ODDS)
 
     def _parts(self) -> tuple[Tensor, ...]:
-        return (
-            self.inner.weight,
-            self.inner.bias,
-            self.exit_bias.weight,
-            self.action.weight,
-            self.action.bias,
-        )
+        return (self.inner.weight, self.inner.bias, self.exit_bias.weight, self.action.weight, self.action.bias)
 
     def save_metadata(self) -> dict[str, str]:
         return {"exits": ",".join(map(str, self.exits)), "width": str(self.width)}
@@ -128,11 +120,7 @@ def load_exit_classifier(path: Path, exits: Sequence[int]) -> ExitClassifier:
         network = ExitClassifier(width, exits)
         network.load_state_dict(weights)
     except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
-        raise Problem(
-            "bundle_invalid", f"{path.name} is damaged ({error}); fetch the bundle again."
-        ) from error
+        raise Problem("bundle_invalid", f"{path.name} is damaged ({error}); fetch the bundle again.") from error
     if not all(torch.isfinite(w).all() for w in weights.values()):
-        raise Problem(
-            "bundle_invalid", f"{path.name} holds NaN or infinity; the bundle is refused. Fetch it again."
-        )
+        raise Problem("bundle_invalid", f"{path.name} holds NaN or infinity; the bundle is refused. Fetch it again.")
     return network.requires_grad_(False).eval()

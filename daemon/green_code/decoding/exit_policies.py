@@ -131,26 +131,7 @@ def agent_for(classifier: ExitClassifier, decoder: Backend) -> Agent:
     return Agent(classifier)
 
 
-def parse_exits(text: str, layers: int) -> tuple[int, ...]:
-    """Depths below L, ascending, as the command line writes them: `7,9,13`.
-
-    Raises:
-        Problem: they are not that.
-    """
-    try:
-        exits = tuple(int(each) for each in text.split(","))
-    except ValueError:
-        exits = ()
-    if not exits or exits != tuple(sorted(set(exits))) or not 0 < exits[0] <= exits[-1] < layers:
-        raise Problem(
-            "bad_request", f"--exits {text}: give layers from 1 to {layers - 1}, ascending, such as 5,7,13."
-        )
-    return exits
-
-
-def parse_policy(
-    text: str, exits: Sequence[int], layers: int, agent: Agent | None, threshold: float
-) -> Policy:
+def parse_policy(text: str, exits: Sequence[int], layers: int, agent: Agent | None, threshold: float) -> Policy:
     """`full`, `fixed:E`, `confidence:τ` or `agent`, as the command line and the link write them.
 
     Raises:

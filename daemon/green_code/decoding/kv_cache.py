@@ -152,16 +152,14 @@ class KVCache:
         """Layer × position evaluations that `advance(position, depth, first_output=position)` would make."""
         final = len(self._lengths) - 1
         below = sum(
-            self._runnable(layer, self._lengths[layer], position + 1)
-            for layer in range(1, min(depth, final - 1) + 1)
+            self._runnable(layer, self._lengths[layer], position + 1) for layer in range(1, min(depth, final - 1) + 1)
         )
         return below + (depth == final > self.depth(position))
 
     def layer_positions_before(self, position: int) -> int:
         """Layer × position evaluations that the cache holds of positions < `position`."""
         held = sum(
-            self._runnable(layer, 0, min(position, self._lengths[layer]))
-            for layer in range(1, len(self._lengths))
+            self._runnable(layer, 0, min(position, self._lengths[layer])) for layer in range(1, len(self._lengths))
         )
         return held - self._kv_only.count(1, 0, position)
 
@@ -245,12 +243,7 @@ class KVCache:
         states = torch.zeros(capacity, config.width, dtype=decoder.dtype, device=decoder.device)
         keys, values = (
             torch.zeros(
-                config.layers,
-                config.kv_heads,
-                capacity,
-                width,
-                dtype=decoder.cache_dtype,
-                device=decoder.device,
+                config.layers, config.kv_heads, capacity, width, dtype=decoder.cache_dtype, device=decoder.device
             )
             for width in decoder.cache_widths
         )

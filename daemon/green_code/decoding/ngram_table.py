@@ -35,11 +35,7 @@ class NgramTable:
     """
 
     def __init__(
-        self,
-        checks: np.ndarray,
-        tokens: np.ndarray,
-        chances: np.ndarray,
-        vocabulary_digest: str | None = None,
+        self, checks: np.ndarray, tokens: np.ndarray, chances: np.ndarray, vocabulary_digest: str | None = None
     ) -> None:
         self._checks, self._tokens, self._chances = checks, tokens, chances
         self.vocabulary_digest = vocabulary_digest

@@ -139,8 +139,7 @@ class PriceBook:
         """Expected saving of running the head at the exit, when the drafts so far are accepted with `chance`."""
         price = self.exit_price(depth, before)
         expected = sum(
-            share * max(0.0, self.full_pass.gain(chance * rate, price))
-            for share, rate in self.record(depth).classes()
+            share * max(0.0, self.full_pass.gain(chance * rate, price)) for share, rate in self.record(depth).classes()
         )
         return expected - self.prices.head_batch - self.prices.head_position
 
@@ -151,9 +150,7 @@ class PriceBook:
         for depth in policy.exits:
             record = self.record(depth)
             exits = record.exits.chance
-            deciding = (
-                policy.classifier_runs * self.prices.decision + (1 - exits) * record.reads.chance * head
-            )
+            deciding = policy.classifier_runs * self.prices.decision + (1 - exits) * record.reads.chance * head
             if (gain := exits * self.exit_gain(depth, chance, before) - deciding) > 0:
                 gains[depth] = gain
         return gains

@@ -154,9 +154,7 @@ class PromptLookup:
 
     def __init__(self, vocabulary: Vocabulary, layers: int, table: NgramTable | None = None) -> None:
         self.document = NgramIndex()  # up to the cursor, and the tokens generated there
-        self.rates = {
-            (n, i): AcceptanceRate.prior(p) for n, row in _SESSION_PRIORS.items() for i, p in enumerate(row)
-        }
+        self.rates = {(n, i): AcceptanceRate.prior(p) for n, row in _SESSION_PRIORS.items() for i, p in enumerate(row)}
         self.corpus_rates = [AcceptanceRate.prior(chance) for chance in _CORPUS_PRIORS]
         self._table = table
         self._earlier, self._after, self._recent = NgramIndex(), NgramIndex(), NgramIndex()

@@ -36,9 +36,7 @@ class PropagatingKVCache(KVCache):
         super().__init__(decoder, interrupt)
         self.prefill_exit = decoder.config.layers if prefill_exit is None else prefill_exit
         if not 1 <= self.prefill_exit <= decoder.config.layers:
-            raise ValueError(
-                f"a prefill exit at {prefill_exit}, but the model has layers 1 to {decoder.config.layers}"
-            )
+            raise ValueError(f"a prefill exit at {prefill_exit}, but the model has layers 1 to {decoder.config.layers}")
         self._propagated: list[tuple[int, int]] = []  # ascending ranges of positions, the end excluded
 
     def propagate_before(self, length: int) -> None:
@@ -82,9 +80,7 @@ class PropagatingKVCache(KVCache):
     def _check(self, position: int, depth: int) -> None:
         super()._check(position, depth)
         if depth > self.prefill_exit and self._count_propagated(position, position + 1):
-            raise ValueError(
-                f"position {position} is propagated from depth {self.prefill_exit}, below {depth}"
-            )
+            raise ValueError(f"position {position} is propagated from depth {self.prefill_exit}, below {depth}")
 
     def _span_ends(self, depth: int) -> set[int]:
         ends = super()._span_ends(depth)

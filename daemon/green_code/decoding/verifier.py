@@ -21,9 +21,7 @@ class Verifier:
     def __init__(self, policy: Policy, chooser: Chooser) -> None:
         self.policy, self._chooser = policy, chooser
 
-    def verify(
-        self, cache: KVCache, start: int, required: bytes, drafts: Sequence[Draft]
-    ) -> list[tuple[int, int]]:
+    def verify(self, cache: KVCache, start: int, required: bytes, drafts: Sequence[Draft]) -> list[tuple[int, int]]:
         """Decode behind position `start` and behind each draft, which follow it in the cache, up to the first rejected draft.
 
         Positions at which the policy has not exited advance together from exit to exit. Where exits drafted, the policy must

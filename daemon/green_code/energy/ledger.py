@@ -106,9 +106,7 @@ class Ledger:
                 for aside in self.path.parent.glob(f"{self.path.name}.damaged-*"):
                     aside.unlink()
             except (sqlite3.Error, OSError) as error:
-                raise Problem(
-                    "cache_unwritable", f"{self.path} could not be emptied ({error}). Try again."
-                ) from error
+                raise Problem("cache_unwritable", f"{self.path} could not be emptied ({error}). Try again.") from error
         if busy:
             log.warning("another program reads the ledger; deleted rows leave the disk when it has finished")
         return deleted
@@ -181,9 +179,7 @@ class Ledger:
             database = _connect(str(self.path))
         except (OSError, sqlite3.Error) as second:
             return self._in_memory(second)
-        self._set_problem(
-            f"The energy ledger cannot be used ({error}). It is now {aside.name}; a new one was created."
-        )
+        self._set_problem(f"The energy ledger cannot be used ({error}). It is now {aside.name}; a new one was created.")
         return database
 
     def _in_memory(self, error: Exception) -> sqlite3.Connection:
@@ -209,9 +205,7 @@ def _unusable(error: Exception) -> bool:
     code = getattr(error, "sqlite_errorcode", None)  # since Python 3.11
     if code is not None:
         return code & 0xFF in (_CORRUPT, _NOT_A_DATABASE)
-    return isinstance(error, _Outdated) or any(
-        words in str(error) for words in ("malformed", "not a database")
-    )
+    return isinstance(error, _Outdated) or any(words in str(error) for words in ("malformed", "not a database"))
 
 
 def _connect(path: str) -> sqlite3.Connection:

@@ -68,9 +68,7 @@ class NvmlMeter:
     def __init__(self, library: Any, gpu: str | None) -> None:
         self._library = library
         self._name = gpu or "0"
-        self._handle = (
-            library.nvmlDeviceGetHandleByUUID(gpu) if gpu else library.nvmlDeviceGetHandleByIndex(0)
-        )
+        self._handle = library.nvmlDeviceGetHandleByUUID(gpu) if gpu else library.nvmlDeviceGetHandleByIndex(0)
         self._first_mj: int = library.nvmlDeviceGetTotalEnergyConsumption(self._handle)
         self._joules = 0.0
 
@@ -177,9 +175,7 @@ class EstimateMeter:
 
     def describe(self) -> str:
         """See `Meter`."""
-        return (
-            f"estimate: CPU-seconds of this process × {self.watts_per_core:g} W per core ({WATTS_VARIABLE})"
-        )
+        return f"estimate: CPU-seconds of this process × {self.watts_per_core:g} W per core ({WATTS_VARIABLE})"
 
 
 def _watts_from_environment() -> float:
@@ -191,9 +187,7 @@ def _watts_from_environment() -> float:
     except ValueError:
         watts = -1.0
     if not 0 < watts < 1000:
-        log.warning(
-            "%s=%s is not a number of watts; %g is used", WATTS_VARIABLE, text, DEFAULT_WATTS_PER_CORE
-        )
+        log.warning("%s=%s is not a number of watts; %g is used", WATTS_VARIABLE, text, DEFAULT_WATTS_PER_CORE)
         return DEFAULT_WATTS_PER_CORE
     return watts
 
@@ -227,10 +221,7 @@ class Window:
     """
 
     def __init__(
-        self,
-        meter: Meter,
-        synchronise: Callable[[], None] = lambda: None,
-        clock: Callable[[], float] = time.monotonic,
+        self, meter: Meter, synchronise: Callable[[], None] = lambda: None, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._meter = meter
         self._synchronise = synchronise

@@ -71,9 +71,7 @@ class RequestAccount:
         """
         cache, known, layers = self._cache, self._known, self._cache.decoder.config.layers
         work = cache.work - self._before
-        prompt_layers = (
-            cache.layer_positions_before(prompt_length) - self._prompt_before if prompt_length else 0
-        )
+        prompt_layers = cache.layer_positions_before(prompt_length) - self._prompt_before if prompt_length else 0
         full_work = full_depth_work(layers, prompt_length - self._shared, passes, SMALL_BATCH)
         if passes:
             full_work = replace(full_work, layer_positions=full_work.layer_positions + known.unbooked(layers))
@@ -84,7 +82,5 @@ class RequestAccount:
             self.full_depth = FullDepthCache(known.complete, begun, booked)
         joules, full_joules = prices.of(work), prices.of(full_work)
         if interrupted:
-            full_joules = max(
-                full_joules, joules
-            )  # full depth would have been interrupted, too: no loss is booked
+            full_joules = max(full_joules, joules)  # full depth would have been interrupted, too: no loss is booked
         return Figures(work.layer_positions - prompt_layers, prompt_layers, joules, full_joules)

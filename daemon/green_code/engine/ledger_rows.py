@@ -13,11 +13,7 @@ from green_code.report import Totals
 
 
 def energy_message(
-    today: Totals,
-    tally: Tally,
-    agreement: Agreement | None,
-    params: CompletionParams,
-    result: CompletionResult,
+    today: Totals, tally: Tally, agreement: Agreement | None, params: CompletionParams, result: CompletionResult
 ) -> EnergyMessage:
     """The energy message after a completion."""
     session = tally.totals()

@@ -31,9 +31,7 @@ _COST_DRAFTS = 8  # a verification
 _COST_KV_ONLY = 32  # positions of which only keys and values are computed: a few lines, or part of a prompt
 
 
-def measured_costs(
-    opened: Model, exits: Sequence[int], window_seconds: float, progress: Progress
-) -> CostModel:
+def measured_costs(opened: Model, exits: Sequence[int], window_seconds: float, progress: Progress) -> CostModel:
     """The costs of this model's shape on this machine; other weights cost the same.
 
     Args:
@@ -45,15 +43,7 @@ def measured_costs(
     decoder = opened.decoder
     gpu, processor = hardware(decoder.device)
     meter = pick_meter(gpu)
-    parts = (
-        decoder.config.to_json(),
-        decoder.build,
-        THREADS,
-        gpu,
-        processor,
-        meter.describe(),
-        _WORKLOADS,
-    )
+    parts = (decoder.config.to_json(), decoder.build, THREADS, gpu, processor, meter.describe(), _WORKLOADS)
     key = hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:16]
     path = cache_dir() / COSTS_FILES.replace("*", key)
     if (costs := load_costs(path)) is None:
@@ -84,12 +74,7 @@ def _workloads(decoder: Backend, exit: int) -> dict[str, Callable[[], Work]]:
     states = cache.advance(_COST_ROWS - 1, layers).repeat(_COST_KV_ONLY, 1)
     keys, values = (
         torch.zeros(
-            layers,
-            decoder.config.kv_heads,
-            _COST_KV_ONLY,
-            width,
-            dtype=decoder.cache_dtype,
-            device=decoder.device,
+            layers, decoder.config.kv_heads, _COST_KV_ONLY, width, dtype=decoder.cache_dtype, device=decoder.device
         )
         for width in decoder.cache_widths
     )

@@ -93,9 +93,7 @@ def check_params(params: Mapping[str, Any]) -> CompletionParams:
 def check_threshold(threshold: float | str) -> None:
     """Raises Problem `bad_request` unless it is a preset or a number from 0.5 to 1."""
     if threshold not in PRESETS and (isinstance(threshold, str) or not 0.5 <= threshold <= 1):
-        raise _bad(
-            f"threshold is {threshold!r}, neither a number from 0.5 to 1 nor one of {', '.join(PRESETS)}"
-        )
+        raise _bad(f"threshold is {threshold!r}, neither a number from 0.5 to 1 nor one of {', '.join(PRESETS)}")
 
 
 def threshold_in_force(params: CompletionParams, runtime: Runtime, least: float = 0.0) -> float | str:

@@ -63,11 +63,7 @@ class Service:
     """
 
     def __init__(
-        self,
-        load: LoadRuntime,
-        ledger: Ledger,
-        stop: Callable[[], None],
-        clock: Callable[[], float] = time.monotonic,
+        self, load: LoadRuntime, ledger: Ledger, stop: Callable[[], None], clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._ledger = ledger
         self._stop = stop
@@ -100,9 +96,7 @@ class Service:
             self._holder.begin(model)
         return self._status["state"]
 
-    async def request(
-        self, connection: Connection, request_id: int, method: str, params: dict[str, Any]
-    ) -> Any:
+    async def request(self, connection: Connection, request_id: int, method: str, params: dict[str, Any]) -> Any:
         """Answer one of the methods of docs/protocol.md."""
         self._ladder.touch()
         if method == messages.COMPLETE:
@@ -152,9 +146,7 @@ class Service:
             self._last_peer_left_at = self._clock()
 
     # --- completions --------------------------------------------------------------------------------------
-    async def _complete(
-        self, connection: Connection, request_id: int, raw: dict[str, Any]
-    ) -> CompletionResult:
+    async def _complete(self, connection: Connection, request_id: int, raw: dict[str, Any]) -> CompletionResult:
         job = Job(connection, check_params(raw))
         if (peer := self._peers.get(connection)) is None:
             raise Problem("cancelled", REFUSAL_TEXTS["cancelled"])
@@ -234,9 +226,7 @@ class Service:
             return
         params: CompletionParams = {**candidate.params, "decoding": "exact"}
         self._check = Job(candidate.owner, params)
-        self._checking = asyncio.get_running_loop().create_task(
-            self._run_check(loaded, candidate, self._check)
-        )
+        self._checking = asyncio.get_running_loop().create_task(self._run_check(loaded, candidate, self._check))
 
     async def _run_check(self, loaded: LoadedModel, candidate: Candidate, job: Job) -> None:
         try:
@@ -350,9 +340,7 @@ class Service:
                 self._holder.trim()
             elif step == "release":
                 self._holder.release()
-                self._set_status(
-                    "ready", "Idle; the model was released and loads at the next request", None, None
-                )
+                self._set_status("ready", "Idle; the model was released and loads at the next request", None, None)
             else:
                 self._stop()
 

@@ -61,9 +61,7 @@ class Session:
         self._cache = PropagatingKVCache(runtime.decoder, runtime.prefill_exit)
         self.book = PriceBook(runtime.costs.prices, runtime.layers_total)
         self.lookup = (
-            PromptLookup(runtime.vocabulary, runtime.layers_total, runtime.ngrams)
-            if self._with_lookup
-            else None
+            PromptLookup(runtime.vocabulary, runtime.layers_total, runtime.ngrams) if self._with_lookup else None
         )
         self._suffix: tuple[str, list[int]] = "", []
         self._full_depth = FullDepthCache()
@@ -100,9 +98,7 @@ class Session:
                     cache.propagate_before(len(prompt) - 1 - EXACT_TAIL)
                 if params["decoding"] != "full":
                     self._index(earlier, prompt, params["suffix"])
-                situation = Situation.at(
-                    params["prefix"], params["suffix"], params["single_line"], params["max_lines"]
-                )
+                situation = Situation.at(params["prefix"], params["suffix"], params["single_line"], params["max_lines"])
                 generate(
                     generated,
                     self._stream(params, policy, situation, required),
@@ -120,9 +116,7 @@ class Session:
                 if self.lookup is not None and params["decoding"] != "full":
                     self.lookup.remember(prompt, generated.tokens)
         interrupted = generated.reason in ("cancelled", "superseded")
-        figures = account.close(
-            runtime.costs.prices, 0 if blank else len(prompt), generated.passes, interrupted
-        )
+        figures = account.close(runtime.costs.prices, 0 if blank else len(prompt), generated.passes, interrupted)
         self._full_depth = account.full_depth
         result = self._result(generated, figures, len(prompt), reused)
         result["wall_seconds"], result["cpu_seconds"] = time.monotonic() - wall, time.process_time() - cpu
@@ -137,11 +131,7 @@ class Session:
         drafter = Drafter.without_drafts(runtime.layers_total, chooser)
         if params["decoding"] != "full":
             drafter = Drafter(
-                self.book,
-                self.lookup,
-                drafting,
-                chooser,
-                lambda token: ends_completion(token, vocabulary, situation),
+                self.book, self.lookup, drafting, chooser, lambda token: ends_completion(token, vocabulary, situation)
             )
         verifier = Verifier(deciding, chooser)
         return decode(self._cache, drafter, verifier, chooser, required, params["max_tokens"])
@@ -176,9 +166,7 @@ class Session:
         bos = [vocabulary.bos] if vocabulary.bos is not None else []
         return tokens[:cut], [*bos, *tokens[cut:]]
 
-    def _result(
-        self, generated: Generated, figures: Figures, prompt_tokens: int, reused: int
-    ) -> CompletionResult:
+    def _result(self, generated: Generated, figures: Figures, prompt_tokens: int, reused: int) -> CompletionResult:
         runtime = self._runtime
         interrupted = generated.reason in ("cancelled", "superseded")
         text = "" if interrupted else generated.text

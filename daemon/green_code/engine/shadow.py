@@ -52,9 +52,7 @@ class ShadowChecks:
     """
 
     def __init__(self, calibration: Mapping[str, Any], on_battery: Callable[[], bool]) -> None:
-        self._curve = {
-            float(point["threshold"]): float(point["agreement"]) for point in calibration.get("curve", ())
-        }
+        self._curve = {float(point["threshold"]): float(point["agreement"]) for point in calibration.get("curve", ())}
         self._on_battery = on_battery
         self._allowance_joules = 0.0
         self._candidate: Candidate | None = None
@@ -140,6 +138,5 @@ class ShadowChecks:
 def at_most(successes: int, trials: int, probability: float) -> float:
     """The probability of at most `successes`: the binomial distribution's cumulative function."""
     return math.fsum(
-        math.comb(trials, k) * probability**k * (1 - probability) ** (trials - k)
-        for k in range(successes + 1)
+        math.comb(trials, k) * probability**k * (1 - probability) ** (trials - k) for k in range(successes + 1)
     )

@@ -45,10 +45,7 @@ class CLayer(ctypes.Structure):
     _fields_ = [
         *((name, CMatrix) for name in ("qkv", "attention_out", "mlp_in", "mlp_out")),
         *((name, _Pointer) for name in ("attention_norm", "q_norm", "k_norm")),
-        *(
-            (name, _Pointer)
-            for name in ("attention_out_norm", "mlp_norm", "mlp_out_norm", "cosines", "sines")
-        ),
+        *((name, _Pointer) for name in ("attention_out_norm", "mlp_norm", "mlp_out_norm", "cosines", "sines")),
         ("window", _Int),
         ("kv_projection", CMatrix),
     ]

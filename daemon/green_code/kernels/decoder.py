@@ -49,9 +49,7 @@ class KernelDecoder:
     device = torch.device("cpu")
     rows_at_once, layers_at_once = 256, 1_000  # a call takes a tenth of a second, or two
 
-    def __init__(
-        self, kernel: Kernel, config: ModelConfig, records: np.ndarray, rest: Mapping[str, Tensor]
-    ) -> None:
+    def __init__(self, kernel: Kernel, config: ModelConfig, records: np.ndarray, rest: Mapping[str, Tensor]) -> None:
         packed = unpack(config, records, rest)
         self.config, self.kernel = config, kernel
         self.cache_widths = kernel.key_bytes(config.head_width), kernel.value_bytes(config.head_width)

@@ -58,8 +58,6 @@ def exit_probability_function(decoder: KernelDecoder, parameters: ExitParameters
             raise ValueError("the state must be a float32 vector of the model's width")
         if not 0 <= index < exits:
             raise ValueError(f"there is no exit of index {index}")
-        return kernel.exit_probability(
-            structure, index, state.data_ptr(), width, pending, top.log_odds, top.margin
-        )
+        return kernel.exit_probability(structure, index, state.data_ptr(), width, pending, top.log_odds, top.margin)
 
     return exit_probability

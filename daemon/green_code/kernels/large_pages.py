@@ -71,9 +71,7 @@ def _available() -> int:
     """Available bytes of memory, of the machine or the container."""
     machine = int(psutil.virtual_memory().available)
     try:
-        limit, used = (
-            int((_CONTAINER / name).read_text("ascii")) for name in ("memory.max", "memory.current")
-        )
+        limit, used = (int((_CONTAINER / name).read_text("ascii")) for name in ("memory.max", "memory.current"))
     except (OSError, ValueError):  # no container, or one without a limit
         return machine
     return min(machine, limit - used)

@@ -33,9 +33,7 @@ def unsupported_reason(config: ModelConfig) -> str | None:
         return f"activation {row.activation} is not in the kernel"
     inputs = (config.width, config.mlp_width, config.heads * config.head_width)
     if any(size % GROUP for size in inputs) or config.head_width % HEAD_GROUP:
-        return (
-            f"widths {inputs} and heads of {config.head_width} are no multiples of {GROUP} and {HEAD_GROUP}"
-        )
+        return f"widths {inputs} and heads of {config.head_width} are no multiples of {GROUP} and {HEAD_GROUP}"
     return None
 
 

@@ -60,9 +60,7 @@ class ThreadPool:
         if not self._started:
             self._started = True  # even if the start is interrupted: two helpers would compute the same parts
             try:
-                threading.Thread(
-                    target=_serve, args=(self._calls,), name="green-code-kernel", daemon=True
-                ).start()
+                threading.Thread(target=_serve, args=(self._calls,), name="green-code-kernel", daemon=True).start()
             except RuntimeError:  # too many threads, or Python is ending
                 self._started = False
                 return False

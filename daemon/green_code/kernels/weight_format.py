@@ -34,9 +34,7 @@ class KernelFormat:
     def unsupported_reason(self, config: ModelConfig) -> str | None:
         return unsupported_reason(config)
 
-    def save(
-        self, config: ModelConfig, weights: Mapping[str, Tensor], adapters: Adapters, folder: Path
-    ) -> None:
+    def save(self, config: ModelConfig, weights: Mapping[str, Tensor], adapters: Adapters, folder: Path) -> None:
         records, rest = pack(config, weights, adapters)
         np.save(folder / "records.npy", records)
         save_file({name: w.contiguous() for name, w in rest.items()}, folder / "rest.safetensors")

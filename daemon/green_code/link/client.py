@@ -27,9 +27,7 @@ HELLO_SECONDS = 5.0
 OnNotification = Callable[[str, dict[str, Any]], None]
 OnLost = Callable[[], None]
 
-LOST_MESSAGE = (
-    "The engine ended during a request. The next request restarts it; see the engine's log for the cause."
-)
+LOST_MESSAGE = "The engine ended during a request. The next request restarts it; see the engine's log for the cause."
 
 
 def ignore_notification(method: str, params: dict[str, Any]) -> None:

@@ -57,9 +57,7 @@ class Place:
     def address(self) -> str:
         """The socket's path, or the pipe's name on Windows."""
         if sys.platform == "win32":
-            return (
-                f"{transport.PIPE_PREFIX}{folders.APPLICATION}-{self.name}-{secret_in(self.folder / 'pipe')}"
-            )
+            return f"{transport.PIPE_PREFIX}{folders.APPLICATION}-{self.name}-{secret_in(self.folder / 'pipe')}"
         return str(self.folder / f"{self.name}.sock")
 
     @property
@@ -151,9 +149,7 @@ async def find_engine(
 ) -> client.EngineClient | None:
     """A connection to the running engine, or None if there is none."""
     try:
-        return await client.open_client(
-            where.address, model=model, on_notification=on_notification, on_lost=on_lost
-        )
+        return await client.open_client(where.address, model=model, on_notification=on_notification, on_lost=on_lost)
     except OSError:
         return None
     except Problem as problem:
@@ -266,9 +262,7 @@ class _Child:
             # On Windows: a group of its own and a console without a window. Without a console, the interpreter that a
             # virtual environment's python.exe starts would open one.
             detached = (
-                {"creationflags": 0x00000200 | 0x08000000}
-                if sys.platform == "win32"
-                else {"start_new_session": True}
+                {"creationflags": 0x00000200 | 0x08000000} if sys.platform == "win32" else {"start_new_session": True}
             )
             log.info("starting the engine: %s", " ".join(command))
             self._process = subprocess.Popen(  # the folder is private, so no file in it shadows a module

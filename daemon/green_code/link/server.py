@@ -30,9 +30,7 @@ class Handler(Protocol):
     def hello(self, connection: Connection, params: dict[str, Any]) -> str:
         """A peer of this version has connected; returns the engine's state."""
 
-    async def request(
-        self, connection: Connection, request_id: int, method: str, params: dict[str, Any]
-    ) -> Any:
+    async def request(self, connection: Connection, request_id: int, method: str, params: dict[str, Any]) -> Any:
         """The result; a Problem becomes an error."""
 
     def notification(self, connection: Connection, method: str, params: dict[str, Any]) -> None:

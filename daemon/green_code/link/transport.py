@@ -121,7 +121,5 @@ async def _listen_pipe(address: str, on_connection: OnConnection) -> Callable[[]
 async def _connect_pipe(address: str) -> Streams:
     loop: Any = asyncio.get_running_loop()
     reader = asyncio.StreamReader()
-    transport, protocol = await loop.create_pipe_connection(
-        lambda: asyncio.StreamReaderProtocol(reader), address
-    )
+    transport, protocol = await loop.create_pipe_connection(lambda: asyncio.StreamReaderProtocol(reader), address)
     return reader, asyncio.StreamWriter(transport, protocol, reader, loop)

@@ -9,13 +9,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from green_code.link.messages import (
-    CompletionParams,
-    CompletionResult,
-    Explanation,
-    LastCompletion,
-    TokenDepth,
-)
+from green_code.link.messages import CompletionParams, CompletionResult, Explanation, LastCompletion, TokenDepth
 
 
 class Text(NamedTuple):
@@ -56,16 +50,14 @@ TEXTS: Final[dict[str, Text]] = {
     "disabled": Text("Green Code is switched off.", "Run the command Green Code: Toggle."),
     "engine_starting": Text("The engine starts or loads the model.", "Wait until the status is ready."),
     "engine_lost": Text(
-        "The engine ended unexpectedly; the next request restarts it.",
-        "If it happens again, run Green Code: Diagnose.",
+        "The engine ended unexpectedly; the next request restarts it.", "If it happens again, run Green Code: Diagnose."
     ),
     "engine_hanging": Text("The engine runs but does not answer.", "Run Green Code: Restart Engine."),
     "model_missing": Text("The model is not on this machine.", "Run Green Code: Diagnose to see the fix."),
     "model_damaged": Text("The model's files are damaged.", "Run Green Code: Diagnose to see the fix."),
     "bundle_invalid": Text("The model's bundle is invalid.", "Run Green Code: Diagnose, or reinstall it."),
     "cache_unwritable": Text(
-        "Green Code cannot write to a folder that it needs.",
-        "Free some disk space, or run Green Code: Diagnose.",
+        "Green Code cannot write to a folder that it needs.", "Free some disk space, or run Green Code: Diagnose."
     ),
     "other_version": Text("The engine has another version.", "Run Green Code: Restart Engine."),
     "bad_request": Text("The engine refused the request.", "Update green-code and the extension together."),

@@ -92,9 +92,7 @@ def is_list_open(now: Situation) -> Refused | None:
 def is_on_battery(now: Situation) -> Refused | None:
     """The user wants to save the battery."""
     if now.settings.pause_on_battery and now.on_battery():
-        return Refused(
-            "paused_on_battery", "Paused, because the machine runs on battery (greenCode.pauseOnBattery)."
-        )
+        return Refused("paused_on_battery", "Paused, because the machine runs on battery (greenCode.pauseOnBattery).")
     return None
 
 
@@ -109,9 +107,7 @@ def is_too_large(now: Situation) -> Refused | None:
     """The document is too large to be source code written by hand."""
     if now.characters <= FILE_CHARACTERS_AT_MOST:
         return None
-    return Refused(
-        "filtered", f"The file has {now.characters:,} characters; the limit is {FILE_CHARACTERS_AT_MOST:,}."
-    )
+    return Refused("filtered", f"The file has {now.characters:,} characters; the limit is {FILE_CHARACTERS_AT_MOST:,}.")
 
 
 def is_long_line(now: Situation) -> Refused | None:
@@ -119,9 +115,7 @@ def is_long_line(now: Situation) -> Refused | None:
     length = len(now.before) + len(now.after)
     if length <= LINE_CHARACTERS_AT_MOST:
         return None
-    return Refused(
-        "filtered", f"The line has {length:,} characters; the limit is {LINE_CHARACTERS_AT_MOST:,}."
-    )
+    return Refused("filtered", f"The line has {length:,} characters; the limit is {LINE_CHARACTERS_AT_MOST:,}.")
 
 
 def is_mid_word(now: Situation) -> Refused | None:

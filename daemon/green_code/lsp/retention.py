@@ -36,9 +36,7 @@ class RetentionWatch:
         on_retained: called with the id of an accepted suggestion whose text is still there.
     """
 
-    def __init__(
-        self, lines: Callable[[str], Sequence[str] | None], on_retained: Callable[[str], None]
-    ) -> None:
+    def __init__(self, lines: Callable[[str], Sequence[str] | None], on_retained: Callable[[str], None]) -> None:
         self._lines = lines
         self._on_retained = on_retained
         self._suggestions: OrderedDict[str, _Suggestion] = OrderedDict()

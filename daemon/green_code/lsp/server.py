@@ -67,9 +67,7 @@ class FrontProtocol(LanguageServerProtocol):
         self._front_server.front.close_document(params.text_document.uri)
 
     @lsp_method(types.WORKSPACE_DID_CHANGE_WORKSPACE_FOLDERS)
-    def lsp_workspace__did_change_workspace_folders(
-        self, params: types.DidChangeWorkspaceFoldersParams
-    ) -> None:
+    def lsp_workspace__did_change_workspace_folders(self, params: types.DidChangeWorkspaceFoldersParams) -> None:
         """Follow the folders, for excludedFiles."""
         folders = self._front_server.front.workspace_folders
         for folder in params.event.removed:
@@ -110,9 +108,7 @@ class FrontServer(LanguageServer):
         """Take settings. A warning names each that cannot be used, once for as long as it stays wrong."""
         if values is not None and not isinstance(values, dict):
             values = None
-            self._warn(
-                "Green Code's settings are not an object. The defaults are used; write an object of settings."
-            )
+            self._warn("Green Code's settings are not an object. The defaults are used; write an object of settings.")
         messages = self.front.configure(values)
         for message in messages:
             if message not in self._warned:

@@ -145,11 +145,7 @@ class Supervisor:
         self._show("starting", "Starting the engine", None)
         try:
             client = await ensure_engine(
-                place(),
-                model=model,
-                on_notification=self._notified,
-                on_lost=self._lost,
-                command=self._command,
+                place(), model=model, on_notification=self._notified, on_lost=self._lost, command=self._command
             )
         except Problem as problem:
             self._count_failure()

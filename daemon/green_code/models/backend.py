@@ -49,13 +49,8 @@ def top_tokens_of(logits: Tensor) -> list[TopToken]:
     behind = found[:, :1] - found
     others = torch.where(behind < LOGIT_RANGE, (-behind).exp(), 0)[:, 1:].sum(-1)
     log_odds = (-others.log()).clamp(-MAX_LOG_ODDS, MAX_LOG_ODDS)
-    margins = (
-        behind[:, 1].clamp(max=LOGIT_RANGE) if behind.shape[1] > 1 else torch.full_like(log_odds, LOGIT_RANGE)
-    )
-    return [
-        TopToken(*each)
-        for each in zip(tokens[:, 0].tolist(), log_odds.tolist(), margins.tolist(), strict=True)
-    ]
+    margins = behind[:, 1].clamp(max=LOGIT_RANGE) if behind.shape[1] > 1 else torch.full_like(log_odds, LOGIT_RANGE)
+    return [TopToken(*each) for each in zip(tokens[:, 0].tolist(), log_odds.tolist(), margins.tolist(), strict=True)]
 
 
 class Backend(Protocol):
@@ -151,9 +146,7 @@ class WeightFormat(Protocol):
     def unsupported_reason(self, config: ModelConfig) -> str | None:
         """Why this format does not support a model; None: it does."""
 
-    def save(
-        self, config: ModelConfig, weights: Mapping[str, Tensor], adapters: Adapters, folder: Path
-    ) -> None:
+    def save(self, config: ModelConfig, weights: Mapping[str, Tensor], adapters: Adapters, folder: Path) -> None:
         """Write float32 weights in this format."""
 
     def open(self, config: ModelConfig, folder: Path) -> Backend:

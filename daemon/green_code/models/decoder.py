@@ -43,11 +43,7 @@ def _gelu_tanh(x: Tensor) -> Tensor:
     return F.gelu(x, approximate="tanh")
 
 
-_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "silu": F.silu,
-    "gelu_tanh": _gelu_tanh,
-    "relu": F.relu,
-}
+_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"silu": F.silu, "gelu_tanh": _gelu_tanh, "relu": F.relu}
 
 
 class Block(nn.Module):
@@ -106,8 +102,7 @@ class Block(nn.Module):
         batch, new, _ = x.shape
         sizes = [self.heads * self.head_width] + [self.kv_heads * self.head_width] * 2
         q, k, v = (
-            part.view(batch, new, -1, self.head_width).transpose(1, 2)
-            for part in self.qkv(x).split(sizes, dim=-1)
+            part.view(batch, new, -1, self.head_width).transpose(1, 2) for part in self.qkv(x).split(sizes, dim=-1)
         )
         q, k = self.q_norm(q), self.k_norm(k)
         if rotary is not None:
@@ -134,11 +129,7 @@ class Block(nn.Module):
         return k if rotary is None else _rotate(k, *rotary), v
 
     def _attend(
-        self,
-        x: Tensor,
-        rotary: tuple[Tensor, Tensor] | None,
-        start: int,
-        cache: tuple[Tensor, Tensor] | None,
+        self, x: Tensor, rotary: tuple[Tensor, Tensor] | None, start: int, cache: tuple[Tensor, Tensor] | None
     ) -> Tensor:
         batch, new, _ = x.shape
         q, k, v = self.project(x, rotary)
@@ -252,9 +243,7 @@ class Decoder(nn.Module):
         ids = torch.tensor(list(tokens), device=self.device)
         states[start : start + len(tokens)] = self.embed_tokens(ids, start)
 
-    def run_layer(
-        self, layer: int, x: Tensor, start: int = 0, cache: tuple[Tensor, Tensor] | None = None
-    ) -> Tensor:
+    def run_layer(self, layer: int, x: Tensor, start: int = 0, cache: tuple[Tensor, Tensor] | None = None) -> Tensor:
         """Layer `layer` (from 1) over (B, N, C) at positions start …; see `Block.forward`."""
         return self.layers[layer - 1](x, self._rotary_of(layer, start, x), start, cache)  # type: ignore[no-any-return]
 
@@ -284,9 +273,7 @@ class Decoder(nn.Module):
         x = states[None, start:stop]
         for layer in range(first, last + 1):
             projection = (
-                self.get_buffer(f"kv_projection_{layer}")
-                if propagated and layer in self._projected_layers
-                else None
+                self.get_buffer(f"kv_projection_{layer}") if propagated and layer in self._projected_layers else None
             )
             k, v = self.keys_values(layer, x, start, projection)
             keys[layer - 1, :, start:stop], values[layer - 1, :, start:stop] = k[0], v[0]
@@ -318,9 +305,7 @@ class Decoder(nn.Module):
             delattr(self, f"kv_projection_{layer}")
         self._projected_layers = frozenset(projections)
         for layer, adapter in projections.items():
-            self.register_buffer(
-                f"kv_projection_{layer}", self.kv_projection(layer, adapter), persistent=False
-            )
+            self.register_buffer(f"kv_projection_{layer}", self.kv_projection(layer, adapter), persistent=False)
 
     def kv_projection(self, layer: int, adapter: LinearAdapter) -> Tensor:
         """(2·K·D, C): a layer's learned projection of keys and values, in the decoder's dtype."""
@@ -353,9 +338,7 @@ class Decoder(nn.Module):
         table = self._rotary.get(rope)
         if table is None or table[0].shape[0] < end or table[0].device != like.device:
             rows = max(1024, 1 << (end - 1).bit_length())
-            angles = torch.outer(
-                torch.arange(rows).float(), inverse_frequencies(rope, self.config.head_width)
-            )
+            angles = torch.outer(torch.arange(rows).float(), inverse_frequencies(rope, self.config.head_width))
             angles = torch.cat((angles, angles), dim=-1).to(like.device)  # (rows, D)
             table = self._rotary[rope] = (angles.cos(), angles.sin())
         return table[0][start:end].to(like.dtype), table[1][start:end].to(like.dtype)

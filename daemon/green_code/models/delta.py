@@ -25,10 +25,7 @@ from torch import Tensor
 from green_code.problems import Problem
 
 GROUP = 64
-LEVELS = {
-    2: (-1.510, -0.4528, 0.4528, 1.510),
-    3: (-2.152, -1.344, -0.7560, -0.2451, 0.2451, 0.7560, 1.344, 2.152),
-}
+LEVELS = {2: (-1.510, -0.4528, 0.4528, 1.510), 3: (-2.152, -1.344, -0.7560, -0.2451, 0.2451, 0.7560, 1.344, 2.152)}
 
 
 def quantise(delta: Tensor, bits: int) -> tuple[np.ndarray, np.ndarray]:
@@ -47,15 +44,11 @@ def dequantise(codes: np.ndarray, scales: np.ndarray, bits: int) -> Tensor:
     """The inverse of `quantise`: (rows, columns) float32, the columns padded to a multiple of `GROUP`."""
     values = np.unpackbits(codes)[: scales.size * GROUP * bits].reshape(-1, bits)
     index = values @ (1 << np.arange(bits)[::-1])
-    groups = np.asarray(LEVELS[bits], np.float32)[index].reshape(-1, GROUP) * scales.astype(
-        np.float32
-    ).reshape(-1, 1)
+    groups = np.asarray(LEVELS[bits], np.float32)[index].reshape(-1, GROUP) * scales.astype(np.float32).reshape(-1, 1)
     return torch.from_numpy(groups.reshape(scales.shape[0], -1))
 
 
-def save_delta(
-    path: Path, base: Mapping[str, Tensor], adapted: Mapping[str, Tensor], bits: Mapping[str, int]
-) -> None:
+def save_delta(path: Path, base: Mapping[str, Tensor], adapted: Mapping[str, Tensor], bits: Mapping[str, int]) -> None:
     """Write adapted − base. `bits`: of each matrix. A weight that is not in `adapted` has no difference."""
     tensors: dict[str, np.ndarray] = {}
     for name, weight in adapted.items():
@@ -97,9 +90,7 @@ def read_delta(path: Path) -> Iterator[tuple[str, Tensor]]:
                 delta = (
                     torch.from_numpy(value.astype(np.float32))
                     if kind == "vector"
-                    else dequantise(value, file.get_tensor(f"{name}:scales"), bits[name])[
-                        :, : columns.get(name)
-                    ]
+                    else dequantise(value, file.get_tensor(f"{name}:scales"), bits[name])[:, : columns.get(name)]
                 )
                 if not torch.isfinite(delta).all():
                     raise Problem(

@@ -158,11 +158,7 @@ def config_from_hugging_face(hf: Mapping[str, Any]) -> ModelConfig:
     """
     hf = {**hf, **hf.get("text_config", {})} if "text_config" in hf else dict(hf)
     family = {"gemma3": "gemma3_text"}.get(str(hf["model_type"]), str(hf["model_type"]))
-    layers, width, heads = (
-        int(hf["num_hidden_layers"]),
-        int(hf["hidden_size"]),
-        int(hf["num_attention_heads"]),
-    )
+    layers, width, heads = (int(hf["num_hidden_layers"]), int(hf["hidden_size"]), int(hf["num_attention_heads"]))
     if family == "opt":
         if not hf.get("do_layer_norm_before", True) or hf.get("word_embed_proj_dim", width) != width:
             raise Problem(
@@ -205,10 +201,7 @@ def config_from_hugging_face(hf: Mapping[str, Any]) -> ModelConfig:
     )
 
 
-_ACTIVATIONS = {
-    "silu": ("silu", "swish"),
-    "gelu_tanh": ("gelu_pytorch_tanh", "gelu_new"),
-}  # → names in configurations
+_ACTIVATIONS = {"silu": ("silu", "swish"), "gelu_tanh": ("gelu_pytorch_tanh", "gelu_new")}  # → names in configurations
 
 
 def _check_parts(hf: Mapping[str, Any], row: Family | None) -> None:
@@ -224,8 +217,7 @@ def _check_parts(hf: Mapping[str, Any], row: Family | None) -> None:
     for part in ("attention_bias", "mlp_bias"):
         if hf.get(part) and not row.bias:
             raise Problem(
-                "model_damaged",
-                f"this checkpoint has biases ({part}): such ones are not supported in its family.",
+                "model_damaged", f"this checkpoint has biases ({part}): such ones are not supported in its family."
             )
 
 
@@ -253,6 +245,4 @@ def _rope(hf: Mapping[str, Any], kind: str) -> Rope:
             float(parameters["high_freq_factor"]),
             int(parameters["original_max_position_embeddings"]),
         )
-    raise Problem(
-        "model_damaged", f"rotary scaling {scaling!r} is unknown; known are: default, linear, llama3."
-    )
+    raise Problem("model_damaged", f"rotary scaling {scaling!r} is unknown; known are: default, linear, llama3.")

@@ -19,13 +19,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from green_code.models.families import ModelConfig, Rope, config_from_hugging_face
-from green_code.models.vocabulary import (
-    Pieces,
-    Vocabulary,
-    build_tokenizer,
-    keeps_text,
-    without_prefix,
-)
+from green_code.models.vocabulary import Pieces, Vocabulary, build_tokenizer, keeps_text, without_prefix
 from green_code.problems import Problem
 
 
@@ -74,8 +68,7 @@ class GgufSource:
             import gguf
         except ImportError as error:
             raise Problem(
-                "model_missing",
-                "reading a GGUF file needs the extra 'model': pip install 'green-code[model]'.",
+                "model_missing", "reading a GGUF file needs the extra 'model': pip install 'green-code[model]'."
             ) from error
         self.path = path
         try:
@@ -87,9 +80,7 @@ class GgufSource:
         self._dequantize: Any = gguf.quants.dequantize
         self._by_name = {t.name.removesuffix(".weight"): t for t in reader.tensors}
         # The reader is not kept: it has an array for each entry of the vocabulary, 600 MB in all.
-        self._fields = {
-            name: field.contents() for name, field in reader.fields.items() if len(field.types) == 1
-        }
+        self._fields = {name: field.contents() for name, field in reader.fields.items() if len(field.types) == 1}
         self._pieces = _pieces(reader, self._fields)
         if self._field("general.architecture") != "gemma3":
             raise Problem(
@@ -121,9 +112,7 @@ class GgufSource:
             attention_scale=float(self._gemma("attention.key_length")) ** -0.5,
             tied_head=True,
             windows=tuple(None if every else window for every in everything),
-            ropes=tuple(
-                Rope(float(self._gemma("rope.freq_base")) if every else 10_000.0) for every in everything
-            ),
+            ropes=tuple(Rope(float(self._gemma("rope.freq_base")) if every else 10_000.0) for every in everything),
         )
 
     def pieces(self) -> Pieces:
@@ -179,8 +168,7 @@ class FolderSource:
             self._config = config_from_hugging_face(self._hf)
         except (ValueError, KeyError) as error:
             raise Problem(
-                "model_damaged",
-                f"{folder / 'config.json'} is not a model configuration we can read ({error}).",
+                "model_damaged", f"{folder / 'config.json'} is not a model configuration we can read ({error})."
             ) from error
 
     @property
@@ -211,9 +199,7 @@ class FolderSource:
                 where |= dict.fromkeys(handle.keys(), handle)
         except (SafetensorError, OSError) as error:
             raise Problem("model_damaged", f"{file.name} is damaged ({error}); download it again.") from error
-        yield from map_hugging_face(
-            self._config, lambda key: where[key].get_tensor(key) if key in where else None
-        )
+        yield from map_hugging_face(self._config, lambda key: where[key].get_tensor(key) if key in where else None)
 
     def fingerprint(self) -> str:
         digest = hashlib.sha256()
@@ -256,11 +242,7 @@ def _names(names: Any, layers: int) -> Iterator[tuple[str, int]]:
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file, hexadecimal."""
     with path.open("rb") as file:
-        return (
-            hashlib.file_digest(file, "sha256").hexdigest()
-            if hasattr(hashlib, "file_digest")
-            else _digest(file)
-        )
+        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(file)
 
 
 def _digest(file: Any) -> str:  # Python 3.10 has no hashlib.file_digest

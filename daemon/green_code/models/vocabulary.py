@@ -24,7 +24,7 @@ from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
-_SPACE = "▁"  # U+2581, which stands for a space in SentencePiece
+SPACE = "▁"  # U+2581, which stands for a space in SentencePiece
 _BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 _LINES = r"[^\n]*\n+|[^\n]+"
 _LINE = re.compile(_LINES)
@@ -56,20 +56,20 @@ class Pieces:
         )
 
 
-def _rank(text: str, score: float) -> tuple[int, float]:
+def merge_rank(text: str, score: float) -> tuple[int, float]:
     """Order of merging: repeated white space first, the shortest before longer ones; then by score, the highest first."""
-    blank = len(set(text)) == 1 and text[0] in f"{_SPACE}\n\t"
+    blank = len(set(text)) == 1 and text[0] in f"{SPACE}\n\t"
     return (0, len(text)) if blank else (1, -score)
 
 
 def build_tokenizer(pieces: Pieces) -> Tokenizer:
     """A `tokenizers` BPE that merges as SentencePiece does: the adjacent pair with the highest score first."""
-    texts = [t.replace(" ", _SPACE) if k == 4 else t for t, k in zip(pieces.texts, pieces.kinds, strict=True)]
+    texts = [t.replace(" ", SPACE) if k == 4 else t for t, k in zip(pieces.texts, pieces.kinds, strict=True)]
     vocabulary = {text: i for i, text in enumerate(texts)}
     mergeable = [
-        (_rank(text, score), text)
+        (merge_rank(text, score), text)
         for text, score, kind in zip(texts, pieces.scores, pieces.kinds, strict=True)
-        if len(text) > 1 and (kind == 1 or (kind == 4 and not text.strip(f"{_SPACE}\n\t")))
+        if len(text) > 1 and (kind == 1 or (kind == 4 and not text.strip(f"{SPACE}\n\t")))
     ]
     mergeable.sort()
     merges = [
@@ -79,47 +79,9 @@ def build_tokenizer(pieces: Pieces) -> Tokenizer:
         if text[:cut] in vocabulary and text[cut:] in vocabulary
     ]
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=merges, byte_fallback=True))
-    tokenizer.normalizer = normalizers.Replace(" ", _SPACE)
+    tokenizer.normalizer = normalizers.Replace(" ", SPACE)
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(_LINES), behavior="isolated")
     return tokenizer
-
-
-def choose_ids(pieces: Pieces, counts: Sequence[int], size: int) -> list[int]:
-    """Choose about `size` ids: bos, eos, all bytes, then the most frequent tokens, each with the pieces it is merged from.
-
-    Args:
-        counts: of each id in a corpus.
-    Returns:
-        Ascending ids. Merging can only give a token whose parts are in the vocabulary, too.
-    """
-    texts = [t.replace(" ", _SPACE) if k == 4 else t for t, k in zip(pieces.texts, pieces.kinds, strict=True)]
-    place = {text: i for i, text in enumerate(texts)}
-    ranks = [
-        _rank(text, score) if text else (2, 0.0) for text, score in zip(texts, pieces.scores, strict=True)
-    ]
-    kept = {pieces.bos, pieces.eos} | {i for i, kind in enumerate(pieces.kinds) if kind == 6}
-    kept |= {place[chr(c)] for c in (*range(33, 127), 9, 10) if chr(c) in place} | {place[_SPACE]}
-    usable = (i for i in sorted(range(len(counts)), key=lambda i: -counts[i]) if counts[i] > 0)
-    for token in usable:
-        if len(kept) >= size:
-            break
-        kept |= _parts(texts[token], place, ranks) if pieces.kinds[token] != 6 else {token}
-    return sorted(kept)
-
-
-def _parts(text: str, place: dict[str, int], ranks: Sequence[tuple[int, float]]) -> set[int]:
-    """Ids that occur while `text` is merged from its characters, its own included."""
-    parts, seen = list(text), {place[c] for c in text if c in place}
-    while len(parts) > 1:
-        pairs = [
-            (ranks[place[a + b]], i) for i, (a, b) in enumerate(itertools.pairwise(parts)) if a + b in place
-        ]
-        if not pairs:
-            break
-        _, i = min(pairs)
-        parts[i : i + 2] = [parts[i] + parts[i + 1]]
-        seen.add(place[parts[i]])
-    return seen
 
 
 def without_prefix(tokenizer: Tokenizer) -> Tokenizer:
@@ -162,7 +124,7 @@ class Vocabulary:
         self._encode_line = lru_cache(_REMEMBERED_LINES)(self._encode_uncached)
         self._literal_space: list[int] = []
         if not byte_level:
-            self._literal_space = [self.token_bytes.index(bytes([b])) for b in _SPACE.encode()]
+            self._literal_space = [self.token_bytes.index(bytes([b])) for b in SPACE.encode()]
 
     @classmethod
     def open(cls, path: Path, bos: int | None, eos: Iterable[int]) -> Vocabulary:
@@ -183,10 +145,10 @@ class Vocabulary:
         return list(itertools.chain.from_iterable(map(self._encode_line, _LINE.findall(text))))
 
     def _encode_uncached(self, line: str) -> list[int]:
-        if _SPACE not in line:
+        if SPACE not in line:
             return list(self._tokenizer.encode(line, add_special_tokens=False).ids)
         ids: list[int] = []
-        for i, part in enumerate(line.split(_SPACE)):  # between the parts is the character U+2581 itself
+        for i, part in enumerate(line.split(SPACE)):  # between the parts is the character U+2581 itself
             ids += self._literal_space * (i > 0)
             ids += self._tokenizer.encode(part, add_special_tokens=False).ids
         return ids
@@ -234,7 +196,7 @@ def text_of(data: bytes) -> str:
 
 def _sentencepiece_bytes(piece: str) -> bytes:
     byte = _BYTE.fullmatch(piece)
-    return bytes([int(byte[1], 16)]) if byte else piece.replace(_SPACE, " ").encode()
+    return bytes([int(byte[1], 16)]) if byte else piece.replace(SPACE, " ").encode()
 
 
 def _byte_level_bytes(piece: str) -> bytes:

@@ -64,9 +64,7 @@ class TorchFormat:
     def unsupported_reason(self, config: ModelConfig) -> str | None:
         return None
 
-    def save(
-        self, config: ModelConfig, weights: Mapping[str, Tensor], adapters: Adapters, folder: Path
-    ) -> None:
+    def save(self, config: ModelConfig, weights: Mapping[str, Tensor], adapters: Adapters, folder: Path) -> None:
         save_file({name: self._cast(w) for name, w in weights.items()}, folder / "weights.safetensors")
         for name, lenses in ((LENSES, adapters.lenses), (KV_PROJECTIONS, adapters.kv_projections)):
             parts = {
@@ -192,9 +190,7 @@ def adapted_weights(
     weights: dict[str, Tensor] = {}
     for name, tensor in source.tensors(ids):
         if not torch.isfinite(tensor).all():
-            raise Problem(
-                "model_damaged", f"the checkpoint's {name} holds NaN or infinity; download it again."
-            )
+            raise Problem("model_damaged", f"the checkpoint's {name} holds NaN or infinity; download it again.")
         weights[name] = tensor
         report(f"converting {found.name}", min(0.9, len(weights) / (13 * config.layers)))
     if bundle and (path := bundle.part(DELTA)):
@@ -209,12 +205,7 @@ def adapted_weights(
 
 
 def _convert(
-    found: Found,
-    bundle: Bundle | None,
-    adapters: Adapters,
-    weight_format: WeightFormat,
-    folder: Path,
-    report: Report,
+    found: Found, bundle: Bundle | None, adapters: Adapters, weight_format: WeightFormat, folder: Path, report: Report
 ) -> None:
     report(f"converting {found.name}", 0.0)
     found.verify()
@@ -234,9 +225,7 @@ def _convert(
             described = {"config": config.to_json(), "bos": bos, "eos": eos}
             (part / _DESCRIPTION).write_text(json.dumps(described), "utf-8")
             if bundle and not bundle.as_read():
-                raise Problem(
-                    "bundle_invalid", f"bundle {bundle.name} was changed while it was read; try again."
-                )
+                raise Problem("bundle_invalid", f"bundle {bundle.name} was changed while it was read; try again.")
             if not (folder / _DESCRIPTION).is_file():
                 shutil.rmtree(folder, ignore_errors=True)  # left by an interrupted removal
                 part.rename(folder)

@@ -59,11 +59,7 @@ class Score:
 
 
 def compare(
-    baselines: Iterable[Baseline],
-    rollouts: Rollouts,
-    prices: TokenPrices,
-    typing: Typing,
-    prefill_exit: int | None,
+    baselines: Iterable[Baseline], rollouts: Rollouts, prices: TokenPrices, typing: Typing, prefill_exit: int | None
 ) -> list[Score]:
     """Every baseline over the same typing."""
     full = replay(full_depth(), rollouts, prices, typing, prefill_exit, None).cost

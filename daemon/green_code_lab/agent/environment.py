@@ -36,12 +36,7 @@ class ExitEnvironment:
     """Documents side by side; after its last request, a document starts again. `uses_head`: before each decision."""
 
     def __init__(
-        self,
-        rollouts: Rollouts,
-        prices: TokenPrices,
-        typing: Typing,
-        prefill_exit: int | None,
-        uses_head: bool = True,
+        self, rollouts: Rollouts, prices: TokenPrices, typing: Typing, prefill_exit: int | None, uses_head: bool = True
     ) -> None:
         self.rollouts, self.prices, self.typing, self._uses_head = rollouts, prices, typing, uses_head
         self._prefill_exit = rollouts.layers if prefill_exit is None else prefill_exit
@@ -67,9 +62,7 @@ class ExitEnvironment:
         """(count, C + BESIDE) features and (count,) exit index."""
         at = self.row, self.exit
         states = torch.from_numpy(np.asarray(self.rollouts.states[at], np.float32))
-        log_odds, margin = (
-            torch.from_numpy(column[at]) for column in (self.rollouts.log_odds, self.rollouts.margins)
-        )
+        log_odds, margin = (torch.from_numpy(column[at]) for column in (self.rollouts.log_odds, self.rollouts.margins))
         pending = torch.from_numpy(self.pending())
         return features(states, pending, log_odds, margin), torch.from_numpy(self.exit.copy())
 
@@ -95,9 +88,7 @@ class ExitEnvironment:
         )
         reward = -cost - prices.error * leave * self.rollouts.errors[self.row, self.exit]
         below = prices.layers(self.rollouts.exits[0], self._exact)
-        propagated = (
-            self._prefill_exit * prices.layer_position + (layers - self._prefill_exit) * prices.kv_only
-        )
+        propagated = self._prefill_exit * prices.layer_position + (layers - self._prefill_exit) * prices.kv_only
         self.cost += cost + (self.exit == 0) * (below + propagated * self._propagated)
         advanced = self._env[~leave], self.exit[~leave]
         self.waiting[advanced] = self._written[advanced] = 0

@@ -38,9 +38,7 @@ class Typing:
     accepted: np.ndarray
 
 
-def draw_typing(
-    rollouts: Rollouts, count: int, episodes: int, seed: int, greedy_share: float = _GREEDY
-) -> Typing:
+def draw_typing(rollouts: Rollouts, count: int, episodes: int, seed: int, greedy_share: float = _GREEDY) -> Typing:
     """`episodes` episodes for each of `count` documents."""
     random = np.random.default_rng(seed)
     shape = (count, episodes * REQUESTS)

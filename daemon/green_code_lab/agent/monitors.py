@@ -40,9 +40,7 @@ class Monitor:
                 f"PPO is not finite after {self._updates} updates ({dict(figures)}); try another --seed.",
             )
         first, early = exits[0] / max(1, tokens), exits.sum() / max(1, tokens)
-        kl_exploded = (
-            figures["kl"] > _EXPLODED * self._kl_limit
-        )  # updates end far below it: one step did this
+        kl_exploded = figures["kl"] > _EXPLODED * self._kl_limit  # updates end far below it: one step did this
         signs = {
             "collapsed": first > _COLLAPSED and self._exits > 1,  # one exit is no choice
             "stalled": early < _STALLED,

@@ -84,9 +84,7 @@ def _bounds(documents: np.ndarray, end: int, part: str) -> list[tuple[int, int]]
     return [pair for _, pair in found if pair[1] - pair[0] > 4 * _LEAST]
 
 
-def _spans(
-    bounds: Sequence[tuple[int, int]], generator: np.random.Generator
-) -> Iterator[tuple[int, int, int]]:
+def _spans(bounds: Sequence[tuple[int, int]], generator: np.random.Generator) -> Iterator[tuple[int, int, int]]:
     """(start of the context, cursor, end of the episode) in documents drawn without end, each once a round."""
     while True:
         for i in generator.permutation(len(bounds)):

@@ -143,7 +143,5 @@ def open_rollouts(folder: Path, weights: str | None = None) -> Rollouts:
             "bad_request", f"rollouts in {folder} are missing or incomplete ({error}); {_RECORD_AGAIN}"
         ) from error
     if weights is not None and meta["weights"] != weights:
-        raise Problem(
-            "bad_request", f"rollouts in {folder} were recorded with another bundle; {_RECORD_AGAIN}"
-        )
+        raise Problem("bad_request", f"rollouts in {folder} were recorded with another bundle; {_RECORD_AGAIN}")
     return Rollouts(tuple(meta["exits"]), meta["layers"], states, weights=meta["weights"], **columns)

@@ -48,12 +48,7 @@ class Arguments:
 
 
 def expected_cost(
-    logits: Tensor,
-    errors: Tensor,
-    waiting: Tensor,
-    rollouts: Rollouts,
-    prices: TokenPrices,
-    arguments: Arguments,
+    logits: Tensor, errors: Tensor, waiting: Tensor, rollouts: Rollouts, prices: TokenPrices, arguments: Arguments
 ) -> Tensor:
     """(B,) V₁ of tokens, from (B, X, 2) logits, (B, X) `Rollouts.errors`, and (B, X) positions waiting below each segment."""
     segments = np.diff([*rollouts.exits, rollouts.layers])
@@ -63,9 +58,7 @@ def expected_cost(
         alone = float(prices.layers(int(segments[i]), 1))
         last = i == len(segments) - 1
         together = torch.from_numpy(prices.advance(int(segments[i]), waiting[:, i].numpy(), last)).float()
-        later = (
-            float(segments[i:].sum()) - 1
-        )  # in the last layer, waiting positions need keys and values alone
+        later = float(segments[i:].sum()) - 1  # in the last layer, waiting positions need keys and values alone
         own = (1 - arguments.carried) * (prices.layer_position * later + prices.kv_only)
         leave = prices.error * errors[:, i] + own
         stay = alone + arguments.carried * (together - alone) + value

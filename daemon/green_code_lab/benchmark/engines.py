@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from green_code.folders import cache_dir
-from green_code.models.bundle import AGENT, Bundle, bundle_of, early_thresholds
+from green_code.models.bundle import AGENT, Bundle, bundle_of
 from green_code.models.catalog import Found, find_model
 from green_code.models.device import compute_dtype
 from green_code.models.families import ModelConfig
@@ -31,6 +31,7 @@ from green_code.problems import Problem
 from green_code.settings import default_settings
 from green_code_lab.benchmark.peers import Spec
 from green_code_lab.benchmark.peers.llama_cpp import fetch_library
+from green_code_lab.evaluation.thresholds import early_thresholds
 
 BASELINE = "green-code-full"
 _LOOKUP = {"prompt_lookup_num_tokens": 10}  # the default of transformers' PromptLookupCandidateGenerator
@@ -43,9 +44,7 @@ def green_code(model: str, bundle: Bundle | None) -> list[Spec]:
     modes = [(BASELINE, "full depth", "full", 1.0), ("green-code-exact", "exact", "exact", usual)]
     if bundle is not None and bundle.part(AGENT):
         early = early_thresholds(bundle.calibration, usual).items()
-        modes += [
-            (f"green-code-{threshold}", f"fast, {label}", "fast", threshold) for label, threshold in early
-        ]
+        modes += [(f"green-code-{threshold}", f"fast, {label}", "fast", threshold) for label, threshold in early]
     return [
         Spec(name, f"Green Code, {label}", "green_code", {"model": model, "decoding": decoding, "threshold": threshold})
         for name, label, decoding, threshold in modes

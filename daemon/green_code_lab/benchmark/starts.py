@@ -88,9 +88,7 @@ async def _use(model: str) -> tuple[float, dict[str, float]]:
     try:
         for name, before, _, after in samples():
             place_in_file = {"session": name, "prefix": before, "suffix": after, "max_tokens": 32}
-            await client.request(
-                messages.COMPLETE, {**completion_params(model, "exact", 1.0), **place_in_file}
-            )
+            await client.request(messages.COMPLETE, {**completion_params(model, "exact", 1.0), **place_in_file})
         used = (await client.request(messages.STATUS, {}))["resident_bytes"]
         for _ in range(_ROUND_TRIPS):
             start = time.perf_counter()

@@ -18,8 +18,7 @@ _NAMES = (
     "layers", "energy", "baselines", "quality", "sessions", "drafts", "prefill-exits", "propagation", "paper", "rewards", "weight-search",
 )  # fmt: skip
 EXPERIMENTS: dict[str, Experiment] = {
-    name: importlib.import_module(f"green_code_lab.experiments.{name.replace('-', '_')}").EXPERIMENT
-    for name in _NAMES
+    name: importlib.import_module(f"green_code_lab.experiments.{name.replace('-', '_')}").EXPERIMENT for name in _NAMES
 }
 _ARGUMENTS: dict[str, tuple[type, str]] = {
     "data": (Path, "files of rows, for experiments over rows (default: held-out projects of the corpus, else the demo's files)"),

@@ -13,7 +13,6 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from green_code.decoding.exit_policies import parse_exits
 from green_code.energy.meters import SHORT_WINDOW_SECONDS
 from green_code.engine.loading import load_runtime
 from green_code.engine.measured_costs import THREADS, measured_costs
@@ -37,6 +36,7 @@ from green_code_lab.agent.rollouts import merge_rollouts, open_rollouts
 from green_code_lab.corpus import Corpus, open_corpus
 from green_code_lab.corpus.shards import LEAST_HELD_OUT
 from green_code_lab.evaluation.parallel import jobs_for, workers
+from green_code_lab.lite.recipe import parse_exits
 
 STEPS = ("rollouts", "agent", "calibrate")
 _ERROR_PRICE = 0.7
@@ -49,9 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--model", default=DEFAULT)
     add("--work", type=Path, default=Path("work"), help="folder of the corpus and of rollouts")
     add("--exits", help="layers at which the agent decides, e.g. 7,9,11,13,15 (default: the bundle's)")
-    add(
-        "--positions", type=int, default=200_000, help="rollout positions per language (default: %(default)s)"
-    )
+    add("--positions", type=int, default=200_000, help="rollout positions per language (default: %(default)s)")
     files = f"files per language to calibrate on, {LINES} lines of each (default: %(default)s)"
     add("--files", type=int, default=300, help=files)
     rewards = "measured energy, or the paper's rewards (PPO only)"
@@ -133,9 +131,7 @@ def train_agent(args: argparse.Namespace) -> None:
     costs = measured_costs(opened, bundle.exits, SHORT_WINDOW_SECONDS, lambda *_: None)
     torch.set_num_threads(args.threads)
     prices = token_prices(costs.prices, rollouts.layers, args.error_price)
-    candidates = train_candidates(
-        rollouts, prices, bundle.prefill_exit, args.seed, args.work, args.reward, rewards
-    )
+    candidates = train_candidates(rollouts, prices, bundle.prefill_exit, args.seed, args.work, args.reward, rewards)
     networks = {name: as_stored(candidate.network) for name, candidate in candidates.items()}
     typing = draw_typing(validation, _DOCUMENTS, 1, args.seed)
     tried = compare(agents(networks, prices), validation, prices, typing, bundle.prefill_exit)

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 from green_code.models.bundle import VOCABULARY
 from green_code.models.sources import GgufSource, Source, open_vocabulary, sha256_of
-from green_code.models.vocabulary import Vocabulary, build_tokenizer, choose_ids
+from green_code.models.vocabulary import Vocabulary, build_tokenizer
 from green_code.problems import Problem
 from green_code_lab.corpus.copies import clean
 from green_code_lab.corpus.evaluation_rows import EvaluationRows
@@ -21,6 +21,7 @@ from green_code_lab.corpus.files import Report, SourceFile
 from green_code_lab.corpus.installed import installed_files
 from green_code_lab.corpus.jdk import jdk_files
 from green_code_lab.corpus.own_code import own_files
+from green_code_lab.corpus.pruning import choose_ids
 from green_code_lab.corpus.shards import LEAST_HELD_OUT, write_shards
 from green_code_lab.corpus.split import Parts, split, within_share
 
@@ -34,19 +35,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add, sources = parser.add_argument, ",".join(SOURCES)
     paths: dict[str, Any] = {"type": Path, "nargs": "+", "default": [], "metavar": "PATH"}
     add("--from", dest="own_code", help="folders and archives of your own code, each a project", **paths)
-    add(
-        "--sources",
-        type=_sources,
-        help=f"public sources, of {sources} (default: all of them; none with --from)",
-    )
+    add("--sources", type=_sources, help=f"public sources, of {sources} (default: all of them; none with --from)")
     add("--jdk", help="the JDK's src.zip, and others like it", **paths)
     add("--exclude", help="evaluation rows to leave out of the corpus", **{**paths, "nargs": "*"})
-    add(
-        "--corpus-tokens",
-        type=int,
-        default=16_000_000,
-        help="per language, to train on (default: %(default)s)",
-    )
+    add("--corpus-tokens", type=int, default=16_000_000, help="per language, to train on (default: %(default)s)")
 
 
 def _sources(text: str) -> tuple[str, ...]:
@@ -72,9 +64,7 @@ def make_corpus(args: argparse.Namespace, source: Source, bundle: Path) -> None:
     vocabulary = open_vocabulary(source, vocabulary_ids(bundle))
     dropped = report.summary()
     about = {"options": requested(args), "split": units, "evaluation_rows": rows.count, "dropped": dropped}
-    summary = write_shards(
-        folder, parts, vocabulary, args.corpus_tokens, _MINIMUM_TOKENS, LEAST_HELD_OUT, about
-    )
+    summary = write_shards(folder, parts, vocabulary, args.corpus_tokens, _MINIMUM_TOKENS, LEAST_HELD_OUT, about)
     for name, shard in summary["shards"].items():
         print(f"{name}: {shard['tokens']:,} tokens of {shard['files']:,} files")
     for language, tokens in summary["left_out"].items():

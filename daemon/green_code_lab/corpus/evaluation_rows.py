@@ -63,9 +63,7 @@ class EvaluationRows:
         return None
 
 
-def _places(
-    table: NDArray[np.uint64], hashes: NDArray[np.uint64]
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def _places(table: NDArray[np.uint64], hashes: NDArray[np.uint64]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """First index and number of occurrences of each distinct hash in a sorted table."""
     hashes = np.unique(hashes)
     first = np.searchsorted(table, hashes, "left")

@@ -36,10 +36,7 @@ _GENERATED = re.compile(
 )
 _GENERATED_WITHIN = 2_000  # characters from the start, where such notes are
 _LICENCE_WORDS = re.compile(r"copyright|licen[cs]e|\breserved comment", re.I)
-_FIRST_COMMENT = {
-    "python": re.compile(r"\A(?:[ \t]*(?:#[^\n]*)?\n)+"),
-    "java": re.compile(r"\A\s*/\*.*?\*/\s*", re.S),
-}
+_FIRST_COMMENT = {"python": re.compile(r"\A(?:[ \t]*(?:#[^\n]*)?\n)+"), "java": re.compile(r"\A\s*/\*.*?\*/\s*", re.S)}
 
 
 class Report:

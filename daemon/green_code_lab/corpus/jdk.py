@@ -32,9 +32,7 @@ def jdk_files(archive: Path, report: Report) -> Iterator[SourceFile]:
         found += 1
         yield from source_file(module, version, _LICENCE, "/".join(path.parts[1:]), data, report)
     if not found:
-        raise Problem(
-            "bad_request", f"{archive} has no Java sources; `make corpus` fetches the JDK's src.zip."
-        )
+        raise Problem("bad_request", f"{archive} has no Java sources; `make corpus` fetches the JDK's src.zip.")
 
 
 def _version(archive: Path) -> str:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-_PERMISSIVE = re.compile(
-    r"\b(MIT|BSD|Apache|PSF|Python Software Foundation|ISC|Unlicense|0BSD|Zlib|CC0|HPND)\b", re.I
-)
+_PERMISSIVE = re.compile(r"\b(MIT|BSD|Apache|PSF|Python Software Foundation|ISC|Unlicense|0BSD|Zlib|CC0|HPND)\b", re.I)
 _RESTRICTIVE = re.compile(
     r"GPL|\bGNU\b|\bMPL|Mozilla|\bEPL|\bEUPL|\bCDDL|\bOSL|\bSSPL|\bBUSL|Business Source|\bCC-BY-(NC|SA|ND)|Commons Clause"
     r"|share.?alike|proprietary|commercial",

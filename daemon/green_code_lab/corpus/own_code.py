@@ -38,8 +38,7 @@ def own_files(path: Path, report: Report) -> Iterator[SourceFile]:
         yield from _archive(path, report)
     else:
         raise Problem(
-            "bad_request",
-            f"{path} is neither a folder nor an archive ({', '.join(SUFFIXES)}); correct --from.",
+            "bad_request", f"{path} is neither a folder nor an archive ({', '.join(SUFFIXES)}); correct --from."
         )
 
 

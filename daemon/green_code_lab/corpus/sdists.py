@@ -14,13 +14,7 @@ from collections.abc import Iterator
 from email.parser import BytesParser
 from pathlib import Path
 
-from pypi_simple import (
-    PYPI_SIMPLE_ENDPOINT,
-    DigestMismatchError,
-    NoDigestsError,
-    NoSuchProjectError,
-    PyPISimple,
-)
+from pypi_simple import PYPI_SIMPLE_ENDPOINT, DigestMismatchError, NoDigestsError, NoSuchProjectError, PyPISimple
 from requests import HTTPError, RequestException
 
 from green_code.problems import Problem
@@ -57,9 +51,7 @@ def index_url() -> str:
     return url or PYPI_SIMPLE_ENDPOINT
 
 
-def sdist_files(
-    projects: list[tuple[str, str]], cache: Path, index: str, report: Report
-) -> Iterator[SourceFile]:
+def sdist_files(projects: list[tuple[str, str]], cache: Path, index: str, report: Report) -> Iterator[SourceFile]:
     """Files of each project, downloaded into `cache` if missing.
 
     Raises Problem where the index cannot be reached, there is no room, or no project could be downloaded.

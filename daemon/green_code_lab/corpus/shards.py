@@ -200,8 +200,7 @@ def open_corpus(folder: Path, vocabulary: Vocabulary, train_tokens: int, heldout
         )
     if not shard_tokens:
         raise Problem(
-            "bad_request",
-            f"the corpus in {folder} is empty; {_RUN_AGAIN} with more code (--from, --sources).",
+            "bad_request", f"the corpus in {folder} is empty; {_RUN_AGAIN} with more code (--from, --sources)."
         )
     shards, stored = {}, id_type(vocabulary)
     for name, tokens in shard_tokens.items():
@@ -235,6 +234,4 @@ def _about(folder: Path) -> tuple[str, dict[str, int]]:
         tokens = {str(name): int(shard["tokens"]) for name, shard in content["shards"].items()}
         return content["vocabulary"]["fingerprint"], tokens
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise Problem(
-            "bad_request", f"{path} is damaged or of an older version ({error!r}); {_RUN_AGAIN}."
-        ) from error
+        raise Problem("bad_request", f"{path} is damaged or of an older version ({error!r}); {_RUN_AGAIN}.") from error

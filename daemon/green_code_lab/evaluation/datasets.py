@@ -23,7 +23,9 @@ from green_code_lab.corpus.evaluation_rows import language_of
 LITERAL = re.compile(r"""([\"']?)<(STR|NUM|CHAR)_LIT(?::(.*?))?>\1""")
 _NO_SPACE_BEFORE = set(",.;:)]}") | {"(", "[", "++", "--"}
 _NO_SPACE_AFTER = set("([{.@!~") | {"++", "--"}
-_KEYWORDS_AND_OPERATORS = "if while for switch catch return in and or not = == + - , print import from else is yield assert synchronized"
+_KEYWORDS_AND_OPERATORS = (
+    "if while for switch catch return in and or not = == + - , print import from else is yield assert synchronized"
+)
 _SPACE_BEFORE_BRACKET = set(_KEYWORDS_AND_OPERATORS.split())
 _DEDENT = ("else", "elif", "except", "finally")
 _ENDS_BLOCK = ("return", "raise", "break", "continue", "pass")

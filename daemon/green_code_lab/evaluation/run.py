@@ -28,9 +28,7 @@ def score(text: str, row: Row) -> dict[str, float | None]:
 
     None: the reference has no syntax to match.
     """
-    got, want = (
-        (metrics.tokenise(text), metrics.normalise(row.reference)) if row.tokenised else (text, row.reference)
-    )
+    got, want = (metrics.tokenise(text), metrics.normalise(row.reference)) if row.tokenised else (text, row.reference)
     source = source_text(row.reference, row.language) if row.tokenised else row.reference
     return {
         "exact_match": metrics.exact_match(got, want),

@@ -45,7 +45,9 @@ def measure(runtime: Runtime, args: Args, report: Report) -> Found:
     works = {name: partial(partial, complete_all, name) for name in chosen}
     windows, settings = take_turns(runtime, works, args, report)
     texts = {name: [complete(prompt) for prompt in prompts] for name, complete in chosen.items()}
-    completions = f"{TOKENS} tokens after each of {len(prompts)} prompts of {PROMPT_TOKENS} tokens from the demo's files"
+    completions = (
+        f"{TOKENS} tokens after each of {len(prompts)} prompts of {PROMPT_TOKENS} tokens from the demo's files"
+    )
     return {"settings": {**settings, "completions": completions}, "arms": figures(windows, texts)}
 
 

@@ -168,9 +168,7 @@ def mean_figure(values: Sequence[float]) -> list[float]:
     return [fmean(values), *bootstrap_interval(values)]
 
 
-def interval_figure(
-    items: Sequence[Drawn], of: Callable[[Sequence[Drawn]], float], seed: int = 0
-) -> list[float]:
+def interval_figure(items: Sequence[Drawn], of: Callable[[Sequence[Drawn]], float], seed: int = 0) -> list[float]:
     """A figure of all items, as a ratio of sums, with its interval; items are drawn whole."""
     generator = random.Random(seed)
     drawn = sorted(of(generator.choices(items, k=len(items))) for _ in range(_DRAWS))

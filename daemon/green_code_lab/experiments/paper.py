@@ -79,7 +79,9 @@ def measure(adapted: Runtime, args: Args, report: Report) -> Found:
     for name, arm in arms.items():
         results[name] = [complete(*arm, file) for file in files]
         report(f"{name}: {len(files)} files")
-    context = f"the first {100 * CONTEXT:g} % of a file, of that the last {PROMPT_TOKENS} tokens; {TOKENS} tokens follow"
+    context = (
+        f"the first {100 * CONTEXT:g} % of a file, of that the last {PROMPT_TOKENS} tokens; {TOKENS} tokens follow"
+    )
     return {
         "settings": {**settings, "context": context},
         "arms": [{"setting": name, **point} for name, done in results.items() for point in points(done, results[FULL])],

@@ -15,14 +15,7 @@ from green_code_lab.evaluation.datasets import rows_digest
 from green_code_lab.evaluation.metrics import mean
 from green_code_lab.evaluation.parallel import cold, jobs_for, workers
 from green_code_lab.evaluation.run import evaluate, summarise
-from green_code_lab.experiments.common import (
-    UNTOUCHED,
-    Scored,
-    by_language,
-    by_policy,
-    choose_rows,
-    untouched,
-)
+from green_code_lab.experiments.common import UNTOUCHED, Scored, by_language, by_policy, choose_rows, untouched
 from green_code_lab.experiments.experiment import ROWS, Args, Experiment, Found, Report, Table, mean_figure
 from green_code_lab.experiments.plots import Curves
 

@@ -33,11 +33,7 @@ from green_code_lab.experiments.experiment import Args, Experiment, Found, Repor
 from green_code_lab.experiments.plots import Curves
 
 PAPER, ENERGY, SUPERVISED, RULES = "paper's reward, PPO", "joules, PPO", "joules, supervised", "rules"
-_CONSTANTS = (
-    ("α", "alpha", (0.0, 4.0)),
-    ("β", "beta", (0.0, 4.0)),
-    ("γ", "gamma", (0.25, 4.0)),
-)  # by default 1
+_CONSTANTS = (("α", "alpha", (0.0, 4.0)), ("β", "beta", (0.0, 4.0)), ("γ", "gamma", (0.25, 4.0)))  # by default 1
 _ERROR_PRICES = (0.0, 0.5, 1.0, 3.0)
 _THRESHOLD = 0.5
 _DOCUMENTS = 256  # held-out episodes

@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 from green_code.engine.loading import Runtime
 from green_code.link.messages import CompletionParams, Decoding
 from green_code.lsp.type_through import TypeThrough
-from green_code.models.bundle import early_thresholds
 from green_code.settings import default_settings
+from green_code_lab.evaluation.thresholds import early_thresholds
 from green_code_lab.experiments.common import by_policy, choose_files, drafting_policy
 from green_code_lab.experiments.experiment import Args, Experiment, Found, Report, Table, ratio_figure
 from green_code_lab.experiments.plots import Bars

@@ -48,9 +48,7 @@ def run_windows(served: Backend, rows: Sequence[Tensor], prefill_exit: int) -> t
     return torch.stack(propagated), torch.stack(last)
 
 
-def advance_tail(
-    decoder: Decoder, propagated: Tensor, projections: Mapping[int, Tensor | None]
-) -> dict[int, Tensor]:
+def advance_tail(decoder: Decoder, propagated: Tensor, projections: Mapping[int, Tensor | None]) -> dict[int, Tensor]:
     """(B, TAIL, C) states of the tail after each layer above the prefill exit, the positions before it propagated.
 
     Args:
@@ -91,9 +89,7 @@ def train_kv_projections(
         return run_windows(served, drawn, prefill_exit)
 
     first = draw()
-    scales = {
-        layer: _scales(decoder, layer, first[0].to(device)) for layer in range(prefill_exit + 1, layers + 1)
-    }
+    scales = {layer: _scales(decoder, layer, first[0].to(device)) for layer in range(prefill_exit + 1, layers + 1)}
     learned = {
         layer: torch.zeros(len(outer), len(gain), device=device, requires_grad=True)
         for layer, (outer, gain) in scales.items()
@@ -106,8 +102,7 @@ def train_kv_projections(
 
     def adapters() -> dict[int, LinearAdapter]:
         return {
-            layer: LinearAdapter(scales[layer][0][:, None] * part, scales[layer][1])
-            for layer, part in learned.items()
+            layer: LinearAdapter(scales[layer][0][:, None] * part, scales[layer][1]) for layer, part in learned.items()
         }
 
     def loss_of(step: int) -> Tensor:
@@ -124,18 +119,13 @@ def train_kv_projections(
 
     minimise(optimiser, rates, loss_of, 20, report)
     return {
-        layer: LinearAdapter(adapter.matrix.detach().cpu(), adapter.gain.cpu())
-        for layer, adapter in adapters().items()
+        layer: LinearAdapter(adapter.matrix.detach().cpu(), adapter.gain.cpu()) for layer, adapter in adapters().items()
     }
 
 
 @torch.inference_mode()
 def compare(
-    candidates: Mapping[str, Backend],
-    corpus: Corpus,
-    prefill_exit: int,
-    exits: Sequence[int],
-    bos: int | None,
+    candidates: Mapping[str, Backend], corpus: Corpus, prefill_exit: int, exits: Sequence[int], bos: int | None
 ) -> dict[str, dict[str, dict[int, dict[str, float]]]]:
     """Agreement with full depth's top token, and divergence from its distribution, on held-out windows.
 

@@ -85,9 +85,7 @@ class _HeadLoss(torch.autograd.Function):
             entropy = fused.teacher_distribution(teacher)
             block = fused.logits("exits", states[:, part].reshape(-1, width), weight)
             for exit, logits in enumerate(block.view(exits, len(expected), -1)):
-                losses[:, exit] += torch.stack(
-                    fused.exit_loss(logits, teacher, entropy, expected, shares[exit])
-                )
+                losses[:, exit] += torch.stack(fused.exit_loss(logits, teacher, entropy, expected, shares[exit]))
             # By index: torch's scatter_add_ of bfloat16 costs as much as a product.
             own = (torch.arange(len(block), device=block.device), expected.flatten().repeat(exits))
             block[own] += (shares - 1).to(block.dtype).repeat_interleave(len(expected))

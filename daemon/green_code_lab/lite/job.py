@@ -120,8 +120,7 @@ class Job:
         own = self.own
         if own is not None and own.manifest["base"]["sha256"] != self.fingerprint:
             raise Problem(
-                "bad_request",
-                f"{self.bundle} is a bundle for another base model; give another folder with --out.",
+                "bad_request", f"{self.bundle} is a bundle for another base model; give another folder with --out."
             )
         self.bundle.mkdir(parents=True, exist_ok=True)
         if (self.bundle / VOCABULARY).is_file() or self.served is None:
@@ -146,17 +145,13 @@ class Job:
     def lacks_kv_projections(self) -> bool:
         """Whether the bundle has none, or none for the requested prefill exit."""
         wanted, own = self.args.prefill_exit, self.own
-        return (
-            not own or not (self.bundle / KV_PROJECTIONS).is_file() or wanted not in (None, own.prefill_exit)
-        )
+        return not own or not (self.bundle / KV_PROJECTIONS).is_file() or wanted not in (None, own.prefill_exit)
 
     def adapted(self) -> Bundle:
         """The bundle. Raises Problem where it has no delta yet."""
         bundle = self.own
         if bundle is None or "training" not in bundle.manifest:
-            raise Problem(
-                "bad_request", f"{self.bundle} is not adapted; run `green-code adapt export` first."
-            )
+            raise Problem("bad_request", f"{self.bundle} is not adapted; run `green-code adapt export` first.")
         return bundle
 
     def replace_part(self, new: Path, name: str, stale: Sequence[str], manifest: dict[str, Any]) -> None:
@@ -171,9 +166,7 @@ def check_prefill_exit(prefill_exit: int, exits: Sequence[int]) -> None:
     """Raises Problem where it is no layer up to the last exit."""
     if not exits or not 0 < prefill_exit <= exits[-1]:
         where = f"from 1 to {exits[-1]}, the last exit" if exits else "once the bundle has exits"
-        raise Problem(
-            "bad_request", f"layer {prefill_exit} cannot be the prefill exit; give --prefill-exit {where}."
-        )
+        raise Problem("bad_request", f"layer {prefill_exit} cannot be the prefill exit; give --prefill-exit {where}.")
 
 
 def log(text: str) -> None:

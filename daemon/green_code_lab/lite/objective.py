@@ -47,9 +47,7 @@ class Objective(nn.Module):
                 last = hidden_at(teacher, inputs, depths[-1:])[depths[-1]]
                 teacher_states = teacher.norm(last).flatten(0, 1).to(self._head.dtype)
         states_of_head = normed.to(self._head.dtype)
-        return head_loss(
-            states_of_head, self._head, target, weights, self._distillation, teacher_states, self._fused
-        )
+        return head_loss(states_of_head, self._head, target, weights, self._distillation, teacher_states, self._fused)
 
 
 def hidden_at(decoder: Decoder, tokens: Tensor, depths: tuple[int, ...]) -> dict[int, Tensor]:

@@ -38,9 +38,7 @@ class Recipe:
     distillation: float = 0.0  # d: the divergence's share of an exit's loss
     # This model's last layer, or the untouched model, which is then the last layer's teacher too.
     teacher: Literal["last", "untouched"] = "last"
-    document_starts: float = (
-        0.0  # share of windows that begin where a file does, as a short file's prompt does
-    )
+    document_starts: float = 0.0  # share of windows that begin where a file does, as a short file's prompt does
     guard_tokens: int = 250_000  # between two checks on held-out projects (monitors.py)
     gradient_clip: float = 1.0
     seed: int = 1
@@ -145,7 +143,20 @@ def recipe_named(name: str, layers: int, tokens: int) -> Recipe:
     """Raises Problem where a model has too few layers for an exit."""
     recipe = {"lite": lite_recipe, "paper": paper_recipe}[name](layers, tokens)
     if not recipe.exits:
-        raise Problem(
-            "bad_request", f"recipe {name!r} has no exit for a model of {layers} layers; use a deeper model."
-        )
+        raise Problem("bad_request", f"recipe {name!r} has no exit for a model of {layers} layers; use a deeper model.")
     return recipe
+
+
+def parse_exits(text: str, layers: int) -> tuple[int, ...]:
+    """Depths below L, ascending, as the command line writes them: `7,9,13`.
+
+    Raises:
+        Problem: they are not that.
+    """
+    try:
+        exits = tuple(int(each) for each in text.split(","))
+    except ValueError:
+        exits = ()
+    if not exits or exits != tuple(sorted(set(exits))) or not 0 < exits[0] <= exits[-1] < layers:
+        raise Problem("bad_request", f"--exits {text}: give layers from 1 to {layers - 1}, ascending, such as 5,7,13.")
+    return exits

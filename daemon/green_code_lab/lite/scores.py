@@ -21,9 +21,7 @@ _ROWS = 8
 
 
 @torch.no_grad()
-def score(
-    decoder: Decoder, corpus: Corpus, depths: tuple[int, ...], positions: int, bos: int | None
-) -> Scores:
+def score(decoder: Decoder, corpus: Corpus, depths: tuple[int, ...], positions: int, bos: int | None) -> Scores:
     """Scores at exits and the last layer, on held-out shards: `positions` per language, in windows spread over the shard."""
     depths = (*depths, decoder.config.layers)
     half = decoder.dtype == torch.float32 and bfloat16_pays(decoder.device)

@@ -10,7 +10,6 @@ from typing import Any
 
 from torch import Tensor
 
-from green_code.decoding.exit_policies import parse_exits
 from green_code.models.bundle import (
     AGENT,
     CALIBRATION,
@@ -33,7 +32,7 @@ from green_code_lab.corpus.ngrams import MOST_TOKENS, write_ngrams
 from green_code_lab.lite import checkpoint
 from green_code_lab.lite.job import Job, check_prefill_exit, log
 from green_code_lab.lite.monitors import BEYOND_REPAIR, worst_rise
-from green_code_lab.lite.recipe import Recipe, focused, recipe_named
+from green_code_lab.lite.recipe import Recipe, focused, parse_exits, recipe_named
 from green_code_lab.lite.scores import MANIFEST_POSITIONS, WINDOW, Scores, losses_at, rounded, score
 from green_code_lab.lite.trainer import Start, TrainingInputs, train
 
@@ -41,9 +40,7 @@ from green_code_lab.lite.trainer import Start, TrainingInputs, train
 def make_ngrams(job: Job) -> None:
     """The bundle's n-gram table; vocabularies of more tokens than a table holds have none."""
     if len(job.vocabulary) > MOST_TOKENS:
-        log(
-            f"no n-gram table: the vocabulary has {len(job.vocabulary):,} tokens, at most {MOST_TOKENS:,} fit"
-        )
+        log(f"no n-gram table: the vocabulary has {len(job.vocabulary):,} tokens, at most {MOST_TOKENS:,} fit")
         return
     corpus = open_corpus(job.corpus_folder, job.vocabulary, WINDOW, WINDOW)
     write_ngrams(corpus, job.vocabulary.digest, job.bundle / NGRAMS, log)
@@ -62,8 +59,7 @@ def requested_recipe(job: Job) -> Recipe:
         recipe = focused(recipe, parse_exits(job.args.exits, job.config.layers), job.config.layers)
     if not recipe.steps:
         raise Problem(
-            "bad_request",
-            f"--tokens {recipe.tokens} is less than one step; give at least {recipe.tokens_per_step}.",
+            "bad_request", f"--tokens {recipe.tokens} is less than one step; give at least {recipe.tokens_per_step}."
         )
     if job.args.prefill_exit is not None:
         check_prefill_exit(job.args.prefill_exit, recipe.exits)
@@ -80,9 +76,7 @@ def train_lite(job: Job) -> None:
     train(inputs, recipe, job.lite_folder, log)
 
 
-def starting_point(
-    found: Found, own: Bundle | None, served: Bundle | None, recipe: Recipe
-) -> tuple[Start, str]:
+def starting_point(found: Found, own: Bundle | None, served: Bundle | None, recipe: Recipe) -> tuple[Start, str]:
     """Where a run of `recipe` for the bundle `own` starts, and a sentence for the log.
 
     A bundle of the same recipe that was exported part way resumes at its step. Otherwise a run starts from the bundle's

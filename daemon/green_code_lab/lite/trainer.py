@@ -113,9 +113,7 @@ class Windows:
 
 
 class _Run:
-    def __init__(
-        self, inputs: TrainingInputs, recipe: Recipe, run: Path, report: Callable[[str], None]
-    ) -> None:
+    def __init__(self, inputs: TrainingInputs, recipe: Recipe, run: Path, report: Callable[[str], None]) -> None:
         self._inputs, self._recipe, self._folder = inputs, recipe, run
         cpu = not torch.cuda.is_available()
         half = bfloat16_pays(torch.device("cpu" if cpu else "cuda"))
@@ -136,9 +134,7 @@ class _Run:
         if recipe.teacher == "untouched":
             self._teacher = Decoder.load(inputs.config, dict(inputs.base)).to(device)
         fuse = fusing_pays(self._decoder)
-        self._report(
-            f"{device}, {'bfloat16' if half else 'float32'}, {'compiled' if fuse else 'not compiled'}"
-        )
+        self._report(f"{device}, {'bfloat16' if half else 'float32'}, {'compiled' if fuse else 'not compiled'}")
         optimiser = torch.optim.AdamW(
             self._trained.values(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
         )
@@ -250,8 +246,7 @@ class _Run:
         self._add_scores(scores)
         language, rise = worst_rise(untouched, now)
         exits = {
-            name: " ".join(f"{by['agreement'][exit]:.2f}" for exit in self._recipe.exits)
-            for name, by in scores.items()
+            name: " ".join(f"{by['agreement'][exit]:.2f}" for exit in self._recipe.exits) for name, by in scores.items()
         }
         self._report(
             f"held out: last layer's loss {rise:+.1%} at most ({language}); agreement at {self._recipe.exits}: {exits}"

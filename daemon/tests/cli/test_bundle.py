@@ -73,9 +73,7 @@ def test_refuses_an_agent_for_other_exits(bundle: Path, capsys: pytest.CaptureFi
 
 
 @pytest.mark.parametrize("part", ["svd_head.safetensors", "ngrams.safetensors", "lenses.safetensors"])
-def test_refuses_a_part_that_holds_something_else(
-    bundle: Path, capsys: pytest.CaptureFixture[str], part: str
-) -> None:
+def test_refuses_a_part_that_holds_something_else(bundle: Path, capsys: pytest.CaptureFixture[str], part: str) -> None:
     save_file({"other": np.zeros(4, np.float16)}, str(bundle / part))
     write_manifest(bundle, MANIFEST)
     status, found = report(capsys)
@@ -84,9 +82,7 @@ def test_refuses_a_part_that_holds_something_else(
 
 
 @pytest.mark.parametrize("change", [{"exits": 5}, {"exits": [2, 1]}, {"base": "gemma"}, {"base": {}}])
-def test_refuses_a_manifest_of_another_shape(
-    bundle: Path, capsys: pytest.CaptureFixture[str], change: dict
-) -> None:
+def test_refuses_a_manifest_of_another_shape(bundle: Path, capsys: pytest.CaptureFixture[str], change: dict) -> None:
     write_manifest(bundle, {**MANIFEST, **change})
     status, found = report(capsys)
     assert (status, found["reason"]) == (1, "bundle_invalid")
@@ -101,9 +97,7 @@ def test_an_unknown_name_is_refused(bundle: Path, capsys: pytest.CaptureFixture[
 def test_payback_of_the_training(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
     stop = {"threshold": 0.8, "saving": 0.2, "edit_similarity": 50.0, "allowed_loss": 0.02}
     stops = {"balanced": {**stop, "saved_joules": 0.3}, "quality": {**stop, "saved_joules": -0.01}}
-    (bundle / "calibration.json").write_text(
-        json.dumps({"presets": stops, "reference": {"energy_source": "estimate"}})
-    )
+    (bundle / "calibration.json").write_text(json.dumps({"presets": stops, "reference": {"energy_source": "estimate"}}))
     training = {"tokens": 2e6, "method": "LITE", "joules": 1000, "energy_source": "estimate"}
     write_manifest(bundle, {**MANIFEST, "training": training})
     status, found = report(capsys)

@@ -86,9 +86,7 @@ def test_wrong_usage_is_status_2(arguments: list[str], capsys: pytest.CaptureFix
         (["--max-prompt-tokens", "-1"], "max_prompt_tokens"),
     ],
 )
-def test_bad_options_are_named(
-    arguments: list[str], word: str, run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_bad_options_are_named(arguments: list[str], word: str, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     give_stdin(monkeypatch, b"x = ")
     status, out, _ = run("complete", "-", "--json", *arguments)
     assert status == 1 and json.loads(out)["reason"] == "bad_request" and word in out
@@ -166,9 +164,7 @@ def test_commands_of_other_distributions_are_listed_and_run(
     )
     (work / "other-1.dist-info").mkdir()
     (work / "other-1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: other\nVersion: 1\n")
-    (work / "other-1.dist-info" / "entry_points.txt").write_text(
-        f"[{cli.ENTRY_POINT_GROUP}]\ndance = other:DANCE\n"
-    )
+    (work / "other-1.dist-info" / "entry_points.txt").write_text(f"[{cli.ENTRY_POINT_GROUP}]\ndance = other:DANCE\n")
     monkeypatch.syspath_prepend(str(work))
     assert cli.main(["dance", "--steps", "3"]) == 0 and capsys.readouterr().out == "3 steps\n"
     with pytest.raises(SystemExit) as caught:
@@ -203,16 +199,7 @@ def test_a_closed_pipe_is_no_traceback() -> None:
 
 def test_the_real_runtime_in_process_with_a_tiny_random_model(work: Path, run: Run) -> None:
     (work / "a.py").write_text("def add(a, b):\n    return a\n")
-    arguments = (
-        "complete",
-        "a.py:2:13",
-        "--json",
-        "--no-engine",
-        "--model",
-        "tiny-random",
-        "--max-tokens",
-        "4",
-    )
+    arguments = ("complete", "a.py:2:13", "--json", "--no-engine", "--model", "tiny-random", "--max-tokens", "4")
     status, out, err = run(*arguments)
     assert status == 0, err
     result = json.loads(out)

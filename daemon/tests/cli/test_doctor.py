@@ -79,9 +79,7 @@ def test_a_running_engine_is_found() -> None:
 
 
 @pytest.mark.parametrize(("raised_to", "level"), [(None, "ok"), (0.9, "warn")])
-def test_agreement_of_shadow_checks(
-    monkeypatch: pytest.MonkeyPatch, raised_to: float | None, level: str
-) -> None:
+def test_agreement_of_shadow_checks(monkeypatch: pytest.MonkeyPatch, raised_to: float | None, level: str) -> None:
     async def engine_status() -> dict[str, Any]:
         return {"agreement": {"checks": 20, "agreed": 17, "calibrated": 0.9, "raised_to": raised_to}}
 

@@ -23,10 +23,7 @@ def rotated(x: Tensor, rope: Rope | None, position: int) -> Tensor:
 
 @torch.no_grad()
 def reference_forward(
-    decoder: Decoder,
-    ids: Sequence[int],
-    depths: Sequence[int],
-    kv_projections: Mapping[int, Tensor] | None = None,
+    decoder: Decoder, ids: Sequence[int], depths: Sequence[int], kv_projections: Mapping[int, Tensor] | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Run each position up to its depth; the layers above take the state that it has there for their keys and values.
 
@@ -70,7 +67,5 @@ def reference_forward(
                 inner = block.activation(inner)
             x = x + block.mlp_out_norm(block.mlp_out(inner))
         states.append(x)
-    stacked_keys, stacked_values = (
-        torch.stack([torch.stack(layer) for layer in layers]) for layers in (keys, values)
-    )
+    stacked_keys, stacked_values = (torch.stack([torch.stack(layer) for layer in layers]) for layers in (keys, values))
     return torch.stack(states), stacked_keys, stacked_values

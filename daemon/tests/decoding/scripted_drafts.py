@@ -27,9 +27,7 @@ from green_code.work import Prices
 from tests.models.references import tiny
 
 DECODER = tiny()
-_NOISE = torch.randn(
-    2, DECODER.config.width, DECODER.config.width, generator=torch.Generator().manual_seed(0)
-)
+_NOISE = torch.randn(2, DECODER.config.width, DECODER.config.width, generator=torch.Generator().manual_seed(0))
 DECODER.set_lenses({  # only some of the exits have a lens
     depth: LinearAdapter(noise / DECODER.config.width**0.5, torch.ones(DECODER.config.width))
     for depth, noise in zip((3, 4), _NOISE, strict=True)
@@ -50,9 +48,7 @@ Guess = Callable[[Sequence[int]], int | None]
 def price_by_hand(cache: KVCache) -> float:
     """The price of a cache's work at `PRICES`."""
     work = cache.work
-    return (
-        work.layer_batches + 0.1 * work.layer_positions + 0.5 * work.head_batches + 0.1 * work.head_positions
-    )
+    return work.layer_batches + 0.1 * work.layer_positions + 0.5 * work.head_batches + 0.1 * work.head_positions
 
 
 @dataclass

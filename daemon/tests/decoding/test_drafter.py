@@ -104,9 +104,7 @@ def test_wrong_drafts_cost_a_session_little_in_exact(policy: Policy) -> None:
     assert price_book.spent == pytest.approx(spent)
 
 
-@pytest.mark.parametrize(
-    "policy", [Full(), Fixed((2,)), Fixed((4,)), Confidence((2, 4), 0.05), Confidence((4,), 1.0)]
-)
+@pytest.mark.parametrize("policy", [Full(), Fixed((2,)), Fixed((4,)), Confidence((2, 4), 0.05), Confidence((4,), 1.0)])
 def test_wrong_drafts_cost_a_session_little_in_fast_and_in_exact_after_it(policy: Policy) -> None:
     """Prompt lookup is always wrong and reports a high acceptance rate. Compared with the same without drafts."""
     price_book, lookup = new_price_book(PRICES), ScriptedLookup(lambda _: END_OF_TEXT, 0.99)

@@ -18,9 +18,7 @@ from tests.decoding.references import DECODERS, TOLERANCE, operation, prompt_tok
 @pytest.mark.parametrize("name", DECODERS)
 @settings(max_examples=40, deadline=None)
 @given(operations=st.lists(operation, min_size=1, max_size=14))
-def test_any_order_of_operations_equals_a_full_forward(
-    name: str, operations: list[tuple[str, object]]
-) -> None:
+def test_any_order_of_operations_equals_a_full_forward(name: str, operations: list[tuple[str, object]]) -> None:
     decoder = DECODERS[name]
     cache = KVCache(decoder)
     for kind, argument in operations:
@@ -44,9 +42,7 @@ def test_any_order_of_operations_equals_a_full_forward(
         depth = cache.depth(position)
         state = cache.states(position, position + 1)[0]
         torch.testing.assert_close(state, expected[depth][position], **TOLERANCE)
-        torch.testing.assert_close(
-            decoder.logits(state), decoder.logits(expected[depth][position]), **TOLERANCE
-        )
+        torch.testing.assert_close(decoder.logits(state), decoder.logits(expected[depth][position]), **TOLERANCE)
 
 
 @settings(max_examples=30, deadline=None)
@@ -61,9 +57,7 @@ def test_work_is_counted_and_never_done_twice(lengths: list[int], depth: int) ->
         assert cache.work.layer_positions - before == pending
     kv_only = sum(length - 1 for length in lengths) if depth == decoder.config.layers else 0
     assert cache.work.kv_only == kv_only
-    assert (
-        cache.work.layer_positions == len(cache) * depth - kv_only == cache.layer_positions_before(len(cache))
-    )
+    assert cache.work.layer_positions == len(cache) * depth - kv_only == cache.layer_positions_before(len(cache))
 
 
 @pytest.mark.parametrize("prompt", [1, 251, 256, 700])
@@ -161,9 +155,7 @@ def test_an_interruption_leaves_a_valid_cache() -> None:
         cache.advance(19, 6)
     assert cache.depth(19) == 3
     cache.interrupt = lambda: None
-    torch.testing.assert_close(
-        cache.advance(19, 6), states_at_all_depths(decoder, cache.tokens)[6][19], **TOLERANCE
-    )
+    torch.testing.assert_close(cache.advance(19, 6), states_at_all_depths(decoder, cache.tokens)[6][19], **TOLERANCE)
 
 
 def test_long_prompts_run_in_parts() -> None:
@@ -171,9 +163,7 @@ def test_long_prompts_run_in_parts() -> None:
     cache = KVCache(decoder)
     tokens = [i % 80 for i in range(1100)]
     cache.append(tokens)
-    torch.testing.assert_close(
-        cache.advance(1099, 6), states_at_all_depths(decoder, tokens)[6][1099], **TOLERANCE
-    )
+    torch.testing.assert_close(cache.advance(1099, 6), states_at_all_depths(decoder, tokens)[6][1099], **TOLERANCE)
 
 
 def test_misuse_is_refused() -> None:

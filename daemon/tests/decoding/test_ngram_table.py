@@ -24,12 +24,7 @@ def test_an_ngram_and_an_array_of_ngrams_have_the_same_slot(ngram: list[int], sl
 
 def test_the_longest_known_ngram_gives_the_continuation() -> None:
     table = NgramTable(**columns({(1,): (2, 1.0), (9, 1): (3, 0.6), (8, 9, 1): (4, 0.2)}))
-    for context, token, share in (
-        ([1], 2, 1.0),
-        ([7, 1], 2, 1.0),
-        ([7, 9, 1], 3, 0.6),
-        ([5, 8, 9, 1], 4, 0.2),
-    ):
+    for context, token, share in (([1], 2, 1.0), ([7, 1], 2, 1.0), ([7, 9, 1], 3, 0.6), ([5, 8, 9, 1], 4, 0.2)):
         assert table.continuation(context) == (token, pytest.approx(share))
     assert table.continuation([1, 9]) is None
     assert table.continuation([]) is None

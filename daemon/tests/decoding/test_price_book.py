@@ -41,9 +41,7 @@ def test_the_expected_gain_of_an_exit() -> None:
     assert price_book.paying_exits(policy, 1.0, 1) == pytest.approx({4: (accepted / 2 - head) / 2 - 0.25})
     assert price_book.paying_exits(policy, 0.5, 1) == {}
     record.reads = AcceptanceRate(1.0, 2.0)  # the policy runs the head at times also where it continues
-    assert price_book.paying_exits(policy, 1.0, 1) == pytest.approx(
-        {4: (accepted / 2 - head) / 2 - 0.25 - head / 4}
-    )
+    assert price_book.paying_exits(policy, 1.0, 1) == pytest.approx({4: (accepted / 2 - head) / 2 - 0.25 - head / 4})
 
 
 def test_each_class_of_confidence_has_its_acceptance_rate() -> None:

@@ -157,9 +157,7 @@ def test_a_token_without_the_required_bytes_is_not_drafted() -> None:
         ([1, 6] + [1, 5] * 3, 0.57),
     ],
 )
-def test_the_acceptance_rate_depends_on_whether_the_occurrences_agree(
-    document: list[int], chance: float
-) -> None:
+def test_the_acceptance_rate_depends_on_whether_the_occurrences_agree(document: list[int], chance: float) -> None:
     draft = new_lookup([*document, 90]).draft([99, 1], b"")
     assert draft is not None
     assert draft.rate.chance == pytest.approx(chance, abs=0.1)  # priors change when they are measured again

@@ -53,9 +53,7 @@ def test_learned_kv_projections_apply_to_propagated_positions(name: str) -> None
     generator = torch.Generator().manual_seed(4)
     shape = 2 * c.kv_heads * c.head_width, c.width
     learned = {
-        layer: LinearAdapter(
-            torch.randn(shape, generator=generator) / 8, torch.rand(c.width, generator=generator)
-        )
+        layer: LinearAdapter(torch.randn(shape, generator=generator) / 8, torch.rand(c.width, generator=generator))
         for layer in range(PREFILL_EXIT + 2, layers + 1)
     }
     decoder.set_kv_projections(learned)
@@ -78,13 +76,9 @@ def test_learned_kv_projections_apply_to_propagated_positions(name: str) -> None
 
 @settings(max_examples=40, deadline=None)
 @given(
-    operations=st.lists(
-        st.one_of(operation, st.tuples(st.just("propagate"), st.floats(0, 1))), min_size=1, max_size=14
-    )
+    operations=st.lists(st.one_of(operation, st.tuples(st.just("propagate"), st.floats(0, 1))), min_size=1, max_size=14)
 )
-def test_work_is_counted_and_dropping_propagated_kv_makes_the_cache_exact(
-    operations: list[tuple[str, object]],
-) -> None:
+def test_work_is_counted_and_dropping_propagated_kv_makes_the_cache_exact(operations: list[tuple[str, object]]) -> None:
     """`pending` is what `advance` then runs; after `drop_propagated` every state is that of a full forward pass."""
     decoder = DECODERS["tiny"]
     cache = PropagatingKVCache(decoder, PREFILL_EXIT)

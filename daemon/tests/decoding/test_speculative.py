@@ -84,9 +84,7 @@ def test_exact_equals_full_whatever_share_of_the_drafts_is_right(
         return correct if generator.random() < share else generator.randrange(TOKENS)
 
     price_book, policy = new_price_book(CHEAP, math.inf), ScriptedPolicy(itertools.cycle(answers))
-    assert (
-        exact_tokens(policy, prompt, NEW_TOKENS, b"", price_book, ScriptedLookup(guess, chance)) == expected
-    )
+    assert exact_tokens(policy, prompt, NEW_TOKENS, b"", price_book, ScriptedLookup(guess, chance)) == expected
 
 
 @pytest.mark.parametrize("lookup_name", LOOKUPS)
@@ -240,10 +238,7 @@ def test_healed_tokens_spell_the_removed_one_again() -> None:
 
 
 def complete(
-    policy: Policy | None = None,
-    max_tokens: int = 6,
-    deadline: float = math.inf,
-    lookup: ScriptedLookup | None = None,
+    policy: Policy | None = None, max_tokens: int = 6, deadline: float = math.inf, lookup: ScriptedLookup | None = None
 ) -> tuple[Generated, KVCache]:
     """A completion in `exact`, and its cache; the exits of `policy` draft."""
     cache, result = new_cache([1, 5, 7]), Generated()
@@ -253,9 +248,7 @@ def complete(
 
     drafter = Drafter(EagerPriceBook(CHEAP), lookup, policy or Full(), CHOOSER, ends)
     stream = decode(cache, drafter, Verifier(Full(), CHOOSER), CHOOSER, b"", max_tokens)
-    generate(
-        result, stream, VOCABULARY, required=b"", situation=None, max_tokens=max_tokens, deadline=deadline
-    )
+    generate(result, stream, VOCABULARY, required=b"", situation=None, max_tokens=max_tokens, deadline=deadline)
     return result, cache
 
 

@@ -101,9 +101,7 @@ def test_the_estimate_is_cpu_seconds_times_watts() -> None:
 
 
 @pytest.mark.parametrize(("text", "watts"), [("6.5", 6.5), ("", 10.0), ("many", 10.0), ("-3", 10.0)])
-def test_watts_per_core_come_from_the_environment(
-    monkeypatch: pytest.MonkeyPatch, text: str, watts: float
-) -> None:
+def test_watts_per_core_come_from_the_environment(monkeypatch: pytest.MonkeyPatch, text: str, watts: float) -> None:
     monkeypatch.setenv(meters.WATTS_VARIABLE, text)
     assert meters.EstimateMeter().watts_per_core == watts
 

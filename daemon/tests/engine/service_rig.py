@@ -26,9 +26,7 @@ class Rig:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.address = (
-            transport.PIPE_PREFIX + uuid.uuid4().hex if sys.platform == "win32" else str(folder / "s")
-        )
+        self.address = transport.PIPE_PREFIX + uuid.uuid4().hex if sys.platform == "win32" else str(folder / "s")
         self.loader = FakeLoader()
         self.ledger = Ledger(folder / "data" / "energy.sqlite3")
         self.now = 0.0
@@ -40,9 +38,7 @@ class Rig:
 
     async def client(self, model: str | None = None) -> EngineClient:
         client = await open_client(
-            self.address,
-            model=model,
-            on_notification=lambda method, value: self.notifications.append((method, value)),
+            self.address, model=model, on_notification=lambda method, value: self.notifications.append((method, value))
         )
         self.clients.append(client)
         return client
@@ -55,9 +51,7 @@ class Rig:
         return [value["state"] for method, value in self.notifications if method == messages.STATUS]
 
     def rows(self) -> list[tuple[Any, ...]]:
-        return self.ledger._run(
-            "SELECT reason, language, tokens, accepted FROM completions ORDER BY time", ()
-        )
+        return self.ledger._run("SELECT reason, language, tokens, accepted FROM completions ORDER BY time", ())
 
 
 async def until(condition: Callable[[], Any]) -> None:

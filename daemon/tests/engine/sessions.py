@@ -61,15 +61,11 @@ def changed(params: CompletionParams, **changes: Any) -> CompletionParams:
     return {**params, **changes}  # type: ignore[typeddict-item]
 
 
-def complete(
-    session: Session, params: CompletionParams, interrupted_after: int | None = None
-) -> CompletionResult:
+def complete(session: Session, params: CompletionParams, interrupted_after: int | None = None) -> CompletionResult:
     """`interrupted_after`: how many checks for an interruption the request passes before it is superseded; None: all."""
     polls = itertools.count()
     never = interrupted_after is None
-    return session.complete(
-        params, lambda: None if never or next(polls) < interrupted_after else "superseded"
-    )
+    return session.complete(params, lambda: None if never or next(polls) < interrupted_after else "superseded")
 
 
 def undrafted(runtime: Runtime, params: CompletionParams) -> CompletionResult:

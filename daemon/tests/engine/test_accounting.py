@@ -39,9 +39,7 @@ def test_full_depth_saves_nothing(runtime: Runtime) -> None:
     assert result["exits"] == [LAYERS] * 6
 
 
-def test_full_depth_saves_nothing_when_the_text_ends(
-    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_full_depth_saves_nothing_when_the_text_ends(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
     """The pass that gives the end of the text is one of full depth, too."""
     monkeypatch.setattr(runtime.vocabulary, "eos", range(len(runtime.vocabulary)))
     result = complete(runtime.new_session(), PARAMS)
@@ -76,9 +74,7 @@ def test_an_interrupted_completion_keeps_its_tokens_and_books_no_loss(
 
 
 @pytest.mark.parametrize("decoding", ["full", "fast", "exact"])
-def test_after_an_interruption_at_once_full_depth_pays_for_the_whole_prompt(
-    runtime: Runtime, decoding: str
-) -> None:
+def test_after_an_interruption_at_once_full_depth_pays_for_the_whole_prompt(runtime: Runtime, decoding: str) -> None:
     params, session = changed(PARAMS, decoding=decoding), runtime.new_session()
     complete(session, params, interrupted_after=0)
     result, fresh = complete(session, params), complete(runtime.new_session(), params)
@@ -157,9 +153,7 @@ def test_exact_after_fast_costs_only_the_layers_that_fast_left_out(runtime: Runt
 
 def test_a_propagated_prompt_costs_less_than_an_exact_one(runtime: Runtime) -> None:
     """Its last positions are at full depth, as many as in a prompt that is exact throughout."""
-    exact, propagated = (
-        complete(with_exits(runtime, prefill_exit).new_session(), FAST) for prefill_exit in (None, 4)
-    )
+    exact, propagated = (complete(with_exits(runtime, prefill_exit).new_session(), FAST) for prefill_exit in (None, 4))
     assert propagated["energy_joules"] < exact["energy_joules"]
     # The last layer computes only keys and values of the prompt in both; they differ by layer 5.
     left_out = propagated["prompt_tokens"] - 1 - EXACT_TAIL
@@ -190,9 +184,7 @@ def test_the_joules_are_those_of_the_work(
     )
     passes = result["tokens"] + (result["reason"] == "end_of_text")
     prompt = result["prompt_tokens"]
-    small_batch_positions = (
-        5 * 4 + 1 + 6 * (passes - 1)
-    )  # the last layer runs over one position of the prompt
+    small_batch_positions = 5 * 4 + 1 + 6 * (passes - 1)  # the last layer runs over one position of the prompt
     assert result["energy_full_joules"] == pytest.approx(
         passes * (6 * PRICES.layer_batch + PRICES.head_batch + PRICES.head_position)
         + PRICES.small_batch_position * small_batch_positions

@@ -48,11 +48,7 @@ def test_an_agent_for_another_width_is_refused(bundle: Path) -> None:
 
 
 def test_n_grams_of_another_vocabulary_are_refused(bundle: Path) -> None:
-    columns = {
-        "checks": np.zeros(4, np.uint16),
-        "tokens": np.zeros(4, np.uint16),
-        "chances": np.zeros(4, np.uint8),
-    }
+    columns = {"checks": np.zeros(4, np.uint16), "tokens": np.zeros(4, np.uint16), "chances": np.zeros(4, np.uint8)}
     save_columns(columns, bundle / NGRAMS, {"vocabulary": "another"})
     write_tiny_manifest(bundle)
     with pytest.raises(Problem, match=r"another vocabulary.*green-code adapt ngrams"):

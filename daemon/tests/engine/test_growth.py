@@ -80,9 +80,7 @@ def test_new_positions_are_those_of_the_new_tokens(runtime: Runtime) -> None:
         before = runtime.vocabulary.encode(editor.lines[200])
         editor.type(200, " value" * words)
         added = len(runtime.vocabulary.encode(editor.lines[200])) - len(before)
-        assert (
-            new_positions(editor.complete(200, "full")) <= added + 2
-        )  # token healing removes one at both ends
+        assert new_positions(editor.complete(200, "full")) <= added + 2  # token healing removes one at both ends
 
 
 @pytest.mark.parametrize("decoding", ["full", "exact"])

@@ -73,9 +73,7 @@ async def test_a_removed_bundle_is_reported_when_it_is_back(tmp_path: Path) -> N
 
 
 @pytest.mark.asyncio
-async def test_under_load_a_changed_agent_is_in_use_within_two_seconds_and_no_request_is_lost(
-    rig: Rig,
-) -> None:
+async def test_under_load_a_changed_agent_is_in_use_within_two_seconds_and_no_request_is_lost(rig: Rig) -> None:
     bundles = rig.folder / "bundles"
     (bundles / "fake").mkdir(parents=True)
     rig.open_gates()

@@ -129,9 +129,7 @@ async def test_a_crash_while_loading_is_an_internal_error_with_its_cause(rig: Ri
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize(("prefix", "reason"), [("raise", "internal_error"), ("problem", "bundle_invalid")])
-async def test_a_failing_completion_answers_and_the_next_one_works(
-    rig: Rig, prefix: str, reason: str
-) -> None:
+async def test_a_failing_completion_answers_and_the_next_one_works(rig: Rig, prefix: str, reason: str) -> None:
     client = await rig.client()
     rig.open_gates()
     assert await reason_of(complete(client, prefix)) == reason
@@ -191,9 +189,7 @@ async def test_a_changed_bundle_is_taken_up_without_dropping_a_request(rig: Rig)
 
 
 @pytest.mark.asyncio
-async def test_a_bundle_that_lost_its_manifest_leaves_the_one_in_use(
-    rig: Rig, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_bundle_that_lost_its_manifest_leaves_the_one_in_use(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     client = await rig.client()
     rig.open_gates()
     await complete(client)
@@ -329,8 +325,7 @@ async def test_energy_goes_to_peers_that_completed_and_at_most_once_a_second(rig
     await rig.client()
     received: list[dict[str, Any]] = []
     client = await open_client(
-        rig.address,
-        on_notification=lambda method, value: received.append(value) if method == "energy" else None,
+        rig.address, on_notification=lambda method, value: received.append(value) if method == "energy" else None
     )
     rig.clients.append(client)
     started = time.monotonic()
@@ -341,9 +336,7 @@ async def test_energy_goes_to_peers_that_completed_and_at_most_once_a_second(rig
     assert received[-1]["session"]["completions"] == 5 and received[-1]["mean_layers"] == 9
     assert received[-1]["last_exits"] == [6, 12] and received[-1]["model"] == "fake"
     assert set(received[-1]) == set(messages.EnergyMessage.__annotations__)
-    assert not [value for method, value in rig.notifications if method == "energy"], (
-        "the other peer completed nothing"
-    )
+    assert not [value for method, value in rig.notifications if method == "energy"], "the other peer completed nothing"
 
 
 @pytest.mark.asyncio

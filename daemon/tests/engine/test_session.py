@@ -92,13 +92,7 @@ def test_drafts_change_no_text_through_edits(runtime: Runtime, changes: dict[str
     """One session types, goes back and goes on; each text is that of a new session without drafts."""
     runtime = with_exits(runtime)
     session = runtime.new_session()
-    prefixes = (
-        EXACT["prefix"],
-        EXACT["prefix"] + " + s",
-        "total = first - second\nx",
-        "",
-        EXACT["prefix"][:30],
-    )
+    prefixes = (EXACT["prefix"], EXACT["prefix"] + " + s", "total = first - second\nx", "", EXACT["prefix"][:30])
     for prefix, suffix in itertools.product(prefixes, (EXACT["suffix"], "\n\n", "")):
         params = changed(EXACT, **changes, prefix=prefix, suffix=suffix)
         result, expected = complete(session, params), undrafted(runtime, params)

@@ -32,20 +32,13 @@ def complete_once(checks: ShadowChecks, one: Candidate, **changes: Any) -> None:
 def test_the_binomial_test_is_the_binomial_distribution() -> None:
     scipy = pytest.importorskip("scipy.stats")
     for successes, probability in ((0, 0.1), (7, 0.5), (15, 0.9), (20, 0.9)):
-        assert at_most(successes, 20, probability) == pytest.approx(
-            scipy.binom.cdf(successes, 20, probability)
-        )
+        assert at_most(successes, 20, probability) == pytest.approx(scipy.binom.cdf(successes, 20, probability))
 
 
 def test_only_what_exits_decided_is_checked_and_only_while_idle_on_mains() -> None:
     battery = False
     checks = ShadowChecks(CALIBRATION, lambda: battery)
-    for other in (
-        candidate(decoding="exact"),
-        candidate(policy="fixed:6"),
-        candidate(1.0),
-        candidate(text=""),
-    ):
+    for other in (candidate(decoding="exact"), candidate(policy="fixed:6"), candidate(1.0), candidate(text="")):
         complete_once(checks, other)
         assert checks.due(IDLE_SECONDS) is None
     complete_once(checks, candidate(), reason="budget")
@@ -83,9 +76,7 @@ def test_a_block_that_disagrees_raises_the_threshold_step_by_step_to_full_depth(
             checks.checked(candidate(checks.least_threshold or 0.8), " + 1" if n % 2 else " + 2")
         assert checks.least_threshold == raised_to
     agreement = checks.agreement
-    assert agreement == {"checks": BLOCK, "agreed": BLOCK // 2, "calibrated": 0.95, "raised_to": 1.0}, (
-        "of 0.9's block"
-    )
+    assert agreement == {"checks": BLOCK, "agreed": BLOCK // 2, "calibrated": 0.95, "raised_to": 1.0}, "of 0.9's block"
 
 
 def test_a_block_that_agrees_as_calibrated_raises_nothing() -> None:
@@ -135,9 +126,7 @@ async def test_in_service_a_check_counts_and_an_alarm_raises_the_threshold(
 
 
 @pytest.mark.asyncio
-async def test_agreement_persists_while_the_model_is_released(
-    rig: Rig, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_agreement_persists_while_the_model_is_released(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(FakeRuntime, "calibration", CALIBRATION, raising=False)
     rig.open_gates()
     client = await rig.client()

@@ -96,9 +96,7 @@ def run_everything(kernel: Kernel, config: ModelConfig, side: str) -> None:
     if config.tied_head:
         for depth in (1, config.layers):
             decoder.top_token_among(x, len(x) - 1, depth, torch.tensor([0, config.vocabulary - 1]).int())
-    classify = exit_probability_function(
-        decoder, ExitClassifier(config.width, (1, 2)).parameters_for_kernel()
-    )
+    classify = exit_probability_function(decoder, ExitClassifier(config.width, (1, 2)).parameters_for_kernel())
     assert classify is not None and 0 < classify(x[0], 7, TopToken(0, 0.5, 0.5), 1) < 1
 
 

@@ -50,9 +50,7 @@ def random_weights(config: ModelConfig) -> dict[str, Tensor]:
 def dequantised(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The weights as the kernel rounds them, in float32."""
     return {
-        name: w
-        if w.dim() == 1
-        else torch.from_numpy(dequantise(quantise(w.numpy()), w.shape[1])[: len(w)].copy())
+        name: w if w.dim() == 1 else torch.from_numpy(dequantise(quantise(w.numpy()), w.shape[1])[: len(w)].copy())
         for name, w in weights.items()
     }
 
@@ -87,9 +85,7 @@ def run(decoder: KernelDecoder, x: Tensor, cuts: Mapping[int, int] | None = None
 
 
 def with_svd_head(kernel: Kernel, config: ModelConfig) -> KernelDecoder:
-    return KernelDecoder(
-        kernel, config, *pack(config, random_weights(config), Adapters(all_directions(config)))
-    )
+    return KernelDecoder(kernel, config, *pack(config, random_weights(config), Adapters(all_directions(config))))
 
 
 @functools.cache

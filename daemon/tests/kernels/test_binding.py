@@ -38,15 +38,9 @@ def test_a_library_without_a_number_is_refused(built: Path) -> None:
 @pytest.mark.parametrize(
     "fields, difference",
     [
-        (
-            [("token", INT), ("margin", FLOAT), ("log_odds", FLOAT)],
-            "offsetof(top_token, log_odds) is 4.0, not 8",
-        ),
+        ([("token", INT), ("margin", FLOAT), ("log_odds", FLOAT)], "offsetof(top_token, log_odds) is 4.0, not 8"),
         ([("token", INT), ("log_odds", FLOAT)], "sizeof(top_token) is 12.0, not 8"),
-        (
-            [("token", INT), ("log_odds", FLOAT), ("gap", FLOAT)],
-            "offsetof(top_token, margin) is 8.0, not None",
-        ),
+        ([("token", INT), ("log_odds", FLOAT), ("gap", FLOAT)], "offsetof(top_token, margin) is 8.0, not None"),
         (
             [("token", INT), ("log_odds", FLOAT), ("margin", FLOAT), ("more", FLOAT)],
             "sizeof(top_token) is 12.0, not 16",
@@ -56,10 +50,7 @@ def test_a_library_without_a_number_is_refused(built: Path) -> None:
     ids=["order", "missing", "name", "more", "type"],
 )
 def test_another_layout_is_refused(
-    built: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    fields: list[tuple[str, type]],
-    difference: str,
+    built: Path, monkeypatch: pytest.MonkeyPatch, fields: list[tuple[str, type]], difference: str
 ) -> None:
     other = type("Other", (ctypes.Structure,), {"_fields_": fields})
     monkeypatch.setitem(STRUCTURES, "top_token", other)

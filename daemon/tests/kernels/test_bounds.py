@@ -11,10 +11,7 @@ import pytest
 from green_code.kernels.build import build_level, this_target
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="forbids pages by mprotect")
-UNDEFINED = (
-    "-fsanitize=undefined",
-    "-fsanitize-trap=undefined",
-)  # ends the process where C defines no result
+UNDEFINED = ("-fsanitize=undefined", "-fsanitize-trap=undefined")  # ends the process where C defines no result
 
 
 def run_guarded(level: str, library: Path) -> None:

@@ -142,15 +142,11 @@ def test_propagated_kv_are_those_of_the_learned_projections(kernels: dict[str, K
         assert learned.weight_bytes == plain.weight_bytes, "no token reads KV projections"
 
 
-def test_a_prompt_whose_last_layer_runs_over_few_positions_is_bit_identical(
-    kernels: dict[str, Kernel],
-) -> None:
+def test_a_prompt_whose_last_layer_runs_over_few_positions_is_bit_identical(kernels: dict[str, Kernel]) -> None:
     """Keys, values, and the states of positions whose token is requested, at once or later."""
     weights = random_weights(GEMMA)
     shape = 2 * GEMMA.kv_heads * GEMMA.head_width, GEMMA.width
-    learned = Adapters(
-        kv_projections={GEMMA.layers: LinearAdapter(torch.randn(shape), torch.ones(GEMMA.width))}
-    )
+    learned = Adapters(kv_projections={GEMMA.layers: LinearAdapter(torch.randn(shape), torch.ones(GEMMA.width))})
     for level, kernel in kernels.items():
         decoder = KernelDecoder(kernel, GEMMA, *pack(GEMMA, weights, learned))
         whole, cache = KVCache(decoder), KVCache(decoder)

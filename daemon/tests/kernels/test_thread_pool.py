@@ -163,8 +163,6 @@ def test_parts_are_computed_once_and_a_wait_leaves_the_core(tmp_path: Path) -> N
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    not sys.platform.startswith("linux"), reason="the compiler has a thread sanitizer for Linux"
-)
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the compiler has a thread sanitizer for Linux")
 def test_the_thread_sanitizer_finds_no_race(tmp_path: Path) -> None:
     check_thread_pool(tmp_path, "-O1", "-fsanitize=thread")

@@ -56,13 +56,9 @@ def test_the_svd_heads_top_token_is_that_of_exact_logits(name: str, kernels: dic
         for row in range(len(x)):
             some = torch.randperm(config.vocabulary)[: 1 + row % 5].int()
             best = decoder.top_token_among(x, row, config.layers, some)
-            assert best in some and logits[row, best] == pytest.approx(
-                float(logits[row, some].max()), abs=1e-4
-            )
+            assert best in some and logits[row, best] == pytest.approx(float(logits[row, some].max()), abs=1e-4)
         for each in (decoder, decoder_for(kernel, config)):
-            assert (
-                each.top_token_among(torch.zeros(1, config.width), 0, 1, torch.tensor([7, 3, 5]).int()) == 7
-            )
+            assert each.top_token_among(torch.zeros(1, config.width), 0, 1, torch.tensor([7, 3, 5]).int()) == 7
             for wrong in ([config.vocabulary], [-1], []):
                 with pytest.raises(ValueError, match="tokens"):
                     each.top_token_among(x, 3, config.layers, torch.tensor(wrong).int())
@@ -100,10 +96,7 @@ def test_lenses_and_svd_head_are_kept_apart(depths: tuple[int, int], kernels: di
     torch.manual_seed(12)
     weights, x = random_weights(GEMMA), states(GEMMA)
     width = GEMMA.width
-    lenses = {
-        depth: LinearAdapter(torch.randn(width, width) / width**0.5, 0.5 + torch.rand(width))
-        for depth in depths
-    }
+    lenses = {depth: LinearAdapter(torch.randn(width, width) / width**0.5, 0.5 + torch.rand(width)) for depth in depths}
     reference = Decoder.load(GEMMA, weights)
     reference.set_lenses(lenses)
     for level, kernel in kernels.items():

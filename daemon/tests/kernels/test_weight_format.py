@@ -29,9 +29,7 @@ def best(kernels: dict[str, Kernel], tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_saved_weights_are_those_of_memory(best: KernelFormat) -> None:
     found = find_model(TINY)
-    first, second = (
-        open_model(found, None, Adapters(), (best, TorchFormat(torch.float32))).decoder for _ in range(2)
-    )
+    first, second = (open_model(found, None, Adapters(), (best, TorchFormat(torch.float32))).decoder for _ in range(2))
     weights = dict(found.open().tensors(None))
     x = torch.randn(5, first.config.width, generator=torch.Generator().manual_seed(0))
     built = best.build(first.config, weights, Adapters()).logits(x)
@@ -46,12 +44,8 @@ def test_kept_lenses_and_kv_projections_are_those_given(best: KernelFormat, tmp_
     matrix = torch.randn(width, width, generator=generator) / width**0.5
     matrix[:, 0] *= 20
     both = 2 * found.config.kv_heads * found.config.head_width
-    projection = LinearAdapter(
-        torch.randn(both, width, generator=generator), torch.rand(width, generator=generator)
-    )
-    adapters = Adapters(
-        None, {2: LinearAdapter(matrix, torch.rand(width, generator=generator))}, {6: projection}
-    )
+    projection = LinearAdapter(torch.randn(both, width, generator=generator), torch.rand(width, generator=generator))
+    adapters = Adapters(None, {2: LinearAdapter(matrix, torch.rand(width, generator=generator))}, {6: projection})
     x = torch.randn(5, width, generator=generator)
     for one in (best, TorchFormat(torch.float32), TorchFormat(torch.bfloat16)):
         x = x.to(one.dtype if isinstance(one, TorchFormat) else torch.float32)
@@ -83,9 +77,7 @@ def test_with_an_svd_head_the_head_is_that_of_the_file(
     assert opened.top_token_among(x, 0, 6, some) == built.top_token_among(x, 0, 6, some)
     assert opened.top_tokens(x, 0, len(x), 6) == built.top_tokens(x, 0, len(x), 6)
     for decoder in (opened, built):
-        assert [each.token for each in decoder.top_tokens(x, 0, len(x), 6)] == decoder.logits(x).argmax(
-            -1
-        ).tolist()
+        assert [each.token for each in decoder.top_tokens(x, 0, len(x), 6)] == decoder.logits(x).argmax(-1).tolist()
     assert torch.equal(_propagated_kv(opened), _propagated_kv(built))
 
 
@@ -99,9 +91,7 @@ def _propagated_kv(decoder: Backend) -> Tensor:
 
 
 @pytest.mark.parametrize("damage", [b"", b"not an array", None])
-def test_damaged_records_are_removed_and_reported(
-    best: KernelFormat, tmp_path: Path, damage: bytes | None
-) -> None:
+def test_damaged_records_are_removed_and_reported(best: KernelFormat, tmp_path: Path, damage: bytes | None) -> None:
     open_model(find_model(TINY), None, Adapters(), (best,))
     (records,) = tmp_path.glob("tiny-random-*/records.npy")
     records.write_bytes(records.read_bytes()[:-1] if damage is None else damage)
@@ -110,9 +100,7 @@ def test_damaged_records_are_removed_and_reported(
     assert isinstance(open_model(find_model(TINY), None, Adapters(), (best,)).decoder, KernelDecoder)
 
 
-def test_torch_serves_a_model_that_the_kernel_cannot(
-    best: KernelFormat, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_torch_serves_a_model_that_the_kernel_cannot(best: KernelFormat, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weight_format, "unsupported_reason", lambda _: "another family")
     assert isinstance(
         open_model(find_model(TINY), None, Adapters(), (best, TorchFormat(torch.float32))).decoder, Decoder

@@ -30,10 +30,7 @@ def lsp_names() -> set[str]:
 def test_protocol_ts_has_our_methods_states_and_reasons_and_no_others() -> None:
     """On failure change extension/src/protocol.ts or link/messages.py: the two are one list."""
     ours = lsp_names().union(
-        *(
-            get_args(kind)
-            for kind in (messages.State, messages.StopReason, messages.Refusal, messages.Decoding)
-        )
+        *(get_args(kind) for kind in (messages.State, messages.StopReason, messages.Refusal, messages.Decoding))
     )
     assert literals(ROOT / "extension" / "src" / "protocol.ts") == ours
 
@@ -42,15 +39,8 @@ def test_the_protocol_page_names_everything() -> None:
     page = (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8")
     values = [value for name, value in vars(messages).items() if name.isupper() and isinstance(value, str)]
     missing = [name for name in (*values, *get_args(messages.State)) if name not in page]
-    shapes = (
-        messages.CompletionParams,
-        messages.CompletionResult,
-        messages.EnergyMessage,
-        messages.EngineStatus,
-    )
-    missing += [
-        key for shape in shapes for key in shape.__annotations__ if f"`{key}" not in page and key not in page
-    ]
+    shapes = (messages.CompletionParams, messages.CompletionResult, messages.EnergyMessage, messages.EngineStatus)
+    missing += [key for shape in shapes for key in shape.__annotations__ if f"`{key}" not in page and key not in page]
     assert not missing
 
 

@@ -43,10 +43,7 @@ def test_lines_join_to_the_text_and_end_where_lsp_ends_them(text: str) -> None:
 
 @given(
     TEXTS,
-    st.lists(
-        st.tuples(st.integers(0, 6), st.integers(0, 9), st.integers(0, 6), st.integers(0, 9), TEXTS),
-        max_size=6,
-    ),
+    st.lists(st.tuples(st.integers(0, 6), st.integers(0, 9), st.integers(0, 6), st.integers(0, 9), TEXTS), max_size=6),
     st.sampled_from(ENCODINGS),
 )
 def test_edits_do_to_the_lines_what_they_do_to_a_string(

@@ -147,9 +147,7 @@ class Other(Editor):
         deletion = types.TextDocumentContentChangePartial(types.Range(start, end), text="")
         insertion = types.TextDocumentContentChangePartial(types.Range(start, start), text=new)
         self.client.text_document_did_change(
-            types.DidChangeTextDocumentParams(
-                types.VersionedTextDocumentIdentifier(2, URI), [deletion, insertion]
-            )
+            types.DidChangeTextDocumentParams(types.VersionedTextDocumentIdentifier(2, URI), [deletion, insertion])
         )
 
     async def execute(self, command: str, *arguments: Any) -> Any:

@@ -65,9 +65,7 @@ class Window:
         self.now = 0.0
         self.shown: list[StatusMessage] = []
         self.engine: ScriptedSupervisor = None  # type: ignore[assignment]
-        self.front = Front(
-            self.shown.append, lambda energy: None, self._make, on_battery, clock=lambda: self.now
-        )
+        self.front = Front(self.shown.append, lambda energy: None, self._make, on_battery, clock=lambda: self.now)
 
     def _make(self, on_status: Any, on_energy: Any) -> Any:
         self.engine = ScriptedSupervisor(on_status, on_energy)
@@ -106,20 +104,13 @@ def test_explanations_follow_the_last_request() -> None:
     window = Window()
     assert "no request in this window yet" in window.reason()[1]
     window.front.open(URI, "python", "print(\nx = \n")
-    window.engine.answers = [
-        result(),
-        result("", "empty"),
-        Problem("model_missing", "Not installed. Install it."),
-    ]
+    window.engine.answers = [result(), result("", "empty"), Problem("model_missing", "Not installed. Install it.")]
     assert window.complete(0, 6)
     explanation = window.front.explain()
     assert explanation["reason"] == "closing_bracket" and explanation["last"] is not None
     assert explanation["last"]["tokens"] == [{"text": "1", "layers": 6}, {"text": ")", "layers": 12}]
     assert window.complete(1, 4) is None and window.reason()[0] == "empty"
-    assert window.complete(1, 4) is None and window.reason() == (
-        "model_missing",
-        "Not installed. Install it.",
-    )
+    assert window.complete(1, 4) is None and window.reason() == ("model_missing", "Not installed. Install it.")
     assert window.front.explain()["last"] is not None, "the last completion stays"
     assert window.complete(0, 0) is None and window.reason()[0] == "no_context"
     window.front.configure({"trigger": "manual"})
@@ -232,18 +223,10 @@ def test_disabled_and_paused_hide_the_engines_state() -> None:
     window.front.configure({"enabled": False})
     window.front.configure({"enabled": False})
     window.front.configure({})
-    assert [status["state"] for status in window.shown] == [
-        "starting",
-        "ready",
-        "paused",
-        "disabled",
-        "ready",
-    ]
+    assert [status["state"] for status in window.shown] == ["starting", "ready", "paused", "disabled", "ready"]
 
 
-@pytest.mark.parametrize(
-    ("pauses", "on_battery", "warms_up"), [(False, True, 1), (True, False, 1), (True, True, 0)]
-)
+@pytest.mark.parametrize(("pauses", "on_battery", "warms_up"), [(False, True, 1), (True, False, 1), (True, True, 0)])
 def test_the_model_is_not_loaded_ahead_where_completions_are_paused(
     pauses: bool, on_battery: bool, warms_up: int
 ) -> None:

@@ -130,9 +130,7 @@ def test_a_pattern_without_a_slash_also_means_the_name() -> None:
     assert matching_glob(["", "/", "c"], "/a/b/c.sql", ["/a"]) is None
 
 
-@pytest.mark.parametrize(
-    "glob", ["**/private", "private/", "private", "~/work/private/**", "~/work/private", "~/"]
-)
+@pytest.mark.parametrize("glob", ["**/private", "private/", "private", "~/work/private/**", "~/work/private", "~/"])
 def test_a_folder_that_is_named_is_private_with_all_that_is_below_it(
     glob: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

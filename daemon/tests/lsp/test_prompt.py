@@ -42,9 +42,7 @@ def test_typing_only_extends_the_prefix_but_for_rare_big_steps(
 
 
 def test_an_anchor_moves_to_half_the_cap_when_the_window_is_full() -> None:
-    document = Document(
-        "file:///a.py", "python", "".join(f"line {number:04}\n" for number in range(500)), "utf-16"
-    )
+    document = Document("file:///a.py", "python", "".join(f"line {number:04}\n" for number in range(500)), "utf-16")
     window = PromptWindow()
     lengths, starts = [], []
     for line in range(200, 300):
@@ -61,9 +59,7 @@ def test_the_beginning_of_a_file_is_kept_as_long_as_it_fits() -> None:
 
 
 def test_edits_above_keep_the_anchor_on_its_line() -> None:
-    document = Document(
-        "file:///a.py", "python", "".join(f"line {number:04}\n" for number in range(300)), "utf-16"
-    )
+    document = Document("file:///a.py", "python", "".join(f"line {number:04}\n" for number in range(300)), "utf-16")
     window = PromptWindow()
     before = window.prompt(document.lines, 250, 0, TOKENS).prefix
     window.follow(document.apply(Span(3, 0, 3, 0), "new\nlines\n"))
@@ -73,9 +69,7 @@ def test_edits_above_keep_the_anchor_on_its_line() -> None:
 
 
 def test_an_edit_over_the_anchor_makes_a_new_window() -> None:
-    document = Document(
-        "file:///a.py", "python", "".join(f"line {number:04}\n" for number in range(300)), "utf-16"
-    )
+    document = Document("file:///a.py", "python", "".join(f"line {number:04}\n" for number in range(300)), "utf-16")
     window = PromptWindow()
     window.prompt(document.lines, 250, 0, TOKENS)
     window.follow(document.apply(Span(100, 0, 240, 0), ""))

@@ -19,9 +19,7 @@ class Window:
     def __init__(self, text: str) -> None:
         self.document: Document | None = Document(URI, "python", text, "utf-16")
         self.retained: list[str] = []
-        self.watch = RetentionWatch(
-            lambda uri: self.document.lines if self.document else None, self.retained.append
-        )
+        self.watch = RetentionWatch(lambda uri: self.document.lines if self.document else None, self.retained.append)
 
     def edit(self, span: Span, text: str) -> None:
         assert self.document is not None

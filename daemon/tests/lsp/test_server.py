@@ -141,9 +141,7 @@ async def test_a_completion_its_acceptance_and_its_explanation(editor: Editor) -
     await editor.until(lambda: editor.energies and editor.energies[-1]["session"]["accepted"] == 1)
     energy = editor.energies[-1]
     assert energy["today"]["completions"] == 1 and energy["last_exits"] == [6, 12]
-    assert (
-        energy["threshold"] == 0.8 and energy["model"] == "fake" and energy["today"]["source"] == "estimate"
-    )
+    assert energy["threshold"] == 0.8 and energy["model"] == "fake" and energy["today"]["source"] == "estimate"
     report = await editor.call(messages.LSP_REPORT)
     assert report["today"]["accepted"] == 1 and report["by_language"][0]["language"] == "python"
     explanation = await editor.call(messages.LSP_EXPLAIN)
@@ -227,9 +225,7 @@ async def test_restart_engine_and_a_dead_engine(editor: Editor) -> None:
     # The front's own engine command starts the real engine, where there is no model called `fake`.
     assert await editor.complete(0, 3) == []
     explanation = await editor.call(messages.LSP_EXPLAIN)
-    assert (
-        explanation["reason"] in ("model_missing", "internal_error", "engine_lost") and explanation["message"]
-    )
+    assert explanation["reason"] in ("model_missing", "internal_error", "engine_lost") and explanation["message"]
     assert "error" in [status["state"] for status in editor.statuses]
     assert await editor.call(messages.LSP_RESTART_ENGINE) == {}
 
@@ -261,19 +257,14 @@ def test_the_log_holds_no_text_of_the_users() -> None:
     )
     initialize = '{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"capabilities":{}}}'
     done = subprocess.run(
-        (*FRONT, "--verbose"),
-        input=frame(initialize) + frame(opened),
-        capture_output=True,
-        timeout=WAIT_SECONDS,
+        (*FRONT, "--verbose"), input=frame(initialize) + frame(opened), capture_output=True, timeout=WAIT_SECONDS
     )
     assert b"hunter2" not in done.stderr
 
 
 def test_errors_of_the_library_are_logged_without_the_text_they_were_about() -> None:
     name = "pygls.protocol.json_rpc"
-    failed = logging.LogRecord(
-        name, logging.ERROR, "", 0, "Failed to handle %r: %s", ("didOpen", "hunter2"), None
-    )
+    failed = logging.LogRecord(name, logging.ERROR, "", 0, "Failed to handle %r: %s", ("didOpen", "hunter2"), None)
     assert without_user_text(failed) and failed.getMessage() == "Failed to handle %r: %s"
     sent = logging.LogRecord(name, logging.INFO, "", 0, "Sending data: %s", ("hunter2",), None)
     ours = logging.LogRecord("green_code.lsp.front", logging.INFO, "", 0, "state %s", ("ready",), None)

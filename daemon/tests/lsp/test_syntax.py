@@ -120,11 +120,7 @@ def lexed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.mark.parametrize(
     ("end", "kind"),
-    [
-        ("    def last(self):\n        |", None),
-        ("        # |", "comment"),
-        ('        """Says\n\n|', "string"),
-    ],
+    [("    def last(self):\n        |", None), ("        # |", "comment"), ('        """Says\n\n|', "string")],
 )
 def test_of_a_large_file_the_nearest_lines_are_lexed(end: str, kind: str | None, lexed: list[str]) -> None:
     for methods in (1, 5000):
@@ -154,9 +150,7 @@ def test_a_key_costs_what_it_touches(lexed: list[str]) -> None:
 
 
 @settings(max_examples=25, deadline=None)
-@given(
-    st.lists(st.tuples(st.integers(0, 60), st.sampled_from(['"""', "# a", "\n", "'", "x = 1\n"])), min_size=5)
-)
+@given(st.lists(st.tuples(st.integers(0, 60), st.sampled_from(['"""', "# a", "\n", "'", "x = 1\n"])), min_size=5))
 def test_what_is_known_never_differs_from_lexing_anew(edits: list[tuple[int, str]]) -> None:
     document, known = Document("file:///a.py", "python", METHOD * 9, "utf-16"), Syntax()
     with pytest.MonkeyPatch.context() as patch:

@@ -80,9 +80,7 @@ LETTERS = st.text("ab ", max_size=4)
 
 
 @given(st.lists(st.tuples(LETTERS, LETTERS), max_size=8), LETTERS)
-def test_what_is_shown_continues_the_text_as_some_answer_did(
-    answers: list[tuple[str, str]], now: str
-) -> None:
+def test_what_is_shown_continues_the_text_as_some_answer_did(answers: list[tuple[str, str]], now: str) -> None:
     recent = TypeThrough()
     for prefix, text in answers:
         recent.add(params(prefix), {**ANSWER, "text": text})

@@ -9,14 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from green_code.models.adapters import (
-    LinearAdapter,
-    check_adapters,
-    corrected,
-    read_adapters,
-    read_lenses,
-    save_lenses,
-)
+from green_code.models.adapters import LinearAdapter, check_adapters, corrected, read_adapters, read_lenses, save_lenses
 from green_code.models.bundle import KV_PROJECTIONS, LENSES, SVD_HEAD, load_bundle, write_manifest
 from green_code.models.tiny import TinySource
 from green_code.problems import Problem
@@ -92,9 +85,7 @@ def test_damaged_and_unfit_adapters_are_refused(damage: str, message: str, tmp_p
     elif damage == "too few KV projections":
         save_lenses(tmp_path / KV_PROJECTIONS, {6: random_adapter(outputs=KV_WIDTH)})
     elif damage == "narrow KV projection":
-        save_lenses(
-            tmp_path / KV_PROJECTIONS, {5: random_adapter(64, KV_WIDTH), 6: random_adapter(outputs=KV_WIDTH)}
-        )
+        save_lenses(tmp_path / KV_PROJECTIONS, {5: random_adapter(64, KV_WIDTH), 6: random_adapter(outputs=KV_WIDTH)})
     else:
         save_file({"directions": torch.ones(4, 64)}, tmp_path / SVD_HEAD)
     with pytest.raises(Problem, match=message):

@@ -15,15 +15,7 @@ from safetensors.numpy import save_file
 
 from green_code.decoding.exit_classifier import ExitClassifier, load_exit_classifier
 from green_code.models.adapters import LinearAdapter, read_adapters, save_lenses
-from green_code.models.bundle import (
-    KV_PROJECTIONS,
-    LENSES,
-    Bundle,
-    early_thresholds,
-    load_bundle,
-    refresh_manifest,
-    write_manifest,
-)
+from green_code.models.bundle import KV_PROJECTIONS, LENSES, Bundle, load_bundle, refresh_manifest, write_manifest
 from green_code.models.catalog import find_model
 from green_code.models.weights import Model, TorchFormat, open_model
 from green_code.problems import Problem
@@ -106,9 +98,7 @@ def test_kv_projections_change_the_conversion_key_and_must_fit_the_prefill_exit(
     refresh_manifest(folder)
     manifest = json.loads((folder / "manifest.json").read_text())
     for prefill_exit, fits in ((4, True), (3, False)):
-        (folder / "manifest.json").write_text(
-            json.dumps({**manifest, "exits": [4], "prefill_exit": prefill_exit})
-        )
+        (folder / "manifest.json").write_text(json.dumps({**manifest, "exits": [4], "prefill_exit": prefill_exit}))
         bundle = load_bundle(folder)
         assert bundle.weights_key == without.weights_key and bundle.conversion_key != without.conversion_key
         if fits:
@@ -146,9 +136,7 @@ def test_an_agent_with_nan_or_for_other_exits_is_refused(tmp_path: Path) -> None
         load_exit_classifier(tmp_path / "b", (2, 4))
 
 
-def test_a_damaged_conversion_is_removed_and_reported(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_damaged_conversion_is_removed_and_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GREEN_CODE_CACHE_DIR", str(tmp_path))
     open_tiny()
     (weights,) = tmp_path.glob("tiny-random-*/weights.safetensors")
@@ -158,9 +146,7 @@ def test_a_damaged_conversion_is_removed_and_reported(
     assert len(open_tiny().vocabulary) == 370
 
 
-def test_an_interrupted_removal_does_not_prevent_a_conversion(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupted_removal_does_not_prevent_a_conversion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GREEN_CODE_CACHE_DIR", str(tmp_path))
     open_tiny()
     (description,) = tmp_path.glob("tiny-random-*/model.json")
@@ -185,11 +171,7 @@ def test_a_bundle_that_changes_during_its_conversion_is_not_cached(
 
 
 @pytest.mark.parametrize(
-    "error",
-    [
-        torch.OutOfMemoryError("CUDA out of memory"),
-        RuntimeError("DefaultCPUAllocator: can't allocate memory"),
-    ],
+    "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
 )
 def test_too_little_memory_does_not_remove_the_conversion(
     error: RuntimeError, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -205,17 +187,11 @@ def test_too_little_memory_does_not_remove_the_conversion(
     assert list(tmp_path.glob("tiny-random-*/weights.safetensors")), "the conversion is kept"
 
 
-def test_a_new_conversion_removes_those_unused_for_a_month(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_new_conversion_removes_those_unused_for_a_month(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GREEN_CODE_CACHE_DIR", str(tmp_path))
     key = "0123456789abcdef"
     unused = [tmp_path / f"tiny-random-{key}", tmp_path / f"tiny-random-{key}.part"]
-    kept = [
-        tmp_path / f"tiny-random-{key[::-1]}",
-        tmp_path / f"other-{key}",
-        tmp_path / "tiny-random-notes",
-    ]
+    kept = [tmp_path / f"tiny-random-{key[::-1]}", tmp_path / f"other-{key}", tmp_path / "tiny-random-notes"]
     for folder in (*unused, *kept):
         folder.mkdir()
         (folder / "model.json").touch()
@@ -243,9 +219,3 @@ def test_an_unwritable_cache_is_reported_with_a_fix(tmp_path: Path, monkeypatch:
 def test_an_unknown_model_is_reported_with_the_catalog() -> None:
     with pytest.raises(Problem, match="gemma-3-270m"):
         find_model("no-such-model")
-
-
-def test_early_thresholds_have_all_their_names() -> None:
-    presets = {name: {"threshold": at} for name, at in (("quality", 1.0), ("balanced", 0.7), ("saver", 0.5))}
-    assert early_thresholds({"presets": presets}, 0.7) == {"T=0.7, balanced": 0.7, "T=0.5, saver": 0.5}
-    assert early_thresholds({}, 0.7) == {"T=0.7": 0.7}

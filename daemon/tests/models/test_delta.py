@@ -23,10 +23,7 @@ def test_distortion_is_that_of_the_optimal_quantiser(bits: int, published: float
 @pytest.mark.parametrize("columns", [128, 80])
 def test_a_saved_delta_is_read_again(tmp_path: Path, columns: int) -> None:
     base = {"m": torch.zeros(8, columns), "n": torch.ones(5)}
-    adapted = {
-        "m": torch.randn(8, columns, generator=torch.Generator().manual_seed(0)),
-        "n": torch.ones(5) * 1.5,
-    }
+    adapted = {"m": torch.randn(8, columns, generator=torch.Generator().manual_seed(0)), "n": torch.ones(5) * 1.5}
     save_delta(tmp_path / "delta.safetensors", base, adapted, {"m": 3})
     deltas = dict(read_delta(tmp_path / "delta.safetensors"))
     assert torch.equal(deltas["n"], torch.full((5,), 0.5))
@@ -52,9 +49,7 @@ def test_deltas_are_compared_by_their_contents(tmp_path: Path) -> None:
 
 def test_values_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     save_file(
-        {"n:vector": np.array([np.nan], np.float16)},
-        str(tmp_path / "delta.safetensors"),
-        metadata={"bits": "{}"},
+        {"n:vector": np.array([np.nan], np.float16)}, str(tmp_path / "delta.safetensors"), metadata={"bits": "{}"}
     )
     with pytest.raises(Problem, match="NaN"):
         list(read_delta(tmp_path / "delta.safetensors"))

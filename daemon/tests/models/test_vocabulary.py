@@ -8,15 +8,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from green_code.models.tiny import TinySource
-from green_code.models.vocabulary import (
-    Pieces,
-    Vocabulary,
-    build_tokenizer,
-    choose_ids,
-    keeps_text,
-    text_of,
-    without_prefix,
-)
+from green_code.models.vocabulary import Vocabulary, keeps_text, text_of, without_prefix
 
 VOCABULARY = Vocabulary(*TinySource().vocabulary(None))
 code_like = st.text(st.sampled_from("def return(self):\n\t =▁<>0x_'\"é日😀\r"), max_size=60)
@@ -66,45 +58,14 @@ def test_the_space_that_a_tokenizer_puts_before_a_text_is_removed(how: str) -> N
 @pytest.mark.parametrize("start", [b"re", b"r", b"    ", b"\xe6", b"retu"])
 def test_compatible_tokens_are_those_whose_bytes_agree(start: bytes) -> None:
     compatible = VOCABULARY.tokens_compatible_with(start)
-    expected = [
-        i for i, b in enumerate(VOCABULARY.token_bytes) if b and (b.startswith(start) or start.startswith(b))
-    ]
+    expected = [i for i, b in enumerate(VOCABULARY.token_bytes) if b and (b.startswith(start) or start.startswith(b))]
     assert sorted(compatible) == expected
     assert [i for i in range(len(VOCABULARY.token_bytes)) if VOCABULARY.is_compatible(i, start)] == expected
 
 
-def test_a_pruned_vocabulary_keeps_the_parts_of_its_tokens() -> None:
-    texts = [
-        "<eos>",
-        "<bos>",
-        *(f"<0x{b:02X}>" for b in range(256)),
-        *"abcdefgh",
-        "▁",
-        "\n",
-        "ab",
-        "cd",
-        "abcd",
-        "gh",
-    ]
-    kinds = [3, 3, *[6] * 256, *[1] * (len(texts) - 258)]
-    pieces = Pieces(texts, [-float(i) for i in range(len(texts))], kinds, bos=1, eos=0)
-    counts = [0] * len(texts)
-    counts[texts.index("abcd")] = 5
-    ids = choose_ids(pieces, counts, 300)
-    pruned = pieces.subset(ids)
-    vocabulary = Vocabulary(build_tokenizer(pruned), pruned.bos, [pruned.eos])
-    assert [vocabulary.token_bytes[i] for i in vocabulary.encode("abcd")] == [b"abcd"]
-    assert vocabulary.decode(vocabulary.encode("gh")) == "gh"
-
-
 @pytest.mark.parametrize(
     ("data", "text"),
-    [
-        ("é".encode()[:1], ""),
-        (b"a\xe6\x97", "a"),
-        (b"\xff\xffabcd", "\ufffd\ufffdabcd"),
-        ("日".encode(), "日"),
-    ],
+    [("é".encode()[:1], ""), (b"a\xe6\x97", "a"), (b"\xff\xffabcd", "\ufffd\ufffdabcd"), ("日".encode(), "日")],
 )
 def test_an_incomplete_last_character_is_left_out(data: bytes, text: str) -> None:
     assert text_of(data) == text

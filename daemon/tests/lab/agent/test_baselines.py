@@ -60,9 +60,7 @@ def score(how: str, data: Rollouts) -> Score:
         ([1, 7], 7, 7, "confidence", 4, 1),
     ],
 )
-def test_outcomes(
-    tokens: list[int], final: int, source: int, how: str, depth: float, agreement: float
-) -> None:
+def test_outcomes(tokens: list[int], final: int, source: int, how: str, depth: float, agreement: float) -> None:
     result = score(how, same(tokens, final, source))
     assert (result.depth, result.agreement, result.whole) == (depth, agreement, agreement)
 

@@ -10,14 +10,7 @@ import pytest
 
 from green_code.link.messages import CompletionParams
 from green_code_lab.agent import calibrate as calibrating
-from green_code_lab.agent.calibrate import (
-    FULL_DEPTH,
-    LINES,
-    THRESHOLDS,
-    calibrate,
-    choose_presets,
-    file_means,
-)
+from green_code_lab.agent.calibrate import FULL_DEPTH, LINES, THRESHOLDS, calibrate, choose_presets, file_means
 
 FULL = {"threshold": FULL_DEPTH, "saving": 0.05, "joules": 1.9, "joules_full": 2.0, "edit_similarity": 60.0}
 
@@ -57,9 +50,7 @@ def test_a_file_counts_once_by_the_mean_of_its_lines() -> None:
     assert sorted(zip(*found, strict=True)) == [(20.0, 17.0), (30.0, 30.0)]
 
 
-def test_lines_of_a_file_are_tested_together_and_few_files_certify_nothing(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_lines_of_a_file_are_tested_together_and_few_files_certify_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files of two languages, completed by their own names, so that the texts show which rows are of a file."""
     files = [(language, f"# {language} {n}\n" * 10 + "value = compute(value)\n" * 10) for n in range(40) for language in ("python", "java")]  # fmt: skip
     short = [("python", "too = short")]

@@ -43,9 +43,7 @@ def test_three_agents_in_a_table_with_the_baselines(tmp_path: Path) -> None:
     assert list(found) == [SUPERVISED, PPO, BOTH]
     assert found[PPO].arguments["updates"] == 3
     networks = {name: candidate.network for name, candidate in found.items()}
-    scores = compare(
-        all_baselines(networks, toy(), PRICES), toy(), PRICES, draw_typing(toy(), 16, 1, 0), None
-    )
+    scores = compare(all_baselines(networks, toy(), PRICES), toy(), PRICES, draw_typing(toy(), 16, 1, 0), None)
     lines = list(table(scores, SUPERVISED))
     assert len(lines) == 1 + len(scores)
     assert any(line.startswith("oracle") for line in lines)

@@ -33,9 +33,7 @@ def test_rewards_by_hand() -> None:
     assert environment.cost[0] == pytest.approx(first_layers - reward[0])  # the layers below the first exit
     reward, _ = environment.step(np.array([1]))  # exit, right
     assert reward[0] == pytest.approx(-0.03 - 0.2)
-    reward, _ = environment.step(
-        np.array([1])
-    )  # next token: exit at once, wrong, and the source had the right one
+    reward, _ = environment.step(np.array([1]))  # next token: exit at once, wrong, and the source had the right one
     assert reward[0] == pytest.approx(-0.03 - 0.2 - 2 * 5.0)
     assert environment.waiting[0].tolist() == [1, 12]  # segment 2→4 was paid; both wait below 4→6
     reward, _ = environment.step(np.array([0]))

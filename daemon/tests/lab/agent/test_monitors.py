@@ -23,19 +23,12 @@ PRICES = TokenPrices(
     decision=0.0,
     error=2.0,
 )
-ARGUMENTS = replace(
-    Arguments(), environments=16, steps=32, updates=60, epochs=2, learning_rate=3e-3, entropy=0.0
-)
+ARGUMENTS = replace(Arguments(), environments=16, steps=32, updates=60, epochs=2, learning_rate=3e-3, entropy=0.0)
 
 
 def run(prices: TokenPrices, arguments: Arguments, log: Path, share: float = 0.6) -> None:
     data = toy(share)
-    train(
-        ExitEnvironment(data, prices, draw_typing(data, 16, 4, 1), None),
-        arguments,
-        log,
-        report=lambda _: None,
-    )
+    train(ExitEnvironment(data, prices, draw_typing(data, 16, 4, 1), None), arguments, log, report=lambda _: None)
 
 
 def test_collapse(tmp_path: Path) -> None:

@@ -15,10 +15,7 @@ SCALE = 4.0 * 3  # γ · the last exit, layer 3 from 0
 def rewards_of(exit_tokens: list[int], first_right: int, actions: list[int]) -> list[float]:
     """Exits are layers 1 and 3 of 0 … 5; `first_right` counts from 0, too."""
     data = rollouts(
-        np.tile(exit_tokens, (16, 1)),
-        np.full(16, 7),
-        np.full(16, 7),
-        first_right=np.full(16, first_right + 1),
+        np.tile(exit_tokens, (16, 1)), np.full(16, 7), np.full(16, 7), first_right=np.full(16, first_right + 1)
     )
     environment = PaperEnvironment(data, REWARDS, 1, seed=0)
     return [float(environment.step(np.array([action]))[0][0]) for action in actions]

@@ -50,9 +50,7 @@ def environment(count: int = 16) -> ExitEnvironment:
 
 def result_of(network: ExitClassifier) -> Score:
     data = toy()
-    return compare(
-        [by_agent("agent", network, 0.5, PRICES)], data, PRICES, draw_typing(data, 64, 2, seed=5), None
-    )[0]
+    return compare([by_agent("agent", network, 0.5, PRICES)], data, PRICES, draw_typing(data, 64, 2, seed=5), None)[0]
 
 
 @pytest.mark.parametrize("fitted", [False, pytest.param(True, marks=pytest.mark.slow)])
@@ -67,10 +65,7 @@ def test_learns_to_leave_where_the_state_says_so(tmp_path: Path, fitted: bool) -
 
 def test_same_seed_same_agent(tmp_path: Path) -> None:
     short = replace(ARGUMENTS, updates=2)
-    weights = [
-        train(environment(), short, tmp_path / name, report=lambda _: None).state_dict()
-        for name in ("a", "b")
-    ]
+    weights = [train(environment(), short, tmp_path / name, report=lambda _: None).state_dict() for name in ("a", "b")]
     assert all(torch.equal(weights[0][k], weights[1][k]) for k in weights[0])
     rows = [json.loads(line) for line in (tmp_path / "a").read_text().splitlines()[1:]]
     assert {"return", "kl", "entropy", "value_loss", "exits"} <= rows[0].keys()
@@ -98,9 +93,7 @@ def test_expected_cost_by_hand() -> None:
     )
     logits = torch.tensor([[[0.0, 0.0], [-30.0, 30.0]]])
     arguments = replace(FIT, carried=0.5, temperature=0.0)
-    got = supervised.expected_cost(
-        logits, torch.tensor([[1.0, 0.0]]), torch.tensor([[5, 5]]), toy(), prices, arguments
-    )
+    got = supervised.expected_cost(logits, torch.tensor([[1.0, 0.0]]), torch.tensor([[5, 5]]), toy(), prices, arguments)
     decide = 0.03 + 0.2
     # Leaves; a layer, and keys and values in the last, will be paid for, half by itself.
     second = decide + 0.5 * (0.02 + 0.001)

@@ -26,10 +26,7 @@ def sparse(random: np.random.Generator, mean: float, rows: int) -> np.ndarray:
 def test_a_loss_at_the_bound_is_seldom_certified(draw: Draw, allowed: float) -> None:
     random, rounds = np.random.default_rng(1), 400
     full = np.full(600, 50.0)
-    ps = [
-        p_value(full.tolist(), (full - draw(random, 50 * allowed, 600)).tolist(), allowed)
-        for _ in range(rounds)
-    ]
+    ps = [p_value(full.tolist(), (full - draw(random, 50 * allowed, 600)).tolist(), allowed) for _ in range(rounds)]
     assert np.mean(np.array(ps) <= LEVEL) <= LEVEL + 2 * (LEVEL * (1 - LEVEL) / rounds) ** 0.5
 
 

@@ -20,14 +20,7 @@ from green_code.models.vocabulary import Vocabulary
 from green_code.problems import Problem
 from green_code_lab.agent.baselines import sigmoid
 from green_code_lab.agent.record import _bounds, record
-from green_code_lab.agent.rollouts import (
-    CHUNK,
-    NO_SOURCE,
-    Rollouts,
-    merge_rollouts,
-    open_rollouts,
-    write_rollouts,
-)
+from green_code_lab.agent.rollouts import CHUNK, NO_SOURCE, Rollouts, merge_rollouts, open_rollouts, write_rollouts
 from green_code_lab.corpus import Corpus
 from tests.lab.agent.replayed import rollouts
 from tests.models.references import tiny
@@ -60,19 +53,7 @@ def recorded(decoder: Decoder, corpus: Corpus, tmp_path_factory: pytest.TempPath
     parts = []
     for language in corpus.languages:
         parts.append(folder / language)
-        record(
-            decoder,
-            bytes_vocabulary(),
-            corpus,
-            language,
-            "train",
-            EXITS,
-            160,
-            0,
-            parts[-1],
-            "w",
-            lambda _: None,
-        )
+        record(decoder, bytes_vocabulary(), corpus, language, "train", EXITS, 160, 0, parts[-1], "w", lambda _: None)
     return merge_rollouts(folder, parts)
 
 
@@ -89,9 +70,7 @@ def forward(decoder: Decoder, tokens: list[int]) -> torch.Tensor:
     return torch.stack(seen)
 
 
-def test_both_continuations_are_those_of_plain_forwards(
-    decoder: Decoder, corpus: Corpus, recorded: Rollouts
-) -> None:
+def test_both_continuations_are_those_of_plain_forwards(decoder: Decoder, corpus: Corpus, recorded: Rollouts) -> None:
     """The first episode of Java: its place is found by its source, and everything in it is computed again."""
     pairs = np.flatnonzero(recorded.episodes == 0)
     forced = [slice(recorded.starts[n], recorded.starts[n + 1]) for n in pairs[1::2]]
@@ -119,9 +98,7 @@ def test_what_source_and_model_share_is_run_once(decoder: Decoder, tmp_path: Pat
     generator = np.random.default_rng(3)
     tokens = [MARKER, *generator.integers(32, 127, 30).tolist()]
     while len(tokens) < 150:
-        tokens.append(
-            int(decoder.logits(forward(decoder, tokens)[-1, -1])[: len(bytes_vocabulary())].argmax())
-        )
+        tokens.append(int(decoder.logits(forward(decoder, tokens)[-1, -1])[: len(bytes_vocabulary())].argmax()))
         if generator.random() < 0.15:
             tokens[-1] = int(generator.integers(32, 127))
     corpus = Corpus(
@@ -130,9 +107,7 @@ def test_what_source_and_model_share_is_run_once(decoder: Decoder, tmp_path: Pat
     with pytest.MonkeyPatch.context() as patch:
         rows, run = [0], Decoder.run_layers
 
-        def counted(
-            self: Decoder, first: int, last: int, x: torch.Tensor, start: int, stop: int, *rest: Any
-        ) -> None:
+        def counted(self: Decoder, first: int, last: int, x: torch.Tensor, start: int, stop: int, *rest: Any) -> None:
             rows[0] += (last + 1 - first) * (stop - start)
             run(self, first, last, x, start, stop, *rest)
 
@@ -173,9 +148,7 @@ def check(decoder: Decoder, recorded: Rollouts, rows: slice, text: list[int], fo
     shares = candidates.where(near, -torch.inf).softmax(-1).amax(-1).T.numpy()
     np.testing.assert_allclose(sigmoid(recorded.log_odds[rows]), shares, atol=1e-2)
     first, second = logits[exits].topk(2).values.unbind(-1)
-    np.testing.assert_allclose(
-        recorded.margins[rows], (first - second).clamp(max=LOGIT_RANGE).T.numpy(), atol=1e-2
-    )
+    np.testing.assert_allclose(recorded.margins[rows], (first - second).clamp(max=LOGIT_RANGE).T.numpy(), atol=1e-2)
 
 
 def test_chunks_end_where_completions_do(recorded: Rollouts) -> None:
@@ -199,9 +172,7 @@ def test_languages_are_joined_in_order(recorded: Rollouts, corpus: Corpus) -> No
 
 @pytest.mark.parametrize("missing", ["rollouts.json", "tokens.npz", "states.bin"])
 def test_a_folder_that_was_cut_off_names_the_command(tmp_path: Path, missing: str) -> None:
-    (tmp_path / "rollouts.json").write_text(
-        json.dumps({"exits": [2], "layers": 6, "width": 8, "weights": ""})
-    )
+    (tmp_path / "rollouts.json").write_text(json.dumps({"exits": [2], "layers": 6, "width": 8, "weights": ""}))
     (tmp_path / missing).unlink(missing_ok=True)
     with pytest.raises(Problem, match="green-code train rollouts"):
         open_rollouts(tmp_path)
@@ -231,9 +202,7 @@ def test_no_document_is_in_two_parts(corpus: Corpus) -> None:
 def test_a_shard_without_a_long_document_is_refused(decoder: Decoder, tmp_path: Path) -> None:
     short = Corpus({("java", "train"): np.tile([MARKER, *range(40, 60)], 9)}, document_marker=MARKER)
     with pytest.raises(Problem, match="gather more code"):
-        record(
-            decoder, bytes_vocabulary(), short, "java", "train", EXITS, 9, 0, tmp_path, "w", lambda _: None
-        )
+        record(decoder, bytes_vocabulary(), short, "java", "train", EXITS, 9, 0, tmp_path, "w", lambda _: None)
 
 
 def test_errors_by_hand() -> None:

@@ -52,10 +52,7 @@ def test_forward_passes_have_each_number_of_positions_and_read_each_weight_once(
 
 
 def test_equal_top_tokens_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    texts, other = (
-        [[1, *range(40, 189)], [1, 300, 301]],
-        tiny(),
-    )  # the first is longer than a batch of the head
+    texts, other = ([[1, *range(40, 189)], [1, 300, 301]], tiny())  # the first is longer than a batch of the head
     assert internals.rounding(other, REFERENCE, texts) == {"positions": 153, "agreement": 1.0}
 
     def differs_over_few(states: Tensor, start: int, stop: int, depth: int) -> list[TopToken]:

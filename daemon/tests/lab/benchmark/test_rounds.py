@@ -112,9 +112,7 @@ def samples_of(engine: str, factor: float, joules: float | None = 10.0) -> list[
 
 def test_a_token_is_what_follows_the_prompt_and_its_first_token() -> None:
     figures = summarise(samples_of("ours", 1.0), "ours")["ours", 1]
-    assert figures["token_ms"] == pytest.approx(
-        (100.0, 50.0, 150.0)
-    )  # 3 s for 60 tokens, twice and three times
+    assert figures["token_ms"] == pytest.approx((100.0, 50.0, 150.0))  # 3 s for 60 tokens, twice and three times
     assert figures["token_cpu_ms"] == pytest.approx(200.0) and figures["token_mj"] == pytest.approx(1000.0)
     assert figures["prompt_token_ms"] == pytest.approx(20.0) and figures["cold_joules"] == pytest.approx(40.0)
     assert "long_prompt_token_ms" not in figures

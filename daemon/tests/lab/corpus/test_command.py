@@ -31,9 +31,7 @@ def test_a_users_own_folder_is_enough(tmp_path: Path, capsys: pytest.CaptureFixt
         path.write_text(code(3_000, i))
     (tmp_path / "app" / "part0" / "copy.py").write_text(code(3_000, 0))
     (tmp_path / "app" / "secrets.py").write_text(code(3_000, 99))
-    (tmp_path / "rows.jsonl").write_text(
-        json.dumps({"language": "python", "prefix": code(900, 7), "reference": ""})
-    )
+    (tmp_path / "rows.jsonl").write_text(json.dumps({"language": "python", "prefix": code(900, 7), "reference": ""}))
     run(tmp_path, "--from", str(tmp_path / "app"), "--exclude", str(tmp_path / "rows.jsonl"))
     corpus = open_corpus(tmp_path / "corpus", open_vocabulary(TinySource(), None), 20_000, 1_000)
     assert corpus.languages == ("python",)

@@ -67,10 +67,7 @@ def test_a_row_with_edits_all_over_is_kept_out(rows: EvaluationRows) -> None:
     for i in range(0, len(edited), 19):
         edited[i] = f"other_{i}"
     assert found(rows, " ".join(edited)) == "nearly holding an evaluation row"
-    assert (
-        found(rows, " ".join([*words(100, 1), *edited, *words(3000, 2)]))
-        == "nearly holding an evaluation row"
-    )
+    assert found(rows, " ".join([*words(100, 1), *edited, *words(3000, 2)])) == "nearly holding an evaluation row"
     for i in range(0, len(edited), 6):
         edited[i] = f"other_{i}"
     assert found(rows, " ".join(edited)) is None

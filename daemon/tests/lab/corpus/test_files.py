@@ -75,9 +75,7 @@ def test_licence_comments_are_left_out(path: str, head: str) -> None:
     assert found.text == body
 
 
-@pytest.mark.parametrize(
-    ("path", "head"), [("x.py", "# What it does.\n\n"), ("X.java", "/** What it does. */\n")]
-)
+@pytest.mark.parametrize(("path", "head"), [("x.py", "# What it does.\n\n"), ("X.java", "/** What it does. */\n")])
 def test_other_comments_stay(path: str, head: str) -> None:
     text = head + code(900, 2)
     (found,) = source_file("a", "1", "MIT", path, text.encode(), Report())

@@ -62,9 +62,7 @@ def publish(site: Path, name: str, licence: str, digest: str | None = None) -> N
     )
 
 
-def test_permissive_projects_are_taken_with_version_and_licence(
-    site: Path, index: str, tmp_path: Path
-) -> None:
+def test_permissive_projects_are_taken_with_version_and_licence(site: Path, index: str, tmp_path: Path) -> None:
     publish(site, "free", "MIT")
     publish(site, "copyleft", "GPL-3.0-only")
     report = Report()

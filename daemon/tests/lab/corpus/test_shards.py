@@ -84,10 +84,7 @@ def test_languages_stop_at_the_same_number_of_tokens(tmp_path: Path) -> None:
 
 
 def test_a_language_of_few_files_is_left_out_and_listed(tmp_path: Path) -> None:
-    content = parts() | {
-        ("java", "train"): [file("mine", "class A {}", language="java")],
-        ("java", "heldout"): [],
-    }
+    content = parts() | {("java", "train"): [file("mine", "class A {}", language="java")], ("java", "heldout"): []}
     assert list(write(tmp_path, content)["left_out"]) == ["java"]
     assert open_corpus(tmp_path, VOCABULARY, 1, 1).languages == ("python",)
 

@@ -74,11 +74,7 @@ def test_a_folder_is_a_project_without_what_others_wrote(project: Path) -> None:
         ("app/core/a.py", "python", "own"),
         ("app/core/A.java", "java", "own"),
     }
-    assert report.counts == {
-        "folders of builds, packages or settings": 3,
-        "undecodable": 1,
-        "looks like a secret": 1,
-    }
+    assert report.counts == {"folders of builds, packages or settings": 3, "undecodable": 1, "looks like a secret": 1}
 
 
 @pytest.mark.parametrize("suffix", [".zip", ".tar.gz", ".tar.xz"])

@@ -39,11 +39,7 @@ def test_named_projects_are_held_out() -> None:
     ],
 )
 def test_the_unit_is_the_coarsest_that_can_be_held_out(files: list[SourceFile], unit: str) -> None:
-    keys = {
-        "project": lambda f: f.project,
-        "folder": lambda f: f.name.rsplit("/", 1)[0],
-        "file": lambda f: f.name,
-    }
+    keys = {"project": lambda f: f.project, "folder": lambda f: f.name.rsplit("/", 1)[0], "file": lambda f: f.name}
     for seed in range(5):
         parts, units = split(files, seed)
         assert units == {"python": unit}

@@ -39,8 +39,7 @@ def test_python_tokens_become_python() -> None:
 
 def test_java_tokens_become_java() -> None:
     text = source_text(
-        "<s> package a . b ; public class C { int f ( int x ) { for ( int i = <NUM_LIT:0> ; i < x ; i ++ ) {",
-        "java",
+        "<s> package a . b ; public class C { int f ( int x ) { for ( int i = <NUM_LIT:0> ; i < x ; i ++ ) {", "java"
     )
     assert text.split("\n") == [
         "package a.b;",
@@ -74,11 +73,7 @@ def test_edit_similarity_is_the_levenshtein_ratio() -> None:
         ("police kill the gunman", "police killed the gunman", 3 / 4),  # Lin 2004, section 3.1
         ("the gunman kill police", "police killed the gunman", 2 / 4),
         ("self.items[name]", "self.items[key]", 10 / 12),  # five of six words each: self . items [ ]
-        (
-            "f(<STR_LIT>, x)",
-            "f(<STR_LIT>)",
-            8 / 10,
-        ),  # a literal is one word: f ( <STR_LIT> ) of six and of four
+        ("f(<STR_LIT>, x)", "f(<STR_LIT>)", 8 / 10),  # a literal is one word: f ( <STR_LIT> ) of six and of four
         ("", "x", 0.0),
         ("", "", 1.0),
     ],
@@ -98,9 +93,7 @@ def test_bleu_is_the_geometric_mean_of_its_precisions() -> None:
 def test_chrf_by_hand() -> None:
     """ab against abc: unigrams 2/2 and 2/3, pairs 1/1 and 1/2; longer ones are in one of them at most."""
     precision, recall = 1.0, (2 / 3 + 1 / 2) / 2
-    assert chrf("ab", "abc") == pytest.approx(
-        100 * 5 * precision * recall / (4 * precision + recall), abs=0.1
-    )
+    assert chrf("ab", "abc") == pytest.approx(100 * 5 * precision * recall / (4 * precision + recall), abs=0.1)
     assert chrf("abc", "abc") == pytest.approx(100)
     assert chrf("", "abc") == 0
 
@@ -142,9 +135,7 @@ def test_bad_rows_name_the_line(tmp_path: Path, text: str, message: str) -> None
         ("java-tools/python.json", "python"),
     ],
 )
-def test_the_language_of_codexglues_rows_is_the_nearest_names(
-    tmp_path: Path, name: str, language: str
-) -> None:
+def test_the_language_of_codexglues_rows_is_the_nearest_names(tmp_path: Path, name: str, language: str) -> None:
     path = tmp_path / name
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps({"input": "<s> x =", "gt": "1"}))

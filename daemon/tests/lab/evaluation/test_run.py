@@ -56,9 +56,7 @@ def test_a_cut_run_goes_on(runtime: Runtime, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_several_processes_give_the_same_rows_in_their_order(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_several_processes_give_the_same_rows_in_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GREEN_CODE_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("GREEN_CODE_BUNDLES", str(tmp_path / "bundles"))
     own = load_runtime("tiny-random")

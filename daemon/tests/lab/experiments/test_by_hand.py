@@ -17,16 +17,7 @@ import torch
 from green_code.engine.loading import Runtime
 from green_code.models.catalog import TINY
 from green_code.problems import Problem
-from green_code_lab.experiments import (
-    baselines,
-    drafts,
-    energy,
-    paper,
-    propagation,
-    quality,
-    sessions,
-    weight_search,
-)
+from green_code_lab.experiments import baselines, drafts, energy, paper, propagation, quality, sessions, weight_search
 from green_code_lab.experiments.common import choose_rows
 from green_code_lab.experiments.windows import Spent, spend
 from green_code_lab.lite.recipe import Recipe
@@ -114,24 +105,8 @@ def test_rows_are_drawn_by_the_seed(runtime: Runtime, tmp_path: Path) -> None:
 
 def test_ratios_of_drafts_by_hand() -> None:
     rows = [
-        {
-            "tokens": 2,
-            "passes": 2,
-            "rounds": 1,
-            "texts": ["a", "b"],
-            "joules": 4.0,
-            "full": 6.0,
-            "prompt": 2.0,
-        },
-        {
-            "tokens": 2,
-            "passes": 3,
-            "rounds": 2,
-            "texts": ["c", "d"],
-            "joules": 6.0,
-            "full": 9.0,
-            "prompt": 3.0,
-        },
+        {"tokens": 2, "passes": 2, "rounds": 1, "texts": ["a", "b"], "joules": 4.0, "full": 6.0, "prompt": 2.0},
+        {"tokens": 2, "passes": 3, "rounds": 2, "texts": ["c", "d"], "joules": 6.0, "full": 9.0, "prompt": 3.0},
     ]
     found = drafts.summary("n-grams", rows, [rows[0], {**rows[1], "texts": ["c", "e"]}], 0)
     assert found["whole"] == pytest.approx([1.5] * 3) and found["after_prompt"] == pytest.approx([2.0] * 3)

@@ -92,9 +92,7 @@ def test_a_page_has_question_notes_tables_method_and_provenance() -> None:
     assert page[10] == "```\ngreen-code experiments toy\n```"
 
 
-@pytest.mark.parametrize(
-    "plot", [CURVES, Bars("y", "arms", "language", "name", (("y", "y"), ("only", "z")), "share")]
-)
+@pytest.mark.parametrize("plot", [CURVES, Bars("y", "arms", "language", "name", (("y", "y"), ("only", "z")), "share")])
 def test_a_plot_is_small_and_the_same_for_the_same_data(plot: Curves | Bars, tmp_path: Path) -> None:
     texts = []
     for _ in range(2):

@@ -73,8 +73,7 @@ def adapt(*words: object) -> int:
 
 
 @pytest.mark.parametrize(
-    "family",
-    [pytest.param(f, marks=() if f == "gemma3_text" else pytest.mark.slow) for f in sorted(small_models())],
+    "family", [pytest.param(f, marks=() if f == "gemma3_text" else pytest.mark.slow) for f in sorted(small_models())]
 )
 def test_a_folder_of_code_becomes_a_bundle_that_completes(family: str, code: Path, tmp_path: Path) -> None:
     model = tmp_path / "model"
@@ -126,9 +125,7 @@ def test_a_folder_of_code_becomes_a_bundle_that_completes(family: str, code: Pat
 
 
 @pytest.mark.slow
-def test_one_command_for_ones_own_code(
-    code: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_one_command_for_ones_own_code(code: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A second bundle of a model starts from the first, trains the requested exits, and is a model by its own name."""
     bundles = tmp_path / "bundles"
     common = ("--model", "tiny-random", "--from", code, "--tokens", TOKENS)
@@ -146,11 +143,7 @@ def test_one_command_for_ones_own_code(
     options = (*common, "--work", tmp_path / "second", "--out", bundles / "mine", "--exits", "2,4")
     assert adapt("kv-projections", *options) == 0
     assert load_bundle(bundles / "mine").prefill_exit is None, "none was requested"
-    for words, prefill_exit in (
-        (("kv-projections", "--prefill-exit", 2), 2),
-        (("--prefill-exit", 1), 1),
-        ((), 1),
-    ):
+    for words, prefill_exit in ((("kv-projections", "--prefill-exit", 2), 2), (("--prefill-exit", 1), 1), ((), 1)):
         (bundles / "mine" / CALIBRATION).write_text("{}")
         assert adapt(*words, *options) == 0
         mine = load_bundle(bundles / "mine")
@@ -202,9 +195,7 @@ def test_an_agent_and_its_calibration_for_ones_own_code(
     (candidates, validation), (everyone, held) = compared
     assert candidates <= {"supervised", "PPO", "supervised + PPO"} < everyone
     parts = {part: len(open_rollouts(tmp_path / "work" / "rollouts" / part).final_tokens) for part in PARTS}
-    assert (validation, held) == (parts["validation"], parts["heldout"]) and agent["positions"] == parts[
-        "train"
-    ]
+    assert (validation, held) == (parts["validation"], parts["heldout"]) and agent["positions"] == parts["train"]
     assert agent["method"] in candidates
     assert {score["family"] for score in agent["held_out"]} == everyone
     assert bundle.calibration["reference"]["files"] == 4
@@ -224,9 +215,7 @@ def test_a_corpus_without_these_evaluation_rows_is_refused(
 
 
 @pytest.mark.slow
-def test_a_bundle_exported_part_way_resumes(
-    code: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_bundle_exported_part_way_resumes(code: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     common = ("--model", "tiny-random", "--from", code, "--tokens", TOKENS)
     assert adapt(*common, "--work", tmp_path / "work") == 0
     manifest = tmp_path / "bundles" / "tiny-random" / "manifest.json"
@@ -254,11 +243,7 @@ def test_a_bundle_exported_part_way_resumes(
     ],
 )
 def test_bad_input_names_the_fix(
-    words: list[str],
-    message: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    words: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert adapt(*words, "--model", "tiny-random") == 1

@@ -34,9 +34,7 @@ def test_value_and_gradient(distillation: float, rows: int, other_teacher: bool)
 
     expected = reference(states)
     (expected_slope,) = torch.autograd.grad(expected, states)
-    total, losses = head_loss(
-        states, weight, target, WEIGHTS, distillation, teacher_states, FusedHead(fuse=False)
-    )
+    total, losses = head_loss(states, weight, target, WEIGHTS, distillation, teacher_states, FusedHead(fuse=False))
     (slope,) = torch.autograd.grad(total * 2, states)
     torch.testing.assert_close(total, expected, atol=1e-4, rtol=1e-5)
     torch.testing.assert_close(slope, 2 * expected_slope, atol=1e-6, rtol=1e-4)

@@ -14,9 +14,7 @@ from green_code_lab.lite.scores import score
 
 
 def test_scores_of_one_window(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        scores, "bfloat16_pays", lambda _: False
-    )  # which rounds otherwise than the reference here
+    monkeypatch.setattr(scores, "bfloat16_pays", lambda _: False)  # which rounds otherwise than the reference here
     source = TinySource()
     decoder = Decoder.load(source.config, dict(source.tensors(None)))
     ids = np.random.default_rng(0).integers(2, 250, 258).astype(np.uint16)
@@ -33,6 +31,4 @@ def test_scores_of_one_window(monkeypatch: pytest.MonkeyPatch) -> None:
         assert found["accuracy"][depth] == pytest.approx((top == target).float().mean().item())
         assert found["agreement"][depth] == pytest.approx((top == tops[6].argmax(-1)).float().mean().item())
         loss = torch.nn.functional.cross_entropy(tops[depth], target).item()
-        assert found["loss"][depth] == pytest.approx(
-            loss, rel=1e-2
-        )  # bfloat16 products, where a CPU has them
+        assert found["loss"][depth] == pytest.approx(loss, rel=1e-2)  # bfloat16 products, where a CPU has them

@@ -86,9 +86,7 @@ def test_exits_learn_and_the_embedding_does_not(tmp_path: Path, teacher: str) ->
     assert all(after[depth] < before[depth] / 2 for depth in (2, 4, 6))
 
 
-def test_a_run_that_stops_resumes_to_the_same_weights(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_that_stops_resumes_to_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checked = Monitors.check_losses
 
     def stop(self: Monitors, step: int, found: dict[int, float]) -> None:
@@ -140,9 +138,7 @@ def test_a_run_killed_at_any_moment_ends_with_the_same_weights(tmp_path: Path) -
         torch.testing.assert_close(resumed[name], weight, msg=lambda text, name=name: f"{name}: {text}")
 
 
-def test_a_checkpoint_holds_the_guards_verdict_on_its_own_step(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_checkpoint_holds_the_guards_verdict_on_its_own_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Or a run cut right after a guard would go on with another weight than one that was not."""
     monkeypatch.setattr("green_code_lab.lite.monitors.worst_rise", lambda *_: ("python", 0.05))
     run(tmp_path / "run")  # two guards, each of which raises the last layer's weight by half
@@ -233,9 +229,7 @@ def test_a_full_disk_keeps_the_checkpoint_before(tmp_path: Path, monkeypatch: py
     assert not list((tmp_path / "run").glob("*.part"))
 
 
-def test_no_room_for_checkpoints_is_said_before_the_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_room_for_checkpoints_is_said_before_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
     with pytest.raises(Problem, match="checkpoints need"):
@@ -246,10 +240,7 @@ def test_a_run_goes_on_in_the_room_that_its_second_checkpoint_needs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(tmp_path / "run")
-    usage, size = (
-        shutil.disk_usage(tmp_path),
-        sum(w.nbytes for n, w in BASE.items() if n.startswith("layers.")),
-    )
+    usage, size = (shutil.disk_usage(tmp_path), sum(w.nbytes for n, w in BASE.items() if n.startswith("layers.")))
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=4 * size))
     run(tmp_path / "run")
     with pytest.raises(Problem, match="checkpoints need"):
