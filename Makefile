@@ -7,6 +7,7 @@ WORK ?= work
 E2E_CACHE ?= $(HOME)/.cache/green-code/e2e
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 VSIX := green-code-$(VERSION).vsix
+TEST_VSIX := build/test/green-code.vsix
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-all test-python test-extension test-editor lint format package bench bench-quick bench-editor corpus adapt train evaluate experiments clean
@@ -84,7 +85,6 @@ format: $(BIN)/green-code  ## ruff format and its safe fixes
 package: $(VSIX)  ## the VSIX, with the daemon's wheel and the bundles inside
 
 CONTENTS := $(shell git ls-files daemon/green_code extension agent_models package.json package.nls*.json .vscodeignore LICENSE NOTICE CHANGELOG.md)
-TEST_VSIX := build/test/green-code.vsix
 
 $(VSIX): $(READY) node_modules/.stamp $(CONTENTS)
 	$(BIN)/python -m green_code.kernels.build --target all >/dev/null

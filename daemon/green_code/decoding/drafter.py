@@ -20,7 +20,7 @@ class Drafter:
     """Drafts for one completion.
 
     Args:
-        book: says whether a draft pays. lookup: None: exits alone draft. policy: decides at which exits to draft; `Full`: none.
+        book: decides whether a draft pays. lookup: None: exits alone draft. policy: decides at which exits to draft; `Full`: none.
         ends: whether a token ends the completion; nothing is drafted behind it.
     """
 

@@ -199,12 +199,12 @@ class Round:
             done = self._book.prices.of(self._cache.work - self._before)
         self._book.spent += done
         if interrupted:
-            self._book.full_depth += done  # no loss is booked
+            self._book.full_depth += done  # no loss is counted
         else:
             self._book.rounds += 1
 
     def take(self, index: int, depth: int) -> None:
-        """Token `index` of the round, decoded at `depth`, is taken; full depth would not run for tokens that nobody takes."""
+        """Token `index` of the round, decoded at `depth`, is taken; full depth would not run for unused tokens."""
         whole = self._book.full_pass.whole if index else self.full_price
         self._book.full_depth += whole
         if self._exits_decide:

@@ -18,8 +18,8 @@ from collections.abc import Callable, Iterator
 from green_code.decoding.kv_cache import KVCache
 from green_code.models.backend import Backend
 
-EXACT_TAIL = 16
-"""Positions before the last one of a prompt that are not propagated."""
+EXACT_TAIL = 17
+"""The last positions of a prompt, which are not propagated."""
 
 
 class PropagatingKVCache(KVCache):

@@ -1,6 +1,6 @@
 """The decoding loop: draft → verify → accept (speculative decoding, Leviathan et al., arXiv 2211.17192; greedy).
 
-With a verifier whose policy is `Full` the tokens are those of full depth (`exact`), whoever drafts. With one whose policy has
+With a verifier whose policy is `Full` the tokens are those of full depth (`exact`), whatever the drafts. With one whose policy has
 exits they are those of the exits (`fast`); drafts change none of them, where the policy has one exit or does not use the
 pending work. In the kernel and in torch's float32 that is exact; in bfloat16 a batch rounds differently from a single row, and
 two nearly equally likely tokens may change places.

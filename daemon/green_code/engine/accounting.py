@@ -20,7 +20,7 @@ class FullDepthCache:
     """How much of the cache's first positions the same requests at full depth would have computed.
 
     All of the first `complete` positions. Of the next `begun`, requests that were interrupted before their first token computed
-    `layer_positions`; full depth would have been interrupted, too, so these are booked, and the others are not yet.
+    `layer_positions`; full depth would have been interrupted, too, so these are counted, and the others are not yet.
     """
 
     complete: int = 0
@@ -33,8 +33,8 @@ class FullDepthCache:
         begun = min(length - complete, self.begun)
         return FullDepthCache(complete, begun, self.layer_positions * begun / self.begun if begun else 0.0)
 
-    def unbooked(self, layers: int) -> int:
-        """Layer × position evaluations of the begun positions that are not booked."""
+    def uncounted(self, layers: int) -> int:
+        """Layer × position evaluations of the begun positions that are not counted."""
         return max(0, prompt_layer_positions(layers, self.begun) - round(self.layer_positions))
 
 
@@ -74,13 +74,13 @@ class RequestAccount:
         prompt_layers = cache.layer_positions_before(prompt_length) - self._prompt_before if prompt_length else 0
         full_work = full_depth_work(layers, prompt_length - self._shared, passes, SMALL_BATCH)
         if passes:
-            full_work = replace(full_work, layer_positions=full_work.layer_positions + known.unbooked(layers))
+            full_work = replace(full_work, layer_positions=full_work.layer_positions + known.uncounted(layers))
             self.full_depth = FullDepthCache(complete=len(cache))
         elif interrupted:
             begun = max(0, len(cache) - known.complete)
-            booked = known.layer_positions + work.layer_positions
-            self.full_depth = FullDepthCache(known.complete, begun, booked)
+            counted = known.layer_positions + work.layer_positions
+            self.full_depth = FullDepthCache(known.complete, begun, counted)
         joules, full_joules = prices.of(work), prices.of(full_work)
         if interrupted:
-            full_joules = max(full_joules, joules)  # full depth would have been interrupted, too: no loss is booked
+            full_joules = max(full_joules, joules)  # full depth would have been interrupted, too: no loss is counted
         return Figures(work.layer_positions - prompt_layers, prompt_layers, joules, full_joules)

@@ -27,7 +27,7 @@ from green_code.sequences import common
 if TYPE_CHECKING:
     from green_code.engine.loading import Runtime
 
-BUDGET_SECONDS = 5.0  # nobody waits longer for a completion
+BUDGET_SECONDS = 5.0  # a later completion is of no use
 _SUFFIX_CHARACTERS = 4 * NEAR_TOKENS  # a token of code has 3 to 4
 
 
@@ -95,7 +95,7 @@ class Session:
                 cache.truncate(reused)
                 cache.append(prompt[reused:])
                 if propagates:
-                    cache.propagate_before(len(prompt) - 1 - EXACT_TAIL)
+                    cache.propagate_before(len(prompt) - EXACT_TAIL)
                 if params["decoding"] != "full":
                     self._index(earlier, prompt, params["suffix"])
                 situation = Situation.at(params["prefix"], params["suffix"], params["single_line"], params["max_lines"])

@@ -10,7 +10,7 @@ from typing import Final, Literal, TypedDict
 
 from green_code.report import Totals
 
-PROTOCOL: Final = 1
+PROTOCOL: Final = 2
 """Raised with every incompatible change; a front and an engine of different numbers never connect."""
 
 # --- front and engine -------------------------------------------------------------------------------------

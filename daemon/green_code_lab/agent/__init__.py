@@ -1,1 +1,2 @@
+"""The exit agent: rollouts, environments, supervision, PPO, baselines, calibration."""
 

@@ -7,7 +7,7 @@ serves later requests. At each exit the agent continues or exits:
   exit      costs `error` times its effect on the text (`Rollouts.errors`); the position then waits below the next layer,
             so that a later *continue* pays for it too.
 
-With a prefill exit, all but the last `EXACT_TAIL` + 1 of a request's new positions are propagated, as in service. They cost
+With a prefill exit, all but the last `EXACT_TAIL` of a request's new positions are propagated, as in service. They cost
 the layers up to the prefill exit, and keys and values alone in all layers above. Positions left below the prefill exit wait
 here, where service propagates them in the end: a bundle's first exit is best above its prefill exit.
 
@@ -117,7 +117,7 @@ class ExitEnvironment:
         """New prompt tokens arrive; the first decision is at the last of them."""
         arrives = self.typing.arrives[self._env, self.request]
         everything = self._prefill_exit == self.rollouts.layers
-        exact = arrives if everything else np.minimum(arrives, EXACT_TAIL + 1)
+        exact = arrives if everything else np.minimum(arrives, EXACT_TAIL)
         self.waiting[which & self.typing.cold[self._env, self.request]] = 0
         self.waiting[which] += exact[which, None] - 1
         self._exact[which], self._propagated[which] = exact[which], (arrives - exact)[which]

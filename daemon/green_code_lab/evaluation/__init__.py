@@ -1,1 +1,2 @@
+"""Data sets, metrics, and runs through the sessions that serve editors."""
 

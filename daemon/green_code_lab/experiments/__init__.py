@@ -1,1 +1,1 @@
-"""Experiments as commands: `python -m green_code_lab.experiments NAME` writes NAME.json, NAME.svg and NAME.md."""
+"""Experiments, one file each: `green-code experiments NAME` writes NAME.json, NAME.md and NAME.svg."""

@@ -185,7 +185,7 @@ def stream(
     cache.append(prompt)
     if served is None:
         return cache, without_drafts(cache, runtime, policy)
-    cache.propagate_before(len(prompt) - 1 - EXACT_TAIL)
+    cache.propagate_before(len(prompt) - EXACT_TAIL)
     lookup = PromptLookup(runtime.vocabulary, layers, runtime.ngrams)
     lookup.document.follow(prompt)
     drafting, deciding = (policy, Full()) if served == "exact" else (Full(), policy)

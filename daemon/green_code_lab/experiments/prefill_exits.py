@@ -51,7 +51,7 @@ def measure(runtime: Runtime, args: Args, report: Report) -> Found:
             report(f"prefill exit {name}, T={threshold}: {len(rows)} rows")
     unshown = {"from_untouched", "rouge_l", "bleu", "chrf"}
     shown = [{key: figure for key, figure in arm.items() if key not in unshown} for arm in found]
-    return {"settings": {**settings, "exact tail of a prompt": f"{EXACT_TAIL + 1} positions"}, "arms": shown}
+    return {"settings": {**settings, "exact tail of a prompt": f"{EXACT_TAIL} positions"}, "arms": shown}
 
 
 EXPERIMENT = Experiment(

@@ -1,1 +1,2 @@
+"""LITE: fine-tuning a body for early exits (arXiv 2310.18581)."""
 

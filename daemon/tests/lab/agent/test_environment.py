@@ -49,17 +49,17 @@ def test_rewards_by_hand() -> None:
 def test_prompts_are_propagated_as_in_service() -> None:
     """On layer 3 of 6: all of 40 positions but the last 17 stay there, for keys and values alone in the layers above."""
     environment = ExitEnvironment(same([1, 7], 7, 7), PRICES, typing([40, 3], length=2), 3)
-    assert environment.waiting[0].tolist() == [EXACT_TAIL, EXACT_TAIL]
+    assert environment.waiting[0].tolist() == [EXACT_TAIL - 1, EXACT_TAIL - 1]
     reward, _ = environment.step(np.array([0]))
-    assert reward[0] == pytest.approx(-0.03 - 0.2 - 2 * (0.1 + 0.004 * 4 + 0.01 * (EXACT_TAIL - 3)))
-    below = 2 * (0.1 + 0.004 * 4 + 0.01 * (EXACT_TAIL - 3)) + (40 - 17) * (3 * 0.01 + 3 * 0.002)
+    assert reward[0] == pytest.approx(-0.03 - 0.2 - 2 * (0.1 + 0.004 * 4 + 0.01 * (EXACT_TAIL - 4)))
+    below = 2 * (0.1 + 0.004 * 4 + 0.01 * (EXACT_TAIL - 4)) + (40 - 17) * (3 * 0.01 + 3 * 0.002)
     assert environment.cost[0] == pytest.approx(below - reward[0])
     environment.step(np.array([1]))
     spent = environment.cost[0]
     environment.step(np.array([1]))  # the next token brings nothing to propagate
     assert environment.cost[0] - spent == pytest.approx(0.03 + 0.2 + 2 * (0.1 + 0.004))
     # Three arrived, and the decision is at one of them.
-    assert environment.waiting[0].tolist() == [2, EXACT_TAIL + 1 + 2]
+    assert environment.waiting[0].tolist() == [2, EXACT_TAIL + 2]
 
 
 def test_without_the_head_it_is_paid_for_once() -> None:
@@ -89,7 +89,7 @@ def test_pending_work_is_that_of_a_real_cache(accepted: bool, prefill_exit: int 
         prompt = len(cache)
         cache.append([5] * arrives[request % len(arrives)])
         prompt = len(cache)
-        cache.propagate_before(prompt - 1 - EXACT_TAIL)
+        cache.propagate_before(prompt - EXACT_TAIL)
         for token in range(length):
             while environment.request[0] == request and environment.token[0] == token:
                 depth = EXITS[int(environment.exit[0])]
