@@ -5,7 +5,7 @@ Must not know: who computes, or what the prices are of (joules in service, forwa
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 
 @dataclass
@@ -24,10 +24,10 @@ class Work:
     kv_only: int = 0  # layer × position of which only key and value were computed
 
     def __add__(self, other: Work) -> Work:
-        return Work(**{name: count + getattr(other, name) for name, count in asdict(self).items()})
+        return Work(**{name: count + getattr(other, name) for name, count in vars(self).items()})
 
     def __sub__(self, other: Work) -> Work:
-        return Work(**{name: count - getattr(other, name) for name, count in asdict(self).items()})
+        return Work(**{name: count - getattr(other, name) for name, count in vars(self).items()})
 
     def copy(self) -> Work:
         return replace(self)

@@ -21,7 +21,6 @@ from green_code.decoding.price_book import PriceBook
 from green_code.decoding.speculative import decode
 from green_code.decoding.verifier import Verifier
 from green_code.folders import bundles_dir
-from green_code.models.adapters import read_adapters
 from green_code.models.bundle import Bundle, load_bundle
 from green_code.models.catalog import DEFAULT, find_model
 from green_code.models.decoder import Decoder
@@ -48,7 +47,7 @@ def bundle() -> Bundle:
 
 @pytest.fixture(scope="module")
 def model(bundle: Bundle) -> Model:
-    return open_model(find_model(DEFAULT), bundle, read_adapters(bundle), (TorchFormat(torch.float32),))
+    return open_model(find_model(DEFAULT), bundle, (TorchFormat(torch.float32),))
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +91,7 @@ def exact_tokens(model: Model, prompt: list[int], policy: Policy, count: int) ->
     cache, chooser, layers = KVCache(model.decoder), Chooser(model.vocabulary), model.decoder.config.layers
     cache.append(prompt)
     drafter = Drafter(PriceBook(Prices(layer_batch=1.0), layers, math.inf), None, policy, chooser)
-    tokens = decode(cache, drafter, Verifier(Full(), chooser), chooser)
+    tokens = decode(cache, drafter, Verifier(Full(), chooser))
     with torch.inference_mode():
         return [token for token, _ in itertools.islice(tokens, count)]
 

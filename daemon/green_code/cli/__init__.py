@@ -76,7 +76,8 @@ def _dispatch(arguments: list[str]) -> int:
     parser.add_argument("--version", action="version", version=f"green-code {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     chosen = next((word for word in arguments if not word.startswith("-")), None)
-    commands = COMMANDS if chosen in COMMANDS else {**COMMANDS, **installed_commands()}
+    is_product = chosen in COMMANDS or "--version" in arguments
+    commands = COMMANDS if is_product else {**installed_commands(), **COMMANDS}
     if chosen in LAB_COMMANDS and chosen not in commands:
         raise Problem(
             "bad_request",

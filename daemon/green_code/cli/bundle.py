@@ -57,7 +57,7 @@ def check_bundle(folder: Path) -> Bundle:
     if (delta := bundle.part(DELTA)) is not None:
         for _ in read_delta(delta):  # refuses what is not finite
             pass
-    read_contents(bundle)
+    read_contents(bundle).adapters  # noqa: B018 - read, so that damage is found
     return bundle
 
 

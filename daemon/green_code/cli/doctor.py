@@ -34,11 +34,11 @@ CACHE_BYTES: Final = 2 * 2**30
 
 
 class Finding(NamedTuple):
-    """One line of the report; `mend` is the fix, empty if there is nothing to do."""
+    """One line of the report; `fix` is empty if there is nothing to do."""
 
     level: Literal["ok", "warn", "fail"]
     found: str
-    mend: str = ""
+    fix: str = ""
 
 
 Check = Callable[[], "Finding | list[Finding]"]
@@ -72,8 +72,8 @@ def run(args: argparse.Namespace) -> int:
             report.append({"check": name, **finding._asdict()})
             if not args.json:
                 print(f"{finding.level:4}  {name}: {finding.found}", flush=True)
-                if finding.mend:
-                    print(f"      → {finding.mend}", flush=True)
+                if finding.fix:
+                    print(f"      → {finding.fix}", flush=True)
     failed = any(finding["level"] == "fail" for finding in report)
     if args.json:
         print(json.dumps({"ok": not failed, "version": __version__, "checks": report}))

@@ -1,8 +1,9 @@
-"""A bundle's contents beside its weight delta, read whole in one place."""
+"""A bundle's contents besides its weight delta, read whole in one place."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 
 from green_code.decoding.exit_classifier import ExitClassifier, load_exit_classifier
 from green_code.decoding.ngram_table import NgramTable, read_ngram_table
@@ -15,12 +16,20 @@ from green_code.problems import Problem
 
 @dataclass(frozen=True)
 class BundleContents:
-    """None, and empty adapters: the bundle has no such file, or there is no bundle."""
+    """None: the bundle has no such file, or there is no bundle."""
 
     bundle: Bundle | None = None
-    adapters: Adapters = field(default_factory=Adapters)
     classifier: ExitClassifier | None = None
     ngrams: NgramTable | None = None
+
+    @cached_property
+    def adapters(self) -> Adapters:
+        """Lenses, KV projections and SVD directions: a tenth of a second, so only a conversion and a check read them.
+
+        Raises:
+            Problem: see `models.adapters.read_adapters`.
+        """
+        return read_adapters(self.bundle)
 
     def check_fit(self, config: ModelConfig, vocabulary: Vocabulary) -> None:
         """The adapters are checked when weights are converted (models/weights.py).
@@ -53,7 +62,6 @@ def read_contents(bundle: Bundle | None) -> BundleContents:
     agent = bundle.part(AGENT)
     return BundleContents(
         bundle,
-        read_adapters(bundle),
         load_exit_classifier(agent, bundle.exits) if agent is not None else None,
         read_part(bundle, NGRAMS, read_ngram_table),
     )

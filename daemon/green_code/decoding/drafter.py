@@ -9,7 +9,7 @@ from green_code.decoding.draft import Draft
 from green_code.decoding.exit_policies import ExitView, Full, Policy
 from green_code.decoding.healing import Chooser
 from green_code.decoding.kv_cache import KVCache
-from green_code.decoding.price_book import PriceBook, Round
+from green_code.decoding.price_book import PriceBook, RoundObserver
 from green_code.decoding.prompt_lookup import LENGTHS, PromptLookup
 from green_code.work import Prices
 
@@ -37,19 +37,22 @@ class Drafter:
 
     @classmethod
     def without_drafts(cls, layers: int, chooser: Chooser) -> Drafter:
+        """A drafter without sources: the verifier decodes one token at a time."""
         return cls(PriceBook(Prices(), layers), None, Full(), chooser)
 
-    def draft(self, cache: KVCache, round: Round, required: bytes, limit: int) -> tuple[list[Draft], Draft | None]:
+    def draft(
+        self, cache: KVCache, observer: RoundObserver, required: bytes, limit: int
+    ) -> tuple[list[Draft], Draft | None]:
         """Append at most `limit` drafts to the cache, each expected to save more than it costs.
 
         Args:
-            round: begun. required: bytes that the first tokens must spell.
+            observer: begun. required: bytes that the first tokens must spell.
         Returns:
             The drafts, and the token of an exit whose confidence was too low; verification updates its rate.
         """
         drafts: list[Draft] = []
         chance, lost = 1.0, 0.0  # that all are accepted, and what they cost if none is
-        start, layers = len(cache) - 1, round.shallowest.layers
+        start, layers = len(cache) - 1, observer.shallowest.layers
         # As many positions: the last layer of all runs over one of them.
         waiting = math.ceil(cache.pending(start, layers) / layers)
         while len(drafts) < limit and not (drafts and self._ends(drafts[-1].token)):
@@ -57,14 +60,14 @@ class Drafter:
             if self.lookup is not None:
                 draft = self.lookup.draft(cache.tokens[-LENGTHS[0] :], required)
             rows = waiting + len(drafts)
-            price, risk = round.shallowest.row(rows), round.deepest.row(rows)
-            if draft is not None and not self.book.affords(lost + risk, round.full_price):
+            price, risk = observer.shallowest.row(rows), observer.deepest.row(rows)
+            if draft is not None and not self.book.affords(lost + risk, observer.full_price):
                 draft = None
-            saving = round.shallowest.gain(chance * draft.rate.chance, price) if draft is not None else 0.0
+            saving = observer.shallowest.gain(chance * draft.rate.chance, price) if draft is not None else 0.0
             exits = {
                 depth: gain
                 for depth, gain in self.book.paying_exits(self.policy, chance, rows).items()
-                if self.book.affords(lost + self.book.exit_cost(depth, rows), round.full_price)
+                if self.book.affords(lost + self.book.exit_cost(depth, rows), observer.full_price)
             }
             if exits and max(exits.values()) > saving:
                 draft = self._from_exit(cache, required, list(exits), start)
@@ -72,21 +75,22 @@ class Drafter:
                     break  # the position is at full depth: verification needs only the head
                 risk = self.book.exit_cost(draft.depth, rows)
                 price = self.book.exit_price(draft.depth, rows)
-                if round.shallowest.gain(chance * draft.rate.chance, price) <= 0:
-                    return self._before_end(cache, drafts), draft
+                if observer.shallowest.gain(chance * draft.rate.chance, price) <= 0:
+                    self._drop_position_after_end(cache, drafts)
+                    return drafts, draft
             elif draft is None or saving <= 0:
                 break
             drafts.append(draft)
             chance, lost = chance * draft.rate.chance, lost + risk
             required = self._chooser.left(required, draft.token)
             cache.append([draft.token])
-        return self._before_end(cache, drafts), None
+        self._drop_position_after_end(cache, drafts)
+        return drafts, None
 
-    def _before_end(self, cache: KVCache, drafts: list[Draft]) -> list[Draft]:
-        """Nothing needs verifying behind the end of the completion."""
+    def _drop_position_after_end(self, cache: KVCache, drafts: Sequence[Draft]) -> None:
+        """Nothing after the end of the completion needs verifying."""
         if drafts and self._ends(drafts[-1].token):
             cache.truncate(len(cache) - 1)
-        return drafts
 
     def _from_exit(self, cache: KVCache, required: bytes, exits: Sequence[int], start: int) -> Draft | None:
         """The token of the exit that the policy takes; None where it goes on to full depth.

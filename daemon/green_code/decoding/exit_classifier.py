@@ -16,28 +16,28 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from green_code.kernels.binding import EXTRA_FEATURES
 from green_code.kernels.exit_classifier import ExitParameters
 from green_code.models.backend import TopToken
 from green_code.problems import Problem
 
 CONTINUE, EXIT = 0, 1
 HIDDEN_UNITS = 64
-BESIDE = 3  # features besides the hidden state
 _EPSILON = 1e-6
 _PENDING_UNIT = math.log(1e4)
 _MAX_LOG_ODDS = 6.0  # a probability of .9975; higher ones give the same feature
 
 
 def features(states: Tensor, pending: Tensor, log_odds: Tensor, margin: Tensor) -> Tensor:
-    """(…, C) hidden states, (…) pending work, and the top token's (…) log-odds and (…) margin → (…, C + BESIDE) features.
+    """(…, C) hidden states, (…) pending work, and the top token's (…) log-odds and (…) margin → (…, C + EXTRA_FEATURES) features.
 
     The state is divided by its root mean square, as its norm grows with depth and means little. The pending work, in layer ×
     position evaluations that *continue* would cost, enters as a logarithm. Log-odds and margins are not scaled: they are larger
     than the state, so that the classifier learns from them first. They generalise better to other projects than a state does.
     """
-    owed = torch.log1p(pending.float()) / _PENDING_UNIT
-    sure = log_odds.float().clamp(-_MAX_LOG_ODDS, _MAX_LOG_ODDS)
-    return torch.cat((unit_rms(states), torch.stack((owed, sure, margin.float()), -1)), dim=-1)
+    pending_feature = torch.log1p(pending.float()) / _PENDING_UNIT
+    clipped = log_odds.float().clamp(-_MAX_LOG_ODDS, _MAX_LOG_ODDS)
+    return torch.cat((unit_rms(states), torch.stack((pending_feature, clipped, margin.float()), -1)), dim=-1)
 
 
 def unit_rms(states: Tensor) -> Tensor:
@@ -56,13 +56,13 @@ class ExitClassifier(nn.Module):
     def __init__(self, width: int, exits: Sequence[int]) -> None:
         super().__init__()
         self.width, self.exits = width, tuple(exits)
-        self.inner = nn.Linear(width + BESIDE, HIDDEN_UNITS)
+        self.inner = nn.Linear(width + EXTRA_FEATURES, HIDDEN_UNITS)
         self.exit_bias = nn.Embedding(len(self.exits), HIDDEN_UNITS)
         self.action = nn.Linear(HIDDEN_UNITS, 2)
 
-    def forward(self, seen: Tensor, exit_index: Tensor) -> Tensor:
-        """(…, C + BESIDE) features and (…) index of the exit → (…, 2) logits of CONTINUE and EXIT."""
-        return self.action(torch.tanh(self.inner(seen) + self.exit_bias(exit_index)))  # type: ignore[no-any-return]
+    def forward(self, inputs: Tensor, exit_index: Tensor) -> Tensor:
+        """(…, C + EXTRA_FEATURES) features and (…) index of the exit → (…, 2) logits of CONTINUE and EXIT."""
+        return self.action(torch.tanh(self.inner(inputs) + self.exit_bias(exit_index)))  # type: ignore[no-any-return]
 
     def exit_probability(self, state: Tensor, pending: int, top: TopToken, exit_index: int) -> float:
         """P(EXIT) for one state (C,): the softmax of `forward` over `features`.
@@ -70,14 +70,16 @@ class ExitClassifier(nn.Module):
         On a CPU in NumPy: the sums take microseconds, and the calls of torch ten times as long.
         """
         if state.device.type != "cpu":
-            seen = features(state, *(torch.tensor(x, device=state.device) for x in (pending, top.log_odds, top.margin)))
-            return float(self(seen, torch.tensor(exit_index, device=state.device)).softmax(-1)[EXIT])
+            inputs = features(
+                state, *(torch.tensor(x, device=state.device) for x in (pending, top.log_odds, top.margin))
+            )
+            return float(self(inputs, torch.tensor(exit_index, device=state.device)).softmax(-1)[EXIT])
         inner, bias, exit_bias, action, action_bias = self._arrays
-        sure = max(-_MAX_LOG_ODDS, min(_MAX_LOG_ODDS, top.log_odds))
-        beside = np.array((math.log1p(pending) / _PENDING_UNIT, sure, top.margin), np.float32)
+        clipped = max(-_MAX_LOG_ODDS, min(_MAX_LOG_ODDS, top.log_odds))
+        extra = np.array((math.log1p(pending) / _PENDING_UNIT, clipped, top.margin), np.float32)
         x = state.float().numpy()
         x = x / math.sqrt(float(x @ x) / len(x) + _EPSILON)
-        hidden = inner[:, :-BESIDE] @ x + inner[:, -BESIDE:] @ beside + bias + exit_bias[exit_index]
+        hidden = inner[:, :-EXTRA_FEATURES] @ x + inner[:, -EXTRA_FEATURES:] @ extra + bias + exit_bias[exit_index]
         scores = action @ np.tanh(hidden) + action_bias
         return 1 / (1 + math.exp(min(700.0, float(scores[CONTINUE] - scores[EXIT]))))
 

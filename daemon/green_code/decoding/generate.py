@@ -17,7 +17,7 @@ from green_code.models.vocabulary import Vocabulary, text_of
 
 @dataclass
 class Generated:
-    """A finished completion. `exits[i]` is the depth that decoded token i (see `speculative.decode`); `passes` counts the tokens
+    """A completion, finished or interrupted. `exits[i]` is the depth that decoded token i (see `speculative.decode`); `passes` counts the tokens
     that were decoded, the end of the text included: full depth needs a forward pass for each."""
 
     text: str = ""

@@ -18,7 +18,7 @@ hidden state there. Going deeper with one position fills all that are pending be
 Nothing is approximated. A state at depth ℓ depends on the position's state at ℓ−1 and on the layer's keys and values of
 earlier positions, and all of these exist whenever a layer runs. Held by: tests/decoding/test_kv_cache.py.
 
-No layer reads the last layer's output. So positions whose token nobody requests get keys and values alone there (KV only);
+No layer reads the last layer's output. So positions whose token is not requested get keys and values alone there (KV only);
 they are a layer below, and the last layer runs over them if their token is requested after all.
 
 Must not know: policies, sampling, text, propagated KV (propagation.py).
@@ -86,7 +86,8 @@ class KVCache:
             Hidden state after layer `depth`, (C,), in the decoder's dtype; see `state`.
         Raises:
             ValueError: there is no such position, or it is deeper already (its earlier states are overwritten).
-        Cost: the weights of each missing layer are read once, however many positions are pending.
+        Cost: the weights of each missing layer are read once for up to `rows_at_once` pending positions, and the last layer's
+            once more for positions whose output is requested later.
         """
         self._check(position, depth)
         if first_output > position:
@@ -184,7 +185,7 @@ class KVCache:
         """Layers first … last, all of one length, over positions start … end−1, in pieces that the decoder takes at once."""
         if first == len(self._lengths) - 1 and start < first_output:
             kv_end = min(end, first_output)
-            self._project_kv(first, last, start, kv_end, propagated=False)
+            self._project_kv(first, last, start, kv_end)
             start = kv_end
         for begin in range(start, end, self.decoder.rows_at_once):
             stop = min(begin + self.decoder.rows_at_once, end)
@@ -205,11 +206,11 @@ class KVCache:
 
     # --- inside -------------------------------------------------------------------------------------------
 
-    def _project_kv(self, first: int, last: int, start: int, end: int, propagated: bool) -> None:
-        """Keys and values alone; `propagated`: of positions that stay below these layers."""
+    def _project_kv(self, first: int, last: int, start: int, end: int) -> None:
+        """Keys and values alone, which are exact in the layer above the positions' depth."""
         self.interrupt()
-        self.decoder.project_kv(first, last, self._states, start, end, self._keys, self._values, propagated)
-        self._extend(first, last, start, end, kv_only=not propagated)
+        self.decoder.project_kv(first, last, self._states, start, end, self._keys, self._values, propagated=False)
+        self._extend(first, last, start, end, kv_only=True)
         self.work.kv_only += (last + 1 - first) * (end - start)
 
     def _run_last_layer(self, start: int, end: int) -> None:

@@ -48,8 +48,8 @@ class PassPrice:
     def row(self, before: int) -> float:
         """One more position in a pass that has `before` others."""
         position = self.prices.small_batch_position if before < SMALL_BATCH else self.prices.layer_position
-        beside = self.heads * self.prices.head_position + self.decisions * self.prices.decision
-        return self.layers * position + beside
+        per_exit = self.heads * self.prices.head_position + self.decisions * self.prices.decision
+        return self.layers * position + per_exit
 
     @cached_property
     def whole(self) -> float:
@@ -109,7 +109,7 @@ class PriceBook:
         self.prices = replace(prices, kv_only=0.0)
         self.layers, self.max_loss = layers, max_loss
         self.full_pass = PassPrice(self.prices, layers)
-        self.exits: dict[int, ExitRecord] = {}
+        self.records: dict[int, ExitRecord] = {}
         self.rounds = 0
         # Of this session so far, and of full depth for the same tokens. What exits save is not counted.
         self.spent = self.full_depth = 0.0
@@ -156,10 +156,12 @@ class PriceBook:
         return gains
 
     def record(self, depth: int) -> ExitRecord:
-        return self.exits.setdefault(depth, ExitRecord())
+        if depth not in self.records:
+            self.records[depth] = ExitRecord()
+        return self.records[depth]
 
 
-class Round:
+class RoundObserver:
     """Observes rounds of draft, verify and accept for the price book: what they spend, and what full depth would.
 
     Where the last layer decides the tokens, what is spent is the work that was done. Where exits decide, it is the rejected

@@ -92,7 +92,7 @@ class PropagatingKVCache(KVCache):
             return
         for begin, stop, propagated in self._split(start, end):
             if propagated:
-                self._project_kv(first, last, begin, stop, propagated=True)
+                self._propagate(first, last, begin, stop)
             else:
                 super()._fill(first, last, begin, stop, first_output)
 
@@ -101,6 +101,13 @@ class PropagatingKVCache(KVCache):
         return super()._runnable(layer, start, end) - propagated
 
     # --- inside -------------------------------------------------------------------------------------------
+
+    def _propagate(self, first: int, last: int, start: int, end: int) -> None:
+        """Projected keys and values of positions that stay below layers first … last."""
+        self.interrupt()
+        self.decoder.project_kv(first, last, self._states, start, end, self._keys, self._values, propagated=True)
+        self._extend(first, last, start, end, kv_only=False)
+        self.work.kv_only += (last + 1 - first) * (end - start)
 
     def _split(self, begin: int, end: int) -> Iterator[tuple[int, int, bool]]:
         """The positions begin … end−1 in ranges, each wholly propagated or wholly not."""

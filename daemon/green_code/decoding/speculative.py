@@ -13,19 +13,13 @@ from itertools import zip_longest
 
 from green_code.decoding.draft import Draft
 from green_code.decoding.drafter import MAX_DRAFTS, Drafter
-from green_code.decoding.healing import Chooser
 from green_code.decoding.kv_cache import KVCache
-from green_code.decoding.price_book import Round
+from green_code.decoding.price_book import RoundObserver
 from green_code.decoding.verifier import Verifier
 
 
 def decode(
-    cache: KVCache,
-    drafter: Drafter,
-    verifier: Verifier,
-    chooser: Chooser,
-    required: bytes = b"",
-    max_tokens: int | None = None,
+    cache: KVCache, drafter: Drafter, verifier: Verifier, required: bytes = b"", max_tokens: int | None = None
 ) -> Iterator[tuple[int, int]]:
     """Tokens behind the cache's last position, as many as the model has positions for, each with the depth that decoded it.
 
@@ -34,25 +28,25 @@ def decode(
     Args:
         required: bytes that the first tokens must spell (token healing). max_tokens: nothing is drafted beyond.
     """
-    round, taken = Round(drafter.book, cache, verifier.policy), 0
+    observer, taken = RoundObserver(drafter.book, cache, verifier.policy), 0
     while True:
         start, verified = len(cache) - 1, list[tuple[int, int]]()
         room = cache.decoder.config.max_positions - len(cache)
         limit = min(MAX_DRAFTS, room if max_tokens is None else min(room, max_tokens - taken - 1))
-        round.begin()
+        observer.begin()
         try:
-            drafts, unsure = drafter.draft(cache, round, required, limit)
+            drafts, unsure = drafter.draft(cache, observer, required, limit)
             verified = verifier.verify(cache, start, required, drafts)
         finally:  # an interrupted round has cost something, too
-            round.end(interrupted=not verified)
+            observer.end(interrupted=not verified)
         cache.truncate(start + len(verified))
         accepted = list(_accept(verified, drafts, unsure))
         if drafter.lookup is not None:
             drafter.lookup.document.extend([token for token, _ in accepted])
         taken += len(accepted)
         for i, (token, depth) in enumerate(accepted):
-            required = chooser.left(required, token)
-            round.take(i, depth)
+            required = verifier.chooser.left(required, token)
+            observer.take(i, depth)
             yield token, depth
         if len(cache) == cache.decoder.config.max_positions:
             return  # the last token has no position of its own

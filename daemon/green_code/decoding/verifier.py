@@ -1,4 +1,4 @@
-"""Verification of drafts: which token stands behind each position, decided over all drafts in one batch."""
+"""Verification of drafts: the next token at each position, decided over all drafts in one batch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Verifier:
     """
 
     def __init__(self, policy: Policy, chooser: Chooser) -> None:
-        self.policy, self._chooser = policy, chooser
+        self.policy, self.chooser = policy, chooser
 
     def verify(self, cache: KVCache, start: int, required: bytes, drafts: Sequence[Draft]) -> list[tuple[int, int]]:
         """Decode behind position `start` and behind each draft, which follow it in the cache, up to the first rejected draft.
@@ -34,7 +34,7 @@ class Verifier:
         """
         layers, spelled = cache.decoder.config.layers, [required]
         for draft in drafts:
-            spelled.append(self._chooser.left(spelled[-1], draft.token))
+            spelled.append(self.chooser.left(spelled[-1], draft.token))
         decoded: list[tuple[int, int] | None] = [None] * (len(cache) - start)
         for depth in (*self.policy.exits, layers):
             advancing = [i for i, each in enumerate(decoded) if each is None]
@@ -52,7 +52,7 @@ class Verifier:
                     if not self.policy.should_exit(view):
                         paid = pending - 1  # all but the last layer over this position
                         continue
-                token = self._chooser.choose(view, spelled[i])
+                token = self.chooser.choose(view, spelled[i])
                 decoded[i] = token, depth
                 if i < len(drafts) and token != drafts[i].token:
                     del decoded[i + 1 :]

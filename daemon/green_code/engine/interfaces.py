@@ -14,7 +14,7 @@ Progress = Callable[[State, str, "float | None"], None]
 """Called while loading: "loading", a sentence, a fraction or None."""
 
 Cancelled = Callable[[], "str | None"]
-"""Polled between a decoder's pieces of work: None, or the refusal to answer with."""
+"""Polled between calls of the decoder: None, or the refusal to answer with."""
 
 
 class Session(Protocol):
@@ -25,7 +25,7 @@ class Session(Protocol):
         """Memory the caches hold."""
 
     def complete(self, params: CompletionParams, cancelled: Cancelled) -> CompletionResult:
-        """Complete; `id` is left empty, and an interrupted one has no text. Raises Problem for what the user can mend."""
+        """Complete; `id` is left empty, and an interrupted one has no text. Raises Problem for that the user can fix."""
 
     def trim(self) -> None:
         """Drop the caches."""
@@ -53,7 +53,7 @@ class Runtime(Protocol):
         """The bundle's calibration.json; empty without one."""
 
     def threshold(self, threshold: float | str) -> float:
-        """The number of a named stop. Raises Problem where it is not calibrated."""
+        """The number of a preset. Raises Problem where it is not calibrated."""
 
     def new_session(self) -> Session:
         """Fresh caches."""

@@ -39,11 +39,7 @@ def load_runtime(model: str, progress: Progress = lambda *_: None) -> Runtime:
         torch.set_num_threads(THREADS)
     found, contents = find_model(model), read_contents(bundle_of(model))
     opened = open_model(
-        found,
-        contents.bundle,
-        contents.adapters,
-        weight_formats(),
-        lambda sentence, part: progress("loading", sentence, part),
+        found, contents.bundle, weight_formats(), lambda sentence, part: progress("loading", sentence, part)
     )
     contents.check_fit(opened.decoder.config, opened.vocabulary)
     exits = contents.bundle.exits if contents.bundle is not None else ()

@@ -68,7 +68,7 @@ def hardware(device: torch.device) -> tuple[str | None, str]:
 
 
 def _workloads(decoder: Backend, exit: int) -> dict[str, Callable[[], Work]]:
-    """What `energy.costs.fit` repeats; decisions are made at `exit`. Positions stand behind 256 others, as in a real document."""
+    """What `energy.costs.fit` repeats; decisions are made at `exit`. Positions follow 256 others, as in a real document."""
     layers, cache = decoder.config.layers, KVCache(decoder)
     cache.append([1] * _COST_ROWS)
     states = cache.advance(_COST_ROWS - 1, layers).repeat(_COST_KV_ONLY, 1)
@@ -87,12 +87,12 @@ def _workloads(decoder: Backend, exit: int) -> dict[str, Callable[[], Work]]:
         ]
     )
 
-    def forward(kept: int, new: int) -> Work:
-        """All layers over `new` positions behind `kept` ones."""
+    def forward(cached: int, new: int) -> Work:
+        """All layers over `new` positions after `cached` ones."""
         before = cache.work.copy()
-        cache.truncate(kept)
+        cache.truncate(cached)
         cache.append([1] * new)
-        cache.advance(kept + new - 1, layers)
+        cache.advance(cached + new - 1, layers)
         return cache.work - before
 
     @torch.inference_mode()

@@ -118,9 +118,8 @@ class Session:
         interrupted = generated.reason in ("cancelled", "superseded")
         figures = account.close(runtime.costs.prices, 0 if blank else len(prompt), generated.passes, interrupted)
         self._full_depth = account.full_depth
-        result = self._result(generated, figures, len(prompt), reused)
-        result["wall_seconds"], result["cpu_seconds"] = time.monotonic() - wall, time.process_time() - cpu
-        return result
+        seconds = time.monotonic() - wall, time.process_time() - cpu
+        return self._result(generated, figures, len(prompt), reused, interrupted, *seconds)
 
     def _stream(
         self, params: CompletionParams, policy: Policy, situation: Situation, required: bytes
@@ -134,7 +133,7 @@ class Session:
                 self.book, self.lookup, drafting, chooser, lambda token: ends_completion(token, vocabulary, situation)
             )
         verifier = Verifier(deciding, chooser)
-        return decode(self._cache, drafter, verifier, chooser, required, params["max_tokens"])
+        return decode(self._cache, drafter, verifier, required, params["max_tokens"])
 
     def _index(self, earlier: Sequence[int], prompt: Sequence[int], suffix: str) -> None:
         """Bring prompt lookup's indexes up to date. Typing leaves the lines after the cursor's as they are."""
@@ -166,9 +165,17 @@ class Session:
         bos = [vocabulary.bos] if vocabulary.bos is not None else []
         return tokens[:cut], [*bos, *tokens[cut:]]
 
-    def _result(self, generated: Generated, figures: Figures, prompt_tokens: int, reused: int) -> CompletionResult:
+    def _result(
+        self,
+        generated: Generated,
+        figures: Figures,
+        prompt_tokens: int,
+        reused: int,
+        interrupted: bool,
+        wall: float,
+        cpu: float,
+    ) -> CompletionResult:
         runtime = self._runtime
-        interrupted = generated.reason in ("cancelled", "superseded")
         text = "" if interrupted else generated.text
         empty = not text.strip() and not interrupted and generated.reason != "no_context"
         return {
@@ -186,8 +193,8 @@ class Session:
             "energy_full_joules": figures.full_joules,
             "energy_source": runtime.energy_source,
             "saving": 1 - figures.joules / figures.full_joules if figures.full_joules else 0.0,
-            "wall_seconds": 0.0,
-            "cpu_seconds": 0.0,
+            "wall_seconds": wall,
+            "cpu_seconds": cpu,
             "reason": "empty" if empty else generated.reason,
         }
 

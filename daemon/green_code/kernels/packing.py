@@ -14,7 +14,7 @@ from green_code.kernels.binding import HEAD_GROUP, CMatrix
 from green_code.kernels.large_pages import in_large_pages
 from green_code.kernels.quantise import GROUP, RECORD_BYTES, TILE, quantise
 from green_code.kernels.quantise import records as count
-from green_code.models.adapters import Adapters, corrected
+from green_code.models.adapters import Adapters, with_adapter
 from green_code.models.families import ModelConfig
 from green_code.models.svd_head import svd_head_of
 
@@ -105,7 +105,7 @@ def pack(
     first = config.heads * config.head_width
     for layer, adapter in sorted(adapters.kv_projections.items()):
         own = weights[f"layers.{layer - 1}.qkv.weight"][first:]
-        packed.append(quantise(corrected(own, adapter).numpy()))
+        packed.append(quantise(with_adapter(own, adapter).numpy()))
     rest[_KV_PROJECTIONS] = torch.tensor(sorted(adapters.kv_projections), dtype=torch.int32)
     directions = adapters.svd_directions
     if directions is not None and config.tied_head and len(directions) % GROUP == 0:

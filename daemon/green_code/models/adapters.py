@@ -37,7 +37,7 @@ from green_code.problems import Problem
 Part = TypeVar("Part")
 
 
-LENS_BITS = 3
+ADAPTER_BITS = 3
 """Lose .0005 of agreement; two lose .004."""
 
 
@@ -58,20 +58,20 @@ class Adapters:
     kv_projections: Mapping[int, LinearAdapter] = field(default_factory=dict)
 
 
-def corrected(own: Tensor, adapter: LinearAdapter) -> Tensor:
+def with_adapter(own: Tensor, adapter: LinearAdapter) -> Tensor:
     """(2·K·D, C): a layer's own projection of keys and values with its adapter added."""
     return own.float() + adapter.matrix.to(own.device) * adapter.gain.to(own.device)
 
 
-def save_lenses(path: Path, lenses: Mapping[int, LinearAdapter]) -> None:
+def save_adapters(path: Path, lenses: Mapping[int, LinearAdapter]) -> None:
     tensors: dict[str, np.ndarray] = {}
     for depth, lens in lenses.items():
-        tensors[f"{depth}:codes"], tensors[f"{depth}:scales"] = quantise(lens.matrix, LENS_BITS)
+        tensors[f"{depth}:codes"], tensors[f"{depth}:scales"] = quantise(lens.matrix, ADAPTER_BITS)
         tensors[f"{depth}:gain"] = lens.gain.float().numpy()
     save_file(tensors, path)
 
 
-def read_lenses(path: Path) -> dict[int, LinearAdapter]:
+def read_adapter_file(path: Path) -> dict[int, LinearAdapter]:
     """
     Raises:
         OSError, SafetensorError, KeyError, ValueError: the file is damaged.
@@ -80,7 +80,7 @@ def read_lenses(path: Path) -> dict[int, LinearAdapter]:
     for name, gain in tensors.items():
         depth, kind = name.split(":")
         if kind == "gain":
-            matrix = dequantise(tensors[f"{depth}:codes"], tensors[f"{depth}:scales"], LENS_BITS)
+            matrix = dequantise(tensors[f"{depth}:codes"], tensors[f"{depth}:scales"], ADAPTER_BITS)
             lenses[int(depth)] = LinearAdapter(matrix[:, : len(gain)], torch.from_numpy(gain))
     if not all(torch.isfinite(part).all() for lens in lenses.values() for part in (lens.matrix, lens.gain)):
         raise ValueError("it holds NaN or infinity")
@@ -96,7 +96,7 @@ def read_adapters(bundle: Bundle | None) -> Adapters:
     if bundle is None:
         return Adapters()
     directions = read_part(bundle, SVD_HEAD, read_directions)
-    lenses, projections = (read_part(bundle, name, read_lenses) or {} for name in (LENSES, KV_PROJECTIONS))
+    lenses, projections = (read_part(bundle, name, read_adapter_file) or {} for name in (LENSES, KV_PROJECTIONS))
     if projections:
         above = range((bundle.prefill_exit or max(projections)) + 1, max(projections) + 1)
         if sorted(projections) != list(above):

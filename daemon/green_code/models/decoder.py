@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from green_code.models.adapters import LinearAdapter, corrected
+from green_code.models.adapters import LinearAdapter, with_adapter
 from green_code.models.backend import TopToken, top_tokens_of
 from green_code.models.families import ModelConfig, Rope
 
@@ -309,7 +309,7 @@ class Decoder(nn.Module):
 
     def kv_projection(self, layer: int, adapter: LinearAdapter) -> Tensor:
         """(2·K·D, C): a layer's learned projection of keys and values, in the decoder's dtype."""
-        return corrected(self.layers[layer - 1].key_value_weight, adapter).to(self.dtype)  # type: ignore[arg-type]
+        return with_adapter(self.layers[layer - 1].key_value_weight, adapter).to(self.dtype)  # type: ignore[arg-type]
 
     def apply_lens(self, x: Tensor, depth: int) -> Tensor:
         """See `Backend`."""

@@ -209,7 +209,7 @@ class FolderSource:
 
 
 def map_hugging_face(config: ModelConfig, get: Any) -> Iterator[tuple[str, Tensor]]:
-    """A Hugging Face state dict under our names, as float32: weights fused, norm gains corrected, one tensor at a time.
+    """A Hugging Face state dict under our names, as float32: weights fused, norm gains with_adapter, one tensor at a time.
 
     Args:
         get: key of the checkpoint → tensor, or None if there is no such key.

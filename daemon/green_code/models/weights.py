@@ -25,7 +25,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from green_code.folders import cache_dir
-from green_code.models.adapters import Adapters, LinearAdapter, check_adapters
+from green_code.models.adapters import Adapters, LinearAdapter, check_adapters, read_adapters
 from green_code.models.backend import Backend, WeightFormat, first_supporting
 from green_code.models.bundle import DELTA, KV_PROJECTIONS, LENSES, Bundle
 from green_code.models.catalog import Found
@@ -100,16 +100,9 @@ def _decoder(config: ModelConfig, weights: dict[str, Tensor], adapters: Adapters
 
 
 def open_model(
-    found: Found,
-    bundle: Bundle | None,
-    adapters: Adapters,
-    weight_formats: Sequence[WeightFormat],
-    report: Report = lambda *_: None,
+    found: Found, bundle: Bundle | None, weight_formats: Sequence[WeightFormat], report: Report = lambda *_: None
 ) -> Model:
     """Load converted weights in the first of `weight_formats` that supports the model; convert the model if they are not cached.
-
-    Args:
-        adapters: the bundle's; they become part of the converted weights.
         report: gets a sentence and the share done, or None.
 
     Raises:
@@ -122,7 +115,7 @@ def open_model(
         weight_format = first_supporting(weight_formats, found.open().config)
         key, folder = _cached(found, bundle, weight_format)
     if not (folder / _DESCRIPTION).is_file():
-        _convert(found, bundle, adapters, weight_format, folder, report)
+        _convert(found, bundle, weight_format, folder, report)
         _remove_unused(Path(found.name).name, folder.parent)
     with contextlib.suppress(OSError):  # a read-only cache
         os.utime(folder / _DESCRIPTION)
@@ -204,9 +197,7 @@ def adapted_weights(
     return config, weights
 
 
-def _convert(
-    found: Found, bundle: Bundle | None, adapters: Adapters, weight_format: WeightFormat, folder: Path, report: Report
-) -> None:
+def _convert(found: Found, bundle: Bundle | None, weight_format: WeightFormat, folder: Path, report: Report) -> None:
     report(f"converting {found.name}", 0.0)
     found.verify()
     tokenizer, bos, eos = found.open().vocabulary(bundle.vocabulary if bundle else None)
@@ -215,6 +206,7 @@ def _convert(
     tokens = min(config.vocabulary, 1 + max(tokenizer.get_vocab(with_added_tokens=True).values()))
     config = replace(config, vocabulary=tokens)
     weights |= {name: weights[name][:tokens] for name in ("embed.weight", "head.weight") if name in weights}
+    adapters = read_adapters(bundle)
     check_adapters(bundle, adapters, config)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)

@@ -1,2 +1,1 @@
 """The exit agent: rollouts, environments, supervision, PPO, baselines, calibration."""
-

@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from green_code.decoding.exit_classifier import BESIDE, ExitClassifier
+from green_code.decoding.exit_classifier import ExitClassifier
+from green_code.kernels.binding import EXTRA_FEATURES
 from green_code.problems import Problem
 from green_code_lab.agent import ppo, supervised
 from green_code_lab.agent.baselines import Score, at_equal_cost
@@ -79,7 +80,7 @@ def train_by_paper(
     """
     environment = PaperEnvironment(rollouts, rewards, arguments.environments, arguments.seed)
     actor = ppo.train(environment, arguments, log, None, report).actor
-    actor.inner.weight[:, -BESIDE:] = 0  # their input was 0 in training
+    actor.inner.weight[:, -EXTRA_FEATURES:] = 0  # their input was 0 in training
     return actor
 
 

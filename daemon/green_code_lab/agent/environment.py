@@ -59,7 +59,7 @@ class ExitEnvironment:
         return self.typing.first[self._env, self.request] + self.token
 
     def observe(self) -> tuple[Tensor, Tensor]:
-        """(count, C + BESIDE) features and (count,) exit index."""
+        """(count, C + EXTRA_FEATURES) features and (count,) exit index."""
         at = self.row, self.exit
         states = torch.from_numpy(np.asarray(self.rollouts.states[at], np.float32))
         log_odds, margin = (torch.from_numpy(column[at]) for column in (self.rollouts.log_odds, self.rollouts.margins))

@@ -55,7 +55,7 @@ class PaperEnvironment:
         self.row[which], self._end[which] = self.rollouts.starts[chunk], self.rollouts.starts[chunk + 1]
 
     def observe(self) -> tuple[Tensor, Tensor]:
-        """(count, C + BESIDE) features, 0 beside the state, and (count,) exit index."""
+        """(count, C + EXTRA_FEATURES) features, 0 beside the state, and (count,) exit index."""
         states = torch.from_numpy(np.asarray(self.rollouts.states[self.row, self.exit], np.float32))
         nothing = torch.zeros(self.count)
         return features(states, nothing, nothing, nothing), torch.from_numpy(self.exit.copy())

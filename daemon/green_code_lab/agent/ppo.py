@@ -26,7 +26,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Categorical
 
-from green_code.decoding.exit_classifier import BESIDE, EXIT, HIDDEN_UNITS, ExitClassifier
+from green_code.decoding.exit_classifier import EXIT, HIDDEN_UNITS, ExitClassifier
+from green_code.kernels.binding import EXTRA_FEATURES
 from green_code_lab.agent.environment import ExitEnvironment
 from green_code_lab.agent.monitors import Monitor
 from green_code_lab.agent.paper_environment import PaperEnvironment
@@ -127,7 +128,7 @@ class Critic(nn.Module):
 
     def __init__(self, width: int, exits: Sequence[int]) -> None:
         super().__init__()
-        self.inner = _orthogonal(nn.Linear(width + BESIDE + 1, HIDDEN_UNITS), np.sqrt(2))
+        self.inner = _orthogonal(nn.Linear(width + EXTRA_FEATURES + 1, HIDDEN_UNITS), np.sqrt(2))
         self.exit_bias = nn.Embedding(len(exits), HIDDEN_UNITS)
         nn.init.zeros_(self.exit_bias.weight)
         self.out = _orthogonal(nn.Linear(HIDDEN_UNITS, 1), 1.0)

@@ -24,7 +24,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import dropout, logsigmoid
 
-from green_code.decoding.exit_classifier import BESIDE, CONTINUE, EXIT, ExitClassifier, features
+from green_code.decoding.exit_classifier import CONTINUE, EXIT, ExitClassifier, features
+from green_code.kernels.binding import EXTRA_FEATURES
 from green_code_lab.agent.environment import ExitEnvironment
 from green_code_lab.agent.episodes import draw_typing
 from green_code_lab.agent.prices import TokenPrices
@@ -91,7 +92,7 @@ def train(
             pick = generator.integers(0, len(rows), a.batch)
             row, row_waiting = rows[pick], torch.from_numpy(waiting[pick])
             x = _features(rollouts, row, row_waiting)
-            x[..., :-BESIDE] = dropout(x[..., :-BESIDE], a.state_dropout)
+            x[..., :-EXTRA_FEATURES] = dropout(x[..., :-EXTRA_FEATURES], a.state_dropout)
             logits = network(x, exits.expand(len(row), -1))
             loss = expected_cost(logits, errors[row], row_waiting, rollouts, prices, a).mean()
             optimiser.zero_grad()
@@ -105,7 +106,7 @@ def train(
 
 
 def _features(rollouts: Rollouts, rows: np.ndarray, waiting: Tensor) -> Tensor:
-    """(B, X, C + BESIDE) features at every exit."""
+    """(B, X, C + EXTRA_FEATURES) features at every exit."""
     states = torch.from_numpy(np.asarray(rollouts.states[rows], np.float32))
     segments = torch.tensor(np.diff([*rollouts.exits, rollouts.layers]))
     pending = ((waiting + 1) * segments).flip(-1).cumsum(-1).flip(-1) - waiting[:, -1:]

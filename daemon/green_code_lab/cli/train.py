@@ -18,7 +18,6 @@ from green_code.engine.loading import load_runtime
 from green_code.engine.measured_costs import THREADS, measured_costs
 from green_code.folders import bundles_dir
 from green_code.kernels.weight_format import weight_formats
-from green_code.models.adapters import read_adapters
 from green_code.models.bundle import AGENT, CALIBRATION, Bundle, load_bundle, refresh_manifest, write_manifest
 from green_code.models.catalog import DEFAULT, find_model
 from green_code.models.vocabulary import Vocabulary
@@ -75,7 +74,7 @@ def _bundle_folder(model: str) -> Path:
 
 def _open(args: argparse.Namespace) -> tuple[Bundle, Model]:
     bundle = load_bundle(_bundle_folder(args.model))
-    return bundle, open_model(find_model(args.model), bundle, read_adapters(bundle), weight_formats())
+    return bundle, open_model(find_model(args.model), bundle, weight_formats())
 
 
 def _open_corpus(args: argparse.Namespace, vocabulary: Vocabulary) -> Corpus:

@@ -1,2 +1,1 @@
 """Data sets, metrics, and runs through the sessions that serve editors."""
-

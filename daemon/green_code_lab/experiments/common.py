@@ -143,7 +143,7 @@ def bare_bundle(model: str) -> Bundle | None:
 
 def _with_bundle(served: Runtime, bundle: Bundle) -> Runtime:
     contents = read_contents(bundle)
-    opened = open_model(find_model(served.model), bundle, contents.adapters, weight_formats())
+    opened = open_model(find_model(served.model), bundle, weight_formats())
     return Runtime(served.model, opened, contents, served.costs)
 
 
@@ -166,7 +166,7 @@ def without_drafts(cache: KVCache, runtime: Runtime, policy: Policy) -> Iterator
     """(token, depth) behind the cache's last position, without end."""
     chooser = runtime.chooser
     drafter = Drafter.without_drafts(runtime.layers_total, chooser)
-    return decode(cache, drafter, Verifier(policy, chooser), chooser)
+    return decode(cache, drafter, Verifier(policy, chooser))
 
 
 def stream(
@@ -190,4 +190,4 @@ def stream(
     lookup.document.follow(prompt)
     drafting, deciding = (policy, Full()) if served == "exact" else (Full(), policy)
     drafter = Drafter(PriceBook(runtime.costs.prices, layers), lookup, drafting, chooser)
-    return cache, decode(cache, drafter, Verifier(deciding, chooser), chooser, max_tokens=max_tokens)
+    return cache, decode(cache, drafter, Verifier(deciding, chooser), max_tokens=max_tokens)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from torch import Tensor
 
 from green_code.kernels.weight_format import weight_formats
-from green_code.models.adapters import Adapters, check_adapters, read_adapters, read_lenses, save_lenses
+from green_code.models.adapters import Adapters, check_adapters, read_adapter_file, read_adapters, save_adapters
 from green_code.models.backend import Backend, first_supporting
 from green_code.models.bundle import AGENT, CALIBRATION, KV_PROJECTIONS, LENSES, SVD_HEAD, Bundle
 from green_code.models.decoder import Decoder
@@ -43,9 +43,9 @@ def make_lenses(job: Job) -> None:
         log(f"lens of exit {depth}")
         lenses[depth] = train_lens(states[depth], last, head, counts, eps, job.args.seed, decoder.device, log)
     part = job.bundle / f"{LENSES}.part"
-    save_lenses(part, lenses)
+    save_adapters(part, lenses)
     scored, held_out = Decoder.load(config, weights), dict[str, Scores]()
-    for name, applied in (("plain", {}), ("lens", read_lenses(part))):
+    for name, applied in (("plain", {}), ("lens", read_adapter_file(part))):
         scored.set_lenses(applied)
         held_out[name] = score(scored, corpus, bundle.exits, MANIFEST_POSITIONS, bos)
         for language, by in rounded(held_out[name], 3).items():
@@ -78,8 +78,8 @@ def make_kv_projections(job: Job) -> None:
         decoder, served, corpus, prefill_exit, bundle.exits, bos, WINDOWS, job.args.seed, log
     )
     part = job.bundle / f"{KV_PROJECTIONS}.part"
-    save_lenses(part, trained)
-    learned = _backend(config, weights, replace(adapters, kv_projections=read_lenses(part)))
+    save_adapters(part, trained)
+    learned = _backend(config, weights, replace(adapters, kv_projections=read_adapter_file(part)))
     held_out = compare({"plain": served, "learned": learned}, corpus, prefill_exit, bundle.exits, bos)
     for name, by in held_out.items():
         log(f"{name} {json.dumps(by)}")

@@ -1,2 +1,1 @@
 """LITE: fine-tuning a body for early exits (arXiv 2310.18581)."""
-

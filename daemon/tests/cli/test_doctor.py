@@ -37,8 +37,8 @@ def test_folders_that_cannot_be_written_are_found(work: Path, monkeypatch: pytes
     checks: list[doctor.Check] = [doctor.check_cache, doctor.check_runtime_folder, doctor.check_ledger]
     [cache], [runtime], [ledger] = map(doctor.findings, checks)
     assert (cache.level, runtime.level, ledger.level) == ("fail", "fail", "warn")
-    assert "GREEN_CODE_CACHE_DIR" in cache.mend and "GREEN_CODE_RUNTIME_DIR" in runtime.mend
-    assert "GREEN_CODE_DATA_DIR" in ledger.mend
+    assert "GREEN_CODE_CACHE_DIR" in cache.fix and "GREEN_CODE_RUNTIME_DIR" in runtime.fix
+    assert "GREEN_CODE_DATA_DIR" in ledger.fix
 
 
 @pytest.mark.parametrize(("interval", "level"), [(0.05, "ok"), (0.6, "warn")])
@@ -50,13 +50,13 @@ def test_the_interval_of_the_energy_costs(
     save_costs(work / COSTS_FILES.replace("*", "here"), costs)
     finding = doctor.check_costs()
     assert (finding.level, finding.found) == (level, f"estimate, ± {interval:.0%}")
-    assert ("costs-here.json" in finding.mend) == (level == "warn")
+    assert ("costs-here.json" in finding.fix) == (level == "warn")
 
 
 def test_a_little_space_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "CACHE_BYTES", 1 << 60)
     finding = doctor.check_cache()
-    assert finding.level == "warn" and "Free" in finding.mend
+    assert finding.level == "warn" and "Free" in finding.fix
 
 
 def test_a_check_that_raises_is_a_failed_finding(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -121,7 +121,7 @@ def exact(
     """Prompt lookup and the policy's exits draft, the last layer verifies."""
     book = price_book or new_price_book(Prices(layer_batch=1.0), math.inf)
     drafter = Drafter(book, lookup, policy, CHOOSER, ends)
-    return decode(cache, drafter, Verifier(Full(), CHOOSER), CHOOSER, required, max_tokens)
+    return decode(cache, drafter, Verifier(Full(), CHOOSER), required, max_tokens)
 
 
 def fast(
@@ -134,7 +134,7 @@ def fast(
 ) -> Iterator[tuple[int, int]]:
     """Prompt lookup drafts, the policy's exits verify."""
     drafter = Drafter(price_book or new_price_book(Prices()), lookup, Full(), CHOOSER)
-    return decode(cache, drafter, Verifier(policy, CHOOSER), CHOOSER, required, max_tokens)
+    return decode(cache, drafter, Verifier(policy, CHOOSER), required, max_tokens)
 
 
 def exact_tokens(

@@ -11,7 +11,7 @@ import pytest
 from green_code.decoding.draft import AcceptanceRate
 from green_code.decoding.drafter import MAX_DRAFTS, Drafter
 from green_code.decoding.exit_policies import Confidence, Fixed, Full, Policy
-from green_code.decoding.price_book import ExitRecord, Round
+from green_code.decoding.price_book import ExitRecord, RoundObserver
 from green_code.models.backend import SMALL_BATCH
 from green_code.work import Prices
 from tests.decoding.scripted_drafts import (
@@ -168,7 +168,7 @@ def test_drafting_stops_where_the_expected_gain_is_less_than_the_price(chance: f
     paying = sum(chance**k > 1.0 / (6 + 0.5 + 1.0) for k in range(1, MAX_DRAFTS + 1))
     cache, price_book = new_cache([1, 2]), new_price_book(prices, math.inf)
     drafter = Drafter(price_book, ScriptedLookup(lambda _: 5, chance), Full(), CHOOSER)
-    round = Round(price_book, cache, Full())
+    round = RoundObserver(price_book, cache, Full())
     round.begin()
     drafts, unsure = drafter.draft(cache, round, b"", MAX_DRAFTS)
     assert (len(drafts), unsure) == (paying, None)
@@ -187,7 +187,7 @@ def test_an_exit_that_never_drafts_is_no_longer_evaluated_after_a_while() -> Non
     """Its record also counts the tokens whose confidence was too low: how often they occur, and how often they are right."""
     price_book = new_price_book(Prices(1.0, head_batch=2.0), math.inf)
     shares, chances = (0.47, 0.14, 0.11, 0.11, 0.17), (0.22, 0.55, 0.74, 0.90, 0.99)  # of an early exit
-    price_book.exits[2] = ExitRecord(
+    price_book.records[2] = ExitRecord(
         counts=[8 * share for share in shares], rates=[*map(AcceptanceRate.prior, chances)]
     )
     policy = ScriptedPolicy(itertools.cycle([True]), exits=(2,))
@@ -209,6 +209,6 @@ def test_positions_pending_above_the_exit_do_not_raise_the_price_of_drafts_in_fa
     cache.append([5])
     price_book = new_price_book(Prices(1.0, small_batch_position=0.0, layer_position=99.0), math.inf)
     drafter = Drafter(price_book, ScriptedLookup(lambda _: 7), Full(), CHOOSER)
-    round = Round(price_book, cache, policy)
+    round = RoundObserver(price_book, cache, policy)
     round.begin()
     assert len(drafter.draft(cache, round, b"", MAX_DRAFTS)[0]) == SMALL_BATCH - 1

@@ -247,7 +247,7 @@ def complete(
         return ends_completion(token, VOCABULARY, None)
 
     drafter = Drafter(EagerPriceBook(CHEAP), lookup, policy or Full(), CHOOSER, ends)
-    stream = decode(cache, drafter, Verifier(Full(), CHOOSER), CHOOSER, b"", max_tokens)
+    stream = decode(cache, drafter, Verifier(Full(), CHOOSER), b"", max_tokens)
     generate(result, stream, VOCABULARY, required=b"", situation=None, max_tokens=max_tokens, deadline=deadline)
     return result, cache
 

@@ -29,7 +29,7 @@ def best(kernels: dict[str, Kernel], tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_saved_weights_are_those_of_memory(best: KernelFormat) -> None:
     found = find_model(TINY)
-    first, second = (open_model(found, None, Adapters(), (best, TorchFormat(torch.float32))).decoder for _ in range(2))
+    first, second = (open_model(found, None, (best, TorchFormat(torch.float32))).decoder for _ in range(2))
     weights = dict(found.open().tensors(None))
     x = torch.randn(5, first.config.width, generator=torch.Generator().manual_seed(0))
     built = best.build(first.config, weights, Adapters()).logits(x)
@@ -92,19 +92,17 @@ def _propagated_kv(decoder: Backend) -> Tensor:
 
 @pytest.mark.parametrize("damage", [b"", b"not an array", None])
 def test_damaged_records_are_removed_and_reported(best: KernelFormat, tmp_path: Path, damage: bytes | None) -> None:
-    open_model(find_model(TINY), None, Adapters(), (best,))
+    open_model(find_model(TINY), None, (best,))
     (records,) = tmp_path.glob("tiny-random-*/records.npy")
     records.write_bytes(records.read_bytes()[:-1] if damage is None else damage)
     with pytest.raises(Problem, match="try again"):
-        open_model(find_model(TINY), None, Adapters(), (best,))
-    assert isinstance(open_model(find_model(TINY), None, Adapters(), (best,)).decoder, KernelDecoder)
+        open_model(find_model(TINY), None, (best,))
+    assert isinstance(open_model(find_model(TINY), None, (best,)).decoder, KernelDecoder)
 
 
 def test_torch_serves_a_model_that_the_kernel_cannot(best: KernelFormat, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weight_format, "unsupported_reason", lambda _: "another family")
-    assert isinstance(
-        open_model(find_model(TINY), None, Adapters(), (best, TorchFormat(torch.float32))).decoder, Decoder
-    )
+    assert isinstance(open_model(find_model(TINY), None, (best, TorchFormat(torch.float32))).decoder, Decoder)
 
 
 def test_without_a_kernel_torch_serves(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from green_code.models.adapters import LinearAdapter, check_adapters, corrected, read_adapters, read_lenses, save_lenses
+from green_code.models.adapters import (
+    LinearAdapter,
+    check_adapters,
+    read_adapter_file,
+    read_adapters,
+    save_adapters,
+    with_adapter,
+)
 from green_code.models.bundle import KV_PROJECTIONS, LENSES, SVD_HEAD, load_bundle, write_manifest
 from green_code.models.tiny import TinySource
 from green_code.problems import Problem
@@ -32,8 +39,8 @@ def new_bundle(folder: Path) -> Path:
 
 def test_a_lens_is_saved_in_three_bits(tmp_path: Path) -> None:
     lens = random_adapter()
-    save_lenses(tmp_path / LENSES, {2: lens, 4: lens})
-    read = read_lenses(tmp_path / LENSES)
+    save_adapters(tmp_path / LENSES, {2: lens, 4: lens})
+    read = read_adapter_file(tmp_path / LENSES)
     assert set(read) == {2, 4}
     assert torch.equal(read[4].gain, lens.gain)
     # Eight levels give normally distributed values a distortion of .0345 (Max 1960, table I).
@@ -50,11 +57,11 @@ def test_a_bundle_without_files_has_no_adapters(tmp_path: Path) -> None:
 
 def test_every_layer_above_the_prefill_exit_has_a_kv_projection(tmp_path: Path) -> None:
     adapter = random_adapter(outputs=KV_WIDTH)
-    save_lenses(tmp_path / KV_PROJECTIONS, {5: adapter, 6: adapter})
+    save_adapters(tmp_path / KV_PROJECTIONS, {5: adapter, 6: adapter})
     read = read_adapters(load_bundle(new_bundle(tmp_path))).kv_projections
     own = torch.randn(KV_WIDTH, WIDTH)
     assert set(read) == {5, 6}
-    torch.testing.assert_close(corrected(own, read[6]), own + read[6].matrix @ torch.diag(adapter.gain))
+    torch.testing.assert_close(with_adapter(own, read[6]), own + read[6].matrix @ torch.diag(adapter.gain))
 
 
 @pytest.mark.parametrize(
@@ -75,17 +82,17 @@ def test_damaged_and_unfit_adapters_are_refused(damage: str, message: str, tmp_p
     if damage == "no tensors":
         (tmp_path / LENSES).write_bytes(b"no tensors")
     elif damage == "NaN":
-        save_lenses(tmp_path / LENSES, {2: LinearAdapter(lens.matrix, lens.gain * float("nan"))})
+        save_adapters(tmp_path / LENSES, {2: LinearAdapter(lens.matrix, lens.gain * float("nan"))})
     elif damage == "no matrix":
         save_file({"2:gain": lens.gain}, tmp_path / LENSES)
     elif damage == "narrow lens":
-        save_lenses(tmp_path / LENSES, {2: random_adapter(64)})
+        save_adapters(tmp_path / LENSES, {2: random_adapter(64)})
     elif damage == "lens too deep":
-        save_lenses(tmp_path / LENSES, {6: lens})
+        save_adapters(tmp_path / LENSES, {6: lens})
     elif damage == "too few KV projections":
-        save_lenses(tmp_path / KV_PROJECTIONS, {6: random_adapter(outputs=KV_WIDTH)})
+        save_adapters(tmp_path / KV_PROJECTIONS, {6: random_adapter(outputs=KV_WIDTH)})
     elif damage == "narrow KV projection":
-        save_lenses(tmp_path / KV_PROJECTIONS, {5: random_adapter(64, KV_WIDTH), 6: random_adapter(outputs=KV_WIDTH)})
+        save_adapters(tmp_path / KV_PROJECTIONS, {5: random_adapter(64, KV_WIDTH), 6: random_adapter(outputs=KV_WIDTH)})
     else:
         save_file({"directions": torch.ones(4, 64)}, tmp_path / SVD_HEAD)
     with pytest.raises(Problem, match=message):

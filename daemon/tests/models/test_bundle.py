@@ -14,7 +14,7 @@ import torch
 from safetensors.numpy import save_file
 
 from green_code.decoding.exit_classifier import ExitClassifier, load_exit_classifier
-from green_code.models.adapters import LinearAdapter, read_adapters, save_lenses
+from green_code.models.adapters import LinearAdapter, save_adapters
 from green_code.models.bundle import KV_PROJECTIONS, LENSES, Bundle, load_bundle, refresh_manifest, write_manifest
 from green_code.models.catalog import find_model
 from green_code.models.weights import Model, TorchFormat, open_model
@@ -24,7 +24,7 @@ FORMATS = (TorchFormat(torch.float32),)
 
 
 def open_tiny(bundle: Bundle | None = None) -> Model:
-    return open_model(find_model("tiny-random"), bundle, read_adapters(bundle), FORMATS)
+    return open_model(find_model("tiny-random"), bundle, FORMATS)
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def test_a_bundles_lenses_are_in_its_decoder(folder: Path, monkeypatch: pytest.M
     monkeypatch.setenv("GREEN_CODE_CACHE_DIR", str(folder / "cache"))
     without = load_bundle(folder)
     width = find_model("tiny-random").open().config.width
-    save_lenses(folder / LENSES, {4: LinearAdapter(torch.eye(width).flip(0), torch.ones(width))})
+    save_adapters(folder / LENSES, {4: LinearAdapter(torch.eye(width).flip(0), torch.ones(width))})
     refresh_manifest(folder)
     with_lens = load_bundle(folder)
     assert with_lens.weights_key != without.weights_key
@@ -94,7 +94,7 @@ def test_kv_projections_change_the_conversion_key_and_must_fit_the_prefill_exit(
     config = find_model("tiny-random").open().config
     kv_width = 2 * config.kv_heads * config.head_width
     projection = LinearAdapter(torch.ones(kv_width, config.width), torch.ones(config.width))
-    save_lenses(folder / KV_PROJECTIONS, {5: projection, 6: projection})
+    save_adapters(folder / KV_PROJECTIONS, {5: projection, 6: projection})
     refresh_manifest(folder)
     manifest = json.loads((folder / "manifest.json").read_text())
     for prefill_exit, fits in ((4, True), (3, False)):

@@ -20,9 +20,9 @@ export function pipStep(line: string): string | null {
 /** What `doctor --json` found wrong and how to fix it, in one line; null if this is not its output, or nothing is wrong. */
 export function doctorProblem(output: string): string | null {
   try {
-    const { checks } = JSON.parse(output) as { checks: { check: string; level: string; found: string; mend: string }[] };
+    const { checks } = JSON.parse(output) as { checks: { check: string; level: string; found: string; fix: string }[] };
     const failed = checks.filter(({ level }) => level === 'fail');
-    return failed.length === 0 ? null : failed.map(({ check, found, mend }) => `${check}: ${found}. ${mend}`.trim()).join(' ');
+    return failed.length === 0 ? null : failed.map(({ check, found, fix }) => `${check}: ${found}. ${fix}`.trim()).join(' ');
   } catch {
     return null;
   }

@@ -5,8 +5,8 @@ import { doctorProblem, pipStep } from '../../src/environment/output';
 
 describe('the output of pip and doctor', () => {
   it('passes on what doctor finds', () => {
-    const check = { check: 'model', level: 'fail', found: 'its files are damaged', mend: 'Reinstall it.' };
-    const other = { check: 'meters', level: 'warn', found: 'no rapl', mend: '' };
+    const check = { check: 'model', level: 'fail', found: 'its files are damaged', fix: 'Reinstall it.' };
+    const other = { check: 'meters', level: 'warn', found: 'no rapl', fix: '' };
     expect(doctorProblem(JSON.stringify({ ok: false, checks: [other, check] }))).toBe('model: its files are damaged. Reinstall it.');
     expect(doctorProblem('{"ok": true, "checks": []}')).toBeNull();
     expect(doctorProblem('Traceback')).toBeNull();

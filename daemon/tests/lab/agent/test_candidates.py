@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from green_code.decoding.exit_classifier import BESIDE
+from green_code.decoding.exit_classifier import EXTRA_FEATURES
 from green_code.problems import Problem
 from green_code_lab.agent import candidates, ppo, supervised
 from green_code_lab.agent.baselines import all_baselines, compare
@@ -66,4 +66,4 @@ def test_a_run_that_fails_is_left_out(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_the_only_input_with_the_papers_reward_is_the_state(tmp_path: Path) -> None:
     found = train_candidates(toy(), PRICES, None, 0, tmp_path, "paper", Rewards(), lambda _: None)
     assert list(found) == [PPO]
-    assert torch.count_nonzero(found[PPO].network.inner.weight[:, -BESIDE:]) == 0
+    assert torch.count_nonzero(found[PPO].network.inner.weight[:, -EXTRA_FEATURES:]) == 0

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from green_code.decoding.exit_classifier import BESIDE
+from green_code.decoding.exit_classifier import EXTRA_FEATURES
 from green_code.decoding.propagation import EXACT_TAIL, PropagatingKVCache
 from green_code_lab.agent.environment import ExitEnvironment
 from green_code_lab.agent.episodes import REQUESTS, draw_typing
@@ -108,7 +108,7 @@ def test_pending_work_is_that_of_a_real_cache(accepted: bool, prefill_exit: int 
 def test_observation_has_the_state_and_the_pending_work() -> None:
     environment = ExitEnvironment(same([1, 7], 7, 7), PRICES, typing([4], count=3), None)
     seen, index = environment.observe()
-    assert seen.shape == (3, 8 + BESIDE)
+    assert seen.shape == (3, 8 + EXTRA_FEATURES)
     assert index.tolist() == [0, 0, 0]
     torch.testing.assert_close(seen[:, :8], torch.ones(3, 8), atol=1e-3, rtol=1e-3)
     assert (seen[:, 8] > 0).all()

@@ -14,7 +14,7 @@ import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import VecEnv
 
-from green_code.decoding.exit_classifier import BESIDE
+from green_code.decoding.exit_classifier import EXTRA_FEATURES
 from green_code_lab.agent.baselines import Baseline, compare
 from green_code_lab.agent.baselines import agent as by_agent
 from green_code_lab.agent.environment import ExitEnvironment
@@ -54,7 +54,7 @@ class Vectorised(VecEnv):
 
     def __init__(self, inner: ExitEnvironment) -> None:
         self.inner, self._actions = inner, np.zeros(0)
-        space = gymnasium.spaces.Box(-np.inf, np.inf, (WIDTH + BESIDE + len(EXITS),), np.float32)
+        space = gymnasium.spaces.Box(-np.inf, np.inf, (WIDTH + EXTRA_FEATURES + len(EXITS),), np.float32)
         super().__init__(inner.count, space, gymnasium.spaces.Discrete(2))
 
     def reset(self) -> Any:
