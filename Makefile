@@ -10,7 +10,7 @@ VSIX := green-code-$(VERSION).vsix
 TEST_VSIX := build/test/green-code.vsix
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-python test-extension test-editor lint format package bench bench-quick bench-editor corpus adapt train evaluate experiments clean
+.PHONY: help setup demo test test-all test-python test-extension test-editor editor-tools lint format package bench bench-quick bench-editor corpus adapt train evaluate experiments clean
 
 help:  ## list the chores
 	@awk -F':.*## ' '/^##@ / {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,7 +54,9 @@ demo: $(READY)  ## complete real code at full depth, fast and exact, and show th
 
 ##@ Checks
 
-test: lint test-python test-extension test-editor  ## lint, both languages, the real editor
+test: $(READY) node_modules/.stamp  ## lint, both languages, the real editor
+	$(MAKE) --jobs 2 lint test-python test-extension editor-tools $(TEST_VSIX)  # none uses much more than one core
+	$(MAKE) test-editor
 
 test-all: lint test-extension test-editor $(READY)  ## the same with the slow Python tests
 	$(BIN)/python -m pytest -m "slow or not slow"
@@ -67,6 +69,9 @@ test-extension: node_modules/.stamp  ## the extension's unit tests
 
 test-editor: $(TEST_VSIX)  ## the packaged extension in a real VS Code in a browser
 	node extension/test/e2e/run.mjs --vsix $(TEST_VSIX) --python $(abspath $(BIN)/python)
+
+editor-tools:  # what test-editor would install first; where that fails, it says so itself
+	-@node extension/test/e2e/install.mjs >/dev/null
 
 lint: $(BIN)/green-code node_modules/.stamp  ## ruff, mypy, import-linter, tsc, eslint
 	$(BIN)/ruff check daemon
