@@ -127,8 +127,9 @@ class Session:
         """(token, depth) behind the prompt that the cache holds. In `exact` the policy's exits draft, in `fast` they decide."""
         runtime, vocabulary, chooser = self._runtime, self._runtime.vocabulary, self._runtime.chooser
         drafting, deciding = (policy, Full()) if params["decoding"] == "exact" else (Full(), policy)
-        drafter = Drafter.without_drafts(runtime.layers_total, chooser)
-        if params["decoding"] != "full":
+        if params["decoding"] == "full":
+            drafter = Drafter.without_drafts(runtime.layers_total, chooser)
+        else:
             drafter = Drafter(
                 self.book, self.lookup, drafting, chooser, lambda token: ends_completion(token, vocabulary, situation)
             )

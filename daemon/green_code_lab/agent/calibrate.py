@@ -16,9 +16,8 @@ from dataclasses import replace
 from typing import Any
 
 from green_code.engine.loading import Runtime
-from green_code.link.messages import CompletionParams
+from green_code.engine.requests import completion_params
 from green_code.models.vocabulary import Vocabulary
-from green_code.settings import PROMPT_TOKENS, TOKENS_PER_LINE
 from green_code_lab.agent.risk import LEVEL, certified, p_value
 from green_code_lab.corpus import Corpus
 from green_code_lab.evaluation.datasets import line_rows
@@ -54,10 +53,22 @@ def calibrate(
     drawn = [line_rows(iter(documents), files_per_language, seed + line) for line in range(LINES)]
     # Each line's rows are in the files' order.
     rows = [replace(row, id=f"{row.id}-{line}") for line, of_line in enumerate(drawn) for row in of_line]
-    full = evaluate(runtime, rows, _params("full", 1.0, runtime.model), report, complete=complete)
+    full = evaluate(
+        runtime,
+        rows,
+        completion_params("", model=runtime.model, decoding="full", threshold=1.0),
+        report,
+        complete=complete,
+    )
     curve = []
     for threshold in (*THRESHOLDS, FULL_DEPTH):
-        done = evaluate(runtime, rows, _params("fast", threshold, runtime.model), report, complete=complete)
+        done = evaluate(
+            runtime,
+            rows,
+            completion_params("", model=runtime.model, decoding="fast", threshold=threshold),
+            report,
+            complete=complete,
+        )
         point: dict[str, Any] = {"threshold": threshold, **_point(done, full), "languages": {}}
         if threshold < FULL_DEPTH:
             scores = file_means(full, done, len(drawn[0]), seed)
@@ -113,11 +124,3 @@ def choose_presets(curve: Results) -> dict[str, dict[str, float]]:
             "confidence": 1 - LEVEL,
         }
     return presets
-
-
-def _params(decoding: Any, threshold: float, model: str) -> CompletionParams:
-    return {
-        "session": "", "prefix": "", "suffix": "", "language": "", "model": model, "decoding": decoding, "policy": "agent",
-        "threshold": threshold, "max_tokens": TOKENS_PER_LINE, "single_line": True, "max_lines": 1,
-        "max_prompt_tokens": PROMPT_TOKENS,
-    }  # fmt: skip

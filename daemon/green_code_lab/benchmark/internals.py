@@ -26,7 +26,7 @@ from green_code.models.decoder import Decoder
 from green_code.models.vocabulary import Vocabulary
 from green_code.settings import default_settings
 from green_code_lab.benchmark.peers import Prompt
-from green_code_lab.benchmark.peers.green_code import completion_params
+from green_code_lab.benchmark.peers.green_code import several_lines
 from green_code_lab.benchmark.process import pin
 from green_code_lab.benchmark.rounds import Estimate, median, order, ratio
 
@@ -89,9 +89,9 @@ def profile(runtime: Runtime, prompt: Prompt, tokens: int) -> list[dict[str, Any
 
     At full depth and, if there is an agent, in `fast`; the prompt is in the cache.
     """
-    modes = {"full": completion_params(runtime.model, "full", 1.0)}
+    modes = {"full": several_lines(runtime.model, "full", 1.0)}
     if runtime.agent is not None:
-        modes["fast"] = completion_params(runtime.model, "fast", default_settings().threshold)
+        modes["fast"] = several_lines(runtime.model, "fast", default_settings().threshold)
     rows: defaultdict[str, dict[str, Any]] = defaultdict(dict)
     for mode, params in modes.items():
         params["prefix"] = prompt.text

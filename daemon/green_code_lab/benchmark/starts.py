@@ -24,7 +24,7 @@ from green_code.cli.engine import stop_engine
 from green_code.link import messages
 from green_code.link.discovery import ensure_engine, place
 from green_code.problems import Problem
-from green_code_lab.benchmark.peers.green_code import completion_params
+from green_code_lab.benchmark.peers.green_code import several_lines
 
 _ROUND_TRIPS = 1000
 
@@ -88,7 +88,7 @@ async def _use(model: str) -> tuple[float, dict[str, float]]:
     try:
         for name, before, _, after in samples():
             place_in_file = {"session": name, "prefix": before, "suffix": after, "max_tokens": 32}
-            await client.request(messages.COMPLETE, {**completion_params(model, "exact", 1.0), **place_in_file})
+            await client.request(messages.COMPLETE, {**several_lines(model, "exact", 1.0), **place_in_file})
         used = (await client.request(messages.STATUS, {}))["resident_bytes"]
         for _ in range(_ROUND_TRIPS):
             start = time.perf_counter()

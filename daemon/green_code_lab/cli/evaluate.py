@@ -10,10 +10,10 @@ from functools import partial
 from pathlib import Path
 
 from green_code.engine.loading import load_runtime
-from green_code.engine.requests import check_params, threshold
+from green_code.engine.requests import completion_params, threshold
 from green_code.models.catalog import DEFAULT
 from green_code.problems import Problem
-from green_code.settings import PROMPT_TOKENS, default_settings
+from green_code.settings import default_settings
 from green_code_lab.evaluation.datasets import load_rows
 from green_code_lab.evaluation.parallel import workers
 from green_code_lab.evaluation.run import evaluate, summarise
@@ -43,11 +43,9 @@ def run(args: argparse.Namespace) -> int:
         raise Problem("bad_request", f"{args.data} has no rows; give another --data.")
     if args.limit is not None and args.limit < len(rows):
         rows = random.Random(args.seed).sample(rows, args.limit)
-    params = check_params({
-        "session": "", "prefix": "", "suffix": "", "language": "", "model": args.model, "decoding": args.decoding,
-        "policy": args.policy, "threshold": args.threshold, "max_tokens": args.max_tokens, "single_line": args.single_line,
-        "max_lines": 1 if args.single_line else 16, "max_prompt_tokens": PROMPT_TOKENS,
-    })  # fmt: skip
+    names = ("model", "decoding", "policy", "threshold", "max_tokens", "single_line")
+    given = {name: getattr(args, name) for name in names}
+    params = completion_params("", **given, max_lines=1 if args.single_line else 16)
     if args.jobs < 1:
         raise Problem("bad_request", f"--jobs {args.jobs} is no number of processes; give 1 or more.")
     report = partial(print, file=sys.stderr)

@@ -111,7 +111,7 @@ def facts(runtime: Runtime) -> dict[str, Any]:
 
 def by_policy(model: str, decoding: Decoding, policy: str, threshold: float = 1.0) -> CompletionParams:
     """How a line is completed."""
-    return completion_params("", model=model, decoding=decoding, policy=policy, threshold=threshold, max_prompt_tokens=PROMPT_TOKENS)  # fmt: skip
+    return completion_params("", model=model, decoding=decoding, policy=policy, threshold=threshold)
 
 
 def by_language(*results: Scored) -> Iterator[tuple[str, list[Scored]]]:

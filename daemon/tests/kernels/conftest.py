@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-import torch
 
 from green_code.kernels import binding
 from green_code.kernels.binding import Kernel
 from green_code.kernels.build import CPU_LEVEL, TARGETS, build_level, this_target
+from tests.torch_threads import one_thread
+
+__all__ = ["one_thread"]
 
 PROCESSOR = Path("/proc/cpuinfo")
-
-
-@pytest.fixture(scope="package", autouse=True)
-def one_torch_thread() -> Iterator[None]:
-    """The models are so small that more threads only wait for one another."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

@@ -1,16 +1,7 @@
-"""One thread for torch: the matrices of these tests are too small for more."""
+"""Torch takes one thread."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from tests.torch_threads import one_thread
 
-import pytest
-import torch
-
-
-@pytest.fixture(scope="package", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+__all__ = ["one_thread"]

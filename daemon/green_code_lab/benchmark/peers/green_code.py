@@ -11,6 +11,7 @@ import torch
 from green_code.decoding import stop_rules
 from green_code.decoding.stop_rules import Situation
 from green_code.engine.loading import Runtime, load_runtime
+from green_code.engine.requests import completion_params
 from green_code.link.messages import CompletionParams, Decoding
 from green_code_lab.benchmark.peers import Prompt
 
@@ -20,7 +21,7 @@ class Engine:
 
     def __init__(self, model: str, decoding: Decoding, threshold: float) -> None:
         self._runtime = load_runtime(model)
-        self._params = completion_params(model, decoding, threshold)
+        self._params = several_lines(model, decoding, threshold)
         disable_stops(self._runtime)
         self.clear_cache()
 
@@ -41,12 +42,11 @@ class Engine:
         return self._session.complete(self._params, lambda: None, math.inf)["token_texts"]
 
 
-def completion_params(model: str, decoding: Decoding, threshold: float) -> CompletionParams:
-    """A completion of several lines; the caller adds prefix and number of tokens."""
-    return {
-        "session": "", "prefix": "", "suffix": "", "language": "python", "model": model, "decoding": decoding, "policy": "agent",
-        "threshold": threshold, "max_tokens": 0, "single_line": False, "max_lines": 1, "max_prompt_tokens": 4096,  # every prompt fits
-    }  # fmt: skip
+def several_lines(model: str, decoding: Decoding, threshold: float) -> CompletionParams:
+    """A completion of several lines; the caller adds prefix and number of tokens. Every prompt fits."""
+    return completion_params(
+        "", model=model, decoding=decoding, threshold=threshold, single_line=False, max_prompt_tokens=4096
+    )
 
 
 def disable_stops(runtime: Runtime) -> None:

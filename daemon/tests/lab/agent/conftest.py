@@ -1,16 +1,7 @@
-"""Small networks train faster on one thread, above all beside other work."""
+"""Torch takes one thread."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from tests.torch_threads import one_thread
 
-import pytest
-import torch
-
-
-@pytest.fixture(autouse=True, scope="package")
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+__all__ = ["one_thread"]

@@ -5,9 +5,19 @@ from __future__ import annotations
 import numpy as np
 
 from green_code_lab.agent.episodes import REQUESTS, Typing
+from green_code_lab.agent.prices import TokenPrices
 from green_code_lab.agent.rollouts import Rollouts
 
 EXITS, LAYERS, WIDTH = (2, 4), 6, 8
+PRICES = TokenPrices(
+    layer_batch=0.14,
+    small_batch_position=0.001,
+    layer_position=0.001,
+    kv_only=0.0001,
+    head_batch=0.15,
+    decision=0.0,
+    error=2.0,
+)
 
 
 def rollouts(

@@ -15,18 +15,9 @@ from green_code_lab.agent.baselines import all_baselines, compare
 from green_code_lab.agent.candidates import BOTH, PPO, SUPERVISED, table, train_candidates
 from green_code_lab.agent.episodes import draw_typing
 from green_code_lab.agent.paper_environment import Rewards
-from green_code_lab.agent.prices import TokenPrices
-from tests.lab.agent.replayed import toy
+from tests.lab.agent.replayed import PRICES, toy
 
-PRICES = TokenPrices(
-    layer_batch=0.14,
-    small_batch_position=0.001,
-    layer_position=0.001,
-    kv_only=0.0001,
-    head_batch=0.15,
-    decision=0.001,
-    error=2.0,
-)
+DECIDING = replace(PRICES, decision=0.001)
 
 
 @pytest.fixture(autouse=True)
@@ -39,11 +30,11 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_three_agents_in_a_table_with_the_baselines(tmp_path: Path) -> None:
-    found = train_candidates(toy(), PRICES, None, 0, tmp_path, "energy", Rewards(), lambda _: None)
+    found = train_candidates(toy(), DECIDING, None, 0, tmp_path, "energy", Rewards(), lambda _: None)
     assert list(found) == [SUPERVISED, PPO, BOTH]
     assert found[PPO].arguments["updates"] == 3
     networks = {name: candidate.network for name, candidate in found.items()}
-    scores = compare(all_baselines(networks, toy(), PRICES), toy(), PRICES, draw_typing(toy(), 16, 1, 0), None)
+    scores = compare(all_baselines(networks, toy(), DECIDING), toy(), DECIDING, draw_typing(toy(), 16, 1, 0), None)
     lines = list(table(scores, SUPERVISED))
     assert len(lines) == 1 + len(scores)
     assert any(line.startswith("oracle") for line in lines)
@@ -56,14 +47,14 @@ def test_a_run_that_fails_is_left_out(tmp_path: Path, monkeypatch: pytest.Monkey
 
     reported: list[str] = []
     monkeypatch.setattr(candidates.ppo, "train", fail)
-    found = train_candidates(toy(), PRICES, None, 0, tmp_path, "energy", Rewards(), reported.append)
+    found = train_candidates(toy(), DECIDING, None, 0, tmp_path, "energy", Rewards(), reported.append)
     assert list(found) == [SUPERVISED]
     assert "PPO is left out: PPO stalled" in reported
     with pytest.raises(Problem, match="stalled"):
-        train_candidates(toy(), PRICES, None, 0, tmp_path, "paper", Rewards(), reported.append)
+        train_candidates(toy(), DECIDING, None, 0, tmp_path, "paper", Rewards(), reported.append)
 
 
 def test_the_only_input_with_the_papers_reward_is_the_state(tmp_path: Path) -> None:
-    found = train_candidates(toy(), PRICES, None, 0, tmp_path, "paper", Rewards(), lambda _: None)
+    found = train_candidates(toy(), DECIDING, None, 0, tmp_path, "paper", Rewards(), lambda _: None)
     assert list(found) == [PPO]
     assert torch.count_nonzero(found[PPO].network.inner.weight[:, -EXTRA_FEATURES:]) == 0

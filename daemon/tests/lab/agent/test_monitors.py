@@ -12,17 +12,8 @@ from green_code_lab.agent.environment import ExitEnvironment
 from green_code_lab.agent.episodes import draw_typing
 from green_code_lab.agent.ppo import Arguments, train
 from green_code_lab.agent.prices import TokenPrices
-from tests.lab.agent.replayed import toy
+from tests.lab.agent.replayed import PRICES, toy
 
-PRICES = TokenPrices(
-    layer_batch=0.14,
-    small_batch_position=0.001,
-    layer_position=0.001,
-    kv_only=0.0001,
-    head_batch=0.15,
-    decision=0.0,
-    error=2.0,
-)
 ARGUMENTS = replace(Arguments(), environments=16, steps=32, updates=60, epochs=2, learning_rate=3e-3, entropy=0.0)
 
 

@@ -17,19 +17,10 @@ from green_code_lab.agent.environment import ExitEnvironment
 from green_code_lab.agent.episodes import draw_typing
 from green_code_lab.agent.ppo import Arguments, advantages, train
 from green_code_lab.agent.prices import TokenPrices
-from tests.lab.agent.replayed import toy
+from tests.lab.agent.replayed import PRICES, toy
 
 ARGUMENTS = replace(Arguments(), environments=16, steps=64, updates=24, learning_rate=3e-3, critic_alone=2)
 FIT = replace(supervised.Arguments(), batch=256, steps=150, rounds=2, documents=32)
-PRICES = TokenPrices(
-    layer_batch=0.14,
-    small_batch_position=0.001,
-    layer_position=0.001,
-    kv_only=0.0001,
-    head_batch=0.15,
-    decision=0.0,
-    error=2.0,
-)
 
 
 def test_advantages_by_hand() -> None:

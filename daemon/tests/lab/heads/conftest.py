@@ -1,7 +1,7 @@
-"""Small networks train faster on one thread."""
+"""Torch takes one thread."""
 
 from __future__ import annotations
 
-from tests.lab.agent.conftest import one_thread
+from tests.torch_threads import one_thread
 
 __all__ = ["one_thread"]
