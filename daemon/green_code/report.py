@@ -17,6 +17,8 @@ class Totals(TypedDict):
     accepted: int
     retained: int
     tokens: int
+    characters: int
+    accepted_characters: int
     energy_joules: float
     energy_full_joules: float
     saved_joules: float

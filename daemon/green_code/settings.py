@@ -20,6 +20,9 @@ PREFIX: Final = "greenCode."
 PRESETS: Final = ("quality", "balanced", "saver")
 """Names of thresholds that the bundle's calibration resolves; for the command line, not for settings."""
 
+STOPS: Final = {"eager": 0.2, "balanced": 0.4, "sure": 0.6}
+"""Names of stops, from most suggestions to fewest, with the least probability of being right where no calibration has another."""
+
 PROMPT_TOKENS: Final = 512
 """Default limit of a prompt; training and measurements use it too."""
 
@@ -45,6 +48,8 @@ class Setting:
 
 TABLE: Final[tuple[Setting, ...]] = (
     Setting("enabled", "boolean", True),
+    Setting("suggestions", "string", "balanced", enum=tuple(STOPS)),
+    Setting("adaptiveGate", "boolean", True),
     Setting("threshold", "number", 0.8, minimum=0.5, maximum=1),
     Setting("decoding", "string", "exact", enum=("exact", "fast", "full")),
     Setting("model", "string", "gemma-3-270m"),
@@ -57,7 +62,7 @@ TABLE: Final[tuple[Setting, ...]] = (
     ),
     Setting("completeInComments", "boolean", True, scope="language-overridable"),
     Setting("completeInStrings", "boolean", True, scope="language-overridable"),
-    Setting("maxLines", "integer", 1, minimum=1, maximum=32),
+    Setting("maxLines", "integer", 8, minimum=1, maximum=32),
     Setting("maxPromptTokens", "integer", PROMPT_TOKENS, minimum=64, maximum=4096),
     Setting("pauseOnBattery", "boolean", False),
     Setting("statusBar", "boolean", True),
@@ -74,6 +79,8 @@ class Settings:
     """
 
     enabled: bool
+    suggestions: Literal["eager", "balanced", "sure"]
+    adaptive_gate: bool
     threshold: float
     decoding: Literal["fast", "exact", "full"]
     model: str

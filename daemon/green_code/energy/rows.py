@@ -32,6 +32,8 @@ class Row:
     cpu_seconds: float
     wall_seconds: float
     reason: str
+    characters: int = 0  # of the text that was shown
+    accepted_characters: int = 0
     shown: int = 0  # 1: there was a text, and the editor received it
     accepted: int = 0
     retained: int = 0  # 1: the text was still in the document half a minute after it was accepted

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import math
 import re
 from collections.abc import Mapping
 from typing import Any, Final, cast
@@ -17,7 +18,7 @@ from typing import Any, Final, cast
 from green_code.engine.interfaces import Runtime
 from green_code.link.messages import CompletionParams, CompletionResult
 from green_code.problems import Problem, retrieve_exception
-from green_code.settings import PRESETS, TOKENS_PER_LINE, default_settings
+from green_code.settings import PRESETS, STOPS, TOKENS_PER_LINE, default_settings
 
 _POLICY: Final = re.compile(r"full|agent|fixed:[1-9]\d{0,3}|confidence:(0?\.\d+|0|1|1\.0+|0\.)")
 _DECODINGS: Final = ("full", "fast", "exact")
@@ -34,6 +35,8 @@ _TYPES: Final[Mapping[str, tuple[type, ...]]] = {
     "single_line": (bool,),
     "max_lines": (int,),
     "max_prompt_tokens": (int,),
+    "stop": (float, int, str),
+    "prior": (float, int),
 }
 MAX_TOKENS: Final = 4096
 
@@ -64,6 +67,8 @@ def completion_params(prefix: str, **changes: Any) -> CompletionParams:
         "single_line": True,
         "max_lines": 1,
         "max_prompt_tokens": defaults.max_prompt_tokens,
+        "stop": 0.0,
+        "prior": 0.0,
     }
     return check_params({**params, **changes})
 
@@ -84,6 +89,9 @@ def check_params(params: Mapping[str, Any]) -> CompletionParams:
     if not _POLICY.fullmatch(params["policy"]):
         raise _bad(f"policy is {params['policy']!r}, none of full, agent, fixed:LAYER, confidence:FRACTION")
     check_threshold(params["threshold"])
+    check_stop(params["stop"])
+    if not math.isfinite(params["prior"]):
+        raise _bad(f"prior is {params['prior']}, no finite number")
     for name, most in (("max_tokens", MAX_TOKENS), ("max_lines", 1000), ("max_prompt_tokens", 1 << 20)):
         if not 1 <= params[name] <= most:
             raise _bad(f"{name} is {params[name]}, outside 1 to {most}")
@@ -94,6 +102,12 @@ def check_threshold(threshold: float | str) -> None:
     """Raises Problem `bad_request` unless it is a preset or a number from 0.5 to 1."""
     if threshold not in PRESETS and (isinstance(threshold, str) or not 0.5 <= threshold <= 1):
         raise _bad(f"threshold is {threshold!r}, neither a number from 0.5 to 1 nor one of {', '.join(PRESETS)}")
+
+
+def check_stop(stop: float | str) -> None:
+    """Raises Problem `bad_request` unless it is a preset or a number from 0 to 1, 1 excluded."""
+    if stop not in STOPS and (isinstance(stop, str) or not 0 <= stop < 1):
+        raise _bad(f"stop is {stop!r}, neither a number from 0 to below 1 nor one of {', '.join(STOPS)}")
 
 
 def threshold_in_force(params: CompletionParams, runtime: Runtime, least: float = 0.0) -> float | str:

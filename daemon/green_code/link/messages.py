@@ -10,7 +10,7 @@ from typing import Final, Literal, TypedDict
 
 from green_code.report import Totals
 
-PROTOCOL: Final = 2
+PROTOCOL: Final = 3
 """Raised with every incompatible change; a front and an engine of different numbers never connect."""
 
 # --- front and engine -------------------------------------------------------------------------------------
@@ -29,6 +29,7 @@ LSP_ACCEPTED: Final = "greenCode/accepted"
 LSP_EXPLAIN: Final = "greenCode/explain"
 LSP_REPORT: Final = "greenCode/report"
 LSP_RESTART_ENGINE: Final = "greenCode/restartEngine"
+LSP_RESET_GATE: Final = "greenCode/resetGate"
 LSP_STATUS: Final = "greenCode/status"
 LSP_ENERGY: Final = "greenCode/energy"
 COMMAND_ACCEPTED: Final = "greenCode.accepted"
@@ -46,6 +47,7 @@ StopReason = Literal[
     "end_of_text",  # the model ended the file
     "max_tokens",
     "budget",  # the time budget ran out
+    "unsure",  # what follows is too unlikely to be right (`stop`)
 ]
 """Why generation ended; the text is usable."""
 
@@ -53,6 +55,8 @@ Refusal = Literal[
     "cancelled",
     "superseded",  # a newer request of the same document arrived
     "empty",  # the model had nothing to add
+    "gated",  # the front's gate expects that nothing here would be accepted
+    "unlikely",  # the engine stopped before there was anything worth showing
     "no_context",  # empty prefix
     "filtered",  # a guard of the front refused (excluded file, language, mid-word …)
     "in_comment",  # where greenCode.completeInComments is off
@@ -88,6 +92,10 @@ class CompletionParams(TypedDict):
     single_line: bool
     max_lines: int
     max_prompt_tokens: int
+    stop: float | str
+    """The completion ends where the probability that all of it is right falls under this number, or a preset's; 0: never."""
+    prior: float
+    """Log-odds that a suggestion here is accepted, as the front's gate estimates them; 0 where there is no gate."""
 
 
 class CompletionResult(TypedDict):
@@ -110,6 +118,8 @@ class CompletionResult(TypedDict):
     wall_seconds: float
     cpu_seconds: float
     reason: str
+    confidence: float
+    """Estimated probability that the whole text is right."""
 
 
 class StatusMessage(TypedDict):

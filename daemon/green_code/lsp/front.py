@@ -262,6 +262,8 @@ class Front:
             single_line=now.max_lines == 1,
             max_lines=now.max_lines,
             max_prompt_tokens=now.max_prompt_tokens,
+            stop=now.suggestions,
+            prior=0.0,
         )
 
     # --- status and energy --------------------------------------------------------------------------------
