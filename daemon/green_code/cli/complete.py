@@ -84,7 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=stop,
         default=0.0,
         metavar="P",
-        help="end a text that is right with a probability below P: 0 (never) to below 1, or eager, balanced, sure "
+        help="cut the text where its probability of being right falls below P: 0 (never) to below 1, or eager, balanced, sure "
         "(default: %(default)g)",
     )
     parser.add_argument("--max-tokens", type=int, default=DEFAULT_MAX_TOKENS, help="default: %(default)s")

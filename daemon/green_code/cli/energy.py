@@ -74,7 +74,7 @@ def _print(ledger: Ledger, args: argparse.Namespace) -> int:
         return 0
     print(
         f"{'':12} {'completions':>11} {'tokens':>8} {'used':>11} {'at full depth':>13} {'saved':>7} {'layers':>7} "
-        f"{'accepted':>16} {'per character':>13}"
+        f"{'accepted':>16} {'J/char':>7}"
     )
     _line("today", report["today"])
     _line("all", report["all"])
@@ -89,7 +89,7 @@ def _line(name: str, totals: Totals) -> None:
     print(
         f"{name[:12]:12} {totals['completions']:>11} {totals['tokens']:>8} {joules:>9.1f} J "
         f"{totals['energy_full_joules']:>11.1f} J {totals['saving']:>7.0%} {totals['mean_layers']:>7.1f} "
-        f"{characters:>11} chars {f'{joules / characters:.2f} J' if characters else '-':>13}"
+        f"{characters:>11} chars {f'{joules / characters:.2f}' if characters else '-':>7}"
     )
 
 

@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--policy", default="agent", help="full, fixed:E, confidence:τ or agent")
     presets = "0.5 to 1, or quality, balanced, saver (default: the editor's, %(default)s)"
     add("--threshold", type=threshold, default=default_settings().threshold, help=presets)
-    least = "end a text that is right with a probability below P: 0 (never) to below 1, or eager, balanced, sure (default: %(default)g)"
+    least = "cut the text where its probability of being right falls below P: 0 (never) to below 1, or eager, balanced, sure (default: %(default)g)"
     add("--stop", type=stop, default=0.0, metavar="P", help=least)
     add("--limit", type=int, help="use this many rows, drawn with --seed")
     add("--seed", type=int, default=0)
