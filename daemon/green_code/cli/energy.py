@@ -81,6 +81,7 @@ def _print(ledger: Ledger, args: argparse.Namespace) -> int:
     for language in report["by_language"]:
         _line(language["language"], language)
     print(f"Energy source: {report['all']['source']}. The baseline is the same model with a KV cache, at full depth.")
+    print("J/char: all joules used, over the characters of suggestions that were accepted.")
     return 0
 
 

@@ -5,8 +5,8 @@ be harder. Each check compares one text. If a block of checks agrees less often 
 explains that by chance in fewer than one block of twenty, the lowest threshold in use goes up by one step of the
 calibration's curve, at most to 1, which is full depth. A false alarm costs energy, never quality.
 
-Calibration is over single lines, so first lines are compared. The check has the completion's stop, and where that cut one
-of the two, they are compared as far as both go. Shorter texts agree more often, so a stop makes alarms rarer.
+Calibration is over single lines, so first lines are compared. The check has the completion's stop. Where that cut the
+shorter of the two lines, they are compared as far as it goes. Shorter lines agree more often: a stop makes alarms rarer.
 
 Checks may cost a twentieth of the joules of `fast`. The last completion before a pause is checked, because its KV cache
 is still there.
