@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import torch
 
 from green_code.decoding.stop_rules import Situation, check
+from green_code.decoding.verifier import Decoded
 from green_code.models.vocabulary import Vocabulary, text_of
 
 
@@ -36,7 +37,7 @@ def ends_completion(token: int, vocabulary: Vocabulary, situation: Situation | N
 @torch.inference_mode()
 def generate(
     result: Generated,
-    stream: Iterator[tuple[int, int]],
+    stream: Iterator[Decoded],
     vocabulary: Vocabulary,
     *,
     required: bytes,
@@ -44,7 +45,7 @@ def generate(
     max_tokens: int,
     deadline: float,
 ) -> None:
-    """Take tokens from `stream`, (token, depth), into `result`, which holds what was done even when interrupted.
+    """Take tokens from `stream` into `result`, which holds what was done even when interrupted.
 
     Args:
         required: bytes that come first (token healing) and are no part of the text.
@@ -52,14 +53,14 @@ def generate(
         deadline: on `time.monotonic()`'s clock; no token is begun after it.
     """
     data = bytearray()
-    for token, depth in stream:
+    for decoded in stream:
         result.passes += 1
-        if token in vocabulary.eos:
+        if decoded.token in vocabulary.eos:
             result.reason = "end_of_text"
             break
-        result.tokens.append(token)
-        result.exits.append(depth)
-        data += vocabulary.token_bytes[token]
+        result.tokens.append(decoded.token)
+        result.exits.append(decoded.depth)
+        data += vocabulary.token_bytes[decoded.token]
         result.text = text_of(bytes(data[len(required) :]))
         if situation is not None and (stop := check(result.text, situation)):
             result.reason, length = stop

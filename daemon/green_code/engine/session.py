@@ -18,7 +18,7 @@ from green_code.decoding.prompt_lookup import NEAR_TOKENS, PromptLookup
 from green_code.decoding.propagation import EXACT_TAIL, PropagatingKVCache
 from green_code.decoding.speculative import decode
 from green_code.decoding.stop_rules import Situation
-from green_code.decoding.verifier import Verifier
+from green_code.decoding.verifier import Decoded, Verifier
 from green_code.engine.accounting import Figures, FullDepthCache, RequestAccount
 from green_code.engine.interfaces import Cancelled
 from green_code.link.messages import CompletionParams, CompletionResult
@@ -123,8 +123,8 @@ class Session:
 
     def _stream(
         self, params: CompletionParams, policy: Policy, situation: Situation, required: bytes
-    ) -> Iterator[tuple[int, int]]:
-        """(token, depth) behind the prompt that the cache holds. In `exact` the policy's exits draft, in `fast` they decide."""
+    ) -> Iterator[Decoded]:
+        """Tokens behind the prompt that the cache holds. In `exact` the policy's exits draft, in `fast` they decide."""
         runtime, vocabulary, chooser = self._runtime, self._runtime.vocabulary, self._runtime.chooser
         drafting, deciding = (policy, Full()) if params["decoding"] == "exact" else (Full(), policy)
         if params["decoding"] == "full":
