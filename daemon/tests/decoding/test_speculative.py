@@ -21,6 +21,7 @@ from green_code.decoding.generate import Generated, ends_completion, generate
 from green_code.decoding.healing import heal
 from green_code.decoding.kv_cache import KVCache
 from green_code.decoding.speculative import decode
+from green_code.decoding.stop_rules import Situation
 from green_code.decoding.verifier import Decoded, Verifier
 from green_code.problems import Problem
 from tests.decoding.references import states_at_all_depths
@@ -263,6 +264,9 @@ def test_healed_tokens_spell_the_removed_one_again() -> None:
     assert heal([], VOCABULARY) == ([], b"")  # of a model without a start token
 
 
+ANYWHERE = Situation.at("", "", single_line=False, max_lines=100)
+
+
 def complete(
     policy: Policy | None = None, max_tokens: int = 6, deadline: float = math.inf, lookup: ScriptedLookup | None = None
 ) -> tuple[Generated, KVCache]:
@@ -270,11 +274,13 @@ def complete(
     cache, result = new_cache([1, 5, 7]), Generated()
 
     def ends(token: int) -> bool:
-        return ends_completion(token, VOCABULARY, None)
+        return ends_completion(token, VOCABULARY, ANYWHERE)
 
     drafter = Drafter(EagerPriceBook(CHEAP), lookup, policy or Full(), CHOOSER, ends)
     stream = decode(cache, drafter, Verifier(Full(), CHOOSER), b"", max_tokens)
-    generate(result, stream, VOCABULARY, required=b"", situation=None, max_tokens=max_tokens, deadline=deadline)
+    generate(
+        result, cache, stream, VOCABULARY, required=b"", situation=ANYWHERE, stop=None, max_tokens=max_tokens, deadline=deadline
+    )  # fmt: skip
     return result, cache
 
 
