@@ -47,14 +47,15 @@ export function commandTable(parts: Parts): Readonly<Record<string, Command>> {
     [COMMANDS.deleteHistory]: () => deleteHistoryAndFigures(parts),
     [COMMANDS.whyNoSuggestion]: () => whyNoSuggestion(parts),
     [COMMANDS.showLayers]: async () => documents.show(t('Layers.txt'), renderLayers((await requests.explain()).last)),
+    [COMMANDS.resetGate]: () => resetGate(requests),
     [COMMANDS.restartEngine]: () => supervisor.restartEngine(),
     [COMMANDS.showLog]: () => channels.show(),
     [COMMANDS.setUp]: () => setUp.start(),
     [COMMANDS.diagnose]: () => diagnose(parts),
     [COMMANDS.menu]: () => showMenu(store.snapshot.settings),
-    [COMMAND_ACCEPTED]: (id) => {
-      if (typeof id === 'string') {
-        requests.accepted(id);
+    [COMMAND_ACCEPTED]: (id, characters) => {
+      if (typeof id === 'string' && typeof characters === 'number') {
+        requests.accepted(id, characters);
         markDone('complete');
       }
     },
@@ -76,6 +77,11 @@ export function registerCommands(parts: Parts): vscode.Disposable[] {
       }
     }),
   );
+}
+
+async function resetGate(requests: Requests): Promise<void> {
+  await requests.resetGate();
+  void vscode.window.showInformationMessage(t('The gate was reset. What it learned from the suggestions you accepted is deleted.'));
 }
 
 /** Shows doctor's output, in the daemon's English and without the user's name: people attach it to public reports. */

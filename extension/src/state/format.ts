@@ -23,6 +23,8 @@ function format(value: number, form: keyof typeof FORMS): string {
 
 /** A number as the user set it. */
 export const plain = (value: number): string => format(value, 'plain');
+/** With three significant figures. */
+export const rate = (value: number): string => format(value, 'threeFigures');
 export const whole = (value: number): string => format(value, 'whole');
 export const tenths = (value: number): string => format(value, 'tenths');
 /** With the digits of the slider's steps: `0.85`. */

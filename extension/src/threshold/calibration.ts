@@ -3,6 +3,7 @@ import fs from 'node:fs/promises';
 import path from 'node:path';
 
 import { t } from '../l10n';
+import { STOPS, type Stop } from './stops';
 import { HIGHEST, LOWEST } from './value';
 
 const PRESET_NAMES = ['quality', 'balanced', 'saver'] as const;
@@ -24,14 +25,41 @@ export interface Point {
   readonly quality: number;
 }
 
+/** What typing held-out code gave at one stop. */
+export interface Outcome {
+  /** Share of the typed characters that accepted suggestions wrote. */
+  readonly accepted: number;
+  /** Share of the shown suggestions that were right to their end. */
+  readonly right: number;
+  /** Per accepted character. */
+  readonly joules: number;
+  /** Suggestions shown and not accepted, per 100 typed characters. */
+  readonly rejected: number;
+}
+
+export interface Suggestions {
+  readonly files: number;
+  readonly characters: number;
+  /** Of the joules, as in `Totals`. */
+  readonly source: string;
+  /** Asking at every key, decoding `exact`, and no stop. */
+  readonly always: Outcome;
+  /** Ordered by stop. */
+  readonly curve: readonly Outcome[];
+  /** Of each stop that was measured. */
+  readonly stops: Readonly<Partial<Record<Stop, Outcome>>>;
+}
+
 export interface Calibration {
   /** From quality to saver. Without presets at full depth, which every slider and list has at its end. */
   readonly presets: readonly Preset[];
   /** Ordered by threshold, full depth last. */
   readonly curve: readonly Point[];
+  /** Null where none were measured. */
+  readonly suggestions: Suggestions | null;
 }
 
-export const UNCALIBRATED: Calibration = { presets: [], curve: [] };
+export const UNCALIBRATED: Calibration = { presets: [], curve: [], suggestions: null };
 
 export function presetTitle(name: PresetName): string {
   switch (name) {
@@ -72,10 +100,26 @@ interface Json {
   readonly presets?: Partial<Record<PresetName, { threshold?: unknown; allowed_loss?: unknown; confidence?: unknown; saving?: unknown }>>;
   readonly curve?: readonly { threshold?: unknown; saving?: unknown; edit_similarity?: unknown }[];
   readonly reference?: { readonly full?: { readonly edit_similarity?: unknown } };
+  readonly suggestions?: SuggestionsJson;
+}
+
+interface OutcomeJson {
+  readonly stop?: unknown;
+  readonly accepted?: unknown;
+  readonly right?: unknown;
+  readonly joules_per_character?: unknown;
+  readonly rejected_per_100?: unknown;
+}
+
+interface SuggestionsJson {
+  readonly reference?: { readonly files?: unknown; readonly characters?: unknown; readonly energy_source?: unknown };
+  readonly always?: OutcomeJson;
+  readonly curve?: readonly OutcomeJson[];
+  readonly presets?: Partial<Record<Stop, OutcomeJson>>;
 }
 
 export function parseCalibration(json: string): Calibration {
-  const { presets, curve, reference } = JSON.parse(json) as Json;
+  const { presets, curve, reference, suggestions } = JSON.parse(json) as Json;
   const full = reference?.full?.edit_similarity;
   const points = (curve ?? []).flatMap(({ threshold, saving, edit_similarity: similarity }) =>
     inRange(threshold) && isNumber(saving) && isNumber(similarity) && isNumber(full) && full > 0
@@ -90,7 +134,30 @@ export function parseCalibration(json: string): Calibration {
       return isComplete && threshold < HIGHEST ? [{ name, threshold, allowedLoss, confidence, saving }] : [];
     }),
     curve: points.at(-1)?.threshold === HIGHEST ? points : [],
+    suggestions: parseSuggestions(suggestions),
   };
+}
+
+function parseSuggestions(json: SuggestionsJson | undefined): Suggestions | null {
+  const { files, characters, energy_source: source } = json?.reference ?? {};
+  const always = outcome(json?.always);
+  if (always === null || !isNumber(files) || !isNumber(characters) || typeof source !== 'string') {
+    return null;
+  }
+  const measured = (json?.curve ?? []).filter((point): point is OutcomeJson & { readonly stop: number } => isNumber(point.stop));
+  const stops = STOPS.map((stop) => [stop, outcome(json?.presets?.[stop])] as const);
+  return {
+    files,
+    characters,
+    source,
+    always,
+    curve: measured.toSorted((a, b) => a.stop - b.stop).map(outcome).filter((point) => point !== null),
+    stops: Object.fromEntries(stops.filter(([, point]) => point !== null)),
+  };
+}
+
+function outcome({ accepted, right, joules_per_character: joules, rejected_per_100: rejected }: OutcomeJson = {}): Outcome | null {
+  return isNumber(accepted) && isNumber(right) && isNumber(joules) && joules > 0 && isNumber(rejected) ? { accepted, right, joules, rejected } : null;
 }
 
 const isNumber = (value: unknown): value is number => typeof value === 'number' && Number.isFinite(value);

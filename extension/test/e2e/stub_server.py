@@ -23,7 +23,7 @@ FAILS = RUNTIME / "stub-fails"
 server = LanguageServer("green-code-stub", "0.1.0")
 settings: dict[str, Any] = {}
 exits: list[int] = []
-state = {"completions": 0, "accepted": 0, "tokens": 0, "layers": 0, "full": 0}
+state = {"completions": 0, "accepted": 0, "tokens": 0, "characters": 0, "accepted_characters": 0, "layers": 0, "full": 0}
 
 
 def totals() -> dict[str, float]:
@@ -34,6 +34,8 @@ def totals() -> dict[str, float]:
         "accepted": state["accepted"],
         "retained": 0,
         "tokens": state["tokens"],
+        "characters": state["characters"],
+        "accepted_characters": state["accepted_characters"],
         "energy_joules": used,
         "energy_full_joules": full,
         "saved_joules": full - used,
@@ -99,11 +101,13 @@ def complete(params: lsp.InlineCompletionParams) -> lsp.InlineCompletionList:
     state["layers"] += sum(exits)
     state["full"] += LAYERS * len(exits)
     number = str(state["completions"])
+    text = f" stub_{number}"
+    state["characters"] += len(text)
     send_energy()
     item = lsp.InlineCompletionItem(
-        insert_text=f" stub_{number}",
+        insert_text=text,
         range=lsp.Range(start=params.position, end=params.position),
-        command=lsp.Command(title="", command="greenCode.accepted", arguments=[number]),
+        command=lsp.Command(title="", command="greenCode.accepted", arguments=[number, len(text)]),
     )
     return lsp.InlineCompletionList(items=[item])
 
@@ -111,7 +115,13 @@ def complete(params: lsp.InlineCompletionParams) -> lsp.InlineCompletionList:
 @server.feature("greenCode/accepted")
 def accepted(params: Any) -> None:
     state["accepted"] += 1
+    state["accepted_characters"] += params.characters
     send_energy()
+
+
+@server.feature("greenCode/resetGate")
+def reset_gate(params: Any) -> dict[str, Any]:
+    return {}
 
 
 @server.feature("greenCode/explain")

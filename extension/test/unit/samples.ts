@@ -15,6 +15,8 @@ export const totals: Totals = {
   accepted: 3,
   retained: 2,
   tokens: 140,
+  characters: 400,
+  accepted_characters: 96,
   energy_joules: 24,
   energy_full_joules: 36.4,
   saved_joules: 12.4,
