@@ -104,8 +104,9 @@ async function diagnose({ daemon, documents, store }: Parts): Promise<void> {
   }
 }
 
-async function showReport({ requests, report, store }: Parts): Promise<void> {
-  report.show(await requests.report(), store.snapshot.settings.gridIntensity);
+async function showReport({ requests, report, store, calibration }: Parts): Promise<void> {
+  const { suggestions } = await calibration();
+  report.show(await requests.report(), store.snapshot.settings.gridIntensity, suggestions);
   markDone('report');
 }
 

@@ -3,8 +3,8 @@ import fs from 'node:fs/promises';
 import path from 'node:path';
 
 import { t } from '../l10n';
-import { STOPS, type Stop } from './stops';
-import { HIGHEST, LOWEST } from './value';
+import { parseSuggestions, type Suggestions, type SuggestionsJson } from './suggestions';
+import { HIGHEST, isNumber, LOWEST } from './value';
 
 const PRESET_NAMES = ['quality', 'balanced', 'saver'] as const;
 type PresetName = (typeof PRESET_NAMES)[number];
@@ -23,31 +23,6 @@ export interface Point {
   readonly threshold: number;
   readonly saving: number;
   readonly quality: number;
-}
-
-/** What typing held-out code gave at one stop. */
-export interface Outcome {
-  /** Share of the typed characters that accepted suggestions wrote. */
-  readonly accepted: number;
-  /** Share of the shown suggestions that were right to their end. */
-  readonly right: number;
-  /** Per accepted character. */
-  readonly joules: number;
-  /** Suggestions shown and not accepted, per 100 typed characters. */
-  readonly rejected: number;
-}
-
-export interface Suggestions {
-  readonly files: number;
-  readonly characters: number;
-  /** Of the joules, as in `Totals`. */
-  readonly source: string;
-  /** Asking at every key, decoding `exact`, and no stop. */
-  readonly always: Outcome;
-  /** Ordered by stop. */
-  readonly curve: readonly Outcome[];
-  /** Of each stop that was measured. */
-  readonly stops: Readonly<Partial<Record<Stop, Outcome>>>;
 }
 
 export interface Calibration {
@@ -103,21 +78,6 @@ interface Json {
   readonly suggestions?: SuggestionsJson;
 }
 
-interface OutcomeJson {
-  readonly stop?: unknown;
-  readonly accepted?: unknown;
-  readonly right?: unknown;
-  readonly joules_per_character?: unknown;
-  readonly rejected_per_100?: unknown;
-}
-
-interface SuggestionsJson {
-  readonly reference?: { readonly files?: unknown; readonly characters?: unknown; readonly energy_source?: unknown };
-  readonly always?: OutcomeJson;
-  readonly curve?: readonly OutcomeJson[];
-  readonly presets?: Partial<Record<Stop, OutcomeJson>>;
-}
-
 export function parseCalibration(json: string): Calibration {
   const { presets, curve, reference, suggestions } = JSON.parse(json) as Json;
   const full = reference?.full?.edit_similarity;
@@ -138,27 +98,4 @@ export function parseCalibration(json: string): Calibration {
   };
 }
 
-function parseSuggestions(json: SuggestionsJson | undefined): Suggestions | null {
-  const { files, characters, energy_source: source } = json?.reference ?? {};
-  const always = outcome(json?.always);
-  if (always === null || !isNumber(files) || !isNumber(characters) || typeof source !== 'string') {
-    return null;
-  }
-  const measured = (json?.curve ?? []).filter((point): point is OutcomeJson & { readonly stop: number } => isNumber(point.stop));
-  const stops = STOPS.map((stop) => [stop, outcome(json?.presets?.[stop])] as const);
-  return {
-    files,
-    characters,
-    source,
-    always,
-    curve: measured.toSorted((a, b) => a.stop - b.stop).map(outcome).filter((point) => point !== null),
-    stops: Object.fromEntries(stops.filter(([, point]) => point !== null)),
-  };
-}
-
-function outcome({ accepted, right, joules_per_character: joules, rejected_per_100: rejected }: OutcomeJson = {}): Outcome | null {
-  return isNumber(accepted) && isNumber(right) && isNumber(joules) && joules > 0 && isNumber(rejected) ? { accepted, right, joules, rejected } : null;
-}
-
-const isNumber = (value: unknown): value is number => typeof value === 'number' && Number.isFinite(value);
 const inRange = (value: unknown): value is number => isNumber(value) && value >= LOWEST && value <= HIGHEST;
