@@ -147,6 +147,7 @@ describe('settings', () => {
     ['threshold', 1.1],
     ['threshold', NaN],
     ['decoding', 'slow'],
+    ['suggestions', 'quality'],
     ['enabled', 'no'],
     ['languages', 'python'],
     ['languages', ['python', 3]],
