@@ -23,7 +23,15 @@ FAILS = RUNTIME / "stub-fails"
 server = LanguageServer("green-code-stub", "0.1.0")
 settings: dict[str, Any] = {}
 exits: list[int] = []
-state = {"completions": 0, "accepted": 0, "tokens": 0, "characters": 0, "accepted_characters": 0, "layers": 0, "full": 0}
+state = {
+    "completions": 0,
+    "accepted": 0,
+    "tokens": 0,
+    "characters": 0,
+    "accepted_characters": 0,
+    "layers": 0,
+    "full": 0,
+}
 
 
 def totals() -> dict[str, float]:
@@ -46,9 +54,7 @@ def totals() -> dict[str, float]:
     }
 
 
-def send_status(
-    name: str, message: str = "", progress: float | None = None, reason: str | None = None
-) -> None:
+def send_status(name: str, message: str = "", progress: float | None = None, reason: str | None = None) -> None:
     params = {"state": name, "message": message, "progress": progress, "reason": reason}
     server.protocol.notify("greenCode/status", params)
 
@@ -92,7 +98,8 @@ def configured(params: lsp.DidChangeConfigurationParams) -> None:
 
 @server.feature(lsp.TEXT_DOCUMENT_INLINE_COMPLETION, lsp.InlineCompletionOptions())
 def complete(params: lsp.InlineCompletionParams) -> lsp.InlineCompletionList:
-    if not settings["enabled"]:
+    is_automatic = params.context.trigger_kind == lsp.InlineCompletionTriggerKind.Automatic
+    if not settings["enabled"] or (is_automatic and settings["trigger"] == "manual"):
         return lsp.InlineCompletionList(items=[])
     layers = LAYERS if settings["threshold"] >= 1 else LAYERS // 2
     exits[:] = [layers] * 4
