@@ -2,14 +2,17 @@ import fs from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 
-import { beforeEach, describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it, vi } from 'vitest';
+import type { Uri, WebviewView } from 'vscode';
 
 import { writeSetting } from '../../src/settings';
+import { Store } from '../../src/state/store';
 import { choices, stopChoices } from '../../src/threshold/quickPick';
 import { parseCalibration, pointAt, readCalibration, UNCALIBRATED } from '../../src/threshold/calibration';
 import { parseThreshold, roundThreshold } from '../../src/threshold/value';
 import { scaleMessage, stateMessage } from '../../src/threshold/messages';
 import { STOPS } from '../../src/threshold/stops';
+import { ThresholdView } from '../../src/threshold/view';
 import { defaults, energy, snapshot, suggestions, suggestionsJson } from './samples';
 import { configuration, ConfigurationTarget } from './vscode';
 
@@ -213,6 +216,47 @@ describe('writing the setting', () => {
     configuration.workspace.set('threshold', 0.8);
     await writeSetting('threshold', 0.9);
     expect(configuration.updates).toEqual([{ key: 'threshold', value: 0.9, target: ConfigurationTarget.Workspace }]);
+  });
+});
+
+describe('a message of the page', () => {
+  beforeEach(() => configuration.reset());
+
+  /** The view with a page, what it sent there, and how to receive from it. */
+  function resolve() {
+    const store = new Store(defaults);
+    const view = new ThresholdView('' as unknown as Uri, store, () => Promise.resolve(UNCALIBRATED));
+    const posted: unknown[] = [];
+    let receive: (message: unknown) => void = () => undefined;
+    const webview = {
+      asWebviewUri: String,
+      postMessage: (message: unknown) => Promise.resolve(posted.push(message)),
+      onDidReceiveMessage: (listener: typeof receive) => (receive = listener),
+    };
+    view.resolveWebviewView({ visible: true, webview, onDidChangeVisibility: () => undefined, onDidDispose: () => undefined } as unknown as WebviewView);
+    return { posted, receive };
+  }
+
+  it.each([
+    [{ setting: 'suggestions', value: 'sure' }, 'sure'],
+    [{ setting: 'threshold', value: 0.7000001 }, 0.7],
+  ])('writes the setting, and the page is told: %j', async (moved, value) => {
+    const { posted, receive } = resolve();
+    receive({ type: 'write', ...moved });
+    await vi.waitFor(() => expect(posted).toContainEqual({ type: 'written', ...moved }));
+    expect(configuration.updates).toEqual([{ key: moved.setting, value, target: ConfigurationTarget.Global }]);
+  });
+
+  it.each([
+    { setting: 'suggestions', value: 'greedy' },
+    { setting: 'suggestions', value: 0.4 },
+    { setting: 'threshold', value: 'sure' },
+    { setting: 'pythonPath', value: '/tmp/x' },
+  ])('writes nothing else: %j', async (moved) => {
+    const { posted, receive } = resolve();
+    receive({ type: 'write', ...moved });
+    await vi.waitFor(() => expect(posted).toContainEqual({ type: 'written', ...moved }));
+    expect(configuration.updates).toEqual([]);
   });
 });
 
