@@ -14,7 +14,6 @@ import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict
 from multiprocessing.queues import SimpleQueue
 from typing import Any
 
@@ -26,7 +25,7 @@ from green_code_lab.experiments.common import drafting_policy, facts
 from green_code_lab.experiments.experiment import Args, Experiment, Found, Report, Table, interval_figure, ratio_figure
 from green_code_lab.experiments.plots import Bars
 from green_code_lab.replay.service import Arm, serve_span
-from green_code_lab.replay.spans import Part, Span, draw_spans, documents
+from green_code_lab.replay.spans import Part, Span, documents, draw_spans
 from green_code_lab.replay.typist import Typed
 
 LINES = 10  # of a span
@@ -59,7 +58,9 @@ def measure(runtime: Runtime, args: Args, report: Report) -> Found:
                                  [done[EXACT, key(span)] for span in own], args.seed)}
         for part, own in spans.items() for arm in compared
     ]  # fmt: skip
-    counts = "; ".join(f"{part}: {len(own)} files, {sum(span.keys for span in own):,} keys" for part, own in spans.items())
+    counts = "; ".join(
+        f"{part}: {len(own)} files, {sum(span.keys for span in own):,} keys" for part, own in spans.items()
+    )
     data = f"files of held-out projects of the corpus, Python and Java in equal parts; {counts}; drawn with seed {args.seed}"
     return {"settings": {"data": data, "typing": f"{LINES} lines of each file", **facts(runtime)}, "arms": found}
 
@@ -150,7 +151,10 @@ def summary(arm: str, own: Sequence[Sums], full: Sequence[Sums], exact: Sequence
         return interval_figure(pairs, cheaper, seed), interval_figure(pairs, more, seed)
 
     total = {name: sum(each[name] for each in own) for name in _SUMS}
-    fates = {name: sum(each["by_fate"][name] for each in own) / max(1e-9, total["joules"]) for name in ("taken", "wrong", "nothing")}
+    fates = {
+        name: sum(each["by_fate"][name] for each in own) / max(1e-9, total["joules"])
+        for name in ("taken", "wrong", "nothing")
+    }
     cheaper_full, more = against(full)
     return {
         "arm": arm, "joules_per_character": ratio("joules", "accepted"), "cheaper_than_full": cheaper_full,

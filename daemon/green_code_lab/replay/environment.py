@@ -58,7 +58,10 @@ class Replayer:
         for i in range(len(self.records)):
             tokens = self.records.tokens[self.records.starts[i] : self.records.starts[i + 1]]
             data = b"".join(self.vocabulary.token_bytes[token] for token in tokens)
-            whole, last = text_of(data), int(self.records.characters[self.records.starts[i + 1] - 1]) if len(tokens) else 0
+            whole, last = (
+                text_of(data),
+                int(self.records.characters[self.records.starts[i + 1] - 1]) if len(tokens) else 0,
+            )
             found.append(whole[len(whole) - last :] if last else "")
         return found
 
@@ -69,7 +72,9 @@ class Replayer:
         for i, text in enumerate(self.texts):
             span = self.records.spans[self.records.span[i]]
             offset = span.cursors[self.records.cursor[i]]
-            truth = (span.text[offset : offset + len(text)] + span.after[: max(0, len(text) - len(span.text) + offset)])[: len(text)]
+            truth = (
+                span.text[offset : offset + len(text)] + span.after[: max(0, len(text) - len(span.text) + offset)]
+            )[: len(text)]
             n = 0
             while n < len(truth) and truth[n] == text[n]:
                 n += 1
@@ -128,7 +133,9 @@ class _FromRecords:
             passes = int(shown.passes[i])
             rest = full_depth_work(layers, new_full, passes, SMALL_BATCH)
             if depth:
-                rest = rest - _layers(depth, new_full)  # the lower layers: those that are new were counted, the others are there
+                rest = rest - _layers(
+                    depth, new_full
+                )  # the lower layers: those that are new were counted, the others are there
             work += rest
             self._low = self._full = prompt
             kept = max(0, passes - 1)
@@ -146,5 +153,7 @@ class _FromRecords:
 def _layers(depth: int, positions: int) -> Work:
     """`depth` layers over a batch of positions."""
     return Work(
-        layer_batches=depth, layer_positions=depth * positions, small_batch_positions=depth * min(SMALL_BATCH, positions)
+        layer_batches=depth,
+        layer_positions=depth * positions,
+        small_batch_positions=depth * min(SMALL_BATCH, positions),
     )

@@ -15,8 +15,8 @@ from green_code.decoding.healing import heal
 from green_code.decoding.kv_cache import KVCache
 from green_code.decoding.stop_rules import Situation, check
 from green_code.engine.loading import Runtime
-from green_code.models.vocabulary import text_of
 from green_code.lsp.prompt import PromptWindow
+from green_code.models.vocabulary import text_of
 from green_code.sequences import common
 from green_code.settings import PROMPT_TOKENS
 from green_code_lab.replay.records import (
@@ -34,7 +34,9 @@ from green_code_lab.replay.spans import Span
 _SPANS_PER_FILE = 8
 
 
-def record_spans(runtime: Runtime, spans: Sequence[Span], folder: Path, name: str, report: Callable[[str], None]) -> None:
+def record_spans(
+    runtime: Runtime, spans: Sequence[Span], folder: Path, name: str, report: Callable[[str], None]
+) -> None:
     """Into files NAME-i.npz of a few spans each; those that are there already are kept, so that a run can go on."""
     folder.mkdir(parents=True, exist_ok=True)
     for start in range(0, len(spans), _SPANS_PER_FILE):

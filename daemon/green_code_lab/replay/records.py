@@ -69,7 +69,10 @@ class Records:
             spans=[span for part in parts for span in part.spans],
             span=np.concatenate([part.span + offset for part, offset in zip(parts, span_offsets, strict=False)]),
             starts=np.concatenate(
-                [*(part.starts[:-1] + offset for part, offset in zip(parts, token_offsets, strict=False)), token_offsets[-1:]]
+                [
+                    *(part.starts[:-1] + offset for part, offset in zip(parts, token_offsets, strict=False)),
+                    token_offsets[-1:],
+                ]
             ),
             **columns,
         )
@@ -105,7 +108,9 @@ def read_records(folder: Path, weights: str | None = None) -> Records:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise Problem("bad_request", f"{path} is damaged ({error}); remove it and record again.") from error
         if weights is not None and about["weights"] != weights:
-            raise Problem("bad_request", f"{path} was recorded with another bundle; remove the folder and record again.")
+            raise Problem(
+                "bad_request", f"{path} was recorded with another bundle; remove the folder and record again."
+            )
     if not parts:
         raise Problem("bad_request", f"there are no records in {folder}; record them with `green-code train records`.")
     return Records.join(parts)

@@ -10,11 +10,12 @@ import math
 import random
 from dataclasses import dataclass, field, replace
 
+from green_code.lsp.gate import Gate as FrontGate
+
 from green_code.energy.meters import DEFAULT_WATTS_PER_CORE
 from green_code.engine.loading import Runtime
 from green_code.engine.requests import completion_params
 from green_code.link.messages import Decoding
-from green_code.lsp.gate import Gate as FrontGate
 from green_code.lsp.gate_features import Place
 from green_code.lsp.prompt import PromptWindow
 from green_code.settings import PROMPT_TOKENS, TOKENS_PER_LINE, default_settings

@@ -76,7 +76,7 @@ class Typed:
     """What one span cost and brought. `keys` is all that was to be typed; `accepted` of them were written by suggestions.
 
     `shown` suggestions appeared before the next key, and `right` of them were right to their end; `rejected` were seen and wrong;
-    `vanished` were overtaken within 0.1 s. Joules go by what came of them: `taken`, at least in part, `wrong`, `nothing` (no text to show,
+    `vanished` were removed by the next key within 0.1 s. Joules go by what came of them: `taken`, at least in part, `wrong`, `nothing` (no text to show,
     or cancelled).
     """
 
@@ -112,7 +112,7 @@ class _Shown:
 def type_span(span: Span, suggester: Suggester, gate: Gate = always, typist: Typist = Typist(), seed: int = 0) -> Typed:
     """Type a span to its end."""
     generator = random.Random(f"{seed} {span.project} {len(span.before)} {span.text[:40]}")
-    at_line_start = [i == 0 or span.text[: o].rstrip(" \t").endswith("\n") for i, o in enumerate(span.cursors)]
+    at_line_start = [i == 0 or span.text[:o].rstrip(" \t").endswith("\n") for i, o in enumerate(span.cursors)]
     intervals = [typist.interval(generator, start) for start in at_line_start]
     by_word = [generator.random() < typist.by_word for _ in span.cursors]
     whole, done, debounce, history = span.text + span.after, Typed(span, span.keys), Debounce(), OutcomeHistory()
@@ -149,7 +149,7 @@ def type_span(span: Span, suggester: Suggester, gate: Gate = always, typist: Typ
                     remembered.insert(0, shown)
                     done.shown += 1
                     done.right += whole.startswith(answer.text, offset)
-                    done.vanished += due - visible < 0.1
+                    done.vanished += due - visible < 0.1 and not whole.startswith(answer.text[:1], offset)
         before, taken = now, 0
         if shown is not None and due - visible >= typist.reaction:
             left = shown.text[offset - shown.offset :]
