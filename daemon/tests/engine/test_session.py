@@ -236,7 +236,7 @@ def test_a_refused_request_runs_the_lower_layers_alone(either_runtime: Runtime, 
     positions = refused["prompt_tokens"]
     assert (refused["prompt_layers_run"], refused["layers_run"], refused["saving"]) == (2 * positions, 0, 0)
     price = 2 * (PRICES.layer_batch + 4 * PRICES.small_batch_position + (positions - 4) * PRICES.layer_position)
-    assert refused["energy_joules"] == pytest.approx(price)
+    assert refused["energy_joules"] == pytest.approx(price) == PRICES.of(session.work)
     policy.refused = False
     again, fresh = complete(session, params), complete(runtime.new_session(), params)
     assert [again[key] for key in ("text", "token_texts", "exits")] == [
