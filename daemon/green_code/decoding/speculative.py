@@ -8,7 +8,7 @@ two nearly equally likely tokens may change places.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import zip_longest
 
@@ -42,30 +42,27 @@ def decode(
         finally:  # an interrupted round has cost something, too
             observer.end(interrupted=not verified)
         cache.truncate(start + len(verified))
-        accepted = list(_accept(verified, drafts, unsure))
+        accepted = [_with_exit(*each) for each in zip_longest(verified, drafts[: len(verified)])]
         if drafter.lookup is not None:
             drafter.lookup.document.extend([each.token for each in accepted])
         taken += len(accepted)
-        for i, decoded in enumerate(accepted):
+        for i, (decoded, guess) in enumerate(zip(accepted, (*drafts, unsure), strict=False)):
             required = verifier.chooser.left(required, decoded.token)
             observer.take(i, decoded.depth)
-            yield decoded
+            useful = False  # a right draft is, where the completion goes on behind it
+            try:
+                yield decoded
+                useful = guess is not None and guess.token == decoded.token
+            finally:
+                if guess is not None:
+                    guess.rate.observe(useful)
         if len(cache) == cache.decoder.config.max_positions:
             return  # the last token has no position of its own
         cache.append([verified[-1].token])
 
 
-def _accept(verified: Sequence[Decoded], drafts: Sequence[Draft], unsure: Draft | None) -> Iterator[Decoded]:
-    """The verified tokens with the depth of the exit that drafted them; acceptance rates observe the outcome.
-
-    Args:
-        unsure: what an exit would have drafted next; its rate observes the token that was verified there.
-    """
-    for decoded, draft in zip_longest(verified, drafts[: len(verified)]):
-        if draft is not None:
-            draft.rate.observe(decoded.token == draft.token)
-            if decoded.token == draft.token and draft.depth < decoded.depth:
-                decoded = replace(decoded, depth=draft.depth)
-        elif unsure is not None:
-            unsure.rate.observe(decoded.token == unsure.token)
-        yield decoded
+def _with_exit(decoded: Decoded, draft: Draft | None) -> Decoded:
+    """The token with the depth of the exit that drafted it."""
+    if draft is None or draft.token != decoded.token or draft.depth >= decoded.depth:
+        return decoded
+    return replace(decoded, depth=draft.depth)

@@ -23,6 +23,7 @@ from green_code.engine.accounting import Figures, FullDepthCache, RequestAccount
 from green_code.engine.interfaces import Cancelled
 from green_code.link.messages import CompletionParams, CompletionResult
 from green_code.sequences import common
+from green_code.work import Work
 
 if TYPE_CHECKING:
     from green_code.engine.loading import Runtime
@@ -54,6 +55,11 @@ class Session:
     def cache_bytes(self) -> int:
         """Memory of keys, values, states and the indexes of prompt lookup."""
         return self._cache.cache_bytes + (self.lookup.memory_bytes if self.lookup is not None else 0)
+
+    @property
+    def work(self) -> Work:
+        """A copy of what was computed since the caches were dropped."""
+        return self._cache.work.copy()
 
     def trim(self) -> None:
         """See `interfaces.Session`."""

@@ -161,6 +161,20 @@ def test_verified_tokens_that_are_not_used_are_no_saving() -> None:
         assert spent <= 1.02 * full_depth
 
 
+@pytest.mark.parametrize("taken", [1, 6])
+def test_nothing_is_drafted_where_completions_end_at_once(taken: int) -> None:
+    """All drafts are right, but the tokens that they would save are taken only where a completion goes on."""
+    price_book, prompt, rate = new_price_book(PRICES, math.inf), repeated_prompt(1), AcceptanceRate.prior(0.9)
+    for _ in range(80):
+        cache, lookup = new_cache(prompt), ScriptedLookup(correct_guess(prompt, expected_tokens(1)))
+        lookup.rate = rate
+        stream = exact(cache, Full(), price_book, lookup, max_tokens=NEW_TOKENS)
+        assert [each.token for each in itertools.islice(stream, taken)] == expected_tokens(1)[:taken]
+        stream.close()
+    assert (cache.work.head_positions == 1) == (taken == 1)
+    assert (rate.chance > 0.5) == (taken == 6)
+
+
 @pytest.mark.parametrize("chance", [0.3, 0.6, 0.9])
 def test_drafting_stops_where_the_expected_gain_is_less_than_the_price(chance: float) -> None:
     """The k-th draft is right with probability chance^k; then it saves a pass (7.5), and it costs one position (1.0)."""

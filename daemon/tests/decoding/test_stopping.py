@@ -71,10 +71,10 @@ def test_a_completion_ends_where_the_running_product_falls_under_the_threshold(
 
 def test_tokens_that_only_spell_what_is_there_count_nothing() -> None:
     """The first token goes beyond the required bytes in one case, and in the other it does not."""
-    beyond = run([("first", 0.5), (" + second", 0.9)], RunningProduct(0.4), required="fir")
-    assert (beyond.text, beyond.confidence) == ("st + second", pytest.approx(0.45, rel=1e-6))
-    spelled = run([("fi", 0.1), ("r", 0.1), ("st", 0.5), (" + second", 0.9)], RunningProduct(0.4), required="fir")
-    assert (spelled.text, spelled.confidence) == ("st + second", pytest.approx(0.45, rel=1e-6))
+    beyond = run([("self", 0.5), (".second", 0.9)], RunningProduct(0.4), required="se")
+    assert (beyond.text, beyond.confidence) == ("lf.second", pytest.approx(0.45, rel=1e-6))
+    spelled = run([("s", 0.1), ("e", 0.1), ("l", 0.5), ("f.second", 0.9)], RunningProduct(0.4), required="se")
+    assert (spelled.text, spelled.confidence) == ("lf.second", pytest.approx(0.45, rel=1e-6))
 
 
 def test_the_end_of_the_text_is_no_part_of_it() -> None:
