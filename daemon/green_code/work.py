@@ -63,20 +63,29 @@ def prompt_layer_positions(layers: int, positions: int) -> int:
     return layers * positions - max(0, positions - 1)
 
 
-def full_depth_work(layers: int, new_prompt_positions: int, passes: int, small_batch: int) -> Work:
+def full_depth_work(
+    layers: int, new_prompt_positions: int, passes: int, small_batch: int, resumed: int = 0
+) -> Work:
     """A request at full depth with the same cache: one forward pass over the prompt, then one for each token.
 
     Args:
         passes: the tokens, and the end of the text where the model gave it. small_batch: how many positions make a small batch.
+        resumed: of the tokens, the first ones that the cache holds. Where no position of the prompt is new, they and the token
+            behind them cost their head alone.
     """
     if passes == 0:
         return Work()
+    heads = Work(head_batches=passes, head_positions=passes)
+    if new_prompt_positions == 0:
+        forward = max(0, passes - 1 - resumed)
+        heads.head_batches = forward + 1
+        return heads + Work(
+            layer_batches=layers * forward, layer_positions=layers * forward, small_batch_positions=layers * forward
+        )
     before_last = new_prompt_positions - 1
-    return Work(
+    return heads + Work(
         layer_batches=layers * passes,
         layer_positions=prompt_layer_positions(layers, new_prompt_positions) + layers * (passes - 1),
         small_batch_positions=layers * passes + (layers - 1) * min(small_batch - 1, before_last),
-        head_batches=passes,
-        head_positions=passes,
         kv_only=before_last,
     )

@@ -19,6 +19,7 @@ from green_code.energy.meters import DEFAULT_WATTS_PER_CORE
 from green_code.lsp.prompt import SUFFIX_CHARACTERS
 from green_code.models.backend import SMALL_BATCH
 from green_code.models.vocabulary import Vocabulary, text_of
+from green_code.sequences import common
 from green_code.work import Prices, Work, full_depth_work
 from green_code_lab.replay.records import MAX_LINES, Records
 from green_code_lab.replay.typist import Answer
@@ -109,49 +110,58 @@ class _FromRecords:
         self._replayer, self._shown, self._depth = replayer, shown, refusal_depth
         self._first, self._span = replayer._first[span], replayer.records.spans[span]
         self._low = self._full = 0  # positions of the prompt that the cache holds at that depth, and at full depth
-        self._cursor = 0
-        self._agreed_to = -1  # offset to which generated tokens, which the cache holds, agree with the file
+        self._cursor = self._prompt = 0  # of the last request
+        self._continuation: list[int] = []  # tokens that the cache holds behind its prompt
 
     def ask(self, cursor: int, prior: float, limit: float) -> Answer:
         records, shown = self._replayer.records, self._shown
         i, layers, depth = self._first + cursor, self._replayer.layers, self._depth
-        prompt = int(records.prompt[i])
-        if self._span.cursors[cursor] <= self._agreed_to:
-            self._low = self._full = prompt - 1
-        else:
-            least = int(records.shared[self._first + self._cursor + 1 : i + 1].min(initial=prompt - 1))
-            self._low, self._full = min(self._low, least), min(self._full, least)
-        self._cursor = cursor
-        new_low, new_full = max(1, prompt - self._low), max(1, prompt - self._full)
-        work = Work()
-        if depth:
-            work += _layers(depth, new_low)
-        if shown.refused[i]:
-            self._low = prompt
-            passes = 0
+        prompt, tokens = int(records.prompt[i]), records.tokens[records.starts[i] : records.starts[i + 1]].tolist()
+        resumed = self._find(cursor, prompt, tokens)
+        new_low, new_full = prompt - self._low, prompt - self._full
+        work = _layers(depth, new_low) if depth and new_full else Work()
+        if shown.refused[i] and new_full:
+            self._low, passes = prompt, 0
+            self._continuation = []
         else:
             passes = int(shown.passes[i])
-            rest = full_depth_work(layers, new_full, passes, SMALL_BATCH)
-            if depth:
-                rest = rest - _layers(
-                    depth, new_full
-                )  # the lower layers: those that are new were counted, the others are there
-            work += rest
+            work += full_depth_work(layers, new_full, passes, SMALL_BATCH, resumed)
+            if depth:  # its lower layers: those that are new were counted, the others are there
+                work -= _layers(depth, new_full)
             self._low = self._full = prompt
-            kept = max(0, passes - 1)
-            characters = records.characters[records.starts[i] : records.starts[i] + kept]
-            agreed = int(np.searchsorted(characters > self._replayer.agreed_characters[i], True))
-            self._agreed_to = self._span.cursors[cursor] + (int(characters[agreed - 1]) if agreed else 0)
+            self._continuation = tokens[: max(0, passes - 1)]
+        self._cursor, self._prompt = cursor, prompt
         joules = self._replayer.prices.of(work)
         seconds = joules / DEFAULT_WATTS_PER_CORE
-        if seconds >= limit:
+        if seconds >= limit:  # what was computed stays in the cache; which part of it matters little here
             joules *= limit / seconds
-            # What was computed stays in the cache; which part of it does not matter much here.
-        return Answer(shown.texts[i], joules, seconds, passes, prior)
+        return Answer(shown.texts[i] if passes else "", joules, seconds, passes, prior)
+
+    def _find(self, cursor: int, prompt: int, tokens: list[int]) -> int:
+        """Find what the cache holds of a prompt; returns how many of the tokens behind it."""
+        records = self._replayer.records
+        between = records.shared[self._first + self._cursor + 1 : self._first + cursor + 1]
+        if cursor == 0:
+            return 0
+        least, written = int(between.min(initial=prompt)), prompt - self._prompt
+        before = self._first + self._cursor
+        characters = records.characters[records.starts[before] : records.starts[before] + len(self._continuation)]
+        typed = self._span.cursors[cursor] - self._span.cursors[self._cursor]
+        if 0 < written <= len(characters) and characters[written - 1] <= min(
+            typed, self._replayer.agreed_characters[before]
+        ):
+            least, self._low, self._full = prompt, prompt, prompt  # what was generated has been typed or accepted
+            behind = self._continuation[written:]
+        else:
+            behind = self._continuation if written == 0 and least == prompt else []
+        self._low, self._full = min(self._low, least), min(self._full, least)
+        return common(behind, tokens) if self._full == prompt else 0
 
 
 def _layers(depth: int, positions: int) -> Work:
     """`depth` layers over a batch of positions."""
+    if positions == 0:
+        return Work()
     return Work(
         layer_batches=depth,
         layer_positions=depth * positions,

@@ -73,7 +73,7 @@ class _Recorder:
         before, window = list[int](), PromptWindow()
         for cursor in range(len(span.cursors)):
             prompt_text = window.prompt(*span.document_at(cursor), PROMPT_TOKENS)
-            _, tokens = session._prompt(prompt_text.prefix, PROMPT_TOKENS)
+            _, tokens = session.window_tokens(prompt_text.prefix, PROMPT_TOKENS)
             prompt, required = heal(tokens, self._runtime.vocabulary)
             cache.truncate(min(common(cache.tokens, prompt[:-1]), len(cache)))
             cache.append(prompt[len(cache) :])
