@@ -39,9 +39,13 @@ class ScriptedSupervisor:
         self.requests: list[CompletionParams] = []
         self.answers: list[Any] = []
         self.warmed_up: list[str] = []
+        self.taken: list[tuple[str, int]] = []
 
     async def warm_up(self, model: str) -> None:
         self.warmed_up.append(model)
+
+    def accepted(self, row_id: str, characters: int) -> None:
+        self.taken.append((row_id, characters))
 
     def retained(self, row_id: str) -> None:
         pass
@@ -65,7 +69,9 @@ class Window:
         self.now = 0.0
         self.shown: list[StatusMessage] = []
         self.engine: ScriptedSupervisor = None  # type: ignore[assignment]
-        self.front = Front(self.shown.append, lambda energy: None, self._make, on_battery, clock=lambda: self.now)
+        self.front = Front(
+            self.shown.append, lambda energy: None, supervisor=self._make, on_battery=on_battery, clock=lambda: self.now
+        )
 
     def _make(self, on_status: Any, on_energy: Any) -> Any:
         self.engine = ScriptedSupervisor(on_status, on_energy)
@@ -139,7 +145,8 @@ def test_typing_along_a_suggestion_needs_no_engine() -> None:
     window.front.open(URI, "python", "print(\n")
     window.engine.answers = [result("first, second)"), result("f)")]
     assert window.complete(0, 6)["text"] == "first, second)"
-    window.front.change(URI, Span(0, 6, 0, 6), "fir")
+    for n, letter in enumerate("fir"):
+        window.front.change(URI, Span(0, 6 + n, 0, 6 + n), letter)
     assert window.complete(0, 9)["text"] == "st, second)"
     assert window.reason()[0] == "closing_bracket"
     window.front.change(URI, Span(0, 9, 0, 9), "e")
