@@ -3,23 +3,44 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from green_code.link.messages import CompletionParams, StatusMessage
+from green_code.lsp import ahead
 from green_code.lsp.documents import Span
 from green_code.lsp.front import Front
+from green_code.lsp.gate_features import NAMES
 from green_code.problems import Problem
 
 URI = "file:///home/me/a.py"
 
 
-def result(text: str = "1)", reason: str = "closing_bracket") -> dict[str, Any]:
+@pytest.fixture(autouse=True)
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Without a gate, until a test writes one."""
+    monkeypatch.setenv("GREEN_CODE_BUNDLES", str(tmp_path / "bundles"))
+    monkeypatch.setenv("GREEN_CODE_DATA_DIR", str(tmp_path / "data"))
+    return tmp_path
+
+
+def write_gate(folders: Path, bias: float) -> None:
+    """The default model's, which expects the same everywhere."""
+    bounds = {"eager": 0.1, "balanced": 0.2, "sure": 0.4}
+    gate = {"schema": 1, "features": NAMES, "weights": [0.0] * len(NAMES), "bias": bias, "bounds": bounds}
+    path = folders / "bundles" / "gemma-3-270m" / "gate.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(gate))
+
+
+def result(text: str = "1)", reason: str = "closing_bracket", row_id: str = "row") -> dict[str, Any]:
     return {
-        "id": "row",
+        "id": row_id,
         "text": text,
         "token_texts": ["1", ")"],
         "exits": [6, 12],
@@ -28,6 +49,7 @@ def result(text: str = "1)", reason: str = "closing_bracket") -> dict[str, Any]:
         "energy_source": "estimate",
         "saving": 0.4,
         "reason": reason,
+        "confidence": 0.9,
     }
 
 
@@ -48,6 +70,9 @@ class ScriptedSupervisor:
         self.taken.append((row_id, characters))
 
     def retained(self, row_id: str) -> None:
+        pass
+
+    async def close(self) -> None:
         pass
 
     async def complete(self, params: CompletionParams) -> Any:
@@ -241,3 +266,100 @@ def test_the_model_is_not_loaded_ahead_where_completions_are_paused(
     window.front.configure({"pauseOnBattery": pauses})
     asyncio.run(window.front.begin())
     assert len(window.engine.warmed_up) == warms_up
+
+
+def test_the_gate_refuses_says_why_and_leaves_what_was_asked_by_hand_alone(folders: Path) -> None:
+    write_gate(folders, bias=-3.0)
+    window = Window()
+    window.front.open(URI, "python", "print(\n")
+    assert window.complete(0, 6) is None
+    explanation = window.front.explain()
+    assert explanation["reason"] == "gated" and "5%" in explanation["message"] and "20%" in explanation["message"]
+    assert "eager" in explanation["action"] and "by hand" in explanation["action"]
+    window.engine.answers = [result("1, 2)")]
+    assert window.complete(0, 6, automatic=False)["text"] == "1, 2)"
+    [params] = window.engine.requests
+    assert params["stop"] == 0.0 and params["prior"] == pytest.approx(-3.0)
+    window.front.change(URI, Span(0, 6, 0, 6), "1")
+    assert window.complete(0, 7)["text"] == ", 2)", "typing along it needs no gate"
+    window.front.configure({"suggestions": "eager", "enabled": False})
+    assert window.complete(0, 7) is None and window.reason()[0] == "disabled", "guards come first"
+
+
+def test_an_automatic_request_has_the_stop_and_the_gates_opinion(folders: Path) -> None:
+    write_gate(folders, bias=1.5)
+    window = Window()
+    window.front.configure({"suggestions": "sure"})
+    window.front.open(URI, "python", "print(\n")
+    window.engine.answers = [result(), result("1, 2)", row_id="long")]
+    assert window.complete(0, 6)
+    assert window.engine.requests[0]["stop"] == "sure" and window.engine.requests[0]["prior"] == pytest.approx(1.5)
+    assert window.complete(0, 6, automatic=False)["text"] == "1, 2)", "by hand is not answered by what was cut"
+
+
+def test_what_becomes_of_suggestions_reaches_the_engine_and_the_gate(folders: Path) -> None:
+    write_gate(folders, bias=0.0)
+    window = Window()
+    window.front.open(URI, "python", "x = \ny = \nz = \n")
+    window.engine.answers = [result("first + second", row_id="a"), result("no", row_id="b")]
+    window.engine.answers += [result("", "unlikely")] * 2
+
+    async def use() -> None:
+        assert await window.front.complete(URI, 0, 4, True)
+        window.now += 1.0
+        window.front.change(URI, Span(0, 4, 0, 4), "first")
+        window.front.change(URI, Span(0, 9, 0, 9), " + second")
+        window.front.accepted("a", 14)
+        window.now += 1.0
+        assert await window.front.complete(URI, 1, 4, True)
+        window.now += 1.0
+        window.front.change(URI, Span(1, 4, 1, 4), "z")
+        assert await window.front.complete(URI, 2, 4, True) is None
+        await window.front.complete(URI, 2, 4, False)
+        await window.front.close()
+
+    asyncio.run(use())
+    assert window.engine.taken == [("a", 5), ("a", 9)]
+    priors = [params["prior"] for params in window.engine.requests]
+    assert priors[0] == 0 < priors[1] and priors[3] < priors[2] < priors[1], "one taken, one not, one not worth showing"
+    assert window.reason()[0] == "unlikely"
+    assert list((folders / "data").glob("gate-*.json")), "what was learned is saved when the window closes"
+
+
+def test_the_rest_is_there_when_a_suggestion_that_was_cut_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ahead, "READ_SECONDS", 0.0)
+    window = Window()
+    window.front.open(URI, "python", "x = \ny\n")
+    window.engine.answers = [result("first", "unsure", "a"), result("(1)", row_id="b")]
+
+    async def use() -> None:
+        assert await window.front.complete(URI, 0, 4, True)
+        await asyncio.sleep(0.01)
+        assert len(window.engine.requests) == 2
+        window.front.change(URI, Span(0, 4, 0, 4), "first")
+        window.front.accepted("a", 5)
+        found = await window.front.complete(URI, 0, 9, True)
+        assert found is not None and found["text"] == "(1)" and found["id"] == "b"
+        last = window.front.explain()["last"]
+        assert last is not None and last["text"] == "(1)"
+        assert len(window.engine.requests) == 2
+
+    asyncio.run(use())
+
+
+def test_reset_gate_forgets_what_was_learned(folders: Path) -> None:
+    write_gate(folders, bias=0.0)
+    window = Window()
+    window.front.open(URI, "python", "x = \n")
+    window.engine.answers = [result("", "unlikely")] * 10
+
+    async def use() -> float:
+        for _ in range(9):
+            await window.front.complete(URI, 0, 4, False)
+        assert list((folders / "data").glob("gate-*.json"))
+        await window.front.reset_gate()
+        await window.front.complete(URI, 0, 4, False)
+        return window.engine.requests[-1]["prior"]
+
+    assert asyncio.run(use()) == 0 > window.engine.requests[-2]["prior"]
+    assert not list((folders / "data").glob("gate-*.json"))
