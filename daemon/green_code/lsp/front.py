@@ -105,6 +105,7 @@ class Front:
         """Take settings, which hold from the next request on. Returns a message for each that cannot be used."""
         self.settings, problems = parse_settings(values)
         self._gate.configure(self.settings)
+        self._ahead.cancel()
         self._show_status()
         malformed = [glob for glob in self.settings.excluded_files if compile_glob(glob) is None]
         return problems + [
@@ -165,7 +166,10 @@ class Front:
                     return None
                 inputs = decision.inputs
                 cursor = replace(cursor, params={**cursor.params, "prior": decision.log_odds})
-                result = await self._ask(cursor)
+                self._gate.asked()
+                result = await self._supervisor.complete(cursor.params)
+                if result["text"]:
+                    cursor.entry.recent.add(cursor.params, result)
         except asyncio.CancelledError:
             waiting = self._engine["state"] in _WAITING
             self._outcome = ("engine_starting", self._engine["message"]) if waiting else ("cancelled", "")
@@ -214,14 +218,6 @@ class Front:
             f"with greenCode.suggestions at {self.settings.suggestions} it asks from {decision.bound:.0%} on.",
         )
         return None
-
-    async def _ask(self, cursor: _Cursor) -> CompletionResult:
-        """Ask the engine."""
-        self._gate.asked()
-        result = await self._supervisor.complete(cursor.params)
-        if result["text"]:
-            cursor.entry.recent.add(cursor.params, result)
-        return result
 
     def _show(self, cursor: _Cursor, result: CompletionResult, inputs: tuple[float, ...]) -> None:
         """The editor shows a suggestion."""

@@ -37,6 +37,7 @@ FRESH_SECONDS: Final = 1.0
 LARGEST: Final = 1e3
 """No weight is larger."""
 BYTES_AT_MOST: Final = 1_000_000
+LOG_ODDS_AT_MOST: Final = 30.0
 
 
 @dataclass(frozen=True)
@@ -175,7 +176,8 @@ class Gate:
         weights = gate.weights
         if self._adaptive and self._adaptation is not None:
             weights = tuple(map(sum, zip(weights, self._adaptation.differences, strict=True)))
-        return sum(weight * value for weight, value in zip(weights, inputs, strict=True))
+        log_odds = sum(weight * value for weight, value in zip(weights, inputs, strict=True))
+        return max(-LOG_ODDS_AT_MOST, min(LOG_ODDS_AT_MOST, log_odds))
 
     def _look(self) -> None:
         """Read the bundle's file if it has changed."""
@@ -215,4 +217,4 @@ class Gate:
 
 
 def _sigmoid(log_odds: float) -> float:
-    return 1.0 / (1.0 + math.exp(-max(-30.0, min(30.0, log_odds))))
+    return 1.0 / (1.0 + math.exp(-log_odds))
