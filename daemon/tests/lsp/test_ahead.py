@@ -101,6 +101,16 @@ async def test_who_accepts_while_it_is_computed_waits_for_it_and_asks_no_second_
 
 
 @pytest.mark.asyncio
+async def test_who_accepts_before_it_was_asked_for_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ahead, "READ_SECONDS", 1000.0)
+    engine = Engine()
+    engine.show()
+    await a_moment()
+    assert await asyncio.wait_for(engine.ahead.answer(AFTER), 5.0) is None
+    engine.ahead.cancel()
+
+
+@pytest.mark.asyncio
 async def test_a_key_that_does_not_agree_cancels_it() -> None:
     engine = Engine()
     engine.show()

@@ -60,6 +60,7 @@ class ScriptedSupervisor:
         self.on_status, self.on_energy = on_status, on_energy
         self.requests: list[CompletionParams] = []
         self.answers: list[Any] = []
+        self.cancelled = 0
         self.warmed_up: list[str] = []
         self.taken: list[tuple[str, int]] = []
 
@@ -79,7 +80,12 @@ class ScriptedSupervisor:
         self.requests.append(params)
         answer = self.answers.pop(0)
         if isinstance(answer, asyncio.Event):
-            await answer.wait()
+            try:
+                await answer.wait()
+            except asyncio.CancelledError:
+                self.cancelled += 1
+                raise
+            answer = self.answers.pop(0)
         for state, message in (("busy", "Completing"), ("ready", "Ready")):  # as the engine pushes them
             self.on_status({"state": state, "message": message, "progress": None, "reason": None})
         if isinstance(answer, Exception):
@@ -363,3 +369,51 @@ def test_reset_gate_forgets_what_was_learned(folders: Path) -> None:
 
     assert asyncio.run(use()) == 0 > window.engine.requests[-2]["prior"]
     assert not list((folders / "data").glob("gate-*.json"))
+
+
+def test_the_gate_never_falls_silent(folders: Path) -> None:
+    write_gate(folders, bias=-9.0)
+    window = Window()
+    window.front.open(URI, "python", "x = \n")
+    window.engine.answers = [result("", "unlikely")] * 100
+    for _ in range(300):
+        window.complete(0, 4)
+    assert 300 // 26 <= len(window.engine.requests) < 30
+
+
+def test_a_suggestion_that_the_text_has_overtaken_says_nothing_about_the_user(folders: Path) -> None:
+    write_gate(folders, bias=0.0)
+    window = Window()
+    window.front.open(URI, "python", "x = \n")
+
+    async def type_on() -> None:
+        may_answer = asyncio.Event()
+        window.engine.answers = [may_answer, result("first"), result("other", row_id="b"), result("third", row_id="c")]
+        request = asyncio.ensure_future(window.front.complete(URI, 0, 4, True))
+        await asyncio.sleep(0)
+        window.front.change(URI, Span(0, 4, 0, 4), "z")
+        may_answer.set()
+        await request
+        window.now += 1.0
+        window.front.change(URI, Span(0, 5, 0, 5), "(")
+        await window.front.complete(URI, 0, 6, True)
+        await window.front.complete(URI, 0, 6, False)
+
+    asyncio.run(type_on())
+    assert [params["prior"] for params in window.engine.requests] == [0.0, 0.0, 0.0]
+
+
+def test_off_means_off_for_the_next_suggestion_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ahead, "READ_SECONDS", 0.0)
+    window = Window()
+    window.front.open(URI, "python", "x = \n")
+
+    async def switch_off() -> None:
+        window.engine.answers = [result("first", "unsure"), asyncio.Event()]
+        await window.front.complete(URI, 0, 4, True)
+        await asyncio.sleep(0.01)
+        window.front.configure({"enabled": False})
+        await asyncio.sleep(0.01)
+        assert window.engine.cancelled == 1
+
+    asyncio.run(switch_off())

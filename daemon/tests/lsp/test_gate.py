@@ -15,7 +15,7 @@ import pytest
 
 from green_code.link.lock import ProcessLock
 from green_code.lsp.gate import REFUSALS_IN_A_ROW, Gate
-from green_code.lsp.gate_adaptation import OUTCOMES_PER_SAVE
+from green_code.lsp.gate_adaptation import OUTCOMES_PER_SAVE, Adaptation
 from green_code.lsp.gate_features import NAMES, Place
 from green_code.settings import Settings, default_settings
 
@@ -161,6 +161,18 @@ def test_what_is_learned_at_one_place_is_weaker_elsewhere(world: World) -> None:
     assert window.probability(PLACE) < window.probability(ELSEWHERE)
 
 
+def test_what_was_learned_fades(world: World) -> None:
+    adaptation = Adaptation(2, "x", lambda message: None)
+    adaptation.learn([1.0, 0.0], error=1.0)
+    first = adaptation.differences[0]
+    for _ in range(700):
+        adaptation.learn([0.0, 0.0], error=0.0)
+    assert adaptation.differences == pytest.approx([first / 2, 0.0], rel=0.01)
+    for _ in range(10_000):
+        adaptation.learn([3.0, -3.0], error=1.0)
+    assert adaptation.differences == [1.0, -1.0], "and is bounded"
+
+
 def test_without_the_switch_nothing_is_used_and_nothing_learned(world: World) -> None:
     world.write_gate(bias=0.0)
     learned = world.window()
@@ -188,13 +200,13 @@ def test_what_was_learned_is_private_and_there_in_the_next_window(world: World) 
 def test_other_weights_have_a_state_of_their_own(world: World) -> None:
     world.write_gate(bias=0.0)
     window = world.window()
-    window.type(100, takes=False)
+    window.type(3, takes=False)
     path = world.write_gate(bias=0.5)
     os.utime(path, (1, 1))
     assert window.probability() < 0.5, "the file is looked at once a second"
     world.now += 1.5
     assert window.probability() == pytest.approx(0.6224593)
-    window.type(10, takes=False)
+    window.type(3, takes=False)
     window.gate.close()
     assert len(list(world.data.glob("gate-*.json"))) == 2
 

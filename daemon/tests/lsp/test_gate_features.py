@@ -77,6 +77,7 @@ def test_the_word_being_typed_is_looked_for_before() -> None:
     found = at("result = 1\nres = 2\npresent = 3\nres")
     assert found["word_begins_others"] == math.log1p(1) and found["word_seen"] == math.log1p(1)
     assert at("result = 1\nr")["word_begins_others"] == 0, "a single letter tells nothing"
+    assert at("count = 1\n" * 400 + "count")["word_seen"] == at("count = 1\n" * 15 + "count")["word_seen"]
 
 
 def test_history_counts_by_line_and_place() -> None:

@@ -167,6 +167,43 @@ def test_deleting_before_it_ends_it() -> None:
     assert editor.results == [("a", False)]
 
 
+def test_an_edit_inside_what_was_typed_along_ends_it() -> None:
+    editor = Editor("x = \n")
+    editor.show("aab")
+    editor.type("a", after=0.3)
+    editor.edit((0, 4), (0, 4), "a")  # as the suggestion begins, but not at the cursor
+    assert editor.results == [("a", False)]
+
+
+def test_what_is_deleted_behind_the_cursor_ends_it_and_what_is_typed_over_does_not() -> None:
+    editor = Editor("x = ()\n")
+    editor.index = 5
+    editor.show(")")
+    editor.now += 1.0
+    editor.edit((0, 5), (0, 6), ")")
+    assert editor.results == [("a", True)] and editor.accepted == []
+    editor.index = 5
+    editor.show("ab", "b")
+    editor.now += 1.0
+    editor.edit((0, 5), (0, 6), "")
+    assert editor.results[1:] == [("b", False)]
+
+
+def test_one_that_comes_back_is_visible_anew() -> None:
+    editor = Editor("x = \n")
+    editor.show("abc")
+    editor.type("z")
+    editor.backspace()
+    editor.now += 9.0
+    assert not editor.show("abc")
+    editor.type("z")
+    assert editor.results == []
+    editor.backspace()
+    editor.show("abc")
+    editor.type("z", after=0.3)
+    assert editor.results == [("a", False)]
+
+
 def test_a_pair_that_the_editor_closes_is_typed() -> None:
     editor = Editor("x = \n")
     editor.show("f(a)")
@@ -185,6 +222,7 @@ def test_a_line_end_with_its_indentation_is_one_key() -> None:
     editor.show("\n    return a")
     editor.insert("\n    ")
     assert editor.accepted == [] and editor.outcomes.is_visible("a")
+    editor.show("return a")
     editor.insert("return a")
     assert editor.accepted == [("a", 8)]
 
