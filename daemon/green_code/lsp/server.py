@@ -158,7 +158,7 @@ def make_server() -> FrontServer:
         if not _registers_server_commands(params.capabilities):
             server.command(messages.COMMAND_ACCEPTED)(accepted_by_command)
 
-    def accepted_by_command(row_id: str, characters: int | None = None) -> None:
+    def accepted_by_command(row_id: str, characters: int) -> None:
         server.front.accepted(row_id, characters)
 
     @server.feature(types.INITIALIZED)
