@@ -8,6 +8,7 @@ from typing import TypedDict
 class Totals(TypedDict):
     """Sums over ledger rows; `saving` is a fraction of `energy_full_joules`.
 
+    `characters` (code points) are those of the texts that were shown; `accepted_characters` of them were inserted.
     Cancelled requests, superseded requests and shadow checks cost joules but are not completions. `source` is that of the
     joules: `nvml`, `rapl`, `nvml+rapl`, `estimate` as soon as one row's joules are estimated, or None without rows.
     """

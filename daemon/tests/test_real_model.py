@@ -93,7 +93,7 @@ def exact_tokens(model: Model, prompt: list[int], policy: Policy, count: int) ->
     drafter = Drafter(PriceBook(Prices(layer_batch=1.0), layers, math.inf), None, policy, chooser)
     tokens = decode(cache, drafter, Verifier(Full(), chooser))
     with torch.inference_mode():
-        return [token for token, _ in itertools.islice(tokens, count)]
+        return [each.token for each in itertools.islice(tokens, count)]
 
 
 def test_logits_are_those_of_transformers(model: Model, reference: Gemma3ForCausalLM) -> None:

@@ -51,7 +51,7 @@ export function activate(context: vscode.ExtensionContext): void {
     report,
     documents,
     view,
-    new StatusItem(store),
+    new StatusItem(store, calibration),
     vscode.window.registerWebviewViewProvider(VIEW_THRESHOLD, view),
     ...registerCommands({ channels, store, daemon, supervisor, requests: supervisor.requests, setUp, report, documents, calibration }),
     onSettingsChange((settings) => {

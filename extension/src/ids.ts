@@ -9,6 +9,7 @@ export const COMMANDS = {
   deleteHistory: 'greenCode.deleteHistory',
   whyNoSuggestion: 'greenCode.whyNoSuggestion',
   showLayers: 'greenCode.showLayers',
+  resetGate: 'greenCode.resetGate',
   restartEngine: 'greenCode.restartEngine',
   showLog: 'greenCode.showLog',
   setUp: 'greenCode.setUp',

@@ -9,10 +9,11 @@ export const LSP_ACCEPTED = 'greenCode/accepted';
 export const LSP_EXPLAIN = 'greenCode/explain';
 export const LSP_REPORT = 'greenCode/report';
 export const LSP_RESTART_ENGINE = 'greenCode/restartEngine';
+export const LSP_RESET_GATE = 'greenCode/resetGate';
 export const LSP_STATUS = 'greenCode/status';
 export const LSP_ENERGY = 'greenCode/energy';
 
-/** Not in the palette: a completion carries it, and the editor runs it when the completion is accepted. */
+/** Not in the palette: a completion carries it with its id and length, and the editor runs it when the completion is accepted. */
 export const COMMAND_ACCEPTED = 'greenCode.accepted';
 
 export const STATES = ['starting', 'loading', 'ready', 'busy', 'paused', 'disabled', 'error'] as const;
@@ -31,6 +32,7 @@ export const STOP_REASONS = [
   'end_of_text',
   'max_tokens',
   'budget',
+  'unsure',
 ] as const;
 export type StopReason = (typeof STOP_REASONS)[number];
 
@@ -39,6 +41,8 @@ export const REFUSALS = [
   'cancelled',
   'superseded',
   'empty',
+  'gated',
+  'unlikely',
   'no_context',
   'filtered',
   'in_comment',
@@ -76,6 +80,9 @@ export interface Totals {
   /** Accepted completions whose text was still there 30 seconds later. */
   readonly retained: number;
   readonly tokens: number;
+  /** Of the texts shown, and of what was inserted of them. */
+  readonly characters: number;
+  readonly accepted_characters: number;
   readonly energy_joules: number;
   readonly energy_full_joules: number;
   readonly saved_joules: number;

@@ -8,6 +8,7 @@ import { contributes } from '../../package.json';
 import { t } from './l10n';
 import type { Action } from './log';
 import { DECODINGS } from './protocol';
+import { STOPS } from './threshold/stops';
 
 export const SECTION = 'greenCode';
 
@@ -22,6 +23,8 @@ interface Types {
 /** Each setting with its type, or with its values where the manifest lists them. */
 export const TABLE = {
   enabled: 'boolean',
+  suggestions: STOPS,
+  adaptiveGate: 'boolean',
   threshold: 'number',
   decoding: DECODINGS,
   model: 'string',

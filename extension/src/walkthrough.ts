@@ -8,9 +8,9 @@ export function markDone(step: keyof typeof CONTEXTS): void {
   void vscode.commands.executeCommand('setContext', CONTEXTS[step], true);
 }
 
-/** However the threshold was set. The editor's own event also fires for the default, when the extension is installed. */
+/** However the stop or the threshold was set. The editor's own event also fires for the default, when the extension is installed. */
 export function markThresholdDone(before: Settings, after: Settings): void {
-  if (before.threshold !== after.threshold) {
+  if (before.suggestions !== after.suggestions || before.threshold !== after.threshold) {
     markDone('threshold');
   }
 }

@@ -20,7 +20,7 @@ from green_code import folders
 from green_code.energy.ledger import Ledger
 from green_code.engine.local import complete_here
 from green_code.engine.process import default_loader
-from green_code.engine.requests import check_params, threshold
+from green_code.engine.requests import check_params, stop, threshold
 from green_code.link import messages
 from green_code.link.discovery import ensure_engine, place
 from green_code.link.messages import CompletionParams, CompletionResult, State
@@ -79,6 +79,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="T",
         help="0.5 to 1, or quality, balanced, saver (default: %(default)s)",
     )
+    parser.add_argument(
+        "--stop",
+        type=stop,
+        default=0.0,
+        metavar="P",
+        help="cut the text where its probability of being right falls below P: 0 (never) to below 1, or eager, balanced, sure "
+        "(default: %(default)g)",
+    )
     parser.add_argument("--max-tokens", type=int, default=DEFAULT_MAX_TOKENS, help="default: %(default)s")
     parser.add_argument("--single-line", action="store_true", help="stop at the end of the line")
     parser.add_argument("--max-lines", type=int, help="default: 1 with --single-line, else no limit")
@@ -125,6 +133,8 @@ def _params(args: argparse.Namespace, prompt: Prompt, language: str) -> dict[str
             single_line=args.single_line or max_lines == 1,
             max_lines=max_lines,
             max_prompt_tokens=args.max_prompt_tokens,
+            stop=args.stop,
+            prior=0.0,
         )
     )
 
@@ -224,15 +234,18 @@ def _progress_printer() -> Callable[[State, str, float | None], None]:
 
 
 def _print(result: CompletionResult) -> None:
-    sys.stdout.write(result["text"] + "\n" if result["text"] else "")
+    text = TEXTS.get(result["reason"])
+    sentence = text.sentence if text else result["reason"]
     if not result["text"]:
-        text = TEXTS.get(result["reason"])
-        print(f"green-code: no completion: {text.sentence if text else result['reason']}", file=sys.stderr)
+        print(f"green-code: no completion: {sentence}", file=sys.stderr)
         return
+    print(result["text"])
     depth = sum(result["exits"]) / max(1, result["tokens"])
     print(
         f"green-code: {result['tokens']} tokens, mean exit {depth:.1f} of {result['layers_total']} layers, "
         f"{result['energy_joules']:.2f} J ({result['energy_source']}), {result['saving']:.0%} saved, "
-        f"{result['wall_seconds']:.2f} s",
+        f"{result['wall_seconds']:.2f} s, confidence {result['confidence']:.0%}",
         file=sys.stderr,
     )
+    if result["reason"] == "unsure":
+        print(f"green-code: {sentence}", file=sys.stderr)

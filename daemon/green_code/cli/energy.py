@@ -72,19 +72,25 @@ def _print(ledger: Ledger, args: argparse.Namespace) -> int:
     if not report["all"]["completions"]:
         print("No completions yet.")
         return 0
-    print(f"{'':12} {'completions':>11} {'tokens':>8} {'used':>11} {'at full depth':>13} {'saved':>7} {'layers':>7}")
+    print(
+        f"{'':12} {'completions':>11} {'tokens':>8} {'used':>11} {'at full depth':>13} {'saved':>7} {'layers':>7} "
+        f"{'accepted':>16} {'J/char':>7}"
+    )
     _line("today", report["today"])
     _line("all", report["all"])
     for language in report["by_language"]:
         _line(language["language"], language)
     print(f"Energy source: {report['all']['source']}. The baseline is the same model with a KV cache, at full depth.")
+    print("J/char: all joules used, over the characters of suggestions that were accepted.")
     return 0
 
 
 def _line(name: str, totals: Totals) -> None:
+    joules, characters = totals["energy_joules"], totals["accepted_characters"]
     print(
-        f"{name[:12]:12} {totals['completions']:>11} {totals['tokens']:>8} {totals['energy_joules']:>9.1f} J "
-        f"{totals['energy_full_joules']:>11.1f} J {totals['saving']:>7.0%} {totals['mean_layers']:>7.1f}"
+        f"{name[:12]:12} {totals['completions']:>11} {totals['tokens']:>8} {joules:>9.1f} J "
+        f"{totals['energy_full_joules']:>11.1f} J {totals['saving']:>7.0%} {totals['mean_layers']:>7.1f} "
+        f"{characters:>11} chars {f'{joules / characters:.2f}' if characters else '-':>7}"
     )
 
 

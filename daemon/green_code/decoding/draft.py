@@ -29,7 +29,8 @@ class AcceptanceRate:
 
 @dataclass(frozen=True)
 class Draft:
-    """A draft token. `depth`: of the exit that gave it; L where prompt lookup did. `rate`: how often its kind is accepted."""
+    """A draft token. `depth`: of the exit that gave it; L where prompt lookup did. `rate`: how often its kind is
+    accepted and the completion goes on behind it."""
 
     token: int
     depth: int

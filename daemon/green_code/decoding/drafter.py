@@ -106,9 +106,8 @@ class Drafter:
                 record.reads.observe(reads > 0)
         if view.depth == self.book.layers:
             return None
-        token = self._chooser.choose(view, required)
-        confidence = view.top.probability if token == view.top.token else 0.0
-        return Draft(token, view.depth, self.book.record(view.depth).rate_of(confidence))
+        top = self._chooser.choose(view, required)
+        return Draft(top.token, view.depth, self.book.record(view.depth).rate_of(top.probability))
 
 
 def advance_by_policy(

@@ -57,8 +57,8 @@ class ExitView:
         """Whether the head has run."""
         return "top" in vars(self)
 
-    def top_among(self, tokens: Tensor) -> int:
-        """The likeliest of these tokens (K,) int32."""
+    def top_among(self, tokens: Tensor) -> TopToken:
+        """The top token among these (K,) int32."""
         return self.cache.top_token_among(self.position, self.depth, tokens)
 
 

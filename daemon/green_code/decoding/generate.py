@@ -1,4 +1,4 @@
-"""A completion from a stream of tokens: text, end of text and stop rules, limits.
+"""A completion from a stream of tokens: text, end of text, stop rules and stop policy, limits.
 
 Greedy: the agent is trained on greedy states, and a completion should not change by chance.
 """
@@ -11,62 +11,103 @@ from dataclasses import dataclass, field
 
 import torch
 
-from green_code.decoding.stop_rules import Situation, check
+from green_code.decoding.cutting import SURE, cut
+from green_code.decoding.kv_cache import KVCache
+from green_code.decoding.stop_rules import Situation, check, line_end
+from green_code.decoding.stopping import SURE_LINE, StopPolicy, StopView
+from green_code.decoding.verifier import Decoded
 from green_code.models.vocabulary import Vocabulary, text_of
 
 
 @dataclass
 class Generated:
     """A completion, finished or interrupted. `exits[i]` is the depth that decoded token i (see `speculative.decode`); `passes` counts the tokens
-    that were decoded, the end of the text included: full depth needs a forward pass for each."""
+    that were decoded, the end of the text and the one that a stop policy refused included: full depth needs a forward pass for
+    each. `products[i]`: the length of the text with token i, and the product of the probabilities so far."""
 
     text: str = ""
     reason: str = "max_tokens"
     tokens: list[int] = field(default_factory=list)
     exits: list[int] = field(default_factory=list)
     passes: int = 0
+    products: list[tuple[int, float]] = field(default_factory=list)
+
+    @property
+    def confidence(self) -> float:
+        """The probability that all of the text is right: the product over its tokens."""
+        return next((product for length, product in self.products if length >= len(self.text)), 1.0)
+
+    @property
+    def sure(self) -> int:
+        """How many characters are right with a probability of `SURE`."""
+        return max((length for length, product in self.products if product >= SURE), default=0)
 
 
-def ends_completion(token: int, vocabulary: Vocabulary, situation: Situation | None) -> bool:
+def ends_completion(token: int, vocabulary: Vocabulary, situation: Situation) -> bool:
     """Whether no later token can be part of the completion, whatever it is."""
-    one_line = situation is not None and situation.single_line
-    return token in vocabulary.eos or (one_line and b"\n" in vocabulary.token_bytes[token])
+    return token in vocabulary.eos or (situation.single_line and b"\n" in vocabulary.token_bytes[token])
 
 
 @torch.inference_mode()
 def generate(
     result: Generated,
-    stream: Iterator[tuple[int, int]],
+    cache: KVCache,
+    stream: Iterator[Decoded],
     vocabulary: Vocabulary,
     *,
     required: bytes,
-    situation: Situation | None,
+    situation: Situation,
+    stop: StopPolicy | None,
     max_tokens: int,
     deadline: float,
 ) -> None:
-    """Take tokens from `stream`, (token, depth), into `result`, which holds what was done even when interrupted.
+    """Take tokens from `stream` into `result`, which holds what was done even when interrupted.
 
     Args:
+        cache: holds the prompt; `stream` decodes behind it.
         required: bytes that come first (token healing) and are no part of the text.
-        situation: the cursor, for the stop rules; None: only the end of the text stops.
+        situation: the cursor, for the stop rules. stop: None: these alone end the completion.
         deadline: on `time.monotonic()`'s clock; no token is begun after it.
     """
-    data = bytearray()
-    for token, depth in stream:
+    if stop is not None and _refuses(stop, cache):
+        result.reason = "unlikely"
+        return
+    data, product = bytearray(), 1.0
+    for decoded in stream:
         result.passes += 1
-        if token in vocabulary.eos:
+        if decoded.token in vocabulary.eos:
             result.reason = "end_of_text"
             break
-        result.tokens.append(token)
-        result.exits.append(depth)
-        data += vocabulary.token_bytes[token]
-        result.text = text_of(bytes(data[len(required) :]))
-        if situation is not None and (stop := check(result.text, situation)):
-            result.reason, length = stop
-            result.text = result.text[:length]
+        data += vocabulary.token_bytes[decoded.token]
+        text, before = text_of(bytes(data[len(required) :])), len(result.text)
+        if len(data) > len(required):  # those before only spell what is there
+            product *= decoded.probability
+            if stop is not None and stop.stops(StopView(cache, decoded, product, len(result.tokens), result.text)):
+                result.text = cut(result.text, text[before:], situation, result.sure)
+                result.reason = "unsure" if result.text else "unlikely"
+                break
+        result.tokens.append(decoded.token)
+        result.exits.append(decoded.depth)
+        result.text = text
+        result.products.append((len(text), product))
+        if ended := check(text, situation):
+            result.reason, length = ended
+            result.text = text[:length]
+            break
+        if stop is not None and product < SURE_LINE and (end := line_end(text, situation, before)) is not None:
+            result.reason, result.text = "end_of_line", text[:end]
             break
         if len(result.tokens) >= max_tokens:
             break
         if time.monotonic() > deadline:
             result.reason = "budget"
             break
+
+
+def _refuses(stop: StopPolicy, cache: KVCache) -> bool:
+    """Brings the prompt's last position to the policy's depth, and asks it."""
+    if stop.refusal_depth is None:
+        return False
+    position = len(cache) - 1
+    cache.advance(position, stop.refusal_depth, position)
+    return stop.refuses(cache, position)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from green_code.decoding.exit_policies import ExitView
+from green_code.models.backend import TopToken
 from green_code.models.vocabulary import Vocabulary
 
 _MAX_SCORED = 1024
@@ -36,16 +37,16 @@ class Chooser:
         self._vocabulary = vocabulary
         self._allowed: dict[bytes, Tensor] = {}
 
-    def choose(self, view: ExitView, required: bytes) -> int:
-        """The likeliest allowed token."""
+    def choose(self, view: ExitView, required: bytes) -> TopToken:
+        """The likeliest allowed token, with its log-odds among those that were scored."""
         if not required:
-            return view.top.token
+            return view.top
         if required not in self._allowed:
             compatible = self._vocabulary.tokens_compatible_with(required)
             self._allowed[required] = torch.tensor(compatible, dtype=torch.int32)
         allowed = self._allowed[required]
         if len(allowed) > _MAX_SCORED and self._vocabulary.is_compatible(view.top.token, required):
-            return view.top.token  # the likeliest of all is the likeliest of these
+            return view.top  # the likeliest of all is the likeliest of these
         return view.top_among(allowed)
 
     def left(self, required: bytes, token: int) -> bytes:

@@ -143,8 +143,8 @@ class KVCache:
             return self.decoder.top_tokens(self._states, first, end, depth)
         return self.decoder.top_tokens(self._states[list(positions)], 0, len(positions), depth)
 
-    def top_token_among(self, position: int, depth: int, tokens: Tensor) -> int:
-        """The likeliest of these tokens (K,) int32 behind a position at `depth`."""
+    def top_token_among(self, position: int, depth: int, tokens: Tensor) -> TopToken:
+        """The top token among these (K,) int32 behind a position at `depth`."""
         self.work.head_batches += 1
         self.work.head_positions += 1
         return self.decoder.top_token_among(self._states, position, depth, tokens)

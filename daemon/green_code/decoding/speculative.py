@@ -8,29 +8,31 @@ two nearly equally likely tokens may change places.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import replace
 from itertools import zip_longest
 
 from green_code.decoding.draft import Draft
 from green_code.decoding.drafter import MAX_DRAFTS, Drafter
 from green_code.decoding.kv_cache import KVCache
 from green_code.decoding.price_book import RoundObserver
-from green_code.decoding.verifier import Verifier
+from green_code.decoding.verifier import Decoded, Verifier
 
 
 def decode(
     cache: KVCache, drafter: Drafter, verifier: Verifier, required: bytes = b"", max_tokens: int | None = None
-) -> Iterator[tuple[int, int]]:
-    """Tokens behind the cache's last position, as many as the model has positions for, each with the depth that decoded it.
+) -> Iterator[Decoded]:
+    """Tokens behind the cache's last position, as many as the model has positions for.
 
-    In `exact` the depth is that of the exit whose draft was accepted, and L for all other tokens.
+    In `exact` a token's depth is that of the exit whose draft was accepted, and L for all others; state and log-odds are those
+    of the last layer.
 
     Args:
         required: bytes that the first tokens must spell (token healing). max_tokens: nothing is drafted beyond.
     """
     observer, taken = RoundObserver(drafter.book, cache, verifier.policy), 0
     while True:
-        start, verified = len(cache) - 1, list[tuple[int, int]]()
+        start, verified = len(cache) - 1, list[Decoded]()
         room = cache.decoder.config.max_positions - len(cache)
         limit = min(MAX_DRAFTS, room if max_tokens is None else min(room, max_tokens - taken - 1))
         observer.begin()
@@ -40,31 +42,27 @@ def decode(
         finally:  # an interrupted round has cost something, too
             observer.end(interrupted=not verified)
         cache.truncate(start + len(verified))
-        accepted = list(_accept(verified, drafts, unsure))
+        accepted = [_with_exit(*each) for each in zip_longest(verified, drafts[: len(verified)])]
         if drafter.lookup is not None:
-            drafter.lookup.document.extend([token for token, _ in accepted])
+            drafter.lookup.document.extend([each.token for each in accepted])
         taken += len(accepted)
-        for i, (token, depth) in enumerate(accepted):
-            required = verifier.chooser.left(required, token)
-            observer.take(i, depth)
-            yield token, depth
+        for i, (decoded, guess) in enumerate(zip(accepted, (*drafts, unsure), strict=False)):
+            required = verifier.chooser.left(required, decoded.token)
+            observer.take(i, decoded.depth)
+            useful = False  # a right draft is, where the completion goes on behind it
+            try:
+                yield decoded
+                useful = guess is not None and guess.token == decoded.token
+            finally:
+                if guess is not None:
+                    guess.rate.observe(useful)
         if len(cache) == cache.decoder.config.max_positions:
             return  # the last token has no position of its own
-        cache.append([verified[-1][0]])
+        cache.append([verified[-1].token])
 
 
-def _accept(
-    verified: Sequence[tuple[int, int]], drafts: Sequence[Draft], unsure: Draft | None
-) -> Iterator[tuple[int, int]]:
-    """The verified tokens with the depth of the exit that drafted them; acceptance rates observe the outcome.
-
-    Args:
-        unsure: what an exit would have drafted next; its rate observes the token that was verified there.
-    """
-    for (token, depth), draft in zip_longest(verified, drafts[: len(verified)]):
-        if draft is not None:
-            draft.rate.observe(token == draft.token)
-            depth = min(depth, draft.depth) if token == draft.token else depth
-        elif unsure is not None:
-            unsure.rate.observe(token == unsure.token)
-        yield token, depth
+def _with_exit(decoded: Decoded, draft: Draft | None) -> Decoded:
+    """The token with the depth of the exit that drafted it."""
+    if draft is None or draft.token != decoded.token or draft.depth >= decoded.depth:
+        return decoded
+    return replace(decoded, depth=draft.depth)

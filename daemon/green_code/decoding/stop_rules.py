@@ -14,6 +14,7 @@ from functools import cached_property
 _OPENERS, _CLOSERS = "([{", ")]}"
 _COMMENT, _LONG_QUOTES = "#", ('"""', "'''")
 _SIGNS = re.compile(r"\\.|\"\"\"|'''|//|[][(){}\"'#\n]")  # an escaped character is a sign of its own
+_LINE = re.compile(r"\S.*\n")  # with content
 _WORD = re.compile(r"\w+$")
 _STRING_PREFIXES = frozenset(["r", "u", "b", "f", "br", "rb", "fr", "rf"])  # of Python's strings
 _LOOK_AHEAD = 2000  # characters after the cursor's line
@@ -62,12 +63,15 @@ class Situation:
 
 
 def end_of_line(text: str, at: Situation) -> int | None:
-    """The end of a single line. Line breaks before any content do not count where the line so far is blank."""
-    if not at.single_line:
-        return None
-    start = len(text) - len(text.lstrip()) if not at.line.strip() else 0
-    end = text.find("\n", start)
-    return None if end < 0 else end
+    """The end of a single line."""
+    return line_end(text, at) if at.single_line else None
+
+
+def line_end(text: str, at: Situation, start: int = 0) -> int | None:
+    """The end, at `start` or later, of a line with content; where the cursor's line is blank, leading line breaks pass."""
+    content = at.line.strip()[:1]
+    ends = (match.end() - 1 - len(content) for match in _LINE.finditer(content + text))
+    return next((end for end in ends if end >= start), None)
 
 
 def closing_bracket(text: str, at: Situation) -> int | None:
@@ -128,6 +132,17 @@ def _open(brackets: Sequence[tuple[int, str]]) -> int:
     for _, bracket in brackets:
         depth = depth + 1 if bracket in _OPENERS else max(0, depth - 1)
     return depth
+
+
+def first_open_bracket(text: str, at: Situation) -> int | None:
+    """The place of the first bracket that the text opens and does not close."""
+    places: list[int] = []
+    for place, bracket in _brackets(text, at.quote)[0]:
+        if bracket in _OPENERS:
+            places.append(place)
+        elif places:
+            places.pop()
+    return places[0] if places else None
 
 
 def _closed_before(rest: str, quote: str) -> int:

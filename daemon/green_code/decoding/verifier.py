@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 from green_code.decoding.draft import Draft
 from green_code.decoding.exit_policies import ExitView, Policy
 from green_code.decoding.healing import Chooser
 from green_code.decoding.kv_cache import KVCache
-from green_code.models.backend import TopToken
+from green_code.models.backend import TopToken, probability_of
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """A token decoded at `depth` behind `position`, whose state the cache holds; its log-odds there (see `Chooser.choose`)."""
+
+    token: int
+    depth: int
+    log_odds: float
+    position: int
+
+    @property
+    def probability(self) -> float:
+        return probability_of(self.log_odds)
 
 
 class Verifier:
@@ -21,7 +36,7 @@ class Verifier:
     def __init__(self, policy: Policy, chooser: Chooser) -> None:
         self.policy, self.chooser = policy, chooser
 
-    def verify(self, cache: KVCache, start: int, required: bytes, drafts: Sequence[Draft]) -> list[tuple[int, int]]:
+    def verify(self, cache: KVCache, start: int, required: bytes, drafts: Sequence[Draft]) -> list[Decoded]:
         """Decode behind position `start` and behind each draft, which follow it in the cache, up to the first rejected draft.
 
         Positions at which the policy has not exited advance together from exit to exit. Where exits drafted, the policy must
@@ -29,13 +44,11 @@ class Verifier:
 
         Args:
             required: bytes that the first tokens must spell.
-        Returns:
-            (token, depth that decoded it).
         """
         layers, spelled = cache.decoder.config.layers, [required]
         for draft in drafts:
             spelled.append(self.chooser.left(spelled[-1], draft.token))
-        decoded: list[tuple[int, int] | None] = [None] * (len(cache) - start)
+        decoded: list[Decoded | None] = [None] * (len(cache) - start)
         for depth in (*self.policy.exits, layers):
             advancing = [i for i, each in enumerate(decoded) if each is None]
             if not advancing:
@@ -52,9 +65,9 @@ class Verifier:
                     if not self.policy.should_exit(view):
                         paid = pending - 1  # all but the last layer over this position
                         continue
-                token = self.chooser.choose(view, spelled[i])
-                decoded[i] = token, depth
-                if i < len(drafts) and token != drafts[i].token:
+                top = self.chooser.choose(view, spelled[i])
+                decoded[i] = Decoded(top.token, depth, top.log_odds, start + i)
+                if i < len(drafts) and top.token != drafts[i].token:
                     del decoded[i + 1 :]
                     break
         return [each for each in decoded if each is not None]

@@ -33,8 +33,12 @@ _SCHEMA = ", ".join(
     for field in fields(Row)
 )
 _INSERT = f"INSERT INTO completions ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"
+_ACCEPT = """
+    UPDATE completions
+    SET accepted = 1, accepted_characters = MIN(characters, accepted_characters + COALESCE(?, characters))
+    WHERE id = ?"""
 _CORRUPT, _NOT_A_DATABASE = 11, 26  # SQLite's result codes
-_VERSION = 3
+_VERSION = 4
 _OTHER_VERSION = f"it has schema version {{}}, this release uses {_VERSION}"
 _BUSY_SECONDS = 0.5  # how long a completion waits for another program's lock
 _QUEUE_LENGTH = 1000  # statements, while the file stays locked
@@ -59,9 +63,9 @@ class Ledger:
         """Write a row; does not raise if the disk fails."""
         self._execute(_INSERT, astuple(row))
 
-    def accept(self, row_id: str) -> None:
-        """The user accepted a completion; unknown ids are ignored."""
-        self._execute("UPDATE completions SET accepted = 1 WHERE id = ?", (row_id,))
+    def accept(self, row_id: str, characters: int | None) -> None:
+        """The user accepted characters of a completion, as in `Row.with_accepted`; unknown ids are ignored."""
+        self._execute(_ACCEPT, (characters, row_id))
 
     def retain(self, row_id: str) -> None:
         """An accepted completion was still in the document half a minute later; unknown ids are ignored."""

@@ -6,7 +6,7 @@ Must not know: lsp, link, engine or decoding.
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 
 
@@ -33,10 +33,15 @@ class Row:
     wall_seconds: float
     reason: str
     characters: int = 0  # of the text that was shown
-    accepted_characters: int = 0
+    accepted_characters: int = 0  # how many of them were inserted
     shown: int = 0  # 1: there was a text, and the editor received it
-    accepted: int = 0
+    accepted: int = 0  # 1: at least once
     retained: int = 0  # 1: the text was still in the document half a minute after it was accepted
+
+    def with_accepted(self, characters: int | None) -> Row:
+        """The row after `characters` more of its text were inserted (None: the whole text), at most all of it."""
+        more = self.characters if characters is None else characters
+        return replace(self, accepted=1, accepted_characters=min(self.characters, self.accepted_characters + more))
 
 
 CHECK = "check"

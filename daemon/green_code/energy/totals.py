@@ -11,7 +11,7 @@ from typing import Any
 from green_code.energy.rows import UNFINISHED, Row, today_text
 from green_code.report import DayTotals, LanguageTotals, ModelTotals, Report, Totals
 
-_COUNTS = ("shown", "accepted", "retained", "tokens", "exit_layers")
+_COUNTS = ("shown", "accepted", "retained", "tokens", "characters", "accepted_characters", "exit_layers")
 _AMOUNTS = ("energy_joules", "energy_full_joules", "cpu_seconds")
 _KEYS = ("completions", *_COUNTS, *_AMOUNTS)
 _SUMS = ", ".join(
@@ -43,13 +43,10 @@ class Tally:
             self._sums[name] += getattr(row, name)
         self._sources.add(row.energy_source)
 
-    def accept(self) -> None:
-        """One of the counted rows was accepted."""
-        self._sums["accepted"] += 1
-
-    def retain(self) -> None:
-        """One of the accepted rows was retained."""
-        self._sums["retained"] += 1
+    def change(self, old: Row, new: Row) -> None:
+        """A counted row has changed: it was accepted or retained."""
+        for name in _COUNTS:
+            self._sums[name] += getattr(new, name) - getattr(old, name)
 
     def totals(self) -> Totals:
         """The sums so far."""
@@ -64,6 +61,8 @@ def _totals(sums: dict[str, Any], sources: set[str]) -> Totals:
         accepted=sums["accepted"],
         retained=sums["retained"],
         tokens=sums["tokens"],
+        characters=sums["characters"],
+        accepted_characters=sums["accepted_characters"],
         energy_joules=joules,
         energy_full_joules=full_joules,
         saved_joules=full_joules - joules,

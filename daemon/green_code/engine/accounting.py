@@ -19,8 +19,8 @@ from green_code.work import Prices, full_depth_work, prompt_layer_positions
 class FullDepthCache:
     """How much of the cache's first positions the same requests at full depth would have computed.
 
-    All of the first `complete` positions. Of the next `begun`, requests that were interrupted before their first token computed
-    `layer_positions`; full depth would have been interrupted, too, so these are counted, and the others are not yet.
+    All of the first `complete` positions. Of the next `begun`, requests that were interrupted or refused before their first token
+    computed `layer_positions`; so would full depth have been, so these are counted, and the others are not yet.
     """
 
     complete: int = 0
@@ -67,7 +67,7 @@ class RequestAccount:
         """
         Args:
             prices: in joules. prompt_length: 0: nothing was computed, and the cache holds another prompt.
-            passes: the tokens that were decoded, the end of the text included.
+            passes: the tokens that were decoded, the end of the text included. interrupted: or refused before the first token.
         """
         cache, known, layers = self._cache, self._known, self._cache.decoder.config.layers
         work = cache.work - self._before
@@ -82,5 +82,5 @@ class RequestAccount:
             self.full_depth = FullDepthCache(known.complete, begun, counted)
         joules, full_joules = prices.of(work), prices.of(full_work)
         if interrupted:
-            full_joules = max(full_joules, joules)  # full depth would have been interrupted, too: no loss is counted
+            full_joules = max(full_joules, joules)  # so would full depth have been: no loss is counted
         return Figures(work.layer_positions - prompt_layers, prompt_layers, joules, full_joules)

@@ -5,7 +5,9 @@ Must not know: sessions and connections.
 
 from __future__ import annotations
 
-from green_code.energy.rows import Row, now_text
+from dataclasses import replace
+
+from green_code.energy.rows import CHECK, Row, now_text
 from green_code.energy.totals import Tally
 from green_code.engine.requests import REFUSAL_TEXTS
 from green_code.link.messages import Agreement, CompletionParams, CompletionResult, EnergyMessage
@@ -31,6 +33,7 @@ def energy_message(
 
 def ledger_row(params: CompletionParams, result: CompletionResult, reason: str) -> Row:
     """The row of a completion; it holds no text."""
+    shown = bool(result["text"]) and reason not in (*REFUSAL_TEXTS, CHECK)
     return Row(
         id=result["id"],
         time=now_text(),
@@ -50,5 +53,11 @@ def ledger_row(params: CompletionParams, result: CompletionResult, reason: str) 
         cpu_seconds=result["cpu_seconds"],
         wall_seconds=result["wall_seconds"],
         reason=reason,
-        shown=int(bool(result["text"]) and reason not in REFUSAL_TEXTS),
+        characters=len(result["text"]) if shown else 0,
+        shown=int(shown),
     )
+
+
+def check_row(params: CompletionParams, result: CompletionResult) -> Row:
+    """The row of a shadow check. It costs joules; it adds no tokens, and there is no full-depth figure to compare with."""
+    return replace(ledger_row(params, result, CHECK), tokens=0, exit_layers=0, energy_full_joules=0.0)

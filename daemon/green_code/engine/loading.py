@@ -16,6 +16,7 @@ import torch
 from green_code.decoding.bundle_contents import BundleContents, read_contents
 from green_code.decoding.exit_policies import LIKELIEST, Agent, Full, Policy, agent_for, parse_policy
 from green_code.decoding.healing import Chooser
+from green_code.decoding.stopping import RunningProduct, StopPolicy
 from green_code.energy.costs import CostModel
 from green_code.energy.meters import SHORT_WINDOW_SECONDS
 from green_code.engine.interfaces import Progress
@@ -27,6 +28,7 @@ from green_code.models.bundle import bundle_of
 from green_code.models.catalog import TINY, find_model
 from green_code.models.weights import Model, open_model
 from green_code.problems import Problem
+from green_code.settings import STOPS
 
 
 def load_runtime(model: str, progress: Progress = lambda *_: None) -> Runtime:
@@ -100,6 +102,14 @@ class Runtime:
             # Verification keeps the quality here; the price book decides whether an exit's draft pays.
             return replace(policy, threshold=LIKELIEST)
         return policy
+
+    def stop(self, params: CompletionParams) -> StopPolicy | None:
+        """The stop policy of a request, with the threshold that the bundle's calibration has for a preset; None: it never stops."""
+        stop = params["stop"]
+        if isinstance(stop, str):
+            presets = self.calibration.get("suggestions", {}).get("presets", {})
+            stop = float(presets.get(stop, {}).get("stop", STOPS[stop]))
+        return RunningProduct(stop) if stop > 0 else None
 
     def threshold(self, threshold: float | str) -> float:
         """A number, or the number of a preset in the bundle's calibration.

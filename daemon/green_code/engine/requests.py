@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, cast
 
 from green_code.engine.interfaces import Runtime
@@ -48,7 +48,7 @@ REFUSAL_TEXTS: Final = {
 
 
 def completion_params(prefix: str, **changes: Any) -> CompletionParams:
-    """The parameters of a completion as the editor's defaults have them, with changes.
+    """The parameters of a completion of one line without a stop, else as the editor's defaults have them, with changes.
 
     Raises:
         Problem: see `check_params`.
@@ -124,12 +124,20 @@ def threshold_in_force(params: CompletionParams, runtime: Runtime, least: float 
 
 def threshold(text: str) -> float | str:
     """An argparse type: a number from 0.5 to 1, or a preset."""
+    return _argument(text, check_threshold)
+
+
+def stop(text: str) -> float | str:
+    """An argparse type: a number from 0 to below 1, or a preset."""
+    return _argument(text, check_stop)
+
+
+def _argument(text: str, check: Callable[[float | str], None]) -> float | str:
     value: float | str = text
-    if text not in PRESETS:
-        with contextlib.suppress(ValueError):
-            value = float(text)
+    with contextlib.suppress(ValueError):
+        value = float(text)
     try:
-        check_threshold(value)
+        check(value)
     except Problem as problem:
         raise argparse.ArgumentTypeError(str(problem)) from None
     return value

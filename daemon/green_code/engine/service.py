@@ -12,7 +12,6 @@ import asyncio
 import logging
 import os
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
@@ -20,12 +19,12 @@ from typing import Any, Final, Literal
 import psutil
 
 from green_code.energy.ledger import Ledger
-from green_code.energy.rows import CHECK, Row, new_id
+from green_code.energy.rows import Row, new_id
 from green_code.energy.totals import Tally
 from green_code.engine.holder import LoadedModel, ModelHolder
 from green_code.engine.idle import CHECK_SECONDS, LEFT_SECONDS, IdleLadder
 from green_code.engine.interfaces import LoadRuntime
-from green_code.engine.ledger_rows import energy_message, ledger_row
+from green_code.engine.ledger_rows import check_row, energy_message, ledger_row
 from green_code.engine.requests import REFUSAL_TEXTS, Job, check_params
 from green_code.engine.shadow import Candidate
 from green_code.link import messages
@@ -38,18 +37,32 @@ log = logging.getLogger(__name__)
 ENERGY_SECONDS: Final = 1.0
 """Shortest time between two energy messages."""
 
-REMEMBERED_IDS: Final = 1000
+REMEMBERED_ROWS: Final = 1000
+"""A connection's completions that may still be accepted or retained."""
+MOST_CHARACTERS: Final = 1 << 24
+"""No frame has a longer text."""
 
 
 @dataclass
 class _Peer:
-    """A connection's totals, ledger ids and running jobs."""
+    """A connection's totals, newest ledger rows and running jobs."""
 
     tally: Tally = field(default_factory=Tally)
-    recorded_ids: deque[str] = field(default_factory=lambda: deque(maxlen=REMEMBERED_IDS))
-    accepted_ids: deque[str] = field(default_factory=lambda: deque(maxlen=REMEMBERED_IDS))
+    rows: dict[str, Row] = field(default_factory=dict)
     jobs: dict[int, Job] = field(default_factory=dict)
     last: tuple[CompletionParams, CompletionResult] | None = None
+
+    def add(self, row: Row) -> None:
+        """Count a row."""
+        self.tally.add(row)
+        self.rows[row.id] = row
+        if len(self.rows) > REMEMBERED_ROWS:
+            del self.rows[next(iter(self.rows))]
+
+    def change(self, old: Row, new: Row) -> None:
+        """A counted row has changed."""
+        self.tally.change(old, new)
+        self.rows[new.id] = new
 
 
 class Service:
@@ -119,19 +132,19 @@ class Service:
             if isinstance(request_id := params.get("id"), int) and (job := peer.jobs.get(request_id)):
                 job.refuse("cancelled")
         elif method == messages.ACCEPTED:
-            row_id = str(params.get("id"))
-            self._ledger.accept(row_id)
-            if row_id in peer.recorded_ids:
-                peer.recorded_ids.remove(row_id)
-                peer.accepted_ids.append(row_id)
-                peer.tally.accept()
+            row_id, characters = str(params.get("id")), params.get("characters")
+            if not _is_count(characters):
+                log.warning("accepted: characters is no number of characters")
+                return
+            self._ledger.accept(row_id, characters)
+            if (row := peer.rows.get(row_id)) is not None:
+                peer.change(row, row.with_accepted(characters))
                 self._schedule_energy()
         elif method == messages.RETAINED:
             row_id = str(params.get("id"))
             self._ledger.retain(row_id)
-            if row_id in peer.accepted_ids:
-                peer.accepted_ids.remove(row_id)
-                peer.tally.retain()
+            if (row := peer.rows.get(row_id)) is not None and row.accepted:
+                peer.change(row, replace(row, retained=1))
                 self._schedule_energy()
         else:
             log.warning("unknown notification %r", method)
@@ -180,7 +193,7 @@ class Service:
                 self._set_computing(-1)
             if result is not None:
                 if result["reason"] not in REFUSAL_TEXTS:
-                    loaded.shadow.completed(Candidate(job.owner, job.params, result["text"]), result)
+                    loaded.shadow.completed(Candidate(job.owner, job.params, result))
                 self._record(job, result)
                 job.finish(result)
         except Problem as problem:
@@ -195,17 +208,15 @@ class Service:
         reason = job.refusal or result["reason"]
         row = ledger_row(job.params, result, reason)
         peer = self._store(row, job.owner)
-        if peer is not None:
-            peer.recorded_ids.append(row.id)
-            if reason not in REFUSAL_TEXTS:
-                peer.last = (job.params, result)
+        if peer is not None and reason not in REFUSAL_TEXTS:
+            peer.last = (job.params, result)
 
     def _store(self, row: Row, owner: object) -> _Peer | None:
         """Add a row to the ledger and to its peer's totals; returns the peer if it is still connected."""
         self._ledger.record(row)
         peer = self._peers.get(owner) if isinstance(owner, Connection) else None
         if peer is not None:
-            peer.tally.add(row)
+            peer.add(row)
         self._schedule_energy()
         if self._ledger.problem != self._ledger_problem:
             self._ledger_problem = self._ledger.problem
@@ -224,8 +235,7 @@ class Service:
             return
         if (candidate := loaded.shadow.due(self._ladder.idle_seconds)) is None:
             return
-        params: CompletionParams = {**candidate.params, "decoding": "exact"}
-        self._check = Job(candidate.owner, params)
+        self._check = Job(candidate.owner, candidate.at_full_depth())
         self._checking = asyncio.get_running_loop().create_task(self._run_check(loaded, candidate, self._check))
 
     async def _run_check(self, loaded: LoadedModel, candidate: Candidate, job: Job) -> None:
@@ -239,12 +249,10 @@ class Service:
         if result is None:
             return
         loaded.shadow.spent(result["energy_joules"])
-        if result["reason"] not in REFUSAL_TEXTS and result["reason"] != "budget":
-            loaded.shadow.checked(candidate, result["text"])
+        if result["reason"] not in REFUSAL_TEXTS:
+            loaded.shadow.checked(candidate, result)
         result["id"] = new_id()
-        # A check costs joules; it adds no tokens, and there is no full-depth figure to compare with.
-        row = replace(ledger_row(job.params, result, CHECK), tokens=0, exit_layers=0, energy_full_joules=0.0, shown=0)  # fmt: skip
-        self._store(row, job.owner)
+        self._store(check_row(job.params, result), job.owner)
 
     # --- status and energy --------------------------------------------------------------------------------
     def status(self) -> EngineStatus:
@@ -354,6 +362,11 @@ class Service:
         if self._energy_timer is not None:
             self._energy_timer.cancel()
         self._holder.stop()
+
+
+def _is_count(characters: object) -> bool:
+    """Whether it counts accepted characters; None: all of the text."""
+    return characters is None or (type(characters) is int and 0 <= characters <= MOST_CHARACTERS)
 
 
 def _resident_bytes() -> int | None:

@@ -18,11 +18,12 @@ from green_code.decoding.prompt_lookup import NEAR_TOKENS, PromptLookup
 from green_code.decoding.propagation import EXACT_TAIL, PropagatingKVCache
 from green_code.decoding.speculative import decode
 from green_code.decoding.stop_rules import Situation
-from green_code.decoding.verifier import Verifier
+from green_code.decoding.verifier import Decoded, Verifier
 from green_code.engine.accounting import Figures, FullDepthCache, RequestAccount
 from green_code.engine.interfaces import Cancelled
 from green_code.link.messages import CompletionParams, CompletionResult
 from green_code.sequences import common
+from green_code.work import Work
 
 if TYPE_CHECKING:
     from green_code.engine.loading import Runtime
@@ -54,6 +55,11 @@ class Session:
     def cache_bytes(self) -> int:
         """Memory of keys, values, states and the indexes of prompt lookup."""
         return self._cache.cache_bytes + (self.lookup.memory_bytes if self.lookup is not None else 0)
+
+    @property
+    def work(self) -> Work:
+        """A copy of what was computed since the caches were dropped."""
+        return self._cache.work.copy()
 
     def trim(self) -> None:
         """See `interfaces.Session`."""
@@ -101,10 +107,12 @@ class Session:
                 situation = Situation.at(params["prefix"], params["suffix"], params["single_line"], params["max_lines"])
                 generate(
                     generated,
+                    cache,
                     self._stream(params, policy, situation, required),
                     runtime.vocabulary,
                     required=required,
                     situation=situation,
+                    stop=runtime.stop(params),
                     max_tokens=params["max_tokens"],
                     deadline=wall + budget_seconds,
                 )
@@ -116,15 +124,16 @@ class Session:
                 if self.lookup is not None and params["decoding"] != "full":
                     self.lookup.remember(prompt, generated.tokens)
         interrupted = generated.reason in ("cancelled", "superseded")
-        figures = account.close(runtime.costs.prices, 0 if blank else len(prompt), generated.passes, interrupted)
+        without_token = interrupted or not (blank or generated.passes)
+        figures = account.close(runtime.costs.prices, 0 if blank else len(prompt), generated.passes, without_token)
         self._full_depth = account.full_depth
         seconds = time.monotonic() - wall, time.process_time() - cpu
         return self._result(generated, figures, len(prompt), reused, interrupted, *seconds)
 
     def _stream(
         self, params: CompletionParams, policy: Policy, situation: Situation, required: bytes
-    ) -> Iterator[tuple[int, int]]:
-        """(token, depth) behind the prompt that the cache holds. In `exact` the policy's exits draft, in `fast` they decide."""
+    ) -> Iterator[Decoded]:
+        """Tokens behind the prompt that the cache holds. In `exact` the policy's exits draft, in `fast` they decide."""
         runtime, vocabulary, chooser = self._runtime, self._runtime.vocabulary, self._runtime.chooser
         drafting, deciding = (policy, Full()) if params["decoding"] == "exact" else (Full(), policy)
         if params["decoding"] == "full":
@@ -178,7 +187,7 @@ class Session:
     ) -> CompletionResult:
         runtime = self._runtime
         text = "" if interrupted else generated.text
-        empty = not text.strip() and not interrupted and generated.reason != "no_context"
+        empty = not text.strip() and generated.reason not in ("no_context", "unlikely", "cancelled", "superseded")
         return {
             "id": "",
             "text": "" if empty else text,
@@ -197,6 +206,7 @@ class Session:
             "wall_seconds": wall,
             "cpu_seconds": cpu,
             "reason": "empty" if empty else generated.reason,
+            "confidence": generated.confidence if text.strip() else 0.0,
         }
 
 

@@ -5,6 +5,9 @@ be harder. Each check compares one text. If a block of checks agrees less often 
 explains that by chance in fewer than one block of twenty, the lowest threshold in use goes up by one step of the
 calibration's curve, at most to 1, which is full depth. A false alarm costs energy, never quality.
 
+Calibration is over single lines, so first lines are compared. The check has the completion's stop. Where that cut the
+shorter of the two lines, they are compared as far as it goes. Shorter lines agree more often: a stop makes alarms rarer.
+
 Checks may cost a twentieth of the joules of `fast`. The last completion before a pause is checked, because its KV cache
 is still there.
 Must not know: connections, the ledger, or torch.
@@ -36,11 +39,15 @@ class Candidate(NamedTuple):
 
     owner: object
     params: CompletionParams
-    text: str
+    result: CompletionResult
 
     @property
     def threshold(self) -> float:
         return float(self.params["threshold"])
+
+    def at_full_depth(self) -> CompletionParams:
+        """The request that repeats its first line with full depth's tokens."""
+        return {**self.params, "decoding": "exact", "single_line": True, "max_lines": 1}
 
 
 class ShadowChecks:
@@ -78,16 +85,13 @@ class ShadowChecks:
             raised_to=self._raised_to,
         )
 
-    def completed(self, candidate: Candidate, result: CompletionResult) -> None:
-        """A completion was sent. It can be checked if the agent decided its exits and no limit cut it short.
-
-        Only single lines are checked, because calibration is over single lines.
-        """
+    def completed(self, candidate: Candidate) -> None:
+        """A completion was sent. It can be checked if the agent decided its exits and the time sufficed."""
         if candidate.params["decoding"] != "fast" or candidate.params["policy"] != "agent":
             return
-        self._allowance_joules += SHARE * result["energy_joules"]
-        whole = bool(candidate.text) and result["reason"] != "budget" and candidate.params["single_line"]
-        self._candidate = candidate if whole and candidate.threshold < 1 and self._curve else None
+        self._allowance_joules += SHARE * candidate.result["energy_joules"]
+        comparable = _comparable(candidate.result) and candidate.threshold < 1 and self._curve
+        self._candidate = candidate if comparable and _first_line(candidate.result).strip() else None
 
     def due(self, idle_seconds: float) -> Candidate | None:
         """The completion to check now; each is returned once."""
@@ -102,12 +106,14 @@ class ShadowChecks:
         """A check has cost joules, also if it was interrupted."""
         self._allowance_joules -= joules
 
-    def checked(self, candidate: Candidate, text: str) -> None:
-        """Full depth gave `text`."""
+    def checked(self, candidate: Candidate, result: CompletionResult) -> None:
+        """Full depth gave `result`; one that the time or the stop ended before anything was shown does not count."""
+        if not _comparable(result):
+            return
         if candidate.threshold != self._threshold:  # the expected agreement is another
             self._threshold, self._checks, self._agreed = candidate.threshold, 0, 0
             self._block.clear()
-        agreed = text == candidate.text
+        agreed = _agree(candidate.result, result)
         self._checks += 1
         self._agreed += agreed
         self._block.append(agreed)
@@ -133,6 +139,27 @@ class ShadowChecks:
             100 * expected,
             self._raised_to,
         )
+
+
+def _comparable(result: CompletionResult) -> bool:
+    return result["reason"] not in ("budget", "unlikely")
+
+
+def _first_line(result: CompletionResult) -> str:
+    return result["text"].partition("\n")[0]
+
+
+def _is_cut(result: CompletionResult) -> bool:
+    """Whether the stop ended the first line."""
+    return result["reason"] == "unsure" and "\n" not in result["text"]
+
+
+def _agree(one: CompletionResult, other: CompletionResult) -> bool:
+    """Whether the first lines are equal; where the stop cut the shorter one, as far as it goes."""
+    shorter, longer = sorted((one, other), key=lambda result: len(_first_line(result)))
+    if _is_cut(shorter):
+        return longer["text"].startswith(shorter["text"])
+    return _first_line(shorter) == _first_line(longer)
 
 
 def at_most(successes: int, trials: int, probability: float) -> float:

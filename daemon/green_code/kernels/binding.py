@@ -139,7 +139,8 @@ class Scratch:
         self.keep(s.input, "values", np.zeros((CHUNK, inputs), np.int8))
         self.keep(s.input, "scales", np.zeros((CHUNK, groups), np.float32))
         self.keep(s.input, "sums", np.zeros((CHUNK, groups), np.int32))
-        self.keep(s, "output", np.zeros(max(CHUNK * widest, HEAD_ROWS * tokens), np.float32))
+        self.output = np.zeros(max(CHUNK * widest, HEAD_ROWS * tokens), np.float32)
+        self.keep(s, "output", self.output)
         self.keep(s, "lensed", np.zeros((HEAD_ROWS, model.width), np.float32))
         query_bytes = model.head_width // HEAD_GROUP * ctypes.sizeof(_CInt8Group)
         for thread in s.threads:

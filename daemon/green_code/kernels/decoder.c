@@ -271,7 +271,7 @@ void green_top_tokens(const model *m, const float *norm, const svd_head *head, c
 }
 
 // Of `count` ≤ head->tokens tokens the one with the greatest exact logit for a state x (width), the first of equals; the lens is as in
-// green_top_tokens. −1 where the head lacks one of the tokens. head->rows must be there.
+// green_top_tokens. −1 where the head lacks one of the tokens. head->rows must be there. s->output has their logits afterwards.
 int32_t green_top_token_among(const model *m, const float *norm, const svd_head *head, const matrix *lens, const float *gain,
                               const float *x, const int32_t *tokens, int count, const scratch *s) {
   float *normed = s->threads[0].normed, *logits = s->output;

@@ -24,7 +24,7 @@ from green_code.kernels.binding import (
 from green_code.kernels.packing import PREVIEW, head_name, kv_projection_name, lens_name, unpack
 from green_code.kernels.quantise import GROUP, RECORD_BYTES, TILE
 from green_code.kernels.thread_pool import ThreadPool
-from green_code.models.backend import CANDIDATES, TopToken
+from green_code.models.backend import CANDIDATES, TopToken, top_token_of
 from green_code.models.decoder import inverse_frequencies
 from green_code.models.families import ModelConfig, Rope
 
@@ -147,7 +147,7 @@ class KernelDecoder:
             at += rows * self.config.width * _FLOAT_BYTES
         return tops
 
-    def top_token_among(self, states: Tensor, position: int, depth: int, tokens: Tensor) -> int:
+    def top_token_among(self, states: Tensor, position: int, depth: int, tokens: Tensor) -> TopToken:
         """See `Backend`.
 
         Raises:
@@ -156,19 +156,16 @@ class KernelDecoder:
         at, vocabulary = self._pointer(states, position, position + 1), self.config.vocabulary
         if tokens.dtype != torch.int32 or not tokens.is_contiguous() or not 0 < len(tokens) <= vocabulary:
             raise ValueError(f"tokens must be an int32 vector of 1 to {vocabulary}")
-        found = -1
-        if self._svd_head.rows:
-            lens, gain = self._lenses.get(depth, (None, None))
-            found = self.kernel.top_token_among(
-                self._model, self._norm, self._svd_head, lens, gain, at, tokens.data_ptr(), len(tokens),
-                self._scratch.structure,
-            )  # fmt: skip
-        elif 0 <= int(tokens.min()) <= int(tokens.max()) < vocabulary:
-            logits = self.logits(self.apply_lens(states[position, None], depth))[0]
-            found = int(tokens[int(logits[tokens.long()].argmax())])
-        if found < 0:
+        if not 0 <= int(tokens.min()) <= int(tokens.max()) < vocabulary:
             raise ValueError(f"tokens must be of the {vocabulary} that the head has")
-        return found
+        if not self._svd_head.rows:
+            return top_token_of(tokens, self.logits(self.apply_lens(states[position, None], depth))[0, tokens.long()])
+        lens, gain = self._lenses.get(depth, (None, None))
+        self.kernel.top_token_among(
+            self._model, self._norm, self._svd_head, lens, gain, at, tokens.data_ptr(), len(tokens),
+            self._scratch.structure,
+        )  # fmt: skip
+        return top_token_of(tokens, torch.from_numpy(self._scratch.output[: len(tokens)]))
 
     @property
     def weight_bytes(self) -> int:

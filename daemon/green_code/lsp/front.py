@@ -257,14 +257,14 @@ class Front:
         self._gate.learn(shown.inputs, taken)
         self._history.record(shown.uri, shown.line, shown.prefix, taken, now)
 
-    async def reset_gate(self) -> None:
-        """Forget what the gate has learned about this user.
+    async def reset_gate(self) -> bool:
+        """Forget what the gate has learned about this user; returns whether there was anything.
 
         Raises:
             Problem: its file cannot be deleted.
         """
         try:
-            self._gate.reset()
+            return self._gate.reset()
         except OSError as error:
             raise Problem("cache_unwritable", f"What the gate has learned cannot be deleted: {error}.") from error
 

@@ -158,14 +158,16 @@ class Gate:
         if gate is not None and adaptation is not None and self._adaptive and inputs:
             adaptation.learn(inputs, float(taken) - _sigmoid(self._log_odds(gate, inputs)))
 
-    def reset(self) -> None:
-        """Forget what was learned about this user.
+    def reset(self) -> bool:
+        """Forget what was learned about this user; returns whether there was anything.
 
         Raises:
             OSError: its file cannot be deleted.
         """
-        reset_adaptations()
+        learned = self._adaptation is not None and any(self._adaptation.differences)
+        stored = reset_adaptations()
         self._adapt_anew()
+        return stored or learned
 
     def close(self) -> None:
         """The window closes: save what was learned."""

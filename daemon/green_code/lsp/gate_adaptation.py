@@ -108,14 +108,18 @@ class Adaptation:
         return values
 
 
-def reset_adaptations() -> None:
-    """Delete what was learned about this user, for every gate. Other windows follow when they next save.
+def reset_adaptations() -> bool:
+    """Delete what was learned about this user, for every gate; returns whether there was a file.
+
+    Other windows follow when they next save.
 
     Raises:
         OSError: a file cannot be deleted.
     """
-    for path in data_dir().glob("gate-*.json"):
+    files = list(data_dir().glob("gate-*.json"))
+    for path in files:
         path.unlink(missing_ok=True)
+    return bool(files)
 
 
 @contextlib.contextmanager

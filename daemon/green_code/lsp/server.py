@@ -213,8 +213,7 @@ def make_server() -> FrontServer:
 
     @server.feature(messages.LSP_RESET_GATE)
     async def reset_gate(params: Any) -> Any:
-        await _or_request_failed(server.front.reset_gate())
-        return {}
+        return {"reset": await _or_request_failed(server.front.reset_gate())}
 
     return server
 

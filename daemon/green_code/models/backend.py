@@ -40,7 +40,21 @@ class TopToken:
 
     @property
     def probability(self) -> float:
-        return 1 / (1 + math.exp(-self.log_odds))
+        return probability_of(self.log_odds)
+
+
+def probability_of(log_odds: float) -> float:
+    """The logistic function."""
+    return 1 / (1 + math.exp(-log_odds))
+
+
+def top_token_of(tokens: Tensor, logits: Tensor) -> TopToken:
+    """The top token of these tokens (K,) by their logits (K,), the first of equals; its log-odds are among them."""
+    best, others = int(logits.argmax()), logits.float()
+    greatest = float(others[best])
+    others = others.index_fill(0, torch.tensor(best, device=others.device), -math.inf)
+    log_odds = min(max(greatest - float(others.logsumexp(0)), -MAX_LOG_ODDS), MAX_LOG_ODDS)
+    return TopToken(int(tokens[best]), log_odds, min(greatest - float(others.max()), LOGIT_RANGE))
 
 
 def top_tokens_of(logits: Tensor) -> list[TopToken]:
@@ -132,8 +146,8 @@ class Backend(Protocol):
         """The head's top token of positions start … stop−1 of `states`, (S, C), all at `depth`; through the exit's lens and, where
         there is one, the SVD head."""
 
-    def top_token_among(self, states: Tensor, position: int, depth: int, tokens: Tensor) -> int:
-        """The likeliest of these tokens (K,) int32 behind a position of `states`, (S, C), at `depth`."""
+    def top_token_among(self, states: Tensor, position: int, depth: int, tokens: Tensor) -> TopToken:
+        """The top token among these (K,) int32 behind a position of `states`, (S, C), at `depth`."""
 
 
 class WeightFormat(Protocol):

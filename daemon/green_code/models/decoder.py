@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from green_code.models.adapters import LinearAdapter, with_adapter
-from green_code.models.backend import TopToken, top_tokens_of
+from green_code.models.backend import TopToken, top_token_of, top_tokens_of
 from green_code.models.families import ModelConfig, Rope
 
 
@@ -322,11 +322,11 @@ class Decoder(nn.Module):
         """See `Backend`: by the whole head."""
         return top_tokens_of(self.logits(self.apply_lens(states[start:stop], depth)))
 
-    def top_token_among(self, states: Tensor, position: int, depth: int, tokens: Tensor) -> int:
+    def top_token_among(self, states: Tensor, position: int, depth: int, tokens: Tensor) -> TopToken:
         """See `Backend`."""
         weight = self.embed.weight if self.config.tied_head else self.head.weight
         normed = self.norm(self.apply_lens(states[position, None], depth))[0]
-        return int(tokens[int(F.linear(normed, weight[tokens.to(self.device)]).argmax())])
+        return top_token_of(tokens, F.linear(normed, weight[tokens.to(self.device)]))
 
     def _rotary_of(self, layer: int, start: int, like: Tensor) -> tuple[Tensor, Tensor] | None:
         """Cosines and sines of positions start … for a layer, as `Block.forward` takes them."""

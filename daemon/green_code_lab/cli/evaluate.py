@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from green_code.engine.loading import load_runtime
-from green_code.engine.requests import completion_params, threshold
+from green_code.engine.requests import completion_params, stop, threshold
 from green_code.models.catalog import DEFAULT
 from green_code.problems import Problem
 from green_code.settings import default_settings
@@ -28,6 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--policy", default="agent", help="full, fixed:E, confidence:τ or agent")
     presets = "0.5 to 1, or quality, balanced, saver (default: the editor's, %(default)s)"
     add("--threshold", type=threshold, default=default_settings().threshold, help=presets)
+    least = "cut the text where its probability of being right falls below P: 0 (never) to below 1, or eager, balanced, sure (default: %(default)g)"
+    add("--stop", type=stop, default=0.0, metavar="P", help=least)
     add("--limit", type=int, help="use this many rows, drawn with --seed")
     add("--seed", type=int, default=0)
     add("--max-tokens", type=int, default=32)
@@ -43,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
         raise Problem("bad_request", f"{args.data} has no rows; give another --data.")
     if args.limit is not None and args.limit < len(rows):
         rows = random.Random(args.seed).sample(rows, args.limit)
-    names = ("model", "decoding", "policy", "threshold", "max_tokens", "single_line")
+    names = ("model", "decoding", "policy", "threshold", "stop", "max_tokens", "single_line")
     given = {name: getattr(args, name) for name in names}
     params = completion_params("", **given, max_lines=1 if args.single_line else 16)
     if args.jobs < 1:

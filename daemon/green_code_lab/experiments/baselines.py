@@ -71,7 +71,7 @@ def arms(runtime: Runtime) -> dict[str, Complete]:
 
 @torch.inference_mode()
 def _cached(runtime: Runtime, policy: Policy, served: Mode | None, prompt: Sequence[int]) -> list[int]:
-    return [token for token, _ in itertools.islice(stream(runtime, prompt, policy, served, TOKENS)[1], TOKENS)]  # fmt: skip
+    return [each.token for each in itertools.islice(stream(runtime, prompt, policy, served, TOKENS)[1], TOKENS)]  # fmt: skip
 
 
 @torch.inference_mode()
@@ -82,7 +82,7 @@ def _uncached(runtime: Runtime, policy: Policy, prompt: Sequence[int]) -> list[i
         cache.append(tokens)
         # Without a cache, all positions are computed as deep, as the paper's code does.
         view, _reads = advance_by_policy(cache, policy, first_output=0)
-        tokens.append(runtime.chooser.choose(view, b""))
+        tokens.append(runtime.chooser.choose(view, b"").token)
     return tokens[len(prompt) :]
 
 

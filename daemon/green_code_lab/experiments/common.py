@@ -18,7 +18,7 @@ from green_code.decoding.price_book import PriceBook
 from green_code.decoding.prompt_lookup import PromptLookup
 from green_code.decoding.propagation import EXACT_TAIL, PropagatingKVCache
 from green_code.decoding.speculative import decode
-from green_code.decoding.verifier import Verifier
+from green_code.decoding.verifier import Decoded, Verifier
 from green_code.engine.loading import Runtime
 from green_code.engine.requests import completion_params
 from green_code.kernels.weight_format import weight_formats
@@ -162,8 +162,8 @@ def drafting_policy(runtime: Runtime) -> str:
     return f"fixed:{runtime.exits[0]}" if runtime.exits else "full"
 
 
-def without_drafts(cache: KVCache, runtime: Runtime, policy: Policy) -> Iterator[tuple[int, int]]:
-    """(token, depth) behind the cache's last position, without end."""
+def without_drafts(cache: KVCache, runtime: Runtime, policy: Policy) -> Iterator[Decoded]:
+    """Tokens behind the cache's last position, without end."""
     chooser = runtime.chooser
     drafter = Drafter.without_drafts(runtime.layers_total, chooser)
     return decode(cache, drafter, Verifier(policy, chooser))
@@ -171,14 +171,14 @@ def without_drafts(cache: KVCache, runtime: Runtime, policy: Policy) -> Iterator
 
 def stream(
     runtime: Runtime, prompt: Sequence[int], policy: Policy, served: Mode | None, max_tokens: int
-) -> tuple[KVCache, Iterator[tuple[int, int]]]:
+) -> tuple[KVCache, Iterator[Decoded]]:
     """Tokens behind a prompt, cold, which no stop rule ends.
 
     Args:
         served: None: without drafts, and the prompt goes as deep as the tokens. Else as a session completes: prompt lookup
             drafts, and in `fast` the prompt stops at the bundle's prefill exit.
     Returns:
-        The cache, which counts the work, and (token, depth).
+        The cache, which counts the work, and the tokens.
     """
     chooser, layers = runtime.chooser, runtime.layers_total
     cache = PropagatingKVCache(runtime.decoder, runtime.prefill_exit if served == "fast" else None)

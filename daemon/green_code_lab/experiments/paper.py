@@ -105,8 +105,8 @@ def complete(runtime: Runtime, policy: Policy, served: Mode | None, file: File) 
     prompt = [*([vocabulary.bos] if vocabulary.bos is not None else []), *context]
     cache, tokens = stream(runtime, prompt, policy, served, TOKENS)
     drawn = list(itertools.islice(tokens, TOKENS))
-    text, wanted = vocabulary.decode([token for token, _ in drawn]), vocabulary.decode(reference)
-    exits, prices = [depth for _, depth in drawn], runtime.costs.prices
+    text, wanted = vocabulary.decode([each.token for each in drawn]), vocabulary.decode(reference)
+    exits, prices = [each.depth for each in drawn], runtime.costs.prices
     return {
         "language": language, "layers": mean(exits), "joules": prices.of(cache.work),
         "uncached": prices.of(uncached_work(len(prompt), exits, cache.work.decisions)),

@@ -1,148 +1,167 @@
-"""How many joules and CPU-seconds do completions take while a file is typed, with a warm cache, and how much of the typing do
-they save?
+"""What does typing cost in each mode: joules per accepted character, and how many characters do suggestions write?
 
-In each file, some lines are typed again in their place, with the file before and after them, as by people who pause: a
-suggestion is requested at the start of a line, which the editor has indented, and after every few characters. Where it is the
-rest of the line, it is accepted; else typing goes on, and what is typed along a suggestion needs no engine. Each mode gets the
-same files, in turns. The model was not trained on held-out projects, but priors of drafts and the agent's thresholds were
-chosen on them. CPU time is the process' own: measure on a quiet machine.
+In each file ten lines are typed again in their place, as `replay/typist.py` describes: keys in bursts with pauses, the front's debounce and
+type-through, requests that the next key cancels, and suggestions that are accepted where the file goes on with exactly them. Each mode
+meets the same typing. The engine's own sessions serve it. Stops, gate and agent were chosen on *chosen on* files; nothing was ever
+chosen on the files of the projects that were *kept away* (networkx, java.net.http, java.prefs), except the presets of the exit threshold
+and the first rates of drafts, which earlier measurements over all held-out projects set.
 """
 
 from __future__ import annotations
 
-import math
-import random
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+import json
+import multiprocessing
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing.queues import SimpleQueue
+from typing import Any
 
-from green_code.engine.loading import Runtime
-from green_code.link.messages import CompletionParams, Decoding
-from green_code.lsp.type_through import TypeThrough
-from green_code.settings import default_settings
-from green_code_lab.evaluation.thresholds import early_thresholds
-from green_code_lab.experiments.common import by_policy, choose_files, drafting_policy
-from green_code_lab.experiments.experiment import Args, Experiment, Found, Report, Table, ratio_figure
+from green_code.engine.loading import Runtime, load_runtime
+from green_code.settings import STOPS, default_settings
+from green_code_lab.corpus import open_corpus
+from green_code_lab.evaluation.parallel import jobs_for
+from green_code_lab.experiments.common import drafting_policy, facts
+from green_code_lab.experiments.experiment import Args, Experiment, Found, Report, Table, interval_figure, ratio_figure
 from green_code_lab.experiments.plots import Bars
+from green_code_lab.replay.service import Arm, serve_span
+from green_code_lab.replay.spans import Part, Span, documents, draw_spans
+from green_code_lab.replay.typist import Typed
 
-LINES = 10  # that a session types
-CHARACTERS = 4  # that are typed between two requests
-FULL = "full depth"
-_BEFORE_LINES = 30  # at least, before the first line that is typed
-
-
-class File(NamedTuple):
-    """A place to type at: the text before it, the lines to type, the text after."""
-
-    language: str
-    before: str
-    lines: tuple[str, ...]
-    after: str
+LINES = 10  # of a span
+FULL, EXACT = "full depth, no stop", "exact, no stop"
+_PARTS: dict[Part, str] = {"choice": "chosen on", "final": "kept away"}
+_SUMS = (
+    "keys", "accepted", "requests", "cancelled", "gated", "along", "shown", "right", "rejected", "vanished", "tokens", "joules",
+)  # fmt: skip
 
 
-@dataclass
-class Typed:
-    """One file in one arm. `typed_along`: requests that needed no engine; `requests`: the engine's results of the others."""
-
-    file: File
-    arm: str
-    typed_along: int = 0
-    characters: int = 0
-    accepted: int = 0
-    requests: list[Any] = field(default_factory=list)
-
-    def total(self, name: str) -> float:
-        """Of a figure of the results; `prompt_new`: positions of prompts that were not in the cache."""
-        if name == "prompt_new":
-            return self.total("prompt_tokens") - self.total("prompt_reused")
-        return float(sum(result[name] for result in self.requests))
-
-    @property
-    def texts(self) -> list[str]:
-        return [result["text"] for result in self.requests]
-
-
-def arms(runtime: Runtime) -> dict[str, tuple[Decoding, str, float]]:
-    """Full depth first. `exact` as the editor has it; `fast` at the editor's threshold and at the bundle's presets, with an agent."""
-    usual = default_settings().threshold
-    found: dict[str, tuple[Decoding, str, float]] = {
-        FULL: ("full", "full", 1.0), "exact": ("exact", drafting_policy(runtime), usual),
-    }  # fmt: skip
+def arms(runtime: Runtime) -> list[Arm]:
+    """Without a stop: full depth and `exact` as they were. Then `exact` at each stop with the gate; `fast` at the default stop."""
+    drafting, usual = drafting_policy(runtime), default_settings().suggestions
+    found = [Arm(FULL, "full", "full"), Arm(EXACT, "exact", drafting)]
+    found += [Arm(f"exact, {stop}", "exact", drafting, stop=stop, gated=True) for stop in STOPS]
+    found.append(Arm(f"exact, {usual}, no gate", "exact", drafting, stop=usual))
     if runtime.agent is not None:
-        presets = early_thresholds(runtime.calibration, usual)
-        found |= {f"fast, {name}": ("fast", "agent", threshold) for name, threshold in presets.items()}
+        found += [Arm("fast, no stop", "fast"), Arm(f"fast, {usual}", "fast", stop=usual, gated=True)]
     return found
 
 
 def measure(runtime: Runtime, args: Args, report: Report) -> Found:
-    files, settings = choose_files(runtime, args, place_in)
-    measured, compared = list[Typed](), list(arms(runtime).items())
-    type_file(runtime, *compared[0], files[0])  # what is loaded at first use, is now
-    for i, file in enumerate(files):
-        turn = compared if i % 2 == 0 else compared[::-1]
-        measured += [type_file(runtime, name, how, file) for name, how in turn]
-        report(f"file {i + 1} of {len(files)}")
-    typing = f"{LINES} lines of each file; a request at a line's start and after every {CHARACTERS} characters"  # fmt: skip
-    found = [summary(name, measured, args.seed) for name, _ in compared]
-    return {"settings": {**settings, "typing": typing}, "arms": found}
+    compared, spans = arms(runtime), dict[str, list[Span]]()
+    corpus, folder = open_corpus(args.work / "corpus", runtime.vocabulary, 1, 1), args.work / "corpus"
+    for part, name in _PARTS.items():
+        spans[name] = draw_spans(documents(corpus, folder, runtime.vocabulary, part), args.limit, LINES, args.seed)
+    done = _serve(runtime, compared, [span for own in spans.values() for span in own], args, report)
+    found = [
+        {"part": part, **summary(arm.name, [done[arm.name, key(span)] for span in own], [done[FULL, key(span)] for span in own],
+                                 [done[EXACT, key(span)] for span in own], args.seed)}
+        for part, own in spans.items() for arm in compared
+    ]  # fmt: skip
+    counts = "; ".join(
+        f"{part}: {len(own)} files, {sum(span.keys for span in own):,} keys" for part, own in spans.items()
+    )
+    data = f"files of held-out projects of the corpus, Python and Java in equal parts; {counts}; drawn with seed {args.seed}"
+    return {"settings": {"data": data, "typing": f"{LINES} lines of each file", **facts(runtime)}, "arms": found}
 
 
-def place_in(language: str, text: str, generator: random.Random) -> File | None:
-    """Where `LINES` lines begin, the first of them not blank."""
-    lines = text.splitlines(keepends=True)
-    least = min(_BEFORE_LINES, len(lines) // 2)
-    starts = [i for i in range(least, len(lines) - LINES) if lines[i].strip()]
-    if not starts:
-        return None
-    start = generator.choice(starts)
-    end = start + LINES
-    return File(language, "".join(lines[:start]), tuple(lines[start:end]), "".join(lines[end:]))
+def key(span: Span) -> str:
+    """Identifies a span among those of a run."""
+    return f"{span.project} {len(span.before)} {span.text[:60]}"
 
 
-def type_file(runtime: Runtime, arm: str, how: tuple[Decoding, str, float], file: File) -> Typed:
-    """A session of its own types the file's lines, and accepts what is right."""
-    session, given, done = runtime.new_session(), TypeThrough(), Typed(file, arm)
-    params = by_policy(runtime.model, *how)
-    params["language"], params["suffix"] = file.language, "\n" + file.after
-    for i, line in enumerate(file.lines):
-        body, before = line.rstrip("\n"), file.before + "".join(file.lines[:i])
-        at = len(body) - len(body.lstrip())  # the editor indents
-        done.characters += len(body) - at
-        while at < len(body):
-            asked: CompletionParams = {**params, "prefix": before + body[:at]}
-            if (shown := given.find(asked)) is not None:
-                done.typed_along += 1
-            else:
-                shown = session.complete(asked, lambda: None, math.inf)
-                done.requests.append(shown)
-                given.add(asked, shown)
-            if shown["text"].rstrip() == body[at:].rstrip():
-                done.accepted += len(body) - at
-                break
-            at += CHARACTERS
+Sums = dict[str, Any]
+
+
+def sums(typed: Typed) -> Sums:
+    """What is kept of one replay."""
+    return {**{name: getattr(typed, name) for name in _SUMS}, "by_fate": typed.by_fate}
+
+
+def _serve(
+    runtime: Runtime, compared: Sequence[Arm], spans: Sequence[Span], args: Args, report: Report
+) -> dict[tuple[str, str], Sums]:
+    """Sums by arm and span. Replays that an earlier run made with the same bundle are read from WORK/sessions.jsonl."""
+    path, done = args.work / "sessions.jsonl", dict[tuple[str, str], Sums]()
+    version = f"{runtime.weights} {args.seed}"
+    for line in path.read_text("utf-8").splitlines() if path.exists() else ():
+        row = json.loads(line)
+        if row["version"] == version:
+            done[row["arm"], row["span"]] = row["sums"]
+    todo = [(arm, span, args.seed) for span in spans for arm in compared if (arm.name, key(span)) not in done]
+    with path.open("a", encoding="utf-8") as file:
+        for i, (arm, span, found) in enumerate(_by_processes(runtime, todo), 1):
+            done[arm.name, key(span)] = found
+            file.write(json.dumps({"version": version, "arm": arm.name, "span": key(span), "sums": found}) + "\n")
+            file.flush()
+            report(f"{i} of {len(todo)} replays")
     return done
 
 
-def summary(arm: str, measured: Sequence[Typed], seed: int) -> Found:
-    """An arm's sums over files, and ratios to full depth on the same files with intervals over files."""
-    own = [typed for typed in measured if typed.arm == arm]
-    full = {typed.file: typed for typed in measured if typed.arm == FULL}
-    requests = sum(len(typed.requests) for typed in own)
+_runtime: Runtime | None = None  # of a worker
 
-    def against_full(name: str) -> list[float]:
-        return ratio_figure([(full[t.file].total(name), t.total(name)) for t in own], seed)
 
-    def total(name: str) -> float:
-        return sum(typed.total(name) for typed in own)
+def _by_processes(runtime: Runtime, todo: Sequence[tuple[Arm, Span, int]]) -> Iterator[tuple[Arm, Span, Sums]]:
+    """A process a core: joules are counted from work, so that processes do not disturb each other's."""
+    if (jobs := jobs_for(runtime)) == 1 or len(todo) < 2:
+        yield from ((arm, span, sums(serve_span(runtime, span, arm, seed))) for arm, span, seed in todo)
+        return
+    context = multiprocessing.get_context("spawn")
+    shares, cores = context.SimpleQueue(), sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    for number in range(jobs):
+        shares.put(cores[number::jobs])
+    with ProcessPoolExecutor(jobs, context, _open, (runtime.model, shares)) as pool:
+        for (arm, span, _), found in zip(todo, pool.map(_serve_one, todo), strict=True):
+            yield arm, span, found
 
+
+def _open(model: str, shares: SimpleQueue[list[int]]) -> None:
+    global _runtime
+    if cores := shares.get():
+        os.sched_setaffinity(0, cores)
+    _runtime = load_runtime(model)
+
+
+def _serve_one(job: tuple[Arm, Span, int]) -> Sums:
+    arm, span, seed = job
+    assert _runtime is not None
+    return sums(serve_span(_runtime, span, arm, seed))
+
+
+def summary(arm: str, own: Sequence[Sums], full: Sequence[Sums], exact: Sequence[Sums], seed: int) -> Found:
+    """An arm's figures over the files of a part, with intervals over files, and ratios to the arms without a stop."""
+
+    def ratio(above: str, below: str) -> list[float]:
+        return ratio_figure([(each[above], each[below]) for each in own], seed)
+
+    def against(others: Sequence[Sums]) -> tuple[list[float], list[float]]:
+        """How many times fewer joules per accepted character, and how many times the accepted characters."""
+        pairs = list(zip(own, others, strict=True))
+
+        def cheaper(drawn: Sequence[tuple[Sums, Sums]]) -> float:
+            (joules, accepted), (other_joules, other_accepted) = (
+                (sum(pair[which]["joules"] for pair in drawn), max(1, sum(pair[which]["accepted"] for pair in drawn)))
+                for which in (0, 1)
+            )
+            return float(other_joules / other_accepted / (joules / accepted))
+
+        def more(drawn: Sequence[tuple[Sums, Sums]]) -> float:
+            return sum(mine["accepted"] for mine, _ in drawn) / max(1, sum(other["accepted"] for _, other in drawn))
+
+        return interval_figure(pairs, cheaper, seed), interval_figure(pairs, more, seed)
+
+    total = {name: sum(each[name] for each in own) for name in _SUMS}
+    fates = {
+        name: sum(each["by_fate"][name] for each in own) / max(1e-9, total["joules"])
+        for name in ("taken", "wrong", "nothing")
+    }
+    cheaper_full, more = against(full)
     return {
-        "arm": arm, "requests": requests, "typed_along": sum(typed.typed_along for typed in own), "tokens": total("tokens"),
-        "joules_per_request": total("energy_joules") / requests, "cpu_seconds_per_request": total("cpu_seconds") / requests,
-        "wall_seconds_per_request": total("wall_seconds") / requests,
-        "joules": against_full("energy_joules"), "cpu": against_full("cpu_seconds"),
-        "accepted": ratio_figure([(t.accepted, t.characters) for t in own], seed),
-        "same": sum(typed.texts == full[typed.file].texts for typed in own) / len(own),
-        "prompt_depth": total("prompt_layers_run") / total("prompt_new"),
+        "arm": arm, "joules_per_character": ratio("joules", "accepted"), "cheaper_than_full": cheaper_full,
+        "cheaper_than_exact": against(exact)[0], "accepted": ratio("accepted", "keys"), "more_accepted": more,
+        "right": ratio("right", "shown"), "shown_per_100": 100 * total["shown"] / total["keys"],
+        "rejected_per_100": 100 * total["rejected"] / total["keys"], "requests_per_100": 100 * total["requests"] / total["keys"],
+        "vanished": total["vanished"] / max(1, total["shown"]), "joules_per_100_keys": 100 * total["joules"] / total["keys"], **fates,
     }  # fmt: skip
 
 
@@ -150,17 +169,26 @@ EXPERIMENT = Experiment(
     "sessions", "What typing costs in each mode", __doc__, measure, {"limit": 20},
     (
         Table(
-            "arms", "Cost by mode",
-            "*Requests*: those to the engine. *Typed along*: those that were answered without it. *Joules*, *CPU time*: full depth's over this mode's, "
-            "for the same lines. *Accepted*: share of the characters that suggestions have typed. *Same*: files in which every suggestion is full "
-            "depth's. *Prompt*: layers that were run over a new position of a prompt.",
+            "arms", "Joules per accepted character",
+            "*Full depth*, *exact*: how many times fewer joules per accepted character than these without a stop. *Accepted*: share of the keys that "
+            "suggestions spared; *more*: times what full depth without a stop spared. *Right*: suggestions with which the file goes on exactly, to their "
+            "end. What is accepted is right, and so it is kept.",
             (
-                ("mode", "arm", ""), ("requests", "requests", "0"), ("typed along", "typed_along", "0"), ("tokens", "tokens", "0"),
-                ("mJ a request", "joules_per_request", "m0"), ("CPU-ms", "cpu_seconds_per_request", "m1"),
-                ("ms", "wall_seconds_per_request", "m1"), ("joules", "joules", "x2"), ("CPU time", "cpu", "x2"), ("accepted", "accepted", "%"),
-                ("same", "same", "%"), ("prompt", "prompt_depth", "1"),
-            ),
+                ("mode", "arm", ""), ("J/char.", "joules_per_character", "2"), ("full depth", "cheaper_than_full", "x1"),
+                ("exact", "cheaper_than_exact", "x1"), ("accepted", "accepted", "%1"), ("more", "more_accepted", "x2"), ("right", "right", "%0"),
+            ), ("part",),
+        ),
+        Table(
+            "arms", "What is asked and shown",
+            "Per 100 keys: *requests* to the engine, *shown* suggestions, *rejected* ones, which were seen and wrong, and joules. *Vanished*: shown "
+            "suggestions that the next key removed within 0.1 s. *Taken*, *wrong*, *nothing*: shares of the joules in suggestions that were accepted at least "
+            "in part, in those that were not, and in requests that showed nothing.",
+            (
+                ("mode", "arm", ""), ("requests", "requests_per_100", "1"), ("shown", "shown_per_100", "1"), ("rejected", "rejected_per_100", "1"),
+                ("vanished", "vanished", "%1"), ("joules", "joules_per_100_keys", "1"), ("taken", "taken", "%0"), ("wrong", "wrong", "%0"),
+                ("nothing", "nothing", "%0"),
+            ), ("part",),
         ),
     ),
-    Bars("Full depth's cost over each mode's", "arms", None, "arm", (("joules", "joules"), ("cpu", "CPU time")), "full depth's over this mode's" ),
+    Bars("Joules per accepted character", "arms", "part", "arm", (("joules_per_character", "joules"),), "joules per accepted character (estimate)"),
 )  # fmt: skip

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from green_code import cli
+from green_code.lsp.explain import TEXTS
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -66,6 +67,8 @@ def test_empty_standard_input(run: Run, monkeypatch: pytest.MonkeyPatch) -> None
         ["complete"],
         ["complete", "-", "--threshold", "0.3"],
         ["complete", "-", "--threshold", "cheap"],
+        ["complete", "-", "--stop", "1"],
+        ["complete", "-", "--stop", "often"],
         ["complete", "-", "--decoding", "slow"],
         ["complete", "-", "--max-tok", "3"],
         ["engine", "--stop", "--status"],
@@ -105,7 +108,8 @@ def test_a_file_is_completed_through_the_engine(work: Path, run: Run) -> None:
     report = json.loads(out)
     assert status == 0 and report["all"]["completions"] == 2
     assert report["by_language"][0]["language"] == "python"
-    assert "python" in run("energy")[1]
+    table = run("energy")[1]
+    assert "python" in table and "0 chars" in table
     assert run("energy", "export", "all.csv")[:2] == (0, "2 completions written to all.csv\n")
     assert run("energy", "delete")[0] == 1, "nothing is deleted by a slip"
     assert run("energy", "delete", "--yes")[1] == "2 rows deleted\n"
@@ -118,6 +122,22 @@ def test_standard_input_with_a_suffix_file(work: Path, run: Run, monkeypatch: py
     give_stdin(monkeypatch, b"int x = nothing")
     status, out, err = run("complete", "-", "--suffix-file", "rest.java", "--model", "fake")
     assert (status, out) == (0, "") and "nothing to add" in err
+
+
+@pytest.mark.usefixtures("fake_engine")
+def test_a_stop_ends_a_completion_and_is_explained(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fake model is unsure behind "guess" and finds all unlikely behind "dark", where there is a stop."""
+    for stop, text in (("0", " + 1"), ("0.5", " +"), ("balanced", " +")):
+        give_stdin(monkeypatch, b"x = guess")
+        status, out, err = run("complete", "-", "--model", "fake", "--stop", stop)
+        assert (status, out) == (0, f"{text}\n") and "confidence 70%" in err
+        assert TEXTS["unsure"].sentence in err or stop == "0"
+    give_stdin(monkeypatch, b"x = dark")
+    status, out, err = run("complete", "-", "--model", "fake", "--stop", "sure")
+    assert (status, out) == (0, "") and TEXTS["unlikely"].sentence in err
+    give_stdin(monkeypatch, b"x = guess")
+    result = json.loads(run("complete", "-", "--model", "fake", "--stop", "0.9", "--json")[1])
+    assert (result["reason"], result["confidence"]) == ("unsure", 0.7)
 
 
 @pytest.mark.usefixtures("fake_engine")

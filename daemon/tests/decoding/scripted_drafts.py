@@ -19,7 +19,7 @@ from green_code.decoding.kv_cache import KVCache
 from green_code.decoding.price_book import MAX_LOSS, PassPrice, PriceBook
 from green_code.decoding.prompt_lookup import PromptLookup
 from green_code.decoding.speculative import decode
-from green_code.decoding.verifier import Verifier
+from green_code.decoding.verifier import Decoded, Verifier
 from green_code.models.adapters import LinearAdapter
 from green_code.models.tiny import TinySource
 from green_code.models.vocabulary import Vocabulary
@@ -117,7 +117,7 @@ def exact(
     required: bytes = b"",
     ends: Callable[[int], bool] = lambda _: False,
     max_tokens: int | None = None,
-) -> Iterator[tuple[int, int]]:
+) -> Iterator[Decoded]:
     """Prompt lookup and the policy's exits draft, the last layer verifies."""
     book = price_book or new_price_book(Prices(layer_batch=1.0), math.inf)
     drafter = Drafter(book, lookup, policy, CHOOSER, ends)
@@ -131,7 +131,7 @@ def fast(
     lookup: PromptLookup | None = None,
     required: bytes = b"",
     max_tokens: int | None = None,
-) -> Iterator[tuple[int, int]]:
+) -> Iterator[Decoded]:
     """Prompt lookup drafts, the policy's exits verify."""
     drafter = Drafter(price_book or new_price_book(Prices()), lookup, Full(), CHOOSER)
     return decode(cache, drafter, Verifier(policy, CHOOSER), required, max_tokens)
@@ -149,7 +149,7 @@ def exact_tokens(
     if lookup is not None:
         lookup.document.follow(prompt)
     stream = exact(new_cache(prompt), policy, price_book or EagerPriceBook(CHEAP), lookup, required)
-    tokens = [token for token, _ in itertools.islice(stream, count)]
+    tokens = [each.token for each in itertools.islice(stream, count)]
     if lookup is not None:
         assert lookup.document.tokens[: len(prompt) + count] == [*prompt, *tokens]
     return tokens
@@ -157,7 +157,7 @@ def exact_tokens(
 
 def full_depth_tokens(prompt: list[int], count: int, required: bytes = b"") -> list[int]:
     """The first `count` tokens of the last layer behind a prompt, without drafts."""
-    return [token for token, _ in itertools.islice(fast(new_cache(prompt), Full(), required=required), count)]
+    return [each.token for each in itertools.islice(fast(new_cache(prompt), Full(), required=required), count)]
 
 
 def repeated_prompt(seed: int) -> list[int]:

@@ -44,8 +44,8 @@ def test_the_work_of_a_verification_is_counted() -> None:
     cache, price_book = new_cache(prompt), EagerPriceBook(CHEAP)
     stream = exact(cache, Full(), price_book, ScriptedLookup(correct_guess(prompt, expected)), max_tokens=20)
     got = list(itertools.islice(stream, 20))
-    assert [token for token, _ in got] == expected
-    assert {depth for _, depth in got} == {LAYERS}
+    assert [each.token for each in got] == expected
+    assert {each.depth for each in got} == {LAYERS}
     assert price_book.rounds == 2
     work = cache.work
     assert (work.layer_batches, work.head_batches, work.head_positions) == (2 * LAYERS, 2, 20)
@@ -74,7 +74,7 @@ def test_wrong_drafts_cost_their_positions_and_are_removed() -> None:
     cache = new_cache(prompt)
     wrong = ScriptedLookup(lambda context: (expected[0] + 1) % TOKENS if len(context) < 4 else None)
     stream = exact(cache, Full(), new_price_book(CHEAP), wrong)
-    got = [token for token, _ in itertools.islice(stream, 6)]
+    got = [each.token for each in itertools.islice(stream, 6)]
     assert got == expected
     assert cache.tokens == [*prompt, *expected[:-1]]
     work = cache.work
@@ -96,7 +96,7 @@ def test_wrong_drafts_cost_a_session_little_in_exact(policy: Policy) -> None:
     for seed in range(8):
         prompt = repeated_prompt(seed % 4)
         cache = new_cache(prompt)
-        tokens = [token for token, _ in itertools.islice(exact(cache, policy, price_book, lookup), 9)]
+        tokens = [each.token for each in itertools.islice(exact(cache, policy, price_book, lookup), 9)]
         assert END_OF_TEXT not in tokens
         spent += price_by_hand(cache)
         full_depth += full_depth_price(prompt)
@@ -119,7 +119,7 @@ def test_wrong_drafts_cost_a_session_little_in_fast_and_in_exact_after_it(policy
         else:
             stream = exact(cache, Full(), price_book, lookup)
             undrafted += full_depth_price(prompt)
-        assert END_OF_TEXT not in [token for token, _ in itertools.islice(stream, 9)]
+        assert END_OF_TEXT not in [each.token for each in itertools.islice(stream, 9)]
         spent += price_by_hand(cache)
         full_depth += full_depth_price(prompt)
         assert spent - undrafted <= 0.02 * full_depth
@@ -141,7 +141,7 @@ def test_a_policy_that_always_continues_does_not_prevent_drafts() -> None:
         cache = new_cache(prompt)
         lookup = ScriptedLookup(correct_guess(prompt, expected) if drafts else lambda _: None)
         stream = fast(cache, policy, price_book, lookup, max_tokens=20)
-        assert [token for token, _ in itertools.islice(stream, 20)] == expected
+        assert [each.token for each in itertools.islice(stream, 20)] == expected
         assert cache.work.layer_batches == LAYERS * batches
 
 
@@ -153,12 +153,26 @@ def test_verified_tokens_that_are_not_used_are_no_saving() -> None:
         prompt, expected = repeated_prompt(seed % 4), expected_tokens(seed % 4)
         cache, lookup = new_cache(prompt), ScriptedLookup(correct_guess(prompt, expected))
         stream = exact(cache, Full(), price_book, lookup, max_tokens=NEW_TOKENS)
-        assert next(stream)[0] == expected[0]
+        assert next(stream).token == expected[0]
         stream.close()
         spent += price_by_hand(cache)
         full_depth += full_depth_price(prompt, tokens=1)
         assert (price_book.spent, price_book.full_depth) == pytest.approx((spent, full_depth))
         assert spent <= 1.02 * full_depth
+
+
+@pytest.mark.parametrize("taken", [1, 6])
+def test_nothing_is_drafted_where_completions_end_at_once(taken: int) -> None:
+    """All drafts are right, but the tokens that they would save are taken only where a completion goes on."""
+    price_book, prompt, rate = new_price_book(PRICES, math.inf), repeated_prompt(1), AcceptanceRate.prior(0.9)
+    for _ in range(80):
+        cache, lookup = new_cache(prompt), ScriptedLookup(correct_guess(prompt, expected_tokens(1)))
+        lookup.rate = rate
+        stream = exact(cache, Full(), price_book, lookup, max_tokens=NEW_TOKENS)
+        assert [each.token for each in itertools.islice(stream, taken)] == expected_tokens(1)[:taken]
+        stream.close()
+    assert (cache.work.head_positions == 1) == (taken == 1)
+    assert (rate.chance > 0.5) == (taken == 6)
 
 
 @pytest.mark.parametrize("chance", [0.3, 0.6, 0.9])
@@ -178,7 +192,7 @@ def test_drafting_stops_where_the_expected_gain_is_less_than_the_price(chance: f
 def test_an_exit_that_does_not_pay_is_not_evaluated() -> None:
     policy, cache = ScriptedPolicy(itertools.cycle([True])), new_cache([1, 5, 7])
     got = list(itertools.islice(exact(cache, policy, new_price_book(Prices(1.0, head_batch=6.0))), 5))
-    assert [depth for _, depth in got] == [LAYERS] * 5
+    assert [each.depth for each in got] == [LAYERS] * 5
     assert (cache.work.decisions, cache.work.head_batches, cache.work.head_positions) == (0, 5, 5)
     assert not policy.views
 
@@ -199,7 +213,7 @@ def test_an_exit_that_never_drafts_is_no_longer_evaluated_after_a_while() -> Non
     assert sum(record.counts) == pytest.approx(8 + len(policy.views))
     assert cache.work.head_batches == len(policy.views) + price_book.rounds
     assert price_book.paying_exits(policy, 1.0, 1) == {}
-    assert tokens[-1][1] == LAYERS
+    assert tokens[-1].depth == LAYERS
 
 
 def test_positions_pending_above_the_exit_do_not_raise_the_price_of_drafts_in_fast() -> None:

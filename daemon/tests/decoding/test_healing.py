@@ -26,7 +26,10 @@ def test_the_likeliest_allowed_token_is_chosen(max_scored: int, monkeypatch: pyt
         for required in {likeliest, *first_bytes[:5]} - {b""}:
             allowed = VOCABULARY.tokens_compatible_with(required)
             view, before = ExitView(cache, 0, layers, 0), cache.work.head_batches
-            assert CHOOSER.choose(view, required) == max(allowed, key=lambda token: float(logits[token]))
+            top = CHOOSER.choose(view, required)
+            assert top.token == max(allowed, key=lambda token: float(logits[token]))
+            scored = logits.topk(256).values if view.has_top and top is view.top else logits[allowed]
+            assert top.probability == pytest.approx(float(scored.softmax(0).max()), rel=0.01)
             assert view.has_top == (not max_scored)
             top_sufficed += cache.work.head_batches - before == view.has_top
     assert bool(top_sufficed) == (not max_scored), "the top token was allowed: nothing else is scored"

@@ -83,7 +83,7 @@ def test_top_tokens_are_those_of_the_given_positions(name: str) -> None:
     for positions in (range(12), (5,), (2, 3, 9)):
         assert [top.token for top in cache.top_tokens(positions, 3)] == [expected[i] for i in positions]
     for position in range(12):
-        assert cache.top_token_among(position, 3, some) == some[int(logits[position, some].argmax())]
+        assert cache.top_token_among(position, 3, some).token == some[int(logits[position, some].argmax())]
 
 
 @pytest.mark.parametrize("name", DECODERS)

@@ -7,7 +7,7 @@ import itertools
 import math
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import pytest
@@ -21,8 +21,10 @@ from green_code.decoding.generate import Generated, ends_completion, generate
 from green_code.decoding.healing import heal
 from green_code.decoding.kv_cache import KVCache
 from green_code.decoding.speculative import decode
-from green_code.decoding.verifier import Verifier
+from green_code.decoding.stop_rules import Situation
+from green_code.decoding.verifier import Decoded, Verifier
 from green_code.problems import Problem
+from tests.decoding.references import states_at_all_depths
 from tests.decoding.scripted_drafts import (
     CHEAP,
     CHOOSER,
@@ -99,9 +101,9 @@ def test_nothing_is_drafted_beyond_the_end(policy: str, lookup_name: str) -> Non
     price_book = EagerPriceBook(CHEAP)
     stream = exact(cache, POLICIES[policy](), price_book, lookup, ends=lambda token: token == end)
     got = []
-    for token, _ in stream:
-        got.append(token)
-        if token == end:
+    for decoded in stream:
+        got.append(decoded.token)
+        if decoded.token == end:
             assert len(cache) <= len(prompt) + len(got)
         if len(got) == NEW_TOKENS:
             break
@@ -114,7 +116,7 @@ def test_nothing_is_drafted_beyond_max_tokens(max_tokens: int) -> None:
     expected = full_depth_tokens(prompt, 30)
     cache, lookup = new_cache(prompt), ScriptedLookup(correct_guess(prompt, expected))
     stream = exact(cache, Full(), EagerPriceBook(CHEAP), lookup, max_tokens=max_tokens)
-    assert [token for token, _ in itertools.islice(stream, max_tokens)] == expected[:max_tokens]
+    assert [each.token for each in itertools.islice(stream, max_tokens)] == expected[:max_tokens]
     assert len(cache) <= len(prompt) + max_tokens
     assert cache.work.head_positions == max_tokens
     assert cache.work.head_batches == -(-max_tokens // (MAX_DRAFTS + 1))
@@ -145,14 +147,35 @@ def test_full_equals_transformers_generate(family: str) -> None:
 def test_fast_decodes_from_the_exit_that_the_policy_chose() -> None:
     policy = ScriptedPolicy(itertools.cycle([False, True]))
     cache = new_cache([1, 5, 7])
-    token, depth = next(fast(cache, policy))
-    assert depth == 3
+    decoded = next(fast(cache, policy))
+    assert (decoded.depth, decoded.position) == (3, 2)
     state = cache.states(2, 3)
-    assert token == int(DECODER.logits(DECODER.apply_lens(state, 3)[0]).argmax())
-    assert token != int(DECODER.logits(state[0]).argmax()), "an exit has its lens"
+    logits = DECODER.logits(DECODER.apply_lens(state, 3)[0])
+    assert decoded.token == int(logits.argmax())
+    assert decoded.probability == pytest.approx(share_of_candidates(logits))
+    assert decoded.token != int(DECODER.logits(state[0]).argmax()), "an exit has its lens"
     assert (cache.work.head_batches, cache.work.decisions) == (1, 2)
     # Three positions are pending below three layers, and one of them below the last.
     assert policy.views[0].pending == 3 * 3 + 1
+
+
+def share_of_candidates(logits: torch.Tensor) -> float:
+    """The likeliest token's share of the probability of the candidates (models/backend.py)."""
+    candidates = sorted(logits.tolist())[-256:]
+    return 1 / sum(math.exp(each - candidates[-1]) for each in candidates if each > candidates[-1] - 8)
+
+
+def test_probabilities_are_the_last_layers_whatever_drafts() -> None:
+    """Each token has that of a plain forward pass at its position, also where an exit or prompt lookup drafted it."""
+    prompt, expected = repeated_prompt(1), expected_tokens(1)
+    logits = DECODER.logits(states_at_all_depths(DECODER, [*prompt, *expected])[LAYERS])
+    for policy, lookup in itertools.product(POLICIES, LOOKUPS):
+        cache, own = new_cache(prompt), LOOKUPS[lookup]()
+        if own is not None:
+            own.document.follow(prompt)
+        for i, decoded in enumerate(itertools.islice(exact(cache, POLICIES[policy](), EagerPriceBook(CHEAP), own), 6)):
+            assert (decoded.token, decoded.position) == (expected[i], len(prompt) - 1 + i)
+            assert decoded.probability == pytest.approx(share_of_candidates(logits[decoded.position]), rel=1e-3)
 
 
 @dataclass(frozen=True)
@@ -174,12 +197,16 @@ FAST_POLICIES: dict[str, Policy] = {
 }
 
 
+def tokens_and_depths(stream: Iterator[Decoded], count: int) -> list[tuple[int, int]]:
+    return [(each.token, each.depth) for each in itertools.islice(stream, count)]
+
+
 @functools.cache
 def undrafted(policy_name: str, seed: int, required: bytes) -> tuple[list[tuple[int, int]], int]:
     """Tokens and depths of `fast` without drafts, and how many layer batches they took."""
     cache = new_cache(repeated_prompt(seed))
     stream = fast(cache, FAST_POLICIES[policy_name], required=required)
-    tokens = list(itertools.islice(stream, SPELLING_TOKENS if required else NEW_TOKENS))
+    tokens = tokens_and_depths(stream, SPELLING_TOKENS if required else NEW_TOKENS)
     return tokens, cache.work.layer_batches
 
 
@@ -197,7 +224,7 @@ def test_drafts_change_nothing_in_fast(policy_name: str, required: bytes, lookup
         expected, layer_batches = undrafted(policy_name, seed, required)
         count, policy = len(expected), FAST_POLICIES[policy_name]
         stream = fast(cache, policy, EagerPriceBook(CHEAP), lookup, required, max_tokens=count)
-        assert list(itertools.islice(stream, count)) == expected
+        assert tokens_and_depths(stream, count) == expected
         assert cache.work.layer_batches <= layer_batches
         depths |= {depth for _, depth in expected}
     assert policy_name != "by the pending work" or depths == {3, LAYERS}
@@ -206,11 +233,11 @@ def test_drafts_change_nothing_in_fast(policy_name: str, required: bytes, lookup
 def test_a_correct_draft_saves_a_pass_to_the_exit() -> None:
     """20 tokens in two passes that end at the exit; deeper layers do not run."""
     prompt = [1, 300, *range(100, 108)]
-    expected = list(itertools.islice(fast(new_cache(prompt), Fixed((4,))), 20))
+    expected = tokens_and_depths(fast(new_cache(prompt), Fixed((4,))), 20)
     lookup = ScriptedLookup(correct_guess(prompt, [token for token, _ in expected]))
     cache = new_cache(prompt)
     stream = fast(cache, Fixed((4,)), EagerPriceBook(CHEAP), lookup, max_tokens=20)
-    assert list(itertools.islice(stream, 20)) == expected == [(token, 4) for token, _ in expected]
+    assert tokens_and_depths(stream, 20) == expected == [(token, 4) for token, _ in expected]
     assert (cache.work.layer_batches, cache.work.head_batches, cache.work.head_positions) == (2 * 4, 2, 20)
     assert cache.work.layer_positions == 4 * (len(prompt) - 1 + 20)
 
@@ -224,7 +251,7 @@ def test_exits_run_fewer_layers() -> None:
     verified = list(itertools.islice(exact(cache, Full()), 5))
     # The last layer only computes keys and values of three positions.
     assert cache.work.layer_positions == 6 * (len(prompt) + 4) - 3
-    assert [depth for _, depth in verified] == [6] * 5
+    assert [each.depth for each in verified] == [6] * 5
 
 
 def test_healed_tokens_spell_the_removed_one_again() -> None:
@@ -237,6 +264,9 @@ def test_healed_tokens_spell_the_removed_one_again() -> None:
     assert heal([], VOCABULARY) == ([], b"")  # of a model without a start token
 
 
+ANYWHERE = Situation.at("", "", single_line=False, max_lines=100)
+
+
 def complete(
     policy: Policy | None = None, max_tokens: int = 6, deadline: float = math.inf, lookup: ScriptedLookup | None = None
 ) -> tuple[Generated, KVCache]:
@@ -244,11 +274,13 @@ def complete(
     cache, result = new_cache([1, 5, 7]), Generated()
 
     def ends(token: int) -> bool:
-        return ends_completion(token, VOCABULARY, None)
+        return ends_completion(token, VOCABULARY, ANYWHERE)
 
     drafter = Drafter(EagerPriceBook(CHEAP), lookup, policy or Full(), CHOOSER, ends)
     stream = decode(cache, drafter, Verifier(Full(), CHOOSER), b"", max_tokens)
-    generate(result, stream, VOCABULARY, required=b"", situation=None, max_tokens=max_tokens, deadline=deadline)
+    generate(
+        result, cache, stream, VOCABULARY, required=b"", situation=ANYWHERE, stop=None, max_tokens=max_tokens, deadline=deadline
+    )  # fmt: skip
     return result, cache
 
 

@@ -52,8 +52,8 @@ def test_totals_days_and_languages(tmp_path: Path) -> None:
     old = row(time="2020-02-03T04:05:06+00:00", language="java", energy_source="nvml")
     for one in (old, row(), row(reason="superseded", tokens=0, exit_layers=0)):
         ledger.record(one)
-    ledger.accept(old.id)
-    ledger.accept("unknown")
+    ledger.accept(old.id, None)
+    ledger.accept("unknown", 3)
     report = ledger.report()
     assert report["all"]["completions"] == 2 and report["all"]["accepted"] == 1
     assert report["all"]["energy_joules"] == 3 and report["all"]["saved_joules"] == 9
@@ -87,10 +87,10 @@ def test_what_is_shown_accepted_and_retained_adds_up_by_model(tmp_path: Path) ->
         ledger.record(one)
         tally.add(one)
     for one in (mine, other):
-        ledger.accept(one.id)
-        tally.accept()
+        ledger.accept(one.id, None)
+        tally.change(one, one.with_accepted(None))
     ledger.retain(mine.id)
-    tally.retain()
+    tally.change(mine, replace(mine, retained=1))
     report = ledger.report()
     everything = report["all"]
     counts = [everything[key] for key in ("completions", "shown", "accepted", "retained")]
@@ -102,15 +102,39 @@ def test_what_is_shown_accepted_and_retained_adds_up_by_model(tmp_path: Path) ->
     assert sum(part["energy_joules"] for part in parts.values()) == everything["energy_joules"]
 
 
+@pytest.mark.parametrize(
+    ("accepted", "characters"),
+    [([None], 12), ([5], 5), ([5, 4], 9), ([5, None], 12), ([5, 40], 12), ([0], 0), ([1 << 24], 12), ([], 0)],
+)
+def test_accepted_characters_add_up_to_those_shown(tmp_path: Path, accepted: list[int | None], characters: int) -> None:
+    """Word by word, or all of the rest; in the ledger and in the tally of a connection alike."""
+    ledger, tally = Ledger(tmp_path / "energy.sqlite3"), Tally()
+    one, other = row(shown=1, characters=12), row(shown=1, characters=30)
+    for added in (one, other):
+        ledger.record(added)
+        tally.add(added)
+    for more in accepted:
+        ledger.accept(one.id, more)
+        changed = one.with_accepted(more)
+        tally.change(one, changed)
+        one = changed
+    report = ledger.report()
+    counts = [report["all"][key] for key in ("accepted", "accepted_characters", "characters")]
+    assert counts == [int(bool(accepted)), characters, 42]
+    assert tally.totals() == report["all"] and one in ledger.rows()
+
+
 def test_history_is_exported_and_deleted(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "energy.sqlite3")
-    rows = [row(time=f"2020-01-0{day}T00:00:00+00:00", language="java\n,") for day in (2, 1)]
+    times = [f"2020-01-0{day}T00:00:00+00:00" for day in (2, 1)]
+    rows = [row(time=time, language="java\n,", characters=9, accepted_characters=4) for time in times]
     for one in rows:
         ledger.record(one)
     assert export(ledger.rows(), tmp_path / "all.csv") == export(ledger.rows(), tmp_path / "all.JSON") == 2
     with (tmp_path / "all.csv").open(newline="", encoding="utf-8") as file:
         table = list(csv.DictReader(file))
     assert [one["id"] for one in table] == [rows[1].id, rows[0].id] and table[0]["language"] == "java\n,"
+    assert (table[0]["characters"], table[0]["accepted_characters"]) == ("9", "4")
     assert json.loads((tmp_path / "all.JSON").read_text())[1] == asdict(rows[0])
     with pytest.raises(Problem, match=r"\.csv or \.json"):
         export(ledger.rows(), tmp_path / "all.xlsx")
@@ -139,7 +163,7 @@ def test_a_failed_deletion_is_reported_and_files_set_aside_are_deleted_too(tmp_p
 def test_an_older_ledger_is_set_aside(tmp_path: Path) -> None:
     path = tmp_path / "energy.sqlite3"
     database = sqlite3.connect(path)
-    database.execute("PRAGMA user_version = 2")
+    database.execute("PRAGMA user_version = 3")
     database.close()
     ledger = Ledger(path)
     ledger.record(row())
@@ -256,7 +280,7 @@ def test_rows_wait_while_another_program_keeps_the_file_locked(tmp_path: Path) -
     one = row()
     ledger.record(one)
     assert Ledger(ledger.path).problem is None, "a file that is ready is opened without a write"
-    ledger.accept(one.id)
+    ledger.accept(one.id, None)
     other.execute("ROLLBACK")
     other.close()
     report = ledger.report()

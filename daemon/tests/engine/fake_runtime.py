@@ -32,6 +32,8 @@ def completion_params(prefix: str = "x = 1", session: str = "a", **changes: Any)
         "single_line": True,
         "max_lines": 1,
         "max_prompt_tokens": 512,
+        "stop": 0.0,
+        "prior": 0.0,
     }
     return {**params, **changes}  # type: ignore[typeddict-item]
 
@@ -56,6 +58,7 @@ def result_for(params: CompletionParams, text: str = " + 1", reason: str = "end_
         wall_seconds=0.01,
         cpu_seconds=0.01,
         reason=reason,
+        confidence=0.7,
     )
 
 
@@ -85,6 +88,10 @@ class FakeSession:
             return result_for(params, text=" + 2")
         if params["prefix"].endswith("nothing"):
             return result_for(params, text="", reason="empty")
+        if params["stop"] and params["prefix"].endswith("guess"):
+            return result_for(params, text=" +", reason="unsure")
+        if params["stop"] and params["prefix"].endswith("dark"):
+            return result_for(params, text="", reason="unlikely")
         return result_for(params)
 
     def trim(self) -> None:

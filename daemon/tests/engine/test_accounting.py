@@ -39,6 +39,14 @@ def test_full_depth_saves_nothing(runtime: Runtime) -> None:
     assert result["exits"] == [LAYERS] * 6
 
 
+def test_full_depth_saves_nothing_when_it_stops(runtime: Runtime) -> None:
+    """The pass that gives the refused token is one of full depth, too."""
+    result = complete(runtime.new_session(), changed(PARAMS, stop=0.001))
+    assert 0 < result["tokens"] < 6
+    assert result["energy_joules"] > 0
+    assert result["saving"] == pytest.approx(0)
+
+
 def test_full_depth_saves_nothing_when_the_text_ends(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
     """The pass that gives the end of the text is one of full depth, too."""
     monkeypatch.setattr(runtime.vocabulary, "eos", range(len(runtime.vocabulary)))

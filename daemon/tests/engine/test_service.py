@@ -28,11 +28,45 @@ async def test_a_completion_waits_for_loading_and_is_recorded(rig: Rig) -> None:
     assert result["text"] == " + 1" and result["id"]
     client.notify(messages.ACCEPTED, {"id": result["id"]})
     await until(lambda: rig.rows() == [("end_of_line", "python", 2, 1)])
+    [row] = rig.ledger.rows()
+    assert row.characters == row.accepted_characters == len(" + 1")
     report = await client.request(messages.REPORT, {})
     assert report["today"]["completions"] == 1 and report["today"]["saving"] == pytest.approx(0.5)
     await until(lambda: "ready" in rig.states())
     status = await client.request(messages.STATUS, {})
     assert status["model"] == "fake" and status["layers_total"] == 18 and status["exits"] == [6, 12, 18]
+
+
+@pytest.mark.asyncio
+async def test_a_completion_is_accepted_word_by_word_and_counts_once(rig: Rig) -> None:
+    rig.open_gates()
+    client = await rig.client()
+    result = await complete(client)
+    for characters in (2, 1, 99):
+        client.notify(messages.ACCEPTED, {"id": result["id"], "characters": characters})
+    client.notify(messages.RETAINED, {"id": result["id"]})
+    client.notify(messages.ACCEPTED, {"id": result["id"], "characters": 0})
+    await complete(client, "nothing")  # also: notifications are handled in order
+
+    def totals() -> list[dict[str, Any]]:
+        sent = [value for method, value in rig.notifications if method == messages.ENERGY]
+        return [sent[-1]["today"], sent[-1]["session"]] if sent else []
+
+    await until(lambda: totals() and totals()[1]["completions"] == 2)
+    for total in totals():
+        counts = [total[key] for key in ("completions", "accepted", "retained", "characters", "accepted_characters")]
+        assert counts == [2, 1, 1, len(" + 1"), len(" + 1")]
+
+
+@pytest.mark.asyncio
+async def test_wrong_counts_of_accepted_characters_change_nothing(rig: Rig) -> None:
+    rig.open_gates()
+    client = await rig.client()
+    result = await complete(client)
+    wrong: list[Any] = [-1, True, 1.5, "2", [2], 1 << 63]
+    for characters in wrong:
+        client.notify(messages.ACCEPTED, {"id": result["id"], "characters": characters})
+    assert (await client.request(messages.REPORT, {}))["all"]["accepted"] == 0
 
 
 @pytest.mark.asyncio
@@ -249,6 +283,10 @@ async def test_a_bundle_that_is_refused_leaves_the_one_in_use(rig: Rig) -> None:
         ({"threshold": 0.2}, "threshold"),
         ({"threshold": "cheap"}, "threshold"),
         ({"temperature": 1.0}, "temperature"),
+        ({"stop": 1.0}, "stop"),
+        ({"stop": "often"}, "stop"),
+        ({"stop": float("nan")}, "stop"),
+        ({"prior": float("inf")}, "prior"),
     ],
 )
 async def test_bad_parameters_are_named(rig: Rig, change: dict[str, Any], named: str) -> None:

@@ -1,4 +1,4 @@
-"""A session's text and cache: the same text whatever is drafted, propagated or interrupted; reuse between keystrokes."""
+"""A session's text and cache: the same text whatever is drafted, propagated, interrupted or refused; stops; reuse between keystrokes."""
 
 from __future__ import annotations
 
@@ -6,16 +6,20 @@ import itertools
 import time
 import weakref
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sessions import EXACT, LAYERS, PARAMS, changed, complete, tiny_runtime, undrafted, with_exits
+from sessions import EXACT, LAYERS, PARAMS, PRICES, changed, complete, tiny_runtime, undrafted, with_exits
 
+from green_code.decoding.kv_cache import KVCache
+from green_code.decoding.stopping import RunningProduct, StopView
 from green_code.energy.costs import CostModel
 from green_code.engine import measured_costs
 from green_code.engine.loading import Runtime, load_runtime
 from green_code.problems import Problem
+from green_code.settings import STOPS
 from green_code.work import Prices
 
 
@@ -145,3 +149,99 @@ def test_a_confidence_that_no_token_reaches_gives_the_text_of_full_depth(runtime
     runtime = with_exits(runtime, prefill_exit=4)
     result = complete(runtime.new_session(), changed(EXACT, decoding="fast", policy="confidence:1"))
     assert result["token_texts"] == undrafted(runtime, changed(EXACT, policy="full"))["token_texts"]
+
+
+# --- stops --------------------------------------------------------------------------------------------------
+
+THRESHOLDS = (1e-12, 1e-6, 1e-3, 0.1, 0.7)
+"""A model with random weights is never sure."""
+TYPED = (
+    EXACT["prefix"], EXACT["prefix"] + " + s", EXACT["prefix"] + " + second\nself", "total = first - second\nx",
+    "def add(a, b):\n    return", "for i in range(10):\n    print(", EXACT["prefix"][:30],
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=["kernel", "torch"])
+def either_runtime(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runtime]:
+    environment = {"GREEN_CODE_KERNEL": "off"} if request.param == "torch" else {}
+    with tiny_runtime(tmp_path_factory.mktemp(request.param), **environment) as runtime:
+        yield with_exits(runtime, prefill_exit=4)
+
+
+@pytest.mark.parametrize("single_line", [True, False])
+@DRAFTING
+def test_with_a_stop_drafts_change_no_text(either_runtime: Runtime, changes: dict[str, str], single_line: bool) -> None:
+    """In `exact` the text is that of full depth with the same stop."""
+    runtime = with_exits(either_runtime)
+    session = runtime.new_session()
+    for prefix, stop in itertools.product(TYPED, THRESHOLDS):
+        params = changed(EXACT, **changes, prefix=prefix, stop=stop, single_line=single_line)
+        result, expected = complete(session, params), undrafted(runtime, params)
+        assert [result[key] for key in ("text", "token_texts", "reason")] == [
+            expected[key] for key in ("text", "token_texts", "reason")
+        ]
+        assert result["confidence"] == pytest.approx(expected["confidence"], rel=1e-3)
+        assert bool(result["text"]) == (result["confidence"] > 0)
+
+
+@DRAFTING
+def test_a_higher_threshold_ends_sooner(either_runtime: Runtime, changes: dict[str, str]) -> None:
+    session, stopped = either_runtime.new_session(), 0
+    for prefix in TYPED:
+        longest = complete(session, changed(EXACT, **changes, prefix=prefix, stop=0.0))["token_texts"]
+        for stop in THRESHOLDS:
+            result = complete(session, changed(EXACT, **changes, prefix=prefix, stop=stop))
+            tokens = result["token_texts"]
+            assert tokens == longest[: len(tokens)]
+            stopped += len(tokens) < len(longest)
+            longest = tokens
+    assert stopped > len(TYPED)
+
+
+def test_a_preset_is_the_number_of_the_calibration(runtime: Runtime) -> None:
+    def stop(runtime: Runtime, stop: float | str) -> object:
+        return runtime.stop(changed(PARAMS, stop=stop))
+
+    assert stop(runtime, 0.0) is None
+    assert stop(runtime, 0.3) == RunningProduct(0.3)
+    calibrated = with_exits(runtime, calibration={"suggestions": {"presets": {"sure": {"stop": 0.7}}}})
+    for name, default in STOPS.items():
+        assert stop(runtime, name) == RunningProduct(default)
+        assert stop(calibrated, name) == RunningProduct(0.7 if name == "sure" else default)
+
+
+@dataclass
+class Refusing:
+    """Refuses at layer 2, or not."""
+
+    refused: bool = True
+    refusal_depth: int | None = 2
+
+    def refuses(self, cache: KVCache, position: int) -> bool:
+        assert (position, cache.depth(position)) == (len(cache) - 1, 2)
+        return self.refused
+
+    def stops(self, view: StopView) -> bool:
+        return False
+
+
+@pytest.mark.parametrize("decoding", ["full", "exact", "fast"])
+def test_a_refused_request_runs_the_lower_layers_alone(either_runtime: Runtime, decoding: str) -> None:
+    policy = Refusing()
+    runtime = with_exits(either_runtime, prefill_exit=4, stop=lambda _: policy)
+    params = changed(EXACT, decoding=decoding, policy="full" if decoding == "full" else "confidence:0.1")
+    session = runtime.new_session()
+    refused = complete(session, params)
+    assert (refused["text"], refused["reason"], refused["tokens"], refused["confidence"]) == ("", "unlikely", 0, 0)
+    positions = refused["prompt_tokens"]
+    assert (refused["prompt_layers_run"], refused["layers_run"], refused["saving"]) == (2 * positions, 0, 0)
+    price = 2 * (PRICES.layer_batch + 4 * PRICES.small_batch_position + (positions - 4) * PRICES.layer_position)
+    assert refused["energy_joules"] == pytest.approx(price) == PRICES.of(session.work)
+    policy.refused = False
+    again, fresh = complete(session, params), complete(runtime.new_session(), params)
+    assert [again[key] for key in ("text", "token_texts", "exits")] == [
+        fresh[key] for key in ("text", "token_texts", "exits")
+    ]
+    assert again["prompt_layers_run"] == fresh["prompt_layers_run"] - 2 * (positions - 1)
+    if decoding == "full":
+        assert again["saving"] == pytest.approx(0, abs=0.01)

@@ -56,9 +56,12 @@ def test_the_svd_heads_top_token_is_that_of_exact_logits(name: str, kernels: dic
         for row in range(len(x)):
             some = torch.randperm(config.vocabulary)[: 1 + row % 5].int()
             best = decoder.top_token_among(x, row, config.layers, some)
-            assert best in some and logits[row, best] == pytest.approx(float(logits[row, some].max()), abs=1e-4)
+            among = logits[row, some]
+            assert best.token in some and logits[row, best.token] == pytest.approx(float(among.max()), abs=1e-4)
+            assert best.probability == pytest.approx(float(among.softmax(0).max()), abs=1e-3)
         for each in (decoder, decoder_for(kernel, config)):
-            assert each.top_token_among(torch.zeros(1, config.width), 0, 1, torch.tensor([7, 3, 5]).int()) == 7
+            equal = each.top_token_among(torch.zeros(1, config.width), 0, 1, torch.tensor([7, 3, 5]).int())
+            assert (equal.token, equal.probability, equal.margin) == (7, pytest.approx(1 / 3), 0)
             for wrong in ([config.vocabulary], [-1], []):
                 with pytest.raises(ValueError, match="tokens"):
                     each.top_token_among(x, 3, config.layers, torch.tensor(wrong).int())

@@ -79,7 +79,7 @@ def test_folder_and_socket_are_private(where: discovery.Place) -> None:
 def test_the_address_carries_protocol_version_and_installation(
     where: discovery.Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    assert f"engine-2-{green_code.__version__}-" in where.address
+    assert f"engine-3-{green_code.__version__}-" in where.address
     monkeypatch.setenv("GREEN_CODE_DATA_DIR", str(tmp_path / "elsewhere"))
     assert discovery.place().address != where.address
 

@@ -363,7 +363,7 @@ def test_reset_gate_forgets_what_was_learned(folders: Path) -> None:
         for _ in range(9):
             await window.front.complete(URI, 0, 4, False)
         assert list((folders / "data").glob("gate-*.json"))
-        await window.front.reset_gate()
+        assert await window.front.reset_gate() and not await window.front.reset_gate()
         await window.front.complete(URI, 0, 4, False)
         return window.engine.requests[-1]["prior"]
 

@@ -224,6 +224,14 @@ def test_two_windows_add_up(world: World) -> None:
     assert both == pytest.approx(other.probability(PLACE)), "who saves later has read the other's steps"
 
 
+def test_reset_also_forgets_what_is_not_saved_yet(world: World) -> None:
+    world.write_gate(bias=0.0)
+    window = world.window()
+    assert not window.gate.reset(), "there was nothing"
+    window.type(1, takes=True)
+    assert window.gate.reset() and window.probability() == pytest.approx(0.5)
+
+
 def test_while_another_window_writes_nothing_is_lost(world: World) -> None:
     world.write_gate(bias=0.0)
     window = world.window()
@@ -243,7 +251,7 @@ def test_reset_forgets_here_and_in_the_other_window(world: World) -> None:
     one, other = world.window(), world.window()
     for window in (one, other):
         window.type(10 * OUTCOMES_PER_SAVE, takes=True)
-    one.gate.reset()
+    assert one.gate.reset()
     assert one.probability() == pytest.approx(0.5) and world.window().probability() == pytest.approx(0.5)
     other.type(OUTCOMES_PER_SAVE, takes=True)
     assert 0.5 < world.window().probability() < 0.8, "what is learned since then stays"

@@ -230,7 +230,7 @@ async def test_restart_engine_and_a_dead_engine(editor: Editor) -> None:
     assert explanation["reason"] in ("model_missing", "internal_error", "engine_lost") and explanation["message"]
     assert "error" in [status["state"] for status in editor.statuses]
     assert await editor.call(messages.LSP_RESTART_ENGINE) == {}
-    assert await editor.call(messages.LSP_RESET_GATE) == {}, "with nothing to forget"
+    assert await editor.call(messages.LSP_RESET_GATE) == {"reset": False}, "there is nothing to forget"
 
 
 def run_front(sent: bytes) -> subprocess.CompletedProcess[bytes]:

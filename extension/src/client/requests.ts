@@ -34,9 +34,15 @@ export class Requests {
     await this.send(protocol.LSP_RESTART_ENGINE);
   }
 
-  accepted(id: string): void {
+  /** Deletes what the gate has learned on this machine. */
+  async resetGate(): Promise<void> {
+    await this.send(protocol.LSP_RESET_GATE);
+  }
+
+  /** `characters`: how many were inserted. */
+  accepted(id: string, characters: number): void {
     this.client()
-      ?.sendNotification(protocol.LSP_ACCEPTED, { id })
+      ?.sendNotification(protocol.LSP_ACCEPTED, { id, characters })
       .catch((error: unknown) => this.channels.extension.warn(messageOf(error)));
   }
 

@@ -47,14 +47,15 @@ export function commandTable(parts: Parts): Readonly<Record<string, Command>> {
     [COMMANDS.deleteHistory]: () => deleteHistoryAndFigures(parts),
     [COMMANDS.whyNoSuggestion]: () => whyNoSuggestion(parts),
     [COMMANDS.showLayers]: async () => documents.show(t('Layers.txt'), renderLayers((await requests.explain()).last)),
+    [COMMANDS.resetGate]: () => resetGate(requests),
     [COMMANDS.restartEngine]: () => supervisor.restartEngine(),
     [COMMANDS.showLog]: () => channels.show(),
     [COMMANDS.setUp]: () => setUp.start(),
     [COMMANDS.diagnose]: () => diagnose(parts),
     [COMMANDS.menu]: () => showMenu(store.snapshot.settings),
-    [COMMAND_ACCEPTED]: (id) => {
-      if (typeof id === 'string') {
-        requests.accepted(id);
+    [COMMAND_ACCEPTED]: (id, characters) => {
+      if (typeof id === 'string' && typeof characters === 'number') {
+        requests.accepted(id, characters);
         markDone('complete');
       }
     },
@@ -78,6 +79,11 @@ export function registerCommands(parts: Parts): vscode.Disposable[] {
   );
 }
 
+async function resetGate(requests: Requests): Promise<void> {
+  await requests.resetGate();
+  void vscode.window.showInformationMessage(t('The gate was reset. What it learned from the suggestions you accepted is deleted.'));
+}
+
 /** Shows doctor's output, in the daemon's English and without the user's name: people attach it to public reports. */
 async function diagnose({ daemon, documents, store }: Parts): Promise<void> {
   const options = { location: vscode.ProgressLocation.Notification, title: t('Diagnosing Green Code'), cancellable: true };
@@ -98,8 +104,9 @@ async function diagnose({ daemon, documents, store }: Parts): Promise<void> {
   }
 }
 
-async function showReport({ requests, report, store }: Parts): Promise<void> {
-  report.show(await requests.report(), store.snapshot.settings.gridIntensity);
+async function showReport({ requests, report, store, calibration }: Parts): Promise<void> {
+  const { suggestions } = await calibration();
+  report.show(await requests.report(), store.snapshot.settings.gridIntensity, suggestions);
   markDone('report');
 }
 

@@ -5,7 +5,8 @@
 import { COMMANDS } from '../ids';
 import { language, t } from '../l10n';
 import type { Report, Totals } from '../protocol';
-import { carbon, joules, percent, plain, seconds, sourceText, tenths, wattHours, whole } from '../state/format';
+import { acceptedText, carbon, joules, joulesPerCharacter, percent, plain, seconds, sourceText, tenths, wattHours, whole } from '../state/format';
+import type { Suggestions } from '../threshold/suggestions';
 
 interface ReportPage {
   readonly style: string;
@@ -14,9 +15,11 @@ interface ReportPage {
   readonly cspSource: string;
   /** Grams of CO2 equivalent per kilowatt-hour. */
   readonly gridIntensity: number;
+  /** What was measured for the model, to compare today with. */
+  readonly suggestions: Suggestions | null;
 }
 
-export function renderReport(report: Report, { style, script, nonce, cspSource, gridIntensity }: ReportPage): string {
+export function renderReport(report: Report, { style, script, nonce, cspSource, gridIntensity, suggestions }: ReportPage): string {
   return `<!DOCTYPE html>
 <html lang="${language()}">
 <head>
@@ -29,7 +32,7 @@ export function renderReport(report: Report, { style, script, nonce, cspSource, 
 <body>
 <main>
 <h1>${t('Energy Report')}</h1>
-<p class="lead">${summary(report.today)}</p>
+<p class="lead">${summary(report.today)} ${escape(acceptedText(report.today, suggestions))}</p>
 <p class="note">${basis(report.all)}</p>
 <p>${electricity(report.all, gridIntensity)}</p>
 ${charts(report)}
@@ -60,6 +63,7 @@ function legend(): string {
   return [
     t('Shown: the editor received a suggestion.'),
     t('Retained: the accepted text was still there after 30 seconds.'),
+    t('Joules per accepted character: all joules used, also for suggestions that were not accepted.'),
     t('Cancelled completions and checks at full depth count towards energy only.'),
   ].join(' ');
 }
@@ -144,6 +148,8 @@ const headings = () => [
   t('Shown'),
   t('Accepted'),
   t('Retained'),
+  t('Characters accepted'),
+  t('Joules per accepted character'),
   t('Tokens'),
   t('Layers per token'),
   t('CPU time'),
@@ -163,7 +169,9 @@ function row({ name, totals }: Row): string {
     `<meter min="0" max="1" value="${Math.max(0, totals.saving)}" aria-hidden="true"></meter> ${percent(totals.saving)}`,
     joules(totals.energy_joules),
     joules(totals.energy_full_joules),
-    ...[totals.completions, totals.shown, totals.accepted, totals.retained, totals.tokens].map(whole),
+    ...[totals.completions, totals.shown, totals.accepted, totals.retained, totals.accepted_characters].map(whole),
+    joulesPerCharacter(totals),
+    whole(totals.tokens),
     tenths(totals.mean_layers),
     seconds(totals.cpu_seconds),
   ];

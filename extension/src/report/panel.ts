@@ -6,6 +6,7 @@ import * as vscode from 'vscode';
 import { COMMANDS } from '../ids';
 import { t } from '../l10n';
 import type { Report } from '../protocol';
+import type { Suggestions } from '../threshold/suggestions';
 import { renderReport } from './html';
 
 /** The only commands that the page's buttons may run. */
@@ -20,7 +21,7 @@ export class ReportPanel implements vscode.Disposable {
     return this.panel !== undefined;
   }
 
-  show(report: Report, gridIntensity: number): void {
+  show(report: Report, gridIntensity: number, suggestions: Suggestions | null): void {
     const media = vscode.Uri.joinPath(this.extensionUri, 'extension', 'media');
     const dist = vscode.Uri.joinPath(this.extensionUri, 'dist');
     this.panel ??= this.create([media, dist]);
@@ -32,6 +33,7 @@ export class ReportPanel implements vscode.Disposable {
       style: uri(media, 'report.css'),
       script: uri(dist, 'report.js'),
       gridIntensity,
+      suggestions,
     });
     this.panel.reveal();
   }

@@ -1,6 +1,7 @@
 /** Figures for people, in the language of the texts. In one place, so that status item, view and report agree. */
 import { language, t } from '../l10n';
 import type { Totals } from '../protocol';
+import type { Suggestions } from '../threshold/suggestions';
 
 const FORMS = {
   plain: {},
@@ -23,6 +24,8 @@ function format(value: number, form: keyof typeof FORMS): string {
 
 /** A number as the user set it. */
 export const plain = (value: number): string => format(value, 'plain');
+/** With three significant figures. */
+export const rate = (value: number): string => format(value, 'threeFigures');
 export const whole = (value: number): string => format(value, 'whole');
 export const tenths = (value: number): string => format(value, 'tenths');
 /** With the digits of the slider's steps: `0.85`. */
@@ -94,4 +97,24 @@ export function todayText(totals: Totals): string {
   return totals.completions === 1
     ? t('{saved} saved ({share}) in {count} completion, {source}.', values)
     : t('{saved} saved ({share}) in {count} completions, {source}.', values);
+}
+
+/** Joules of all completions, also of those that were not accepted, for each accepted character. */
+export function joulesPerCharacter({ energy_joules: used, accepted_characters: accepted }: Totals): string {
+  return accepted === 0 ? '–' : joules(used / accepted);
+}
+
+/** What the totals' joules brought, beside what asking always brought on held-out code. Empty if nothing was used. */
+export function acceptedText({ energy_joules: used, accepted_characters: accepted }: Totals, suggestions: Suggestions | null): string {
+  if (used === 0) {
+    return '';
+  }
+  const values = { rate: rate(accepted / used) };
+  return suggestions === null
+    ? t('Characters accepted per joule: {rate}.', values)
+    : t('Characters accepted per joule: {rate}; asking always: {always} (on held-out code, {source}).', {
+        ...values,
+        always: rate(1 / suggestions.always.joules),
+        source: sourceText(suggestions.source),
+      });
 }

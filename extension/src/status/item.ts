@@ -5,6 +5,7 @@ import { COMMANDS } from '../ids';
 import { isNeeded, isSupported, SCHEMES } from '../settings';
 import type { Store } from '../state/store';
 import { Throttle } from '../state/throttle';
+import type { Calibration } from '../threshold/calibration';
 import { present } from './presentation';
 
 const INTERVAL_MS = 1000;
@@ -13,11 +14,14 @@ const LINKS = [COMMANDS.setThreshold, COMMANDS.energyReport, COMMANDS.whyNoSugge
 
 export class StatusItem implements vscode.Disposable {
   private readonly item = vscode.window.createStatusBarItem('status', vscode.StatusBarAlignment.Right, 100);
-  private readonly throttle = new Throttle(() => this.draw(), INTERVAL_MS);
+  private readonly throttle = new Throttle(() => void this.draw(), INTERVAL_MS);
   private readonly listeners: { dispose(): void }[];
   private drawn = '';
 
-  constructor(private readonly store: Store) {
+  constructor(
+    private readonly store: Store,
+    private readonly calibration: () => Promise<Calibration>,
+  ) {
     this.item.name = 'Green Code';
     this.listeners = [
       store.onChange(() => this.throttle.request()),
@@ -32,8 +36,9 @@ export class StatusItem implements vscode.Disposable {
     this.item.dispose();
   }
 
-  private draw(): void {
-    const shown = present(this.store.snapshot);
+  private async draw(): Promise<void> {
+    const { suggestions } = await this.calibration();
+    const shown = present(this.store.snapshot, suggestions);
     const key = JSON.stringify(shown);
     if (key !== this.drawn) {
       this.drawn = key;

@@ -4,13 +4,13 @@ import * as vscode from 'vscode';
 import { COMMANDS } from '../ids';
 import { t } from '../l10n';
 import type { Settings } from '../settings';
-import { threshold as thresholdText } from '../state/format';
+import { stopTitle } from '../threshold/stops';
 
 type Entry = vscode.QuickPickItem & { readonly command: string };
 
-export function entries({ enabled, threshold }: Settings): readonly Entry[] {
+export function entries({ enabled, suggestions }: Settings): readonly Entry[] {
   return [
-    { label: `$(settings) ${t('Set Threshold')}`, description: thresholdText(threshold), command: COMMANDS.setThreshold },
+    { label: `$(settings) ${t('Set Threshold')}`, description: stopTitle(suggestions), command: COMMANDS.setThreshold },
     enabled
       ? { label: `$(circle-slash) ${t('Turn Off')}`, command: COMMANDS.toggle }
       : { label: `$(play) ${t('Turn On')}`, command: COMMANDS.toggle },

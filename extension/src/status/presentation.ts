@@ -5,8 +5,10 @@
 import { COMMANDS, ICON } from '../ids';
 import { t } from '../l10n';
 import type { Agreement, EnergyMessage, State, Totals } from '../protocol';
-import { joules, mean, percent, sourceText, tenths, threshold, todayText, whole } from '../state/format';
+import { acceptedText, joules, joulesPerCharacter, mean, percent, sourceText, tenths, threshold, todayText, whole } from '../state/format';
 import type { Snapshot } from '../state/store';
+import { stopTitle } from '../threshold/stops';
+import type { Suggestions } from '../threshold/suggestions';
 
 type DisplayState = State | 'setUp' | 'settingUp';
 
@@ -20,14 +22,15 @@ interface Presentation {
   readonly error: boolean;
 }
 
-export function present(snapshot: Snapshot): Presentation {
+/** `suggestions`: what was measured for the model, to compare today with. */
+export function present(snapshot: Snapshot, suggestions: Suggestions | null): Presentation {
   const state = displayState(snapshot);
   const details = stateWithDetails(state, snapshot);
   return {
     state,
     text: itemText(state, snapshot),
-    tooltip: tooltip(details, snapshot),
-    label: label(details, snapshot),
+    tooltip: tooltip(details, snapshot, suggestions),
+    label: label(details, snapshot, suggestions),
     error: state === 'error',
   };
 }
@@ -109,25 +112,26 @@ function stateWithDetails(state: DisplayState, { detail, status, phase }: Snapsh
   return state === 'disabled' || isFine || message === '' ? stateText(state) : `${stateText(state)}: ${message}`;
 }
 
-function label(details: string, { today, energy }: Snapshot): string {
+function label(details: string, { today, energy }: Snapshot, suggestions: Suggestions | null): string {
   const last = mean(energy?.last_exits ?? []);
   return [
     `Green Code. ${details}.`,
-    ...(today === null ? [] : [t('Today: {figures}', { figures: todayText(today) })]),
+    ...(today === null ? [] : [t('Today: {figures}', { figures: `${todayText(today)} ${acceptedText(today, suggestions)}`.trim() })]),
     ...(today === null || energy === null || last === null
       ? []
       : [t('Last completion: {average} of {total} layers.', { average: tenths(last), total: whole(energy.layers_total) })]),
   ].join(' ');
 }
 
-function tooltip(details: string, snapshot: Snapshot): string {
+function tooltip(details: string, snapshot: Snapshot, suggestions: Suggestions | null): string {
   const { energy, today, settings } = snapshot;
   const blocks = [`**Green Code**: ${escapeMarkdown(details)}`];
   if (energy !== null) {
     blocks.push(table(energy), layers(energy));
   }
   blocks.push(
-    t('Threshold {threshold}, {decoding} decoding, {model}', {
+    t('Suggestions: {stop}. Threshold {threshold}, {decoding} decoding, {model}', {
+      stop: stopTitle(settings.suggestions),
       threshold: threshold(settings.threshold),
       decoding: escapeMarkdown(settings.decoding),
       model: escapeMarkdown(energy?.model ?? settings.model),
@@ -135,9 +139,9 @@ function tooltip(details: string, snapshot: Snapshot): string {
   );
   const notes = [
     ...(energy?.agreement ? agreementTexts(energy.agreement) : []),
-    ...(today === null ? [] : [t('Energy: {source}.', { source: sourceText(today.source) })]),
+    ...(today === null ? [] : [acceptedText(today, suggestions), t('Energy: {source}.', { source: sourceText(today.source) })]),
     ...(energy?.on_battery ? [t('This machine is running on battery.')] : []),
-  ];
+  ].filter(Boolean);
   if (notes.length > 0) {
     blocks.push(notes.map(escapeMarkdown).join('  \n'));
   }
@@ -162,6 +166,8 @@ function table({ today, session }: EnergyMessage): string {
     row(t('Used'), ({ energy_joules }) => joules(energy_joules)),
     row(t('Completions'), ({ completions }) => whole(completions)),
     row(t('Accepted'), ({ accepted }) => whole(accepted)),
+    row(t('Characters accepted'), ({ accepted_characters }) => whole(accepted_characters)),
+    row(t('Joules per accepted character'), joulesPerCharacter),
   ].join('\n');
 }
 

@@ -3,7 +3,8 @@ import fs from 'node:fs/promises';
 import path from 'node:path';
 
 import { t } from '../l10n';
-import { HIGHEST, LOWEST } from './value';
+import { parseSuggestions, type Suggestions, type SuggestionsJson } from './suggestions';
+import { HIGHEST, isNumber, LOWEST } from './value';
 
 const PRESET_NAMES = ['quality', 'balanced', 'saver'] as const;
 type PresetName = (typeof PRESET_NAMES)[number];
@@ -29,9 +30,11 @@ export interface Calibration {
   readonly presets: readonly Preset[];
   /** Ordered by threshold, full depth last. */
   readonly curve: readonly Point[];
+  /** Null where none were measured. */
+  readonly suggestions: Suggestions | null;
 }
 
-export const UNCALIBRATED: Calibration = { presets: [], curve: [] };
+export const UNCALIBRATED: Calibration = { presets: [], curve: [], suggestions: null };
 
 export function presetTitle(name: PresetName): string {
   switch (name) {
@@ -72,10 +75,11 @@ interface Json {
   readonly presets?: Partial<Record<PresetName, { threshold?: unknown; allowed_loss?: unknown; confidence?: unknown; saving?: unknown }>>;
   readonly curve?: readonly { threshold?: unknown; saving?: unknown; edit_similarity?: unknown }[];
   readonly reference?: { readonly full?: { readonly edit_similarity?: unknown } };
+  readonly suggestions?: SuggestionsJson;
 }
 
 export function parseCalibration(json: string): Calibration {
-  const { presets, curve, reference } = JSON.parse(json) as Json;
+  const { presets, curve, reference, suggestions } = JSON.parse(json) as Json;
   const full = reference?.full?.edit_similarity;
   const points = (curve ?? []).flatMap(({ threshold, saving, edit_similarity: similarity }) =>
     inRange(threshold) && isNumber(saving) && isNumber(similarity) && isNumber(full) && full > 0
@@ -90,8 +94,8 @@ export function parseCalibration(json: string): Calibration {
       return isComplete && threshold < HIGHEST ? [{ name, threshold, allowedLoss, confidence, saving }] : [];
     }),
     curve: points.at(-1)?.threshold === HIGHEST ? points : [],
+    suggestions: parseSuggestions(suggestions),
   };
 }
 
-const isNumber = (value: unknown): value is number => typeof value === 'number' && Number.isFinite(value);
 const inRange = (value: unknown): value is number => isNumber(value) && value >= LOWEST && value <= HIGHEST;

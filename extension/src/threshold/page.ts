@@ -1,5 +1,7 @@
-/** The HTML of the threshold view. It is static: media/threshold.js receives all changes as messages. */
+/** The HTML of the threshold view: the stops, and behind Advanced the exit threshold. It is static: media/threshold.js receives all changes as messages. */
 import { language, t } from '../l10n';
+import { joules } from '../state/format';
+import { STOPS } from './stops';
 import { HIGHEST, LOWEST, STEP } from './value';
 
 interface PageOptions {
@@ -22,18 +24,44 @@ export function page({ nonce, cspSource, script, style }: PageOptions): string {
 <body>
 <main>
   <div class="head">
-    <label for="threshold">${t('Exit threshold')}</label>
-    <output id="value" for="threshold" aria-live="off"></output>
+    <label for="suggestions">${t('Suggestions')}</label>
+    <output id="stop" for="suggestions" aria-live="off"></output>
   </div>
-  <input id="threshold" type="range" min="${LOWEST}" max="${HIGHEST}" step="${STEP}" aria-describedby="hint" list="marks">
-  <datalist id="marks"></datalist>
-  <p class="ends" id="hint"><span>${t('saves energy')}</span><span>${t('keeps quality')}</span></p>
-  <p id="no-effect" role="status" hidden><span></span> <button id="use-fast" type="button">${t('Use fast decoding')}</button></p>
-  <figure id="trade-off" hidden>
-    <svg id="curve" viewBox="0 0 120 60" role="img" aria-labelledby="here"></svg>
-    <figcaption id="here"></figcaption>
+  <input id="suggestions" type="range" min="0" max="${STOPS.length - 1}" step="1" aria-describedby="stop-ends" list="stop-marks">
+  <datalist id="stop-marks">${STOPS.map((_, index) => `<option value="${index}"></option>`).join('')}</datalist>
+  <p class="ends" id="stop-ends"><span>${t('more suggestions')}</span><span>${t('surer suggestions')}</span></p>
+  <p id="stop-text"></p>
+  <p id="unmeasured" class="note" hidden>${t('What the stops give was not measured for this model, so there are no figures.')}</p>
+  <figure id="measured" hidden>
+    <p class="legend">
+      <span>${key('accepted')} ${t('Characters accepted')}</span>
+      <span>${key('right')} ${t('Suggestions right')}</span>
+      <span>${key('always')} ${t('Asking always')}</span>
+    </p>
+    <svg id="outcomes" viewBox="0 0 240 120" role="img" aria-label="${t('Characters accepted and suggestions right, over joules per accepted character. The table has the figures.')}"></svg>
+    <p class="ends"><span>${joules(0)}</span><span>${t('Joules per accepted character')}</span><span id="most-joules"></span></p>
+    <table>
+      <thead><tr><td></td><th id="this-stop" scope="col"></th><th scope="col">${t('Asking always')}</th></tr></thead>
+      <tbody id="figures"></tbody>
+    </table>
+    <figcaption><strong id="comparison"></strong> <span id="basis"></span></figcaption>
   </figure>
-  <div id="presets" class="presets" role="group" aria-label="${t('Presets')}" hidden></div>
+  <details id="advanced">
+    <summary>${t('Advanced')}</summary>
+    <div class="head">
+      <label for="threshold">${t('Exit threshold')}</label>
+      <output id="value" for="threshold" aria-live="off"></output>
+    </div>
+    <input id="threshold" type="range" min="${LOWEST}" max="${HIGHEST}" step="${STEP}" aria-describedby="hint" list="marks">
+    <datalist id="marks"></datalist>
+    <p class="ends" id="hint"><span>${t('saves energy')}</span><span>${t('keeps quality')}</span></p>
+    <p id="no-effect" role="status" hidden><span></span> <button id="use-fast" type="button">${t('Use fast decoding')}</button></p>
+    <figure id="trade-off" hidden>
+      <svg id="curve" viewBox="0 0 120 60" role="img" aria-labelledby="here"></svg>
+      <figcaption id="here"></figcaption>
+    </figure>
+    <div id="presets" class="presets" role="group" aria-label="${t('Presets')}" hidden></div>
+  </details>
   <section aria-labelledby="last-title">
     <h2 id="last-title">${t('Last completion')}</h2>
     <p id="summary">${t('No completion yet.')}</p>
@@ -47,4 +75,14 @@ export function page({ nonce, cspSource, script, style }: PageOptions): string {
 <script nonce="${nonce}" src="${script}"></script>
 </body>
 </html>`;
+}
+
+/** A line and a mark as the curve has them, for the legend. */
+function key(series: 'accepted' | 'right' | 'always'): string {
+  const marks = {
+    accepted: '<path d="M0 5H20"/><circle cx="10" cy="5" r="3"/>',
+    right: '<path d="M0 5H20"/><rect x="7" y="2" width="6" height="6"/>',
+    always: '<circle cx="5" cy="5" r="3"/><rect x="12" y="2" width="6" height="6"/>',
+  };
+  return `<svg class="key ${series}" viewBox="0 0 20 10" aria-hidden="true">${marks[series]}</svg>`;
 }

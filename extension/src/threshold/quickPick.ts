@@ -1,15 +1,31 @@
-/** Set Threshold (Quick Pick): presets, full depth or a number, all from the keyboard. */
+/** Set Threshold (Quick Pick): the stops; then exit thresholds, which are presets, full depth or a number. All from the keyboard. */
 import * as vscode from 'vscode';
 
 import { t } from '../l10n';
 import { type Settings, writeSetting } from '../settings';
 import { percent, threshold as thresholdText } from '../state/format';
 import { presetTitle, type Calibration, type Preset } from './calibration';
+import { STOPS, stopText, stopTitle, type Stop } from './stops';
+import { basis, comparison, outcomeText } from './suggestions';
 import { noEffectReason, parseThreshold } from './value';
+
+type StopChoice = vscode.QuickPickItem & { readonly stop: Stop | null };
+
+/** The stops, with what was measured for each, then the entry that opens the exit thresholds. The current stop is marked. */
+export function stopChoices({ suggestions }: Calibration, { suggestions: current, threshold }: Settings): readonly StopChoice[] {
+  const stops = STOPS.map((stop) => {
+    const label = `${stop === current ? '$(check) ' : ''}${stopTitle(stop)}`;
+    const outcome = suggestions?.stops[stop];
+    return suggestions === null || outcome === undefined
+      ? { stop, label, detail: stopText(stop) }
+      : { stop, label, description: comparison(outcome, suggestions.always), detail: outcomeText(outcome) };
+  });
+  return [...stops, { stop: null, label: `$(settings) ${t('Exit threshold…')}`, description: thresholdText(threshold) }];
+}
 
 type Choice = vscode.QuickPickItem & { readonly value: number | null };
 
-/** Highest first. The current value is marked, even if it is no preset. */
+/** Exit thresholds, highest first. The current value is marked, even if it is no preset. */
 export function choices({ presets }: Calibration, current: number): readonly Choice[] {
   const rows = presets.map((preset) => row(presetTitle(preset.name), preset.threshold, current, detail(preset)));
   const all = [row(t('Full depth'), 1, current, t('Every layer runs. Only drafts from your text save energy.')), ...rows];
@@ -31,7 +47,20 @@ const detail = ({ allowedLoss, confidence, saving }: Preset) =>
     saving: percent(saving),
   });
 
-export async function pickThreshold(calibration: Calibration, { threshold: current, decoding }: Settings): Promise<void> {
+export async function pickThreshold(calibration: Calibration, settings: Settings): Promise<void> {
+  const { suggestions } = calibration;
+  const chosen = await vscode.window.showQuickPick(stopChoices(calibration, settings), {
+    title: t('Green Code: Suggestions'),
+    placeHolder: suggestions === null ? t('What the stops give was not measured for this model, so there are no figures.') : basis(suggestions),
+  });
+  if (chosen?.stop === null) {
+    await pickExitThreshold(calibration, settings);
+  } else if (chosen !== undefined) {
+    await writeSetting('suggestions', chosen.stop);
+  }
+}
+
+async function pickExitThreshold(calibration: Calibration, { threshold: current, decoding }: Settings): Promise<void> {
   const chosen = await vscode.window.showQuickPick(choices(calibration, current), {
     title: t('Green Code: Threshold'),
     placeHolder: noEffectReason(decoding) || t('Higher keeps quality, lower saves energy'),

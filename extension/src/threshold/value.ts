@@ -27,6 +27,8 @@ export function noEffectReason(decoding: Decoding): string {
   return decoding === 'fast' ? '' : t('Decoding is {decoding}. Only fast decoding uses the threshold.', { decoding });
 }
 
+export const isNumber = (value: unknown): value is number => typeof value === 'number' && Number.isFinite(value);
+
 /** Rounds to the slider's step, so that no setting becomes 0.8500000000000001. */
 export function roundThreshold(value: number): number {
   return Math.round(Math.min(HIGHEST, Math.max(LOWEST, value)) * 100) / 100;

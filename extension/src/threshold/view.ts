@@ -1,96 +1,17 @@
-/** The threshold view in the side bar: a native slider, the calibration, and the layers of the last completion. */
+/** The threshold view in the side bar: the stops with what they gave, the exit threshold, and the layers of the last completion. */
 import { randomBytes } from 'node:crypto';
 
 import * as vscode from 'vscode';
 
-import { t } from '../l10n';
 import { failure } from '../log';
-import { mean, percent, tenths, threshold as thresholdText, todayText, whole } from '../state/format';
 import { writeSetting } from '../settings';
-import type { Snapshot, Store } from '../state/store';
+import type { Store } from '../state/store';
 import { Throttle } from '../state/throttle';
+import type { Calibration } from './calibration';
+import { scaleMessage, stateMessage, type FromPage, type WriteMessage, type WrittenMessage } from './messages';
 import { page } from './page';
-import { pointAt, presetTitle, type Calibration, type Point } from './calibration';
-import { HIGHEST, LOWEST, noEffectReason, roundThreshold, STEP } from './value';
-
-/** To the page: the slider's scale, which changes only with the model. */
-interface ScaleMessage {
-  readonly type: 'scale';
-  readonly presets: readonly { readonly threshold: number; readonly title: string; readonly text: string }[];
-  readonly curve: readonly Point[];
-  /** For each step from the lowest. The page shows these while the slider moves; it has no words or figures of its own. */
-  readonly steps: readonly Step[];
-}
-
-export interface Step {
-  readonly text: string;
-  /** The expected result, as a point on the curve and in words. */
-  readonly point: Point | null;
-  readonly words: string;
-  /** All of it, for a screen reader. */
-  readonly label: string;
-}
-
-/** To the page: everything else. */
-interface StateMessage {
-  readonly type: 'state';
-  readonly threshold: number;
-  /** Why the threshold has no effect now; empty if it has. */
-  readonly noEffect: string;
-  readonly bars: readonly { readonly share: number; readonly title: string }[];
-  readonly barsLabel: string;
-  readonly summary: string;
-  readonly today: string;
-}
-
-/** To the page: the setting was written, or that failed. State messages have the current value from now on. */
-interface WrittenMessage {
-  readonly type: 'written';
-  readonly value: number;
-}
-
-/** From the page: it has loaded, decoding should be fast, or the slider was moved. */
-type FromPage = { readonly type: 'ready' } | { readonly type: 'fast' } | { readonly type: 'threshold'; readonly value: number };
-
-export function scaleMessage({ presets, curve }: Calibration): ScaleMessage {
-  const count = Math.round((HIGHEST - LOWEST) / STEP) + 1;
-  return {
-    type: 'scale',
-    presets: presets.map(({ name, threshold }) => ({ threshold, title: presetTitle(name), text: thresholdText(threshold) })),
-    curve,
-    steps: Array.from({ length: count }, (_, index) => step(curve, roundThreshold(LOWEST + index * STEP))),
-  };
-}
-
-function step(curve: readonly Point[], threshold: number): Step {
-  const text = thresholdText(threshold);
-  const point = pointAt(curve, threshold);
-  const words =
-    point === null
-      ? ''
-      : t('On held-out code with an empty cache: {saving} energy saved, {quality} of full-depth quality kept.', {
-          saving: percent(point.saving),
-          quality: percent(point.quality),
-        });
-  const state = threshold >= HIGHEST ? t('{threshold}, every layer runs.', { threshold: text }) : `${text}.`;
-  return { text, point, words, label: `${state} ${words}`.trim() };
-}
-
-export function stateMessage({ settings, energy, today }: Snapshot): StateMessage {
-  const exits = energy?.last_exits ?? [];
-  const last = mean(exits);
-  const layers = energy?.layers_total ?? 0;
-  const total = whole(layers);
-  return {
-    type: 'state',
-    threshold: settings.threshold,
-    noEffect: noEffectReason(settings.decoding),
-    bars: exits.map((exit) => ({ share: exit / layers, title: t('{count} of {total} layers', { count: whole(exit), total }) })),
-    barsLabel: t('Layers per token: {each}', { each: exits.map(whole).join(', ') }),
-    summary: last === null ? t('No completion yet.') : t('{average} of {total} layers per token on average', { average: tenths(last), total }),
-    today: today === null || today.completions === 0 ? t('Nothing yet.') : todayText(today),
-  };
-}
+import { isStop } from './stops';
+import { roundThreshold } from './value';
 
 export class ThresholdView implements vscode.WebviewViewProvider, vscode.Disposable {
   private view: vscode.WebviewView | undefined;
@@ -115,7 +36,7 @@ export class ThresholdView implements vscode.WebviewViewProvider, vscode.Disposa
     view.webview.onDidReceiveMessage((message: FromPage) => {
       this.receive(message).catch((error: unknown) => {
         void vscode.window.showErrorMessage(failure(error));
-        this.resetSent(); // the slider shows a value that was not written
+        this.resetSent(); // a slider shows a value that was not written
         this.throttle.request();
       });
     });
@@ -140,11 +61,11 @@ export class ThresholdView implements vscode.WebviewViewProvider, vscode.Disposa
       await this.post();
     } else if (message.type === 'fast') {
       await writeSetting('decoding', 'fast');
-    } else if (Number.isFinite(message.value)) {
+    } else {
       try {
-        await writeSetting('threshold', roundThreshold(message.value));
+        await write(message);
       } finally {
-        await this.view?.webview.postMessage({ type: 'written', value: message.value } satisfies WrittenMessage);
+        await this.view?.webview.postMessage({ ...message, type: 'written' } satisfies WrittenMessage);
         this.sent.state = ''; // send the current value again, even if it is the same
         this.throttle.request();
       }
@@ -163,7 +84,7 @@ export class ThresholdView implements vscode.WebviewViewProvider, vscode.Disposa
       this.sent.calibration = calibration;
       await webview.postMessage(scaleMessage(found));
     }
-    const message = stateMessage(this.store.snapshot);
+    const message = stateMessage(this.store.snapshot, found.suggestions);
     const state = JSON.stringify(message);
     if (state !== this.sent.state) {
       this.sent.state = state;
@@ -173,5 +94,14 @@ export class ThresholdView implements vscode.WebviewViewProvider, vscode.Disposa
 
   private resetSent(): void {
     this.sent = { calibration: '', state: '' };
+  }
+}
+
+/** A page's message can hold anything. */
+async function write({ setting, value }: WriteMessage): Promise<void> {
+  if (setting === 'suggestions' && isStop(value)) {
+    await writeSetting(setting, value);
+  } else if (setting === 'threshold' && Number.isFinite(value)) {
+    await writeSetting(setting, roundThreshold(value));
   }
 }

@@ -71,7 +71,7 @@ function stub(folder, index) {
   return { wheel, pythonPath: [wheel, packages].join(path.delimiter) };
 }
 
-/** Writes the calibration of a bundle, for the slider's curve and buttons and the rows of the quick pick. */
+/** Writes the calibration of a bundle, for the curves, the presets and the rows of the quick pick. */
 function calibration(folder) {
   const model = path.join(folder, 'gemma-3-270m');
   const preset = (threshold, allowed_loss, saving) => ({ threshold, allowed_loss, confidence: 0.95, saving });
@@ -79,8 +79,16 @@ function calibration(folder) {
   const points = [...Object.values(presets), preset(1, 0, 0)];
   const curve = points.map(({ threshold, saving }) => ({ threshold, saving, edit_similarity: 50 - 10 * saving }));
   const reference = { full: { edit_similarity: 50 } };
+  const outcome = (stop, accepted, right, joules_per_character, rejected_per_100) => ({ stop, accepted, right, joules_per_character, rejected_per_100 });
+  const stops = { eager: outcome(0.2, 0.41, 0.33, 0.32, 6.8), balanced: outcome(0.4, 0.44, 0.49, 0.2, 4.2), sure: outcome(0.6, 0.42, 0.63, 0.16, 2.5) };
+  const suggestions = {
+    reference: { files: 60, characters: 15000, energy_source: 'estimate' },
+    always: outcome(0, 0.23, 0.13, 0.8, 10.5),
+    curve: Object.values(stops),
+    presets: stops,
+  };
   fs.mkdirSync(model, { recursive: true });
-  fs.writeFileSync(path.join(model, 'calibration.json'), JSON.stringify({ presets, curve, reference }));
+  fs.writeFileSync(path.join(model, 'calibration.json'), JSON.stringify({ presets, curve, reference, suggestions }));
   return folder;
 }
 

@@ -23,7 +23,15 @@ FAILS = RUNTIME / "stub-fails"
 server = LanguageServer("green-code-stub", "0.1.0")
 settings: dict[str, Any] = {}
 exits: list[int] = []
-state = {"completions": 0, "accepted": 0, "tokens": 0, "layers": 0, "full": 0}
+state = {
+    "completions": 0,
+    "accepted": 0,
+    "tokens": 0,
+    "characters": 0,
+    "accepted_characters": 0,
+    "layers": 0,
+    "full": 0,
+}
 
 
 def totals() -> dict[str, float]:
@@ -34,6 +42,8 @@ def totals() -> dict[str, float]:
         "accepted": state["accepted"],
         "retained": 0,
         "tokens": state["tokens"],
+        "characters": state["characters"],
+        "accepted_characters": state["accepted_characters"],
         "energy_joules": used,
         "energy_full_joules": full,
         "saved_joules": full - used,
@@ -44,9 +54,7 @@ def totals() -> dict[str, float]:
     }
 
 
-def send_status(
-    name: str, message: str = "", progress: float | None = None, reason: str | None = None
-) -> None:
+def send_status(name: str, message: str = "", progress: float | None = None, reason: str | None = None) -> None:
     params = {"state": name, "message": message, "progress": progress, "reason": reason}
     server.protocol.notify("greenCode/status", params)
 
@@ -90,7 +98,8 @@ def configured(params: lsp.DidChangeConfigurationParams) -> None:
 
 @server.feature(lsp.TEXT_DOCUMENT_INLINE_COMPLETION, lsp.InlineCompletionOptions())
 def complete(params: lsp.InlineCompletionParams) -> lsp.InlineCompletionList:
-    if not settings["enabled"]:
+    is_automatic = params.context.trigger_kind == lsp.InlineCompletionTriggerKind.Automatic
+    if not settings["enabled"] or (is_automatic and settings["trigger"] == "manual"):
         return lsp.InlineCompletionList(items=[])
     layers = LAYERS if settings["threshold"] >= 1 else LAYERS // 2
     exits[:] = [layers] * 4
@@ -99,11 +108,13 @@ def complete(params: lsp.InlineCompletionParams) -> lsp.InlineCompletionList:
     state["layers"] += sum(exits)
     state["full"] += LAYERS * len(exits)
     number = str(state["completions"])
+    text = f" stub_{number}"
+    state["characters"] += len(text)
     send_energy()
     item = lsp.InlineCompletionItem(
-        insert_text=f" stub_{number}",
+        insert_text=text,
         range=lsp.Range(start=params.position, end=params.position),
-        command=lsp.Command(title="", command="greenCode.accepted", arguments=[number]),
+        command=lsp.Command(title="", command="greenCode.accepted", arguments=[number, len(text)]),
     )
     return lsp.InlineCompletionList(items=[item])
 
@@ -111,7 +122,13 @@ def complete(params: lsp.InlineCompletionParams) -> lsp.InlineCompletionList:
 @server.feature("greenCode/accepted")
 def accepted(params: Any) -> None:
     state["accepted"] += 1
+    state["accepted_characters"] += params.characters
     send_energy()
+
+
+@server.feature("greenCode/resetGate")
+def reset_gate(params: Any) -> dict[str, Any]:
+    return {}
 
 
 @server.feature("greenCode/explain")

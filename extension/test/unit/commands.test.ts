@@ -1,10 +1,15 @@
 import os from 'node:os';
 
 import { afterEach, describe, expect, it, vi } from 'vitest';
+import type { LanguageClient } from 'vscode-languageclient/node';
 
+import { Requests } from '../../src/client/requests';
 import { commandTable, type Parts } from '../../src/commands/commands';
 import { COMMANDS, CONTEXTS } from '../../src/ids';
-import { COMMAND_ACCEPTED, type Explanation } from '../../src/protocol';
+import { Channels } from '../../src/log';
+import { COMMAND_ACCEPTED, LSP_ACCEPTED, LSP_RESET_GATE, type Explanation } from '../../src/protocol';
+import { Store } from '../../src/state/store';
+import { UNCALIBRATED } from '../../src/threshold/calibration';
 import { markThresholdDone } from '../../src/walkthrough';
 import { defaults } from './samples';
 import { commands, configuration, env, window } from './vscode';
@@ -166,29 +171,67 @@ describe('Delete Energy History', () => {
   });
 });
 
+describe('an accepted completion', () => {
+  it('is reported with its id and the number of characters', async () => {
+    const sent: unknown[] = [];
+    const client = { sendNotification: (...message: unknown[]) => Promise.resolve(sent.push(message)) };
+    const requests = new Requests(() => client as unknown as LanguageClient, new Store(defaults), new Channels());
+    const accept = commandTable({ requests } as unknown as Parts)[COMMAND_ACCEPTED]!;
+    await accept('7', 12);
+    await accept('8');
+    await accept(9, 12);
+    expect(sent).toEqual([[LSP_ACCEPTED, { id: '7', characters: 12 }]]);
+  });
+});
+
+describe('Reset Gate', () => {
+  const reset = (isRunning: boolean) => {
+    const sendRequest = vi.fn(() => Promise.resolve({}));
+    const client = { isRunning: () => isRunning, sendRequest } as unknown as LanguageClient;
+    const requests = new Requests(() => client, new Store(defaults), new Channels());
+    return { sendRequest, done: Promise.resolve(commandTable({ requests } as unknown as Parts)[COMMANDS.resetGate]!()) };
+  };
+
+  it('asks the front, and says that it is done', async () => {
+    const notified = vi.spyOn(window, 'showInformationMessage');
+    const { sendRequest, done } = reset(true);
+    await done;
+    expect(sendRequest.mock.calls).toEqual([[LSP_RESET_GATE, {}]]);
+    expect(notified.mock.calls.map(([text]) => text)).toEqual([expect.stringContaining('The gate was reset.')]);
+  });
+
+  it('says nothing of the kind where no front runs', async () => {
+    const notified = vi.spyOn(window, 'showInformationMessage');
+    await expect(reset(false).done).rejects.toThrow('The language server is not running');
+    expect(notified).not.toHaveBeenCalled();
+  });
+});
+
 describe('the walkthrough', () => {
   const contexts = () => vi.spyOn(commands, 'executeCommand');
   const context = (step: keyof typeof CONTEXTS) => [['setContext', CONTEXTS[step], true]];
 
   it('has its completion step done once a completion is accepted', async () => {
     const done = contexts();
-    await commandTable({ requests: { accepted: () => undefined } } as unknown as Parts)[COMMAND_ACCEPTED]!('7');
+    await commandTable({ requests: { accepted: () => undefined } } as unknown as Parts)[COMMAND_ACCEPTED]!('7', 12);
     expect(done.mock.calls).toEqual(context('complete'));
   });
 
   it.each([true, false])('has its report step done only if a report is shown: %s', async (exists) => {
     const done = contexts();
     const report = () => (exists ? Promise.resolve({}) : Promise.reject(new Error('no front')));
-    const parts = { store: { snapshot: { settings: defaults } }, requests: { report }, report: { show: () => undefined } } as unknown as Parts;
+    const parts = { store: { snapshot: { settings: defaults } }, requests: { report }, report: { show: () => undefined }, calibration: () => Promise.resolve(UNCALIBRATED) } as unknown as Parts;
     await Promise.resolve(commandTable(parts)[COMMANDS.energyReport]!()).catch(() => undefined);
     expect(done.mock.calls).toEqual(exists ? context('report') : []);
   });
 
-  it('has its threshold step done when the threshold changes', () => {
+  it('has its threshold step done when the stop or the threshold changes', () => {
     const done = contexts();
     markThresholdDone(defaults, { ...defaults, maxLines: 3 });
     expect(done).not.toHaveBeenCalled();
     markThresholdDone(defaults, { ...defaults, threshold: 0.7 });
     expect(done.mock.calls).toEqual(context('threshold'));
+    markThresholdDone(defaults, { ...defaults, suggestions: 'sure' });
+    expect(done).toHaveBeenCalledTimes(2);
   });
 });

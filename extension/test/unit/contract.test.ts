@@ -42,7 +42,7 @@ describe('protocol.ts repeats messages.py', () => {
 });
 
 describe('the manifest', () => {
-  const { commands, views, icons, configuration, walkthroughs, viewsContainers } = manifest.contributes;
+  const { commands, keybindings, views, icons, configuration, walkthroughs, viewsContainers } = manifest.contributes;
   const { steps } = walkthroughs[0]!;
 
   it('has the version of the daemon', () => {
@@ -67,6 +67,11 @@ describe('the manifest', () => {
     expect(Object.fromEntries(steps.map(({ id, completionEvents }) => [id, completionEvents]))).toEqual(
       Object.fromEntries(Object.entries(CONTEXTS).map(([id, key]) => [id, [`onContext:${key}`]])),
     );
+  });
+
+  it('gives the editor\'s command that asks by hand the key that the texts name: the editor itself has none', () => {
+    expect(keybindings).toMatchObject([{ command: 'editor.action.inlineSuggest.trigger', key: 'alt+\\' }]);
+    [texts, germanTexts].forEach((each) => expect(each['walkthrough.complete.description']).toContain('Alt+\\'));
   });
 
   it('activates the extension whatever languages are chosen', () => {
@@ -147,6 +152,7 @@ describe('settings', () => {
     ['threshold', 1.1],
     ['threshold', NaN],
     ['decoding', 'slow'],
+    ['suggestions', 'quality'],
     ['enabled', 'no'],
     ['languages', 'python'],
     ['languages', ['python', 3]],

@@ -16,10 +16,11 @@ import { entries } from '../../src/status/menu';
 import { present } from '../../src/status/presentation';
 import type { Calibration } from '../../src/threshold/calibration';
 import { page } from '../../src/threshold/page';
-import { choices } from '../../src/threshold/quickPick';
+import { STOPS } from '../../src/threshold/stops';
+import { choices, stopChoices } from '../../src/threshold/quickPick';
 import { parseThreshold } from '../../src/threshold/value';
-import { scaleMessage, stateMessage } from '../../src/threshold/view';
-import { defaults, energy, snapshot, totals } from './samples';
+import { scaleMessage, stateMessage } from '../../src/threshold/messages';
+import { defaults, energy, snapshot, suggestions, totals } from './samples';
 import { nodesOf, ROOT, sources } from './sources';
 import { env, l10n } from './vscode';
 
@@ -116,11 +117,12 @@ describe('German texts', () => {
       { threshold: 0.6, saving: 0.3, quality: 0.94 },
       { threshold: 1, saving: 0, quality: 1 },
     ],
+    suggestions,
   };
   const agreement = { checks: 20, agreed: 11, calibrated: 0.8, raised_to: 0.6 };
   const status = { state: 'ready', message: '', progress: null, reason: null } as const;
   const full = snapshot({ status, energy: { ...energy, agreement, on_battery: true } });
-  const options = { style: 's', script: 's', nonce: 'n', cspSource: 'c', gridIntensity: 500 };
+  const options = { style: 's', script: 's', nonce: 'n', cspSource: 'c', gridIntensity: 500, suggestions };
   const last = { text: ' x', tokens: [{ text: ' x', layers: 9 }], layers_total: 18, energy_joules: 1, energy_source: 'nvml', saving: 0.5, threshold: 0.8, decoding: 'fast' } as const;
 
   const useBundle = (texts: Texts) => {
@@ -149,8 +151,8 @@ describe('German texts', () => {
     expect(html).toContain('<html lang="de">');
     expect(html).toContain('Heute <strong>12,4 J</strong> in 12 Vervollständigungen gespart: 34\u00a0% der Energie bei voller Tiefe.');
     expect(html).toContain('Energie: aus der CPU-Zeit geschätzt.');
-    expect(stateMessage(full).summary).toBe('Im Mittel 13,0 von 18 Schichten je Token');
-    expect(present(full).label).toContain('Heute: 12,4 J gespart (34\u00a0%) in 12 Vervollständigungen, auf der CPU gemessen (RAPL).');
+    expect(stateMessage(full, suggestions).summary).toBe('Im Mittel 13,0 von 18 Schichten je Token');
+    expect(present(full, suggestions).label).toContain('Heute: 12,4 J gespart (34\u00a0%) in 12 Vervollständigungen, auf der CPU gemessen (RAPL).');
   });
 
   it('are all words: with a bundle without letters, none are left', () => {
@@ -160,14 +162,17 @@ describe('German texts', () => {
       shown(renderReport(report, options)),
       shown(page(options)),
       scaleMessage(calibration),
-      stateMessage(full),
-      present(full),
+      scaleMessage({ ...calibration, suggestions: null }),
+      stateMessage(full, suggestions),
+      stateMessage(full, null),
+      present(full, suggestions),
       entries(defaults),
       choices(calibration, 0.7),
+      stopChoices(calibration, defaults),
       renderLayers(last),
     ]).map((text) => text.replace(/\$\([\w-]+\)|\(command:[\w.]+\)|^greenCode\.\w+$/g, '')); // icons and commands
     const words = new Set(all.flatMap((text) => text.match(/\p{L}{3,}/gu) ?? []));
-    const notWords = ['Green', 'Code', 'python', 'gemma', 'exact', 'fast', 'mWh', ...['scale', 'state', 'ready']]; // the last are message types
+    const notWords = ['Green', 'Code', 'python', 'gemma', 'exact', 'fast', 'mWh', ...STOPS, ...['scale', 'state', 'ready']]; // the last are message types
     expect([...words].filter((word) => !notWords.includes(word))).toEqual([]);
   });
 

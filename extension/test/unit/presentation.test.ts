@@ -1,12 +1,14 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
 
 import { STATES, type Decoding, type State } from '../../src/protocol';
-import { Store, type Phase } from '../../src/state/store';
+import { Store, type Phase, type Snapshot } from '../../src/state/store';
 import { StatusItem } from '../../src/status/item';
-import { escapeMarkdown, present } from '../../src/status/presentation';
-import { defaults, energy, snapshot, totals } from './samples';
+import { escapeMarkdown, present as presentWith } from '../../src/status/presentation';
+import { UNCALIBRATED } from '../../src/threshold/calibration';
+import { defaults, energy, snapshot, suggestions, totals } from './samples';
 import { window, workspace } from './vscode';
 
+const present = (state: Snapshot) => presentWith(state, null);
 const status = (state: State, message = '', progress: number | null = null) => ({ state, message, progress, reason: null });
 
 describe('the text of the status item', () => {
@@ -67,7 +69,7 @@ describe('the text of the status item', () => {
   it('shows today\'s saving before this window completes anything', () => {
     const shown = present(snapshot({ status: status('ready'), today: { ...totals, source: 'estimate' } }));
     expect(shown.text).toBe('$(green-code-leaf) 34% saved est.');
-    expect(shown.label).toBe('Green Code. Ready. Today: 12.4 J saved (34%) in 12 completions, estimated from CPU time.');
+    expect(shown.label).toBe('Green Code. Ready. Today: 12.4 J saved (34%) in 12 completions, estimated from CPU time. Characters accepted per joule: 4.00.');
   });
 
   it('shows a loss with a minus sign', () => {
@@ -81,15 +83,33 @@ describe('the details', () => {
 
   it('give a screen reader the figures', () => {
     expect(shown.label).toBe(
-      'Green Code. Ready. Today: 12.4 J saved (34%) in 12 completions, measured on the CPU (RAPL). Last completion: 13.0 of 18 layers.',
+      'Green Code. Ready. Today: 12.4 J saved (34%) in 12 completions, measured on the CPU (RAPL). Characters accepted per joule: 4.00. Last completion: 13.0 of 18 layers.',
     );
   });
 
-  it('hold today, session, layers, threshold and decoding in the tooltip', () => {
+  it('hold today, session, layers, stop, threshold and decoding in the tooltip', () => {
     expect(shown.tooltip).toContain('| Saved | 12.4 J | 12.4 J |\n| Share saved | 34% | 34% |');
     expect(shown.tooltip).toContain('| Completions | 12 | 2 |');
     expect(shown.tooltip).toContain('Last completion: 13.0 (9, 18, 12)');
-    expect(shown.tooltip).toContain('Threshold 0.80, exact decoding');
+    expect(shown.tooltip).toContain('Suggestions: Balanced. Threshold 0.80, exact decoding');
+  });
+
+  it('say what the joules of today brought', () => {
+    expect(shown.tooltip).toContain('| Characters accepted | 96 | 96 |\n| Joules per accepted character | 250 mJ | 250 mJ |');
+    const nothing = { ...totals, accepted_characters: 0 };
+    const none = present(snapshot({ status: status('ready'), energy: { ...energy, today: nothing } })).tooltip;
+    expect(none).toContain('| Characters accepted | 0 | 96 |\n| Joules per accepted character | – | 250 mJ |');
+    expect(none).toContain('Characters accepted per joule: 0\\.00\\.');
+    const before = { ...nothing, completions: 0, energy_joules: 0 };
+    expect(present(snapshot({ status: status('ready'), today: before })).tooltip).not.toContain('per joule');
+  });
+
+  it('compare it with asking always, where that was measured, and label an estimate', () => {
+    const compared = presentWith(snapshot({ status: status('ready'), energy }), suggestions);
+    const sentence = 'Characters accepted per joule: 4.00; asking always: 1.25 (on held-out code, estimated from CPU time).';
+    expect(compared.label).toContain(sentence);
+    expect(compared.tooltip).toContain(escapeMarkdown(sentence));
+    expect(shown.tooltip).not.toContain('asking always');
   });
 
   it('show the result of checks at full depth, and its effect', () => {
@@ -125,11 +145,13 @@ describe('the status item', () => {
     ['a document of a chosen language, switched off', 'python', false, true],
     ['no such document, switched off', 'go', false, false],
     ['a front that is about to start', 'python', true, false],
-  ])('is visible before a front has started only where suggestions are off, with %s', (_, languageId, enabled, isShown) => {
+  ])('is visible before a front has started only where suggestions are off, with %s', async (_, languageId, enabled, isShown) => {
     workspace.textDocuments.push({ uri: { scheme: 'file' }, languageId });
     const item = { ...window.createStatusBarItem(), show: vi.fn() };
     vi.spyOn(window, 'createStatusBarItem').mockReturnValue(item);
-    new StatusItem(new Store({ ...defaults, enabled })).dispose();
+    const drawn = new StatusItem(new Store({ ...defaults, enabled }), () => Promise.resolve(UNCALIBRATED));
+    await vi.waitFor(() => expect(item.text).not.toBe(''));
+    drawn.dispose();
     expect(item.show).toHaveBeenCalledTimes(isShown ? 1 : 0);
   });
 });

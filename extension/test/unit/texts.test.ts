@@ -6,7 +6,7 @@ import { renderReport } from '../../src/report/html';
 import { carbon, joules, mean, percent, threshold, wattHours, whole } from '../../src/state/format';
 import { entries } from '../../src/status/menu';
 import { page } from '../../src/threshold/page';
-import { defaults, totals } from './samples';
+import { defaults, suggestions, totals } from './samples';
 
 describe('figures', () => {
   it.each([
@@ -78,12 +78,12 @@ describe('the energy report', () => {
     by_language: [{ ...totals, language: '<script>' }],
     by_model: [{ ...totals, model: 'gemma' }],
   };
-  const html = renderReport(report, { style: 'style.css', script: 'report.js', nonce: 'n1', cspSource: 'csp', gridIntensity: 500 });
+  const html = renderReport(report, { style: 'style.css', script: 'report.js', nonce: 'n1', cspSource: 'csp', gridIntensity: 500, suggestions: null });
 
   it('has totals, days and languages, and the source of the figures', () => {
     expect(html).toContain('<strong>12.4 J</strong> saved today in 12 completions: 34% of the energy at full depth.');
     const once = { ...report, today: { ...totals, completions: 1 } };
-    expect(renderReport(once, { style: '', script: '', nonce: '', cspSource: '', gridIntensity: 500 })).toContain('in 1 completion:');
+    expect(renderReport(once, { style: '', script: '', nonce: '', cspSource: '', gridIntensity: 500, suggestions: null })).toContain('in 1 completion:');
     expect(html).toContain('2026-01-02');
     expect(html).toContain('estimated from CPU time');
   });
@@ -91,9 +91,20 @@ describe('the energy report', () => {
   it('converts joules with 3.6 MJ per kilowatt-hour and the current grid intensity', () => {
     const large = renderReport(
       { ...report, all: { ...totals, energy_joules: 7.2e6, saved_joules: -3.6e6 } },
-      { style: '', script: '', nonce: '', cspSource: '', gridIntensity: 500 },
+      { style: '', script: '', nonce: '', cspSource: '', gridIntensity: 500, suggestions: null },
     );
     expect(large).toContain('2.00 kWh used (1.00 kg CO₂e), \u22121.00 kWh saved (\u2212500 g CO₂e), at 500 g per kWh');
+  });
+
+  it('says what the joules brought, also where nothing was accepted', () => {
+    const options = { style: '', script: '', nonce: '', cspSource: '', gridIntensity: 500, suggestions };
+    const mixed = renderReport({ ...report, all: { ...totals, accepted_characters: 0 } }, options);
+    expect(mixed).toContain('Characters accepted per joule: 4.00; asking always: 1.25 (on held-out code, estimated from CPU time).');
+    const cells = [...mixed.matchAll(/<tr>(.*?)<\/tr>/g)].map((row) => [...row[1]!.matchAll(/<t[hd][^>]*>(.*?)<\/t[hd]>/g)].map((cell) => cell[1]));
+    const column = (name: string) => cells[0]!.indexOf(name);
+    expect([column('Characters accepted'), column('Joules per accepted character')]).not.toContain(-1);
+    const [today, all] = cells.slice(1).map((row) => [row[column('Characters accepted')], row[column('Joules per accepted character')]]);
+    expect([today, all]).toEqual([['96', '250 mJ'], ['0', '–']]);
   });
 
   it('gives the charts the figures of the tables', () => {
@@ -105,7 +116,7 @@ describe('the energy report', () => {
 
   it('has no charts before the first completion', () => {
     const none = { ...totals, completions: 0, energy_joules: 0, saved_joules: 0, source: null };
-    const empty = renderReport({ today: none, all: none, by_day: [], by_language: [], by_model: [] }, { style: '', script: '', nonce: '', cspSource: '', gridIntensity: 500 });
+    const empty = renderReport({ today: none, all: none, by_day: [], by_language: [], by_model: [] }, { style: '', script: '', nonce: '', cspSource: '', gridIntensity: 500, suggestions: null });
     expect(empty).toContain('No completions today.');
     expect(empty).not.toContain('<canvas');
   });
@@ -121,13 +132,19 @@ describe('pages', () => {
     const html = page({ nonce: 'n1', cspSource: 'csp', script: 's.js', style: 's.css' });
     expect(html).toContain(`content="default-src 'none'; style-src csp; script-src 'nonce-n1'"`);
     expect(html.match(/<script/g)).toHaveLength(1);
-    expect(html).toContain('<label for="threshold">');
+    expect(html).toContain('<label for="suggestions">');
+    expect(html).toMatch(/<details id="advanced">[^]*<label for="threshold">[^]*<\/details>/); // closed
     expect(html).toContain('<p id="no-effect" role="status" hidden>'); // a status region: it appears without a user action
+    expect(html).toContain('type="range" min="0" max="2" step="1"');
     expect(html).toContain('type="range" min="0.5" max="1" step="0.01"');
   });
 });
 
 describe('the menu', () => {
+  it('shows the stop', () => {
+    expect(entries({ ...defaults, suggestions: 'sure' })[0]).toMatchObject({ label: '$(settings) Set Threshold', description: 'Sure' });
+  });
+
   it('turns suggestions on or off', () => {
     expect(entries(defaults).map(({ label }) => label)).toContain('$(circle-slash) Turn Off');
     expect(entries({ ...defaults, enabled: false }).map(({ label }) => label)).toContain('$(play) Turn On');

@@ -62,6 +62,8 @@ export const workspace = {
   }),
 };
 
+export const Uri = { joinPath: (...parts: readonly unknown[]) => parts.join('/') };
+
 export enum ProgressLocation {
   Notification = 15,
 }

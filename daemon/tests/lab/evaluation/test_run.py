@@ -28,6 +28,8 @@ PARAMS: CompletionParams = {
     "single_line": True,
     "max_lines": 1,
     "max_prompt_tokens": 256,
+    "stop": 0.0,
+    "prior": 0.0,
 }
 ROWS = [Row(str(i), "python", f"x{i} = ", "", "1", tokenised=False) for i in range(4)]
 
@@ -75,6 +77,8 @@ def test_another_run_is_refused(runtime: Runtime, tmp_path: Path) -> None:
     for rows in (ROWS, corrected):
         with pytest.raises(Problem, match="another run"):
             run(runtime, rows, tmp_path)
+    with pytest.raises(Problem, match="another run"):
+        evaluate(runtime, ROWS[:2], {**PARAMS, "stop": "sure"}, lambda _: None, tmp_path)
 
 
 def test_at_full_depth_every_layer_runs_and_nothing_is_saved(runtime: Runtime) -> None:

@@ -50,25 +50,27 @@ export async function typeHead(workbench) {
   written += 1;
   await workbench.newLine();
   await workbench.type(`\n\ndef ${name}${round === 0 ? '' : `_${round + 1}`}(${parameters}):\n    return`);
-  return parameters;
 }
 
 /** Types a function's head and accepts the suggestion, so that the model can continue the file. */
 export async function suggest({ workbench }, beforeTab = () => undefined) {
-  const parameters = await typeHead(workbench);
-  await ghostOrTypeMore(workbench, ` ${parameters.slice(0, 3)}`);
+  await typeHead(workbench);
+  await ghostOrAsk(workbench);
   const ghost = await workbench.ghost();
   await beforeTab();
   await workbench.page.keyboard.press('Tab');
   return ghost;
 }
 
-/** Waits for a suggestion. If the model had none at this key, typing more makes another request. */
-export async function ghostOrTypeMore(workbench, more) {
+/** Trigger Inline Suggestion: this always asks, and at full length. */
+export const ask = (workbench) => workbench.page.keyboard.press('Alt+Backslash');
+
+/** Waits for a suggestion. Where the model was not sure enough of one, asks for it. */
+export async function ghostOrAsk(workbench) {
   try {
     await workbench.waitForGhost(COMPLETION_MS / 3);
   } catch {
-    await workbench.type(more);
+    await ask(workbench);
     await workbench.waitForGhost(COMPLETION_MS);
   }
 }
@@ -91,9 +93,18 @@ export async function completeAndRead(context) {
   );
 }
 
+/** The threshold view, with the exit threshold unfolded. */
+export async function advanced(workbench) {
+  const frame = await workbench.webview('#threshold');
+  if (!(await frame.locator('#threshold').isVisible())) {
+    await frame.locator('#advanced > summary').click();
+  }
+  return frame;
+}
+
 export async function slideTo(context, value) {
   const { workbench } = context;
-  const frame = await workbench.webview('#threshold');
+  const frame = await advanced(workbench);
   await frame.locator('#threshold').fill(String(value));
   await until(`settings.json has threshold ${value}`, () => workbench.userSetting('greenCode.threshold') === value);
   assert.equal(await frame.locator('#value').textContent(), value.toFixed(2));

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import fs from 'node:fs';
 
 import { until } from '../harness.mjs';
-import { figures, ghostOrTypeMore, ITEM, ready, READY_MS, suggest, typeHead } from './common.mjs';
+import { figures, ghostOrAsk, ITEM, ready, READY_MS, suggest, typeHead } from './common.mjs';
 
 export const steps = [
   {
@@ -82,6 +82,14 @@ export const steps = [
     },
   },
   {
+    name: 'Reset Gate says that it is done',
+    run: async ({ workbench }) => {
+      await workbench.command('Green Code: Reset Gate');
+      await workbench.notification('The gate was reset').waitFor({ timeout: 15_000 });
+      await workbench.dismissNotifications();
+    },
+  },
+  {
     name: 'Diagnose shows the output of doctor, and offers to copy it',
     run: async ({ workbench }) => {
       await workbench.command('Green Code: Diagnose');
@@ -123,7 +131,7 @@ export const steps = [
       await workbench.openFile('Shapes.java', 'class Shapes {\n    static int square(int side) {\n        return side * side;\n    }\n');
       await workbench.newLine();
       await workbench.type('    static int rectangle(int width, int height) {\n        return');
-      await ghostOrTypeMore(workbench, ' wid');
+      await ghostOrAsk(workbench);
       const ghost = await workbench.ghost();
       await workbench.saved();
       await workbench.command('View: Close Editor');

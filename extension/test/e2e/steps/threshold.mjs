@@ -1,25 +1,56 @@
-/** The slider, the presets and the quick pick. A step throws, or returns a detail to print. */
+/** The stops, the exit threshold with its presets, and the quick pick. A step throws, or returns a detail to print. */
 import assert from 'node:assert/strict';
 
 import { until } from '../harness.mjs';
 import { greenCodeProcesses } from '../processes.mjs';
-import { completeAndRead, slideTo } from './common.mjs';
+import { advanced, completeAndRead, slideTo } from './common.mjs';
+
+/** Opens the quick pick, and from its last entry the exit thresholds. */
+async function pickExitThreshold(workbench) {
+  await workbench.command('Green Code: Set Threshold (Quick Pick)');
+  await workbench.choose('Exit threshold', { title: 'Green Code: Suggestions' });
+}
+
+const nameOf = (slider) => slider.evaluate((element) => element.labels[0].textContent);
 
 export const steps = [
   {
-    name: 'Set Threshold opens the slider',
-    run: async ({ workbench }) => {
+    name: 'Set Threshold opens the stops, and Advanced the exit threshold',
+    run: async ({ workbench, picture }) => {
       await workbench.command('Green Code: Set Threshold');
-      const frame = await workbench.webview('#threshold');
+      const frame = await workbench.webview('#suggestions');
+      await until('the slider shows the stop', async () => (await frame.locator('#stop').textContent()) === 'Balanced');
+      assert.equal(await nameOf(frame.locator('#suggestions')), 'Suggestions');
+      assert.equal(await frame.locator('#threshold').isVisible(), false);
+      await picture('stops');
+      await advanced(workbench);
       await until('the slider shows the setting', async () => (await frame.locator('#value').textContent()) === '0.80');
-      const name = await frame.locator('#threshold').evaluate((slider) => slider.labels[0].textContent);
-      assert.equal(name, 'Exit threshold');
+      assert.equal(await nameOf(frame.locator('#threshold')), 'Exit threshold');
+    },
+  },
+  {
+    name: 'the stops are set with the keyboard and by the quick pick, and have the figures of the bundle',
+    run: async ({ workbench, stub }) => {
+      const frame = await workbench.webview('#suggestions');
+      const slider = frame.locator('#suggestions');
+      await slider.press('ArrowRight');
+      await until('settings.json has sure', () => workbench.userSetting('greenCode.suggestions') === 'sure');
+      assert.match(await slider.getAttribute('aria-valuetext'), /^Sure\. /);
+      if (stub) {
+        assert.equal(await frame.locator('#comparison').textContent(), '5.0 times less energy per accepted character than asking always.');
+        assert.deepEqual(await frame.locator('#figures tr').first().locator('th, td').allTextContents(), ['Characters accepted', '42%', '23%']);
+        assert.equal(await frame.locator('#outcomes .here').count(), 2);
+      }
+      await workbench.command('Green Code: Set Threshold (Quick Pick)');
+      await workbench.choose('Balanced', { title: 'Green Code: Suggestions' });
+      await until('settings.json has balanced', () => workbench.userSetting('greenCode.suggestions') === 'balanced');
+      await until('the slider follows', async () => (await frame.locator('#stop').textContent()) === 'Balanced');
     },
   },
   {
     name: 'the view says that only fast decoding uses the threshold, and selects it',
     run: async ({ workbench }) => {
-      const frame = await workbench.webview('#threshold');
+      const frame = await advanced(workbench);
       await frame.locator('#no-effect', { hasText: 'Decoding is exact' }).waitFor();
       await frame.locator('#use-fast').click();
       await until('settings.json has fast decoding', () => workbench.userSetting('greenCode.decoding') === 'fast');
@@ -53,9 +84,9 @@ export const steps = [
     },
   },
   {
-    name: 'the slider works with the keyboard',
+    name: 'the exit threshold works with the keyboard',
     run: async ({ workbench }) => {
-      const frame = await workbench.webview('#threshold');
+      const frame = await advanced(workbench);
       await frame.locator('#threshold').press('ArrowRight');
       await until('one step', () => workbench.userSetting('greenCode.threshold') === 0.51);
     },
@@ -64,7 +95,7 @@ export const steps = [
     name: 'the presets of the bundle are buttons and rows',
     when: ({ stub }) => stub,
     run: async ({ workbench }) => {
-      const frame = await workbench.webview('#threshold');
+      const frame = await advanced(workbench);
       const saver = frame.locator('#presets button', { hasText: 'Saver' });
       await saver.click();
       await until('settings.json has the preset', () => workbench.userSetting('greenCode.threshold') === 0.6);
@@ -73,7 +104,7 @@ export const steps = [
       assert.equal(await frame.locator('#here').textContent(), here);
       assert.equal(await frame.locator('#threshold').getAttribute('aria-valuetext'), `0.60. ${here}`);
       assert.equal(await frame.locator('#curve circle').count(), 5); // three thresholds, full depth, and the current value
-      await workbench.command('Green Code: Set Threshold (Quick Pick)');
+      await pickExitThreshold(workbench);
       await workbench.choose('Quality', { title: 'Green Code: Threshold' });
       await until('settings.json has the other', () => workbench.userSetting('greenCode.threshold') === 0.95);
       await frame.locator('#presets button[aria-pressed=true]', { hasText: 'Quality' }).waitFor();
@@ -83,7 +114,7 @@ export const steps = [
     name: 'the quick pick sets a number and rejects a wrong one, and the slider follows',
     run: async ({ workbench }) => {
       const frame = await workbench.webview('#threshold');
-      await workbench.command('Green Code: Set Threshold (Quick Pick)');
+      await pickExitThreshold(workbench);
       await workbench.choose('Enter a number', { title: 'Green Code: Threshold' });
       await workbench.enter('7', 'A number between');
       await workbench.page.locator('.quick-input-message', { hasText: 'outside the range' }).waitFor();
@@ -96,7 +127,7 @@ export const steps = [
     name: 'the quick pick sets full depth',
     run: async (context) => {
       const { workbench } = context;
-      await workbench.command('Green Code: Set Threshold (Quick Pick)');
+      await pickExitThreshold(workbench);
       await workbench.choose('Full depth', { title: 'Green Code: Threshold' });
       await until('settings.json has 1', () => workbench.userSetting('greenCode.threshold') === 1);
       const after = await completeAndRead(context);

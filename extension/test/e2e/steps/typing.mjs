@@ -1,8 +1,9 @@
 /** Suggestions while typing, and the figures. A step throws, or returns a detail to print. */
 import assert from 'node:assert/strict';
+import fs from 'node:fs';
 
 import { until } from '../harness.mjs';
-import { figures, ghostOrTypeMore, ITEM, ready, suggest, typeHead } from './common.mjs';
+import { ask, COMPLETION_MS, figures, ghostOrAsk, ITEM, ready, suggest, typeHead } from './common.mjs';
 
 export const steps = [
   {
@@ -28,11 +29,15 @@ export const steps = [
     name: 'a suggestion always continues the text: typed along, accepted by word, undone',
     when: ({ stub }) => !stub, // the stub's suggestions do not continue the text
     run: async ({ workbench }) => {
-      const parameters = await typeHead(workbench);
-      await ghostOrTypeMore(workbench, ` ${parameters.slice(0, 3)}`);
-      const ghost = await workbench.ghost();
-      assert.ok(ghost.trim().length > 3, JSON.stringify(ghost));
-      const shows = (rest) => until(`the ghost is ${JSON.stringify(rest)}`, async () => (await workbench.ghost()) === rest);
+      const firstLine = async () => (await workbench.ghost()).split('\n')[0];
+      await typeHead(workbench);
+      await ghostOrAsk(workbench);
+      await ask(workbench); // what is shown while typing may be a single word
+      const ghost = await until('a suggestion of two words', async () => {
+        const shown = await firstLine();
+        return /\S\s+\S/.test(shown) ? shown : null;
+      }, COMPLETION_MS);
+      const shows = (rest) => until(`the ghost is ${JSON.stringify(rest)}`, async () => (await firstLine()) === rest);
       await workbench.type(ghost.slice(0, 2));
       await shows(ghost.slice(2));
       await workbench.page.keyboard.press('Backspace');
@@ -47,10 +52,23 @@ export const steps = [
       await shows(ghost.slice(1 + word.length));
       await workbench.page.keyboard.press('Control+Z');
       await until('the word is gone again', async () => (await workbench.saved()) === before);
-      await until('nothing but the rest is shown', async () => ['', ghost.slice(1)].includes(await workbench.ghost()));
+      await until('nothing but the rest is shown', async () => ['', ghost.slice(1)].includes(await firstLine()));
       await workbench.page.keyboard.press('Control+Shift+Z');
       await workbench.type(ghost.slice(1 + word.length));
       return JSON.stringify({ ghost, word });
+    },
+  },
+  {
+    name: 'Alt+\\ asks where suggestions come on request only',
+    run: async ({ workbench }) => {
+      const file = workbench.settingsFile('User');
+      const before = fs.readFileSync(file, 'utf8');
+      fs.writeFileSync(file, JSON.stringify({ ...JSON.parse(before), 'greenCode.trigger': 'manual' }));
+      await typeHead(workbench);
+      await assert.rejects(workbench.waitForGhost(2500), 'a suggestion that nobody asked for');
+      await ask(workbench);
+      await workbench.waitForGhost(COMPLETION_MS);
+      fs.writeFileSync(file, before);
     },
   },
   {
@@ -73,7 +91,7 @@ export const steps = [
       await tooltip.waitFor({ timeout: 10_000 });
       await picture('tooltip');
       const text = await tooltip.textContent();
-      for (const part of ['Today', 'Session', 'Last completion', 'Threshold 0.80', 'exact decoding', 'Energy Report']) {
+      for (const part of ['Today', 'Session', 'Last completion', 'Characters accepted', 'Suggestions: Balanced', 'Threshold 0.80', 'exact decoding', 'Energy Report']) {
         assert.ok(text.includes(part), `no ${part} in ${text}`);
       }
       await workbench.page.mouse.move(600, 300);

@@ -1,0 +1,159 @@
+"""Suggestions from records: what a policy shows at each cursor position, and what that costs.
+
+A policy is two rules over records. One may refuse a request when its prompt has been through `refusal_depth` layers. The other
+estimates, token by token, the probability that all text so far is right, and ends the suggestion before the first token with which that
+falls under `stop`. What was shown at one place changes what is asked at the next, as in service; the cache keeps what it has.
+
+Work is counted as one forward pass a token, without drafts, and priced as in service.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from green_code.decoding.stop_rules import Situation
+from green_code.energy.meters import DEFAULT_WATTS_PER_CORE
+from green_code.lsp.prompt import SUFFIX_CHARACTERS
+from green_code.models.backend import SMALL_BATCH
+from green_code.models.vocabulary import Vocabulary, text_of
+from green_code.work import Prices, Work, full_depth_work
+from green_code_lab.replay.records import MAX_LINES, Records
+from green_code_lab.replay.typist import Answer
+
+_LOOKED_BACK = 1000  # characters; the stop rules need the cursor's line
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Per request of records: what a policy shows and computes.
+
+    `texts`: "" where it shows nothing. `passes`: forward passes, the refused token's included. `refused`: with the prompt at the refusal depth.
+    `right`: that the file goes on with the text. `agreed`: tokens whose text the file goes on with, from the first on.
+    """
+
+    texts: list[str]
+    passes: np.ndarray
+    refused: np.ndarray
+    right: np.ndarray
+
+
+class Replayer:
+    """Records, with what does not depend on a policy computed once.
+
+    Args:
+        prices: joules of a unit of work. layers: of the model.
+    """
+
+    def __init__(self, records: Records, vocabulary: Vocabulary, prices: Prices, layers: int) -> None:
+        self.records, self.vocabulary, self.prices, self.layers = records, vocabulary, prices, layers
+        self._first = {span: int(i) for i, span in reversed(list(enumerate(records.span.tolist())))}
+
+    @cached_property
+    def texts(self) -> list[str]:
+        """Each request's whole text, which no rule has cut."""
+        found = []
+        for i in range(len(self.records)):
+            tokens = self.records.tokens[self.records.starts[i] : self.records.starts[i + 1]]
+            data = b"".join(self.vocabulary.token_bytes[token] for token in tokens)
+            whole, last = (
+                text_of(data),
+                int(self.records.characters[self.records.starts[i + 1] - 1]) if len(tokens) else 0,
+            )
+            found.append(whole[len(whole) - last :] if last else "")
+        return found
+
+    @cached_property
+    def agreed_characters(self) -> np.ndarray:
+        """(N,) how many characters of the whole text the file goes on with."""
+        found = np.zeros(len(self.records), np.int32)
+        for i, text in enumerate(self.texts):
+            span = self.records.spans[self.records.span[i]]
+            offset = span.cursors[self.records.cursor[i]]
+            truth = (
+                span.text[offset : offset + len(text)] + span.after[: max(0, len(text) - len(span.text) + offset)]
+            )[: len(text)]
+            n = 0
+            while n < len(truth) and truth[n] == text[n]:
+                n += 1
+            found[i] = n
+        return found
+
+    @cached_property
+    def token_right(self) -> np.ndarray:
+        """(M,) whether all text with this token is right."""
+        rows = np.repeat(np.arange(len(self.records)), np.diff(self.records.starts))
+        return self.records.characters <= self.agreed_characters[rows]
+
+    @cached_property
+    def situations(self) -> list[Situation]:
+        """Of each request, for the stop rules."""
+        found = []
+        for span, cursor in zip(self.records.span.tolist(), self.records.cursor.tolist(), strict=True):
+            at = self.records.spans[span]
+            prefix = at.before[-_LOOKED_BACK:] + at.text[: at.cursors[cursor]]
+            found.append(Situation.at(prefix, at.after[:SUFFIX_CHARACTERS], False, MAX_LINES))
+        return found
+
+    def suggester(self, span: int, shown: Shown, refusal_depth: int) -> _FromRecords:
+        """For one span; `shown`: of a policy over all records."""
+        return _FromRecords(self, span, shown, refusal_depth)
+
+
+class _FromRecords:
+    """Keeps the account of a cache: positions at the refusal depth and at full depth."""
+
+    def __init__(self, replayer: Replayer, span: int, shown: Shown, refusal_depth: int) -> None:
+        self._replayer, self._shown, self._depth = replayer, shown, refusal_depth
+        self._first, self._span = replayer._first[span], replayer.records.spans[span]
+        self._low = self._full = 0  # positions of the prompt that the cache holds at that depth, and at full depth
+        self._cursor = 0
+        self._agreed_to = -1  # offset to which generated tokens, which the cache holds, agree with the file
+
+    def ask(self, cursor: int, prior: float, limit: float) -> Answer:
+        records, shown = self._replayer.records, self._shown
+        i, layers, depth = self._first + cursor, self._replayer.layers, self._depth
+        prompt = int(records.prompt[i])
+        if self._span.cursors[cursor] <= self._agreed_to:
+            self._low = self._full = prompt - 1
+        else:
+            least = int(records.shared[self._first + self._cursor + 1 : i + 1].min(initial=prompt - 1))
+            self._low, self._full = min(self._low, least), min(self._full, least)
+        self._cursor = cursor
+        new_low, new_full = max(1, prompt - self._low), max(1, prompt - self._full)
+        work = Work()
+        if depth:
+            work += _layers(depth, new_low)
+        if shown.refused[i]:
+            self._low = prompt
+            passes = 0
+        else:
+            passes = int(shown.passes[i])
+            rest = full_depth_work(layers, new_full, passes, SMALL_BATCH)
+            if depth:
+                rest = rest - _layers(
+                    depth, new_full
+                )  # the lower layers: those that are new were counted, the others are there
+            work += rest
+            self._low = self._full = prompt
+            kept = max(0, passes - 1)
+            characters = records.characters[records.starts[i] : records.starts[i] + kept]
+            agreed = int(np.searchsorted(characters > self._replayer.agreed_characters[i], True))
+            self._agreed_to = self._span.cursors[cursor] + (int(characters[agreed - 1]) if agreed else 0)
+        joules = self._replayer.prices.of(work)
+        seconds = joules / DEFAULT_WATTS_PER_CORE
+        if seconds >= limit:
+            joules *= limit / seconds
+            # What was computed stays in the cache; which part of it does not matter much here.
+        return Answer(shown.texts[i], joules, seconds, passes, prior)
+
+
+def _layers(depth: int, positions: int) -> Work:
+    """`depth` layers over a batch of positions."""
+    return Work(
+        layer_batches=depth,
+        layer_positions=depth * positions,
+        small_batch_positions=depth * min(SMALL_BATCH, positions),
+    )

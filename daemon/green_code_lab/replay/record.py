@@ -1,0 +1,129 @@
+"""Recording what would be suggested, with the backend of service, on an exact KV cache that typing keeps warm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from green_code.decoding.exit_classifier import unit_rms
+from green_code.decoding.exit_policies import ExitView
+from green_code.decoding.healing import heal
+from green_code.decoding.kv_cache import KVCache
+from green_code.decoding.stop_rules import Situation, check
+from green_code.engine.loading import Runtime
+from green_code.lsp.prompt import PromptWindow
+from green_code.models.vocabulary import text_of
+from green_code.sequences import common
+from green_code.settings import PROMPT_TOKENS
+from green_code_lab.replay.records import (
+    FLOOR,
+    LINE_FLOOR,
+    LOW_DEPTHS,
+    MAX_LINES,
+    MAX_TOKENS,
+    REASONS,
+    Records,
+    write_records,
+)
+from green_code_lab.replay.spans import Span
+
+_SPANS_PER_FILE = 8
+
+
+def record_spans(
+    runtime: Runtime, spans: Sequence[Span], folder: Path, name: str, report: Callable[[str], None]
+) -> None:
+    """Into files NAME-i.npz of a few spans each; those that are there already are kept, so that a run can go on."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for start in range(0, len(spans), _SPANS_PER_FILE):
+        path = folder / f"{name}-{start:04}.npz"
+        if not path.exists():
+            recorder = _Recorder(runtime)
+            for span in spans[start : start + _SPANS_PER_FILE]:
+                recorder.span(span)
+            write_records(path, recorder.result(), runtime.weights)
+        report(f"{name}: {min(start + _SPANS_PER_FILE, len(spans))} of {len(spans)} spans")
+
+
+class _Recorder:
+    """Collects the columns of `Records`."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._spans: list[Span] = []
+        self._columns: dict[str, list[Any]] = {name: [] for name in (
+            "span", "cursor", "prompt", "shared", "final_characters", "reasons", "tokens", "log_odds", "margins", "characters",
+            "low_states", "states",
+        )}  # fmt: skip
+        self._starts = [0]
+
+    def result(self) -> Records:
+        types = {"log_odds": np.float32, "margins": np.float32, "low_states": np.float16, "states": np.float16}
+        columns = {name: np.array(values, types.get(name, np.int32)) for name, values in self._columns.items()}
+        return Records(spans=self._spans, starts=np.array(self._starts, np.int64), **columns)
+
+    @torch.inference_mode()
+    def span(self, span: Span) -> None:
+        """Every cursor position of a span, over one cache."""
+        cache, session = KVCache(self._runtime.decoder), self._runtime.new_session()
+        before, window = list[int](), PromptWindow()
+        for cursor in range(len(span.cursors)):
+            prompt_text = window.prompt(*span.document_at(cursor), PROMPT_TOKENS)
+            _, tokens = session._prompt(prompt_text.prefix, PROMPT_TOKENS)
+            prompt, required = heal(tokens, self._runtime.vocabulary)
+            cache.truncate(min(common(cache.tokens, prompt[:-1]), len(cache)))
+            cache.append(prompt[len(cache) :])
+            self._add("span", len(self._spans))
+            self._add("cursor", cursor)
+            self._add("prompt", len(prompt))
+            self._add("shared", common(before, prompt))
+            self._continue(cache, required, Situation.at(prompt_text.prefix, prompt_text.suffix, False, MAX_LINES))
+            before = prompt
+        self._spans.append(span)
+
+    def _add(self, name: str, value: Any) -> None:
+        self._columns[name].append(value)
+
+    def _continue(self, cache: KVCache, required: bytes, situation: Situation) -> None:
+        runtime, vocabulary, data = self._runtime, self._runtime.vocabulary, bytearray()
+        healed, product, text, reason, last = len(required), 1.0, "", "max_tokens", len(cache) - 1
+        low = []
+        for depth in LOW_DEPTHS:
+            low.append(unit_rms(cache.advance(last, depth, last)).numpy())
+        self._add("low_states", low)
+        for _ in range(MAX_TOKENS):
+            last = len(cache) - 1
+            cache.advance(last, runtime.layers_total, last)
+            view = ExitView(cache, last, runtime.layers_total, 0)
+            top = runtime.chooser.choose(view, required)
+            token = top.token
+            if token in vocabulary.eos:
+                reason = "end_of_text"
+                break
+            data += vocabulary.token_bytes[token]
+            earlier, text = text, text_of(bytes(data[healed:]))
+            self._add("tokens", token)
+            self._add("log_odds", top.log_odds)
+            self._add("margins", top.margin)
+            self._add("characters", len(text))
+            self._add("states", unit_rms(cache.state(last)).numpy())
+            required = runtime.chooser.left(required, token)
+            product *= top.probability
+            if stop := check(text, situation):
+                reason, length = stop
+                text = text[:length]
+                break
+            if product < FLOOR:
+                reason = "floor"
+                break
+            if "\n" in text[len(earlier) :] and (earlier + situation.line).strip() and product < LINE_FLOOR:
+                reason = "line_floor"
+                break
+            cache.append([token])
+        self._add("final_characters", len(text))
+        self._add("reasons", REASONS.index(reason))
+        self._starts.append(len(self._columns["tokens"]))

@@ -1,0 +1,84 @@
+"""Suggestions from the engine's own sessions: the replayed typing of a span is served as in the editor.
+
+Joules are those of the engine's account. A second of the engine is `DEFAULT_WATTS_PER_CORE` joules, so that a replay does not depend on what
+else the machine does.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import dataclass, field, replace
+
+from green_code.lsp.gate import Gate as FrontGate
+
+from green_code.energy.meters import DEFAULT_WATTS_PER_CORE
+from green_code.engine.loading import Runtime
+from green_code.engine.requests import completion_params
+from green_code.link.messages import Decoding
+from green_code.lsp.gate_features import Place
+from green_code.lsp.prompt import PromptWindow
+from green_code.settings import PROMPT_TOKENS, TOKENS_PER_LINE, default_settings
+from green_code_lab.replay.spans import Span
+from green_code_lab.replay.typist import Answer, Gate, Typed, always, type_span
+
+
+@dataclass(frozen=True)
+class Arm:
+    """How suggestions are computed: `stop` as in `CompletionParams`; `gated`: the bundle's gate stands before the engine."""
+
+    name: str
+    decoding: Decoding
+    policy: str = "agent"
+    threshold: float = field(default_factory=lambda: default_settings().threshold)
+    stop: float | str = 0.0
+    gated: bool = False
+
+    @property
+    def max_lines(self) -> int:
+        """Without a stop, one line: several would be wrong nearly always."""
+        return default_settings().max_lines if self.stop else 1
+
+
+def serve_span(runtime: Runtime, span: Span, arm: Arm, seed: int) -> Typed:
+    """Type a span with a session of its own."""
+    gate = _gate(runtime.model, arm, seed) if arm.gated else always
+    return type_span(span, _FromEngine(runtime, span, arm), gate, seed=seed)
+
+
+def _gate(model: str, arm: Arm, seed: int) -> Gate:
+    """The product's, with its exploration; it adapts to nobody."""
+    gate = FrontGate(random.Random(seed))
+    gate.configure(replace(default_settings(), model=model, suggestions=arm.stop, adaptive_gate=False))  # type: ignore[arg-type]
+
+    def asks(place: Place) -> tuple[bool, float]:
+        decision = gate.decide(place)
+        if decision.ask:
+            gate.asked()
+        return decision.ask, decision.log_odds
+
+    return asks
+
+
+class _FromEngine:
+    def __init__(self, runtime: Runtime, span: Span, arm: Arm) -> None:
+        self._runtime, self._span, self._session = runtime, span, runtime.new_session()
+        self._window = PromptWindow()
+        self._params = completion_params(
+            "", language=span.language, model=runtime.model, decoding=arm.decoding, policy=arm.policy, threshold=arm.threshold,
+            stop=arm.stop, max_lines=arm.max_lines, single_line=arm.max_lines == 1, max_tokens=TOKENS_PER_LINE * arm.max_lines,
+        )  # fmt: skip
+
+    def ask(self, cursor: int, prior: float, limit: float) -> Answer:
+        session, prices = self._session, self._runtime.costs.prices
+        prompt = self._window.prompt(*self._span.document_at(cursor), PROMPT_TOKENS)
+        before, most = session.work, limit * DEFAULT_WATTS_PER_CORE
+
+        def cancelled() -> str | None:
+            return "cancelled" if prices.of(session.work - before) >= most else None
+
+        result = session.complete(
+            {**self._params, "prefix": prompt.prefix, "suffix": prompt.suffix, "prior": prior}, cancelled, math.inf
+        )
+        joules = result["energy_joules"]
+        return Answer(result["text"], joules, joules / DEFAULT_WATTS_PER_CORE, result["tokens"], prior)

@@ -1,0 +1,148 @@
+"""Completions under a stop policy, from streams of tokens with given probabilities."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import pytest
+
+from green_code.decoding.generate import Generated, generate
+from green_code.decoding.kv_cache import KVCache
+from green_code.decoding.stop_rules import Situation
+from green_code.decoding.stopping import RunningProduct, StopPolicy, StopView
+from green_code.decoding.verifier import Decoded
+from tests.decoding.scripted_drafts import END_OF_TEXT, LAYERS, VOCABULARY, new_cache
+
+Part = tuple[str, float]
+"""The text of a token, or of several of which the first has the probability; and that."""
+
+
+def run(
+    parts: Sequence[Part],
+    stop: StopPolicy | None,
+    required: str = "",
+    before: str = "x = ",
+    lines: int = 1,
+    cache: KVCache | None = None,
+) -> Generated:
+    decoded = list[Decoded]()
+    for text, probability in parts:
+        tokens = VOCABULARY.encode(text) if text else [END_OF_TEXT]
+        odds = [math.log(probability / (1 - probability))] + [20.0] * (len(tokens) - 1)
+        decoded += [Decoded(token, LAYERS, each, 2) for token, each in zip(tokens, odds, strict=True)]
+    result, situation = Generated(), Situation.at(before, "", lines == 1, lines)
+    generate(
+        result, cache or new_cache([1, 5, 7]), iter(decoded), VOCABULARY, required=required.encode(), situation=situation,
+        stop=stop, max_tokens=100, deadline=math.inf,
+    )  # fmt: skip
+    return result
+
+
+PARTS = [("first", 0.9), (" +", 0.8), (" second", 0.7), (" *", 0.9), (" third", 0.5), ("\n", 0.9)]
+
+
+@pytest.mark.parametrize(
+    ("threshold", "text", "confidence"),
+    [
+        (0.0, "first + second * third", 0.9 * 0.8 * 0.7 * 0.9 * 0.5),
+        (0.2, "first + second * third", 0.9 * 0.8 * 0.7 * 0.9 * 0.5),
+        (0.3, "first + second *", 0.9 * 0.8 * 0.7 * 0.9),
+        (0.48, "first + second", 0.9 * 0.8 * 0.7),
+        (0.71, "first +", 0.9 * 0.8),
+        (0.89, "first", 0.9),
+        (0.95, "", 1.0),
+    ],
+)
+def test_a_completion_ends_where_the_running_product_falls_under_the_threshold(
+    threshold: float, text: str, confidence: float
+) -> None:
+    result = run(PARTS, RunningProduct(threshold) if threshold else None)
+    assert result.text == text
+    assert result.confidence == pytest.approx(confidence, rel=1e-6)
+    shown = len(VOCABULARY.encode(text))
+    if threshold <= 0.2:
+        assert (result.reason, result.passes) == ("end_of_line", shown + 1)
+    else:
+        assert result.reason == ("unsure" if text else "unlikely")
+        assert result.passes > len(result.tokens) >= shown, "the refused token was decoded, too"
+
+
+def test_tokens_that_only_spell_what_is_there_count_nothing() -> None:
+    """The first token goes beyond the required bytes in one case, and in the other it does not."""
+    beyond = run([("self", 0.5), (".second", 0.9)], RunningProduct(0.4), required="se")
+    assert (beyond.text, beyond.confidence) == ("lf.second", pytest.approx(0.45, rel=1e-6))
+    spelled = run([("s", 0.1), ("e", 0.1), ("l", 0.5), ("f.second", 0.9)], RunningProduct(0.4), required="se")
+    assert (spelled.text, spelled.confidence) == ("lf.second", pytest.approx(0.45, rel=1e-6))
+
+
+def test_the_end_of_the_text_is_no_part_of_it() -> None:
+    result = run([("first", 0.9), ("", 0.1)], RunningProduct(0.5))
+    assert (result.text, result.reason, result.confidence) == ("first", "end_of_text", pytest.approx(0.9, rel=1e-6))
+
+
+def test_confidence_is_that_of_the_tokens_that_are_kept() -> None:
+    result = run([("first", 0.9), ("(", 0.8), ("second", 0.9), (", ", 0.9), ("third", 0.5)], RunningProduct(0.4))
+    assert (result.text, result.reason, result.confidence) == ("first", "unsure", pytest.approx(0.9, rel=1e-6))
+
+
+TWO_LINES = [("first()", 0.9), ("\n", 0.99), ("second()", 0.5), ("\n", 0.99), ("third()", 0.99), ("\n", 0.99)]
+
+
+@pytest.mark.parametrize("before", ["", "x = "])
+def test_a_completion_goes_on_over_a_line_end_only_while_it_is_sure(before: str) -> None:
+    result = run(TWO_LINES, RunningProduct(0.2), before=before, lines=8)
+    assert (result.text, result.reason) == ("first()\nsecond()", "end_of_line")
+    assert result.confidence == pytest.approx(0.9 * 0.99 * 0.5, rel=1e-6)
+    assert run([("first()", 0.7), *TWO_LINES[1:]], RunningProduct(0.2), before=before, lines=8).text == "first()"
+    without = run(TWO_LINES, None, before=before, lines=3)
+    assert (without.text, without.reason) == ("first()\nsecond()\nthird()", "end_of_block")
+
+
+def test_leading_line_breaks_pass_where_the_line_is_blank() -> None:
+    parts = [("\n", 0.7), ("\n    ", 0.9), ("first()", 0.9), ("\n", 0.9)]
+    blank = run(parts, RunningProduct(0.2), before="    ", lines=8)
+    assert (blank.text.strip(), blank.reason) == ("first()", "end_of_line")
+    assert run(parts, RunningProduct(0.2), before="x = 1", lines=8).text == ""
+
+
+def test_blank_lines_are_no_line_ends() -> None:
+    parts = [("first()", 0.9), ("\n", 0.9), ("\n", 0.9), ("second()", 0.99), ("\n", 0.99)]
+    assert run(parts, RunningProduct(0.2), lines=8).text == "first()\n\nsecond()"
+
+
+@dataclass
+class Script:
+    """Refuses as it is told, never stops, and records what it is asked."""
+
+    refused: bool
+    refusal_depth: int | None = 2
+    views: list[StopView] = field(default_factory=list)
+    asked: list[tuple[int, int]] = field(default_factory=list)
+
+    def refuses(self, cache: KVCache, position: int) -> bool:
+        self.asked.append((position, cache.depth(position)))
+        return self.refused
+
+    def stops(self, view: StopView) -> bool:
+        self.views.append(view)
+        return False
+
+
+def test_a_policy_is_asked_at_its_depth_before_anything_is_decoded() -> None:
+    policy, cache = Script(refused=True), new_cache([1, 5, 7])
+    result = run(PARTS, policy, cache=cache)
+    assert (result.text, result.reason, result.passes, policy.views) == ("", "unlikely", 0, [])
+    assert policy.asked == [(2, 2)]
+    assert (cache.work.layer_positions, cache.work.layer_batches, cache.work.head_batches) == (2 * 3, 2, 0)
+
+
+def test_a_policy_knows_the_completion_so_far() -> None:
+    policy = Script(refused=False)
+    result = run(PARTS, policy)
+    assert result.text == "first + second * third"
+    for i, view in enumerate(policy.views):
+        assert (view.tokens, view.decoded.token) == (i, result.tokens[i])
+        assert view.text == VOCABULARY.decode(result.tokens[:i])
+    assert policy.views[-1].product == pytest.approx(0.9 * 0.8 * 0.7 * 0.9 * 0.5 * 0.9, rel=1e-6)

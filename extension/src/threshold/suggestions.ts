@@ -1,0 +1,110 @@
+/** What typing held-out code gave at each stop, and in words. From calibration.json. Must not use the editor's API. */
+import { t } from '../l10n';
+import { joules, percent, sourceText, tenths, whole } from '../state/format';
+import { STOPS, type Stop } from './stops';
+import { isNumber } from './value';
+
+/** What typing held-out code gave at one stop. */
+export interface Outcome {
+  /** Share of the typed characters that accepted suggestions wrote. */
+  readonly accepted: number;
+  /** Share of the shown suggestions that were right to their end. */
+  readonly right: number;
+  /** Per accepted character. */
+  readonly joules: number;
+  /** Suggestions shown and not accepted, per 100 typed characters. */
+  readonly rejected: number;
+}
+
+export interface Suggestions {
+  readonly files: number;
+  readonly characters: number;
+  /** Of the joules, as in `Totals`. */
+  readonly source: string;
+  /** Without gate and stop, in `exact`. */
+  readonly always: Outcome;
+  /** Ordered by stop. */
+  readonly curve: readonly Outcome[];
+  /** Of each stop that was measured. */
+  readonly stops: Readonly<Partial<Record<Stop, Outcome>>>;
+}
+
+interface OutcomeJson {
+  readonly stop?: unknown;
+  readonly accepted?: unknown;
+  readonly right?: unknown;
+  readonly joules_per_character?: unknown;
+  readonly rejected_per_100?: unknown;
+}
+
+export interface SuggestionsJson {
+  readonly reference?: { readonly files?: unknown; readonly characters?: unknown; readonly energy_source?: unknown };
+  readonly always?: OutcomeJson;
+  readonly curve?: readonly OutcomeJson[];
+  readonly presets?: Partial<Record<Stop, OutcomeJson>>;
+}
+
+/** Null where the reference or asking always is missing: there would be nothing to compare with. */
+export function parseSuggestions(json: SuggestionsJson | undefined): Suggestions | null {
+  const { files, characters, energy_source: source } = json?.reference ?? {};
+  const always = outcome(json?.always);
+  if (always === null || !isNumber(files) || !isNumber(characters) || typeof source !== 'string') {
+    return null;
+  }
+  const measured = (json?.curve ?? []).filter((point): point is OutcomeJson & { readonly stop: number } => isNumber(point.stop));
+  const stops = STOPS.map((stop) => [stop, outcome(json?.presets?.[stop])] as const);
+  return {
+    files,
+    characters,
+    source,
+    always,
+    curve: measured.toSorted((a, b) => a.stop - b.stop).map(outcome).filter((point) => point !== null),
+    stops: Object.fromEntries(stops.filter(([, point]) => point !== null)),
+  };
+}
+
+function outcome({ accepted, right, joules_per_character: perCharacter, rejected_per_100: rejected }: OutcomeJson = {}): Outcome | null {
+  const isComplete = isNumber(accepted) && isNumber(right) && isNumber(perCharacter) && perCharacter > 0 && isNumber(rejected);
+  return isComplete ? { accepted, right, joules: perCharacter, rejected } : null;
+}
+
+/** The names of an outcome's figures. */
+export const figureNames = (): readonly string[] => [
+  t('Characters accepted'),
+  t('Suggestions right'),
+  t('Joules per accepted character'),
+  t('Rejected per 100 characters'),
+];
+
+/** In the order of their names. */
+export const figuresOf = (outcome: Outcome): readonly string[] => [
+  percent(outcome.accepted),
+  percent(outcome.right),
+  joules(outcome.joules),
+  tenths(outcome.rejected),
+];
+
+export function outcomeText({ accepted, right, joules: perCharacter, rejected }: Outcome): string {
+  return t('{accepted} of the characters accepted, {right} of the suggestions right, {joules} per accepted character, {rejected} rejected per 100 characters.', {
+    accepted: percent(accepted),
+    right: percent(right),
+    joules: joules(perCharacter),
+    rejected: tenths(rejected),
+  });
+}
+
+export function comparison(outcome: Outcome, always: Outcome): string {
+  const times = always.joules / outcome.joules;
+  return times >= 1
+    ? t('{times} times less energy per accepted character than asking always.', { times: tenths(times) })
+    : t('{times} times more energy per accepted character than asking always.', { times: tenths(1 / times) });
+}
+
+/** How the outcomes were obtained. */
+export function basis({ files, characters, source }: Suggestions): string {
+  return t('Measured by typing held-out code (files: {files}, characters: {characters}). Energy: {source}.', {
+    files: whole(files),
+    characters: whole(characters),
+    source: sourceText(source),
+  });
+}
