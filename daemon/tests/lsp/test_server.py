@@ -280,7 +280,7 @@ async def test_the_real_engine_with_a_tiny_random_model(editor: Editor) -> None:
     """The whole chain: front, engine, decoder. Random weights: any text will do, and so will none."""
     await editor.start({"model": "tiny-random"})
     editor.open("def add(a, b):\n    return a\n\nprint(add(1, \n")
-    items = await editor.complete(3, 13)
+    items = await editor.complete(3, 13, kind=types.InlineCompletionTriggerKind.Invoked)
     explanation = await editor.call(messages.LSP_EXPLAIN)
     if items:
         assert explanation["last"]["text"] == items[0].insert_text and explanation["last"]["layers_total"] > 0
