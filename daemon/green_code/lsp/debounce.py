@@ -28,11 +28,15 @@ class Debounce:
     def __init__(self) -> None:
         self._intervals: deque[float] = deque(maxlen=REMEMBERED)
         self._last = float("-inf")
+        self.interval = float("inf")
+        """Seconds between the last two keys."""
 
     def key(self, now: float) -> None:
         """The text was changed."""
         interval = now - self._last
         self._last = now
+        if interval >= SHORTEST_SECONDS:
+            self.interval = interval
         if interval > PAUSE_SECONDS:
             self._intervals.clear()
         elif interval >= SHORTEST_SECONDS:  # also drops the interval of a clock that went back

@@ -21,6 +21,8 @@ class Text(NamedTuple):
 
 NOTHING_YET: Final = "nothing_yet"
 
+_BY_HAND: Final = "Invoke a suggestion by hand (Alt+\\ in VS Code), or set greenCode.suggestions to eager."
+
 TEXTS: Final[dict[str, Text]] = {
     NOTHING_YET: Text("There was no request in this window yet.", "Type in a file of greenCode.languages."),
     # Why generation ended: there was a completion.
@@ -30,7 +32,10 @@ TEXTS: Final[dict[str, Text]] = {
     "repetition": Text("The model repeated itself and was stopped.", "Type a little more and try again."),
     "suffix_reached": Text("The completion ended where the text after the cursor begins.", ""),
     "end_of_text": Text("The completion ended where the model ended the file.", ""),
-    "max_tokens": Text("The completion reached its token limit.", "Raise greenCode.maxLines, at most to 8."),
+    "unsure": Text(
+        "The completion ended where what follows is too unlikely to be right.", "Accept it, and it goes on."
+    ),
+    "max_tokens": Text("The completion reached its token limit.", "Accept it, and it goes on."),
     "budget": Text(
         "The completion reached its time limit.",
         "For more speed, set greenCode.decoding to fast and lower greenCode.threshold.",
@@ -39,6 +44,8 @@ TEXTS: Final[dict[str, Text]] = {
     "cancelled": Text("The editor cancelled the request because you typed on.", "Pause for a moment."),
     "superseded": Text("A newer request replaced this one because you typed on.", "Pause for a moment."),
     "empty": Text("The model had nothing to add here.", "Type a few more characters, or move the cursor."),
+    "unlikely": Text("What the model had to add here is too unlikely to be right.", _BY_HAND),
+    "gated": Text("A suggestion here would hardly be taken, so none was made.", _BY_HAND),
     "no_context": Text("There is no text before the cursor.", "Write a line or a comment first."),
     "filtered": Text("A setting or a rule prevents suggestions here.", "See the settings under greenCode."),
     "in_comment": Text("The cursor is inside a comment.", "Switch greenCode.completeInComments on."),

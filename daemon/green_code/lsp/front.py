@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
+import random
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 from green_code.battery import Battery
 from green_code.globs import compile_glob
@@ -27,39 +27,34 @@ from green_code.link.messages import (
     WindowEnergy,
 )
 from green_code.lsp import guards
+from green_code.lsp.ahead import Ahead
 from green_code.lsp.debounce import Debounce
-from green_code.lsp.documents import Document, Encoding, Span
+from green_code.lsp.documents import Document, Encoding, Span, with_newlines
 from green_code.lsp.explain import NOTHING_YET, TEXTS, explain, last_completion
-from green_code.lsp.prompt import PromptWindow
+from green_code.lsp.gate import Decision, Gate
+from green_code.lsp.gate_features import OutcomeHistory
+from green_code.lsp.open_document import OpenDocument
+from green_code.lsp.outcomes import Outcomes, Shown
 from green_code.lsp.retention import RetentionWatch
 from green_code.lsp.supervisor import Supervisor
-from green_code.lsp.syntax import Syntax
-from green_code.lsp.type_through import TypeThrough
 from green_code.problems import Problem
 from green_code.report import Report
-from green_code.settings import PREFIX, TOKENS_PER_LINE, default_settings, parse_settings
+from green_code.settings import PREFIX, default_settings, parse_settings
 
 log = logging.getLogger(__name__)
-
-TOKENS_AT_MOST: Final = 256
 
 _WAITING: Final[tuple[State, ...]] = ("starting", "loading")
 
 
-@dataclass
-class _OpenDocument:
-    document: Document
-    window: PromptWindow = field(default_factory=PromptWindow)
-    syntax: Syntax = field(default_factory=Syntax)
-    recent: TypeThrough = field(default_factory=TypeThrough)
-    changes: int = 0
-
-
-class _Cursor(NamedTuple):
-    entry: _OpenDocument
+@dataclass(frozen=True)
+class _Cursor:
+    entry: OpenDocument
     line: int
-    before: str  # the line up to the cursor
+    index: int
+    automatic: bool
     params: CompletionParams
+    before: str  # the line up to the cursor
+    changes: int
 
 
 class Front:
@@ -68,16 +63,20 @@ class Front:
     Args:
         send_status: shows the window's state: the engine's, or `disabled` or `paused`.
         supervisor: makes the engine's supervisor from a status callback and an energy callback.
+        warn: shows a sentence to the user.
         clock: monotonic seconds; replaced in tests.
+        chance: which refusals of the gate are asked all the same; replaced in tests.
     """
 
     def __init__(
         self,
         send_status: Callable[[StatusMessage], None],
         send_energy: Callable[[WindowEnergy], None],
+        warn: Callable[[str], None] = log.warning,
         supervisor: Callable[..., Supervisor] = Supervisor,
         on_battery: Callable[[], bool] | None = None,
         clock: Callable[[], float] = time.monotonic,
+        chance: random.Random | None = None,
     ) -> None:
         self._clock = clock
         self._debounce = Debounce()
@@ -85,14 +84,19 @@ class Front:
         self._send_energy = send_energy
         self._supervisor = supervisor(self._engine_status, self._engine_energy)
         self._on_battery = on_battery or Battery()
-        self._open: dict[str, _OpenDocument] = {}
+        self._open: dict[str, OpenDocument] = {}
         self._retention = RetentionWatch(self._lines_of, self._supervisor.retained)
+        self._gate = Gate(chance or random.Random(), warn, clock)
+        self._outcomes = Outcomes(self._characters_accepted, self._outcome_known, lambda shown: self._ahead.cancel())
+        self._history = OutcomeHistory()
+        self._ahead = Ahead(self._supervisor.complete, self._on_battery)
         self._engine = StatusMessage(state="starting", message="No engine yet", progress=None, reason=None)
         self._shown: StatusMessage | None = None
         self._begun = False
         self._outcome: tuple[str, str] = ("empty", TEXTS[NOTHING_YET].sentence)
         self._last: LastCompletion | None = None
         self.settings = default_settings()
+        self._gate.configure(self.settings)
         self.encoding: Encoding = "utf-16"
         self.workspace_folders: list[str] = []
 
@@ -100,6 +104,8 @@ class Front:
     def configure(self, values: Mapping[str, Any] | None) -> list[str]:
         """Take settings, which hold from the next request on. Returns a message for each that cannot be used."""
         self.settings, problems = parse_settings(values)
+        self._gate.configure(self.settings)
+        self._ahead.cancel()
         self._show_status()
         malformed = [glob for glob in self.settings.excluded_files if compile_glob(glob) is None]
         return problems + [
@@ -108,7 +114,7 @@ class Front:
 
     def open(self, uri: str, language: str, text: str) -> None:
         """A document was opened."""
-        self._open[uri] = _OpenDocument(Document(uri, language, text, self.encoding))
+        self._open[uri] = OpenDocument(Document(uri, language, text, self.encoding))
 
     def change(self, uri: str, span: Span | None, text: str) -> None:
         """A range of a document, or all of it, was replaced."""
@@ -116,20 +122,26 @@ class Front:
             log.warning("a change of a document that is not open")
             return
         entry.changes += 1
-        self._debounce.key(self._clock())
+        self._debounce.key(now := self._clock())
+        document = entry.document
         if span is None:
-            entry.document.replace(text)
+            document.replace(text)
             entry.window.forget()
             entry.syntax.forget()
+            self._outcomes.close_document(uri)
         else:
-            edit = entry.document.apply(span, text)
+            start = document.locate(span.start_line, span.start_units)
+            end = document.locate(span.end_line, span.end_units)
+            edit = document.apply(span, text)
             entry.window.follow(edit)
             entry.syntax.follow(edit)
             self._retention.follow(uri, edit)
+            self._outcomes.change(uri, start, end, with_newlines(text), edit, now)
 
     def close_document(self, uri: str) -> None:
         """A document was closed."""
         self._open.pop(uri, None)
+        self._outcomes.close_document(uri)
 
     # --- completions --------------------------------------------------------------------------------------
     async def complete(
@@ -143,18 +155,21 @@ class Front:
         """
         if (cursor := self._cursor(uri, line, units, automatic, list_open)) is None:
             return None
-        entry, line, before, params = cursor
+        inputs: tuple[float, ...] = ()
         try:
-            result = entry.recent.find(params)
+            result = cursor.entry.recent.find(cursor.params) or await self._ahead.answer(cursor.params)
             if result is None:
-                if automatic and await self._overtaken(entry):
+                if (decision := self._gate_open(cursor)) is None:
+                    return None
+                if automatic and await self._overtaken(cursor):
                     self._outcome = ("superseded", "")
                     return None
-                result = await self._supervisor.complete(params)
+                inputs = decision.inputs
+                cursor = replace(cursor, params={**cursor.params, "prior": decision.log_odds})
+                self._gate.asked()
+                result = await self._supervisor.complete(cursor.params)
                 if result["text"]:
-                    self._last = last_completion(params, result)
-                    if result["reason"] != "budget":  # after a time limit, the next request may give more
-                        entry.recent.add(params, result)
+                    cursor.entry.recent.add(cursor.params, result)
         except asyncio.CancelledError:
             waiting = self._engine["state"] in _WAITING
             self._outcome = ("engine_starting", self._engine["message"]) if waiting else ("cancelled", "")
@@ -164,8 +179,9 @@ class Front:
             return None
         self._outcome = (result["reason"], "")
         if not result["text"]:
+            self._gate.learn(inputs, taken=False)
             return None
-        self._retention.show(result["id"], uri, line, before, result["text"])
+        self._show(cursor, result, inputs)
         return result
 
     def _cursor(self, uri: str, line: int, units: int, automatic: bool, list_open: bool) -> _Cursor | None:
@@ -175,30 +191,84 @@ class Front:
             self._outcome = ("filtered", "The editor has not opened this document for Green Code.")
             return None
         line, index = entry.document.locate(line, units)
-        situation = self._situation(entry, line, index, automatic, list_open)
+        situation = entry.situation(
+            line, index, self.settings, self.workspace_folders, automatic, list_open, self._on_battery
+        )
         if (refused := guards.first_refusal(situation)) is not None:
             self._show_status()
             self._outcome = (refused.reason, refused.message)
             return None
-        params = self._params(entry, line, index)
+        params = entry.params(line, index, self.settings, automatic)
         if not params["prefix"].strip():
             self._outcome = ("no_context", "")
             return None
-        return _Cursor(entry, line, entry.document.lines[line][:index], params)
+        return _Cursor(entry, line, index, automatic, params, entry.document.lines[line][:index], entry.changes)
 
-    async def _overtaken(self, entry: _OpenDocument) -> bool:
+    def _gate_open(self, cursor: _Cursor) -> Decision | None:
+        """The gate's decision, or None if it does not ask."""
+        entry, line, params = cursor.entry, cursor.line, cursor.params
+        history = self._history.at(entry.document.uri, line, params["prefix"], self._clock())
+        place = entry.place(line, cursor.index, params["suffix"], self._debounce.interval, history)
+        decision = self._gate.decide(place, cursor.automatic)
+        if decision.ask:
+            return decision
+        self._outcome = (
+            "gated",
+            f"Suggestions here would be taken in {decision.probability:.0%} of cases, as the gate expects; "
+            f"with greenCode.suggestions at {self.settings.suggestions} it asks from {decision.bound:.0%} on.",
+        )
+        return None
+
+    def _show(self, cursor: _Cursor, result: CompletionResult, inputs: tuple[float, ...]) -> None:
+        """The editor shows a suggestion."""
+        entry, params = cursor.entry, cursor.params
+        shown = Shown(
+            row_id=result["id"],
+            uri=entry.document.uri,
+            line=cursor.line,
+            before=cursor.before,
+            prefix=params["prefix"],
+            text=result["text"],
+            inputs=inputs,
+            since=self._clock(),
+        )
+        if self._outcomes.show(shown, is_current=entry.changes == cursor.changes):
+            self._last = last_completion(params, result)
+        self._ahead.shown(params, result, lambda: self._outcomes.is_visible(shown.row_id), entry.recent.add)
+
+    async def _overtaken(self, cursor: _Cursor) -> bool:
         """Wait for the debounce; whether the document or the settings changed meanwhile."""
-        changes, settings = entry.changes, self.settings
+        entry, settings = cursor.entry, self.settings
         if (seconds := self._debounce.wait_seconds(self._clock())) > 0:
             await asyncio.sleep(seconds)
         is_open = self._open.get(entry.document.uri) is entry
-        return entry.changes != changes or not is_open or self.settings is not settings
+        return entry.changes != cursor.changes or not is_open or self.settings is not settings
 
-    def accepted(self, row_id: str) -> None:
-        """The user accepted a completion."""
-        self._supervisor.accepted(row_id)
-        self._retention.accept(row_id)
+    # --- what becomes of suggestions ----------------------------------------------------------------------
+    def accepted(self, row_id: str, characters: int | None = None) -> None:
+        """The user accepted a suggestion: so many characters of it, or all that is left."""
+        self._outcomes.accept(row_id, characters, self._clock())
 
+    def _characters_accepted(self, shown: Shown, characters: int) -> None:
+        self._supervisor.accepted(shown.row_id, characters)
+        self._retention.accept(shown.row_id, shown.uri, shown.line, shown.before + shown.text[: shown.counted])
+
+    def _outcome_known(self, shown: Shown, taken: bool, now: float) -> None:
+        self._gate.learn(shown.inputs, taken)
+        self._history.record(shown.uri, shown.line, shown.prefix, taken, now)
+
+    async def reset_gate(self) -> bool:
+        """Forget what the gate has learned about this user; returns whether there was anything.
+
+        Raises:
+            Problem: its file cannot be deleted.
+        """
+        try:
+            return self._gate.reset()
+        except OSError as error:
+            raise Problem("cache_unwritable", f"What the gate has learned cannot be deleted: {error}.") from error
+
+    # --- the window ---------------------------------------------------------------------------------------
     def explain(self) -> Explanation:
         """Why the last request gave nothing, or what it gave."""
         return explain(*self._outcome, self._last)
@@ -221,50 +291,12 @@ class Front:
     async def close(self) -> None:
         """The window closes."""
         self._retention.close()
+        self._ahead.cancel()
+        self._gate.close()
         await self._supervisor.close()
 
     def _lines_of(self, uri: str) -> list[str] | None:
         return entry.document.lines if (entry := self._open.get(uri)) is not None else None
-
-    def _situation(
-        self, entry: _OpenDocument, line: int, index: int, automatic: bool, list_open: bool
-    ) -> guards.Situation:
-        document = entry.document
-        text = document.lines[line].rstrip("\r\n")
-        return guards.Situation(
-            settings=self.settings.of_language(document.language),
-            language=document.language,
-            path=document.path,
-            workspace_folders=self.workspace_folders,
-            automatic=automatic,
-            list_open=list_open,
-            before=text[:index],
-            after=text[index:],
-            characters=document.characters,
-            nul_characters=document.nul_characters,
-            on_battery=self._on_battery,
-            inside=lambda: entry.syntax.kind_at(document.language, document.lines, line, index),
-        )
-
-    def _params(self, entry: _OpenDocument, line: int, index: int) -> CompletionParams:
-        now = self.settings
-        prompt = entry.window.prompt(entry.document.lines, line, index, now.max_prompt_tokens)
-        return CompletionParams(
-            session=f"{os.getpid()}:{entry.document.uri}",
-            prefix=prompt.prefix,
-            suffix=prompt.suffix,
-            language=entry.document.language,
-            model=now.model,
-            decoding=now.decoding,
-            policy="full" if now.decoding == "full" else "agent",
-            threshold=now.threshold,
-            max_tokens=min(TOKENS_PER_LINE * now.max_lines, TOKENS_AT_MOST),
-            single_line=now.max_lines == 1,
-            max_lines=now.max_lines,
-            max_prompt_tokens=now.max_prompt_tokens,
-            stop=now.suggestions,
-            prior=0.0,
-        )
 
     # --- status and energy --------------------------------------------------------------------------------
     def _engine_energy(self, energy: EnergyMessage) -> None:

@@ -95,7 +95,7 @@ class FrontServer(LanguageServer):
     def front(self) -> Front:
         """Created at first use, on the running loop."""
         if self._front is None:
-            self._front = Front(self._send_status, self._send_energy)
+            self._front = Front(self._send_status, self._send_energy, self._warn)
         return self._front
 
     def leave(self, exit_status: int) -> None:
@@ -158,8 +158,8 @@ def make_server() -> FrontServer:
         if not _registers_server_commands(params.capabilities):
             server.command(messages.COMMAND_ACCEPTED)(accepted_by_command)
 
-    def accepted_by_command(row_id: str) -> None:
-        server.front.accepted(row_id)
+    def accepted_by_command(row_id: str, characters: int) -> None:
+        server.front.accepted(row_id, characters)
 
     @server.feature(types.INITIALIZED)
     def initialized(params: types.InitializedParams) -> None:
@@ -185,7 +185,8 @@ def make_server() -> FrontServer:
         )
         if result is None:
             return types.InlineCompletionList(items=[])
-        accept = types.Command(title="", command=messages.COMMAND_ACCEPTED, arguments=[result["id"]])
+        arguments = [result["id"], len(result["text"])]
+        accept = types.Command(title="", command=messages.COMMAND_ACCEPTED, arguments=arguments)
         here = types.Range(start=position, end=position)
         item = types.InlineCompletionItem(insert_text=result["text"], range=here, command=accept)
         return types.InlineCompletionList(items=[item])
@@ -194,7 +195,8 @@ def make_server() -> FrontServer:
     def accepted(params: Any) -> None:
         values = plain(params)
         if isinstance(values, dict) and isinstance(values.get("id"), str):
-            server.front.accepted(values["id"])
+            characters = values.get("characters")
+            server.front.accepted(values["id"], characters if type(characters) is int else None)
 
     @server.feature(messages.LSP_EXPLAIN)
     def explain(params: Any) -> Any:
@@ -208,6 +210,10 @@ def make_server() -> FrontServer:
     async def restart_engine(params: Any) -> Any:
         await _or_request_failed(server.front.restart_engine())
         return {}
+
+    @server.feature(messages.LSP_RESET_GATE)
+    async def reset_gate(params: Any) -> Any:
+        return {"reset": await _or_request_failed(server.front.reset_gate())}
 
     return server
 

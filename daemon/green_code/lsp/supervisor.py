@@ -85,10 +85,10 @@ class Supervisor:
         report: Report = await self._request(messages.REPORT, {}, None)
         return report
 
-    def accepted(self, row_id: str) -> None:
-        """The user accepted a completion."""
+    def accepted(self, row_id: str, characters: int) -> None:
+        """The user accepted so many more characters of a completion."""
         if self._client is not None:
-            self._client.notify(messages.ACCEPTED, {"id": row_id})
+            self._client.notify(messages.ACCEPTED, {"id": row_id, "characters": characters})
 
     def retained(self, row_id: str) -> None:
         """An accepted completion was still in the document half a minute later."""

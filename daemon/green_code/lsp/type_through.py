@@ -1,8 +1,9 @@
 """Type-through: typing along a recent suggestion, or deleting back to it, needs no engine.
 
 A suggestion stays valid while the typed text agrees with it. It is found by the text before the cursor and by all other
-parameters of the request, so a suggestion from before an edit or a change of settings is never shown. If the editor has
-closed a bracket or quote by itself, the rest of the suggestion ends before it.
+parameters of the request, so a suggestion from before an edit or a change of settings is never shown. A request by hand gets
+no suggestion that was cut; but what was asked by hand may be typed along. If the editor has closed a bracket or quote by
+itself, the rest of the suggestion ends before it.
 Must not know: documents, or when an editor sends requests.
 """
 
@@ -34,7 +35,9 @@ class TypeThrough:
         self._suggestions: deque[_Suggestion] = deque(maxlen=REMEMBERED)
 
     def add(self, params: CompletionParams, result: CompletionResult) -> None:
-        """A suggestion is shown."""
+        """A suggestion is made. If a time limit cut it, the next request may give more, so it is not remembered."""
+        if result["reason"] == "budget":
+            return
         suggestion = _Suggestion(params["prefix"], params["suffix"], _other(params), result)
         self._suggestions.appendleft(suggestion)
 
@@ -46,7 +49,7 @@ class TypeThrough:
         """The newest suggestion that continues this request's prefix, without the typed part; None: ask the engine."""
         prefix, other_params = params["prefix"], _other(params)
         for old in self._suggestions:
-            if not prefix.startswith(old.prefix) or old.other_params != other_params:
+            if not prefix.startswith(old.prefix) or not _answers(old.other_params, other_params):
                 continue
             typed, text = prefix[len(old.prefix) :], old.result["text"]
             if not text.startswith(typed):
@@ -57,8 +60,18 @@ class TypeThrough:
         return None
 
 
+def same_request(one: CompletionParams, other: CompletionParams) -> bool:
+    """Whether two requests have the same answer; the prior only says how likely it is to be taken."""
+    return {**one, "prior": 0.0} == {**other, "prior": 0.0}
+
+
 def _other(params: CompletionParams) -> dict[str, Any]:
-    return {name: value for name, value in params.items() if name not in ("prefix", "suffix")}
+    return {name: value for name, value in params.items() if name not in ("prefix", "suffix", "prior")}
+
+
+def _answers(old: dict[str, Any], new: dict[str, Any]) -> bool:
+    """Whether a suggestion with other parameters `old` may be shown for `new`; one without a stop (0) may for any stop."""
+    return old == new or (old.get("stop") == 0 and old == {**new, "stop": 0})
 
 
 def _before_closed(rest: str, typed: str, old_suffix: str, suffix: str) -> str:

@@ -39,6 +39,14 @@ def test_one_hesitation_changes_nothing() -> None:
     assert debounce.wait_seconds(now) > 0
 
 
+def test_the_interval_between_two_keys_ignores_what_one_key_does_twice() -> None:
+    assert Debounce().interval == float("inf")
+    debounce, _ = typed(0.1, 3.0, 0.001)
+    assert debounce.interval == pytest.approx(3.0)
+    debounce, _ = typed(0.3, -5.0)
+    assert debounce.interval == pytest.approx(0.3), "the clock went back"
+
+
 @given(st.lists(st.floats(-5, 5), max_size=3 * REMEMBERED), st.floats(-5, 5))
 def test_no_clock_makes_anyone_wait_long(steps: list[float], later: float) -> None:
     debounce, now = Debounce(), 0.0

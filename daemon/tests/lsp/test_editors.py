@@ -17,7 +17,7 @@ import pytest
 import pytest_asyncio
 from lsprotocol import types
 from lsprotocol.converters import get_converter
-from pygls.exceptions import JsonRpcInvalidParams
+from pygls.exceptions import JsonRpcException, JsonRpcInvalidParams
 from pytest_lsp import LanguageClient, client_capabilities, make_test_lsp_client
 from test_server import (
     FAKE,
@@ -219,7 +219,9 @@ async def test_a_command_that_cannot_be_run_is_answered_and_the_front_goes_on(ot
         await other.execute("greenCode.makeCoffee")
     with pytest.raises(JsonRpcInvalidParams):
         await other.execute(messages.COMMAND_ACCEPTED)
-    await other.execute(messages.COMMAND_ACCEPTED, "an id that no completion has")
+    with pytest.raises(JsonRpcException):
+        await other.execute(messages.COMMAND_ACCEPTED, "an id", "many")
+    await other.execute(messages.COMMAND_ACCEPTED, "an id that no completion has", 5)
     other.open("x = \n")
     assert await other.complete(0, 4)
     explanation = await other.client.protocol.send_request_async(messages.LSP_EXPLAIN, [])
@@ -238,7 +240,7 @@ def test_answers_without_a_value_have_a_result_since_helix_reads_no_others() -> 
     initialize = '{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"capabilities":{}}}'
     accepted = (
         '{"jsonrpc":"2.0","id":2,"method":"workspace/executeCommand","params":'
-        f'{{"command":"{messages.COMMAND_ACCEPTED}","arguments":["1"]}}}}'
+        f'{{"command":"{messages.COMMAND_ACCEPTED}","arguments":["1",2]}}}}'
     )
     shutdown = '{"jsonrpc":"2.0","id":3,"method":"shutdown","params":null}'
     exit_ = '{"jsonrpc":"2.0","method":"exit","params":null}'

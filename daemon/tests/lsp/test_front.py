@@ -3,23 +3,44 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from green_code.link.messages import CompletionParams, StatusMessage
+from green_code.lsp import ahead
 from green_code.lsp.documents import Span
 from green_code.lsp.front import Front
+from green_code.lsp.gate_features import NAMES
 from green_code.problems import Problem
 
 URI = "file:///home/me/a.py"
 
 
-def result(text: str = "1)", reason: str = "closing_bracket") -> dict[str, Any]:
+@pytest.fixture(autouse=True)
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Without a gate, until a test writes one."""
+    monkeypatch.setenv("GREEN_CODE_BUNDLES", str(tmp_path / "bundles"))
+    monkeypatch.setenv("GREEN_CODE_DATA_DIR", str(tmp_path / "data"))
+    return tmp_path
+
+
+def write_gate(folders: Path, bias: float) -> None:
+    """The default model's, which expects the same everywhere."""
+    bounds = {"eager": 0.1, "balanced": 0.2, "sure": 0.4}
+    gate = {"schema": 1, "features": NAMES, "weights": [0.0] * len(NAMES), "bias": bias, "bounds": bounds}
+    path = folders / "bundles" / "gemma-3-270m" / "gate.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(gate))
+
+
+def result(text: str = "1)", reason: str = "closing_bracket", row_id: str = "row") -> dict[str, Any]:
     return {
-        "id": "row",
+        "id": row_id,
         "text": text,
         "token_texts": ["1", ")"],
         "exits": [6, 12],
@@ -28,6 +49,7 @@ def result(text: str = "1)", reason: str = "closing_bracket") -> dict[str, Any]:
         "energy_source": "estimate",
         "saving": 0.4,
         "reason": reason,
+        "confidence": 0.9,
     }
 
 
@@ -38,19 +60,32 @@ class ScriptedSupervisor:
         self.on_status, self.on_energy = on_status, on_energy
         self.requests: list[CompletionParams] = []
         self.answers: list[Any] = []
+        self.cancelled = 0
         self.warmed_up: list[str] = []
+        self.taken: list[tuple[str, int]] = []
 
     async def warm_up(self, model: str) -> None:
         self.warmed_up.append(model)
 
+    def accepted(self, row_id: str, characters: int) -> None:
+        self.taken.append((row_id, characters))
+
     def retained(self, row_id: str) -> None:
+        pass
+
+    async def close(self) -> None:
         pass
 
     async def complete(self, params: CompletionParams) -> Any:
         self.requests.append(params)
         answer = self.answers.pop(0)
         if isinstance(answer, asyncio.Event):
-            await answer.wait()
+            try:
+                await answer.wait()
+            except asyncio.CancelledError:
+                self.cancelled += 1
+                raise
+            answer = self.answers.pop(0)
         for state, message in (("busy", "Completing"), ("ready", "Ready")):  # as the engine pushes them
             self.on_status({"state": state, "message": message, "progress": None, "reason": None})
         if isinstance(answer, Exception):
@@ -65,7 +100,9 @@ class Window:
         self.now = 0.0
         self.shown: list[StatusMessage] = []
         self.engine: ScriptedSupervisor = None  # type: ignore[assignment]
-        self.front = Front(self.shown.append, lambda energy: None, self._make, on_battery, clock=lambda: self.now)
+        self.front = Front(
+            self.shown.append, lambda energy: None, supervisor=self._make, on_battery=on_battery, clock=lambda: self.now
+        )
 
     def _make(self, on_status: Any, on_energy: Any) -> Any:
         self.engine = ScriptedSupervisor(on_status, on_energy)
@@ -139,7 +176,8 @@ def test_typing_along_a_suggestion_needs_no_engine() -> None:
     window.front.open(URI, "python", "print(\n")
     window.engine.answers = [result("first, second)"), result("f)")]
     assert window.complete(0, 6)["text"] == "first, second)"
-    window.front.change(URI, Span(0, 6, 0, 6), "fir")
+    for n, letter in enumerate("fir"):
+        window.front.change(URI, Span(0, 6 + n, 0, 6 + n), letter)
     assert window.complete(0, 9)["text"] == "st, second)"
     assert window.reason()[0] == "closing_bracket"
     window.front.change(URI, Span(0, 9, 0, 9), "e")
@@ -234,3 +272,148 @@ def test_the_model_is_not_loaded_ahead_where_completions_are_paused(
     window.front.configure({"pauseOnBattery": pauses})
     asyncio.run(window.front.begin())
     assert len(window.engine.warmed_up) == warms_up
+
+
+def test_the_gate_refuses_says_why_and_leaves_what_was_asked_by_hand_alone(folders: Path) -> None:
+    write_gate(folders, bias=-3.0)
+    window = Window()
+    window.front.open(URI, "python", "print(\n")
+    assert window.complete(0, 6) is None
+    explanation = window.front.explain()
+    assert explanation["reason"] == "gated" and "5%" in explanation["message"] and "20%" in explanation["message"]
+    assert "eager" in explanation["action"] and "by hand" in explanation["action"]
+    window.engine.answers = [result("1, 2)")]
+    assert window.complete(0, 6, automatic=False)["text"] == "1, 2)"
+    [params] = window.engine.requests
+    assert params["stop"] == 0.0 and params["prior"] == pytest.approx(-3.0)
+    window.front.change(URI, Span(0, 6, 0, 6), "1")
+    assert window.complete(0, 7)["text"] == ", 2)", "typing along it needs no gate"
+    window.front.configure({"suggestions": "eager", "enabled": False})
+    assert window.complete(0, 7) is None and window.reason()[0] == "disabled", "guards come first"
+
+
+def test_an_automatic_request_has_the_stop_and_the_gates_opinion(folders: Path) -> None:
+    write_gate(folders, bias=1.5)
+    window = Window()
+    window.front.configure({"suggestions": "sure"})
+    window.front.open(URI, "python", "print(\n")
+    window.engine.answers = [result(), result("1, 2)", row_id="long")]
+    assert window.complete(0, 6)
+    assert window.engine.requests[0]["stop"] == "sure" and window.engine.requests[0]["prior"] == pytest.approx(1.5)
+    assert window.complete(0, 6, automatic=False)["text"] == "1, 2)", "by hand is not answered by what was cut"
+
+
+def test_what_becomes_of_suggestions_reaches_the_engine_and_the_gate(folders: Path) -> None:
+    write_gate(folders, bias=0.0)
+    window = Window()
+    window.front.open(URI, "python", "x = \ny = \nz = \n")
+    window.engine.answers = [result("first + second", row_id="a"), result("no", row_id="b")]
+    window.engine.answers += [result("", "unlikely")] * 2
+
+    async def use() -> None:
+        assert await window.front.complete(URI, 0, 4, True)
+        window.now += 1.0
+        window.front.change(URI, Span(0, 4, 0, 4), "first")
+        window.front.change(URI, Span(0, 9, 0, 9), " + second")
+        window.front.accepted("a", 14)
+        window.now += 1.0
+        assert await window.front.complete(URI, 1, 4, True)
+        window.now += 1.0
+        window.front.change(URI, Span(1, 4, 1, 4), "z")
+        assert await window.front.complete(URI, 2, 4, True) is None
+        await window.front.complete(URI, 2, 4, False)
+        await window.front.close()
+
+    asyncio.run(use())
+    assert window.engine.taken == [("a", 5), ("a", 9)]
+    priors = [params["prior"] for params in window.engine.requests]
+    assert priors[0] == 0 < priors[1] and priors[3] < priors[2] < priors[1], "one taken, one not, one not worth showing"
+    assert window.reason()[0] == "unlikely"
+    assert list((folders / "data").glob("gate-*.json")), "what was learned is saved when the window closes"
+
+
+def test_the_rest_is_there_when_a_suggestion_that_was_cut_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ahead, "READ_SECONDS", 0.0)
+    window = Window()
+    window.front.open(URI, "python", "x = \ny\n")
+    window.engine.answers = [result("first", "unsure", "a"), result("(1)", row_id="b")]
+
+    async def use() -> None:
+        assert await window.front.complete(URI, 0, 4, True)
+        await asyncio.sleep(0.01)
+        assert len(window.engine.requests) == 2
+        window.front.change(URI, Span(0, 4, 0, 4), "first")
+        window.front.accepted("a", 5)
+        found = await window.front.complete(URI, 0, 9, True)
+        assert found is not None and found["text"] == "(1)" and found["id"] == "b"
+        last = window.front.explain()["last"]
+        assert last is not None and last["text"] == "(1)"
+        assert len(window.engine.requests) == 2
+
+    asyncio.run(use())
+
+
+def test_reset_gate_forgets_what_was_learned(folders: Path) -> None:
+    write_gate(folders, bias=0.0)
+    window = Window()
+    window.front.open(URI, "python", "x = \n")
+    window.engine.answers = [result("", "unlikely")] * 10
+
+    async def use() -> float:
+        for _ in range(9):
+            await window.front.complete(URI, 0, 4, False)
+        assert list((folders / "data").glob("gate-*.json"))
+        assert await window.front.reset_gate() and not await window.front.reset_gate()
+        await window.front.complete(URI, 0, 4, False)
+        return window.engine.requests[-1]["prior"]
+
+    assert asyncio.run(use()) == 0 > window.engine.requests[-2]["prior"]
+    assert not list((folders / "data").glob("gate-*.json"))
+
+
+def test_the_gate_never_falls_silent(folders: Path) -> None:
+    write_gate(folders, bias=-9.0)
+    window = Window()
+    window.front.open(URI, "python", "x = \n")
+    window.engine.answers = [result("", "unlikely")] * 100
+    for _ in range(300):
+        window.complete(0, 4)
+    assert 300 // 26 <= len(window.engine.requests) < 30
+
+
+def test_a_suggestion_that_the_text_has_overtaken_says_nothing_about_the_user(folders: Path) -> None:
+    write_gate(folders, bias=0.0)
+    window = Window()
+    window.front.open(URI, "python", "x = \n")
+
+    async def type_on() -> None:
+        may_answer = asyncio.Event()
+        window.engine.answers = [may_answer, result("first"), result("other", row_id="b"), result("third", row_id="c")]
+        request = asyncio.ensure_future(window.front.complete(URI, 0, 4, True))
+        await asyncio.sleep(0)
+        window.front.change(URI, Span(0, 4, 0, 4), "z")
+        may_answer.set()
+        await request
+        window.now += 1.0
+        window.front.change(URI, Span(0, 5, 0, 5), "(")
+        await window.front.complete(URI, 0, 6, True)
+        await window.front.complete(URI, 0, 6, False)
+
+    asyncio.run(type_on())
+    assert [params["prior"] for params in window.engine.requests] == [0.0, 0.0, 0.0]
+
+
+def test_off_means_off_for_the_next_suggestion_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ahead, "READ_SECONDS", 0.0)
+    window = Window()
+    window.front.open(URI, "python", "x = \n")
+
+    async def switch_off() -> None:
+        window.engine.answers = [result("first", "unsure"), asyncio.Event()]
+        await window.front.complete(URI, 0, 4, True)
+        await asyncio.sleep(0.01)
+        window.front.configure({"enabled": False})
+        await asyncio.sleep(0.01)
+        assert window.engine.cancelled == 1
+
+    asyncio.run(switch_off())

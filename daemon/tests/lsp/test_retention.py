@@ -8,7 +8,7 @@ import pytest
 
 from green_code.lsp import retention
 from green_code.lsp.documents import Document, Span
-from green_code.lsp.retention import REMEMBERED, RetentionWatch
+from green_code.lsp.retention import RetentionWatch
 
 URI = "file:///a.py"
 
@@ -36,19 +36,16 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_text_that_stays_is_retained_also_far_below_its_old_line(end: str) -> None:
     text = "return x\n    + 1"
     window = Window(end.join(["def f(x):", "    " + text.replace("\n", end), ""]))
-    window.watch.show("a", URI, 1, "    ", text)
-    window.watch.accept("a")
+    window.watch.accept("a", URI, 1, "    " + text)
     window.edit(Span(0, 0, 0, 0), f"import os{end}" * 50)
     await asyncio.sleep(0.05)
     assert window.retained == ["a"]
 
 
 @pytest.mark.asyncio
-async def test_text_that_was_changed_deleted_or_never_accepted_is_not_retained() -> None:
+async def test_text_that_was_changed_is_not_retained() -> None:
     window = Window("x = first()\ny = second()\n")
-    window.watch.show("a", URI, 0, "x = ", "first()")
-    window.watch.show("b", URI, 1, "y = ", "second()")
-    window.watch.accept("a")
+    window.watch.accept("a", URI, 0, "x = first()")
     window.edit(Span(0, 4, 0, 9), "other")
     await asyncio.sleep(0.05)
     assert window.retained == []
@@ -57,8 +54,7 @@ async def test_text_that_was_changed_deleted_or_never_accepted_is_not_retained()
 @pytest.mark.asyncio
 async def test_a_bracket_is_that_bracket_and_not_any() -> None:
     window = Window("print(x\nf(y)\n")
-    window.watch.show("a", URI, 0, "print(x", ")")
-    window.watch.accept("a")  # and what it gave was taken back at once
+    window.watch.accept("a", URI, 0, "print(x)")  # and what it gave was taken back at once
     await asyncio.sleep(0.05)
     assert window.retained == []
 
@@ -66,8 +62,7 @@ async def test_a_bracket_is_that_bracket_and_not_any() -> None:
 @pytest.mark.asyncio
 async def test_the_same_text_far_away_is_another() -> None:
     window = Window("x\n" * 40 + "call()\n")
-    window.watch.show("a", URI, 0, "", "call()")
-    window.watch.accept("a")
+    window.watch.accept("a", URI, 0, "call()")
     await asyncio.sleep(0.05)
     assert window.retained == []
 
@@ -75,21 +70,21 @@ async def test_the_same_text_far_away_is_another() -> None:
 @pytest.mark.asyncio
 async def test_of_a_closed_document_or_window_nothing_is_known() -> None:
     window = Window("x = call()\n")
-    window.watch.show("a", URI, 0, "", "call()")
-    window.watch.accept("a")
+    window.watch.accept("a", URI, 0, "call()")
     window.document = None
     await asyncio.sleep(0.05)
     assert window.retained == []
     again = Window("x = call()\n")
-    again.watch.show("a", URI, 0, "x = ", "call()")
-    again.watch.accept("a")
+    again.watch.accept("a", URI, 0, "x = call()")
     again.watch.close()
     await asyncio.sleep(0.05)
     assert again.retained == []
 
 
-def test_memory_is_bounded() -> None:
-    window = Window("x\n")
-    for n in range(3 * REMEMBERED):
-        window.watch.show(str(n), URI, 0, "", "x")
-    assert len(window.watch._suggestions) == REMEMBERED
+@pytest.mark.asyncio
+async def test_of_words_that_are_accepted_one_by_one_the_last_counts() -> None:
+    window = Window("x = first second third\n")
+    window.watch.accept("a", URI, 0, "x = first")
+    window.watch.accept("a", URI, 0, "x = first second other")
+    await asyncio.sleep(0.05)
+    assert window.retained == []

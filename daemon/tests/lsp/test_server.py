@@ -137,7 +137,9 @@ async def test_a_completion_its_acceptance_and_its_explanation(editor: Editor) -
     assert item.range == types.Range(here, here)
     assert item.command is not None and item.command.command == messages.COMMAND_ACCEPTED
     assert item.command.arguments is not None
-    editor.client.protocol.notify(messages.LSP_ACCEPTED, {"id": item.command.arguments[0]})
+    row_id, characters = item.command.arguments
+    assert characters == len(" + 1")
+    editor.client.protocol.notify(messages.LSP_ACCEPTED, {"id": row_id, "characters": characters})
     await editor.until(lambda: editor.energies and editor.energies[-1]["session"]["accepted"] == 1)
     energy = editor.energies[-1]
     assert energy["today"]["completions"] == 1 and energy["last_exits"] == [6, 12]
@@ -228,6 +230,7 @@ async def test_restart_engine_and_a_dead_engine(editor: Editor) -> None:
     assert explanation["reason"] in ("model_missing", "internal_error", "engine_lost") and explanation["message"]
     assert "error" in [status["state"] for status in editor.statuses]
     assert await editor.call(messages.LSP_RESTART_ENGINE) == {}
+    assert await editor.call(messages.LSP_RESET_GATE) == {"reset": False}, "there is nothing to forget"
 
 
 def run_front(sent: bytes) -> subprocess.CompletedProcess[bytes]:
@@ -277,7 +280,7 @@ async def test_the_real_engine_with_a_tiny_random_model(editor: Editor) -> None:
     """The whole chain: front, engine, decoder. Random weights: any text will do, and so will none."""
     await editor.start({"model": "tiny-random"})
     editor.open("def add(a, b):\n    return a\n\nprint(add(1, \n")
-    items = await editor.complete(3, 13)
+    items = await editor.complete(3, 13, kind=types.InlineCompletionTriggerKind.Invoked)
     explanation = await editor.call(messages.LSP_EXPLAIN)
     if items:
         assert explanation["last"]["text"] == items[0].insert_text and explanation["last"]["layers_total"] > 0
@@ -294,7 +297,8 @@ async def test_the_real_engine_with_a_tiny_random_model(editor: Editor) -> None:
 async def test_the_default_model_completes_and_reports_energy(editor: Editor) -> None:
     await editor.start({})
     editor.open("names = load_names()\nfor name in")
-    answer = await asyncio.wait_for(editor.request(1, 11), FIRST_START_SECONDS)
+    by_hand = types.InlineCompletionTriggerKind.Invoked
+    answer = await asyncio.wait_for(editor.request(1, 11, kind=by_hand), FIRST_START_SECONDS)
     assert "names" in answer.items[0].insert_text
     last = (await editor.call(messages.LSP_EXPLAIN))["last"]
     assert last["layers_total"] == 18 and last["energy_joules"] > 0

@@ -1,0 +1,92 @@
+"""An open document with what the front keeps for it, and what it says about a cursor in it.
+
+Must not know: who asks, or what is done with it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from green_code.link.messages import CompletionParams
+from green_code.lsp.documents import Document, with_newlines
+from green_code.lsp.gate_features import LOOKED_BACK, History, Place
+from green_code.lsp.guards import Situation
+from green_code.lsp.prompt import PromptWindow
+from green_code.lsp.syntax import Syntax
+from green_code.lsp.type_through import TypeThrough
+from green_code.settings import TOKENS_PER_LINE, Settings
+
+TOKENS_AT_MOST: Final = 256
+
+
+@dataclass
+class OpenDocument:
+    """One open document; `changes` counts its edits."""
+
+    document: Document
+    window: PromptWindow = field(default_factory=PromptWindow)
+    syntax: Syntax = field(default_factory=Syntax)
+    recent: TypeThrough = field(default_factory=TypeThrough)
+    changes: int = 0
+
+    def situation(
+        self,
+        line: int,
+        index: int,
+        settings: Settings,
+        workspace_folders: Sequence[str],
+        automatic: bool,
+        list_open: bool,
+        on_battery: Callable[[], bool],
+    ) -> Situation:
+        """What the guards check."""
+        document = self.document
+        text = document.lines[line].rstrip("\r\n")
+        return Situation(
+            settings=settings.of_language(document.language),
+            language=document.language,
+            path=document.path,
+            workspace_folders=workspace_folders,
+            automatic=automatic,
+            list_open=list_open,
+            before=text[:index],
+            after=text[index:],
+            characters=document.characters,
+            nul_characters=document.nul_characters,
+            on_battery=on_battery,
+            inside=lambda: self.syntax.kind_at(document.language, document.lines, line, index),
+        )
+
+    def params(self, line: int, index: int, settings: Settings, automatic: bool) -> CompletionParams:
+        """The request for the engine. One by hand has no stop, so it gives the full length."""
+        prompt = self.window.prompt(self.document.lines, line, index, settings.max_prompt_tokens)
+        return CompletionParams(
+            session=f"{os.getpid()}:{self.document.uri}",
+            prefix=prompt.prefix,
+            suffix=prompt.suffix,
+            language=self.document.language,
+            model=settings.model,
+            decoding=settings.decoding,
+            policy="full" if settings.decoding == "full" else "agent",
+            threshold=settings.threshold,
+            max_tokens=min(TOKENS_PER_LINE * settings.max_lines, TOKENS_AT_MOST),
+            single_line=settings.max_lines == 1,
+            max_lines=settings.max_lines,
+            max_prompt_tokens=settings.max_prompt_tokens,
+            stop=settings.suggestions if automatic else 0.0,
+            prior=0.0,
+        )
+
+    def place(self, line: int, index: int, suffix: str, pause_seconds: float, history: History) -> Place:
+        """What the gate sees."""
+        lines = self.document.lines
+        parts, characters, first = [lines[line][:index]], index, line
+        while first > 0 and characters < LOOKED_BACK:
+            first -= 1
+            parts.append(lines[first])
+            characters += len(lines[first])
+        prefix = with_newlines("".join(reversed(parts)))
+        return Place(self.document.language, prefix, suffix, line, len(lines), pause_seconds, history)
