@@ -63,9 +63,7 @@ def prompt_layer_positions(layers: int, positions: int) -> int:
     return layers * positions - max(0, positions - 1)
 
 
-def full_depth_work(
-    layers: int, new_prompt_positions: int, passes: int, small_batch: int, resumed: int = 0
-) -> Work:
+def full_depth_work(layers: int, new_prompt_positions: int, passes: int, small_batch: int, resumed: int = 0) -> Work:
     """A request at full depth with the same cache: one forward pass over the prompt, then one for each token.
 
     Args:

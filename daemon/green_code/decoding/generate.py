@@ -56,6 +56,7 @@ def generate(
     vocabulary: Vocabulary,
     *,
     required: bytes,
+    prompt_length: int,
     situation: Situation,
     stop: StopPolicy | None,
     max_tokens: int,
@@ -64,12 +65,12 @@ def generate(
     """Take tokens from `stream` into `result`, which holds what was done even when interrupted.
 
     Args:
-        cache: holds the prompt; `stream` decodes behind it.
+        cache: holds the prompt in its first `prompt_length` positions; `stream` decodes behind it.
         required: bytes that come first (token healing) and are no part of the text.
         situation: the cursor, for the stop rules. stop: None: these alone end the completion.
         deadline: on `time.monotonic()`'s clock; no token is begun after it.
     """
-    if stop is not None and _refuses(stop, cache):
+    if stop is not None and _refuses(stop, cache, prompt_length - 1):
         result.reason = "unlikely"
         return
     data, product = bytearray(), 1.0
@@ -104,10 +105,10 @@ def generate(
             break
 
 
-def _refuses(stop: StopPolicy, cache: KVCache) -> bool:
-    """Brings the prompt's last position to the policy's depth, and asks it."""
-    if stop.refusal_depth is None:
+def _refuses(stop: StopPolicy, cache: KVCache, position: int) -> bool:
+    """Brings the prompt's last position to the policy's depth, and asks it; where the position is deeper, the work is done."""
+    depth = stop.refusal_depth
+    if depth is None or cache.depth(position) > depth:
         return False
-    position = len(cache) - 1
-    cache.advance(position, stop.refusal_depth, position)
+    cache.advance(position, depth, position)
     return stop.refuses(cache, position)

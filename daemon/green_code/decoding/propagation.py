@@ -73,13 +73,17 @@ class PropagatingKVCache(KVCache):
 
     def depth(self, position: int) -> int:
         depth = super().depth(position)
-        return min(depth, self.prefill_exit) if self._count_propagated(position, position + 1) else depth
+        return min(depth, self.prefill_exit) if self.is_propagated(position) else depth
+
+    def is_propagated(self, position: int) -> bool:
+        """Whether it stays at the prefill exit, and gives no token."""
+        return self._count_propagated(position, position + 1) > 0
 
     # --- refinements of the exact cache ----------------------------------------------------------------------
 
     def _check(self, position: int, depth: int) -> None:
         super()._check(position, depth)
-        if depth > self.prefill_exit and self._count_propagated(position, position + 1):
+        if depth > self.prefill_exit and self.is_propagated(position):
             raise ValueError(f"position {position} is propagated from depth {self.prefill_exit}, below {depth}")
 
     def _span_ends(self, depth: int) -> set[int]:

@@ -8,7 +8,7 @@ two nearly equally likely tokens may change places.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import zip_longest
 
@@ -20,17 +20,35 @@ from green_code.decoding.verifier import Decoded, Verifier
 
 
 def decode(
-    cache: KVCache, drafter: Drafter, verifier: Verifier, required: bytes = b"", max_tokens: int | None = None
+    cache: KVCache,
+    drafter: Drafter,
+    verifier: Verifier,
+    required: bytes = b"",
+    max_tokens: int | None = None,
+    resumed: Sequence[int] | None = None,
 ) -> Iterator[Decoded]:
-    """Tokens behind the cache's last position, as many as the model has positions for.
+    """Tokens behind a prompt that the cache holds, as many as the model has positions for.
 
     In `exact` a token's depth is that of the exit whose draft was accepted, and L for all others; state and log-odds are those
     of the last layer.
 
     Args:
         required: bytes that the first tokens must spell (token healing). max_tokens: nothing is drafted beyond.
+        resumed: None where a layer must run before the first token. Else the prompt's last position can be decoded as it is, and
+            so can these tokens of an earlier completion, which the cache holds behind it.
     """
     observer, taken = RoundObserver(drafter.book, cache, verifier.policy), 0
+    if resumed is not None:
+        start = len(cache) - 1 - len(resumed)
+        verified = verifier.verify(cache, start, required, resumed)
+        cache.truncate(start + len(verified))
+        if drafter.lookup is not None:
+            drafter.lookup.document.extend([each.token for each in verified])
+        taken = len(verified)
+        for decoded in verified:
+            required = verifier.chooser.left(required, decoded.token)
+            yield decoded
+        cache.append([verified[-1].token])
     while True:
         start, verified = len(cache) - 1, list[Decoded]()
         room = cache.decoder.config.max_positions - len(cache)
@@ -38,7 +56,7 @@ def decode(
         observer.begin()
         try:
             drafts, unsure = drafter.draft(cache, observer, required, limit)
-            verified = verifier.verify(cache, start, required, drafts)
+            verified = verifier.verify(cache, start, required, [draft.token for draft in drafts])
         finally:  # an interrupted round has cost something, too
             observer.end(interrupted=not verified)
         cache.truncate(start + len(verified))

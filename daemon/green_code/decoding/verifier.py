@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from green_code.decoding.draft import Draft
 from green_code.decoding.exit_policies import ExitView, Policy
 from green_code.decoding.healing import Chooser
 from green_code.decoding.kv_cache import KVCache
@@ -36,23 +35,23 @@ class Verifier:
     def __init__(self, policy: Policy, chooser: Chooser) -> None:
         self.policy, self.chooser = policy, chooser
 
-    def verify(self, cache: KVCache, start: int, required: bytes, drafts: Sequence[Draft]) -> list[Decoded]:
+    def verify(self, cache: KVCache, start: int, required: bytes, drafts: Sequence[int]) -> list[Decoded]:
         """Decode behind position `start` and behind each draft, which follow it in the cache, up to the first rejected draft.
 
-        Positions at which the policy has not exited advance together from exit to exit. Where exits drafted, the policy must
-        have none: the drafts' positions are deeper than `start` and keep the states that drafting computed.
+        Positions at which the policy has not exited advance together from exit to exit; those that are deeper already keep their
+        states.
 
         Args:
-            required: bytes that the first tokens must spell.
+            required: bytes that the first tokens must spell. drafts: tokens.
         """
         layers, spelled = cache.decoder.config.layers, [required]
         for draft in drafts:
-            spelled.append(self.chooser.left(spelled[-1], draft.token))
+            spelled.append(self.chooser.left(spelled[-1], draft))
         decoded: list[Decoded | None] = [None] * (len(cache) - start)
         for depth in (*self.policy.exits, layers):
-            advancing = [i for i, each in enumerate(decoded) if each is None]
+            advancing = [i for i, each in enumerate(decoded) if each is None and cache.depth(start + i) <= depth]
             if not advancing:
-                break
+                continue
             # Positions between these that have exited go along.
             cache.advance(start + advancing[-1], depth, start + advancing[0])
             read_top = _batched_top_tokens(cache, [start + i for i in advancing], depth)
@@ -67,7 +66,7 @@ class Verifier:
                         continue
                 top = self.chooser.choose(view, spelled[i])
                 decoded[i] = Decoded(top.token, depth, top.log_odds, start + i)
-                if i < len(drafts) and top.token != drafts[i].token:
+                if i < len(drafts) and top.token != drafts[i]:
                     del decoded[i + 1 :]
                     break
         return [each for each in decoded if each is not None]

@@ -56,23 +56,30 @@ class RequestAccount:
         full_depth: of the requests before.
     """
 
-    def __init__(self, cache: KVCache, shared: int, reused: int, full_depth: FullDepthCache) -> None:
-        self._cache, self._before = cache, cache.work.copy()
+    def __init__(
+        self, cache: KVCache, prompt_length: int, shared: int, reused: int, full_depth: FullDepthCache
+    ) -> None:
+        self._cache, self._before, self._prompt_length = cache, cache.work.copy(), prompt_length
         self._prompt_before = cache.layer_positions_before(reused)
+        if full_depth.complete < prompt_length:
+            shared = min(shared, prompt_length - 1)  # it would still have to run the last position
         self._shared, self._known = shared, full_depth.first(shared)
+        self._behind = max(0, full_depth.complete - prompt_length)
         self.full_depth = full_depth
         """What full depth's cache holds; after `close`, this request included."""
 
-    def close(self, prices: Prices, prompt_length: int, passes: int, interrupted: bool) -> Figures:
+    def close(self, prices: Prices, computed: bool, passes: int, resumed: int, interrupted: bool) -> Figures:
         """
         Args:
-            prices: in joules. prompt_length: 0: nothing was computed, and the cache holds another prompt.
-            passes: the tokens that were decoded, the end of the text included. interrupted: or refused before the first token.
+            prices: in joules. computed: False: nothing was, and the cache holds another prompt.
+            passes: the tokens that were decoded, the end of the text included. resumed: of the tokens, those that the cache held.
+            interrupted: or refused before the first token.
         """
         cache, known, layers = self._cache, self._known, self._cache.decoder.config.layers
         work = cache.work - self._before
-        prompt_layers = cache.layer_positions_before(prompt_length) - self._prompt_before if prompt_length else 0
-        full_work = full_depth_work(layers, prompt_length - self._shared, passes, SMALL_BATCH)
+        prompt_layers = cache.layer_positions_before(self._prompt_length) - self._prompt_before if computed else 0
+        new_positions, resumed = self._prompt_length - self._shared, min(resumed, self._behind)
+        full_work = full_depth_work(layers, new_positions, passes, SMALL_BATCH, resumed)
         if passes:
             full_work = replace(full_work, layer_positions=full_work.layer_positions + known.uncounted(layers))
             self.full_depth = FullDepthCache(complete=len(cache))

@@ -5,11 +5,12 @@ Must not know: connections, other sessions, editors.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from green_code.decoding.drafter import Drafter
+from green_code.decoding.drafter import MAX_DRAFTS, Drafter
 from green_code.decoding.exit_policies import Full, Policy
 from green_code.decoding.generate import Generated, ends_completion, generate
 from green_code.decoding.healing import heal
@@ -21,7 +22,7 @@ from green_code.decoding.stop_rules import Situation
 from green_code.decoding.verifier import Decoded, Verifier
 from green_code.engine.accounting import Figures, FullDepthCache, RequestAccount
 from green_code.engine.interfaces import Cancelled
-from green_code.link.messages import CompletionParams, CompletionResult
+from green_code.link.messages import CompletionParams, CompletionResult, Decoding
 from green_code.sequences import common
 from green_code.work import Work
 
@@ -83,22 +84,22 @@ class Session:
         runtime, cache = self._runtime, self._cache
         policy = runtime.policy(params)
         wall, cpu = time.monotonic(), time.process_time()
-        earlier, tokens = self._prompt(params["prefix"], params["max_prompt_tokens"])
+        earlier, tokens = self.window_tokens(params["prefix"], params["max_prompt_tokens"])
         prompt, required = heal(tokens, runtime.vocabulary)
         blank = not params["prefix"].strip()
         propagates = bool(policy.exits) and params["decoding"] != "exact"
-        shared = common(cache.tokens, prompt[:-1])
+        shared = common(cache.tokens, prompt)
         if not (propagates or blank):
             cache.drop_propagated()
-        reused = min(shared, len(cache))
-        account = RequestAccount(cache, shared, reused, self._full_depth)
+        reused, resumed = self._held(prompt, shared, policy, params["decoding"])
+        account = RequestAccount(cache, len(prompt), shared, reused, self._full_depth)
         generated = Generated()
         if blank:
             generated.reason = "no_context"
         else:
             cache.interrupt = lambda: _raise_if(cancelled())
             try:
-                cache.truncate(reused)
+                cache.truncate(reused + len(resumed or ()))
                 cache.append(prompt[reused:])
                 if propagates:
                     cache.propagate_before(len(prompt) - EXACT_TAIL)
@@ -108,9 +109,10 @@ class Session:
                 generate(
                     generated,
                     cache,
-                    self._stream(params, policy, situation, required),
+                    self._stream(params, policy, situation, required, resumed),
                     runtime.vocabulary,
                     required=required,
+                    prompt_length=len(prompt),
                     situation=situation,
                     stop=runtime.stop(params),
                     max_tokens=params["max_tokens"],
@@ -125,13 +127,36 @@ class Session:
                     self.lookup.remember(prompt, generated.tokens)
         interrupted = generated.reason in ("cancelled", "superseded")
         without_token = interrupted or not (blank or generated.passes)
-        figures = account.close(runtime.costs.prices, 0 if blank else len(prompt), generated.passes, without_token)
+        again = common(resumed or (), generated.tokens)
+        figures = account.close(runtime.costs.prices, not blank, generated.passes, again, without_token)
         self._full_depth = account.full_depth
         seconds = time.monotonic() - wall, time.process_time() - cpu
         return self._result(generated, figures, len(prompt), reused, interrupted, *seconds)
 
+    def _held(
+        self, prompt: Sequence[int], shared: int, policy: Policy, decoding: Decoding
+    ) -> tuple[int, list[int] | None]:
+        """How many positions of a prompt are kept; and `resumed` of `speculative.decode`, which these are.
+
+        While a word is typed, token healing takes it back each time, so that the prompt stays the same.
+        """
+        cache, last = self._cache, len(prompt) - 1
+        if min(shared, len(cache)) <= last:
+            return min(shared, len(cache)), None
+        decoding_depths = {self._runtime.layers_total, *(policy.exits if decoding == "fast" else ())}
+        if cache.depth(last) in decoding_depths:
+            behind = itertools.takewhile(lambda i: cache.depth(i) in decoding_depths, range(last + 1, len(cache)))
+            return len(prompt), [cache.tokens[i] for i in itertools.islice(behind, MAX_DRAFTS)]
+        lowest = min(policy.exits, default=self._runtime.layers_total)
+        return (len(prompt) if cache.depth(last) <= lowest and not cache.is_propagated(last) else last), None
+
     def _stream(
-        self, params: CompletionParams, policy: Policy, situation: Situation, required: bytes
+        self,
+        params: CompletionParams,
+        policy: Policy,
+        situation: Situation,
+        required: bytes,
+        resumed: Sequence[int] | None,
     ) -> Iterator[Decoded]:
         """Tokens behind the prompt that the cache holds. In `exact` the policy's exits draft, in `fast` they decide."""
         runtime, vocabulary, chooser = self._runtime, self._runtime.vocabulary, self._runtime.chooser
@@ -143,7 +168,7 @@ class Session:
                 self.book, self.lookup, drafting, chooser, lambda token: ends_completion(token, vocabulary, situation)
             )
         verifier = Verifier(deciding, chooser)
-        return decode(self._cache, drafter, verifier, required, params["max_tokens"])
+        return decode(self._cache, drafter, verifier, required, params["max_tokens"], resumed)
 
     def _index(self, earlier: Sequence[int], prompt: Sequence[int], suffix: str) -> None:
         """Bring prompt lookup's indexes up to date. Typing leaves the lines after the cursor's as they are."""
@@ -155,7 +180,7 @@ class Session:
         self.lookup.document.follow(prompt)
         self.lookup.around(earlier, self._suffix[1])
 
-    def _prompt(self, prefix: str, limit: int) -> tuple[list[int], list[int]]:
+    def window_tokens(self, prefix: str, limit: int) -> tuple[list[int], list[int]]:
         """Tokens before the window, and those of the window, which ends at the cursor.
 
         Where the text is cut, the cut moves in steps of half a window, so that typing does not shift it.

@@ -146,7 +146,9 @@ def summary(arm: str, own: Sequence[Sums], full: Sequence[Sums], exact: Sequence
             return float(other_joules / other_accepted / (joules / accepted))
 
         def more(drawn: Sequence[tuple[Sums, Sums]]) -> float:
-            return sum(mine["accepted"] for mine, _ in drawn) / max(1, sum(other["accepted"] for _, other in drawn))
+            return float(
+                sum(mine["accepted"] for mine, _ in drawn) / max(1, sum(other["accepted"] for _, other in drawn))
+            )
 
         return interval_figure(pairs, cheaper, seed), interval_figure(pairs, more, seed)
 

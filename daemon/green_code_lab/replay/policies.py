@@ -20,7 +20,7 @@ _END_OF_TEXT = REASONS.index("end_of_text")
 
 def probabilities(records: Records) -> np.ndarray:
     """(M,) of the chosen tokens."""
-    return 1 / (1 + np.exp(-records.log_odds.astype(np.float64)))
+    return np.asarray(1 / (1 + np.exp(-records.log_odds.astype(np.float64))))
 
 
 def request_of_token(records: Records) -> np.ndarray:
