@@ -7,8 +7,9 @@ from functools import cached_property
 
 from green_code.decoding.exit_classifier import ExitClassifier, load_exit_classifier
 from green_code.decoding.ngram_table import NgramTable, read_ngram_table
+from green_code.decoding.stop_network import StopNetwork, load_stop_network
 from green_code.models.adapters import Adapters, read_adapters, read_part
-from green_code.models.bundle import AGENT, NGRAMS, Bundle
+from green_code.models.bundle import AGENT, NGRAMS, STOP_AGENT, Bundle
 from green_code.models.families import ModelConfig
 from green_code.models.vocabulary import Vocabulary
 from green_code.problems import Problem
@@ -21,6 +22,7 @@ class BundleContents:
     bundle: Bundle | None = None
     classifier: ExitClassifier | None = None
     ngrams: NgramTable | None = None
+    stop_network: StopNetwork | None = None
 
     @cached_property
     def adapters(self) -> Adapters:
@@ -45,6 +47,12 @@ class BundleContents:
                 "bundle_invalid",
                 f"bundle {bundle.name}: its agent is for width {classifier.width}, exits {bundle.exits}, the model has width {config.width} and {config.layers} layers; retrain with `green-code train`.",
             )
+        stopping = self.stop_network
+        if stopping and (stopping.width != config.width or stopping.depth >= config.layers):
+            raise Problem(
+                "bundle_invalid",
+                f"bundle {bundle.name}: its stop agent is for width {stopping.width} and layer {stopping.depth}, the model has width {config.width} and {config.layers} layers; retrain with `green-code train stops`.",
+            )
         if self.ngrams is not None and self.ngrams.vocabulary_digest != vocabulary.digest:
             raise Problem(
                 "bundle_invalid",
@@ -64,4 +72,5 @@ def read_contents(bundle: Bundle | None) -> BundleContents:
         bundle,
         load_exit_classifier(agent, bundle.exits) if agent is not None else None,
         read_part(bundle, NGRAMS, read_ngram_table),
+        load_stop_network(stopping) if (stopping := bundle.part(STOP_AGENT)) is not None else None,
     )

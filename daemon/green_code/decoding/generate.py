@@ -23,24 +23,24 @@ from green_code.models.vocabulary import Vocabulary, text_of
 class Generated:
     """A completion, finished or interrupted. `exits[i]` is the depth that decoded token i (see `speculative.decode`); `passes` counts the tokens
     that were decoded, the end of the text and the one that a stop policy refused included: full depth needs a forward pass for
-    each. `products[i]`: the length of the text with token i, and the product of the probabilities so far."""
+    each. `estimates[i]`: the length of the text with token i, and the probability that all of it is right."""
 
     text: str = ""
     reason: str = "max_tokens"
     tokens: list[int] = field(default_factory=list)
     exits: list[int] = field(default_factory=list)
     passes: int = 0
-    products: list[tuple[int, float]] = field(default_factory=list)
+    estimates: list[tuple[int, float]] = field(default_factory=list)
 
     @property
     def confidence(self) -> float:
-        """The probability that all of the text is right: the product over its tokens."""
-        return next((product for length, product in self.products if length >= len(self.text)), 1.0)
+        """The probability that all of the text is right: the stop policy's estimate, or the product of the tokens' probabilities."""
+        return next((right for length, right in self.estimates if length >= len(self.text)), 1.0)
 
     @property
     def sure(self) -> int:
         """How many characters are right with a probability of `SURE`."""
-        return max((length for length, product in self.products if product >= SURE), default=0)
+        return max((length for length, right in self.estimates if right >= SURE), default=0)
 
 
 def ends_completion(token: int, vocabulary: Vocabulary, situation: Situation) -> bool:
@@ -73,7 +73,7 @@ def generate(
     if stop is not None and _refuses(stop, cache, prompt_length - 1):
         result.reason = "unlikely"
         return
-    data, product = bytearray(), 1.0
+    data, product, right = bytearray(), 1.0, 1.0
     for decoded in stream:
         result.passes += 1
         if decoded.token in vocabulary.eos:
@@ -82,20 +82,22 @@ def generate(
         data += vocabulary.token_bytes[decoded.token]
         text, before = text_of(bytes(data[len(required) :])), len(result.text)
         if len(data) > len(required):  # those before only spell what is there
-            product *= decoded.probability
-            if stop is not None and stop.stops(StopView(cache, decoded, product, len(result.tokens), result.text)):
+            right = product = product * decoded.probability
+            if stop is not None:
+                right = stop.right(cache, StopView(decoded, product, len(result.tokens), before))
+            if stop is not None and right < stop.threshold:
                 result.text = cut(result.text, text[before:], situation, result.sure)
                 result.reason = "unsure" if result.text else "unlikely"
                 break
         result.tokens.append(decoded.token)
         result.exits.append(decoded.depth)
         result.text = text
-        result.products.append((len(text), product))
+        result.estimates.append((len(text), right))
         if ended := check(text, situation):
             result.reason, length = ended
             result.text = text[:length]
             break
-        if stop is not None and product < SURE_LINE and (end := line_end(text, situation, before)) is not None:
+        if stop is not None and right < SURE_LINE and (end := line_end(text, situation, before)) is not None:
             result.reason, result.text = "end_of_line", text[:end]
             break
         if len(result.tokens) >= max_tokens:

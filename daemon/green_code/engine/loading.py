@@ -16,7 +16,7 @@ import torch
 from green_code.decoding.bundle_contents import BundleContents, read_contents
 from green_code.decoding.exit_policies import LIKELIEST, Agent, Full, Policy, agent_for, parse_policy
 from green_code.decoding.healing import Chooser
-from green_code.decoding.stopping import RunningProduct, StopPolicy
+from green_code.decoding.stopping import RunningProduct, StopAgent, StopPolicy
 from green_code.energy.costs import CostModel
 from green_code.energy.meters import SHORT_WINDOW_SECONDS
 from green_code.engine.interfaces import Progress
@@ -73,7 +73,7 @@ class Runtime:
         self.decoder, self.vocabulary = opened.decoder, opened.vocabulary
         classifier = contents.classifier
         self.agent = agent_for(classifier.to(self.decoder.device), self.decoder) if classifier else None
-        self.ngrams, self.costs = contents.ngrams, costs
+        self.ngrams, self.stop_network, self.costs = contents.ngrams, contents.stop_network, costs
         self.chooser = Chooser(opened.vocabulary)
 
     def new_session(self) -> Session:
@@ -104,12 +104,20 @@ class Runtime:
         return policy
 
     def stop(self, params: CompletionParams) -> StopPolicy | None:
-        """The stop policy of a request, with the threshold that the bundle's calibration has for a preset; None: it never stops."""
-        stop = params["stop"]
+        """The stop policy of a request; None: it never stops. A preset's bounds are those of the bundle's calibration.
+
+        The bundle's agent decides where it has one, but only a preset may refuse before the first token.
+        """
+        stop, refusal = params["stop"], 0.0
         if isinstance(stop, str):
-            presets = self.calibration.get("suggestions", {}).get("presets", {})
-            stop = float(presets.get(stop, {}).get("stop", STOPS[stop]))
-        return RunningProduct(stop) if stop > 0 else None
+            preset = self.calibration.get("suggestions", {}).get("presets", {}).get(stop, {})
+            stop, refusal = float(preset.get("stop", STOPS[stop])), float(preset.get("refusal", 0.0))
+        if stop == 0:
+            return None
+        if self.stop_network is None:
+            return RunningProduct(stop)
+        line = params["prefix"].rpartition("\n")[2]
+        return StopAgent(self.stop_network, stop, refusal, params["place"], line)
 
     def threshold(self, threshold: float | str) -> float:
         """A number, or the number of a preset in the bundle's calibration.

@@ -21,7 +21,7 @@ from green_code.models.sources import sha256_of
 from green_code.problems import Problem
 
 SCHEMA = 2  # version of the manifest and the file names
-MANIFEST, VOCABULARY, DELTA, LENSES, KV_PROJECTIONS, SVD_HEAD, AGENT, CALIBRATION, NGRAMS = (
+MANIFEST, VOCABULARY, DELTA, LENSES, KV_PROJECTIONS, SVD_HEAD, AGENT, STOP_AGENT, CALIBRATION, NGRAMS = (
     "manifest.json",
     "vocabulary.safetensors",
     "delta.safetensors",
@@ -29,10 +29,11 @@ MANIFEST, VOCABULARY, DELTA, LENSES, KV_PROJECTIONS, SVD_HEAD, AGENT, CALIBRATIO
     "kv_projections.safetensors",
     "svd_head.safetensors",
     "agent.safetensors",
+    "stop_agent.safetensors",
     "calibration.json",
     "ngrams.safetensors",
 )
-PARTS = (VOCABULARY, DELTA, LENSES, KV_PROJECTIONS, SVD_HEAD, AGENT, CALIBRATION, NGRAMS)
+PARTS = (VOCABULARY, DELTA, LENSES, KV_PROJECTIONS, SVD_HEAD, AGENT, STOP_AGENT, CALIBRATION, NGRAMS)
 _CONVERTED = (VOCABULARY, DELTA, LENSES, SVD_HEAD, KV_PROJECTIONS)  # files from which the cached weights are converted
 
 

@@ -118,6 +118,7 @@ class Script:
 
     refused: bool
     refusal_depth: int | None = 2
+    threshold: float = 0.0
     views: list[StopView] = field(default_factory=list)
     asked: list[tuple[int, int]] = field(default_factory=list)
 
@@ -125,9 +126,9 @@ class Script:
         self.asked.append((position, cache.depth(position)))
         return self.refused
 
-    def stops(self, view: StopView) -> bool:
+    def right(self, cache: KVCache, view: StopView) -> float:
         self.views.append(view)
-        return False
+        return view.product
 
 
 def test_a_policy_is_asked_at_its_depth_before_anything_is_decoded() -> None:
@@ -144,5 +145,5 @@ def test_a_policy_knows_the_completion_so_far() -> None:
     assert result.text == "first + second * third"
     for i, view in enumerate(policy.views):
         assert (view.tokens, view.decoded.token) == (i, result.tokens[i])
-        assert view.text == VOCABULARY.decode(result.tokens[:i])
+        assert view.characters == len(VOCABULARY.decode(result.tokens[:i]))
     assert policy.views[-1].product == pytest.approx(0.9 * 0.8 * 0.7 * 0.9 * 0.5 * 0.9, rel=1e-6)

@@ -1,0 +1,180 @@
+"""PPO for the stop agent (Schulman et al., arXiv 1707.06347), from the supervised one, on replayed typing itself.
+
+A decision at a token is to emit it or to stop; behind a prompt, to go deeper or to stop. In each update the policy draws all its decisions at
+tokens; typing is replayed with them, and what a suggestion brought is the return of the decisions that made it:
+
+    G = accepted keys − wrong · rejected − energy · joules still to be spent + discount · G of the next request.
+
+What is shown changes what is asked next, and a refused prompt leaves its upper layers to the next request: both are in the replay.
+"""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import mse_loss
+
+from green_code.decoding.stop_network import StopNetwork
+from green_code_lab.agent.stops import token_inputs
+from green_code_lab.replay.environment import Replayer
+from green_code_lab.replay.objective import Prices
+from green_code_lab.replay.policies import counted, shown_by
+from green_code_lab.replay.records import LOW_DEPTHS
+from green_code_lab.replay.typist import type_span
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Everything that shapes a run. `sharpness`: of the stochastic policy around the bounds."""
+
+    updates: int = 30
+    spans: int = 64  # replayed in each
+    epochs: int = 4
+    batch: int = 1024
+    rate: float = 3e-4
+    clip: float = 0.2
+    entropy: float = 0.003
+    discount: float = 0.8
+    sharpness: float = 3.0
+    seed: int = 0
+
+
+class _Taken:
+    """Decisions of one part of the network: inputs, actions (1: go on), log-probabilities and returns."""
+
+    def __init__(self) -> None:
+        self.inputs, self.actions = list[np.ndarray](), list[bool]()
+        self.returns = list[float]()
+
+    def add(self, inputs: np.ndarray, action: bool, value: float) -> None:
+        self.inputs.append(inputs)
+        self.actions.append(action)
+        self.returns.append(value)
+
+
+def train(
+    replayer: Replayer,
+    start: StopNetwork,
+    stop: float,
+    refusal: float,
+    prices: Prices,
+    arguments: Arguments = Arguments(),
+    report: Callable[[str], None] = print,
+) -> StopNetwork:
+    """A network whose bounds are `stop` and `refusal`, too."""
+    a, records = arguments, replayer.records
+    torch.manual_seed(a.seed)
+    generator, drawing = random.Random(a.seed), np.random.default_rng(a.seed)
+    network = copy.deepcopy(start).requires_grad_(True)
+    tokens = token_inputs(replayer)
+    parts = {"token": network.token, "refusal": network.refusal}
+    bounds = {"token": _log_odds(stop), "refusal": _log_odds(refusal)}
+    critics = {
+        name: nn.Sequential(nn.Linear(part[0].in_features, 32), nn.Tanh(), nn.Linear(32, 1))
+        for name, part in parts.items()
+    }  # type: ignore[union-attr]
+    optimiser = torch.optim.Adam(
+        [*network.parameters(), *(p for c in critics.values() for p in c.parameters())], lr=a.rate
+    )
+    which = counted(records)
+    for update in range(a.updates):
+        with torch.no_grad():
+            log_odds = network.token(torch.from_numpy(tokens))[:, 0].numpy()
+        emits = drawing.random(len(tokens)) < _sigmoid(a.sharpness * (log_odds - bounds["token"]))
+        estimate = np.where(emits | ~which, np.maximum(_sigmoid(log_odds), stop), 0.0)
+        shown = shown_by(replayer, estimate, stop)
+        taken, total = {name: _Taken() for name in parts}, 0.0
+        for span in generator.choices(range(len(records.spans)), k=a.spans):
+            total += _replay(
+                replayer, span, shown, network, bounds["refusal"], prices, a, drawing, tokens, emits, taken, update
+            )
+        losses = [_update(parts[name], critics[name], bounds[name], each, optimiser, a) for name, each in taken.items()]
+        report(f"PPO {update + 1}/{a.updates}  objective {total / a.spans:.2f} keys a span  losses {losses}")
+    return network.requires_grad_(False).eval()
+
+
+def _replay(
+    replayer: Replayer, span: int, shown, network: StopNetwork, bound: float, prices: Prices, a: Arguments,
+    drawing: np.random.Generator, tokens: np.ndarray, emits: np.ndarray, taken: dict[str, _Taken], seed: int,
+) -> float:  # fmt: skip
+    """Type a span; its decisions go to `taken`. Returns the span's objective."""
+    records, asked = replayer.records, list[tuple[int, np.ndarray | None, bool]]()
+    depth = LOW_DEPTHS.index(network.depth)
+
+    def refuses(row: int, place: Sequence[float]) -> bool:
+        inputs = np.concatenate((records.low_states[row, depth].astype(np.float32), np.asarray(place, np.float32)))
+        with torch.no_grad():
+            log_odds = float(network.refusal(torch.from_numpy(inputs)))
+        deeper = drawing.random() < _sigmoid(np.array(a.sharpness * (log_odds - bound)))
+        asked.append((row, inputs, bool(deeper)))
+        return not deeper
+
+    suggester = replayer.suggester(span, shown, refuses, network.depth)
+    typed = type_span(records.spans[span], suggester, seed=seed)
+    refusals = {row: (inputs, deeper) for row, inputs, deeper in asked}
+    outcome = {replayer.first(span) + cursor: (accepted, rejected) for cursor, accepted, rejected in typed.outcomes}
+    value, total = 0.0, 0.0
+    for (row, _, _), joules in zip(reversed(suggester.asked), reversed(suggester.joules), strict=True):
+        accepted, rejected = outcome.get(row, (0, False))
+        reward = accepted - prices.wrong * rejected
+        own = reward - prices.energy * joules
+        later = a.discount * value
+        if row in refusals:
+            inputs, deeper = refusals[row]
+            taken["refusal"].add(inputs, deeper, own + later)
+        if row not in refusals or refusals[row][1]:
+            start, passes = int(records.starts[row]), int(shown.passes[row])
+            for j in range(start, min(start + passes, int(records.starts[row + 1]))):
+                if records.characters[j]:
+                    left = joules * (1 - (j - start + 1) / max(1, passes))
+                    taken["token"].add(tokens[j], bool(emits[j]), reward - prices.energy * left + later)
+        value = own + later
+        total += own
+    return total
+
+
+def _update(
+    part: nn.Module, critic: nn.Module, bound: float, taken: _Taken, optimiser: torch.optim.Optimizer, a: Arguments
+) -> float:
+    """Clipped objective over one update's decisions; returns the critic's last loss."""
+    if not taken.inputs:
+        return 0.0
+    inputs, returns = torch.from_numpy(np.array(taken.inputs, np.float32)), torch.tensor(taken.returns)
+    actions = torch.tensor(taken.actions)
+
+    def log_probability(pick: Tensor) -> tuple[Tensor, Tensor]:
+        choice = torch.distributions.Bernoulli(logits=a.sharpness * (part(inputs[pick])[:, 0] - bound))  # type: ignore[no-untyped-call]
+        return choice.log_prob(actions[pick].float()), choice.entropy()  # type: ignore[no-untyped-call]
+
+    with torch.no_grad():
+        everything = torch.arange(len(inputs))
+        old, values = log_probability(everything)[0], critic(inputs)[:, 0]
+    gains = returns - values
+    gains = (gains - gains.mean()) / (gains.std() + 1e-6)
+    loss_of_critic = torch.tensor(0.0)
+    for _ in range(a.epochs):
+        for pick in torch.randperm(len(inputs)).split(a.batch):
+            new, entropy = log_probability(pick)
+            ratio = (new - old[pick]).exp()
+            clipped = ratio.clamp(1 - a.clip, 1 + a.clip)
+            policy = -torch.min(ratio * gains[pick], clipped * gains[pick]).mean() - a.entropy * entropy.mean()
+            loss_of_critic = mse_loss(critic(inputs[pick])[:, 0], returns[pick])
+            optimiser.zero_grad()
+            (policy + 0.1 * loss_of_critic).backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_([*part.parameters(), *critic.parameters()], 1.0)
+            optimiser.step()
+    return round(loss_of_critic.item(), 2)
+
+
+def _sigmoid(x: np.ndarray) -> np.ndarray:
+    return np.asarray(1 / (1 + np.exp(-x)))
+
+
+def _log_odds(probability: float) -> float:
+    return float(np.log(probability / (1 - probability)))
