@@ -134,7 +134,7 @@ def _params(args: argparse.Namespace, prompt: Prompt, language: str) -> dict[str
             max_lines=max_lines,
             max_prompt_tokens=args.max_prompt_tokens,
             stop=args.stop,
-            prior=0.0,
+            place=[],
         )
     )
 

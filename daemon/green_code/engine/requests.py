@@ -10,8 +10,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import math
 import re
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any, Final, cast
 
@@ -36,9 +36,10 @@ _TYPES: Final[Mapping[str, tuple[type, ...]]] = {
     "max_lines": (int,),
     "max_prompt_tokens": (int,),
     "stop": (float, int, str),
-    "prior": (float, int),
+    "place": (list,),
 }
 MAX_TOKENS: Final = 4096
+_FEATURES_AT_MOST: Final = 256
 
 REFUSAL_TEXTS: Final = {
     "cancelled": "The request was cancelled.",
@@ -68,7 +69,7 @@ def completion_params(prefix: str, **changes: Any) -> CompletionParams:
         "max_lines": 1,
         "max_prompt_tokens": defaults.max_prompt_tokens,
         "stop": 0.0,
-        "prior": 0.0,
+        "place": [],
     }
     return check_params({**params, **changes})
 
@@ -90,8 +91,8 @@ def check_params(params: Mapping[str, Any]) -> CompletionParams:
         raise _bad(f"policy is {params['policy']!r}, none of full, agent, fixed:LAYER, confidence:FRACTION")
     check_threshold(params["threshold"])
     check_stop(params["stop"])
-    if not math.isfinite(params["prior"]):
-        raise _bad(f"prior is {params['prior']}, no finite number")
+    if len(params["place"]) > _FEATURES_AT_MOST or not all(map(_is_finite, params["place"])):
+        raise _bad(f"place is no list of at most {_FEATURES_AT_MOST} finite numbers")
     for name, most in (("max_tokens", MAX_TOKENS), ("max_lines", 1000), ("max_prompt_tokens", 1 << 20)):
         if not 1 <= params[name] <= most:
             raise _bad(f"{name} is {params[name]}, outside 1 to {most}")
@@ -108,6 +109,10 @@ def check_stop(stop: float | str) -> None:
     """Raises Problem `bad_request` unless it is a preset or a number from 0 to 1, 1 excluded."""
     if stop not in STOPS and (isinstance(stop, str) or not 0 <= stop < 1):
         raise _bad(f"stop is {stop!r}, neither a number from 0 to below 1 nor one of {', '.join(STOPS)}")
+
+
+def _is_finite(value: object) -> bool:
+    return type(value) in (int, float) and abs(cast(float, value)) <= sys.float_info.max
 
 
 def threshold_in_force(params: CompletionParams, runtime: Runtime, least: float = 0.0) -> float | str:

@@ -94,8 +94,8 @@ class CompletionParams(TypedDict):
     max_prompt_tokens: int
     stop: float | str
     """The completion ends where the probability that all of it is right falls under this number, or a preset's; 0: never."""
-    prior: float
-    """Log-odds that a suggestion here is accepted, as the front's gate estimates them; 0 where there is no gate."""
+    place: list[float]
+    """The front's features of the place, in the order of `lsp/gate_features.NAMES`; empty where there are none."""
 
 
 class CompletionResult(TypedDict):

@@ -44,12 +44,14 @@ class Ahead:
         self,
         params: CompletionParams,
         result: CompletionResult,
+        place: Callable[[], list[float]],
         is_visible: Callable[[], bool],
         keep: Callable[[CompletionParams, CompletionResult], None],
     ) -> None:
         """A suggestion is shown: ask for its continuation in a moment, if it is worth it.
 
         Args:
+            place: the features of the place behind the suggestion.
             is_visible: whether the suggestion is still there.
             keep: gets the continuation's request and result, if it has text.
         """
@@ -59,7 +61,7 @@ class Ahead:
         self.cancel()
         if result["reason"] != "unsure" or result["confidence"] < CONFIDENCE:
             return
-        self._params = following
+        self._params = following = {**following, "place": place()}
         self._task = asyncio.get_running_loop().create_task(self._ask(following, is_visible, keep))
         self._task.add_done_callback(retrieve_exception)
 

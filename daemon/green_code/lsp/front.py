@@ -32,7 +32,7 @@ from green_code.lsp.debounce import Debounce
 from green_code.lsp.documents import Document, Encoding, Span, with_newlines
 from green_code.lsp.explain import NOTHING_YET, TEXTS, explain, last_completion
 from green_code.lsp.gate import Decision, Gate
-from green_code.lsp.gate_features import OutcomeHistory
+from green_code.lsp.gate_features import OutcomeHistory, Place, features
 from green_code.lsp.open_document import OpenDocument
 from green_code.lsp.outcomes import Outcomes, Shown
 from green_code.lsp.retention import RetentionWatch
@@ -165,7 +165,7 @@ class Front:
                     self._outcome = ("superseded", "")
                     return None
                 inputs = decision.inputs
-                cursor = replace(cursor, params={**cursor.params, "prior": decision.log_odds})
+                cursor = replace(cursor, params={**cursor.params, "place": list(inputs)})
                 self._gate.asked()
                 result = await self._supervisor.complete(cursor.params)
                 if result["text"]:
@@ -206,10 +206,7 @@ class Front:
 
     def _gate_open(self, cursor: _Cursor) -> Decision | None:
         """The gate's decision, or None if it does not ask."""
-        entry, line, params = cursor.entry, cursor.line, cursor.params
-        history = self._history.at(entry.document.uri, line, params["prefix"], self._clock())
-        place = entry.place(line, cursor.index, params["suffix"], self._debounce.interval, history)
-        decision = self._gate.decide(place, cursor.automatic)
+        decision = self._gate.decide(self._place(cursor), cursor.automatic)
         if decision.ask:
             return decision
         self._outcome = (
@@ -218,6 +215,14 @@ class Front:
             f"with greenCode.suggestions at {self.settings.suggestions} it asks from {decision.bound:.0%} on.",
         )
         return None
+
+    def _place(self, cursor: _Cursor, text: str = "") -> Place:
+        """What the gate sees at a cursor, or behind a suggestion's text there."""
+        entry, suffix, breaks = cursor.entry, cursor.params["suffix"], text.count("\n")
+        line = cursor.line + breaks
+        history = self._history.at(entry.document.uri, line, cursor.params["prefix"] + text, self._clock())
+        place = entry.place(cursor.line, cursor.index, suffix, self._debounce.interval, history)
+        return replace(place, prefix=place.prefix + text, line=line, lines=place.lines + breaks)
 
     def _show(self, cursor: _Cursor, result: CompletionResult, inputs: tuple[float, ...]) -> None:
         """The editor shows a suggestion."""
@@ -234,7 +239,13 @@ class Front:
         )
         if self._outcomes.show(shown, is_current=entry.changes == cursor.changes):
             self._last = last_completion(params, result)
-        self._ahead.shown(params, result, lambda: self._outcomes.is_visible(shown.row_id), entry.recent.add)
+        self._ahead.shown(
+            params,
+            result,
+            place=lambda: features(self._place(cursor, result["text"])),
+            is_visible=lambda: self._outcomes.is_visible(shown.row_id),
+            keep=entry.recent.add,
+        )
 
     async def _overtaken(self, cursor: _Cursor) -> bool:
         """Wait for the debounce; whether the document or the settings changed meanwhile."""

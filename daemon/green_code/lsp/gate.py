@@ -51,17 +51,16 @@ class GateWeights:
 
 @dataclass(frozen=True)
 class Decision:
-    """Whether to ask, and why. `inputs` are empty, and the probability is None, where there is no gate.
+    """Whether to ask, and why. `inputs` are the place's features. The probability is None where there is no gate.
 
-    `log_odds` are those of a suggestion that is taken; 0 where there is no gate. `explored`: asked against the probability.
+    `explored`: asked against the probability.
     """
 
     ask: bool
+    inputs: tuple[float, ...]
     probability: float | None = None
     bound: float = 0.0
-    log_odds: float = 0.0
     explored: bool = False
-    inputs: tuple[float, ...] = ()
 
 
 def read_weights(path: Path) -> GateWeights:
@@ -129,11 +128,10 @@ class Gate:
     def decide(self, place: Place, automatic: bool = True) -> Decision:
         """Whether to ask for a suggestion; a request by hand is always asked."""
         self._look()
+        inputs = tuple(features(place))
         if (gate := self._weights) is None:
-            return Decision(ask=True)
-        inputs = (*features(place), 1.0)
-        log_odds, bound = self._log_odds(gate, inputs), gate.bounds[self._stop]
-        probability = _sigmoid(log_odds)
+            return Decision(True, inputs)
+        probability, bound = self._probability(gate, inputs), gate.bounds[self._stop]
         ask = explored = False
         if not automatic or probability >= bound:
             ask = True
@@ -141,7 +139,7 @@ class Gate:
             ask = explored = True
         else:
             self._refusals += 1
-        return Decision(ask, probability, bound, log_odds, explored, inputs)
+        return Decision(ask, inputs, probability, bound, explored)
 
     def asked(self) -> None:
         """A request reaches the engine."""
@@ -151,12 +149,12 @@ class Gate:
         """What became of a request that was asked.
 
         Args:
-            inputs: the decision's.
+            inputs: the decision's; none if there was no decision.
             taken: its suggestion was taken, at least in part; False also if there was none worth showing.
         """
         gate, adaptation = self._weights, self._adaptation
         if gate is not None and adaptation is not None and self._adaptive and inputs:
-            adaptation.learn(inputs, float(taken) - _sigmoid(self._log_odds(gate, inputs)))
+            adaptation.learn((*inputs, 1.0), float(taken) - self._probability(gate, inputs))
 
     def reset(self) -> bool:
         """Forget what was learned about this user; returns whether there was anything.
@@ -174,12 +172,12 @@ class Gate:
         if self._adaptation is not None:
             self._adaptation.save()
 
-    def _log_odds(self, gate: GateWeights, inputs: Sequence[float]) -> float:
+    def _probability(self, gate: GateWeights, inputs: Sequence[float]) -> float:
         weights = gate.weights
         if self._adaptive and self._adaptation is not None:
             weights = tuple(map(sum, zip(weights, self._adaptation.differences, strict=True)))
-        log_odds = sum(weight * value for weight, value in zip(weights, inputs, strict=True))
-        return max(-LOG_ODDS_AT_MOST, min(LOG_ODDS_AT_MOST, log_odds))
+        log_odds = sum(weight * value for weight, value in zip(weights, (*inputs, 1.0), strict=True))
+        return 1.0 / (1.0 + math.exp(-max(-LOG_ODDS_AT_MOST, min(LOG_ODDS_AT_MOST, log_odds))))
 
     def _look(self) -> None:
         """Read the bundle's file if it has changed."""
@@ -216,7 +214,3 @@ class Gate:
         if message not in self._logged:
             self._logged.add(message)
             log.info("%s", message)
-
-
-def _sigmoid(log_odds: float) -> float:
-    return 1.0 / (1.0 + math.exp(-log_odds))

@@ -77,7 +77,7 @@ class OpenDocument:
             max_lines=settings.max_lines,
             max_prompt_tokens=settings.max_prompt_tokens,
             stop=settings.suggestions if automatic else 0.0,
-            prior=0.0,
+            place=[],
         )
 
     def place(self, line: int, index: int, suffix: str, pause_seconds: float, history: History) -> Place:

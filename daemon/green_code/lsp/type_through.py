@@ -61,12 +61,12 @@ class TypeThrough:
 
 
 def same_request(one: CompletionParams, other: CompletionParams) -> bool:
-    """Whether two requests have the same answer; the prior only says how likely it is to be taken."""
-    return {**one, "prior": 0.0} == {**other, "prior": 0.0}
+    """Whether two requests have the same answer; features of the place are no difference."""
+    return {**one, "place": []} == {**other, "place": []}
 
 
 def _other(params: CompletionParams) -> dict[str, Any]:
-    return {name: value for name, value in params.items() if name not in ("prefix", "suffix", "prior")}
+    return {name: value for name, value in params.items() if name not in ("prefix", "suffix", "place")}
 
 
 def _answers(old: dict[str, Any], new: dict[str, Any]) -> bool:

@@ -113,7 +113,7 @@ class _FromRecords:
         self._cursor = self._prompt = 0  # of the last request
         self._continuation: list[int] = []  # tokens that the cache holds behind its prompt
 
-    def ask(self, cursor: int, prior: float, limit: float) -> Answer:
+    def ask(self, cursor: int, place: list[float], limit: float) -> Answer:
         records, shown = self._replayer.records, self._shown
         i, layers, depth = self._first + cursor, self._replayer.layers, self._depth
         prompt, tokens = int(records.prompt[i]), records.tokens[records.starts[i] : records.starts[i + 1]].tolist()
@@ -135,7 +135,7 @@ class _FromRecords:
         seconds = joules / DEFAULT_WATTS_PER_CORE
         if seconds >= limit:  # what was computed stays in the cache; which part of it matters little here
             joules *= limit / seconds
-        return Answer(shown.texts[i] if passes else "", joules, seconds, passes, prior)
+        return Answer(shown.texts[i] if passes else "", joules, seconds, passes)
 
     def _find(self, cursor: int, prompt: int, tokens: list[int]) -> int:
         """Find what the cache holds of a prompt; returns how many of the tokens behind it."""

@@ -10,12 +10,11 @@ import math
 import random
 from dataclasses import dataclass, field, replace
 
-from green_code.lsp.gate import Gate as FrontGate
-
 from green_code.energy.meters import DEFAULT_WATTS_PER_CORE
 from green_code.engine.loading import Runtime
 from green_code.engine.requests import completion_params
 from green_code.link.messages import Decoding
+from green_code.lsp.gate import Gate as FrontGate
 from green_code.lsp.gate_features import Place
 from green_code.lsp.prompt import PromptWindow
 from green_code.settings import PROMPT_TOKENS, TOKENS_PER_LINE, default_settings
@@ -51,11 +50,11 @@ def _gate(model: str, arm: Arm, seed: int) -> Gate:
     gate = FrontGate(random.Random(seed))
     gate.configure(replace(default_settings(), model=model, suggestions=arm.stop, adaptive_gate=False))  # type: ignore[arg-type]
 
-    def asks(place: Place) -> tuple[bool, float]:
+    def asks(place: Place) -> tuple[bool, list[float]]:
         decision = gate.decide(place)
         if decision.ask:
             gate.asked()
-        return decision.ask, decision.log_odds
+        return decision.ask, list(decision.inputs)
 
     return asks
 
@@ -69,7 +68,7 @@ class _FromEngine:
             stop=arm.stop, max_lines=arm.max_lines, single_line=arm.max_lines == 1, max_tokens=TOKENS_PER_LINE * arm.max_lines,
         )  # fmt: skip
 
-    def ask(self, cursor: int, prior: float, limit: float) -> Answer:
+    def ask(self, cursor: int, place: list[float], limit: float) -> Answer:
         session, prices = self._session, self._runtime.costs.prices
         prompt = self._window.prompt(*self._span.document_at(cursor), PROMPT_TOKENS)
         before, most = session.work, limit * DEFAULT_WATTS_PER_CORE
@@ -78,7 +77,7 @@ class _FromEngine:
             return "cancelled" if prices.of(session.work - before) >= most else None
 
         result = session.complete(
-            {**self._params, "prefix": prompt.prefix, "suffix": prompt.suffix, "prior": prior}, cancelled, math.inf
+            {**self._params, "prefix": prompt.prefix, "suffix": prompt.suffix, "place": place}, cancelled, math.inf
         )
         joules = result["energy_joules"]
-        return Answer(result["text"], joules, joules / DEFAULT_WATTS_PER_CORE, result["tokens"], prior)
+        return Answer(result["text"], joules, joules / DEFAULT_WATTS_PER_CORE, result["tokens"])

@@ -14,12 +14,14 @@ from __future__ import annotations
 import math
 import random
 import re
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from green_code.lsp.debounce import Debounce
-from green_code.lsp.gate_features import LOOKED_BACK, OutcomeHistory, Place
+from green_code.lsp.gate_features import LOOKED_BACK, OutcomeHistory, Place, features
+from green_code.lsp.outcomes import VISIBLE_SECONDS
 from green_code_lab.replay.spans import Span
 
 _WORD = re.compile(r"\s*(?:\w+|[^\w\s]+)")
@@ -36,7 +38,7 @@ class Typist:
     pause_spread: float = 0.5
     pauses: float = 0.25
     reaction: float = 0.25
-    by_word: float = 0.1
+    by_word: float = 0.05
 
     def interval(self, generator: random.Random, at_line_start: bool) -> float:
         """Seconds before the next key."""
@@ -52,23 +54,22 @@ class Answer(NamedTuple):
     joules: float
     seconds: float
     tokens: int
-    prior: float = 0.0
 
 
 class Suggester(Protocol):
     """Whoever computes suggestions for one span."""
 
-    def ask(self, cursor: int, prior: float, limit: float) -> Answer:
-        """For a cursor; `prior`: the gate's log-odds; `limit`: seconds until the next key."""
+    def ask(self, cursor: int, place: list[float], limit: float) -> Answer:
+        """For a cursor; `place`: its features; `limit`: seconds until the next key."""
 
 
-Gate = Callable[[Place], "tuple[bool, float]"]
-"""Whether to ask, and the log-odds that a suggestion there is accepted."""
+Gate = Callable[[Place], "tuple[bool, list[float]]"]
+"""Whether to ask, and the place's features."""
 
 
-def always(place: Place) -> tuple[bool, float]:
+def always(place: Place) -> tuple[bool, list[float]]:
     """No gate."""
-    return True, 0.0
+    return True, features(place)
 
 
 @dataclass
@@ -97,16 +98,18 @@ class Typed:
     places: list[tuple[int, bool]] = field(default_factory=list)  # cursor, whether what was shown there was taken
 
 
-@dataclass
+@dataclass(eq=False)
 class _Shown:
-    """A suggestion from the engine: where it began, and what it has cost."""
+    """A suggestion from the engine: where it began, and what it has cost. `since`: when it became visible."""
 
+    cursor: int
     offset: int
     text: str
     joules: float
-    fate: str = "wrong"
-    cursor: int = 0
-    seen: bool = False
+    since: float = 0.0
+    is_taken: bool = False
+    is_seen: bool = False
+    has_outcome: bool = False
 
 
 def type_span(span: Span, suggester: Suggester, gate: Gate = always, typist: Typist = Typist(), seed: int = 0) -> Typed:
@@ -115,66 +118,122 @@ def type_span(span: Span, suggester: Suggester, gate: Gate = always, typist: Typ
     at_line_start = [i == 0 or span.text[:o].rstrip(" \t").endswith("\n") for i, o in enumerate(span.cursors)]
     intervals = [typist.interval(generator, start) for start in at_line_start]
     by_word = [generator.random() < typist.by_word for _ in span.cursors]
-    whole, done, debounce, history = span.text + span.after, Typed(span, span.keys), Debounce(), OutcomeHistory()
-    remembered, now, before, cursor = list[_Shown](), 0.0, -math.inf, 0
-    first_line, lines = span.before.count("\n"), whole.count("\n") + span.before.count("\n") + 1
+    replay, now, cursor = _Replay(span, suggester, gate), 0.0, 0
     while cursor < span.keys:
-        offset, due = span.cursors[cursor], now + intervals[cursor]
-        debounce.key(now)
-        shown, visible = _continuing(remembered, span.text, offset), now
-        if shown is not None:
-            done.along += 1
-        else:
-            line = first_line + span.text.count("\n", 0, offset)
-            prefix = (span.before[-LOOKED_BACK:] + span.text[:offset])[-LOOKED_BACK:]
-            summary = history.at("", line, prefix, now)
-            rest = whole[len(span.text) :]
-            place = Place(span.language, prefix, rest[:_SUFFIX], line, lines, now - before, summary)
-            wait = debounce.wait_seconds(now)
-            asks, prior = gate(place)
-            done.gated += not asks
-            if asks and now + wait < due:
-                answer = suggester.ask(cursor, prior, due - now - wait)
-                done.requests += 1
-                done.joules += answer.joules
-                done.tokens += answer.tokens
-                visible = now + wait + answer.seconds
-                if visible >= due:
-                    done.cancelled += 1
-                    done.by_fate["nothing"] += answer.joules
-                elif not answer.text:
-                    done.by_fate["nothing"] += answer.joules
-                else:
-                    shown = _Shown(offset, answer.text, answer.joules, cursor=cursor)
-                    remembered.insert(0, shown)
-                    done.shown += 1
-                    done.right += whole.startswith(answer.text, offset)
-                    done.vanished += due - visible < 0.1 and not whole.startswith(answer.text[:1], offset)
-        before, taken = now, 0
+        due, taken = now + intervals[cursor], 0
+        shown, visible = replay.suggestion(cursor, now, due)
         if shown is not None and due - visible >= typist.reaction:
-            left = shown.text[offset - shown.offset :]
-            if whole.startswith(left, offset):
-                taken = len(left)
-            elif by_word[cursor]:
-                taken = _right_words(left, whole, offset)
-            if taken:
-                shown.fate, now = "taken", visible + typist.reaction
-            elif not shown.seen:
-                done.rejected += 1
-            if taken or not shown.seen:
-                line = first_line + span.text.count("\n", 0, offset)
-                history.record("", line, span.before[-LOOKED_BACK:] + span.text[:offset], bool(taken), due)
-            shown.seen = True
+            taken = replay.read(shown, span.cursors[cursor], by_word[cursor])
         if taken:
-            reached = next((i for i, o in enumerate(span.cursors) if o >= offset + taken), span.keys)
-            done.accepted += reached - cursor
-            cursor = reached
+            now, reached = visible + typist.reaction, bisect_left(span.cursors, span.cursors[cursor] + taken)
+            reached = min(reached, span.keys)
+            replay.done.accepted += reached - cursor
         else:
-            cursor, now = cursor + 1, due
-    for each in remembered:
-        done.by_fate[each.fate] += each.joules
-        done.places.append((each.cursor, each.fate == "taken"))
-    return done
+            now, reached = due, cursor + 1
+        cursor = reached
+        replay.go_on(cursor, now)
+    return replay.result()
+
+
+class _Replay:
+    """A window while a span is typed: the front's debounce, type-through and outcomes, and what was counted."""
+
+    def __init__(self, span: Span, suggester: Suggester, gate: Gate) -> None:
+        self.span, self.done = span, Typed(span, span.keys)
+        self._suggester, self._gate = suggester, gate
+        self._whole = span.text + span.after
+        self._debounce, self._history = Debounce(), OutcomeHistory()
+        self._remembered = list[_Shown]()  # newest first
+        self._visible: _Shown | None = None
+
+    def suggestion(self, cursor: int, now: float, due: float) -> tuple[_Shown | None, float]:
+        """What is shown at a cursor, where the last key was pressed at `now`, before the next key at `due`; and from when on."""
+        done, offset = self.done, self.span.cursors[cursor]
+        self._debounce.key(now)
+        if (shown := _continuing(self._remembered, self.span.text, offset)) is not None:
+            done.along += 1
+            self._show(shown, now)
+            return shown, now
+        begin = now + self._debounce.wait_seconds(now)
+        asks, features = self._gate(self._place(offset, now))
+        done.gated += not asks
+        if not asks or begin >= due:
+            return None, due
+        answer = self._suggester.ask(cursor, features, due - begin)
+        visible = begin + answer.seconds
+        done.requests += 1
+        done.joules += answer.joules
+        done.tokens += answer.tokens
+        done.cancelled += visible >= due
+        if visible >= due or not answer.text:
+            done.by_fate["nothing"] += answer.joules
+            return None, due
+        shown = _Shown(cursor, offset, answer.text, answer.joules)
+        self._remembered.insert(0, shown)
+        done.shown += 1
+        done.right += self._whole.startswith(answer.text, offset)
+        done.vanished += due - visible < 0.1 and not self._whole.startswith(answer.text[:1], offset)
+        self._show(shown, visible)
+        return shown, visible
+
+    def read(self, shown: _Shown, offset: int, by_word: bool) -> int:
+        """A suggestion is seen; returns how many characters are taken of what is left of it."""
+        left = shown.text[offset - shown.offset :]
+        if self._whole.startswith(left, offset):
+            taken = len(left)
+        else:
+            taken = _right_words(left, self._whole, offset) if by_word else 0
+        self.done.rejected += not taken and not shown.is_seen
+        shown.is_seen = True
+        shown.is_taken = shown.is_taken or taken > 0
+        return taken
+
+    def go_on(self, cursor: int, now: float) -> None:
+        """The text is typed or accepted up to a cursor: the visible suggestion agrees with it, ends there, or is gone."""
+        if (shown := self._visible) is None:
+            return
+        typed = self.span.text[shown.offset : self.span.cursors[cursor]]
+        if shown.is_taken or typed == shown.text:
+            self._outcome(shown, True, now)
+        if not shown.text.startswith(typed):
+            self._end(now)
+
+    def result(self) -> Typed:
+        """The counts, with the fate of each suggestion."""
+        for each in self._remembered:
+            self.done.by_fate["taken" if each.is_taken else "wrong"] += each.joules
+            self.done.places.append((each.cursor, each.is_taken))
+        return self.done
+
+    def _place(self, offset: int, now: float) -> Place:
+        span, line = self.span, self._line(offset)
+        history = self._history.at("", line, self._prefix(offset), now)
+        lines = span.before.count("\n") + self._whole.count("\n") + 1
+        prefix, suffix = self._prefix(offset), span.after[:_SUFFIX]
+        return Place(span.language, prefix, suffix, line, lines, self._debounce.interval, history)
+
+    def _prefix(self, offset: int) -> str:
+        return (self.span.before[-LOOKED_BACK:] + self.span.text[:offset])[-LOOKED_BACK:]
+
+    def _line(self, offset: int) -> int:
+        return self.span.before.count("\n") + self.span.text.count("\n", 0, offset)
+
+    def _show(self, shown: _Shown, now: float) -> None:
+        if self._visible is not shown:
+            self._end(now)
+            shown.since, self._visible = now, shown
+
+    def _end(self, now: float) -> None:
+        """The visible suggestion is not there any more."""
+        shown, self._visible = self._visible, None
+        if shown is not None and now - shown.since >= VISIBLE_SECONDS:
+            self._outcome(shown, False, now)
+
+    def _outcome(self, shown: _Shown, taken: bool, now: float) -> None:
+        """Each suggestion has one, as in the front."""
+        if not shown.has_outcome:
+            shown.has_outcome = True
+            self._history.record("", self._line(shown.offset), self._prefix(shown.offset), taken, now)
 
 
 def _continuing(remembered: list[_Shown], text: str, offset: int) -> _Shown | None:

@@ -33,7 +33,7 @@ def completion_params(prefix: str = "x = 1", session: str = "a", **changes: Any)
         "max_lines": 1,
         "max_prompt_tokens": 512,
         "stop": 0.0,
-        "prior": 0.0,
+        "place": [],
     }
     return {**params, **changes}  # type: ignore[typeddict-item]
 

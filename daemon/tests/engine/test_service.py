@@ -286,7 +286,12 @@ async def test_a_bundle_that_is_refused_leaves_the_one_in_use(rig: Rig) -> None:
         ({"stop": 1.0}, "stop"),
         ({"stop": "often"}, "stop"),
         ({"stop": float("nan")}, "stop"),
-        ({"prior": float("inf")}, "prior"),
+        ({"place": 0.5}, "place"),
+        ({"place": [0.0] * 257}, "place"),
+        ({"place": [float("inf")]}, "place"),
+        ({"place": [10**400]}, "place"),
+        ({"place": [True]}, "place"),
+        ({"place": ["0"]}, "place"),
     ],
 )
 async def test_bad_parameters_are_named(rig: Rig, change: dict[str, Any], named: str) -> None:

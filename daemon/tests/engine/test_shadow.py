@@ -94,7 +94,7 @@ def test_first_lines_are_compared_as_far_as_the_stop_let_both_go(
 
 
 def test_a_check_repeats_the_request_for_one_line_with_its_stop() -> None:
-    one = candidate(text=" + 1\nx = 2", single_line=False, max_lines=8, stop="sure", prior=-0.5)
+    one = candidate(text=" + 1\nx = 2", single_line=False, max_lines=8, stop="sure", place=[0.5])
     checks = ShadowChecks(CALIBRATION, lambda: False)
     checks.completed(one)
     due = checks.due(IDLE_SECONDS)

@@ -11,10 +11,10 @@ from green_code.lsp import ahead
 from green_code.lsp.ahead import Ahead
 from green_code.problems import Problem
 
-PARAMS: Any = {"prefix": "x = ", "suffix": "\n", "stop": "balanced", "prior": 1.0}
+PARAMS: Any = {"prefix": "x = ", "suffix": "\n", "stop": "balanced", "place": [1.0]}
 CUT: Any = {"id": "a", "text": "first", "reason": "unsure", "confidence": 0.9}
 NEXT: Any = {"id": "b", "text": "()", "reason": "end_of_line", "confidence": 0.9}
-AFTER: Any = {**PARAMS, "prefix": "x = first", "prior": -1.0}
+AFTER: Any = {**PARAMS, "prefix": "x = first", "place": [2.0]}
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +47,7 @@ class Engine:
         return self.answer
 
     def show(self, result: Any = CUT, params: Any = PARAMS) -> None:
-        self.ahead.shown(params, result, lambda: self.visible, lambda *kept: self.kept.append(kept))
+        self.ahead.shown(params, result, lambda: [3.0], lambda: self.visible, lambda *kept: self.kept.append(kept))
 
 
 async def a_moment() -> None:
@@ -61,7 +61,7 @@ async def test_the_continuation_of_a_sure_suggestion_is_kept() -> None:
     engine.may_answer.set()
     engine.show()
     await a_moment()
-    assert [params["prefix"] for params in engine.asked] == ["x = first"]
+    assert [(params["prefix"], params["place"]) for params in engine.asked] == [("x = first", [3.0])]
     [(params, result)] = engine.kept
     assert params["prefix"] == "x = first" and result == NEXT
 

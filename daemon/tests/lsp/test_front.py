@@ -15,7 +15,7 @@ from green_code.link.messages import CompletionParams, StatusMessage
 from green_code.lsp import ahead
 from green_code.lsp.documents import Span
 from green_code.lsp.front import Front
-from green_code.lsp.gate_features import NAMES
+from green_code.lsp.gate_features import NAMES, Place
 from green_code.problems import Problem
 
 URI = "file:///home/me/a.py"
@@ -110,6 +110,12 @@ class Window:
 
     def complete(self, line: int, units: int, automatic: bool = True, uri: str = URI) -> Any:
         return asyncio.run(self.front.complete(uri, line, units, automatic))
+
+    def probability(self) -> float:
+        """What the gate expects of one place."""
+        found = self.front._gate.decide(Place("python", "x = ", "\n", 0, 1), automatic=False).probability
+        assert found is not None
+        return found
 
     def reason(self) -> tuple[str, str]:
         explanation = self.front.explain()
@@ -285,21 +291,36 @@ def test_the_gate_refuses_says_why_and_leaves_what_was_asked_by_hand_alone(folde
     window.engine.answers = [result("1, 2)")]
     assert window.complete(0, 6, automatic=False)["text"] == "1, 2)"
     [params] = window.engine.requests
-    assert params["stop"] == 0.0 and params["prior"] == pytest.approx(-3.0)
+    assert params["stop"] == 0.0 and feature(params, "last_opening") == 1
     window.front.change(URI, Span(0, 6, 0, 6), "1")
     assert window.complete(0, 7)["text"] == ", 2)", "typing along it needs no gate"
     window.front.configure({"suggestions": "eager", "enabled": False})
     assert window.complete(0, 7) is None and window.reason()[0] == "disabled", "guards come first"
 
 
-def test_an_automatic_request_has_the_stop_and_the_gates_opinion(folders: Path) -> None:
+def feature(params: CompletionParams, name: str) -> float:
+    return dict(zip(NAMES, params["place"], strict=True))[name]
+
+
+def test_every_request_has_the_features_of_its_place_also_without_a_gate() -> None:
+    window = Window()
+    window.front.open(URI, "python", "print(\nx.\n")
+    window.engine.answers = [result("", "empty"), result("", "empty")]
+    window.complete(0, 6, automatic=False)
+    window.complete(1, 2)
+    by_hand, automatic = window.engine.requests
+    assert feature(by_hand, "last_opening") == feature(automatic, "last_dot") == 1
+    assert feature(automatic, "last_opening") == 0 and feature(automatic, "language_python") == 1
+
+
+def test_an_automatic_request_has_the_stop(folders: Path) -> None:
     write_gate(folders, bias=1.5)
     window = Window()
     window.front.configure({"suggestions": "sure"})
     window.front.open(URI, "python", "print(\n")
     window.engine.answers = [result(), result("1, 2)", row_id="long")]
     assert window.complete(0, 6)
-    assert window.engine.requests[0]["stop"] == "sure" and window.engine.requests[0]["prior"] == pytest.approx(1.5)
+    assert window.engine.requests[0]["stop"] == "sure"
     assert window.complete(0, 6, automatic=False)["text"] == "1, 2)", "by hand is not answered by what was cut"
 
 
@@ -309,6 +330,7 @@ def test_what_becomes_of_suggestions_reaches_the_engine_and_the_gate(folders: Pa
     window.front.open(URI, "python", "x = \ny = \nz = \n")
     window.engine.answers = [result("first + second", row_id="a"), result("no", row_id="b")]
     window.engine.answers += [result("", "unlikely")] * 2
+    expected = [window.probability()]
 
     async def use() -> None:
         assert await window.front.complete(URI, 0, 4, True)
@@ -316,18 +338,22 @@ def test_what_becomes_of_suggestions_reaches_the_engine_and_the_gate(folders: Pa
         window.front.change(URI, Span(0, 4, 0, 4), "first")
         window.front.change(URI, Span(0, 9, 0, 9), " + second")
         window.front.accepted("a", 14)
+        expected.append(window.probability())
         window.now += 1.0
         assert await window.front.complete(URI, 1, 4, True)
         window.now += 1.0
         window.front.change(URI, Span(1, 4, 1, 4), "z")
+        expected.append(window.probability())
         assert await window.front.complete(URI, 2, 4, True) is None
+        expected.append(window.probability())
         await window.front.complete(URI, 2, 4, False)
         await window.front.close()
 
     asyncio.run(use())
     assert window.engine.taken == [("a", 5), ("a", 9)]
-    priors = [params["prior"] for params in window.engine.requests]
-    assert priors[0] == 0 < priors[1] and priors[3] < priors[2] < priors[1], "one taken, one not, one not worth showing"
+    start, taken, not_taken, not_worth_showing = expected
+    assert start < taken > not_taken > not_worth_showing
+    assert [feature(params, "last_taken") for params in window.engine.requests] == [0, 1, -1, -1]
     assert window.reason()[0] == "unlikely"
     assert list((folders / "data").glob("gate-*.json")), "what was learned is saved when the window closes"
 
@@ -341,7 +367,8 @@ def test_the_rest_is_there_when_a_suggestion_that_was_cut_is_accepted(monkeypatc
     async def use() -> None:
         assert await window.front.complete(URI, 0, 4, True)
         await asyncio.sleep(0.01)
-        assert len(window.engine.requests) == 2
+        here, behind = window.engine.requests
+        assert feature(here, "last_blank") == feature(behind, "last_letter") == 1 and feature(behind, "last_blank") == 0
         window.front.change(URI, Span(0, 4, 0, 4), "first")
         window.front.accepted("a", 5)
         found = await window.front.complete(URI, 0, 9, True)
@@ -359,15 +386,15 @@ def test_reset_gate_forgets_what_was_learned(folders: Path) -> None:
     window.front.open(URI, "python", "x = \n")
     window.engine.answers = [result("", "unlikely")] * 10
 
-    async def use() -> float:
+    async def use() -> None:
         for _ in range(9):
             await window.front.complete(URI, 0, 4, False)
         assert list((folders / "data").glob("gate-*.json"))
+        assert window.probability() < 0.5
         assert await window.front.reset_gate() and not await window.front.reset_gate()
-        await window.front.complete(URI, 0, 4, False)
-        return window.engine.requests[-1]["prior"]
+        assert window.probability() == 0.5
 
-    assert asyncio.run(use()) == 0 > window.engine.requests[-2]["prior"]
+    asyncio.run(use())
     assert not list((folders / "data").glob("gate-*.json"))
 
 
@@ -400,7 +427,7 @@ def test_a_suggestion_that_the_text_has_overtaken_says_nothing_about_the_user(fo
         await window.front.complete(URI, 0, 6, False)
 
     asyncio.run(type_on())
-    assert [params["prior"] for params in window.engine.requests] == [0.0, 0.0, 0.0]
+    assert window.probability() == 0.5 and len(window.engine.requests) == 3
 
 
 def test_off_means_off_for_the_next_suggestion_too(monkeypatch: pytest.MonkeyPatch) -> None:

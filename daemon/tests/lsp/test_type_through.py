@@ -66,11 +66,11 @@ def test_other_settings_need_the_engine() -> None:
     assert left(recent, "return s", threshold=0.8) is None
 
 
-def test_a_request_by_hand_gets_nothing_that_was_cut_and_the_gates_opinion_is_no_difference() -> None:
+def test_a_request_by_hand_gets_nothing_that_was_cut_and_features_of_the_place_are_no_difference() -> None:
     recent = TypeThrough()
-    recent.add(params("return ", stop="balanced", prior=-1.0), ANSWER)
+    recent.add(params("return ", stop="balanced", place=[1.0]), ANSWER)
     assert left(recent, "return s", stop=0.0) is None and left(recent, "return s", stop="eager") is None
-    assert left(recent, "return s", stop="balanced", prior=2.0) == "elf.items[name]"
+    assert left(recent, "return s", stop="balanced", place=[0.0]) == "elf.items[name]"
     recent.add(params("yield ", stop=0.0), ANSWER)
     assert left(recent, "yield s", stop="balanced") == "elf.items[name]", "what was asked by hand can be typed along"
     assert left(recent, "yield s", stop="balanced", threshold=0.8) is None
