@@ -30,7 +30,7 @@ def request_of_token(records: Records) -> np.ndarray:
 
 def index_in_request(records: Records) -> np.ndarray:
     """(M,) each token's place in its request, from 0."""
-    return np.arange(len(records.tokens)) - np.repeat(records.starts[:-1], np.diff(records.starts))
+    return np.asarray(np.arange(len(records.tokens)) - np.repeat(records.starts[:-1], np.diff(records.starts)))
 
 
 def counted(records: Records) -> np.ndarray:
