@@ -75,7 +75,7 @@ def train(
     tokens = token_inputs(replayer)
     parts = {"token": network.token, "refusal": network.refusal}
     bounds = {"token": _log_odds(stop), "refusal": _log_odds(refusal)}
-    critics = {name: _critic(part) for name, part in parts.items()}  # type: ignore[union-attr]
+    critics = {name: _critic(part) for name, part in parts.items()}
     optimiser = torch.optim.Adam(
         [*network.parameters(), *(p for c in critics.values() for p in c.parameters())], lr=a.rate
     )
@@ -146,7 +146,7 @@ def _update(
     actions = torch.tensor(taken.actions)
 
     def log_probability(pick: Tensor) -> tuple[Tensor, Tensor]:
-        choice = torch.distributions.Bernoulli(logits=a.sharpness * (part(inputs[pick])[:, 0] - bound))  # type: ignore[no-untyped-call]
+        choice = torch.distributions.Bernoulli(logits=a.sharpness * (part(inputs[pick])[:, 0] - bound))
         return choice.log_prob(actions[pick].float()), choice.entropy()  # type: ignore[no-untyped-call]
 
     with torch.no_grad():
@@ -163,7 +163,7 @@ def _update(
             policy = -torch.min(ratio * gains[pick], clipped * gains[pick]).mean() - a.entropy * entropy.mean()
             loss_of_critic = mse_loss(critic(inputs[pick])[:, 0], returns[pick])
             optimiser.zero_grad()
-            (policy + 0.1 * loss_of_critic).backward()  # type: ignore[no-untyped-call]
+            (policy + 0.1 * loss_of_critic).backward()
             nn.utils.clip_grad_norm_([*part.parameters(), *critic.parameters()], 1.0)
             optimiser.step()
     return round(loss_of_critic.item(), 2)

@@ -82,7 +82,7 @@ def train(replayer: Replayer, found: Visits, shown: Shown, arguments: Arguments 
     """Fit both parts of the agent."""
     a = arguments
     torch.manual_seed(a.seed)
-    network = StopNetwork(replayer.records.states.shape[1], a.depth, len(NAMES))
+    network = StopNetwork(replayer.records.low_states.shape[2], a.depth, len(NAMES))
     which = counted(replayer.records)
     _fit(network.token, token_inputs(replayer)[which], replayer.token_right[which], a.token_epochs, a.token_rate, a, 0)
     inputs = refusal_inputs(replayer, found, a.depth)[found.runs]

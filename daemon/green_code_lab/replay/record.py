@@ -16,6 +16,7 @@ from green_code.decoding.kv_cache import KVCache
 from green_code.decoding.stop_rules import Situation, check
 from green_code.engine.loading import Runtime
 from green_code.lsp.prompt import PromptWindow
+from green_code.models.bundle import bundle_of
 from green_code.models.vocabulary import text_of
 from green_code.sequences import common
 from green_code.settings import PROMPT_TOKENS
@@ -45,8 +46,14 @@ def record_spans(
             recorder = _Recorder(runtime)
             for span in spans[start : start + _SPANS_PER_FILE]:
                 recorder.span(span)
-            write_records(path, recorder.result(), runtime.weights)
+            write_records(path, recorder.result(), _weights_key(runtime))
         report(f"{name}: {min(start + _SPANS_PER_FILE, len(spans))} of {len(spans)} spans")
+
+
+def _weights_key(runtime: Runtime) -> str:
+    """Of what an exact cache computes."""
+    bundle = bundle_of(runtime.model)
+    return bundle.weights_key if bundle is not None else runtime.weights
 
 
 class _Recorder:
@@ -56,50 +63,54 @@ class _Recorder:
         self._runtime = runtime
         self._spans: list[Span] = []
         self._columns: dict[str, list[Any]] = {name: [] for name in (
-            "span", "cursor", "prompt", "shared", "final_characters", "reasons", "tokens", "log_odds", "margins", "characters",
-            "low_states", "states",
+            "span", "cursor", "prompt", "shared", "final_characters", "reasons", "tokens", "log_odds", "characters",
+            "low_states",
         )}  # fmt: skip
         self._starts = [0]
 
     def result(self) -> Records:
-        types = {"log_odds": np.float32, "margins": np.float32, "low_states": np.float16, "states": np.float16}
+        types = {"log_odds": np.float32, "low_states": np.float16}
         columns = {name: np.array(values, types.get(name, np.int32)) for name, values in self._columns.items()}
         return Records(spans=self._spans, starts=np.array(self._starts, np.int64), **columns)
 
     @torch.inference_mode()
     def span(self, span: Span) -> None:
-        """Every cursor position of a span, over one cache."""
+        """Every cursor position of a span, over one cache, which keeps what it has from one to the next."""
         cache, session = KVCache(self._runtime.decoder), self._runtime.new_session()
-        before, window = list[int](), PromptWindow()
+        before, window, low_states = list[int](), PromptWindow(), dict[int, list[np.ndarray]]()
         for cursor in range(len(span.cursors)):
             prompt_text = window.prompt(*span.document_at(cursor), PROMPT_TOKENS)
             _, tokens = session.window_tokens(prompt_text.prefix, PROMPT_TOKENS)
             prompt, required = heal(tokens, self._runtime.vocabulary)
-            cache.truncate(min(common(cache.tokens, prompt[:-1]), len(cache)))
-            cache.append(prompt[len(cache) :])
+            shared = common(cache.tokens, prompt)
+            if shared < len(prompt):
+                cache.truncate(shared)
+                cache.append(prompt[shared:])
             self._add("span", len(self._spans))
             self._add("cursor", cursor)
             self._add("prompt", len(prompt))
             self._add("shared", common(before, prompt))
-            self._continue(cache, required, Situation.at(prompt_text.prefix, prompt_text.suffix, False, MAX_LINES))
+            situation = Situation.at(prompt_text.prefix, prompt_text.suffix, False, MAX_LINES)
+            self._continue(cache, len(prompt) - 1, low_states, required, situation)
             before = prompt
         self._spans.append(span)
 
     def _add(self, name: str, value: Any) -> None:
         self._columns[name].append(value)
 
-    def _continue(self, cache: KVCache, required: bytes, situation: Situation) -> None:
+    def _continue(
+        self, cache: KVCache, last: int, low_states: dict[int, list[np.ndarray]], required: bytes, situation: Situation
+    ) -> None:
+        """Greedily behind position `last`. `low_states`: by position, where it has been through the layers."""
         runtime, vocabulary, data = self._runtime, self._runtime.vocabulary, bytearray()
-        healed, product, text, reason, last = len(required), 1.0, "", "max_tokens", len(cache) - 1
-        low = []
-        for depth in LOW_DEPTHS:
-            low.append(unit_rms(cache.advance(last, depth, last)).numpy())
-        self._add("low_states", low)
+        healed, product, text, reason, decides = len(required), 1.0, "", "max_tokens", last
         for _ in range(MAX_TOKENS):
-            last = len(cache) - 1
-            cache.advance(last, runtime.layers_total, last)
-            view = ExitView(cache, last, runtime.layers_total, 0)
-            top = runtime.chooser.choose(view, required)
+            if cache.depth(last) < runtime.layers_total:
+                low_states[last] = [unit_rms(cache.advance(last, depth, last)).numpy() for depth in LOW_DEPTHS]
+                cache.advance(last, runtime.layers_total, last)
+            if len(data) <= healed:
+                decides = last  # the text's first token comes from here, unless this one only spells what is there
+            top = runtime.chooser.choose(ExitView(cache, last, runtime.layers_total, 0), required)
             token = top.token
             if token in vocabulary.eos:
                 reason = "end_of_text"
@@ -108,11 +119,9 @@ class _Recorder:
             earlier, text = text, text_of(bytes(data[healed:]))
             self._add("tokens", token)
             self._add("log_odds", top.log_odds)
-            self._add("margins", top.margin)
             self._add("characters", len(text))
-            self._add("states", unit_rms(cache.state(last)).numpy())
             required = runtime.chooser.left(required, token)
-            product *= top.probability
+            product *= top.probability if len(data) > healed else 1.0
             if stop := check(text, situation):
                 reason, length = stop
                 text = text[:length]
@@ -123,7 +132,11 @@ class _Recorder:
             if "\n" in text[len(earlier) :] and (earlier + situation.line).strip() and product < LINE_FLOOR:
                 reason = "line_floor"
                 break
-            cache.append([token])
+            last += 1
+            if last == len(cache) or cache.tokens[last] != token:
+                cache.truncate(last)
+                cache.append([token])
+        self._add("low_states", low_states[decides])
         self._add("final_characters", len(text))
         self._add("reasons", REASONS.index(reason))
         self._starts.append(len(self._columns["tokens"]))

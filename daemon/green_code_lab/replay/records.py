@@ -18,8 +18,8 @@ import numpy as np
 from green_code.problems import Problem
 from green_code_lab.replay.spans import Span
 
-LOW_DEPTHS = (3, 5, 7, 9, 11, 13)
-"""Layers at which the state behind the prompt is recorded."""
+LOW_DEPTHS = (5, 7, 9, 11)
+"""Layers at which the state behind what is written is recorded."""
 FLOOR, LINE_FLOOR = 0.02, 0.4
 MAX_LINES, MAX_TOKENS = 8, 96
 
@@ -32,9 +32,10 @@ class Records:
         prompt: tokens of the prompt, without the healed one; shared: of these, those that the cursor before has, too.
         final_characters: length of the text where no policy stops it; shorter than its last token's where a rule cut it.
         reasons: why it ended, index into `REASONS`.
-        log_odds, margins: of the tokens, among those that token healing allows.
+        log_odds: of the tokens, among those that token healing allows.
         characters: length of the text with this token, without what healing spells again.
-        low_states: (N, len(LOW_DEPTHS), C) behind the prompt; states: (M, C) at full depth, from which the token was decoded. Both divided by their root mean square (`unit_rms`).
+        low_states: (N, len(LOW_DEPTHS), C) behind what is written, from where the text's first token is decoded; divided by their root
+            mean square (`unit_rms`).
     """
 
     spans: list[Span]
@@ -47,10 +48,8 @@ class Records:
     reasons: np.ndarray
     tokens: np.ndarray
     log_odds: np.ndarray
-    margins: np.ndarray
     characters: np.ndarray
     low_states: np.ndarray
-    states: np.ndarray
 
     def __len__(self) -> int:
         return len(self.span)
