@@ -10,8 +10,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import math
 import re
-import sys
 from collections.abc import Callable, Mapping
 from typing import Any, Final, cast
 
@@ -112,7 +112,7 @@ def check_stop(stop: float | str) -> None:
 
 
 def _is_finite(value: object) -> bool:
-    return type(value) in (int, float) and abs(cast(float, value)) <= sys.float_info.max
+    return type(value) in (int, float) and math.isfinite(cast(float, value))
 
 
 def threshold_in_force(params: CompletionParams, runtime: Runtime, least: float = 0.0) -> float | str:

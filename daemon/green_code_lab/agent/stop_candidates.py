@@ -56,7 +56,9 @@ def _stored(network: StopNetwork) -> StopNetwork:
 
 def _middle(replayer: Replayer, network: StopNetwork) -> tuple[float, float]:
     """Bounds around which PPO explores: the best ones of the supervised agent on its own training typing."""
-    policy, _ = tune(replayer, agent_policy(replayer, SUPERVISED, network), PRESETS["balanced"], _STOPS[2::2], _REFUSALS, ())
+    policy, _ = tune(
+        replayer, agent_policy(replayer, SUPERVISED, network), PRESETS["balanced"], _STOPS[2::2], _REFUSALS, ()
+    )
     return policy.stop, policy.refusal or _REFUSALS[0]
 
 
@@ -119,7 +121,8 @@ def choose(by_preset: dict[str, Found]) -> str:
 
     def total(family: str) -> float:
         return sum(
-            sum(map(PRESETS[preset].objective, found[family][1])) / abs(sum(map(PRESETS[preset].objective, found[RULE][1])))
+            sum(map(PRESETS[preset].objective, found[family][1]))
+            / abs(sum(map(PRESETS[preset].objective, found[RULE][1])))
             for preset, found in by_preset.items()
         )
 

@@ -22,7 +22,7 @@ from torch.nn.functional import mse_loss
 
 from green_code.decoding.stop_network import StopNetwork
 from green_code_lab.agent.stops import token_inputs
-from green_code_lab.replay.environment import Replayer
+from green_code_lab.replay.environment import Replayer, Shown
 from green_code_lab.replay.objective import Prices
 from green_code_lab.replay.policies import counted, shown_by
 from green_code_lab.replay.records import LOW_DEPTHS
@@ -75,10 +75,7 @@ def train(
     tokens = token_inputs(replayer)
     parts = {"token": network.token, "refusal": network.refusal}
     bounds = {"token": _log_odds(stop), "refusal": _log_odds(refusal)}
-    critics = {
-        name: nn.Sequential(nn.Linear(part[0].in_features, 32), nn.Tanh(), nn.Linear(32, 1))
-        for name, part in parts.items()
-    }  # type: ignore[union-attr]
+    critics = {name: _critic(part) for name, part in parts.items()}  # type: ignore[union-attr]
     optimiser = torch.optim.Adam(
         [*network.parameters(), *(p for c in critics.values() for p in c.parameters())], lr=a.rate
     )
@@ -100,11 +97,11 @@ def train(
 
 
 def _replay(
-    replayer: Replayer, span: int, shown, network: StopNetwork, bound: float, prices: Prices, a: Arguments,
+    replayer: Replayer, span: int, shown: Shown, network: StopNetwork, bound: float, prices: Prices, a: Arguments,
     drawing: np.random.Generator, tokens: np.ndarray, emits: np.ndarray, taken: dict[str, _Taken], seed: int,
 ) -> float:  # fmt: skip
     """Type a span; its decisions go to `taken`. Returns the span's objective."""
-    records, asked = replayer.records, list[tuple[int, np.ndarray | None, bool]]()
+    records, asked = replayer.records, list[tuple[int, np.ndarray, bool]]()
     depth = LOW_DEPTHS.index(network.depth)
 
     def refuses(row: int, place: Sequence[float]) -> bool:
@@ -159,7 +156,7 @@ def _update(
     gains = (gains - gains.mean()) / (gains.std() + 1e-6)
     loss_of_critic = torch.tensor(0.0)
     for _ in range(a.epochs):
-        for pick in torch.randperm(len(inputs)).split(a.batch):
+        for pick in torch.split(torch.randperm(len(inputs)), a.batch):
             new, entropy = log_probability(pick)
             ratio = (new - old[pick]).exp()
             clipped = ratio.clamp(1 - a.clip, 1 + a.clip)
@@ -170,6 +167,12 @@ def _update(
             nn.utils.clip_grad_norm_([*part.parameters(), *critic.parameters()], 1.0)
             optimiser.step()
     return round(loss_of_critic.item(), 2)
+
+
+def _critic(part: nn.Sequential) -> nn.Sequential:
+    """Of one part's inputs."""
+    inputs = int(next(part.parameters()).shape[1])
+    return nn.Sequential(nn.Linear(inputs, 32), nn.Tanh(), nn.Linear(32, 1))
 
 
 def _sigmoid(x: np.ndarray) -> np.ndarray:

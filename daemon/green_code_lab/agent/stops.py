@@ -104,13 +104,13 @@ def _fit(
     x, y = torch.from_numpy(inputs), torch.from_numpy(right.astype(np.float32))
     optimiser = torch.optim.AdamW(part.parameters(), lr=rate, weight_decay=a.weight_decay)
     for _ in range(epochs):
-        for pick in torch.randperm(len(x)).split(a.batch):
+        for pick in torch.split(torch.randperm(len(x)), a.batch):
             batch = x[pick].clone()
             if dropped:
                 batch[:, :dropped] = dropout(batch[:, :dropped], a.state_dropout)
             loss = binary_cross_entropy_with_logits(part(batch)[:, 0], y[pick])
             optimiser.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
 
 

@@ -9,6 +9,7 @@ Work is counted as one forward pass a token, without drafts, and priced as in se
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -27,17 +28,17 @@ from green_code_lab.replay.typist import Answer
 _LOOKED_BACK = 1000  # characters; the stop rules need the cursor's line
 
 
+Refuses = Callable[[int, Sequence[float]], bool]
+"""Whether a request is refused behind its prompt, from its record and the features of its place."""
+
+
 @dataclass(frozen=True)
 class Shown:
-    """Per request of records: what a policy shows and computes.
-
-    `texts`: "" where it shows nothing. `passes`: forward passes, the refused token's included. `refused`: with the prompt at the refusal depth.
-    `right`: that the file goes on with the text. `agreed`: tokens whose text the file goes on with, from the first on.
-    """
+    """Per request of records: what a policy shows, unless it refuses; "" where nothing. `passes`: tokens that are decoded, the one
+    before which it stops included. `right`: that there is a text, with which the file goes on."""
 
     texts: list[str]
     passes: np.ndarray
-    refused: np.ndarray
     right: np.ndarray
 
 
@@ -98,20 +99,39 @@ class Replayer:
             found.append(Situation.at(prefix, at.after[:SUFFIX_CHARACTERS], False, MAX_LINES))
         return found
 
-    def suggester(self, span: int, shown: Shown, refusal_depth: int) -> _FromRecords:
-        """For one span; `shown`: of a policy over all records."""
-        return _FromRecords(self, span, shown, refusal_depth)
+    def first(self, span: int) -> int:
+        """The record of a span's first cursor."""
+        return self._first[span]
+
+    def suggester(self, span: int, shown: Shown, refuses: Refuses | None = None, refusal_depth: int = 0) -> FromRecords:
+        """For one span.
+
+        Args:
+            shown: of a policy over all records. refuses: decides behind a prompt at `refusal_depth`, where that costs a layer.
+        """
+        return FromRecords(self, span, shown, refuses, refusal_depth if refuses else 0)
 
 
-class _FromRecords:
-    """Keeps the account of a cache: positions at the refusal depth and at full depth."""
+class FromRecords:
+    """Keeps the account of a cache: positions at the refusal depth and at full depth.
 
-    def __init__(self, replayer: Replayer, span: int, shown: Shown, refusal_depth: int) -> None:
-        self._replayer, self._shown, self._depth = replayer, shown, refusal_depth
-        self._first, self._span = replayer._first[span], replayer.records.spans[span]
+    `asked`: (record, features of the place, whether a layer had to run) of each request; `joules`: what each cost.
+    """
+
+    def __init__(
+        self, replayer: Replayer, span: int, shown: Shown, refuses: Refuses | None, refusal_depth: int
+    ) -> None:
+        self._replayer, self._shown, self._refuses, self._depth = replayer, shown, refuses, refusal_depth
+        self._first, self._span = replayer.first(span), replayer.records.spans[span]
         self._low = self._full = 0  # positions of the prompt that the cache holds at that depth, and at full depth
         self._cursor = self._prompt = 0  # of the last request
         self._continuation: list[int] = []  # tokens that the cache holds behind its prompt
+        self.asked, self.joules = list[tuple[int, list[float], bool]](), list[float]()
+
+    def open(self) -> float:
+        prompt = int(self._replayer.records.prompt[self._first])
+        self._low = self._full = self._prompt = prompt
+        return self._replayer.prices.of(full_depth_work(self._replayer.layers, prompt, 1, SMALL_BATCH))
 
     def ask(self, cursor: int, place: list[float], limit: float) -> Answer:
         records, shown = self._replayer.records, self._shown
@@ -119,14 +139,15 @@ class _FromRecords:
         prompt, tokens = int(records.prompt[i]), records.tokens[records.starts[i] : records.starts[i + 1]].tolist()
         resumed = self._find(cursor, prompt, tokens)
         new_low, new_full = prompt - self._low, prompt - self._full
-        work = _layers(depth, new_low) if depth and new_full else Work()
-        if shown.refused[i] and new_full:
+        self.asked.append((i, place, new_full > 0))
+        work = _layers(depth, new_low) if new_full else Work()
+        if new_full and self._refuses is not None and self._refuses(i, place):
             self._low, passes = prompt, 0
             self._continuation = []
         else:
             passes = int(shown.passes[i])
             work += full_depth_work(layers, new_full, passes, SMALL_BATCH, resumed)
-            if depth:  # its lower layers: those that are new were counted, the others are there
+            if new_full:  # its lower layers: those that are new were counted, the others are there
                 work -= _layers(depth, new_full)
             self._low = self._full = prompt
             self._continuation = tokens[: max(0, passes - 1)]
@@ -135,14 +156,13 @@ class _FromRecords:
         seconds = joules / DEFAULT_WATTS_PER_CORE
         if seconds >= limit:  # what was computed stays in the cache; which part of it matters little here
             joules *= limit / seconds
+        self.joules.append(joules)
         return Answer(shown.texts[i] if passes else "", joules, seconds, passes)
 
     def _find(self, cursor: int, prompt: int, tokens: list[int]) -> int:
         """Find what the cache holds of a prompt; returns how many of the tokens behind it."""
         records = self._replayer.records
         between = records.shared[self._first + self._cursor + 1 : self._first + cursor + 1]
-        if cursor == 0:
-            return 0
         least, written = int(between.min(initial=prompt)), prompt - self._prompt
         before = self._first + self._cursor
         characters = records.characters[records.starts[before] : records.starts[before] + len(self._continuation)]
@@ -160,7 +180,7 @@ class _FromRecords:
 
 def _layers(depth: int, positions: int) -> Work:
     """`depth` layers over a batch of positions."""
-    if positions == 0:
+    if depth == 0 or positions == 0:
         return Work()
     return Work(
         layer_batches=depth,

@@ -30,7 +30,7 @@ def request_of_token(records: Records) -> np.ndarray:
 
 def index_in_request(records: Records) -> np.ndarray:
     """(M,) each token's place in its request, from 0."""
-    return np.arange(len(records.tokens)) - np.repeat(records.starts[:-1], np.diff(records.starts))
+    return np.asarray(np.arange(len(records.tokens)) - np.repeat(records.starts[:-1], np.diff(records.starts)))
 
 
 def counted(records: Records) -> np.ndarray:
@@ -60,19 +60,14 @@ def mean_probability(records: Records) -> np.ndarray:
     return np.where(weights > 0, total / np.maximum(running(records, np.add, weights), 1.0), 1.0)
 
 
-def shown_by(replayer: Replayer, estimate: np.ndarray, stop: float, refused: np.ndarray | None = None) -> Shown:
-    """What is shown where `estimate` (M,) must stay at `stop` or above, as `decoding/generate.py` does it in service.
-
-    Args:
-        refused: (N,) requests that end with their prompt at the refusal depth.
-    """
+def shown_by(replayer: Replayer, estimate: np.ndarray, stop: float) -> Shown:
+    """What is shown where `estimate` (M,) must stay at `stop` or above, as `decoding/generate.py` does it in service."""
     count = len(replayer.records)
-    refused = np.zeros(count, bool) if refused is None else refused
     texts, passes, right = [""] * count, np.zeros(count, np.int32), np.zeros(count, bool)
-    for i in np.flatnonzero(~refused).tolist():
+    for i in range(count):
         texts[i], passes[i] = _suggestion(replayer, i, estimate, stop)
         right[i] = bool(texts[i]) and len(texts[i]) <= replayer.agreed_characters[i]
-    return Shown(texts, passes, refused, right)
+    return Shown(texts, passes, right)
 
 
 def _suggestion(replayer: Replayer, i: int, estimate: np.ndarray, stop: float) -> tuple[str, int]:

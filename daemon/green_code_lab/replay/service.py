@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from green_code.energy.meters import DEFAULT_WATTS_PER_CORE
 from green_code.engine.loading import Runtime
 from green_code.engine.requests import completion_params
-from green_code.link.messages import Decoding
+from green_code.link.messages import CompletionParams, Decoding
 from green_code.lsp.gate import Gate as FrontGate
 from green_code.lsp.gate_features import Place
 from green_code.lsp.prompt import PromptWindow
@@ -67,6 +67,13 @@ class _FromEngine:
             "", language=span.language, model=runtime.model, decoding=arm.decoding, policy=arm.policy, threshold=arm.threshold,
             stop=arm.stop, max_lines=arm.max_lines, single_line=arm.max_lines == 1, max_tokens=TOKENS_PER_LINE * arm.max_lines,
         )  # fmt: skip
+
+    def open(self) -> float:
+        prompt = self._window.prompt(*self._span.document_at(0), PROMPT_TOKENS)
+        first: CompletionParams = {
+            **self._params, "prefix": prompt.prefix, "suffix": prompt.suffix, "max_tokens": 1, "stop": 0.0
+        }  # fmt: skip
+        return self._session.complete(first, lambda: None, math.inf)["energy_joules"]
 
     def ask(self, cursor: int, place: list[float], limit: float) -> Answer:
         session, prices = self._session, self._runtime.costs.prices

@@ -59,6 +59,9 @@ class Answer(NamedTuple):
 class Suggester(Protocol):
     """Whoever computes suggestions for one span."""
 
+    def open(self) -> float:
+        """The text before the span comes into the cache; returns the joules. Once, before the first key."""
+
     def ask(self, cursor: int, place: list[float], limit: float) -> Answer:
         """For a cursor; `place`: its features; `limit`: seconds until the next key."""
 
@@ -78,7 +81,7 @@ class Typed:
 
     `shown` suggestions appeared before the next key, and `right` of them were right to their end; `rejected` were seen and wrong;
     `vanished` were removed by the next key within 0.1 s. Joules go by what came of them: `taken`, at least in part, `wrong`, `nothing` (no text to show,
-    or cancelled).
+    or cancelled). `opening`: joules, not among the others, that brought the text before the span into the cache.
     """
 
     span: Span
@@ -94,8 +97,11 @@ class Typed:
     vanished: int = 0
     tokens: int = 0
     joules: float = 0.0
+    opening: float = 0.0
     by_fate: dict[str, float] = field(default_factory=lambda: {"taken": 0.0, "wrong": 0.0, "nothing": 0.0})
-    places: list[tuple[int, bool]] = field(default_factory=list)  # cursor, whether what was shown there was taken
+    outcomes: list[tuple[int, int, bool]] = field(
+        default_factory=list
+    )  # of suggestions: cursor, accepted keys, whether it was rejected
 
 
 @dataclass(eq=False)
@@ -107,7 +113,9 @@ class _Shown:
     text: str
     joules: float
     since: float = 0.0
+    accepted: int = 0  # keys
     is_taken: bool = False
+    is_rejected: bool = False
     is_seen: bool = False
     has_outcome: bool = False
 
@@ -119,15 +127,17 @@ def type_span(span: Span, suggester: Suggester, gate: Gate = always, typist: Typ
     intervals = [typist.interval(generator, start) for start in at_line_start]
     by_word = [generator.random() < typist.by_word for _ in span.cursors]
     replay, now, cursor = _Replay(span, suggester, gate), 0.0, 0
+    replay.done.opening = suggester.open()
     while cursor < span.keys:
         due, taken = now + intervals[cursor], 0
         shown, visible = replay.suggestion(cursor, now, due)
         if shown is not None and due - visible >= typist.reaction:
             taken = replay.read(shown, span.cursors[cursor], by_word[cursor])
-        if taken:
+        if shown is not None and taken:
             now, reached = visible + typist.reaction, bisect_left(span.cursors, span.cursors[cursor] + taken)
             reached = min(reached, span.keys)
             replay.done.accepted += reached - cursor
+            shown.accepted += reached - cursor
         else:
             now, reached = due, cursor + 1
         cursor = reached
@@ -183,7 +193,9 @@ class _Replay:
             taken = len(left)
         else:
             taken = _right_words(left, self._whole, offset) if by_word else 0
-        self.done.rejected += not taken and not shown.is_seen
+        if not taken and not shown.is_seen:
+            shown.is_rejected = True
+            self.done.rejected += 1
         shown.is_seen = True
         shown.is_taken = shown.is_taken or taken > 0
         return taken
@@ -202,7 +214,7 @@ class _Replay:
         """The counts, with the fate of each suggestion."""
         for each in self._remembered:
             self.done.by_fate["taken" if each.is_taken else "wrong"] += each.joules
-            self.done.places.append((each.cursor, each.is_taken))
+            self.done.outcomes.append((each.cursor, each.accepted, each.is_rejected))
         return self.done
 
     def _place(self, offset: int, now: float) -> Place:

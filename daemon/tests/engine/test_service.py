@@ -289,7 +289,6 @@ async def test_a_bundle_that_is_refused_leaves_the_one_in_use(rig: Rig) -> None:
         ({"place": 0.5}, "place"),
         ({"place": [0.0] * 257}, "place"),
         ({"place": [float("inf")]}, "place"),
-        ({"place": [10**400]}, "place"),
         ({"place": [True]}, "place"),
         ({"place": ["0"]}, "place"),
     ],

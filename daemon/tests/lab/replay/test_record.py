@@ -1,0 +1,138 @@
+"""Records and service on `tiny-random`: both give what the engine's own session gives."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from green_code.engine.loading import Runtime
+from green_code.engine.requests import completion_params
+from green_code.lsp.gate_features import NAMES
+from green_code.lsp.prompt import PromptWindow
+from green_code.problems import Problem
+from green_code.settings import PROMPT_TOKENS, STOPS
+from green_code_lab.replay import policies, record, service
+from green_code_lab.replay.environment import Replayer
+from green_code_lab.replay.records import MAX_LINES, MAX_TOKENS, REASONS, Records, read_records
+from green_code_lab.replay.service import Arm, serve_span
+from green_code_lab.replay.spans import Span
+from tests.engine.sessions import PRICES, tiny_runtime
+
+SPANS = [
+    Span(
+        "p",
+        "python",
+        "import os\n\n\ndef size(path):\n",
+        "    total = os.stat(path)\n    return total",
+        "\n\nsize(1)\n",
+    ),
+    Span("q", "java", "class A {\n", "  int b = c(0);", ""),
+]
+FLOOR = 1e-9  # the tiny model is sure of nothing
+
+
+@pytest.fixture(scope="module")
+def runtime(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runtime]:
+    with pytest.MonkeyPatch.context() as patch, tiny_runtime(tmp_path_factory.mktemp("tiny")) as runtime:
+        patch.setattr(record, "LOW_DEPTHS", (2, 4))  # it has six layers
+        yield runtime
+
+
+@pytest.fixture(scope="module")
+def records(runtime: Runtime, tmp_path_factory: pytest.TempPathFactory) -> Records:
+    folder = tmp_path_factory.mktemp("records")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(record, "FLOOR", FLOOR)
+        patch.setattr(record, "LINE_FLOOR", FLOOR)
+        record.record_spans(runtime, SPANS, folder, "tiny", lambda line: None)
+    return read_records(folder, runtime.weights)
+
+
+def complete(runtime: Runtime, span: Span, cursor: int, **changes: Any) -> Any:
+    prompt = PromptWindow().prompt(*span.document_at(cursor), PROMPT_TOKENS)
+    params = completion_params(
+        prompt.prefix, suffix=prompt.suffix, language=span.language, model=runtime.model, decoding="full",
+        single_line=False, max_lines=MAX_LINES, max_tokens=MAX_TOKENS, max_prompt_tokens=PROMPT_TOKENS, **changes,
+    )  # fmt: skip
+    return runtime.new_session().complete(params, lambda: None, math.inf)
+
+
+def test_texts_are_the_engines_up_to_the_floor(runtime: Runtime, records: Records) -> None:
+    replayer, reasons = Replayer(records, runtime.vocabulary, PRICES, runtime.layers_total), set[str]()
+    assert len(records) == sum(len(span.cursors) for span in SPANS)
+    for i, (span, cursor) in enumerate(zip(records.span.tolist(), records.cursor.tolist(), strict=True)):
+        result, reason = complete(runtime, SPANS[span], cursor), REASONS[records.reasons[i]]
+        text = replayer.texts[i][: records.final_characters[i]]
+        reasons.add(reason)
+        if reason in ("floor", "line_floor"):
+            assert result["text"].startswith(text)
+        else:
+            assert (result["text"], result["reason"]) in ((text, reason), ("", "empty"))
+        assert records.prompt[i] == result["prompt_tokens"]
+    assert "floor" in reasons
+
+
+@pytest.mark.parametrize("stop", [1e-6, 1e-3])
+def test_the_running_product_shows_what_the_engine_shows(runtime: Runtime, records: Records, stop: float) -> None:
+    replayer = Replayer(records, runtime.vocabulary, PRICES, runtime.layers_total)
+    shown, compared = policies.shown_by(replayer, policies.running_product(records), stop), list[str]()
+    for i, (span, cursor) in enumerate(zip(records.span.tolist(), records.cursor.tolist(), strict=True)):
+        if replayer.texts[i].isascii():  # else a token may be a part of a character
+            compared.append(shown.texts[i])
+            assert complete(runtime, SPANS[span], cursor, stop=stop)["text"] == shown.texts[i]
+    assert any(compared)
+
+
+def test_a_run_goes_on_where_it_was_and_other_weights_are_refused(
+    runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short = replace(SPANS[1], text="  i")
+    record.record_spans(runtime, [short], tmp_path, "tiny", lambda line: None)
+    monkeypatch.setattr(record, "_Recorder", None)
+    record.record_spans(runtime, [short], tmp_path, "tiny", lambda line: None)
+    assert read_records(tmp_path, runtime.weights).spans == [short]
+    with pytest.raises(Problem, match="another bundle"):
+        read_records(tmp_path, "others")
+    (tmp_path / "tiny-0008.npz").write_bytes(b"?")
+    with pytest.raises(Problem, match="damaged"):
+        read_records(tmp_path)
+
+
+@pytest.mark.parametrize("arm", [Arm("full", "full"), Arm("exact", "exact", stop=1e-6)])
+def test_a_span_is_served_and_its_joules_are_the_sessions(
+    runtime: Runtime, arm: Arm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sessions, make = list[Any](), runtime.new_session
+    monkeypatch.setattr(runtime, "new_session", lambda: sessions.append(make()) or sessions[-1])  # type: ignore[func-returns-value]
+    done = serve_span(runtime, SPANS[0], arm, seed=0)
+    [session] = sessions
+    assert done.requests > 0 and done.joules == pytest.approx(PRICES.of(session.work))
+    assert done.joules == pytest.approx(sum(done.by_fate.values())) and done.accepted <= done.keys
+    again = serve_span(runtime, SPANS[0], arm, seed=0)
+    assert vars(again) == vars(done), "a replay does not depend on what else the machine does"
+
+
+def test_the_bundles_gate_stands_before_the_engine(
+    runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GREEN_CODE_BUNDLES", str(tmp_path))
+    (tmp_path / runtime.model).mkdir()
+    gate = {"schema": 1, "features": NAMES, "weights": [0.0] * len(NAMES), "bias": -9.0, "bounds": dict(STOPS)}
+    (tmp_path / runtime.model / "gate.json").write_text(json.dumps(gate))
+    asked = list[int]()
+    ask = service._FromEngine.ask
+
+    def counted(self: Any, cursor: int, place: list[float], limit: float) -> Any:
+        assert len(place) == len(NAMES)
+        asked.append(cursor)
+        return ask(self, cursor, place, limit)
+
+    monkeypatch.setattr(service._FromEngine, "ask", counted)
+    done = serve_span(runtime, SPANS[0], Arm("gated", "exact", stop="balanced", gated=True), seed=0)
+    assert len(asked) == done.requests <= 3 and done.gated >= done.keys - 3
