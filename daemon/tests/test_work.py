@@ -23,3 +23,6 @@ def test_full_depth_work() -> None:
     assert full_depth_work(18, 2, 1, 4).small_batch_positions == 17 * 2 + 1
     assert full_depth_work(18, 1, 1, 4).kv_only == 0
     assert full_depth_work(18, 12, 0, 4) == Work()
+    # Of 5 tokens the cache holds 2: their heads and the third token's are read at once, then come two passes.
+    assert full_depth_work(18, 0, 5, 4, resumed=2) == Work(2 * 18, 2 * 18, 2 * 18, head_batches=3, head_positions=5)
+    assert full_depth_work(18, 0, 2, 4, resumed=4) == Work(head_batches=1, head_positions=2)

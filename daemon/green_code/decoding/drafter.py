@@ -67,7 +67,8 @@ class Drafter:
             exits = {
                 depth: gain
                 for depth, gain in self.book.paying_exits(self.policy, chance, rows).items()
-                if self.book.affords(lost + self.book.exit_cost(depth, rows), observer.full_price)
+                if depth >= cache.depth(len(cache) - 1)  # the prompt's last position may be deeper
+                and self.book.affords(lost + self.book.exit_cost(depth, rows), observer.full_price)
             }
             if exits and max(exits.values()) > saving:
                 draft = self._from_exit(cache, required, list(exits), start)

@@ -34,8 +34,8 @@ def decode(
 
     Args:
         required: bytes that the first tokens must spell (token healing). max_tokens: nothing is drafted beyond.
-        resumed: None where a layer must run before the first token. Else the prompt's last position can be decoded as it is, and
-            so can these tokens of an earlier completion, which the cache holds behind it.
+        resumed: None where a layer must run before the first token. Else the cache holds these tokens behind the prompt, and it
+            may be that no layer need run over them and the prompt's last position. They are verified like drafts.
     """
     observer, taken = RoundObserver(drafter.book, cache, verifier.policy), 0
     if resumed is not None:
@@ -48,6 +48,8 @@ def decode(
         for decoded in verified:
             required = verifier.chooser.left(required, decoded.token)
             yield decoded
+        if len(cache) == cache.decoder.config.max_positions:
+            return
         cache.append([verified[-1].token])
     while True:
         start, verified = len(cache) - 1, list[Decoded]()

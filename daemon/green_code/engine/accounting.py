@@ -8,11 +8,14 @@ Must not know: text, policies, the ledger.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from green_code.decoding.kv_cache import KVCache
+from green_code.decoding.verifier import Decoded
 from green_code.models.backend import SMALL_BATCH
-from green_code.work import Prices, full_depth_work, prompt_layer_positions
+from green_code.sequences import common
+from green_code.work import Prices, Work, full_depth_work, prompt_layer_positions
 
 
 @dataclass(frozen=True)
@@ -52,42 +55,77 @@ class RequestAccount:
     """Opened before a request computes anything, closed when it has ended.
 
     Args:
-        shared: positions of the prompt that the cache held. reused: of these, those that it still holds.
+        shared: positions of the prompt that the cache held. behind: where these are all, the tokens that it held behind them.
+        reused: of the shared positions, those that it still holds.
         full_depth: of the requests before.
     """
 
     def __init__(
-        self, cache: KVCache, prompt_length: int, shared: int, reused: int, full_depth: FullDepthCache
+        self,
+        cache: KVCache,
+        prompt_length: int,
+        shared: int,
+        behind: Sequence[int],
+        reused: int,
+        full_depth: FullDepthCache,
     ) -> None:
         self._cache, self._before, self._prompt_length = cache, cache.work.copy(), prompt_length
         self._prompt_before = cache.layer_positions_before(reused)
-        if full_depth.complete < prompt_length:
-            shared = min(shared, prompt_length - 1)  # it would still have to run the last position
-        self._shared, self._known = shared, full_depth.first(shared)
-        self._behind = max(0, full_depth.complete - prompt_length)
+        depth = cache.depth(prompt_length - 1) if reused == prompt_length > 0 else 0
+        self._last_depth = 0  # of the last position, where full depth would have to take it through the layers above
+        kv_only = depth == cache.decoder.config.layers - 1 and not behind
+        if full_depth.complete < prompt_length or kv_only:
+            shared, self._last_depth = min(shared, prompt_length - 1), depth
+        self._behind = behind[: max(0, full_depth.complete - prompt_length)] if shared == prompt_length else ()
+        self._shared, self._known = shared, full_depth.first(shared + len(self._behind))
+        self._first: Work | None = None
         self.full_depth = full_depth
         """What full depth's cache holds; after `close`, this request included."""
 
-    def close(self, prices: Prices, computed: bool, passes: int, resumed: int, interrupted: bool) -> Figures:
+    def observed(self, stream: Iterator[Decoded]) -> Iterator[Decoded]:
+        """The same tokens; notes what was done before the first."""
+        before = self._cache.work.copy()
+        for i, decoded in enumerate(stream):
+            if i == 0:
+                self._first = self._cache.work - before
+            yield decoded
+
+    def close(self, prices: Prices, computed: bool, passes: int, tokens: Sequence[int], interrupted: bool) -> Figures:
         """
         Args:
             prices: in joules. computed: False: nothing was, and the cache holds another prompt.
-            passes: the tokens that were decoded, the end of the text included. resumed: of the tokens, those that the cache held.
+            passes: the tokens that were decoded, the end of the text included. tokens: those of the completion.
             interrupted: or refused before the first token.
         """
-        cache, known, layers = self._cache, self._known, self._cache.decoder.config.layers
+        cache, length = self._cache, self._prompt_length
         work = cache.work - self._before
-        prompt_layers = cache.layer_positions_before(self._prompt_length) - self._prompt_before if computed else 0
-        new_positions, resumed = self._prompt_length - self._shared, min(resumed, self._behind)
-        full_work = full_depth_work(layers, new_positions, passes, SMALL_BATCH, resumed)
-        if passes:
-            full_work = replace(full_work, layer_positions=full_work.layer_positions + known.uncounted(layers))
-            self.full_depth = FullDepthCache(complete=len(cache))
-        elif interrupted:
-            begun = max(0, len(cache) - known.complete)
-            counted = known.layer_positions + work.layer_positions
-            self.full_depth = FullDepthCache(known.complete, begun, counted)
-        joules, full_joules = prices.of(work), prices.of(full_work)
+        prompt_layers = cache.layer_positions_before(length) - self._prompt_before if computed else 0
+        joules, full_joules = prices.of(work), prices.of(self._full_depth_work(passes, tokens))
         if interrupted:
             full_joules = max(full_joules, joules)  # so would full depth have been: no loss is counted
+        self.full_depth = self._cache_at_full_depth(work, passes, interrupted)
         return Figures(work.layer_positions - prompt_layers, prompt_layers, joules, full_joules)
+
+    def _full_depth_work(self, passes: int, tokens: Sequence[int]) -> Work:
+        layers, new_positions = self._cache.decoder.config.layers, self._prompt_length - self._shared
+        work = full_depth_work(layers, new_positions, passes, SMALL_BATCH, common(self._behind, tokens))
+        if not passes:
+            return work
+        first, forward = self._first, work.head_batches - 1
+        if new_positions == 0 and first is not None and not first.layer_batches:
+            # Tokens that the cache held were verified at once; their heads are the same at full depth.
+            work.head_batches, work.head_positions = first.head_batches + forward, first.head_positions + forward
+        held = self._last_depth
+        work -= Work(layer_batches=held, layer_positions=held, small_batch_positions=held)
+        return replace(work, layer_positions=work.layer_positions + self._known.uncounted(layers))
+
+    def _cache_at_full_depth(self, work: Work, passes: int, interrupted: bool) -> FullDepthCache:
+        cache, known = self._cache, self._known
+        if not interrupted:
+            return FullDepthCache(complete=len(cache)) if passes else self.full_depth
+        if not passes:
+            begun = max(0, len(cache) - known.complete)
+            return FullDepthCache(known.complete, begun, known.layer_positions + work.layer_positions)
+        complete = min(len(cache), self._prompt_length + passes - 1)
+        begun = cache.layer_positions_before(len(cache)) - cache.layer_positions_before(complete)
+        return FullDepthCache(complete, len(cache) - complete, begun)

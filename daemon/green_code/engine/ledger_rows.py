@@ -15,9 +15,18 @@ from green_code.report import Totals
 
 
 def energy_message(
-    today: Totals, tally: Tally, agreement: Agreement | None, params: CompletionParams, result: CompletionResult
+    today: Totals,
+    tally: Tally,
+    agreement: Agreement | None,
+    params: CompletionParams,
+    result: CompletionResult,
+    last_exits: list[int],
 ) -> EnergyMessage:
-    """The energy message after a completion."""
+    """The energy message after a completion.
+
+    Args:
+        last_exits: of this completion, or where it has no tokens of the last one that has some.
+    """
     session = tally.totals()
     return EnergyMessage(
         today=today,
@@ -25,7 +34,7 @@ def energy_message(
         mean_layers=session["mean_layers"] or today["mean_layers"],
         layers_total=result["layers_total"],
         model=params["model"],
-        last_exits=result["exits"],
+        last_exits=last_exits,
         threshold=params["threshold"],
         agreement=agreement,
     )

@@ -51,6 +51,7 @@ class _Peer:
     rows: dict[str, Row] = field(default_factory=dict)
     jobs: dict[int, Job] = field(default_factory=dict)
     last: tuple[CompletionParams, CompletionResult] | None = None
+    last_exits: list[int] = field(default_factory=list)  # of the last completion that has tokens
 
     def add(self, row: Row) -> None:
         """Count a row."""
@@ -210,6 +211,7 @@ class Service:
         peer = self._store(row, job.owner)
         if peer is not None and reason not in REFUSAL_TEXTS:
             peer.last = (job.params, result)
+            peer.last_exits = result["exits"] or peer.last_exits
 
     def _store(self, row: Row, owner: object) -> _Peer | None:
         """Add a row to the ledger and to its peer's totals; returns the peer if it is still connected."""
@@ -319,7 +321,8 @@ class Service:
         agreement = self._holder.loaded.shadow.agreement if self._holder.loaded else None
         for connection, peer in tuple(self._peers.items()):
             if peer.last is not None:
-                connection.notify(messages.ENERGY, energy_message(today, peer.tally, agreement, *peer.last))
+                message = energy_message(today, peer.tally, agreement, *peer.last, peer.last_exits)
+                connection.notify(messages.ENERGY, message)
 
     def bundles_changed(self, names: set[str]) -> None:
         """Bundles of these names changed on disk."""

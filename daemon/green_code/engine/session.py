@@ -5,12 +5,11 @@ Must not know: connections, other sessions, editors.
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from green_code.decoding.drafter import MAX_DRAFTS, Drafter
+from green_code.decoding.drafter import Drafter
 from green_code.decoding.exit_policies import Full, Policy
 from green_code.decoding.generate import Generated, ends_completion, generate
 from green_code.decoding.healing import heal
@@ -22,7 +21,7 @@ from green_code.decoding.stop_rules import Situation
 from green_code.decoding.verifier import Decoded, Verifier
 from green_code.engine.accounting import Figures, FullDepthCache, RequestAccount
 from green_code.engine.interfaces import Cancelled
-from green_code.link.messages import CompletionParams, CompletionResult, Decoding
+from green_code.link.messages import CompletionParams, CompletionResult
 from green_code.sequences import common
 from green_code.work import Work
 
@@ -89,10 +88,15 @@ class Session:
         blank = not params["prefix"].strip()
         propagates = bool(policy.exits) and params["decoding"] != "exact"
         shared = common(cache.tokens, prompt)
+        behind = cache.tokens[shared:] if shared == len(prompt) else []
         if not (propagates or blank):
             cache.drop_propagated()
-        reused, resumed = self._held(prompt, shared, policy, params["decoding"])
-        account = RequestAccount(cache, len(prompt), shared, reused, self._full_depth)
+        reused, resumed = 0, None
+        if not blank:
+            exits = policy.exits if propagates else ()
+            reused, resumed = self._held(prompt, shared, required, exits, params["max_tokens"])
+        held = behind if resumed is None else resumed
+        account = RequestAccount(cache, len(prompt), shared, held, reused, self._full_depth)
         generated = Generated()
         if blank:
             generated.reason = "no_context"
@@ -109,7 +113,7 @@ class Session:
                 generate(
                     generated,
                     cache,
-                    self._stream(params, policy, situation, required, resumed),
+                    account.observed(self._stream(params, policy, situation, required, resumed)),
                     runtime.vocabulary,
                     required=required,
                     prompt_length=len(prompt),
@@ -127,28 +131,42 @@ class Session:
                     self.lookup.remember(prompt, generated.tokens)
         interrupted = generated.reason in ("cancelled", "superseded")
         without_token = interrupted or not (blank or generated.passes)
-        again = common(resumed or (), generated.tokens)
-        figures = account.close(runtime.costs.prices, not blank, generated.passes, again, without_token)
+        figures = account.close(runtime.costs.prices, not blank, generated.passes, generated.tokens, without_token)
         self._full_depth = account.full_depth
         seconds = time.monotonic() - wall, time.process_time() - cpu
         return self._result(generated, figures, len(prompt), reused, interrupted, *seconds)
 
     def _held(
-        self, prompt: Sequence[int], shared: int, policy: Policy, decoding: Decoding
+        self, prompt: Sequence[int], shared: int, required: bytes, exits: Sequence[int], max_tokens: int
     ) -> tuple[int, list[int] | None]:
-        """How many positions of a prompt are kept; and `resumed` of `speculative.decode`, which these are.
+        """How many positions of a prompt are kept; and `resumed` of `speculative.decode`, which are kept behind it.
 
         While a word is typed, token healing takes it back each time, so that the prompt stays the same.
+
+        Args:
+            required: bytes that the first tokens must spell. exits: those that decide the tokens.
         """
-        cache, last = self._cache, len(prompt) - 1
+        cache, vocabulary, last = self._cache, self._runtime.vocabulary, len(prompt) - 1
+        layers = self._runtime.layers_total
         if min(shared, len(cache)) <= last:
             return min(shared, len(cache)), None
-        decoding_depths = {self._runtime.layers_total, *(policy.exits if decoding == "fast" else ())}
-        if cache.depth(last) in decoding_depths:
-            behind = itertools.takewhile(lambda i: cache.depth(i) in decoding_depths, range(last + 1, len(cache)))
-            return len(prompt), [cache.tokens[i] for i in itertools.islice(behind, MAX_DRAFTS)]
-        lowest = min(policy.exits, default=self._runtime.layers_total)
-        return (len(prompt) if cache.depth(last) <= lowest and not cache.is_propagated(last) else last), None
+        if cache.is_propagated(last):
+            return last, None
+        depth, depths = cache.depth(last), {*exits, layers}
+        if depth not in depths:
+            if exits and depth > exits[0]:
+                return last, None  # it went deeper for a later token; the exits must decide anew
+            return len(prompt), [] if depth == layers - 1 else None  # only the last layer's output is missing, or more
+        resumed = list[int]()
+        for position in range(last + 1, min(len(cache), last + max_tokens)):
+            token = cache.tokens[position]
+            if cache.depth(position) not in depths or cache.is_propagated(position):
+                break
+            if required and not vocabulary.is_compatible(token, required):
+                break
+            required = self._runtime.chooser.left(required, token)
+            resumed.append(token)
+        return len(prompt), resumed
 
     def _stream(
         self,

@@ -21,7 +21,7 @@ from green_code.models.sources import sha256_of
 from green_code.problems import Problem
 
 SCHEMA = 2  # version of the manifest and the file names
-MANIFEST, VOCABULARY, DELTA, LENSES, KV_PROJECTIONS, SVD_HEAD, AGENT, STOP_AGENT, CALIBRATION, NGRAMS = (
+MANIFEST, VOCABULARY, DELTA, LENSES, KV_PROJECTIONS, SVD_HEAD, AGENT, STOP_AGENT, CALIBRATION, NGRAMS, GATE = (
     "manifest.json",
     "vocabulary.safetensors",
     "delta.safetensors",
@@ -32,8 +32,9 @@ MANIFEST, VOCABULARY, DELTA, LENSES, KV_PROJECTIONS, SVD_HEAD, AGENT, STOP_AGENT
     "stop_agent.safetensors",
     "calibration.json",
     "ngrams.safetensors",
+    "gate.json",  # for the front, `lsp/gate.py`
 )
-PARTS = (VOCABULARY, DELTA, LENSES, KV_PROJECTIONS, SVD_HEAD, AGENT, STOP_AGENT, CALIBRATION, NGRAMS)
+PARTS = (VOCABULARY, DELTA, LENSES, KV_PROJECTIONS, SVD_HEAD, AGENT, STOP_AGENT, CALIBRATION, NGRAMS, GATE)
 _CONVERTED = (VOCABULARY, DELTA, LENSES, SVD_HEAD, KV_PROJECTIONS)  # files from which the cached weights are converted
 
 

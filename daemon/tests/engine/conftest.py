@@ -1,13 +1,16 @@
-"""The fixture of the service's tests."""
+"""Fixtures of several tests: a service, and the tiny model on both decoders."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import pytest
 import pytest_asyncio
 
+from green_code.engine.loading import Runtime
 from tests.engine.service_rig import Rig
+from tests.engine.sessions import tiny_runtime, with_exits
 
 
 @pytest_asyncio.fixture
@@ -21,3 +24,10 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
     rig.service.close()
     await rig.server.stop()
     rig.ledger.close()
+
+
+@pytest.fixture(scope="module", params=["kernel", "torch"])
+def either_runtime(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runtime]:
+    environment = {"GREEN_CODE_KERNEL": "off"} if request.param == "torch" else {}
+    with tiny_runtime(tmp_path_factory.mktemp(request.param), **environment) as runtime:
+        yield with_exits(runtime, prefill_exit=4)

@@ -91,7 +91,7 @@ class FakeSession:
         if params["stop"] and params["prefix"].endswith("guess"):
             return result_for(params, text=" +", reason="unsure")
         if params["stop"] and params["prefix"].endswith("dark"):
-            return result_for(params, text="", reason="unlikely")
+            return {**result_for(params, text="", reason="unlikely"), "tokens": 0, "token_texts": [], "exits": []}
         return result_for(params)
 
     def trim(self) -> None:

@@ -161,13 +161,6 @@ TYPED = (
 )  # fmt: skip
 
 
-@pytest.fixture(scope="module", params=["kernel", "torch"])
-def either_runtime(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runtime]:
-    environment = {"GREEN_CODE_KERNEL": "off"} if request.param == "torch" else {}
-    with tiny_runtime(tmp_path_factory.mktemp(request.param), **environment) as runtime:
-        yield with_exits(runtime, prefill_exit=4)
-
-
 @pytest.mark.parametrize("single_line", [True, False])
 @DRAFTING
 def test_with_a_stop_drafts_change_no_text(either_runtime: Runtime, changes: dict[str, str], single_line: bool) -> None:
@@ -216,13 +209,14 @@ class Refusing:
 
     refused: bool = True
     refusal_depth: int | None = 2
+    threshold: float = 0.0
 
     def refuses(self, cache: KVCache, position: int) -> bool:
         assert (position, cache.depth(position)) == (len(cache) - 1, 2)
         return self.refused
 
-    def stops(self, view: StopView) -> bool:
-        return False
+    def right(self, cache: KVCache, view: StopView) -> float:
+        return 1.0
 
 
 @pytest.mark.parametrize("decoding", ["full", "exact", "fast"])
@@ -242,6 +236,6 @@ def test_a_refused_request_runs_the_lower_layers_alone(either_runtime: Runtime, 
     assert [again[key] for key in ("text", "token_texts", "exits")] == [
         fresh[key] for key in ("text", "token_texts", "exits")
     ]
-    assert again["prompt_layers_run"] == fresh["prompt_layers_run"] - 2 * (positions - 1)
+    assert again["prompt_layers_run"] == fresh["prompt_layers_run"] - 2 * positions
     if decoding == "full":
         assert again["saving"] == pytest.approx(0, abs=0.01)

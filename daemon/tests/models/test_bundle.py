@@ -14,6 +14,7 @@ import torch
 from safetensors.numpy import save_file
 
 from green_code.decoding.exit_classifier import ExitClassifier, load_exit_classifier
+from green_code.lsp.gate import FILE as GATE_FILE
 from green_code.models.adapters import LinearAdapter, save_adapters
 from green_code.models.bundle import KV_PROJECTIONS, LENSES, Bundle, load_bundle, refresh_manifest, write_manifest
 from green_code.models.catalog import find_model
@@ -38,6 +39,18 @@ def test_a_good_bundle_loads(folder: Path) -> None:
     bundle = load_bundle(folder)
     assert bundle.exits == (2, 4)
     assert len(bundle.vocabulary or ()) == 300
+
+
+def test_the_fronts_gate_is_a_part_that_changes_no_weights(folder: Path) -> None:
+    before = load_bundle(folder)
+    (folder / GATE_FILE).write_text("{}")
+    refresh_manifest(folder)
+    after = load_bundle(folder)
+    assert after.part(GATE_FILE) == folder / GATE_FILE
+    assert (after.weights_key, after.conversion_key) == (before.weights_key, before.conversion_key)
+    (folder / GATE_FILE).write_text("{ }")
+    with pytest.raises(Problem, match=f"{GATE_FILE} has sha256"):
+        load_bundle(folder)
 
 
 def test_another_prefill_exit_is_another_bundle(folder: Path) -> None:
