@@ -6,7 +6,7 @@ Greedy: the agent is trained on greedy states, and a completion should not chang
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -23,13 +23,14 @@ from green_code.models.vocabulary import Vocabulary, text_of
 class Generated:
     """A completion, finished or interrupted. `exits[i]` is the depth that decoded token i (see `speculative.decode`); `passes` counts the tokens
     that were decoded, the end of the text and the one that a stop policy refused included: full depth needs a forward pass for
-    each. `estimates[i]`: the length of the text with token i, and the probability that all of it is right."""
+    each. `refused`: by the stop policy, before any token of the text. `estimates[i]`: the length of the text with token i, and the probability that all of it is right."""
 
     text: str = ""
     reason: str = "max_tokens"
     tokens: list[int] = field(default_factory=list)
     exits: list[int] = field(default_factory=list)
     passes: int = 0
+    refused: bool = False
     estimates: list[tuple[int, float]] = field(default_factory=list)
 
     @property
@@ -56,7 +57,6 @@ def generate(
     vocabulary: Vocabulary,
     *,
     required: bytes,
-    prompt_length: int,
     situation: Situation,
     stop: StopPolicy | None,
     max_tokens: int,
@@ -65,14 +65,11 @@ def generate(
     """Take tokens from `stream` into `result`, which holds what was done even when interrupted.
 
     Args:
-        cache: holds the prompt in its first `prompt_length` positions; `stream` decodes behind it.
+        cache: holds the prompt; `stream` decodes behind it.
         required: bytes that come first (token healing) and are no part of the text.
         situation: the cursor, for the stop rules. stop: None: these alone end the completion.
         deadline: on `time.monotonic()`'s clock; no token is begun after it.
     """
-    if stop is not None and _refuses(stop, cache, prompt_length - 1):
-        result.reason = "unlikely"
-        return
     data, product, right = bytearray(), 1.0, 1.0
     for decoded in stream:
         result.passes += 1
@@ -107,10 +104,19 @@ def generate(
             break
 
 
-def _refuses(stop: StopPolicy, cache: KVCache, position: int) -> bool:
-    """Brings the prompt's last position to the policy's depth, and asks it; where the position is deeper, the work is done."""
-    depth = stop.refusal_depth
-    if depth is None or cache.depth(position) > depth:
-        return False
-    cache.advance(position, depth, position)
-    return stop.refuses(cache, position)
+def refusal(result: Generated, cache: KVCache, stop: StopPolicy | None) -> Callable[[int], bool]:
+    """`refuses` of `speculative.decode`: a position comes to the stop policy's depth, and the policy is asked, while there is no text.
+
+    A position that is deeper already is not refused: the work is done.
+    """
+    depth = stop.refusal_depth if stop is not None else None
+
+    def refuses(position: int) -> bool:
+        if stop is None or depth is None or result.text or cache.depth(position) > depth:
+            return False
+        cache.advance(position, depth, position)
+        if stop.refuses(cache, position):
+            result.refused, result.reason = True, "unlikely"
+        return result.refused
+
+    return refuses

@@ -8,7 +8,7 @@ two nearly equally likely tokens may change places.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import zip_longest
 
@@ -26,6 +26,7 @@ def decode(
     required: bytes = b"",
     max_tokens: int | None = None,
     resumed: Sequence[int] | None = None,
+    refuses: Callable[[int], bool] = lambda position: False,
 ) -> Iterator[Decoded]:
     """Tokens behind a prompt that the cache holds, as many as the model has positions for.
 
@@ -36,6 +37,7 @@ def decode(
         required: bytes that the first tokens must spell (token healing). max_tokens: nothing is drafted beyond.
         resumed: None where a layer must run before the first token. Else the cache holds these tokens behind the prompt, and it
             may be that no layer need run over them and the prompt's last position. They are verified like drafts.
+        refuses: asked of the last position before layers run for a token behind it; whether to end there.
     """
     observer, taken = RoundObserver(drafter.book, cache, verifier.policy), 0
     if resumed is not None:
@@ -51,7 +53,7 @@ def decode(
         if len(cache) == cache.decoder.config.max_positions:
             return
         cache.append([verified[-1].token])
-    while True:
+    while not refuses(len(cache) - 1):
         start, verified = len(cache) - 1, list[Decoded]()
         room = cache.decoder.config.max_positions - len(cache)
         limit = min(MAX_DRAFTS, room if max_tokens is None else min(room, max_tokens - taken - 1))

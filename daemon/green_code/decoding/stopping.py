@@ -1,7 +1,7 @@
-"""Stop policies: end a completion where going on is too unlikely to be right, or refuse it before its first token.
+"""Stop policies: end a completion where going on is too unlikely to be right, or refuse it before its text begins.
 
 `RunningProduct` is the rule: the product of the tokens' probabilities estimates that all of them are right. `StopAgent` is
-learned: it sees what the rule cannot, the hidden state behind the prompt and the place of the cursor.
+learned: it sees what the rule cannot, the hidden state at a low layer and the place of the cursor.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ class StopPolicy(Protocol):
 
     @property
     def refusal_depth(self) -> int | None:
-        """Below L: the depth of the last prompt position at which it may refuse; None: it never does."""
+        """Below L: where a position may be refused, behind which the text's first token would come; None: it never refuses."""
 
     def refuses(self, cache: KVCache, position: int) -> bool:
-        """Whether there will be nothing worth showing; `position` is the prompt's last, at `refusal_depth`."""
+        """Whether there will be nothing worth showing behind `position`, which is at `refusal_depth`."""
 
     def right(self, cache: KVCache, view: StopView) -> float:
         """The probability that all text up to this token is right. Asked for each token that adds to the text."""
@@ -72,7 +72,7 @@ class RunningProduct:
 class StopAgent:
     """
     Args:
-        refusal: the least probability, behind the prompt, that something right will be shown; 0: it never refuses.
+        refusal: the least probability that something right will be shown; 0: it never refuses.
         place: features of the cursor's place (`CompletionParams`); without them it never refuses. line: the text before the cursor
             on its line.
     """

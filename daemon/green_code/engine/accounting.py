@@ -95,7 +95,7 @@ class RequestAccount:
         Args:
             prices: in joules. computed: False: nothing was, and the cache holds another prompt.
             passes: the tokens that were decoded, the end of the text included. tokens: those of the completion.
-            interrupted: or refused before the first token.
+            interrupted: or refused: layers above have not run over the last position.
         """
         cache, length = self._cache, self._prompt_length
         work = cache.work - self._before

@@ -6,12 +6,12 @@ Must not know: connections, other sessions, editors.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from green_code.decoding.drafter import Drafter
 from green_code.decoding.exit_policies import Full, Policy
-from green_code.decoding.generate import Generated, ends_completion, generate
+from green_code.decoding.generate import Generated, ends_completion, generate, refusal
 from green_code.decoding.healing import heal
 from green_code.decoding.price_book import PriceBook
 from green_code.decoding.prompt_lookup import NEAR_TOKENS, PromptLookup
@@ -110,15 +110,16 @@ class Session:
                 if params["decoding"] != "full":
                     self._index(earlier, prompt, params["suffix"])
                 situation = Situation.at(params["prefix"], params["suffix"], params["single_line"], params["max_lines"])
+                stop = runtime.stop(params)
+                refuses = refusal(generated, cache, stop)
                 generate(
                     generated,
                     cache,
-                    account.observed(self._stream(params, policy, situation, required, resumed)),
+                    account.observed(self._stream(params, policy, situation, required, resumed, refuses)),
                     runtime.vocabulary,
                     required=required,
-                    prompt_length=len(prompt),
                     situation=situation,
-                    stop=runtime.stop(params),
+                    stop=stop,
                     max_tokens=params["max_tokens"],
                     deadline=wall + budget_seconds,
                 )
@@ -130,8 +131,8 @@ class Session:
                 if self.lookup is not None and params["decoding"] != "full":
                     self.lookup.remember(prompt, generated.tokens)
         interrupted = generated.reason in ("cancelled", "superseded")
-        without_token = interrupted or not (blank or generated.passes)
-        figures = account.close(runtime.costs.prices, not blank, generated.passes, generated.tokens, without_token)
+        unfinished = interrupted or generated.refused
+        figures = account.close(runtime.costs.prices, not blank, generated.passes, generated.tokens, unfinished)
         self._full_depth = account.full_depth
         seconds = time.monotonic() - wall, time.process_time() - cpu
         return self._result(generated, figures, len(prompt), reused, interrupted, *seconds)
@@ -175,6 +176,7 @@ class Session:
         situation: Situation,
         required: bytes,
         resumed: Sequence[int] | None,
+        refuses: Callable[[int], bool],
     ) -> Iterator[Decoded]:
         """Tokens behind the prompt that the cache holds. In `exact` the policy's exits draft, in `fast` they decide."""
         runtime, vocabulary, chooser = self._runtime, self._runtime.vocabulary, self._runtime.chooser
@@ -186,7 +188,7 @@ class Session:
                 self.book, self.lookup, drafting, chooser, lambda token: ends_completion(token, vocabulary, situation)
             )
         verifier = Verifier(deciding, chooser)
-        return decode(self._cache, drafter, verifier, required, params["max_tokens"], resumed)
+        return decode(self._cache, drafter, verifier, required, params["max_tokens"], resumed, refuses)
 
     def _index(self, earlier: Sequence[int], prompt: Sequence[int], suffix: str) -> None:
         """Bring prompt lookup's indexes up to date. Typing leaves the lines after the cursor's as they are."""

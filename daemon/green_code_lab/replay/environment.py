@@ -113,7 +113,7 @@ class Replayer:
 
 
 class FromRecords:
-    """Keeps the account of a cache: positions at the refusal depth and at full depth.
+    """Keeps the account of a cache.
 
     `asked`: (record, features of the place, whether a layer had to run) of each request; `joules`: what each cost.
     """
@@ -123,33 +123,44 @@ class FromRecords:
     ) -> None:
         self._replayer, self._shown, self._refuses, self._depth = replayer, shown, refuses, refusal_depth
         self._first, self._span = replayer.first(span), replayer.records.spans[span]
-        self._low = self._full = 0  # positions of the prompt that the cache holds at that depth, and at full depth
+        self._full = 0  # positions of the prompt that the cache holds at full depth
+        self._begun: (
+            tuple[int, list[int]] | tuple[()]
+        ) = ()  # a refused prompt and what healing spelled: its lower layers are done
         self._cursor = self._prompt = 0  # of the last request
         self._continuation: list[int] = []  # tokens that the cache holds behind its prompt
         self.asked, self.joules = list[tuple[int, list[float], bool]](), list[float]()
 
     def open(self) -> float:
         prompt = int(self._replayer.records.prompt[self._first])
-        self._low = self._full = self._prompt = prompt
+        self._full = self._prompt = prompt
         return self._replayer.prices.of(full_depth_work(self._replayer.layers, prompt, 1, SMALL_BATCH))
 
     def ask(self, cursor: int, place: list[float], limit: float) -> Answer:
-        records, shown = self._replayer.records, self._shown
-        i, layers, depth = self._first + cursor, self._replayer.layers, self._depth
-        prompt, tokens = int(records.prompt[i]), records.tokens[records.starts[i] : records.starts[i + 1]].tolist()
+        records, shown, layers = self._replayer.records, self._shown, self._replayer.layers
+        i, start = self._first + cursor, int(records.starts[self._first + cursor])
+        prompt, tokens = int(records.prompt[i]), records.tokens[start : records.starts[i + 1]].tolist()
+        healed = int(
+            np.count_nonzero(records.characters[start : start + len(tokens)] == 0)
+        )  # they only spell what is there
         resumed = self._find(cursor, prompt, tokens)
-        new_low, new_full = prompt - self._low, prompt - self._full
-        self.asked.append((i, place, new_full > 0))
-        work = _layers(depth, new_low) if new_full else Work()
-        if new_full and self._refuses is not None and self._refuses(i, place):
-            self._low, passes = prompt, 0
-            self._continuation = []
+        new = prompt - self._full
+        decides = new > 0 if healed == 0 else new > 0 or resumed < healed  # whether layers run where the text begins
+        self.asked.append((i, place, decides))
+        begun = self._begun == (prompt, tokens[:healed])
+        if decides and self._refuses is not None and self._refuses(i, place):
+            work, passes = self._refused(new, healed, resumed, begun), healed
+            self._begun = (prompt, tokens[:healed])
+            if healed:
+                self._full = prompt
+                self._continuation = tokens[: healed - 1]
+            text = ""
         else:
-            passes = int(shown.passes[i])
-            work += full_depth_work(layers, new_full, passes, SMALL_BATCH, resumed)
-            if new_full:  # its lower layers: those that are new were counted, the others are there
-                work -= _layers(depth, new_full)
-            self._low = self._full = prompt
+            text, passes = shown.texts[i], int(shown.passes[i])
+            work = full_depth_work(layers, new, passes, SMALL_BATCH, resumed)
+            if decides and begun:
+                work -= _layers(self._depth, new if healed == 0 else 1)
+            self._full, self._begun = prompt, None
             self._continuation = tokens[: max(0, passes - 1)]
         self._cursor, self._prompt = cursor, prompt
         joules = self._replayer.prices.of(work)
@@ -157,7 +168,14 @@ class FromRecords:
         if seconds >= limit:  # what was computed stays in the cache; which part of it matters little here
             joules *= limit / seconds
         self.joules.append(joules)
-        return Answer(shown.texts[i] if passes else "", joules, seconds, passes)
+        return Answer(text, joules, seconds, passes)
+
+    def _refused(self, new: int, healed: int, resumed: int, begun: bool) -> Work:
+        """All passes before the position behind which the text begins, and the lower layers there."""
+        lower = Work() if begun else _layers(self._depth, new if healed == 0 else 1)
+        if healed == 0:
+            return lower
+        return full_depth_work(self._replayer.layers, new, healed, SMALL_BATCH, min(resumed, healed - 1)) + lower
 
     def _find(self, cursor: int, prompt: int, tokens: list[int]) -> int:
         """Find what the cache holds of a prompt; returns how many of the tokens behind it."""
@@ -170,11 +188,11 @@ class FromRecords:
         if 0 < written <= len(characters) and characters[written - 1] <= min(
             typed, self._replayer.agreed_characters[before]
         ):
-            least, self._low, self._full = prompt, prompt, prompt  # what was generated has been typed or accepted
+            least, self._full = prompt, prompt  # what was generated has been typed or accepted
             behind = self._continuation[written:]
         else:
             behind = self._continuation if written == 0 and least == prompt else []
-        self._low, self._full = min(self._low, least), min(self._full, least)
+        self._full = min(self._full, least)
         return common(behind, tokens) if self._full == prompt else 0
 
 

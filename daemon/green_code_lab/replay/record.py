@@ -83,7 +83,8 @@ class _Recorder:
             _, tokens = session.window_tokens(prompt_text.prefix, PROMPT_TOKENS)
             prompt, required = heal(tokens, self._runtime.vocabulary)
             shared = common(cache.tokens, prompt)
-            if shared < len(prompt):
+            if shared < len(prompt) or cache.depth(shared - 1) < self._runtime.layers_total:
+                shared = min(shared, len(prompt) - 1)
                 cache.truncate(shared)
                 cache.append(prompt[shared:])
             self._add("span", len(self._spans))

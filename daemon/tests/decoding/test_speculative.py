@@ -279,7 +279,7 @@ def complete(
     drafter = Drafter(EagerPriceBook(CHEAP), lookup, policy or Full(), CHOOSER, ends)
     stream = decode(cache, drafter, Verifier(Full(), CHOOSER), b"", max_tokens)
     generate(
-        result, cache, stream, VOCABULARY, required=b"", prompt_length=3, situation=ANYWHERE, stop=None,
+        result, cache, stream, VOCABULARY, required=b"", situation=ANYWHERE, stop=None,
         max_tokens=max_tokens, deadline=deadline,
     )  # fmt: skip
     return result, cache

@@ -34,7 +34,7 @@ def run(
         decoded += [Decoded(token, LAYERS, each, 2) for token, each in zip(tokens, odds, strict=True)]
     result, situation = Generated(), Situation.at(before, "", lines == 1, lines)
     generate(
-        result, cache or new_cache([1, 5, 7]), iter(decoded), VOCABULARY, required=required.encode(), prompt_length=3,
+        result, cache or new_cache([1, 5, 7]), iter(decoded), VOCABULARY, required=required.encode(),
         situation=situation, stop=stop, max_tokens=100, deadline=math.inf,
     )  # fmt: skip
     return result
