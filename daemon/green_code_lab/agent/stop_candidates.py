@@ -6,7 +6,7 @@ from __future__ import annotations
 import copy
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,16 +14,16 @@ import torch
 
 from green_code.decoding.stop_network import StopNetwork
 from green_code_lab.agent import stop_ppo, stops
-from green_code_lab.replay.compare import Policy, replay, tune
+from green_code_lab.replay.compare import Policy, Replays, replay, tune
 from green_code_lab.replay.environment import Replayer
 from green_code_lab.replay.objective import PRESETS, Prices, figures
 from green_code_lab.replay.policies import least_probability, mean_probability, running_product, shown_by
 from green_code_lab.replay.typist import Typed
 
 RULE, SUPERVISED, PPO = "running product", "agent, supervised", "agent, PPO"
-_STOPS = (0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8)
-_REFUSALS = (0.03, 0.05, 0.07, 0.09, 0.12)
-_BOUNDS = (0.04, 0.06, 0.08, 0.1, 0.12)
+_STOPS = (0.1, 0.2, 0.3, 0.4, 0.45, 0.5, 0.6, 0.7, 0.8)
+_REFUSALS = (0.06, 0.08, 0.1)
+_BOUNDS = (0.06, 0.08, 0.1)
 _DRAWS = 2000
 
 
@@ -42,9 +42,8 @@ def train_all(replayer: Replayer, seed: int, report: Callable[[str], None]) -> T
     found = stops.visits(replayer, shown, range(arguments.typings))
     report(f"{len(found.rows)} requests of replayed typing, {found.runs.mean():.0%} of which run a layer at once")
     supervised = _stored(stops.train(replayer, found, shown, arguments))
-    middle, prices = _middle(replayer, supervised), PRESETS["balanced"]
     report("supervised agent fitted")
-    tuned = stop_ppo.train(replayer, supervised, *middle, prices, stop_ppo.Arguments(seed=seed), report)
+    tuned = stop_ppo.train(replayer, supervised, PRESETS["balanced"], stop_ppo.Arguments(seed=seed), report)
     gate = stops.train_gate(found, shown.right, arguments.gate_penalty)
     return Trained({SUPERVISED: supervised, PPO: _stored(tuned)}, gate)
 
@@ -52,14 +51,6 @@ def train_all(replayer: Replayer, seed: int, report: Callable[[str], None]) -> T
 def _stored(network: StopNetwork) -> StopNetwork:
     """In the precision of a bundle."""
     return copy.deepcopy(network).half().float().requires_grad_(False).eval()
-
-
-def _middle(replayer: Replayer, network: StopNetwork) -> tuple[float, float]:
-    """Bounds around which PPO explores: the best ones of the supervised agent on its own training typing."""
-    policy, _ = tune(
-        replayer, agent_policy(replayer, SUPERVISED, network), PRESETS["balanced"], _STOPS[2::2], _REFUSALS, ()
-    )
-    return policy.stop, policy.refusal or _REFUSALS[0]
 
 
 def estimates(replayer: Replayer, network: StopNetwork) -> np.ndarray:
@@ -95,14 +86,15 @@ Found = dict[str, tuple[Policy, list[Typed]]]
 """Each family's best setting under some prices, and its replays."""
 
 
-def compare(replayer: Replayer, trained: Trained, prices: Prices, report: Callable[[str], None]) -> Found:
-    """Every family under the same prices."""
-    found: Found = {}
+def compare(replayer: Replayer, trained: Trained, report: Callable[[str], None]) -> dict[str, Found]:
+    """Every family under each preset's prices; by preset."""
+    found: dict[str, Found] = {preset: {} for preset in PRESETS}
     for policy in families(replayer, trained):
-        found[policy.family] = tune(replayer, policy, prices, _STOPS, _REFUSALS, _BOUNDS)
-        chosen, typed = found[policy.family]
-        objective = sum(map(prices.objective, typed)) / len(typed)
-        report(f"{policy.family:36} {chosen.setting:36} {objective:7.2f}  {_brief(typed)}")
+        replays = Replays(replayer)  # presets share most settings
+        for preset, prices in PRESETS.items():
+            chosen, typed = found[preset][policy.family] = tune(replays, policy, prices, _STOPS, _REFUSALS, _BOUNDS)
+            objective = sum(map(prices.objective, typed)) / len(typed)
+            report(f"{preset:9}{policy.family:34} {chosen.setting:36} {objective:7.2f}  {_brief(typed)}")
     return found
 
 
@@ -143,6 +135,4 @@ def point(stop: float, typed: list[Typed]) -> dict[str, float]:
 
 def curve(replayer: Replayer, policy: Policy) -> list[dict[str, float]]:
     """Of a policy over stops, at its own refusal and gate."""
-    from dataclasses import replace
-
-    return [point(stop, replay(replayer, replace(policy, stop=stop))) for stop in (0.1, *_STOPS[1::2])]
+    return [point(stop, replay(replayer, replace(policy, stop=stop))) for stop in _STOPS]

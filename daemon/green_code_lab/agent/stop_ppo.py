@@ -33,8 +33,8 @@ from green_code_lab.replay.typist import type_span
 class Arguments:
     """Everything that shapes a run. `sharpness`: of the stochastic policy around the bounds."""
 
-    updates: int = 30
-    spans: int = 64  # replayed in each
+    updates: int = 20
+    spans: int = 48  # replayed in each
     epochs: int = 4
     batch: int = 1024
     rate: float = 3e-4
@@ -42,6 +42,8 @@ class Arguments:
     entropy: float = 0.003
     discount: float = 0.8
     sharpness: float = 3.0
+    stop: float = 0.45  # bounds around which it explores
+    refusal: float = 0.08
     seed: int = 0
 
 
@@ -61,20 +63,18 @@ class _Taken:
 def train(
     replayer: Replayer,
     start: StopNetwork,
-    stop: float,
-    refusal: float,
     prices: Prices,
     arguments: Arguments = Arguments(),
     report: Callable[[str], None] = print,
 ) -> StopNetwork:
-    """A network whose bounds are `stop` and `refusal`, too."""
+    """A network that is fitted to the bounds of the arguments."""
     a, records = arguments, replayer.records
     torch.manual_seed(a.seed)
     generator, drawing = random.Random(a.seed), np.random.default_rng(a.seed)
     network = copy.deepcopy(start).requires_grad_(True)
     tokens = token_inputs(replayer)
     parts = {"token": network.token, "refusal": network.refusal}
-    bounds = {"token": _log_odds(stop), "refusal": _log_odds(refusal)}
+    bounds = {"token": _log_odds(a.stop), "refusal": _log_odds(a.refusal)}
     critics = {name: _critic(part) for name, part in parts.items()}
     optimiser = torch.optim.Adam(
         [*network.parameters(), *(p for c in critics.values() for p in c.parameters())], lr=a.rate
@@ -84,8 +84,8 @@ def train(
         with torch.no_grad():
             log_odds = network.token(torch.from_numpy(tokens))[:, 0].numpy()
         emits = drawing.random(len(tokens)) < _sigmoid(a.sharpness * (log_odds - bounds["token"]))
-        estimate = np.where(emits | ~which, np.maximum(_sigmoid(log_odds), stop), 0.0)
-        shown = shown_by(replayer, estimate, stop)
+        estimate = np.where(emits | ~which, np.maximum(_sigmoid(log_odds), a.stop), 0.0)
+        shown = shown_by(replayer, estimate, a.stop)
         taken, total = {name: _Taken() for name in parts}, 0.0
         for span in generator.choices(range(len(records.spans)), k=a.spans):
             total += _replay(

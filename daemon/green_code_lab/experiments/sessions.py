@@ -9,15 +9,18 @@ and the first rates of drafts, which earlier measurements over all held-out proj
 
 from __future__ import annotations
 
+import hashlib
 import json
 import multiprocessing
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
 from multiprocessing.queues import SimpleQueue
 from typing import Any
 
 from green_code.engine.loading import Runtime, load_runtime
+from green_code.models.bundle import AGENT, GATE, STOP_AGENT, bundle_of
 from green_code.settings import STOPS, default_settings
 from green_code_lab.corpus import open_corpus
 from green_code_lab.evaluation.parallel import jobs_for
@@ -29,21 +32,20 @@ from green_code_lab.replay.spans import Part, Span, documents, draw_spans
 from green_code_lab.replay.typist import Typed
 
 LINES = 10  # of a span
-FULL, EXACT = "full depth, no stop", "exact, no stop"
+BEFORE, FULL, EXACT = "full depth, no stop, each request anew", "full depth, no stop", "exact, no stop"
 _PARTS: dict[Part, str] = {"choice": "chosen on", "final": "kept away"}
 _SUMS = (
-    "keys", "accepted", "requests", "cancelled", "gated", "along", "shown", "right", "rejected", "vanished", "tokens", "joules",
+    "keys", "accepted", "requests", "cancelled", "gated", "along", "shown", "right", "rejected", "vanished", "tokens", "joules", "opening",
 )  # fmt: skip
 
 
 def arms(runtime: Runtime) -> list[Arm]:
-    """Without a stop: full depth and `exact` as they were. Then `exact` at each stop with the gate; `fast` at the default stop."""
+    """Without a stop: full depth, also without resuming, and `exact`. Then `exact` at each stop with the gate, and `fast`."""
     drafting, usual = drafting_policy(runtime), default_settings().suggestions
-    found = [Arm(FULL, "full", "full"), Arm(EXACT, "exact", drafting)]
+    found = [Arm(BEFORE, "full", "full", resumes=False), Arm(FULL, "full", "full"), Arm(EXACT, "exact", drafting)]
     found += [Arm(f"exact, {stop}", "exact", drafting, stop=stop, gated=True) for stop in STOPS]
-    found.append(Arm(f"exact, {usual}, no gate", "exact", drafting, stop=usual))
     if runtime.agent is not None:
-        found += [Arm("fast, no stop", "fast"), Arm(f"fast, {usual}", "fast", stop=usual, gated=True)]
+        found.append(Arm(f"fast, {usual}", "fast", stop=usual, gated=True))
     return found
 
 
@@ -54,8 +56,7 @@ def measure(runtime: Runtime, args: Args, report: Report) -> Found:
         spans[name] = draw_spans(documents(corpus, folder, runtime.vocabulary, part), args.limit, LINES, args.seed)
     done = _serve(runtime, compared, [span for own in spans.values() for span in own], args, report)
     found = [
-        {"part": part, **summary(arm.name, [done[arm.name, key(span)] for span in own], [done[FULL, key(span)] for span in own],
-                                 [done[EXACT, key(span)] for span in own], args.seed)}
+        {"part": part, **summary(arm.name, {name: [done[name, key(span)] for span in own] for name in (arm.name, BEFORE, FULL, EXACT)}, args.seed)}
         for part, own in spans.items() for arm in compared
     ]  # fmt: skip
     counts = "; ".join(
@@ -83,7 +84,7 @@ def _serve(
 ) -> dict[tuple[str, str], Sums]:
     """Sums by arm and span. Replays that an earlier run made with the same bundle are read from WORK/sessions.jsonl."""
     path, done = args.work / "sessions.jsonl", dict[tuple[str, str], Sums]()
-    version = f"{runtime.weights} {args.seed}"
+    version = _version(runtime, args.seed)
     for line in path.read_text("utf-8").splitlines() if path.exists() else ():
         row = json.loads(line)
         if row["version"] == version:
@@ -96,6 +97,16 @@ def _serve(
             file.flush()
             report(f"{i} of {len(todo)} replays")
     return done
+
+
+def _version(runtime: Runtime, seed: int) -> str:
+    """Of all that a replay's result depends on, besides the code: weights, prices, gate, agent and the presets' bounds."""
+    bundle, suggestions = bundle_of(runtime.model), runtime.calibration.get("suggestions", {})
+    files = [bundle.manifest["files"].get(name, "") for name in (GATE, STOP_AGENT, AGENT)] if bundle is not None else []
+    bounds = {name: (each.get("stop"), each.get("refusal")) for name, each in suggestions.get("presets", {}).items()}
+    weights = bundle.weights_key if bundle is not None else runtime.weights
+    text = json.dumps([weights, asdict(runtime.costs.prices), files, bounds, seed], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 _runtime: Runtime | None = None  # of a worker
@@ -128,8 +139,9 @@ def _serve_one(job: tuple[Arm, Span, int]) -> Sums:
     return sums(serve_span(_runtime, span, arm, seed))
 
 
-def summary(arm: str, own: Sequence[Sums], full: Sequence[Sums], exact: Sequence[Sums], seed: int) -> Found:
+def summary(arm: str, by_arm: Mapping[str, Sequence[Sums]], seed: int) -> Found:
     """An arm's figures over the files of a part, with intervals over files, and ratios to the arms without a stop."""
+    own = by_arm[arm]
 
     def ratio(above: str, below: str) -> list[float]:
         return ratio_figure([(each[above], each[below]) for each in own], seed)
@@ -157,10 +169,11 @@ def summary(arm: str, own: Sequence[Sums], full: Sequence[Sums], exact: Sequence
         name: sum(each["by_fate"][name] for each in own) / max(1e-9, total["joules"])
         for name in ("taken", "wrong", "nothing")
     }
-    cheaper_full, more = against(full)
+    cheaper_full, more = against(by_arm[FULL])
     return {
-        "arm": arm, "joules_per_character": ratio("joules", "accepted"), "cheaper_than_full": cheaper_full,
-        "cheaper_than_exact": against(exact)[0], "accepted": ratio("accepted", "keys"), "more_accepted": more,
+        "arm": arm, "joules_per_character": ratio("joules", "accepted"), "cheaper_than_before": against(by_arm[BEFORE])[0],
+        "cheaper_than_full": cheaper_full, "opening": total["opening"] / len(own),
+        "cheaper_than_exact": against(by_arm[EXACT])[0], "accepted": ratio("accepted", "keys"), "more_accepted": more,
         "right": ratio("right", "shown"), "shown_per_100": 100 * total["shown"] / total["keys"],
         "rejected_per_100": 100 * total["rejected"] / total["keys"], "requests_per_100": 100 * total["requests"] / total["keys"],
         "vanished": total["vanished"] / max(1, total["shown"]), "joules_per_100_keys": 100 * total["joules"] / total["keys"], **fates,
@@ -172,11 +185,12 @@ EXPERIMENT = Experiment(
     (
         Table(
             "arms", "Joules per accepted character",
-            "*Full depth*, *exact*: how many times fewer joules per accepted character than these without a stop. *Accepted*: share of the keys that "
-            "suggestions spared; *more*: times what full depth without a stop spared. *Right*: suggestions with which the file goes on exactly, to their "
+            "*Anew*, *full*, *exact*: how many times fewer joules per accepted character than these without a stop; *anew* runs the prompt's last position "
+            "at each request, as Green Code did before. *Accepted*: share of the keys that suggestions spared; *more*: times what full depth without a "
+            "stop spared. *Right*: suggestions with which the file goes on exactly, to their "
             "end. What is accepted is right, and so it is kept.",
             (
-                ("mode", "arm", ""), ("J/char.", "joules_per_character", "2"), ("full depth", "cheaper_than_full", "x1"),
+                ("mode", "arm", ""), ("J/char.", "joules_per_character", "2"), ("anew", "cheaper_than_before", "x1"), ("full", "cheaper_than_full", "x1"),
                 ("exact", "cheaper_than_exact", "x1"), ("accepted", "accepted", "%1"), ("more", "more_accepted", "x2"), ("right", "right", "%0"),
             ), ("part",),
         ),
@@ -184,11 +198,12 @@ EXPERIMENT = Experiment(
             "arms", "What is asked and shown",
             "Per 100 keys: *requests* to the engine, *shown* suggestions, *rejected* ones, which were seen and wrong, and joules. *Vanished*: shown "
             "suggestions that the next key removed within 0.1 s. *Taken*, *wrong*, *nothing*: shares of the joules in suggestions that were accepted at least "
-            "in part, in those that were not, and in requests that showed nothing.",
+            "in part, in those that were not, and in requests that showed nothing. *Opening*: joules that bring the file into the cache, once, which no other "
+            "figure has.",
             (
                 ("mode", "arm", ""), ("requests", "requests_per_100", "1"), ("shown", "shown_per_100", "1"), ("rejected", "rejected_per_100", "1"),
                 ("vanished", "vanished", "%1"), ("joules", "joules_per_100_keys", "1"), ("taken", "taken", "%0"), ("wrong", "wrong", "%0"),
-                ("nothing", "nothing", "%0"),
+                ("nothing", "nothing", "%0"), ("opening", "opening", "1"),
             ), ("part",),
         ),
     ),

@@ -67,22 +67,33 @@ def _refusals(replayer: Replayer, network: StopNetwork, bound: float) -> Callabl
     return lambda row, place: network.promise(torch.from_numpy(states[row, depth]), place) < bound
 
 
-def best(replayer: Replayer, policies: Iterable[Policy], prices: Prices) -> tuple[Policy, list[Typed]]:
-    """The policy with the greatest objective, and its replays."""
-    tried = [(policy, replay(replayer, policy)) for policy in policies]
-    return max(tried, key=lambda pair: sum(map(prices.objective, pair[1])))
+class Replays:
+    """Replays by setting of one family; each is made once."""
+
+    def __init__(self, replayer: Replayer) -> None:
+        self._replayer, self._made = replayer, dict[tuple[float, float, float], list[Typed]]()
+
+    def of(self, policy: Policy) -> list[Typed]:
+        key = policy.stop, policy.refusal, policy.bound
+        if key not in self._made:
+            self._made[key] = replay(self._replayer, policy)
+        return self._made[key]
+
+    def best(self, policies: Iterable[Policy], prices: Prices) -> Policy:
+        """The policy with the greatest objective."""
+        return max(policies, key=lambda policy: sum(map(prices.objective, self.of(policy))))
 
 
 def tune(
-    replayer: Replayer, policy: Policy, prices: Prices, stops: Sequence[float], refusals: Sequence[float], bounds: Sequence[float]
+    replays: Replays, policy: Policy, prices: Prices, stops: Sequence[float], refusals: Sequence[float], bounds: Sequence[float]
 ) -> tuple[Policy, list[Typed]]:  # fmt: skip
-    """The best setting, one bound after the other: stop, refusal, gate."""
-    found, typed = best(replayer, [replace(policy, stop=stop) for stop in stops], prices)
+    """The best setting, one bound after the other: stop, refusal, gate; and its replays."""
+    found = replays.best([replace(policy, stop=stop) for stop in stops], prices)
     if policy.network is not None:
-        found, typed = best(replayer, [replace(found, refusal=refusal) for refusal in (0.0, *refusals)], prices)
+        found = replays.best([replace(found, refusal=refusal) for refusal in (0.0, *refusals)], prices)
     if policy.gate is not None:
-        found, typed = best(replayer, [replace(found, bound=bound) for bound in (0.0, *bounds)], prices)
-    return replace(found, setting=_setting(found)), typed
+        found = replays.best([replace(found, bound=bound) for bound in (0.0, *bounds)], prices)
+    return replace(found, setting=_setting(found)), replays.of(found)
 
 
 def _setting(policy: Policy) -> str:

@@ -124,11 +124,9 @@ class FromRecords:
         self._replayer, self._shown, self._refuses, self._depth = replayer, shown, refuses, refusal_depth
         self._first, self._span = replayer.first(span), replayer.records.spans[span]
         self._full = 0  # positions of the prompt that the cache holds at full depth
-        self._begun: (
-            tuple[int, list[int]] | tuple[()]
-        ) = ()  # a refused prompt and what healing spelled: its lower layers are done
-        self._cursor = self._prompt = 0  # of the last request
-        self._continuation: list[int] = []  # tokens that the cache holds behind its prompt
+        self._begun: tuple[int, list[int]] | None = (
+            None  # a refused prompt and what healing spelled: its lower layers are done
+        )
         self.asked, self.joules = list[tuple[int, list[float], bool]](), list[float]()
 
     def open(self) -> float:

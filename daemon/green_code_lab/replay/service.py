@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from green_code.energy.meters import DEFAULT_WATTS_PER_CORE
 from green_code.engine.loading import Runtime
 from green_code.engine.requests import completion_params
+from green_code.engine.session import Session
 from green_code.link.messages import CompletionParams, Decoding
 from green_code.lsp.gate import Gate as FrontGate
 from green_code.lsp.gate_features import Place
@@ -24,7 +26,8 @@ from green_code_lab.replay.typist import Answer, Gate, Typed, always, type_span
 
 @dataclass(frozen=True)
 class Arm:
-    """How suggestions are computed: `stop` as in `CompletionParams`; `gated`: the bundle's gate stands before the engine."""
+    """How suggestions are computed: `stop` as in `CompletionParams`; `gated`: the bundle's gate stands before the engine. `resumes`: a
+    prompt that is the same as before costs no layer, see `Session._held`."""
 
     name: str
     decoding: Decoding
@@ -32,6 +35,7 @@ class Arm:
     threshold: float = field(default_factory=lambda: default_settings().threshold)
     stop: float | str = 0.0
     gated: bool = False
+    resumes: bool = True
 
     @property
     def max_lines(self) -> int:
@@ -59,9 +63,19 @@ def _gate(model: str, arm: Arm, seed: int) -> Gate:
     return asks
 
 
+class _NotResuming(Session):
+    """Runs the prompt's last position at each request."""
+
+    def _held(
+        self, prompt: Sequence[int], shared: int, required: bytes, exits: Sequence[int], max_tokens: int
+    ) -> tuple[int, list[int] | None]:
+        return min(shared, len(self._cache), len(prompt) - 1), None
+
+
 class _FromEngine:
     def __init__(self, runtime: Runtime, span: Span, arm: Arm) -> None:
-        self._runtime, self._span, self._session = runtime, span, runtime.new_session()
+        self._runtime, self._span = runtime, span
+        self._session = Session(runtime) if arm.resumes else _NotResuming(runtime)
         self._window = PromptWindow()
         self._params = completion_params(
             "", language=span.language, model=runtime.model, decoding=arm.decoding, policy=arm.policy, threshold=arm.threshold,
