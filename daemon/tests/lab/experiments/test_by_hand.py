@@ -15,7 +15,6 @@ import pytest
 import torch
 
 from green_code.engine.loading import Runtime
-from green_code.models.catalog import TINY
 from green_code.problems import Problem
 from green_code_lab.experiments import baselines, drafts, energy, paper, propagation, quality, sessions, weight_search
 from green_code_lab.experiments.common import choose_rows
@@ -192,7 +191,9 @@ def test_sums_of_sessions_by_hand() -> None:
     full, exact = [summed(accepted=2, joules=8.0)] * 2, [summed(accepted=2, joules=3.0)] * 2
     found = sessions.summary("exact", own, full, exact, 0)
     assert found["joules_per_character"] == pytest.approx([0.5] * 3)
-    assert found["cheaper_than_full"] == pytest.approx([8] * 3) and found["cheaper_than_exact"] == pytest.approx([3] * 3)
+    assert found["cheaper_than_full"] == pytest.approx([8] * 3) and found["cheaper_than_exact"] == pytest.approx(
+        [3] * 3
+    )
     assert (found["accepted"][0], found["more_accepted"][0], found["right"][0]) == pytest.approx((0.4, 2, 0.5))
     per_100 = ("shown_per_100", "rejected_per_100", "requests_per_100", "joules_per_100_keys")
     assert [found[name] for name in per_100] == pytest.approx([20, 10, 50, 20])

@@ -22,7 +22,6 @@ from green_code_lab.replay.typist import Typed
 from tests.lab.agent.replayed import toy
 from tests.lab.experiments.conftest import Run
 
-
 PROJECTS = ("project", "networkx")
 """The second one's held-out files are kept away from every choice."""
 
