@@ -186,10 +186,12 @@ def test_sums_of_sessions_by_hand() -> None:
     def fates(taken: float, nothing: float) -> dict[str, float]:
         return {"taken": taken, "wrong": 0.0, "nothing": nothing}
 
-    own = [summed(accepted=4, joules=2.0, shown=1, right=1, requests=5, by_fate=fates(1.0, 1.0)),
-           summed(accepted=4, joules=2.0, shown=3, right=1, rejected=2, requests=5, by_fate=fates(2.0, 0.0))]  # fmt: skip
-    full, exact = [summed(accepted=2, joules=8.0)] * 2, [summed(accepted=2, joules=3.0)] * 2
-    found = sessions.summary("exact", own, full, exact, 0)
+    own = [summed(accepted=4, joules=2.0, shown=1, right=1, requests=5, opening=3.0, by_fate=fates(1.0, 1.0)),
+           summed(accepted=4, joules=2.0, shown=3, right=1, rejected=2, requests=5, opening=4.0, by_fate=fates(2.0, 0.0))]  # fmt: skip
+    before, full, exact = ([summed(accepted=2, joules=joules)] * 2 for joules in (16.0, 8.0, 3.0))
+    compared = {"own": own, sessions.BEFORE: before, sessions.FULL: full, sessions.EXACT: exact}
+    found = sessions.summary("own", compared, 0)
+    assert found["cheaper_than_before"] == pytest.approx([16] * 3) and found["opening"] == 3.5
     assert found["joules_per_character"] == pytest.approx([0.5] * 3)
     assert found["cheaper_than_full"] == pytest.approx([8] * 3) and found["cheaper_than_exact"] == pytest.approx(
         [3] * 3

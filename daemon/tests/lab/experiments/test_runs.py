@@ -144,10 +144,13 @@ def test_sessions(run: Run, work: Path, tmp_path: Path, monkeypatch: pytest.Monk
     found = run("sessions", tmp_path, "--limit", 1, "--work", work)
     for part in ("chosen on", "kept away"):
         own = [a for a in found["arms"] if a["part"] == part]
-        assert [a["arm"] for a in own][:2] == [sessions.FULL, sessions.EXACT] and len({a["arm"] for a in own}) > 5
+        assert [a["arm"] for a in own][:3] == [sessions.BEFORE, sessions.FULL, sessions.EXACT]
+        assert len({a["arm"] for a in own}) == len(own) > 5
         assert all(a["requests_per_100"] > 0 and a["joules_per_100_keys"] > 0 for a in own)
-        full, exact = own[:2]
-        assert (full["accepted"], full["right"]) == (exact["accepted"], exact["right"]), "exact shows the same"
+        before, full, exact = own[:3]
+        for key in ("accepted", "right", "shown_per_100"):
+            assert before[key] == full[key] == exact[key], "they show the same"
+        assert before["joules_per_100_keys"] > full["joules_per_100_keys"]
     monkeypatch.setattr(sessions, "serve_span", None)
     assert run("sessions", tmp_path, "--limit", 1, "--work", work)["arms"] == found["arms"], "from interim results"
 

@@ -8,8 +8,9 @@ import random
 import pytest
 
 from green_code.energy.meters import DEFAULT_WATTS_PER_CORE
+from green_code.work import Prices
 from green_code_lab.replay import policies
-from green_code_lab.replay.environment import Refuses
+from green_code_lab.replay.environment import Refuses, Replayer
 from green_code_lab.replay.policies import shown_by
 from green_code_lab.replay.spans import Span
 from green_code_lab.replay.typist import type_span
@@ -119,6 +120,15 @@ def test_a_refused_request_costs_its_prompts_lower_layers_and_the_next_one_the_r
     assert suggester.joules == [1.0, 0.0, 101.0]
 
 
+def test_refused_prompts_keep_their_lower_layers_while_they_grow() -> None:
+    prices = Prices(layer_batch=1.0, small_batch_position=0.01)
+    of = Replayer(*records([[("total", 0.9)]] * 3, prompt=[3, 4, 6]), prices, LAYERS)
+    suggester = of.suggester(0, shown_by(of, policies.running_product(of.records), 0.0), rows(0, 1), refusal_depth=1)
+    assert [suggester.ask(i, [], math.inf).joules for i in range(3)] == pytest.approx(
+        [1.03, 1.01, 1.02 + 1.01], rel=1e-9
+    ), "the last layer runs over one position alone, besides keys and values"
+
+
 def test_no_request_is_refused_for_which_no_layer_runs() -> None:
     one: list[Token] = [("total", 0.9)]
     of = replayer([one, one], prompt=[3, 3])
@@ -136,7 +146,7 @@ def test_a_refusal_behind_what_healing_spells_costs_the_passes_before_it() -> No
     assert shown.texts == ["tal ="] * 2
     suggester = of.suggester(0, shown, rows(0), refusal_depth=1)
     assert suggester.ask(0, [], math.inf)[:2] == ("", 102.0 + 1.0), "a pass for `to`, and one layer behind it"
-    assert suggester.ask(1, [], math.inf).joules == 100 + 2 * 102 - 1, "`to` costs its head, and one layer is done"
+    assert suggester.ask(1, [], math.inf).joules == 100 + 2 * 102, "`to` costs its head"
 
 
 def test_the_text_before_the_span_costs_a_pass() -> None:
