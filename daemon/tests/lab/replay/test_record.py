@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import json
 import math
+import random
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from green_code.decoding.kv_cache import KVCache
+from green_code.decoding.stopping import StopView
 from green_code.engine.loading import Runtime
 from green_code.engine.requests import completion_params
+from green_code.engine.session import Session
 from green_code.lsp.gate_features import NAMES
 from green_code.lsp.prompt import PromptWindow
 from green_code.problems import Problem
+from green_code.sequences import common
 from green_code.settings import PROMPT_TOKENS, STOPS
 from green_code_lab.replay import policies, record, service
 from green_code_lab.replay.environment import Replayer
@@ -89,6 +94,51 @@ def test_the_running_product_shows_what_the_engine_shows(runtime: Runtime, recor
     assert any(compared)
 
 
+@dataclass
+class Told:
+    """Refuses at one position."""
+
+    at: int | None
+    refusal_depth: int | None = 2
+    threshold: float = 1e-6
+
+    def refuses(self, cache: KVCache, position: int) -> bool:
+        return position == self.at
+
+    def right(self, cache: KVCache, view: StopView) -> float:
+        return view.product
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_a_replay_from_records_costs_what_the_engine_spends(
+    runtime: Runtime, records: Records, monkeypatch: pytest.MonkeyPatch, share: float
+) -> None:
+    """At full depth, where nothing is cancelled. The tiny model seldom spells again as the prompt is encoded, and may give parts of
+    characters; both are left out."""
+    replayer, chance = Replayer(records, runtime.vocabulary, PRICES, runtime.layers_total), random.Random(0)
+    shown = policies.shown_by(replayer, policies.running_product(records), Told.threshold)
+    engine = service._FromEngine(runtime, SPANS[0], Arm("full", "full", "full", stop=Told.threshold))
+    told, pairs, refused = list[bool](), list[tuple[float, float]](), 0
+    replay = replayer.suggester(0, shown, lambda row, place: told[-1], refusal_depth=2)
+    assert replay.open() == pytest.approx(engine.open())
+    for cursor in range(len(SPANS[0].cursors)):
+        row = replayer.first(0) + cursor
+        told.append(chance.random() < share)
+        spelled = int((records.characters[records.starts[row] : records.starts[row + 1]] == 0).sum())
+        where = int(records.prompt[row]) - 1 + spelled if told[-1] else None
+        monkeypatch.setattr(runtime, "stop", lambda params, where=where: Told(where))
+        before = engine._session._cache.tokens.copy()
+        mine, engines = replay.ask(cursor, [], math.inf), engine.ask(cursor, [], math.inf)
+        shared = common(before, engine._session._cache.tokens)
+        if shared >= records.prompt[row - 1 if cursor else row] and mine.text == engines.text and mine.text.isascii():
+            pairs.append((mine.joules, engines.joules))
+            refused += told[-1] and not engines.text
+    mine_joules, engine_joules = map(sum, zip(*pairs, strict=True))
+    assert mine_joules == pytest.approx(engine_joules, rel=0.1) and len(pairs) > 20
+    assert sum(abs(own - engines) < 0.01 for own, engines in pairs) > len(pairs) / 2
+    assert (refused > 5) == (share > 0)
+
+
 def test_a_run_goes_on_where_it_was_and_other_weights_are_refused(
     runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -104,12 +154,17 @@ def test_a_run_goes_on_where_it_was_and_other_weights_are_refused(
         read_records(tmp_path)
 
 
-@pytest.mark.parametrize("arm", [Arm("full", "full"), Arm("exact", "exact", stop=1e-6)])
+@pytest.mark.parametrize(
+    "arm", [Arm("full", "full"), Arm("anew", "full", resumes=False), Arm("exact", "exact", stop=1e-6)]
+)
 def test_a_span_is_served_and_its_joules_are_the_sessions(
     runtime: Runtime, arm: Arm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sessions, make = list[Any](), runtime.new_session
-    monkeypatch.setattr(runtime, "new_session", lambda: sessions.append(make()) or sessions[-1])  # type: ignore[func-returns-value]
+    sessions = list[Session]()
+    for kind in (service.Session, service._NotResuming):
+        monkeypatch.setattr(
+            service, kind.__name__, lambda runtime, kind=kind: sessions.append(kind(runtime)) or sessions[-1]
+        )
     done = serve_span(runtime, SPANS[0], arm, seed=0)
     [session] = sessions
     assert done.requests > 0 < done.opening
