@@ -127,6 +127,8 @@ class FromRecords:
         self._begun: tuple[int, list[int]] | None = (
             None  # a refused prompt and what healing spelled: its lower layers are done
         )
+        self._cursor = self._prompt = 0  # of the last request
+        self._continuation: list[int] = []  # tokens that the cache holds behind its prompt
         self.asked, self.joules = list[tuple[int, list[float], bool]](), list[float]()
 
     def open(self) -> float:
