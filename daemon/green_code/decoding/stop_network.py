@@ -83,7 +83,7 @@ def _probability(
     inputs: np.ndarray, weight: np.ndarray, bias: np.ndarray, out: np.ndarray, out_bias: np.ndarray
 ) -> float:
     log_odds = float((out @ np.tanh(weight @ inputs + bias) + out_bias)[0])
-    return 1 / (1 + math.exp(max(-700.0, min(700.0, -log_odds))))
+    return 1 / (1 + math.exp(min(-log_odds, 700.0)))  # NaN stays NaN, which is below no bound
 
 
 def load_stop_network(path: Path) -> StopNetwork:

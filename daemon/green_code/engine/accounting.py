@@ -9,13 +9,13 @@ Must not know: text, policies, the ledger.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from green_code.decoding.kv_cache import KVCache
 from green_code.decoding.verifier import Decoded
 from green_code.models.backend import SMALL_BATCH
 from green_code.sequences import common
-from green_code.work import Prices, Work, full_depth_work, prompt_layer_positions
+from green_code.work import Prices, Work, full_depth_work
 
 
 @dataclass(frozen=True)
@@ -23,22 +23,29 @@ class FullDepthCache:
     """How much of the cache's first positions the same requests at full depth would have computed.
 
     All of the first `complete` positions. Of the next `begun`, requests that were interrupted or refused before their first token
-    computed `layer_positions`; so would full depth have been, so these are counted, and the others are not yet.
+    computed `layer_positions` and `kv_only`; so would full depth have been, so these are counted, and the others are not yet.
     """
 
     complete: int = 0
     begun: int = 0
     layer_positions: float = 0.0
+    kv_only: float = 0.0
 
     def first(self, length: int) -> FullDepthCache:
         """The same of the first `length` positions."""
         complete = min(length, self.complete)
         begun = min(length - complete, self.begun)
-        return FullDepthCache(complete, begun, self.layer_positions * begun / self.begun if begun else 0.0)
+        share = begun / self.begun if begun else 0.0
+        return FullDepthCache(complete, begun, self.layer_positions * share, self.kv_only * share)
 
-    def uncounted(self, layers: int) -> int:
-        """Layer × position evaluations of the begun positions that are not counted."""
-        return max(0, prompt_layer_positions(layers, self.begun) - round(self.layer_positions))
+    def uncounted(self, layers: int, new_positions: int) -> Work:
+        """What is not counted of the begun positions; it runs in the batches of `new_positions` that follow them."""
+        if not self.begun:
+            return Work()
+        count = max(0, (layers - 1) * self.begun - round(self.layer_positions))
+        small = min(SMALL_BATCH, new_positions + self.begun) - min(SMALL_BATCH, new_positions)
+        kv_only = max(0, self.begun - round(self.kv_only))
+        return Work(layer_positions=count, small_batch_positions=round(count * small / self.begun), kv_only=kv_only)
 
 
 @dataclass(frozen=True)
@@ -117,7 +124,7 @@ class RequestAccount:
             work.head_batches, work.head_positions = first.head_batches + forward, first.head_positions + forward
         held = self._last_depth
         work -= Work(layer_batches=held, layer_positions=held, small_batch_positions=held)
-        return replace(work, layer_positions=work.layer_positions + self._known.uncounted(layers))
+        return work + self._known.uncounted(layers, new_positions)
 
     def _cache_at_full_depth(self, work: Work, passes: int, interrupted: bool) -> FullDepthCache:
         cache, known = self._cache, self._known
@@ -125,7 +132,8 @@ class RequestAccount:
             return FullDepthCache(complete=len(cache)) if passes else self.full_depth
         if not passes:
             begun = max(0, len(cache) - known.complete)
-            return FullDepthCache(known.complete, begun, known.layer_positions + work.layer_positions)
+            layer_positions = known.layer_positions + self._last_depth + work.layer_positions
+            return FullDepthCache(known.complete, begun, layer_positions, known.kv_only + work.kv_only)
         complete = min(len(cache), self._prompt_length + passes - 1)
         begun = cache.layer_positions_before(len(cache)) - cache.layer_positions_before(complete)
         return FullDepthCache(complete, len(cache) - complete, begun)

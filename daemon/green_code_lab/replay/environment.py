@@ -124,11 +124,9 @@ class FromRecords:
         self._replayer, self._shown, self._refuses, self._depth = replayer, shown, refuses, refusal_depth
         self._first, self._span = replayer.first(span), replayer.records.spans[span]
         self._full = 0  # positions of the prompt that the cache holds at full depth
-        self._begun: tuple[int, list[int]] | None = (
-            None  # a refused prompt and what healing spelled: its lower layers are done
-        )
+        self._low = 0  # and those that have been through the lower layers, for refused requests
         self._cursor = self._prompt = 0  # of the last request
-        self._continuation: list[int] = []  # tokens that the cache holds behind its prompt
+        self._continuation = list[int]()  # tokens that the cache holds behind its prompt
         self.asked, self.joules = list[tuple[int, list[float], bool]](), list[float]()
 
     def open(self) -> float:
@@ -140,28 +138,25 @@ class FromRecords:
         records, shown, layers = self._replayer.records, self._shown, self._replayer.layers
         i, start = self._first + cursor, int(records.starts[self._first + cursor])
         prompt, tokens = int(records.prompt[i]), records.tokens[start : records.starts[i + 1]].tolist()
-        healed = int(
-            np.count_nonzero(records.characters[start : start + len(tokens)] == 0)
-        )  # they only spell what is there
+        healed = int(np.count_nonzero(records.characters[start : start + len(tokens)] == 0))  # only spell what is there
         resumed = self._find(cursor, prompt, tokens)
         new = prompt - self._full
-        decides = new > 0 if healed == 0 else new > 0 or resumed < healed  # whether layers run where the text begins
+        lower = _layers(self._depth, new - max(0, min(self._low, prompt) - self._full))
+        saved = _layers(self._depth, new) - lower
+        decides = new > 0 or resumed < healed  # whether layers run where the text begins
         self.asked.append((i, place, decides))
-        begun = self._begun == (prompt, tokens[:healed])
         if decides and self._refuses is not None and self._refuses(i, place):
-            work, passes = self._refused(new, healed, resumed, begun), healed
-            self._begun = (prompt, tokens[:healed])
+            text, passes = "", healed
             if healed:
+                resumed = min(resumed, healed - 1)  # the last one's position has been through the lower layers alone
+                work = full_depth_work(layers, new, healed, SMALL_BATCH, resumed) - saved + _layers(self._depth, 1)
                 self._full = prompt
-                self._continuation = tokens[: healed - 1]
-            text = ""
+            else:
+                work, self._low = lower, prompt
         else:
             text, passes = shown.texts[i], int(shown.passes[i])
-            work = full_depth_work(layers, new, passes, SMALL_BATCH, resumed)
-            if decides and begun:
-                work -= _layers(self._depth, new if healed == 0 else 1)
-            self._full, self._begun = prompt, None
-            self._continuation = tokens[: max(0, passes - 1)]
+            work, self._full = full_depth_work(layers, new, passes, SMALL_BATCH, resumed) - saved, prompt
+        self._continuation = tokens[: max(0, passes - 1)]
         self._cursor, self._prompt = cursor, prompt
         joules = self._replayer.prices.of(work)
         seconds = joules / DEFAULT_WATTS_PER_CORE
@@ -169,13 +164,6 @@ class FromRecords:
             joules *= limit / seconds
         self.joules.append(joules)
         return Answer(text, joules, seconds, passes)
-
-    def _refused(self, new: int, healed: int, resumed: int, begun: bool) -> Work:
-        """All passes before the position behind which the text begins, and the lower layers there."""
-        lower = Work() if begun else _layers(self._depth, new if healed == 0 else 1)
-        if healed == 0:
-            return lower
-        return full_depth_work(self._replayer.layers, new, healed, SMALL_BATCH, min(resumed, healed - 1)) + lower
 
     def _find(self, cursor: int, prompt: int, tokens: list[int]) -> int:
         """Find what the cache holds of a prompt; returns how many of the tokens behind it."""
@@ -192,7 +180,7 @@ class FromRecords:
             behind = self._continuation[written:]
         else:
             behind = self._continuation if written == 0 and least == prompt else []
-        self._full = min(self._full, least)
+        self._full, self._low = min(self._full, least), min(self._low, least)
         return common(behind, tokens) if self._full == prompt else 0
 
 

@@ -8,12 +8,15 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from green_code.decoding.generate import Generated, generate
+from green_code.decoding.drafter import Drafter
+from green_code.decoding.exit_policies import Full
+from green_code.decoding.generate import Generated, generate, refusal
 from green_code.decoding.kv_cache import KVCache
+from green_code.decoding.speculative import decode
 from green_code.decoding.stop_rules import Situation
 from green_code.decoding.stopping import RunningProduct, StopPolicy, StopView
-from green_code.decoding.verifier import Decoded
-from tests.decoding.scripted_drafts import END_OF_TEXT, LAYERS, VOCABULARY, new_cache
+from green_code.decoding.verifier import Decoded, Verifier
+from tests.decoding.scripted_drafts import CHOOSER, END_OF_TEXT, LAYERS, VOCABULARY, full_depth_tokens, new_cache
 
 Part = tuple[str, float]
 """The text of a token, or of several of which the first has the probability; and that."""
@@ -117,6 +120,7 @@ class Script:
     """Refuses as it is told, never stops, and records what it is asked."""
 
     refused: bool
+    after: int = 0  # answers
     refusal_depth: int | None = 2
     threshold: float = 0.0
     views: list[StopView] = field(default_factory=list)
@@ -124,19 +128,62 @@ class Script:
 
     def refuses(self, cache: KVCache, position: int) -> bool:
         self.asked.append((position, cache.depth(position)))
-        return self.refused
+        return self.refused and len(self.asked) > self.after
 
     def right(self, cache: KVCache, view: StopView) -> float:
         self.views.append(view)
         return view.product
 
 
+def decoded_with(policy: StopPolicy, cache: KVCache, required: bytes = b"") -> Generated:
+    """At full depth, from the model itself."""
+    result = Generated()
+    drafter = Drafter.without_drafts(LAYERS, CHOOSER)
+    stream = decode(cache, drafter, Verifier(Full(), CHOOSER), required, refuses=refusal(result, cache, policy))
+    generate(
+        result, cache, stream, VOCABULARY, required=required, situation=Situation.at("x = ", "", True, 1), stop=policy,
+        max_tokens=6, deadline=math.inf,
+    )  # fmt: skip
+    return result
+
+
+PROMPT = [1, 5, 7]
+
+
 def test_a_policy_is_asked_at_its_depth_before_anything_is_decoded() -> None:
-    policy, cache = Script(refused=True), new_cache([1, 5, 7])
-    result = run(PARTS, policy, cache=cache)
-    assert (result.text, result.reason, result.passes, policy.views) == ("", "unlikely", 0, [])
-    assert policy.asked == [(2, 2)]
+    policy, cache = Script(refused=True), new_cache(PROMPT)
+    result = decoded_with(policy, cache)
+    assert (result.refused, result.text, result.reason, result.passes) == (True, "", "unlikely", 0)
+    assert (policy.asked, policy.views) == ([(2, 2)], [])
     assert (cache.work.layer_positions, cache.work.layer_batches, cache.work.head_batches) == (2 * 3, 2, 0)
+
+
+def test_once_there_is_text_nobody_is_asked_whether_to_refuse() -> None:
+    policy = Script(refused=False)
+    result = decoded_with(policy, new_cache(PROMPT))
+    assert result.passes > 1 and not result.refused and policy.asked == [(2, 2)]
+
+
+def test_what_is_deep_already_is_not_refused() -> None:
+    policy, cache = Script(refused=True), new_cache(PROMPT)
+    cache.advance(2, 3)
+    result = decoded_with(policy, cache)
+    assert result.text and not result.refused and policy.asked == []
+
+
+def test_a_refusal_comes_behind_tokens_that_only_spell_what_is_there() -> None:
+    """At the position before such a token, the policy says no."""
+    required, only_spells = next(
+        (spelled, token)
+        for token, spelled in enumerate(VOCABULARY.token_bytes)
+        if spelled and full_depth_tokens(PROMPT, 1, spelled) == [token]
+    )
+    policy, cache = Script(refused=True, after=1), new_cache(PROMPT)
+    result = decoded_with(policy, cache, required)
+    assert (result.refused, result.text, result.reason) == (True, "", "unlikely")
+    assert (result.tokens, result.passes) == ([only_spells], 1)
+    assert policy.asked == [(2, 2), (3, 2)] and policy.views == []
+    assert [cache.depth(i) for i in range(4)] == [LAYERS - 1, LAYERS - 1, LAYERS, 2]
 
 
 def test_a_policy_knows_the_completion_so_far() -> None:

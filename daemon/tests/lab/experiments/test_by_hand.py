@@ -15,12 +15,13 @@ import pytest
 import torch
 
 from green_code.engine.loading import Runtime
-from green_code.models.catalog import TINY
 from green_code.problems import Problem
 from green_code_lab.experiments import baselines, drafts, energy, paper, propagation, quality, sessions, weight_search
 from green_code_lab.experiments.common import choose_rows
 from green_code_lab.experiments.windows import Spent, spend
 from green_code_lab.lite.recipe import Recipe
+from green_code_lab.replay import typist
+from green_code_lab.replay.spans import Span
 from tests.decoding.reference_forward import reference_forward
 from tests.decoding.references import DECODERS, TOLERANCE
 
@@ -177,48 +178,28 @@ def test_without_a_cache_every_position_is_paid_for_every_token() -> None:
     assert (work.layer_batches, work.layer_positions, work.head_batches, work.decisions) == (5, 2 * 10 + 3 * 11, 2, 4)  # fmt: skip
 
 
-class Knowing:
-    """Completes the rest of the line once `after` characters of it are there, and what goes wrong late before that."""
-
-    model = TINY
-
-    def __init__(self, line: str, after: int) -> None:
-        self.line, self.after, self.asked = line, after, list[str]()
-
-    def new_session(self) -> Knowing:
-        return self
-
-    def complete(self, params: Any, cancelled: Any, budget: float) -> Any:
-        typed = params["prefix"].rpartition("\n")[2]
-        self.asked.append(typed)
-        rest = self.line[len(typed) :]
-        return {"text": rest if len(typed) >= self.after else rest[:6] + "?", "energy_joules": 2.0, "tokens": 3}  # fmt: skip
-
-
-def test_the_typist_by_hand() -> None:
-    line = "    value = first + second"
-    model = Knowing(line, 12)
-    file = sessions.File("python", "x = 1\n", (f"{line}\n", "\n"), "y = 2\n")
-    done = sessions.type_file(model, "exact", ("exact", "agent", 0.9), file)  # type: ignore[arg-type]
-    # At 4: wrong from the seventh character on; at 8 that still agrees; at 12 it does not, and the answer is right.
-    assert model.asked == [line[:4], line[:12]]
-    assert (len(done.requests), done.typed_along, done.total("energy_joules"), done.total("tokens")) == (2, 1, 4, 6)  # fmt: skip
-    assert (done.characters, done.accepted) == (len(line) - 4, len(line) - 12)
-
-
 def test_sums_of_sessions_by_hand() -> None:
-    names = ("energy_joules", "cpu_seconds", "wall_seconds", "tokens", "prompt_layers_run", "prompt_tokens")
-    measured = [
-        sessions.Typed(
-            sessions.File("python", before, (), ""), arm, 1, 10, 5,
-            [{**dict.fromkeys(names, 1.0), "energy_joules": joules, "prompt_layers_run": 12, "prompt_tokens": 10, "prompt_reused": 8, "text": arm}],
-        )
-        for arm, each in ((sessions.FULL, (6.0, 3.0)), ("exact", (4.0, 2.0)))
-        for before, joules in zip("ab", each, strict=True)
-    ]  # fmt: skip
-    found = sessions.summary("exact", measured, 0)
-    assert found["joules"] == pytest.approx([1.5] * 3) and found["cpu"] == [1, 1, 1]
-    assert (found["joules_per_request"], found["prompt_depth"], found["same"], found["accepted"][0]) == (3, 6, 0, 0.5)  # fmt: skip
+    def summed(**changes: Any) -> dict[str, Any]:
+        typed = typist.Typed(Span("p", "python", "", "x", ""), 10, **changes)
+        return sessions.sums(typed)
+
+    def fates(taken: float, nothing: float) -> dict[str, float]:
+        return {"taken": taken, "wrong": 0.0, "nothing": nothing}
+
+    own = [summed(accepted=4, joules=2.0, shown=1, right=1, requests=5, opening=3.0, by_fate=fates(1.0, 1.0)),
+           summed(accepted=4, joules=2.0, shown=3, right=1, rejected=2, requests=5, opening=4.0, by_fate=fates(2.0, 0.0))]  # fmt: skip
+    before, full, exact = ([summed(accepted=2, joules=joules)] * 2 for joules in (16.0, 8.0, 3.0))
+    compared = {"own": own, sessions.BEFORE: before, sessions.FULL: full, sessions.EXACT: exact}
+    found = sessions.summary("own", compared, 0)
+    assert found["cheaper_than_before"] == pytest.approx([16] * 3) and found["opening"] == 3.5
+    assert found["joules_per_character"] == pytest.approx([0.5] * 3)
+    assert found["cheaper_than_full"] == pytest.approx([8] * 3) and found["cheaper_than_exact"] == pytest.approx(
+        [3] * 3
+    )
+    assert (found["accepted"][0], found["more_accepted"][0], found["right"][0]) == pytest.approx((0.4, 2, 0.5))
+    per_100 = ("shown_per_100", "rejected_per_100", "requests_per_100", "joules_per_100_keys")
+    assert [found[name] for name in per_100] == pytest.approx([20, 10, 50, 20])
+    assert (found["taken"], found["wrong"], found["nothing"]) == (0.75, 0, 0.25)
 
 
 RECIPE = Recipe(

@@ -17,8 +17,13 @@ from green_code_lab.corpus.files import SourceFile
 from green_code_lab.corpus.shards import write_shards
 from green_code_lab.evaluation.metrics import mean
 from green_code_lab.experiments import baselines, energy, quality, rewards, sessions
+from green_code_lab.replay.service import serve_span
+from green_code_lab.replay.typist import Typed
 from tests.lab.agent.replayed import toy
 from tests.lab.experiments.conftest import Run
+
+PROJECTS = ("project", "networkx")
+"""The second one's held-out files are kept away from every choice."""
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +35,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     parts = {
         (language, part): [
-            SourceFile("project", "1", "MIT", f"{part}{i}", language, "".join(text.format(n=100 * i + j) for j in range(12)))
+            SourceFile(PROJECTS[i % 2], "1", "MIT", f"{part}{i}", language, "".join(text.format(n=100 * i + j) for j in range(12)))
             for i in range(files)
         ]
         for language, text in texts.items()
@@ -126,15 +131,28 @@ def test_propagation(on_rows: Any) -> None:
             assert other["layers_propagated"] <= other["layers"]
 
 
-def test_sessions(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sessions(run: Run, work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sessions, "LINES", 2)
-    found = run("sessions", tmp_path, "--limit", 1, "--work", tmp_path / "none")
-    assert "1 of Python and 1 of Java" in found["settings"]["data"]
-    full, exact, *fast = found["arms"]
-    assert full["joules"] == [1, 1, 1] and exact["same"] == 1 and exact["requests"] == full["requests"] > 0
-    assert [a["arm"].split(",")[0] for a in fast] == ["fast"] * len(fast) and fast
-    # Healing takes the last token back, and it is computed again; the last layer is not run over all.
-    assert 5 <= full["prompt_depth"] <= 6
+    monkeypatch.setattr(sessions, "jobs_for", lambda _: 1)
+
+    def lucky(*arguments: Any) -> Typed:
+        """One suggestion is accepted, which a model with random weights hardly achieves."""
+        typed = serve_span(*arguments)
+        return replace(typed, accepted=typed.accepted + 1, shown=typed.shown + 1)
+
+    monkeypatch.setattr(sessions, "serve_span", lucky)
+    found = run("sessions", tmp_path, "--limit", 1, "--work", work)
+    for part in ("chosen on", "kept away"):
+        own = [a for a in found["arms"] if a["part"] == part]
+        assert [a["arm"] for a in own][:3] == [sessions.BEFORE, sessions.FULL, sessions.EXACT]
+        assert len({a["arm"] for a in own}) == len(own) > 5
+        assert all(a["requests_per_100"] > 0 and a["joules_per_100_keys"] > 0 for a in own)
+        before, full, exact = own[:3]
+        for key in ("accepted", "right", "shown_per_100"):
+            assert before[key] == full[key] == exact[key], "they show the same"
+        assert before["joules_per_100_keys"] > full["joules_per_100_keys"]
+    monkeypatch.setattr(sessions, "serve_span", None)
+    assert run("sessions", tmp_path, "--limit", 1, "--work", work)["arms"] == found["arms"], "from interim results"
 
 
 def test_paper(run: Run, tmp_path: Path) -> None:

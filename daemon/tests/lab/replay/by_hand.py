@@ -35,6 +35,10 @@ class Scripted:
         self.limits: dict[int, float] = {}  # by cursor
         self.places: dict[int, list[float]] = {}
 
+    def open(self) -> float:
+        assert not self.limits, "before anybody is asked"
+        return 7.0
+
     def ask(self, cursor: int, place: list[float], limit: float) -> Answer:
         assert cursor not in self.limits, "nobody is asked twice"
         self.limits[cursor], self.places[cursor] = limit, place
@@ -69,10 +73,8 @@ def records(
         reasons=np.full(count, REASONS.index(reason)),
         tokens=np.array(tokens, np.int32),
         log_odds=np.array([math.log(p / (1 - p)) for p in probabilities], np.float32),
-        margins=np.zeros(len(tokens), np.float32),
         characters=np.array(characters, np.int32),
         low_states=np.zeros((count, len(LOW_DEPTHS), 2), np.float16),
-        states=np.zeros((len(tokens), 2), np.float16),
     ), SimpleNamespace(token_bytes=[text.encode() for text in texts])
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import random
 
-import numpy as np
 import pytest
 
 from green_code.energy.meters import DEFAULT_WATTS_PER_CORE
+from green_code.work import Prices
 from green_code_lab.replay import policies
+from green_code_lab.replay.environment import Refuses, Replayer
 from green_code_lab.replay.policies import shown_by
 from green_code_lab.replay.spans import Span
 from green_code_lab.replay.typist import type_span
@@ -85,7 +86,7 @@ OTHER: list[Token] = [("other", 0.9), (" =", 0.9)]
 )
 def test_what_the_cache_holds_is_not_computed_again(second: list[Token], prompt: list[int], joules: float) -> None:
     of = replayer([TWO, second], prompt=prompt)
-    suggester = of.suggester(0, shown_by(of, policies.running_product(of.records), 0.0), 0)
+    suggester = of.suggester(0, shown_by(of, policies.running_product(of.records), 0.0))
     first = suggester.ask(0, [], math.inf)
     assert (first.joules, first.text, first.tokens) == (204.0, "total =", 2)
     assert suggester.ask(1, [], math.inf).joules == joules
@@ -97,26 +98,69 @@ def test_tokens_that_were_accepted_are_in_the_cache() -> None:
     at_end = [(" =", 0.9), (" first", 0.9)]
     requests: list[list[Token]] = [[("total", 0.9), *at_end], *letters[:4], at_end, behind, behind]
     of = replayer(requests, prompt=[3, 4, 4, 4, 4, 4, 4, 5], shared=[0, 3, 4, 4, 4, 4, 4, 4])
-    suggester = of.suggester(0, shown_by(of, policies.running_product(of.records), 0.0), 0)
+    suggester = of.suggester(0, shown_by(of, policies.running_product(of.records), 0.0))
     assert suggester.ask(0, [], math.inf).joules == 3 * (2 + 100)
     assert suggester.ask(5, [], math.inf).joules == 100, "after `total`, ` =` is the token that the cache goes on with"
 
 
-def test_a_refused_request_costs_its_prompt_and_the_next_one_the_rest() -> None:
+def rows(*refused: int) -> Refuses:
+    """Refuses these rows."""
+    return lambda row, place: row in refused
+
+
+def test_a_refused_request_costs_its_prompts_lower_layers_and_the_next_one_the_rest() -> None:
+    one: list[Token] = [("total", 0.9)]
+    of = replayer([one, one, one], prompt=[3, 3, 3])
+    shown = shown_by(of, policies.running_product(of.records), 0.0)
+    suggester = of.suggester(0, shown, rows(0, 1), refusal_depth=1)
+    assert suggester.ask(0, [], math.inf) == ("", 1.0, 1.0 / DEFAULT_WATTS_PER_CORE, 0)
+    assert suggester.ask(1, [], math.inf).joules == 0, "its lower layers are done"
+    assert suggester.ask(2, [0.5], math.inf) == ("total", 101.0, 101.0 / DEFAULT_WATTS_PER_CORE, 1)
+    assert suggester.asked == [(0, [], True), (1, [], True), (2, [0.5], True)]
+    assert suggester.joules == [1.0, 0.0, 101.0]
+
+
+def test_refused_prompts_keep_their_lower_layers_while_they_grow() -> None:
+    prices = Prices(layer_batch=1.0, small_batch_position=0.01)
+    of = Replayer(*records([[("total", 0.9)]] * 3, prompt=[3, 4, 6]), prices, LAYERS)
+    suggester = of.suggester(0, shown_by(of, policies.running_product(of.records), 0.0), rows(0, 1), refusal_depth=1)
+    assert [suggester.ask(i, [], math.inf).joules for i in range(3)] == pytest.approx(
+        [1.03, 1.01, 1.02 + 1.01], rel=1e-9
+    ), "the last layer runs over one position alone, besides keys and values"
+
+
+def test_no_request_is_refused_for_which_no_layer_runs() -> None:
     one: list[Token] = [("total", 0.9)]
     of = replayer([one, one], prompt=[3, 3])
-    shown = shown_by(of, policies.running_product(of.records), 0.0, np.array([True, False]))
-    assert shown.texts == ["", "total"] and shown.passes.tolist() == [0, 1]
-    suggester = of.suggester(0, shown, refusal_depth=1)
-    assert suggester.ask(0, [], math.inf) == ("", 1.0, 1.0 / DEFAULT_WATTS_PER_CORE, 0)
-    assert suggester.ask(1, [], math.inf).joules == 1 + 100
+    suggester = of.suggester(0, shown_by(of, policies.running_product(of.records), 0.0), rows(1), refusal_depth=1)
+    assert suggester.ask(0, [], math.inf).joules == 102
+    assert suggester.ask(1, [], math.inf)[:2] == ("total", 100.0)
+    assert [runs for _, _, runs in suggester.asked] == [True, False]
+
+
+def test_a_refusal_behind_what_healing_spells_costs_the_passes_before_it() -> None:
+    request: list[Token] = [("to", 0.9), ("tal", 0.9), (" =", 0.9)]
+    of = replayer([request, request], prompt=[3, 3])
+    of.records.characters[:] = [0, 3, 5] * 2  # "to" stands before the cursor
+    shown = shown_by(of, policies.running_product(of.records), 0.0)
+    assert shown.texts == ["tal ="] * 2
+    suggester = of.suggester(0, shown, rows(0), refusal_depth=1)
+    assert suggester.ask(0, [], math.inf)[:2] == ("", 102.0 + 1.0), "a pass for `to`, and one layer behind it"
+    assert suggester.ask(1, [], math.inf).joules == 100 + 2 * 102, "`to` costs its head"
+
+
+def test_the_text_before_the_span_costs_a_pass() -> None:
+    of = replayer([TWO], prompt=[7])
+    suggester = of.suggester(0, shown_by(of, policies.running_product(of.records), 0.0))
+    assert suggester.open() == 102.0
+    assert suggester.ask(0, [], math.inf).joules == 100 + 102, "it is in the cache, its last state too"
 
 
 def test_what_is_cancelled_costs_the_share_that_was_computed() -> None:
     of = replayer([TWO])
     shown = shown_by(of, policies.running_product(of.records), 0.0)
     seconds = 204.0 / DEFAULT_WATTS_PER_CORE
-    answer = of.suggester(0, shown, 0).ask(0, [], seconds / 4)
+    answer = of.suggester(0, shown).ask(0, [], seconds / 4)
     assert answer.joules == pytest.approx(51.0) and answer.seconds == seconds
 
 
@@ -132,12 +176,15 @@ def test_no_policy_gains_joules_or_accepts_more_than_there_is(seed: int) -> None
         prompt.append(max(2, (prompt[-1] if prompt else 3) + draw.randrange(-1, 3)))
         shared.append(draw.randrange(min(prompt[-2:]) + 1) if draw.random() < 0.3 else min(prompt[-2:]))
     of = replayer(requests, span=span, prompt=prompt, shared=shared, reason=draw.choice(["floor", "end_of_text"]))
-    refused = np.array([draw.random() < 0.3 for _ in requests])
+    refused = rows(*(row for row in range(len(requests)) if draw.random() < 0.3))
     for stop in (0.0, 0.2, 0.6, 1.0):
-        shown = shown_by(of, policies.running_product(of.records), stop, refused)
+        shown = shown_by(of, policies.running_product(of.records), stop)
         for depth in range(LAYERS):
-            done = type_span(span, of.suggester(0, shown, depth), seed=seed)
+            done = type_span(span, of.suggester(0, shown, refused, depth), seed=seed)
             assert 0 <= done.accepted <= done.keys and done.right <= done.shown <= done.requests
             assert done.joules == pytest.approx(sum(done.by_fate.values())) and min(done.by_fate.values()) >= 0
-            every = of.suggester(0, shown, depth)
+            assert done.opening > 0 and len(done.outcomes) == done.shown
+            assert sum(accepted for _, accepted, _ in done.outcomes) == done.accepted
+            assert sum(rejected for _, _, rejected in done.outcomes) == done.rejected
+            every = of.suggester(0, shown, refused, depth)
             assert all(every.ask(cursor, [], math.inf).joules >= 0 for cursor in range(len(span.cursors)))

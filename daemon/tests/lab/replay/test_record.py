@@ -112,7 +112,8 @@ def test_a_span_is_served_and_its_joules_are_the_sessions(
     monkeypatch.setattr(runtime, "new_session", lambda: sessions.append(make()) or sessions[-1])  # type: ignore[func-returns-value]
     done = serve_span(runtime, SPANS[0], arm, seed=0)
     [session] = sessions
-    assert done.requests > 0 and done.joules == pytest.approx(PRICES.of(session.work))
+    assert done.requests > 0 < done.opening
+    assert done.opening + done.joules == pytest.approx(PRICES.of(session.work))
     assert done.joules == pytest.approx(sum(done.by_fate.values())) and done.accepted <= done.keys
     again = serve_span(runtime, SPANS[0], arm, seed=0)
     assert vars(again) == vars(done), "a replay does not depend on what else the machine does"

@@ -30,7 +30,7 @@ def test_a_right_suggestion_that_is_seen_is_accepted_and_counts_its_keys() -> No
     typed = len(suggester.limits) - 1  # one of these keys was the accepting one
     assert typed + done.accepted == done.keys == KEYS
     assert (done.joules, done.by_fate["taken"], done.by_fate["wrong"], done.tokens) == (12.0, 2.0, 0.0, 18)
-    assert done.places == [(2, True)]
+    assert (done.outcomes, done.opening) == ([(2, 8, False)], 7.0)
 
 
 def test_what_goes_on_over_the_spans_end_counts_only_the_keys_of_the_span() -> None:
@@ -43,6 +43,7 @@ def test_a_wrong_suggestion_that_is_seen_is_one_rejection_and_typing_along_it_as
     done = type_it(suggester)
     assert list(suggester.limits) == [0, 9, 10, 11, 12] and done.along == len("total = ")
     assert (done.rejected, done.accepted, done.right, done.by_fate["wrong"]) == (1, 0, 0, 2.0)
+    assert done.outcomes == [(0, 0, True)]
 
 
 def test_some_people_accept_the_first_words() -> None:

@@ -1,0 +1,198 @@
+"""The stop agent in a session: whom it may refuse, what a refusal costs, and that the text is that of full depth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+import torch
+from sessions import EXACT, PRICES, changed, complete, with_exits
+from test_resuming import SOURCE, typed_session
+
+from green_code.decoding.healing import heal
+from green_code.decoding.kv_cache import KVCache
+from green_code.decoding.stop_network import StopNetwork
+from green_code.decoding.stopping import RunningProduct, StopAgent, StopView
+from green_code.engine.loading import Runtime
+from green_code.engine.session import Session
+from green_code.link.messages import CompletionParams, CompletionResult
+
+DEPTH, PLACE = 2, [0.25, -1.0, 3.0]
+STOP = 1e-9  # a model with random weights is sure of nothing
+SEEDS = range(3)
+
+
+def network(runtime: Runtime) -> StopNetwork:
+    """Random, so that it refuses some and not others; of tokens it is surer."""
+    torch.manual_seed(1)
+    found = StopNetwork(runtime.decoder.config.width, DEPTH, len(PLACE)).requires_grad_(False)
+    found.token[2].bias.fill_(2.0)
+    return found.eval()
+
+
+def calibrated(runtime: Runtime, refusal: float, stop: float = STOP) -> Runtime:
+    preset = {"stop": stop, "refusal": refusal}
+    return with_exits(runtime, prefill_exit=4, stop_network=network(runtime), calibration={"suggestions": {"presets": {"balanced": preset}}})  # fmt: skip
+
+
+def at(cursor: int, **changes: Any) -> CompletionParams:
+    text = {"prefix": SOURCE[:cursor], "suffix": SOURCE[cursor:]}
+    return changed(EXACT, policy="full", stop="balanced", place=PLACE, max_tokens=8, **text, **changes)
+
+
+def shown(result: CompletionResult) -> list[Any]:
+    return [result[key] for key in ("text", "token_texts", "reason")]
+
+
+CURSORS = range(60, 640, 7)
+
+
+def test_only_a_preset_with_a_bound_and_a_place_may_refuse(either_runtime: Runtime) -> None:
+    runtime = calibrated(either_runtime, 0.9)
+    for changes, may in (
+        ({}, True), ({"place": []}, False), ({"place": PLACE[:2]}, False), ({"place": [*PLACE, 1.0]}, False), ({"stop": 0.4}, False),
+        ({"stop": "sure"}, False),
+    ):  # fmt: skip
+        stop = runtime.stop({**at(100), **changes})  # type: ignore[typeddict-item]
+        assert isinstance(stop, StopAgent) and (stop.refusal_depth == DEPTH) == may
+        assert may or stop.refusal_depth is None
+    assert runtime.stop(at(100, decoding="full"))
+    assert runtime.stop(changed(at(100), stop=0.0)) is None
+    assert with_exits(runtime, stop_network=None).stop(at(100)) == RunningProduct(STOP)
+
+
+@pytest.mark.parametrize("decoding", ["full", "exact", "fast"])
+def test_it_refuses_where_it_promises_too_little(either_runtime: Runtime, decoding: str) -> None:
+    """What it promises is computed from the state of a cache of its own."""
+    runtime, refused = calibrated(either_runtime, 0.5), 0
+    for cursor in CURSORS:
+        session, params = runtime.new_session(), at(cursor, decoding=decoding)
+        prompt, _ = heal(session.window_tokens(params["prefix"], params["max_prompt_tokens"])[1], runtime.vocabulary)
+        cache = KVCache(runtime.decoder)
+        cache.append(prompt)
+        promise = network(runtime).promise(cache.advance(len(prompt) - 1, DEPTH), PLACE)
+        result = complete(session, params)
+        if promise < 0.499:
+            assert shown(result) == ["", [], "unlikely"] and result["confidence"] == 0
+            refused += 1
+        elif promise > 0.501:
+            assert result["token_texts"] or result["layers_run"]
+        unplaced = complete(runtime.new_session(), changed(params, place=[]))
+        assert unplaced["tokens"] or unplaced["reason"] == "empty"
+    assert 10 < refused < len(CURSORS) - 10
+
+
+@pytest.mark.parametrize("decoding", ["full", "exact", "fast"])
+def test_it_is_deterministic(either_runtime: Runtime, decoding: str) -> None:
+    runtime, results = calibrated(either_runtime, 0.5), []
+    for _ in range(2):
+        session = runtime.new_session()
+        done = [complete(session, at(cursor, decoding=decoding)) for cursor in CURSORS]
+        results.append([(shown(each), each["confidence"], each["energy_joules"]) for each in done])
+    assert results[0] == results[1]
+
+
+@pytest.mark.parametrize("stop", [STOP, 0.6, 0.9])
+def test_exact_gives_the_text_of_full_depth(either_runtime: Runtime, stop: float) -> None:
+    """Behind tokens that only spell what is there full depth may refuse, where a draft has brought `exact` further already."""
+    runtime, equal, refused, agreed = calibrated(either_runtime, 0.5, stop), 0, 0, 0
+    freely = calibrated(either_runtime, 0.0, stop)
+    for cursor in CURSORS:
+        full, exact = (complete(runtime.new_session(), at(cursor, decoding=name)) for name in ("full", "exact"))
+        refused += full["reason"] == "unlikely"
+        if shown(full) == shown(exact):
+            equal += 1
+            assert full["confidence"] == pytest.approx(exact["confidence"], rel=1e-3)
+            agreed += full["reason"] != "unlikely"
+        else:
+            assert full["reason"] == "unlikely"
+            assert shown(exact) == shown(complete(freely.new_session(), at(cursor, decoding="full")))
+    assert equal > 0.9 * len(CURSORS) and refused > 10 and (agreed > 10 or stop == 0.9)
+
+
+@dataclass
+class Refusing:
+    """Refuses from the second question on, behind a token that only spells what is there."""
+
+    refused: bool = True
+    asked: int = 0
+    refusal_depth: int | None = DEPTH
+    threshold: float = 0.0
+
+    def refuses(self, cache: KVCache, position: int) -> bool:
+        assert cache.depth(position) == DEPTH
+        self.asked += 1
+        return self.refused and self.asked == 2
+
+    def right(self, cache: KVCache, view: StopView) -> float:
+        return 1.0
+
+
+def respelled(runtime: Runtime) -> Iterator[CompletionParams]:
+    """Requests whose first token spells exactly what healing took back."""
+    for cursor in range(60, 300):
+        params = at(cursor, decoding="full")
+        session = runtime.new_session()
+        _, required = heal(session.window_tokens(params["prefix"], 256)[1], runtime.vocabulary)
+        first = complete(session, changed(params, stop=0.0, max_tokens=1))
+        if required and first["token_texts"] == [required.decode(errors="replace")]:
+            yield params
+
+
+@pytest.mark.parametrize("decoding", ["full", "exact", "fast"])
+def test_a_refusal_behind_respelled_tokens_costs_their_passes_and_its_lower_layers(
+    either_runtime: Runtime, decoding: str
+) -> None:
+    policy = Refusing()
+    runtime = with_exits(either_runtime, stop=lambda _: policy)
+    params = changed(next(respelled(either_runtime)), decoding=decoding)
+    session = Session(runtime, lookup=False)
+    refused = complete(session, params)
+    assert (refused["text"], refused["reason"], refused["tokens"], policy.asked) == ("", "unlikely", 1, 2)
+    one_token = complete(Session(runtime, lookup=False), changed(params, max_tokens=1))
+    assert refused["layers_run"] == one_token["layers_run"] + DEPTH
+    lower = DEPTH * (PRICES.layer_batch + PRICES.small_batch_position)
+    assert refused["energy_joules"] == pytest.approx(one_token["energy_joules"] + lower, abs=0.2)
+    assert refused["saving"] == pytest.approx(0, abs=0.02)
+
+    policy.refused = False
+    again, fresh = complete(session, params), complete(Session(runtime, lookup=False), params)
+    assert shown(again) == shown(fresh) and again["exits"] == fresh["exits"]
+    assert again["prompt_layers_run"] == 0
+    assert again["layers_run"] == fresh["layers_run"]
+    if decoding == "full":
+        assert again["saving"] == pytest.approx(0, abs=0.01)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_full_depth_saves_nothing_while_somebody_types_and_some_is_refused(either_runtime: Runtime, seed: int) -> None:
+    """What the agent itself costs is its own, and left out here."""
+    runtime, results = calibrated(either_runtime, 0.5), list[CompletionResult]()
+    runtime.costs = replace(runtime.costs, prices=replace(PRICES, decision=0.0))
+    session = runtime.new_session()
+    for request in typed_session(seed, "full", requests=60, interruptions=False):
+        results.append(complete(session, changed(request.params, stop="balanced", place=PLACE)))
+    assert sum(result["reason"] == "unlikely" for result in results) > 5
+    for result in results:
+        assert result["saving"] == pytest.approx(0, abs=0.002)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("decoding", ["full", "exact"])
+def test_a_session_with_refusals_shows_what_one_without_would(
+    either_runtime: Runtime, decoding: str, seed: int
+) -> None:
+    """Or nothing."""
+    runtime, freely = calibrated(either_runtime, 0.5), calibrated(either_runtime, 0.0)
+    session, refused, kept = runtime.new_session(), 0, 0
+    for request in typed_session(seed, decoding):
+        params = changed(request.params, stop="balanced", place=PLACE)
+        result = complete(session, params, request.interrupted_after)
+        if result["reason"] == "unlikely":
+            refused += 1
+        elif result["reason"] != "superseded":
+            assert shown(result) == shown(complete(freely.new_session(), changed(params, decoding="full")))
+            kept += 1
+    assert refused > 2 and kept > 2
