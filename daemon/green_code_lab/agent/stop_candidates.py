@@ -13,18 +13,22 @@ import numpy as np
 import torch
 
 from green_code.decoding.stop_network import StopNetwork
+from green_code.engine.loading import Runtime
 from green_code_lab.agent import stop_ppo, stops
 from green_code_lab.replay.compare import Policy, Replays, replay, tune
 from green_code_lab.replay.environment import Replayer
 from green_code_lab.replay.objective import PRESETS, Prices, figures
 from green_code_lab.replay.policies import least_probability, mean_probability, running_product, shown_by
+from green_code_lab.replay.service import Arm, serve_span
 from green_code_lab.replay.typist import Typed
 
 RULE, SUPERVISED, PPO = "running product", "agent, supervised", "agent, PPO"
 _STOPS = (0.1, 0.2, 0.3, 0.4, 0.45, 0.5, 0.6, 0.7, 0.8)
 _REFUSALS = (0.06, 0.08, 0.1)
-_BOUNDS = (0.06, 0.08, 0.1)
+_BOUNDS = (0.05, 0.06, 0.07, 0.08, 0.09, 0.1, 0.12)
 _DRAWS = 2000
+GATE_LOSS = 0.01
+"""Share of the accepted keys that the gate may cost."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,9 @@ def compare(replayer: Replayer, trained: Trained, report: Callable[[str], None])
     for policy in families(replayer, trained):
         replays = Replays(replayer)  # presets share most settings
         for preset, prices in PRESETS.items():
-            chosen, typed = found[preset][policy.family] = tune(replays, policy, prices, _STOPS, _REFUSALS, _BOUNDS)
+            chosen, typed = found[preset][policy.family] = tune(
+                replays, policy, prices, _STOPS, _REFUSALS, _BOUNDS[1::2]
+            )
             objective = sum(map(prices.objective, typed)) / len(typed)
             report(f"{preset:9}{policy.family:34} {chosen.setting:36} {objective:7.2f}  {_brief(typed)}")
     return found
@@ -136,3 +142,58 @@ def point(stop: float, typed: list[Typed]) -> dict[str, float]:
 def curve(replayer: Replayer, policy: Policy) -> list[dict[str, float]]:
     """Of a policy over stops, at its own refusal and gate."""
     return [point(stop, replay(replayer, replace(policy, stop=stop))) for stop in _STOPS]
+
+
+def gate_bound(replayer: Replayer, policy: Policy, gate: dict[str, Any]) -> tuple[float, list[Typed]]:
+    """The highest bound of the gate at which at most `GATE_LOSS` of the policy's accepted keys are lost; and the replays with it.
+
+    The objective hardly changes with it: asking costs little while the cache is warm. It spares requests and rejections.
+    """
+    found = 0.0, replay(replayer, policy)
+    least = (1 - GATE_LOSS) * sum(typed.accepted for typed in found[1])
+    for bound in _BOUNDS:
+        typed = replay(replayer, replace(policy, gate=gate, bound=bound))
+        if sum(each.accepted for each in typed) < least:
+            break
+        found = bound, typed
+    return found
+
+
+def to_ship(
+    replayer: Replayer, trained: Trained, by_preset: dict[str, Found], family: str
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Content of gate.json, and the calibration's "suggestions" without "always" (see `experiments/sessions.py`)."""
+    bounds, presets = dict[str, float](), dict[str, Any]()
+    for preset, found in by_preset.items():
+        policy = replace(found[family][0], gate=None, bound=0.0)
+        bounds[preset], typed = gate_bound(replayer, policy, trained.gate)
+        presets[preset] = {**point(policy.stop, typed), **({"refusal": policy.refusal} if policy.refusal else {})}
+    usual = replace(by_preset["balanced"][family][0], gate=trained.gate, bound=bounds["balanced"])
+    keys = sum(span.keys for span in replayer.records.spans)
+    reference = {"files": len(replayer.records.spans), "characters": keys}
+    return {**trained.gate, "bounds": bounds}, {
+        "reference": reference,
+        "curve": curve(replayer, usual),
+        "presets": presets,
+    }
+
+
+def records_of(by_preset: dict[str, Found], family: str) -> list[dict[str, Any]]:
+    """One row a preset and family for the experiment `stops`: the setting, figures, and the objective above the rule's with its interval."""
+    return [
+        {
+            "preset": preset, "family": name, "setting": policy.setting, "ships": name == family,
+            "objective": float(np.mean(list(map(PRESETS[preset].objective, typed)))),
+            "gain": list(gain(found, name, RULE, PRESETS[preset])),
+            "requests_per_100": 100 * sum(each.requests for each in typed) / sum(each.keys for each in typed), **figures(typed),
+        }
+        for preset, found in by_preset.items()
+        for name, (policy, typed) in found.items()
+    ]  # fmt: skip
+
+
+def asking_always(runtime: Runtime, replayer: Replayer) -> dict[str, float]:
+    """The calibration's "always": `exact` without a stop, served by the engine on the same spans."""
+    arm = Arm("", "exact", "agent" if runtime.agent is not None else "full")
+    served = [serve_span(runtime, span, arm, 0) for span in replayer.records.spans]
+    return {name: round(value, 5) for name, value in figures(served).items()}

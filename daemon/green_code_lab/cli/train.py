@@ -1,4 +1,4 @@
-"""`green-code train`: rollouts, agent, calibration; without a step, all in turn."""
+"""`green-code train`: rollouts, agent, calibration, records, stops; without a step, all in turn."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from safetensors.torch import save_file
 from green_code.energy.meters import SHORT_WINDOW_SECONDS
 from green_code.engine.loading import load_runtime
 from green_code.engine.measured_costs import THREADS, measured_costs
-from green_code.folders import bundles_dir
 from green_code.kernels.weight_format import weight_formats
 from green_code.models.bundle import AGENT, CALIBRATION, Bundle, load_bundle, refresh_manifest, write_manifest
 from green_code.models.catalog import DEFAULT, find_model
@@ -32,12 +31,13 @@ from green_code_lab.agent.ppo import Arguments
 from green_code_lab.agent.prices import token_prices
 from green_code_lab.agent.record import PARTS, record
 from green_code_lab.agent.rollouts import merge_rollouts, open_rollouts
+from green_code_lab.cli.train_stops import bundle_folder, make_records, train_stops
 from green_code_lab.corpus import Corpus, open_corpus
 from green_code_lab.corpus.shards import LEAST_HELD_OUT
 from green_code_lab.evaluation.parallel import jobs_for, workers
 from green_code_lab.lite.recipe import parse_exits
 
-STEPS = ("rollouts", "agent", "calibrate")
+STEPS = ("rollouts", "agent", "calibrate", "records", "stops")
 _ERROR_PRICE = 0.7
 _DOCUMENTS = 512  # episodes over which agents and baselines are compared
 
@@ -51,6 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--positions", type=int, default=200_000, help="rollout positions per language (default: %(default)s)")
     files = f"files per language to calibrate on, {LINES} lines of each (default: %(default)s)"
     add("--files", type=int, default=300, help=files)
+    spans = "files per language in which typing is recorded to learn stops from; an eighth as many to choose by (default: %(default)s)"
+    add("--spans", type=int, default=160, help=spans)
     rewards = "measured energy, or the paper's rewards (PPO only)"
     add("--reward", choices=REWARDS, default=REWARDS[0], help=rewards)
     for name in ("alpha", "beta", "gamma"):
@@ -64,16 +66,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     for step in [args.step] if args.step else STEPS:
         torch.set_num_threads(args.threads)
-        {"rollouts": make_rollouts, "agent": train_agent, "calibrate": make_calibration}[step](args)
+        {
+            "rollouts": make_rollouts, "agent": train_agent, "calibrate": make_calibration, "records": make_records, "stops": train_stops,
+        }[step](args)  # fmt: skip
     return 0
 
 
-def _bundle_folder(model: str) -> Path:
-    return bundles_dir() / Path(model).name
-
-
 def _open(args: argparse.Namespace) -> tuple[Bundle, Model]:
-    bundle = load_bundle(_bundle_folder(args.model))
+    bundle = load_bundle(bundle_folder(args.model))
     return bundle, open_model(find_model(args.model), bundle, weight_formats())
 
 
@@ -118,7 +118,7 @@ def train_agent(args: argparse.Namespace) -> None:
     """
     if args.gamma <= 0:
         raise Problem("bad_request", "--gamma must be greater than 0: the paper's rewards are divided by it.")
-    folder, rewards = _bundle_folder(args.model), Rewards(args.alpha, args.beta, args.gamma)
+    folder, rewards = bundle_folder(args.model), Rewards(args.alpha, args.beta, args.gamma)
     bundle, opened = _open(args)
     rollouts, validation, held_out = (
         open_rollouts(args.work / "rollouts" / part, bundle.weights_key) for part in PARTS
@@ -165,11 +165,13 @@ def _check_prefill_exit(bundle: Bundle, exits: Sequence[int]) -> None:
 
 
 def make_calibration(args: argparse.Namespace) -> None:
-    folder = _bundle_folder(args.model)
+    folder = bundle_folder(args.model)
     runtime = load_runtime(args.model, lambda *_: None)
     corpus = _open_corpus(args, runtime.vocabulary)
     with workers(runtime, jobs_for(runtime)) as complete:
         content = calibrate(runtime, corpus, args.files, args.seed, complete, print)
+    if "suggestions" in runtime.calibration:
+        content["suggestions"] = runtime.calibration["suggestions"]
     (folder / CALIBRATION).write_text(json.dumps(content, indent=1) + "\n")
     refresh_manifest(folder)
     print(json.dumps(content["presets"], indent=1))

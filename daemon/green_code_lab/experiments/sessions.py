@@ -84,29 +84,33 @@ def _serve(
 ) -> dict[tuple[str, str], Sums]:
     """Sums by arm and span. Replays that an earlier run made with the same bundle are read from WORK/sessions.jsonl."""
     path, done = args.work / "sessions.jsonl", dict[tuple[str, str], Sums]()
-    version = _version(runtime, args.seed)
+    versions = {arm.name: _version(runtime, arm, args.seed) for arm in compared}
     for line in path.read_text("utf-8").splitlines() if path.exists() else ():
         row = json.loads(line)
-        if row["version"] == version:
+        if row["version"] == versions.get(row["arm"]):
             done[row["arm"], row["span"]] = row["sums"]
     todo = [(arm, span, args.seed) for span in spans for arm in compared if (arm.name, key(span)) not in done]
     with path.open("a", encoding="utf-8") as file:
         for i, (arm, span, found) in enumerate(_by_processes(runtime, todo), 1):
             done[arm.name, key(span)] = found
-            file.write(json.dumps({"version": version, "arm": arm.name, "span": key(span), "sums": found}) + "\n")
+            file.write(
+                json.dumps({"version": versions[arm.name], "arm": arm.name, "span": key(span), "sums": found}) + "\n"
+            )
             file.flush()
             report(f"{i} of {len(todo)} replays")
     return done
 
 
-def _version(runtime: Runtime, seed: int) -> str:
-    """Of all that a replay's result depends on, besides the code: weights, prices, gate, agent and the presets' bounds."""
-    bundle, suggestions = bundle_of(runtime.model), runtime.calibration.get("suggestions", {})
-    files = [bundle.manifest["files"].get(name, "") for name in (GATE, STOP_AGENT, AGENT)] if bundle is not None else []
-    bounds = {name: (each.get("stop"), each.get("refusal")) for name, each in suggestions.get("presets", {}).items()}
+def _version(runtime: Runtime, arm: Arm, seed: int) -> str:
+    """Of all that a replay's result depends on, besides the code: weights, prices, exits, and what stops it."""
+    bundle, stops = bundle_of(runtime.model), list[Any]()
+    files = bundle.manifest["files"] if bundle is not None else {}
+    if arm.stop:
+        preset = runtime.calibration.get("suggestions", {}).get("presets", {}).get(arm.stop, {})
+        stops = [files.get(GATE), files.get(STOP_AGENT), preset.get("stop"), preset.get("refusal")]
     weights = bundle.weights_key if bundle is not None else runtime.weights
-    text = json.dumps([weights, asdict(runtime.costs.prices), files, bounds, seed], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    parts = [weights, asdict(runtime.costs.prices), files.get(AGENT), *asdict(arm).values(), stops, seed]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 _runtime: Runtime | None = None  # of a worker

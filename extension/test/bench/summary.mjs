@@ -1,8 +1,11 @@
 /** Figures from the events in the page and the requests in the front. Times in milliseconds. */
 
+/** A suggestion that is gone sooner was never read. */
+const VANISHED_MS = 100;
+
 /**
- * For each key of a recording: the time until a new suggestion appeared, null if none appeared before the next key; and how the
- * front answered.
+ * For each key of a recording: the time until a new suggestion appeared, null if none appeared before the next key; how the
+ * front answered; and whether the suggestion was removed at once.
  */
 export function perKey(events, requests) {
   let typing = false;
@@ -17,9 +20,12 @@ export function perKey(events, requests) {
     const end = keys[index + 1]?.at ?? Infinity;
     const within = (time) => time >= at && time < end;
     const ghost = events.find((event) => event.kind === 'ghost' && event.text !== '' && within(event.at));
+    const next = ghost && events.find((event) => event.kind === 'ghost' && event.at > ghost.at);
+    const gone = next !== undefined && (next.text === '' || !ghost.text.endsWith(next.text)); // else it is typed along
+    const vanished = gone && next.at - ghost.at < VANISHED_MS;
     const sources = requests.filter(({ begun }) => within(begun * 1000)).map(({ source }) => source);
     const source = sources.includes('engine') ? 'engine' : sources.includes('before') ? 'before' : 'none';
-    return { key, latency: ghost ? ghost.at - at : null, source };
+    return { key, latency: ghost ? ghost.at - at : null, source, vanished };
   });
 }
 
@@ -68,6 +74,7 @@ function arm({ arm: name, keys, requests, rows }) {
     refused: count(requests, ({ source, reason }) => source === 'none' && !['cancelled', 'superseded'].includes(reason)),
     cancelled_sent: count(requests, ({ source, reason }) => source === 'engine' && ['cancelled', 'superseded'].includes(reason)),
     completions: count(rows, ({ reason }) => !['cancelled', 'superseded'].includes(reason)),
+    vanished: count(keys, ({ vanished }) => vanished),
     joules_per_100_keys: (joules / keys.length) * 100,
     energy_source: rows[0]?.energy_source ?? null,
   };

@@ -1,6 +1,6 @@
 """Instruments a front for run.mjs, which sets GREEN_CODE_BENCH=ARM:FILE. Python imports this module at its start.
 
-`ours` is unchanged, `naive` sends each request of the editor to the engine, and `instant` answers without the engine. FILE gets a
+`ours` is unchanged, `naive` sends each request of the editor to the engine, without gate, debounce and type-through, and `instant` answers without the engine. FILE gets a
 JSON object per request, one a line: when it began, how long it took, and the source of its answer.
 """
 
@@ -16,7 +16,7 @@ from typing import Any
 
 
 def _measure(arm: str, path: str) -> None:
-    from green_code.lsp import front
+    from green_code.lsp import front, gate
 
     complete, numbers = front.Front.complete, itertools.count()
 
@@ -53,6 +53,7 @@ def _measure(arm: str, path: str) -> None:
     if arm == "naive":
         front.TypeThrough.find = lambda *_: None  # type: ignore[method-assign,assignment]
         front.Debounce.wait_seconds = lambda *_: 0.0  # type: ignore[method-assign,assignment]
+        gate.Gate.decide = lambda *_, **__: gate.Decision(ask=True)  # type: ignore[method-assign,assignment]
 
 
 if "lsp" in sys.orig_argv and (wanted := os.environ.get("GREEN_CODE_BENCH")):

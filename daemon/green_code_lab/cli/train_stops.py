@@ -1,0 +1,85 @@
+"""The steps `records` and `stops` of `green-code train`: typing is recorded, and learned from to stop and to ask."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+from safetensors.torch import save_file
+
+from green_code.engine.loading import load_runtime
+from green_code.folders import bundles_dir
+from green_code.models.bundle import CALIBRATION, GATE, STOP_AGENT, load_bundle, refresh_manifest
+from green_code_lab.agent.stop_candidates import asking_always, choose, compare, records_of, to_ship, train_all
+from green_code_lab.corpus import open_corpus
+from green_code_lab.evaluation.parallel import jobs_for
+from green_code_lab.replay.environment import Replayer
+from green_code_lab.replay.record import record_spans
+from green_code_lab.replay.records import read_records
+from green_code_lab.replay.spans import Part, documents, draw_spans
+
+CHOICE_LINES, TRAIN_LINES = 10, 5  # of a recorded span
+
+
+def bundle_folder(model: str) -> Path:
+    return bundles_dir() / Path(model).name
+
+
+def make_records(args: argparse.Namespace) -> None:
+    """Record what would be suggested at each cursor position: of training projects to learn from, of held-out ones to choose by."""
+    runtime = load_runtime(args.model, lambda *_: None)
+    parts: tuple[tuple[Part, int, int], ...] = (
+        ("choice", args.spans // 8, CHOICE_LINES), ("train", args.spans, TRAIN_LINES),
+    )  # fmt: skip
+    for part, files, lines in parts:
+        jobs = jobs_for(runtime)
+        with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+            for job in [pool.submit(_record_typing, args, part, files, lines, i, jobs) for i in range(jobs)]:
+                job.result()
+
+
+def _record_typing(args: argparse.Namespace, part: Part, files: int, lines: int, job: int, jobs: int) -> None:
+    """Every `jobs`-th span of a part, in one process with one thread."""
+    if hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, cores[job::jobs] or cores)
+    runtime, corpus = load_runtime(args.model, lambda *_: None), args.work / "corpus"
+    read = documents(open_corpus(corpus, runtime.vocabulary, 1, 1), corpus, runtime.vocabulary, part)
+    spans = draw_spans(read, files, lines, args.seed)[job::jobs]
+    record_spans(runtime, spans, args.work / "replay" / part, f"{part}{job}", print)
+
+
+def train_stops(args: argparse.Namespace) -> None:
+    """Train stop agents and the gate, compare them with rules, and put the best into the bundle.
+
+    Raises Problem where there are no records, or they are of another bundle.
+    """
+    folder = bundle_folder(args.model)
+    runtime, bundle = load_runtime(args.model, lambda *_: None), load_bundle(folder)
+    learn, choice = (
+        Replayer(
+            read_records(args.work / "replay" / part, bundle.weights_key), runtime.vocabulary, runtime.costs.prices, runtime.layers_total
+        )
+        for part in ("train", "choice")
+    )  # fmt: skip
+    trained = train_all(learn, args.seed, print)
+    by_preset = compare(choice, trained, print)
+    family = choose(by_preset)
+    print(f"ships: {family}")
+    gate, suggestions = to_ship(choice, trained, by_preset, family)
+    (folder / STOP_AGENT).unlink(missing_ok=True)
+    if family in trained.networks:
+        network = trained.networks[family]
+        weights = {name: weight.half() for name, weight in network.state_dict().items()}
+        save_file(weights, str(folder / STOP_AGENT), metadata=network.save_metadata())
+    (folder / GATE).write_text(json.dumps(gate, separators=(",", ":")) + "\n")
+    suggestions["reference"]["energy_source"] = runtime.energy_source
+    suggestions["always"] = asking_always(runtime, choice)
+    calibration = {**bundle.calibration, "suggestions": suggestions}
+    (folder / CALIBRATION).write_text(json.dumps(calibration, indent=1) + "\n")
+    refresh_manifest(folder)
+    args.work.joinpath("stops.json").write_text(json.dumps(records_of(by_preset, family), indent=1) + "\n")
