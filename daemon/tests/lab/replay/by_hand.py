@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -81,3 +82,30 @@ def records(
 def replayer(*args: Any, **changes: Any) -> Replayer:
     """Of `records`."""
     return Replayer(*records(*args, **changes), PRICES, LAYERS)
+
+
+WIDTH = 6  # of the states of `synthetic`
+
+
+def synthetic(spans: int, good: float, seed: int = 0) -> Replayer:
+    """Requests that are good with this chance: then all that is suggested is right and likely, and the state tells it. The others are wrong
+    from the second token on, and less likely. A token is a character."""
+    draw, parts = np.random.default_rng(seed), []
+    for i in range(spans):
+        text = "".join(draw.choice(list("abc =."), 16)).strip() + "d"
+        span = Span(f"p{i}", "python", "x\n", text, "\nyyyyyy\n")
+        whole, requests, states = span.text + span.after, list[list[Token]](), list[np.ndarray]()
+        for offset in span.cursors:
+            is_good = draw.random() < good
+            right = whole[offset : offset + 5]
+            suggested = right if is_good else right[:1] + "ZYX;;"[: len(right) - 1]
+            low, high = (0.85, 0.99) if is_good else (0.6, 0.95)
+            requests.append([(letter, float(draw.uniform(low, high))) for letter in suggested])
+            state = draw.normal(size=WIDTH) + np.eye(WIDTH)[0] * (3 if is_good else -3)
+            states.append(state / np.sqrt(np.mean(state**2)))
+        part, _ = records(requests, span=span)
+        tokens = np.array([ord(letter) for request in requests for letter, _ in request], np.int32)
+        low_states = np.repeat(np.array(states, np.float16)[:, None], len(LOW_DEPTHS), 1)
+        parts.append(replace(part, tokens=tokens, low_states=low_states))
+    vocabulary: Any = SimpleNamespace(token_bytes=[bytes([i]) for i in range(128)])
+    return Replayer(Records.join(parts), vocabulary, Prices(layer_batch=0.001, head_batch=0.001), 18)

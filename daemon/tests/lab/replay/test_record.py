@@ -10,9 +10,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from green_code.decoding.kv_cache import KVCache
+from green_code.decoding.stop_network import StopNetwork, token_features
 from green_code.decoding.stopping import StopView
 from green_code.engine.loading import Runtime
 from green_code.engine.requests import completion_params
@@ -22,6 +24,7 @@ from green_code.lsp.prompt import PromptWindow
 from green_code.problems import Problem
 from green_code.sequences import common
 from green_code.settings import PROMPT_TOKENS, STOPS
+from green_code_lab.agent.stops import token_inputs
 from green_code_lab.replay import policies, record, service
 from green_code_lab.replay.environment import Replayer
 from green_code_lab.replay.records import MAX_LINES, MAX_TOKENS, REASONS, Records, read_records
@@ -137,6 +140,35 @@ def test_a_replay_from_records_costs_what_the_engine_spends(
     assert mine_joules == pytest.approx(engine_joules, rel=0.1) and len(pairs) > 20
     assert sum(abs(own - engines) < 0.01 for own, engines in pairs) > len(pairs) / 2
     assert (refused > 5) == (share > 0)
+
+
+class Seeing(StopNetwork):
+    """Estimates what the rule does, and keeps what it was asked."""
+
+    def right(self, product: float, log_odds: float, tokens: int, characters: int, line: str) -> float:
+        self.seen.append(token_features(product, log_odds, tokens, characters, line))
+        return product
+
+
+def test_the_agent_learns_from_what_it_sees_in_service(
+    runtime: Runtime, records: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replayer, network, compared = (
+        Replayer(records, runtime.vocabulary, PRICES, runtime.layers_total),
+        Seeing(4, 2, 3),
+        0,
+    )
+    monkeypatch.setattr(runtime, "stop_network", network)
+    inputs, counted = token_inputs(replayer), policies.counted(records)
+    for i, (span, cursor) in enumerate(zip(records.span.tolist(), records.cursor.tolist(), strict=True)):
+        if replayer.texts[i].isascii():
+            network.seen = list[tuple[float, ...]]()
+            complete(runtime, SPANS[span], cursor, stop=1e-6)
+            own = slice(int(records.starts[i]), int(records.starts[i + 1]))
+            expected = inputs[own][counted[own]][: len(network.seen)]
+            assert np.array(network.seen) == pytest.approx(expected, abs=2e-3)
+            compared += len(expected)
+    assert compared > 30
 
 
 def test_a_run_goes_on_where_it_was_and_other_weights_are_refused(
