@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from green_code.engine.loading import load_runtime
+from green_code.engine.loading import Runtime, load_runtime
 from green_code.engine.session import Session
 from green_code.models.bundle import load_bundle
 from green_code.models.catalog import TINY
+from green_code.problems import Problem
 from green_code_lab.agent.rollouts import write_rollouts
 from green_code_lab.corpus.files import SourceFile
 from green_code_lab.corpus.shards import write_shards
 from green_code_lab.evaluation.metrics import mean
-from green_code_lab.experiments import baselines, energy, quality, rewards, sessions
+from green_code_lab.experiments import baselines, energy, quality, rewards, sessions, stops
+from green_code_lab.experiments.experiment import provenance
 from green_code_lab.replay.service import serve_span
 from green_code_lab.replay.typist import Typed
 from tests.lab.agent.replayed import toy
@@ -153,6 +157,29 @@ def test_sessions(run: Run, work: Path, tmp_path: Path, monkeypatch: pytest.Monk
         assert before["joules_per_100_keys"] > full["joules_per_100_keys"]
     monkeypatch.setattr(sessions, "serve_span", None)
     assert run("sessions", tmp_path, "--limit", 1, "--work", work)["arms"] == found["arms"], "from interim results"
+
+
+def test_stops(tmp_path: Path, runtime: Runtime) -> None:
+    """Reads what training has written, and what ships."""
+    point = {"accepted": 0.3, "right": 0.2, "joules_per_character": 0.4, "shown_per_100": 9.0, "rejected_per_100": 5.0}
+    policy = {
+        "preset": "balanced", "family": "rule", "setting": "stop 0.4", "objective": 3.0, "gain": [0.0, 0.0, 0.0], "requests_per_100": 60.0, **point,
+    }  # fmt: skip
+    (tmp_path / "stops.json").write_text(json.dumps([policy]))
+    arguments: Any = SimpleNamespace(work=tmp_path)
+    with pytest.raises(Problem, match="green-code train stops"):
+        stops.measure(runtime, arguments, print)
+    curve = [{"stop": stop, **point} for stop in (0.2, 0.4)]
+    suggestions = {"reference": {"files": 5, "characters": 1234}, "always": point, "curve": curve}
+    runtime.calibration = {"suggestions": suggestions}
+    found = stops.measure(runtime, arguments, print)
+    assert "5 files" in found["settings"]["data"] and "1,234 keys" in found["settings"]["data"]
+    assert [each.get("stop") for each in found["curve"]] == [0.2, 0.4, None]
+    assert len(found["figures"]) == 2 * 3
+    found |= provenance(runtime, "stops", {"model": Path(runtime.model)}) | {"notes": []}
+    stops.EXPERIMENT.write(found, tmp_path)
+    page = (tmp_path / "stops.md").read_text("utf-8")
+    assert "| rule | stop 0.4 | 3.0 |" in page and "asking always" in page
 
 
 def test_paper(run: Run, tmp_path: Path) -> None:
