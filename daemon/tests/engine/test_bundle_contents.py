@@ -10,8 +10,11 @@ from safetensors.numpy import save_file as save_columns
 from safetensors.torch import save_file
 
 from green_code.decoding.exit_classifier import ExitClassifier
+from green_code.decoding.stop_network import StopNetwork
+from green_code.decoding.stopping import StopAgent
 from green_code.engine.loading import load_runtime
-from green_code.models.bundle import AGENT, NGRAMS, write_manifest
+from green_code.engine.requests import completion_params
+from green_code.models.bundle import AGENT, NGRAMS, STOP_AGENT, write_manifest
 from green_code.models.tiny import TinySource
 from green_code.problems import Problem
 
@@ -44,6 +47,26 @@ def test_an_agent_for_another_width_is_refused(bundle: Path) -> None:
     save_file(classifier.state_dict(), bundle / AGENT, classifier.save_metadata())
     write_tiny_manifest(bundle)
     with pytest.raises(Problem, match=rf"for width {2 * WIDTH}.*the model has width {WIDTH}"):
+        load_runtime("tiny-random")
+
+
+def write_stop_agent(bundle: Path, width: int, depth: int) -> None:
+    network = StopNetwork(width, depth, 3)
+    save_file(network.state_dict(), bundle / STOP_AGENT, network.save_metadata())
+    write_tiny_manifest(bundle)
+
+
+def test_a_bundle_with_a_stop_agent_is_loaded(bundle: Path) -> None:
+    write_stop_agent(bundle, WIDTH, 2)
+    runtime = load_runtime("tiny-random")
+    assert isinstance(runtime.stop(completion_params("x = ", stop=0.4)), StopAgent)
+    assert runtime.stop(completion_params("x = ")) is None
+
+
+@pytest.mark.parametrize(("width", "depth"), [(2 * WIDTH, 2), (WIDTH, TinySource().config.layers)])
+def test_a_stop_agent_for_another_width_or_depth_is_refused(bundle: Path, width: int, depth: int) -> None:
+    write_stop_agent(bundle, width, depth)
+    with pytest.raises(Problem, match=rf"for width {width} and layer {depth}, the model has width {WIDTH}"):
         load_runtime("tiny-random")
 
 

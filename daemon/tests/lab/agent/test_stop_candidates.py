@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import json
+from functools import partial
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from green_code_lab.agent.stop_candidates import PPO, RULE, SUPERVISED, Found, choose, gain
+from green_code.lsp.gate import read_weights
+from green_code.settings import STOPS
+from green_code_lab.agent import stop_candidates, stop_ppo
+from green_code_lab.agent.stop_candidates import PPO, RULE, SUPERVISED, Found, choose, compare, gain, to_ship, train_all
 from green_code_lab.replay.compare import Policy
 from green_code_lab.replay.objective import PRESETS
 from green_code_lab.replay.typist import Typed
-from tests.lab.replay.by_hand import SPAN
+from tests.lab.replay.by_hand import SPAN, synthetic
 
 FILES = 20
 
@@ -49,3 +56,27 @@ def test_a_gain_is_that_of_the_same_files() -> None:
     mean, low, high = gain(by_family, SUPERVISED, RULE, PRESETS["balanced"])
     assert low < mean < high and mean == pytest.approx(20, abs=3) and high - low < 5
     assert gain(by_family, RULE, RULE, PRESETS["balanced"]) == (0, 0, 0)
+
+
+def test_what_ships_is_read_by_engine_and_front(tmp_path: Path) -> None:
+    """From synthetic records to the bundle's files."""
+    learn, choice = synthetic(12, 0.4), synthetic(6, 0.4, seed=3)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stop_candidates.stop_ppo, "Arguments", partial(stop_ppo.Arguments, updates=2, spans=4))
+        trained = train_all(learn, 0, lambda line: None)
+    by_preset = compare(choice, trained, lambda line: None)
+    for preset, prices in PRESETS.items():
+        objective = {name: sum(map(prices.objective, typed)) for name, (_, typed) in by_preset[preset].items()}
+        assert sum(each.rejected for each in by_preset[preset]["oracle"][1]) == 0
+        assert objective[SUPERVISED] >= objective[f"{SUPERVISED}, without refusal"]
+    for family in (RULE, SUPERVISED):
+        gate, suggestions = to_ship(choice, trained, by_preset, family)
+        path = tmp_path / "gate.json"
+        path.write_text(json.dumps(gate))
+        assert set(read_weights(path).bounds) == set(STOPS) == set(suggestions["presets"])
+        json.dumps(suggestions)
+        for preset in suggestions["presets"].values():
+            assert 0 < preset["stop"] < 1 and 0 <= preset.get("refusal", 0.0) < 1
+            assert family != RULE or not preset.get("refusal")
+        stops = [point["stop"] for point in suggestions["curve"]]
+        assert stops == sorted(stops) and suggestions["reference"]["files"] == 6
