@@ -15,6 +15,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from green_code.cli import main
 from green_code.engine import loading
 from green_code.engine.loading import load_runtime
+from green_code.engine.requests import completion_params
 from green_code.models.bundle import (
     CALIBRATION,
     KV_PROJECTIONS,
@@ -118,7 +119,7 @@ def test_a_folder_of_code_becomes_a_bundle_that_completes(family: str, code: Pat
     by_rms = reference.config.model_type not in ("gpt2", "opt")
     assert (bundle.part(LENSES) is not None) == by_rms, "a lens is for norms by the root mean square"
     row = Row("a", "python", "def area3(side, height):\n    total = ", "", "side")
-    params = {"policy": f"fixed:{exit}", "decoding": "fast", "threshold": 1.0, "max_tokens": 6, "single_line": False, "max_lines": 8, "max_prompt_tokens": 64, "model": str(model)}  # fmt: skip
+    params = completion_params("", model=str(model), decoding="fast", policy=f"fixed:{exit}", threshold=1.0, max_tokens=6, single_line=False, max_lines=8, max_prompt_tokens=64)  # fmt: skip
     (result,) = evaluate(load_runtime(str(model), lambda *_: None), [row], params, lambda _: None)
     assert set(result["exits"]) == {exit}
     assert adapt(*options) == 0, "a finished run, started again, is exported again"
