@@ -230,7 +230,7 @@ export class Workbench {
   }
 
   waitForGhost(timeout = 20_000) {
-    return this.page.locator(GHOST).first().waitFor({ timeout });
+    return this.page.locator(GHOST).filter({ visible: true }).first().waitFor({ timeout }); // the editor keeps hidden ones
   }
 
   /** The suggestion: its part of the current line, then its further lines. */

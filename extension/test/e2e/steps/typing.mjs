@@ -5,6 +5,9 @@ import fs from 'node:fs';
 import { until } from '../harness.mjs';
 import { ask, COMPLETION_MS, figures, ghostOrAsk, ITEM, ready, suggest, typeHead } from './common.mjs';
 
+/** Until the editor has read a changed settings file, and the language server has the setting. */
+const SETTING_MS = 3000;
+
 export const steps = [
   {
     name: 'the status item becomes ready',
@@ -64,6 +67,7 @@ export const steps = [
       const file = workbench.settingsFile('User');
       const before = fs.readFileSync(file, 'utf8');
       fs.writeFileSync(file, JSON.stringify({ ...JSON.parse(before), 'greenCode.trigger': 'manual' }));
+      await workbench.page.waitForTimeout(SETTING_MS);
       await typeHead(workbench);
       await assert.rejects(workbench.waitForGhost(2500), 'a suggestion that nobody asked for');
       await ask(workbench);
