@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from green_code.decoding.network_files import load_network
 from green_code.kernels.binding import EXTRA_FEATURES
 from green_code.kernels.exit_classifier import ExitParameters
 from green_code.models.backend import TopToken
@@ -108,21 +108,15 @@ def load_exit_classifier(path: Path, exits: Sequence[int]) -> ExitClassifier:
     Raises:
         Problem: the file is damaged, has NaN, or was trained for other exits.
     """
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            metadata = file.metadata() or {}
-            trained = tuple(int(e) for e in metadata["exits"].split(","))
-            width = int(metadata["width"])
-            weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
+
+    def build(metadata: Mapping[str, str]) -> ExitClassifier:
+        trained = tuple(int(e) for e in metadata["exits"].split(","))
+        width = int(metadata["width"])
         if trained != tuple(exits):
             raise Problem(
                 "bundle_invalid",
                 f"{path.name} decides at {trained}, its bundle says {tuple(exits)}; fetch the bundle again, or retrain with `green-code train`.",
             )
-        network = ExitClassifier(width, exits)
-        network.load_state_dict(weights)
-    except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
-        raise Problem("bundle_invalid", f"{path.name} is damaged ({error}); fetch the bundle again.") from error
-    if not all(torch.isfinite(w).all() for w in weights.values()):
-        raise Problem("bundle_invalid", f"{path.name} holds NaN or infinity; the bundle is refused. Fetch it again.")
-    return network.requires_grad_(False).eval()
+        return ExitClassifier(width, exits)
+
+    return load_network(path, build)

@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 import numpy as np
-import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from green_code.decoding.exit_classifier import unit_rms
-from green_code.problems import Problem
+from green_code.decoding.network_files import load_network
 
 TOKEN_FEATURES: Final = 6
 _REFUSAL_UNITS, _TOKEN_UNITS = 32, 16
@@ -92,17 +90,11 @@ def load_stop_network(path: Path) -> StopNetwork:
     Raises:
         Problem: the file is damaged, or has NaN.
     """
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            metadata = file.metadata() or {}
-            width, depth, place_features = (int(metadata[name]) for name in ("width", "depth", "place_features"))
-            weights = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118 - no mapping
+
+    def build(metadata: Mapping[str, str]) -> StopNetwork:
+        width, depth, place_features = (int(metadata[name]) for name in ("width", "depth", "place_features"))
         if not (0 < width <= 1 << 16 and 0 <= place_features <= 1 << 10 and 0 < depth <= 1 << 10):
             raise ValueError(f"width {width}, depth {depth}, place features {place_features}")
-        network = StopNetwork(width, depth, place_features)
-        network.load_state_dict(weights)
-    except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
-        raise Problem("bundle_invalid", f"{path.name} is damaged ({error}); fetch the bundle again.") from error
-    if not all(torch.isfinite(weight).all() for weight in weights.values()):
-        raise Problem("bundle_invalid", f"{path.name} holds NaN or infinity; the bundle is refused. Fetch it again.")
-    return network.requires_grad_(False).eval()
+        return StopNetwork(width, depth, place_features)
+
+    return load_network(path, build)

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import copy
-import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,6 +14,8 @@ import torch
 from green_code.decoding.stop_network import StopNetwork
 from green_code.engine.loading import Runtime
 from green_code_lab.agent import stop_ppo, stops
+from green_code_lab.agent.baselines import sigmoid
+from green_code_lab.evaluation.metrics import bootstrap_interval
 from green_code_lab.replay.compare import Policy, Replays, replay, tune
 from green_code_lab.replay.environment import Replayer
 from green_code_lab.replay.objective import PRESETS, Prices, figures
@@ -60,8 +61,8 @@ def _stored(network: StopNetwork) -> StopNetwork:
 def estimates(replayer: Replayer, network: StopNetwork) -> np.ndarray:
     """(M,) of the network's token part."""
     with torch.no_grad():
-        log_odds = network.token(torch.from_numpy(stops.token_inputs(replayer)))[:, 0].numpy().astype(np.float64)
-    return np.asarray(1 / (1 + np.exp(-log_odds)))
+        log_odds = network.token(torch.from_numpy(stops.token_inputs(replayer)))[:, 0].numpy()
+    return np.asarray(sigmoid(log_odds))
 
 
 def agent_policy(replayer: Replayer, family: str, network: StopNetwork) -> Policy:
@@ -108,9 +109,7 @@ def gain(found: Found, family: str, other: str, prices: Prices, seed: int = 0) -
     """A family's mean objective above another's, with its 95 % interval over files."""
     pairs = zip(found[family][1], found[other][1], strict=True)
     differences = [prices.objective(mine) - prices.objective(its) for mine, its in pairs]
-    generator = random.Random(seed)
-    drawn = sorted(float(np.mean(generator.choices(differences, k=len(differences)))) for _ in range(_DRAWS))
-    return float(np.mean(differences)), drawn[int(0.025 * _DRAWS)], drawn[int(0.975 * _DRAWS)]
+    return float(np.mean(differences)), *bootstrap_interval(differences, seed, _DRAWS)
 
 
 def choose(by_preset: dict[str, Found]) -> str:

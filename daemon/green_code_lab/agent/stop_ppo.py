@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
 from green_code.decoding.stop_network import StopNetwork
+from green_code_lab.agent.baselines import sigmoid
 from green_code_lab.agent.stops import token_inputs
 from green_code_lab.replay.environment import Replayer, Shown
 from green_code_lab.replay.objective import Prices
@@ -83,8 +84,8 @@ def train(
     for update in range(a.updates):
         with torch.no_grad():
             log_odds = network.token(torch.from_numpy(tokens))[:, 0].numpy()
-        emits = drawing.random(len(tokens)) < _sigmoid(a.sharpness * (log_odds - bounds["token"]))
-        estimate = np.where(emits | ~which, np.maximum(_sigmoid(log_odds), a.stop), 0.0)
+        emits = drawing.random(len(tokens)) < sigmoid(a.sharpness * (log_odds - bounds["token"]))
+        estimate = np.where(emits | ~which, np.maximum(sigmoid(log_odds), a.stop), 0.0)
         shown = shown_by(replayer, estimate, a.stop)
         taken, total = {name: _Taken() for name in parts}, 0.0
         for span in generator.choices(range(len(records.spans)), k=a.spans):
@@ -108,7 +109,7 @@ def _replay(
         inputs = np.concatenate((records.low_states[row, depth].astype(np.float32), np.asarray(place, np.float32)))
         with torch.no_grad():
             log_odds = float(network.refusal(torch.from_numpy(inputs)))
-        deeper = drawing.random() < _sigmoid(np.array(a.sharpness * (log_odds - bound)))
+        deeper = drawing.random() < sigmoid(np.array(a.sharpness * (log_odds - bound)))
         asked.append((row, inputs, bool(deeper)))
         return not deeper
 
@@ -173,10 +174,6 @@ def _critic(part: nn.Sequential) -> nn.Sequential:
     """Of one part's inputs."""
     inputs = int(next(part.parameters()).shape[1])
     return nn.Sequential(nn.Linear(inputs, 32), nn.Tanh(), nn.Linear(32, 1))
-
-
-def _sigmoid(x: np.ndarray) -> np.ndarray:
-    return np.asarray(1 / (1 + np.exp(-x)))
 
 
 def _log_odds(probability: float) -> float:

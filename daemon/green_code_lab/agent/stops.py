@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, dropout
 
 from green_code.decoding.stop_network import StopNetwork, token_features
+from green_code.lsp.gate import SCHEMA
 from green_code.lsp.gate_features import NAMES
 from green_code_lab.replay.environment import Replayer, Shown
 from green_code_lab.replay.policies import counted, running_product
@@ -128,7 +129,7 @@ def train_gate(found: Visits, right: np.ndarray, penalty: float) -> dict[str, An
 
     optimiser.step(loss)  # type: ignore[no-untyped-call]
     weights = [round(weight, 5) for weight in model.weight[0].tolist()]
-    return {"schema": 1, "features": list(NAMES), "weights": weights, "bias": round(model.bias.item(), 5)}
+    return {"schema": SCHEMA, "features": list(NAMES), "weights": weights, "bias": round(model.bias.item(), 5)}
 
 
 def area_under_curve(right: np.ndarray, estimate: np.ndarray) -> float:

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 
 from safetensors.torch import save_file
 
-from green_code.engine.loading import load_runtime
+from green_code.engine.loading import Runtime, load_runtime
 from green_code.folders import bundles_dir
 from green_code.models.bundle import CALIBRATION, GATE, STOP_AGENT, load_bundle, refresh_manifest
 from green_code_lab.agent.stop_candidates import asking_always, choose, compare, records_of, to_ship, train_all
 from green_code_lab.corpus import open_corpus
-from green_code_lab.evaluation.parallel import jobs_for
+from green_code_lab.evaluation.parallel import jobs_for, processes
 from green_code_lab.replay.environment import Replayer
 from green_code_lab.replay.record import record_spans
 from green_code_lab.replay.records import read_records
@@ -35,19 +32,17 @@ def make_records(args: argparse.Namespace) -> None:
     parts: tuple[tuple[Part, int, int], ...] = (
         ("choice", args.spans // 8, CHOICE_LINES), ("train", args.spans, TRAIN_LINES),
     )  # fmt: skip
-    for part, files, lines in parts:
-        jobs = jobs_for(runtime)
-        with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
-            for job in [pool.submit(_record_typing, args, part, files, lines, i, jobs) for i in range(jobs)]:
-                job.result()
+    jobs = jobs_for(runtime)
+    with processes(runtime, jobs, _record_typing) as record:
+        for part in parts:
+            for _ in record((args, *part, job, jobs) for job in range(jobs)):
+                pass
 
 
-def _record_typing(args: argparse.Namespace, part: Part, files: int, lines: int, job: int, jobs: int) -> None:
-    """Every `jobs`-th span of a part, in one process with one thread."""
-    if hasattr(os, "sched_setaffinity"):
-        cores = sorted(os.sched_getaffinity(0))
-        os.sched_setaffinity(0, cores[job::jobs] or cores)
-    runtime, corpus = load_runtime(args.model, lambda *_: None), args.work / "corpus"
+def _record_typing(runtime: Runtime, task: tuple[argparse.Namespace, Part, int, int, int, int]) -> None:
+    """Every `jobs`-th span of a part."""
+    args, part, files, lines, job, jobs = task
+    corpus = args.work / "corpus"
     read = documents(open_corpus(corpus, runtime.vocabulary, 1, 1), corpus, runtime.vocabulary, part)
     spans = draw_spans(read, files, lines, args.seed)[job::jobs]
     record_spans(runtime, spans, args.work / "replay" / part, f"{part}{job}", print)

@@ -1,4 +1,4 @@
-"""Rows completed by several processes, each with its own model; results come in the rows' order.
+"""Work over several processes, each with its own model; outcomes come in the items' order.
 
 Completions and joules are the same as of one process, since joules are counted from the work done.
 """
@@ -11,12 +11,16 @@ import multiprocessing
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from multiprocessing.queues import SimpleQueue
+from typing import TypeVar
 
 from green_code.engine.loading import Runtime, load_runtime
 from green_code.kernels.thread_pool import usable_cores
 from green_code.link.messages import CompletionParams, CompletionResult
 
+Item = TypeVar("Item")
+Outcome = TypeVar("Outcome")
 Complete = Callable[[Iterable[CompletionParams]], Iterable[CompletionResult]]
 
 _runtime: Runtime | None = None  # of a worker
@@ -38,9 +42,23 @@ def jobs_for(runtime: Runtime) -> int:
 
 @contextlib.contextmanager
 def workers(runtime: Runtime, jobs: int) -> Iterator[Complete]:
-    """`jobs` processes; this one if 1. A failure in one of them is raised where its result is read."""
+    """Rows completed cold; see `processes`."""
+    with processes(runtime, jobs, _complete_cold) as complete:
+        yield complete
+
+
+@contextlib.contextmanager
+def processes(
+    runtime: Runtime, jobs: int, work: Callable[[Runtime, Item], Outcome]
+) -> Iterator[Callable[[Iterable[Item]], Iterable[Outcome]]]:
+    """`work` over items, in their order, in `jobs` processes; this one if 1. A failure in one of them is raised where its outcome is
+    read.
+
+    Args:
+        work: of a module, with a worker's own model.
+    """
     if jobs == 1:
-        yield cold(runtime)
+        yield lambda items: (work(runtime, item) for item in items)
         return
     context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
     shares = context.SimpleQueue()
@@ -48,7 +66,7 @@ def workers(runtime: Runtime, jobs: int) -> Iterator[Complete]:
     for number in range(jobs):
         shares.put(cores[number::jobs])
     with ProcessPoolExecutor(jobs, context, _open, (runtime.model, shares)) as pool:
-        yield lambda requests: pool.map(_complete, requests)
+        yield lambda items: pool.map(partial(_work, work), items)
 
 
 def _open(model: str, shares: SimpleQueue[list[int]]) -> None:
@@ -59,6 +77,6 @@ def _open(model: str, shares: SimpleQueue[list[int]]) -> None:
     _runtime = load_runtime(model)
 
 
-def _complete(params: CompletionParams) -> CompletionResult:
+def _work(work: Callable[[Runtime, Item], Outcome], item: Item) -> Outcome:
     assert _runtime is not None
-    return _complete_cold(_runtime, params)
+    return work(_runtime, item)

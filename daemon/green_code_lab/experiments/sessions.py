@@ -11,22 +11,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from multiprocessing.queues import SimpleQueue
 from typing import Any
 
-from green_code.engine.loading import Runtime, load_runtime
+from green_code.engine.loading import Runtime
 from green_code.models.bundle import AGENT, GATE, STOP_AGENT, bundle_of
 from green_code.settings import STOPS, default_settings
 from green_code_lab.corpus import open_corpus
-from green_code_lab.evaluation.parallel import jobs_for
+from green_code_lab.evaluation.parallel import jobs_for, processes
 from green_code_lab.experiments.common import drafting_policy, facts
 from green_code_lab.experiments.experiment import Args, Experiment, Found, Report, Table, interval_figure, ratio_figure
 from green_code_lab.experiments.plots import Bars
+from green_code_lab.replay.record import weights_key
 from green_code_lab.replay.service import Arm, serve_span
 from green_code_lab.replay.spans import Part, Span, documents, draw_spans
 from green_code_lab.replay.typist import Typed
@@ -90,8 +87,9 @@ def _serve(
         if row["version"] == versions.get(row["arm"]):
             done[row["arm"], row["span"]] = row["sums"]
     todo = [(arm, span, args.seed) for span in spans for arm in compared if (arm.name, key(span)) not in done]
-    with path.open("a", encoding="utf-8") as file:
-        for i, (arm, span, found) in enumerate(_by_processes(runtime, todo), 1):
+    jobs = jobs_for(runtime) if len(todo) > 1 else 1
+    with path.open("a", encoding="utf-8") as file, processes(runtime, jobs, _replay) as replay:
+        for i, ((arm, span, _), found) in enumerate(zip(todo, replay(todo), strict=True), 1):
             done[arm.name, key(span)] = found
             file.write(
                 json.dumps({"version": versions[arm.name], "arm": arm.name, "span": key(span), "sums": found}) + "\n"
@@ -108,39 +106,14 @@ def _version(runtime: Runtime, arm: Arm, seed: int) -> str:
     if arm.stop:
         preset = runtime.calibration.get("suggestions", {}).get("presets", {}).get(arm.stop, {})
         stops = [files.get(GATE), files.get(STOP_AGENT), preset.get("stop"), preset.get("refusal")]
-    weights = bundle.weights_key if bundle is not None else runtime.weights
-    parts = [weights, asdict(runtime.costs.prices), files.get(AGENT), *asdict(arm).values(), stops, seed]
+    parts = [weights_key(runtime), asdict(runtime.costs.prices), files.get(AGENT), *asdict(arm).values(), stops, seed]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-_runtime: Runtime | None = None  # of a worker
-
-
-def _by_processes(runtime: Runtime, todo: Sequence[tuple[Arm, Span, int]]) -> Iterator[tuple[Arm, Span, Sums]]:
-    """A process a core: joules are counted from work, so that processes do not disturb each other's."""
-    if (jobs := jobs_for(runtime)) == 1 or len(todo) < 2:
-        yield from ((arm, span, sums(serve_span(runtime, span, arm, seed))) for arm, span, seed in todo)
-        return
-    context = multiprocessing.get_context("spawn")
-    shares, cores = context.SimpleQueue(), sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-    for number in range(jobs):
-        shares.put(cores[number::jobs])
-    with ProcessPoolExecutor(jobs, context, _open, (runtime.model, shares)) as pool:
-        for (arm, span, _), found in zip(todo, pool.map(_serve_one, todo), strict=True):
-            yield arm, span, found
-
-
-def _open(model: str, shares: SimpleQueue[list[int]]) -> None:
-    global _runtime
-    if cores := shares.get():
-        os.sched_setaffinity(0, cores)
-    _runtime = load_runtime(model)
-
-
-def _serve_one(job: tuple[Arm, Span, int]) -> Sums:
+def _replay(runtime: Runtime, job: tuple[Arm, Span, int]) -> Sums:
+    """Joules are counted from work, so that processes do not disturb each other's."""
     arm, span, seed = job
-    assert _runtime is not None
-    return sums(serve_span(_runtime, span, arm, seed))
+    return sums(serve_span(runtime, span, arm, seed))
 
 
 def summary(arm: str, by_arm: Mapping[str, Sequence[Sums]], seed: int) -> Found:

@@ -23,16 +23,6 @@ def probabilities(records: Records) -> np.ndarray:
     return np.asarray(1 / (1 + np.exp(-records.log_odds.astype(np.float64))))
 
 
-def request_of_token(records: Records) -> np.ndarray:
-    """(M,) index of each token's request."""
-    return np.repeat(np.arange(len(records)), np.diff(records.starts))
-
-
-def index_in_request(records: Records) -> np.ndarray:
-    """(M,) each token's place in its request, from 0."""
-    return np.asarray(np.arange(len(records.tokens)) - np.repeat(records.starts[:-1], np.diff(records.starts)))
-
-
 def counted(records: Records) -> np.ndarray:
     """(M,) whether the token adds text; others only spell again what token healing took back."""
     return records.characters > 0

@@ -46,11 +46,11 @@ def record_spans(
             recorder = _Recorder(runtime)
             for span in spans[start : start + _SPANS_PER_FILE]:
                 recorder.span(span)
-            write_records(path, recorder.result(), _weights_key(runtime))
+            write_records(path, recorder.result(), weights_key(runtime))
         report(f"{name}: {min(start + _SPANS_PER_FILE, len(spans))} of {len(spans)} spans")
 
 
-def _weights_key(runtime: Runtime) -> str:
+def weights_key(runtime: Runtime) -> str:
     """Of what an exact cache computes."""
     bundle = bundle_of(runtime.model)
     return bundle.weights_key if bundle is not None else runtime.weights
