@@ -6,6 +6,7 @@
  */
 
 export const LSP_ACCEPTED = 'greenCode/accepted';
+export const LSP_DISMISSED = 'greenCode/dismissed';
 export const LSP_EXPLAIN = 'greenCode/explain';
 export const LSP_REPORT = 'greenCode/report';
 export const LSP_RESTART_ENGINE = 'greenCode/restartEngine';
@@ -43,6 +44,8 @@ export const REFUSALS = [
   'empty',
   'gated',
   'unlikely',
+  'breaks_code',
+  'dismissed',
   'no_context',
   'filtered',
   'in_comment',
@@ -118,14 +121,21 @@ export interface EnergyMessage {
   readonly on_battery: boolean;
 }
 
+/** Who drafted a token; empty: nobody. */
+export const DRAFTERS = ['', 'prompt_lookup', 'ngrams', 'exit'] as const;
+export type Drafter = (typeof DRAFTERS)[number];
+
 export interface Token {
   readonly text: string;
   readonly layers: number;
+  readonly draft: Drafter;
 }
 
 export interface LastCompletion {
   readonly text: string;
   readonly tokens: readonly Token[];
+  /** Batches that were verified. */
+  readonly passes: number;
   readonly layers_total: number;
   readonly energy_joules: number;
   readonly energy_source: string;
@@ -137,6 +147,9 @@ export interface LastCompletion {
 /** The answer to `greenCode/explain`. */
 export interface Explanation {
   readonly reason: string;
+  /** Which sentence: the reason, or a finer one. */
+  readonly code: string;
+  readonly values: Readonly<Record<string, string>>;
   readonly message: string;
   /** What the user can do about it, or nothing. */
   readonly action: string | null;

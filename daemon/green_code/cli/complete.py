@@ -134,6 +134,7 @@ def _params(args: argparse.Namespace, prompt: Prompt, language: str) -> dict[str
             max_lines=max_lines,
             max_prompt_tokens=args.max_prompt_tokens,
             stop=args.stop,
+            alternatives=0,
             place=[],
         )
     )

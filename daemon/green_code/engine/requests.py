@@ -36,9 +36,11 @@ _TYPES: Final[Mapping[str, tuple[type, ...]]] = {
     "max_lines": (int,),
     "max_prompt_tokens": (int,),
     "stop": (float, int, str),
+    "alternatives": (int,),
     "place": (list,),
 }
 MAX_TOKENS: Final = 4096
+ALTERNATIVES_AT_MOST: Final = 3
 _FEATURES_AT_MOST: Final = 256
 
 REFUSAL_TEXTS: Final = {
@@ -69,6 +71,7 @@ def completion_params(prefix: str, **changes: Any) -> CompletionParams:
         "max_lines": 1,
         "max_prompt_tokens": defaults.max_prompt_tokens,
         "stop": 0.0,
+        "alternatives": 0,
         "place": [],
     }
     return check_params({**params, **changes})
@@ -93,6 +96,8 @@ def check_params(params: Mapping[str, Any]) -> CompletionParams:
     check_stop(params["stop"])
     if len(params["place"]) > _FEATURES_AT_MOST or not all(map(_is_finite, params["place"])):
         raise _bad(f"place is no list of at most {_FEATURES_AT_MOST} finite numbers")
+    if not 0 <= params["alternatives"] <= ALTERNATIVES_AT_MOST:
+        raise _bad(f"alternatives is {params['alternatives']}, outside 0 to {ALTERNATIVES_AT_MOST}")
     for name, most in (("max_tokens", MAX_TOKENS), ("max_lines", 1000), ("max_prompt_tokens", 1 << 20)):
         if not 1 <= params[name] <= most:
             raise _bad(f"{name} is {params[name]}, outside 1 to {most}")

@@ -239,6 +239,8 @@ class Session:
             "tokens": len(generated.tokens),
             "token_texts": [runtime.vocabulary.decode([token]) for token in generated.tokens],
             "exits": generated.exits,
+            "drafts": [""] * len(generated.tokens),
+            "passes": generated.passes,
             "layers_run": figures.layers_run,
             "layers_total": runtime.layers_total,
             "prompt_tokens": prompt_tokens,
@@ -252,6 +254,7 @@ class Session:
             "cpu_seconds": cpu,
             "reason": "empty" if empty else generated.reason,
             "confidence": generated.confidence if text.strip() else 0.0,
+            "alternatives": [],
         }
 
 

@@ -10,7 +10,7 @@ from typing import Final, Literal, TypedDict
 
 from green_code.report import Totals
 
-PROTOCOL: Final = 3
+PROTOCOL: Final = 4
 """Raised with every incompatible change; a front and an engine of different numbers never connect."""
 
 # --- front and engine -------------------------------------------------------------------------------------
@@ -26,6 +26,7 @@ SHUTDOWN: Final = "shutdown"
 
 # --- editor and front (LSP extensions) --------------------------------------------------------------------
 LSP_ACCEPTED: Final = "greenCode/accepted"
+LSP_DISMISSED: Final = "greenCode/dismissed"
 LSP_EXPLAIN: Final = "greenCode/explain"
 LSP_REPORT: Final = "greenCode/report"
 LSP_RESTART_ENGINE: Final = "greenCode/restartEngine"
@@ -57,6 +58,8 @@ Refusal = Literal[
     "empty",  # the model had nothing to add
     "gated",  # the front's gate expects that nothing here would be accepted
     "unlikely",  # the engine stopped before there was anything worth showing
+    "breaks_code",  # the front found no way to insert it beside the text around the cursor
+    "dismissed",  # the user has rejected this text on this line
     "no_context",  # empty prefix
     "filtered",  # a guard of the front refused (excluded file, language, mid-word …)
     "in_comment",  # where greenCode.completeInComments is off
@@ -77,6 +80,10 @@ Refusal = Literal[
 """Why there is no text. Also the error codes of the link."""
 
 
+Drafter = Literal["", "prompt_lookup", "ngrams", "exit"]
+"""Who drafted a token; empty: nobody."""
+
+
 class CompletionParams(TypedDict):
     """Everything that the engine needs for a completion."""
 
@@ -94,6 +101,8 @@ class CompletionParams(TypedDict):
     max_prompt_tokens: int
     stop: float | str
     """The completion ends where the probability that all of it is right falls under this number, or a preset's; 0: never."""
+    alternatives: int
+    """How many further texts to compute that begin differently; only a request by hand asks for some."""
     place: list[float]
     """The front's features of the place, in the order of `lsp/gate_features.NAMES`; empty where there are none."""
 
@@ -106,6 +115,10 @@ class CompletionResult(TypedDict):
     tokens: int
     token_texts: list[str]
     exits: list[int]
+    drafts: list[Drafter]
+    """Who drafted each token; empty where nobody did."""
+    passes: int
+    """Batches that the last layer decoded, or in `fast` the exits."""
     layers_run: int
     layers_total: int
     prompt_tokens: int
@@ -120,6 +133,7 @@ class CompletionResult(TypedDict):
     reason: str
     confidence: float
     """Estimated probability that the whole text is right."""
+    alternatives: list[str]
 
 
 class StatusMessage(TypedDict):
@@ -174,10 +188,11 @@ class WindowEnergy(EnergyMessage):
 
 
 class TokenDepth(TypedDict):
-    """One token of the last completion and the layer that decoded it."""
+    """One token of the last completion, the layer that decoded it, and who drafted it."""
 
     text: str
     layers: int
+    draft: Drafter
 
 
 class LastCompletion(TypedDict):
@@ -185,6 +200,7 @@ class LastCompletion(TypedDict):
 
     text: str
     tokens: list[TokenDepth]
+    passes: int
     layers_total: int
     energy_joules: float
     energy_source: str
@@ -197,6 +213,10 @@ class Explanation(TypedDict):
     """Answer to `greenCode/explain`."""
 
     reason: str
+    code: str
+    """Which sentence: the reason, or a finer one such as a guard's name. An editor may have the sentence in its language."""
+    values: dict[str, str]
+    """What the sentence's placeholders stand for."""
     message: str
     action: str
     last: LastCompletion | None

@@ -46,6 +46,10 @@ TEXTS: Final[dict[str, Text]] = {
     "empty": Text("The model had nothing to add here.", "Type a few more characters, or move the cursor."),
     "unlikely": Text("What the model had to add here is too unlikely to be right.", _BY_HAND),
     "gated": Text("A suggestion here would hardly be taken, so none was made.", _BY_HAND),
+    "breaks_code": Text("What the model had to add here would break the code around the cursor.", ""),
+    "dismissed": Text(
+        "You have rejected this suggestion on this line.", "Invoke a suggestion by hand (Alt+\\ in VS Code)."
+    ),
     "no_context": Text("There is no text before the cursor.", "Write a line or a comment first."),
     "filtered": Text("A setting or a rule prevents suggestions here.", "See the settings under greenCode."),
     "in_comment": Text("The cursor is inside a comment.", "Switch greenCode.completeInComments on."),
@@ -78,7 +82,9 @@ TEXTS: Final[dict[str, Text]] = {
 def explain(reason: str, detail: str, last: LastCompletion | None) -> Explanation:
     """The answer to `greenCode/explain`."""
     text = TEXTS.get(reason, TEXTS["internal_error"])
-    return Explanation(reason=reason, message=detail or text.sentence, action=text.action, last=last)
+    return Explanation(
+        reason=reason, code=reason, values={}, message=detail or text.sentence, action=text.action, last=last
+    )
 
 
 def last_completion(params: CompletionParams, result: CompletionResult) -> LastCompletion:
@@ -86,9 +92,10 @@ def last_completion(params: CompletionParams, result: CompletionResult) -> LastC
     return LastCompletion(
         text=result["text"],
         tokens=[
-            TokenDepth(text=text, layers=layers)
-            for text, layers in zip(result["token_texts"], result["exits"], strict=False)
+            TokenDepth(text=text, layers=layers, draft=draft)
+            for text, layers, draft in zip(result["token_texts"], result["exits"], result["drafts"], strict=False)
         ],
+        passes=result["passes"],
         layers_total=result["layers_total"],
         energy_joules=result["energy_joules"],
         energy_source=result["energy_source"],

@@ -77,6 +77,7 @@ class OpenDocument:
             max_lines=settings.max_lines,
             max_prompt_tokens=settings.max_prompt_tokens,
             stop=settings.suggestions if automatic else 0.0,
+            alternatives=0,
             place=[],
         )
 

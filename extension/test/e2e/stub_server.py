@@ -135,7 +135,8 @@ def reset_gate(params: Any) -> dict[str, Any]:
 def explain(params: Any) -> dict[str, Any]:
     last = {
         "text": "stub",
-        "tokens": [{"text": f" t{index}", "layers": layers} for index, layers in enumerate(exits)],
+        "tokens": [{"text": f" t{index}", "layers": layers, "draft": "exit"} for index, layers in enumerate(exits)],
+        "passes": 1,
         "layers_total": LAYERS,
         "energy_joules": sum(exits) * JOULES_PER_LAYER,
         "energy_source": "estimate",
@@ -144,7 +145,7 @@ def explain(params: Any) -> dict[str, Any]:
         "decoding": settings["decoding"],
     }
     message = "This is the stub."
-    return {"reason": "empty", "message": message, "action": None, "last": last if exits else None}
+    return {"reason": "empty", "code": "empty", "values": {}, "message": message, "action": None, "last": last if exits else None}
 
 
 @server.feature("greenCode/report")

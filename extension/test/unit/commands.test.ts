@@ -79,7 +79,8 @@ describe('Why No Suggestion?', () => {
     const logged: string[] = [];
     const last = {
       text: 'hunter2',
-      tokens: [{ text: 'hunter2', layers: 9 }],
+      tokens: [{ text: 'hunter2', layers: 9, draft: '' }],
+      passes: 1,
       layers_total: 18,
       energy_joules: 1,
       energy_source: 'estimate',
@@ -87,7 +88,7 @@ describe('Why No Suggestion?', () => {
       threshold: 0.8,
       decoding: 'fast',
     } as const;
-    const explanation: Explanation = { reason: 'empty', message: 'Nothing to add.', action: null, last };
+    const explanation: Explanation = { reason: 'empty', code: 'empty', values: {}, message: 'Nothing to add.', action: null, last };
     const parts = {
       store: { snapshot: { phase: 'running', settings: defaults } },
       requests: { explain: () => Promise.resolve(explanation) },
@@ -107,7 +108,7 @@ describe('Why No Suggestion?', () => {
   ])('opens the setting in the action %j, or in the message %j: %j', async (action, message, opened) => {
     const offered = vi.spyOn(window, 'showInformationMessage').mockResolvedValue('Open Setting');
     const done = vi.spyOn(commands, 'executeCommand');
-    const explanation: Explanation = { reason: 'in_comment', message, action, last: null };
+    const explanation: Explanation = { reason: 'in_comment', code: 'in_comment', values: {}, message, action, last: null };
     const parts = {
       store: { snapshot: { phase: 'running', settings: defaults } },
       requests: { explain: () => Promise.resolve(explanation) },

@@ -123,7 +123,7 @@ describe('German texts', () => {
   const status = { state: 'ready', message: '', progress: null, reason: null } as const;
   const full = snapshot({ status, energy: { ...energy, agreement, on_battery: true } });
   const options = { style: 's', script: 's', nonce: 'n', cspSource: 'c', gridIntensity: 500, suggestions };
-  const last = { text: ' x', tokens: [{ text: ' x', layers: 9 }], layers_total: 18, energy_joules: 1, energy_source: 'nvml', saving: 0.5, threshold: 0.8, decoding: 'fast' } as const;
+  const last = { text: ' x', tokens: [{ text: ' x', layers: 9, draft: '' }], passes: 1, layers_total: 18, energy_joules: 1, energy_source: 'nvml', saving: 0.5, threshold: 0.8, decoding: 'fast' } as const;
 
   const useBundle = (texts: Texts) => {
     l10n.bundle = texts;

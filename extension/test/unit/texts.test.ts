@@ -51,9 +51,10 @@ describe('Show Layers', () => {
     const last: LastCompletion = {
       text: 'return a',
       tokens: [
-        { text: 'return', layers: 2 },
-        { text: ' a\n', layers: 4 },
+        { text: 'return', layers: 2, draft: 'exit' },
+        { text: ' a\n', layers: 4, draft: '' },
       ],
+      passes: 2,
       layers_total: 4,
       energy_joules: 0.5,
       energy_source: 'estimate',
