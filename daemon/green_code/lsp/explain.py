@@ -87,7 +87,7 @@ TEXTS: Final[dict[str, Text]] = {
     "filtered": Text("A setting or a rule prevents suggestions here.", "See the settings under greenCode."),
     "gated": Text("You would probably reject a suggestion here.", _BY_HAND_OR_EAGER),
     "hardly_taken": Text(
-        "You would probably reject a suggestion here. In such places, {probability}% are accepted; {bound}% are needed "
+        "You would probably reject a suggestion here: {probability}% are accepted, {bound}% are needed "
         "(greenCode.suggestions is {stop}).",
         _BY_HAND_OR_EAGER,
     ),
