@@ -9,6 +9,7 @@ import { acceptedText, joules, joulesPerCharacter, mean, percent, sourceText, te
 import type { Snapshot } from '../state/store';
 import { stopTitle } from '../threshold/stops';
 import type { Suggestions } from '../threshold/suggestions';
+import { engineMessage } from './engineMessage';
 
 type DisplayState = State | 'setUp' | 'settingUp';
 
@@ -108,18 +109,18 @@ function stateText(state: DisplayState): string {
 
 /**
  * The state, with details where they matter: none when off, and none when ready, unless there is a reason such as a refused
- * bundle. The engine's message is the daemon's sentence, in English.
+ * bundle.
  */
 function stateWithDetails(state: DisplayState, { detail, status, phase }: Snapshot): string {
   const isFine = (state === 'ready' || state === 'busy') && (status?.reason ?? null) === null;
-  const message = phase === 'running' ? (status?.message ?? '') : detail;
+  const message = phase !== 'running' ? detail : status === null ? '' : engineMessage(status);
   return state === 'disabled' || isFine || message === '' ? stateText(state) : `${stateText(state)}: ${message}`;
 }
 
 function label(details: string, { today, energy }: Snapshot, suggestions: Suggestions | null): string {
   const last = mean(energy?.last_exits ?? []);
   return [
-    `Green Code. ${details}.`,
+    `Green Code. ${details.replace(/\.$/, '')}.`,
     ...(today === null ? [] : [t('status.today', { figures: `${todayText(today)} ${acceptedText(today, suggestions)}`.trim() })]),
     ...(today === null || energy === null || last === null
       ? []

@@ -177,6 +177,14 @@ describe('German texts', () => {
     expect(present(full, suggestions).label).toContain('Heute: 12,4 J gespart (34\u00a0%) bei 12 Vorschlägen, auf der CPU gemessen (RAPL).');
   });
 
+  it('are in the status of the engine: the reason in German, then what only the engine knows', () => {
+    env.language = 'de';
+    const label = (state: 'paused' | 'error' | 'loading', reason: string | null) => present(snapshot({ status: { state, message: 'x.bin is damaged.', progress: null, reason } }), null).label;
+    expect(label('paused', 'paused_on_battery')).toBe(`Green Code. Pausiert: ${table['why.paused_on_battery'].de}`);
+    expect(label('error', 'model_damaged')).toContain('Fehler: Die Dateien des Modells sind beschädigt. x.bin is damaged.');
+    expect(label('loading', null)).toBe('Green Code. Modell wird geladen.');
+  });
+
   it('are all words: with a table without letters, none are left', () => {
     const withoutLetters = (text: string) => text.split(/(\{\w+\})/).map((part) => (part.startsWith('{') ? part : part.replace(/\p{L}/gu, ''))).join('');
     env.language = 'de';
