@@ -21,6 +21,13 @@ export async function whyNoSuggestion(parts: Parts): Promise<void> {
     }
     return;
   }
+  if (store.snapshot.snooze !== null) {
+    const resume = t('snooze.resume');
+    if ((await vscode.window.showInformationMessage(t('why.snoozed'), resume)) === resume) {
+      await vscode.commands.executeCommand(COMMANDS.resume);
+    }
+    return;
+  }
   const { text, setting } = causeInEditor(store.snapshot.settings) ?? (await explanation(parts));
   const open = setting === undefined ? null : openSetting(setting);
   const showLog = t('common.showLog');
