@@ -99,6 +99,16 @@ export function todayText(totals: Totals): string {
     : t('figures.today', values);
 }
 
+/** The share of the energy at full depth that was not spent. Marked where an estimate is in it. */
+export function lessEnergy({ saving, energy_full_joules: full, source }: Totals): string {
+  return full === 0 ? '–' : `${source === 'estimate' ? '≈\u00a0' : ''}${percent(saving)}`;
+}
+
+/** Of the suggestions that were shown, the share that was accepted, whole or in part. */
+export const acceptanceRate = ({ accepted, shown }: Totals): string => (shown === 0 ? '–' : percent(accepted / shown));
+
+export const acceptedOfShown = ({ accepted, shown }: Totals): string => t('figures.ofShown', { accepted: whole(accepted), shown: whole(shown) });
+
 /** Joules of all completions, also of those that were not accepted, for each accepted character. */
 export function joulesPerCharacter({ energy_joules: used, accepted_characters: accepted }: Totals): string {
   return accepted === 0 ? '–' : joules(used / accepted);

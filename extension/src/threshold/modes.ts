@@ -13,9 +13,6 @@ export function modeTitle(mode: Decoding): string {
   }
 }
 
-/** What one entry offers instead. Every layer for every token is for comparison, not for use. */
-export const otherMode = (mode: Decoding): Decoding => (mode === 'exact' ? 'fast' : 'exact');
-
 /** What a mode does, without figures: those are measured, or not shown. */
 export function modeText(mode: Decoding): string {
   switch (mode) {
