@@ -39,5 +39,6 @@ export const CONDITIONS = {
   snoozed: 'greenCode.snoozed',
 } as const;
 
-/** The leaf in extension/media/leaf.woff: the editor's icon font has none. */
+/** The leaf in extension/media/leaf.woff, and the same struck through: the editor's icon font has none. */
 export const ICON = '$(green-code-leaf)';
+export const ICON_OFF = '$(green-code-leaf-off)';

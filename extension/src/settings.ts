@@ -72,7 +72,7 @@ export function rawSettings(): Readonly<Record<string, unknown>> {
  * `isSnoozed`: to the front, suggestions are off.
  */
 export function settingsForFront(isSnoozed: boolean): Readonly<Record<string, unknown>> {
-  const common = { ...rawSettings(), ...(isSnoozed ? { enabled: false } : {}) };
+  const common: Readonly<Record<string, unknown>> = { ...rawSettings(), ...(isSnoozed ? { enabled: false } : {}) };
   const keys = SETTING_KEYS.filter((key) => SCHEMAS[settingId(key)].scope === 'language-overridable');
   const overrides = readSettings().languages.map((languageId) => {
     const section = vscode.workspace.getConfiguration(SECTION, { languageId });

@@ -3,14 +3,7 @@ import * as vscode from 'vscode';
 
 import { t } from '../l10n';
 import { SCHEMES, SECTION, type Settings } from '../settings';
-
-/** The language of the editor that the user is in. */
-export interface ActiveLanguage {
-  readonly id: string;
-  /** As the editor shows it. */
-  readonly name: string;
-  readonly isOn: boolean;
-}
+import { switchLanguageTitle, type ActiveLanguage } from './switches';
 
 /** Null without a text editor, and in one that is no document, such as the output panel. */
 export function activeLanguage({ languages }: Settings): ActiveLanguage | null {
@@ -38,8 +31,6 @@ function languageName(id: string): string {
   return id;
 }
 
-export const switchTitle = ({ name, isOn }: ActiveLanguage): string => (isOn ? t('languages.disable', { name }) : t('languages.enable', { name }));
-
 /** Switches the active editor's language. Asks where, if a workspace is open that may have settings of its own. */
 export async function toggleLanguage(settings: Settings): Promise<void> {
   const language = activeLanguage(settings);
@@ -50,7 +41,7 @@ export async function toggleLanguage(settings: Settings): Promise<void> {
   const everywhere = { label: t('languages.everywhere'), target: vscode.ConfigurationTarget.Global };
   const here = { label: t('languages.here'), target: vscode.ConfigurationTarget.Workspace };
   const canChoose = vscode.workspace.workspaceFolders !== undefined && vscode.workspace.isTrusted;
-  const chosen = canChoose ? await vscode.window.showQuickPick([everywhere, here], { title: switchTitle(language) }) : everywhere;
+  const chosen = canChoose ? await vscode.window.showQuickPick([everywhere, here], { title: switchLanguageTitle(language) }) : everywhere;
   if (chosen !== undefined) {
     await write(language, chosen.target);
   }

@@ -133,6 +133,7 @@ describe('German texts', () => {
   const status = { state: 'ready', message: '', progress: null, reason: null } as const;
   const full = snapshot({ status, energy: { ...energy, agreement, on_battery: true } });
   const options = { style: 's', script: 's', nonce: 'n', cspSource: 'c', gridIntensity: 500, suggestions };
+  const active = { id: 'typescript', name: '42', isOn: false };
   const last = { text: ' x', tokens: [{ text: ' x', layers: 9, draft: '' }], passes: 1, layers_total: 18, energy_joules: 1, energy_source: 'nvml', saving: 0.5, threshold: 0.8, decoding: 'fast' } as const;
 
   const original = structuredClone(table);
@@ -159,7 +160,7 @@ describe('German texts', () => {
     expect(html).toContain('Heute <strong>12,4 J</strong> in 12 Vervollständigungen gespart: 34\u00a0% der Energie bei voller Tiefe.');
     expect(html).toContain('Energie: aus der CPU-Zeit geschätzt.');
     expect(stateMessage(full, suggestions).summary).toBe('Im Mittel 13,0 von 18 Schichten je Token');
-    expect(present(full, suggestions).label).toContain('Heute: 12,4 J gespart (34\u00a0%) in 12 Vervollständigungen, auf der CPU gemessen (RAPL).');
+    expect(present(full, suggestions, language).label).toContain('Heute: 12,4 J gespart (34\u00a0%) in 12 Vervollständigungen, auf der CPU gemessen (RAPL).');
   });
 
   it('are all words: with a table without letters, none are left', () => {
@@ -173,8 +174,8 @@ describe('German texts', () => {
       scaleMessage({ ...calibration, suggestions: null }),
       stateMessage(full, suggestions),
       stateMessage(full, null),
-      present(full, suggestions),
-      entries(defaults),
+      present(full, suggestions, language),
+      entries(full, active),
       choices(calibration, 0.7),
       stopChoices(calibration, defaults),
       renderLayers(last),

@@ -8,7 +8,7 @@ import { UNCALIBRATED } from '../../src/threshold/calibration';
 import { defaults, energy, snapshot, suggestions, totals } from './samples';
 import { window, workspace } from './vscode';
 
-const present = (state: Snapshot) => presentWith(state, null);
+const present = (state: Snapshot) => presentWith(state, null, null);
 const status = (state: State, message = '', progress: number | null = null) => ({ state, message, progress, reason: null });
 
 describe('the text of the status item', () => {
@@ -105,7 +105,7 @@ describe('the details', () => {
   });
 
   it('compare it with asking always, where that was measured, and label an estimate', () => {
-    const compared = presentWith(snapshot({ status: status('ready'), energy }), suggestions);
+    const compared = presentWith(snapshot({ status: status('ready'), energy }), suggestions, null);
     const sentence = 'Characters accepted per joule: 4.00; asking always: 1.25 (on held-out code, estimated from CPU time).';
     expect(compared.label).toContain(sentence);
     expect(compared.tooltip).toContain(escapeMarkdown(sentence));

@@ -4,9 +4,8 @@ import { renderLayers } from '../../src/commands/layers';
 import type { LastCompletion, Report } from '../../src/protocol';
 import { renderReport } from '../../src/report/html';
 import { carbon, joules, mean, percent, threshold, wattHours, whole } from '../../src/state/format';
-import { entries } from '../../src/status/menu';
 import { page } from '../../src/threshold/page';
-import { defaults, suggestions, totals } from './samples';
+import { suggestions, totals } from './samples';
 
 describe('figures', () => {
   it.each([
@@ -138,16 +137,5 @@ describe('pages', () => {
     expect(html).toContain('<p id="no-effect" role="status" hidden>'); // a status region: it appears without a user action
     expect(html).toContain('type="range" min="0" max="2" step="1"');
     expect(html).toContain('type="range" min="0.5" max="1" step="0.01"');
-  });
-});
-
-describe('the menu', () => {
-  it('shows the stop', () => {
-    expect(entries({ ...defaults, suggestions: 'sure' })[0]).toMatchObject({ label: '$(settings) Set Threshold', description: 'Sure' });
-  });
-
-  it('turns suggestions on or off', () => {
-    expect(entries(defaults).map(({ label }) => label)).toContain('$(circle-slash) Turn Off');
-    expect(entries({ ...defaults, enabled: false }).map(({ label }) => label)).toContain('$(play) Turn On');
   });
 });
