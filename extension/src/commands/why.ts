@@ -21,7 +21,7 @@ export async function whyNoSuggestion(parts: Parts): Promise<void> {
     }
     return;
   }
-  if (store.snapshot.snooze !== null) {
+  if (store.snapshot.snooze) {
     const resume = t('snooze.resume');
     if ((await vscode.window.showInformationMessage(t('why.snoozed'), resume)) === resume) {
       await vscode.commands.executeCommand(COMMANDS.resume);

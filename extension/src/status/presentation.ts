@@ -96,11 +96,12 @@ function savedText(today: Totals | null): string {
   if (today === null || today.completions < COMPLETIONS_BEFORE_FIGURE || hundredths === 0) {
     return `${ICON} Green Code`;
   }
-  const share = percent(Math.abs(today.saving)); // a loss is said in words
+  const share = percent(Math.abs(today.saving));
   const isEstimate = today.source === 'estimate';
-  const less = () => (isEstimate ? t('status.savedEstimated', { share }) : t('status.saved', { share }));
-  const more = () => (isEstimate ? t('status.lostEstimated', { share }) : t('status.lost', { share }));
-  return `${ICON} ${hundredths > 0 ? less() : more()}`;
+  if (hundredths < 0) {
+    return `${ICON} ${isEstimate ? t('status.spentMoreEstimated', { share }) : t('status.spentMore', { share })}`;
+  }
+  return `${ICON} ${isEstimate ? t('status.savedEstimated', { share }) : t('status.saved', { share })}`;
 }
 
 function snoozeText(minutes: number): string {

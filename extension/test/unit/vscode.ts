@@ -63,7 +63,10 @@ export const workspace = {
   onDidChangeConfiguration: events.on('onDidChangeConfiguration'),
   registerTextDocumentContentProvider: () => ({ dispose: nothing }),
   getConfiguration: (_: string, scope: { readonly languageId?: string } | null = null) => ({
-    get: (key: string) => configuration.languages.get(scope?.languageId ?? '')?.get(key) ?? configuration.workspace.get(key) ?? configuration.user.get(key) ?? configuration.defaults.get(key),
+    get: (key: string) => {
+      const { languages, workspace, user, defaults } = configuration;
+      return [languages.get(scope?.languageId ?? ''), workspace, user, defaults].find((values) => values?.has(key))?.get(key);
+    },
     inspect: (key: string) => ({ defaultValue: configuration.defaults.get(key), globalValue: configuration.user.get(key), workspaceValue: configuration.workspace.get(key) }),
     update: (key: string, value: unknown, target: ConfigurationTarget) => {
       configuration.updates.push({ key, value, target });
