@@ -1,11 +1,11 @@
 /**
- * The energy report as a page: figures, charts, and tables by day, language and model where there are several. Our own texts contain no markup (a test
- * checks), so they are inserted without escaping. Must not use the editor's API.
+ * The energy report as a page: figures, charts, and tables by day, language and model where there are several. Our own texts
+ * contain no markup (a test checks), so they are inserted without escaping. Must not use the editor's API.
  */
 import { COMMANDS } from '../ids';
 import { language, t } from '../l10n';
 import type { Report, Totals } from '../protocol';
-import { acceptanceRate, acceptedOfShown, acceptedText, carbon, joules, joulesPerCharacter, lessEnergy, plain, sourceText, wattHours, whole } from '../state/format';
+import { acceptanceRate, acceptedOfShown, carbon, joules, joulesPerCharacter, lessEnergy, plain, shortDay, sourceText, wattHours, whole } from '../state/format';
 import type { Suggestions } from '../threshold/suggestions';
 
 interface ReportPage {
@@ -49,8 +49,7 @@ function empty(): string {
 function filled(report: Report, gridIntensity: number, suggestions: Suggestions | null): string {
   const { today, all } = report;
   return `${today.source === null ? `<p class="lead">${t('report.nothingToday')}</p>` : ''}
-${figures(today, all)}
-<p>${escape(acceptedText(today, suggestions))}</p>
+${figures(report, suggestions)}
 <p>${electricity(all, gridIntensity)}</p>
 <p class="note">${basis(all)}</p>
 ${charts(report)}
@@ -62,14 +61,15 @@ ${table(t('report.byModel'), t('report.model'), report.by_model.map((totals) => 
 }
 
 /** The most important figures: large those of today, or of all time if there are none; the other ones below. */
-function figures(today: Totals, all: Totals): string {
+function figures({ today, all }: Report, suggestions: Suggestions | null): string {
   const isToday = today.source !== null;
   const shown = isToday ? today : all;
   const isAll = JSON.stringify(shown) === JSON.stringify(all);
-  const tile = (id: string, name: string, figure: (totals: Totals) => string, detail: string) =>
-    `<div class="tile" id="${id}"><dt>${name}</dt><dd class="figure">${figure(shown)}</dd><dd>${detail}</dd>${
-      isAll ? '' : `<dd class="note">${t('report.allTimeFigure', { figure: figure(all) })}</dd>`
-    }</div>`;
+  const tile = (id: string, name: string, figure: (totals: Totals) => string, detail: string, notes: readonly string[] = []) => {
+    const below = [...(isAll ? [] : [t('report.allTimeFigure', { figure: figure(all) })]), ...notes];
+    return `<div class="tile" id="${id}"><dt>${name}</dt><dd class="figure">${figure(shown)}</dd><dd>${detail}</dd>${below.map((note) => `<dd class="note">${note}</dd>`).join('')}</div>`;
+  };
+  const always = suggestions === null ? [] : [t('report.alwaysSuggesting', { figure: joules(suggestions.always.joules) })];
   const values = {
     saved: joules(shown.saved_joules),
     full: joules(shown.energy_full_joules),
@@ -81,7 +81,7 @@ function figures(today: Totals, all: Totals): string {
 ${tile('less-energy', t('figures.lessEnergy'), lessEnergy, t('report.savedOf', values))}
 ${tile('acceptance', t('figures.suggestionsAccepted'), acceptanceRate, t('report.acceptedKept', { accepted: acceptedOfShown(shown), ...values }))}
 ${tile('characters', t('common.charactersAccepted'), ({ accepted_characters: accepted }) => whole(accepted), t('report.ofCharacters', values))}
-${tile('energy-per-character', t('common.joulesPerCharacter'), joulesPerCharacter, t('report.usedInAll', values))}
+${tile('energy-per-character', t('common.joulesPerCharacter'), joulesPerCharacter, t('report.usedInAll', values), always)}
 </dl></section>`;
 }
 
@@ -123,13 +123,13 @@ function charts({ by_day: days }: Report): string {
   if (days.length < 2) {
     return '';
   }
-  const labels = days.map(({ day }) => day);
+  const labels = days.map(({ day }) => shortDay(day));
   const series = (name: string, color: string, figure: (totals: Totals) => number): Series => ({ name, color: `--vscode-charts-${color}`, values: days.map(figure) });
   const all = [
     chart(t('report.joulesByDay'), labels, t('report.joules'), true, [
       series(t('report.energyUsed'), 'blue', ({ energy_joules }) => energy_joules),
       // A negative saving cannot be stacked; the table shows it with a minus sign.
-      series(t('figures.lessEnergy'), 'green', ({ saved_joules }) => Math.max(0, saved_joules)),
+      series(t('common.saved'), 'green', ({ saved_joules }) => Math.max(0, saved_joules)),
     ]),
     chart(t('report.completionsByDay'), labels, t('report.suggestions'), false, [
       series(t('report.shown'), 'blue', ({ shown }) => shown),
@@ -154,11 +154,10 @@ interface Row {
 const headings = () => [
   t('figures.lessEnergy'),
   t('report.energyUsed'),
-  t('report.shown'),
-  t('common.accepted'),
+  t('figures.suggestionsAccepted'),
   t('report.retained'),
   t('common.charactersAccepted'),
-  t('common.joulesPerCharacter'),
+  t('report.energyPerCharacter'),
 ];
 
 /** A breakdown. With one row, it would repeat the totals. */
@@ -174,8 +173,7 @@ function row({ name, totals }: Row): string {
   const cells = [
     pair(joules(totals.saved_joules), lessEnergy(totals)),
     joules(totals.energy_joules),
-    whole(totals.shown),
-    pair(whole(totals.accepted), acceptanceRate(totals)),
+    pair(acceptedOfShown(totals), acceptanceRate(totals)),
     ...[totals.retained, totals.accepted_characters].map(whole),
     joulesPerCharacter(totals),
   ];
