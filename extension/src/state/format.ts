@@ -38,6 +38,9 @@ export function percent(fraction: number): string {
   return format(Math.round(fraction * 100) / 100, 'percent');
 }
 
+/** `2026-12-01` → `Dec 1`. */
+export const shortDay = (day: string): string => new Intl.DateTimeFormat(language(), { day: 'numeric', month: 'short', timeZone: 'UTC' }).format(new Date(day));
+
 const SIZES = { µ: 1e-6, m: 1e-3, '': 1, k: 1e3, M: 1e6 } as const;
 /** SI prefixes, smallest first. */
 type Prefixes = readonly [keyof typeof SIZES, ...(keyof typeof SIZES)[]];

@@ -1,5 +1,5 @@
 /** The charts of the threshold view: what the page draws, with the texts of the axes. Must not use the editor's API. */
-import { joules, percent, threshold as thresholdText } from '../state/format';
+import { plain, threshold as thresholdText, whole } from '../state/format';
 import type { Point } from './calibration';
 import type { Outcome, StopOutcome, Suggestions } from './suggestions';
 import { HIGHEST, LOWEST } from './value';
@@ -38,7 +38,7 @@ export function outcomeCharts({ always, curve }: Suggestions): { readonly shares
   if (first === undefined || last === undefined || first.stop === last.stop) {
     return null;
   }
-  const x = axis(first.stop, last.stop, 0.2, percent);
+  const x = axis(first.stop, last.stop, 0.2, hundredfold);
   const all: readonly Outcome[] = [always, ...curve];
   const line = (series: 'accepted' | 'right' | 'joules'): Line => ({
     series,
@@ -48,8 +48,8 @@ export function outcomeCharts({ always, curve }: Suggestions): { readonly shares
   const highest = Math.max(...all.flatMap(({ accepted, right }) => [accepted, right]));
   const dearest = Math.max(...all.map(({ joules: perCharacter }) => perCharacter));
   return {
-    shares: { x, y: axis(0, upTo(highest, 0.2), 0.2, percent), lines: [line('accepted'), line('right')] },
-    costs: { x, y: axis(0, upTo(dearest, roundStep(dearest)), roundStep(dearest), joules), lines: [line('joules')] },
+    shares: { x, y: axis(0, upTo(highest, 0.2), 0.2, hundredfold), lines: [line('accepted'), line('right')] },
+    costs: { x, y: axis(0, upTo(dearest, roundStep(dearest)), roundStep(dearest), thousandfold), lines: [line('joules')] },
   };
 }
 
@@ -61,7 +61,7 @@ export function tradeOff(curve: readonly Point[]): Chart {
   const shares = curve.flatMap(({ quality, saving }) => [quality, saving]);
   return {
     x: axis(LOWEST, HIGHEST, 0.1, thresholdText),
-    y: axis(Math.min(0, ...shares), Math.max(1, ...shares), 0.5, percent),
+    y: axis(Math.min(0, ...shares), Math.max(1, ...shares), 0.5, hundredfold),
     lines: [
       { series: 'accuracy', points: curve.map(({ threshold, quality }) => ({ x: threshold, y: quality })), level: null },
       { series: 'energy', points: curve.map(({ threshold, saving }) => ({ x: threshold, y: saving })), level: null },
@@ -70,6 +70,10 @@ export function tradeOff(curve: readonly Point[]): Chart {
 }
 
 export const tradeOffMark = ({ threshold, quality, saving }: Point): Mark => ({ x: threshold, y: [quality, saving] });
+
+// The names of the axes have the units: percent, and millijoules.
+const hundredfold = (share: number) => whole(100 * share);
+const thousandfold = (joules: number) => plain(1000 * joules);
 
 /** Ticks at the multiples of `step`. */
 function axis(least: number, most: number, step: number, text: (at: number) => string): Axis {

@@ -65,6 +65,8 @@ interface StateMessage {
   readonly bars: readonly { readonly share: number; readonly title: string }[];
   readonly barsLabel: string;
   readonly summary: string;
+  /** Whether there is a completion for Show Layers. */
+  readonly hasLast: boolean;
   readonly today: readonly { readonly name: string; readonly figure: string }[];
   readonly todayNote: string;
 }
@@ -138,22 +140,24 @@ export function stateMessage(snapshot: Snapshot, curve: readonly Point[]): State
 }
 
 /** Bars where tokens leave at different layers, which is in `fast` alone. */
-function lastCompletion({ settings, energy }: Snapshot): Pick<StateMessage, 'bars' | 'barsLabel' | 'summary'> {
+function lastCompletion({ settings, energy }: Snapshot): Pick<StateMessage, 'bars' | 'barsLabel' | 'summary' | 'hasLast'> {
   const exits = energy?.last_exits ?? [];
   const average = mean(exits);
   const layers = energy?.layers_total ?? 0;
   const total = whole(layers);
   if (average === null) {
-    return { bars: [], barsLabel: '', summary: t('threshold.noCompletionYet') };
+    return { bars: [], barsLabel: '', summary: t('threshold.noCompletionYet'), hasLast: false };
   }
   if (settings.decoding !== 'fast') {
     const values = { count: whole(exits.length), total };
-    return { bars: [], barsLabel: '', summary: exits.length === 1 ? t('threshold.checkedTokenOne', values) : t('threshold.checkedTokens', values) };
+    const summary = exits.length === 1 ? t('threshold.checkedTokenOne', values) : t('threshold.checkedTokens', values);
+    return { bars: [], barsLabel: '', summary, hasLast: true };
   }
   return {
     bars: exits.map((exit) => ({ share: exit / layers, title: t('threshold.layersOfTotal', { count: whole(exit), total }) })),
     barsLabel: t('threshold.layersPerToken', { each: exits.map(whole).join(', ') }),
     summary: t('threshold.averageLayers', { average: tenths(average), total }),
+    hasLast: true,
   };
 }
 
@@ -166,7 +170,7 @@ function today({ today: totals }: Snapshot): Pick<StateMessage, 'today' | 'today
       { name: t('figures.lessEnergy'), figure: `${lessEnergy(totals)} (${joules(totals.saved_joules)})` },
       { name: t('figures.suggestionsAccepted'), figure: `${acceptanceRate(totals)} (${acceptedOfShown(totals)})` },
       { name: t('common.charactersAccepted'), figure: whole(totals.accepted_characters) },
-      { name: t('figures.energyPerCharacter'), figure: joulesPerCharacter(totals) },
+      { name: t('common.joulesPerCharacter'), figure: joulesPerCharacter(totals) },
     ],
     todayNote: t('common.energySource', { source: sourceText(totals.source) }),
   };

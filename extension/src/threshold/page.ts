@@ -43,14 +43,6 @@ export function page({ nonce, cspSource, script, style }: PageOptions): string {
         <thead><tr><td></td><th id="this-stop" scope="col"></th><th scope="col">${t('threshold.askingAlways')}</th></tr></thead>
         <tbody id="figures"></tbody>
       </table>
-      <div id="charts">
-        <p class="legend">${key('accepted', t('threshold.axisAccepted'))} ${key('right', t('threshold.axisRight'))}</p>
-        <svg id="outcomes" role="img" aria-label="${t('threshold.chartSharesLabel')}"></svg>
-        <p class="legend">${key('joules', t('threshold.axisJoules'))}</p>
-        <svg id="costs" role="img" aria-label="${t('threshold.chartCostsLabel')}"></svg>
-        <p class="axis">${t('threshold.axisSure')}</p>
-        <p class="legend">${key('level', t('threshold.askingAlways'))}</p>
-      </div>
       <figcaption id="basis"></figcaption>
     </figure>
   </section>
@@ -69,6 +61,15 @@ export function page({ nonce, cspSource, script, style }: PageOptions): string {
     <dl id="today"></dl>
     <p id="today-note" class="note">${t('threshold.nothingYet')}</p>
   </section>
+  <section id="charts" aria-labelledby="charts-title" hidden>
+    <h2 id="charts-title">${t('threshold.chartsTitle')}</h2>
+    <p class="legend">${key('accepted', t('threshold.axisAccepted'))} ${key('right', t('threshold.axisRight'))}</p>
+    <svg id="outcomes" role="img" aria-label="${t('threshold.chartSharesLabel')}"></svg>
+    <p class="legend">${key('joules', t('threshold.axisJoules'))}</p>
+    <svg id="costs" role="img" aria-label="${t('threshold.chartCostsLabel')}"></svg>
+    <p class="axis-name">${t('threshold.axisSure')}</p>
+    <p class="legend">${key('level', t('threshold.askingAlways'))}</p>
+  </section>
 </main>
 <script nonce="${nonce}" src="${script}"></script>
 </body>
@@ -81,9 +82,9 @@ const MODES: readonly Decoding[] = ['exact', 'fast', 'full'];
 /** A mode: the one that is on, or a button for it. */
 function mode(decoding: Decoding): string {
   return `<div id="mode-${decoding}" class="mode" role="group" aria-labelledby="mode-${decoding}-title">
-      <div class="head"><h3 id="mode-${decoding}-title">${modeTitle(decoding)}</h3><span class="on" hidden>${t('mode.on')}</span></div>
+      <div class="head"><h3 id="mode-${decoding}-title">${modeTitle(decoding)}</h3><span id="on-${decoding}" class="on" hidden>${t('mode.on')}</span></div>
       <p>${modeText(decoding)}</p>
-      ${decoding === 'fast' ? `<p id="expected"></p>\n      ${exitThreshold()}` : ''}
+      ${decoding === 'fast' ? `<p id="expected"></p>\n      ${exitThreshold()}\n      <p id="expected-basis" class="note">${t('threshold.expectedBasis')}</p>` : ''}
       <button id="use-${decoding}" class="use" type="button" value="${decoding}">${t('mode.use', { mode: modeTitle(decoding) })}</button>
     </div>`;
 }
@@ -101,8 +102,7 @@ function exitThreshold(): string {
           <p id="here"></p>
           <p class="legend">${key('accuracy', t('threshold.axisAccuracy'))} ${key('energy', t('threshold.axisEnergy'))}</p>
           <svg id="curve" role="img" aria-labelledby="here"></svg>
-          <p class="axis">${t('threshold.exitThreshold')}</p>
-          <figcaption>${t('threshold.expectedBasis')}</figcaption>
+          <p class="axis-name">${t('threshold.exitThreshold')}</p>
         </figure>
       </div>`;
 }
@@ -117,5 +117,5 @@ function key(series: Series | 'level', name: string): string {
     energy: '<rect x="7" y="2" width="6" height="6"/>',
     level: '',
   };
-  return `<span><svg class="key ${series}" viewBox="0 0 20 10" aria-hidden="true"><path d="M0 5H20"/>${mark[series]}</svg> ${name}</span>`;
+  return `<span><svg class="key ${series}" viewBox="0 0 20 10" aria-hidden="true"><path d="M0 5H20"/>${mark[series]}</svg>${name}</span>`;
 }
