@@ -174,7 +174,7 @@ describe('German texts', () => {
       scaleMessage({ ...calibration, suggestions: null }),
       stateMessage(full, suggestions),
       stateMessage(full, null),
-      present(full, suggestions, language),
+      present(full, suggestions, active),
       entries(full, active),
       choices(calibration, 0.7),
       stopChoices(calibration, defaults),
