@@ -31,6 +31,11 @@ export const tenths = (value: number): string => format(value, 'tenths');
 /** With the digits of the slider's steps: `0.85`. */
 export const threshold = (value: number): string => format(value, 'hundredths');
 export const seconds = (value: number): string => `${format(value, 'tenths')} s`;
+/** How long ago something was: `3 minutes ago`. */
+export function ago(secondsAgo: number): string {
+  const [value, unit] = secondsAgo < 60 ? ([secondsAgo, 'second'] as const) : secondsAgo < 3600 ? ([secondsAgo / 60, 'minute'] as const) : ([secondsAgo / 3600, 'hour'] as const);
+  return new Intl.RelativeTimeFormat(language()).format(-Math.round(value), unit);
+}
 export const gigabytes = (bytes: number): string => `${format(bytes / 1e9, 'tenths')} GB`;
 
 /** `0.342` → `34%`. A loss has a minus sign. */

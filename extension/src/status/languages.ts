@@ -20,7 +20,7 @@ interface Contribution {
 }
 
 /** The editor's API has ids alone. A language's first alias is the name that the editor shows. */
-function languageName(id: string): string {
+export function languageName(id: string): string {
   for (const { packageJSON } of vscode.extensions.all) {
     const languages = (packageJSON as Contribution).contributes?.languages ?? [];
     const name = languages.find((language) => language.id === id && language.aliases?.length)?.aliases?.[0];

@@ -62,6 +62,7 @@ export const workspace = {
   onDidOpenTextDocument: events.on('onDidOpenTextDocument'),
   onDidChangeConfiguration: events.on('onDidChangeConfiguration'),
   registerTextDocumentContentProvider: () => ({ dispose: nothing }),
+  asRelativePath: (uri: string) => uri.replace('file:///', ''),
   getConfiguration: (_: string, scope: { readonly languageId?: string } | null = null) => ({
     get: (key: string) => {
       const { languages, workspace, user, defaults } = configuration;
@@ -75,7 +76,13 @@ export const workspace = {
   }),
 };
 
-export const Uri = { joinPath: (...parts: readonly unknown[]) => parts.join('/') };
+export const Uri = { joinPath: (...parts: readonly unknown[]) => parts.join('/'), parse: (uri: string) => uri };
+
+/** Of globs, only the beginning of a name is understood. */
+export const languages = {
+  match: (filters: readonly { readonly pattern: string }[], { uri }: { readonly uri: unknown }) =>
+    filters.some(({ pattern }) => /\/\w*\.\w+\*$/.test(pattern) && String(uri).includes(pattern.slice(pattern.lastIndexOf('/'), -1))) ? 10 : 0,
+};
 
 export enum ProgressLocation {
   Notification = 15,
