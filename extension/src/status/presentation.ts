@@ -160,16 +160,17 @@ function label(details: string, { today, energy }: Snapshot, suggestions: Sugges
 
 function tooltip(state: DisplayState, details: string, snapshot: Snapshot, suggestions: Suggestions | null, language: ActiveLanguage | null): string {
   const { energy, today, settings } = snapshot;
+  const exitsEarly = settings.decoding === 'fast'; // else the last layer decodes every token, and nothing is checked
   const blocks = [[`**Green Code**: ${escapeMarkdown(details)}`, ...wayBack(state, language)].join(' · ')];
   if (energy !== null) {
-    blocks.push(table(energy), layers(energy));
+    blocks.push(table(energy), ...(exitsEarly ? [layers(energy)] : []));
   }
   blocks.push(
     t('status.settings', { stop: stopTitle(settings.suggestions), model: escapeMarkdown(energy?.model ?? settings.model) }),
     `${modeLine(settings)} ${link(switchModeTitle(settings.decoding), COMMANDS.switchMode)}`,
   );
   const notes = [
-    ...(energy?.agreement ? agreementTexts(energy.agreement) : []),
+    ...(exitsEarly && energy?.agreement ? agreementTexts(energy.agreement) : []),
     ...(today === null ? [] : [acceptedText(today, suggestions), t('common.energySource', { source: sourceText(today.source) })]),
     ...(energy?.on_battery ? [t('status.onBattery')] : []),
   ].filter(Boolean);

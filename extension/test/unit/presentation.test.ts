@@ -125,10 +125,9 @@ describe('the details', () => {
     );
   });
 
-  it('hold today, session, layers and stop in the tooltip', () => {
+  it('hold today, session and stop in the tooltip', () => {
     expect(shown.tooltip).toContain('| Saved | 12.4 J | 12.4 J |\n| Share saved | 34% | 34% |');
     expect(shown.tooltip).toContain(`| ${t('common.completions')} | 12 | 2 |`);
-    expect(shown.tooltip).toContain(t('status.lastCompletion', { average: '13.0', each: '9, 18, 12' }));
     expect(shown.tooltip).toContain('Suggestions: Balanced. Model: gemma');
   });
 
@@ -141,6 +140,7 @@ describe('the details', () => {
     expect(tooltip).toContain(mode);
     expect(tooltip).toContain(`[${other}](command:greenCode.switchMode)`);
     expect(tooltip.includes('Threshold: 0.80.')).toBe(decoding === 'fast');
+    expect(tooltip.includes(t('status.lastCompletion', { average: '13.0', each: '9, 18, 12' }))).toBe(decoding === 'fast');
   });
 
   it('have the share of suggestions that were accepted', () => {
@@ -169,7 +169,8 @@ describe('the details', () => {
 
   it('show the result of checks at full depth, and its effect', () => {
     const agreement = { checks: 20, agreed: 11, calibrated: 0.8, raised_to: 0.9 };
-    const checked = present(snapshot({ status: status('ready'), energy: { ...energy, agreement, on_battery: true } })).tooltip;
+    const state = { status: status('ready'), energy: { ...energy, agreement, on_battery: true } };
+    const checked = present(snapshot({ ...state, settings: { ...defaults, decoding: 'fast' } })).tooltip;
     expect(checked).toContain(`${escapeMarkdown(t('status.checked', { agreed: '11', count: '20', share: '55%' }))} Expected: 80%\\.`);
     expect(checked).toContain('no threshold below 0\\.90 is used');
     expect(checked).toContain('on battery');
