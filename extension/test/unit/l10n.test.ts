@@ -117,8 +117,8 @@ describe('German texts', () => {
   const report: Report = {
     today: totals,
     all: { ...totals, source: 'estimate' },
-    by_day: [{ ...totals, day: '2026-01-02' }],
-    by_language: [{ ...totals, language: 'python' }],
+    by_day: [{ ...totals, day: '2026-01-02' }, { ...totals, day: '2026-01-03' }],
+    by_language: [{ ...totals, language: 'python' }, { ...totals, language: 'java' }],
     by_model: [{ ...totals, model: 'gemma' }],
   };
   const calibration: Calibration = {
@@ -157,9 +157,9 @@ describe('German texts', () => {
     expect(page(options)).toContain(`<label for="threshold">${table['threshold.exitThreshold'].de}</label>`);
     const html = renderReport(report, options);
     expect(html).toContain('<html lang="de">');
-    expect(html).toContain('Heute <strong>12,4 J</strong> bei 12 Vorschlägen gespart: 34\u00a0% dessen, was das volle Modell verbraucht hätte.');
+    expect(html).toContain('<dd>12,4 J von 36,4 J gespart</dd>');
     expect(html).toContain('Energie: aus der CPU-Zeit geschätzt.');
-    expect(stateMessage(full, suggestions).summary).toBe('Im Mittel liefen 13,0 von 18 Schichten des Modells');
+    expect(stateMessage({ ...full, settings: { ...defaults, decoding: 'fast' } }, []).summary).toBe('Im Mittel liefen 13,0 von 18 Schichten des Modells');
     expect(present(full, suggestions, active).label).toContain('Heute: 12,4 J gespart (34\u00a0%) bei 12 Vorschlägen, auf der CPU gemessen (RAPL).');
   });
 
@@ -172,16 +172,18 @@ describe('German texts', () => {
       shown(page(options)),
       scaleMessage(calibration),
       scaleMessage({ ...calibration, suggestions: null }),
-      stateMessage(full, suggestions),
-      stateMessage(full, null),
-      present(full, suggestions, active),
-      entries(full, active),
+      stateMessage(full, calibration.curve),
+      stateMessage({ ...full, settings: { ...defaults, decoding: 'fast' } }, []),
+      [present(full, suggestions, active), present({ ...full, settings: { ...defaults, decoding: 'fast' } }, suggestions, null)].map(({ text, tooltip, label }) => [text, tooltip, label]),
+      entries(full, active).map(({ label, description }) => [label, description]),
       choices(calibration, 0.7),
       stopChoices(calibration, defaults),
+      stopChoices(calibration, { ...defaults, decoding: 'fast' }),
       renderLayers(last),
+      renderLayers({ ...last, decoding: 'exact' }),
     ]).map((text) => text.replace(/\$\([\w-]+\)|\(command:[\w.]+\)|^greenCode\.\w+$/g, '')); // icons and commands
     const words = new Set(all.flatMap((text) => text.match(/\p{L}{3,}/gu) ?? []));
-    const notWords = ['Green', 'Code', 'python', 'gemma', 'exact', 'fast', 'mWh', ...STOPS, ...['scale', 'state', 'ready']]; // the last are message types
+    const notWords = ['Green', 'Code', 'python', 'java', 'gemma', 'exact', 'fast', 'mWh', ...STOPS, ...['scale', 'state', 'ready'], ...['accepted', 'right', 'joules', 'accuracy', 'energy']]; // the last are message types and series
     expect([...words].filter((word) => !notWords.includes(word))).toEqual([]);
   });
 
