@@ -95,6 +95,7 @@ class Front:
         self._begun = False
         self._outcome: tuple[str, str] = ("empty", TEXTS[NOTHING_YET].sentence)
         self._last: LastCompletion | None = None
+        self._told_shown = ""
         self.settings = default_settings()
         self._gate.configure(self.settings)
         self.encoding: Encoding = "utf-16"
@@ -237,8 +238,12 @@ class Front:
             inputs=inputs,
             since=self._clock(),
         )
-        if self._outcomes.show(shown, is_current=entry.changes == cursor.changes):
+        is_current = entry.changes == cursor.changes
+        if self._outcomes.show(shown, is_current):
             self._last = last_completion(params, result)
+        if is_current and self._told_shown != shown.row_id:  # once, not for each rest while it is typed along
+            self._told_shown = shown.row_id
+            self._supervisor.shown(shown.row_id, len(shown.text))
         self._ahead.shown(
             params,
             result,
