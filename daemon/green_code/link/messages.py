@@ -17,6 +17,7 @@ PROTOCOL: Final = 4
 HELLO: Final = "hello"
 COMPLETE: Final = "complete"
 CANCEL: Final = "cancel"
+SHOWN: Final = "shown"
 ACCEPTED: Final = "accepted"
 RETAINED: Final = "retained"
 STATUS: Final = "status"

@@ -96,6 +96,7 @@ class Front:
         self._outcome: tuple[str, Detail | str] = ("empty", Detail(NOTHING_YET, {}))
         self._asked: tuple[str, float] | None = None  # the last request: its document and when
         self._last: LastCompletion | None = None
+        self._told_shown = ""
         self.settings = default_settings()
         self._gate.configure(self.settings)
         self.encoding: Encoding = "utf-16"
@@ -236,8 +237,12 @@ class Front:
             inputs=inputs,
             since=self._clock(),
         )
-        if self._outcomes.show(shown, is_current=entry.changes == cursor.changes):
+        is_current = entry.changes == cursor.changes
+        if self._outcomes.show(shown, is_current):
             self._last = last_completion(params, result)
+        if is_current and self._told_shown != shown.row_id:  # once, not for each rest while it is typed along
+            self._told_shown = shown.row_id
+            self._supervisor.shown(shown.row_id, len(shown.text))
         self._ahead.shown(
             params,
             result,

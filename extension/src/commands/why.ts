@@ -4,15 +4,18 @@ import * as vscode from 'vscode';
 import { acceptsSetUp } from '../environment/setup';
 import { COMMANDS } from '../ids';
 import { t, textOf } from '../l10n';
+import type { Action } from '../log';
 import type { Explanation } from '../protocol';
-import { openSetting, SCHEMES, SECTION, SETTING_KEYS, settingId, type OpenableSetting, type Settings } from '../settings';
+import { openSetting, SCHEMES, SECTION, SETTING_KEYS, settingId, type OpenableSetting } from '../settings';
 import { ago, whole } from '../state/format';
+import type { Snapshot } from '../state/store';
+import { languageName } from '../status/languages';
 import type { Parts } from './commands';
 
 interface Answer {
   readonly text: string;
-  /** The setting to change. */
-  readonly setting?: OpenableSetting;
+  /** What helps. */
+  readonly offer?: Action;
 }
 
 export async function whyNoSuggestion(parts: Parts): Promise<void> {
@@ -24,26 +27,29 @@ export async function whyNoSuggestion(parts: Parts): Promise<void> {
     return;
   }
   const document = activeDocument();
-  const { text, setting } = causeInEditor(store.snapshot.settings, document) ?? (await explanation(parts, document));
-  const open = setting === undefined ? null : openSetting(setting);
+  const { text, offer } = causeInEditor(store.snapshot, document) ?? (await explanation(parts, document));
   const showLog = t('common.showLog');
-  const chosen = await vscode.window.showInformationMessage(text, ...(open === null ? [] : [open.title]), showLog);
-  if (open !== null && chosen === open.title) {
-    await vscode.commands.executeCommand(open.command, ...open.args);
+  const chosen = await vscode.window.showInformationMessage(text, ...(offer === undefined ? [] : [offer.title]), showLog);
+  if (offer !== undefined && chosen === offer.title) {
+    await vscode.commands.executeCommand(offer.command, ...(offer.args ?? []));
   } else if (chosen === showLog) {
     channels.show();
   }
 }
 
 /** A cause for which the editor sends no request. */
-function causeInEditor({ enabled, excludedFiles, languages }: Settings, document: vscode.TextDocument | undefined): Answer | null {
+function causeInEditor({ settings, snooze }: Snapshot, document: vscode.TextDocument | undefined): Answer | null {
+  const { enabled, excludedFiles, languages } = settings;
   if (!enabled) {
-    return { text: t('why.disabled'), setting: 'enabled' };
+    return { text: t('why.disabled'), offer: openSetting('enabled') };
+  }
+  if (snooze) {
+    return { text: t('whyHere.snoozed'), offer: { title: t('snooze.resume'), command: COMMANDS.resume } };
   }
   const language = document?.languageId;
   const editor = vscode.workspace.getConfiguration('editor', language === undefined ? null : { languageId: language });
   if (editor.get('inlineSuggest.enabled') === false) {
-    return { text: t('whyHere.editorSwitchedOff'), setting: 'editor.inlineSuggest.enabled' };
+    return { text: t('whyHere.editorSwitchedOff'), offer: openSetting('editor.inlineSuggest.enabled') };
   }
   if (document === undefined || language === undefined) {
     return null;
@@ -55,9 +61,12 @@ function causeInEditor({ enabled, excludedFiles, languages }: Settings, document
     return null;
   }
   const glob = excludedFiles.find((pattern) => vscode.languages.match([{ pattern }, { pattern: `**/${pattern}` }], document) > 0);
-  return glob === undefined
-    ? { text: t('why.other_language', { language, languages: languages.join(', ') || '–' }), setting: 'languages' }
-    : { text: t('why.excluded_file', { glob }), setting: 'excludedFiles' };
+  if (glob !== undefined) {
+    return { text: t('why.excluded_file', { glob }), offer: openSetting('excludedFiles') };
+  }
+  const name = languageName(language);
+  const text = t('why.other_language', { language: name, languages: languages.map(languageName).join(', ') || '–' });
+  return { text, offer: { title: t('languages.enable', { name }), command: COMMANDS.toggleLanguage } };
 }
 
 /** The output panel counts as a text editor, but it is not the document that the user means. */
@@ -73,7 +82,7 @@ async function explanation({ requests, channels }: Parts, document: vscode.TextD
   channels.extension.info(`Why no suggestion: ${reason}: ${message} ${answer.action}`);
   const [sentence, action] = inWords(answer);
   const setting = settingIn(action) ?? settingIn(sentence);
-  const found = { text: `${sentence} ${action}`.trim(), ...(setting === undefined ? {} : { setting }) };
+  const found = { text: `${sentence} ${action}`.trim(), ...(setting === undefined ? {} : { offer: openSetting(setting) }) };
   if (uri === null || seconds === null || uri === document?.uri.toString()) {
     return found;
   }

@@ -12,7 +12,7 @@ import { COMMAND_ACCEPTED, LSP_ACCEPTED, LSP_RESET_GATE, type Explanation } from
 import { Store } from '../../src/state/store';
 import { UNCALIBRATED } from '../../src/threshold/calibration';
 import { markThresholdDone } from '../../src/walkthrough';
-import { defaults } from './samples';
+import { defaults, snapshot } from './samples';
 import { commands, configuration, env, window } from './vscode';
 
 afterEach(() => {
@@ -128,7 +128,6 @@ describe('Why No Suggestion?', () => {
   const focus = (languageId: string, scheme = 'file') => (window.activeTextEditor = { document: { uri: { scheme }, languageId } });
 
   it.each([
-    ['a language that is not chosen', () => focus('cobol'), {}, '@id:greenCode.languages'],
     ['inline suggestions that are off', () => configuration.user.set('inlineSuggest.enabled', false), {}, '@id:editor.inlineSuggest.enabled'],
     ['suggestions that are off', () => focus('python'), { enabled: false }, '@id:greenCode.enabled'],
   ])('names a cause in the editor: %s', async (_, begin, settings, opened) => {
@@ -173,6 +172,18 @@ describe('Why No Suggestion?', () => {
     const parsed = { scheme: 'file', toString: () => uri };
     window.activeTextEditor = { document: { uri: parsed, languageId } };
   };
+
+  it.each([
+    ['a language that is off', () => focus('typescript'), {}, 'Suggestions are off for TypeScript.', COMMANDS.toggleLanguage],
+    ['Snooze', () => focus('python'), { snooze: 5 }, 'Suggestions are snoozed in this window.', COMMANDS.resume],
+  ])('ends the cause with one click: %s', async (_, begin, state, text, command) => {
+    begin();
+    const offered = vi.spyOn(window, 'showInformationMessage').mockImplementation((_text, button) => Promise.resolve(String(button)));
+    const done = vi.spyOn(commands, 'executeCommand');
+    await commandTable({ store: { snapshot: snapshot(state) } } as unknown as Parts)[COMMANDS.whyNoSuggestion]!();
+    expect(offered.mock.calls[0]?.[0]).toContain(text);
+    expect(done.mock.calls).toEqual([[command]]);
+  });
 
   it('is in the language of the editor, with its numbers', async () => {
     env.language = 'de';
@@ -219,7 +230,7 @@ describe('an accepted completion', () => {
     const sent: unknown[] = [];
     const client = { sendNotification: (...message: unknown[]) => Promise.resolve(sent.push(message)) };
     const requests = new Requests(() => client as unknown as LanguageClient, new Store(defaults), new Channels());
-    const accept = commandTable({ requests } as unknown as Parts)[COMMAND_ACCEPTED]!;
+    const accept = commandTable({ requests, hints: { accepted: () => undefined } } as unknown as Parts)[COMMAND_ACCEPTED]!;
     await accept('7', 12);
     await accept('8');
     await accept(9, 12);
@@ -256,7 +267,7 @@ describe('the walkthrough', () => {
 
   it('has its completion step done once a completion is accepted', async () => {
     const done = contexts();
-    await commandTable({ requests: { accepted: () => undefined } } as unknown as Parts)[COMMAND_ACCEPTED]!('7', 12);
+    await commandTable({ requests: { accepted: () => undefined }, hints: { accepted: () => undefined } } as unknown as Parts)[COMMAND_ACCEPTED]!('7', 12);
     expect(done.mock.calls).toEqual(context('complete'));
   });
 
