@@ -31,6 +31,8 @@ export const tenths = (value: number): string => format(value, 'tenths');
 /** With the digits of the slider's steps: `0.85`. */
 export const threshold = (value: number): string => format(value, 'hundredths');
 export const seconds = (value: number): string => `${format(value, 'tenths')} s`;
+/** Of files: megabytes below a gigabyte. */
+export const fileSize = (bytes: number): string => (bytes < 1e9 ? `${whole(bytes / 1e6)} MB` : gigabytes(bytes));
 export const gigabytes = (bytes: number): string => `${format(bytes / 1e9, 'tenths')} GB`;
 
 /** `0.342` → `34%`. A loss has a minus sign. */
