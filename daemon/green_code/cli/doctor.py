@@ -235,7 +235,9 @@ def check_costs() -> Finding:
     files = sorted(folders.cache_dir().glob(COSTS_FILES), key=lambda path: path.stat().st_mtime)
     costs = load_costs(files[-1]) if files else None
     if costs is None:
-        return Finding("ok", "assumed until measured; the engine measures them while no request comes, in a minute or two")
+        return Finding(
+            "ok", "assumed until measured; the engine measures them while no request comes, in a minute or two"
+        )
     found = f"{costs.source}, ± {costs.relative_interval:.0%}"
     if costs.relative_interval <= WIDE_INTERVAL:
         return Finding("ok", found)

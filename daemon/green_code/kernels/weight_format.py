@@ -35,7 +35,12 @@ class KernelFormat:
         return unsupported_reason(config)
 
     def save(
-        self, config: ModelConfig, weights: Mapping[str, Tensor], adapters: Adapters, folder: Path, report: Report
+        self,
+        config: ModelConfig,
+        weights: Mapping[str, Tensor],
+        adapters: Adapters,
+        folder: Path,
+        report: Report = lambda _: None,
     ) -> None:
         records, rest = pack(config, weights, adapters, report)
         np.save(folder / "records.npy", records)

@@ -168,7 +168,12 @@ class WeightFormat(Protocol):
         """Why this format does not support a model; None: it does."""
 
     def save(
-        self, config: ModelConfig, weights: Mapping[str, Tensor], adapters: Adapters, folder: Path, report: Report
+        self,
+        config: ModelConfig,
+        weights: Mapping[str, Tensor],
+        adapters: Adapters,
+        folder: Path,
+        report: Report = lambda _: None,
     ) -> None:
         """Write float32 weights in this format. `report` gets the share that is done."""
 

@@ -81,7 +81,12 @@ def read_delta(path: Path) -> Iterator[tuple[str, Tensor]]:
         Problem: the file is damaged, or has values that are not finite.
     """
     for name, values, scales, bits, columns in _parts(path):
-        yield name, torch.from_numpy(values.astype(np.float32)) if scales is None else dequantise(values, scales, bits)[:, :columns]
+        yield (
+            name,
+            torch.from_numpy(values.astype(np.float32))
+            if scales is None
+            else dequantise(values, scales, bits)[:, :columns],
+        )
 
 
 def check_delta(path: Path) -> None:

@@ -19,7 +19,13 @@ _VERSIONS: Final = (2, 3)
 _ALIGNMENT: Final = 32
 """Where `general.alignment` gives no other."""
 _STRING, _ARRAY = 8, 9
-_SCALARS: Final = dict(zip((0, 1, 2, 3, 4, 5, 6, 7, 10, 11, 12), "u1 i1 <u2 <i2 <u4 <i4 <f4 ? <u8 <i8 <f8".split(), strict=True))
+_SCALARS: Final = dict(
+    zip(
+        (0, 1, 2, 3, 4, 5, 6, 7, 10, 11, 12),
+        ["u1", "i1", "<u2", "<i2", "<u4", "<i4", "<f4", "?", "<u8", "<i8", "<f8"],
+        strict=True,
+    )
+)
 """Types of values → NumPy's names."""
 
 

@@ -67,7 +67,12 @@ class TorchFormat:
         return None
 
     def save(
-        self, config: ModelConfig, weights: Mapping[str, Tensor], adapters: Adapters, folder: Path, report: Report
+        self,
+        config: ModelConfig,
+        weights: Mapping[str, Tensor],
+        adapters: Adapters,
+        folder: Path,
+        report: Report = lambda _: None,
     ) -> None:
         save_file({name: self._cast(w) for name, w in weights.items()}, folder / "weights.safetensors")
         for name, lenses in ((LENSES, adapters.lenses), (KV_PROJECTIONS, adapters.kv_projections)):
@@ -209,7 +214,9 @@ def adapted_weights(
     return config, weights
 
 
-def _convert(found: Found, bundle: Bundle | None, weight_format: WeightFormat, folder: Path, progress: Progress) -> None:
+def _convert(
+    found: Found, bundle: Bundle | None, weight_format: WeightFormat, folder: Path, progress: Progress
+) -> None:
     def reporter(begin: float, end: float) -> Report:
         return lambda share: progress(f"converting {found.name}", begin + (end - begin) * share)
 

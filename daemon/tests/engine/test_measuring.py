@@ -43,10 +43,10 @@ def test_assumed_costs_come_near_a_measurement_of_another_head() -> None:
 
 def test_assumed_costs_save_what_measured_ones_save() -> None:
     """A token that exits at layer 13 of 18, by the assumed costs and by a measurement on another day."""
-    measured = dict(
-        layer_batch=0.003375, small_batch_position=0.000672, layer_position=0.001119, head_batch=0.000564,
-        head_position=0.00123, decision=0.000371, kv_only=6.4e-5,
-    )  # fmt: skip
+    measured = {
+        "layer_batch": 0.003375, "small_batch_position": 0.000672, "layer_position": 0.001119, "head_batch": 0.000564,
+        "head_position": 0.00123, "decision": 0.000371, "kv_only": 6.4e-5,
+    }  # fmt: skip
     prices = assumed_costs(decoder(replace(GEMMA, vocabulary=38_912))).prices
     whole, part = (full_depth_work(layers, 0, 2, 4) for layers in (18, 13))
     found, expected = (1 - p.of(part) / p.of(whole) for p in (prices, replace(prices, **measured)))

@@ -8,7 +8,6 @@ import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 from sessions import EXACT, LAYERS, PARAMS, PRICES, changed, complete, tiny_runtime, undrafted, with_exits
@@ -20,7 +19,6 @@ from green_code.engine import measured_costs
 from green_code.engine.loading import Runtime, load_measured, load_runtime
 from green_code.problems import Problem
 from green_code.settings import STOPS
-from green_code.work import Prices
 
 
 @pytest.fixture(scope="module")

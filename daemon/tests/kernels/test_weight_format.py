@@ -49,7 +49,7 @@ def test_kept_lenses_and_kv_projections_are_those_given(best: KernelFormat, tmp_
     x = torch.randn(5, width, generator=generator)
     for one in (best, TorchFormat(torch.float32), TorchFormat(torch.bfloat16)):
         x = x.to(one.dtype if isinstance(one, TorchFormat) else torch.float32)
-        one.save(found.config, weights, adapters, tmp_path, lambda _: None)
+        one.save(found.config, weights, adapters, tmp_path)
         opened, built = one.open(found.config, tmp_path), one.build(found.config, weights, adapters)
         assert torch.equal(opened.apply_lens(x, 2), built.apply_lens(x, 2))
         assert not torch.equal(opened.apply_lens(x, 2), x)
