@@ -38,12 +38,12 @@ def load_runtime(model: str, progress: Progress = lambda *_: None) -> Runtime:
     Raises:
         Problem: the model or its bundle is missing or damaged, or the cache cannot be written.
     """
+    if torch.get_num_threads() != THREADS:
+        torch.set_num_threads(THREADS)
     found, contents = find_model(model), read_contents(bundle_of(model))
     opened = open_model(
         found, contents.bundle, weight_formats(), lambda sentence, part: progress("loading", sentence, part)
     )
-    if torch.get_num_threads() != THREADS:
-        torch.set_num_threads(THREADS)  # for service; a conversion may use all cores
     contents.check_fit(opened.decoder.config, opened.vocabulary)
     exits = contents.bundle.exits if contents.bundle is not None else ()
     kept = CostMeasurement(opened.decoder, exits, _window_seconds(model)).kept()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,12 +18,12 @@ from green_code.models.adapters import Adapters, with_adapter
 from green_code.models.backend import Report
 from green_code.models.families import ModelConfig
 from green_code.models.svd_head import svd_head_of
+from green_code.sequences import map_ahead
 
 PREVIEW = "svd_head.preview"
 _DOWN = "svd_head.down"
 _LENS = "lens."
 _KV_PROJECTIONS = "kv_projections"
-_THREADS = 4  # NumPy releases the lock in each of its loops
 
 
 def unsupported_reason(config: ModelConfig) -> str | None:
@@ -107,8 +106,7 @@ def pack(
         report(index / len(names))
         return quantise(weights[f"{names[index]}.weight"].float().numpy())
 
-    with ThreadPoolExecutor(_THREADS) as pool:
-        *packed, head = pool.map(quantised, range(len(names)))
+    *packed, head = map_ahead(quantised, range(len(names)))
     rest = {name: weight.float() for name, weight in weights.items() if weight.dim() == 1}
     rest["embed.weight"] = weights["embed.weight"].bfloat16()
     packed += [quantise(lens.matrix.numpy()) for _, lens in sorted(adapters.lenses.items())]

@@ -24,7 +24,9 @@ from safetensors.numpy import save_file
 from torch import Tensor
 
 from green_code.problems import Problem
+from green_code.sequences import map_ahead
 
+_Part = tuple[str, np.ndarray, "np.ndarray | None", int, "int | None"]
 GROUP = 64
 LEVELS = {2: (-1.510, -0.4528, 0.4528, 1.510), 3: (-2.152, -1.344, -0.7560, -0.2451, 0.2451, 0.7560, 1.344, 2.152)}
 
@@ -80,13 +82,14 @@ def read_delta(path: Path) -> Iterator[tuple[str, Tensor]]:
     Raises:
         Problem: the file is damaged, or has values that are not finite.
     """
-    for name, values, scales, bits, columns in _parts(path):
-        yield (
-            name,
-            torch.from_numpy(values.astype(np.float32))
-            if scales is None
-            else dequantise(values, scales, bits)[:, :columns],
-        )
+
+    def read(part: _Part) -> tuple[str, Tensor]:
+        name, values, scales, bits, columns = part
+        if scales is None:
+            return name, torch.from_numpy(values.astype(np.float32))
+        return name, dequantise(values, scales, bits)[:, :columns]
+
+    return map_ahead(read, _parts(path))
 
 
 def check_delta(path: Path) -> None:
@@ -95,7 +98,7 @@ def check_delta(path: Path) -> None:
         pass
 
 
-def _parts(path: Path) -> Iterator[tuple[str, np.ndarray, np.ndarray | None, int, int | None]]:
+def _parts(path: Path) -> Iterator[_Part]:
     """(weight name, codes, scales, bits, columns) of each matrix; of a vector its values, and no scales."""
     try:
         with safe_open(str(path), framework="np") as file:

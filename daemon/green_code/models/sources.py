@@ -24,6 +24,7 @@ from green_code.models.families import ModelConfig, Rope, config_from_hugging_fa
 from green_code.models.gguf_file import GgufFile, GgufTensor
 from green_code.models.vocabulary import Pieces, Vocabulary, build_tokenizer, keeps_text, without_prefix
 from green_code.problems import Problem
+from green_code.sequences import map_ahead
 
 
 class Source(Protocol):
@@ -127,11 +128,14 @@ class GgufSource:
         return build_tokenizer(pieces), pieces.bos, [pieces.eos]
 
     def tensors(self, ids: Sequence[int] | None) -> Iterator[tuple[str, Tensor]]:
-        for name, layer in _names(_GGUF_GEMMA3, self.config.layers):
+        def read(row: tuple[str, int]) -> tuple[str, Tensor]:
+            name, layer = row
             parts = [self._by_name[part.format(layer)] for part in _GGUF_GEMMA3[name]]
             rows = np.asarray(ids) if ids is not None and name == "embed" else slice(None)
             arrays = [self._dequantised(part, rows) for part in parts]
-            yield f"{name.format(layer)}.weight", torch.from_numpy(np.concatenate(arrays, dtype=np.float32))
+            return f"{name.format(layer)}.weight", torch.from_numpy(np.concatenate(arrays, dtype=np.float32))
+
+        return map_ahead(read, _names(_GGUF_GEMMA3, self.config.layers))
 
     def _dequantised(self, tensor: GgufTensor, rows: Any) -> np.ndarray:
         kind = self._gguf.GGMLQuantizationType(tensor.kind)
