@@ -223,7 +223,9 @@ def _convert(
     reporter(0.0, _VERIFIED)(0.0)
     found.verify()
     reporter(0.0, _VERIFIED)(1.0)
-    tokenizer, bos, eos = found.open().vocabulary(bundle.vocabulary if bundle else None)
+    source = found.open()
+    reporter(_VERIFIED, _OPENED)(0.5)
+    tokenizer, bos, eos = source.vocabulary(bundle.vocabulary if bundle else None)
     config, weights = adapted_weights(found, bundle, reporter(_OPENED, _ADDED))
     # Some checkpoints pad the embedding with rows that are no tokens.
     tokens = min(config.vocabulary, 1 + max(tokenizer.get_vocab(with_added_tokens=True).values()))
