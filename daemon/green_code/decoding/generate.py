@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from green_code.decoding.cutting import SURE, cut
+from green_code.decoding.cutting import SURE, cut, finished, finished_line
 from green_code.decoding.kv_cache import KVCache
 from green_code.decoding.stop_rules import Situation, check, line_end
 from green_code.decoding.stopping import SURE_LINE, StopPolicy, StopView
@@ -95,13 +95,15 @@ def generate(
             result.text = text[:length]
             break
         if stop is not None and right < SURE_LINE and (end := line_end(text, situation, before)) is not None:
-            result.reason, result.text = "end_of_line", text[:end]
+            result.reason, result.text = "end_of_line", finished_line(text[:end], situation)
             break
         if len(result.tokens) >= max_tokens:
             break
         if time.monotonic() > deadline:
             result.reason = "budget"
             break
+    if result.reason not in ("unsure", "unlikely"):
+        result.text = finished(result.text, result.reason, situation)
 
 
 def refusal(result: Generated, cache: KVCache, stop: StopPolicy | None) -> Callable[[int], bool]:

@@ -109,7 +109,9 @@ class Session:
                     cache.propagate_before(len(prompt) - EXACT_TAIL)
                 if params["decoding"] != "full":
                     self._index(earlier, prompt, params["suffix"])
-                situation = Situation.at(params["prefix"], params["suffix"], params["single_line"], params["max_lines"])
+                situation = Situation.at(
+                    params["prefix"], params["suffix"], params["single_line"], params["max_lines"], params["language"]
+                )
                 stop = runtime.stop(params)
                 refuses = refusal(generated, cache, stop)
                 generate(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from green_code.decoding.cutting import finished
 from green_code.decoding.exit_classifier import unit_rms
 from green_code.decoding.exit_policies import ExitView
 from green_code.decoding.healing import heal
@@ -91,7 +92,7 @@ class _Recorder:
             self._add("cursor", cursor)
             self._add("prompt", len(prompt))
             self._add("shared", common(before, prompt))
-            situation = Situation.at(prompt_text.prefix, prompt_text.suffix, False, MAX_LINES)
+            situation = Situation.at(prompt_text.prefix, prompt_text.suffix, False, MAX_LINES, span.language)
             self._continue(cache, len(prompt) - 1, low_states, required, situation)
             before = prompt
         self._spans.append(span)
@@ -137,6 +138,8 @@ class _Recorder:
             if last == len(cache) or cache.tokens[last] != token:
                 cache.truncate(last)
                 cache.append([token])
+        if reason not in ("floor", "line_floor"):
+            text = finished(text, reason, situation)
         self._add("low_states", low_states[decides])
         self._add("final_characters", len(text))
         self._add("reasons", REASONS.index(reason))
