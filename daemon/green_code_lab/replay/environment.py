@@ -27,7 +27,6 @@ from green_code.work import Prices, Work, full_depth_work
 from green_code_lab.replay.records import MAX_LINES, Records
 from green_code_lab.replay.typist import Answer
 
-
 Refuses = Callable[[int, Sequence[float]], bool]
 """Whether a request is refused behind its prompt, from its record and the features of its place."""
 
