@@ -15,6 +15,7 @@ LEAST_SHOWN: Final = 3
 """Characters, without blanks around them; less is not worth showing."""
 _WORD = re.compile(r"\w+\Z")
 _ESCAPE = re.compile(r"(?<!\\)(?:\\\\)*(\\(?:N\{[^}]*)?)\Z")
+_BETWEEN_PIECES: Final = " \t,+-*/%=&|<>^"
 _LIMITS: Final = frozenset(["max_tokens", "budget"])
 _AS_THEY_ARE: Final = frozenset(["closing_bracket", "suffix_reached", "end_of_line"])
 
@@ -45,6 +46,8 @@ def finished(text: str, reason: str, at: Situation) -> str:
     if reason in _LIMITS:
         whole_lines = text.rpartition("\n")[0]
         text = whole_lines if (at.line + whole_lines).strip() and whole_lines else cut(text, "_", at, 0)
+    if reason == "repetition":
+        text = text.rstrip(_BETWEEN_PIECES)
     place = _open_place(text, at)
     if place is not None:
         lines = text[: text.rfind("\n", 0, place) + 1]

@@ -163,8 +163,8 @@ def _brace(text: str, at: Situation, reading: Reading) -> int | None:
         written = _CLOSING.match(text, closing)
         length = len(written.group()) if written else 1
         together = at.block.together if at.block.open[-1:] == ("{",) else 1
-        if length < together and closing + length == len(text):
-            return None  # of `});` the rest is to come
+        if together > 1 and closing + length == len(text):
+            return None  # of `});` the rest may be to come
         end = closing + min(length, together)
         return end + (text[end : end + 1] in (";", ","))
     begun = at.block.begun or text.lstrip()
@@ -194,7 +194,8 @@ def _line_outside(text: str, at: Situation, reading: Reading) -> int | None:
         content = ((at.line if i == 0 else "") + line).strip()
         if not content or (i == 0 and at.line.strip()):
             continue
-        if i and _continues(start, reading, block.continued(language), language):
+        is_brace = language.blocks == "braces" and content.startswith("}")  # `_brace` decides
+        if is_brace or (i and _continues(start, reading, block.continued(language), language)):
             above = content
             continue
         indentation = indentation_of((at.line if i == 0 else "") + line)
@@ -204,7 +205,7 @@ def _line_outside(text: str, at: Situation, reading: Reading) -> int | None:
         if indentation < least or (at_margin and above and not above.startswith(("@", "#["))):
             if is_last and _may_become(content, language):
                 return None
-            if indentation < least and _closes(content, language) and language.blocks != "braces" and not at.is_closed:
+            if indentation < least and _closes(content, language) and not at.is_closed:
                 return start + len(line) - len(line.lstrip()) + len(_closer(content))
             if indentation < least or not content.startswith(_CONTINUING):
                 return max(0, start - 1)
