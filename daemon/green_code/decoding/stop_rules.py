@@ -19,6 +19,7 @@ _LINE = re.compile(r"\S.*\n")  # with content
 _BLANK_LINES = re.compile(r"\n[ \t]*\n[ \t]*\n")
 _CLOSING = re.compile(r"[)\]}]+")
 _WORD = re.compile(r"\w*")
+_LEAVING = re.compile(r"(?:return|raise|throw|break|continue)\b")
 _LOOK_AHEAD = 2000  # characters after the cursor's line
 _LONGEST_PERIOD_LINES = 8
 _LONGEST_PIECE = 32
@@ -185,17 +186,21 @@ def _closed_after(text: str, at: Situation, reading: Reading) -> int | None:
 
 
 def _line_outside(text: str, at: Situation, reading: Reading) -> int | None:
-    """Before the first line that is outside of the block: indented less, a second statement at the margin, a second definition, or
-    an import below code. What closes the block is kept, unless the file has it."""
+    """Before the first line that is outside of the block: indented less, behind a statement that leaves the block, a second
+    statement at the margin, a second definition, or an import below code. What closes the block is kept, unless the file has it."""
     block, language, lines, place = at.block, at.language, text.split("\n"), 0
     least, above = block.indentation, block.begun
+    leaves = _LEAVING.match(block.begun + lines[0]) is not None
     for i, line in enumerate(lines):
         start, place = place, place + len(line) + 1
         content = ((at.line if i == 0 else "") + line).strip()
+        continues = i > 0 and _continues(start, reading, block.continued(language), language)
+        if i and leaves and not continues and _is_complete(lines[i - 1], at):
+            return start - 1
         if not content or (i == 0 and at.line.strip()):
             continue
         is_brace = language.blocks == "braces" and content.startswith("}")  # `_brace` decides
-        if is_brace or (i and _continues(start, reading, block.continued(language), language)):
+        if is_brace or continues:
             above = content
             continue
         indentation = indentation_of((at.line if i == 0 else "") + line)
@@ -216,7 +221,15 @@ def _line_outside(text: str, at: Situation, reading: Reading) -> int | None:
             return max(0, start - 1)
         if not content.startswith(language.line_comments):
             above = content
+        leaves = indentation == least and _LEAVING.match(content) is not None
     return None
+
+
+def _is_complete(line: str, at: Situation) -> bool:
+    """Whether a statement that leaves the block is complete at the end of a line, and nothing that closes the block is to come."""
+    if at.language.blocks == "braces":
+        return at.is_closed and line.rstrip().endswith(";")
+    return at.language.blocks == "indent" and not line.endswith("\\") and (at.is_closed or not at.language.closers)
 
 
 def _continues(place: int, reading: Reading, open_before: Sequence[str], language: Language) -> bool:

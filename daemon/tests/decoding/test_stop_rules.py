@@ -80,6 +80,11 @@ LANGUAGE_CASES = [
     ("python", "class A:\n    def f(self):\n        return 1\n\n    ", "", "def g(self):\n        return 2\n\n    def h(", "def g(self):\n        return 2"),
     ("python", "class A:\n    ", "", "@property\n    def g(self):\n        return 2\n\n    @property", "@property\n    def g(self):\n        return 2"),
     ("python", "def f(a):\n    for x in a:\n        ", "", "if x:\n            g(x)\n        h(x)\n    return a", "if x:\n            g(x)\n        h(x)"),
+    # what leaves the block is its end
+    ("python", "def f(a):\n    ", "", "return g(\n  a)\n    ", "return g(\n  a)"),
+    ("python", "def f(a):\n    return", "", " a\n", " a"),
+    ("python", "def f(a):\n    if a:", "", "\n        return 1\n    return 2\n", "\n        return 1\n    return 2"),
+    ("java", "class A {\n    int f() {\n        ", "\n    }\n}\n", "return 1;\n", "return 1;"),
     # indentation in brackets and strings ends nothing
     ("python", "def f():\n    ", "", "return {\n  1: (2,\n3),\n}\nx", "return {\n  1: (2,\n3),\n}"),
     ("python", "def f():\n    ", "", 'x = """\none\n"""\n    y = x\nz', 'x = """\none\n"""\n    y = x'),
