@@ -24,7 +24,7 @@ _MAX_SCORED = 1024
 _KEYWORD = re.compile(r"(?<![\w.$@#-])\w+\Z")
 _LEAST_LETTERS = 4
 _VALUES = frozenset(["None", "True", "False", "null", "nil", "true", "false", "this", "self", "super", "undefined"])
-_IN_EXPRESSIONS = _VALUES | {"await", "async", "lambda", "typeof", "function"}
+_IN_EXPRESSIONS = _VALUES | {"await", "async", "lambda", "typeof", "function", "range", "yield"}
 _OPERATORS_BETWEEN_NAMES = (
     "python",
     "lua",
