@@ -37,7 +37,7 @@ class Judge:
 
     def __init__(self, spot: Spot) -> None:
         self._spot = spot
-        self._parser = _parser(spot.language)
+        self._parser = _parser(spot.language_id)
         self._before = (spot.above + spot.before).encode()
         self._here = (spot.above.count("\n"), len(spot.before.encode()))
 
@@ -58,7 +58,9 @@ class Judge:
         source = self._before + (text + spot.after[replaced:] + spot.below).encode()
         if not self._parser.parse(source, tree).root_node.has_error:
             return True
-        return errors > 0 and _errors(self._parser.parse(source)) <= errors  # what is reused hides errors, or keeps them
+        return (
+            errors > 0 and _errors(self._parser.parse(source)) <= errors
+        )  # what is reused hides errors, or keeps them
 
     @functools.cached_property
     def _now(self) -> tuple[Any, int]:

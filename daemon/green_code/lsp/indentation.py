@@ -44,13 +44,15 @@ def _in_unit(text: str, spot: Spot) -> str:
     made = lines[:1]
     for line in lines[1:]:
         levels = (columns(indentation_of(line)) - columns(base)) // step
-        made.append((base + unit * levels if levels >= 0 else indentation_of(line)) + line.lstrip() if line.strip() else "")
+        made.append(
+            (base + unit * levels if levels >= 0 else indentation_of(line)) + line.lstrip() if line.strip() else ""
+        )
     return "\n".join(made)
 
 
 def is_misplaced(text: str, spot: Spot) -> bool:
     """Whether the text's first line begins at a column that is neither the block's nor one that a dedent could give."""
-    if not spot.automatic or spot.line_state.inside or spot.lexis.is_prose or spot.lexis.blocks == "":
+    if not spot.automatic or spot.line_state.inside or not (spot.is_python or spot.has_braces):
         return False
     column = columns(spot.before + indentation_of(text))
     above, below = spot.line_above, spot.line_below
@@ -65,7 +67,7 @@ def is_misplaced(text: str, spot: Spot) -> bool:
 
 def _opens(line: str, spot: Spot) -> bool:
     """Whether the next line is inside a block that this one begins."""
-    return line.endswith(":") if spot.lexis.blocks == ":" else line.endswith(tuple("([{"))
+    return line.endswith(":") if spot.is_python else line.endswith(tuple("([{"))
 
 
 def _expected(spot: Spot) -> set[int]:
@@ -80,7 +82,7 @@ def _expected(spot: Spot) -> set[int]:
         line = spot.lines[number]
         if line.strip() and (other := columns(indentation_of(line))) < column:
             column = other
-            if spot.lexis.blocks == "{":
+            if spot.has_braces:
                 if line.rstrip().endswith("{"):
                     break  # only its bracket goes back to it
             found.add(column)

@@ -104,8 +104,7 @@ class _Fitting:
         text, rest = self.text, self.spot.rest
         yield from self._covering()
         yield Insertion(text)
-        if rest:
-            yield from self._cut(text)
+        yield from self._cut(text)
         lines = text.split("\n")
         for count in range(len(lines) - 1, 0, -1):
             if head := "\n".join(lines[:count]).rstrip():
@@ -126,7 +125,12 @@ class _Fitting:
             yield Insertion(text, len(rest))
         for length in range(min(len(core) - 1, len(text)), 0, -1):
             place = len(text) - length
-            if text.endswith(core[:length]) and _is_edge(text, place) and _is_edge(core, length) and self._is_level(place):
+            if (
+                text.endswith(core[:length])
+                and _is_edge(text, place)
+                and _is_edge(core, length)
+                and self._is_level(place)
+            ):
                 yield Insertion(text, blanks + length)
                 break
         closing = _CLOSING.match(core)
@@ -148,17 +152,17 @@ class _Fitting:
 
     def _cut(self, text: str) -> Iterator[Insertion]:
         """Before it closes what it has not opened."""
-        opened = len(self.spot.state.open)
+        now = self.spot.state
         for place, character in enumerate(text):
-            if character in CLOSERS or character == self.spot.state.inside[:1]:
+            if character in CLOSERS or character == now.inside[:1]:
                 state = self._read(text[: place + 1])
-                if len(state.open) < opened or (self.spot.state.inside and not state.inside):
+                if len(state.open) < len(now.open) or state.faults > now.faults or (now.inside and not state.inside):
                     yield Insertion(text[:place].rstrip())
                     return
 
     # --- balance ------------------------------------------------------------------------------------------
     def _read(self, text: str) -> State:
-        return read(text, self.spot.lexis, self.spot.state)
+        return read(text, self.spot.language, self.spot.state)
 
     def _is_level(self, place: int) -> bool:
         """Whether the text up to a place leaves the cursor's brackets and string as they are."""
@@ -167,7 +171,7 @@ class _Fitting:
 
     def _faults(self, found: Insertion) -> int:
         state = self._read(found.text)
-        return read(self.spot.after[found.replaced :] + self.spot.below, self.spot.lexis, state).at_end()
+        return read(self.spot.after[found.replaced :] + self.spot.below, self.spot.language, state).at_end()
 
     @cached_property
     def _faults_now(self) -> int:
@@ -198,7 +202,7 @@ class _Fitting:
             state = self._read(text)
             own = state.open[len(spot.state.open) :]
             quote = state.inside if state.in_string and state.inside != spot.state.inside else ""
-            is_block = bool(own) and own[-1] == "{" and spot.lexis.blocks == "{" and not quote
+            is_block = bool(own) and own[-1] == "{" and spot.has_braces and not quote
             if quote and text.endswith(quote):
                 text = text[: -len(quote)].rstrip()
             elif text[-1] in OPENERS and not quote and not is_block:
@@ -210,7 +214,7 @@ class _Fitting:
         else:
             return ""
         for bracket in reversed(own):
-            if bracket == "{" and spot.lexis.blocks == "{" and ("\n" in text or text.endswith("{")):
+            if bracket == "{" and spot.has_braces and ("\n" in text or text.endswith("{")):
                 text += f"{quote}\n{_indentation_of_opener(spot.before + text, spot)}}}"
             else:
                 text += quote + CLOSER_OF[bracket]

@@ -19,18 +19,39 @@ _LOOSE: Final = re.compile(
 )
 _WORD: Final = re.compile(r"\w+")
 _LAST_WORD: Final = re.compile(r"[\w.]*\w\Z")
-_STATEMENTS: Final = {
-    ":": frozenset("def class return while with try raise pass break continue del global nonlocal assert import except finally elif".split()),
-    "{": frozenset("return while switch break continue throw try do for package import public private protected func type defer go goto".split()),
-}  # fmt: skip
-"""Words that begin a statement and stand in no expression, by the kind of blocks."""
-_BEFORE_STATEMENTS: Final = (";", "{", "}", ":", ")", ">", "else", "do", "*/", "export", "async", "static", "final", "abstract")
-_BINARY_WORDS: Final = frozenset("and or not in is if else for as from import async instanceof extends implements of where throws".split())
+_PYTHON_STATEMENTS: Final = frozenset(
+    "def class return while with try raise pass break continue del global nonlocal assert import except finally elif".split()
+)
+_BRACE_STATEMENTS: Final = frozenset(
+    "return while switch break continue throw try do for package import public private protected func type defer go goto".split()
+)
+"""Words that begin a statement and stand in no expression."""
+_SEMICOLONS: Final = ("c", "cpp", "csharp", "java", "rust")
+"""Languages that end statements with one."""
+_BEFORE_STATEMENTS: Final = (
+    ";",
+    "{",
+    "}",
+    ":",
+    ")",
+    ">",
+    "else",
+    "do",
+    "*/",
+    "export",
+    "async",
+    "static",
+    "final",
+    "abstract",
+)
+_BINARY_WORDS: Final = frozenset(
+    "and or not in is if else for as from import async instanceof extends implements of where throws".split()
+)
 
 
 def without_loose_end(text: str, spot: Spot, state: State) -> str:
     """The text without an operator, or a word that needs another, at its end; the next line may go on with it."""
-    if state.inside or not spot.lexis.words or (state.open and state.open[-1] in ("(", "[")):
+    if state.inside or not spot.language.keywords or (state.open and state.open[-1] in ("(", "[")):
         return text
     if columns(indentation_of(spot.line_below)) > columns(indentation_of(spot.lines[spot.line])):
         return text
@@ -45,16 +66,16 @@ def completions(text: str, spot: Spot, rest: str) -> list[str]:
     """The text, and as it is with the sign that ends a statement or begins a block."""
     if rest.strip() or not spot.in_code or text[-1] in ",;:({[":
         return [text]
-    if spot.lexis.ends_statements:
+    if spot.language_id in _SEMICOLONS:
         return [text, f"{text};"]
-    return [text, f"{text}:"] if spot.lexis.blocks == ":" else [text]
+    return [text, f"{text}:"] if spot.is_python else [text]
 
 
 def hold(text: str, spot: Spot, rest: str) -> bool:
     """Whether a text joins the line before it and the rest behind it."""
     if _is_word(text[-1:]) and _is_word(rest[:1]):
         return False
-    if not spot.in_code or not spot.lexis.words:
+    if not spot.in_code or not spot.language.keywords:
         return True
     return _joins_before(text, spot) and _joins_behind(text, spot, rest)
 
@@ -65,19 +86,32 @@ def _joins_before(text: str, spot: Spot) -> bool:
         return True
     has_gap = spot.before != before or text[:1].isspace()
     if first is None:
-        return not (before.endswith(".") and not before.endswith("..") and not text[:1].isspace() and text[:1] in "\"'`])},;:.=+")
+        return not (
+            before.endswith(".")
+            and not before.endswith("..")
+            and not text[:1].isspace()
+            and text[:1] in "\"'`])},;:.=+"
+        )
     word = first.group()
     if _is_word(before[-1]) and not has_gap:
         return True  # the word goes on
     last = _LAST_WORD.search(before)
-    ends_operand = before[-1] in ")]}" or (last is not None and last.group() not in spot.lexis.words)
-    if word in _STATEMENTS.get(spot.lexis.blocks, ()) and text[:1] != "\n":
-        if spot.lexis.blocks == ":":
-            return before.endswith((":", ";")) or (word == "import" and before.lstrip().startswith("from")) or before == "async"
+    ends_operand = before[-1] in ")]}" or (last is not None and last.group() not in spot.language.keywords)
+    if word in _statements(spot) and text[:1] != "\n":
+        if spot.is_python:
+            return (
+                before.endswith((":", ";"))
+                or (word == "import" and before.lstrip().startswith("from"))
+                or before == "async"
+            )
         return before.endswith(_BEFORE_STATEMENTS) or (word == "import" and before.endswith("="))
-    if spot.lexis.blocks == ":" and ends_operand and "\n" not in text[:1]:
+    if spot.is_python and ends_operand and "\n" not in text[:1]:
         return word in _BINARY_WORDS and (has_gap or before[-1] in ")]}")
-    return not (before[-1] in "])" and not has_gap and spot.lexis.blocks != "{")
+    return not (before[-1] in "])" and not has_gap and not spot.has_braces)
+
+
+def _statements(spot: Spot) -> frozenset[str]:
+    return _PYTHON_STATEMENTS if spot.is_python else _BRACE_STATEMENTS if spot.has_braces else frozenset()
 
 
 def _joins_behind(text: str, spot: Spot, rest: str) -> bool:
@@ -89,9 +123,9 @@ def _joins_behind(text: str, spot: Spot, rest: str) -> bool:
         return False
     if text[-1] in "([{" and core[0] in ",;.=":
         return False
-    if first is None or spot.lexis.blocks != ":":
+    if first is None or not spot.is_python:
         return not (text.endswith(";") and core[0] in "),;.")
-    ends_operand = text[-1] in ")]}\"'" or (last is not None and last.group() not in spot.lexis.words)
+    ends_operand = text[-1] in ")]}\"'" or (last is not None and last.group() not in spot.language.keywords)
     return not ends_operand or first.group() in _BINARY_WORDS
 
 

@@ -30,8 +30,9 @@ _PYTHON_SIGNS: Final = re.compile(
 _BRACE_SIGNS: Final = re.compile(
     r"(?m)^\s*(?:(?:const|let|var|function|public|private|func)\s+\w|\}|//)|\)\s*\{$|;$|&&|\|\||\bnull\b|\bthis\.|=> ?\{"
 )
-_SPEAKS: Final = {"{": _PYTHON_SIGNS, ":": _BRACE_SIGNS}
-"""What is not written in a language with blocks of this kind, but in the other."""
+
+_LANGUAGE: Final = 10
+"""Keywords that data formats do not have."""
 
 _PYTHON_JUMP: Final = re.compile(r"(?:return|yield|break|continue)\b")
 
@@ -39,12 +40,14 @@ _PYTHON_JUMP: Final = re.compile(r"(?:return|yield|break|continue)\b")
 def continues_a_keyword(text: str, spot: Spot) -> bool:
     """A finished keyword goes on: `return` with `um`. A short one may begin a word, if what it goes on with is none itself."""
     word, first = spot.word, _FIRST_WORD.match(text)
-    if not spot.in_code or first is None or word not in spot.lexis.words or spot.before.endswith(f".{word}"):
+    if not spot.in_code or first is None or word not in spot.language.keywords or spot.before.endswith(f".{word}"):
         return False
     whole = word + first.group()
-    if whole in spot.lexis.words or whole in spot.known(whole):
+    if whole in spot.language.keywords or whole in spot.known(whole):
         return False
-    return len(word) > _SHORT_WORD or first.group() in spot.lexis.words or first.group() in spot.known(first.group())
+    return (
+        len(word) > _SHORT_WORD or first.group() in spot.language.keywords or first.group() in spot.known(first.group())
+    )
 
 
 def invents_a_name(text: str, spot: Spot) -> bool:
@@ -57,7 +60,7 @@ def invents_a_name(text: str, spot: Spot) -> bool:
     known, whole = spot.known(word), word + first.group()
     behind = text[first.end() :].lstrip()
     is_new = behind.startswith("(") or re.match(r"(?::[^=]*)?=(?!=)", behind) is not None
-    return bool(known) and whole not in known and whole not in spot.lexis.words and not is_new
+    return bool(known) and whole not in known and whole not in spot.language.keywords and not is_new
 
 
 def glues_words(text: str, spot: Spot) -> bool:
@@ -89,9 +92,9 @@ def repeats_a_line(text: str, spot: Spot) -> bool:
 
 def speaks_another_language(text: str, spot: Spot) -> bool:
     """Python where braces enclose blocks, or the other way round; what the file itself has is its language."""
-    signs = _SPEAKS.get(spot.lexis.blocks)
-    if signs is None or not spot.in_code or not spot.lexis.words:
+    if not spot.in_code or len(spot.language.keywords) < _LANGUAGE or not (spot.is_python or spot.has_braces):
         return False
+    signs = _BRACE_SIGNS if spot.is_python else _PYTHON_SIGNS
     found = [match.group().strip() for match in signs.finditer(text)]
     around = spot.above + spot.before + spot.after + spot.below if found else ""
     return any(sign not in around for sign in found)
@@ -99,7 +102,7 @@ def speaks_another_language(text: str, spot: Spot) -> bool:
 
 def jumps_from_nowhere(text: str, spot: Spot) -> bool:
     """Python's `return` and the like in the first column."""
-    return spot.lexis.blocks == ":" and not spot.before and _PYTHON_JUMP.match(text) is not None
+    return spot.is_python and not spot.before and _PYTHON_JUMP.match(text) is not None
 
 
 _BRANCHES: Final = {
@@ -113,7 +116,7 @@ _BRANCHES: Final = {
 def branches_from_nothing(text: str, spot: Spot) -> bool:
     """Python's `else` and the like where the column has no beginning for it."""
     first = _FIRST_WORD.match(text)
-    if spot.lexis.blocks != ":" or not spot.is_blank or not spot.in_code or first is None:
+    if not spot.is_python or not spot.is_blank or not spot.in_code or first is None:
         return False
     if (beginnings := _BRANCHES.get(first.group())) is None:
         return False

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
-from green_code.lexical import Lexis, State, lexis_of, read
+from green_code.languages import Language, language_of
+from green_code.lexical import State, is_prose, read
 from green_code.lsp.documents import with_newlines
 
 LOOKED_BACK: Final = 60_000
@@ -32,13 +33,23 @@ class Spot:
     lines: Sequence[str]
     line: int
     index: int
-    language: str
+    language_id: str
     automatic: bool
 
     @cached_property
-    def lexis(self) -> Lexis:
-        """The language's."""
-        return lexis_of(self.language)
+    def language(self) -> Language:
+        """What is known of the language."""
+        return language_of(self.language_id)
+
+    @cached_property
+    def is_python(self) -> bool:
+        """Whether blocks begin with a colon and end with their indentation."""
+        return self.language_id == "python"
+
+    @cached_property
+    def has_braces(self) -> bool:
+        """Whether braces enclose blocks."""
+        return self.language.blocks == "braces"
 
     @cached_property
     def before(self) -> str:
@@ -91,17 +102,17 @@ class Spot:
     @cached_property
     def line_state(self) -> State:
         """How the cursor's line begins; the faults above are no concern."""
-        return read(self.above, self.lexis)._replace(faults=0)
+        return read(self.above, self.language)._replace(faults=0)
 
     @cached_property
     def state(self) -> State:
         """How the text at the cursor is read."""
-        return read(self.before, self.lexis, self.line_state)
+        return read(self.before, self.language, self.line_state)
 
     @cached_property
     def in_code(self) -> bool:
         """Whether the cursor is in no string, comment or prose."""
-        return not self.state.inside and not self.lexis.is_prose
+        return not self.state.inside and not is_prose(self.language)
 
     @cached_property
     def line_above(self) -> str:
