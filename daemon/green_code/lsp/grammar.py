@@ -73,8 +73,8 @@ def _errors(tree: Any) -> int:
     found, nodes = 0, [tree.root_node]
     while nodes:
         node = nodes.pop()
+        found += node.is_error or node.is_missing
         if node.has_error:
-            found += node.is_error or node.is_missing
             nodes.extend(node.children)
     return found
 

@@ -87,6 +87,8 @@ class _Fitting:
                 continue
             if not _adds(mended, self.spot):
                 code = "nothing_new"
+                if way.replaced:
+                    break  # it is the rest of the line, in whatever other ways it could be inserted
             elif not joints.hold(mended.text, self.spot, self.spot.after[mended.replaced :]):
                 code = "does_not_join"
             elif (faults := self._faults(mended)) <= self._faults_now:

@@ -90,7 +90,7 @@ def _joins_before(text: str, spot: Spot) -> bool:
             before.endswith(".")
             and not before.endswith("..")
             and not text[:1].isspace()
-            and text[:1] in "\"'`])},;:.=+"
+            and text[:1] in "\"'`])},;:=+"
         )
     word = first.group()
     if _is_word(before[-1]) and not has_gap:

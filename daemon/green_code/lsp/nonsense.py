@@ -18,6 +18,8 @@ _ENDINGS: Final = frozenset(["s", "es", "d", "ed", "ing", "ly"])
 _DEFINES: Final = re.compile(
     r"\b(?:as|class|const|def|enum|fn|for|func|function|import|interface|let|mod|namespace|package|struct|trait|type|var)\s+\w*\Z"
 )
+_DECLARED: Final = re.compile(r"([\w>\]]+)(?:\s+[*&]*|[*&]+\s*)\w+\Z")
+_BEFORE_VALUES: Final = frozenset(["await", "case", "delete", "else", "go", "in", "new", "of", "return", "throw", "typeof", "yield"])
 _RUN: Final = re.compile(r"(\d)\1{8,}|(\d)\2{6,}\Z")
 _SHORT_WORD: Final = 3
 _FINISHED: Final = 6
@@ -55,7 +57,10 @@ def invents_a_name(text: str, spot: Spot) -> bool:
     word, first = spot.word, _FIRST_WORD.match(text)
     if not spot.in_code or first is None or len(word) < _SHORT_WORD or word[0].isdigit():
         return False
-    if spot.before[: -len(word)].endswith(".") or _DEFINES.search(spot.before):
+    if spot.before[: -len(word)].endswith(".") or _DEFINES.search(spot.before) or spot.before.lstrip().startswith("#"):
+        return False
+    declared = _DECLARED.search(spot.before) if spot.has_braces else None
+    if declared is not None and declared.group(1) not in _BEFORE_VALUES:
         return False
     known, whole = spot.known(word), word + first.group()
     behind = text[first.end() :].lstrip()
