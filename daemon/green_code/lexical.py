@@ -66,12 +66,16 @@ class State(NamedTuple):
         return self.faults + len(self.open) + (self.inside not in ("", LINE_COMMENT))
 
 
+BEGINNING: Final = State()
+"""Of a file."""
+
+
 def is_prose(language: Language) -> bool:
     """Whether brackets and quotes are no more than punctuation, or nothing is known."""
     return language.ids[:1] == () or language.ids[0] in _PROSE
 
 
-def read(text: str, language: Language, state: State = State()) -> State:
+def read(text: str, language: Language, state: State) -> State:
     """The state behind a text that is read in `state`. Lines end with \\n."""
     signs, comments = _signs(language), dict(language.block_comments)
     stack, inside, faults = list(state.open), state.inside, state.faults

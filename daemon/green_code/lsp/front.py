@@ -33,7 +33,7 @@ from green_code.lsp.documents import Document, Encoding, Span, units_of, with_ne
 from green_code.lsp.explain import NOTHING_YET, TEXTS, explain, last_completion
 from green_code.lsp.gate import Decision, Gate
 from green_code.lsp.gate_features import OutcomeHistory, Place, features
-from green_code.lsp.insertion import Insertion, Refused, fit
+from green_code.lsp.insertion import Insertion, fit
 from green_code.lsp.open_document import OpenDocument
 from green_code.lsp.outcomes import Outcomes, Shown
 from green_code.lsp.retention import RetentionWatch
@@ -239,9 +239,7 @@ class Front:
         place = entry.place(cursor.line, cursor.index, suffix, self._debounce.interval, history)
         return replace(place, prefix=place.prefix + text, line=line, lines=place.lines + breaks)
 
-    def _show(
-        self, cursor: _Cursor, result: CompletionResult, fitted: Insertion, inputs: tuple[float, ...]
-    ) -> None:
+    def _show(self, cursor: _Cursor, result: CompletionResult, fitted: Insertion, inputs: tuple[float, ...]) -> None:
         """The editor shows a suggestion."""
         entry, params = cursor.entry, cursor.params
         shown = Shown(

@@ -122,9 +122,7 @@ class _Fitting:
         blanks = len(rest) - len(core)
         if not core:
             return
-        if any(self._is_level(place) for place in _places(core, text)):
-            yield Insertion(text, len(rest))
-        elif len(core) >= _LONG and core in text:
+        if any(map(self._is_level, _places(core, text))) or (len(core) >= _LONG and core in text):
             yield Insertion(text, len(rest))
         for length in range(min(len(core) - 1, len(text)), 0, -1):
             place = len(text) - length
@@ -213,9 +211,7 @@ class _Fitting:
             is_block = bool(own) and own[-1] == "{" and spot.has_braces and not quote
             if quote and text.endswith(quote):
                 text = text[: -len(quote)].rstrip()
-            elif text[-1] in OPENERS and not quote and not is_block:
-                text = text[:-1].rstrip()
-            elif own and not quote and not is_block and text[-1] in ",.=+-&|":
+            elif not quote and not is_block and (text[-1] in OPENERS or (own and text[-1] in ",.=+-&|")):
                 text = text[:-1].rstrip()
             else:
                 break

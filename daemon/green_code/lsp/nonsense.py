@@ -19,7 +19,9 @@ _DEFINES: Final = re.compile(
     r"\b(?:as|class|const|def|enum|fn|for|func|function|import|interface|let|mod|namespace|package|struct|trait|type|var)\s+\w*\Z"
 )
 _DECLARED: Final = re.compile(r"([\w>\]]+)(?:\s+[*&]*|[*&]+\s*)\w+\Z")
-_BEFORE_VALUES: Final = frozenset(["await", "case", "delete", "else", "go", "in", "new", "of", "return", "throw", "typeof", "yield"])
+_BEFORE_VALUES: Final = frozenset(
+    ["await", "case", "delete", "else", "go", "in", "new", "of", "return", "throw", "typeof", "yield"]
+)
 _RUN: Final = re.compile(r"(\d)\1{8,}|(\d)\2{6,}\Z")
 _SHORT_WORD: Final = 3
 _FINISHED: Final = 6

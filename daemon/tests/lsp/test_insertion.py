@@ -15,7 +15,9 @@ import pytest
 from green_code.lsp.documents import units_of
 from tests.lsp.test_front import Window, result
 
-CASES = [json.loads(line) for line in (Path(__file__).with_name("insertion_cases.jsonl")).read_text("utf-8").splitlines()]
+CASES = [
+    json.loads(line) for line in (Path(__file__).with_name("insertion_cases.jsonl")).read_text("utf-8").splitlines()
+]
 
 
 def after_tab(case: dict[str, Any], end: str = "\n") -> tuple[str, str | None]:
