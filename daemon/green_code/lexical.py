@@ -82,6 +82,8 @@ def read(text: str, language: Language, state: State) -> State:
     place = 0
     while sign := signs.search(text, place):
         written, place = sign.group(), sign.end()
+        if sign.lastgroup and not inside:
+            continue
         if inside:
             if written == inside:
                 inside = ""
@@ -138,4 +140,4 @@ def _signs(language: Language) -> re.Pattern[str]:
         fixed.add("${")
     one_sign = _ONE_SIGN.get(language.ids[0]) if language.ids else None
     longest_first = sorted(fixed, key=len, reverse=True)
-    return re.compile("|".join([r"\\[^\n]", *([one_sign] if one_sign else []), *map(re.escape, longest_first)]))
+    return re.compile("|".join([r"\\[^\n]", *([f"(?P<one>{one_sign})"] if one_sign else []), *map(re.escape, longest_first)]))

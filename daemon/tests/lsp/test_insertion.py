@@ -20,6 +20,12 @@ CASES = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def no_gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GREEN_CODE_BUNDLES", str(tmp_path))
+    monkeypatch.setenv("GREEN_CODE_DATA_DIR", str(tmp_path))
+
+
 def after_tab(case: dict[str, Any], end: str = "\n") -> tuple[str, str | None]:
     """The document, and the text that was inserted."""
     before, after = (case[name].replace("\n", end) for name in ("before", "after"))
