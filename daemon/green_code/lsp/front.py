@@ -50,9 +50,10 @@ _WAITING: Final[tuple[State, ...]] = ("starting", "loading")
 
 class Suggestion(CompletionResult):
     """A completion as it is inserted: its text takes the place of the next `replaced` units of the cursor's line, in the client's
-    encoding, which it contains."""
+    encoding, which it contains. `others`: the alternatives' texts, each with what it takes the place of."""
 
     replaced: int
+    others: list[tuple[str, int]]
 
 
 @dataclass(frozen=True)
@@ -196,9 +197,15 @@ class Front:
             if fitted is not None:
                 self._outcome = ("empty" if fitted.code == "empty" else "breaks_code", Detail(fitted.code, {}))
             return None
-        replaced = units_of(cursor.spot.after[: fitted.replaced], self.encoding)
-        suggestion = Suggestion(**{**result, "text": fitted.text}, replaced=replaced)  # type: ignore[typeddict-item]
-        self._show(cursor, suggestion, fitted, inputs)
+        after, left = cursor.spot.after, dict[str, Insertion]()
+        for each in (fitted, *(fit(text, cursor.spot) for text in result["alternatives"])):
+            if isinstance(each, Insertion):
+                left.setdefault(each.text + after[each.replaced :], each)
+        (text, replaced), *rest = (
+            (each.text, units_of(after[: each.replaced], self.encoding)) for each in left.values()
+        )
+        suggestion = Suggestion(**{**result, "text": text}, replaced=replaced, others=rest)  # type: ignore[typeddict-item]
+        self._show(cursor, suggestion, *left.values(), inputs=inputs)
         return suggestion
 
     def _cursor(self, uri: str, line: int, units: int, automatic: bool, list_open: bool) -> _Cursor | None:
@@ -239,7 +246,14 @@ class Front:
         place = entry.place(cursor.line, cursor.index, suffix, self._debounce.interval, history)
         return replace(place, prefix=place.prefix + text, line=line, lines=place.lines + breaks)
 
-    def _show(self, cursor: _Cursor, result: CompletionResult, fitted: Insertion, inputs: tuple[float, ...]) -> None:
+    def _show(
+        self,
+        cursor: _Cursor,
+        result: CompletionResult,
+        fitted: Insertion,
+        *others: Insertion,
+        inputs: tuple[float, ...],
+    ) -> None:
         """The editor shows a suggestion."""
         entry, params = cursor.entry, cursor.params
         shown = Shown(
@@ -250,6 +264,7 @@ class Front:
             prefix=params["prefix"],
             text=fitted.text,
             replaced=fitted.replaced,
+            others=tuple((other.text, other.replaced) for other in others),
             inputs=inputs,
             since=self._clock(),
         )
