@@ -185,11 +185,16 @@ def make_server() -> FrontServer:
         )
         if result is None:
             return types.InlineCompletionList(items=[])
-        arguments = [result["id"], len(result["text"])]
-        accept = types.Command(title="", command=messages.COMMAND_ACCEPTED, arguments=arguments)
-        here = types.Range(start=position, end=position)
-        item = types.InlineCompletionItem(insert_text=result["text"], range=here, command=accept)
-        return types.InlineCompletionList(items=[item])
+        row_id = result["id"]
+
+        def item(text: str, replaced: int) -> types.InlineCompletionItem:
+            accept = types.Command(title="", command=messages.COMMAND_ACCEPTED, arguments=[row_id, len(text)])
+            end = types.Position(position.line, position.character + replaced)
+            place = types.Range(start=position, end=end)
+            return types.InlineCompletionItem(insert_text=text, range=place, command=accept)
+
+        shown = [(result["text"], result["replaced"]), *result["others"]]
+        return types.InlineCompletionList(items=[item(text, replaced) for text, replaced in shown])
 
     @server.feature(messages.LSP_ACCEPTED)
     def accepted(params: Any) -> None:
