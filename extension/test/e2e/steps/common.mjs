@@ -1,6 +1,7 @@
 /** Shared by the steps: the visible figures, and code that a small model can continue. */
 import assert from 'node:assert/strict';
 
+import texts from '../../../l10n/texts.json' with { type: 'json' };
 import { until } from '../harness.mjs';
 import { greenCodeProcesses, kill } from '../processes.mjs';
 
@@ -9,16 +10,20 @@ export const ITEM = 'green-code.green-code.status';
 export const READY_MS = 600_000;
 export const COMPLETION_MS = 60_000;
 
+/** A text of the extension in English. A step uses it where the wording is not the point. */
+export const t = (id, values = {}) => texts[id].en.replace(/\{(\w+)\}/g, (placeholder, name) => values[name] ?? placeholder);
+export const title = (command) => `Green Code: ${t(`manifest.command.${command}`)}`;
+
 /** The figures of the status item, from its label for screen readers. */
 export async function figures({ workbench }) {
   const { text, label } = (await workbench.status(ITEM)) ?? { text: '', label: '' };
   const saved = /Today: (\u2212?)([\d.]+) (mJ|J|kJ) saved/.exec(label);
   const unit = { mJ: 0.001, J: 1, kJ: 1000 }[saved?.[3]];
-  const layers = /Last completion: ([\d.]+) of (\d+) layers/.exec(label);
+  const layers = /Last suggestion: ([\d.]+) of (\d+) layers/.exec(label);
   return {
     text,
     label,
-    completions: Number(/in (\d+) completions?,/.exec(label)?.[1] ?? 0),
+    completions: Number(/over (\d+) suggestions?,/.exec(label)?.[1] ?? 0),
     savedJoules: saved ? Number(saved[2]) * unit * (saved[1] ? -1 : 1) : null,
     layers: layers ? Number(layers[1]) : null,
     layersTotal: layers ? Number(layers[2]) : null,

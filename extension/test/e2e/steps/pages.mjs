@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import fs from 'node:fs';
 
 import { until } from '../harness.mjs';
-import { figures, ghostOrAsk, ITEM, ready, READY_MS, suggest, typeHead } from './common.mjs';
+import { figures, ghostOrAsk, ITEM, ready, READY_MS, suggest, t, title, typeHead } from './common.mjs';
 
 export const steps = [
   {
@@ -60,7 +60,7 @@ export const steps = [
         const shown = await workbench.webview('h1');
         try {
           const lead = await shown.locator('.lead').textContent({ timeout: 1000 });
-          return lead.includes('No completions today') && (await shown.locator('canvas').count()) === 0;
+          return lead.includes(t('report.nothingToday')) && (await shown.locator('canvas').count()) === 0;
         } catch {
           return false; // the page is being replaced
         }
@@ -82,10 +82,10 @@ export const steps = [
     },
   },
   {
-    name: 'Reset Gate says that it is done',
+    name: 'Forget What Was Learned says that it is done',
     run: async ({ workbench }) => {
-      await workbench.command('Green Code: Reset Gate');
-      await workbench.notification('The gate was reset').waitFor({ timeout: 15_000 });
+      await workbench.command(title('resetGate'));
+      await workbench.notification(t('commands.gateReset')).waitFor({ timeout: 15_000 });
       await workbench.dismissNotifications();
     },
   },
@@ -95,21 +95,21 @@ export const steps = [
       await workbench.command('Green Code: Diagnose');
       const line = workbench.page.locator('.monaco-editor[data-uri*="Diagnosis.txt"] .view-line', { hasText: /ok|warn|fail/ }).first();
       await line.waitFor({ timeout: READY_MS });
-      await workbench.notification('The diagnosis is open').locator('.monaco-button', { hasText: 'Copy' }).waitFor();
+      await workbench.notification(t('diagnose.done')).locator('.monaco-button', { hasText: 'Copy' }).waitFor();
       await workbench.dismissNotifications();
       return line.textContent();
     },
   },
   {
-    name: 'Toggle switches off and on again',
+    name: 'the switch turns suggestions off and on again',
     run: async (context) => {
       const { workbench } = context;
-      await workbench.command('Green Code: Toggle');
+      await workbench.command(title('toggle'));
       await until('Off', async () => (await figures(context)).text.endsWith('Off'));
       await typeHead(workbench);
       await assert.rejects(workbench.waitForGhost(2500), 'a suggestion although switched off');
       await workbench.type(' 0');
-      await workbench.command('Green Code: Toggle');
+      await workbench.command(title('toggle'));
       await ready(context);
       await suggest(context);
     },

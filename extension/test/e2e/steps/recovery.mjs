@@ -68,7 +68,7 @@ export const steps = [
     run: async (context) => {
       const { workbench, python } = context;
       workbench.writeSettings('Machine', { 'greenCode.pythonPath': '/no/such/python' });
-      await workbench.notification('cannot be started').waitFor({ timeout: 20_000 });
+      await workbench.notification('does not start').waitFor({ timeout: 20_000 });
       await until('error', async () => (await figures(context)).label.startsWith('Green Code. Error'));
       workbench.writeSettings('Machine', { 'greenCode.pythonPath': python });
       await ready(context);

@@ -5,7 +5,7 @@ import fs from 'node:fs';
 
 import { until } from '../harness.mjs';
 import { greenCodeProcesses, networkSockets, processesFrom } from '../processes.mjs';
-import { confirmSetUp, figures, ITEM, ready, storageOf, suggest } from './common.mjs';
+import { confirmSetUp, figures, ITEM, ready, storageOf, suggest, t } from './common.mjs';
 
 /** All packages come from the index, PyTorch and the model among them. */
 const REAL_SETUP_MS = 1_200_000;
@@ -58,7 +58,7 @@ export const steps = [
       const { workbench } = context;
       workbench.writeSettings('Machine', {});
       await until('Set up', async () => (await figures(context)).text.endsWith('Set up'));
-      await workbench.notification('needs its Python packages').waitFor({ timeout: 15_000 });
+      await workbench.notification(t('setUp.offer')).waitFor({ timeout: 15_000 });
       await workbench.page.locator(`[id="${ITEM}"] a`).first().click();
       const dialog = workbench.page.locator('.monaco-dialog-box');
       await dialog.waitFor();
@@ -77,7 +77,7 @@ export const steps = [
       const bundled = `${workbench.extensionFolder('green-code')}/bundled`;
       fs.rmSync(bundled, { recursive: true, force: true });
       await confirmSetUp(workbench);
-      await workbench.notification('contains no Python package').waitFor({ timeout: 20_000 });
+      await workbench.notification(t('setUp.noPackageInBuild')).waitFor({ timeout: 20_000 });
       await offersSetUp(context);
       await workbench.dismissNotifications();
       fs.mkdirSync(bundled);
@@ -105,13 +105,13 @@ export const steps = [
       }
       try {
         await confirmSetUp(workbench);
-        const toast = workbench.notification('Not enough disk space');
+        const toast = workbench.notification('Too little disk space');
         await toast.waitFor({ timeout: 20_000 });
-        const text = await toast.locator('.notification-list-item-message').textContent();
-        assert.ok(text.includes(`disk space in ${storage}: 0.0 GB free`) && text.includes('at least 2.0 GB'), text);
+        const message = await toast.locator('.notification-list-item-message').textContent();
+        assert.ok(message.includes(`disk space in ${storage}: 0.0 GB free`) && message.includes('at least 2.0 GB'), message);
         assert.deepEqual(environments(storage), []);
         await offersSetUp(context);
-        return text;
+        return message;
       } finally {
         execFileSync('umount', ['--lazy', storage]);
       }

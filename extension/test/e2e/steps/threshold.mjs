@@ -3,12 +3,12 @@ import assert from 'node:assert/strict';
 
 import { until } from '../harness.mjs';
 import { greenCodeProcesses } from '../processes.mjs';
-import { advanced, completeAndRead, slideTo } from './common.mjs';
+import { advanced, completeAndRead, slideTo, t, title } from './common.mjs';
 
 /** Opens the quick pick, and from its last entry the exit thresholds. */
 async function pickExitThreshold(workbench) {
-  await workbench.command('Green Code: Set Threshold (Quick Pick)');
-  await workbench.choose('Exit threshold', { title: 'Green Code: Suggestions' });
+  await workbench.command(title('setThresholdQuickPick'));
+  await workbench.choose(t('threshold.exitThresholdChoice'), { title: t('threshold.suggestionsTitle') });
 }
 
 const nameOf = (slider) => slider.evaluate((element) => element.labels[0].textContent);
@@ -17,7 +17,7 @@ export const steps = [
   {
     name: 'Set Threshold opens the stops, and Advanced the exit threshold',
     run: async ({ workbench, picture }) => {
-      await workbench.command('Green Code: Set Threshold');
+      await workbench.command(title('setThreshold'));
       const frame = await workbench.webview('#suggestions');
       await until('the slider shows the stop', async () => (await frame.locator('#stop').textContent()) === 'Balanced');
       assert.equal(await nameOf(frame.locator('#suggestions')), 'Suggestions');
@@ -25,7 +25,7 @@ export const steps = [
       await picture('stops');
       await advanced(workbench);
       await until('the slider shows the setting', async () => (await frame.locator('#value').textContent()) === '0.80');
-      assert.equal(await nameOf(frame.locator('#threshold')), 'Exit threshold');
+      assert.equal(await nameOf(frame.locator('#threshold')), t('threshold.exitThreshold'));
     },
   },
   {
@@ -37,12 +37,12 @@ export const steps = [
       await until('settings.json has sure', () => workbench.userSetting('greenCode.suggestions') === 'sure');
       assert.match(await slider.getAttribute('aria-valuetext'), /^Sure\. /);
       if (stub) {
-        assert.equal(await frame.locator('#comparison').textContent(), '5.0 times less energy per accepted character than asking always.');
+        assert.equal(await frame.locator('#comparison').textContent(), t('threshold.timesLess', { times: '5.0' }));
         assert.deepEqual(await frame.locator('#figures tr').first().locator('th, td').allTextContents(), ['Characters accepted', '42%', '23%']);
         assert.equal(await frame.locator('#outcomes .here').count(), 2);
       }
-      await workbench.command('Green Code: Set Threshold (Quick Pick)');
-      await workbench.choose('Balanced', { title: 'Green Code: Suggestions' });
+      await workbench.command(title('setThresholdQuickPick'));
+      await workbench.choose('Balanced', { title: t('threshold.suggestionsTitle') });
       await until('settings.json has balanced', () => workbench.userSetting('greenCode.suggestions') === 'balanced');
       await until('the slider follows', async () => (await frame.locator('#stop').textContent()) === 'Balanced');
     },
@@ -51,7 +51,7 @@ export const steps = [
     name: 'the view says that only fast decoding uses the threshold, and selects it',
     run: async ({ workbench }) => {
       const frame = await advanced(workbench);
-      await frame.locator('#no-effect', { hasText: 'Decoding is exact' }).waitFor();
+      await frame.locator('#no-effect', { hasText: t('threshold.onlyFast', { decoding: 'exact' }) }).waitFor();
       await frame.locator('#use-fast').click();
       await until('settings.json has fast decoding', () => workbench.userSetting('greenCode.decoding') === 'fast');
       await frame.locator('#no-effect').waitFor({ state: 'hidden' });
@@ -100,14 +100,14 @@ export const steps = [
       await saver.click();
       await until('settings.json has the preset', () => workbench.userSetting('greenCode.threshold') === 0.6);
       assert.equal(await saver.getAttribute('aria-pressed'), 'true');
-      const here = 'On held-out code with an empty cache: 30% energy saved, 94% of full-depth quality kept.';
+      const here = t('threshold.expected', { saving: '30%', quality: '94%' });
       assert.equal(await frame.locator('#here').textContent(), here);
       assert.equal(await frame.locator('#threshold').getAttribute('aria-valuetext'), `0.60. ${here}`);
       assert.equal(await frame.locator('#curve circle').count(), 5); // three thresholds, full depth, and the current value
       await pickExitThreshold(workbench);
-      await workbench.choose('Quality', { title: 'Green Code: Threshold' });
+      await workbench.choose(t('threshold.quality'), { title: t('threshold.title') });
       await until('settings.json has the other', () => workbench.userSetting('greenCode.threshold') === 0.95);
-      await frame.locator('#presets button[aria-pressed=true]', { hasText: 'Quality' }).waitFor();
+      await frame.locator('#presets button[aria-pressed=true]', { hasText: t('threshold.quality') }).waitFor();
     },
   },
   {
@@ -115,7 +115,7 @@ export const steps = [
     run: async ({ workbench }) => {
       const frame = await workbench.webview('#threshold');
       await pickExitThreshold(workbench);
-      await workbench.choose('Enter a number', { title: 'Green Code: Threshold' });
+      await workbench.choose('Enter a number', { title: t('threshold.title') });
       await workbench.enter('7', 'A number between');
       await workbench.page.locator('.quick-input-message', { hasText: 'outside the range' }).waitFor();
       await workbench.enter('0.75', 'outside the range');
@@ -128,7 +128,7 @@ export const steps = [
     run: async (context) => {
       const { workbench } = context;
       await pickExitThreshold(workbench);
-      await workbench.choose('Full depth', { title: 'Green Code: Threshold' });
+      await workbench.choose(t('common.fullDepth'), { title: t('threshold.title') });
       await until('settings.json has 1', () => workbench.userSetting('greenCode.threshold') === 1);
       const after = await completeAndRead(context);
       assert.equal(after.layers, after.layersTotal, after.label);

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import fs from 'node:fs';
 
 import { until } from '../harness.mjs';
-import { ask, COMPLETION_MS, figures, ghostOrAsk, ITEM, ready, suggest, typeHead } from './common.mjs';
+import { ask, COMPLETION_MS, figures, ghostOrAsk, ITEM, ready, suggest, t, typeHead } from './common.mjs';
 
 export const steps = [
   {
@@ -92,7 +92,7 @@ export const steps = [
         return now.completions > context.notes.before.completions ? now : null;
       });
       assert.notEqual(after.savedJoules, null, after.label);
-      assert.match(after.text, /% saved/);
+      assert.match(after.text, /% less energy/);
       return after.label;
     },
   },
@@ -100,11 +100,11 @@ export const steps = [
     name: 'the tooltip has the details',
     run: async ({ workbench, picture }) => {
       await workbench.page.locator(`[id="${ITEM}"] a`).first().hover();
-      const tooltip = workbench.page.locator('.monaco-hover', { hasText: 'Layers per token' });
+      const tooltip = workbench.page.locator('.monaco-hover', { hasText: t('status.session') });
       await tooltip.waitFor({ timeout: 10_000 });
       await picture('tooltip');
       const text = await tooltip.textContent();
-      for (const part of ['Today', 'Session', 'Last completion', 'Characters accepted', 'Suggestions: Balanced', 'Threshold 0.80', 'exact decoding', 'Energy Report']) {
+      for (const part of ['Today', 'Last suggestion', 'Characters accepted', 'Suggestions: Balanced', 'Mode: exact', 'Energy Report']) {
         assert.ok(text.includes(part), `no ${part} in ${text}`);
       }
       await workbench.page.mouse.move(600, 300);
