@@ -29,13 +29,15 @@ from green_code.link.messages import (
 from green_code.lsp import guards
 from green_code.lsp.ahead import Ahead
 from green_code.lsp.debounce import Debounce
-from green_code.lsp.documents import Document, Encoding, Span, with_newlines
+from green_code.lsp.documents import Document, Encoding, Span, units_of, with_newlines
 from green_code.lsp.explain import NOTHING_YET, TEXTS, explain, last_completion
 from green_code.lsp.gate import Decision, Gate
 from green_code.lsp.gate_features import OutcomeHistory, Place, features
+from green_code.lsp.insertion import Insertion, Refused, fit
 from green_code.lsp.open_document import OpenDocument
 from green_code.lsp.outcomes import Outcomes, Shown
 from green_code.lsp.retention import RetentionWatch
+from green_code.lsp.spot import Spot
 from green_code.lsp.supervisor import Supervisor
 from green_code.problems import Problem
 from green_code.report import Report
@@ -46,6 +48,13 @@ log = logging.getLogger(__name__)
 _WAITING: Final[tuple[State, ...]] = ("starting", "loading")
 
 
+class Suggestion(CompletionResult):
+    """A completion as it is inserted: its text takes the place of the next `replaced` units of the cursor's line, in the client's
+    encoding, which it contains."""
+
+    replaced: int
+
+
 @dataclass(frozen=True)
 class _Cursor:
     entry: OpenDocument
@@ -53,7 +62,7 @@ class _Cursor:
     index: int
     automatic: bool
     params: CompletionParams
-    before: str  # the line up to the cursor
+    spot: Spot  # as it was when the request came
     changes: int
 
 
@@ -146,7 +155,7 @@ class Front:
     # --- completions --------------------------------------------------------------------------------------
     async def complete(
         self, uri: str, line: int, units: int, automatic: bool, list_open: bool = False
-    ) -> CompletionResult | None:
+    ) -> Suggestion | None:
         """A completion for a cursor, or None; `explain` then says why.
 
         Args:
@@ -178,11 +187,16 @@ class Front:
             self._outcome = (problem.reason, str(problem))
             return None
         self._outcome = (result["reason"], "")
-        if not result["text"]:
+        fitted = fit(result["text"], cursor.spot) if result["text"] else None
+        if not isinstance(fitted, Insertion):
             self._gate.learn(inputs, taken=False)
+            if fitted is not None:
+                self._outcome = ("breaks_code", "")
             return None
-        self._show(cursor, result, inputs)
-        return result
+        replaced = units_of(cursor.spot.after[: fitted.replaced], self.encoding)
+        suggestion = Suggestion(**{**result, "text": fitted.text}, replaced=replaced)  # type: ignore[typeddict-item]
+        self._show(cursor, suggestion, fitted, inputs)
+        return suggestion
 
     def _cursor(self, uri: str, line: int, units: int, automatic: bool, list_open: bool) -> _Cursor | None:
         """The cursor's document and the request to send, or None if a guard refuses."""
@@ -202,7 +216,8 @@ class Front:
         if not params["prefix"].strip():
             self._outcome = ("no_context", "")
             return None
-        return _Cursor(entry, line, index, automatic, params, entry.document.lines[line][:index], entry.changes)
+        spot = Spot(entry.document.lines.copy(), line, index, entry.document.language, automatic)
+        return _Cursor(entry, line, index, automatic, params, spot, entry.changes)
 
     def _gate_open(self, cursor: _Cursor) -> Decision | None:
         """The gate's decision, or None if it does not ask."""
@@ -224,21 +239,27 @@ class Front:
         place = entry.place(cursor.line, cursor.index, suffix, self._debounce.interval, history)
         return replace(place, prefix=place.prefix + text, line=line, lines=place.lines + breaks)
 
-    def _show(self, cursor: _Cursor, result: CompletionResult, inputs: tuple[float, ...]) -> None:
+    def _show(
+        self, cursor: _Cursor, result: CompletionResult, fitted: Insertion, inputs: tuple[float, ...]
+    ) -> None:
         """The editor shows a suggestion."""
         entry, params = cursor.entry, cursor.params
         shown = Shown(
             row_id=result["id"],
             uri=entry.document.uri,
             line=cursor.line,
-            before=cursor.before,
+            before=cursor.spot.before,
             prefix=params["prefix"],
-            text=result["text"],
+            text=fitted.text,
+            replaced=fitted.replaced,
             inputs=inputs,
             since=self._clock(),
         )
         if self._outcomes.show(shown, is_current=entry.changes == cursor.changes):
             self._last = last_completion(params, result)
+        if fitted.replaced:
+            self._ahead.cancel()  # the text after the cursor will be another
+            return
         self._ahead.shown(
             params,
             result,

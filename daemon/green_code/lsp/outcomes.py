@@ -32,7 +32,8 @@ Position = tuple[int, int]
 class Shown:
     """A suggestion that was shown at the end of `prefix`, where line `line` begins with `before`.
 
-    The document has its first `at` characters; `counted` is the most that were ever typed or accepted.
+    It takes the place of the next `replaced` characters there, which it contains. The document has its first `at` characters;
+    `counted` is the most that were ever typed or accepted.
     """
 
     row_id: str
@@ -43,6 +44,7 @@ class Shown:
     text: str
     inputs: tuple[float, ...]  # the gate's, when it was asked for
     since: float
+    replaced: int = 0
     at: int = 0
     counted: int = 0
     ended_by_one: bool = False  # its last character came alone
@@ -101,6 +103,7 @@ class Outcomes:
         if not is_new:
             typed = new.prefix[len(shown.prefix) :]
             shown.line, shown.at, shown.text = new.line - typed.count("\n"), len(typed), typed + new.text
+            shown.replaced = new.replaced
             if self._visible is not shown:
                 shown.since = new.since
         self._visible = shown
@@ -144,7 +147,8 @@ class Outcomes:
             if not agrees or end < here or (end > here and not typed):
                 self._end(now)
                 return
-            self._agree(shown, at, typed, is_insertion=start == end, now=now)
+            accepts = shown.replaced > 0 and end == (here[0], here[1] + shown.replaced) and shown.text[at:] == typed
+            self._agree(shown, at, typed, is_insertion=start == end or accepts, now=now)
 
     def close_document(self, uri: str) -> None:
         """A document was closed or replaced; what would have become of its suggestion is unknown."""
@@ -167,6 +171,8 @@ class Outcomes:
     def _accepted(self, shown: Shown, counted: int, now: float) -> None:
         if (more := counted - shown.counted) > 0:
             shown.counted = counted
+            if counted == len(shown.text):
+                more = max(1, more - shown.replaced)  # those were there before
             self._on_accepted(shown, more)
             self._outcome(shown, True, now)
 

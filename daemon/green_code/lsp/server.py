@@ -187,8 +187,9 @@ def make_server() -> FrontServer:
             return types.InlineCompletionList(items=[])
         arguments = [result["id"], len(result["text"])]
         accept = types.Command(title="", command=messages.COMMAND_ACCEPTED, arguments=arguments)
-        here = types.Range(start=position, end=position)
-        item = types.InlineCompletionItem(insert_text=result["text"], range=here, command=accept)
+        end = types.Position(position.line, position.character + result["replaced"])
+        place = types.Range(start=position, end=end)
+        item = types.InlineCompletionItem(insert_text=result["text"], range=place, command=accept)
         return types.InlineCompletionList(items=[item])
 
     @server.feature(messages.LSP_ACCEPTED)

@@ -43,21 +43,24 @@ def test_what_does_not_agree_goes_to_the_engine() -> None:
     assert left(recent, "return ") is None
 
 
-def test_the_rest_ends_before_what_the_editor_has_closed() -> None:
+def test_brackets_and_quotes_that_the_editor_closes_or_that_are_typed_over_are_no_difference() -> None:
     recent = TypeThrough()
     recent.add(params("x = "), {**ANSWER, "text": 'f(a[0], "b c") + 1'})
-    assert left(recent, "x = f(", suffix=")\nx") == 'a[0], "b c"'
-    assert left(recent, "x = f(a[", suffix="])\nx") is None  # two closed at once: the engine is made
-    assert left(recent, 'x = f(a[0], "', suffix='"\nx') == "b c"
+    assert left(recent, "x = f(", suffix=")\nx") == 'a[0], "b c") + 1'
+    assert left(recent, "x = f(a[", suffix="])\nx") == '0], "b c") + 1'
+    assert left(recent, 'x = f(a[0], "', suffix='")\nx') == 'b c") + 1'
     assert left(recent, "x = f(a", suffix=")\ny") is None  # another text after that
-    assert left(recent, "x = f(", suffix="]\nx") is None
+    assert left(recent, "x = f(", suffix="]\nx") is None  # never opened
+    recent.add(params("y = f(", suffix=")\nx"), {**ANSWER, "text": "a) + 1"})
+    assert left(recent, "y = f(a)") == " + 1"
+    assert left(recent, "y = f(a") is None  # the bracket was deleted
 
 
 def test_the_text_after_the_cursor_may_be_cut() -> None:
     """The front sends so many characters of it: with a bracket before them, one less of the others."""
     recent = TypeThrough()
     recent.add(params("x = ", suffix="\nabcdef"), {**ANSWER, "text": "f(a)"})
-    assert left(recent, "x = f(", suffix=")\nabcde") == "a"
+    assert left(recent, "x = f(", suffix=")\nabcde") == "a)"
 
 
 def test_other_settings_need_the_engine() -> None:
