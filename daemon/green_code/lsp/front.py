@@ -29,6 +29,7 @@ from green_code.link.messages import (
 from green_code.lsp import guards
 from green_code.lsp.ahead import Ahead
 from green_code.lsp.debounce import Debounce
+from green_code.lsp.dismissed import Dismissed
 from green_code.lsp.documents import Document, Encoding, Span, units_of, with_newlines
 from green_code.lsp.explain import NOTHING_YET, TEXTS, explain, last_completion
 from green_code.lsp.gate import Decision, Gate
@@ -98,6 +99,7 @@ class Front:
         self._gate = Gate(chance or random.Random(), warn, clock)
         self._outcomes = Outcomes(self._characters_accepted, self._outcome_known, lambda shown: self._ahead.cancel())
         self._history = OutcomeHistory()
+        self._dismissed = Dismissed()
         self._ahead = Ahead(self._supervisor.complete, self._on_battery)
         self._engine = StatusMessage(state="starting", message="No engine yet", progress=None, reason=None)
         self._shown: StatusMessage | None = None
@@ -146,6 +148,7 @@ class Front:
             entry.syntax.follow(edit)
             self._retention.follow(uri, edit)
             self._outcomes.change(uri, start, end, with_newlines(text), edit, now)
+            self._dismissed.follow(uri, edit)
 
     def close_document(self, uri: str) -> None:
         """A document was closed."""
@@ -170,8 +173,7 @@ class Front:
             if result is None:
                 if (decision := self._gate_open(cursor)) is None:
                     return None
-                if automatic and await self._overtaken(cursor):
-                    self._outcome = ("superseded", "")
+                if automatic and await self._overtaken(cursor, self._debounce.wait_seconds(self._clock())):
                     return None
                 inputs = decision.inputs
                 cursor = replace(cursor, params={**cursor.params, "place": list(inputs)})
@@ -179,6 +181,10 @@ class Front:
                 result = await self._supervisor.complete(cursor.params)
                 if result["text"]:
                     cursor.entry.recent.add(cursor.params, result)
+            if automatic and result["text"] and not self._outcomes.is_visible(result["id"]):
+                held = self._debounce.held_seconds(self._clock(), result["confidence"])
+                if held > 0 and await self._overtaken(cursor, held):
+                    return None
         except asyncio.CancelledError:
             waiting = self._engine["state"] in _WAITING
             self._outcome = ("engine_starting", self._engine["message"]) if waiting else ("cancelled", "")
@@ -192,6 +198,9 @@ class Front:
             self._gate.learn(inputs, taken=False)
             if fitted is not None:
                 self._outcome = ("breaks_code", "")
+            return None
+        if automatic and self._dismissed.has(uri, cursor.line, cursor.spot.before, fitted.text):
+            self._outcome = ("dismissed", "")
             return None
         replaced = units_of(cursor.spot.after[: fitted.replaced], self.encoding)
         suggestion = Suggestion(**{**result, "text": fitted.text}, replaced=replaced)  # type: ignore[typeddict-item]
@@ -268,18 +277,30 @@ class Front:
             keep=entry.recent.add,
         )
 
-    async def _overtaken(self, cursor: _Cursor) -> bool:
-        """Wait for the debounce; whether the document or the settings changed meanwhile."""
+    async def _overtaken(self, cursor: _Cursor, seconds: float) -> bool:
+        """Wait; whether the document or the settings changed meanwhile, which is the outcome then."""
         entry, settings = cursor.entry, self.settings
-        if (seconds := self._debounce.wait_seconds(self._clock())) > 0:
+        if seconds > 0:
             await asyncio.sleep(seconds)
         is_open = self._open.get(entry.document.uri) is entry
-        return entry.changes != cursor.changes or not is_open or self.settings is not settings
+        if entry.changes == cursor.changes and is_open and self.settings is settings:
+            return False
+        self._outcome = ("superseded", "")
+        return True
 
     # --- what becomes of suggestions ----------------------------------------------------------------------
     def accepted(self, row_id: str, characters: int | None = None) -> None:
         """The user accepted a suggestion: so many characters of it, or all that is left."""
         self._outcomes.accept(row_id, characters, self._clock())
+
+    def dismissed(self) -> None:
+        """The user pressed Escape on the visible suggestion."""
+        if (shown := self._outcomes.dismiss(self._clock())) is not None:
+            self._reject(shown, by_hand=True)
+
+    def _reject(self, shown: Shown, by_hand: bool = False) -> None:
+        before = (shown.before + shown.text[: shown.at]).rpartition("\n")[2]
+        self._dismissed.add(shown.uri, shown.position(shown.at)[0], before, shown.text[shown.at :], by_hand)
 
     def _characters_accepted(self, shown: Shown, characters: int) -> None:
         self._supervisor.accepted(shown.row_id, characters)
@@ -288,6 +309,8 @@ class Front:
     def _outcome_known(self, shown: Shown, taken: bool, now: float) -> None:
         self._gate.learn(shown.inputs, taken)
         self._history.record(shown.uri, shown.line, shown.prefix, taken, now)
+        if not taken:
+            self._reject(shown)
 
     async def reset_gate(self) -> bool:
         """Forget what the gate has learned about this user; returns whether there was anything.

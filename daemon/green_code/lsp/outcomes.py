@@ -125,6 +125,14 @@ class Outcomes:
         if shown.counted >= len(shown.text) and self._visible is shown:
             self._visible = None
 
+    def dismiss(self, now: float) -> Shown | None:
+        """The user rejected the visible suggestion by a key; returns it."""
+        shown, self._visible = self._visible, None
+        if shown is not None:
+            self._outcome(shown, False, now)
+            self._on_gone(shown)
+        return shown
+
     def change(self, uri: str, start: Position, end: Position, text: str, edit: Edit, now: float) -> None:
         """The text between two positions was replaced.
 

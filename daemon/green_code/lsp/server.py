@@ -199,6 +199,10 @@ def make_server() -> FrontServer:
             characters = values.get("characters")
             server.front.accepted(values["id"], characters if type(characters) is int else None)
 
+    @server.feature(messages.LSP_DISMISSED)
+    def dismissed(params: Any) -> None:
+        server.front.dismissed()
+
     @server.feature(messages.LSP_EXPLAIN)
     def explain(params: Any) -> Any:
         return server.front.explain()
