@@ -38,6 +38,7 @@ from green_code.lsp.insertion import Insertion, Refused, fit
 from green_code.lsp.open_document import OpenDocument
 from green_code.lsp.outcomes import Outcomes, Shown
 from green_code.lsp.retention import RetentionWatch
+from green_code.lsp.selected_entry import SETTLED_SECONDS, SelectedEntry
 from green_code.lsp.spot import Spot
 from green_code.lsp.supervisor import Supervisor
 from green_code.problems import Problem
@@ -65,6 +66,7 @@ class _Cursor:
     params: CompletionParams
     spot: Spot  # as it was when the request came
     changes: int
+    beside_list: bool  # behind an entry that is not in the document
 
 
 class Front:
@@ -100,6 +102,7 @@ class Front:
         self._outcomes = Outcomes(self._characters_accepted, self._outcome_known, lambda shown: self._ahead.cancel())
         self._history = OutcomeHistory()
         self._dismissed = Dismissed()
+        self._current: tuple[Suggestion, str] | None = None  # the last one that was shown, and the text after the cursor there
         self._ahead = Ahead(self._supervisor.complete, self._on_battery)
         self._engine = StatusMessage(state="starting", message="No engine yet", progress=None, reason=None)
         self._shown: StatusMessage | None = None
@@ -117,6 +120,7 @@ class Front:
         self.settings, problems = parse_settings(values)
         self._gate.configure(self.settings)
         self._ahead.cancel()
+        self._current = None
         self._show_status()
         malformed = [glob for glob in self.settings.excluded_files if compile_glob(glob) is None]
         return problems + [
@@ -157,23 +161,27 @@ class Front:
 
     # --- completions --------------------------------------------------------------------------------------
     async def complete(
-        self, uri: str, line: int, units: int, automatic: bool, list_open: bool = False
+        self, uri: str, line: int, units: int, automatic: bool, selected: SelectedEntry | None = None
     ) -> Suggestion | None:
         """A completion for a cursor, or None; `explain` then says why.
 
         Args:
             automatic: the editor sent the request by itself.
-            list_open: the editor shows its own list of completions.
+            selected: of the editor's own list of completions. The suggestion goes on behind its text.
         """
-        if (cursor := self._cursor(uri, line, units, automatic, list_open)) is None:
+        if (cursor := self._cursor(uri, line, units, automatic, selected)) is None:
             return None
+        if (visible := self._visible(cursor)) is not None:
+            self._show(cursor, visible, Insertion(visible["text"], visible["replaced"]), ())
+            return visible
         inputs: tuple[float, ...] = ()
         try:
             result = cursor.entry.recent.find(cursor.params) or await self._ahead.answer(cursor.params)
             if result is None:
                 if (decision := self._gate_open(cursor)) is None:
                     return None
-                if automatic and await self._overtaken(cursor, self._debounce.wait_seconds(self._clock())):
+                wait = self._debounce.wait_seconds(self._clock()) if selected is None else SETTLED_SECONDS
+                if automatic and await self._overtaken(cursor, wait):
                     return None
                 inputs = decision.inputs
                 cursor = replace(cursor, params={**cursor.params, "place": list(inputs)})
@@ -204,29 +212,43 @@ class Front:
             return None
         replaced = units_of(cursor.spot.after[: fitted.replaced], self.encoding)
         suggestion = Suggestion(**{**result, "text": fitted.text}, replaced=replaced)  # type: ignore[typeddict-item]
+        self._current = None if cursor.beside_list else (suggestion, cursor.params["suffix"])
         self._show(cursor, suggestion, fitted, inputs)
         return suggestion
 
-    def _cursor(self, uri: str, line: int, units: int, automatic: bool, list_open: bool) -> _Cursor | None:
+    def _cursor(
+        self, uri: str, line: int, units: int, automatic: bool, selected: SelectedEntry | None
+    ) -> _Cursor | None:
         """The cursor's document and the request to send, or None if a guard refuses."""
         entry = self._open.get(uri)
         if entry is None:
             self._outcome = ("filtered", "The editor has not opened this document for Green Code.")
             return None
         line, index = entry.document.locate(line, units)
+        inserted = selected.inserted(entry.document, line, index) if selected is not None else None
+        lines, index = inserted or (entry.document.lines.copy(), index)
+        is_hidden = selected is not None and inserted is None
         situation = entry.situation(
-            line, index, self.settings, self.workspace_folders, automatic, list_open, self._on_battery
+            lines, line, index, self.settings, self.workspace_folders, automatic, is_hidden, self._on_battery
         )
         if (refused := guards.first_refusal(situation)) is not None:
             self._show_status()
             self._outcome = (refused.reason, refused.message)
             return None
-        params = entry.params(line, index, self.settings, automatic)
+        params = entry.params(lines, line, index, self.settings, automatic)
         if not params["prefix"].strip():
             self._outcome = ("no_context", "")
             return None
-        spot = Spot(entry.document.lines.copy(), line, index, entry.document.language, automatic)
-        return _Cursor(entry, line, index, automatic, params, spot, entry.changes)
+        spot = Spot(lines, line, index, entry.document.language, automatic)
+        return _Cursor(entry, line, index, automatic, params, spot, entry.changes, selected is not None)
+
+    def _visible(self, cursor: _Cursor) -> Suggestion | None:
+        """The rest of what is shown. It stays while the text agrees with it, whatever would be shown without it."""
+        if self._current is None or not cursor.automatic or cursor.beside_list:
+            return None
+        shown, suffix = self._current
+        rest = self._outcomes.rest(shown["id"], cursor.entry.document.uri, (cursor.line, cursor.index))
+        return {**shown, "text": rest} if rest.strip() and suffix == cursor.params["suffix"] else None
 
     def _gate_open(self, cursor: _Cursor) -> Decision | None:
         """The gate's decision, or None if it does not ask."""
@@ -245,7 +267,7 @@ class Front:
         entry, suffix, breaks = cursor.entry, cursor.params["suffix"], text.count("\n")
         line = cursor.line + breaks
         history = self._history.at(entry.document.uri, line, cursor.params["prefix"] + text, self._clock())
-        place = entry.place(cursor.line, cursor.index, suffix, self._debounce.interval, history)
+        place = entry.place(cursor.spot.lines, cursor.line, cursor.index, suffix, self._debounce.interval, history)
         return replace(place, prefix=place.prefix + text, line=line, lines=place.lines + breaks)
 
     def _show(
@@ -264,8 +286,10 @@ class Front:
             inputs=inputs,
             since=self._clock(),
         )
-        if self._outcomes.show(shown, is_current=entry.changes == cursor.changes):
+        if self._outcomes.show(shown, is_current=entry.changes == cursor.changes and not cursor.beside_list):
             self._last = last_completion(params, result)
+        if cursor.beside_list:
+            return
         if fitted.replaced:
             self._ahead.cancel()  # the text after the cursor will be another
             return
@@ -363,6 +387,7 @@ class Front:
         if "busy" not in (before, status["state"]):
             for entry in self._open.values():
                 entry.recent.clear()
+            self._current = None
         self._show_status()
 
     def _show_status(self) -> None:

@@ -34,6 +34,7 @@ class OpenDocument:
 
     def situation(
         self,
+        lines: Sequence[str],
         line: int,
         index: int,
         settings: Settings,
@@ -42,9 +43,9 @@ class OpenDocument:
         list_open: bool,
         on_battery: Callable[[], bool],
     ) -> Situation:
-        """What the guards check."""
+        """What the guards check at a cursor in the document's lines, or in lines that it would have."""
         document = self.document
-        text = document.lines[line].rstrip("\r\n")
+        text = lines[line].rstrip("\r\n")
         return Situation(
             settings=settings.of_language(document.language),
             language=document.language,
@@ -57,12 +58,14 @@ class OpenDocument:
             characters=document.characters,
             nul_characters=document.nul_characters,
             on_battery=on_battery,
-            inside=lambda: self.syntax.kind_at(document.language, document.lines, line, index),
+            inside=lambda: self.syntax.kind_at(document.language, lines, line, index),
         )
 
-    def params(self, line: int, index: int, settings: Settings, automatic: bool) -> CompletionParams:
+    def params(
+        self, lines: Sequence[str], line: int, index: int, settings: Settings, automatic: bool
+    ) -> CompletionParams:
         """The request for the engine. One by hand has no stop, so it gives the full length."""
-        prompt = self.window.prompt(self.document.lines, line, index, settings.max_prompt_tokens)
+        prompt = self.window.prompt(lines, line, index, settings.max_prompt_tokens)
         return CompletionParams(
             session=f"{os.getpid()}:{self.document.uri}",
             prefix=prompt.prefix,
@@ -81,9 +84,10 @@ class OpenDocument:
             place=[],
         )
 
-    def place(self, line: int, index: int, suffix: str, pause_seconds: float, history: History) -> Place:
+    def place(
+        self, lines: Sequence[str], line: int, index: int, suffix: str, pause_seconds: float, history: History
+    ) -> Place:
         """What the gate sees."""
-        lines = self.document.lines
         parts, characters, first = [lines[line][:index]], index, line
         while first > 0 and characters < LOOKED_BACK:
             first -= 1

@@ -83,6 +83,13 @@ class Outcomes:
         """Whether the text still agrees with this suggestion."""
         return self._visible is not None and self._visible.row_id == row_id
 
+    def rest(self, row_id: str, uri: str, here: Position) -> str:
+        """What is left of this suggestion behind a position, if it is visible there; else nothing."""
+        shown = self._visible
+        if shown is None or shown.row_id != row_id or shown.uri != uri or shown.position(shown.at) != here:
+            return ""
+        return shown.text[shown.at :]
+
     def show(self, new: Shown, is_current: bool = True) -> bool:
         """A suggestion, or the rest of one, is shown; returns whether it is a new one.
 

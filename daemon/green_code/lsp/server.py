@@ -24,6 +24,7 @@ from green_code.link import messages
 from green_code.link.messages import StatusMessage, WindowEnergy
 from green_code.lsp.documents import Encoding, Span
 from green_code.lsp.front import Front
+from green_code.lsp.selected_entry import SelectedEntry
 from green_code.problems import Problem
 
 log = logging.getLogger(__name__)
@@ -178,18 +179,21 @@ def make_server() -> FrontServer:
     @server.feature(types.TEXT_DOCUMENT_INLINE_COMPLETION, types.InlineCompletionOptions())
     async def inline_completion(params: types.InlineCompletionParams) -> types.InlineCompletionList:
         automatic = params.context.trigger_kind == types.InlineCompletionTriggerKind.Automatic
+        start = end = params.position
+        selected, text = None, ""
+        if (info := params.context.selected_completion_info) is not None:
+            start, end, text = info.range.start, info.range.end, info.text
+            selected = SelectedEntry(text, Span(start.line, start.character, end.line, end.character))
         position = params.position
-        list_open = params.context.selected_completion_info is not None
         result = await server.front.complete(
-            params.text_document.uri, position.line, position.character, automatic, list_open
+            params.text_document.uri, position.line, position.character, automatic, selected
         )
         if result is None:
             return types.InlineCompletionList(items=[])
         arguments = [result["id"], len(result["text"])]
         accept = types.Command(title="", command=messages.COMMAND_ACCEPTED, arguments=arguments)
-        end = types.Position(position.line, position.character + result["replaced"])
-        place = types.Range(start=position, end=end)
-        item = types.InlineCompletionItem(insert_text=result["text"], range=place, command=accept)
+        place = types.Range(start, types.Position(end.line, end.character + result["replaced"]))
+        item = types.InlineCompletionItem(insert_text=text + result["text"], range=place, command=accept)
         return types.InlineCompletionList(items=[item])
 
     @server.feature(messages.LSP_ACCEPTED)
