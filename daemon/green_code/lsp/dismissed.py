@@ -64,4 +64,3 @@ class Dismissed:
         if self._line != (uri, line):
             self._line = uri, line
             self._rejected.clear()
-

@@ -34,8 +34,9 @@ from green_code.lsp.documents import Document, Encoding, Span, units_of, with_ne
 from green_code.lsp.explain import NOTHING_YET, TEXTS, explain, last_completion
 from green_code.lsp.gate import Decision, Gate
 from green_code.lsp.gate_features import OutcomeHistory, Place, features
-from green_code.lsp.insertion import Insertion, Refused, fit
+from green_code.lsp.insertion import Insertion, fit
 from green_code.lsp.open_document import OpenDocument
+from green_code.lsp.open_documents import OpenDocuments
 from green_code.lsp.outcomes import Outcomes, Shown
 from green_code.lsp.retention import RetentionWatch
 from green_code.lsp.selected_entry import SETTLED_SECONDS, SelectedEntry
@@ -96,13 +97,15 @@ class Front:
         self._send_energy = send_energy
         self._supervisor = supervisor(self._engine_status, self._engine_energy)
         self._on_battery = on_battery or Battery()
-        self._open: dict[str, OpenDocument] = {}
-        self._retention = RetentionWatch(self._lines_of, self._supervisor.retained)
+        self.documents = OpenDocuments()
+        self._retention = RetentionWatch(self.documents.lines_of, self._supervisor.retained)
         self._gate = Gate(chance or random.Random(), warn, clock)
         self._outcomes = Outcomes(self._characters_accepted, self._outcome_known, lambda shown: self._ahead.cancel())
         self._history = OutcomeHistory()
         self._dismissed = Dismissed()
-        self._current: tuple[Suggestion, str] | None = None  # the last one that was shown, and the text after the cursor there
+        self._current: tuple[Suggestion, str] | None = (
+            None  # the last one that was shown, and the text after the cursor there
+        )
         self._ahead = Ahead(self._supervisor.complete, self._on_battery)
         self._engine = StatusMessage(state="starting", message="No engine yet", progress=None, reason=None)
         self._shown: StatusMessage | None = None
@@ -129,11 +132,11 @@ class Front:
 
     def open(self, uri: str, language: str, text: str) -> None:
         """A document was opened."""
-        self._open[uri] = OpenDocument(Document(uri, language, text, self.encoding))
+        self.documents.open(Document(uri, language, text, self.encoding))
 
     def change(self, uri: str, span: Span | None, text: str) -> None:
         """A range of a document, or all of it, was replaced."""
-        if (entry := self._open.get(uri)) is None:
+        if (entry := self.documents.get(uri)) is None:
             log.warning("a change of a document that is not open")
             return
         entry.changes += 1
@@ -141,22 +144,20 @@ class Front:
         document = entry.document
         if span is None:
             document.replace(text)
-            entry.window.forget()
-            entry.syntax.forget()
+            entry.forget()
             self._outcomes.close_document(uri)
         else:
             start = document.locate(span.start_line, span.start_units)
             end = document.locate(span.end_line, span.end_units)
             edit = document.apply(span, text)
-            entry.window.follow(edit)
-            entry.syntax.follow(edit)
+            entry.follow(edit)
             self._retention.follow(uri, edit)
             self._outcomes.change(uri, start, end, with_newlines(text), edit, now)
             self._dismissed.follow(uri, edit)
 
     def close_document(self, uri: str) -> None:
         """A document was closed."""
-        self._open.pop(uri, None)
+        self.documents.close(uri)
         self._outcomes.close_document(uri)
 
     # --- completions --------------------------------------------------------------------------------------
@@ -212,7 +213,8 @@ class Front:
             return None
         replaced = units_of(cursor.spot.after[: fitted.replaced], self.encoding)
         suggestion = Suggestion(**{**result, "text": fitted.text}, replaced=replaced)  # type: ignore[typeddict-item]
-        self._current = None if cursor.beside_list else (suggestion, cursor.params["suffix"])
+        stays = not cursor.beside_list and result["reason"] != "budget"  # which may give more the next time
+        self._current = (suggestion, cursor.params["suffix"]) if stays else None
         self._show(cursor, suggestion, fitted, inputs)
         return suggestion
 
@@ -220,7 +222,7 @@ class Front:
         self, uri: str, line: int, units: int, automatic: bool, selected: SelectedEntry | None
     ) -> _Cursor | None:
         """The cursor's document and the request to send, or None if a guard refuses."""
-        entry = self._open.get(uri)
+        entry = self.documents.get(uri)
         if entry is None:
             self._outcome = ("filtered", "The editor has not opened this document for Green Code.")
             return None
@@ -270,9 +272,7 @@ class Front:
         place = entry.place(cursor.spot.lines, cursor.line, cursor.index, suffix, self._debounce.interval, history)
         return replace(place, prefix=place.prefix + text, line=line, lines=place.lines + breaks)
 
-    def _show(
-        self, cursor: _Cursor, result: CompletionResult, fitted: Insertion, inputs: tuple[float, ...]
-    ) -> None:
+    def _show(self, cursor: _Cursor, result: CompletionResult, fitted: Insertion, inputs: tuple[float, ...]) -> None:
         """The editor shows a suggestion."""
         entry, params = cursor.entry, cursor.params
         shown = Shown(
@@ -306,7 +306,7 @@ class Front:
         entry, settings = cursor.entry, self.settings
         if seconds > 0:
             await asyncio.sleep(seconds)
-        is_open = self._open.get(entry.document.uri) is entry
+        is_open = self.documents.get(entry.document.uri) is entry
         if entry.changes == cursor.changes and is_open and self.settings is settings:
             return False
         self._outcome = ("superseded", "")
@@ -374,9 +374,6 @@ class Front:
         self._gate.close()
         await self._supervisor.close()
 
-    def _lines_of(self, uri: str) -> list[str] | None:
-        return entry.document.lines if (entry := self._open.get(uri)) is not None else None
-
     # --- status and energy --------------------------------------------------------------------------------
     def _engine_energy(self, energy: EnergyMessage) -> None:
         self._send_energy(WindowEnergy(**energy, on_battery=self._on_battery()))
@@ -385,7 +382,7 @@ class Front:
         before, self._engine = self._engine["state"], status
         # Perhaps another engine, model or bundle, which may give other completions. "busy" comes with every completion.
         if "busy" not in (before, status["state"]):
-            for entry in self._open.values():
+            for entry in self.documents:
                 entry.recent.clear()
             self._current = None
         self._show_status()

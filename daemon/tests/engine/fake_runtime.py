@@ -33,6 +33,7 @@ def completion_params(prefix: str = "x = 1", session: str = "a", **changes: Any)
         "max_lines": 1,
         "max_prompt_tokens": 512,
         "stop": 0.0,
+        "alternatives": 0,
         "place": [],
     }
     return {**params, **changes}  # type: ignore[typeddict-item]
@@ -46,6 +47,8 @@ def result_for(params: CompletionParams, text: str = " + 1", reason: str = "end_
         tokens=2,
         token_texts=[" +", " 1"],
         exits=[6, 12],
+        drafts=["exit", ""],
+        passes=1,
         layers_run=18,
         layers_total=18,
         prompt_tokens=len(params["prefix"]),
@@ -59,6 +62,7 @@ def result_for(params: CompletionParams, text: str = " + 1", reason: str = "end_
         cpu_seconds=0.01,
         reason=reason,
         confidence=0.7,
+        alternatives=[],
     )
 
 

@@ -167,7 +167,10 @@ def test_explanations_follow_the_last_request() -> None:
     assert window.complete(0, 6)
     explanation = window.front.explain()
     assert explanation["reason"] == "closing_bracket" and explanation["last"] is not None
-    assert explanation["last"]["tokens"] == [{"text": "1", "layers": 6}, {"text": ")", "layers": 12}]
+    assert explanation["last"]["tokens"] == [
+        {"text": "1", "layers": 6, "draft": "exit"},
+        {"text": ")", "layers": 12, "draft": ""},
+    ]
     assert window.complete(1, 4) is None and window.reason()[0] == "empty"
     assert window.complete(1, 4) is None and window.reason() == ("model_missing", "Not installed. Install it.")
     assert window.front.explain()["last"] is not None, "the last completion stays"
@@ -196,7 +199,7 @@ def test_comments_and_strings_are_left_out_language_by_language() -> None:
 def test_typing_along_a_suggestion_needs_no_engine() -> None:
     window = Window()
     window.front.open(URI, "python", "print(\n")
-    window.engine.answers = [result("first, second)"), result("f)")]
+    window.engine.answers = [result("first, second)"), result("f)", row_id="another")]
     assert window.complete(0, 6)["text"] == "first, second)"
     for n, letter in enumerate("fir"):
         window.front.change(URI, Span(0, 6 + n, 0, 6 + n), letter)
