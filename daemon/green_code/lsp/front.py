@@ -31,7 +31,7 @@ from green_code.lsp.ahead import Ahead
 from green_code.lsp.debounce import Debounce
 from green_code.lsp.dismissed import Dismissed
 from green_code.lsp.documents import Document, Encoding, Span, units_of, with_newlines
-from green_code.lsp.explain import NOTHING_YET, TEXTS, explain, last_completion
+from green_code.lsp.explain import NOTHING_YET, TEXTS, Asked, Detail, explain, last_completion
 from green_code.lsp.gate import Decision, Gate
 from green_code.lsp.gate_features import OutcomeHistory, Place, features
 from green_code.lsp.insertion import Insertion, fit
@@ -110,8 +110,10 @@ class Front:
         self._engine = StatusMessage(state="starting", message="No engine yet", progress=None, reason=None)
         self._shown: StatusMessage | None = None
         self._begun = False
-        self._outcome: tuple[str, str] = ("empty", TEXTS[NOTHING_YET].sentence)
+        self._outcome: tuple[str, Detail | str] = ("empty", Detail(NOTHING_YET, {}))
+        self._asked: tuple[str, float] | None = None  # the last request: its document and when
         self._last: LastCompletion | None = None
+        self._told_shown = ""
         self.settings = default_settings()
         self._gate.configure(self.settings)
         self.encoding: Encoding = "utf-16"
@@ -170,6 +172,7 @@ class Front:
             automatic: the editor sent the request by itself.
             selected: of the editor's own list of completions. The suggestion goes on behind its text.
         """
+        self._asked = (uri, self._clock())
         if (cursor := self._cursor(uri, line, units, automatic, selected)) is None:
             return None
         if (visible := self._visible(cursor)) is not None:
@@ -196,7 +199,7 @@ class Front:
                     return None
         except asyncio.CancelledError:
             waiting = self._engine["state"] in _WAITING
-            self._outcome = ("engine_starting", self._engine["message"]) if waiting else ("cancelled", "")
+            self._outcome = ("engine_starting" if waiting else "cancelled", "")
             raise
         except Problem as problem:
             self._outcome = (problem.reason, str(problem))
@@ -224,7 +227,7 @@ class Front:
         """The cursor's document and the request to send, or None if a guard refuses."""
         entry = self.documents.get(uri)
         if entry is None:
-            self._outcome = ("filtered", "The editor has not opened this document for Green Code.")
+            self._outcome = ("filtered", Detail("not_open", {}))
             return None
         line, index = entry.document.locate(line, units)
         inserted = selected.inserted(entry.document, line, index) if selected is not None else None
@@ -235,7 +238,7 @@ class Front:
         )
         if (refused := guards.first_refusal(situation)) is not None:
             self._show_status()
-            self._outcome = (refused.reason, refused.message)
+            self._outcome = (refused.reason, Detail(refused.code, refused.values))
             return None
         params = entry.params(lines, line, index, self.settings, automatic)
         if not params["prefix"].strip():
@@ -245,23 +248,25 @@ class Front:
         return _Cursor(entry, line, index, automatic, params, spot, entry.changes, selected is not None)
 
     def _visible(self, cursor: _Cursor) -> Suggestion | None:
-        """The rest of what is shown. It stays while the text agrees with it, whatever would be shown without it."""
+        """The rest of what is shown. It stays while the text agrees with it, or a beginning of it, whatever else would be shown."""
         if self._current is None or not cursor.automatic or cursor.beside_list:
             return None
         shown, suffix = self._current
         rest = self._outcomes.rest(shown["id"], cursor.entry.document.uri, (cursor.line, cursor.index))
-        return {**shown, "text": rest} if rest.strip() and suffix == cursor.params["suffix"] else None
+        if not rest.strip() or suffix != cursor.params["suffix"]:
+            return None
+        found = cursor.entry.recent.find(cursor.params)
+        fitted = fit(found["text"], cursor.spot) if found is not None and found["id"] == shown["id"] else None
+        is_beginning = isinstance(fitted, Insertion) and rest.startswith(fitted.text) and not shown["replaced"]
+        return {**shown, "text": fitted.text if is_beginning else rest}
 
     def _gate_open(self, cursor: _Cursor) -> Decision | None:
         """The gate's decision, or None if it does not ask."""
         decision = self._gate.decide(self._place(cursor), cursor.automatic)
         if decision.ask:
             return decision
-        self._outcome = (
-            "gated",
-            f"Suggestions here would be taken in {decision.probability:.0%} of cases, as the gate expects; "
-            f"with greenCode.suggestions at {self.settings.suggestions} it asks from {decision.bound:.0%} on.",
-        )
+        shares = {"probability": f"{100 * (decision.probability or 0.0):.0f}", "bound": f"{100 * decision.bound:.0f}"}
+        self._outcome = ("gated", Detail("hardly_taken", {**shares, "stop": str(self.settings.suggestions)}))
         return None
 
     def _place(self, cursor: _Cursor, text: str = "") -> Place:
@@ -286,8 +291,12 @@ class Front:
             inputs=inputs,
             since=self._clock(),
         )
-        if self._outcomes.show(shown, is_current=entry.changes == cursor.changes and not cursor.beside_list):
+        is_current = entry.changes == cursor.changes and not cursor.beside_list
+        if self._outcomes.show(shown, is_current):
             self._last = last_completion(params, result)
+        if is_current and self._told_shown != shown.row_id:  # once, not for each rest while it is typed along
+            self._told_shown = shown.row_id
+            self._supervisor.shown(shown.row_id, len(shown.text))
         if cursor.beside_list:
             return
         if fitted.replaced:
@@ -350,7 +359,8 @@ class Front:
     # --- the window ---------------------------------------------------------------------------------------
     def explain(self) -> Explanation:
         """Why the last request gave nothing, or what it gave."""
-        return explain(*self._outcome, self._last)
+        asked = Asked(self._asked[0], self._clock() - self._asked[1]) if self._asked else None
+        return explain(*self._outcome, asked, self._last)
 
     async def report(self) -> Report:
         """The energy report."""

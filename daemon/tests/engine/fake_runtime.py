@@ -47,8 +47,8 @@ def result_for(params: CompletionParams, text: str = " + 1", reason: str = "end_
         tokens=2,
         token_texts=[" +", " 1"],
         exits=[6, 12],
-        drafts=["exit", ""],
-        passes=1,
+        drafts=["", ""],
+        passes=2,
         layers_run=18,
         layers_total=18,
         prompt_tokens=len(params["prefix"]),
@@ -62,7 +62,6 @@ def result_for(params: CompletionParams, text: str = " + 1", reason: str = "end_
         cpu_seconds=0.01,
         reason=reason,
         confidence=0.7,
-        alternatives=[],
     )
 
 

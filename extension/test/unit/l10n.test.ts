@@ -44,9 +44,9 @@ function stringsIn(value: unknown): string[] {
 describe('the table of texts', () => {
   const used = sources.flatMap(({ nodes }) => idsOf(nodes));
 
-  it('has what the sources use, and nothing else', () => {
+  it('has what the sources use, and nothing else but the explanations of the front', () => {
     expect(used).not.toContain(null);
-    expect(own.map(([id]) => id).sort()).toEqual([...new Set(used)].sort());
+    expect(own.map(([id]) => id).filter((id) => !id.startsWith('why.') || used.includes(id)).sort()).toEqual([...new Set(used)].sort());
   });
 
   it('is sorted, with every text in both languages', () => {
@@ -117,8 +117,8 @@ describe('German texts', () => {
   const report: Report = {
     today: totals,
     all: { ...totals, source: 'estimate' },
-    by_day: [{ ...totals, day: '2026-01-02' }],
-    by_language: [{ ...totals, language: 'python' }],
+    by_day: [{ ...totals, day: '2026-01-02' }, { ...totals, day: '2026-01-03' }],
+    by_language: [{ ...totals, language: 'python' }, { ...totals, language: 'java' }],
     by_model: [{ ...totals, model: 'gemma' }],
   };
   const calibration: Calibration = {
@@ -133,6 +133,7 @@ describe('German texts', () => {
   const status = { state: 'ready', message: '', progress: null, reason: null } as const;
   const full = snapshot({ status, energy: { ...energy, agreement, on_battery: true } });
   const options = { style: 's', script: 's', nonce: 'n', cspSource: 'c', gridIntensity: 500, suggestions };
+  const active = { id: 'typescript', name: '42', isOn: false };
   const last = { text: ' x', tokens: [{ text: ' x', layers: 9, draft: '' }], passes: 1, layers_total: 18, energy_joules: 1, energy_source: 'nvml', saving: 0.5, threshold: 0.8, decoding: 'fast' } as const;
 
   const original = structuredClone(table);
@@ -156,10 +157,10 @@ describe('German texts', () => {
     expect(page(options)).toContain(`<label for="threshold">${table['threshold.exitThreshold'].de}</label>`);
     const html = renderReport(report, options);
     expect(html).toContain('<html lang="de">');
-    expect(html).toContain('Heute <strong>12,4 J</strong> bei 12 Vorschlägen gespart: 34\u00a0% dessen, was das volle Modell verbraucht hätte.');
+    expect(html).toContain('<dd>12,4 J von 36,4 J gespart</dd>');
     expect(html).toContain('Energie: aus der CPU-Zeit geschätzt.');
-    expect(stateMessage(full, suggestions).summary).toBe('Im Mittel liefen 13,0 von 18 Schichten des Modells');
-    expect(present(full, suggestions).label).toContain('Heute: 12,4 J gespart (34\u00a0%) bei 12 Vorschlägen, auf der CPU gemessen (RAPL).');
+    expect(stateMessage({ ...full, settings: { ...defaults, decoding: 'fast' } }, []).summary).toBe('Im Mittel liefen 13,0 von 18 Schichten des Modells');
+    expect(present(full, suggestions, active).label).toContain('Heute: 12,4 J gespart (34\u00a0%) bei 12 Vorschlägen, auf der CPU gemessen (RAPL).');
   });
 
   it('are all words: with a table without letters, none are left', () => {
@@ -171,16 +172,18 @@ describe('German texts', () => {
       shown(page(options)),
       scaleMessage(calibration),
       scaleMessage({ ...calibration, suggestions: null }),
-      stateMessage(full, suggestions),
-      stateMessage(full, null),
-      present(full, suggestions),
-      entries(defaults),
+      stateMessage(full, calibration.curve),
+      stateMessage({ ...full, settings: { ...defaults, decoding: 'fast' } }, []),
+      [present(full, suggestions, active), present({ ...full, settings: { ...defaults, decoding: 'fast' } }, suggestions, null)].map(({ text, tooltip, label }) => [text, tooltip, label]),
+      entries(full, active).map(({ label, description }) => [label, description]),
       choices(calibration, 0.7),
       stopChoices(calibration, defaults),
+      stopChoices(calibration, { ...defaults, decoding: 'fast' }),
       renderLayers(last),
+      renderLayers({ ...last, decoding: 'exact' }),
     ]).map((text) => text.replace(/\$\([\w-]+\)|\(command:[\w.]+\)|^greenCode\.\w+$/g, '')); // icons and commands
     const words = new Set(all.flatMap((text) => text.match(/\p{L}{3,}/gu) ?? []));
-    const notWords = ['Green', 'Code', 'python', 'gemma', 'exact', 'fast', 'mWh', ...STOPS, ...['scale', 'state', 'ready']]; // the last are message types
+    const notWords = ['Green', 'Code', 'python', 'java', 'gemma', 'exact', 'fast', 'mWh', ...STOPS, ...['scale', 'state', 'ready'], ...['accepted', 'right', 'joules', 'accuracy', 'energy']]; // the last are message types and series
     expect([...words].filter((word) => !notWords.includes(word))).toEqual([]);
   });
 
