@@ -66,18 +66,24 @@ class State(NamedTuple):
         return self.faults + len(self.open) + (self.inside not in ("", LINE_COMMENT))
 
 
+BEGINNING: Final = State()
+"""Of a file."""
+
+
 def is_prose(language: Language) -> bool:
     """Whether brackets and quotes are no more than punctuation, or nothing is known."""
     return language.ids[:1] == () or language.ids[0] in _PROSE
 
 
-def read(text: str, language: Language, state: State = State()) -> State:
+def read(text: str, language: Language, state: State) -> State:
     """The state behind a text that is read in `state`. Lines end with \\n."""
     signs, comments = _signs(language), dict(language.block_comments)
     stack, inside, faults = list(state.open), state.inside, state.faults
     place = 0
     while sign := signs.search(text, place):
         written, place = sign.group(), sign.end()
+        if sign.lastgroup and not inside:
+            continue
         if inside:
             if written == inside:
                 inside = ""
@@ -134,4 +140,4 @@ def _signs(language: Language) -> re.Pattern[str]:
         fixed.add("${")
     one_sign = _ONE_SIGN.get(language.ids[0]) if language.ids else None
     longest_first = sorted(fixed, key=len, reverse=True)
-    return re.compile("|".join([r"\\[^\n]", *([one_sign] if one_sign else []), *map(re.escape, longest_first)]))
+    return re.compile("|".join([r"\\[^\n]", *([f"(?P<one>{one_sign})"] if one_sign else []), *map(re.escape, longest_first)]))

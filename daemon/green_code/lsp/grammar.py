@@ -17,13 +17,10 @@ _GRAMMARS: Final = {
     "c": ("tree_sitter_c", "language"),
     "cpp": ("tree_sitter_cpp", "language"),
     "csharp": ("tree_sitter_c_sharp", "language"),
-    "css": ("tree_sitter_css", "language"),
     "go": ("tree_sitter_go", "language"),
-    "html": ("tree_sitter_html", "language"),
     "java": ("tree_sitter_java", "language"),
     "javascript": ("tree_sitter_javascript", "language"),
     "javascriptreact": ("tree_sitter_javascript", "language"),
-    "json": ("tree_sitter_json", "language"),
     "python": ("tree_sitter_python", "language"),
     "rust": ("tree_sitter_rust", "language"),
     "typescript": ("tree_sitter_typescript", "language_typescript"),
@@ -73,8 +70,8 @@ def _errors(tree: Any) -> int:
     found, nodes = 0, [tree.root_node]
     while nodes:
         node = nodes.pop()
+        found += node.is_error or node.is_missing
         if node.has_error:
-            found += node.is_error or node.is_missing
             nodes.extend(node.children)
     return found
 

@@ -56,7 +56,7 @@ def is_misplaced(text: str, spot: Spot) -> bool:
         return False
     column = columns(spot.before + indentation_of(text))
     above, below = spot.line_above, spot.line_below
-    if not above or column == columns(indentation_of(above)) and not _opens(above, spot):
+    if not above or (column == columns(indentation_of(above)) and not _opens(above, spot)):
         return False
     if spot.line_state.open and spot.line_state.open[-1] in "([":
         return False  # continuation lines are aligned in many ways
@@ -73,18 +73,18 @@ def _opens(line: str, spot: Spot) -> bool:
 def _expected(spot: Spot) -> set[int]:
     """The columns of the block at the cursor, and in a language that knows no closing signs those of the blocks around it."""
     above = spot.line_above
-    column, step = columns(indentation_of(above)), columns(spot.unit or "    ")
+    column = columns(indentation_of(above))
     if _opens(above, spot):
         below = columns(indentation_of(spot.line_below))
-        return {column + step, *([below] if below > column else [])}
+        steps = {columns(spot.unit)} if spot.unit else {2, 4, 8}
+        return {column + step for step in steps} | ({below} if below > column else set())
     found = {column}
     for number in range(spot.line - 1, -1, -1):
         line = spot.lines[number]
         if line.strip() and (other := columns(indentation_of(line))) < column:
             column = other
-            if spot.has_braces:
-                if line.rstrip().endswith("{"):
-                    break  # only its bracket goes back to it
+            if spot.has_braces and line.rstrip().endswith("{"):
+                break  # only its bracket goes back to it
             found.add(column)
             if not column:
                 break

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final, NamedTuple
 
@@ -20,7 +20,7 @@ from green_code.lsp.grammar import Judge
 from green_code.lsp.indentation import indented, is_misplaced
 from green_code.lsp.spot import Spot, indentation_of
 
-_CLOSING: Final = re.compile(r"[)\]}\"'`]+")
+_CLOSING: Final = re.compile(r"[)\]}\"'`][)\]}\"'`;:,{ ]*")
 _TOKEN: Final = re.compile(r"\w+|\s+|[^\w\s]")
 _LONG: Final = 6
 """Characters of the rest of a line that are hardly repeated by chance."""
@@ -76,6 +76,7 @@ class _Fitting:
 
     text: str
     spot: Spot
+    _known_faults: dict[tuple[State, int], int] = field(default_factory=dict)
 
     def best(self) -> Insertion | Refused:
         """The way to insert it that leaves the fewest faults, and no more than there are; of equal ones the first that the
@@ -86,6 +87,8 @@ class _Fitting:
                 continue
             if not _adds(mended, self.spot):
                 code = "nothing_new"
+                if way.replaced:
+                    break  # it is the rest of the line, in whatever other ways it could be inserted
             elif not joints.hold(mended.text, self.spot, self.spot.after[mended.replaced :]):
                 code = "does_not_join"
             elif (faults := self._faults(mended)) <= self._faults_now:
@@ -119,9 +122,7 @@ class _Fitting:
         blanks = len(rest) - len(core)
         if not core:
             return
-        if any(self._is_level(place) for place in _places(core, text)):
-            yield Insertion(text, len(rest))
-        elif len(core) >= _LONG and core in text:
+        if any(map(self._is_level, _places(core, text))) or (len(core) >= _LONG and core in text):
             yield Insertion(text, len(rest))
         for length in range(min(len(core) - 1, len(text)), 0, -1):
             place = len(text) - length
@@ -133,17 +134,19 @@ class _Fitting:
             ):
                 yield Insertion(text, blanks + length)
                 break
+        yield from self._similar(core, blanks)
+        if text.endswith(core[-_LONG:]) and _contains(text, core):
+            yield Insertion(text, len(rest))
         closing = _CLOSING.match(core)
         for length in range(len(closing.group()) if closing else 0, 0, -1):
-            if length < len(core) and any(self._is_level(place) for place in _places(core[:length], text)):
+            if _contains(text, core[:length]):
                 yield Insertion(text, blanks + length)
-        yield from self._similar(core, blanks)
 
     def _similar(self, core: str, blanks: int) -> Iterator[Insertion]:
         """Where it goes on like the rest of the line and then otherwise, the rest of the line counts."""
         text = self.text
         for place in range(1, len(text)):
-            if text[place] != core[0] or not _is_edge(text, place):
+            if text[place] != core[0] or text[place : place + 2] != core[:2] or not _is_edge(text, place):
                 continue
             length = _same_tokens(text[place:], core)
             if len(_TOKEN.findall(core[:length])) >= _SIMILAR and self._is_level(place):
@@ -151,14 +154,13 @@ class _Fitting:
                 return
 
     def _cut(self, text: str) -> Iterator[Insertion]:
-        """Before it closes what it has not opened."""
+        """Before a sign that closes what it has not opened."""
         now = self.spot.state
         for place, character in enumerate(text):
             if character in CLOSERS or character == now.inside[:1]:
                 state = self._read(text[: place + 1])
                 if len(state.open) < len(now.open) or state.faults > now.faults or (now.inside and not state.inside):
                     yield Insertion(text[:place].rstrip())
-                    return
 
     # --- balance ------------------------------------------------------------------------------------------
     def _read(self, text: str) -> State:
@@ -170,8 +172,12 @@ class _Fitting:
         return (state.open, state.inside) == (self.spot.state.open, self.spot.state.inside)
 
     def _faults(self, found: Insertion) -> int:
-        state = self._read(found.text)
-        return read(self.spot.after[found.replaced :] + self.spot.below, self.spot.language, state).at_end()
+        """Of the text from the cursor on."""
+        key = self._read(found.text), found.replaced
+        if key not in self._known_faults:
+            rest = self.spot.after[found.replaced :] + self.spot.below
+            self._known_faults[key] = read(rest, self.spot.language, key[0]).at_end()
+        return self._known_faults[key]
 
     @cached_property
     def _faults_now(self) -> int:
@@ -205,9 +211,7 @@ class _Fitting:
             is_block = bool(own) and own[-1] == "{" and spot.has_braces and not quote
             if quote and text.endswith(quote):
                 text = text[: -len(quote)].rstrip()
-            elif text[-1] in OPENERS and not quote and not is_block:
-                text = text[:-1].rstrip()
-            elif own and not quote and not is_block and text[-1] in ",.=+-&|":
+            elif not quote and not is_block and (text[-1] in OPENERS or (own and text[-1] in ",.=+-&|")):
                 text = text[:-1].rstrip()
             else:
                 break

@@ -19,11 +19,11 @@ _LOOSE: Final = re.compile(
 )
 _WORD: Final = re.compile(r"\w+")
 _LAST_WORD: Final = re.compile(r"[\w.]*\w\Z")
-_PYTHON_STATEMENTS: Final = frozenset(
-    "def class return while with try raise pass break continue del global nonlocal assert import except finally elif".split()
+_PYTHON_STATEMENTS: Final = re.compile(
+    "def|class|return|while|with|try|raise|pass|break|continue|del|global|nonlocal|assert|import|except|finally|elif"
 )
-_BRACE_STATEMENTS: Final = frozenset(
-    "return while switch break continue throw try do for package import public private protected func type defer go goto".split()
+_BRACE_STATEMENTS: Final = re.compile(
+    "return|while|switch|break|continue|throw|try|do|for|package|import|public|private|protected|func|type|defer|go|goto"
 )
 """Words that begin a statement and stand in no expression."""
 _SEMICOLONS: Final = ("c", "cpp", "csharp", "java", "rust")
@@ -44,8 +44,8 @@ _BEFORE_STATEMENTS: Final = (
     "final",
     "abstract",
 )
-_BINARY_WORDS: Final = frozenset(
-    "and or not in is if else for as from import async instanceof extends implements of where throws".split()
+_BINARY_WORDS: Final = re.compile(
+    "and|or|not|in|is|if|else|for|as|from|import|async|instanceof|extends|implements|of|where|throws"
 )
 
 
@@ -87,17 +87,14 @@ def _joins_before(text: str, spot: Spot) -> bool:
     has_gap = spot.before != before or text[:1].isspace()
     if first is None:
         return not (
-            before.endswith(".")
-            and not before.endswith("..")
-            and not text[:1].isspace()
-            and text[:1] in "\"'`])},;:.=+"
+            before.endswith(".") and not before.endswith("..") and not text[:1].isspace() and text[:1] in "\"'`])},;:=+"
         )
     word = first.group()
     if _is_word(before[-1]) and not has_gap:
         return True  # the word goes on
     last = _LAST_WORD.search(before)
     ends_operand = before[-1] in ")]}" or (last is not None and last.group() not in spot.language.keywords)
-    if word in _statements(spot) and text[:1] != "\n":
+    if _begins_statement(word, spot) and text[:1] != "\n":
         if spot.is_python:
             return (
                 before.endswith((":", ";"))
@@ -106,12 +103,13 @@ def _joins_before(text: str, spot: Spot) -> bool:
             )
         return before.endswith(_BEFORE_STATEMENTS) or (word == "import" and before.endswith("="))
     if spot.is_python and ends_operand and "\n" not in text[:1]:
-        return word in _BINARY_WORDS and (has_gap or before[-1] in ")]}")
+        return _BINARY_WORDS.fullmatch(word) is not None and (has_gap or before[-1] in ")]}")
     return not (before[-1] in "])" and not has_gap and not spot.has_braces)
 
 
-def _statements(spot: Spot) -> frozenset[str]:
-    return _PYTHON_STATEMENTS if spot.is_python else _BRACE_STATEMENTS if spot.has_braces else frozenset()
+def _begins_statement(word: str, spot: Spot) -> bool:
+    words = _PYTHON_STATEMENTS if spot.is_python else _BRACE_STATEMENTS
+    return (spot.is_python or spot.has_braces) and words.fullmatch(word) is not None
 
 
 def _joins_behind(text: str, spot: Spot, rest: str) -> bool:
@@ -126,7 +124,7 @@ def _joins_behind(text: str, spot: Spot, rest: str) -> bool:
     if first is None or not spot.is_python:
         return not (text.endswith(";") and core[0] in "),;.")
     ends_operand = text[-1] in ")]}\"'" or (last is not None and last.group() not in spot.language.keywords)
-    return not ends_operand or first.group() in _BINARY_WORDS
+    return not ends_operand or _BINARY_WORDS.fullmatch(first.group()) is not None
 
 
 def _is_word(character: str) -> bool:

@@ -18,6 +18,10 @@ _ENDINGS: Final = frozenset(["s", "es", "d", "ed", "ing", "ly"])
 _DEFINES: Final = re.compile(
     r"\b(?:as|class|const|def|enum|fn|for|func|function|import|interface|let|mod|namespace|package|struct|trait|type|var)\s+\w*\Z"
 )
+_DECLARED: Final = re.compile(r"([\w>\]]+)(?:\s+[*&]*|[*&]+\s*)\w+\Z")
+_BEFORE_VALUES: Final = frozenset(
+    ["await", "case", "delete", "else", "go", "in", "new", "of", "return", "throw", "typeof", "yield"]
+)
 _RUN: Final = re.compile(r"(\d)\1{8,}|(\d)\2{6,}\Z")
 _SHORT_WORD: Final = 3
 _FINISHED: Final = 6
@@ -55,12 +59,20 @@ def invents_a_name(text: str, spot: Spot) -> bool:
     word, first = spot.word, _FIRST_WORD.match(text)
     if not spot.in_code or first is None or len(word) < _SHORT_WORD or word[0].isdigit():
         return False
-    if spot.before[: -len(word)].endswith(".") or _DEFINES.search(spot.before):
+    if spot.before[: -len(word)].endswith(".") or _DEFINES.search(spot.before) or _is_import(spot):
+        return False
+    declared = _DECLARED.search(spot.before) if spot.has_braces else None
+    if declared is not None and declared.group(1) not in _BEFORE_VALUES:
         return False
     known, whole = spot.known(word), word + first.group()
     behind = text[first.end() :].lstrip()
     is_new = behind.startswith("(") or re.match(r"(?::[^=]*)?=(?!=)", behind) is not None
     return bool(known) and whole not in known and whole not in spot.language.keywords and not is_new
+
+
+def _is_import(spot: Spot) -> bool:
+    imports = spot.language.imports
+    return imports is not None and imports.match(spot.before.lstrip()) is not None
 
 
 def glues_words(text: str, spot: Spot) -> bool:
@@ -95,7 +107,8 @@ def speaks_another_language(text: str, spot: Spot) -> bool:
     if not spot.in_code or len(spot.language.keywords) < _LANGUAGE or not (spot.is_python or spot.has_braces):
         return False
     signs = _BRACE_SIGNS if spot.is_python else _PYTHON_SIGNS
-    found = [match.group().strip() for match in signs.finditer(text)]
+    begun = len(spot.before)
+    found = [match.group().strip() for match in signs.finditer(spot.before + text) if match.end() > begun]
     around = spot.above + spot.before + spot.after + spot.below if found else ""
     return any(sign not in around for sign in found)
 

@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Final
 
 from green_code.languages import Language, language_of
-from green_code.lexical import State, is_prose, read
+from green_code.lexical import BEGINNING, State, is_prose, read
 from green_code.lsp.documents import with_newlines
 
 LOOKED_BACK: Final = 60_000
@@ -102,7 +102,7 @@ class Spot:
     @cached_property
     def line_state(self) -> State:
         """How the cursor's line begins; the faults above are no concern."""
-        return read(self.above, self.language)._replace(faults=0)
+        return read(self.above, self.language, BEGINNING)._replace(faults=0)
 
     @cached_property
     def state(self) -> State:

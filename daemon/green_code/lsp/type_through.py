@@ -82,6 +82,10 @@ def _is_suffix(suffix: str, old: str, typed: str) -> bool:
         closed, over = suffix[:count], old[:count]
         if all(_OPENER_OF.get(sign, "\n") in typed for sign in closed) and suffix[count:] == old[: len(suffix) - count]:
             return True
-        if all(sign in _OPENER_OF for sign in over) and typed.endswith(over) and suffix[: len(old) - count] == old[count:]:
+        if (
+            all(sign in _OPENER_OF for sign in over)
+            and typed.endswith(over)
+            and suffix[: len(old) - count] == old[count:]
+        ):
             return True
     return False
