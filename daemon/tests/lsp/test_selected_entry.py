@@ -29,7 +29,12 @@ def test_the_entry_is_inserted(
 
 @pytest.mark.parametrize(
     ("entry", "span"),
-    [("for x in y:\n    pass", Span(1, 0, 1, 1)), ("a", Span(0, 0, 1, 1)), ("a", Span(1, 3, 1, 4)), ("a", Span(0, 0, 0, 1))],
+    [
+        ("for x in y:\n    pass", Span(1, 0, 1, 1)),
+        ("a", Span(0, 0, 1, 1)),
+        ("a", Span(1, 3, 1, 4)),
+        ("a", Span(0, 0, 0, 1)),
+    ],
 )
 def test_no_suggestion_goes_on_behind_several_lines_or_away_from_the_cursor(entry: str, span: Span) -> None:
     document = Document("file:///a.py", "python", "first\nabcdef\n", "utf-16")

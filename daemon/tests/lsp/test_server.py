@@ -50,9 +50,7 @@ class Editor:
         capabilities.notebook_document = types.NotebookDocumentClientCapabilities(synchronization)
         return await self.client.initialize_session(
             types.InitializeParams(
-                capabilities=capabilities,
-                root_uri="file:///home/me",
-                initialization_options={"settings": settings},
+                capabilities=capabilities, root_uri="file:///home/me", initialization_options={"settings": settings}
             )
         )
 
@@ -223,8 +221,7 @@ async def test_a_cell_of_a_notebook(editor: Editor) -> None:
             types.NotebookDocumentChangeEvent(
                 cells=types.NotebookDocumentCellChanges(
                     structure=types.NotebookDocumentCellChangeStructure(
-                        types.NotebookCellArrayChange(0, 1, []),
-                        did_close=[types.TextDocumentIdentifier(uri("first"))],
+                        types.NotebookCellArrayChange(0, 1, []), did_close=[types.TextDocumentIdentifier(uri("first"))]
                     ),
                     text_content=[
                         types.NotebookDocumentCellContentChanges(
