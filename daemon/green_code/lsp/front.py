@@ -257,8 +257,9 @@ class Front:
             return None
         found = cursor.entry.recent.find(cursor.params)
         fitted = fit(found["text"], cursor.spot) if found is not None and found["id"] == shown["id"] else None
-        is_beginning = isinstance(fitted, Insertion) and rest.startswith(fitted.text) and not shown["replaced"]
-        return {**shown, "text": fitted.text if is_beginning else rest}
+        if isinstance(fitted, Insertion) and rest.startswith(fitted.text) and not shown["replaced"]:
+            rest = fitted.text
+        return Suggestion(**{**shown, "text": rest})  # type: ignore[typeddict-item]
 
     def _gate_open(self, cursor: _Cursor) -> Decision | None:
         """The gate's decision, or None if it does not ask."""

@@ -6,13 +6,13 @@ import asyncio
 from typing import Any
 
 import pytest
-from tests.lsp.test_front import URI, Window, result
 
 from green_code.lsp import front as front_module
 from green_code.lsp import selected_entry
 from green_code.lsp.debounce import LONGEST_SECONDS
 from green_code.lsp.documents import Span
 from green_code.lsp.selected_entry import SelectedEntry
+from tests.lsp.test_front import URI, Window, result
 
 
 @pytest.fixture(autouse=True)
