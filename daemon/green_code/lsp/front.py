@@ -259,7 +259,7 @@ class Front:
         fitted = fit(found["text"], cursor.spot) if found is not None and found["id"] == shown["id"] else None
         if isinstance(fitted, Insertion) and rest.startswith(fitted.text) and not shown["replaced"]:
             rest = fitted.text
-        return Suggestion(**{**shown, "text": rest})  # type: ignore[typeddict-item]
+        return Suggestion(**{**shown, "text": rest})
 
     def _gate_open(self, cursor: _Cursor) -> Decision | None:
         """The gate's decision, or None if it does not ask."""
