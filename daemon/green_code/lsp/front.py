@@ -169,7 +169,8 @@ class Front:
             return None
         inputs: tuple[float, ...] = ()
         try:
-            result = cursor.entry.recent.find(cursor.params) or await self._ahead.answer(cursor.params)
+            found = cursor.entry.recent.find(cursor.params)
+            result = found or await self._ahead.answer(cursor.params)
             if result is None:
                 if (decision := self._gate_open(cursor)) is None:
                     return None
@@ -180,8 +181,6 @@ class Front:
                 cursor = replace(cursor, params={**cursor.params, "place": list(inputs)})
                 self._gate.asked()
                 result = await self._supervisor.complete(cursor.params)
-                if result["text"]:
-                    cursor.entry.recent.add(cursor.params, result)
         except asyncio.CancelledError:
             waiting = self._engine["state"] in _WAITING
             self._outcome = ("engine_starting" if waiting else "cancelled", "")
@@ -190,16 +189,20 @@ class Front:
             self._outcome = (problem.reason, str(problem))
             return None
         self._outcome = (result["reason"], "")
-        fitted = fit(result["text"], cursor.spot) if result["text"] else None
+        if not result["text"]:
+            self._gate.learn(inputs, taken=False)
+            return None
+        fitted = fit(result["text"], cursor.spot, is_read=self._outcomes.is_visible(result["id"]))
+        if isinstance(fitted, Insertion):
+            result = {**result, "text": fitted.text}
+        if found is None:
+            cursor.entry.recent.add(cursor.params, result)
         if not isinstance(fitted, Insertion):
             self._gate.learn(inputs, taken=False)
-            if fitted is not None:
-                self._outcome = ("empty" if fitted.code == "empty" else "breaks_code", Detail(fitted.code, {}))
+            self._outcome = ("empty" if fitted.code == "empty" else "breaks_code", Detail(fitted.code, {}))
             return None
-        replaced = units_of(cursor.spot.after[: fitted.replaced], self.encoding)
-        suggestion = Suggestion(**{**result, "text": fitted.text}, replaced=replaced)  # type: ignore[typeddict-item]
-        self._show(cursor, suggestion, fitted, inputs)
-        return suggestion
+        self._show(cursor, result, fitted, inputs)
+        return Suggestion(**result, replaced=units_of(cursor.spot.after[: fitted.replaced], self.encoding))
 
     def _cursor(self, uri: str, line: int, units: int, automatic: bool, list_open: bool) -> _Cursor | None:
         """The cursor's document and the request to send, or None if a guard refuses."""
