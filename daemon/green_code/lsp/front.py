@@ -176,11 +176,13 @@ class Front:
         if (cursor := self._cursor(uri, line, units, automatic, selected)) is None:
             return None
         if (visible := self._visible(cursor)) is not None:
+            self._outcome = (visible["reason"], "")
             self._show(cursor, visible, Insertion(visible["text"], visible["replaced"]), ())
             return visible
         inputs: tuple[float, ...] = ()
         try:
-            result = cursor.entry.recent.find(cursor.params) or await self._ahead.answer(cursor.params)
+            found = cursor.entry.recent.find(cursor.params)
+            result = found or await self._ahead.answer(cursor.params)
             if result is None:
                 if (decision := self._gate_open(cursor)) is None:
                     return None
@@ -191,12 +193,6 @@ class Front:
                 cursor = replace(cursor, params={**cursor.params, "place": list(inputs)})
                 self._gate.asked()
                 result = await self._supervisor.complete(cursor.params)
-                if result["text"]:
-                    cursor.entry.recent.add(cursor.params, result)
-            if automatic and result["text"] and not self._outcomes.is_visible(result["id"]):
-                held = self._debounce.held_seconds(self._clock(), result["confidence"])
-                if held > 0 and await self._overtaken(cursor, held):
-                    return None
         except asyncio.CancelledError:
             waiting = self._engine["state"] in _WAITING
             self._outcome = ("engine_starting" if waiting else "cancelled", "")
@@ -205,20 +201,24 @@ class Front:
             self._outcome = (problem.reason, str(problem))
             return None
         self._outcome = (result["reason"], "")
-        fitted = fit(result["text"], cursor.spot) if result["text"] else None
+        if not result["text"]:
+            self._gate.learn(inputs, taken=False)
+            return None
+        fitted = fit(result["text"], cursor.spot, is_read=self._outcomes.is_visible(result["id"]))
+        if isinstance(fitted, Insertion):
+            result = {**result, "text": fitted.text}
+        if found is None:
+            cursor.entry.recent.add(cursor.params, result)
         if not isinstance(fitted, Insertion):
             self._gate.learn(inputs, taken=False)
-            if fitted is not None:
-                self._outcome = ("breaks_code", "")
+            self._outcome = ("empty" if fitted.code == "empty" else "breaks_code", Detail(fitted.code, {}))
             return None
-        if automatic and self._dismissed.has(uri, cursor.line, cursor.spot.before, fitted.text):
-            self._outcome = ("dismissed", "")
+        if automatic and await self._is_kept_back(cursor, result):
             return None
-        replaced = units_of(cursor.spot.after[: fitted.replaced], self.encoding)
-        suggestion = Suggestion(**{**result, "text": fitted.text}, replaced=replaced)  # type: ignore[typeddict-item]
+        suggestion = Suggestion(**result, replaced=units_of(cursor.spot.after[: fitted.replaced], self.encoding))
         stays = not cursor.beside_list and result["reason"] != "budget"  # which may give more the next time
         self._current = (suggestion, cursor.params["suffix"]) if stays else None
-        self._show(cursor, suggestion, fitted, inputs)
+        self._show(cursor, result, fitted, inputs)
         return suggestion
 
     def _cursor(
@@ -255,11 +255,24 @@ class Front:
         rest = self._outcomes.rest(shown["id"], cursor.entry.document.uri, (cursor.line, cursor.index))
         if not rest.strip() or suffix != cursor.params["suffix"]:
             return None
-        found = cursor.entry.recent.find(cursor.params)
-        fitted = fit(found["text"], cursor.spot) if found is not None and found["id"] == shown["id"] else None
+        fitted = fit(rest, cursor.spot, is_read=True)
         if isinstance(fitted, Insertion) and rest.startswith(fitted.text) and not shown["replaced"]:
             rest = fitted.text
         return Suggestion(**{**shown, "text": rest})
+
+    async def _is_kept_back(self, cursor: _Cursor, result: CompletionResult) -> bool:
+        """Whether a suggestion is not shown: it was rejected here, or it was held back until the text was another."""
+        if self._dismissed.has(cursor.entry.document.uri, cursor.line, cursor.spot.before, result["text"]):
+            self._outcome = ("dismissed", "")
+            return True
+        held = self._debounce.held_seconds(self._clock(), result["confidence"])
+        if held <= 0 or self._outcomes.is_visible(result["id"]):
+            return False
+        try:
+            return await self._overtaken(cursor, held)
+        except asyncio.CancelledError:
+            self._outcome = ("cancelled", "")
+            raise
 
     def _gate_open(self, cursor: _Cursor) -> Decision | None:
         """The gate's decision, or None if it does not ask."""
@@ -297,7 +310,7 @@ class Front:
             self._last = last_completion(params, result)
         if is_current and self._told_shown != shown.row_id:  # once, not for each rest while it is typed along
             self._told_shown = shown.row_id
-            self._supervisor.shown(shown.row_id, len(shown.text))
+            self._supervisor.shown(shown.row_id, len(shown.text) - shown.replaced)
         if cursor.beside_list:
             return
         if fitted.replaced:

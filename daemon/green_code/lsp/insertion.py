@@ -36,26 +36,31 @@ class Insertion(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """Nothing can be inserted; `code` says why."""
+    """Nothing can be inserted. `code` says why to the user (`explain.TEXTS`), `cause` more exactly."""
 
     code: str
+    cause: str = ""
 
 
-def fit(raw: str, spot: Spot) -> Insertion | Refused:
-    """The model's text as it may be inserted."""
+def fit(raw: str, spot: Spot, is_read: bool = False) -> Insertion | Refused:
+    """The model's text as it may be inserted.
+
+    Args:
+        is_read: it is what is left of a suggestion that stands there; what is nonsense is known before anything is typed along.
+    """
     text = raw.rstrip()
     if not text.strip():
-        return Refused("blank")
+        return Refused("empty")
     if spot.is_blank:
         if spot.automatic and text[0].isspace():
             return Refused("tab_indents")
         if is_misplaced(text := indented(text, spot), spot):
-            return Refused("indentation")
+            return Refused("misplaced")
     if (text := _before_the_line_below(text, spot)) == "":
-        return Refused("repeated_line")
+        return Refused("nothing_new")
     for kind, is_kind in nonsense.KINDS.items():
-        if is_kind(text, spot):
-            return Refused(kind)
+        if not is_read and is_kind(text, spot):
+            return Refused("nothing_new" if kind == "repeated_line" else "nonsense", kind)
     return _Fitting(text, spot).best()
 
 
@@ -81,16 +86,16 @@ class _Fitting:
     def best(self) -> Insertion | Refused:
         """The way to insert it that leaves the fewest faults, and no more than there are; of equal ones the first that the
         grammar accepts."""
-        code, found = "unbalanced", list[tuple[int, Insertion]]()
+        cause, found = "unbalanced", list[tuple[int, Insertion]]()
         for way in dict.fromkeys(self._ways()):
             if (mended := self._mended(way)) is None:
                 continue
             if not _adds(mended, self.spot):
-                code = "nothing_new"
+                cause = "nothing_new"
                 if way.replaced:
                     break  # it is the rest of the line, in whatever other ways it could be inserted
             elif not joints.hold(mended.text, self.spot, self.spot.after[mended.replaced :]):
-                code = "does_not_join"
+                cause = "does_not_join"
             elif (faults := self._faults(mended)) <= self._faults_now:
                 found.append((faults, mended))
         judge = Judge(self.spot)
@@ -98,8 +103,8 @@ class _Fitting:
             for complete in joints.completions(mended.text, self.spot, self.spot.rest[mended.replaced :]):
                 if judge.is_no_worse(complete, mended.replaced):
                     return Insertion(complete, mended.replaced)
-            code = "parses_worse"
-        return Refused(code)
+            cause = "parses_worse"
+        return Refused("nothing_new" if cause == "nothing_new" else "breaks_code", cause)
 
     # --- ways ---------------------------------------------------------------------------------------------
     def _ways(self) -> Iterator[Insertion]:

@@ -42,7 +42,7 @@ def test_nothing_takes_a_visible_suggestions_place(monkeypatch: pytest.MonkeyPat
     window.engine.answers = [sure("values, key=len)", 0.5)]
     assert window.complete(0, 6)["text"] == "values, key=len)"
     typing(window, 6, "va")
-    monkeypatch.setattr(front_module, "fit", lambda *_: None)  # alone, its rest would not be shown
+    monkeypatch.setattr(front_module, "fit", lambda *_, **__: None)  # alone, its rest would not be shown
     window.front._gate.decide = None  # type: ignore[method-assign,assignment]
     assert window.complete(0, 8)["text"] == "lues, key=len)"
 
