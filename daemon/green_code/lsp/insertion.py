@@ -42,8 +42,12 @@ class Refused(NamedTuple):
     cause: str = ""
 
 
-def fit(raw: str, spot: Spot) -> Insertion | Refused:
-    """The model's text as it may be inserted."""
+def fit(raw: str, spot: Spot, is_read: bool = False) -> Insertion | Refused:
+    """The model's text as it may be inserted.
+
+    Args:
+        is_read: it is what is left of a suggestion that stands there; what is nonsense is known before anything is typed along.
+    """
     text = raw.rstrip()
     if not text.strip():
         return Refused("empty")
@@ -55,7 +59,7 @@ def fit(raw: str, spot: Spot) -> Insertion | Refused:
     if (text := _before_the_line_below(text, spot)) == "":
         return Refused("nothing_new")
     for kind, is_kind in nonsense.KINDS.items():
-        if is_kind(text, spot):
+        if not is_read and is_kind(text, spot):
             return Refused("nothing_new" if kind == "repeated_line" else "nonsense", kind)
     return _Fitting(text, spot).best()
 
