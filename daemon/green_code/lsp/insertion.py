@@ -90,11 +90,16 @@ class _Fitting:
         for way in dict.fromkeys(self._ways()):
             if (mended := self._mended(way)) is None:
                 continue
+            rest = self.spot.rest[mended.replaced :]
+            if "\n" in mended.text and any(map(_is_word, rest)):
+                continue  # what is left of the line belongs to its beginning
             if not _adds(mended, self.spot):
                 cause = "nothing_new"
                 if way.replaced:
                     break  # it is the rest of the line, in whatever other ways it could be inserted
-            elif not joints.hold(mended.text, self.spot, self.spot.after[mended.replaced :]):
+            elif not joints.hold(
+                mended.text, self.spot, self.spot.after[mended.replaced :], not self._read(mended.text).inside
+            ):
                 cause = "does_not_join"
             elif (faults := self._faults(mended)) <= self._faults_now:
                 found.append((faults, mended))
@@ -108,17 +113,17 @@ class _Fitting:
 
     # --- ways ---------------------------------------------------------------------------------------------
     def _ways(self) -> Iterator[Insertion]:
-        """Ways to insert it beside the rest of the line, the likeliest to be meant first."""
+        """Ways to insert it beside the rest of the line, the likeliest to be meant first; then its beginning alone."""
         text, rest = self.text, self.spot.rest
         yield from self._covering()
+        if rest.endswith(text[-1]) and text[-1] in ":;{":
+            yield Insertion(text[:-1].rstrip())
         yield Insertion(text)
         yield from self._cut(text)
         lines = text.split("\n")
         for count in range(len(lines) - 1, 0, -1):
             if head := "\n".join(lines[:count]).rstrip():
-                yield Insertion(head)
-        if len(lines) > 1 and rest:
-            yield from self._cut(lines[0])
+                yield from [Insertion(head)] if count > 1 or not rest else _Fitting(head, self.spot)._ways()
 
     def _covering(self) -> Iterator[Insertion]:
         """Where it repeats the rest of the line, or the beginning of that."""
@@ -190,21 +195,21 @@ class _Fitting:
 
     def _mended(self, found: Insertion) -> Insertion | None:
         """With what closes its own brackets and strings, if that is missing; None: there are more faults than before."""
-        text, spot = found.text, self.spot
-        if found.replaced and not _contains(text, spot.after[: found.replaced]):
+        spot = self.spot
+        if found.replaced and not _contains(found.text, spot.after[: found.replaced]):
             return None
-        rest = spot.rest[found.replaced :]
-        if not rest.strip() and spot.in_code:
-            text = joints.without_loose_end(text, spot, self._read(text))
-        found = Insertion(text, found.replaced)
-        state = self._read(text)
+        found = self._without_loose_end(found)
+        state = self._read(found.text)
         is_level = not found.replaced and (state.open, state.inside) == (spot.state.open, spot.state.inside)
-        if is_level or self._faults(found) <= self._faults_now:
+        if not (is_level or self._faults(found) <= self._faults_now):
+            found = self._without_loose_end(Insertion(self._closed(found.text), found.replaced))
+        return found if found.text.strip() and self._faults(found) <= self._faults_now else None
+
+    def _without_loose_end(self, found: Insertion) -> Insertion:
+        if not self.spot.in_code:
             return found
-        if rest.strip():
-            return None
-        closed = Insertion(self._closed(text), found.replaced)
-        return closed if closed.text.strip() and self._faults(closed) <= self._faults_now else None
+        rest = self.spot.rest[found.replaced :]
+        return found._replace(text=joints.without_loose_end(found.text, self.spot, self._read(found.text), rest))
 
     def _closed(self, text: str) -> str:
         """The text with its own brackets and strings closed; what has just been opened is taken back."""
