@@ -67,9 +67,9 @@ def _goes_on_below(spot: Spot) -> bool:
     return columns(indentation_of(spot.line_below)) > columns(indentation_of(spot.lines[spot.line]))
 
 
-def completions(text: str, spot: Spot, rest: str) -> list[str]:
+def completions(text: str, spot: Spot, ends_line: bool) -> list[str]:
     """The text, and as it is with the sign that ends a statement or begins a block."""
-    if rest.strip() or not spot.in_code or text[-1] in ",;:({[":
+    if not ends_line or not spot.in_code or text[-1] in ",;:({[":
         return [text]
     if spot.language_id in _SEMICOLONS:
         return [text, f"{text};"]
