@@ -203,14 +203,13 @@ class _Fitting:
     def _mended(self, found: Insertion) -> Insertion | None:
         """With what closes its own brackets and strings, if that is missing; None: there are more faults than before."""
         spot = self.spot
-        if found.replaced and not _contains(found.text, spot.after[: found.replaced]):
-            return None
         found = self._without_loose_end(found)
         state = self._read(found.text)
         is_level = not found.replaced and (state.open, state.inside) == (spot.state.open, spot.state.inside)
         if not (is_level or self._faults(found) <= self._faults_now):
             found = self._without_loose_end(Insertion(self._closed(found.text), found.replaced))
-        return found if found.text.strip() and self._faults(found) <= self._faults_now else None
+        is_shown = found.text.strip() and _contains(found.text, spot.after[: found.replaced])
+        return found if is_shown and self._faults(found) <= self._faults_now else None
 
     def _without_loose_end(self, found: Insertion) -> Insertion:
         if not self.spot.in_code:
