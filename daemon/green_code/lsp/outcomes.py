@@ -32,8 +32,8 @@ Position = tuple[int, int]
 class Shown:
     """A suggestion that was shown at the end of `prefix`, where line `line` begins with `before`.
 
-    It takes the place of the next `replaced` characters there, which it contains. The document has its first `at` characters;
-    `counted` is the most that were ever typed or accepted.
+    It takes the place of the next `replaced` characters there, which it contains; `others` are alternatives with what they replace.
+    The document has its first `at` characters; `counted` is the most that were ever typed or accepted.
     """
 
     row_id: str
@@ -45,6 +45,7 @@ class Shown:
     inputs: tuple[float, ...]  # the gate's, when it was asked for
     since: float
     replaced: int = 0
+    others: tuple[tuple[str, int], ...] = ()
     at: int = 0
     counted: int = 0
     ended_by_one: bool = False  # its last character came alone
@@ -82,6 +83,13 @@ class Outcomes:
     def is_visible(self, row_id: str) -> bool:
         """Whether the text still agrees with this suggestion."""
         return self._visible is not None and self._visible.row_id == row_id
+
+    def rest(self, row_id: str, uri: str, here: Position) -> str:
+        """What is left of this suggestion behind a position, if it is visible there; else nothing."""
+        shown = self._visible
+        if shown is None or shown.row_id != row_id or shown.uri != uri or shown.position(shown.at) != here:
+            return ""
+        return shown.text[shown.at :]
 
     def show(self, new: Shown, is_current: bool = True) -> bool:
         """A suggestion, or the rest of one, is shown; returns whether it is a new one.
@@ -125,6 +133,14 @@ class Outcomes:
         if shown.counted >= len(shown.text) and self._visible is shown:
             self._visible = None
 
+    def dismiss(self, now: float) -> Shown | None:
+        """The user rejected the visible suggestion by a key; returns it."""
+        shown, self._visible = self._visible, None
+        if shown is not None:
+            self._outcome(shown, False, now)
+            self._on_gone(shown)
+        return shown
+
     def change(self, uri: str, start: Position, end: Position, text: str, edit: Edit, now: float) -> None:
         """The text between two positions was replaced.
 
@@ -136,6 +152,8 @@ class Outcomes:
         if shown is None or shown.uri != uri:
             return
         here = shown.position(shown.at)
+        if start == here and shown.at == 0 and (text, end[1] - start[1]) in shown.others and end[0] == start[0]:
+            shown.text, shown.replaced = text, end[1] - start[1]  # an alternative was accepted
         if end[0] < shown.line:
             shown.line += edit.added
         elif start <= here:
