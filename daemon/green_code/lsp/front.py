@@ -212,6 +212,7 @@ class Front:
             cursor.entry.recent.add(cursor.params, result)
         if not isinstance(fitted, Insertion):
             self._gate.learn(inputs, taken=False)
+            log.debug("nothing is shown: %s %s", *fitted)
             self._outcome = ("empty" if fitted.code == "empty" else "breaks_code", Detail(fitted.code, {}))
             return None
         if automatic and await self._is_kept_back(cursor, result):
