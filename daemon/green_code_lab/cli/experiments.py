@@ -15,7 +15,7 @@ from green_code.problems import Problem
 from green_code_lab.experiments.experiment import Experiment, provenance, rounded
 
 _NAMES = (
-    "layers", "energy", "baselines", "quality", "sessions", "stops", "drafts", "prefill-exits", "propagation", "paper", "rewards", "weight-search",
+    "layers", "energy", "baselines", "quality", "sessions", "stops", "drafts", "prefill-exits", "propagation", "functions", "paper", "rewards", "weight-search",
 )  # fmt: skip
 EXPERIMENTS: dict[str, Experiment] = {
     name: importlib.import_module(f"green_code_lab.experiments.{name.replace('-', '_')}").EXPERIMENT for name in _NAMES
