@@ -53,9 +53,10 @@ _WAITING: Final[tuple[State, ...]] = ("starting", "loading")
 
 class Suggestion(CompletionResult):
     """A completion as it is inserted: its text takes the place of the next `replaced` units of the cursor's line, in the client's
-    encoding, which it contains."""
+    encoding, which it contains. `others`: the alternatives' texts, each with what it takes the place of."""
 
     replaced: int
+    others: list[tuple[str, int]]
 
 
 @dataclass(frozen=True)
@@ -177,7 +178,7 @@ class Front:
             return None
         if (visible := self._visible(cursor)) is not None:
             self._outcome = (visible["reason"], "")
-            self._show(cursor, visible, Insertion(visible["text"], visible["replaced"]), ())
+            self._show(cursor, visible, Insertion(visible["text"], visible["replaced"]), inputs=())
             return visible
         inputs: tuple[float, ...] = ()
         try:
@@ -215,10 +216,17 @@ class Front:
             return None
         if automatic and await self._is_kept_back(cursor, result):
             return None
-        suggestion = Suggestion(**result, replaced=units_of(cursor.spot.after[: fitted.replaced], self.encoding))
+        after, left = cursor.spot.after, dict[str, Insertion]()
+        for each in (fitted, *(fit(text, cursor.spot) for text in result["alternatives"])):
+            if isinstance(each, Insertion):
+                left.setdefault(each.text + after[each.replaced :], each)
+        (_, replaced), *others = (
+            (each.text, units_of(after[: each.replaced], self.encoding)) for each in left.values()
+        )
+        suggestion = Suggestion(**result, replaced=replaced, others=others)
         stays = not cursor.beside_list and result["reason"] != "budget"  # which may give more the next time
         self._current = (suggestion, cursor.params["suffix"]) if stays else None
-        self._show(cursor, result, fitted, inputs)
+        self._show(cursor, result, *left.values(), inputs=inputs)
         return suggestion
 
     def _cursor(
@@ -258,7 +266,7 @@ class Front:
         fitted = fit(rest, cursor.spot, is_read=True)
         if isinstance(fitted, Insertion) and rest.startswith(fitted.text) and not shown["replaced"]:
             rest = fitted.text
-        return Suggestion(**{**shown, "text": rest})
+        return Suggestion(**{**shown, "text": rest, "others": []})
 
     async def _is_kept_back(self, cursor: _Cursor, result: CompletionResult) -> bool:
         """Whether a suggestion is not shown: it was rejected here, or it was held back until the text was another."""
@@ -291,7 +299,14 @@ class Front:
         place = entry.place(cursor.spot.lines, cursor.line, cursor.index, suffix, self._debounce.interval, history)
         return replace(place, prefix=place.prefix + text, line=line, lines=place.lines + breaks)
 
-    def _show(self, cursor: _Cursor, result: CompletionResult, fitted: Insertion, inputs: tuple[float, ...]) -> None:
+    def _show(
+        self,
+        cursor: _Cursor,
+        result: CompletionResult,
+        fitted: Insertion,
+        *others: Insertion,
+        inputs: tuple[float, ...],
+    ) -> None:
         """The editor shows a suggestion."""
         entry, params = cursor.entry, cursor.params
         shown = Shown(
@@ -302,6 +317,7 @@ class Front:
             prefix=params["prefix"],
             text=fitted.text,
             replaced=fitted.replaced,
+            others=tuple((other.text, other.replaced) for other in others),
             inputs=inputs,
             since=self._clock(),
         )

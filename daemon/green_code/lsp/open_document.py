@@ -21,6 +21,7 @@ from green_code.lsp.type_through import TypeThrough
 from green_code.settings import TOKENS_PER_LINE, Settings
 
 TOKENS_AT_MOST: Final = 256
+ALTERNATIVES: Final = 2
 
 
 @dataclass
@@ -79,7 +80,7 @@ class OpenDocument:
     def params(
         self, lines: Sequence[str], line: int, index: int, settings: Settings, automatic: bool
     ) -> CompletionParams:
-        """The request for the engine. One by hand has no stop, so it gives the full length."""
+        """The request for the engine. One by hand has no stop, so it gives the full length, and asks for alternatives."""
         window, uri = self.window, self.document.uri
         if self.notebook is not None:
             window, uri = self.notebook.window, self.notebook.uri
@@ -99,7 +100,7 @@ class OpenDocument:
             max_lines=settings.max_lines,
             max_prompt_tokens=settings.max_prompt_tokens,
             stop=settings.suggestions if automatic else 0.0,
-            alternatives=0,
+            alternatives=0 if automatic else ALTERNATIVES,
             place=[],
         )
 

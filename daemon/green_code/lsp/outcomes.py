@@ -32,8 +32,8 @@ Position = tuple[int, int]
 class Shown:
     """A suggestion that was shown at the end of `prefix`, where line `line` begins with `before`.
 
-    It takes the place of the next `replaced` characters there, which it contains. The document has its first `at` characters;
-    `counted` is the most that were ever typed or accepted.
+    It takes the place of the next `replaced` characters there, which it contains; `others` are alternatives with what they replace.
+    The document has its first `at` characters; `counted` is the most that were ever typed or accepted.
     """
 
     row_id: str
@@ -45,6 +45,7 @@ class Shown:
     inputs: tuple[float, ...]  # the gate's, when it was asked for
     since: float
     replaced: int = 0
+    others: tuple[tuple[str, int], ...] = ()
     at: int = 0
     counted: int = 0
     ended_by_one: bool = False  # its last character came alone
@@ -151,6 +152,8 @@ class Outcomes:
         if shown is None or shown.uri != uri:
             return
         here = shown.position(shown.at)
+        if start == here and shown.at == 0 and (text, end[1] - start[1]) in shown.others and end[0] == start[0]:
+            shown.text, shown.replaced = text, end[1] - start[1]  # an alternative was accepted
         if end[0] < shown.line:
             shown.line += edit.added
         elif start <= here:

@@ -231,11 +231,15 @@ def make_server() -> FrontServer:
         )
         if result is None:
             return types.InlineCompletionList(items=[])
-        arguments = [result["id"], len(result["text"])]
-        accept = types.Command(title="", command=messages.COMMAND_ACCEPTED, arguments=arguments)
-        place = types.Range(start, types.Position(end.line, end.character + result["replaced"]))
-        item = types.InlineCompletionItem(insert_text=text + result["text"], range=place, command=accept)
-        return types.InlineCompletionList(items=[item])
+        row_id = result["id"]
+
+        def item(rest: str, replaced: int) -> types.InlineCompletionItem:
+            accept = types.Command(title="", command=messages.COMMAND_ACCEPTED, arguments=[row_id, len(rest)])
+            place = types.Range(start, types.Position(end.line, end.character + replaced))
+            return types.InlineCompletionItem(insert_text=text + rest, range=place, command=accept)
+
+        shown = [(result["text"], result["replaced"]), *result["others"]]
+        return types.InlineCompletionList(items=[item(rest, replaced) for rest, replaced in shown])
 
     @server.feature(messages.LSP_ACCEPTED)
     def accepted(params: Any) -> None:

@@ -18,6 +18,8 @@ REMEMBERED: Final = 64
 """Suggestions in memory, for each document."""
 
 _CLOSED_AT_MOST: Final = 3
+_NO_DIFFERENCE: Final = ("prefix", "suffix", "place", "alternatives")
+"""Parameters that are compared apart, or not at all."""
 _OPENER_OF: Final = {")": "(", "]": "[", "}": "{", **{quote: quote for quote in "\"'`"}}
 
 
@@ -55,17 +57,19 @@ class TypeThrough:
             if not text.startswith(typed) or not _is_suffix(params["suffix"], old.suffix, typed):
                 continue
             if (rest := text[len(typed) :]).strip():
-                return {**old.result, "text": rest}
+                others = (other.removeprefix(typed) for other in old.result["alternatives"] if other.startswith(typed))
+                return {**old.result, "text": rest, "alternatives": [other for other in others if other.strip()]}
         return None
 
 
 def same_request(one: CompletionParams, other: CompletionParams) -> bool:
-    """Whether two requests have the same answer; features of the place are no difference."""
-    return {**one, "place": []} == {**other, "place": []}
+    """Whether two requests have the same answer, apart from alternatives; features of the place are no difference."""
+    places = [(each["prefix"], each["suffix"]) for each in (one, other)]
+    return places[0] == places[1] and _other(one) == _other(other)
 
 
 def _other(params: CompletionParams) -> dict[str, Any]:
-    return {name: value for name, value in params.items() if name not in ("prefix", "suffix", "place")}
+    return {name: value for name, value in params.items() if name not in _NO_DIFFERENCE}
 
 
 def _answers(old: dict[str, Any], new: dict[str, Any]) -> bool:

@@ -158,6 +158,20 @@ def test_the_parameters_of_a_request() -> None:
     assert URI in params["session"] and str(os.getpid()) in params["session"]
 
 
+def test_a_request_by_hand_asks_for_alternatives_which_are_made_to_fit_alike() -> None:
+    window = Window()
+    window.front.open(URI, "python", "print(first, )\n")
+    window.engine.answers = [
+        {**result("second)"), "alternatives": ["third)", "second", "fourth(", "second)"]},
+        result("x"),
+    ]
+    got = window.complete(0, 13, automatic=False)
+    assert (got["text"], got["replaced"]) == ("second)", 1), "the bracket is there"
+    assert got["others"] == [("third)", 1)], "none is half open, none leaves the same"
+    window.complete(0, 6)
+    assert [params["alternatives"] for params in window.engine.requests] == [2, 0]
+
+
 def test_a_malformed_glob_is_named() -> None:
     [message] = Window().front.configure({"excludedFiles": ["**/.env*", "{a,b"]})
     assert "greenCode.excludedFiles" in message and "{a,b" in message

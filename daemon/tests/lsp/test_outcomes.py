@@ -33,9 +33,16 @@ class Editor:
         lines = self.document.lines
         return with_newlines("".join(lines[: self.line]) + lines[self.line][: self.index])
 
-    def show(self, text: str, row_id: str = "a", is_current: bool = True, replaced: int = 0) -> bool:
+    def show(
+        self,
+        text: str,
+        row_id: str = "a",
+        is_current: bool = True,
+        replaced: int = 0,
+        others: tuple[tuple[str, int], ...] = (),
+    ) -> bool:
         before = self.document.lines[self.line][: self.index]
-        shown = Shown(row_id, URI, self.line, before, self.prefix, text, (), self.now, replaced)
+        shown = Shown(row_id, URI, self.line, before, self.prefix, text, (), self.now, replaced, others)
         return self.outcomes.show(shown, is_current)
 
     def edit(self, start: tuple[int, int], end: tuple[int, int], text: str) -> None:
@@ -68,6 +75,14 @@ def test_accepted_whole_as_vs_code_does_it() -> None:
     editor.insert("first()")
     editor.outcomes.accept("a", 7, editor.now)
     assert editor.accepted == [("a", 7)] and editor.results == [("a", True)] and editor.gone == []
+
+
+def test_an_alternative_is_accepted_like_the_first() -> None:
+    editor = Editor("x = \n")
+    editor.show("first()", others=(("second", 0), ("third", 0)))
+    editor.insert("third")
+    editor.outcomes.accept("a", 5, editor.now)
+    assert editor.accepted == [("a", 5)] and editor.results == [("a", True)] and editor.gone == []
 
 
 def test_accepted_whole_by_an_editor_that_reports_before_the_edit() -> None:

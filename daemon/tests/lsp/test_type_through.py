@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from green_code.link.messages import CompletionParams
 from green_code.lsp.type_through import REMEMBERED, TypeThrough
 
-ANSWER: Any = {"id": "row", "reason": "end_of_line", "text": "self.items[name]"}
+ANSWER: Any = {"id": "row", "reason": "end_of_line", "text": "self.items[name]", "alternatives": []}
 
 
 def params(prefix: str, **changes: Any) -> CompletionParams:
@@ -77,6 +77,13 @@ def test_a_request_by_hand_gets_nothing_that_was_cut_and_features_of_the_place_a
     recent.add(params("yield ", stop=0.0), ANSWER)
     assert left(recent, "yield s", stop="balanced") == "elf.items[name]", "what was asked by hand can be typed along"
     assert left(recent, "yield s", stop="balanced", threshold=0.8) is None
+
+
+def test_alternatives_go_on_where_what_was_typed_is_their_beginning() -> None:
+    recent = TypeThrough()
+    recent.add(params("return ", stop=0.0, alternatives=2), {**ANSWER, "alternatives": ["self.total", "None", "se"]})
+    found = recent.find(params("return se", stop="balanced", alternatives=0))
+    assert found is not None and (found["text"], found["alternatives"]) == ("lf.items[name]", ["lf.total"])
 
 
 def test_what_a_time_limit_cut_is_not_kept() -> None:
