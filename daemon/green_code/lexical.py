@@ -140,4 +140,6 @@ def _signs(language: Language) -> re.Pattern[str]:
         fixed.add("${")
     one_sign = _ONE_SIGN.get(language.ids[0]) if language.ids else None
     longest_first = sorted(fixed, key=len, reverse=True)
-    return re.compile("|".join([r"\\[^\n]", *([f"(?P<one>{one_sign})"] if one_sign else []), *map(re.escape, longest_first)]))
+    return re.compile(
+        "|".join([r"\\[^\n]", *([f"(?P<one>{one_sign})"] if one_sign else []), *map(re.escape, longest_first)])
+    )

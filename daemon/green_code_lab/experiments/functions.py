@@ -5,7 +5,7 @@ The cursor stands behind the docstring, where the editor has indented. Each is c
 *by hand* without a stop, *automatic* with the stop that the settings have by default. A function passes if its assertions
 hold, in a process of its own with limits of time and memory and without network, files or other programs. What counts as a run-away is read from the syntax
 tree and from Python's tokenizer, which the engine has not: text behind the function, text behind the end of its body (a statement that nothing
-reaches), blank lines at the end, and an end within a bracket, a string or a statement.
+reaches), blank lines at the end, and an end within a bracket or a string.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def run_away(header: str, text: str) -> str | None:
     try:
         (function,) = ast.parse(source).body
     except SyntaxError:
-        return "end within a statement" if _is_open(source) or _is_broken_off(header, text) else None
+        return "end within a bracket or string" if _is_open(source) else None
     return "text behind the body" if _goes_on(function) else None
 
 
@@ -98,15 +98,6 @@ def _is_open(source: str) -> bool:
     except SyntaxError:
         return False  # indentation that fits nothing
     return False
-
-
-def _is_broken_off(header: str, text: str) -> bool:
-    """Whether all before the last line is right."""
-    try:
-        ast.parse(header + (text.rpartition("\n")[0] or "pass"))
-    except SyntaxError:
-        return False
-    return True
 
 
 def _goes_on(function: ast.AST) -> bool:
