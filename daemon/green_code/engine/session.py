@@ -84,6 +84,7 @@ class Session:
             budget_seconds: no token is begun later than this.
         """
         runtime, cache = self._runtime, self._cache
+        self.book.use(runtime.costs.prices)
         policy = runtime.policy(params)
         wall, cpu = time.monotonic(), time.process_time()
         earlier, tokens = self.window_tokens(params["prefix"], params["max_prompt_tokens"])

@@ -76,7 +76,7 @@ TEXTS: Final[dict[str, Text]] = {
     "engine_hanging": Text("The engine runs but does not answer.", "Run Green Code: Restart Engine."),
     "model_missing": Text("The model is not on this computer.", _DIAGNOSE),
     "model_damaged": Text("The model's files are damaged.", _DIAGNOSE),
-    "bundle_invalid": Text("The model's bundle is invalid.", _DIAGNOSE),
+    "bundle_invalid": Text("What Green Code adds to the model (its bundle) is invalid.", _DIAGNOSE),
     "cache_unwritable": Text(
         "Green Code cannot write to a folder that it needs.", "Free some disk space, or run Green Code: Diagnose."
     ),
@@ -91,7 +91,7 @@ TEXTS: Final[dict[str, Text]] = {
     "filtered": Text("A setting or a rule prevents suggestions here.", "See the settings under greenCode."),
     "gated": Text("You would probably reject a suggestion here.", _BY_HAND_OR_EAGER),
     "hardly_taken": Text(
-        "You would probably reject a suggestion here. In such places, {probability}% are accepted; {bound}% are needed "
+        "You would probably reject a suggestion here: {probability}% are accepted, {bound}% are needed "
         "(greenCode.suggestions is {stop}).",
         _BY_HAND_OR_EAGER,
     ),
@@ -107,7 +107,7 @@ TEXTS: Final[dict[str, Text]] = {
         "Suggestions pause while the computer runs on battery.",
         "Connect the power supply, or switch greenCode.pauseOnBattery off.",
     ),
-    "binary_file": Text("This file contains NUL characters, so it is not text."),
+    "binary_file": Text("This file is not text: it contains NUL characters."),
     "large_file": Text("This file is too large: {characters} characters, {limit} at most."),
     "long_line": Text("This line is too long: {characters} characters, {limit} at most."),
     "mid_word": Text("The cursor is inside a word.", "Move it to the end of the word."),

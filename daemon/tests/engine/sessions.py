@@ -14,7 +14,7 @@ from green_code.decoding.healing import ends_keyword, heal
 from green_code.decoding.stop_rules import Situation
 from green_code.energy.costs import CostModel
 from green_code.engine import loading
-from green_code.engine.loading import Runtime, load_runtime
+from green_code.engine.loading import Runtime, load_measured
 from green_code.engine.requests import completion_params
 from green_code.engine.session import Session
 from green_code.link.messages import CompletionParams, CompletionResult
@@ -49,7 +49,7 @@ def tiny_runtime(folder: Path, **environment: str) -> Iterator[Runtime]:
             patch.setenv(name, value)
         costs = CostModel(PRICES, "estimate", "fixed prices", 0.0, 1.0)
         patch.setattr(loading, "measured_costs", lambda *_: costs)
-        yield load_runtime("tiny-random")
+        yield load_measured("tiny-random")
 
 
 def with_exits(runtime: Runtime, prefill_exit: int | None = None, **changes: Any) -> Runtime:

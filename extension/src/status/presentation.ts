@@ -11,6 +11,7 @@ import type { Snapshot } from '../state/store';
 import { modeText, modeTitle } from '../threshold/modes';
 import { stopTitle } from '../threshold/stops';
 import type { Suggestions } from '../threshold/suggestions';
+import { engineMessage } from './engineMessage';
 import { switchLanguageTitle, switchModeTitle, type ActiveLanguage } from './switches';
 
 type DisplayState = State | 'setUp' | 'settingUp' | 'snoozed' | 'otherLanguage';
@@ -136,21 +137,21 @@ function stateText(state: DisplayState, { snooze }: Snapshot, language: ActiveLa
 
 /**
  * The state, with details where they matter: none when off, and none when ready, unless there is a reason such as a refused
- * bundle. The engine's message is the daemon's sentence, in English.
+ * bundle.
  */
 function stateWithDetails(state: DisplayState, snapshot: Snapshot, language: ActiveLanguage | null): string {
   const { detail, status, phase } = snapshot;
   const text = stateText(state, snapshot, language);
   const isOff = state === 'disabled' || state === 'snoozed' || state === 'otherLanguage';
   const isFine = (state === 'ready' || state === 'busy') && (status?.reason ?? null) === null;
-  const message = phase === 'running' ? (status?.message ?? '') : detail;
+  const message = phase !== 'running' ? detail : status === null ? '' : engineMessage(status);
   return isOff || isFine || message === '' ? text : `${text}: ${message}`;
 }
 
 function label(details: string, { today, energy }: Snapshot, suggestions: Suggestions | null): string {
   const last = mean(energy?.last_exits ?? []);
   return [
-    `Green Code. ${details}.`,
+    `Green Code. ${details.replace(/\.$/, '')}.`,
     ...(today === null ? [] : [t('status.today', { figures: `${todayText(today)} ${acceptedText(today, suggestions)}`.trim() })]),
     ...(today === null || energy === null || last === null
       ? []

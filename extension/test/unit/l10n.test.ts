@@ -26,6 +26,7 @@ import { env } from './vscode';
 
 type Texts = Readonly<Record<string, string>>;
 
+const WALKTHROUGH = path.join(ROOT, 'extension/media/walkthrough');
 const placeholders = (text: string) => [...new Set(text.match(/\{\w+\}/g))].sort();
 const rows = Object.entries(table as Readonly<Record<string, { en: string; de: string }>>);
 const own = rows.filter(([id]) => !id.startsWith('manifest.'));
@@ -60,6 +61,21 @@ describe('the table of texts', () => {
 
   it('contains no markup, because pages insert texts without escaping', () => {
     own.forEach(([id, { en, de }]) => expect(en + de, id).not.toMatch(/[<>&]/));
+  });
+
+  it('is in plain words where users look first', () => {
+    const technical = /^(layers|threshold|report)\.|^manifest\.setting\.maxPromptTokens$/;
+    const first = rows.filter(([id]) => !technical.test(id)).map(([id, { en, de }]) => [id, en + de] as const);
+    const pages = fs.readdirSync(WALKTHROUGH).map((name) => [name, fs.readFileSync(path.join(WALKTHROUGH, name), 'utf8')] as const);
+    const jargon = /held-out|full depth|\bcold\b|\btokens?\b|\bexits?\b|\bgate\b|decod|zurückgehalten|volle[rn]? Tiefe|Ausstieg|Vorfilter|dekod/i;
+    const plain = (text: string) => text.replace(/greenCode\.\w+|\{\w+\}/g, '');
+    expect([...first, ...pages].filter(([, text]) => jargon.test(plain(text))).map(([id]) => id)).toEqual([]);
+  });
+
+  it('is short, except where it asks for consent or helps', () => {
+    const long = /^(consent|hints|setUp)\./;
+    const length = (text: string) => text.replace(/\(command:[\w.]+\)/g, '').length;
+    expect(rows.filter(([id, { en, de }]) => !long.test(id) && Math.max(length(en), length(de)) > 160).map(([id]) => id)).toEqual([]);
   });
 
   it('is the source of the manifest’s texts', () => {
@@ -102,14 +118,13 @@ describe('the texts of the manifest', () => {
 
   it('make the same promise on the first page of the walkthrough and in the dialog of Set Up', () => {
     const { en, de } = table['consent.promise'];
-    const page = (ending: string) => fs.readFileSync(path.join(ROOT, `extension/media/walkthrough/set-up${ending}.md`), 'utf8');
+    const page = (ending: string) => fs.readFileSync(path.join(WALKTHROUGH, `set-up${ending}.md`), 'utf8');
     expect([page(''), page('.nls.de')]).toEqual([en, de].map((text) => expect.stringContaining(text) as unknown));
   });
 
   it('have a German page for each step of the walkthrough', () => {
-    const folder = path.join(ROOT, 'extension/media/walkthrough');
     const pages = [...source.matchAll(/"markdown": "extension\/media\/walkthrough\/(.*)\.md"/g)].map((match) => match[1] ?? '');
-    expect(fs.readdirSync(folder).sort()).toEqual(pages.flatMap((name) => [`${name}.md`, `${name}.nls.de.md`]).sort());
+    expect(fs.readdirSync(WALKTHROUGH).sort()).toEqual(pages.flatMap((name) => [`${name}.md`, `${name}.nls.de.md`]).sort());
   });
 });
 
@@ -161,6 +176,14 @@ describe('German texts', () => {
     expect(html).toContain('Energie: aus der CPU-Zeit geschätzt.');
     expect(stateMessage({ ...full, settings: { ...defaults, decoding: 'fast' } }, []).summary).toBe('Im Mittel liefen 13,0 von 18 Schichten des Modells');
     expect(present(full, suggestions, active).label).toContain('Heute: 12,4 J gespart (34\u00a0%) bei 12 Vorschlägen, auf der CPU gemessen (RAPL).');
+  });
+
+  it('are in the status of the engine: the reason in German, then what only the engine knows', () => {
+    env.language = 'de';
+    const label = (state: 'paused' | 'error' | 'loading', reason: string | null) => present(snapshot({ status: { state, message: 'x.bin is damaged.', progress: null, reason } }), null, null).label;
+    expect(label('paused', 'paused_on_battery')).toBe(`Green Code. Pausiert: ${table['why.paused_on_battery'].de}`);
+    expect(label('error', 'model_damaged')).toContain('Fehler: Die Dateien des Modells sind beschädigt. x.bin is damaged.');
+    expect(label('loading', null)).toBe('Green Code. Modell wird geladen.');
   });
 
   it('are all words: with a table without letters, none are left', () => {

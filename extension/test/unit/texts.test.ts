@@ -65,7 +65,7 @@ describe('Show Layers', () => {
   it('draws a bar per token', () => {
     expect(renderLayers(last)).toBe(
       '3.0 of 4 layers per token on average; Fast mode, threshold 0.80.\n' +
-        '500 mJ used, 25% less than the full model (estimated from CPU time).\n\n' +
+        '500 mJ used, 25% less than the whole model (estimated from CPU time).\n\n' +
         '2/4  ██░░  return\n4/4  ████  ·a↵\n',
     );
     expect(renderLayers(null)).toContain(t('layers.noCompletionYet'));
