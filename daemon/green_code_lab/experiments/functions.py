@@ -92,12 +92,12 @@ def run_away(header: str, text: str) -> str | None:
 def _is_open(source: str) -> bool:
     """Whether a bracket or a string is open at the end."""
     try:
-        list(tokenize.generate_tokens(io.StringIO(source + "\n").readline))
+        tokens = list(tokenize.generate_tokens(io.StringIO(source + "\n").readline))
     except tokenize.TokenError as error:
         return "EOF" in str(error) or "unterminated" in str(error)
     except SyntaxError:
         return False  # indentation that fits nothing
-    return False
+    return any(token.type == tokenize.ERRORTOKEN and token.string[0] in "'\"" for token in tokens)  # before Python 3.12
 
 
 def _goes_on(function: ast.AST) -> bool:
@@ -135,10 +135,8 @@ def measure(runtime: Runtime, args: Args, report: Report) -> Found:
                         **_figures(chosen, results),
                     }
                 )
-                completions += [
-                    {"model": name, "decoding": decoding, "request": request, "function": function.header.split("(")[0][4:], "text": each["text"]}
-                    for function, each in zip(chosen, results, strict=True)
-                ]  # fmt: skip
+                texts = {_name(function): each["text"] for function, each in zip(chosen, results, strict=True)}
+                completions.append({"arm": f"{name}, {decoding}", "request": request, "texts": texts})
                 report(f"{name}, {decoding}, {request}: {arms[-1]['passed'][0]:.0%}, {arms[-1]['run_aways']} run-aways")
     limits = f"{LINES} lines, {TOKENS_PER_LINE * LINES} tokens; no limit of time"
     settings = {
@@ -148,6 +146,10 @@ def measure(runtime: Runtime, args: Args, report: Report) -> Found:
         **facts(runtime),
     }
     return {"settings": settings, "arms": arms, "completions": completions}
+
+
+def _name(function: Function) -> str:
+    return function.header.partition("(")[0].removeprefix("def ")
 
 
 def _figures(chosen: list[Function], results: list[CompletionResult]) -> dict[str, Any]:

@@ -193,7 +193,7 @@ def test_a_completion_ends_with_the_cursors_block(
         ("python", "class A:\n    ", "a = 1\n\n    @property\n    def f", "max_tokens", "a = 1"),
         # brackets and strings
         ("python", "def f():\n    ", "a = 1\n    b = g(\n        a,\n", "max_tokens", "a = 1"),
-        ("python", "def f():\n    ", 'a = 1\n    b = r"[a-z\n', "end_of_text", 'a = 1\n    b = r"[a-z'),
+        ("python", "def f():\n    ", 'a = 1\n    b = r"[a-z\n', "end_of_text", "a = 1"),
         ("python", "def f():\n    ", 'a = 1\n    b = """One.\n    Two.\n', "end_of_text", "a = 1"),
         (
             "java",
