@@ -84,6 +84,13 @@ class Outcomes:
         """Whether the text still agrees with this suggestion."""
         return self._visible is not None and self._visible.row_id == row_id
 
+    def rest(self, row_id: str, uri: str, here: Position) -> str:
+        """What is left of this suggestion behind a position, if it is visible there; else nothing."""
+        shown = self._visible
+        if shown is None or shown.row_id != row_id or shown.uri != uri or shown.position(shown.at) != here:
+            return ""
+        return shown.text[shown.at :]
+
     def show(self, new: Shown, is_current: bool = True) -> bool:
         """A suggestion, or the rest of one, is shown; returns whether it is a new one.
 
@@ -125,6 +132,14 @@ class Outcomes:
         self._accepted(shown, shown.counted + (rest if characters is None else min(characters, rest)), now)
         if shown.counted >= len(shown.text) and self._visible is shown:
             self._visible = None
+
+    def dismiss(self, now: float) -> Shown | None:
+        """The user rejected the visible suggestion by a key; returns it."""
+        shown, self._visible = self._visible, None
+        if shown is not None:
+            self._outcome(shown, False, now)
+            self._on_gone(shown)
+        return shown
 
     def change(self, uri: str, start: Position, end: Position, text: str, edit: Edit, now: float) -> None:
         """The text between two positions was replaced.
