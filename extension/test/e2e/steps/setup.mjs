@@ -69,7 +69,7 @@ export const steps = [
       await workbench.page.locator(`[id="${ITEM}"] a`).first().click();
       const dialog = workbench.page.locator('.monaco-dialog-box');
       await dialog.waitFor();
-      assert.match(await dialog.textContent(), /from PyPI.*about [\d.]+ [MG]B.*GB of disk space \([\d,.]+ GB free\) and \d+ minutes/);
+      assert.match(await dialog.textContent(), /from PyPI.*about \d+ minutes, a download of [\d.]+ [MG]B and [\d.]+ GB of disk space \([\d,.]+ GB are free\)/);
       await context.picture('consent');
       await workbench.page.keyboard.press('Escape');
       await offersSetUp(context);
