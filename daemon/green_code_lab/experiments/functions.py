@@ -177,7 +177,7 @@ EXPERIMENT = Experiment(
             "arms", "Pass rate and run-aways",
             "*Shown*: completions with a text. *Passed*: of all fifty. *Joules*: of a completion with its prompt, cold.",
             (
-                ("model", "model", ""), ("mode", "decoding", ""), ("request", "request", ""), ("run-aways", "kinds", ""), ("", "run_aways", "0"),
+                ("model", "model", ""), ("mode", "decoding", ""), ("request", "request", ""), ("kinds", "kinds", ""), ("run-aways", "run_aways", "0"),
                 ("shown", "shown", "%0"), ("passed", "passed", "%0"), ("tokens", "tokens", "1"), ("joules", "joules", "2"),
             ),
         ),
