@@ -225,6 +225,22 @@ export class Workbench {
     await this.page.keyboard.press('Enter');
   }
 
+  /** Inserts text at once, as a paste does: nothing is closed or indented. */
+  async insert(text) {
+    await this.page.keyboard.insertText(text);
+  }
+
+  /** Replaces the document, and puts the cursor between the two texts. */
+  async replaceDocument(before, after) {
+    const { keyboard } = this.page;
+    await keyboard.press('Escape');
+    await keyboard.press('Control+A');
+    await this.insert(before + after);
+    for (let left = [...after].length; left > 0; left -= 1) {
+      await keyboard.press('ArrowLeft');
+    }
+  }
+
   async type(text) {
     await this.page.keyboard.type(text, { delay: 40 });
   }
