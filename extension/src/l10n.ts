@@ -1,22 +1,27 @@
 /**
- * Every text that the user can see, in the editor's language. Other modules reach the editor's translations through here
- * alone, so that modules that must not use the editor's API stay free of it.
+ * Every text that the user can see, in the editor's language. Other modules reach the texts through here alone, so that modules
+ * that must not use the editor's API stay free of it.
  *
- * The English sentence in the code is the key. extension/l10n has the other languages, package.nls*.json the manifest's
- * texts. Log lines stay English, so that anyone can help with them. So do the daemon's sentences: other editors and
- * terminals show them too.
+ * extension/l10n/texts.json is the one table: an id, English, German. The manifest's texts are in it, too; `npm run texts` writes
+ * them to package.nls.json and package.nls.de.json, where the editor looks for them. Log lines stay English, so that anyone can
+ * help with them.
  */
 import * as vscode from 'vscode';
 
+import texts from '../l10n/texts.json';
+
+export type TextId = keyof typeof texts;
+type Language = 'en' | 'de';
+
 /**
- * A sentence with its placeholders filled; state/format.ts formats the figures in it. Where a number changes the wording, the
- * caller chooses between two sentences: one for 1, and one for all other numbers.
+ * A text with its placeholders filled; state/format.ts formats the figures in it. Where a number changes the wording, the
+ * caller chooses between two texts: one for 1, and one for all other numbers.
  */
-export function t(message: string, values: Readonly<Record<string, string>> = {}): string {
-  return vscode.l10n.t(message, values);
+export function t(id: TextId, values: Readonly<Record<string, string>> = {}): string {
+  return texts[id][language()].replace(/\{(\w+)\}/g, (placeholder, name: string) => values[name] ?? placeholder);
 }
 
 /** The language of texts and figures: English where the editor's language has no translation. */
-export function language(): string {
-  return vscode.l10n.bundle === undefined ? 'en' : vscode.env.language;
+export function language(): Language {
+  return vscode.env.language.toLowerCase().startsWith('de') ? 'de' : 'en';
 }

@@ -34,7 +34,7 @@ export class Channels implements vscode.Disposable {
       return;
     }
     this.shown.add(message);
-    const showLog = t('Show Log');
+    const showLog = t('common.showLog');
     void vscode.window.showErrorMessage(message, ...actions.map(({ title }) => title), showLog).then((chosen) => {
       const action = actions.find(({ title }) => title === chosen);
       if (action) {

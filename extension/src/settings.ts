@@ -126,7 +126,7 @@ export type OpenableSetting = SettingKey | `editor.${string}`;
 /** A button that opens the Settings editor at one setting. */
 export function openSetting(setting: OpenableSetting): Required<Action> {
   const id = setting.startsWith('editor.') ? setting : settingId(setting as SettingKey);
-  return { title: t('Open Setting'), command: 'workbench.action.openSettings', args: [`@id:${id}`] };
+  return { title: t('common.openSetting'), command: 'workbench.action.openSettings', args: [`@id:${id}`] };
 }
 
 /** Writes to the workspace where it has a value, else to the user's settings. */

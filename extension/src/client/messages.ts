@@ -6,32 +6,32 @@ import { messageOf, type Action, type Channels } from '../log';
 import { openSetting } from '../settings';
 import type { Snapshot } from '../state/store';
 
-export const noAnswer = (): string => t('The language server does not answer. Run Green Code: Restart Engine.');
-export const endedUnexpectedly = (): string => t('the process ended unexpectedly');
+export const noAnswer = (): string => t('server.noAnswer');
+export const endedUnexpectedly = (): string => t('server.endedUnexpectedly');
 
 /** Why no front runs. Callers that show it add the product's name. */
 export function whyNotRunning({ phase, detail, settings }: Snapshot): string {
   switch (phase) {
     case 'idle':
       return settings.enabled
-        ? t('The language server is not running yet. It starts when you open a file in a chosen language (greenCode.languages).')
-        : t('The language server is not running because suggestions are off (greenCode.enabled).');
+        ? t('server.notRunningYet')
+        : t('server.notRunningSwitchedOff');
     case 'setUp':
       return notSetUp();
     case 'settingUp':
-      return t('Set Up is still running. Try again when it has finished.');
+      return t('server.setUpStillRuns');
     case 'starting':
-      return t('The language server is starting. Try again in a moment.');
+      return t('server.starting');
     default:
-      return detail || t('The language server is not running.');
+      return detail || t('server.notRunning');
   }
 }
 
-const restart = (): Action => ({ title: t('Restart'), command: COMMANDS.restartEngine });
-const setUpAgain = (): Action => ({ title: t('Set Up Again'), command: COMMANDS.setUp });
+const restart = (): Action => ({ title: t('server.restart'), command: COMMANDS.restartEngine });
+const setUpAgain = (): Action => ({ title: t('common.setUpAgain'), command: COMMANDS.setUp });
 
 export function showStartFailure(channels: Channels, error: unknown): void {
-  channels.showError(t('Green Code could not start: {cause}', { cause: messageOf(error) }), [restart()]);
+  channels.showError(t('server.couldNotStart', { cause: messageOf(error) }), [restart()]);
 }
 
 export function showWrongInterpreter(channels: Channels, message: string): void {
@@ -40,7 +40,7 @@ export function showWrongInterpreter(channels: Channels, message: string): void 
 
 /** Shown when no further restart follows. Returns the message for the status item. */
 export function showCrashes(channels: Channels, cause: string, isManaged: boolean): string {
-  const message = t('The language server fails repeatedly ({cause}).', { cause });
+  const message = t('server.failsRepeatedly', { cause });
   channels.showError(`Green Code: ${message}`, [restart(), ...(isManaged ? [setUpAgain()] : [])], 'server');
   return message;
 }

@@ -46,7 +46,7 @@ export function commandTable(parts: Parts): Readonly<Record<string, Command>> {
     [COMMANDS.exportHistory]: () => exportHistory(daemon),
     [COMMANDS.deleteHistory]: () => deleteHistoryAndFigures(parts),
     [COMMANDS.whyNoSuggestion]: () => whyNoSuggestion(parts),
-    [COMMANDS.showLayers]: async () => documents.show(t('Layers.txt'), renderLayers((await requests.explain()).last)),
+    [COMMANDS.showLayers]: async () => documents.show(t('layers.fileName'), renderLayers((await requests.explain()).last)),
     [COMMANDS.resetGate]: () => resetGate(requests),
     [COMMANDS.restartEngine]: () => supervisor.restartEngine(),
     [COMMANDS.showLog]: () => channels.show(),
@@ -70,7 +70,7 @@ export function registerCommands(parts: Parts): vscode.Disposable[] {
         await command(...args);
       } catch (error) {
         parts.channels.extension.error(`${id}: ${messageOf(error)}`);
-        const chosen = await vscode.window.showErrorMessage(failure(error), t('Show Log'));
+        const chosen = await vscode.window.showErrorMessage(failure(error), t('common.showLog'));
         if (chosen) {
           parts.channels.show();
         }
@@ -81,12 +81,12 @@ export function registerCommands(parts: Parts): vscode.Disposable[] {
 
 async function resetGate(requests: Requests): Promise<void> {
   await requests.resetGate();
-  void vscode.window.showInformationMessage(t('The gate was reset. What it learned from the suggestions you accepted is deleted.'));
+  void vscode.window.showInformationMessage(t('commands.gateReset'));
 }
 
 /** Shows doctor's output, in the daemon's English and without the user's name: people attach it to public reports. */
 async function diagnose({ daemon, documents, store }: Parts): Promise<void> {
-  const options = { location: vscode.ProgressLocation.Notification, title: t('Diagnosing Green Code'), cancellable: true };
+  const options = { location: vscode.ProgressLocation.Notification, title: t('diagnose.title'), cancellable: true };
   const { model } = store.snapshot.settings;
   const controller = new AbortController();
   const { stdout, stderr } = await vscode.window.withProgress(options, (_, token) => {
@@ -97,8 +97,8 @@ async function diagnose({ daemon, documents, store }: Parts): Promise<void> {
     return;
   }
   const text = redact(stdout || stderr, thisUser());
-  await documents.show(t('Diagnosis.txt'), text);
-  const chosen = await vscode.window.showInformationMessage(t('The diagnosis is open. Your user name and home folder are removed from it.'), t('Copy'));
+  await documents.show(t('diagnose.fileName'), text);
+  const chosen = await vscode.window.showInformationMessage(t('diagnose.done'), t('diagnose.copy'));
   if (chosen !== undefined) {
     await vscode.env.clipboard.writeText(text);
   }

@@ -8,7 +8,7 @@ const EMPTY = '░';
 
 export function renderLayers(last: LastCompletion | null): string {
   if (last === null || last.tokens.length === 0) {
-    return `${t('No completion yet. Type in a Python or Java file, then run this command again.')}\n`;
+    return `${t('layers.noCompletionYet')}\n`;
   }
   const total = last.layers_total;
   const average = mean(last.tokens.map(({ layers }) => layers)) ?? 0;
@@ -18,13 +18,13 @@ export function renderLayers(last: LastCompletion | null): string {
       `${String(layers).padStart(digits)}/${total}  ${FULL.repeat(layers)}${EMPTY.repeat(Math.max(0, total - layers))}  ${visible(text)}`,
   );
   return [
-    t('{average} of {total} layers per token on average; threshold {threshold}, {decoding} decoding.', {
+    t('layers.average', {
       average: tenths(average),
       total: whole(total),
       threshold: typeof last.threshold === 'number' ? threshold(last.threshold) : last.threshold,
       decoding: last.decoding,
     }),
-    t('{used} used, {share} saved compared with full depth ({source}).', {
+    t('layers.joules', {
       used: joules(last.energy_joules),
       share: percent(last.saving),
       source: sourceText(last.energy_source),

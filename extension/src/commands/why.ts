@@ -23,7 +23,7 @@ export async function whyNoSuggestion(parts: Parts): Promise<void> {
   }
   const { text, setting } = causeInEditor(store.snapshot.settings) ?? (await explanation(parts));
   const open = setting === undefined ? null : openSetting(setting);
-  const showLog = t('Show Log');
+  const showLog = t('common.showLog');
   const chosen = await vscode.window.showInformationMessage(text, ...(open === null ? [] : [open.title]), showLog);
   if (open !== null && chosen === open.title) {
     await vscode.commands.executeCommand(open.command, ...open.args);
@@ -35,20 +35,20 @@ export async function whyNoSuggestion(parts: Parts): Promise<void> {
 /** A cause for which the editor sends no request. */
 function causeInEditor({ enabled, languages }: Settings): Answer | null {
   if (!enabled) {
-    return { text: t('Suggestions are off (greenCode.enabled).'), setting: 'enabled' };
+    return { text: t('why.switchedOff'), setting: 'enabled' };
   }
   const document = activeDocument();
   const language = document?.languageId;
   const editor = vscode.workspace.getConfiguration('editor', language === undefined ? null : { languageId: language });
   if (editor.get('inlineSuggest.enabled') === false) {
-    return { text: t('Inline suggestions are off in the editor (editor.inlineSuggest.enabled).'), setting: 'editor.inlineSuggest.enabled' };
+    return { text: t('why.editorSwitchedOff'), setting: 'editor.inlineSuggest.enabled' };
   }
   if (document !== undefined && !SCHEMES.includes(document.uri.scheme)) {
-    return { text: t('Green Code does not support this kind of document ({scheme}).', { scheme: document.uri.scheme }) };
+    return { text: t('why.unsupportedDocument', { scheme: document.uri.scheme }) };
   }
   if (language !== undefined && !languages.includes(language)) {
     const values = { language, languages: languages.join(', ') };
-    return { text: t('The language {language} is not in greenCode.languages ({languages}).', values), setting: 'languages' };
+    return { text: t('why.otherLanguage', values), setting: 'languages' };
   }
   return null;
 }

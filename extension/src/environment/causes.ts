@@ -15,20 +15,20 @@ const NOTHING_FOUND = /No matching distribution found|Max retries exceeded|timed
 /** The system's message in a Python exception. */
 const SYSTEM_MESSAGE = /\[(?:Errno -?\d+|SSL: \w+)\] ([^'")(]+)/;
 
-export const noAnswerIn = (ms: number): string => t('no answer in {seconds} seconds', { seconds: String(ms / 1000) });
+export const noAnswerIn = (ms: number): string => t('setUp.noAnswer', { seconds: String(ms / 1000) });
 
 /** Whether the output of a step reports a full disk. */
 export const isDiskFull = (output: string): boolean => DISK_FULL.test(output);
 
 export function diskFull(folder: string, freeBytes: number): string {
   const values = { folder, needed: gigabytes(NEEDED_BYTES), free: gigabytes(freeBytes) };
-  return t('Not enough disk space in {folder}: {free} free. Green Code needs at least {needed}, on Linux up to 10 GB. Free some space, then retry.', values);
+  return t('setUp.diskFull', values);
 }
 
 /** What to do where Windows refuses paths of more than 260 characters; null if pip's output does not report that. */
 export function pathsTooLong(output: string): string | null {
   return output.includes('Windows Long Path support')
-    ? t('Some package paths are too long for Windows. Enable long paths (group policy "Enable Win32 long paths", or registry value LongPathsEnabled), then retry.')
+    ? t('setUp.longPaths')
     : null;
 }
 
@@ -40,5 +40,5 @@ export function unreachable(output: string, lastLine: string): string | null {
   }
   const exception = found[1] ?? found[2] ?? '';
   const cause = SYSTEM_MESSAGE.exec(exception)?.[1]?.trim() ?? /^\w+/.exec(exception)?.[0] ?? exception;
-  return t('The package index cannot be reached ({cause}). Check the network and the proxy, then retry. Downloaded packages are kept.', { cause });
+  return t('setUp.offline', { cause });
 }

@@ -7,7 +7,7 @@ import { run, type RunResult } from './processes';
 import { resolve, type Home, type Ready, type Resolution } from './resolve';
 import { daemonVariables } from './variables';
 
-export const notSetUp = (): string => t('Green Code is not set up yet. Run Green Code: Set Up.');
+export const notSetUp = (): string => t('setUp.notSetUp');
 
 export class Daemon {
   constructor(

@@ -46,7 +46,7 @@ export async function install(given: InstallOptions): Promise<void> {
   const { storage, bundled, log, progress, release } = options;
   const wheel = await findWheel(bundled);
   if (wheel === null) {
-    throw new InstallError(t('This build contains no Python package. Set greenCode.pythonPath to an interpreter that has green-code.'));
+    throw new InstallError(t('setUp.noPackageInBuild'));
   }
   const final = await managedFolder(options, wheel);
   const partial = partialFolder(final);
@@ -66,7 +66,7 @@ export async function install(given: InstallOptions): Promise<void> {
       throw new InstallError(diskFull(storage, free));
     }
     const replaces = await exists(final);
-    progress(t('Searching for Python'));
+    progress(t('setUp.searchingPython'));
     const { found, rejected } = await findInterpreter(storage, options.run);
     if (found === null) {
       throw new InstallError(noInterpreterMessage(rejected));
@@ -91,12 +91,12 @@ async function build(partial: string, found: Interpreter, wheel: string, tempora
   const env = creationVariables(temporary);
   const python = pythonIn(partial);
   const pip = ['-m', 'pip', 'install', '--no-input', '--disable-pip-version-check', '--progress-bar', 'off'];
-  progress(t('Creating the environment'));
-  await runStep(found.command, [...found.args, '-m', 'venv', partial], env, (cause) => t('The environment could not be created: {cause}', { cause }), options);
-  progress(t('Searching for packages'));
-  await runStep(python, [...pip, `${wheel}[model,gpu]`], env, (cause) => t('pip could not install the packages: {cause}', { cause }), options);
-  progress(t('Checking the environment'));
-  await runStep(python, ['-m', 'green_code', 'doctor', '--json'], managedVariables(), (cause) => t('The new environment does not work: {cause}', { cause }), options);
+  progress(t('setUp.creatingEnvironment'));
+  await runStep(found.command, [...found.args, '-m', 'venv', partial], env, (cause) => t('setUp.environmentFailed', { cause }), options);
+  progress(t('setUp.searchingPackages'));
+  await runStep(python, [...pip, `${wheel}[model,gpu]`], env, (cause) => t('setUp.pipFailed', { cause }), options);
+  progress(t('setUp.checkingEnvironment'));
+  await runStep(python, ['-m', 'green_code', 'doctor', '--json'], managedVariables(), (cause) => t('setUp.environmentBroken', { cause }), options);
 }
 
 type Failure = (cause: string) => string;
@@ -134,7 +134,7 @@ async function stepFailure({ stdout, stderr }: RunResult, failure: Failure, { st
 async function isCreatedMeanwhile(final: string, { signal, progress }: Options): Promise<boolean> {
   const before = await createdMs(final);
   while (await isCreatedElsewhere(final)) {
-    progress(t('Waiting for another window that is setting up Green Code'));
+    progress(t('setUp.waitingForWindow'));
     await sleep(POLL_MS, undefined, { signal }).catch(() => {
       throw new Cancelled();
     });

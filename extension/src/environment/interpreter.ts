@@ -47,15 +47,15 @@ export async function findInterpreter(cwd: string, run: Run = realRun, platform 
       const cause = lastLine(result.stderr);
       rejected.push(
         /No module named '(venv|ensurepip)'/.test(cause)
-          ? t('{name} has no venv module (on Debian and Ubuntu: install python3-venv)', { name })
-          : t('{name} fails with "{cause}"', { name, cause }),
+          ? t('python.noVenv', { name })
+          : t('python.fails', { name, cause }),
       );
       continue;
     }
     if (isRecent(result.stdout.trim())) {
       return { found: candidate, rejected };
     }
-    rejected.push(t('{name} is Python {version}', { name, version: result.stdout.trim() }));
+    rejected.push(t('python.version', { name, version: result.stdout.trim() }));
   }
   return { found: null, rejected };
 }
@@ -68,6 +68,6 @@ export function isRecent(version: string): boolean {
 export function noInterpreterMessage(rejected: readonly string[]): string {
   const oldest = OLDEST.join('.');
   return rejected.length === 0
-    ? t('Green Code needs Python {oldest} or later, but no Python was found. Install it from python.org or with your package manager, then retry.', { oldest })
-    : t('Green Code needs Python {oldest} or later, but {rejected}. Install it from python.org or with your package manager, then retry.', { oldest, rejected: rejected.join('; ') });
+    ? t('python.notFound', { oldest })
+    : t('python.rejected', { oldest, rejected: rejected.join('; ') });
 }

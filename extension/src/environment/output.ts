@@ -5,16 +5,16 @@ import { t } from '../l10n';
 export function pipStep(line: string): string | null {
   const downloading = /^\s*Downloading (\S+?)-\d\S* \((.+)\)/.exec(line);
   if (downloading) {
-    return t('Downloading {name}, {size}', { name: downloading[1] ?? '', size: downloading[2] ?? '' });
+    return t('setUp.downloading', { name: downloading[1] ?? '', size: downloading[2] ?? '' });
   }
   const collecting = /^Collecting ([\w.-]+)/.exec(line);
   if (collecting) {
-    return t('Collecting {name}', { name: collecting[1] ?? '' });
+    return t('setUp.collecting', { name: collecting[1] ?? '' });
   }
   if (line.includes('WARNING: Retrying')) {
-    return t('The package index does not answer. Retrying.');
+    return t('setUp.retrying');
   }
-  return line.startsWith('Installing collected packages') ? t('Installing packages') : null;
+  return line.startsWith('Installing collected packages') ? t('setUp.installingPackages') : null;
 }
 
 /** What `doctor --json` found wrong and how to fix it, in one line; null if this is not its output, or nothing is wrong. */

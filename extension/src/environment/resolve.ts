@@ -79,25 +79,25 @@ const PROBE = 'import green_code; print(green_code.__version__)';
 async function checkConfigured(python: string, version: string, cwd: string, run: Run): Promise<Resolution> {
   const wrong = (cause: string): Resolution => ({
     kind: 'wrong',
-    message: `${cause} ${t('Install the green-code package of this version there, or clear the setting and run Green Code: Set Up.')}`,
+    message: `${cause} ${t('interpreter.fix')}`,
   });
   const result = await run(python, ['-c', PROBE], { cwd, timeoutMs: PROBE_TIMEOUT_MS });
   if (result.code === null) {
     const cause = lastLine(result.stderr) || noAnswerIn(PROBE_TIMEOUT_MS);
-    return wrong(t('The interpreter in greenCode.pythonPath ({python}) cannot be started: {cause}.', { python, cause }));
+    return wrong(t('interpreter.cannotStart', { python, cause }));
   }
   if (result.code !== 0) {
     const cause = lastLine(result.stderr);
     return wrong(
       cause.includes("No module named 'green_code'")
-        ? t('The interpreter in greenCode.pythonPath ({python}) has no green-code package.', { python })
-        : t('The interpreter in greenCode.pythonPath ({python}) fails with "{cause}".', { python, cause }),
+        ? t('interpreter.noPackage', { python })
+        : t('interpreter.fails', { python, cause }),
     );
   }
   const found = result.stdout.trim();
   return found === version
     ? { kind: 'ready', python, origin: 'setting' }
-    : wrong(t('The interpreter in greenCode.pythonPath ({python}) has green-code {found}, but this extension needs {version}.', { python, found, version }));
+    : wrong(t('interpreter.otherVersion', { python, found, version }));
 }
 
 function expandHome(file: string): string {

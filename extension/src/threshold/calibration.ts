@@ -39,11 +39,11 @@ export const UNCALIBRATED: Calibration = { presets: [], curve: [], suggestions: 
 export function presetTitle(name: PresetName): string {
   switch (name) {
     case 'quality':
-      return t('Quality');
+      return t('threshold.quality');
     case 'balanced':
-      return t('Balanced');
+      return t('threshold.balanced');
     case 'saver':
-      return t('Saver');
+      return t('threshold.saver');
   }
 }
 

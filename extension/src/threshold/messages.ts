@@ -125,11 +125,11 @@ function step(curve: readonly Point[], threshold: number): Step {
   const words =
     point === null
       ? ''
-      : t('On held-out code with an empty cache: {saving} energy saved, {quality} of full-depth quality kept.', {
+      : t('threshold.expected', {
           saving: percent(point.saving),
           quality: percent(point.quality),
         });
-  const state = threshold >= HIGHEST ? t('{threshold}, every layer runs.', { threshold: text }) : `${text}.`;
+  const state = threshold >= HIGHEST ? t('threshold.everyLayerAt', { threshold: text }) : `${text}.`;
   return { text, point, words, label: `${state} ${words}`.trim() };
 }
 
@@ -143,9 +143,9 @@ export function stateMessage({ settings, energy, today }: Snapshot, suggestions:
     suggestions: settings.suggestions,
     threshold: settings.threshold,
     noEffect: noEffectReason(settings.decoding),
-    bars: exits.map((exit) => ({ share: exit / layers, title: t('{count} of {total} layers', { count: whole(exit), total }) })),
-    barsLabel: t('Layers per token: {each}', { each: exits.map(whole).join(', ') }),
-    summary: last === null ? t('No completion yet.') : t('{average} of {total} layers per token on average', { average: tenths(last), total }),
-    today: today === null || today.completions === 0 ? t('Nothing yet.') : `${todayText(today)} ${acceptedText(today, suggestions)}`.trim(),
+    bars: exits.map((exit) => ({ share: exit / layers, title: t('threshold.layersOfTotal', { count: whole(exit), total }) })),
+    barsLabel: t('threshold.layersPerToken', { each: exits.map(whole).join(', ') }),
+    summary: last === null ? t('threshold.noCompletionYet') : t('threshold.averageLayers', { average: tenths(last), total }),
+    today: today === null || today.completions === 0 ? t('threshold.nothingYet') : `${todayText(today)} ${acceptedText(today, suggestions)}`.trim(),
   };
 }

@@ -20,7 +20,7 @@ export function stopChoices({ suggestions }: Calibration, { suggestions: current
       ? { stop, label, detail: stopText(stop) }
       : { stop, label, description: comparison(outcome, suggestions.always), detail: outcomeText(outcome) };
   });
-  return [...stops, { stop: null, label: `$(settings) ${t('Exit threshold…')}`, description: thresholdText(threshold) }];
+  return [...stops, { stop: null, label: `$(settings) ${t('threshold.exitThresholdChoice')}`, description: thresholdText(threshold) }];
 }
 
 type Choice = vscode.QuickPickItem & { readonly value: number | null };
@@ -28,11 +28,11 @@ type Choice = vscode.QuickPickItem & { readonly value: number | null };
 /** Exit thresholds, highest first. The current value is marked, even if it is no preset. */
 export function choices({ presets }: Calibration, current: number): readonly Choice[] {
   const rows = presets.map((preset) => row(presetTitle(preset.name), preset.threshold, current, detail(preset)));
-  const all = [row(t('Full depth'), 1, current, t('Every layer runs. Only drafts from your text save energy.')), ...rows];
+  const all = [row(t('common.fullDepth'), 1, current, t('threshold.everyLayerRuns')), ...rows];
   if (!all.some(({ value }) => value === current)) {
-    all.push(row(t('Current'), current, current, t('Your current setting')));
+    all.push(row(t('threshold.current'), current, current, t('threshold.currentSetting')));
   }
-  return [...all, { label: `$(edit) ${t('Enter a number…')}`, value: null }];
+  return [...all, { label: `$(edit) ${t('threshold.enterNumber')}`, value: null }];
 }
 
 function row(name: string, value: number, current: number, detail: string): Choice {
@@ -41,7 +41,7 @@ function row(name: string, value: number, current: number, detail: string): Choi
 }
 
 const detail = ({ allowedLoss, confidence, saving }: Preset) =>
-  t('At most {loss} quality loss ({confidence} confidence), {saving} energy saved; measured on held-out code with an empty cache', {
+  t('threshold.presetDetail', {
     loss: percent(allowedLoss),
     confidence: percent(confidence),
     saving: percent(saving),
@@ -50,8 +50,8 @@ const detail = ({ allowedLoss, confidence, saving }: Preset) =>
 export async function pickThreshold(calibration: Calibration, settings: Settings): Promise<void> {
   const { suggestions } = calibration;
   const chosen = await vscode.window.showQuickPick(stopChoices(calibration, settings), {
-    title: t('Green Code: Suggestions'),
-    placeHolder: suggestions === null ? t('What the stops give was not measured for this model, so there are no figures.') : basis(suggestions),
+    title: t('threshold.suggestionsTitle'),
+    placeHolder: suggestions === null ? t('threshold.notMeasured') : basis(suggestions),
   });
   if (chosen?.stop === null) {
     await pickExitThreshold(calibration, settings);
@@ -62,8 +62,8 @@ export async function pickThreshold(calibration: Calibration, settings: Settings
 
 async function pickExitThreshold(calibration: Calibration, { threshold: current, decoding }: Settings): Promise<void> {
   const chosen = await vscode.window.showQuickPick(choices(calibration, current), {
-    title: t('Green Code: Threshold'),
-    placeHolder: noEffectReason(decoding) || t('Higher keeps quality, lower saves energy'),
+    title: t('threshold.title'),
+    placeHolder: noEffectReason(decoding) || t('threshold.higherOrLower'),
     matchOnDescription: true,
   });
   const value = chosen?.value === null ? await askNumber(current) : chosen?.value;
@@ -74,8 +74,8 @@ async function pickExitThreshold(calibration: Calibration, { threshold: current,
 
 async function askNumber(current: number): Promise<number | undefined> {
   const typed = await vscode.window.showInputBox({
-    title: t('Green Code: Threshold'),
-    prompt: t('A number between 0.5 and 1. Higher keeps quality, lower saves energy.'),
+    title: t('threshold.title'),
+    prompt: t('threshold.numberPrompt'),
     value: thresholdText(current),
     validateInput: (value) => {
       const parsed = parseThreshold(value);

@@ -10,11 +10,11 @@ export const isStop = (value: unknown): value is Stop => STOPS.some((stop) => st
 export function stopTitle(stop: Stop): string {
   switch (stop) {
     case 'eager':
-      return t('Eager');
+      return t('threshold.eager');
     case 'balanced':
-      return t('Balanced');
+      return t('threshold.balanced');
     case 'sure':
-      return t('Sure');
+      return t('threshold.sure');
   }
 }
 
@@ -22,10 +22,10 @@ export function stopTitle(stop: Stop): string {
 export function stopText(stop: Stop): string {
   switch (stop) {
     case 'eager':
-      return t('Suggests also where the model is less sure.');
+      return t('threshold.eagerDetail');
     case 'balanced':
-      return t('Suggests where the model is fairly sure.');
+      return t('threshold.balancedDetail');
     case 'sure':
-      return t('Suggests only where the model is sure.');
+      return t('threshold.sureDetail');
   }
 }

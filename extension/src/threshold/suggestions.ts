@@ -70,10 +70,10 @@ function outcome({ accepted, right, joules_per_character: perCharacter, rejected
 
 /** The names of an outcome's figures. */
 export const figureNames = (): readonly string[] => [
-  t('Characters accepted'),
-  t('Suggestions right'),
-  t('Joules per accepted character'),
-  t('Rejected per 100 characters'),
+  t('common.charactersAccepted'),
+  t('threshold.suggestionsRight'),
+  t('common.joulesPerCharacter'),
+  t('threshold.rejected'),
 ];
 
 /** In the order of their names. */
@@ -85,7 +85,7 @@ export const figuresOf = (outcome: Outcome): readonly string[] => [
 ];
 
 export function outcomeText({ accepted, right, joules: perCharacter, rejected }: Outcome): string {
-  return t('{accepted} of the characters accepted, {right} of the suggestions right, {joules} per accepted character, {rejected} rejected per 100 characters.', {
+  return t('threshold.stopFigures', {
     accepted: percent(accepted),
     right: percent(right),
     joules: joules(perCharacter),
@@ -96,13 +96,13 @@ export function outcomeText({ accepted, right, joules: perCharacter, rejected }:
 export function comparison(outcome: Outcome, always: Outcome): string {
   const times = always.joules / outcome.joules;
   return times >= 1
-    ? t('{times} times less energy per accepted character than asking always.', { times: tenths(times) })
-    : t('{times} times more energy per accepted character than asking always.', { times: tenths(1 / times) });
+    ? t('threshold.timesLess', { times: tenths(times) })
+    : t('threshold.timesMore', { times: tenths(1 / times) });
 }
 
 /** How the outcomes were obtained. */
 export function basis({ files, characters, source }: Suggestions): string {
-  return t('Measured by typing held-out code (files: {files}, characters: {characters}). Energy: {source}.', {
+  return t('threshold.measuredBy', {
     files: whole(files),
     characters: whole(characters),
     source: sourceText(source),

@@ -14,17 +14,17 @@ type Parsed = { readonly value: number } | { readonly error: string };
 export function parseThreshold(text: string): Parsed {
   const match = /^(\d*[.,]?\d+)\s*(%?)$/.exec(text.trim());
   if (!match) {
-    return { error: t('A number between 0.5 and 1, such as 0.85.') };
+    return { error: t('threshold.notANumber') };
   }
   const number = Number((match[1] ?? '').replace(',', '.')) / (match[2] === '%' ? 100 : 1);
   return number >= LOWEST && number <= HIGHEST
     ? { value: roundThreshold(number) }
-    : { error: t('{text} is outside the range from 0.5 to 1.', { text: text.trim() }) };
+    : { error: t('threshold.outOfRange', { text: text.trim() }) };
 }
 
 /** Why the threshold has no effect with this decoding; empty if it has. */
 export function noEffectReason(decoding: Decoding): string {
-  return decoding === 'fast' ? '' : t('Decoding is {decoding}. Only fast decoding uses the threshold.', { decoding });
+  return decoding === 'fast' ? '' : t('threshold.onlyFast', { decoding });
 }
 
 export const isNumber = (value: unknown): value is number => typeof value === 'number' && Number.isFinite(value);

@@ -8,7 +8,7 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import manifest from '../../../package.json';
 import germanTexts from '../../../package.nls.de.json';
 import texts from '../../../package.nls.json';
-import german from '../../l10n/bundle.l10n.de.json';
+import table from '../../l10n/texts.json';
 import { COMMANDS, CONTEXTS, ICON, VIEW_THRESHOLD } from '../../src/ids';
 import * as protocol from '../../src/protocol';
 import { COMMAND_ACCEPTED } from '../../src/protocol';
@@ -110,7 +110,7 @@ describe('ids', () => {
 
   it('exist wherever a text names one', () => {
     const pages = fs.readdirSync(WALKTHROUGH).map((name) => fs.readFileSync(path.join(WALKTHROUGH, name), 'utf8'));
-    const all = [...strings.flatMap((file) => file.texts), ...pages, ...Object.values(texts), ...Object.values(germanTexts), ...Object.values(german)];
+    const all = [...strings.flatMap((file) => file.texts), ...pages, ...Object.values(table).flatMap(({ en, de }) => [en, de])];
     const known = [...ids, ...Object.values(COMMANDS), ...Object.values(CONTEXTS), VIEW_THRESHOLD, COMMAND_ACCEPTED, webview];
     const named = all.flatMap((text) => text.match(/\bgreenCode\.\w+/g) ?? []);
     expect(named.filter((id) => !known.includes(id))).toEqual([]);

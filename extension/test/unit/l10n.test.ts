@@ -4,7 +4,7 @@ import path from 'node:path';
 import ts from 'typescript';
 import { afterEach, describe, expect, it } from 'vitest';
 
-import bundle from '../../l10n/bundle.l10n.de.json';
+import table from '../../l10n/texts.json';
 import germanTexts from '../../../package.nls.de.json';
 import englishTexts from '../../../package.nls.json';
 import { renderLayers } from '../../src/commands/layers';
@@ -22,17 +22,18 @@ import { parseThreshold } from '../../src/threshold/value';
 import { scaleMessage, stateMessage } from '../../src/threshold/messages';
 import { defaults, energy, snapshot, suggestions, totals } from './samples';
 import { nodesOf, ROOT, sources } from './sources';
-import { env, l10n } from './vscode';
+import { env } from './vscode';
 
 type Texts = Readonly<Record<string, string>>;
 
 const placeholders = (text: string) => [...new Set(text.match(/\{\w+\}/g))].sort();
-const german = bundle as Texts;
+const rows = Object.entries(table as Readonly<Record<string, { en: string; de: string }>>);
+const own = rows.filter(([id]) => !id.startsWith('manifest.'));
 
-/** The first argument of each `t(…)`; null where it is no literal, which translators cannot find. */
-function messagesOf(nodes: readonly ts.Node[]): (string | null)[] {
+/** The first argument of each `t(…)`; null where it is no literal. */
+function idsOf(nodes: readonly ts.Node[]): (string | null)[] {
   const calls = nodes.filter(ts.isCallExpression).filter(({ expression }) => ts.isIdentifier(expression) && expression.text === 't');
-  return calls.map(({ arguments: [message] }) => (message && ts.isStringLiteralLike(message) ? message.text : null));
+  return calls.map(({ arguments: [id] }) => (id && ts.isStringLiteralLike(id) ? id.text : null));
 }
 
 /** Every string in a value, however deep. */
@@ -40,20 +41,31 @@ function stringsIn(value: unknown): string[] {
   return typeof value === 'string' ? [value] : typeof value === 'object' && value !== null ? Object.values(value).flatMap(stringsIn) : [];
 }
 
-describe('the texts of the sources', () => {
-  const messages = sources.flatMap(({ nodes }) => messagesOf(nodes));
+describe('the table of texts', () => {
+  const used = sources.flatMap(({ nodes }) => idsOf(nodes));
 
-  it('are all translated, and the bundle has no others', () => {
-    expect(messages).not.toContain(null);
-    expect(Object.keys(german).sort()).toEqual([...new Set(messages)].sort());
+  it('has what the sources use, and nothing else', () => {
+    expect(used).not.toContain(null);
+    expect(own.map(([id]) => id).sort()).toEqual([...new Set(used)].sort());
   });
 
-  it('keep their placeholders', () => {
-    Object.entries(german).forEach(([message, text]) => expect(placeholders(text), message).toEqual(placeholders(message)));
+  it('is sorted, with every text in both languages', () => {
+    expect(rows.map(([id]) => id)).toEqual(rows.map(([id]) => id).sort());
+    rows.forEach(([id, text]) => expect([text.en, text.de].every(Boolean), id).toBe(true));
   });
 
-  it('contain no markup, because pages insert them without escaping', () => {
-    [...Object.keys(german), ...Object.values(german)].forEach((text) => expect(text).not.toMatch(/[<>&]/));
+  it('keeps placeholders in translation', () => {
+    rows.forEach(([id, { en, de }]) => expect(placeholders(de), id).toEqual(placeholders(en)));
+  });
+
+  it('contains no markup, because pages insert texts without escaping', () => {
+    own.forEach(([id, { en, de }]) => expect(en + de, id).not.toMatch(/[<>&]/));
+  });
+
+  it('is the source of the manifest’s texts', () => {
+    const manifest = rows.filter(([id]) => id.startsWith('manifest.')).map(([id, text]) => [id.slice('manifest.'.length), text] as const);
+    expect(englishTexts).toEqual(Object.fromEntries(manifest.map(([id, { en }]) => [id, en])));
+    expect(germanTexts).toEqual(Object.fromEntries(manifest.map(([id, { de }]) => [id, de])));
   });
 
   it('are not in the scripts of the pages', () => {
@@ -82,18 +94,16 @@ describe('the texts of the manifest', () => {
 
   it('give a command the same title everywhere', () => {
     for (const [key, title] of Object.entries(englishTexts).filter(([key]) => key.startsWith('command.'))) {
-      const elsewhere = german[title];
-      expect(elsewhere ?? (germanTexts as Texts)[key], key).toBe((germanTexts as Texts)[key]);
+      own.filter(([, { en }]) => en === title).forEach(([, { de }]) => expect(de, key).toBe((germanTexts as Texts)[key]));
     }
     const links = (texts: Texts) => Object.values(texts).flatMap((text) => [...text.matchAll(/\[(.+)\]\(command:greenCode\.(\w+)\)/g)].map((match) => [match[1], texts[`command.${match[2] ?? ''}`]]));
     [...links(englishTexts), ...links(germanTexts)].forEach(([shown, title]) => expect(shown).toBe(title));
   });
 
   it('make the same promise on the first page of the walkthrough and in the dialog of Set Up', () => {
-    const [promise, ...others] = Object.entries(german).filter(([message]) => message.startsWith('After that, only an update'));
-    expect(others).toEqual([]);
+    const { en, de } = table['consent.promise'];
     const page = (ending: string) => fs.readFileSync(path.join(ROOT, `extension/media/walkthrough/set-up${ending}.md`), 'utf8');
-    expect([page(''), page('.nls.de')]).toEqual(promise!.map((text) => expect.stringContaining(text) as unknown));
+    expect([page(''), page('.nls.de')]).toEqual([en, de].map((text) => expect.stringContaining(text) as unknown));
   });
 
   it('have a German page for each step of the walkthrough', () => {
@@ -125,12 +135,9 @@ describe('German texts', () => {
   const options = { style: 's', script: 's', nonce: 'n', cspSource: 'c', gridIntensity: 500, suggestions };
   const last = { text: ' x', tokens: [{ text: ' x', layers: 9, draft: '' }], passes: 1, layers_total: 18, energy_joules: 1, energy_source: 'nvml', saving: 0.5, threshold: 0.8, decoding: 'fast' } as const;
 
-  const useBundle = (texts: Texts) => {
-    l10n.bundle = texts;
-    env.language = 'de';
-  };
+  const original = structuredClone(table);
   afterEach(() => {
-    l10n.bundle = undefined;
+    Object.assign(table, structuredClone(original));
     env.language = 'en';
   });
 
@@ -143,7 +150,7 @@ describe('German texts', () => {
   }
 
   it('are in pages, the view and the status item', () => {
-    useBundle(german);
+    env.language = 'de';
     expect(language()).toBe('de');
     expect(page(options)).toContain('<html lang="de">');
     expect(page(options)).toContain('<label for="threshold">Schwellenwert für den Ausstieg</label>');
@@ -155,9 +162,10 @@ describe('German texts', () => {
     expect(present(full, suggestions).label).toContain('Heute: 12,4 J gespart (34\u00a0%) in 12 Vervollständigungen, auf der CPU gemessen (RAPL).');
   });
 
-  it('are all words: with a bundle without letters, none are left', () => {
+  it('are all words: with a table without letters, none are left', () => {
     const withoutLetters = (text: string) => text.split(/(\{\w+\})/).map((part) => (part.startsWith('{') ? part : part.replace(/\p{L}/gu, ''))).join('');
-    useBundle(Object.fromEntries(Object.entries(german).map(([message, text]) => [message, withoutLetters(text)])));
+    env.language = 'de';
+    Object.values(table).forEach((text) => (text.de = withoutLetters(text.de)));
     const all = stringsIn([
       shown(renderReport(report, options)),
       shown(page(options)),
@@ -177,13 +185,13 @@ describe('German texts', () => {
   });
 
   it('have figures with a comma, and numbers are parsed with one', () => {
-    useBundle(german);
+    env.language = 'de';
     expect([joules(12.34), whole(1234), threshold(0.9), percent(-0.05), carbon(130, 500)]).toEqual(['12,3 J', '1.234', '0,90', '\u22125\u00a0%', '18,1 mg']);
     expect(parseThreshold(threshold(0.9))).toEqual({ value: 0.9 });
   });
 
   it('are English in an editor of a third language', () => {
     env.language = 'fr';
-    expect([language(), t('{share} saved', { share: percent(0.5) })]).toEqual(['en', '50% saved']);
+    expect([language(), t('status.saved', { share: percent(0.5) })]).toEqual(['en', '50% saved']);
   });
 });

@@ -111,10 +111,3 @@ export const commands = {
 };
 
 export const env = { language: 'en', clipboard: { writeText: unanswered } };
-
-/** The editor loads the bundle of its language, if any, before the extension. */
-export const l10n = {
-  bundle: undefined as Readonly<Record<string, string>> | undefined,
-  t: (message: string, values: Readonly<Record<string, string>>): string =>
-    (l10n.bundle?.[message] ?? message).replace(/\{(\w+)\}/g, (placeholder, name: string) => values[name] ?? placeholder),
-};

@@ -1,0 +1,283 @@
+"""Facts about languages that both the front and the engine need, once.
+
+Must not know: models, editors, or what is done with a fact.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+Blocks = Literal["indent", "braces", "none"]
+
+
+@dataclass(frozen=True)
+class Language:
+    """
+    Args:
+        ids: VS Code's language identifiers. line_comments: what begins a comment that ends with its line.
+        block_comments: pairs of what begins and ends a comment. quotes: of strings that end with their line.
+        long_quotes: of strings that may go over lines. keywords: reserved words. imports: matches a line that belongs to the head
+            of a file. blocks: how a block's end is seen: less indentation, a closing brace, or not at all.
+    """
+
+    ids: tuple[str, ...]
+    line_comments: tuple[str, ...] = ()
+    block_comments: tuple[tuple[str, str], ...] = ()
+    quotes: tuple[str, ...] = ('"', "'")
+    long_quotes: tuple[str, ...] = ()
+    keywords: frozenset[str] = field(default_factory=frozenset)
+    imports: re.Pattern[str] | None = None
+    blocks: Blocks = "none"
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_C_COMMENTS: Final = (("/*", "*/"),)
+_C_WORDS: Final = """auto break case char const continue default do double else enum extern float for goto if inline int long
+    register return short signed sizeof static struct switch typedef union unsigned void volatile while"""
+_SCRIPT_WORDS: Final = """async await break case catch class const continue debugger default delete do else export extends false
+    finally for function if import in instanceof let new null of return static super switch this throw true try typeof undefined
+    var void while with yield"""
+_SCRIPT_IMPORTS: Final = re.compile(r"import\b(?!\s*\()|(?:const|let|var)\s.*=\s*require\(|['\"]use strict['\"]")
+
+TABLE: Final = (
+    Language(
+        ("python",),
+        line_comments=("#",),
+        long_quotes=('"""', "'''"),
+        keywords=_words(
+            """False None True and as assert async await break class continue def del elif else except finally for from global if
+            import in is lambda nonlocal not or pass raise return try while with yield"""
+        ),
+        imports=re.compile(r"import\s+\w|from\s+[\w.]+\s+import\b"),
+        blocks="indent",
+    ),
+    Language(
+        ("java",),
+        line_comments=("//",),
+        block_comments=_C_COMMENTS,
+        long_quotes=('"""',),
+        keywords=_words(
+            """abstract assert boolean break byte case catch char class const continue default do double else enum extends false
+            final finally float for goto if implements import instanceof int interface long native new null package private
+            protected public return short static strictfp super switch synchronized this throw throws transient true try void
+            volatile while"""
+        ),
+        imports=re.compile(r"(?:import|package)\s+[\w.]"),
+        blocks="braces",
+    ),
+    Language(
+        ("javascript", "javascriptreact"),
+        line_comments=("//",),
+        block_comments=_C_COMMENTS,
+        long_quotes=("`",),
+        keywords=_words(_SCRIPT_WORDS),
+        imports=_SCRIPT_IMPORTS,
+        blocks="braces",
+    ),
+    Language(
+        ("typescript", "typescriptreact"),
+        line_comments=("//",),
+        block_comments=_C_COMMENTS,
+        long_quotes=("`",),
+        keywords=_words(
+            _SCRIPT_WORDS
+            + """ abstract any as boolean declare enum implements interface keyof namespace never number private protected
+            public readonly string unknown"""
+        ),
+        imports=_SCRIPT_IMPORTS,
+        blocks="braces",
+    ),
+    Language(
+        ("go",),
+        line_comments=("//",),
+        block_comments=_C_COMMENTS,
+        long_quotes=("`",),
+        keywords=_words(
+            """break case chan const continue default defer else fallthrough for func go goto if import interface map nil package
+            range return select struct switch type var"""
+        ),
+        imports=re.compile(r"package\s+\w|import\s*[(\"]"),
+        blocks="braces",
+    ),
+    Language(
+        ("rust",),
+        line_comments=("//",),
+        block_comments=_C_COMMENTS,
+        quotes=(),  # a lifetime has the quote of a character
+        long_quotes=('"',),
+        keywords=_words(
+            """as async await break const continue crate dyn else enum extern false fn for if impl in let loop match mod move mut
+            pub ref return self static struct super trait true type unsafe use where while"""
+        ),
+        imports=re.compile(r"use\s+[\w:{]|extern\s+crate\b|#!\["),
+        blocks="braces",
+    ),
+    Language(
+        ("c",),
+        line_comments=("//",),
+        block_comments=_C_COMMENTS,
+        keywords=_words(_C_WORDS),
+        imports=re.compile(r"#\s*include\b"),
+        blocks="braces",
+    ),
+    Language(
+        ("cpp", "cuda-cpp", "objective-c", "objective-cpp"),
+        line_comments=("//",),
+        block_comments=_C_COMMENTS,
+        keywords=_words(
+            _C_WORDS
+            + """ bool catch class constexpr const_cast delete dynamic_cast explicit false friend mutable namespace new noexcept
+            nullptr operator override private protected public reinterpret_cast static_cast template this throw true try typeid
+            typename using virtual"""
+        ),
+        imports=re.compile(r"#\s*(?:include|import)\b|using\s+namespace\b"),
+        blocks="braces",
+    ),
+    Language(
+        ("csharp",),
+        line_comments=("//",),
+        block_comments=_C_COMMENTS,
+        long_quotes=('"""',),
+        keywords=_words(
+            """abstract as async await base bool break byte case catch char checked class const continue decimal default delegate
+            do double else enum event explicit extern false finally fixed float for foreach goto if implicit in int interface
+            internal is lock long namespace new null object operator out override params private protected public readonly ref
+            return sealed short sizeof stackalloc static string struct switch this throw true try typeof uint ulong unchecked
+            unsafe ushort using var virtual void volatile while"""
+        ),
+        imports=re.compile(r"using\s+(?:static\s+)?[\w.]+(?:\s*=\s*[\w.<>]+)?\s*;|namespace\s+[\w.]+"),
+        blocks="braces",
+    ),
+    Language(
+        ("php",),
+        line_comments=("//", "#"),
+        block_comments=_C_COMMENTS,
+        quotes=(),
+        long_quotes=('"', "'"),
+        keywords=_words(
+            """abstract and array as break callable case catch class clone const continue declare default do echo else elseif
+            empty enum extends false final finally fn for foreach function global if implements include instanceof interface
+            isset list match namespace new null or print private protected public readonly require return static switch this throw
+            trait true try unset use var while yield"""
+        ),
+        imports=re.compile(r"<\?php\b|namespace\s+[\w\\]+|use\s+[\w\\]+[^(]*;|(?:require|include)(?:_once)?\b"),
+        blocks="braces",
+    ),
+    Language(
+        ("ruby",),
+        line_comments=("#",),
+        block_comments=(("=begin", "=end"),),
+        quotes=(),
+        long_quotes=('"', "'", "`"),
+        keywords=_words(
+            """alias and begin break case class def defined? do else elsif end ensure false for if in module next nil not or redo
+            require rescue retry return self super then true undef unless until when while yield"""
+        ),
+        imports=re.compile(r"require(?:_relative)?\s*[('\"]|#\s*frozen_string_literal"),
+        blocks="indent",
+    ),
+    Language(
+        ("kotlin",),
+        line_comments=("//",),
+        block_comments=_C_COMMENTS,
+        long_quotes=('"""',),
+        keywords=_words(
+            """abstract as break by catch class companion const constructor continue data do else enum false final finally for fun
+            if import in init interface internal is lateinit null object open override package private protected public return
+            sealed super suspend this throw true try typealias val var when while"""
+        ),
+        imports=re.compile(r"(?:import|package)\s+[\w.]"),
+        blocks="braces",
+    ),
+    Language(
+        ("scala",),
+        line_comments=("//",),
+        block_comments=_C_COMMENTS,
+        long_quotes=('"""',),
+        keywords=_words(
+            """abstract case catch class def do else enum extends false final finally for given if implicit import lazy match new
+            null object override package private protected return sealed super then this throw trait true try type val var while
+            with yield"""
+        ),
+        imports=re.compile(r"(?:import|package)\s+[\w.]"),
+        blocks="braces",
+    ),
+    Language(
+        ("swift",),
+        line_comments=("//",),
+        block_comments=_C_COMMENTS,
+        quotes=('"',),
+        long_quotes=('"""',),
+        keywords=_words(
+            """as associatedtype async await break case catch class continue default defer deinit do else enum extension false
+            fileprivate for func guard if import in init inout internal is let nil open operator override private protocol public
+            repeat rethrows return self static struct subscript super switch throw throws true try typealias var where while"""
+        ),
+        imports=re.compile(r"import\s+\w"),
+        blocks="braces",
+    ),
+    Language(
+        ("lua",),
+        line_comments=("--",),
+        block_comments=(("--[[", "]]"),),
+        keywords=_words(
+            """and break do else elseif end false for function goto if in local nil not or repeat return then true until while"""
+        ),
+        blocks="indent",
+    ),
+    Language(
+        ("shellscript",),
+        line_comments=("#",),
+        quotes=(),
+        long_quotes=('"', "'", "`"),
+        keywords=_words(
+            """break case continue do done echo elif else esac exit export fi for function if in local readonly return select
+            shift then unset until while"""
+        ),
+        imports=re.compile(r"#!"),
+        blocks="indent",
+    ),
+    Language(
+        ("sql",),
+        line_comments=("--",),
+        block_comments=_C_COMMENTS,
+        quotes=(),
+        long_quotes=("'", '"'),
+        keywords=_words(
+            """ADD ALL ALTER AND AS ASC BEGIN BETWEEN BY CASE COLUMN COMMIT CREATE CROSS DELETE DESC DISTINCT DROP ELSE END EXISTS
+            FROM FULL GROUP HAVING IN INNER INSERT INTO IS JOIN LEFT LIKE LIMIT NOT NULL OFFSET ON OR ORDER OUTER PRIMARY
+            REFERENCES RIGHT SELECT SET TABLE THEN UNION UNIQUE UPDATE VALUES WHEN WHERE WITH"""
+        ),
+    ),
+    Language(("html", "xml", "vue"), block_comments=(("<!--", "-->"),), quotes=(), long_quotes=('"', "'")),
+    Language(("css",), block_comments=_C_COMMENTS, imports=re.compile(r"@(?:import|charset)\b"), blocks="braces"),
+    Language(
+        ("scss", "less"),
+        line_comments=("//",),
+        block_comments=_C_COMMENTS,
+        imports=re.compile(r"@(?:import|charset|use)\b"),
+        blocks="braces",
+    ),
+    Language(("json",), quotes=('"',), keywords=_words("false null true"), blocks="braces"),
+    Language(
+        ("jsonc",), line_comments=("//",), block_comments=_C_COMMENTS, quotes=('"',), keywords=_words("false null true"),
+        blocks="braces",
+    ),
+    Language(("yaml",), line_comments=("#",), keywords=_words("false null true"), blocks="indent"),
+    Language(("markdown",), block_comments=(("<!--", "-->"),), quotes=()),
+)  # fmt: skip
+
+OTHER: Final = Language(())
+"""A language of which nothing is known."""
+
+_BY_ID: Final = {name: language for language in TABLE for name in language.ids}
+
+
+def language_of(name: str) -> Language:
+    """The facts of VS Code's language `name`; `OTHER` where it is not in the table."""
+    return _BY_ID.get(name, OTHER)
