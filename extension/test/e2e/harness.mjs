@@ -123,6 +123,11 @@ export class Workbench {
     }
   }
 
+  /** Changes some of the user's settings; undefined removes one. */
+  changeUserSettings(changes) {
+    this.writeSettings('User', { ...JSON.parse(fs.readFileSync(this.settingsFile('User'), 'utf8')), ...changes });
+  }
+
   prepareServer({ tools, env }) {
     const environment = { ...process.env, ...env, EXTENSIONS_GALLERY: '{}', XDG_CONFIG_HOME: path.join(this.root, 'config') };
     UNWANTED.forEach((name) => delete environment[name]);
@@ -249,6 +254,10 @@ export class Workbench {
     return this.page.locator(GHOST).filter({ visible: true }).first().waitFor({ timeout }); // the editor keeps hidden ones
   }
 
+  async hasGhost() {
+    return (await this.page.locator(GHOST).filter({ visible: true }).count()) > 0;
+  }
+
   /** The suggestion: its part of the current line, then its further lines. */
   ghost() {
     return this.page.evaluate(() => {
@@ -326,9 +335,8 @@ export class Workbench {
     return path.join(extensions, fs.readdirSync(extensions).find((name) => name.startsWith(prefix)));
   }
 
-  /** Writes a screenshot to a file, after animations have ended. */
+  /** Writes a screenshot to a file. */
   async picture(file) {
-    await this.page.waitForTimeout(300);
     await this.page.screenshot({ path: file });
   }
 

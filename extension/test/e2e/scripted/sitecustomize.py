@@ -4,6 +4,7 @@ The front writes its settings and answers to `front.jsonl` in the runtime folder
 
     {"settings": {…}}       settings that it took
     {"asked": PREFIX}       a request for the engine
+    {"exits": […]}          the engine's result: the layer that decoded each token
     {"answered": TEXT, …}   an answer to the editor: null where it shows nothing, then with the reason
 
 `script.json` there is a list of {"before", "text", "alternatives"}. A request whose prefix ends with `before` gets `text` as if the
@@ -72,7 +73,9 @@ def open_front() -> None:
         nonlocal answers
         write({"asked": params["prefix"]})
         if (entry := scripted(params["prefix"])) is None:
-            return await complete(self, params)
+            made = await complete(self, params)
+            write({"exits": made["exits"]})
+            return made
         answers += 1
         return result(entry, answers)
 

@@ -1,10 +1,10 @@
 /** Reloads, second windows, killed processes and wrong settings. A step throws, or returns a detail to print. */
-import assert from 'node:assert/strict';
 import fs from 'node:fs';
 
 import { until } from '../harness.mjs';
 import { greenCodeProcesses, kill } from '../processes.mjs';
-import { figures, inSecondWindow, ITEM, killAndComplete, ready, suggest } from './common.mjs';
+import { text } from '../texts.mjs';
+import { figures, invoke, ITEM, killAndComplete, ready, suggest } from './common.mjs';
 
 export const steps = [
   {
@@ -19,22 +19,6 @@ export const steps = [
     },
   },
   {
-    name: 'a second window shares the engine',
-    when: ({ stub }) => !stub,
-    run: async (context) => {
-      const { runtime } = context;
-      const [engine] = greenCodeProcesses(runtime, 'engine');
-      const fronts = greenCodeProcesses(runtime, 'lsp').length;
-      await inSecondWindow(context, async () => {
-        await ready(context);
-        await until('a front of its own', () => greenCodeProcesses(runtime, 'lsp').length > fronts);
-        assert.deepEqual(greenCodeProcesses(runtime, 'engine'), [engine]);
-      });
-      await suggest(context);
-      return `engine ${engine}`;
-    },
-  },
-  {
     name: 'a killed engine is restarted',
     when: ({ stub }) => !stub,
     run: (context) => killAndComplete(context, 'engine'),
@@ -46,7 +30,9 @@ export const steps = [
   {
     name: 'Restart Engine leads to a ready engine',
     run: async (context) => {
-      await context.workbench.command('Green Code: Restart Engine');
+      const engines = greenCodeProcesses(context.runtime, 'engine');
+      await invoke(context.workbench, 'restartEngine');
+      await until('the engine ends', () => greenCodeProcesses(context.runtime, 'engine').every((pid) => !engines.includes(pid)));
       await ready(context);
       await suggest(context);
     },
@@ -57,23 +43,10 @@ export const steps = [
     run: async (context) => {
       fs.writeFileSync(`${context.runtime}/stub-fails`, '');
       kill(greenCodeProcesses(context.runtime, 'lsp'));
-      await until('error', async () => (await figures(context)).label.startsWith('Green Code. Error: the stub was told to fail'));
+      await until('error', async () => (await figures(context)).label.startsWith(`Green Code. ${text('status.error')}: the stub was told to fail`));
       fs.rmSync(`${context.runtime}/stub-fails`);
       kill(greenCodeProcesses(context.runtime, 'lsp'));
       await ready(context);
-    },
-  },
-  {
-    name: 'a wrong pythonPath is explained, and a correct one is used without a reload',
-    run: async (context) => {
-      const { workbench, python } = context;
-      workbench.writeSettings('Machine', { 'greenCode.pythonPath': '/no/such/python' });
-      await workbench.notification('cannot be started').waitFor({ timeout: 20_000 });
-      await until('error', async () => (await figures(context)).label.startsWith('Green Code. Error'));
-      workbench.writeSettings('Machine', { 'greenCode.pythonPath': python });
-      await ready(context);
-      await workbench.dismissNotifications();
-      await suggest(context);
     },
   },
   {

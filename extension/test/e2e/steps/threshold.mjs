@@ -3,12 +3,13 @@ import assert from 'node:assert/strict';
 
 import { until } from '../harness.mjs';
 import { greenCodeProcesses } from '../processes.mjs';
-import { advanced, completeAndRead, slideTo } from './common.mjs';
+import { pattern, text } from '../texts.mjs';
+import { advanced, completeAndRead, invoke, slideTo } from './common.mjs';
 
 /** Opens the quick pick, and from its last entry the exit thresholds. */
 async function pickExitThreshold(workbench) {
-  await workbench.command('Green Code: Set Threshold (Quick Pick)');
-  await workbench.choose('Exit threshold', { title: 'Green Code: Suggestions' });
+  await invoke(workbench, 'setThresholdQuickPick');
+  await workbench.choose(text('threshold.exitThresholdChoice'), { title: text('threshold.suggestionsTitle') });
 }
 
 const nameOf = (slider) => slider.evaluate((element) => element.labels[0].textContent);
@@ -16,16 +17,15 @@ const nameOf = (slider) => slider.evaluate((element) => element.labels[0].textCo
 export const steps = [
   {
     name: 'Set Threshold opens the stops, and Advanced the exit threshold',
-    run: async ({ workbench, picture }) => {
-      await workbench.command('Green Code: Set Threshold');
+    run: async ({ workbench }) => {
+      await invoke(workbench, 'setThreshold');
       const frame = await workbench.webview('#suggestions');
-      await until('the slider shows the stop', async () => (await frame.locator('#stop').textContent()) === 'Balanced');
-      assert.equal(await nameOf(frame.locator('#suggestions')), 'Suggestions');
+      await until('the slider shows the stop', async () => (await frame.locator('#stop').textContent()) === text('threshold.balanced'));
+      assert.equal(await nameOf(frame.locator('#suggestions')), text('threshold.suggestions'));
       assert.equal(await frame.locator('#threshold').isVisible(), false);
-      await picture('stops');
       await advanced(workbench);
       await until('the slider shows the setting', async () => (await frame.locator('#value').textContent()) === '0.80');
-      assert.equal(await nameOf(frame.locator('#threshold')), 'Exit threshold');
+      assert.equal(await nameOf(frame.locator('#threshold')), text('threshold.exitThreshold'));
     },
   },
   {
@@ -35,23 +35,23 @@ export const steps = [
       const slider = frame.locator('#suggestions');
       await slider.press('ArrowRight');
       await until('settings.json has sure', () => workbench.userSetting('greenCode.suggestions') === 'sure');
-      assert.match(await slider.getAttribute('aria-valuetext'), /^Sure\. /);
+      assert.ok((await slider.getAttribute('aria-valuetext')).startsWith(`${text('threshold.sure')}. `));
       if (stub) {
-        assert.equal(await frame.locator('#comparison').textContent(), '5.0 times less energy per accepted character than asking always.');
-        assert.deepEqual(await frame.locator('#figures tr').first().locator('th, td').allTextContents(), ['Characters accepted', '42%', '23%']);
+        assert.equal(await frame.locator('#comparison').textContent(), text('threshold.timesLess', { times: '5.0' }));
+        assert.deepEqual(await frame.locator('#figures tr').first().locator('th, td').allTextContents(), [text('common.charactersAccepted'), '42%', '23%']);
         assert.equal(await frame.locator('#outcomes .here').count(), 2);
       }
-      await workbench.command('Green Code: Set Threshold (Quick Pick)');
-      await workbench.choose('Balanced', { title: 'Green Code: Suggestions' });
+      await invoke(workbench, 'setThresholdQuickPick');
+      await workbench.choose(text('threshold.balanced'), { title: text('threshold.suggestionsTitle') });
       await until('settings.json has balanced', () => workbench.userSetting('greenCode.suggestions') === 'balanced');
-      await until('the slider follows', async () => (await frame.locator('#stop').textContent()) === 'Balanced');
+      await until('the slider follows', async () => (await frame.locator('#stop').textContent()) === text('threshold.balanced'));
     },
   },
   {
     name: 'the view says that only fast decoding uses the threshold, and selects it',
     run: async ({ workbench }) => {
       const frame = await advanced(workbench);
-      await frame.locator('#no-effect', { hasText: 'Decoding is exact' }).waitFor();
+      await frame.locator('#no-effect', { hasText: text('threshold.onlyFast', { decoding: 'exact' }) }).waitFor();
       await frame.locator('#use-fast').click();
       await until('settings.json has fast decoding', () => workbench.userSetting('greenCode.decoding') === 'fast');
       await frame.locator('#no-effect').waitFor({ state: 'hidden' });
@@ -96,18 +96,18 @@ export const steps = [
     when: ({ stub }) => stub,
     run: async ({ workbench }) => {
       const frame = await advanced(workbench);
-      const saver = frame.locator('#presets button', { hasText: 'Saver' });
+      const saver = frame.locator('#presets button', { hasText: text('threshold.saver') });
       await saver.click();
       await until('settings.json has the preset', () => workbench.userSetting('greenCode.threshold') === 0.6);
       assert.equal(await saver.getAttribute('aria-pressed'), 'true');
-      const here = 'On held-out code with an empty cache: 30% energy saved, 94% of full-depth quality kept.';
+      const here = text('threshold.expected', { saving: '30%', quality: '94%' });
       assert.equal(await frame.locator('#here').textContent(), here);
       assert.equal(await frame.locator('#threshold').getAttribute('aria-valuetext'), `0.60. ${here}`);
       assert.equal(await frame.locator('#curve circle').count(), 5); // three thresholds, full depth, and the current value
       await pickExitThreshold(workbench);
-      await workbench.choose('Quality', { title: 'Green Code: Threshold' });
+      await workbench.choose(text('threshold.quality'), { title: text('threshold.title') });
       await until('settings.json has the other', () => workbench.userSetting('greenCode.threshold') === 0.95);
-      await frame.locator('#presets button[aria-pressed=true]', { hasText: 'Quality' }).waitFor();
+      await frame.locator('#presets button[aria-pressed=true]', { hasText: text('threshold.quality') }).waitFor();
     },
   },
   {
@@ -115,10 +115,10 @@ export const steps = [
     run: async ({ workbench }) => {
       const frame = await workbench.webview('#threshold');
       await pickExitThreshold(workbench);
-      await workbench.choose('Enter a number', { title: 'Green Code: Threshold' });
-      await workbench.enter('7', 'A number between');
-      await workbench.page.locator('.quick-input-message', { hasText: 'outside the range' }).waitFor();
-      await workbench.enter('0.75', 'outside the range');
+      await workbench.choose(text('threshold.enterNumber'), { title: text('threshold.title') });
+      await workbench.enter('7', text('threshold.numberPrompt'));
+      await workbench.page.locator('.quick-input-message', { hasText: pattern('threshold.outOfRange') }).waitFor();
+      await workbench.enter('0.75', pattern('threshold.outOfRange'));
       await until('settings.json has 0.75', () => workbench.userSetting('greenCode.threshold') === 0.75);
       await until('the slider follows', async () => (await frame.locator('#threshold').inputValue()) === '0.75');
     },
@@ -128,7 +128,7 @@ export const steps = [
     run: async (context) => {
       const { workbench } = context;
       await pickExitThreshold(workbench);
-      await workbench.choose('Full depth', { title: 'Green Code: Threshold' });
+      await workbench.choose(text('common.fullDepth'), { title: text('threshold.title') });
       await until('settings.json has 1', () => workbench.userSetting('greenCode.threshold') === 1);
       const after = await completeAndRead(context);
       assert.equal(after.layers, after.layersTotal, after.label);
