@@ -123,9 +123,12 @@ export class Workbench {
     }
   }
 
-  /** Changes some of the user's settings; undefined removes one. */
-  changeUserSettings(changes) {
-    this.writeSettings('User', { ...JSON.parse(fs.readFileSync(this.settingsFile('User'), 'utf8')), ...changes });
+  /**
+   * Changes some settings of the machine, which come before the user's; undefined removes one. The editor sees changes of this file,
+   * but not all changes of the user's that it has not made itself.
+   */
+  changeSettings(changes) {
+    this.writeSettings('Machine', { ...JSON.parse(fs.readFileSync(this.settingsFile('Machine'), 'utf8')), ...changes });
   }
 
   prepareServer({ tools, env }) {
@@ -215,9 +218,12 @@ export class Workbench {
     this.file = path.join(this.folder, name);
     fs.writeFileSync(this.file, text);
     const row = this.page.locator('.quick-input-list .monaco-list-row', { hasText: name }).first();
-    await this.page.keyboard.press('Control+P');
-    await this.page.locator('.quick-input-widget:visible input').first().pressSequentially(name);
-    await row.waitFor({ timeout: 15_000 });
+    await until(`the editor finds ${name}`, async () => {
+      await this.page.keyboard.press('Escape');
+      await this.page.keyboard.press('Control+P');
+      await this.page.locator('.quick-input-widget:visible input').first().fill(name);
+      return row.waitFor({ timeout: 1500 }).then(() => true, () => false); // it searches the files that it knew when it was opened
+    });
     await row.click();
     await this.editor().locator('.view-line').first().waitFor({ timeout: 15_000 });
   }

@@ -14,7 +14,7 @@ import { FrontLog, SCRIPTED } from './front.mjs';
 import { daemonFolders, until, Workbench } from './harness.mjs';
 import { chromium, install } from './install.mjs';
 import { greenCodeProcesses, kill } from './processes.mjs';
-import { ask, COMPLETION_MS, ITEM, ready } from './steps/common.mjs';
+import { ask, COMPLETION_MS, ITEM, ready, withSettings } from './steps/common.mjs';
 
 const { values: options } = parseArgs({
   options: {
@@ -40,21 +40,17 @@ const PLACES = {
     ['Queue.java', 'class Queue {\n    int first() {\n        throw new NoSuchElementException("the▌")\n    }\n}\n', ' queue is empty");'],
     ['Items.java', 'class Items {\n    boolean empty() {\n        return items.▌;\n    }\n}\n', 'isEmpty();'],
   ],
-  'empty-line': [
-    ['sum.ts', 'export function sum(values: number[]): number {\n  let total = 0;\n▌\n  return total;\n}\n', '    for (const value of values) {'],
+  indentation: [
+    ['sum.ts', 'export function sum(values: number[]): number {\n  let total = 0;\n  ▌\n  return total;\n}\n', 'for (const value of values) {\n      total += value;\n  }'],
+    ['sign.py', 'def sign(number):\n    if number > 0:\n        return 1\n    ▌\n', '        else:'],
   ],
 };
 
-const BODY = `"""Sums and words."""
-
-
-def digit_sum(number):
-    """Return the sum of the decimal digits of a number."""
-    `;
+const BODY = 'def clamp(value, low, high):\n    """Limit a value to a range."""\n    ';
 
 const rows = async (context) => {
   const box = await context.workbench.editor().locator('.view-lines').boundingBox();
-  return (count) => ({ x: box.x - 64, y: box.y, width: 560, height: count * 19 + 4 });
+  return (count) => ({ x: box.x - 64, y: box.y, width: 660, height: count * 19 + 4 });
 };
 
 async function inPlace(context, name) {
@@ -62,7 +58,7 @@ async function inPlace(context, name) {
   for (const [file, code, text] of PLACES[name]) {
     const [before, after] = code.split('▌');
     front.script([{ before, text }]);
-    await workbench.openFile(file, '');
+    await workbench.openFile(file, before + after); // the editor finds out how it is indented
     await workbench.replaceDocument(before, after);
     const mark = front.mark();
     await ask(workbench);
@@ -70,20 +66,17 @@ async function inPlace(context, name) {
     if (answered !== null) {
       await workbench.waitForGhost();
     }
-    const clip = (await rows(context))(code.split('\n').length - 1);
+    const clip = (await rows(context))(code.split('\n').length - 1 + text.split('\n').length - 1);
     await shoot(name, clip);
-    await workbench.page.keyboard.press('Tab');
-    await until('no ghost', async () => (await workbench.ghost()).trim() === '');
+    if (answered !== null) {
+      await workbench.page.keyboard.press('Tab');
+      await until('no ghost', async () => (await workbench.ghost()).trim() === '');
+    }
     await shoot(name, clip);
     await workbench.saved();
     await workbench.command('View: Close Editor');
   }
   front.script([]);
-}
-
-async function user(context, settings) {
-  const { workbench } = context;
-  workbench.writeSettings('User', { ...context.quiet, ...settings });
 }
 
 const boxOf = async (locator) => {
@@ -94,24 +87,21 @@ const boxOf = async (locator) => {
 const PICTURES = {
   'multi-line': async (context) => {
     const { workbench, front, shoot } = context;
-    await workbench.openFile('sums.py', '');
+    await workbench.openFile('clamp.py', '');
     await workbench.replaceDocument(BODY, '');
     const mark = front.mark();
     await ask(workbench);
     await front.next('an answer', mark, (event) => 'answered' in event && !event.automatic, COMPLETION_MS);
     await workbench.waitForGhost();
-    await shoot('multi-line', (await rows(context))(18));
+    await shoot('multi-line', (await rows(context))(13));
     await workbench.page.keyboard.press('Escape');
     await workbench.saved();
     await workbench.command('View: Close Editor');
   },
   'middle-python': (context) => inPlace(context, 'middle-python'),
   'middle-java': (context) => inPlace(context, 'middle-java'),
-  'empty-line': async (context) => {
-    user(context, { 'greenCode.languages': ['python', 'java', 'typescript'] });
-    await context.front.next('TypeScript', 0, (event) => event.settings?.languages?.includes('typescript'));
-    await inPlace(context, 'empty-line');
-    user(context, {});
+  indentation: async (context) => {
+    await withSettings(context, { 'greenCode.languages': ['python', 'java', 'typescript'] }, () => inPlace(context, 'indentation'));
   },
   status: async ({ workbench, shoot }) => {
     await workbench.openFile('other.ts', 'export const one = 1;\n');
@@ -149,7 +139,7 @@ const PICTURES = {
     const { workbench, shoot } = context;
     await workbench.command('Green Code: Set Threshold');
     for (const theme of ['Default Dark Modern', 'Default High Contrast']) {
-      user(context, { 'workbench.colorTheme': theme });
+      workbench.changeSettings({ 'workbench.colorTheme': theme });
       await workbench.page.locator(`.monaco-workbench.${theme.endsWith('Contrast') ? 'hc-black' : 'vs-dark'}`).waitFor();
       const frame = await workbench.webview('#threshold, #suggestions');
       const summary = frame.locator('#advanced > summary');
@@ -160,7 +150,7 @@ const PICTURES = {
       await workbench.page.waitForTimeout(800);
       await shoot('threshold', await boxOf(workbench.page.locator('.part.sidebar')));
     }
-    user(context, {});
+    workbench.changeSettings({ 'workbench.colorTheme': undefined });
     await workbench.page.locator('.monaco-workbench.vs-dark').waitFor();
   },
   report: async ({ workbench, shoot }) => {
@@ -214,7 +204,6 @@ async function take(tools, browserPath) {
   const context = {
     workbench,
     front: new FrontLog(runtime),
-    quiet: JSON.parse(fs.readFileSync(workbench.settingsFile('User'), 'utf8')),
     shoot: async (name, clip) => {
       taken[name] = (taken[name] ?? 0) + 1;
       await workbench.page.waitForTimeout(300); // animations

@@ -38,17 +38,13 @@ const isReady = (label) => label.startsWith(`Green Code. ${text('status.ready')}
 export const ready = (context, timeoutMs = READY_MS) =>
   until('the status item is ready', async () => isReady((await figures(context)).label), timeoutMs);
 
-/** Settings of the user for a while. The front has taken them when `work` begins, and the former ones when this ends. */
+/** Other settings for a while. Editor and front have taken them when `work` begins, and the former ones when this ends. */
 export async function withSettings(context, settings, work) {
-  const restored = {};
-  for (const name of Object.keys(settings)) {
-    restored[name] = context.workbench.userSetting(name);
-  }
   await changeSettings(context, settings);
   try {
     return await work();
   } finally {
-    await changeSettings(context, restored);
+    await changeSettings(context, Object.fromEntries(Object.keys(settings).map((name) => [name, undefined])));
   }
 }
 
@@ -59,7 +55,7 @@ export async function changeSettings({ workbench, front }, settings) {
   changes += 1;
   const excluded = `**/change-${changes}`;
   const mark = front.mark();
-  workbench.changeUserSettings({ ...settings, 'greenCode.excludedFiles': [excluded] });
+  workbench.changeSettings({ ...settings, 'greenCode.excludedFiles': [excluded] });
   await front.next('the front has the settings', mark, (event) => event.settings?.excludedFiles?.includes(excluded), COMPLETION_MS);
 }
 
