@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,13 @@ class ScriptedSupervisor:
         return answer
 
 
+class NoExploration(random.Random):
+    """A refusal of the gate is a refusal."""
+
+    def random(self) -> float:
+        return 1.0
+
+
 class Window:
     """A front, its scripted engine, and what it showed."""
 
@@ -104,7 +112,12 @@ class Window:
         self.shown: list[StatusMessage] = []
         self.engine: ScriptedSupervisor = None  # type: ignore[assignment]
         self.front = Front(
-            self.shown.append, lambda energy: None, supervisor=self._make, on_battery=on_battery, clock=lambda: self.now
+            self.shown.append,
+            lambda energy: None,
+            supervisor=self._make,
+            on_battery=on_battery,
+            clock=lambda: self.now,
+            chance=NoExploration(),
         )
 
     def _make(self, on_status: Any, on_energy: Any) -> Any:

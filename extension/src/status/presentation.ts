@@ -76,8 +76,12 @@ function savedText(today: Totals | null): string {
   if (today === null || today.completions === 0) {
     return `${ICON} Green Code`;
   }
-  const share = percent(today.saving);
-  return `${ICON} ${today.source === 'estimate' ? t('status.savedEstimated', { share }) : t('status.saved', { share })}`;
+  const share = percent(Math.abs(today.saving));
+  const isEstimate = today.source === 'estimate';
+  if (today.saving < 0) {
+    return `${ICON} ${isEstimate ? t('status.spentMoreEstimated', { share }) : t('status.spentMore', { share })}`;
+  }
+  return `${ICON} ${isEstimate ? t('status.savedEstimated', { share }) : t('status.saved', { share })}`;
 }
 
 function stateText(state: DisplayState): string {

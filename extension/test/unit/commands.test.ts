@@ -6,6 +6,7 @@ import type { LanguageClient } from 'vscode-languageclient/node';
 import { Requests } from '../../src/client/requests';
 import { commandTable, type Parts } from '../../src/commands/commands';
 import { COMMANDS, CONTEXTS } from '../../src/ids';
+import { t } from '../../src/l10n';
 import { Channels } from '../../src/log';
 import { COMMAND_ACCEPTED, LSP_ACCEPTED, LSP_RESET_GATE, type Explanation } from '../../src/protocol';
 import { Store } from '../../src/state/store';
@@ -140,7 +141,7 @@ describe('Why No Suggestion?', () => {
 
   it.each([
     ['output', 'Nothing to add.'], // the panel has the focus, but the user means the file
-    ['git', 'Green Code does not support this kind of document (git).'],
+    ['git', t('why.unsupportedDocument', { scheme: 'git' })],
   ])('considers only documents: %s', async (scheme, text) => {
     focus('log', scheme);
     const notified = vi.spyOn(window, 'showInformationMessage');
@@ -185,7 +186,7 @@ describe('an accepted completion', () => {
   });
 });
 
-describe('Reset Gate', () => {
+describe('Forget What Was Learned', () => {
   const reset = (isRunning: boolean) => {
     const sendRequest = vi.fn(() => Promise.resolve({}));
     const client = { isRunning: () => isRunning, sendRequest } as unknown as LanguageClient;
@@ -198,12 +199,12 @@ describe('Reset Gate', () => {
     const { sendRequest, done } = reset(true);
     await done;
     expect(sendRequest.mock.calls).toEqual([[LSP_RESET_GATE, {}]]);
-    expect(notified.mock.calls.map(([text]) => text)).toEqual([expect.stringContaining('The gate was reset.')]);
+    expect(notified.mock.calls.map(([text]) => text)).toEqual([t('commands.gateReset')]);
   });
 
   it('says nothing of the kind where no front runs', async () => {
     const notified = vi.spyOn(window, 'showInformationMessage');
-    await expect(reset(false).done).rejects.toThrow('The language server is not running');
+    await expect(reset(false).done).rejects.toThrow(t('server.notRunningYet'));
     expect(notified).not.toHaveBeenCalled();
   });
 });

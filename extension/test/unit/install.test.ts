@@ -8,6 +8,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { install, InstallError } from '../../src/environment/install';
 import type { Run, RunResult } from '../../src/environment/processes';
 import { managedFolder, pythonIn, resolve, type Home } from '../../src/environment/resolve';
+import { t } from '../../src/l10n';
 import { failed, never, ok, wheelIn } from './results';
 
 describe('Set Up', () => {
@@ -96,14 +97,14 @@ describe('Set Up', () => {
   ].join('\n');
 
   it.each([
-    ['pip', failed('ERROR: Ignored'), ok(), 'pip could not install the packages: ERROR: Ignored'],
-    ['the network', failed(OFFLINE), ok(), 'The package index cannot be reached (Name or service not known). Check the network and the proxy, then retry. Downloaded packages are kept.'],
-    ['doctor', ok(), failed('torch is missing'), 'The new environment does not work: torch is missing'],
+    ['pip', failed('ERROR: Ignored'), ok(), t('setUp.pipFailed', { cause: 'ERROR: Ignored' })],
+    ['the network', failed(OFFLINE), ok(), t('setUp.offline', { cause: 'Name or service not known' })],
+    ['doctor', ok(), failed('torch is missing'), t('setUp.environmentBroken', { cause: 'torch is missing' })],
     [
       'a path',
       failed('ERROR: Could not install packages due to an OSError: [Errno 2] No such file or directory\nHINT: This error might have occurred since this system does not have Windows Long Path support enabled.'),
       ok(),
-      'Some package paths are too long for Windows. Enable long paths (group policy "Enable Win32 long paths", or registry value LongPathsEnabled), then retry.',
+      t('setUp.longPaths'),
     ],
   ])('leaves nothing and gives the cause when %s fails', async (_, pip, doctor, message) => {
     await expect(install(options(python(pip, doctor)))).rejects.toThrow(new InstallError(message));
@@ -111,8 +112,7 @@ describe('Set Up', () => {
   });
 
   it('reports a full disk with folder and need, before and during the installation', async () => {
-    const message = (free: string) =>
-      `Not enough disk space in ${home.storage}: ${free} free. Green Code needs at least 2.0 GB, on Linux up to 10 GB. Free some space, then retry.`;
+    const message = (free: string) => t('setUp.diskFull', { folder: home.storage, free, needed: '2.0 GB' });
     await expect(install(options(never, undefined, 0.4e9))).rejects.toThrow(new InstallError(message('0.4 GB')));
     const free = [5e9, 0];
     const filling = { ...options(python(failed('ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device'), ok())), freeBytes: () => Promise.resolve(free.shift()!) };
@@ -155,7 +155,7 @@ describe('Set Up', () => {
     const steps: string[] = [];
     const run = vi.fn(python(ok(), ok('{}')));
     const installing = install({ ...options(run), progress: (step) => steps.push(step) });
-    await vi.waitFor(() => expect(steps).toEqual(['Waiting for another window that is setting up Green Code']));
+    await vi.waitFor(() => expect(steps).toEqual([t('setUp.waitingForWindow')]));
     expect(run).not.toHaveBeenCalled();
     if (made) {
       await fs.mkdir(path.dirname(pythonIn(final)), { recursive: true });
@@ -181,7 +181,7 @@ describe('Set Up', () => {
     const theirs = `${final}.partial-${process.ppid}`;
     await fs.mkdir(theirs, { recursive: true });
     const run = vi.fn(python(ok(), ok('{}')));
-    await install({ ...options(run), progress: (step) => void (step.startsWith('Waiting for another') && fs.rm(theirs, { recursive: true })) });
+    await install({ ...options(run), progress: (step) => void (step === t('setUp.waitingForWindow') && fs.rm(theirs, { recursive: true })) });
     expect(run).toHaveBeenCalled();
     expect(await fs.readFile(pythonIn(final), 'utf8')).toBe('');
   });
@@ -218,6 +218,6 @@ describe('Set Up', () => {
 
   it('reports a build without a wheel', async () => {
     await fs.rm(home.bundled, { recursive: true });
-    await expect(install(options(python(ok(), ok())))).rejects.toThrow('contains no Python package');
+    await expect(install(options(python(ok(), ok())))).rejects.toThrow(t('setUp.noPackageInBuild'));
   });
 });

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 
 import { candidates, findInterpreter, isRecent, noInterpreterMessage } from '../../src/environment/interpreter';
 import type { Run, RunResult } from '../../src/environment/processes';
+import { t } from '../../src/l10n';
 import { failed, ok } from './results';
 
 describe('the search for a Python', () => {
@@ -19,7 +20,7 @@ describe('the search for a Python', () => {
     const { found, rejected } = await findInterpreter('/', table({ python3: failed("No module named 'ensurepip'") }), 'linux');
     expect(found).toBeNull();
     expect(noInterpreterMessage(rejected)).toContain('install python3-venv');
-    expect(noInterpreterMessage([])).toContain('no Python was found');
+    expect(noInterpreterMessage([])).toBe(t('python.notFound', { oldest: '3.10' }));
   });
 
   it('tries the launcher first on Windows', () => {

@@ -153,13 +153,13 @@ describe('German texts', () => {
     env.language = 'de';
     expect(language()).toBe('de');
     expect(page(options)).toContain('<html lang="de">');
-    expect(page(options)).toContain('<label for="threshold">Schwellenwert für den Ausstieg</label>');
+    expect(page(options)).toContain(`<label for="threshold">${table['threshold.exitThreshold'].de}</label>`);
     const html = renderReport(report, options);
     expect(html).toContain('<html lang="de">');
-    expect(html).toContain('Heute <strong>12,4 J</strong> in 12 Vervollständigungen gespart: 34\u00a0% der Energie bei voller Tiefe.');
+    expect(html).toContain('Heute <strong>12,4 J</strong> bei 12 Vorschlägen gespart: 34\u00a0% dessen, was das volle Modell verbraucht hätte.');
     expect(html).toContain('Energie: aus der CPU-Zeit geschätzt.');
-    expect(stateMessage(full, suggestions).summary).toBe('Im Mittel 13,0 von 18 Schichten je Token');
-    expect(present(full, suggestions).label).toContain('Heute: 12,4 J gespart (34\u00a0%) in 12 Vervollständigungen, auf der CPU gemessen (RAPL).');
+    expect(stateMessage(full, suggestions).summary).toBe('Im Mittel liefen 13,0 von 18 Schichten des Modells');
+    expect(present(full, suggestions).label).toContain('Heute: 12,4 J gespart (34\u00a0%) bei 12 Vorschlägen, auf der CPU gemessen (RAPL).');
   });
 
   it('are all words: with a table without letters, none are left', () => {
@@ -192,6 +192,6 @@ describe('German texts', () => {
 
   it('are English in an editor of a third language', () => {
     env.language = 'fr';
-    expect([language(), t('status.saved', { share: percent(0.5) })]).toEqual(['en', '50% saved']);
+    expect([language(), t('status.saved', { share: percent(0.5) })]).toEqual(['en', '50% less energy']);
   });
 });

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 
 import { unreachable } from '../../src/environment/causes';
 import { doctorProblem, pipStep } from '../../src/environment/output';
+import { t } from '../../src/l10n';
 
 describe('the output of pip and doctor', () => {
   it('passes on what doctor finds', () => {
@@ -23,9 +24,9 @@ describe('the output of pip and doctor', () => {
   });
 
   it('shows the steps of pip', () => {
-    expect(pipStep('  Downloading torch-2.8.0-cp311-cp311-manylinux_2_28_x86_64.whl (887.9 MB)')).toBe('Downloading torch, 887.9 MB');
-    expect(pipStep('Collecting msgpack<2,>=1.1 (from green-code)')).toBe('Collecting msgpack');
-    expect(pipStep('WARNING: Retrying (Retry(total=4)) after')).toBe('The package index does not answer. Retrying.');
+    expect(pipStep('  Downloading torch-2.8.0-cp311-cp311-manylinux_2_28_x86_64.whl (887.9 MB)')).toBe(t('setUp.downloading', { name: 'torch', size: '887.9 MB' }));
+    expect(pipStep('Collecting msgpack<2,>=1.1 (from green-code)')).toBe(t('setUp.collecting', { name: 'msgpack' }));
+    expect(pipStep('WARNING: Retrying (Retry(total=4)) after')).toBe(t('setUp.retrying'));
     expect(pipStep('Requirement already satisfied: numpy')).toBeNull();
   });
 });

@@ -4,6 +4,7 @@ import vm from 'node:vm';
 
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 
+import { t } from '../../src/l10n';
 import { UNCALIBRATED, type Calibration } from '../../src/threshold/calibration';
 import { scaleMessage, stateMessage } from '../../src/threshold/messages';
 import { snapshot, suggestions } from './samples';
@@ -121,11 +122,11 @@ describe('the page of the threshold view', () => {
     expect(rows()).toEqual([
       ['Characters accepted', '42%', '23%'],
       ['Suggestions right', '63%', '13%'],
-      ['Joules per accepted character', '160 mJ', '800 mJ'],
+      ['Energy per accepted character', '160 mJ', '800 mJ'],
       ['Rejected per 100 characters', '2.5', '10.5'],
     ]);
     expect(find('comparison').textContent).toContain('5.0 times less energy');
-    expect(find('suggestions').attributes['aria-valuetext']).toContain('Sure. Suggests only where the model is sure. 42% of the characters accepted');
+    expect(find('suggestions').attributes['aria-valuetext']).toContain(`Sure. ${t('threshold.sureDetail')} 42% of the characters accepted`);
     expect(marks()).toHaveLength(2);
     expect(marks().map(({ attributes }) => attributes)).not.toEqual(before);
     vi.advanceTimersByTime(1000);

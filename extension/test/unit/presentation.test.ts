@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
 
+import { t } from '../../src/l10n';
 import { STATES, type Decoding, type State } from '../../src/protocol';
 import { Store, type Phase, type Snapshot } from '../../src/state/store';
 import { StatusItem } from '../../src/status/item';
@@ -15,8 +16,8 @@ describe('the text of the status item', () => {
   const expected: Readonly<Record<State, string>> = {
     starting: '$(loading~spin) Starting',
     loading: '$(loading~spin) Loading 40%',
-    ready: '$(green-code-leaf) 34% saved',
-    busy: '$(green-code-leaf) 34% saved',
+    ready: '$(green-code-leaf) 34% less energy',
+    busy: '$(green-code-leaf) 34% less energy',
     paused: '$(debug-pause) Paused',
     disabled: '$(circle-slash) Off',
     error: '$(error) Green Code',
@@ -57,7 +58,7 @@ describe('the text of the status item', () => {
 
   it('labels an estimate', () => {
     const shown = present(snapshot({ status: status('ready'), energy: { ...energy, today: { ...totals, source: 'estimate' } } }));
-    expect(shown.text).toBe('$(green-code-leaf) 34% saved est.');
+    expect(shown.text).toBe('$(green-code-leaf) ≈ 34% less energy');
     expect(shown.tooltip).toContain('estimated from CPU time');
   });
 
@@ -68,13 +69,13 @@ describe('the text of the status item', () => {
 
   it('shows today\'s saving before this window completes anything', () => {
     const shown = present(snapshot({ status: status('ready'), today: { ...totals, source: 'estimate' } }));
-    expect(shown.text).toBe('$(green-code-leaf) 34% saved est.');
-    expect(shown.label).toBe('Green Code. Ready. Today: 12.4 J saved (34%) in 12 completions, estimated from CPU time. Characters accepted per joule: 4.00.');
+    expect(shown.text).toBe('$(green-code-leaf) ≈ 34% less energy');
+    expect(shown.label).toBe('Green Code. Ready. Today: 12.4 J saved (34%) over 12 suggestions, estimated from CPU time. 4.00 accepted characters per joule.');
   });
 
-  it('shows a loss with a minus sign', () => {
+  it('calls a loss more energy', () => {
     const loss = { ...energy, today: { ...totals, saving: -0.031 } };
-    expect(present(snapshot({ status: status('ready'), energy: loss })).text).toBe('$(green-code-leaf) \u22123% saved');
+    expect(present(snapshot({ status: status('ready'), energy: loss })).text).toBe('$(green-code-leaf) 3% more energy');
   });
 });
 
@@ -83,42 +84,42 @@ describe('the details', () => {
 
   it('give a screen reader the figures', () => {
     expect(shown.label).toBe(
-      'Green Code. Ready. Today: 12.4 J saved (34%) in 12 completions, measured on the CPU (RAPL). Characters accepted per joule: 4.00. Last completion: 13.0 of 18 layers.',
+      'Green Code. Ready. Today: 12.4 J saved (34%) over 12 suggestions, measured on the CPU (RAPL). 4.00 accepted characters per joule. Last suggestion: 13.0 of 18 layers of the model.',
     );
   });
 
   it('hold today, session, layers, stop, threshold and decoding in the tooltip', () => {
     expect(shown.tooltip).toContain('| Saved | 12.4 J | 12.4 J |\n| Share saved | 34% | 34% |');
-    expect(shown.tooltip).toContain('| Completions | 12 | 2 |');
-    expect(shown.tooltip).toContain('Last completion: 13.0 (9, 18, 12)');
-    expect(shown.tooltip).toContain('Suggestions: Balanced. Threshold 0.80, exact decoding');
+    expect(shown.tooltip).toContain(`| ${t('common.completions')} | 12 | 2 |`);
+    expect(shown.tooltip).toContain(t('status.lastCompletion', { average: '13.0', each: '9, 18, 12' }));
+    expect(shown.tooltip).toContain('Suggestions: Balanced. Mode: exact, threshold 0.80.');
   });
 
   it('say what the joules of today brought', () => {
-    expect(shown.tooltip).toContain('| Characters accepted | 96 | 96 |\n| Joules per accepted character | 250 mJ | 250 mJ |');
+    expect(shown.tooltip).toContain('| Characters accepted | 96 | 96 |\n| Energy per accepted character | 250 mJ | 250 mJ |');
     const nothing = { ...totals, accepted_characters: 0 };
     const none = present(snapshot({ status: status('ready'), energy: { ...energy, today: nothing } })).tooltip;
-    expect(none).toContain('| Characters accepted | 0 | 96 |\n| Joules per accepted character | – | 250 mJ |');
-    expect(none).toContain('Characters accepted per joule: 0\\.00\\.');
+    expect(none).toContain('| Characters accepted | 0 | 96 |\n| Energy per accepted character | – | 250 mJ |');
+    expect(none).toContain('0\\.00 accepted characters per joule');
     const before = { ...nothing, completions: 0, energy_joules: 0 };
     expect(present(snapshot({ status: status('ready'), today: before })).tooltip).not.toContain('per joule');
   });
 
   it('compare it with asking always, where that was measured, and label an estimate', () => {
     const compared = presentWith(snapshot({ status: status('ready'), energy }), suggestions);
-    const sentence = 'Characters accepted per joule: 4.00; asking always: 1.25 (on held-out code, estimated from CPU time).';
+    const sentence = t('figures.charactersPerJouleCompared', { rate: '4.00', always: '1.25', source: t('source.estimate') });
     expect(compared.label).toContain(sentence);
     expect(compared.tooltip).toContain(escapeMarkdown(sentence));
-    expect(shown.tooltip).not.toContain('asking always');
+    expect(shown.label).toContain(t('figures.charactersPerJoule', { rate: '4.00' }));
   });
 
   it('show the result of checks at full depth, and its effect', () => {
     const agreement = { checks: 20, agreed: 11, calibrated: 0.8, raised_to: 0.9 };
     const checked = present(snapshot({ status: status('ready'), energy: { ...energy, agreement, on_battery: true } })).tooltip;
-    expect(checked).toContain('Checked at full depth: 11 of 20 completions agreed \\(55%\\)\\. Expected: 80%\\.');
+    expect(checked).toContain(`${escapeMarkdown(t('status.checked', { agreed: '11', count: '20', share: '55%' }))} Expected: 80%\\.`);
     expect(checked).toContain('no threshold below 0\\.90 is used');
-    expect(checked).toContain('running on battery');
-    expect(shown.tooltip).not.toContain('Checked at full depth');
+    expect(checked).toContain('on battery');
+    expect(shown.tooltip).not.toContain('11 of 20');
     expect(shown.tooltip).not.toContain('battery');
   });
 

@@ -7,6 +7,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Run, RunResult } from '../../src/environment/processes';
 import { managedFolder, pythonIn, resolve, type Home } from '../../src/environment/resolve';
 import { daemonVariables } from '../../src/environment/variables';
+import { t } from '../../src/l10n';
 import { failed, never, ok, wheelIn } from './results';
 
 const answering = (result: RunResult): Run => () => Promise.resolve(result);
@@ -63,17 +64,14 @@ describe('which Python runs the front', () => {
   });
 
   it.each([
-    ['another version', ok('0.0.9\n'), 'has green-code 0.0.9, but this extension needs 0.1.0'],
-    ['no package', failed("ModuleNotFoundError: No module named 'green_code'"), 'has no green-code package'],
-    ['no interpreter', failed('spawn /opt/python ENOENT', null), 'cannot be started: spawn /opt/python ENOENT'],
-    ['a broken one', failed('Traceback\nImportError: libssl'), 'fails with "ImportError: libssl"'],
-    ['no answer', failed('', null), 'cannot be started: no answer in 20 seconds'],
+    ['another version', ok('0.0.9\n'), t('interpreter.otherVersion', { python: '/opt/python', found: '0.0.9', version: '0.1.0' })],
+    ['no package', failed("ModuleNotFoundError: No module named 'green_code'"), t('interpreter.noPackage', { python: '/opt/python' })],
+    ['no interpreter', failed('spawn /opt/python ENOENT', null), t('interpreter.cannotStart', { python: '/opt/python', cause: 'spawn /opt/python ENOENT' })],
+    ['a broken one', failed('Traceback\nImportError: libssl'), t('interpreter.fails', { python: '/opt/python', cause: 'ImportError: libssl' })],
+    ['no answer', failed('', null), t('interpreter.cannotStart', { python: '/opt/python', cause: t('setUp.noAnswer', { seconds: '20' }) })],
   ])('gives the cause and the fix for %s, and does not fall back', async (_, answer, cause) => {
     await setUp();
     const result = await resolve({ ...options, pythonPath: '/opt/python', run: answering(answer) });
-    expect(result).toEqual({
-      kind: 'wrong',
-      message: `The interpreter in greenCode.pythonPath (/opt/python) ${cause}. Install the green-code package of this version there, or clear the setting and run Green Code: Set Up.`,
-    });
+    expect(result).toEqual({ kind: 'wrong', message: `${cause} ${t('interpreter.fix')}` });
   });
 });

@@ -7,6 +7,7 @@ import { Supervisor } from '../../src/client/supervisor';
 import { Daemon } from '../../src/environment/daemon';
 import type { Resolution } from '../../src/environment/resolve';
 import { CONTEXTS } from '../../src/ids';
+import { t } from '../../src/l10n';
 import { Channels } from '../../src/log';
 import { LSP_REPORT } from '../../src/protocol';
 import type { Settings } from '../../src/settings';
@@ -165,12 +166,12 @@ describe('the front', () => {
   });
 
   it.each<[Phase, Partial<Settings>, string]>([
-    ['idle', {}, 'The language server is not running yet. It starts when you open a file in a chosen language (greenCode.languages).'],
-    ['idle', { enabled: false }, 'The language server is not running because suggestions are off (greenCode.enabled).'],
-    ['setUp', {}, 'Green Code is not set up yet. Run Green Code: Set Up.'],
-    ['settingUp', {}, 'Set Up is still running. Try again when it has finished.'],
-    ['starting', {}, 'The language server is starting. Try again in a moment.'],
-    ['failed', {}, 'The language server is not running.'],
+    ['idle', {}, t('server.notRunningYet')],
+    ['idle', { enabled: false }, t('server.notRunningSwitchedOff')],
+    ['setUp', {}, t('setUp.notSetUp')],
+    ['settingUp', {}, t('server.setUpStillRuns')],
+    ['starting', {}, t('server.starting')],
+    ['failed', {}, t('server.notRunning')],
   ])('that does not run has a reason: %s %j', async (phase, settings, reason) => {
     const { store, requests } = make(settings);
     store.update({ phase });
@@ -213,7 +214,7 @@ describe('a retry that fails as before', () => {
   it('names Set Up where it has not been run', async () => {
     environment.resolve.mockResolvedValue(missing);
     const { supervisor } = make();
-    await expect(supervisor.restartEngine()).rejects.toThrow('Green Code is not set up yet. Run Green Code: Set Up.');
+    await expect(supervisor.restartEngine()).rejects.toThrow(t('setUp.notSetUp'));
   });
 });
 
@@ -338,7 +339,7 @@ describe('a front that crashes', () => {
     }
     expect(shown).not.toHaveBeenCalled();
     Front.newest().options.onClosed();
-    const message = 'The language server fails repeatedly (the process ended unexpectedly).';
+    const message = t('server.failsRepeatedly', { cause: t('server.endedUnexpectedly') });
     expect(store.snapshot).toMatchObject({ phase: 'failed', detail: message });
     expect(shown.mock.calls).toEqual([[`Green Code: ${message}`, ...buttons]]);
   });
@@ -368,7 +369,7 @@ describe('a front that hangs', () => {
     await starting;
     first.hangs = true;
     const [answer] = await Promise.all([requests.explain().catch(String), minutes(1)]);
-    expect(answer).toContain('does not answer');
+    expect(answer).toContain(t('server.noAnswer'));
     const restarting = supervisor.restartEngine();
     await minutes(1);
     await fronts(2);

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 
 import { renderLayers } from '../../src/commands/layers';
+import { t } from '../../src/l10n';
 import type { LastCompletion, Report } from '../../src/protocol';
 import { renderReport } from '../../src/report/html';
 import { carbon, joules, mean, percent, threshold, wattHours, whole } from '../../src/state/format';
@@ -63,11 +64,11 @@ describe('Show Layers', () => {
       decoding: 'fast',
     };
     expect(renderLayers(last)).toBe(
-      '3.0 of 4 layers per token on average; threshold 0.80, fast decoding.\n' +
-        '500 mJ used, 25% saved compared with full depth (estimated from CPU time).\n\n' +
+      '3.0 of 4 layers per token on average; threshold 0.80, fast mode.\n' +
+        '500 mJ used, 25% less than the full model (estimated from CPU time).\n\n' +
         '2/4  ██░░  return\n4/4  ████  ·a↵\n',
     );
-    expect(renderLayers(null)).toContain('No completion yet.');
+    expect(renderLayers(null)).toContain(t('layers.noCompletionYet'));
   });
 });
 
@@ -82,9 +83,9 @@ describe('the energy report', () => {
   const html = renderReport(report, { style: 'style.css', script: 'report.js', nonce: 'n1', cspSource: 'csp', gridIntensity: 500, suggestions: null });
 
   it('has totals, days and languages, and the source of the figures', () => {
-    expect(html).toContain('<strong>12.4 J</strong> saved today in 12 completions: 34% of the energy at full depth.');
+    expect(html).toContain(t('report.savedToday', { saved: '<strong>12.4 J</strong>', count: '12', share: '34%' }));
     const once = { ...report, today: { ...totals, completions: 1 } };
-    expect(renderReport(once, { style: '', script: '', nonce: '', cspSource: '', gridIntensity: 500, suggestions: null })).toContain('in 1 completion:');
+    expect(renderReport(once, { style: '', script: '', nonce: '', cspSource: '', gridIntensity: 500, suggestions: null })).toContain('over 1 suggestion:');
     expect(html).toContain('2026-01-02');
     expect(html).toContain('estimated from CPU time');
   });
@@ -100,11 +101,11 @@ describe('the energy report', () => {
   it('says what the joules brought, also where nothing was accepted', () => {
     const options = { style: '', script: '', nonce: '', cspSource: '', gridIntensity: 500, suggestions };
     const mixed = renderReport({ ...report, all: { ...totals, accepted_characters: 0 } }, options);
-    expect(mixed).toContain('Characters accepted per joule: 4.00; asking always: 1.25 (on held-out code, estimated from CPU time).');
+    expect(mixed).toContain(t('figures.charactersPerJouleCompared', { rate: '4.00', always: '1.25', source: t('source.estimate') }));
     const cells = [...mixed.matchAll(/<tr>(.*?)<\/tr>/g)].map((row) => [...row[1]!.matchAll(/<t[hd][^>]*>(.*?)<\/t[hd]>/g)].map((cell) => cell[1]));
     const column = (name: string) => cells[0]!.indexOf(name);
-    expect([column('Characters accepted'), column('Joules per accepted character')]).not.toContain(-1);
-    const [today, all] = cells.slice(1).map((row) => [row[column('Characters accepted')], row[column('Joules per accepted character')]]);
+    expect([column('Characters accepted'), column('Energy per accepted character')]).not.toContain(-1);
+    const [today, all] = cells.slice(1).map((row) => [row[column('Characters accepted')], row[column('Energy per accepted character')]]);
     expect([today, all]).toEqual([['96', '250 mJ'], ['0', '–']]);
   });
 
@@ -118,7 +119,7 @@ describe('the energy report', () => {
   it('has no charts before the first completion', () => {
     const none = { ...totals, completions: 0, energy_joules: 0, saved_joules: 0, source: null };
     const empty = renderReport({ today: none, all: none, by_day: [], by_language: [], by_model: [] }, { style: '', script: '', nonce: '', cspSource: '', gridIntensity: 500, suggestions: null });
-    expect(empty).toContain('No completions today.');
+    expect(empty).toContain(t('report.nothingToday'));
     expect(empty).not.toContain('<canvas');
   });
 
@@ -143,11 +144,11 @@ describe('pages', () => {
 
 describe('the menu', () => {
   it('shows the stop', () => {
-    expect(entries({ ...defaults, suggestions: 'sure' })[0]).toMatchObject({ label: '$(settings) Set Threshold', description: 'Sure' });
+    expect(entries({ ...defaults, suggestions: 'sure' })[0]).toMatchObject({ label: `$(settings) ${t('menu.setThreshold')}`, description: 'Sure' });
   });
 
   it('turns suggestions on or off', () => {
-    expect(entries(defaults).map(({ label }) => label)).toContain('$(circle-slash) Turn Off');
-    expect(entries({ ...defaults, enabled: false }).map(({ label }) => label)).toContain('$(play) Turn On');
+    expect(entries(defaults).map(({ label }) => label)).toContain(`$(circle-slash) ${t('menu.turnOff')}`);
+    expect(entries({ ...defaults, enabled: false }).map(({ label }) => label)).toContain(`$(play) ${t('menu.turnOn')}`);
   });
 });

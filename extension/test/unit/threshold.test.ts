@@ -5,6 +5,7 @@ import path from 'node:path';
 import { beforeEach, describe, expect, it, vi } from 'vitest';
 import type { Uri, WebviewView } from 'vscode';
 
+import { t } from '../../src/l10n';
 import { writeSetting } from '../../src/settings';
 import { Store } from '../../src/state/store';
 import { choices, stopChoices } from '../../src/threshold/quickPick';
@@ -90,13 +91,13 @@ describe('presets', () => {
   it('are buttons, and each step of the slider has the expected result', () => {
     const { presets, steps } = scaleMessage(parseCalibration(json));
     expect(presets).toEqual([
-      { threshold: 0.95, title: 'Quality', text: '0.95' },
+      { threshold: 0.95, title: t('threshold.quality'), text: '0.95' },
       { threshold: 0.6, title: 'Saver', text: '0.60' },
     ]);
     expect(steps).toHaveLength(51);
-    const words = 'On held-out code with an empty cache: 30% energy saved, 90% of full-depth quality kept.';
+    const words = 'Expected in Fast mode: 30% less energy, 90% of the accuracy.';
     expect(steps[10]).toMatchObject({ text: '0.60', words, label: `0.60. ${words}` });
-    expect(steps.at(-1)?.label).toMatch(/^1\.00, every layer runs\. On held-out code/);
+    expect(steps.at(-1)?.label).toMatch(/^1\.00: never stops early\. Expected in Fast mode/);
     expect(scaleMessage(UNCALIBRATED).steps[10]).toEqual({ text: '0.60', point: null, words: '', label: '0.60.' });
   });
 
@@ -113,11 +114,9 @@ describe('presets', () => {
   it('are offered with the current value marked', () => {
     const all = choices(parseCalibration(json), 0.6);
     const rows = all.map(({ label, description }) => `${label} ${description ?? ''}`.trim());
-    expect(rows).toEqual(['Full depth 1.00', 'Quality 0.95', '$(check) Saver 0.60', '$(edit) Enter a number…']);
-    expect(all[1]?.detail).toBe(
-      'At most 1% quality loss (95% confidence), 30% energy saved; measured on held-out code with an empty cache',
-    );
-    expect(choices(UNCALIBRATED, 0.77).map(({ label }) => label)).toEqual(['Full depth', '$(check) Current', '$(edit) Enter a number…']);
+    expect(rows).toEqual([`${t('common.fullDepth')} 1.00`, `${t('threshold.quality')} 0.95`, '$(check) Saver 0.60', '$(edit) Enter a number…']);
+    expect(all[1]?.detail).toBe(t('threshold.presetDetail', { loss: '1%', confidence: '95%', saving: '30%' }));
+    expect(choices(UNCALIBRATED, 0.77).map(({ label }) => label)).toEqual([t('common.fullDepth'), '$(check) Current', '$(edit) Enter a number…']);
   });
 });
 
@@ -157,23 +156,23 @@ describe('the stops', () => {
     expect(partial.curve).toHaveLength(1);
     const [, balanced, sure] = scaleMessage({ ...UNCALIBRATED, suggestions: partial }).stops;
     expect(balanced!.figures).toEqual(['44%', '49%', '200 mJ', '4.2']);
-    expect(sure).toMatchObject({ outcome: null, figures: ['–', '–', '–', '–'], comparison: '', label: 'Sure. Suggests only where the model is sure.' });
+    expect(sure).toMatchObject({ outcome: null, figures: ['–', '–', '–', '–'], comparison: '', label: `Sure. ${t('threshold.sureDetail')}` });
   });
 
   it('are the steps of the slider, each with what was measured', () => {
     const { stops, measured } = scaleMessage({ ...UNCALIBRATED, suggestions });
     expect(stops.map(({ value, title }) => [value, title])).toEqual([['eager', 'Eager'], ['balanced', 'Balanced'], ['sure', 'Sure']]);
     expect(stops.map(({ comparison }) => comparison)).toEqual(
-      ['2.5', '4.0', '5.0'].map((times) => `${times} times less energy per accepted character than asking always.`),
+      ['2.5', '4.0', '5.0'].map((times) => t('threshold.timesLess', { times })),
     );
     expect(stops[1]!.label).toBe(
-      'Balanced. Suggests where the model is fairly sure. 44% of the characters accepted, 49% of the suggestions right, ' +
-        '200 mJ per accepted character, 4.2 rejected per 100 characters. 4.0 times less energy per accepted character than asking always.',
+      `Balanced. ${t('threshold.balancedDetail')} 44% of the characters accepted, 49% of the suggestions right, ` +
+        '200 mJ per accepted character, 4.2 rejected per 100 characters. 4.0 times less energy per accepted character than always suggesting.',
     );
     expect(measured).toMatchObject({
-      names: ['Characters accepted', 'Suggestions right', 'Joules per accepted character', 'Rejected per 100 characters'],
+      names: ['Characters accepted', 'Suggestions right', 'Energy per accepted character', 'Rejected per 100 characters'],
       alwaysFigures: ['23%', '13%', '800 mJ', '10.5'],
-      basis: 'Measured by typing held-out code (files: 60, characters: 15,000). Energy: estimated from CPU time.',
+      basis: t('threshold.measuredBy', { files: '60', characters: '15,000', source: t('source.estimate') }),
       mostJoules: 0.8,
       shares: [0.2, 0.4, 0.6, 0.8].map((share) => ({ share, text: `${100 * share}%` })),
     });
@@ -189,15 +188,15 @@ describe('the stops', () => {
   it('say so where a stop costs more than asking always', () => {
     const eager = { ...suggestionsJson.presets.eager, joules_per_character: 1.6 };
     const worse = parse({ ...suggestionsJson, presets: { eager } });
-    expect(scaleMessage({ ...UNCALIBRATED, suggestions: worse }).stops[0]!.comparison).toBe('2.0 times more energy per accepted character than asking always.');
+    expect(scaleMessage({ ...UNCALIBRATED, suggestions: worse }).stops[0]!.comparison).toBe(t('threshold.timesMore', { times: '2.0' }));
   });
 
   it('are offered first in the quick pick, the current one marked, then the exit threshold', () => {
     const all = stopChoices({ ...UNCALIBRATED, suggestions }, { ...defaults, suggestions: 'sure' });
     expect(all.map(({ stop }) => stop)).toEqual([...STOPS, null]);
-    expect(all.map(({ label }) => label)).toEqual(['Eager', 'Balanced', '$(check) Sure', '$(settings) Exit threshold…']);
+    expect(all.map(({ label }) => label)).toEqual(['Eager', 'Balanced', '$(check) Sure', `$(settings) ${t('threshold.exitThresholdChoice')}`]);
     expect(all[1]).toMatchObject({
-      description: '4.0 times less energy per accepted character than asking always.',
+      description: t('threshold.timesLess', { times: '4.0' }),
       detail: '44% of the characters accepted, 49% of the suggestions right, 200 mJ per accepted character, 4.2 rejected per 100 characters.',
     });
     expect(all.at(-1)?.description).toBe('0.80');
@@ -266,17 +265,17 @@ describe('the view', () => {
       type: 'state',
       suggestions: 'balanced',
       threshold: 0.8,
-      noEffect: 'Decoding is exact. Only fast decoding uses the threshold.',
+      noEffect: t('threshold.onlyFast', { decoding: 'exact' }),
       bars: [
         { share: 0.5, title: '9 of 18 layers' },
         { share: 1, title: '18 of 18 layers' },
         { share: 12 / 18, title: '12 of 18 layers' },
       ],
-      barsLabel: 'Layers per token: 9, 18, 12',
-      summary: '13.0 of 18 layers per token on average',
+      barsLabel: t('threshold.layersPerToken', { each: '9, 18, 12' }),
+      summary: t('threshold.averageLayers', { average: '13.0', total: '18' }),
       today:
-        '12.4 J saved (34%) in 12 completions, measured on the CPU (RAPL). ' +
-        'Characters accepted per joule: 4.00; asking always: 1.25 (on held-out code, estimated from CPU time).',
+        '12.4 J saved (34%) over 12 suggestions, measured on the CPU (RAPL). ' +
+        t('figures.charactersPerJouleCompared', { rate: '4.00', always: '1.25', source: t('source.estimate') }),
     });
   });
 
@@ -285,6 +284,6 @@ describe('the view', () => {
   });
 
   it('has texts for a window without completions', () => {
-    expect(stateMessage(snapshot(), null)).toMatchObject({ bars: [], summary: 'No completion yet.', today: 'Nothing yet.' });
+    expect(stateMessage(snapshot(), null)).toMatchObject({ bars: [], summary: t('threshold.noCompletionYet'), today: 'Nothing yet.' });
   });
 });
