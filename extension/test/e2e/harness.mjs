@@ -215,6 +215,16 @@ export class Workbench {
 
   /** Opens another file of the project, which the test then types into. */
   async openFile(name, text) {
+    await this.quickOpen(name, text);
+    await this.editor().locator('.view-line').first().waitFor({ timeout: 15_000 });
+  }
+
+  async openNotebook(name, text) {
+    await this.quickOpen(name, text);
+    await this.page.locator('.notebookOverlay .cell .monaco-editor').first().waitFor({ timeout: 30_000 });
+  }
+
+  async quickOpen(name, text) {
     this.file = path.join(this.folder, name);
     fs.writeFileSync(this.file, text);
     const row = this.page.locator('.quick-input-list .monaco-list-row', { hasText: name }).first();
@@ -225,7 +235,6 @@ export class Workbench {
       return row.waitFor({ timeout: 1500 }).then(() => true, () => false); // it searches the files that it knew when it was opened
     });
     await row.click();
-    await this.editor().locator('.view-line').first().waitFor({ timeout: 15_000 });
   }
 
   /** Adds a line at the end of the file, whatever was shown or selected before. */

@@ -82,8 +82,8 @@ def open_front() -> None:
     def asking_decide(self: Gate, place: Any, automatic: bool = True) -> Any:
         return decide(self, place, automatic and scripted(place.prefix) is None)
 
-    async def written_answer(self: Front, uri: str, line: int, units: int, automatic: bool, *rest: Any) -> Any:
-        shown = await answer(self, uri, line, units, automatic, *rest)
+    async def written_answer(self: Front, uri: str, line: int, units: int, automatic: bool, *rest: Any, **more: Any) -> Any:
+        shown = await answer(self, uri, line, units, automatic, *rest, **more)
         event = {"file": uri.rsplit("/", 1)[-1], "line": line, "units": units, "automatic": automatic}
         write({"answered": shown and shown["text"], "reason": self.explain()["reason"], **event})
         return shown

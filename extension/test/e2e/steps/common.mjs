@@ -102,6 +102,13 @@ export const ask = (workbench) => workbench.page.keyboard.press('Alt+Backslash')
 export const answerBehind = ({ front }, mark, line) =>
   front.next('an answer', mark, (event) => 'answered' in event && event.automatic && event.units === line.length, COMPLETION_MS);
 
+/** Asks, and waits until the front has answered. */
+export async function answerByHand({ workbench, front }) {
+  const mark = front.mark();
+  await ask(workbench);
+  return front.next('an answer', mark, (event) => 'answered' in event && !event.automatic, COMPLETION_MS);
+}
+
 /** Waits for a suggestion behind a line that was typed. Where the model was not sure enough of one, asks for it. */
 export async function ghostOrAsk(context, mark, line) {
   const { workbench, front } = context;
@@ -131,18 +138,9 @@ export async function completeAndRead(context) {
   );
 }
 
-/** The threshold view, with the exit threshold unfolded. */
-export async function advanced(workbench) {
-  const frame = await workbench.webview('#threshold');
-  if (!(await frame.locator('#threshold').isVisible())) {
-    await frame.locator('#advanced > summary').click();
-  }
-  return frame;
-}
-
 export async function slideTo(context, value) {
   const { workbench } = context;
-  const frame = await advanced(workbench);
+  const frame = await workbench.webview('#threshold');
   await frame.locator('#threshold').fill(String(value));
   await until(`settings.json has threshold ${value}`, () => workbench.userSetting('greenCode.threshold') === value);
   assert.equal(await frame.locator('#value').textContent(), value.toFixed(2));

@@ -5,8 +5,32 @@ import fs from 'node:fs';
 import { until } from '../harness.mjs';
 import { text } from '../texts.mjs';
 import { answerBehind, figures, ghostOrAsk, invoke, ITEM, ready, READY_MS, suggest, typeHead } from './common.mjs';
+import { acceptEach, inFile, tabIndents, TYPESCRIPT } from './insertion.mjs';
+
+async function openMenu(workbench) {
+  await workbench.page.locator(`[id="${ITEM}"] a`).first().click();
+  await workbench.page.locator('.quick-input-list .monaco-list-row').first().waitFor();
+}
 
 export const steps = [
+  {
+    name: 'a Java file gets suggestions too',
+    run: async (context) => {
+      const { workbench } = context;
+      const python = workbench.file;
+      await workbench.openFile('Shapes.java', 'class Shapes {\n    static int square(int side) {\n        return side * side;\n    }\n');
+      await workbench.newLine();
+      await workbench.insert('    static int rectangle(int width, int height) {\n        ');
+      const mark = context.front.mark();
+      await workbench.type('return');
+      await ghostOrAsk(context, mark, '        return');
+      const ghost = await workbench.ghost();
+      await workbench.saved();
+      await workbench.command('View: Close Editor');
+      workbench.file = python;
+      return JSON.stringify(ghost);
+    },
+  },
   {
     name: 'Show Layers draws the last completion',
     run: async ({ workbench }) => {
@@ -20,11 +44,16 @@ export const steps = [
       await invoke(workbench, 'energyReport');
       const frame = await workbench.webview('h1');
       assert.equal(await frame.locator('h1').textContent(), text('common.energyReport'));
-      await frame.locator('th[scope=row]', { hasText: 'python' }).waitFor({ timeout: 10_000 });
-      const today = await frame.locator('tr', { hasText: text('common.today') }).locator('td').allTextContents();
-      assert.ok(Number(today[6]) >= 1, `nothing accepted: ${today.join(' | ')}`);
-      await until('the charts are drawn', () =>
-        frame.locator('canvas').evaluateAll((all) => all.length === 2 && all.every((canvas) => canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.some(Boolean))));
+      assert.match(await frame.locator('#acceptance .figure').textContent(), /^[1-9]\d*\s?%$/);
+      for (const language of ['java', 'python']) {
+        await frame.locator('th[scope=row]', { hasText: language }).waitFor({ timeout: 10_000 });
+      }
+      const cut = await frame.locator('.scroll').evaluateAll((all) => all.filter((table) => table.scrollWidth > table.clientWidth).length);
+      assert.equal(cut, 0, 'a table is cut off');
+      if (stub) {
+        await until('the charts are drawn', () =>
+          frame.locator('canvas').evaluateAll((all) => all.length === 2 && all.every((canvas) => canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.some(Boolean))));
+      }
       if (stub) {
         await workbench.command('View: Close Editor'); // otherwise the next step uses and closes it
       }
@@ -60,7 +89,7 @@ export const steps = [
         const shown = await workbench.webview('h1');
         try {
           const lead = await shown.locator('.lead').textContent({ timeout: 1000 });
-          return lead.includes(text('report.nothingToday')) && (await shown.locator('canvas').count()) === 0;
+          return lead.includes(text('report.empty'));
         } catch {
           return false; // the page is being replaced
         }
@@ -116,29 +145,51 @@ export const steps = [
     },
   },
   {
-    name: 'the status item opens the menu',
-    run: async ({ workbench }) => {
-      await workbench.page.locator(`[id="${ITEM}"] a`).first().click();
-      await workbench.page.locator('.quick-input-list .monaco-list-row', { hasText: text('common.energyReport') }).waitFor();
-      await workbench.page.keyboard.press('Escape');
+    name: 'the menu snoozes, and resumes',
+    run: async (context) => {
+      const { workbench } = context;
+      await openMenu(workbench);
+      await workbench.choose(text('menu.snooze'));
+      await workbench.choose(text('snooze.minutes', { count: '5' }), { title: text('snooze.title') });
+      await until('snoozed', async () => (await figures(context)).text.endsWith(text('status.minutesLeft', { count: '5' })));
+      const { answered } = await answerBehind(context, await typeHead(context), '    return');
+      assert.equal(answered, null);
+      assert.equal(await workbench.hasGhost(), false);
+      await workbench.type(' 0');
+      await openMenu(workbench);
+      await workbench.choose(text('snooze.resume'));
+      await ready(context);
+      await suggest(context);
     },
   },
   {
-    name: 'a Java file gets suggestions too',
+    name: 'the status item of a TypeScript file turns TypeScript on in this workspace; two spaces stay two spaces; and off again',
+    when: ({ stub }) => !stub,
     run: async (context) => {
-      const { workbench } = context;
-      const python = workbench.file;
-      await workbench.openFile('Shapes.java', 'class Shapes {\n    static int square(int side) {\n        return side * side;\n    }\n');
-      await workbench.newLine();
-      await workbench.insert('    static int rectangle(int width, int height) {\n        ');
-      const mark = context.front.mark();
-      await workbench.type('return');
-      await ghostOrAsk(context, mark, '        return');
-      const ghost = await workbench.ghost();
-      await workbench.saved();
-      await workbench.command('View: Close Editor');
-      workbench.file = python;
-      return JSON.stringify(ghost);
+      const { workbench, front } = context;
+      const settings = `${workbench.folder}/.vscode/settings.json`;
+      const switchTo = async (title, languages) => {
+        const mark = front.mark();
+        await openMenu(workbench);
+        await workbench.choose(text(title, { name: 'TypeScript' }));
+        await workbench.choose(text('languages.here'), { title: text(title, { name: 'TypeScript' }) });
+        await front.next('the front knows', mark, (event) => event.settings?.languages?.join() === languages);
+      };
+      const off = text('status.offFor', { name: 'TypeScript' });
+      const isOff = () => until('off', async () => (await figures(context)).label.startsWith(`Green Code. ${off}`));
+      await inFile(context, 'sum.ts', 'const one = 1;\n', async () => {
+        await isOff();
+        await switchTo('languages.enable', 'python,java,typescript');
+        await ready(context);
+      });
+      assert.deepEqual(JSON.parse(fs.readFileSync(settings, 'utf8'))['greenCode.languages'], ['python', 'java', 'typescript']);
+      await acceptEach(context, 'sum.ts', TYPESCRIPT);
+      await tabIndents(context, 'two.ts', 'function two() {\n  const one = 1;', '  ', 'return one + one;');
+      await inFile(context, 'sum.ts', 'const one = 1;\n', async () => {
+        await switchTo('languages.disable', 'python,java');
+        await isOff();
+      });
+      await ready(context);
     },
   },
 ];

@@ -1,10 +1,11 @@
 /** Reloads, second windows, killed processes and wrong settings. A step throws, or returns a detail to print. */
+import assert from 'node:assert/strict';
 import fs from 'node:fs';
 
 import { until } from '../harness.mjs';
 import { greenCodeProcesses, kill } from '../processes.mjs';
 import { text } from '../texts.mjs';
-import { figures, invoke, ITEM, killAndComplete, ready, suggest } from './common.mjs';
+import { figures, invoke, killAndComplete, ready, suggest } from './common.mjs';
 
 export const steps = [
   {
@@ -16,6 +17,7 @@ export const steps = [
       await workbench.editor().locator('.view-line').first().waitFor({ timeout: 60_000 });
       await ready(context);
       await suggest(context);
+      assert.equal(await workbench.notification(text('hints.keys')).count(), 0, 'the keys are explained again');
     },
   },
   {
@@ -47,16 +49,6 @@ export const steps = [
       fs.rmSync(`${context.runtime}/stub-fails`);
       kill(greenCodeProcesses(context.runtime, 'lsp'));
       await ready(context);
-    },
-  },
-  {
-    name: 'a file of another language hides the status item, Python shows it again',
-    run: async (context) => {
-      const { workbench } = context;
-      await workbench.command('File: New Untitled Text File');
-      await until('hidden', async () => (await workbench.status(ITEM)) === null);
-      await workbench.command('View: Close Editor');
-      await until('shown', async () => (await workbench.status(ITEM)) !== null);
     },
   },
 ];
