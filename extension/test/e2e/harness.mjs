@@ -355,6 +355,17 @@ export class Workbench {
     await this.page.screenshot({ path: file });
   }
 
+  /** The colour of a point on the page: red, green and blue from 0 to 255. */
+  async colorAt(x, y) {
+    const png = await this.page.screenshot({ clip: { x, y, width: 1, height: 1 } });
+    return this.page.evaluate(async (base64) => {
+      const bytes = Uint8Array.from(window.atob(base64), (character) => character.charCodeAt(0));
+      const context = new window.OffscreenCanvas(1, 1).getContext('2d');
+      context.drawImage(await window.createImageBitmap(new window.Blob([bytes])), 0, 0);
+      return [...context.getImageData(0, 0, 1, 1).data.slice(0, 3)];
+    }, png.toString('base64'));
+  }
+
   notification(text) {
     return this.page.locator('.notification-list-item', { hasText: text }).first();
   }

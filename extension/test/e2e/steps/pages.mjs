@@ -54,8 +54,25 @@ export const steps = [
         await until('the charts are drawn', () =>
           frame.locator('canvas').evaluateAll((all) => all.length === 2 && all.every((canvas) => canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.some(Boolean))));
       }
-      if (stub) {
-        await workbench.command('View: Close Editor'); // otherwise the next step uses and closes it
+    },
+  },
+  {
+    name: 'at 200 % zoom, neither report nor threshold view is cut off',
+    run: async (context) => {
+      const { workbench, stub } = context;
+      const { page } = workbench;
+      const { width, height } = page.viewportSize();
+      await page.setViewportSize({ width: width / 2, height: height / 2 }); // what the browser's zoom does
+      try {
+        for (const selector of ['h1', '#suggestions']) {
+          const frame = await workbench.webview(selector);
+          await until(`${selector} fits`, () => frame.evaluate(() => document.documentElement.scrollWidth <= window.innerWidth), 5000);
+        }
+        if (stub) {
+          await workbench.command('View: Close Editor');
+        }
+      } finally {
+        await page.setViewportSize({ width, height });
       }
     },
   },

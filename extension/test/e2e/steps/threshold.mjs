@@ -4,12 +4,33 @@ import assert from 'node:assert/strict';
 import { until } from '../harness.mjs';
 import { greenCodeProcesses } from '../processes.mjs';
 import { pattern, text } from '../texts.mjs';
-import { completeAndRead, invoke, slideTo } from './common.mjs';
+import { changeSettings, completeAndRead, invoke, slideTo } from './common.mjs';
 
 /** Opens the quick pick, and from its last entry the exit thresholds. */
 async function pickExitThreshold(workbench) {
   await invoke(workbench, 'setThresholdQuickPick');
   await workbench.choose(text('threshold.exitThresholdChoice'), { title: text('threshold.suggestionsTitle') });
+}
+
+/** WCAG 2.2: relative luminance, and the ratio of two colours. Parts of controls need 3. */
+const luminance = (color) => {
+  const [red, green, blue] = color.map((value) => value / 255).map((value) => (value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4));
+  return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+};
+
+function contrast(one, other) {
+  const [dark, light] = [luminance(one), luminance(other)].sort((first, second) => first - second);
+  return (light + 0.05) / (dark + 0.05);
+}
+
+/** Of the thumb with the view's background, above the slider. */
+async function thumbContrast(workbench, slider) {
+  await slider.scrollIntoViewIfNeeded();
+  const share = await slider.evaluate(({ value, min, max }) => (value - min) / (max - min));
+  const { x, y, width, height } = await slider.boundingBox();
+  const THUMB = 16;
+  const at = Math.round(x + THUMB / 2 + share * (width - THUMB));
+  return contrast(await workbench.colorAt(at, Math.round(y + height / 2)), await workbench.colorAt(Math.round(x + 2), Math.round(y - 4)));
 }
 
 const nameOf = (slider) => slider.evaluate((element) => element.labels[0].textContent);
@@ -132,6 +153,23 @@ export const steps = [
       await until('settings.json has 1', () => workbench.userSetting('greenCode.threshold') === 1);
       const after = await completeAndRead(context);
       assert.equal(after.layers, after.layersTotal, after.label);
+    },
+  },
+  {
+    name: 'the thumbs of both sliders are visible in every theme',
+    run: async (context) => {
+      const { workbench } = context;
+      const frame = await workbench.webview('#threshold');
+      const found = [];
+      for (const [theme, kind] of [['Default High Contrast', 'high-contrast'], ['Default High Contrast Light', 'high-contrast-light'], ['Default Light+', 'light'], [undefined, 'dark']]) {
+        await changeSettings(context, { 'workbench.colorTheme': theme });
+        await frame.locator(`body[data-vscode-theme-kind="vscode-${kind}"]`).waitFor();
+        for (const name of ['suggestions', 'threshold']) {
+          await until(`the thumb of ${name}, ${kind}`, async () => (await thumbContrast(workbench, frame.locator(`#${name}`))) >= 3);
+        }
+        found.push(kind);
+      }
+      return found.join(', ');
     },
   },
 ];
