@@ -3,7 +3,7 @@ import tseslint from 'typescript-eslint';
 
 const names = (list, value = 'readonly') => Object.fromEntries(list.map((name) => [name, value]));
 const node = names(['process', 'console', 'performance', 'fetch', 'setTimeout', 'clearTimeout', 'Buffer', 'URL']);
-const browser = names(['document', 'window', 'acquireVsCodeApi', 'MutationObserver', 'setTimeout', 'clearTimeout']);
+const browser = names(['document', 'window', 'acquireVsCodeApi', 'MutationObserver', 'ResizeObserver', 'setTimeout', 'clearTimeout']);
 
 export default tseslint.config(
   { ignores: ['dist/', 'build/', 'extension/test/e2e/artifacts/'] },

@@ -1,4 +1,4 @@
-"""Makes leaf.woff, the status icon, from leaf.svg; run by hand, with fonttools, when the leaf changes."""
+"""Makes leaf.woff, the status icons, from leaf.svg and leaf-off.svg; run by hand, with fonttools, when a leaf changes."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from pathlib import Path
 from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.cu2quPen import Cu2QuPen
 from fontTools.pens.ttGlyphPen import TTGlyphPen
+from fontTools.ttLib.tables._g_l_y_f import Glyph
 
 HERE = Path(__file__).parent
 EM = 1000
 BOX = 24
-CODE_POINT = 0xE001
+CODE_POINTS = {"leaf": 0xE001, "leaf-off": 0xE002}
 
 
 def contours(path: str) -> list[list[tuple[str, list[tuple[float, float]]]]]:
@@ -28,11 +29,12 @@ def contours(path: str) -> list[list[tuple[str, list[tuple[float, float]]]]]:
     return found
 
 
-def main() -> None:
-    path = re.search(r' d="([^"]+)"', (HERE / "leaf.svg").read_text())
+def glyph(name: str) -> Glyph:
+    """The drawing of NAME.svg, which is one path."""
+    path = re.search(r' d="([^"]+)"', (HERE / f"{name}.svg").read_text())
     assert path is not None
     pen = TTGlyphPen(None)
-    # Fonts fill by winding: in leaf.svg the vein runs against the outline, and so is cut out.
+    # Fonts fill by winding: the vein runs against the outline, and so is cut out.
     target = Cu2QuPen(pen, max_err=0.5)
     for contour in contours(path.group(1)):
         for command, points in contour:
@@ -44,11 +46,15 @@ def main() -> None:
                 target.curveTo(*points)
             else:
                 target.closePath()
+    return pen.glyph()
+
+
+def main() -> None:
     builder = FontBuilder(EM, isTTF=True)
-    builder.setupGlyphOrder([".notdef", "leaf"])
-    builder.setupCharacterMap({CODE_POINT: "leaf"})
-    builder.setupGlyf({".notdef": TTGlyphPen(None).glyph(), "leaf": pen.glyph()})
-    builder.setupHorizontalMetrics({".notdef": (EM, 0), "leaf": (EM, 0)})
+    builder.setupGlyphOrder([".notdef", *CODE_POINTS])
+    builder.setupCharacterMap({code: name for name, code in CODE_POINTS.items()})
+    builder.setupGlyf({".notdef": TTGlyphPen(None).glyph(), **{name: glyph(name) for name in CODE_POINTS}})
+    builder.setupHorizontalMetrics(dict.fromkeys((".notdef", *CODE_POINTS), (EM, 0)))
     builder.setupHorizontalHeader(ascent=EM, descent=0)
     builder.setupNameTable({"familyName": "green-code", "styleName": "Regular"})
     builder.setupOS2(sTypoAscender=EM, sTypoDescender=0, usWinAscent=EM, usWinDescent=0)

@@ -1,15 +1,15 @@
-/* The page of the threshold view: shows the messages of threshold/messages.ts, and reports when a slider is moved. */
+/* The page of the threshold view: shows the messages of threshold/messages.ts, and reports what the user changes. */
 (() => {
   'use strict';
   const vscode = acquireVsCodeApi();
   const find = (id) => document.getElementById(id);
   const DEBOUNCE_MS = 150;
+  const MODES = ['exact', 'fast', 'full'];
   /** The steps of the slider of suggestions, and what was measured; null: nothing. */
   let stops = [];
   let measured = null;
-  /** The calibration curve of the threshold, full depth last. */
-  let curve = [];
-  /** The texts for each step of the threshold. */
+  /** The chart of the threshold, or null, and the texts for each step. */
+  let tradeOff = null;
   let steps = [];
 
   /** A slider whose setting is written once it rests. `valueAt` and `positionOf` translate, `show` draws a value. */
@@ -62,84 +62,81 @@
   };
 
   const showStop = (value, slider) => {
-    const { title, text, outcome, figures, comparison, label } = stops.find((stop) => stop.value === value);
+    const { title, text, marks, figures, comparison, label } = stops.find((stop) => stop.value === value);
     find('stop').textContent = title;
     find('stop-text').textContent = text;
     slider.setAttribute('aria-valuetext', label);
-    if (measured !== null) {
-      find('this-stop').textContent = title;
-      find('comparison').textContent = comparison;
-      find('figures').replaceChildren(
-        ...measured.names.map((name, row) =>
-          element(
-            'tr',
-            {},
-            element('th', { scope: 'row', textContent: name }),
-            element('td', { textContent: figures[row] }),
-            element('td', { textContent: measured.alwaysFigures[row] }),
-          ),
+    if (measured === null) {
+      return;
+    }
+    find('this-stop').textContent = title;
+    find('comparison').textContent = comparison;
+    find('figures').replaceChildren(
+      ...measured.names.map((name, row) =>
+        element(
+          'tr',
+          {},
+          element('th', { scope: 'row', textContent: name }),
+          element('td', { textContent: figures[row] }),
+          element('td', { textContent: measured.alwaysFigures[row] }),
         ),
-      );
-      drawOutcomes(outcome);
+      ),
+    );
+    if (measured.charts !== null) {
+      draw('outcomes', measured.charts.shares, marks?.shares ?? null);
+      draw('costs', measured.charts.costs, marks?.costs ?? null);
     }
   };
 
-  /** Both shares over joules, which begin at 0. Large marks: this stop. Hollow marks: asking always. */
-  const drawOutcomes = (here) => {
-    const [LEFT, RIGHT, TOP, BOTTOM] = [28, 234, 6, 119];
-    const x = ({ joules }) => LEFT + (joules / measured.mostJoules) * (RIGHT - LEFT);
-    const y = (share) => BOTTOM - (share / measured.shares.at(-1).share) * (BOTTOM - TOP);
-    const mark = (series, point, size, kind) => {
-      const [cx, cy, side] = [x(point), y(point[series]), 2 * size];
-      return series === 'accepted'
-        ? shape('circle', { cx, cy, r: size, class: `${series} ${kind}` })
-        : shape('rect', { x: cx - size, y: cy - size, width: side, height: side, class: `${series} ${kind}` });
+  /** In the pixels of the page, so that texts keep their size in a narrow view. Large marks: the slider's value. */
+  const draw = (id, { x, y, lines }, here) => {
+    const svg = find(id);
+    const { width, height, fontSize } = sizeOf(svg);
+    const [left, right, top, bottom] = [2.6 * fontSize, width - fontSize, 0.6 * fontSize, height - 1.5 * fontSize];
+    const across = (value) => left + ((value - x.least) / (x.most - x.least)) * (right - left);
+    const up = (value) => bottom - ((value - y.least) / (y.most - y.least)) * (bottom - top);
+    const mark = (series, at, share, size, kind) => {
+      const [cx, cy] = [across(at), up(share)];
+      return series === 'right' || series === 'energy'
+        ? shape('rect', { x: cx - size, y: cy - size, width: 2 * size, height: 2 * size, class: `${series} ${kind}` })
+        : shape('circle', { cx, cy, r: size, class: `${series} ${kind}` });
     };
-    const line = (series) => shape('polyline', { points: measured.curve.map((point) => `${x(point)},${y(point[series])}`).join(' '), class: series });
-    const both = ['accepted', 'right'];
-    find('outcomes').replaceChildren(
-      ...measured.shares.flatMap(({ share, text }) => [
-        shape('line', { x1: LEFT, y1: y(share), x2: RIGHT, y2: y(share), class: 'grid' }),
-        shape('text', { x: LEFT - 4, y: y(share) + 3 }, text),
+    const every = Math.ceil((3 * fontSize * x.ticks.length) / (right - left)); // texts of ticks do not overlap
+    svg.setAttribute('viewBox', `0 0 ${width} ${height}`);
+    svg.replaceChildren(
+      ...y.ticks.flatMap(({ at, text }) => [
+        shape('line', { x1: left, y1: up(at), x2: right, y2: up(at), class: 'grid' }),
+        shape('text', { x: left - 0.5 * fontSize, y: up(at) + 0.35 * fontSize, class: 'upward' }, text),
       ]),
-      shape('line', { x1: LEFT, y1: TOP, x2: LEFT, y2: BOTTOM, class: 'axis' }),
-      shape('line', { x1: LEFT, y1: BOTTOM, x2: RIGHT, y2: BOTTOM, class: 'axis' }),
-      ...both.map(line),
-      ...both.flatMap((series) => measured.curve.map((point) => mark(series, point, 1.5, 'point'))),
-      ...both.map((series) => mark(series, measured.always, 3, 'always')),
-      ...(here === null ? [] : both.map((series) => mark(series, here, 4, 'here'))),
+      ...x.ticks.filter((_, index) => index % every === 0).map(({ at, text }) => shape('text', { x: across(at), y: bottom + 1.3 * fontSize, class: 'along' }, text)),
+      shape('line', { x1: left, y1: top, x2: left, y2: bottom, class: 'axis' }),
+      shape('line', { x1: left, y1: bottom, x2: right, y2: bottom, class: 'axis' }),
+      ...(here === null ? [] : [shape('line', { x1: across(here.x), y1: top, x2: across(here.x), y2: bottom, class: 'value' })]),
+      ...lines.filter(({ level }) => level !== null).map(({ series, level }) => shape('line', { x1: left, y1: up(level), x2: right, y2: up(level), class: `${series} level` })),
+      ...lines.map(({ series, points }) => shape('polyline', { points: points.map((point) => `${across(point.x)},${up(point.y)}`).join(' '), class: series })),
+      ...lines.flatMap(({ series, points }) => points.map((point) => mark(series, point.x, point.y, 1.5, 'point'))),
+      ...(here === null ? [] : lines.map(({ series }, index) => mark(series, here.x, here.y[index], 4.5, 'here'))),
     );
   };
 
+  /** A hidden chart has no size; it is drawn again when it gets one. */
+  const sizeOf = (svg) => ({
+    width: svg.clientWidth || 240,
+    height: svg.clientHeight || 120,
+    fontSize: Number.parseFloat(window.getComputedStyle(svg).fontSize) || 11,
+  });
+
   const showThreshold = (value, slider) => {
-    const { text, label, words, point } = steps[Math.round((value - slider.min) / slider.step)];
+    const { text, label, words, mark } = steps[Math.round((value - slider.min) / slider.step)];
     find('value').textContent = text;
     find('here').textContent = words;
     slider.setAttribute('aria-valuetext', label);
     for (const button of find('presets').children) {
       button.setAttribute('aria-pressed', String(Number(button.value) === value));
     }
-    if (point !== null) {
-      drawCurve(point);
+    if (tradeOff !== null) {
+      draw('curve', tradeOff, mark);
     }
-  };
-
-  /** Quality upwards, saving to the right. The large dot marks the slider's value. */
-  const drawCurve = (here) => {
-    const [WIDTH, HEIGHT, MARGIN] = [120, 60, 5];
-    /** The axis covers at least `least` to `most`, so that a small difference looks small. */
-    const scale = (key, length, least, most) => {
-      const values = curve.map((point) => point[key]);
-      const [low, high] = [Math.min(least, ...values), Math.max(most, ...values)];
-      return (point) => MARGIN + ((point[key] - low) / (high - low)) * (length - 2 * MARGIN);
-    };
-    const [x, quality] = [scale('saving', WIDTH, 0, 0.1), scale('quality', HEIGHT, 0.8, 1)];
-    const y = (point) => HEIGHT - quality(point);
-    find('curve').replaceChildren(
-      shape('polyline', { points: curve.map((point) => `${x(point)},${y(point)}`).join(' ') }),
-      ...curve.map((point) => shape('circle', { cx: x(point), cy: y(point), r: 1 })),
-      shape('circle', { cx: x(here), cy: y(here), r: 3, class: 'here' }),
-    );
   };
 
   const same = (value) => value;
@@ -148,7 +145,8 @@
     threshold: control('threshold', same, same, showThreshold),
   };
 
-  find('use-fast').addEventListener('click', () => vscode.postMessage({ type: 'fast' }));
+  MODES.forEach((mode) => find(`use-${mode}`).addEventListener('click', () => vscode.postMessage({ type: 'mode', value: mode })));
+  find('show-layers').addEventListener('click', () => vscode.postMessage({ type: 'layers' }));
 
   const presetButton = ({ threshold, title, text }) => {
     const button = element('button', { type: 'button', value: String(threshold), textContent: title, title: text });
@@ -162,44 +160,62 @@
     return element('div', { className: 'bar', title }, inner);
   };
 
-  const showScale = (scale) => {
-    ({ stops, measured, curve, steps } = scale);
-    find('measured').hidden = measured === null;
-    find('unmeasured').hidden = measured !== null;
-    find('basis').textContent = measured?.basis ?? '';
-    find('most-joules').textContent = measured?.mostJoulesText ?? '';
-    find('trade-off').hidden = curve.length === 0;
-    find('presets').hidden = scale.presets.length === 0;
-    find('presets').replaceChildren(...scale.presets.map(presetButton));
-    find('marks').replaceChildren(...scale.presets.map(({ threshold }) => element('option', { value: String(threshold) })));
-    Object.values(controls).forEach(({ redraw }) => redraw());
+  const redraw = () => {
+    if (stops.length > 0) {
+      Object.values(controls).forEach((each) => each.redraw());
+    }
   };
 
-  /** The slider takes the focus before the button is hidden. A text is written only if it changes, so that it is read out once. */
-  const showNoEffect = (text) => {
-    const note = find('no-effect');
-    if (text === '' && note.contains(document.activeElement)) {
-      find('threshold').focus();
+  const showScale = (scale) => {
+    ({ stops, measured, tradeOff, steps } = scale);
+    find('measured').hidden = measured === null;
+    find('unmeasured').hidden = measured !== null;
+    find('charts').hidden = (measured?.charts ?? null) === null;
+    find('basis').textContent = measured?.basis ?? '';
+    find('trade-off').hidden = tradeOff === null;
+    find('presets').hidden = scale.presets.length === 0;
+    find('presets').replaceChildren(...scale.presets.map(presetButton));
+    redraw();
+  };
+
+  /** The button of the mode that is now on disappears; the focus goes to what replaces it. */
+  const showMode = ({ decoding, expected }) => {
+    const hadFocus = document.activeElement === find(`use-${decoding}`);
+    for (const mode of MODES) {
+      const isOn = mode === decoding;
+      find(`mode-${mode}`).setAttribute('aria-current', String(isOn));
+      find(`on-${mode}`).hidden = !isOn;
+      find(`use-${mode}`).hidden = isOn;
     }
-    note.hidden = text === '';
-    if (note.firstElementChild.textContent !== text) {
-      note.firstElementChild.textContent = text;
+    find('mode-full').hidden = decoding !== 'full';
+    find('exit').hidden = decoding !== 'fast';
+    find('expected').hidden = decoding === 'fast' || expected === '';
+    find('expected').textContent = expected;
+    find('expected-basis').hidden = expected === '';
+    if (hadFocus) {
+      find(decoding === 'fast' ? 'threshold' : 'use-fast').focus();
     }
   };
 
   const showState = (state) => {
+    showMode(state);
     controls.suggestions.follow(state.suggestions);
     controls.threshold.follow(state.threshold);
-    showNoEffect(state.noEffect);
     find('summary').textContent = state.summary;
-    find('today').textContent = state.today;
+    find('show-layers').hidden = !state.hasLast;
     find('bars').hidden = state.bars.length === 0;
     find('bars').setAttribute('aria-label', state.barsLabel);
     find('bars').replaceChildren(...state.bars.map(bar));
+    find('today').replaceChildren(
+      ...state.today.flatMap(({ name, figure }) => [element('dt', { textContent: name }), element('dd', { textContent: figure })]),
+    );
+    find('today-note').textContent = state.todayNote;
   };
 
   const receivers = { scale: showScale, state: showState, written: ({ setting, value }) => controls[setting].written(value) };
   window.addEventListener('message', ({ data: message }) => receivers[message.type](message));
+  const sizes = new ResizeObserver(redraw);
+  ['outcomes', 'costs', 'curve'].forEach((id) => sizes.observe(find(id)));
 
   vscode.postMessage({ type: 'ready' });
 })();

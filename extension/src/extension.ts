@@ -7,15 +7,18 @@ import { showStartFailure } from './client/messages';
 import { Supervisor } from './client/supervisor';
 import { registerCommands } from './commands/commands';
 import { Documents } from './commands/documents';
+import { Contexts } from './contexts';
 import { bundlesFolder } from './environment/bundles';
 import { Daemon } from './environment/daemon';
 import { SetUp } from './environment/setup';
+import { Hints } from './hints/hints';
 import { VIEW_THRESHOLD } from './ids';
 import { Channels } from './log';
 import { ReportPanel } from './report/panel';
 import { onSettingsChange, readSettings } from './settings';
 import { Store } from './state/store';
 import { StatusItem } from './status/item';
+import { Snooze } from './status/snooze';
 import { readCalibration } from './threshold/calibration';
 import { ThresholdView } from './threshold/view';
 import { markThresholdDone } from './walkthrough';
@@ -34,6 +37,8 @@ export function activate(context: vscode.ExtensionContext): void {
     setUp.offer(environment).catch(channels.showFailure);
   });
   const setUp = new SetUp(home, channels, store, supervisor);
+  const snooze = new Snooze(store, () => void supervisor.requests.sendSettings().catch(channels.showFailure));
+  const hints = new Hints(store, context.globalState, channels.showFailure);
   const report = new ReportPanel(extensionUri);
   const documents = new Documents();
   const view = new ThresholdView(extensionUri, store, calibration);
@@ -51,9 +56,12 @@ export function activate(context: vscode.ExtensionContext): void {
     report,
     documents,
     view,
+    snooze,
+    hints,
+    new Contexts(store),
     new StatusItem(store, calibration),
     vscode.window.registerWebviewViewProvider(VIEW_THRESHOLD, view),
-    ...registerCommands({ channels, store, daemon, supervisor, requests: supervisor.requests, setUp, report, documents, calibration }),
+    ...registerCommands({ channels, store, daemon, supervisor, requests: supervisor.requests, setUp, snooze, hints, report, documents, calibration }),
     onSettingsChange((settings) => {
       const before = store.snapshot.settings;
       store.update({ settings });

@@ -4,6 +4,11 @@ export const COMMANDS = {
   setThreshold: 'greenCode.setThreshold',
   setThresholdQuickPick: 'greenCode.setThresholdQuickPick',
   toggle: 'greenCode.toggle',
+  toggleLanguage: 'greenCode.toggleLanguage',
+  snooze: 'greenCode.snooze',
+  resume: 'greenCode.resume',
+  switchMode: 'greenCode.switchMode',
+  dismiss: 'greenCode.dismiss',
   energyReport: 'greenCode.energyReport',
   exportHistory: 'greenCode.exportHistory',
   deleteHistory: 'greenCode.deleteHistory',
@@ -27,5 +32,13 @@ export const CONTEXTS = {
   report: 'greenCode.hasShownReport',
 } as const;
 
-/** The leaf in extension/media/leaf.woff: the editor's icon font has none. */
+/** Context keys for conditions in the manifest. */
+export const CONDITIONS = {
+  /** Languages in which a front answers now. With it, Escape is ours only where a suggestion of ours can be. */
+  answersIn: 'greenCode.answersIn',
+  snoozed: 'greenCode.snoozed',
+} as const;
+
+/** The leaf in extension/media/leaf.woff, and the same struck through: the editor's icon font has none. */
 export const ICON = '$(green-code-leaf)';
+export const ICON_OFF = '$(green-code-leaf-off)';

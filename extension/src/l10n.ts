@@ -12,13 +12,23 @@ import texts from '../l10n/texts.json';
 
 export type TextId = keyof typeof texts;
 type Language = 'en' | 'de';
+type Values = Readonly<Record<string, string>>;
 
 /**
  * A text with its placeholders filled; state/format.ts formats the figures in it. Where a number changes the wording, the
  * caller chooses between two texts: one for 1, and one for all other numbers.
  */
-export function t(id: TextId, values: Readonly<Record<string, string>> = {}): string {
-  return texts[id][language()].replace(/\{(\w+)\}/g, (placeholder, name: string) => values[name] ?? placeholder);
+export function t(id: TextId, values: Values = {}): string {
+  return fill(texts[id], values);
+}
+
+/** A text by an id that the front made up; undefined where the table does not have it. */
+export function textOf(id: string, values: Values): string | undefined {
+  return Object.hasOwn(texts, id) ? fill(texts[id as TextId], values) : undefined;
+}
+
+function fill(text: Readonly<Record<Language, string>>, values: Values): string {
+  return text[language()].replace(/\{(\w+)\}/g, (placeholder, name: string) => values[name] ?? placeholder);
 }
 
 /** The language of texts and figures: English where the editor's language has no translation. */

@@ -149,10 +149,14 @@ export interface Explanation {
   readonly reason: string;
   /** Which sentence: the reason, or a finer one. */
   readonly code: string;
+  /** For the sentence's placeholders; `detail` is a failure's own message, in English. */
   readonly values: Readonly<Record<string, string>>;
   readonly message: string;
-  /** What the user can do about it, or nothing. */
-  readonly action: string | null;
+  /** What the user can do about it; empty: nothing. */
+  readonly action: string;
+  /** The document of the last request; null before the first. */
+  readonly uri: string | null;
+  readonly seconds_ago: number | null;
   readonly last: LastCompletion | null;
 }
 

@@ -4,7 +4,7 @@
  */
 import * as vscode from 'vscode';
 
-import { contributes } from '../../package.json';
+import { contributes, name, publisher } from '../../package.json';
 import { t } from './l10n';
 import type { Action } from './log';
 import { DECODINGS } from './protocol';
@@ -67,9 +67,12 @@ export function rawSettings(): Readonly<Record<string, unknown>> {
   return Object.fromEntries(SETTING_KEYS.map((key) => [key, section.get(key)]));
 }
 
-/** What the front receives: the raw settings, and under `[language]` the values that differ there, as in settings.json. */
-export function settingsForFront(): Readonly<Record<string, unknown>> {
-  const common = rawSettings();
+/**
+ * What the front receives: the raw settings, and under `[language]` the values that differ there, as in settings.json.
+ * `isSnoozed`: to the front, suggestions are off.
+ */
+export function settingsForFront(isSnoozed: boolean): Readonly<Record<string, unknown>> {
+  const common: Readonly<Record<string, unknown>> = { ...rawSettings(), ...(isSnoozed ? { enabled: false } : {}) };
   const keys = SETTING_KEYS.filter((key) => SCHEMAS[settingId(key)].scope === 'language-overridable');
   const overrides = readSettings().languages.map((languageId) => {
     const section = vscode.workspace.getConfiguration(SECTION, { languageId });
@@ -128,6 +131,20 @@ export function openSetting(setting: OpenableSetting): Required<Action> {
   const id = setting.startsWith('editor.') ? setting : settingId(setting as SettingKey);
   return { title: t('common.openSetting'), command: 'workbench.action.openSettings', args: [`@id:${id}`] };
 }
+
+/** Opens all of our settings. */
+export const allSettings = (): Required<Action> => ({
+  title: t('menu.settings'),
+  command: 'workbench.action.openSettings',
+  args: [`@ext:${publisher}.${name}`],
+});
+
+/** Opens the keys of inline suggestions: they are the editor's own, except those that the manifest adds to its commands. */
+export const keyboardShortcuts = (): Required<Action> => ({
+  title: t('menu.keyboardShortcuts'),
+  command: 'workbench.action.openGlobalKeybindings',
+  args: ['inlineSuggest'],
+});
 
 /** Writes to the workspace where it has a value, else to the user's settings. */
 export async function writeSetting<K extends SettingKey>(key: K, value: Settings[K]): Promise<void> {

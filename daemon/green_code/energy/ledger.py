@@ -40,6 +40,7 @@ _ACCEPT = """
 _CORRUPT, _NOT_A_DATABASE = 11, 26  # SQLite's result codes
 _VERSION = 4
 _OTHER_VERSION = f"it has schema version {{}}, this release uses {_VERSION}"
+_SHOW = "UPDATE completions SET shown = 1, characters = MAX(characters, ?) WHERE id = ?"
 _BUSY_SECONDS = 0.5  # how long a completion waits for another program's lock
 _QUEUE_LENGTH = 1000  # statements, while the file stays locked
 
@@ -62,6 +63,10 @@ class Ledger:
     def record(self, row: Row) -> None:
         """Write a row; does not raise if the disk fails."""
         self._execute(_INSERT, astuple(row))
+
+    def show(self, row_id: str, characters: int) -> None:
+        """The editor shows a completion, as in `Row.with_shown`; unknown ids are ignored."""
+        self._execute(_SHOW, (characters, row_id))
 
     def accept(self, row_id: str, characters: int | None) -> None:
         """The user accepted characters of a completion, as in `Row.with_accepted`; unknown ids are ignored."""

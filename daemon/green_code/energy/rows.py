@@ -32,11 +32,15 @@ class Row:
     cpu_seconds: float
     wall_seconds: float
     reason: str
-    characters: int = 0  # of the text that was shown
+    characters: int = 0  # of the text, as it was shown
     accepted_characters: int = 0  # how many of them were inserted
-    shown: int = 0  # 1: there was a text, and the editor received it
+    shown: int = 0  # 1: the editor showed the text: it was not withheld, and the document was still the request's
     accepted: int = 0  # 1: at least once
     retained: int = 0  # 1: the text was still in the document half a minute after it was accepted
+
+    def with_shown(self, characters: int) -> Row:
+        """The row after the editor showed so many characters of its text, or again a part of them."""
+        return replace(self, shown=1, characters=max(self.characters, characters))
 
     def with_accepted(self, characters: int | None) -> Row:
         """The row after `characters` more of its text were inserted (None: the whole text), at most all of it."""

@@ -44,7 +44,7 @@ class Tally:
         self._sources.add(row.energy_source)
 
     def change(self, old: Row, new: Row) -> None:
-        """A counted row has changed: it was accepted or retained."""
+        """A counted row has changed: it was shown, accepted or retained."""
         for name in _COUNTS:
             self._sums[name] += getattr(new, name) - getattr(old, name)
 

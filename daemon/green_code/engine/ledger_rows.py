@@ -9,7 +9,6 @@ from dataclasses import replace
 
 from green_code.energy.rows import CHECK, Row, now_text
 from green_code.energy.totals import Tally
-from green_code.engine.requests import REFUSAL_TEXTS
 from green_code.link.messages import Agreement, CompletionParams, CompletionResult, EnergyMessage
 from green_code.report import Totals
 
@@ -41,8 +40,7 @@ def energy_message(
 
 
 def ledger_row(params: CompletionParams, result: CompletionResult, reason: str) -> Row:
-    """The row of a completion; it holds no text."""
-    shown = bool(result["text"]) and reason not in (*REFUSAL_TEXTS, CHECK)
+    """The row of a completion; it holds no text. The front says whether the editor shows it."""
     return Row(
         id=result["id"],
         time=now_text(),
@@ -62,8 +60,6 @@ def ledger_row(params: CompletionParams, result: CompletionResult, reason: str) 
         cpu_seconds=result["cpu_seconds"],
         wall_seconds=result["wall_seconds"],
         reason=reason,
-        characters=len(result["text"]) if shown else 0,
-        shown=int(shown),
     )
 
 

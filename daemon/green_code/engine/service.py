@@ -38,7 +38,7 @@ ENERGY_SECONDS: Final = 1.0
 """Shortest time between two energy messages."""
 
 REMEMBERED_ROWS: Final = 1000
-"""A connection's completions that may still be accepted or retained."""
+"""A connection's completions that may still be shown, accepted or retained."""
 MOST_CHARACTERS: Final = 1 << 24
 """No frame has a longer text."""
 
@@ -126,12 +126,21 @@ class Service:
         raise Problem("bad_request", f"The engine has no method {method!r}.")
 
     def notification(self, connection: Connection, method: str, params: dict[str, Any]) -> None:
-        """`cancel`, `accepted` and `retained`; others are only logged."""
+        """`cancel`, `shown`, `accepted` and `retained`; others are only logged."""
         self._ladder.touch()
         peer = self._peers[connection]
         if method == messages.CANCEL:
             if isinstance(request_id := params.get("id"), int) and (job := peer.jobs.get(request_id)):
                 job.refuse("cancelled")
+        elif method == messages.SHOWN:
+            row_id, characters = str(params.get("id")), params.get("characters")
+            if characters is None or not _is_count(characters):
+                log.warning("shown: characters is no number of characters")
+                return
+            self._ledger.show(row_id, characters)
+            if (row := peer.rows.get(row_id)) is not None:
+                peer.change(row, row.with_shown(characters))
+                self._schedule_energy()
         elif method == messages.ACCEPTED:
             row_id, characters = str(params.get("id")), params.get("characters")
             if not _is_count(characters):

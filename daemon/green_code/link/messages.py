@@ -17,6 +17,7 @@ PROTOCOL: Final = 4
 HELLO: Final = "hello"
 COMPLETE: Final = "complete"
 CANCEL: Final = "cancel"
+SHOWN: Final = "shown"
 ACCEPTED: Final = "accepted"
 RETAINED: Final = "retained"
 STATUS: Final = "status"
@@ -216,7 +217,10 @@ class Explanation(TypedDict):
     code: str
     """Which sentence: the reason, or a finer one such as a guard's name. An editor may have the sentence in its language."""
     values: dict[str, str]
-    """What the sentence's placeholders stand for."""
+    """What the sentence's placeholders stand for; `detail` is a failure's own message, in English."""
     message: str
     action: str
+    uri: str | None
+    """The document of the last request; None before the first."""
+    seconds_ago: float | None
     last: LastCompletion | None

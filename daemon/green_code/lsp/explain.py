@@ -1,7 +1,7 @@
-"""Why No Suggestion?: a sentence and an action for every reason.
+"""Why No Suggestion?: a sentence and an action for every reason, and finer ones for what the front itself decides.
 
-A guard's or the engine's own message replaces the sentence. Commands are named as VS Code lists them; docs/protocol.md
-names them for other editors.
+Commands are named as VS Code lists them; docs/protocol.md names them for other editors. The extension has the same table in its
+languages (extension/l10n/texts.json, ids `why.CODE` and `why.CODE.action`); a test compares the English ones.
 Must not know: where reasons come from.
 """
 
@@ -13,60 +13,66 @@ from green_code.link.messages import CompletionParams, CompletionResult, Explana
 
 
 class Text(NamedTuple):
-    """What happened, and what to do; the action is empty if nothing needs to be done."""
+    """What happened, and what to do; the action is empty if nothing needs to be done. Both may have placeholders."""
 
     sentence: str
-    action: str
+    action: str = ""
+
+
+class Detail(NamedTuple):
+    """A finer sentence than the reason's: its code in `TEXTS`, and what its placeholders stand for."""
+
+    code: str
+    values: dict[str, str]
+
+
+class Asked(NamedTuple):
+    """The last request: the URI of its document, and how long ago it was."""
+
+    uri: str
+    seconds_ago: float
 
 
 NOTHING_YET: Final = "nothing_yet"
 
-_BY_HAND: Final = "Invoke a suggestion by hand (Alt+\\ in VS Code), or set greenCode.suggestions to eager."
+_BY_HAND: Final = "Ask for one by hand (Alt+\\ in VS Code)."
+_BY_HAND_OR_EAGER: Final = "Ask for one by hand (Alt+\\ in VS Code), or set greenCode.suggestions to eager."
+_ACCEPT: Final = "Accept it, and it goes on."
+_DIAGNOSE: Final = "Run Green Code: Diagnose to see the fix."
+_TYPED_ON: Final = Text("You typed on before the suggestion was ready.", "Pause for a moment.")
 
 TEXTS: Final[dict[str, Text]] = {
-    NOTHING_YET: Text("There was no request in this window yet.", "Type in a file of greenCode.languages."),
-    # Why generation ended: there was a completion.
-    "end_of_line": Text("The completion ended with its line.", ""),
-    "end_of_block": Text("The completion ended with its block or at greenCode.maxLines.", ""),
-    "closing_bracket": Text("The completion ended before a bracket that closes one outside it.", ""),
-    "repetition": Text("The model repeated itself and was stopped.", "Type a little more and try again."),
-    "suffix_reached": Text("The completion ended where the text after the cursor begins.", ""),
-    "end_of_text": Text("The completion ended where the model ended the file.", ""),
-    "unsure": Text(
-        "The completion ended where what follows is too unlikely to be right.", "Accept it, and it goes on."
+    NOTHING_YET: Text(
+        "Nothing was requested in this window yet.", "Type in a file that has suggestions (greenCode.languages)."
     ),
-    "max_tokens": Text("The completion reached its token limit.", "Accept it, and it goes on."),
+    # Why generation ended: there was a suggestion.
+    "end_of_line": Text("The last request returned a suggestion."),
+    "end_of_block": Text("The last request returned a suggestion, up to the end of its block or greenCode.maxLines."),
+    "closing_bracket": Text("The last request returned a suggestion, up to a closing bracket of yours."),
+    "repetition": Text("The last request returned a suggestion. It was cut where it began to repeat itself."),
+    "suffix_reached": Text("The last request returned a suggestion, up to the text after the cursor."),
+    "end_of_text": Text("The last request returned a suggestion, up to the end of the file."),
+    "unsure": Text("The last request returned a suggestion, as far as it is probably right.", _ACCEPT),
+    "max_tokens": Text("The last request returned a suggestion of the greatest length.", _ACCEPT),
     "budget": Text(
-        "The completion reached its time limit.",
+        "The last request returned a suggestion, as far as the time allowed.",
         "For more speed, set greenCode.decoding to fast and lower greenCode.threshold.",
     ),
-    # Why there is no text.
-    "cancelled": Text("The editor cancelled the request because you typed on.", "Pause for a moment."),
-    "superseded": Text("A newer request replaced this one because you typed on.", "Pause for a moment."),
+    # Why there is no text: the engine, or the front about its answer.
+    "cancelled": _TYPED_ON,
+    "superseded": _TYPED_ON,
     "empty": Text("The model had nothing to add here.", "Type a few more characters, or move the cursor."),
-    "unlikely": Text("What the model had to add here is too unlikely to be right.", _BY_HAND),
-    "gated": Text("A suggestion here would hardly be taken, so none was made.", _BY_HAND),
-    "breaks_code": Text("What the model had to add here would break the code around the cursor.", ""),
-    "dismissed": Text(
-        "You have rejected this suggestion on this line.", "Invoke a suggestion by hand (Alt+\\ in VS Code)."
-    ),
-    "no_context": Text("There is no text before the cursor.", "Write a line or a comment first."),
-    "filtered": Text("A setting or a rule prevents suggestions here.", "See the settings under greenCode."),
-    "in_comment": Text("The cursor is inside a comment.", "Switch greenCode.completeInComments on."),
-    "in_string": Text("The cursor is inside a string.", "Switch greenCode.completeInStrings on."),
-    "paused_on_battery": Text(
-        "Completions are paused while the machine runs on battery.",
-        "Connect the power supply, or switch greenCode.pauseOnBattery off.",
-    ),
-    "disabled": Text("Green Code is switched off.", "Run the command Green Code: Toggle."),
-    "engine_starting": Text("The engine starts or loads the model.", "Wait until the status is ready."),
+    "unlikely": Text("The suggestion would probably have been wrong.", _BY_HAND_OR_EAGER),
+    "breaks_code": Text("The suggestion would have broken the code around the cursor."),
+    "dismissed": Text("You rejected this suggestion on this line.", _BY_HAND),
+    "engine_starting": Text("The model is still loading.", "Try again in a moment."),
     "engine_lost": Text(
         "The engine ended unexpectedly; the next request restarts it.", "If it happens again, run Green Code: Diagnose."
     ),
     "engine_hanging": Text("The engine runs but does not answer.", "Run Green Code: Restart Engine."),
-    "model_missing": Text("The model is not on this machine.", "Run Green Code: Diagnose to see the fix."),
-    "model_damaged": Text("The model's files are damaged.", "Run Green Code: Diagnose to see the fix."),
-    "bundle_invalid": Text("The model's bundle is invalid.", "Run Green Code: Diagnose, or reinstall it."),
+    "model_missing": Text("The model is not on this computer.", _DIAGNOSE),
+    "model_damaged": Text("The model's files are damaged.", _DIAGNOSE),
+    "bundle_invalid": Text("What Green Code adds to the model (its bundle) is invalid.", _DIAGNOSE),
     "cache_unwritable": Text(
         "Green Code cannot write to a folder that it needs.", "Free some disk space, or run Green Code: Diagnose."
     ),
@@ -76,15 +82,66 @@ TEXTS: Final[dict[str, Text]] = {
         "Something in Green Code failed.",
         "Run Green Code: Show Log, and report the error with that log and the output Green Code Server.",
     ),
+    # Why the engine was not asked.
+    "no_context": Text("There is no text before the cursor.", "Write a line or a comment first."),
+    "filtered": Text("A setting or a rule prevents suggestions here.", "See the settings under greenCode."),
+    "gated": Text("You would probably reject a suggestion here.", _BY_HAND_OR_EAGER),
+    "hardly_taken": Text(
+        "You would probably reject a suggestion here: {probability}% are accepted, {bound}% are needed "
+        "(greenCode.suggestions is {stop}).",
+        _BY_HAND_OR_EAGER,
+    ),
+    "disabled": Text("Suggestions are off (greenCode.enabled).", "Run Green Code: Turn Suggestions On or Off."),
+    "not_open": Text("The editor has not opened this document for Green Code."),
+    "other_language": Text(
+        "Suggestions are off for {language}. They are on for {languages}.", "Add it to greenCode.languages."
+    ),
+    "excluded_file": Text("This file is excluded by {glob} in greenCode.excludedFiles."),
+    "on_request_only": Text("Suggestions come only on request (greenCode.trigger is manual).", _BY_HAND),
+    "list_open": Text("The editor's own list of completions is open.", "Press Escape to close it."),
+    "paused_on_battery": Text(
+        "Suggestions pause while the computer runs on battery.",
+        "Connect the power supply, or switch greenCode.pauseOnBattery off.",
+    ),
+    "binary_file": Text("This file is not text: it contains NUL characters."),
+    "large_file": Text("This file is too large: {characters} characters, {limit} at most."),
+    "long_line": Text("This line is too long: {characters} characters, {limit} at most."),
+    "mid_word": Text("The cursor is inside a word.", "Move it to the end of the word."),
+    "in_comment": Text(
+        "The cursor is in a comment, where suggestions are off for {language}.",
+        "Switch greenCode.completeInComments on.",
+    ),
+    "in_string": Text(
+        "The cursor is in a string, where suggestions are off for {language}.", "Switch greenCode.completeInStrings on."
+    ),
 }
 
+_SAYS_ALL: Final = ("cancelled", "superseded", "engine_starting")
+"""Reasons whose sentence needs no detail."""
 
-def explain(reason: str, detail: str, last: LastCompletion | None) -> Explanation:
-    """The answer to `greenCode/explain`."""
-    text = TEXTS.get(reason, TEXTS["internal_error"])
+
+def explain(reason: str, detail: Detail | str, asked: Asked | None, last: LastCompletion | None) -> Explanation:
+    """The answer to `greenCode/explain`. A `detail` that is a string is a failure's own message; empty: none."""
+    code, values = detail if isinstance(detail, Detail) else (reason, {})
+    text = TEXTS.get(code, TEXTS["internal_error"])
+    message = text.sentence.format_map({key: _grouped(value) for key, value in values.items()})
+    if isinstance(detail, str) and detail and reason not in _SAYS_ALL:
+        message, values = detail, {"detail": detail}
     return Explanation(
-        reason=reason, code=reason, values={}, message=detail or text.sentence, action=text.action, last=last
+        reason=reason,
+        code=code,
+        values=values,
+        message=message,
+        action=text.action,
+        uri=asked.uri if asked else None,
+        seconds_ago=asked.seconds_ago if asked else None,
+        last=last,
     )
+
+
+def _grouped(value: str) -> str:
+    """A number with separators of thousands, as an editor shows it in its language."""
+    return f"{int(value):,}" if value.isdecimal() else value
 
 
 def last_completion(params: CompletionParams, result: CompletionResult) -> LastCompletion:

@@ -30,7 +30,7 @@ from green_code.lsp import guards
 from green_code.lsp.ahead import Ahead
 from green_code.lsp.debounce import Debounce
 from green_code.lsp.documents import Document, Encoding, Span, with_newlines
-from green_code.lsp.explain import NOTHING_YET, TEXTS, explain, last_completion
+from green_code.lsp.explain import NOTHING_YET, TEXTS, Asked, Detail, explain, last_completion
 from green_code.lsp.gate import Decision, Gate
 from green_code.lsp.gate_features import OutcomeHistory, Place, features
 from green_code.lsp.open_document import OpenDocument
@@ -93,8 +93,10 @@ class Front:
         self._engine = StatusMessage(state="starting", message="No engine yet", progress=None, reason=None)
         self._shown: StatusMessage | None = None
         self._begun = False
-        self._outcome: tuple[str, str] = ("empty", TEXTS[NOTHING_YET].sentence)
+        self._outcome: tuple[str, Detail | str] = ("empty", Detail(NOTHING_YET, {}))
+        self._asked: tuple[str, float] | None = None  # the last request: its document and when
         self._last: LastCompletion | None = None
+        self._told_shown = ""
         self.settings = default_settings()
         self._gate.configure(self.settings)
         self.encoding: Encoding = "utf-16"
@@ -153,6 +155,7 @@ class Front:
             automatic: the editor sent the request by itself.
             list_open: the editor shows its own list of completions.
         """
+        self._asked = (uri, self._clock())
         if (cursor := self._cursor(uri, line, units, automatic, list_open)) is None:
             return None
         inputs: tuple[float, ...] = ()
@@ -172,7 +175,7 @@ class Front:
                     cursor.entry.recent.add(cursor.params, result)
         except asyncio.CancelledError:
             waiting = self._engine["state"] in _WAITING
-            self._outcome = ("engine_starting", self._engine["message"]) if waiting else ("cancelled", "")
+            self._outcome = ("engine_starting" if waiting else "cancelled", "")
             raise
         except Problem as problem:
             self._outcome = (problem.reason, str(problem))
@@ -188,7 +191,7 @@ class Front:
         """The cursor's document and the request to send, or None if a guard refuses."""
         entry = self._open.get(uri)
         if entry is None:
-            self._outcome = ("filtered", "The editor has not opened this document for Green Code.")
+            self._outcome = ("filtered", Detail("not_open", {}))
             return None
         line, index = entry.document.locate(line, units)
         situation = entry.situation(
@@ -196,7 +199,7 @@ class Front:
         )
         if (refused := guards.first_refusal(situation)) is not None:
             self._show_status()
-            self._outcome = (refused.reason, refused.message)
+            self._outcome = (refused.reason, Detail(refused.code, refused.values))
             return None
         params = entry.params(line, index, self.settings, automatic)
         if not params["prefix"].strip():
@@ -209,11 +212,8 @@ class Front:
         decision = self._gate.decide(self._place(cursor), cursor.automatic)
         if decision.ask:
             return decision
-        self._outcome = (
-            "gated",
-            f"Suggestions here would be taken in {decision.probability:.0%} of cases, as the gate expects; "
-            f"with greenCode.suggestions at {self.settings.suggestions} it asks from {decision.bound:.0%} on.",
-        )
+        shares = {"probability": f"{100 * (decision.probability or 0.0):.0f}", "bound": f"{100 * decision.bound:.0f}"}
+        self._outcome = ("gated", Detail("hardly_taken", {**shares, "stop": str(self.settings.suggestions)}))
         return None
 
     def _place(self, cursor: _Cursor, text: str = "") -> Place:
@@ -237,8 +237,12 @@ class Front:
             inputs=inputs,
             since=self._clock(),
         )
-        if self._outcomes.show(shown, is_current=entry.changes == cursor.changes):
+        is_current = entry.changes == cursor.changes
+        if self._outcomes.show(shown, is_current):
             self._last = last_completion(params, result)
+        if is_current and self._told_shown != shown.row_id:  # once, not for each rest while it is typed along
+            self._told_shown = shown.row_id
+            self._supervisor.shown(shown.row_id, len(shown.text))
         self._ahead.shown(
             params,
             result,
@@ -282,7 +286,8 @@ class Front:
     # --- the window ---------------------------------------------------------------------------------------
     def explain(self) -> Explanation:
         """Why the last request gave nothing, or what it gave."""
-        return explain(*self._outcome, self._last)
+        asked = Asked(self._asked[0], self._clock() - self._asked[1]) if self._asked else None
+        return explain(*self._outcome, asked, self._last)
 
     async def report(self) -> Report:
         """The energy report."""

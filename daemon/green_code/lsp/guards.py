@@ -1,6 +1,6 @@
 """Guards: the checks before a request goes to the engine. One function each; `GUARDS` has their order.
 
-A guard returns None to let a request pass, or a reason with a sentence for Why No Suggestion?. There is no guard for a
+A guard returns None to let a request pass, or a reason with a code and values for Why No Suggestion?. There is no guard for a
 selection, because LSP's inline completion carries a position only.
 Must not know: the engine, prompts, or how a reason is shown.
 """
@@ -8,7 +8,7 @@ Must not know: the engine, prompts, or how a reason is shown.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from green_code.globs import matching_glob
@@ -43,10 +43,11 @@ class Situation:
 
 @dataclass(frozen=True)
 class Refused:
-    """Why a request does not reach the engine."""
+    """Why a request does not reach the engine. `code` is a sentence of `explain.TEXTS`, `values` its placeholders."""
 
     reason: Refusal
-    message: str
+    code: str
+    values: dict[str, str] = field(default_factory=dict)
 
 
 Guard = Callable[[Situation], "Refused | None"]
@@ -56,15 +57,15 @@ def is_disabled(now: Situation) -> Refused | None:
     """The user switched completions off."""
     if now.settings.enabled:
         return None
-    return Refused("disabled", "Green Code is switched off (greenCode.enabled).")
+    return Refused("disabled", "disabled")
 
 
 def is_other_language(now: Situation) -> Refused | None:
     """The document's language is not among the chosen ones."""
     if now.language in now.settings.languages:
         return None
-    chosen = ", ".join(now.settings.languages) or "none"
-    return Refused("filtered", f"The language {now.language} is not among greenCode.languages ({chosen}).")
+    languages = ", ".join(now.settings.languages) or "–"
+    return Refused("filtered", "other_language", {"language": now.language, "languages": languages})
 
 
 def is_excluded_file(now: Situation) -> Refused | None:
@@ -72,27 +73,27 @@ def is_excluded_file(now: Situation) -> Refused | None:
     glob = matching_glob(now.settings.excluded_files, now.path, now.workspace_folders)
     if glob is None:
         return None
-    return Refused("filtered", f"The file is excluded by {glob} (greenCode.excludedFiles).")
+    return Refused("filtered", "excluded_file", {"glob": glob})
 
 
 def is_automatic(now: Situation) -> Refused | None:
     """The editor sent the request by itself, and the user wants completions on request only."""
     if now.settings.trigger == "manual" and now.automatic:
-        return Refused("filtered", "Completions come on request only (greenCode.trigger is manual).")
+        return Refused("filtered", "on_request_only")
     return None
 
 
 def is_list_open(now: Situation) -> Refused | None:
     """The editor's list of completions is open and would hide a suggestion."""
     if now.list_open and now.automatic:
-        return Refused("filtered", "The editor's own list of completions is open; press Escape to close it.")
+        return Refused("filtered", "list_open")
     return None
 
 
 def is_on_battery(now: Situation) -> Refused | None:
     """The user wants to save the battery."""
     if now.settings.pause_on_battery and now.on_battery():
-        return Refused("paused_on_battery", "Paused, because the machine runs on battery (greenCode.pauseOnBattery).")
+        return Refused("paused_on_battery", "paused_on_battery")
     return None
 
 
@@ -100,14 +101,14 @@ def is_binary(now: Situation) -> Refused | None:
     """The document is not text."""
     if not now.nul_characters:
         return None
-    return Refused("filtered", "The file holds NUL characters, so it is not text.")
+    return Refused("filtered", "binary_file")
 
 
 def is_too_large(now: Situation) -> Refused | None:
     """The document is too large to be source code written by hand."""
     if now.characters <= FILE_CHARACTERS_AT_MOST:
         return None
-    return Refused("filtered", f"The file has {now.characters:,} characters; the limit is {FILE_CHARACTERS_AT_MOST:,}.")
+    return Refused("filtered", "large_file", _too_many(now.characters, FILE_CHARACTERS_AT_MOST))
 
 
 def is_long_line(now: Situation) -> Refused | None:
@@ -115,13 +116,13 @@ def is_long_line(now: Situation) -> Refused | None:
     length = len(now.before) + len(now.after)
     if length <= LINE_CHARACTERS_AT_MOST:
         return None
-    return Refused("filtered", f"The line has {length:,} characters; the limit is {LINE_CHARACTERS_AT_MOST:,}.")
+    return Refused("filtered", "long_line", _too_many(length, LINE_CHARACTERS_AT_MOST))
 
 
 def is_mid_word(now: Situation) -> Refused | None:
     """The cursor is inside a word: an insertion would break it."""
     if _is_word(now.before[-1:]) and _is_word(now.after[:1]):
-        return Refused("filtered", "The cursor is inside a word.")
+        return Refused("filtered", "mid_word")
     return None
 
 
@@ -130,14 +131,14 @@ def is_in_comment_or_string(now: Situation) -> Refused | None:
     comments, strings = now.settings.complete_in_comments, now.settings.complete_in_strings
     kind = None if comments and strings else now.inside()
     if kind == "comment" and not comments:
-        return Refused("in_comment", _switched_off(now, "comment", "completeInComments"))
+        return Refused("in_comment", "in_comment", {"language": now.language})
     if kind == "string" and not strings:
-        return Refused("in_string", _switched_off(now, "string", "completeInStrings"))
+        return Refused("in_string", "in_string", {"language": now.language})
     return None
 
 
-def _switched_off(now: Situation, place: str, setting: str) -> str:
-    return f"The cursor is inside a {place}, where greenCode.{setting} is off for {now.language}."
+def _too_many(characters: int, limit: int) -> dict[str, str]:
+    return {"characters": str(characters), "limit": str(limit)}
 
 
 def _is_word(character: str) -> bool:
@@ -146,8 +147,8 @@ def _is_word(character: str) -> bool:
 
 GUARDS: Final[tuple[Guard, ...]] = (
     is_disabled,
+    is_excluded_file,  # first: `.env.py` is private whatever its language is
     is_other_language,
-    is_excluded_file,
     is_automatic,
     is_list_open,
     is_on_battery,

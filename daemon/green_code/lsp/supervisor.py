@@ -85,6 +85,11 @@ class Supervisor:
         report: Report = await self._request(messages.REPORT, {}, None)
         return report
 
+    def shown(self, row_id: str, characters: int) -> None:
+        """The editor shows so many characters of a completion."""
+        if self._client is not None:
+            self._client.notify(messages.SHOWN, {"id": row_id, "characters": characters})
+
     def accepted(self, row_id: str, characters: int) -> None:
         """The user accepted so many more characters of a completion."""
         if self._client is not None:

@@ -82,19 +82,21 @@ def test_a_sum_with_an_estimate_is_an_estimate(tmp_path: Path) -> None:
 
 def test_what_is_shown_accepted_and_retained_adds_up_by_model(tmp_path: Path) -> None:
     ledger, tally = Ledger(tmp_path / "energy.sqlite3"), Tally()
-    mine, other = row(shown=1, model="mine"), row(shown=1)
+    mine, other = row(model="mine"), row()
     for one in (mine, other, row(), row(reason="check", energy_joules=0.5, energy_full_joules=0.0)):
         ledger.record(one)
         tally.add(one)
     for one in (mine, other):
+        ledger.show(one.id, 7)
+        ledger.show(one.id, 3)  # its rest, after another one
         ledger.accept(one.id, None)
-        tally.change(one, one.with_accepted(None))
+        tally.change(one, one.with_shown(7).with_shown(3).with_accepted(None))
     ledger.retain(mine.id)
     tally.change(mine, replace(mine, retained=1))
     report = ledger.report()
     everything = report["all"]
-    counts = [everything[key] for key in ("completions", "shown", "accepted", "retained")]
-    assert counts == [3, 2, 2, 1]
+    counts = [everything[key] for key in ("completions", "shown", "characters", "accepted", "retained")]
+    assert counts == [3, 2, 14, 2, 1]
     assert everything["saved_joules"] == pytest.approx(3 * 3 - 0.5), "a check's joules are spent as well"
     assert tally.totals() == everything
     parts = {model["model"]: model for model in report["by_model"]}

@@ -33,6 +33,7 @@ def completion_params(prefix: str = "x = 1", session: str = "a", **changes: Any)
         "max_lines": 1,
         "max_prompt_tokens": 512,
         "stop": 0.0,
+        "alternatives": 0,
         "place": [],
     }
     return {**params, **changes}  # type: ignore[typeddict-item]
@@ -46,6 +47,8 @@ def result_for(params: CompletionParams, text: str = " + 1", reason: str = "end_
         tokens=2,
         token_texts=[" +", " 1"],
         exits=[6, 12],
+        drafts=["", ""],
+        passes=2,
         layers_run=18,
         layers_total=18,
         prompt_tokens=len(params["prefix"]),

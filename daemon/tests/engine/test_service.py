@@ -26,10 +26,11 @@ async def test_a_completion_waits_for_loading_and_is_recorded(rig: Rig) -> None:
     rig.open_gates()
     result = await asyncio.wait_for(task, WAIT_SECONDS)
     assert result["text"] == " + 1" and result["id"]
+    client.notify(messages.SHOWN, {"id": result["id"], "characters": len(" + 1")})
     client.notify(messages.ACCEPTED, {"id": result["id"]})
     await until(lambda: rig.rows() == [("end_of_line", "python", 2, 1)])
     [row] = rig.ledger.rows()
-    assert row.characters == row.accepted_characters == len(" + 1")
+    assert row.shown == 1 and row.characters == row.accepted_characters == len(" + 1")
     report = await client.request(messages.REPORT, {})
     assert report["today"]["completions"] == 1 and report["today"]["saving"] == pytest.approx(0.5)
     await until(lambda: "ready" in rig.states())
@@ -42,6 +43,7 @@ async def test_a_completion_is_accepted_word_by_word_and_counts_once(rig: Rig) -
     rig.open_gates()
     client = await rig.client()
     result = await complete(client)
+    client.notify(messages.SHOWN, {"id": result["id"], "characters": 4})
     for characters in (2, 1, 99):
         client.notify(messages.ACCEPTED, {"id": result["id"], "characters": characters})
     client.notify(messages.RETAINED, {"id": result["id"]})
@@ -54,19 +56,22 @@ async def test_a_completion_is_accepted_word_by_word_and_counts_once(rig: Rig) -
 
     await until(lambda: totals() and totals()[1]["completions"] == 2)
     for total in totals():
-        counts = [total[key] for key in ("completions", "accepted", "retained", "characters", "accepted_characters")]
-        assert counts == [2, 1, 1, len(" + 1"), len(" + 1")]
+        keys = ("completions", "shown", "accepted", "retained", "characters", "accepted_characters")
+        assert [total[key] for key in keys] == [2, 1, 1, 1, len(" + 1"), len(" + 1")]
 
 
 @pytest.mark.asyncio
-async def test_wrong_counts_of_accepted_characters_change_nothing(rig: Rig) -> None:
+async def test_wrong_counts_of_characters_change_nothing(rig: Rig) -> None:
     rig.open_gates()
     client = await rig.client()
     result = await complete(client)
     wrong: list[Any] = [-1, True, 1.5, "2", [2], 1 << 63]
     for characters in wrong:
         client.notify(messages.ACCEPTED, {"id": result["id"], "characters": characters})
-    assert (await client.request(messages.REPORT, {}))["all"]["accepted"] == 0
+        client.notify(messages.SHOWN, {"id": result["id"], "characters": characters})
+    client.notify(messages.SHOWN, {"id": result["id"]})
+    total = (await client.request(messages.REPORT, {}))["all"]
+    assert total["completions"] == 1 and total["accepted"] == total["shown"] == 0, "computed, and nobody saw it"
 
 
 @pytest.mark.asyncio

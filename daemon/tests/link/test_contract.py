@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -48,6 +49,14 @@ def test_every_reason_has_an_explanation() -> None:
     reasons = {*get_args(messages.StopReason), *get_args(messages.Refusal)}
     assert reasons <= set(TEXTS)
     assert all(text.sentence.endswith(".") for text in TEXTS.values())
+
+
+def test_the_extension_has_the_same_explanations_and_no_others() -> None:
+    """On failure change lsp/explain.py or extension/l10n/texts.json: the English texts of the ids `why.` are one list."""
+    rows = json.loads((ROOT / "extension" / "l10n" / "texts.json").read_text(encoding="utf-8"))
+    ours = {f"why.{code}": text.sentence for code, text in TEXTS.items()}
+    ours |= {f"why.{code}.action": text.action for code, text in TEXTS.items() if text.action}
+    assert {name: row["en"] for name, row in rows.items() if name.startswith("why.")} == ours
 
 
 def test_the_front_and_the_link_do_not_load_the_model_side() -> None:

@@ -66,10 +66,14 @@ class ScriptedSupervisor:
         self.answers: list[Any] = []
         self.cancelled = 0
         self.warmed_up: list[str] = []
+        self.displayed: list[tuple[str, int]] = []
         self.taken: list[tuple[str, int]] = []
 
     async def warm_up(self, model: str) -> None:
         self.warmed_up.append(model)
+
+    def shown(self, row_id: str, characters: int) -> None:
+        self.displayed.append((row_id, characters))
 
     def accepted(self, row_id: str, characters: int) -> None:
         self.taken.append((row_id, characters))
@@ -161,13 +165,14 @@ def test_a_malformed_glob_is_named() -> None:
 
 def test_explanations_follow_the_last_request() -> None:
     window = Window()
-    assert "no request in this window yet" in window.reason()[1]
+    assert window.front.explain()["code"] == "nothing_yet" and window.front.explain()["uri"] is None
     window.front.open(URI, "python", "print(\nx = \n")
     window.engine.answers = [result(), result("", "empty"), Problem("model_missing", "Not installed. Install it.")]
     assert window.complete(0, 6)
     explanation = window.front.explain()
     assert explanation["reason"] == "closing_bracket" and explanation["last"] is not None
-    assert explanation["last"]["tokens"] == [{"text": "1", "layers": 6}, {"text": ")", "layers": 12}]
+    tokens = [("1", 6, "exit"), (")", 12, "")]
+    assert [tuple(token.values()) for token in explanation["last"]["tokens"]] == tokens
     assert window.complete(1, 4) is None and window.reason()[0] == "empty"
     assert window.complete(1, 4) is None and window.reason() == ("model_missing", "Not installed. Install it.")
     assert window.front.explain()["last"] is not None, "the last completion stays"
@@ -175,6 +180,9 @@ def test_explanations_follow_the_last_request() -> None:
     window.front.configure({"trigger": "manual"})
     assert window.complete(1, 4) is None and window.reason()[0] == "filtered"
     assert window.complete(0, 6, uri="file:///other.py") is None and window.reason()[0] == "filtered"
+    window.now += 90
+    explanation = window.front.explain()
+    assert (explanation["uri"], explanation["seconds_ago"]) == ("file:///other.py", 90)
     assert len(window.engine.requests) == 3
 
 
@@ -264,7 +272,7 @@ def test_the_reason_of_a_cancelled_request() -> None:
     ready = StatusMessage(state="ready", message="Ready", progress=None, reason=None)
     window.engine.on_status(StatusMessage(state="loading", message="Loading x", progress=0.5, reason=None))
     asyncio.run(cancel())
-    assert window.reason() == ("engine_starting", "Loading x")
+    assert window.reason()[0] == "engine_starting"
     window.engine.on_status(ready)
     asyncio.run(cancel())
     assert window.reason()[0] == "cancelled"
@@ -366,6 +374,7 @@ def test_what_becomes_of_suggestions_reaches_the_engine_and_the_gate(folders: Pa
         await window.front.close()
 
     asyncio.run(use())
+    assert window.engine.displayed == [("a", 14), ("b", 2)]
     assert window.engine.taken == [("a", 5), ("a", 9)]
     start, taken, not_taken, not_worth_showing = expected
     assert start < taken > not_taken > not_worth_showing
@@ -385,10 +394,12 @@ def test_the_rest_is_there_when_a_suggestion_that_was_cut_is_accepted(monkeypatc
         await asyncio.sleep(0.01)
         here, behind = window.engine.requests
         assert feature(here, "last_blank") == feature(behind, "last_letter") == 1 and feature(behind, "last_blank") == 0
+        assert window.engine.displayed == [("a", 5)], "what is computed ahead is not shown yet"
         window.front.change(URI, Span(0, 4, 0, 4), "first")
         window.front.accepted("a", 5)
         found = await window.front.complete(URI, 0, 9, True)
         assert found is not None and found["text"] == "(1)" and found["id"] == "b"
+        assert window.engine.displayed == [("a", 5), ("b", 3)]
         last = window.front.explain()["last"]
         assert last is not None and last["text"] == "(1)"
         assert len(window.engine.requests) == 2

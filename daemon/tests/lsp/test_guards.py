@@ -9,6 +9,7 @@ import pytest
 
 from green_code.globs import compile_glob, matching_glob
 from green_code.lsp import guards
+from green_code.lsp.explain import Detail, explain
 from green_code.settings import default_settings, parse_settings
 
 FINE = guards.Situation(
@@ -69,9 +70,9 @@ REFUSED = [
     (situation(before="né", after="é_x"), "filtered", "inside a word"),
     (situation({"completeInComments": False}, inside=lambda: "comment"), "in_comment", "completeInComments"),
     (situation({"completeInStrings": False}, inside=lambda: "string"), "in_string", "off for python"),
-    # The order: `disabled` comes before a wrong language.
+    # The order: `disabled` comes before a wrong language, and an excluded file is called so whatever its language is.
     (situation({"enabled": False}, language="cobol"), "disabled", "greenCode.enabled"),
-    (situation(language="dotenv", path="/a/.env"), "filtered", "dotenv"),
+    (situation(language="dotenv", path="/a/.env.py"), "filtered", "**/.env*"),
 ]
 
 
@@ -83,7 +84,9 @@ def test_passes(now: guards.Situation) -> None:
 @pytest.mark.parametrize(("now", "reason", "detail"), REFUSED)
 def test_refuses(now: guards.Situation, reason: str, detail: str) -> None:
     refused = guards.first_refusal(now)
-    assert refused is not None and refused.reason == reason and detail in refused.message
+    assert refused is not None and refused.reason == reason
+    said = explain(refused.reason, Detail(refused.code, refused.values), None, None)
+    assert detail in said["message"] + said["action"] and "{" not in said["message"]
 
 
 def test_every_guard_is_in_the_table_and_refuses_something() -> None:

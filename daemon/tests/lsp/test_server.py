@@ -126,6 +126,18 @@ async def fake_engine() -> None:
 
 @pytest.mark.asyncio
 @pytest.mark.usefixtures("fake_engine")
+async def test_accepted_by_the_word_counts_though_the_editor_reports_nothing(editor: Editor) -> None:
+    await editor.start({"model": "fake"})
+    editor.open("x = y\n")
+    [item] = await editor.complete(0, 5)
+    assert item.insert_text == " + 1"
+    editor.edit(0, 5, " +")
+    await editor.until(lambda: editor.energies and editor.energies[-1]["session"]["accepted"] == 1)
+    assert editor.energies[-1]["session"]["accepted_characters"] == 2
+
+
+@pytest.mark.asyncio
+@pytest.mark.usefixtures("fake_engine")
 async def test_a_completion_its_acceptance_and_its_explanation(editor: Editor) -> None:
     started = await editor.start({"model": "fake"})
     assert started.capabilities.inline_completion_provider is not None
@@ -145,10 +157,12 @@ async def test_a_completion_its_acceptance_and_its_explanation(editor: Editor) -
     assert energy["today"]["completions"] == 1 and energy["last_exits"] == [6, 12]
     assert energy["threshold"] == 0.8 and energy["model"] == "fake" and energy["today"]["source"] == "estimate"
     report = await editor.call(messages.LSP_REPORT)
-    assert report["today"]["accepted"] == 1 and report["by_language"][0]["language"] == "python"
+    assert report["today"]["shown"] == report["today"]["accepted"] == 1
+    assert report["by_language"][0]["language"] == "python"
     explanation = await editor.call(messages.LSP_EXPLAIN)
     assert explanation["reason"] == "end_of_line" and explanation["last"]["text"] == " + 1"
-    assert explanation["last"]["tokens"] == [{"text": " +", "layers": 6}, {"text": " 1", "layers": 12}]
+    tokens = [{"text": " +", "layers": 6, "draft": ""}, {"text": " 1", "layers": 12, "draft": ""}]
+    assert explanation["last"]["tokens"] == tokens and explanation["last"]["passes"] == 2
     states = [status["state"] for status in editor.statuses]
     assert "loading" in states and states[-1] == "ready"
     assert set(editor.statuses[-1]) == {"state", "message", "progress", "reason"}

@@ -20,6 +20,7 @@ export interface ClientOptions {
   readonly cwd: string;
   readonly env: NodeJS.ProcessEnv;
   readonly settings: Settings;
+  readonly isSnoozed: boolean;
   readonly channel: LogOutputChannel;
   readonly onStatus: (status: StatusMessage) => void;
   readonly onEnergy: (energy: EnergyMessage) => void;
@@ -43,7 +44,7 @@ class QuietClient extends LanguageClient {
 export function createClient(options: ClientOptions): LanguageClient {
   const clientOptions: LanguageClientOptions = {
     documentSelector: options.settings.languages.flatMap((language) => SCHEMES.map((scheme) => ({ scheme, language }))),
-    initializationOptions: { settings: settingsForFront() },
+    initializationOptions: { settings: settingsForFront(options.isSnoozed) },
     outputChannel: options.channel,
     revealOutputChannelOn: RevealOutputChannelOn.Never,
     // The supervisor restarts with back-off; the client would restart at once and end in a pop-up.

@@ -41,16 +41,25 @@ export class Requests {
 
   /** `characters`: how many were inserted. */
   accepted(id: string, characters: number): void {
-    this.client()
-      ?.sendNotification(protocol.LSP_ACCEPTED, { id, characters })
-      .catch((error: unknown) => this.channels.extension.warn(messageOf(error)));
+    this.notify(protocol.LSP_ACCEPTED, { id, characters });
+  }
+
+  /** The user rejected the visible suggestion. */
+  dismissed(): void {
+    this.notify(protocol.LSP_DISMISSED, {});
   }
 
   /** Settings that change while no front runs are part of its start. */
   async sendSettings(): Promise<void> {
     if (this.isConnected) {
-      await this.client()?.sendNotification('workspace/didChangeConfiguration', { settings: { [SECTION]: settingsForFront() } });
+      await this.client()?.sendNotification('workspace/didChangeConfiguration', { settings: { [SECTION]: settingsForFront(this.store.snapshot.snooze !== null) } });
     }
+  }
+
+  private notify(method: string, params: object): void {
+    this.client()
+      ?.sendNotification(method, params)
+      .catch((error: unknown) => this.channels.extension.warn(messageOf(error)));
   }
 
   /** Rejects with `TimedOut` where the front hangs, and with the reason where none runs. */

@@ -12,7 +12,7 @@ import type { Ready, Resolution } from '../environment/resolve';
 import { recordDaemon } from '../environment/uninstallRecord';
 import { messageOf, type Channels } from '../log';
 import { isNeeded, settingId, type Settings } from '../settings';
-import type { Snapshot, Store } from '../state/store';
+import { suggests, type Snapshot, type Store } from '../state/store';
 import { markDone } from '../walkthrough';
 import { Backoff } from './backoff';
 import { Coalesced } from './coalesce';
@@ -128,10 +128,10 @@ export class Supervisor implements vscode.Disposable {
   /** The running front continues until the next interpreter is known: a configured one may take long to answer. */
   private async stopAndStart(): Promise<void> {
     try {
-      const { settings } = this.store.snapshot;
+      const { snapshot } = this.store;
       const interpreter = await this.daemon.interpreter().finally(() => this.stop());
       if (!this.disposed) {
-        await this.startWith(interpreter, settings);
+        await this.startWith(interpreter, snapshot);
       }
     } catch (error) {
       this.update({ phase: 'failed', status: null, detail: messageOf(error) });
@@ -139,10 +139,10 @@ export class Supervisor implements vscode.Disposable {
     }
   }
 
-  private async startWith(interpreter: Resolution, settings: Settings): Promise<void> {
+  private async startWith(interpreter: Resolution, snapshot: Snapshot): Promise<void> {
     switch (interpreter.kind) {
       case 'ready':
-        await this.start(interpreter, settings);
+        await this.start(interpreter, snapshot);
         break;
       case 'missing':
         this.update({ phase: 'setUp', status: null, detail: '' });
@@ -155,7 +155,7 @@ export class Supervisor implements vscode.Disposable {
     }
   }
 
-  private async start(interpreter: Ready, settings: Settings): Promise<void> {
+  private async start(interpreter: Ready, snapshot: Snapshot): Promise<void> {
     const { python, origin } = interpreter;
     this.channels.extension.info(`Starting ${python} (${origin === 'setting' ? settingId('pythonPath') : 'managed environment'})`);
     if (origin === 'managed') {
@@ -164,11 +164,11 @@ export class Supervisor implements vscode.Disposable {
     }
     this.update({ phase: 'starting', status: null, detail: '' });
     const generation = ++this.generation;
-    const client = (this.client = await this.createClient(interpreter, settings, generation));
+    const client = (this.client = await this.createClient(interpreter, snapshot, generation));
     try {
       await withTimeout(ANSWER_TIMEOUT_MS, client.start(), new TimedOut(noAnswerIn(ANSWER_TIMEOUT_MS)));
       if (generation === this.generation) {
-        await this.started(interpreter, settings);
+        await this.started(interpreter, snapshot);
       }
     } catch (error) {
       if (error instanceof TimedOut) {
@@ -178,7 +178,7 @@ export class Supervisor implements vscode.Disposable {
     }
   }
 
-  private async createClient(interpreter: Ready, settings: Settings, generation: number): Promise<LanguageClient> {
+  private async createClient(interpreter: Ready, { settings, snooze }: Snapshot, generation: number): Promise<LanguageClient> {
     const updateIfCurrent = (change: Partial<Snapshot>) => {
       if (generation === this.generation) {
         this.store.update(change);
@@ -190,6 +190,7 @@ export class Supervisor implements vscode.Disposable {
       cwd: this.daemon.cwd,
       env: this.daemon.variables(interpreter),
       settings,
+      isSnoozed: snooze !== null,
       channel: this.channels.server,
       onStatus: (status) => updateIfCurrent({ status }),
       onEnergy: (energy) => updateIfCurrent({ energy, today: energy.today }),
@@ -197,16 +198,17 @@ export class Supervisor implements vscode.Disposable {
     });
   }
 
-  private async started({ python, origin }: Ready, settings: Settings): Promise<void> {
+  private async started({ python, origin }: Ready, before: Snapshot): Promise<void> {
     const { channels, daemon, store } = this;
     this.update({ phase: 'running' });
     markDone('setUp');
     channels.resetShown();
     recordDaemon(daemon.extensionPath, { python, origin, cwd: daemon.cwd }).catch(channels.logFailure('An uninstall will not find the engine'));
-    if (store.snapshot.settings !== settings) {
+    const now = store.snapshot;
+    if (now.settings !== before.settings || suggests(now) !== suggests(before)) {
       await this.requests.sendSettings(); // a change that needs another front restarts after this start
     }
-    if (store.snapshot.settings.enabled) {
+    if (suggests(now)) {
       // Only then: the report needs an engine, which would be started for it.
       this.readTodaysTotals().catch(channels.logFailure('No report yet'));
     }

@@ -5,16 +5,21 @@ import type { Requests } from '../client/requests';
 import type { Supervisor } from '../client/supervisor';
 import type { Daemon } from '../environment/daemon';
 import type { SetUp } from '../environment/setup';
+import type { Hints } from '../hints/hints';
 import { COMMANDS, VIEW_THRESHOLD } from '../ids';
 import { t } from '../l10n';
 import { failure, messageOf, type Channels } from '../log';
 import { COMMAND_ACCEPTED } from '../protocol';
 import { deleteHistory, exportHistory } from '../report/history';
 import type { ReportPanel } from '../report/panel';
-import { writeSetting } from '../settings';
+import { writeSetting, type Settings } from '../settings';
 import type { Store } from '../state/store';
+import { activeLanguage, toggleLanguage } from '../status/languages';
 import { showMenu } from '../status/menu';
+import { pickSnooze, type Snooze } from '../status/snooze';
+import { otherMode } from '../status/switches';
 import type { Calibration } from '../threshold/calibration';
+import { modeTitle } from '../threshold/modes';
 import { pickThreshold } from '../threshold/quickPick';
 import { markDone } from '../walkthrough';
 import type { Documents } from './documents';
@@ -29,6 +34,8 @@ export interface Parts {
   readonly supervisor: Supervisor;
   readonly requests: Requests;
   readonly setUp: SetUp;
+  readonly snooze: Snooze;
+  readonly hints: Hints;
   readonly report: ReportPanel;
   readonly documents: Documents;
   readonly calibration: () => Promise<Calibration>;
@@ -37,11 +44,16 @@ export interface Parts {
 type Command = (...args: readonly unknown[]) => unknown;
 
 export function commandTable(parts: Parts): Readonly<Record<string, Command>> {
-  const { channels, store, daemon, supervisor, requests, setUp, documents, calibration } = parts;
+  const { channels, store, daemon, supervisor, requests, setUp, snooze, hints, documents, calibration } = parts;
   return {
     [COMMANDS.setThreshold]: () => vscode.commands.executeCommand(`${VIEW_THRESHOLD}.focus`),
     [COMMANDS.setThresholdQuickPick]: async () => pickThreshold(await calibration(), store.snapshot.settings),
-    [COMMANDS.toggle]: () => writeSetting('enabled', !store.snapshot.settings.enabled),
+    [COMMANDS.toggle]: () => toggle(parts),
+    [COMMANDS.toggleLanguage]: () => toggleLanguage(store.snapshot.settings),
+    [COMMANDS.snooze]: () => startSnooze(snooze),
+    [COMMANDS.resume]: () => snooze.resume(),
+    [COMMANDS.switchMode]: () => switchMode(store.snapshot.settings),
+    [COMMANDS.dismiss]: () => dismiss(requests),
     [COMMANDS.energyReport]: () => showReport(parts),
     [COMMANDS.exportHistory]: () => exportHistory(daemon),
     [COMMANDS.deleteHistory]: () => deleteHistoryAndFigures(parts),
@@ -52,11 +64,12 @@ export function commandTable(parts: Parts): Readonly<Record<string, Command>> {
     [COMMANDS.showLog]: () => channels.show(),
     [COMMANDS.setUp]: () => setUp.start(),
     [COMMANDS.diagnose]: () => diagnose(parts),
-    [COMMANDS.menu]: () => showMenu(store.snapshot.settings),
+    [COMMANDS.menu]: () => showMenu(store.snapshot, activeLanguage(store.snapshot.settings)),
     [COMMAND_ACCEPTED]: (id, characters) => {
       if (typeof id === 'string' && typeof characters === 'number') {
         requests.accepted(id, characters);
         markDone('complete');
+        hints.accepted();
       }
     },
   };
@@ -77,6 +90,35 @@ export function registerCommands(parts: Parts): vscode.Disposable[] {
       }
     }),
   );
+}
+
+/** Switches what the user sees: a snooze ends, and the setting stays as it is. */
+async function toggle({ store, snooze }: Parts): Promise<void> {
+  const { settings, snooze: minutes } = store.snapshot;
+  if (settings.enabled && minutes !== null) {
+    snooze.resume();
+  } else {
+    await writeSetting('enabled', !settings.enabled);
+  }
+}
+
+async function startSnooze(snooze: Snooze): Promise<void> {
+  const minutes = await pickSnooze();
+  if (minutes !== undefined) {
+    snooze.start(minutes);
+  }
+}
+
+async function switchMode({ decoding }: Settings): Promise<void> {
+  const mode = otherMode(decoding);
+  await writeSetting('decoding', mode);
+  vscode.window.setStatusBarMessage(`Green Code: ${modeTitle(mode)}`, 4000);
+}
+
+/** What Escape does on a visible suggestion. The front hears of it, so that the same text does not come again at once. */
+async function dismiss(requests: Requests): Promise<void> {
+  requests.dismissed();
+  await vscode.commands.executeCommand('editor.action.inlineSuggest.hide');
 }
 
 async function resetGate(requests: Requests): Promise<void> {

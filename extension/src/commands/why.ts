@@ -3,14 +3,19 @@ import * as vscode from 'vscode';
 
 import { acceptsSetUp } from '../environment/setup';
 import { COMMANDS } from '../ids';
-import { t } from '../l10n';
-import { openSetting, SCHEMES, SECTION, SETTING_KEYS, settingId, type OpenableSetting, type Settings } from '../settings';
+import { t, textOf } from '../l10n';
+import type { Action } from '../log';
+import type { Explanation } from '../protocol';
+import { openSetting, SCHEMES, SECTION, SETTING_KEYS, settingId, type OpenableSetting } from '../settings';
+import { ago, whole } from '../state/format';
+import type { Snapshot } from '../state/store';
+import { languageName } from '../status/languages';
 import type { Parts } from './commands';
 
 interface Answer {
   readonly text: string;
-  /** The setting to change. */
-  readonly setting?: OpenableSetting;
+  /** What helps. */
+  readonly offer?: Action;
 }
 
 export async function whyNoSuggestion(parts: Parts): Promise<void> {
@@ -21,36 +26,47 @@ export async function whyNoSuggestion(parts: Parts): Promise<void> {
     }
     return;
   }
-  const { text, setting } = causeInEditor(store.snapshot.settings) ?? (await explanation(parts));
-  const open = setting === undefined ? null : openSetting(setting);
+  const document = activeDocument();
+  const { text, offer } = causeInEditor(store.snapshot, document) ?? (await explanation(parts, document));
   const showLog = t('common.showLog');
-  const chosen = await vscode.window.showInformationMessage(text, ...(open === null ? [] : [open.title]), showLog);
-  if (open !== null && chosen === open.title) {
-    await vscode.commands.executeCommand(open.command, ...open.args);
+  const chosen = await vscode.window.showInformationMessage(text, ...(offer === undefined ? [] : [offer.title]), showLog);
+  if (offer !== undefined && chosen === offer.title) {
+    await vscode.commands.executeCommand(offer.command, ...(offer.args ?? []));
   } else if (chosen === showLog) {
     channels.show();
   }
 }
 
 /** A cause for which the editor sends no request. */
-function causeInEditor({ enabled, languages }: Settings): Answer | null {
+function causeInEditor({ settings, snooze }: Snapshot, document: vscode.TextDocument | undefined): Answer | null {
+  const { enabled, excludedFiles, languages } = settings;
   if (!enabled) {
-    return { text: t('why.switchedOff'), setting: 'enabled' };
+    return { text: t('why.disabled'), offer: openSetting('enabled') };
   }
-  const document = activeDocument();
+  if (snooze) {
+    return { text: t('whyHere.snoozed'), offer: { title: t('snooze.resume'), command: COMMANDS.resume } };
+  }
   const language = document?.languageId;
   const editor = vscode.workspace.getConfiguration('editor', language === undefined ? null : { languageId: language });
   if (editor.get('inlineSuggest.enabled') === false) {
-    return { text: t('why.editorSwitchedOff'), setting: 'editor.inlineSuggest.enabled' };
+    return { text: t('whyHere.editorSwitchedOff'), offer: openSetting('editor.inlineSuggest.enabled') };
   }
-  if (document !== undefined && !SCHEMES.includes(document.uri.scheme)) {
-    return { text: t('why.unsupportedDocument', { scheme: document.uri.scheme }) };
+  if (document === undefined || language === undefined) {
+    return null;
   }
-  if (language !== undefined && !languages.includes(language)) {
-    const values = { language, languages: languages.join(', ') };
-    return { text: t('why.otherLanguage', values), setting: 'languages' };
+  if (!SCHEMES.includes(document.uri.scheme)) {
+    return { text: t('whyHere.unsupportedDocument', { scheme: document.uri.scheme }) };
   }
-  return null;
+  if (languages.includes(language)) {
+    return null;
+  }
+  const glob = excludedFiles.find((pattern) => vscode.languages.match([{ pattern }, { pattern: `**/${pattern}` }], document) > 0);
+  if (glob !== undefined) {
+    return { text: t('why.excluded_file', { glob }), offer: openSetting('excludedFiles') };
+  }
+  const name = languageName(language);
+  const text = t('why.other_language', { language: name, languages: languages.map(languageName).join(', ') || '–' });
+  return { text, offer: { title: t('languages.enable', { name }), command: COMMANDS.toggleLanguage } };
 }
 
 /** The output panel counts as a text editor, but it is not the document that the user means. */
@@ -59,12 +75,29 @@ function activeDocument(): vscode.TextDocument | undefined {
   return document?.uri.scheme === 'output' ? undefined : document;
 }
 
-/** The daemon's sentence, in English. */
-async function explanation({ requests, channels }: Parts): Promise<Answer> {
-  const { reason, message, action } = await requests.explain();
-  channels.extension.info(`Why no suggestion: ${reason}: ${message}${action === null ? '' : ` ${action}`}`);
-  const setting = settingIn(action ?? '') ?? settingIn(message);
-  return { text: [message, action].filter(Boolean).join(' '), ...(setting === undefined ? {} : { setting }) };
+/** What the front says about the last request, if that was in this document. */
+async function explanation({ requests, channels }: Parts, document: vscode.TextDocument | undefined): Promise<Answer> {
+  const answer = await requests.explain();
+  const { reason, message, uri, seconds_ago: seconds } = answer;
+  channels.extension.info(`Why no suggestion: ${reason}: ${message} ${answer.action}`);
+  const [sentence, action] = inWords(answer);
+  const setting = settingIn(action) ?? settingIn(sentence);
+  const found = { text: `${sentence} ${action}`.trim(), ...(setting === undefined ? {} : { offer: openSetting(setting) }) };
+  if (uri === null || seconds === null || uri === document?.uri.toString()) {
+    return found;
+  }
+  if (document !== undefined) {
+    return { text: t('whyHere.notAskedYet') };
+  }
+  const file = vscode.workspace.asRelativePath(vscode.Uri.parse(uri));
+  return { ...found, text: `${t('whyHere.noFile')} ${t('whyHere.lastRequest', { file, ago: ago(seconds), sentence: found.text })}` };
+}
+
+/** Sentence and action: in the editor's language where the table has the front's code, else as the front says it. */
+function inWords({ code, values, message, action }: Explanation): readonly [string, string] {
+  const shown = Object.fromEntries(Object.entries(values).map(([name, value]) => [name, /^\d+$/.test(value) ? whole(Number(value)) : value]));
+  const sentence = textOf(`why.${code}`, shown);
+  return sentence === undefined ? [message, action] : [`${sentence} ${values.detail ?? ''}`.trim(), textOf(`why.${code}.action`, shown) ?? ''];
 }
 
 /** The first of our settings that a sentence names. */

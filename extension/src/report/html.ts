@@ -1,11 +1,11 @@
 /**
- * The energy report as a page: totals, charts, and tables by day, language and model. Our own texts contain no markup (a test
- * checks), so they are inserted without escaping. Must not use the editor's API.
+ * The energy report as a page: figures, charts, and tables by day, language and model where there are several. Our own texts
+ * contain no markup (a test checks), so they are inserted without escaping. Must not use the editor's API.
  */
 import { COMMANDS } from '../ids';
 import { language, t } from '../l10n';
 import type { Report, Totals } from '../protocol';
-import { acceptedText, carbon, joules, joulesPerCharacter, percent, plain, seconds, sourceText, tenths, wattHours, whole } from '../state/format';
+import { acceptanceRate, acceptedOfShown, carbon, joules, joulesPerCharacter, lessEnergy, plain, shortDay, sourceText, wattHours, whole } from '../state/format';
 import type { Suggestions } from '../threshold/suggestions';
 
 interface ReportPage {
@@ -32,41 +32,65 @@ export function renderReport(report: Report, { style, script, nonce, cspSource, 
 <body>
 <main>
 <h1>${t('common.energyReport')}</h1>
-<p class="lead">${summary(report.today)} ${escape(acceptedText(report.today, suggestions))}</p>
-<p class="note">${basis(report.all)}</p>
-<p>${electricity(report.all, gridIntensity)}</p>
-${charts(report)}
-${table(t('report.totals'), t('report.period'), [
-  { name: t('common.today'), totals: report.today },
-  { name: t('report.allTime'), totals: report.all },
-])}
-${table(t('report.byDay'), t('report.dayUtc'), report.by_day.map((totals) => ({ name: totals.day, totals })))}
-${table(t('report.byLanguage'), t('report.language'), report.by_language.map((totals) => ({ name: totals.language, totals })))}
-${table(t('report.byModel'), t('report.model'), report.by_model.map((totals) => ({ name: totals.model, totals })))}
-<p class="note">${legend()}</p>
-<p class="actions">${buttons()}</p>
+${report.all.source === null ? empty() : filled(report, gridIntensity, suggestions)}
 </main>
 <script nonce="${nonce}" src="${script}"></script>
 </body>
 </html>`;
 }
 
-/** How the figures were obtained, and what they are compared with. */
-function basis({ source }: Totals): string {
-  return [
-    ...(source === null ? [] : [t('common.energySource', { source: escape(sourceText(source)) })]),
-    t('report.noteSaving'),
-  ].join(' ');
+/** Before the first completion: what to do. */
+function empty(): string {
+  return `<p class="lead">${t('report.empty')}</p>
+<p>${t('report.emptyHint')}</p>
+<p class="actions">${button(t('report.refresh'), COMMANDS.energyReport, 'refresh')}</p>`;
 }
 
-function legend(): string {
-  return [
-    t('report.noteShown'),
-    t('report.noteRetained'),
-    t('report.noteJoulesPerCharacter'),
-    t('report.noteCancelled'),
-  ].join(' ');
+function filled(report: Report, gridIntensity: number, suggestions: Suggestions | null): string {
+  const { today, all } = report;
+  return `${today.source === null ? `<p class="lead">${t('report.nothingToday')}</p>` : ''}
+${figures(report, suggestions)}
+<p>${electricity(all, gridIntensity)}</p>
+<p class="note">${basis(all)}</p>
+${charts(report)}
+${table(t('report.byDay'), t('report.dayUtc'), report.by_day.toReversed().map((totals) => ({ name: totals.day, totals })))}
+${table(t('report.byLanguage'), t('report.language'), report.by_language.map((totals) => ({ name: totals.language, totals })))}
+${table(t('report.byModel'), t('report.model'), report.by_model.map((totals) => ({ name: totals.model, totals })))}
+<p class="note">${legend()}</p>
+<p class="actions">${buttons()}</p>`;
 }
+
+/** The most important figures: large those of today, or of all time if there are none; the other ones below. */
+function figures({ today, all }: Report, suggestions: Suggestions | null): string {
+  const isToday = today.source !== null;
+  const shown = isToday ? today : all;
+  const isAll = JSON.stringify(shown) === JSON.stringify(all);
+  const tile = (id: string, name: string, figure: (totals: Totals) => string, detail: string, notes: readonly string[] = []) => {
+    const below = [...(isAll ? [] : [t('report.allTimeFigure', { figure: figure(all) })]), ...notes];
+    return `<div class="tile" id="${id}"><dt>${name}</dt><dd class="figure">${figure(shown)}</dd><dd>${detail}</dd>${below.map((note) => `<dd class="note">${note}</dd>`).join('')}</div>`;
+  };
+  const always = suggestions === null ? [] : [t('report.alwaysSuggesting', { figure: joules(suggestions.always.joules) })];
+  const values = {
+    saved: joules(shown.saved_joules),
+    full: joules(shown.energy_full_joules),
+    kept: whole(shown.retained),
+    used: joules(shown.energy_joules),
+    characters: whole(shown.characters),
+  };
+  return `<section><h2>${isToday ? t('common.today') : t('report.allTime')}</h2><dl class="tiles">
+${tile('less-energy', t('figures.lessEnergy'), lessEnergy, t('report.savedOf', values))}
+${tile('acceptance', t('figures.suggestionsAccepted'), acceptanceRate, t('report.acceptedKept', { accepted: acceptedOfShown(shown), ...values }))}
+${tile('characters', t('common.charactersAccepted'), ({ accepted_characters: accepted }) => whole(accepted), t('report.ofCharacters', values))}
+${tile('energy-per-character', t('common.joulesPerCharacter'), joulesPerCharacter, t('report.usedInAll', values), always)}
+</dl></section>`;
+}
+
+/** How the figures were obtained, and what they are compared with. */
+function basis({ source }: Totals): string {
+  return `${t('common.energySource', { source: escape(sourceText(source)) })} ${t('report.noteSaving')}`;
+}
+
+const legend = () => [t('report.noteShown'), t('report.noteRetained'), t('report.noteJoulesPerCharacter'), t('report.noteCancelled'), t('report.noteExport')].join(' ');
 
 function buttons(): string {
   return [
@@ -74,20 +98,6 @@ function buttons(): string {
     button(t('report.deleteHistory'), COMMANDS.deleteHistory, 'delete'),
     button(t('report.refresh'), COMMANDS.energyReport, 'refresh'),
   ].join(' ');
-}
-
-function summary(totals: Totals): string {
-  if (totals.completions === 0) {
-    return t('report.nothingToday');
-  }
-  const values = {
-    saved: `<strong>${joules(totals.saved_joules)}</strong>`,
-    share: percent(totals.saving),
-    count: whole(totals.completions),
-  };
-  return totals.completions === 1
-    ? t('report.savedTodayOne', values)
-    : t('report.savedToday', values);
 }
 
 /** In kilowatt-hours and CO2. */
@@ -108,24 +118,26 @@ interface Series {
   readonly values: readonly number[];
 }
 
+/** One day alone would repeat the figures above. */
 function charts({ by_day: days }: Report): string {
-  if (days.length === 0) {
+  if (days.length < 2) {
     return '';
   }
-  const labels = days.map(({ day }) => day);
+  const labels = days.map(({ day }) => shortDay(day));
   const series = (name: string, color: string, figure: (totals: Totals) => number): Series => ({ name, color: `--vscode-charts-${color}`, values: days.map(figure) });
-  return [
-    chart(t('report.joulesByDay'), labels, 'J', true, [
-      series(t('common.used'), 'blue', ({ energy_joules }) => energy_joules),
+  const all = [
+    chart(t('report.joulesByDay'), labels, t('report.joules'), true, [
+      series(t('report.energyUsed'), 'blue', ({ energy_joules }) => energy_joules),
       // A negative saving cannot be stacked; the table shows it with a minus sign.
       series(t('common.saved'), 'green', ({ saved_joules }) => Math.max(0, saved_joules)),
     ]),
-    chart(t('report.completionsByDay'), labels, t('common.completions'), false, [
+    chart(t('report.completionsByDay'), labels, t('report.suggestions'), false, [
       series(t('report.shown'), 'blue', ({ shown }) => shown),
       series(t('common.accepted'), 'green', ({ accepted }) => accepted),
       series(t('report.retained'), 'purple', ({ retained }) => retained),
     ]),
-  ].join('\n');
+  ];
+  return `<div class="charts">${all.join('\n')}</div>`;
 }
 
 function chart(title: string, labels: readonly string[], unit: string, stacked: boolean, series: readonly Series[]): string {
@@ -140,43 +152,36 @@ interface Row {
 }
 
 const headings = () => [
-  t('common.saved'),
-  t('common.shareSaved'),
-  t('common.used'),
-  t('common.fullDepth'),
-  t('common.completions'),
-  t('report.shown'),
-  t('common.accepted'),
+  t('figures.lessEnergy'),
+  t('report.energyUsed'),
+  t('figures.suggestionsAccepted'),
   t('report.retained'),
   t('common.charactersAccepted'),
-  t('common.joulesPerCharacter'),
-  t('report.tokens'),
-  t('report.layersPerToken'),
-  t('report.cpuTime'),
+  t('report.energyPerCharacter'),
 ];
 
+/** A breakdown. With one row, it would repeat the totals. */
 function table(title: string, first: string, rows: readonly Row[]): string {
-  if (rows.length === 0) {
+  if (rows.length < 2) {
     return '';
   }
   const heads = [first, ...headings()].map((heading) => `<th scope="col">${heading}</th>`).join('');
-  return `<section><h2>${title}</h2><div class="scroll"><table><thead><tr>${heads}</tr></thead><tbody>${rows.map(row).join('')}</tbody></table></div></section>`;
+  return `<section><h2>${title}</h2><div class="scroll" tabindex="0" role="region" aria-label="${title}"><table><thead><tr>${heads}</tr></thead><tbody>${rows.map(row).join('')}</tbody></table></div></section>`;
 }
 
 function row({ name, totals }: Row): string {
   const cells = [
-    joules(totals.saved_joules),
-    `<meter min="0" max="1" value="${Math.max(0, totals.saving)}" aria-hidden="true"></meter> ${percent(totals.saving)}`,
+    pair(joules(totals.saved_joules), lessEnergy(totals)),
     joules(totals.energy_joules),
-    joules(totals.energy_full_joules),
-    ...[totals.completions, totals.shown, totals.accepted, totals.retained, totals.accepted_characters].map(whole),
+    pair(acceptedOfShown(totals), acceptanceRate(totals)),
+    ...[totals.retained, totals.accepted_characters].map(whole),
     joulesPerCharacter(totals),
-    whole(totals.tokens),
-    tenths(totals.mean_layers),
-    seconds(totals.cpu_seconds),
   ];
   return `<tr><th scope="row">${escape(name)}</th>${cells.map((cell) => `<td>${cell}</td>`).join('')}</tr>`;
 }
+
+/** A figure and its share, each aligned with those above. */
+const pair = (figure: string, share: string) => `${figure} <span class="share">${share}</span>`;
 
 function button(title: string, command: string, id: string): string {
   return `<button type="button" id="${id}" data-command="${command}">${title}</button>`;

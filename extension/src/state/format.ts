@@ -31,12 +31,20 @@ export const tenths = (value: number): string => format(value, 'tenths');
 /** With the digits of the slider's steps: `0.85`. */
 export const threshold = (value: number): string => format(value, 'hundredths');
 export const seconds = (value: number): string => `${format(value, 'tenths')} s`;
+/** How long ago something was: `3 minutes ago`. */
+export function ago(secondsAgo: number): string {
+  const [value, unit] = secondsAgo < 60 ? ([secondsAgo, 'second'] as const) : secondsAgo < 3600 ? ([secondsAgo / 60, 'minute'] as const) : ([secondsAgo / 3600, 'hour'] as const);
+  return new Intl.RelativeTimeFormat(language()).format(-Math.round(value), unit);
+}
 export const gigabytes = (bytes: number): string => `${format(bytes / 1e9, 'tenths')} GB`;
 
 /** `0.342` → `34%`. A loss has a minus sign. */
 export function percent(fraction: number): string {
   return format(Math.round(fraction * 100) / 100, 'percent');
 }
+
+/** `2026-12-01` → `Dec 1`. */
+export const shortDay = (day: string): string => new Intl.DateTimeFormat(language(), { day: 'numeric', month: 'short', timeZone: 'UTC' }).format(new Date(day));
 
 const SIZES = { µ: 1e-6, m: 1e-3, '': 1, k: 1e3, M: 1e6 } as const;
 /** SI prefixes, smallest first. */
@@ -98,6 +106,16 @@ export function todayText(totals: Totals): string {
     ? t('figures.todayOne', values)
     : t('figures.today', values);
 }
+
+/** The share of the energy at full depth that was not spent. Marked where an estimate is in it. */
+export function lessEnergy({ saving, energy_full_joules: full, source }: Totals): string {
+  return full === 0 ? '–' : `${source === 'estimate' ? '≈\u00a0' : ''}${percent(saving)}`;
+}
+
+/** Of the suggestions that were shown, the share that was accepted, whole or in part. */
+export const acceptanceRate = ({ accepted, shown }: Totals): string => (shown === 0 ? '–' : percent(accepted / shown));
+
+export const acceptedOfShown = ({ accepted, shown }: Totals): string => t('figures.ofShown', { accepted: whole(accepted), shown: whole(shown) });
 
 /** Joules of all completions, also of those that were not accepted, for each accepted character. */
 export function joulesPerCharacter({ energy_joules: used, accepted_characters: accepted }: Totals): string {

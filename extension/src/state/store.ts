@@ -18,14 +18,19 @@ export interface Snapshot {
   /** From the ledger at the start, then from each `greenCode/energy`; null without completions. */
   readonly today: Totals | null;
   readonly settings: Settings;
+  /** Minutes until suggestions return, `Infinity` if only a restart of the editor ends it; null: no snooze. */
+  readonly snooze: number | null;
 }
+
+/** Whether suggestions are on at the moment. */
+export const suggests = ({ settings, snooze }: Snapshot): boolean => settings.enabled && snooze === null;
 
 export class Store {
   private current: Snapshot;
   private readonly listeners = new Set<(snapshot: Snapshot) => void>();
 
   constructor(settings: Settings) {
-    this.current = { phase: 'idle', detail: '', status: null, energy: null, today: null, settings };
+    this.current = { phase: 'idle', detail: '', status: null, energy: null, today: null, settings, snooze: null };
   }
 
   get snapshot(): Snapshot {

@@ -1,16 +1,26 @@
-/** The status item: draws the presentation at most once a second, and only for supported documents. */
+/** The status item: draws the presentation at most once a second, in every text file. */
 import * as vscode from 'vscode';
 
 import { COMMANDS } from '../ids';
-import { isNeeded, isSupported, SCHEMES } from '../settings';
+import { isNeeded } from '../settings';
 import type { Store } from '../state/store';
 import { Throttle } from '../state/throttle';
 import type { Calibration } from '../threshold/calibration';
+import { activeLanguage } from './languages';
 import { present } from './presentation';
 
 const INTERVAL_MS = 1000;
 /** The only commands that links in the tooltip may run. */
-const LINKS = [COMMANDS.setThreshold, COMMANDS.energyReport, COMMANDS.whyNoSuggestion, COMMANDS.showLog];
+const LINKS = [
+  COMMANDS.toggle,
+  COMMANDS.toggleLanguage,
+  COMMANDS.resume,
+  COMMANDS.switchMode,
+  COMMANDS.setThreshold,
+  COMMANDS.energyReport,
+  COMMANDS.whyNoSuggestion,
+  COMMANDS.showLog,
+];
 
 export class StatusItem implements vscode.Disposable {
   private readonly item = vscode.window.createStatusBarItem('status', vscode.StatusBarAlignment.Right, 100);
@@ -25,7 +35,8 @@ export class StatusItem implements vscode.Disposable {
     this.item.name = 'Green Code';
     this.listeners = [
       store.onChange(() => this.throttle.request()),
-      vscode.window.onDidChangeActiveTextEditor(() => this.setVisible()),
+      vscode.window.onDidChangeActiveTextEditor(() => void this.draw()), // at once: the item speaks of this editor's language
+      vscode.workspace.onDidOpenTextDocument(() => this.throttle.request()), // also when a document's language changes
     ];
     this.throttle.request();
   }
@@ -38,7 +49,8 @@ export class StatusItem implements vscode.Disposable {
 
   private async draw(): Promise<void> {
     const { suggestions } = await this.calibration();
-    const shown = present(this.store.snapshot, suggestions);
+    const { snapshot } = this.store;
+    const shown = present(snapshot, suggestions, activeLanguage(snapshot.settings));
     const key = JSON.stringify(shown);
     if (key !== this.drawn) {
       this.drawn = key;
@@ -56,17 +68,11 @@ export class StatusItem implements vscode.Disposable {
   /** Hidden while idle. Shown where suggestions are off, so that the user can switch them on. */
   private setVisible(): void {
     const { settings, phase } = this.store.snapshot;
-    const isActive = phase !== 'idle' || (!settings.enabled && isNeeded(settings));
-    if (settings.statusBar && isActive && this.belongsTo(vscode.window.activeTextEditor)) {
+    const isOff = activeLanguage(settings)?.isOn === false || (!settings.enabled && isNeeded(settings));
+    if (settings.statusBar && (phase !== 'idle' || isOff)) {
       this.item.show();
     } else {
       this.item.hide();
     }
-  }
-
-  /** An editor of another language hides the item. A panel, a web view or no editor leaves it. */
-  private belongsTo(editor: vscode.TextEditor | undefined): boolean {
-    const document = editor?.document;
-    return document === undefined || !SCHEMES.includes(document.uri.scheme) || isSupported(this.store.snapshot.settings, document);
   }
 }

@@ -1,31 +1,60 @@
-/** The quick menu behind the status item. */
+/** The quick menu behind the status item: what people reach for, in the order of use. */
 import * as vscode from 'vscode';
 
 import { COMMANDS } from '../ids';
 import { t } from '../l10n';
-import type { Settings } from '../settings';
+import type { Action } from '../log';
+import { allSettings, keyboardShortcuts, openSetting } from '../settings';
+import type { Snapshot } from '../state/store';
+import { modeTitle } from '../threshold/modes';
 import { stopTitle } from '../threshold/stops';
+import { switchLanguageTitle, switchModeTitle, type ActiveLanguage } from './switches';
 
-type Entry = vscode.QuickPickItem & { readonly command: string };
+/** A line between groups has no command. */
+type Entry = vscode.QuickPickItem & Partial<Pick<Action, 'command' | 'args'>>;
 
-export function entries({ enabled, suggestions }: Settings): readonly Entry[] {
+const LINE: Entry = { label: '', kind: vscode.QuickPickItemKind.Separator };
+
+export function entries(snapshot: Snapshot, language: ActiveLanguage | null): readonly Entry[] {
+  const { settings } = snapshot;
   return [
-    { label: `$(settings) ${t('menu.setThreshold')}`, description: stopTitle(suggestions), command: COMMANDS.setThreshold },
-    enabled
-      ? { label: `$(circle-slash) ${t('menu.turnOff')}`, command: COMMANDS.toggle }
-      : { label: `$(play) ${t('menu.turnOn')}`, command: COMMANDS.toggle },
-    { label: `$(graph) ${t('common.energyReport')}`, command: COMMANDS.energyReport },
+    ...onAndOff(snapshot, language),
+    LINE,
+    { label: `$(settings) ${t('threshold.suggestions')}`, description: stopTitle(settings.suggestions), command: COMMANDS.setThreshold },
+    { label: `$(arrow-swap) ${switchModeTitle(settings.decoding)}`, description: t('menu.modeNow', { mode: modeTitle(settings.decoding) }), command: COMMANDS.switchMode },
+    action('chip', { ...openSetting('model'), title: t('menu.model') }, settings.model),
+    LINE,
     { label: `$(question) ${t('menu.why')}`, command: COMMANDS.whyNoSuggestion },
+    { label: `$(graph) ${t('common.energyReport')}`, command: COMMANDS.energyReport },
     { label: `$(layers) ${t('menu.showLayers')}`, description: t('menu.ofLastCompletion'), command: COMMANDS.showLayers },
+    LINE,
+    action('gear', allSettings()),
+    action('keyboard', keyboardShortcuts()),
     { label: `$(refresh) ${t('menu.restartEngine')}`, command: COMMANDS.restartEngine },
     { label: `$(pulse) ${t('menu.diagnose')}`, command: COMMANDS.diagnose },
-    { label: `$(output) ${t('common.showLog')}`, command: COMMANDS.showLog },
   ];
 }
 
-export async function showMenu(settings: Settings): Promise<void> {
-  const chosen = await vscode.window.showQuickPick(entries(settings), { title: 'Green Code' });
-  if (chosen) {
-    await vscode.commands.executeCommand(chosen.command);
+/** What is off comes back with the first entry. */
+function onAndOff({ settings, snooze }: Snapshot, language: ActiveLanguage | null): readonly Entry[] {
+  const turnOn = { label: `$(play) ${t('menu.turnOn')}`, command: COMMANDS.toggle };
+  const turnOff = { label: `$(circle-slash) ${t('menu.turnOff')}`, command: COMMANDS.toggle };
+  const switchLanguage = language === null ? [] : [{ label: `$(code) ${switchLanguageTitle(language)}`, command: COMMANDS.toggleLanguage }];
+  if (!settings.enabled) {
+    return [turnOn, ...switchLanguage];
+  }
+  return snooze === null
+    ? [...switchLanguage, { label: `$(bell-slash) ${t('menu.snooze')}`, command: COMMANDS.snooze }, turnOff]
+    : [{ label: `$(bell) ${t('snooze.resume')}`, command: COMMANDS.resume }, ...switchLanguage];
+}
+
+function action(icon: string, { title, command, args }: Required<Action>, description = ''): Entry {
+  return { label: `$(${icon}) ${title}`, description, command, args };
+}
+
+export async function showMenu(snapshot: Snapshot, language: ActiveLanguage | null): Promise<void> {
+  const chosen = await vscode.window.showQuickPick(entries(snapshot, language), { title: 'Green Code' });
+  if (chosen?.command !== undefined) {
+    await vscode.commands.executeCommand(chosen.command, ...(chosen.args ?? []));
   }
 }

@@ -2,15 +2,25 @@
  * What the status item shows, as a function of the window's state: one icon and one figure, colour for errors only, and
  * everything else in the tooltip. Must not use the editor's API.
  */
-import { COMMANDS, ICON } from '../ids';
+import { COMMANDS, ICON, ICON_OFF } from '../ids';
 import { t } from '../l10n';
 import type { Agreement, EnergyMessage, State, Totals } from '../protocol';
+import type { Settings } from '../settings';
 import { acceptedText, joules, joulesPerCharacter, mean, percent, sourceText, tenths, threshold, todayText, whole } from '../state/format';
 import type { Snapshot } from '../state/store';
+import { modeText, modeTitle } from '../threshold/modes';
 import { stopTitle } from '../threshold/stops';
 import type { Suggestions } from '../threshold/suggestions';
+import { engineMessage } from './engineMessage';
+import { switchLanguageTitle, switchModeTitle, type ActiveLanguage } from './switches';
 
-type DisplayState = State | 'setUp' | 'settingUp';
+type DisplayState = State | 'setUp' | 'settingUp' | 'snoozed' | 'otherLanguage';
+
+/**
+ * From so many completions today on, the item has a figure. The first ones read their prompts into an empty cache, so that
+ * their sum swings between losses and savings that say nothing about the day.
+ */
+const COMPLETIONS_BEFORE_FIGURE = 10;
 
 interface Presentation {
   readonly state: DisplayState;
@@ -22,29 +32,35 @@ interface Presentation {
   readonly error: boolean;
 }
 
-/** `suggestions`: what was measured for the model, to compare today with. */
-export function present(snapshot: Snapshot, suggestions: Suggestions | null): Presentation {
-  const state = displayState(snapshot);
-  const details = stateWithDetails(state, snapshot);
+/** `suggestions`: what was measured for the model, to compare today with. `language`: of the active editor. */
+export function present(snapshot: Snapshot, suggestions: Suggestions | null, language: ActiveLanguage | null): Presentation {
+  const state = displayState(snapshot, language);
+  const details = stateWithDetails(state, snapshot, language);
   return {
     state,
     text: itemText(state, snapshot),
-    tooltip: tooltip(details, snapshot, suggestions),
+    tooltip: tooltip(state, details, snapshot, suggestions, language),
     label: label(details, snapshot, suggestions),
     error: state === 'error',
   };
 }
 
-/** The user's switch comes first, then our own phase, then the engine's state. */
-function displayState({ phase, status, settings }: Snapshot): DisplayState {
+/** The user's switches come first, then our own phase, then the engine's state. A problem does not concern a language that is off. */
+function displayState({ phase, status, settings, snooze }: Snapshot, language: ActiveLanguage | null): DisplayState {
   if (!settings.enabled) {
     return 'disabled';
+  }
+  if (language?.isOn === false && phase !== 'settingUp') {
+    return 'otherLanguage';
   }
   if (phase === 'failed') {
     return 'error';
   }
   if (phase === 'setUp' || phase === 'settingUp') {
     return phase;
+  }
+  if (snooze !== null) {
+    return 'snoozed';
   }
   return phase === 'running' ? (status?.state ?? 'starting') : 'starting';
 }
@@ -67,24 +83,33 @@ function itemText(state: DisplayState, snapshot: Snapshot): string {
       return `$(debug-pause) ${t('status.paused')}`;
     case 'disabled':
       return `$(circle-slash) ${t('status.off')}`;
+    case 'snoozed':
+      return `$(bell-slash) ${snoozeText(snapshot.snooze ?? 0)}`;
+    case 'otherLanguage':
+      return ICON_OFF;
     case 'error':
       return '$(error) Green Code';
   }
 }
 
 function savedText(today: Totals | null): string {
-  if (today === null || today.completions === 0) {
+  const hundredths = Math.round((today?.saving ?? 0) * 100);
+  if (today === null || today.completions < COMPLETIONS_BEFORE_FIGURE || hundredths === 0) {
     return `${ICON} Green Code`;
   }
   const share = percent(Math.abs(today.saving));
   const isEstimate = today.source === 'estimate';
-  if (today.saving < 0) {
+  if (hundredths < 0) {
     return `${ICON} ${isEstimate ? t('status.spentMoreEstimated', { share }) : t('status.spentMore', { share })}`;
   }
   return `${ICON} ${isEstimate ? t('status.savedEstimated', { share }) : t('status.saved', { share })}`;
 }
 
-function stateText(state: DisplayState): string {
+function snoozeText(minutes: number): string {
+  return minutes === Infinity ? t('status.snoozed') : t('status.minutesLeft', { count: whole(minutes) });
+}
+
+function stateText(state: DisplayState, { snooze }: Snapshot, language: ActiveLanguage | null): string {
   switch (state) {
     case 'setUp':
       return t('status.notSetUpYet');
@@ -101,6 +126,10 @@ function stateText(state: DisplayState): string {
       return t('status.paused');
     case 'disabled':
       return t('status.off');
+    case 'snoozed':
+      return snooze === Infinity ? t('status.snoozedUntilRestart') : t('status.snoozedFor', { count: whole(snooze ?? 0) });
+    case 'otherLanguage':
+      return t('status.offFor', { name: language?.name ?? '' });
     case 'error':
       return t('status.error');
   }
@@ -108,18 +137,21 @@ function stateText(state: DisplayState): string {
 
 /**
  * The state, with details where they matter: none when off, and none when ready, unless there is a reason such as a refused
- * bundle. The engine's message is the daemon's sentence, in English.
+ * bundle.
  */
-function stateWithDetails(state: DisplayState, { detail, status, phase }: Snapshot): string {
+function stateWithDetails(state: DisplayState, snapshot: Snapshot, language: ActiveLanguage | null): string {
+  const { detail, status, phase } = snapshot;
+  const text = stateText(state, snapshot, language);
+  const isOff = state === 'disabled' || state === 'snoozed' || state === 'otherLanguage';
   const isFine = (state === 'ready' || state === 'busy') && (status?.reason ?? null) === null;
-  const message = phase === 'running' ? (status?.message ?? '') : detail;
-  return state === 'disabled' || isFine || message === '' ? stateText(state) : `${stateText(state)}: ${message}`;
+  const message = phase !== 'running' ? detail : status === null ? '' : engineMessage(status);
+  return isOff || isFine || message === '' ? text : `${text}: ${message}`;
 }
 
 function label(details: string, { today, energy }: Snapshot, suggestions: Suggestions | null): string {
   const last = mean(energy?.last_exits ?? []);
   return [
-    `Green Code. ${details}.`,
+    `Green Code. ${details.replace(/\.$/, '')}.`,
     ...(today === null ? [] : [t('status.today', { figures: `${todayText(today)} ${acceptedText(today, suggestions)}`.trim() })]),
     ...(today === null || energy === null || last === null
       ? []
@@ -127,22 +159,19 @@ function label(details: string, { today, energy }: Snapshot, suggestions: Sugges
   ].join(' ');
 }
 
-function tooltip(details: string, snapshot: Snapshot, suggestions: Suggestions | null): string {
+function tooltip(state: DisplayState, details: string, snapshot: Snapshot, suggestions: Suggestions | null, language: ActiveLanguage | null): string {
   const { energy, today, settings } = snapshot;
-  const blocks = [`**Green Code**: ${escapeMarkdown(details)}`];
+  const exitsEarly = settings.decoding === 'fast'; // else the last layer decodes every token, and nothing is checked
+  const blocks = [[`**Green Code**: ${escapeMarkdown(details)}`, ...wayBack(state, language)].join(' · ')];
   if (energy !== null) {
-    blocks.push(table(energy), layers(energy));
+    blocks.push(table(energy), ...(exitsEarly ? [layers(energy)] : []));
   }
   blocks.push(
-    t('status.settings', {
-      stop: stopTitle(settings.suggestions),
-      threshold: threshold(settings.threshold),
-      decoding: escapeMarkdown(settings.decoding),
-      model: escapeMarkdown(energy?.model ?? settings.model),
-    }),
+    t('status.settings', { stop: stopTitle(settings.suggestions), model: escapeMarkdown(energy?.model ?? settings.model) }),
+    `${modeLine(settings)} ${link(switchModeTitle(settings.decoding), COMMANDS.switchMode)}`,
   );
   const notes = [
-    ...(energy?.agreement ? agreementTexts(energy.agreement) : []),
+    ...(exitsEarly && energy?.agreement ? agreementTexts(energy.agreement) : []),
     ...(today === null ? [] : [acceptedText(today, suggestions), t('common.energySource', { source: sourceText(today.source) })]),
     ...(energy?.on_battery ? [t('status.onBattery')] : []),
   ].filter(Boolean);
@@ -160,6 +189,26 @@ function tooltip(details: string, snapshot: Snapshot, suggestions: Suggestions |
   return blocks.join('\n\n');
 }
 
+/** A link that ends the state, where the user chose it. */
+function wayBack(state: DisplayState, language: ActiveLanguage | null): readonly string[] {
+  switch (state) {
+    case 'disabled':
+      return [link(t('menu.turnOn'), COMMANDS.toggle)];
+    case 'snoozed':
+      return [link(t('snooze.resume'), COMMANDS.resume)];
+    case 'otherLanguage':
+      return language === null ? [] : [link(escapeMarkdown(switchLanguageTitle(language)), COMMANDS.toggleLanguage)];
+    default:
+      return [];
+  }
+}
+
+/** What acts: the threshold only in `fast`. */
+function modeLine({ decoding, threshold: value }: Settings): string {
+  const line = t('status.mode', { mode: modeTitle(decoding), detail: modeText(decoding) });
+  return decoding === 'fast' ? `${line} ${t('status.threshold', { threshold: threshold(value) })}` : line;
+}
+
 function table({ today, session }: EnergyMessage): string {
   const row = (name: string, figure: (totals: Totals) => string) => `| ${name} | ${figure(today)} | ${figure(session)} |`;
   return [
@@ -169,10 +218,16 @@ function table({ today, session }: EnergyMessage): string {
     row(t('common.shareSaved'), ({ saving }) => percent(saving)),
     row(t('common.used'), ({ energy_joules }) => joules(energy_joules)),
     row(t('common.completions'), ({ completions }) => whole(completions)),
-    row(t('common.accepted'), ({ accepted }) => whole(accepted)),
+    row(t('figures.suggestionsAccepted'), acceptance),
     row(t('common.charactersAccepted'), ({ accepted_characters }) => whole(accepted_characters)),
     row(t('common.joulesPerCharacter'), joulesPerCharacter),
   ].join('\n');
+}
+
+/** How many of the suggestions shown were accepted, and their share. */
+function acceptance({ accepted, shown }: Totals): string {
+  const found = t('figures.ofShown', { accepted: whole(accepted), shown: whole(shown) });
+  return shown === 0 ? '–' : `${found} (${percent(accepted / shown)})`;
 }
 
 function layers({ mean_layers: average, layers_total: total, last_exits: exits }: EnergyMessage): string {

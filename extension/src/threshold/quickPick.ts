@@ -1,18 +1,25 @@
-/** Set Threshold (Quick Pick): the stops; then exit thresholds, which are presets, full depth or a number. All from the keyboard. */
+/**
+ * Set Threshold (Quick Pick), all from the keyboard: the stops; the other mode; and in `fast` the exit thresholds, which are
+ * presets, full depth or a number.
+ */
 import * as vscode from 'vscode';
 
 import { t } from '../l10n';
+import type { Decoding } from '../protocol';
 import { type Settings, writeSetting } from '../settings';
 import { percent, threshold as thresholdText } from '../state/format';
 import { presetTitle, type Calibration, type Preset } from './calibration';
+import { expectedInFast } from './messages';
+import { modeText, modeTitle } from './modes';
 import { STOPS, stopText, stopTitle, type Stop } from './stops';
 import { basis, comparison, outcomeText } from './suggestions';
-import { noEffectReason, parseThreshold } from './value';
+import { parseThreshold } from './value';
 
-type StopChoice = vscode.QuickPickItem & { readonly stop: Stop | null };
+type StopChoice = vscode.QuickPickItem & { readonly stop?: Stop; readonly mode?: Decoding };
 
-/** The stops, with what was measured for each, then the entry that opens the exit thresholds. The current stop is marked. */
-export function stopChoices({ suggestions }: Calibration, { suggestions: current, threshold }: Settings): readonly StopChoice[] {
+/** The stops with what was measured for each, the current one marked; the other mode; and in `fast` the exit thresholds. */
+export function stopChoices({ curve, suggestions }: Calibration, settings: Settings): readonly StopChoice[] {
+  const { suggestions: current, threshold, decoding } = settings;
   const stops = STOPS.map((stop) => {
     const label = `${stop === current ? '$(check) ' : ''}${stopTitle(stop)}`;
     const outcome = suggestions?.stops[stop];
@@ -20,7 +27,14 @@ export function stopChoices({ suggestions }: Calibration, { suggestions: current
       ? { stop, label, detail: stopText(stop) }
       : { stop, label, description: comparison(outcome, suggestions.always), detail: outcomeText(outcome) };
   });
-  return [...stops, { stop: null, label: `$(settings) ${t('threshold.exitThresholdChoice')}`, description: thresholdText(threshold) }];
+  const isFast = decoding === 'fast';
+  const mode: Decoding = isFast ? 'exact' : 'fast';
+  const detail = (isFast ? '' : expectedInFast(curve, threshold)) || modeText(mode);
+  return [
+    ...stops,
+    { mode, label: `$(arrow-swap) ${t('mode.use', { mode: modeTitle(mode) })}`, detail },
+    ...(isFast ? [{ label: `$(settings) ${t('threshold.exitThresholdChoice')}`, description: thresholdText(threshold) }] : []),
+  ];
 }
 
 type Choice = vscode.QuickPickItem & { readonly value: number | null };
@@ -53,17 +67,19 @@ export async function pickThreshold(calibration: Calibration, settings: Settings
     title: t('threshold.suggestionsTitle'),
     placeHolder: suggestions === null ? t('threshold.notMeasured') : basis(suggestions),
   });
-  if (chosen?.stop === null) {
-    await pickExitThreshold(calibration, settings);
-  } else if (chosen !== undefined) {
+  if (chosen?.stop !== undefined) {
     await writeSetting('suggestions', chosen.stop);
+  } else if (chosen?.mode !== undefined) {
+    await writeSetting('decoding', chosen.mode);
+  } else if (chosen !== undefined) {
+    await pickExitThreshold(calibration, settings);
   }
 }
 
-async function pickExitThreshold(calibration: Calibration, { threshold: current, decoding }: Settings): Promise<void> {
+async function pickExitThreshold(calibration: Calibration, { threshold: current }: Settings): Promise<void> {
   const chosen = await vscode.window.showQuickPick(choices(calibration, current), {
     title: t('threshold.title'),
-    placeHolder: noEffectReason(decoding) || t('threshold.higherOrLower'),
+    placeHolder: t('threshold.higherOrLower'),
     matchOnDescription: true,
   });
   const value = chosen?.value === null ? await askNumber(current) : chosen?.value;

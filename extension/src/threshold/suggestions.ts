@@ -16,6 +16,11 @@ export interface Outcome {
   readonly rejected: number;
 }
 
+/** An outcome, and the probability that a suggestion needed there. */
+export interface StopOutcome extends Outcome {
+  readonly stop: number;
+}
+
 export interface Suggestions {
   readonly files: number;
   readonly characters: number;
@@ -24,9 +29,9 @@ export interface Suggestions {
   /** Without gate and stop, in `exact`. */
   readonly always: Outcome;
   /** Ordered by stop. */
-  readonly curve: readonly Outcome[];
+  readonly curve: readonly StopOutcome[];
   /** Of each stop that was measured. */
-  readonly stops: Readonly<Partial<Record<Stop, Outcome>>>;
+  readonly stops: Readonly<Partial<Record<Stop, StopOutcome>>>;
 }
 
 interface OutcomeJson {
@@ -51,14 +56,14 @@ export function parseSuggestions(json: SuggestionsJson | undefined): Suggestions
   if (always === null || !isNumber(files) || !isNumber(characters) || typeof source !== 'string') {
     return null;
   }
-  const measured = (json?.curve ?? []).filter((point): point is OutcomeJson & { readonly stop: number } => isNumber(point.stop));
-  const stops = STOPS.map((stop) => [stop, outcome(json?.presets?.[stop])] as const);
+  const curve = (json?.curve ?? []).map(stopOutcome).filter((point) => point !== null);
+  const stops = STOPS.map((stop) => [stop, stopOutcome(json?.presets?.[stop])] as const);
   return {
     files,
     characters,
     source,
     always,
-    curve: measured.toSorted((a, b) => a.stop - b.stop).map(outcome).filter((point) => point !== null),
+    curve: curve.toSorted((a, b) => a.stop - b.stop),
     stops: Object.fromEntries(stops.filter(([, point]) => point !== null)),
   };
 }
@@ -66,6 +71,11 @@ export function parseSuggestions(json: SuggestionsJson | undefined): Suggestions
 function outcome({ accepted, right, joules_per_character: perCharacter, rejected_per_100: rejected }: OutcomeJson = {}): Outcome | null {
   const isComplete = isNumber(accepted) && isNumber(right) && isNumber(perCharacter) && perCharacter > 0 && isNumber(rejected);
   return isComplete ? { accepted, right, joules: perCharacter, rejected } : null;
+}
+
+function stopOutcome(json: OutcomeJson = {}): StopOutcome | null {
+  const found = outcome(json);
+  return found !== null && isNumber(json.stop) ? { stop: json.stop, ...found } : null;
 }
 
 /** The names of an outcome's figures. */

@@ -1,7 +1,6 @@
 /** The threshold as a number: range, steps and parsing. Must not use the editor's API. */
 
 import { t } from '../l10n';
-import type { Decoding } from '../protocol';
 
 export const LOWEST = 0.5;
 export const HIGHEST = 1;
@@ -20,11 +19,6 @@ export function parseThreshold(text: string): Parsed {
   return number >= LOWEST && number <= HIGHEST
     ? { value: roundThreshold(number) }
     : { error: t('threshold.outOfRange', { text: text.trim() }) };
-}
-
-/** Why the threshold has no effect with this decoding; empty if it has. */
-export function noEffectReason(decoding: Decoding): string {
-  return decoding === 'fast' ? '' : t('threshold.onlyFast', { decoding });
 }
 
 export const isNumber = (value: unknown): value is number => typeof value === 'number' && Number.isFinite(value);

@@ -1,9 +1,11 @@
-/** The threshold view in the side bar: the stops with what they gave, the exit threshold, and the layers of the last completion. */
+/** The threshold view in the side bar: the stops with what they gave, the modes, the last completion, and today. */
 import { randomBytes } from 'node:crypto';
 
 import * as vscode from 'vscode';
 
+import { COMMANDS } from '../ids';
 import { failure } from '../log';
+import { DECODINGS } from '../protocol';
 import { writeSetting } from '../settings';
 import type { Store } from '../state/store';
 import { Throttle } from '../state/throttle';
@@ -59,8 +61,10 @@ export class ThresholdView implements vscode.WebviewViewProvider, vscode.Disposa
     if (message.type === 'ready') {
       this.resetSent();
       await this.post();
-    } else if (message.type === 'fast') {
-      await writeSetting('decoding', 'fast');
+    } else if (message.type === 'layers') {
+      await vscode.commands.executeCommand(COMMANDS.showLayers);
+    } else if (message.type === 'mode') {
+      await writeMode(message.value);
     } else {
       try {
         await write(message);
@@ -84,7 +88,7 @@ export class ThresholdView implements vscode.WebviewViewProvider, vscode.Disposa
       this.sent.calibration = calibration;
       await webview.postMessage(scaleMessage(found));
     }
-    const message = stateMessage(this.store.snapshot, found.suggestions);
+    const message = stateMessage(this.store.snapshot, found.curve);
     const state = JSON.stringify(message);
     if (state !== this.sent.state) {
       this.sent.state = state;
@@ -98,6 +102,13 @@ export class ThresholdView implements vscode.WebviewViewProvider, vscode.Disposa
 }
 
 /** A page's message can hold anything. */
+async function writeMode(value: unknown): Promise<void> {
+  const mode = DECODINGS.find((decoding) => decoding === value);
+  if (mode !== undefined) {
+    await writeSetting('decoding', mode);
+  }
+}
+
 async function write({ setting, value }: WriteMessage): Promise<void> {
   if (setting === 'suggestions' && isStop(value)) {
     await writeSetting(setting, value);

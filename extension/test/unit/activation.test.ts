@@ -23,6 +23,7 @@ const context = {
   extension: { packageJSON: { version: '0.1.0' } },
   extensionPath: '/extension',
   extensionUri: {},
+  globalState: { get: () => undefined, update: () => Promise.resolve() },
   globalStorageUri: { fsPath: path.join(os.tmpdir(), 'no-such-storage') },
   subscriptions: new Array<{ dispose(): void }>(),
 };

@@ -12,13 +12,14 @@ import { COMMAND_ACCEPTED, LSP_ACCEPTED, LSP_RESET_GATE, type Explanation } from
 import { Store } from '../../src/state/store';
 import { UNCALIBRATED } from '../../src/threshold/calibration';
 import { markThresholdDone } from '../../src/walkthrough';
-import { defaults } from './samples';
+import { defaults, snapshot } from './samples';
 import { commands, configuration, env, window } from './vscode';
 
 afterEach(() => {
   vi.restoreAllMocks();
   configuration.reset();
   window.activeTextEditor = undefined;
+  env.language = 'en';
 });
 
 describe('Diagnose', () => {
@@ -75,6 +76,8 @@ describe('Diagnose', () => {
   });
 });
 
+const EMPTY: Explanation = { reason: 'empty', code: 'empty', values: {}, message: 'Nothing.', action: '', uri: null, seconds_ago: null, last: null };
+
 describe('Why No Suggestion?', () => {
   it('logs the reason, but none of the completed code', async () => {
     const logged: string[] = [];
@@ -89,7 +92,7 @@ describe('Why No Suggestion?', () => {
       threshold: 0.8,
       decoding: 'fast',
     } as const;
-    const explanation: Explanation = { reason: 'empty', code: 'empty', values: {}, message: 'Nothing to add.', action: null, last };
+    const explanation = { ...EMPTY, message: 'Nothing to add.', last };
     const parts = {
       store: { snapshot: { phase: 'running', settings: defaults } },
       requests: { explain: () => Promise.resolve(explanation) },
@@ -103,13 +106,13 @@ describe('Why No Suggestion?', () => {
   it.each([
     ['Switch greenCode.completeInComments on to have suggestions there.', 'It is off (greenCode.enabled).', '@id:greenCode.completeInComments'],
     ['See the settings under greenCode.', 'The file is excluded by *.key (greenCode.excludedFiles).', '@id:greenCode.excludedFiles'],
-    [null, 'The language go is not among greenCode.languages (python).', '@id:greenCode.languages'],
+    ['', 'The language go is not among greenCode.languages (python).', '@id:greenCode.languages'],
     ['greenCode.toggle', 'The cursor is inside a comment.', null],
-    [null, 'The cursor is inside a comment.', null],
+    ['', 'The cursor is inside a comment.', null],
   ])('opens the setting in the action %j, or in the message %j: %j', async (action, message, opened) => {
     const offered = vi.spyOn(window, 'showInformationMessage').mockResolvedValue('Open Setting');
     const done = vi.spyOn(commands, 'executeCommand');
-    const explanation: Explanation = { reason: 'in_comment', code: 'in_comment', values: {}, message, action, last: null };
+    const explanation = { ...EMPTY, code: 'newer_than_this_extension', message, action };
     const parts = {
       store: { snapshot: { phase: 'running', settings: defaults } },
       requests: { explain: () => Promise.resolve(explanation) },
@@ -125,7 +128,6 @@ describe('Why No Suggestion?', () => {
   const focus = (languageId: string, scheme = 'file') => (window.activeTextEditor = { document: { uri: { scheme }, languageId } });
 
   it.each([
-    ['a language that is not chosen', () => focus('cobol'), {}, '@id:greenCode.languages'],
     ['inline suggestions that are off', () => configuration.user.set('inlineSuggest.enabled', false), {}, '@id:editor.inlineSuggest.enabled'],
     ['suggestions that are off', () => focus('python'), { enabled: false }, '@id:greenCode.enabled'],
   ])('names a cause in the editor: %s', async (_, begin, settings, opened) => {
@@ -140,12 +142,12 @@ describe('Why No Suggestion?', () => {
   });
 
   it.each([
-    ['output', 'Nothing to add.'], // the panel has the focus, but the user means the file
-    ['git', t('why.unsupportedDocument', { scheme: 'git' })],
+    ['output', `${t('why.empty')} ${t('why.empty.action')}`], // the panel has the focus, but the user means the file
+    ['git', t('whyHere.unsupportedDocument', { scheme: 'git' })],
   ])('considers only documents: %s', async (scheme, text) => {
     focus('log', scheme);
     const notified = vi.spyOn(window, 'showInformationMessage');
-    const explain = () => Promise.resolve({ reason: 'empty', message: 'Nothing to add.', action: null, last: null });
+    const explain = () => Promise.resolve(EMPTY);
     const parts = {
       store: { snapshot: { phase: 'running', settings: defaults } },
       requests: { explain },
@@ -153,6 +155,56 @@ describe('Why No Suggestion?', () => {
     } as unknown as Parts;
     await commandTable(parts)[COMMANDS.whyNoSuggestion]!();
     expect(notified.mock.calls[0]?.[0]).toBe(text);
+  });
+
+  const answered = async (explanation: Explanation) => {
+    const notified = vi.spyOn(window, 'showInformationMessage').mockResolvedValue(undefined);
+    const parts = {
+      store: { snapshot: { phase: 'running', settings: defaults } },
+      requests: { explain: () => Promise.resolve(explanation) },
+      channels: { extension: { info: () => undefined } },
+    } as unknown as Parts;
+    await commandTable(parts)[COMMANDS.whyNoSuggestion]!();
+    return notified.mock.lastCall?.[0];
+  };
+
+  const edit = (uri: string, languageId: string) => {
+    const parsed = { scheme: 'file', toString: () => uri };
+    window.activeTextEditor = { document: { uri: parsed, languageId } };
+  };
+
+  it.each([
+    ['a language that is off', () => focus('typescript'), {}, 'Suggestions are off for TypeScript.', COMMANDS.toggleLanguage],
+    ['Snooze', () => focus('python'), { snooze: 5 }, 'Suggestions are snoozed in this window.', COMMANDS.resume],
+  ])('ends the cause with one click: %s', async (_, begin, state, text, command) => {
+    begin();
+    const offered = vi.spyOn(window, 'showInformationMessage').mockImplementation((_text, button) => Promise.resolve(String(button)));
+    const done = vi.spyOn(commands, 'executeCommand');
+    await commandTable({ store: { snapshot: snapshot(state) } } as unknown as Parts)[COMMANDS.whyNoSuggestion]!();
+    expect(offered.mock.calls[0]?.[0]).toContain(text);
+    expect(done.mock.calls).toEqual([[command]]);
+  });
+
+  it('is in the language of the editor, with its numbers', async () => {
+    env.language = 'de';
+    const large = { ...EMPTY, code: 'large_file', values: { characters: '2000001', limit: '2000000' }, message: 'Too large.' };
+    expect(await answered(large)).toBe('Diese Datei ist zu groß: 2.000.001 Zeichen, höchstens 2.000.000.');
+    const damaged = { ...EMPTY, code: 'model_damaged', values: { detail: 'x.bin is damaged.' }, message: 'x.bin is damaged.' };
+    expect(await answered(damaged)).toMatch(/^Die Dateien des Modells sind beschädigt\. x\.bin is damaged\. .*„Green Code: Diagnose“/);
+  });
+
+  it('gives no answer about another document, and says which one it means where none is open', async () => {
+    const other = { ...EMPTY, uri: 'file:///src/other.py', seconds_ago: 130 };
+    edit('file:///src/main.py', 'python');
+    expect(await answered(other)).toBe(t('whyHere.notAskedYet'));
+    expect(await answered({ ...other, uri: 'file:///src/main.py' })).toContain(t('why.empty'));
+    window.activeTextEditor = undefined;
+    expect(await answered(other)).toMatch(/^No file is open\. The last request was 2 minutes ago in src\/other\.py: The model had nothing/);
+  });
+
+  it('calls a file excluded, not a language', async () => {
+    edit('file:///app/.env', 'dotenv');
+    expect(await answered(EMPTY)).toBe(t('why.excluded_file', { glob: '**/.env*' }));
   });
 
   it('offers Set Up where nothing is set up yet', async () => {
@@ -178,7 +230,7 @@ describe('an accepted completion', () => {
     const sent: unknown[] = [];
     const client = { sendNotification: (...message: unknown[]) => Promise.resolve(sent.push(message)) };
     const requests = new Requests(() => client as unknown as LanguageClient, new Store(defaults), new Channels());
-    const accept = commandTable({ requests } as unknown as Parts)[COMMAND_ACCEPTED]!;
+    const accept = commandTable({ requests, hints: { accepted: () => undefined } } as unknown as Parts)[COMMAND_ACCEPTED]!;
     await accept('7', 12);
     await accept('8');
     await accept(9, 12);
@@ -215,7 +267,7 @@ describe('the walkthrough', () => {
 
   it('has its completion step done once a completion is accepted', async () => {
     const done = contexts();
-    await commandTable({ requests: { accepted: () => undefined } } as unknown as Parts)[COMMAND_ACCEPTED]!('7', 12);
+    await commandTable({ requests: { accepted: () => undefined }, hints: { accepted: () => undefined } } as unknown as Parts)[COMMAND_ACCEPTED]!('7', 12);
     expect(done.mock.calls).toEqual(context('complete'));
   });
 

@@ -9,7 +9,7 @@ import manifest from '../../../package.json';
 import germanTexts from '../../../package.nls.de.json';
 import texts from '../../../package.nls.json';
 import table from '../../l10n/texts.json';
-import { COMMANDS, CONTEXTS, ICON, VIEW_THRESHOLD } from '../../src/ids';
+import { COMMANDS, CONDITIONS, CONTEXTS, ICON, ICON_OFF, VIEW_THRESHOLD } from '../../src/ids';
 import * as protocol from '../../src/protocol';
 import { COMMAND_ACCEPTED } from '../../src/protocol';
 import { isSupported, rawSettings, readSettings, SETTING_KEYS, settingId, settingsForFront, TABLE } from '../../src/settings';
@@ -42,7 +42,7 @@ describe('protocol.ts repeats messages.py', () => {
 });
 
 describe('the manifest', () => {
-  const { commands, keybindings, views, icons, configuration, walkthroughs, viewsContainers } = manifest.contributes;
+  const { commands, keybindings, menus, views, icons, configuration, walkthroughs, viewsContainers } = manifest.contributes;
   const { steps } = walkthroughs[0]!;
 
   it('has the version of the daemon', () => {
@@ -63,14 +63,37 @@ describe('the manifest', () => {
   it('has the view, the icon and the context keys of ids.ts', () => {
     expect(views.greenCode.map(({ id }) => id)).toEqual([VIEW_THRESHOLD]);
     expect(Object.keys(views)).toEqual(viewsContainers.activitybar.map(({ id }) => id));
-    expect(Object.keys(icons)).toEqual([ICON.slice(2, -1)]);
+    expect(Object.keys(icons)).toEqual([ICON, ICON_OFF].map((icon) => icon.slice(2, -1)));
     expect(Object.fromEntries(steps.map(({ id, completionEvents }) => [id, completionEvents]))).toEqual(
       Object.fromEntries(Object.entries(CONTEXTS).map(([id, key]) => [id, [`onContext:${key}`]])),
     );
   });
 
+  it('takes Escape only from the editor\'s own command that hides a suggestion, where a front of ours answers', () => {
+    const escape = keybindings.filter(({ key }) => key === 'escape');
+    expect(escape.map(({ command }) => command)).toEqual([COMMANDS.dismiss]);
+    const conditions = escape[0]!.when.split(' && ');
+    expect(conditions).toEqual(expect.arrayContaining(['editorTextFocus', 'inlineSuggestionVisible', `editorLangId in ${CONDITIONS.answersIn}`]));
+    // An extension's key wins over all of the editor's. These have an Escape of their own, and come first in the editor as well.
+    const first = ['suggestWidgetVisible', 'referenceSearchVisible', 'callHierarchyVisible', 'typeHierarchyVisible', 'LinkedEditingInputVisible'];
+    const others = ['inlineChatVisible', 'isNotebookMultiSelect', 'comparingMovedCode', 'vim.active', 'neovim.init'];
+    expect(conditions).toEqual(expect.arrayContaining([...first, ...others].map((key) => `!${key}`)));
+  });
+
+  it('has no key twice', () => {
+    const keys = keybindings.map(({ key }) => key);
+    expect(new Set(keys).size).toBe(keys.length);
+  });
+
+  it('lists only what can be run in the palette', () => {
+    expect(menus.commandPalette).toEqual([
+      { command: COMMANDS.dismiss, when: 'false' },
+      { command: COMMANDS.resume, when: CONDITIONS.snoozed },
+    ]);
+  });
+
   it('gives the editor\'s command that asks by hand the key that the texts name: the editor itself has none', () => {
-    expect(keybindings).toMatchObject([{ command: 'editor.action.inlineSuggest.trigger', key: 'alt+\\' }]);
+    expect(keybindings).toContainEqual(expect.objectContaining({ command: 'editor.action.inlineSuggest.trigger', key: 'alt+\\' }));
     [texts, germanTexts].forEach((each) => expect(each['walkthrough.complete.description']).toContain('Alt+\\'));
   });
 
@@ -111,7 +134,7 @@ describe('ids', () => {
   it('exist wherever a text names one', () => {
     const pages = fs.readdirSync(WALKTHROUGH).map((name) => fs.readFileSync(path.join(WALKTHROUGH, name), 'utf8'));
     const all = [...strings.flatMap((file) => file.texts), ...pages, ...Object.values(table).flatMap(({ en, de }) => [en, de])];
-    const known = [...ids, ...Object.values(COMMANDS), ...Object.values(CONTEXTS), VIEW_THRESHOLD, COMMAND_ACCEPTED, webview];
+    const known = [...ids, ...Object.values(COMMANDS), ...Object.values(CONTEXTS), ...Object.values(CONDITIONS), VIEW_THRESHOLD, COMMAND_ACCEPTED, webview];
     const named = all.flatMap((text) => text.match(/\bgreenCode\.\w+/g) ?? []);
     expect(named.filter((id) => !known.includes(id))).toEqual([]);
   });
@@ -173,14 +196,18 @@ describe('the front is sent', () => {
 
   it('common values, where no language differs', () => {
     configuration.languages.set('python', new Map([['completeInStrings', true]]));
-    expect(settingsForFront()).toEqual(defaults);
+    expect(settingsForFront(false)).toEqual(defaults);
+  });
+
+  it('that suggestions are off while they are snoozed, whatever the setting', () => {
+    expect(settingsForFront(true)).toEqual({ ...defaults, enabled: false });
   });
 
   it('values that a chosen language overrides', () => {
     configuration.languages.set('python', new Map<string, unknown>([['completeInStrings', false], ['maxLines', 5]]));
     configuration.languages.set('java', new Map([['completeInComments', 'no']]));
     configuration.languages.set('go', new Map([['completeInComments', false]]));
-    expect(settingsForFront()).toEqual({ ...defaults, '[python]': { completeInStrings: false }, '[java]': { completeInComments: 'no' } });
+    expect(settingsForFront(false)).toEqual({ ...defaults, '[python]': { completeInStrings: false }, '[java]': { completeInComments: 'no' } });
   });
 });
 

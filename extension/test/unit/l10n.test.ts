@@ -26,6 +26,7 @@ import { env } from './vscode';
 
 type Texts = Readonly<Record<string, string>>;
 
+const WALKTHROUGH = path.join(ROOT, 'extension/media/walkthrough');
 const placeholders = (text: string) => [...new Set(text.match(/\{\w+\}/g))].sort();
 const rows = Object.entries(table as Readonly<Record<string, { en: string; de: string }>>);
 const own = rows.filter(([id]) => !id.startsWith('manifest.'));
@@ -44,9 +45,9 @@ function stringsIn(value: unknown): string[] {
 describe('the table of texts', () => {
   const used = sources.flatMap(({ nodes }) => idsOf(nodes));
 
-  it('has what the sources use, and nothing else', () => {
+  it('has what the sources use, and nothing else but the explanations of the front', () => {
     expect(used).not.toContain(null);
-    expect(own.map(([id]) => id).sort()).toEqual([...new Set(used)].sort());
+    expect(own.map(([id]) => id).filter((id) => !id.startsWith('why.') || used.includes(id)).sort()).toEqual([...new Set(used)].sort());
   });
 
   it('is sorted, with every text in both languages', () => {
@@ -60,6 +61,21 @@ describe('the table of texts', () => {
 
   it('contains no markup, because pages insert texts without escaping', () => {
     own.forEach(([id, { en, de }]) => expect(en + de, id).not.toMatch(/[<>&]/));
+  });
+
+  it('is in plain words where users look first', () => {
+    const technical = /^(layers|threshold|report)\.|^manifest\.setting\.maxPromptTokens$/;
+    const first = rows.filter(([id]) => !technical.test(id)).map(([id, { en, de }]) => [id, en + de] as const);
+    const pages = fs.readdirSync(WALKTHROUGH).map((name) => [name, fs.readFileSync(path.join(WALKTHROUGH, name), 'utf8')] as const);
+    const jargon = /held-out|full depth|\bcold\b|\btokens?\b|\bexits?\b|\bgate\b|decod|zurückgehalten|volle[rn]? Tiefe|Ausstieg|Vorfilter|dekod/i;
+    const plain = (text: string) => text.replace(/greenCode\.\w+|\{\w+\}/g, '');
+    expect([...first, ...pages].filter(([, text]) => jargon.test(plain(text))).map(([id]) => id)).toEqual([]);
+  });
+
+  it('is short, except where it asks for consent or helps', () => {
+    const long = /^(consent|hints|setUp)\./;
+    const length = (text: string) => text.replace(/\(command:[\w.]+\)/g, '').length;
+    expect(rows.filter(([id, { en, de }]) => !long.test(id) && Math.max(length(en), length(de)) > 160).map(([id]) => id)).toEqual([]);
   });
 
   it('is the source of the manifest’s texts', () => {
@@ -102,14 +118,13 @@ describe('the texts of the manifest', () => {
 
   it('make the same promise on the first page of the walkthrough and in the dialog of Set Up', () => {
     const { en, de } = table['consent.promise'];
-    const page = (ending: string) => fs.readFileSync(path.join(ROOT, `extension/media/walkthrough/set-up${ending}.md`), 'utf8');
+    const page = (ending: string) => fs.readFileSync(path.join(WALKTHROUGH, `set-up${ending}.md`), 'utf8');
     expect([page(''), page('.nls.de')]).toEqual([en, de].map((text) => expect.stringContaining(text) as unknown));
   });
 
   it('have a German page for each step of the walkthrough', () => {
-    const folder = path.join(ROOT, 'extension/media/walkthrough');
     const pages = [...source.matchAll(/"markdown": "extension\/media\/walkthrough\/(.*)\.md"/g)].map((match) => match[1] ?? '');
-    expect(fs.readdirSync(folder).sort()).toEqual(pages.flatMap((name) => [`${name}.md`, `${name}.nls.de.md`]).sort());
+    expect(fs.readdirSync(WALKTHROUGH).sort()).toEqual(pages.flatMap((name) => [`${name}.md`, `${name}.nls.de.md`]).sort());
   });
 });
 
@@ -117,8 +132,8 @@ describe('German texts', () => {
   const report: Report = {
     today: totals,
     all: { ...totals, source: 'estimate' },
-    by_day: [{ ...totals, day: '2026-01-02' }],
-    by_language: [{ ...totals, language: 'python' }],
+    by_day: [{ ...totals, day: '2026-01-02' }, { ...totals, day: '2026-01-03' }],
+    by_language: [{ ...totals, language: 'python' }, { ...totals, language: 'java' }],
     by_model: [{ ...totals, model: 'gemma' }],
   };
   const calibration: Calibration = {
@@ -133,6 +148,7 @@ describe('German texts', () => {
   const status = { state: 'ready', message: '', progress: null, reason: null } as const;
   const full = snapshot({ status, energy: { ...energy, agreement, on_battery: true } });
   const options = { style: 's', script: 's', nonce: 'n', cspSource: 'c', gridIntensity: 500, suggestions };
+  const active = { id: 'typescript', name: '42', isOn: false };
   const last = { text: ' x', tokens: [{ text: ' x', layers: 9, draft: '' }], passes: 1, layers_total: 18, energy_joules: 1, energy_source: 'nvml', saving: 0.5, threshold: 0.8, decoding: 'fast' } as const;
 
   const original = structuredClone(table);
@@ -156,10 +172,18 @@ describe('German texts', () => {
     expect(page(options)).toContain(`<label for="threshold">${table['threshold.exitThreshold'].de}</label>`);
     const html = renderReport(report, options);
     expect(html).toContain('<html lang="de">');
-    expect(html).toContain('Heute <strong>12,4 J</strong> bei 12 Vorschlägen gespart: 34\u00a0% dessen, was das volle Modell verbraucht hätte.');
+    expect(html).toContain('<dd>12,4 J von 36,4 J gespart</dd>');
     expect(html).toContain('Energie: aus der CPU-Zeit geschätzt.');
-    expect(stateMessage(full, suggestions).summary).toBe('Im Mittel liefen 13,0 von 18 Schichten des Modells');
-    expect(present(full, suggestions).label).toContain('Heute: 12,4 J gespart (34\u00a0%) bei 12 Vorschlägen, auf der CPU gemessen (RAPL).');
+    expect(stateMessage({ ...full, settings: { ...defaults, decoding: 'fast' } }, []).summary).toBe('Im Mittel liefen 13,0 von 18 Schichten des Modells');
+    expect(present(full, suggestions, active).label).toContain('Heute: 12,4 J gespart (34\u00a0%) bei 12 Vorschlägen, auf der CPU gemessen (RAPL).');
+  });
+
+  it('are in the status of the engine: the reason in German, then what only the engine knows', () => {
+    env.language = 'de';
+    const label = (state: 'paused' | 'error' | 'loading', reason: string | null) => present(snapshot({ status: { state, message: 'x.bin is damaged.', progress: null, reason } }), null, null).label;
+    expect(label('paused', 'paused_on_battery')).toBe(`Green Code. Pausiert: ${table['why.paused_on_battery'].de}`);
+    expect(label('error', 'model_damaged')).toContain('Fehler: Die Dateien des Modells sind beschädigt. x.bin is damaged.');
+    expect(label('loading', null)).toBe('Green Code. Modell wird geladen.');
   });
 
   it('are all words: with a table without letters, none are left', () => {
@@ -171,16 +195,18 @@ describe('German texts', () => {
       shown(page(options)),
       scaleMessage(calibration),
       scaleMessage({ ...calibration, suggestions: null }),
-      stateMessage(full, suggestions),
-      stateMessage(full, null),
-      present(full, suggestions),
-      entries(defaults),
+      stateMessage(full, calibration.curve),
+      stateMessage({ ...full, settings: { ...defaults, decoding: 'fast' } }, []),
+      [present(full, suggestions, active), present({ ...full, settings: { ...defaults, decoding: 'fast' } }, suggestions, null)].map(({ text, tooltip, label }) => [text, tooltip, label]),
+      entries(full, active).map(({ label, description }) => [label, description]),
       choices(calibration, 0.7),
       stopChoices(calibration, defaults),
+      stopChoices(calibration, { ...defaults, decoding: 'fast' }),
       renderLayers(last),
+      renderLayers({ ...last, decoding: 'exact' }),
     ]).map((text) => text.replace(/\$\([\w-]+\)|\(command:[\w.]+\)|^greenCode\.\w+$/g, '')); // icons and commands
     const words = new Set(all.flatMap((text) => text.match(/\p{L}{3,}/gu) ?? []));
-    const notWords = ['Green', 'Code', 'python', 'gemma', 'exact', 'fast', 'mWh', ...STOPS, ...['scale', 'state', 'ready']]; // the last are message types
+    const notWords = ['Green', 'Code', 'python', 'java', 'gemma', 'exact', 'fast', 'mWh', ...STOPS, ...['scale', 'state', 'ready'], ...['accepted', 'right', 'joules', 'accuracy', 'energy']]; // the last are message types and series
     expect([...words].filter((word) => !notWords.includes(word))).toEqual([]);
   });
 

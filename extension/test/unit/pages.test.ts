@@ -7,7 +7,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { t } from '../../src/l10n';
 import { UNCALIBRATED, type Calibration } from '../../src/threshold/calibration';
 import { scaleMessage, stateMessage } from '../../src/threshold/messages';
-import { snapshot, suggestions } from './samples';
+import { energy, snapshot, suggestions } from './samples';
 
 const ROOT = path.join(import.meta.dirname, '../../..');
 
@@ -86,26 +86,38 @@ beforeEach(() => void (Element.focused = null));
 describe('the page of the threshold view', () => {
   beforeEach(() => void vi.useFakeTimers());
   afterEach(() => void vi.useRealTimers());
-  const state = { ...stateMessage(snapshot(), null), noEffect: 'Decoding is exact.' };
+  const curve = [{ threshold: 0.6, saving: 0.3, quality: 0.94 }, { threshold: 1, saving: 0.1, quality: 1 }];
+  const state = stateMessage(snapshot(), curve);
+  const fast = { ...state, decoding: 'fast' };
 
   function open(calibration: Calibration = UNCALIBRATED) {
     const { find, document } = makeDocument();
     const receivers: ((event: { data: unknown }) => void)[] = [];
-    const window = { addEventListener: (_: string, receive: (event: { data: unknown }) => void) => receivers.push(receive) };
+    const window = {
+      addEventListener: (_: string, receive: (event: { data: unknown }) => void) => receivers.push(receive),
+      getComputedStyle: () => ({ fontSize: '10px' }),
+    };
+    const resized: (() => void)[] = [];
+    class ResizeObserver {
+      constructor(redraw: () => void) {
+        resized.push(redraw);
+      }
+      readonly observe = () => undefined;
+    }
     const sent: unknown[] = [];
     const file = path.join(ROOT, 'extension/media/threshold.js');
     const vscode = { postMessage: (message: object) => sent.push({ ...message }) };
-    vm.runInNewContext(fs.readFileSync(file, 'utf8'), { document, window, setTimeout, clearTimeout, acquireVsCodeApi: () => vscode });
+    vm.runInNewContext(fs.readFileSync(file, 'utf8'), { document, window, ResizeObserver, setTimeout, clearTimeout, acquireVsCodeApi: () => vscode });
     const send = (data: unknown) => receivers.forEach((receive) => receive({ data }));
     Object.assign(find('suggestions'), { value: '1', min: '0', step: '1' });
     Object.assign(find('threshold'), { value: '0.8', min: '0.5', step: '0.01' });
-    find('no-effect').children.push(new Element(), find('use-fast'));
     send(scaleMessage(calibration));
     const move = (id: string, value: string) => {
       find(id).value = value;
       find(id).listeners.get('input')!();
     };
-    return { find, send, sent, move };
+    const resize = () => resized.forEach((redraw) => redraw());
+    return { find, send, sent, move, resize };
   }
 
   it('shows what was measured for a stop while the slider is there, and writes the stop once it rests', () => {
@@ -133,15 +145,31 @@ describe('the page of the threshold view', () => {
     expect(sent).toEqual([{ type: 'ready' }, { type: 'write', setting: 'suggestions', value: 'sure' }]);
   });
 
-  it('draws each share at its height, and joules from left to right', () => {
+  it('draws each figure at its height, over how sure the model must be', () => {
     const { find } = open({ ...UNCALIBRATED, suggestions });
-    const marks = (kind: string) => find('outcomes').children.map(({ attributes }) => attributes).filter((each) => each.class?.endsWith(` ${kind}`));
-    const [accepted, right] = marks('here');
-    const [always] = marks('always');
+    const drawn = (id: string, kind: string) => find(id).children.map(({ attributes }) => attributes).filter((each) => each.class?.endsWith(` ${kind}`));
+    const [accepted, right] = drawn('outcomes', 'here');
     expect(Number(right!.y) + Number(right!.height) / 2).toBeLessThan(Number(accepted!.cy)); // more are right (49%) than characters are accepted (44%)
-    expect(Number(always!.cy)).toBeGreaterThan(Number(accepted!.cy)); // asking always: 23%
-    expect((Number(accepted!.cx) - 28) / (Number(always!.cx) - 28)).toBeCloseTo(0.2 / 0.8); // 28: where joules are 0
-    expect(marks('point')).toHaveLength(6);
+    const [always] = drawn('outcomes', 'level');
+    expect(Number(always!.y1)).toBeGreaterThan(Number(accepted!.cy)); // asking always: 23%
+    const points = drawn('outcomes', 'point');
+    expect(points).toHaveLength(6);
+    const [first, , last] = points.map(({ cx }) => Number(cx));
+    expect((Number(accepted!.cx) - first!) / (last! - first!)).toBeCloseTo((0.4 - 0.1) / (0.6 - 0.1));
+    const [cost] = drawn('costs', 'here');
+    const [most] = drawn('costs', 'level');
+    const bottom = Number(find('costs').children.map(({ attributes }) => attributes).find((each) => each.class === 'axis')!.y2);
+    expect((bottom - Number(cost!.cy)) / (bottom - Number(most!.y1))).toBeCloseTo(0.2 / 0.8); // joules begin at 0
+  });
+
+  it('draws the charts in the size that they have, with fewer ticks where the texts would overlap', () => {
+    const { find, resize } = open({ ...UNCALIBRATED, curve });
+    const ticks = () => find('curve').children.filter(({ attributes }) => attributes.class === 'along').map(({ textContent }) => textContent);
+    expect(ticks()).toEqual(['0.50', '0.60', '0.70', '0.80', '0.90', '1.00']);
+    Object.assign(find('curve'), { clientWidth: 140, clientHeight: 100 });
+    resize();
+    expect(find('curve').attributes.viewBox).toBe('0 0 140 100');
+    expect(ticks()).toEqual(['0.50', '0.70', '0.90']);
   });
 
   it('does not move a slider back with an earlier value before its setting is written', () => {
@@ -180,26 +208,49 @@ describe('the page of the threshold view', () => {
     expect(sent.slice(1)).toEqual([0.7, 0.6].map((value) => ({ type: 'write', setting: 'threshold', value })));
   });
 
-  it('moves the focus to the slider when the focused button disappears', () => {
+  it('shows the threshold only in the mode that uses it, and the mode that is on without a button', () => {
+    const { find, send, sent } = open({ ...UNCALIBRATED, curve });
+    const shown = (prefix: string) => ['exact', 'fast', 'full'].filter((mode) => !find(`${prefix}-${mode}`).hidden);
+    send(state);
+    expect([shown('mode'), shown('on'), shown('use')]).toEqual([['exact', 'fast'], ['exact'], ['fast', 'full']]);
+    expect([find('exit').hidden, find('expected').hidden]).toEqual([true, false]);
+    expect(find('expected').textContent).toBe('Expected in Fast mode: 20% less energy, 97% of the accuracy.');
+    find('use-fast').listeners.get('click')!();
+    expect(sent.at(-1)).toEqual({ type: 'mode', value: 'fast' });
+    send(fast);
+    expect([shown('mode'), shown('on'), shown('use')]).toEqual([['exact', 'fast'], ['fast'], ['exact', 'full']]);
+    expect([find('exit').hidden, find('expected').hidden]).toEqual([false, true]);
+    send({ ...state, decoding: 'full' });
+    expect([shown('mode'), shown('on')]).toEqual([['exact', 'fast', 'full'], ['full']]);
+  });
+
+  it('moves the focus where the focused button disappears: to the slider, or to the button of the other mode', () => {
     const { find, send } = open();
     send(state);
     find('use-fast').focus();
-    send({ ...state, noEffect: '' });
-    expect(find('no-effect').hidden).toBe(true);
+    send(fast);
     expect(Element.focused).toBe(find('threshold'));
+    find('use-exact').focus();
+    send(state);
+    expect(Element.focused).toBe(find('use-fast'));
   });
 
   it('takes the focus from no other element', () => {
     const { find, send } = open();
     find('presets').focus();
-    send({ ...state, noEffect: '' });
+    send(fast);
     expect(Element.focused).toBe(find('presets'));
   });
 
-  it('writes the reason for no effect once, however often it arrives', () => {
-    const { find, send } = open();
-    [state, state, state].forEach(send);
-    expect(find('no-effect').firstElementChild.writes).toEqual(['Decoding is exact.']);
+  it('shows today by name, and offers Show Layers once there is a completion', () => {
+    const { find, send, sent } = open();
+    send(state);
+    expect([find('today').children, find('show-layers').hidden]).toEqual([[], true]);
+    send(stateMessage(snapshot({ energy }), []));
+    expect(find('today').children.slice(2, 4).map(({ textContent }) => textContent)).toEqual(['Suggestions accepted', '30% (3 of 10)']);
+    expect(find('show-layers').hidden).toBe(false);
+    find('show-layers').listeners.get('click')!();
+    expect(sent.at(-1)).toEqual({ type: 'layers' });
   });
 });
 

@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
 
 import { t } from '../../src/l10n';
-import { STATES, type Decoding, type State } from '../../src/protocol';
+import { STATES, type State } from '../../src/protocol';
 import { Store, type Phase, type Snapshot } from '../../src/state/store';
 import { StatusItem } from '../../src/status/item';
 import { escapeMarkdown, present as presentWith } from '../../src/status/presentation';
@@ -9,7 +9,7 @@ import { UNCALIBRATED } from '../../src/threshold/calibration';
 import { defaults, energy, snapshot, suggestions, totals } from './samples';
 import { window, workspace } from './vscode';
 
-const present = (state: Snapshot) => presentWith(state, null);
+const present = (state: Snapshot) => presentWith(state, null, null);
 const status = (state: State, message = '', progress: number | null = null) => ({ state, message, progress, reason: null });
 
 describe('the text of the status item', () => {
@@ -62,9 +62,13 @@ describe('the text of the status item', () => {
     expect(shown.tooltip).toContain('estimated from CPU time');
   });
 
-  it('shows no saving before the first completion', () => {
-    const none = { ...energy, today: { ...totals, completions: 0, saving: 0 } };
-    expect(present(snapshot({ status: status('ready'), energy: none })).text).toBe('$(green-code-leaf) Green Code');
+  it.each([
+    ['before the first completion', 0, 0],
+    ['while a few completions swing between loss and saving', 9, -0.01],
+    ['where there is none', 200, 0.004],
+  ])('shows no saving %s', (_, completions, saving) => {
+    const today = { ...totals, completions, saving };
+    expect(present(snapshot({ status: status('ready'), energy: { ...energy, today } })).text).toBe('$(green-code-leaf) Green Code');
   });
 
   it('shows today\'s saving before this window completes anything', () => {
@@ -79,6 +83,39 @@ describe('the text of the status item', () => {
   });
 });
 
+describe('a language that is off', () => {
+  const typescript = { id: 'typescript', name: 'Type*Script', isOn: false };
+  const shown = (change: Partial<Snapshot>) => presentWith(snapshot({ energy, status: status('ready'), ...change }), null, typescript);
+
+  it('is shown by a leaf that is struck through, and one click switches it on', () => {
+    const { text, label, tooltip } = shown({});
+    expect([text, label.split('. ')[1]]).toEqual(['$(green-code-leaf-off)', 'Off for Type*Script']);
+    expect(tooltip).toContain('**Green Code**: Off for Type\\*Script · [Enable for Type\\*Script](command:greenCode.toggleLanguage)');
+  });
+
+  it.each<[string, Partial<Snapshot>, string]>([
+    ['a problem is of no concern there', { phase: 'failed', detail: 'no such file' }, 'otherLanguage'],
+    ['nor is Snooze', { snooze: 5 }, 'otherLanguage'],
+    ['Set Up shows its progress', { phase: 'settingUp' }, 'settingUp'],
+    ['off is off', { settings: { ...defaults, enabled: false } }, 'disabled'],
+  ])('%s', (_, change, state) => expect(shown(change).state).toBe(state));
+});
+
+describe('Snooze', () => {
+  it.each([
+    [5, '$(bell-slash) 5 min', 'Snoozed, 5 min left'],
+    [Infinity, '$(bell-slash) Snoozed', 'Snoozed until VS Code restarts'],
+  ])('shows what is left, and ends with a click: %s', (snooze, text, state) => {
+    const shown = present(snapshot({ snooze, energy, status: status('disabled', 'It is off.') }));
+    expect(shown.text).toBe(text);
+    expect(shown.tooltip).toContain(`**Green Code**: ${escapeMarkdown(state)} · [Resume Suggestions](command:greenCode.resume)`);
+  });
+
+  it('hides no problem', () => {
+    expect(present(snapshot({ snooze: 5, phase: 'failed' })).state).toBe('error');
+  });
+});
+
 describe('the details', () => {
   const shown = present(snapshot({ status: status('ready'), energy }));
 
@@ -88,11 +125,28 @@ describe('the details', () => {
     );
   });
 
-  it('hold today, session, layers, stop, threshold and decoding in the tooltip', () => {
+  it('hold today, session and stop in the tooltip', () => {
     expect(shown.tooltip).toContain('| Saved | 12.4 J | 12.4 J |\n| Share saved | 34% | 34% |');
     expect(shown.tooltip).toContain(`| ${t('common.completions')} | 12 | 2 |`);
-    expect(shown.tooltip).toContain(t('status.lastCompletion', { average: '13.0', each: '9, 18, 12' }));
-    expect(shown.tooltip).toContain('Suggestions: Balanced. Mode: exact, threshold 0.80.');
+    expect(shown.tooltip).toContain('Suggestions: Balanced. Model: gemma');
+  });
+
+  it.each([
+    ['exact', 'Mode: Exact.', 'Switch to Fast Mode'],
+    ['fast', 'Mode: Fast.', 'Switch to Exact Mode'],
+    ['full', 'Mode: Full.', 'Switch to Exact Mode'],
+  ] as const)('name the mode and offer another, and the threshold only where it acts: %s', (decoding, mode, other) => {
+    const { tooltip } = present(snapshot({ energy, status: status('ready'), settings: { ...defaults, decoding } }));
+    expect(tooltip).toContain(mode);
+    expect(tooltip).toContain(`[${other}](command:greenCode.switchMode)`);
+    expect(tooltip.includes('Threshold: 0.80.')).toBe(decoding === 'fast');
+    expect(tooltip.includes(t('status.lastCompletion', { average: '13.0', each: '9, 18, 12' }))).toBe(decoding === 'fast');
+  });
+
+  it('have the share of suggestions that were accepted', () => {
+    expect(shown.tooltip).toContain('| Suggestions accepted | 3 of 10 (30%) |');
+    const none = { ...totals, shown: 0, accepted: 0 };
+    expect(present(snapshot({ energy: { ...energy, today: none } })).tooltip).toContain('| Suggestions accepted | – |');
   });
 
   it('say what the joules of today brought', () => {
@@ -106,7 +160,7 @@ describe('the details', () => {
   });
 
   it('compare it with asking always, where that was measured, and label an estimate', () => {
-    const compared = presentWith(snapshot({ status: status('ready'), energy }), suggestions);
+    const compared = presentWith(snapshot({ status: status('ready'), energy }), suggestions, null);
     const sentence = t('figures.charactersPerJouleCompared', { rate: '4.00', always: '1.25', source: t('source.estimate') });
     expect(compared.label).toContain(sentence);
     expect(compared.tooltip).toContain(escapeMarkdown(sentence));
@@ -115,7 +169,8 @@ describe('the details', () => {
 
   it('show the result of checks at full depth, and its effect', () => {
     const agreement = { checks: 20, agreed: 11, calibrated: 0.8, raised_to: 0.9 };
-    const checked = present(snapshot({ status: status('ready'), energy: { ...energy, agreement, on_battery: true } })).tooltip;
+    const state = { status: status('ready'), energy: { ...energy, agreement, on_battery: true } };
+    const checked = present(snapshot({ ...state, settings: { ...defaults, decoding: 'fast' } })).tooltip;
     expect(checked).toContain(`${escapeMarkdown(t('status.checked', { agreed: '11', count: '20', share: '55%' }))} Expected: 80%\\.`);
     expect(checked).toContain('no threshold below 0\\.90 is used');
     expect(checked).toContain('on battery');
@@ -131,7 +186,7 @@ describe('the details', () => {
   });
 
   it('escape markup in settings', () => {
-    const hostile = { ...defaults, decoding: '[x](command:y)' as Decoding, model: '[x](command:y)' };
+    const hostile = { ...defaults, model: '[x](command:y)' };
     expect(present(snapshot({ settings: hostile })).tooltip).not.toContain('[x](command:y)');
   });
 });

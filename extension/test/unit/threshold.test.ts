@@ -5,7 +5,9 @@ import path from 'node:path';
 import { beforeEach, describe, expect, it, vi } from 'vitest';
 import type { Uri, WebviewView } from 'vscode';
 
+import { COMMANDS } from '../../src/ids';
 import { t } from '../../src/l10n';
+import type { Decoding } from '../../src/protocol';
 import { writeSetting } from '../../src/settings';
 import { Store } from '../../src/state/store';
 import { choices, stopChoices } from '../../src/threshold/quickPick';
@@ -14,8 +16,8 @@ import { parseThreshold, roundThreshold } from '../../src/threshold/value';
 import { scaleMessage, stateMessage } from '../../src/threshold/messages';
 import { STOPS } from '../../src/threshold/stops';
 import { ThresholdView } from '../../src/threshold/view';
-import { defaults, energy, snapshot, suggestions, suggestionsJson } from './samples';
-import { configuration, ConfigurationTarget } from './vscode';
+import { defaults, energy, snapshot, suggestions, suggestionsJson, totals } from './samples';
+import { commands, configuration, ConfigurationTarget } from './vscode';
 
 describe('parseThreshold', () => {
   it.each([
@@ -95,10 +97,10 @@ describe('presets', () => {
       { threshold: 0.6, title: 'Saver', text: '0.60' },
     ]);
     expect(steps).toHaveLength(51);
-    const words = 'Expected in Fast mode: 30% less energy, 90% of the accuracy.';
-    expect(steps[10]).toMatchObject({ text: '0.60', words, label: `0.60. ${words}` });
-    expect(steps.at(-1)?.label).toMatch(/^1\.00: never stops early\. Expected in Fast mode/);
-    expect(scaleMessage(UNCALIBRATED).steps[10]).toEqual({ text: '0.60', point: null, words: '', label: '0.60.' });
+    const words = 'Expected: 30% less energy, 90% of the accuracy.';
+    expect(steps[10]).toEqual({ text: '0.60', mark: { x: 0.6, y: [0.9, 0.3] }, words, label: `0.60. ${words}` });
+    expect(steps.at(-1)?.label).toMatch(/^1\.00: never stops early\. Expected: /);
+    expect(scaleMessage(UNCALIBRATED).steps[10]).toEqual({ text: '0.60', mark: null, words: '', label: '0.60.' });
   });
 
   it('are read from the bundle of the model, never from outside the folder', async () => {
@@ -131,14 +133,14 @@ describe('the stops', () => {
       source: 'estimate',
       always: { accepted: 0.23, right: 0.13, joules: 0.8, rejected: 10.5 },
       curve: [
-        { accepted: 0.34, right: 0.22, joules: 0.4, rejected: 9.1 },
-        { accepted: 0.44, right: 0.49, joules: 0.2, rejected: 4.2 },
-        { accepted: 0.42, right: 0.63, joules: 0.16, rejected: 2.5 },
+        { stop: 0.1, accepted: 0.34, right: 0.22, joules: 0.4, rejected: 9.1 },
+        { stop: 0.4, accepted: 0.44, right: 0.49, joules: 0.2, rejected: 4.2 },
+        { stop: 0.6, accepted: 0.42, right: 0.63, joules: 0.16, rejected: 2.5 },
       ],
       stops: {
-        eager: { accepted: 0.41, right: 0.33, joules: 0.32, rejected: 6.8 },
-        balanced: { accepted: 0.44, right: 0.49, joules: 0.2, rejected: 4.2 },
-        sure: { accepted: 0.42, right: 0.63, joules: 0.16, rejected: 2.5 },
+        eager: { stop: 0.2, accepted: 0.41, right: 0.33, joules: 0.32, rejected: 6.8 },
+        balanced: { stop: 0.4, accepted: 0.44, right: 0.49, joules: 0.2, rejected: 4.2 },
+        sure: { stop: 0.6, accepted: 0.42, right: 0.63, joules: 0.16, rejected: 2.5 },
       },
     });
   });
@@ -156,7 +158,7 @@ describe('the stops', () => {
     expect(partial.curve).toHaveLength(1);
     const [, balanced, sure] = scaleMessage({ ...UNCALIBRATED, suggestions: partial }).stops;
     expect(balanced!.figures).toEqual(['44%', '49%', '200 mJ', '4.2']);
-    expect(sure).toMatchObject({ outcome: null, figures: ['–', '–', '–', '–'], comparison: '', label: `Sure. ${t('threshold.sureDetail')}` });
+    expect(sure).toMatchObject({ marks: null, figures: ['–', '–', '–', '–'], comparison: '', label: `Sure. ${t('threshold.sureDetail')}` });
   });
 
   it('are the steps of the slider, each with what was measured', () => {
@@ -173,9 +175,19 @@ describe('the stops', () => {
       names: ['Characters accepted', 'Suggestions right', 'Energy per accepted character', 'Rejected per 100 characters'],
       alwaysFigures: ['23%', '13%', '800 mJ', '10.5'],
       basis: t('threshold.measuredBy', { files: '60', characters: '15,000', source: t('source.estimate') }),
-      mostJoules: 0.8,
-      shares: [0.2, 0.4, 0.6, 0.8].map((share) => ({ share, text: `${100 * share}%` })),
     });
+  });
+
+  it('have charts over how sure the model must be, whose axes begin at nothing and end above all figures', () => {
+    const { shares, costs } = scaleMessage({ ...UNCALIBRATED, suggestions }).measured!.charts!;
+    const texts = ({ ticks }: typeof shares.x) => ticks.map(({ text }) => text).join(' ');
+    expect([shares.x.least, shares.x.most, texts(shares.x)]).toEqual([0.1, 0.6, '20 40 60']); // percent
+    expect([shares.y.least, texts(shares.y)]).toEqual([0, '0 20 40 60 80']);
+    expect([costs.y.least, texts(costs.y)]).toEqual([0, '0 200 400 600 800']); // millijoules
+    expect(shares.lines.map(({ series, level }) => [series, level])).toEqual([['accepted', 0.23], ['right', 0.13]]);
+    expect(costs.lines.map(({ points, level }) => [points.map(({ y }) => y), level])).toEqual([[[0.4, 0.2, 0.16], 0.8]]);
+    const single = { ...suggestions!, curve: suggestions!.curve.slice(0, 1) };
+    expect(scaleMessage({ ...UNCALIBRATED, suggestions: single }).measured!.charts).toBeNull();
   });
 
   it('promise nothing without a calibration', () => {
@@ -191,15 +203,26 @@ describe('the stops', () => {
     expect(scaleMessage({ ...UNCALIBRATED, suggestions: worse }).stops[0]!.comparison).toBe(t('threshold.timesMore', { times: '2.0' }));
   });
 
-  it('are offered first in the quick pick, the current one marked, then the exit threshold', () => {
-    const all = stopChoices({ ...UNCALIBRATED, suggestions }, { ...defaults, suggestions: 'sure' });
-    expect(all.map(({ stop }) => stop)).toEqual([...STOPS, null]);
-    expect(all.map(({ label }) => label)).toEqual(['Eager', 'Balanced', '$(check) Sure', `$(settings) ${t('threshold.exitThresholdChoice')}`]);
+  const offered = (decoding: Decoding) =>
+    stopChoices({ ...UNCALIBRATED, suggestions, curve: [{ threshold: 0.6, saving: 0.3, quality: 0.9 }, { threshold: 1, saving: 0, quality: 1 }] }, { ...defaults, suggestions: 'sure', decoding });
+
+  it('are offered first in the quick pick, the current one marked, with what was measured', () => {
+    const all = offered('exact').slice(0, 3);
+    expect(all.map(({ stop }) => stop)).toEqual(STOPS);
+    expect(all.map(({ label }) => label)).toEqual(['Eager', 'Balanced', '$(check) Sure']);
     expect(all[1]).toMatchObject({
       description: t('threshold.timesLess', { times: '4.0' }),
       detail: '44% of the characters accepted, 49% of the suggestions right, 200 mJ per accepted character, 4.2 rejected per 100 characters.',
     });
-    expect(all.at(-1)?.description).toBe('0.80');
+  });
+
+  it('come before the other mode, and the exit threshold is offered only in the mode that uses it', () => {
+    const rest = (decoding: Decoding) => offered(decoding).slice(3);
+    expect(rest('exact')).toEqual([{ mode: 'fast', label: '$(arrow-swap) Use Fast', detail: 'Expected in Fast mode: 15% less energy, 95% of the accuracy.' }]);
+    expect(rest('full').map(({ mode }) => mode)).toEqual(['fast']);
+    const [mode, threshold] = rest('fast');
+    expect(mode).toMatchObject({ mode: 'exact', detail: t('mode.exactDetail') });
+    expect(threshold).toEqual({ label: `$(settings) ${t('threshold.exitThresholdChoice')}`, description: '0.80' });
   });
 });
 
@@ -218,29 +241,29 @@ describe('writing the setting', () => {
   });
 });
 
+/** The view with a page, what it sent there, and how to receive from it. */
+function open() {
+  const store = new Store(defaults);
+  const view = new ThresholdView('' as unknown as Uri, store, () => Promise.resolve(UNCALIBRATED));
+  const posted: unknown[] = [];
+  let receive: (message: unknown) => void = () => undefined;
+  const webview = {
+    asWebviewUri: String,
+    postMessage: (message: unknown) => Promise.resolve(posted.push(message)),
+    onDidReceiveMessage: (listener: typeof receive) => (receive = listener),
+  };
+  view.resolveWebviewView({ visible: true, webview, onDidChangeVisibility: () => undefined, onDidDispose: () => undefined } as unknown as WebviewView);
+  return { posted, receive };
+}
+
 describe('a message of the page', () => {
   beforeEach(() => configuration.reset());
-
-  /** The view with a page, what it sent there, and how to receive from it. */
-  function resolve() {
-    const store = new Store(defaults);
-    const view = new ThresholdView('' as unknown as Uri, store, () => Promise.resolve(UNCALIBRATED));
-    const posted: unknown[] = [];
-    let receive: (message: unknown) => void = () => undefined;
-    const webview = {
-      asWebviewUri: String,
-      postMessage: (message: unknown) => Promise.resolve(posted.push(message)),
-      onDidReceiveMessage: (listener: typeof receive) => (receive = listener),
-    };
-    view.resolveWebviewView({ visible: true, webview, onDidChangeVisibility: () => undefined, onDidDispose: () => undefined } as unknown as WebviewView);
-    return { posted, receive };
-  }
 
   it.each([
     [{ setting: 'suggestions', value: 'sure' }, 'sure'],
     [{ setting: 'threshold', value: 0.7000001 }, 0.7],
   ])('writes the setting, and the page is told: %j', async (moved, value) => {
-    const { posted, receive } = resolve();
+    const { posted, receive } = open();
     receive({ type: 'write', ...moved });
     await vi.waitFor(() => expect(posted).toContainEqual({ type: 'written', ...moved }));
     expect(configuration.updates).toEqual([{ key: moved.setting, value, target: ConfigurationTarget.Global }]);
@@ -252,20 +275,52 @@ describe('a message of the page', () => {
     { setting: 'threshold', value: 'sure' },
     { setting: 'pythonPath', value: '/tmp/x' },
   ])('writes nothing else: %j', async (moved) => {
-    const { posted, receive } = resolve();
+    const { posted, receive } = open();
     receive({ type: 'write', ...moved });
     await vi.waitFor(() => expect(posted).toContainEqual({ type: 'written', ...moved }));
     expect(configuration.updates).toEqual([]);
   });
 });
 
+describe('a button of the page', () => {
+  beforeEach(() => configuration.reset());
+
+  it.each(['fast', 'exact', 'full'])('selects the mode: %s', async (value) => {
+    open().receive({ type: 'mode', value });
+    await vi.waitFor(() => expect(configuration.updates).toEqual([{ key: 'decoding', value, target: ConfigurationTarget.Global }]));
+  });
+
+  it('runs Show Layers, and nothing that is no mode is written', async () => {
+    const run = vi.spyOn(commands, 'executeCommand');
+    const { receive } = open();
+    receive({ type: 'mode', value: 'fastest' });
+    receive({ type: 'layers' });
+    await vi.waitFor(() => expect(run.mock.calls).toEqual([[COMMANDS.showLayers]]));
+    expect(configuration.updates).toEqual([]);
+    run.mockRestore();
+  });
+});
+
 describe('the view', () => {
-  it('shows the last completion and today', () => {
-    expect(stateMessage(snapshot({ energy }), suggestions)).toEqual({
-      type: 'state',
-      suggestions: 'balanced',
-      threshold: 0.8,
-      noEffect: t('threshold.onlyFast', { decoding: 'exact' }),
+  const fast = { ...defaults, decoding: 'fast' } as const;
+  const curve = [{ threshold: 0.8, saving: 0.34, quality: 0.99 }, { threshold: 1, saving: 0, quality: 1 }];
+
+  it('shows today', () => {
+    const { today, todayNote } = stateMessage(snapshot({ energy }), []);
+    expect(today.map(({ name, figure }) => `${name}: ${figure}`)).toEqual([
+      'Less energy: 34% (12.4 J)',
+      'Suggestions accepted: 30% (3 of 10)',
+      'Characters accepted: 96',
+      'Energy per accepted character: 250 mJ',
+    ]);
+    expect(todayNote).toContain(t('source.rapl'));
+    const estimated = { ...energy, today: { ...totals, source: 'estimate' } };
+    expect(stateMessage(snapshot({ energy: estimated }), []).today[0]!.figure).toBe('≈\u00a034% (12.4 J)');
+  });
+
+  it('draws the layers of the last completion in fast mode', () => {
+    expect(stateMessage(snapshot({ energy, settings: fast }), [])).toMatchObject({
+      decoding: 'fast',
       bars: [
         { share: 0.5, title: '9 of 18 layers' },
         { share: 1, title: '18 of 18 layers' },
@@ -273,17 +328,22 @@ describe('the view', () => {
       ],
       barsLabel: t('threshold.layersPerToken', { each: '9, 18, 12' }),
       summary: t('threshold.averageLayers', { average: '13.0', total: '18' }),
-      today:
-        '12.4 J saved (34%) over 12 suggestions, measured on the CPU (RAPL). ' +
-        t('figures.charactersPerJouleCompared', { rate: '4.00', always: '1.25', source: t('source.estimate') }),
+      hasLast: true,
     });
   });
 
-  it('has no note in fast decoding, which uses the threshold', () => {
-    expect(stateMessage(snapshot({ settings: { ...defaults, decoding: 'fast' } }), null).noEffect).toBe('');
+  it('says in the other modes that every layer checked each token', () => {
+    expect(stateMessage(snapshot({ energy }), [])).toMatchObject({ bars: [], summary: '3 tokens, each checked by all 18 layers.', hasLast: true });
+    const one = snapshot({ energy: { ...energy, last_exits: [18] } });
+    expect(stateMessage(one, []).summary).toBe('1 token, checked by all 18 layers.');
+  });
+
+  it('has what fast mode would give at the threshold that is set, or nothing without a calibration', () => {
+    expect(stateMessage(snapshot(), curve)).toMatchObject({ decoding: 'exact', expected: 'Expected in Fast mode: 34% less energy, 99% of the accuracy.' });
+    expect(stateMessage(snapshot(), []).expected).toBe('');
   });
 
   it('has texts for a window without completions', () => {
-    expect(stateMessage(snapshot(), null)).toMatchObject({ bars: [], summary: t('threshold.noCompletionYet'), today: 'Nothing yet.' });
+    expect(stateMessage(snapshot(), [])).toMatchObject({ bars: [], summary: t('threshold.noCompletionYet'), hasLast: false, today: [], todayNote: 'Nothing yet.' });
   });
 });

@@ -3,11 +3,13 @@
 const nothing = () => undefined;
 
 export const configuration = {
+  defaults: new Map<string, unknown>(),
   user: new Map<string, unknown>(),
   workspace: new Map<string, unknown>(),
   languages: new Map<string, ReadonlyMap<string, unknown>>(),
   updates: [] as { key: string; value: unknown; target: ConfigurationTarget }[],
   reset(): void {
+    this.defaults.clear();
     this.user.clear();
     this.workspace.clear();
     this.languages.clear();
@@ -20,20 +22,26 @@ export enum ConfigurationTarget {
   Workspace = 2,
 }
 
+export enum QuickPickItemKind {
+  Separator = -1,
+  Default = 0,
+}
+
 type Listener = (event: unknown) => void;
 
 /** The editor's events, which tests fire, and the commands that were registered. */
 export const events = {
-  listeners: new Map<string, Listener>(),
+  listeners: new Map<string, Set<Listener>>(),
   commands: new Array<string>(),
   on:
     (name: string) =>
     (listener: Listener): { dispose(): void } => {
-      events.listeners.set(name, listener);
-      return { dispose: () => void events.listeners.delete(name) };
+      const all = events.listeners.get(name) ?? new Set();
+      events.listeners.set(name, all.add(listener));
+      return { dispose: () => void all.delete(listener) };
     },
   fire(name: string, event: unknown): void {
-    this.listeners.get(name)?.(event);
+    this.listeners.get(name)?.forEach((listener) => listener(event));
   },
   clear(): void {
     this.listeners.clear();
@@ -49,12 +57,18 @@ export class EventEmitter {
 
 export const workspace = {
   textDocuments: [] as { uri: { scheme: string }; languageId: string }[],
+  workspaceFolders: undefined as readonly unknown[] | undefined,
+  isTrusted: true,
   onDidOpenTextDocument: events.on('onDidOpenTextDocument'),
   onDidChangeConfiguration: events.on('onDidChangeConfiguration'),
   registerTextDocumentContentProvider: () => ({ dispose: nothing }),
+  asRelativePath: (uri: string) => uri.replace('file:///', ''),
   getConfiguration: (_: string, scope: { readonly languageId?: string } | null = null) => ({
-    get: (key: string) => configuration.languages.get(scope?.languageId ?? '')?.get(key) ?? configuration.workspace.get(key) ?? configuration.user.get(key),
-    inspect: (key: string) => ({ globalValue: configuration.user.get(key), workspaceValue: configuration.workspace.get(key) }),
+    get: (key: string) => {
+      const { languages, workspace, user, defaults } = configuration;
+      return [languages.get(scope?.languageId ?? ''), workspace, user, defaults].find((values) => values?.has(key))?.get(key);
+    },
+    inspect: (key: string) => ({ defaultValue: configuration.defaults.get(key), globalValue: configuration.user.get(key), workspaceValue: configuration.workspace.get(key) }),
     update: (key: string, value: unknown, target: ConfigurationTarget) => {
       configuration.updates.push({ key, value, target });
       return Promise.resolve();
@@ -62,7 +76,13 @@ export const workspace = {
   }),
 };
 
-export const Uri = { joinPath: (...parts: readonly unknown[]) => parts.join('/') };
+export const Uri = { joinPath: (...parts: readonly unknown[]) => parts.join('/'), parse: (uri: string) => uri };
+
+/** Of globs, only the beginning of a name is understood. */
+export const languages = {
+  match: (filters: readonly { readonly pattern: string }[], { uri }: { readonly uri: unknown }) =>
+    filters.some(({ pattern }) => /\/\w*\.\w+\*$/.test(pattern) && String(uri).includes(pattern.slice(pattern.lastIndexOf('/'), -1))) ? 10 : 0,
+};
 
 export enum ProgressLocation {
   Notification = 15,
@@ -97,11 +117,18 @@ export const window = {
   showWarningMessage: unanswered,
   createOutputChannel: outputChannel,
   createStatusBarItem: () => ({ text: '', show: nothing, hide: nothing, dispose: nothing }),
-  onDidChangeActiveTextEditor: () => ({ dispose: nothing }),
+  showQuickPick: ((items: readonly unknown[]) => Promise.resolve(items[-1])) as <T>(items: readonly T[], options?: unknown) => Promise<T | undefined>,
+  setStatusBarMessage: nothing,
+  onDidChangeActiveTextEditor: events.on('onDidChangeActiveTextEditor'),
   registerWebviewViewProvider: () => ({ dispose: nothing }),
   withProgress: <T>(_: unknown, task: (progress: unknown, token: unknown) => Promise<T>): Promise<T> =>
     task({ report: () => undefined }, { onCancellationRequested: () => ({ dispose: () => undefined }) }),
 };
+/** Contributions of the editor's extensions. */
+export const extensions = {
+  all: [{ packageJSON: {} }, { packageJSON: { contributes: { languages: [{ id: 'typescript', aliases: ['TypeScript', 'ts'] }, { id: 'go' }] } } }] as readonly { packageJSON: unknown }[],
+};
+
 export const commands = {
   executeCommand: unanswered,
   registerCommand: (id: string) => {
