@@ -157,14 +157,15 @@ def explain(params: Any) -> dict[str, Any]:
         "threshold": settings["threshold"],
         "decoding": settings["decoding"],
     }
-    message = "This is the stub."
-    return {"reason": "empty", "code": "empty", "values": {}, "message": message, "action": None, "last": last if exits else None}
+    place = {"uri": None, "seconds_ago": None}
+    text = {"reason": "empty", "code": "stub", "values": {}, "message": "This is the stub.", "action": ""}
+    return {**text, **place, "last": last if exits else None}
 
 
 @server.feature("greenCode/report")
 def report(params: Any) -> dict[str, Any]:
-    days = [{"day": "2026-01-02", **totals()}]
-    languages = [{"language": "python", **totals()}]
+    days = [{"day": day, **totals()} for day in ("2026-01-02", "2026-01-03")]
+    languages = [{"language": language, **totals()} for language in ("python", "java")]
     return {
         "today": totals(),
         "all": totals(),

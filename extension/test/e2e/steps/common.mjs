@@ -6,8 +6,9 @@ import { greenCodeProcesses, kill } from '../processes.mjs';
 import { commandTitle, pattern, text } from '../texts.mjs';
 
 export const ITEM = 'green-code.green-code.status';
-/** For a busy machine, where a first model load takes minutes and a completion seconds. */
-export const READY_MS = 600_000;
+/** For a busy machine, where a first model load takes minutes, a further one a part of that, and a completion seconds. */
+export const FIRST_READY_MS = 600_000;
+export const READY_MS = 120_000;
 export const COMPLETION_MS = 60_000;
 
 /** Runs one of Green Code's commands from the command palette. */

@@ -36,6 +36,7 @@ export const steps = [
     run: async ({ workbench }) => {
       await invoke(workbench, 'showLayers');
       await workbench.page.locator(`.monaco-editor[data-uri*="${text('layers.fileName')}"] .view-line`, { hasText: '█' }).first().waitFor({ timeout: 20_000 });
+      await workbench.command('View: Close Editor'); // it stands beside the file, and would make the report narrow
     },
   },
   {

@@ -72,7 +72,7 @@ export const steps = [
       await workbench.page.locator(`[id="${ITEM}"] a`).first().click();
       const dialog = workbench.page.locator('.monaco-dialog-box');
       await dialog.waitFor();
-      assert.match(await dialog.textContent(), /PyPI.*PyTorch.* GB/);
+      assert.match(await dialog.textContent(), pattern('consent.takes')); // download, disk and minutes
       await workbench.page.keyboard.press('Escape');
       await offersSetUp(context);
       await workbench.dismissNotifications();
@@ -146,6 +146,7 @@ export const steps = [
       await context.index.start();
       await tryAgain(context);
       await ready(context);
+      await context.workbench.notification(text('setUp.ready')).waitFor();
       await suggest(context);
       return runsFromStorage(context);
     },

@@ -3,14 +3,14 @@ import assert from 'node:assert/strict';
 
 import { until } from '../harness.mjs';
 import { text } from '../texts.mjs';
-import { answerBehind, ask, COMPLETION_MS, figures, ghostOrAsk, ITEM, ready, suggest, typeHead, withSettings } from './common.mjs';
+import { answerBehind, ask, COMPLETION_MS, FIRST_READY_MS, figures, ghostOrAsk, ITEM, ready, suggest, typeHead, withSettings } from './common.mjs';
 
 export const steps = [
   {
     name: 'the status item becomes ready',
     essential: true,
     run: async (context) => {
-      await ready(context);
+      await ready(context, FIRST_READY_MS);
       return (await figures(context)).text;
     },
   },
