@@ -182,6 +182,8 @@ export const steps = [
         await workbench.replaceDocument(head, '');
         await answerByHand(context);
         await workbench.waitForGhost();
+        await workbench.page.keyboard.press('Tab'); // to where the ghost begins
+        await workbench.waitForGhost();
         await workbench.page.keyboard.press('Tab');
         const saved = await workbench.saved();
         assert.ok(saved.startsWith(head) && saved === saved.trimEnd(), saved);
