@@ -18,8 +18,10 @@ class Language:
     Args:
         ids: VS Code's language identifiers. line_comments: what begins a comment that ends with its line.
         block_comments: pairs of what begins and ends a comment. quotes: of strings that end with their line.
-        long_quotes: of strings that may go over lines. keywords: reserved words. imports: matches a line that belongs to the head
-            of a file. blocks: how a block's end is seen: less indentation, a closing brace, or not at all.
+        long_quotes: of strings that may go over lines. literals: matches what is read as one sign, such as a character.
+        keywords: reserved words. imports, definitions: match a line, without its indentation, that belongs to the head of a
+            file, or that begins a function, a class, or an annotation of one.
+        blocks: how a block's end is seen: less indentation, a closing brace, or not at all. closers: words that close a block.
     """
 
     ids: tuple[str, ...]
@@ -27,9 +29,12 @@ class Language:
     block_comments: tuple[tuple[str, str], ...] = ()
     quotes: tuple[str, ...] = ('"', "'")
     long_quotes: tuple[str, ...] = ()
+    literals: str = ""
     keywords: frozenset[str] = field(default_factory=frozenset)
     imports: re.Pattern[str] | None = None
+    definitions: re.Pattern[str] | None = None
     blocks: Blocks = "none"
+    closers: frozenset[str] = field(default_factory=frozenset)
 
 
 def _words(text: str) -> frozenset[str]:
@@ -42,6 +47,23 @@ _C_WORDS: Final = """auto break case char const continue default do double else 
 _SCRIPT_WORDS: Final = """async await break case catch class const continue debugger default delete do else export extends false
     finally for function if import in instanceof let new null of return static super switch this throw true try typeof undefined
     var void while with yield"""
+_CONTROL: Final = (
+    r"(?!(?:if|for|foreach|while|switch|catch|else|do|try|synchronized|using|lock|return|when|match|with)\b)"
+)
+_METHOD: Final = _CONTROL + r"[\w<>\[\],.?*&: ]*\w\s*\([^;=]*\)[\w\s,.:<>\[\]|]*\{"
+"""A line that begins a function without a keyword for it."""
+_CHARACTER: Final = r"'(?:\\[^\n]{1,9}?|[^'\\\n])'"
+_REGEX: Final = r"(?<=[(,=:\[!&|?{;])\s*/(?![*/\s])(?:\\.|\[(?:\\.|[^\]\\\n])*\]|[^/\\\n\[])+/"
+
+
+def _begins(words: str, methods: bool = True) -> re.Pattern[str]:
+    """Matches an annotation, the words, separated by blanks, where white space follows, and a method."""
+    return re.compile(f"@\\w|(?:{'|'.join(words.split())})\\s" + (f"|{_METHOD}" if methods else ""))
+
+
+_SCRIPT_DEFINITIONS: Final = _begins(
+    "export function async\\sfunction class abstract interface enum namespace public private protected static"
+)
 _SCRIPT_IMPORTS: Final = re.compile(r"import\b(?!\s*\()|(?:const|let|var)\s.*=\s*require\(|['\"]use strict['\"]")
 
 TABLE: Final = (
@@ -54,6 +76,7 @@ TABLE: Final = (
             import in is lambda nonlocal not or pass raise return try while with yield"""
         ),
         imports=re.compile(r"import\s+\w|from\s+[\w.]+\s+import\b"),
+        definitions=_begins("def class async\\sdef", methods=False),
         blocks="indent",
     ),
     Language(
@@ -68,6 +91,8 @@ TABLE: Final = (
             volatile while"""
         ),
         imports=re.compile(r"(?:import|package)\s+[\w.]"),
+        definitions=_begins("public private protected static abstract class interface enum record"),
+        literals=_CHARACTER,
         blocks="braces",
     ),
     Language(
@@ -77,6 +102,8 @@ TABLE: Final = (
         long_quotes=("`",),
         keywords=_words(_SCRIPT_WORDS),
         imports=_SCRIPT_IMPORTS,
+        definitions=_SCRIPT_DEFINITIONS,
+        literals=_REGEX,
         blocks="braces",
     ),
     Language(
@@ -90,6 +117,8 @@ TABLE: Final = (
             public readonly string unknown"""
         ),
         imports=_SCRIPT_IMPORTS,
+        definitions=_SCRIPT_DEFINITIONS,
+        literals=_REGEX,
         blocks="braces",
     ),
     Language(
@@ -102,6 +131,8 @@ TABLE: Final = (
             range return select struct switch type var"""
         ),
         imports=re.compile(r"package\s+\w|import\s*[(\"]"),
+        definitions=_begins("func type", methods=False),
+        literals=_CHARACTER,
         blocks="braces",
     ),
     Language(
@@ -115,6 +146,8 @@ TABLE: Final = (
             pub ref return self static struct super trait true type unsafe use where while"""
         ),
         imports=re.compile(r"use\s+[\w:{]|extern\s+crate\b|#!\["),
+        definitions=re.compile(r"#\[|(?:pub(?:\([\w:]+\))?\s+)?(?:async\s+|unsafe\s+|const\s+)?(?:fn|impl|struct|enum|trait|mod)\s"),
+        literals=_CHARACTER + r"|'[a-z_]\w*",
         blocks="braces",
     ),
     Language(
@@ -123,6 +156,8 @@ TABLE: Final = (
         block_comments=_C_COMMENTS,
         keywords=_words(_C_WORDS),
         imports=re.compile(r"#\s*include\b"),
+        definitions=_begins("typedef"),
+        literals=_CHARACTER,
         blocks="braces",
     ),
     Language(
@@ -136,6 +171,8 @@ TABLE: Final = (
             typename using virtual"""
         ),
         imports=re.compile(r"#\s*(?:include|import)\b|using\s+namespace\b"),
+        definitions=_begins("class namespace template"),
+        literals=_CHARACTER,
         blocks="braces",
     ),
     Language(
@@ -151,6 +188,8 @@ TABLE: Final = (
             unsafe ushort using var virtual void volatile while"""
         ),
         imports=re.compile(r"using\s+(?:static\s+)?[\w.]+(?:\s*=\s*[\w.<>]+)?\s*;|namespace\s+[\w.]+"),
+        definitions=_begins("public private protected internal static sealed abstract class struct interface enum record namespace"),
+        literals=_CHARACTER,
         blocks="braces",
     ),
     Language(
@@ -166,6 +205,7 @@ TABLE: Final = (
             trait true try unset use var while yield"""
         ),
         imports=re.compile(r"<\?php\b|namespace\s+[\w\\]+|use\s+[\w\\]+[^(]*;|(?:require|include)(?:_once)?\b"),
+        definitions=_begins("function public private protected static abstract final class interface trait"),
         blocks="braces",
     ),
     Language(
@@ -179,7 +219,9 @@ TABLE: Final = (
             require rescue retry return self super then true undef unless until when while yield"""
         ),
         imports=re.compile(r"require(?:_relative)?\s*[('\"]|#\s*frozen_string_literal"),
+        definitions=_begins("def class module", methods=False),
         blocks="indent",
+        closers=_words("end"),
     ),
     Language(
         ("kotlin",),
@@ -192,6 +234,8 @@ TABLE: Final = (
             sealed super suspend this throw true try typealias val var when while"""
         ),
         imports=re.compile(r"(?:import|package)\s+[\w.]"),
+        definitions=_begins("fun class interface object enum data public private protected internal override suspend abstract open", methods=False),
+        literals=_CHARACTER,
         blocks="braces",
     ),
     Language(
@@ -205,6 +249,8 @@ TABLE: Final = (
             with yield"""
         ),
         imports=re.compile(r"(?:import|package)\s+[\w.]"),
+        definitions=_begins("def class trait object case\\sclass override implicit private protected abstract sealed", methods=False),
+        literals=_CHARACTER,
         blocks="braces",
     ),
     Language(
@@ -219,6 +265,7 @@ TABLE: Final = (
             repeat rethrows return self static struct subscript super switch throw throws true try typealias var where while"""
         ),
         imports=re.compile(r"import\s+\w"),
+        definitions=_begins("func class struct enum protocol extension init public private fileprivate internal override static", methods=False),
         blocks="braces",
     ),
     Language(
@@ -228,7 +275,9 @@ TABLE: Final = (
         keywords=_words(
             """and break do else elseif end false for function goto if in local nil not or repeat return then true until while"""
         ),
+        definitions=_begins("function local\\sfunction", methods=False),
         blocks="indent",
+        closers=_words("end until"),
     ),
     Language(
         ("shellscript",),
@@ -240,7 +289,9 @@ TABLE: Final = (
             shift then unset until while"""
         ),
         imports=re.compile(r"#!"),
+        definitions=re.compile(r"function\s|\w+\s*\(\)"),
         blocks="indent",
+        closers=_words("fi done esac }"),
     ),
     Language(
         ("sql",),
@@ -272,8 +323,8 @@ TABLE: Final = (
     Language(("markdown",), block_comments=(("<!--", "-->"),), quotes=()),
 )  # fmt: skip
 
-OTHER: Final = Language(())
-"""A language of which nothing is known."""
+OTHER: Final = Language((), line_comments=("#", "//"), long_quotes=('"""', "'''"))
+"""A language that is not in the table: with the signs that most have."""
 
 _BY_ID: Final = {name: language for language in TABLE for name in language.ids}
 

@@ -1,8 +1,17 @@
-"""The common prefix of two sequences."""
+"""The common prefix of two sequences, and a map that works ahead."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_AHEAD = 4
+"""Items in work at once; more would hold too much memory."""
 
 
 def common(one: Sequence[object], other: Sequence[object]) -> int:
@@ -16,3 +25,15 @@ def common(one: Sequence[object], other: Sequence[object]) -> int:
         else:
             most = middle - 1
     return shared
+
+
+def map_ahead(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """`map` in a few threads that work ahead of the reader, for functions that release the interpreter's lock (NumPy, torch)."""
+    running: deque[Future[Result]] = deque()
+    with ThreadPoolExecutor(_AHEAD) as pool:
+        for item in items:
+            running.append(pool.submit(function, item))
+            if len(running) > _AHEAD:
+                yield running.popleft().result()
+        while running:
+            yield running.popleft().result()

@@ -21,7 +21,7 @@ import { StatusItem } from './status/item';
 import { Snooze } from './status/snooze';
 import { readCalibration } from './threshold/calibration';
 import { ThresholdView } from './threshold/view';
-import { markThresholdDone } from './walkthrough';
+import { markThresholdDone, restoreDone } from './walkthrough';
 
 let close: (() => Promise<unknown>) | undefined;
 
@@ -30,6 +30,7 @@ export function activate(context: vscode.ExtensionContext): void {
   const { version } = context.extension.packageJSON as { version: string };
   const channels = new Channels();
   const store = new Store(readSettings());
+  restoreDone(context.globalState);
   const calibration = () => readCalibration(bundlesFolder(extensionPath), store.snapshot.settings.model);
   const home = { storage: context.globalStorageUri.fsPath, version, bundled: path.join(extensionPath, 'bundled') };
   const daemon = new Daemon(home, extensionPath, () => store.snapshot.settings.pythonPath);

@@ -24,6 +24,9 @@ export const COMMANDS = {
 
 export const VIEW_THRESHOLD = 'greenCode.threshold';
 
+/** The walkthrough, as the editor's command opens it. */
+export const WALKTHROUGH = 'green-code.green-code#start';
+
 /** For each step of the walkthrough: the context key that completes it. */
 export const CONTEXTS = {
   setUp: 'greenCode.hasRun',

@@ -1,7 +1,6 @@
 """`green-code bundle`: checks bundles before the engine uses them, and describes them.
 
-It does not check a bundle against its base model, whose vocabulary takes ten seconds to read; the engine does so when it
-loads both.
+It does not check a bundle against its base model; the engine does so when it loads both.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from typing import Any
 from green_code.decoding.bundle_contents import read_contents
 from green_code.folders import bundles_dir
 from green_code.models.bundle import DELTA, Bundle, load_bundle
-from green_code.models.delta import read_delta
+from green_code.models.delta import check_delta
 from green_code.problems import Problem
 
 
@@ -55,8 +54,7 @@ def check_bundle(folder: Path) -> Bundle:
     """
     bundle = load_bundle(folder)
     if (delta := bundle.part(DELTA)) is not None:
-        for _ in read_delta(delta):  # refuses what is not finite
-            pass
+        check_delta(delta)
     read_contents(bundle).adapters  # noqa: B018 - read, so that damage is found
     return bundle
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from importlib import resources
 from typing import Any
 
-from green_code.engine.loading import Runtime, load_runtime
+from green_code.engine.loading import Runtime, load_measured
 from green_code.engine.requests import completion_params, threshold
 from green_code.link.messages import CompletionParams, CompletionResult, Decoding
 from green_code.models.catalog import DEFAULT
@@ -48,7 +48,7 @@ def bar(result: CompletionResult) -> str:
 
 
 def run(args: argparse.Namespace) -> int:
-    runtime = load_runtime(args.model, _progress)
+    runtime = load_measured(args.model, _progress)
     print(f"\r{'':70}\r", end="", file=sys.stderr)
     results: list[dict[str, Any]] = []
     for name, before, rest, after in samples():

@@ -231,11 +231,13 @@ def check_meters() -> Finding:
 
 
 def check_costs() -> Finding:
-    """The confidence interval of the newest cost model, which the engine fits when it first loads a model."""
+    """The confidence interval of the newest cost model, which the engine measures when it is idle."""
     files = sorted(folders.cache_dir().glob(COSTS_FILES), key=lambda path: path.stat().st_mtime)
     costs = load_costs(files[-1]) if files else None
     if costs is None:
-        return Finding("ok", "not measured yet; the engine measures them before the first completion")
+        return Finding(
+            "ok", "assumed until measured; the engine measures them while no request comes, in a minute or two"
+        )
     found = f"{costs.source}, ± {costs.relative_interval:.0%}"
     if costs.relative_interval <= WIDE_INTERVAL:
         return Finding("ok", found)

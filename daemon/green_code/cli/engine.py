@@ -59,7 +59,8 @@ def _describe(status: dict[str, Any]) -> str:
     model = status["model"] or "no model"
     memory = status["resident_bytes"]
     size = f", {memory / 2**20:.0f} MiB" if memory is not None else ""
-    return f"engine {status['pid']}: {status['state']} ({status['message']}), {model}{size}"
+    costs = ", energy costs assumed until measured" if status["costs_assumed"] else ""
+    return f"engine {status['pid']}: {status['state']} ({status['message']}), {model}{size}{costs}"
 
 
 def _print(as_json: bool, value: dict[str, Any], sentence: str) -> None:

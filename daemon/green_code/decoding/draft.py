@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
+
+Source = Literal["prompt_lookup", "ngrams", "exit"]
+"""Who drafts: this session's text, the corpus' n-grams, or an early exit."""
 
 PRIOR_WEIGHT = 8.0  # observations that a prior counts for
 
@@ -35,3 +39,4 @@ class Draft:
     token: int
     depth: int
     rate: AcceptanceRate
+    source: Source

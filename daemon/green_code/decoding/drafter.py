@@ -108,7 +108,7 @@ class Drafter:
         if view.depth == self.book.layers:
             return None
         top = self._chooser.choose(view, required)
-        return Draft(top.token, view.depth, self.book.record(view.depth).rate_of(top.probability))
+        return Draft(top.token, view.depth, self.book.record(view.depth).rate_of(top.probability), "exit")
 
 
 def advance_by_policy(

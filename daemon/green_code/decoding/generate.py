@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 
 import torch
 
-from green_code.decoding.cutting import SURE, cut
+from green_code.decoding.cutting import SURE, cut, finished, finished_line
+from green_code.decoding.draft import Source
+from green_code.decoding.healing import spelled_again
 from green_code.decoding.kv_cache import KVCache
 from green_code.decoding.stop_rules import Situation, check, line_end
 from green_code.decoding.stopping import SURE_LINE, StopPolicy, StopView
@@ -21,14 +23,15 @@ from green_code.models.vocabulary import Vocabulary, text_of
 
 @dataclass
 class Generated:
-    """A completion, finished or interrupted. `exits[i]` is the depth that decoded token i (see `speculative.decode`); `passes` counts the tokens
-    that were decoded, the end of the text and the one that a stop policy refused included: full depth needs a forward pass for
+    """A completion, finished or interrupted. `exits[i]` is the depth that decoded token i (see `speculative.decode`), `drafts[i]` who drafted
+    it; `passes` counts the tokens that were decoded, the end of the text and the one that a stop policy refused included: full depth needs a forward pass for
     each. `refused`: by the stop policy, before any token of the text. `estimates[i]`: the length of the text with token i, and the probability that all of it is right."""
 
     text: str = ""
     reason: str = "max_tokens"
     tokens: list[int] = field(default_factory=list)
     exits: list[int] = field(default_factory=list)
+    drafts: list[Source | None] = field(default_factory=list)
     passes: int = 0
     refused: bool = False
     estimates: list[tuple[int, float]] = field(default_factory=list)
@@ -70,15 +73,15 @@ def generate(
         situation: the cursor, for the stop rules. stop: None: these alone end the completion.
         deadline: on `time.monotonic()`'s clock; no token is begun after it.
     """
-    data, product, right = bytearray(), 1.0, 1.0
+    data, skipped, product, right = bytearray(), spelled_again(required), 1.0, 1.0
     for decoded in stream:
         result.passes += 1
         if decoded.token in vocabulary.eos:
             result.reason = "end_of_text"
             break
         data += vocabulary.token_bytes[decoded.token]
-        text, before = text_of(bytes(data[len(required) :])), len(result.text)
-        if len(data) > len(required):  # those before only spell what is there
+        text, before = text_of(bytes(data[skipped:])), len(result.text)
+        if len(data) > skipped:  # those before only spell what is there
             right = product = product * decoded.probability
             if stop is not None:
                 right = stop.right(cache, StopView(decoded, product, len(result.tokens), before))
@@ -88,6 +91,7 @@ def generate(
                 break
         result.tokens.append(decoded.token)
         result.exits.append(decoded.depth)
+        result.drafts.append(decoded.draft)
         result.text = text
         result.estimates.append((len(text), right))
         if ended := check(text, situation):
@@ -95,13 +99,15 @@ def generate(
             result.text = text[:length]
             break
         if stop is not None and right < SURE_LINE and (end := line_end(text, situation, before)) is not None:
-            result.reason, result.text = "end_of_line", text[:end]
+            result.reason, result.text = "end_of_line", finished_line(text[:end], situation)
             break
         if len(result.tokens) >= max_tokens:
             break
         if time.monotonic() > deadline:
             result.reason = "budget"
             break
+    if result.reason not in ("unsure", "unlikely"):
+        result.text = finished(result.text, result.reason, situation)
 
 
 def refusal(result: Generated, cache: KVCache, stop: StopPolicy | None) -> Callable[[int], bool]:

@@ -114,6 +114,14 @@ class PriceBook:
         # Of this session so far, and of full depth for the same tokens. What exits save is not counted.
         self.spent = self.full_depth = 0.0
 
+    def use(self, prices: Prices) -> None:
+        """Count at these prices from now on, as where assumed ones were measured; what was observed stays."""
+        if (prices := replace(prices, kv_only=0.0)) == self.prices:
+            return
+        before, self.prices, self.full_pass = self.full_pass.whole, prices, PassPrice(prices, self.layers)
+        ratio = self.full_pass.whole / before if before else 1.0
+        self.spent, self.full_depth = self.spent * ratio, self.full_depth * ratio
+
     def pass_to(self, depth: int, policy: Policy) -> PassPrice:
         """A pass that ends at `depth`, where the policy reads the head and decides at each exit on the way."""
         exits = sum(exit <= depth for exit in policy.exits)

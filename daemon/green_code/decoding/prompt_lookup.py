@@ -196,7 +196,7 @@ class PromptLookup:
                 if not required or self._vocabulary.is_compatible(token, required)
             ][:_OCCURRENCES]
             if found:
-                return Draft(found[0], self._layers, self.rates[n, _agreement(found)])
+                return Draft(found[0], self._layers, self.rates[n, _agreement(found)], "prompt_lookup")
         return None
 
     def from_corpus(self, context: Sequence[int], required: bytes) -> Draft | None:
@@ -206,4 +206,4 @@ class PromptLookup:
         token, share = known
         if required and not self._vocabulary.is_compatible(token, required):
             return None
-        return Draft(token, self._layers, self.corpus_rates[bisect(SHARES, share)])
+        return Draft(token, self._layers, self.corpus_rates[bisect(SHARES, share)], "ngrams")

@@ -64,7 +64,7 @@ def decode(
         finally:  # an interrupted round has cost something, too
             observer.end(interrupted=not verified)
         cache.truncate(start + len(verified))
-        accepted = [_with_exit(*each) for each in zip_longest(verified, drafts[: len(verified)])]
+        accepted = [_with_draft(*each) for each in zip_longest(verified, drafts[: len(verified)])]
         if drafter.lookup is not None:
             drafter.lookup.document.extend([each.token for each in accepted])
         taken += len(accepted)
@@ -83,8 +83,8 @@ def decode(
         cache.append([verified[-1].token])
 
 
-def _with_exit(decoded: Decoded, draft: Draft | None) -> Decoded:
-    """The token with the depth of the exit that drafted it."""
-    if draft is None or draft.token != decoded.token or draft.depth >= decoded.depth:
+def _with_draft(decoded: Decoded, draft: Draft | None) -> Decoded:
+    """The token with who drafted it, and with the depth of the exit that did."""
+    if draft is None or draft.token != decoded.token:
         return decoded
-    return replace(decoded, depth=draft.depth)
+    return replace(decoded, depth=min(decoded.depth, draft.depth), draft=draft.source)

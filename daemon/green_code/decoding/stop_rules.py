@@ -11,55 +11,88 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-_OPENERS, _CLOSERS = "([{", ")]}"
-_COMMENT, _LONG_QUOTES = "#", ('"""', "'''")
-_SIGNS = re.compile(r"\\.|\"\"\"|'''|//|[][(){}\"'#\n]")  # an escaped character is a sign of its own
+from green_code.decoding.blocks import Block, block_at, indentation_of, is_definition
+from green_code.decoding.brackets import CLOSERS, OPENERS, Reading, opened, read, unowned
+from green_code.languages import Language, language_of
+
 _LINE = re.compile(r"\S.*\n")  # with content
-_WORD = re.compile(r"\w+$")
-_STRING_PREFIXES = frozenset(["r", "u", "b", "f", "br", "rb", "fr", "rf"])  # of Python's strings
+_BLANK_LINES = re.compile(r"\n[ \t]*\n[ \t]*\n")
+_CLOSING = re.compile(r"[)\]}]+")
+_WORD = re.compile(r"\w*")
+_LEAVING = re.compile(r"(?:return|raise|throw|break|continue)\b")
 _LOOK_AHEAD = 2000  # characters after the cursor's line
-_LONGEST_PERIOD_LINES = 4
+_LONGEST_PERIOD_LINES = 8
 _LONGEST_PIECE = 32
+_LEAST_COUNTED, _COUNTED_TIMES = 9, 5
 _LONGEST_RUN = 80  # of one character: a separator ends sooner
+_CONTINUING = (
+    "else", "elif", "elsif", "elseif", "except", "finally", "catch", "rescue", "ensure", "then", "do", "where", *CLOSERS, "{", ".", "|", "&",
+)  # fmt: skip
+"""A line at the margin that begins with one of these continues the statement above."""
 
 
 @dataclass(frozen=True)
 class Situation:
     """What the rules know about the cursor.
 
-    `line` is the text before the cursor on its line, `rest_of_line` the text after it there, `after` the following lines, and
-    `next_line` the first of them with content, indented as it is.
+    `line` is the text before the cursor on its line, `above` the text before that, `rest_of_line` the text after the cursor
+    there, `after` the following lines, and `next_line` the first of them with content, indented as it is.
     """
 
+    above: str
     line: str
     rest_of_line: str
     after: str
     next_line: str
     single_line: bool
     max_lines: int
-
-    @property
-    def indentation(self) -> int:
-        return len(self.line) - len(self.line.lstrip())
+    language: Language
 
     @classmethod
-    def at(cls, prefix: str, suffix: str, single_line: bool, max_lines: int) -> Situation:
+    def at(cls, prefix: str, suffix: str, single_line: bool, max_lines: int, language: str = "") -> Situation:
+        """
+        Args:
+            language: VS Code's identifier.
+        """
         rest, _, after = suffix.partition("\n")
         following = (line.rstrip() for line in after.split("\n"))
-        line = prefix.rpartition("\n")[2]
         next_line = next((text for text in following if text), "")
-        return cls(line, rest, after[:_LOOK_AHEAD], next_line, single_line, max_lines)
+        line = prefix[prefix.rfind("\n") + 1 :]
+        above, after = prefix[: len(prefix) - len(line)], after[:_LOOK_AHEAD]
+        return cls(above, line, rest, after, next_line, single_line, max_lines, language_of(language))
 
     @cached_property
-    def quote(self) -> str:
-        """The quote of the string in which the cursor stands, _COMMENT in a comment, or nothing."""
-        return _brackets(self.line)[1]
+    def block(self) -> Block:
+        return block_at(self.above + self.line, self.language)
+
+    @property
+    def inside(self) -> str:
+        """What began the string or comment in which the cursor stands; "" in code."""
+        return self.block.inside
 
     @cached_property
     def still_to_close(self) -> int:
         """How many of the line's open brackets, the inner ones, nothing after the cursor closes."""
-        behind = f"{self.rest_of_line}\n{self.after}"
-        return max(0, _open(_brackets(self.line)[0]) - _closed_before(behind, self.quote))
+        behind = read(f"{self.rest_of_line}\n{self.after}", self.language, self.inside)
+        own = opened(read(self.line, self.language).brackets)
+        return max(0, len(own) - len(unowned(behind.brackets)))
+
+    @cached_property
+    def is_closed(self) -> bool:
+        """Whether the text after the cursor closes the cursor's block: the first line outside of it does."""
+        least = self.block.indentation if self.block.indentation is not None else len(self.line)
+        lines = (line for line in self.after.split("\n") if line.strip() and indentation_of(line) < max(1, least))
+        return _closes(next(lines, "").lstrip(), self.language)
+
+    @cached_property
+    def has_code_above(self) -> bool:
+        """Whether there is more above the cursor's line than the head of a file."""
+        reading, place, imports = read(self.above, self.language), 0, self.language.imports
+        for line in self.above.split("\n"):
+            if re.match(r"\w", line) and not reading.within(place) and not (imports and imports.match(line)):
+                return True
+            place += len(line) + 1
+        return False
 
 
 def end_of_line(text: str, at: Situation) -> int | None:
@@ -80,92 +113,10 @@ def closing_bracket(text: str, at: Situation) -> int | None:
     Of the line's open brackets, the text after the cursor closes the outer ones; the completion closes the others.
     """
     rest = at.rest_of_line.lstrip()
-    if not rest.startswith(tuple(_CLOSERS)):
+    if not rest.startswith(tuple(CLOSERS)):
         return None
-    own, still_to_close = 0, at.still_to_close
-    for place, bracket in _brackets(text, at.quote)[0]:
-        if bracket in _OPENERS:
-            own += 1
-        elif own:
-            own -= 1
-        elif still_to_close:
-            still_to_close -= 1
-        elif rest.startswith(bracket):
-            return place
-    return None
-
-
-def _brackets(text: str, quote: str = "") -> tuple[list[tuple[int, str]], str]:
-    """Brackets outside of strings, with their places; and the quote of the string in which the text ends, or _COMMENT.
-
-    Args:
-        quote: of the string in which it begins. Comments end with their line, and so do strings without triple quotes.
-    """
-    found = []
-    for sign in _SIGNS.finditer(text):
-        written, place = sign.group(), sign.start()
-        if written == "\n":
-            quote = quote if quote in _LONG_QUOTES else ""
-        elif written in _OPENERS or written in _CLOSERS:
-            if quote in ("", _COMMENT):
-                found.append((place, written))
-        elif quote:
-            quote = "" if written == quote else quote
-        elif written in ("#", "//"):
-            quote = _COMMENT
-        elif not written.startswith("\\") and not _is_apostrophe(written, text, place):
-            quote = written
-    return found, quote
-
-
-def _is_apostrophe(written: str, text: str, place: int) -> bool:
-    """Whether it stands inside a word, as in comments and prose."""
-    if written != "'" or not text[place + 1 : place + 2].isalpha():
-        return False
-    before = _WORD.search(text, max(0, place - 8), place)
-    return before is not None and before.group().lower() not in _STRING_PREFIXES
-
-
-def _open(brackets: Sequence[tuple[int, str]]) -> int:
-    """How many are left open."""
-    depth = 0
-    for _, bracket in brackets:
-        depth = depth + 1 if bracket in _OPENERS else max(0, depth - 1)
-    return depth
-
-
-def first_open_bracket(text: str, at: Situation) -> int | None:
-    """The place of the first bracket that the text opens and does not close."""
-    places: list[int] = []
-    for place, bracket in _brackets(text, at.quote)[0]:
-        if bracket in _OPENERS:
-            places.append(place)
-        elif places:
-            places.pop()
-    return places[0] if places else None
-
-
-def _closed_before(rest: str, quote: str) -> int:
-    """How many brackets it closes that were opened before it."""
-    depth = lowest = 0
-    for _, bracket in _brackets(rest, quote)[0]:
-        depth += 1 if bracket in _OPENERS else -1
-        lowest = min(lowest, depth)
-    return -lowest
-
-
-def end_of_block(text: str, at: Situation) -> int | None:
-    """The maximum of lines, or a complete line that is indented less than the cursor's."""
-    if at.single_line:
-        return None  # `end_of_line` decides; it lets leading line breaks pass where the line is blank
-    lines = text.split("\n")
-    if len(lines) > at.max_lines:
-        return len("\n".join(lines[: at.max_lines]))
-    for i, line in enumerate(lines[1:], 1):
-        complete = i < len(lines) - 1 or bool(line.strip())
-        if complete and line.strip() and len(line) - len(line.lstrip()) < at.indentation:
-            return len("\n".join(lines[:i]))
-    return None
+    closing = unowned(read(text, at.language, at.inside).brackets)[at.still_to_close :]
+    return next((place for place, bracket in closing if rest.startswith(bracket)), None)
 
 
 def suffix_reached(text: str, at: Situation) -> int | None:
@@ -176,8 +127,8 @@ def suffix_reached(text: str, at: Situation) -> int | None:
     rest, written = at.rest_of_line.strip(), text.rstrip()
     if len(rest) > 1 and written.endswith(rest):
         kept = written.removesuffix(rest)
-        brackets, quote = _brackets(kept, at.quote)
-        if not _open(brackets) and quote == at.quote:
+        reading = read(kept, at.language, at.inside)
+        if not opened(reading.brackets) and reading.inside == at.inside:
             return len(kept)
     lines = text.split("\n")
     if len(at.next_line.strip()) > 2:
@@ -187,15 +138,142 @@ def suffix_reached(text: str, at: Situation) -> int | None:
     return None
 
 
+def end_of_block(text: str, at: Situation) -> int | None:
+    """The maximum of lines, two blank lines, or what does not belong to the cursor's block."""
+    if at.single_line:
+        return None  # `end_of_line` decides; it lets leading line breaks pass where the line is blank
+    reading = read(text, at.language, at.inside)
+    ends = [_brace(text, at, reading), _closed_after(text, at, reading), _line_outside(text, at, reading)]
+    content = 0 if at.line.strip() else len(text) - len(text.lstrip())
+    if blank := _BLANK_LINES.search(text, content):
+        ends.append(blank.start())
+    if text.count("\n") >= at.max_lines:
+        ends.append(len("\n".join(text.split("\n")[: at.max_lines])))
+    return min((end for end in ends if end is not None), default=None)
+
+
+def _brace(text: str, at: Situation, reading: Reading) -> int | None:
+    """Behind the brace that closes the cursor's block, or before it where the file closes the block after the cursor; and behind
+    the brace that closes a definition which the completion itself has opened."""
+    if at.language.blocks != "braces":
+        return None
+    closing = next((place for place, bracket in unowned(reading.brackets) if bracket == "}"), None)
+    if closing is not None:
+        if at.is_closed:
+            return len(text[:closing].rstrip())
+        written = _CLOSING.match(text, closing)
+        length = len(written.group()) if written else 1
+        together = at.block.together if at.block.open[-1:] == ("{",) else 1
+        if together > 1 and closing + length == len(text):
+            return None  # of `});` the rest may be to come
+        end = closing + min(length, together)
+        return end + (text[end : end + 1] in (";", ","))
+    begun = at.block.begun or text.lstrip()
+    if is_definition(begun + text, at.language) and not begun.startswith("@") and not opened(reading.brackets):
+        depth = [place for place, bracket in reading.brackets if bracket == "}"]
+        return depth[-1] + 1 if depth else None
+    return None
+
+
+def _closed_after(text: str, at: Situation, reading: Reading) -> int | None:
+    """Before a line that begins with a closing bracket with which the next line of the file begins, too, and which belongs there."""
+    behind = unowned(read(f"{at.rest_of_line}\n{at.after}", at.language, at.inside).brackets)
+    for place, bracket in unowned(reading.brackets)[max(0, len(at.block.open) - len(behind)) :]:
+        before = text[:place].rstrip(" \t")
+        if before.endswith("\n") and at.next_line.lstrip().startswith(bracket):
+            return len(before) - 1
+    return None
+
+
+def _line_outside(text: str, at: Situation, reading: Reading) -> int | None:
+    """Before the first line that is outside of the block: indented less, behind a statement that leaves the block, a second
+    statement at the margin, a second definition, or an import below code. What closes the block is kept, unless the file has it."""
+    block, language, lines, place = at.block, at.language, text.split("\n"), 0
+    least, above = block.indentation, block.begun
+    leaves = _LEAVING.match(block.begun + lines[0]) is not None
+    for i, line in enumerate(lines):
+        start, place = place, place + len(line) + 1
+        content = ((at.line if i == 0 else "") + line).strip()
+        continues = i > 0 and _continues(start, reading, block.continued(language), language)
+        if i and leaves and not continues and _is_complete(lines[i - 1], at):
+            return start - 1
+        if not content or (i == 0 and at.line.strip()):
+            continue
+        is_brace = language.blocks == "braces" and content.startswith("}")  # `_brace` decides
+        if is_brace or continues:
+            above = content
+            continue
+        indentation = indentation_of((at.line if i == 0 else "") + line)
+        least = indentation if least is None else least
+        is_last = i == len(lines) - 1
+        at_margin = least == 0 == indentation and language.blocks != "none"
+        if indentation < least or (at_margin and above and not above.startswith(("@", "#["))):
+            if is_last and _may_become(content, language):
+                return None
+            if indentation < least and _closes(content, language) and not at.is_closed:
+                return start + len(line) - len(line.lstrip()) + len(_closer(content))
+            if indentation < least or not content.startswith(_CONTINUING):
+                return max(0, start - 1)
+        is_second = above and indentation <= least and not above.startswith(("@", "#["))
+        if is_second and is_definition(content if is_last else content + " ", language):
+            return max(0, start - 1)
+        if indentation == 0 and language.imports and language.imports.match(content) and at.has_code_above:
+            return max(0, start - 1)
+        if not content.startswith(language.line_comments):
+            above = content
+        leaves = indentation == least and _LEAVING.match(content) is not None
+    return None
+
+
+def _is_complete(line: str, at: Situation) -> bool:
+    """Whether a statement that leaves the block is complete at the end of a line, and nothing that closes the block is to come."""
+    if at.language.blocks == "braces":
+        return at.is_closed and line.rstrip().endswith(";")
+    return at.language.blocks == "indent" and not line.endswith("\\") and (at.is_closed or not at.language.closers)
+
+
+def _continues(place: int, reading: Reading, open_before: Sequence[str], language: Language) -> bool:
+    """Whether a line break at a place ends no statement, because a bracket or a string is open there."""
+    if any(start and start < place < end for start, end in reading.spans):
+        return True
+    left = list(open_before)
+    for where, bracket in reading.brackets:
+        if where >= place:
+            break
+        if bracket in OPENERS:
+            left.append(bracket)
+        elif left:
+            left.pop()
+    return bool(left) and (language.blocks != "braces" or left[-1] != "{")
+
+
+def _may_become(content: str, language: Language) -> bool:
+    """Whether an unfinished line may still begin with a word that closes a block or continues a statement."""
+    return any(word.startswith(content) and word != content for word in (*language.closers, *_CONTINUING))
+
+
+def _closes(content: str, language: Language) -> bool:
+    return bool(content) and (content[0] in CLOSERS or _closer(content) in language.closers)
+
+
+def _closer(content: str) -> str:
+    return (_CLOSING.match(content) or _WORD.match(content) or re.match("", content)).group()  # type: ignore[union-attr]
+
+
 def repetition(text: str, at: Situation) -> int | None:
-    """The last lines repeat, or one short piece fills the line; cut before the repeat. A separator line is no repetition, unless it
-    does not end."""
+    """The last lines repeat, or repeat those above the cursor, or one short piece fills the line; cut before the repeat. A
+    separator line is no repetition, unless it does not end."""
     lines = text.split("\n")
-    done = lines[:-1]
-    for period in range(1, _LONGEST_PERIOD_LINES + 1):
-        tail = done[-2 * period :]
-        if len(tail) == 2 * period and tail[:period] == tail[period:] and any(line.strip() for line in tail):
-            return len("\n".join(done[:-period]))
+    done = [at.line + lines[0], *lines[1:]][:-1]
+    above = at.above.split("\n")[-2 * _LONGEST_PERIOD_LINES - 1 : -1]
+    own = len(done) - bool(at.line.strip())  # what the user wrote is no repetition
+    for period in range(1, min(own, _LONGEST_PERIOD_LINES) + 1):
+        tail = [*above, *done][-2 * period :]
+        repeats = len(tail) == 2 * period and tail[:period] == tail[period:]
+        if repeats and any(re.search(r"\w", line) for line in tail):
+            return max(0, len("\n".join(lines[: len(done) - period])))
+    if done and is_definition(done[-1], at.language) and f"\n{done[-1]}\n" in f"\n{at.above}":
+        return len("\n".join(lines[: len(done) - 1]))
     last = lines[-1]
     if last.strip() and last.endswith(last[-1] * _LONGEST_RUN):
         return len(text)
@@ -203,6 +281,17 @@ def repetition(text: str, at: Situation) -> int | None:
         piece, times = last[-width:], 6 if width <= 8 else 3
         if last.endswith(piece * times) and len(set(piece)) > 1:
             return len(text) - (times - 1) * width
+    return _counting(text, last)
+
+
+def _counting(text: str, last: str) -> int | None:
+    """A longer piece repeats in which only numbers differ."""
+    units = re.findall(r"\d+|\D", last)
+    signs = ["0" if unit[0].isdigit() else unit for unit in units]
+    for width in range(_LEAST_COUNTED, _LONGEST_PIECE + 1):
+        repeated = signs[-width:] * _COUNTED_TIMES
+        if "0" in repeated and signs[-_COUNTED_TIMES * width :] == repeated:
+            return len(text) - sum(map(len, units[-(_COUNTED_TIMES - 1) * width :]))
     return None
 
 

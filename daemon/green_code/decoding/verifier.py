@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from green_code.decoding.draft import Source
 from green_code.decoding.exit_policies import ExitView, Policy
 from green_code.decoding.healing import Chooser
 from green_code.decoding.kv_cache import KVCache
@@ -14,12 +15,14 @@ from green_code.models.backend import TopToken, probability_of
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """A token decoded at `depth` behind `position`, whose state the cache holds; its log-odds there (see `Chooser.choose`)."""
+    """A token decoded at `depth` behind `position`, whose state the cache holds; its log-odds there (see `Chooser.choose`), and who
+    drafted it."""
 
     token: int
     depth: int
     log_odds: float
     position: int
+    draft: Source | None = None
 
     @property
     def probability(self) -> float:
@@ -30,10 +33,13 @@ class Verifier:
     """
     Args:
         policy: who decides the tokens: `Full`, the last layer (lossless), or exits (lossy).
+
+    Attributes:
+        passes: how many batches it has decoded.
     """
 
     def __init__(self, policy: Policy, chooser: Chooser) -> None:
-        self.policy, self.chooser = policy, chooser
+        self.policy, self.chooser, self.passes = policy, chooser, 0
 
     def verify(self, cache: KVCache, start: int, required: bytes, drafts: Sequence[int]) -> list[Decoded]:
         """Decode behind position `start` and behind each draft, which follow it in the cache, up to the first rejected draft.
@@ -44,6 +50,7 @@ class Verifier:
         Args:
             required: bytes that the first tokens must spell. drafts: tokens.
         """
+        self.passes += 1
         layers, spelled = cache.decoder.config.layers, [required]
         for draft in drafts:
             spelled.append(self.chooser.left(spelled[-1], draft))

@@ -1,7 +1,8 @@
 """What a unit of work costs here: joules per layer batch, per position in it, per head and per decision of the agent.
 
 A token is never metered alone; the counters are too coarse. Seven workloads are repeated for ten seconds each, in turns,
-because the costs are differences between them and a machine's speed drifts. A workload costs what it did in the median turn,
+because the costs are differences between them and a machine's speed drifts. Each turn of a workload is a piece of a second or
+so, and between two pieces any time may pass. A workload costs what it did in the median turn,
 so that other work, for a turn or two, does not count. The spread over the turns, drift included, gives the interval.
 
 The first few positions of a batch cost less than later ones, because arithmetic waits for memory there. Keys and values alone
@@ -37,85 +38,105 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class CostModel:
-    """Joules per unit of work, their meter, and the relative half-width of the widest 95 % interval among what was measured."""
+    """Joules per unit of work, their meter, and the relative half-width of the widest 95 % interval among what was measured.
+
+    `assumed`: nothing was measured; the figures are another machine's.
+    """
 
     prices: Prices
     source: str
     meter: str
     relative_interval: float
     window_seconds: float
+    assumed: bool = False
 
 
-def fit(
-    workloads: Mapping[str, Callable[[], Work]],
-    meter: Meter,
-    window_seconds: float,
-    report: Callable[[str, float], None],
-) -> CostModel:
-    """Measure the workloads and solve for the constants.
+class Measurement:
+    """The measurement of the workloads, in pieces.
 
     Args:
         workloads: `layer` (over one position), `layer_small_batch` and `layer_batch` (over many), `head`,
             `head_batch`, `decision` (with the head that it reads) and `kv_only`; each call does a little work and returns how much.
         window_seconds: how long each is repeated, all its turns together.
     """
-    for work in workloads.values():
-        work()  # warm
-    turns: list[dict[str, tuple[float, Work]]] = []
-    for turn in range(TURNS):
-        report("measuring energy per layer and token (once)", turn / TURNS)
-        read = {}
+
+    def __init__(self, workloads: Mapping[str, Callable[[], Work]], meter: Meter, window_seconds: float) -> None:
+        self._workloads, self._meter, self._window_seconds = workloads, meter, window_seconds
         # In reverse order every other turn: a counter that lags counts a little of the workload before.
-        for name, work in list(workloads.items())[:: -1 if turn % 2 else 1]:
-            with Window(meter) as window:
-                done = _repeat(work, window_seconds / TURNS)
-            if window.reading is not None and window.reading.joules is not None:
-                read[name] = window.reading.joules, done
-        if len(read) == len(workloads):
-            turns.append(read)
-    no_readings = Problem(
-        "internal_error", f"the energy meter ({meter.describe()}) gave no readings; see `green-code doctor`."
-    )
-    if len(turns) < 2:
-        raise no_readings
-    joules: dict[str, float] = {}
-    rows: dict[str, float] = {}
-    widths = []
-    for name in workloads:
-        each = [spent / _units(work) for spent, work in (read[name] for read in turns)]
-        whole = functools.reduce(operator.add, (read[name][1] for read in turns))
-        # A counter that steps more rarely than a turn lasts reads 0 in most turns.
-        joules[name] = statistics.median(each) or statistics.fmean(each)
-        if not joules[name]:
+        self._pieces = [(turn, name) for turn in range(TURNS) for name in list(workloads)[:: -1 if turn % 2 else 1]]
+        self._read: list[dict[str, tuple[float, Work]]] = [{} for _ in range(TURNS)]
+        self._done = 0
+        self._warm = False
+
+    @property
+    def share(self) -> float:
+        """Of the pieces, those that are measured."""
+        return self._done / len(self._pieces)
+
+    def step(self) -> None:
+        """Measure the next piece. What a workload raises ends the piece, which is measured again."""
+        if not self._warm:
+            for work in self._workloads.values():
+                work()
+        self._warm = False  # unless this piece ends well
+        turn, name = self._pieces[self._done]
+        with Window(self._meter) as window:
+            done = _repeat(self._workloads[name], self._window_seconds / TURNS)
+        if window.reading is not None and window.reading.joules is not None:
+            self._read[turn][name] = window.reading.joules, done
+        self._done += 1
+        self._warm = True
+
+    def costs(self) -> CostModel:
+        """Solve for the constants.
+
+        Raises:
+            Problem: the meter gave no readings.
+        """
+        no_readings = Problem(
+            "internal_error", f"the energy meter ({self._meter.describe()}) gave no readings; see `green-code doctor`."
+        )
+        turns = [read for read in self._read if len(read) == len(self._workloads)]
+        if len(turns) < 2:
             raise no_readings
-        rows[name] = (whole.layer_positions or whole.head_positions) / _units(whole)
-        median_error = math.sqrt(math.pi / 2 / len(turns)) * statistics.stdev(each)  # for normal noise
-        widths.append(1.96 * median_error / joules[name])
+        joules: dict[str, float] = {}
+        rows: dict[str, float] = {}
+        widths = []
+        for name in self._workloads:
+            each = [spent / _units(work) for spent, work in (read[name] for read in turns)]
+            whole = functools.reduce(operator.add, (read[name][1] for read in turns))
+            # A counter that steps more rarely than a turn lasts reads 0 in most turns.
+            joules[name] = statistics.median(each) or statistics.fmean(each)
+            if not joules[name]:
+                raise no_readings
+            rows[name] = (whole.layer_positions or whole.head_positions) / _units(whole)
+            median_error = math.sqrt(math.pi / 2 / len(turns)) * statistics.stdev(each)  # for normal noise
+            widths.append(1.96 * median_error / joules[name])
 
-    def split(single: str, batch: str) -> tuple[float, float]:
-        """The cost of a batch, and what each position adds to it."""
-        row = max(0.0, (joules[batch] - joules[single]) / (rows[batch] - rows[single]))
-        return max(0.0, joules[single] - row), row
+        def split(single: str, batch: str) -> tuple[float, float]:
+            """The cost of a batch, and what each position adds to it."""
+            row = max(0.0, (joules[batch] - joules[single]) / (rows[batch] - rows[single]))
+            return max(0.0, joules[single] - row), row
 
-    batch, small = split("layer", "layer_small_batch")
-    _, position = split("layer_small_batch", "layer_batch")
-    head, head_position = split("head", "head_batch")
-    prices = Prices(
-        layer_batch=batch,
-        small_batch_position=small,
-        layer_position=position,
-        head_batch=head,
-        head_position=head_position,
-        decision=max(0.0, joules["decision"] - joules["head"]),
-        kv_only=joules["kv_only"],
-    )
-    return CostModel(
-        prices,
-        source=meter.source,
-        meter=meter.describe(),
-        relative_interval=max(widths),
-        window_seconds=window_seconds,
-    )
+        batch, small = split("layer", "layer_small_batch")
+        _, position = split("layer_small_batch", "layer_batch")
+        head, head_position = split("head", "head_batch")
+        prices = Prices(
+            layer_batch=batch,
+            small_batch_position=small,
+            layer_position=position,
+            head_batch=head,
+            head_position=head_position,
+            decision=max(0.0, joules["decision"] - joules["head"]),
+            kv_only=joules["kv_only"],
+        )
+        return CostModel(
+            prices,
+            source=self._meter.source,
+            meter=self._meter.describe(),
+            relative_interval=max(widths),
+            window_seconds=self._window_seconds,
+        )
 
 
 def _repeat(work: Callable[[], Work], seconds: float) -> Work:

@@ -97,17 +97,29 @@ class RequestAccount:
                 self._first = self._cache.work - before
             yield decoded
 
-    def close(self, prices: Prices, computed: bool, passes: int, tokens: Sequence[int], interrupted: bool) -> Figures:
+    def close(
+        self,
+        prices: Prices,
+        computed: bool,
+        passes: int,
+        tokens: Sequence[int],
+        interrupted: bool,
+        alternatives: Sequence[int] = (),
+    ) -> Figures:
         """
         Args:
             prices: in joules. computed: False: nothing was, and the cache holds another prompt.
             passes: the tokens that were decoded, the end of the text included. tokens: those of the completion.
             interrupted: or refused: layers above have not run over the last position.
+            alternatives: `passes` of each completion that began behind the prompt besides the first.
         """
         cache, length = self._cache, self._prompt_length
         work = cache.work - self._before
         prompt_layers = cache.layer_positions_before(length) - self._prompt_before if computed else 0
-        joules, full_joules = prices.of(work), prices.of(self._full_depth_work(passes, tokens))
+        joules, full_work = prices.of(work), self._full_depth_work(passes, tokens)
+        for other in alternatives:
+            full_work += full_depth_work(cache.decoder.config.layers, 0, other, SMALL_BATCH)
+        full_joules = prices.of(full_work)
         if interrupted:
             full_joules = max(full_joules, joules)  # so would full depth have been: no loss is counted
         self.full_depth = self._cache_at_full_depth(work, passes, interrupted)

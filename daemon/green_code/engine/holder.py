@@ -44,7 +44,7 @@ class LoadedModel:
         self.name = name
         self.runtime = runtime
         self.shadow = shadow
-        self.closed = False
+        self.closed = self._failed_to_measure = False
         self._sessions: OrderedDict[str, Session] = OrderedDict()
 
     def complete(self, job: Job) -> CompletionResult | None:
@@ -62,6 +62,20 @@ class LoadedModel:
         while len(self._sessions) > SESSIONS_AT_MOST:
             self._sessions.popitem(last=False)[1].trim()
         return result
+
+    def measure(self, interrupted: Callable[[], bool]) -> None:
+        """Measure a piece of what work costs, on the compute thread. Where that fails, it is not tried again."""
+        try:
+            if self.measurable:
+                self.runtime.measure_costs(lambda: self.closed or interrupted())
+        except Exception:
+            log.exception("what work costs could not be measured, and stays assumed")
+            self._failed_to_measure = True
+
+    @property
+    def measurable(self) -> bool:
+        """Whether costs are assumed that could be measured."""
+        return self.runtime.costs_assumed and not self.closed and not self._failed_to_measure
 
     def trim(self) -> None:
         """Drop every session's caches, on the compute thread."""
@@ -97,7 +111,7 @@ class ModelHolder:
         on_battery: Callable[[], bool] | None = None,
     ) -> None:
         self._load_runtime = load
-        self._on_battery = on_battery or Battery()
+        self.on_battery = on_battery or Battery()
         self._shadows: dict[tuple[str, str], ShadowChecks] = {}
         self._on_status = on_status
         self._clock = clock
@@ -163,6 +177,10 @@ class ModelHolder:
         """Run a job on the compute thread, after those queued before it."""
         return await asyncio.get_running_loop().run_in_executor(self._compute, loaded.complete, job)
 
+    async def measure(self, loaded: LoadedModel, interrupted: Callable[[], bool]) -> None:
+        """Measure a piece of what work costs on the compute thread, after the jobs queued before it."""
+        await asyncio.get_running_loop().run_in_executor(self._compute, loaded.measure, interrupted)
+
     def trim(self) -> None:
         """Drop the sessions' caches; the model stays loaded."""
         if self.loaded is not None:
@@ -184,7 +202,7 @@ class ModelHolder:
         """The checks of these weights; they continue if the same weights are loaded again."""
         key = model, runtime.weights
         if key not in self._shadows:
-            self._shadows[key] = ShadowChecks(runtime.calibration, self._on_battery)
+            self._shadows[key] = ShadowChecks(runtime.calibration, self.on_battery)
         return self._shadows[key]
 
     def _failed_lately(self, model: str) -> _Failure | None:

@@ -16,6 +16,8 @@ RELEASE_SECONDS: Final = 15 * 60.0
 EXIT_SECONDS: Final = 60 * 60.0
 LEFT_SECONDS: Final = 45.0
 """An engine ends this long after its last peer has disconnected. A window that reloads connects again sooner."""
+MEASURE_SECONDS: Final = 5.0
+"""Time without a request before costs are measured; a piece of it is interrupted by the next request."""
 CHECK_SECONDS: Final = 15.0
 """How often the service checks; a step is late by at most this."""
 

@@ -49,11 +49,24 @@ class Runtime(Protocol):
     @property
     def energy_source(self) -> str: ...
     @property
+    def costs_assumed(self) -> bool:
+        """Whether joules are counted at assumed costs, because nothing was measured on this machine."""
+
+    @property
     def calibration(self) -> Mapping[str, Any]:
         """The bundle's calibration.json; empty without one."""
 
     def threshold(self, threshold: float | str) -> float:
         """The number of a preset. Raises Problem where it is not calibrated."""
+
+    def measure_costs(self, interrupted: Callable[[], bool]) -> None:
+        """Measure a piece of a second or so; the last one replaces the assumed costs. Not while a session computes.
+
+        Args:
+            interrupted: polled; ends the piece, which then does not count.
+        Raises:
+            Problem: the meter gives no readings.
+        """
 
     def new_session(self) -> Session:
         """Fresh caches."""
@@ -63,4 +76,4 @@ class Runtime(Protocol):
 
 
 LoadRuntime = Callable[[str, Progress], Runtime]
-"""`loading.load_runtime`; runs for seconds to minutes, on its own thread; raises Problem."""
+"""`loading.load_runtime`; runs for seconds, on its own thread; raises Problem."""

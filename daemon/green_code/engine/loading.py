@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -19,8 +19,9 @@ from green_code.decoding.healing import Chooser
 from green_code.decoding.stopping import RunningProduct, StopAgent, StopPolicy
 from green_code.energy.costs import CostModel
 from green_code.energy.meters import SHORT_WINDOW_SECONDS
+from green_code.engine.assumed_costs import assumed_costs
 from green_code.engine.interfaces import Progress
-from green_code.engine.measured_costs import THREADS, measured_costs
+from green_code.engine.measured_costs import THREADS, CostMeasurement, measured_costs
 from green_code.engine.session import Session
 from green_code.kernels.weight_format import weight_formats
 from green_code.link.messages import CompletionParams
@@ -32,7 +33,7 @@ from green_code.settings import STOPS
 
 
 def load_runtime(model: str, progress: Progress = lambda *_: None) -> Runtime:
-    """Find a model, convert it if need be, and load it with its bundle; measure its costs once per machine.
+    """Find a model, convert it if need be, and load it with its bundle. Its costs are assumed until they are measured.
 
     Raises:
         Problem: the model or its bundle is missing or damaged, or the cache cannot be written.
@@ -45,10 +46,26 @@ def load_runtime(model: str, progress: Progress = lambda *_: None) -> Runtime:
     )
     contents.check_fit(opened.decoder.config, opened.vocabulary)
     exits = contents.bundle.exits if contents.bundle is not None else ()
-    costs = measured_costs(opened, exits, 0.2 if model == TINY else SHORT_WINDOW_SECONDS, progress)
-    runtime = Runtime(model, opened, contents, costs)
+    kept = CostMeasurement(opened.decoder, exits, _window_seconds(model)).kept()
+    runtime = Runtime(model, opened, contents, kept or assumed_costs(opened.decoder))
     _give_back_memory()
     return runtime
+
+
+def load_measured(model: str, progress: Progress = lambda *_: None) -> Runtime:
+    """`load_runtime`, and measure the costs now if they are not: for figures in joules.
+
+    Raises:
+        Problem: also where the meter gives no readings.
+    """
+    runtime = load_runtime(model, progress)
+    if runtime.costs.assumed:
+        runtime.costs = measured_costs(runtime.decoder, runtime.exits, _window_seconds(model), progress)
+    return runtime
+
+
+def _window_seconds(model: str) -> float:
+    return 0.2 if model == TINY else SHORT_WINDOW_SECONDS
 
 
 def _give_back_memory() -> None:
@@ -69,12 +86,12 @@ class Runtime:
         self.exits = bundle.exits if bundle else ()
         self.prefill_exit = bundle.prefill_exit if bundle else None
         self.layers_total = opened.decoder.config.layers
-        self.energy_source = costs.source
         self.decoder, self.vocabulary = opened.decoder, opened.vocabulary
         classifier = contents.classifier
         self.agent = agent_for(classifier.to(self.decoder.device), self.decoder) if classifier else None
         self.ngrams, self.stop_network, self.costs = contents.ngrams, contents.stop_network, costs
         self.chooser = Chooser(opened.vocabulary)
+        self._measurement: CostMeasurement | None = None
 
     def new_session(self) -> Session:
         return Session(self)
@@ -83,9 +100,27 @@ class Runtime:
         """Free the model, whoever still holds this runtime; its sessions must be gone."""
         on_gpu = self.decoder.device.type == "cuda"
         del self.decoder, self.vocabulary, self.agent, self.ngrams, self.chooser
+        self._measurement = None
         if on_gpu:
             torch.cuda.empty_cache()
         _give_back_memory()
+
+    @property
+    def energy_source(self) -> str:
+        """Of the costs that count now."""
+        return self.costs.source
+
+    @property
+    def costs_assumed(self) -> bool:
+        """See `interfaces.Runtime`."""
+        return self.costs.assumed
+
+    def measure_costs(self, interrupted: Callable[[], bool]) -> None:
+        """See `interfaces.Runtime`."""
+        if self._measurement is None:
+            self._measurement = CostMeasurement(self.decoder, self.exits, _window_seconds(self.model))
+        if self._measurement.step(interrupted) >= 1:
+            self.costs, self._measurement = self._measurement.costs(), None
 
     def policy(self, params: CompletionParams) -> Policy:
         """The exit policy of a request; full depth where there is no bundle."""

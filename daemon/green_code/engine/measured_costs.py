@@ -1,7 +1,8 @@
-"""What a model's work costs on this machine: measured once, then read from the cache."""
+"""What a model's work costs on this machine: measured once, in pieces, then read from the cache."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import platform
@@ -14,13 +15,12 @@ import torch
 from green_code.decoding.exit_classifier import ExitClassifier
 from green_code.decoding.exit_policies import ExitView, agent_for
 from green_code.decoding.kv_cache import KVCache
-from green_code.energy.costs import COSTS_FILES, CostModel, fit, load_costs, save_costs
+from green_code.energy.costs import COSTS_FILES, CostModel, Measurement, load_costs, save_costs
 from green_code.energy.meters import pick_meter
 from green_code.engine.interfaces import Progress
 from green_code.folders import cache_dir
 from green_code.models.backend import SMALL_BATCH, Backend
 from green_code.models.device import gpu_uuid
-from green_code.models.weights import Model
 from green_code.work import Work
 
 THREADS = 1  # of torch, where a second one buys latency with energy; the kernel has its own thread pool
@@ -31,30 +31,76 @@ _COST_DRAFTS = 8  # a verification
 _COST_KV_ONLY = 32  # positions of which only keys and values are computed: a few lines, or part of a prompt
 
 
-def measured_costs(opened: Model, exits: Sequence[int], window_seconds: float, progress: Progress) -> CostModel:
-    """The costs of this model's shape on this machine; other weights cost the same.
+class Interrupted(Exception):
+    """A request came in the middle of a piece."""
+
+
+class CostMeasurement:
+    """The costs of a decoder's shape on this machine, measured once, in pieces; other weights cost the same.
 
     Args:
         exits: the bundle's; decisions are measured at the first. Without any, they are measured without a lens.
+        window_seconds: see `energy.costs.Measurement`.
+    """
+
+    def __init__(self, decoder: Backend, exits: Sequence[int], window_seconds: float) -> None:
+        gpu, processor = hardware(decoder.device)
+        self._decoder, self._exit, self._window_seconds = decoder, next(iter(exits), 1), window_seconds
+        self._meter = pick_meter(gpu)
+        parts = (decoder.config.to_json(), decoder.build, THREADS, gpu, processor, self._meter.describe(), _WORKLOADS)
+        key = hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:16]
+        self._path = cache_dir() / COSTS_FILES.replace("*", key)
+        self._measurement: Measurement | None = None
+        self._interrupted: Callable[[], bool] = lambda: False
+
+    def kept(self) -> CostModel | None:
+        """What was measured at an earlier start."""
+        return load_costs(self._path)
+
+    def step(self, interrupted: Callable[[], bool] = lambda: False) -> float:
+        """Measure a piece of a second or so; returns the share that is measured. An interrupted piece does not count.
+
+        Args:
+            interrupted: polled at least every tenth of a second or two.
+        """
+        self._interrupted = interrupted
+        with contextlib.suppress(Interrupted):
+            if self._measurement is None:
+                workloads = _workloads(self._decoder, self._exit, self._poll)
+                self._measurement = Measurement(workloads, self._meter, self._window_seconds)
+            self._measurement.step()
+        return self._measurement.share if self._measurement is not None else 0.0
+
+    def costs(self) -> CostModel:
+        """The costs, when all is measured; they are kept for later starts.
+
+        Raises:
+            Problem: the meter gave no readings.
+        """
+        assert self._measurement is not None
+        costs = self._measurement.costs()
+        save_costs(self._path, costs)
+        return costs
+
+    def _poll(self) -> None:
+        if self._interrupted():
+            raise Interrupted
+
+
+def measured_costs(decoder: Backend, exits: Sequence[int], window_seconds: float, progress: Progress) -> CostModel:
+    """The costs that were kept; otherwise measured now, in a minute or two. Arguments as of `CostMeasurement`.
 
     Raises:
         Problem: the meter gives no readings.
     """
-    decoder = opened.decoder
-    gpu, processor = hardware(decoder.device)
-    meter = pick_meter(gpu)
-    parts = (decoder.config.to_json(), decoder.build, THREADS, gpu, processor, meter.describe(), _WORKLOADS)
-    key = hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:16]
-    path = cache_dir() / COSTS_FILES.replace("*", key)
-    if (costs := load_costs(path)) is None:
-        costs = fit(
-            _workloads(decoder, next(iter(exits), 1)),
-            meter,
-            window_seconds,
-            lambda s, part: progress("loading", s, part),
-        )
-        save_costs(path, costs)
-    return costs
+    measurement = CostMeasurement(decoder, exits, window_seconds)
+    if (kept := measurement.kept()) is not None:
+        return kept
+    share = 0.0
+    while share < 1:
+        progress("loading", "measuring energy per layer and token (once)", share)
+        share = measurement.step()
+    return measurement.costs()
 
 
 def hardware(device: torch.device) -> tuple[str | None, str]:
@@ -67,9 +113,13 @@ def hardware(device: torch.device) -> tuple[str | None, str]:
     return gpu_uuid(device), processor
 
 
-def _workloads(decoder: Backend, exit: int) -> dict[str, Callable[[], Work]]:
-    """What `energy.costs.fit` repeats; decisions are made at `exit`. Positions follow 256 others, as in a real document."""
-    layers, cache = decoder.config.layers, KVCache(decoder)
+def _workloads(decoder: Backend, exit: int, poll: Callable[[], None]) -> dict[str, Callable[[], Work]]:
+    """What `energy.costs.Measurement` repeats; decisions are made at `exit`. Positions follow 256 others, as in a real document.
+
+    Args:
+        poll: called before each of the decoder's calls; may raise.
+    """
+    layers, cache = decoder.config.layers, KVCache(decoder, poll)
     cache.append([1] * _COST_ROWS)
     states = cache.advance(_COST_ROWS - 1, layers).repeat(_COST_KV_ONLY, 1)
     keys, values = (
@@ -97,18 +147,21 @@ def _workloads(decoder: Backend, exit: int) -> dict[str, Callable[[], Work]]:
 
     @torch.inference_mode()
     def head(rows: int) -> Work:
+        poll()
         before = cache.work.copy()
         cache.top_tokens(range(_COST_ROWS - rows, _COST_ROWS), layers)
         return cache.work - before
 
     @torch.inference_mode()
     def decision() -> Work:
+        poll()
         before = cache.work.copy()
         cache.work.decisions += 1
         next(agents).should_exit(ExitView(cache, _COST_ROWS - 1, exit, 1))
         return cache.work - before
 
     def kv_only() -> Work:
+        poll()
         decoder.project_kv(1, layers, states, 0, _COST_KV_ONLY, keys, values, propagated=True)
         return Work(kv_only=layers * _COST_KV_ONLY)
 

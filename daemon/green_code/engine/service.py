@@ -2,7 +2,8 @@
 
 The newest request of a session supersedes its older ones; a request of a peer that disconnects is cancelled; every request
 is answered. The status goes to all peers on each change. Energy goes at most once a second to each peer that has completed
-something, with that peer's totals and last completion. Shadow checks may run while there is no request (shadow.py).
+something, with that peer's totals and last completion. While there is no request, shadow checks may run (shadow.py), and costs that
+are assumed are measured, in pieces.
 Must not know: sockets and frames (link), how a model computes (interfaces.py), or torch.
 """
 
@@ -22,7 +23,7 @@ from green_code.energy.ledger import Ledger
 from green_code.energy.rows import Row, new_id
 from green_code.energy.totals import Tally
 from green_code.engine.holder import LoadedModel, ModelHolder
-from green_code.engine.idle import CHECK_SECONDS, LEFT_SECONDS, IdleLadder
+from green_code.engine.idle import CHECK_SECONDS, LEFT_SECONDS, MEASURE_SECONDS, IdleLadder
 from green_code.engine.interfaces import LoadRuntime
 from green_code.engine.ledger_rows import check_row, energy_message, ledger_row
 from green_code.engine.requests import REFUSAL_TEXTS, Job, check_params
@@ -91,6 +92,7 @@ class Service:
         self._computing = 0
         self._check: Job | None = None
         self._checking: asyncio.Task[None] | None = None
+        self._measuring: asyncio.Task[None] | None = None
         self._status = messages.StatusMessage(
             state="ready", message="The model loads at the first request", progress=None, reason=None
         )
@@ -265,6 +267,22 @@ class Service:
         result["id"] = new_id()
         self._store(check_row(job.params, result), job.owner)
 
+    # --- costs --------------------------------------------------------------------------------------------
+    def _begin_measuring(self) -> None:
+        """Measure what work costs, if that is assumed and the machine is idle; the next request interrupts it."""
+        loaded = self._holder.loaded
+        if loaded is None or not loaded.measurable or self._ladder.idle_seconds < MEASURE_SECONDS:
+            return
+        if self._measuring is None or self._measuring.done():
+            self._measuring = asyncio.get_running_loop().create_task(self._measure(loaded))
+
+    async def _measure(self, loaded: LoadedModel) -> None:
+        while loaded.measurable and not (self._work or self._holder.on_battery()):
+            await self._holder.measure(loaded, lambda: bool(self._work))
+        if not loaded.runtime.costs_assumed:
+            log.info("measured what work costs: %s", loaded.runtime.energy_source)
+            self._send_status()
+
     # --- status and energy --------------------------------------------------------------------------------
     def status(self) -> EngineStatus:
         """The whole status."""
@@ -276,6 +294,7 @@ class Service:
             exits=list(loaded.runtime.exits) if loaded else [],
             resident_bytes=_resident_bytes(),
             agreement=loaded.shadow.agreement if loaded else None,
+            costs_assumed=loaded is not None and loaded.runtime.costs_assumed,
         )
 
     def _set_computing(self, change: int) -> None:
@@ -313,6 +332,9 @@ class Service:
         if old["state"] != state and state not in ("busy", "ready"):
             log.info("%s: %s", state, message)
         self._status = new
+        self._send_status()
+
+    def _send_status(self) -> None:
         whole = self.status()
         for peer in tuple(self._peers):
             peer.notify(messages.STATUS, whole)
@@ -354,6 +376,7 @@ class Service:
             self._stop()
             return
         self._begin_check()
+        self._begin_measuring()
         for step in self._ladder.due():
             log.info("idle: %s", step)
             if step == "trim":

@@ -5,14 +5,16 @@ Must not know: connections, other sessions, editors.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from green_code.decoding.drafter import Drafter
 from green_code.decoding.exit_policies import Full, Policy
 from green_code.decoding.generate import Generated, ends_completion, generate, refusal
-from green_code.decoding.healing import heal
+from green_code.decoding.healing import ends_keyword, heal
 from green_code.decoding.price_book import PriceBook
 from green_code.decoding.prompt_lookup import NEAR_TOKENS, PromptLookup
 from green_code.decoding.propagation import EXACT_TAIL, PropagatingKVCache
@@ -20,6 +22,7 @@ from green_code.decoding.speculative import decode
 from green_code.decoding.stop_rules import Situation
 from green_code.decoding.verifier import Decoded, Verifier
 from green_code.engine.accounting import Figures, FullDepthCache, RequestAccount
+from green_code.engine.alternatives import alternatives
 from green_code.engine.interfaces import Cancelled
 from green_code.link.messages import CompletionParams, CompletionResult
 from green_code.sequences import common
@@ -81,10 +84,14 @@ class Session:
             budget_seconds: no token is begun later than this.
         """
         runtime, cache = self._runtime, self._cache
+        self.book.use(runtime.costs.prices)
         policy = runtime.policy(params)
         wall, cpu = time.monotonic(), time.process_time()
         earlier, tokens = self.window_tokens(params["prefix"], params["max_prompt_tokens"])
-        prompt, required = heal(tokens, runtime.vocabulary)
+        situation = Situation.at(
+            params["prefix"], params["suffix"], params["single_line"], params["max_lines"], params["language"]
+        )
+        prompt, required = heal(tokens, runtime.vocabulary, ends_keyword(situation))
         blank = not params["prefix"].strip()
         propagates = bool(policy.exits) and params["decoding"] != "exact"
         shared = common(cache.tokens, prompt)
@@ -97,7 +104,8 @@ class Session:
             reused, resumed = self._held(prompt, shared, required, exits, params["max_tokens"])
         held = behind if resumed is None else resumed
         account = RequestAccount(cache, len(prompt), shared, held, reused, self._full_depth)
-        generated = Generated()
+        generated, others = Generated(), list[Generated]()
+        drafter, verifier = self._decoders(params, policy, situation)
         if blank:
             generated.reason = "no_context"
         else:
@@ -109,20 +117,20 @@ class Session:
                     cache.propagate_before(len(prompt) - EXACT_TAIL)
                 if params["decoding"] != "full":
                     self._index(earlier, prompt, params["suffix"])
-                situation = Situation.at(params["prefix"], params["suffix"], params["single_line"], params["max_lines"])
                 stop = runtime.stop(params)
                 refuses = refusal(generated, cache, stop)
-                generate(
-                    generated,
-                    cache,
-                    account.observed(self._stream(params, policy, situation, required, resumed, refuses)),
-                    runtime.vocabulary,
-                    required=required,
+                stream = decode(cache, drafter, verifier, required, params["max_tokens"], resumed, refuses)
+                finish = partial(
+                    generate,
+                    cache=cache,
+                    vocabulary=runtime.vocabulary,
                     situation=situation,
                     stop=stop,
-                    max_tokens=params["max_tokens"],
                     deadline=wall + budget_seconds,
                 )
+                finish(generated, stream=account.observed(stream), required=required, max_tokens=params["max_tokens"])
+                if params["alternatives"] and generated.text.strip():
+                    others += self._others(params, policy, situation, prompt, required, generated, finish)
             except _Interrupted as interruption:
                 generated.reason = interruption.refusal
                 cache.truncate(cache.length(1))  # positions that no layer has run over count anew
@@ -132,10 +140,46 @@ class Session:
                     self.lookup.remember(prompt, generated.tokens)
         interrupted = generated.reason in ("cancelled", "superseded")
         unfinished = interrupted or generated.refused
-        figures = account.close(runtime.costs.prices, not blank, generated.passes, generated.tokens, unfinished)
+        figures = account.close(
+            runtime.costs.prices,
+            not blank,
+            generated.passes,
+            generated.tokens,
+            unfinished,
+            [other.passes for other in others],
+        )
         self._full_depth = account.full_depth
         seconds = time.monotonic() - wall, time.process_time() - cpu
-        return self._result(generated, figures, len(prompt), reused, interrupted, *seconds)
+        result = self._result(generated, figures, len(prompt), reused, interrupted, *seconds)
+        result["passes"] = verifier.passes
+        if not interrupted:
+            result["alternatives"] = [other.text for other in others if other.text]
+        return result
+
+    def _others(
+        self,
+        params: CompletionParams,
+        policy: Policy,
+        situation: Situation,
+        prompt: Sequence[int],
+        required: bytes,
+        first: Generated,
+        finish: Callable[..., None],
+    ) -> Iterator[Generated]:
+        """See `alternatives`: decoded as the first completion is."""
+        cache, runtime = self._cache, self._runtime
+
+        def go_on(spelled: list[int], begun: Decoded, before: bytes, left: bytes) -> Generated:
+            other, most = Generated(), params["max_tokens"] - len(spelled)
+            if self.lookup is not None and params["decoding"] != "full":
+                self.lookup.document.follow([*prompt, *spelled, begun.token])
+            behind = decode(cache, *self._decoders(params, policy, situation), left, most - 1)
+            finish(other, stream=itertools.chain([begun], behind), required=before, max_tokens=most)
+            return other
+
+        return alternatives(
+            cache, runtime.vocabulary, runtime.chooser, len(prompt), required, first, params["alternatives"], go_on
+        )
 
     def _held(
         self, prompt: Sequence[int], shared: int, required: bytes, exits: Sequence[int], max_tokens: int
@@ -169,16 +213,8 @@ class Session:
             resumed.append(token)
         return len(prompt), resumed
 
-    def _stream(
-        self,
-        params: CompletionParams,
-        policy: Policy,
-        situation: Situation,
-        required: bytes,
-        resumed: Sequence[int] | None,
-        refuses: Callable[[int], bool],
-    ) -> Iterator[Decoded]:
-        """Tokens behind the prompt that the cache holds. In `exact` the policy's exits draft, in `fast` they decide."""
+    def _decoders(self, params: CompletionParams, policy: Policy, situation: Situation) -> tuple[Drafter, Verifier]:
+        """Of the tokens behind the prompt. In `exact` the policy's exits draft, in `fast` they decide."""
         runtime, vocabulary, chooser = self._runtime, self._runtime.vocabulary, self._runtime.chooser
         drafting, deciding = (policy, Full()) if params["decoding"] == "exact" else (Full(), policy)
         if params["decoding"] == "full":
@@ -187,8 +223,7 @@ class Session:
             drafter = Drafter(
                 self.book, self.lookup, drafting, chooser, lambda token: ends_completion(token, vocabulary, situation)
             )
-        verifier = Verifier(deciding, chooser)
-        return decode(self._cache, drafter, verifier, required, params["max_tokens"], resumed, refuses)
+        return drafter, Verifier(deciding, chooser)
 
     def _index(self, earlier: Sequence[int], prompt: Sequence[int], suffix: str) -> None:
         """Bring prompt lookup's indexes up to date. Typing leaves the lines after the cursor's as they are."""
@@ -239,8 +274,8 @@ class Session:
             "tokens": len(generated.tokens),
             "token_texts": [runtime.vocabulary.decode([token]) for token in generated.tokens],
             "exits": generated.exits,
-            "drafts": [""] * len(generated.tokens),
-            "passes": generated.passes,
+            "drafts": [draft or "" for draft in generated.drafts],
+            "passes": 0,
             "layers_run": figures.layers_run,
             "layers_total": runtime.layers_total,
             "prompt_tokens": prompt_tokens,

@@ -173,11 +173,15 @@ class KernelDecoder:
         unread = [
             *(lens for lens, _ in self._lenses.values()),
             *(self._matrices[kv_projection_name(layer)] for layer in self._packed.kv_projections),
-            *([self._head] if self._svd_head.rows else ()),
+            *([self._head] if self.has_svd_head else ()),
         ]
         skipped: int = sum(m.outputs // TILE * (m.inputs // GROUP) * RECORD_BYTES for m in unread)
-        candidates = 2 * CANDIDATES * self.config.width if self._svd_head.rows else 0
+        candidates = 2 * CANDIDATES * self.config.width if self.has_svd_head else 0
         return self._packed.records.nbytes - skipped + candidates
+
+    @property
+    def has_svd_head(self) -> bool:
+        return bool(self._svd_head.rows)
 
     @property
     def description(self) -> str:
@@ -185,7 +189,7 @@ class KernelDecoder:
 
     @property
     def build(self) -> str:
-        rank = self._svd_head.preview.inputs if self._svd_head.rows else 0
+        rank = self._svd_head.preview.inputs if self.has_svd_head else 0
         return f"{self.kernel.digest}, SVD head {rank}, lenses {sorted(self._lenses)}"
 
     # --- inside -------------------------------------------------------------------------------------------

@@ -15,13 +15,16 @@ from green_code.kernels.large_pages import in_large_pages
 from green_code.kernels.quantise import GROUP, RECORD_BYTES, TILE, quantise
 from green_code.kernels.quantise import records as count
 from green_code.models.adapters import Adapters, with_adapter
+from green_code.models.backend import Report
 from green_code.models.families import ModelConfig
 from green_code.models.svd_head import svd_head_of
+from green_code.sequences import map_ahead
 
 PREVIEW = "svd_head.preview"
 _DOWN = "svd_head.down"
 _LENS = "lens."
 _KV_PROJECTIONS = "kv_projections"
+_MATRICES = 0.7  # of the time; the rest is mostly the SVD head
 
 
 def unsupported_reason(config: ModelConfig) -> str | None:
@@ -81,13 +84,14 @@ def gains(config: ModelConfig) -> Iterator[tuple[str, int]]:
 
 
 def pack(
-    config: ModelConfig, weights: Mapping[str, Tensor], adapters: Adapters
+    config: ModelConfig, weights: Mapping[str, Tensor], adapters: Adapters, report: Report = lambda _: None
 ) -> tuple[np.ndarray, dict[str, Tensor]]:
     """(records, RECORD_BYTES) of all matrices, and the rest of what `KernelDecoder` takes: the embedding (bfloat16), gains of norms
     and lenses, the layers that have KV projections, and the SVD head's `down`.
 
     Args:
         weights: under `Decoder`'s names. adapters: the SVD head is left out where the head is not tied to the embedding.
+        report: gets the share that is done.
     Raises:
         ValueError: the kernel cannot serve this model, or weights are missing, unknown or of another shape.
     """
@@ -97,7 +101,13 @@ def pack(
     expected["embed.weight"] = [config.vocabulary, config.width]
     if {name: list(weight.shape) for name, weight in weights.items()} != expected:
         raise ValueError(f"these are not the weights of a {config.family} of this configuration")
-    *packed, head = [quantise(weights[f"{name}.weight"].float().numpy()) for name, _, _ in matrices(config)]
+    names = [name for name, _, _ in matrices(config)]
+
+    def quantised(index: int) -> np.ndarray:
+        report(_MATRICES * index / len(names))
+        return quantise(weights[f"{names[index]}.weight"].float().numpy())
+
+    *packed, head = map_ahead(quantised, range(len(names)))
     rest = {name: weight.float() for name, weight in weights.items() if weight.dim() == 1}
     rest["embed.weight"] = weights["embed.weight"].bfloat16()
     packed += [quantise(lens.matrix.numpy()) for _, lens in sorted(adapters.lenses.items())]
@@ -109,7 +119,9 @@ def pack(
     rest[_KV_PROJECTIONS] = torch.tensor(sorted(adapters.kv_projections), dtype=torch.int32)
     directions = adapters.svd_directions
     if directions is not None and config.tied_head and len(directions) % GROUP == 0:
-        svd_head = svd_head_of(rest["embed.weight"], directions)
+        svd_head = svd_head_of(
+            rest["embed.weight"], directions, lambda share: report(_MATRICES + (1 - _MATRICES) * share)
+        )
         packed.append(quantise(svd_head.preview.numpy()))
         rest[_DOWN] = svd_head.down
     return np.concatenate([*packed, head]), rest

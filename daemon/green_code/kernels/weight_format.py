@@ -18,7 +18,7 @@ from green_code.kernels.binding import Kernel, open_kernel
 from green_code.kernels.decoder import KernelDecoder
 from green_code.kernels.packing import pack, unsupported_reason
 from green_code.models.adapters import Adapters
-from green_code.models.backend import WeightFormat
+from green_code.models.backend import Report, WeightFormat
 from green_code.models.device import compute_device, compute_dtype
 from green_code.models.families import ModelConfig
 from green_code.models.weights import TorchFormat
@@ -34,8 +34,15 @@ class KernelFormat:
     def unsupported_reason(self, config: ModelConfig) -> str | None:
         return unsupported_reason(config)
 
-    def save(self, config: ModelConfig, weights: Mapping[str, Tensor], adapters: Adapters, folder: Path) -> None:
-        records, rest = pack(config, weights, adapters)
+    def save(
+        self,
+        config: ModelConfig,
+        weights: Mapping[str, Tensor],
+        adapters: Adapters,
+        folder: Path,
+        report: Report = lambda _: None,
+    ) -> None:
+        records, rest = pack(config, weights, adapters, report)
         np.save(folder / "records.npy", records)
         save_file({name: w.contiguous() for name, w in rest.items()}, folder / "rest.safetensors")
 

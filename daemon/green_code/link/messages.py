@@ -167,6 +167,8 @@ class EngineStatus(StatusMessage):
     exits: list[int]
     resident_bytes: int | None
     agreement: Agreement | None
+    costs_assumed: bool
+    """Whether joules are counted at assumed costs until those of this machine are measured."""
 
 
 class EnergyMessage(TypedDict):

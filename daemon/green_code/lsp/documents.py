@@ -46,6 +46,13 @@ def units_to_index(line: str, units: int, encoding: Encoding) -> int:
     return len(line)
 
 
+def units_of(text: str, encoding: Encoding) -> int:
+    """The length of a text in the client's units."""
+    if encoding == "utf-32" or text.isascii():
+        return len(text)
+    return len(text.encode()) if encoding == "utf-8" else len(text.encode("utf-16-le")) // 2
+
+
 @dataclass(frozen=True)
 class Span:
     """An edit's range in the client's units, lines from 0."""

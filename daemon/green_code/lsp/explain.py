@@ -64,6 +64,10 @@ TEXTS: Final[dict[str, Text]] = {
     "empty": Text("The model had nothing to add here.", "Type a few more characters, or move the cursor."),
     "unlikely": Text("The suggestion would probably have been wrong.", _BY_HAND_OR_EAGER),
     "breaks_code": Text("The suggestion would have broken the code around the cursor."),
+    "misplaced": Text("The suggestion does not belong at this indentation.", "Indent the line first."),
+    "nonsense": Text("The suggestion was certainly wrong: it did not go with the text before the cursor."),
+    "nothing_new": Text("The suggestion repeated what is there already."),
+    "tab_indents": Text("On an empty line, Tab indents. The suggestion begins further to the right.", _BY_HAND),
     "dismissed": Text("You rejected this suggestion on this line.", _BY_HAND),
     "engine_starting": Text("The model is still loading.", "Try again in a moment."),
     "engine_lost": Text(

@@ -29,13 +29,18 @@ from green_code.link.messages import (
 from green_code.lsp import guards
 from green_code.lsp.ahead import Ahead
 from green_code.lsp.debounce import Debounce
-from green_code.lsp.documents import Document, Encoding, Span, with_newlines
+from green_code.lsp.dismissed import Dismissed
+from green_code.lsp.documents import Document, Encoding, Span, units_of, with_newlines
 from green_code.lsp.explain import NOTHING_YET, TEXTS, Asked, Detail, explain, last_completion
 from green_code.lsp.gate import Decision, Gate
 from green_code.lsp.gate_features import OutcomeHistory, Place, features
+from green_code.lsp.insertion import Insertion, fit
 from green_code.lsp.open_document import OpenDocument
+from green_code.lsp.open_documents import OpenDocuments
 from green_code.lsp.outcomes import Outcomes, Shown
 from green_code.lsp.retention import RetentionWatch
+from green_code.lsp.selected_entry import SETTLED_SECONDS, SelectedEntry
+from green_code.lsp.spot import Spot
 from green_code.lsp.supervisor import Supervisor
 from green_code.problems import Problem
 from green_code.report import Report
@@ -46,6 +51,14 @@ log = logging.getLogger(__name__)
 _WAITING: Final[tuple[State, ...]] = ("starting", "loading")
 
 
+class Suggestion(CompletionResult):
+    """A completion as it is inserted: its text takes the place of the next `replaced` units of the cursor's line, in the client's
+    encoding, which it contains. `others`: the alternatives' texts, each with what it takes the place of."""
+
+    replaced: int
+    others: list[tuple[str, int]]
+
+
 @dataclass(frozen=True)
 class _Cursor:
     entry: OpenDocument
@@ -53,8 +66,9 @@ class _Cursor:
     index: int
     automatic: bool
     params: CompletionParams
-    before: str  # the line up to the cursor
+    spot: Spot  # as it was when the request came
     changes: int
+    beside_list: bool  # behind an entry that is not in the document
 
 
 class Front:
@@ -84,11 +98,15 @@ class Front:
         self._send_energy = send_energy
         self._supervisor = supervisor(self._engine_status, self._engine_energy)
         self._on_battery = on_battery or Battery()
-        self._open: dict[str, OpenDocument] = {}
-        self._retention = RetentionWatch(self._lines_of, self._supervisor.retained)
+        self.documents = OpenDocuments()
+        self._retention = RetentionWatch(self.documents.lines_of, self._supervisor.retained)
         self._gate = Gate(chance or random.Random(), warn, clock)
         self._outcomes = Outcomes(self._characters_accepted, self._outcome_known, lambda shown: self._ahead.cancel())
         self._history = OutcomeHistory()
+        self._dismissed = Dismissed()
+        self._current: tuple[Suggestion, str] | None = (
+            None  # the last one that was shown, and the text after the cursor there
+        )
         self._ahead = Ahead(self._supervisor.complete, self._on_battery)
         self._engine = StatusMessage(state="starting", message="No engine yet", progress=None, reason=None)
         self._shown: StatusMessage | None = None
@@ -108,6 +126,7 @@ class Front:
         self.settings, problems = parse_settings(values)
         self._gate.configure(self.settings)
         self._ahead.cancel()
+        self._current = None
         self._show_status()
         malformed = [glob for glob in self.settings.excluded_files if compile_glob(glob) is None]
         return problems + [
@@ -116,11 +135,11 @@ class Front:
 
     def open(self, uri: str, language: str, text: str) -> None:
         """A document was opened."""
-        self._open[uri] = OpenDocument(Document(uri, language, text, self.encoding))
+        self.documents.open(Document(uri, language, text, self.encoding))
 
     def change(self, uri: str, span: Span | None, text: str) -> None:
         """A range of a document, or all of it, was replaced."""
-        if (entry := self._open.get(uri)) is None:
+        if (entry := self.documents.get(uri)) is None:
             log.warning("a change of a document that is not open")
             return
         entry.changes += 1
@@ -128,51 +147,53 @@ class Front:
         document = entry.document
         if span is None:
             document.replace(text)
-            entry.window.forget()
-            entry.syntax.forget()
+            entry.forget()
             self._outcomes.close_document(uri)
         else:
             start = document.locate(span.start_line, span.start_units)
             end = document.locate(span.end_line, span.end_units)
             edit = document.apply(span, text)
-            entry.window.follow(edit)
-            entry.syntax.follow(edit)
+            entry.follow(edit)
             self._retention.follow(uri, edit)
             self._outcomes.change(uri, start, end, with_newlines(text), edit, now)
+            self._dismissed.follow(uri, edit)
 
     def close_document(self, uri: str) -> None:
         """A document was closed."""
-        self._open.pop(uri, None)
+        self.documents.close(uri)
         self._outcomes.close_document(uri)
 
     # --- completions --------------------------------------------------------------------------------------
     async def complete(
-        self, uri: str, line: int, units: int, automatic: bool, list_open: bool = False
-    ) -> CompletionResult | None:
+        self, uri: str, line: int, units: int, automatic: bool, selected: SelectedEntry | None = None
+    ) -> Suggestion | None:
         """A completion for a cursor, or None; `explain` then says why.
 
         Args:
             automatic: the editor sent the request by itself.
-            list_open: the editor shows its own list of completions.
+            selected: of the editor's own list of completions. The suggestion goes on behind its text.
         """
         self._asked = (uri, self._clock())
-        if (cursor := self._cursor(uri, line, units, automatic, list_open)) is None:
+        if (cursor := self._cursor(uri, line, units, automatic, selected)) is None:
             return None
+        if (visible := self._visible(cursor)) is not None:
+            self._outcome = (visible["reason"], "")
+            self._show(cursor, visible, Insertion(visible["text"], visible["replaced"]), inputs=())
+            return visible
         inputs: tuple[float, ...] = ()
         try:
-            result = cursor.entry.recent.find(cursor.params) or await self._ahead.answer(cursor.params)
+            found = cursor.entry.recent.find(cursor.params)
+            result = found or await self._ahead.answer(cursor.params)
             if result is None:
                 if (decision := self._gate_open(cursor)) is None:
                     return None
-                if automatic and await self._overtaken(cursor):
-                    self._outcome = ("superseded", "")
+                wait = self._debounce.wait_seconds(self._clock()) if selected is None else SETTLED_SECONDS
+                if automatic and await self._overtaken(cursor, wait):
                     return None
                 inputs = decision.inputs
                 cursor = replace(cursor, params={**cursor.params, "place": list(inputs)})
                 self._gate.asked()
                 result = await self._supervisor.complete(cursor.params)
-                if result["text"]:
-                    cursor.entry.recent.add(cursor.params, result)
         except asyncio.CancelledError:
             waiting = self._engine["state"] in _WAITING
             self._outcome = ("engine_starting" if waiting else "cancelled", "")
@@ -184,28 +205,82 @@ class Front:
         if not result["text"]:
             self._gate.learn(inputs, taken=False)
             return None
-        self._show(cursor, result, inputs)
-        return result
+        fitted = fit(result["text"], cursor.spot, is_read=self._outcomes.is_visible(result["id"]))
+        if isinstance(fitted, Insertion):
+            result = {**result, "text": fitted.text}
+        if found is None:
+            cursor.entry.recent.add(cursor.params, result)
+        if not isinstance(fitted, Insertion):
+            self._gate.learn(inputs, taken=False)
+            self._outcome = ("empty" if fitted.code == "empty" else "breaks_code", Detail(fitted.code, {}))
+            return None
+        if automatic and await self._is_kept_back(cursor, result):
+            return None
+        after, left = cursor.spot.after, dict[str, Insertion]()
+        for each in (fitted, *(fit(text, cursor.spot) for text in result["alternatives"])):
+            if isinstance(each, Insertion):
+                left.setdefault(each.text + after[each.replaced :], each)
+        (_, replaced), *others = (
+            (each.text, units_of(after[: each.replaced], self.encoding)) for each in left.values()
+        )
+        suggestion = Suggestion(**result, replaced=replaced, others=others)
+        stays = not cursor.beside_list and result["reason"] != "budget"  # which may give more the next time
+        self._current = (suggestion, cursor.params["suffix"]) if stays else None
+        self._show(cursor, result, *left.values(), inputs=inputs)
+        return suggestion
 
-    def _cursor(self, uri: str, line: int, units: int, automatic: bool, list_open: bool) -> _Cursor | None:
+    def _cursor(
+        self, uri: str, line: int, units: int, automatic: bool, selected: SelectedEntry | None
+    ) -> _Cursor | None:
         """The cursor's document and the request to send, or None if a guard refuses."""
-        entry = self._open.get(uri)
+        entry = self.documents.get(uri)
         if entry is None:
             self._outcome = ("filtered", Detail("not_open", {}))
             return None
         line, index = entry.document.locate(line, units)
+        inserted = selected.inserted(entry.document, line, index) if selected is not None else None
+        lines, index = inserted or (entry.document.lines.copy(), index)
+        is_hidden = selected is not None and inserted is None
         situation = entry.situation(
-            line, index, self.settings, self.workspace_folders, automatic, list_open, self._on_battery
+            lines, line, index, self.settings, self.workspace_folders, automatic, is_hidden, self._on_battery
         )
         if (refused := guards.first_refusal(situation)) is not None:
             self._show_status()
             self._outcome = (refused.reason, Detail(refused.code, refused.values))
             return None
-        params = entry.params(line, index, self.settings, automatic)
+        params = entry.params(lines, line, index, self.settings, automatic)
         if not params["prefix"].strip():
             self._outcome = ("no_context", "")
             return None
-        return _Cursor(entry, line, index, automatic, params, entry.document.lines[line][:index], entry.changes)
+        spot = Spot(lines, line, index, entry.document.language, automatic)
+        return _Cursor(entry, line, index, automatic, params, spot, entry.changes, selected is not None)
+
+    def _visible(self, cursor: _Cursor) -> Suggestion | None:
+        """The rest of what is shown. It stays while the text agrees with it, or a beginning of it, whatever else would be shown."""
+        if self._current is None or not cursor.automatic or cursor.beside_list:
+            return None
+        shown, suffix = self._current
+        rest = self._outcomes.rest(shown["id"], cursor.entry.document.uri, (cursor.line, cursor.index))
+        if not rest.strip() or suffix != cursor.params["suffix"]:
+            return None
+        fitted = fit(rest, cursor.spot, is_read=True)
+        if isinstance(fitted, Insertion) and rest.startswith(fitted.text) and not shown["replaced"]:
+            rest = fitted.text
+        return Suggestion(**{**shown, "text": rest, "others": []})
+
+    async def _is_kept_back(self, cursor: _Cursor, result: CompletionResult) -> bool:
+        """Whether a suggestion is not shown: it was rejected here, or it was held back until the text was another."""
+        if self._dismissed.has(cursor.entry.document.uri, cursor.line, cursor.spot.before, result["text"]):
+            self._outcome = ("dismissed", "")
+            return True
+        held = self._debounce.held_seconds(self._clock(), result["confidence"])
+        if held <= 0 or self._outcomes.is_visible(result["id"]):
+            return False
+        try:
+            return await self._overtaken(cursor, held)
+        except asyncio.CancelledError:
+            self._outcome = ("cancelled", "")
+            raise
 
     def _gate_open(self, cursor: _Cursor) -> Decision | None:
         """The gate's decision, or None if it does not ask."""
@@ -221,28 +296,42 @@ class Front:
         entry, suffix, breaks = cursor.entry, cursor.params["suffix"], text.count("\n")
         line = cursor.line + breaks
         history = self._history.at(entry.document.uri, line, cursor.params["prefix"] + text, self._clock())
-        place = entry.place(cursor.line, cursor.index, suffix, self._debounce.interval, history)
+        place = entry.place(cursor.spot.lines, cursor.line, cursor.index, suffix, self._debounce.interval, history)
         return replace(place, prefix=place.prefix + text, line=line, lines=place.lines + breaks)
 
-    def _show(self, cursor: _Cursor, result: CompletionResult, inputs: tuple[float, ...]) -> None:
+    def _show(
+        self,
+        cursor: _Cursor,
+        result: CompletionResult,
+        fitted: Insertion,
+        *others: Insertion,
+        inputs: tuple[float, ...],
+    ) -> None:
         """The editor shows a suggestion."""
         entry, params = cursor.entry, cursor.params
         shown = Shown(
             row_id=result["id"],
             uri=entry.document.uri,
             line=cursor.line,
-            before=cursor.before,
+            before=cursor.spot.before,
             prefix=params["prefix"],
-            text=result["text"],
+            text=fitted.text,
+            replaced=fitted.replaced,
+            others=tuple((other.text, other.replaced) for other in others),
             inputs=inputs,
             since=self._clock(),
         )
-        is_current = entry.changes == cursor.changes
+        is_current = entry.changes == cursor.changes and not cursor.beside_list
         if self._outcomes.show(shown, is_current):
             self._last = last_completion(params, result)
         if is_current and self._told_shown != shown.row_id:  # once, not for each rest while it is typed along
             self._told_shown = shown.row_id
-            self._supervisor.shown(shown.row_id, len(shown.text))
+            self._supervisor.shown(shown.row_id, len(shown.text) - shown.replaced)
+        if cursor.beside_list:
+            return
+        if fitted.replaced:
+            self._ahead.cancel()  # the text after the cursor will be another
+            return
         self._ahead.shown(
             params,
             result,
@@ -251,18 +340,30 @@ class Front:
             keep=entry.recent.add,
         )
 
-    async def _overtaken(self, cursor: _Cursor) -> bool:
-        """Wait for the debounce; whether the document or the settings changed meanwhile."""
+    async def _overtaken(self, cursor: _Cursor, seconds: float) -> bool:
+        """Wait; whether the document or the settings changed meanwhile, which is the outcome then."""
         entry, settings = cursor.entry, self.settings
-        if (seconds := self._debounce.wait_seconds(self._clock())) > 0:
+        if seconds > 0:
             await asyncio.sleep(seconds)
-        is_open = self._open.get(entry.document.uri) is entry
-        return entry.changes != cursor.changes or not is_open or self.settings is not settings
+        is_open = self.documents.get(entry.document.uri) is entry
+        if entry.changes == cursor.changes and is_open and self.settings is settings:
+            return False
+        self._outcome = ("superseded", "")
+        return True
 
     # --- what becomes of suggestions ----------------------------------------------------------------------
     def accepted(self, row_id: str, characters: int | None = None) -> None:
         """The user accepted a suggestion: so many characters of it, or all that is left."""
         self._outcomes.accept(row_id, characters, self._clock())
+
+    def dismissed(self) -> None:
+        """The user pressed Escape on the visible suggestion."""
+        if (shown := self._outcomes.dismiss(self._clock())) is not None:
+            self._reject(shown, by_hand=True)
+
+    def _reject(self, shown: Shown, by_hand: bool = False) -> None:
+        before = (shown.before + shown.text[: shown.at]).rpartition("\n")[2]
+        self._dismissed.add(shown.uri, shown.position(shown.at)[0], before, shown.text[shown.at :], by_hand)
 
     def _characters_accepted(self, shown: Shown, characters: int) -> None:
         self._supervisor.accepted(shown.row_id, characters)
@@ -271,6 +372,8 @@ class Front:
     def _outcome_known(self, shown: Shown, taken: bool, now: float) -> None:
         self._gate.learn(shown.inputs, taken)
         self._history.record(shown.uri, shown.line, shown.prefix, taken, now)
+        if not taken:
+            self._reject(shown)
 
     async def reset_gate(self) -> bool:
         """Forget what the gate has learned about this user; returns whether there was anything.
@@ -311,9 +414,6 @@ class Front:
         self._gate.close()
         await self._supervisor.close()
 
-    def _lines_of(self, uri: str) -> list[str] | None:
-        return entry.document.lines if (entry := self._open.get(uri)) is not None else None
-
     # --- status and energy --------------------------------------------------------------------------------
     def _engine_energy(self, energy: EnergyMessage) -> None:
         self._send_energy(WindowEnergy(**energy, on_battery=self._on_battery()))
@@ -322,8 +422,9 @@ class Front:
         before, self._engine = self._engine["state"], status
         # Perhaps another engine, model or bundle, which may give other completions. "busy" comes with every completion.
         if "busy" not in (before, status["state"]):
-            for entry in self._open.values():
+            for entry in self.documents:
                 entry.recent.clear()
+            self._current = None
         self._show_status()
 
     def _show_status(self) -> None:

@@ -32,7 +32,7 @@ class Situation:
     path: str
     workspace_folders: Sequence[str]
     automatic: bool
-    list_open: bool  # the editor shows its own list of completions, with an entry selected
+    list_open: bool  # the editor shows its own list of completions, with an entry behind which nothing can be suggested
     before: str
     after: str
     characters: int

@@ -11,29 +11,46 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from green_code.link.messages import CompletionParams
-from green_code.lsp.documents import Document, with_newlines
+from green_code.lsp.documents import Document, Edit, with_newlines
 from green_code.lsp.gate_features import LOOKED_BACK, History, Place
 from green_code.lsp.guards import Situation
+from green_code.lsp.notebooks import Notebook
 from green_code.lsp.prompt import PromptWindow
 from green_code.lsp.syntax import Syntax
 from green_code.lsp.type_through import TypeThrough
 from green_code.settings import TOKENS_PER_LINE, Settings
 
 TOKENS_AT_MOST: Final = 256
+ALTERNATIVES: Final = 2
 
 
 @dataclass
 class OpenDocument:
-    """One open document; `changes` counts its edits."""
+    """One open document; `changes` counts its edits. `notebook`: of which it is a cell."""
 
     document: Document
     window: PromptWindow = field(default_factory=PromptWindow)
     syntax: Syntax = field(default_factory=Syntax)
     recent: TypeThrough = field(default_factory=TypeThrough)
+    notebook: Notebook | None = None
     changes: int = 0
+
+    def follow(self, edit: Edit) -> None:
+        """The document was edited."""
+        self.syntax.follow(edit)
+        if self.notebook is None:
+            self.window.follow(edit)
+        else:
+            self.notebook.follow(self.document, edit)
+
+    def forget(self) -> None:
+        """The whole text was replaced."""
+        self.syntax.forget()
+        (self.window if self.notebook is None else self.notebook.window).forget()
 
     def situation(
         self,
+        lines: Sequence[str],
         line: int,
         index: int,
         settings: Settings,
@@ -42,9 +59,9 @@ class OpenDocument:
         list_open: bool,
         on_battery: Callable[[], bool],
     ) -> Situation:
-        """What the guards check."""
+        """What the guards check at a cursor in the document's lines, or in lines that it would have."""
         document = self.document
-        text = document.lines[line].rstrip("\r\n")
+        text = lines[line].rstrip("\r\n")
         return Situation(
             settings=settings.of_language(document.language),
             language=document.language,
@@ -57,14 +74,20 @@ class OpenDocument:
             characters=document.characters,
             nul_characters=document.nul_characters,
             on_battery=on_battery,
-            inside=lambda: self.syntax.kind_at(document.language, document.lines, line, index),
+            inside=lambda: self.syntax.kind_at(document.language, lines, line, index),
         )
 
-    def params(self, line: int, index: int, settings: Settings, automatic: bool) -> CompletionParams:
-        """The request for the engine. One by hand has no stop, so it gives the full length."""
-        prompt = self.window.prompt(self.document.lines, line, index, settings.max_prompt_tokens)
+    def params(
+        self, lines: Sequence[str], line: int, index: int, settings: Settings, automatic: bool
+    ) -> CompletionParams:
+        """The request for the engine. One by hand has no stop, so it gives the full length, and asks for alternatives."""
+        window, uri = self.window, self.document.uri
+        if self.notebook is not None:
+            window, uri = self.notebook.window, self.notebook.uri
+            lines, line = self.notebook.around(self.document, lines, line)
+        prompt = window.prompt(lines, line, index, settings.max_prompt_tokens)
         return CompletionParams(
-            session=f"{os.getpid()}:{self.document.uri}",
+            session=f"{os.getpid()}:{uri}",
             prefix=prompt.prefix,
             suffix=prompt.suffix,
             language=self.document.language,
@@ -77,13 +100,14 @@ class OpenDocument:
             max_lines=settings.max_lines,
             max_prompt_tokens=settings.max_prompt_tokens,
             stop=settings.suggestions if automatic else 0.0,
-            alternatives=0,
+            alternatives=0 if automatic else ALTERNATIVES,
             place=[],
         )
 
-    def place(self, line: int, index: int, suffix: str, pause_seconds: float, history: History) -> Place:
+    def place(
+        self, lines: Sequence[str], line: int, index: int, suffix: str, pause_seconds: float, history: History
+    ) -> Place:
         """What the gate sees."""
-        lines = self.document.lines
         parts, characters, first = [lines[line][:index]], index, line
         while first > 0 and characters < LOOKED_BACK:
             first -= 1

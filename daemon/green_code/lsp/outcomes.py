@@ -32,6 +32,7 @@ Position = tuple[int, int]
 class Shown:
     """A suggestion that was shown at the end of `prefix`, where line `line` begins with `before`.
 
+    It takes the place of the next `replaced` characters there, which it contains; `others` are alternatives with what they replace.
     The document has its first `at` characters; `counted` is the most that were ever typed or accepted.
     """
 
@@ -43,6 +44,8 @@ class Shown:
     text: str
     inputs: tuple[float, ...]  # the gate's, when it was asked for
     since: float
+    replaced: int = 0
+    others: tuple[tuple[str, int], ...] = ()
     at: int = 0
     counted: int = 0
     ended_by_one: bool = False  # its last character came alone
@@ -81,6 +84,13 @@ class Outcomes:
         """Whether the text still agrees with this suggestion."""
         return self._visible is not None and self._visible.row_id == row_id
 
+    def rest(self, row_id: str, uri: str, here: Position) -> str:
+        """What is left of this suggestion behind a position, if it is visible there; else nothing."""
+        shown = self._visible
+        if shown is None or shown.row_id != row_id or shown.uri != uri or shown.position(shown.at) != here:
+            return ""
+        return shown.text[shown.at :]
+
     def show(self, new: Shown, is_current: bool = True) -> bool:
         """A suggestion, or the rest of one, is shown; returns whether it is a new one.
 
@@ -101,6 +111,7 @@ class Outcomes:
         if not is_new:
             typed = new.prefix[len(shown.prefix) :]
             shown.line, shown.at, shown.text = new.line - typed.count("\n"), len(typed), typed + new.text
+            shown.replaced = new.replaced
             if self._visible is not shown:
                 shown.since = new.since
         self._visible = shown
@@ -122,6 +133,14 @@ class Outcomes:
         if shown.counted >= len(shown.text) and self._visible is shown:
             self._visible = None
 
+    def dismiss(self, now: float) -> Shown | None:
+        """The user rejected the visible suggestion by a key; returns it."""
+        shown, self._visible = self._visible, None
+        if shown is not None:
+            self._outcome(shown, False, now)
+            self._on_gone(shown)
+        return shown
+
     def change(self, uri: str, start: Position, end: Position, text: str, edit: Edit, now: float) -> None:
         """The text between two positions was replaced.
 
@@ -133,6 +152,8 @@ class Outcomes:
         if shown is None or shown.uri != uri:
             return
         here = shown.position(shown.at)
+        if start == here and shown.at == 0 and (text, end[1] - start[1]) in shown.others and end[0] == start[0]:
+            shown.text, shown.replaced = text, end[1] - start[1]  # an alternative was accepted
         if end[0] < shown.line:
             shown.line += edit.added
         elif start <= here:
@@ -144,7 +165,8 @@ class Outcomes:
             if not agrees or end < here or (end > here and not typed):
                 self._end(now)
                 return
-            self._agree(shown, at, typed, is_insertion=start == end, now=now)
+            accepts = shown.replaced > 0 and end == (here[0], here[1] + shown.replaced) and shown.text[at:] == typed
+            self._agree(shown, at, typed, is_insertion=start == end or accepts, now=now)
 
     def close_document(self, uri: str) -> None:
         """A document was closed or replaced; what would have become of its suggestion is unknown."""
@@ -167,6 +189,8 @@ class Outcomes:
     def _accepted(self, shown: Shown, counted: int, now: float) -> None:
         if (more := counted - shown.counted) > 0:
             shown.counted = counted
+            if counted == len(shown.text):
+                more = max(1, more - shown.replaced)  # those were there before
             self._on_accepted(shown, more)
             self._outcome(shown, True, now)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any, cast
 from urllib.parse import unquote, urlparse
 
@@ -24,6 +24,7 @@ from green_code.link import messages
 from green_code.link.messages import StatusMessage, WindowEnergy
 from green_code.lsp.documents import Encoding, Span
 from green_code.lsp.front import Front
+from green_code.lsp.selected_entry import SelectedEntry
 from green_code.problems import Problem
 
 log = logging.getLogger(__name__)
@@ -54,17 +55,55 @@ class FrontProtocol(LanguageServerProtocol):
     @lsp_method(types.TEXT_DOCUMENT_DID_CHANGE)
     def lsp_text_document__did_change(self, params: types.DidChangeTextDocumentParams) -> None:
         """Apply the edits in their order."""
-        for change in params.content_changes:
+        self._apply(params.text_document.uri, params.content_changes)
+
+    def _apply(self, uri: str, changes: Sequence[types.TextDocumentContentChangeEvent]) -> None:
+        for change in changes:
             span = None
             if isinstance(change, types.TextDocumentContentChangePartial):
                 start, end = change.range.start, change.range.end
                 span = Span(start.line, start.character, end.line, end.character)
-            self._front_server.front.change(params.text_document.uri, span, change.text)
+            self._front_server.front.change(uri, span, change.text)
 
     @lsp_method(types.TEXT_DOCUMENT_DID_CLOSE)
     def lsp_text_document__did_close(self, params: types.DidCloseTextDocumentParams) -> None:
         """Close the document in the front."""
         self._front_server.front.close_document(params.text_document.uri)
+
+    @lsp_method(types.NOTEBOOK_DOCUMENT_DID_OPEN)
+    def lsp_notebook_document__did_open(self, params: types.DidOpenNotebookDocumentParams) -> None:
+        """Open the cells and the notebook in the front."""
+        self._open_cells(params.cell_text_documents)
+        notebook = params.notebook_document
+        self._front_server.front.documents.open_notebook(notebook.uri, [cell.document for cell in notebook.cells])
+
+    @lsp_method(types.NOTEBOOK_DOCUMENT_DID_CHANGE)
+    def lsp_notebook_document__did_change(self, params: types.DidChangeNotebookDocumentParams) -> None:
+        """Apply changes of the cells' order, then those of their texts."""
+        if (changes := params.change.cells) is None:
+            return
+        if (structure := changes.structure) is not None:
+            self._open_cells(structure.did_open or ())
+            array = structure.array
+            cells = [cell.document for cell in array.cells or ()]
+            self._front_server.front.documents.change_cells(
+                params.notebook_document.uri, array.start, array.delete_count, cells
+            )
+            for closed in structure.did_close or ():
+                self._front_server.front.close_document(closed.uri)
+        for content in changes.text_content or ():
+            self._apply(content.document.uri, content.changes)
+
+    @lsp_method(types.NOTEBOOK_DOCUMENT_DID_CLOSE)
+    def lsp_notebook_document__did_close(self, params: types.DidCloseNotebookDocumentParams) -> None:
+        """Close the cells and the notebook in the front."""
+        for cell in params.cell_text_documents:
+            self._front_server.front.close_document(cell.uri)
+        self._front_server.front.documents.close_notebook(params.notebook_document.uri)
+
+    def _open_cells(self, cells: Sequence[types.TextDocumentItem]) -> None:
+        for cell in cells:
+            self._front_server.front.open(cell.uri, cell.language_id, cell.text)
 
     @lsp_method(types.WORKSPACE_DID_CHANGE_WORKSPACE_FOLDERS)
     def lsp_workspace__did_change_workspace_folders(self, params: types.DidChangeWorkspaceFoldersParams) -> None:
@@ -84,6 +123,9 @@ class FrontServer(LanguageServer):
             "green-code",
             __version__,
             text_document_sync_kind=types.TextDocumentSyncKind.Incremental,
+            notebook_document_sync=types.NotebookDocumentSyncOptions(
+                [types.NotebookDocumentFilterWithNotebook(notebook="*")]
+            ),
             protocol_cls=FrontProtocol,
         )
         self.exit_status = 1
@@ -178,18 +220,26 @@ def make_server() -> FrontServer:
     @server.feature(types.TEXT_DOCUMENT_INLINE_COMPLETION, types.InlineCompletionOptions())
     async def inline_completion(params: types.InlineCompletionParams) -> types.InlineCompletionList:
         automatic = params.context.trigger_kind == types.InlineCompletionTriggerKind.Automatic
+        start = end = params.position
+        selected, text = None, ""
+        if (info := params.context.selected_completion_info) is not None:
+            start, end, text = info.range.start, info.range.end, info.text
+            selected = SelectedEntry(text, Span(start.line, start.character, end.line, end.character))
         position = params.position
-        list_open = params.context.selected_completion_info is not None
         result = await server.front.complete(
-            params.text_document.uri, position.line, position.character, automatic, list_open
+            params.text_document.uri, position.line, position.character, automatic, selected
         )
         if result is None:
             return types.InlineCompletionList(items=[])
-        arguments = [result["id"], len(result["text"])]
-        accept = types.Command(title="", command=messages.COMMAND_ACCEPTED, arguments=arguments)
-        here = types.Range(start=position, end=position)
-        item = types.InlineCompletionItem(insert_text=result["text"], range=here, command=accept)
-        return types.InlineCompletionList(items=[item])
+        row_id = result["id"]
+
+        def item(rest: str, replaced: int) -> types.InlineCompletionItem:
+            accept = types.Command(title="", command=messages.COMMAND_ACCEPTED, arguments=[row_id, len(rest)])
+            place = types.Range(start, types.Position(end.line, end.character + replaced))
+            return types.InlineCompletionItem(insert_text=text + rest, range=place, command=accept)
+
+        shown = [(result["text"], result["replaced"]), *result["others"]]
+        return types.InlineCompletionList(items=[item(rest, replaced) for rest, replaced in shown])
 
     @server.feature(messages.LSP_ACCEPTED)
     def accepted(params: Any) -> None:
@@ -197,6 +247,10 @@ def make_server() -> FrontServer:
         if isinstance(values, dict) and isinstance(values.get("id"), str):
             characters = values.get("characters")
             server.front.accepted(values["id"], characters if type(characters) is int else None)
+
+    @server.feature(messages.LSP_DISMISSED)
+    def dismissed(params: Any) -> None:
+        server.front.dismissed()
 
     @server.feature(messages.LSP_EXPLAIN)
     def explain(params: Any) -> Any:

@@ -2,8 +2,8 @@
 
 A suggestion stays valid while the typed text agrees with it. It is found by the text before the cursor and by all other
 parameters of the request, so a suggestion from before an edit or a change of settings is never shown. A request by hand gets
-no suggestion that was cut; but what was asked by hand may be typed along. If the editor has closed a bracket or quote by
-itself, the rest of the suggestion ends before it.
+no suggestion that was cut; but what was asked by hand may be typed along. Brackets and quotes that the editor closed by itself
+are no difference: what is inserted is made to fit later.
 Must not know: documents, or when an editor sends requests.
 """
 
@@ -17,8 +17,10 @@ from green_code.link.messages import CompletionParams, CompletionResult
 REMEMBERED: Final = 64
 """Suggestions in memory, for each document."""
 
-_OPENERS, _CLOSERS = "([{", ")]}"
-_OPENER_OF = {**dict(zip(_CLOSERS, _OPENERS, strict=True)), **{quote: quote for quote in "\"'`"}}
+_CLOSED_AT_MOST: Final = 3
+_NO_DIFFERENCE: Final = ("prefix", "suffix", "place", "alternatives")
+"""Parameters that are compared apart, or not at all."""
+_OPENER_OF: Final = {")": "(", "]": "[", "}": "{", **{quote: quote for quote in "\"'`"}}
 
 
 class _Suggestion(NamedTuple):
@@ -52,21 +54,22 @@ class TypeThrough:
             if not prefix.startswith(old.prefix) or not _answers(old.other_params, other_params):
                 continue
             typed, text = prefix[len(old.prefix) :], old.result["text"]
-            if not text.startswith(typed):
+            if not text.startswith(typed) or not _is_suffix(params["suffix"], old.suffix, typed):
                 continue
-            rest = _before_closed(text[len(typed) :], typed, old.suffix, params["suffix"])
-            if rest.strip():
-                return {**old.result, "text": rest}
+            if (rest := text[len(typed) :]).strip():
+                others = (other.removeprefix(typed) for other in old.result["alternatives"] if other.startswith(typed))
+                return {**old.result, "text": rest, "alternatives": [other for other in others if other.strip()]}
         return None
 
 
 def same_request(one: CompletionParams, other: CompletionParams) -> bool:
-    """Whether two requests have the same answer; features of the place are no difference."""
-    return {**one, "place": []} == {**other, "place": []}
+    """Whether two requests have the same answer, apart from alternatives; features of the place are no difference."""
+    places = [(each["prefix"], each["suffix"]) for each in (one, other)]
+    return places[0] == places[1] and _other(one) == _other(other)
 
 
 def _other(params: CompletionParams) -> dict[str, Any]:
-    return {name: value for name, value in params.items() if name not in ("prefix", "suffix", "place")}
+    return {name: value for name, value in params.items() if name not in _NO_DIFFERENCE}
 
 
 def _answers(old: dict[str, Any], new: dict[str, Any]) -> bool:
@@ -74,17 +77,19 @@ def _answers(old: dict[str, Any], new: dict[str, Any]) -> bool:
     return old == new or (old.get("stop") == 0 and old == {**new, "stop": 0})
 
 
-def _before_closed(rest: str, typed: str, old_suffix: str, suffix: str) -> str:
-    """The part of `rest` before a bracket or quote that the editor closed; empty if the suffix changed in another way."""
-    if suffix == old_suffix:
-        return rest
-    closed = suffix[:1]
-    opener = _OPENER_OF.get(closed)
-    if opener is None or opener not in typed or suffix[1:] != old_suffix[: len(suffix) - 1]:
-        return ""
-    depth = 0
-    for i, character in enumerate(rest):
-        if character == closed and depth == 0:
-            return rest[:i]
-        depth += (character in _OPENERS) - (character in _CLOSERS)
-    return ""
+def _is_suffix(suffix: str, old: str, typed: str) -> bool:
+    """Whether the text after the cursor is the old one but for brackets and quotes: the editor has closed some that were typed,
+    or some were typed over. Both texts are cut at their ends."""
+    if suffix == old:
+        return True
+    for count in range(1, _CLOSED_AT_MOST + 1):
+        closed, over = suffix[:count], old[:count]
+        if all(_OPENER_OF.get(sign, "\n") in typed for sign in closed) and suffix[count:] == old[: len(suffix) - count]:
+            return True
+        if (
+            all(sign in _OPENER_OF for sign in over)
+            and typed.endswith(over)
+            and suffix[: len(old) - count] == old[count:]
+        ):
+            return True
+    return False

@@ -6,7 +6,7 @@ Two kinds implement them: the torch decoder and the CPU kernel.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -97,6 +97,10 @@ class Backend(Protocol):
         """Which build computes; measurements of another one do not hold."""
 
     @property
+    def has_svd_head(self) -> bool:
+        """Whether top tokens come from the SVD head, not from the whole one."""
+
+    @property
     def rows_at_once(self) -> int:
         """The most positions that one call should run."""
 
@@ -150,6 +154,9 @@ class Backend(Protocol):
         """The top token among these (K,) int32 behind a position of `states`, (S, C), at `depth`."""
 
 
+Report = Callable[[float], None]
+
+
 class WeightFormat(Protocol):
     """Weights as one kind of decoder stores them."""
 
@@ -160,8 +167,15 @@ class WeightFormat(Protocol):
     def unsupported_reason(self, config: ModelConfig) -> str | None:
         """Why this format does not support a model; None: it does."""
 
-    def save(self, config: ModelConfig, weights: Mapping[str, Tensor], adapters: Adapters, folder: Path) -> None:
-        """Write float32 weights in this format."""
+    def save(
+        self,
+        config: ModelConfig,
+        weights: Mapping[str, Tensor],
+        adapters: Adapters,
+        folder: Path,
+        report: Report = lambda _: None,
+    ) -> None:
+        """Write float32 weights in this format. `report` gets the share that is done."""
 
     def open(self, config: ModelConfig, folder: Path) -> Backend:
         """A decoder over saved weights.

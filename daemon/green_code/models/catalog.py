@@ -6,6 +6,7 @@ nothing is downloaded here. `tiny-random` is generated, for tests.
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import importlib.util
 import json
@@ -102,20 +103,27 @@ def _gemma(verify: bool) -> Found:
         raise Problem("model_missing", f"the default model lacks {missing[0]}; run: {_install_again()}")
     target = cache_dir() / package.MODEL_NAME
 
-    def assemble() -> Source:
+    def assemble() -> bool:
+        """Whether the file had to be put together; its hash is then compared."""
         size = sum(chunk.stat().st_size for chunk in chunks)
-        if not (target.is_file() and target.stat().st_size == size):
-            _join(chunks, target)
-            _check(target)
-        return GgufSource(target)
+        if target.is_file() and target.stat().st_size == size:
+            return False
+        _join(chunks, target)
+        _check(target)
+        return True
 
-    def check() -> None:
-        assemble()
-        if sha256_of(target) != _GEMMA_SHA256:
+    @functools.cache  # a quarter of a second
+    def verify_file() -> None:
+        if not assemble() and sha256_of(target) != _GEMMA_SHA256:
             target.unlink()
             assemble()
 
-    found = Found(DEFAULT, _GEMMA_SHA256, assemble, check)
+    @functools.cache
+    def opened() -> Source:
+        verify_file()
+        return GgufSource(target)
+
+    found = Found(DEFAULT, _GEMMA_SHA256, opened, verify_file)
     if verify:
         found.verify()
     return found

@@ -185,6 +185,7 @@ class Decoder(nn.Module):
     Weights have the names of `families.Family.names`. The methods without a docstring are those of `Backend`.
     """
 
+    has_svd_head = False
     rows_at_once = 512  # bounds the attention mask's memory
     layers_at_once = 1
 

@@ -7,8 +7,10 @@ a time, so that a conversion never holds a second copy of all. Pickled checkpoin
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,8 +21,10 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from green_code.models.families import ModelConfig, Rope, config_from_hugging_face
+from green_code.models.gguf_file import GgufFile, GgufTensor
 from green_code.models.vocabulary import Pieces, Vocabulary, build_tokenizer, keeps_text, without_prefix
 from green_code.problems import Problem
+from green_code.sequences import map_ahead
 
 
 class Source(Protocol):
@@ -56,8 +60,11 @@ _GGUF_GEMMA3 = {
 }
 
 
+_ROWS = 64  # of a matrix that are dequantised as one
+
+
 class GgufSource:
-    """A Gemma 3 GGUF file, read by the `gguf` package and dequantised tensor by tensor.
+    """A Gemma 3 GGUF file, dequantised tensor by tensor by the `gguf` package.
 
     GGUF stores Gemma's norm gains with one added. It leaves out two constants of Gemma 3: the rotary base of the sliding layers
     (10,000), and that every sixth layer attends to all positions (transformers, configuration_gemma3.py).
@@ -65,23 +72,19 @@ class GgufSource:
 
     def __init__(self, path: Path) -> None:
         try:
-            import gguf
+            gguf: Any = importlib.import_module("gguf")
         except ImportError as error:
             raise Problem(
                 "model_missing", "reading a GGUF file needs the extra 'model': pip install 'green-code[model]'."
             ) from error
-        self.path = path
+        self.path, self._gguf = path, gguf
         try:
-            reader: Any = gguf.GGUFReader(str(path))
-        except (ValueError, OSError, IndexError) as error:
+            self._file = GgufFile(path)
+        except (ValueError, OSError) as error:
             raise Problem(
                 "model_damaged", f"{path.name} cannot be read as GGUF ({error}); delete it and start again."
             ) from error
-        self._dequantize: Any = gguf.quants.dequantize
-        self._by_name = {t.name.removesuffix(".weight"): t for t in reader.tensors}
-        # The reader is not kept: it has an array for each entry of the vocabulary, 600 MB in all.
-        self._fields = {name: field.contents() for name, field in reader.fields.items() if len(field.types) == 1}
-        self._pieces = _pieces(reader, self._fields)
+        self._by_name = {name.removesuffix(".weight"): t for name, t in self._file.tensors.items()}
         if self._field("general.architecture") != "gemma3":
             raise Problem(
                 "model_damaged",
@@ -89,7 +92,7 @@ class GgufSource:
             )
 
     def _field(self, name: str) -> Any:
-        return self._fields[name]
+        return self._file.fields[name]
 
     def _gemma(self, name: str) -> Any:
         return self._field(f"gemma3.{name}")
@@ -106,7 +109,7 @@ class GgufSource:
             kv_heads=int(self._gemma("attention.head_count_kv")),
             head_width=int(self._gemma("attention.key_length")),
             mlp_width=int(self._gemma("feed_forward_length")),
-            vocabulary=int(self._by_name["token_embd"].shape[1]),
+            vocabulary=self._by_name["token_embd"].shape[0],
             norm_eps=float(self._gemma("attention.layer_norm_rms_epsilon")),
             max_positions=int(self._gemma("context_length")),
             attention_scale=float(self._gemma("attention.key_length")) ** -0.5,
@@ -116,35 +119,34 @@ class GgufSource:
         )
 
     def pieces(self) -> Pieces:
-        return self._pieces
+        tokens, scores, kinds = (self._field(f"tokenizer.ggml.{name}") for name in ("tokens", "scores", "token_type"))
+        bos, eos = (int(self._field(f"tokenizer.ggml.{name}_token_id")) for name in ("bos", "eos"))
+        return Pieces(tokens, scores.tolist(), kinds.tolist(), bos, eos)
 
     def vocabulary(self, ids: Sequence[int] | None) -> tuple[Tokenizer, int | None, list[int]]:
         pieces = self.pieces() if ids is None else self.pieces().subset(ids)
         return build_tokenizer(pieces), pieces.bos, [pieces.eos]
 
     def tensors(self, ids: Sequence[int] | None) -> Iterator[tuple[str, Tensor]]:
-        for name, layer in _names(_GGUF_GEMMA3, self.config.layers):
+        def read(row: tuple[str, int]) -> tuple[str, Tensor]:
+            name, layer = row
             parts = [self._by_name[part.format(layer)] for part in _GGUF_GEMMA3[name]]
             rows = np.asarray(ids) if ids is not None and name == "embed" else slice(None)
-            arrays = [self._dequantize(part.data[rows], part.tensor_type) for part in parts]
-            yield f"{name.format(layer)}.weight", torch.from_numpy(np.concatenate(arrays, dtype=np.float32))
+            arrays = [self._dequantised(part, rows) for part in parts]
+            return f"{name.format(layer)}.weight", torch.from_numpy(np.concatenate(arrays, dtype=np.float32))
+
+        return map_ahead(read, _names(_GGUF_GEMMA3, self.config.layers))
+
+    def _dequantised(self, tensor: GgufTensor, rows: Any) -> np.ndarray:
+        kind = self._gguf.GGMLQuantizationType(tensor.kind)
+        stored = self._file.stored(tensor, *self._gguf.GGML_QUANT_SIZES[kind])[rows]
+        # The package converts 16 rows at a time, whatever their length: long ones, so that few calls do it.
+        count = math.prod(stored.shape[:-1])
+        long = stored.reshape(count // math.gcd(count, _ROWS), -1)
+        return np.asarray(self._gguf.quants.dequantize(long, kind)).reshape(*stored.shape[:-1], -1)
 
     def fingerprint(self) -> str:
         return sha256_of(self.path)
-
-
-def _pieces(reader: Any, fields: Mapping[str, Any]) -> Pieces:
-    def parts(name: str) -> Iterator[Any]:
-        field = reader.fields[f"tokenizer.ggml.{name}"]
-        return (field.parts[i] for i in field.data)
-
-    return Pieces(
-        [bytes(part).decode() for part in parts("tokens")],
-        [float(part[0]) for part in parts("scores")],
-        [int(part[0]) for part in parts("token_type")],
-        int(fields["tokenizer.ggml.bos_token_id"]),
-        int(fields["tokenizer.ggml.eos_token_id"]),
-    )
 
 
 # --- Hugging Face folders ---------------------------------------------------------------------------------

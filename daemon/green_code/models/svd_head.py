@@ -11,6 +11,7 @@ bundle holds Q; the rest follows from the head.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,19 +51,20 @@ def read_directions(path: Path) -> Tensor:
     return directions
 
 
-def svd_head_of(head: Tensor, directions: Tensor) -> SVDHead:
-    """The SVD head of an LM head (V, C), for Q (R, C)."""
-    metric, inverse = _roots(head)
+def svd_head_of(head: Tensor, directions: Tensor, report: Callable[[float], None] = lambda _: None) -> SVDHead:
+    """The SVD head of an LM head (V, C), for Q (R, C). `report` gets the share that is done, about."""
+    metric, inverse = _roots(head, report)
     q = directions.double()
     return SVDHead((q @ metric).float(), head.float() @ (inverse @ q.T).float())
 
 
-def _roots(head: Tensor) -> tuple[Tensor, Tensor]:
+def _roots(head: Tensor, report: Callable[[float], None] = lambda _: None) -> tuple[Tensor, Tensor]:
     """M^½ and M^-½ of M = WᵀW, float64."""
     metric = torch.zeros(head.shape[1], head.shape[1], dtype=torch.float64)
     for at in range(0, len(head), _ROWS):
         rows = head[at : at + _ROWS].double()
         metric += rows.T @ rows
+        report(0.8 * (at + len(rows)) / len(head))
     values, vectors = torch.linalg.eigh(metric)
     roots = values.clamp_min(values[-1] * 1e-9).sqrt()
     return (vectors * roots) @ vectors.T, (vectors / roots) @ vectors.T

@@ -25,6 +25,8 @@ from pathlib import Path
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
 SPACE = "▁"  # U+2581, which stands for a space in SentencePiece
+NO_WORD = b"\xff"
+"""As the start of a text: one that goes on with no word. No text in UTF-8 has this byte."""
 _BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 _LINES = r"[^\n]*\n+|[^\n]+"
 _LINE = re.compile(_LINES)
@@ -166,12 +168,16 @@ class Vocabulary:
         return [self.token_bytes[i] for i in order], order
 
     def is_compatible(self, token: int, start: bytes) -> bool:
-        """Whether a token's bytes begin with `start`, or `start` with them."""
+        """Whether a token's bytes begin with `start`, or `start` with them; or with no letter, digit or underscore (`NO_WORD`)."""
         spelled = self.token_bytes[token]
+        if start == NO_WORD:
+            return bool(spelled) and not _is_of_word(spelled[0])
         return bool(spelled) and (spelled.startswith(start) or start.startswith(spelled))
 
     def tokens_compatible_with(self, start: bytes) -> list[int]:
         """Ids of all compatible tokens, in no particular order."""
+        if start == NO_WORD:
+            return [token for token in range(len(self)) if self.is_compatible(token, start)]
         spelled, order = self._sorted
         low, high = bisect.bisect_left(spelled, start), bisect.bisect_left(spelled, start + b"\xff" * 8)
         found = order[low:high]
@@ -192,6 +198,11 @@ def text_of(data: bytes) -> str:
             if error.start < len(data) - cut - 3:
                 break
     return data.decode(errors="replace")
+
+
+def _is_of_word(byte: int) -> bool:
+    """Whether a character that begins with this byte is likely part of a word: also any that is not ASCII."""
+    return byte >= 0x80 or chr(byte).isalnum() or chr(byte) == "_"
 
 
 def _sentencepiece_bytes(piece: str) -> bytes:

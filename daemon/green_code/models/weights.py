@@ -26,7 +26,7 @@ from torch import Tensor
 
 from green_code.folders import cache_dir
 from green_code.models.adapters import Adapters, LinearAdapter, check_adapters, read_adapters
-from green_code.models.backend import Backend, WeightFormat, first_supporting
+from green_code.models.backend import Backend, Report, WeightFormat, first_supporting
 from green_code.models.bundle import DELTA, KV_PROJECTIONS, LENSES, Bundle
 from green_code.models.catalog import Found
 from green_code.models.decoder import Decoder
@@ -39,7 +39,9 @@ from green_code.problems import Problem, too_large
 _CONVERSION = "9"  # increased whenever a conversion would give other files
 _KEPT_SECONDS = 30 * 24 * 3600  # since a conversion was last opened
 _DESCRIPTION = "model.json"  # written last; its time of modification is when the conversion was last opened
-Report = Callable[[str, float | None], None]
+Progress = Callable[[str, float | None], None]
+# At which share of a conversion's time each of its parts ends.
+_VERIFIED, _OPENED, _ADDED = 0.15, 0.25, 0.6
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,14 @@ class TorchFormat:
     def unsupported_reason(self, config: ModelConfig) -> str | None:
         return None
 
-    def save(self, config: ModelConfig, weights: Mapping[str, Tensor], adapters: Adapters, folder: Path) -> None:
+    def save(
+        self,
+        config: ModelConfig,
+        weights: Mapping[str, Tensor],
+        adapters: Adapters,
+        folder: Path,
+        report: Report = lambda _: None,
+    ) -> None:
         save_file({name: self._cast(w) for name, w in weights.items()}, folder / "weights.safetensors")
         for name, lenses in ((LENSES, adapters.lenses), (KV_PROJECTIONS, adapters.kv_projections)):
             parts = {
@@ -100,10 +109,12 @@ def _decoder(config: ModelConfig, weights: dict[str, Tensor], adapters: Adapters
 
 
 def open_model(
-    found: Found, bundle: Bundle | None, weight_formats: Sequence[WeightFormat], report: Report = lambda *_: None
+    found: Found, bundle: Bundle | None, weight_formats: Sequence[WeightFormat], progress: Progress = lambda *_: None
 ) -> Model:
     """Load converted weights in the first of `weight_formats` that supports the model; convert the model if they are not cached.
-        report: gets a sentence and the share done, or None.
+
+    Args:
+        progress: gets a sentence and the share that is done.
 
     Raises:
         Problem: the checkpoint or the bundle is damaged, they do not fit each other, the cache cannot be written, or the memory
@@ -112,10 +123,11 @@ def open_model(
     weight_format = weight_formats[0]
     key, folder = _cached(found, bundle, weight_format)
     if not (folder / _DESCRIPTION).is_file():
+        progress(f"converting {found.name}", 0.0)
         weight_format = first_supporting(weight_formats, found.open().config)
         key, folder = _cached(found, bundle, weight_format)
     if not (folder / _DESCRIPTION).is_file():
-        _convert(found, bundle, weight_format, folder, report)
+        _convert(found, bundle, weight_format, folder, progress)
         _remove_unused(Path(found.name).name, folder.parent)
     with contextlib.suppress(OSError):  # a read-only cache
         os.utime(folder / _DESCRIPTION)
@@ -164,10 +176,12 @@ def _remove_unused(model: str, folder: Path) -> None:
 
 
 def adapted_weights(
-    found: Found, bundle: Bundle | None, report: Report = lambda *_: None
+    found: Found, bundle: Bundle | None, report: Report = lambda _: None
 ) -> tuple[ModelConfig, dict[str, Tensor]]:
     """Base weights in float32 with the bundle's pruned vocabulary and delta, not cached.
 
+    Args:
+        report: gets the share that is done.
     Raises:
         Problem: the checkpoint is damaged, or the bundle was trained for another one.
     """
@@ -180,28 +194,39 @@ def adapted_weights(
             "bundle_invalid",
             f"bundle {bundle.name if bundle else ''} was trained for another checkpoint (sha256 {expected[:8]}…); use the base model that its manifest names.",
         )
+    path = bundle.part(DELTA) if bundle else None
+    count = 13 * config.layers * (1 if path is None else 2)  # tensors to read and to add, about
     weights: dict[str, Tensor] = {}
     for name, tensor in source.tensors(ids):
-        if not torch.isfinite(tensor).all():
+        if not torch.isfinite(tensor.sum()) and not torch.isfinite(tensor).all():  # the sum takes a fifth of the time
             raise Problem("model_damaged", f"the checkpoint's {name} holds NaN or infinity; download it again.")
         weights[name] = tensor
-        report(f"converting {found.name}", min(0.9, len(weights) / (13 * config.layers)))
-    if bundle and (path := bundle.part(DELTA)):
-        for name, delta in read_delta(path):
+        report(min(1.0, len(weights) / count))
+    if bundle and path:
+        for done, (name, delta) in enumerate(read_delta(path), start=len(weights)):
             if name not in weights or weights[name].shape != delta.shape:
                 raise Problem(
                     "bundle_invalid",
                     f"bundle {bundle.name}: {name} does not fit the base model; fetch the bundle again, or adapt that model with `green-code adapt`.",
                 )
             weights[name] += delta
+            report(min(1.0, done / count))
     return config, weights
 
 
-def _convert(found: Found, bundle: Bundle | None, weight_format: WeightFormat, folder: Path, report: Report) -> None:
-    report(f"converting {found.name}", 0.0)
+def _convert(
+    found: Found, bundle: Bundle | None, weight_format: WeightFormat, folder: Path, progress: Progress
+) -> None:
+    def reporter(begin: float, end: float) -> Report:
+        return lambda share: progress(f"converting {found.name}", begin + (end - begin) * share)
+
+    reporter(0.0, _VERIFIED)(0.0)
     found.verify()
-    tokenizer, bos, eos = found.open().vocabulary(bundle.vocabulary if bundle else None)
-    config, weights = adapted_weights(found, bundle, report)
+    reporter(0.0, _VERIFIED)(1.0)
+    source = found.open()
+    reporter(_VERIFIED, _OPENED)(0.5)
+    tokenizer, bos, eos = source.vocabulary(bundle.vocabulary if bundle else None)
+    config, weights = adapted_weights(found, bundle, reporter(_OPENED, _ADDED))
     # Some checkpoints pad the embedding with rows that are no tokens.
     tokens = min(config.vocabulary, 1 + max(tokenizer.get_vocab(with_added_tokens=True).values()))
     config = replace(config, vocabulary=tokens)
@@ -212,7 +237,7 @@ def _convert(found: Found, bundle: Bundle | None, weight_format: WeightFormat, f
         folder.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
         try:
-            weight_format.save(config, weights, adapters, part)
+            weight_format.save(config, weights, adapters, part, reporter(_ADDED, 1.0))
             tokenizer.save(str(part / "tokenizer.json"))
             described = {"config": config.to_json(), "bos": bos, "eos": eos}
             (part / _DESCRIPTION).write_text(json.dumps(described), "utf-8")
@@ -230,4 +255,4 @@ def _convert(found: Found, bundle: Bundle | None, weight_format: WeightFormat, f
             "cache_unwritable",
             f"converted weights cannot be written to {folder.parent} ({what}); free 1 GB there, or set GREEN_CODE_CACHE_DIR to a folder with room.",
         ) from error
-    report(f"converting {found.name}", 1.0)
+    reporter(_ADDED, 1.0)(1.0)

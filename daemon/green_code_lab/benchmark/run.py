@@ -14,7 +14,7 @@ from typing import Any
 
 from green_code import __version__
 from green_code.energy.meters import pick_meter
-from green_code.engine.loading import Runtime, load_runtime
+from green_code.engine.loading import Runtime, load_measured
 from green_code.engine.measured_costs import hardware
 from green_code.kernels.thread_pool import usable_cores
 from green_code.models.bundle import bundle_of
@@ -39,7 +39,7 @@ def run(
 ) -> dict[str, Any]:
     """Measure everything. Raises Problem if the model, its bundle or the rows cannot be used; engines may be missing."""
     report(f"loading {model}")
-    runtime = load_runtime(model)
+    runtime = load_measured(model)
     places = cases(choose_rows(data, seed), runtime.vocabulary)[: plan.rounds]
     *specs, reference = engines(model, report)
     threads = max(plan.threads)

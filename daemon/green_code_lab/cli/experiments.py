@@ -9,13 +9,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from green_code.engine.loading import load_runtime
+from green_code.engine.loading import load_measured
 from green_code.models.catalog import DEFAULT
 from green_code.problems import Problem
 from green_code_lab.experiments.experiment import Experiment, provenance, rounded
 
 _NAMES = (
-    "layers", "energy", "baselines", "quality", "sessions", "stops", "drafts", "prefill-exits", "propagation", "paper", "rewards", "weight-search",
+    "layers", "energy", "baselines", "quality", "sessions", "stops", "drafts", "prefill-exits", "propagation", "functions", "paper", "rewards", "weight-search",
 )  # fmt: skip
 EXPERIMENTS: dict[str, Experiment] = {
     name: importlib.import_module(f"green_code_lab.experiments.{name.replace('-', '_')}").EXPERIMENT for name in _NAMES
@@ -76,7 +76,7 @@ def _measure(experiment: Experiment, args: argparse.Namespace) -> dict[str, Any]
         if name in _QUICK and recorded[name] <= 0:
             raise Problem("bad_request", f"--{name} must be more than 0.")
     _say(f"loading {args.model}")
-    runtime = load_runtime(args.model)
+    runtime = load_measured(args.model)
     measured = experiment.measure(runtime, args, _say)
     about = provenance(runtime, experiment.name, {"model": Path(args.model), **recorded})
     found: dict[str, Any] = rounded({**about, "notes": [], **measured})

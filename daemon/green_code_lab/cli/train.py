@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 
 from green_code.energy.meters import SHORT_WINDOW_SECONDS
-from green_code.engine.loading import load_runtime
+from green_code.engine.loading import load_measured
 from green_code.engine.measured_costs import THREADS, measured_costs
 from green_code.kernels.weight_format import weight_formats
 from green_code.models.bundle import AGENT, CALIBRATION, Bundle, load_bundle, refresh_manifest, write_manifest
@@ -127,7 +127,7 @@ def train_agent(args: argparse.Namespace) -> None:
         rollouts.check_like(other)
     _check_prefill_exit(bundle, rollouts.exits)
     torch.set_num_threads(THREADS)  # costs are those of service
-    costs = measured_costs(opened, bundle.exits, SHORT_WINDOW_SECONDS, lambda *_: None)
+    costs = measured_costs(opened.decoder, bundle.exits, SHORT_WINDOW_SECONDS, lambda *_: None)
     torch.set_num_threads(args.threads)
     prices = token_prices(costs.prices, rollouts.layers, args.error_price)
     candidates = train_candidates(rollouts, prices, bundle.prefill_exit, args.seed, args.work, args.reward, rewards)
@@ -166,7 +166,7 @@ def _check_prefill_exit(bundle: Bundle, exits: Sequence[int]) -> None:
 
 def make_calibration(args: argparse.Namespace) -> None:
     folder = bundle_folder(args.model)
-    runtime = load_runtime(args.model, lambda *_: None)
+    runtime = load_measured(args.model, lambda *_: None)
     corpus = _open_corpus(args, runtime.vocabulary)
     with workers(runtime, jobs_for(runtime)) as complete:
         content = calibrate(runtime, corpus, args.files, args.seed, complete, print)

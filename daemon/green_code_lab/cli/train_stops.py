@@ -8,7 +8,7 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 
-from green_code.engine.loading import Runtime, load_runtime
+from green_code.engine.loading import Runtime, load_measured
 from green_code.folders import bundles_dir
 from green_code.models.bundle import CALIBRATION, GATE, STOP_AGENT, load_bundle, refresh_manifest
 from green_code_lab.agent.stop_candidates import asking_always, choose, compare, records_of, to_ship, train_all
@@ -28,7 +28,7 @@ def bundle_folder(model: str) -> Path:
 
 def make_records(args: argparse.Namespace) -> None:
     """Record what would be suggested at each cursor position: of training projects to learn from, of held-out ones to choose by."""
-    runtime = load_runtime(args.model, lambda *_: None)
+    runtime = load_measured(args.model, lambda *_: None)
     parts: tuple[tuple[Part, int, int], ...] = (
         ("choice", args.spans // 8, CHOICE_LINES), ("train", args.spans, TRAIN_LINES),
     )  # fmt: skip
@@ -54,7 +54,7 @@ def train_stops(args: argparse.Namespace) -> None:
     Raises Problem where there are no records, or they are of another bundle.
     """
     folder = bundle_folder(args.model)
-    runtime, bundle = load_runtime(args.model, lambda *_: None), load_bundle(folder)
+    runtime, bundle = load_measured(args.model, lambda *_: None), load_bundle(folder)
     learn, choice = (
         Replayer(
             read_records(args.work / "replay" / part, bundle.weights_key), runtime.vocabulary, runtime.costs.prices, runtime.layers_total

@@ -15,7 +15,7 @@ from functools import partial
 from multiprocessing.queues import SimpleQueue
 from typing import TypeVar
 
-from green_code.engine.loading import Runtime, load_runtime
+from green_code.engine.loading import Runtime, load_measured
 from green_code.kernels.thread_pool import usable_cores
 from green_code.link.messages import CompletionParams, CompletionResult
 
@@ -74,7 +74,7 @@ def _open(model: str, shares: SimpleQueue[list[int]]) -> None:
     global _runtime
     if cores := shares.get():
         os.sched_setaffinity(0, cores)
-    _runtime = load_runtime(model)
+    _runtime = load_measured(model)
 
 
 def _work(work: Callable[[Runtime, Item], Outcome], item: Item) -> Outcome:

@@ -9,6 +9,7 @@ Work is counted as one forward pass a token, without drafts, and priced as in se
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,16 +18,14 @@ import numpy as np
 
 from green_code.decoding.stop_rules import Situation
 from green_code.energy.meters import DEFAULT_WATTS_PER_CORE
-from green_code.lsp.prompt import SUFFIX_CHARACTERS
+from green_code.lsp.prompt import PromptWindow
 from green_code.models.backend import SMALL_BATCH
 from green_code.models.vocabulary import Vocabulary, text_of
 from green_code.sequences import common
+from green_code.settings import PROMPT_TOKENS
 from green_code.work import Prices, Work, full_depth_work
 from green_code_lab.replay.records import MAX_LINES, Records
 from green_code_lab.replay.typist import Answer
-
-_LOOKED_BACK = 1000  # characters; the stop rules need the cursor's line
-
 
 Refuses = Callable[[int, Sequence[float]], bool]
 """Whether a request is refused behind its prompt, from its record and the features of its place."""
@@ -92,11 +91,11 @@ class Replayer:
     @cached_property
     def situations(self) -> list[Situation]:
         """Of each request, for the stop rules."""
-        found = []
-        for span, cursor in zip(self.records.span.tolist(), self.records.cursor.tolist(), strict=True):
-            at = self.records.spans[span]
-            prefix = at.before[-_LOOKED_BACK:] + at.text[: at.cursors[cursor]]
-            found.append(Situation.at(prefix, at.after[:SUFFIX_CHARACTERS], False, MAX_LINES))
+        found, windows = list[Situation](), defaultdict[int, PromptWindow](PromptWindow)
+        for i, cursor in zip(self.records.span.tolist(), self.records.cursor.tolist(), strict=True):
+            span = self.records.spans[i]
+            prompt = windows[i].prompt(*span.document_at(cursor), PROMPT_TOKENS)
+            found.append(Situation.at(prompt.prefix, prompt.suffix, False, MAX_LINES, span.language))
         return found
 
     def first(self, span: int) -> int:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from green_code.decoding.cutting import SURE, cut
-from green_code.decoding.stop_rules import line_end
+from green_code.decoding.cutting import SURE, cut, finished_line
+from green_code.decoding.stop_rules import RULES, line_end
 from green_code.decoding.stopping import SURE_LINE
 from green_code_lab.replay.environment import Replayer, Shown
 from green_code_lab.replay.records import REASONS, Records
 
 _OPEN_ENDED = frozenset(REASONS.index(name) for name in ("floor", "line_floor"))
+_BY_RULE = frozenset(REASONS.index(name) for name, _ in RULES)
 _END_OF_TEXT = REASONS.index("end_of_text")
 
 
@@ -72,10 +73,10 @@ def _suggestion(replayer: Replayer, i: int, estimate: np.ndarray, stop: float) -
         if estimate[j] >= SURE:
             sure = characters
         last = j == end - 1
-        if last and records.final_characters[i] < characters:
-            break  # a stop rule cut it
+        if last and int(records.reasons[i]) in _BY_RULE:
+            break
         if estimate[j] < SURE_LINE and (line := line_end(text[:characters], situation, shown)) is not None:
-            return _worth(text[:line]), j - start + 1
+            return _worth(finished_line(text[:line], situation)), j - start + 1
         shown = characters
     if int(records.reasons[i]) in _OPEN_ENDED:
         return cut(text[:shown], "", situation, sure), end - start  # the next token is not known

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from green_code.decoding.cutting import finished
 from green_code.decoding.exit_classifier import unit_rms
 from green_code.decoding.exit_policies import ExitView
-from green_code.decoding.healing import heal
+from green_code.decoding.healing import ends_keyword, heal, spelled_again
 from green_code.decoding.kv_cache import KVCache
 from green_code.decoding.stop_rules import Situation, check
 from green_code.engine.loading import Runtime
@@ -81,7 +82,8 @@ class _Recorder:
         for cursor in range(len(span.cursors)):
             prompt_text = window.prompt(*span.document_at(cursor), PROMPT_TOKENS)
             _, tokens = session.window_tokens(prompt_text.prefix, PROMPT_TOKENS)
-            prompt, required = heal(tokens, self._runtime.vocabulary)
+            situation = Situation.at(prompt_text.prefix, prompt_text.suffix, False, MAX_LINES, span.language)
+            prompt, required = heal(tokens, self._runtime.vocabulary, ends_keyword(situation))
             shared = common(cache.tokens, prompt)
             if shared < len(prompt) or cache.depth(shared - 1) < self._runtime.layers_total:
                 shared = min(shared, len(prompt) - 1)
@@ -91,7 +93,6 @@ class _Recorder:
             self._add("cursor", cursor)
             self._add("prompt", len(prompt))
             self._add("shared", common(before, prompt))
-            situation = Situation.at(prompt_text.prefix, prompt_text.suffix, False, MAX_LINES)
             self._continue(cache, len(prompt) - 1, low_states, required, situation)
             before = prompt
         self._spans.append(span)
@@ -104,7 +105,7 @@ class _Recorder:
     ) -> None:
         """Greedily behind position `last`. `low_states`: by position, where it has been through the layers."""
         runtime, vocabulary, data = self._runtime, self._runtime.vocabulary, bytearray()
-        healed, product, text, reason, decides = len(required), 1.0, "", "max_tokens", last
+        healed, product, text, reason, decides = spelled_again(required), 1.0, "", "max_tokens", last
         for _ in range(MAX_TOKENS):
             if cache.depth(last) < runtime.layers_total:
                 low_states[last] = [unit_rms(cache.advance(last, depth, last)).numpy() for depth in LOW_DEPTHS]
@@ -137,6 +138,8 @@ class _Recorder:
             if last == len(cache) or cache.tokens[last] != token:
                 cache.truncate(last)
                 cache.append([token])
+        if reason not in ("floor", "line_floor"):
+            text = finished(text, reason, situation)
         self._add("low_states", low_states[decides])
         self._add("final_characters", len(text))
         self._add("reasons", REASONS.index(reason))

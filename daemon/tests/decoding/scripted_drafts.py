@@ -74,7 +74,7 @@ class ScriptedLookup(PromptLookup):
 
     def draft(self, context: Sequence[int], required: bytes) -> Draft | None:
         token = self.guess(context)
-        return None if token is None else Draft(token, LAYERS, self.rate)
+        return None if token is None else Draft(token, LAYERS, self.rate, "prompt_lookup")
 
 
 class EagerPriceBook(PriceBook):

@@ -29,7 +29,10 @@ CASES = [
     ("x = ", "first(second(a), b", ".c", "first"),
     ("x = first(", "second, ", "third", "second,"),
     ("x = first(", "second)", "[0]", "second)"),
-    ("x = ", '"(one', " two", '"(one'),
+    # and strings
+    ("x = ", 'first + "(one', " two", "first +"),
+    ('x = "', "(one", " two", "(one"),
+    ('x = "', 'one" + second + "third', " two", 'one" + second +'),
     # an identifier in a bracket
     ("x = ", "first(sec", "ond)", "first"),
     # blanks
@@ -52,12 +55,12 @@ def test_nothing_half_written_is_shown(before: str, text: str, refused: str, sho
 @pytest.mark.parametrize(
     ("text", "sure", "shown"),
     [
-        ("first(second_", 13, "first(second_"),
-        ("first(second_th", 13, "first(second_"),
-        ("first(second_th", 4, "first"),
-        ("if (x) {\n    first(sec", 9, "if (x) {"),
+        ("first.second_", 13, "first.second_"),
+        ("first.second_th", 13, "first.second_"),
+        ("first.second_th", 4, "first."),
+        ("first(second_", 13, "first"),
         ("ab", 2, ""),
     ],
 )
-def test_what_is_sure_is_shown_as_it_is(text: str, sure: int, shown: str) -> None:
+def test_an_identifier_that_is_sure_is_shown_as_it_is(text: str, sure: int, shown: str) -> None:
     assert cut(text, "on", Situation.at("", "", single_line=False, max_lines=8), sure) == shown

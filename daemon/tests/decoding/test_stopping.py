@@ -74,9 +74,11 @@ def test_a_completion_ends_where_the_running_product_falls_under_the_threshold(
 
 def test_tokens_that_only_spell_what_is_there_count_nothing() -> None:
     """The first token goes beyond the required bytes in one case, and in the other it does not."""
-    beyond = run([("self", 0.5), (".second", 0.9)], RunningProduct(0.4), required="se")
+    beyond = run([("self", 0.5), (".second", 0.9), ("\n", 0.99)], RunningProduct(0.4), required="se")
     assert (beyond.text, beyond.confidence) == ("lf.second", pytest.approx(0.45, rel=1e-6))
-    spelled = run([("s", 0.1), ("e", 0.1), ("l", 0.5), ("f.second", 0.9)], RunningProduct(0.4), required="se")
+    spelled = run(
+        [("s", 0.1), ("e", 0.1), ("l", 0.5), ("f.second", 0.9), ("\n", 0.99)], RunningProduct(0.4), required="se"
+    )
     assert (spelled.text, spelled.confidence) == ("lf.second", pytest.approx(0.45, rel=1e-6))
 
 
@@ -168,7 +170,7 @@ def test_what_is_deep_already_is_not_refused() -> None:
     policy, cache = Script(refused=True), new_cache(PROMPT)
     cache.advance(2, 3)
     result = decoded_with(policy, cache)
-    assert result.text and not result.refused and policy.asked == []
+    assert result.tokens and not result.refused and policy.asked == []
 
 
 def test_a_refusal_comes_behind_tokens_that_only_spell_what_is_there() -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from green_code.energy.costs import CostModel, fit, load_costs, save_costs
+from green_code.energy.costs import CostModel, Measurement, load_costs, save_costs
 from green_code.energy.meters import Source
 from green_code.problems import Problem
 from green_code.work import Work
@@ -46,11 +46,12 @@ def fitted(drift: float = 0.0, disturbed: tuple[float, float] = (0, 0), factor: 
         drift: share by which all prices have risen at the end of the measurement.
         disturbed: begin and end, as shares of the measurement, of a time in which all costs `factor` times as much.
     """
-    meter, begin = CountingMeter(), time.monotonic()
+    meter, clock = CountingMeter(), SimpleNamespace(now=0.0)
 
     def workload(work: Work):  # type: ignore[no-untyped-def]
         def run() -> Work:
-            elapsed = (time.monotonic() - begin) / (len(PRICES) * SECONDS)
+            clock.now += SECONDS / 1000
+            elapsed = clock.now / (len(PRICES) * SECONDS)
             scale = (1 + drift * elapsed) * (factor if disturbed[0] <= elapsed < disturbed[1] else 1)
             meter.joules += scale * (
                 PRICES["layer_batch"] * work.layer_batches
@@ -74,7 +75,12 @@ def fitted(drift: float = 0.0, disturbed: tuple[float, float] = (0, 0), factor: 
         "decision": workload(Work(head_batches=1, head_positions=1, decisions=1)),
         "kv_only": workload(Work(kv_only=6 * 32)),
     }
-    return fit(work, meter, SECONDS, lambda *_: None)
+    measurement = Measurement(work, meter, SECONDS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("green_code.energy.costs.time", SimpleNamespace(monotonic=lambda: clock.now))
+        while measurement.share < 1:
+            measurement.step()
+    return measurement.costs()
 
 
 def test_the_fit_gives_the_known_prices() -> None:

@@ -62,6 +62,7 @@ def result_for(params: CompletionParams, text: str = " + 1", reason: str = "end_
         cpu_seconds=0.01,
         reason=reason,
         confidence=0.7,
+        alternatives=[],
     )
 
 
@@ -119,6 +120,11 @@ class FakeRuntime:
         self.stopped: list[str] = []
         self.sessions: list[FakeSession] = []
         self.closed = threading.Event()
+        self.costs_assumed = False
+        self.pieces = 0
+        """Of the costs, how many were measured; the third is the last. Each waits for `piece`."""
+        self.piece = threading.Event()
+        self.measuring = threading.Event()
 
     def new_session(self) -> FakeSession:
         self.sessions.append(FakeSession(self))
@@ -126,6 +132,14 @@ class FakeRuntime:
 
     def threshold(self, threshold: float | str) -> float:
         return 0.6 if isinstance(threshold, str) else threshold
+
+    def measure_costs(self, interrupted: Callable[[], bool]) -> None:
+        self.measuring.set()
+        while not self.piece.wait(0.005):
+            if interrupted():
+                return
+        self.pieces += 1
+        self.costs_assumed = self.pieces < 3
 
     def close(self) -> None:
         self.closed.set()

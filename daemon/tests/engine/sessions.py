@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
+from green_code.decoding.healing import ends_keyword, heal
+from green_code.decoding.stop_rules import Situation
 from green_code.energy.costs import CostModel
 from green_code.engine import loading
-from green_code.engine.loading import Runtime, load_runtime
+from green_code.engine.loading import Runtime, load_measured
 from green_code.engine.requests import completion_params
 from green_code.engine.session import Session
 from green_code.link.messages import CompletionParams, CompletionResult
@@ -47,7 +49,7 @@ def tiny_runtime(folder: Path, **environment: str) -> Iterator[Runtime]:
             patch.setenv(name, value)
         costs = CostModel(PRICES, "estimate", "fixed prices", 0.0, 1.0)
         patch.setattr(loading, "measured_costs", lambda *_: costs)
-        yield load_runtime("tiny-random")
+        yield load_measured("tiny-random")
 
 
 def with_exits(runtime: Runtime, prefill_exit: int | None = None, **changes: Any) -> Runtime:
@@ -66,6 +68,14 @@ def complete(session: Session, params: CompletionParams, interrupted_after: int 
     polls = itertools.count()
     never = interrupted_after is None
     return session.complete(params, lambda: None if never or next(polls) < interrupted_after else "superseded")
+
+
+def healed(session: Session, runtime: Runtime, params: CompletionParams) -> tuple[list[int], bytes]:
+    """A request's prompt, and the bytes that its first tokens must spell."""
+    lines = params["single_line"], params["max_lines"]
+    at = Situation.at(params["prefix"], params["suffix"], *lines, params["language"])
+    _, tokens = session.window_tokens(params["prefix"], params["max_prompt_tokens"])
+    return heal(tokens, runtime.vocabulary, ends_keyword(at))
 
 
 def undrafted(runtime: Runtime, params: CompletionParams) -> CompletionResult:

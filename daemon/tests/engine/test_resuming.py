@@ -7,9 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import pytest
-from sessions import EXACT, LAYERS, changed, complete, undrafted, with_exits
+from sessions import EXACT, LAYERS, changed, complete, healed, undrafted, with_exits
 
-from green_code.decoding.healing import heal
 from green_code.decoding.kv_cache import KVCache
 from green_code.decoding.propagation import PropagatingKVCache
 from green_code.decoding.verifier import Decoded, Verifier
@@ -127,10 +126,10 @@ def test_a_fast_session_decodes_nothing_that_is_propagated(
 def test_an_unchanged_prompt_runs_no_layer_for_tokens_that_agree(either_runtime: Runtime, decoding: str) -> None:
     session, before, unchanged, free = either_runtime.new_session(), ([], []), 0, 0
     for cursor in range(100, 400):
-        prefix = SOURCE[:cursor]
-        prompt, _ = heal(session.window_tokens(prefix, 256)[1], either_runtime.vocabulary)
+        params = changed(EXACT, decoding=decoding, policy=MODES[decoding], prefix=SOURCE[:cursor])
+        prompt, _ = healed(session, either_runtime, params)
         work = session.work
-        result = complete(session, changed(EXACT, decoding=decoding, policy=MODES[decoding], prefix=prefix))
+        result = complete(session, params)
         work, tokens = session.work - work, result["token_texts"]
         if prompt == before[0]:
             agreed = common(before[1][:-1], tokens)  # the last token has no position yet

@@ -8,19 +8,17 @@ import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 from sessions import EXACT, LAYERS, PARAMS, PRICES, changed, complete, tiny_runtime, undrafted, with_exits
 
 from green_code.decoding.kv_cache import KVCache
 from green_code.decoding.stopping import RunningProduct, StopView
-from green_code.energy.costs import CostModel
+from green_code.energy.costs import TURNS
 from green_code.engine import measured_costs
-from green_code.engine.loading import Runtime, load_runtime
+from green_code.engine.loading import Runtime, load_measured, load_runtime
 from green_code.problems import Problem
 from green_code.settings import STOPS
-from green_code.work import Prices
 
 
 @pytest.fixture(scope="module")
@@ -50,22 +48,46 @@ def test_the_next_keystroke_runs_only_new_positions(runtime: Runtime) -> None:
 def test_costs_are_measured_once_for_a_model_a_build_and_a_meter(
     runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fits = itertools.count(1)
-
-    def numbered_costs(workloads: object, meter: Any, window_seconds: float, _: object) -> CostModel:
-        return CostModel(Prices(layer_batch=next(fits)), meter.source, meter.describe(), 0.0, window_seconds)
-
-    monkeypatch.setattr(measured_costs, "fit", numbered_costs)
+    monkeypatch.setattr("green_code.engine.loading._window_seconds", lambda _: 0.02)
     monkeypatch.setattr("green_code.engine.loading.measured_costs", measured_costs.measured_costs)
     monkeypatch.setenv("GREEN_CODE_CACHE_DIR", str(tmp_path))
-    first, second = load_runtime("tiny-random").costs, load_runtime("tiny-random").costs
-    assert first == second
+    assert load_runtime("tiny-random").costs.assumed
+    first = load_measured("tiny-random").costs
+    assert not first.assumed
+    assert first == load_measured("tiny-random").costs == load_runtime("tiny-random").costs
     with monkeypatch.context() as other_build:
         other_build.setattr(type(runtime.decoder), "build", "another")
-        assert load_runtime("tiny-random").costs != first
+        assert load_runtime("tiny-random").costs.assumed
     monkeypatch.setenv("GREEN_CODE_WATTS_PER_CORE", "100")
     if first.source == "estimate":
-        assert "100 W" in load_runtime("tiny-random").costs.meter
+        assert "100 W" in load_measured("tiny-random").costs.meter
+
+
+def test_measured_costs_replace_assumed_ones_between_two_requests(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In pieces; one that is interrupted is measured again. The cache and what drafts were worth stay."""
+    monkeypatch.setattr("green_code.engine.loading._window_seconds", lambda _: 0.02)
+    monkeypatch.setenv("GREEN_CODE_CACHE_DIR", str(tmp_path))
+    loaded = load_runtime("tiny-random")
+    assert loaded.costs_assumed
+    session = loaded.new_session()
+    before = complete(session, EXACT)
+    assert before["energy_source"] == "estimate" and before["energy_joules"] > 0
+    polls = itertools.count()
+    loaded.measure_costs(lambda: next(polls) >= 3)
+    assert next(polls) > 3 and loaded.costs_assumed
+    pieces = 0
+    while loaded.costs_assumed:
+        loaded.measure_costs(lambda: False)
+        pieces += 1
+    assert pieces == 7 * TURNS, "the interrupted one came again"
+    after = complete(session, changed(EXACT, prefix=EXACT["prefix"] + " + "))
+    assert after["prompt_reused"] > 0
+    assert session.book.full_pass.prices.layer_batch == loaded.costs.prices.layer_batch
+    assert session.book.rounds > 0
+    kept = load_runtime("tiny-random").costs
+    assert kept == loaded.costs
 
 
 def test_a_closed_runtime_keeps_no_model(runtime: Runtime) -> None:

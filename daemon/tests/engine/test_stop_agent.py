@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 import torch
-from sessions import EXACT, PRICES, changed, complete, with_exits
+from sessions import EXACT, PRICES, changed, complete, healed, with_exits
 from test_resuming import SOURCE, typed_session
 
-from green_code.decoding.healing import heal
 from green_code.decoding.kv_cache import KVCache
 from green_code.decoding.stop_network import StopNetwork
 from green_code.decoding.stopping import RunningProduct, StopAgent, StopView
@@ -69,7 +68,7 @@ def test_it_refuses_where_it_promises_too_little(either_runtime: Runtime, decodi
     runtime, refused = calibrated(either_runtime, 0.5), 0
     for cursor in CURSORS:
         session, params = runtime.new_session(), at(cursor, decoding=decoding)
-        prompt, _ = heal(session.window_tokens(params["prefix"], params["max_prompt_tokens"])[1], runtime.vocabulary)
+        prompt, _ = healed(session, runtime, params)
         cache = KVCache(runtime.decoder)
         cache.append(prompt)
         promise = network(runtime).promise(cache.advance(len(prompt) - 1, DEPTH), PLACE)
@@ -135,7 +134,7 @@ def respelled(runtime: Runtime) -> Iterator[CompletionParams]:
     for cursor in range(60, 300):
         params = at(cursor, decoding="full")
         session = runtime.new_session()
-        _, required = heal(session.window_tokens(params["prefix"], 256)[1], runtime.vocabulary)
+        _, required = healed(session, runtime, params)
         first = complete(session, changed(params, stop=0.0, max_tokens=1))
         if required and first["token_texts"] == [required.decode(errors="replace")]:
             yield params

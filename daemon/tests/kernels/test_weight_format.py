@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,14 @@ def test_saved_weights_are_those_of_memory(best: KernelFormat) -> None:
     x = torch.randn(5, first.config.width, generator=torch.Generator().manual_seed(0))
     built = best.build(first.config, weights, Adapters()).logits(x)
     assert torch.equal(first.logits(x), built) and torch.equal(second.logits(x), built)
+
+
+def test_a_conversion_reports_its_progress(best: KernelFormat) -> None:
+    """From 0 to 1, never back, and while matrices are quantised as well as while they are read."""
+    shares: list[float] = []
+    open_model(find_model(TINY), None, (best,), lambda _, share: shares.append(share or 0.0))
+    assert shares[0] == 0 and shares[-1] == 1 and shares == sorted(shares)
+    assert all(later - earlier < 0.2 for earlier, later in itertools.pairwise(shares))
 
 
 def test_kept_lenses_and_kv_projections_are_those_given(best: KernelFormat, tmp_path: Path) -> None:

@@ -158,6 +158,20 @@ def test_the_parameters_of_a_request() -> None:
     assert URI in params["session"] and str(os.getpid()) in params["session"]
 
 
+def test_a_request_by_hand_asks_for_alternatives_which_are_made_to_fit_alike() -> None:
+    window = Window()
+    window.front.open(URI, "python", "print(first, )\n")
+    window.engine.answers = [
+        {**result("second)"), "alternatives": ["third)", "second", "fourth(", "second)"]},
+        result("x"),
+    ]
+    got = window.complete(0, 13, automatic=False)
+    assert (got["text"], got["replaced"]) == ("second)", 1), "the bracket is there"
+    assert got["others"] == [("third)", 1)], "none is half open, none leaves the same"
+    window.complete(0, 6)
+    assert [params["alternatives"] for params in window.engine.requests] == [2, 0]
+
+
 def test_a_malformed_glob_is_named() -> None:
     [message] = Window().front.configure({"excludedFiles": ["**/.env*", "{a,b"]})
     assert "greenCode.excludedFiles" in message and "{a,b" in message
@@ -204,7 +218,7 @@ def test_comments_and_strings_are_left_out_language_by_language() -> None:
 def test_typing_along_a_suggestion_needs_no_engine() -> None:
     window = Window()
     window.front.open(URI, "python", "print(\n")
-    window.engine.answers = [result("first, second)"), result("f)")]
+    window.engine.answers = [result("first, second)"), result("f)", row_id="another")]
     assert window.complete(0, 6)["text"] == "first, second)"
     for n, letter in enumerate("fir"):
         window.front.change(URI, Span(0, 6 + n, 0, 6 + n), letter)
@@ -220,6 +234,31 @@ def test_typing_along_a_suggestion_needs_no_engine() -> None:
     window.engine.answers = [result("st", "budget"), result("st, third)")]
     assert window.complete(0, 9)["text"] == "st"
     assert window.complete(0, 9)["text"] == "st, third)"
+
+
+def test_what_is_typed_along_stays_as_it_was_made_to_fit() -> None:
+    window = Window()
+    window.front.open(URI, "python", "count = 1\nx = \n")
+    window.engine.answers = [result("counter(count"), result("other")]
+    assert window.complete(1, 4)["text"] == "counter(count)"
+    for n, letter in enumerate("cou"):
+        window.front.change(URI, Span(1, 4 + n, 1, 4 + n), letter)
+    assert window.complete(1, 7)["text"] == "nter(count)", "though no other word begins like this"
+    for n, letter in enumerate("nter"):
+        window.front.change(URI, Span(1, 7 + n, 1, 7 + n), letter)
+    window.front.change(URI, Span(1, 11, 1, 11), "()")  # the editor closes it
+    found = window.complete(1, 12)
+    assert (found["text"], found["replaced"]) == ("count)", 1) and len(window.engine.requests) == 1
+
+
+@pytest.mark.parametrize(("encoding", "units"), [("utf-8", 4), ("utf-16", 2), ("utf-32", 1)])
+def test_what_is_replaced_is_counted_in_the_editors_units(encoding: Any, units: int) -> None:
+    window = Window()
+    window.front.encoding = encoding
+    window.front.open(URI, "python", "x = f('', '😀')\n")
+    window.engine.answers = [result("a', '😀') + 1")]
+    found = window.complete(0, 7)
+    assert (found["text"], found["replaced"]) == ("a', '😀') + 1", len("', '')") + units)
 
 
 def test_what_the_next_key_overtakes_never_reaches_the_engine() -> None:

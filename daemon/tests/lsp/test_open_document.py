@@ -17,9 +17,10 @@ LINES = st.lists(st.text("ab ({:.\t'#é😀", max_size=12), min_size=1, max_size
 def test_the_gate_sees_the_text(lines: list[str], end: str, data: st.DataObject) -> None:
     line = data.draw(st.integers(0, len(lines) - 1))
     index = data.draw(st.integers(0, len(lines[line])))
-    opened = OpenDocument(Document("file:///a.py", "python", end.join(lines), "utf-32"))
-    params = opened.params(line, index, default_settings(), automatic=True)
-    place = opened.place(line, index, params["suffix"], 0.5, History())
+    document = Document("file:///a.py", "python", end.join(lines), "utf-32")
+    opened = OpenDocument(document)
+    params = opened.params(document.lines, line, index, default_settings(), automatic=True)
+    place = opened.place(document.lines, line, index, params["suffix"], 0.5, History())
     text, before = "\n".join(lines), "\n".join([*lines[:line], lines[line][:index]])
     assert place.prefix == before
     assert features(place) == features(Place("python", before, text[len(before) :], line, len(lines), 0.5))
@@ -27,6 +28,6 @@ def test_the_gate_sees_the_text(lines: list[str], end: str, data: st.DataObject)
 
 def test_of_a_large_file_only_the_end_is_read() -> None:
     document = Document("file:///a.py", "python", "x = 1\r\n" * 100_000, "utf-32")
-    prefix = OpenDocument(document).place(99_999, 3, "", 0.5, History()).prefix
+    prefix = OpenDocument(document).place(document.lines, 99_999, 3, "", 0.5, History()).prefix
     assert LOOKED_BACK * 0.8 < len(prefix) < LOOKED_BACK * 1.2
     assert prefix.endswith(with_newlines("x = 1\r\nx ="))

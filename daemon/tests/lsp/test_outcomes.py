@@ -33,9 +33,16 @@ class Editor:
         lines = self.document.lines
         return with_newlines("".join(lines[: self.line]) + lines[self.line][: self.index])
 
-    def show(self, text: str, row_id: str = "a", is_current: bool = True) -> bool:
+    def show(
+        self,
+        text: str,
+        row_id: str = "a",
+        is_current: bool = True,
+        replaced: int = 0,
+        others: tuple[tuple[str, int], ...] = (),
+    ) -> bool:
         before = self.document.lines[self.line][: self.index]
-        shown = Shown(row_id, URI, self.line, before, self.prefix, text, (), self.now)
+        shown = Shown(row_id, URI, self.line, before, self.prefix, text, (), self.now, replaced, others)
         return self.outcomes.show(shown, is_current)
 
     def edit(self, start: tuple[int, int], end: tuple[int, int], text: str) -> None:
@@ -68,6 +75,14 @@ def test_accepted_whole_as_vs_code_does_it() -> None:
     editor.insert("first()")
     editor.outcomes.accept("a", 7, editor.now)
     assert editor.accepted == [("a", 7)] and editor.results == [("a", True)] and editor.gone == []
+
+
+def test_an_alternative_is_accepted_like_the_first() -> None:
+    editor = Editor("x = \n")
+    editor.show("first()", others=(("second", 0), ("third", 0)))
+    editor.insert("third")
+    editor.outcomes.accept("a", 5, editor.now)
+    assert editor.accepted == [("a", 5)] and editor.results == [("a", True)] and editor.gone == []
 
 
 def test_accepted_whole_by_an_editor_that_reports_before_the_edit() -> None:
@@ -187,6 +202,33 @@ def test_what_is_deleted_behind_the_cursor_ends_it_and_what_is_typed_over_does_n
     editor.now += 1.0
     editor.edit((0, 5), (0, 6), "")
     assert editor.results[1:] == [("b", False)]
+
+
+@pytest.mark.parametrize("reports_first", [False, True])
+def test_what_it_repeats_of_the_line_is_replaced_and_not_counted(reports_first: bool) -> None:
+    editor = Editor("x = f()\n")
+    editor.index = 6
+    editor.show("a, b) + 1", replaced=1)
+    editor.now += 1.0
+    if reports_first:
+        editor.outcomes.accept("a", 9, editor.now)
+    editor.edit((0, 6), (0, 7), "a, b) + 1")
+    if not reports_first:
+        editor.outcomes.accept("a", 9, editor.now)
+    assert editor.accepted == [("a", 8)] and editor.results == [("a", True)] and editor.gone == []
+
+
+def test_typing_over_what_it_replaces_is_typing_along() -> None:
+    editor = Editor("x = f()\n")
+    editor.index = 6
+    editor.show("a) + 1", replaced=1)
+    editor.type("a")
+    editor.edit((0, 7), (0, 8), ")")
+    editor.index = 8
+    assert editor.accepted == [] and editor.outcomes.is_visible("a")
+    editor.show(" + 1")
+    editor.insert(" + 1")
+    assert editor.accepted == [("a", 4)] and editor.results == [("a", True)]
 
 
 def test_one_that_comes_back_is_visible_anew() -> None:

@@ -45,11 +45,12 @@ class Editor:
         client.feature(messages.LSP_ENERGY)(lambda params: self.energies.append(plain(params)))
 
     async def start(self, settings: dict[str, Any]) -> types.InitializeResult:
+        capabilities = client_capabilities("visual-studio-code")
+        synchronization = types.NotebookDocumentSyncClientCapabilities()
+        capabilities.notebook_document = types.NotebookDocumentClientCapabilities(synchronization)
         return await self.client.initialize_session(
             types.InitializeParams(
-                capabilities=client_capabilities("visual-studio-code"),
-                root_uri="file:///home/me",
-                initialization_options={"settings": settings},
+                capabilities=capabilities, root_uri="file:///home/me", initialization_options={"settings": settings}
             )
         )
 
@@ -166,6 +167,82 @@ async def test_a_completion_its_acceptance_and_its_explanation(editor: Editor) -
     states = [status["state"] for status in editor.statuses]
     assert "loading" in states and states[-1] == "ready"
     assert set(editor.statuses[-1]) == {"state", "message", "progress", "reason"}
+
+
+@pytest.mark.asyncio
+@pytest.mark.usefixtures("fake_engine")
+async def test_beside_the_editors_list_a_suggestion_begins_with_the_selected_entry(editor: Editor) -> None:
+    await editor.start({"model": "fake"})
+    editor.open("x = va\n")
+    start, here = types.Position(0, 4), types.Position(0, 6)
+    entry = types.SelectedCompletionInfo(range=types.Range(start, here), text="value")
+    context = types.InlineCompletionContext(types.InlineCompletionTriggerKind.Automatic, entry)
+    document = types.TextDocumentIdentifier(URI)
+    answer = await editor.client.text_document_inline_completion_async(
+        types.InlineCompletionParams(context=context, text_document=document, position=here)
+    )
+    [item] = answer.items  # type: ignore[union-attr]
+    assert (item.insert_text, item.range) == ("value + 1", types.Range(start, here))
+    assert item.command is not None and item.command.arguments is not None
+    assert item.command.arguments[1] == len(" + 1"), "the entry is not ours"
+
+
+@pytest.mark.asyncio
+@pytest.mark.usefixtures("fake_engine")
+async def test_a_suggestion_that_was_dismissed_does_not_come_again(editor: Editor) -> None:
+    await editor.start({"model": "fake"})
+    editor.open("x = y\n")
+    assert await editor.complete(0, 5)
+    editor.client.protocol.notify(messages.LSP_DISMISSED, {})
+    assert await editor.complete(0, 5) == []
+    assert (await editor.call(messages.LSP_EXPLAIN))["reason"] == "dismissed"
+    assert await editor.complete(0, 5, kind=types.InlineCompletionTriggerKind.Invoked)
+
+
+@pytest.mark.asyncio
+@pytest.mark.usefixtures("fake_engine")
+async def test_a_cell_of_a_notebook(editor: Editor) -> None:
+    started = await editor.start({"model": "fake"})
+    assert started.capabilities.notebook_document_sync is not None
+    texts = {"first": "total = 1 # nothing", "second": ""}
+    notebook, uri = "file:///home/me/a.ipynb", "vscode-notebook-cell:/home/me/a.ipynb#{}".format
+    cells = [types.NotebookCell(types.NotebookCellKind.Code, uri(name)) for name in texts]
+    items = [types.TextDocumentItem(uri(name), "python", 1, text) for name, text in texts.items()]
+    editor.client.notebook_document_did_open(
+        types.DidOpenNotebookDocumentParams(types.NotebookDocument(notebook, "jupyter-notebook", 1, cells), items)
+    )
+    await editor.complete(0, 0, uri=uri("second"))
+    assert (await editor.call(messages.LSP_EXPLAIN))["reason"] != "no_context", "there is the first cell"
+    origin = types.Position(0, 0)
+    typed = types.TextDocumentContentChangePartial(types.Range(origin, origin), "x = nothing")
+    editor.client.notebook_document_did_change(
+        types.DidChangeNotebookDocumentParams(
+            types.VersionedNotebookDocumentIdentifier(version=2, uri=notebook),
+            types.NotebookDocumentChangeEvent(
+                cells=types.NotebookDocumentCellChanges(
+                    structure=types.NotebookDocumentCellChangeStructure(
+                        types.NotebookCellArrayChange(0, 1, []), did_close=[types.TextDocumentIdentifier(uri("first"))]
+                    ),
+                    text_content=[
+                        types.NotebookDocumentCellContentChanges(
+                            types.VersionedTextDocumentIdentifier(version=2, uri=uri("second")), [typed]
+                        )
+                    ],
+                )
+            ),
+        )
+    )
+    assert await editor.complete(0, 11, uri=uri("second")) == []
+    assert (await editor.call(messages.LSP_EXPLAIN))["reason"] == "empty", "the fake model has nothing to add to it"
+    assert await editor.complete(0, 9, uri=uri("first")) == []
+    assert (await editor.call(messages.LSP_EXPLAIN))["reason"] == "filtered", "that cell is gone"
+    editor.client.notebook_document_did_close(
+        types.DidCloseNotebookDocumentParams(
+            types.NotebookDocumentIdentifier(notebook), [types.TextDocumentIdentifier(uri("second"))]
+        )
+    )
+    assert await editor.complete(0, 11, uri=uri("second")) == []
+    assert (await editor.call(messages.LSP_EXPLAIN))["reason"] == "filtered"
 
 
 @pytest.mark.asyncio
@@ -300,7 +377,7 @@ async def test_the_real_engine_with_a_tiny_random_model(editor: Editor) -> None:
         assert explanation["last"]["text"] == items[0].insert_text and explanation["last"]["layers_total"] > 0
         await editor.until(lambda: editor.energies)
     else:
-        assert explanation["reason"] in ("empty", *get_args(messages.StopReason)), explanation["message"]
+        assert explanation["reason"] in ("empty", "breaks_code", *get_args(messages.StopReason)), explanation["message"]
     report = await editor.call(messages.LSP_REPORT)
     assert report["all"]["completions"] == 1
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from green_code.link.messages import CompletionParams
 from green_code.lsp.type_through import REMEMBERED, TypeThrough
 
-ANSWER: Any = {"id": "row", "reason": "end_of_line", "text": "self.items[name]"}
+ANSWER: Any = {"id": "row", "reason": "end_of_line", "text": "self.items[name]", "alternatives": []}
 
 
 def params(prefix: str, **changes: Any) -> CompletionParams:
@@ -43,21 +43,24 @@ def test_what_does_not_agree_goes_to_the_engine() -> None:
     assert left(recent, "return ") is None
 
 
-def test_the_rest_ends_before_what_the_editor_has_closed() -> None:
+def test_brackets_and_quotes_that_the_editor_closes_or_that_are_typed_over_are_no_difference() -> None:
     recent = TypeThrough()
     recent.add(params("x = "), {**ANSWER, "text": 'f(a[0], "b c") + 1'})
-    assert left(recent, "x = f(", suffix=")\nx") == 'a[0], "b c"'
-    assert left(recent, "x = f(a[", suffix="])\nx") is None  # two closed at once: the engine is made
-    assert left(recent, 'x = f(a[0], "', suffix='"\nx') == "b c"
+    assert left(recent, "x = f(", suffix=")\nx") == 'a[0], "b c") + 1'
+    assert left(recent, "x = f(a[", suffix="])\nx") == '0], "b c") + 1'
+    assert left(recent, 'x = f(a[0], "', suffix='")\nx') == 'b c") + 1'
     assert left(recent, "x = f(a", suffix=")\ny") is None  # another text after that
-    assert left(recent, "x = f(", suffix="]\nx") is None
+    assert left(recent, "x = f(", suffix="]\nx") is None  # never opened
+    recent.add(params("y = f(", suffix=")\nx"), {**ANSWER, "text": "a) + 1"})
+    assert left(recent, "y = f(a)") == " + 1"
+    assert left(recent, "y = f(a") is None  # the bracket was deleted
 
 
 def test_the_text_after_the_cursor_may_be_cut() -> None:
     """The front sends so many characters of it: with a bracket before them, one less of the others."""
     recent = TypeThrough()
     recent.add(params("x = ", suffix="\nabcdef"), {**ANSWER, "text": "f(a)"})
-    assert left(recent, "x = f(", suffix=")\nabcde") == "a"
+    assert left(recent, "x = f(", suffix=")\nabcde") == "a)"
 
 
 def test_other_settings_need_the_engine() -> None:
@@ -74,6 +77,13 @@ def test_a_request_by_hand_gets_nothing_that_was_cut_and_features_of_the_place_a
     recent.add(params("yield ", stop=0.0), ANSWER)
     assert left(recent, "yield s", stop="balanced") == "elf.items[name]", "what was asked by hand can be typed along"
     assert left(recent, "yield s", stop="balanced", threshold=0.8) is None
+
+
+def test_alternatives_go_on_where_what_was_typed_is_their_beginning() -> None:
+    recent = TypeThrough()
+    recent.add(params("return ", stop=0.0, alternatives=2), {**ANSWER, "alternatives": ["self.total", "None", "se"]})
+    found = recent.find(params("return se", stop="balanced", alternatives=0))
+    assert found is not None and (found["text"], found["alternatives"]) == ("lf.items[name]", ["lf.total"])
 
 
 def test_what_a_time_limit_cut_is_not_kept() -> None:

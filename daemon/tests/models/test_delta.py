@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 
-from green_code.models.delta import dequantise, quantise, read_delta, same_delta, save_delta
+from green_code.models.delta import check_delta, dequantise, quantise, read_delta, same_delta, save_delta
 from green_code.problems import Problem
 
 
@@ -53,11 +53,24 @@ def test_values_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(Problem, match="NaN"):
         list(read_delta(tmp_path / "delta.safetensors"))
+    with pytest.raises(Problem, match="NaN"):
+        check_delta(tmp_path / "delta.safetensors")
 
 
 def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "delta.safetensors"
     save_delta(path, {"m": torch.zeros(8, 128)}, {"m": torch.ones(8, 128)}, {"m": 2})
+    check_delta(path)
     path.write_bytes(path.read_bytes()[:-10])
-    with pytest.raises(Problem, match="damaged"):
-        list(read_delta(path))
+    for read in (read_delta, check_delta):
+        with pytest.raises(Problem, match="damaged"):
+            list(read(path) or ())
+
+
+def test_codes_that_do_not_belong_to_their_scales_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "delta.safetensors"
+    tensors = {"m:codes": np.zeros(31, np.uint8), "m:scales": np.ones((2, 1), np.float16)}  # 32 bytes would fit
+    save_file(tensors, str(path), metadata={"bits": '{"m": 2}', "columns": "{}"})
+    for read in (read_delta, check_delta):
+        with pytest.raises(Problem, match="31 bytes"):
+            list(read(path) or ())

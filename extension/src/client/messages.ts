@@ -28,6 +28,7 @@ export function whyNotRunning({ phase, detail, settings }: Snapshot): string {
 }
 
 const restart = (): Action => ({ title: t('server.restart'), command: COMMANDS.restartEngine });
+const setUp = (): Action => ({ title: t('setUp.setUp'), command: COMMANDS.setUp });
 const setUpAgain = (): Action => ({ title: t('common.setUpAgain'), command: COMMANDS.setUp });
 
 export function showStartFailure(channels: Channels, error: unknown): void {
@@ -35,7 +36,7 @@ export function showStartFailure(channels: Channels, error: unknown): void {
 }
 
 export function showWrongInterpreter(channels: Channels, message: string): void {
-  channels.showError(message, [openSetting('pythonPath')]);
+  channels.showError(message, [openSetting('pythonPath'), setUp()]); // Set Up asks whether to clear the setting
 }
 
 /** Shown when no further restart follows. Returns the message for the status item. */

@@ -3,7 +3,7 @@ import * as vscode from 'vscode';
 
 import type { Requests } from '../client/requests';
 import type { Supervisor } from '../client/supervisor';
-import type { Daemon } from '../environment/daemon';
+import { notSetUp, type Daemon } from '../environment/daemon';
 import type { SetUp } from '../environment/setup';
 import type { Hints } from '../hints/hints';
 import { COMMANDS, VIEW_THRESHOLD } from '../ids';
@@ -83,13 +83,22 @@ export function registerCommands(parts: Parts): vscode.Disposable[] {
         await command(...args);
       } catch (error) {
         parts.channels.extension.error(`${id}: ${messageOf(error)}`);
-        const chosen = await vscode.window.showErrorMessage(failure(error), t('common.showLog'));
-        if (chosen) {
-          parts.channels.show();
-        }
+        await showFailure(parts, error);
       }
     }),
   );
+}
+
+/** With the button that helps. */
+export async function showFailure({ channels }: Pick<Parts, 'channels'>, error: unknown): Promise<void> {
+  const [setUp, showLog] = [t('setUp.setUp'), t('common.showLog')];
+  const isMissing = messageOf(error) === notSetUp();
+  const chosen = await vscode.window.showErrorMessage(failure(error), isMissing ? setUp : showLog);
+  if (chosen === setUp) {
+    await vscode.commands.executeCommand(COMMANDS.setUp);
+  } else if (chosen === showLog) {
+    channels.show();
+  }
 }
 
 /** Switches what the user sees: a snooze ends, and the setting stays as it is. */

@@ -14,7 +14,8 @@ import { diskFull, isDiskFull, NEEDED_BYTES, pathsTooLong, unreachable } from '.
 import { isClaimed } from './claims';
 import { createdMs, isAbandoned, isCreatedElsewhere, isOtherVersion, moveIntoPlace, partialFolder, removeFolders } from './folders';
 import { findInterpreter, noInterpreterMessage, type Interpreter } from './interpreter';
-import { doctorProblem, pipStep } from './output';
+import { doctorProblem, PipOutput } from './output';
+import { StepProgress } from './progress';
 import { lastLine, run as realRun, type Run, type RunResult } from './processes';
 import { exists, findWheel, managedFolder, pythonIn, type Home } from './resolve';
 import { creationVariables, managedVariables } from './variables';
@@ -38,16 +39,27 @@ export interface InstallOptions extends Home {
   readonly freeBytes?: (folder: string) => Promise<number>;
 }
 
-type Options = Required<InstallOptions>;
+interface Options extends Required<Omit<InstallOptions, 'progress'>> {
+  readonly progress: StepProgress;
+}
 
 /** Throws `InstallError` with the cause in words for the user, or `Cancelled`. */
 export async function install(given: InstallOptions): Promise<void> {
-  const options: Options = { run: realRun, freeBytes: freeBytesIn, ...given };
-  const { storage, bundled, log, progress, release } = options;
-  const wheel = await findWheel(bundled);
+  const { freeBytes = freeBytesIn } = given;
+  const wheel = await findWheel(given.bundled);
   if (wheel === null) {
     throw new InstallError(t('setUp.noPackageInBuild'));
   }
+  const progress = new StepProgress(given.progress, () => freeBytes(given.storage));
+  try {
+    await installWheel(wheel, { run: realRun, ...given, freeBytes, progress });
+  } finally {
+    progress.end();
+  }
+}
+
+async function installWheel(wheel: string, options: Options): Promise<void> {
+  const { storage, log, progress, release } = options;
   const final = await managedFolder(options, wheel);
   const partial = partialFolder(final);
   const temporary = path.join(partial, 'tmp');
@@ -66,7 +78,7 @@ export async function install(given: InstallOptions): Promise<void> {
       throw new InstallError(diskFull(storage, free));
     }
     const replaces = await exists(final);
-    progress(t('setUp.searchingPython'));
+    progress.begin(t('setUp.searchingPython'));
     const { found, rejected } = await findInterpreter(storage, options.run);
     if (found === null) {
       throw new InstallError(noInterpreterMessage(rejected));
@@ -91,11 +103,11 @@ async function build(partial: string, found: Interpreter, wheel: string, tempora
   const env = creationVariables(temporary);
   const python = pythonIn(partial);
   const pip = ['-m', 'pip', 'install', '--no-input', '--disable-pip-version-check', '--progress-bar', 'off'];
-  progress(t('setUp.creatingEnvironment'));
+  progress.begin(t('setUp.creatingEnvironment'));
   await runStep(found.command, [...found.args, '-m', 'venv', partial], env, (cause) => t('setUp.environmentFailed', { cause }), options);
-  progress(t('setUp.searchingPackages'));
+  progress.begin(t('setUp.searchingPackages'));
   await runStep(python, [...pip, `${wheel}[model,gpu]`], env, (cause) => t('setUp.pipFailed', { cause }), options);
-  progress(t('setUp.checkingEnvironment'));
+  progress.begin(t('setUp.checkingEnvironment'));
   await runStep(python, ['-m', 'green_code', 'doctor', '--json'], managedVariables(), (cause) => t('setUp.environmentBroken', { cause }), options);
 }
 
@@ -103,12 +115,13 @@ type Failure = (cause: string) => string;
 
 async function runStep(command: string, args: readonly string[], env: NodeJS.ProcessEnv, failure: Failure, options: Options): Promise<void> {
   const { storage, signal, progress, log, run } = options;
+  const output = new PipOutput();
   log(`> ${[command, ...args].join(' ')}`);
   const onLine = (line: string) => {
     log(line);
-    const step = pipStep(line);
+    const step = output.step(line);
     if (step !== null) {
-      progress(step);
+      progress.begin(step.text, step.bytes);
     }
   };
   const result = await run(command, args, { cwd: storage, env, signal, onLine });
@@ -133,8 +146,12 @@ async function stepFailure({ stdout, stderr }: RunResult, failure: Failure, { st
 /** Waits while an earlier window creates the same environment, which takes gigabytes. Returns whether it then exists. */
 async function isCreatedMeanwhile(final: string, { signal, progress }: Options): Promise<boolean> {
   const before = await createdMs(final);
+  let waits = false;
   while (await isCreatedElsewhere(final)) {
-    progress(t('setUp.waitingForWindow'));
+    if (!waits) {
+      progress.begin(t('setUp.waitingForWindow'));
+    }
+    waits = true;
     await sleep(POLL_MS, undefined, { signal }).catch(() => {
       throw new Cancelled();
     });
@@ -142,7 +159,8 @@ async function isCreatedMeanwhile(final: string, { signal, progress }: Options):
   return (await createdMs(final)) !== before && exists(pythonIn(final));
 }
 
-async function freeBytesIn(folder: string): Promise<number> {
+/** Of the disk of a folder, which exists. */
+export async function freeBytesIn(folder: string): Promise<number> {
   const { bavail, bsize } = await fs.statfs(folder);
   return bavail * bsize;
 }

@@ -1,22 +1,28 @@
 /** Set Up as the user sees it: consent, progress that can be cancelled, and the result. */
+import fs from 'node:fs/promises';
+
 import * as vscode from 'vscode';
 
-import { COMMANDS } from '../ids';
+import { COMMANDS, WALKTHROUGH } from '../ids';
 import { t } from '../l10n';
 import { messageOf, type Channels } from '../log';
 import { writeSetting } from '../settings';
+import { fileSize, gigabytes, whole } from '../state/format';
 import type { Store } from '../state/store';
 import { hasOtherVersion } from './folders';
-import { Cancelled, install } from './install';
+import { Cancelled, freeBytesIn, install } from './install';
+import { needs } from './needs';
 import { recordOffer, wasOffered } from './offers';
 import { resolve, type Home } from './resolve';
 
-const consentText = () =>
-  [
-    t('consent.downloads'),
-    t('consent.torch'),
-    t('consent.promise'),
-  ].join(' ');
+/** What Set Up takes on this machine, and what it leaves alone. */
+async function consentText(storage: string): Promise<string> {
+  const { downloadBytes, diskBytes, minutes } = needs();
+  await fs.mkdir(storage, { recursive: true });
+  const free = gigabytes(await freeBytesIn(storage));
+  const takes = t('consent.takes', { download: fileSize(downloadBytes), disk: gigabytes(diskBytes), free, minutes: whole(minutes) });
+  return [t('consent.downloads'), takes, t('consent.promise')].join(' ');
+}
 
 /** Asks for consent to clear the setting, which would hide what Set Up installs. */
 async function agreesToClear(pythonPath: string): Promise<boolean> {
@@ -26,9 +32,9 @@ async function agreesToClear(pythonPath: string): Promise<boolean> {
 }
 
 /** `again`: the existing environment seems to work. */
-async function consents(again: boolean): Promise<boolean> {
+async function consents(storage: string, again: boolean): Promise<boolean> {
   const [question, answer] = again ? [t('consent.again'), t('common.setUpAgain')] : [t('consent.question'), t('setUp.setUp')];
-  return (await vscode.window.showInformationMessage(question, { modal: true, detail: consentText() }, answer)) !== undefined;
+  return (await vscode.window.showInformationMessage(question, { modal: true, detail: await consentText(storage) }, answer)) !== undefined;
 }
 
 /** Offers Set Up, and returns whether the user accepts. */
@@ -109,7 +115,7 @@ export class SetUp {
       await this.front.restart(); // with the environment that exists, perhaps created by another window
       return;
     }
-    if (await consents(isReady && this.store.snapshot.phase !== 'failed')) {
+    if (await consents(this.home.storage, isReady && this.store.snapshot.phase !== 'failed')) {
       await this.install({ title: t('setUp.title'), cleared: pythonPath });
     }
   }
@@ -135,12 +141,34 @@ export class SetUp {
     if (problem instanceof Cancelled && offered !== undefined) {
       await this.recordOffer(offered);
     }
+    if (problem === null && offered === undefined) {
+      this.showReady();
+    }
     if (problem === null || problem instanceof Cancelled) {
       return;
     }
     this.channels.extension.error(messageOf(problem));
     // Not awaited: a message that Esc hides is never answered.
     this.offerRetry(attempt, messageOf(problem)).catch(this.channels.showFailure);
+  }
+
+  /** Says how to begin, once the model is loaded. A model that cannot be loaded is shown by the status item. */
+  private showReady(): void {
+    const listener = this.store.onChange(() => void show().catch(this.channels.showFailure));
+    const show = async () => {
+      const { phase, status } = this.store.snapshot;
+      if (phase === 'running' && (status === null || status.state === 'starting' || status.state === 'loading')) {
+        return;
+      }
+      listener.dispose();
+      if (phase === 'running' && (status?.state === 'ready' || status?.state === 'busy')) {
+        const tour = t('setUp.tour');
+        if ((await vscode.window.showInformationMessage(t('setUp.ready'), tour)) === tour) {
+          await vscode.commands.executeCommand('workbench.action.openWalkthrough', WALKTHROUGH);
+        }
+      }
+    };
+    void show().catch(this.channels.showFailure);
   }
 
   private async offerRetry(attempt: Attempt, problem: string): Promise<void> {

@@ -31,6 +31,8 @@ export const tenths = (value: number): string => format(value, 'tenths');
 /** With the digits of the slider's steps: `0.85`. */
 export const threshold = (value: number): string => format(value, 'hundredths');
 export const seconds = (value: number): string => `${format(value, 'tenths')} s`;
+/** Of files: megabytes below a gigabyte. */
+export const fileSize = (bytes: number): string => (bytes < 1e9 ? `${whole(bytes / 1e6)} MB` : gigabytes(bytes));
 /** How long ago something was: `3 minutes ago`. */
 export function ago(secondsAgo: number): string {
   const [value, unit] = secondsAgo < 60 ? ([secondsAgo, 'second'] as const) : secondsAgo < 3600 ? ([secondsAgo / 60, 'minute'] as const) : ([secondsAgo / 3600, 'hour'] as const);

@@ -1,13 +1,12 @@
 /** Figures from the events in the page and the requests in the front. Times in milliseconds. */
 
-/** A suggestion that is gone sooner was never read. */
-const VANISHED_MS = 100;
+/** A suggestion that is gone sooner flickers. */
+const FLICKER_MS = 100;
+/** One that is gone sooner was not read (`VISIBLE_SECONDS` of the front). */
+const UNREAD_MS = 250;
 
-/**
- * For each key of a recording: the time until a new suggestion appeared, null if none appeared before the next key; how the
- * front answered; and whether the suggestion was removed at once.
- */
-export function perKey(events, requests) {
+/** The keys of the recordings, with the time until the next one. */
+function typed(events) {
   let typing = false;
   const keys = [];
   for (const event of events) {
@@ -16,17 +15,50 @@ export function perKey(events, requests) {
       keys.push(event);
     }
   }
-  return keys.map(({ at, key }, index) => {
-    const end = keys[index + 1]?.at ?? Infinity;
+  return keys.map((key, index) => ({ ...key, end: keys[index + 1]?.at ?? Infinity }));
+}
+
+/**
+ * For each key of a recording: the time until a new suggestion appeared, null if none appeared before the next key; and how the
+ * front answered.
+ */
+export function perKey(events, requests) {
+  return typed(events).map(({ at, end, key }) => {
     const within = (time) => time >= at && time < end;
     const ghost = events.find((event) => event.kind === 'ghost' && event.text !== '' && within(event.at));
-    const next = ghost && events.find((event) => event.kind === 'ghost' && event.at > ghost.at);
-    const gone = next !== undefined && (next.text === '' || !ghost.text.endsWith(next.text)); // else it is typed along
-    const vanished = gone && next.at - ghost.at < VANISHED_MS;
     const sources = requests.filter(({ begun }) => within(begun * 1000)).map(({ source }) => source);
     const source = sources.includes('engine') ? 'engine' : sources.includes('before') ? 'before' : 'none';
-    return { key, latency: ghost ? ghost.at - at : null, source, vanished };
+    return { key, latency: ghost ? ghost.at - at : null, source };
   });
+}
+
+/**
+ * How long each suggestion was there that vanished, or that another one replaced, while keys were typed. Typing along it leaves its
+ * rest there; one that was typed to its end, or grew, has not vanished.
+ */
+export function lifetimes(events) {
+  const found = [];
+  let typing = false;
+  let shown = '';
+  let since = 0;
+  let key = '';
+  for (const event of events) {
+    typing = event.kind === 'begin' || (typing && event.kind !== 'end');
+    if (event.kind === 'key' && event.key !== 'Shift') {
+      key = event.key;
+    }
+    if (event.kind !== 'ghost') {
+      continue;
+    }
+    const { at, text } = event;
+    const goesOn = text === '' ? shown === key || (key === 'Enter' && shown.trim() === '') : shown !== '' && (shown.endsWith(text) || text.startsWith(shown));
+    if (typing && shown !== '' && !goesOn) {
+      found.push(at - since);
+    }
+    since = shown !== '' && goesOn ? since : at;
+    shown = text;
+  }
+  return found;
 }
 
 /** Quantile by the nearest rank; null without values. */
@@ -59,7 +91,9 @@ function spread(latencies) {
 const latencies = (keys, source) => keys.filter((key) => key.latency !== null && (source === undefined || key.source === source)).map(({ latency }) => latency);
 const count = (items, condition) => items.filter(condition).length;
 
-function arm({ arm: name, keys, requests, rows }) {
+function arm({ arm: name, events, requests, rows }) {
+  const keys = perKey(events, requests);
+  const lives = lifetimes(events);
   const joules = rows.reduce((sum, { energy_joules: used }) => sum + used, 0);
   return {
     arm: name,
@@ -74,7 +108,8 @@ function arm({ arm: name, keys, requests, rows }) {
     refused: count(requests, ({ source, reason }) => source === 'none' && !['cancelled', 'superseded'].includes(reason)),
     cancelled_sent: count(requests, ({ source, reason }) => source === 'engine' && ['cancelled', 'superseded'].includes(reason)),
     completions: count(rows, ({ reason }) => !['cancelled', 'superseded'].includes(reason)),
-    vanished: count(keys, ({ vanished }) => vanished),
+    flicker_per_100_keys: (count(lives, (life) => life < FLICKER_MS) / keys.length) * 100,
+    unread_per_100_keys: (count(lives, (life) => life < UNREAD_MS) / keys.length) * 100,
     joules_per_100_keys: (joules / keys.length) * 100,
     energy_source: rows[0]?.energy_source ?? null,
   };

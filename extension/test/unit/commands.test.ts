@@ -1,17 +1,18 @@
 import os from 'node:os';
 
 import { afterEach, describe, expect, it, vi } from 'vitest';
+import type { Memento } from 'vscode';
 import type { LanguageClient } from 'vscode-languageclient/node';
 
 import { Requests } from '../../src/client/requests';
-import { commandTable, type Parts } from '../../src/commands/commands';
+import { commandTable, showFailure, type Parts } from '../../src/commands/commands';
 import { COMMANDS, CONTEXTS } from '../../src/ids';
 import { t } from '../../src/l10n';
 import { Channels } from '../../src/log';
 import { COMMAND_ACCEPTED, LSP_ACCEPTED, LSP_RESET_GATE, type Explanation } from '../../src/protocol';
 import { Store } from '../../src/state/store';
 import { UNCALIBRATED } from '../../src/threshold/calibration';
-import { markThresholdDone } from '../../src/walkthrough';
+import { markDone, markThresholdDone, restoreDone } from '../../src/walkthrough';
 import { defaults, snapshot } from './samples';
 import { commands, configuration, env, window } from './vscode';
 
@@ -261,6 +262,21 @@ describe('Forget What Was Learned', () => {
   });
 });
 
+describe('a command that fails', () => {
+  it.each([
+    ['set-up is missing', 'setUp.notSetUp', 'setUp.setUp', COMMANDS.setUp],
+    ['anything else', 'server.notRunning', 'common.showLog', null],
+  ] as const)('offers what helps where %s', async (_, cause, button, command) => {
+    const shown = vi.spyOn(window, 'showErrorMessage').mockResolvedValue(t(button));
+    const run = vi.spyOn(commands, 'executeCommand');
+    const channels = { show: vi.fn() };
+    await showFailure({ channels } as unknown as Parts, new Error(t(cause)));
+    expect(shown.mock.calls).toEqual([[`Green Code: ${t(cause)}`, t(button)]]);
+    expect(run.mock.calls).toEqual(command === null ? [] : [[command]]);
+    expect(channels.show).toHaveBeenCalledTimes(command === null ? 1 : 0);
+  });
+});
+
 describe('the walkthrough', () => {
   const contexts = () => vi.spyOn(commands, 'executeCommand');
   const context = (step: keyof typeof CONTEXTS) => [['setContext', CONTEXTS[step], true]];
@@ -277,6 +293,19 @@ describe('the walkthrough', () => {
     const parts = { store: { snapshot: { settings: defaults } }, requests: { report }, report: { show: () => undefined }, calibration: () => Promise.resolve(UNCALIBRATED) } as unknown as Parts;
     await Promise.resolve(commandTable(parts)[COMMANDS.energyReport]!()).catch(() => undefined);
     expect(done.mock.calls).toEqual(exists ? context('report') : []);
+  });
+
+  it('has steps done that were done in an earlier window', () => {
+    const remembered = new Map<string, unknown>();
+    const memory = { get: (key: string) => remembered.get(key), update: vi.fn((key: string, value: unknown) => Promise.resolve(void remembered.set(key, value))) };
+    const restore = () => restoreDone(memory as unknown as Memento);
+    restore();
+    markDone('complete');
+    markDone('complete');
+    expect(memory.update).toHaveBeenCalledTimes(1); // each accepted suggestion marks it
+    const done = contexts();
+    restore();
+    expect(done.mock.calls).toEqual(context('complete'));
   });
 
   it('has its threshold step done when the stop or the threshold changes', () => {

@@ -114,8 +114,15 @@ describe('Set Up', () => {
   it('reports a full disk with folder and need, before and during the installation', async () => {
     const message = (free: string) => t('setUp.diskFull', { folder: home.storage, free, needed: '2.0 GB' });
     await expect(install(options(never, undefined, 0.4e9))).rejects.toThrow(new InstallError(message('0.4 GB')));
-    const free = [5e9, 0];
-    const filling = { ...options(python(failed('ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device'), ok())), freeBytes: () => Promise.resolve(free.shift()!) };
+    let free = 5e9;
+    const full = failed('ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device');
+    const inner = python(full, ok());
+    const run: Run = async (...call) => {
+      const result = await inner(...call);
+      free = result === full ? 0 : free;
+      return result;
+    };
+    const filling = { ...options(run), freeBytes: () => Promise.resolve(free) };
     await expect(install(filling)).rejects.toThrow(new InstallError(message('0.0 GB')));
     expect(await files()).toEqual([]);
   });
@@ -219,5 +226,45 @@ describe('Set Up', () => {
   it('reports a build without a wheel', async () => {
     await fs.rm(home.bundled, { recursive: true });
     await expect(install(options(python(ok(), ok())))).rejects.toThrow(t('setUp.noPackageInBuild'));
+  });
+
+  it('shows progress that moves at least every two seconds, and at most once a second, while pip is silent', async () => {
+    vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval', 'Date'] });
+    try {
+      const shown: { at: number; message: string }[] = [];
+      let free = 50e9;
+      const begin = Date.now();
+      const inner = python(ok(), ok('{}'));
+      /** pip downloads for 12 s, then installs for 78 s, and says nothing meanwhile. */
+      const run: Run = async (command, args, rest) => {
+        if (args.includes('install')) {
+          rest.onLine?.('Collecting torch>=2.6 (from green-code)');
+          rest.onLine?.('  Downloading torch-2.8.0-cp311-cp311-manylinux_2_28_x86_64.whl (887.9 MB)');
+          await pass(12, 74e6);
+          rest.onLine?.('Installing collected packages: torch');
+          await pass(78, 20e6);
+        }
+        return inner(command, args, rest);
+      };
+      const pass = async (seconds: number, bytesPerSecond: number) => {
+        for (let i = 0; i < seconds; i += 1) {
+          free -= bytesPerSecond;
+          await vi.advanceTimersByTimeAsync(1000);
+        }
+      };
+      await install({ ...options(run), freeBytes: () => Promise.resolve(free), progress: (message) => shown.push({ at: Date.now() - begin, message }) });
+      const during = shown.filter(({ at }) => at > 0);
+      expect(during.length).toBeGreaterThan(80);
+      during.slice(1).forEach(({ at, message }, i) => {
+        expect(at - during[i]!.at, message).toBeGreaterThanOrEqual(1000);
+        expect(at - during[i]!.at, message).toBeLessThanOrEqual(2000);
+        expect(message).not.toBe(during[i]!.message);
+      });
+      const messages = shown.map(({ message }) => message);
+      expect(messages).toContain(t('setUp.stepBytes', { step: t('setUp.downloading', { name: 'torch' }), done: '444 MB', total: '888 MB', time: '0:06' }));
+      expect(messages).toContain(t('setUp.stepBytes', { step: t('setUp.installingPackages'), done: '1.2 GB', total: '1.8 GB', time: '1:00' }));
+    } finally {
+      vi.useRealTimers();
+    }
   });
 });

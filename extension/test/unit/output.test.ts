@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 
 import { unreachable } from '../../src/environment/causes';
-import { doctorProblem, pipStep } from '../../src/environment/output';
+import { doctorProblem, PipOutput } from '../../src/environment/output';
 import { t } from '../../src/l10n';
 
 describe('the output of pip and doctor', () => {
@@ -24,9 +24,15 @@ describe('the output of pip and doctor', () => {
   });
 
   it('shows the steps of pip', () => {
-    expect(pipStep('  Downloading torch-2.8.0-cp311-cp311-manylinux_2_28_x86_64.whl (887.9 MB)')).toBe(t('setUp.downloading', { name: 'torch', size: '887.9 MB' }));
-    expect(pipStep('Collecting msgpack<2,>=1.1 (from green-code)')).toBe(t('setUp.collecting', { name: 'msgpack' }));
-    expect(pipStep('WARNING: Retrying (Retry(total=4)) after')).toBe(t('setUp.retrying'));
-    expect(pipStep('Requirement already satisfied: numpy')).toBeNull();
+    const pip = new PipOutput();
+    expect(pip.step('Collecting msgpack<2,>=1.1 (from green-code)')).toEqual({ text: t('setUp.collecting', { name: 'msgpack' }), bytes: null });
+    expect(pip.step('  Downloading torch-2.8.0-cp311-cp311-manylinux_2_28_x86_64.whl (887.9 MB)')).toEqual({ text: t('setUp.downloading', { name: 'torch' }), bytes: 887.9e6 });
+    expect(pip.step('  Downloading msgpack-1.1.2-cp311-cp311-macosx_11_0_arm64.whl (85 kB)')?.bytes).toBeNull(); // over at once
+    expect(pip.step('  Using cached sympy-1.14.0-py3-none-any.whl (112 MB)')?.bytes).toBe(112e6);
+    expect(pip.step('WARNING: Retrying (Retry(total=4)) after')).toEqual({ text: t('setUp.retrying'), bytes: null });
+    expect(pip.step('Requirement already satisfied: numpy')).toBeNull();
+    const installing = pip.step('Installing collected packages: msgpack, torch');
+    expect(installing?.text).toBe(t('setUp.installingPackages'));
+    expect(installing?.bytes).toBeGreaterThan(1e9); // packages are unpacked
   });
 });

@@ -5,13 +5,17 @@ import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 
 import { Cancelled, InstallError, type InstallOptions } from '../../src/environment/install';
+import { needs } from '../../src/environment/needs';
 import { managedFolder, pythonIn } from '../../src/environment/resolve';
 import { SetUp } from '../../src/environment/setup';
+import { WALKTHROUGH } from '../../src/ids';
+import { t } from '../../src/l10n';
 import { Channels } from '../../src/log';
+import type { State } from '../../src/protocol';
 import { Store, type Phase } from '../../src/state/store';
 import { wheelIn } from './results';
 import { defaults } from './samples';
-import { configuration, window } from './vscode';
+import { commands, configuration, window } from './vscode';
 
 const installed = vi.hoisted(() => vi.fn<(options: InstallOptions) => Promise<void>>());
 vi.mock('../../src/environment/install', async (original) => ({ ...(await original<object>()), install: installed }));
@@ -217,6 +221,42 @@ describe('Set Up', () => {
     await setUp.start();
     await vi.waitFor(() => expect(installed).toHaveBeenCalledTimes(2));
     await vi.waitFor(() => expect(configuration.updates).toMatchObject([{ key: 'pythonPath', value: '' }])); // as agreed before
+  });
+
+  it('names download, disk space, what is free and minutes before it asks', async () => {
+    const questions = vi.spyOn(window, 'showInformationMessage').mockResolvedValue(undefined);
+    await make().setUp.start();
+    const { detail } = questions.mock.calls[0]![1] as { detail: string };
+    expect(detail).toMatch(/about [\d.]+ [MG]B, [\d.]+ GB of disk space \([\d,.]+ GB free\) and \d+ minutes/);
+    expect(needs('linux', 'x64').downloadBytes).toBeGreaterThan(4 * needs('darwin', 'arm64').downloadBytes); // with the GPU's libraries
+    expect(needs('linux', 'x64').minutes).toBeGreaterThan(needs('win32', 'x64').minutes);
+  });
+
+  it('says that it is ready, and which key accepts, once the model is loaded', async () => {
+    const shown = vi.spyOn(window, 'showInformationMessage').mockResolvedValueOnce('Set Up').mockResolvedValue(t('setUp.tour'));
+    const opened = vi.spyOn(commands, 'executeCommand');
+    installed.mockResolvedValue();
+    const { setUp, store } = make();
+    const status = (state: State) => store.update({ status: { state, message: '', progress: null, reason: null } });
+    await setUp.start();
+    status('starting');
+    status('loading');
+    expect(shown).toHaveBeenCalledTimes(1);
+    status('ready');
+    status('busy');
+    await vi.waitFor(() => expect(opened).toHaveBeenCalledWith('workbench.action.openWalkthrough', WALKTHROUGH));
+    expect(shown.mock.calls.slice(1)).toEqual([[t('setUp.ready'), t('setUp.tour')]]);
+    expect(t('setUp.ready')).toContain('Tab');
+  });
+
+  it.each(['error', 'paused'] as const)('does not say so where the engine is not: %s', async (state) => {
+    const shown = vi.spyOn(window, 'showInformationMessage').mockResolvedValue('Set Up');
+    installed.mockResolvedValue();
+    const { setUp, store } = make();
+    await setUp.start();
+    store.update({ status: { state, message: '', progress: null, reason: null } });
+    store.update({ status: { state: 'ready', message: '', progress: null, reason: null } });
+    expect(shown).toHaveBeenCalledTimes(1);
   });
 
   it('does not install again what another window has set up', async () => {

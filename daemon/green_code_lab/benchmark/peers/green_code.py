@@ -10,7 +10,7 @@ import torch
 
 from green_code.decoding import stop_rules
 from green_code.decoding.stop_rules import Situation
-from green_code.engine.loading import Runtime, load_runtime
+from green_code.engine.loading import Runtime, load_measured
 from green_code.engine.requests import completion_params
 from green_code.link.messages import CompletionParams, Decoding
 from green_code_lab.benchmark.peers import Prompt
@@ -20,7 +20,7 @@ class Engine:
     """A session of `model`. `threshold` is the agent's, in `fast`."""
 
     def __init__(self, model: str, decoding: Decoding, threshold: float) -> None:
-        self._runtime = load_runtime(model)
+        self._runtime = load_measured(model)
         self._params = several_lines(model, decoding, threshold)
         disable_stops(self._runtime)
         self.clear_cache()

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from green_code.engine.loading import Runtime, load_runtime
+from green_code.engine.loading import Runtime, load_measured
 from green_code.models.catalog import TINY
 
 
@@ -20,4 +20,4 @@ def own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="package")
 def runtime(own_folders: None) -> Runtime:
-    return load_runtime(TINY)
+    return load_measured(TINY)

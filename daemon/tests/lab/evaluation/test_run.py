@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from green_code.engine.loading import Runtime, load_runtime
+from green_code.engine.loading import Runtime, load_measured
 from green_code.link.messages import CompletionParams
 from green_code.problems import Problem
 from green_code_lab.evaluation.datasets import Row
@@ -39,7 +39,7 @@ def runtime(tmp_path_factory: pytest.TempPathFactory) -> Runtime:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GREEN_CODE_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
         patch.setenv("GREEN_CODE_BUNDLES", str(tmp_path_factory.mktemp("bundles")))
-        return load_runtime("tiny-random")
+        return load_measured("tiny-random")
 
 
 def run(runtime: Runtime, rows: list[Row], out: Path | None) -> list[str]:
@@ -61,7 +61,7 @@ def test_a_cut_run_goes_on(runtime: Runtime, tmp_path: Path) -> None:
 def test_several_processes_give_the_same_rows_in_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GREEN_CODE_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("GREEN_CODE_BUNDLES", str(tmp_path / "bundles"))
-    own = load_runtime("tiny-random")
+    own = load_measured("tiny-random")
     alone = evaluate(own, ROWS, PARAMS, lambda _: None, tmp_path / "alone")
     with workers(own, 2) as complete:
         several = evaluate(own, ROWS, PARAMS, lambda _: None, tmp_path / "several", complete)

@@ -17,7 +17,7 @@ from safetensors.torch import save_file as torch_save_file
 from green_code.decoding.exit_classifier import ExitClassifier
 from green_code.energy.costs import CostModel
 from green_code.engine import loading
-from green_code.engine.loading import Runtime, load_runtime
+from green_code.engine.loading import Runtime, load_measured
 from green_code.models.bundle import AGENT, DELTA, VOCABULARY, write_manifest
 from green_code.models.catalog import TINY
 from green_code.models.tiny import TinySource
@@ -53,7 +53,7 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture
 def runtime() -> Runtime:
     """A new one: experiments change its exits."""
-    return load_runtime(TINY)
+    return load_measured(TINY)
 
 
 @pytest.fixture(scope="package")

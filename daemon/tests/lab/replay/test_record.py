@@ -78,9 +78,9 @@ def test_texts_are_the_engines_up_to_the_floor(runtime: Runtime, records: Record
         result, reason = complete(runtime, SPANS[span], cursor), REASONS[records.reasons[i]]
         text = replayer.texts[i][: records.final_characters[i]]
         reasons.add(reason)
-        if reason in ("floor", "line_floor"):
-            assert result["text"].startswith(text)
-        else:
+        tokens = records.tokens[records.starts[i] : records.starts[i + 1]].tolist()
+        assert result["token_texts"][: len(tokens)] == [runtime.vocabulary.decode([token]) for token in tokens]
+        if reason not in ("floor", "line_floor"):
             assert (result["text"], result["reason"]) in ((text, reason), ("", "empty"))
         assert records.prompt[i] == result["prompt_tokens"]
     assert "floor" in reasons

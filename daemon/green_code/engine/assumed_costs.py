@@ -1,0 +1,66 @@
+"""What a model's work costs before it is measured: an estimate from the model's shape, always labelled `estimate`.
+
+Costs are proportional to the weights that are read (for a batch) and multiplied (for a position). The rates are those of a
+reference machine, in CPU-seconds, and an `EstimateMeter`'s watts per core turn them into joules. Joules may be wrong by a factor of
+two or three on another processor, and by more on a GPU or without the kernel. Savings are ratios, and much closer.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from green_code.energy.costs import CostModel
+from green_code.energy.meters import EstimateMeter
+from green_code.models.backend import Backend
+from green_code.models.families import ModelConfig
+from green_code.work import Prices
+
+REFERENCE: Final = "AMD EPYC, one thread, int8 kernel with AVX2, 1 December 2026"
+_WIDTH, _VOCABULARY = 640, 38_912  # of Gemma 3 270M with the default bundle, whose costs these are
+_LAYER_WEIGHTS = 5_570_560
+_KV_WEIGHTS = 327_680
+_SECONDS: Final = Prices(
+    layer_batch=298e-6,
+    small_batch_position=65e-6,
+    layer_position=110e-6,
+    head_batch=34e-6,
+    head_position=126e-6,
+    decision=36e-6,
+    kv_only=6.6e-6,
+)
+"""CPU-seconds per unit of work, fitted as `energy.costs.fit` does; head and decision with the SVD head and a lens."""
+
+
+def assumed_costs(decoder: Backend) -> CostModel:
+    """The estimate for a decoder's shape; `assumed` is set, and the interval is as wide as the figure."""
+    config, meter = decoder.config, EstimateMeter()
+    watts = meter.watts_per_core
+    layer = watts * layer_weights(config) / _LAYER_WEIGHTS
+    vocabulary = watts * config.vocabulary / _VOCABULARY
+    if decoder.has_svd_head:
+        head_batch, head_position = _SECONDS.head_batch * vocabulary, _SECONDS.head_position * vocabulary
+    else:  # the whole head, which costs per weight what a layer does
+        head = watts * config.vocabulary * config.width / _LAYER_WEIGHTS
+        head_batch, head_position = _SECONDS.layer_batch * head, _SECONDS.layer_position * head
+    prices = Prices(
+        layer_batch=_SECONDS.layer_batch * layer,
+        small_batch_position=_SECONDS.small_batch_position * layer,
+        layer_position=_SECONDS.layer_position * layer,
+        head_batch=head_batch,
+        head_position=head_position,
+        decision=_SECONDS.decision * watts * (config.width / _WIDTH) ** 2,
+        kv_only=_SECONDS.kv_only * watts * kv_weights(config) / _KV_WEIGHTS,
+    )
+    described = f"assumed until measured, from {REFERENCE}, × {watts:g} W per core"
+    return CostModel(prices, meter.source, described, relative_interval=1.0, window_seconds=0.0, assumed=True)
+
+
+def layer_weights(config: ModelConfig) -> int:
+    """Weights of a layer's matrices."""
+    attention = config.width * config.head_width * 2 * (config.heads + config.kv_heads)
+    return attention + (3 if config.row.gated else 2) * config.width * config.mlp_width
+
+
+def kv_weights(config: ModelConfig) -> int:
+    """Weights of a layer's matrices for keys and values."""
+    return config.width * config.head_width * 2 * config.kv_heads

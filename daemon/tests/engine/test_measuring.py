@@ -1,0 +1,111 @@
+"""Costs in service: what is assumed before anything is measured, and when it is measured."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from green_code.engine.assumed_costs import assumed_costs
+from green_code.engine.idle import MEASURE_SECONDS
+from green_code.models.families import ModelConfig, Rope
+from green_code.work import full_depth_work
+from tests.engine.service_rig import Rig, complete, until
+
+GEMMA = ModelConfig(
+    family="gemma3_text", layers=18, width=640, heads=4, kv_heads=1, head_width=256, mlp_width=2048, vocabulary=262_144,
+    norm_eps=1e-6, max_positions=32_768, attention_scale=0.0625, tied_head=True, windows=(512,) * 18, ropes=(Rope(1e4),) * 18,
+)  # fmt: skip
+
+
+def decoder(config: ModelConfig, has_svd_head: bool = True) -> Any:
+    return SimpleNamespace(config=config, has_svd_head=has_svd_head)
+
+
+def test_assumed_costs_say_so_and_follow_the_shape(monkeypatch: pytest.MonkeyPatch) -> None:
+    costs = assumed_costs(decoder(GEMMA))
+    assert costs.assumed and costs.source == "estimate" and "assumed" in costs.meter
+    wider = assumed_costs(decoder(replace(GEMMA, mlp_width=8192))).prices
+    assert wider.layer_batch > 2 * costs.prices.layer_batch and wider.head_batch == costs.prices.head_batch
+    monkeypatch.setenv("GREEN_CODE_WATTS_PER_CORE", "20")
+    assert assumed_costs(decoder(GEMMA)).prices.layer_batch == pytest.approx(2 * costs.prices.layer_batch)
+
+
+def test_assumed_costs_come_near_a_measurement_of_another_head() -> None:
+    """Measured for the whole vocabulary without the SVD head; the estimate is made from a pruned one with it."""
+    prices = assumed_costs(decoder(GEMMA, has_svd_head=False)).prices
+    assert prices.head_batch == pytest.approx(0.0859, rel=0.3)
+    assert prices.head_position == pytest.approx(0.0265, rel=0.3)
+
+
+def test_assumed_costs_save_what_measured_ones_save() -> None:
+    """A token that exits at layer 13 of 18, by the assumed costs and by a measurement on another day."""
+    measured = {
+        "layer_batch": 0.003375, "small_batch_position": 0.000672, "layer_position": 0.001119, "head_batch": 0.000564,
+        "head_position": 0.00123, "decision": 0.000371, "kv_only": 6.4e-5,
+    }  # fmt: skip
+    prices = assumed_costs(decoder(replace(GEMMA, vocabulary=38_912))).prices
+    whole, part = (full_depth_work(layers, 0, 2, 4) for layers in (18, 13))
+    found, expected = (1 - p.of(part) / p.of(whole) for p in (prices, replace(prices, **measured)))
+    assert found == pytest.approx(expected, abs=0.01)
+
+
+async def loaded_with_assumed_costs(rig: Rig) -> tuple[Any, Any]:
+    client = await rig.client()
+    rig.open_gates()
+    await complete(client)
+    await until(lambda: not rig.service._work)
+    runtime = rig.loader.runtimes[0]
+    runtime.costs_assumed = True
+    return client, runtime
+
+
+@pytest.mark.asyncio
+async def test_costs_are_measured_while_idle_and_a_request_does_not_wait(rig: Rig) -> None:
+    client, runtime = await loaded_with_assumed_costs(rig)
+    rig.service.idle_tick()
+    await asyncio.sleep(0.02)
+    assert not runtime.measuring.is_set(), "somebody has just typed"
+    rig.now += MEASURE_SECONDS
+    rig.service.idle_tick()
+    await until(runtime.measuring.is_set)
+    assert rig.service.status()["costs_assumed"]
+    assert (await complete(client))["text"], "although the piece never ends by itself"
+    assert runtime.pieces == 0
+    await until(lambda: not rig.service._work)
+    runtime.piece.set()
+    rig.now += MEASURE_SECONDS
+    rig.service.idle_tick()
+    await until(lambda: not runtime.costs_assumed)
+    await until(lambda: rig.notifications[-1][1].get("costs_assumed") is False)
+    assert runtime.pieces == 3
+
+
+@pytest.mark.asyncio
+async def test_costs_are_not_measured_on_battery(rig: Rig) -> None:
+    _, runtime = await loaded_with_assumed_costs(rig)
+    rig.service._holder.on_battery = lambda: True
+    rig.now += MEASURE_SECONDS
+    rig.service.idle_tick()
+    await asyncio.sleep(0.05)
+    assert not runtime.measuring.is_set()
+
+
+@pytest.mark.asyncio
+async def test_a_failed_measurement_is_not_repeated(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, runtime = await loaded_with_assumed_costs(rig)
+    tries = []
+
+    def fails(_: object) -> None:
+        tries.append(1)
+        raise RuntimeError("no readings")
+
+    monkeypatch.setattr(runtime, "measure_costs", fails)
+    for _ in range(2):
+        rig.now += MEASURE_SECONDS
+        rig.service.idle_tick()
+        await asyncio.sleep(0.05)
+    assert len(tries) == 1 and rig.service.status()["costs_assumed"]
