@@ -25,6 +25,12 @@ async function cancelSetUp(context) {
 /** The environments in the storage, complete or partial, without the record of the offer. */
 const environments = (storage) => fs.readdirSync(storage).filter((name) => !name.startsWith('offered-'));
 
+/** Set Up says how to begin, once. */
+async function saysReady({ workbench }) {
+  await workbench.notification(text('setUp.ready')).waitFor();
+  await workbench.dismissNotifications();
+}
+
 /** With the Retry button of the last failure, or with the command. */
 async function tryAgain({ workbench }) {
   const retry = workbench.notification(start('setUp.failed')).locator('.monaco-button', { hasText: text('setUp.retry') });
@@ -72,8 +78,9 @@ export const steps = [
       await workbench.page.locator(`[id="${ITEM}"] a`).first().click();
       const dialog = workbench.page.locator('.monaco-dialog-box');
       await dialog.waitFor();
-      assert.match(await dialog.textContent(), pattern('consent.takes')); // download, disk and minutes
+      const consent = await dialog.textContent();
       await workbench.page.keyboard.press('Escape');
+      assert.match(consent, pattern('consent.takes')); // download, disk and minutes
       await offersSetUp(context);
       await workbench.dismissNotifications();
     },
@@ -146,7 +153,7 @@ export const steps = [
       await context.index.start();
       await tryAgain(context);
       await ready(context);
-      await context.workbench.notification(text('setUp.ready')).waitFor();
+      await saysReady(context);
       await suggest(context);
       return runsFromStorage(context);
     },
@@ -168,6 +175,7 @@ export const steps = [
     run: async (context) => {
       await confirmSetUp(context.workbench);
       await ready(context, REAL_SETUP_MS);
+      await saysReady(context);
       await suggest(context);
       return runsFromStorage(context);
     },
