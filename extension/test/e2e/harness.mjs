@@ -10,7 +10,7 @@ import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 
-/** A quiet workbench: no welcome page, no chat, no other suggestions, no text inserted by the editor. */
+/** A quiet workbench: no welcome page, no chat, no other suggestions, no text inserted by the editor, no server for TypeScript. */
 const QUIET = {
   'workbench.startupEditor': 'none',
   'workbench.secondarySideBar.defaultVisibility': 'hidden',
@@ -32,6 +32,9 @@ const QUIET = {
   'editor.autoClosingBrackets': 'never',
   'editor.autoClosingQuotes': 'never',
   'editor.autoIndent': 'none',
+  'js/ts.validate.enabled': false,
+  'js/ts.tsserver.useSyntaxServer': 'always',
+  'js/ts.tsserver.automaticTypeAcquisition.enabled': false,
 };
 
 /** Variables of the shell that would change code-server's behaviour. */
@@ -306,14 +309,14 @@ export class Workbench {
   /** Runs a command by its exact title: another one may begin with the same words. */
   async command(title) {
     await this.page.keyboard.press('F1');
-    await this.choose(title, { exact: true });
+    await this.choose(title, { exact: true, prefix: '>' });
   }
 
   /** Filters the open quick input and selects a row. With `title`: waits for the input with that title. */
-  async choose(label, { exact = false, title = '' } = {}) {
+  async choose(label, { exact = false, title = '', prefix = '' } = {}) {
     const input = this.page.locator('.quick-input-widget:visible', { hasText: title }).locator('input').first();
     await input.waitFor();
-    await input.pressSequentially(label);
+    await input.fill(prefix + label);
     const row = this.page.locator('.quick-input-list .monaco-list-row', {
       has: this.page.locator('.label-name', { hasText: exact ? new RegExp(`^${escape(label)}$`) : label }),
     });

@@ -35,7 +35,9 @@ export const steps = [
     name: 'Show Layers draws the last completion',
     run: async ({ workbench }) => {
       await invoke(workbench, 'showLayers');
-      await workbench.page.locator(`.monaco-editor[data-uri*="${text('layers.fileName')}"] .view-line`, { hasText: '█' }).first().waitFor({ timeout: 20_000 });
+      const layers = workbench.page.locator(`.monaco-editor[data-uri*="${text('layers.fileName')}"]`);
+      await layers.locator('.view-line', { hasText: '█' }).first().waitFor({ timeout: 20_000 });
+      await layers.locator('.view-lines').click();
       await workbench.command('View: Close Editor'); // it stands beside the file, and would make the report narrow
     },
   },

@@ -21,6 +21,16 @@ export const steps = [
     },
   },
   {
+    name: 'the walkthrough ticks what was done before it was opened, also before the reload',
+    run: async ({ workbench }) => {
+      await workbench.command('Welcome: Open Walkthrough...');
+      await workbench.choose(text('manifest.walkthrough.title'));
+      const ticked = workbench.page.locator('.getting-started-step [role=checkbox][aria-checked=true]');
+      await until('set up, completed, threshold and report', async () => (await ticked.count()) >= 4);
+      await workbench.command('View: Close Editor');
+    },
+  },
+  {
     name: 'a killed engine is restarted',
     when: ({ stub }) => !stub,
     run: (context) => killAndComplete(context, 'engine'),
