@@ -25,9 +25,12 @@ export const steps = [
     run: async ({ workbench }) => {
       await workbench.command('Welcome: Open Walkthrough...');
       await workbench.choose(text('manifest.walkthrough.title'));
-      const ticked = workbench.page.locator('.getting-started-step [role=checkbox][aria-checked=true]');
-      await until('set up, completed, threshold and report', async () => (await ticked.count()) >= 4);
-      await workbench.command('View: Close Editor');
+      try {
+        const ticked = workbench.page.locator('.getting-started-step [role=checkbox][aria-checked=true]');
+        await until('set up, completed, threshold and report', async () => (await ticked.count()) >= 4);
+      } finally {
+        await workbench.command('View: Close Editor');
+      }
     },
   },
   {
