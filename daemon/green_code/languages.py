@@ -53,7 +53,7 @@ _CONTROL: Final = (
 _METHOD: Final = _CONTROL + r"[\w<>\[\],.?*&: ]*\w\s*\([^;=]*\)[\w\s,.:<>\[\]|]*\{"
 """A line that begins a function without a keyword for it."""
 _CHARACTER: Final = r"'(?:\\[^\n]{1,9}?|[^'\\\n])'"
-_REGEX: Final = r"(?<=[(,=:\[!&|?{;])\s*/(?![*/\s])(?:\\.|\[(?:\\.|[^\]\\\n])*\]|[^/\\\n\[])+/"
+_REGEX: Final = r"(?:(?<=[(,=:\[!&|?{};>])|(?<=return))[ \t]*/(?![*/])(?:\\.|\[(?:\\.|[^\]\\\n])*\]|[^/\\\n\[])+/\w*"
 
 
 def _begins(words: str, methods: bool = True) -> re.Pattern[str]:
@@ -147,7 +147,7 @@ TABLE: Final = (
         ),
         imports=re.compile(r"use\s+[\w:{]|extern\s+crate\b|#!\["),
         definitions=re.compile(r"#\[|(?:pub(?:\([\w:]+\))?\s+)?(?:async\s+|unsafe\s+|const\s+)?(?:fn|impl|struct|enum|trait|mod)\s"),
-        literals=_CHARACTER + r"|'[a-z_]\w*",
+        literals=rf"{_CHARACTER}|'[a-z_]\w*|r#\"(?:[^\"]|\"(?!#))*\"#",
         blocks="braces",
     ),
     Language(
@@ -172,7 +172,7 @@ TABLE: Final = (
         ),
         imports=re.compile(r"#\s*(?:include|import)\b|using\s+namespace\b"),
         definitions=_begins("class namespace template"),
-        literals=_CHARACTER,
+        literals=rf"{_CHARACTER}|(?<=\d)'(?=\d)|R\"\([^)]*\)\"",
         blocks="braces",
     ),
     Language(
@@ -189,7 +189,7 @@ TABLE: Final = (
         ),
         imports=re.compile(r"using\s+(?:static\s+)?[\w.]+(?:\s*=\s*[\w.<>]+)?\s*;|namespace\s+[\w.]+"),
         definitions=_begins("public private protected internal static sealed abstract class struct interface enum record namespace"),
-        literals=_CHARACTER,
+        literals=rf"{_CHARACTER}|@\"(?:[^\"]|\"\")*\"",
         blocks="braces",
     ),
     Language(

@@ -21,23 +21,6 @@ _OPENERS_OF: Final = {")": ("(",), "]": ("[",), "}": ("{", "${")}
 LINE_COMMENT: Final = "//"
 """`State.inside` in a comment that ends with its line, whatever begins it."""
 
-_CHARACTER: Final = r"'(?:\\[^\n]{1,9}?|[^'\\\n])'"
-_REGEX: Final = r"(?:(?<=[(,=:\[!&|?{};>])|(?<=return))[ \t]*/(?![*/])(?:\\.|\[(?:\\.|[^\]\\\n])*\]|[^/\\\n\[])+/\w*"
-
-_ONE_SIGN: Final = {
-    "c": _CHARACTER,
-    "cpp": rf"{_CHARACTER}|(?<=\d)'(?=\d)|R\"\([^)]*\)\"",
-    "csharp": rf"{_CHARACTER}|@\"(?:[^\"]|\"\")*\"",
-    "go": _CHARACTER,
-    "java": _CHARACTER,
-    "javascript": _REGEX,
-    "kotlin": _CHARACTER,
-    "rust": rf"{_CHARACTER}|'[a-z_]\w*|r#\"(?:[^\"]|\"(?!#))*\"#",
-    "scala": _CHARACTER,
-    "typescript": _REGEX,
-}
-"""What is read as one sign, by the first name of the language: nothing in it opens or closes anything."""
-
 _PROSE: Final = ("html", "markdown", "yaml", "shellscript")
 
 
@@ -138,8 +121,7 @@ def _signs(language: Language) -> re.Pattern[str]:
         fixed |= {*language.long_quotes, *language.quotes, *OPENERS, *CLOSERS}
     if "`" in language.long_quotes and language.ids[0] in ("javascript", "typescript"):
         fixed.add("${")
-    one_sign = _ONE_SIGN.get(language.ids[0]) if language.ids else None
-    longest_first = sorted(fixed, key=len, reverse=True)
-    return re.compile(
-        "|".join([r"\\[^\n]", *([f"(?P<one>{one_sign})"] if one_sign else []), *map(re.escape, longest_first)])
-    )
+    signs = [r"\\[^\n]", *map(re.escape, sorted(fixed, key=len, reverse=True))]
+    if language.literals:
+        signs.insert(1, f"(?P<one>{language.literals})")
+    return re.compile("|".join(signs))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Iterator
 from importlib import resources
 from typing import Any
 
+from green_code.cli.progress import clear_progress, show_progress
 from green_code.engine.loading import Runtime, load_measured
 from green_code.engine.requests import completion_params, threshold
 from green_code.link.messages import CompletionParams, CompletionResult, Decoding
@@ -48,8 +48,8 @@ def bar(result: CompletionResult) -> str:
 
 
 def run(args: argparse.Namespace) -> int:
-    runtime = load_measured(args.model, _progress)
-    print(f"\r{'':70}\r", end="", file=sys.stderr)
+    runtime = load_measured(args.model, show_progress)
+    clear_progress()
     results: list[dict[str, Any]] = []
     for name, before, rest, after in samples():
         if not args.json:
@@ -108,8 +108,3 @@ def _summary(results: list[dict[str, Any]], runtime: Runtime) -> None:
         f"  energy: {costs.meter}, fitted from {costs.window_seconds:g} s of each kind of work, ± {costs.relative_interval:.0%};"
         " the baseline of the saving is full depth with the same cache"
     )
-
-
-def _progress(_state: str, message: str, fraction: float | None) -> None:
-    share = "" if fraction is None else f" {fraction:4.0%}"
-    print(f"\r{message}{share}".ljust(70), end="", file=sys.stderr, flush=True)

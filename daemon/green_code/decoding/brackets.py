@@ -24,11 +24,13 @@ class Reading:
         brackets: with their places; those in strings are left out, and those in comments, except in the one in which the text begins.
         spans: beginning and end of each string and comment; one that does not end goes to the text's end.
         inside: what began the string or comment in which the text ends; "" in code.
+        broken: where strings began that a line break ended.
     """
 
     brackets: list[tuple[int, str]]
     spans: list[tuple[int, int]]
     inside: str
+    broken: list[int]
 
     def within(self, place: int) -> bool:
         """Whether a string or comment goes over a place."""
@@ -41,6 +43,7 @@ def read(text: str, language: Language, inside: str = "") -> Reading:
         inside: of the text before it.
     """
     brackets, spans, place, begun = list[tuple[int, str]](), list[tuple[int, int]](), 0, 0
+    broken = list[int]()
     counts = inside in language.line_comments or inside in dict(language.block_comments)
     signs = _signs(language)
     while True:
@@ -54,6 +57,8 @@ def read(text: str, language: Language, inside: str = "") -> Reading:
                     brackets.append((start, written))
             elif not written.startswith("\\"):
                 spans.append((begun, place))
+                if written == "\n" and inside in language.quotes:
+                    broken.append(begun)
                 inside, counts = "", False
         elif written in OPENERS or written in CLOSERS:
             brackets.append((start, written))
@@ -61,7 +66,7 @@ def read(text: str, language: Language, inside: str = "") -> Reading:
             inside, begun = written, start
     if inside:
         spans.append((begun, len(text) + 1))
-    return Reading(brackets, spans, inside)
+    return Reading(brackets, spans, inside, broken)
 
 
 def opened(brackets: Sequence[tuple[int, str]]) -> list[tuple[int, str]]:

@@ -80,6 +80,8 @@ def _open_place(text: str, at: Situation) -> int | None:
     """The first place where the text opens a bracket or a string and does not close it."""
     reading = read(text, at.language, at.inside)
     places = [place for place, _ in opened(reading.brackets)]
+    if at.language.blocks != "none":
+        places += reading.broken
     start, end = reading.spans[-1] if reading.spans else (0, 0)
     is_string = reading.inside in (*at.language.quotes, *at.language.long_quotes)
     if end > len(text) and is_string and (start or not at.inside):

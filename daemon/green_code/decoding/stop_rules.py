@@ -25,6 +25,7 @@ _LONGEST_PERIOD_LINES = 8
 _LONGEST_PIECE = 32
 _LEAST_COUNTED, _COUNTED_TIMES = 9, 5
 _LONGEST_RUN = 80  # of one character: a separator ends sooner
+_LONGEST_WORD_RUN = 24  # of one letter or digit
 _CONTINUING = (
     "else", "elif", "elsif", "elseif", "except", "finally", "catch", "rescue", "ensure", "then", "do", "where", *CLOSERS, "{", ".", "|", "&",
 )  # fmt: skip
@@ -143,7 +144,12 @@ def end_of_block(text: str, at: Situation) -> int | None:
     if at.single_line:
         return None  # `end_of_line` decides; it lets leading line breaks pass where the line is blank
     reading = read(text, at.language, at.inside)
-    ends = [_brace(text, at, reading), _closed_after(text, at, reading), _line_outside(text, at, reading)]
+    ends = [
+        _brace(text, at, reading),
+        _closed_after(text, at, reading),
+        _unopened(text, at, reading),
+        _line_outside(text, at, reading),
+    ]
     content = 0 if at.line.strip() else len(text) - len(text.lstrip())
     if blank := _BLANK_LINES.search(text, content):
         ends.append(blank.start())
@@ -183,6 +189,14 @@ def _closed_after(text: str, at: Situation, reading: Reading) -> int | None:
         if before.endswith("\n") and at.next_line.lstrip().startswith(bracket):
             return len(before) - 1
     return None
+
+
+def _unopened(text: str, at: Situation, reading: Reading) -> int | None:
+    """Before a closing bracket that nothing has opened. At a line's beginning it may belong to what was cut off above."""
+    if at.inside or at.language.blocks == "none" or "esac" in at.language.keywords:
+        return None  # of a list in prose, or of a shell's pattern
+    closing = unowned(reading.brackets)[len(at.block.open) :]
+    return next((place for place, _ in closing if (at.line + text[:place]).rpartition("\n")[2].strip()), None)
 
 
 def _line_outside(text: str, at: Situation, reading: Reading) -> int | None:
@@ -277,6 +291,8 @@ def repetition(text: str, at: Situation) -> int | None:
     last = lines[-1]
     if last.strip() and last.endswith(last[-1] * _LONGEST_RUN):
         return len(text)
+    if last[-1:].isalnum() and last.endswith(last[-1] * _LONGEST_WORD_RUN):
+        return len(re.sub(r"\w+\Z", "", text))
     for width in range(2, _LONGEST_PIECE + 1):
         piece, times = last[-width:], 6 if width <= 8 else 3
         if last.endswith(piece * times) and len(set(piece)) > 1:

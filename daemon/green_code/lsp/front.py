@@ -11,13 +11,12 @@ import logging
 import random
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
 from green_code.battery import Battery
 from green_code.globs import compile_glob
 from green_code.link.messages import (
-    CompletionParams,
     CompletionResult,
     EnergyMessage,
     Explanation,
@@ -30,17 +29,17 @@ from green_code.lsp import guards
 from green_code.lsp.ahead import Ahead
 from green_code.lsp.debounce import Debounce
 from green_code.lsp.dismissed import Dismissed
-from green_code.lsp.documents import Document, Encoding, Span, units_of, with_newlines
+from green_code.lsp.documents import Document, Encoding, Span, with_newlines
 from green_code.lsp.explain import NOTHING_YET, TEXTS, Asked, Detail, explain, last_completion
 from green_code.lsp.gate import Decision, Gate
 from green_code.lsp.gate_features import OutcomeHistory, Place, features
 from green_code.lsp.insertion import Insertion, fit
-from green_code.lsp.open_document import OpenDocument
 from green_code.lsp.open_documents import OpenDocuments
 from green_code.lsp.outcomes import Outcomes, Shown
 from green_code.lsp.retention import RetentionWatch
 from green_code.lsp.selected_entry import SETTLED_SECONDS, SelectedEntry
 from green_code.lsp.spot import Spot
+from green_code.lsp.suggestion import Cursor, Suggestion, suggestion_of
 from green_code.lsp.supervisor import Supervisor
 from green_code.problems import Problem
 from green_code.report import Report
@@ -49,26 +48,6 @@ from green_code.settings import PREFIX, default_settings, parse_settings
 log = logging.getLogger(__name__)
 
 _WAITING: Final[tuple[State, ...]] = ("starting", "loading")
-
-
-class Suggestion(CompletionResult):
-    """A completion as it is inserted: its text takes the place of the next `replaced` units of the cursor's line, in the client's
-    encoding, which it contains. `others`: the alternatives' texts, each with what it takes the place of."""
-
-    replaced: int
-    others: list[tuple[str, int]]
-
-
-@dataclass(frozen=True)
-class _Cursor:
-    entry: OpenDocument
-    line: int
-    index: int
-    automatic: bool
-    params: CompletionParams
-    spot: Spot  # as it was when the request came
-    changes: int
-    beside_list: bool  # behind an entry that is not in the document
 
 
 class Front:
@@ -212,26 +191,20 @@ class Front:
             cursor.entry.recent.add(cursor.params, result)
         if not isinstance(fitted, Insertion):
             self._gate.learn(inputs, taken=False)
+            log.debug("nothing is shown: %s %s", *fitted)
             self._outcome = ("empty" if fitted.code == "empty" else "breaks_code", Detail(fitted.code, {}))
             return None
         if automatic and await self._is_kept_back(cursor, result):
             return None
-        after, left = cursor.spot.after, dict[str, Insertion]()
-        for each in (fitted, *(fit(text, cursor.spot) for text in result["alternatives"])):
-            if isinstance(each, Insertion):
-                left.setdefault(each.text + after[each.replaced :], each)
-        (_, replaced), *others = (
-            (each.text, units_of(after[: each.replaced], self.encoding)) for each in left.values()
-        )
-        suggestion = Suggestion(**result, replaced=replaced, others=others)
+        suggestion, inserted = suggestion_of(result, fitted, cursor, self.encoding)
         stays = not cursor.beside_list and result["reason"] != "budget"  # which may give more the next time
         self._current = (suggestion, cursor.params["suffix"]) if stays else None
-        self._show(cursor, result, *left.values(), inputs=inputs)
+        self._show(cursor, result, *inserted, inputs=inputs)
         return suggestion
 
     def _cursor(
         self, uri: str, line: int, units: int, automatic: bool, selected: SelectedEntry | None
-    ) -> _Cursor | None:
+    ) -> Cursor | None:
         """The cursor's document and the request to send, or None if a guard refuses."""
         entry = self.documents.get(uri)
         if entry is None:
@@ -253,9 +226,9 @@ class Front:
             self._outcome = ("no_context", "")
             return None
         spot = Spot(lines, line, index, entry.document.language, automatic)
-        return _Cursor(entry, line, index, automatic, params, spot, entry.changes, selected is not None)
+        return Cursor(entry, line, index, automatic, params, spot, entry.changes, selected is not None)
 
-    def _visible(self, cursor: _Cursor) -> Suggestion | None:
+    def _visible(self, cursor: Cursor) -> Suggestion | None:
         """The rest of what is shown. It stays while the text agrees with it, or a beginning of it, whatever else would be shown."""
         if self._current is None or not cursor.automatic or cursor.beside_list:
             return None
@@ -268,7 +241,7 @@ class Front:
             rest = fitted.text
         return Suggestion(**{**shown, "text": rest, "others": []})
 
-    async def _is_kept_back(self, cursor: _Cursor, result: CompletionResult) -> bool:
+    async def _is_kept_back(self, cursor: Cursor, result: CompletionResult) -> bool:
         """Whether a suggestion is not shown: it was rejected here, or it was held back until the text was another."""
         if self._dismissed.has(cursor.entry.document.uri, cursor.line, cursor.spot.before, result["text"]):
             self._outcome = ("dismissed", "")
@@ -282,7 +255,7 @@ class Front:
             self._outcome = ("cancelled", "")
             raise
 
-    def _gate_open(self, cursor: _Cursor) -> Decision | None:
+    def _gate_open(self, cursor: Cursor) -> Decision | None:
         """The gate's decision, or None if it does not ask."""
         decision = self._gate.decide(self._place(cursor), cursor.automatic)
         if decision.ask:
@@ -291,7 +264,7 @@ class Front:
         self._outcome = ("gated", Detail("hardly_taken", {**shares, "stop": str(self.settings.suggestions)}))
         return None
 
-    def _place(self, cursor: _Cursor, text: str = "") -> Place:
+    def _place(self, cursor: Cursor, text: str = "") -> Place:
         """What the gate sees at a cursor, or behind a suggestion's text there."""
         entry, suffix, breaks = cursor.entry, cursor.params["suffix"], text.count("\n")
         line = cursor.line + breaks
@@ -300,12 +273,7 @@ class Front:
         return replace(place, prefix=place.prefix + text, line=line, lines=place.lines + breaks)
 
     def _show(
-        self,
-        cursor: _Cursor,
-        result: CompletionResult,
-        fitted: Insertion,
-        *others: Insertion,
-        inputs: tuple[float, ...],
+        self, cursor: Cursor, result: CompletionResult, fitted: Insertion, *others: Insertion, inputs: tuple[float, ...]
     ) -> None:
         """The editor shows a suggestion."""
         entry, params = cursor.entry, cursor.params
@@ -340,7 +308,7 @@ class Front:
             keep=entry.recent.add,
         )
 
-    async def _overtaken(self, cursor: _Cursor, seconds: float) -> bool:
+    async def _overtaken(self, cursor: Cursor, seconds: float) -> bool:
         """Wait; whether the document or the settings changed meanwhile, which is the outcome then."""
         entry, settings = cursor.entry, self.settings
         if seconds > 0:

@@ -18,11 +18,10 @@ def indented(text: str, spot: Spot) -> str:
     cursor's, the others in the file's unit."""
     content = text.lstrip()
     blanks = text[: len(text) - len(content)]
-    if "\n" in blanks:
-        own = columns(blanks.rpartition("\n")[2]) - columns(spot.before)
-        first = " " * max(0, own)
-    else:
-        first = blanks
+    first = blanks
+    if "\n" in blanks:  # the line is another's, with all of its indentation
+        own = blanks.rpartition("\n")[2]
+        first = own[len(spot.before) :] if own.startswith(spot.before) else ""
     if first and columns(spot.before + first) not in _expected(spot):
         first = ""
     return first + _in_unit(content, spot)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, NamedTuple
 
@@ -61,7 +61,20 @@ def fit(raw: str, spot: Spot, is_read: bool = False) -> Insertion | Refused:
     for kind, is_kind in nonsense.KINDS.items():
         if not is_read and is_kind(text, spot):
             return Refused("nothing_new" if kind == "repeated_line" else "nonsense", kind)
-    return _Fitting(text, spot).best()
+    return _fit_lines(text.split("\n"), spot)
+
+
+def _fit_lines(lines: list[str], spot: Spot) -> Insertion | Refused:
+    """As many of the lines as can be inserted."""
+    judge, known_faults = Judge(spot), dict[tuple[State, int], int]()
+    refused: Refused | None = None
+    for count in range(len(lines), 0, -1):
+        if head := "\n".join(lines[:count]).rstrip():
+            found = _Fitting(head, spot, judge, known_faults).best()
+            if isinstance(found, Insertion):
+                return found
+            refused = refused or found
+    return refused or Refused("empty")
 
 
 def _before_the_line_below(text: str, spot: Spot) -> str:
@@ -81,7 +94,8 @@ class _Fitting:
 
     text: str
     spot: Spot
-    _known_faults: dict[tuple[State, int], int] = field(default_factory=dict)
+    judge: Judge
+    known_faults: dict[tuple[State, int], int]
 
     def best(self) -> Insertion | Refused:
         """The way to insert it that leaves the fewest faults, and no more than there are; of equal ones the first that the
@@ -90,18 +104,20 @@ class _Fitting:
         for way in dict.fromkeys(self._ways()):
             if (mended := self._mended(way)) is None:
                 continue
-            if not _adds(mended, self.spot):
+            rest = self.spot.rest[mended.replaced :]
+            if "\n" in mended.text and any(map(_is_word, rest)):
+                cause = "does_not_join"  # what is left of the line belongs to the text's first
+            elif not _adds(mended, self.spot):
                 cause = "nothing_new"
                 if way.replaced:
                     break  # it is the rest of the line, in whatever other ways it could be inserted
-            elif not joints.hold(mended.text, self.spot, self.spot.after[mended.replaced :]):
+            elif not joints.hold(mended.text, self.spot, rest, not self._read(mended.text).inside):
                 cause = "does_not_join"
             elif (faults := self._faults(mended)) <= self._faults_now:
                 found.append((faults, mended))
-        judge = Judge(self.spot)
         for _, mended in sorted(found, key=lambda each: each[0]):
-            for complete in joints.completions(mended.text, self.spot, self.spot.rest[mended.replaced :]):
-                if judge.is_no_worse(complete, mended.replaced):
+            for complete in joints.completions(mended.text, self.spot, self.spot.rest[mended.replaced :].strip() == ""):
+                if self.judge.is_no_worse(complete, mended.replaced):
                     return Insertion(complete, mended.replaced)
             cause = "parses_worse"
         return Refused("nothing_new" if cause == "nothing_new" else "breaks_code", cause)
@@ -111,14 +127,10 @@ class _Fitting:
         """Ways to insert it beside the rest of the line, the likeliest to be meant first."""
         text, rest = self.text, self.spot.rest
         yield from self._covering()
+        if rest.endswith(text[-1]) and text[-1] in ":;{":
+            yield Insertion(text[:-1].rstrip())
         yield Insertion(text)
         yield from self._cut(text)
-        lines = text.split("\n")
-        for count in range(len(lines) - 1, 0, -1):
-            if head := "\n".join(lines[:count]).rstrip():
-                yield Insertion(head)
-        if len(lines) > 1 and rest:
-            yield from self._cut(lines[0])
 
     def _covering(self) -> Iterator[Insertion]:
         """Where it repeats the rest of the line, or the beginning of that."""
@@ -179,10 +191,10 @@ class _Fitting:
     def _faults(self, found: Insertion) -> int:
         """Of the text from the cursor on."""
         key = self._read(found.text), found.replaced
-        if key not in self._known_faults:
+        if key not in self.known_faults:
             rest = self.spot.after[found.replaced :] + self.spot.below
-            self._known_faults[key] = read(rest, self.spot.language, key[0]).at_end()
-        return self._known_faults[key]
+            self.known_faults[key] = read(rest, self.spot.language, key[0]).at_end()
+        return self.known_faults[key]
 
     @cached_property
     def _faults_now(self) -> int:
@@ -190,21 +202,20 @@ class _Fitting:
 
     def _mended(self, found: Insertion) -> Insertion | None:
         """With what closes its own brackets and strings, if that is missing; None: there are more faults than before."""
-        text, spot = found.text, self.spot
-        if found.replaced and not _contains(text, spot.after[: found.replaced]):
-            return None
-        rest = spot.rest[found.replaced :]
-        if not rest.strip() and spot.in_code:
-            text = joints.without_loose_end(text, spot, self._read(text))
-        found = Insertion(text, found.replaced)
-        state = self._read(text)
+        spot = self.spot
+        found = self._without_loose_end(found)
+        state = self._read(found.text)
         is_level = not found.replaced and (state.open, state.inside) == (spot.state.open, spot.state.inside)
-        if is_level or self._faults(found) <= self._faults_now:
+        if not (is_level or self._faults(found) <= self._faults_now):
+            found = self._without_loose_end(Insertion(self._closed(found.text), found.replaced))
+        is_shown = found.text.strip() and _contains(found.text, spot.after[: found.replaced])
+        return found if is_shown and self._faults(found) <= self._faults_now else None
+
+    def _without_loose_end(self, found: Insertion) -> Insertion:
+        if not self.spot.in_code:
             return found
-        if rest.strip():
-            return None
-        closed = Insertion(self._closed(text), found.replaced)
-        return closed if closed.text.strip() and self._faults(closed) <= self._faults_now else None
+        rest = self.spot.rest[found.replaced :]
+        return found._replace(text=joints.without_loose_end(found.text, self.spot, self._read(found.text), rest))
 
     def _closed(self, text: str) -> str:
         """The text with its own brackets and strings closed; what has just been opened is taken back."""

@@ -12,7 +12,7 @@ from green_code.lexical import State
 from green_code.lsp.spot import Spot, columns, indentation_of
 
 _LOOSE: Final = re.compile(
-    r"(?:(?<![=!<>+\-*/%&|^~:?])[=~]|[-+*/%&|^:!<>=]=|=>|->|(?<!\+)\+|(?<!-)-|&&|\|\||[,@\\]|(?<!\.)\.|\?\?"
+    r"(?:(?<![=!<>+\-*/%&|^~:?])[=~]|[-+*/%&|^:!<>=]=|=>|->|(?<!\+)\+|(?<!-)-|(?<=\s)<|&&|\|\||[,@\\]|(?<!\.)\.|\?\?"
     r"|(?<![\w.])(?:and|or|not|in|is|if|elif|while|for|def|class|import|from|as|with|lambda|del|new|extends|implements"
     r"|instanceof|typeof|func|fn|let|var|const|namespace|package|await|async|raise|throw|assert|struct|enum|interface|function"
     r"|public|private|protected|static))\Z"
@@ -49,35 +49,40 @@ _BINARY_WORDS: Final = re.compile(
 )
 
 
-def without_loose_end(text: str, spot: Spot, state: State) -> str:
+def without_loose_end(text: str, spot: Spot, state: State, rest: str) -> str:
     """The text without an operator, or a word that needs another, at its end; the next line may go on with it."""
-    if state.inside or not spot.language.keywords or (state.open and state.open[-1] in ("(", "[")):
+    if state.inside or not spot.language.keywords:
         return text
-    if columns(indentation_of(spot.line_below)) > columns(indentation_of(spot.lines[spot.line])):
+    if rest.strip():
+        if rest.lstrip()[0] not in ")]};:,":
+            return text
+    elif (state.open and (state.open[-1] in ("(", "[") or text.endswith(","))) or _goes_on_below(spot):
         return text
-    if state.open and text.endswith(","):
-        return text  # in an object, or between the values of an enumeration
     while loose := _LOOSE.search(text):
         text = text[: loose.start()].rstrip()
     return text
 
 
-def completions(text: str, spot: Spot, rest: str) -> list[str]:
+def _goes_on_below(spot: Spot) -> bool:
+    return columns(indentation_of(spot.line_below)) > columns(indentation_of(spot.lines[spot.line]))
+
+
+def completions(text: str, spot: Spot, ends_line: bool) -> list[str]:
     """The text, and as it is with the sign that ends a statement or begins a block."""
-    if rest.strip() or not spot.in_code or text[-1] in ",;:({[":
+    if not ends_line or not spot.in_code or text[-1] in ",;:({[":
         return [text]
     if spot.language_id in _SEMICOLONS:
         return [text, f"{text};"]
     return [text, f"{text}:"] if spot.is_python else [text]
 
 
-def hold(text: str, spot: Spot, rest: str) -> bool:
+def hold(text: str, spot: Spot, rest: str, ends_in_code: bool) -> bool:
     """Whether a text joins the line before it and the rest behind it."""
     if _is_word(text[-1:]) and _is_word(rest[:1]):
         return False
-    if not spot.in_code or not spot.language.keywords:
+    if not spot.language.keywords:
         return True
-    return _joins_before(text, spot) and _joins_behind(text, spot, rest)
+    return (not spot.in_code or _joins_before(text, spot)) and (not ends_in_code or _joins_behind(text, spot, rest))
 
 
 def _joins_before(text: str, spot: Spot) -> bool:
@@ -119,7 +124,7 @@ def _joins_behind(text: str, spot: Spot, rest: str) -> bool:
     first, last = _WORD.match(core), _LAST_WORD.search(text)
     if _LOOSE.search(text) and core[0] in ")]};:,=.+*/":
         return False
-    if text[-1] in "([{" and core[0] in ",;.=":
+    if (text[-1] in "([{" and core[0] in ",;.=") or (text[-1] == ":" and core[0] in ",)};"):
         return False
     if first is None or not spot.is_python:
         return not (text.endswith(";") and core[0] in "),;.")

@@ -16,8 +16,8 @@ from green_code.languages import Language, language_of
 from green_code.lexical import BEGINNING, State, is_prose, read
 from green_code.lsp.documents import with_newlines
 
-LOOKED_BACK: Final = 60_000
-"""Characters before the cursor's line that are read at most, in about 10 ms."""
+LOOKED_BACK: Final = 40_000
+"""Characters before the cursor's line that are read at most, in about 10 ms, or parsed in 20."""
 LOOKED_AHEAD: Final = 12_000
 """Characters behind it."""
 NEAR: Final = 200

@@ -9,6 +9,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
+from green_code.cli.progress import clear_progress, show_progress
 from green_code.engine.loading import load_measured
 from green_code.engine.requests import completion_params, stop, threshold
 from green_code.models.catalog import DEFAULT
@@ -51,7 +52,8 @@ def run(args: argparse.Namespace) -> int:
     if args.jobs < 1:
         raise Problem("bad_request", f"--jobs {args.jobs} is no number of processes; give 1 or more.")
     report = partial(print, file=sys.stderr)
-    runtime = load_measured(args.model, lambda _state, sentence, _part: report(sentence))
+    runtime = load_measured(args.model, show_progress)
+    clear_progress()
     with workers(runtime, args.jobs) as complete:
         done = evaluate(runtime, rows, params, report, args.out, complete)
     summary = summarise(done)

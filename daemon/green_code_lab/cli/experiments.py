@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from green_code.cli.progress import clear_progress, show_progress
 from green_code.engine.loading import load_measured
 from green_code.models.catalog import DEFAULT
 from green_code.problems import Problem
@@ -76,7 +77,8 @@ def _measure(experiment: Experiment, args: argparse.Namespace) -> dict[str, Any]
         if name in _QUICK and recorded[name] <= 0:
             raise Problem("bad_request", f"--{name} must be more than 0.")
     _say(f"loading {args.model}")
-    runtime = load_measured(args.model)
+    runtime = load_measured(args.model, show_progress)
+    clear_progress()
     measured = experiment.measure(runtime, args, _say)
     about = provenance(runtime, experiment.name, {"model": Path(args.model), **recorded})
     found: dict[str, Any] = rounded({**about, "notes": [], **measured})

@@ -5,7 +5,7 @@ The cursor stands behind the docstring, where the editor has indented. Each is c
 *by hand* without a stop, *automatic* with the stop that the settings have by default. A function passes if its assertions
 hold, in a process of its own with limits of time and memory and without network, files or other programs. What counts as a run-away is read from the syntax
 tree and from Python's tokenizer, which the engine has not: text behind the function, text behind the end of its body (a statement that nothing
-reaches), blank lines at the end, and an end within a bracket, a string or a statement.
+reaches), blank lines at the end, and an end within a bracket or a string.
 """
 
 from __future__ import annotations
@@ -85,28 +85,19 @@ def run_away(header: str, text: str) -> str | None:
     try:
         (function,) = ast.parse(source).body
     except SyntaxError:
-        return "end within a statement" if _is_open(source) or _is_broken_off(header, text) else None
+        return "end within a bracket or string" if _is_open(source) else None
     return "text behind the body" if _goes_on(function) else None
 
 
 def _is_open(source: str) -> bool:
     """Whether a bracket or a string is open at the end."""
     try:
-        list(tokenize.generate_tokens(io.StringIO(source + "\n").readline))
+        tokens = list(tokenize.generate_tokens(io.StringIO(source + "\n").readline))
     except tokenize.TokenError as error:
         return "EOF" in str(error) or "unterminated" in str(error)
     except SyntaxError:
         return False  # indentation that fits nothing
-    return False
-
-
-def _is_broken_off(header: str, text: str) -> bool:
-    """Whether all before the last line is right."""
-    try:
-        ast.parse(header + (text.rpartition("\n")[0] or "pass"))
-    except SyntaxError:
-        return False
-    return True
+    return any(token.type == tokenize.ERRORTOKEN and token.string[0] in "'\"" for token in tokens)  # before Python 3.12
 
 
 def _goes_on(function: ast.AST) -> bool:
@@ -144,10 +135,8 @@ def measure(runtime: Runtime, args: Args, report: Report) -> Found:
                         **_figures(chosen, results),
                     }
                 )
-                completions += [
-                    {"model": name, "decoding": decoding, "request": request, "function": function.header.split("(")[0][4:], "text": each["text"]}
-                    for function, each in zip(chosen, results, strict=True)
-                ]  # fmt: skip
+                texts = {_name(function): each["text"] for function, each in zip(chosen, results, strict=True)}
+                completions.append({"arm": f"{name}, {decoding}", "request": request, "texts": texts})
                 report(f"{name}, {decoding}, {request}: {arms[-1]['passed'][0]:.0%}, {arms[-1]['run_aways']} run-aways")
     limits = f"{LINES} lines, {TOKENS_PER_LINE * LINES} tokens; no limit of time"
     settings = {
@@ -157,6 +146,10 @@ def measure(runtime: Runtime, args: Args, report: Report) -> Found:
         **facts(runtime),
     }
     return {"settings": settings, "arms": arms, "completions": completions}
+
+
+def _name(function: Function) -> str:
+    return function.header.partition("(")[0].removeprefix("def ")
 
 
 def _figures(chosen: list[Function], results: list[CompletionResult]) -> dict[str, Any]:

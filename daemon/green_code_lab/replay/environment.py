@@ -94,7 +94,8 @@ class Replayer:
         found, windows = list[Situation](), defaultdict[int, PromptWindow](PromptWindow)
         for i, cursor in zip(self.records.span.tolist(), self.records.cursor.tolist(), strict=True):
             span = self.records.spans[i]
-            prompt = windows[i].prompt(*span.document_at(cursor), PROMPT_TOKENS)
+            lines, line, index = span.document_at(cursor)
+            prompt = windows[i].prompt(lines, line, index, PROMPT_TOKENS)
             found.append(Situation.at(prompt.prefix, prompt.suffix, False, MAX_LINES, span.language))
         return found
 

@@ -80,6 +80,12 @@ LANGUAGE_CASES = [
     ("python", "class A:\n    def f(self):\n        return 1\n\n    ", "", "def g(self):\n        return 2\n\n    def h(", "def g(self):\n        return 2"),
     ("python", "class A:\n    ", "", "@property\n    def g(self):\n        return 2\n\n    @property", "@property\n    def g(self):\n        return 2"),
     ("python", "def f(a):\n    for x in a:\n        ", "", "if x:\n            g(x)\n        h(x)\n    return a", "if x:\n            g(x)\n        h(x)"),
+    # a bracket that nothing opened
+    ("python", "def f(a):\n    ", "", "return g(a))", "return g(a)"),
+    ("python", "# ", "", "1) one", None),
+    ("shellscript", "case x in\n  ", "", "a) b", None),
+    # a number without end
+    ("python", "def f(a):\n    return ", "", "a < 1" + "0" * 24, "a"),
     # what leaves the block is its end
     ("python", "def f(a):\n    ", "", "return g(\n  a)\n    ", "return g(\n  a)"),
     ("python", "def f(a):\n    return", "", " a\n", " a"),
@@ -187,7 +193,7 @@ def test_a_completion_ends_with_the_cursors_block(
         ("python", "class A:\n    ", "a = 1\n\n    @property\n    def f", "max_tokens", "a = 1"),
         # brackets and strings
         ("python", "def f():\n    ", "a = 1\n    b = g(\n        a,\n", "max_tokens", "a = 1"),
-        ("python", "def f():\n    ", 'a = 1\n    b = r"[a-z\n', "end_of_text", 'a = 1\n    b = r"[a-z'),
+        ("python", "def f():\n    ", 'a = 1\n    b = r"[a-z\n', "end_of_text", "a = 1"),
         ("python", "def f():\n    ", 'a = 1\n    b = """One.\n    Two.\n', "end_of_text", "a = 1"),
         (
             "java",

@@ -30,9 +30,8 @@ def lsp_names() -> set[str]:
 
 def test_protocol_ts_has_our_methods_states_and_reasons_and_no_others() -> None:
     """On failure change extension/src/protocol.ts or link/messages.py: the two are one list."""
-    ours = lsp_names().union(
-        *(get_args(kind) for kind in (messages.State, messages.StopReason, messages.Refusal, messages.Decoding))
-    )
+    kinds = (messages.State, messages.StopReason, messages.Refusal, messages.Decoding, messages.Drafter)
+    ours = lsp_names().union(*map(get_args, kinds))
     assert literals(ROOT / "extension" / "src" / "protocol.ts") == ours
 
 

@@ -23,6 +23,7 @@ from green_code.cli.engine import stop_engine
 from green_code.link import client as client_module
 from green_code.link import discovery, framing, transport
 from green_code.link.lock import ProcessLock, read_note
+from green_code.link.messages import PROTOCOL
 from green_code.problems import Problem
 from tests.engine.fake_runtime import completion_params
 
@@ -79,7 +80,7 @@ def test_folder_and_socket_are_private(where: discovery.Place) -> None:
 def test_the_address_carries_protocol_version_and_installation(
     where: discovery.Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    assert f"engine-3-{green_code.__version__}-" in where.address
+    assert f"engine-{PROTOCOL}-{green_code.__version__}-" in where.address
     monkeypatch.setenv("GREEN_CODE_DATA_DIR", str(tmp_path / "elsewhere"))
     assert discovery.place().address != where.address
 

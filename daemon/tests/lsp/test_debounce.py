@@ -47,9 +47,21 @@ def test_the_interval_between_two_keys_ignores_what_one_key_does_twice() -> None
     assert debounce.interval == pytest.approx(0.3), "the clock went back"
 
 
+def test_an_unsure_suggestion_waits_for_a_pause_in_fast_typing() -> None:
+    debounce, now = typed(*[0.15] * 8)
+    assert debounce.held_seconds(now + 0.05, confidence=0.4) == pytest.approx(LONGEST_SECONDS - 0.05)
+    assert debounce.held_seconds(now + 0.3, confidence=0.4) == 0
+    assert debounce.held_seconds(now + 0.05, confidence=0.9) == 0, "the next key mostly agrees with it"
+    debounce, now = typed(*[0.25] * 8)
+    assert debounce.held_seconds(now + 0.05, confidence=0.4) == 0, "there is time to read it before the next key"
+    debounce, now = typed(*[0.15] * 8, PAUSE_SECONDS + 0.1)
+    assert debounce.held_seconds(now + 0.05, confidence=0.4) > 0, "the next burst is as fast"
+
+
 @given(st.lists(st.floats(-5, 5), max_size=3 * REMEMBERED), st.floats(-5, 5))
 def test_no_clock_makes_anyone_wait_long(steps: list[float], later: float) -> None:
     debounce, now = Debounce(), 0.0
     for now in itertools.accumulate(steps):
         debounce.key(now)
     assert debounce.wait_seconds(now + max(0.0, later)) <= LONGEST_SECONDS
+    assert debounce.held_seconds(now + max(0.0, later), 0.4) <= LONGEST_SECONDS

@@ -167,7 +167,7 @@ def test_a_request_by_hand_asks_for_alternatives_which_are_made_to_fit_alike() -
     ]
     got = window.complete(0, 13, automatic=False)
     assert (got["text"], got["replaced"]) == ("second)", 1), "the bracket is there"
-    assert got["others"] == [("third)", 1)], "none is half open, none leaves the same"
+    assert got["others"] == [("third)", 1), ("fourth", 0)], "none is half open, none leaves the same"
     window.complete(0, 6)
     assert [params["alternatives"] for params in window.engine.requests] == [2, 0]
 

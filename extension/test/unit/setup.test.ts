@@ -227,7 +227,7 @@ describe('Set Up', () => {
     const questions = vi.spyOn(window, 'showInformationMessage').mockResolvedValue(undefined);
     await make().setUp.start();
     const { detail } = questions.mock.calls[0]![1] as { detail: string };
-    expect(detail).toMatch(/about [\d.]+ [MG]B, [\d.]+ GB of disk space \([\d,.]+ GB free\) and \d+ minutes/);
+    expect(detail).toMatch(/about \d+ minutes, a download of [\d.]+ [MG]B and [\d.]+ GB of disk space \([\d,.]+ GB are free\)/);
     expect(needs('linux', 'x64').downloadBytes).toBeGreaterThan(4 * needs('darwin', 'arm64').downloadBytes); // with the GPU's libraries
     expect(needs('linux', 'x64').minutes).toBeGreaterThan(needs('win32', 'x64').minutes);
   });

@@ -29,6 +29,7 @@ PARAMS: CompletionParams = {
     "max_lines": 1,
     "max_prompt_tokens": 256,
     "stop": 0.0,
+    "alternatives": 0,
     "place": [],
 }
 ROWS = [Row(str(i), "python", f"x{i} = ", "", "1", tokenised=False) for i in range(4)]

@@ -19,7 +19,7 @@ from green_code_lab.agent.rollouts import write_rollouts
 from green_code_lab.corpus.files import SourceFile
 from green_code_lab.corpus.shards import write_shards
 from green_code_lab.evaluation.metrics import mean
-from green_code_lab.experiments import baselines, energy, quality, rewards, sessions, stops
+from green_code_lab.experiments import baselines, energy, functions, quality, rewards, sessions, stops
 from green_code_lab.experiments.experiment import provenance
 from green_code_lab.replay.service import serve_span
 from green_code_lab.replay.typist import Typed
@@ -180,6 +180,43 @@ def test_stops(tmp_path: Path, runtime: Runtime) -> None:
     stops.EXPERIMENT.write(found, tmp_path)
     page = (tmp_path / "stops.md").read_text("utf-8")
     assert "| rule | stop 0.4 | 3.0 |" in page and "asking always" in page
+
+
+def test_functions(run: Run, tmp_path: Path) -> None:
+    found = run("functions", tmp_path, "--limit", 2)
+    assert [(a["arm"].split(", ")[1], a["request"]) for a in found["arms"][::2]] == [
+        (name, "by hand") for name in ("full", "exact", "fast", "full")
+    ]
+    full, exact = (arm(found, decoding=mode, request="by hand", model="tiny-random") for mode in ("full", "exact"))
+    assert (full["passed"], full["tokens"], full["run_aways"]) == (exact["passed"], exact["tokens"], exact["run_aways"])
+    assert [len(each["texts"]) for each in found["completions"]] == [2] * 8
+
+
+@pytest.mark.parametrize(
+    ("text", "does_pass", "kind"),
+    [
+        ("return sum(values) / len(values)", True, None),
+        ("return sum(values)", False, None),
+        ("return sum(values) +", False, None),
+        ("return sum(values) / len(values)\n", True, "blank lines at the end"),
+        ("return sum(values) / len(values)\n\n\nimport os", True, "text behind the function"),
+        ("return sum(values) / len(values)\n    x = 1", True, "text behind the body"),
+        ("return sum(values", False, "end within a bracket or string"),
+        ("return 'a", False, "end within a bracket or string"),
+        ("while True:\n        pass", False, None),
+        ("import socket\n    socket.socket()\n    return sum(values) / len(values)", False, None),
+        ("import os\n    os.system('true')\n    return sum(values) / len(values)", False, None),
+        ("open('a', 'w')\n    return sum(values) / len(values)", False, None),
+    ],
+)
+def test_what_passes_and_what_runs_away(
+    text: str, does_pass: bool, kind: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(functions, "_SECONDS", 1)
+    mean_of, *others = functions.functions()
+    assert len(others) == 49 and mean_of.header.startswith("def mean(")
+    assert functions.passes(mean_of, text) == does_pass
+    assert functions.run_away(mean_of.header, text) == kind
 
 
 def test_paper(run: Run, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Instruments a front for run.mjs, which sets GREEN_CODE_BENCH=ARM:FILE. Python imports this module at its start.
 
 `ours` is unchanged, `naive` sends each request of the editor to the engine, without gate, debounce and type-through, and
-`instant` does so with an engine that answers at once. FILE gets a JSON object per request, one a line: when it began, how long
+`instant` does so with an engine that answers at once, whose text is inserted as it is. FILE gets a JSON object per request, one a line: when it began, how long
 it took, and the source of its answer.
 """
 
@@ -17,7 +17,7 @@ from typing import Any
 
 
 def _measure(arm: str, path: str) -> None:
-    from green_code.lsp import debounce, front, gate, supervisor, type_through
+    from green_code.lsp import debounce, front, gate, insertion, supervisor, type_through
 
     complete, ask = front.Front.complete, supervisor.Supervisor.complete
     numbers, asked = itertools.count(), [0]
@@ -48,9 +48,13 @@ def _measure(arm: str, path: str) -> None:
 
     front.Front.complete = measured  # type: ignore[method-assign,assignment]
     supervisor.Supervisor.complete = counted  # type: ignore[method-assign]
+    if arm == "instant":
+        front.fit = lambda raw, *_, **__: insertion.Insertion(raw)  # type: ignore[assignment]
     if arm != "ours":
+        front.Front._visible = lambda *_: None  # type: ignore[method-assign,assignment]
         type_through.TypeThrough.find = lambda *_: None  # type: ignore[method-assign,assignment]
         debounce.Debounce.wait_seconds = lambda *_: 0.0  # type: ignore[method-assign,assignment]
+        debounce.Debounce.held_seconds = lambda *_: 0.0  # type: ignore[method-assign,assignment]
         gate.Gate.decide = lambda *_, **__: gate.Decision(ask=True, inputs=())  # type: ignore[method-assign,assignment]
 
 
