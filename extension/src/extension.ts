@@ -30,7 +30,6 @@ export function activate(context: vscode.ExtensionContext): void {
   const { version } = context.extension.packageJSON as { version: string };
   const channels = new Channels();
   const store = new Store(readSettings());
-  restoreDone(context.globalState);
   const calibration = () => readCalibration(bundlesFolder(extensionPath), store.snapshot.settings.model);
   const home = { storage: context.globalStorageUri.fsPath, version, bundled: path.join(extensionPath, 'bundled') };
   const daemon = new Daemon(home, extensionPath, () => store.snapshot.settings.pythonPath);
@@ -52,6 +51,7 @@ export function activate(context: vscode.ExtensionContext): void {
   };
 
   context.subscriptions.push(
+    restoreDone(context.globalState),
     channels,
     supervisor,
     report,

@@ -10,7 +10,7 @@ import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 
-/** A quiet workbench: no welcome page, no chat, no other suggestions, no text inserted by the editor. */
+/** A quiet workbench: no welcome page, no chat, no other suggestions, no text inserted by the editor, no server for TypeScript. */
 const QUIET = {
   'workbench.startupEditor': 'none',
   'workbench.secondarySideBar.defaultVisibility': 'hidden',
@@ -32,6 +32,9 @@ const QUIET = {
   'editor.autoClosingBrackets': 'never',
   'editor.autoClosingQuotes': 'never',
   'editor.autoIndent': 'none',
+  'js/ts.validate.enabled': false,
+  'js/ts.tsserver.useSyntaxServer': 'always',
+  'js/ts.tsserver.automaticTypeAcquisition.enabled': false,
 };
 
 /** Variables of the shell that would change code-server's behaviour. */
@@ -123,6 +126,14 @@ export class Workbench {
     }
   }
 
+  /**
+   * Changes some settings of the machine, which come before the user's; undefined removes one. The editor sees changes of this file,
+   * but not all changes of the user's that it has not made itself.
+   */
+  changeSettings(changes) {
+    this.writeSettings('Machine', { ...JSON.parse(fs.readFileSync(this.settingsFile('Machine'), 'utf8')), ...changes });
+  }
+
   prepareServer({ tools, env }) {
     const environment = { ...process.env, ...env, EXTENSIONS_GALLERY: '{}', XDG_CONFIG_HOME: path.join(this.root, 'config') };
     UNWANTED.forEach((name) => delete environment[name]);
@@ -207,14 +218,26 @@ export class Workbench {
 
   /** Opens another file of the project, which the test then types into. */
   async openFile(name, text) {
+    await this.quickOpen(name, text);
+    await this.editor().locator('.view-line').first().waitFor({ timeout: 15_000 });
+  }
+
+  async openNotebook(name, text) {
+    await this.quickOpen(name, text);
+    await this.page.locator('.notebookOverlay .cell .monaco-editor').first().waitFor({ timeout: 30_000 });
+  }
+
+  async quickOpen(name, text) {
     this.file = path.join(this.folder, name);
     fs.writeFileSync(this.file, text);
     const row = this.page.locator('.quick-input-list .monaco-list-row', { hasText: name }).first();
-    await this.page.keyboard.press('Control+P');
-    await this.page.locator('.quick-input-widget:visible input').first().pressSequentially(name);
-    await row.waitFor({ timeout: 15_000 });
+    await until(`the editor finds ${name}`, async () => {
+      await this.page.keyboard.press('Escape');
+      await this.page.keyboard.press('Control+P');
+      await this.page.locator('.quick-input-widget:visible input').first().fill(name);
+      return row.waitFor({ timeout: 1500 }).then(() => true, () => false); // it searches the files that it knew when it was opened
+    });
     await row.click();
-    await this.editor().locator('.view-line').first().waitFor({ timeout: 15_000 });
   }
 
   /** Adds a line at the end of the file, whatever was shown or selected before. */
@@ -225,12 +248,32 @@ export class Workbench {
     await this.page.keyboard.press('Enter');
   }
 
+  /** Inserts text at once, as a paste does: nothing is closed or indented. */
+  async insert(text) {
+    await this.page.keyboard.insertText(text);
+  }
+
+  /** Replaces the document, and puts the cursor between the two texts. */
+  async replaceDocument(before, after) {
+    const { keyboard } = this.page;
+    await keyboard.press('Escape');
+    await keyboard.press('Control+A');
+    await this.insert(before + after);
+    for (let left = [...after].length; left > 0; left -= 1) {
+      await keyboard.press('ArrowLeft');
+    }
+  }
+
   async type(text) {
     await this.page.keyboard.type(text, { delay: 40 });
   }
 
   waitForGhost(timeout = 20_000) {
     return this.page.locator(GHOST).filter({ visible: true }).first().waitFor({ timeout }); // the editor keeps hidden ones
+  }
+
+  async hasGhost() {
+    return (await this.page.locator(GHOST).filter({ visible: true }).count()) > 0;
   }
 
   /** The suggestion: its part of the current line, then its further lines. */
@@ -266,14 +309,14 @@ export class Workbench {
   /** Runs a command by its exact title: another one may begin with the same words. */
   async command(title) {
     await this.page.keyboard.press('F1');
-    await this.choose(title, { exact: true });
+    await this.choose(title, { exact: true, prefix: '>' });
   }
 
   /** Filters the open quick input and selects a row. With `title`: waits for the input with that title. */
-  async choose(label, { exact = false, title = '' } = {}) {
+  async choose(label, { exact = false, title = '', prefix = '' } = {}) {
     const input = this.page.locator('.quick-input-widget:visible', { hasText: title }).locator('input').first();
     await input.waitFor();
-    await input.pressSequentially(label);
+    await input.fill(prefix + label);
     const row = this.page.locator('.quick-input-list .monaco-list-row', {
       has: this.page.locator('.label-name', { hasText: exact ? new RegExp(`^${escape(label)}$`) : label }),
     });
@@ -310,10 +353,20 @@ export class Workbench {
     return path.join(extensions, fs.readdirSync(extensions).find((name) => name.startsWith(prefix)));
   }
 
-  /** Writes a screenshot to a file, after animations have ended. */
+  /** Writes a screenshot to a file. */
   async picture(file) {
-    await this.page.waitForTimeout(300);
     await this.page.screenshot({ path: file });
+  }
+
+  /** The colour of a point on the page: red, green and blue from 0 to 255. */
+  async colorAt(x, y) {
+    const png = await this.page.screenshot({ clip: { x, y, width: 1, height: 1 } });
+    return this.page.evaluate(async (base64) => {
+      const bytes = Uint8Array.from(window.atob(base64), (character) => character.charCodeAt(0));
+      const context = new window.OffscreenCanvas(1, 1).getContext('2d');
+      context.drawImage(await window.createImageBitmap(new window.Blob([bytes])), 0, 0);
+      return [...context.getImageData(0, 0, 1, 1).data.slice(0, 3)];
+    }, png.toString('base64'));
   }
 
   notification(text) {

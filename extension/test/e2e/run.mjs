@@ -14,6 +14,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 
+import { FrontLog, SCRIPTED } from './front.mjs';
 import { daemonFolders, Workbench } from './harness.mjs';
 import { chromium, install } from './install.mjs';
 import { PackageIndex } from './packageIndex.mjs';
@@ -94,7 +95,7 @@ function calibration(folder) {
 
 function environment(root, index) {
   if (!options.stub) {
-    return daemonFolders(root).env;
+    return { ...daemonFolders(root).env, PYTHONPATH: [SCRIPTED, process.env.PYTHONPATH].filter(Boolean).join(path.delimiter) };
   }
   const { pythonPath } = stub(path.join(root, 'stub'), index.folder);
   return { ...daemonFolders(root).env, ...index.variables, GREEN_CODE_BUNDLES: calibration(path.join(root, 'bundles')), PYTHONPATH: pythonPath };
@@ -121,6 +122,7 @@ async function main() {
   const python = path.resolve(options.python);
   let workbench;
   let runtime;
+  let front;
   let passed = 0;
   let failed = 0;
   try {
@@ -135,31 +137,31 @@ async function main() {
       prepare: (root) => environment(root, index),
     });
     runtime = path.join(workbench.root, 'runtime');
+    front = new FrontLog(runtime);
     const context = {
       workbench,
       runtime,
+      front,
       index,
       python,
       stub: options.stub,
       setUp: options['set-up'],
       notes: {},
-      picture: (name) => workbench.picture(path.join(ARTIFACTS, `${name}.png`)),
     };
     for (const { name, run, essential = false, when = () => true } of steps) {
-      if (!when(context)) {
+      if (!when(context) || (process.env.E2E_ONLY && !essential && !new RegExp(process.env.E2E_ONLY).test(name))) {
         continue;
       }
       const start = performance.now();
-      const picture = `${String(passed + failed + 1).padStart(2, '0')}-${name.replace(/[^a-z0-9]+/gi, '-').toLowerCase()}.png`;
       try {
         const detail = await run(context);
         passed += 1;
         console.log(`ok - ${name}${detail ? ` (${detail})` : ''}, ${((performance.now() - start) / 1000).toFixed(1)} s`);
       } catch (error) {
         failed += 1;
-        console.log(`not ok - ${name}: ${error.message.split('\n')[0]}`);
+        console.log(`not ok - ${name}: ${error.message}`);
+        await workbench.picture(path.join(ARTIFACTS, `${name.replace(/[^a-z0-9]+/gi, '-').toLowerCase()}.png`));
       }
-      await workbench.picture(path.join(ARTIFACTS, picture));
       if (essential && failed > 0) {
         break;
       }
@@ -171,6 +173,7 @@ async function main() {
     if (workbench) {
       if (failed > 0 && fs.existsSync(path.join(workbench.profile, 'logs'))) {
         fs.cpSync(path.join(workbench.profile, 'logs'), path.join(ARTIFACTS, 'logs'), { recursive: true });
+        fs.copyFileSync(front.file, path.join(ARTIFACTS, 'front.jsonl'));
       }
       await workbench.close();
       kill(greenCodeProcesses(runtime)); // an engine outlives its front by design

@@ -1,12 +1,14 @@
 """A front without a model: the messages of docs/protocol.md with predictable figures, to test the user interface.
 
 run.mjs --stub makes it `python -m green_code`. Each token takes every layer at threshold 1 and half of them below. A file
-`stub-fails` in the runtime folder makes the engine report an error. `engine --stop` creates a file `stub-stopped` there.
+`stub-fails` in the runtime folder makes the engine report an error. `engine --stop` creates a file `stub-stopped` there. Settings and
+answers are written to `front.jsonl`, as scripted/sitecustomize.py does for a real front.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import sys
 from pathlib import Path
@@ -32,6 +34,11 @@ state = {
     "layers": 0,
     "full": 0,
 }
+
+
+def write(event: dict[str, Any]) -> None:
+    with (RUNTIME / "front.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps(event) + "\n")
 
 
 def totals() -> dict[str, float]:
@@ -77,6 +84,7 @@ def send_energy() -> None:
 @server.feature(lsp.INITIALIZED)
 async def initialized(params: lsp.InitializedParams) -> None:
     settings.update(server.protocol.options["settings"])  # type: ignore[attr-defined]
+    write({"settings": settings})
     for step in range(3):
         send_status("loading", "stub", step / 3)
         await asyncio.sleep(0.1)
@@ -94,12 +102,15 @@ def initialize(params: lsp.InitializeParams) -> None:
 @server.feature(lsp.WORKSPACE_DID_CHANGE_CONFIGURATION)
 def configured(params: lsp.DidChangeConfigurationParams) -> None:
     settings.update(params.settings["greenCode"])
+    write({"settings": settings})
 
 
 @server.feature(lsp.TEXT_DOCUMENT_INLINE_COMPLETION, lsp.InlineCompletionOptions())
 def complete(params: lsp.InlineCompletionParams) -> lsp.InlineCompletionList:
     is_automatic = params.context.trigger_kind == lsp.InlineCompletionTriggerKind.Automatic
+    event = {"units": params.position.character, "automatic": is_automatic}
     if not settings["enabled"] or (is_automatic and settings["trigger"] == "manual"):
+        write({"answered": None, **event})
         return lsp.InlineCompletionList(items=[])
     layers = LAYERS if settings["threshold"] >= 1 else LAYERS // 2
     exits[:] = [layers] * 4
@@ -111,6 +122,8 @@ def complete(params: lsp.InlineCompletionParams) -> lsp.InlineCompletionList:
     text = f" stub_{number}"
     state["characters"] += len(text)
     send_energy()
+    write({"exits": exits})
+    write({"answered": text, **event})
     item = lsp.InlineCompletionItem(
         insert_text=text,
         range=lsp.Range(start=params.position, end=params.position),
@@ -144,14 +157,15 @@ def explain(params: Any) -> dict[str, Any]:
         "threshold": settings["threshold"],
         "decoding": settings["decoding"],
     }
-    message = "This is the stub."
-    return {"reason": "empty", "code": "empty", "values": {}, "message": message, "action": None, "last": last if exits else None}
+    place = {"uri": None, "seconds_ago": None}
+    text = {"reason": "empty", "code": "stub", "values": {}, "message": "This is the stub.", "action": ""}
+    return {**text, **place, "last": last if exits else None}
 
 
 @server.feature("greenCode/report")
 def report(params: Any) -> dict[str, Any]:
-    days = [{"day": "2026-01-02", **totals()}]
-    languages = [{"language": "python", **totals()}]
+    days = [{"day": day, **totals()} for day in ("2026-01-02", "2026-01-03")]
+    languages = [{"language": language, **totals()} for language in ("python", "java")]
     return {
         "today": totals(),
         "all": totals(),

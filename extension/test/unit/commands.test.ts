@@ -14,7 +14,7 @@ import { Store } from '../../src/state/store';
 import { UNCALIBRATED } from '../../src/threshold/calibration';
 import { markDone, markThresholdDone, restoreDone } from '../../src/walkthrough';
 import { defaults, snapshot } from './samples';
-import { commands, configuration, env, window } from './vscode';
+import { commands, configuration, env, events, window } from './vscode';
 
 afterEach(() => {
   vi.restoreAllMocks();
@@ -306,6 +306,18 @@ describe('the walkthrough', () => {
     const done = contexts();
     restore();
     expect(done.mock.calls).toEqual(context('complete'));
+  });
+
+  it('learns what is done when it is opened: what was true before would never be ticked', () => {
+    const open = window.tabGroups.all;
+    const done = contexts();
+    window.tabGroups.all = [];
+    restoreDone({ get: (key: string) => key === CONTEXTS.setUp, update: () => Promise.resolve() } as unknown as Memento);
+    markDone('report');
+    expect(done).not.toHaveBeenCalled();
+    window.tabGroups.all = open;
+    events.fire('onDidChangeTabs', undefined);
+    expect(done.mock.calls).toEqual([...context('setUp'), ...context('report')]);
   });
 
   it('has its threshold step done when the stop or the threshold changes', () => {

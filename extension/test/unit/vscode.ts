@@ -120,6 +120,8 @@ export const window = {
   showQuickPick: ((items: readonly unknown[]) => Promise.resolve(items[-1])) as <T>(items: readonly T[], options?: unknown) => Promise<T | undefined>,
   setStatusBarMessage: nothing,
   onDidChangeActiveTextEditor: events.on('onDidChangeActiveTextEditor'),
+  /** One tab that the API has no name for, as the walkthrough's. */
+  tabGroups: { all: [{ tabs: [{ input: undefined }] }] as { tabs: { input: unknown }[] }[], onDidChangeTabs: events.on('onDidChangeTabs') },
   registerWebviewViewProvider: () => ({ dispose: nothing }),
   withProgress: <T>(_: unknown, task: (progress: unknown, token: unknown) => Promise<T>): Promise<T> =>
     task({ report: () => undefined }, { onCancellationRequested: () => ({ dispose: () => undefined }) }),

@@ -3,30 +3,79 @@ import assert from 'node:assert/strict';
 import fs from 'node:fs';
 
 import { until } from '../harness.mjs';
-import { figures, ghostOrAsk, ITEM, ready, READY_MS, suggest, t, title, typeHead } from './common.mjs';
+import { text } from '../texts.mjs';
+import { answerBehind, figures, ghostOrAsk, invoke, ITEM, ready, READY_MS, suggest, typeHead } from './common.mjs';
+import { acceptEach, inFile, tabIndents, TYPESCRIPT } from './insertion.mjs';
+
+async function openMenu(workbench) {
+  await workbench.page.locator(`[id="${ITEM}"] a`).first().click();
+  await workbench.page.locator('.quick-input-list .monaco-list-row').first().waitFor();
+}
 
 export const steps = [
   {
+    name: 'a Java file gets suggestions too',
+    run: async (context) => {
+      const { workbench } = context;
+      const python = workbench.file;
+      await workbench.openFile('Shapes.java', 'class Shapes {\n    static int square(int side) {\n        return side * side;\n    }\n');
+      await workbench.newLine();
+      await workbench.insert('    static int rectangle(int width, int height) {\n        ');
+      const mark = context.front.mark();
+      await workbench.type('return');
+      await ghostOrAsk(context, mark, '        return');
+      const ghost = await workbench.ghost();
+      await workbench.saved();
+      await workbench.command('View: Close Editor');
+      workbench.file = python;
+      return JSON.stringify(ghost);
+    },
+  },
+  {
     name: 'Show Layers draws the last completion',
     run: async ({ workbench }) => {
-      await workbench.command('Green Code: Show Layers');
-      await workbench.page.locator('.monaco-editor[data-uri*="Layers.txt"] .view-line', { hasText: '█' }).first().waitFor({ timeout: 20_000 });
+      await invoke(workbench, 'showLayers');
+      const layers = workbench.page.locator(`.monaco-editor[data-uri*="${text('layers.fileName')}"]`);
+      await layers.locator('.view-line', { hasText: '█' }).first().waitFor({ timeout: 20_000 });
+      await layers.locator('.view-lines').click();
+      await workbench.command('View: Close Editor'); // it stands beside the file, and would make the report narrow
     },
   },
   {
     name: 'the energy report opens',
-    run: async ({ workbench, picture, stub }) => {
-      await workbench.command('Green Code: Energy Report');
+    run: async ({ workbench, stub }) => {
+      await invoke(workbench, 'energyReport');
       const frame = await workbench.webview('h1');
-      assert.equal(await frame.locator('h1').textContent(), 'Energy Report');
-      await frame.locator('th[scope=row]', { hasText: 'python' }).waitFor({ timeout: 10_000 });
-      const today = await frame.locator('tr', { hasText: 'Today' }).locator('td').allTextContents();
-      assert.ok(Number(today[6]) >= 1, `nothing accepted: ${today.join(' | ')}`);
-      await until('the charts are drawn', () =>
-        frame.locator('canvas').evaluateAll((all) => all.length === 2 && all.every((canvas) => canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.some(Boolean))));
-      await picture('report');
+      assert.equal(await frame.locator('h1').textContent(), text('common.energyReport'));
+      assert.match(await frame.locator('#acceptance .figure').textContent(), /^[1-9]\d*\s?%$/);
+      for (const language of ['java', 'python']) {
+        await frame.locator('th[scope=row]', { hasText: language }).waitFor({ timeout: 10_000 });
+      }
+      const cut = await frame.locator('.scroll').evaluateAll((all) => all.filter((table) => table.scrollWidth > table.clientWidth).length);
+      assert.equal(cut, 0, 'a table is cut off');
       if (stub) {
-        await workbench.command('View: Close Editor'); // otherwise the next step uses and closes it
+        await until('the charts are drawn', () =>
+          frame.locator('canvas').evaluateAll((all) => all.length === 2 && all.every((canvas) => canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.some(Boolean))));
+      }
+    },
+  },
+  {
+    name: 'at 200 % zoom, neither report nor threshold view is cut off',
+    run: async (context) => {
+      const { workbench, stub } = context;
+      const { page } = workbench;
+      const { width, height } = page.viewportSize();
+      await page.setViewportSize({ width: width / 2, height: height / 2 }); // what the browser's zoom does
+      try {
+        for (const selector of ['h1', '#suggestions']) {
+          const frame = await workbench.webview(selector);
+          await until(`${selector} fits`, () => frame.evaluate(() => document.documentElement.scrollWidth <= window.innerWidth), 5000);
+        }
+        if (stub) {
+          await workbench.command('View: Close Editor');
+        }
+      } finally {
+        await page.setViewportSize({ width, height });
       }
     },
   },
@@ -37,8 +86,8 @@ export const steps = [
       const { workbench } = context;
       const frame = await workbench.webview('h1');
       const file = `${workbench.folder}/history.csv`;
-      await frame.locator('button', { hasText: 'Export' }).click();
-      const dialog = workbench.page.locator('.quick-input-widget:visible', { hasText: 'Export Energy History' });
+      await frame.locator('#export').click();
+      const dialog = workbench.page.locator('.quick-input-widget:visible', { hasText: text('history.export') });
       // The dialog opens empty and proposes a name later, which would overwrite ours on a busy machine.
       await until('the dialog proposes a name', async () => (await dialog.locator('input').first().inputValue()).endsWith('green-code-energy.csv'));
       const lines = await until('the file is written', async () => {
@@ -46,7 +95,7 @@ export const steps = [
           return fs.readFileSync(file, 'utf8').trim().split('\n');
         }
         if (await dialog.isVisible()) {
-          await workbench.enter(file, 'Export Energy History'); // again, if it was still reading the folder
+          await workbench.enter(file, text('history.export')); // again, if it was still reading the folder
           await workbench.page.waitForTimeout(1000);
         }
         return null;
@@ -54,13 +103,13 @@ export const steps = [
       assert.match(lines[0], /^id,time,language,model,/);
       assert.ok(lines.length > 1 && !lines.join().includes('return'), lines.join());
       await workbench.dismissNotifications();
-      await frame.locator('button', { hasText: 'Delete History' }).click();
-      await workbench.page.locator('.monaco-dialog-box .monaco-button', { hasText: 'Delete' }).click();
+      await frame.locator('#delete').click();
+      await workbench.page.locator('.monaco-dialog-box .monaco-button', { hasText: text('history.delete') }).click();
       await until('the report is empty', async () => {
         const shown = await workbench.webview('h1');
         try {
           const lead = await shown.locator('.lead').textContent({ timeout: 1000 });
-          return lead.includes(t('report.nothingToday')) && (await shown.locator('canvas').count()) === 0;
+          return lead.includes(text('report.empty'));
         } catch {
           return false; // the page is being replaced
         }
@@ -73,70 +122,94 @@ export const steps = [
   {
     name: 'Why No Suggestion? explains',
     run: async ({ workbench }) => {
-      await workbench.command('Green Code: Why No Suggestion?');
-      const toast = workbench.page.locator('.notification-list-item', { hasText: 'Show Log' }).first();
+      await invoke(workbench, 'whyNoSuggestion');
+      const toast = workbench.page.locator('.notification-list-item', { hasText: text('common.showLog') }).first();
       await toast.waitFor({ timeout: 15_000 });
-      const text = await toast.locator('.notification-list-item-message').textContent();
+      const shown = await toast.locator('.notification-list-item-message').textContent();
       await workbench.dismissNotifications();
-      return text;
+      return shown;
     },
   },
   {
-    name: 'Forget What Was Learned says that it is done',
+    name: 'Reset Gate says that it is done',
     run: async ({ workbench }) => {
-      await workbench.command(title('resetGate'));
-      await workbench.notification(t('commands.gateReset')).waitFor({ timeout: 15_000 });
+      await invoke(workbench, 'resetGate');
+      await workbench.notification(text('commands.gateReset')).waitFor({ timeout: 15_000 });
       await workbench.dismissNotifications();
     },
   },
   {
     name: 'Diagnose shows the output of doctor, and offers to copy it',
     run: async ({ workbench }) => {
-      await workbench.command('Green Code: Diagnose');
-      const line = workbench.page.locator('.monaco-editor[data-uri*="Diagnosis.txt"] .view-line', { hasText: /ok|warn|fail/ }).first();
+      await invoke(workbench, 'diagnose');
+      const line = workbench.page.locator(`.monaco-editor[data-uri*="${text('diagnose.fileName')}"] .view-line`, { hasText: /ok|warn|fail/ }).first();
       await line.waitFor({ timeout: READY_MS });
-      await workbench.notification(t('diagnose.done')).locator('.monaco-button', { hasText: 'Copy' }).waitFor();
+      await workbench.notification(text('diagnose.done')).locator('.monaco-button', { hasText: text('diagnose.copy') }).waitFor();
       await workbench.dismissNotifications();
       return line.textContent();
     },
   },
   {
-    name: 'the switch turns suggestions off and on again',
+    name: 'Toggle switches off and on again',
     run: async (context) => {
       const { workbench } = context;
-      await workbench.command(title('toggle'));
-      await until('Off', async () => (await figures(context)).text.endsWith('Off'));
-      await typeHead(workbench);
-      await assert.rejects(workbench.waitForGhost(2500), 'a suggestion although switched off');
+      await invoke(workbench, 'toggle');
+      await until('Off', async () => (await figures(context)).text.endsWith(text('status.off')));
+      const { answered } = await answerBehind(context, await typeHead(context), '    return');
+      assert.equal(answered, null);
+      assert.equal(await workbench.hasGhost(), false);
       await workbench.type(' 0');
-      await workbench.command(title('toggle'));
+      await invoke(workbench, 'toggle');
       await ready(context);
       await suggest(context);
     },
   },
   {
-    name: 'the status item opens the menu',
-    run: async ({ workbench, picture }) => {
-      await workbench.page.locator(`[id="${ITEM}"] a`).first().click();
-      await workbench.page.locator('.quick-input-list .monaco-list-row', { hasText: 'Energy Report' }).waitFor();
-      await picture('menu');
-      await workbench.page.keyboard.press('Escape');
+    name: 'the menu snoozes, and resumes',
+    run: async (context) => {
+      const { workbench } = context;
+      await openMenu(workbench);
+      await workbench.choose(text('menu.snooze'));
+      await workbench.choose(text('snooze.minutes', { count: '5' }), { title: text('snooze.title') });
+      await until('snoozed', async () => (await figures(context)).text.endsWith(text('status.minutesLeft', { count: '5' })));
+      const { answered } = await answerBehind(context, await typeHead(context), '    return');
+      assert.equal(answered, null);
+      assert.equal(await workbench.hasGhost(), false);
+      await workbench.type(' 0');
+      await openMenu(workbench);
+      await workbench.choose(text('snooze.resume'));
+      await ready(context);
+      await suggest(context);
     },
   },
   {
-    name: 'a Java file gets suggestions too',
+    name: 'the status item of a TypeScript file turns TypeScript on in this workspace; two spaces stay two spaces; and off again',
+    when: ({ stub }) => !stub,
     run: async (context) => {
-      const { workbench } = context;
-      const python = workbench.file;
-      await workbench.openFile('Shapes.java', 'class Shapes {\n    static int square(int side) {\n        return side * side;\n    }\n');
-      await workbench.newLine();
-      await workbench.type('    static int rectangle(int width, int height) {\n        return');
-      await ghostOrAsk(workbench);
-      const ghost = await workbench.ghost();
-      await workbench.saved();
-      await workbench.command('View: Close Editor');
-      workbench.file = python;
-      return JSON.stringify(ghost);
+      const { workbench, front } = context;
+      const settings = `${workbench.folder}/.vscode/settings.json`;
+      const switchTo = async (title, languages) => {
+        const mark = front.mark();
+        await openMenu(workbench);
+        await workbench.choose(text(title, { name: 'TypeScript' }));
+        await workbench.choose(text('languages.here'), { title: text(title, { name: 'TypeScript' }) });
+        await front.next('the front knows', mark, (event) => event.settings?.languages?.join() === languages);
+      };
+      const off = text('status.offFor', { name: 'TypeScript' });
+      const isOff = () => until('off', async () => (await figures(context)).label.startsWith(`Green Code. ${off}`));
+      await inFile(context, 'sum.ts', 'const one = 1;\n', async () => {
+        await isOff();
+        await switchTo('languages.enable', 'python,java,typescript');
+        await ready(context);
+      });
+      assert.deepEqual(JSON.parse(fs.readFileSync(settings, 'utf8'))['greenCode.languages'], ['python', 'java', 'typescript']);
+      await acceptEach(context, 'sum.ts', TYPESCRIPT);
+      await tabIndents(context, 'two.ts', 'function two() {\n  const one = 1;', '  ', 'return one + one;');
+      await inFile(context, 'sum.ts', 'const one = 1;\n', async () => {
+        await switchTo('languages.disable', 'python,java');
+        await isOff();
+      });
+      await ready(context);
     },
   },
 ];

@@ -4,7 +4,8 @@ import fs from 'node:fs';
 
 import { until } from '../harness.mjs';
 import { greenCodeProcesses, kill } from '../processes.mjs';
-import { figures, inSecondWindow, ITEM, killAndComplete, ready, suggest } from './common.mjs';
+import { text } from '../texts.mjs';
+import { figures, invoke, killAndComplete, ready, suggest } from './common.mjs';
 
 export const steps = [
   {
@@ -16,22 +17,20 @@ export const steps = [
       await workbench.editor().locator('.view-line').first().waitFor({ timeout: 60_000 });
       await ready(context);
       await suggest(context);
+      assert.equal(await workbench.notification(text('hints.keys')).count(), 0, 'the keys are explained again');
     },
   },
   {
-    name: 'a second window shares the engine',
-    when: ({ stub }) => !stub,
-    run: async (context) => {
-      const { runtime } = context;
-      const [engine] = greenCodeProcesses(runtime, 'engine');
-      const fronts = greenCodeProcesses(runtime, 'lsp').length;
-      await inSecondWindow(context, async () => {
-        await ready(context);
-        await until('a front of its own', () => greenCodeProcesses(runtime, 'lsp').length > fronts);
-        assert.deepEqual(greenCodeProcesses(runtime, 'engine'), [engine]);
-      });
-      await suggest(context);
-      return `engine ${engine}`;
+    name: 'the walkthrough ticks what was done before it was opened, also before the reload',
+    run: async ({ workbench }) => {
+      await workbench.command('Welcome: Open Walkthrough...');
+      await workbench.choose(text('manifest.walkthrough.title'));
+      try {
+        const ticked = workbench.page.locator('.getting-started-step [role=checkbox][aria-checked=true]');
+        await until('set up, completed, threshold and report', async () => (await ticked.count()) >= 4);
+      } finally {
+        await workbench.command('View: Close Editor');
+      }
     },
   },
   {
@@ -46,7 +45,9 @@ export const steps = [
   {
     name: 'Restart Engine leads to a ready engine',
     run: async (context) => {
-      await context.workbench.command('Green Code: Restart Engine');
+      const engines = greenCodeProcesses(context.runtime, 'engine');
+      await invoke(context.workbench, 'restartEngine');
+      await until('the engine ends', () => greenCodeProcesses(context.runtime, 'engine').every((pid) => !engines.includes(pid)));
       await ready(context);
       await suggest(context);
     },
@@ -57,33 +58,10 @@ export const steps = [
     run: async (context) => {
       fs.writeFileSync(`${context.runtime}/stub-fails`, '');
       kill(greenCodeProcesses(context.runtime, 'lsp'));
-      await until('error', async () => (await figures(context)).label.startsWith('Green Code. Error: the stub was told to fail'));
+      await until('error', async () => (await figures(context)).label.startsWith(`Green Code. ${text('status.error')}: the stub was told to fail`));
       fs.rmSync(`${context.runtime}/stub-fails`);
       kill(greenCodeProcesses(context.runtime, 'lsp'));
       await ready(context);
-    },
-  },
-  {
-    name: 'a wrong pythonPath is explained, and a correct one is used without a reload',
-    run: async (context) => {
-      const { workbench, python } = context;
-      workbench.writeSettings('Machine', { 'greenCode.pythonPath': '/no/such/python' });
-      await workbench.notification('does not start').waitFor({ timeout: 20_000 });
-      await until('error', async () => (await figures(context)).label.startsWith('Green Code. Error'));
-      workbench.writeSettings('Machine', { 'greenCode.pythonPath': python });
-      await ready(context);
-      await workbench.dismissNotifications();
-      await suggest(context);
-    },
-  },
-  {
-    name: 'a file of another language hides the status item, Python shows it again',
-    run: async (context) => {
-      const { workbench } = context;
-      await workbench.command('File: New Untitled Text File');
-      await until('hidden', async () => (await workbench.status(ITEM)) === null);
-      await workbench.command('View: Close Editor');
-      await until('shown', async () => (await workbench.status(ITEM)) !== null);
     },
   },
 ];

@@ -5,12 +5,13 @@ import fs from 'node:fs';
 
 import { until } from '../harness.mjs';
 import { greenCodeProcesses, networkSockets, processesFrom } from '../processes.mjs';
-import { confirmSetUp, figures, ITEM, ready, storageOf, suggest, t } from './common.mjs';
+import { pattern, start, text } from '../texts.mjs';
+import { confirmSetUp, figures, ITEM, ready, storageOf, suggest } from './common.mjs';
 
 /** All packages come from the index, PyTorch and the model among them. */
 const REAL_SETUP_MS = 1_200_000;
 
-const offersSetUp = (context) => until('still Set up', async () => (await figures(context)).text.endsWith('Set up'));
+const offersSetUp = (context) => until('Set up is offered', async () => (await figures(context)).text.endsWith(text('status.setUp')));
 
 /** Cancels Set Up while pip waits for the index. */
 async function cancelSetUp(context) {
@@ -18,23 +19,21 @@ async function cancelSetUp(context) {
   await index.start({ silent: true });
   await confirmSetUp(workbench);
   await until('pip sends a request to the index', () => index.requests > 0, 60_000);
-  await context.picture('setting-up');
-  await workbench.notification('Setting up Green Code').locator('.monaco-button', { hasText: 'Cancel' }).click();
+  await workbench.notification(text('setUp.title')).locator('.monaco-button', { hasText: 'Cancel' }).click();
 }
 
 /** The environments in the storage, complete or partial, without the record of the offer. */
 const environments = (storage) => fs.readdirSync(storage).filter((name) => !name.startsWith('offered-'));
 
 /** Set Up says how to begin, once. */
-async function saysReady(context) {
-  await context.workbench.notification(t('setUp.ready')).waitFor({ timeout: 60_000 });
-  await context.picture('ready');
-  await context.workbench.dismissNotifications();
+async function saysReady({ workbench }) {
+  await workbench.notification(text('setUp.ready')).waitFor();
+  await workbench.dismissNotifications();
 }
 
 /** With the Retry button of the last failure, or with the command. */
 async function tryAgain({ workbench }) {
-  const retry = workbench.notification('was not set up').locator('.monaco-button', { hasText: 'Retry' });
+  const retry = workbench.notification(start('setUp.failed')).locator('.monaco-button', { hasText: text('setUp.retry') });
   await ((await retry.isVisible()) ? retry.click() : confirmSetUp(workbench));
 }
 
@@ -60,18 +59,28 @@ function mount(folder) {
 
 export const steps = [
   {
+    name: 'a wrong pythonPath is explained',
+    run: async (context) => {
+      const { workbench } = context;
+      workbench.writeSettings('Machine', { 'greenCode.pythonPath': '/no/such/python' });
+      await workbench.notification(start('interpreter.cannotStart')).waitFor({ timeout: 20_000 });
+      await until('error', async () => (await figures(context)).label.startsWith(`Green Code. ${text('status.error')}`));
+      await workbench.dismissNotifications();
+    },
+  },
+  {
     name: 'without an environment Set Up is offered, and cancelling leaves nothing',
     run: async (context) => {
       const { workbench } = context;
       workbench.writeSettings('Machine', {});
-      await until('Set up', async () => (await figures(context)).text.endsWith('Set up'));
-      await workbench.notification(t('setUp.offer')).waitFor({ timeout: 15_000 });
+      await offersSetUp(context);
+      await workbench.notification(text('setUp.offer')).waitFor({ timeout: 15_000 });
       await workbench.page.locator(`[id="${ITEM}"] a`).first().click();
       const dialog = workbench.page.locator('.monaco-dialog-box');
       await dialog.waitFor();
-      assert.match(await dialog.textContent(), /from PyPI.*about \d+ minutes, a download of [\d.]+ [MG]B and [\d.]+ GB of disk space \([\d,.]+ GB are free\)/);
-      await context.picture('consent');
+      const consent = await dialog.textContent();
       await workbench.page.keyboard.press('Escape');
+      assert.match(consent, pattern('consent.takes')); // download, disk and minutes
       await offersSetUp(context);
       await workbench.dismissNotifications();
     },
@@ -84,7 +93,7 @@ export const steps = [
       const bundled = `${workbench.extensionFolder('green-code')}/bundled`;
       fs.rmSync(bundled, { recursive: true, force: true });
       await confirmSetUp(workbench);
-      await workbench.notification(t('setUp.noPackageInBuild')).waitFor({ timeout: 20_000 });
+      await workbench.notification(text('setUp.noPackageInBuild')).waitFor({ timeout: 20_000 });
       await offersSetUp(context);
       await workbench.dismissNotifications();
       fs.mkdirSync(bundled);
@@ -112,13 +121,14 @@ export const steps = [
       }
       try {
         await confirmSetUp(workbench);
-        const toast = workbench.notification('Too little disk space');
+        const toast = workbench.notification(start('setUp.diskFull'));
         await toast.waitFor({ timeout: 20_000 });
-        const message = await toast.locator('.notification-list-item-message').textContent();
-        assert.ok(message.includes(`disk space in ${storage}: 0.0 GB free`) && message.includes('at least 2.0 GB'), message);
+        const shown = await toast.locator('.notification-list-item-message').textContent();
+        assert.match(shown, pattern('setUp.diskFull'));
+        assert.ok(shown.includes(storage) && shown.includes('0.0 GB'), shown);
         assert.deepEqual(environments(storage), []);
         await offersSetUp(context);
-        return message;
+        return shown;
       } finally {
         execFileSync('umount', ['--lazy', storage]);
       }
@@ -131,8 +141,7 @@ export const steps = [
       const { workbench, index } = context;
       await index.stop();
       await tryAgain(context);
-      await workbench.notification('The package index cannot be reached (Connection refused)').waitFor({ timeout: 60_000 });
-      await context.picture('offline');
+      await workbench.notification(text('setUp.offline', { cause: 'Connection refused' })).waitFor({ timeout: 60_000 });
       await offersSetUp(context);
       assert.deepEqual(environments(storageOf(workbench)), []);
     },
@@ -172,7 +181,7 @@ export const steps = [
     },
   },
   {
-    name: 'neither front nor engine has a network socket',
+    name: 'a correct pythonPath is used without a reload, and neither front nor engine has a network socket',
     when: ({ stub }) => !stub,
     run: async (context) => {
       const { workbench, python, setUp, runtime } = context;

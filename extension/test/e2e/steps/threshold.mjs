@@ -3,29 +3,48 @@ import assert from 'node:assert/strict';
 
 import { until } from '../harness.mjs';
 import { greenCodeProcesses } from '../processes.mjs';
-import { advanced, completeAndRead, slideTo, t, title } from './common.mjs';
+import { pattern, text } from '../texts.mjs';
+import { changeSettings, completeAndRead, invoke, slideTo } from './common.mjs';
 
 /** Opens the quick pick, and from its last entry the exit thresholds. */
 async function pickExitThreshold(workbench) {
-  await workbench.command(title('setThresholdQuickPick'));
-  await workbench.choose(t('threshold.exitThresholdChoice'), { title: t('threshold.suggestionsTitle') });
+  await invoke(workbench, 'setThresholdQuickPick');
+  await workbench.choose(text('threshold.exitThresholdChoice'), { title: text('threshold.suggestionsTitle') });
+}
+
+/** WCAG 2.2: relative luminance, and the ratio of two colours. Parts of controls need 3. */
+const luminance = (color) => {
+  const [red, green, blue] = color.map((value) => value / 255).map((value) => (value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4));
+  return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+};
+
+function contrast(one, other) {
+  const [dark, light] = [luminance(one), luminance(other)].sort((first, second) => first - second);
+  return (light + 0.05) / (dark + 0.05);
+}
+
+/** Of the thumb with the view's background, above the slider. */
+async function thumbContrast(workbench, slider) {
+  await slider.scrollIntoViewIfNeeded();
+  const share = await slider.evaluate(({ value, min, max }) => (value - min) / (max - min));
+  const { x, y, width, height } = await slider.boundingBox();
+  const THUMB = 16;
+  const at = Math.round(x + THUMB / 2 + share * (width - THUMB));
+  return contrast(await workbench.colorAt(at, Math.round(y + height / 2)), await workbench.colorAt(Math.round(x + 2), Math.round(y - 4)));
 }
 
 const nameOf = (slider) => slider.evaluate((element) => element.labels[0].textContent);
 
 export const steps = [
   {
-    name: 'Set Threshold opens the stops, and Advanced the exit threshold',
-    run: async ({ workbench, picture }) => {
-      await workbench.command(title('setThreshold'));
+    name: 'Set Threshold opens the stops and the modes; the exit threshold is not there, because exact ignores it',
+    run: async ({ workbench }) => {
+      await invoke(workbench, 'setThreshold');
       const frame = await workbench.webview('#suggestions');
-      await until('the slider shows the stop', async () => (await frame.locator('#stop').textContent()) === 'Balanced');
-      assert.equal(await nameOf(frame.locator('#suggestions')), 'Suggestions');
+      await until('the slider shows the stop', async () => (await frame.locator('#stop').textContent()) === text('threshold.balanced'));
+      assert.equal(await nameOf(frame.locator('#suggestions')), text('threshold.suggestions'));
+      await frame.locator('#on-exact').waitFor();
       assert.equal(await frame.locator('#threshold').isVisible(), false);
-      await picture('stops');
-      await advanced(workbench);
-      await until('the slider shows the setting', async () => (await frame.locator('#value').textContent()) === '0.80');
-      assert.equal(await nameOf(frame.locator('#threshold')), t('threshold.exitThreshold'));
     },
   },
   {
@@ -35,26 +54,28 @@ export const steps = [
       const slider = frame.locator('#suggestions');
       await slider.press('ArrowRight');
       await until('settings.json has sure', () => workbench.userSetting('greenCode.suggestions') === 'sure');
-      assert.match(await slider.getAttribute('aria-valuetext'), /^Sure\. /);
+      assert.ok((await slider.getAttribute('aria-valuetext')).startsWith(`${text('threshold.sure')}. `));
       if (stub) {
-        assert.equal(await frame.locator('#comparison').textContent(), t('threshold.timesLess', { times: '5.0' }));
-        assert.deepEqual(await frame.locator('#figures tr').first().locator('th, td').allTextContents(), ['Characters accepted', '42%', '23%']);
+        assert.equal(await frame.locator('#comparison').textContent(), text('threshold.timesLess', { times: '5.0' }));
+        assert.deepEqual(await frame.locator('#figures tr').first().locator('th, td').allTextContents(), [text('common.charactersAccepted'), '42%', '23%']);
         assert.equal(await frame.locator('#outcomes .here').count(), 2);
       }
-      await workbench.command(title('setThresholdQuickPick'));
-      await workbench.choose('Balanced', { title: t('threshold.suggestionsTitle') });
+      await invoke(workbench, 'setThresholdQuickPick');
+      await workbench.choose(text('threshold.balanced'), { title: text('threshold.suggestionsTitle') });
       await until('settings.json has balanced', () => workbench.userSetting('greenCode.suggestions') === 'balanced');
-      await until('the slider follows', async () => (await frame.locator('#stop').textContent()) === 'Balanced');
+      await until('the slider follows', async () => (await frame.locator('#stop').textContent()) === text('threshold.balanced'));
     },
   },
   {
-    name: 'the view says that only fast decoding uses the threshold, and selects it',
+    name: 'a button selects the other mode, with its exit threshold',
     run: async ({ workbench }) => {
-      const frame = await advanced(workbench);
-      await frame.locator('#no-effect', { hasText: t('threshold.onlyFast', { decoding: 'exact' }) }).waitFor();
+      const frame = await workbench.webview('#threshold');
       await frame.locator('#use-fast').click();
       await until('settings.json has fast decoding', () => workbench.userSetting('greenCode.decoding') === 'fast');
-      await frame.locator('#no-effect').waitFor({ state: 'hidden' });
+      await frame.locator('#threshold').waitFor();
+      await frame.locator('#on-fast').waitFor();
+      await until('the slider shows the setting', async () => (await frame.locator('#value').textContent()) === '0.80');
+      assert.equal(await nameOf(frame.locator('#threshold')), text('threshold.exitThreshold'));
     },
   },
   {
@@ -86,7 +107,7 @@ export const steps = [
   {
     name: 'the exit threshold works with the keyboard',
     run: async ({ workbench }) => {
-      const frame = await advanced(workbench);
+      const frame = await workbench.webview('#threshold');
       await frame.locator('#threshold').press('ArrowRight');
       await until('one step', () => workbench.userSetting('greenCode.threshold') === 0.51);
     },
@@ -95,19 +116,19 @@ export const steps = [
     name: 'the presets of the bundle are buttons and rows',
     when: ({ stub }) => stub,
     run: async ({ workbench }) => {
-      const frame = await advanced(workbench);
-      const saver = frame.locator('#presets button', { hasText: 'Saver' });
+      const frame = await workbench.webview('#threshold');
+      const saver = frame.locator('#presets button', { hasText: text('threshold.saver') });
       await saver.click();
       await until('settings.json has the preset', () => workbench.userSetting('greenCode.threshold') === 0.6);
       assert.equal(await saver.getAttribute('aria-pressed'), 'true');
-      const here = t('threshold.expected', { saving: '30%', quality: '94%' });
+      const here = text('threshold.expectedHere', { saving: '30%', accuracy: '94%' });
       assert.equal(await frame.locator('#here').textContent(), here);
       assert.equal(await frame.locator('#threshold').getAttribute('aria-valuetext'), `0.60. ${here}`);
       assert.equal(await frame.locator('#curve circle').count(), 5); // three thresholds, full depth, and the current value
       await pickExitThreshold(workbench);
-      await workbench.choose(t('threshold.quality'), { title: t('threshold.title') });
+      await workbench.choose(text('threshold.quality'), { title: text('threshold.title') });
       await until('settings.json has the other', () => workbench.userSetting('greenCode.threshold') === 0.95);
-      await frame.locator('#presets button[aria-pressed=true]', { hasText: t('threshold.quality') }).waitFor();
+      await frame.locator('#presets button[aria-pressed=true]', { hasText: text('threshold.quality') }).waitFor();
     },
   },
   {
@@ -115,10 +136,10 @@ export const steps = [
     run: async ({ workbench }) => {
       const frame = await workbench.webview('#threshold');
       await pickExitThreshold(workbench);
-      await workbench.choose('Enter a number', { title: t('threshold.title') });
-      await workbench.enter('7', 'A number between');
-      await workbench.page.locator('.quick-input-message', { hasText: 'outside the range' }).waitFor();
-      await workbench.enter('0.75', 'outside the range');
+      await workbench.choose(text('threshold.enterNumber'), { title: text('threshold.title') });
+      await workbench.enter('7', text('threshold.numberPrompt'));
+      await workbench.page.locator('.quick-input-message', { hasText: pattern('threshold.outOfRange') }).waitFor();
+      await workbench.enter('0.75', pattern('threshold.outOfRange'));
       await until('settings.json has 0.75', () => workbench.userSetting('greenCode.threshold') === 0.75);
       await until('the slider follows', async () => (await frame.locator('#threshold').inputValue()) === '0.75');
     },
@@ -128,10 +149,27 @@ export const steps = [
     run: async (context) => {
       const { workbench } = context;
       await pickExitThreshold(workbench);
-      await workbench.choose(t('common.fullDepth'), { title: t('threshold.title') });
+      await workbench.choose(text('common.fullDepth'), { title: text('threshold.title') });
       await until('settings.json has 1', () => workbench.userSetting('greenCode.threshold') === 1);
       const after = await completeAndRead(context);
       assert.equal(after.layers, after.layersTotal, after.label);
+    },
+  },
+  {
+    name: 'the thumbs of both sliders are visible in every theme',
+    run: async (context) => {
+      const { workbench } = context;
+      const frame = await workbench.webview('#threshold');
+      const found = [];
+      for (const [theme, kind] of [['Default High Contrast', 'high-contrast'], ['Default High Contrast Light', 'high-contrast-light'], ['Default Light+', 'light'], [undefined, 'dark']]) {
+        await changeSettings(context, { 'workbench.colorTheme': theme });
+        await frame.locator(`body[data-vscode-theme-kind="vscode-${kind}"]`).waitFor();
+        for (const name of ['suggestions', 'threshold']) {
+          await until(`the thumb of ${name}, ${kind}`, async () => (await thumbContrast(workbench, frame.locator(`#${name}`))) >= 3);
+        }
+        found.push(kind);
+      }
+      return found.join(', ');
     },
   },
 ];

@@ -37,7 +37,7 @@ export const steps = [
     },
   },
   {
-    name: 'after an uninstall, the front ends with the window, and another open window keeps the engine',
+    name: 'a second window shares the engine, and keeps it after an uninstall in the first, whose front ends with it',
     when: ({ stub }) => !stub,
     run: async (context) => {
       const { workbench, runtime } = context;
@@ -45,6 +45,8 @@ export const steps = [
       await revert(workbench);
       await inSecondWindow(context, async (first) => {
         await ready(context);
+        await until('a front of its own', () => greenCodeProcesses(runtime, 'lsp').length === 2);
+        assert.deepEqual(greenCodeProcesses(runtime, 'engine'), engines);
         const second = workbench.page;
         workbench.page = first;
         await uninstall(workbench);
