@@ -53,6 +53,11 @@ BEGINNING: Final = State()
 """Of a file."""
 
 
+def is_word(character: str) -> bool:
+    """Whether it belongs to a word; an empty string does not."""
+    return character == "_" or character.isalnum()
+
+
 def is_prose(language: Language) -> bool:
     """Whether brackets and quotes are no more than punctuation, or nothing is known."""
     return language.ids[:1] == () or language.ids[0] in _PROSE
