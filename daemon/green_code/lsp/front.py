@@ -34,6 +34,7 @@ from green_code.lsp.explain import NOTHING_YET, TEXTS, Asked, Detail, explain, l
 from green_code.lsp.gate import Decision, Gate
 from green_code.lsp.gate_features import OutcomeHistory, Place, features
 from green_code.lsp.insertion import Insertion, fit
+from green_code.lsp.open_document import OpenDocument
 from green_code.lsp.open_documents import OpenDocuments
 from green_code.lsp.outcomes import Outcomes, Shown
 from green_code.lsp.retention import RetentionWatch
@@ -180,6 +181,9 @@ class Front:
         except Problem as problem:
             self._outcome = (problem.reason, str(problem))
             return None
+        if not self._is_open(cursor.entry):
+            self._outcome = ("superseded", "")
+            return None
         self._outcome = (result["reason"], "")
         if not result["text"]:
             self._gate.learn(inputs, taken=False)
@@ -313,11 +317,14 @@ class Front:
         entry, settings = cursor.entry, self.settings
         if seconds > 0:
             await asyncio.sleep(seconds)
-        is_open = self.documents.get(entry.document.uri) is entry
-        if entry.changes == cursor.changes and is_open and self.settings is settings:
+        if entry.changes == cursor.changes and self._is_open(entry) and self.settings is settings:
             return False
         self._outcome = ("superseded", "")
         return True
+
+    def _is_open(self, entry: OpenDocument) -> bool:
+        """Whether its document was neither closed nor opened anew since a request began."""
+        return self.documents.get(entry.document.uri) is entry
 
     # --- what becomes of suggestions ----------------------------------------------------------------------
     def accepted(self, row_id: str, characters: int | None = None) -> None:
