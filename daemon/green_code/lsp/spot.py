@@ -13,13 +13,15 @@ from functools import cached_property
 from typing import Final
 
 from green_code.languages import Language, language_of
-from green_code.lexical import BEGINNING, State, is_prose, read
+from green_code.lexical import BEGINNING, CLOSERS, State, is_prose, read
 from green_code.lsp.documents import with_newlines
 
 LOOKED_BACK: Final = 40_000
 """Characters before the cursor's line that are read at most, in 3 ms."""
 LOOKED_AHEAD: Final = 12_000
 """Characters behind it."""
+HEADERS_LOOKED_BACK: Final = 10_000
+"""Lines in which the beginnings of blocks are sought, in 2 ms."""
 NEAR: Final = 200
 """Lines around the cursor that say how the file is indented."""
 
@@ -88,16 +90,32 @@ class Spot:
         return self.lines_below(LOOKED_AHEAD)
 
     def lines_above(self, characters: int) -> str:
-        """So many characters before the cursor's line at most, from the file's beginning or from a line that is likely to begin
-        in code."""
+        """So many characters before the cursor's line at most, from `first_line` on."""
+        return with_newlines("".join(self.lines[self.first_line(characters) : self.line]))
+
+    def first_line(self, characters: int) -> int:
+        """The file's first line, or one so many characters before the cursor's line at most that is likely to begin in code."""
         first, left = self.line, characters
         while first > 0 and len(self.lines[first - 1]) <= left:
             first -= 1
             left -= len(self.lines[first])
         if first > 0:
             starts = (n for n in range(first, self.line) if self.lines[n][:1].strip() and not self.lines[n - 1].strip())
-            first = next(starts, first)
-        return with_newlines("".join(self.lines[first : self.line]))
+            opens = (n for n in range(first, self.line) if self.lines[n].lstrip()[:1] not in ("", *CLOSERS))
+            return next(starts, next(opens, first))
+        return first
+
+    def headers(self, first: int) -> str:
+        """The lines that begin the blocks in which line `first` stands, the outer ones first."""
+        found, column = list[str](), len(indentation_of(self.lines[first]))
+        for number in range(first - 1, max(-1, first - HEADERS_LOOKED_BACK), -1):
+            if not column:
+                break
+            line = self.lines[number].rstrip()
+            if line[:column].strip() and line.endswith(("{", ":")) and line.lstrip()[0] not in CLOSERS:
+                found.append(f"{line}\n")
+                column = len(indentation_of(line))
+        return "".join(reversed(found))
 
     def lines_below(self, characters: int) -> str:
         """So many characters behind the cursor's line, in whole lines, with the line end before them."""
