@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
-from green_code.decoding.brackets import OPENERS, opened, read
+from green_code.decoding.brackets import opened, read
 from green_code.languages import Language
+from green_code.lexical import OPENERS
 
 _COMMENT_BEHIND_CODE = re.compile(r"\s(?:#|//|--).*$")
 
