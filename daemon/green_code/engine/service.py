@@ -29,7 +29,7 @@ from green_code.engine.peers import Peer
 from green_code.engine.requests import REFUSAL_TEXTS, Job, check_params
 from green_code.engine.shadow import Candidate
 from green_code.link import messages
-from green_code.link.messages import CompletionParams, CompletionResult, EngineStatus, State
+from green_code.link.messages import CompletionResult, EngineStatus, State
 from green_code.link.server import Connection
 from green_code.problems import Problem
 
