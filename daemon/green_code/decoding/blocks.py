@@ -65,6 +65,7 @@ def block_at(prefix: str, language: Language) -> Block:
 
 
 def indentation_of(line: str) -> int:
+    """Characters of white space with which a line begins."""
     return len(line) - len(line.lstrip())
 
 

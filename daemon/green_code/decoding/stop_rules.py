@@ -65,6 +65,7 @@ class Situation:
 
     @cached_property
     def block(self) -> Block:
+        """The cursor's block, by the text before the cursor."""
         return block_at(self.above + self.line, self.language)
 
     @property
