@@ -16,7 +16,8 @@ from green_code.lsp.spot import Spot
 PARSED: Final = 5_000
 """Characters before and behind the cursor's line that are parsed at most, in 2 to 4 ms each time."""
 LINE_CHARACTERS_AT_MOST: Final = 1_000
-"""A longer line is not judged: finding errors in one of 9,000 characters takes up to half a second."""
+"""A longer line is not parsed: finding errors in one of 9,000 characters takes up to half a second."""
+_WINDOW: Final = (PARSED, LINE_CHARACTERS_AT_MOST)
 
 READABLE: Final = 20
 """Text with more errors is not what the grammar is made for, such as another dialect; it has no say then."""
@@ -44,10 +45,10 @@ class Judge:
         self._spot = spot
         is_long = len(spot.before) + len(spot.after) > LINE_CHARACTERS_AT_MOST
         self._parser: Any = None if is_long else _parser(spot.language_id)
-        above = spot.headers(spot.first_line(PARSED)) + spot.lines_above(PARSED)
+        above = spot.headers(spot.first_line(*_WINDOW)) + spot.lines_above(*_WINDOW)
         self._before = _encoded(above + spot.before)
         self._here = (above.count("\n"), len(_encoded(spot.before)))
-        self._below = _encoded(spot.lines_below(PARSED))
+        self._below = _encoded(spot.lines_below(*_WINDOW))
 
     def is_no_worse(self, text: str, replaced: int) -> bool:
         """Whether the grammar finds no more errors with `text` in place of the next `replaced` characters; True without a

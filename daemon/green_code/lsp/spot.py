@@ -82,21 +82,25 @@ class Spot:
     @cached_property
     def above(self) -> str:
         """The lines before the cursor's."""
-        return self.lines_above(LOOKED_BACK)
+        return self.lines_above(LOOKED_BACK, LOOKED_BACK)
 
     @cached_property
     def below(self) -> str:
         """The lines behind the cursor's, each with a line end before it."""
-        return self.lines_below(LOOKED_AHEAD)
+        return self.lines_below(LOOKED_AHEAD, LOOKED_AHEAD)
 
-    def lines_above(self, characters: int) -> str:
-        """So many characters before the cursor's line at most, from `first_line` on."""
-        return with_newlines("".join(self.lines[self.first_line(characters) : self.line]))
+    def lines_above(self, characters: int, longest: int) -> str:
+        """From `first_line` to the cursor's line."""
+        return with_newlines("".join(self.lines[self.first_line(characters, longest) : self.line]))
 
-    def first_line(self, characters: int) -> int:
-        """The file's first line, or one so many characters before the cursor's line at most that is likely to begin in code."""
+    def first_line(self, characters: int, longest: int) -> int:
+        """The file's first line, or one so many characters before the cursor's line at most that is likely to begin in code.
+
+        Args:
+            longest: characters of a line; it begins behind a longer one.
+        """
         first, left = self.line, characters
-        while first > 0 and len(self.lines[first - 1]) <= left:
+        while first > 0 and len(self.lines[first - 1]) <= min(left, longest):
             first -= 1
             left -= len(self.lines[first])
         if first > 0:
@@ -117,10 +121,14 @@ class Spot:
                 column = len(indentation_of(line))
         return "".join(reversed(found))
 
-    def lines_below(self, characters: int) -> str:
-        """So many characters behind the cursor's line, in whole lines, with the line end before them."""
+    def lines_below(self, characters: int, longest: int) -> str:
+        """So many characters behind the cursor's line at most, in whole lines, with the line end before them.
+
+        Args:
+            longest: characters of a line; it ends before a longer one.
+        """
         last, left = self.line + 1, characters
-        while last < len(self.lines) and len(self.lines[last]) <= left:
+        while last < len(self.lines) and len(self.lines[last]) <= min(left, longest):
             left -= len(self.lines[last])
             last += 1
         text = with_newlines("".join(self.lines[self.line + 1 : last]))
