@@ -11,9 +11,10 @@ export function activeLanguage({ languages }: Settings): ActiveLanguage | null {
   if (document === undefined || !SCHEMES.includes(document.uri.scheme)) {
     return null;
   }
-  const id = document.languageId;
-  return { id, name: languageName(id), isOn: languages.includes(id) };
+  return described(document.languageId, languages);
 }
+
+const described = (id: string, languages: readonly string[]): ActiveLanguage => ({ id, name: languageName(id), isOn: languages.includes(id) });
 
 interface Contribution {
   readonly contributes?: { readonly languages?: readonly { readonly id?: string; readonly aliases?: readonly string[] }[] };
@@ -31,9 +32,12 @@ export function languageName(id: string): string {
   return id;
 }
 
-/** Switches the active editor's language. Asks where, if a workspace is open that may have settings of its own. */
-export async function toggleLanguage(settings: Settings): Promise<void> {
-  const language = activeLanguage(settings);
+/**
+ * Switches a language, without an id the active editor's. A message stays while the user goes to another file, so it names the language.
+ * Asks where, if a workspace is open that may have settings of its own.
+ */
+export async function toggleLanguage(settings: Settings, id?: string): Promise<void> {
+  const language = id === undefined ? activeLanguage(settings) : described(id, settings.languages);
   if (language === null) {
     void vscode.window.showInformationMessage(t('languages.openFile'));
     return;

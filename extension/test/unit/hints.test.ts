@@ -81,6 +81,18 @@ describe('a new user', () => {
     expect(texts(told)).toEqual(['VS']);
   });
 
+  it('is not asked in a file that has no suggestions', () => {
+    configuration.defaults.set('quickSuggestions', HIDDEN);
+    const told = messages();
+    const { shown } = make();
+    window.activeTextEditor = { document: { uri: { scheme: 'file' }, languageId: 'typescript' } };
+    shown(20);
+    expect(told).not.toHaveBeenCalled();
+    window.activeTextEditor = { document: { uri: { scheme: 'file' }, languageId: 'python' } };
+    shown(21);
+    expect(texts(told)).toEqual(['VS']);
+  });
+
   it('is not asked where the editor shows both', () => {
     const told = messages();
     make().shown(50);

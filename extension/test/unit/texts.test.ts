@@ -68,6 +68,7 @@ describe('Show Layers', () => {
         '500 mJ used, 25% less than the whole model (estimated from CPU time).\n\n' +
         '2/4  ██░░  return\n4/4  ████  ·a↵\n',
     );
+    expect(renderLayers({ ...last, saving: -0.05 })).toContain('500 mJ used, 5% more than the whole model (estimated from CPU time).');
     expect(renderLayers(null)).toContain(t('layers.noCompletionYet'));
   });
 
