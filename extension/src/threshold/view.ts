@@ -52,7 +52,7 @@ export class ThresholdView implements vscode.WebviewViewProvider, vscode.Disposa
       nonce: randomBytes(16).toString('base64url'),
       cspSource: view.webview.cspSource,
       script: uri('threshold.js'),
-      style: uri('threshold.css'),
+      styles: ['threshold.css', 'chart.css'].map(uri),
     });
   }
 
