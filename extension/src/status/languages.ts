@@ -2,7 +2,7 @@
 import * as vscode from 'vscode';
 
 import { t } from '../l10n';
-import { SCHEMES, SECTION, type Settings } from '../settings';
+import { SCHEMES, SECTION, validOrDefault, type Settings } from '../settings';
 import { switchLanguageTitle, type ActiveLanguage } from './switches';
 
 /** Null without a text editor, and in one that is no document, such as the output panel. */
@@ -54,10 +54,13 @@ export async function toggleLanguage(settings: Settings, id?: string): Promise<v
 /** The workspace's own list hides the user's. So a switch for the user changes both where both exist. */
 async function write({ id, isOn }: ActiveLanguage, target: vscode.ConfigurationTarget): Promise<void> {
   const section = vscode.workspace.getConfiguration(SECTION);
-  const switched = (languages: readonly string[] = []) => (isOn ? languages.filter((each) => each !== id) : [...new Set([...languages, id])]);
-  const found = section.inspect<readonly string[]>('languages');
+  const found = section.inspect('languages');
+  const switched = (value: unknown) => {
+    const languages = validOrDefault('languages', value);
+    return isOn ? languages.filter((each) => each !== id) : [...new Set([...languages, id])];
+  };
   if (target === vscode.ConfigurationTarget.Global) {
-    await section.update('languages', switched(found?.globalValue ?? found?.defaultValue), target);
+    await section.update('languages', switched(found?.globalValue), target);
   }
   if (target === vscode.ConfigurationTarget.Workspace || found?.workspaceValue !== undefined) {
     await section.update('languages', switched(section.get('languages')), vscode.ConfigurationTarget.Workspace);

@@ -37,12 +37,13 @@ describe('the editor hides its list', () => {
     ['where the user chose for comments alone', HIDDEN, { ...HIDDEN, other: undefined }, true],
     ['but nobody is asked who chose so', HIDDEN, HIDDEN, false],
     ['but nobody is asked who switched it off', HIDDEN, { other: 'off' }, false],
+    ['nor where the setting is no setting', HIDDEN, null, false],
   ])('%s', (_, byDefault, chosen, hidden) => {
     configuration.defaults.set('quickSuggestions', byDefault);
     if (chosen !== undefined) {
-      const value = chosen as { other?: string };
+      const value = chosen;
       configuration.user.set('quickSuggestions', value);
-      configuration.languages.set('python', new Map([['quickSuggestions', { ...HIDDEN, ...(value.other === undefined ? {} : value) }]])); // what is in force
+      configuration.languages.set('python', new Map([['quickSuggestions', { ...HIDDEN, ...(value?.other === undefined ? {} : value) }]])); // what is in force
     }
     expect(isListHidden('python')).toBe(hidden);
   });

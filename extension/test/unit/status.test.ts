@@ -127,6 +127,13 @@ describe('switching a language', () => {
     expect(configuration.updates.map(({ value }) => value)).toEqual([['python', 'java', 'typescript']]);
   });
 
+  it('begins with the default where the settings have no list', async () => {
+    configuration.user.set('languages', 'python');
+    focus('typescript');
+    await toggleLanguage(defaults);
+    expect(configuration.updates.map(({ value }) => value)).toEqual([['python', 'java', 'typescript']]);
+  });
+
   it('changes nothing when the list is closed', async () => {
     workspace.workspaceFolders = [{}];
     focus('typescript');
