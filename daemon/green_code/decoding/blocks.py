@@ -7,7 +7,7 @@ the block is the function's body.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from green_code.decoding.brackets import OPENERS, opened, read
 from green_code.languages import Language
@@ -22,6 +22,7 @@ class Block:
         indentation: a line that is indented less does not belong to the block; None: its first line decides.
         begun: the line in which the cursor's statement begins, without indentation; "" where none has begun.
         open: brackets that are open at the cursor, the outer ones first. together: how many of the last were opened in one line.
+        outside: the indentation of that line, in which the bracket should be closed; None: no bracket is open.
         inside: what began the string or comment of the cursor (`brackets.Reading`).
     """
 
@@ -29,6 +30,7 @@ class Block:
     begun: str
     open: tuple[str, ...]
     together: int
+    outside: int | None
     inside: str
 
     def continued(self, language: Language) -> tuple[str, ...]:
@@ -46,7 +48,8 @@ def block_at(prefix: str, language: Language) -> Block:
     left = opened(reading.brackets)
     numbers = [first + text.count("\n", 0, place) for place, _ in left]
     together = next((i for i, number in enumerate(reversed(numbers)) if number != numbers[-1]), len(numbers))
-    bare = Block(None, "", tuple(bracket for _, bracket in left), together, reading.inside)
+    outside = indentation_of(lines[numbers[-1]]) if numbers else None
+    bare = Block(None, "", tuple(bracket for _, bracket in left), together, outside, reading.inside)
     continued = len(bare.continued(language))
     begins = numbers[-continued] if continued else len(lines) - 1
     statement = lines[begins]
@@ -57,7 +60,7 @@ def block_at(prefix: str, language: Language) -> Block:
         opens = not continued and language.blocks == "braces" and _code(lines[-1]).endswith("{")
         if opens or (is_definition(statement.strip() + " ", language) and not statement.strip().startswith("@")):
             indentation += 1
-    return Block(indentation, statement.strip(), bare.open, together, reading.inside)
+    return replace(bare, indentation=indentation, begun=statement.strip())
 
 
 def indentation_of(line: str) -> int:

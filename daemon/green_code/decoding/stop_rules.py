@@ -81,9 +81,13 @@ class Situation:
     @cached_property
     def is_closed(self) -> bool:
         """Whether the text after the cursor closes the cursor's block: the first line outside of it does."""
-        least = self.block.indentation if self.block.indentation is not None else len(self.line)
-        lines = (line for line in self.after.split("\n") if line.strip() and indentation_of(line) < max(1, least))
-        return _closes(next(lines, "").lstrip(), self.language)
+        block, lines = self.block, [line for line in self.after.split("\n") if line.strip()]
+        if block.outside is not None and self.language.blocks == "braces":
+            line = next((line for line in lines if indentation_of(line) <= block.outside), "")
+            return indentation_of(line) == block.outside and _closes(line.lstrip(), self.language)
+        least = block.indentation if block.indentation is not None else len(self.line)
+        line = next((line for line in lines if indentation_of(line) < max(1, least)), "")
+        return _closes(line.lstrip(), self.language)
 
     @cached_property
     def has_code_above(self) -> bool:

@@ -1,8 +1,8 @@
 """Are small functions completed right, and does a completion end with its function?
 
 Fifty functions of our own, each with signature, docstring and assertions, were written for this measurement and are part of no corpus.
-The cursor stands behind the docstring, where the editor has indented. Each is completed once by a new session, with at most eight lines:
-*by hand* without a stop, *automatic* with the stop that the settings have by default. A function passes if its assertions
+The cursor stands behind the docstring, where the editor has indented; *at the margin* it has not. Each is completed once by a new session, with
+at most eight lines: *by hand* without a stop, *automatic* with the stop that the settings have by default. A function passes if its assertions
 hold, in a process of its own with limits of time and memory and without network, files or other programs. What counts as a run-away is read from the syntax
 tree and from Python's tokenizer, which the engine has not: text behind the function, text behind the end of its body (a statement that nothing
 reaches), blank lines at the end, and an end within a bracket or a string.
@@ -58,13 +58,13 @@ def functions() -> list[Function]:
     found = []
     for block in _FILE.read_text("utf-8").split("\n\n\n"):
         header, _, assertions = block.strip().partition("\nassert ")
-        found.append(Function(header + "\n    ", f"assert {assertions}\n"))
+        found.append(Function(f"{header}\n", f"assert {assertions}\n"))
     return found
 
 
 @functools.cache
 def passes(function: Function, text: str) -> bool:
-    """Whether its assertions hold with this body."""
+    """Whether its assertions hold with this body, which is indented."""
     program = f"{function.header}{text}\n\n\n{function.assertions}"
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-I", "-S", "-c", _RESTRICTED]
@@ -79,7 +79,7 @@ def run_away(header: str, text: str) -> str | None:
     """How a completion goes beyond its function or ends within something; None: it does not."""
     if text != text.rstrip():
         return "blank lines at the end"
-    if any(line[:1].strip() for line in text.split("\n")[1:]):
+    if any(line[:1].strip() for line in text.split("\n")):
         return "text behind the function"
     source = header + text
     try:
@@ -118,11 +118,11 @@ def measure(runtime: Runtime, args: Args, report: Report) -> Found:
     arms, completions = list[Found](), list[Found]()
     for name, model, modes in models:
         for decoding, policy in modes:
-            for request, stop in (("by hand", 0.0), ("automatic", usual.suggestions)):
+            for request, stop, indentation in _requests(usual.suggestions):
                 results = list[CompletionResult]()
                 for function in chosen:
                     params = completion_params(
-                        function.header, model=model.model, decoding=decoding, policy=policy, threshold=usual.threshold, stop=stop,
+                        function.header + indentation, model=model.model, decoding=decoding, policy=policy, threshold=usual.threshold, stop=stop,
                         single_line=False, max_lines=LINES, max_tokens=TOKENS_PER_LINE * LINES,
                     )  # fmt: skip
                     results.append(model.new_session().complete(params, lambda: None, budget_seconds=float("inf")))
@@ -132,7 +132,7 @@ def measure(runtime: Runtime, args: Args, report: Report) -> Found:
                         "model": name,
                         "decoding": decoding,
                         "request": request,
-                        **_figures(chosen, results),
+                        **_figures(chosen, indentation, results),
                     }
                 )
                 texts = {_name(function): each["text"] for function, each in zip(chosen, results, strict=True)}
@@ -152,8 +152,13 @@ def _name(function: Function) -> str:
     return function.header.partition("(")[0].removeprefix("def ")
 
 
-def _figures(chosen: list[Function], results: list[CompletionResult]) -> dict[str, Any]:
-    texts = [each["text"] for each in results]
+def _requests(usual: str) -> tuple[tuple[str, float | str, str], ...]:
+    """Name, stop, and the indentation at the cursor."""
+    return ("by hand", 0.0, "    "), ("by hand, at the margin", 0.0, ""), ("automatic", usual, "    ")
+
+
+def _figures(chosen: list[Function], indentation: str, results: list[CompletionResult]) -> dict[str, Any]:
+    texts = [each["text"] and indentation + each["text"] for each in results]
     kinds = Counter(filter(None, (run_away(each.header, text) for each, text in zip(chosen, texts, strict=True))))
     return {
         "shown": fmean(bool(text) for text in texts),
@@ -172,7 +177,7 @@ EXPERIMENT = Experiment(
             "arms", "Pass rate and run-aways",
             "*Shown*: completions with a text. *Passed*: of all fifty. *Joules*: of a completion with its prompt, cold.",
             (
-                ("model", "model", ""), ("mode", "decoding", ""), ("request", "request", ""), ("run-aways", "kinds", ""), ("", "run_aways", "0"),
+                ("model", "model", ""), ("mode", "decoding", ""), ("request", "request", ""), ("kinds", "kinds", ""), ("run-aways", "run_aways", "0"),
                 ("shown", "shown", "%0"), ("passed", "passed", "%0"), ("tokens", "tokens", "1"), ("joules", "joules", "2"),
             ),
         ),

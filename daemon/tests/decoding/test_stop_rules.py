@@ -121,6 +121,8 @@ LANGUAGE_CASES = [
     ("java", "class A {\n    ", "", "int x;\n\n    public int f", "int x;"),
     ("java", "class A {\n}\n", "", "import java.util.List;", ""),
     ("typescript", "export function f(a: number) {\n  ", "", "return a;\n}", "return a;\n}"),
+    ("typescript", "function f() {\n  g({ a: 1", "\n}\n", " });\n", " });"),
+    ("typescript", "function f() {\n  g({", "\n  });\n}\n", "\n    a: 1,\n  });\n", "\n    a: 1,"),
     ("typescript", "export function f(a: number) {\n  ", "", "  return a;\n  }", "  return a;\n  }"),
     ("typescript", "items.forEach((item) => {\n  ", "", "f(item);\n});\n", "f(item);\n});"),
     ("typescript", "const a = b.split(/[({]/);\nfunction f() {\n  ", "", 'x = /[}"]/;\n  y();\n}', 'x = /[}"]/;\n  y();\n}'),

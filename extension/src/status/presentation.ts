@@ -17,10 +17,10 @@ import { switchLanguageTitle, switchModeTitle, type ActiveLanguage } from './swi
 type DisplayState = State | 'setUp' | 'settingUp' | 'snoozed' | 'otherLanguage';
 
 /**
- * From so many completions today on, the item has a figure. The first ones read their prompts into an empty cache, so that
- * their sum swings between losses and savings that say nothing about the day.
+ * From so many completions today on, the item has a figure. The first ones read their prompts into an empty cache, and what drafts
+ * are worth in a document is not known yet, so that their sum swings between losses and savings that say nothing about the day.
  */
-const COMPLETIONS_BEFORE_FIGURE = 10;
+const COMPLETIONS_BEFORE_FIGURE = 100;
 
 interface Presentation {
   readonly state: DisplayState;

@@ -17,8 +17,9 @@ arm, two of them for the baseline. No suggestion is accepted. Measured on ${date
 
 ## From key to suggestion
 
-The baseline is the workbench's own latency. Its *instant* front answers at once, so what remains is the editor's delay before a
-request, the way to the server and back, and drawing. Along a shown suggestion, the editor updates the text at once and only
+The baseline is the workbench's own latency. Its engine answers at once, so what remains is the editor's delay before a request,
+the way to the server and back, and drawing. While somebody types fast, an unsure suggestion waits until 0.2 s after the last key
+([stops](stops.md)). Along a shown suggestion, the editor updates the text at once and only
 asks whether it is still valid; those figures can be below the baseline. A key counts if a new suggestion appears before the next
 key. Later suggestions are never seen, and empty ones are not shown. Of ${ours.sent} requests that reached the engine, ${ours.engine.keys}
 were shown in time. Brackets are 95 % bootstrap intervals over keys.

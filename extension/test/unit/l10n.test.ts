@@ -175,7 +175,7 @@ describe('German texts', () => {
     expect(html).toContain('<dd>12,4 J von 36,4 J gespart</dd>');
     expect(html).toContain('Energie: aus der CPU-Zeit geschätzt.');
     expect(stateMessage({ ...full, settings: { ...defaults, decoding: 'fast' } }, []).summary).toBe('Im Mittel liefen 13,0 von 18 Schichten des Modells');
-    expect(present(full, suggestions, active).label).toContain('Heute: 12,4 J gespart (34\u00a0%) bei 12 Vorschlägen, auf der CPU gemessen (RAPL).');
+    expect(present(full, suggestions, active).label).toContain('Heute: 12,4 J gespart (34\u00a0%) bei 120 Vorschlägen, auf der CPU gemessen (RAPL).');
   });
 
   it('are in the status of the engine: the reason in German, then what only the engine knows', () => {

@@ -64,7 +64,7 @@ describe('the text of the status item', () => {
 
   it.each([
     ['before the first completion', 0, 0],
-    ['while a few completions swing between loss and saving', 9, -0.01],
+    ['while a few completions swing between loss and saving', 99, -0.01],
     ['where there is none', 200, 0.004],
   ])('shows no saving %s', (_, completions, saving) => {
     const today = { ...totals, completions, saving };
@@ -74,7 +74,7 @@ describe('the text of the status item', () => {
   it('shows today\'s saving before this window completes anything', () => {
     const shown = present(snapshot({ status: status('ready'), today: { ...totals, source: 'estimate' } }));
     expect(shown.text).toBe('$(green-code-leaf) ≈ 34% less energy');
-    expect(shown.label).toBe('Green Code. Ready. Today: 12.4 J saved (34%) over 12 suggestions, estimated from CPU time. 4.00 accepted characters per joule.');
+    expect(shown.label).toBe('Green Code. Ready. Today: 12.4 J saved (34%) over 120 suggestions, estimated from CPU time. 4.00 accepted characters per joule.');
   });
 
   it('calls a loss more energy', () => {
@@ -121,7 +121,7 @@ describe('the details', () => {
 
   it('give a screen reader the figures', () => {
     expect(shown.label).toBe(
-      'Green Code. Ready. Today: 12.4 J saved (34%) over 12 suggestions, measured on the CPU (RAPL). 4.00 accepted characters per joule. Last suggestion: 13.0 of 18 layers of the model.',
+      'Green Code. Ready. Today: 12.4 J saved (34%) over 120 suggestions, measured on the CPU (RAPL). 4.00 accepted characters per joule. Last suggestion: 13.0 of 18 layers of the model.',
     );
   });
 

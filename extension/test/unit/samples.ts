@@ -11,7 +11,7 @@ export const defaults = Object.fromEntries(
 ) as unknown as Settings;
 
 export const totals: Totals = {
-  completions: 12,
+  completions: 120,
   shown: 10,
   accepted: 3,
   retained: 2,
