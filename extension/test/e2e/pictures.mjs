@@ -99,6 +99,19 @@ const PICTURES = {
     await workbench.saved();
     await workbench.command('View: Close Editor');
   },
+  layers: async (context) => {
+    const { workbench, shoot } = context;
+    await workbench.command('View: Toggle Primary Side Bar Visibility');
+    await invoke(workbench, 'showLayers');
+    const lines = workbench.page.locator('.monaco-editor[data-uri*="Layers"] .view-lines').first();
+    await lines.waitFor({ timeout: EXPECTED_MS });
+    await workbench.page.waitForTimeout(500);
+    const { x, y } = await boxOf(lines);
+    await shoot('layers', { x: x - 30, y, width: 540, height: 280 });
+    await lines.click();
+    await workbench.command('View: Close Editor');
+    await workbench.command('View: Toggle Primary Side Bar Visibility');
+  },
   'middle-python': (context) => inPlace(context, 'middle-python'),
   'middle-java': (context) => inPlace(context, 'middle-java'),
   indentation: async (context) => {
@@ -126,16 +139,6 @@ const PICTURES = {
     await shoot('tooltip', await boxOf(tooltip));
     await workbench.page.mouse.move(600, 300);
   },
-  layers: async (context) => {
-    const { workbench, shoot } = context;
-    await invoke(workbench, 'showLayers');
-    const lines = workbench.page.locator('.monaco-editor[data-uri*="Layers"] .view-lines').first();
-    await lines.waitFor({ timeout: EXPECTED_MS });
-    await workbench.page.waitForTimeout(500);
-    const { x, y } = await boxOf(lines);
-    await shoot('layers', { x: x - 30, y, width: 600, height: 280 });
-    await workbench.command('View: Close Editor');
-  },
   threshold: async (context) => {
     const { workbench, shoot } = context;
     await invoke(workbench, 'setThreshold');
@@ -160,7 +163,6 @@ const PICTURES = {
     const frame = await workbench.webview('h1');
     await frame.locator('#refresh').waitFor();
     await workbench.page.waitForTimeout(1500);
-    await shoot('report', await boxOf(workbench.page.locator('.part.editor')));
     await frame.evaluate(() => window.scrollTo(0, document.body.scrollHeight));
     await shoot('report', await boxOf(workbench.page.locator('.part.editor')));
     await workbench.command('View: Close Editor');
@@ -236,7 +238,11 @@ async function take(tools, browserPath) {
 
 const data = (file) => `data:image/png;base64,${fs.readFileSync(file, 'base64')}`;
 
-/** Draws each name's pictures in two columns, before and after. */
+const STYLE = 'body { margin: 0 } td { vertical-align: top; padding: 4px } h1 { font: 15px sans-serif; margin: 2px } img { margin: 2px; max-width: 900px }';
+/** Wider ones stand one above the other. */
+const BESIDE_AT_MOST = 700;
+
+/** Draws each name's pictures before and after. */
 async function pair(tools, browserPath) {
   const { chromium: browsers } = await import(tools.playwright);
   const browser = await browsers.launch({ executablePath: browserPath, args: ['--no-sandbox'] });
@@ -244,11 +250,14 @@ async function pair(tools, browserPath) {
   fs.mkdirSync(options.images, { recursive: true });
   const files = fs.readdirSync(options.to).filter((file) => /^[a-z-]+-\d+\.png$/.test(file) && !file.startsWith('failed'));
   for (const name of new Set(files.map((file) => file.replace(/-\d+\.png$/, '')))) {
-    const column = (folder) =>
+    const images = (folder) =>
       files.filter((file) => file.startsWith(`${name}-`) && fs.existsSync(path.join(folder, file))).map((file) => `<img src="${data(path.join(folder, file))}">`).join('<br>');
-    const cells = [['Before', options.pairs], ['After', options.to]].map(([title, folder]) => `<td><h1>${title}</h1>${column(folder)}</td>`);
-    const style = 'body { margin: 0 } td { vertical-align: top; padding: 4px } h1 { font: 15px sans-serif; margin: 2px } img { margin: 2px; max-width: 640px }';
-    await page.setContent(`<style>${style}</style><table>${cells.join('')}</table>`);
+    const cells = [['Before', options.pairs], ['After', options.to]].map(([title, folder]) => `<td><h1>${title}</h1>${images(folder)}</td>`);
+    const draw = (separator) => page.setContent(`<style>${STYLE}</style><table><tr>${cells.join(separator)}</tr></table>`);
+    await draw('');
+    if ((await page.locator('img').first().boundingBox()).width > BESIDE_AT_MOST) {
+      await draw('</tr><tr>');
+    }
     await page.locator('table').screenshot({ path: path.join(options.images, `${name}.png`) });
   }
   await browser.close();
