@@ -127,7 +127,7 @@ describe('the details', () => {
 
   it('hold today, session and stop in the tooltip', () => {
     expect(shown.tooltip).toContain('| Saved | 12.4 J | 12.4 J |\n| Share saved | 34% | 34% |');
-    expect(shown.tooltip).toContain(`| ${t('common.completions')} | 12 | 2 |`);
+    expect(shown.tooltip).toContain(`| ${t('common.completions')} | 120 | 2 |`);
     expect(shown.tooltip).toContain('Suggestions: Balanced. Model: gemma');
   });
 
