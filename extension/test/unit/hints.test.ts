@@ -30,7 +30,7 @@ afterEach(() => {
 });
 
 describe('the editor hides its list', () => {
-  it.each<[string, unknown, unknown, boolean]>([
+  it.each<[string, unknown, { readonly other?: string | undefined } | null | undefined, boolean]>([
     ['by default', HIDDEN, undefined, true],
     ['not in an editor that opens it', { other: 'on', comments: 'off', strings: 'off' }, undefined, false],
     ['not in an editor whose setting is a switch', true, undefined, false],
@@ -41,9 +41,8 @@ describe('the editor hides its list', () => {
   ])('%s', (_, byDefault, chosen, hidden) => {
     configuration.defaults.set('quickSuggestions', byDefault);
     if (chosen !== undefined) {
-      const value = chosen;
-      configuration.user.set('quickSuggestions', value);
-      configuration.languages.set('python', new Map([['quickSuggestions', { ...HIDDEN, ...(value?.other === undefined ? {} : value) }]])); // what is in force
+      configuration.user.set('quickSuggestions', chosen);
+      configuration.languages.set('python', new Map([['quickSuggestions', { ...HIDDEN, ...(chosen?.other === undefined ? {} : chosen) }]])); // what is in force
     }
     expect(isListHidden('python')).toBe(hidden);
   });
