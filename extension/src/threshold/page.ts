@@ -85,7 +85,7 @@ function mode(decoding: Decoding): string {
       <div class="head"><h3 id="mode-${decoding}-title">${modeTitle(decoding)}</h3><span id="on-${decoding}" class="on" hidden>${t('mode.on')}</span></div>
       <p>${modeText(decoding)}</p>
       ${decoding === 'fast' ? `<p id="expected"></p>\n      ${exitThreshold()}\n      <p id="expected-basis" class="note">${t('threshold.expectedBasis')}</p>` : ''}
-      <button id="use-${decoding}" class="use" type="button" value="${decoding}">${t('mode.use', { mode: modeTitle(decoding) })}</button>
+      <button id="use-${decoding}" class="use" type="button" value="${decoding}">${t('menu.switchMode', { mode: modeTitle(decoding) })}</button>
     </div>`;
 }
 

@@ -218,8 +218,8 @@ describe('the stops', () => {
 
   it('come before the other mode, and the exit threshold is offered only in the mode that uses it', () => {
     const rest = (decoding: Decoding) => offered(decoding).slice(3);
-    expect(rest('exact')).toEqual([{ mode: 'fast', label: '$(arrow-swap) Use Fast Mode', detail: 'Expected in Fast mode: 15% less energy, 95% of the accuracy.' }]);
-    expect(rest('full').map(({ mode }) => mode)).toEqual(['fast']);
+    expect(rest('exact')).toEqual([{ mode: 'fast', label: '$(arrow-swap) Switch to Fast Mode', detail: 'Expected in Fast mode: 15% less energy, 95% of the accuracy.' }]);
+    expect(rest('full').map(({ mode }) => mode)).toEqual(['exact']); // as in the menu
     const [mode, threshold] = rest('fast');
     expect(mode).toMatchObject({ mode: 'exact', detail: t('mode.exactDetail') });
     expect(threshold).toEqual({ label: `$(settings) ${t('threshold.exitThresholdChoice')}`, description: '0.80' });
