@@ -11,7 +11,7 @@ import functools
 import re
 from typing import Final, NamedTuple
 
-from green_code.languages import Language
+from green_code.languages import TABLE, Language
 
 OPENERS: Final = "([{"
 CLOSERS: Final = ")]}"
@@ -21,6 +21,7 @@ _OPENERS_OF: Final = {")": ("(",), "]": ("[",), "}": ("{", "${")}
 LINE_COMMENT: Final = "//"
 """`State.inside` in a comment that ends with its line, whatever begins it."""
 
+_COMMENT_ENDS: Final = frozenset([LINE_COMMENT, *(end for language in TABLE for _, end in language.block_comments)])
 _PROSE: Final = ("html", "markdown", "yaml", "shellscript")
 
 
@@ -37,7 +38,7 @@ class State(NamedTuple):
     @property
     def in_comment(self) -> bool:
         """Whether a comment ends later."""
-        return self.inside in (LINE_COMMENT, "*/", "-->", "]]", "=end")
+        return self.inside in _COMMENT_ENDS
 
     @property
     def in_string(self) -> bool:
@@ -53,6 +54,11 @@ BEGINNING: Final = State()
 """Of a file."""
 
 
+def is_word(character: str) -> bool:
+    """Whether it belongs to a word; an empty string does not."""
+    return character == "_" or character.isalnum()
+
+
 def is_prose(language: Language) -> bool:
     """Whether brackets and quotes are no more than punctuation, or nothing is known."""
     return language.ids[:1] == () or language.ids[0] in _PROSE
@@ -60,10 +66,10 @@ def is_prose(language: Language) -> bool:
 
 def read(text: str, language: Language, state: State) -> State:
     """The state behind a text that is read in `state`. Lines end with \\n."""
-    signs, comments = _signs(language), dict(language.block_comments)
+    in_code, signs, comments = _signs(language, ""), _signs(language, "\n"), dict(language.block_comments)
     stack, inside, faults = list(state.open), state.inside, state.faults
     place = 0
-    while sign := signs.search(text, place):
+    while sign := (signs if inside else in_code).search(text, place):
         written, place = sign.group(), sign.end()
         if sign.lastgroup and not inside:
             continue
@@ -114,9 +120,10 @@ def _close(stack: list[str], closer: str, faults: int) -> tuple[str, int]:
 
 
 @functools.lru_cache
-def _signs(language: Language) -> re.Pattern[str]:
+def _signs(language: Language, line_end: str) -> re.Pattern[str]:
+    """A pattern of what is read; `line_end` is empty in code, where it means nothing."""
     pairs = [sign for pair in language.block_comments for sign in pair]
-    fixed = {"\n", *language.line_comments, *pairs}
+    fixed = {*line_end, *language.line_comments, *pairs}
     if not is_prose(language):
         fixed |= {*language.long_quotes, *language.quotes, *OPENERS, *CLOSERS}
     if "`" in language.long_quotes and language.ids[0] in ("javascript", "typescript"):

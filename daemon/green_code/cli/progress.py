@@ -14,4 +14,5 @@ def show_progress(_state: str, sentence: str, share: float | None) -> None:
 
 
 def clear_progress() -> None:
+    """Leave the line blank, for what is printed next."""
     print(f"\r{'':{_WIDTH}}\r", end="", file=sys.stderr, flush=True)

@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
-from green_code.decoding.brackets import OPENERS, opened, read
+from green_code.decoding.brackets import opened, read
 from green_code.languages import Language
+from green_code.lexical import OPENERS
 
 _COMMENT_BEHIND_CODE = re.compile(r"\s(?:#|//|--).*$")
 
@@ -64,6 +65,7 @@ def block_at(prefix: str, language: Language) -> Block:
 
 
 def indentation_of(line: str) -> int:
+    """Characters of white space with which a line begins."""
     return len(line) - len(line.lstrip())
 
 

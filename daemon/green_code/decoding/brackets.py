@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from green_code.languages import Language
+from green_code.lexical import CLOSERS, OPENERS
 
-OPENERS, CLOSERS = "([{", ")]}"
 _WORD = re.compile(r"\w+$")
 _STRING_PREFIXES = frozenset(["r", "u", "b", "f", "br", "rb", "fr", "rf"])  # of Python's strings
 

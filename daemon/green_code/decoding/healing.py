@@ -42,7 +42,7 @@ def ends_keyword(at: Situation) -> bool:
     if found is None or found.group() not in words or at.inside or re.match(r"\w", at.rest_of_line):
         return False
     word, before = found.group(), at.line[: found.start()].rstrip()
-    last = re.search(r"\w+\Z", before)
+    last = re.search(r"(?<!\w)\w+\Z", before)
     is_behind_operand = before.endswith((")", "]", '"', "'")) if last is None else last.group() not in words - _VALUES
     if is_behind_operand and at.language.ids[0] in _OPERATORS_BETWEEN_NAMES:
         return True

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from green_code.decoding.blocks import Block, block_at, indentation_of, is_definition
-from green_code.decoding.brackets import CLOSERS, OPENERS, Reading, opened, read, unowned
+from green_code.decoding.brackets import Reading, opened, read, unowned
 from green_code.languages import Language, language_of
+from green_code.lexical import CLOSERS, OPENERS
 
 _LINE = re.compile(r"\S.*\n")  # with content
 _BLANK_LINES = re.compile(r"\n[ \t]*\n[ \t]*\n")
@@ -64,6 +65,7 @@ class Situation:
 
     @cached_property
     def block(self) -> Block:
+        """The cursor's block, by the text before the cursor."""
         return block_at(self.above + self.line, self.language)
 
     @property

@@ -14,22 +14,22 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, Final, Literal
 
 import psutil
 
 from green_code.energy.ledger import Ledger
 from green_code.energy.rows import Row, new_id
-from green_code.energy.totals import Tally
 from green_code.engine.holder import LoadedModel, ModelHolder
 from green_code.engine.idle import CHECK_SECONDS, LEFT_SECONDS, MEASURE_SECONDS, IdleLadder
 from green_code.engine.interfaces import LoadRuntime
 from green_code.engine.ledger_rows import check_row, energy_message, ledger_row
+from green_code.engine.peers import Peer
 from green_code.engine.requests import REFUSAL_TEXTS, Job, check_params
 from green_code.engine.shadow import Candidate
 from green_code.link import messages
-from green_code.link.messages import CompletionParams, CompletionResult, EngineStatus, State
+from green_code.link.messages import CompletionResult, EngineStatus, State
 from green_code.link.server import Connection
 from green_code.problems import Problem
 
@@ -38,33 +38,8 @@ log = logging.getLogger(__name__)
 ENERGY_SECONDS: Final = 1.0
 """Shortest time between two energy messages."""
 
-REMEMBERED_ROWS: Final = 1000
-"""A connection's completions that may still be shown, accepted or retained."""
 MOST_CHARACTERS: Final = 1 << 24
 """No frame has a longer text."""
-
-
-@dataclass
-class _Peer:
-    """A connection's totals, newest ledger rows and running jobs."""
-
-    tally: Tally = field(default_factory=Tally)
-    rows: dict[str, Row] = field(default_factory=dict)
-    jobs: dict[int, Job] = field(default_factory=dict)
-    last: tuple[CompletionParams, CompletionResult] | None = None
-    last_exits: list[int] = field(default_factory=list)  # of the last completion that has tokens
-
-    def add(self, row: Row) -> None:
-        """Count a row."""
-        self.tally.add(row)
-        self.rows[row.id] = row
-        if len(self.rows) > REMEMBERED_ROWS:
-            del self.rows[next(iter(self.rows))]
-
-    def change(self, old: Row, new: Row) -> None:
-        """A counted row has changed."""
-        self.tally.change(old, new)
-        self.rows[new.id] = new
 
 
 class Service:
@@ -86,7 +61,7 @@ class Service:
         self._clock = clock
         self._ladder = IdleLadder(clock)
         self._last_peer_left_at: float | None = None
-        self._peers: dict[Connection, _Peer] = {}
+        self._peers: dict[Connection, Peer] = {}
         self._newest: dict[str, Job] = {}
         self._work: set[asyncio.Task[None]] = set()
         self._computing = 0
@@ -105,7 +80,7 @@ class Service:
     # --- link.server.Handler ------------------------------------------------------------------------------
     def hello(self, connection: Connection, params: dict[str, Any]) -> str:
         """A peer connected; with a model's name, begin to load it."""
-        self._peers[connection] = _Peer()
+        self._peers[connection] = Peer()
         self._last_peer_left_at = None
         self._ladder.touch()
         if isinstance(model := params.get("model"), str):
@@ -224,7 +199,7 @@ class Service:
             peer.last = (job.params, result)
             peer.last_exits = result["exits"] or peer.last_exits
 
-    def _store(self, row: Row, owner: object) -> _Peer | None:
+    def _store(self, row: Row, owner: object) -> Peer | None:
         """Add a row to the ledger and to its peer's totals; returns the peer if it is still connected."""
         self._ledger.record(row)
         peer = self._peers.get(owner) if isinstance(owner, Connection) else None

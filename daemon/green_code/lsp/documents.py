@@ -47,10 +47,11 @@ def units_to_index(line: str, units: int, encoding: Encoding) -> int:
 
 
 def units_of(text: str, encoding: Encoding) -> int:
-    """The length of a text in the client's units."""
+    """The length of a text in the client's units; it may have lone surrogates, as an editor's may."""
     if encoding == "utf-32" or text.isascii():
         return len(text)
-    return len(text.encode()) if encoding == "utf-8" else len(text.encode("utf-16-le")) // 2
+    length = len(text.encode("utf-8" if encoding == "utf-8" else "utf-16-le", "surrogatepass"))
+    return length if encoding == "utf-8" else length // 2
 
 
 @dataclass(frozen=True)

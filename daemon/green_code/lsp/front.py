@@ -12,7 +12,7 @@ import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any
 
 from green_code.battery import Battery
 from green_code.globs import compile_glob
@@ -21,7 +21,6 @@ from green_code.link.messages import (
     EnergyMessage,
     Explanation,
     LastCompletion,
-    State,
     StatusMessage,
     WindowEnergy,
 )
@@ -30,10 +29,11 @@ from green_code.lsp.ahead import Ahead
 from green_code.lsp.debounce import Debounce
 from green_code.lsp.dismissed import Dismissed
 from green_code.lsp.documents import Document, Encoding, Span, with_newlines
-from green_code.lsp.explain import NOTHING_YET, TEXTS, Asked, Detail, explain, last_completion
+from green_code.lsp.explain import NOTHING_YET, Asked, Detail, explain, last_completion
 from green_code.lsp.gate import Decision, Gate
 from green_code.lsp.gate_features import OutcomeHistory, Place, features
 from green_code.lsp.insertion import Insertion, fit
+from green_code.lsp.open_document import OpenDocument
 from green_code.lsp.open_documents import OpenDocuments
 from green_code.lsp.outcomes import Outcomes, Shown
 from green_code.lsp.retention import RetentionWatch
@@ -41,13 +41,12 @@ from green_code.lsp.selected_entry import SETTLED_SECONDS, SelectedEntry
 from green_code.lsp.spot import Spot
 from green_code.lsp.suggestion import Cursor, Suggestion, suggestion_of
 from green_code.lsp.supervisor import Supervisor
+from green_code.lsp.window_status import WindowStatus
 from green_code.problems import Problem
 from green_code.report import Report
 from green_code.settings import PREFIX, default_settings, parse_settings
 
 log = logging.getLogger(__name__)
-
-_WAITING: Final[tuple[State, ...]] = ("starting", "loading")
 
 
 class Front:
@@ -73,7 +72,6 @@ class Front:
     ) -> None:
         self._clock = clock
         self._debounce = Debounce()
-        self._send_status = send_status
         self._send_energy = send_energy
         self._supervisor = supervisor(self._engine_status, self._engine_energy)
         self._on_battery = on_battery or Battery()
@@ -83,18 +81,15 @@ class Front:
         self._outcomes = Outcomes(self._characters_accepted, self._outcome_known, lambda shown: self._ahead.cancel())
         self._history = OutcomeHistory()
         self._dismissed = Dismissed()
-        self._current: tuple[Suggestion, str] | None = (
-            None  # the last one that was shown, and the text after the cursor there
-        )
+        # The last one that was shown, and the text after the cursor there.
+        self._current: tuple[Suggestion, str] | None = None
         self._ahead = Ahead(self._supervisor.complete, self._on_battery)
-        self._engine = StatusMessage(state="starting", message="No engine yet", progress=None, reason=None)
-        self._shown: StatusMessage | None = None
-        self._begun = False
         self._outcome: tuple[str, Detail | str] = ("empty", Detail(NOTHING_YET, {}))
         self._asked: tuple[str, float] | None = None  # the last request: its document and when
         self._last: LastCompletion | None = None
         self._told_shown = ""
         self.settings = default_settings()
+        self._status = WindowStatus(send_status, self._on_battery, self.settings)
         self._gate.configure(self.settings)
         self.encoding: Encoding = "utf-16"
         self.workspace_folders: list[str] = []
@@ -106,7 +101,8 @@ class Front:
         self._gate.configure(self.settings)
         self._ahead.cancel()
         self._current = None
-        self._show_status()
+        self._status.settings = self.settings
+        self._status.update()
         malformed = [glob for glob in self.settings.excluded_files if compile_glob(glob) is None]
         return problems + [
             f"{PREFIX}excludedFiles: {glob!r} is not a valid glob; it excludes nothing." for glob in malformed
@@ -174,11 +170,13 @@ class Front:
                 self._gate.asked()
                 result = await self._supervisor.complete(cursor.params)
         except asyncio.CancelledError:
-            waiting = self._engine["state"] in _WAITING
-            self._outcome = ("engine_starting" if waiting else "cancelled", "")
+            self._outcome = ("engine_starting" if self._status.waits_for_engine else "cancelled", "")
             raise
         except Problem as problem:
             self._outcome = (problem.reason, str(problem))
+            return None
+        if not self._is_open(cursor.entry):
+            self._outcome = ("superseded", "")
             return None
         self._outcome = (result["reason"], "")
         if not result["text"]:
@@ -218,7 +216,7 @@ class Front:
             lines, line, index, self.settings, self.workspace_folders, automatic, is_hidden, self._on_battery
         )
         if (refused := guards.first_refusal(situation)) is not None:
-            self._show_status()
+            self._status.update()
             self._outcome = (refused.reason, Detail(refused.code, refused.values))
             return None
         params = entry.params(lines, line, index, self.settings, automatic)
@@ -313,11 +311,14 @@ class Front:
         entry, settings = cursor.entry, self.settings
         if seconds > 0:
             await asyncio.sleep(seconds)
-        is_open = self.documents.get(entry.document.uri) is entry
-        if entry.changes == cursor.changes and is_open and self.settings is settings:
+        if entry.changes == cursor.changes and self._is_open(entry) and self.settings is settings:
             return False
         self._outcome = ("superseded", "")
         return True
+
+    def _is_open(self, entry: OpenDocument) -> bool:
+        """Whether its document was neither closed nor opened anew since a request began."""
+        return self.documents.get(entry.document.uri) is entry
 
     # --- what becomes of suggestions ----------------------------------------------------------------------
     def accepted(self, row_id: str, characters: int | None = None) -> None:
@@ -366,9 +367,8 @@ class Front:
 
     async def begin(self) -> None:
         """The editor accepts notifications: show the state, and start the engine unless completions are off or paused."""
-        self._begun = True
-        self._show_status()
-        if self.settings.enabled and not (self.settings.pause_on_battery and self._on_battery()):
+        self._status.begin()
+        if self._status.off() is None:
             await self._supervisor.warm_up(self.settings.model)
 
     async def restart_engine(self) -> None:
@@ -387,27 +387,10 @@ class Front:
         self._send_energy(WindowEnergy(**energy, on_battery=self._on_battery()))
 
     def _engine_status(self, status: StatusMessage) -> None:
-        before, self._engine = self._engine["state"], status
+        before, self._status.engine = self._status.engine["state"], status
         # Perhaps another engine, model or bundle, which may give other completions. "busy" comes with every completion.
         if "busy" not in (before, status["state"]):
             for entry in self.documents:
                 entry.recent.clear()
             self._current = None
-        self._show_status()
-
-    def _show_status(self) -> None:
-        """Send the window's status if it has changed; LSP forbids it before the editor is initialized."""
-        if not self._begun:
-            return
-        status = self._engine
-        if not self.settings.enabled:
-            status = _own_status("disabled", "disabled")
-        elif self.settings.pause_on_battery and self._on_battery():
-            status = _own_status("paused", "paused_on_battery")
-        if status != self._shown:
-            self._shown = status
-            self._send_status(status)
-
-
-def _own_status(state: State, reason: str) -> StatusMessage:
-    return StatusMessage(state=state, message=TEXTS[reason].sentence, progress=None, reason=reason)
+        self._status.update()

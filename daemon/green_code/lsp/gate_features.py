@@ -13,6 +13,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Final
 
+from green_code.lexical import is_word
+
 LOOKED_BACK: Final = 8_000
 """Characters before the cursor that are looked at; a longer line counts as cut."""
 
@@ -253,16 +255,12 @@ def _occurrences(word: str, text: str) -> tuple[int, int]:
         if at < 0 or longer + whole >= _OCCURRENCES_AT_MOST:
             break
         end = at + len(word)
-        if at == 0 or not _is_word(text[at - 1]):
-            if _is_word(text[end : end + 1]):
+        if at == 0 or not is_word(text[at - 1]):
+            if is_word(text[end : end + 1]):
                 longer += 1
             else:
                 whole += 1
     return longer, whole
-
-
-def _is_word(character: str) -> bool:
-    return character == "_" or character.isalnum()
 
 
 def _first_word(line: str) -> str:

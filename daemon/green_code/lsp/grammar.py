@@ -13,6 +13,14 @@ from typing import Any, Final
 
 from green_code.lsp.spot import Spot
 
+PARSED: Final = 5_000
+"""Characters before and behind the cursor's line that are parsed at most, in 2 to 4 ms each time."""
+LINE_CHARACTERS_AT_MOST: Final = 1_000
+"""A longer line is not judged: finding errors in one of 9,000 characters takes up to half a second."""
+
+READABLE: Final = 20
+"""Text with more errors is not what the grammar is made for, such as another dialect; it has no say then."""
+
 _GRAMMARS: Final = {
     "c": ("tree_sitter_c", "language"),
     "cpp": ("tree_sitter_cpp", "language"),
@@ -34,25 +42,30 @@ class Judge:
 
     def __init__(self, spot: Spot) -> None:
         self._spot = spot
-        self._parser = _parser(spot.language_id)
-        self._before = (spot.above + spot.before).encode()
-        self._here = (spot.above.count("\n"), len(spot.before.encode()))
+        is_long = len(spot.before) + len(spot.after) > LINE_CHARACTERS_AT_MOST
+        self._parser: Any = None if is_long else _parser(spot.language_id)
+        above = spot.headers(spot.first_line(PARSED)) + spot.lines_above(PARSED)
+        self._before = _encoded(above + spot.before)
+        self._here = (above.count("\n"), len(_encoded(spot.before)))
+        self._below = _encoded(spot.lines_below(PARSED))
 
     def is_no_worse(self, text: str, replaced: int) -> bool:
         """Whether the grammar finds no more errors with `text` in place of the next `replaced` characters; True without a
-        grammar."""
+        grammar, and where it cannot read the text around the cursor."""
         if self._parser is None:
             return True
         tree, errors = self._now
+        if errors > READABLE:
+            return True
         spot, (row, column), start = self._spot, self._here, len(self._before)
-        old, new = len(spot.after[:replaced].encode()), len(text.encode())
-        last = text.rpartition("\n")[2].encode()
+        old, new = len(_encoded(spot.after[:replaced])), len(_encoded(text))
+        last = _encoded(text.rpartition("\n")[2])
         breaks = text.count("\n")
         tree = tree.copy()
         tree.edit(
             start, start + old, start + new, (row, column), (row, column + old), (row + breaks, len(last) + (0 if breaks else column))
         )  # fmt: skip
-        source = self._before + (text + spot.after[replaced:] + spot.below).encode()
+        source = self._before + _encoded(text + spot.after[replaced:]) + self._below
         if not self._parser.parse(source, tree).root_node.has_error:
             return True
         return (
@@ -61,8 +74,13 @@ class Judge:
 
     @functools.cached_property
     def _now(self) -> tuple[Any, int]:
-        tree = self._parser.parse(self._before + (self._spot.after + self._spot.below).encode())
+        tree = self._parser.parse(self._before + _encoded(self._spot.after) + self._below)
         return tree, _errors(tree)
+
+
+def _encoded(text: str) -> bytes:
+    """Lone surrogates, which editors may send, become question marks."""
+    return text.encode(errors="replace")
 
 
 def _errors(tree: Any) -> int:

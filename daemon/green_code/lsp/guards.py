@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from green_code.globs import matching_glob
+from green_code.lexical import is_word
 from green_code.link.messages import Refusal
 from green_code.lsp.syntax import Kind
 from green_code.settings import Settings
@@ -121,7 +122,7 @@ def is_long_line(now: Situation) -> Refused | None:
 
 def is_mid_word(now: Situation) -> Refused | None:
     """The cursor is inside a word: an insertion would break it."""
-    if _is_word(now.before[-1:]) and _is_word(now.after[:1]):
+    if is_word(now.before[-1:]) and is_word(now.after[:1]):
         return Refused("filtered", "mid_word")
     return None
 
@@ -139,10 +140,6 @@ def is_in_comment_or_string(now: Situation) -> Refused | None:
 
 def _too_many(characters: int, limit: int) -> dict[str, str]:
     return {"characters": str(characters), "limit": str(limit)}
-
-
-def _is_word(character: str) -> bool:
-    return character == "_" or character.isalnum()
 
 
 GUARDS: Final[tuple[Guard, ...]] = (

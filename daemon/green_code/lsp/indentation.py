@@ -79,12 +79,12 @@ def _expected(spot: Spot) -> set[int]:
         return {column + step for step in steps} | ({below} if below > column else set())
     found = {column}
     for number in range(spot.line - 1, -1, -1):
+        if not column:
+            break
         line = spot.lines[number]
-        if line.strip() and (other := columns(indentation_of(line))) < column:
+        if line[:column].strip() and (other := columns(indentation_of(line))) < column:
             column = other
             if spot.has_braces and line.rstrip().endswith("{"):
                 break  # only its bracket goes back to it
             found.add(column)
-            if not column:
-                break
     return found

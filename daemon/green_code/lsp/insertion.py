@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, NamedTuple
 
-from green_code.lexical import CLOSER_OF, CLOSERS, OPENERS, State, read
+from green_code.lexical import CLOSER_OF, CLOSERS, OPENERS, State, is_word, read
 from green_code.lsp import joints, nonsense
 from green_code.lsp.grammar import Judge
 from green_code.lsp.indentation import indented, is_misplaced
@@ -105,7 +105,7 @@ class _Fitting:
             if (mended := self._mended(way)) is None:
                 continue
             rest = self.spot.rest[mended.replaced :]
-            if "\n" in mended.text and any(map(_is_word, rest)):
+            if "\n" in mended.text and any(map(is_word, rest)):
                 cause = "does_not_join"  # what is left of the line belongs to the text's first
             elif not _adds(mended, self.spot):
                 cause = "nothing_new"
@@ -269,11 +269,7 @@ def _places(part: str, text: str) -> Iterator[int]:
 
 def _is_edge(text: str, place: int) -> bool:
     """Whether no word goes on at a place."""
-    return not (0 < place < len(text) and _is_word(text[place - 1]) and _is_word(text[place]))
-
-
-def _is_word(character: str) -> bool:
-    return character == "_" or character.isalnum()
+    return not (0 < place < len(text) and is_word(text[place - 1]) and is_word(text[place]))
 
 
 def _same_tokens(one: str, other: str) -> int:

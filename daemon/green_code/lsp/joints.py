@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from green_code.lexical import State
+from green_code.lexical import State, is_word
 from green_code.lsp.spot import Spot, columns, indentation_of
 
 _LOOSE: Final = re.compile(
@@ -18,7 +18,7 @@ _LOOSE: Final = re.compile(
     r"|public|private|protected|static))\Z"
 )
 _WORD: Final = re.compile(r"\w+")
-_LAST_WORD: Final = re.compile(r"[\w.]*\w\Z")
+_LAST_WORD: Final = re.compile(r"(?<![\w.])[\w.]*\w\Z")
 _PYTHON_STATEMENTS: Final = re.compile(
     "def|class|return|while|with|try|raise|pass|break|continue|del|global|nonlocal|assert|import|except|finally|elif"
 )
@@ -78,7 +78,7 @@ def completions(text: str, spot: Spot, ends_line: bool) -> list[str]:
 
 def hold(text: str, spot: Spot, rest: str, ends_in_code: bool) -> bool:
     """Whether a text joins the line before it and the rest behind it."""
-    if _is_word(text[-1:]) and _is_word(rest[:1]):
+    if is_word(text[-1:]) and is_word(rest[:1]):
         return False
     if not spot.language.keywords:
         return True
@@ -95,7 +95,7 @@ def _joins_before(text: str, spot: Spot) -> bool:
             before.endswith(".") and not before.endswith("..") and not text[:1].isspace() and text[:1] in "\"'`])},;:=+"
         )
     word = first.group()
-    if _is_word(before[-1]) and not has_gap:
+    if is_word(before[-1]) and not has_gap:
         return True  # the word goes on
     last = _LAST_WORD.search(before)
     ends_operand = before[-1] in ")]}" or (last is not None and last.group() not in spot.language.keywords)
@@ -130,7 +130,3 @@ def _joins_behind(text: str, spot: Spot, rest: str) -> bool:
         return not (text.endswith(";") and core[0] in "),;.")
     ends_operand = text[-1] in ")]}\"'" or (last is not None and last.group() not in spot.language.keywords)
     return not ends_operand or _BINARY_WORDS.fullmatch(first.group()) is not None
-
-
-def _is_word(character: str) -> bool:
-    return character == "_" or character.isalnum()

@@ -18,7 +18,7 @@ _ENDINGS: Final = frozenset(["s", "es", "d", "ed", "ing", "ly"])
 _DEFINES: Final = re.compile(
     r"\b(?:as|class|const|def|enum|fn|for|func|function|import|interface|let|mod|namespace|package|struct|trait|type|var)\s+\w*\Z"
 )
-_DECLARED: Final = re.compile(r"([\w>\]]+)(?:\s+[*&]*|[*&]+\s*)\w+\Z")
+_DECLARED: Final = re.compile(r"(?<![\w>\]])([\w>\]]+)(?:\s+[*&]*|[*&]+\s*)\w+\Z")
 _BEFORE_VALUES: Final = frozenset(
     ["await", "case", "delete", "else", "go", "in", "new", "of", "return", "throw", "typeof", "yield"]
 )

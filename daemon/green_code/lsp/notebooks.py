@@ -26,10 +26,12 @@ class Notebook:
         self._document = document
         self._cells: list[str] = []
 
-    def splice(self, start: int, count: int, cells: Sequence[str]) -> None:
-        """`count` cells from `start` on are replaced by these, which may be of any kind."""
+    def splice(self, start: int, count: int, cells: Sequence[str]) -> list[str]:
+        """`count` cells from `start` on are replaced by these, which may be of any kind; returns the replaced ones."""
+        replaced = self._cells[start : start + count]
         self._cells[start : start + count] = cells
         self.window.forget()
+        return replaced
 
     def around(self, cell: Document, lines: Sequence[str], line: int) -> tuple[list[str], int]:
         """The text of all cells, with these lines as the cell's, and where the cell's line is in it."""

@@ -46,7 +46,8 @@ class OpenDocuments:
     def change_cells(self, uri: str, start: int, count: int, cells: Sequence[str]) -> None:
         """`count` of a notebook's cells from `start` on were replaced; the documents of the new ones are open."""
         if (notebook := self._notebooks.get(uri)) is not None:
-            notebook.splice(start, count, cells)
+            for entry in filter(None, map(self._entries.get, notebook.splice(start, count, cells))):
+                entry.notebook = None  # its document may stay open
             for entry in filter(None, map(self._entries.get, cells)):
                 entry.notebook = notebook
 

@@ -83,14 +83,14 @@ class FrontProtocol(LanguageServerProtocol):
         if (changes := params.change.cells) is None:
             return
         if (structure := changes.structure) is not None:
+            for closed in structure.did_close or ():  # first: a cell whose language changed is closed and opened
+                self._front_server.front.close_document(closed.uri)
             self._open_cells(structure.did_open or ())
             array = structure.array
             cells = [cell.document for cell in array.cells or ()]
             self._front_server.front.documents.change_cells(
                 params.notebook_document.uri, array.start, array.delete_count, cells
             )
-            for closed in structure.did_close or ():
-                self._front_server.front.close_document(closed.uri)
         for content in changes.text_content or ():
             self._apply(content.document.uri, content.changes)
 

@@ -13,17 +13,19 @@ from functools import cached_property
 from typing import Final
 
 from green_code.languages import Language, language_of
-from green_code.lexical import BEGINNING, State, is_prose, read
+from green_code.lexical import BEGINNING, CLOSERS, State, is_prose, read
 from green_code.lsp.documents import with_newlines
 
 LOOKED_BACK: Final = 40_000
-"""Characters before the cursor's line that are read at most, in about 10 ms, or parsed in 20."""
+"""Characters before the cursor's line that are read at most, in 3 ms."""
 LOOKED_AHEAD: Final = 12_000
 """Characters behind it."""
+HEADERS_LOOKED_BACK: Final = 10_000
+"""Lines in which the beginnings of blocks are sought, in 2 ms."""
 NEAR: Final = 200
 """Lines around the cursor that say how the file is indented."""
 
-_WORD_END: Final = re.compile(r"\w+\Z")
+_WORD_END: Final = re.compile(r"(?<!\w)\w+\Z")  # else a long word would be tried from each of its characters
 
 
 @dataclass(frozen=True)
@@ -79,21 +81,46 @@ class Spot:
 
     @cached_property
     def above(self) -> str:
-        """The lines before the cursor's, from the file's beginning or from a line that is likely to begin in code."""
-        first, left = self.line, LOOKED_BACK
+        """The lines before the cursor's."""
+        return self.lines_above(LOOKED_BACK)
+
+    @cached_property
+    def below(self) -> str:
+        """The lines behind the cursor's, each with a line end before it."""
+        return self.lines_below(LOOKED_AHEAD)
+
+    def lines_above(self, characters: int) -> str:
+        """So many characters before the cursor's line at most, from `first_line` on."""
+        return with_newlines("".join(self.lines[self.first_line(characters) : self.line]))
+
+    def first_line(self, characters: int) -> int:
+        """The file's first line, or one so many characters before the cursor's line at most that is likely to begin in code."""
+        first, left = self.line, characters
         while first > 0 and len(self.lines[first - 1]) <= left:
             first -= 1
             left -= len(self.lines[first])
         if first > 0:
             starts = (n for n in range(first, self.line) if self.lines[n][:1].strip() and not self.lines[n - 1].strip())
-            first = next(starts, first)
-        return with_newlines("".join(self.lines[first : self.line]))
+            opens = (n for n in range(first, self.line) if self.lines[n].lstrip()[:1] not in ("", *CLOSERS))
+            return next(starts, next(opens, first))
+        return first
 
-    @cached_property
-    def below(self) -> str:
-        """The lines behind the cursor's, each with a line end before it."""
-        last, left = self.line + 1, LOOKED_AHEAD
-        while last < len(self.lines) and left > 0:
+    def headers(self, first: int) -> str:
+        """The lines that begin the blocks in which line `first` stands, the outer ones first."""
+        found, column = list[str](), len(indentation_of(self.lines[first]))
+        for number in range(first - 1, max(-1, first - HEADERS_LOOKED_BACK), -1):
+            if not column:
+                break
+            line = self.lines[number].rstrip()
+            if line[:column].strip() and line.endswith(("{", ":")) and line.lstrip()[0] not in CLOSERS:
+                found.append(f"{line}\n")
+                column = len(indentation_of(line))
+        return "".join(reversed(found))
+
+    def lines_below(self, characters: int) -> str:
+        """So many characters behind the cursor's line, in whole lines, with the line end before them."""
+        last, left = self.line + 1, characters
+        while last < len(self.lines) and len(self.lines[last]) <= left:
             left -= len(self.lines[last])
             last += 1
         text = with_newlines("".join(self.lines[self.line + 1 : last]))

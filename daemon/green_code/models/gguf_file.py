@@ -93,8 +93,8 @@ class GgufFile:
     def _scalars(self, kind: int, count: int) -> np.ndarray:
         if kind not in _SCALARS:
             raise ValueError(f"it has a value of type {kind}")
-        type = np.dtype(_SCALARS[kind])
-        return np.frombuffer(self._take(count * type.itemsize), type)
+        dtype = np.dtype(_SCALARS[kind])
+        return np.frombuffer(self._take(count * dtype.itemsize), dtype)
 
     def _tensor(self) -> tuple[str, GgufTensor]:
         name, dimensions = self._string(), self._integer("<I")

@@ -261,6 +261,49 @@ def test_what_is_replaced_is_counted_in_the_editors_units(encoding: Any, units: 
     assert (found["text"], found["replaced"]) == ("a', '😀') + 1", len("', '')") + units)
 
 
+def test_a_lone_surrogate_in_the_document_does_no_harm() -> None:
+    window = Window()
+    window.front.open(URI, "python", "a = '\ud83d'\nx = f('\ud83d', )\n")
+    window.engine.answers = [result("b) + 1")]
+    found = window.complete(1, 11)
+    assert (found["text"], found["replaced"]) == ("b) + 1", 1)
+
+
+def test_a_document_that_was_closed_meanwhile_gets_no_suggestion() -> None:
+    window = Window()
+    window.front.open(URI, "python", "x = f(\n")
+
+    async def close_and_open() -> Any:
+        window.engine.answers = [answer := asyncio.Event(), result()]
+        request = asyncio.ensure_future(window.front.complete(URI, 0, 6, automatic=True))
+        await asyncio.sleep(0)
+        window.front.close_document(URI)
+        window.front.open(URI, "python", "x = f(\n")
+        answer.set()
+        return await request
+
+    assert asyncio.run(close_and_open()) is None
+    assert window.engine.displayed == [] and window.reason()[0] == "superseded"
+
+
+def test_what_was_accepted_and_undone_is_offered_again_and_counted_once() -> None:
+    window = Window()
+    window.front.open(URI, "python", "a = '😀'; x = f(\r\n")
+    window.engine.answers = [result("1)")]
+
+    async def accept_and_undo() -> None:
+        for _ in range(2):
+            found = await window.front.complete(URI, 0, 16, automatic=True)
+            assert found is not None and found["text"] == "1)"
+            window.front.change(URI, Span(0, 16, 0, 16), "1)")
+            window.front.accepted("row")
+            window.front.change(URI, Span(0, 16, 0, 18), "")
+        await window.front.close()
+
+    asyncio.run(accept_and_undo())
+    assert window.engine.taken == [("row", 2)] and len(window.engine.requests) == 1
+
+
 def test_what_the_next_key_overtakes_never_reaches_the_engine() -> None:
     window = Window()
     window.front.open(URI, "python", "x = \n")

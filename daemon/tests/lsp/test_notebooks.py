@@ -66,6 +66,14 @@ def test_cells_that_are_added_moved_and_removed() -> None:
     assert params_of(documents, "area", 0, 3)["prefix"] == "import math\n\ndef"
 
 
+def test_a_cell_that_left_its_notebook_is_a_document_like_others() -> None:
+    documents = opened()
+    documents.change_cells("notebook", 5, 1, [])
+    entry = entry_of(documents, "use")
+    entry.follow(entry.document.apply(Span(0, 5, 0, 5), "2"))
+    assert params_of(documents, "use", 0, 6)["prefix"] == "area(2"
+
+
 def test_in_a_large_notebook_typing_does_not_move_the_windows_start() -> None:
     cells = {f"cell{i}": ("python", f"value_{i} = {i}\n" * 10) for i in range(200)}
     documents = opened({**cells, "here": ("python", "x = ")})

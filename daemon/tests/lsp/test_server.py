@@ -236,6 +236,23 @@ async def test_a_cell_of_a_notebook(editor: Editor) -> None:
     assert (await editor.call(messages.LSP_EXPLAIN))["reason"] == "empty", "the fake model has nothing to add to it"
     assert await editor.complete(0, 9, uri=uri("first")) == []
     assert (await editor.call(messages.LSP_EXPLAIN))["reason"] == "filtered", "that cell is gone"
+    other = types.TextDocumentItem(uri("second"), "python", 3, "y = nothing")  # as where a cell's language changes
+    editor.client.notebook_document_did_change(
+        types.DidChangeNotebookDocumentParams(
+            types.VersionedNotebookDocumentIdentifier(version=3, uri=notebook),
+            types.NotebookDocumentChangeEvent(
+                cells=types.NotebookDocumentCellChanges(
+                    structure=types.NotebookDocumentCellChangeStructure(
+                        types.NotebookCellArrayChange(0, 1, cells[1:]),
+                        did_open=[other],
+                        did_close=[types.TextDocumentIdentifier(uri("second"))],
+                    )
+                )
+            ),
+        )
+    )
+    assert await editor.complete(0, 11, uri=uri("second")) == []
+    assert (await editor.call(messages.LSP_EXPLAIN))["reason"] == "empty", "it is open, with its new text"
     editor.client.notebook_document_did_close(
         types.DidCloseNotebookDocumentParams(
             types.NotebookDocumentIdentifier(notebook), [types.TextDocumentIdentifier(uri("second"))]

@@ -1,0 +1,40 @@
+"""The engine's peers: what each connection has asked for, and what it got.
+
+Must not know: how a message is sent, or when.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from green_code.energy.rows import Row
+from green_code.energy.totals import Tally
+from green_code.engine.requests import Job
+from green_code.link.messages import CompletionParams, CompletionResult
+
+REMEMBERED_ROWS: Final = 1000
+"""A connection's completions that may still be shown, accepted or retained."""
+
+
+@dataclass
+class Peer:
+    """A connection's totals, newest ledger rows and running jobs."""
+
+    tally: Tally = field(default_factory=Tally)
+    rows: dict[str, Row] = field(default_factory=dict)
+    jobs: dict[int, Job] = field(default_factory=dict)
+    last: tuple[CompletionParams, CompletionResult] | None = None
+    last_exits: list[int] = field(default_factory=list)  # of the last completion that has tokens
+
+    def add(self, row: Row) -> None:
+        """Count a row."""
+        self.tally.add(row)
+        self.rows[row.id] = row
+        if len(self.rows) > REMEMBERED_ROWS:
+            del self.rows[next(iter(self.rows))]
+
+    def change(self, old: Row, new: Row) -> None:
+        """A counted row has changed."""
+        self.tally.change(old, new)
+        self.rows[new.id] = new
