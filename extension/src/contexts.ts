@@ -11,6 +11,7 @@ export class Contexts implements vscode.Disposable {
 
   constructor(store: Store) {
     this.listener = store.onChange((snapshot) => this.follow(snapshot));
+    this.follow(store.snapshot); // the window keeps the keys when its extensions restart
   }
 
   dispose(): void {

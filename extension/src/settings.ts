@@ -82,15 +82,16 @@ export function settingsForFront(isSnoozed: boolean): Readonly<Record<string, un
   return { ...common, ...Object.fromEntries(overrides.filter(([, values]) => Object.keys(values).length > 0)) };
 }
 
-/** What the extension uses. The editor passes on any JSON, so a value that the manifest does not allow becomes the default. */
+/** What the extension uses. */
 export function readSettings(): Settings {
   const raw = rawSettings();
-  return Object.fromEntries(
-    SETTING_KEYS.map((key) => {
-      const schema = SCHEMAS[settingId(key)];
-      return [key, isValid(schema, raw[key]) ? raw[key] : schema.default];
-    }),
-  ) as unknown as Settings;
+  return Object.fromEntries(SETTING_KEYS.map((key) => [key, validOrDefault(key, raw[key])])) as unknown as Settings;
+}
+
+/** The editor passes on any JSON, so a value that the manifest does not allow becomes the default. */
+export function validOrDefault<K extends SettingKey>(key: K, value: unknown): Settings[K] {
+  const schema = SCHEMAS[settingId(key)];
+  return (isValid(schema, value) ? value : schema.default) as Settings[K];
 }
 
 function isValid(schema: Schema, value: unknown): boolean {

@@ -13,9 +13,7 @@ export const endedUnexpectedly = (): string => t('server.endedUnexpectedly');
 export function whyNotRunning({ phase, detail, settings }: Snapshot): string {
   switch (phase) {
     case 'idle':
-      return settings.enabled
-        ? t('server.notRunningYet')
-        : t('server.notRunningSwitchedOff');
+      return settings.enabled ? t('server.notRunningYet') : t('why.disabled');
     case 'setUp':
       return notSetUp();
     case 'settingUp':

@@ -49,7 +49,7 @@ export function commandTable(parts: Parts): Readonly<Record<string, Command>> {
     [COMMANDS.setThreshold]: () => vscode.commands.executeCommand(`${VIEW_THRESHOLD}.focus`),
     [COMMANDS.setThresholdQuickPick]: async () => pickThreshold(await calibration(), store.snapshot.settings),
     [COMMANDS.toggle]: () => toggle(parts),
-    [COMMANDS.toggleLanguage]: () => toggleLanguage(store.snapshot.settings),
+    [COMMANDS.toggleLanguage]: (id) => toggleLanguage(store.snapshot.settings, typeof id === 'string' ? id : undefined),
     [COMMANDS.snooze]: () => startSnooze(snooze),
     [COMMANDS.resume]: () => snooze.resume(),
     [COMMANDS.switchMode]: () => switchMode(store.snapshot.settings),
@@ -101,12 +101,13 @@ export async function showFailure({ channels }: Pick<Parts, 'channels'>, error: 
   }
 }
 
-/** Switches what the user sees: a snooze ends, and the setting stays as it is. */
+/** Switches what the user sees: to switch on also ends a snooze, and the setting stays as it is where that is enough. */
 async function toggle({ store, snooze }: Parts): Promise<void> {
   const { settings, snooze: minutes } = store.snapshot;
-  if (settings.enabled && minutes !== null) {
+  if (minutes !== null) {
     snooze.resume();
-  } else {
+  }
+  if (minutes === null || !settings.enabled) {
     await writeSetting('enabled', !settings.enabled);
   }
 }

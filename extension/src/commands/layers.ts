@@ -86,7 +86,8 @@ function origin({ draft, layers }: Token): string {
 }
 
 function energy(last: LastCompletion): string {
-  return t('layers.joules', { used: joules(last.energy_joules), share: percent(last.saving), source: sourceText(last.energy_source) });
+  const values = { used: joules(last.energy_joules), share: percent(Math.abs(last.saving)), source: sourceText(last.energy_source) };
+  return last.saving < 0 ? t('layers.moreJoules', values) : t('layers.joules', values);
 }
 
 /** Marks spaces, tabs and line ends, which are many of a code model's tokens. */

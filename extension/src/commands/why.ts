@@ -66,7 +66,7 @@ function causeInEditor({ settings, snooze }: Snapshot, document: vscode.TextDocu
   }
   const name = languageName(language);
   const text = t('why.other_language', { language: name, languages: languages.map(languageName).join(', ') || '–' });
-  return { text, offer: { title: t('languages.enable', { name }), command: COMMANDS.toggleLanguage } };
+  return { text, offer: { title: t('languages.enable', { name }), command: COMMANDS.toggleLanguage, args: [language] } };
 }
 
 /** The output panel counts as a text editor, but it is not the document that the user means. */

@@ -4,8 +4,9 @@
  */
 import { t } from '../l10n';
 import { gigabytes } from '../state/format';
+import { needs } from './needs';
 
-/** The least that an environment takes. PyPI's PyTorch for Linux brings GPU libraries, which make it five times as much. */
+/** The least that an environment takes, whatever PyTorch the package index has; needs.ts has what it takes from PyPI. */
 export const NEEDED_BYTES = 2e9;
 
 const DISK_FULL = /No space left on device|ENOSPC|EDQUOT|not enough space on the disk|Disk quota exceeded|WinError 112\b/;
@@ -21,7 +22,7 @@ export const noAnswerIn = (ms: number): string => t('setUp.noAnswer', { seconds:
 export const isDiskFull = (output: string): boolean => DISK_FULL.test(output);
 
 export function diskFull(folder: string, freeBytes: number): string {
-  const values = { folder, needed: gigabytes(NEEDED_BYTES), free: gigabytes(freeBytes) };
+  const values = { folder, needed: gigabytes(NEEDED_BYTES), usual: gigabytes(needs().diskBytes), free: gigabytes(freeBytes) };
   return t('setUp.diskFull', values);
 }
 

@@ -8,9 +8,9 @@ const SETTING = 'quickSuggestions';
 const HIDDEN = 'offWhenInlineCompletions';
 
 /** The setting: one value for all places, or one for each kind of place. */
-type QuickSuggestions = boolean | string | { readonly other?: boolean | string } | undefined;
+type QuickSuggestions = boolean | string | { readonly other?: boolean | string } | null | undefined;
 
-const inCode = (value: QuickSuggestions) => (typeof value === 'object' ? value.other : value);
+const inCode = (value: QuickSuggestions) => (typeof value === 'object' && value !== null ? value.other : value);
 
 const section = (languageId: string) => vscode.workspace.getConfiguration('editor', { languageId });
 

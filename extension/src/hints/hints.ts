@@ -5,7 +5,7 @@
 import * as vscode from 'vscode';
 
 import { t } from '../l10n';
-import { keyboardShortcuts } from '../settings';
+import { isSupported, keyboardShortcuts } from '../settings';
 import type { Snapshot, Store } from '../state/store';
 import { isListHidden, showList } from './editorList';
 
@@ -19,7 +19,7 @@ export class Hints implements vscode.Disposable {
   private readonly listener: { dispose(): void };
 
   constructor(
-    store: Store,
+    private readonly store: Store,
     private readonly memory: vscode.Memento,
     private readonly showFailure: (error: unknown) => void,
   ) {
@@ -43,12 +43,13 @@ export class Hints implements vscode.Disposable {
     }
   }
 
-  /** Returns whether it asks. */
+  /** Asks in a file with suggestions, because there alone the list waits for ours. Returns whether it asks. */
   private askAboutList(): boolean {
-    const language = vscode.window.activeTextEditor?.document.languageId;
-    if (language === undefined || this.memory.get(ASKED_LIST) !== undefined || !isListHidden(language)) {
+    const document = vscode.window.activeTextEditor?.document;
+    if (document === undefined || this.memory.get(ASKED_LIST) !== undefined || !isSupported(this.store.snapshot.settings, document) || !isListHidden(document.languageId)) {
       return false;
     }
+    const { languageId: language } = document;
     const both = t('hints.both');
     this.remember(ASKED_LIST);
     this.show(t('hints.listQuestion'), [both, t('hints.onlyOurs')], async (chosen) => {

@@ -2,7 +2,7 @@
 import * as vscode from 'vscode';
 
 import { t } from '../l10n';
-import { SCHEMES, SECTION, type Settings } from '../settings';
+import { SCHEMES, SECTION, validOrDefault, type Settings } from '../settings';
 import { switchLanguageTitle, type ActiveLanguage } from './switches';
 
 /** Null without a text editor, and in one that is no document, such as the output panel. */
@@ -11,9 +11,10 @@ export function activeLanguage({ languages }: Settings): ActiveLanguage | null {
   if (document === undefined || !SCHEMES.includes(document.uri.scheme)) {
     return null;
   }
-  const id = document.languageId;
-  return { id, name: languageName(id), isOn: languages.includes(id) };
+  return described(document.languageId, languages);
 }
+
+const described = (id: string, languages: readonly string[]): ActiveLanguage => ({ id, name: languageName(id), isOn: languages.includes(id) });
 
 interface Contribution {
   readonly contributes?: { readonly languages?: readonly { readonly id?: string; readonly aliases?: readonly string[] }[] };
@@ -31,9 +32,12 @@ export function languageName(id: string): string {
   return id;
 }
 
-/** Switches the active editor's language. Asks where, if a workspace is open that may have settings of its own. */
-export async function toggleLanguage(settings: Settings): Promise<void> {
-  const language = activeLanguage(settings);
+/**
+ * Switches a language, without an id the active editor's. A message stays while the user goes to another file, so it names the language.
+ * Asks where, if a workspace is open that may have settings of its own.
+ */
+export async function toggleLanguage(settings: Settings, id?: string): Promise<void> {
+  const language = id === undefined ? activeLanguage(settings) : described(id, settings.languages);
   if (language === null) {
     void vscode.window.showInformationMessage(t('languages.openFile'));
     return;
@@ -50,10 +54,13 @@ export async function toggleLanguage(settings: Settings): Promise<void> {
 /** The workspace's own list hides the user's. So a switch for the user changes both where both exist. */
 async function write({ id, isOn }: ActiveLanguage, target: vscode.ConfigurationTarget): Promise<void> {
   const section = vscode.workspace.getConfiguration(SECTION);
-  const switched = (languages: readonly string[] = []) => (isOn ? languages.filter((each) => each !== id) : [...new Set([...languages, id])]);
-  const found = section.inspect<readonly string[]>('languages');
+  const found = section.inspect('languages');
+  const switched = (value: unknown) => {
+    const languages = validOrDefault('languages', value);
+    return isOn ? languages.filter((each) => each !== id) : [...new Set([...languages, id])];
+  };
   if (target === vscode.ConfigurationTarget.Global) {
-    await section.update('languages', switched(found?.globalValue ?? found?.defaultValue), target);
+    await section.update('languages', switched(found?.globalValue), target);
   }
   if (target === vscode.ConfigurationTarget.Workspace || found?.workspaceValue !== undefined) {
     await section.update('languages', switched(section.get('languages')), vscode.ConfigurationTarget.Workspace);

@@ -13,17 +13,17 @@ interface PageOptions {
   readonly nonce: string;
   readonly cspSource: string;
   readonly script: string;
-  readonly style: string;
+  readonly styles: readonly string[];
 }
 
-export function page({ nonce, cspSource, script, style }: PageOptions): string {
+export function page({ nonce, cspSource, script, styles }: PageOptions): string {
   return `<!DOCTYPE html>
 <html lang="${language()}">
 <head>
 <meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src ${cspSource}; script-src 'nonce-${nonce}'">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<link rel="stylesheet" href="${style}">
+${styles.map((style) => `<link rel="stylesheet" href="${style}">`).join('\n')}
 <title>${t('threshold.suggestionsTitle')}</title>
 </head>
 <body>
@@ -85,7 +85,7 @@ function mode(decoding: Decoding): string {
       <div class="head"><h3 id="mode-${decoding}-title">${modeTitle(decoding)}</h3><span id="on-${decoding}" class="on" hidden>${t('mode.on')}</span></div>
       <p>${modeText(decoding)}</p>
       ${decoding === 'fast' ? `<p id="expected"></p>\n      ${exitThreshold()}\n      <p id="expected-basis" class="note">${t('threshold.expectedBasis')}</p>` : ''}
-      <button id="use-${decoding}" class="use" type="button" value="${decoding}">${t('mode.use', { mode: modeTitle(decoding) })}</button>
+      <button id="use-${decoding}" class="use" type="button" value="${decoding}">${t('menu.switchMode', { mode: modeTitle(decoding) })}</button>
     </div>`;
 }
 

@@ -8,9 +8,10 @@ import { t } from '../l10n';
 import type { Decoding } from '../protocol';
 import { type Settings, writeSetting } from '../settings';
 import { percent, threshold as thresholdText } from '../state/format';
+import { otherMode, switchModeTitle } from '../status/switches';
 import { presetTitle, type Calibration, type Preset } from './calibration';
 import { expectedInFast } from './messages';
-import { modeText, modeTitle } from './modes';
+import { modeText } from './modes';
 import { STOPS, stopText, stopTitle, type Stop } from './stops';
 import { basis, comparison, outcomeText } from './suggestions';
 import { parseThreshold } from './value';
@@ -27,13 +28,12 @@ export function stopChoices({ curve, suggestions }: Calibration, settings: Setti
       ? { stop, label, detail: stopText(stop) }
       : { stop, label, description: comparison(outcome, suggestions.always), detail: outcomeText(outcome) };
   });
-  const isFast = decoding === 'fast';
-  const mode: Decoding = isFast ? 'exact' : 'fast';
-  const detail = (isFast ? '' : expectedInFast(curve, threshold)) || modeText(mode);
+  const mode = otherMode(decoding);
+  const detail = (mode === 'fast' ? expectedInFast(curve, threshold) : '') || modeText(mode);
   return [
     ...stops,
-    { mode, label: `$(arrow-swap) ${t('mode.use', { mode: modeTitle(mode) })}`, detail },
-    ...(isFast ? [{ label: `$(settings) ${t('threshold.exitThresholdChoice')}`, description: thresholdText(threshold) }] : []),
+    { mode, label: `$(arrow-swap) ${switchModeTitle(decoding)}`, detail },
+    ...(decoding === 'fast' ? [{ label: `$(settings) ${t('threshold.exitThresholdChoice')}`, description: thresholdText(threshold) }] : []),
   ];
 }
 

@@ -43,12 +43,16 @@ export class ThresholdView implements vscode.WebviewViewProvider, vscode.Disposa
       });
     });
     view.onDidChangeVisibility(() => this.throttle.request());
-    view.onDidDispose(() => (this.view = undefined));
+    view.onDidDispose(() => {
+      if (this.view === view) {
+        this.view = undefined; // else it has moved, and the other one is there already
+      }
+    });
     view.webview.html = page({
       nonce: randomBytes(16).toString('base64url'),
       cspSource: view.webview.cspSource,
       script: uri('threshold.js'),
-      style: uri('threshold.css'),
+      styles: ['threshold.css', 'chart.css'].map(uri),
     });
   }
 

@@ -14,7 +14,8 @@ import { FrontLog, SCRIPTED } from './front.mjs';
 import { daemonFolders, until, Workbench } from './harness.mjs';
 import { chromium, install } from './install.mjs';
 import { greenCodeProcesses, kill } from './processes.mjs';
-import { ask, COMPLETION_MS, ITEM, ready, withSettings } from './steps/common.mjs';
+import { ask, COMPLETION_MS, invoke, ITEM, ready, withSettings } from './steps/common.mjs';
+import { text } from './texts.mjs';
 
 const { values: options } = parseArgs({
   options: {
@@ -46,7 +47,7 @@ const PLACES = {
   ],
 };
 
-const BODY = 'def clamp(value, low, high):\n    """Limit a value to a range."""\n    ';
+const BODY = 'def fibonacci(n):\n    """Return the n-th Fibonacci number."""\n';
 
 const rows = async (context) => {
   const box = await context.workbench.editor().locator('.view-lines').boundingBox();
@@ -55,9 +56,9 @@ const rows = async (context) => {
 
 async function inPlace(context, name) {
   const { workbench, front, shoot } = context;
-  for (const [file, code, text] of PLACES[name]) {
+  for (const [file, code, raw] of PLACES[name]) {
     const [before, after] = code.split('▌');
-    front.script([{ before, text }]);
+    front.script([{ before, text: raw }]);
     await workbench.openFile(file, before + after); // the editor finds out how it is indented
     await workbench.replaceDocument(before, after);
     const mark = front.mark();
@@ -66,7 +67,7 @@ async function inPlace(context, name) {
     if (answered !== null) {
       await workbench.waitForGhost();
     }
-    const clip = (await rows(context))(code.split('\n').length - 1 + text.split('\n').length - 1);
+    const clip = (await rows(context))(code.split('\n').length - 1 + raw.split('\n').length - 1);
     await shoot(name, clip);
     if (answered !== null) {
       await workbench.page.keyboard.press('Tab');
@@ -87,7 +88,7 @@ const boxOf = async (locator) => {
 const PICTURES = {
   'multi-line': async (context) => {
     const { workbench, front, shoot } = context;
-    await workbench.openFile('clamp.py', '');
+    await workbench.openFile('fibonacci.py', '');
     await workbench.replaceDocument(BODY, '');
     const mark = front.mark();
     await ask(workbench);
@@ -97,6 +98,19 @@ const PICTURES = {
     await workbench.page.keyboard.press('Escape');
     await workbench.saved();
     await workbench.command('View: Close Editor');
+  },
+  layers: async (context) => {
+    const { workbench, shoot } = context;
+    await workbench.command('View: Toggle Primary Side Bar Visibility');
+    await invoke(workbench, 'showLayers');
+    const lines = workbench.page.locator('.monaco-editor[data-uri*="Layers"] .view-lines').first();
+    await lines.waitFor({ timeout: EXPECTED_MS });
+    await workbench.page.waitForTimeout(500);
+    const { x, y } = await boxOf(lines);
+    await shoot('layers', { x: x - 30, y, width: 540, height: 280 });
+    await lines.click();
+    await workbench.command('View: Close Editor');
+    await workbench.command('View: Toggle Primary Side Bar Visibility');
   },
   'middle-python': (context) => inPlace(context, 'middle-python'),
   'middle-java': (context) => inPlace(context, 'middle-java'),
@@ -125,19 +139,9 @@ const PICTURES = {
     await shoot('tooltip', await boxOf(tooltip));
     await workbench.page.mouse.move(600, 300);
   },
-  layers: async (context) => {
-    const { workbench, shoot } = context;
-    await workbench.command('Green Code: Show Layers');
-    const lines = workbench.page.locator('.monaco-editor[data-uri*="Layers"] .view-lines').first();
-    await lines.waitFor({ timeout: EXPECTED_MS });
-    await workbench.page.waitForTimeout(500);
-    const { x, y } = await boxOf(lines);
-    await shoot('layers', { x: x - 30, y, width: 600, height: 280 });
-    await workbench.command('View: Close Editor');
-  },
   threshold: async (context) => {
     const { workbench, shoot } = context;
-    await workbench.command('Green Code: Set Threshold');
+    await invoke(workbench, 'setThreshold');
     for (const theme of ['Default Dark Modern', 'Default High Contrast']) {
       workbench.changeSettings({ 'workbench.colorTheme': theme });
       await workbench.page.locator(`.monaco-workbench.${theme.endsWith('Contrast') ? 'hc-black' : 'vs-dark'}`).waitFor();
@@ -146,27 +150,26 @@ const PICTURES = {
       if ((await summary.count()) > 0 && !(await frame.locator('#threshold').isVisible())) {
         await summary.click();
       }
-      await frame.locator('input[type=range]').last().scrollIntoViewIfNeeded();
       await workbench.page.waitForTimeout(800);
-      await shoot('threshold', await boxOf(workbench.page.locator('.part.sidebar')));
+      const box = await boxOf(workbench.page.locator('.part.sidebar'));
+      await shoot('threshold', theme.endsWith('Contrast') ? { ...box, height: 130 } : box);
     }
     workbench.changeSettings({ 'workbench.colorTheme': undefined });
     await workbench.page.locator('.monaco-workbench.vs-dark').waitFor();
   },
   report: async ({ workbench, shoot }) => {
     await workbench.command('View: Toggle Primary Side Bar Visibility');
-    await workbench.command('Green Code: Energy Report');
+    await invoke(workbench, 'energyReport');
     const frame = await workbench.webview('h1');
-    await frame.locator('table').first().waitFor();
+    await frame.locator('#refresh').waitFor();
     await workbench.page.waitForTimeout(1500);
-    await shoot('report', await boxOf(workbench.page.locator('.part.editor')));
-    await frame.locator('table').last().scrollIntoViewIfNeeded();
+    await frame.evaluate(() => window.scrollTo(0, document.body.scrollHeight));
     await shoot('report', await boxOf(workbench.page.locator('.part.editor')));
     await workbench.command('View: Close Editor');
   },
   walkthrough: async ({ workbench, shoot }) => {
     await workbench.command('Welcome: Open Walkthrough...');
-    await workbench.choose('Get Started with Green Code');
+    await workbench.choose(text('manifest.walkthrough.title'));
     await workbench.page.locator('.getting-started-step, .step-list-container').first().waitFor();
     await workbench.page.waitForTimeout(1500);
     const box = await boxOf(workbench.page.locator('.part.editor'));
@@ -175,7 +178,7 @@ const PICTURES = {
   },
   consent: async ({ workbench, shoot }) => {
     workbench.writeSettings('Machine', {});
-    await workbench.command('Green Code: Set Up');
+    await invoke(workbench, 'setUp');
     const dialog = workbench.page.locator('.monaco-dialog-box');
     await dialog.waitFor();
     await shoot('consent', await boxOf(dialog));
@@ -235,7 +238,11 @@ async function take(tools, browserPath) {
 
 const data = (file) => `data:image/png;base64,${fs.readFileSync(file, 'base64')}`;
 
-/** Draws each name's pictures in two columns, before and after. */
+const STYLE = 'body { margin: 0 } td { vertical-align: top; padding: 4px } h1 { font: 15px sans-serif; margin: 2px } img { margin: 2px; max-width: 900px }';
+/** Wider ones stand one above the other. */
+const BESIDE_AT_MOST = 700;
+
+/** Draws each name's pictures before and after. */
 async function pair(tools, browserPath) {
   const { chromium: browsers } = await import(tools.playwright);
   const browser = await browsers.launch({ executablePath: browserPath, args: ['--no-sandbox'] });
@@ -243,11 +250,14 @@ async function pair(tools, browserPath) {
   fs.mkdirSync(options.images, { recursive: true });
   const files = fs.readdirSync(options.to).filter((file) => /^[a-z-]+-\d+\.png$/.test(file) && !file.startsWith('failed'));
   for (const name of new Set(files.map((file) => file.replace(/-\d+\.png$/, '')))) {
-    const column = (folder) =>
+    const images = (folder) =>
       files.filter((file) => file.startsWith(`${name}-`) && fs.existsSync(path.join(folder, file))).map((file) => `<img src="${data(path.join(folder, file))}">`).join('<br>');
-    const cells = [['Before', options.pairs], ['After', options.to]].map(([title, folder]) => `<td><h1>${title}</h1>${column(folder)}</td>`);
-    const style = 'body { margin: 0 } td { vertical-align: top; padding: 4px } h1 { font: 15px sans-serif; margin: 2px } img { margin: 2px; max-width: 640px }';
-    await page.setContent(`<style>${style}</style><table>${cells.join('')}</table>`);
+    const cells = [['Before', options.pairs], ['After', options.to]].map(([title, folder]) => `<td><h1>${title}</h1>${images(folder)}</td>`);
+    const draw = (separator) => page.setContent(`<style>${STYLE}</style><table><tr>${cells.join(separator)}</tr></table>`);
+    await draw('');
+    if ((await page.locator('img').first().boundingBox()).width > BESIDE_AT_MOST) {
+      await draw('</tr><tr>');
+    }
     await page.locator('table').screenshot({ path: path.join(options.images, `${name}.png`) });
   }
   await browser.close();

@@ -30,19 +30,19 @@ afterEach(() => {
 });
 
 describe('the editor hides its list', () => {
-  it.each<[string, unknown, unknown, boolean]>([
+  it.each<[string, unknown, { readonly other?: string | undefined } | null | undefined, boolean]>([
     ['by default', HIDDEN, undefined, true],
     ['not in an editor that opens it', { other: 'on', comments: 'off', strings: 'off' }, undefined, false],
     ['not in an editor whose setting is a switch', true, undefined, false],
     ['where the user chose for comments alone', HIDDEN, { ...HIDDEN, other: undefined }, true],
     ['but nobody is asked who chose so', HIDDEN, HIDDEN, false],
     ['but nobody is asked who switched it off', HIDDEN, { other: 'off' }, false],
+    ['nor where the setting is no setting', HIDDEN, null, false],
   ])('%s', (_, byDefault, chosen, hidden) => {
     configuration.defaults.set('quickSuggestions', byDefault);
     if (chosen !== undefined) {
-      const value = chosen as { other?: string };
-      configuration.user.set('quickSuggestions', value);
-      configuration.languages.set('python', new Map([['quickSuggestions', { ...HIDDEN, ...(value.other === undefined ? {} : value) }]])); // what is in force
+      configuration.user.set('quickSuggestions', chosen);
+      configuration.languages.set('python', new Map([['quickSuggestions', { ...HIDDEN, ...(chosen?.other === undefined ? {} : chosen) }]])); // what is in force
     }
     expect(isListHidden('python')).toBe(hidden);
   });
@@ -78,6 +78,18 @@ describe('a new user', () => {
     expect(told).not.toHaveBeenCalled();
     shown(10);
     shown(11);
+    expect(texts(told)).toEqual(['VS']);
+  });
+
+  it('is not asked in a file that has no suggestions', () => {
+    configuration.defaults.set('quickSuggestions', HIDDEN);
+    const told = messages();
+    const { shown } = make();
+    window.activeTextEditor = { document: { uri: { scheme: 'file' }, languageId: 'typescript' } };
+    shown(20);
+    expect(told).not.toHaveBeenCalled();
+    window.activeTextEditor = { document: { uri: { scheme: 'file' }, languageId: 'python' } };
+    shown(21);
     expect(texts(told)).toEqual(['VS']);
   });
 

@@ -6,9 +6,11 @@ import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 
 import { install, InstallError } from '../../src/environment/install';
+import { needs } from '../../src/environment/needs';
 import type { Run, RunResult } from '../../src/environment/processes';
 import { managedFolder, pythonIn, resolve, type Home } from '../../src/environment/resolve';
 import { t } from '../../src/l10n';
+import { gigabytes } from '../../src/state/format';
 import { failed, never, ok, wheelIn } from './results';
 
 describe('Set Up', () => {
@@ -112,7 +114,7 @@ describe('Set Up', () => {
   });
 
   it('reports a full disk with folder and need, before and during the installation', async () => {
-    const message = (free: string) => t('setUp.diskFull', { folder: home.storage, free, needed: '2.0 GB' });
+    const message = (free: string) => t('setUp.diskFull', { folder: home.storage, free, needed: '2.0 GB', usual: gigabytes(needs().diskBytes) });
     await expect(install(options(never, undefined, 0.4e9))).rejects.toThrow(new InstallError(message('0.4 GB')));
     let free = 5e9;
     const full = failed('ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device');

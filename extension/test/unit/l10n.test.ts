@@ -147,7 +147,7 @@ describe('German texts', () => {
   const agreement = { checks: 20, agreed: 11, calibrated: 0.8, raised_to: 0.6 };
   const status = { state: 'ready', message: '', progress: null, reason: null } as const;
   const full = snapshot({ status, energy: { ...energy, agreement, on_battery: true } });
-  const options = { style: 's', script: 's', nonce: 'n', cspSource: 'c', gridIntensity: 500, suggestions };
+  const options = { style: 's', styles: ['s'], script: 's', nonce: 'n', cspSource: 'c', gridIntensity: 500, suggestions };
   const active = { id: 'typescript', name: '42', isOn: false };
   const last = { text: ' x', tokens: [{ text: ' x', layers: 9, draft: '' }], passes: 1, layers_total: 18, energy_joules: 1, energy_source: 'nvml', saving: 0.5, threshold: 0.8, decoding: 'fast' } as const;
 

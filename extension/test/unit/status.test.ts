@@ -121,6 +121,19 @@ describe('switching a language', () => {
     expect(configuration.updates.map(({ target }) => target)).toEqual([Global]);
   });
 
+  it('switches the language that a message named, in whatever file the user is now', async () => {
+    focus('python');
+    await toggleLanguage(defaults, 'typescript');
+    expect(configuration.updates.map(({ value }) => value)).toEqual([['python', 'java', 'typescript']]);
+  });
+
+  it('begins with the default where the settings have no list', async () => {
+    configuration.user.set('languages', 'python');
+    focus('typescript');
+    await toggleLanguage(defaults);
+    expect(configuration.updates.map(({ value }) => value)).toEqual([['python', 'java', 'typescript']]);
+  });
+
   it('changes nothing when the list is closed', async () => {
     workspace.workspaceFolders = [{}];
     focus('typescript');
@@ -184,6 +197,15 @@ describe('Snooze', () => {
     snooze.start(5);
     await commandTable({ store, snooze } as unknown as Parts)[COMMANDS.toggle]!();
     expect([store.snapshot.snooze, configuration.updates]).toEqual([null, []]);
+  });
+
+  it('does not outlast Toggle where suggestions are off as well', async () => {
+    const { store, snooze } = make();
+    store.update({ settings: { ...defaults, enabled: false } });
+    snooze.start(Infinity);
+    await commandTable({ store, snooze } as unknown as Parts)[COMMANDS.toggle]!();
+    expect(store.snapshot.snooze).toBeNull();
+    expect(configuration.updates).toMatchObject([{ key: 'enabled', value: true }]);
   });
 });
 

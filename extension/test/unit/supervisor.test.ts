@@ -167,7 +167,7 @@ describe('the front', () => {
 
   it.each<[Phase, Partial<Settings>, string]>([
     ['idle', {}, t('server.notRunningYet')],
-    ['idle', { enabled: false }, t('server.notRunningSwitchedOff')],
+    ['idle', { enabled: false }, t('why.disabled')],
     ['setUp', {}, t('setUp.notSetUp')],
     ['settingUp', {}, t('server.setUpStillRuns')],
     ['starting', {}, t('server.starting')],

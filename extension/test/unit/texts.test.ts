@@ -68,6 +68,7 @@ describe('Show Layers', () => {
         '500 mJ used, 25% less than the whole model (estimated from CPU time).\n\n' +
         '2/4  ██░░  return\n4/4  ████  ·a↵\n',
     );
+    expect(renderLayers({ ...last, saving: -0.05 })).toContain('500 mJ used, 5% more than the whole model (estimated from CPU time).');
     expect(renderLayers(null)).toContain(t('layers.noCompletionYet'));
   });
 
@@ -164,9 +165,10 @@ describe('the energy report', () => {
 
 describe('pages', () => {
   it('allow only their own script and style', () => {
-    const html = page({ nonce: 'n1', cspSource: 'csp', script: 's.js', style: 's.css' });
+    const html = page({ nonce: 'n1', cspSource: 'csp', script: 's.js', styles: ['s.css'] });
     expect(html).toContain(`content="default-src 'none'; style-src csp; script-src 'nonce-n1'"`);
     expect(html.match(/<script/g)).toHaveLength(1);
+    expect(html).toContain('<link rel="stylesheet" href="s.css">');
     expect(html).toContain('<label for="suggestions">');
     expect(html).toMatch(/<div id="exit" hidden>[^]*<label for="threshold">/); // until the mode is known
     expect(html).toContain('type="range" min="0" max="2" step="1"');

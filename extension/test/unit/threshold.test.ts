@@ -218,8 +218,8 @@ describe('the stops', () => {
 
   it('come before the other mode, and the exit threshold is offered only in the mode that uses it', () => {
     const rest = (decoding: Decoding) => offered(decoding).slice(3);
-    expect(rest('exact')).toEqual([{ mode: 'fast', label: '$(arrow-swap) Use Fast', detail: 'Expected in Fast mode: 15% less energy, 95% of the accuracy.' }]);
-    expect(rest('full').map(({ mode }) => mode)).toEqual(['fast']);
+    expect(rest('exact')).toEqual([{ mode: 'fast', label: '$(arrow-swap) Switch to Fast Mode', detail: 'Expected in Fast mode: 15% less energy, 95% of the accuracy.' }]);
+    expect(rest('full').map(({ mode }) => mode)).toEqual(['exact']); // as in the menu
     const [mode, threshold] = rest('fast');
     expect(mode).toMatchObject({ mode: 'exact', detail: t('mode.exactDetail') });
     expect(threshold).toEqual({ label: `$(settings) ${t('threshold.exitThresholdChoice')}`, description: '0.80' });
@@ -333,9 +333,9 @@ describe('the view', () => {
   });
 
   it('says in the other modes that every layer checked each token', () => {
-    expect(stateMessage(snapshot({ energy }), [])).toMatchObject({ bars: [], summary: '3 tokens, each checked by all 18 layers.', hasLast: true });
+    expect(stateMessage(snapshot({ energy }), [])).toMatchObject({ bars: [], summary: '3 pieces of text (tokens), each checked by all 18 layers of the model.', hasLast: true });
     const one = snapshot({ energy: { ...energy, last_exits: [18] } });
-    expect(stateMessage(one, []).summary).toBe('1 token, checked by all 18 layers.');
+    expect(stateMessage(one, []).summary).toBe('1 piece of text (token), checked by all 18 layers of the model.');
   });
 
   it('has what fast mode would give at the threshold that is set, or nothing without a calibration', () => {

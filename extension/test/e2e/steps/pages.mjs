@@ -4,11 +4,11 @@ import fs from 'node:fs';
 
 import { until } from '../harness.mjs';
 import { text } from '../texts.mjs';
-import { answerBehind, figures, ghostOrAsk, invoke, ITEM, ready, READY_MS, suggest, typeHead } from './common.mjs';
+import { answerBehind, clickItem, figures, ghostOrAsk, invoke, ready, READY_MS, suggest, typeHead } from './common.mjs';
 import { acceptEach, inFile, tabIndents, TYPESCRIPT } from './insertion.mjs';
 
 async function openMenu(workbench) {
-  await workbench.page.locator(`[id="${ITEM}"] a`).first().click();
+  await clickItem(workbench);
   await workbench.page.locator('.quick-input-list .monaco-list-row').first().waitFor();
 }
 

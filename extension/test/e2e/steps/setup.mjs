@@ -6,7 +6,7 @@ import fs from 'node:fs';
 import { until } from '../harness.mjs';
 import { greenCodeProcesses, networkSockets, processesFrom } from '../processes.mjs';
 import { pattern, start, text } from '../texts.mjs';
-import { confirmSetUp, figures, ITEM, ready, storageOf, suggest } from './common.mjs';
+import { clickItem, confirmSetUp, figures, ready, storageOf, suggest } from './common.mjs';
 
 /** All packages come from the index, PyTorch and the model among them. */
 const REAL_SETUP_MS = 1_200_000;
@@ -75,7 +75,7 @@ export const steps = [
       workbench.writeSettings('Machine', {});
       await offersSetUp(context);
       await workbench.notification(text('setUp.offer')).waitFor({ timeout: 15_000 });
-      await workbench.page.locator(`[id="${ITEM}"] a`).first().click();
+      await clickItem(workbench);
       const dialog = workbench.page.locator('.monaco-dialog-box');
       await dialog.waitFor();
       const consent = await dialog.textContent();
