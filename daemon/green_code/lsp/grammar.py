@@ -15,9 +15,9 @@ from green_code.lsp.spot import Spot
 
 PARSED: Final = 5_000
 """Characters before and behind the cursor's line that are parsed at most, in 2 to 4 ms each time."""
-LINE_CHARACTERS_AT_MOST: Final = 1_000
+LONGEST_LINE: Final = 1_000
 """A longer line is not parsed: finding errors in one of 9,000 characters takes up to half a second."""
-_WINDOW: Final = (PARSED, LINE_CHARACTERS_AT_MOST)
+_WINDOW: Final = (PARSED, LONGEST_LINE)
 
 READABLE: Final = 20
 """Text with more errors is not what the grammar is made for, such as another dialect; it has no say then."""
@@ -43,7 +43,7 @@ class Judge:
 
     def __init__(self, spot: Spot) -> None:
         self._spot = spot
-        is_long = len(spot.before) + len(spot.after) > LINE_CHARACTERS_AT_MOST
+        is_long = len(spot.before) + len(spot.after) > LONGEST_LINE
         self._parser: Any = None if is_long else _parser(spot.language_id)
         above = spot.headers(spot.first_line(*_WINDOW)) + spot.lines_above(*_WINDOW)
         self._before = _encoded(above + spot.before)

@@ -55,7 +55,9 @@ class GgufFile:
         tensors, fields = self._integer("<Q"), self._integer("<Q")
         self.fields: dict[str, Any] = {self._string(): self._value(self._integer("<I")) for _ in range(fields)}
         found = [self._tensor() for _ in range(tensors)]
-        alignment = int(self.fields.get("general.alignment", _ALIGNMENT))
+        alignment = self.fields.get("general.alignment", _ALIGNMENT)
+        if not isinstance(alignment, int) or alignment < 1:
+            raise ValueError(f"its alignment is {alignment}")
         self._first = -(-self._at // alignment) * alignment
         self.tensors = dict(found)
 

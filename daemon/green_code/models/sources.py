@@ -68,6 +68,9 @@ class GgufSource:
 
     GGUF stores Gemma's norm gains with one added. It leaves out two constants of Gemma 3: the rotary base of the sliding layers
     (10,000), and that every sixth layer attends to all positions (transformers, configuration_gemma3.py).
+
+    Raises:
+        Problem: the file is damaged, or another model's; the `gguf` package is missing.
     """
 
     def __init__(self, path: Path) -> None:
@@ -92,6 +95,8 @@ class GgufSource:
             )
 
     def _field(self, name: str) -> Any:
+        if name not in self._file.fields:
+            raise Problem("model_damaged", f"{self.path.name} lacks {name}; delete it and start again.")
         return self._file.fields[name]
 
     def _gemma(self, name: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -67,4 +68,13 @@ def test_a_value_of_an_unknown_type_is_refused(path: Path, tmp_path: Path) -> No
     at = whole.index(b"flag") + 4
     damaged.write_bytes(whole[:at] + b"\x63" + whole[at + 1 :])
     with pytest.raises(ValueError, match="type 99"):
+        GgufFile(damaged)
+
+
+def test_an_alignment_of_nothing_is_refused(tmp_path: Path) -> None:
+    name = b"general.alignment"
+    field = struct.pack("<Q", len(name)) + name + struct.pack("<II", 4, 0)
+    damaged = tmp_path / "damaged.gguf"
+    damaged.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + field)
+    with pytest.raises(ValueError, match="alignment"):
         GgufFile(damaged)
