@@ -41,6 +41,8 @@ const QUIET = {
 const UNWANTED = ['PORT', 'PASSWORD', 'HASHED_PASSWORD', 'VSCODE_IPC_HOOK_CLI'];
 
 const GHOST = '.ghost-text-decoration, .suggest-preview-text .view-line';
+/** For the palette to list a command and to run it. */
+const COMMAND_MS = 6_000;
 
 export const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
@@ -306,22 +308,25 @@ export class Workbench {
     }, id);
   }
 
-  /** Runs a command by its exact title: another one may begin with the same words. */
+  /** Runs a command by its exact title: another one may begin with the same words. What takes the focus closes the palette; it opens again. */
   async command(title) {
-    await this.page.keyboard.press('F1');
-    await this.choose(title, { exact: true, prefix: '>' });
+    await until(`the palette runs ${title}`, async () => {
+      await this.page.keyboard.press('F1');
+      const chosen = this.choose(title, { exact: true, prefix: '>', timeout: COMMAND_MS });
+      return chosen.then(() => true).catch((error) => error.name !== 'TimeoutError' && Promise.reject(error));
+    });
   }
 
   /** Filters the open quick input and selects a row. With `title`: waits for the input with that title. */
-  async choose(label, { exact = false, title = '', prefix = '' } = {}) {
+  async choose(label, { exact = false, title = '', prefix = '', timeout = 15_000 } = {}) {
     const input = this.page.locator('.quick-input-widget:visible', { hasText: title }).locator('input').first();
-    await input.waitFor();
-    await input.fill(prefix + label);
+    await input.waitFor({ timeout });
+    await input.fill(prefix + label, { timeout });
     const row = this.page.locator('.quick-input-list .monaco-list-row', {
       has: this.page.locator('.label-name', { hasText: exact ? new RegExp(`^${escape(label)}$`) : label }),
     });
-    await row.first().waitFor({ timeout: 15_000 });
-    await row.first().click();
+    await row.first().waitFor({ timeout });
+    await row.first().click({ timeout });
   }
 
   /** Replaces the text of the open input box, and confirms. */
