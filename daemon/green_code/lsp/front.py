@@ -89,7 +89,7 @@ class Front:
         self._last: LastCompletion | None = None
         self._told_shown = ""
         self.settings = default_settings()
-        self._status = WindowStatus(send_status, self._on_battery, self.settings)
+        self._status = WindowStatus(send_status, self._on_battery, lambda: self.settings)
         self._gate.configure(self.settings)
         self.encoding: Encoding = "utf-16"
         self.workspace_folders: list[str] = []
@@ -101,7 +101,6 @@ class Front:
         self._gate.configure(self.settings)
         self._ahead.cancel()
         self._current = None
-        self._status.settings = self.settings
         self._status.update()
         malformed = [glob for glob in self.settings.excluded_files if compile_glob(glob) is None]
         return problems + [

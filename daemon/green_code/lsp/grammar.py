@@ -1,7 +1,7 @@
-"""How many errors a language's grammar finds in the text around a cursor: the last judge of an insertion.
+"""How many errors a language's grammar finds in the text around a cursor: the last check of an insertion.
 
 The grammars are tree-sitter's, loaded when a language is first needed (a few milliseconds, 1 to 4 MB each). A language without
-one has no judge.
+one has no check.
 Must not know: what is inserted, or why.
 """
 
@@ -40,7 +40,7 @@ _GRAMMARS: Final = {
 """Module and function, by the editor's names of languages."""
 
 
-class Judge:
+class SyntaxCheck:
     """Compares the text around one cursor with what it becomes; it is parsed at first need."""
 
     def __init__(self, spot: Spot) -> None:

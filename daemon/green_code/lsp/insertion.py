@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 
 from green_code.lexical import CLOSER_OF, CLOSERS, OPENERS, State, is_word, read
 from green_code.lsp import joints, nonsense
-from green_code.lsp.grammar import Judge
+from green_code.lsp.grammar import SyntaxCheck
 from green_code.lsp.indentation import indented, is_misplaced
 from green_code.lsp.spot import Spot, indentation_of
 
@@ -66,11 +66,11 @@ def fit(raw: str, spot: Spot, is_read: bool = False) -> Insertion | Refused:
 
 def _fit_lines(lines: list[str], spot: Spot) -> Insertion | Refused:
     """As many of the lines as can be inserted."""
-    judge, known_faults = Judge(spot), dict[tuple[State, int], int]()
+    syntax, known_faults = SyntaxCheck(spot), dict[tuple[State, int], int]()
     refused: Refused | None = None
     for count in range(len(lines), 0, -1):
         if head := "\n".join(lines[:count]).rstrip():
-            found = _Fitting(head, spot, judge, known_faults).best()
+            found = _Fitting(head, spot, syntax, known_faults).best()
             if isinstance(found, Insertion):
                 return found
             refused = refused or found
@@ -94,7 +94,7 @@ class _Fitting:
 
     text: str
     spot: Spot
-    judge: Judge
+    syntax: SyntaxCheck
     known_faults: dict[tuple[State, int], int]
 
     def best(self) -> Insertion | Refused:
@@ -117,7 +117,7 @@ class _Fitting:
                 found.append((faults, mended))
         for _, mended in sorted(found, key=lambda each: each[0]):
             for complete in joints.completions(mended.text, self.spot, self.spot.rest[mended.replaced :].strip() == ""):
-                if self.judge.is_no_worse(complete, mended.replaced):
+                if self.syntax.is_no_worse(complete, mended.replaced):
                     return Insertion(complete, mended.replaced)
             cause = "parses_worse"
         return Refused("nothing_new" if cause == "nothing_new" else "breaks_code", cause)

@@ -20,12 +20,13 @@ class WindowStatus:
 
     Args:
         send: shows a status. It is not called before `begin`: LSP forbids it until the editor is initialized.
+        settings: those in force.
     """
 
     def __init__(
-        self, send: Callable[[StatusMessage], None], on_battery: Callable[[], bool], settings: Settings
+        self, send: Callable[[StatusMessage], None], on_battery: Callable[[], bool], settings: Callable[[], Settings]
     ) -> None:
-        self.settings = settings
+        self._settings = settings
         self.engine = StatusMessage(state="starting", message="No engine yet", progress=None, reason=None)
         self._send = send
         self._on_battery = on_battery
@@ -44,9 +45,9 @@ class WindowStatus:
 
     def off(self) -> StatusMessage | None:
         """Why the window asks for nothing; None: it asks."""
-        if not self.settings.enabled:
+        if not (settings := self._settings()).enabled:
             return _own("disabled", "disabled")
-        if self.settings.pause_on_battery and self._on_battery():
+        if settings.pause_on_battery and self._on_battery():
             return _own("paused", "paused_on_battery")
         return None
 

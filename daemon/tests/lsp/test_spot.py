@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from green_code.lsp.grammar import Judge
+from green_code.lsp.grammar import SyntaxCheck
 from green_code.lsp.insertion import Insertion, fit
 from green_code.lsp.spot import LOOKED_AHEAD, LOOKED_BACK, Spot
 
@@ -51,5 +51,5 @@ def test_in_the_middle_of_a_long_class_the_grammar_knows_that_it_is_one(language
     assert fit(value, spot(lines, at, 8, language)) == Insertion(value)
     end = ";" if value.endswith(";") else ""
     lines[at] = f"        return a{end}\n"
-    judge = Judge(spot(lines, at, 16, language))
-    assert judge.is_no_worse(" + b", 0) and not judge.is_no_worse(" b", 0)
+    syntax = SyntaxCheck(spot(lines, at, 16, language))
+    assert syntax.is_no_worse(" + b", 0) and not syntax.is_no_worse(" b", 0)
