@@ -58,7 +58,7 @@ def find_model(name: str, verify: bool = False) -> Found:
     if name == TINY:
         from green_code.models.tiny import TinySource
 
-        return Found(name, "tiny-1", TinySource)
+        return Found(name, "tiny-2", TinySource)
     if name not in HUB_MODELS and (base := _base_of_bundle(name)) not in (None, name):
         if _base_of_bundle(str(base)) not in (None, base) and base != DEFAULT:
             raise Problem(

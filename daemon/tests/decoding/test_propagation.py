@@ -53,7 +53,9 @@ def test_learned_kv_projections_apply_to_propagated_positions(name: str) -> None
     generator = torch.Generator().manual_seed(4)
     shape = 2 * c.kv_heads * c.head_width, c.width
     learned = {
-        layer: LinearAdapter(torch.randn(shape, generator=generator) / 8, torch.rand(c.width, generator=generator))
+        layer: LinearAdapter(
+            (torch.randn(shape, generator=generator) / 8).numpy(), torch.rand(c.width, generator=generator).numpy()
+        )
         for layer in range(PREFILL_EXIT + 2, layers + 1)
     }
     decoder.set_kv_projections(learned)
