@@ -121,6 +121,7 @@ class GgufSource:
             tied_head=True,
             windows=tuple(None if every else window for every in everything),
             ropes=tuple(Rope(float(self._gemma("rope.freq_base")) if every else 10_000.0) for every in everything),
+            embedding_scale=float(self._gemma("embedding_length")) ** 0.5,
         )
 
     def pieces(self) -> Pieces:
