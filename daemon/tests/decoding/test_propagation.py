@@ -63,7 +63,7 @@ def test_learned_kv_projections_apply_to_propagated_positions(name: str) -> None
     depths = [PREFILL_EXIT] * 9 + [layers] * 5
     first = c.heads * c.head_width
     projections = {
-        layer: decoder.layers[layer - 1].qkv.weight[first:] + adapter.matrix * adapter.gain
+        layer: decoder.layers[layer - 1].qkv.weight[first:] + torch.from_numpy(adapter.matrix * adapter.gain)
         for layer, adapter in learned.items()
     }
     states, keys, values = reference_forward(decoder, cache.tokens, depths, projections)

@@ -33,5 +33,7 @@ def test_the_moment_is_that_of_plain_forwards() -> None:
     with torch.no_grad():
         states = hidden_at(decoder, ids, depths)
         normed = torch.cat([decoder.norm(decoder.apply_lens(states[depth], depth))[0] for depth in depths]).double()
-    found = second_moment(decoder, dict(source.tensors(None))["norm.weight"], corpus, depths, WINDOW, 2)
+    found = second_moment(
+        decoder, torch.from_numpy(dict(source.tensors(None))["norm.weight"]), corpus, depths, WINDOW, 2
+    )
     torch.testing.assert_close(found, normed.T @ normed / WINDOW, rtol=1e-3, atol=1e-3)
