@@ -50,26 +50,24 @@ class Padding:
             "k_norm": (head,),
         }
 
-    def shape(self, name: str) -> tuple[int, ...]:
-        """(outputs, inputs) of a layer's matrix."""
-        return tuple(axis.size for axis in self._axes[_part(name)])
+    def shape(self, name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """What `shape` becomes."""
+        return tuple(axis.size if axis else size for axis, size in zip(self._of(name, shape), shape, strict=True))
 
     def pad(self, name: str, weight: np.ndarray) -> np.ndarray:
         """A matrix (outputs, inputs), a gain or a bias (outputs,), or rows of a table or of a head (N, C); itself where it has whole groups."""
-        axes: tuple[_Axis | None, ...] = self._axes.get(_part(name), ())[: weight.ndim]
-        if not axes:  # of states, as norms, lenses and tables are
-            axes = (*(None,) * (weight.ndim - 1), self._states)
-        sizes = tuple(axis.size if axis else size for axis, size in zip(axes, weight.shape, strict=True))
+        sizes = self.shape(name, weight.shape)
         if sizes == weight.shape:
             return weight
-        padded = np.zeros(sizes, weight.dtype)
-        places = (axis.places if axis else np.arange(size) for axis, size in zip(axes, weight.shape, strict=True))
-        padded[np.ix_(*places)] = weight
+        padded, axes = np.zeros(sizes, weight.dtype), self._of(name, weight.shape)
+        padded[np.ix_(*(axis.places if axis else np.arange(n) for axis, n in zip(axes, sizes, strict=True)))] = weight
         return padded
 
-
-def _part(name: str) -> str:
-    return name.rpartition(".")[-1]
+    def _of(self, name: str, shape: tuple[int, ...]) -> tuple[_Axis | None, ...]:
+        part = name.removesuffix(".weight").removesuffix(".bias").rpartition(".")[-1]
+        if own := self._axes.get(part):
+            return own[: len(shape)]
+        return (*(None,) * (len(shape) - 1), self._states)  # norms, lenses, tables; the kernel pads no rows of a table
 
 
 def _whole(size: int, group: int) -> int:
