@@ -39,6 +39,7 @@ class Padding:
         head, gates = _Axis(np.arange(d), self.head_width), 2 if config.row.gated else 1
         queries = _Axis.of_blocks(heads, d, self.head_width)
         keys_values = _Axis.of_blocks(2 * kv_heads, d, self.head_width)
+        self.keys_values = keys_values.size
         self._states = states = _Axis.of_blocks(1, config.width, self.width)
         self._axes: dict[str, tuple[_Axis, ...]] = {
             "qkv": (queries.then(keys_values), states),
