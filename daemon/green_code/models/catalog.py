@@ -18,7 +18,8 @@ from pathlib import Path
 
 from green_code.folders import APPLICATION, bundles_dir, cache_dir
 from green_code.models.bundle import MANIFEST
-from green_code.models.sources import FolderSource, GgufSource, Source, sha256_of
+from green_code.models.hugging_face import FolderSource
+from green_code.models.sources import GgufSource, Source, sha256_of
 from green_code.problems import Problem
 
 DEFAULT = "gemma-3-270m"

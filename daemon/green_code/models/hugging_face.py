@@ -19,6 +19,7 @@ from green_code.models.families import ModelConfig
 from green_code.models.hugging_face_config import config_from_hugging_face, end_tokens
 from green_code.models.safetensors_files import check_index, damaged, read_headers, read_json, weight_files
 from green_code.models.shapes import weight_shapes
+from green_code.models.sources import sha256_of
 from green_code.models.vocabulary import lossless, start_token
 from green_code.problems import Problem
 
@@ -97,7 +98,7 @@ class FolderSource:
         tokenizer = self.folder / "tokenizer.json"
         digest = hashlib.sha256()
         for file in (self.folder / _CONFIG, *([tokenizer] if tokenizer.is_file() else []), *self._files):
-            digest.update(_sha256(file).encode())
+            digest.update(sha256_of(file).encode())
         return digest.hexdigest()
 
 
@@ -182,11 +183,3 @@ def _check_places(folder: Path) -> None:
             if target.is_file() and path.suffix in (".json", ".txt", ".model", ".jinja"):
                 if target.stat().st_size > _MOST_TOKENIZER_BYTES:
                     raise damaged(path, f"it has more than {_MOST_TOKENIZER_BYTES:,} bytes")
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

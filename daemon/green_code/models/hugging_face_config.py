@@ -115,46 +115,47 @@ def _config(hf: Any) -> ModelConfig:
 def _mapped(hf: Any) -> ModelConfig:
     family, layers, width, heads = hf.model_type, hf.num_hidden_layers, hf.hidden_size, hf.num_attention_heads
     row = FAMILIES[family]
-    head_width = _first(hf, "head_dim") or width // heads
-    kinds = _first(hf, "layer_types") or ["every"] * layers
+    head_width = _first(hf, "head_dim", default=width // heads)
+    kinds = _first(hf, "layer_types", default=["every"] * layers)
+    windows = tuple(_window(hf, kind) for kind in kinds)
     ropes = [None] * layers if row.positions == "learned" else [_rope(hf, kind) for kind in kinds]
-    for layer, rotated in enumerate(_first(hf, "no_rope_layers") or ()):
+    for layer, rotated in enumerate(_first(hf, "no_rope_layers", default=())):
         ropes[layer] = ropes[layer] if rotated else None
-    every = family in ("gpt2", "gpt_bigcode") or _first(hf, "use_bias", "enable_bias") or False
-    attention = every or _first(hf, "attention_bias") or False
-    if _first(hf, "word_embed_proj_dim") not in (None, width):
+    every = family in ("gpt2", "gpt_bigcode") or _first(hf, "use_bias", "enable_bias", default=False)
+    attention = every or _first(hf, "attention_bias", default=False)
+    if _first(hf, "word_embed_proj_dim", default=width) != width:
         raise _unsupported(hf, "word_embed_proj_dim", hf.word_embed_proj_dim)
     return ModelConfig(
         family=family,
         layers=layers,
         width=width,
         heads=heads,
-        kv_heads=_first(hf, "num_key_value_heads") or heads,
+        kv_heads=_first(hf, "num_key_value_heads", default=heads),
         head_width=head_width,
-        mlp_width=_first(hf, "intermediate_size", "ffn_dim", "n_inner") or 4 * width,
+        mlp_width=_first(hf, "intermediate_size", "ffn_dim", "n_inner", default=4 * width),
         vocabulary=hf.vocab_size,
-        norm_eps=_first(hf, "rms_norm_eps", "norm_epsilon", "layer_norm_epsilon") or 1e-5,  # OPT's is torch's own
+        norm_eps=_first(hf, "rms_norm_eps", "norm_epsilon", "layer_norm_epsilon", default=1e-5),  # OPT's is torch's own
         max_positions=hf.max_position_embeddings,
         attention_scale=_attention_scale(hf, head_width),
         tied_head=hf.tie_word_embeddings,
-        windows=tuple(_window(hf, kind) for kind in kinds),
+        windows=windows,
         ropes=tuple(ropes),
         rotary_width=_rotary_width(hf, head_width),
         other_activation=_other_activation(hf, row.activation),
         qkv_bias=attention or family == "qwen2",
         attention_out_bias=attention,
-        mlp_bias=every or _first(hf, "mlp_bias") or False,
-        embedding_scale=width**0.5 if family.startswith("gemma") else _first(hf, "embedding_multiplier") or 1.0,
-        residual_scale=_first(hf, "residual_multiplier") or 1.0,
-        logit_scale=1 / (_first(hf, "logits_scaling") or 1.0),
+        mlp_bias=every or _first(hf, "mlp_bias", default=False),
+        embedding_scale=width**0.5 if family.startswith("gemma") else _first(hf, "embedding_multiplier", default=1.0),
+        residual_scale=_first(hf, "residual_multiplier", default=1.0),
+        logit_scale=1 / _first(hf, "logits_scaling", default=1.0),
         attention_softcap=_first(hf, "attn_logit_softcapping"),
         logit_softcap=_first(hf, "final_logit_softcapping"),
     )
 
 
-def _first(hf: Any, *names: str) -> Any:
-    """The first of these options that the configuration has; None if it has none."""
-    return next((value for name in names if (value := getattr(hf, name, None)) is not None), None)
+def _first(hf: Any, *names: str, default: Any = None) -> Any:
+    """The first of these options that the configuration has; `default` if it has none."""
+    return next((value for name in names if (value := getattr(hf, name, None)) is not None), default)
 
 
 def _attention_scale(hf: Any, head_width: int) -> float:
@@ -162,7 +163,7 @@ def _attention_scale(hf: Any, head_width: int) -> float:
         return float(hf.attention_multiplier)
     if _first(hf, "scale_attn_weights") is False:
         return 1.0
-    return float((_first(hf, "query_pre_attn_scalar") or head_width) ** -0.5)
+    return float(_first(hf, "query_pre_attn_scalar", default=head_width) ** -0.5)
 
 
 def _window(hf: Any, kind: str) -> int | None:
@@ -193,7 +194,7 @@ def _rope(hf: Any, kind: str) -> Rope:
 
 def _rotary_width(hf: Any, head_width: int) -> int | None:
     """None: all of a head. Only Phi-3 rotates a part."""
-    share = (_first(hf, "rope_parameters") or {}).get("partial_rotary_factor", 1.0)
+    share = _first(hf, "rope_parameters", default={}).get("partial_rotary_factor", 1.0)
     if share != 1.0 and hf.model_type != "phi3":
         raise _unsupported(hf, "partial_rotary_factor", share)
     return None if share == 1.0 else int(head_width * share)
