@@ -12,11 +12,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from green_code.models.adapters import LinearAdapter, with_adapter
+from green_code.models.adapters import LinearAdapter
 from green_code.models.backend import TopToken, top_token_of, top_tokens_of
 from green_code.models.families import ModelConfig, Rope
 from green_code.models.family_rows import Activation
@@ -182,7 +183,7 @@ def _mask(start: int, new: int, first: int, window: int | None, device: torch.de
 
 def _rotate(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
     """Rotary embedding of the first numbers of (…, N, D), in the half-split layout of the Hugging Face checkpoints."""
-    x, rest = x.split((cosine.shape[-1], x.shape[-1] - cosine.shape[-1]), dim=-1)
+    x, rest = x[..., : cosine.shape[-1]], x[..., cosine.shape[-1] :]
     low, high = x.chunk(2, dim=-1)
     rotated = (x * cosine + torch.cat((-high, low), dim=-1) * sine).type_as(x)
     return torch.cat((rotated, rest), dim=-1) if rest.shape[-1] else rotated
@@ -325,7 +326,7 @@ class Decoder(nn.Module):
             delattr(self, f"lens_{depth}")
         self._lens_depths = frozenset(lenses)
         for depth, lens in lenses.items():
-            matrix = (lens.matrix * lens.gain).to(self.device, self.dtype)
+            matrix = torch.from_numpy(lens.matrix * lens.gain).to(self.device, self.dtype)
             self.register_buffer(f"lens_{depth}", matrix, persistent=False)
 
     def set_kv_projections(self, projections: Mapping[int, LinearAdapter]) -> None:
@@ -334,11 +335,13 @@ class Decoder(nn.Module):
             delattr(self, f"kv_projection_{layer}")
         self._projected_layers = frozenset(projections)
         for layer, adapter in projections.items():
-            self.register_buffer(f"kv_projection_{layer}", self.kv_projection(layer, adapter), persistent=False)
+            added = torch.from_numpy(adapter.matrix * adapter.gain)
+            self.register_buffer(f"kv_projection_{layer}", self.kv_projection(layer, added), persistent=False)
 
-    def kv_projection(self, layer: int, adapter: LinearAdapter) -> Tensor:
-        """(2·K·D, C): a layer's learned projection of keys and values, in the decoder's dtype."""
-        return with_adapter(self.layers[layer - 1].key_value_weight, adapter).to(self.dtype)  # type: ignore[arg-type]
+    def kv_projection(self, layer: int, added: Tensor) -> Tensor:
+        """(2·K·D, C): a layer's own projection of keys and values with `added` A · g, in the decoder's dtype."""
+        own: Tensor = self.layers[layer - 1].key_value_weight  # type: ignore[assignment]
+        return (own.float() + added.to(own.device)).to(self.dtype)
 
     def apply_lens(self, x: Tensor, depth: int) -> Tensor:
         """See `Backend`."""
@@ -366,13 +369,16 @@ class Decoder(nn.Module):
         table = self._rotary.get(rope)
         if table is None or table[0].shape[0] < end or table[0].device != like.device:
             rows = max(1024, 1 << (end - 1).bit_length())
-            angles = torch.outer(torch.arange(rows).float(), inverse_frequencies(rope, self.config.rotary_width or self.config.head_width))
+            angles = torch.outer(
+                torch.arange(rows).float(),
+                inverse_frequencies(rope, self.config.rotary_width or self.config.head_width),
+            )
             angles = torch.cat((angles, angles), dim=-1).to(like.device)  # (rows, rotated width)
             table = self._rotary[rope] = (angles.cos(), angles.sin())
         return table[0][start:end].to(like.dtype), table[1][start:end].to(like.dtype)
 
     @classmethod
-    def load(cls, config: ModelConfig, weights: Mapping[str, Tensor]) -> Decoder:
+    def load(cls, config: ModelConfig, weights: Mapping[str, np.ndarray] | Mapping[str, Tensor]) -> Decoder:
         """A decoder with these weights, which are not copied.
 
         Raises:

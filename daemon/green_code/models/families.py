@@ -132,11 +132,12 @@ class ModelConfig:
             raise ValueError(str(error)) from error
 
 
-def check_family(family: Any) -> None:
-    """Raises Problem if no row describes this family."""
+def check_family(family: Any) -> str:
+    """The same family. Raises Problem if no row describes it."""
     if not isinstance(family, str) or family not in FAMILIES:
         known = ", ".join(sorted(FAMILIES))
         raise Problem("model_damaged", f"the model's family, {family!r}, is not supported; these are: {known}.")
+    return family
 
 
 def _is_size(value: Any, largest: int) -> bool:

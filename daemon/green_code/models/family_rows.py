@@ -102,9 +102,7 @@ FAMILIES: dict[str, Family] = {
         activation="gelu_tanh",
         gated=False,
     ),
-    "gpt2": Family(
-        _GPT_NAMES, norm="layer", transposed=True, positions="learned", activation="gelu_tanh", gated=False
-    ),
+    "gpt2": Family(_GPT_NAMES, norm="layer", transposed=True, positions="learned", activation="gelu_tanh", gated=False),
     "gpt_bigcode": Family(_GPT_NAMES, norm="layer", positions="learned", activation="gelu_tanh", gated=False),
     "opt": Family(
         {

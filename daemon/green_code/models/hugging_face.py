@@ -172,7 +172,10 @@ def _check_places(folder: Path) -> None:
     allowed = [own]
     if own.parent.name == "snapshots" and own.parent.parent.name.startswith("models--"):
         repository = own.parent.parent
-        allowed += [repository / "blobs", repository.parent / "blobs"]  # the hub's client shares some between repositories
+        allowed += [
+            repository / "blobs",
+            repository.parent / "blobs",
+        ]  # the hub's client shares some between repositories
     for path in folder.iterdir():
         with contextlib.suppress(FileNotFoundError):  # a link to nothing
             target = path.resolve(strict=True)
@@ -180,6 +183,6 @@ def _check_places(folder: Path) -> None:
                 raise Problem(
                     "model_damaged", f"{path.name} in {folder} is a link out of the folder; copy the file itself there."
                 )
-            if target.is_file() and path.suffix in (".json", ".txt", ".model", ".jinja"):
-                if target.stat().st_size > _MOST_TOKENIZER_BYTES:
-                    raise damaged(path, f"it has more than {_MOST_TOKENIZER_BYTES:,} bytes")
+            read_whole = target.is_file() and path.suffix in (".json", ".txt", ".model", ".jinja")
+            if read_whole and target.stat().st_size > _MOST_TOKENIZER_BYTES:
+                raise damaged(path, f"it has more than {_MOST_TOKENIZER_BYTES:,} bytes")

@@ -78,8 +78,8 @@ def _by_transformers(stored: Mapping[str, Any]) -> Any:
     """The options in `_READ` as transformers' configuration of that family."""
     if isinstance(stored.get("text_config"), Mapping):
         stored = {**stored, **stored["text_config"]}
-    family = _OTHER_NAMES.get(str(stored.get("model_type")), stored.get("model_type"))
-    check_family(family)
+    named = stored.get("model_type")
+    family = check_family(_OTHER_NAMES.get(named, named) if isinstance(named, str) else named)
     try:
         from transformers import CONFIG_MAPPING, AutoConfig
     except ImportError as error:
@@ -118,7 +118,7 @@ def _mapped(hf: Any) -> ModelConfig:
     head_width = _first(hf, "head_dim", default=width // heads)
     kinds = _first(hf, "layer_types", default=["every"] * layers)
     windows = tuple(_window(hf, kind) for kind in kinds)
-    ropes = [None] * layers if row.positions == "learned" else [_rope(hf, kind) for kind in kinds]
+    ropes: list[Rope | None] = [None] * layers if row.positions == "learned" else [_rope(hf, kind) for kind in kinds]
     for layer, rotated in enumerate(_first(hf, "no_rope_layers", default=())):
         ropes[layer] = ropes[layer] if rotated else None
     every = family in ("gpt2", "gpt_bigcode") or _first(hf, "use_bias", "enable_bias", default=False)
@@ -186,9 +186,7 @@ def _rope(hf: Any, kind: str) -> Rope:
         return Rope(base, "linear", parameters["factor"])
     if scaling == "llama3":
         low, high = parameters["low_freq_factor"], parameters["high_freq_factor"]
-        return Rope(
-            base, "llama3", parameters["factor"], low, high, parameters["original_max_position_embeddings"]
-        )
+        return Rope(base, "llama3", parameters["factor"], low, high, parameters["original_max_position_embeddings"])
     raise _unsupported(hf, "rope_type", scaling)
 
 

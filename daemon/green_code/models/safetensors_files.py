@@ -21,7 +21,7 @@ from green_code.problems import Problem
 INDEX = "model.safetensors.index.json"
 _SINGLE = "model.safetensors"
 _MOST_INDEX_BYTES = 1 << 26
-_TYPES = {"BF16": np.dtype("<u2"), "F16": np.dtype("<f2"), "F32": np.dtype("<f4")}
+_TYPES: dict[str, np.dtype[Any]] = {"BF16": np.dtype("<u2"), "F16": np.dtype("<f2"), "F32": np.dtype("<f4")}
 _BYTES_OF_LENGTH = 8
 
 

@@ -16,8 +16,12 @@ def weight_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
         "mlp_in": ((2 if row.gated else 1) * config.mlp_width, config.width),
         "mlp_out": (config.width, config.mlp_width),
     }
-    biases = {"qkv": config.qkv_bias, "attention_out": config.attention_out_bias, "mlp_in": config.mlp_bias, "mlp_out": config.mlp_bias}
-    biased = {name for name, has in biases.items() if has}
+    biased = {
+        "qkv": config.qkv_bias,
+        "attention_out": config.attention_out_bias,
+        "mlp_in": config.mlp_bias,
+        "mlp_out": config.mlp_bias,
+    }
     norms = {"attention_norm": config.width, "mlp_norm": config.width}
     if row.qk_norm:
         norms |= {"q_norm": config.head_width, "k_norm": config.head_width}
@@ -35,7 +39,7 @@ def weight_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     for layer in (f"layers.{i}." for i in range(config.layers)):
         for name, shape in matrices.items():
             shapes[f"{layer}{name}.weight"] = shape
-            if name in biased:
+            if biased[name]:
                 shapes[f"{layer}{name}.bias"] = shape[:1]
         for name, width in norms.items():
             shapes |= norm(layer + name, width)

@@ -8,21 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import json
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import torch
-from safetensors import SafetensorError, safe_open
 from tokenizers import Tokenizer
-from torch import Tensor
 
 from green_code.models.families import ModelConfig, Rope
 from green_code.models.gguf_file import GgufFile, GgufTensor
-from green_code.models.vocabulary import Pieces, Vocabulary, build_tokenizer, lossless, start_token
+from green_code.models.vocabulary import Pieces, Vocabulary, build_tokenizer
 from green_code.problems import Problem
 from green_code.sequences import map_ahead
 
@@ -35,8 +31,8 @@ class Source(Protocol):
     def vocabulary(self, ids: Sequence[int] | None) -> tuple[Tokenizer, int | None, list[int]]:
         """Tokenizer over `ids` (None: all), bos and eos ids in that numbering."""
 
-    def tensors(self, ids: Sequence[int] | None) -> Iterator[tuple[str, Tensor]]:
-        """(our name, float32 tensor); embedding and head have only the rows of `ids`."""
+    def tensors(self, ids: Sequence[int] | None) -> Iterator[tuple[str, np.ndarray]]:
+        """(our name, float32 array); embedding and head have only the rows of `ids`."""
 
     def fingerprint(self) -> str:
         """SHA-256 of the checkpoint, hexadecimal."""
@@ -133,13 +129,13 @@ class GgufSource:
         pieces = self.pieces() if ids is None else self.pieces().subset(ids)
         return build_tokenizer(pieces), pieces.bos, [pieces.eos]
 
-    def tensors(self, ids: Sequence[int] | None) -> Iterator[tuple[str, Tensor]]:
-        def read(row: tuple[str, int]) -> tuple[str, Tensor]:
+    def tensors(self, ids: Sequence[int] | None) -> Iterator[tuple[str, np.ndarray]]:
+        def read(row: tuple[str, int]) -> tuple[str, np.ndarray]:
             name, layer = row
             parts = [self._by_name[part.format(layer)] for part in _GGUF_GEMMA3[name]]
             rows = np.asarray(ids) if ids is not None and name == "embed" else slice(None)
             arrays = [self._dequantised(part, rows) for part in parts]
-            return f"{name.format(layer)}.weight", torch.from_numpy(np.concatenate(arrays, dtype=np.float32))
+            return f"{name.format(layer)}.weight", np.concatenate(arrays, dtype=np.float32)
 
         return map_ahead(read, _names(_GGUF_GEMMA3, self.config.layers))
 

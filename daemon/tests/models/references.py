@@ -11,16 +11,22 @@ import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
+from green_code.models.decoder import Decoder
 from green_code.models.hugging_face import map_hugging_face
 from green_code.models.hugging_face_config import config_from_hugging_face
 from green_code.models.tiny import TinySource
-from green_code.models.decoder import Decoder
 
 _LLAMA3 = {
     "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 64,
     "rope_theta": 500000.0,
 }  # fmt: skip
-_BASE = {"vocab_size": 400, "hidden_size": 64, "num_hidden_layers": 4, "num_attention_heads": 4, "max_position_embeddings": 512}
+_BASE = {
+    "vocab_size": 400,
+    "hidden_size": 64,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 512,
+}
 _LLAMA = {**_BASE, "intermediate_size": 128, "num_key_value_heads": 2}
 _GPT = {**_BASE, "n_inner": 192}
 SMALL: dict[str, tuple[str, dict[str, Any]]] = {
@@ -113,7 +119,9 @@ def byte_level_tokenizer(fim: str, start: str | None = None) -> PreTrainedTokeni
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=320, initial_alphabet=alphabet, special_tokens=["<|endoftext|>"], show_progress=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=320, initial_alphabet=alphabet, special_tokens=["<|endoftext|>"], show_progress=False
+    )
     tokenizer.train_from_iterator(_CODE, trainer)
     return _wrapped(tokenizer, fim, start, "<|endoftext|>")
 
@@ -123,7 +131,9 @@ def sentencepiece_tokenizer(fim: str, start: str | None = "<s>") -> PreTrainedTo
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
     special = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
-    tokenizer.train_from_iterator(_CODE, trainers.BpeTrainer(vocab_size=340, special_tokens=special, show_progress=False))
+    tokenizer.train_from_iterator(
+        _CODE, trainers.BpeTrainer(vocab_size=340, special_tokens=special, show_progress=False)
+    )
     described = json.loads(tokenizer.to_str())
     described["model"] |= {"byte_fallback": True, "fuse_unk": True, "unk_token": "<unk>"}
     described["added_tokens"] = [token for token in described["added_tokens"] if token["id"] < 3]

@@ -10,10 +10,10 @@ import torch
 from transformers import AutoTokenizer
 
 from green_code.decoding.kv_cache import KVCache
+from green_code.models.decoder import Decoder
 from green_code.models.families import check_family
 from green_code.models.family_rows import FAMILIES
 from green_code.models.hugging_face import FolderSource
-from green_code.models.torch_decoder import Decoder
 from green_code.models.vocabulary import Vocabulary
 from green_code.problems import Problem
 from tests.models.references import (
@@ -35,7 +35,14 @@ TOKENIZERS = {
     "gpt_bigcode": functools.partial(byte_level_tokenizer, "starcoder"),
     "granite": functools.partial(byte_level_tokenizer, "starcoder"),
 }
-FIM_OF = {"llama": "llama", "mistral": "llama", "phi3": "llama", "starcoder2": "starcoder", "gpt_bigcode": "starcoder", "granite": "starcoder"}
+FIM_OF = {
+    "llama": "llama",
+    "mistral": "llama",
+    "phi3": "llama",
+    "starcoder2": "starcoder",
+    "gpt_bigcode": "starcoder",
+    "granite": "starcoder",
+}
 
 
 @pytest.fixture(scope="module", params=FAMILY_MODELS)
@@ -104,7 +111,9 @@ def test_each_exit_of_each_step_equals_transformers(name: str, decoder: Decoder,
     cache = KVCache(decoder)
     for position, token in enumerate(prompt):
         cache.append([token])
-        depth = 1 + (3 * position) % layers  # the cache is ragged: lower positions are filled when a later one goes deeper
+        depth = (
+            1 + (3 * position) % layers
+        )  # the cache is ragged: lower positions are filled when a later one goes deeper
         for at in {depth, layers} if position % 5 == 4 else {depth}:
             state = torch.as_tensor(cache.advance(position, at))
             torch.testing.assert_close(decoder.logits(state), expected[at - 1][position], atol=2e-4, rtol=2e-4)
@@ -137,7 +146,9 @@ def test_a_line_has_the_tokens_that_transformers_gives_it(name: str, folder: Pat
             assert vocabulary.encode(line) == expected
     fim = FIM[FIM_OF.get(name, "qwen")]
     assert vocabulary.fim is not None
-    assert [vocabulary.fim.prefix, vocabulary.fim.suffix, vocabulary.fim.middle] == theirs.convert_tokens_to_ids(list(fim))
+    assert [vocabulary.fim.prefix, vocabulary.fim.suffix, vocabulary.fim.middle] == theirs.convert_tokens_to_ids(
+        list(fim)
+    )
 
 
 def test_every_family_is_compared() -> None:

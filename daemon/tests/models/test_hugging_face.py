@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import shutil
@@ -83,14 +84,11 @@ def test_every_type_is_read_exactly_from_one_file_or_many(
 
 
 def test_a_body_without_its_prefix_and_one_that_sees_images_are_read(folder: Path) -> None:
-    expected = read(folder)
+    expected, weights = read(folder), load_file(folder / WEIGHTS)
     for rename in (lambda name: name.removeprefix("model."), lambda name: f"language_model.{name}"):
-        save_file({rename(n): w for n, w in load_file(folder / WEIGHTS).items()}, folder / WEIGHTS)
+        save_file({rename(name): weight for name, weight in weights.items()}, folder / WEIGHTS)
         for name, array in read(folder).items():
             np.testing.assert_array_equal(array, expected[name])
-        save_file({n: w for n, w in load_file(folder / WEIGHTS).items()}, folder / WEIGHTS)
-        shutil.copy(folder / WEIGHTS, folder / "again")
-        family_model(NAME).save_pretrained(folder)
 
 
 def test_the_hubs_cache_is_read_and_other_links_are_refused(whole: Path, tmp_path: Path) -> None:
@@ -117,10 +115,8 @@ def test_code_in_a_folder_is_never_run(folder: Path) -> None:
     edit(folder / "config.json", auto_map={"AutoConfig": "own.Config", "AutoModelForCausalLM": "own.Config"})
     assert read(folder)
     edit(folder / "tokenizer_config.json", auto_map={"AutoTokenizer": ["own.Tokenizer", "own.Tokenizer"]})
-    try:
+    with contextlib.suppress(Problem):
         read(folder)
-    except Problem:
-        pass
     assert not any("own" in module.split(".") for module in sys.modules)
 
 
@@ -164,14 +160,19 @@ def test_older_spellings_give_the_same() -> None:
     older = {k: v for k, v in gemma.items() if k not in ("layer_types", "rope_parameters")}
     older |= {"sliding_window_pattern": 6, "rope_theta": 1e6, "rope_local_base_freq": 1e4}
     assert config_from_hugging_face(older) == expected
-    assert config_from_hugging_face({"model_type": "gemma3", "text_config": {**gemma, "model_type": "gemma3_text"}}) == expected
+    assert (
+        config_from_hugging_face({"model_type": "gemma3", "text_config": {**gemma, "model_type": "gemma3_text"}})
+        == expected
+    )
 
 
 # --- Hostile configurations -------------------------------------------------------------------------------
 
 SIZES = ("hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim", "intermediate_size", "vocab_size", "max_position_embeddings")  # fmt: skip
 absurd = st.one_of(
-    st.sampled_from([0, -1, 10**9, 2**31, 2**63, 10**30, math.nan, math.inf, 1.5, "64", [], {}, [64], True, "x" * 10_000]),
+    st.sampled_from(
+        [0, -1, 10**9, 2**31, 2**63, 10**30, math.nan, math.inf, 1.5, "64", [], {}, [64], True, "x" * 10_000]
+    ),
     st.integers(max_value=0),
     st.floats(allow_nan=True),
     st.text(max_size=5),
@@ -371,7 +372,7 @@ def test_an_index_that_points_elsewhere_is_refused(folder: Path, names: Any, mes
 def test_an_index_that_lies_is_refused(folder: Path) -> None:
     stored = load_file(folder / WEIGHTS)
     save_file({"other": torch.zeros(1)}, folder / "second.safetensors")
-    named = {name: WEIGHTS for name in stored} | {"other": "second.safetensors"}
+    named = dict.fromkeys(stored, WEIGHTS) | {"other": "second.safetensors"}
     (folder / INDEX).write_text(json.dumps({"weight_map": named}))
     assert FolderSource(folder).config
     (folder / INDEX).write_text(json.dumps({"weight_map": {**named, "model.norm.weight": "second.safetensors"}}))
