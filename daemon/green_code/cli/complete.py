@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--suffix-file", type=Path, metavar="FILE", help="with -: the text after the cursor")
     parser.add_argument("--json", action="store_true", help="write one JSON object to standard output")
     parser.add_argument(
-        "--model", default=defaults.model, help="catalog name, bundle or local folder (default: %(default)s)"
+        "--model", default=defaults.model, help="catalog name, bundle, folder or GGUF file (default: %(default)s)"
     )
     parser.add_argument("--decoding", default=defaults.decoding, choices=("full", "fast", "exact"))
     parser.add_argument(
@@ -121,8 +121,10 @@ def _params(args: argparse.Namespace, prompt: Prompt, language: str) -> dict[str
 
 
 def _absolute(model: str) -> str:
-    """A model's folder as an absolute path, because the engine has another current folder; other names unchanged."""
-    return str(Path(model).resolve()) if (Path(model) / "config.json").is_file() else model
+    """A model's path as an absolute one, because the engine has another current folder; other names unchanged."""
+    path = Path(model)
+    local = (path / "config.json").is_file() or (path.is_file() and path.suffix.lower() == ".gguf")
+    return str(path.resolve()) if local else model
 
 
 async def _through_engine(
