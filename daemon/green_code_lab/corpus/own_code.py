@@ -11,8 +11,8 @@ from green_code.problems import Problem
 from green_code.settings import default_settings
 from green_code_lab.corpus.archives import SUFFIXES, members
 from green_code_lab.corpus.files import (
-    SOURCE_SUFFIXES,
     OWN,
+    SOURCE_SUFFIXES,
     Report,
     SourceFile,
     in_skipped_folder,

@@ -22,7 +22,7 @@ Parts = dict[tuple[str, str], list[SourceFile]]
 
 HELD_OUT = frozenset(
     (
-        *("numpy", "networkx", "pip", "psutil", "msgpack", "java.logging", "java.net.http", "jdk.jshell", "jdk.jfr"),
+        *("numpy", "networkx", "pip", "java.logging", "java.net.http", "jdk.jshell", "jdk.jfr"),
         *(
             "java.prefs",
             "ajv",
