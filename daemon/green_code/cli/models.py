@@ -200,9 +200,9 @@ def _size(count: int) -> str:
 def _get(name: str, progress: _Progress) -> dict[str, Any]:
     name = _known(name)
     if (row := ROWS.get(name)) is not None:
-        need = _expected(row)
-        if reason := _why_not(row, need, store.state_of(row)):
-            raise Problem("cache_unwritable", f"{row.name} does not fit. {reason}")
+        if reason := describe(row)["reason"]:
+            smaller = _smaller(describe(row), [describe(other) for other in ROWS.values()])
+            raise Problem("cache_unwritable", f"{row.name} does not fit. {reason}{smaller}")
         store.get(row, progress, same_content(row, tool_files()))
         if row.pickled:
             _convert_pickled(name, progress)
