@@ -1,6 +1,6 @@
 """Model families as rows of data: how they differ, and the names of their weights in a checkpoint.
 
-`decoder.py` depends on these rows only, never on a model's name. A new family is a row here and a test id in
+`torch_decoder.py` depends on these rows only, never on a model's name. A new family is a row here and a test id in
 tests/models/test_decoder.py. The family is `model_type` in the checkpoint's configuration; nothing is inferred from a path.
 
 Letters of dimensions in this package: B batch, N new positions, S cached positions, L layers, X exits,
@@ -9,9 +9,12 @@ C hidden width, H query heads, K key-value heads, D head width, M inner width of
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
+
+import numpy as np
 
 from green_code.problems import Problem
 
@@ -109,6 +112,20 @@ class Rope:
     low_frequency_factor: float = 1.0
     high_frequency_factor: float = 4.0
     original_positions: int = 8192
+
+
+def inverse_frequencies(rope: Rope, head_width: int) -> np.ndarray:
+    """(D/2,) float32. "llama3" scales long wavelengths only (transformers, modeling_rope_utils.py)."""
+    exponents = np.arange(0, head_width, 2, dtype=np.float32) / np.float32(head_width)
+    frequencies: np.ndarray = np.float32(rope.base) ** -exponents
+    if rope.scaling == "none":
+        return frequencies
+    if rope.scaling == "linear":
+        return np.asarray(frequencies / np.float32(rope.factor))
+    turns = rope.original_positions * frequencies / np.float32(2 * math.pi)
+    low, high = rope.low_frequency_factor, rope.high_frequency_factor
+    smooth = np.clip((turns - low) / (high - low), 0.0, 1.0)
+    return np.asarray(frequencies * (smooth + (1 - smooth) / rope.factor), np.float32)
 
 
 @dataclass(frozen=True)

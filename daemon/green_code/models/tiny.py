@@ -11,8 +11,8 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from green_code.models.decoder import Decoder
 from green_code.models.families import ModelConfig, Rope
+from green_code.models.torch_decoder import Decoder
 from green_code.models.vocabulary import Pieces, build_tokenizer
 
 _LAYERS = 6

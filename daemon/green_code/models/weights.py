@@ -29,10 +29,10 @@ from green_code.models.adapters import Adapters, LinearAdapter, check_adapters, 
 from green_code.models.backend import Backend, Report, WeightFormat, first_supporting
 from green_code.models.bundle import DELTA, KV_PROJECTIONS, LENSES, Bundle
 from green_code.models.catalog import Found
-from green_code.models.decoder import Decoder
 from green_code.models.delta import read_delta
 from green_code.models.device import compute_device
 from green_code.models.families import ModelConfig
+from green_code.models.torch_decoder import Decoder
 from green_code.models.vocabulary import Vocabulary
 from green_code.problems import Problem, too_large
 

@@ -23,8 +23,8 @@ from green_code.models.bundle import (
     refresh_manifest,
 )
 from green_code.models.catalog import DEFAULT, Found
-from green_code.models.decoder import Decoder
 from green_code.models.delta import read_delta, same_delta, save_delta
+from green_code.models.torch_decoder import Decoder
 from green_code.models.weights import adapted_weights
 from green_code.problems import Problem
 from green_code_lab.corpus import ABOUT, open_corpus

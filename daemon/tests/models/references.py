@@ -13,10 +13,10 @@ from transformers import (
     PreTrainedModel,
 )
 
-from green_code.models.decoder import Decoder
 from green_code.models.families import config_from_hugging_face
 from green_code.models.sources import map_hugging_face
 from green_code.models.tiny import TinySource
+from green_code.models.torch_decoder import Decoder
 
 
 def small_models() -> dict[str, PreTrainedModel]:
