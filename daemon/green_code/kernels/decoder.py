@@ -11,7 +11,6 @@ import numpy as np
 from green_code.kernels.binding import HEAD_ROWS, CLayer, CMatrix, CModel, CSvdHead, CTopToken, Kernel, Scratch
 from green_code.kernels.buffers import KernelBuffers
 from green_code.kernels.packing import PREVIEW, head_name, kv_projection_name, lens_name, unpack
-from green_code.kernels.quantise import GROUP, RECORD_BYTES, TILE
 from green_code.kernels.thread_pool import ThreadPool
 from green_code.models.backend import CANDIDATES, Buffers, TopToken, top_token_of
 from green_code.models.families import ModelConfig, Rope, inverse_frequencies
@@ -28,7 +27,7 @@ class KernelDecoder:
     A row's result depends on the row alone, not on the thread that computes it.
 
     Args:
-        records, rest: of `packing.pack`.
+        records, rows, rest: of `packing.pack`.
     Raises:
         ValueError: they are not of this configuration.
     """
@@ -36,8 +35,15 @@ class KernelDecoder:
     gpu = None
     rows_at_once, layers_at_once = 256, 1_000  # a call takes a tenth of a second, or two
 
-    def __init__(self, kernel: Kernel, config: ModelConfig, records: np.ndarray, rest: Mapping[str, Any]) -> None:
-        packed = unpack(config, records, rest)
+    def __init__(
+        self,
+        kernel: Kernel,
+        config: ModelConfig,
+        records: np.ndarray,
+        rows: Mapping[str, np.ndarray],
+        rest: Mapping[str, np.ndarray],
+    ) -> None:
+        packed = unpack(config, records, rows, rest)
         self.config, self.kernel = config, kernel
         self._layout = (
             config.width, config.layers, config.kv_heads,
@@ -45,17 +51,17 @@ class KernelDecoder:
         )  # fmt: skip
         self._row_bytes = config.width * _FLOAT_BYTES
         self._packed, self._matrices, self._gains = packed, packed.matrices, packed.gains
-        self._norm, self._embed = packed.gains["norm"].ctypes.data, _at(packed.embed)
+        self._norm, self._embed = packed.gains["norm"].ctypes.data, packed.embed.ctypes.data
         self._head = self._matrices[head_name(config)]
         self._lenses = {
             depth: (self._matrices[lens_name(depth)], self._gains[lens_name(depth)].ctypes.data)
-            for depth in packed.lenses
+            for depth in packed.extras.lenses
         }
         preview = self._matrices.get(PREVIEW)
         self._svd_head = CSvdHead(
-            None if packed.down is None else _at(packed.down),
+            None if packed.down is None else packed.down.ctypes.data,
             preview or self._head,
-            None if preview is None else self._embed,
+            None if preview is None else packed.head_rows.ctypes.data,
             config.vocabulary,
         )
         self._tops = (CTopToken * HEAD_ROWS)()
@@ -82,9 +88,8 @@ class KernelDecoder:
         c, at = self.config, self._address(self._own(buffers), start, start + len(tokens))
         if not all(0 <= token < c.vocabulary for token in tokens):
             raise ValueError(f"tokens must be of the {c.vocabulary} that are embedded")
-        scale = c.width**0.5 if c.row.scale_embeddings else 1.0
         ids = (ctypes.c_int32 * len(tokens))(*tokens)
-        self.kernel.embed(self._model, self._embed, ids, len(tokens), scale, at)
+        self.kernel.embed(self._model, self._embed, ids, len(tokens), c.embedding_scale, at)
 
     def run_layers(self, first: int, last: int, buffers: Buffers, start: int, stop: int) -> None:
         """See `Backend`.
@@ -187,11 +192,11 @@ class KernelDecoder:
     def weight_bytes(self) -> int:
         """Bytes of weights that a token at full depth reads at most: all layers', and the head's or its preview's and candidates'."""
         unread = [
-            *(lens for lens, _ in self._lenses.values()),
-            *(self._matrices[kv_projection_name(layer)] for layer in self._packed.kv_projections),
-            *([self._head] if self.has_svd_head else ()),
+            *map(lens_name, self._packed.extras.lenses),
+            *map(kv_projection_name, self._packed.extras.kv_projections),
+            *([head_name(self.config)] if self.has_svd_head else ()),
         ]
-        skipped: int = sum(m.outputs // TILE * (m.inputs // GROUP) * RECORD_BYTES for m in unread)
+        skipped = sum(self._packed.nbytes[name] for name in unread)
         candidates = 2 * CANDIDATES * self.config.width if self.has_svd_head else 0
         return self._packed.records.nbytes - skipped + candidates
 
@@ -279,8 +284,3 @@ class KernelDecoder:
             self.config.windows[i] or 0,
             self._matrices.get(kv_projection_name(i + 1), CMatrix()),
         )
-
-
-def _at(array: Any) -> int:
-    address: int = array.ctypes.data if isinstance(array, np.ndarray) else array.data_ptr()
-    return address

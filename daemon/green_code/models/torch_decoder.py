@@ -94,14 +94,14 @@ class Block(nn.Module):
         self.activation = _ACTIVATIONS[row.activation]
         query_width = self.heads * self.head_width
         self.attention_norm = _norm(config, config.width)
-        self.qkv = nn.Linear(config.width, query_width + 2 * self.kv_heads * self.head_width, bias=row.bias)
+        self.qkv = nn.Linear(config.width, query_width + 2 * self.kv_heads * self.head_width, bias=config.qkv_bias)
         self.q_norm = _norm(config, self.head_width) if row.qk_norm else nn.Identity()
         self.k_norm = _norm(config, self.head_width) if row.qk_norm else nn.Identity()
-        self.attention_out = nn.Linear(query_width, config.width, bias=row.bias)
+        self.attention_out = nn.Linear(query_width, config.width, bias=config.attention_out_bias)
         self.attention_out_norm = _norm(config, config.width) if row.sandwich_norms else nn.Identity()
         self.mlp_norm = _norm(config, config.width)
-        self.mlp_in = nn.Linear(config.width, config.mlp_width * (2 if row.gated else 1), bias=row.bias)
-        self.mlp_out = nn.Linear(config.mlp_width, config.width, bias=row.bias)
+        self.mlp_in = nn.Linear(config.width, config.mlp_width * (2 if row.gated else 1), bias=config.mlp_bias)
+        self.mlp_out = nn.Linear(config.mlp_width, config.width, bias=config.mlp_bias)
         self.mlp_out_norm = _norm(config, config.width) if row.sandwich_norms else nn.Identity()
 
     def forward(
@@ -266,8 +266,8 @@ class Decoder(nn.Module):
     def embed_tokens(self, tokens: Tensor, start: int = 0) -> Tensor:
         """Token ids (…, N) at positions start … → hidden states (…, N, C) at depth 0."""
         x = self.embed(tokens)
-        if self.config.row.scale_embeddings:
-            x = x * torch.tensor(self.config.width**0.5, dtype=x.dtype, device=x.device)
+        if self.config.embedding_scale != 1.0:
+            x = x * torch.tensor(self.config.embedding_scale, dtype=x.dtype, device=x.device)
         if self.config.row.positions == "learned":
             rows = torch.arange(start, start + tokens.shape[-1], device=tokens.device)
             x = x + self.positions(rows + self.config.row.learned_position_offset)
@@ -322,7 +322,7 @@ class Decoder(nn.Module):
             delattr(self, f"lens_{depth}")
         self._lens_depths = frozenset(lenses)
         for depth, lens in lenses.items():
-            matrix = _scaled(lens).to(self.device, self.dtype)
+            matrix = torch.from_numpy(lens.matrix * lens.gain).to(self.device, self.dtype)
             self.register_buffer(f"lens_{depth}", matrix, persistent=False)
 
     def set_kv_projections(self, projections: Mapping[int, LinearAdapter]) -> None:
@@ -331,12 +331,13 @@ class Decoder(nn.Module):
             delattr(self, f"kv_projection_{layer}")
         self._projected_layers = frozenset(projections)
         for layer, adapter in projections.items():
-            self.register_buffer(f"kv_projection_{layer}", self.kv_projection(layer, adapter), persistent=False)
+            added = torch.from_numpy(adapter.matrix * adapter.gain)
+            self.register_buffer(f"kv_projection_{layer}", self.kv_projection(layer, added), persistent=False)
 
-    def kv_projection(self, layer: int, adapter: LinearAdapter) -> Tensor:
-        """(2·K·D, C): a layer's learned projection of keys and values, in the decoder's dtype."""
-        own = self.layers[layer - 1].key_value_weight
-        return (own.float() + _scaled(adapter).to(own.device)).to(self.dtype)  # type: ignore[operator,arg-type]
+    def kv_projection(self, layer: int, added: Tensor) -> Tensor:
+        """(2·K·D, C): a layer's own projection of keys and values with `added` A · g, in the decoder's dtype."""
+        own: Tensor = self.layers[layer - 1].key_value_weight  # type: ignore[assignment]
+        return (own.float() + added.to(own.device)).to(self.dtype)
 
     def apply_lens(self, x: Tensor, depth: int) -> Tensor:
         """States (…, C) at `depth` as the head reads them: through the exit's lens, where it has one."""
@@ -399,7 +400,7 @@ class Decoder(nn.Module):
         return table[0][start:end].to(like.dtype), table[1][start:end].to(like.dtype)
 
     @classmethod
-    def load(cls, config: ModelConfig, weights: Mapping[str, Tensor] | Mapping[str, np.ndarray]) -> Decoder:
+    def load(cls, config: ModelConfig, weights: Mapping[str, np.ndarray] | Mapping[str, Tensor]) -> Decoder:
         """A decoder with these weights, which are not copied.
 
         Raises:
@@ -409,10 +410,6 @@ class Decoder(nn.Module):
             decoder = cls(config)
         decoder.load_state_dict({name: torch.as_tensor(w) for name, w in weights.items()}, strict=True, assign=True)
         return decoder.requires_grad_(False).eval()
-
-
-def _scaled(adapter: LinearAdapter) -> Tensor:
-    return torch.as_tensor(adapter.matrix) * torch.as_tensor(adapter.gain)
 
 
 def _own(buffers: Buffers) -> TorchBuffers:

@@ -6,6 +6,7 @@ import functools
 import itertools
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,7 +26,7 @@ from green_code.models.torch_decoder import Block, Decoder
 GEMMA = ModelConfig(
     family="gemma3_text", layers=6, width=192, heads=3, kv_heads=1, head_width=64, mlp_width=384, vocabulary=131,
     norm_eps=1e-6, max_positions=4096, attention_scale=0.2, tied_head=True, windows=(7, 7, None, 7, 7, None),
-    ropes=(Rope(1e4), Rope(1e4), Rope(1e6), Rope(1e4), Rope(1e4), Rope(1e6)),
+    ropes=(Rope(1e4), Rope(1e4), Rope(1e6), Rope(1e4), Rope(1e4), Rope(1e6)), embedding_scale=192**0.5,
 )  # fmt: skip
 LLAMA = ModelConfig(
     family="llama", layers=3, width=128, heads=4, kv_heads=2, head_width=32, mlp_width=192, vocabulary=77,
@@ -39,20 +40,19 @@ ROWS = 150  # more than two chunks of the kernel
 
 
 @functools.cache
-def random_weights(config: ModelConfig) -> dict[str, Tensor]:
+def random_weights(config: ModelConfig) -> dict[str, np.ndarray]:
     generator = torch.Generator().manual_seed(0)
     weights = {}
     for name, like in Decoder(config).state_dict().items():
         drawn = torch.randn(like.shape, generator=generator)
-        weights[name] = 1 + 0.2 * drawn if like.dim() == 1 else drawn * like.shape[1] ** -0.5
+        weights[name] = (1 + 0.2 * drawn if like.dim() == 1 else drawn * like.shape[1] ** -0.5).numpy()
     return weights
 
 
-def dequantised(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def dequantised(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The weights as the kernel rounds them, in float32."""
     return {
-        name: w if w.dim() == 1 else torch.from_numpy(dequantise(quantise(w.numpy()), w.shape[1])[: len(w)].copy())
-        for name, w in weights.items()
+        name: w if w.ndim == 1 else dequantise(quantise(w), w.shape[1])[: len(w)].copy() for name, w in weights.items()
     }
 
 
@@ -68,8 +68,8 @@ def decoder_for(kernel: Kernel, config: ModelConfig) -> KernelDecoder:
 
 
 @functools.cache
-def _packed(config: ModelConfig) -> tuple[np.ndarray, dict[str, Tensor]]:
-    return pack(config, random_weights(config), Adapters())
+def _packed(config: ModelConfig) -> tuple[Any, ...]:
+    return pack(config, random_weights(config).items(), Adapters())
 
 
 def run(decoder: KernelDecoder, x: np.ndarray, cuts: Mapping[int, int] | None = None) -> tuple[np.ndarray, ...]:
@@ -87,14 +87,16 @@ def run(decoder: KernelDecoder, x: np.ndarray, cuts: Mapping[int, int] | None = 
 
 
 def with_svd_head(kernel: Kernel, config: ModelConfig) -> KernelDecoder:
-    return KernelDecoder(kernel, config, *pack(config, random_weights(config), Adapters(all_directions(config))))
+    return KernelDecoder(
+        kernel, config, *pack(config, random_weights(config).items(), Adapters(all_directions(config)))
+    )
 
 
 @functools.cache
-def all_directions(config: ModelConfig) -> Tensor:
+def all_directions(config: ModelConfig) -> np.ndarray:
     """For an SVD head of full rank, whose only loss is rounding."""
     head, width = random_weights(config)["embed.weight"], config.width
-    return principal_directions(head, torch.eye(width).double(), width)
+    return principal_directions(lambda: iter([head]), np.eye(width), width)
 
 
 def tops_of(decoder: KernelDecoder, x: np.ndarray, depth: int) -> list[TopToken]:

@@ -20,7 +20,8 @@ from green_code.models.adapters import Adapters, LinearAdapter
 from green_code.models.backend import Backend
 from green_code.models.catalog import TINY, find_model
 from green_code.models.torch_decoder import Decoder
-from green_code.models.weights import TorchFormat, open_model
+from green_code.models.torch_format import TorchFormat
+from green_code.models.weights import open_model
 from green_code.problems import Problem
 from tests.kernels.references import holding
 
@@ -51,14 +52,15 @@ def test_kept_lenses_and_kv_projections_are_those_given(best: KernelFormat, tmp_
     """In any format; a group with one large value would not survive a second compression."""
     found = find_model(TINY).open()
     weights, width = dict(found.tensors(None)), found.config.width
-    generator = torch.Generator().manual_seed(0)
-    matrix = torch.randn(width, width, generator=generator) / width**0.5
+    generator = np.random.default_rng(0)
+    normal = generator.standard_normal
+    matrix = normal((width, width), np.float32) / np.float32(width**0.5)
     matrix[:, 0] *= 20
     both = 2 * found.config.kv_heads * found.config.head_width
-    projection = LinearAdapter(torch.randn(both, width, generator=generator), torch.rand(width, generator=generator))
-    adapters = Adapters(None, {2: LinearAdapter(matrix, torch.rand(width, generator=generator))}, {6: projection})
+    projection = LinearAdapter(normal((both, width), np.float32), generator.random(width, np.float32))
+    adapters = Adapters(None, {2: LinearAdapter(matrix, generator.random(width, np.float32))}, {6: projection})
     for one in (best, TorchFormat(torch.float32), TorchFormat(torch.bfloat16)):
-        one.save(found.config, weights, adapters, tmp_path)
+        one.save(found.config, weights.items(), adapters, tmp_path)
         opened, built = one.open(found.config, tmp_path), one.build(found.config, weights, adapters)
         plain = one.build(found.config, weights, Adapters())
         assert np.array_equal(_logits(opened, 2), _logits(built, 2))
@@ -75,10 +77,9 @@ def test_with_an_svd_head_the_head_is_that_of_the_file(
         monkeypatch.setattr(packing, "in_large_pages", lambda array, rows: array[:rows])
     found = find_model(TINY).open()
     weights, width = dict(found.tensors(None)), found.config.width
-    generator = torch.Generator().manual_seed(0)
-    directions = torch.linalg.qr(torch.randn(width, width, generator=generator)).Q[:64].contiguous()
+    directions = np.linalg.qr(np.random.default_rng(0).standard_normal((width, width))).Q[:64]
     adapters = Adapters(directions)
-    best.save(found.config, weights, adapters, tmp_path)
+    best.save(found.config, weights.items(), adapters, tmp_path)
     opened, built = best.open(found.config, tmp_path), best.build(found.config, weights, adapters)
     assert "SVD head 64" in opened.build
     x = np.random.default_rng(0).standard_normal((5, width), np.float32)
@@ -136,4 +137,4 @@ def test_without_a_kernel_torch_serves(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_unknown_level_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(LEVEL_VARIABLE, "abacus")
     with pytest.raises(Problem, match=r"off.*GREEN_CODE_KERNEL"):
-        weight_formats()
+        next(weight_formats())
