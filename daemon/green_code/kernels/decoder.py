@@ -1,4 +1,4 @@
-"""A decoder whose layers and head run in the kernel. `models.decoder.Decoder` is its reference and its fallback."""
+"""A decoder whose layers and head run in the kernel. `models.torch_decoder.Decoder` is its reference and its fallback."""
 
 from __future__ import annotations
 
@@ -7,25 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from green_code.kernels.binding import (
-    HEAD_ROWS,
-    VALUE_BLOCK,
-    CLayer,
-    CMatrix,
-    CModel,
-    CSvdHead,
-    CTopToken,
-    Kernel,
-    Scratch,
-)
+from green_code.kernels.binding import HEAD_ROWS, CLayer, CMatrix, CModel, CSvdHead, CTopToken, Kernel, Scratch
+from green_code.kernels.buffers import KernelBuffers
 from green_code.kernels.packing import PREVIEW, head_name, kv_projection_name, lens_name, unpack
 from green_code.kernels.thread_pool import ThreadPool
-from green_code.models.backend import CANDIDATES, TopToken, top_token_of
-from green_code.models.decoder import inverse_frequencies
-from green_code.models.families import ModelConfig, Rope
+from green_code.models.backend import CANDIDATES, Buffers, TopToken, top_token_of
+from green_code.models.families import ModelConfig, Rope, inverse_frequencies
 
 _FIRST_POSITIONS = 1024
 _MATRICES = ("qkv", "attention_out", "mlp_in", "mlp_out")
@@ -44,8 +32,7 @@ class KernelDecoder:
         ValueError: they are not of this configuration.
     """
 
-    dtype, cache_dtype = torch.float32, torch.uint8
-    device = torch.device("cpu")
+    gpu = None
     rows_at_once, layers_at_once = 256, 1_000  # a call takes a tenth of a second, or two
 
     def __init__(
@@ -58,7 +45,11 @@ class KernelDecoder:
     ) -> None:
         packed = unpack(config, records, rows, rest)
         self.config, self.kernel = config, kernel
-        self.cache_widths = kernel.key_bytes(config.head_width), kernel.value_bytes(config.head_width)
+        self._layout = (
+            config.width, config.layers, config.kv_heads,
+            kernel.key_bytes(config.head_width), kernel.value_bytes(config.head_width),
+        )  # fmt: skip
+        self._row_bytes = config.width * _FLOAT_BYTES
         self._packed, self._matrices, self._gains = packed, packed.matrices, packed.gains
         self._norm, self._embed = packed.gains["norm"].ctypes.data, packed.embed.ctypes.data
         self._head = self._matrices[head_name(config)]
@@ -78,99 +69,124 @@ class KernelDecoder:
         self._positions = 0
         self._allocate(_FIRST_POSITIONS)
 
-    def embed_into(self, states: Tensor, start: int, tokens: Sequence[int]) -> None:
+    def serve(self) -> None:
+        """See `Backend`."""
+
+    def close(self) -> None:
+        """See `Backend`."""
+
+    def new_buffers(self, capacity: int) -> KernelBuffers:
+        """See `Backend`."""
+        return KernelBuffers(self._layout, capacity)
+
+    def embed_into(self, buffers: Buffers, start: int, tokens: Sequence[int]) -> None:
         """See `Backend`.
 
         Raises:
-            ValueError: there is no such token or position, or `states` is not (S, C) float32.
+            ValueError: there is no such token or position.
         """
-        c, at = self.config, self._pointer(states, start, start + len(tokens))
+        c, at = self.config, self._address(self._own(buffers), start, start + len(tokens))
         if not all(0 <= token < c.vocabulary for token in tokens):
             raise ValueError(f"tokens must be of the {c.vocabulary} that are embedded")
         ids = (ctypes.c_int32 * len(tokens))(*tokens)
         self.kernel.embed(self._model, self._embed, ids, len(tokens), c.embedding_scale, at)
 
-    def run_layers(
-        self, first: int, last: int, states: Tensor, start: int, stop: int, keys: Tensor, values: Tensor
-    ) -> None:
-        """Layers `first` … `last` (from 1) over positions start … stop−1, in place.
+    def run_layers(self, first: int, last: int, buffers: Buffers, start: int, stop: int) -> None:
+        """See `Backend`.
 
-        Args:
-            states: (S, C), S ≥ stop. keys, values: (L, K, S, `cache_widths`), valid before `start` in these layers; the new ones
-                are written. Blocks of 32 positions are interleaved (attention.h).
         Raises:
-            ValueError: a buffer has another shape, type or layout, or a bound is outside of it.
+            ValueError: the buffers are of another model, or a bound is outside of them.
         """
-        arguments = self._arguments(first, last, states, start, stop, keys, values)
+        arguments = self._arguments(first, last, buffers, start, stop)
         pool = self._threads.open()
         self.kernel.run_layers(*arguments, pool)
         if pool is not None:
             self._threads.back_off()
 
-    def project_kv(
-        self, first: int, last: int, states: Tensor, start: int, stop: int, keys: Tensor, values: Tensor, propagated: bool
-    ) -> None:  # fmt: skip
-        """See `Backend`; arguments and errors are those of `run_layers`."""
-        self.kernel.project_kv(*self._arguments(first, last, states, start, stop, keys, values), propagated)
+    def project_kv(self, first: int, last: int, buffers: Buffers, start: int, stop: int, propagated: bool) -> None:
+        """See `Backend`; errors are those of `run_layers`."""
+        self.kernel.project_kv(*self._arguments(first, last, buffers, start, stop), propagated)
 
-    def logits(self, x: Tensor) -> Tensor:
-        """Final norm and whole head: (C,) or (N, C) → (V,) or (N, V) float32."""
+    def logits(self, x: np.ndarray) -> np.ndarray:
+        """Final norm and whole head: states (C,) or (N, C) → (V,) or (N, V) float32."""
         rows = self._rows(x)
-        out = torch.empty(len(rows), self._head.outputs)
+        out = np.empty((len(rows), self._head.outputs), np.float32)
         self.kernel.logits(
-            self._model, self._norm, self._head, rows.data_ptr(), len(rows), out.data_ptr(),
-            self._scratch.structure,
-        )  # fmt: skip
-        return out[:, : self.config.vocabulary].reshape(*x.shape[:-1], -1)
+            self._model, self._norm, self._head, rows.ctypes.data, len(rows), out.ctypes.data, self._scratch.structure
+        )
+        logits: np.ndarray = out[:, : self.config.vocabulary].reshape(*x.shape[:-1], -1)
+        return logits
 
-    def apply_lens(self, x: Tensor, depth: int) -> Tensor:
-        """See `Backend`."""
+    def apply_lens(self, x: np.ndarray, depth: int) -> np.ndarray:
+        """States (N, C) at `depth` as the head reads them: through the exit's lens, where it has one."""
         if depth not in self._lenses:
             return x
         rows = self._rows(x)
-        out = torch.empty_like(rows)
+        out = np.empty_like(rows)
         self.kernel.apply_lens(
-            self._model, *self._lenses[depth], rows.data_ptr(), len(rows), out.data_ptr(), self._scratch.structure
-        )  # fmt: skip
+            self._model, *self._lenses[depth], rows.ctypes.data, len(rows), out.ctypes.data, self._scratch.structure
+        )
         return out
 
-    def top_tokens(self, states: Tensor, start: int, stop: int, depth: int) -> list[TopToken]:
-        """See `Backend`; by the SVD head where there is one, by the whole head otherwise.
-
-        Raises:
-            ValueError: there are no such positions, or `states` is not (S, C) float32.
-        """
-        at = self._pointer(states, start, stop)
+    def top_tokens(self, buffers: Buffers, positions: Sequence[int], depth: int) -> list[TopToken]:
+        """See `Backend`; by the SVD head where there is one, by the whole head otherwise."""
+        own, first, end, count = self._own(buffers), positions[0], positions[-1] + 1, len(positions)
+        at = self._address(own, first, end)
+        if end - first != count:
+            gathered = own.states[list(positions)]
+            at = gathered.ctypes.data
         lens, gain = self._lenses.get(depth, (None, None))
         tops: list[TopToken] = []
-        for first in range(start, stop, HEAD_ROWS):
-            rows = min(HEAD_ROWS, stop - first)
+        for done in range(0, count, HEAD_ROWS):
+            rows = min(HEAD_ROWS, count - done)
             self.kernel.top_tokens(
                 self._model, self._norm, self._svd_head, lens, gain, at, rows, self._tops, self._scratch.structure
-            )  # fmt: skip
+            )
             tops += [TopToken(top.token, top.log_odds, top.margin) for top in self._tops[:rows]]
-            at += rows * self.config.width * _FLOAT_BYTES
+            at += rows * self._row_bytes
         return tops
 
-    def top_token_among(self, states: Tensor, position: int, depth: int, tokens: Tensor) -> TopToken:
+    def top_token_among(self, buffers: Buffers, position: int, depth: int, tokens: np.ndarray) -> TopToken:
         """See `Backend`.
 
         Raises:
-            ValueError: there is no such position or token, or a tensor has another shape, type or layout.
+            ValueError: there is no such position or token, or `tokens` has another shape, type or layout.
         """
-        at, vocabulary = self._pointer(states, position, position + 1), self.config.vocabulary
-        if tokens.dtype != torch.int32 or not tokens.is_contiguous() or not 0 < len(tokens) <= vocabulary:
+        own, vocabulary = self._own(buffers), self.config.vocabulary
+        at = self._address(own, position, position + 1)
+        if tokens.dtype != np.int32 or not tokens.flags.c_contiguous or not 0 < len(tokens) <= vocabulary:
             raise ValueError(f"tokens must be an int32 vector of 1 to {vocabulary}")
         if not 0 <= int(tokens.min()) <= int(tokens.max()) < vocabulary:
             raise ValueError(f"tokens must be of the {vocabulary} that the head has")
         if not self._svd_head.rows:
-            return top_token_of(tokens, self.logits(self.apply_lens(states[position, None], depth))[0, tokens.long()])
+            return top_token_of(tokens, self.all_logits(own, position, position + 1, depth)[0, tokens])
         lens, gain = self._lenses.get(depth, (None, None))
         self.kernel.top_token_among(
-            self._model, self._norm, self._svd_head, lens, gain, at, tokens.data_ptr(), len(tokens),
+            self._model, self._norm, self._svd_head, lens, gain, at, tokens.ctypes.data, len(tokens),
             self._scratch.structure,
         )  # fmt: skip
-        return top_token_of(tokens, torch.from_numpy(self._scratch.output[: len(tokens)]))
+        return top_token_of(tokens, self._scratch.output[: len(tokens)])
+
+    def state(self, buffers: Buffers, position: int) -> np.ndarray:
+        """See `Backend`: a view."""
+        state: np.ndarray = self._own(buffers).rows[position]
+        return state
+
+    def states(self, buffers: Buffers, start: int, stop: int) -> np.ndarray:
+        """See `Backend`: a view."""
+        return self._own(buffers).states[start:stop]
+
+    def lensed_states(self, buffers: Buffers, start: int, stop: int, depth: int) -> np.ndarray:
+        """See `Backend`."""
+        return self.apply_lens(self.states(buffers, start, stop), depth)
+
+    def all_logits(self, buffers: Buffers, start: int, stop: int, depth: int) -> np.ndarray:
+        """See `Backend`."""
+        return self.logits(self.lensed_states(buffers, start, stop, depth))
+
+    def state_address(self, buffers: Buffers, position: int) -> int:
+        """Where the state of a position lies, for other functions of the kernel."""
+        return self._address(self._own(buffers), position, position + 1)
 
     @property
     def weight_bytes(self) -> int:
@@ -199,53 +215,43 @@ class KernelDecoder:
 
     # --- inside -------------------------------------------------------------------------------------------
 
-    def _pointer(self, states: Tensor, start: int, stop: int) -> int:
+    def _own(self, buffers: Buffers) -> KernelBuffers:
+        if not isinstance(buffers, KernelBuffers) or buffers.layout != self._layout:
+            raise ValueError("buffers are of another model")
+        return buffers
+
+    def _address(self, buffers: KernelBuffers, start: int, stop: int) -> int:
         """The address of the state of position `start`.
 
         Raises:
-            ValueError: positions start … stop−1 are not in `states`, or it is not (S, C) float32.
+            ValueError: there are no positions start … stop−1.
         """
-        _check(states, self.dtype)
-        positions, width = states.shape
-        if width != self.config.width:
-            raise ValueError("buffers are of another model")
-        if not 0 <= start <= stop <= positions:
-            raise ValueError(f"positions {start} … {stop - 1} of {positions}")
-        at: int = states.data_ptr() + start * width * _FLOAT_BYTES
-        return at
+        if not 0 <= start <= stop <= buffers.capacity:
+            raise ValueError(f"positions {start} … {stop - 1} of {buffers.capacity}")
+        return buffers.addresses[0] + start * self._row_bytes
 
-    def _arguments(
-        self, first: int, last: int, states: Tensor, start: int, stop: int, keys: Tensor, values: Tensor
-    ) -> tuple[Any, ...]:
+    def _arguments(self, first: int, last: int, buffers: Buffers, start: int, stop: int) -> tuple[Any, ...]:
         """The kernel's arguments for a span of layers, checked; scratch is large enough for them.
 
         Raises:
             ValueError: see `run_layers`.
         """
-        c, at = self.config, self._pointer(states, start, stop)
-        for tensor in (keys, values):
-            _check(tensor, self.cache_dtype)
-        if keys.dim() != 4 or keys.shape[:-1] != values.shape[:-1]:
-            raise ValueError(f"keys {tuple(keys.shape)} and values {tuple(values.shape)} differ")
-        layers, kv_heads, capacity, _ = keys.shape
-        widths = keys.shape[-1], values.shape[-1]
-        if (layers, kv_heads, widths) != (c.layers, c.kv_heads, self.cache_widths):
-            raise ValueError("buffers are of another model")
-        if not (1 <= first <= last <= c.layers and stop <= capacity):
-            raise ValueError(f"layers {first} … {last}, positions {start} … {stop - 1} of {capacity}")
-        if capacity % VALUE_BLOCK:
-            raise ValueError(f"capacity {capacity} is no multiple of {VALUE_BLOCK}")
-        self._allocate(stop)
+        own = self._own(buffers)
+        at = self._address(own, start, stop)
+        if not 1 <= first <= last <= self.config.layers:
+            raise ValueError(f"layers {first} … {last} of {self.config.layers}")
+        if stop > self._positions:
+            self._allocate(stop)
+        _, keys, values = own.addresses
         return (
-            self._model, first - 1, last, at, start, stop - start, keys.data_ptr(), values.data_ptr(), capacity,
-            self._scratch.structure,
+            self._model, first - 1, last, at, start, stop - start, keys, values, own.capacity, self._scratch.structure
         )  # fmt: skip
 
-    def _rows(self, x: Tensor) -> Tensor:
+    def _rows(self, x: np.ndarray) -> np.ndarray:
         """(…, C) → (N, C), contiguous."""
-        if x.dtype != self.dtype or x.shape[-1] != self.config.width:
+        if x.dtype != np.float32 or x.shape[-1] != self.config.width:
             raise ValueError("states must be float32 of the model's width")
-        return x if x.dim() == 2 and x.is_contiguous() else x.reshape(-1, self.config.width).contiguous()
+        return np.ascontiguousarray(x.reshape(-1, self.config.width))
 
     def _allocate(self, positions: int) -> None:
         """Rotary tables and scratch for so many positions, in powers of two."""
@@ -263,9 +269,9 @@ class KernelDecoder:
         self._scratch = Scratch(widest, inputs, self._head.outputs, self._model, self._positions)
 
     def _angles(self, rope: Rope) -> tuple[np.ndarray, np.ndarray]:
-        positions = torch.arange(self._positions).float()
-        angles = torch.outer(positions, inverse_frequencies(rope, self.config.head_width))
-        return angles.cos().numpy(), angles.sin().numpy()
+        positions = np.arange(self._positions, dtype=np.float32)
+        angles = np.outer(positions, inverse_frequencies(rope, self.config.head_width))
+        return np.cos(angles), np.sin(angles)
 
     def _layer(self, i: int) -> CLayer:
         gains = [self._gains.get(f"layers.{i}.{name}") for name in _GAINS]
@@ -278,9 +284,3 @@ class KernelDecoder:
             self.config.windows[i] or 0,
             self._matrices.get(kv_projection_name(i + 1), CMatrix()),
         )
-
-
-def _check(tensor: Tensor, dtype: torch.dtype) -> None:
-    """Raises ValueError where the kernel could not point into a tensor."""
-    if tensor.dtype != dtype or not tensor.is_contiguous() or tensor.device.type != "cpu":
-        raise ValueError("buffers must be contiguous on the CPU: float32 states, keys and values in bytes")

@@ -13,14 +13,15 @@ import torch
 from torch import Tensor
 
 from green_code.kernels.binding import HEAD_GROUP, VALUE_BLOCK, Kernel
+from green_code.kernels.buffers import KernelBuffers
 from green_code.kernels.decoder import KernelDecoder
 from green_code.kernels.packing import pack
 from green_code.kernels.quantise import GROUP, dequantise, quantise
 from green_code.models.adapters import Adapters
 from green_code.models.backend import TopToken
-from green_code.models.decoder import Block, Decoder
 from green_code.models.families import ModelConfig, Rope
 from green_code.models.svd_head import principal_directions
+from green_code.models.torch_decoder import Block, Decoder
 
 GEMMA = ModelConfig(
     family="gemma3_text", layers=6, width=192, heads=3, kv_heads=1, head_width=64, mlp_width=384, vocabulary=131,
@@ -55,10 +56,11 @@ def dequantised(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     }
 
 
-def buffers(decoder: KernelDecoder, capacity: int = 256) -> tuple[Tensor, Tensor]:
-    c, widths = decoder.config, decoder.cache_widths
-    keys, values = (torch.zeros(c.layers, c.kv_heads, capacity, w, dtype=torch.uint8) for w in widths)
-    return keys, values
+def holding(decoder: KernelDecoder, x: np.ndarray, capacity: int = 256) -> KernelBuffers:
+    """Buffers whose first states are `x`."""
+    buffers = decoder.new_buffers(capacity)
+    buffers.states[: len(x)] = x
+    return buffers
 
 
 def decoder_for(kernel: Kernel, config: ModelConfig) -> KernelDecoder:
@@ -70,18 +72,18 @@ def _packed(config: ModelConfig) -> tuple[Any, ...]:
     return pack(config, random_weights(config).items(), Adapters())
 
 
-def run(decoder: KernelDecoder, x: Tensor, cuts: Mapping[int, int] | None = None) -> tuple[Tensor, ...]:
+def run(decoder: KernelDecoder, x: np.ndarray, cuts: Mapping[int, int] | None = None) -> tuple[np.ndarray, ...]:
     """States, keys and values of all layers over `x`, split over calls: `cuts` maps the first position of a part to the last layer of
     its first call."""
-    x, (keys, values) = x.clone(), buffers(decoder)
+    buffers = holding(decoder, x)
     layers = decoder.config.layers
     edges = [0, *(cuts or {}), len(x)]
     for start, end in itertools.pairwise(edges):
         middle = (cuts or {}).get(start, layers)
-        decoder.run_layers(1, middle, x, start, end, keys, values)
+        decoder.run_layers(1, middle, buffers, start, end)
         if middle < layers:
-            decoder.run_layers(middle + 1, layers, x, start, end, keys, values)
-    return x, keys, values
+            decoder.run_layers(middle + 1, layers, buffers, start, end)
+    return buffers.states[: len(x)], buffers.keys, buffers.values
 
 
 def with_svd_head(kernel: Kernel, config: ModelConfig) -> KernelDecoder:
@@ -97,13 +99,18 @@ def all_directions(config: ModelConfig) -> np.ndarray:
     return principal_directions(lambda: iter([head]), np.eye(width), width)
 
 
-def final_tops(decoder: KernelDecoder, x: Tensor) -> list[TopToken]:
+def tops_of(decoder: KernelDecoder, x: np.ndarray, depth: int) -> list[TopToken]:
+    """The top tokens of states (N, C) at a depth."""
+    return decoder.top_tokens(holding(decoder, x), range(len(x)), depth)
+
+
+def final_tops(decoder: KernelDecoder, x: np.ndarray) -> list[TopToken]:
     """The top tokens of states (N, C) of the last layer."""
-    return decoder.top_tokens(x, 0, len(x), decoder.config.layers)
+    return tops_of(decoder, x, decoder.config.layers)
 
 
-def states(config: ModelConfig) -> Tensor:
-    return torch.randn(ROWS, config.width, generator=torch.Generator().manual_seed(1))
+def states(config: ModelConfig) -> np.ndarray:
+    return np.random.default_rng(1).standard_normal((ROWS, config.width), np.float32)
 
 
 def quantised(x: Tensor, group: int) -> Tensor:

@@ -11,10 +11,10 @@ import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
-from green_code.models.decoder import Decoder
 from green_code.models.hugging_face import map_hugging_face
 from green_code.models.hugging_face_config import config_from_hugging_face
 from green_code.models.tiny import TinySource
+from green_code.models.torch_decoder import Decoder
 
 _LLAMA3 = {
     "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 64,

@@ -10,7 +10,7 @@ import torch
 from transformers import AutoTokenizer
 
 from green_code.decoding.kv_cache import KVCache
-from green_code.models.decoder import Decoder
+from green_code.models.torch_decoder import Decoder
 from green_code.models.families import check_family
 from green_code.models.family_rows import FAMILIES
 from green_code.models.hugging_face import FolderSource
