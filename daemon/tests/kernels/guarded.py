@@ -74,8 +74,9 @@ def guarded_decoder(kernel: Kernel, config: ModelConfig, side: str) -> KernelDec
 
 def guarded_buffers(decoder: KernelDecoder, x: np.ndarray, side: str) -> KernelBuffers:
     buffers = holding(decoder, x, POSITIONS)
-    parts = [guarded(part, side) for part in (buffers.states, buffers.keys, buffers.values)]
-    buffers.states, buffers.keys, buffers.values = parts
+    parts = [guarded(part, side) for part in (buffers.padded, buffers.keys, buffers.values)]
+    buffers.padded, buffers.keys, buffers.values = parts
+    buffers.states = buffers.padded[:, : decoder.config.width]
     buffers.addresses = parts[0].ctypes.data, parts[1].ctypes.data, parts[2].ctypes.data
     return buffers
 
@@ -96,9 +97,8 @@ def run_everything(kernel: Kernel, config: ModelConfig, side: str) -> None:
     assert len(decoder.apply_lens(x, 1)) == rows  # more rows than a chunk
     for depth in (1, config.layers):  # with and without a lens
         assert len(decoder.top_tokens(buffers, range(POSITIONS), depth)) == POSITIONS
-    if config.tied_head:
-        for depth in (1, config.layers):
-            decoder.top_token_among(buffers, POSITIONS - 1, depth, some)
+    for depth in (1, config.layers):
+        decoder.top_token_among(buffers, POSITIONS - 1, depth, some)
     classify = exit_probability_function(decoder, exit_classifier(config.width, (1, 2)).parameters_for_kernel())
     for position in (0, POSITIONS - 1):
         assert classify is not None and 0 < classify(buffers, position, 7, TopToken(0, 0.5, 0.5), 1) < 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +15,8 @@ from torch import Tensor
 from green_code.kernels.binding import HEAD_GROUP, VALUE_BLOCK, Kernel
 from green_code.kernels.buffers import KernelBuffers
 from green_code.kernels.decoder import KernelDecoder
-from green_code.kernels.packing import pack
+from green_code.kernels.packing import head_name, pack
+from green_code.kernels.padding import Padding
 from green_code.kernels.quantise import GROUP, dequantise, quantise
 from green_code.models.adapters import Adapters
 from green_code.models.backend import TopToken
@@ -35,7 +36,18 @@ LLAMA = ModelConfig(
 )  # fmt: skip
 # More heads share a KV head than the kernel computes side by side.
 MANY_HEADS = replace(LLAMA, heads=9, kv_heads=1, head_width=64, windows=(5, None, 20))
-CONFIGS = {"gemma": GEMMA, "llama": LLAMA, "many heads": MANY_HEADS}
+# Heads of 80, as in OPT-2.7B.
+OPT = ModelConfig(
+    family="opt", layers=3, width=192, heads=2, kv_heads=2, head_width=80, mlp_width=640, vocabulary=90,
+    norm_eps=1e-5, max_positions=256, attention_scale=80**-0.5, tied_head=True, windows=(None,) * 3,
+    ropes=(None,) * 3, qkv_bias=True, attention_out_bias=True, mlp_bias=True,
+)  # fmt: skip
+# No width is a whole group; a layer does not rotate.
+ODD = replace(
+    LLAMA, width=100, heads=3, kv_heads=1, head_width=20, mlp_width=90, qkv_bias=True, mlp_bias=True,
+    ropes=(Rope(5e5), None, Rope(1e4)),
+)  # fmt: skip
+CONFIGS = {"gemma": GEMMA, "llama": LLAMA, "many heads": MANY_HEADS, "opt": OPT, "odd widths": ODD}
 ROWS = 150  # more than two chunks of the kernel
 
 
@@ -45,15 +57,20 @@ def random_weights(config: ModelConfig) -> dict[str, np.ndarray]:
     weights = {}
     for name, like in Decoder(config).state_dict().items():
         drawn = torch.randn(like.shape, generator=generator)
-        weights[name] = (1 + 0.2 * drawn if like.dim() == 1 else drawn * like.shape[1] ** -0.5).numpy()
+        matrix = like.dim() > 1
+        weights[name] = (drawn * like.shape[1] ** -0.5 if matrix else name.endswith("weight") + 0.2 * drawn).numpy()
     return weights
 
 
-def dequantised(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def dequantised(config: ModelConfig, weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The weights as the kernel rounds them, in float32."""
-    return {
-        name: w if w.ndim == 1 else dequantise(quantise(w), w.shape[1])[: len(w)].copy() for name, w in weights.items()
-    }
+    padding = Padding(config)
+
+    def rounded(name: str, weight: np.ndarray) -> np.ndarray:
+        padded, own = padding.pad(name, weight), padding.pad(name, np.ones(weight.shape, bool))
+        return dequantise(quantise(padded), padded.shape[1])[: len(padded)][own].reshape(weight.shape)
+
+    return {name: w if w.ndim == 1 else rounded(name, w) for name, w in weights.items()}
 
 
 def holding(decoder: KernelDecoder, x: np.ndarray, capacity: int = 256) -> KernelBuffers:
@@ -95,8 +112,8 @@ def with_svd_head(kernel: Kernel, config: ModelConfig) -> KernelDecoder:
 @functools.cache
 def all_directions(config: ModelConfig) -> np.ndarray:
     """For an SVD head of full rank, whose only loss is rounding."""
-    head, width = random_weights(config)["embed.weight"], config.width
-    return principal_directions(lambda: iter([head]), np.eye(width), width)
+    head, width = random_weights(config)[f"{head_name(config)}.weight"], config.width
+    return principal_directions(lambda: iter([head]), np.eye(width), width)[: width // GROUP * GROUP]
 
 
 def tops_of(decoder: KernelDecoder, x: np.ndarray, depth: int) -> list[TopToken]:
@@ -115,9 +132,9 @@ def states(config: ModelConfig) -> np.ndarray:
 
 def quantised(x: Tensor, group: int) -> Tensor:
     """`x`, quantised to ±127 in groups of its last dimension."""
-    blocks = x.unflatten(-1, (-1, group))
+    blocks = torch.nn.functional.pad(x, (0, -x.shape[-1] % group)).unflatten(-1, (-1, group))
     scale = blocks.abs().amax(-1, keepdim=True) / 127
-    return ((blocks / scale.where(scale > 0, 1)).round() * scale).flatten(-2)
+    return ((blocks / scale.where(scale > 0, 1)).round() * scale).flatten(-2)[..., : x.shape[-1]]
 
 
 class RoundedBlock(Block):
@@ -139,9 +156,22 @@ class RoundedBlock(Block):
 
 def rounding(decoder: Decoder) -> Decoder:
     """The torch decoder with the kernel's quantisation of activations and of attention."""
-    for block in decoder.layers:
-        block.__class__ = RoundedBlock
-    for module in decoder.modules():
+    for name, module in decoder.named_modules():
+        if isinstance(module, Block):
+            module.__class__ = RoundedBlock
         if isinstance(module, torch.nn.Linear):
-            module.register_forward_pre_hook(lambda _, inputs: quantised(inputs[0], GROUP))
+            inputs = np.ones((1, module.in_features), bool)
+            own = torch.from_numpy(Padding(decoder.config).pad(name, np.repeat(inputs, module.out_features, 0))[0])
+            module.register_forward_pre_hook(_rounding_hook(own))
     return decoder
+
+
+def _rounding_hook(own: Tensor) -> Callable[[torch.nn.Module, tuple[Tensor]], Tensor]:
+    """Rounds a product's inputs, which are the `own` ones of those that the kernel has."""
+
+    def rounded(_: torch.nn.Module, inputs: tuple[Tensor]) -> Tensor:
+        padded = torch.zeros(*inputs[0].shape[:-1], len(own))
+        padded[..., own] = inputs[0]
+        return quantised(padded, GROUP)[..., own]
+
+    return rounded

@@ -125,7 +125,7 @@ def test_damaged_records_are_removed_and_reported(best: KernelFormat, tmp_path: 
 
 
 def test_torch_serves_a_model_that_the_kernel_cannot(best: KernelFormat, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(weight_format, "unsupported_reason", lambda _: "another family")
+    monkeypatch.setattr(KernelFormat, "unsupported_reason", lambda *_: "another family")
     assert isinstance(open_model(find_model(TINY), None, (best, TorchFormat(torch.float32))).decoder, Decoder)
 
 
