@@ -70,8 +70,7 @@ class KernelDecoder:
         self._learned_positions = None if positions is None else positions.ctypes.data
         self._head = self._matrices[head_name(config)]
         self._lenses = {
-            depth: (self._matrices[lens_name(depth)], self._vector(lens_name(depth)))
-            for depth in packed.extras.lenses
+            depth: (self._matrices[lens_name(depth)], self._vector(lens_name(depth))) for depth in packed.extras.lenses
         }
         preview = self._matrices.get(PREVIEW)
         self._svd_head = CSvdHead(

@@ -24,7 +24,7 @@ class _Axis:
     @classmethod
     def of_blocks(cls, count: int, size: int, padded: int) -> _Axis:
         """`count` blocks of `size` numbers, each padded, and all of them padded to whole groups."""
-        return cls((np.arange(count)[:, None] * padded + np.arange(size)).ravel(), _whole(count * padded, GROUP))
+        return cls((np.arange(count)[:, None] * padded + np.arange(size)).ravel(), _whole(count * padded))
 
     def then(self, other: _Axis) -> _Axis:
         return _Axis(np.concatenate((self.places, self.size + other.places)), self.size + other.size)
@@ -35,7 +35,7 @@ class Padding:
 
     def __init__(self, config: ModelConfig) -> None:
         heads, kv_heads, d, mlp = config.heads, config.kv_heads, config.head_width, config.mlp_width
-        self.width, self.head_width, self.mlp_width = _whole(config.width, GROUP), _whole(d, HEAD_GROUP), _whole(mlp, GROUP)
+        self.width, self.mlp_width, self.head_width = _whole(config.width), _whole(mlp), _whole(d, HEAD_GROUP)
         head, gates = _Axis(np.arange(d), self.head_width), 2 if config.row.gated else 1
         queries = _Axis.of_blocks(heads, d, self.head_width)
         keys_values = _Axis.of_blocks(2 * kv_heads, d, self.head_width)
@@ -71,6 +71,6 @@ class Padding:
         return (*(None,) * (len(shape) - 1), self._states)  # norms, lenses, tables; the kernel pads no rows of a table
 
 
-def _whole(size: int, group: int) -> int:
+def _whole(size: int, group: int = GROUP) -> int:
     """The size in whole groups."""
     return -(-size // group) * group

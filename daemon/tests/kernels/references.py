@@ -47,7 +47,7 @@ ODD = replace(
     LLAMA, width=100, heads=3, kv_heads=1, head_width=20, mlp_width=90, qkv_bias=True, mlp_bias=True,
     ropes=(Rope(5e5), None, Rope(1e4)),
 )  # fmt: skip
-CONFIGS = {"gemma": GEMMA, "llama": LLAMA, "many heads": MANY_HEADS, "opt": OPT, "odd widths": ODD}
+CONFIGS = {"gemma": GEMMA, "llama": LLAMA, "many heads": MANY_HEADS, "opt of 80": OPT, "odd widths": ODD}
 ROWS = 150  # more than two chunks of the kernel
 
 
@@ -67,8 +67,9 @@ def dequantised(config: ModelConfig, weights: Mapping[str, np.ndarray]) -> dict[
     padding = Padding(config)
 
     def rounded(name: str, weight: np.ndarray) -> np.ndarray:
-        padded, own = padding.pad(name, weight), padding.pad(name, np.ones(weight.shape, bool))
-        return dequantise(quantise(padded), padded.shape[1])[: len(padded)][own].reshape(weight.shape)
+        scale = np.float32(config.residual_scale if "_out." in name else 1.0)
+        padded, own = padding.pad(name, weight * scale), padding.pad(name, np.ones(weight.shape, bool))
+        return dequantise(quantise(padded), padded.shape[1])[: len(padded)][own].reshape(weight.shape) / scale
 
     return {name: w if w.ndim == 1 else rounded(name, w) for name, w in weights.items()}
 
@@ -146,7 +147,10 @@ class RoundedBlock(Block):
         queries, keys, values = quantised(q[0], HEAD_GROUP), quantised(k[0], HEAD_GROUP), v[0]
         shared = self.heads // self.kv_heads
         keys, values = keys.repeat_interleave(shared, 0), values.repeat_interleave(shared, 0)
-        scores = (queries @ keys.transpose(1, 2) * self.scale).masked_fill(~mask, -torch.inf)
+        scores = queries @ keys.transpose(1, 2) * self.scale
+        if self.softcap is not None:
+            scores = self.softcap * torch.tanh(scores / self.softcap)
+        scores = scores.masked_fill(~mask, -torch.inf)
         weights = (scores - scores.amax(-1, keepdim=True)).exp()
         steps = values.abs().amax(-1, keepdim=True) / 127
         scaled = torch.nn.functional.pad(weights * steps.transpose(1, 2), (0, -keys.shape[1] % VALUE_BLOCK))

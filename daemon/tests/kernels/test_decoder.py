@@ -14,6 +14,8 @@ from green_code.kernels.binding import Kernel
 from green_code.kernels.decoder import KernelDecoder
 from green_code.kernels.packing import pack
 from green_code.models.adapters import Adapters, LinearAdapter
+from green_code.models.families import ModelConfig
+from green_code.models.hugging_face_config import config_from_hugging_face
 from green_code.models.torch_decoder import Decoder
 from tests.kernels.references import (
     CONFIGS,
@@ -27,12 +29,17 @@ from tests.kernels.references import (
     run,
     states,
 )
+from tests.models.references import FAMILY_MODELS, family_model
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+def config_of(name: str) -> ModelConfig:
+    return CONFIGS[name] if name in CONFIGS else config_from_hugging_face(family_model(name).config.to_dict())
+
+
+@pytest.mark.parametrize("name", [*CONFIGS, *FAMILY_MODELS])
 def test_layers_and_head_are_those_of_the_torch_decoder(name: str, kernels: dict[str, Kernel]) -> None:
     """Layer by layer, each from the reference's states, so that a value rounded the other way does not spread."""
-    config = CONFIGS[name]
+    config = config_of(name)
     reference = rounding(Decoder.load(config, dequantised(config, random_weights(config))))
     for level, kernel in kernels.items():
         decoder = decoder_for(kernel, config)
