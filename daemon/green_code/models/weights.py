@@ -91,6 +91,11 @@ def open_model(
     return Model(decoder, vocabulary, key)
 
 
+def is_converted(found: Found, bundle: Bundle | None, weight_formats: Iterable[WeightFormat]) -> bool:
+    """Whether `open_model` would find converted weights."""
+    return (_cached(found, bundle, next(iter(weight_formats)))[1] / DESCRIPTION).is_file()
+
+
 def _cached(found: Found, bundle: Bundle | None, weight_format: WeightFormat) -> tuple[str, Path]:
     """Key and folder of the converted weights."""
     parts = (_CONVERSION, found.key, bundle.conversion_key if bundle else "", weight_format.name)
