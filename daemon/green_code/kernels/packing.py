@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from green_code.kernels.large_pages import in_large_pages
 from green_code.kernels.padding import Padding
 from green_code.kernels.quantise import GROUP, TILE, matrix_bytes, quantise
 from green_code.models.adapters import Adapters, with_adapter
-from green_code.models.backend import Report
+from green_code.models.backend import Report, Sizes
 from green_code.models.bfloat16 import narrow, widen
 from green_code.models.families import ModelConfig
 from green_code.models.npy_file import Rows
@@ -116,6 +117,13 @@ def lens_name(depth: int) -> str:
 
 def kv_projection_name(layer: int) -> str:
     return f"layers.{layer - 1}.kv_projection"
+
+
+def packed_sizes(config: ModelConfig, extras: Extras) -> Sizes:
+    """With an SVD head the head's own records are hardly read; of the tables, only rows of tokens are."""
+    placed = layout(config, extras)
+    end, rows = _end(placed), sum(2 * prod(shape) for shape in tables(config, extras).values())
+    return Sizes(end + rows, placed[head_name(config)].offset if extras.rank else end)
 
 
 def in_memory(name: str, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
