@@ -22,6 +22,7 @@ from green_code.energy.meters import SHORT_WINDOW_SECONDS
 from green_code.engine.assumed_costs import assumed_costs
 from green_code.engine.interfaces import Progress
 from green_code.engine.measured_costs import THREADS, CostMeasurement, measured_costs
+from green_code.engine.prompts import layout_of
 from green_code.engine.session import Session
 from green_code.kernels.weight_format import weight_formats
 from green_code.link.messages import CompletionParams
@@ -91,6 +92,7 @@ class Runtime:
         self.agent = agent_for(classifier.to(self.decoder.device), self.decoder) if classifier else None
         self.ngrams, self.stop_network, self.costs = contents.ngrams, contents.stop_network, costs
         self.chooser = Chooser(opened.vocabulary)
+        self.layout = layout_of(model, opened.vocabulary.fim, None)
         self._measurement: CostMeasurement | None = None
 
     def new_session(self) -> Session:
@@ -118,7 +120,7 @@ class Runtime:
     @property
     def reads_snippets(self) -> bool:
         """See `interfaces.Runtime`."""
-        return False
+        return self.layout.reads_snippets
 
     def measure_costs(self, interrupted: Callable[[], bool]) -> None:
         """See `interfaces.Runtime`."""

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from green_code.decoding.healing import ends_keyword, heal
 from green_code.decoding.stop_rules import Situation
 from green_code.energy.costs import CostModel
 from green_code.engine import loading
@@ -70,12 +69,12 @@ def complete(session: Session, params: CompletionParams, interrupted_after: int 
     return session.complete(params, lambda: None if never or next(polls) < interrupted_after else "superseded")
 
 
-def healed(session: Session, runtime: Runtime, params: CompletionParams) -> tuple[list[int], bytes]:
+def healed(session: Session, params: CompletionParams) -> tuple[list[int], bytes]:
     """A request's prompt, and the bytes that its first tokens must spell."""
     lines = params["single_line"], params["max_lines"]
     at = Situation.at(params["prefix"], params["suffix"], *lines, params["language"])
-    _, tokens = session.window_tokens(params["prefix"], params["max_prompt_tokens"])
-    return heal(tokens, runtime.vocabulary, ends_keyword(at))
+    prompt = session.prompt(params, at)
+    return prompt.tokens, prompt.required
 
 
 def undrafted(runtime: Runtime, params: CompletionParams) -> CompletionResult:
