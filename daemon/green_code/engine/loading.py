@@ -28,6 +28,7 @@ from green_code.kernels.weight_format import weight_formats
 from green_code.link.messages import CompletionParams
 from green_code.models.bundle import bundle_of
 from green_code.models.catalog import TINY, find_model
+from green_code.models.rows import ROWS
 from green_code.models.weights import Model, open_model
 from green_code.problems import Problem
 from green_code.settings import STOPS
@@ -92,7 +93,8 @@ class Runtime:
         self.agent = agent_for(classifier.to(self.decoder.device), self.decoder) if classifier else None
         self.ngrams, self.stop_network, self.costs = contents.ngrams, contents.stop_network, costs
         self.chooser = Chooser(opened.vocabulary)
-        self.layout = layout_of(model, opened.vocabulary.fim, None)
+        row = ROWS.get(model)
+        self.layout = layout_of(model, opened.vocabulary.fim, row.prompt if row is not None else None)
         self._measurement: CostMeasurement | None = None
 
     def new_session(self) -> Session:

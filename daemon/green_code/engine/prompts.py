@@ -54,7 +54,7 @@ def layout_of(model: str, fim: Fim | None, measured: PromptForm | None) -> Promp
     Args:
         measured: the form with more accepted characters a joule; None: unknown.
     """
-    guessed: PromptForm = "prefix" if fim is None or _INSTRUCTED.search(PurePath(model).stem) else "fim"
+    guessed: PromptForm = "prefix" if fim is None or _INSTRUCTED.search(PurePath(model).name) else "fim"
     return PromptLayout("prefix" if fim is None else measured or guessed, fim)
 
 
@@ -93,7 +93,7 @@ def prompt_of(
         if suffix := _suffix(params["suffix"], vocabulary, most):
             form, limit = "fim", limit - most
     before = params["prefix"]
-    line = before.rfind("\n") + 1 if form == "fim" else 0  # a tokenizer may join a line break with what follows it
+    line = before.rfind("\n") + 1
     above, own = vocabulary.encode(before[:line]), vocabulary.encode(before[line:])
     cut = _cut(above + own, limit, vocabulary)
     earlier, window = (above + own)[:cut], (above + own)[cut:]
