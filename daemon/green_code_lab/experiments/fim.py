@@ -16,6 +16,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import PurePath
 from typing import Any
 
 from green_code.engine.loading import Runtime, load_measured
@@ -25,7 +26,7 @@ from green_code_lab.evaluation.datasets import Row, rows_digest
 from green_code_lab.evaluation.metrics import mean
 from green_code_lab.evaluation.parallel import jobs_for, laid_out, processes
 from green_code_lab.evaluation.run import evaluate
-from green_code_lab.experiments.common import by_language, by_policy, choose_rows
+from green_code_lab.experiments.common import Scored, by_language, by_policy, choose_rows
 from green_code_lab.experiments.experiment import (
     ROWS,
     Args,
@@ -68,10 +69,12 @@ def _of_model(runtime: Runtime, model: str, rows: Sequence[Row], args: Args, rep
             folder = args.work / "experiments" / f"fim-{digest}" / name.replace(" ", "-")
             done = evaluate(own, rows, params, lambda _: None, folder, complete)  # type: ignore[arg-type]
         base = base or done
-        for language, (its, plain) in [(_ALL, [done, base]), *by_language(done, base)]:
-            about = {"model": runtime.model.rpartition("/")[2], "language": language, "prompt": name}
-            found.append({**about, **figures(its, plain, {row.id: row.reference for row in rows}, args.seed)})
-        report(f"{about['model']}, {name}: edit similarity {found[-1]['edit_similarity'][0]:.1f}")
+        groups: list[tuple[str, list[Scored]]] = [(_ALL, [done, base]), *by_language(done, base)]
+        for language, (its, plain) in groups:
+            about = {"model": PurePath(model).name, "language": language, "prompt": name}
+            others = plain if done is not base else None
+            found.append({**about, **figures(its, others, {row.id: row.reference for row in rows}, args.seed)})
+        report(f"{PurePath(model).name}, {name}: edit similarity {found[-1]['edit_similarity'][0]:.1f}")
     return found
 
 
@@ -88,17 +91,15 @@ def _typed(layout: PromptLayout, runtime: Runtime, params: CompletionParams) -> 
     return {**result, **joules, "opened_joules": opened["energy_joules"]}
 
 
-def figures(
-    done: Sequence[dict[str, Any]], base: Sequence[dict[str, Any]], references: dict[str, str], seed: int
-) -> Found:
-    """Means over rows; `base`: the same rows in the reference's form."""
-    similar = [[row["edit_similarity"] for row in rows] for rows in (done, base)]
+def figures(done: Scored, base: Scored | None, references: dict[str, str], seed: int) -> Found:
+    """Means over rows; `base`: the same rows in the reference's form, None: these are that."""
+    similar = [[row["edit_similarity"] for row in rows] for rows in (done, base or done)]
     accepted = [_accepted(row["text"], references[row["id"]]) for row in done]
     joules = [row["energy_joules"] for row in done]
     return {
         "rows": len(done),
         "edit_similarity": mean_figure(similar[0]),
-        "from_prefix": None if done is base else mean_figure([a - b for a, b in zip(*similar, strict=True)]),
+        "from_prefix": None if base is None else mean_figure([a - b for a, b in zip(*similar, strict=True)]),
         "exact_match": mean([row["exact_match"] for row in done]),
         "accepted": mean(accepted),
         "joules": mean(joules),
