@@ -5,7 +5,8 @@ down to single bytes. It is an ordinary `tokenizers` file, built at conversion, 
 
 Invariants:
   * `decode(encode(text)) == text` for any Unicode text except surrogates, which are not characters.
-  * Lines, with the line breaks after them, are encoded one by one, so that an edit changes no token of an earlier line.
+  * Lines are encoded one by one, each with the line breaks after it, so that an edit changes no token of an earlier line. Where
+    the tokenizer has words of a line break and the indentation behind it (GPT-2's expression), a line has those before it.
   * No text becomes a special token; every special token decodes to nothing, and ends a completion.
 
 Must not know: models, caches, languages.
@@ -35,9 +36,10 @@ NO_WORD = b"\xff"
 _BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 _LINES = r"[^\n]*\n+|[^\n]+"
 _LINE = re.compile(_LINES)
+_LINE_WITH_BREAK_BEFORE = re.compile(r"[\r\n]+[^\r\n]*|[^\r\n]+")
 _REMEMBERED_LINES = 4096  # some megabytes, and more lines than ten prompts have
 _BYTES_OF_UTF8 = (*range(0xC0), *range(0xC2, 0xF5))
-_SPECIAL_KINDS = (2, 3, 5)  # of `Pieces`: unknown, control, unused
+SPECIAL_KINDS = (2, 3, 5)  # of `Pieces`: unknown, control, unused
 _PROBE = (  # what normalisers change: blanks, ligatures, width, order and composition of accents, case, signs without width
     "".join(map(chr, range(256)))
     + "a\n  a\n\tA \r\n  \r\r\n\ufb01 \uff21 e\u0301 \u00e9 a\u0323\u0307 \u212b \u1e9e \u0130 \u2028 \u3000 \u200b\u200d \ufeff \u2581 \u4e2d \U0001f600 \U000e0041"
@@ -54,8 +56,8 @@ class Pieces:
     texts: Sequence[str]
     scores: Sequence[float]
     kinds: Sequence[int]
-    bos: int
-    eos: int
+    bos: int | None
+    eos: int | None
 
     def subset(self, ids: Sequence[int]) -> Pieces:
         """The pieces of `ids`, renumbered in that order."""
@@ -64,14 +66,14 @@ class Pieces:
             [self.texts[i] for i in ids],
             [self.scores[i] for i in ids],
             [self.kinds[i] for i in ids],
-            place[self.bos],
-            place[self.eos],
+            None if self.bos is None else place[self.bos],
+            None if self.eos is None else place[self.eos],
         )
 
 
-def merge_rank(text: str, score: float) -> tuple[int, float]:
-    """Order of merging: repeated white space first, the shortest before longer ones; then by score, the highest first."""
-    blank = len(set(text)) == 1 and text[0] in f"{SPACE}\n\t"
+def merge_rank(text: str, score: float, kind: int) -> tuple[int, float]:
+    """Order of merging: repeated white space that is user-defined first, the shortest before longer ones; then by score, the highest first."""
+    blank = kind == 4 and len(set(text)) == 1 and text[0] in f"{SPACE}\n\t"
     return (0, len(text)) if blank else (1, -score)
 
 
@@ -80,7 +82,7 @@ def build_tokenizer(pieces: Pieces) -> Tokenizer:
     texts = [t.replace(" ", SPACE) if k == 4 else t for t, k in zip(pieces.texts, pieces.kinds, strict=True)]
     vocabulary = {text: i for i, text in enumerate(texts)}
     mergeable = [
-        (merge_rank(text, score), text)
+        (merge_rank(text, score, kind), text)
         for text, score, kind in zip(texts, pieces.scores, pieces.kinds, strict=True)
         if len(text) > 1 and (kind == 1 or (kind == 4 and not text.strip(f"{SPACE}\n\t")))
     ]
@@ -95,7 +97,7 @@ def build_tokenizer(pieces: Pieces) -> Tokenizer:
     tokenizer.normalizer = normalizers.Replace(" ", SPACE)
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(_LINES), behavior="isolated")
     tokenizer.add_special_tokens(
-        [text for text, kind in zip(texts, pieces.kinds, strict=True) if kind in _SPECIAL_KINDS]
+        [text for text, kind in zip(texts, pieces.kinds, strict=True) if kind in SPECIAL_KINDS or text in NAMES]
     )
     return tokenizer
 
@@ -182,6 +184,7 @@ class Vocabulary:
                 "model_damaged",
                 "the model's tokenizer lacks tokens for single bytes, so it cannot encode all text: choose another model.",
             )
+        self._line = _LINE_WITH_BREAK_BEFORE if self._byte_level and _joins_break(tokenizer) else _LINE
         self._literal_space = [bytes_of[bytes([byte])] for byte in SPACE.encode()]
         self._encode_line = lru_cache(_REMEMBERED_LINES)(self._encode_uncached)
 
@@ -199,7 +202,7 @@ class Vocabulary:
 
     def encode(self, text: str) -> list[int]:
         """Token ids of `text`, without bos. The latest lines are cached."""
-        return list(itertools.chain.from_iterable(map(self._encode_line, _LINE.findall(text))))
+        return list(itertools.chain.from_iterable(map(self._encode_line, self._line.findall(text))))
 
     def _encode_uncached(self, line: str) -> list[int]:
         if self._byte_level or SPACE not in line:
@@ -242,6 +245,11 @@ class Vocabulary:
                 found.append(order[i])
                 i += 1
         return found
+
+
+def _joins_break(tokenizer: Tokenizer) -> bool:
+    """Whether a byte-level tokenizer has a word of a line break and what follows it."""
+    return any(len(word) > 1 and word[0] == "Ċ" for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str("a\n    b"))
 
 
 def text_of(data: bytes) -> str:
