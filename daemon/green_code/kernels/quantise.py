@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import numpy as np
 
+from green_code.models.bfloat16 import widen
+
 TILE, GROUP, FOURS = 64, 64, 4
 ZERO_POINT, QUANTISED_MAX = 128, 127
 RECORD_BYTES = TILE * GROUP + 2 * TILE
 
 
-def records(outputs: int, inputs: int) -> int:
-    """The number of records of a matrix."""
-    return -(-outputs // TILE) * (inputs // GROUP)
+def matrix_bytes(outputs: int, inputs: int) -> int:
+    """Bytes of the records of a matrix."""
+    return -(-outputs // TILE) * (inputs // GROUP) * RECORD_BYTES
 
 
 def quantise(weight: np.ndarray) -> np.ndarray:
@@ -28,7 +30,7 @@ def quantise(weight: np.ndarray) -> np.ndarray:
     padded[:outputs] = weight
     groups = padded.reshape(-1, TILE, inputs // GROUP, GROUP).swapaxes(1, 2)  # (N/64, K/64, 64, 64)
     halves = _round_up(np.abs(groups).max(-1) / QUANTISED_MAX)
-    scales = _widen(halves)[..., None]
+    scales = widen(halves)[..., None]
     rounded = np.rint(groups / np.where(scales > 0, scales, 1)).astype(np.int16) + ZERO_POINT
     fours = rounded.reshape(*groups.shape[:3], GROUP // FOURS, FOURS).swapaxes(2, 3)
     made = np.empty((*groups.shape[:2], RECORD_BYTES), np.uint8)
@@ -43,13 +45,9 @@ def dequantise(packed: np.ndarray, inputs: int) -> np.ndarray:
     fours = blocks[..., : TILE * GROUP].reshape(*blocks.shape[:2], GROUP // FOURS, TILE, FOURS)
     values = fours.swapaxes(2, 3).reshape(*blocks.shape[:2], TILE, GROUP).astype(np.float32) - ZERO_POINT
     halves = np.ascontiguousarray(blocks[..., TILE * GROUP :]).view(np.uint16)
-    return np.asarray((values * _widen(halves)[..., None]).swapaxes(1, 2).reshape(-1, inputs))
+    return np.asarray((values * widen(halves)[..., None]).swapaxes(1, 2).reshape(-1, inputs))
 
 
 def _round_up(values: np.ndarray) -> np.ndarray:
     """Float32 ≥ 0 → bfloat16 bits, rounded up, so that no weight exceeds ±QUANTISED_MAX."""
     return np.ascontiguousarray(((values.view(np.uint32) + 0xFFFF) >> 16).astype(np.uint16))
-
-
-def _widen(halves: np.ndarray) -> np.ndarray:
-    return (halves.astype(np.uint32) << 16).view(np.float32)
