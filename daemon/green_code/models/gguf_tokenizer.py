@@ -100,9 +100,10 @@ class GgufVocabulary:
                 raise ValueError(f"tokenizer.ggml.{name}_token_id is {value}, and it has {len(texts)} tokens")
             return value
 
-        words, merges = None, ()
+        words: _Words | None = None
+        merges: tuple[tuple[str, str], ...] = ()
         if model == "gpt2":
-            name = fields.get("tokenizer.ggml.pre")
+            name = str(fields.get("tokenizer.ggml.pre"))
             if name not in _PRE_TOKENIZERS:
                 known = ", ".join(sorted(_PRE_TOKENIZERS))
                 raise ValueError(f"its tokenizer cuts words by {name!r}; known are: {known}")
@@ -117,7 +118,7 @@ class GgufVocabulary:
         if ids is not None:
             pieces, start = pieces.subset(ids), None if start is None else list(ids).index(start)
         tokenizer = build_tokenizer(pieces) if self.words is None else _byte_level(pieces, self.words, self.merges)
-        return tokenizer, start, [] if pieces.eos is None else [pieces.eos]
+        return tokenizer, start, pieces.ends
 
 
 def _pairs(merges: Sequence[str], texts: set[str]) -> tuple[tuple[str, str], ...]:
@@ -128,7 +129,9 @@ def _pairs(merges: Sequence[str], texts: set[str]) -> tuple[tuple[str, str], ...
 
 
 def _byte_level(pieces: Pieces, words: _Words, merges: Sequence[tuple[str, str]]) -> Tokenizer:
-    used = 1 + max((i for i, kind in enumerate(pieces.kinds) if kind != _UNUSED), default=-1)  # the others pad the embedding
+    used = 1 + max(
+        (i for i, kind in enumerate(pieces.kinds) if kind != _UNUSED), default=-1
+    )  # the others pad the embedding
     kinds = dict(zip(pieces.texts[:used], pieces.kinds[:used], strict=True))
     vocabulary = {text: i for i, text in enumerate(kinds)}
     merges = [(a, b) for a, b in merges if a in vocabulary and b in vocabulary and a + b in vocabulary]

@@ -4,7 +4,8 @@ A pruned vocabulary has the tokens that code needs (the bundle lists their ids);
 down to single bytes. It is an ordinary `tokenizers` file, built at conversion, with the merges of the kept pieces.
 
 Invariants:
-  * `decode(encode(text)) == text` for any Unicode text except surrogates, which are not characters.
+  * `decode(encode(text)) == text` for any Unicode text except surrogates, which are not characters. A tokenizer without tokens for
+    some control characters leaves those out.
   * Lines are encoded one by one, each with the line breaks after it, so that an edit changes no token of an earlier line. Where
     the tokenizer has words of a line break and the indentation behind it (GPT-2's expression), a line has those before it.
   * No text becomes a special token; every special token decodes to nothing, and ends a completion.
@@ -21,7 +22,7 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,8 @@ _LINES = r"[^\n]*\n+|[^\n]+"
 _LINE = re.compile(_LINES)
 _LINE_WITH_BREAK_BEFORE = re.compile(r"[\r\n]+[^\r\n]*|[^\r\n]+")
 _REMEMBERED_LINES = 4096  # some megabytes, and more lines than ten prompts have
-_BYTES_OF_UTF8 = (*range(0xC0), *range(0xC2, 0xF5))
+_NEEDED_BYTES = frozenset((*b"\t\n\f\r", *range(0x20, 0x7F), *range(0x80, 0xC0), *range(0xC2, 0xF1), 0xF3, 0xF4))
+"""Some tokenizers lack bytes of other control characters, and of planes of Unicode that are empty: these they leave out."""
 SPECIAL_KINDS = (2, 3, 5)  # of `Pieces`: unknown, control, unused
 _PROBE = (  # what normalisers change: blanks, ligatures, width, order and composition of accents, case, signs without width
     "".join(map(chr, range(256)))
@@ -58,6 +60,10 @@ class Pieces:
     kinds: Sequence[int]
     bos: int | None
     eos: int | None
+
+    @property
+    def ends(self) -> list[int]:
+        return [] if self.eos is None else [self.eos]
 
     def subset(self, ids: Sequence[int]) -> Pieces:
         """The pieces of `ids`, renumbered in that order."""
@@ -118,13 +124,12 @@ def lossless(tokenizer: Tokenizer) -> Tokenizer:
     exact = Tokenizer.from_str(json.dumps(described))
     exact.add_special_tokens([name for name in sorted(NAMES) if exact.token_to_id(name) is not None])
     vocabulary = Vocabulary(exact, None, ())
-    if (text := vocabulary.decode(vocabulary.encode(_PROBE))) != _PROBE:
-        at = next(
-            (i for i, (a, b) in enumerate(zip(text, _PROBE, strict=False)) if a != b), min(len(text), len(_PROBE) - 1)
-        )
+    probe = "".join(c for c in _PROBE if not vocabulary.lacking & set(c.encode()))
+    if (text := vocabulary.decode(vocabulary.encode(probe))) != probe:
+        at = next(i for i, (a, b) in enumerate(zip(probe, text + " " * len(probe), strict=False)) if a != b)
         raise Problem(
             "model_damaged",
-            f"the model's tokenizer does not give text back as it was (from {_PROBE[at]!r} on): choose another model, such ones are not supported.",
+            f"the model's tokenizer does not give text back as it was (from {probe[at]!r} on): choose another model, such ones are not supported.",
         )
     return exact
 
@@ -153,7 +158,7 @@ class Vocabulary:
     """Encodes text, decodes tokens, and has the bytes of each token.
 
     `eos` are the tokens that end a completion: those given, and all special ones but `bos`. `fim` is the tokenizer's format for
-    fill-in-the-middle.
+    fill-in-the-middle. `lacking` are the bytes for which it has no token.
 
     Args:
         tokenizer: a SentencePiece-like one (`build_tokenizer`) or a byte-level one (GPT-2's alphabet); see `lossless`.
@@ -178,14 +183,15 @@ class Vocabulary:
         for text, i in named.items():
             if i not in special and i not in ends and i != bos:
                 self.token_bytes[i] = text.encode() if self._byte_level and i in added else spell(text)
-        bytes_of = {spelled: i for i, spelled in enumerate(self.token_bytes) if len(spelled) == 1}
-        if any(bytes([byte]) not in bytes_of for byte in _BYTES_OF_UTF8):
+        bytes_of = {spelled[0]: i for i, spelled in enumerate(self.token_bytes) if len(spelled) == 1}
+        self.lacking = frozenset(range(256)) - bytes_of.keys()
+        if self.lacking & _NEEDED_BYTES:
             raise Problem(
                 "model_damaged",
                 "the model's tokenizer lacks tokens for single bytes, so it cannot encode all text: choose another model.",
             )
         self._line = _LINE_WITH_BREAK_BEFORE if self._byte_level and _joins_break(tokenizer) else _LINE
-        self._literal_space = [bytes_of[bytes([byte])] for byte in SPACE.encode()]
+        self._literal_space = [bytes_of[byte] for byte in SPACE.encode()]
         self._encode_line = lru_cache(_REMEMBERED_LINES)(self._encode_uncached)
 
     @classmethod
@@ -278,6 +284,7 @@ def _byte_level_bytes(piece: str) -> bytes:
     return bytes(table[c] for c in piece) if all(c in table for c in piece) else b""
 
 
+@cache
 def _byte_level_alphabet() -> dict[str, int]:
     """GPT-2's characters for bytes: printable bytes stand for themselves, the others are U+0100 and following."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]

@@ -97,7 +97,9 @@ def test_byte_level_lines_are_encoded_one_by_one(vocabulary: Vocabulary, lines: 
     assert vocabulary.encode(before + "\n" + more)[: len(kept)] == kept
 
 
-@given(st.lists(st.sampled_from(["def f(x):", "return x", "    y = 1", "\tz", "        # …", "s = 'it''s'", "x +=  2;"])))
+@given(
+    st.lists(st.sampled_from(["def f(x):", "return x", "    y = 1", "\tz", "        # …", "s = 'it''s'", "x +=  2;"]))
+)
 def test_lines_are_encoded_as_the_tokenizer_encodes_the_whole_text(lines: list[str]) -> None:
     """Where GPT-2's expression cuts words, a line break and the indentation behind it are one."""
     text = "\n".join(lines)
