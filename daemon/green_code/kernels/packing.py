@@ -72,8 +72,8 @@ def unsupported_reason(config: ModelConfig) -> str | None:
     others = biases or capped or config.rotary_width or config.residual_scale != 1.0 or config.logit_scale != 1.0
     if row.norm != "rms" or row.positions != "rope" or None in config.ropes or not row.gated or others:
         return f"family {config.family} has operations that the kernel lacks"
-    if row.activation not in ("silu", "gelu_tanh"):
-        return f"activation {row.activation} is not in the kernel"
+    if config.activation not in ("silu", "gelu_tanh"):
+        return f"activation {config.activation} is not in the kernel"
     inputs = (config.width, config.mlp_width, config.heads * config.head_width)
     if any(size % GROUP for size in inputs) or config.head_width % HEAD_GROUP:
         return f"widths {inputs} and heads of {config.head_width} are no multiples of {GROUP} and {HEAD_GROUP}"

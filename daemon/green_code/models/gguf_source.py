@@ -177,11 +177,8 @@ class GgufSource:
         if self._size("attention.value_length", head_width) != head_width:
             raise ValueError("its values have another width than its keys, which is not supported")
         rotary_width = self._size("rope.dimension_count", head_width)
-        if head_width % 2 or rotary_width % 2 or rotary_width > head_width:
-            raise ValueError(f"of a head's {head_width} numbers, {rotary_width} are rotated")
-        kv_heads = self._size("attention.head_count_kv", heads)
-        if heads % kv_heads:
-            raise ValueError(f"{heads} heads do not share {kv_heads} keys and values")
+        if row.rotated_pairs and head_width % 2:
+            raise ValueError(f"heads of {head_width} numbers cannot be rotated in pairs")
         window = (
             self._size("attention.sliding_window") if row.full_every and self._has("attention.sliding_window") else None
         )
@@ -196,7 +193,7 @@ class GgufSource:
             layers=layers,
             width=width,
             heads=heads,
-            kv_heads=kv_heads,
+            kv_heads=self._size("attention.head_count_kv", heads),
             head_width=head_width,
             mlp_width=self._size("feed_forward_length"),
             vocabulary=tensors["token_embd.weight"].shape[0],
@@ -221,7 +218,7 @@ class GgufSource:
         if factors is not None:
             if factors.shape != (width // 2,) or factors.kind is not Quantisation.F32:
                 raise ValueError(f"{_ROPE_FACTORS} has the shape {factors.shape}, not {(width // 2,)}")
-            return _llama3_rope(base, self._dequantised(factors, None))
+            return _llama3_rope(base, self._file.stored(factors).view("<f4"))
         if scaling == "linear":
             return Rope(base, "linear", self._number("rope.scaling.factor"))
         if scaling != "none":
@@ -259,34 +256,35 @@ class GgufSource:
             raise ValueError(f"it has {min(left)}, which is not supported")
 
     def tensors(self, ids: Sequence[int] | None) -> Iterator[tuple[str, np.ndarray]]:
-        for name in weight_shapes(self.config):
+        for name, shape in weight_shapes(self.config).items():
             rows = np.asarray(ids) if ids is not None and name in (EMBEDDING, HEAD) else None
-            parts = [self._whole(part, rows) for part in self._parts(name)]
-            yield name, parts[0] if len(parts) == 1 else np.concatenate(parts)
+            whole = np.empty(shape if rows is None else (len(rows), *shape[1:]), np.float32)
+            at = 0
+            for part in self._parts(name):
+                tensor = self._file.tensors[part]
+                target = whole[at : at + (tensor.shape[0] if rows is None else len(rows))]
+                self._dequantise(tensor, rows, target)
+                if self._row.rotated_pairs and (".attn_q." in part or ".attn_k." in part):
+                    pairs = target.reshape(-1, self.config.head_width // 2, 2, *shape[1:])
+                    target[:] = pairs.swapaxes(1, 2).reshape(target.shape)
+                at += len(target)
+            yield name, whole
 
-    def _whole(self, part: str, rows: np.ndarray | None) -> np.ndarray:
-        array = self._dequantised(self._file.tensors[part], rows)
-        if not self._row.rotated_pairs or (".attn_q." not in part and ".attn_k." not in part):
-            return array
-        pairs = array.reshape(-1, self.config.head_width // 2, 2, *array.shape[1:])
-        return np.ascontiguousarray(pairs.swapaxes(1, 2)).reshape(array.shape)
-
-    def _dequantised(self, tensor: GgufTensor, rows: np.ndarray | None) -> np.ndarray:
-        """float32, in blocks of rows that threads work on: beside the result, only some megabytes are held."""
+    def _dequantise(self, tensor: GgufTensor, rows: np.ndarray | None, target: np.ndarray) -> None:
+        """Into `target`, float32, in blocks of rows that threads work on: beside it, only some megabytes are held."""
         stored = self._file.stored(tensor)
-        stored = stored[None] if stored.ndim == 1 else stored
-        result = np.empty((len(stored) if rows is None else len(rows), tensor.shape[-1]), np.float32)
+        if stored.ndim == 1:
+            stored, target = stored[None], target[None]
         step = max(1, _AT_ONCE // tensor.shape[-1])
 
         def block(begin: int) -> None:
             of = slice(begin, begin + step)
             taken = stored[of if rows is None else rows[of]]
-            # The package converts 16 rows at a time, whatever their length: long ones, so that few calls do it.
-            result[of] = dequantize(taken.reshape(math.gcd(len(taken), 16), -1), tensor.kind).reshape(result[of].shape)
+            # The package converts 16 rows at a time, whatever their length: long ones, so that one call does it.
+            target[of] = dequantize(taken.reshape(math.gcd(len(taken), 16), -1), tensor.kind).reshape(len(taken), -1)
 
         with ThreadPoolExecutor() as pool:
-            list(pool.map(block, range(0, len(result), step)))
-        return result if len(tensor.shape) > 1 else result[0]
+            list(pool.map(block, range(0, len(target), step)))
 
     def fingerprint(self) -> str:
         return sha256_of(self.path)

@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from green_code.models.places import PICKLED, File, Hub, Packages, Place
+from green_code.models.hub import PICKLED, Hub
+from green_code.models.packages import Packages
+from green_code.models.places import File, Place
 
 DEFAULT: Final = "gemma-3-270m"
 TINY: Final = "tiny-random"

@@ -280,13 +280,18 @@ def _sentencepiece_bytes(piece: str) -> bytes:
 
 
 def _byte_level_bytes(piece: str) -> bytes:
-    table = _byte_level_alphabet()
-    return bytes(table[c] for c in piece) if all(c in table for c in piece) else b""
+    try:
+        return piece.translate(_byte_level_alphabet()).encode("latin-1")
+    except UnicodeEncodeError:
+        return b""
 
 
 @cache
-def _byte_level_alphabet() -> dict[str, int]:
-    """GPT-2's characters for bytes: printable bytes stand for themselves, the others are U+0100 and following."""
+def _byte_level_alphabet() -> dict[int, int]:
+    """GPT-2's characters for bytes: printable bytes stand for themselves, the others are U+0100 and following; → bytes.
+
+    What is no such character is given a place above them.
+    """
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     rest = [byte for byte in range(256) if byte not in printable]
-    return {chr(b): b for b in printable} | {chr(0x100 + i): b for i, b in enumerate(rest)}
+    return dict.fromkeys(rest, 256) | {0x100 + i: byte for i, byte in enumerate(rest)}

@@ -85,6 +85,13 @@ def open_model(
     return Model(decoder, vocabulary, key)
 
 
+def is_converted(found: Found, bundle: Bundle | None, weight_formats: Iterable[WeightFormat]) -> bool:
+    """Whether `open_model` would find converted weights, in any of the formats."""
+    with contextlib.suppress(Problem):  # a format that cannot be had
+        return any((_cached(found, bundle, one)[1] / DESCRIPTION).is_file() for one in weight_formats)
+    return False
+
+
 def _cached(found: Found, bundle: Bundle | None, weight_format: WeightFormat) -> tuple[str, Path]:
     """Key and folder of the converted weights."""
     parts = (_CONVERSION, found.key, bundle.conversion_key if bundle else "", weight_format.name)

@@ -35,7 +35,7 @@ from green_code_lab.evaluation.run import evaluate
 from green_code_lab.heads import kv_projections, steps
 from green_code_lab.lite import checkpoint
 from green_code_lab.lite import steps as lite_steps
-from tests.models.references import small_models
+from tests.models.references import SMALL, small_model
 
 FUNCTION = "def area{n}(side, height):\n    total = side * {n} + height\n    return total\n\n\n"
 CLASS = "class Area{n} {{\n    int total(int side) {{\n        return side * {n};\n    }}\n}}\n"
@@ -74,11 +74,11 @@ def adapt(*words: object) -> int:
 
 
 @pytest.mark.parametrize(
-    "family", [pytest.param(f, marks=() if f == "gemma3_text" else pytest.mark.slow) for f in sorted(small_models())]
+    "family", [pytest.param(f, marks=() if f == "gemma3_text" else pytest.mark.slow) for f in sorted(SMALL)]
 )
 def test_a_folder_of_code_becomes_a_bundle_that_completes(family: str, code: Path, tmp_path: Path) -> None:
     model = tmp_path / "model"
-    reference = small_models()[family]
+    reference = small_model.__wrapped__(family)  # changed below
     for config in (reference.config, reference.generation_config):
         config.eos_token_id, config.bos_token_id, config.pad_token_id = 0, None, None
     reference.save_pretrained(model)
