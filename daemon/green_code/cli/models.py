@@ -19,14 +19,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-import psutil
-
 from green_code.cli.progress import clear_progress, show_progress
+from green_code.engine.conversion import convert_apart
 from green_code.engine.expected import Expected, expected
 from green_code.folders import cache_dir
 from green_code.kernels.weight_format import weight_formats
+from green_code.memory import total_memory
 from green_code.models import store
-from green_code.models.bundle import Bundle, bundle_of
+from green_code.models.bundle import SVD_HEAD, Bundle, bundle_of
 from green_code.models.catalog import DEFAULT, TINY, base_of_bundle, find_model
 from green_code.models.other_tools import ToolFile, same_content, tool_files
 from green_code.models.rows import ROWS, Row
@@ -141,9 +141,8 @@ def describe(row: Row, found: Iterable[str] = ()) -> dict[str, Any]:
 def _expected(row: Row) -> Expected:
     """Of the model with its bundle, which may have a smaller vocabulary."""
     bundle = _bundle(row.name)
-    return expected(
-        replace(row.shape, vocabulary=len(bundle.vocabulary)) if bundle and bundle.vocabulary else row.shape
-    )
+    shape = replace(row.shape, vocabulary=len(bundle.vocabulary)) if bundle and bundle.vocabulary else row.shape
+    return expected(shape, has_svd_head=bundle is not None and bundle.part(SVD_HEAD) is not None)
 
 
 def _bundle(name: str) -> Bundle | None:
@@ -164,7 +163,7 @@ def _is_ready(row: Row) -> bool:
 
 def _why_not(row: Row, need: Expected, state: str) -> str:
     """Why a model does not fit this machine; empty if it does."""
-    memory = psutil.virtual_memory().total
+    memory = total_memory()
     if need.memory_bytes > memory:
         return f"It needs {_size(need.memory_bytes)} of memory, and this machine has {_size(memory)}."
     there = next(folder for folder in (cache_dir(), *cache_dir().parents) if folder.is_dir())
@@ -259,7 +258,7 @@ def _open(name: str, progress: _Progress) -> None:
     def report(sentence: str, share: float | None) -> None:
         progress(sentence, int(size * (share or 0.0)), size)
 
-    open_model(find_model(name), bundle_of(name), weight_formats(), report)
+    open_model(find_model(name), bundle_of(name), weight_formats(), report, convert_apart)
 
 
 def _known(name: str) -> str:

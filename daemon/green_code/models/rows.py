@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+from green_code.models.families import ModelConfig
 from green_code.models.hub import PICKLED, Hub
 from green_code.models.packages import Packages
 from green_code.models.places import File, Place
@@ -31,6 +32,15 @@ class Shape:
     vocabulary: int
     tied: bool = True
     gated: bool = True
+
+    def config(self) -> ModelConfig:
+        """A configuration of these sizes, for estimates: other operations cost nothing."""
+        return ModelConfig(
+            family="llama" if self.gated else "opt", layers=self.layers, width=self.width, heads=self.heads,
+            kv_heads=self.kv_heads, head_width=self.head_width, mlp_width=self.mlp_width, vocabulary=self.vocabulary,
+            norm_eps=1e-5, max_positions=2048, attention_scale=1.0, tied_head=self.tied,
+            windows=(None,) * self.layers, ropes=(None,) * self.layers,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)

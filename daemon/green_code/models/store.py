@@ -109,6 +109,9 @@ def _fetch(row: Row, place: Place, folder: Path, report: Report) -> None:
         ) from error
     finally:
         with contextlib.suppress(OSError):
+            for part in folder.glob("*.part"):
+                if not part.stat().st_size:
+                    part.unlink()
             folder.rmdir()  # if nothing is in it
 
 

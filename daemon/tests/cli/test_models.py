@@ -20,6 +20,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, OPTConfig, OPTForCausalL
 
 from green_code.cli import models as command
 from green_code.models import store
+from green_code.models.conversion import convert
 from green_code.models.hub import PICKLED, Hub
 from green_code.models.rows import ROWS, Row
 from tests.models.fake_hub import REVISION, FakeHub, serve
@@ -47,6 +48,7 @@ def alone(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "home", lambda: work / "home")
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(work / "hub"))
     monkeypatch.setattr(store, "is_installed", lambda _: False)
+    monkeypatch.setattr(command, "convert_apart", convert)  # another process does not have the test's rows
     for name in ("OLLAMA_MODELS", "LLAMA_CACHE", "HF_HOME", "HF_HUB_CACHE", "XDG_CACHE_HOME", "HF_TOKEN"):
         monkeypatch.delenv(name, raising=False)
 
@@ -106,7 +108,7 @@ def test_estimates_grow_with_the_model_and_are_near_published_sizes(run: Run) ->
 
 
 def test_what_does_not_fit_names_what_would(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command.psutil, "virtual_memory", lambda: SimpleNamespace(total=2_500_000_000))
+    monkeypatch.setattr(command, "total_memory", lambda: 2_500_000_000)
     large = listed(run, "qwen2.5-coder-7b")
     assert not large["fits"] and "memory, and this machine has 2.5 GB. qwen2.5-coder-1.5b would fit." in large["reason"]
     status, out, err = run("models", "get", "qwen2.5-coder-7b", "--json")

@@ -72,7 +72,10 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, with_body: bool) -> None:
         hub, path = self.hub, self.path.partition("?")[0]
         hub.requests.append((self.command, path, self.headers.get("Range")))
-        if hub.gated and self.headers.get("Authorization") != f"Bearer {hub.token}":
+        if path.startswith("/lfs/") and "Authorization" in self.headers:  # another host's, which must not see the token
+            return self._send(400, b"", {}, with_body)
+        opened = self.headers.get("Authorization") == f"Bearer {hub.token}"
+        if hub.gated and path.startswith("/org/model/resolve/") and not opened:  # what there is may be listed
             status = 403 if self.headers.get("Authorization") else 401
             return self._send(
                 status, b"", {"X-Error-Code": "GatedRepo", "X-Error-Message": "Access is restricted."}, with_body
@@ -97,7 +100,7 @@ class _Handler(BaseHTTPRequestHandler):
             linked = {
                 "X-Linked-ETag": f'"{hub.etag(name)}"',
                 "X-Linked-Size": str(len(data)),
-                "Location": f"/lfs/{name}",
+                "Location": f"http://localhost:{self.server.server_address[1]}/lfs/{name}",
             }
             return self._send(302, b"", {**headers, **linked}, with_body)
         data = hub.served.get(name, data)
