@@ -22,6 +22,7 @@ from green_code.models.families import ModelConfig, Rope
 from green_code.models.hugging_face import FolderSource
 from green_code.models.hugging_face_config import config_from_hugging_face
 from green_code.models.safetensors_files import INDEX
+from green_code.models.vocabulary import Vocabulary
 from green_code.problems import Problem
 from tests.models.references import FAMILY_MODELS, byte_level_tokenizer, family_model, save_folder
 
@@ -108,6 +109,23 @@ def test_the_hubs_cache_is_read_and_other_links_are_refused(whole: Path, tmp_pat
     (snapshot / "tokenizer_config.json").unlink()
     (snapshot / "tokenizer_config.json").symlink_to(other)
     refused(snapshot, "tokenizer_config.json in .* is a link out of the folder")
+
+
+def test_a_tokenizer_of_two_files_is_read_as_opt_has_it(tmp_path: Path) -> None:
+    """vocab.json and merges.txt, without tokenizer.json; its start token is said in tokenizer_config.json alone."""
+    whole = save_folder(tmp_path, "opt", byte_level_tokenizer("qwen"))
+    model = json.loads((whole / "tokenizer.json").read_text())["model"]
+    (whole / "tokenizer.json").unlink()
+    start = len(model["vocab"])
+    (whole / "vocab.json").write_text(json.dumps({**model["vocab"], "</s>": start}))
+    (whole / "merges.txt").write_text("\n".join(["#version: 0.2", *map(" ".join, model["merges"])]))
+    names = {"bos_token": "</s>", "eos_token": "</s>", "unk_token": "</s>", "add_bos_token": True}
+    (whole / "tokenizer_config.json").write_text(json.dumps({**names, "tokenizer_class": "GPT2Tokenizer"}))
+    edit(whole / "config.json", eos_token_id=start)
+    vocabulary = Vocabulary(*FolderSource(whole).vocabulary(None))
+    assert vocabulary.bos == start
+    assert start in vocabulary.eos
+    assert vocabulary.encode("def add") == byte_level_tokenizer("qwen")("def add").input_ids
 
 
 def test_code_in_a_folder_is_never_run(folder: Path) -> None:
