@@ -420,7 +420,8 @@ class Decoder(nn.Module):
         if table is None or table[0].shape[0] < end or table[0].device != like.device:
             rows = max(1024, 1 << (end - 1).bit_length())
             angles = torch.outer(
-                torch.arange(rows).float(), torch.from_numpy(inverse_frequencies(rope, self.config.rotary_width or self.config.head_width))
+                torch.arange(rows).float(),
+                torch.from_numpy(inverse_frequencies(rope, self.config.rotary_width or self.config.head_width)),
             )
             angles = torch.cat((angles, angles), dim=-1).to(like.device)  # (rows, rotated width)
             table = self._rotary[rope] = (angles.cos(), angles.sin())
