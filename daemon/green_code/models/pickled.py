@@ -13,7 +13,8 @@ import sys
 from pathlib import Path
 
 from green_code.models import store
-from green_code.models.places import Report, check_disk, digest_of
+from green_code.models.hashes import sha256_of
+from green_code.models.places import Report, check_disk
 from green_code.models.rows import Row
 from green_code.problems import Problem
 
@@ -59,7 +60,7 @@ def convert_pickled(folder: Path, row: Row | None, report: Report) -> list[str]:
         names = (path.name for path in sorted(folder.iterdir()) if path.is_file() and path.name != store.RECEIPT)
         place = (store.read_receipt(row) or {}).get("place", "")
         store.write_receipt(
-            folder, {"name": row.name, "place": place, "files": {n: digest_of(folder / n) for n in names}}
+            folder, {"name": row.name, "place": place, "files": {n: sha256_of(folder / n) for n in names}}
         )
     return written
 
@@ -68,7 +69,6 @@ def _main(folder: Path) -> list[str]:
     """In a process of its own."""
     import torch
     from safetensors.torch import save_file
-    from transformers import AutoTokenizer
 
     written = []
     for path in sorted(folder.glob("pytorch_model*.bin")):
@@ -84,6 +84,8 @@ def _main(folder: Path) -> list[str]:
         part.replace(target)
         written.append(target.name)
     if not (folder / "tokenizer.json").is_file():
+        from transformers import AutoTokenizer
+
         AutoTokenizer.from_pretrained(folder, trust_remote_code=False).backend_tokenizer.save(
             str(folder / "tokenizer.json")
         )
