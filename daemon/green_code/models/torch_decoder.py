@@ -386,8 +386,8 @@ class Decoder(nn.Module):
     def top_token_among(self, buffers: Buffers, position: int, depth: int, tokens: np.ndarray) -> TopToken:
         """See `Backend`."""
         normed = self.norm(self.apply_lens(_own(buffers).states[position, None], depth))[0]
-        logits = self._head(normed, torch.from_numpy(tokens).to(self.device))
-        return top_token_of(tokens, logits.float().cpu().numpy())
+        rows = torch.from_numpy(tokens).to(self.device)
+        return top_token_of(tokens, self._head(normed, rows).float().cpu().numpy())
 
     def state(self, buffers: Buffers, position: int) -> np.ndarray:
         """See `Backend`."""
