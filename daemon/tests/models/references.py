@@ -78,7 +78,8 @@ FAMILY_MODELS: dict[str, tuple[str, dict[str, Any]]] = {
 prompts."""
 
 
-def _random(kind: str, options: dict[str, Any]) -> PreTrainedModel:
+def random_model(kind: str, options: dict[str, Any]) -> PreTrainedModel:
+    """Of transformers' family `kind`, with these values in its configuration."""
     torch.manual_seed(0)
     special: dict[str, Any] = {"bos_token_id": None, "eos_token_id": None, "attn_implementation": "eager"}
     special["init_std" if kind == "opt" else "initializer_range"] = 0.15
@@ -92,13 +93,13 @@ def _random(kind: str, options: dict[str, Any]) -> PreTrainedModel:
 @functools.cache
 def small_model(name: str) -> PreTrainedModel:
     """A random model of `SMALL`; not to be changed."""
-    return _random(*SMALL[name])
+    return random_model(*SMALL[name])
 
 
 @functools.cache
 def family_model(name: str) -> PreTrainedModel:
     """A random model of `FAMILY_MODELS`; not to be changed."""
-    return _random(*FAMILY_MODELS[name])
+    return random_model(*FAMILY_MODELS[name])
 
 
 _CODE = [
