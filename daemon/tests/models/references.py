@@ -78,11 +78,11 @@ FAMILY_MODELS: dict[str, tuple[str, dict[str, Any]]] = {
 prompts."""
 
 
-def random_model(kind: str, options: dict[str, Any]) -> PreTrainedModel:
-    """Of transformers' family `kind`, with these values in its configuration."""
+def random_model(kind: str, options: dict[str, Any], spread: float = 0.15) -> PreTrainedModel:
+    """With weights of this standard deviation."""
     torch.manual_seed(0)
     special: dict[str, Any] = {"bos_token_id": None, "eos_token_id": None, "attn_implementation": "eager"}
-    special["init_std" if kind == "opt" else "initializer_range"] = 0.15
+    special["init_std" if kind == "opt" else "initializer_range"] = spread
     model: PreTrainedModel = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **{**special, **options}))
     for parameter in model.parameters():  # gains of 1 and biases of 0 would hide a swapped or forgotten one
         if parameter.dim() == 1:
