@@ -44,6 +44,7 @@ _SUPPORTED: dict[str, tuple[Any, ...]] = {
 }
 """Options whose other values change what a model computes → the values that the decoders have."""
 
+_SCALINGS = ("default", "linear", "llama3")  # of rotary embeddings
 _READ = (
     *_LAYERS, "hidden_size", "n_embd", "num_attention_heads", "n_head", "num_key_value_heads", "head_dim", "intermediate_size",
     "ffn_dim", "n_inner", "vocab_size", "max_position_embeddings", "n_positions", "original_max_position_embeddings",
@@ -89,6 +90,9 @@ def _by_transformers(stored: Mapping[str, Any]) -> Any:
     kind = CONFIG_MAPPING[family]
     declared = {field.name for field in fields(kind)}.union(kind.attribute_map, _UNDECLARED)
     options = {name: stored[name] for name in _READ if name in stored and name in declared}
+    if options.get("head_dim", 0) is None:
+        del options["head_dim"]
+    _check_scaling(family, options)
     for name, value in options.items():
         if isinstance(value, float) and not math.isfinite(value):
             raise _wrong(name, value, "a finite number")
@@ -101,11 +105,22 @@ def _by_transformers(stored: Mapping[str, Any]) -> Any:
         raise _unreadable(error) from error
 
 
+def _check_scaling(family: str, options: Mapping[str, Any]) -> None:
+    """Before transformers looks for what the scaling needs."""
+    for name in ("rope_parameters", "rope_scaling"):
+        whole = options.get(name)
+        parts = [whole, *whole.values()] if isinstance(whole, Mapping) else []
+        for part in (part for part in parts if isinstance(part, Mapping)):
+            kind = part.get("rope_type", part.get("type", "default"))
+            if kind not in _SCALINGS:
+                raise _unsupported(family, "rope_type", kind)
+
+
 def _config(hf: Any) -> ModelConfig:
     """The same as `ModelConfig`."""
     for name, values in _SUPPORTED.items():
         if hasattr(hf, name) and getattr(hf, name) not in values:
-            raise _unsupported(hf, name, getattr(hf, name))
+            raise _unsupported(hf.model_type, name, getattr(hf, name))
     try:
         return _mapped(hf)
     except (TypeError, ValueError, KeyError, AttributeError, ArithmeticError) as error:
@@ -124,7 +139,7 @@ def _mapped(hf: Any) -> ModelConfig:
     every = family in ("gpt2", "gpt_bigcode") or _first(hf, "use_bias", "enable_bias", default=False)
     attention = every or _first(hf, "attention_bias", default=False)
     if _first(hf, "word_embed_proj_dim", default=width) != width:
-        raise _unsupported(hf, "word_embed_proj_dim", hf.word_embed_proj_dim)
+        raise _unsupported(hf.model_type, "word_embed_proj_dim", hf.word_embed_proj_dim)
     return ModelConfig(
         family=family,
         layers=layers,
@@ -169,7 +184,7 @@ def _attention_scale(hf: Any, head_width: int) -> float:
 def _window(hf: Any, kind: str) -> int | None:
     """Positions that a layer of this kind attends to; a family without kinds has one window for all."""
     if kind not in ("every", "full_attention", "sliding_attention"):
-        raise _unsupported(hf, "layer_types", kind)
+        raise _unsupported(hf.model_type, "layer_types", kind)
     windowed = kind != "full_attention" and _first(hf, "use_sliding_window") is not False
     return _first(hf, "sliding_window") if windowed else None
 
@@ -184,17 +199,15 @@ def _rope(hf: Any, kind: str) -> Rope:
         return Rope(base)
     if scaling == "linear":
         return Rope(base, "linear", parameters["factor"])
-    if scaling == "llama3":
-        low, high = parameters["low_freq_factor"], parameters["high_freq_factor"]
-        return Rope(base, "llama3", parameters["factor"], low, high, parameters["original_max_position_embeddings"])
-    raise _unsupported(hf, "rope_type", scaling)
+    low, high = parameters["low_freq_factor"], parameters["high_freq_factor"]
+    return Rope(base, "llama3", parameters["factor"], low, high, parameters["original_max_position_embeddings"])
 
 
 def _rotary_width(hf: Any, head_width: int) -> int | None:
     """None: all of a head. Only Phi-3 rotates a part."""
     share = _first(hf, "rope_parameters", default={}).get("partial_rotary_factor", 1.0)
     if share != 1.0 and hf.model_type != "phi3":
-        raise _unsupported(hf, "partial_rotary_factor", share)
+        raise _unsupported(hf.model_type, "partial_rotary_factor", share)
     return None if share == 1.0 else int(head_width * share)
 
 
@@ -202,7 +215,7 @@ def _other_activation(hf: Any, family_has: Activation) -> Activation | None:
     stored = _first(hf, "hidden_activation", "hidden_act", "activation_function")
     found = next((ours for ours, theirs in _SPELLINGS.items() if stored in theirs), None)
     if found is None:
-        raise _unsupported(hf, "activation", stored)
+        raise _unsupported(hf.model_type, "activation", stored)
     return None if found == family_has else found
 
 
@@ -213,11 +226,11 @@ def _wrong(name: str, value: Any, allowed: str) -> Problem:
     )
 
 
-def _unsupported(hf: Any, name: str, value: Any) -> Problem:
+def _unsupported(family: str, name: str, value: Any) -> Problem:
     shown = repr(value)[:60]
     return Problem(
         "model_damaged",
-        f"this model of the family {hf.model_type} has {name} = {shown}, which is not supported: choose another model.",
+        f"this model of the family {family} has {name} = {shown}, which is not supported: choose another model.",
     )
 
 

@@ -55,11 +55,12 @@ def same_content(row: Row, files: Iterable[ToolFile]) -> list[LocalFile]:
     """Those of `files` that are the row's file."""
     if row.file is None:
         return []
-    return [
-        LocalFile(file.path, file.tool)
-        for file in files
-        if file.size == row.file.size and _sha256(file.path) == row.file.sha256
-    ]
+    same = []
+    for file in files:
+        with suppress(OSError):  # it cannot be read, or was removed meanwhile
+            if file.size == row.file.size and _sha256(file.path) == row.file.sha256:
+                same.append(LocalFile(file.path, file.tool))
+    return same
 
 
 def architecture_of(path: Path) -> str | None:

@@ -114,9 +114,18 @@ class LocalFile:
         target = folder / file.name
         target.unlink(missing_ok=True)
         try:
+            self._link(target, file.size)
+            return {
+                file.name: digest_of(target, report_from(report, f"checking the file of {self.tool}", 0, file.size))
+            }
+        except OSError as error:
+            if is_full(error):
+                raise
+            raise Problem("model_missing", f"{self.path} of {self.tool} cannot be read ({error.strerror}).") from error
+
+    def _link(self, target: Path, size: int) -> None:
+        try:
             os.link(self.path.resolve(), target)
         except OSError:
-            check_disk(folder, file.size, file.name)
+            check_disk(target.parent, size, target.name)
             shutil.copyfile(self.path, target)
-        sentence = f"checking {self.path.name} of {self.tool}"
-        return {file.name: digest_of(target, lambda done: report(sentence, done, file.size))}

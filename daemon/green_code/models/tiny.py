@@ -39,7 +39,7 @@ class TinySource:
 
     def vocabulary(self, ids: Sequence[int] | None) -> tuple[Tokenizer, int | None, list[int]]:
         pieces = self._pieces() if ids is None else self._pieces().subset(ids)
-        return build_tokenizer(pieces), pieces.bos, [pieces.eos]
+        return build_tokenizer(pieces), pieces.bos, pieces.ends
 
     def tensors(self, ids: Sequence[int] | None) -> Iterator[tuple[str, np.ndarray]]:
         generator = np.random.default_rng(0)

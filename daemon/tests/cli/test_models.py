@@ -19,10 +19,12 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, OPTConfig, OPTForCausalLM, PreTrainedTokenizerFast
 
 from green_code.cli import models as command
+from green_code.energy.costs import CostModel, save_costs
 from green_code.models import store
 from green_code.models.conversion import convert
 from green_code.models.hub import PICKLED, Hub
 from green_code.models.rows import ROWS, Row
+from green_code.work import Prices
 from tests.models.fake_hub import REVISION, FakeHub, serve
 
 Run = Callable[..., tuple[int, str, str]]
@@ -107,6 +109,24 @@ def test_estimates_grow_with_the_model_and_are_near_published_sizes(run: Run) ->
             assert 0.9 < model["disk_bytes"] / model["parameters"] < 2.2, name  # int8, the head in bfloat16
 
 
+def test_what_was_measured_here_scales_the_estimates(run: Run, work: Path) -> None:
+    before = listed(run, "qwen2.5-coder-3b")
+    costs = CostModel(Prices(), "estimate", "", 0.1, 10.0)
+    (work / "cache_dir").mkdir()
+    for number, over in enumerate((2.0, None)):
+        save_costs(work / "cache_dir" / f"costs-{number}.json", replace(costs, over_assumed=over))
+    after = listed(run, "qwen2.5-coder-3b")
+    for key in ("milliseconds_per_token", "joules_per_token"):
+        assert after[key] == pytest.approx(2 * before[key], rel=0.01)
+    save_costs(work / "cache_dir" / "costs-2.json", replace(costs, source="rapl", over_assumed=3.0))
+    measured = listed(run, "qwen2.5-coder-3b")
+    assert measured["joules_per_token"] == pytest.approx(3 * before["joules_per_token"], rel=0.01)
+    assert measured["milliseconds_per_token"] == before["milliseconds_per_token"], (
+        "joules of a counter say nothing of time"
+    )
+    assert measured["energy_source"] == "estimate", "another model was measured"
+
+
 def test_what_does_not_fit_names_what_would(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "total_memory", lambda: 2_500_000_000)
     large = listed(run, "qwen2.5-coder-7b")
@@ -166,6 +186,11 @@ def test_a_folder_is_converted_where_it_is(run: Run, hub: FakeHub, tmp_path: Pat
 def test_an_unknown_model(run: Run, action: str) -> None:
     status, out, err = run("models", action, "no-such-model", "--json")
     assert status == 1 and events(out)[-1]["message"] in err and "Traceback" not in err
+
+
+def test_a_model_without_pickled_weights_is_not_converted(run: Run) -> None:
+    status, out, _ = run("models", "convert", "gemma-3-270m", "--json")
+    assert status == 1 and "nothing to convert" in events(out)[-1]["message"]
 
 
 def test_a_model_that_is_missing_says_how_to_get_it(run: Run, work: Path) -> None:

@@ -78,10 +78,11 @@ FAMILY_MODELS: dict[str, tuple[str, dict[str, Any]]] = {
 prompts."""
 
 
-def _random(kind: str, options: dict[str, Any]) -> PreTrainedModel:
+def random_model(kind: str, options: dict[str, Any], spread: float = 0.15) -> PreTrainedModel:
+    """With weights of this standard deviation."""
     torch.manual_seed(0)
     special: dict[str, Any] = {"bos_token_id": None, "eos_token_id": None, "attn_implementation": "eager"}
-    special["init_std" if kind == "opt" else "initializer_range"] = 0.15
+    special["init_std" if kind == "opt" else "initializer_range"] = spread
     model: PreTrainedModel = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **{**special, **options}))
     for parameter in model.parameters():  # gains of 1 and biases of 0 would hide a swapped or forgotten one
         if parameter.dim() == 1:
@@ -92,13 +93,13 @@ def _random(kind: str, options: dict[str, Any]) -> PreTrainedModel:
 @functools.cache
 def small_model(name: str) -> PreTrainedModel:
     """A random model of `SMALL`; not to be changed."""
-    return _random(*SMALL[name])
+    return random_model(*SMALL[name])
 
 
 @functools.cache
 def family_model(name: str) -> PreTrainedModel:
     """A random model of `FAMILY_MODELS`; not to be changed."""
-    return _random(*FAMILY_MODELS[name])
+    return random_model(*FAMILY_MODELS[name])
 
 
 _CODE = [

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from green_code.models.families import ModelConfig
+from green_code.models.families import ModelConfig, Rope
 from green_code.models.hugging_face import FolderSource
 from green_code.models.hugging_face_config import config_from_hugging_face
 from green_code.models.safetensors_files import INDEX
@@ -139,6 +139,7 @@ def test_code_in_a_folder_is_never_run(folder: Path) -> None:
         ("opt", {"word_embed_proj_dim": 32}, "word_embed_proj_dim = 32"),
         ("opt", {"layer_norm_elementwise_affine": False}, "layer_norm_elementwise_affine"),
         ("phi3", {"rope_parameters": {"rope_type": "longrope", "rope_theta": 1e4, "short_factor": [1.0] * 4, "long_factor": [2.0] * 4}}, "longrope"),
+        ("phi3", {"head_dim": None, "partial_rotary_factor": 0.75, "rope_parameters": None, "rope_scaling": {"type": "longrope", "short_factor": [1.0], "long_factor": [1.0]}}, "rope_type = 'longrope'"),
         ("llama", {"model_type": "mamba"}, "'mamba'.*smollm3"),
         ("llama", {"model_type": ["llama"]}, "llama"),
     ],
@@ -146,6 +147,53 @@ def test_code_in_a_folder_is_never_run(folder: Path) -> None:
 def test_an_option_that_no_decoder_has_is_refused_by_its_name(name: str, change: Change, message: str) -> None:
     with pytest.raises(Problem, match=message):
         config_from_hugging_face({**configured(name), **change})
+
+
+PUBLISHED: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    (  # Qwen2.5-Coder-0.5B: its window is switched off
+        {"model_type": "qwen2", "hidden_size": 896, "intermediate_size": 4864, "max_position_embeddings": 32768, "max_window_layers": 24,
+         "num_attention_heads": 14, "num_hidden_layers": 24, "num_key_value_heads": 2, "rms_norm_eps": 1e-06, "rope_theta": 1000000.0,
+         "sliding_window": 32768, "tie_word_embeddings": True, "torch_dtype": "bfloat16", "use_sliding_window": False, "vocab_size": 151936},
+        {"head_width": 64, "qkv_bias": True, "attention_out_bias": False, "windows": (None,) * 24, "ropes": (Rope(1e6),) * 24},
+    ),
+    (  # DeepSeek-Coder-1.3B: the scaling's older name
+        {"model_type": "llama", "hidden_size": 2048, "intermediate_size": 5504, "max_position_embeddings": 16384, "num_attention_heads": 16,
+         "num_hidden_layers": 24, "num_key_value_heads": 16, "rms_norm_eps": 1e-06, "rope_scaling": {"factor": 4.0, "type": "linear"},
+         "rope_theta": 100000, "tie_word_embeddings": False, "vocab_size": 32256},
+        {"ropes": (Rope(1e5, "linear", 4.0),) * 24, "tied_head": False},
+    ),
+    (  # StarCoderBase-1B: the exact GELU
+        {"model_type": "gpt_bigcode", "activation_function": "gelu", "multi_query": True, "layer_norm_epsilon": 1e-05, "n_embd": 2048,
+         "n_head": 16, "n_inner": 8192, "n_layer": 24, "n_positions": 8192, "scale_attn_weights": True, "vocab_size": 49152},
+        {"kv_heads": 1, "head_width": 128, "mlp_width": 8192, "activation": "gelu", "mlp_bias": True, "ropes": (None,) * 24},
+    ),
+    (  # Phi-3-mini-4k: names code of its own, which is not needed
+        {"model_type": "phi3", "auto_map": {"AutoConfig": "configuration_phi3.Phi3Config"}, "hidden_size": 3072, "intermediate_size": 8192,
+         "max_position_embeddings": 4096, "num_attention_heads": 32, "num_hidden_layers": 32, "num_key_value_heads": 32,
+         "original_max_position_embeddings": 4096, "rms_norm_eps": 1e-05, "rope_scaling": None, "rope_theta": 10000.0,
+         "sliding_window": 2047, "tie_word_embeddings": False, "vocab_size": 32064},
+        {"head_width": 96, "windows": (2047,) * 32, "rotary_width": None, "qkv_bias": False},
+    ),
+    (  # Code Gemma 2B: "gelu" means the approximation there
+        {"model_type": "gemma", "head_dim": 256, "hidden_act": "gelu", "hidden_activation": "gelu_pytorch_tanh", "hidden_size": 2048,
+         "intermediate_size": 16384, "max_position_embeddings": 8192, "num_attention_heads": 8, "num_hidden_layers": 18,
+         "num_key_value_heads": 1, "rms_norm_eps": 1e-06, "rope_theta": 10000.0, "vocab_size": 256000},
+        {"activation": "gelu_tanh", "embedding_scale": 2048**0.5, "tied_head": True},
+    ),
+    (  # SmolLM3-3B: every fourth layer has no positions
+        {"model_type": "smollm3", "hidden_size": 2048, "intermediate_size": 11008, "layer_types": ["full_attention"] * 36,
+         "max_position_embeddings": 65536, "no_rope_layer_interval": 4, "no_rope_layers": [1, 1, 1, 0] * 9, "num_attention_heads": 16,
+         "num_hidden_layers": 36, "num_key_value_heads": 4, "rms_norm_eps": 1e-06, "rope_theta": 5000000.0, "sliding_window": None,
+         "use_sliding_window": False, "vocab_size": 128256},
+        {"ropes": (Rope(5e6), Rope(5e6), Rope(5e6), None) * 9, "windows": (None,) * 36},
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("stored", "expected"), PUBLISHED)
+def test_configurations_as_they_are_published(stored: dict[str, Any], expected: dict[str, Any]) -> None:
+    made = config_from_hugging_face(stored)
+    assert {name: getattr(made, name) for name in expected} == expected
 
 
 def test_older_spellings_give_the_same() -> None:
