@@ -19,8 +19,8 @@ from tokenizers import Tokenizer
 from green_code.models.families import ModelConfig, Rope
 from green_code.models.gguf_file import GgufFile, GgufTensor
 from green_code.models.gguf_tokenizer import GgufVocabulary
+from green_code.models.hashes import sha256_of
 from green_code.models.shapes import EMBEDDING, HEAD, weight_shapes
-from green_code.models.sources import sha256_of
 from green_code.models.vocabulary import Pieces, Vocabulary
 from green_code.problems import Problem
 
@@ -67,7 +67,7 @@ _SANDWICH_NORMS = {
     "layers.{}.mlp_out_norm": ("blk.{}.post_ffw_norm",),
 }
 # llama.cpp's conversion/ and src/models/
-_ARCHITECTURES: Final = {
+ARCHITECTURES: Final = {
     "llama": _Architecture("llama", _NAMES, rotated_pairs=True),
     "qwen2": _Architecture("qwen2", _NAMES),
     "qwen3": _Architecture("qwen3", _NAMES | _QK_NORMS),
@@ -90,12 +90,12 @@ class GgufSource:
         try:
             self._file = GgufFile(path)
             architecture = self._value("general.architecture", str)
-            if architecture not in _ARCHITECTURES:
-                known = ", ".join(sorted(_ARCHITECTURES))
+            if architecture not in ARCHITECTURES:
+                known = ", ".join(sorted(ARCHITECTURES))
                 raise Problem(
                     "model_damaged", f"{path.name} holds {architecture!r}; GGUF files are read of these: {known}."
                 )
-            self._prefix, self._row = architecture, _ARCHITECTURES[architecture]
+            self._prefix, self._row = architecture, ARCHITECTURES[architecture]
             self.config = self._config()
             self._check_tensors()
         except (ValueError, OSError) as error:

@@ -17,12 +17,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
-from green_code.models.places import LocalFile, digest_of
+from green_code.models.gguf_source import ARCHITECTURES
+from green_code.models.hashes import sha256_of
+from green_code.models.places import LocalFile
 from green_code.models.rows import Row
 from green_code.models.store import models_dir
 
-ARCHITECTURES: Final = ("gemma3", "llama", "qwen2", "qwen3", "starcoder2")
-"""GGUF's names of the architectures that are read."""
 _OLLAMA_MODEL = "application/vnd.ollama.image.model"
 _MOST_FILES = 1000  # that are looked at, of each tool
 _HEADER_BYTES = 1 << 16
@@ -103,7 +103,7 @@ def _sha256(path: Path) -> str:
     with suppress(OSError, ValueError):
         hashes = dict(json.loads(kept.read_text("utf-8")))
     if not isinstance(hashes.get(key), str):
-        hashes[key] = digest_of(path)
+        hashes[key] = sha256_of(path)
         with suppress(OSError):  # a read-only cache
             kept.parent.mkdir(parents=True, exist_ok=True)
             part = kept.with_suffix(f".{os.getpid()}.part")

@@ -6,10 +6,8 @@ a time, so that a conversion never holds a second copy of all. Pickled checkpoin
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from tokenizers import Tokenizer
@@ -31,19 +29,6 @@ class Source(Protocol):
 
     def fingerprint(self) -> str:
         """SHA-256 of the checkpoint, hexadecimal."""
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(file)
-
-
-def _digest(file: Any) -> str:  # Python 3.10 has no hashlib.file_digest
-    digest = hashlib.sha256()
-    while block := file.read(1 << 20):
-        digest.update(block)
-    return digest.hexdigest()
 
 
 def open_vocabulary(source: Source, ids: Sequence[int] | None) -> Vocabulary:

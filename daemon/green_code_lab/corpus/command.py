@@ -13,7 +13,8 @@ from safetensors.numpy import load_file, save_file
 
 from green_code.models.bundle import VOCABULARY
 from green_code.models.gguf_source import GgufSource
-from green_code.models.sources import Source, open_vocabulary, sha256_of
+from green_code.models.hashes import sha256_of
+from green_code.models.sources import Source, open_vocabulary
 from green_code.models.vocabulary import Vocabulary, build_tokenizer
 from green_code.problems import Problem
 from green_code_lab.corpus import debian, npm

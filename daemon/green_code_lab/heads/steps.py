@@ -17,7 +17,7 @@ from green_code.models.conversion import adapted_weights
 from green_code.models.decoder import Decoder
 from green_code.models.device import compute_device
 from green_code.models.families import ModelConfig
-from green_code.models.sources import sha256_of
+from green_code.models.hashes import sha256_of
 from green_code_lab.heads.kv_projections import WINDOWS, compare, train_kv_projections
 from green_code_lab.heads.lenses import POSITIONS, record_states, train_lens
 from green_code_lab.heads.svd_head import MOMENT_POSITIONS, depths_that_count, second_moment, write_svd_head
