@@ -55,7 +55,7 @@ def write_random(name: str, folder: Path) -> int:
     family = next(family for start, family in _FAMILIES.items() if name.startswith(start))
     config = AutoConfig.for_model(family, **_sizes(family, shape))
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
+        model = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
     config.save_pretrained(folder)
     _write_tokenizer(shape.vocabulary, folder)
     tied = {"lm_head.weight"} if shape.tied else set()
@@ -81,12 +81,14 @@ def _write_tokenizer(tokens: int, folder: Path) -> None:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    pieces = ["<s>", "</s>", *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    # transformers adds the third for Qwen, where it is missing.
+    pieces = ["<s>", "</s>", "<|endoftext|>", *sorted(pre_tokenizers.ByteLevel.alphabet())]
     pieces += [f"token {i}" for i in range(tokens - len(pieces))]
     tokenizer = Tokenizer(models.BPE({piece: i for i, piece in enumerate(pieces)}, []))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>").save_pretrained(folder)
+    fast: Any = PreTrainedTokenizerFast
+    fast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>").save_pretrained(folder)
 
 
 def _write_shards(shapes: Mapping[str, tuple[int, ...]], folder: Path) -> None:
