@@ -6,6 +6,7 @@ Must not know: models, editors, or what is done with a fact.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
@@ -16,15 +17,21 @@ Blocks = Literal["indent", "braces", "none"]
 class Language:
     """
     Args:
-        ids: VS Code's language identifiers. line_comments: what begins a comment that ends with its line.
-        block_comments: pairs of what begins and ends a comment. quotes: of strings that end with their line.
+        ids: VS Code's language identifiers. suffixes: of files → identifier. grammar: identifier → module and function of
+            tree-sitter's grammar. enabled: whether completions are on by default. line_comments: what begins a comment that ends with
+            its line. block_comments: pairs of what begins and ends a comment. quotes: of strings that end with their line.
         long_quotes: of strings that may go over lines. literals: matches what is read as one sign, such as a character.
         keywords: reserved words. imports, definitions: match a line, without its indentation, that belongs to the head of a
             file, or that begins a function, a class, or an annotation of one.
         blocks: how a block's end is seen: less indentation, a closing brace, or not at all. closers: words that close a block.
+        semicolons: whether one ends a statement. adjacent_names: whether two names may stand side by side, such as a type and a
+            variable. templates: whether `${` in a string begins code. prose: whether brackets and quotes are no more than punctuation.
     """
 
     ids: tuple[str, ...]
+    suffixes: Mapping[str, str] = field(default_factory=dict)
+    grammar: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    enabled: bool = True
     line_comments: tuple[str, ...] = ()
     block_comments: tuple[tuple[str, str], ...] = ()
     quotes: tuple[str, ...] = ('"', "'")
@@ -35,6 +42,18 @@ class Language:
     definitions: re.Pattern[str] | None = None
     blocks: Blocks = "none"
     closers: frozenset[str] = field(default_factory=frozenset)
+    semicolons: bool = False
+    adjacent_names: bool = True
+    templates: bool = False
+    prose: bool = False
+
+    def __hash__(self) -> int:
+        return hash(self.ids)
+
+
+def _suffixes(language: str, text: str) -> Mapping[str, str]:
+    """`.js .jsx=javascriptreact` → the identifier of each suffix."""
+    return {suffix: other or language for suffix, _, other in (part.partition("=") for part in text.split())}
 
 
 def _words(text: str) -> frozenset[str]:
@@ -69,6 +88,9 @@ _SCRIPT_IMPORTS: Final = re.compile(r"import\b(?!\s*\()|(?:const|let|var)\s.*=\s
 TABLE: Final = (
     Language(
         ("python",),
+        suffixes=_suffixes("python", ".py .pyi .pyw"),
+        grammar={"python": ("tree_sitter_python", "language")},
+        adjacent_names=False,
         line_comments=("#",),
         long_quotes=('"""', "'''"),
         keywords=_words(
@@ -81,6 +103,9 @@ TABLE: Final = (
     ),
     Language(
         ("java",),
+        suffixes=_suffixes("java", ".java"),
+        grammar={"java": ("tree_sitter_java", "language")},
+        semicolons=True,
         line_comments=("//",),
         block_comments=_C_COMMENTS,
         long_quotes=('"""',),
@@ -97,6 +122,9 @@ TABLE: Final = (
     ),
     Language(
         ("javascript", "javascriptreact"),
+        suffixes=_suffixes("javascript", ".js .mjs .cjs .jsx=javascriptreact"),
+        grammar=dict.fromkeys(("javascript", "javascriptreact"), ("tree_sitter_javascript", "language")),
+        templates=True,
         line_comments=("//",),
         block_comments=_C_COMMENTS,
         long_quotes=("`",),
@@ -108,6 +136,12 @@ TABLE: Final = (
     ),
     Language(
         ("typescript", "typescriptreact"),
+        suffixes=_suffixes("typescript", ".ts .mts .cts .tsx=typescriptreact"),
+        grammar={
+            "typescript": ("tree_sitter_typescript", "language_typescript"),
+            "typescriptreact": ("tree_sitter_typescript", "language_tsx"),
+        },
+        templates=True,
         line_comments=("//",),
         block_comments=_C_COMMENTS,
         long_quotes=("`",),
@@ -123,6 +157,8 @@ TABLE: Final = (
     ),
     Language(
         ("go",),
+        suffixes=_suffixes("go", ".go"),
+        grammar={"go": ("tree_sitter_go", "language")},
         line_comments=("//",),
         block_comments=_C_COMMENTS,
         long_quotes=("`",),
@@ -137,6 +173,9 @@ TABLE: Final = (
     ),
     Language(
         ("rust",),
+        suffixes=_suffixes("rust", ".rs"),
+        grammar={"rust": ("tree_sitter_rust", "language")},
+        semicolons=True,
         line_comments=("//",),
         block_comments=_C_COMMENTS,
         quotes=(),  # a lifetime has the quote of a character
@@ -152,6 +191,9 @@ TABLE: Final = (
     ),
     Language(
         ("c",),
+        suffixes=_suffixes("c", ".c .h"),
+        grammar={"c": ("tree_sitter_c", "language")},
+        semicolons=True,
         line_comments=("//",),
         block_comments=_C_COMMENTS,
         keywords=_words(_C_WORDS),
@@ -162,6 +204,9 @@ TABLE: Final = (
     ),
     Language(
         ("cpp", "cuda-cpp", "objective-c", "objective-cpp"),
+        suffixes=_suffixes("cpp", ".cpp .cc .cxx .hpp .hh .hxx .cu=cuda-cpp .m=objective-c .mm=objective-cpp"),
+        grammar={"cpp": ("tree_sitter_cpp", "language")},
+        semicolons=True,
         line_comments=("//",),
         block_comments=_C_COMMENTS,
         keywords=_words(
@@ -177,6 +222,9 @@ TABLE: Final = (
     ),
     Language(
         ("csharp",),
+        suffixes=_suffixes("csharp", ".cs"),
+        grammar={"csharp": ("tree_sitter_c_sharp", "language")},
+        semicolons=True,
         line_comments=("//",),
         block_comments=_C_COMMENTS,
         long_quotes=('"""',),
@@ -194,6 +242,7 @@ TABLE: Final = (
     ),
     Language(
         ("php",),
+        suffixes=_suffixes("php", ".php"),
         line_comments=("//", "#"),
         block_comments=_C_COMMENTS,
         quotes=(),
@@ -210,6 +259,7 @@ TABLE: Final = (
     ),
     Language(
         ("ruby",),
+        suffixes=_suffixes("ruby", ".rb .rake"),
         line_comments=("#",),
         block_comments=(("=begin", "=end"),),
         quotes=(),
@@ -225,6 +275,7 @@ TABLE: Final = (
     ),
     Language(
         ("kotlin",),
+        suffixes=_suffixes("kotlin", ".kt .kts"),
         line_comments=("//",),
         block_comments=_C_COMMENTS,
         long_quotes=('"""',),
@@ -240,6 +291,7 @@ TABLE: Final = (
     ),
     Language(
         ("scala",),
+        suffixes=_suffixes("scala", ".scala .sc"),
         line_comments=("//",),
         block_comments=_C_COMMENTS,
         long_quotes=('"""',),
@@ -255,6 +307,7 @@ TABLE: Final = (
     ),
     Language(
         ("swift",),
+        suffixes=_suffixes("swift", ".swift"),
         line_comments=("//",),
         block_comments=_C_COMMENTS,
         quotes=('"',),
@@ -270,6 +323,8 @@ TABLE: Final = (
     ),
     Language(
         ("lua",),
+        suffixes=_suffixes("lua", ".lua"),
+        adjacent_names=False,
         line_comments=("--",),
         block_comments=(("--[[", "]]"),),
         keywords=_words(
@@ -281,6 +336,8 @@ TABLE: Final = (
     ),
     Language(
         ("shellscript",),
+        suffixes=_suffixes("shellscript", ".sh .bash .zsh"),
+        prose=True,
         line_comments=("#",),
         quotes=(),
         long_quotes=('"', "'", "`"),
@@ -295,6 +352,7 @@ TABLE: Final = (
     ),
     Language(
         ("sql",),
+        suffixes=_suffixes("sql", ".sql"),
         line_comments=("--",),
         block_comments=_C_COMMENTS,
         quotes=(),
@@ -305,26 +363,32 @@ TABLE: Final = (
             REFERENCES RIGHT SELECT SET TABLE THEN UNION UNIQUE UPDATE VALUES WHEN WHERE WITH"""
         ),
     ),
-    Language(("html", "xml", "vue"), block_comments=(("<!--", "-->"),), quotes=(), long_quotes=('"', "'")),
-    Language(("css",), block_comments=_C_COMMENTS, imports=re.compile(r"@(?:import|charset)\b"), blocks="braces"),
+    Language(("html", "xml", "vue"), suffixes=_suffixes("html", ".html .htm .xml=xml .vue=vue"), prose=True, block_comments=(("<!--", "-->"),), quotes=(), long_quotes=('"', "'")),
+    Language(("css",), suffixes=_suffixes("css", ".css"), block_comments=_C_COMMENTS, imports=re.compile(r"@(?:import|charset)\b"), blocks="braces"),
     Language(
         ("scss", "less"),
+        suffixes=_suffixes("scss", ".scss .less=less"),
         line_comments=("//",),
         block_comments=_C_COMMENTS,
         imports=re.compile(r"@(?:import|charset|use)\b"),
         blocks="braces",
     ),
-    Language(("json",), quotes=('"',), keywords=_words("false null true"), blocks="braces"),
+    Language(("json",), suffixes=_suffixes("json", ".json"), quotes=('"',), keywords=_words("false null true"), blocks="braces"),
     Language(
-        ("jsonc",), line_comments=("//",), block_comments=_C_COMMENTS, quotes=('"',), keywords=_words("false null true"),
+        ("jsonc",), suffixes=_suffixes("jsonc", ".jsonc"), line_comments=("//",), block_comments=_C_COMMENTS, quotes=('"',), keywords=_words("false null true"),
         blocks="braces",
     ),
-    Language(("yaml",), line_comments=("#",), keywords=_words("false null true"), blocks="indent"),
-    Language(("markdown",), block_comments=(("<!--", "-->"),), quotes=()),
+    Language(("yaml",), suffixes=_suffixes("yaml", ".yaml .yml"), prose=True, line_comments=("#",), keywords=_words("false null true"), blocks="indent"),
+    Language(("markdown",), suffixes=_suffixes("markdown", ".md"), enabled=False, prose=True, block_comments=(("<!--", "-->"),), quotes=()),
 )  # fmt: skip
 
-OTHER: Final = Language((), line_comments=("#", "//"), long_quotes=('"""', "'''"))
+OTHER: Final = Language((), enabled=False, prose=True, line_comments=("#", "//"), long_quotes=('"""', "'''"))
 """A language that is not in the table: with the signs that most have."""
+
+ENABLED: Final = [name for language in TABLE if language.enabled for name in language.ids]
+"""Languages in which completions are on by default."""
+
+BY_SUFFIX: Final = {suffix: name for language in TABLE for suffix, name in language.suffixes.items()}
 
 _BY_ID: Final = {name: language for language in TABLE for name in language.ids}
 

@@ -22,7 +22,6 @@ LINE_COMMENT: Final = "//"
 """`State.inside` in a comment that ends with its line, whatever begins it."""
 
 _COMMENT_ENDS: Final = frozenset([LINE_COMMENT, *(end for language in TABLE for _, end in language.block_comments)])
-_PROSE: Final = ("html", "markdown", "yaml", "shellscript")
 
 
 class State(NamedTuple):
@@ -57,11 +56,6 @@ BEGINNING: Final = State()
 def is_word(character: str) -> bool:
     """Whether it belongs to a word; an empty string does not."""
     return character == "_" or character.isalnum()
-
-
-def is_prose(language: Language) -> bool:
-    """Whether brackets and quotes are no more than punctuation, or nothing is known."""
-    return language.ids[:1] == () or language.ids[0] in _PROSE
 
 
 def read(text: str, language: Language, state: State) -> State:
@@ -124,9 +118,9 @@ def _signs(language: Language, line_end: str) -> re.Pattern[str]:
     """A pattern of what is read; `line_end` is empty in code, where it means nothing."""
     pairs = [sign for pair in language.block_comments for sign in pair]
     fixed = {*line_end, *language.line_comments, *pairs}
-    if not is_prose(language):
+    if not language.prose:
         fixed |= {*language.long_quotes, *language.quotes, *OPENERS, *CLOSERS}
-    if "`" in language.long_quotes and language.ids[0] in ("javascript", "typescript"):
+    if language.templates:
         fixed.add("${")
     signs = [r"\\[^\n]", *map(re.escape, sorted(fixed, key=len, reverse=True))]
     if language.literals:

@@ -15,6 +15,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
+from green_code.languages import ENABLED
+
 PREFIX: Final = "greenCode."
 
 PRESETS: Final = ("quality", "balanced", "saver")
@@ -53,7 +55,7 @@ TABLE: Final[tuple[Setting, ...]] = (
     Setting("threshold", "number", 0.8, minimum=0.5, maximum=1),
     Setting("decoding", "string", "exact", enum=("exact", "fast", "full")),
     Setting("model", "string", "gemma-3-270m"),
-    Setting("languages", "array", ["python", "java"]),
+    Setting("languages", "array", list(ENABLED)),
     Setting("trigger", "string", "automatic", enum=("automatic", "manual")),
     Setting(
         "excludedFiles",

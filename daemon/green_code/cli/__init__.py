@@ -37,6 +37,7 @@ COMMANDS: Final[dict[str, Command]] = {
     "energy": Command("green_code.cli.energy", "show the energy used and saved so far"),
     "doctor": Command("green_code.cli.doctor", "check the installation and show how to repair it"),
     "bundle": Command("green_code.cli.bundle", "check and describe bundles"),
+    "models": Command("green_code.cli.models", "list, download, verify and remove models"),
     "demo": Command("green_code.cli.demo", "show the savings on a few built-in examples"),
 }
 LAB_COMMANDS: Final = ("adapt", "train", "evaluate", "bench", "experiments")

@@ -21,6 +21,7 @@ from green_code.energy.ledger import Ledger
 from green_code.engine.local import complete_here
 from green_code.engine.process import default_loader
 from green_code.engine.requests import check_params, stop, threshold
+from green_code.languages import BY_SUFFIX
 from green_code.link import messages
 from green_code.link.discovery import ensure_engine, place
 from green_code.link.messages import CompletionParams, CompletionResult, State
@@ -30,28 +31,6 @@ from green_code.lsp.prompt import CHARACTERS_PER_TOKEN, Prompt, PromptWindow
 from green_code.problems import Problem
 from green_code.settings import default_settings
 
-LANGUAGES: Final = {
-    ".py": "python",
-    ".pyi": "python",
-    ".java": "java",
-    ".js": "javascript",
-    ".mjs": "javascript",
-    ".jsx": "javascriptreact",
-    ".ts": "typescript",
-    ".tsx": "typescriptreact",
-    ".go": "go",
-    ".rs": "rust",
-    ".c": "c",
-    ".h": "c",
-    ".cc": "cpp",
-    ".cpp": "cpp",
-    ".hpp": "cpp",
-    ".cs": "csharp",
-    ".kt": "kotlin",
-    ".rb": "ruby",
-    ".php": "php",
-    ".sh": "shellscript",
-}
 OTHER_LANGUAGE: Final = "plaintext"
 DEFAULT_MAX_TOKENS: Final = 32
 
@@ -66,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--suffix-file", type=Path, metavar="FILE", help="with -: the text after the cursor")
     parser.add_argument("--json", action="store_true", help="write one JSON object to standard output")
     parser.add_argument(
-        "--model", default=defaults.model, help="catalog name, bundle or local folder (default: %(default)s)"
+        "--model", default=defaults.model, help="catalog name, bundle, folder or GGUF file (default: %(default)s)"
     )
     parser.add_argument("--decoding", default=defaults.decoding, choices=("full", "fast", "exact"))
     parser.add_argument(
@@ -136,13 +115,16 @@ def _params(args: argparse.Namespace, prompt: Prompt, language: str) -> dict[str
             stop=args.stop,
             alternatives=0,
             place=[],
+            snippets=[],
         )
     )
 
 
 def _absolute(model: str) -> str:
-    """A model's folder as an absolute path, because the engine has another current folder; other names unchanged."""
-    return str(Path(model).resolve()) if (Path(model) / "config.json").is_file() else model
+    """A model's path as an absolute one, because the engine has another current folder; other names unchanged."""
+    path = Path(model)
+    local = (path / "config.json").is_file() or (path.is_file() and path.suffix.lower() == ".gguf")
+    return str(path.resolve()) if local else model
 
 
 async def _through_engine(
@@ -178,7 +160,7 @@ def _read_place(text: str, max_prompt_tokens: int) -> tuple[Prompt, str]:
     prompt = PromptWindow().prompt(lines, line - 1, column - 1, max_prompt_tokens)
     if not prompt.prefix.strip():
         raise Problem("no_context", f"There is no text before {text}. Choose a later position.")
-    return prompt, LANGUAGES.get(path.suffix.lower(), OTHER_LANGUAGE)
+    return prompt, BY_SUFFIX.get(path.suffix.lower(), OTHER_LANGUAGE)
 
 
 def _read_stdin(args: argparse.Namespace) -> tuple[Prompt, str]:
@@ -193,7 +175,7 @@ def _read_stdin(args: argparse.Namespace) -> tuple[Prompt, str]:
     if prefix.endswith("\r") and suffix.startswith("\n"):  # the cursor is inside a line end
         return Prompt(prefix[-cap:], suffix), OTHER_LANGUAGE
     prompt = PromptWindow().prompt(lines, len(before) - 1, len(before[-1]), max(1, args.max_prompt_tokens))
-    return prompt, LANGUAGES.get(suffix_name.lower(), OTHER_LANGUAGE)
+    return prompt, BY_SUFFIX.get(suffix_name.lower(), OTHER_LANGUAGE)
 
 
 def _text_of(path: Path) -> str:

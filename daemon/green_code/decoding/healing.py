@@ -25,10 +25,6 @@ _KEYWORD = re.compile(r"(?<![\w.$@#-])\w+\Z")
 _LEAST_LETTERS = 4
 _VALUES = frozenset(["None", "True", "False", "null", "nil", "true", "false", "this", "self", "super", "undefined"])
 _IN_EXPRESSIONS = _VALUES | {"await", "async", "lambda", "typeof", "function", "range", "yield"}
-_OPERATORS_BETWEEN_NAMES = (
-    "python",
-    "lua",
-)  # elsewhere two names may stand side by side, such as a type and a variable
 
 
 def ends_keyword(at: Situation) -> bool:
@@ -44,7 +40,7 @@ def ends_keyword(at: Situation) -> bool:
     word, before = found.group(), at.line[: found.start()].rstrip()
     last = re.search(r"(?<!\w)\w+\Z", before)
     is_behind_operand = before.endswith((")", "]", '"', "'")) if last is None else last.group() not in words - _VALUES
-    if is_behind_operand and at.language.ids[0] in _OPERATORS_BETWEEN_NAMES:
+    if is_behind_operand and not at.language.adjacent_names:
         return True
     longer = any(other.startswith(word) for other in words - {word})
     if len(word) < _LEAST_LETTERS or longer or re.search(rf"\b{word}\w", at.above + at.line):

@@ -32,12 +32,17 @@ _SECONDS: Final = Prices(
 
 
 def assumed_costs(decoder: Backend) -> CostModel:
-    """The estimate for a decoder's shape; `assumed` is set, and the interval is as wide as the figure."""
-    config, meter = decoder.config, EstimateMeter()
+    """The estimate for a decoder; `assumed` is set, and the interval is as wide as the figure."""
+    return costs_of(decoder.config, decoder.has_svd_head)
+
+
+def costs_of(config: ModelConfig, has_svd_head: bool) -> CostModel:
+    """The estimate for a shape, with the SVD head or with the whole one."""
+    meter = EstimateMeter()
     watts = meter.watts_per_core
     layer = watts * layer_weights(config) / _LAYER_WEIGHTS
     vocabulary = watts * config.vocabulary / _VOCABULARY
-    if decoder.has_svd_head:
+    if has_svd_head:
         head_batch, head_position = _SECONDS.head_batch * vocabulary, _SECONDS.head_position * vocabulary
     else:  # the whole head, which costs per weight what a layer does
         head = watts * config.vocabulary * config.width / _LAYER_WEIGHTS

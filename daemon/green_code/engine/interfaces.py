@@ -53,6 +53,10 @@ class Runtime(Protocol):
         """Whether joules are counted at assumed costs, because nothing was measured on this machine."""
 
     @property
+    def reads_snippets(self) -> bool:
+        """Whether the model's prompt has a place for lines of other files."""
+
+    @property
     def calibration(self) -> Mapping[str, Any]:
         """The bundle's calibration.json; empty without one."""
 

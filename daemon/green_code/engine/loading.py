@@ -115,6 +115,11 @@ class Runtime:
         """See `interfaces.Runtime`."""
         return self.costs.assumed
 
+    @property
+    def reads_snippets(self) -> bool:
+        """See `interfaces.Runtime`."""
+        return False
+
     def measure_costs(self, interrupted: Callable[[], bool]) -> None:
         """See `interfaces.Runtime`."""
         if self._measurement is None:

@@ -38,10 +38,12 @@ _TYPES: Final[Mapping[str, tuple[type, ...]]] = {
     "stop": (float, int, str),
     "alternatives": (int,),
     "place": (list,),
+    "snippets": (list,),
 }
 MAX_TOKENS: Final = 4096
 ALTERNATIVES_AT_MOST: Final = 3
 _FEATURES_AT_MOST: Final = 256
+_SNIPPETS_AT_MOST: Final = 8
 
 REFUSAL_TEXTS: Final = {
     "cancelled": "The request was cancelled.",
@@ -73,6 +75,7 @@ def completion_params(prefix: str, **changes: Any) -> CompletionParams:
         "stop": 0.0,
         "alternatives": 0,
         "place": [],
+        "snippets": [],
     }
     return check_params({**params, **changes})
 
@@ -96,6 +99,8 @@ def check_params(params: Mapping[str, Any]) -> CompletionParams:
     check_stop(params["stop"])
     if len(params["place"]) > _FEATURES_AT_MOST or not all(map(_is_finite, params["place"])):
         raise _bad(f"place is no list of at most {_FEATURES_AT_MOST} finite numbers")
+    if len(params["snippets"]) > _SNIPPETS_AT_MOST or not all(map(_is_snippet, params["snippets"])):
+        raise _bad(f"snippets is no list of at most {_SNIPPETS_AT_MOST} maps of a path and a text")
     if not 0 <= params["alternatives"] <= ALTERNATIVES_AT_MOST:
         raise _bad(f"alternatives is {params['alternatives']}, outside 0 to {ALTERNATIVES_AT_MOST}")
     for name, most in (("max_tokens", MAX_TOKENS), ("max_lines", 1000), ("max_prompt_tokens", 1 << 20)):
@@ -118,6 +123,11 @@ def check_stop(stop: float | str) -> None:
 
 def _is_finite(value: object) -> bool:
     return type(value) in (int, float) and math.isfinite(cast(float, value))
+
+
+def _is_snippet(value: object) -> bool:
+    is_map = isinstance(value, dict) and value.keys() == {"path", "text"}
+    return is_map and all(isinstance(text, str) for text in cast(dict[str, object], value).values())
 
 
 def threshold_in_force(params: CompletionParams, runtime: Runtime, least: float = 0.0) -> float | str:

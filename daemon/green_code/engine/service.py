@@ -270,6 +270,7 @@ class Service:
             resident_bytes=_resident_bytes(),
             agreement=loaded.shadow.agreement if loaded else None,
             costs_assumed=loaded is not None and loaded.runtime.costs_assumed,
+            reads_snippets=loaded is not None and loaded.runtime.reads_snippets,
         )
 
     def _set_computing(self, change: int) -> None:

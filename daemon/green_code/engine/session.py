@@ -278,6 +278,7 @@ class Session:
             "passes": 0,
             "layers_run": figures.layers_run,
             "layers_total": runtime.layers_total,
+            "prompt": "prefix",
             "prompt_tokens": prompt_tokens,
             "prompt_reused": reused,
             "prompt_layers_run": figures.prompt_layers_run,

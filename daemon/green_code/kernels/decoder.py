@@ -81,9 +81,8 @@ class KernelDecoder:
         c, at = self.config, self._pointer(states, start, start + len(tokens))
         if not all(0 <= token < c.vocabulary for token in tokens):
             raise ValueError(f"tokens must be of the {c.vocabulary} that are embedded")
-        scale = c.width**0.5 if c.row.scale_embeddings else 1.0
         ids = (ctypes.c_int32 * len(tokens))(*tokens)
-        self.kernel.embed(self._model, self._embed, ids, len(tokens), scale, at)
+        self.kernel.embed(self._model, self._embed, ids, len(tokens), c.embedding_scale, at)
 
     def run_layers(
         self, first: int, last: int, states: Tensor, start: int, stop: int, keys: Tensor, values: Tensor

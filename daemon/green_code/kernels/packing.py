@@ -30,7 +30,10 @@ _MATRICES = 0.7  # of the time; the rest is mostly the SVD head
 def unsupported_reason(config: ModelConfig) -> str | None:
     """Why the kernel cannot serve a model; None: it can."""
     row = config.row
-    if row.norm != "rms" or row.positions != "rope" or not row.gated or row.bias:
+    biases = config.qkv_bias or config.attention_out_bias or config.mlp_bias
+    capped = config.attention_softcap or config.logit_softcap
+    others = biases or capped or config.rotary_width or config.residual_scale != 1.0 or config.logit_scale != 1.0
+    if row.norm != "rms" or row.positions != "rope" or None in config.ropes or not row.gated or others:
         return f"family {config.family} has operations that the kernel lacks"
     if row.activation not in ("silu", "gelu_tanh"):
         return f"activation {row.activation} is not in the kernel"

@@ -185,4 +185,16 @@ INLINE vf exp_(vf x) {
   return p * (vf)scale;
 }
 
+// tanh z = 1 − 2/(1 + e^2z).
+INLINE vf tanh_(vf z) {
+  vf doubled = min_(max_(z + z, broadcast(-60.0f)), broadcast(60.0f));
+  return 1.0f - 2.0f / (1.0f + exp_(doubled));
+}
+
+// x (count, whole vectors) → cap · tanh(x / cap) (Gemma 2, arXiv 2408.00118); as it is where `cap` is 0.
+INLINE void softcap(float *x, int count, float cap) {
+  if (cap == 0.0f) return;
+  for (int i = 0; i < count; i += LANES) store(x + i, tanh_(load(x + i) / cap) * cap);
+}
+
 #endif

@@ -27,7 +27,7 @@ import psutil
 import green_code
 from green_code import folders
 from green_code.link import client, messages, transport
-from green_code.link.lock import ProcessLock, read_note
+from green_code.lock import ProcessLock, read_note
 from green_code.problems import Problem
 
 log = logging.getLogger(__name__)

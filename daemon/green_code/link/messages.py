@@ -10,7 +10,7 @@ from typing import Final, Literal, TypedDict
 
 from green_code.report import Totals
 
-PROTOCOL: Final = 4
+PROTOCOL: Final = 5
 """Raised with every incompatible change; a front and an engine of different numbers never connect."""
 
 # --- front and engine -------------------------------------------------------------------------------------
@@ -84,6 +84,17 @@ Refusal = Literal[
 Drafter = Literal["", "prompt_lookup", "ngrams", "exit"]
 """Who drafted a token; empty: nobody."""
 
+PromptForm = Literal["prefix", "fim"]
+"""What the model read: the text before the cursor alone, or also what follows it (fill-in-the-middle)."""
+
+
+class Snippet(TypedDict):
+    """Lines of another open file that resemble those around the cursor."""
+
+    path: str
+    """Relative to the workspace folder, with slashes."""
+    text: str
+
 
 class CompletionParams(TypedDict):
     """Everything that the engine needs for a completion."""
@@ -106,6 +117,8 @@ class CompletionParams(TypedDict):
     """How many further texts to compute that begin differently; only a request by hand asks for some."""
     place: list[float]
     """The front's features of the place, in the order of `lsp/gate_features.NAMES`; empty where there are none."""
+    snippets: list[Snippet]
+    """Of other open files, the most similar one last; only where the engine reads them (`EngineStatus`)."""
 
 
 class CompletionResult(TypedDict):
@@ -122,6 +135,7 @@ class CompletionResult(TypedDict):
     """Batches that the last layer decoded, or in `fast` the exits."""
     layers_run: int
     layers_total: int
+    prompt: PromptForm
     prompt_tokens: int
     prompt_reused: int
     prompt_layers_run: int
@@ -169,6 +183,8 @@ class EngineStatus(StatusMessage):
     agreement: Agreement | None
     costs_assumed: bool
     """Whether joules are counted at assumed costs until those of this machine are measured."""
+    reads_snippets: bool
+    """Whether the model's prompt has a place for lines of other files."""
 
 
 class EnergyMessage(TypedDict):

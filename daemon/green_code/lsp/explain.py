@@ -97,9 +97,7 @@ TEXTS: Final[dict[str, Text]] = {
     ),
     "disabled": Text("Suggestions are off (greenCode.enabled).", "Run Green Code: Turn Suggestions On or Off."),
     "not_open": Text("The editor has not opened this document for Green Code."),
-    "other_language": Text(
-        "Suggestions are off for {language}. They are on for {languages}.", "Add it to greenCode.languages."
-    ),
+    "other_language": Text("Suggestions are off for {language}.", "Add it to greenCode.languages."),
     "excluded_file": Text("This file is excluded by {glob} in greenCode.excludedFiles."),
     "on_request_only": Text("Suggestions come only on request (greenCode.trigger is manual).", _BY_HAND),
     "list_open": Text("The editor's own list of completions is open.", "Press Escape to close it."),

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from green_code.folders import data_dir
-from green_code.link.lock import ProcessLock
+from green_code.lock import ProcessLock
 
 log = logging.getLogger(__name__)
 

@@ -11,6 +11,7 @@ import functools
 import importlib
 from typing import Any, Final
 
+from green_code.languages import language_of
 from green_code.lsp.spot import Spot
 
 PARSED: Final = 10_000
@@ -23,21 +24,6 @@ _WINDOW: Final = (PARSED, LONGEST_LINE)
 READABLE: Final = 100
 """Text with more errors is not what the grammar is made for, such as another dialect; it has no say then. One open bracket can make
 some fifty."""
-
-_GRAMMARS: Final = {
-    "c": ("tree_sitter_c", "language"),
-    "cpp": ("tree_sitter_cpp", "language"),
-    "csharp": ("tree_sitter_c_sharp", "language"),
-    "go": ("tree_sitter_go", "language"),
-    "java": ("tree_sitter_java", "language"),
-    "javascript": ("tree_sitter_javascript", "language"),
-    "javascriptreact": ("tree_sitter_javascript", "language"),
-    "python": ("tree_sitter_python", "language"),
-    "rust": ("tree_sitter_rust", "language"),
-    "typescript": ("tree_sitter_typescript", "language_typescript"),
-    "typescriptreact": ("tree_sitter_typescript", "language_tsx"),
-}
-"""Module and function, by the editor's names of languages."""
 
 
 class SyntaxCheck:
@@ -100,9 +86,9 @@ def _errors(tree: Any) -> int:
 @functools.lru_cache
 def _parser(language: str) -> Any:
     """None: there is no grammar, or it is not installed."""
-    if language not in _GRAMMARS:
+    if (named := language_of(language).grammar.get(language)) is None:
         return None
-    module, function = _GRAMMARS[language]
+    module, function = named
     try:
         import tree_sitter
 

@@ -65,8 +65,7 @@ def is_other_language(now: Situation) -> Refused | None:
     """The document's language is not among the chosen ones."""
     if now.language in now.settings.languages:
         return None
-    languages = ", ".join(now.settings.languages) or "–"
-    return Refused("filtered", "other_language", {"language": now.language, "languages": languages})
+    return Refused("filtered", "other_language", {"language": now.language})
 
 
 def is_excluded_file(now: Situation) -> Refused | None:

@@ -26,8 +26,6 @@ _BRACE_STATEMENTS: Final = re.compile(
     "return|while|switch|break|continue|throw|try|do|for|package|import|public|private|protected|func|type|defer|go|goto"
 )
 """Words that begin a statement and stand in no expression."""
-_SEMICOLONS: Final = ("c", "cpp", "csharp", "java", "rust")
-"""Languages that end statements with one."""
 _BEFORE_STATEMENTS: Final = (
     ";",
     "{",
@@ -71,7 +69,7 @@ def completions(text: str, spot: Spot, ends_line: bool) -> list[str]:
     """The text, and as it is with the sign that ends a statement or begins a block."""
     if not ends_line or not spot.in_code or text[-1] in ",;:({[":
         return [text]
-    if spot.language_id in _SEMICOLONS:
+    if spot.language.semicolons:
         return [text, f"{text};"]
     return [text, f"{text}:"] if spot.is_python else [text]
 

@@ -102,6 +102,7 @@ class OpenDocument:
             stop=settings.suggestions if automatic else 0.0,
             alternatives=0 if automatic else ALTERNATIVES,
             place=[],
+            snippets=[],
         )
 
     def place(

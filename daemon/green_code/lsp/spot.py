@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Final
 
 from green_code.languages import Language, language_of
-from green_code.lexical import BEGINNING, CLOSERS, State, is_prose, read
+from green_code.lexical import BEGINNING, CLOSERS, State, read
 from green_code.lsp.documents import with_newlines
 
 LOOKED_BACK: Final = 40_000
@@ -147,7 +147,7 @@ class Spot:
     @cached_property
     def in_code(self) -> bool:
         """Whether the cursor is in no string, comment or prose."""
-        return not self.state.inside and not is_prose(self.language)
+        return not self.state.inside and not self.language.prose
 
     @cached_property
     def line_above(self) -> str:

@@ -18,7 +18,7 @@ REMEMBERED: Final = 64
 """Suggestions in memory, for each document."""
 
 _CLOSED_AT_MOST: Final = 3
-_NO_DIFFERENCE: Final = ("prefix", "suffix", "place", "alternatives")
+_NO_DIFFERENCE: Final = ("prefix", "suffix", "place", "alternatives", "snippets")
 """Parameters that are compared apart, or not at all."""
 _OPENER_OF: Final = {")": "(", "]": "[", "}": "{", **{quote: quote for quote in "\"'`"}}
 
@@ -63,7 +63,7 @@ class TypeThrough:
 
 
 def same_request(one: CompletionParams, other: CompletionParams) -> bool:
-    """Whether two requests have the same answer, apart from alternatives; features of the place are no difference."""
+    """Whether two requests have the same answer, apart from alternatives; features of the place and snippets are no difference."""
     places = [(each["prefix"], each["suffix"]) for each in (one, other)]
     return places[0] == places[1] and _other(one) == _other(other)
 

@@ -59,14 +59,14 @@ class Block(nn.Module):
         self.activation = _ACTIVATIONS[row.activation]
         query_width = self.heads * self.head_width
         self.attention_norm = _norm(config, config.width)
-        self.qkv = nn.Linear(config.width, query_width + 2 * self.kv_heads * self.head_width, bias=row.bias)
+        self.qkv = nn.Linear(config.width, query_width + 2 * self.kv_heads * self.head_width, bias=config.qkv_bias)
         self.q_norm = _norm(config, self.head_width) if row.qk_norm else nn.Identity()
         self.k_norm = _norm(config, self.head_width) if row.qk_norm else nn.Identity()
-        self.attention_out = nn.Linear(query_width, config.width, bias=row.bias)
+        self.attention_out = nn.Linear(query_width, config.width, bias=config.attention_out_bias)
         self.attention_out_norm = _norm(config, config.width) if row.sandwich_norms else nn.Identity()
         self.mlp_norm = _norm(config, config.width)
-        self.mlp_in = nn.Linear(config.width, config.mlp_width * (2 if row.gated else 1), bias=row.bias)
-        self.mlp_out = nn.Linear(config.mlp_width, config.width, bias=row.bias)
+        self.mlp_in = nn.Linear(config.width, config.mlp_width * (2 if row.gated else 1), bias=config.mlp_bias)
+        self.mlp_out = nn.Linear(config.mlp_width, config.width, bias=config.mlp_bias)
         self.mlp_out_norm = _norm(config, config.width) if row.sandwich_norms else nn.Identity()
 
     def forward(
@@ -231,8 +231,8 @@ class Decoder(nn.Module):
     def embed_tokens(self, tokens: Tensor, start: int = 0) -> Tensor:
         """Token ids (…, N) at positions start … → hidden states (…, N, C) at depth 0."""
         x = self.embed(tokens)
-        if self.config.row.scale_embeddings:
-            x = x * torch.tensor(self.config.width**0.5, dtype=x.dtype, device=x.device)
+        if self.config.embedding_scale != 1.0:
+            x = x * torch.tensor(self.config.embedding_scale, dtype=x.dtype, device=x.device)
         if self.config.row.positions == "learned":
             rows = torch.arange(start, start + tokens.shape[-1], device=tokens.device)
             x = x + self.positions(rows + self.config.row.learned_position_offset)

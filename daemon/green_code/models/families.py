@@ -28,12 +28,10 @@ class Family:
     stored_gain_offset: float = 0.0  # added to a stored norm gain: Gemma stores gain − 1
     positions: Literal["rope", "learned"] = "rope"
     learned_position_offset: int = 0
-    activation: Literal["silu", "gelu_tanh", "relu"] = "silu"
+    activation: Literal["silu", "gelu", "gelu_tanh", "relu"] = "silu"
     gated: bool = True
-    bias: bool = False
     qk_norm: bool = False
     sandwich_norms: bool = False  # a second norm on the output of attention and of the MLP
-    scale_embeddings: bool = False  # by √C
 
 
 _LLAMA_NAMES: dict[str, tuple[str, ...]] = {
@@ -69,7 +67,6 @@ FAMILIES: dict[str, Family] = {
         activation="gelu_tanh",
         qk_norm=True,
         sandwich_norms=True,
-        scale_embeddings=True,
     ),
     # transformers/models/opt/modeling_opt.py; the first two rows of its position table are unused
     "opt": Family(
@@ -94,7 +91,6 @@ FAMILIES: dict[str, Family] = {
         learned_position_offset=2,
         activation="relu",
         gated=False,
-        bias=True,
     ),
 }
 
@@ -113,7 +109,7 @@ class Rope:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Sizes of one model. Written to model.json, next to the converted weights."""
+    """What differs between the checkpoints of a family. Written to model.json, next to the converted weights."""
 
     family: str
     layers: int
@@ -128,7 +124,16 @@ class ModelConfig:
     attention_scale: float
     tied_head: bool
     windows: tuple[int | None, ...]  # per layer: positions attended to, the own included; None: all
-    ropes: tuple[Rope | None, ...]
+    ropes: tuple[Rope | None, ...]  # per layer; None: nothing is rotated
+    rotary_width: int | None = None  # of each head, how many numbers are rotated; None: all
+    qkv_bias: bool = False
+    attention_out_bias: bool = False
+    mlp_bias: bool = False
+    embedding_scale: float = 1.0  # embeddings × this
+    residual_scale: float = 1.0  # the output of attention and of the MLP × this, before it is added
+    logit_scale: float = 1.0  # logits × this
+    attention_softcap: float | None = None  # scores s become c · tanh(s / c)
+    logit_softcap: float | None = None  # the same for logits
 
     def __post_init__(self) -> None:
         if self.family not in FAMILIES:
@@ -175,6 +180,7 @@ def config_from_hugging_face(hf: Mapping[str, Any]) -> ModelConfig:
             mlp_width=int(hf["ffn_dim"]), vocabulary=int(hf["vocab_size"]), norm_eps=1e-5,
             max_positions=int(hf["max_position_embeddings"]), attention_scale=(width // heads) ** -0.5,
             tied_head=bool(hf.get("tie_word_embeddings", True)), windows=(None,) * layers, ropes=(None,) * layers,
+            qkv_bias=True, attention_out_bias=True, mlp_bias=True,
         )  # fmt: skip
     _check_parts(hf, FAMILIES.get(family))
     head_width = int(hf.get("head_dim") or width // heads)
@@ -198,6 +204,7 @@ def config_from_hugging_face(hf: Mapping[str, Any]) -> ModelConfig:
         tied_head=bool(hf.get("tie_word_embeddings", family == "gemma3_text")),
         windows=tuple(int(window) if kind == "sliding_attention" and window else None for kind in kinds),
         ropes=tuple(_rope(hf, kind) for kind in kinds),
+        embedding_scale=width**0.5 if family == "gemma3_text" else 1.0,
     )
 
 
@@ -215,7 +222,7 @@ def _check_parts(hf: Mapping[str, Any], row: Family | None) -> None:
             f"this checkpoint's activation is {activation}, not {row.activation}: such ones are not supported.",
         )
     for part in ("attention_bias", "mlp_bias"):
-        if hf.get(part) and not row.bias:
+        if hf.get(part):
             raise Problem(
                 "model_damaged", f"this checkpoint has biases ({part}): such ones are not supported in its family."
             )

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from green_code.models.families import ModelConfig, Rope, config_from_hugging_face
 from green_code.models.gguf_file import GgufFile, GgufTensor
-from green_code.models.vocabulary import Pieces, Vocabulary, build_tokenizer, keeps_text, without_prefix
+from green_code.models.vocabulary import Pieces, Vocabulary, build_tokenizer, lossless, start_token
 from green_code.problems import Problem
 from green_code.sequences import map_ahead
 
@@ -121,6 +121,7 @@ class GgufSource:
             tied_head=True,
             windows=tuple(None if every else window for every in everything),
             ropes=tuple(Rope(float(self._gemma("rope.freq_base")) if every else 10_000.0) for every in everything),
+            embedding_scale=float(self._gemma("embedding_length")) ** 0.5,
         )
 
     def pieces(self) -> Pieces:
@@ -189,13 +190,9 @@ class FolderSource:
                 "a pruned vocabulary is only supported for GGUF sources; remove vocabulary.safetensors from the bundle.",
             )
         eos = self._hf.get("eos_token_id")
-        tokenizer = without_prefix(Tokenizer.from_file(str(self.folder / "tokenizer.json")))
-        bos, ends = self._hf.get("bos_token_id"), eos if isinstance(eos, list) else [eos] * (eos is not None)
-        if not keeps_text(Vocabulary(tokenizer, bos, ends)):
-            raise Problem(
-                "model_damaged",
-                f"the tokenizer of {self.folder} changes text (spaces, or line breaks): models with such a one are not supported.",
-            )
+        own = Tokenizer.from_file(str(self.folder / "tokenizer.json"))
+        bos, ends = start_token(own), eos if isinstance(eos, list) else [eos] * (eos is not None)
+        tokenizer = lossless(own)
         return tokenizer, bos, ends
 
     def tensors(self, ids: Sequence[int] | None) -> Iterator[tuple[str, Tensor]]:

@@ -35,7 +35,7 @@ class TinySource:
             family="gemma3_text", layers=_LAYERS, width=64, heads=4, kv_heads=2, head_width=32, mlp_width=128,
             vocabulary=len(self._pieces().texts), norm_eps=1e-6, max_positions=4096, attention_scale=0.25,
             tied_head=True, windows=tuple(None if f else 8 for f in full),
-            ropes=tuple(Rope(1e6 if f else 1e4) for f in full),
+            ropes=tuple(Rope(1e6 if f else 1e4) for f in full), embedding_scale=8.0,
         )  # fmt: skip
 
     def vocabulary(self, ids: Sequence[int] | None) -> tuple[Tokenizer, int | None, list[int]]:

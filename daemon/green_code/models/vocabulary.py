@@ -6,6 +6,7 @@ down to single bytes. It is an ordinary `tokenizers` file, built at conversion, 
 Invariants:
   * `decode(encode(text)) == text` for any Unicode text except surrogates, which are not characters.
   * Lines, with the line breaks after them, are encoded one by one, so that an edit changes no token of an earlier line.
+  * No text becomes a special token; every special token decodes to nothing, and ends a completion.
 
 Must not know: models, caches, languages.
 """
@@ -21,8 +22,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import Any
 
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
+
+from green_code.models.fim import NAMES, Fim, find_fim
+from green_code.problems import Problem
 
 SPACE = "▁"  # U+2581, which stands for a space in SentencePiece
 NO_WORD = b"\xff"
@@ -31,13 +36,19 @@ _BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 _LINES = r"[^\n]*\n+|[^\n]+"
 _LINE = re.compile(_LINES)
 _REMEMBERED_LINES = 4096  # some megabytes, and more lines than ten prompts have
+_BYTES_OF_UTF8 = (*range(0xC0), *range(0xC2, 0xF5))
+_SPECIAL_KINDS = (2, 3, 5)  # of `Pieces`: unknown, control, unused
+_PROBE = (  # what normalisers change: blanks, ligatures, width, order and composition of accents, case, signs without width
+    "".join(map(chr, range(256)))
+    + "a\n  a\n\tA \r\n  \r\r\n\ufb01 \uff21 e\u0301 \u00e9 a\u0323\u0307 \u212b \u1e9e \u0130 \u2028 \u3000 \u200b\u200d \ufeff \u2581 \u4e2d \U0001f600 \U000e0041"
+)
 
 
 @dataclass(frozen=True)
 class Pieces:
     """The vocabulary of a SentencePiece BPE checkpoint, as a GGUF file has it.
 
-    `kinds` are SentencePiece's types: 1 normal, 2 unknown, 3 control, 4 user-defined, 6 byte.
+    `kinds` are SentencePiece's types: 1 normal, 2 unknown, 3 control, 4 user-defined, 5 unused, 6 byte.
     """
 
     texts: Sequence[str]
@@ -83,50 +94,96 @@ def build_tokenizer(pieces: Pieces) -> Tokenizer:
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=merges, byte_fallback=True))
     tokenizer.normalizer = normalizers.Replace(" ", SPACE)
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(_LINES), behavior="isolated")
+    tokenizer.add_special_tokens(
+        [text for text, kind in zip(texts, pieces.kinds, strict=True) if kind in _SPECIAL_KINDS]
+    )
     return tokenizer
 
 
-def without_prefix(tokenizer: Tokenizer) -> Tokenizer:
-    """The same SentencePiece-like tokenizer, but it puts no space before a text: we encode line by line."""
-    described = json.loads(tokenizer.to_str())
-    normaliser, parts = described.get("normalizer") or {}, described.get("pre_tokenizer") or {}
-    for step in (normaliser, *normaliser.get("normalizers", ())):
-        if step.get("type") == "Prepend":
-            step["prepend"] = ""
-    for step in (parts, *parts.get("pretokenizers", ())):
-        if step.get("type") == "Metaspace":
-            step["prepend_scheme"] = "never"
-    return Tokenizer.from_str(json.dumps(described))
+def lossless(tokenizer: Tokenizer) -> Tokenizer:
+    """The same tokenizer without what loses or adds text: a space before it, NFC, a length, blanks beside tokens of their own.
+
+    Names of fill-in-the-middle tokens become special: Qwen's file lists them as text.
+
+    Raises:
+        Problem: it still changes text.
+    """
+    described = json.loads(tokenizer.to_str()) | {"truncation": None, "padding": None}
+    for part in ("normalizer", "pre_tokenizer"):
+        described[part] = _without_losses(described.get(part))
+    for token in described.get("added_tokens", ()):
+        token |= {"lstrip": False, "rstrip": False, "single_word": False}
+    exact = Tokenizer.from_str(json.dumps(described))
+    exact.add_special_tokens([name for name in sorted(NAMES) if exact.token_to_id(name) is not None])
+    vocabulary = Vocabulary(exact, None, ())
+    if (text := vocabulary.decode(vocabulary.encode(_PROBE))) != _PROBE:
+        at = next(
+            (i for i, (a, b) in enumerate(zip(text, _PROBE, strict=False)) if a != b), min(len(text), len(_PROBE) - 1)
+        )
+        raise Problem(
+            "model_damaged",
+            f"the model's tokenizer does not give text back as it was (from {_PROBE[at]!r} on): choose another model, such ones are not supported.",
+        )
+    return exact
 
 
-def keeps_text(vocabulary: Vocabulary) -> bool:
-    """Whether decoding gives the encoded spaces and line breaks back."""
-    probe = "a\n  a\n"
-    return vocabulary.decode(vocabulary.encode(probe)) == probe
+def _without_losses(step: dict[str, Any] | None) -> dict[str, Any] | None:
+    """One step of a tokenizer.json, and the steps in it."""
+    if step is None or step["type"] in ("NFC", "Prepend"):
+        return None
+    for steps in ("normalizers", "pretokenizers"):
+        if steps in step:
+            step[steps] = [kept for part in step[steps] if (kept := _without_losses(part)) is not None]
+    if step["type"] == "Metaspace":
+        step["prepend_scheme"] = "never"
+    if step["type"] == "ByteLevel":
+        step["add_prefix_space"] = False
+    return step
+
+
+def start_token(tokenizer: Tokenizer) -> int | None:
+    """The token that a tokenizer's own post-processor puts before a text; None if it puts none."""
+    with_start, without = (tokenizer.encode("a", add_special_tokens=special).ids for special in (True, False))
+    return int(with_start[0]) if with_start[: len(without)] != without else None
 
 
 class Vocabulary:
     """Encodes text, decodes tokens, and has the bytes of each token.
 
+    `eos` are the tokens that end a completion: those given, and all special ones but `bos`. `fim` is the tokenizer's format for
+    fill-in-the-middle.
+
     Args:
-        tokenizer: a SentencePiece-like one (`build_tokenizer`) or a byte-level one (GPT-2's alphabet).
+        tokenizer: a SentencePiece-like one (`build_tokenizer`) or a byte-level one (GPT-2's alphabet); see `lossless`.
         bos: id of the token before a prompt, or None. eos: ids of the tokens that end a text.
+
+    Raises:
+        Problem: it is of another kind, or it cannot encode all bytes.
     """
 
     def __init__(self, tokenizer: Tokenizer, bos: int | None, eos: Iterable[int]) -> None:
-        self.bos, self.eos = bos, frozenset(eos)
         self._tokenizer = tokenizer
         self._tokenizer.encode_special_tokens = True  # "<bos>" in a source file is text
-        pieces = [tokenizer.id_to_token(i) or "" for i in range(tokenizer.get_vocab_size())]
-        byte_level = "ByteLevel" in str(tokenizer.pre_tokenizer)
-        self._byte_level = byte_level
-        spell = _byte_level_bytes if byte_level else _sentencepiece_bytes
-        special = {i for i in (bos, *self.eos) if i is not None}
-        self.token_bytes: list[bytes] = [b"" if i in special else spell(p) for i, p in enumerate(pieces)]
+        added = tokenizer.get_added_tokens_decoder()
+        special = {i for i, token in added.items() if token.special}
+        self.bos, ends = bos, frozenset(eos)
+        self.eos = ends | (special - {bos})
+        self.fim: Fim | None = find_fim({added[i].content: i for i in special})
+        self._byte_level = "ByteLevel" in str(tokenizer.pre_tokenizer)
+        spell = _byte_level_bytes if self._byte_level else _sentencepiece_bytes
+        named = tokenizer.get_vocab(with_added_tokens=True)
+        self.token_bytes: list[bytes] = [b""] * (1 + max(named.values(), default=-1))
+        for text, i in named.items():
+            if i not in special and i not in ends and i != bos:
+                self.token_bytes[i] = text.encode() if self._byte_level and i in added else spell(text)
+        bytes_of = {spelled: i for i, spelled in enumerate(self.token_bytes) if len(spelled) == 1}
+        if any(bytes([byte]) not in bytes_of for byte in _BYTES_OF_UTF8):
+            raise Problem(
+                "model_damaged",
+                "the model's tokenizer lacks tokens for single bytes, so it cannot encode all text: choose another model.",
+            )
+        self._literal_space = [bytes_of[bytes([byte])] for byte in SPACE.encode()]
         self._encode_line = lru_cache(_REMEMBERED_LINES)(self._encode_uncached)
-        self._literal_space: list[int] = []
-        if not byte_level:
-            self._literal_space = [self.token_bytes.index(bytes([b])) for b in SPACE.encode()]
 
     @classmethod
     def open(cls, path: Path, bos: int | None, eos: Iterable[int]) -> Vocabulary:
@@ -142,12 +199,10 @@ class Vocabulary:
 
     def encode(self, text: str) -> list[int]:
         """Token ids of `text`, without bos. The latest lines are cached."""
-        if self._byte_level:
-            return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
         return list(itertools.chain.from_iterable(map(self._encode_line, _LINE.findall(text))))
 
     def _encode_uncached(self, line: str) -> list[int]:
-        if SPACE not in line:
+        if self._byte_level or SPACE not in line:
             return list(self._tokenizer.encode(line, add_special_tokens=False).ids)
         ids: list[int] = []
         for i, part in enumerate(line.split(SPACE)):  # between the parts is the character U+2581 itself

@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 
 from green_code.models.bundle import LENSES, SVD_HEAD
-from green_code.models.catalog import DEFAULT, HUB_MODELS
+from green_code.models.catalog import DEFAULT
+from green_code.models.rows import ROWS
 from green_code_lab.corpus.command import add_arguments as add_corpus_arguments
 from green_code_lab.corpus.command import make_corpus
 from green_code_lab.heads.steps import make_kv_projections, make_lenses, make_svd_head
@@ -20,7 +21,7 @@ STEPS = ("corpus", "ngrams", "lite", "export", "lenses", "kv-projections", "svd-
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add, models = parser.add_argument, f"{DEFAULT}, {', '.join(HUB_MODELS)}"
+    add, models = parser.add_argument, f"{DEFAULT}, {', '.join(name for name in ROWS if name != DEFAULT)}"
     add("step", nargs="?", choices=STEPS, help="one step (default: all that are missing)")
     add("--model", default=DEFAULT, help=f"{models}, a bundle, or a folder of safetensors")
     add("--out", type=Path, metavar="DIR", help="folder of the bundle (default: agent_models/MODEL)")

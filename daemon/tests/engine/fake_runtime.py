@@ -35,6 +35,7 @@ def completion_params(prefix: str = "x = 1", session: str = "a", **changes: Any)
         "stop": 0.0,
         "alternatives": 0,
         "place": [],
+        "snippets": [],
     }
     return {**params, **changes}  # type: ignore[typeddict-item]
 
@@ -51,6 +52,7 @@ def result_for(params: CompletionParams, text: str = " + 1", reason: str = "end_
         passes=2,
         layers_run=18,
         layers_total=18,
+        prompt="prefix",
         prompt_tokens=len(params["prefix"]),
         prompt_reused=0,
         prompt_layers_run=6 * len(params["prefix"]),
@@ -110,6 +112,7 @@ class FakeRuntime:
     layers_total = 18
     exits = (6, 12, 18)
     energy_source = "estimate"
+    reads_snippets = False
     calibration: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(self, model: str, gate: threading.Event) -> None:

@@ -18,6 +18,7 @@ from tests.engine.service_rig import Rig, complete, until
 GEMMA = ModelConfig(
     family="gemma3_text", layers=18, width=640, heads=4, kv_heads=1, head_width=256, mlp_width=2048, vocabulary=262_144,
     norm_eps=1e-6, max_positions=32_768, attention_scale=0.0625, tied_head=True, windows=(512,) * 18, ropes=(Rope(1e4),) * 18,
+    embedding_scale=640**0.5,
 )  # fmt: skip
 
 

@@ -296,6 +296,11 @@ async def test_a_bundle_that_is_refused_leaves_the_one_in_use(rig: Rig) -> None:
         ({"place": [float("inf")]}, "place"),
         ({"place": [True]}, "place"),
         ({"place": ["0"]}, "place"),
+        ({"snippets": "x"}, "snippets"),
+        ({"snippets": ["x = 1"]}, "snippets"),
+        ({"snippets": [{"path": "a.py", "text": 1}]}, "snippets"),
+        ({"snippets": [{"path": "a.py", "text": "x", "rank": "1"}]}, "snippets"),
+        ({"snippets": [{"path": "a.py", "text": "x"}] * 9}, "snippets"),
     ],
 )
 async def test_bad_parameters_are_named(rig: Rig, change: dict[str, Any], named: str) -> None:

@@ -22,8 +22,8 @@ import green_code
 from green_code.cli.engine import stop_engine
 from green_code.link import client as client_module
 from green_code.link import discovery, framing, transport
-from green_code.link.lock import ProcessLock, read_note
 from green_code.link.messages import PROTOCOL
+from green_code.lock import ProcessLock, read_note
 from green_code.problems import Problem
 from tests.engine.fake_runtime import completion_params
 

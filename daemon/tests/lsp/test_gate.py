@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from green_code.link.lock import ProcessLock
+from green_code.lock import ProcessLock
 from green_code.lsp.gate import REFUSALS_IN_A_ROW, Decision, Gate
 from green_code.lsp.gate_adaptation import OUTCOMES_PER_SAVE, Adaptation
 from green_code.lsp.gate_features import NAMES, Place, features

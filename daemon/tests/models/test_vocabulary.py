@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from green_code.models.tiny import TinySource
-from green_code.models.vocabulary import Vocabulary, keeps_text, text_of, without_prefix
+from green_code.models.vocabulary import Vocabulary, lossless, start_token, text_of
+from green_code.problems import Problem
 
 VOCABULARY = Vocabulary(*TinySource().vocabulary(None))
 code_like = st.text(st.sampled_from("def return(self):\n\t =▁<>0x_'\"é日😀\r"), max_size=60)
@@ -49,10 +50,79 @@ def test_the_space_that_a_tokenizer_puts_before_a_text_is_removed(how: str) -> N
         tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
     else:
         tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always", split=False)
-    assert not keeps_text(Vocabulary(tokenizer, 1, [2]))
-    vocabulary = Vocabulary(without_prefix(tokenizer), 1, [2])
-    assert keeps_text(vocabulary)
+    vocabulary = Vocabulary(lossless(tokenizer), 1, [2])
+    assert vocabulary.decode(vocabulary.encode("a\n  a\n")) == "a\n  a\n"
     assert vocabulary.token_bytes[vocabulary.encode("def")[0]] == b"d"
+
+
+def byte_level(special: list[str] = [], text: list[str] = []) -> Tokenizer:  # noqa: B006
+    """A byte-level tokenizer with Qwen's normaliser, and tokens of its own: special ones, and others."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    words = ["re", "Ġ" * 2, "Ġ" * 4, "ret", "Ċ" * 2, "Ãī"]
+    tokenizer = Tokenizer(
+        models.BPE(
+            {piece: i for i, piece in enumerate([*alphabet, *words])},
+            [("r", "e"), ("Ġ", "Ġ"), ("ĠĠ", "ĠĠ"), ("re", "t"), ("Ċ", "Ċ"), ("Ã", "ī")],
+        )
+    )
+    tokenizer.normalizer = normalizers.NFC()
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    tokenizer.add_special_tokens(special)
+    tokenizer.add_tokens([AddedToken(t, lstrip=True, rstrip=True, single_word=True, normalized=False) for t in text])
+    return tokenizer
+
+
+QWEN = ["<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>", "<|repo_name|>", "<|file_sep|>"]
+LIKE_QWEN = Vocabulary(lossless(byte_level(["<|endoftext|>"], [*QWEN, "<tool_call>", "   "])), None, [])
+
+
+@given(st.one_of(st.text(max_size=80), code_like, st.text(st.sampled_from("<tool_call> e\u0301\u0323\u212b\n"))))
+def test_byte_level_decoding_gives_the_encoded_text(text: str) -> None:
+    """Also where the checkpoint's own normaliser would compose accents, and beside tokens that swallow blanks."""
+    assert LIKE_QWEN.decode(LIKE_QWEN.encode(text)) == text
+
+
+@given(st.lists(code_like.map(lambda t: t.replace("\n", "")), min_size=2, max_size=4))
+def test_byte_level_lines_are_encoded_one_by_one(lines: list[str]) -> None:
+    before = "\n".join(lines[:-1]) + "\n"
+    kept = LIKE_QWEN.encode(before + "x")[:-1]
+    assert LIKE_QWEN.encode(before + "x" + lines[-1])[: len(kept)] == kept
+
+
+def test_text_never_becomes_a_special_token_which_decodes_to_nothing_and_ends_a_completion() -> None:
+    special = [LIKE_QWEN._tokenizer.token_to_id(name) for name in ["<|endoftext|>", *QWEN]]
+    text = "".join(QWEN) + "<|endoftext|><tool_call>"
+    assert not set(special) & set(LIKE_QWEN.encode(text))
+    assert LIKE_QWEN.decode(LIKE_QWEN.encode(text)) == text
+    assert LIKE_QWEN.decode(special) == ""
+    assert set(special) <= LIKE_QWEN.eos
+
+
+@pytest.mark.parametrize(
+    "normaliser", [normalizers.Lowercase(), normalizers.NFKC(), normalizers.Strip(), normalizers.NFD()]
+)
+def test_a_tokenizer_that_changes_text_is_refused(normaliser: normalizers.Normalizer) -> None:
+    tokenizer = byte_level()
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), normaliser])
+    with pytest.raises(Problem, match="not supported"):
+        lossless(tokenizer)
+
+
+def test_a_tokenizer_without_all_bytes_is_refused() -> None:
+    with pytest.raises(Problem, match="single bytes"):
+        lossless(Tokenizer(models.BPE({"a": 0, "b": 1}, [])))
+
+
+def test_the_start_token_is_the_one_that_the_tokenizer_puts() -> None:
+    tokenizer = byte_level(["<s>", "</s>"])
+    start, end = tokenizer.token_to_id("<s>"), tokenizer.token_to_id("</s>")
+    assert start_token(tokenizer) is None
+    tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", end)])
+    assert start_token(tokenizer) is None
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[("<s>", start), ("</s>", end)]
+    )
+    assert start_token(tokenizer) == start
 
 
 @pytest.mark.parametrize("start", [b"re", b"r", b"    ", b"\xe6", b"retu"])

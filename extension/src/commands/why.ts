@@ -65,7 +65,7 @@ function causeInEditor({ settings, snooze }: Snapshot, document: vscode.TextDocu
     return { text: t('why.excluded_file', { glob }), offer: openSetting('excludedFiles') };
   }
   const name = languageName(language);
-  const text = t('why.other_language', { language: name, languages: languages.map(languageName).join(', ') || '–' });
+  const text = t('why.other_language', { language: name });
   return { text, offer: { title: t('languages.enable', { name }), command: COMMANDS.toggleLanguage, args: [language] } };
 }
 

@@ -57,7 +57,7 @@ afterEach(async () => {
 const start = () => activate(context as unknown as ExtensionContext);
 
 it('a window without a supported document starts no process, looks for no interpreter and creates no folder', async () => {
-  open('go');
+  open('dart');
   open('plaintext', 'untitled');
   open('python', 'output');
   open('python', 'git');
@@ -82,7 +82,7 @@ it('a supported document in a window with suggestions off starts nothing either'
 
 it.each(['at activation', 'later'])('a supported document that is open %s starts the search for an interpreter, once', async (when) => {
   if (when === 'later') {
-    open('go');
+    open('dart');
     start();
     await idle();
     expect(calls()).toEqual(none);

@@ -175,7 +175,7 @@ describe('Why No Suggestion?', () => {
   };
 
   it.each([
-    ['a language that is off', () => focus('typescript'), {}, 'Suggestions are off for TypeScript.', [COMMANDS.toggleLanguage, 'typescript']], // the user may have left the file since
+    ['a language that is off', () => focus('markdown'), {}, 'Suggestions are off for Markdown.', [COMMANDS.toggleLanguage, 'markdown']], // the user may have left the file since
     ['Snooze', () => focus('python'), { snooze: 5 }, 'Suggestions are snoozed in this window.', [COMMANDS.resume]],
   ])('ends the cause with one click: %s', async (_, begin, state, text, call) => {
     begin();

@@ -206,7 +206,7 @@ describe('the front is sent', () => {
   it('values that a chosen language overrides', () => {
     configuration.languages.set('python', new Map<string, unknown>([['completeInStrings', false], ['maxLines', 5]]));
     configuration.languages.set('java', new Map([['completeInComments', 'no']]));
-    configuration.languages.set('go', new Map([['completeInComments', false]]));
+    configuration.languages.set('dart', new Map([['completeInComments', false]]));
     expect(settingsForFront(false)).toEqual({ ...defaults, '[python]': { completeInStrings: false }, '[java]': { completeInComments: 'no' } });
   });
 });
@@ -217,7 +217,7 @@ describe('documents', () => {
     ['untitled', 'java', true],
     ['vscode-notebook-cell', 'python', true],
     ['vscode-notebook-cell', 'markdown', false],
-    ['file', 'go', false],
+    ['file', 'dart', false],
     ['output', 'python', false],
   ])('of scheme %s in %s are supported: %s', (scheme, languageId, supported) => {
     expect(isSupported(defaults, { uri: { scheme }, languageId } as unknown as TextDocument)).toBe(supported);

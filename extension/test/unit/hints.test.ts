@@ -85,7 +85,7 @@ describe('a new user', () => {
     configuration.defaults.set('quickSuggestions', HIDDEN);
     const told = messages();
     const { shown } = make();
-    window.activeTextEditor = { document: { uri: { scheme: 'file' }, languageId: 'typescript' } };
+    window.activeTextEditor = { document: { uri: { scheme: 'file' }, languageId: 'markdown' } };
     shown(20);
     expect(told).not.toHaveBeenCalled();
     window.activeTextEditor = { document: { uri: { scheme: 'file' }, languageId: 'python' } };

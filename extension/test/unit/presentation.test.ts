@@ -199,7 +199,7 @@ describe('the status item', () => {
 
   it.each([
     ['a document of a chosen language, switched off', 'python', false, true],
-    ['no such document, switched off', 'go', false, false],
+    ['no such document, switched off', 'dart', false, false],
     ['a front that is about to start', 'python', true, false],
   ])('is visible before a front has started only where suggestions are off, with %s', async (_, languageId, enabled, isShown) => {
     workspace.textDocuments.push({ uri: { scheme: 'file' }, languageId });

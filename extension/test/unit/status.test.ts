@@ -12,7 +12,7 @@ import { UNCALIBRATED } from '../../src/threshold/calibration';
 import { defaults, snapshot } from './samples';
 import { commands, configuration, ConfigurationTarget, events, window, workspace } from './vscode';
 
-const typescript = { id: 'typescript', name: 'TypeScript', isOn: false };
+const markdown = { id: 'markdown', name: 'Markdown', isOn: false };
 const python = { id: 'python', name: 'Python', isOn: true };
 const focus = (languageId: string, scheme = 'file') => (window.activeTextEditor = { document: { uri: { scheme }, languageId } });
 /** Chooses the entry whose label has this text. */
@@ -35,8 +35,8 @@ describe('the menu', () => {
 
   it('begins with what is needed where the user is', () => {
     expect(labels(snapshot(), python).slice(0, 3)).toEqual(['Disable for Python', 'Snooze…', 'Turn Suggestions Off']);
-    expect(first(snapshot(), typescript)).toBe('Enable for TypeScript');
-    expect(first(snapshot({ settings: { ...defaults, enabled: false } }), typescript)).toBe('Turn Suggestions On');
+    expect(first(snapshot(), markdown)).toBe('Enable for Markdown');
+    expect(first(snapshot({ settings: { ...defaults, enabled: false } }), markdown)).toBe('Turn Suggestions On');
     expect(first(snapshot({ snooze: 5 }), python)).toBe('Resume Suggestions');
     expect(first(snapshot(), null)).toBe('Snooze…');
   });
@@ -65,10 +65,10 @@ describe('the menu', () => {
 
 describe('the active language', () => {
   it('has the editor\'s name for it', () => {
-    focus('typescript');
-    expect(activeLanguage(defaults)).toEqual(typescript);
-    focus('go', 'untitled'); // without an alias
-    expect(activeLanguage(defaults)).toEqual({ id: 'go', name: 'go', isOn: false });
+    focus('markdown');
+    expect(activeLanguage(defaults)).toEqual(markdown);
+    focus('dart', 'untitled'); // without an alias
+    expect(activeLanguage(defaults)).toEqual({ id: 'dart', name: 'dart', isOn: false });
   });
 
   it('is only that of a document', () => {
@@ -79,7 +79,8 @@ describe('the active language', () => {
 });
 
 describe('switching a language', () => {
-  beforeEach(() => void configuration.defaults.set('languages', ['python', 'java']));
+  const chosen = { ...defaults, languages: ['python', 'java'] };
+  beforeEach(() => void configuration.user.set('languages', ['python', 'java']));
   const { Global, Workspace } = ConfigurationTarget;
 
   it.each([
@@ -87,57 +88,57 @@ describe('switching a language', () => {
     ['Only in this workspace', Workspace],
   ])('writes where the user says: %s', async (where, target) => {
     workspace.workspaceFolders = [{}];
-    focus('typescript');
+    focus('markdown');
     choose(where);
-    await toggleLanguage(defaults);
-    expect(configuration.updates).toEqual([{ key: 'languages', value: ['python', 'java', 'typescript'], target }]);
+    await toggleLanguage(chosen);
+    expect(configuration.updates).toEqual([{ key: 'languages', value: ['python', 'java', 'markdown'], target }]);
   });
 
   it('takes a language away', async () => {
     focus('python');
-    await toggleLanguage(defaults);
+    await toggleLanguage(chosen);
     expect(configuration.updates).toEqual([{ key: 'languages', value: ['java'], target: Global }]);
   });
 
   it('for the user also changes the list of a workspace, which would hide it', async () => {
-    configuration.workspace.set('languages', ['go']);
+    configuration.workspace.set('languages', ['dart']);
     workspace.workspaceFolders = [{}];
-    focus('typescript');
+    focus('markdown');
     choose('Everywhere');
-    await toggleLanguage({ ...defaults, languages: ['go'] });
+    await toggleLanguage({ ...defaults, languages: ['dart'] });
     expect(configuration.updates.map(({ value, target }) => [value, target])).toEqual([
-      [['python', 'java', 'typescript'], Global],
-      [['go', 'typescript'], Workspace],
+      [['python', 'java', 'markdown'], Global],
+      [['dart', 'markdown'], Workspace],
     ]);
   });
 
   it('asks nothing where only the user has settings', async () => {
     workspace.workspaceFolders = [{}];
     workspace.isTrusted = false; // its settings are not used
-    focus('typescript');
+    focus('markdown');
     const asked = vi.spyOn(window, 'showQuickPick');
-    await toggleLanguage(defaults);
+    await toggleLanguage(chosen);
     expect(asked).not.toHaveBeenCalled();
     expect(configuration.updates.map(({ target }) => target)).toEqual([Global]);
   });
 
   it('switches the language that a message named, in whatever file the user is now', async () => {
     focus('python');
-    await toggleLanguage(defaults, 'typescript');
-    expect(configuration.updates.map(({ value }) => value)).toEqual([['python', 'java', 'typescript']]);
+    await toggleLanguage(chosen, 'markdown');
+    expect(configuration.updates.map(({ value }) => value)).toEqual([['python', 'java', 'markdown']]);
   });
 
   it('begins with the default where the settings have no list', async () => {
     configuration.user.set('languages', 'python');
-    focus('typescript');
-    await toggleLanguage(defaults);
-    expect(configuration.updates.map(({ value }) => value)).toEqual([['python', 'java', 'typescript']]);
+    focus('markdown');
+    await toggleLanguage(chosen);
+    expect(configuration.updates.map(({ value }) => value)).toEqual([[...defaults.languages, 'markdown']]);
   });
 
   it('changes nothing when the list is closed', async () => {
     workspace.workspaceFolders = [{}];
-    focus('typescript');
-    await toggleLanguage(defaults);
+    focus('markdown');
+    await toggleLanguage(chosen);
     expect(configuration.updates).toEqual([]);
   });
 });
@@ -259,7 +260,7 @@ describe('the status item', () => {
 
   it.each(['idle', 'running'] as const)('stays in a file whose language is off, and shows that: %s', async (phase) => {
     const { item, drawn, isShown } = make(phase);
-    focus('typescript');
+    focus('markdown');
     events.fire('onDidChangeActiveTextEditor', undefined);
     await vi.waitFor(() => expect(item.text).toBe('$(green-code-leaf-off)'));
     expect(isShown()).toBe(true);

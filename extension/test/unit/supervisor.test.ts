@@ -111,12 +111,12 @@ afterEach(() => void vi.restoreAllMocks());
 
 describe('the front', () => {
   it('starts once, with the first supported document', async () => {
-    const { store, supervisor } = make({ languages: ['go'] });
+    const { store, supervisor } = make({ languages: ['dart'] });
     open('python');
-    open('go', 'output');
+    open('dart', 'output');
     await supervisor.startWhenNeeded();
     expect(store.snapshot.phase).toBe('idle');
-    open('go');
+    open('dart');
     void supervisor.startWhenNeeded();
     expect(store.snapshot.phase).toBe('starting');
     await fronts(1);
@@ -128,10 +128,10 @@ describe('the front', () => {
 
   it('starts when the language of an open document is chosen, and for no other setting', async () => {
     const { change } = make();
-    open('go');
+    open('dart');
     await change({ pythonPath: '/opt/python' });
     expect(Front.all).toHaveLength(0);
-    void change({ languages: ['go'] });
+    void change({ languages: ['dart'] });
     await fronts(1);
   });
 
@@ -283,13 +283,13 @@ describe('settings that change while the front starts', () => {
     const { store, supervisor, change } = make();
     const starting = supervisor.restart();
     await fronts(1);
-    const changing = change({ languages: ['go'] });
+    const changing = change({ languages: ['dart'] });
     Front.newest().started();
     await starting;
     await fronts(2);
     Front.newest().started();
     await changing;
-    expect(Front.newest().options.settings.languages).toEqual(['go']);
+    expect(Front.newest().options.settings.languages).toEqual(['dart']);
     expect(store.snapshot.phase).toBe('running');
   });
 

@@ -128,7 +128,7 @@ export const window = {
 };
 /** Contributions of the editor's extensions. */
 export const extensions = {
-  all: [{ packageJSON: {} }, { packageJSON: { contributes: { languages: [{ id: 'typescript', aliases: ['TypeScript', 'ts'] }, { id: 'go' }] } } }] as readonly { packageJSON: unknown }[],
+  all: [{ packageJSON: {} }, { packageJSON: { contributes: { languages: [{ id: 'markdown', aliases: ['Markdown', 'md'] }, { id: 'dart' }] } } }] as readonly { packageJSON: unknown }[],
 };
 
 export const commands = {

@@ -1,0 +1,282 @@
+"""`green-code models`: lists the models that there are, that are here and that fit this machine; gets, verifies, removes them.
+
+With --json, `list` writes one object; the others write one object a line, {"event": "progress", "sentence", "done_bytes",
+"total_bytes"} while they work and {"event": "done", "name"} at the end. A process that is killed loses nothing: the next `get` goes on.
+Must not know: how a place is asked, or how weights are converted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import psutil
+
+from green_code.cli.progress import clear_progress, show_progress
+from green_code.engine.expected import Expected, expected
+from green_code.folders import cache_dir
+from green_code.models import store
+from green_code.models.bundle import bundle_of
+from green_code.models.catalog import DEFAULT, TINY, base_of_bundle, find_model
+from green_code.models.other_tools import ToolFile, same_content, tool_files
+from green_code.models.rows import ROWS, Row
+from green_code.problems import Problem
+
+EXTRAS: Final = {"hub": ("huggingface_hub", "transformers"), "gpu": ("torch",)}
+"""Extras that models need → the modules that they install."""
+_REPORT_SECONDS = 0.2
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", metavar="list|get|verify|remove|convert")
+    for action, (_, help) in _ACTIONS.items():
+        one = actions.add_parser(action, help=help, description=help, allow_abbrev=False)
+        if action != "list":
+            one.add_argument("name", metavar="NAME", help="a model of the catalog, a folder or a GGUF file")
+        one.add_argument("--json", action="store_true", help="write JSON to standard output")
+    parser.add_argument(
+        "--json", action="store_true", dest="json_list", help="write one JSON object to standard output"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """List, or do one thing with one model.
+
+    Raises:
+        Problem: the model is unknown or cannot be had; the sentence says what to do.
+    """
+    if args.action in (None, "list"):
+        return _list(args.json_list or getattr(args, "json", False))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that a child process ends, too
+    progress = _Progress(args.json)
+    done = _ACTIONS[args.action][0](args.name, progress)
+    progress.done(done)
+    return 0
+
+
+class _Progress:
+    """Reports of a model's download and conversion: lines of JSON, or one line that is written over."""
+
+    def __init__(self, as_json: bool) -> None:
+        self._json, self._last = as_json, (0.0, "")
+
+    def __call__(self, sentence: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        if sentence == self._last[1] and now - self._last[0] < _REPORT_SECONDS and done < total:
+            return
+        self._last = now, sentence
+        if self._json:
+            event = {"event": "progress", "sentence": sentence, "done_bytes": done, "total_bytes": total}
+            print(json.dumps(event), flush=True)
+        else:
+            show_progress("loading", sentence, done / total if total else None)
+
+    def done(self, event: dict[str, Any]) -> None:
+        if self._json:
+            print(json.dumps({"event": "done", **event}), flush=True)
+        else:
+            clear_progress()
+            print(event.get("sentence", f"{event['name']} is ready"))
+
+
+# --- list ------------------------------------------------------------------------------------------------
+def _list(as_json: bool) -> int:
+    files = tool_files()
+    taken: set[Path] = set()
+    models = []
+    for row in ROWS.values():
+        same = same_content(row, files)
+        taken |= {place.path for place in same}
+        models.append(describe(row, [place.describe() for place in same]))
+    others = [file for file in files if file.path not in taken]
+    for model in models:
+        if not model["fits"]:
+            model["reason"] += _smaller(model, models)
+    if as_json:
+        print(json.dumps({"models": models, "files": [_file(file) for file in others]}))
+    else:
+        _print(models, others)
+    return 0
+
+
+def describe(row: Row, found: Iterable[str] = ()) -> dict[str, Any]:
+    """A row as --json shows it. `found`: places on this machine."""
+    need = _expected(row)
+    state = "ready" if is_converted(row.name) else store.state_of(row)
+    reason = _why_not(row, need, state)
+    return {
+        "name": row.name,
+        "title": row.title,
+        "license": row.license,
+        "gated": row.gated,
+        "parameters": row.parameters,
+        "languages": list(row.languages),
+        "fim": row.fim,
+        "download_bytes": row.download_bytes,
+        "disk_bytes": need.disk_bytes,
+        "memory_bytes": need.memory_bytes,
+        "state": state,
+        "places": [*found, *(place.describe() for place in row.places)],
+        "milliseconds_per_token": round(need.milliseconds, 1),
+        "joules_per_token": round(need.joules, 3),
+        "energy_source": need.source,
+        "fits": not reason,
+        "reason": reason,
+        "default": row.name == DEFAULT,
+        "needs": [extra for extra in row.needs if not all(map(importlib.util.find_spec, EXTRAS[extra]))],
+    }
+
+
+def _expected(row: Row) -> Expected:
+    """Of the model with its bundle, which may have a smaller vocabulary."""
+    bundle = bundle_of(row.name)
+    return expected(
+        replace(row.shape, vocabulary=len(bundle.vocabulary)) if bundle and bundle.vocabulary else row.shape
+    )
+
+
+def is_converted(name: str) -> bool:
+    """Whether there are converted weights of a model in the cache."""
+    return any(cache_dir().glob(f"{Path(name).name}-{'[0-9a-f]' * 16}/model.json"))
+
+
+def _why_not(row: Row, need: Expected, state: str) -> str:
+    """Why a model does not fit this machine; empty if it does."""
+    memory = psutil.virtual_memory().total
+    if need.memory_bytes > memory:
+        return f"It needs {_size(need.memory_bytes)} of memory, and this machine has {_size(memory)}."
+    there = next(folder for folder in (cache_dir(), *cache_dir().parents) if folder.is_dir())
+    free = shutil.disk_usage(there).free
+    space = {"ready": 0, "downloaded": need.disk_bytes}.get(state, need.disk_bytes + row.download_bytes)
+    if space > free:
+        return f"It needs {_size(space)} on the disk, and {there} has {_size(free)} free."
+    return ""
+
+
+def _smaller(model: dict[str, Any], models: list[dict[str, Any]]) -> str:
+    """A sentence that names the largest model that fits, of those that know as many languages and fill in the middle, too."""
+    fitting = [
+        m for m in models if m["fits"] and m["fim"] >= model["fim"] and len(m["languages"]) >= len(model["languages"])
+    ]
+    best = max(fitting, key=lambda m: m["parameters"], default=None)
+    return f" {best['name']} would fit." if best is not None else ""
+
+
+def _file(file: ToolFile) -> dict[str, Any]:
+    return {"path": str(file.path), "tool": file.tool, "name": file.name, "size": file.size}
+
+
+def _print(models: list[dict[str, Any]], files: list[ToolFile]) -> None:
+    print(f"{'':28} {'state':10} {'download':>9} {'memory':>8} {'ms/token':>9} {'J/token':>8}  {'middle':6} licence")
+    for m in models:
+        print(
+            f"{m['name']:28} {m['state']:10} {_size(m['download_bytes']):>9} {_size(m['memory_bytes']):>8} "
+            f"{m['milliseconds_per_token']:>9.0f} {m['joules_per_token']:>8.2f}  {'yes' if m['fim'] else 'no':6} {m['license']}"
+        )
+        if m["reason"]:
+            print(f"    does not fit: {m['reason']}")
+    print(
+        "Milliseconds and joules are estimates from the model's shape, for every layer. Get one with: green-code models get NAME"
+    )
+    if files:
+        print("Files of other tools, which `green-code models get PATH` converts:")
+    for file in files:
+        print(f"  {file.tool:12} {file.name:40} {_size(file.size):>9}  {file.path}")
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+
+
+# --- what can be done with one ---------------------------------------------------------------------------
+def _get(name: str, progress: _Progress) -> dict[str, Any]:
+    name = _known(name)
+    if (row := ROWS.get(name)) is not None:
+        need = _expected(row)
+        if reason := _why_not(row, need, store.state_of(row)):
+            raise Problem("cache_unwritable", f"{row.name} does not fit. {reason}")
+        store.get(row, progress, same_content(row, tool_files()))
+        if row.pickled:
+            _convert_pickled(name, progress)
+    _open(name, progress)
+    return {"name": name}
+
+
+def _verify(name: str, progress: _Progress) -> dict[str, Any]:
+    row = _row(name)
+    if store.read_receipt(row) is None:
+        find_model(name, verify=True)
+    else:
+        store.verify(row, progress)
+    return {"name": name, "sentence": f"the files of {name} are as published"}
+
+
+def _remove(name: str, progress: _Progress) -> dict[str, Any]:
+    freed = store.remove(row) if (row := ROWS.get(name)) is not None else 0
+    for folder in cache_dir().glob(f"{Path(name).name}-{'[0-9a-f]' * 16}*"):
+        freed += store.remove_folder(folder)
+    return {"name": name, "freed_bytes": freed, "sentence": f"{name} removed, {_size(freed)} freed"}
+
+
+def _convert_pickled(name: str, progress: _Progress) -> dict[str, Any]:
+    from green_code.models.pickled import convert_pickled
+
+    row = ROWS.get(name)
+    folder = store.folder_of(row) if row is not None else Path(name).expanduser()
+    written = convert_pickled(folder, row, progress)
+    return {
+        "name": name,
+        "sentence": f"{folder} now has {', '.join(written)}" if written else f"{name} has safetensors",
+    }
+
+
+def _open(name: str, progress: _Progress) -> None:
+    """Convert the weights to the engine's format, if they are not."""
+    from green_code.decoding.bundle_contents import read_contents
+    from green_code.kernels.weight_format import weight_formats
+    from green_code.models.weights import open_model
+
+    size = _expected(ROWS[name]).disk_bytes if name in ROWS else 100
+
+    def report(sentence: str, share: float | None) -> None:
+        progress(sentence, int(size * (share or 0.0)), size)
+
+    open_model(find_model(name), read_contents(bundle_of(name)).bundle, weight_formats(), report)
+
+
+def _known(name: str) -> str:
+    """A catalog name, the base of a bundle, or an absolute path."""
+    if name in ROWS or name == TINY:
+        return name
+    if (path := Path(name).expanduser()).exists():
+        return str(path.resolve())
+    base = base_of_bundle(name)
+    if base is None:
+        find_model(name)  # raises
+    return str(base)
+
+
+def _row(name: str) -> Row:
+    if name not in ROWS:
+        raise Problem(
+            "bad_request",
+            f"{name!r} is not in the catalog, so its files have no published hash; see green-code models.",
+        )
+    return ROWS[name]
+
+
+_ACTIONS: Final[dict[str, tuple[Callable[..., dict[str, Any]], str]]] = {
+    "list": (lambda *_: {}, "list the models: what there is, what is here, what fits this machine"),
+    "get": (_get, "download a model, from where it can be had, and convert it"),
+    "verify": (_verify, "compare a model's files with their published hashes"),
+    "remove": (_remove, "remove a model's files and its converted weights"),
+    "convert": (_convert_pickled, "write pickled weights, as OPT is published, as safetensors"),
+}

@@ -1,0 +1,183 @@
+"""The store of downloaded checkpoints: `models/KEY/` in the cache, one folder for each content, whichever place it came from.
+
+A checkpoint is complete when it has its receipt, which is written last. Of an attempt that was interrupted the parts stay, for the
+next one; what is wrong is removed. One process at a time writes to a folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from green_code.folders import CACHE_VARIABLE, cache_dir
+from green_code.lock import ProcessLock
+from green_code.models.places import LocalFile, Packages, Place, Report, digest_of, is_full
+from green_code.models.rows import Row
+from green_code.problems import Problem
+
+RECEIPT: Final = "checkpoint.json"
+_WAIT_SECONDS = 0.3
+State = Literal["available", "partial", "downloaded"]
+
+
+def models_dir() -> Path:
+    """Folder of the checkpoints; may not exist yet."""
+    return cache_dir() / "models"
+
+
+def folder_of(row: Row) -> Path:
+    """Where a row's files are, or will be."""
+    return models_dir() / row.key
+
+
+def state_of(row: Row) -> State:
+    """Whether its files are here, in part or whole, also those in packages that are installed."""
+    folder = folder_of(row)
+    if (folder / RECEIPT).is_file() or is_installed(row):
+        return "downloaded"
+    return "partial" if folder.is_dir() and any(path.is_file() for path in folder.rglob("*")) else "available"
+
+
+def is_installed(row: Row) -> bool:
+    """Whether all its parts are in packages of this Python."""
+    return any(isinstance(place, Packages) and all(place.installed()) for place in row.places)
+
+
+def get(row: Row, report: Report, here: Sequence[LocalFile] = ()) -> Path:
+    """Have a row's files, from the first place that has them; returns their folder.
+
+    Args:
+        here: files of other tools that may be the row's.
+    Raises:
+        Problem: no place has them, or they cannot be written.
+    """
+    folder = folder_of(row)
+    with _locked(row, report):
+        if (folder / RECEIPT).is_file():
+            return folder
+        problems = []
+        for place in sorted((*here, *row.places), key=_remoteness):
+            try:
+                _fetch(row, place, folder, report)
+                return folder
+            except Problem as problem:
+                if problem.reason in ("cancelled", "cache_unwritable"):
+                    raise
+                problems.append(problem)
+        damaged = [problem for problem in problems if problem.reason == "model_damaged"]
+        raise Problem((damaged or problems)[0].reason, " ".join(dict.fromkeys(map(str, problems))))
+
+
+def _remoteness(place: Place) -> bool:
+    """Files on this machine come first."""
+    return not (isinstance(place, LocalFile) or (isinstance(place, Packages) and all(place.installed())))
+
+
+def _fetch(row: Row, place: Place, folder: Path, report: Report) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for left in folder.glob("pip.*"):  # of a process that was killed
+            shutil.rmtree(left, ignore_errors=True)
+        found = place.fetch(row.file, folder, report)
+        expected = {row.file.name: row.file.sha256} if row.file is not None else row.sha256
+        for name, sha256 in expected.items():
+            if found.get(name) != sha256:
+                shutil.rmtree(folder)
+                raise Problem(
+                    "model_damaged",
+                    f"{name} from {place.describe()} does not have the published SHA-256, and was removed; try again.",
+                )
+        shutil.rmtree(folder / ".cache", ignore_errors=True)  # the hub client's notes
+        write_receipt(folder, {"name": row.name, "place": place.describe(), "files": found})
+    except OSError as error:
+        what = str(error)
+        if is_full(error):
+            shutil.rmtree(folder, ignore_errors=True)
+            what = "the disk is full"
+        raise Problem(
+            "cache_unwritable",
+            f"{row.name} cannot be written to {folder.parent} ({what}); free some space there, or set {CACHE_VARIABLE} to a "
+            "folder with room.",
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            folder.rmdir()  # if nothing is in it
+
+
+def write_receipt(folder: Path, receipt: dict[str, Any]) -> None:
+    """Write what a folder has, which makes it complete."""
+    part = folder / f"{RECEIPT}.part"
+    sizes = {name: {"size": (folder / name).stat().st_size, "sha256": sha} for name, sha in receipt["files"].items()}
+    part.write_text(json.dumps({**receipt, "files": sizes}), "utf-8")
+    part.replace(folder / RECEIPT)
+
+
+def read_receipt(row: Row) -> dict[str, Any] | None:
+    """The receipt of a complete checkpoint; None if there is none."""
+    try:
+        receipt = json.loads((folder_of(row) / RECEIPT).read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    return receipt if isinstance(receipt, dict) and isinstance(receipt.get("files"), dict) else None
+
+
+def verify(row: Row, report: Report = lambda *_: None) -> None:
+    """Compare all files with their hashes.
+
+    Raises:
+        Problem: a file is missing or changed; the checkpoint is then removed.
+    """
+    receipt, folder = read_receipt(row), folder_of(row)
+    files: dict[str, dict[str, Any]] = receipt["files"] if receipt is not None else {}
+    total, before = sum(file["size"] for file in files.values()), 0
+    for name, file in files.items():
+        start, sentence = before, f"checking {name}"
+        if not (folder / name).is_file() or file["sha256"] != digest_of(
+            folder / name,
+            lambda done: report(sentence, start + done, total),  # noqa: B023 - called in this turn only
+        ):
+            shutil.rmtree(folder)
+            raise Problem(
+                "model_damaged",
+                f"{name} of {row.name} is not as it was published, and was removed; run: green-code models get {row.name}",
+            )
+        before += file["size"]
+
+
+def remove(row: Row) -> int:
+    """Remove a row's files, parts included; returns the bytes that they had."""
+    with _locked(row, lambda *_: None):
+        return remove_folder(folder_of(row))
+
+
+def remove_folder(folder: Path) -> int:
+    """Remove a folder; returns the bytes that its files had."""
+    size = sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file())
+    shutil.rmtree(folder, ignore_errors=True)
+    return size
+
+
+@contextlib.contextmanager
+def _locked(row: Row, report: Report) -> Iterator[None]:
+    """Waits until no other process writes to the row's folder."""
+    try:
+        models_dir().mkdir(parents=True, exist_ok=True)
+        lock = ProcessLock(models_dir() / f"{row.key}.lock")
+        while not lock.acquire({"pid": os.getpid()}):
+            report(f"another process is downloading {row.name}", 0, row.download_bytes)
+            time.sleep(_WAIT_SECONDS)
+    except OSError as error:
+        raise Problem(
+            "cache_unwritable",
+            f"the cache {models_dir()} cannot be written ({error.strerror}); set {CACHE_VARIABLE} to a writable folder.",
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
