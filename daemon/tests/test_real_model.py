@@ -24,7 +24,8 @@ from green_code.folders import bundles_dir
 from green_code.models.bundle import Bundle, load_bundle
 from green_code.models.catalog import DEFAULT, find_model
 from green_code.models.decoder import Decoder
-from green_code.models.weights import Model, TorchFormat, open_model
+from green_code.models.torch_format import TorchFormat
+from green_code.models.weights import Model, open_model
 from green_code.work import Prices
 
 pytestmark = [pytest.mark.real_model, pytest.mark.timeout(1200)]

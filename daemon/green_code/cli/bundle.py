@@ -15,7 +15,7 @@ from typing import Any
 from green_code.decoding.bundle_contents import read_contents
 from green_code.folders import bundles_dir
 from green_code.models.bundle import DELTA, Bundle, load_bundle
-from green_code.models.delta import check_delta
+from green_code.models.delta import Delta
 from green_code.problems import Problem
 
 
@@ -54,7 +54,7 @@ def check_bundle(folder: Path) -> Bundle:
     """
     bundle = load_bundle(folder)
     if (delta := bundle.part(DELTA)) is not None:
-        check_delta(delta)
+        Delta(delta)
     read_contents(bundle).adapters  # noqa: B018 - read, so that damage is found
     return bundle
 

@@ -22,7 +22,6 @@ from green_code.kernels.binding import (
     Scratch,
 )
 from green_code.kernels.packing import PREVIEW, head_name, kv_projection_name, lens_name, unpack
-from green_code.kernels.quantise import GROUP, RECORD_BYTES, TILE
 from green_code.kernels.thread_pool import ThreadPool
 from green_code.models.backend import CANDIDATES, TopToken, top_token_of
 from green_code.models.decoder import inverse_frequencies
@@ -40,7 +39,7 @@ class KernelDecoder:
     A row's result depends on the row alone, not on the thread that computes it.
 
     Args:
-        records, rest: of `packing.pack`.
+        records, rows, rest: of `packing.pack`.
     Raises:
         ValueError: they are not of this configuration.
     """
@@ -49,22 +48,29 @@ class KernelDecoder:
     device = torch.device("cpu")
     rows_at_once, layers_at_once = 256, 1_000  # a call takes a tenth of a second, or two
 
-    def __init__(self, kernel: Kernel, config: ModelConfig, records: np.ndarray, rest: Mapping[str, Tensor]) -> None:
-        packed = unpack(config, records, rest)
+    def __init__(
+        self,
+        kernel: Kernel,
+        config: ModelConfig,
+        records: np.ndarray,
+        rows: Mapping[str, np.ndarray],
+        rest: Mapping[str, np.ndarray],
+    ) -> None:
+        packed = unpack(config, records, rows, rest)
         self.config, self.kernel = config, kernel
         self.cache_widths = kernel.key_bytes(config.head_width), kernel.value_bytes(config.head_width)
         self._packed, self._matrices, self._gains = packed, packed.matrices, packed.gains
-        self._norm, self._embed = packed.gains["norm"].ctypes.data, packed.embed.data_ptr()
+        self._norm, self._embed = packed.gains["norm"].ctypes.data, packed.embed.ctypes.data
         self._head = self._matrices[head_name(config)]
         self._lenses = {
             depth: (self._matrices[lens_name(depth)], self._gains[lens_name(depth)].ctypes.data)
-            for depth in packed.lenses
+            for depth in packed.extras.lenses
         }
         preview = self._matrices.get(PREVIEW)
         self._svd_head = CSvdHead(
-            None if packed.down is None else packed.down.data_ptr(),
+            None if packed.down is None else packed.down.ctypes.data,
             preview or self._head,
-            None if preview is None else self._embed,
+            None if preview is None else packed.head_rows.ctypes.data,
             config.vocabulary,
         )
         self._tops = (CTopToken * HEAD_ROWS)()
@@ -170,11 +176,11 @@ class KernelDecoder:
     def weight_bytes(self) -> int:
         """Bytes of weights that a token at full depth reads at most: all layers', and the head's or its preview's and candidates'."""
         unread = [
-            *(lens for lens, _ in self._lenses.values()),
-            *(self._matrices[kv_projection_name(layer)] for layer in self._packed.kv_projections),
-            *([self._head] if self.has_svd_head else ()),
+            *map(lens_name, self._packed.extras.lenses),
+            *map(kv_projection_name, self._packed.extras.kv_projections),
+            *([head_name(self.config)] if self.has_svd_head else ()),
         ]
-        skipped: int = sum(m.outputs // TILE * (m.inputs // GROUP) * RECORD_BYTES for m in unread)
+        skipped = sum(self._packed.nbytes[name] for name in unread)
         candidates = 2 * CANDIDATES * self.config.width if self.has_svd_head else 0
         return self._packed.records.nbytes - skipped + candidates
 

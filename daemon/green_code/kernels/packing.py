@@ -1,22 +1,26 @@
-"""The kernel's layout of weights: all matrices as one array of int8 records, in the order in which they are read, and the rest."""
+"""The kernel's layout of weights: all matrices as records of quantise.py, in the order in which they are read, and the rest.
+
+`layout` says where each matrix lies in the file of records, so that a conversion writes each one where it belongs, in the order in
+which the checkpoint gives them.
+"""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from green_code.kernels.binding import HEAD_GROUP, CMatrix
 from green_code.kernels.large_pages import in_large_pages
-from green_code.kernels.quantise import GROUP, RECORD_BYTES, TILE, quantise
-from green_code.kernels.quantise import records as count
+from green_code.kernels.quantise import GROUP, TILE, matrix_bytes, quantise
 from green_code.models.adapters import Adapters, with_adapter
 from green_code.models.backend import Report
+from green_code.models.bfloat16 import narrow, widen
 from green_code.models.families import ModelConfig
+from green_code.models.npy_file import Rows
+from green_code.models.shapes import EMBEDDING, HEAD, weight_shapes
 from green_code.models.svd_head import svd_head_of
 from green_code.sequences import map_ahead
 
@@ -24,7 +28,41 @@ PREVIEW = "svd_head.preview"
 _DOWN = "svd_head.down"
 _LENS = "lens."
 _KV_PROJECTIONS = "kv_projections"
-_MATRICES = 0.7  # of the time; the rest is mostly the SVD head
+_TENSORS = 0.8  # of the time; the rest is the SVD head
+_CHUNK = 1 << 19  # values that a thread quantises at once
+_HEAD_ROWS = 4096  # that the SVD head reads at once
+Create = Callable[[str, tuple[int, ...], Any], Rows]
+"""Makes an array of this name, shape and type."""
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """A matrix of the file of records: `outputs` × `inputs`, from byte `offset` on, in weights of `bits`."""
+
+    name: str
+    outputs: int
+    inputs: int
+    offset: int
+    bits: int
+
+    @property
+    def nbytes(self) -> int:
+        return matrix_bytes(self.outputs, self.inputs, self.bits)
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What a bundle adds: depths that have lenses, layers that have KV projections, the rank of the SVD head (0: none)."""
+
+    lenses: tuple[int, ...] = ()
+    kv_projections: tuple[int, ...] = ()
+    rank: int = 0
+
+    @classmethod
+    def of(cls, adapters: Adapters) -> Extras:
+        directions = adapters.svd_directions
+        rank = 0 if directions is None or len(directions) % GROUP else len(directions)
+        return cls(tuple(sorted(adapters.lenses)), tuple(sorted(adapters.kv_projections)), rank)
 
 
 def unsupported_reason(config: ModelConfig) -> str | None:
@@ -43,23 +81,44 @@ def unsupported_reason(config: ModelConfig) -> str | None:
     return None
 
 
-def matrices(
-    config: ModelConfig, lenses: Iterable[int] = (), kv_projections: Iterable[int] = (), rank: int = 0
-) -> Iterator[tuple[str, int, int]]:
-    """(name, N, K) of all matrices: the layers', lenses of these depths, KV projections of these layers, the SVD head's preview
-    where `rank` is not 0, and the head. The head is last, because with a preview it is hardly ever read."""
-    query = config.heads * config.head_width
-    for i in range(config.layers):
-        yield f"layers.{i}.qkv", query + 2 * config.kv_heads * config.head_width, config.width
-        yield f"layers.{i}.attention_out", config.width, query
-        yield f"layers.{i}.mlp_in", 2 * config.mlp_width, config.width
-        yield f"layers.{i}.mlp_out", config.width, config.mlp_width
-    yield from ((lens_name(depth), config.width, config.width) for depth in lenses)
-    both = 2 * config.kv_heads * config.head_width
-    yield from ((kv_projection_name(layer), both, config.width) for layer in kv_projections)
-    if rank:
-        yield PREVIEW, config.vocabulary, rank
-    yield head_name(config), config.vocabulary, config.width
+def layout(config: ModelConfig, extras: Extras, bits: int) -> dict[str, Matrix]:
+    """All matrices by name, in the order of the file: the layers', the lenses, KV projections, the SVD head's preview, the head. The
+    head is last, because with a preview it is hardly ever read.
+
+    Args:
+        bits: of the layers' weights. The others have 8: they are few, or choose tokens themselves.
+    """
+    shapes = weight_shapes(config)
+    placed, offset = dict[str, Matrix](), 0
+
+    def place(name: str, outputs: int, inputs: int, bits: int = 8) -> None:
+        nonlocal offset
+        placed[name] = Matrix(name, outputs, inputs, offset, bits)
+        offset += placed[name].nbytes
+
+    for name, shape in shapes.items():
+        if name.startswith("layers.") and len(shape) == 2:
+            place(name.removesuffix(".weight"), *shape, bits)
+    for depth in extras.lenses:
+        place(lens_name(depth), config.width, config.width)
+    for layer in extras.kv_projections:
+        place(kv_projection_name(layer), 2 * config.kv_heads * config.head_width, config.width)
+    if extras.rank:
+        place(PREVIEW, config.vocabulary, extras.rank)
+    place(head_name(config), config.vocabulary, config.width)
+    return placed
+
+
+def tables(config: ModelConfig, extras: Extras) -> tuple[str, ...]:
+    """The weights whose rows are kept in bfloat16: the embedding, and a head of its own where an SVD head reads candidates' rows."""
+    return (EMBEDDING,) if config.tied_head or not extras.rank else (EMBEDDING, HEAD)
+
+
+def vectors(config: ModelConfig, extras: Extras) -> dict[str, tuple[int, ...]]:
+    """Shapes of the vectors, which are float32: gains and biases of the weights, gains of the lenses."""
+    own = {name: shape for name, shape in weight_shapes(config).items() if len(shape) == 1}
+    gains: dict[str, tuple[int, ...]] = dict.fromkeys(map(lens_name, extras.lenses), (config.width,))
+    return own | gains
 
 
 def head_name(config: ModelConfig) -> str:
@@ -74,80 +133,107 @@ def kv_projection_name(layer: int) -> str:
     return f"layers.{layer - 1}.kv_projection"
 
 
-def gains(config: ModelConfig) -> Iterator[tuple[str, int]]:
-    """(name, width) of the gains of all norms."""
-    norms = {"attention_norm": config.width, "mlp_norm": config.width}
-    if config.row.qk_norm:
-        norms |= {"q_norm": config.head_width, "k_norm": config.head_width}
-    if config.row.sandwich_norms:
-        norms |= {"attention_out_norm": config.width, "mlp_out_norm": config.width}
-    for i in range(config.layers):
-        yield from ((f"layers.{i}.{name}", width) for name, width in norms.items())
-    yield "norm", config.width
+def in_memory(name: str, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """A `Create` for weights that are not saved."""
+    return np.zeros(shape, dtype)
 
 
 def pack(
-    config: ModelConfig, weights: Mapping[str, Tensor], adapters: Adapters, report: Report = lambda _: None
-) -> tuple[np.ndarray, dict[str, Tensor]]:
-    """(records, RECORD_BYTES) of all matrices, and the rest of what `KernelDecoder` takes: the embedding (bfloat16), gains of norms
-    and lenses, the layers that have KV projections, and the SVD head's `down`.
+    config: ModelConfig,
+    weights: Iterable[tuple[str, np.ndarray]],
+    adapters: Adapters,
+    bits: int,
+    create: Create = in_memory,
+    report: Report = lambda _: None,
+) -> tuple[Rows, dict[str, Rows], dict[str, np.ndarray]]:
+    """Records (bytes of all matrices), `tables`, and the rest: `vectors`, the layers that have KV projections, and the SVD head's
+    `down`. Each weight is written when it comes; none is held.
 
     Args:
-        weights: under `Decoder`'s names. adapters: the SVD head is left out where the head is not tied to the embedding.
+        weights: names of `weight_shapes` and float32 arrays, in any order. bits: see `layout`. create: makes the records ("records") and the tables.
         report: gets the share that is done.
     Raises:
         ValueError: the kernel cannot serve this model, or weights are missing, unknown or of another shape.
     """
     if reason := unsupported_reason(config):
         raise ValueError(reason)
-    expected = {f"{name}.weight": shape for name, *shape in (*matrices(config), *gains(config))}
-    expected["embed.weight"] = [config.vocabulary, config.width]
-    if {name: list(weight.shape) for name, weight in weights.items()} != expected:
-        raise ValueError(f"these are not the weights of a {config.family} of this configuration")
-    names = [name for name, _, _ in matrices(config)]
+    extras, shapes = Extras.of(adapters), weight_shapes(config)
+    placed = layout(config, extras, bits)
+    records = create("records", (_end(placed),), np.uint8)
+    rows = {name: create(name, shapes[name], np.uint16) for name in tables(config, extras)}
+    rest: dict[str, np.ndarray] = {lens_name(depth): lens.gain for depth, lens in adapters.lenses.items()}
+    rest[_KV_PROJECTIONS] = np.asarray(extras.kv_projections, np.int32)
+    kv_names, first = {f"layers.{n - 1}.qkv.weight": n for n in extras.kv_projections}, config.heads * config.head_width
+    expected = dict(shapes)
+    for name, weight in weights:
+        if expected.pop(name, None) != weight.shape:
+            raise ValueError(f"{name} {weight.shape} is no weight of a {config.family} of this configuration")
+        if weight.ndim == 1:
+            rest[name] = weight
+        if name in rows:
+            for at in range(0, len(weight), _HEAD_ROWS):
+                rows[name][at : at + _HEAD_ROWS] = narrow(weight[at : at + _HEAD_ROWS])
+        if matrix := placed.get(name.removesuffix(".weight")):
+            _write(records, matrix, weight)
+        if layer := kv_names.get(name):
+            own = with_adapter(weight[first:], adapters.kv_projections[layer])
+            _write(records, placed[kv_projection_name(layer)], own)
+        report(_TENSORS * (1 - len(expected) / len(shapes)))
+    if expected:
+        raise ValueError(f"{next(iter(expected))} is missing")
+    for depth, lens in adapters.lenses.items():
+        _write(records, placed[lens_name(depth)], lens.matrix)
+    if extras.rank:
+        head, v = rows.get(HEAD, rows[EMBEDDING]), config.vocabulary
 
-    def quantised(index: int) -> np.ndarray:
-        report(_MATRICES * index / len(names))
-        return quantise(weights[f"{names[index]}.weight"].float().numpy())
+        def chunks() -> Iterator[np.ndarray]:
+            return (widen(head[at : min(at + _HEAD_ROWS, v)]) for at in range(0, v, _HEAD_ROWS))
 
-    *packed, head = map_ahead(quantised, range(len(names)))
-    rest = {name: weight.float() for name, weight in weights.items() if weight.dim() == 1}
-    rest["embed.weight"] = weights["embed.weight"].bfloat16()
-    packed += [quantise(lens.matrix.numpy()) for _, lens in sorted(adapters.lenses.items())]
-    rest |= {lens_name(depth): lens.gain.float() for depth, lens in adapters.lenses.items()}
-    first = config.heads * config.head_width
-    for layer, adapter in sorted(adapters.kv_projections.items()):
-        own = weights[f"layers.{layer - 1}.qkv.weight"][first:]
-        packed.append(quantise(with_adapter(own, adapter).numpy()))
-    rest[_KV_PROJECTIONS] = torch.tensor(sorted(adapters.kv_projections), dtype=torch.int32)
-    directions = adapters.svd_directions
-    if directions is not None and config.tied_head and len(directions) % GROUP == 0:
-        svd_head = svd_head_of(
-            rest["embed.weight"], directions, lambda share: report(_MATRICES + (1 - _MATRICES) * share)
-        )
-        packed.append(quantise(svd_head.preview.numpy()))
+        assert adapters.svd_directions is not None
+        svd_head = svd_head_of(chunks, adapters.svd_directions)
+        for at, chunk in enumerate(chunks()):
+            _write(records, placed[PREVIEW], chunk @ svd_head.up, at * _HEAD_ROWS)
         rest[_DOWN] = svd_head.down
-    return np.concatenate([*packed, head]), rest
+    report(1.0)
+    return records, rows, rest
+
+
+def _write(records: Rows, matrix: Matrix, weight: np.ndarray, row: int = 0) -> None:
+    """Quantise rows of a matrix, from `row` on, which is a multiple of TILE, and write them where they belong."""
+    count = max(1, _CHUNK // (matrix.inputs * TILE)) * TILE
+    at = matrix.offset + matrix_bytes(row, matrix.inputs, matrix.bits)
+    starts = range(0, len(weight), count)
+    for made in map_ahead(lambda start: quantise(weight[start : start + count], matrix.bits).reshape(-1), starts):
+        records[at : at + len(made)] = made
+        at += len(made)
+
+
+def _end(placed: Mapping[str, Matrix]) -> int:
+    last = list(placed.values())[-1]
+    return last.offset + last.nbytes
 
 
 @dataclass(frozen=True)
 class Packed:
-    """What `pack` made. Matrices point into `records` and `near`, which must live as long."""
+    """What `pack` made. `matrices` point into `records` and `near`, which must live as long."""
 
     records: np.ndarray
     near: np.ndarray  # the records that every token reads
     matrices: Mapping[str, CMatrix]
+    nbytes: Mapping[str, int]  # of each matrix
     gains: Mapping[str, np.ndarray]
-    embed: Tensor  # (V, C) bfloat16
-    lenses: tuple[int, ...]
-    kv_projections: tuple[int, ...]
-    down: Tensor | None
+    embed: np.ndarray  # (V, C) bfloat16
+    head_rows: np.ndarray  # (V, C) bfloat16, of the head; without an SVD head they are not read
+    extras: Extras
+    down: np.ndarray | None
 
 
-def unpack(config: ModelConfig, records: np.ndarray, rest: Mapping[str, Tensor]) -> Packed:
+def unpack(
+    config: ModelConfig, records: np.ndarray, rows: Mapping[str, np.ndarray], rest: Mapping[str, np.ndarray], bits: int
+) -> Packed:
     """
     Args:
-        records, rest: of `pack`.
+        records, rows, rest: of `pack` with these `bits`.
     Raises:
         ValueError: they are not of this configuration.
     """
@@ -156,35 +242,29 @@ def unpack(config: ModelConfig, records: np.ndarray, rest: Mapping[str, Tensor])
     rest = dict(rest)
     down, projections = rest.pop(_DOWN, None), tuple(rest.pop(_KV_PROJECTIONS).tolist())
     lenses = tuple(sorted(int(name.removeprefix(_LENS)) for name in rest if name.startswith(_LENS)))
-    sizes = list(matrices(config, lenses, projections, 0 if down is None else len(down)))
-    counts = {name: count(outputs, inputs) for name, outputs, inputs in sizes}
-    if records.shape != (sum(counts.values()), RECORD_BYTES) or not records.flags.c_contiguous:
+    extras = Extras(lenses, projections, 0 if down is None else len(down))
+    placed, shapes = layout(config, extras, bits), weight_shapes(config)
+    if records.shape != (_end(placed),) or records.dtype != np.uint8 or not records.flags.c_contiguous:
         raise ValueError(f"records {records.shape} are not of a {config.family} of this configuration")
-    like = {f"{name}.weight": [width] for name, width in gains(config)}
-    like |= {lens_name(depth): [config.width] for depth in lenses}
-    like["embed.weight"] = [config.vocabulary, config.width]
-    if {name: list(weight.shape) for name, weight in rest.items()} != like:
+    found = {name: (array.shape, array.dtype) for name, array in {**rows, **rest}.items()}
+    like: dict[str, tuple[Any, Any]] = {name: (shapes[name], np.dtype(np.uint16)) for name in tables(config, extras)}
+    like |= {name: (shape, np.dtype(np.float32)) for name, shape in vectors(config, extras).items()}
+    if found != like or (down is not None and down.shape != (extras.rank, config.width)):
         raise ValueError(f"these are not the gains of a {config.family} of this configuration")
-    firsts = dict(zip(counts, itertools.accumulate(counts.values(), initial=0), strict=False))
-    near = in_large_pages(records, firsts[head_name(config)] if PREVIEW in counts else len(records))
+    near = in_large_pages(records, placed[head_name(config)].offset if extras.rank else len(records))
+
+    def placed_at(matrix: Matrix) -> CMatrix:
+        part = near if matrix.offset < len(near) else records
+        return CMatrix(part.ctypes.data + matrix.offset, -(-matrix.outputs // TILE) * TILE, matrix.inputs, matrix.bits)
+
     return Packed(
         records,
         near,
-        {
-            name: CMatrix(
-                (near if firsts[name] < len(near) else records).ctypes.data + firsts[name] * RECORD_BYTES,
-                -(-outputs // TILE) * TILE,
-                inputs,
-            )
-            for name, outputs, inputs in sizes
-        },
-        {
-            name.removesuffix(".weight"): np.ascontiguousarray(weight.float().numpy())
-            for name, weight in rest.items()
-            if weight.dim() == 1
-        },
-        rest["embed.weight"].bfloat16().contiguous(),
-        lenses,
-        projections,
+        {name: placed_at(matrix) for name, matrix in placed.items()},
+        {name: matrix.nbytes for name, matrix in placed.items()},
+        {name.removesuffix(".weight"): np.ascontiguousarray(vector) for name, vector in rest.items()},
+        rows[EMBEDDING],
+        rows.get(HEAD, rows[EMBEDDING]),
+        extras,
         down,
     )

@@ -9,66 +9,77 @@ from __future__ import annotations
 
 import numpy as np
 
+from green_code.models.bfloat16 import narrow, widen
+
 TILE, GROUP, NIBBLE_GROUP, FOURS = 64, 64, 32, 4
 ZERO_POINT, QUANTISED_MAX, NIBBLE_MAX = 128, 127, 15
 RECORD_BYTES = {8: TILE * GROUP + 2 * TILE, 4: TILE * GROUP // 2 + 4 * TILE * (GROUP // NIBBLE_GROUP)}
 """By the bits of a weight."""
-_SHARES = (1.0, 0.9, 0.8, 0.7)  # of a group's range, which a search for the least squared error tries
+_AT_ONCE = 16  # records whose passes stay within a cache
+_SHARES = (1.0, 0.9, 0.8, 0.7)  # of a group's range, of which the one with the least squared error is taken
 
 
-def records(outputs: int, inputs: int) -> int:
-    """The number of records of a matrix."""
-    return -(-outputs // TILE) * (inputs // GROUP)
+def matrix_bytes(outputs: int, inputs: int, bits: int) -> int:
+    """Bytes of the records of a matrix."""
+    return -(-outputs // TILE) * (inputs // GROUP) * RECORD_BYTES[bits]
 
 
 def quantise(weight: np.ndarray, bits: int) -> np.ndarray:
-    """(N, K) float → (records, RECORD_BYTES[bits]) uint8: weights of 8 bits are w + ZERO_POINT with w in ±QUANTISED_MAX, scales are
-    bfloat16.
+    """(N, K) float → (records, RECORD_BYTES[bits]) uint8: of 8 bits, w + ZERO_POINT with w in ±QUANTISED_MAX, then the scales in
+    bfloat16; of 4 bits, nibbles in pairs, then scales and minima.
 
     N is padded to a multiple of 64 with zeros. K must be a multiple of 64.
     """
     outputs, inputs = weight.shape
-    packed = np.empty((records(outputs, inputs) // (inputs // GROUP), inputs // GROUP, RECORD_BYTES[bits]), np.uint8)
-    for tile, made in enumerate(packed):  # so that memory holds one tile in float32
-        rows = np.zeros((TILE, inputs), np.float32)
-        some = weight[tile * TILE : (tile + 1) * TILE]
-        rows[: len(some)] = some
-        (_quantise8 if bits == 8 else _quantise4)(rows, made)
-    return packed.reshape(-1, RECORD_BYTES[bits])
+    padded = np.zeros((-(-outputs // TILE) * TILE, inputs), np.float32)
+    padded[:outputs] = weight
+    groups = padded.reshape(-1, TILE, inputs // GROUP, GROUP).swapaxes(1, 2)  # (N/64, K/64, 64, 64)
+    groups = groups.reshape(-1, TILE, GROUP)
+    if bits == 8:
+        return _quantise8(groups)
+    made = np.empty((len(groups), RECORD_BYTES[4]), np.uint8)
+    for at in range(0, len(groups), _AT_ONCE):
+        made[at : at + _AT_ONCE] = _quantise4(groups[at : at + _AT_ONCE])
+    return made
 
 
 def dequantise(packed: np.ndarray, inputs: int, bits: int) -> np.ndarray:
     """The inverse: (N, K) float32, N a multiple of 64."""
-    blocks = packed.reshape(-1, inputs // GROUP, RECORD_BYTES[bits])
-    values = _values8(blocks) if bits == 8 else _values4(blocks)  # (N/64, K/64, 64, 64)
-    return np.asarray(values.swapaxes(1, 2).reshape(-1, inputs))
+    packed = packed.reshape(-1, RECORD_BYTES[bits])
+    groups = _values8(packed) if bits == 8 else _values4(packed)
+    return np.asarray(groups.reshape(-1, inputs // GROUP, TILE, GROUP).swapaxes(1, 2).reshape(-1, inputs))
 
 
-def _quantise8(rows: np.ndarray, made: np.ndarray) -> None:
-    groups = rows.reshape(TILE, -1, GROUP).swapaxes(0, 1)  # (K/64, 64, 64)
+def _quantise8(groups: np.ndarray) -> np.ndarray:
+    """(R, 64, 64) → (R, RECORD_BYTES[8])."""
     halves = _round_up(np.abs(groups).max(-1) / QUANTISED_MAX)
-    scales = _widen(halves)[..., None]
+    scales = widen(halves)[..., None]
     rounded = np.rint(groups / np.where(scales > 0, scales, 1)).astype(np.int16) + ZERO_POINT
-    fours = rounded.reshape(*groups.shape[:2], GROUP // FOURS, FOURS).swapaxes(1, 2)
+    fours = rounded.reshape(len(groups), TILE, GROUP // FOURS, FOURS).swapaxes(1, 2)
+    made = np.empty((len(groups), RECORD_BYTES[8]), np.uint8)
     made[:, : TILE * GROUP] = fours.reshape(len(groups), -1)
     made[:, TILE * GROUP :] = halves.view(np.uint8)
+    return made
 
 
-def _values8(blocks: np.ndarray) -> np.ndarray:
-    fours = blocks[..., : TILE * GROUP].reshape(*blocks.shape[:2], GROUP // FOURS, TILE, FOURS)
-    values = fours.swapaxes(2, 3).reshape(*blocks.shape[:2], TILE, GROUP).astype(np.float32) - ZERO_POINT
-    halves = np.ascontiguousarray(blocks[..., TILE * GROUP :]).view(np.uint16)
-    return np.asarray(values * _widen(halves)[..., None])
+def _values8(packed: np.ndarray) -> np.ndarray:
+    fours = packed[:, : TILE * GROUP].reshape(len(packed), GROUP // FOURS, TILE, FOURS)
+    values = fours.swapaxes(1, 2).reshape(len(packed), TILE, GROUP).astype(np.float32) - ZERO_POINT
+    halves = np.ascontiguousarray(packed[:, TILE * GROUP :]).view(np.uint16)
+    return np.asarray(values * widen(halves)[..., None])
 
 
-def _quantise4(rows: np.ndarray, made: np.ndarray) -> None:
-    groups = rows.reshape(TILE, -1, NIBBLE_GROUP).transpose(2, 1, 0)  # (32, K/32, 64)
-    nibbles, scales, minima = _nibbles(np.ascontiguousarray(groups).reshape(NIBBLE_GROUP, -1))
+def _quantise4(groups: np.ndarray) -> np.ndarray:
+    """(R, 64, 64) → (R, RECORD_BYTES[4])."""
+    halves = groups.reshape(len(groups), TILE, -1, NIBBLE_GROUP).transpose(3, 0, 2, 1)  # (32, R, 2, 64)
+    nibbles, scales, minima = _nibbles(np.ascontiguousarray(halves).reshape(NIBBLE_GROUP, -1))
     fours = nibbles.reshape(NIBBLE_GROUP // FOURS // 2, 2, FOURS, -1, TILE)
-    pairs = (fours[:, 0] | fours[:, 1] << 4).transpose(2, 0, 3, 1)  # (K/32, 4, 64, 4)
-    made[:, : TILE * GROUP // 2] = pairs.reshape(len(made), -1)
+    pairs = (fours[:, 0] | fours[:, 1] << 4).transpose(2, 0, 3, 1)  # (R · 2, 4, 64, 4)
+    made = np.empty((len(groups), RECORD_BYTES[4]), np.uint8)
+    made[:, : TILE * GROUP // 2] = pairs.reshape(len(groups), -1)
     both = scales.astype(np.uint32) << 16 | minima
-    made[:, TILE * GROUP // 2 :] = both.reshape(len(made), -1).view(np.uint8)
+    made[:, TILE * GROUP // 2 :] = both.reshape(len(groups), -1).view(np.uint8)
+    return made
 
 
 def _nibbles(groups: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -89,8 +100,8 @@ def _nibbles(groups: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         scale, minimum, least = (
             np.where(better, new, old) for new, old in ((slope, scale), (offset, minimum), (error, least))
         )
-    scales, minima = _round(scale), _round(minimum)
-    return _nearest(groups, _widen(scales), _widen(minima)).astype(np.uint8), scales, minima
+    scales, minima = narrow(scale), narrow(minimum)
+    return _nearest(groups, widen(scales), widen(minima)).astype(np.uint8), scales, minima
 
 
 def _nearest(groups: np.ndarray, scales: np.ndarray, minima: np.ndarray) -> np.ndarray:
@@ -101,26 +112,15 @@ def _nearest(groups: np.ndarray, scales: np.ndarray, minima: np.ndarray) -> np.n
     return np.asarray(np.clip(np.rint(found, out=found), 0, NIBBLE_MAX, out=found))
 
 
-def _values4(blocks: np.ndarray) -> np.ndarray:
-    tiles, groups = blocks.shape[:2]
-    pairs = blocks[..., : TILE * GROUP // 2].reshape(tiles, groups, GROUP // NIBBLE_GROUP, -1, TILE, FOURS)
-    nibbles = np.stack([pairs & 15, pairs >> 4], -2)  # (…, 2, 4 pairs, 64, 2, 4)
-    nibbles = nibbles.transpose(0, 1, 4, 2, 3, 5, 6).reshape(tiles, groups, TILE, -1, NIBBLE_GROUP)
-    both = np.ascontiguousarray(blocks[..., TILE * GROUP // 2 :]).view(np.uint32).reshape(tiles, groups, -1, TILE).swapaxes(2, 3)
-    scales, minima = (_widen(half.astype(np.uint16))[..., None] for half in (both >> 16, both & 0xFFFF))
-    return np.asarray((nibbles * scales + minima).reshape(tiles, groups, TILE, GROUP))
+def _values4(packed: np.ndarray) -> np.ndarray:
+    pairs = packed[:, : TILE * GROUP // 2].reshape(len(packed), GROUP // NIBBLE_GROUP, -1, TILE, FOURS)
+    nibbles = np.stack([pairs & 15, pairs >> 4], -2)  # (R, 2, 4, 64, 2, 4)
+    nibbles = nibbles.transpose(0, 3, 1, 2, 4, 5).reshape(len(packed), TILE, -1, NIBBLE_GROUP)
+    both = np.ascontiguousarray(packed[:, TILE * GROUP // 2 :]).view(np.uint32).reshape(len(packed), -1, TILE).swapaxes(1, 2)
+    scales, minima = (widen(half.astype(np.uint16))[..., None] for half in (both >> 16, both & 0xFFFF))
+    return np.asarray((nibbles * scales + minima).reshape(len(packed), TILE, GROUP))
 
 
 def _round_up(values: np.ndarray) -> np.ndarray:
     """Float32 ≥ 0 → bfloat16 bits, rounded up, so that no weight exceeds ±QUANTISED_MAX."""
     return np.ascontiguousarray(((values.view(np.uint32) + 0xFFFF) >> 16).astype(np.uint16))
-
-
-def _round(values: np.ndarray) -> np.ndarray:
-    """Float32 → bfloat16 bits, to the nearest, ties to even."""
-    bits = values.astype(np.float32).view(np.uint32)
-    return ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype(np.uint16)
-
-
-def _widen(halves: np.ndarray) -> np.ndarray:
-    return (halves.astype(np.uint32) << 16).view(np.float32)

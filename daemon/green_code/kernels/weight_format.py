@@ -1,27 +1,29 @@
 """The kernel's weights in the cache of converted models, and the choice of a weight format for this machine.
 
-All matrices are one `.npy` file. NumPy aligns its data to 64 bytes and maps it into memory. What every token reads is then copied
-into large pages, where the system has them (large_pages.py).
+All matrices are one `.npy` file, and the embedding is another. NumPy aligns their data to 64 bytes and maps them into memory. What
+every token reads is then copied into large pages, where the system has them (large_pages.py); of the embedding few rows are read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import importlib.util
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from safetensors.torch import load_file, save_file
-from torch import Tensor
+from safetensors.numpy import load_file, save_file
 
 from green_code.kernels.binding import Kernel, open_kernel
 from green_code.kernels.decoder import KernelDecoder
 from green_code.kernels.packing import pack, unsupported_reason
 from green_code.models.adapters import Adapters
 from green_code.models.backend import Report, WeightFormat
-from green_code.models.device import compute_device, compute_dtype
 from green_code.models.families import ModelConfig
-from green_code.models.weights import TorchFormat
+from green_code.models.npy_file import NpyFile
+from green_code.problems import Problem
 
 
 @dataclass(frozen=True)
@@ -37,33 +39,51 @@ class KernelFormat:
     def save(
         self,
         config: ModelConfig,
-        weights: Mapping[str, Tensor],
+        weights: Iterable[tuple[str, np.ndarray]],
         adapters: Adapters,
         folder: Path,
         report: Report = lambda _: None,
     ) -> None:
-        records, rest = pack(config, weights, adapters, report)
-        np.save(folder / "records.npy", records)
-        save_file({name: w.contiguous() for name, w in rest.items()}, folder / "rest.safetensors")
+        with contextlib.ExitStack() as stack:
+
+            def create(name: str, shape: tuple[int, ...], dtype: Any) -> NpyFile:
+                return stack.enter_context(contextlib.closing(NpyFile(folder / f"{name}.npy", shape, dtype)))
+
+            _, _, rest = pack(config, weights, adapters, create, report)
+        save_file({name: np.ascontiguousarray(array) for name, array in rest.items()}, folder / "rest.safetensors")
 
     def open(self, config: ModelConfig, folder: Path) -> KernelDecoder:
         try:
-            records = np.load(folder / "records.npy", mmap_mode="r")
+            mapped = {path.stem: np.load(path, mmap_mode="r") for path in folder.glob("*.npy")}
         except EOFError as error:
             raise ValueError(str(error)) from error
-        return KernelDecoder(self.kernel, config, records, load_file(folder / "rest.safetensors"))
+        return KernelDecoder(self.kernel, config, mapped.pop("records"), mapped, load_file(folder / "rest.safetensors"))
 
-    def build(self, config: ModelConfig, weights: Mapping[str, Tensor], adapters: Adapters) -> KernelDecoder:
-        return KernelDecoder(self.kernel, config, *pack(config, weights, adapters))
+    def build(self, config: ModelConfig, weights: Mapping[str, np.ndarray], adapters: Adapters) -> KernelDecoder:
+        return KernelDecoder(self.kernel, config, *pack(config, weights.items(), adapters))  # type: ignore[arg-type]
 
 
-def weight_formats() -> Sequence[WeightFormat]:
+def weight_formats() -> Iterator[WeightFormat]:
     """The formats that this machine can serve, best first: torch's on a GPU; otherwise the kernel's where it is built, and torch's.
+    torch is imported where its format is asked for.
 
     Raises:
-        Problem: a level of the kernel is forced that this machine does not have.
+        Problem: a level of the kernel is forced that this machine does not have; torch is needed and missing.
     """
-    torch_format = TorchFormat(compute_dtype())
-    if compute_device().type != "cpu" or (kernel := open_kernel()) is None:
-        return (torch_format,)
-    return (KernelFormat(kernel), torch_format)
+    kernel = open_kernel()
+    if kernel is not None and not _has_gpu():
+        yield KernelFormat(kernel)
+    try:
+        from green_code.models.device import compute_dtype
+        from green_code.models.torch_format import TorchFormat
+    except ImportError as error:
+        raise Problem("model_missing", "this model needs torch: pip install 'green-code[gpu]'.") from error
+    yield TorchFormat(compute_dtype())
+
+
+def _has_gpu() -> bool:
+    if importlib.util.find_spec("torch") is None:
+        return False
+    from green_code.models.device import compute_device
+
+    return compute_device().type != "cpu"

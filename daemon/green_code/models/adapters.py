@@ -23,10 +23,8 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-import torch
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
-from torch import Tensor
 
 from green_code.models.bundle import KV_PROJECTIONS, LENSES, SVD_HEAD, Bundle
 from green_code.models.delta import dequantise, quantise
@@ -45,29 +43,29 @@ ADAPTER_BITS = 3
 class LinearAdapter:
     """`matrix` A, (C, C) of a lens or (2·K·D, C) of a KV projection, and `gain` g (C,), float32."""
 
-    matrix: Tensor
-    gain: Tensor
+    matrix: np.ndarray
+    gain: np.ndarray
 
 
 @dataclass(frozen=True)
 class Adapters:
     """`svd_directions` (R, C) of the SVD head, where there is one; `lenses` by depth; `kv_projections` by layer."""
 
-    svd_directions: Tensor | None = None
+    svd_directions: np.ndarray | None = None
     lenses: Mapping[int, LinearAdapter] = field(default_factory=dict)
     kv_projections: Mapping[int, LinearAdapter] = field(default_factory=dict)
 
 
-def with_adapter(own: Tensor, adapter: LinearAdapter) -> Tensor:
-    """(2·K·D, C): a layer's own projection of keys and values with its adapter added."""
-    return own.float() + adapter.matrix.to(own.device) * adapter.gain.to(own.device)
+def with_adapter(own: np.ndarray, adapter: LinearAdapter) -> np.ndarray:
+    """(2·K·D, C): a layer's own projection of keys and values, float32, with its adapter added."""
+    return np.asarray(own + adapter.matrix * adapter.gain, np.float32)
 
 
 def save_adapters(path: Path, lenses: Mapping[int, LinearAdapter]) -> None:
     tensors: dict[str, np.ndarray] = {}
     for depth, lens in lenses.items():
         tensors[f"{depth}:codes"], tensors[f"{depth}:scales"] = quantise(lens.matrix, ADAPTER_BITS)
-        tensors[f"{depth}:gain"] = lens.gain.float().numpy()
+        tensors[f"{depth}:gain"] = lens.gain.astype(np.float32)
     save_file(tensors, path)
 
 
@@ -81,8 +79,8 @@ def read_adapter_file(path: Path) -> dict[int, LinearAdapter]:
         depth, kind = name.split(":")
         if kind == "gain":
             matrix = dequantise(tensors[f"{depth}:codes"], tensors[f"{depth}:scales"], ADAPTER_BITS)
-            lenses[int(depth)] = LinearAdapter(matrix[:, : len(gain)], torch.from_numpy(gain))
-    if not all(torch.isfinite(part).all() for lens in lenses.values() for part in (lens.matrix, lens.gain)):
+            lenses[int(depth)] = LinearAdapter(matrix[:, : len(gain)], gain)
+    if not all(np.isfinite(part).all() for lens in lenses.values() for part in (lens.matrix, lens.gain)):
         raise ValueError("it holds NaN or infinity")
     return lenses
 
@@ -112,7 +110,7 @@ def check_adapters(bundle: Bundle | None, adapters: Adapters, config: ModelConfi
     if bundle is None:
         return
     width, layers, directions = config.width, config.layers, adapters.svd_directions
-    if directions is not None and (directions.dim() != 2 or directions.shape[1] != width):
+    if directions is not None and (directions.ndim != 2 or directions.shape[1] != width):
         raise _misfit(bundle, SVD_HEAD, "svd-head")
     if not _fit(adapters.lenses, width, width) or not all(0 < depth < layers for depth in adapters.lenses):
         raise _misfit(bundle, LENSES, "lenses")

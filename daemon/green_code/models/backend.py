@@ -6,11 +6,12 @@ Two kinds implement them: the torch decoder and the CPU kernel.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -170,25 +171,26 @@ class WeightFormat(Protocol):
     def save(
         self,
         config: ModelConfig,
-        weights: Mapping[str, Tensor],
+        weights: Iterable[tuple[str, np.ndarray]],
         adapters: Adapters,
         folder: Path,
         report: Report = lambda _: None,
     ) -> None:
-        """Write float32 weights in this format. `report` gets the share that is done."""
+        """Write float32 weights in this format, each when it comes. `report` gets the share that is done."""
 
     def open(self, config: ModelConfig, folder: Path) -> Backend:
         """A decoder over saved weights.
 
         Raises:
             OSError, ValueError, KeyError, RuntimeError, SafetensorError: they are damaged.
+            MemoryError: they do not fit into memory.
         """
 
-    def build(self, config: ModelConfig, weights: Mapping[str, Tensor], adapters: Adapters) -> Backend:
+    def build(self, config: ModelConfig, weights: Mapping[str, np.ndarray], adapters: Adapters) -> Backend:
         """A decoder over float32 weights in memory."""
 
 
-def first_supporting(weight_formats: Sequence[WeightFormat], config: ModelConfig) -> WeightFormat:
+def first_supporting(weight_formats: Iterable[WeightFormat], config: ModelConfig) -> WeightFormat:
     """Raises ValueError where none does; torch supports every family."""
     reasons = []
     for weight_format in weight_formats:

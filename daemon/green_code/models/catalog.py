@@ -45,7 +45,7 @@ def find_model(name: str, verify: bool = False) -> Found:
     if name == TINY:
         from green_code.models.tiny import TinySource
 
-        return Found(name, "tiny-1", TinySource)
+        return Found(name, "tiny-2", TinySource)
     if name in ROWS:
         found = _stored(ROWS[name])
     elif (base := base_of_bundle(name)) not in (None, name):

@@ -12,11 +12,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from green_code.models.adapters import LinearAdapter, with_adapter
+from green_code.models.adapters import LinearAdapter
 from green_code.models.backend import TopToken, top_token_of, top_tokens_of
 from green_code.models.families import ModelConfig, Rope
 
@@ -297,7 +298,7 @@ class Decoder(nn.Module):
             delattr(self, f"lens_{depth}")
         self._lens_depths = frozenset(lenses)
         for depth, lens in lenses.items():
-            matrix = (lens.matrix * lens.gain).to(self.device, self.dtype)
+            matrix = torch.from_numpy(lens.matrix * lens.gain).to(self.device, self.dtype)
             self.register_buffer(f"lens_{depth}", matrix, persistent=False)
 
     def set_kv_projections(self, projections: Mapping[int, LinearAdapter]) -> None:
@@ -306,11 +307,13 @@ class Decoder(nn.Module):
             delattr(self, f"kv_projection_{layer}")
         self._projected_layers = frozenset(projections)
         for layer, adapter in projections.items():
-            self.register_buffer(f"kv_projection_{layer}", self.kv_projection(layer, adapter), persistent=False)
+            added = torch.from_numpy(adapter.matrix * adapter.gain)
+            self.register_buffer(f"kv_projection_{layer}", self.kv_projection(layer, added), persistent=False)
 
-    def kv_projection(self, layer: int, adapter: LinearAdapter) -> Tensor:
-        """(2·K·D, C): a layer's learned projection of keys and values, in the decoder's dtype."""
-        return with_adapter(self.layers[layer - 1].key_value_weight, adapter).to(self.dtype)  # type: ignore[arg-type]
+    def kv_projection(self, layer: int, added: Tensor) -> Tensor:
+        """(2·K·D, C): a layer's own projection of keys and values with `added` A · g, in the decoder's dtype."""
+        own: Tensor = self.layers[layer - 1].key_value_weight  # type: ignore[assignment]
+        return (own.float() + added.to(own.device)).to(self.dtype)
 
     def apply_lens(self, x: Tensor, depth: int) -> Tensor:
         """See `Backend`."""
@@ -345,7 +348,7 @@ class Decoder(nn.Module):
         return table[0][start:end].to(like.dtype), table[1][start:end].to(like.dtype)
 
     @classmethod
-    def load(cls, config: ModelConfig, weights: Mapping[str, Tensor]) -> Decoder:
+    def load(cls, config: ModelConfig, weights: Mapping[str, np.ndarray] | Mapping[str, Tensor]) -> Decoder:
         """A decoder with these weights, which are not copied.
 
         Raises:
@@ -353,5 +356,5 @@ class Decoder(nn.Module):
         """
         with torch.device("meta"):
             decoder = cls(config)
-        decoder.load_state_dict(dict(weights), strict=True, assign=True)
+        decoder.load_state_dict({name: torch.as_tensor(w) for name, w in weights.items()}, strict=True, assign=True)
         return decoder.requires_grad_(False).eval()

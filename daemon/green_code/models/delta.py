@@ -13,54 +13,53 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
-from torch import Tensor
 
 from green_code.problems import Problem
 from green_code.sequences import map_ahead
 
-_Part = tuple[str, np.ndarray, "np.ndarray | None", int, "int | None"]
 GROUP = 64
+_CHUNK = 1 << 19  # values of a matrix that a thread adds at once
 LEVELS = {2: (-1.510, -0.4528, 0.4528, 1.510), 3: (-2.152, -1.344, -0.7560, -0.2451, 0.2451, 0.7560, 1.344, 2.152)}
 
 
-def quantise(delta: Tensor, bits: int) -> tuple[np.ndarray, np.ndarray]:
+def quantise(delta: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:
     """(rows, columns) float → packed codes (uint8) and scales (rows, columns/64, rounded up) float16."""
-    levels = torch.tensor(LEVELS[bits])
-    groups = F.pad(delta.float(), (0, -delta.shape[1] % GROUP)).reshape(-1, GROUP)
-    scale = groups.pow(2).mean(-1, keepdim=True).sqrt().clamp_min(1e-12)
-    codes = torch.bucketize(groups / scale, (levels[1:] + levels[:-1]) / 2)
+    levels = np.asarray(LEVELS[bits], np.float32)
+    groups = np.pad(delta.astype(np.float32), ((0, 0), (0, -delta.shape[1] % GROUP))).reshape(-1, GROUP)
+    scale = np.maximum(np.sqrt(np.square(groups).mean(-1, keepdims=True)), np.float32(1e-12))
+    codes = np.searchsorted((levels[1:] + levels[:-1]) / 2, groups / scale)
     chosen = levels[codes]
-    scale = ((groups * chosen).sum(-1) / chosen.pow(2).sum(-1)).reshape(delta.shape[0], -1)
-    planes = [(codes.numpy().ravel() >> bit) & 1 for bit in reversed(range(bits))]
-    return np.packbits(np.stack(planes, 1).astype(np.uint8)), scale.half().numpy()
+    scale = ((groups * chosen).sum(-1) / np.square(chosen).sum(-1)).reshape(delta.shape[0], -1)
+    planes = [(codes.ravel() >> bit) & 1 for bit in reversed(range(bits))]
+    return np.packbits(np.stack(planes, 1).astype(np.uint8)), scale.astype(np.float16)
 
 
-def dequantise(codes: np.ndarray, scales: np.ndarray, bits: int) -> Tensor:
+def dequantise(codes: np.ndarray, scales: np.ndarray, bits: int) -> np.ndarray:
     """The inverse of `quantise`: (rows, columns) float32, the columns padded to a multiple of `GROUP`."""
     planes = np.unpackbits(codes)[: scales.size * GROUP * bits].reshape(-1, bits).T
     index = functools.reduce(lambda high, low: high << 1 | low, planes)
     groups = np.take(np.asarray(LEVELS[bits], np.float32), index).reshape(-1, GROUP)
     groups *= scales.astype(np.float32).reshape(-1, 1)
-    return torch.from_numpy(groups.reshape(scales.shape[0], -1))
+    return np.asarray(groups.reshape(scales.shape[0], -1))
 
 
-def save_delta(path: Path, base: Mapping[str, Tensor], adapted: Mapping[str, Tensor], bits: Mapping[str, int]) -> None:
+def save_delta(
+    path: Path, base: Mapping[str, np.ndarray], adapted: Mapping[str, np.ndarray], bits: Mapping[str, int]
+) -> None:
     """Write adapted − base. `bits`: of each matrix. A weight that is not in `adapted` has no difference."""
     tensors: dict[str, np.ndarray] = {}
     for name, weight in adapted.items():
-        delta = weight.float() - base[name].float()
+        delta = weight.astype(np.float32) - base[name].astype(np.float32)
         if name in bits:
             tensors[f"{name}:codes"], tensors[f"{name}:scales"] = quantise(delta, bits[name])
         else:
-            tensors[f"{name}:vector"] = delta.half().numpy()
+            tensors[f"{name}:vector"] = delta.astype(np.float16)
     columns = {name: adapted[name].shape[1] for name in bits if adapted[name].shape[1] % GROUP}
     save_file(tensors, str(path), metadata={"bits": json.dumps(dict(bits)), "columns": json.dumps(columns)})
 
@@ -76,49 +75,72 @@ def same_delta(one: Path, other: Path) -> bool:
         )
 
 
-def read_delta(path: Path) -> Iterator[tuple[str, Tensor]]:
-    """(weight name, float32 difference) of each weight in the file.
+class Delta:
+    """A delta file, opened. `names` are those of its weights.
 
     Raises:
         Problem: the file is damaged, or has values that are not finite.
     """
 
-    def read(part: _Part) -> tuple[str, Tensor]:
-        name, values, scales, bits, columns = part
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            with safe_open(str(path), framework="np") as file:
+                metadata = file.metadata() or {}
+                self._bits, self._columns = (json.loads(metadata.get(name, "{}")) for name in ("bits", "columns"))
+                kinds = [key.rsplit(":", 1) for key in file.keys()]  # noqa: SIM118 - a safetensors handle is no mapping
+                self._matrices = dict.fromkeys(name for name, kind in kinds if kind == "codes")
+                self.names = [*self._matrices, *(name for name, kind in kinds if kind == "vector")]
+            for name in self.names:
+                self._stored(name)
+        except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
+            raise Problem(
+                "bundle_invalid", f"{path.name} is damaged ({error}); the bundle is refused. Fetch it again."
+            ) from error
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Of a weight that is in the file."""
+        values, scales = self._stored(name)
         if scales is None:
-            return name, torch.from_numpy(values.astype(np.float32))
-        return name, dequantise(values, scales, bits)[:, :columns]
+            return values.shape
+        return len(scales), self._columns.get(name, scales.shape[1] * GROUP)
 
-    return map_ahead(read, _parts(path))
+    def read(self, name: str) -> np.ndarray:
+        """The difference of one weight, float32."""
+        values, scales = self._stored(name)
+        if scales is None:
+            return values.astype(np.float32)
+        return dequantise(values, scales, self._bits[name])[:, : self._columns.get(name)]
 
+    def add_to(self, name: str, weight: np.ndarray) -> None:
+        """Add the difference of one weight to it, in place; a few rows at a time, so that no second copy is made of all."""
+        values, scales = self._stored(name)
+        if scales is None:
+            weight += values
+            return
+        bits, columns = self._bits[name], self._columns.get(name)
+        row_bytes = scales.shape[1] * GROUP * bits // 8
+        count = max(1, _CHUNK // (scales.shape[1] * GROUP))
 
-def check_delta(path: Path) -> None:
-    """Raises what `read_delta` would, in a fraction of its time."""
-    for _ in _parts(path):
-        pass
+        def add(at: int) -> None:
+            codes = values[at * row_bytes : (at + count) * row_bytes]
+            weight[at : at + count] += dequantise(codes, scales[at : at + count], bits)[:, :columns]
 
+        for _ in map_ahead(add, range(0, len(scales), count)):
+            pass
 
-def _parts(path: Path) -> Iterator[_Part]:
-    """(weight name, codes, scales, bits, columns) of each matrix; of a vector its values, and no scales."""
-    try:
-        with safe_open(str(path), framework="np") as file:
-            metadata = file.metadata() or {}
-            bits, columns = (json.loads(metadata.get(name, "{}")) for name in ("bits", "columns"))
-            for key in file.keys():  # noqa: SIM118 - a safetensors handle is no mapping
-                name, kind = key.rsplit(":", 1)
-                if kind == "scales":
-                    continue
-                values = file.get_tensor(key)
-                scales = None if kind == "vector" else file.get_tensor(f"{name}:scales")
-                if scales is not None and len(values) != -(-scales.size * GROUP * bits[name] // 8):
-                    raise ValueError(f"{name} has {len(values)} bytes of codes")
-                if not np.isfinite(values if scales is None else scales).all():
-                    raise Problem(
-                        "bundle_invalid",
-                        f"{path.name}: {name} holds NaN or infinity; the bundle is refused. Fetch it again.",
-                    )
-                yield name, values, scales, bits.get(name, 0), columns.get(name)
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise Problem(
-            "bundle_invalid", f"{path.name} is damaged ({error}); the bundle is refused. Fetch it again."
-        ) from error
+    def _stored(self, name: str) -> tuple[np.ndarray, np.ndarray | None]:
+        """Codes and scales of a matrix; of a vector its values, and no scales."""
+        with safe_open(str(self._path), framework="np") as file:
+            if name not in self._matrices:
+                values, scales = file.get_tensor(f"{name}:vector"), None
+            else:
+                values, scales = file.get_tensor(f"{name}:codes"), file.get_tensor(f"{name}:scales")
+        if scales is not None and len(values) != -(-scales.size * GROUP * self._bits[name] // 8):
+            raise ValueError(f"{name} has {len(values)} bytes of codes")
+        if not np.isfinite(values if scales is None else scales).all():
+            raise Problem(
+                "bundle_invalid",
+                f"{self._path.name}: {name} holds NaN or infinity; the bundle is refused. Fetch it again.",
+            )
+        return values, scales

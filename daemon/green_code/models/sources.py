@@ -15,10 +15,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import torch
 from safetensors import SafetensorError, safe_open
 from tokenizers import Tokenizer
-from torch import Tensor
 
 from green_code.models.families import ModelConfig, Rope, config_from_hugging_face
 from green_code.models.gguf_file import GgufFile, GgufTensor
@@ -35,8 +33,8 @@ class Source(Protocol):
     def vocabulary(self, ids: Sequence[int] | None) -> tuple[Tokenizer, int | None, list[int]]:
         """Tokenizer over `ids` (None: all), bos and eos ids in that numbering."""
 
-    def tensors(self, ids: Sequence[int] | None) -> Iterator[tuple[str, Tensor]]:
-        """(our name, float32 tensor); embedding and head have only the rows of `ids`."""
+    def tensors(self, ids: Sequence[int] | None) -> Iterator[tuple[str, np.ndarray]]:
+        """(our name, float32 array); embedding and head have only the rows of `ids`."""
 
     def fingerprint(self) -> str:
         """SHA-256 of the checkpoint, hexadecimal."""
@@ -133,13 +131,13 @@ class GgufSource:
         pieces = self.pieces() if ids is None else self.pieces().subset(ids)
         return build_tokenizer(pieces), pieces.bos, [pieces.eos]
 
-    def tensors(self, ids: Sequence[int] | None) -> Iterator[tuple[str, Tensor]]:
-        def read(row: tuple[str, int]) -> tuple[str, Tensor]:
+    def tensors(self, ids: Sequence[int] | None) -> Iterator[tuple[str, np.ndarray]]:
+        def read(row: tuple[str, int]) -> tuple[str, np.ndarray]:
             name, layer = row
             parts = [self._by_name[part.format(layer)] for part in _GGUF_GEMMA3[name]]
             rows = np.asarray(ids) if ids is not None and name == "embed" else slice(None)
             arrays = [self._dequantised(part, rows) for part in parts]
-            return f"{name.format(layer)}.weight", torch.from_numpy(np.concatenate(arrays, dtype=np.float32))
+            return f"{name.format(layer)}.weight", np.concatenate(arrays, dtype=np.float32)
 
         return map_ahead(read, _names(_GGUF_GEMMA3, self.config.layers))
 
@@ -195,7 +193,7 @@ class FolderSource:
         tokenizer = lossless(own)
         return tokenizer, bos, ends
 
-    def tensors(self, ids: Sequence[int] | None) -> Iterator[tuple[str, Tensor]]:
+    def tensors(self, ids: Sequence[int] | None) -> Iterator[tuple[str, np.ndarray]]:
         where: dict[str, Any] = {}
         try:
             for file in self._files:
@@ -203,7 +201,9 @@ class FolderSource:
                 where |= dict.fromkeys(handle.keys(), handle)
         except (SafetensorError, OSError) as error:
             raise Problem("model_damaged", f"{file.name} is damaged ({error}); download it again.") from error
-        yield from map_hugging_face(self._config, lambda key: where[key].get_tensor(key) if key in where else None)
+        yield from map_hugging_face(
+            self._config, lambda key: where[key].get_tensor(key).float().numpy() if key in where else None
+        )
 
     def fingerprint(self) -> str:
         digest = hashlib.sha256()
@@ -212,11 +212,11 @@ class FolderSource:
         return digest.hexdigest()
 
 
-def map_hugging_face(config: ModelConfig, get: Any) -> Iterator[tuple[str, Tensor]]:
+def map_hugging_face(config: ModelConfig, get: Any) -> Iterator[tuple[str, np.ndarray]]:
     """A Hugging Face state dict under our names, as float32: weights fused, norm gains with_adapter, one tensor at a time.
 
     Args:
-        get: key of the checkpoint → tensor, or None if there is no such key.
+        get: key of the checkpoint → array, or None if there is no such key.
     Raises:
         Problem: a weight is missing.
     """
@@ -231,9 +231,9 @@ def map_hugging_face(config: ModelConfig, get: Any) -> Iterator[tuple[str, Tenso
                 continue
             if any(part is None for part in parts):
                 raise Problem("model_damaged", f"the checkpoint has no weight {keys[0]}; download it again.")
-            tensor = torch.cat([part.float() for part in parts])
+            tensor = np.concatenate(parts, dtype=np.float32)
             if name.endswith("norm") and kind == "weight":
-                tensor = tensor + row.stored_gain_offset
+                tensor += row.stored_gain_offset
             yield f"{name.format(layer)}.{kind}", tensor
 
 

@@ -11,60 +11,60 @@ bundle holds Q; the rest follows from the head.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from safetensors.torch import load_file
-from torch import Tensor
+import numpy as np
+from safetensors.numpy import load_file
 
 RANK = 128
 """Of 640 directions; with these, .2 % of positions get another top token, and .4 % by int8."""
-_ROWS = 4096  # of the head, in float64 at once
+Chunks = Callable[[], Iterator[np.ndarray]]
+"""Gives the head's rows (V, C) from the first on, float32, a few thousand at a time."""
 
 
 @dataclass(frozen=True)
 class SVDHead:
-    """`down` (R, C) projects a normed state, `preview` (V, R) turns that into approximate logits."""
+    """`down` (R, C) projects a normed state; `up` (C, R) makes the head's rows those of the preview, which are approximate logits
+    of `down`'s products: `preview = head @ up`. Float32."""
 
-    down: Tensor
-    preview: Tensor
+    down: np.ndarray
+    up: np.ndarray
 
 
-def principal_directions(head: Tensor, moment: Tensor, rank: int) -> Tensor:
-    """Q (R, C), float16: head (V, C), second moment of normed states (C, C)."""
+def principal_directions(head: Chunks, moment: np.ndarray, rank: int) -> np.ndarray:
+    """Q (R, C), float16: second moment of normed states (C, C)."""
     metric, _ = _roots(head)
-    vectors: Tensor = torch.linalg.eigh(metric @ moment.double() @ metric).eigenvectors
-    return vectors.flip(1)[:, :rank].T.half()
+    vectors: np.ndarray = np.linalg.eigh(metric @ moment.astype(np.float64) @ metric).eigenvectors
+    return np.ascontiguousarray(vectors[:, ::-1][:, :rank].T.astype(np.float16))
 
 
-def read_directions(path: Path) -> Tensor:
+def read_directions(path: Path) -> np.ndarray:
     """Q of a bundle.
 
     Raises:
         OSError, SafetensorError, KeyError, ValueError: the file is damaged.
     """
-    directions: Tensor = load_file(path)["directions"]
-    if not torch.isfinite(directions).all():
+    directions: np.ndarray = load_file(path)["directions"]
+    if not np.isfinite(directions).all():
         raise ValueError("it holds NaN or infinity")
     return directions
 
 
-def svd_head_of(head: Tensor, directions: Tensor, report: Callable[[float], None] = lambda _: None) -> SVDHead:
-    """The SVD head of an LM head (V, C), for Q (R, C). `report` gets the share that is done, about."""
-    metric, inverse = _roots(head, report)
-    q = directions.double()
-    return SVDHead((q @ metric).float(), head.float() @ (inverse @ q.T).float())
+def svd_head_of(head: Chunks, directions: np.ndarray) -> SVDHead:
+    """The SVD head of an LM head, for Q (R, C)."""
+    metric, inverse = _roots(head)
+    q = directions.astype(np.float64)
+    return SVDHead((q @ metric).astype(np.float32), (inverse @ q.T).astype(np.float32))
 
 
-def _roots(head: Tensor, report: Callable[[float], None] = lambda _: None) -> tuple[Tensor, Tensor]:
+def _roots(head: Chunks) -> tuple[np.ndarray, np.ndarray]:
     """M^½ and M^-½ of M = WᵀW, float64."""
-    metric = torch.zeros(head.shape[1], head.shape[1], dtype=torch.float64)
-    for at in range(0, len(head), _ROWS):
-        rows = head[at : at + _ROWS].double()
-        metric += rows.T @ rows
-        report(0.8 * (at + len(rows)) / len(head))
-    values, vectors = torch.linalg.eigh(metric)
-    roots = values.clamp_min(values[-1] * 1e-9).sqrt()
+    metric: np.ndarray = np.zeros(())
+    for chunk in head():
+        rows = chunk.astype(np.float64)
+        metric = metric + rows.T @ rows
+    values, vectors = np.linalg.eigh(metric)
+    roots = np.sqrt(np.maximum(values, values[-1] * 1e-9))
     return (vectors * roots) @ vectors.T, (vectors / roots) @ vectors.T

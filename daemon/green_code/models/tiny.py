@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-import torch
+import numpy as np
 from tokenizers import Tokenizer
-from torch import Tensor
 
-from green_code.models.decoder import Decoder
 from green_code.models.families import ModelConfig, Rope
+from green_code.models.shapes import EMBEDDING, weight_shapes
 from green_code.models.vocabulary import Pieces, build_tokenizer
 
 _LAYERS = 6
@@ -42,14 +41,14 @@ class TinySource:
         pieces = self._pieces() if ids is None else self._pieces().subset(ids)
         return build_tokenizer(pieces), pieces.bos, [pieces.eos]
 
-    def tensors(self, ids: Sequence[int] | None) -> Iterator[tuple[str, Tensor]]:
-        generator = torch.Generator().manual_seed(0)
-        for name, like in Decoder(self.config).state_dict().items():
-            if like.dim() == 1:
-                yield name, torch.ones(like.shape)
+    def tensors(self, ids: Sequence[int] | None) -> Iterator[tuple[str, np.ndarray]]:
+        generator = np.random.default_rng(0)
+        for name, shape in weight_shapes(self.config).items():
+            if len(shape) == 1:
+                yield name, np.ones(shape, np.float32)
                 continue
-            tensor = torch.randn(like.shape, generator=generator) * like.shape[1] ** -0.5
-            yield name, tensor[list(ids)] if ids is not None and name == "embed.weight" else tensor
+            matrix = generator.standard_normal(shape, np.float32) * np.float32(shape[1] ** -0.5)
+            yield name, matrix[list(ids)] if ids is not None and name == EMBEDDING else matrix
 
     def fingerprint(self) -> str:
-        return "tiny-3"
+        return "tiny-4"

@@ -15,18 +15,16 @@ from subprocess import SubprocessError
 from typing import Any
 
 import numpy as np
-import torch
-from safetensors.torch import save_file
-from torch import Tensor
+from safetensors.numpy import save_file
 
 from green_code.folders import cache_dir
 from green_code.models.bundle import AGENT, Bundle, bundle_of
 from green_code.models.catalog import Found, find_model
+from green_code.models.conversion import adapted_weights
 from green_code.models.device import compute_dtype
 from green_code.models.families import ModelConfig
 from green_code.models.sources import GgufSource
 from green_code.models.vocabulary import Pieces
-from green_code.models.weights import adapted_weights
 from green_code.problems import Problem
 from green_code.settings import default_settings
 from green_code_lab.benchmark.peers import Spec
@@ -61,7 +59,7 @@ def engines(model: str, report: Callable[[str], None]) -> list[Spec]:
     ids = bundle.vocabulary if bundle else None
 
     @cache
-    def weights() -> tuple[ModelConfig, dict[str, Tensor]]:
+    def weights() -> tuple[ModelConfig, dict[str, np.ndarray]]:
         report("converting the weights for the other engines")
         return adapted_weights(found, bundle)
 
@@ -116,7 +114,7 @@ def cached(found: Found, bundle: Bundle | None, what: str, make: Callable[[Path]
     return path
 
 
-def write_transformers(config: ModelConfig, weights: Mapping[str, Tensor], folder: Path) -> None:
+def write_transformers(config: ModelConfig, weights: Mapping[str, np.ndarray], folder: Path) -> None:
     """A float32 folder that transformers loads, of float32 weights under `Decoder`'s names. Raises Problem, but for Gemma 3."""
     from transformers import Gemma3TextConfig
 
@@ -138,8 +136,8 @@ def write_transformers(config: ModelConfig, weights: Mapping[str, Tensor], folde
 
 
 def _hugging_face(
-    config: ModelConfig, weights: Mapping[str, Tensor], gain_offset: float
-) -> Iterator[tuple[str, Tensor]]:
+    config: ModelConfig, weights: Mapping[str, np.ndarray], gain_offset: float
+) -> Iterator[tuple[str, np.ndarray]]:
     """The inverse of `models.sources.map_hugging_face`: fused weights split, `gain_offset` off the norms' gains."""
     heads = [config.heads, config.kv_heads, config.kv_heads]
     rows = {"qkv": [n * config.head_width for n in heads], "mlp_in": [config.mlp_width] * 2}
@@ -150,12 +148,12 @@ def _hugging_face(
             weight = weights[f"{name.format(layer)}.weight"]
             if name.endswith("norm"):
                 weight = weight - gain_offset
-            split = torch.split(weight, rows.get(name.rpartition(".")[2], [len(weight)]))
-            for part, own in zip(parts, split, strict=True):
-                yield f"{part.format(layer)}.weight", own.contiguous()
+            ends = np.cumsum(rows.get(name.rpartition(".")[2], [len(weight)]))[:-1]
+            for part, own in zip(parts, np.split(weight, ends), strict=True):
+                yield f"{part.format(layer)}.weight", np.ascontiguousarray(own)
 
 
-def write_gguf(config: ModelConfig, pieces: Pieces, weights: Mapping[str, Tensor], path: Path) -> None:
+def write_gguf(config: ModelConfig, pieces: Pieces, weights: Mapping[str, np.ndarray], path: Path) -> None:
     """A GGUF file that llama.cpp loads: matrices in Q8_0 (8 bits, a scale for each 32), norms in float32."""
     import gguf
 
@@ -173,7 +171,7 @@ def write_gguf(config: ModelConfig, pieces: Pieces, weights: Mapping[str, Tensor
         getattr(writer, f"add_{field}")(value)
     names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.GEMMA3, config.layers)
     for name, weight in _hugging_face(config, weights, 0.0):  # GGUF keeps gains with Gemma's one added
-        array = np.ascontiguousarray(weight.numpy(), np.float32)
+        array = np.asarray(weight, np.float32)
         kind = gguf.GGMLQuantizationType.Q8_0 if array.ndim > 1 else gguf.GGMLQuantizationType.F32
         stored = gguf.quants.quantize(array, kind)
         writer.add_tensor(names.get_name(name, (".weight",)), stored, raw_dtype=kind)

@@ -19,8 +19,8 @@ from green_code.engine.measured_costs import hardware
 from green_code.kernels.thread_pool import usable_cores
 from green_code.models.bundle import bundle_of
 from green_code.models.catalog import find_model
+from green_code.models.conversion import adapted_weights
 from green_code.models.decoder import Decoder
-from green_code.models.weights import adapted_weights
 from green_code.settings import default_settings
 from green_code_lab.benchmark.engines import BASELINE, engines
 from green_code_lab.benchmark.internals import forward_passes, memory_bound, profile, rounding

@@ -20,7 +20,8 @@ import torch
 from green_code.engine.loading import Runtime
 from green_code.kernels.thread_pool import usable_cores
 from green_code.models.catalog import find_model
-from green_code.models.weights import adapted_weights
+from green_code.models.conversion import adapted_weights
+from green_code.models.torch_format import as_tensors
 from green_code.problems import Problem
 from green_code_lab.corpus import corpus_digest, open_corpus
 from green_code_lab.experiments.common import bare_bundle
@@ -46,7 +47,7 @@ def measure(runtime: Runtime, args: Args, report: Report) -> Found:
     corpus = open_corpus(args.work / "corpus", runtime.vocabulary, recipe.tokens_per_step, WINDOW)
     config, base = adapted_weights(find_model(args.model), bare_bundle(args.model))
     subject = {"corpus": corpus_digest(args.work / "corpus"), "model": runtime.weights}
-    inputs = TrainingInputs(config, base, corpus, runtime.vocabulary.bos, subject)
+    inputs = TrainingInputs(config, as_tensors(base), corpus, runtime.vocabulary.bos, subject)
     torch.set_num_threads(usable_cores())  # serving takes one
 
     def attempt(tried: Recipe) -> tuple[float, float]:

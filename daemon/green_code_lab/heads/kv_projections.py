@@ -100,16 +100,16 @@ def train_kv_projections(
     warm_up = [min(1.0, (step + 1) / _WARM_UP_STEPS) for step in range(steps)]
     rates = [_RATE * warm * (1 + math.cos(math.pi * step / steps)) / 2 for step, warm in enumerate(warm_up)]
 
-    def adapters() -> dict[int, LinearAdapter]:
-        return {
-            layer: LinearAdapter(scales[layer][0][:, None] * part, scales[layer][1]) for layer, part in learned.items()
-        }
+    def matrices() -> dict[int, Tensor]:
+        return {layer: scales[layer][0][:, None] * part for layer, part in learned.items()}
 
     def loss_of(step: int) -> Tensor:
         propagated, last = first if step == 0 else draw()
         with torch.no_grad():
             target = F.linear(decoder.norm(last.to(device)[:, _SKIPPED:]), rows).softmax(-1)
-        projections = {layer: decoder.kv_projection(layer, adapter) for layer, adapter in adapters().items()}
+        projections = {
+            layer: decoder.kv_projection(layer, matrix * scales[layer][1]) for layer, matrix in matrices().items()
+        }
         tail = advance_tail(decoder, propagated.to(device), projections)
         loss = torch.zeros((), device=device)
         for depth in scored:
@@ -119,7 +119,8 @@ def train_kv_projections(
 
     minimise(optimiser, rates, loss_of, 20, report)
     return {
-        layer: LinearAdapter(adapter.matrix.detach().cpu(), adapter.gain.cpu()) for layer, adapter in adapters().items()
+        layer: LinearAdapter(matrix.detach().cpu().numpy(), scales[layer][1].cpu().numpy())
+        for layer, matrix in matrices().items()
     }
 
 

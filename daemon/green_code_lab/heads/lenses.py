@@ -111,7 +111,7 @@ def train_lens(
         return -(target * logits.log_softmax(-1)).sum(-1).mean()
 
     minimise(optimiser, rates, loss_of, 5, report)
-    return LinearAdapter(matrix.detach().cpu(), gain)
+    return LinearAdapter(matrix.detach().cpu().numpy(), gain.numpy())
 
 
 def _gain(states: Tensor) -> Tensor:

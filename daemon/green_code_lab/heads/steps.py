@@ -6,17 +6,18 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 
-from torch import Tensor
+import numpy as np
+import torch
 
 from green_code.kernels.weight_format import weight_formats
 from green_code.models.adapters import Adapters, check_adapters, read_adapter_file, read_adapters, save_adapters
 from green_code.models.backend import Backend, first_supporting
 from green_code.models.bundle import AGENT, CALIBRATION, KV_PROJECTIONS, LENSES, SVD_HEAD, Bundle
+from green_code.models.conversion import adapted_weights
 from green_code.models.decoder import Decoder
 from green_code.models.device import compute_device
 from green_code.models.families import ModelConfig
 from green_code.models.sources import sha256_of
-from green_code.models.weights import adapted_weights
 from green_code_lab.heads.kv_projections import WINDOWS, compare, train_kv_projections
 from green_code_lab.heads.lenses import POSITIONS, record_states, train_lens
 from green_code_lab.heads.svd_head import MOMENT_POSITIONS, depths_that_count, second_moment, write_svd_head
@@ -37,7 +38,7 @@ def make_lenses(job: Job) -> None:
     corpus, bos, depths = job.corpus_of(bundle), job.vocabulary.bos, (*bundle.exits, config.layers)
     decoder = _backend(config, weights, Adapters())
     states, counts = record_states(decoder, corpus, depths, POSITIONS, bos, log)
-    head = weights["embed.weight" if config.tied_head else "head.weight"] * weights["norm.weight"]
+    head = torch.from_numpy(weights["embed.weight" if config.tied_head else "head.weight"] * weights["norm.weight"])
     last, eps, lenses = states[config.layers], config.norm_eps, {}
     for depth in bundle.exits:
         log(f"lens of exit {depth}")
@@ -101,14 +102,14 @@ def make_svd_head(job: Job) -> None:
     config, weights = adapted_weights(job.found, bundle)
     moment = second_moment(
         _backend(config, weights, _adapters(bundle, config)),
-        weights["norm.weight"],
+        torch.from_numpy(weights["norm.weight"]),
         job.corpus_of(bundle),
         depths_that_count(job.recipe_of(bundle).exits, config.layers),
         MOMENT_POSITIONS,
         job.vocabulary.bos,
     )
     part = job.bundle / f"{SVD_HEAD}.part"
-    write_svd_head(weights["embed.weight"], moment, part)
+    write_svd_head(weights["embed.weight"], moment.numpy(), part)
     if bundle.part(SVD_HEAD) is not None and sha256_of(part) == sha256_of(job.bundle / SVD_HEAD):
         part.unlink()
         log("the SVD head is unchanged")
@@ -118,7 +119,7 @@ def make_svd_head(job: Job) -> None:
     log("SVD head written; next: `green-code train`, as rollouts and agent were made with the old head")
 
 
-def _backend(config: ModelConfig, weights: Mapping[str, Tensor], adapters: Adapters) -> Backend:
+def _backend(config: ModelConfig, weights: Mapping[str, np.ndarray], adapters: Adapters) -> Backend:
     return first_supporting(weight_formats(), config).build(config, weights, adapters)
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
+from safetensors.numpy import save_file
 from torch import Tensor
 
 from green_code.models.backend import Backend
@@ -40,8 +41,9 @@ def second_moment(
     return moment
 
 
-def write_svd_head(head: Tensor, moment: Tensor, path: Path) -> None:
+def write_svd_head(head: np.ndarray, moment: np.ndarray, path: Path) -> None:
     """Write the RANK directions (or as many as there are) for a head (V, C)."""
     part = path.with_suffix(".part")
-    save_file({"directions": principal_directions(head.float(), moment, RANK).contiguous()}, part)
+    directions = principal_directions(lambda: iter(np.array_split(head, -(-len(head) // 4096))), moment, RANK)
+    save_file({"directions": directions}, part)
     part.replace(path)

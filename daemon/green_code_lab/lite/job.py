@@ -28,6 +28,7 @@ from green_code.models.bundle import (
 from green_code.models.catalog import Found, find_model
 from green_code.models.families import ModelConfig
 from green_code.models.sources import Source, open_vocabulary
+from green_code.models.torch_format import as_tensors
 from green_code.models.vocabulary import Vocabulary
 from green_code.problems import Problem
 from green_code_lab.corpus import ABOUT, Corpus, corpus_digest, open_corpus
@@ -95,7 +96,7 @@ class Job:
         return open_vocabulary(self.source, vocabulary_ids(self.bundle))
 
     def base(self) -> dict[str, Tensor]:
-        return dict(self.source.tensors(vocabulary_ids(self.bundle)))
+        return as_tensors(dict(self.source.tensors(vocabulary_ids(self.bundle))))
 
     def corpus(self, recipe: Recipe) -> Corpus:
         return open_corpus(self.corpus_folder, self.vocabulary, recipe.tokens_per_step, 2 * WINDOW)

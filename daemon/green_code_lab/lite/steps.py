@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from green_code.models.bundle import (
@@ -23,9 +24,10 @@ from green_code.models.bundle import (
     refresh_manifest,
 )
 from green_code.models.catalog import DEFAULT, Found
+from green_code.models.conversion import adapted_weights
 from green_code.models.decoder import Decoder
-from green_code.models.delta import read_delta, same_delta, save_delta
-from green_code.models.weights import adapted_weights
+from green_code.models.delta import Delta, same_delta, save_delta
+from green_code.models.torch_format import as_tensors
 from green_code.problems import Problem
 from green_code_lab.corpus import ABOUT, open_corpus
 from green_code_lab.corpus.ngrams import MOST_TOKENS, write_ngrams
@@ -86,7 +88,7 @@ def starting_point(found: Found, own: Bundle | None, served: Bundle | None, reci
         if bundle is None or bundle.part(DELTA) is None:
             continue
         training = bundle.manifest["training"]
-        weights, earlier = adapted_weights(found, bundle)[1], training["earlier"]
+        weights, earlier = as_tensors(adapted_weights(found, bundle)[1]), training["earlier"]
         same = json.dumps(training["recipe"]) == json.dumps(asdict(recipe))
         if bundle is own and same and training["step"] < recipe.steps:
             return (
@@ -140,7 +142,8 @@ def export(job: Job) -> None:
         new.unlink()
         log(f"{job.bundle} has these weights already")
         return
-    shipped = {**base, **{name: base[name] + delta for name, delta in read_delta(new)}}
+    delta = Delta(new)
+    shipped = {**base, **{name: base[name] + torch.from_numpy(delta.read(name)) for name in delta.names}}
     about = json.loads((job.corpus_folder / ABOUT).read_text("utf-8"))
     training = training_record(state, recipe, about["shards"])
     training["held_out"] = {}
@@ -172,7 +175,8 @@ def write_delta(base: Mapping[str, Tensor], trained: Mapping[str, Tensor], layer
         for name, weight in trained.items()
         if weight.dim() == 2
     }
-    save_delta(path, base, trained, bits)
+    before, after = ({name: w.float().numpy() for name, w in weights.items()} for weights in (base, trained))
+    save_delta(path, before, after, bits)
 
 
 def _check_damage(job: Job, held_out: Mapping[str, Scores], new: Path) -> None:

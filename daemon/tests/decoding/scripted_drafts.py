@@ -9,6 +9,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 
 from green_code.decoding.draft import AcceptanceRate, Draft
@@ -29,7 +30,7 @@ from tests.models.references import tiny
 DECODER = tiny()
 _NOISE = torch.randn(2, DECODER.config.width, DECODER.config.width, generator=torch.Generator().manual_seed(0))
 DECODER.set_lenses({  # only some of the exits have a lens
-    depth: LinearAdapter(noise / DECODER.config.width**0.5, torch.ones(DECODER.config.width))
+    depth: LinearAdapter((noise / DECODER.config.width**0.5).numpy(), np.ones(DECODER.config.width, np.float32))
     for depth, noise in zip((3, 4), _NOISE, strict=True)
 })  # fmt: skip
 VOCABULARY = Vocabulary(*TinySource().vocabulary(None))

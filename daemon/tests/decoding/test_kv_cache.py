@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -74,7 +75,7 @@ def test_a_completion_behind_a_prompt_does_not_reallocate_the_cache(prompt: int)
 def test_top_tokens_are_those_of_the_given_positions(name: str) -> None:
     decoder = copy.deepcopy(DECODERS[name])
     width = decoder.config.width
-    decoder.set_lenses({3: LinearAdapter(torch.randn(width, width), torch.ones(width))})
+    decoder.set_lenses({3: LinearAdapter(torch.randn(width, width).numpy(), np.ones(width, np.float32))})
     cache = KVCache(decoder)
     cache.append(prompt_tokens(12))
     cache.advance(11, 3)
@@ -94,7 +95,7 @@ def test_the_last_layer_runs_over_output_positions_only(name: str) -> None:
     """
     decoder = copy.deepcopy(DECODERS[name])
     c = decoder.config
-    learned = LinearAdapter(torch.randn(2 * c.kv_heads * c.head_width, c.width), torch.ones(c.width))
+    learned = LinearAdapter(torch.randn(2 * c.kv_heads * c.head_width, c.width).numpy(), np.ones(c.width, np.float32))
     decoder.set_kv_projections({c.layers: learned})
     layers, tokens = c.layers, prompt_tokens(12)
     full, cache = KVCache(decoder), KVCache(decoder)

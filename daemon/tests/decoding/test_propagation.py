@@ -53,7 +53,9 @@ def test_learned_kv_projections_apply_to_propagated_positions(name: str) -> None
     generator = torch.Generator().manual_seed(4)
     shape = 2 * c.kv_heads * c.head_width, c.width
     learned = {
-        layer: LinearAdapter(torch.randn(shape, generator=generator) / 8, torch.rand(c.width, generator=generator))
+        layer: LinearAdapter(
+            (torch.randn(shape, generator=generator) / 8).numpy(), torch.rand(c.width, generator=generator).numpy()
+        )
         for layer in range(PREFILL_EXIT + 2, layers + 1)
     }
     decoder.set_kv_projections(learned)
@@ -61,7 +63,7 @@ def test_learned_kv_projections_apply_to_propagated_positions(name: str) -> None
     depths = [PREFILL_EXIT] * 9 + [layers] * 5
     first = c.heads * c.head_width
     projections = {
-        layer: decoder.layers[layer - 1].qkv.weight[first:] + adapter.matrix * adapter.gain
+        layer: decoder.layers[layer - 1].qkv.weight[first:] + torch.from_numpy(adapter.matrix * adapter.gain)
         for layer, adapter in learned.items()
     }
     states, keys, values = reference_forward(decoder, cache.tokens, depths, projections)

@@ -53,22 +53,16 @@ def _guarded_angles(angles: Callable[[Rope], Sequence[np.ndarray]], side: str) -
 
 def guarded_decoder(kernel: Kernel, config: ModelConfig, side: str) -> KernelDecoder:
     """With all adapters, and scratch for POSITIONS positions."""
-    ones, both = torch.ones(config.width), 2 * config.kv_heads * config.head_width
+    ones, both = np.ones(config.width, np.float32), 2 * config.kv_heads * config.head_width
     adapters = Adapters(
-        torch.eye(config.width)[:64],
-        {1: LinearAdapter(torch.eye(config.width), ones)},
-        {config.layers: LinearAdapter(torch.ones(both, config.width), ones)},
+        np.eye(config.width, dtype=np.float32)[:64],
+        {1: LinearAdapter(np.eye(config.width, dtype=np.float32), ones)},
+        {config.layers: LinearAdapter(np.ones((both, config.width), np.float32), ones)},
     )
-    records, rest = pack(config, random_weights(config), adapters)
-    kept = {
-        name: torch.from_numpy(guarded(w.view(torch.int16).numpy(), side)).view(torch.bfloat16)
-        if w.dtype == torch.bfloat16
-        else torch.from_numpy(guarded(w.float().numpy(), side))
-        for name, w in rest.items()
-        if w.is_floating_point()
-    }
-    kept |= {name: w for name, w in rest.items() if not w.is_floating_point()}
-    decoder = KernelDecoder(kernel, config, guarded(records, side), kept)
+    records, rows, rest = pack(config, random_weights(config).items(), adapters)
+    tables = {name: guarded(array, side) for name, array in rows.items()}
+    vectors = {name: guarded(array, side) if array.dtype == np.float32 else array for name, array in rest.items()}
+    decoder = KernelDecoder(kernel, config, guarded(records, side), tables, vectors)
     decoder._angles = _guarded_angles(decoder._angles, side)  # type: ignore[method-assign]
     decoder._positions = 0
     decoder._allocate(POSITIONS)

@@ -6,6 +6,7 @@ import functools
 import itertools
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,20 +39,19 @@ ROWS = 150  # more than two chunks of the kernel
 
 
 @functools.cache
-def random_weights(config: ModelConfig) -> dict[str, Tensor]:
+def random_weights(config: ModelConfig) -> dict[str, np.ndarray]:
     generator = torch.Generator().manual_seed(0)
     weights = {}
     for name, like in Decoder(config).state_dict().items():
         drawn = torch.randn(like.shape, generator=generator)
-        weights[name] = 1 + 0.2 * drawn if like.dim() == 1 else drawn * like.shape[1] ** -0.5
+        weights[name] = (1 + 0.2 * drawn if like.dim() == 1 else drawn * like.shape[1] ** -0.5).numpy()
     return weights
 
 
-def dequantised(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def dequantised(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The weights as the kernel rounds them, in float32."""
     return {
-        name: w if w.dim() == 1 else torch.from_numpy(dequantise(quantise(w.numpy()), w.shape[1])[: len(w)].copy())
-        for name, w in weights.items()
+        name: w if w.ndim == 1 else dequantise(quantise(w), w.shape[1])[: len(w)].copy() for name, w in weights.items()
     }
 
 
@@ -66,8 +66,8 @@ def decoder_for(kernel: Kernel, config: ModelConfig) -> KernelDecoder:
 
 
 @functools.cache
-def _packed(config: ModelConfig) -> tuple[np.ndarray, dict[str, Tensor]]:
-    return pack(config, random_weights(config), Adapters())
+def _packed(config: ModelConfig) -> tuple[Any, ...]:
+    return pack(config, random_weights(config).items(), Adapters())
 
 
 def run(decoder: KernelDecoder, x: Tensor, cuts: Mapping[int, int] | None = None) -> tuple[Tensor, ...]:
@@ -85,14 +85,16 @@ def run(decoder: KernelDecoder, x: Tensor, cuts: Mapping[int, int] | None = None
 
 
 def with_svd_head(kernel: Kernel, config: ModelConfig) -> KernelDecoder:
-    return KernelDecoder(kernel, config, *pack(config, random_weights(config), Adapters(all_directions(config))))
+    return KernelDecoder(
+        kernel, config, *pack(config, random_weights(config).items(), Adapters(all_directions(config)))
+    )
 
 
 @functools.cache
-def all_directions(config: ModelConfig) -> Tensor:
+def all_directions(config: ModelConfig) -> np.ndarray:
     """For an SVD head of full rank, whose only loss is rounding."""
     head, width = random_weights(config)["embed.weight"], config.width
-    return principal_directions(head, torch.eye(width).double(), width)
+    return principal_directions(lambda: iter([head]), np.eye(width), width)
 
 
 def final_tops(decoder: KernelDecoder, x: Tensor) -> list[TopToken]:

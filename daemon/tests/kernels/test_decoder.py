@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Mapping
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -52,7 +53,7 @@ def test_layers_and_head_are_those_of_the_torch_decoder(name: str, kernels: dict
         assert logits.shape == wanted.shape
         assert (logits - wanted).norm() / wanted.norm() < 0.01, level  # 8 bits here too
         decoder.embed_into(embedded := torch.empty(2, config.width), 0, [3, 5])
-        rounded = {name: w.bfloat16().float() for name, w in random_weights(config).items()}
+        rounded = {name: torch.from_numpy(w).bfloat16().float() for name, w in random_weights(config).items()}
         assert torch.equal(embedded, Decoder.load(config, rounded).embed_tokens(torch.tensor([3, 5])))
 
 
@@ -117,19 +118,21 @@ def test_propagated_kv_are_those_of_the_learned_projections(kernels: dict[str, K
     torch.manual_seed(13)
     weights, x = random_weights(GEMMA), states(GEMMA)
     both, queries = 2 * GEMMA.kv_heads * GEMMA.head_width, GEMMA.heads * GEMMA.head_width
-    adapter = LinearAdapter(torch.randn(both, GEMMA.width) / GEMMA.width**0.5, 0.5 + torch.rand(GEMMA.width))
-    qkv = weights["layers.1.qkv.weight"].clone()
+    adapter = LinearAdapter(
+        *(part.numpy() for part in (torch.randn(both, GEMMA.width) / GEMMA.width**0.5, 0.5 + torch.rand(GEMMA.width)))
+    )
+    qkv = weights["layers.1.qkv.weight"].copy()
     qkv[queries:] += adapter.matrix * adapter.gain
     same = {**weights, "layers.1.qkv.weight": qkv}
     for level, kernel in kernels.items():
-        learned = KernelDecoder(kernel, GEMMA, *pack(GEMMA, weights, Adapters(kv_projections={2: adapter})))
-        reference = KernelDecoder(kernel, GEMMA, *pack(GEMMA, same, Adapters()))
+        learned = KernelDecoder(kernel, GEMMA, *pack(GEMMA, weights.items(), Adapters(kv_projections={2: adapter})))
+        reference = KernelDecoder(kernel, GEMMA, *pack(GEMMA, same.items(), Adapters()))
         found, wanted = buffers(learned), buffers(reference)
         for decoder, cache in ((learned, found), (reference, wanted)):
             decoder.project_kv(2, 3, x.clone(), 5, ROWS, *cache, propagated=True)
         for one, other in zip(found, wanted, strict=True):
             assert torch.equal(one, other), level
-        plain = KernelDecoder(kernel, GEMMA, *pack(GEMMA, weights, Adapters()))
+        plain = KernelDecoder(kernel, GEMMA, *pack(GEMMA, weights.items(), Adapters()))
         found, wanted = buffers(learned), buffers(plain)
         for decoder, cache in ((learned, found), (plain, wanted)):
             decoder.project_kv(2, 3, x.clone(), 5, ROWS, *cache, propagated=False)
@@ -146,9 +149,11 @@ def test_a_prompt_whose_last_layer_runs_over_few_positions_is_bit_identical(kern
     """Keys, values, and the states of positions whose token is requested, at once or later."""
     weights = random_weights(GEMMA)
     shape = 2 * GEMMA.kv_heads * GEMMA.head_width, GEMMA.width
-    learned = Adapters(kv_projections={GEMMA.layers: LinearAdapter(torch.randn(shape), torch.ones(GEMMA.width))})
+    learned = Adapters(
+        kv_projections={GEMMA.layers: LinearAdapter(torch.randn(shape).numpy(), np.ones(GEMMA.width, np.float32))}
+    )
     for level, kernel in kernels.items():
-        decoder = KernelDecoder(kernel, GEMMA, *pack(GEMMA, weights, learned))
+        decoder = KernelDecoder(kernel, GEMMA, *pack(GEMMA, weights.items(), learned))
         whole, cache = KVCache(decoder), KVCache(decoder)
         for each in (whole, cache):
             each.append([i % GEMMA.vocabulary for i in range(ROWS)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -39,8 +40,9 @@ def test_the_top_token_is_that_of_the_whole_head(name: str, kernels: dict[str, K
 @pytest.mark.parametrize("name", [name for name, config in CONFIGS.items() if config.tied_head])
 def test_the_svd_heads_top_token_is_that_of_exact_logits(name: str, kernels: dict[str, Kernel]) -> None:
     config = CONFIGS[name]
-    weights, x = random_weights(config), states(config)
-    normed = torch.nn.functional.rms_norm(x, (config.width,), weights["norm.weight"].float(), config.norm_eps)
+    x = states(config)
+    weights = {name: torch.from_numpy(weight) for name, weight in random_weights(config).items()}
+    normed = torch.nn.functional.rms_norm(x, (config.width,), weights["norm.weight"], config.norm_eps)
     logits = normed @ weights["embed.weight"].bfloat16().float().T
     for level, kernel in kernels.items():
         decoder = with_svd_head(kernel, config)
@@ -76,15 +78,15 @@ def test_a_lens_is_applied_at_its_exit(kernels: dict[str, Kernel]) -> None:
     torch.manual_seed(11)
     weights, x = random_weights(GEMMA), states(GEMMA)
     matrix = torch.randn(GEMMA.width, GEMMA.width) / GEMMA.width**0.5
-    lens = LinearAdapter(matrix, 0.5 + torch.rand(GEMMA.width))
+    lens = LinearAdapter(matrix.numpy(), (0.5 + torch.rand(GEMMA.width)).numpy())
     unit = x / (x.pow(2).mean(-1, keepdim=True) + GEMMA.norm_eps).sqrt()
-    wanted = unit + (unit * lens.gain) @ matrix.T
+    wanted = unit + (unit * torch.from_numpy(lens.gain)) @ matrix.T
     torch_decoder = Decoder.load(GEMMA, weights)
     torch_decoder.set_lenses({2: lens})
     torch.testing.assert_close(torch_decoder.apply_lens(x, 2), wanted)
     assert torch.equal(torch_decoder.apply_lens(x, 1), x) and "lens_2" not in torch_decoder.state_dict()
     for level, kernel in kernels.items():
-        decoder = KernelDecoder(kernel, GEMMA, *pack(GEMMA, weights, Adapters(None, {2: lens})))
+        decoder = KernelDecoder(kernel, GEMMA, *pack(GEMMA, weights.items(), Adapters(None, {2: lens})))
         lensed = decoder.apply_lens(x, 2)
         assert ((lensed - wanted).norm() / wanted.norm()) < 0.01, level
         for rows in (slice(70, 71), slice(20, 25)):
@@ -99,14 +101,19 @@ def test_lenses_and_svd_head_are_kept_apart(depths: tuple[int, int], kernels: di
     torch.manual_seed(12)
     weights, x = random_weights(GEMMA), states(GEMMA)
     width = GEMMA.width
-    lenses = {depth: LinearAdapter(torch.randn(width, width) / width**0.5, 0.5 + torch.rand(width)) for depth in depths}
+    lenses = {
+        depth: LinearAdapter(
+            *(part.numpy() for part in (torch.randn(width, width) / width**0.5, 0.5 + torch.rand(width)))
+        )
+        for depth in depths
+    }
     reference = Decoder.load(GEMMA, weights)
     reference.set_lenses(lenses)
     for level, kernel in kernels.items():
         both = 2 * GEMMA.kv_heads * GEMMA.head_width
-        projections = {GEMMA.layers: LinearAdapter(torch.zeros(both, width), torch.ones(width))}
+        projections = {GEMMA.layers: LinearAdapter(np.zeros((both, width), np.float32), np.ones(width, np.float32))}
         decoder = KernelDecoder(
-            kernel, GEMMA, *pack(GEMMA, weights, Adapters(all_directions(GEMMA), lenses, projections))
+            kernel, GEMMA, *pack(GEMMA, weights.items(), Adapters(all_directions(GEMMA), lenses, projections))
         )
         for depth in depths:
             lensed, wanted = decoder.apply_lens(x, depth), reference.apply_lens(x, depth)

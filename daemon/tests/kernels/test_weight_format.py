@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -18,7 +19,8 @@ from green_code.models.adapters import Adapters, LinearAdapter
 from green_code.models.backend import Backend
 from green_code.models.catalog import TINY, find_model
 from green_code.models.decoder import Decoder
-from green_code.models.weights import TorchFormat, open_model
+from green_code.models.torch_format import TorchFormat
+from green_code.models.weights import open_model
 from green_code.problems import Problem
 
 
@@ -49,16 +51,17 @@ def test_kept_lenses_and_kv_projections_are_those_given(best: KernelFormat, tmp_
     """In any format; a group with one large value would not survive a second compression."""
     found = find_model(TINY).open()
     weights, width = dict(found.tensors(None)), found.config.width
-    generator = torch.Generator().manual_seed(0)
-    matrix = torch.randn(width, width, generator=generator) / width**0.5
+    generator = np.random.default_rng(0)
+    normal = generator.standard_normal
+    matrix = normal((width, width), np.float32) / np.float32(width**0.5)
     matrix[:, 0] *= 20
     both = 2 * found.config.kv_heads * found.config.head_width
-    projection = LinearAdapter(torch.randn(both, width, generator=generator), torch.rand(width, generator=generator))
-    adapters = Adapters(None, {2: LinearAdapter(matrix, torch.rand(width, generator=generator))}, {6: projection})
-    x = torch.randn(5, width, generator=generator)
+    projection = LinearAdapter(normal((both, width), np.float32), generator.random(width, np.float32))
+    adapters = Adapters(None, {2: LinearAdapter(matrix, generator.random(width, np.float32))}, {6: projection})
+    x = torch.randn(5, width, generator=torch.Generator().manual_seed(0))
     for one in (best, TorchFormat(torch.float32), TorchFormat(torch.bfloat16)):
         x = x.to(one.dtype if isinstance(one, TorchFormat) else torch.float32)
-        one.save(found.config, weights, adapters, tmp_path)
+        one.save(found.config, weights.items(), adapters, tmp_path)
         opened, built = one.open(found.config, tmp_path), one.build(found.config, weights, adapters)
         assert torch.equal(opened.apply_lens(x, 2), built.apply_lens(x, 2))
         assert not torch.equal(opened.apply_lens(x, 2), x)
@@ -75,13 +78,12 @@ def test_with_an_svd_head_the_head_is_that_of_the_file(
         monkeypatch.setattr(packing, "in_large_pages", lambda array, rows: array[:rows])
     found = find_model(TINY).open()
     weights, width = dict(found.tensors(None)), found.config.width
-    generator = torch.Generator().manual_seed(0)
-    directions = torch.linalg.qr(torch.randn(width, width, generator=generator)).Q[:64].contiguous()
+    directions = np.linalg.qr(np.random.default_rng(0).standard_normal((width, width))).Q[:64]
     adapters = Adapters(directions)
-    best.save(found.config, weights, adapters, tmp_path)
+    best.save(found.config, weights.items(), adapters, tmp_path)
     opened, built = best.open(found.config, tmp_path), best.build(found.config, weights, adapters)
     assert "SVD head 64" in opened.build
-    x, some = torch.randn(5, width, generator=generator), torch.tensor([2, 0, 9]).int()
+    x, some = torch.randn(5, width, generator=torch.Generator().manual_seed(0)), torch.tensor([2, 0, 9]).int()
     assert torch.equal(opened.logits(x), built.logits(x))
     assert opened.top_token_among(x, 0, 6, some) == built.top_token_among(x, 0, 6, some)
     assert opened.top_tokens(x, 0, len(x), 6) == built.top_tokens(x, 0, len(x), 6)
@@ -122,4 +124,4 @@ def test_without_a_kernel_torch_serves(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_unknown_level_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(LEVEL_VARIABLE, "abacus")
     with pytest.raises(Problem, match=r"off.*GREEN_CODE_KERNEL"):
-        weight_formats()
+        next(weight_formats())

@@ -62,7 +62,9 @@ def ours(reference: PreTrainedModel) -> Decoder:
     """Our decoder with the reference's weights."""
     config = config_from_hugging_face(reference.config.to_dict())
     state = reference.state_dict()
-    return Decoder.load(config, dict(map_hugging_face(config, state.get)))
+    return Decoder.load(
+        config, dict(map_hugging_face(config, lambda key: state[key].numpy() if key in state else None))
+    )
 
 
 def tiny() -> Decoder:

@@ -15,10 +15,12 @@ from safetensors.numpy import save_file
 
 from green_code.decoding.exit_classifier import ExitClassifier, load_exit_classifier
 from green_code.lsp.gate import FILE as GATE_FILE
+from green_code.models import torch_format
 from green_code.models.adapters import LinearAdapter, save_adapters
 from green_code.models.bundle import KV_PROJECTIONS, LENSES, Bundle, load_bundle, refresh_manifest, write_manifest
 from green_code.models.catalog import find_model
-from green_code.models.weights import Model, TorchFormat, open_model
+from green_code.models.torch_format import TorchFormat
+from green_code.models.weights import Model, open_model
 from green_code.problems import Problem
 
 FORMATS = (TorchFormat(torch.float32),)
@@ -31,7 +33,7 @@ def open_tiny(bundle: Bundle | None = None) -> Model:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     save_file({"ids": np.arange(300, dtype=np.int32)}, str(tmp_path / "vocabulary.safetensors"))
-    write_manifest(tmp_path, {"base": {"model": "tiny-random", "sha256": "tiny-3"}, "exits": [2, 4]})
+    write_manifest(tmp_path, {"base": {"model": "tiny-random", "sha256": "tiny-4"}, "exits": [2, 4]})
     return tmp_path
 
 
@@ -87,7 +89,9 @@ def test_a_bundles_lenses_are_in_its_decoder(folder: Path, monkeypatch: pytest.M
     monkeypatch.setenv("GREEN_CODE_CACHE_DIR", str(folder / "cache"))
     without = load_bundle(folder)
     width = find_model("tiny-random").open().config.width
-    save_adapters(folder / LENSES, {4: LinearAdapter(torch.eye(width).flip(0), torch.ones(width))})
+    save_adapters(
+        folder / LENSES, {4: LinearAdapter(np.eye(width, dtype=np.float32)[::-1], np.ones(width, np.float32))}
+    )
     refresh_manifest(folder)
     with_lens = load_bundle(folder)
     assert with_lens.weights_key != without.weights_key
@@ -106,7 +110,7 @@ def test_kv_projections_change_the_conversion_key_and_must_fit_the_prefill_exit(
     without = load_bundle(folder)
     config = find_model("tiny-random").open().config
     kv_width = 2 * config.kv_heads * config.head_width
-    projection = LinearAdapter(torch.ones(kv_width, config.width), torch.ones(config.width))
+    projection = LinearAdapter(np.ones((kv_width, config.width), np.float32), np.ones(config.width, np.float32))
     save_adapters(folder / KV_PROJECTIONS, {5: projection, 6: projection})
     refresh_manifest(folder)
     manifest = json.loads((folder / "manifest.json").read_text())
@@ -194,7 +198,7 @@ def test_too_little_memory_does_not_remove_the_conversion(
     def refuse(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(TorchFormat, "open", refuse)
+    monkeypatch.setattr(torch_format, "load_file", refuse)
     with pytest.raises(Problem, match="not enough memory"):
         open_tiny()
     assert list(tmp_path.glob("tiny-random-*/weights.safetensors")), "the conversion is kept"

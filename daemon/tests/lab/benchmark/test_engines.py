@@ -7,6 +7,7 @@ import tarfile
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
@@ -15,11 +16,11 @@ from green_code.decoding import stop_rules
 from green_code.decoding.kv_cache import KVCache
 from green_code.engine.loading import Runtime
 from green_code.models.catalog import TINY, find_model
+from green_code.models.conversion import adapted_weights
 from green_code.models.decoder import Decoder
 from green_code.models.families import ModelConfig
 from green_code.models.sources import GgufSource
 from green_code.models.vocabulary import Pieces
-from green_code.models.weights import adapted_weights
 from green_code.problems import Problem
 from green_code_lab.benchmark.engines import cached, engines, write_gguf, write_transformers
 from green_code_lab.benchmark.peers import Peer, Prompt, green_code, hugging_face, llama_cpp
@@ -27,15 +28,15 @@ from green_code_lab.benchmark.prompts import Case, cases, choose_rows
 from green_code_lab.evaluation.datasets import Row
 
 ASSISTANCE = ({}, {"prompt_lookup_num_tokens": 4}, {"assistant_early_exit": 2})
-Weights = tuple[ModelConfig, dict[str, torch.Tensor]]
+Weights = tuple[ModelConfig, dict[str, np.ndarray]]
 
 
 @pytest.fixture(scope="module")
 def weights() -> Weights:
     config, weights = adapted_weights(find_model(TINY), None)
     for weight in weights.values():
-        if weight.dim() == 1:  # gains are ones at first: a forgotten offset must show
-            weight += torch.randn(weight.shape, generator=torch.Generator().manual_seed(1)) * 0.2
+        if weight.ndim == 1:  # gains are ones at first: a forgotten offset must show
+            weight += np.random.default_rng(1).standard_normal(weight.shape, np.float32) * np.float32(0.2)
     return config, weights
 
 
@@ -66,8 +67,8 @@ def test_a_gguf_file_holds_the_weights_to_eight_bits(weights: Weights, tmp_path:
     back = dict(source.tensors(None))
     assert back.keys() == own.keys() and source.pieces() == pieces
     for name, weight in own.items():
-        step = weight.abs().max() / 127 if weight.dim() > 1 else 0.0
-        assert (back[name] - weight).abs().max() <= step
+        step = np.abs(weight).max() / 127 if weight.ndim > 1 else 0.0
+        assert np.abs(back[name] - weight).max() <= step
 
 
 def test_an_export_is_made_once_and_one_that_failed_leaves_nothing() -> None:

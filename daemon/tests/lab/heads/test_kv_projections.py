@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 
@@ -22,7 +23,7 @@ def adapters(config: ModelConfig) -> dict[int, LinearAdapter]:
     generator = torch.Generator().manual_seed(5)
     shape = 2 * config.kv_heads * config.head_width, config.width
     return {
-        layer: LinearAdapter(torch.randn(shape, generator=generator) / 8, torch.ones(config.width))
+        layer: LinearAdapter((torch.randn(shape, generator=generator) / 8).numpy(), np.ones(config.width, np.float32))
         for layer in range(PREFILL_EXIT + 1, config.layers + 1)
     }
 
@@ -36,7 +37,9 @@ def test_the_tail_advances_in_training_as_in_service(name: str, learned: bool) -
     propagated, last = run_windows(decoder, rows, PREFILL_EXIT)
     own = dict.fromkeys(range(PREFILL_EXIT + 1, layers + 1))
     found = adapters(decoder.config) if learned else {}
-    projections = {layer: decoder.kv_projection(layer, adapter) for layer, adapter in found.items()}
+    projections = {
+        layer: decoder.kv_projection(layer, torch.from_numpy(adapter.matrix)) for layer, adapter in found.items()
+    }
     tail = advance_tail(decoder, propagated, own | projections)
     decoder.set_kv_projections(found)
     for i, row in enumerate(rows):

@@ -24,7 +24,7 @@ def test_the_moment_is_that_of_plain_forwards() -> None:
     decoder = Decoder.load(source.config, dict(source.tensors(None)))
     width = source.config.width
     noise = torch.randn(width, width, generator=torch.Generator().manual_seed(1)) / width**0.5
-    decoder.set_lenses({4: LinearAdapter(noise, torch.ones(width))})
+    decoder.set_lenses({4: LinearAdapter(noise.numpy(), np.ones(width, np.float32))})
     tokens = np.random.default_rng(0).integers(32, 127, WINDOW).astype(np.uint16)
     corpus = Corpus({("python", "train"): tokens}, document_marker=1)
     depths = (4, source.config.layers)
@@ -33,5 +33,7 @@ def test_the_moment_is_that_of_plain_forwards() -> None:
     with torch.no_grad():
         states = hidden_at(decoder, ids, depths)
         normed = torch.cat([decoder.norm(decoder.apply_lens(states[depth], depth))[0] for depth in depths]).double()
-    found = second_moment(decoder, dict(source.tensors(None))["norm.weight"], corpus, depths, WINDOW, 2)
+    found = second_moment(
+        decoder, torch.from_numpy(dict(source.tensors(None))["norm.weight"]), corpus, depths, WINDOW, 2
+    )
     torch.testing.assert_close(found, normed.T @ normed / WINDOW, rtol=1e-3, atol=1e-3)

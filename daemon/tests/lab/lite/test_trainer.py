@@ -18,9 +18,10 @@ import pytest
 import torch
 
 from green_code.models.decoder import Decoder
-from green_code.models.delta import read_delta
+from green_code.models.delta import Delta
 from green_code.models.sources import open_vocabulary
 from green_code.models.tiny import TinySource
+from green_code.models.torch_format import as_tensors
 from green_code.problems import Problem
 from green_code_lab.corpus import Corpus
 from green_code_lab.lite import checkpoint, progress
@@ -42,7 +43,7 @@ RECIPE = Recipe(
     guard_tokens=64 * 4 * 6,
 )
 SOURCE = TinySource()
-BASE = dict(SOURCE.tensors(None))
+BASE = as_tensors(dict(SOURCE.tensors(None)))
 VOCABULARY = open_vocabulary(SOURCE, None)
 BOS = VOCABULARY.bos or 0
 
@@ -263,9 +264,10 @@ def test_what_is_shipped_keeps_what_was_learned(tmp_path: Path) -> None:
     learned = torch.load(tmp_path / "run" / checkpoint.STATE, weights_only=True)["weights"]
     some = {n: w for n, w in learned.items() if "mlp_out" not in n and "qkv" in n}
     write_delta(BASE, some, 6, tmp_path / "d")
-    for name, delta in read_delta(tmp_path / "d"):
-        change = learned[name] - BASE[name]
-        assert torch.nn.functional.cosine_similarity(delta.flatten(), change.flatten(), 0) > 0.9
+    delta = Delta(tmp_path / "d")
+    for name in delta.names:
+        change, kept = learned[name] - BASE[name], torch.from_numpy(delta.read(name))
+        assert torch.nn.functional.cosine_similarity(kept.flatten(), change.flatten(), 0) > 0.9
 
 
 def test_windows_begin_as_prompts_do() -> None:

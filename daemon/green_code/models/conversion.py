@@ -1,0 +1,141 @@
+"""Conversion: base weights plus a bundle's delta, streamed into the format in which this machine computes.
+
+A weight is read, changed and written before the next one is read, so that memory holds hardly more than the largest.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError
+
+from green_code.models.adapters import check_adapters, read_adapters
+from green_code.models.backend import Report, WeightFormat
+from green_code.models.bundle import DELTA, Bundle
+from green_code.models.catalog import Found
+from green_code.models.delta import Delta
+from green_code.models.families import ModelConfig
+from green_code.models.shapes import EMBEDDING, HEAD
+from green_code.models.sources import Source
+from green_code.problems import Problem
+
+DESCRIPTION = "model.json"
+"""Written last: a folder without it is no conversion. Its time of modification is when the conversion was last opened."""
+Progress = Callable[[str, float | None], None]
+# At which share of a conversion's time each of its parts ends.
+_VERIFIED, _OPENED = 0.15, 0.25
+
+
+def adapted_weights(found: Found, bundle: Bundle | None) -> tuple[ModelConfig, dict[str, np.ndarray]]:
+    """All base weights in float32 with the bundle's pruned vocabulary and delta, not cached.
+
+    Raises:
+        Problem: the checkpoint is damaged, or the bundle was trained for another one.
+    """
+    source = found.open()
+    return adapted_config(source, bundle), dict(adapted_tensors(source, bundle))
+
+
+def adapted_config(source: Source, bundle: Bundle | None) -> ModelConfig:
+    """The configuration with the bundle's pruned vocabulary.
+
+    Raises:
+        Problem: the bundle was trained for another checkpoint.
+    """
+    expected = bundle.manifest["base"]["sha256"] if bundle else None
+    if expected and expected != source.fingerprint():
+        raise Problem(
+            "bundle_invalid",
+            f"bundle {bundle.name if bundle else ''} was trained for another checkpoint (sha256 {expected[:8]}…); use the base model that its manifest names.",
+        )
+    ids = bundle.vocabulary if bundle else None
+    return replace(source.config, vocabulary=len(ids)) if ids else source.config
+
+
+def adapted_tensors(source: Source, bundle: Bundle | None) -> Iterator[tuple[str, np.ndarray]]:
+    """(name, float32 array) of each weight in turn, with the bundle's delta.
+
+    Raises:
+        Problem: the checkpoint is damaged, or the delta is of another model.
+    """
+    path = bundle.part(DELTA) if bundle else None
+    delta = Delta(path) if path else None
+    left = set(delta.names) if delta else set()
+    for name, tensor in source.tensors(bundle.vocabulary if bundle else None):
+        with np.errstate(all="ignore"):  # the sum takes a fifth of the time
+            finite = np.isfinite(tensor.sum()) or np.isfinite(tensor).all()
+        if not finite:
+            raise Problem("model_damaged", f"the checkpoint's {name} holds NaN or infinity; download it again.")
+        if delta and name in left:
+            left.remove(name)
+            if delta.shape(name) != tensor.shape:
+                raise _misfit(bundle, name)
+            delta.add_to(name, tensor)
+        yield name, tensor
+    if left:
+        raise _misfit(bundle, min(left))
+
+
+def _misfit(bundle: Bundle | None, name: str) -> Problem:
+    return Problem(
+        "bundle_invalid",
+        f"bundle {bundle.name if bundle else ''}: {name} does not fit the base model; fetch the bundle again, or adapt that model with `green-code adapt`.",
+    )
+
+
+def convert(found: Found, bundle: Bundle | None, weight_format: WeightFormat, folder: Path, progress: Progress) -> None:
+    """Write a converted model to `folder`, whole or not at all.
+
+    Raises:
+        Problem: the checkpoint or the bundle is damaged, they do not fit each other, or the folder cannot be written.
+    """
+
+    def reporter(begin: float, end: float) -> Report:
+        return lambda share: progress(f"converting {found.name}", begin + (end - begin) * share)
+
+    reporter(0.0, _VERIFIED)(0.0)
+    found.verify()
+    reporter(0.0, _VERIFIED)(1.0)
+    source = found.open()
+    reporter(_VERIFIED, _OPENED)(0.5)
+    tokenizer, bos, eos = source.vocabulary(bundle.vocabulary if bundle else None)
+    config = adapted_config(source, bundle)
+    # Some checkpoints pad the embedding with rows that are no tokens.
+    tokens = min(config.vocabulary, 1 + max(tokenizer.get_vocab(with_added_tokens=True).values()))
+    config = replace(config, vocabulary=tokens)
+    weights = (
+        (name, weight[:tokens] if name in (EMBEDDING, HEAD) else weight)
+        for name, weight in adapted_tensors(source, bundle)
+    )
+    adapters = read_adapters(bundle)
+    check_adapters(bundle, adapters, config)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
+        try:
+            weight_format.save(config, weights, adapters, part, reporter(_OPENED, 1.0))
+            tokenizer.save(str(part / "tokenizer.json"))
+            described = {"config": config.to_json(), "bos": bos, "eos": eos}
+            (part / DESCRIPTION).write_text(json.dumps(described), "utf-8")
+            if bundle and not bundle.as_read():
+                raise Problem("bundle_invalid", f"bundle {bundle.name} was changed while it was read; try again.")
+            if not (folder / DESCRIPTION).is_file():
+                shutil.rmtree(folder, ignore_errors=True)  # left by an interrupted removal
+                part.rename(folder)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+    except (OSError, SafetensorError) as error:
+        full = getattr(error, "errno", None) == errno.ENOSPC
+        what = "the disk is full" if full else str(error)
+        raise Problem(
+            "cache_unwritable",
+            f"converted weights cannot be written to {folder.parent} ({what}); free 1 GB there, or set GREEN_CODE_CACHE_DIR to a folder with room.",
+        ) from error
+    reporter(_OPENED, 1.0)(1.0)
