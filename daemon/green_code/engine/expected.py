@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from green_code.energy.meters import EstimateMeter
 from green_code.engine.assumed_costs import costs_of, layer_weights
+from green_code.kernels.weight_bits import bits_for
 from green_code.models.families import ModelConfig
 from green_code.models.rows import Shape
 from green_code.work import Work
@@ -13,7 +14,7 @@ from green_code.work import Work
 _POSITIONS = 1024  # of a usual prompt, in the cache
 _PREVIEW = 128  # directions of the SVD head
 _PROGRAM_BYTES = 200_000_000  # Python, packages, tokenizer
-_SCALE = 1.02  # scales and padding, over the weights alone
+_BYTES = {8: 1.03, 4: 0.625}  # of a weight, with its scales
 
 
 @dataclass(frozen=True)
@@ -28,10 +29,10 @@ class Expected:
 
 
 def expected(shape: Shape) -> Expected:
-    """The estimate for a shape, with weights in int8 and the head's rows in bfloat16."""
+    """The estimate for a shape, with weights of 8 or 4 bits and the head's rows in bfloat16."""
     config = _config(shape)
     rows = shape.vocabulary * shape.width * 2 * (1 if shape.tied else 2)
-    weights = int(_SCALE * shape.layers * layer_weights(config)) + rows + shape.vocabulary * _PREVIEW
+    weights = int(_BYTES[bits_for(config)] * shape.layers * layer_weights(config)) + rows + shape.vocabulary * _PREVIEW
     cache = shape.layers * 2 * shape.kv_heads * shape.head_width * 4 * _POSITIONS
     costs, layers = costs_of(config, has_svd_head=True), shape.layers
     token = Work(

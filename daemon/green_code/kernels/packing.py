@@ -14,7 +14,7 @@ import numpy as np
 
 from green_code.kernels.binding import HEAD_GROUP, CMatrix
 from green_code.kernels.large_pages import in_large_pages
-from green_code.kernels.quantise import GROUP, TILE, matrix_bytes, quantise
+from green_code.kernels.quantise import GROUP, RECORD_BYTES, TILE, matrix_bytes, quantise
 from green_code.models.adapters import Adapters, with_adapter
 from green_code.models.backend import Report
 from green_code.models.bfloat16 import narrow, widen
@@ -142,16 +142,16 @@ def pack(
     config: ModelConfig,
     weights: Iterable[tuple[str, np.ndarray]],
     adapters: Adapters,
-    bits: int,
     create: Create = in_memory,
     report: Report = lambda _: None,
+    bits: int = 8,
 ) -> tuple[Rows, dict[str, Rows], dict[str, np.ndarray]]:
     """Records (bytes of all matrices), `tables`, and the rest: `vectors`, the layers that have KV projections, and the SVD head's
     `down`. Each weight is written when it comes; none is held.
 
     Args:
-        weights: names of `weight_shapes` and float32 arrays, in any order. bits: see `layout`. create: makes the records ("records") and the tables.
-        report: gets the share that is done.
+        weights: names of `weight_shapes` and float32 arrays, in any order. create: makes the records ("records") and the tables.
+        report: gets the share that is done. bits: see `layout`.
     Raises:
         ValueError: the kernel cannot serve this model, or weights are missing, unknown or of another shape.
     """
@@ -229,11 +229,11 @@ class Packed:
 
 
 def unpack(
-    config: ModelConfig, records: np.ndarray, rows: Mapping[str, np.ndarray], rest: Mapping[str, np.ndarray], bits: int
+    config: ModelConfig, records: np.ndarray, rows: Mapping[str, np.ndarray], rest: Mapping[str, np.ndarray]
 ) -> Packed:
     """
     Args:
-        records, rows, rest: of `pack` with these `bits`.
+        records, rows, rest: of `pack`. The size of the records tells the bits of their weights.
     Raises:
         ValueError: they are not of this configuration.
     """
@@ -243,8 +243,9 @@ def unpack(
     down, projections = rest.pop(_DOWN, None), tuple(rest.pop(_KV_PROJECTIONS).tolist())
     lenses = tuple(sorted(int(name.removeprefix(_LENS)) for name in rest if name.startswith(_LENS)))
     extras = Extras(lenses, projections, 0 if down is None else len(down))
-    placed, shapes = layout(config, extras, bits), weight_shapes(config)
-    if records.shape != (_end(placed),) or records.dtype != np.uint8 or not records.flags.c_contiguous:
+    layouts = {_end(placed): placed for bits in RECORD_BYTES if (placed := layout(config, extras, bits))}
+    placed, shapes = layouts.get(records.size, {}), weight_shapes(config)
+    if not placed or records.ndim != 1 or records.dtype != np.uint8 or not records.flags.c_contiguous:
         raise ValueError(f"records {records.shape} are not of a {config.family} of this configuration")
     found = {name: (array.shape, array.dtype) for name, array in {**rows, **rest}.items()}
     like: dict[str, tuple[Any, Any]] = {name: (shapes[name], np.dtype(np.uint16)) for name in tables(config, extras)}

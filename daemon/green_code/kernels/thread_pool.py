@@ -43,18 +43,17 @@ class ThreadPool:
 
     Args:
         run_helper: the kernel's function of the same name.
-        workers: the most threads that a call may have, the calling one included.
     """
 
-    def __init__(self, run_helper: Callable[[CThreadPool, int], None], workers: int) -> None:
-        self.structure, self._run_helper = CThreadPool(), run_helper
-        self._calls: list[_Calls | None] = [None] * (workers - 1)
+    def __init__(self, run_helper: Callable[[CThreadPool, int], None]) -> None:
+        self.structure, self.workers, self._run_helper = CThreadPool(), most_workers(), run_helper
+        self._calls: list[_Calls | None] = [None] * (self.workers - 1)
         self._pause, self._alone_until = _SHORTEST_PAUSE_SECONDS, 0.0
 
-    def open(self, workers: int) -> CThreadPool | None:
-        """The kernel's pool for at most so many threads, with its helpers called; the kernel closes it. None where one thread should
-        work alone."""
-        workers = min(workers, len(self._calls) + 1)
+    def open(self, rows: int) -> CThreadPool | None:
+        """The kernel's pool for a call over so many positions, with its helpers called; the kernel closes it. None where one thread
+        should work alone."""
+        workers = min(workers_for(rows), self.workers)
         if workers < 2 or time.monotonic() < self._alone_until:
             return None
         self.structure.helped, self.structure.stalls, self.structure.open = 0, 0, 1

@@ -48,11 +48,14 @@ def random_weights(config: ModelConfig) -> dict[str, np.ndarray]:
     return weights
 
 
-def dequantised(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The weights as the kernel rounds them, in float32."""
-    return {
-        name: w if w.ndim == 1 else dequantise(quantise(w), w.shape[1])[: len(w)].copy() for name, w in weights.items()
-    }
+def dequantised(weights: Mapping[str, np.ndarray], bits: int = 8) -> dict[str, np.ndarray]:
+    """The weights as the kernel rounds them, in float32; those of layers have `bits`."""
+
+    def rounded(name: str, weight: np.ndarray) -> np.ndarray:
+        own = bits if name.startswith("layers.") else 8
+        return dequantise(quantise(weight, own), weight.shape[1], own)[: len(weight)].copy()
+
+    return {name: weight if weight.ndim == 1 else rounded(name, weight) for name, weight in weights.items()}
 
 
 def buffers(decoder: KernelDecoder, capacity: int = 256) -> tuple[Tensor, Tensor]:
@@ -61,13 +64,13 @@ def buffers(decoder: KernelDecoder, capacity: int = 256) -> tuple[Tensor, Tensor
     return keys, values
 
 
-def decoder_for(kernel: Kernel, config: ModelConfig) -> KernelDecoder:
-    return KernelDecoder(kernel, config, *_packed(config))
+def decoder_for(kernel: Kernel, config: ModelConfig, bits: int = 8) -> KernelDecoder:
+    return KernelDecoder(kernel, config, *_packed(config, bits))
 
 
 @functools.cache
-def _packed(config: ModelConfig) -> tuple[Any, ...]:
-    return pack(config, random_weights(config).items(), Adapters())
+def _packed(config: ModelConfig, bits: int) -> tuple[Any, ...]:
+    return pack(config, random_weights(config).items(), Adapters(), bits=bits)
 
 
 def run(decoder: KernelDecoder, x: Tensor, cuts: Mapping[int, int] | None = None) -> tuple[Tensor, ...]:

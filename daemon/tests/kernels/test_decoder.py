@@ -31,13 +31,14 @@ from tests.kernels.references import (
 )
 
 
+@pytest.mark.parametrize("bits", [8, 4])
 @pytest.mark.parametrize("name", CONFIGS)
-def test_layers_and_head_are_those_of_the_torch_decoder(name: str, kernels: dict[str, Kernel]) -> None:
+def test_layers_and_head_are_those_of_the_torch_decoder(name: str, bits: int, kernels: dict[str, Kernel]) -> None:
     """Layer by layer, each from the reference's states, so that a value rounded the other way does not spread."""
     config = CONFIGS[name]
-    reference, x = rounding(Decoder.load(config, dequantised(random_weights(config)))), states(config)
+    reference, x = rounding(Decoder.load(config, dequantised(random_weights(config), bits))), states(config)
     for level, kernel in kernels.items():
-        decoder = decoder_for(kernel, config)
+        decoder = decoder_for(kernel, config, bits)
         keys, values = buffers(decoder)
         expected = x
         for layer in range(1, config.layers + 1):
@@ -57,6 +58,7 @@ def test_layers_and_head_are_those_of_the_torch_decoder(name: str, kernels: dict
         assert torch.equal(embedded, Decoder.load(config, rounded).embed_tokens(torch.tensor([3, 5])))
 
 
+@pytest.mark.parametrize("bits", [8, 4])
 @pytest.mark.parametrize("name", CONFIGS)
 @pytest.mark.parametrize(
     "cuts",
@@ -69,11 +71,11 @@ def test_layers_and_head_are_those_of_the_torch_decoder(name: str, kernels: dict
     ],
 )
 def test_a_row_is_bit_identical_however_work_is_split(
-    name: str, cuts: Mapping[int, int], kernels: dict[str, Kernel]
+    name: str, bits: int, cuts: Mapping[int, int], kernels: dict[str, Kernel]
 ) -> None:
     config = CONFIGS[name]
     for kernel in kernels.values():
-        decoder = decoder_for(kernel, config)
+        decoder = decoder_for(kernel, config, bits)
         whole, parts = run(decoder, states(config)), run(decoder, states(config), cuts)
         for one, other in zip(whole, parts, strict=True):
             assert torch.equal(one, other), kernel.level
