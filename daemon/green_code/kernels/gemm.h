@@ -230,14 +230,20 @@ INLINE void gemm_micro_wide4(const wide4 *span, const micro_task *t, const int r
   store_results(t, rows, SEVERAL, results);
 }
 
-// Many rows by one tile of nibbles: bound by arithmetic, so nibbles are unpacked once for all of them.
-static void gemm_wide4(const record4 *tile, int groups, const quantised_rows *x, int rows, float *out, int stride) {
+// Many rows by one tile of nibbles: bound by arithmetic, so nibbles are unpacked once for all of them. Each micro-kernel prefetches its
+// share of the span that follows.
+static void gemm_wide4(const record4 *tile, const record4 *next, int groups, const quantised_rows *x, int rows, float *out,
+                       int stride) {
   wide4 span[WIDE_SPAN];
+  const int count = (rows + ROWS - 1) / ROWS * (VECTORS / SEVERAL), bytes = WIDE_SPAN * sizeof(record4);
+  const int lines = (bytes / LINE + count - 1) / count;
   for (int from = 0; from < groups; from += WIDE_SPAN) {
     const int some = groups - from < WIDE_SPAN ? groups - from : WIDE_SPAN;
+    const char *ahead = (const char *)(from + WIDE_SPAN < groups ? tile + from + WIDE_SPAN : next);
     for (int vector = 0; vector < VECTORS; vector += SEVERAL) {
       for (int i = 0; i < some; i++) unpack(tile + from + i, vector, span + i);
-      for (int row = 0; row < rows; row += ROWS) {
+      for (int row = 0; row < rows; row += ROWS, ahead += lines * LINE) {
+        for (int line = 0; line < lines; line++) prefetch(ahead + line * LINE);
         const micro_task t = {x, groups * GROUP, row, from, some, vector, out, stride};
         switch (rows - row) {
           case 1: gemm_micro_wide4(span, &t, 1); break;
@@ -292,8 +298,8 @@ INLINE void gemm_tile(const uint8_t *tile, const uint8_t *next, const int bits, 
   if (rows == 1) gemm_blocks(tile, next, bits, groups, groups, x, 1, 1, ONE, out, stride);
   else if (rows <= ROWS) gemm_blocks(tile, next, bits, groups, groups, x, rows, 1, SEVERAL, out, stride);
   else if (rows <= 2 * ROWS) gemm_blocks(tile, next, bits, groups, SPAN, x, rows, 2, SEVERAL, out, stride);
+  else if (bits == 4) gemm_wide4((const record4 *)tile, (const record4 *)next, groups, x, rows, out, stride);
   else if (rows <= FEW_ROWS) gemm_blocks(tile, next, bits, groups, SPAN, x, rows, FEW_ROWS / ROWS, SEVERAL, out, stride);
-  else if (bits == 4) gemm_wide4((const record4 *)tile, groups, x, rows, out, stride);
   else gemm_blocks(tile, next, bits, groups, groups, x, rows, 0, SEVERAL, out, stride);
 }
 
