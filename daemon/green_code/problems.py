@@ -22,10 +22,12 @@ class Problem(Exception):
         self.reason = reason
 
 
-def too_large(model: str) -> Problem:
-    """A model that does not fit into the free memory."""
+def too_large(model: str, why: str = "", other: str = "") -> Problem:
+    """A model that does not fit into the memory; `why`, and what would, where that is known."""
+    because, instead = (f": {why}" if why else ""), (f": {other}" if other else "")
     return Problem(
-        "internal_error", f"There is not enough memory to load {model}. Close something, or select a smaller model."
+        "internal_error",
+        f"There is not enough memory for {model}{because}. Close something, or select a smaller model{instead}.",
     )
 
 

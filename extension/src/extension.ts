@@ -5,11 +5,12 @@ import * as vscode from 'vscode';
 
 import { showStartFailure } from './client/messages';
 import { Supervisor } from './client/supervisor';
-import { registerCommands } from './commands/commands';
+import { registerCommands, type Parts } from './commands/commands';
 import { Documents } from './commands/documents';
 import { Contexts } from './contexts';
 import { bundlesFolder } from './environment/bundles';
 import { Daemon } from './environment/daemon';
+import { addExtras } from './environment/extras';
 import { SetUp } from './environment/setup';
 import { Hints } from './hints/hints';
 import { VIEW_THRESHOLD } from './ids';
@@ -37,6 +38,7 @@ export function activate(context: vscode.ExtensionContext): void {
     setUp.offer(environment).catch(channels.showFailure);
   });
   const setUp = new SetUp(home, channels, store, supervisor);
+  const add: Parts['addExtras'] = (extras, signal, progress) => addExtras(home, daemon, extras, { signal, progress, log: (line) => channels.extension.info(line) });
   const snooze = new Snooze(store, () => void supervisor.requests.sendSettings().catch(channels.showFailure));
   const hints = new Hints(store, context.globalState, channels.showFailure);
   const report = new ReportPanel(extensionUri);
@@ -62,7 +64,7 @@ export function activate(context: vscode.ExtensionContext): void {
     new Contexts(store),
     new StatusItem(store, calibration),
     vscode.window.registerWebviewViewProvider(VIEW_THRESHOLD, view),
-    ...registerCommands({ channels, store, daemon, supervisor, requests: supervisor.requests, setUp, snooze, hints, report, documents, calibration }),
+    ...registerCommands({ channels, store, daemon, supervisor, requests: supervisor.requests, setUp, snooze, hints, report, documents, calibration, addExtras: add }),
     onSettingsChange((settings) => {
       const before = store.snapshot.settings;
       store.update({ settings });

@@ -8,6 +8,7 @@ export const COMMANDS = {
   snooze: 'greenCode.snooze',
   resume: 'greenCode.resume',
   switchMode: 'greenCode.switchMode',
+  chooseModel: 'greenCode.chooseModel',
   dismiss: 'greenCode.dismiss',
   energyReport: 'greenCode.energyReport',
   exportHistory: 'greenCode.exportHistory',

@@ -22,7 +22,7 @@ from typing import Final, Literal, NamedTuple
 
 from green_code import __version__, folders
 from green_code.energy import meters
-from green_code.energy.costs import COSTS_FILES, load_costs
+from green_code.energy.costs import load_costs, newest_costs
 from green_code.problems import Problem
 from green_code.settings import default_settings
 
@@ -233,8 +233,8 @@ def check_meters() -> Finding:
 
 def check_costs() -> Finding:
     """The confidence interval of the newest cost model, which the engine measures when it is idle."""
-    files = sorted(folders.cache_dir().glob(COSTS_FILES), key=lambda path: path.stat().st_mtime)
-    costs = load_costs(files[-1]) if files else None
+    files = newest_costs(folders.cache_dir())
+    costs = load_costs(files[0]) if files else None
     if costs is None:
         return Finding(
             "ok", "assumed until measured; the engine measures them while no request comes, in a minute or two"
@@ -243,7 +243,7 @@ def check_costs() -> Finding:
     if costs.relative_interval <= WIDE_INTERVAL:
         return Finding("ok", found)
     fix = (
-        f"Other programs ran during the measurement. Delete {files[-1]}, run `green-code engine --stop`, "
+        f"Other programs ran during the measurement. Delete {files[0]}, run `green-code engine --stop`, "
         "and complete once on an idle machine."
     )
     return Finding("warn", found, fix)

@@ -8,6 +8,7 @@ Must not know: how a place is asked, or how weights are converted.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.util
 import json
 import shutil
@@ -18,16 +19,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-import psutil
-
 from green_code.cli.progress import clear_progress, show_progress
+from green_code.engine.conversion import convert_apart
 from green_code.engine.expected import Expected, expected
 from green_code.folders import cache_dir
+from green_code.kernels.weight_format import weight_formats
+from green_code.memory import total_memory
 from green_code.models import store
-from green_code.models.bundle import bundle_of
+from green_code.models.bundle import SVD_HEAD, Bundle, bundle_of
 from green_code.models.catalog import DEFAULT, TINY, base_of_bundle, find_model
 from green_code.models.other_tools import ToolFile, same_content, tool_files
 from green_code.models.rows import ROWS, Row
+from green_code.models.weights import is_converted, open_model
 from green_code.problems import Problem
 
 EXTRAS: Final = {"hub": ("huggingface_hub", "transformers"), "gpu": ("torch",)}
@@ -110,7 +113,7 @@ def _list(as_json: bool) -> int:
 def describe(row: Row, found: Iterable[str] = ()) -> dict[str, Any]:
     """A row as --json shows it. `found`: places on this machine."""
     need = _expected(row)
-    state = "ready" if is_converted(row.name) else store.state_of(row)
+    state = "ready" if _is_ready(row) else store.state_of(row)
     reason = _why_not(row, need, state)
     return {
         "name": row.name,
@@ -137,20 +140,30 @@ def describe(row: Row, found: Iterable[str] = ()) -> dict[str, Any]:
 
 def _expected(row: Row) -> Expected:
     """Of the model with its bundle, which may have a smaller vocabulary."""
-    bundle = bundle_of(row.name)
-    return expected(
-        replace(row.shape, vocabulary=len(bundle.vocabulary)) if bundle and bundle.vocabulary else row.shape
-    )
+    bundle = _bundle(row.name)
+    shape = replace(row.shape, vocabulary=len(bundle.vocabulary)) if bundle and bundle.vocabulary else row.shape
+    return expected(shape, has_svd_head=bundle is not None and bundle.part(SVD_HEAD) is not None)
 
 
-def is_converted(name: str) -> bool:
-    """Whether there are converted weights of a model in the cache."""
-    return any(cache_dir().glob(f"{Path(name).name}-{'[0-9a-f]' * 16}/model.json"))
+def _bundle(name: str) -> Bundle | None:
+    """A model's bundle; None also if it is refused, which is said where the model is opened."""
+    with contextlib.suppress(Problem):
+        return bundle_of(name)
+    return None
+
+
+def _is_ready(row: Row) -> bool:
+    """Whether its weights are here and converted."""
+    with contextlib.suppress(Problem):  # pickled weights
+        return store.state_of(row) == "downloaded" and is_converted(
+            find_model(row.name), _bundle(row.name), weight_formats()
+        )
+    return False
 
 
 def _why_not(row: Row, need: Expected, state: str) -> str:
     """Why a model does not fit this machine; empty if it does."""
-    memory = psutil.virtual_memory().total
+    memory = total_memory()
     if need.memory_bytes > memory:
         return f"It needs {_size(need.memory_bytes)} of memory, and this machine has {_size(memory)}."
     there = next(folder for folder in (cache_dir(), *cache_dir().parents) if folder.is_dir())
@@ -200,9 +213,9 @@ def _size(count: int) -> str:
 def _get(name: str, progress: _Progress) -> dict[str, Any]:
     name = _known(name)
     if (row := ROWS.get(name)) is not None:
-        need = _expected(row)
-        if reason := _why_not(row, need, store.state_of(row)):
-            raise Problem("cache_unwritable", f"{row.name} does not fit. {reason}")
+        if reason := describe(row)["reason"]:
+            smaller = _smaller(describe(row), [describe(other) for other in ROWS.values()])
+            raise Problem("cache_unwritable", f"{row.name} does not fit. {reason}{smaller}")
         store.get(row, progress, same_content(row, tool_files()))
         if row.pickled:
             _convert_pickled(name, progress)
@@ -240,16 +253,12 @@ def _convert_pickled(name: str, progress: _Progress) -> dict[str, Any]:
 
 def _open(name: str, progress: _Progress) -> None:
     """Convert the weights to the engine's format, if they are not."""
-    from green_code.decoding.bundle_contents import read_contents
-    from green_code.kernels.weight_format import weight_formats
-    from green_code.models.weights import open_model
-
     size = _expected(ROWS[name]).disk_bytes if name in ROWS else 100
 
     def report(sentence: str, share: float | None) -> None:
         progress(sentence, int(size * (share or 0.0)), size)
 
-    open_model(find_model(name), read_contents(bundle_of(name)).bundle, weight_formats(), report)
+    open_model(find_model(name), bundle_of(name), weight_formats(), report, convert_apart)
 
 
 def _known(name: str) -> str:

@@ -41,6 +41,7 @@ class CostModel:
     """Joules per unit of work, their meter, and the relative half-width of the widest 95 % interval among what was measured.
 
     `assumed`: nothing was measured; the figures are another machine's.
+    `over_assumed`: what a token costs here, over what is assumed for the shape that was measured; None: not known.
     """
 
     prices: Prices
@@ -49,6 +50,7 @@ class CostModel:
     relative_interval: float
     window_seconds: float
     assumed: bool = False
+    over_assumed: float | None = None
 
 
 class Measurement:
@@ -158,6 +160,11 @@ def load_costs(path: Path) -> CostModel | None:
         return CostModel(**{**content, "prices": Prices(**content["prices"])})
     except (OSError, ValueError, TypeError, KeyError):
         return None
+
+
+def newest_costs(folder: Path) -> list[Path]:
+    """Files of costs in a folder, the newest first."""
+    return sorted(folder.glob(COSTS_FILES), key=lambda path: path.stat().st_mtime, reverse=True)
 
 
 def save_costs(path: Path, costs: CostModel) -> None:

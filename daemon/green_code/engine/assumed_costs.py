@@ -14,7 +14,7 @@ from green_code.energy.meters import EstimateMeter
 from green_code.kernels.weight_bits import bits_for
 from green_code.models.backend import Backend
 from green_code.models.families import ModelConfig
-from green_code.work import Prices
+from green_code.work import Prices, Work
 
 REFERENCE: Final = "AMD EPYC, one thread, int8 kernel with AVX2, 1 December 2026"
 _WIDTH, _VOCABULARY = 640, 38_912  # of Gemma 3 270M with the default bundle, whose costs these are
@@ -63,6 +63,13 @@ def costs_of(config: ModelConfig, has_svd_head: bool) -> CostModel:
     )
     described = f"assumed until measured, from {REFERENCE}, × {watts:g} W per core"
     return CostModel(prices, meter.source, described, relative_interval=1.0, window_seconds=0.0, assumed=True)
+
+
+def token_work(layers: int) -> Work:
+    """A token at full depth, alone in its batch."""
+    return Work(
+        layer_batches=layers, layer_positions=layers, small_batch_positions=layers, head_batches=1, head_positions=1
+    )
 
 
 def layer_weights(config: ModelConfig) -> int:

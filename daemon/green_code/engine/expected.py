@@ -1,20 +1,17 @@
-"""What a model of the catalog will need on this machine, before it is downloaded: from its shape, as `assumed_costs.py` prices work."""
+"""What a model of the catalog will need on this machine, before it is downloaded: an estimate from its shape."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from green_code.energy.costs import load_costs, newest_costs
 from green_code.energy.meters import EstimateMeter
-from green_code.engine.assumed_costs import costs_of, layer_weights
-from green_code.kernels.weight_bits import bits_for
-from green_code.models.families import ModelConfig
+from green_code.engine.assumed_costs import costs_of, token_work
+from green_code.folders import cache_dir
+from green_code.kernels.packing import Extras, packed_sizes
+from green_code.models.room import room_for
 from green_code.models.rows import Shape
-from green_code.work import Work
-
-_POSITIONS = 1024  # of a usual prompt, in the cache
-_PREVIEW = 128  # directions of the SVD head
-_PROGRAM_BYTES = 200_000_000  # Python, packages, tokenizer
-_BYTES = {8: 1.03, 4: 0.625}  # of a weight, with its scales
+from green_code.models.svd_head import RANK
 
 
 @dataclass(frozen=True)
@@ -28,26 +25,23 @@ class Expected:
     source: str
 
 
-def expected(shape: Shape) -> Expected:
-    """The estimate for a shape, with weights of 8 or 4 bits and the head's rows in bfloat16."""
-    config = _config(shape)
-    rows = shape.vocabulary * shape.width * 2 * (1 if shape.tied else 2)
-    weights = int(_BYTES[bits_for(config)] * shape.layers * layer_weights(config)) + rows + shape.vocabulary * _PREVIEW
-    cache = shape.layers * 2 * shape.kv_heads * shape.head_width * 4 * _POSITIONS
-    costs, layers = costs_of(config, has_svd_head=True), shape.layers
-    token = Work(
-        layer_batches=layers, layer_positions=layers, small_batch_positions=layers, head_batches=1, head_positions=1
-    )
-    joules = costs.prices.of(token)
+def expected(shape: Shape, has_svd_head: bool) -> Expected:
+    """The estimate for a shape, in the kernel's format. It is scaled by what any model's token cost here, where that was measured."""
+    config = shape.config()
+    room = room_for(config, packed_sizes(config, Extras(rank=RANK if has_svd_head else 0)))
+    costs = costs_of(config, has_svd_head)
+    joules = costs.prices.of(token_work(shape.layers))
     seconds = joules / EstimateMeter().watts_per_core
-    return Expected(weights, weights + cache + _PROGRAM_BYTES, 1000 * seconds, joules, costs.source)
+    source, ratio = _measured()
+    if source == costs.source:  # CPU-seconds were measured
+        seconds *= ratio
+    return Expected(room.disk_bytes, room.memory_bytes, 1000 * seconds, joules * ratio, costs.source)
 
 
-def _config(shape: Shape) -> ModelConfig:
-    """A configuration that costs what the shape does."""
-    return ModelConfig(
-        family="llama" if shape.gated else "opt", layers=shape.layers, width=shape.width, heads=shape.heads,
-        kv_heads=shape.kv_heads, head_width=shape.head_width, mlp_width=shape.mlp_width, vocabulary=shape.vocabulary,
-        norm_eps=1e-5, max_positions=2048, attention_scale=1.0, tied_head=shape.tied,
-        windows=(None,) * shape.layers, ropes=(None,) * shape.layers,
-    )  # fmt: skip
+def _measured() -> tuple[str, float]:
+    """The meter's source, and how much more than assumed a token cost here; the last measurement's."""
+    for path in newest_costs(cache_dir()):
+        costs = load_costs(path)
+        if costs is not None and costs.over_assumed is not None:
+            return costs.source, costs.over_assumed
+    return "", 1.0

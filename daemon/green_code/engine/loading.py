@@ -20,6 +20,7 @@ from green_code.decoding.stopping import RunningProduct, StopAgent, StopPolicy
 from green_code.energy.costs import CostModel
 from green_code.energy.meters import SHORT_WINDOW_SECONDS
 from green_code.engine.assumed_costs import assumed_costs
+from green_code.engine.conversion import convert_apart
 from green_code.engine.interfaces import Progress
 from green_code.engine.measured_costs import THREADS, CostMeasurement, measured_costs
 from green_code.engine.session import Session
@@ -27,6 +28,7 @@ from green_code.kernels.weight_format import weight_formats
 from green_code.link.messages import CompletionParams
 from green_code.models.bundle import bundle_of
 from green_code.models.catalog import TINY, find_model
+from green_code.models.conversion import convert
 from green_code.models.weights import Model, open_model
 from green_code.problems import Problem
 from green_code.settings import STOPS
@@ -42,7 +44,11 @@ def load_runtime(model: str, progress: Progress = lambda *_: None) -> Runtime:
         torch.set_num_threads(THREADS)
     found, contents = find_model(model), read_contents(bundle_of(model))
     opened = open_model(
-        found, contents.bundle, weight_formats(), lambda sentence, part: progress("loading", sentence, part)
+        found,
+        contents.bundle,
+        weight_formats(),
+        lambda sentence, part: progress("loading", sentence, part),
+        convert if model == TINY else convert_apart,  # it has no reader whose memory would stay
     )
     contents.check_fit(opened.decoder.config, opened.vocabulary)
     exits = contents.bundle.exits if contents.bundle is not None else ()

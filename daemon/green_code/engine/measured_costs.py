@@ -7,6 +7,7 @@ import hashlib
 import itertools
 import platform
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from green_code.decoding.exit_policies import ExitView, agent_for
 from green_code.decoding.kv_cache import KVCache
 from green_code.energy.costs import COSTS_FILES, CostModel, Measurement, load_costs, save_costs
 from green_code.energy.meters import pick_meter
+from green_code.engine.assumed_costs import assumed_costs, layer_weights, token_work
 from green_code.engine.interfaces import Progress
 from green_code.folders import cache_dir
 from green_code.models.backend import SMALL_BATCH, Backend
@@ -27,6 +29,7 @@ THREADS = 1  # of torch, where a second one buys latency with energy; the kernel
 _COST_ROWS = 256  # a prompt
 _COST_AGENTS = 48  # more than a core's cache holds
 _WORKLOADS = 14  # raised when what is measured changes, or how
+_SMALL = 1_000_000  # weights of a layer
 _COST_DRAFTS = 8  # a verification
 _COST_KV_ONLY = 32  # positions of which only keys and values are computed: a few lines, or part of a prompt
 
@@ -78,7 +81,10 @@ class CostMeasurement:
             Problem: the meter gave no readings.
         """
         assert self._measurement is not None
-        costs = self._measurement.costs()
+        costs, config = self._measurement.costs(), self._decoder.config
+        if layer_weights(config) > _SMALL:  # what surrounds the arithmetic of a smaller one says nothing of others
+            assumed = assumed_costs(self._decoder).prices.of(token_work(config.layers))
+            costs = replace(costs, over_assumed=costs.prices.of(token_work(config.layers)) / assumed)
         save_costs(self._path, costs)
         return costs
 

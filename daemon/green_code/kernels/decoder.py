@@ -256,7 +256,7 @@ class KernelDecoder:
         self._layers = (CLayer * c.layers)(*(self._layer(i) for i in range(c.layers)))
         self._model = CModel(
             self._layers, c.width, c.heads, c.kv_heads, c.head_width, c.mlp_width,
-            int(c.row.activation == "gelu_tanh"), c.norm_eps, c.attention_scale,
+            int(c.activation == "gelu_tanh"), c.norm_eps, c.attention_scale,
         )  # fmt: skip
         inner = [m for name, m in self._matrices.items() if name.startswith("layers.")]
         widest, inputs = max(m.outputs for m in inner), max(m.inputs for m in inner)

@@ -11,10 +11,10 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import psutil
+
+from green_code.memory import available_memory
 
 _SWITCHES = Path("/sys/kernel/mm/transparent_hugepage")
-_CONTAINER = Path("/sys/fs/cgroup")
 _ROOM = 2  # a copy is made where this many would fit
 
 
@@ -45,7 +45,7 @@ def _empty(size: int) -> np.ndarray | None:
     if sys.platform != "linux":
         return None
     page = _page()
-    if page is None or page > size or _ROOM * size > _available():
+    if page is None or page > size or _ROOM * size > available_memory():
         return None
     try:
         room = mmap.mmap(-1, size + page, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
@@ -65,13 +65,3 @@ def _page() -> int | None:
         return int((_SWITCHES / "hpage_pmd_size").read_text("ascii"))
     except (OSError, ValueError):
         return None
-
-
-def _available() -> int:
-    """Available bytes of memory, of the machine or the container."""
-    machine = int(psutil.virtual_memory().available)
-    try:
-        limit, used = (int((_CONTAINER / name).read_text("ascii")) for name in ("memory.max", "memory.current"))
-    except (OSError, ValueError):  # no container, or one without a limit
-        return machine
-    return min(machine, limit - used)

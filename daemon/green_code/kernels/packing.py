@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from green_code.kernels.binding import HEAD_GROUP, CMatrix
 from green_code.kernels.large_pages import in_large_pages
 from green_code.kernels.quantise import GROUP, RECORD_BYTES, TILE, matrix_bytes, quantise
 from green_code.models.adapters import Adapters, with_adapter
-from green_code.models.backend import Report
+from green_code.models.backend import Report, Sizes
 from green_code.models.bfloat16 import narrow, widen
 from green_code.models.families import ModelConfig
 from green_code.models.npy_file import Rows
@@ -73,8 +74,8 @@ def unsupported_reason(config: ModelConfig) -> str | None:
     others = biases or capped or config.rotary_width or config.residual_scale != 1.0 or config.logit_scale != 1.0
     if row.norm != "rms" or row.positions != "rope" or None in config.ropes or not row.gated or others:
         return f"family {config.family} has operations that the kernel lacks"
-    if row.activation not in ("silu", "gelu_tanh"):
-        return f"activation {row.activation} is not in the kernel"
+    if config.activation not in ("silu", "gelu_tanh"):
+        return f"activation {config.activation} is not in the kernel"
     inputs = (config.width, config.mlp_width, config.heads * config.head_width)
     if any(size % GROUP for size in inputs) or config.head_width % HEAD_GROUP:
         return f"widths {inputs} and heads of {config.head_width} are no multiples of {GROUP} and {HEAD_GROUP}"
@@ -131,6 +132,14 @@ def lens_name(depth: int) -> str:
 
 def kv_projection_name(layer: int) -> str:
     return f"layers.{layer - 1}.kv_projection"
+
+
+def packed_sizes(config: ModelConfig, extras: Extras) -> Sizes:
+    """With an SVD head the head's own records are hardly read; of the tables, only rows of tokens are."""
+    placed = layout(config, extras)
+    shapes, end = weight_shapes(config), _end(placed)
+    rows = sum(2 * prod(shapes[name]) for name in tables(config, extras))
+    return Sizes(end + rows, placed[head_name(config)].offset if extras.rank else end)
 
 
 def in_memory(name: str, shape: tuple[int, ...], dtype: Any) -> np.ndarray:

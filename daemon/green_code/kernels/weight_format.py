@@ -18,10 +18,10 @@ from safetensors.numpy import load_file, save_file
 
 from green_code.kernels.binding import Kernel, open_kernel
 from green_code.kernels.decoder import KernelDecoder
-from green_code.kernels.packing import pack, unsupported_reason
+from green_code.kernels.packing import Extras, pack, packed_sizes, unsupported_reason
 from green_code.kernels.weight_bits import bits_for
 from green_code.models.adapters import Adapters
-from green_code.models.backend import Report, WeightFormat
+from green_code.models.backend import Report, Sizes, WeightFormat
 from green_code.models.families import ModelConfig
 from green_code.models.npy_file import NpyFile
 from green_code.problems import Problem
@@ -36,6 +36,9 @@ class KernelFormat:
 
     def unsupported_reason(self, config: ModelConfig) -> str | None:
         return unsupported_reason(config)
+
+    def sizes(self, config: ModelConfig, adapters: Adapters) -> Sizes:
+        return packed_sizes(config, Extras.of(adapters))
 
     def save(
         self,
@@ -64,22 +67,29 @@ class KernelFormat:
         return KernelDecoder(self.kernel, config, *pack(config, weights.items(), adapters, bits=bits_for(config)))  # type: ignore[arg-type]
 
 
-def weight_formats() -> Iterator[WeightFormat]:
+class MachineFormats:
     """The formats that this machine can serve, best first: torch's on a GPU; otherwise the kernel's where it is built, and torch's.
     torch is imported where its format is asked for.
 
-    Raises:
+    Iterating raises:
         Problem: a level of the kernel is forced that this machine does not have; torch is needed and missing.
     """
-    kernel = open_kernel()
-    if kernel is not None and not _has_gpu():
-        yield KernelFormat(kernel)
-    try:
-        from green_code.models.device import compute_dtype
-        from green_code.models.torch_format import TorchFormat
-    except ImportError as error:
-        raise Problem("model_missing", "this model needs torch: pip install 'green-code[gpu]'.") from error
-    yield TorchFormat(compute_dtype())
+
+    def __iter__(self) -> Iterator[WeightFormat]:
+        kernel = open_kernel()
+        if kernel is not None and not _has_gpu():
+            yield KernelFormat(kernel)
+        try:
+            from green_code.models.device import compute_dtype
+            from green_code.models.torch_format import TorchFormat
+        except ImportError as error:
+            raise Problem("model_missing", "this model needs torch: pip install 'green-code[gpu]'.") from error
+        yield TorchFormat(compute_dtype())
+
+
+def weight_formats() -> Iterable[WeightFormat]:
+    """See `MachineFormats`."""
+    return MachineFormats()
 
 
 def _has_gpu() -> bool:

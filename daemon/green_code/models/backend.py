@@ -158,6 +158,14 @@ class Backend(Protocol):
 Report = Callable[[float], None]
 
 
+@dataclass(frozen=True)
+class Sizes:
+    """Bytes of converted weights: on the disk, and of those that a process holds that serves them."""
+
+    disk: int
+    memory: int
+
+
 class WeightFormat(Protocol):
     """Weights as one kind of decoder stores them."""
 
@@ -167,6 +175,9 @@ class WeightFormat(Protocol):
 
     def unsupported_reason(self, config: ModelConfig) -> str | None:
         """Why this format does not support a model; None: it does."""
+
+    def sizes(self, config: ModelConfig, adapters: Adapters) -> Sizes:
+        """What weights of a configuration take in this format, to a few megabytes."""
 
     def save(
         self,

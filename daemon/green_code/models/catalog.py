@@ -14,8 +14,9 @@ from pathlib import Path
 from green_code.folders import bundles_dir
 from green_code.models import store
 from green_code.models.bundle import MANIFEST
+from green_code.models.hugging_face import FolderSource
 from green_code.models.rows import DEFAULT, ROWS, TINY, Row
-from green_code.models.sources import FolderSource, GgufSource, Source
+from green_code.models.sources import GgufSource, Source
 from green_code.problems import Problem
 
 __all__ = ["DEFAULT", "TINY", "Found", "base_of_bundle", "find_model"]

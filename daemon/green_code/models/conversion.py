@@ -7,21 +7,24 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import psutil
 from safetensors import SafetensorError
 
-from green_code.models.adapters import check_adapters, read_adapters
+from green_code.models.adapters import Adapters, check_adapters, read_adapters
 from green_code.models.backend import Report, WeightFormat
 from green_code.models.bundle import DELTA, Bundle
 from green_code.models.catalog import Found
 from green_code.models.delta import Delta
 from green_code.models.families import ModelConfig
+from green_code.models.room import Room, check_disk, check_memory, room_for, size_text, why_no_memory
 from green_code.models.shapes import EMBEDDING, HEAD
 from green_code.models.sources import Source
 from green_code.problems import Problem
@@ -90,11 +93,14 @@ def _misfit(bundle: Bundle | None, name: str) -> Problem:
     )
 
 
-def convert(found: Found, bundle: Bundle | None, weight_format: WeightFormat, folder: Path, progress: Progress) -> None:
-    """Write a converted model to `folder`, whole or not at all.
+def convert(
+    found: Found, bundle: Bundle | None, weight_formats: Iterable[WeightFormat], folder: Path, progress: Progress
+) -> None:
+    """Write a converted model to `folder`, whole or not at all, in the first of the formats that supports it and has room.
 
     Raises:
-        Problem: the checkpoint or the bundle is damaged, they do not fit each other, or the folder cannot be written.
+        Problem: the checkpoint or the bundle is damaged, they do not fit each other, memory or disk are too small, or the folder
+            cannot be written.
     """
 
     def reporter(begin: float, end: float) -> Report:
@@ -110,23 +116,27 @@ def convert(found: Found, bundle: Bundle | None, weight_format: WeightFormat, fo
     # Some checkpoints pad the embedding with rows that are no tokens.
     tokens = min(config.vocabulary, 1 + max(tokenizer.get_vocab(with_added_tokens=True).values()))
     config = replace(config, vocabulary=tokens)
+    adapters = read_adapters(bundle)
+    check_adapters(bundle, adapters, config)
+    weight_format, room = _choose(found.name, weight_formats, config, adapters)
     weights = (
         (name, weight[:tokens] if name in (EMBEDDING, HEAD) else weight)
         for name, weight in adapted_tensors(source, bundle)
     )
-    adapters = read_adapters(bundle)
-    check_adapters(bundle, adapters, config)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
+        remove_abandoned(folder)
+        check_disk(found.name, room, folder.parent)
+        part = Path(tempfile.mkdtemp(prefix=f"{folder.name}.{os.getpid()}.", dir=folder.parent))
         try:
             weight_format.save(config, weights, adapters, part, reporter(_OPENED, 1.0))
             tokenizer.save(str(part / "tokenizer.json"))
-            described = {"config": config.to_json(), "bos": bos, "eos": eos}
+            described = {"config": config.to_json(), "bos": bos, "eos": eos, "format": weight_format.name}
             (part / DESCRIPTION).write_text(json.dumps(described), "utf-8")
             if bundle and not bundle.as_read():
                 raise Problem("bundle_invalid", f"bundle {bundle.name} was changed while it was read; try again.")
             if not (folder / DESCRIPTION).is_file():
+                _sync(part)
                 shutil.rmtree(folder, ignore_errors=True)  # left by an interrupted removal
                 part.rename(folder)
         finally:
@@ -136,6 +146,45 @@ def convert(found: Found, bundle: Bundle | None, weight_format: WeightFormat, fo
         what = "the disk is full" if full else str(error)
         raise Problem(
             "cache_unwritable",
-            f"converted weights cannot be written to {folder.parent} ({what}); free 1 GB there, or set GREEN_CODE_CACHE_DIR to a folder with room.",
+            f"converted weights cannot be written to {folder.parent} ({what}); free {size_text(room.disk_bytes)} there, or set GREEN_CODE_CACHE_DIR to a folder with room.",
         ) from error
     reporter(_OPENED, 1.0)(1.0)
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove what conversions left that were killed before they had written `folder`."""
+    for part in folder.parent.glob(f"{folder.name}.*"):
+        process = part.name.removeprefix(f"{folder.name}.").partition(".")[0]
+        if not process.isdigit() or not psutil.pid_exists(int(process)):
+            shutil.rmtree(part, ignore_errors=True)
+
+
+def _choose(
+    name: str, weight_formats: Iterable[WeightFormat], config: ModelConfig, adapters: Adapters
+) -> tuple[WeightFormat, Room]:
+    """The first format that supports a configuration and has room in memory, and the room that it takes.
+
+    Raises:
+        Problem: the model fits in none; the sentence says what would.
+    """
+    tried: WeightFormat | None = None
+    for weight_format in weight_formats:
+        if weight_format.unsupported_reason(config) is not None:
+            continue
+        room = room_for(config, weight_format.sizes(config, adapters))
+        if why_no_memory(room) is None:
+            return weight_format, room
+        tried = tried or weight_format
+        if tried is not weight_format:
+            break
+    if tried is None:
+        raise ValueError(f"no format supports {config.family}")
+    check_memory(name, room_for(config, tried.sizes(config, adapters)), lambda other: tried.sizes(other, Adapters()))
+    raise AssertionError("unreachable")
+
+
+def _sync(folder: Path) -> None:
+    """Returns when the files of a folder are on the disk, so that a name never stands for half of them."""
+    for path in folder.iterdir():
+        with path.open("rb+") as file:
+            os.fsync(file.fileno())

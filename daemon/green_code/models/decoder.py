@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from green_code.models.adapters import LinearAdapter
 from green_code.models.backend import TopToken, top_token_of, top_tokens_of
 from green_code.models.families import ModelConfig, Rope
+from green_code.models.family_rows import Activation
 
 
 class RMSNorm(nn.Module):
@@ -44,7 +45,17 @@ def _gelu_tanh(x: Tensor) -> Tensor:
     return F.gelu(x, approximate="tanh")
 
 
-_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"silu": F.silu, "gelu_tanh": _gelu_tanh, "relu": F.relu}
+_ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
+    "silu": F.silu,
+    "gelu": F.gelu,
+    "gelu_tanh": _gelu_tanh,
+    "relu": F.relu,
+}
+
+
+def _softcap(x: Tensor, cap: float | None) -> Tensor:
+    """c · tanh(x / c): bounded by ±c (Gemma 2, arXiv 2408.00118)."""
+    return x if cap is None else cap * torch.tanh(x / cap)
 
 
 class Block(nn.Module):
@@ -55,9 +66,10 @@ class Block(nn.Module):
         row = config.row
         self.heads, self.kv_heads, self.head_width = config.heads, config.kv_heads, config.head_width
         self.window = config.windows[layer]
-        self.scale = config.attention_scale
+        self.scale, self.softcap = config.attention_scale, config.attention_softcap
+        self.residual_scale = config.residual_scale
         self.gated = row.gated
-        self.activation = _ACTIVATIONS[row.activation]
+        self.activation = _ACTIVATIONS[config.activation]
         query_width = self.heads * self.head_width
         self.attention_norm = _norm(config, config.width)
         self.qkv = nn.Linear(config.width, query_width + 2 * self.kv_heads * self.head_width, bias=config.qkv_bias)
@@ -81,22 +93,24 @@ class Block(nn.Module):
 
         Args:
             x: (B, N, C) hidden states.
-            rotary: cosines and sines, each (N, D), of these positions; None for learned positions.
+            rotary: cosines and sines, each (N, rotated width), of these positions; None: nothing is rotated.
             start: absolute index of the first position.
             cache: keys and values, each (B, K, S, D), valid before `start`; those of the new positions are written. Without
                 it, the N positions attend only to one another (start must be 0).
         Returns:
             (B, N, C) hidden states.
         """
-        x = x + self.attention_out_norm(self._attend(self.attention_norm(x), rotary, start, cache))
+        x = x + self._scaled(self.attention_out_norm(self._attend(self.attention_norm(x), rotary, start, cache)))
         inner = self.mlp_in(self.mlp_norm(x))
         if self.gated:
             gate, up = inner.chunk(2, dim=-1)
             inner = self.activation(gate) * up
         else:
             inner = self.activation(inner)
-        out: Tensor = x + self.mlp_out_norm(self.mlp_out(inner))
-        return out
+        return x + self._scaled(self.mlp_out_norm(self.mlp_out(inner)))
+
+    def _scaled(self, added: Tensor) -> Tensor:
+        return added if self.residual_scale == 1.0 else added * self.residual_scale
 
     def project(self, x: Tensor, rotary: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor, Tensor]:
         """Normed states (B, N, C) → queries (B, H, N, D), keys and values, each (B, K, N, D), with rotary embedding."""
@@ -148,9 +162,15 @@ class Block(nn.Module):
 
     def attention(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
         """Queries (B, H, N, D), keys and values (B, K, S, D) → (B, H, N, D); `mask` (N, S): which keys each query attends to, None: all."""
-        return F.scaled_dot_product_attention(
-            q, k, v, attn_mask=mask, scale=self.scale, enable_gqa=self.heads != self.kv_heads
-        )
+        if self.softcap is None:
+            return F.scaled_dot_product_attention(
+                q, k, v, attn_mask=mask, scale=self.scale, enable_gqa=self.heads != self.kv_heads
+            )
+        k, v = (part.repeat_interleave(self.heads // self.kv_heads, dim=1) for part in (k, v))
+        scores = _softcap(q @ k.transpose(-2, -1) * self.scale, self.softcap)
+        if mask is not None:
+            scores = scores.masked_fill(~mask, -torch.inf)
+        return scores.softmax(-1, dtype=torch.float32).type_as(v) @ v
 
 
 def _mask(start: int, new: int, first: int, window: int | None, device: torch.device) -> Tensor:
@@ -162,9 +182,11 @@ def _mask(start: int, new: int, first: int, window: int | None, device: torch.de
 
 
 def _rotate(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-    """Rotary embedding of (…, N, D) in the half-split layout of the Hugging Face checkpoints."""
+    """Rotary embedding of the first numbers of (…, N, D), in the half-split layout of the Hugging Face checkpoints."""
+    x, rest = x[..., : cosine.shape[-1]], x[..., cosine.shape[-1] :]
     low, high = x.chunk(2, dim=-1)
-    return (x * cosine + torch.cat((-high, low), dim=-1) * sine).type_as(x)
+    rotated = (x * cosine + torch.cat((-high, low), dim=-1) * sine).type_as(x)
+    return torch.cat((rotated, rest), dim=-1) if rest.shape[-1] else rotated
 
 
 def inverse_frequencies(rope: Rope, head_width: int) -> Tensor:
@@ -289,8 +311,14 @@ class Decoder(nn.Module):
 
     def logits(self, x: Tensor) -> Tensor:
         """The shared final norm and head: (…, C) at any depth → (…, V)."""
+        return self._head(self.norm(x))
+
+    def _head(self, normed: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Logits of all tokens, or of those in `rows`."""
         weight = self.embed.weight if self.config.tied_head else self.head.weight
-        return F.linear(self.norm(x), weight)
+        logits = F.linear(normed, weight if rows is None else weight[rows])
+        scale = self.config.logit_scale
+        return _softcap(logits if scale == 1.0 else logits * scale, self.config.logit_softcap)
 
     def set_lenses(self, lenses: Mapping[int, LinearAdapter]) -> None:
         """Replace the exits' lenses, which are no part of the weights."""
@@ -328,9 +356,8 @@ class Decoder(nn.Module):
 
     def top_token_among(self, states: Tensor, position: int, depth: int, tokens: Tensor) -> TopToken:
         """See `Backend`."""
-        weight = self.embed.weight if self.config.tied_head else self.head.weight
         normed = self.norm(self.apply_lens(states[position, None], depth))[0]
-        return top_token_of(tokens, F.linear(normed, weight[tokens.to(self.device)]))
+        return top_token_of(tokens, self._head(normed, tokens.to(self.device)))
 
     def _rotary_of(self, layer: int, start: int, like: Tensor) -> tuple[Tensor, Tensor] | None:
         """Cosines and sines of positions start … for a layer, as `Block.forward` takes them."""
@@ -342,8 +369,11 @@ class Decoder(nn.Module):
         table = self._rotary.get(rope)
         if table is None or table[0].shape[0] < end or table[0].device != like.device:
             rows = max(1024, 1 << (end - 1).bit_length())
-            angles = torch.outer(torch.arange(rows).float(), inverse_frequencies(rope, self.config.head_width))
-            angles = torch.cat((angles, angles), dim=-1).to(like.device)  # (rows, D)
+            angles = torch.outer(
+                torch.arange(rows).float(),
+                inverse_frequencies(rope, self.config.rotary_width or self.config.head_width),
+            )
+            angles = torch.cat((angles, angles), dim=-1).to(like.device)  # (rows, rotated width)
             table = self._rotary[rope] = (angles.cos(), angles.sin())
         return table[0][start:end].to(like.dtype), table[1][start:end].to(like.dtype)
 

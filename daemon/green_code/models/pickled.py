@@ -68,7 +68,6 @@ def _main(folder: Path) -> list[str]:
     """In a process of its own."""
     import torch
     from safetensors.torch import save_file
-    from transformers import AutoTokenizer
 
     written = []
     for path in sorted(folder.glob("pytorch_model*.bin")):
@@ -84,6 +83,8 @@ def _main(folder: Path) -> list[str]:
         part.replace(target)
         written.append(target.name)
     if not (folder / "tokenizer.json").is_file():
+        from transformers import AutoTokenizer
+
         AutoTokenizer.from_pretrained(folder, trust_remote_code=False).backend_tokenizer.save(
             str(folder / "tokenizer.json")
         )

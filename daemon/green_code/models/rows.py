@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from green_code.models.families import ModelConfig
-from green_code.models.places import PICKLED, File, Hub, Packages, Place
+from green_code.models.hub import PICKLED, Hub
+from green_code.models.packages import Packages
+from green_code.models.places import File, Place
 
 DEFAULT: Final = "gemma-3-270m"
 TINY: Final = "tiny-random"
@@ -35,6 +37,15 @@ class Shape:
         """A configuration has these sizes; a bundle may have pruned its vocabulary."""
         names = ("layers", "width", "heads", "kv_heads", "head_width", "mlp_width")
         return all(getattr(self, name) == getattr(config, name) for name in names)
+
+    def config(self) -> ModelConfig:
+        """A configuration of these sizes, for estimates: other operations cost nothing."""
+        return ModelConfig(
+            family="llama" if self.gated else "opt", layers=self.layers, width=self.width, heads=self.heads,
+            kv_heads=self.kv_heads, head_width=self.head_width, mlp_width=self.mlp_width, vocabulary=self.vocabulary,
+            norm_eps=1e-5, max_positions=2048, attention_scale=1.0, tied_head=self.tied,
+            windows=(None,) * self.layers, ropes=(None,) * self.layers,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)

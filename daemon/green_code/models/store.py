@@ -17,7 +17,8 @@ from typing import Any, Final, Literal
 
 from green_code.folders import CACHE_VARIABLE, cache_dir
 from green_code.lock import ProcessLock
-from green_code.models.places import LocalFile, Packages, Place, Report, digest_of, is_full
+from green_code.models.packages import Packages
+from green_code.models.places import LocalFile, Place, Report, digest_of, is_full, report_from
 from green_code.models.rows import Row
 from green_code.problems import Problem
 
@@ -39,7 +40,7 @@ def folder_of(row: Row) -> Path:
 def state_of(row: Row) -> State:
     """Whether its files are here, in part or whole, also those in packages that are installed."""
     folder = folder_of(row)
-    if (folder / RECEIPT).is_file() or is_installed(row):
+    if read_receipt(row) is not None or is_installed(row):
         return "downloaded"
     return "partial" if folder.is_dir() and any(path.is_file() for path in folder.rglob("*")) else "available"
 
@@ -57,11 +58,12 @@ def get(row: Row, report: Report, here: Sequence[LocalFile] = ()) -> Path:
     Raises:
         Problem: no place has them, or they cannot be written.
     """
-    folder = folder_of(row)
+    folder, problems = folder_of(row), []
+    if read_receipt(row) is not None:  # also where the cache cannot be written
+        return folder
     with _locked(row, report):
-        if (folder / RECEIPT).is_file():
+        if read_receipt(row) is not None:  # another process was faster
             return folder
-        problems = []
         for place in sorted((*here, *row.places), key=_remoteness):
             try:
                 _fetch(row, place, folder, report)
@@ -107,6 +109,9 @@ def _fetch(row: Row, place: Place, folder: Path, report: Report) -> None:
         ) from error
     finally:
         with contextlib.suppress(OSError):
+            for part in folder.glob("*.part"):
+                if not part.stat().st_size:
+                    part.unlink()
             folder.rmdir()  # if nothing is in it
 
 
@@ -137,11 +142,9 @@ def verify(row: Row, report: Report = lambda *_: None) -> None:
     files: dict[str, dict[str, Any]] = receipt["files"] if receipt is not None else {}
     total, before = sum(file["size"] for file in files.values()), 0
     for name, file in files.items():
-        start, sentence = before, f"checking {name}"
-        if not (folder / name).is_file() or file["sha256"] != digest_of(
-            folder / name,
-            lambda done: report(sentence, start + done, total),  # noqa: B023 - called in this turn only
-        ):
+        published = row.file.sha256 if row.file is not None else file["sha256"]
+        checking = report_from(report, f"checking {name}", before, total)
+        if not (folder / name).is_file() or digest_of(folder / name, checking) != published:
             shutil.rmtree(folder)
             raise Problem(
                 "model_damaged",

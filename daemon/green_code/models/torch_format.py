@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from green_code.models.adapters import Adapters, LinearAdapter
-from green_code.models.backend import Report
+from green_code.models.backend import Report, Sizes
 from green_code.models.bundle import KV_PROJECTIONS, LENSES
 from green_code.models.decoder import Decoder
 from green_code.models.device import compute_device
@@ -34,6 +35,10 @@ class TorchFormat:
 
     def unsupported_reason(self, config: ModelConfig) -> str | None:
         return None
+
+    def sizes(self, config: ModelConfig, adapters: Adapters) -> Sizes:
+        size = sum(map(prod, weight_shapes(config).values())) * self.dtype.itemsize
+        return Sizes(size, size)
 
     def save(
         self,

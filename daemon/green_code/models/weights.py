@@ -14,15 +14,14 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 
 from safetensors import SafetensorError
 
 from green_code.folders import cache_dir
-from green_code.models.backend import Backend, WeightFormat, first_supporting
+from green_code.models.backend import Backend, WeightFormat
 from green_code.models.bundle import Bundle
 from green_code.models.catalog import Found
 from green_code.models.conversion import DESCRIPTION, Progress, convert
@@ -32,6 +31,9 @@ from green_code.problems import Problem, too_large
 
 _CONVERSION = "10"  # increased whenever a conversion would give other files
 _KEPT_SECONDS = 30 * 24 * 3600  # since a conversion was last opened
+
+
+Converter = Callable[[Found, Bundle | None, Iterable[WeightFormat], Path, Progress], None]
 
 
 @dataclass(frozen=True)
@@ -44,26 +46,27 @@ class Model:
 
 
 def open_model(
-    found: Found, bundle: Bundle | None, weight_formats: Iterable[WeightFormat], progress: Progress = lambda *_: None
+    found: Found,
+    bundle: Bundle | None,
+    weight_formats: Iterable[WeightFormat],
+    progress: Progress = lambda *_: None,
+    converter: Converter = convert,
 ) -> Model:
-    """Load converted weights in the first of `weight_formats` that supports the model; convert the model if they are not cached.
+    """Load converted weights; convert the model if they are not cached.
 
     Args:
-        progress: gets a sentence and the share that is done.
+        weight_formats: best first, iterated as far as needed. The first is part of the cache's key; a conversion takes the first that
+            supports the model and has room.
+        progress: gets a sentence and the share that is done. converter: `convert`, or one that calls it elsewhere.
 
     Raises:
-        Problem: the checkpoint or the bundle is damaged, they do not fit each other, the cache cannot be written, or the memory
-            is too small.
+        Problem: the checkpoint or the bundle is damaged, they do not fit each other, the cache cannot be written, or memory or disk
+            are too small.
     """
-    others = iter(weight_formats)
-    weight_format = next(others)
-    key, folder = _cached(found, bundle, weight_format)
+    key, folder = _cached(found, bundle, next(iter(weight_formats)))
     if not (folder / DESCRIPTION).is_file():
         progress(f"converting {found.name}", 0.0)
-        weight_format = first_supporting(chain([weight_format], others), found.open().config)
-        key, folder = _cached(found, bundle, weight_format)
-    if not (folder / DESCRIPTION).is_file():
-        convert(found, bundle, weight_format, folder, progress)
+        converter(found, bundle, weight_formats, folder, progress)
         _remove_unused(Path(found.name).name, folder.parent)
     with contextlib.suppress(OSError):  # a read-only cache
         os.utime(folder / DESCRIPTION)
@@ -71,6 +74,9 @@ def open_model(
         described = json.loads((folder / DESCRIPTION).read_text("utf-8"))
         config = ModelConfig.from_json(described["config"])
         vocabulary = Vocabulary.open(folder / "tokenizer.json", described["bos"], described["eos"])
+        weight_format = next((one for one in weight_formats if one.name == described["format"]), None)
+        if weight_format is None:
+            raise ValueError(f"their format {described['format']!r} is unknown")
         decoder = weight_format.open(config, folder)
     except MemoryError as error:
         raise too_large(found.name) from error
@@ -83,6 +89,11 @@ def open_model(
             f"the converted weights in {folder} are damaged ({error}) and were removed; try again to convert anew.",
         ) from error
     return Model(decoder, vocabulary, key)
+
+
+def is_converted(found: Found, bundle: Bundle | None, weight_formats: Iterable[WeightFormat]) -> bool:
+    """Whether `open_model` would find converted weights."""
+    return (_cached(found, bundle, next(iter(weight_formats)))[1] / DESCRIPTION).is_file()
 
 
 def _cached(found: Found, bundle: Bundle | None, weight_format: WeightFormat) -> tuple[str, Path]:

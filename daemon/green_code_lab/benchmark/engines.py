@@ -138,7 +138,7 @@ def write_transformers(config: ModelConfig, weights: Mapping[str, np.ndarray], f
 def _hugging_face(
     config: ModelConfig, weights: Mapping[str, np.ndarray], gain_offset: float
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """The inverse of `models.sources.map_hugging_face`: fused weights split, `gain_offset` off the norms' gains."""
+    """The inverse of `models.hugging_face.map_hugging_face`: fused weights split, `gain_offset` off the norms' gains."""
     heads = [config.heads, config.kv_heads, config.kv_heads]
     rows = {"qkv": [n * config.head_width for n in heads], "mlp_in": [config.mlp_width] * 2}
     for name, parts in config.row.names.items():

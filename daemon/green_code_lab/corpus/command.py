@@ -15,17 +15,20 @@ from green_code.models.bundle import VOCABULARY
 from green_code.models.sources import GgufSource, Source, open_vocabulary, sha256_of
 from green_code.models.vocabulary import Vocabulary, build_tokenizer
 from green_code.problems import Problem
+from green_code_lab.corpus import debian, npm
 from green_code_lab.corpus.copies import clean
+from green_code_lab.corpus.debian import debian_files
 from green_code_lab.corpus.evaluation_rows import EvaluationRows
 from green_code_lab.corpus.files import Report, SourceFile
 from green_code_lab.corpus.installed import installed_files
 from green_code_lab.corpus.jdk import jdk_files
+from green_code_lab.corpus.npm import npm_files
 from green_code_lab.corpus.own_code import own_files
 from green_code_lab.corpus.pruning import choose_ids
 from green_code_lab.corpus.shards import LEAST_HELD_OUT, write_shards
 from green_code_lab.corpus.split import Parts, split, within_share
 
-SOURCES = ("installed", "sdists", "jdk")
+SOURCES = ("installed", "sdists", "jdk", "npm", "debian")
 VOCABULARY_SIZE = 38_912
 _COUNTED_CHARACTERS = 100_000_000  # per language, when the vocabulary is chosen
 _MINIMUM_TOKENS = 20_000  # of a language, to train on
@@ -121,6 +124,12 @@ def _gathered(args: argparse.Namespace, report: Report) -> Iterator[SourceFile]:
 
         print(f"reading the listed source distributions, cached in {args.work / 'sdists'}", flush=True)
         yield from sdist_files(listed(LIST.read_text("utf-8")), args.work / "sdists", index_url(), report)
+    if "npm" in sources:
+        print(f"reading the listed packages of npm, cached in {args.work / 'npm'}", flush=True)
+        yield from npm_files(npm.listed(npm.LIST.read_text("utf-8")), args.work / "npm", report)
+    if "debian" in sources:
+        print(f"reading the listed source packages of Debian, cached in {args.work / 'debian'}", flush=True)
+        yield from debian_files(debian.listed(debian.LIST.read_text("utf-8")), args.work / "debian", report)
     if "jdk" in sources:
         for path in args.jdk:
             print(f"reading {path}", flush=True)

@@ -6,6 +6,7 @@ characters is generated, minified or data.
 
 from __future__ import annotations
 
+import functools
 import io
 import re
 import tokenize
@@ -14,11 +15,21 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
+from green_code.languages import BY_SUFFIX, language_of
+
 _EXAMPLES = 20  # names stored per reason
 OWN = "own"
 """Licence of the user's own code, which needs no check."""
 
-_LANGUAGES = {".py": "python", ".java": "java"}
+_LANGUAGES = {
+    suffix: row.ids[0]
+    for suffix, name in BY_SUFFIX.items()
+    if (row := language_of(name)).definitions is not None
+    and name.removesuffix("react") == row.ids[0]
+    and suffix != ".pyi"
+}
+SOURCE_SUFFIXES = tuple(_LANGUAGES)
+"""Of the files of a corpus: all languages that have definitions, and so code; stubs only repeat their modules."""
 _MIN_CHARACTERS = 200
 _MAX_BYTES = 200_000
 _MAX_MEAN_LINE = 100
@@ -36,7 +47,6 @@ _GENERATED = re.compile(
 )
 _GENERATED_WITHIN = 2_000  # characters from the start, where such notes are
 _LICENCE_WORDS = re.compile(r"copyright|licen[cs]e|\breserved comment", re.I)
-_FIRST_COMMENT = {"python": re.compile(r"\A(?:[ \t]*(?:#[^\n]*)?\n)+"), "java": re.compile(r"\A\s*/\*.*?\*/\s*", re.S)}
 
 
 class Report:
@@ -81,7 +91,7 @@ class SourceFile:
         return self.licence == OWN
 
 
-def language_of(name: str) -> str | None:
+def language_of_file(name: str) -> str | None:
     """Language of a file by its name; None: not supported."""
     return _LANGUAGES.get(PurePosixPath(name).suffix)
 
@@ -161,7 +171,16 @@ def decode(data: bytes, language: str) -> str | None:
     return None if "\0" in text else text.replace("\r\n", "\n").replace("\r", "\n")
 
 
+@functools.lru_cache
+def _first_comment(language: str) -> re.Pattern[str]:
+    """Matches the lines of comments, or the block comment, with which a text begins."""
+    row = language_of(language)
+    line = "|".join(map(re.escape, row.line_comments))
+    blocks = [rf"\s*{re.escape(begin)}.*?{re.escape(end)}\s*" for begin, end in row.block_comments]
+    return re.compile("|".join([*(rf"\A{block}" for block in blocks), rf"\A(?:[ \t]*(?:(?:{line})[^\n]*)?\n)+"]), re.S)
+
+
 def _without_licence(text: str, language: str) -> str:
-    while (first := _FIRST_COMMENT[language].match(text)) and _LICENCE_WORDS.search(first[0]):
+    while (first := _first_comment(language).match(text)) and _LICENCE_WORDS.search(first[0]):
         text = text[first.end() :]
     return text

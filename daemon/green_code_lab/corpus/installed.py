@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from green_code_lab.corpus.files import Report, SourceFile, in_skipped_folder, language_of, read_source
+from green_code_lab.corpus.files import Report, SourceFile, in_skipped_folder, language_of_file, read_source
 from green_code_lab.corpus.licences import licence_of, permissive
 
 _OURSELVES = ("green-code", "green-code-lab")
@@ -32,6 +32,6 @@ def installed_files(report: Report) -> Iterator[SourceFile]:
             continue
         version = metadata.get("Version") or ""
         for file in distribution.files or []:
-            if language_of(file.name) and not in_skipped_folder(file.parts[:-1]):
+            if language_of_file(file.name) and not in_skipped_folder(file.parts[:-1]):
                 path = Path(str(distribution.locate_file(file)))
                 yield from read_source(name, version, licence, path, file.as_posix(), report)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
-_PERMISSIVE = re.compile(r"\b(MIT|BSD|Apache|PSF|Python Software Foundation|ISC|Unlicense|0BSD|Zlib|CC0|HPND)\b", re.I)
+_PERMISSIVE = re.compile(
+    r"\b(MIT|Expat|BSD|Apache|PSF|Python Software Foundation|ISC|Unlicense|0BSD|Zlib|CC0|HPND)\b", re.I
+)
 _RESTRICTIVE = re.compile(
     r"GPL|\bGNU\b|\bMPL|Mozilla|\bEPL|\bEUPL|\bCDDL|\bOSL|\bSSPL|\bBUSL|Business Source|\bCC-BY-(NC|SA|ND)|Commons Clause"
     r"|share.?alike|proprietary|commercial",
@@ -14,13 +16,16 @@ _RESTRICTIVE = re.compile(
 
 
 def permissive(licence: str) -> bool:
-    """Whether one of the alternatives (SPDX's OR) is permissive and has no restrictive term.
+    """Whether one of the alternatives (SPDX's OR, DEP-5's or) is permissive and has no restrictive term.
 
     An expression with parentheses is not parsed: none of its terms may be restrictive.
     """
     if "(" in licence:
         return bool(_PERMISSIVE.search(licence)) and not _RESTRICTIVE.search(licence)
-    return any(_PERMISSIVE.search(part) and not _RESTRICTIVE.search(part) for part in licence.split(" OR "))
+    return any(
+        _PERMISSIVE.search(part) and not _RESTRICTIVE.search(part)
+        for part in re.split(r"\s+or\s+", licence, flags=re.I)
+    )
 
 
 def licence_of(metadata: Any) -> str:

@@ -12,10 +12,11 @@ from green_code.settings import default_settings
 from green_code_lab.corpus.archives import SUFFIXES, members
 from green_code_lab.corpus.files import (
     OWN,
+    SOURCE_SUFFIXES,
     Report,
     SourceFile,
     in_skipped_folder,
-    language_of,
+    language_of_file,
     read_source,
     skipped_folder,
     source_file,
@@ -50,7 +51,7 @@ def _folder(root: Path, report: Report) -> Iterator[SourceFile]:
         subfolders[:] = sorted(name for name in subfolders if not skipped_folder(name))
         for name in sorted(names):
             file = Path(folder, name)
-            if language_of(name) and not file.is_symlink():
+            if language_of_file(name) and not file.is_symlink():
                 path = file.relative_to(root).as_posix()
                 if not _is_secret(root.name, path, report):
                     yield from read_source(root.name, "", OWN, file, path, report)
@@ -58,7 +59,7 @@ def _folder(root: Path, report: Report) -> Iterator[SourceFile]:
 
 def _archive(archive: Path, report: Report) -> Iterator[SourceFile]:
     project = next(archive.name[: -len(s)] for s in SUFFIXES if archive.name.lower().endswith(s))
-    for path, data in members(archive, (".py", ".java")):
+    for path, data in members(archive, SOURCE_SUFFIXES):
         if not in_skipped_folder(path.parts[:-1]) and not _is_secret(project, path.as_posix(), report):
             yield from source_file(project, "", OWN, path.as_posix(), data, report)
 

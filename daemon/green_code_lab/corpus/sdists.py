@@ -19,7 +19,7 @@ from requests import HTTPError, RequestException
 
 from green_code.problems import Problem
 from green_code_lab.corpus.archives import members
-from green_code_lab.corpus.files import Report, SourceFile, in_skipped_folder, source_file
+from green_code_lab.corpus.files import SOURCE_SUFFIXES, Report, SourceFile, in_skipped_folder, source_file
 from green_code_lab.corpus.licences import licence_of, permissive
 
 LIST = Path(__file__).with_name("sdists.txt")
@@ -107,7 +107,7 @@ def _read(archive: Path, name: str, version: str, report: Report) -> Iterator[So
     if not permissive(licence):
         report.drop("packages of other licences", f"{name} ({licence or 'no licence'})")
         return
-    for path, data in members(archive, (".py", ".java")):
+    for path, data in members(archive, SOURCE_SUFFIXES):
         inner = path.parts[1:]  # below the folder name-version
         if inner and not in_skipped_folder(inner[:-1]):
             yield from source_file(name, version, licence, "/".join(inner), data, report)

@@ -21,12 +21,33 @@ Parts = dict[tuple[str, str], list[SourceFile]]
 """Files by (language, "train" or "heldout")."""
 
 HELD_OUT = frozenset(
-    ("numpy", "networkx", "pip", "java.logging", "java.net.http", "jdk.jshell", "jdk.jfr", "java.prefs")
+    (
+        *("numpy", "networkx", "pip", "java.logging", "java.net.http", "jdk.jshell", "jdk.jfr"),
+        *(
+            "java.prefs",
+            "ajv",
+            "redux",
+            "semver",
+            "d3-scale",
+            "koa",
+            "underscore",
+            "nlohmann-json3-dev",
+            "libcli11-dev",
+        ),
+        *(
+            "golang-github-spf13-cobra-dev",
+            "golang-github-gorilla-mux-dev",
+            "librust-serde-json-dev",
+            "librust-url-dev",
+        ),
+        *("ruby-thor", "ruby-rack", "php-monolog", "php-twig"),
+    )
 )
 """Projects (of the JDK: modules) that are never trained on."""
 
 # Characters of a project; Java has few projects, the JDK's modules.
-_MAX_CHARACTERS = {"python": 2_000_000, "java": 12_000_000}
+_MAX_CHARACTERS = {"java": 12_000_000}
+_OTHERS_MAX_CHARACTERS = 2_000_000
 _UNITS = ("project", "folder", "file")
 _SHARE = 0.05  # of the characters, where units are drawn
 _LEAST, _MOST = 0.01, 0.10  # accepted deviations from that share
@@ -46,7 +67,7 @@ def within_share(files: Iterable[SourceFile], seed: int, report: Report) -> Iter
         random.Random(f"{seed} {project}").shuffle(order)
         for file in order:
             size = sizes[project, file.language] = sizes.get((project, file.language), 0) + len(file.text)
-            if size <= _MAX_CHARACTERS[file.language]:
+            if size <= _MAX_CHARACTERS.get(file.language, _OTHERS_MAX_CHARACTERS):
                 yield file
             else:
                 report.drop("beyond a project's share", file.name)

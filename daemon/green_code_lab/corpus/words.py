@@ -6,6 +6,7 @@ rows, which have neither, match their files.
 
 from __future__ import annotations
 
+import functools
 import re
 import zlib
 from collections.abc import Sequence
@@ -13,19 +14,27 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from green_code.languages import language_of
+
 _QUOTED = r'"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\''
 _WORD = r"([A-Za-z_]\w+)"
 _WORDS = re.compile(_WORD)
-_CODE = {
-    "python": re.compile(rf"'''.*?'''|\"\"\".*?\"\"\"|{_QUOTED}|#[^\n]*|{_WORD}", re.S),
-    "java": re.compile(rf"\"\"\".*?\"\"\"|{_QUOTED}|//[^\n]*|/\*.*?\*/|{_WORD}", re.S),
-}
 _STEP = np.uint64(0x9E3779B97F4A7C15)
+
+
+@functools.lru_cache
+def _code(language: str) -> re.Pattern[str]:
+    """Matches strings and comments of the language, and words, which are the first group."""
+    row = language_of(language)
+    long = (rf"{re.escape(quote)}(?:\\.|[^\\])*?{re.escape(quote)}" for quote in row.long_quotes)
+    blocks = (rf"{re.escape(begin)}.*?{re.escape(end)}" for begin, end in row.block_comments)
+    lines = (rf"{re.escape(begin)}[^\n]*" for begin in row.line_comments)
+    return re.compile("|".join([*long, _QUOTED, *blocks, *lines, _WORD]), re.S)
 
 
 def code_words(text: str, language: str) -> list[str]:
     """Names and keywords of two or more characters, in order."""
-    return [word for word in _CODE[language].findall(text) if word]
+    return [word for word in _code(language).findall(text) if word]
 
 
 def all_words(text: str) -> list[str]:

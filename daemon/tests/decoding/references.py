@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from green_code.models.decoder import Decoder
-from tests.models.references import ours, small_models, tiny
+from tests.models.references import ours, small_model, tiny
 
-DECODERS = {"tiny": tiny(), "llama": ours(small_models()["llama"]), "opt": ours(small_models()["opt"])}
+DECODERS = {"tiny": tiny(), "llama": ours(small_model("llama")), "opt": ours(small_model("opt"))}
 TOLERANCE = {"atol": 1e-4, "rtol": 1e-4}
 
 operation = st.one_of(

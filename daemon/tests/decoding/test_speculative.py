@@ -49,7 +49,7 @@ from tests.decoding.scripted_drafts import (
     new_price_book,
     repeated_prompt,
 )
-from tests.models.references import ours, small_models
+from tests.models.references import ours, small_model
 
 SPELLING_TOKENS = 5  # enough to spell the required bytes, and some more
 
@@ -124,7 +124,7 @@ def test_nothing_is_drafted_beyond_max_tokens(max_tokens: int) -> None:
 
 @pytest.mark.parametrize("family", ["gemma3_text", "llama", "opt"])
 def test_full_equals_transformers_generate(family: str) -> None:
-    reference = small_models()[family]
+    reference = small_model(family)
     decoder = ours(reference)
     prompt = torch.randint(4, 80, (1, 9), generator=torch.Generator().manual_seed(3))
     expected = reference.generate(

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from green_code import memory
 from green_code.kernels import large_pages
 from green_code.kernels.large_pages import in_large_pages
 
@@ -19,8 +20,8 @@ ROWS = np.arange(3 * 2 * PAGE, dtype=np.uint32).astype(np.uint8).reshape(3, 2 * 
 @pytest.fixture
 def mapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> np.memmap:
     """On a system that has large pages and memory."""
-    for name, value in (("_SWITCHES", tmp_path), ("_CONTAINER", tmp_path)):
-        monkeypatch.setattr(large_pages, name, value)
+    monkeypatch.setattr(large_pages, "_SWITCHES", tmp_path)
+    monkeypatch.setattr(memory, "_CONTAINER", tmp_path)
     write(tmp_path, "enabled", "always [madvise] never\n")
     write(tmp_path, "hpage_pmd_size", f"{PAGE}\n")
     write(tmp_path, "memory.max", "max\n")
@@ -79,7 +80,7 @@ def test_with_scarce_memory_the_mapping_is_returned(
     assert is_mapped(mapped)
     write(tmp_path, "memory.max", "max")
     scarce = SimpleNamespace(available=ROWS.nbytes)
-    monkeypatch.setattr(large_pages.psutil, "virtual_memory", lambda: scarce)
+    monkeypatch.setattr(memory.psutil, "virtual_memory", lambda: scarce)
     assert is_mapped(mapped)
 
 

@@ -124,4 +124,4 @@ def test_without_a_kernel_torch_serves(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_unknown_level_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(LEVEL_VARIABLE, "abacus")
     with pytest.raises(Problem, match=r"off.*GREEN_CODE_KERNEL"):
-        next(weight_formats())
+        next(iter(weight_formats()))

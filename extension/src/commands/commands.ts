@@ -9,6 +9,7 @@ import type { Hints } from '../hints/hints';
 import { COMMANDS, VIEW_THRESHOLD } from '../ids';
 import { t } from '../l10n';
 import { failure, messageOf, type Channels } from '../log';
+import { chooseModel, type Parts as ModelParts } from '../models/choose';
 import { COMMAND_ACCEPTED } from '../protocol';
 import { deleteHistory, exportHistory } from '../report/history';
 import type { ReportPanel } from '../report/panel';
@@ -39,6 +40,7 @@ export interface Parts {
   readonly report: ReportPanel;
   readonly documents: Documents;
   readonly calibration: () => Promise<Calibration>;
+  readonly addExtras: ModelParts['addExtras'];
 }
 
 type Command = (...args: readonly unknown[]) => unknown;
@@ -52,6 +54,7 @@ export function commandTable(parts: Parts): Readonly<Record<string, Command>> {
     [COMMANDS.toggleLanguage]: (id) => toggleLanguage(store.snapshot.settings, typeof id === 'string' ? id : undefined),
     [COMMANDS.snooze]: () => startSnooze(snooze),
     [COMMANDS.resume]: () => snooze.resume(),
+    [COMMANDS.chooseModel]: () => chooseModel(parts),
     [COMMANDS.switchMode]: () => switchMode(store.snapshot.settings),
     [COMMANDS.dismiss]: () => dismiss(requests),
     [COMMANDS.energyReport]: () => showReport(parts),

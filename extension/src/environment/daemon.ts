@@ -32,12 +32,12 @@ export class Daemon {
   }
 
   /** Runs a command to its end. Throws where there is no usable interpreter. */
-  async run(args: readonly string[], signal?: AbortSignal): Promise<RunResult> {
+  async run(args: readonly string[], signal?: AbortSignal, onLine?: (line: string) => void): Promise<RunResult> {
     const interpreter = await this.interpreter();
     if (interpreter.kind !== 'ready') {
       throw new Error(interpreter.kind === 'wrong' ? interpreter.message : notSetUp());
     }
-    const options = { cwd: this.cwd, env: this.variables(interpreter), ...(signal === undefined ? {} : { signal }) };
+    const options = { cwd: this.cwd, env: this.variables(interpreter), ...(signal === undefined ? {} : { signal }), ...(onLine === undefined ? {} : { onLine }) };
     return run(interpreter.python, ['-m', 'green_code', ...args], options);
   }
 }

@@ -102,13 +102,18 @@ async function build(partial: string, found: Interpreter, wheel: string, tempora
   const { progress } = options;
   const env = creationVariables(temporary);
   const python = pythonIn(partial);
-  const pip = ['-m', 'pip', 'install', '--no-input', '--disable-pip-version-check', '--progress-bar', 'off'];
   progress.begin(t('setUp.creatingEnvironment'));
   await runStep(found.command, [...found.args, '-m', 'venv', partial], env, (cause) => t('setUp.environmentFailed', { cause }), options);
   progress.begin(t('setUp.searchingPackages'));
-  await runStep(python, [...pip, `${wheel}[model,gpu]`], env, (cause) => t('setUp.pipFailed', { cause }), options);
+  await pipInstall(python, `${wheel}[model]`, temporary, options);
   progress.begin(t('setUp.checkingEnvironment'));
   await runStep(python, ['-m', 'green_code', 'doctor', '--json'], managedVariables(), (cause) => t('setUp.environmentBroken', { cause }), options);
+}
+
+/** `temporary`: a folder for pip's own files. */
+export async function pipInstall(python: string, requirement: string, temporary: string, options: Options): Promise<void> {
+  const pip = ['-m', 'pip', 'install', '--no-input', '--disable-pip-version-check', '--progress-bar', 'off', requirement];
+  await runStep(python, pip, creationVariables(temporary), (cause) => t('setUp.pipFailed', { cause }), options);
 }
 
 type Failure = (cause: string) => string;

@@ -4,7 +4,7 @@ import * as vscode from 'vscode';
 import { COMMANDS } from '../ids';
 import { t } from '../l10n';
 import type { Action } from '../log';
-import { allSettings, keyboardShortcuts, openSetting } from '../settings';
+import { allSettings, keyboardShortcuts } from '../settings';
 import type { Snapshot } from '../state/store';
 import { modeTitle } from '../threshold/modes';
 import { stopTitle } from '../threshold/stops';
@@ -22,7 +22,7 @@ export function entries(snapshot: Snapshot, language: ActiveLanguage | null): re
     LINE,
     { label: `$(settings) ${t('threshold.suggestions')}`, description: stopTitle(settings.suggestions), command: COMMANDS.setThreshold },
     { label: `$(arrow-swap) ${switchModeTitle(settings.decoding)}`, description: t('menu.modeNow', { mode: modeTitle(settings.decoding) }), command: COMMANDS.switchMode },
-    action('chip', { ...openSetting('model'), title: t('menu.model') }, settings.model),
+    { label: `$(chip) ${t('menu.model')}`, description: settings.model, command: COMMANDS.chooseModel },
     LINE,
     { label: `$(question) ${t('menu.why')}`, command: COMMANDS.whyNoSuggestion },
     { label: `$(graph) ${t('common.energyReport')}`, command: COMMANDS.energyReport },

@@ -58,7 +58,7 @@ describe('Set Up', () => {
     expect(release).not.toHaveBeenCalled();
   });
 
-  it('installs the model and the GPU meter, without variables for other Pythons', async () => {
+  it('installs the model and nothing for a GPU, without variables for other Pythons', async () => {
     vi.stubEnv('PYTHONPATH', '/elsewhere');
     const calls: { line: string; env: NodeJS.ProcessEnv | undefined }[] = [];
     const inner = python(ok(), ok());
@@ -69,7 +69,7 @@ describe('Set Up', () => {
       }),
     );
     vi.unstubAllEnvs();
-    expect(calls.some(({ line }) => line.includes('pip install') && line.endsWith('.whl[model,gpu]'))).toBe(true);
+    expect(calls.some(({ line }) => line.includes('pip install') && line.endsWith('.whl[model]'))).toBe(true);
     calls.forEach(({ line, env }) => expect(env, line).not.toHaveProperty('PYTHONPATH'));
   });
 

@@ -47,11 +47,11 @@ describe('the menu', () => {
     const described = (command: string) => all.find((entry) => entry.command === command);
     expect(described(COMMANDS.setThreshold)).toMatchObject({ description: 'Sure' });
     expect(described(COMMANDS.switchMode)).toMatchObject({ label: '$(arrow-swap) Switch to Exact Mode', description: 'now Fast' });
-    expect(all.find(({ args }) => args?.[0] === '@id:greenCode.model')).toMatchObject({ description: 'tiny' });
+    expect(described(COMMANDS.chooseModel)).toMatchObject({ description: 'tiny' });
   });
 
   it.each([
-    ['Model', ['workbench.action.openSettings', '@id:greenCode.model']],
+    ['Model', [COMMANDS.chooseModel]],
     ['Settings', ['workbench.action.openSettings', '@ext:green-code.green-code']],
     ['Keyboard Shortcuts', ['workbench.action.openGlobalKeybindings', 'inlineSuggest']],
     ['Snooze…', [COMMANDS.snooze]],

@@ -97,6 +97,10 @@ export class MarkdownString {
   constructor(readonly value: string) {}
 }
 
+export class ThemeIcon {
+  constructor(readonly id: string) {}
+}
+
 export class ThemeColor {
   constructor(readonly id: string) {}
 }
@@ -118,6 +122,8 @@ export const window = {
   createOutputChannel: outputChannel,
   createStatusBarItem: () => ({ text: '', show: nothing, hide: nothing, dispose: nothing }),
   showQuickPick: ((items: readonly unknown[]) => Promise.resolve(items[-1])) as <T>(items: readonly T[], options?: unknown) => Promise<T | undefined>,
+  createQuickPick: nothing as () => unknown,
+  showOpenDialog: unanswered,
   setStatusBarMessage: nothing,
   onDidChangeActiveTextEditor: events.on('onDidChangeActiveTextEditor'),
   /** One tab that the API has no name for, as the walkthrough's. */

@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 
 from green_code.cli import main
 from green_code.engine import loading
@@ -35,7 +36,7 @@ from green_code_lab.evaluation.run import evaluate
 from green_code_lab.heads import kv_projections, steps
 from green_code_lab.lite import checkpoint
 from green_code_lab.lite import steps as lite_steps
-from tests.models.references import small_models
+from tests.models.references import FAMILY_MODELS, random_model
 
 FUNCTION = "def area{n}(side, height):\n    total = side * {n} + height\n    return total\n\n\n"
 CLASS = "class Area{n} {{\n    int total(int side) {{\n        return side * {n};\n    }}\n}}\n"
@@ -74,20 +75,21 @@ def adapt(*words: object) -> int:
 
 
 @pytest.mark.parametrize(
-    "family", [pytest.param(f, marks=() if f == "gemma3_text" else pytest.mark.slow) for f in sorted(small_models())]
+    "family",
+    [pytest.param(f, marks=() if f == "gemma3_text" else pytest.mark.slow) for f in ("gemma3_text", "llama", "opt")],
 )
 def test_a_folder_of_code_becomes_a_bundle_that_completes(family: str, code: Path, tmp_path: Path) -> None:
     model = tmp_path / "model"
-    reference = small_models()[family]
+    kind, options = FAMILY_MODELS[family]
+    reference = random_model(kind, options, spread=0.02)
     for config in (reference.config, reference.generation_config):
         config.eos_token_id, config.bos_token_id, config.pad_token_id = 0, None, None
     reference.save_pretrained(model)
-    characters = sorted(set(FUNCTION + CLASS + "0123456789") - set("\n "))
-    vocabulary = {piece: i for i, piece in enumerate(["<eos>", "Ċ", "Ġ", *characters])}
+    vocabulary = {piece: i for i, piece in enumerate(["<eos>", *sorted(pre_tokenizers.ByteLevel.alphabet())])}
     tokenizer = Tokenizer(models.BPE(vocabulary, []))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.save(str(model / "tokenizer.json"))
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<eos>").save_pretrained(model)
 
     out, work = tmp_path / "bundles" / "model", tmp_path / "work"
     options = ("--model", model, "--from", code, "--out", out, "--work", work, "--tokens", TOKENS, "--rate", "3e-3", "--prefill-exit", 1)  # fmt: skip
