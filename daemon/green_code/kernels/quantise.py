@@ -116,7 +116,12 @@ def _values4(packed: np.ndarray) -> np.ndarray:
     pairs = packed[:, : TILE * GROUP // 2].reshape(len(packed), GROUP // NIBBLE_GROUP, -1, TILE, FOURS)
     nibbles = np.stack([pairs & 15, pairs >> 4], -2)  # (R, 2, 4, 64, 2, 4)
     nibbles = nibbles.transpose(0, 3, 1, 2, 4, 5).reshape(len(packed), TILE, -1, NIBBLE_GROUP)
-    both = np.ascontiguousarray(packed[:, TILE * GROUP // 2 :]).view(np.uint32).reshape(len(packed), -1, TILE).swapaxes(1, 2)
+    both = (
+        np.ascontiguousarray(packed[:, TILE * GROUP // 2 :])
+        .view(np.uint32)
+        .reshape(len(packed), -1, TILE)
+        .swapaxes(1, 2)
+    )
     scales, minima = (widen(half.astype(np.uint16))[..., None] for half in (both >> 16, both & 0xFFFF))
     return np.asarray((nibbles * scales + minima).reshape(len(packed), TILE, GROUP))
 

@@ -18,7 +18,7 @@ from safetensors.numpy import load_file, save_file
 
 from green_code.kernels.binding import Kernel, open_kernel
 from green_code.kernels.decoder import KernelDecoder
-from green_code.kernels.packing import Extras, pack, packed_sizes, unsupported_reason
+from green_code.kernels.packing import Extras, pack, packed_sizes
 from green_code.kernels.weight_bits import bits_for
 from green_code.models.adapters import Adapters
 from green_code.models.backend import Report, Sizes, WeightFormat
@@ -35,7 +35,7 @@ class KernelFormat:
     name: str = "kernel"
 
     def unsupported_reason(self, config: ModelConfig) -> str | None:
-        return unsupported_reason(config)
+        return None  # it has the operations of every family
 
     def sizes(self, config: ModelConfig, adapters: Adapters) -> Sizes:
         return packed_sizes(config, Extras.of(adapters))

@@ -37,7 +37,7 @@ def _complete_cold(runtime: Runtime, params: CompletionParams) -> CompletionResu
 
 def jobs_for(runtime: Runtime) -> int:
     """Processes that pay: one a core, and one on a GPU."""
-    return usable_cores() if runtime.decoder.device.type == "cpu" else 1
+    return usable_cores() if runtime.decoder.gpu is None else 1
 
 
 @contextlib.contextmanager

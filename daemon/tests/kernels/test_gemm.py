@@ -29,7 +29,17 @@ def products(libraries: dict[str, Path], tmp_path_factory: pytest.TempPathFactor
     folder, loaded = tmp_path_factory.mktemp("gemm"), {}
     for level in libraries:
         made = folder / f"{level}.so"
-        compiler = (sys.executable, "-m", "ziglang", "cc", "-target", triple, f"-mcpu={levels[level]}", "-shared", "-fPIC")
+        compiler = (
+            sys.executable,
+            "-m",
+            "ziglang",
+            "cc",
+            "-target",
+            triple,
+            f"-mcpu={levels[level]}",
+            "-shared",
+            "-fPIC",
+        )
         traps = ("-fsanitize=undefined", "-fsanitize-trap=undefined")
         source = Path(__file__).with_name("gemm_check.c")
         subprocess.run([*compiler, *build.FLAGS, *traps, f"-I{build.HERE}", str(source), "-o", str(made)], check=True)
@@ -37,7 +47,9 @@ def products(libraries: dict[str, Path], tmp_path_factory: pytest.TempPathFactor
     return loaded
 
 
-def multiply(library: ctypes.CDLL, packed: np.ndarray, x: np.ndarray, bits: int, side: str = "after", workers: int = 1) -> np.ndarray:
+def multiply(
+    library: ctypes.CDLL, packed: np.ndarray, x: np.ndarray, bits: int, side: str = "after", workers: int = 1
+) -> np.ndarray:
     """(rows, N) float32, with a forbidden page beside each buffer."""
     rows, inputs = x.shape
     outputs = len(packed) * GROUP // inputs * TILE
@@ -100,7 +112,10 @@ def test_any_number_of_threads_gives_the_same_bits(bits: int, products: Mapping[
         for rows in (1, 20):
             alone = multiply(library, packed, x[:rows], bits)
             for workers in (2, 3, 8):
-                assert np.array_equal(multiply(library, packed, x[:rows], bits, workers=workers), alone), (level, workers)
+                assert np.array_equal(multiply(library, packed, x[:rows], bits, workers=workers), alone), (
+                    level,
+                    workers,
+                )
 
 
 @pytest.mark.parametrize("bits", [8, 4])

@@ -12,14 +12,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-import torch
 
 from green_code.kernels import thread_pool
 from green_code.kernels.binding import CThreadPool, Kernel
 from green_code.kernels.build import WARNINGS
 from green_code.kernels.thread_pool import ThreadPool, usable_cores, workers_for
-from tests.kernels.references import CONFIGS, GEMMA, buffers, decoder_for, run, states
+from tests.kernels.references import CONFIGS, GEMMA, decoder_for, run, states
 
 HERE = Path(__file__).resolve().parent
 WAKING_SECONDS = 0.05
@@ -77,7 +77,7 @@ def test_more_threads_change_nothing(
         since = time.monotonic()
         while True:
             for one, other in zip(alone, run(decoder, states(config), cuts), strict=True):
-                assert torch.equal(one, other), level
+                assert np.array_equal(one, other), level
             if threads.helped or not comes or usable_cores() < 2:
                 break
             if time.monotonic() > since + MOST_SECONDS:
@@ -100,7 +100,7 @@ def test_without_a_helper_thread_one_thread_does_all(
     with monkeypatch.context() as refused:
         refused.setattr(threading.Thread, "start", no_thread)
         for one, other in zip(expected, run(decoder, states(GEMMA)), strict=True):
-            assert torch.equal(one, other)
+            assert np.array_equal(one, other)
         assert decoder._threads.open(1) is None and not decoder._threads.structure.open
     assert decoder._threads.open(1) is decoder._threads.structure, "it is tried again"
     decoder._threads.structure.open = 0
@@ -129,6 +129,8 @@ def test_after_a_stall_one_thread_works_alone_and_longer_after_more(
     monkeypatch.setattr(thread_pool.time, "monotonic", lambda: now)
     decoder = decoder_for(next(iter(kernels.values())), GEMMA)
 
+    buffers = decoder.new_buffers(32)
+
     class Stalling:
         @staticmethod
         def run_layers(*arguments: Any) -> None:
@@ -142,7 +144,7 @@ def test_after_a_stall_one_thread_works_alone_and_longer_after_more(
     def step(at: float) -> bool:
         nonlocal now
         now = at
-        decoder.run_layers(1, 2, states(GEMMA), 0, 1, *buffers(decoder))
+        decoder.run_layers(1, 2, buffers, 0, 1)
         return with_helper[-1]
 
     assert step(0.0) and step(0.001)
