@@ -85,7 +85,8 @@ def layout(config: ModelConfig, extras: Extras, bits: int) -> dict[str, Matrix]:
 
     for name, shape in weight_shapes(config).items():
         if name.startswith("layers.") and len(shape) == 2:
-            place(name.removesuffix(".weight"), *padding.shape(name, shape), bits)
+            outputs, inputs = padding.shape(name, shape)
+            place(name.removesuffix(".weight"), outputs, inputs, bits)
     for depth in extras.lenses:
         place(lens_name(depth), config.width, padding.width)
     for layer in extras.kv_projections:
