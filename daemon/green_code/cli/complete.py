@@ -115,6 +115,7 @@ def _params(args: argparse.Namespace, prompt: Prompt, language: str) -> dict[str
             stop=args.stop,
             alternatives=0,
             place=[],
+            path="" if args.place == "-" else PurePath(args.place.rsplit(":", 2)[0]).name,
             snippets=[],
         )
     )

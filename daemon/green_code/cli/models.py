@@ -243,6 +243,8 @@ def _convert_pickled(name: str, progress: _Progress) -> dict[str, Any]:
     from green_code.models.pickled import convert_pickled
 
     row = ROWS.get(name)
+    if row is not None and not row.pickled:
+        raise Problem("bad_request", f"{name} has no pickled weights, so there is nothing to convert.")
     folder = store.folder_of(row) if row is not None else Path(name).expanduser()
     written = convert_pickled(folder, row, progress)
     return {

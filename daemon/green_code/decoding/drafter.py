@@ -58,7 +58,8 @@ class Drafter:
         while len(drafts) < limit and not (drafts and self._ends(drafts[-1].token)):
             draft = None
             if self.lookup is not None:
-                draft = self.lookup.draft(cache.tokens[-LENGTHS[0] :], required)
+                behind = (*self.lookup.document.ending(LENGTHS[0]), *(draft.token for draft in drafts))
+                draft = self.lookup.draft(behind[-LENGTHS[0] :], required)
             rows = waiting + len(drafts)
             price, risk = observer.shallowest.row(rows), observer.deepest.row(rows)
             if draft is not None and not self.book.affords(lost + risk, observer.full_price):

@@ -56,6 +56,10 @@ class NgramIndex:
     def __len__(self) -> int:
         return len(self._tokens) - self._begin
 
+    def ending(self, count: int) -> list[int]:
+        """The last tokens, at most `count`."""
+        return self._tokens[max(self._begin, len(self._tokens) - count) :]
+
     @property
     def memory_bytes(self) -> int:
         """Approximate memory."""

@@ -21,12 +21,14 @@ from green_code.engine.assumed_costs import assumed_costs
 from green_code.engine.conversion import convert_apart
 from green_code.engine.interfaces import Progress
 from green_code.engine.measured_costs import CostMeasurement, measured_costs
+from green_code.engine.prompts import layout_of
 from green_code.engine.session import Session
 from green_code.kernels.weight_format import weight_formats
 from green_code.link.messages import CompletionParams
 from green_code.models.bundle import bundle_of
 from green_code.models.catalog import TINY, find_model
 from green_code.models.conversion import convert
+from green_code.models.rows import ROWS
 from green_code.models.weights import Model, open_model
 from green_code.problems import Problem
 from green_code.settings import STOPS
@@ -94,6 +96,8 @@ class Runtime:
         self.agent = agent_for(classifier, self.decoder) if classifier else None
         self.ngrams, self.stop_network, self.costs = contents.ngrams, contents.stop_network, costs
         self.chooser = Chooser(opened.vocabulary)
+        row = ROWS.get(model)
+        self.layout = layout_of(model, opened.vocabulary.fim, row.prompt if row is not None else None)
         self._measurement: CostMeasurement | None = None
 
     def new_session(self) -> Session:
@@ -119,7 +123,7 @@ class Runtime:
     @property
     def reads_snippets(self) -> bool:
         """See `interfaces.Runtime`."""
-        return False
+        return self.layout.reads_snippets
 
     def measure_costs(self, interrupted: Callable[[], bool]) -> None:
         """See `interfaces.Runtime`."""

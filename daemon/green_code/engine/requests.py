@@ -38,6 +38,7 @@ _TYPES: Final[Mapping[str, tuple[type, ...]]] = {
     "stop": (float, int, str),
     "alternatives": (int,),
     "place": (list,),
+    "path": (str,),
     "snippets": (list,),
 }
 MAX_TOKENS: Final = 4096
@@ -75,6 +76,7 @@ def completion_params(prefix: str, **changes: Any) -> CompletionParams:
         "stop": 0.0,
         "alternatives": 0,
         "place": [],
+        "path": "",
         "snippets": [],
     }
     return check_params({**params, **changes})

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from green_code.decoding.drafter import Drafter
 from green_code.decoding.exit_policies import Full, Policy
 from green_code.decoding.generate import Generated, ends_completion, generate, refusal
-from green_code.decoding.healing import ends_keyword, heal
 from green_code.decoding.price_book import PriceBook
 from green_code.decoding.prompt_lookup import NEAR_TOKENS, PromptLookup
 from green_code.decoding.propagation import EXACT_TAIL, PropagatingKVCache
@@ -24,6 +23,7 @@ from green_code.decoding.verifier import Decoded, Verifier
 from green_code.engine.accounting import Figures, FullDepthCache, RequestAccount
 from green_code.engine.alternatives import alternatives
 from green_code.engine.interfaces import Cancelled
+from green_code.engine.prompts import Prompt, prompt_of
 from green_code.link.messages import CompletionParams, CompletionResult
 from green_code.sequences import common
 from green_code.work import Work
@@ -87,11 +87,11 @@ class Session:
         self.book.use(runtime.costs.prices)
         policy = runtime.policy(params)
         wall, cpu = time.monotonic(), time.process_time()
-        earlier, tokens = self.window_tokens(params["prefix"], params["max_prompt_tokens"])
         situation = Situation.at(
             params["prefix"], params["suffix"], params["single_line"], params["max_lines"], params["language"]
         )
-        prompt, required = heal(tokens, runtime.vocabulary, ends_keyword(situation))
+        read = self.prompt(params, situation)
+        prompt, required = read.tokens, read.required
         blank = not params["prefix"].strip()
         propagates = bool(policy.exits) and params["decoding"] != "exact"
         shared = common(cache.tokens, prompt)
@@ -116,7 +116,7 @@ class Session:
                 if propagates:
                     cache.propagate_before(len(prompt) - EXACT_TAIL)
                 if params["decoding"] != "full":
-                    self._index(earlier, prompt, params["suffix"])
+                    self._index(read, params["suffix"])
                 stop = runtime.stop(params)
                 refuses = refusal(generated, cache, stop)
                 stream = decode(cache, drafter, verifier, required, params["max_tokens"], resumed, refuses)
@@ -130,14 +130,14 @@ class Session:
                 )
                 finish(generated, stream=account.observed(stream), required=required, max_tokens=params["max_tokens"])
                 if params["alternatives"] and generated.text.strip():
-                    others += self._others(params, policy, situation, prompt, required, generated, finish)
+                    others += self._others(params, policy, situation, read, generated, finish)
             except _Interrupted as interruption:
                 generated.reason = interruption.refusal
                 cache.truncate(cache.length(1))  # positions that no layer has run over count anew
             finally:
                 cache.interrupt = lambda: None
                 if self.lookup is not None and params["decoding"] != "full":
-                    self.lookup.remember(prompt, generated.tokens)
+                    self.lookup.remember(read.text, generated.tokens)
         interrupted = generated.reason in ("cancelled", "superseded")
         unfinished = interrupted or generated.refused
         figures = account.close(
@@ -150,7 +150,7 @@ class Session:
         )
         self._full_depth = account.full_depth
         seconds = time.monotonic() - wall, time.process_time() - cpu
-        result = self._result(generated, figures, len(prompt), reused, interrupted, *seconds)
+        result = self._result(generated, figures, read, reused, interrupted, *seconds)
         result["passes"] = verifier.passes
         if not interrupted:
             result["alternatives"] = [other.text for other in others if other.text]
@@ -161,8 +161,7 @@ class Session:
         params: CompletionParams,
         policy: Policy,
         situation: Situation,
-        prompt: Sequence[int],
-        required: bytes,
+        read: Prompt,
         first: Generated,
         finish: Callable[..., None],
     ) -> Iterator[Generated]:
@@ -172,13 +171,14 @@ class Session:
         def go_on(spelled: list[int], begun: Decoded, before: bytes, left: bytes) -> Generated:
             other, most = Generated(), params["max_tokens"] - len(spelled)
             if self.lookup is not None and params["decoding"] != "full":
-                self.lookup.document.follow([*prompt, *spelled, begun.token])
+                self.lookup.document.follow([*read.text, *spelled, begun.token])
             behind = decode(cache, *self._decoders(params, policy, situation), left, most - 1)
             finish(other, stream=itertools.chain([begun], behind), required=before, max_tokens=most)
             return other
 
+        beginning = len(read.tokens), read.required
         return alternatives(
-            cache, runtime.vocabulary, runtime.chooser, len(prompt), required, first, params["alternatives"], go_on
+            cache, runtime.vocabulary, runtime.chooser, *beginning, first, params["alternatives"], go_on
         )
 
     def _held(
@@ -225,41 +225,27 @@ class Session:
             )
         return drafter, Verifier(deciding, chooser)
 
-    def _index(self, earlier: Sequence[int], prompt: Sequence[int], suffix: str) -> None:
+    def _index(self, read: Prompt, suffix: str) -> None:
         """Bring prompt lookup's indexes up to date. Typing leaves the lines after the cursor's as they are."""
         if self.lookup is None:
             return
         text = suffix.partition("\n")[2][:_SUFFIX_CHARACTERS]
         if text != self._suffix[0]:
             self._suffix = text, self._runtime.vocabulary.encode(text)
-        self.lookup.document.follow(prompt)
-        self.lookup.around(earlier, self._suffix[1])
+        self.lookup.document.follow(read.text)
+        self.lookup.around(read.earlier, self._suffix[1])
 
-    def window_tokens(self, prefix: str, limit: int) -> tuple[list[int], list[int]]:
-        """Tokens before the window, and those of the window, which ends at the cursor.
-
-        Where the text is cut, the cut moves in steps of half a window, so that typing does not shift it.
-        """
-        vocabulary = self._runtime.vocabulary
-        limit = min(limit, self._runtime.decoder.config.max_positions // 2)
-        tokens, cut = vocabulary.encode(prefix), 0
-        if len(tokens) > limit:
-            step = max(1, limit // 2)
-            start = -(-(len(tokens) - limit) // step) * step
-            line_starts = (
-                i + 1
-                for i in range(start, min(start + step // 2, len(tokens) - 1))
-                if vocabulary.token_bytes[tokens[i]].endswith(b"\n")
-            )
-            cut = next(line_starts, start)
-        bos = [vocabulary.bos] if vocabulary.bos is not None else []
-        return tokens[:cut], [*bos, *tokens[cut:]]
+    def prompt(self, params: CompletionParams, situation: Situation) -> Prompt:
+        """What the model reads for a request."""
+        runtime = self._runtime
+        positions = runtime.decoder.config.max_positions
+        return prompt_of(params, situation, runtime.vocabulary, runtime.layout, positions)
 
     def _result(
         self,
         generated: Generated,
         figures: Figures,
-        prompt_tokens: int,
+        read: Prompt,
         reused: int,
         interrupted: bool,
         wall: float,
@@ -278,8 +264,8 @@ class Session:
             "passes": 0,
             "layers_run": figures.layers_run,
             "layers_total": runtime.layers_total,
-            "prompt": "prefix",
-            "prompt_tokens": prompt_tokens,
+            "prompt": read.form,
+            "prompt_tokens": len(read.tokens),
             "prompt_reused": reused,
             "prompt_layers_run": figures.prompt_layers_run,
             "energy_joules": figures.joules,

@@ -128,8 +128,7 @@ def kv_projection_name(layer: int) -> str:
 def packed_sizes(config: ModelConfig, extras: Extras) -> Sizes:
     """With an SVD head the head's own records are hardly read; of the tables, only rows of tokens are."""
     placed = layout(config, extras, bits_for(config))
-    shapes, end = weight_shapes(config), _end(placed)
-    rows = sum(2 * prod(shapes[name]) for name in tables(config, extras))
+    end, rows = _end(placed), sum(2 * prod(shape) for shape in tables(config, extras).values())
     return Sizes(end + rows, placed[head_name(config)].offset if extras.rank else end)
 
 

@@ -117,6 +117,8 @@ class CompletionParams(TypedDict):
     """How many further texts to compute that begin differently; only a request by hand asks for some."""
     place: list[float]
     """The front's features of the place, in the order of `lsp/gate_features.NAMES`; empty where there are none."""
+    path: str
+    """The document's, relative to the workspace folder, with slashes; empty where it has none."""
     snippets: list[Snippet]
     """Of other open files, the most similar one last; only where the engine reads them (`EngineStatus`)."""
 

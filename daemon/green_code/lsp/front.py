@@ -117,7 +117,8 @@ class Front:
             log.warning("a change of a document that is not open")
             return
         entry.changes += 1
-        self._debounce.key(now := self._clock())
+        entry.edited_seconds = now = self._clock()
+        self._debounce.key(now)
         document = entry.document
         if span is None:
             document.replace(text)
@@ -222,6 +223,9 @@ class Front:
         if not params["prefix"].strip():
             self._outcome = ("no_context", "")
             return None
+        if self._supervisor.reads_snippets:
+            context = entry.snippets.context(entry, line, self.documents, self.settings, self.workspace_folders)
+            params = {**params, **context}
         spot = Spot(lines, line, index, entry.document.language, automatic)
         return Cursor(entry, line, index, automatic, params, spot, entry.changes, selected is not None)
 

@@ -16,6 +16,7 @@ from green_code.lsp.gate_features import LOOKED_BACK, History, Place
 from green_code.lsp.guards import Situation
 from green_code.lsp.notebooks import Notebook
 from green_code.lsp.prompt import PromptWindow
+from green_code.lsp.snippets import Snippets, Words
 from green_code.lsp.syntax import Syntax
 from green_code.lsp.type_through import TypeThrough
 from green_code.settings import TOKENS_PER_LINE, Settings
@@ -26,18 +27,24 @@ ALTERNATIVES: Final = 2
 
 @dataclass
 class OpenDocument:
-    """One open document; `changes` counts its edits. `notebook`: of which it is a cell."""
+    """One open document; `changes` counts its edits, the last of which was at `edited_seconds` of the front's clock on line `edited_line`.
+    `notebook`: of which it is a cell."""
 
     document: Document
     window: PromptWindow = field(default_factory=PromptWindow)
     syntax: Syntax = field(default_factory=Syntax)
     recent: TypeThrough = field(default_factory=TypeThrough)
+    words: Words = field(default_factory=Words)
+    snippets: Snippets = field(default_factory=Snippets)
     notebook: Notebook | None = None
     changes: int = 0
+    edited_seconds: float = 0.0
+    edited_line: int = 0
 
     def follow(self, edit: Edit) -> None:
         """The document was edited."""
         self.syntax.follow(edit)
+        self.edited_line = edit.first
         if self.notebook is None:
             self.window.follow(edit)
         else:
@@ -102,6 +109,7 @@ class OpenDocument:
             stop=settings.suggestions if automatic else 0.0,
             alternatives=0 if automatic else ALTERNATIVES,
             place=[],
+            path="",
             snippets=[],
         )
 

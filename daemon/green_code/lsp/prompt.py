@@ -34,6 +34,8 @@ class PromptWindow:
 
     def __init__(self) -> None:
         self._anchor: int | None = None
+        self.moves = 0
+        """How often the window began anew elsewhere."""
 
     def follow(self, edit: Edit) -> None:
         """Keep the anchor on its line when lines above it are added or removed."""
@@ -60,6 +62,7 @@ class PromptWindow:
         if anchor is None or not first <= anchor <= line or _is_short(lines, anchor, line, cap // 4 - index):
             anchor = 0 if first == 0 else _first_line(lines, line, cap // 2 - index)
             self._anchor = anchor
+            self.moves += 1
         return Prompt(with_newlines("".join(lines[anchor:line]) + head), suffix_of(lines, line, index))
 
 

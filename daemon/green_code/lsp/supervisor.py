@@ -48,6 +48,8 @@ class Supervisor:
         self._on_energy = on_energy
         self._command = command
         self._clock = clock
+        self.reads_snippets = False
+        """Whether the engine's model has a place for lines of other files."""
         self._client: EngineClient | None = None
         self._connecting: asyncio.Task[EngineClient] | None = None
         self._in_flight = 0
@@ -164,6 +166,7 @@ class Supervisor:
         if method == messages.STATUS:
             state, message = params["state"], params["message"]
             progress, reason = params["progress"], params["reason"]
+            self.reads_snippets = params["reads_snippets"]
             self._on_status(StatusMessage(state=state, message=message, progress=progress, reason=reason))
         elif method == messages.ENERGY:
             self._on_energy(cast(EnergyMessage, params))

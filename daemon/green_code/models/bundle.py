@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from green_code.folders import bundles_dir
-from green_code.models.sources import sha256_of
+from green_code.models.hashes import sha256_of
 from green_code.problems import Problem
 
 SCHEMA = 2  # version of the manifest and the file names

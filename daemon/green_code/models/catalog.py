@@ -16,7 +16,7 @@ from green_code.models import store
 from green_code.models.bundle import MANIFEST
 from green_code.models.hugging_face import FolderSource
 from green_code.models.rows import DEFAULT, ROWS, TINY, Row
-from green_code.models.sources import GgufSource, Source
+from green_code.models.sources import Source
 from green_code.problems import Problem
 
 __all__ = ["DEFAULT", "TINY", "Found", "base_of_bundle", "find_model"]
@@ -85,9 +85,15 @@ def _stored(row: Row) -> Found:
     @functools.cache
     def opened() -> Source:
         verified()
-        return GgufSource(folder() / row.file.name) if row.file is not None else FolderSource(folder())
+        return _gguf(folder() / row.file.name) if row.file is not None else FolderSource(folder())
 
     return Found(row.name, row.key, opened, verified)
+
+
+def _gguf(path: Path) -> Source:
+    from green_code.models.gguf_source import GgufSource  # a second, for what only a conversion needs
+
+    return GgufSource(path)
 
 
 def _has_safetensors(row: Row) -> bool:
@@ -98,9 +104,7 @@ def _local(name: str) -> Found:
     path = Path(name).expanduser()
     if path.is_file() and path.suffix.lower() == ".gguf":
         info = path.stat()
-        return Found(
-            name, f"{path.resolve()}-{info.st_size}-{info.st_mtime_ns}", functools.cache(lambda: GgufSource(path))
-        )
+        return Found(name, f"{path.resolve()}-{info.st_size}-{info.st_mtime_ns}", functools.cache(lambda: _gguf(path)))
     if path.is_dir():
         key = f"{path.resolve()}-{sum(f.stat().st_mtime_ns for f in path.iterdir())}"
 

@@ -152,7 +152,9 @@ def check_family(family: Any) -> str:
     """The same family. Raises Problem if no row describes it."""
     if not isinstance(family, str) or family not in FAMILIES:
         known = ", ".join(sorted(FAMILIES))
-        raise Problem("model_damaged", f"the model's family, {family!r}, is not supported; these are: {known}.")
+        raise Problem(
+            "model_damaged", f"the model's family, {repr(family)[:40]}, is not supported; these are: {known}."
+        )
     return family
 
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-from green_code.models.places import BLOCK, File, Report, check_disk, digest_of, is_full, report_from, size_of
+from green_code.models.hashes import BLOCK, sha256_of
+from green_code.models.places import File, Report, check_disk, is_full, report_from, size_of
 from green_code.problems import Problem
 
 SAFETENSORS: Final = (
@@ -130,7 +131,7 @@ class Hub:
 
     def _checked(self, path: Path, published: str, report: Callable[[int], None]) -> str:
         """The SHA-256; the file is removed if `published` is another one, or for a small file another hash of git's."""
-        digest = of_git = digest_of(path, report)
+        digest = of_git = sha256_of(path, report)
         if len(published) != len(digest):
             data = path.read_bytes()
             of_git = hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()

@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,10 +17,10 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from green_code.models.families import ModelConfig
+from green_code.models.hashes import sha256_of
 from green_code.models.hugging_face_config import config_from_hugging_face, end_tokens
 from green_code.models.safetensors_files import check_index, damaged, read_headers, read_json, weight_files
 from green_code.models.shapes import weight_shapes
-from green_code.models.sources import sha256_of
 from green_code.models.vocabulary import lossless, start_token
 from green_code.problems import Problem
 
@@ -51,6 +52,10 @@ class FolderSource:
         self._config = config_from_hugging_face(stored)
         self._ends = end_tokens(stored)
         self._files = weight_files(folder)
+        self._stored = read_headers(self._files)
+        check_index(folder, self._stored)
+        for _ in _weights(self._config, self._stored.get):
+            pass  # each is checked
 
     @property
     def config(self) -> ModelConfig:
@@ -90,9 +95,7 @@ class FolderSource:
             ) from error
 
     def tensors(self, ids: Sequence[int] | None) -> Iterator[tuple[str, np.ndarray]]:
-        stored = read_headers(self._files)
-        check_index(self.folder, stored)
-        return map_hugging_face(self._config, stored.get)
+        return map_hugging_face(self._config, self._stored.get)
 
     def fingerprint(self) -> str:
         tokenizer = self.folder / "tokenizer.json"
@@ -110,25 +113,40 @@ def map_hugging_face(config: ModelConfig, get: Callable[[str], Any]) -> Iterator
     Raises:
         Problem: a weight is missing, or it has not the shape that the configuration says.
     """
+    for weight in _weights(config, get):
+        whole, at = np.empty(weight.shape, np.float32), 0
+        for part in weight.parts:
+            rows = part.shape[1 if weight.transposed else 0]
+            _copy(part, whole[at : at + rows].T if weight.transposed else whole[at : at + rows])
+            at += rows
+        if weight.is_gain:
+            whole += config.row.stored_gain_offset
+        yield weight.name, whole
+
+
+@dataclass(frozen=True)
+class _Weight:
+    """One of our weights, and the tensors of the checkpoint that it consists of, along the first dimension."""
+
+    name: str
+    shape: tuple[int, ...]
+    parts: tuple[Stored, ...]
+    transposed: bool
+    is_gain: bool
+
+
+def _weights(config: ModelConfig, get: Callable[[str], Any]) -> Iterator[_Weight]:
+    """All weights; raises Problem for one that is missing or of another shape. Nothing is read."""
     for name, shape in weight_shapes(config).items():
         own, _, kind = name.rpartition(".")
         layer = own.split(".")[1] if own.startswith("layers.") else ""
         general = own.replace(f".{layer}.", ".{}.", 1) if layer else own
         keys = [f"{part.format(layer)}.{kind}" for part in config.row.names[general]]
-        turned = config.row.transposed and len(shape) == 2 and bool(layer)
-        parts = [_part(get, key) for key in keys]
-        for key, part, rows in zip(keys, parts, _rows(config, general, shape[0], len(parts)), strict=True):
-            expected = (rows, *shape[1:])
-            _check_shape(key, part.shape[::-1] if turned else part.shape, expected)
-        whole = np.empty(shape, np.float32)
-        at = 0
-        for part in parts:
-            rows = part.shape[1 if turned else 0]
-            _copy(part, whole[at : at + rows].T if turned else whole[at : at + rows])
-            at += rows
-        if own.endswith("norm") and kind == "weight":
-            whole += config.row.stored_gain_offset
-        yield name, whole
+        parts = tuple(_part(get, key) for key in keys)
+        transposed = config.row.transposed and len(shape) == 2 and bool(layer)
+        for key, part, rows in zip(keys, parts, _rows(config, shape[0], len(parts)), strict=True):
+            _check_shape(key, part.shape[::-1] if transposed else part.shape, (rows, *shape[1:]))
+        yield _Weight(name, shape, parts, transposed, own.endswith("norm") and kind == "weight")
 
 
 def _part(get: Callable[[str], Any], key: str) -> Stored:
@@ -141,7 +159,7 @@ def _part(get: Callable[[str], Any], key: str) -> Stored:
     raise Problem("model_damaged", f"the checkpoint has no weight {key}; download it again.")
 
 
-def _rows(config: ModelConfig, name: str, all_rows: int, parts: int) -> list[int]:
+def _rows(config: ModelConfig, all_rows: int, parts: int) -> list[int]:
     """Rows of each part of a weight."""
     if parts == 1:
         return [all_rows]

@@ -17,12 +17,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
-from green_code.models.places import LocalFile, digest_of
+from green_code.models.gguf_source import ARCHITECTURES
+from green_code.models.hashes import sha256_of
+from green_code.models.places import LocalFile
 from green_code.models.rows import Row
 from green_code.models.store import models_dir
 
-ARCHITECTURES: Final = ("gemma3", "llama", "qwen2", "qwen3", "starcoder2")
-"""GGUF's names of the architectures that are read."""
 _OLLAMA_MODEL = "application/vnd.ollama.image.model"
 _MOST_FILES = 1000  # that are looked at, of each tool
 _HEADER_BYTES = 1 << 16
@@ -55,11 +55,12 @@ def same_content(row: Row, files: Iterable[ToolFile]) -> list[LocalFile]:
     """Those of `files` that are the row's file."""
     if row.file is None:
         return []
-    return [
-        LocalFile(file.path, file.tool)
-        for file in files
-        if file.size == row.file.size and _sha256(file.path) == row.file.sha256
-    ]
+    same = []
+    for file in files:
+        with suppress(OSError):  # it cannot be read, or was removed meanwhile
+            if file.size == row.file.size and _sha256(file.path) == row.file.sha256:
+                same.append(LocalFile(file.path, file.tool))
+    return same
 
 
 def architecture_of(path: Path) -> str | None:
@@ -102,7 +103,7 @@ def _sha256(path: Path) -> str:
     with suppress(OSError, ValueError):
         hashes = dict(json.loads(kept.read_text("utf-8")))
     if not isinstance(hashes.get(key), str):
-        hashes[key] = digest_of(path)
+        hashes[key] = sha256_of(path)
         with suppress(OSError):  # a read-only cache
             kept.parent.mkdir(parents=True, exist_ok=True)
             part = kept.with_suffix(f".{os.getpid()}.part")

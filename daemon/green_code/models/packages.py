@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from green_code.models.places import BLOCK, File, Report, check_disk, report_from, size_of
+from green_code.models.hashes import BLOCK
+from green_code.models.places import File, Report, check_disk, report_from, size_of
 from green_code.problems import Problem
 
 _POLL_SECONDS = 0.2

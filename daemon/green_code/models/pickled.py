@@ -13,7 +13,8 @@ import sys
 from pathlib import Path
 
 from green_code.models import store
-from green_code.models.places import Report, check_disk, digest_of
+from green_code.models.hashes import sha256_of
+from green_code.models.places import Report, check_disk
 from green_code.models.rows import Row
 from green_code.problems import Problem
 
@@ -59,7 +60,7 @@ def convert_pickled(folder: Path, row: Row | None, report: Report) -> list[str]:
         names = (path.name for path in sorted(folder.iterdir()) if path.is_file() and path.name != store.RECEIPT)
         place = (store.read_receipt(row) or {}).get("place", "")
         store.write_receipt(
-            folder, {"name": row.name, "place": place, "files": {n: digest_of(folder / n) for n in names}}
+            folder, {"name": row.name, "place": place, "files": {n: sha256_of(folder / n) for n in names}}
         )
     return written
 

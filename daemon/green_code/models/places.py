@@ -7,7 +7,6 @@ What a place says about itself is never believed: the hashes are compared (`stor
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import shutil
 from collections.abc import Callable
@@ -17,12 +16,11 @@ from pathlib import Path
 from typing import Protocol
 
 from green_code.folders import CACHE_VARIABLE
+from green_code.models.hashes import sha256_of
 from green_code.problems import Problem
 
 Report = Callable[[str, int, int], None]
 """Gets a sentence, the bytes that are done, and all bytes; called several times a second. What it raises ends the download."""
-
-BLOCK = 1 << 20  # bytes that are read as one
 
 
 @dataclass(frozen=True)
@@ -51,17 +49,6 @@ class Place(Protocol):
         Raises:
             Problem: with a sentence that says what to do. A part that a later attempt can use stays in `folder`.
         """
-
-
-def digest_of(path: Path, report: Callable[[int], None] = lambda _: None) -> str:
-    """SHA-256 of a file, hexadecimal. `report` gets the bytes that were read."""
-    digest, done = hashlib.sha256(), 0
-    with path.open("rb") as file:
-        while block := file.read(BLOCK):
-            digest.update(block)
-            done += len(block)
-            report(done)
-    return digest.hexdigest()
 
 
 def check_disk(folder: Path, needed: int, what: str) -> None:
@@ -114,9 +101,18 @@ class LocalFile:
         target = folder / file.name
         target.unlink(missing_ok=True)
         try:
+            self._link(target, file.size)
+            return {
+                file.name: sha256_of(target, report_from(report, f"checking the file of {self.tool}", 0, file.size))
+            }
+        except OSError as error:
+            if is_full(error):
+                raise
+            raise Problem("model_missing", f"{self.path} of {self.tool} cannot be read ({error.strerror}).") from error
+
+    def _link(self, target: Path, size: int) -> None:
+        try:
             os.link(self.path.resolve(), target)
         except OSError:
-            check_disk(folder, file.size, file.name)
+            check_disk(target.parent, size, target.name)
             shutil.copyfile(self.path, target)
-        sentence = f"checking {self.path.name} of {self.tool}"
-        return {file.name: digest_of(target, lambda done: report(sentence, done, file.size))}

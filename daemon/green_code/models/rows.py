@@ -1,7 +1,7 @@
 """The catalog's rows: for each model its places, licence, languages and shape. Facts from the models' cards and configurations.
 
 A row is one GGUF file with its SHA-256, or a folder of the hub at a pinned revision, whose metadata has the SHA-256 of every
-large file. Where no revision was to be had, it is `main`, and the commit that was downloaded is kept in the receipt.
+large file. Where no revision was to be had, it is `main`: then only the hub's own hashes are compared, those of the day.
 """
 
 from __future__ import annotations
@@ -190,7 +190,7 @@ ROWS: Final[dict[str, Row]] = {
             Shape(32, 2560, 32, 32, 80, 10_240, 49_152),
             (Hub("ibm-granite/granite-3b-code-base-2k", "main"),), _MANY, fim=True,
         ),
-        Row(
+        Row(  # sizes that give its number of parameters: the published ones were not to be had
             "mellum-4b", "Mellum 4B", _APACHE, 4_019_248_128, Shape(30, 3072, 24, 8, 128, 11_264, 49_152),
             (Hub("JetBrains/Mellum-4b-base", "83cce2605fbdf6a3868627e9b0a5924e0072b94d"),), _MANY, fim=True,
         ),

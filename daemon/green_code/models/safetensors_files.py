@@ -66,7 +66,7 @@ def read_headers(files: list[Path]) -> dict[str, StoredTensor]:
     for path in files:
         for tensor in _header(path):
             if tensor.name in tensors:
-                raise damaged(path, f"{tensor.name} is in {tensors[tensor.name].path.name}, too")
+                raise damaged(path, f"{tensor.name[:60]} is in {tensors[tensor.name].path.name}, too")
             tensors[tensor.name] = tensor
     return tensors
 
@@ -126,7 +126,8 @@ def read_json(path: Path, most_bytes: int) -> dict[str, Any]:
 
 
 def damaged(path: Path, why: str) -> Problem:
-    return Problem("model_damaged", f"{path.name} is damaged ({why}); download it again.")
+    shown = " ".join(why.split())[:200]  # it may quote the file
+    return Problem("model_damaged", f"{path.name} is damaged ({shown}); download it again.")
 
 
 def _header(path: Path) -> list[StoredTensor]:

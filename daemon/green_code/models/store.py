@@ -17,8 +17,9 @@ from typing import Any, Final, Literal
 
 from green_code.folders import CACHE_VARIABLE, cache_dir
 from green_code.lock import ProcessLock
+from green_code.models.hashes import sha256_of
 from green_code.models.packages import Packages
-from green_code.models.places import LocalFile, Place, Report, digest_of, is_full, report_from
+from green_code.models.places import LocalFile, Place, Report, is_full, report_from
 from green_code.models.rows import Row
 from green_code.problems import Problem
 
@@ -144,7 +145,7 @@ def verify(row: Row, report: Report = lambda *_: None) -> None:
     for name, file in files.items():
         published = row.file.sha256 if row.file is not None else file["sha256"]
         checking = report_from(report, f"checking {name}", before, total)
-        if not (folder / name).is_file() or digest_of(folder / name, checking) != published:
+        if not (folder / name).is_file() or sha256_of(folder / name, checking) != published:
             shutil.rmtree(folder)
             raise Problem(
                 "model_damaged",

@@ -4,8 +4,10 @@ A pruned vocabulary has the tokens that code needs (the bundle lists their ids);
 down to single bytes. It is an ordinary `tokenizers` file, built at conversion, with the merges of the kept pieces.
 
 Invariants:
-  * `decode(encode(text)) == text` for any Unicode text except surrogates, which are not characters.
-  * Lines, with the line breaks after them, are encoded one by one, so that an edit changes no token of an earlier line.
+  * `decode(encode(text)) == text` for any Unicode text except surrogates, which are not characters. A tokenizer without tokens for
+    some control characters leaves those out.
+  * Lines are encoded one by one, each with the line breaks after it, so that an edit changes no token of an earlier line. Where
+    the tokenizer has words of a line break and the indentation behind it (GPT-2's expression), a line has those before it.
   * No text becomes a special token; every special token decodes to nothing, and ends a completion.
 
 Must not know: models, caches, languages.
@@ -20,7 +22,7 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +37,11 @@ NO_WORD = b"\xff"
 _BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 _LINES = r"[^\n]*\n+|[^\n]+"
 _LINE = re.compile(_LINES)
+_LINE_WITH_BREAK_BEFORE = re.compile(r"[\r\n]+[^\r\n]*|[^\r\n]+")
 _REMEMBERED_LINES = 4096  # some megabytes, and more lines than ten prompts have
-_BYTES_OF_UTF8 = (*range(0xC0), *range(0xC2, 0xF5))
-_SPECIAL_KINDS = (2, 3, 5)  # of `Pieces`: unknown, control, unused
+_NEEDED_BYTES = frozenset((*b"\t\n\f\r", *range(0x20, 0x7F), *range(0x80, 0xC0), *range(0xC2, 0xF1), 0xF3, 0xF4))
+"""Some tokenizers lack bytes of other control characters, and of planes of Unicode that are empty: these they leave out."""
+SPECIAL_KINDS = (2, 3, 5)  # of `Pieces`: unknown, control, unused
 _PROBE = (  # what normalisers change: blanks, ligatures, width, order and composition of accents, case, signs without width
     "".join(map(chr, range(256)))
     + "a\n  a\n\tA \r\n  \r\r\n\ufb01 \uff21 e\u0301 \u00e9 a\u0323\u0307 \u212b \u1e9e \u0130 \u2028 \u3000 \u200b\u200d \ufeff \u2581 \u4e2d \U0001f600 \U000e0041"
@@ -54,8 +58,12 @@ class Pieces:
     texts: Sequence[str]
     scores: Sequence[float]
     kinds: Sequence[int]
-    bos: int
-    eos: int
+    bos: int | None
+    eos: int | None
+
+    @property
+    def ends(self) -> list[int]:
+        return [] if self.eos is None else [self.eos]
 
     def subset(self, ids: Sequence[int]) -> Pieces:
         """The pieces of `ids`, renumbered in that order."""
@@ -64,14 +72,14 @@ class Pieces:
             [self.texts[i] for i in ids],
             [self.scores[i] for i in ids],
             [self.kinds[i] for i in ids],
-            place[self.bos],
-            place[self.eos],
+            None if self.bos is None else place[self.bos],
+            None if self.eos is None else place[self.eos],
         )
 
 
-def merge_rank(text: str, score: float) -> tuple[int, float]:
-    """Order of merging: repeated white space first, the shortest before longer ones; then by score, the highest first."""
-    blank = len(set(text)) == 1 and text[0] in f"{SPACE}\n\t"
+def merge_rank(text: str, score: float, kind: int) -> tuple[int, float]:
+    """Order of merging: repeated white space that is user-defined first, the shortest before longer ones; then by score, the highest first."""
+    blank = kind == 4 and len(set(text)) == 1 and text[0] in f"{SPACE}\n\t"
     return (0, len(text)) if blank else (1, -score)
 
 
@@ -80,7 +88,7 @@ def build_tokenizer(pieces: Pieces) -> Tokenizer:
     texts = [t.replace(" ", SPACE) if k == 4 else t for t, k in zip(pieces.texts, pieces.kinds, strict=True)]
     vocabulary = {text: i for i, text in enumerate(texts)}
     mergeable = [
-        (merge_rank(text, score), text)
+        (merge_rank(text, score, kind), text)
         for text, score, kind in zip(texts, pieces.scores, pieces.kinds, strict=True)
         if len(text) > 1 and (kind == 1 or (kind == 4 and not text.strip(f"{SPACE}\n\t")))
     ]
@@ -95,7 +103,7 @@ def build_tokenizer(pieces: Pieces) -> Tokenizer:
     tokenizer.normalizer = normalizers.Replace(" ", SPACE)
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(_LINES), behavior="isolated")
     tokenizer.add_special_tokens(
-        [text for text, kind in zip(texts, pieces.kinds, strict=True) if kind in _SPECIAL_KINDS]
+        [text for text, kind in zip(texts, pieces.kinds, strict=True) if kind in SPECIAL_KINDS or text in NAMES]
     )
     return tokenizer
 
@@ -116,13 +124,12 @@ def lossless(tokenizer: Tokenizer) -> Tokenizer:
     exact = Tokenizer.from_str(json.dumps(described))
     exact.add_special_tokens([name for name in sorted(NAMES) if exact.token_to_id(name) is not None])
     vocabulary = Vocabulary(exact, None, ())
-    if (text := vocabulary.decode(vocabulary.encode(_PROBE))) != _PROBE:
-        at = next(
-            (i for i, (a, b) in enumerate(zip(text, _PROBE, strict=False)) if a != b), min(len(text), len(_PROBE) - 1)
-        )
+    probe = "".join(c for c in _PROBE if not vocabulary.lacking & set(c.encode()))
+    if (text := vocabulary.decode(vocabulary.encode(probe))) != probe:
+        at = next(i for i, (a, b) in enumerate(zip(probe, text + " " * len(probe), strict=False)) if a != b)
         raise Problem(
             "model_damaged",
-            f"the model's tokenizer does not give text back as it was (from {_PROBE[at]!r} on): choose another model, such ones are not supported.",
+            f"the model's tokenizer does not give text back as it was (from {probe[at]!r} on): choose another model, such ones are not supported.",
         )
     return exact
 
@@ -151,7 +158,7 @@ class Vocabulary:
     """Encodes text, decodes tokens, and has the bytes of each token.
 
     `eos` are the tokens that end a completion: those given, and all special ones but `bos`. `fim` is the tokenizer's format for
-    fill-in-the-middle.
+    fill-in-the-middle. `lacking` are the bytes for which it has no token.
 
     Args:
         tokenizer: a SentencePiece-like one (`build_tokenizer`) or a byte-level one (GPT-2's alphabet); see `lossless`.
@@ -176,13 +183,15 @@ class Vocabulary:
         for text, i in named.items():
             if i not in special and i not in ends and i != bos:
                 self.token_bytes[i] = text.encode() if self._byte_level and i in added else spell(text)
-        bytes_of = {spelled: i for i, spelled in enumerate(self.token_bytes) if len(spelled) == 1}
-        if any(bytes([byte]) not in bytes_of for byte in _BYTES_OF_UTF8):
+        bytes_of = {spelled[0]: i for i, spelled in enumerate(self.token_bytes) if len(spelled) == 1}
+        self.lacking = frozenset(range(256)) - bytes_of.keys()
+        if self.lacking & _NEEDED_BYTES:
             raise Problem(
                 "model_damaged",
                 "the model's tokenizer lacks tokens for single bytes, so it cannot encode all text: choose another model.",
             )
-        self._literal_space = [bytes_of[bytes([byte])] for byte in SPACE.encode()]
+        self._line = _LINE_WITH_BREAK_BEFORE if self._byte_level and _joins_break(tokenizer) else _LINE
+        self._literal_space = [bytes_of[byte] for byte in SPACE.encode()]
         self._encode_line = lru_cache(_REMEMBERED_LINES)(self._encode_uncached)
 
     @classmethod
@@ -199,7 +208,7 @@ class Vocabulary:
 
     def encode(self, text: str) -> list[int]:
         """Token ids of `text`, without bos. The latest lines are cached."""
-        return list(itertools.chain.from_iterable(map(self._encode_line, _LINE.findall(text))))
+        return list(itertools.chain.from_iterable(map(self._encode_line, self._line.findall(text))))
 
     def _encode_uncached(self, line: str) -> list[int]:
         if self._byte_level or SPACE not in line:
@@ -244,6 +253,11 @@ class Vocabulary:
         return found
 
 
+def _joins_break(tokenizer: Tokenizer) -> bool:
+    """Whether a byte-level tokenizer has a word of a line break and what follows it."""
+    return any(len(word) > 1 and word[0] == "Ċ" for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str("a\n    b"))
+
+
 def text_of(data: bytes) -> str:
     """Decode UTF-8; an incomplete last character is left out, other invalid bytes become U+FFFD."""
     for cut in range(min(3, len(data)) + 1):
@@ -266,12 +280,18 @@ def _sentencepiece_bytes(piece: str) -> bytes:
 
 
 def _byte_level_bytes(piece: str) -> bytes:
-    table = _byte_level_alphabet()
-    return bytes(table[c] for c in piece) if all(c in table for c in piece) else b""
+    try:
+        return piece.translate(_byte_level_alphabet()).encode("latin-1")
+    except UnicodeEncodeError:
+        return b""
 
 
-def _byte_level_alphabet() -> dict[str, int]:
-    """GPT-2's characters for bytes: printable bytes stand for themselves, the others are U+0100 and following."""
+@cache
+def _byte_level_alphabet() -> dict[int, int]:
+    """GPT-2's characters for bytes: printable bytes stand for themselves, the others are U+0100 and following; → bytes.
+
+    What is no such character is given a place above them.
+    """
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     rest = [byte for byte in range(256) if byte not in printable]
-    return {chr(b): b for b in printable} | {chr(0x100 + i): b for i, b in enumerate(rest)}
+    return dict.fromkeys(rest, 256) | {0x100 + i: byte for i, byte in enumerate(rest)}

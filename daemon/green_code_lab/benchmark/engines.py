@@ -23,7 +23,7 @@ from green_code.models.catalog import Found, find_model
 from green_code.models.conversion import adapted_weights
 from green_code.models.device import compute_dtype
 from green_code.models.families import ModelConfig
-from green_code.models.sources import GgufSource
+from green_code.models.gguf_source import GgufSource
 from green_code.models.vocabulary import Pieces
 from green_code.problems import Problem
 from green_code.settings import default_settings

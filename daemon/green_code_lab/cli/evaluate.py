@@ -6,16 +6,22 @@ import argparse
 import json
 import random
 import sys
+from collections import Counter
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
+from typing import get_args
 
 from green_code.cli.progress import clear_progress, show_progress
 from green_code.engine.loading import load_measured
 from green_code.engine.requests import completion_params, stop, threshold
+from green_code.link.messages import PromptForm
 from green_code.models.catalog import DEFAULT
 from green_code.problems import Problem
 from green_code.settings import default_settings
-from green_code_lab.evaluation.datasets import load_rows
+from green_code_lab.corpus.files import Report
+from green_code_lab.corpus.own_code import own_files
+from green_code_lab.evaluation.datasets import line_rows, load_rows
 from green_code_lab.evaluation.parallel import workers
 from green_code_lab.evaluation.run import evaluate, summarise
 
@@ -35,12 +41,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=int, default=0)
     add("--max-tokens", type=int, default=32)
     add("--single-line", action=argparse.BooleanOptionalAction, default=True)
+    add("--prompt", choices=get_args(PromptForm), help="force the form of prompts (default: the model's)")
+    add(
+        "--cut",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="PATH",
+        help="write rows cut out of these folders and archives to --data, and stop",
+    )
     add("--jobs", type=int, default=1, help="processes (default: %(default)s)")
     add("--out", type=Path, help="folder for rows.jsonl and summary.json; an interrupted run resumes")
     add("--json", action="store_true", help="print the summary as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.cut:
+        return _cut(args)
     rows = load_rows(args.data, args.language)
     if not rows:
         raise Problem("bad_request", f"{args.data} has no rows; give another --data.")
@@ -54,6 +71,10 @@ def run(args: argparse.Namespace) -> int:
     report = partial(print, file=sys.stderr)
     runtime = load_measured(args.model, show_progress)
     clear_progress()
+    if args.prompt == "fim" and runtime.layout.fim is None:
+        raise Problem("bad_request", f"{args.model} has no tokens for fill-in-the-middle; leave --prompt out.")
+    if args.prompt is not None:
+        runtime.layout = replace(runtime.layout, form=args.prompt)
     with workers(runtime, args.jobs) as complete:
         done = evaluate(runtime, rows, params, report, args.out, complete)
     summary = summarise(done)
@@ -67,4 +88,26 @@ def run(args: argparse.Namespace) -> int:
             f"mean depth {means['mean_depth']:.1f}  body layers run {means['body_share']:.0%} (after the prompt {means['body_share_decode']:.0%})  "
             f"{means['energy_joules']:.1f} J of {means['energy_full_joules']:.1f} J at full depth, saving {means['saving']:.0%} ({means['energy_source']})"
         )
+    return 0
+
+
+def _cut(args: argparse.Namespace) -> int:
+    """Lines of source files, with what follows them: a row a file, at most --limit per language. Keep them out of a corpus by --exclude."""
+    report = Report()
+    files = [(file.language, file.text) for path in args.cut for file in own_files(path, report)]
+    random.Random(args.seed).shuffle(files)
+    rows = line_rows(iter(files), args.limit or len(files), args.seed)
+    if not rows:
+        raise Problem(
+            "bad_request",
+            f"there are no lines to cut in {', '.join(map(str, args.cut))} (left out: {report}); name other files.",
+        )
+    try:
+        args.data.write_text("".join(json.dumps(asdict(row)) + "\n" for row in rows), "utf-8")
+    except OSError as error:
+        raise Problem(
+            "bad_request", f"{args.data} cannot be written ({error.strerror}); give another --data."
+        ) from error
+    counts = Counter(row.language for row in rows)
+    print(f"{args.data}: {', '.join(f'{number} rows of {language}' for language, number in sorted(counts.items()))}")
     return 0

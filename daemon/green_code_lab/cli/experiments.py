@@ -16,7 +16,7 @@ from green_code.problems import Problem
 from green_code_lab.experiments.experiment import Experiment, provenance, rounded
 
 _NAMES = (
-    "layers", "energy", "baselines", "quality", "sessions", "stops", "drafts", "prefill-exits", "propagation", "functions", "paper", "rewards", "weight-search",
+    "layers", "energy", "baselines", "quality", "sessions", "stops", "drafts", "prefill-exits", "propagation", "functions", "paper", "rewards", "weight-search", "fim",
 )  # fmt: skip
 EXPERIMENTS: dict[str, Experiment] = {
     name: importlib.import_module(f"green_code_lab.experiments.{name.replace('-', '_')}").EXPERIMENT for name in _NAMES
@@ -24,6 +24,7 @@ EXPERIMENTS: dict[str, Experiment] = {
 _ARGUMENTS: dict[str, tuple[type, str]] = {
     "data": (Path, "files of rows, for experiments over rows (default: held-out projects of the corpus, else the demo's files)"),
     "work": (Path, "folder of the corpus and of interim results (default: %(default)s)"),
+    "beside": (str, "further models, for the same rows"),
     "limit": (int, "rows or files per language (default: %(default)s)"),
     "window-seconds": (float, "of a window of the meter (default: %(default)s)"),
     "repetitions": (int, "windows of each arm (default: %(default)s)"),

@@ -12,7 +12,9 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from green_code.models.bundle import VOCABULARY
-from green_code.models.sources import GgufSource, Source, open_vocabulary, sha256_of
+from green_code.models.gguf_source import GgufSource
+from green_code.models.hashes import sha256_of
+from green_code.models.sources import Source, open_vocabulary
 from green_code.models.vocabulary import Vocabulary, build_tokenizer
 from green_code.problems import Problem
 from green_code_lab.corpus import debian, npm
@@ -62,7 +64,7 @@ def make_corpus(args: argparse.Namespace, source: Source, bundle: Path) -> None:
     characters = sum(len(file.text) for file in kept)
     print(f"{len(kept)} files, {characters / 1e6:.0f} M characters; left out: {report}", flush=True)
     parts, units = split(kept, args.seed)
-    if not (bundle / VOCABULARY).is_file() and isinstance(source, GgufSource):
+    if not (bundle / VOCABULARY).is_file() and isinstance(source, GgufSource) and source.has_sentencepiece:
         _choose_vocabulary(source, parts, bundle / VOCABULARY)
     vocabulary = open_vocabulary(source, vocabulary_ids(bundle))
     dropped = report.summary()
@@ -139,7 +141,7 @@ def _gathered(args: argparse.Namespace, report: Report) -> Iterator[SourceFile]:
 def _choose_vocabulary(source: GgufSource, parts: Parts, path: Path) -> None:
     """Choose the ids that the training files need, by their counts. Raises Problem where the corpus is too small."""
     pieces = source.pieces()
-    whole = Vocabulary(build_tokenizer(pieces), pieces.bos, [pieces.eos])
+    whole = Vocabulary(build_tokenizer(pieces), pieces.bos, pieces.ends)
     counts = np.zeros(len(pieces.texts), np.int64)
     for (_, part), files in parts.items():
         size = 0

@@ -6,6 +6,7 @@ Completions and joules are the same as of one process, since joules are counted 
 from __future__ import annotations
 
 import contextlib
+import copy
 import math
 import multiprocessing
 import os
@@ -16,6 +17,7 @@ from multiprocessing.queues import SimpleQueue
 from typing import TypeVar
 
 from green_code.engine.loading import Runtime, load_measured
+from green_code.engine.prompts import PromptLayout
 from green_code.kernels.thread_pool import usable_cores
 from green_code.link.messages import CompletionParams, CompletionResult
 
@@ -28,11 +30,18 @@ _runtime: Runtime | None = None  # of a worker
 
 def cold(runtime: Runtime) -> Complete:
     """In this process, each request in a fresh session."""
-    return lambda requests: (_complete_cold(runtime, params) for params in requests)
+    return lambda requests: (_complete_cold(runtime.layout, runtime, params) for params in requests)
 
 
-def _complete_cold(runtime: Runtime, params: CompletionParams) -> CompletionResult:
-    return runtime.new_session().complete(params, lambda: None, math.inf)
+def _complete_cold(layout: PromptLayout, runtime: Runtime, params: CompletionParams) -> CompletionResult:
+    return laid_out(runtime, layout).new_session().complete(params, lambda: None, math.inf)
+
+
+def laid_out(runtime: Runtime, layout: PromptLayout) -> Runtime:
+    """The same model with another layout of its prompts. A worker's own model has the default one."""
+    other = copy.copy(runtime)
+    other.layout = layout
+    return other
 
 
 def jobs_for(runtime: Runtime) -> int:
@@ -42,8 +51,8 @@ def jobs_for(runtime: Runtime) -> int:
 
 @contextlib.contextmanager
 def workers(runtime: Runtime, jobs: int) -> Iterator[Complete]:
-    """Rows completed cold; see `processes`."""
-    with processes(runtime, jobs, _complete_cold) as complete:
+    """Rows completed cold, with the runtime's layout of prompts; see `processes`."""
+    with processes(runtime, jobs, partial(_complete_cold, runtime.layout)) as complete:
         yield complete
 
 
@@ -55,7 +64,7 @@ def processes(
     read.
 
     Args:
-        work: of a module, with a worker's own model.
+        work: of a module, with a worker's own model; or a partial of such.
     """
     if jobs == 1:
         yield lambda items: (work(runtime, item) for item in items)

@@ -58,7 +58,7 @@ def evaluate(
         out.mkdir(parents=True, exist_ok=True)
         scores = list(score("", Row("", "", "", "", "")))
         run = {**_common(params), "weights": runtime.weights, "rows": rows_digest(rows), "scores": scores}
-        done = _earlier(out, {**run, "costs": asdict(runtime.costs)})
+        done = _earlier(out, {**run, "layout": asdict(runtime.layout), "costs": asdict(runtime.costs)})
     left = rows[len(done) :]
     results = (complete or cold(runtime))(_request(params, row) for row in left)
     for i, (row, result) in enumerate(zip(left, results, strict=True), len(done)):

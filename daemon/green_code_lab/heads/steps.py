@@ -16,7 +16,7 @@ from green_code.models.bundle import AGENT, CALIBRATION, KV_PROJECTIONS, LENSES,
 from green_code.models.conversion import adapted_weights
 from green_code.models.device import compute_device
 from green_code.models.families import ModelConfig
-from green_code.models.sources import sha256_of
+from green_code.models.hashes import sha256_of
 from green_code.models.torch_decoder import Decoder
 from green_code_lab.heads.kv_projections import WINDOWS, compare, train_kv_projections
 from green_code_lab.heads.lenses import POSITIONS, record_states, train_lens

@@ -88,8 +88,14 @@ class Job:
 
     @cached_property
     def config(self) -> ModelConfig:
-        ids = vocabulary_ids(self.bundle)
-        return replace(self.source.config, vocabulary=len(ids)) if ids else self.source.config
+        """Raises Problem where the losses, which read the head's plain products, would not be the model's."""
+        ids, config = vocabulary_ids(self.bundle), self.source.config
+        if config.logit_scale != 1.0 or config.logit_softcap is not None:
+            raise Problem(
+                "bad_request",
+                f"models of the family {config.family} scale or cap their logits and cannot be adapted; choose another one.",
+            )
+        return replace(config, vocabulary=len(ids)) if ids else config
 
     @cached_property
     def vocabulary(self) -> Vocabulary:

@@ -11,10 +11,11 @@ import numpy as np
 from green_code.decoding.cutting import finished
 from green_code.decoding.exit_classifier import unit_rms
 from green_code.decoding.exit_policies import ExitView
-from green_code.decoding.healing import ends_keyword, heal, spelled_again
+from green_code.decoding.healing import spelled_again
 from green_code.decoding.kv_cache import KVCache
 from green_code.decoding.stop_rules import Situation, check
 from green_code.engine.loading import Runtime
+from green_code.engine.requests import completion_params
 from green_code.lsp.prompt import PromptWindow
 from green_code.models.bundle import bundle_of
 from green_code.models.vocabulary import text_of
@@ -79,9 +80,12 @@ class _Recorder:
         before, window, low_states = list[int](), PromptWindow(), dict[int, list[np.ndarray]]()
         for cursor in range(len(span.cursors)):
             prompt_text = window.prompt(*span.document_at(cursor), PROMPT_TOKENS)
-            _, tokens = session.window_tokens(prompt_text.prefix, PROMPT_TOKENS)
             situation = Situation.at(prompt_text.prefix, prompt_text.suffix, False, MAX_LINES, span.language)
-            prompt, required = heal(tokens, self._runtime.vocabulary, ends_keyword(situation))
+            asked = completion_params(
+                prompt_text.prefix, suffix=prompt_text.suffix, language=span.language, max_prompt_tokens=PROMPT_TOKENS
+            )
+            read = session.prompt(asked, situation)
+            prompt, required = read.tokens, read.required
             shared = common(cache.tokens, prompt)
             if shared < len(prompt) or cache.depth(shared - 1) < self._runtime.layers_total:
                 shared = min(shared, len(prompt) - 1)

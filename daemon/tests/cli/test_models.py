@@ -188,6 +188,11 @@ def test_an_unknown_model(run: Run, action: str) -> None:
     assert status == 1 and events(out)[-1]["message"] in err and "Traceback" not in err
 
 
+def test_a_model_without_pickled_weights_is_not_converted(run: Run) -> None:
+    status, out, _ = run("models", "convert", "gemma-3-270m", "--json")
+    assert status == 1 and "nothing to convert" in events(out)[-1]["message"]
+
+
 def test_a_model_that_is_missing_says_how_to_get_it(run: Run, work: Path) -> None:
     (work / "a.py").write_text("x = 1\n")
     status, out, _ = run("complete", "a.py:1:4", "--model", "smollm2-135m", "--no-engine", "--json")

@@ -121,6 +121,8 @@ def exact(
 ) -> Iterator[Decoded]:
     """Prompt lookup and the policy's exits draft, the last layer verifies."""
     book = price_book or new_price_book(Prices(layer_batch=1.0), math.inf)
+    if lookup is not None:
+        lookup.document.follow(cache.tokens)
     drafter = Drafter(book, lookup, policy, CHOOSER, ends)
     return decode(cache, drafter, Verifier(Full(), CHOOSER), required, max_tokens)
 
@@ -134,6 +136,8 @@ def fast(
     max_tokens: int | None = None,
 ) -> Iterator[Decoded]:
     """Prompt lookup drafts, the policy's exits verify."""
+    if lookup is not None:
+        lookup.document.follow(cache.tokens)
     drafter = Drafter(price_book or new_price_book(Prices()), lookup, Full(), CHOOSER)
     return decode(cache, drafter, Verifier(policy, CHOOSER), required, max_tokens)
 
@@ -147,8 +151,6 @@ def exact_tokens(
     lookup: PromptLookup | None = None,
 ) -> list[int]:
     """The first `count` tokens that `exact` gives behind a prompt."""
-    if lookup is not None:
-        lookup.document.follow(prompt)
     stream = exact(new_cache(prompt), policy, price_book or EagerPriceBook(CHEAP), lookup, required)
     tokens = [each.token for each in itertools.islice(stream, count)]
     if lookup is not None:

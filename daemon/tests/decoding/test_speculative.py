@@ -96,8 +96,6 @@ def test_nothing_is_drafted_beyond_the_end(policy: str, lookup_name: str) -> Non
     prompt, expected = repeated_prompt(1), expected_tokens(1)
     end = expected[4]
     cache, lookup = new_cache(prompt), LOOKUPS[lookup_name]()
-    if lookup is not None:
-        lookup.document.follow(prompt)
     price_book = EagerPriceBook(CHEAP)
     stream = exact(cache, POLICIES[policy](), price_book, lookup, ends=lambda token: token == end)
     got = []
@@ -172,8 +170,6 @@ def test_probabilities_are_the_last_layers_whatever_drafts() -> None:
     logits = DECODER.logits(states_at_all_depths(DECODER, [*prompt, *expected])[LAYERS])
     for policy, lookup in itertools.product(POLICIES, LOOKUPS):
         cache, own = new_cache(prompt), LOOKUPS[lookup]()
-        if own is not None:
-            own.document.follow(prompt)
         for i, decoded in enumerate(itertools.islice(exact(cache, POLICIES[policy](), EagerPriceBook(CHEAP), own), 6)):
             assert (decoded.token, decoded.position) == (expected[i], len(prompt) - 1 + i)
             assert decoded.probability == pytest.approx(share_of_candidates(logits[decoded.position]), rel=1e-3)
@@ -220,8 +216,6 @@ def test_drafts_change_nothing_in_fast(policy_name: str, required: bytes, lookup
     for seed in range(3):
         prompt = repeated_prompt(seed)
         cache, lookup = new_cache(prompt), LOOKUPS[lookup_name]()
-        if lookup is not None:
-            lookup.document.follow(prompt)
         expected, layer_batches = undrafted(policy_name, seed, required)
         count, policy = len(expected), FAST_POLICIES[policy_name]
         stream = fast(cache, policy, EagerPriceBook(CHEAP), lookup, required, max_tokens=count)

@@ -35,6 +35,7 @@ def completion_params(prefix: str = "x = 1", session: str = "a", **changes: Any)
         "stop": 0.0,
         "alternatives": 0,
         "place": [],
+        "path": "",
         "snippets": [],
     }
     return {**params, **changes}  # type: ignore[typeddict-item]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,14 +11,16 @@ from typing import Any
 
 import pytest
 
-from green_code.decoding.healing import ends_keyword, heal
+from green_code.decoding.healing import Chooser
 from green_code.decoding.stop_rules import Situation
 from green_code.energy.costs import CostModel
 from green_code.engine import loading
 from green_code.engine.loading import Runtime, load_measured
+from green_code.engine.prompts import PromptLayout
 from green_code.engine.requests import completion_params
 from green_code.engine.session import Session
 from green_code.link.messages import CompletionParams, CompletionResult
+from green_code.models.fim import Fim
 from green_code.work import Prices
 
 LAYERS = 6
@@ -70,12 +73,12 @@ def complete(session: Session, params: CompletionParams, interrupted_after: int 
     return session.complete(params, lambda: None if never or next(polls) < interrupted_after else "superseded")
 
 
-def healed(session: Session, runtime: Runtime, params: CompletionParams) -> tuple[list[int], bytes]:
+def healed(session: Session, params: CompletionParams) -> tuple[list[int], bytes]:
     """A request's prompt, and the bytes that its first tokens must spell."""
     lines = params["single_line"], params["max_lines"]
     at = Situation.at(params["prefix"], params["suffix"], *lines, params["language"])
-    _, tokens = session.window_tokens(params["prefix"], params["max_prompt_tokens"])
-    return heal(tokens, runtime.vocabulary, ends_keyword(at))
+    prompt = session.prompt(params, at)
+    return prompt.tokens, prompt.required
 
 
 def undrafted(runtime: Runtime, params: CompletionParams) -> CompletionResult:
@@ -83,3 +86,16 @@ def undrafted(runtime: Runtime, params: CompletionParams) -> CompletionResult:
     if params["decoding"] == "exact":
         params = changed(params, decoding="full")
     return complete(Session(runtime, lookup=False), params)
+
+
+def filling_in(runtime: Runtime, **changes: Any) -> Runtime:
+    """The same model as if bytes that no text has were its tokens for fill-in-the-middle."""
+    vocabulary = copy.copy(runtime.vocabulary)
+    vocabulary.__dict__.pop("_sorted", None)
+    ids = [vocabulary.token_bytes.index(bytes([byte])) for byte in range(0xF8, 0xFD)]
+    vocabulary.token_bytes = [b"" if i in ids else spelled for i, spelled in enumerate(vocabulary.token_bytes)]
+    vocabulary.eos |= {*ids}
+    prefix, suffix, middle, file, repository = ids
+    vocabulary.fim = Fim(prefix, suffix, middle, **{"file": file, "repository": repository, **changes})
+    layout = PromptLayout("fim", vocabulary.fim)
+    return with_exits(runtime, 4, vocabulary=vocabulary, chooser=Chooser(vocabulary), layout=layout)

@@ -88,7 +88,7 @@ def test_who_drafted_a_token_and_in_how_many_passes(runtime: Runtime) -> None:
     assert full["drafts"] == [""] * full["tokens"] and full["passes"] >= full["tokens"]
     session, params = runtime.new_session(), changed(EXACT, policy="fixed:4")
     complete(session, params)
-    prompt, _ = healed(session, runtime, params)
+    prompt, _ = healed(session, params)
     assert prompt
     session._cache.truncate(len(prompt) - 1)  # so that nothing is resumed, and the text is known
     again = complete(session, params)

@@ -127,7 +127,7 @@ def test_an_unchanged_prompt_runs_no_layer_for_tokens_that_agree(either_runtime:
     session, before, unchanged, free = either_runtime.new_session(), ([], []), 0, 0
     for cursor in range(100, 400):
         params = changed(EXACT, decoding=decoding, policy=MODES[decoding], prefix=SOURCE[:cursor])
-        prompt, _ = healed(session, either_runtime, params)
+        prompt, _ = healed(session, params)
         work = session.work
         result = complete(session, params)
         work, tokens = session.work - work, result["token_texts"]

@@ -67,7 +67,7 @@ def test_it_refuses_where_it_promises_too_little(either_runtime: Runtime, decodi
     runtime, refused = calibrated(either_runtime, 0.5), 0
     for cursor in CURSORS:
         session, params = runtime.new_session(), at(cursor, decoding=decoding)
-        prompt, _ = healed(session, runtime, params)
+        prompt, _ = healed(session, params)
         cache = KVCache(runtime.decoder)
         cache.append(prompt)
         cache.advance(len(prompt) - 1, DEPTH)
@@ -134,7 +134,7 @@ def respelled(runtime: Runtime) -> Iterator[CompletionParams]:
     for cursor in range(60, 300):
         params = at(cursor, decoding="full")
         session = runtime.new_session()
-        _, required = healed(session, runtime, params)
+        _, required = healed(session, params)
         first = complete(session, changed(params, stop=0.0, max_tokens=1))
         if required and first["token_texts"] == [required.decode(errors="replace")]:
             yield params

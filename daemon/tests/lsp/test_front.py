@@ -63,6 +63,7 @@ class ScriptedSupervisor:
     def __init__(self, on_status: Callable[..., None], on_energy: Callable[..., None]) -> None:
         self.on_status, self.on_energy = on_status, on_energy
         self.requests: list[CompletionParams] = []
+        self.reads_snippets = False
         self.answers: list[Any] = []
         self.cancelled = 0
         self.warmed_up: list[str] = []

@@ -10,10 +10,10 @@ import torch
 from transformers import AutoTokenizer
 
 from green_code.decoding.kv_cache import KVCache
-from green_code.models.torch_decoder import Decoder
 from green_code.models.families import check_family
 from green_code.models.family_rows import FAMILIES
 from green_code.models.hugging_face import FolderSource
+from green_code.models.torch_decoder import Decoder
 from green_code.models.vocabulary import Vocabulary
 from green_code.problems import Problem
 from tests.models.references import (
@@ -87,8 +87,9 @@ def test_each_exit_of_each_step_equals_transformers(name: str, decoder: Decoder,
             1 + (3 * position) % layers
         )  # the cache is ragged: lower positions are filled when a later one goes deeper
         for at in {depth, layers} if position % 5 == 4 else {depth}:
-            state = torch.as_tensor(cache.advance(position, at))
-            torch.testing.assert_close(decoder.logits(state), expected[at - 1][position], atol=2e-4, rtol=2e-4)
+            cache.advance(position, at)
+            (logits,) = torch.from_numpy(decoder.all_logits(cache.buffers, position, position + 1, at))
+            torch.testing.assert_close(logits, expected[at - 1][position], atol=2e-4, rtol=2e-4)
 
 
 def test_greedy_text_equals_transformers(name: str, decoder: Decoder, prompt: list[int]) -> None:
@@ -99,8 +100,9 @@ def test_greedy_text_equals_transformers(name: str, decoder: Decoder, prompt: li
     cache, made = KVCache(decoder), []
     cache.append(prompt)
     for _ in range(12):
-        state = torch.as_tensor(cache.advance(len(cache) - 1, decoder.config.layers))
-        made.append(int(decoder.logits(state).argmax()))
+        cache.advance(len(cache) - 1, decoder.config.layers)
+        (top,) = cache.top_tokens([len(cache) - 1], decoder.config.layers)
+        made.append(top.token)
         cache.append(made[-1:])
     assert made == expected[0, len(prompt) :].tolist()
 

@@ -226,11 +226,21 @@ def test_a_file_of_another_tool_that_changed_meanwhile_is_refused(home: Path) ->
     assert used.asked, "the next place was asked"
 
 
+def test_a_file_of_another_tool_that_is_gone_is_passed_over(home: Path) -> None:
+    blob = ollama(home, DATA)
+    files = other_tools.tool_files()
+    same = other_tools.same_content(row(), files)
+    blob.unlink()
+    used = Here()
+    store.get(row(used), quiet, same)
+    assert used.asked and other_tools.same_content(row(), files) == []
+
+
 def test_hashes_are_kept_by_time_and_size(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(home / ".lmstudio/models/a/b/small.gguf", DATA)
     read: list[Path] = []
-    real = other_tools.digest_of
-    monkeypatch.setattr(other_tools, "digest_of", lambda p: read.append(p) or real(p))
+    real = other_tools.sha256_of
+    monkeypatch.setattr(other_tools, "sha256_of", lambda p: read.append(p) or real(p))
     for _ in range(2):
         assert other_tools.same_content(row(), other_tools.tool_files())
     assert len(read) == 1

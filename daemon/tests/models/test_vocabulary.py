@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, processors
+from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from green_code.models.tiny import TinySource
 from green_code.models.vocabulary import Vocabulary, lossless, start_token, text_of
@@ -55,38 +57,54 @@ def test_the_space_that_a_tokenizer_puts_before_a_text_is_removed(how: str) -> N
     assert vocabulary.token_bytes[vocabulary.encode("def")[0]] == b"d"
 
 
-def byte_level(special: list[str] = [], text: list[str] = []) -> Tokenizer:  # noqa: B006
-    """A byte-level tokenizer with Qwen's normaliser, and tokens of its own: special ones, and others."""
+def byte_level(special: Sequence[str] = (), text: Sequence[str] = (), words: str | None = None) -> Tokenizer:
+    """A byte-level tokenizer with Qwen's normaliser, and tokens of its own: special ones, and others. None: GPT-2's words."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    words = ["re", "Ġ" * 2, "Ġ" * 4, "ret", "Ċ" * 2, "Ãī"]
+    pieces = ["re", "Ġ" * 2, "Ġ" * 4, "ret", "Ċ" * 2, "Ãī", "ĊĠĠ"]
     tokenizer = Tokenizer(
         models.BPE(
-            {piece: i for i, piece in enumerate([*alphabet, *words])},
-            [("r", "e"), ("Ġ", "Ġ"), ("ĠĠ", "ĠĠ"), ("re", "t"), ("Ċ", "Ċ"), ("Ã", "ī")],
+            {piece: i for i, piece in enumerate([*alphabet, *pieces])},
+            [("r", "e"), ("Ġ", "Ġ"), ("ĠĠ", "ĠĠ"), ("re", "t"), ("Ċ", "Ċ"), ("Ã", "ī"), ("Ċ", "ĠĠ")],
         )
     )
     tokenizer.normalizer = normalizers.NFC()
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
-    tokenizer.add_special_tokens(special)
+    to_bytes = pre_tokenizers.ByteLevel(add_prefix_space=True, use_regex=words is None)
+    split = [] if words is None else [pre_tokenizers.Split(Regex(words), behavior="isolated")]
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([*split, to_bytes])
+    tokenizer.add_special_tokens(list(special))
     tokenizer.add_tokens([AddedToken(t, lstrip=True, rstrip=True, single_word=True, normalized=False) for t in text])
     return tokenizer
 
 
 QWEN = ["<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>", "<|repo_name|>", "<|file_sep|>"]
-LIKE_QWEN = Vocabulary(lossless(byte_level(["<|endoftext|>"], [*QWEN, "<tool_call>", "   "])), None, [])
+QWEN_WORDS = r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+LIKE_QWEN = Vocabulary(lossless(byte_level(["<|endoftext|>"], [*QWEN, "<tool_call>", "   "], QWEN_WORDS)), None, [])
+LIKE_GPT2 = Vocabulary(lossless(byte_level(["<|endoftext|>"])), None, [])
 
 
-@given(st.one_of(st.text(max_size=80), code_like, st.text(st.sampled_from("<tool_call> e\u0301\u0323\u212b\n"))))
-def test_byte_level_decoding_gives_the_encoded_text(text: str) -> None:
+@pytest.mark.parametrize("vocabulary", [LIKE_QWEN, LIKE_GPT2])
+@given(text=st.one_of(st.text(max_size=80), code_like, st.text(st.sampled_from("<tool_call> e\u0301\u0323\u212b\n"))))
+def test_byte_level_decoding_gives_the_encoded_text(vocabulary: Vocabulary, text: str) -> None:
     """Also where the checkpoint's own normaliser would compose accents, and beside tokens that swallow blanks."""
-    assert LIKE_QWEN.decode(LIKE_QWEN.encode(text)) == text
+    assert vocabulary.decode(vocabulary.encode(text)) == text
 
 
-@given(st.lists(code_like.map(lambda t: t.replace("\n", "")), min_size=2, max_size=4))
-def test_byte_level_lines_are_encoded_one_by_one(lines: list[str]) -> None:
-    before = "\n".join(lines[:-1]) + "\n"
-    kept = LIKE_QWEN.encode(before + "x")[:-1]
-    assert LIKE_QWEN.encode(before + "x" + lines[-1])[: len(kept)] == kept
+@pytest.mark.parametrize("vocabulary", [LIKE_QWEN, LIKE_GPT2])
+@given(lines=st.lists(code_like.map(lambda t: t.replace("\n", "")), min_size=2, max_size=4), more=code_like)
+def test_byte_level_lines_are_encoded_one_by_one(vocabulary: Vocabulary, lines: list[str], more: str) -> None:
+    before = "\n".join(lines) + "x"
+    kept = vocabulary.encode(before)
+    assert vocabulary.encode(before + "\n" + more)[: len(kept)] == kept
+
+
+@given(
+    st.lists(st.sampled_from(["def f(x):", "return x", "    y = 1", "\tz", "        # …", "s = 'it''s'", "x +=  2;"]))
+)
+def test_lines_are_encoded_as_the_tokenizer_encodes_the_whole_text(lines: list[str]) -> None:
+    """Where GPT-2's expression cuts words, a line break and the indentation behind it are one."""
+    text = "\n".join(lines)
+    assert LIKE_GPT2.encode(text) == LIKE_GPT2._tokenizer.encode(text, add_special_tokens=False).ids
+    assert LIKE_QWEN.encode(text) == LIKE_QWEN._tokenizer.encode(text, add_special_tokens=False).ids
 
 
 def test_text_never_becomes_a_special_token_which_decodes_to_nothing_and_ends_a_completion() -> None:

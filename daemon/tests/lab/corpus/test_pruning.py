@@ -14,6 +14,6 @@ def test_a_pruned_vocabulary_keeps_the_parts_of_its_tokens() -> None:
     counts[texts.index("abcd")] = 5
     ids = choose_ids(pieces, counts, 300)
     pruned = pieces.subset(ids)
-    vocabulary = Vocabulary(build_tokenizer(pruned), pruned.bos, [pruned.eos])
+    vocabulary = Vocabulary(build_tokenizer(pruned), pruned.bos, pruned.ends)
     assert [vocabulary.token_bytes[i] for i in vocabulary.encode("abcd")] == [b"abcd"]
     assert vocabulary.decode(vocabulary.encode("gh")) == "gh"

@@ -64,7 +64,7 @@ def test_ids_of_a_large_vocabulary_fit(tmp_path: Path) -> None:
         pieces.bos,
         pieces.eos,
     )
-    vocabulary = Vocabulary(build_tokenizer(large), pieces.bos, [pieces.eos])
+    vocabulary = Vocabulary(build_tokenizer(large), pieces.bos, pieces.ends)
     text = f"x = '{more[-1]}'\n" * 20
     content = {("python", part): [file("mine", text)] for part in ("train", "heldout")}
     write_shards(tmp_path, content, vocabulary, 1000, 10, 1, {})
@@ -138,7 +138,7 @@ def test_a_corpus_of_another_tokenizer_is_refused(tmp_path: Path) -> None:
     texts[-1], texts[-2] = texts[-2], texts[-1]  # as many ids, two of which mean something else
     other = build_tokenizer(Pieces(texts, pieces.scores, pieces.kinds, pieces.bos, pieces.eos))
     with pytest.raises(Problem, match="another tokenizer"):
-        open_corpus(tmp_path, Vocabulary(other, pieces.bos, [pieces.eos]), 1, 1)
+        open_corpus(tmp_path, Vocabulary(other, pieces.bos, pieces.ends), 1, 1)
 
 
 def test_a_corpus_that_is_missing_cut_or_too_small_is_refused(tmp_path: Path) -> None:

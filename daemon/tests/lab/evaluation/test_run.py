@@ -31,6 +31,7 @@ PARAMS: CompletionParams = {
     "stop": 0.0,
     "alternatives": 0,
     "place": [],
+    "path": "",
     "snippets": [],
 }
 ROWS = [Row(str(i), "python", f"x{i} = ", "", "1", tokenised=False) for i in range(4)]
