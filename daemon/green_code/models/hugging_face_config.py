@@ -7,6 +7,7 @@ that no decoder here has, are refused by name.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping
 from dataclasses import fields
@@ -87,6 +88,7 @@ def _by_transformers(stored: Mapping[str, Any]) -> Any:
         raise Problem(
             "model_missing", "reading a model's folder needs the extra 'hub': pip install 'green-code[hub]'."
         ) from error
+    logging.getLogger("transformers").setLevel(logging.ERROR)  # it remarks on what is handled here, or refused
     kind = CONFIG_MAPPING[family]
     declared = {field.name for field in fields(kind)}.union(kind.attribute_map, _UNDECLARED)
     options = {name: stored[name] for name in _READ if name in stored and name in declared}
