@@ -13,12 +13,12 @@ import gguf
 import numpy as np
 import pytest
 import torch
+from green_code.models.decoder import Decoder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from green_code.models.decoder import Decoder
 from green_code.models.gguf_source import GgufSource
 from green_code.models.hugging_face import map_hugging_face
 from green_code.models.hugging_face_config import config_from_hugging_face
