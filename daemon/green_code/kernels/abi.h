@@ -10,7 +10,7 @@
 #include "svd_head.h"
 #include "thread_pool.h"
 
-#define GREEN_ABI 2  // raised whenever a function's arguments, or the meaning of data, change
+#define GREEN_ABI 3  // raised whenever a function's arguments, or the meaning of data, change
 
 typedef struct {
   const char *name;  // null after the last entry
@@ -23,7 +23,7 @@ typedef struct {
 
 // Sizes of the shared structures, and offsets of their fields.
 static const abi_entry abi_layout[] = {
-  SIZE(matrix), OFFSET(matrix, records), OFFSET(matrix, outputs), OFFSET(matrix, inputs),
+  SIZE(matrix), OFFSET(matrix, records), OFFSET(matrix, outputs), OFFSET(matrix, inputs), OFFSET(matrix, bits),
   SIZE(norm), OFFSET(norm, gain), OFFSET(norm, bias),
   SIZE(layer), OFFSET(layer, qkv), OFFSET(layer, attention_out), OFFSET(layer, mlp_in), OFFSET(layer, mlp_out),
   OFFSET(layer, qkv_bias), OFFSET(layer, attention_out_bias), OFFSET(layer, mlp_in_bias), OFFSET(layer, mlp_out_bias),
@@ -42,6 +42,7 @@ static const abi_entry abi_layout[] = {
   SIZE(scratch), OFFSET(scratch, input), OFFSET(scratch, output), OFFSET(scratch, lensed), OFFSET(scratch, threads),
   SIZE(thread_pool), OFFSET(thread_pool, job), OFFSET(thread_pool, function), OFFSET(thread_pool, task),
   OFFSET(thread_pool, parts), OFFSET(thread_pool, helped), OFFSET(thread_pool, open), OFFSET(thread_pool, stalls),
+  OFFSET(thread_pool, workers),
   SIZE(exit_classifier), OFFSET(exit_classifier, hidden), OFFSET(exit_classifier, inner), OFFSET(exit_classifier, biases),
   OFFSET(exit_classifier, action), OFFSET(exit_classifier, action_bias), OFFSET(exit_classifier, pending_unit),
   OFFSET(exit_classifier, log_odds_within),
@@ -51,7 +52,7 @@ static const abi_entry abi_layout[] = {
 };
 
 static const abi_entry abi_constants[] = {
-  CONSTANT(GROUP), CONSTANT(TILE), CONSTANT(ZERO_POINT), CONSTANT(QUANTISED_MAX), CONSTANT(CHUNK), CONSTANT(WORKERS),
+  CONSTANT(GROUP), CONSTANT(NIBBLE_GROUP), CONSTANT(TILE), CONSTANT(ZERO_POINT), CONSTANT(QUANTISED_MAX), CONSTANT(CHUNK),
   CONSTANT(ROTARY_BLOCK), CONSTANT(SILU), CONSTANT(GELU_TANH), CONSTANT(GELU), CONSTANT(RELU),
   CONSTANT(VALUE_BLOCK), CONSTANT(HEAD_GROUP), CONSTANT(MAX_QUERIES), CONSTANT(UNIT_BLOCK), CONSTANT(EXTRA_FEATURES),
   CONSTANT(HEAD_ROWS), CONSTANT(CANDIDATES), CONSTANT(LOGIT_RANGE), CONSTANT(MAX_LOG_ODDS),

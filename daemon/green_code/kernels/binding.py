@@ -16,13 +16,13 @@ from pathlib import Path
 import numpy as np
 
 from green_code.kernels.build import CPU_LEVEL, LIBRARIES, TARGETS, library, this_target
-from green_code.kernels.quantise import GROUP, QUANTISED_MAX, TILE, ZERO_POINT
+from green_code.kernels.quantise import GROUP, NIBBLE_GROUP, QUANTISED_MAX, TILE, ZERO_POINT
 from green_code.models.backend import CANDIDATES, LOGIT_RANGE, MAX_LOG_ODDS
 from green_code.problems import Problem
 
 LEVEL_VARIABLE = "GREEN_CODE_KERNEL"
-ABI = 2  # abi.h
-CHUNK, WORKERS = 64, 2  # decoder.h, thread_pool.h
+ABI = 3  # abi.h
+CHUNK = 64  # decoder.h
 ROTARY_BLOCK = 16  # decoder.h
 ACTIVATIONS = {"silu": 0, "gelu_tanh": 1, "gelu": 2, "relu": 3}  # decoder.h
 VALUE_BLOCK, HEAD_GROUP, MAX_QUERIES = 32, 32, 8  # attention.h
@@ -30,7 +30,7 @@ UNIT_BLOCK, EXTRA_FEATURES = 64, 3  # exit_classifier.h
 HEAD_ROWS = 32  # svd_head.h
 CONSTANTS: dict[str, float] = {
     "GROUP": GROUP, "TILE": TILE, "ZERO_POINT": ZERO_POINT, "QUANTISED_MAX": QUANTISED_MAX, "CHUNK": CHUNK,
-    "WORKERS": WORKERS, "VALUE_BLOCK": VALUE_BLOCK, "HEAD_GROUP": HEAD_GROUP, "MAX_QUERIES": MAX_QUERIES,
+    "NIBBLE_GROUP": NIBBLE_GROUP, "VALUE_BLOCK": VALUE_BLOCK, "HEAD_GROUP": HEAD_GROUP, "MAX_QUERIES": MAX_QUERIES,
     "UNIT_BLOCK": UNIT_BLOCK, "EXTRA_FEATURES": EXTRA_FEATURES, "HEAD_ROWS": HEAD_ROWS, "CANDIDATES": CANDIDATES,
     "LOGIT_RANGE": LOGIT_RANGE, "MAX_LOG_ODDS": MAX_LOG_ODDS, "ROTARY_BLOCK": ROTARY_BLOCK,
     **{name.upper(): value for name, value in ACTIVATIONS.items()},
@@ -41,7 +41,7 @@ _Pointer, _Int, _Float = ctypes.c_void_p, ctypes.c_int32, ctypes.c_float
 
 
 class CMatrix(ctypes.Structure):
-    _fields_ = [("records", _Pointer), ("outputs", _Int), ("inputs", _Int)]
+    _fields_ = [("records", _Pointer), ("outputs", _Int), ("inputs", _Int), ("bits", _Int)]
 
 
 class CNorm(ctypes.Structure):
@@ -88,16 +88,16 @@ class CTopToken(ctypes.Structure):
 
 
 class CThreadPool(ctypes.Structure):
-    """Both threads change it at once."""
+    """Threads change it at once."""
 
     _fields_ = [
         ("job", ctypes.c_uint64),
         *((name, _Pointer) for name in ("function", "task")),
-        *((name, _Int) for name in ("parts", "helped", "open", "stalls")),
+        *((name, _Int) for name in ("parts", "helped", "open", "stalls", "workers")),
     ]
 
 
-class _CQuantisedRows(ctypes.Structure):
+class CQuantisedRows(ctypes.Structure):
     _fields_ = [(name, _Pointer) for name in ("values", "scales", "sums")]
 
 
@@ -115,9 +115,9 @@ class _CThreadScratch(ctypes.Structure):
 
 class _CScratch(ctypes.Structure):
     _fields_ = [
-        ("input", _CQuantisedRows),
+        ("input", CQuantisedRows),
         *((name, _Pointer) for name in ("output", "lensed")),
-        ("threads", _CThreadScratch * WORKERS),
+        ("threads", ctypes.POINTER(_CThreadScratch)),
     ]
 
 
@@ -128,7 +128,7 @@ class _CEntry(ctypes.Structure):
 
 
 STRUCTURES: dict[str, type[ctypes.Structure]] = {
-    "matrix": CMatrix, "norm": CNorm, "layer": CLayer, "model": CModel, "quantised_rows": _CQuantisedRows, "int8_group": _CInt8Group,
+    "matrix": CMatrix, "norm": CNorm, "layer": CLayer, "model": CModel, "quantised_rows": CQuantisedRows, "int8_group": _CInt8Group,
     "attention_scratch": _CAttentionScratch, "thread_scratch": _CThreadScratch, "scratch": _CScratch,
     "thread_pool": CThreadPool, "exit_classifier": CExitClassifier, "svd_head": CSvdHead, "top_token": CTopToken,
 }  # fmt: skip
@@ -140,20 +140,22 @@ class Scratch:
 
     Args:
         widest, inputs: the greatest outputs and inputs of a layer's matrix. tokens: outputs of the head, whole tiles.
+        workers: threads that may take part in a call.
     """
 
-    def __init__(self, widest: int, inputs: int, tokens: int, model: CModel, positions: int) -> None:
-        self.structure = _CScratch()
+    def __init__(self, widest: int, inputs: int, tokens: int, model: CModel, positions: int, workers: int) -> None:
+        self._threads = (_CThreadScratch * workers)()
+        self.structure = _CScratch(threads=self._threads)
         self.kept: list[tuple[ctypes.Structure, str, np.ndarray]] = []
         s, groups = self.structure, -(-inputs // GROUP)
         self.keep(s.input, "values", np.zeros((CHUNK, inputs), np.int8))
         self.keep(s.input, "scales", np.zeros((CHUNK, groups), np.float32))
-        self.keep(s.input, "sums", np.zeros((CHUNK, groups), np.int32))
+        self.keep(s.input, "sums", np.zeros((CHUNK, groups * (GROUP // NIBBLE_GROUP)), np.int32))
         self.output = np.zeros(max(CHUNK * widest, HEAD_ROWS * tokens), np.float32)
         self.keep(s, "output", self.output)
         self.keep(s, "lensed", np.zeros((HEAD_ROWS, model.width), np.float32))
         query_bytes = model.head_width // HEAD_GROUP * ctypes.sizeof(_CInt8Group)
-        for thread in s.threads:
+        for thread in self._threads:
             self.keep(thread, "normed", np.zeros(model.width, np.float32))
             self.keep(thread, "inner", np.zeros(model.mlp_width, np.float32))
             self.keep(thread.attention, "queries", np.zeros((MAX_QUERIES, query_bytes), np.uint8))
@@ -174,7 +176,7 @@ _FUNCTIONS = {
     "value_bytes": (_Int, (_Int,)),
     "run_layers": (None, (*_SPAN, _ThreadPool)),
     "project_kv": (None, (*_SPAN, _Int)),
-    "run_helper": (None, (_ThreadPool,)),
+    "run_helper": (None, (_ThreadPool, _Int)),
     "embed": (None, (_Model, _Pointer, _Pointer, ctypes.POINTER(_Int), _Int, _Float, _Pointer)),
     "apply_lens": (None, (_Model, _Matrix, _Pointer, _Pointer, _Int, _Pointer, _Scratch)),
     "logits": (None, (_Model, _Matrix, _Pointer, _Int, _Pointer, _Scratch)),
@@ -195,7 +197,7 @@ class Kernel:
     value_bytes: Callable[[int], int]
     run_layers: Callable[..., None]
     project_kv: Callable[..., None]
-    run_helper: Callable[[CThreadPool], None]
+    run_helper: Callable[[CThreadPool, int], None]
     embed: Callable[..., None]
     apply_lens: Callable[..., None]
     logits: Callable[..., None]

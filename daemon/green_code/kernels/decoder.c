@@ -1,7 +1,7 @@
 // A decoder's layers and head, for every family: norms, biases, positions, grouped-query attention with windows, MLP, SVD head. What a
 // family lacks is null or 0 and decided once a row, never once a component.
 //
-// Weights are int8 with a scale per GROUP inputs; activations are quantised row by row in the same groups. A row's result depends on
+// Weights have 8 or 4 bits (gemm.h); activations are quantised to int8, row by row with a scale per GROUP inputs. A row's result depends on
 // the row alone: not on the rows beside it, nor on how layers are split over calls.
 //
 // The caller owns every buffer and answers for every bound: decoder.py checks weights once, and buffers before each call.
@@ -103,7 +103,7 @@ typedef struct {
   const model *m;
   const layer *l;
   float *x;
-  int start, rows, halves, capacity;  // halves: 2 splits the heads over both threads, where rows are too few to share
+  int start, rows, shares, capacity;  // shares: parts of a row's heads, more than 1 where rows are too few to share
   uint8_t *keys, *values;
   const scratch *s;
 } layer_task;
@@ -162,13 +162,13 @@ static void store_kv_block(const void *task, int block, int worker) {
     store_kv_row(t, position - t->start, 0);
 }
 
-// Attention of a pair of rows: all of their heads, or one half of the heads. The results replace the queries.
+// Attention of a pair of rows: all of their heads, or a share of the heads. The results replace the queries.
 static void attention_part(const void *task, int index, int worker) {
   const layer_task *t = task;
   const model *m = t->m;
-  const int d = m->head_width, group = m->heads / m->kv_heads, window = t->l->window, half = index % t->halves;
-  const int from = index / t->halves * PAIR, to = from + PAIR < t->rows ? from + PAIR : t->rows;
-  for (int head = half * m->heads / t->halves, end = (half + 1) * m->heads / t->halves; head < end;) {
+  const int d = m->head_width, group = m->heads / m->kv_heads, window = t->l->window, share = index % t->shares;
+  const int from = index / t->shares * PAIR, to = from + PAIR < t->rows ? from + PAIR : t->rows;
+  for (int head = share * m->heads / t->shares, end = (share + 1) * m->heads / t->shares; head < end;) {
     const int g = head / group, most = head + MAX_QUERIES / PAIR;
     int until = (g + 1) * group < end ? (g + 1) * group : end, count = 0;
     if (until > most) until = most;
@@ -232,14 +232,14 @@ void green_run_layers(const model *m, int first, int last, float *x, int start, 
         pool = NULL;
       }
       const int some = rows - at < CHUNK ? rows - at : CHUNK;
-      const int halves = pool && some <= PAIR ? 2 : 1;
-      const layer_task t = {m, l, x + (size_t)at * m->width, start + at, some, halves, capacity,
+      const int shares = pool && some <= PAIR ? (pool->workers < m->heads ? pool->workers : m->heads) : 1;
+      const layer_task t = {m, l, x + (size_t)at * m->width, start + at, some, shares, capacity,
                             keys + i * cached * key_bytes(m->head_width), values + i * cached * value_bytes(m->head_width), s};
       const matrix *following = at + CHUNK < rows ? &l->qkv : i + 1 < last ? &l[1].qkv : NULL;
       parallel_for(pool, attention_norm_row, &t, some);
       gemm(pool, &l->qkv, &l->attention_out, &s->input, some, s->output, l->qkv.outputs);
       parallel_for(pool, store_kv_block, &t, (t.start + some - 1) / KEY_BLOCK - t.start / KEY_BLOCK + 1);
-      parallel_for(pool, attention_part, &t, (some + PAIR - 1) / PAIR * halves);
+      parallel_for(pool, attention_part, &t, (some + PAIR - 1) / PAIR * shares);
       parallel_for(pool, quantise_attention_row, &t, some);
       gemm(pool, &l->attention_out, &l->mlp_in, &s->input, some, s->output, l->attention_out.outputs);
       parallel_for(pool, mlp_norm_row, &t, some);
@@ -261,7 +261,7 @@ void green_project_kv(const model *m, int first, int last, float *x, int start, 
     const layer *l = &m->layers[i];
     const matrix *qkv = &l->qkv;
     const int tile = l->attention_out.inputs / TILE;  // the first one of keys
-    const matrix own = {qkv->records + (size_t)tile * (qkv->inputs / GROUP), qkv->outputs - tile * TILE, qkv->inputs};
+    const matrix own = from_tile(qkv, tile);
     const matrix *kv = propagated && l->kv_projection.records ? &l->kv_projection : &own;
     for (int at = 0, some; at < rows; at += some) {
       some = rows - at < CHUNK ? rows - at : CHUNK;
@@ -274,8 +274,8 @@ void green_project_kv(const model *m, int first, int last, float *x, int start, 
   }
 }
 
-// The helper thread of a pool; returns when the pool closes or cores are busy.
-void green_run_helper(thread_pool *pool) { run_helper(pool); }
+// Helper thread `worker` ≥ 1 of a pool; returns when the pool closes or cores are busy.
+void green_run_helper(thread_pool *pool, int worker) { run_helper(pool, worker); }
 
 // out (count, width): rows of the embedding, (tokens, width) in bfloat16, times `scale`; plus `positions` (count, width) in bfloat16,
 // the learned embeddings of their positions, unless that is null.

@@ -48,7 +48,7 @@ typedef struct {
   quantised_rows input;  // of a product
   float *output;         // of a product: (CHUNK, the widest of a layer's matrices), or (HEAD_ROWS, tokens) where that is more
   float *lensed;         // (HEAD_ROWS, width)
-  thread_scratch threads[WORKERS];
+  thread_scratch *threads;  // one for each thread that may take part
 } scratch;
 
 #endif

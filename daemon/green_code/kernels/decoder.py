@@ -36,7 +36,7 @@ _FLOAT_BYTES, _BFLOAT16_BYTES = 4, 2
 
 
 class KernelDecoder:
-    """Matrices, keys and values in int8, hidden states in float32; on two threads where there are two cores.
+    """Weights in 8 or 4 bits, keys and values in int8, hidden states in float32; on as many threads as pay (thread_pool.py).
 
     A row's result depends on the row alone, not on the thread that computes it.
 
@@ -118,7 +118,7 @@ class KernelDecoder:
             ValueError: the buffers are of another model, or a bound is outside of them.
         """
         arguments = self._arguments(first, last, buffers, start, stop)
-        pool = self._threads.open()
+        pool = self._threads.open(stop - start)
         self.kernel.run_layers(*arguments, pool)
         if pool is not None:
             self._threads.back_off()
@@ -287,7 +287,7 @@ class KernelDecoder:
         )  # fmt: skip
         inner = [m for name, m in self._matrices.items() if name.startswith("layers.")]
         widest, inputs = max(m.outputs for m in inner), max(m.inputs for m in inner)
-        self._scratch = Scratch(widest, inputs, self._head.outputs, self._model, self._positions)
+        self._scratch = Scratch(widest, inputs, self._head.outputs, self._model, self._positions, self._threads.workers)
 
     def _angles(self, rope: Rope) -> tuple[np.ndarray, np.ndarray]:
         positions = np.arange(self._positions, dtype=np.float32)

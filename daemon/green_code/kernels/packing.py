@@ -1,4 +1,4 @@
-"""The kernel's layout of weights: all matrices as int8 records, in the order in which they are read, and the rest.
+"""The kernel's layout of weights: all matrices as records of quantise.py, in the order in which they are read, and the rest.
 
 `layout` says where each matrix lies in the file of records, so that a conversion writes each one where it belongs, in the order in
 which the checkpoint gives them.
@@ -16,7 +16,8 @@ import numpy as np
 from green_code.kernels.binding import CMatrix
 from green_code.kernels.large_pages import in_large_pages
 from green_code.kernels.padding import Padding
-from green_code.kernels.quantise import GROUP, TILE, matrix_bytes, quantise
+from green_code.kernels.quantise import GROUP, RECORD_BYTES, TILE, matrix_bytes, quantise
+from green_code.kernels.weight_bits import bits_for
 from green_code.models.adapters import Adapters, with_adapter
 from green_code.models.backend import Report, Sizes
 from green_code.models.bfloat16 import narrow, widen
@@ -39,16 +40,17 @@ Create = Callable[[str, tuple[int, ...], Any], Rows]
 
 @dataclass(frozen=True)
 class Matrix:
-    """A matrix of the file of records: `outputs` × `inputs`, from byte `offset` on."""
+    """A matrix of the file of records: `outputs` × `inputs`, from byte `offset` on, in weights of `bits`."""
 
     name: str
     outputs: int
     inputs: int
-    offset: int = 0
+    offset: int
+    bits: int
 
     @property
     def nbytes(self) -> int:
-        return matrix_bytes(self.outputs, self.inputs)
+        return matrix_bytes(self.outputs, self.inputs, self.bits)
 
 
 @dataclass(frozen=True)
@@ -66,21 +68,25 @@ class Extras:
         return cls(tuple(sorted(adapters.lenses)), tuple(sorted(adapters.kv_projections)), rank)
 
 
-def layout(config: ModelConfig, extras: Extras) -> dict[str, Matrix]:
+def layout(config: ModelConfig, extras: Extras, bits: int) -> dict[str, Matrix]:
     """All matrices by name, in the order of the file: the layers', the lenses, KV projections, the SVD head's preview, the head. The
-    head is last, because with a preview it is hardly ever read."""
+    head is last, because with a preview it is hardly ever read.
+
+    Args:
+        bits: of the layers' weights. The others have 8: they are few, or choose tokens themselves.
+    """
     padding = Padding(config)
     placed, offset = dict[str, Matrix](), 0
 
-    def place(name: str, outputs: int, inputs: int) -> None:
+    def place(name: str, outputs: int, inputs: int, bits: int = 8) -> None:
         nonlocal offset
-        placed[name] = Matrix(name, outputs, inputs, offset)
+        placed[name] = Matrix(name, outputs, inputs, offset, bits)
         offset += placed[name].nbytes
 
     for name, shape in weight_shapes(config).items():
         if name.startswith("layers.") and len(shape) == 2:
             outputs, inputs = padding.shape(name, shape)
-            place(name.removesuffix(".weight"), outputs, inputs)
+            place(name.removesuffix(".weight"), outputs, inputs, bits)
     for depth in extras.lenses:
         place(lens_name(depth), config.width, padding.width)
     for layer in extras.kv_projections:
@@ -121,7 +127,7 @@ def kv_projection_name(layer: int) -> str:
 
 def packed_sizes(config: ModelConfig, extras: Extras) -> Sizes:
     """With an SVD head the head's own records are hardly read; of the tables, only rows of tokens are."""
-    placed = layout(config, extras)
+    placed = layout(config, extras, bits_for(config))
     end, rows = _end(placed), sum(2 * prod(shape) for shape in tables(config, extras).values())
     return Sizes(end + rows, placed[head_name(config)].offset if extras.rank else end)
 
@@ -137,18 +143,19 @@ def pack(
     adapters: Adapters,
     create: Create = in_memory,
     report: Report = lambda _: None,
+    bits: int = 8,
 ) -> tuple[Rows, dict[str, Rows], dict[str, np.ndarray]]:
     """Records (bytes of all matrices), `tables`, and the rest: `vectors`, the layers that have KV projections, and the SVD head's
     `down`. Each weight is written when it comes; none is held.
 
     Args:
         weights: names of `weight_shapes` and float32 arrays, in any order. create: makes the records ("records") and the tables.
-        report: gets the share that is done.
+        report: gets the share that is done. bits: see `layout`.
     Raises:
         ValueError: weights are missing, unknown or of another shape.
     """
     extras, shapes, padding = Extras.of(adapters), weight_shapes(config), Padding(config)
-    placed = layout(config, extras)
+    placed = layout(config, extras, bits)
     records = create("records", (_end(placed),), np.uint8)
     rows = {name: create(name, shape, np.uint16) for name, shape in tables(config, extras).items()}
     rest = {(name := lens_name(depth)): padding.pad(name, lens.gain) for depth, lens in adapters.lenses.items()}
@@ -201,9 +208,9 @@ def _scaled(config: ModelConfig, name: str, weight: np.ndarray) -> np.ndarray:
 def _write(records: Rows, matrix: Matrix, weight: np.ndarray, row: int = 0) -> None:
     """Quantise rows of a matrix, from `row` on, which is a multiple of TILE, and write them where they belong."""
     count = max(1, _CHUNK // (matrix.inputs * TILE)) * TILE
-    at = matrix.offset + matrix_bytes(row, matrix.inputs)
+    at = matrix.offset + matrix_bytes(row, matrix.inputs, matrix.bits)
     starts = range(0, len(weight), count)
-    for made in map_ahead(lambda start: quantise(weight[start : start + count]).reshape(-1), starts):
+    for made in map_ahead(lambda start: quantise(weight[start : start + count], matrix.bits).reshape(-1), starts):
         records[at : at + len(made)] = made
         at += len(made)
 
@@ -232,7 +239,7 @@ def unpack(
 ) -> Packed:
     """
     Args:
-        records, rows, rest: of `pack`.
+        records, rows, rest: of `pack`. The size of the records tells the bits of their weights.
     Raises:
         ValueError: they are not of this configuration.
     """
@@ -240,8 +247,9 @@ def unpack(
     down, projections = rest.pop(_DOWN, None), tuple(rest.pop(_KV_PROJECTIONS).tolist())
     lenses = tuple(sorted(int(name.removeprefix(_LENS)) for name in rest if name.startswith(_LENS)))
     extras = Extras(lenses, projections, 0 if down is None else len(down))
-    placed = layout(config, extras)
-    if records.shape != (_end(placed),) or records.dtype != np.uint8 or not records.flags.c_contiguous:
+    layouts = {_end(placed): placed for bits in RECORD_BYTES if (placed := layout(config, extras, bits))}
+    placed = layouts.get(records.size, {})
+    if not placed or records.ndim != 1 or records.dtype != np.uint8 or not records.flags.c_contiguous:
         raise ValueError(f"records {records.shape} are not of a {config.family} of this configuration")
     found = {name: (array.shape, array.dtype) for name, array in {**rows, **rest}.items()}
     like: dict[str, tuple[Any, Any]] = {
@@ -254,7 +262,7 @@ def unpack(
 
     def placed_at(matrix: Matrix) -> CMatrix:
         part = near if matrix.offset < len(near) else records
-        return CMatrix(part.ctypes.data + matrix.offset, -(-matrix.outputs // TILE) * TILE, matrix.inputs)
+        return CMatrix(part.ctypes.data + matrix.offset, -(-matrix.outputs // TILE) * TILE, matrix.inputs, matrix.bits)
 
     return Packed(
         records,

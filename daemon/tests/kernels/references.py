@@ -62,14 +62,16 @@ def random_weights(config: ModelConfig) -> dict[str, np.ndarray]:
     return weights
 
 
-def dequantised(config: ModelConfig, weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The weights as the kernel rounds them, in float32."""
+def dequantised(config: ModelConfig, weights: Mapping[str, np.ndarray], bits: int = 8) -> dict[str, np.ndarray]:
+    """The weights as the kernel rounds them, in float32; those of layers have `bits`."""
     padding = Padding(config)
 
     def rounded(name: str, weight: np.ndarray) -> np.ndarray:
+        own_bits = bits if name.startswith("layers.") else 8
         scale = np.float32(config.residual_scale if "_out." in name else 1.0)
         padded, own = padding.pad(name, weight * scale), padding.pad(name, np.ones(weight.shape, bool))
-        return dequantise(quantise(padded), padded.shape[1])[: len(padded)][own].reshape(weight.shape) / scale
+        back = dequantise(quantise(padded, own_bits), padded.shape[1], own_bits)
+        return back[: len(padded)][own].reshape(weight.shape) / scale
 
     return {name: w if w.ndim == 1 else rounded(name, w) for name, w in weights.items()}
 
@@ -81,13 +83,13 @@ def holding(decoder: KernelDecoder, x: np.ndarray, capacity: int = 256) -> Kerne
     return buffers
 
 
-def decoder_for(kernel: Kernel, config: ModelConfig) -> KernelDecoder:
-    return KernelDecoder(kernel, config, *_packed(config))
+def decoder_for(kernel: Kernel, config: ModelConfig, bits: int = 8) -> KernelDecoder:
+    return KernelDecoder(kernel, config, *_packed(config, bits))
 
 
 @functools.cache
-def _packed(config: ModelConfig) -> tuple[Any, ...]:
-    return pack(config, random_weights(config).items(), Adapters())
+def _packed(config: ModelConfig, bits: int) -> tuple[Any, ...]:
+    return pack(config, random_weights(config).items(), Adapters(), bits=bits)
 
 
 def run(decoder: KernelDecoder, x: np.ndarray, cuts: Mapping[int, int] | None = None) -> tuple[np.ndarray, ...]:

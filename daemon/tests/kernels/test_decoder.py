@@ -36,13 +36,15 @@ def config_of(name: str) -> ModelConfig:
     return CONFIGS[name] if name in CONFIGS else config_from_hugging_face(family_model(name).config.to_dict())
 
 
-@pytest.mark.parametrize("name", [*CONFIGS, *FAMILY_MODELS])
-def test_layers_and_head_are_those_of_the_torch_decoder(name: str, kernels: dict[str, Kernel]) -> None:
+@pytest.mark.parametrize(
+    "name, bits", [*((name, 8) for name in (*CONFIGS, *FAMILY_MODELS)), *((name, 4) for name in CONFIGS)]
+)
+def test_layers_and_head_are_those_of_the_torch_decoder(name: str, bits: int, kernels: dict[str, Kernel]) -> None:
     """Layer by layer, each from the reference's states, so that a value rounded the other way does not spread."""
     config = config_of(name)
-    reference = rounding(Decoder.load(config, dequantised(config, random_weights(config))))
+    reference = rounding(Decoder.load(config, dequantised(config, random_weights(config), bits)))
     for level, kernel in kernels.items():
-        decoder = decoder_for(kernel, config)
+        decoder = decoder_for(kernel, config, bits)
         expected = torch.from_numpy(states(config))
         for layer in range(1, config.layers + 1):
             buffers = holding(decoder, expected.numpy())
@@ -64,6 +66,7 @@ def test_layers_and_head_are_those_of_the_torch_decoder(name: str, kernels: dict
         assert np.array_equal(decoder.states(buffers, 7, 9), embedded)
 
 
+@pytest.mark.parametrize("bits", [8, 4])
 @pytest.mark.parametrize("name", CONFIGS)
 @pytest.mark.parametrize(
     "cuts",
@@ -76,11 +79,11 @@ def test_layers_and_head_are_those_of_the_torch_decoder(name: str, kernels: dict
     ],
 )
 def test_a_row_is_bit_identical_however_work_is_split(
-    name: str, cuts: Mapping[int, int], kernels: dict[str, Kernel]
+    name: str, bits: int, cuts: Mapping[int, int], kernels: dict[str, Kernel]
 ) -> None:
     config = CONFIGS[name]
     for kernel in kernels.values():
-        decoder = decoder_for(kernel, config)
+        decoder = decoder_for(kernel, config, bits)
         whole, parts = run(decoder, states(config)), run(decoder, states(config), cuts)
         for one, other in zip(whole, parts, strict=True):
             assert np.array_equal(one, other), kernel.level
