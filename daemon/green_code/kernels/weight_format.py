@@ -34,9 +34,6 @@ class KernelFormat:
     kernel: Kernel
     name: str = "kernel"
 
-    def unsupported_reason(self, config: ModelConfig) -> str | None:
-        return None  # it has the operations of every family
-
     def sizes(self, config: ModelConfig, adapters: Adapters) -> Sizes:
         return packed_sizes(config, Extras.of(adapters))
 
