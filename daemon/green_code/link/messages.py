@@ -46,7 +46,7 @@ StopReason = Literal[
     "closing_bracket",  # the next bracket would close one that the completion did not open
     "repetition",  # the completion began to repeat itself
     "suffix_reached",  # it reached the text that follows the cursor
-    "end_of_text",  # the model ended the file
+    "end_of_text",  # the model ended the text
     "max_tokens",
     "budget",  # the time budget ran out
     "unsure",  # what follows is too unlikely to be right (`stop`)

@@ -51,7 +51,7 @@ TEXTS: Final[dict[str, Text]] = {
     "closing_bracket": Text("The last request returned a suggestion, up to a closing bracket of yours."),
     "repetition": Text("The last request returned a suggestion. It was cut where it began to repeat itself."),
     "suffix_reached": Text("The last request returned a suggestion, up to the text after the cursor."),
-    "end_of_text": Text("The last request returned a suggestion, up to the end of the file."),
+    "end_of_text": Text("The last request returned a suggestion, up to where the model ended it."),
     "unsure": Text("The last request returned a suggestion, as far as it is probably right.", _ACCEPT),
     "max_tokens": Text("The last request returned a suggestion of the greatest length.", _ACCEPT),
     "budget": Text(

