@@ -10,21 +10,21 @@ _LINE_BYTES = 64  # of a processor's cache
 
 
 class KernelBuffers:
-    """States (S, C) float32; keys and values (L, K, S, bytes of a position), in blocks of 32 positions that are interleaved (attention.h).
+    """States (S, C) float32, in rows that are `padded` to whole groups; keys and values (L, K, S, bytes of a position), in blocks of 32 positions that are interleaved (attention.h).
 
     Addresses and a view of each state are made once: where caches are cold, making one takes tens of microseconds.
 
     Args:
-        layout: C, L, K, and the bytes of a key and of a value.
+        layout: C, C in whole groups, L, K, and the bytes of a key and of a value.
     """
 
-    def __init__(self, layout: tuple[int, int, int, int, int], capacity: int) -> None:
+    def __init__(self, layout: tuple[int, int, int, int, int, int], capacity: int) -> None:
         self.layout = layout
         self._allocate(capacity)
 
     @property
     def nbytes(self) -> int:
-        return self.states.nbytes + self.keys.nbytes + self.values.nbytes
+        return self.padded.nbytes + self.keys.nbytes + self.values.nbytes
 
     def grow(self, capacity: int) -> None:
         """See `models.backend.Buffers`."""
@@ -34,9 +34,10 @@ class KernelBuffers:
             new[..., : was.shape[-2], :] = was
 
     def _allocate(self, capacity: int) -> None:
-        width, layers, kv_heads, key_bytes, value_bytes = self.layout
+        width, padded, layers, kv_heads, key_bytes, value_bytes = self.layout
         self.capacity = -(-capacity // VALUE_BLOCK) * VALUE_BLOCK
-        self.states = zeros((self.capacity, width), np.float32)
+        self.padded = zeros((self.capacity, padded), np.float32)
+        self.states = self.padded[:, :width]
         self.keys = zeros((layers, kv_heads, self.capacity, key_bytes), np.uint8)
         self.values = zeros((layers, kv_heads, self.capacity, value_bytes), np.uint8)
         self.rows = list(self.states)

@@ -8,21 +8,35 @@ from typing import Any
 
 import numpy as np
 
-from green_code.kernels.binding import HEAD_ROWS, CLayer, CMatrix, CModel, CSvdHead, CTopToken, Kernel, Scratch
+from green_code.kernels.binding import (
+    ACTIVATIONS,
+    HEAD_ROWS,
+    ROTARY_BLOCK,
+    CLayer,
+    CMatrix,
+    CModel,
+    CNorm,
+    CSvdHead,
+    CTopToken,
+    Kernel,
+    Scratch,
+)
 from green_code.kernels.buffers import KernelBuffers
 from green_code.kernels.packing import PREVIEW, head_name, kv_projection_name, lens_name, unpack
+from green_code.kernels.padding import Padding
 from green_code.kernels.thread_pool import ThreadPool
 from green_code.models.backend import CANDIDATES, Buffers, TopToken, top_token_of
 from green_code.models.families import ModelConfig, Rope, inverse_frequencies
+from green_code.models.shapes import EMBEDDING, POSITIONS
 
 _FIRST_POSITIONS = 1024
 _MATRICES = ("qkv", "attention_out", "mlp_in", "mlp_out")
-_GAINS = ("attention_norm", "q_norm", "k_norm", "attention_out_norm", "mlp_norm", "mlp_out_norm")
-_FLOAT_BYTES = 4
+_NORMS = ("attention_norm", "attention_out_norm", "mlp_norm", "mlp_out_norm")
+_FLOAT_BYTES, _BFLOAT16_BYTES = 4, 2
 
 
 class KernelDecoder:
-    """Matrices, keys and values in int8, hidden states in float32; on two threads where there are two cores.
+    """Weights in 8 or 4 bits, keys and values in int8, hidden states in float32; on as many threads as pay (thread_pool.py).
 
     A row's result depends on the row alone, not on the thread that computes it.
 
@@ -45,23 +59,24 @@ class KernelDecoder:
     ) -> None:
         packed = unpack(config, records, rows, rest)
         self.config, self.kernel = config, kernel
+        self._padding = padding = Padding(config)
         self._layout = (
-            config.width, config.layers, config.kv_heads,
-            kernel.key_bytes(config.head_width), kernel.value_bytes(config.head_width),
+            config.width, padding.width, config.layers, config.kv_heads,
+            kernel.key_bytes(padding.head_width), kernel.value_bytes(padding.head_width),
         )  # fmt: skip
-        self._row_bytes = config.width * _FLOAT_BYTES
-        self._packed, self._matrices, self._gains = packed, packed.matrices, packed.gains
-        self._norm, self._embed = packed.gains["norm"].ctypes.data, packed.embed.ctypes.data
+        self._row_bytes = padding.width * _FLOAT_BYTES
+        self._packed, self._matrices = packed, packed.matrices
+        self._embed, positions = packed.tables[EMBEDDING].ctypes.data, packed.tables.get(POSITIONS)
+        self._learned_positions = None if positions is None else positions.ctypes.data
         self._head = self._matrices[head_name(config)]
         self._lenses = {
-            depth: (self._matrices[lens_name(depth)], self._gains[lens_name(depth)].ctypes.data)
-            for depth in packed.extras.lenses
+            depth: (self._matrices[lens_name(depth)], self._vector(lens_name(depth))) for depth in packed.extras.lenses
         }
         preview = self._matrices.get(PREVIEW)
         self._svd_head = CSvdHead(
             None if packed.down is None else packed.down.ctypes.data,
             preview or self._head,
-            None if preview is None else packed.head_rows.ctypes.data,
+            None if preview is None else packed.tables[f"{head_name(config)}.weight"].ctypes.data,
             config.vocabulary,
         )
         self._tops = (CTopToken * HEAD_ROWS)()
@@ -88,8 +103,13 @@ class KernelDecoder:
         c, at = self.config, self._address(self._own(buffers), start, start + len(tokens))
         if not all(0 <= token < c.vocabulary for token in tokens):
             raise ValueError(f"tokens must be of the {c.vocabulary} that are embedded")
+        positions = self._learned_positions
+        if positions is not None:
+            if start + len(tokens) > c.max_positions:
+                raise ValueError(f"positions {start} … {start + len(tokens) - 1} of {c.max_positions} that are learned")
+            positions += (c.row.learned_position_offset + start) * self._padding.width * _BFLOAT16_BYTES
         ids = (ctypes.c_int32 * len(tokens))(*tokens)
-        self.kernel.embed(self._model, self._embed, ids, len(tokens), c.embedding_scale, at)
+        self.kernel.embed(self._model, self._embed, positions, ids, len(tokens), c.embedding_scale, at)
 
     def run_layers(self, first: int, last: int, buffers: Buffers, start: int, stop: int) -> None:
         """See `Backend`.
@@ -98,7 +118,7 @@ class KernelDecoder:
             ValueError: the buffers are of another model, or a bound is outside of them.
         """
         arguments = self._arguments(first, last, buffers, start, stop)
-        pool = self._threads.open()
+        pool = self._threads.open(stop - start)
         self.kernel.run_layers(*arguments, pool)
         if pool is not None:
             self._threads.back_off()
@@ -112,7 +132,7 @@ class KernelDecoder:
         rows = self._rows(x)
         out = np.empty((len(rows), self._head.outputs), np.float32)
         self.kernel.logits(
-            self._model, self._norm, self._head, rows.ctypes.data, len(rows), out.ctypes.data, self._scratch.structure
+            self._model, self._head, rows.ctypes.data, len(rows), out.ctypes.data, self._scratch.structure
         )
         logits: np.ndarray = out[:, : self.config.vocabulary].reshape(*x.shape[:-1], -1)
         return logits
@@ -126,21 +146,21 @@ class KernelDecoder:
         self.kernel.apply_lens(
             self._model, *self._lenses[depth], rows.ctypes.data, len(rows), out.ctypes.data, self._scratch.structure
         )
-        return out
+        return out[:, : self.config.width]
 
     def top_tokens(self, buffers: Buffers, positions: Sequence[int], depth: int) -> list[TopToken]:
         """See `Backend`; by the SVD head where there is one, by the whole head otherwise."""
         own, first, end, count = self._own(buffers), positions[0], positions[-1] + 1, len(positions)
         at = self._address(own, first, end)
         if end - first != count:
-            gathered = own.states[list(positions)]
+            gathered = own.padded[list(positions)]
             at = gathered.ctypes.data
         lens, gain = self._lenses.get(depth, (None, None))
         tops: list[TopToken] = []
         for done in range(0, count, HEAD_ROWS):
             rows = min(HEAD_ROWS, count - done)
             self.kernel.top_tokens(
-                self._model, self._norm, self._svd_head, lens, gain, at, rows, self._tops, self._scratch.structure
+                self._model, self._svd_head, lens, gain, at, rows, self._tops, self._scratch.structure
             )
             tops += [TopToken(top.token, top.log_odds, top.margin) for top in self._tops[:rows]]
             at += rows * self._row_bytes
@@ -162,7 +182,7 @@ class KernelDecoder:
             return top_token_of(tokens, self.all_logits(own, position, position + 1, depth)[0, tokens])
         lens, gain = self._lenses.get(depth, (None, None))
         self.kernel.top_token_among(
-            self._model, self._norm, self._svd_head, lens, gain, at, tokens.ctypes.data, len(tokens),
+            self._model, self._svd_head, lens, gain, at, tokens.ctypes.data, len(tokens),
             self._scratch.structure,
         )  # fmt: skip
         return top_token_of(tokens, self._scratch.output[: len(tokens)])
@@ -248,10 +268,10 @@ class KernelDecoder:
         )  # fmt: skip
 
     def _rows(self, x: np.ndarray) -> np.ndarray:
-        """(…, C) → (N, C), contiguous."""
+        """(…, C) → (N, C), padded and contiguous."""
         if x.dtype != np.float32 or x.shape[-1] != self.config.width:
             raise ValueError("states must be float32 of the model's width")
-        return np.ascontiguousarray(x.reshape(-1, self.config.width))
+        return np.ascontiguousarray(self._padding.pad("states", x.reshape(-1, self.config.width)))
 
     def _allocate(self, positions: int) -> None:
         """Rotary tables and scratch for so many positions, in powers of two."""
@@ -261,26 +281,40 @@ class KernelDecoder:
         self._tables = {rope: self._angles(rope) for rope in set(c.ropes) if rope is not None}
         self._layers = (CLayer * c.layers)(*(self._layer(i) for i in range(c.layers)))
         self._model = CModel(
-            self._layers, c.width, c.heads, c.kv_heads, c.head_width, c.mlp_width,
-            int(c.activation == "gelu_tanh"), c.norm_eps, c.attention_scale,
+            self._layers, self._padding.width, c.heads, c.kv_heads, self._padding.head_width, self._padding.mlp_width,
+            c.width, c.head_width, self._rotary_width, ACTIVATIONS[c.activation], c.row.gated,
+            c.norm_eps, c.attention_scale, c.attention_softcap or 0.0, c.logit_softcap or 0.0, self._norm("norm"),
         )  # fmt: skip
         inner = [m for name, m in self._matrices.items() if name.startswith("layers.")]
         widest, inputs = max(m.outputs for m in inner), max(m.inputs for m in inner)
-        self._scratch = Scratch(widest, inputs, self._head.outputs, self._model, self._positions)
+        self._scratch = Scratch(widest, inputs, self._head.outputs, self._model, self._positions, self._threads.workers)
 
     def _angles(self, rope: Rope) -> tuple[np.ndarray, np.ndarray]:
         positions = np.arange(self._positions, dtype=np.float32)
-        angles = np.outer(positions, inverse_frequencies(rope, self.config.head_width))
+        angles = np.outer(positions, inverse_frequencies(rope, self._rotary_width))
+        angles = np.pad(angles, ((0, 0), (0, -angles.shape[1] % ROTARY_BLOCK)))
         return np.cos(angles), np.sin(angles)
 
+    @property
+    def _rotary_width(self) -> int:
+        return self.config.rotary_width or self.config.head_width
+
+    def _vector(self, name: str) -> int | None:
+        """The address of a gain or a bias; None where the family has no such one."""
+        vector = self._packed.vectors.get(name)
+        return None if vector is None else vector.ctypes.data
+
+    def _norm(self, name: str) -> CNorm:
+        return CNorm(self._vector(f"{name}.weight"), self._vector(f"{name}.bias"))
+
     def _layer(self, i: int) -> CLayer:
-        gains = [self._gains.get(f"layers.{i}.{name}") for name in _GAINS]
-        rope = self.config.ropes[i]
-        assert rope is not None  # unsupported_reason
+        layer, rope = f"layers.{i}.", self.config.ropes[i]
         return CLayer(
-            *(self._matrices[f"layers.{i}.{name}"] for name in _MATRICES),
-            *(None if gain is None else gain.ctypes.data for gain in gains),
-            *(table.ctypes.data for table in self._tables[rope]),
+            *(self._matrices[layer + name] for name in _MATRICES),
+            *(self._vector(f"{layer}{name}.bias") for name in _MATRICES),
+            *(self._norm(layer + name) for name in _NORMS),
+            *(self._vector(f"{layer}{name}.weight") for name in ("q_norm", "k_norm")),
+            *((None, None) if rope is None else (table.ctypes.data for table in self._tables[rope])),
             self.config.windows[i] or 0,
             self._matrices.get(kv_projection_name(i + 1), CMatrix()),
         )

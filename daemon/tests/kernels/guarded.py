@@ -51,7 +51,7 @@ def _guarded_angles(angles: Callable[[Rope], Sequence[np.ndarray]], side: str) -
     return lambda rope: tuple(guarded(table, side) for table in angles(rope))
 
 
-def guarded_decoder(kernel: Kernel, config: ModelConfig, side: str) -> KernelDecoder:
+def guarded_decoder(kernel: Kernel, config: ModelConfig, side: str, bits: int) -> KernelDecoder:
     """With all adapters, and scratch for POSITIONS positions."""
     ones, both = np.ones(config.width, np.float32), 2 * config.kv_heads * config.head_width
     adapters = Adapters(
@@ -59,7 +59,7 @@ def guarded_decoder(kernel: Kernel, config: ModelConfig, side: str) -> KernelDec
         {1: LinearAdapter(np.eye(config.width, dtype=np.float32), ones)},
         {config.layers: LinearAdapter(np.ones((both, config.width), np.float32), ones)},
     )
-    records, rows, rest = pack(config, random_weights(config).items(), adapters)
+    records, rows, rest = pack(config, random_weights(config).items(), adapters, bits=bits)
     tables = {name: guarded(array, side) for name, array in rows.items()}
     vectors = {name: guarded(array, side) if array.dtype == np.float32 else array for name, array in rest.items()}
     decoder = KernelDecoder(kernel, config, guarded(records, side), tables, vectors)
@@ -74,14 +74,15 @@ def guarded_decoder(kernel: Kernel, config: ModelConfig, side: str) -> KernelDec
 
 def guarded_buffers(decoder: KernelDecoder, x: np.ndarray, side: str) -> KernelBuffers:
     buffers = holding(decoder, x, POSITIONS)
-    parts = [guarded(part, side) for part in (buffers.states, buffers.keys, buffers.values)]
-    buffers.states, buffers.keys, buffers.values = parts
+    parts = [guarded(part, side) for part in (buffers.padded, buffers.keys, buffers.values)]
+    buffers.padded, buffers.keys, buffers.values = parts
+    buffers.states = buffers.padded[:, : decoder.config.width]
     buffers.addresses = parts[0].ctypes.data, parts[1].ctypes.data, parts[2].ctypes.data
     return buffers
 
 
-def run_everything(kernel: Kernel, config: ModelConfig, side: str) -> None:
-    decoder = guarded_decoder(kernel, config, side)
+def run_everything(kernel: Kernel, config: ModelConfig, side: str, bits: int) -> None:
+    decoder = guarded_decoder(kernel, config, side, bits)
     x, some = guarded(states(config), side), guarded(np.array([0, config.vocabulary - 1], np.int32), side)
     buffers = guarded_buffers(decoder, x, side)
     rows = len(x)
@@ -96,9 +97,8 @@ def run_everything(kernel: Kernel, config: ModelConfig, side: str) -> None:
     assert len(decoder.apply_lens(x, 1)) == rows  # more rows than a chunk
     for depth in (1, config.layers):  # with and without a lens
         assert len(decoder.top_tokens(buffers, range(POSITIONS), depth)) == POSITIONS
-    if config.tied_head:
-        for depth in (1, config.layers):
-            decoder.top_token_among(buffers, POSITIONS - 1, depth, some)
+    for depth in (1, config.layers):
+        decoder.top_token_among(buffers, POSITIONS - 1, depth, some)
     classify = exit_probability_function(decoder, exit_classifier(config.width, (1, 2)).parameters_for_kernel())
     for position in (0, POSITIONS - 1):
         assert classify is not None and 0 < classify(buffers, position, 7, TopToken(0, 0.5, 0.5), 1) < 1
@@ -107,5 +107,8 @@ def run_everything(kernel: Kernel, config: ModelConfig, side: str) -> None:
 if __name__ == "__main__":
     for each_side in ("before", "after"):
         for name, each_config in CONFIGS.items():
-            print(each_side, name, file=sys.stderr, flush=True)  # the last line tells where a signal came
-            run_everything(Kernel(Path(sys.argv[1]), sys.argv[2]), each_config, each_side)
+            for each_bits in (8, 4):
+                print(
+                    each_side, name, each_bits, file=sys.stderr, flush=True
+                )  # the last line tells where a signal came
+                run_everything(Kernel(Path(sys.argv[1]), sys.argv[2]), each_config, each_side, each_bits)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +15,8 @@ from torch import Tensor
 from green_code.kernels.binding import HEAD_GROUP, VALUE_BLOCK, Kernel
 from green_code.kernels.buffers import KernelBuffers
 from green_code.kernels.decoder import KernelDecoder
-from green_code.kernels.packing import pack
+from green_code.kernels.packing import head_name, pack
+from green_code.kernels.padding import Padding
 from green_code.kernels.quantise import GROUP, dequantise, quantise
 from green_code.models.adapters import Adapters
 from green_code.models.backend import TopToken
@@ -35,7 +36,18 @@ LLAMA = ModelConfig(
 )  # fmt: skip
 # More heads share a KV head than the kernel computes side by side.
 MANY_HEADS = replace(LLAMA, heads=9, kv_heads=1, head_width=64, windows=(5, None, 20))
-CONFIGS = {"gemma": GEMMA, "llama": LLAMA, "many heads": MANY_HEADS}
+# Heads of 80, as in OPT-2.7B.
+OPT = ModelConfig(
+    family="opt", layers=3, width=192, heads=2, kv_heads=2, head_width=80, mlp_width=640, vocabulary=90,
+    norm_eps=1e-5, max_positions=256, attention_scale=80**-0.5, tied_head=True, windows=(None,) * 3,
+    ropes=(None,) * 3, qkv_bias=True, attention_out_bias=True, mlp_bias=True,
+)  # fmt: skip
+# No width is a whole group; a layer does not rotate.
+ODD = replace(
+    LLAMA, width=100, heads=3, kv_heads=1, head_width=20, mlp_width=90, qkv_bias=True, mlp_bias=True,
+    ropes=(Rope(5e5), None, Rope(1e4)),
+)  # fmt: skip
+CONFIGS = {"gemma": GEMMA, "llama": LLAMA, "many heads": MANY_HEADS, "opt of 80": OPT, "odd widths": ODD}
 ROWS = 150  # more than two chunks of the kernel
 
 
@@ -45,15 +57,23 @@ def random_weights(config: ModelConfig) -> dict[str, np.ndarray]:
     weights = {}
     for name, like in Decoder(config).state_dict().items():
         drawn = torch.randn(like.shape, generator=generator)
-        weights[name] = (1 + 0.2 * drawn if like.dim() == 1 else drawn * like.shape[1] ** -0.5).numpy()
+        matrix = like.dim() > 1
+        weights[name] = (drawn * like.shape[1] ** -0.5 if matrix else name.endswith("weight") + 0.2 * drawn).numpy()
     return weights
 
 
-def dequantised(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The weights as the kernel rounds them, in float32."""
-    return {
-        name: w if w.ndim == 1 else dequantise(quantise(w), w.shape[1])[: len(w)].copy() for name, w in weights.items()
-    }
+def dequantised(config: ModelConfig, weights: Mapping[str, np.ndarray], bits: int = 8) -> dict[str, np.ndarray]:
+    """The weights as the kernel rounds them, in float32; those of layers have `bits`."""
+    padding = Padding(config)
+
+    def rounded(name: str, weight: np.ndarray) -> np.ndarray:
+        own_bits = bits if name.startswith("layers.") else 8
+        scale = np.float32(config.residual_scale if "_out." in name else 1.0)
+        padded, own = padding.pad(name, weight * scale), padding.pad(name, np.ones(weight.shape, bool))
+        back = dequantise(quantise(padded, own_bits), padded.shape[1], own_bits)
+        return back[: len(padded)][own].reshape(weight.shape) / scale
+
+    return {name: w if w.ndim == 1 else rounded(name, w) for name, w in weights.items()}
 
 
 def holding(decoder: KernelDecoder, x: np.ndarray, capacity: int = 256) -> KernelBuffers:
@@ -63,13 +83,13 @@ def holding(decoder: KernelDecoder, x: np.ndarray, capacity: int = 256) -> Kerne
     return buffers
 
 
-def decoder_for(kernel: Kernel, config: ModelConfig) -> KernelDecoder:
-    return KernelDecoder(kernel, config, *_packed(config))
+def decoder_for(kernel: Kernel, config: ModelConfig, bits: int = 8) -> KernelDecoder:
+    return KernelDecoder(kernel, config, *_packed(config, bits))
 
 
 @functools.cache
-def _packed(config: ModelConfig) -> tuple[Any, ...]:
-    return pack(config, random_weights(config).items(), Adapters())
+def _packed(config: ModelConfig, bits: int) -> tuple[Any, ...]:
+    return pack(config, random_weights(config).items(), Adapters(), bits=bits)
 
 
 def run(decoder: KernelDecoder, x: np.ndarray, cuts: Mapping[int, int] | None = None) -> tuple[np.ndarray, ...]:
@@ -95,8 +115,8 @@ def with_svd_head(kernel: Kernel, config: ModelConfig) -> KernelDecoder:
 @functools.cache
 def all_directions(config: ModelConfig) -> np.ndarray:
     """For an SVD head of full rank, whose only loss is rounding."""
-    head, width = random_weights(config)["embed.weight"], config.width
-    return principal_directions(lambda: iter([head]), np.eye(width), width)
+    head, width = random_weights(config)[f"{head_name(config)}.weight"], config.width
+    return principal_directions(lambda: iter([head]), np.eye(width), width)[: width // GROUP * GROUP]
 
 
 def tops_of(decoder: KernelDecoder, x: np.ndarray, depth: int) -> list[TopToken]:
@@ -115,9 +135,9 @@ def states(config: ModelConfig) -> np.ndarray:
 
 def quantised(x: Tensor, group: int) -> Tensor:
     """`x`, quantised to ±127 in groups of its last dimension."""
-    blocks = x.unflatten(-1, (-1, group))
+    blocks = torch.nn.functional.pad(x, (0, -x.shape[-1] % group)).unflatten(-1, (-1, group))
     scale = blocks.abs().amax(-1, keepdim=True) / 127
-    return ((blocks / scale.where(scale > 0, 1)).round() * scale).flatten(-2)
+    return ((blocks / scale.where(scale > 0, 1)).round() * scale).flatten(-2)[..., : x.shape[-1]]
 
 
 class RoundedBlock(Block):
@@ -129,7 +149,10 @@ class RoundedBlock(Block):
         queries, keys, values = quantised(q[0], HEAD_GROUP), quantised(k[0], HEAD_GROUP), v[0]
         shared = self.heads // self.kv_heads
         keys, values = keys.repeat_interleave(shared, 0), values.repeat_interleave(shared, 0)
-        scores = (queries @ keys.transpose(1, 2) * self.scale).masked_fill(~mask, -torch.inf)
+        scores = queries @ keys.transpose(1, 2) * self.scale
+        if self.softcap is not None:
+            scores = self.softcap * torch.tanh(scores / self.softcap)
+        scores = scores.masked_fill(~mask, -torch.inf)
         weights = (scores - scores.amax(-1, keepdim=True)).exp()
         steps = values.abs().amax(-1, keepdim=True) / 127
         scaled = torch.nn.functional.pad(weights * steps.transpose(1, 2), (0, -keys.shape[1] % VALUE_BLOCK))
@@ -139,9 +162,22 @@ class RoundedBlock(Block):
 
 def rounding(decoder: Decoder) -> Decoder:
     """The torch decoder with the kernel's quantisation of activations and of attention."""
-    for block in decoder.layers:
-        block.__class__ = RoundedBlock
-    for module in decoder.modules():
+    for name, module in decoder.named_modules():
+        if isinstance(module, Block):
+            module.__class__ = RoundedBlock
         if isinstance(module, torch.nn.Linear):
-            module.register_forward_pre_hook(lambda _, inputs: quantised(inputs[0], GROUP))
+            inputs = np.ones((1, module.in_features), bool)
+            own = torch.from_numpy(Padding(decoder.config).pad(name, np.repeat(inputs, module.out_features, 0))[0])
+            module.register_forward_pre_hook(_rounding_hook(own))
     return decoder
+
+
+def _rounding_hook(own: Tensor) -> Callable[[torch.nn.Module, tuple[Tensor]], Tensor]:
+    """Rounds a product's inputs, which are the `own` ones of those that the kernel has."""
+
+    def rounded(_: torch.nn.Module, inputs: tuple[Tensor]) -> Tensor:
+        padded = torch.zeros(*inputs[0].shape[:-1], len(own))
+        padded[..., own] = inputs[0]
+        return quantised(padded, GROUP)[..., own]
+
+    return rounded

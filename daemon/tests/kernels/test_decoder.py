@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,13 +12,14 @@ import torch
 from green_code.decoding.kv_cache import KVCache
 from green_code.kernels.binding import Kernel
 from green_code.kernels.decoder import KernelDecoder
-from green_code.kernels.packing import pack, unsupported_reason
+from green_code.kernels.packing import pack
 from green_code.models.adapters import Adapters, LinearAdapter
+from green_code.models.families import ModelConfig
+from green_code.models.hugging_face_config import config_from_hugging_face
 from green_code.models.torch_decoder import Decoder
 from tests.kernels.references import (
     CONFIGS,
     GEMMA,
-    LLAMA,
     ROWS,
     decoder_for,
     dequantised,
@@ -29,15 +29,22 @@ from tests.kernels.references import (
     run,
     states,
 )
+from tests.models.references import FAMILY_MODELS, family_model
 
 
-@pytest.mark.parametrize("name", CONFIGS)
-def test_layers_and_head_are_those_of_the_torch_decoder(name: str, kernels: dict[str, Kernel]) -> None:
+def config_of(name: str) -> ModelConfig:
+    return CONFIGS[name] if name in CONFIGS else config_from_hugging_face(family_model(name).config.to_dict())
+
+
+@pytest.mark.parametrize(
+    "name, bits", [*((name, 8) for name in (*CONFIGS, *FAMILY_MODELS)), *((name, 4) for name in CONFIGS)]
+)
+def test_layers_and_head_are_those_of_the_torch_decoder(name: str, bits: int, kernels: dict[str, Kernel]) -> None:
     """Layer by layer, each from the reference's states, so that a value rounded the other way does not spread."""
-    config = CONFIGS[name]
-    reference = rounding(Decoder.load(config, dequantised(random_weights(config))))
+    config = config_of(name)
+    reference = rounding(Decoder.load(config, dequantised(config, random_weights(config), bits)))
     for level, kernel in kernels.items():
-        decoder = decoder_for(kernel, config)
+        decoder = decoder_for(kernel, config, bits)
         expected = torch.from_numpy(states(config))
         for layer in range(1, config.layers + 1):
             buffers = holding(decoder, expected.numpy())
@@ -48,16 +55,18 @@ def test_layers_and_head_are_those_of_the_torch_decoder(name: str, kernels: dict
             assert error.median() < 1e-5, (level, layer)
             # A value between two steps may round the other way after another order of sums.
             assert error.max() < 1e-2, (level, layer)
+            assert not buffers.padded[:, config.width :].any()
         wanted = reference.logits(expected)
         logits = torch.from_numpy(decoder.logits(expected.numpy()))
         assert logits.shape == wanted.shape
         assert (logits - wanted).norm() / wanted.norm() < 0.01, level  # 8 bits here too
-        decoder.embed_into(buffers, 0, [3, 5])
+        decoder.embed_into(buffers, 7, [3, 5])
         rounded = {name: torch.from_numpy(w).bfloat16().float() for name, w in random_weights(config).items()}
-        embedded = Decoder.load(config, rounded).embed_tokens(torch.tensor([3, 5]))
-        assert np.array_equal(decoder.states(buffers, 0, 2), embedded)
+        embedded = Decoder.load(config, rounded).embed_tokens(torch.tensor([3, 5]), 7)
+        assert np.array_equal(decoder.states(buffers, 7, 9), embedded)
 
 
+@pytest.mark.parametrize("bits", [8, 4])
 @pytest.mark.parametrize("name", CONFIGS)
 @pytest.mark.parametrize(
     "cuts",
@@ -70,11 +79,11 @@ def test_layers_and_head_are_those_of_the_torch_decoder(name: str, kernels: dict
     ],
 )
 def test_a_row_is_bit_identical_however_work_is_split(
-    name: str, cuts: Mapping[int, int], kernels: dict[str, Kernel]
+    name: str, bits: int, cuts: Mapping[int, int], kernels: dict[str, Kernel]
 ) -> None:
     config = CONFIGS[name]
     for kernel in kernels.values():
-        decoder = decoder_for(kernel, config)
+        decoder = decoder_for(kernel, config, bits)
         whole, parts = run(decoder, states(config)), run(decoder, states(config), cuts)
         for one, other in zip(whole, parts, strict=True):
             assert np.array_equal(one, other), kernel.level
@@ -159,10 +168,3 @@ def test_a_prompt_whose_last_layer_runs_over_few_positions_is_bit_identical(kern
         assert np.array_equal(cache.buffers.values, whole.buffers.values), level  # type: ignore[attr-defined]
         assert np.array_equal(cache.states(70, ROWS), whole.states(70, ROWS)), level
         assert cache.work.kv_only == ROWS - 3
-
-
-def test_models_that_it_cannot_serve_have_a_reason() -> None:
-    assert unsupported_reason(GEMMA) is None and unsupported_reason(LLAMA) is None
-    assert "family opt" in str(unsupported_reason(replace(GEMMA, family="opt")))
-    assert "multiples" in str(unsupported_reason(replace(GEMMA, width=100)))
-    assert "multiples" in str(unsupported_reason(replace(LLAMA, head_width=80)))  # though four of them are

@@ -39,13 +39,13 @@ def test_the_top_token_is_that_of_the_whole_head(name: str, kernels: dict[str, K
             assert found.margin == pytest.approx(wanted.margin, abs=1e-4)
 
 
-@pytest.mark.parametrize("name", [name for name, config in CONFIGS.items() if config.tied_head])
+@pytest.mark.parametrize("name", [name for name, config in CONFIGS.items() if config.width % 64 == 0])
 def test_the_svd_heads_top_token_is_that_of_exact_logits(name: str, kernels: dict[str, Kernel]) -> None:
     config = CONFIGS[name]
     x = states(config)
-    weights = {name: torch.from_numpy(weight) for name, weight in random_weights(config).items()}
-    normed = torch.nn.functional.rms_norm(torch.from_numpy(x), (config.width,), weights["norm.weight"], config.norm_eps)
-    logits = normed @ weights["embed.weight"].bfloat16().float().T
+    weights = {name: torch.from_numpy(weight).bfloat16().float() for name, weight in random_weights(config).items()}
+    weights |= {name: torch.from_numpy(random_weights(config)[name]) for name in weights if name.startswith("norm")}
+    logits = Decoder.load(config, weights).logits(torch.from_numpy(x))
     for level, kernel in kernels.items():
         decoder = with_svd_head(kernel, config)
         tops, buffers, drawing = final_tops(decoder, x), holding(decoder, x), np.random.default_rng(5)
@@ -65,7 +65,8 @@ def test_the_svd_heads_top_token_is_that_of_exact_logits(name: str, kernels: dic
             assert best.probability == pytest.approx(float(among.softmax(0).max()), abs=1e-3)
         for each in (decoder, decoder_for(kernel, config)):
             equal = each.top_token_among(each.new_buffers(1), 0, 1, np.array([7, 3, 5], np.int32))
-            assert (equal.token, equal.probability, equal.margin) == (7, pytest.approx(1 / 3), 0)
+            if config.row.norm == "rms":  # where the normed zeros are zero
+                assert (equal.token, equal.probability, equal.margin) == (7, pytest.approx(1 / 3), 0)
             for wrong in ([config.vocabulary], [-1], []):
                 with pytest.raises(ValueError, match="tokens"):
                     each.top_token_among(buffers, 3, config.layers, np.array(wrong, np.int32))

@@ -12,7 +12,7 @@ import torch
 
 from green_code.decoding.kv_cache import KVCache
 from green_code.decoding.propagation import PropagatingKVCache
-from green_code.kernels import packing, weight_format
+from green_code.kernels import packing
 from green_code.kernels.binding import LEVEL_VARIABLE, Kernel
 from green_code.kernels.decoder import KernelDecoder
 from green_code.kernels.weight_format import KernelFormat, weight_formats
@@ -125,7 +125,7 @@ def test_damaged_records_are_removed_and_reported(best: KernelFormat, tmp_path: 
 
 
 def test_torch_serves_a_model_that_the_kernel_cannot(best: KernelFormat, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(weight_format, "unsupported_reason", lambda _: "another family")
+    monkeypatch.setattr(KernelFormat, "unsupported_reason", lambda *_: "another family")
     assert isinstance(open_model(find_model(TINY), None, (best, TorchFormat(torch.float32))).decoder, Decoder)
 
 

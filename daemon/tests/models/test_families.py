@@ -21,6 +21,7 @@ from tests.models.references import (
     FIM,
     byte_level_tokenizer,
     family_model,
+    logits_at_all_depths,
     save_folder,
     sentencepiece_tokenizer,
 )
@@ -74,35 +75,6 @@ def prompt(name: str, source: FolderSource) -> list[int]:
     assert vocabulary.fim is not None
     start = [] if vocabulary.bos is None else [vocabulary.bos]
     return start + vocabulary.fim.prompt(vocabulary.encode(PREFIX), vocabulary.encode(SUFFIX))
-
-
-def logits_at_all_depths(name: str, tokens: list[int]) -> list[torch.Tensor]:
-    """(N, V) at depth 1 … L: transformers' own states through its own final norm and head, as an exit reads them."""
-    reference = family_model(name)
-    before: list[torch.Tensor] = []
-    body = next(module for module in reference.modules() if isinstance(module, torch.nn.ModuleList))
-    hooks = [
-        layer.register_forward_hook(lambda _m, _a, out: before.append(out[0] if isinstance(out, tuple) else out))
-        for layer in body
-    ]
-    final: list[torch.Tensor] = []
-    norm = next(
-        module
-        for path, module in reference.named_modules()
-        if path in ("model.norm", "transformer.ln_f", "model.decoder.final_layer_norm")
-    )
-    swap = norm.register_forward_pre_hook(lambda _m, _a: (final[0],) if final else None)
-    try:
-        with torch.no_grad():
-            logits = [reference(torch.tensor([tokens])).logits[0]]
-            depths = list(before)
-            for state in depths[:-1]:  # a pass whose final norm gets the state at a lower depth
-                final[:] = [state]
-                logits.append(reference(torch.tensor([tokens])).logits[0])
-    finally:
-        for hook in (*hooks, swap):
-            hook.remove()
-    return [*logits[1:], logits[0]]
 
 
 def test_each_exit_of_each_step_equals_transformers(name: str, decoder: Decoder, prompt: list[int]) -> None:
