@@ -173,6 +173,10 @@ class WeightFormat(Protocol):
     def name(self) -> str:
         """Part of the key under which converted weights are cached."""
 
+    @property
+    def device(self) -> str:
+        """Where its decoders compute: "cpu", "cuda" or "mps"."""
+
     def sizes(self, config: ModelConfig, adapters: Adapters) -> Sizes:
         """What weights of a configuration take in this format, to a few megabytes."""
 

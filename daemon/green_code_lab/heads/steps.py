@@ -120,7 +120,7 @@ def make_svd_head(job: Job) -> None:
 
 
 def _backend(config: ModelConfig, weights: Mapping[str, np.ndarray], adapters: Adapters) -> Backend:
-    return next(iter(weight_formats())).build(config, weights, adapters)
+    return next(iter(weight_formats(compute_device().type))).build(config, weights, adapters)
 
 
 def _adapters(bundle: Bundle, config: ModelConfig) -> Adapters:
