@@ -11,6 +11,7 @@ from typing import Final
 
 from green_code.energy.costs import CostModel
 from green_code.energy.meters import EstimateMeter
+from green_code.kernels.weight_bits import bits_for
 from green_code.models.backend import Backend
 from green_code.models.families import ModelConfig
 from green_code.work import Prices, Work
@@ -30,6 +31,9 @@ _SECONDS: Final = Prices(
 )
 """CPU-seconds per unit of work, fitted as `energy.costs.fit` does; head and decision with the SVD head and a lens."""
 
+_BY_BITS = {8: (1.0, 1.0), 4: (0.61, 0.7)}
+"""What weights of so many bits take, to read (the bytes) and to multiply (measured)."""
+
 
 def assumed_costs(decoder: Backend) -> CostModel:
     """The estimate for a decoder; `assumed` is set, and the interval is as wide as the figure."""
@@ -41,6 +45,7 @@ def costs_of(config: ModelConfig, has_svd_head: bool) -> CostModel:
     meter = EstimateMeter()
     watts = meter.watts_per_core
     layer = watts * layer_weights(config) / _LAYER_WEIGHTS
+    read, multiplied = _BY_BITS[bits_for(config)]
     vocabulary = watts * config.vocabulary / _VOCABULARY
     if has_svd_head:
         head_batch, head_position = _SECONDS.head_batch * vocabulary, _SECONDS.head_position * vocabulary
@@ -48,9 +53,9 @@ def costs_of(config: ModelConfig, has_svd_head: bool) -> CostModel:
         head = watts * config.vocabulary * config.width / _LAYER_WEIGHTS
         head_batch, head_position = _SECONDS.layer_batch * head, _SECONDS.layer_position * head
     prices = Prices(
-        layer_batch=_SECONDS.layer_batch * layer,
-        small_batch_position=_SECONDS.small_batch_position * layer,
-        layer_position=_SECONDS.layer_position * layer,
+        layer_batch=_SECONDS.layer_batch * layer * read,
+        small_batch_position=_SECONDS.small_batch_position * layer * multiplied,
+        layer_position=_SECONDS.layer_position * layer * multiplied,
         head_batch=head_batch,
         head_position=head_position,
         decision=_SECONDS.decision * watts * (config.width / _WIDTH) ** 2,
