@@ -84,6 +84,11 @@ class GgufFile:
         shape = tensor.stored_shape
         return np.frombuffer(self._data, np.uint8, math.prod(shape), tensor.offset).reshape(shape)
 
+    def release(self) -> None:
+        """The process need not hold what was read any more; it is read again where it is wanted again."""
+        if hasattr(mmap, "MADV_DONTNEED"):
+            self._data.madvise(mmap.MADV_DONTNEED)
+
     def _placed(self, tensors: dict[str, GgufTensor]) -> dict[str, GgufTensor]:
         """The tensors with their offsets in the file, which are checked: they begin where they may, end in it, and share no byte."""
         alignment = self.fields.get("general.alignment", _ALIGNMENT)

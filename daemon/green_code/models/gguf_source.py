@@ -268,6 +268,7 @@ class GgufSource:
                     pairs = target.reshape(-1, self.config.head_width // 2, 2, *shape[1:])
                     target[:] = pairs.swapaxes(1, 2).reshape(target.shape)
                 at += len(target)
+            self._file.release()
             yield name, whole
 
     def _dequantise(self, tensor: GgufTensor, rows: np.ndarray | None, target: np.ndarray) -> None:

@@ -29,7 +29,7 @@ from green_code.models.families import ModelConfig
 from green_code.models.vocabulary import Vocabulary
 from green_code.problems import Problem, too_large
 
-_CONVERSION = "10"  # increased whenever a conversion would give other files
+_CONVERSION = "11"  # increased whenever a conversion would give other files
 _KEPT_SECONDS = 30 * 24 * 3600  # since a conversion was last opened
 
 

@@ -22,7 +22,9 @@ def choose_ids(pieces: Pieces, counts: Sequence[int], size: int) -> list[int]:
         merge_rank(text, score, kind) if text else (2, 0.0)
         for text, score, kind in zip(texts, pieces.scores, pieces.kinds, strict=True)
     ]
-    kept = {i for i in (pieces.bos, pieces.eos) if i is not None} | {i for i, kind in enumerate(pieces.kinds) if kind == 6}
+    kept = {i for i in (pieces.bos, pieces.eos) if i is not None} | {
+        i for i, kind in enumerate(pieces.kinds) if kind == 6
+    }
     kept |= {place[chr(c)] for c in (*range(33, 127), 9, 10) if chr(c) in place} | {place[SPACE]}
     usable = (i for i in sorted(range(len(counts)), key=lambda i: -counts[i]) if counts[i] > 0)
     for token in usable:
