@@ -42,7 +42,6 @@ def test_empty_texts() -> None:
         ("cpp", "int x = foo(a);"),
         ("go", "x := foo(a)"),
         ("rust", "let x = foo(a);"),
-        ("php", "<?php $x = foo($a);"),
     ],
 )
 def test_names_do_not_matter_to_syntax_but_structure_does(language: str, code: str) -> None:
