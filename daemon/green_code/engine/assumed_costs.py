@@ -1,7 +1,7 @@
 """What a model's work costs before it is measured: an estimate from the model's shape, always labelled `estimate`.
 
-Costs are proportional to the weights that are read (for a batch) and multiplied (for a position). The rates are those of a
-reference machine, in CPU-seconds, and an `EstimateMeter`'s watts per core turn them into joules. Joules may be wrong by a factor of
+Costs are proportional to the bytes of weights that are read (for a batch) and to the weights that are multiplied (for a position),
+whatever the family: other operations take little. The rates are those of a reference machine, in CPU-seconds, and an `EstimateMeter`'s watts per core turn them into joules. Joules may be wrong by a factor of
 two or three on another processor, and by more on a GPU or without the kernel. Savings are ratios, and much closer.
 """
 
@@ -20,6 +20,8 @@ REFERENCE: Final = "AMD EPYC, one thread, int8 kernel with AVX2, 1 December 2026
 _WIDTH, _VOCABULARY = 640, 38_912  # of Gemma 3 270M with the default bundle, whose costs these are
 _LAYER_WEIGHTS = 5_570_560
 _KV_WEIGHTS = 327_680
+_READ: Final = {8: 1.0, 4: 5 / 8}
+"""Bytes that are read of weights with so many bits, scales included, against 8 bits."""
 _SECONDS: Final = Prices(
     layer_batch=298e-6,
     small_batch_position=65e-6,
@@ -31,21 +33,17 @@ _SECONDS: Final = Prices(
 )
 """CPU-seconds per unit of work, fitted as `energy.costs.fit` does; head and decision with the SVD head and a lens."""
 
-_BY_BITS = {8: (1.0, 1.0), 4: (0.61, 0.7)}
-"""What weights of so many bits take, to read (the bytes) and to multiply (measured)."""
-
 
 def assumed_costs(decoder: Backend) -> CostModel:
     """The estimate for a decoder; `assumed` is set, and the interval is as wide as the figure."""
-    return costs_of(decoder.config, decoder.has_svd_head)
+    return costs_of(decoder.config, decoder.has_svd_head, bits_for(decoder.config))
 
 
-def costs_of(config: ModelConfig, has_svd_head: bool) -> CostModel:
-    """The estimate for a shape, with the SVD head or with the whole one."""
+def costs_of(config: ModelConfig, has_svd_head: bool, bits: int = 8) -> CostModel:
+    """The estimate for a shape, with the SVD head or with the whole one. `bits`: of the layers' weights; the head has 8."""
     meter = EstimateMeter()
     watts = meter.watts_per_core
     layer = watts * layer_weights(config) / _LAYER_WEIGHTS
-    read, multiplied = _BY_BITS[bits_for(config)]
     vocabulary = watts * config.vocabulary / _VOCABULARY
     if has_svd_head:
         head_batch, head_position = _SECONDS.head_batch * vocabulary, _SECONDS.head_position * vocabulary
@@ -53,9 +51,9 @@ def costs_of(config: ModelConfig, has_svd_head: bool) -> CostModel:
         head = watts * config.vocabulary * config.width / _LAYER_WEIGHTS
         head_batch, head_position = _SECONDS.layer_batch * head, _SECONDS.layer_position * head
     prices = Prices(
-        layer_batch=_SECONDS.layer_batch * layer * read,
-        small_batch_position=_SECONDS.small_batch_position * layer * multiplied,
-        layer_position=_SECONDS.layer_position * layer * multiplied,
+        layer_batch=_SECONDS.layer_batch * layer * _READ[bits],
+        small_batch_position=_SECONDS.small_batch_position * layer,
+        layer_position=_SECONDS.layer_position * layer,
         head_batch=head_batch,
         head_position=head_position,
         decision=_SECONDS.decision * watts * (config.width / _WIDTH) ** 2,

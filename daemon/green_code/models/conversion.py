@@ -19,12 +19,12 @@ import psutil
 from safetensors import SafetensorError
 
 from green_code.models.adapters import Adapters, check_adapters, read_adapters
-from green_code.models.backend import Report, WeightFormat
+from green_code.models.backend import Report, WeightFormat, first_supporting
 from green_code.models.bundle import DELTA, Bundle
 from green_code.models.catalog import Found
 from green_code.models.delta import Delta
 from green_code.models.families import ModelConfig
-from green_code.models.room import Room, check_disk, check_memory, room_for, size_text, why_no_memory
+from green_code.models.room import Room, check_disk, check_memory, room_for, size_text
 from green_code.models.shapes import EMBEDDING, HEAD
 from green_code.models.sources import Source
 from green_code.problems import Problem
@@ -162,25 +162,15 @@ def remove_abandoned(folder: Path) -> None:
 def _choose(
     name: str, weight_formats: Iterable[WeightFormat], config: ModelConfig, adapters: Adapters
 ) -> tuple[WeightFormat, Room]:
-    """The first format that supports a configuration and has room in memory, and the room that it takes.
+    """The first format that supports a configuration, and the room that it takes.
 
     Raises:
-        Problem: the model fits in none; the sentence says what would.
+        Problem: memory is too small; the sentence says what would fit.
     """
-    tried: WeightFormat | None = None
-    for weight_format in weight_formats:
-        if weight_format.unsupported_reason(config) is not None:
-            continue
-        room = room_for(config, weight_format.sizes(config, adapters))
-        if why_no_memory(room) is None:
-            return weight_format, room
-        tried = tried or weight_format
-        if tried is not weight_format:
-            break
-    if tried is None:
-        raise ValueError(f"no format supports {config.family}")
-    check_memory(name, room_for(config, tried.sizes(config, adapters)), lambda other: tried.sizes(other, Adapters()))
-    raise AssertionError("unreachable")
+    weight_format = first_supporting(weight_formats, config)
+    room = room_for(config, weight_format.sizes(config, adapters))
+    check_memory(name, room, lambda other: weight_format.sizes(other, Adapters()))
+    return weight_format, room
 
 
 def _sync(folder: Path) -> None:

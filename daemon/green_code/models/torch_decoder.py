@@ -386,8 +386,8 @@ class Decoder(nn.Module):
     def top_token_among(self, buffers: Buffers, position: int, depth: int, tokens: np.ndarray) -> TopToken:
         """See `Backend`."""
         normed = self.norm(self.apply_lens(_own(buffers).states[position, None], depth))[0]
-        logits = self._head(normed, torch.from_numpy(tokens).to(self.device))
-        return top_token_of(tokens, logits.float().cpu().numpy())
+        rows = torch.from_numpy(tokens).to(self.device)
+        return top_token_of(tokens, self._head(normed, rows).float().cpu().numpy())
 
     def state(self, buffers: Buffers, position: int) -> np.ndarray:
         """See `Backend`."""
@@ -420,7 +420,8 @@ class Decoder(nn.Module):
         if table is None or table[0].shape[0] < end or table[0].device != like.device:
             rows = max(1024, 1 << (end - 1).bit_length())
             angles = torch.outer(
-                torch.arange(rows).float(), torch.from_numpy(inverse_frequencies(rope, self.config.rotary_width or self.config.head_width))
+                torch.arange(rows).float(),
+                torch.from_numpy(inverse_frequencies(rope, self.config.rotary_width or self.config.head_width)),
             )
             angles = torch.cat((angles, angles), dim=-1).to(like.device)  # (rows, rotated width)
             table = self._rotary[rope] = (angles.cos(), angles.sin())

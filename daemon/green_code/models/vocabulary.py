@@ -176,7 +176,7 @@ class Vocabulary:
         self.bos, ends = bos, frozenset(eos)
         self.eos = ends | (special - {bos})
         self.fim: Fim | None = find_fim({added[i].content: i for i in special})
-        self._byte_level = "ByteLevel" in str(tokenizer.pre_tokenizer)
+        self._byte_level = any("Ġ" in word for word in _words(tokenizer, "a b"))
         spell = _byte_level_bytes if self._byte_level else _sentencepiece_bytes
         named = tokenizer.get_vocab(with_added_tokens=True)
         self.token_bytes: list[bytes] = [b""] * (1 + max(named.values(), default=-1))
@@ -253,9 +253,14 @@ class Vocabulary:
         return found
 
 
+def _words(tokenizer: Tokenizer, text: str) -> list[str]:
+    cut = tokenizer.pre_tokenizer.pre_tokenize_str(text) if tokenizer.pre_tokenizer is not None else ()
+    return [word for word, _ in cut]
+
+
 def _joins_break(tokenizer: Tokenizer) -> bool:
     """Whether a byte-level tokenizer has a word of a line break and what follows it."""
-    return any(len(word) > 1 and word[0] == "Ċ" for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str("a\n    b"))
+    return any(len(word) > 1 and word[0] == "Ċ" for word in _words(tokenizer, "a\n    b"))
 
 
 def text_of(data: bytes) -> str:

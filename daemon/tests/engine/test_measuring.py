@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from green_code.engine.assumed_costs import assumed_costs
+from green_code.engine.assumed_costs import assumed_costs, costs_of, layer_weights
 from green_code.engine.idle import MEASURE_SECONDS
-from green_code.models.families import ModelConfig, Rope
+from green_code.models.families import FAMILIES, ModelConfig, Rope
 from green_code.work import full_depth_work
 from tests.engine.service_rig import Rig, complete, until
 
@@ -33,6 +33,19 @@ def test_assumed_costs_say_so_and_follow_the_shape(monkeypatch: pytest.MonkeyPat
     assert wider.layer_batch > 2 * costs.prices.layer_batch and wider.head_batch == costs.prices.head_batch
     monkeypatch.setenv("GREEN_CODE_WATTS_PER_CORE", "20")
     assert assumed_costs(decoder(GEMMA)).prices.layer_batch == pytest.approx(2 * costs.prices.layer_batch)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_costs_are_assumed_for_every_family_and_for_four_bits(name: str) -> None:
+    """Of equal shapes, only an MLP without a gate costs less; weights of four bits save reading and no multiplication."""
+    shape = replace(GEMMA, family=name, mlp_width=4096)
+    gemma, prices = (costs_of(each, has_svd_head=False).prices for each in (replace(GEMMA, mlp_width=4096), shape))
+    share = 1.0 if FAMILIES[name].gated else layer_weights(shape) / layer_weights(replace(GEMMA, mlp_width=4096))
+    assert prices.layer_batch == pytest.approx(share * gemma.layer_batch)
+    assert prices.head_batch == gemma.head_batch and prices.kv_only == gemma.kv_only
+    narrow = costs_of(shape, has_svd_head=False, bits=4).prices
+    assert 0.5 * prices.layer_batch < narrow.layer_batch < 0.7 * prices.layer_batch
+    assert (narrow.layer_position, narrow.head_batch) == (prices.layer_position, prices.head_batch)
 
 
 def test_assumed_costs_come_near_a_measurement_of_another_head() -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
+import torch
 from sessions import EXACT, PRICES, changed, complete, healed, with_exits
 from test_resuming import SOURCE, typed_session
 
@@ -16,7 +17,7 @@ from green_code.decoding.stopping import RunningProduct, StopAgent, StopView
 from green_code.engine.loading import Runtime
 from green_code.engine.session import Session
 from green_code.link.messages import CompletionParams, CompletionResult
-from tests.decoding.networks import stop_network
+from green_code_lab.agent.networks import StopModule
 
 DEPTH, PLACE = 2, [0.25, -1.0, 3.0]
 STOP = 1e-9  # a model with random weights is sure of nothing
@@ -25,9 +26,10 @@ SEEDS = range(3)
 
 def network(runtime: Runtime) -> StopNetwork:
     """Random, so that it refuses some and not others; of tokens it is surer."""
-    found = stop_network(runtime.decoder.config.width, DEPTH, len(PLACE), seed=6)
-    found.parameters["token.2.bias"][:] = 2.0
-    return found
+    torch.manual_seed(1)
+    found = StopModule(runtime.decoder.config.width, DEPTH, len(PLACE)).requires_grad_(False)
+    found.token[2].bias.fill_(2.0)
+    return found.frozen()
 
 
 def calibrated(runtime: Runtime, refusal: float, stop: float = STOP) -> Runtime:

@@ -19,6 +19,7 @@ from green_code.models import torch_format
 from green_code.models.adapters import LinearAdapter, save_adapters
 from green_code.models.bundle import KV_PROJECTIONS, LENSES, Bundle, load_bundle, refresh_manifest, write_manifest
 from green_code.models.catalog import find_model
+from green_code.models.tiny import TinySource
 from green_code.models.torch_format import TorchFormat
 from green_code.models.weights import Model, open_model
 from green_code.problems import Problem
@@ -34,7 +35,7 @@ def open_tiny(bundle: Bundle | None = None) -> Model:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     save_file({"ids": np.arange(300, dtype=np.int32)}, str(tmp_path / "vocabulary.safetensors"))
-    write_manifest(tmp_path, {"base": {"model": "tiny-random", "sha256": "tiny-4"}, "exits": [2, 4]})
+    write_manifest(tmp_path, {"base": {"model": "tiny-random", "sha256": TinySource().fingerprint()}, "exits": [2, 4]})
     return tmp_path
 
 
