@@ -107,7 +107,7 @@ def peak_gb() -> float | None:
     if not _STATUS.is_file():
         return None
     found = re.search(r"^VmHWM:\s*(\d+) kB$", _STATUS.read_text(), re.M)
-    return 1.024e-6 * int(found[1]) if found else None
+    return 1.024e-6 * float(found[1]) if found else None
 
 
 def main() -> int:

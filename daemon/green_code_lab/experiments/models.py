@@ -138,7 +138,7 @@ def _of_model(
         model = str(published)
     elif candidate.row is not None:
         place = store.get(candidate.row, lambda *_: None)
-        file = candidate.row.file and place / candidate.row.file.name
+        file = place / candidate.row.file.name if candidate.row.file is not None else None
     formats, specs, prompts = list[Found](), list[Spec](), list[list[int]]()
     for bits in _BITS:
         environment = _environment(candidate, folder / f"int{bits}")
@@ -152,7 +152,7 @@ def _of_model(
         raise Problem("bad_request", f"no text has {SHORT} tokens of it; give files of rows with --data.")
     if file is not None and file.suffix == ".gguf":
         bundle = bundle_of(candidate.name) if candidate.adapted else None
-        specs.append(_llama_cpp(file, bundle and bundle.vocabulary))
+        specs.append(_llama_cpp(file, bundle.vocabulary if bundle is not None else None))
     return formats, _times(specs, [Prompt(tuple(ids), "") for ids in prompts], rounds, formats, report)
 
 
