@@ -6,6 +6,7 @@ The process reads its task and writes its answer as JSON. Where the model is, an
 from __future__ import annotations
 
 import json
+import operator
 import os
 import re
 import subprocess
@@ -99,7 +100,8 @@ def _agreement(decoder: KernelDecoder, ids: Sequence[int]) -> float:
         cache.append(ids)
         cache.advance(len(ids) - 1, depth)
         tops.append([top.token for top in cache.top_tokens(range(len(ids)), depth)])
-    return sum(a == b for a, b in zip(*tops, strict=True)) / len(ids)
+    half, full = tops
+    return sum(map(operator.eq, half, full)) / len(ids)
 
 
 def peak_gb() -> float | None:
