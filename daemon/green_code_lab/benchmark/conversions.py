@@ -101,7 +101,7 @@ def _agreement(decoder: KernelDecoder, ids: Sequence[int]) -> float:
         cache.advance(len(ids) - 1, depth)
         tops.append([top.token for top in cache.top_tokens(range(len(ids)), depth)])
     half, full = tops
-    return sum(map(operator.eq, half, full)) / len(ids)
+    return float(sum(map(operator.eq, half, full)) / len(ids))
 
 
 def peak_gb() -> float | None:
