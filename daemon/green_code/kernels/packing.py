@@ -17,7 +17,7 @@ from green_code.kernels.binding import CMatrix
 from green_code.kernels.large_pages import in_large_pages
 from green_code.kernels.padding import Padding
 from green_code.kernels.quantise import GROUP, RECORD_BYTES, TILE, matrix_bytes, quantise
-from green_code.kernels.weight_bits import bits_for, head_bits
+from green_code.kernels.weight_bits import head_bits
 from green_code.models.adapters import Adapters, with_adapter
 from green_code.models.backend import Report, Sizes
 from green_code.models.bfloat16 import narrow, widen
@@ -132,9 +132,9 @@ def kv_projection_name(layer: int) -> str:
     return f"layers.{layer - 1}.kv_projection"
 
 
-def packed_sizes(config: ModelConfig, extras: Extras) -> Sizes:
-    """Of the tables, only rows of tokens are held in memory."""
-    end = _end(layout(config, extras, bits_for(config)))
+def packed_sizes(config: ModelConfig, extras: Extras, bits: int) -> Sizes:
+    """Of the tables, only rows of tokens are held in memory. `bits`: see `layout`."""
+    end = _end(layout(config, extras, bits))
     return Sizes(end + sum(2 * prod(shape) for shape in tables(config, extras).values()), end)
 
 
