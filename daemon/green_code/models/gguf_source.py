@@ -21,7 +21,7 @@ from green_code.models.gguf_file import GgufFile, GgufTensor
 from green_code.models.gguf_tokenizer import GgufVocabulary
 from green_code.models.hashes import sha256_of
 from green_code.models.shapes import EMBEDDING, HEAD, weight_shapes
-from green_code.models.vocabulary import Pieces, Vocabulary
+from green_code.models.vocabulary import Pieces, Vocabulary, refusing_tokenizers
 from green_code.problems import Problem
 
 _READ: Final = frozenset(
@@ -128,10 +128,9 @@ class GgufSource:
         return self._vocabulary.pieces
 
     def vocabulary(self, ids: Sequence[int] | None) -> tuple[Tokenizer, int | None, list[int]]:
-        try:
-            tokenizer, start, ends = self._vocabulary.build(ids)
-        except Exception as error:  # `tokenizers` raises no other
-            raise self._problem(str(error)) from error
+        vocabulary = self._vocabulary
+        with refusing_tokenizers(self._problem):
+            tokenizer, start, ends = vocabulary.build(ids)
         Vocabulary(tokenizer, start, ends)  # whether it can encode all text
         return tokenizer, start, ends
 
