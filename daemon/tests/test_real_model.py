@@ -23,7 +23,7 @@ from green_code.decoding.verifier import Verifier
 from green_code.folders import bundles_dir
 from green_code.models.bundle import Bundle, load_bundle
 from green_code.models.catalog import DEFAULT, find_model
-from green_code.models.decoder import Decoder
+from green_code.models.torch_decoder import Decoder
 from green_code.models.torch_format import TorchFormat
 from green_code.models.weights import Model, open_model
 from green_code.work import Prices

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final, Protocol
 
-from torch import Tensor
+import numpy as np
 
 from green_code.decoding.exit_classifier import ExitClassifier
 from green_code.decoding.kv_cache import KVCache
@@ -41,7 +41,7 @@ class ExitView:
     read_top: Callable[[], TopToken] | None = None
 
     @property
-    def state(self) -> Tensor:
+    def state(self) -> np.ndarray:
         """(C,)."""
         return self.cache.state(self.position)
 
@@ -57,7 +57,7 @@ class ExitView:
         """Whether the head has run."""
         return "top" in vars(self)
 
-    def top_among(self, tokens: Tensor) -> TopToken:
+    def top_among(self, tokens: np.ndarray) -> TopToken:
         """The top token among these (K,) int32."""
         return self.cache.top_token_among(self.position, self.depth, tokens)
 
@@ -119,9 +119,12 @@ class Agent:
         return self.classifier.exits
 
     def should_exit(self, view: ExitView) -> bool:
-        probability = self.in_kernel or self.classifier.exit_probability
         index = self.exits.index(view.depth)
-        return probability(view.state, view.pending, view.top, index) > max(LIKELIEST, self.threshold)
+        if self.in_kernel is not None:
+            found = self.in_kernel(view.cache.buffers, view.position, view.pending, view.top, index)
+        else:
+            found = self.classifier.exit_probability(view.state, view.pending, view.top, index)
+        return found > max(LIKELIEST, self.threshold)
 
 
 def agent_for(classifier: ExitClassifier, decoder: Backend) -> Agent:

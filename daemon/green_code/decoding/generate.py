@@ -9,8 +9,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-import torch
-
 from green_code.decoding.cutting import SURE, cut, finished, finished_line
 from green_code.decoding.draft import Source
 from green_code.decoding.healing import spelled_again
@@ -52,7 +50,6 @@ def ends_completion(token: int, vocabulary: Vocabulary, situation: Situation) ->
     return token in vocabulary.eos or (situation.single_line and b"\n" in vocabulary.token_bytes[token])
 
 
-@torch.inference_mode()
 def generate(
     result: Generated,
     cache: KVCache,

@@ -11,8 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from green_code.decoding.exit_policies import ExitView
 from green_code.decoding.stop_rules import Situation
@@ -75,7 +74,7 @@ class Chooser:
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._vocabulary = vocabulary
-        self._allowed: dict[bytes, Tensor] = {}
+        self._allowed: dict[bytes, np.ndarray] = {}
 
     def choose(self, view: ExitView, required: bytes) -> TopToken:
         """The likeliest allowed token, with its log-odds among those that were scored."""
@@ -89,14 +88,14 @@ class Chooser:
     def choose_other(self, view: ExitView, required: bytes, known: Sequence[int]) -> TopToken | None:
         """The likeliest allowed token besides the known ones; None: there is none."""
         allowed = self._compatible(required)
-        others = allowed[~torch.isin(allowed, torch.tensor(known, dtype=torch.int32))]
+        others = allowed[~np.isin(allowed, known)]
         return view.top_among(others) if len(others) else None
 
-    def _compatible(self, required: bytes) -> Tensor:
+    def _compatible(self, required: bytes) -> np.ndarray:
         """(K,) int32."""
         if required not in self._allowed:
             compatible = self._vocabulary.tokens_compatible_with(required)
-            self._allowed[required] = torch.tensor(compatible, dtype=torch.int32)
+            self._allowed[required] = np.array(compatible, np.int32)
         return self._allowed[required]
 
     def left(self, required: bytes, token: int) -> bytes:

@@ -28,8 +28,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from green_code.models.backend import SMALL_BATCH, Backend, TopToken
 from green_code.work import Work
@@ -54,7 +53,7 @@ class KVCache:
         self.work = Work()  # everything computed so far, the caller's decisions included
         self._lengths = [0] * (decoder.config.layers + 1)
         self._kv_only = bytearray()  # by position, 1: the last layer has only its key and value
-        self._states, self._rows, self._keys, self._values = self._buffers(0)
+        self.buffers = decoder.new_buffers(0)
 
     # --- operations ---------------------------------------------------------------------------------------
 
@@ -69,21 +68,19 @@ class KVCache:
         start, end = len(self), len(self) + len(tokens)
         if end > self.decoder.config.max_positions:
             raise ValueError(f"{end} positions, but the model has {self.decoder.config.max_positions}")
-        if end > self._states.shape[0]:
-            self._grow(-(-(end + _RESERVE) // _CAPACITY_STEP) * _CAPACITY_STEP)
-        self.decoder.embed_into(self._states, start, tokens)
+        if end > self.buffers.capacity:
+            self.buffers.grow(-(-(end + _RESERVE) // _CAPACITY_STEP) * _CAPACITY_STEP)
+        self.decoder.embed_into(self.buffers, start, tokens)
         self.tokens.extend(tokens)
         self._lengths[0] = end
 
-    def advance(self, position: int, depth: int, first_output: int = 0) -> Tensor:
+    def advance(self, position: int, depth: int, first_output: int = 0) -> None:
         """Bring `position` to `depth`; positions pending below a layer run through it in the same batch.
 
         Args:
             position: 0 <= position < len(self). depth: the position's own depth <= depth <= L.
             first_output: 0 <= first_output <= position; the last layer runs over the positions from here on, and computes
                 only keys and values of earlier ones that are pending.
-        Returns:
-            Hidden state after layer `depth`, (C,), in the decoder's dtype; see `state`.
         Raises:
             ValueError: there is no such position, or it is deeper already (its earlier states are overwritten).
         Cost: the weights of each missing layer are read once for up to `rows_at_once` pending positions, and the last layer's
@@ -104,7 +101,6 @@ class KVCache:
             first = last + 1
         if depth == final:
             self._run_last_layer(first_output, position + 1)
-        return self.state(position)
 
     def truncate(self, length: int) -> None:
         """Forget positions >= `length`: rejected drafts, or text that was edited away."""
@@ -126,28 +122,25 @@ class KVCache:
         """How many positions have keys and values in `layer`."""
         return self._lengths[layer]
 
-    def state(self, position: int) -> Tensor:
-        """Hidden state of a position at its depth, (C,): a view that the next operation may overwrite."""
-        return self._rows[position]
+    def state(self, position: int) -> np.ndarray:
+        """Hidden state of a position at its depth, (C,) float32; see `Backend.state`."""
+        return self.decoder.state(self.buffers, position)
 
-    def states(self, start: int, end: int) -> Tensor:
-        """Hidden states of positions start … end−1, each at its own depth, (N, C)."""
-        return self._states[start:end]
+    def states(self, start: int, end: int) -> np.ndarray:
+        """Hidden states of positions start … end−1, each at its own depth, (N, C) float32; see `Backend.states`."""
+        return self.decoder.states(self.buffers, start, end)
 
     def top_tokens(self, positions: Sequence[int], depth: int) -> list[TopToken]:
         """The head's top token behind each of these ascending positions, all at `depth`."""
         self.work.head_batches += 1
         self.work.head_positions += len(positions)
-        first, end = positions[0], positions[-1] + 1
-        if end - first == len(positions):
-            return self.decoder.top_tokens(self._states, first, end, depth)
-        return self.decoder.top_tokens(self._states[list(positions)], 0, len(positions), depth)
+        return self.decoder.top_tokens(self.buffers, positions, depth)
 
-    def top_token_among(self, position: int, depth: int, tokens: Tensor) -> TopToken:
+    def top_token_among(self, position: int, depth: int, tokens: np.ndarray) -> TopToken:
         """The top token among these (K,) int32 behind a position at `depth`."""
         self.work.head_batches += 1
         self.work.head_positions += 1
-        return self.decoder.top_token_among(self._states, position, depth, tokens)
+        return self.decoder.top_token_among(self.buffers, position, depth, tokens)
 
     def pending(self, position: int, depth: int) -> int:
         """Layer × position evaluations that `advance(position, depth, first_output=position)` would make."""
@@ -167,7 +160,7 @@ class KVCache:
     @property
     def cache_bytes(self) -> int:
         """Memory of keys, values and states."""
-        return sum(t.nbytes for t in (self._states, self._keys, self._values))
+        return self.buffers.nbytes
 
     # --- what a cache that is not exact refines (propagation.py) ---------------------------------------------
 
@@ -192,7 +185,7 @@ class KVCache:
             for low in range(first, last + 1, self.decoder.layers_at_once):
                 high = min(low + self.decoder.layers_at_once - 1, last)
                 self.interrupt()
-                self.decoder.run_layers(low, high, self._states, begin, stop, self._keys, self._values)
+                self.decoder.run_layers(low, high, self.buffers, begin, stop)
                 self._extend(low, high, begin, stop, kv_only=False)
                 layers = high + 1 - low
                 self.work.layer_positions += layers * (stop - begin)
@@ -209,7 +202,7 @@ class KVCache:
     def _project_kv(self, first: int, last: int, start: int, end: int) -> None:
         """Keys and values alone, which are exact in the layer above the positions' depth."""
         self.interrupt()
-        self.decoder.project_kv(first, last, self._states, start, end, self._keys, self._values, propagated=False)
+        self.decoder.project_kv(first, last, self.buffers, start, end, propagated=False)
         self._extend(first, last, start, end, kv_only=True)
         self.work.kv_only += (last + 1 - first) * (end - start)
 
@@ -226,26 +219,3 @@ class KVCache:
         self._lengths[first : last + 1] = [max(count, end) for count in self._lengths[first : last + 1]]
         if last == len(self._lengths) - 1:
             self._kv_only[start:end] = bytes([kv_only]) * (end - start)
-
-    def _grow(self, capacity: int) -> None:
-        """Room for `capacity` positions; the content is kept, block by block, in the decoder's own order."""
-        old = (self._states, self._keys, self._values)
-        self._states, self._rows, self._keys, self._values = self._buffers(capacity)
-        if self.tokens:
-            for new, was in zip((self._states, self._keys, self._values), old, strict=True):
-                new[..., : was.shape[-2], :] = was
-
-    def _buffers(self, capacity: int) -> tuple[Tensor, tuple[Tensor, ...], Tensor, Tensor]:
-        """Hidden states (S, C) and a view of each, keys and values (L, K, S, `cache_widths`).
-
-        Views are made once: where caches are cold, making one takes tens of microseconds.
-        """
-        config, decoder = self.decoder.config, self.decoder
-        states = torch.zeros(capacity, config.width, dtype=decoder.dtype, device=decoder.device)
-        keys, values = (
-            torch.zeros(
-                config.layers, config.kv_heads, capacity, width, dtype=decoder.cache_dtype, device=decoder.device
-            )
-            for width in decoder.cache_widths
-        )
-        return states, states.unbind(), keys, values

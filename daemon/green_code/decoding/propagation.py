@@ -109,7 +109,7 @@ class PropagatingKVCache(KVCache):
     def _propagate(self, first: int, last: int, start: int, end: int) -> None:
         """Projected keys and values of positions that stay below layers first … last."""
         self.interrupt()
-        self.decoder.project_kv(first, last, self._states, start, end, self._keys, self._values, propagated=True)
+        self.decoder.project_kv(first, last, self.buffers, start, end, propagated=True)
         self._extend(first, last, start, end, kv_only=False)
         self.work.kv_only += (last + 1 - first) * (end - start)
 

@@ -11,6 +11,7 @@ from typing import Final
 
 from green_code.energy.costs import CostModel
 from green_code.energy.meters import EstimateMeter
+from green_code.kernels.weight_bits import bits_for
 from green_code.models.backend import Backend
 from green_code.models.families import ModelConfig
 from green_code.work import Prices, Work
@@ -35,7 +36,7 @@ _SECONDS: Final = Prices(
 
 def assumed_costs(decoder: Backend) -> CostModel:
     """The estimate for a decoder; `assumed` is set, and the interval is as wide as the figure."""
-    return costs_of(decoder.config, decoder.has_svd_head)
+    return costs_of(decoder.config, decoder.has_svd_head, bits_for(decoder.config))
 
 
 def costs_of(config: ModelConfig, has_svd_head: bool, bits: int = 8) -> CostModel:

@@ -9,6 +9,7 @@ from green_code.energy.meters import EstimateMeter
 from green_code.engine.assumed_costs import costs_of, token_work
 from green_code.folders import cache_dir
 from green_code.kernels.packing import Extras, packed_sizes
+from green_code.kernels.weight_bits import bits_for
 from green_code.models.room import room_for
 from green_code.models.rows import Shape
 from green_code.models.svd_head import RANK
@@ -29,7 +30,7 @@ def expected(shape: Shape, has_svd_head: bool) -> Expected:
     """The estimate for a shape, in the kernel's format. It is scaled by what any model's token cost here, where that was measured."""
     config = shape.config()
     room = room_for(config, packed_sizes(config, Extras(rank=RANK if has_svd_head else 0)))
-    costs = costs_of(config, has_svd_head)
+    costs = costs_of(config, has_svd_head, bits_for(config))
     joules = costs.prices.of(token_work(shape.layers))
     seconds = joules / EstimateMeter().watts_per_core
     source, ratio = _measured()

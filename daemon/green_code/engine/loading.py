@@ -11,8 +11,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-import torch
-
 from green_code.decoding.bundle_contents import BundleContents, read_contents
 from green_code.decoding.exit_policies import LIKELIEST, Agent, Full, Policy, agent_for, parse_policy
 from green_code.decoding.healing import Chooser
@@ -22,7 +20,7 @@ from green_code.energy.meters import SHORT_WINDOW_SECONDS
 from green_code.engine.assumed_costs import assumed_costs
 from green_code.engine.conversion import convert_apart
 from green_code.engine.interfaces import Progress
-from green_code.engine.measured_costs import THREADS, CostMeasurement, measured_costs
+from green_code.engine.measured_costs import CostMeasurement, measured_costs
 from green_code.engine.prompts import layout_of
 from green_code.engine.session import Session
 from green_code.kernels.weight_format import weight_formats
@@ -42,8 +40,6 @@ def load_runtime(model: str, progress: Progress = lambda *_: None) -> Runtime:
     Raises:
         Problem: the model or its bundle is missing or damaged, or the cache cannot be written.
     """
-    if torch.get_num_threads() != THREADS:
-        torch.set_num_threads(THREADS)
     found, contents = find_model(model), read_contents(bundle_of(model))
     opened = open_model(
         found,
@@ -52,6 +48,7 @@ def load_runtime(model: str, progress: Progress = lambda *_: None) -> Runtime:
         lambda sentence, part: progress("loading", sentence, part),
         convert if model == TINY else convert_apart,  # it has no reader whose memory would stay
     )
+    opened.decoder.serve()
     contents.check_fit(opened.decoder.config, opened.vocabulary)
     exits = contents.bundle.exits if contents.bundle is not None else ()
     kept = CostMeasurement(opened.decoder, exits, _window_seconds(model)).kept()
@@ -96,7 +93,7 @@ class Runtime:
         self.layers_total = opened.decoder.config.layers
         self.decoder, self.vocabulary = opened.decoder, opened.vocabulary
         classifier = contents.classifier
-        self.agent = agent_for(classifier.to(self.decoder.device), self.decoder) if classifier else None
+        self.agent = agent_for(classifier, self.decoder) if classifier else None
         self.ngrams, self.stop_network, self.costs = contents.ngrams, contents.stop_network, costs
         self.chooser = Chooser(opened.vocabulary)
         row = ROWS.get(model)
@@ -108,11 +105,9 @@ class Runtime:
 
     def close(self) -> None:
         """Free the model, whoever still holds this runtime; its sessions must be gone."""
-        on_gpu = self.decoder.device.type == "cuda"
+        self.decoder.close()
         del self.decoder, self.vocabulary, self.agent, self.ngrams, self.chooser
         self._measurement = None
-        if on_gpu:
-            torch.cuda.empty_cache()
         _give_back_memory()
 
     @property

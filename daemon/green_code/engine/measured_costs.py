@@ -11,9 +11,9 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import torch
+import numpy as np
 
-from green_code.decoding.exit_classifier import ExitClassifier
+from green_code.decoding.exit_classifier import ExitClassifier, parameter_shapes
 from green_code.decoding.exit_policies import ExitView, agent_for
 from green_code.decoding.kv_cache import KVCache
 from green_code.energy.costs import COSTS_FILES, CostModel, Measurement, load_costs, save_costs
@@ -22,10 +22,8 @@ from green_code.engine.assumed_costs import assumed_costs, layer_weights, token_
 from green_code.engine.interfaces import Progress
 from green_code.folders import cache_dir
 from green_code.models.backend import SMALL_BATCH, Backend
-from green_code.models.device import gpu_uuid
 from green_code.work import Work
 
-THREADS = 1  # of torch, where a second one buys latency with energy; the kernel has its own thread pool
 _COST_ROWS = 256  # a prompt
 _COST_AGENTS = 48  # more than a core's cache holds
 _WORKLOADS = 14  # raised when what is measured changes, or how
@@ -47,10 +45,10 @@ class CostMeasurement:
     """
 
     def __init__(self, decoder: Backend, exits: Sequence[int], window_seconds: float) -> None:
-        gpu, processor = hardware(decoder.device)
+        gpu, processor = decoder.gpu, processor_name()
         self._decoder, self._exit, self._window_seconds = decoder, next(iter(exits), 1), window_seconds
         self._meter = pick_meter(gpu)
-        parts = (decoder.config.to_json(), decoder.build, THREADS, gpu, processor, self._meter.describe(), _WORKLOADS)
+        parts = (decoder.config.to_json(), decoder.build, gpu, processor, self._meter.describe(), _WORKLOADS)
         key = hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:16]
         self._path = cache_dir() / COSTS_FILES.replace("*", key)
         self._measurement: Measurement | None = None
@@ -109,14 +107,12 @@ def measured_costs(decoder: Backend, exits: Sequence[int], window_seconds: float
     return measurement.costs()
 
 
-def hardware(device: torch.device) -> tuple[str | None, str]:
-    """UUID of the GPU that computes, if one does, and the processor's name."""
+def processor_name() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
-        processor = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
-        processor = platform.processor() or platform.machine()
-    return gpu_uuid(device), processor
+        return platform.processor() or platform.machine()
 
 
 def _workloads(decoder: Backend, exit: int, poll: Callable[[], None]) -> dict[str, Callable[[], Work]]:
@@ -127,20 +123,12 @@ def _workloads(decoder: Backend, exit: int, poll: Callable[[], None]) -> dict[st
     """
     layers, cache = decoder.config.layers, KVCache(decoder, poll)
     cache.append([1] * _COST_ROWS)
-    states = cache.advance(_COST_ROWS - 1, layers).repeat(_COST_KV_ONLY, 1)
-    keys, values = (
-        torch.zeros(
-            layers, decoder.config.kv_heads, _COST_KV_ONLY, width, dtype=decoder.cache_dtype, device=decoder.device
-        )
-        for width in decoder.cache_widths
-    )
+    few = decoder.new_buffers(_COST_KV_ONLY)
+    decoder.embed_into(few, 0, [1] * _COST_KV_ONLY)
     # Any weights cost the same. In service the layers' weights are read between two decisions: many classifiers in turn, with
     # the head between them, are as cold.
     agents = itertools.cycle(
-        [
-            agent_for(ExitClassifier(decoder.config.width, (exit,)).to(decoder.device), decoder)
-            for _ in range(_COST_AGENTS)
-        ]
+        [agent_for(_any_classifier(decoder.config.width, exit), decoder) for _ in range(_COST_AGENTS)]
     )
 
     def forward(cached: int, new: int) -> Work:
@@ -151,14 +139,12 @@ def _workloads(decoder: Backend, exit: int, poll: Callable[[], None]) -> dict[st
         cache.advance(cached + new - 1, layers)
         return cache.work - before
 
-    @torch.inference_mode()
     def head(rows: int) -> Work:
         poll()
         before = cache.work.copy()
         cache.top_tokens(range(_COST_ROWS - rows, _COST_ROWS), layers)
         return cache.work - before
 
-    @torch.inference_mode()
     def decision() -> Work:
         poll()
         before = cache.work.copy()
@@ -168,7 +154,7 @@ def _workloads(decoder: Backend, exit: int, poll: Callable[[], None]) -> dict[st
 
     def kv_only() -> Work:
         poll()
-        decoder.project_kv(1, layers, states, 0, _COST_KV_ONLY, keys, values, propagated=True)
+        decoder.project_kv(1, layers, few, 0, _COST_KV_ONLY, propagated=True)
         return Work(kv_only=layers * _COST_KV_ONLY)
 
     return {
@@ -180,3 +166,11 @@ def _workloads(decoder: Backend, exit: int, poll: Callable[[], None]) -> dict[st
         "decision": decision,
         "kv_only": kv_only,
     }
+
+
+def _any_classifier(width: int, exit: int) -> ExitClassifier:
+    generator = np.random.default_rng(0)
+    shapes = parameter_shapes(width, 1)
+    return ExitClassifier(
+        (exit,), {name: generator.normal(0, 0.1, shape).astype(np.float32) for name, shape in shapes.items()}
+    )

@@ -10,7 +10,7 @@
 #include "svd_head.h"
 #include "thread_pool.h"
 
-#define GREEN_ABI 1  // raised whenever a function's arguments, or the meaning of data, change
+#define GREEN_ABI 3  // raised whenever a function's arguments, or the meaning of data, change
 
 typedef struct {
   const char *name;  // null after the last entry
@@ -23,14 +23,18 @@ typedef struct {
 
 // Sizes of the shared structures, and offsets of their fields.
 static const abi_entry abi_layout[] = {
-  SIZE(matrix), OFFSET(matrix, records), OFFSET(matrix, outputs), OFFSET(matrix, inputs),
+  SIZE(matrix), OFFSET(matrix, records), OFFSET(matrix, outputs), OFFSET(matrix, inputs), OFFSET(matrix, bits),
+  SIZE(norm), OFFSET(norm, gain), OFFSET(norm, bias),
   SIZE(layer), OFFSET(layer, qkv), OFFSET(layer, attention_out), OFFSET(layer, mlp_in), OFFSET(layer, mlp_out),
-  OFFSET(layer, attention_norm), OFFSET(layer, q_norm), OFFSET(layer, k_norm), OFFSET(layer, attention_out_norm),
-  OFFSET(layer, mlp_norm), OFFSET(layer, mlp_out_norm), OFFSET(layer, cosines), OFFSET(layer, sines),
-  OFFSET(layer, window), OFFSET(layer, kv_projection),
+  OFFSET(layer, qkv_bias), OFFSET(layer, attention_out_bias), OFFSET(layer, mlp_in_bias), OFFSET(layer, mlp_out_bias),
+  OFFSET(layer, attention_norm), OFFSET(layer, attention_out_norm), OFFSET(layer, mlp_norm), OFFSET(layer, mlp_out_norm),
+  OFFSET(layer, q_norm), OFFSET(layer, k_norm), OFFSET(layer, cosines), OFFSET(layer, sines), OFFSET(layer, window),
+  OFFSET(layer, kv_projection),
   SIZE(model), OFFSET(model, layers), OFFSET(model, width), OFFSET(model, heads), OFFSET(model, kv_heads),
-  OFFSET(model, head_width), OFFSET(model, mlp_width), OFFSET(model, gelu), OFFSET(model, norm_eps),
-  OFFSET(model, attention_scale),
+  OFFSET(model, head_width), OFFSET(model, mlp_width), OFFSET(model, true_width),
+  OFFSET(model, true_head_width), OFFSET(model, rotary_width), OFFSET(model, activation), OFFSET(model, gated),
+  OFFSET(model, norm_eps), OFFSET(model, attention_scale), OFFSET(model, attention_softcap), OFFSET(model, logit_softcap),
+  OFFSET(model, final_norm),
   SIZE(quantised_rows), OFFSET(quantised_rows, values), OFFSET(quantised_rows, scales), OFFSET(quantised_rows, sums),
   SIZE(int8_group), OFFSET(int8_group, values), OFFSET(int8_group, scale), OFFSET(int8_group, sum),
   SIZE(attention_scratch), OFFSET(attention_scratch, queries), OFFSET(attention_scratch, scores),
@@ -38,6 +42,7 @@ static const abi_entry abi_layout[] = {
   SIZE(scratch), OFFSET(scratch, input), OFFSET(scratch, output), OFFSET(scratch, lensed), OFFSET(scratch, threads),
   SIZE(thread_pool), OFFSET(thread_pool, job), OFFSET(thread_pool, function), OFFSET(thread_pool, task),
   OFFSET(thread_pool, parts), OFFSET(thread_pool, helped), OFFSET(thread_pool, open), OFFSET(thread_pool, stalls),
+  OFFSET(thread_pool, workers),
   SIZE(exit_classifier), OFFSET(exit_classifier, hidden), OFFSET(exit_classifier, inner), OFFSET(exit_classifier, biases),
   OFFSET(exit_classifier, action), OFFSET(exit_classifier, action_bias), OFFSET(exit_classifier, pending_unit),
   OFFSET(exit_classifier, log_odds_within),
@@ -47,7 +52,8 @@ static const abi_entry abi_layout[] = {
 };
 
 static const abi_entry abi_constants[] = {
-  CONSTANT(GROUP), CONSTANT(TILE), CONSTANT(ZERO_POINT), CONSTANT(QUANTISED_MAX), CONSTANT(CHUNK), CONSTANT(WORKERS),
+  CONSTANT(GROUP), CONSTANT(NIBBLE_GROUP), CONSTANT(TILE), CONSTANT(ZERO_POINT), CONSTANT(QUANTISED_MAX), CONSTANT(CHUNK),
+  CONSTANT(ROTARY_BLOCK), CONSTANT(SILU), CONSTANT(GELU_TANH), CONSTANT(GELU), CONSTANT(RELU),
   CONSTANT(VALUE_BLOCK), CONSTANT(HEAD_GROUP), CONSTANT(MAX_QUERIES), CONSTANT(UNIT_BLOCK), CONSTANT(EXTRA_FEATURES),
   CONSTANT(HEAD_ROWS), CONSTANT(CANDIDATES), CONSTANT(LOGIT_RANGE), CONSTANT(MAX_LOG_ODDS),
   {0},

@@ -187,7 +187,7 @@ typedef struct {
 // Attention of some queries (a constant): the first one begins first, the last one ends last. A position that a query does not see
 // has weight 0 in it, so its result is bit-identical to that of the query alone.
 INLINE void attend(const query *q, const int queries, const uint8_t *keys, const uint8_t *values, int width, float scale,
-                   const attention_scratch *scratch) {
+                   float cap, const attention_scratch *scratch) {
   const int groups = width / HEAD_GROUP, begin = q->first / VALUE_BLOCK * VALUE_BLOCK;
   const int count = (q[queries - 1].last - begin) / VALUE_BLOCK * VALUE_BLOCK + VALUE_BLOCK;
   for (int i = 0; i < queries; i++)
@@ -196,6 +196,7 @@ INLINE void attend(const query *q, const int queries, const uint8_t *keys, const
       group->scale = quantise_group(q[i].values + g * HEAD_GROUP, HEAD_GROUP, group->values, &group->sum);
     }
   attention_scores(scratch->queries, queries, keys, begin, count, width, scale, scratch->scores);
+  softcap(scratch->scores, queries * count, cap);
   values += begin * value_bytes(width);
   float inverse_sums[MAX_QUERIES];
   for (int i = 0; i < queries; i++)
@@ -204,15 +205,15 @@ INLINE void attend(const query *q, const int queries, const uint8_t *keys, const
   weighted_sum(q, scratch->scores, queries, values, count, width, inverse_sums);
 }
 
-// `count` queries that share a head of keys and values, in ascending order of their positions.
+// `count` queries that share a head of keys and values, in ascending order of their positions. `cap`: a softcap of scores, or 0.
 static void attention(const query *q, int count, const uint8_t *keys, const uint8_t *values, int width, float scale,
-                      const attention_scratch *scratch) {
+                      float cap, const attention_scratch *scratch) {
 #if defined(__AVX512F__) || defined(__aarch64__)  // 32 registers, others have 16
-  for (; count >= 8; q += 8, count -= 8) attend(q, 8, keys, values, width, scale, scratch);
+  for (; count >= 8; q += 8, count -= 8) attend(q, 8, keys, values, width, scale, cap, scratch);
 #endif
-  for (; count >= 4; q += 4, count -= 4) attend(q, 4, keys, values, width, scale, scratch);
-  for (; count >= 2; q += 2, count -= 2) attend(q, 2, keys, values, width, scale, scratch);
-  for (; count; q++, count--) attend(q, 1, keys, values, width, scale, scratch);
+  for (; count >= 4; q += 4, count -= 4) attend(q, 4, keys, values, width, scale, cap, scratch);
+  for (; count >= 2; q += 2, count -= 2) attend(q, 2, keys, values, width, scale, cap, scratch);
+  for (; count; q++, count--) attend(q, 1, keys, values, width, scale, cap, scratch);
 }
 
 #endif

@@ -16,21 +16,24 @@ from pathlib import Path
 import numpy as np
 
 from green_code.kernels.build import CPU_LEVEL, LIBRARIES, TARGETS, library, this_target
-from green_code.kernels.quantise import GROUP, QUANTISED_MAX, TILE, ZERO_POINT
+from green_code.kernels.quantise import GROUP, NIBBLE_GROUP, QUANTISED_MAX, TILE, ZERO_POINT
 from green_code.models.backend import CANDIDATES, LOGIT_RANGE, MAX_LOG_ODDS
 from green_code.problems import Problem
 
 LEVEL_VARIABLE = "GREEN_CODE_KERNEL"
-ABI = 1  # abi.h
-CHUNK, WORKERS = 64, 2  # decoder.h, thread_pool.h
+ABI = 3  # abi.h
+CHUNK = 64  # decoder.h
+ROTARY_BLOCK = 16  # decoder.h
+ACTIVATIONS = {"silu": 0, "gelu_tanh": 1, "gelu": 2, "relu": 3}  # decoder.h
 VALUE_BLOCK, HEAD_GROUP, MAX_QUERIES = 32, 32, 8  # attention.h
 UNIT_BLOCK, EXTRA_FEATURES = 64, 3  # exit_classifier.h
 HEAD_ROWS = 32  # svd_head.h
 CONSTANTS: dict[str, float] = {
     "GROUP": GROUP, "TILE": TILE, "ZERO_POINT": ZERO_POINT, "QUANTISED_MAX": QUANTISED_MAX, "CHUNK": CHUNK,
-    "WORKERS": WORKERS, "VALUE_BLOCK": VALUE_BLOCK, "HEAD_GROUP": HEAD_GROUP, "MAX_QUERIES": MAX_QUERIES,
+    "NIBBLE_GROUP": NIBBLE_GROUP, "VALUE_BLOCK": VALUE_BLOCK, "HEAD_GROUP": HEAD_GROUP, "MAX_QUERIES": MAX_QUERIES,
     "UNIT_BLOCK": UNIT_BLOCK, "EXTRA_FEATURES": EXTRA_FEATURES, "HEAD_ROWS": HEAD_ROWS, "CANDIDATES": CANDIDATES,
-    "LOGIT_RANGE": LOGIT_RANGE, "MAX_LOG_ODDS": MAX_LOG_ODDS,
+    "LOGIT_RANGE": LOGIT_RANGE, "MAX_LOG_ODDS": MAX_LOG_ODDS, "ROTARY_BLOCK": ROTARY_BLOCK,
+    **{name.upper(): value for name, value in ACTIVATIONS.items()},
 }  # fmt: skip
 """As the kernel has them, by its names."""
 
@@ -38,14 +41,19 @@ _Pointer, _Int, _Float = ctypes.c_void_p, ctypes.c_int32, ctypes.c_float
 
 
 class CMatrix(ctypes.Structure):
-    _fields_ = [("records", _Pointer), ("outputs", _Int), ("inputs", _Int)]
+    _fields_ = [("records", _Pointer), ("outputs", _Int), ("inputs", _Int), ("bits", _Int)]
+
+
+class CNorm(ctypes.Structure):
+    _fields_ = [("gain", _Pointer), ("bias", _Pointer)]
 
 
 class CLayer(ctypes.Structure):
     _fields_ = [
         *((name, CMatrix) for name in ("qkv", "attention_out", "mlp_in", "mlp_out")),
-        *((name, _Pointer) for name in ("attention_norm", "q_norm", "k_norm")),
-        *((name, _Pointer) for name in ("attention_out_norm", "mlp_norm", "mlp_out_norm", "cosines", "sines")),
+        *((name, _Pointer) for name in ("qkv_bias", "attention_out_bias", "mlp_in_bias", "mlp_out_bias")),
+        *((name, CNorm) for name in ("attention_norm", "attention_out_norm", "mlp_norm", "mlp_out_norm")),
+        *((name, _Pointer) for name in ("q_norm", "k_norm", "cosines", "sines")),
         ("window", _Int),
         ("kv_projection", CMatrix),
     ]
@@ -54,8 +62,10 @@ class CLayer(ctypes.Structure):
 class CModel(ctypes.Structure):
     _fields_ = [
         ("layers", ctypes.POINTER(CLayer)),
-        *((name, _Int) for name in ("width", "heads", "kv_heads", "head_width", "mlp_width", "gelu")),
-        *((name, _Float) for name in ("norm_eps", "attention_scale")),
+        *((name, _Int) for name in ("width", "heads", "kv_heads", "head_width", "mlp_width")),
+        *((name, _Int) for name in ("true_width", "true_head_width", "rotary_width", "activation", "gated")),
+        *((name, _Float) for name in ("norm_eps", "attention_scale", "attention_softcap", "logit_softcap")),
+        ("final_norm", CNorm),
     ]
 
 
@@ -78,16 +88,16 @@ class CTopToken(ctypes.Structure):
 
 
 class CThreadPool(ctypes.Structure):
-    """Both threads change it at once."""
+    """Threads change it at once."""
 
     _fields_ = [
         ("job", ctypes.c_uint64),
         *((name, _Pointer) for name in ("function", "task")),
-        *((name, _Int) for name in ("parts", "helped", "open", "stalls")),
+        *((name, _Int) for name in ("parts", "helped", "open", "stalls", "workers")),
     ]
 
 
-class _CQuantisedRows(ctypes.Structure):
+class CQuantisedRows(ctypes.Structure):
     _fields_ = [(name, _Pointer) for name in ("values", "scales", "sums")]
 
 
@@ -105,9 +115,9 @@ class _CThreadScratch(ctypes.Structure):
 
 class _CScratch(ctypes.Structure):
     _fields_ = [
-        ("input", _CQuantisedRows),
+        ("input", CQuantisedRows),
         *((name, _Pointer) for name in ("output", "lensed")),
-        ("threads", _CThreadScratch * WORKERS),
+        ("threads", ctypes.POINTER(_CThreadScratch)),
     ]
 
 
@@ -118,7 +128,7 @@ class _CEntry(ctypes.Structure):
 
 
 STRUCTURES: dict[str, type[ctypes.Structure]] = {
-    "matrix": CMatrix, "layer": CLayer, "model": CModel, "quantised_rows": _CQuantisedRows, "int8_group": _CInt8Group,
+    "matrix": CMatrix, "norm": CNorm, "layer": CLayer, "model": CModel, "quantised_rows": CQuantisedRows, "int8_group": _CInt8Group,
     "attention_scratch": _CAttentionScratch, "thread_scratch": _CThreadScratch, "scratch": _CScratch,
     "thread_pool": CThreadPool, "exit_classifier": CExitClassifier, "svd_head": CSvdHead, "top_token": CTopToken,
 }  # fmt: skip
@@ -130,20 +140,22 @@ class Scratch:
 
     Args:
         widest, inputs: the greatest outputs and inputs of a layer's matrix. tokens: outputs of the head, whole tiles.
+        workers: threads that may take part in a call.
     """
 
-    def __init__(self, widest: int, inputs: int, tokens: int, model: CModel, positions: int) -> None:
-        self.structure = _CScratch()
+    def __init__(self, widest: int, inputs: int, tokens: int, model: CModel, positions: int, workers: int) -> None:
+        self._threads = (_CThreadScratch * workers)()
+        self.structure = _CScratch(threads=self._threads)
         self.kept: list[tuple[ctypes.Structure, str, np.ndarray]] = []
         s, groups = self.structure, -(-inputs // GROUP)
         self.keep(s.input, "values", np.zeros((CHUNK, inputs), np.int8))
         self.keep(s.input, "scales", np.zeros((CHUNK, groups), np.float32))
-        self.keep(s.input, "sums", np.zeros((CHUNK, groups), np.int32))
+        self.keep(s.input, "sums", np.zeros((CHUNK, groups * (GROUP // NIBBLE_GROUP)), np.int32))
         self.output = np.zeros(max(CHUNK * widest, HEAD_ROWS * tokens), np.float32)
         self.keep(s, "output", self.output)
         self.keep(s, "lensed", np.zeros((HEAD_ROWS, model.width), np.float32))
         query_bytes = model.head_width // HEAD_GROUP * ctypes.sizeof(_CInt8Group)
-        for thread in s.threads:
+        for thread in self._threads:
             self.keep(thread, "normed", np.zeros(model.width, np.float32))
             self.keep(thread, "inner", np.zeros(model.mlp_width, np.float32))
             self.keep(thread.attention, "queries", np.zeros((MAX_QUERIES, query_bytes), np.uint8))
@@ -158,16 +170,16 @@ class Scratch:
 _Model, _Matrix, _Scratch = ctypes.POINTER(CModel), ctypes.POINTER(CMatrix), ctypes.POINTER(_CScratch)
 _ThreadPool, _Classifier = ctypes.POINTER(CThreadPool), ctypes.POINTER(CExitClassifier)
 _SPAN = (_Model, _Int, _Int, _Pointer, _Int, _Int, _Pointer, _Pointer, _Int, _Scratch)
-_HEAD = (_Model, _Pointer, ctypes.POINTER(CSvdHead), _Matrix, _Pointer, _Pointer)
+_HEAD = (_Model, ctypes.POINTER(CSvdHead), _Matrix, _Pointer, _Pointer)
 _FUNCTIONS = {
     "key_bytes": (_Int, (_Int,)),
     "value_bytes": (_Int, (_Int,)),
     "run_layers": (None, (*_SPAN, _ThreadPool)),
     "project_kv": (None, (*_SPAN, _Int)),
-    "run_helper": (None, (_ThreadPool,)),
-    "embed": (None, (_Model, _Pointer, ctypes.POINTER(_Int), _Int, _Float, _Pointer)),
+    "run_helper": (None, (_ThreadPool, _Int)),
+    "embed": (None, (_Model, _Pointer, _Pointer, ctypes.POINTER(_Int), _Int, _Float, _Pointer)),
     "apply_lens": (None, (_Model, _Matrix, _Pointer, _Pointer, _Int, _Pointer, _Scratch)),
-    "logits": (None, (_Model, _Pointer, _Matrix, _Pointer, _Int, _Pointer, _Scratch)),
+    "logits": (None, (_Model, _Matrix, _Pointer, _Int, _Pointer, _Scratch)),
     "top_tokens": (None, (*_HEAD, _Int, ctypes.POINTER(CTopToken), _Scratch)),
     "top_token_among": (_Int, (*_HEAD, _Pointer, _Int, _Scratch)),
     "exit_probability": (_Float, (_Classifier, _Int, _Pointer, _Int, _Int, _Float, _Float)),
@@ -185,7 +197,7 @@ class Kernel:
     value_bytes: Callable[[int], int]
     run_layers: Callable[..., None]
     project_kv: Callable[..., None]
-    run_helper: Callable[[CThreadPool], None]
+    run_helper: Callable[[CThreadPool, int], None]
     embed: Callable[..., None]
     apply_lens: Callable[..., None]
     logits: Callable[..., None]

@@ -41,7 +41,7 @@ WARNINGS = (
     "-Wall", "-Wextra", "-Werror", "-Wno-unknown-warning-option", "-Wno-error=gcc-install-dir-libstdcxx",
 )  # fmt: skip
 # Contraction would let the compiler round differently where it unrolls a loop differently; fma is written out.
-_FLAGS = ("-std=gnu11", "-O3", "-ffp-contract=off", "-fno-math-errno", *WARNINGS)
+FLAGS = ("-std=gnu11", "-O3", "-ffp-contract=off", "-fno-math-errno", *WARNINGS)
 
 
 def this_target() -> str:
@@ -85,7 +85,7 @@ def build_level(target: str, level: str, out: Path, flags: Sequence[str] = ()) -
         compiled, linked = Path(folder) / "kernel.o", Path(folder) / made.name
         position = () if "windows" in triple else ("-fPIC",)
         _zig(
-            triple, levels.get(level, oldest), *_FLAGS, *flags, *position, "-c", str(HERE / source), "-o", str(compiled)
+            triple, levels.get(level, oldest), *FLAGS, *flags, *position, "-c", str(HERE / source), "-o", str(compiled)
         )  # fmt: skip
         # Linked for the oldest processor, so that the compiler builds its C library once and not for each level.
         _zig(triple, oldest, "-shared", "-s", str(compiled), "-o", str(linked))

@@ -1,6 +1,7 @@
-// A decoder's layers and head: RMSNorm, rotary positions (RoPE), grouped-query attention with windows, gated MLP, SVD head.
+// A decoder's layers and head, for every family: norms, biases, positions, grouped-query attention with windows, MLP, SVD head. What a
+// family lacks is null or 0 and decided once a row, never once a component.
 //
-// Weights are int8 with a scale per GROUP inputs; activations are quantised row by row in the same groups. A row's result depends on
+// Weights have 8 or 4 bits (gemm.h); activations are quantised to int8, row by row with a scale per GROUP inputs. A row's result depends on
 // the row alone: not on the rows beside it, nor on how layers are split over calls.
 //
 // The caller owns every buffer and answers for every bound: decoder.py checks weights once, and buffers before each call.
@@ -13,18 +14,45 @@
 
 #define PAIR 2  // rows that attend together
 
-// x / rms(x) · gain over `width` values (RMSNorm, Zhang and Sennrich, arXiv 1910.07467); `gain` may be null.
-INLINE void rms_norm(const float *x, const float *gain, int width, float eps, float *out) {
+// x / rms(x) · gain over `count` values, and zeros up to `width` (RMSNorm, Zhang and Sennrich, arXiv 1910.07467); `gain` may be null.
+INLINE void rms_norm(const float *x, const float *gain, int width, int count, float eps, float *out) {
   vf squares = {0};
   for (int i = 0; i < width; i += LANES) squares = fma_(load(x + i), load(x + i), squares);
-  float scale = 1.0f / sqrtf(reduce_add(squares) / width + eps);
+  float scale = 1.0f / sqrtf(reduce_add(squares) / count + eps);
   for (int i = 0; i < width; i += LANES) {
     const vf unit = load(x + i) * scale;
     store(out + i, gain ? unit * load(gain + i) : unit);
   }
 }
 
-// Rotary position embedding (RoPE, Su et al., arXiv 2104.09864) of one head, in place.
+// (x − mean(x)) / deviation(x) · gain + bias over `count` values, and zeros up to `width` (LayerNorm, Ba et al., arXiv 1607.06450).
+INLINE void layer_norm(const float *x, const norm *by, int width, int count, float eps, float *out) {
+  vf sum = {0}, squares = {0};
+  for (int i = 0; i < width; i += LANES) sum += load(x + i);
+  const float mean = reduce_add(sum) / count, of_zeros = mean * mean * (width - count);
+  for (int i = 0; i < width; i += LANES) {
+    const vf centred = load(x + i) - mean;
+    squares = fma_(centred, centred, squares);
+  }
+  const float scale = 1.0f / sqrtf((reduce_add(squares) - of_zeros) / count + eps);
+  for (int i = 0; i < width; i += LANES)
+    store(out + i, fma_((load(x + i) - mean) * scale, load(by->gain + i), load(by->bias + i)));
+}
+
+// The norm of a state, as its family has it.
+INLINE void norm_state(const model *m, const norm *by, const float *x, float *out) {
+  if (by->bias) layer_norm(x, by, m->width, m->true_width, m->norm_eps, out);
+  else rms_norm(x, by->gain, m->width, m->true_width, m->norm_eps, out);
+}
+
+// to += more, unless that is null.
+INLINE void add(float *to, const float *more, int count) {
+  if (!more) return;
+  for (int i = 0; i < count; i += LANES) store(to + i, load(to + i) + load(more + i));
+}
+
+// Rotary position embedding (RoPE, Su et al., arXiv 2104.09864) of the first 2 · half components of a head, in place. Behind `half`
+// the last block's cosines are 1 and its sines 0: it leaves components as they are that another block rotates, or none.
 INLINE void rope(float *x, const float *cosines, const float *sines, int half) {
   for (int i = 0; i < half; i += LANES) {
     vf low = load(x + i), high = load(x + half + i), c = load(cosines + i), s = load(sines + i);
@@ -33,17 +61,41 @@ INLINE void rope(float *x, const float *cosines, const float *sines, int half) {
   }
 }
 
-// SwiGLU or GeGLU (Shazeer, arXiv 2002.05202): inner = activation(gate) · up with `in` = (gate, up). Both activations are x · σ(z):
-// silu with z = x; gelu, in its tanh form, with twice the argument of tanh.
-INLINE void glu(const float *in, int width, int gelu, float *inner) {
-  for (int i = 0; i < width; i += LANES) {
-    vf x = load(in + i);
-    vf z = gelu ? x * 1.5957691216f * (1.0f + 0.044715f * x * x) : x;
-    vf sigmoid = 1.0f / (1.0f + exp_(-min_(abs_(z), broadcast(80.0f))));
-    vi negative = z < 0.0f;
-    sigmoid = (vf)(((vi)(1.0f - sigmoid) & negative) | ((vi)sigmoid & ~negative));
-    store(inner + i, x * sigmoid * load(in + width + i));
+// Both of the next two grow from 0 to 1, f(−z) = 1 − f(z), and are computed for |z|.
+INLINE vf mirrored(vf of_magnitude, vf z) {
+  const vi negative = z < 0.0f;
+  return (vf)(((vi)(1.0f - of_magnitude) & negative) | ((vi)of_magnitude & ~negative));
+}
+
+// 1 / (1 + e^−z).
+INLINE vf sigmoid(vf z) { return mirrored(1.0f / (1.0f + exp_(-min_(abs_(z), broadcast(80.0f)))), z); }
+
+// The normal distribution Φ(z) = (1 + erf(z/√2)) / 2, with erf as in Abramowitz and Stegun, 7.1.26. Error < 1.5e-7.
+INLINE vf normal_share(vf z) {
+  const vf x = abs_(z) * 0.70710678f, t = 1.0f / (1.0f + 0.3275911f * x);
+  vf p = fma_(t, broadcast(1.061405429f), broadcast(-1.453152027f));
+  p = fma_(p, t, broadcast(1.421413741f));
+  p = fma_(p, t, broadcast(-0.284496736f));
+  p = fma_(p, t, broadcast(0.254829592f));
+  return mirrored(1.0f - 0.5f * (p * t * exp_(-x * x)), z);
+}
+
+// `activation` is a constant. All but relu are x · share(x); gelu's tanh form is a sigmoid of twice the argument of tanh.
+INLINE vf activate(vf x, const int activation) {
+  switch (activation) {
+    case SILU: return x * sigmoid(x);
+    case GELU_TANH: return x * sigmoid(x * 1.5957691216f * (1.0f + 0.044715f * x * x));
+    case GELU: return x * normal_share(x);
+    default: return max_(x, (vf){0});
   }
+}
+
+// inner = activation(in), or activation(gate) · up with `in` = (gate, up): SwiGLU, GeGLU (Shazeer, arXiv 2002.05202).
+INLINE void activate_all(const float *in, int width, const int activation, int gated, float *inner) {
+  if (gated)
+    for (int i = 0; i < width; i += LANES) store(inner + i, activate(load(in + i), activation) * load(in + width + i));
+  else
+    for (int i = 0; i < width; i += LANES) store(inner + i, activate(load(in + i), activation));
 }
 
 // One layer over rows ≤ CHUNK positions from `start` on; keys and values are this layer's.
@@ -51,7 +103,7 @@ typedef struct {
   const model *m;
   const layer *l;
   float *x;
-  int start, rows, halves, capacity;  // halves: 2 splits the heads over both threads, where rows are too few to share
+  int start, rows, shares, capacity;  // shares: parts of a row's heads, more than 1 where rows are too few to share
   uint8_t *keys, *values;
   const scratch *s;
 } layer_task;
@@ -59,33 +111,40 @@ typedef struct {
 // The offset of a head in a layer's cache, at `bytes` a position.
 INLINE size_t head_offset(const layer_task *t, int kv_head, size_t bytes) { return (size_t)kv_head * t->capacity * bytes; }
 
-INLINE void norm_and_quantise(const model *m, const float *x, const float *gain, int r, int worker, const scratch *s) {
+INLINE void norm_and_quantise(const model *m, const float *x, const norm *by, int r, int worker, const scratch *s) {
   float *normed = s->threads[worker].normed;
-  rms_norm(x + (size_t)r * m->width, gain, m->width, m->norm_eps, normed);
+  norm_state(m, by, x + (size_t)r * m->width, normed);
   quantise_row(normed, m->width, r, &s->input);
 }
 
-// x += change; some families normalise the change first.
-INLINE void add_residual(const model *m, float *x, const float *gain, float *change) {
-  if (gain) rms_norm(change, gain, m->width, m->norm_eps, change);
-  for (int i = 0; i < m->width; i += LANES) store(x + i, load(x + i) + load(change + i));
+// x += change + bias; some families normalise the change first.
+INLINE void add_residual(const model *m, float *x, const float *bias, const norm *by, float *change) {
+  add(change, bias, m->width);
+  if (by->gain) norm_state(m, by, change, change);
+  add(x, change, m->width);
 }
 
 static void attention_norm_row(const void *task, int r, int worker) {
   const layer_task *t = task;
-  norm_and_quantise(t->m, t->x, t->l->attention_norm, r, worker, t->s);
+  norm_and_quantise(t->m, t->x, &t->l->attention_norm, r, worker, t->s);
 }
 
-// QK-norm and RoPE of a row's queries, from head `first` on, and of its keys; then its keys and values go into the cache.
+// A row's queries; its keys and values follow.
+INLINE float *qkv_row(const layer_task *t, int r) { return t->s->output + (size_t)r * t->l->qkv.outputs; }
+
+// Biases, QK-norm and RoPE of a row's queries, from head `first` on, and of its keys; then its keys and values go into the cache.
 INLINE void store_kv_row(const layer_task *t, int r, int first) {
   const model *m = t->m;
-  const int d = m->head_width, position = t->start + r;
-  const float *c = t->l->cosines + (size_t)position * (d / 2), *sn = t->l->sines + (size_t)position * (d / 2);
-  float *query = t->s->output + (size_t)r * t->l->qkv.outputs, *key = query + m->heads * d, *value = key + m->kv_heads * d;
-  for (int h = first; h < m->heads + m->kv_heads; h++) {  // keys lie right behind the queries
-    const float *gain = h < m->heads ? t->l->q_norm : t->l->k_norm;
-    if (gain) rms_norm(query + h * d, gain, d, m->norm_eps, query + h * d);
-    rope(query + h * d, c, sn, d / 2);
+  const layer *l = t->l;
+  const int d = m->head_width, position = t->start + r, half = m->rotary_width / 2;
+  const size_t angles = (size_t)position * ((half + ROTARY_BLOCK - 1) / ROTARY_BLOCK * ROTARY_BLOCK);
+  float *row = qkv_row(t, r), *key = row + l->attention_out.inputs, *value = key + m->kv_heads * d;
+  if (l->qkv_bias) add(row + first * d, l->qkv_bias + first * d, l->qkv.outputs - first * d);
+  for (int h = first; h < m->heads + m->kv_heads; h++) {
+    float *head = h < m->heads ? row + h * d : key + (h - m->heads) * d;
+    const float *gain = h < m->heads ? l->q_norm : l->k_norm;
+    if (gain) rms_norm(head, gain, d, m->true_head_width, m->norm_eps, head);
+    if (l->cosines) rope(head, l->cosines + angles, l->sines + angles, half);
   }
   for (int g = 0; g < m->kv_heads; g++) {
     store_key(t->keys + head_offset(t, g, key_bytes(d)), position, key + g * d, d);
@@ -103,24 +162,24 @@ static void store_kv_block(const void *task, int block, int worker) {
     store_kv_row(t, position - t->start, 0);
 }
 
-// Attention of a pair of rows: all of their heads, or one half of the heads. The results replace the queries.
+// Attention of a pair of rows: all of their heads, or a share of the heads. The results replace the queries.
 static void attention_part(const void *task, int index, int worker) {
   const layer_task *t = task;
   const model *m = t->m;
-  const int d = m->head_width, group = m->heads / m->kv_heads, window = t->l->window, half = index % t->halves;
-  const int from = index / t->halves * PAIR, to = from + PAIR < t->rows ? from + PAIR : t->rows;
-  for (int head = half * m->heads / t->halves, end = (half + 1) * m->heads / t->halves; head < end;) {
+  const int d = m->head_width, group = m->heads / m->kv_heads, window = t->l->window, share = index % t->shares;
+  const int from = index / t->shares * PAIR, to = from + PAIR < t->rows ? from + PAIR : t->rows;
+  for (int head = share * m->heads / t->shares, end = (share + 1) * m->heads / t->shares; head < end;) {
     const int g = head / group, most = head + MAX_QUERIES / PAIR;
     int until = (g + 1) * group < end ? (g + 1) * group : end, count = 0;
     if (until > most) until = most;
     query queries[MAX_QUERIES];
     for (int r = from; r < to; r++) {
       const int last = t->start + r, first = window && last >= window ? last - window + 1 : 0;
-      float *row = t->s->output + (size_t)r * t->l->qkv.outputs;
+      float *row = qkv_row(t, r);
       for (int h = head; h < until; h++) queries[count++] = (query){row + h * d, row + h * d, first, last};
     }
     attention(queries, count, t->keys + head_offset(t, g, key_bytes(d)), t->values + head_offset(t, g, value_bytes(d)), d,
-              m->attention_scale, &t->s->threads[worker].attention);
+              m->attention_scale, m->attention_softcap, &t->s->threads[worker].attention);
     head = until;
   }
 }
@@ -128,27 +187,35 @@ static void attention_part(const void *task, int index, int worker) {
 static void quantise_attention_row(const void *task, int r, int worker) {
   (void)worker;
   const layer_task *t = task;
-  quantise_row(t->s->output + (size_t)r * t->l->qkv.outputs, t->m->heads * t->m->head_width, r, &t->s->input);
+  quantise_row(qkv_row(t, r), t->l->attention_out.inputs, r, &t->s->input);
 }
 
 static void mlp_norm_row(const void *task, int r, int worker) {
   const layer_task *t = task;
   float *change = t->s->output + (size_t)r * t->l->attention_out.outputs;
-  add_residual(t->m, t->x + (size_t)r * t->m->width, t->l->attention_out_norm, change);
-  norm_and_quantise(t->m, t->x, t->l->mlp_norm, r, worker, t->s);
+  add_residual(t->m, t->x + (size_t)r * t->m->width, t->l->attention_out_bias, &t->l->attention_out_norm, change);
+  norm_and_quantise(t->m, t->x, &t->l->mlp_norm, r, worker, t->s);
 }
 
-static void glu_row(const void *task, int r, int worker) {
+static void activation_row(const void *task, int r, int worker) {
   const layer_task *t = task;
-  float *inner = t->s->threads[worker].inner;
-  glu(t->s->output + (size_t)r * t->l->mlp_in.outputs, t->m->mlp_width, t->m->gelu, inner);
-  quantise_row(inner, t->m->mlp_width, r, &t->s->input);
+  const int width = t->m->mlp_width, gated = t->m->gated;
+  float *in = t->s->output + (size_t)r * t->l->mlp_in.outputs, *inner = t->s->threads[worker].inner;
+  add(in, t->l->mlp_in_bias, t->l->mlp_in.outputs);
+  switch (t->m->activation) {
+    case SILU: activate_all(in, width, SILU, gated, inner); break;
+    case GELU_TANH: activate_all(in, width, GELU_TANH, gated, inner); break;
+    case GELU: activate_all(in, width, GELU, gated, inner); break;
+    default: activate_all(in, width, RELU, gated, inner);
+  }
+  quantise_row(inner, width, r, &t->s->input);
 }
 
 static void mlp_residual_row(const void *task, int r, int worker) {
   (void)worker;
   const layer_task *t = task;
-  add_residual(t->m, t->x + (size_t)r * t->m->width, t->l->mlp_out_norm, t->s->output + (size_t)r * t->l->mlp_out.outputs);
+  float *change = t->s->output + (size_t)r * t->l->mlp_out.outputs;
+  add_residual(t->m, t->x + (size_t)r * t->m->width, t->l->mlp_out_bias, &t->l->mlp_out_norm, change);
 }
 
 // Layers first … last−1 over x (rows, width) at positions start … start+rows−1, in place. Keys and values are (all layers, kv_heads,
@@ -165,19 +232,19 @@ void green_run_layers(const model *m, int first, int last, float *x, int start, 
         pool = NULL;
       }
       const int some = rows - at < CHUNK ? rows - at : CHUNK;
-      const int halves = pool && some <= PAIR ? 2 : 1;
-      const layer_task t = {m, l, x + (size_t)at * m->width, start + at, some, halves, capacity,
+      const int shares = pool && some <= PAIR ? (pool->workers < m->heads ? pool->workers : m->heads) : 1;
+      const layer_task t = {m, l, x + (size_t)at * m->width, start + at, some, shares, capacity,
                             keys + i * cached * key_bytes(m->head_width), values + i * cached * value_bytes(m->head_width), s};
       const matrix *following = at + CHUNK < rows ? &l->qkv : i + 1 < last ? &l[1].qkv : NULL;
       parallel_for(pool, attention_norm_row, &t, some);
       gemm(pool, &l->qkv, &l->attention_out, &s->input, some, s->output, l->qkv.outputs);
       parallel_for(pool, store_kv_block, &t, (t.start + some - 1) / KEY_BLOCK - t.start / KEY_BLOCK + 1);
-      parallel_for(pool, attention_part, &t, (some + PAIR - 1) / PAIR * halves);
+      parallel_for(pool, attention_part, &t, (some + PAIR - 1) / PAIR * shares);
       parallel_for(pool, quantise_attention_row, &t, some);
       gemm(pool, &l->attention_out, &l->mlp_in, &s->input, some, s->output, l->attention_out.outputs);
       parallel_for(pool, mlp_norm_row, &t, some);
       gemm(pool, &l->mlp_in, &l->mlp_out, &s->input, some, s->output, l->mlp_in.outputs);
-      parallel_for(pool, glu_row, &t, some);
+      parallel_for(pool, activation_row, &t, some);
       gemm(pool, &l->mlp_out, following, &s->input, some, s->output, l->mlp_out.outputs);
       parallel_for(pool, mlp_residual_row, &t, some);
     }
@@ -190,12 +257,11 @@ void green_run_layers(const model *m, int first, int last, float *x, int start, 
 void green_project_kv(const model *m, int first, int last, float *x, int start, int rows, uint8_t *keys, uint8_t *values,
                       int capacity, const scratch *s, int propagated) {
   const size_t cached = (size_t)m->kv_heads * capacity;
-  const int queries = m->heads * m->head_width;
   for (int i = first; i < last; i++) {
     const layer *l = &m->layers[i];
     const matrix *qkv = &l->qkv;
-    const int tile = queries / TILE;  // the first one of keys: packing.py refuses models whose queries end within a tile
-    const matrix own = {qkv->records + (size_t)tile * (qkv->inputs / GROUP), qkv->outputs - tile * TILE, qkv->inputs};
+    const int tile = l->attention_out.inputs / TILE;  // the first one of keys
+    const matrix own = from_tile(qkv, tile);
     const matrix *kv = propagated && l->kv_projection.records ? &l->kv_projection : &own;
     for (int at = 0, some; at < rows; at += some) {
       some = rows - at < CHUNK ? rows - at : CHUNK;
@@ -208,39 +274,45 @@ void green_project_kv(const model *m, int first, int last, float *x, int start, 
   }
 }
 
-// The helper thread of a pool; returns when the pool closes or cores are busy.
-void green_run_helper(thread_pool *pool) { run_helper(pool); }
+// Helper thread `worker` ≥ 1 of a pool; returns when the pool closes or cores are busy.
+void green_run_helper(thread_pool *pool, int worker) { run_helper(pool, worker); }
 
-// out (count, width): rows of the embedding, (tokens, width) in bfloat16, times `scale`.
-void green_embed(const model *m, const uint16_t *embedding, const int32_t *tokens, int count, float scale, float *out) {
-  for (int t = 0; t < count; t++, out += m->width)
-    for (int i = 0; i < m->width; i += LANES)
-      store(out + i, load_bf16(embedding + (size_t)tokens[t] * m->width + i) * scale);
+// out (count, width): rows of the embedding, (tokens, width) in bfloat16, times `scale`; plus `positions` (count, width) in bfloat16,
+// the learned embeddings of their positions, unless that is null.
+void green_embed(const model *m, const uint16_t *embedding, const uint16_t *positions, const int32_t *tokens, int count,
+                 float scale, float *out) {
+  for (int t = 0; t < count; t++, out += m->width) {
+    const uint16_t *row = embedding + (size_t)tokens[t] * m->width;
+    for (int i = 0; i < m->width; i += LANES) store(out + i, load_bf16(row + i) * scale);
+    for (int i = 0; positions && i < m->width; i += LANES)
+      store(out + i, load(out + i) + load_bf16(positions + (size_t)t * m->width + i));
+  }
 }
 
 // A tuned lens (Belrose et al., arXiv 2303.08112): out (rows, width) = x̂ + lens · (gain · x̂) with x̂ = x / rms(x) (models/adapters.py).
 void green_apply_lens(const model *m, const matrix *lens, const float *gain, const float *x, int rows, float *out,
                       const scratch *s) {
   const int width = m->width;
+  const norm gained = {gain, NULL}, unit = {NULL, NULL};
   for (int some; rows > 0; rows -= some, x += (size_t)some * width, out += (size_t)some * width) {
     some = rows < CHUNK ? rows : CHUNK;
-    for (int r = 0; r < some; r++) norm_and_quantise(m, x, gain, r, 0, s);
+    for (int r = 0; r < some; r++) norm_and_quantise(m, x, &gained, r, 0, s);
     gemm(NULL, lens, NULL, &s->input, some, s->output, lens->outputs);
     for (int r = 0; r < some; r++) {
       float *lensed = out + (size_t)r * width;
-      rms_norm(x + (size_t)r * width, NULL, width, m->norm_eps, lensed);
-      add_residual(m, lensed, NULL, s->output + (size_t)r * lens->outputs);
+      norm_state(m, &unit, x + (size_t)r * width, lensed);
+      add(lensed, s->output + (size_t)r * lens->outputs, width);
     }
   }
 }
 
-// out (rows, head.outputs) = head · norm(x).
-void green_logits(const model *m, const float *norm, const matrix *head, const float *x, int rows, float *out,
-                  const scratch *s) {
+// out (rows, head.outputs) = softcap(head · norm(x)).
+void green_logits(const model *m, const matrix *head, const float *x, int rows, float *out, const scratch *s) {
   for (int some; rows > 0; rows -= some, x += (size_t)some * m->width, out += (size_t)some * head->outputs) {
     some = rows < CHUNK ? rows : CHUNK;
-    for (int r = 0; r < some; r++) norm_and_quantise(m, x, norm, r, 0, s);
+    for (int r = 0; r < some; r++) norm_and_quantise(m, x, &m->final_norm, r, 0, s);
     gemm(NULL, head, NULL, &s->input, some, out, head->outputs);
+    for (int r = 0; r < some; r++) softcap(out + (size_t)r * head->outputs, head->outputs, m->logit_softcap);
   }
 }
 
@@ -253,32 +325,33 @@ static const float *through_lens(const model *m, const matrix *lens, const float
 }
 
 // The top tokens of rows ≤ HEAD_ROWS states x (rows, width), through a lens with its gain unless `lens` is null.
-void green_top_tokens(const model *m, const float *norm, const svd_head *head, const matrix *lens, const float *gain,
-                      const float *x, int rows, top_token *out, const scratch *s) {
+void green_top_tokens(const model *m, const svd_head *head, const matrix *lens, const float *gain, const float *x, int rows,
+                      top_token *out, const scratch *s) {
   const int rank = head->preview.inputs, tokens = head->preview.outputs;
   float *normed = s->threads[0].normed;
   x = through_lens(m, lens, gain, x, rows, s);
   for (int r = 0; r < rows; r++) {
-    rms_norm(x + (size_t)r * m->width, norm, m->width, m->norm_eps, normed);
+    norm_state(m, &m->final_norm, x + (size_t)r * m->width, normed);
     for (int i = 0; head->down && i < rank; i++) s->output[i] = dot(head->down + (size_t)i * m->width, normed, m->width);
     quantise_row(head->down ? s->output : normed, rank, r, &s->input);
   }
   gemm(NULL, &head->preview, NULL, &s->input, rows, s->output, tokens);
   for (int r = 0; r < rows; r++) {
-    if (head->rows) rms_norm(x + (size_t)r * m->width, norm, m->width, m->norm_eps, normed);
-    out[r] = top_of_candidates(head, s->output + (size_t)r * tokens, normed, m->width);
+    if (head->rows) norm_state(m, &m->final_norm, x + (size_t)r * m->width, normed);
+    out[r] = top_of_candidates(head, s->output + (size_t)r * tokens, normed, m->width, m->logit_softcap);
   }
 }
 
 // Of `count` ≤ head->tokens tokens the one with the greatest exact logit for a state x (width), the first of equals; the lens is as in
 // green_top_tokens. −1 where the head lacks one of the tokens. head->rows must be there. s->output has their logits afterwards.
-int32_t green_top_token_among(const model *m, const float *norm, const svd_head *head, const matrix *lens, const float *gain,
-                              const float *x, const int32_t *tokens, int count, const scratch *s) {
+int32_t green_top_token_among(const model *m, const svd_head *head, const matrix *lens, const float *gain, const float *x,
+                              const int32_t *tokens, int count, const scratch *s) {
   float *normed = s->threads[0].normed, *logits = s->output;
   for (int i = 0; i < count; i++)
     if (tokens[i] < 0 || tokens[i] >= head->tokens) return -1;
-  rms_norm(through_lens(m, lens, gain, x, 1, s), norm, m->width, m->norm_eps, normed);
+  norm_state(m, &m->final_norm, through_lens(m, lens, gain, x, 1, s), normed);
   exact_logits(head->rows, tokens, count, normed, m->width, logits);
+  cap_logits(logits, count, m->logit_softcap);
   int best = 0;
   for (int i = 1; i < count; i++) best = logits[i] > logits[best] ? i : best;
   return tokens[best];

@@ -1,4 +1,4 @@
-"""A decoder whose layers and head run in the kernel. `models.decoder.Decoder` is its reference and its fallback."""
+"""A decoder whose layers and head run in the kernel. `models.torch_decoder.Decoder` is its reference and its fallback."""
 
 from __future__ import annotations
 
@@ -7,34 +7,36 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from green_code.kernels.binding import (
+    ACTIVATIONS,
     HEAD_ROWS,
-    VALUE_BLOCK,
+    ROTARY_BLOCK,
     CLayer,
     CMatrix,
     CModel,
+    CNorm,
     CSvdHead,
     CTopToken,
     Kernel,
     Scratch,
 )
+from green_code.kernels.buffers import KernelBuffers
 from green_code.kernels.packing import PREVIEW, head_name, kv_projection_name, lens_name, unpack
+from green_code.kernels.padding import Padding
 from green_code.kernels.thread_pool import ThreadPool
-from green_code.models.backend import CANDIDATES, TopToken, top_token_of
-from green_code.models.decoder import inverse_frequencies
-from green_code.models.families import ModelConfig, Rope
+from green_code.models.backend import CANDIDATES, Buffers, TopToken, top_token_of
+from green_code.models.families import ModelConfig, Rope, inverse_frequencies
+from green_code.models.shapes import EMBEDDING, POSITIONS
 
 _FIRST_POSITIONS = 1024
 _MATRICES = ("qkv", "attention_out", "mlp_in", "mlp_out")
-_GAINS = ("attention_norm", "q_norm", "k_norm", "attention_out_norm", "mlp_norm", "mlp_out_norm")
-_FLOAT_BYTES = 4
+_NORMS = ("attention_norm", "attention_out_norm", "mlp_norm", "mlp_out_norm")
+_FLOAT_BYTES, _BFLOAT16_BYTES = 4, 2
 
 
 class KernelDecoder:
-    """Matrices, keys and values in int8, hidden states in float32; on two threads where there are two cores.
+    """Weights in 8 or 4 bits, keys and values in int8, hidden states in float32; on as many threads as pay (thread_pool.py).
 
     A row's result depends on the row alone, not on the thread that computes it.
 
@@ -44,8 +46,7 @@ class KernelDecoder:
         ValueError: they are not of this configuration.
     """
 
-    dtype, cache_dtype = torch.float32, torch.uint8
-    device = torch.device("cpu")
+    gpu = None
     rows_at_once, layers_at_once = 256, 1_000  # a call takes a tenth of a second, or two
 
     def __init__(
@@ -58,19 +59,24 @@ class KernelDecoder:
     ) -> None:
         packed = unpack(config, records, rows, rest)
         self.config, self.kernel = config, kernel
-        self.cache_widths = kernel.key_bytes(config.head_width), kernel.value_bytes(config.head_width)
-        self._packed, self._matrices, self._gains = packed, packed.matrices, packed.gains
-        self._norm, self._embed = packed.gains["norm"].ctypes.data, packed.embed.ctypes.data
+        self._padding = padding = Padding(config)
+        self._layout = (
+            config.width, padding.width, config.layers, config.kv_heads,
+            kernel.key_bytes(padding.head_width), kernel.value_bytes(padding.head_width),
+        )  # fmt: skip
+        self._row_bytes = padding.width * _FLOAT_BYTES
+        self._packed, self._matrices = packed, packed.matrices
+        self._embed, positions = packed.tables[EMBEDDING].ctypes.data, packed.tables.get(POSITIONS)
+        self._learned_positions = None if positions is None else positions.ctypes.data
         self._head = self._matrices[head_name(config)]
         self._lenses = {
-            depth: (self._matrices[lens_name(depth)], self._gains[lens_name(depth)].ctypes.data)
-            for depth in packed.extras.lenses
+            depth: (self._matrices[lens_name(depth)], self._vector(lens_name(depth))) for depth in packed.extras.lenses
         }
         preview = self._matrices.get(PREVIEW)
         self._svd_head = CSvdHead(
             None if packed.down is None else packed.down.ctypes.data,
             preview or self._head,
-            None if preview is None else packed.head_rows.ctypes.data,
+            None if preview is None else packed.tables[f"{head_name(config)}.weight"].ctypes.data,
             config.vocabulary,
         )
         self._tops = (CTopToken * HEAD_ROWS)()
@@ -78,99 +84,129 @@ class KernelDecoder:
         self._positions = 0
         self._allocate(_FIRST_POSITIONS)
 
-    def embed_into(self, states: Tensor, start: int, tokens: Sequence[int]) -> None:
+    def serve(self) -> None:
+        """See `Backend`."""
+
+    def close(self) -> None:
+        """See `Backend`."""
+
+    def new_buffers(self, capacity: int) -> KernelBuffers:
+        """See `Backend`."""
+        return KernelBuffers(self._layout, capacity)
+
+    def embed_into(self, buffers: Buffers, start: int, tokens: Sequence[int]) -> None:
         """See `Backend`.
 
         Raises:
-            ValueError: there is no such token or position, or `states` is not (S, C) float32.
+            ValueError: there is no such token or position.
         """
-        c, at = self.config, self._pointer(states, start, start + len(tokens))
+        c, at = self.config, self._address(self._own(buffers), start, start + len(tokens))
         if not all(0 <= token < c.vocabulary for token in tokens):
             raise ValueError(f"tokens must be of the {c.vocabulary} that are embedded")
+        positions = self._learned_positions
+        if positions is not None:
+            if start + len(tokens) > c.max_positions:
+                raise ValueError(f"positions {start} … {start + len(tokens) - 1} of {c.max_positions} that are learned")
+            positions += (c.row.learned_position_offset + start) * self._padding.width * _BFLOAT16_BYTES
         ids = (ctypes.c_int32 * len(tokens))(*tokens)
-        self.kernel.embed(self._model, self._embed, ids, len(tokens), c.embedding_scale, at)
+        self.kernel.embed(self._model, self._embed, positions, ids, len(tokens), c.embedding_scale, at)
 
-    def run_layers(
-        self, first: int, last: int, states: Tensor, start: int, stop: int, keys: Tensor, values: Tensor
-    ) -> None:
-        """Layers `first` … `last` (from 1) over positions start … stop−1, in place.
+    def run_layers(self, first: int, last: int, buffers: Buffers, start: int, stop: int) -> None:
+        """See `Backend`.
 
-        Args:
-            states: (S, C), S ≥ stop. keys, values: (L, K, S, `cache_widths`), valid before `start` in these layers; the new ones
-                are written. Blocks of 32 positions are interleaved (attention.h).
         Raises:
-            ValueError: a buffer has another shape, type or layout, or a bound is outside of it.
+            ValueError: the buffers are of another model, or a bound is outside of them.
         """
-        arguments = self._arguments(first, last, states, start, stop, keys, values)
-        pool = self._threads.open()
+        arguments = self._arguments(first, last, buffers, start, stop)
+        pool = self._threads.open(stop - start)
         self.kernel.run_layers(*arguments, pool)
         if pool is not None:
             self._threads.back_off()
 
-    def project_kv(
-        self, first: int, last: int, states: Tensor, start: int, stop: int, keys: Tensor, values: Tensor, propagated: bool
-    ) -> None:  # fmt: skip
-        """See `Backend`; arguments and errors are those of `run_layers`."""
-        self.kernel.project_kv(*self._arguments(first, last, states, start, stop, keys, values), propagated)
+    def project_kv(self, first: int, last: int, buffers: Buffers, start: int, stop: int, propagated: bool) -> None:
+        """See `Backend`; errors are those of `run_layers`."""
+        self.kernel.project_kv(*self._arguments(first, last, buffers, start, stop), propagated)
 
-    def logits(self, x: Tensor) -> Tensor:
-        """Final norm and whole head: (C,) or (N, C) → (V,) or (N, V) float32."""
+    def logits(self, x: np.ndarray) -> np.ndarray:
+        """Final norm and whole head: states (C,) or (N, C) → (V,) or (N, V) float32."""
         rows = self._rows(x)
-        out = torch.empty(len(rows), self._head.outputs)
+        out = np.empty((len(rows), self._head.outputs), np.float32)
         self.kernel.logits(
-            self._model, self._norm, self._head, rows.data_ptr(), len(rows), out.data_ptr(),
-            self._scratch.structure,
-        )  # fmt: skip
-        return out[:, : self.config.vocabulary].reshape(*x.shape[:-1], -1)
+            self._model, self._head, rows.ctypes.data, len(rows), out.ctypes.data, self._scratch.structure
+        )
+        logits: np.ndarray = out[:, : self.config.vocabulary].reshape(*x.shape[:-1], -1)
+        return logits
 
-    def apply_lens(self, x: Tensor, depth: int) -> Tensor:
-        """See `Backend`."""
+    def apply_lens(self, x: np.ndarray, depth: int) -> np.ndarray:
+        """States (N, C) at `depth` as the head reads them: through the exit's lens, where it has one."""
         if depth not in self._lenses:
             return x
         rows = self._rows(x)
-        out = torch.empty_like(rows)
+        out = np.empty_like(rows)
         self.kernel.apply_lens(
-            self._model, *self._lenses[depth], rows.data_ptr(), len(rows), out.data_ptr(), self._scratch.structure
-        )  # fmt: skip
-        return out
+            self._model, *self._lenses[depth], rows.ctypes.data, len(rows), out.ctypes.data, self._scratch.structure
+        )
+        return out[:, : self.config.width]
 
-    def top_tokens(self, states: Tensor, start: int, stop: int, depth: int) -> list[TopToken]:
-        """See `Backend`; by the SVD head where there is one, by the whole head otherwise.
-
-        Raises:
-            ValueError: there are no such positions, or `states` is not (S, C) float32.
-        """
-        at = self._pointer(states, start, stop)
+    def top_tokens(self, buffers: Buffers, positions: Sequence[int], depth: int) -> list[TopToken]:
+        """See `Backend`; by the SVD head where there is one, by the whole head otherwise."""
+        own, first, end, count = self._own(buffers), positions[0], positions[-1] + 1, len(positions)
+        at = self._address(own, first, end)
+        if end - first != count:
+            gathered = own.padded[list(positions)]
+            at = gathered.ctypes.data
         lens, gain = self._lenses.get(depth, (None, None))
         tops: list[TopToken] = []
-        for first in range(start, stop, HEAD_ROWS):
-            rows = min(HEAD_ROWS, stop - first)
+        for done in range(0, count, HEAD_ROWS):
+            rows = min(HEAD_ROWS, count - done)
             self.kernel.top_tokens(
-                self._model, self._norm, self._svd_head, lens, gain, at, rows, self._tops, self._scratch.structure
-            )  # fmt: skip
+                self._model, self._svd_head, lens, gain, at, rows, self._tops, self._scratch.structure
+            )
             tops += [TopToken(top.token, top.log_odds, top.margin) for top in self._tops[:rows]]
-            at += rows * self.config.width * _FLOAT_BYTES
+            at += rows * self._row_bytes
         return tops
 
-    def top_token_among(self, states: Tensor, position: int, depth: int, tokens: Tensor) -> TopToken:
+    def top_token_among(self, buffers: Buffers, position: int, depth: int, tokens: np.ndarray) -> TopToken:
         """See `Backend`.
 
         Raises:
-            ValueError: there is no such position or token, or a tensor has another shape, type or layout.
+            ValueError: there is no such position or token, or `tokens` has another shape, type or layout.
         """
-        at, vocabulary = self._pointer(states, position, position + 1), self.config.vocabulary
-        if tokens.dtype != torch.int32 or not tokens.is_contiguous() or not 0 < len(tokens) <= vocabulary:
+        own, vocabulary = self._own(buffers), self.config.vocabulary
+        at = self._address(own, position, position + 1)
+        if tokens.dtype != np.int32 or not tokens.flags.c_contiguous or not 0 < len(tokens) <= vocabulary:
             raise ValueError(f"tokens must be an int32 vector of 1 to {vocabulary}")
         if not 0 <= int(tokens.min()) <= int(tokens.max()) < vocabulary:
             raise ValueError(f"tokens must be of the {vocabulary} that the head has")
         if not self._svd_head.rows:
-            return top_token_of(tokens, self.logits(self.apply_lens(states[position, None], depth))[0, tokens.long()])
+            return top_token_of(tokens, self.all_logits(own, position, position + 1, depth)[0, tokens])
         lens, gain = self._lenses.get(depth, (None, None))
         self.kernel.top_token_among(
-            self._model, self._norm, self._svd_head, lens, gain, at, tokens.data_ptr(), len(tokens),
+            self._model, self._svd_head, lens, gain, at, tokens.ctypes.data, len(tokens),
             self._scratch.structure,
         )  # fmt: skip
-        return top_token_of(tokens, torch.from_numpy(self._scratch.output[: len(tokens)]))
+        return top_token_of(tokens, self._scratch.output[: len(tokens)])
+
+    def state(self, buffers: Buffers, position: int) -> np.ndarray:
+        """See `Backend`: a view."""
+        state: np.ndarray = self._own(buffers).rows[position]
+        return state
+
+    def states(self, buffers: Buffers, start: int, stop: int) -> np.ndarray:
+        """See `Backend`: a view."""
+        return self._own(buffers).states[start:stop]
+
+    def lensed_states(self, buffers: Buffers, start: int, stop: int, depth: int) -> np.ndarray:
+        """See `Backend`."""
+        return self.apply_lens(self.states(buffers, start, stop), depth)
+
+    def all_logits(self, buffers: Buffers, start: int, stop: int, depth: int) -> np.ndarray:
+        """See `Backend`."""
+        return self.logits(self.lensed_states(buffers, start, stop, depth))
+
+    def state_address(self, buffers: Buffers, position: int) -> int:
+        """Where the state of a position lies, for other functions of the kernel."""
+        return self._address(self._own(buffers), position, position + 1)
 
     @property
     def weight_bytes(self) -> int:
@@ -199,53 +235,43 @@ class KernelDecoder:
 
     # --- inside -------------------------------------------------------------------------------------------
 
-    def _pointer(self, states: Tensor, start: int, stop: int) -> int:
+    def _own(self, buffers: Buffers) -> KernelBuffers:
+        if not isinstance(buffers, KernelBuffers) or buffers.layout != self._layout:
+            raise ValueError("buffers are of another model")
+        return buffers
+
+    def _address(self, buffers: KernelBuffers, start: int, stop: int) -> int:
         """The address of the state of position `start`.
 
         Raises:
-            ValueError: positions start … stop−1 are not in `states`, or it is not (S, C) float32.
+            ValueError: there are no positions start … stop−1.
         """
-        _check(states, self.dtype)
-        positions, width = states.shape
-        if width != self.config.width:
-            raise ValueError("buffers are of another model")
-        if not 0 <= start <= stop <= positions:
-            raise ValueError(f"positions {start} … {stop - 1} of {positions}")
-        at: int = states.data_ptr() + start * width * _FLOAT_BYTES
-        return at
+        if not 0 <= start <= stop <= buffers.capacity:
+            raise ValueError(f"positions {start} … {stop - 1} of {buffers.capacity}")
+        return buffers.addresses[0] + start * self._row_bytes
 
-    def _arguments(
-        self, first: int, last: int, states: Tensor, start: int, stop: int, keys: Tensor, values: Tensor
-    ) -> tuple[Any, ...]:
+    def _arguments(self, first: int, last: int, buffers: Buffers, start: int, stop: int) -> tuple[Any, ...]:
         """The kernel's arguments for a span of layers, checked; scratch is large enough for them.
 
         Raises:
             ValueError: see `run_layers`.
         """
-        c, at = self.config, self._pointer(states, start, stop)
-        for tensor in (keys, values):
-            _check(tensor, self.cache_dtype)
-        if keys.dim() != 4 or keys.shape[:-1] != values.shape[:-1]:
-            raise ValueError(f"keys {tuple(keys.shape)} and values {tuple(values.shape)} differ")
-        layers, kv_heads, capacity, _ = keys.shape
-        widths = keys.shape[-1], values.shape[-1]
-        if (layers, kv_heads, widths) != (c.layers, c.kv_heads, self.cache_widths):
-            raise ValueError("buffers are of another model")
-        if not (1 <= first <= last <= c.layers and stop <= capacity):
-            raise ValueError(f"layers {first} … {last}, positions {start} … {stop - 1} of {capacity}")
-        if capacity % VALUE_BLOCK:
-            raise ValueError(f"capacity {capacity} is no multiple of {VALUE_BLOCK}")
-        self._allocate(stop)
+        own = self._own(buffers)
+        at = self._address(own, start, stop)
+        if not 1 <= first <= last <= self.config.layers:
+            raise ValueError(f"layers {first} … {last} of {self.config.layers}")
+        if stop > self._positions:
+            self._allocate(stop)
+        _, keys, values = own.addresses
         return (
-            self._model, first - 1, last, at, start, stop - start, keys.data_ptr(), values.data_ptr(), capacity,
-            self._scratch.structure,
+            self._model, first - 1, last, at, start, stop - start, keys, values, own.capacity, self._scratch.structure
         )  # fmt: skip
 
-    def _rows(self, x: Tensor) -> Tensor:
-        """(…, C) → (N, C), contiguous."""
-        if x.dtype != self.dtype or x.shape[-1] != self.config.width:
+    def _rows(self, x: np.ndarray) -> np.ndarray:
+        """(…, C) → (N, C), padded and contiguous."""
+        if x.dtype != np.float32 or x.shape[-1] != self.config.width:
             raise ValueError("states must be float32 of the model's width")
-        return x if x.dim() == 2 and x.is_contiguous() else x.reshape(-1, self.config.width).contiguous()
+        return np.ascontiguousarray(self._padding.pad("states", x.reshape(-1, self.config.width)))
 
     def _allocate(self, positions: int) -> None:
         """Rotary tables and scratch for so many positions, in powers of two."""
@@ -255,32 +281,40 @@ class KernelDecoder:
         self._tables = {rope: self._angles(rope) for rope in set(c.ropes) if rope is not None}
         self._layers = (CLayer * c.layers)(*(self._layer(i) for i in range(c.layers)))
         self._model = CModel(
-            self._layers, c.width, c.heads, c.kv_heads, c.head_width, c.mlp_width,
-            int(c.activation == "gelu_tanh"), c.norm_eps, c.attention_scale,
+            self._layers, self._padding.width, c.heads, c.kv_heads, self._padding.head_width, self._padding.mlp_width,
+            c.width, c.head_width, self._rotary_width, ACTIVATIONS[c.activation], c.row.gated,
+            c.norm_eps, c.attention_scale, c.attention_softcap or 0.0, c.logit_softcap or 0.0, self._norm("norm"),
         )  # fmt: skip
         inner = [m for name, m in self._matrices.items() if name.startswith("layers.")]
         widest, inputs = max(m.outputs for m in inner), max(m.inputs for m in inner)
-        self._scratch = Scratch(widest, inputs, self._head.outputs, self._model, self._positions)
+        self._scratch = Scratch(widest, inputs, self._head.outputs, self._model, self._positions, self._threads.workers)
 
     def _angles(self, rope: Rope) -> tuple[np.ndarray, np.ndarray]:
-        positions = torch.arange(self._positions).float()
-        angles = torch.outer(positions, inverse_frequencies(rope, self.config.head_width))
-        return angles.cos().numpy(), angles.sin().numpy()
+        positions = np.arange(self._positions, dtype=np.float32)
+        angles = np.outer(positions, inverse_frequencies(rope, self._rotary_width))
+        angles = np.pad(angles, ((0, 0), (0, -angles.shape[1] % ROTARY_BLOCK)))
+        return np.cos(angles), np.sin(angles)
+
+    @property
+    def _rotary_width(self) -> int:
+        return self.config.rotary_width or self.config.head_width
+
+    def _vector(self, name: str) -> int | None:
+        """The address of a gain or a bias; None where the family has no such one."""
+        vector = self._packed.vectors.get(name)
+        return None if vector is None else vector.ctypes.data
+
+    def _norm(self, name: str) -> CNorm:
+        return CNorm(self._vector(f"{name}.weight"), self._vector(f"{name}.bias"))
 
     def _layer(self, i: int) -> CLayer:
-        gains = [self._gains.get(f"layers.{i}.{name}") for name in _GAINS]
-        rope = self.config.ropes[i]
-        assert rope is not None  # unsupported_reason
+        layer, rope = f"layers.{i}.", self.config.ropes[i]
         return CLayer(
-            *(self._matrices[f"layers.{i}.{name}"] for name in _MATRICES),
-            *(None if gain is None else gain.ctypes.data for gain in gains),
-            *(table.ctypes.data for table in self._tables[rope]),
+            *(self._matrices[layer + name] for name in _MATRICES),
+            *(self._vector(f"{layer}{name}.bias") for name in _MATRICES),
+            *(self._norm(layer + name) for name in _NORMS),
+            *(self._vector(f"{layer}{name}.weight") for name in ("q_norm", "k_norm")),
+            *((None, None) if rope is None else (table.ctypes.data for table in self._tables[rope])),
             self.config.windows[i] or 0,
             self._matrices.get(kv_projection_name(i + 1), CMatrix()),
         )
-
-
-def _check(tensor: Tensor, dtype: torch.dtype) -> None:
-    """Raises ValueError where the kernel could not point into a tensor."""
-    if tensor.dtype != dtype or not tensor.is_contiguous() or tensor.device.type != "cpu":
-        raise ValueError("buffers must be contiguous on the CPU: float32 states, keys and values in bytes")

@@ -22,12 +22,6 @@ typedef struct {
   float log_odds_within;  // log-odds are clipped to ± this
 } exit_classifier;
 
-// tanh z = 1 − 2/(1 + e^2z).
-INLINE vf tanh_(vf z) {
-  vf doubled = min_(max_(z + z, broadcast(-60.0f)), broadcast(60.0f));
-  return 1.0f - 2.0f / (1.0f + exp_(doubled));
-}
-
 // P(EXIT) of a state x (width): one hidden layer with tanh over the unit-RMS state and the extra features, then a sigmoid.
 static float exit_probability(const exit_classifier *c, int exit, const float *x, int width, int pending, float log_odds,
                               float margin) {

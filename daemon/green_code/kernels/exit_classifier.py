@@ -6,11 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from torch import Tensor
 
 from green_code.kernels.binding import EXTRA_FEATURES, UNIT_BLOCK, CExitClassifier
 from green_code.kernels.decoder import KernelDecoder
-from green_code.models.backend import TopToken
+from green_code.models.backend import Buffers, TopToken
 
 
 @dataclass(frozen=True)
@@ -25,8 +24,8 @@ class ExitParameters:
     log_odds_within: float  # log-odds are clipped to ± this
 
 
-ExitProbability = Callable[[Tensor, int, TopToken, int], float]
-"""(state (C,), pending evaluations, top token, index of the exit) → P(EXIT)."""
+ExitProbability = Callable[[Buffers, int, int, TopToken, int], float]
+"""(a cache's buffers, position, its pending evaluations, its top token, index of the exit) → P(EXIT)."""
 
 
 def exit_probability_function(decoder: KernelDecoder, parameters: ExitParameters) -> ExitProbability | None:
@@ -49,15 +48,14 @@ def exit_probability_function(decoder: KernelDecoder, parameters: ExitParameters
     bias = float(p.action_bias[1] - p.action_bias[0])
     pointers = (array.ctypes.data for array in arrays)
     structure = CExitClassifier(hidden, *pointers, bias, p.pending_unit, p.log_odds_within)
-    kernel, exits, dtype = decoder.kernel, len(p.biases), decoder.dtype
+    exits = len(p.biases)
 
     def exit_probability(
-        state: Tensor, pending: int, top: TopToken, index: int, _arrays: object = arrays
+        buffers: Buffers, position: int, pending: int, top: TopToken, index: int, _arrays: object = arrays
     ) -> float:  # `_arrays` keeps alive what the structure points into
-        if state.dtype != dtype or state.shape != (width,) or not state.is_contiguous():
-            raise ValueError("the state must be a float32 vector of the model's width")
+        state = decoder.state_address(buffers, position)
         if not 0 <= index < exits:
             raise ValueError(f"there is no exit of index {index}")
-        return kernel.exit_probability(structure, index, state.data_ptr(), width, pending, top.log_odds, top.margin)
+        return decoder.kernel.exit_probability(structure, index, state, width, pending, top.log_odds, top.margin)
 
     return exit_probability

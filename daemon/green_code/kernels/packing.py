@@ -1,4 +1,4 @@
-"""The kernel's layout of weights: all matrices as int8 records, in the order in which they are read, and the rest.
+"""The kernel's layout of weights: all matrices as records of quantise.py, in the order in which they are read, and the rest.
 
 `layout` says where each matrix lies in the file of records, so that a conversion writes each one where it belongs, in the order in
 which the checkpoint gives them.
@@ -13,15 +13,17 @@ from typing import Any
 
 import numpy as np
 
-from green_code.kernels.binding import HEAD_GROUP, CMatrix
+from green_code.kernels.binding import CMatrix
 from green_code.kernels.large_pages import in_large_pages
-from green_code.kernels.quantise import GROUP, TILE, matrix_bytes, quantise
+from green_code.kernels.padding import Padding
+from green_code.kernels.quantise import GROUP, RECORD_BYTES, TILE, matrix_bytes, quantise
+from green_code.kernels.weight_bits import bits_for
 from green_code.models.adapters import Adapters, with_adapter
 from green_code.models.backend import Report, Sizes
 from green_code.models.bfloat16 import narrow, widen
 from green_code.models.families import ModelConfig
 from green_code.models.npy_file import Rows
-from green_code.models.shapes import EMBEDDING, HEAD, weight_shapes
+from green_code.models.shapes import EMBEDDING, HEAD, POSITIONS, weight_shapes
 from green_code.models.svd_head import svd_head_of
 from green_code.sequences import map_ahead
 
@@ -38,16 +40,17 @@ Create = Callable[[str, tuple[int, ...], Any], Rows]
 
 @dataclass(frozen=True)
 class Matrix:
-    """A matrix of the file of records: `outputs` × `inputs`, from byte `offset` on."""
+    """A matrix of the file of records: `outputs` × `inputs`, from byte `offset` on, in weights of `bits`."""
 
     name: str
     outputs: int
     inputs: int
-    offset: int = 0
+    offset: int
+    bits: int
 
     @property
     def nbytes(self) -> int:
-        return matrix_bytes(self.outputs, self.inputs)
+        return matrix_bytes(self.outputs, self.inputs, self.bits)
 
 
 @dataclass(frozen=True)
@@ -65,55 +68,48 @@ class Extras:
         return cls(tuple(sorted(adapters.lenses)), tuple(sorted(adapters.kv_projections)), rank)
 
 
-def unsupported_reason(config: ModelConfig) -> str | None:
-    """Why the kernel cannot serve a model; None: it can."""
-    row = config.row
-    biases = config.qkv_bias or config.attention_out_bias or config.mlp_bias
-    capped = config.attention_softcap or config.logit_softcap
-    others = biases or capped or config.rotary_width or config.residual_scale != 1.0 or config.logit_scale != 1.0
-    if row.norm != "rms" or row.positions != "rope" or None in config.ropes or not row.gated or others:
-        return f"family {config.family} has operations that the kernel lacks"
-    if config.activation not in ("silu", "gelu_tanh"):
-        return f"activation {config.activation} is not in the kernel"
-    inputs = (config.width, config.mlp_width, config.heads * config.head_width)
-    if any(size % GROUP for size in inputs) or config.head_width % HEAD_GROUP:
-        return f"widths {inputs} and heads of {config.head_width} are no multiples of {GROUP} and {HEAD_GROUP}"
-    return None
-
-
-def layout(config: ModelConfig, extras: Extras) -> dict[str, Matrix]:
+def layout(config: ModelConfig, extras: Extras, bits: int) -> dict[str, Matrix]:
     """All matrices by name, in the order of the file: the layers', the lenses, KV projections, the SVD head's preview, the head. The
-    head is last, because with a preview it is hardly ever read."""
-    shapes = weight_shapes(config)
+    head is last, because with a preview it is hardly ever read.
+
+    Args:
+        bits: of the layers' weights. The others have 8: they are few, or choose tokens themselves.
+    """
+    padding = Padding(config)
     placed, offset = dict[str, Matrix](), 0
 
-    def place(name: str, outputs: int, inputs: int) -> None:
+    def place(name: str, outputs: int, inputs: int, bits: int = 8) -> None:
         nonlocal offset
-        placed[name] = Matrix(name, outputs, inputs, offset)
+        placed[name] = Matrix(name, outputs, inputs, offset, bits)
         offset += placed[name].nbytes
 
-    for name, shape in shapes.items():
+    for name, shape in weight_shapes(config).items():
         if name.startswith("layers.") and len(shape) == 2:
-            place(name.removesuffix(".weight"), *shape)
+            outputs, inputs = padding.shape(name, shape)
+            place(name.removesuffix(".weight"), outputs, inputs, bits)
     for depth in extras.lenses:
-        place(lens_name(depth), config.width, config.width)
+        place(lens_name(depth), config.width, padding.width)
     for layer in extras.kv_projections:
-        place(kv_projection_name(layer), 2 * config.kv_heads * config.head_width, config.width)
+        place(kv_projection_name(layer), padding.keys_values, padding.width)
     if extras.rank:
         place(PREVIEW, config.vocabulary, extras.rank)
-    place(head_name(config), config.vocabulary, config.width)
+    place(head_name(config), config.vocabulary, padding.width)
     return placed
 
 
-def tables(config: ModelConfig, extras: Extras) -> tuple[str, ...]:
-    """The weights whose rows are kept in bfloat16: the embedding, and a head of its own where an SVD head reads candidates' rows."""
-    return (EMBEDDING,) if config.tied_head or not extras.rank else (EMBEDDING, HEAD)
+def tables(config: ModelConfig, extras: Extras) -> dict[str, tuple[int, ...]]:
+    """Shapes of the weights whose rows are kept in bfloat16: the embedding, learned positions, and a head of its own where an SVD head
+    reads candidates' rows."""
+    names = (EMBEDDING, POSITIONS, HEAD) if extras.rank else (EMBEDDING, POSITIONS)
+    padding, shapes = Padding(config), weight_shapes(config)
+    return {name: padding.shape(name, shapes[name]) for name in names if name in shapes}
 
 
 def vectors(config: ModelConfig, extras: Extras) -> dict[str, tuple[int, ...]]:
     """Shapes of the vectors, which are float32: gains and biases of the weights, gains of the lenses."""
-    own = {name: shape for name, shape in weight_shapes(config).items() if len(shape) == 1}
-    gains: dict[str, tuple[int, ...]] = dict.fromkeys(map(lens_name, extras.lenses), (config.width,))
+    padding, shapes = Padding(config), weight_shapes(config)
+    own = {name: padding.shape(name, shape) for name, shape in shapes.items() if len(shape) == 1}
+    gains: dict[str, tuple[int, ...]] = dict.fromkeys(map(lens_name, extras.lenses), (padding.width,))
     return own | gains
 
 
@@ -131,9 +127,8 @@ def kv_projection_name(layer: int) -> str:
 
 def packed_sizes(config: ModelConfig, extras: Extras) -> Sizes:
     """With an SVD head the head's own records are hardly read; of the tables, only rows of tokens are."""
-    placed = layout(config, extras)
-    shapes, end = weight_shapes(config), _end(placed)
-    rows = sum(2 * prod(shapes[name]) for name in tables(config, extras))
+    placed = layout(config, extras, bits_for(config))
+    end, rows = _end(placed), sum(2 * prod(shape) for shape in tables(config, extras).values())
     return Sizes(end + rows, placed[head_name(config)].offset if extras.rank else end)
 
 
@@ -148,29 +143,32 @@ def pack(
     adapters: Adapters,
     create: Create = in_memory,
     report: Report = lambda _: None,
+    bits: int = 8,
 ) -> tuple[Rows, dict[str, Rows], dict[str, np.ndarray]]:
     """Records (bytes of all matrices), `tables`, and the rest: `vectors`, the layers that have KV projections, and the SVD head's
     `down`. Each weight is written when it comes; none is held.
 
     Args:
         weights: names of `weight_shapes` and float32 arrays, in any order. create: makes the records ("records") and the tables.
-        report: gets the share that is done.
+        report: gets the share that is done. bits: see `layout`.
     Raises:
-        ValueError: the kernel cannot serve this model, or weights are missing, unknown or of another shape.
+        ValueError: weights are missing, unknown or of another shape.
     """
-    if reason := unsupported_reason(config):
-        raise ValueError(reason)
-    extras, shapes = Extras.of(adapters), weight_shapes(config)
-    placed = layout(config, extras)
+    extras, shapes, padding = Extras.of(adapters), weight_shapes(config), Padding(config)
+    placed = layout(config, extras, bits)
     records = create("records", (_end(placed),), np.uint8)
-    rows = {name: create(name, shapes[name], np.uint16) for name in tables(config, extras)}
-    rest: dict[str, np.ndarray] = {lens_name(depth): lens.gain for depth, lens in adapters.lenses.items()}
+    rows = {name: create(name, shape, np.uint16) for name, shape in tables(config, extras).items()}
+    rest = {(name := lens_name(depth)): padding.pad(name, lens.gain) for depth, lens in adapters.lenses.items()}
     rest[_KV_PROJECTIONS] = np.asarray(extras.kv_projections, np.int32)
     kv_names, first = {f"layers.{n - 1}.qkv.weight": n for n in extras.kv_projections}, config.heads * config.head_width
     expected = dict(shapes)
     for name, weight in weights:
         if expected.pop(name, None) != weight.shape:
             raise ValueError(f"{name} {weight.shape} is no weight of a {config.family} of this configuration")
+        if layer := kv_names.get(name):
+            own = with_adapter(weight[first:], adapters.kv_projections[layer])
+            _write(records, placed[kv_projection_name(layer)], padding.pad(kv_projection_name(layer), own))
+        weight = padding.pad(name, _scaled(config, name, weight))
         if weight.ndim == 1:
             rest[name] = weight
         if name in rows:
@@ -178,35 +176,41 @@ def pack(
                 rows[name][at : at + _HEAD_ROWS] = narrow(weight[at : at + _HEAD_ROWS])
         if matrix := placed.get(name.removesuffix(".weight")):
             _write(records, matrix, weight)
-        if layer := kv_names.get(name):
-            own = with_adapter(weight[first:], adapters.kv_projections[layer])
-            _write(records, placed[kv_projection_name(layer)], own)
         report(_TENSORS * (1 - len(expected) / len(shapes)))
     if expected:
         raise ValueError(f"{next(iter(expected))} is missing")
     for depth, lens in adapters.lenses.items():
-        _write(records, placed[lens_name(depth)], lens.matrix)
+        _write(records, placed[lens_name(depth)], padding.pad(lens_name(depth), lens.matrix))
     if extras.rank:
         head, v = rows.get(HEAD, rows[EMBEDDING]), config.vocabulary
 
         def chunks() -> Iterator[np.ndarray]:
-            return (widen(head[at : min(at + _HEAD_ROWS, v)]) for at in range(0, v, _HEAD_ROWS))
+            parts = (head[at : min(at + _HEAD_ROWS, v)] for at in range(0, v, _HEAD_ROWS))
+            return (widen(part)[:, : config.width] for part in parts)
 
         assert adapters.svd_directions is not None
         svd_head = svd_head_of(chunks, adapters.svd_directions)
         for at, chunk in enumerate(chunks()):
             _write(records, placed[PREVIEW], chunk @ svd_head.up, at * _HEAD_ROWS)
-        rest[_DOWN] = svd_head.down
+        rest[_DOWN] = padding.pad(_DOWN, svd_head.down)
     report(1.0)
     return records, rows, rest
+
+
+def _scaled(config: ModelConfig, name: str, weight: np.ndarray) -> np.ndarray:
+    """With the scale of logits in the final norm, and that of residuals in what computes them last."""
+    part = name.split(".")[-2]
+    last = ("attention_out_norm", "mlp_out_norm") if config.row.sandwich_norms else ("attention_out", "mlp_out")
+    scale = config.logit_scale if part == "norm" else config.residual_scale if part in last else 1.0
+    return weight if scale == 1.0 else weight * np.float32(scale)
 
 
 def _write(records: Rows, matrix: Matrix, weight: np.ndarray, row: int = 0) -> None:
     """Quantise rows of a matrix, from `row` on, which is a multiple of TILE, and write them where they belong."""
     count = max(1, _CHUNK // (matrix.inputs * TILE)) * TILE
-    at = matrix.offset + matrix_bytes(row, matrix.inputs)
+    at = matrix.offset + matrix_bytes(row, matrix.inputs, matrix.bits)
     starts = range(0, len(weight), count)
-    for made in map_ahead(lambda start: quantise(weight[start : start + count]).reshape(-1), starts):
+    for made in map_ahead(lambda start: quantise(weight[start : start + count], matrix.bits).reshape(-1), starts):
         records[at : at + len(made)] = made
         at += len(made)
 
@@ -224,9 +228,8 @@ class Packed:
     near: np.ndarray  # the records that every token reads
     matrices: Mapping[str, CMatrix]
     nbytes: Mapping[str, int]  # of each matrix
-    gains: Mapping[str, np.ndarray]
-    embed: np.ndarray  # (V, C) bfloat16
-    head_rows: np.ndarray  # (V, C) bfloat16, of the head; without an SVD head they are not read
+    vectors: Mapping[str, np.ndarray]
+    tables: Mapping[str, np.ndarray]  # bfloat16
     extras: Extras
     down: np.ndarray | None
 
@@ -236,38 +239,38 @@ def unpack(
 ) -> Packed:
     """
     Args:
-        records, rows, rest: of `pack`.
+        records, rows, rest: of `pack`. The size of the records tells the bits of their weights.
     Raises:
         ValueError: they are not of this configuration.
     """
-    if reason := unsupported_reason(config):
-        raise ValueError(reason)
     rest = dict(rest)
     down, projections = rest.pop(_DOWN, None), tuple(rest.pop(_KV_PROJECTIONS).tolist())
     lenses = tuple(sorted(int(name.removeprefix(_LENS)) for name in rest if name.startswith(_LENS)))
     extras = Extras(lenses, projections, 0 if down is None else len(down))
-    placed, shapes = layout(config, extras), weight_shapes(config)
-    if records.shape != (_end(placed),) or records.dtype != np.uint8 or not records.flags.c_contiguous:
+    layouts = {_end(placed): placed for bits in RECORD_BYTES if (placed := layout(config, extras, bits))}
+    placed = layouts.get(records.size, {})
+    if not placed or records.ndim != 1 or records.dtype != np.uint8 or not records.flags.c_contiguous:
         raise ValueError(f"records {records.shape} are not of a {config.family} of this configuration")
     found = {name: (array.shape, array.dtype) for name, array in {**rows, **rest}.items()}
-    like: dict[str, tuple[Any, Any]] = {name: (shapes[name], np.dtype(np.uint16)) for name in tables(config, extras)}
+    like: dict[str, tuple[Any, Any]] = {
+        name: (shape, np.dtype(np.uint16)) for name, shape in tables(config, extras).items()
+    }
     like |= {name: (shape, np.dtype(np.float32)) for name, shape in vectors(config, extras).items()}
-    if found != like or (down is not None and down.shape != (extras.rank, config.width)):
+    if found != like or (down is not None and down.shape != (extras.rank, Padding(config).width)):
         raise ValueError(f"these are not the gains of a {config.family} of this configuration")
     near = in_large_pages(records, placed[head_name(config)].offset if extras.rank else len(records))
 
     def placed_at(matrix: Matrix) -> CMatrix:
         part = near if matrix.offset < len(near) else records
-        return CMatrix(part.ctypes.data + matrix.offset, -(-matrix.outputs // TILE) * TILE, matrix.inputs)
+        return CMatrix(part.ctypes.data + matrix.offset, -(-matrix.outputs // TILE) * TILE, matrix.inputs, matrix.bits)
 
     return Packed(
         records,
         near,
         {name: placed_at(matrix) for name, matrix in placed.items()},
         {name: matrix.nbytes for name, matrix in placed.items()},
-        {name.removesuffix(".weight"): np.ascontiguousarray(vector) for name, vector in rest.items()},
-        rows[EMBEDDING],
-        rows.get(HEAD, rows[EMBEDDING]),
+        {name: np.ascontiguousarray(vector) for name, vector in rest.items()},
+        rows,
         extras,
         down,
     )

@@ -26,6 +26,7 @@ typedef float vf __attribute__((vector_size(4 * LANES)));
 typedef int32_t vi __attribute__((vector_size(4 * LANES)));
 typedef uint32_t vu __attribute__((vector_size(4 * LANES)));
 typedef int8_t vb __attribute__((vector_size(LANES)));
+typedef uint8_t vn __attribute__((vector_size(4 * LANES)));
 typedef uint16_t vh __attribute__((vector_size(2 * LANES)));
 
 #define INLINE static inline __attribute__((always_inline))
@@ -123,6 +124,50 @@ INLINE vi dot4(vi sums, const uint8_t *weights, int32_t four) {
 #endif
 }
 
+// Sums of products of nibbles, for at most NIBBLE_FOURS calls of `dot4_nibbles`. AVX2 alone adds pairs in 16 bits: 2 · NIBBLE_FOURS ·
+// 15 · 127 fits.
+
+#define NIBBLE_FOURS 8
+
+#if defined(__AVX2__) && !MULTIPLIES_UNSIGNED
+typedef int16_t nibble_sums __attribute__((vector_size(4 * LANES)));
+#else
+typedef vi nibble_sums;
+#endif
+
+INLINE vn load_bytes(const uint8_t *from) {
+  vn v;
+  memcpy(&v, from, sizeof v);
+  return v;
+}
+
+// sums[lane] += Σ over i < 4 of weights[4·lane + i] · four[i], with weights of 0 … 15 and values within ±127.
+INLINE nibble_sums dot4_nibbles(nibble_sums sums, vn weights, int32_t four) {
+#if defined(__AVX512VNNI__)
+  return (vi)_mm512_dpbusd_epi32((__m512i)sums, (__m512i)weights, _mm512_set1_epi32(four));
+#elif defined(__AVXVNNI__)
+  return (vi)_mm256_dpbusd_avx_epi32((__m256i)sums, (__m256i)weights, _mm256_set1_epi32(four));
+#elif defined(__AVX2__)
+  return sums + (nibble_sums)_mm256_maddubs_epi16((__m256i)weights, _mm256_set1_epi32(four));
+#elif defined(__ARM_FEATURE_DOTPROD)
+  return (vi)vdotq_s32((int32x4_t)sums, vreinterpretq_s8_u8((uint8x16_t)weights), vreinterpretq_s8_s32(vdupq_n_s32(four)));
+#else
+  int8_t x[4];
+  memcpy(x, &four, 4);
+  for (int lane = 0; lane < LANES; lane++)
+    for (int i = 0; i < 4; i++) sums[lane] += (int32_t)weights[4 * lane + i] * x[i];
+  return sums;
+#endif
+}
+
+INLINE vi widen_sums(nibble_sums sums) {
+#if defined(__AVX2__) && !MULTIPLIES_UNSIGNED
+  return (vi)_mm256_madd_epi16((__m256i)sums, _mm256_set1_epi16(1));
+#else
+  return sums;
+#endif
+}
+
 // e^x for x ≤ 0 and moderate x > 0, as 2^n · p(r) with the polynomial of Cephes' expf (S. Moshier). Relative error < 2e-7.
 INLINE vf exp_(vf x) {
   x = max_(x, broadcast(-87.0f));
@@ -138,6 +183,18 @@ INLINE vf exp_(vf x) {
   p = fma_(p, r * r, r + 1.0f);
   vi scale = (__builtin_convertvector(n, vi) + 127) << 23;
   return p * (vf)scale;
+}
+
+// tanh z = 1 − 2/(1 + e^2z).
+INLINE vf tanh_(vf z) {
+  vf doubled = min_(max_(z + z, broadcast(-60.0f)), broadcast(60.0f));
+  return 1.0f - 2.0f / (1.0f + exp_(doubled));
+}
+
+// x (count, whole vectors) → cap · tanh(x / cap) (Gemma 2, arXiv 2408.00118); as it is where `cap` is 0.
+INLINE void softcap(float *x, int count, float cap) {
+  if (cap == 0.0f) return;
+  for (int i = 0; i < count; i += LANES) store(x + i, tanh_(load(x + i) / cap) * cap);
 }
 
 #endif

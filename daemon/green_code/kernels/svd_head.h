@@ -36,14 +36,26 @@ INLINE int count_at_least(const float *preview, int tokens, float threshold) {
   return count;
 }
 
+// cap · tanh(logit / cap) for each of `count` logits; as they are where `cap` is 0.
+INLINE void cap_logits(float *logits, int count, float cap) {
+  for (int i = 0; cap != 0.0f && i < count; i++) logits[i] = cap * tanhf(logits[i] / cap);
+}
+
+// The logit that is LOGIT_RANGE less than `most` once both are capped.
+INLINE float range_below(float most, float cap) {
+  if (cap == 0.0f) return most - LOGIT_RANGE;
+  const float share = tanhf(most / cap) - LOGIT_RANGE / cap, least = -0.999999f;  // where atanh is finite
+  return cap * atanhf(share > least ? share : least);
+}
+
 // Tokens within LOGIT_RANGE of the greatest preview, ascending; where they are too many, those above a bisected threshold.
-static int find_candidates(const float *preview, int tokens, int32_t *found) {
+static int find_candidates(const float *preview, int tokens, float cap, int32_t *found) {
   vf lanes = broadcast(preview[0]);
   int i = 0, count = 0;
   for (; i + LANES <= tokens; i += LANES) lanes = max_(lanes, load(preview + i));
   float most = reduce_max(lanes);
   for (; i < tokens; i++) most = preview[i] > most ? preview[i] : most;
-  float low = most - LOGIT_RANGE, threshold = low;
+  float low = range_below(most, cap), threshold = low;
   if (count_at_least(preview, tokens, low) > CANDIDATES) {
     threshold = most;
     for (int step = 0; step < BISECTIONS; step++) {
@@ -99,14 +111,15 @@ static void exact_logits(const uint16_t *rows, const int32_t *tokens, int count,
   }
 }
 
-// The token with the greatest logit, the first of equals; `preview` (tokens) is that of the normed state.
-static top_token top_of_candidates(const svd_head *head, const float *preview, const float *normed, int width) {
+// The token with the greatest logit, the first of equals; `preview` (tokens) is that of the normed state, `cap` the logits' softcap.
+static top_token top_of_candidates(const svd_head *head, const float *preview, const float *normed, int width, float cap) {
   int32_t found[CANDIDATES];
   float logits[CANDIDATES];
-  const int count = find_candidates(preview, head->tokens, found);
+  const int count = find_candidates(preview, head->tokens, cap, found);
   if (head->rows) exact_logits(head->rows, found, count, normed, width, logits);
   else
     for (int i = 0; i < count; i++) logits[i] = preview[found[i]];
+  cap_logits(logits, count, cap);
   int best = 0;
   for (int i = 1; i < count; i++) best = logits[i] > logits[best] ? i : best;
   float others = 0.0f, margin = LOGIT_RANGE;

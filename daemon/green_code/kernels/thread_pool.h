@@ -1,7 +1,7 @@
-// A pool of two threads that share the parts of a job, such as a matrix's tiles.
+// A pool of threads that share the parts of a job, such as a matrix's tiles.
 //
-// The first thread takes parts from the front and the helper from the back, until they meet, so each reads memory in one direction.
-// A job does not wait for a helper that has not come: only a thread that runs takes a part.
+// Parts are handed out in ascending order by an atomic counter. A job does not wait for a helper that has not come: only a thread that
+// runs takes a part. Which thread computes a part changes nothing in it.
 
 #ifndef THREAD_POOL_H
 #define THREAD_POOL_H
@@ -16,12 +16,11 @@
 
 #include "simd.h"
 
-#define WORKERS 2         // the first thread and its helper
-#define SPIN_NS 2000000   // a thread spins so long for the other, longer than a part takes; then cores count as busy
+#define SPIN_NS 2000000   // a thread spins so long for another, longer than a part takes; then cores count as busy
 #define SLEEP_NS 1000000  // then the first thread sleeps in such steps
 #define MOST_STALLS 3     // in a call; from then on one thread works alone
 
-// Computes part `index` of a task. `worker` is 0 for the first thread and 1 for the helper.
+// Computes part `index` of a task. `worker` is 0 for the first thread and 1 … for its helpers.
 typedef void (*part_function)(const void *task, int index, int worker);
 
 typedef struct {
@@ -29,9 +28,10 @@ typedef struct {
   _Atomic(part_function) function;
   const void *_Atomic task;
   _Atomic int32_t parts;
-  _Atomic int32_t helped;  // parts that the helper has finished since the pool was opened
+  _Atomic int32_t helped;  // parts that helpers have finished since the pool was opened
   _Atomic int32_t open;    // 1 while jobs may come
-  _Atomic int32_t stalls;  // how often one thread spun for SPIN_NS in vain
+  _Atomic int32_t stalls;  // how often a thread spun for SPIN_NS in vain
+  int32_t workers;         // threads that the pool was opened for, the first one included
 } thread_pool;
 
 // Monotonic time.
@@ -72,20 +72,18 @@ INLINE int spun_out(spin *s) {
   return now - s->since > SPIN_NS;
 }
 
-// Takes a part of the current job and sets `job` to the job's number; 0 where no part is left.
-INLINE int take_part(thread_pool *pool, uint64_t *job) {
+// Takes the next part of the current job and returns its index; −1 where no part is left.
+INLINE int take_part(thread_pool *pool) {
   uint64_t seen = atomic_load_explicit(&pool->job, memory_order_acquire);
   while ((uint32_t)seen)
-    if (atomic_compare_exchange_weak_explicit(&pool->job, &seen, seen - 1, memory_order_acq_rel, memory_order_acquire)) {
-      *job = seen >> 32;
-      return 1;
-    }
-  return 0;
+    if (atomic_compare_exchange_weak_explicit(&pool->job, &seen, seen - 1, memory_order_acq_rel, memory_order_acquire))
+      return atomic_load_explicit(&pool->parts, memory_order_relaxed) - (int)(uint32_t)seen;
+  return -1;
 }
 
-// Waits until the helper has finished `parts` since the pool was opened. A helper that holds a part may have lost its core, perhaps to this
+// Waits until helpers have finished `parts` since the pool was opened. A helper that holds a part may have lost its core, perhaps to this
 // very loop, so after a spin the wait leaves the core.
-static void await_helper(thread_pool *pool, int parts) {
+static void await_helpers(thread_pool *pool, int parts) {
   spin s = {0};
   while (atomic_load_explicit(&pool->helped, memory_order_acquire) < parts)
     if (spun_out(&s)) {
@@ -94,39 +92,35 @@ static void await_helper(thread_pool *pool, int parts) {
     }
 }
 
-// Computes all parts of a task, together with the helper where it has come. `pool` may be null. Returns when all are done.
+// Computes all parts of a task, together with the helpers that have come. `pool` may be null. Returns when all are done.
 static void parallel_for(thread_pool *pool, part_function function, const void *task, int parts) {
   if (!pool || parts == 1) {
     for (int i = 0; i < parts; i++) function(task, i, 0);
     return;
   }
-  const int helped = atomic_load_explicit(&pool->helped, memory_order_relaxed);  // the helper holds no part now
-  uint64_t number = (atomic_load_explicit(&pool->job, memory_order_relaxed) >> 32) + 1;
+  const int helped = atomic_load_explicit(&pool->helped, memory_order_relaxed);  // helpers hold no part now
+  const uint64_t number = (atomic_load_explicit(&pool->job, memory_order_relaxed) >> 32) + 1;
   atomic_store_explicit(&pool->function, function, memory_order_relaxed);
   atomic_store_explicit(&pool->task, task, memory_order_relaxed);
   atomic_store_explicit(&pool->parts, parts, memory_order_relaxed);
   atomic_store_explicit(&pool->job, number << 32 | (uint32_t)parts, memory_order_release);
   int own = 0;
-  while (take_part(pool, &number)) function(task, own++, 0);
-  await_helper(pool, helped + parts - own);
+  for (int index; (index = take_part(pool)) >= 0; own++) function(task, index, 0);
+  await_helpers(pool, helped + parts - own);
 }
 
-// The helper thread: computes parts of whatever job there is, until the pool closes or the first thread seems to have lost its core.
-static void run_helper(thread_pool *pool) {
-  uint64_t job, last = 0;
+// Helper thread `worker` ≥ 1: computes parts of whatever job there is, until the pool closes or a thread seems to have lost its core.
+static void run_helper(thread_pool *pool, int worker) {
   spin s = {0};
-  int own = 0;
   while (atomic_load_explicit(&pool->open, memory_order_acquire)) {
-    if (!take_part(pool, &job)) {
+    const int index = take_part(pool);
+    if (index < 0) {
       if (!spun_out(&s)) continue;
       atomic_fetch_add(&pool->stalls, 1);
       return;
     }
-    if (job != last) own = 0;
-    last = job;
     const part_function function = atomic_load_explicit(&pool->function, memory_order_relaxed);
-    const void *task = atomic_load_explicit(&pool->task, memory_order_relaxed);
-    function(task, atomic_load_explicit(&pool->parts, memory_order_relaxed) - 1 - own++, 1);
+    function(atomic_load_explicit(&pool->task, memory_order_relaxed), index, worker);
     atomic_fetch_add_explicit(&pool->helped, 1, memory_order_release);
     s.pauses = 0;
   }

@@ -18,7 +18,8 @@ from safetensors.numpy import load_file, save_file
 
 from green_code.kernels.binding import Kernel, open_kernel
 from green_code.kernels.decoder import KernelDecoder
-from green_code.kernels.packing import Extras, pack, packed_sizes, unsupported_reason
+from green_code.kernels.packing import Extras, pack, packed_sizes
+from green_code.kernels.weight_bits import bits_for
 from green_code.models.adapters import Adapters
 from green_code.models.backend import Report, Sizes, WeightFormat
 from green_code.models.families import ModelConfig
@@ -28,13 +29,13 @@ from green_code.problems import Problem
 
 @dataclass(frozen=True)
 class KernelFormat:
-    """Weights in int8, the same for all levels of the kernel."""
+    """Weights of 8 or 4 bits (weight_bits.py), the same for all levels of the kernel."""
 
     kernel: Kernel
-    name: str = "int8"
+    name: str = "kernel"
 
     def unsupported_reason(self, config: ModelConfig) -> str | None:
-        return unsupported_reason(config)
+        return None  # it has the operations of every family
 
     def sizes(self, config: ModelConfig, adapters: Adapters) -> Sizes:
         return packed_sizes(config, Extras.of(adapters))
@@ -52,7 +53,7 @@ class KernelFormat:
             def create(name: str, shape: tuple[int, ...], dtype: Any) -> NpyFile:
                 return stack.enter_context(contextlib.closing(NpyFile(folder / f"{name}.npy", shape, dtype)))
 
-            _, _, rest = pack(config, weights, adapters, create, report)
+            _, _, rest = pack(config, weights, adapters, create, report, bits_for(config))
         save_file({name: np.ascontiguousarray(array) for name, array in rest.items()}, folder / "rest.safetensors")
 
     def open(self, config: ModelConfig, folder: Path) -> KernelDecoder:
@@ -63,7 +64,7 @@ class KernelFormat:
         return KernelDecoder(self.kernel, config, mapped.pop("records"), mapped, load_file(folder / "rest.safetensors"))
 
     def build(self, config: ModelConfig, weights: Mapping[str, np.ndarray], adapters: Adapters) -> KernelDecoder:
-        return KernelDecoder(self.kernel, config, *pack(config, weights.items(), adapters))  # type: ignore[arg-type]
+        return KernelDecoder(self.kernel, config, *pack(config, weights.items(), adapters, bits=bits_for(config)))  # type: ignore[arg-type]
 
 
 class MachineFormats:

@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from green_code.models.adapters import Adapters
 from green_code.models.families import ModelConfig
@@ -49,45 +47,45 @@ def probability_of(log_odds: float) -> float:
     return 1 / (1 + math.exp(-log_odds))
 
 
-def top_token_of(tokens: Tensor, logits: Tensor) -> TopToken:
+def top_token_of(tokens: np.ndarray, logits: np.ndarray) -> TopToken:
     """The top token of these tokens (K,) by their logits (K,), the first of equals; its log-odds are among them."""
-    best, others = int(logits.argmax()), logits.float()
-    greatest = float(others[best])
-    others = others.index_fill(0, torch.tensor(best, device=others.device), -math.inf)
-    log_odds = min(max(greatest - float(others.logsumexp(0)), -MAX_LOG_ODDS), MAX_LOG_ODDS)
-    return TopToken(int(tokens[best]), log_odds, min(greatest - float(others.max()), LOGIT_RANGE))
+    best = int(logits.argmax())
+    greatest, others = float(logits[best]), np.delete(logits, best)
+    if not len(others):
+        return TopToken(int(tokens[best]), MAX_LOG_ODDS, LOGIT_RANGE)
+    second = float(others.max())
+    behind = greatest - second
+    log_odds = behind - math.log(float(np.exp(others - second).sum()))
+    return TopToken(int(tokens[best]), min(max(log_odds, -MAX_LOG_ODDS), MAX_LOG_ODDS), min(behind, LOGIT_RANGE))
 
 
-def top_tokens_of(logits: Tensor) -> list[TopToken]:
-    """The top tokens of (N, V) logits."""
-    found, tokens = logits.float().topk(min(CANDIDATES, logits.shape[-1]), -1)
-    behind = found[:, :1] - found
-    others = torch.where(behind < LOGIT_RANGE, (-behind).exp(), 0)[:, 1:].sum(-1)
-    log_odds = (-others.log()).clamp(-MAX_LOG_ODDS, MAX_LOG_ODDS)
-    margins = behind[:, 1].clamp(max=LOGIT_RANGE) if behind.shape[1] > 1 else torch.full_like(log_odds, LOGIT_RANGE)
-    return [TopToken(*each) for each in zip(tokens[:, 0].tolist(), log_odds.tolist(), margins.tolist(), strict=True)]
+class Buffers(Protocol):
+    """Hidden states, keys and values of one cache, in its decoder's own layout; zeros at first."""
+
+    @property
+    def capacity(self) -> int:
+        """Positions that there is room for."""
+
+    @property
+    def nbytes(self) -> int: ...
+
+    def grow(self, capacity: int) -> None:
+        """Room for at least `capacity` positions; the content is kept."""
 
 
 class Backend(Protocol):
-    """A decoder over buffers that the caller owns: states (S, C), keys and values (L, K, S, `cache_widths`)."""
+    """A decoder over buffers that the caller owns.
+
+    Raises:
+        ValueError: of each method that takes buffers: they are another decoder's, or have no such positions.
+    """
 
     @property
     def config(self) -> ModelConfig: ...
 
     @property
-    def device(self) -> torch.device: ...
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Of hidden states."""
-
-    @property
-    def cache_dtype(self) -> torch.dtype:
-        """Of keys and values."""
-
-    @property
-    def cache_widths(self) -> tuple[int, int]:
-        """Numbers of `cache_dtype` per position and head: of a key, of a value."""
+    def gpu(self) -> str | None:
+        """UUID of the GPU that computes, as in NVML; None: the processor computes."""
 
     @property
     def description(self) -> str:
@@ -109,29 +107,25 @@ class Backend(Protocol):
     def layers_at_once(self) -> int:
         """The most layers that one call should run, so that the caller can interrupt."""
 
-    def embed_into(self, states: Tensor, start: int, tokens: Sequence[int]) -> None:
-        """Write the hidden states at depth 0 of `tokens` into `states`, (S, C), from position `start` on."""
+    def serve(self) -> None:
+        """Settings of the process for requests, called once before the first."""
 
-    def run_layers(
-        self, first: int, last: int, states: Tensor, start: int, stop: int, keys: Tensor, values: Tensor
-    ) -> None:
-        """Layers `first` … `last` (from 1) over positions start … stop−1 of `states`, (S, C), in place.
+    def close(self) -> None:
+        """Give back memory that only the decoder can; it is not used any more."""
 
-        Keys and values must be valid before `start` in these layers, in an order that is the decoder's own within
-        blocks of 32 positions; those of the positions are written.
+    def new_buffers(self, capacity: int) -> Buffers:
+        """Room for at least `capacity` positions."""
+
+    def embed_into(self, buffers: Buffers, start: int, tokens: Sequence[int]) -> None:
+        """Write the hidden states at depth 0 of `tokens`, from position `start` on."""
+
+    def run_layers(self, first: int, last: int, buffers: Buffers, start: int, stop: int) -> None:
+        """Layers `first` … `last` (from 1) over the states of positions start … stop−1, in place.
+
+        Keys and values must be valid before `start` in these layers; those of the positions are written.
         """
 
-    def project_kv(
-        self,
-        first: int,
-        last: int,
-        states: Tensor,
-        start: int,
-        stop: int,
-        keys: Tensor,
-        values: Tensor,
-        propagated: bool,
-    ) -> None:
+    def project_kv(self, first: int, last: int, buffers: Buffers, start: int, stop: int, propagated: bool) -> None:
         """Write only keys and values of positions start … stop−1 in layers `first` … `last`, computed from the states as they are.
 
         The states do not change: each of these layers takes them for its input (CALM, arXiv 2207.07061).
@@ -141,18 +135,24 @@ class Backend(Protocol):
                 `run_layers`, which is exact in the layer above the positions' depth.
         """
 
-    def apply_lens(self, x: Tensor, depth: int) -> Tensor:
-        """States (N, C) at `depth` as the head reads them: through the exit's lens, where it has one."""
+    def top_tokens(self, buffers: Buffers, positions: Sequence[int], depth: int) -> list[TopToken]:
+        """The head's top token of these ascending positions, all at `depth`; through the exit's lens and, where there is one, the
+        SVD head."""
 
-    def logits(self, x: Tensor) -> Tensor:
-        """The shared final norm and the whole head: (…, C), through the lens → (…, V)."""
+    def top_token_among(self, buffers: Buffers, position: int, depth: int, tokens: np.ndarray) -> TopToken:
+        """The top token among these (K,) int32 behind a position at `depth`."""
 
-    def top_tokens(self, states: Tensor, start: int, stop: int, depth: int) -> list[TopToken]:
-        """The head's top token of positions start … stop−1 of `states`, (S, C), all at `depth`; through the exit's lens and, where
-        there is one, the SVD head."""
+    def state(self, buffers: Buffers, position: int) -> np.ndarray:
+        """The hidden state of a position, (C,) float32, perhaps a view that the next operation overwrites."""
 
-    def top_token_among(self, states: Tensor, position: int, depth: int, tokens: Tensor) -> TopToken:
-        """The top token among these (K,) int32 behind a position of `states`, (S, C), at `depth`."""
+    def states(self, buffers: Buffers, start: int, stop: int) -> np.ndarray:
+        """The hidden states of positions start … stop−1, (N, C) float32, perhaps a view as well."""
+
+    def lensed_states(self, buffers: Buffers, start: int, stop: int, depth: int) -> np.ndarray:
+        """These states as the head reads them at `depth`, (N, C) float32: through the exit's lens, where it has one."""
+
+    def all_logits(self, buffers: Buffers, start: int, stop: int, depth: int) -> np.ndarray:
+        """The whole head's logits of these states at `depth`, (N, V) float32."""
 
 
 Report = Callable[[float], None]

@@ -91,8 +91,12 @@ def _stored(row: Row) -> Found:
 
 
 def _gguf(path: Path) -> Source:
-    from green_code.models.gguf_source import GgufSource  # a second, for what only a conversion needs
-
+    try:
+        from green_code.models.gguf_source import GgufSource  # a second, for what only a conversion needs
+    except ImportError as error:
+        raise Problem(
+            "model_missing", "reading a GGUF file needs the extra 'model': pip install 'green-code[model]'."
+        ) from error
     return GgufSource(path)
 
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
+import numpy as np
+
 from green_code.models.family_rows import FAMILIES, Activation, Family
 from green_code.problems import Problem
 
@@ -40,6 +42,20 @@ class Rope:
             _check(f"rotary {name}", getattr(self, name), _is_number(getattr(self, name)), "a number above 0")
         ordered = self.low_frequency_factor < self.high_frequency_factor
         _check("rotary high_frequency_factor", self.high_frequency_factor, ordered, "above low_frequency_factor")
+
+
+def inverse_frequencies(rope: Rope, head_width: int) -> np.ndarray:
+    """(D/2,) float32. "llama3" scales long wavelengths only (transformers, modeling_rope_utils.py)."""
+    exponents = np.arange(0, head_width, 2, dtype=np.float32) / np.float32(head_width)
+    frequencies: np.ndarray = np.float32(rope.base) ** -exponents
+    if rope.scaling == "none":
+        return frequencies
+    if rope.scaling == "linear":
+        return np.asarray(frequencies / np.float32(rope.factor))
+    turns = rope.original_positions * frequencies / np.float32(2 * math.pi)
+    low, high = rope.low_frequency_factor, rope.high_frequency_factor
+    smooth = np.clip((turns - low) / (high - low), 0.0, 1.0)
+    return np.asarray(frequencies * (smooth + (1 - smooth) / rope.factor), np.float32)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ Its structure is Gemma 3's in small: sliding windows, every third layer full, QK
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -42,13 +43,21 @@ class TinySource:
         return build_tokenizer(pieces), pieces.bos, pieces.ends
 
     def tensors(self, ids: Sequence[int] | None) -> Iterator[tuple[str, np.ndarray]]:
-        generator = np.random.default_rng(0)
+        generator = np.random.RandomState(0)
         for name, shape in weight_shapes(self.config).items():
             if len(shape) == 1:
                 yield name, np.ones(shape, np.float32)
                 continue
-            matrix = generator.standard_normal(shape, np.float32) * np.float32(shape[1] ** -0.5)
+            matrix = _normal(generator, shape) * np.float32(shape[1] ** -0.5)
             yield name, matrix[list(ids)] if ids is not None and name == EMBEDDING else matrix
 
     def fingerprint(self) -> str:
-        return "tiny-4"
+        return "tiny-5"
+
+
+def _normal(generator: np.random.RandomState, shape: tuple[int, ...]) -> np.ndarray:
+    """By Box and Muller's method in blocks of 16, as torch draws them: the same weights as a torch seed's, on which tests rely."""
+    drawn = generator.randint(0, 1 << 32, math.prod(shape), np.uint32) & 0xFFFFFF
+    first, second = (drawn.astype(np.float32) * np.float32(2**-24)).reshape(-1, 2, 8).swapaxes(0, 1)
+    radius, angle = np.sqrt(-2 * np.log(1 - first)), np.float32(2 * math.pi) * second
+    return np.stack((radius * np.cos(angle), radius * np.sin(angle)), 1).reshape(shape)

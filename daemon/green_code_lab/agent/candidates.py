@@ -8,13 +8,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from green_code.decoding.exit_classifier import ExitClassifier
 from green_code.kernels.binding import EXTRA_FEATURES
 from green_code.problems import Problem
 from green_code_lab.agent import ppo, supervised
 from green_code_lab.agent.baselines import Score, at_equal_cost
 from green_code_lab.agent.environment import ExitEnvironment
 from green_code_lab.agent.episodes import draw_typing
+from green_code_lab.agent.networks import ExitModule
 from green_code_lab.agent.paper_environment import PaperEnvironment, Rewards
 from green_code_lab.agent.prices import TokenPrices
 from green_code_lab.agent.rollouts import Rollouts
@@ -30,7 +30,7 @@ _FINE_RATE, _FINE_ENTROPY = 3e-4, 0.1  # of fine-tuning
 class Candidate:
     """A trained network, and the arguments of its training."""
 
-    network: ExitClassifier
+    network: ExitModule
     arguments: dict[str, Any]
 
 
@@ -73,7 +73,7 @@ def train_candidates(
 
 def train_by_paper(
     rollouts: Rollouts, rewards: Rewards, arguments: ppo.Arguments, log: Path, report: Callable[[str], None]
-) -> ExitClassifier:
+) -> ExitModule:
     """PPO on the paper's rewards; the hidden state is the only input.
 
     Raises Problem where a monitor stopped the run.
@@ -84,7 +84,7 @@ def train_by_paper(
     return actor
 
 
-def as_stored(network: ExitClassifier) -> ExitClassifier:
+def as_stored(network: ExitModule) -> ExitModule:
     """In the precision of a bundle."""
     return copy.deepcopy(network).half().float()
 

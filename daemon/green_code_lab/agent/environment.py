@@ -25,9 +25,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from green_code.decoding.exit_classifier import EXIT, features
+from green_code.decoding.exit_classifier import EXIT
 from green_code.decoding.propagation import EXACT_TAIL
 from green_code_lab.agent.episodes import REQUESTS, Typing
+from green_code_lab.agent.networks import features
 from green_code_lab.agent.prices import TokenPrices
 from green_code_lab.agent.rollouts import Rollouts
 

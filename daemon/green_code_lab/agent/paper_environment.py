@@ -24,7 +24,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from green_code.decoding.exit_classifier import EXIT, features
+from green_code.decoding.exit_classifier import EXIT
+from green_code_lab.agent.networks import features
 from green_code_lab.agent.rollouts import CHUNK, Rollouts
 
 

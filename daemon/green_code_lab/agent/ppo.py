@@ -26,10 +26,11 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Categorical
 
-from green_code.decoding.exit_classifier import EXIT, HIDDEN_UNITS, ExitClassifier
+from green_code.decoding.exit_classifier import EXIT, HIDDEN_UNITS
 from green_code.kernels.binding import EXTRA_FEATURES
 from green_code_lab.agent.environment import ExitEnvironment
 from green_code_lab.agent.monitors import Monitor
+from green_code_lab.agent.networks import ExitModule
 from green_code_lab.agent.paper_environment import PaperEnvironment
 
 Environment = ExitEnvironment | PaperEnvironment
@@ -78,7 +79,7 @@ def train(
     environment: Environment,
     arguments: Arguments,
     log: Path,
-    start: ExitClassifier | None = None,
+    start: ExitModule | None = None,
     report: Callable[[str], None] = print,
 ) -> ActorCritic:
     """Train an agent, from `start` if given. `log` gets the arguments, then a JSON line an update.
@@ -144,7 +145,7 @@ class ActorCritic(nn.Module):
 
     def __init__(self, width: int, exits: Sequence[int]) -> None:
         super().__init__()
-        self.actor = ExitClassifier(width, exits)
+        self.actor = ExitModule(width, exits)
         _orthogonal(self.actor.inner, np.sqrt(2))
         nn.init.zeros_(self.actor.exit_bias.weight)
         _orthogonal(self.actor.action, 0.01)

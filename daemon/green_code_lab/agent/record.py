@@ -12,12 +12,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from green_code.decoding.exit_classifier import unit_rms
 from green_code.decoding.kv_cache import KVCache
-from green_code.models.backend import Backend
+from green_code.models.backend import Backend, TopToken
 from green_code.models.vocabulary import Vocabulary
 from green_code.problems import Problem
 from green_code.sequences import common
@@ -36,7 +34,6 @@ Columns = dict[str, np.ndarray]
 """Columns of `Rollouts` by name, (N, …) each."""
 
 
-@torch.inference_mode()
 def record(
     decoder: Backend,
     vocabulary: Vocabulary,
@@ -122,11 +119,13 @@ class _Recorder:
     def _run(self, cache: KVCache, start: int, text: list[int]) -> Columns:
         """Columns of positions `start` … of a text, whose beginning is in `cache`."""
         cache.append(text[len(cache) :])
-        end, states = len(cache), []
+        end, states, tops = len(cache), list[np.ndarray](), list[TopToken]()
         for depth in range(1, self._decoder.config.layers + 1):
             cache.advance(end - 1, depth)
-            states.append(cache.states(start, end).clone())
-        return self._columns_of(torch.stack(states))
+            tops += cache.top_tokens(range(start, end), depth)
+            if depth in self._exits:
+                states.append(unit_rms(cache.states(start, end)))
+        return self._columns_of(np.stack(states), tops)
 
     def _continue(self, cache: KVCache, start: int, chunk: list[int], forced: Columns) -> Columns:
         """Columns of the model's own continuation after position `start`; it shares those before its first difference."""
@@ -141,22 +140,17 @@ class _Recorder:
         cache.truncate(start + shared)
         return {name: np.concatenate([part[name] for part in parts]) for name in forced}
 
-    def _columns_of(self, states: Tensor) -> Columns:
-        """Of states (L, N, C) after each layer."""
-        layers, rows, _ = states.shape
+    def _columns_of(self, states: np.ndarray, tops: Sequence[TopToken]) -> Columns:
+        """Of states (X, N, C) at the exits over their root mean square, and top tokens after each layer, N · L."""
+        layers, rows = self._decoder.config.layers, states.shape[1]
         at = [depth - 1 for depth in self._exits]
-        tops = [
-            top
-            for depth, at_depth in enumerate(states, 1)
-            for top in self._decoder.top_tokens(at_depth, 0, rows, depth)
-        ]
         tokens = np.array([top.token for top in tops], np.int32).reshape(layers, rows)
         log_odds, margins = (
             np.array([getattr(top, name) for top in tops], np.float16).reshape(layers, rows)[at].T
             for name in ("log_odds", "margin")
         )
         return {
-            "states": unit_rms(states[at]).transpose(0, 1).half().cpu().numpy(),
+            "states": states.swapaxes(0, 1).astype(np.float16),
             "exit_tokens": tokens[at].T,
             "log_odds": log_odds,
             "margins": margins,

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from green_code.decoding.stop_network import StopNetwork
 from green_code.engine.loading import Runtime
 from green_code_lab.agent import stop_ppo, stops
 from green_code_lab.agent.baselines import sigmoid
+from green_code_lab.agent.networks import StopModule
 from green_code_lab.evaluation.metrics import bootstrap_interval
 from green_code_lab.replay.compare import Policy, Replays, replay, tune
 from green_code_lab.replay.environment import Replayer
@@ -36,7 +36,7 @@ GATE_LOSS = 0.01
 class Trained:
     """Networks by family, and the content of gate.json without its bounds."""
 
-    networks: dict[str, StopNetwork]
+    networks: dict[str, StopModule]
     gate: dict[str, Any]
 
 
@@ -53,21 +53,21 @@ def train_all(replayer: Replayer, seed: int, report: Callable[[str], None]) -> T
     return Trained({SUPERVISED: supervised, PPO: _stored(tuned)}, gate)
 
 
-def _stored(network: StopNetwork) -> StopNetwork:
+def _stored(network: StopModule) -> StopModule:
     """In the precision of a bundle."""
     return copy.deepcopy(network).half().float().requires_grad_(False).eval()
 
 
-def estimates(replayer: Replayer, network: StopNetwork) -> np.ndarray:
+def estimates(replayer: Replayer, network: StopModule) -> np.ndarray:
     """(M,) of the network's token part."""
     with torch.no_grad():
         log_odds = network.token(torch.from_numpy(stops.token_inputs(replayer)))[:, 0].numpy()
     return np.asarray(sigmoid(log_odds))
 
 
-def agent_policy(replayer: Replayer, family: str, network: StopNetwork) -> Policy:
+def agent_policy(replayer: Replayer, family: str, network: StopModule) -> Policy:
     """Without bounds; see `tune`."""
-    return Policy(family, "", estimates(replayer, network), 0.0, network)
+    return Policy(family, "", estimates(replayer, network), 0.0, network.frozen())
 
 
 def families(replayer: Replayer, trained: Trained) -> list[Policy]:
@@ -82,7 +82,7 @@ def families(replayer: Replayer, trained: Trained) -> list[Policy]:
         whole = agent_policy(replayer, family, network)
         rules += [
             Policy(f"{family}, without refusal", "", whole.estimate, 0.0), whole,
-            Policy(f"{family} + gate", "", whole.estimate, 0.0, network, gate=trained.gate),
+            Policy(f"{family} + gate", "", whole.estimate, 0.0, whole.network, gate=trained.gate),
         ]  # fmt: skip
     return [*rules, Policy("oracle", "", truth, 0.0)]
 

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
-from green_code.decoding.stop_network import StopNetwork
 from green_code_lab.agent.baselines import sigmoid
+from green_code_lab.agent.networks import StopModule
 from green_code_lab.agent.stops import token_inputs
 from green_code_lab.replay.environment import Replayer, Shown
 from green_code_lab.replay.objective import Prices
@@ -63,11 +63,11 @@ class _Taken:
 
 def train(
     replayer: Replayer,
-    start: StopNetwork,
+    start: StopModule,
     prices: Prices,
     arguments: Arguments = Arguments(),
     report: Callable[[str], None] = print,
-) -> StopNetwork:
+) -> StopModule:
     """A network that is fitted to the bounds of the arguments."""
     a, records = arguments, replayer.records
     torch.manual_seed(a.seed)
@@ -98,7 +98,7 @@ def train(
 
 
 def _replay(
-    replayer: Replayer, span: int, shown: Shown, network: StopNetwork, bound: float, prices: Prices, a: Arguments,
+    replayer: Replayer, span: int, shown: Shown, network: StopModule, bound: float, prices: Prices, a: Arguments,
     drawing: np.random.Generator, tokens: np.ndarray, emits: np.ndarray, taken: dict[str, _Taken], seed: int,
 ) -> float:  # fmt: skip
     """Type a span; its decisions go to `taken`. Returns the span's objective."""

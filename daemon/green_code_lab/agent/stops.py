@@ -16,9 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, dropout
 
-from green_code.decoding.stop_network import StopNetwork, token_features
+from green_code.decoding.stop_network import token_features
 from green_code.lsp.gate import SCHEMA
 from green_code.lsp.gate_features import NAMES
+from green_code_lab.agent.networks import StopModule
 from green_code_lab.replay.environment import Replayer, Shown
 from green_code_lab.replay.policies import counted, running_product
 from green_code_lab.replay.records import LOW_DEPTHS
@@ -79,11 +80,11 @@ def token_inputs(replayer: Replayer) -> np.ndarray:
     return np.array(found, np.float32)
 
 
-def train(replayer: Replayer, found: Visits, shown: Shown, arguments: Arguments = Arguments()) -> StopNetwork:
+def train(replayer: Replayer, found: Visits, shown: Shown, arguments: Arguments = Arguments()) -> StopModule:
     """Fit both parts of the agent."""
     a = arguments
     torch.manual_seed(a.seed)
-    network = StopNetwork(replayer.records.low_states.shape[2], a.depth, len(NAMES))
+    network = StopModule(replayer.records.low_states.shape[2], a.depth, len(NAMES))
     which = counted(replayer.records)
     _fit(network.token, token_inputs(replayer)[which], replayer.token_right[which], a.token_epochs, a.token_rate, a, 0)
     inputs = refusal_inputs(replayer, found, a.depth)[found.runs]

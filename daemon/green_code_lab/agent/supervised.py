@@ -24,10 +24,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import dropout, logsigmoid
 
-from green_code.decoding.exit_classifier import CONTINUE, EXIT, ExitClassifier, features
+from green_code.decoding.exit_classifier import CONTINUE, EXIT
 from green_code.kernels.binding import EXTRA_FEATURES
 from green_code_lab.agent.environment import ExitEnvironment
 from green_code_lab.agent.episodes import draw_typing
+from green_code_lab.agent.networks import ExitModule, features
 from green_code_lab.agent.prices import TokenPrices
 from green_code_lab.agent.rollouts import Rollouts
 
@@ -75,11 +76,11 @@ def train(
     prefill_exit: int | None,
     arguments: Arguments = Arguments(),
     report: Callable[[str], None] = print,
-) -> ExitClassifier:
+) -> ExitModule:
     """Fit a network to replayed rollouts."""
     a = arguments
     torch.manual_seed(a.seed)
-    network = ExitClassifier(rollouts.states.shape[2], rollouts.exits)
+    network = ExitModule(rollouts.states.shape[2], rollouts.exits)
     optimiser = torch.optim.AdamW(network.parameters(), lr=a.learning_rate, weight_decay=a.weight_decay)
     annealed = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, a.rounds * a.steps)
     generator = np.random.default_rng(a.seed)
@@ -116,7 +117,7 @@ def _features(rollouts: Rollouts, rows: np.ndarray, waiting: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _situations(
-    network: ExitClassifier,
+    network: ExitModule,
     rollouts: Rollouts,
     prices: TokenPrices,
     prefill_exit: int | None,

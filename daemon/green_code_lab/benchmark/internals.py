@@ -22,7 +22,7 @@ from green_code.engine.loading import Runtime
 from green_code.kernels.decoder import KernelDecoder
 from green_code.link.messages import CompletionParams
 from green_code.models.backend import Backend
-from green_code.models.decoder import Decoder
+from green_code.models.torch_decoder import Decoder
 from green_code.models.vocabulary import Vocabulary
 from green_code.settings import default_settings
 from green_code_lab.benchmark.peers import Prompt

@@ -15,12 +15,12 @@ from typing import Any
 from green_code import __version__
 from green_code.energy.meters import pick_meter
 from green_code.engine.loading import Runtime, load_measured
-from green_code.engine.measured_costs import hardware
+from green_code.engine.measured_costs import processor_name
 from green_code.kernels.thread_pool import usable_cores
 from green_code.models.bundle import bundle_of
 from green_code.models.catalog import find_model
 from green_code.models.conversion import adapted_weights
-from green_code.models.decoder import Decoder
+from green_code.models.torch_decoder import Decoder
 from green_code.settings import default_settings
 from green_code_lab.benchmark.engines import BASELINE, engines
 from green_code_lab.benchmark.internals import forward_passes, memory_bound, profile, rounding
@@ -91,7 +91,7 @@ def _provenance(
     return {
         "date": datetime.date.today().isoformat(),
         "model": f"{Path(runtime.model).name}, weights {runtime.weights[:12]}",
-        "machine": f"{hardware(runtime.decoder.device)[1]}, {usable_cores()} cores usable, {platform.system()}",
+        "machine": f"{processor_name()}, {usable_cores()} cores usable, {platform.system()}",
         "versions": f"Green Code {__version__}, Python {platform.python_version()}",
         "rows": f"{', '.join(path.name for path in data) or 'the demo'}, seed {seed}",
         "prompts": f"{short:,} and {long:,} tokens (median)",

@@ -11,11 +11,10 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 
 from green_code.energy.meters import SHORT_WINDOW_SECONDS
 from green_code.engine.loading import load_measured
-from green_code.engine.measured_costs import THREADS, measured_costs
+from green_code.engine.measured_costs import measured_costs
 from green_code.kernels.weight_format import weight_formats
 from green_code.models.bundle import AGENT, CALIBRATION, Bundle, load_bundle, refresh_manifest, write_manifest
 from green_code.models.catalog import DEFAULT, find_model
@@ -126,7 +125,7 @@ def train_agent(args: argparse.Namespace) -> None:
     for other in (validation, held_out):
         rollouts.check_like(other)
     _check_prefill_exit(bundle, rollouts.exits)
-    torch.set_num_threads(THREADS)  # costs are those of service
+    opened.decoder.serve()  # costs are those of service
     costs = measured_costs(opened.decoder, bundle.exits, SHORT_WINDOW_SECONDS, lambda *_: None)
     torch.set_num_threads(args.threads)
     prices = token_prices(costs.prices, rollouts.layers, args.error_price)
@@ -141,8 +140,7 @@ def train_agent(args: argparse.Namespace) -> None:
     for line in table(scores, best):
         print(line)
     network = networks[best]
-    weights = {name: w.half() for name, w in network.state_dict().items()}
-    save_file(weights, str(folder / AGENT), metadata=network.save_metadata())
+    network.frozen().save(folder / AGENT)
     (folder / CALIBRATION).unlink(missing_ok=True)  # of the previous agent
     trained = {
         "method": best,

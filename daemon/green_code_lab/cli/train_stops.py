@@ -6,8 +6,6 @@ import argparse
 import json
 from pathlib import Path
 
-from safetensors.torch import save_file
-
 from green_code.engine.loading import Runtime, load_measured
 from green_code.folders import bundles_dir
 from green_code.models.bundle import CALIBRATION, GATE, STOP_AGENT, load_bundle, refresh_manifest
@@ -69,8 +67,7 @@ def train_stops(args: argparse.Namespace) -> None:
     (folder / STOP_AGENT).unlink(missing_ok=True)
     if family in trained.networks:
         network = trained.networks[family]
-        weights = {name: weight.half() for name, weight in network.state_dict().items()}
-        save_file(weights, str(folder / STOP_AGENT), metadata=network.save_metadata())
+        network.frozen().save(folder / STOP_AGENT)
     (folder / GATE).write_text(json.dumps(gate, separators=(",", ":")) + "\n")
     suggestions["reference"]["energy_source"] = runtime.energy_source
     suggestions["always"] = asking_always(runtime, choice)

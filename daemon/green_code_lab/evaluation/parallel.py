@@ -46,7 +46,7 @@ def laid_out(runtime: Runtime, layout: PromptLayout) -> Runtime:
 
 def jobs_for(runtime: Runtime) -> int:
     """Processes that pay: one a core, and one on a GPU."""
-    return usable_cores() if runtime.decoder.device.type == "cpu" else 1
+    return usable_cores() if runtime.decoder.gpu is None else 1
 
 
 @contextlib.contextmanager

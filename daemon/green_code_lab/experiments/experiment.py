@@ -24,7 +24,7 @@ import torch
 
 from green_code import __version__
 from green_code.engine.loading import Runtime
-from green_code.engine.measured_costs import hardware
+from green_code.engine.measured_costs import processor_name
 from green_code.kernels.thread_pool import usable_cores
 from green_code_lab.evaluation.metrics import bootstrap_interval
 from green_code_lab.experiments.plots import Bars, Curves, draw, language_name
@@ -182,12 +182,11 @@ def ratio_figure(pairs: Sequence[tuple[float, float]], seed: int) -> list[float]
 
 def provenance(runtime: Runtime, experiment: str, options: dict[str, object]) -> dict[str, Any]:
     """What every data file begins with. `options` are the command's, by name; empty ones are left out."""
-    device = runtime.decoder.device
     return {
         "experiment": experiment, "date": datetime.date.today().isoformat(), "command": _command(experiment, options),
         "commit": _commit(), "model": Path(runtime.model).name, "weights": runtime.weights,
         "machine": {
-            "processor": hardware(device)[1], "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
+            "processor": processor_name(), "gpu": torch.cuda.get_device_name() if runtime.decoder.gpu else None,
             "cores": usable_cores(), "threads": torch.get_num_threads(), "compute": runtime.decoder.description,
             "torch": torch.__version__, "python": platform.python_version(), "system": platform.system(), "green_code": __version__,
         },

@@ -75,10 +75,10 @@ class PropagatingCache(PromptAtFullDepth):
 
     def append(self, tokens: Sequence[int]) -> None:
         """See `PromptAtFullDepth.append`. Earlier positions count as having been through all layers afterwards."""
-        end, decoder, buffers = len(self), self.decoder, (self._keys, self._values)
+        end, decoder = len(self), self.decoder
         for layer in range(1, decoder.config.layers + 1):
             if (start := self.length(layer)) < end:
-                decoder.project_kv(layer, layer, self._states, start, end, *buffers, propagated=False)
+                decoder.project_kv(layer, layer, self.buffers, start, end, propagated=False)
                 self._extend(layer, layer, start, end, kv_only=False)
                 self.propagated += end - start
         super().append(tokens)

@@ -15,7 +15,6 @@ from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
-from green_code.decoding.exit_classifier import ExitClassifier
 from green_code.engine.loading import Runtime
 from green_code.folders import bundles_dir
 from green_code.models.bundle import load_bundle
@@ -25,6 +24,7 @@ from green_code_lab.agent.baselines import Baseline, agent, fixed, full_depth, o
 from green_code_lab.agent.candidates import train_by_paper
 from green_code_lab.agent.environment import ExitEnvironment
 from green_code_lab.agent.episodes import draw_typing
+from green_code_lab.agent.networks import ExitModule
 from green_code_lab.agent.paper_environment import Rewards
 from green_code_lab.agent.prices import TokenPrices, token_prices
 from green_code_lab.agent.rollouts import Rollouts, open_rollouts
@@ -79,16 +79,16 @@ def measure(runtime: Runtime, args: Args, report: Report) -> Found:
 
 def runs(
     rollouts: Rollouts, prices: TokenPrices, prefill_exit: int | None, arguments: ppo.Arguments, work: Path
-) -> Iterator[tuple[str, str, Callable[[], ExitClassifier]]]:
+) -> Iterator[tuple[str, str, Callable[[], ExitModule]]]:
     """Reward, setting, and how to train on it."""
     log, quiet = work / "rewards.jsonl", lambda _: None
 
-    def by_ppo(priced: TokenPrices) -> ExitClassifier:
+    def by_ppo(priced: TokenPrices) -> ExitModule:
         typing = draw_typing(rollouts, arguments.environments, _EPISODES, arguments.seed)
         environment = ExitEnvironment(rollouts, priced, typing, prefill_exit)
         return ppo.train(environment, arguments, log, None, quiet).actor
 
-    def by_supervision(priced: TokenPrices) -> ExitClassifier:
+    def by_supervision(priced: TokenPrices) -> ExitModule:
         usual = supervised.Arguments()
         steps = max(1, usual.steps * arguments.updates // ppo.Arguments.updates)
         chosen = replace(usual, steps=steps, seed=arguments.seed)

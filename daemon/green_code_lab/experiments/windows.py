@@ -9,7 +9,6 @@ from typing import NamedTuple, TypeVar
 
 from green_code.energy.meters import Meter, Window, pick_meter
 from green_code.engine.loading import Runtime
-from green_code.engine.measured_costs import hardware
 from green_code.problems import Problem
 from green_code_lab.experiments.experiment import Args, Report
 
@@ -38,7 +37,7 @@ def take_turns(
     Args:
         arms: prepare work, which is done once before its window begins.
     """
-    meter = pick_meter(hardware(runtime.decoder.device)[0])
+    meter = pick_meter(runtime.decoder.gpu)
     windows: dict[Name, list[Spent]] = {name: [] for name in arms}
     for repetition, order in enumerate(orders(list(arms), args.repetitions, args.seed)):
         for name in order:

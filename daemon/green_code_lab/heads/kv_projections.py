@@ -19,7 +19,7 @@ from green_code.decoding.kv_cache import KVCache
 from green_code.decoding.propagation import PropagatingKVCache
 from green_code.models.adapters import LinearAdapter
 from green_code.models.backend import Backend
-from green_code.models.decoder import Decoder
+from green_code.models.torch_decoder import Decoder
 from green_code_lab.corpus import Corpus
 from green_code_lab.heads.lenses import FREQUENT, minimise
 from green_code_lab.heads.states import window
@@ -42,9 +42,9 @@ def run_windows(served: Backend, rows: Sequence[Tensor], prefill_exit: int) -> t
         cache = KVCache(served)
         cache.append(row.tolist())
         cache.advance(len(row) - 1, prefill_exit)
-        propagated.append(cache.states(0, len(row)).float().clone())
+        propagated.append(torch.from_numpy(cache.states(0, len(row)).copy()))
         cache.advance(len(row) - 1, served.config.layers)
-        last.append(cache.states(len(row) - TAIL, len(row)).float().clone())
+        last.append(torch.from_numpy(cache.states(len(row) - TAIL, len(row)).copy()))
     return torch.stack(propagated), torch.stack(last)
 
 
@@ -166,8 +166,8 @@ def _log_probabilities(cache: PropagatingKVCache, row: Tensor, depth: int) -> Te
         cache.append(row.tolist())
         cache.propagate_before(count - TAIL)
     cache.advance(count - 1, depth)
-    states = cache.states(count - TAIL + _SKIPPED, count)
-    return served.logits(served.apply_lens(states, depth)).float().log_softmax(-1)
+    logits = served.all_logits(cache.buffers, count - TAIL + _SKIPPED, count, depth)
+    return torch.from_numpy(logits).log_softmax(-1)
 
 
 def _agreement(found: Tensor, full: Tensor) -> tuple[float, float]:

@@ -48,8 +48,8 @@ def record_states(
             counts += np.bincount(tokens, minlength=config.vocabulary)
             for depth in depths:
                 cache.advance(WINDOW - 1, depth)
-                states = cache.states(_FIRST, WINDOW)
-                found[depth].append(_unit(states, config.norm_eps).half().cpu())
+                states = torch.from_numpy(cache.states(_FIRST, WINDOW))
+                found[depth].append(_unit(states, config.norm_eps).half())
             recorded += WINDOW - _FIRST
         report(f"{language}: states of {recorded:,} positions")
     return {depth: torch.cat(found.pop(depth)) for depth in depths}, torch.from_numpy(counts)

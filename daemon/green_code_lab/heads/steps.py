@@ -14,10 +14,10 @@ from green_code.models.adapters import Adapters, check_adapters, read_adapter_fi
 from green_code.models.backend import Backend, first_supporting
 from green_code.models.bundle import AGENT, CALIBRATION, KV_PROJECTIONS, LENSES, SVD_HEAD, Bundle
 from green_code.models.conversion import adapted_weights
-from green_code.models.decoder import Decoder
 from green_code.models.device import compute_device
 from green_code.models.families import ModelConfig
 from green_code.models.hashes import sha256_of
+from green_code.models.torch_decoder import Decoder
 from green_code_lab.heads.kv_projections import WINDOWS, compare, train_kv_projections
 from green_code_lab.heads.lenses import POSITIONS, record_states, train_lens
 from green_code_lab.heads.svd_head import MOMENT_POSITIONS, depths_that_count, second_moment, write_svd_head
@@ -42,7 +42,7 @@ def make_lenses(job: Job) -> None:
     last, eps, lenses = states[config.layers], config.norm_eps, {}
     for depth in bundle.exits:
         log(f"lens of exit {depth}")
-        lenses[depth] = train_lens(states[depth], last, head, counts, eps, job.args.seed, decoder.device, log)
+        lenses[depth] = train_lens(states[depth], last, head, counts, eps, job.args.seed, compute_device(), log)
     part = job.bundle / f"{LENSES}.part"
     save_adapters(part, lenses)
     scored, held_out = Decoder.load(config, weights), dict[str, Scores]()

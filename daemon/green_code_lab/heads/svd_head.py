@@ -30,14 +30,14 @@ def second_moment(
     decoder: Backend, gain: Tensor, corpus: Corpus, depths: Sequence[int], positions: int, bos: int | None
 ) -> Tensor:
     """(C, C), float64: second moment of normed states at `depths`, behind their lenses. `gain`: (C,), the final norm's."""
-    config, gain = decoder.config, gain.to(decoder.device)
+    config = decoder.config
     moment = torch.zeros(config.width, config.width, dtype=torch.float64)
     for _, cache, count in window_states(decoder, corpus, corpus.languages, positions, WINDOW, bos):
         for depth in depths:
             cache.advance(WINDOW - 1, depth)
-            states = decoder.apply_lens(cache.states(0, WINDOW), depth).float()
+            states = torch.from_numpy(decoder.lensed_states(cache.buffers, 0, WINDOW, depth))
             normed = F.rms_norm(states, (config.width,), gain, config.norm_eps)
-            moment += (normed.T @ normed).double().cpu() / (count * WINDOW)
+            moment += (normed.T @ normed).double() / (count * WINDOW)
     return moment
 
 

@@ -11,8 +11,8 @@ import functools
 import torch
 from torch import Tensor, nn
 
-from green_code.models.decoder import Decoder
 from green_code.models.device import bfloat16_pays
+from green_code.models.torch_decoder import Decoder
 from green_code_lab.lite.head_loss import FusedHead, head_loss
 
 _WORTH_COMPILING = 20_000_000  # parameters of the layers; compiling takes half a minute

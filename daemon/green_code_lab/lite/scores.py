@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from green_code.models.decoder import Decoder
 from green_code.models.device import bfloat16_pays
+from green_code.models.torch_decoder import Decoder
 from green_code_lab.corpus import Corpus
 from green_code_lab.lite.objective import hidden_at
 

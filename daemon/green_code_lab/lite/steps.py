@@ -25,8 +25,8 @@ from green_code.models.bundle import (
 )
 from green_code.models.catalog import DEFAULT, Found
 from green_code.models.conversion import adapted_weights
-from green_code.models.decoder import Decoder
 from green_code.models.delta import Delta, same_delta, save_delta
+from green_code.models.torch_decoder import Decoder
 from green_code.models.torch_format import as_tensors
 from green_code.problems import Problem
 from green_code_lab.corpus import ABOUT, open_corpus

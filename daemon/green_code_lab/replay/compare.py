@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 
 from green_code.decoding.stop_network import StopNetwork
 from green_code.lsp.gate_features import Place, features
@@ -64,7 +63,7 @@ def gate_of(content: Mapping[str, Any], bound: float) -> Gate:
 
 def _refusals(replayer: Replayer, network: StopNetwork, bound: float) -> Callable[[int, Sequence[float]], bool]:
     states, depth = replayer.records.low_states, LOW_DEPTHS.index(network.depth)
-    return lambda row, place: network.promise(torch.from_numpy(states[row, depth]), place) < bound
+    return lambda row, place: network.promise(states[row, depth], place) < bound
 
 
 class Replays:

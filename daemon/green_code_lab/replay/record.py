@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from green_code.decoding.cutting import finished
 from green_code.decoding.exit_classifier import unit_rms
@@ -75,7 +74,6 @@ class _Recorder:
         columns = {name: np.array(values, types.get(name, np.int32)) for name, values in self._columns.items()}
         return Records(spans=self._spans, starts=np.array(self._starts, np.int64), **columns)
 
-    @torch.inference_mode()
     def span(self, span: Span) -> None:
         """Every cursor position of a span, over one cache, which keeps what it has from one to the next."""
         cache, session = KVCache(self._runtime.decoder), self._runtime.new_session()
@@ -112,7 +110,10 @@ class _Recorder:
         healed, product, text, reason, decides = spelled_again(required), 1.0, "", "max_tokens", last
         for _ in range(MAX_TOKENS):
             if cache.depth(last) < runtime.layers_total:
-                low_states[last] = [unit_rms(cache.advance(last, depth, last)).numpy() for depth in LOW_DEPTHS]
+                low_states[last] = []
+                for depth in LOW_DEPTHS:
+                    cache.advance(last, depth, last)
+                    low_states[last].append(unit_rms(cache.state(last)))
                 cache.advance(last, runtime.layers_total, last)
             if len(data) <= healed:
                 decides = last  # the text's first token comes from here, unless this one only spells what is there

@@ -6,11 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
-from safetensors.torch import save_file as save_torch
 
 from green_code.cli import main
-from green_code.decoding.exit_classifier import ExitClassifier
 from green_code.models.bundle import write_manifest
+from tests.decoding.networks import exit_classifier
 
 MANIFEST = {
     "exits": [1, 2],
@@ -64,8 +63,7 @@ def test_refuses_a_changed_file(bundle: Path, capsys: pytest.CaptureFixture[str]
 
 
 def test_refuses_an_agent_for_other_exits(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    network = ExitClassifier(8, (1, 3))
-    save_torch(network.state_dict(), str(bundle / "agent.safetensors"), metadata=network.save_metadata())
+    exit_classifier(8, (1, 3)).save(bundle / "agent.safetensors")
     write_manifest(bundle, MANIFEST)
     status, found = report(capsys)
     assert status == 1

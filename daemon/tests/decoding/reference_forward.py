@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from green_code.models.decoder import Decoder, inverse_frequencies
-from green_code.models.families import Rope
+from green_code.models.families import Rope, inverse_frequencies
+from green_code.models.torch_decoder import Decoder
 
 
 def rotated(x: Tensor, rope: Rope | None, position: int) -> Tensor:
@@ -16,7 +16,7 @@ def rotated(x: Tensor, rope: Rope | None, position: int) -> Tensor:
     if rope is None:
         return x
     low, high = x.chunk(2, dim=-1)
-    angles = position * inverse_frequencies(rope, x.shape[-1])
+    angles = position * torch.from_numpy(inverse_frequencies(rope, x.shape[-1]))
     pairs = torch.complex(low, high) * torch.polar(torch.ones_like(angles), angles)
     return torch.cat((pairs.real, pairs.imag), dim=-1)
 

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from green_code.models.decoder import Decoder
+from green_code.models.torch_decoder import Decoder
 from tests.models.references import ours, small_model, tiny
 
 DECODERS = {"tiny": tiny(), "llama": ours(small_model("llama")), "opt": ours(small_model("opt"))}
 TOLERANCE = {"atol": 1e-4, "rtol": 1e-4}
+
+
+def assert_close(got: Any, expected: Any) -> None:
+    """Arrays or tensors of the same shape and about the same values."""
+    torch.testing.assert_close(torch.as_tensor(got), torch.as_tensor(expected), **TOLERANCE)
+
 
 operation = st.one_of(
     st.tuples(st.just("append"), st.lists(st.integers(0, 79), min_size=1, max_size=12)),

@@ -25,7 +25,7 @@ def test_the_likeliest_allowed_token_is_chosen(max_scored: int, monkeypatch: pyt
     generator = torch.Generator().manual_seed(3)
     first_bytes = sorted({spelled[:1] for spelled in VOCABULARY.token_bytes if spelled})
     for state in torch.randn(40, DECODER.config.width, generator=generator):
-        cache.state(0).copy_(state)
+        cache.state(0)[:] = state
         logits = DECODER.logits(state[None])[0]
         likeliest = VOCABULARY.token_bytes[int(logits.argmax())][:1]
         for required in {likeliest, *first_bytes[:5]} - {b""}:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from green_code.decoding.kv_cache import KVCache
 from green_code.models.adapters import LinearAdapter
-from tests.decoding.references import DECODERS, TOLERANCE, operation, prompt_tokens, states_at_all_depths
+from tests.decoding.references import DECODERS, assert_close, operation, prompt_tokens, states_at_all_depths
 
 
 @pytest.mark.parametrize("name", DECODERS)
@@ -42,8 +42,8 @@ def test_any_order_of_operations_equals_a_full_forward(name: str, operations: li
     for position in range(len(cache)):
         depth = cache.depth(position)
         state = cache.states(position, position + 1)[0]
-        torch.testing.assert_close(state, expected[depth][position], **TOLERANCE)
-        torch.testing.assert_close(decoder.logits(state), decoder.logits(expected[depth][position]), **TOLERANCE)
+        assert_close(state, expected[depth][position])
+        assert_close(decoder.logits(torch.from_numpy(state)), decoder.logits(expected[depth][position]))
 
 
 @settings(max_examples=30, deadline=None)
@@ -80,7 +80,7 @@ def test_top_tokens_are_those_of_the_given_positions(name: str) -> None:
     cache.append(prompt_tokens(12))
     cache.advance(11, 3)
     logits = decoder.logits(decoder.apply_lens(states_at_all_depths(decoder, cache.tokens)[3], 3))
-    expected, some = logits.argmax(-1).tolist(), torch.arange(5, 70, 8).int()
+    expected, some = logits.argmax(-1).tolist(), np.arange(5, 70, 8, dtype=np.int32)
     for positions in (range(12), (5,), (2, 3, 9)):
         assert [top.token for top in cache.top_tokens(positions, 3)] == [expected[i] for i in positions]
     for position in range(12):
@@ -105,14 +105,14 @@ def test_the_last_layer_runs_over_output_positions_only(name: str) -> None:
     cache.advance(11, layers, 9)
     assert [cache.depth(i) for i in range(12)] == [layers - 1] * 9 + [layers] * 3
     assert (cache.work.kv_only, cache.work.layer_positions) == (9, 12 * layers - 9)
-    for got, expected in ((cache._keys, full._keys), (cache._values, full._values)):
-        torch.testing.assert_close(got, expected, **TOLERANCE)
+    for got, expected in ((cache.buffers.keys, full.buffers.keys), (cache.buffers.values, full.buffers.values)):
+        assert_close(got, expected)
     cache.truncate(7)
-    state = cache.advance(6, layers, 6)
-    torch.testing.assert_close(state, full.state(6), **TOLERANCE)
+    cache.advance(6, layers, 6)
+    assert_close(cache.state(6), full.state(6))
     assert cache.work.layer_positions == 12 * layers - 8
     cache.advance(4, layers)
-    torch.testing.assert_close(cache.states(0, 5), full.states(0, 5), **TOLERANCE)
+    assert_close(cache.states(0, 5), full.states(0, 5))
     assert [cache.depth(i) for i in range(7)] == [layers] * 5 + [layers - 1, layers]
 
 
@@ -137,7 +137,7 @@ def test_an_interruption_around_the_last_layer_loses_nothing() -> None:
             assert len(cache._kv_only) == cache._lengths[-1]
             cache.interrupt = lambda: None
             cache.advance(19, 6, first_output)
-            torch.testing.assert_close(cache.states(first_output, 20), expected[first_output:], **TOLERANCE)
+            assert_close(cache.states(first_output, 20), expected[first_output:])
         assert [cache.depth(i) for i in range(20)] == [5] * 3 + [6] * 17
 
 
@@ -156,7 +156,8 @@ def test_an_interruption_leaves_a_valid_cache() -> None:
         cache.advance(19, 6)
     assert cache.depth(19) == 3
     cache.interrupt = lambda: None
-    torch.testing.assert_close(cache.advance(19, 6), states_at_all_depths(decoder, cache.tokens)[6][19], **TOLERANCE)
+    cache.advance(19, 6)
+    assert_close(cache.state(19), states_at_all_depths(decoder, cache.tokens)[6][19])
 
 
 def test_long_prompts_run_in_parts() -> None:
@@ -164,7 +165,8 @@ def test_long_prompts_run_in_parts() -> None:
     cache = KVCache(decoder)
     tokens = [i % 80 for i in range(1100)]
     cache.append(tokens)
-    torch.testing.assert_close(cache.advance(1099, 6), states_at_all_depths(decoder, tokens)[6][1099], **TOLERANCE)
+    cache.advance(1099, 6)
+    assert_close(cache.state(1099), states_at_all_depths(decoder, tokens)[6][1099])
 
 
 def test_misuse_is_refused() -> None:

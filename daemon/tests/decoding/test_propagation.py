@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from green_code.decoding.propagation import PropagatingKVCache
 from green_code.models.adapters import LinearAdapter
-from green_code.models.decoder import Decoder
+from green_code.models.torch_decoder import Decoder
 from tests.decoding.reference_forward import reference_forward
-from tests.decoding.references import DECODERS, TOLERANCE, operation, prompt_tokens, states_at_all_depths
+from tests.decoding.references import DECODERS, assert_close, operation, prompt_tokens, states_at_all_depths
 
 PREFILL_EXIT = 3
 
@@ -38,9 +38,9 @@ def test_propagated_and_computed_positions_equal_the_reference(name: str) -> Non
     depths = [PREFILL_EXIT] * 9 + [layers] * 5 + [PREFILL_EXIT] * 3 + [layers]
     states, keys, values = reference_forward(decoder, cache.tokens, depths)
     assert [cache.depth(i) for i in range(18)] == depths
-    torch.testing.assert_close(cache.states(0, 18), states, **TOLERANCE)
-    torch.testing.assert_close(cache._keys[:, :, :18].transpose(1, 2), keys, **TOLERANCE)
-    torch.testing.assert_close(cache._values[:, :, :18].transpose(1, 2), values, **TOLERANCE)
+    assert_close(cache.states(0, 18), states)
+    assert_close(cache.buffers.keys[:, :, :18].transpose(1, 2), keys)
+    assert_close(cache.buffers.values[:, :, :18].transpose(1, 2), values)
     assert cache.work.kv_only == (layers - PREFILL_EXIT) * 12
     assert cache.work.layer_positions == sum(depths) == cache.layer_positions_before(18)
 
@@ -67,13 +67,13 @@ def test_learned_kv_projections_apply_to_propagated_positions(name: str) -> None
         for layer, adapter in learned.items()
     }
     states, keys, values = reference_forward(decoder, cache.tokens, depths, projections)
-    torch.testing.assert_close(cache.states(0, 14), states, **TOLERANCE)
-    torch.testing.assert_close(cache._keys[:, :, :14].transpose(1, 2), keys, **TOLERANCE)
-    torch.testing.assert_close(cache._values[:, :, :14].transpose(1, 2), values, **TOLERANCE)
+    assert_close(cache.states(0, 14), states)
+    assert_close(cache.buffers.keys[:, :, :14].transpose(1, 2), keys)
+    assert_close(cache.buffers.values[:, :, :14].transpose(1, 2), values)
     assert not set(decoder.state_dict()) - set(DECODERS[name].state_dict()), "KV projections are no weights"
     decoder.set_kv_projections({})
     states = reference_forward(decoder, cache.tokens, depths)[0]
-    torch.testing.assert_close(new_cache(decoder, 14, 9).states(0, 14), states, **TOLERANCE)
+    assert_close(new_cache(decoder, 14, 9).states(0, 14), states)
 
 
 @settings(max_examples=40, deadline=None)
@@ -111,7 +111,7 @@ def test_work_is_counted_and_dropping_propagated_kv_makes_the_cache_exact(operat
     expected = states_at_all_depths(decoder, cache.tokens)
     for position in range(len(cache)):
         depth = cache.depth(position)
-        torch.testing.assert_close(cache.state(position), expected[depth][position], **TOLERANCE)
+        assert_close(cache.state(position), expected[depth][position])
 
 
 @pytest.mark.parametrize("removed", [2, 7, 9, 11, 14])
@@ -122,11 +122,11 @@ def test_after_a_truncation_the_last_positions_are_exact_again(removed: int) -> 
     cache.truncate(18 - removed)
     cache.append([5])
     cache.propagate_before(len(cache) - 4)
-    state = cache.advance(len(cache) - 1, 6)
+    cache.advance(len(cache) - 1, 6)
     first = 12 if removed < 6 else len(cache) - 4
     depths = [PREFILL_EXIT] * first + [6] * (len(cache) - first)
     assert [cache.depth(i) for i in range(len(cache))] == depths
-    torch.testing.assert_close(state, reference_forward(decoder, cache.tokens, depths)[0][-1], **TOLERANCE)
+    assert_close(cache.state(len(cache) - 1), reference_forward(decoder, cache.tokens, depths)[0][-1])
 
 
 def test_dropped_positions_advance_from_the_prefill_exit() -> None:
@@ -157,11 +157,11 @@ def test_an_interruption_between_propagated_and_computed_positions_loses_nothing
         except KeyboardInterrupt:
             cache.interrupt = lambda: None
         cache.propagate_before(10)
-        state = cache.advance(13, 6)
+        cache.advance(13, 6)
         count = sum(end - start for start, end in cache._propagated)
         depths = [PREFILL_EXIT] * count + [6] * (14 - count)
         expected = reference_forward(decoder, cache.tokens, depths)[0]
-        torch.testing.assert_close(state, expected[-1], **TOLERANCE)
+        assert_close(cache.state(13), expected[-1])
 
 
 def test_a_propagated_position_cannot_advance() -> None:
@@ -180,6 +180,6 @@ def test_without_a_prefill_exit_nothing_is_propagated() -> None:
     cache = PropagatingKVCache(DECODERS["tiny"], None)
     cache.append(list(range(9)))
     cache.propagate_before(8)
-    state = cache.advance(8, 6)
+    cache.advance(8, 6)
     assert cache.work.kv_only == 0
-    torch.testing.assert_close(state, states_at_all_depths(DECODERS["tiny"], cache.tokens)[6][8], **TOLERANCE)
+    assert_close(cache.state(8), states_at_all_depths(DECODERS["tiny"], cache.tokens)[6][8])

@@ -137,7 +137,8 @@ def test_full_equals_transformers_generate(family: str) -> None:
     cache.append(prompt[0].tolist())
     got = []
     for _ in range(24):
-        got.append(int(decoder.logits(cache.advance(len(cache) - 1, decoder.config.layers)).argmax()))
+        cache.advance(len(cache) - 1, decoder.config.layers)
+        got.append(int(decoder.logits(torch.from_numpy(cache.state(len(cache) - 1))).argmax()))
         cache.append(got[-1:])
     assert got == expected.tolist()
 
@@ -147,7 +148,7 @@ def test_fast_decodes_from_the_exit_that_the_policy_chose() -> None:
     cache = new_cache([1, 5, 7])
     decoded = next(fast(cache, policy))
     assert (decoded.depth, decoded.position) == (3, 2)
-    state = cache.states(2, 3)
+    state = torch.from_numpy(cache.states(2, 3))
     logits = DECODER.logits(DECODER.apply_lens(state, 3)[0])
     assert decoded.token == int(logits.argmax())
     assert decoded.probability == pytest.approx(share_of_candidates(logits))

@@ -1,4 +1,4 @@
-"""The stop network in NumPy, as decoding runs it, against torch; and the files that are refused."""
+"""What the stop network sees, and the files that are refused."""
 
 from __future__ import annotations
 
@@ -6,56 +6,21 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
-import torch
-from safetensors.torch import load_file, save_file
-from torch import Tensor
+from safetensors.numpy import load_file, save_file
 
-from green_code.decoding.exit_classifier import unit_rms
-from green_code.decoding.stop_network import TOKEN_FEATURES, StopNetwork, load_stop_network, token_features
+from green_code.decoding.stop_network import TOKEN_FEATURES, load_stop_network, token_features
 from green_code.problems import Problem
+from tests.decoding.networks import stop_network
 
 WIDTH, DEPTH, PLACE = 24, 3, 5
-
-
-def network(scale: float = 1.0) -> StopNetwork:
-    torch.manual_seed(0)
-    found = StopNetwork(WIDTH, DEPTH, PLACE).requires_grad_(False)
-    for weight in found.parameters():
-        weight.mul_(scale)
-    return found
-
-
-@pytest.mark.parametrize("scale", [1.0, 100.0, 1e4], ids=["usual", "sure", "extreme"])
-@pytest.mark.parametrize("size", [0.0, 1e-3, 1.0, 1e4])
-def test_refusal_in_numpy_is_torchs(scale: float, size: float) -> None:
-    own, draw = network(scale), torch.Generator().manual_seed(1)
-    for _ in range(20):
-        state = size * torch.randn(WIDTH, generator=draw)
-        place = torch.randn(PLACE, generator=draw).tolist()
-        expected = own.refusal(torch.cat([unit_rms(state), torch.tensor(place)])).double().sigmoid()
-        assert own.promise(state, place) == pytest.approx(float(expected), rel=1e-3, abs=1e-300)
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-def test_states_come_in_the_decoders_type(dtype: torch.dtype) -> None:
-    own, state = network(), torch.randn(WIDTH, generator=torch.Generator().manual_seed(2))
-    place = [0.0] * PLACE
-    assert own.promise(state.to(dtype), place) == pytest.approx(own.promise(state, place), rel=0.02)
 
 
 VIEWS = [
     (0.9, 2.0, 0, 0, ""), (0.5, 0.0, 3, 11, "x = "), (0.0, -math.inf, 0, 0, " " * 400), (1.0, math.inf, 96, 100_000, "x" * 10_000),
     (1e-300, -700.0, 10**6, 10**9, "\t"),
 ]  # fmt: skip
-
-
-@pytest.mark.parametrize("scale", [1.0, 1e4], ids=["usual", "extreme"])
-@pytest.mark.parametrize("view", VIEWS)
-def test_the_token_part_in_numpy_is_torchs(scale: float, view: tuple[float, float, int, int, str]) -> None:
-    own = network(scale)
-    expected = own.token(torch.tensor([token_features(*view)]))[0].double().sigmoid()
-    assert own.right(*view) == pytest.approx(float(expected), rel=1e-3, abs=1e-300)
 
 
 @pytest.mark.parametrize("view", VIEWS)
@@ -67,33 +32,34 @@ def test_what_it_sees_of_a_token_is_finite_and_bounded(view: tuple[float, float,
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_a_place_beyond_all_numbers_refuses_nothing() -> None:
     """It gives NaN, which is below no bound."""
-    assert not network().promise(torch.ones(WIDTH), [1e300, -1e300, 0.0, 0.0, 0.0]) < 1.0
+    assert (
+        not stop_network(WIDTH, DEPTH, PLACE).promise(np.ones(WIDTH, np.float32), [1e300, -1e300, 0.0, 0.0, 0.0]) < 1.0
+    )
 
 
 def test_a_written_network_is_read_again(tmp_path: Path) -> None:
-    own, path = network(), tmp_path / "stop.safetensors"
-    save_file({key: weight.half() for key, weight in own.state_dict().items()}, path, own.save_metadata())
+    own, path = stop_network(WIDTH, DEPTH, PLACE), tmp_path / "stop.safetensors"
+    own.save(path)
     read = load_stop_network(path)
     assert (read.width, read.depth, read.place_features) == (WIDTH, DEPTH, PLACE)
-    assert not any(weight.requires_grad for weight in read.parameters())
-    state, place = torch.randn(WIDTH), [0.5] * PLACE
+    state, place = np.linspace(-1, 1, WIDTH, dtype=np.float32), [0.5] * PLACE
     assert read.promise(state, place) == pytest.approx(own.promise(state, place), rel=0.01)
     assert read.right(*VIEWS[1]) == pytest.approx(own.right(*VIEWS[1]), rel=0.01)
 
 
-def _set(name: str, value: str) -> Callable[[dict[str, Tensor], dict[str, str]], None]:
+def _set(name: str, value: str) -> Callable[[dict[str, np.ndarray], dict[str, str]], None]:
     return lambda weights, metadata: metadata.__setitem__(name, value)
 
 
-def _nan(weights: dict[str, Tensor], metadata: dict[str, str]) -> None:
+def _nan(weights: dict[str, np.ndarray], metadata: dict[str, str]) -> None:
     weights["refusal.0.weight"][0, 0] = math.nan
 
 
-def _infinite(weights: dict[str, Tensor], metadata: dict[str, str]) -> None:
+def _infinite(weights: dict[str, np.ndarray], metadata: dict[str, str]) -> None:
     weights["token.2.bias"][0] = math.inf
 
 
-DAMAGES: dict[str, Callable[[dict[str, Tensor], dict[str, str]], object]] = {
+DAMAGES: dict[str, Callable[[dict[str, np.ndarray], dict[str, str]], object]] = {
     "another width": _set("width", str(2 * WIDTH)),
     "another place": _set("place_features", str(PLACE + 1)),
     "no number": _set("depth", "deep"),
@@ -102,7 +68,7 @@ DAMAGES: dict[str, Callable[[dict[str, Tensor], dict[str, str]], object]] = {
     "huge": _set("width", str(1 << 40)),
     "no width": lambda weights, metadata: metadata.pop("width"),
     "no token part": lambda weights, metadata: weights.pop("token.0.weight"),
-    "more": lambda weights, metadata: weights.__setitem__("more", torch.ones(1)),
+    "more": lambda weights, metadata: weights.__setitem__("more", np.ones(1)),
     "NaN": _nan,
     "infinity": _infinite,
 }
@@ -110,8 +76,9 @@ DAMAGES: dict[str, Callable[[dict[str, Tensor], dict[str, str]], object]] = {
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_file_is_refused(tmp_path: Path, damage: str) -> None:
-    own, path = network(), tmp_path / "stop.safetensors"
-    weights, metadata = dict(own.state_dict()), own.save_metadata()
+    own, path = stop_network(WIDTH, DEPTH, PLACE), tmp_path / "stop.safetensors"
+    weights = dict(own.parameters)
+    metadata = {"width": str(WIDTH), "depth": str(DEPTH), "place_features": str(PLACE)}
     DAMAGES[damage](weights, metadata)
     save_file(weights, path, metadata)
     with pytest.raises(Problem, match=r"stop\.safetensors") as problem:
@@ -127,8 +94,8 @@ def test_what_is_no_safetensors_file_is_refused(tmp_path: Path, content: bytes) 
 
 
 def test_half_a_file_is_refused(tmp_path: Path) -> None:
-    own, path = network(), tmp_path / "stop.safetensors"
-    save_file(own.state_dict(), path, own.save_metadata())
+    path = tmp_path / "stop.safetensors"
+    stop_network(WIDTH, DEPTH, PLACE).save(path)
     assert load_file(path)
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(Problem, match="damaged"):

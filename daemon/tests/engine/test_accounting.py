@@ -8,13 +8,13 @@ from dataclasses import replace
 import pytest
 from sessions import EXACT, LAYERS, PARAMS, PRICES, changed, complete, tiny_runtime, with_exits
 
-from green_code.decoding.exit_classifier import ExitClassifier
 from green_code.decoding.exit_policies import agent_for
 from green_code.decoding.price_book import MAX_LOSS
 from green_code.decoding.propagation import EXACT_TAIL
 from green_code.engine.loading import Runtime
 from green_code.link.messages import CompletionParams, CompletionResult, Decoding
 from green_code.work import Work
+from tests.decoding.networks import exit_classifier
 
 FAST = changed(EXACT, decoding="fast", policy="confidence:0.9")
 
@@ -131,7 +131,7 @@ def test_interruptions_are_no_loss_of_drafts(runtime: Runtime) -> None:
 
 
 def test_at_threshold_1_the_agent_costs_nothing(runtime: Runtime) -> None:
-    classifier = ExitClassifier(runtime.decoder.config.width, (2, 4))
+    classifier = exit_classifier(runtime.decoder.config.width, (2, 4))
     with_agent = with_exits(runtime, agent=agent_for(classifier, runtime.decoder))
     below_1, at_1, full = (
         complete(with_agent.new_session(), changed(PARAMS, decoding="fast", **changes))
@@ -207,24 +207,24 @@ def _count_work(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> tuple[Work
     run_layers, project_kv = decoder.run_layers, decoder.project_kv
     top_tokens, top_token_among = decoder.top_tokens, decoder.top_token_among
 
-    def counted_layers(first, last, states, start, stop, *buffers):  # type: ignore[no-untyped-def]
+    def counted_layers(first, last, buffers, start, stop):  # type: ignore[no-untyped-def]
         layers, positions = last + 1 - first, stop - start
         work.layer_batches += layers
         work.layer_positions += layers * positions
         work.small_batch_positions += layers * min(4, positions)
-        run_layers(first, last, states, start, stop, *buffers)
+        run_layers(first, last, buffers, start, stop)
 
-    def counted_kv(first, last, states, start, stop, keys, values, propagated):  # type: ignore[no-untyped-def]
+    def counted_kv(first, last, buffers, start, stop, propagated):  # type: ignore[no-untyped-def]
         count = (last + 1 - first) * (stop - start)
         work.kv_only += count
         if propagated:
             propagations.append(count)
-        project_kv(first, last, states, start, stop, keys, values, propagated)
+        project_kv(first, last, buffers, start, stop, propagated)
 
-    def counted_head(states, start, stop, depth):  # type: ignore[no-untyped-def]
+    def counted_head(buffers, positions, depth):  # type: ignore[no-untyped-def]
         work.head_batches += 1
-        work.head_positions += stop - start
-        return top_tokens(states, start, stop, depth)
+        work.head_positions += len(positions)
+        return top_tokens(buffers, positions, depth)
 
     def counted_head_among(*arguments):  # type: ignore[no-untyped-def]
         work.head_batches += 1

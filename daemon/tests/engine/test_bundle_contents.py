@@ -7,16 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import save_file as save_columns
-from safetensors.torch import save_file
 
-from green_code.decoding.exit_classifier import ExitClassifier
-from green_code.decoding.stop_network import StopNetwork
 from green_code.decoding.stopping import StopAgent
 from green_code.engine.loading import load_runtime
 from green_code.engine.requests import completion_params
 from green_code.models.bundle import AGENT, NGRAMS, STOP_AGENT, write_manifest
 from green_code.models.tiny import TinySource
 from green_code.problems import Problem
+from tests.decoding.networks import exit_classifier, stop_network
 
 WIDTH = TinySource().config.width
 
@@ -36,23 +34,20 @@ def write_tiny_manifest(bundle: Path) -> None:
 
 
 def test_a_bundle_with_an_agent_is_loaded(bundle: Path) -> None:
-    classifier = ExitClassifier(WIDTH, (2, 4))
-    save_file(classifier.state_dict(), bundle / AGENT, classifier.save_metadata())
+    exit_classifier(WIDTH, (2, 4)).save(bundle / AGENT)
     write_tiny_manifest(bundle)
     assert load_runtime("tiny-random").agent is not None
 
 
 def test_an_agent_for_another_width_is_refused(bundle: Path) -> None:
-    classifier = ExitClassifier(2 * WIDTH, (2, 4))
-    save_file(classifier.state_dict(), bundle / AGENT, classifier.save_metadata())
+    exit_classifier(2 * WIDTH, (2, 4)).save(bundle / AGENT)
     write_tiny_manifest(bundle)
     with pytest.raises(Problem, match=rf"for width {2 * WIDTH}.*the model has width {WIDTH}"):
         load_runtime("tiny-random")
 
 
 def write_stop_agent(bundle: Path, width: int, depth: int) -> None:
-    network = StopNetwork(width, depth, 3)
-    save_file(network.state_dict(), bundle / STOP_AGENT, network.save_metadata())
+    stop_network(width, depth, 3).save(bundle / STOP_AGENT)
     write_tiny_manifest(bundle)
 
 

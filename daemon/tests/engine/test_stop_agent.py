@@ -17,6 +17,7 @@ from green_code.decoding.stopping import RunningProduct, StopAgent, StopView
 from green_code.engine.loading import Runtime
 from green_code.engine.session import Session
 from green_code.link.messages import CompletionParams, CompletionResult
+from green_code_lab.agent.networks import StopModule
 
 DEPTH, PLACE = 2, [0.25, -1.0, 3.0]
 STOP = 1e-9  # a model with random weights is sure of nothing
@@ -26,9 +27,9 @@ SEEDS = range(3)
 def network(runtime: Runtime) -> StopNetwork:
     """Random, so that it refuses some and not others; of tokens it is surer."""
     torch.manual_seed(1)
-    found = StopNetwork(runtime.decoder.config.width, DEPTH, len(PLACE)).requires_grad_(False)
+    found = StopModule(runtime.decoder.config.width, DEPTH, len(PLACE)).requires_grad_(False)
     found.token[2].bias.fill_(2.0)
-    return found.eval()
+    return found.frozen()
 
 
 def calibrated(runtime: Runtime, refusal: float, stop: float = STOP) -> Runtime:
@@ -71,7 +72,8 @@ def test_it_refuses_where_it_promises_too_little(either_runtime: Runtime, decodi
         prompt, _ = healed(session, params)
         cache = KVCache(runtime.decoder)
         cache.append(prompt)
-        promise = network(runtime).promise(cache.advance(len(prompt) - 1, DEPTH), PLACE)
+        cache.advance(len(prompt) - 1, DEPTH)
+        promise = network(runtime).promise(cache.state(len(prompt) - 1), PLACE)
         result = complete(session, params)
         if promise < 0.499:
             assert shown(result) == ["", [], "unlikely"] and result["confidence"] == 0

@@ -15,17 +15,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from green_code.decoding.exit_classifier import ExitClassifier
 from green_code.kernels.binding import Kernel
+from green_code.kernels.buffers import KernelBuffers
 from green_code.kernels.decoder import KernelDecoder
 from green_code.kernels.exit_classifier import exit_probability_function
 from green_code.kernels.packing import pack
 from green_code.models.adapters import Adapters, LinearAdapter
 from green_code.models.backend import TopToken
 from green_code.models.families import ModelConfig, Rope
-from tests.kernels.references import CONFIGS, buffers, random_weights, states
+from tests.decoding.networks import exit_classifier
+from tests.kernels.references import CONFIGS, holding, random_weights, states
 
 POSITIONS = 256
 _LIBC = ctypes.CDLL(None)
@@ -51,7 +51,7 @@ def _guarded_angles(angles: Callable[[Rope], Sequence[np.ndarray]], side: str) -
     return lambda rope: tuple(guarded(table, side) for table in angles(rope))
 
 
-def guarded_decoder(kernel: Kernel, config: ModelConfig, side: str) -> KernelDecoder:
+def guarded_decoder(kernel: Kernel, config: ModelConfig, side: str, bits: int) -> KernelDecoder:
     """With all adapters, and scratch for POSITIONS positions."""
     ones, both = np.ones(config.width, np.float32), 2 * config.kv_heads * config.head_width
     adapters = Adapters(
@@ -59,7 +59,7 @@ def guarded_decoder(kernel: Kernel, config: ModelConfig, side: str) -> KernelDec
         {1: LinearAdapter(np.eye(config.width, dtype=np.float32), ones)},
         {config.layers: LinearAdapter(np.ones((both, config.width), np.float32), ones)},
     )
-    records, rows, rest = pack(config, random_weights(config).items(), adapters)
+    records, rows, rest = pack(config, random_weights(config).items(), adapters, bits=bits)
     tables = {name: guarded(array, side) for name, array in rows.items()}
     vectors = {name: guarded(array, side) if array.dtype == np.float32 else array for name, array in rest.items()}
     decoder = KernelDecoder(kernel, config, guarded(records, side), tables, vectors)
@@ -72,31 +72,43 @@ def guarded_decoder(kernel: Kernel, config: ModelConfig, side: str) -> KernelDec
     return decoder
 
 
-def run_everything(kernel: Kernel, config: ModelConfig, side: str) -> None:
-    decoder = guarded_decoder(kernel, config, side)
-    x = torch.from_numpy(guarded(states(config).numpy(), side))
-    keys, values = (torch.from_numpy(guarded(empty.numpy(), side)) for empty in buffers(decoder, POSITIONS))
-    decoder.embed_into(x, 0, [0, config.vocabulary - 1] * (len(x) // 2))
-    decoder.run_layers(1, config.layers, x, 0, len(x), keys, values)  # more rows than a chunk
-    more = torch.from_numpy(guarded(np.ones((POSITIONS, config.width), np.float32), side))
-    for rows in (1, 2, 3, 5):  # up to the very end
-        decoder.run_layers(1, config.layers, more, POSITIONS - rows, POSITIONS, keys, values)
-    decoder.project_kv(1, config.layers, x, 0, len(x), keys, values, propagated=False)
-    decoder.project_kv(2, config.layers, more, POSITIONS - 3, POSITIONS, keys, values, propagated=True)
-    assert torch.isfinite(decoder.logits(x)).all()
-    assert len(decoder.apply_lens(x, 1)) == len(x)  # more rows than a chunk
+def guarded_buffers(decoder: KernelDecoder, x: np.ndarray, side: str) -> KernelBuffers:
+    buffers = holding(decoder, x, POSITIONS)
+    parts = [guarded(part, side) for part in (buffers.padded, buffers.keys, buffers.values)]
+    buffers.padded, buffers.keys, buffers.values = parts
+    buffers.states = buffers.padded[:, : decoder.config.width]
+    buffers.addresses = parts[0].ctypes.data, parts[1].ctypes.data, parts[2].ctypes.data
+    return buffers
+
+
+def run_everything(kernel: Kernel, config: ModelConfig, side: str, bits: int) -> None:
+    decoder = guarded_decoder(kernel, config, side, bits)
+    x, some = guarded(states(config), side), guarded(np.array([0, config.vocabulary - 1], np.int32), side)
+    buffers = guarded_buffers(decoder, x, side)
+    rows = len(x)
+    decoder.embed_into(buffers, 0, [0, config.vocabulary - 1] * (rows // 2))
+    decoder.run_layers(1, config.layers, buffers, 0, rows)  # more rows than a chunk
+    buffers.states[rows:] = 1
+    for count in (1, 2, 3, 5):  # up to the very end
+        decoder.run_layers(1, config.layers, buffers, POSITIONS - count, POSITIONS)
+    decoder.project_kv(1, config.layers, buffers, 0, rows, propagated=False)
+    decoder.project_kv(2, config.layers, buffers, POSITIONS - 3, POSITIONS, propagated=True)
+    assert np.isfinite(decoder.logits(x)).all()
+    assert len(decoder.apply_lens(x, 1)) == rows  # more rows than a chunk
     for depth in (1, config.layers):  # with and without a lens
-        assert len(decoder.top_tokens(x, 0, len(x), depth)) == len(x)
-    if config.tied_head:
-        for depth in (1, config.layers):
-            decoder.top_token_among(x, len(x) - 1, depth, torch.tensor([0, config.vocabulary - 1]).int())
-    classify = exit_probability_function(decoder, ExitClassifier(config.width, (1, 2)).parameters_for_kernel())
-    assert classify is not None and 0 < classify(x[0], 7, TopToken(0, 0.5, 0.5), 1) < 1
+        assert len(decoder.top_tokens(buffers, range(POSITIONS), depth)) == POSITIONS
+    for depth in (1, config.layers):
+        decoder.top_token_among(buffers, POSITIONS - 1, depth, some)
+    classify = exit_probability_function(decoder, exit_classifier(config.width, (1, 2)).parameters_for_kernel())
+    for position in (0, POSITIONS - 1):
+        assert classify is not None and 0 < classify(buffers, position, 7, TopToken(0, 0.5, 0.5), 1) < 1
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
     for each_side in ("before", "after"):
         for name, each_config in CONFIGS.items():
-            print(each_side, name, file=sys.stderr, flush=True)  # the last line tells where a signal came
-            run_everything(Kernel(Path(sys.argv[1]), sys.argv[2]), each_config, each_side)
+            for each_bits in (8, 4):
+                print(
+                    each_side, name, each_bits, file=sys.stderr, flush=True
+                )  # the last line tells where a signal came
+                run_everything(Kernel(Path(sys.argv[1]), sys.argv[2]), each_config, each_side, each_bits)

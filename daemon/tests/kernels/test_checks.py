@@ -10,52 +10,65 @@ from green_code.kernels.binding import Kernel
 from green_code.kernels.decoder import KernelDecoder
 from green_code.kernels.packing import pack
 from green_code.models.adapters import Adapters
-from tests.kernels.references import GEMMA, buffers, decoder_for, random_weights
+from green_code.models.torch_decoder import TorchBuffers
+from tests.kernels.references import GEMMA, LLAMA, ROWS, decoder_for, holding, random_weights, states
 
 
 def test_bounds_are_checked(kernels: dict[str, Kernel]) -> None:
-    decoder = decoder_for(next(iter(kernels.values())), GEMMA)
-    keys, values = buffers(decoder, 64)
-    x = torch.zeros(8, GEMMA.width)
-    of_layers, of_states = "layers {} … {}, positions {} … {} of 64", "positions {2} … {3} of 80"
+    kernel = next(iter(kernels.values()))
+    decoder = decoder_for(kernel, GEMMA)
+    buffers, some = decoder.new_buffers(60), np.arange(3, dtype=np.int32)
+    assert buffers.capacity == 64, "whole blocks"
+    of_layers, of_states = "layers {} … {} of 6", "positions {2} … {3} of 64"
     ranges = (
-        ((0, 2, 0, 8), of_layers), ((1, 7, 0, 8), of_layers), ((3, 2, 0, 8), of_layers), ((1, 2, 57, 65), of_layers),
+        ((0, 2, 0, 8), of_layers), ((1, 7, 0, 8), of_layers), ((3, 2, 0, 8), of_layers), ((1, 2, 57, 65), of_states),
         ((1, 2, -1, 7), of_states), ((1, 2, 7, 6), of_states),
     )  # fmt: skip
     for (first, last, start, stop), message in ranges:
         named = message.format(first, last, start, stop - 1)
         with pytest.raises(ValueError, match=named):
-            decoder.run_layers(first, last, torch.zeros(80, GEMMA.width), start, stop, keys, values)
+            decoder.run_layers(first, last, buffers, start, stop)
         with pytest.raises(ValueError, match=named):
-            decoder.project_kv(first, last, torch.zeros(80, GEMMA.width), start, stop, keys, values, True)
-    with pytest.raises(ValueError, match="positions 2 … 8 of 8"):
-        decoder.run_layers(1, 2, x, 2, 9, keys, values)
-    for wrong in (x.double(), torch.zeros(GEMMA.width, 8).T):
-        with pytest.raises(ValueError, match="contiguous on the CPU"):
-            decoder.run_layers(1, 2, wrong, 0, 8, keys, values)
-        with pytest.raises(ValueError, match="contiguous on the CPU"):
-            decoder.embed_into(wrong, 0, [1])
-        with pytest.raises(ValueError, match="contiguous on the CPU"):
-            decoder.top_tokens(wrong, 0, 1, 2)
-    with pytest.raises(ValueError, match="contiguous"):
-        decoder.run_layers(1, 2, x, 0, 8, keys.float(), values)
-    with pytest.raises(ValueError, match="multiple of 32"):
-        decoder.run_layers(1, 2, x, 0, 8, *buffers(decoder, 48))
-    with pytest.raises(ValueError, match="another model"):
-        decoder.run_layers(1, 2, x, 0, 8, values, keys)
-    with pytest.raises(ValueError, match="another model"):
-        decoder.run_layers(1, 2, torch.zeros(8, 64), 0, 8, keys, values)
-    for start, tokens in ((7, [1, 2]), (-1, [1])):
+            decoder.project_kv(first, last, buffers, start, stop, True)
+    other_model = decoder_for(kernel, LLAMA).new_buffers(64)
+    for others in (other_model, TorchBuffers(GEMMA, torch.zeros(1), 64)):
+        for call in (
+            lambda others: decoder.run_layers(1, 2, others, 0, 8),
+            lambda others: decoder.project_kv(1, 2, others, 0, 8, True),
+            lambda others: decoder.embed_into(others, 0, [1]),
+            lambda others: decoder.top_tokens(others, (0,), 2),
+            lambda others: decoder.top_token_among(others, 0, 2, some),
+            lambda others: decoder.state(others, 0),
+            lambda others: decoder.states(others, 0, 1),
+        ):
+            with pytest.raises(ValueError, match="another model"):
+                call(others)
+    for start, tokens in ((63, [1, 2]), (-1, [1])):
         with pytest.raises(ValueError, match="positions"):
-            decoder.embed_into(x, start, tokens)
-    for start, stop in ((0, 9), (-1, 1), (5, 4)):
+            decoder.embed_into(buffers, start, tokens)
+    for positions in (range(65), (-1,), (64,)):
         with pytest.raises(ValueError, match="positions"):
-            decoder.top_tokens(x, start, stop, 2)
+            decoder.top_tokens(buffers, positions, 2)
     for token in (-1, GEMMA.vocabulary):
         with pytest.raises(ValueError, match="tokens must be"):
-            decoder.embed_into(x, 0, [token])
-    with pytest.raises(ValueError, match="float32"):
-        decoder.logits(torch.zeros(8, 64))
+            decoder.embed_into(buffers, 0, [token])
+    for wrong in (np.zeros((8, 64), np.float32), np.zeros((8, GEMMA.width))):
+        with pytest.raises(ValueError, match="float32"):
+            decoder.logits(wrong)
+
+
+def test_growing_keeps_the_content(kernels: dict[str, Kernel]) -> None:
+    """At the same places within a position's block, whatever they hold."""
+    decoder = decoder_for(next(iter(kernels.values())), GEMMA)
+    grown, whole = holding(decoder, states(GEMMA), 160), holding(decoder, states(GEMMA), 512)
+    for buffers in (grown, whole):
+        decoder.run_layers(1, GEMMA.layers, buffers, 0, ROWS)
+        grown.grow(512)
+        buffers.states[ROWS : ROWS + 3] = 1
+        decoder.run_layers(1, GEMMA.layers, buffers, ROWS, ROWS + 3)
+    assert grown.nbytes == whole.nbytes and grown.capacity == 512
+    for one, other in ((grown.states, whole.states), (grown.keys, whole.keys), (grown.values, whole.values)):
+        assert np.array_equal(one, other) and one.ctypes.data % 64 == 0
 
 
 def test_weights_are_checked(kernels: dict[str, Kernel]) -> None:

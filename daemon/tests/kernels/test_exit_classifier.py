@@ -4,42 +4,42 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
-import torch
 
-from green_code.decoding.exit_classifier import EXIT, ExitClassifier, features
 from green_code.kernels.binding import Kernel
 from green_code.kernels.exit_classifier import exit_probability_function
 from green_code.models.backend import TopToken
-from tests.kernels.references import GEMMA, decoder_for, states
+from tests.decoding.networks import exit_classifier
+from tests.kernels.references import GEMMA, decoder_for, holding, states
 
 
 def test_the_kernels_probability_is_that_of_the_network(kernels: dict[str, Kernel]) -> None:
-    torch.manual_seed(7)
-    network = ExitClassifier(GEMMA.width, (2, 4)).requires_grad_(False)
+    network = exit_classifier(GEMMA.width, (2, 4), seed=7)
     for kernel in kernels.values():
-        classify = exit_probability_function(decoder_for(kernel, GEMMA), network.parameters_for_kernel())
+        decoder = decoder_for(kernel, GEMMA)
+        classify = exit_probability_function(decoder, network.parameters_for_kernel())
         assert classify is not None
         for scale in (0.01, 1.0, 300.0):
-            for state in states(GEMMA)[:4] * scale:
+            buffers = holding(decoder, states(GEMMA)[:4] * np.float32(scale))
+            for position in range(4):
                 for pending, top, index in (
                     (0, TopToken(1, -3.0, 0.1), 0),
                     (17, TopToken(1, 20.0, 8.0), 1),
                     (1, TopToken(1, -20.0, 0.0), 1),
                     (40_000, TopToken(1, 0.3, 2.0), 0),
                 ):
-                    x = features(state, *map(torch.tensor, (pending, top.log_odds, top.margin)))
-                    expected = network(x, torch.tensor(index)).softmax(-1)[EXIT].item()
-                    assert classify(state, pending, top, index) == pytest.approx(expected, abs=2e-6)
+                    expected = network.exit_probability(buffers.states[position], pending, top, index)
+                    assert classify(buffers, position, pending, top, index) == pytest.approx(expected, abs=2e-6)
         with pytest.raises(ValueError, match="index 2"):
-            classify(states(GEMMA)[0], 0, TopToken(0, 0.0, 0.0), 2)
-        with pytest.raises(ValueError, match="float32 vector"):
-            classify(states(GEMMA)[0].double(), 0, TopToken(0, 0.0, 0.0), 0)
+            classify(buffers, 0, 0, TopToken(0, 0.0, 0.0), 2)
+        with pytest.raises(ValueError, match="positions 256"):
+            classify(buffers, 256, 0, TopToken(0, 0.0, 0.0), 0)
 
 
 def test_parameters_of_another_classifier_are_refused(kernels: dict[str, Kernel]) -> None:
     decoder = decoder_for(next(iter(kernels.values())), GEMMA)
-    good = ExitClassifier(GEMMA.width, (2, 4)).parameters_for_kernel()
+    good = exit_classifier(GEMMA.width, (2, 4)).parameters_for_kernel()
     wrong = (
         replace(good, inner=good.inner[:, :-1]),
         replace(good, biases=good.biases[:, :-1]),

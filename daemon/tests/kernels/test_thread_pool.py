@@ -1,4 +1,4 @@
-"""The kernel's second thread: same results, no wait for a helper that does not come, no data race."""
+"""The kernel's threads: same results for any number, no wait for a helper that does not come, no data race."""
 
 from __future__ import annotations
 
@@ -12,72 +12,79 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-import torch
 
 from green_code.kernels import thread_pool
 from green_code.kernels.binding import CThreadPool, Kernel
 from green_code.kernels.build import WARNINGS
-from green_code.kernels.thread_pool import ThreadPool, usable_cores
-from tests.kernels.references import CONFIGS, GEMMA, buffers, decoder_for, run, states
+from green_code.kernels.thread_pool import ThreadPool, usable_cores, workers_for
+from tests.kernels.references import CONFIGS, GEMMA, decoder_for, run, states
 
 HERE = Path(__file__).resolve().parent
 WAKING_SECONDS = 0.05
 MOST_SECONDS = 5
 
 
-class Watched(ThreadPool):
-    """Waits until its helper runs, or has one that never comes; `helped`: parts that the helper computed."""
+def use(monkeypatch: pytest.MonkeyPatch, workers: int) -> None:
+    """So many threads share each call from now on."""
+    monkeypatch.setattr(thread_pool, "most_workers", lambda: workers)
+    monkeypatch.setattr(thread_pool, "workers_for", lambda rows: workers)
 
-    def __init__(self, run_helper: Callable[[CThreadPool], None], comes: bool) -> None:
+
+class Watched(ThreadPool):
+    """Waits until its helpers run, or has some that never come; `helped`: parts that helpers computed."""
+
+    def __init__(self, run_helper: Callable[[CThreadPool, int], None], comes: bool) -> None:
         super().__init__(run_helper)
         self.comes, self.runs, self.helped = comes, threading.Event(), 0
 
-    def open(self) -> CThreadPool | None:
+    def open(self, rows: int) -> CThreadPool | None:
         self.runs.clear()
-        pool, until = super().open(), time.perf_counter() + WAKING_SECONDS
+        pool, until = super().open(rows), time.perf_counter() + WAKING_SECONDS
         while self.comes and not self.runs.is_set() and time.perf_counter() < until:
             time.sleep(0)
         return pool
 
     def back_off(self) -> None:
-        self.helped += self.structure.helped  # and the next call has the helper, too
+        self.helped += self.structure.helped  # and the next call has helpers, too
 
-    def _call_helper(self) -> bool:
-        return super()._call_helper() if self.comes else True
+    def _call_helper(self, worker: int) -> bool:
+        return super()._call_helper(worker) if self.comes else True
 
-    def _help(self) -> None:
+    def _help(self, worker: int) -> None:
         self.runs.set()
         while self.structure.open:
-            self._run_helper(self.structure)
+            self._run_helper(self.structure, worker)
             self.structure.stalls = 0  # or the pool would close while other work has the cores
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-@pytest.mark.parametrize("helper", ["there", "absent"])
-def test_a_second_thread_changes_nothing(
-    name: str, helper: str, kernels: dict[str, Kernel], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("workers, comes", [(2, True), (5, True), (2, False)])
+def test_more_threads_change_nothing(
+    name: str, workers: int, comes: bool, kernels: dict[str, Kernel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Also where they are more than there are cores."""
     config = CONFIGS[name]
     # 1 to 69 rows at once, two of them in two blocks of keys.
     cuts, idle = {1: 1, 2: 1, 5: 2, 9: 2, 15: 2, 17: 1, 86: 1}, []
     for level, kernel in kernels.items():
-        monkeypatch.setattr(thread_pool, "usable_cores", lambda: 1)
+        use(monkeypatch, 1)
         alone = run(decoder_for(kernel, config), states(config), cuts)
-        monkeypatch.setattr(thread_pool, "usable_cores", lambda: 2)
+        use(monkeypatch, workers)
         decoder = decoder_for(kernel, config)
-        decoder._threads = threads = Watched(kernel.run_helper, comes=helper == "there")
+        decoder._threads = threads = Watched(kernel.run_helper, comes)
         since = time.monotonic()
         while True:
             for one, other in zip(alone, run(decoder, states(config), cuts), strict=True):
-                assert torch.equal(one, other), level
-            if threads.helped or helper == "absent" or usable_cores() < 2:
+                assert np.array_equal(one, other), level
+            if threads.helped or not comes or usable_cores() < 2:
                 break
             if time.monotonic() > since + MOST_SECONDS:
                 idle.append(level)
                 break
     if idle:
-        pytest.skip(f"same results, but other work had the cores and the helper computed nothing: {idle}")
+        pytest.skip(f"same results, but other work had the cores and helpers computed nothing: {idle}")
 
 
 def no_thread(_: threading.Thread) -> None:
@@ -88,21 +95,21 @@ def test_without_a_helper_thread_one_thread_does_all(
     kernels: dict[str, Kernel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kernel = next(iter(kernels.values()))
-    monkeypatch.setattr(thread_pool, "usable_cores", lambda: 2)
+    use(monkeypatch, 2)
     expected, decoder = run(decoder_for(kernel, GEMMA), states(GEMMA)), decoder_for(kernel, GEMMA)
     with monkeypatch.context() as refused:
         refused.setattr(threading.Thread, "start", no_thread)
         for one, other in zip(expected, run(decoder, states(GEMMA)), strict=True):
-            assert torch.equal(one, other)
-        assert decoder._threads.open() is None and not decoder._threads.structure.open
-    assert decoder._threads.open() is decoder._threads.structure, "it is tried again"
+            assert np.array_equal(one, other)
+        assert decoder._threads.open(1) is None and not decoder._threads.structure.open
+    assert decoder._threads.open(1) is decoder._threads.structure, "it is tried again"
     decoder._threads.structure.open = 0
 
 
 def test_the_helper_thread_ends_with_the_decoder_and_does_not_keep_it_alive(
     kernels: dict[str, Kernel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(thread_pool, "usable_cores", lambda: 2)
+    use(monkeypatch, 2)
     before, decoder = set(threading.enumerate()), decoder_for(next(iter(kernels.values())), GEMMA)
     run(decoder, states(GEMMA))
     (helper,) = set(threading.enumerate()) - before
@@ -118,9 +125,11 @@ def test_after_a_stall_one_thread_works_alone_and_longer_after_more(
 ) -> None:
     now, stalls = 0.0, 0
     with_helper: list[bool] = []
-    monkeypatch.setattr(thread_pool, "usable_cores", lambda: 2)
+    use(monkeypatch, 2)
     monkeypatch.setattr(thread_pool.time, "monotonic", lambda: now)
     decoder = decoder_for(next(iter(kernels.values())), GEMMA)
+
+    buffers = decoder.new_buffers(32)
 
     class Stalling:
         @staticmethod
@@ -135,7 +144,7 @@ def test_after_a_stall_one_thread_works_alone_and_longer_after_more(
     def step(at: float) -> bool:
         nonlocal now
         now = at
-        decoder.run_layers(1, 2, states(GEMMA), 0, 1, *buffers(decoder))
+        decoder.run_layers(1, 2, buffers, 0, 1)
         return with_helper[-1]
 
     assert step(0.0) and step(0.001)
@@ -147,6 +156,14 @@ def test_after_a_stall_one_thread_works_alone_and_longer_after_more(
     assert not step(0.040) and step(0.060)
     stalls = 1
     assert step(0.070) and not step(0.072) and step(0.080), "a call without a stall resets the pause"
+
+
+def test_a_small_batch_has_few_threads_and_a_prompt_one_for_each_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(thread_pool, "usable_cores", lambda: 12)
+    monkeypatch.setattr(thread_pool.psutil, "cpu_count", lambda logical: 16 if logical else 8)
+    assert [workers_for(rows) for rows in (1, 4, 5, 256)] == [2, 2, 8, 8]
+    monkeypatch.setattr(thread_pool, "usable_cores", lambda: 1)
+    assert [workers_for(rows) for rows in (1, 256)] == [1, 1]
 
 
 def check_thread_pool(folder: Path, *flags: str) -> None:

@@ -6,7 +6,7 @@
 
 #include "thread_pool.h"
 
-enum { JOBS = 3000, PARTS = 40, LIMIT = 10000000, HELD_MS = 300, MOST_CPU_MS = 60 };
+enum { HELPERS = 3, JOBS = 3000, PARTS = 40, LIMIT = 10000000, HELD_MS = 300, MOST_CPU_MS = 60 };
 
 static thread_pool pool;
 static int counts[PARTS], wrong;
@@ -17,9 +17,9 @@ static void count(const void *task, int index, int worker) {
   if (worker) atomic_fetch_add(&helped, 1);
 }
 
-static void *helper(void *nothing) {
-  while (atomic_load(&pool.open)) run_helper(&pool);  // it returns after a long wait
-  return nothing;
+static void *helper(void *worker) {
+  while (atomic_load(&pool.open)) run_helper(&pool, *(const int *)worker);  // it returns after a long wait
+  return NULL;
 }
 
 static void run_job(int job) {
@@ -34,17 +34,21 @@ static void run_job(int job) {
 static int check_jobs(void) {
   int idle = 0;
   for (int run = 0; run < 4; run++) {
-    pthread_t thread;
+    pthread_t threads[HELPERS];
+    int workers[HELPERS];
     atomic_store(&helped, 0);
     atomic_store(&pool.open, 1);
-    pthread_create(&thread, NULL, helper, NULL);
+    for (int i = 0; i < HELPERS; i++) {
+      workers[i] = i + 1;
+      pthread_create(&threads[i], NULL, helper, &workers[i]);
+    }
     for (int job = 1; job <= JOBS || (!atomic_load(&helped) && job < LIMIT); job++) run_job(job);
     idle += !atomic_load(&helped);
     atomic_store(&pool.open, 0);
-    if (run % 2) atomic_store(&pool.open, 1);  // a helper that has not noticed stays for the next span
+    if (run % 2) atomic_store(&pool.open, 1);  // helpers that have not noticed stay for the next span
     for (int job = 1; job <= JOBS; job++) run_job(job);
     atomic_store(&pool.open, 0);
-    pthread_join(thread, NULL);
+    for (int i = 0; i < HELPERS; i++) pthread_join(threads[i], NULL);
   }
   if (wrong) printf("%d parts were not computed once\n", wrong);
   if (idle) printf("the helper did nothing in %d runs\n", idle);
@@ -70,10 +74,10 @@ static int milliseconds(clockid_t clock) {
 
 static int check_wait(void) {
   pthread_t thread;
-  const int once = 1;
+  const int once = 1, worker = 1;
   atomic_store(&pool.open, 1);
   atomic_store(&pool.stalls, 0);
-  pthread_create(&thread, NULL, helper, NULL);
+  pthread_create(&thread, NULL, helper, (void *)&worker);
   const int cpu = milliseconds(CLOCK_THREAD_CPUTIME_ID), wall = milliseconds(CLOCK_MONOTONIC);
   parallel_for(&pool, hold, &once, 2);
   const int cpu_ms = milliseconds(CLOCK_THREAD_CPUTIME_ID) - cpu, wall_ms = milliseconds(CLOCK_MONOTONIC) - wall;

@@ -11,10 +11,10 @@ import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
-from green_code.models.decoder import Decoder
 from green_code.models.hugging_face import map_hugging_face
 from green_code.models.hugging_face_config import config_from_hugging_face
 from green_code.models.tiny import TinySource
+from green_code.models.torch_decoder import Decoder
 
 _LLAMA3 = {
     "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 64,
@@ -159,6 +159,35 @@ def save_folder(folder: Path, name: str, tokenizer: PreTrainedTokenizerFast, **o
     family_model(name).save_pretrained(folder, **options)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def logits_at_all_depths(name: str, tokens: list[int]) -> list[torch.Tensor]:
+    """(N, V) at depth 1 … L: transformers' own states through its own final norm and head, as an exit reads them."""
+    reference = family_model(name)
+    before: list[torch.Tensor] = []
+    body = next(module for module in reference.modules() if isinstance(module, torch.nn.ModuleList))
+    hooks = [
+        layer.register_forward_hook(lambda _m, _a, out: before.append(out[0] if isinstance(out, tuple) else out))
+        for layer in body
+    ]
+    final: list[torch.Tensor] = []
+    norm = next(
+        module
+        for path, module in reference.named_modules()
+        if path in ("model.norm", "transformer.ln_f", "model.decoder.final_layer_norm")
+    )
+    swap = norm.register_forward_pre_hook(lambda _m, _a: (final[0],) if final else None)
+    try:
+        with torch.no_grad():
+            logits = [reference(torch.tensor([tokens])).logits[0]]
+            depths = list(before)
+            for state in depths[:-1]:  # a pass whose final norm gets the state at a lower depth
+                final[:] = [state]
+                logits.append(reference(torch.tensor([tokens])).logits[0])
+    finally:
+        for hook in (*hooks, swap):
+            hook.remove()
+    return [*logits[1:], logits[0]]
 
 
 def ours(reference: PreTrainedModel) -> Decoder:

@@ -13,15 +13,17 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 
-from green_code.decoding.exit_classifier import ExitClassifier, load_exit_classifier
+from green_code.decoding.exit_classifier import load_exit_classifier
 from green_code.lsp.gate import FILE as GATE_FILE
 from green_code.models import torch_format
 from green_code.models.adapters import LinearAdapter, save_adapters
 from green_code.models.bundle import KV_PROJECTIONS, LENSES, Bundle, load_bundle, refresh_manifest, write_manifest
 from green_code.models.catalog import find_model
+from green_code.models.tiny import TinySource
 from green_code.models.torch_format import TorchFormat
 from green_code.models.weights import Model, open_model
 from green_code.problems import Problem
+from tests.decoding.networks import exit_classifier
 
 FORMATS = (TorchFormat(torch.float32),)
 
@@ -33,7 +35,7 @@ def open_tiny(bundle: Bundle | None = None) -> Model:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     save_file({"ids": np.arange(300, dtype=np.int32)}, str(tmp_path / "vocabulary.safetensors"))
-    write_manifest(tmp_path, {"base": {"model": "tiny-random", "sha256": "tiny-4"}, "exits": [2, 4]})
+    write_manifest(tmp_path, {"base": {"model": "tiny-random", "sha256": TinySource().fingerprint()}, "exits": [2, 4]})
     return tmp_path
 
 
@@ -140,15 +142,13 @@ def test_a_bundle_for_another_checkpoint_is_refused(
 
 
 def test_an_agent_with_nan_or_for_other_exits_is_refused(tmp_path: Path) -> None:
-    from safetensors.torch import save_file as save
-
-    classifier = ExitClassifier(8, (2, 4))
-    save(classifier.state_dict(), str(tmp_path / "a"), metadata=classifier.save_metadata())
+    classifier = exit_classifier(8, (2, 4))
+    classifier.save(tmp_path / "a")
     assert load_exit_classifier(tmp_path / "a", (2, 4)).width == 8
     with pytest.raises(Problem, match="decides at"):
         load_exit_classifier(tmp_path / "a", (2, 5))
-    classifier.action.weight.data[0, 0] = float("nan")
-    save(classifier.state_dict(), str(tmp_path / "b"), metadata=classifier.save_metadata())
+    classifier.parameters["action.weight"][0, 0] = float("nan")
+    classifier.save(tmp_path / "b")
     with pytest.raises(Problem, match="NaN"):
         load_exit_classifier(tmp_path / "b", (2, 4))
 

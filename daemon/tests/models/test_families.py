@@ -10,10 +10,10 @@ import torch
 from transformers import AutoTokenizer
 
 from green_code.decoding.kv_cache import KVCache
-from green_code.models.decoder import Decoder
 from green_code.models.families import check_family
 from green_code.models.family_rows import FAMILIES
 from green_code.models.hugging_face import FolderSource
+from green_code.models.torch_decoder import Decoder
 from green_code.models.vocabulary import Vocabulary
 from green_code.problems import Problem
 from tests.models.references import (
@@ -21,6 +21,7 @@ from tests.models.references import (
     FIM,
     byte_level_tokenizer,
     family_model,
+    logits_at_all_depths,
     save_folder,
     sentencepiece_tokenizer,
 )
@@ -76,35 +77,6 @@ def prompt(name: str, source: FolderSource) -> list[int]:
     return start + vocabulary.fim.prompt(vocabulary.encode(PREFIX), vocabulary.encode(SUFFIX))
 
 
-def logits_at_all_depths(name: str, tokens: list[int]) -> list[torch.Tensor]:
-    """(N, V) at depth 1 … L: transformers' own states through its own final norm and head, as an exit reads them."""
-    reference = family_model(name)
-    before: list[torch.Tensor] = []
-    body = next(module for module in reference.modules() if isinstance(module, torch.nn.ModuleList))
-    hooks = [
-        layer.register_forward_hook(lambda _m, _a, out: before.append(out[0] if isinstance(out, tuple) else out))
-        for layer in body
-    ]
-    final: list[torch.Tensor] = []
-    norm = next(
-        module
-        for path, module in reference.named_modules()
-        if path in ("model.norm", "transformer.ln_f", "model.decoder.final_layer_norm")
-    )
-    swap = norm.register_forward_pre_hook(lambda _m, _a: (final[0],) if final else None)
-    try:
-        with torch.no_grad():
-            logits = [reference(torch.tensor([tokens])).logits[0]]
-            depths = list(before)
-            for state in depths[:-1]:  # a pass whose final norm gets the state at a lower depth
-                final[:] = [state]
-                logits.append(reference(torch.tensor([tokens])).logits[0])
-    finally:
-        for hook in (*hooks, swap):
-            hook.remove()
-    return [*logits[1:], logits[0]]
-
-
 def test_each_exit_of_each_step_equals_transformers(name: str, decoder: Decoder, prompt: list[int]) -> None:
     expected = logits_at_all_depths(name, prompt)
     layers = decoder.config.layers
@@ -115,7 +87,8 @@ def test_each_exit_of_each_step_equals_transformers(name: str, decoder: Decoder,
             1 + (3 * position) % layers
         )  # the cache is ragged: lower positions are filled when a later one goes deeper
         for at in {depth, layers} if position % 5 == 4 else {depth}:
-            state = torch.as_tensor(cache.advance(position, at))
+            cache.advance(position, at)
+            state = torch.from_numpy(cache.state(position))
             torch.testing.assert_close(decoder.logits(state), expected[at - 1][position], atol=2e-4, rtol=2e-4)
 
 
@@ -127,7 +100,8 @@ def test_greedy_text_equals_transformers(name: str, decoder: Decoder, prompt: li
     cache, made = KVCache(decoder), []
     cache.append(prompt)
     for _ in range(12):
-        state = torch.as_tensor(cache.advance(len(cache) - 1, decoder.config.layers))
+        cache.advance(len(cache) - 1, decoder.config.layers)
+        state = torch.from_numpy(cache.state(len(cache) - 1))
         made.append(int(decoder.logits(state).argmax()))
         cache.append(made[-1:])
     assert made == expected[0, len(prompt) :].tolist()

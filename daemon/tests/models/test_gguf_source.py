@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from green_code.models.decoder import Decoder
 from green_code.models.gguf_source import GgufSource
 from green_code.models.hugging_face import map_hugging_face
 from green_code.models.hugging_face_config import config_from_hugging_face
+from green_code.models.torch_decoder import Decoder
 from green_code.problems import Problem
 from tests.models.gguf_files import byte_level_fields, write_model
 from tests.models.references import FAMILY_MODELS, FIM, byte_level_tokenizer, random_model

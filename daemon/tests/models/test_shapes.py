@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from green_code.models.decoder import Decoder
 from green_code.models.hugging_face_config import config_from_hugging_face
 from green_code.models.shapes import weight_shapes
+from green_code.models.torch_decoder import Decoder
 from tests.models.references import FAMILY_MODELS, family_model
 
 

@@ -9,6 +9,7 @@ import pytest
 from green_code.cli import main
 from green_code.models.bundle import write_manifest
 from green_code.models.catalog import TINY
+from green_code.models.tiny import TinySource
 
 
 def test_a_prefill_exit_above_the_last_exit_is_refused(
@@ -17,7 +18,7 @@ def test_a_prefill_exit_above_the_last_exit_is_refused(
     monkeypatch.setenv("GREEN_CODE_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("GREEN_CODE_BUNDLES", str(tmp_path))
     (tmp_path / TINY).mkdir()
-    manifest = {"exits": [2, 4], "prefill_exit": 3, "base": {"model": TINY, "sha256": "tiny-4"}}
+    manifest = {"exits": [2, 4], "prefill_exit": 3, "base": {"model": TINY, "sha256": TinySource().fingerprint()}}
     write_manifest(tmp_path / TINY, manifest)
     assert main(["train", "rollouts", "--model", TINY, "--work", str(tmp_path), "--exits", "2"]) == 1
     assert "prefill exit 3 is above the last of these exits" in capsys.readouterr().err

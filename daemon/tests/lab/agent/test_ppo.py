@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from green_code.decoding.exit_classifier import ExitClassifier
 from green_code_lab.agent import supervised
 from green_code_lab.agent.baselines import Score, compare
 from green_code_lab.agent.baselines import agent as by_agent
 from green_code_lab.agent.environment import ExitEnvironment
 from green_code_lab.agent.episodes import draw_typing
+from green_code_lab.agent.networks import ExitModule
 from green_code_lab.agent.ppo import Arguments, advantages, train
 from green_code_lab.agent.prices import TokenPrices
 from tests.lab.agent.replayed import PRICES, toy
@@ -39,7 +39,7 @@ def environment(count: int = 16) -> ExitEnvironment:
     return ExitEnvironment(data, PRICES, draw_typing(data, count, 8, seed=1), None)
 
 
-def result_of(network: ExitClassifier) -> Score:
+def result_of(network: ExitModule) -> Score:
     data = toy()
     return compare([by_agent("agent", network, 0.5, PRICES)], data, PRICES, draw_typing(data, 64, 2, seed=5), None)[0]
 

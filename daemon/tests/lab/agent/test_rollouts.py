@@ -13,9 +13,9 @@ import torch
 
 from green_code.decoding.exit_classifier import unit_rms
 from green_code.models.backend import CANDIDATES, LOGIT_RANGE
-from green_code.models.decoder import Decoder
 from green_code.models.sources import open_vocabulary
 from green_code.models.tiny import TinySource
+from green_code.models.torch_decoder import Decoder
 from green_code.models.vocabulary import Vocabulary
 from green_code.problems import Problem
 from green_code_lab.agent.baselines import sigmoid
@@ -107,9 +107,9 @@ def test_what_source_and_model_share_is_run_once(decoder: Decoder, tmp_path: Pat
     with pytest.MonkeyPatch.context() as patch:
         rows, run = [0], Decoder.run_layers
 
-        def counted(self: Decoder, first: int, last: int, x: torch.Tensor, start: int, stop: int, *rest: Any) -> None:
+        def counted(self: Decoder, first: int, last: int, buffers: Any, start: int, stop: int) -> None:
             rows[0] += (last + 1 - first) * (stop - start)
-            run(self, first, last, x, start, stop, *rest)
+            run(self, first, last, buffers, start, stop)
 
         patch.setattr(Decoder, "run_layers", counted)
         record(decoder, bytes_vocabulary(), corpus, "java", "train", EXITS, 100, 0, tmp_path / "a", "w", lambda _: None)  # fmt: skip
@@ -141,7 +141,7 @@ def check(decoder: Decoder, recorded: Rollouts, rows: slice, text: list[int], fo
     assert recorded.first_right[rows].tolist() == [
         1 + next(i for i in range(len(tops)) if tops[i, n] == tops[-1, n]) for n in range(tops.shape[1])
     ]
-    wanted = unit_rms(seen[exits]).transpose(0, 1).numpy()
+    wanted = unit_rms(seen[exits].numpy()).swapaxes(0, 1)
     np.testing.assert_allclose(recorded.states[rows], wanted, atol=2e-2)
     candidates = logits[exits].topk(CANDIDATES).values
     near = candidates > candidates[..., :1] - LOGIT_RANGE

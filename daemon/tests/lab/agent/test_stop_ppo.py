@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from green_code.decoding.stop_network import StopNetwork
 from green_code.lsp.gate_features import NAMES
 from green_code_lab.agent import stop_candidates, stop_ppo
+from green_code_lab.agent.networks import StopModule
 from green_code_lab.replay.compare import replay
 from green_code_lab.replay.objective import Prices
 from tests.lab.replay.by_hand import WIDTH, synthetic
@@ -16,16 +16,16 @@ PRICES = Prices(wrong=2.0, energy=0.1)
 ARGUMENTS = stop_ppo.Arguments(updates=2, spans=4, batch=64)
 
 
-def start() -> StopNetwork:
+def start() -> StopModule:
     """Shows nearly all."""
     torch.manual_seed(5)
-    network = StopNetwork(WIDTH, 9, len(NAMES)).requires_grad_(False)
+    network = StopModule(WIDTH, 9, len(NAMES)).requires_grad_(False)
     network.token[2].bias.fill_(1.0)
     network.refusal[2].bias.fill_(-1.0)
     return network
 
 
-def trained(arguments: stop_ppo.Arguments, good: float = 0.5) -> StopNetwork:
+def trained(arguments: stop_ppo.Arguments, good: float = 0.5) -> StopModule:
     return stop_ppo.train(synthetic(6, good), start(), PRICES, arguments, report=lambda line: None)
 
 

@@ -17,9 +17,9 @@ from green_code.decoding.kv_cache import KVCache
 from green_code.engine.loading import Runtime
 from green_code.models.catalog import TINY, find_model
 from green_code.models.conversion import adapted_weights
-from green_code.models.decoder import Decoder
 from green_code.models.families import ModelConfig
 from green_code.models.gguf_source import GgufSource
+from green_code.models.torch_decoder import Decoder
 from green_code.models.vocabulary import Pieces
 from green_code.problems import Problem
 from green_code_lab.benchmark.engines import cached, engines, write_gguf, write_transformers
@@ -54,8 +54,8 @@ def test_transformers_computes_the_same_logits(weights: Weights, folder: Path) -
     cache.append(ids.tolist())
     cache.advance(len(ids) - 1, weights[0].layers)
     with torch.inference_mode():
-        ours = cache.decoder.logits(cache.states(0, len(ids)))
-        torch.testing.assert_close(ours, model(ids[None]).logits[0])
+        ours = cache.decoder.all_logits(cache.buffers, 0, len(ids), weights[0].layers)
+        torch.testing.assert_close(torch.from_numpy(ours), model(ids[None]).logits[0])
 
 
 def test_a_gguf_file_holds_the_weights_to_eight_bits(weights: Weights, tmp_path: Path) -> None:

@@ -10,11 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from safetensors.numpy import save_file
-from safetensors.torch import save_file as torch_save_file
 
-from green_code.decoding.exit_classifier import ExitClassifier
 from green_code.energy.costs import CostModel
 from green_code.engine import loading
 from green_code.engine.loading import Runtime, load_measured
@@ -23,6 +20,7 @@ from green_code.models.catalog import TINY
 from green_code.models.tiny import TinySource
 from green_code.work import Prices
 from green_code_lab.cli import experiments
+from tests.decoding.networks import exit_classifier
 
 WORDS = 360  # of tiny's vocabulary; the last ones are left out
 Run = Callable[..., dict[str, Any]]
@@ -36,9 +34,7 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     save_file({"ids": np.arange(WORDS)}, str(folder / VOCABULARY))
     shift = np.random.default_rng(0).normal(0, 2, TinySource().config.width).astype(np.float16)
     save_file({"layers.0.mlp_norm.weight:vector": shift}, str(folder / DELTA))
-    torch.manual_seed(0)
-    network = ExitClassifier(TinySource().config.width, (2, 4))
-    torch_save_file(network.state_dict(), str(folder / AGENT), metadata=network.save_metadata())
+    exit_classifier(TinySource().config.width, (2, 4)).save(folder / AGENT)
     base = {"model": TINY, "sha256": TinySource().fingerprint()}
     write_manifest(folder, {"exits": [2, 4], "prefill_exit": 1, "base": base})
     prices = Prices(1e-3, 2e-4, 1e-4, 2e-3, 1e-4, 1e-4, 5e-5)

@@ -23,7 +23,7 @@ from green_code_lab.lite.recipe import Recipe
 from green_code_lab.replay import typist
 from green_code_lab.replay.spans import Span
 from tests.decoding.reference_forward import reference_forward
-from tests.decoding.references import DECODERS, TOLERANCE
+from tests.decoding.references import DECODERS, assert_close
 
 LAYERS = range(1, 7)
 
@@ -76,10 +76,10 @@ def test_without_a_cache_every_position_is_computed_for_every_token(
     prompt, count = list(range(5, 40)), 0
     run_layers = runtime.decoder.run_layers
 
-    def counted(first: int, last: int, states: Any, start: int, stop: int, *rest: Any) -> None:
+    def counted(first: int, last: int, buffers: Any, start: int, stop: int) -> None:
         nonlocal count
         count += (last + 1 - first) * (stop - start)
-        run_layers(first, last, states, start, stop, *rest)
+        run_layers(first, last, buffers, start, stop)
 
     monkeypatch.setattr(runtime.decoder, "run_layers", counted)
     chosen = baselines.arms(runtime)
@@ -148,11 +148,11 @@ def test_the_propagating_cache_is_that_of_the_reference() -> None:
             if position + 1 < len(depths):
                 each.append([tokens[position + 1]])
     states, keys, values = reference_forward(decoder, tokens, depths)
-    torch.testing.assert_close(cache.states(0, len(depths)), states, **TOLERANCE)
+    assert_close(cache.states(0, len(depths)), states)
     assert not torch.allclose(exact.states(0, len(depths))[6], states[6], atol=1e-3), "the first that is deeper than one before"  # fmt: skip
     cache.append([3])  # now the last position is propagated, too
-    torch.testing.assert_close(cache._keys[:, :, : len(depths)].transpose(1, 2), keys, **TOLERANCE)
-    torch.testing.assert_close(cache._values[:, :, : len(depths)].transpose(1, 2), values, **TOLERANCE)
+    assert_close(cache.buffers.keys[:, :, : len(depths)].transpose(1, 2), keys)
+    assert_close(cache.buffers.values[:, :, : len(depths)].transpose(1, 2), values)
     assert (cache.work - cache.prompt_work).layer_positions == sum(depths[4:])
     assert (cache.propagated, exact.propagated) == (sum(layers - depth for depth in depths[4:]), 0)
 

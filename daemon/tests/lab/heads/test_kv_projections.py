@@ -14,7 +14,7 @@ from green_code.models.adapters import LinearAdapter
 from green_code.models.families import ModelConfig
 from green_code_lab.heads.kv_projections import TAIL, advance_tail, run_windows
 from green_code_lab.lite.scores import WINDOW
-from tests.decoding.references import DECODERS, TOLERANCE
+from tests.decoding.references import DECODERS, assert_close
 
 PREFILL_EXIT = 2
 
@@ -49,8 +49,8 @@ def test_the_tail_advances_in_training_as_in_service(name: str, learned: bool) -
         for depth in (PREFILL_EXIT + 1, layers):
             cache.advance(WINDOW - 1, depth)
             wanted = cache.states(WINDOW - TAIL, WINDOW)
-            torch.testing.assert_close(tail[depth][i], wanted, **TOLERANCE)
+            assert_close(tail[depth][i], wanted)
         exact = KVCache(decoder)
         exact.append(row.tolist())
         exact.advance(WINDOW - 1, layers)
-        torch.testing.assert_close(last[i], exact.states(WINDOW - TAIL, WINDOW), **TOLERANCE)
+        assert_close(last[i], exact.states(WINDOW - TAIL, WINDOW))

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from green_code.models.decoder import Decoder
 from green_code.models.tiny import TinySource
+from green_code.models.torch_decoder import Decoder
 from green_code_lab.corpus import Corpus
 from green_code_lab.heads import lenses
 from green_code_lab.heads.lenses import record_states, train_lens

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from green_code.models.adapters import LinearAdapter
-from green_code.models.decoder import Decoder
 from green_code.models.tiny import TinySource
+from green_code.models.torch_decoder import Decoder
 from green_code_lab.corpus import Corpus
 from green_code_lab.heads.svd_head import depths_that_count, second_moment
 from green_code_lab.lite.objective import hidden_at

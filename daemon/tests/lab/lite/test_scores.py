@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from green_code.models.decoder import Decoder
 from green_code.models.tiny import TinySource
+from green_code.models.torch_decoder import Decoder
 from green_code_lab.corpus import Corpus
 from green_code_lab.lite import scores
 from green_code_lab.lite.scores import score

@@ -17,10 +17,10 @@ import numpy as np
 import pytest
 import torch
 
-from green_code.models.decoder import Decoder
 from green_code.models.delta import Delta
 from green_code.models.sources import open_vocabulary
 from green_code.models.tiny import TinySource
+from green_code.models.torch_decoder import Decoder
 from green_code.models.torch_format import as_tensors
 from green_code.problems import Problem
 from green_code_lab.corpus import Corpus

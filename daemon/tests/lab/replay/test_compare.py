@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
 import pytest
-import torch
 
 from green_code.decoding.stop_network import StopNetwork
 from green_code.lsp.gate_features import NAMES
@@ -16,6 +16,7 @@ from green_code_lab.replay.environment import Replayer
 from green_code_lab.replay.objective import Prices, figures
 from green_code_lab.replay.policies import running_product
 from green_code_lab.replay.typist import Typed, type_span
+from tests.decoding.networks import stop_network
 from tests.lab.replay.by_hand import LAYERS, SPAN, WIDTH, Scripted, Token, records, synthetic
 
 HALF_WRONG: list[Token] = [("total", 0.9), (" =", 0.8), (" second", 0.5)]
@@ -41,10 +42,10 @@ def test_the_stop_is_chosen_that_ends_before_what_is_wrong() -> None:
 
 
 def promising(promise: float) -> StopNetwork:
-    network = StopNetwork(WIDTH, 9, len(NAMES)).requires_grad_(False)
-    for weight in network.parameters():
-        weight.zero_()
-    network.refusal[2].bias.fill_(float(torch.logit(torch.tensor(promise))))
+    network = stop_network(WIDTH, 9, len(NAMES))
+    for part in network.parameters.values():
+        part[:] = 0
+    network.parameters["refusal.2.bias"][:] = math.log(promise / (1 - promise))
     return network
 
 

@@ -6,7 +6,7 @@ import json
 import math
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from green_code_lab.replay.environment import Replayer
 from green_code_lab.replay.records import MAX_LINES, MAX_TOKENS, REASONS, Records, read_records
 from green_code_lab.replay.service import Arm, serve_span
 from green_code_lab.replay.spans import Span
+from tests.decoding.networks import stop_network
 from tests.engine.sessions import PRICES, tiny_runtime
 
 SPANS = [
@@ -142,8 +143,11 @@ def test_a_replay_from_records_costs_what_the_engine_spends(
     assert (refused > 5) == (share > 0)
 
 
+@dataclass(frozen=True, eq=False)
 class Seeing(StopNetwork):
     """Estimates what the rule does, and keeps what it was asked."""
+
+    seen: list[tuple[float, ...]] = field(default_factory=list)
 
     def right(self, product: float, log_odds: float, tokens: int, characters: int, line: str) -> float:
         self.seen.append(token_features(product, log_odds, tokens, characters, line))
@@ -155,14 +159,14 @@ def test_the_agent_learns_from_what_it_sees_in_service(
 ) -> None:
     replayer, network, compared = (
         Replayer(records, runtime.vocabulary, PRICES, runtime.layers_total),
-        Seeing(4, 2, 3),
+        Seeing(4, 2, 3, stop_network(4, 2, 3).parameters),
         0,
     )
     monkeypatch.setattr(runtime, "stop_network", network)
     inputs, counted = token_inputs(replayer), policies.counted(records)
     for i, (span, cursor) in enumerate(zip(records.span.tolist(), records.cursor.tolist(), strict=True)):
         if replayer.texts[i].isascii():
-            network.seen = list[tuple[float, ...]]()
+            network.seen.clear()
             complete(runtime, SPANS[span], cursor, stop=1e-6)
             own = slice(int(records.starts[i]), int(records.starts[i + 1]))
             expected = inputs[own][counted[own]][: len(network.seen)]

@@ -9,7 +9,6 @@ Tested against transformers: tests/models/test_decoder.py.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -18,9 +17,44 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from green_code.models.adapters import LinearAdapter
-from green_code.models.backend import TopToken, top_token_of, top_tokens_of
-from green_code.models.families import ModelConfig, Rope
+from green_code.models.backend import CANDIDATES, LOGIT_RANGE, MAX_LOG_ODDS, Buffers, TopToken, top_token_of
+from green_code.models.device import gpu_uuid
+from green_code.models.families import ModelConfig, Rope, inverse_frequencies
 from green_code.models.family_rows import Activation
+
+_THREADS = 1  # in service, where a second one buys latency with energy
+
+
+class TorchBuffers:
+    """States (S, C), keys and values (L, K, S, D), in the decoder's data type and on its device."""
+
+    def __init__(self, config: ModelConfig, like: Tensor, capacity: int) -> None:
+        self.capacity = capacity
+        shape = config.layers, config.kv_heads, capacity, config.head_width
+        self.states = like.new_zeros(capacity, config.width)
+        self.keys, self.values = like.new_zeros(shape), like.new_zeros(shape)
+
+    @property
+    def nbytes(self) -> int:
+        return self.states.nbytes + self.keys.nbytes + self.values.nbytes
+
+    def grow(self, capacity: int) -> None:
+        """See `models.backend.Buffers`."""
+        more = max(0, capacity - self.capacity)
+        self.states, self.keys, self.values = (
+            F.pad(part, (0, 0, 0, more)) for part in (self.states, self.keys, self.values)
+        )
+        self.capacity += more
+
+
+def top_tokens_of(logits: Tensor) -> list[TopToken]:
+    """The top tokens of (N, V) logits."""
+    found, tokens = logits.float().topk(min(CANDIDATES, logits.shape[-1]), -1)
+    behind = found[:, :1] - found
+    others = torch.where(behind < LOGIT_RANGE, (-behind).exp(), 0)[:, 1:].sum(-1)
+    log_odds = (-others.log()).clamp(-MAX_LOG_ODDS, MAX_LOG_ODDS)
+    margins = behind[:, 1].clamp(max=LOGIT_RANGE) if behind.shape[1] > 1 else torch.full_like(log_odds, LOGIT_RANGE)
+    return [TopToken(*each) for each in zip(tokens[:, 0].tolist(), log_odds.tolist(), margins.tolist(), strict=True)]
 
 
 class RMSNorm(nn.Module):
@@ -189,19 +223,6 @@ def _rotate(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
     return torch.cat((rotated, rest), dim=-1) if rest.shape[-1] else rotated
 
 
-def inverse_frequencies(rope: Rope, head_width: int) -> Tensor:
-    """(D/2,) float32. "llama3" scales long wavelengths only (transformers, modeling_rope_utils.py)."""
-    frequencies = rope.base ** (-torch.arange(0, head_width, 2, dtype=torch.float32) / head_width)
-    if rope.scaling == "none":
-        return frequencies
-    if rope.scaling == "linear":
-        return frequencies / rope.factor
-    turns = rope.original_positions * frequencies / (2 * math.pi)
-    low, high = rope.low_frequency_factor, rope.high_frequency_factor
-    smooth = ((turns - low) / (high - low)).clamp(0.0, 1.0)
-    return frequencies * (smooth + (1 - smooth) / rope.factor)
-
-
 class Decoder(nn.Module):
     """Embedding, L blocks, and the final norm and the head, which all exits share.
 
@@ -232,16 +253,13 @@ class Decoder(nn.Module):
         return self.norm.weight.dtype  # type: ignore[return-value]
 
     @property
-    def cache_dtype(self) -> torch.dtype:
-        return self.dtype
-
-    @property
-    def cache_widths(self) -> tuple[int, int]:
-        return self.config.head_width, self.config.head_width
-
-    @property
     def device(self) -> torch.device:
         return self.embed.weight.device
+
+    @property
+    def gpu(self) -> str | None:
+        """See `Backend`."""
+        return gpu_uuid(self.device)
 
     @property
     def description(self) -> str:
@@ -249,7 +267,23 @@ class Decoder(nn.Module):
 
     @property
     def build(self) -> str:
-        return f"torch {torch.__version__}, {self.dtype}, lenses {sorted(self._lens_depths)}"
+        threads = f"{_THREADS} thread"
+        return f"torch {torch.__version__}, {self.dtype}, {threads}, lenses {sorted(self._lens_depths)}"
+
+    def serve(self) -> None:
+        """See `Backend`."""
+        if torch.get_num_threads() != _THREADS:
+            torch.set_num_threads(_THREADS)
+
+    def close(self) -> None:
+        """See `Backend`."""
+        if self.device.type == "cuda":
+            self.to("meta")
+            torch.cuda.empty_cache()
+
+    def new_buffers(self, capacity: int) -> TorchBuffers:
+        """See `Backend`."""
+        return TorchBuffers(self.config, self.norm.weight, capacity)  # type: ignore[arg-type]
 
     def embed_tokens(self, tokens: Tensor, start: int = 0) -> Tensor:
         """Token ids (…, N) at positions start … → hidden states (…, N, C) at depth 0."""
@@ -262,45 +296,35 @@ class Decoder(nn.Module):
         return x  # type: ignore[no-any-return]
 
     @torch.inference_mode()
-    def embed_into(self, states: Tensor, start: int, tokens: Sequence[int]) -> None:
+    def embed_into(self, buffers: Buffers, start: int, tokens: Sequence[int]) -> None:
         """See `Backend`."""
         ids = torch.tensor(list(tokens), device=self.device)
-        states[start : start + len(tokens)] = self.embed_tokens(ids, start)
+        _own(buffers).states[start : start + len(tokens)] = self.embed_tokens(ids, start)
 
     def run_layer(self, layer: int, x: Tensor, start: int = 0, cache: tuple[Tensor, Tensor] | None = None) -> Tensor:
         """Layer `layer` (from 1) over (B, N, C) at positions start …; see `Block.forward`."""
         return self.layers[layer - 1](x, self._rotary_of(layer, start, x), start, cache)  # type: ignore[no-any-return]
 
     @torch.inference_mode()
-    def run_layers(
-        self, first: int, last: int, states: Tensor, start: int, stop: int, keys: Tensor, values: Tensor
-    ) -> None:
+    def run_layers(self, first: int, last: int, buffers: Buffers, start: int, stop: int) -> None:
         """See `Backend`."""
-        x = states[None, start:stop]
+        own = _own(buffers)
+        x = own.states[None, start:stop]
         for layer in range(first, last + 1):
-            cache = keys[layer - 1][None], values[layer - 1][None]
+            cache = own.keys[layer - 1][None], own.values[layer - 1][None]
             x.copy_(self.run_layer(layer, x, start, cache))
 
     @torch.inference_mode()
-    def project_kv(
-        self,
-        first: int,
-        last: int,
-        states: Tensor,
-        start: int,
-        stop: int,
-        keys: Tensor,
-        values: Tensor,
-        propagated: bool,
-    ) -> None:
+    def project_kv(self, first: int, last: int, buffers: Buffers, start: int, stop: int, propagated: bool) -> None:
         """See `Backend`."""
-        x = states[None, start:stop]
+        own = _own(buffers)
+        x = own.states[None, start:stop]
         for layer in range(first, last + 1):
             projection = (
                 self.get_buffer(f"kv_projection_{layer}") if propagated and layer in self._projected_layers else None
             )
             k, v = self.keys_values(layer, x, start, projection)
-            keys[layer - 1, :, start:stop], values[layer - 1, :, start:stop] = k[0], v[0]
+            own.keys[layer - 1, :, start:stop], own.values[layer - 1, :, start:stop] = k[0], v[0]
 
     def keys_values(
         self, layer: int, x: Tensor, start: int = 0, projection: Tensor | None = None
@@ -344,20 +368,46 @@ class Decoder(nn.Module):
         return (own.float() + added.to(own.device)).to(self.dtype)
 
     def apply_lens(self, x: Tensor, depth: int) -> Tensor:
-        """See `Backend`."""
+        """States (…, C) at `depth` as the head reads them: through the exit's lens, where it has one."""
         if depth not in self._lens_depths:
             return x
         unit = F.rms_norm(x.float(), x.shape[-1:], eps=self.config.norm_eps).type_as(x)
         return unit + F.linear(unit, self.get_buffer(f"lens_{depth}"))
 
-    def top_tokens(self, states: Tensor, start: int, stop: int, depth: int) -> list[TopToken]:
+    @torch.inference_mode()
+    def top_tokens(self, buffers: Buffers, positions: Sequence[int], depth: int) -> list[TopToken]:
         """See `Backend`: by the whole head."""
-        return top_tokens_of(self.logits(self.apply_lens(states[start:stop], depth)))
+        first, end = positions[0], positions[-1] + 1
+        adjacent = end - first == len(positions)
+        x = _own(buffers).states[slice(first, end) if adjacent else list(positions)]
+        return top_tokens_of(self.logits(self.apply_lens(x, depth)))
 
-    def top_token_among(self, states: Tensor, position: int, depth: int, tokens: Tensor) -> TopToken:
+    @torch.inference_mode()
+    def top_token_among(self, buffers: Buffers, position: int, depth: int, tokens: np.ndarray) -> TopToken:
         """See `Backend`."""
-        normed = self.norm(self.apply_lens(states[position, None], depth))[0]
-        return top_token_of(tokens, self._head(normed, tokens.to(self.device)))
+        normed = self.norm(self.apply_lens(_own(buffers).states[position, None], depth))[0]
+        rows = torch.from_numpy(tokens).to(self.device)
+        return top_token_of(tokens, self._head(normed, rows).float().cpu().numpy())
+
+    def state(self, buffers: Buffers, position: int) -> np.ndarray:
+        """See `Backend`."""
+        state: np.ndarray = self.states(buffers, position, position + 1)[0]
+        return state
+
+    @torch.inference_mode()
+    def states(self, buffers: Buffers, start: int, stop: int) -> np.ndarray:
+        """See `Backend`."""
+        return _array(_own(buffers).states[start:stop])
+
+    @torch.inference_mode()
+    def lensed_states(self, buffers: Buffers, start: int, stop: int, depth: int) -> np.ndarray:
+        """See `Backend`."""
+        return _array(self.apply_lens(_own(buffers).states[start:stop], depth))
+
+    @torch.inference_mode()
+    def all_logits(self, buffers: Buffers, start: int, stop: int, depth: int) -> np.ndarray:
+        """See `Backend`."""
+        return _array(self.logits(self.apply_lens(_own(buffers).states[start:stop], depth)))
 
     def _rotary_of(self, layer: int, start: int, like: Tensor) -> tuple[Tensor, Tensor] | None:
         """Cosines and sines of positions start … for a layer, as `Block.forward` takes them."""
@@ -371,7 +421,7 @@ class Decoder(nn.Module):
             rows = max(1024, 1 << (end - 1).bit_length())
             angles = torch.outer(
                 torch.arange(rows).float(),
-                inverse_frequencies(rope, self.config.rotary_width or self.config.head_width),
+                torch.from_numpy(inverse_frequencies(rope, self.config.rotary_width or self.config.head_width)),
             )
             angles = torch.cat((angles, angles), dim=-1).to(like.device)  # (rows, rotated width)
             table = self._rotary[rope] = (angles.cos(), angles.sin())
@@ -388,3 +438,14 @@ class Decoder(nn.Module):
             decoder = cls(config)
         decoder.load_state_dict({name: torch.as_tensor(w) for name, w in weights.items()}, strict=True, assign=True)
         return decoder.requires_grad_(False).eval()
+
+
+def _own(buffers: Buffers) -> TorchBuffers:
+    if not isinstance(buffers, TorchBuffers):
+        raise ValueError("buffers are of another decoder")
+    return buffers
+
+
+def _array(x: Tensor) -> np.ndarray:
+    found: np.ndarray = x.detach().float().cpu().numpy()
+    return found
