@@ -300,6 +300,14 @@ def test_every_row_says_where_it_is_from_and_how_to_get_it(monkeypatch: pytest.M
     assert len({one.key for one in ROWS.values()}) == len(ROWS)
 
 
+def test_a_folder_with_a_link_to_nothing_is_a_model_and_a_change_of_it_another(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "link").symlink_to(tmp_path / "nothing")
+    key = find_model(str(tmp_path)).key
+    (tmp_path / "config.json").rename(tmp_path / "other.json")
+    assert find_model(str(tmp_path)).key != key
+
+
 def test_a_gguf_file_is_a_model(tmp_path: Path) -> None:
     path = write(tmp_path / "small.gguf", DATA)
     first = find_model(str(path))
