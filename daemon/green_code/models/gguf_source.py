@@ -93,7 +93,7 @@ class GgufSource:
             if architecture not in ARCHITECTURES:
                 known = ", ".join(sorted(ARCHITECTURES))
                 raise Problem(
-                    "model_damaged", f"{path.name} holds {architecture!r}; GGUF files are read of these: {known}."
+                    "model_damaged", f"{path.name} holds {architecture[:40]!r}; GGUF files are read of these: {known}."
                 )
             self._prefix, self._row = architecture, ARCHITECTURES[architecture]
             self.config = self._config()
@@ -102,8 +102,9 @@ class GgufSource:
             raise self._problem(str(error)) from error
 
     def _problem(self, what: str) -> Problem:
+        shown = " ".join(what[:1000].split())[:300]  # it may quote the file
         return Problem(
-            "model_damaged", f"{self.path.name} cannot be used ({what}): download it again, or choose another model."
+            "model_damaged", f"{self.path.name} cannot be used ({shown}): download it again, or choose another model."
         )
 
     # --- vocabulary ---

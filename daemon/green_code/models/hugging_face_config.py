@@ -25,7 +25,13 @@ _SIZES = {
     "ffn_dim", "n_inner", "vocab_size", "max_position_embeddings", "n_positions",
 }  # fmt: skip
 _OPTIONAL = {"num_key_value_heads", "head_dim", "n_inner"}  # null stands for what follows from the others
-_SCALES = {"logits_scaling", "query_pre_attn_scalar", "attention_multiplier", "embedding_multiplier", "residual_multiplier"}
+_SCALES = {
+    "logits_scaling",
+    "query_pre_attn_scalar",
+    "attention_multiplier",
+    "embedding_multiplier",
+    "residual_multiplier",
+}
 _ROPES = ("rope_parameters", "rope_scaling")
 _SPELLINGS: dict[Activation, tuple[str, ...]] = {
     "silu": ("silu", "swish"),
@@ -151,7 +157,9 @@ def _mapped(hf: Any) -> ModelConfig:
     rotated = _first(hf, "no_rope_layers", default=[True] * layers)
     if not isinstance(rotated, list) or len(rotated) != layers:
         raise _wrong("no_rope_layers", rotated, f"a list of {layers}, one a layer")
-    ropes = [rope if rotates else None for rope, rotates in zip(ropes, rotated, strict=False)]  # how many is checked below
+    ropes = [
+        rope if rotates else None for rope, rotates in zip(ropes, rotated, strict=False)
+    ]  # how many is checked below
     every = family in ("gpt2", "gpt_bigcode") or _first(hf, "use_bias", "enable_bias", default=False)
     attention = every or _first(hf, "attention_bias", default=False)
     if _first(hf, "word_embed_proj_dim", default=width) != width:

@@ -152,7 +152,13 @@ def test_a_tokenizer_that_makes_its_library_panic_is_refused(folder: Path) -> No
 
 
 def test_a_tokenizer_that_fills_texts_up_is_read_without_it(folder: Path) -> None:
-    padding = {"strategy": {"Fixed": 10**9}, "direction": "Right", "pad_to_multiple_of": None, "pad_id": 0, "pad_type_id": 0}
+    padding = {
+        "strategy": {"Fixed": 10**9},
+        "direction": "Right",
+        "pad_to_multiple_of": None,
+        "pad_id": 0,
+        "pad_type_id": 0,
+    }
     edit(folder / "tokenizer.json", padding={**padding, "pad_token": "a"})
     assert read(folder)
 
