@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import contextlib
 import importlib.metadata
+import importlib.util
 import json
 import os
 import platform
@@ -112,7 +113,9 @@ def check_packages() -> Finding:
 
 
 def check_torch() -> Finding:
-    """torch, and the device it would compute on."""
+    """torch, and the GPU it would compute on; a processor that the kernel runs on needs none."""
+    if importlib.util.find_spec("torch") is None:
+        return Finding("ok", "not installed: only GPUs and models that the kernel lacks need it")
     try:
         import torch
     except (ImportError, OSError) as error:

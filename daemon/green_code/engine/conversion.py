@@ -40,11 +40,13 @@ def convert_apart(
     Raises:
         Problem: that of the conversion; or the child was killed.
     """
+    preferred = next(iter(formats))
     task = {
         "model": found.name,
         "key": found.key,
         "bundle": str(bundle.path) if bundle else None,
-        "preferred": next(iter(formats)).name,
+        "preferred": preferred.name,
+        "device": preferred.device,
         "folder": str(folder),
     }
     child = subprocess.Popen(_COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -113,7 +115,7 @@ def _convert(task: Mapping[str, Any], progress: Progress) -> None:
     if found.key != task["key"]:
         raise Problem("model_damaged", f"{found.name} was changed while it was opened; try again.")
     bundle = load_bundle(Path(task["bundle"])) if task["bundle"] else None
-    formats = dropwhile(lambda one: one.name != task["preferred"], weight_formats())
+    formats = dropwhile(lambda one: one.name != task["preferred"], weight_formats(task["device"]))
     convert(found, bundle, formats, Path(task["folder"]), progress)
 
 

@@ -15,9 +15,7 @@ from green_code.kernels.binding import CThreadPool
 
 MOST_WORKERS = 32  # more share no layer evenly
 _SMALL_BATCH = 4  # rows that are bound by memory
-_SMALL_BATCH_WORKERS = (
-    2  # they take half to two thirds of the time and about the same processor time
-)
+_SMALL_BATCH_WORKERS = 2  # they take half to two thirds of the time and about the same processor time
 _SHORTEST_PAUSE_SECONDS = 0.005  # without helpers, after a stall
 _LONGEST_PAUSE_SECONDS = 0.1  # after several stalls in a row
 _Calls = SimpleQueue[Callable[[], None] | None]

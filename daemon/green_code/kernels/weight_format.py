@@ -7,7 +7,6 @@ every token reads is then copied into large pages, where the system has them (la
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +32,7 @@ class KernelFormat:
 
     kernel: Kernel
     name: str = "kernel"
+    device: str = "cpu"
 
     def unsupported_reason(self, config: ModelConfig) -> str | None:
         return None  # it has the operations of every family
@@ -67,34 +67,30 @@ class KernelFormat:
         return KernelDecoder(self.kernel, config, *pack(config, weights.items(), adapters, bits=bits_for(config)))  # type: ignore[arg-type]
 
 
+@dataclass(frozen=True)
 class MachineFormats:
-    """The formats that this machine can serve, best first: torch's on a GPU; otherwise the kernel's where it is built, and torch's.
+    """The formats that serve on a device ("cpu", "cuda", "mps"), best first: the kernel's on a processor where it is built, then torch's.
     torch is imported where its format is asked for.
 
     Iterating raises:
         Problem: a level of the kernel is forced that this machine does not have; torch is needed and missing.
     """
 
+    device: str = "cpu"
+
     def __iter__(self) -> Iterator[WeightFormat]:
         kernel = open_kernel()
-        if kernel is not None and not _has_gpu():
+        if kernel is not None and self.device == "cpu":
             yield KernelFormat(kernel)
         try:
             from green_code.models.device import compute_dtype
             from green_code.models.torch_format import TorchFormat
-        except ImportError as error:
-            raise Problem("model_missing", "this model needs torch: pip install 'green-code[gpu]'.") from error
-        yield TorchFormat(compute_dtype())
+        except (ImportError, OSError) as error:
+            needs = "the kernel lacks this model or is not built, and torch is not installed"
+            raise Problem("model_missing", f"{needs}: pip install 'green-code[gpu]'.") from error
+        yield TorchFormat(compute_dtype(self.device), self.device)
 
 
-def weight_formats() -> Iterable[WeightFormat]:
+def weight_formats(device: str = "cpu") -> Iterable[WeightFormat]:
     """See `MachineFormats`."""
-    return MachineFormats()
-
-
-def _has_gpu() -> bool:
-    if importlib.util.find_spec("torch") is None:
-        return False
-    from green_code.models.device import compute_device
-
-    return compute_device().type != "cpu"
+    return MachineFormats(device)

@@ -173,6 +173,10 @@ class WeightFormat(Protocol):
     def name(self) -> str:
         """Part of the key under which converted weights are cached."""
 
+    @property
+    def device(self) -> str:
+        """Where its decoders compute: "cpu", "cuda" or "mps"."""
+
     def unsupported_reason(self, config: ModelConfig) -> str | None:
         """Why this format does not support a model; None: it does."""
 

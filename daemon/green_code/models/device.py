@@ -6,6 +6,7 @@ import torch
 
 
 def compute_device() -> torch.device:
+    """The fastest one that there is, for training."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -30,6 +31,6 @@ def bfloat16_pays(device: torch.device) -> bool:
     return not widened
 
 
-def compute_dtype() -> torch.dtype:
+def compute_dtype(device: str) -> torch.dtype:
     """The torch decoder's: bfloat16 where it pays, float32 elsewhere."""
-    return torch.bfloat16 if bfloat16_pays(compute_device()) else torch.float32
+    return torch.bfloat16 if bfloat16_pays(torch.device(device)) else torch.float32

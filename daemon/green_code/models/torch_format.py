@@ -17,7 +17,6 @@ from torch import Tensor
 from green_code.models.adapters import Adapters, LinearAdapter
 from green_code.models.backend import Report, Sizes
 from green_code.models.bundle import KV_PROJECTIONS, LENSES
-from green_code.models.device import compute_device
 from green_code.models.families import ModelConfig
 from green_code.models.shapes import weight_shapes
 from green_code.models.torch_decoder import Decoder
@@ -28,6 +27,7 @@ class TorchFormat:
     """See `WeightFormat`."""
 
     dtype: torch.dtype
+    device: str = "cpu"
 
     @property
     def name(self) -> str:
@@ -65,14 +65,20 @@ class TorchFormat:
         lenses, projections = (_lenses(load_arrays(folder / name)) for name in (LENSES, KV_PROJECTIONS))
         adapters = Adapters(lenses=lenses, kv_projections=projections)
         try:
-            return _decoder(config, load_file(folder / "weights.safetensors"), adapters)
+            return self._decoder(config, load_file(folder / "weights.safetensors"), adapters)
         except RuntimeError as error:  # torch has a type of its own on a GPU, and this one on a CPU
             if isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error):
                 raise MemoryError from error
             raise
 
     def build(self, config: ModelConfig, weights: Mapping[str, np.ndarray], adapters: Adapters) -> Decoder:
-        return _decoder(config, {name: self._cast(w) for name, w in weights.items()}, adapters)
+        return self._decoder(config, {name: self._cast(w) for name, w in weights.items()}, adapters)
+
+    def _decoder(self, config: ModelConfig, weights: dict[str, Tensor], adapters: Adapters) -> Decoder:
+        decoder = Decoder.load(config, weights)
+        decoder.set_lenses(adapters.lenses)
+        decoder.set_kv_projections(adapters.kv_projections)
+        return decoder.to(self.device)
 
     def _cast(self, weight: np.ndarray) -> Tensor:
         return torch.from_numpy(weight).to(self.dtype).contiguous()
@@ -86,10 +92,3 @@ def as_tensors(weights: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
 def _lenses(parts: Mapping[str, np.ndarray]) -> dict[int, LinearAdapter]:
     depths = {int(name.partition(":")[0]) for name in parts}
     return {depth: LinearAdapter(parts[f"{depth}:matrix"], parts[f"{depth}:gain"]) for depth in depths}
-
-
-def _decoder(config: ModelConfig, weights: dict[str, Tensor], adapters: Adapters) -> Decoder:
-    decoder = Decoder.load(config, weights)
-    decoder.set_lenses(adapters.lenses)
-    decoder.set_kv_projections(adapters.kv_projections)
-    return decoder.to(compute_device())

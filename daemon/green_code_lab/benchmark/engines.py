@@ -21,7 +21,7 @@ from green_code.folders import cache_dir
 from green_code.models.bundle import AGENT, Bundle, bundle_of
 from green_code.models.catalog import Found, find_model
 from green_code.models.conversion import adapted_weights
-from green_code.models.device import compute_dtype
+from green_code.models.device import compute_device, compute_dtype
 from green_code.models.families import ModelConfig
 from green_code.models.gguf_source import GgufSource
 from green_code.models.vocabulary import Pieces
@@ -80,7 +80,7 @@ def engines(model: str, report: Callable[[str], None]) -> list[Spec]:
         (config, own), pieces = weights(), gguf_source().pieces()
         write_gguf(config, pieces.subset(ids) if ids else pieces, own, path)
 
-    dtype = str(compute_dtype()).removeprefix("torch.")
+    dtype = str(compute_dtype(compute_device().type)).removeprefix("torch.")
     exits = bundle.exits if bundle and bundle.exits else (1,)
     exit = exits[(len(exits) - 1) // 2]  # late enough to be right, early enough to be cheap
     early = {"assistant_early_exit": exit}

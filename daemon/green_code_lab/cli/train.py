@@ -18,6 +18,7 @@ from green_code.engine.measured_costs import measured_costs
 from green_code.kernels.weight_format import weight_formats
 from green_code.models.bundle import AGENT, CALIBRATION, Bundle, load_bundle, refresh_manifest, write_manifest
 from green_code.models.catalog import DEFAULT, find_model
+from green_code.models.device import compute_device
 from green_code.models.vocabulary import Vocabulary
 from green_code.models.weights import Model, open_model
 from green_code.problems import Problem
@@ -73,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _open(args: argparse.Namespace) -> tuple[Bundle, Model]:
     bundle = load_bundle(bundle_folder(args.model))
-    return bundle, open_model(find_model(args.model), bundle, weight_formats())
+    return bundle, open_model(find_model(args.model), bundle, weight_formats(compute_device().type))
 
 
 def _open_corpus(args: argparse.Namespace, vocabulary: Vocabulary) -> Corpus:

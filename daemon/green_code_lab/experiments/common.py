@@ -25,6 +25,7 @@ from green_code.kernels.weight_format import weight_formats
 from green_code.link.messages import CompletionParams, Decoding
 from green_code.models.bundle import KV_PROJECTIONS, PARTS, VOCABULARY, Bundle, bundle_of
 from green_code.models.catalog import find_model
+from green_code.models.device import compute_device
 from green_code.models.weights import open_model
 from green_code.problems import Problem
 from green_code.settings import PROMPT_TOKENS, TOKENS_PER_LINE
@@ -143,7 +144,7 @@ def bare_bundle(model: str) -> Bundle | None:
 
 def _with_bundle(served: Runtime, bundle: Bundle) -> Runtime:
     contents = read_contents(bundle)
-    opened = open_model(find_model(served.model), bundle, weight_formats())
+    opened = open_model(find_model(served.model), bundle, weight_formats(compute_device().type))
     return Runtime(served.model, opened, contents, served.costs)
 
 

@@ -120,7 +120,7 @@ def make_svd_head(job: Job) -> None:
 
 
 def _backend(config: ModelConfig, weights: Mapping[str, np.ndarray], adapters: Adapters) -> Backend:
-    return first_supporting(weight_formats(), config).build(config, weights, adapters)
+    return first_supporting(weight_formats(compute_device().type), config).build(config, weights, adapters)
 
 
 def _adapters(bundle: Bundle, config: ModelConfig) -> Adapters:

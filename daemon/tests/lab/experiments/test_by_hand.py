@@ -149,7 +149,7 @@ def test_the_propagating_cache_is_that_of_the_reference() -> None:
                 each.append([tokens[position + 1]])
     states, keys, values = reference_forward(decoder, tokens, depths)
     assert_close(cache.states(0, len(depths)), states)
-    assert not torch.allclose(exact.states(0, len(depths))[6], states[6], atol=1e-3), "the first that is deeper than one before"  # fmt: skip
+    assert not torch.allclose(torch.from_numpy(exact.states(0, len(depths))[6]), states[6], atol=1e-3), "the first that is deeper than one before"  # fmt: skip
     cache.append([3])  # now the last position is propagated, too
     assert_close(cache.buffers.keys[:, :, : len(depths)].transpose(1, 2), keys)
     assert_close(cache.buffers.values[:, :, : len(depths)].transpose(1, 2), values)
