@@ -109,7 +109,9 @@ def test_estimates_grow_with_the_model_and_are_near_published_sizes(run: Run) ->
         assert [model[key] for model in sizes] == sorted(model[key] for model in sizes)
     for name, model in shown.items():
         if name != "gemma-3-270m":  # whose bundle has a smaller vocabulary
-            assert 0.9 < model["disk_bytes"] / model["parameters"] < 2.2, name  # int8, the head in bfloat16
+            assert 0.5 < model["disk_bytes"] / model["parameters"] < 2.2, (
+                name
+            )  # four or eight bits, the head in bfloat16
 
 
 def test_what_was_measured_here_scales_the_estimates(run: Run, work: Path) -> None:
@@ -133,9 +135,9 @@ def test_what_was_measured_here_scales_the_estimates(run: Run, work: Path) -> No
 def test_what_does_not_fit_names_what_would(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "total_memory", lambda: 2_500_000_000)
     large = listed(run, "qwen2.5-coder-7b")
-    assert not large["fits"] and "memory, and this machine has 2.5 GB. qwen2.5-coder-1.5b would fit." in large["reason"]
+    assert not large["fits"] and "memory, and this machine has 2.5 GB. qwen2.5-coder-3b would fit." in large["reason"]
     status, out, err = run("models", "get", "qwen2.5-coder-7b", "--json")
-    assert status == 1 and "qwen2.5-coder-1.5b would fit" in events(out)[-1]["message"] and "Traceback" not in err
+    assert status == 1 and "qwen2.5-coder-3b would fit" in events(out)[-1]["message"] and "Traceback" not in err
     monkeypatch.setattr(command.shutil, "disk_usage", lambda _: SimpleNamespace(free=10**9))
     assert "1.0 GB free" in listed(run, "qwen2.5-coder-1.5b")["reason"]
 
