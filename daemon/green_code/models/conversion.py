@@ -23,8 +23,8 @@ from green_code.models.adapters import Adapters, check_adapters, read_adapters
 from green_code.models.backend import Report, WeightFormat, first_supporting
 from green_code.models.bundle import DELTA, Bundle
 from green_code.models.catalog import Found
+from green_code.models.config import ModelConfig
 from green_code.models.delta import Delta
-from green_code.models.families import ModelConfig
 from green_code.models.places import check_disk, is_full, size_text
 from green_code.models.room import Room, check_memory, room_for
 from green_code.models.shapes import EMBEDDING, HEAD
