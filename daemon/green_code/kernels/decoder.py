@@ -27,7 +27,7 @@ from green_code.kernels.padding import Padding
 from green_code.kernels.thread_pool import ThreadPool
 from green_code.kernels.weight_bits import candidate_bytes
 from green_code.models.backend import Buffers, TopToken, top_token_of
-from green_code.models.families import ModelConfig, Rope, inverse_frequencies
+from green_code.models.config import ModelConfig, Rope, inverse_frequencies
 from green_code.models.shapes import EMBEDDING, POSITIONS
 
 _FIRST_POSITIONS = 1024

@@ -21,7 +21,7 @@ from green_code.kernels.weight_bits import head_bits
 from green_code.models.adapters import Adapters, with_adapter
 from green_code.models.backend import Report, Sizes
 from green_code.models.bfloat16 import narrow, widen
-from green_code.models.families import ModelConfig
+from green_code.models.config import ModelConfig
 from green_code.models.npy_file import Rows
 from green_code.models.shapes import EMBEDDING, HEAD, POSITIONS, weight_shapes
 from green_code.models.svd_head import svd_head_of

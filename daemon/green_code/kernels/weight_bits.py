@@ -9,7 +9,7 @@ from typing import Final
 from green_code.kernels.padding import Padding
 from green_code.kernels.quantise import matrix_bytes
 from green_code.models.backend import CANDIDATES
-from green_code.models.families import ModelConfig
+from green_code.models.config import ModelConfig
 from green_code.models.rows import ROWS
 from green_code.models.shapes import weight_shapes
 

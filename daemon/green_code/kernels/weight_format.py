@@ -21,7 +21,7 @@ from green_code.kernels.packing import Extras, pack, packed_sizes
 from green_code.kernels.weight_bits import bits_for
 from green_code.models.adapters import Adapters
 from green_code.models.backend import Report, Sizes, WeightFormat
-from green_code.models.families import ModelConfig
+from green_code.models.config import ModelConfig
 from green_code.models.npy_file import NpyFile
 from green_code.problems import Problem
 

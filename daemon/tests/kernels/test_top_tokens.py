@@ -14,7 +14,7 @@ from green_code.kernels.padding import Padding
 from green_code.kernels.quantise import GROUP, dequantise, quantise
 from green_code.models.adapters import Adapters, LinearAdapter
 from green_code.models.backend import CANDIDATES, LOGIT_RANGE
-from green_code.models.families import ModelConfig
+from green_code.models.config import ModelConfig
 from green_code.models.torch_decoder import Decoder, top_tokens_of
 from tests.kernels.references import (
     CONFIGS,
