@@ -16,7 +16,7 @@ from gguf import GGMLQuantizationType as Quantisation
 from gguf.quants import dequantize
 from tokenizers import Tokenizer
 
-from green_code.models.families import ModelConfig, Rope
+from green_code.models.config import ModelConfig, Rope
 from green_code.models.gguf_file import GgufFile, GgufTensor
 from green_code.models.gguf_tokenizer import GgufVocabulary
 from green_code.models.hashes import sha256_of

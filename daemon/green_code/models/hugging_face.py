@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 from tokenizers import Tokenizer
 
-from green_code.models.families import ModelConfig
+from green_code.models.config import ModelConfig
 from green_code.models.hashes import sha256_of
 from green_code.models.hugging_face_config import config_from_hugging_face, end_tokens
 from green_code.models.safetensors_files import check_index, damaged, read_headers, read_json, weight_files

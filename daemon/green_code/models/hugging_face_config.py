@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from green_code.models.families import ModelConfig, Rope, check_family
-from green_code.models.family_rows import FAMILIES, Activation
+from green_code.models.config import ModelConfig, Rope, check_family
+from green_code.models.families import FAMILIES, Activation
 from green_code.problems import Problem
 
 _MOST_LAYERS = 512  # more are refused by `ModelConfig`; transformers makes a list of them

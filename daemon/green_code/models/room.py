@@ -8,7 +8,7 @@ from math import prod
 
 from green_code.memory import available_memory, total_memory
 from green_code.models.backend import Sizes
-from green_code.models.families import ModelConfig
+from green_code.models.config import ModelConfig
 from green_code.models.places import size_text
 from green_code.models.rows import ROWS
 from green_code.models.shapes import weight_shapes

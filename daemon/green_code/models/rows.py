@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from green_code.models.families import ModelConfig
+from green_code.models.config import ModelConfig
 from green_code.models.hub import PICKLED, Hub
 from green_code.models.packages import Packages
 from green_code.models.places import File, Place
@@ -21,7 +21,7 @@ TINY: Final = "tiny-random"
 
 @dataclass(frozen=True)
 class Shape:
-    """Sizes of a decoder, as in `families.ModelConfig`; `gated`: the MLP has a third matrix."""
+    """Sizes of a decoder, as in `config.ModelConfig`; `gated`: the MLP has a third matrix."""
 
     layers: int
     width: int

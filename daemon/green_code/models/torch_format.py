@@ -17,7 +17,7 @@ from torch import Tensor
 from green_code.models.adapters import Adapters, LinearAdapter
 from green_code.models.backend import Report, Sizes
 from green_code.models.bundle import KV_PROJECTIONS, LENSES
-from green_code.models.families import ModelConfig
+from green_code.models.config import ModelConfig
 from green_code.models.shapes import weight_shapes
 from green_code.models.torch_decoder import Decoder
 
@@ -32,9 +32,6 @@ class TorchFormat:
     @property
     def name(self) -> str:
         return str(self.dtype)
-
-    def unsupported_reason(self, config: ModelConfig) -> str | None:
-        return None
 
     def sizes(self, config: ModelConfig, adapters: Adapters) -> Sizes:
         size = sum(map(prod, weight_shapes(config).values())) * self.dtype.itemsize

@@ -11,7 +11,7 @@ import pytest
 
 from green_code.engine.assumed_costs import assumed_costs, costs_of, layer_weights
 from green_code.engine.idle import MEASURE_SECONDS
-from green_code.models.families import FAMILIES, ModelConfig, Rope
+from green_code.models.config import FAMILIES, ModelConfig, Rope
 from green_code.work import full_depth_work
 from tests.engine.service_rig import Rig, complete, until
 
@@ -49,9 +49,10 @@ def test_costs_are_assumed_for_every_family_and_for_four_bits(name: str) -> None
 
 
 def test_assumed_costs_come_near_a_measurement_of_another_head() -> None:
-    """Measured for the whole vocabulary without the SVD head; the estimate is made from a pruned one with it."""
+    """Measured for the whole vocabulary in 8 bits; the estimate, of 4 bits, which are 5/8 of the bytes, is made from a pruned one with
+    the SVD head."""
     prices = assumed_costs(decoder(GEMMA, has_svd_head=False)).prices
-    assert prices.head_batch == pytest.approx(0.0859, rel=0.3)
+    assert prices.head_batch == pytest.approx(0.0859 * 5 / 8, rel=0.3)
     assert prices.head_position == pytest.approx(0.0265, rel=0.3)
 
 

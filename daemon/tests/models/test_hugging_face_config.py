@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from green_code.models.families import ModelConfig, Rope
+from green_code.models.config import ModelConfig, Rope
 from green_code.models.hugging_face_config import config_from_hugging_face
 from green_code.problems import Problem
 from tests.models.references import FAMILY_MODELS, family_model
