@@ -243,6 +243,7 @@ TABLE: Final = (
     Language(
         ("php",),
         suffixes=_suffixes("php", ".php"),
+        grammar={"php": ("tree_sitter_php", "language_php")},
         line_comments=("//", "#"),
         block_comments=_C_COMMENTS,
         quotes=(),
@@ -260,6 +261,7 @@ TABLE: Final = (
     Language(
         ("ruby",),
         suffixes=_suffixes("ruby", ".rb .rake"),
+        grammar={"ruby": ("tree_sitter_ruby", "language")},
         line_comments=("#",),
         block_comments=(("=begin", "=end"),),
         quotes=(),
@@ -276,6 +278,7 @@ TABLE: Final = (
     Language(
         ("kotlin",),
         suffixes=_suffixes("kotlin", ".kt .kts"),
+        grammar={"kotlin": ("tree_sitter_kotlin", "language")},
         line_comments=("//",),
         block_comments=_C_COMMENTS,
         long_quotes=('"""',),
@@ -292,6 +295,7 @@ TABLE: Final = (
     Language(
         ("scala",),
         suffixes=_suffixes("scala", ".scala .sc"),
+        grammar={"scala": ("tree_sitter_scala", "language")},
         line_comments=("//",),
         block_comments=_C_COMMENTS,
         long_quotes=('"""',),
@@ -308,6 +312,7 @@ TABLE: Final = (
     Language(
         ("swift",),
         suffixes=_suffixes("swift", ".swift"),
+        grammar={"swift": ("tree_sitter_swift", "language")},
         line_comments=("//",),
         block_comments=_C_COMMENTS,
         quotes=('"',),
@@ -324,6 +329,7 @@ TABLE: Final = (
     Language(
         ("lua",),
         suffixes=_suffixes("lua", ".lua"),
+        grammar={"lua": ("tree_sitter_lua", "language")},
         adjacent_names=False,
         line_comments=("--",),
         block_comments=(("--[[", "]]"),),
@@ -364,7 +370,7 @@ TABLE: Final = (
         ),
     ),
     Language(("html", "xml", "vue"), suffixes=_suffixes("html", ".html .htm .xml=xml .vue=vue"), prose=True, block_comments=(("<!--", "-->"),), quotes=(), long_quotes=('"', "'")),
-    Language(("css",), suffixes=_suffixes("css", ".css"), block_comments=_C_COMMENTS, imports=re.compile(r"@(?:import|charset)\b"), blocks="braces"),
+    Language(("css",), suffixes=_suffixes("css", ".css"), grammar={"css": ("tree_sitter_css", "language")}, block_comments=_C_COMMENTS, imports=re.compile(r"@(?:import|charset)\b"), blocks="braces"),
     Language(
         ("scss", "less"),
         suffixes=_suffixes("scss", ".scss .less=less"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import glob
 import importlib.util
 import json
 import shutil
@@ -29,6 +30,7 @@ from green_code.models import store
 from green_code.models.bundle import SVD_HEAD, Bundle, bundle_of
 from green_code.models.catalog import DEFAULT, TINY, base_of_bundle, find_model
 from green_code.models.other_tools import ToolFile, same_content, tool_files
+from green_code.models.places import size_text
 from green_code.models.rows import ROWS, Row
 from green_code.models.weights import is_converted, open_model
 from green_code.problems import Problem
@@ -165,12 +167,12 @@ def _why_not(row: Row, need: Expected, state: str) -> str:
     """Why a model does not fit this machine; empty if it does."""
     memory = total_memory()
     if need.memory_bytes > memory:
-        return f"It needs {_size(need.memory_bytes)} of memory, and this machine has {_size(memory)}."
+        return f"It needs {size_text(need.memory_bytes)} of memory, and this machine has {size_text(memory)}."
     there = next(folder for folder in (cache_dir(), *cache_dir().parents) if folder.is_dir())
     free = shutil.disk_usage(there).free
     space = {"ready": 0, "downloaded": need.disk_bytes}.get(state, need.disk_bytes + row.download_bytes)
     if space > free:
-        return f"It needs {_size(space)} on the disk, and {there} has {_size(free)} free."
+        return f"It needs {size_text(space)} on the disk, and {there} has {size_text(free)} free."
     return ""
 
 
@@ -191,7 +193,7 @@ def _print(models: list[dict[str, Any]], files: list[ToolFile]) -> None:
     print(f"{'':28} {'state':10} {'download':>9} {'memory':>8} {'ms/token':>9} {'J/token':>8}  {'middle':6} licence")
     for m in models:
         print(
-            f"{m['name']:28} {m['state']:10} {_size(m['download_bytes']):>9} {_size(m['memory_bytes']):>8} "
+            f"{m['name']:28} {m['state']:10} {size_text(m['download_bytes']):>9} {size_text(m['memory_bytes']):>8} "
             f"{m['milliseconds_per_token']:>9.0f} {m['joules_per_token']:>8.2f}  {'yes' if m['fim'] else 'no':6} {m['license']}"
         )
         if m["reason"]:
@@ -202,11 +204,7 @@ def _print(models: list[dict[str, Any]], files: list[ToolFile]) -> None:
     if files:
         print("Files of other tools, which `green-code models get PATH` converts:")
     for file in files:
-        print(f"  {file.tool:12} {file.name:40} {_size(file.size):>9}  {file.path}")
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+        print(f"  {file.tool:12} {file.name:40} {size_text(file.size):>9}  {file.path}")
 
 
 # --- what can be done with one ---------------------------------------------------------------------------
@@ -233,10 +231,16 @@ def _verify(name: str, progress: _Progress) -> dict[str, Any]:
 
 
 def _remove(name: str, progress: _Progress) -> dict[str, Any]:
-    freed = store.remove(row) if (row := ROWS.get(name)) is not None else 0
-    for folder in cache_dir().glob(f"{Path(name).name}-{'[0-9a-f]' * 16}*"):
+    row, own = ROWS.get(name), glob.escape(Path(name).name)
+    converted = [*cache_dir().glob(f"{own}-{'[0-9a-f]' * 16}*")] if own else []
+    if row is None and not converted:
+        raise Problem(
+            "model_missing", f"{name!r} is not on this computer, so nothing was removed; see green-code models."
+        )
+    freed = store.remove(row) if row is not None else 0
+    for folder in converted:
         freed += store.remove_folder(folder)
-    return {"name": name, "freed_bytes": freed, "sentence": f"{name} removed, {_size(freed)} freed"}
+    return {"name": name, "freed_bytes": freed, "sentence": f"{name} removed, {size_text(freed)} freed"}
 
 
 def _convert_pickled(name: str, progress: _Progress) -> dict[str, Any]:
@@ -246,7 +250,8 @@ def _convert_pickled(name: str, progress: _Progress) -> dict[str, Any]:
     if row is not None and not row.pickled:
         raise Problem("bad_request", f"{name} has no pickled weights, so there is nothing to convert.")
     folder = store.folder_of(row) if row is not None else Path(name).expanduser()
-    written = convert_pickled(folder, row, progress)
+    with store.locked(row, progress) if row is not None else contextlib.nullcontext():
+        written = convert_pickled(folder, row, progress)
     return {
         "name": name,
         "sentence": f"{folder} now has {', '.join(written)}" if written else f"{name} has safetensors",

@@ -10,7 +10,7 @@ from green_code.decoding.ngram_table import NgramTable, read_ngram_table
 from green_code.decoding.stop_network import StopNetwork, load_stop_network
 from green_code.models.adapters import Adapters, read_adapters, read_part
 from green_code.models.bundle import AGENT, NGRAMS, STOP_AGENT, Bundle
-from green_code.models.families import ModelConfig
+from green_code.models.config import ModelConfig
 from green_code.models.vocabulary import Vocabulary
 from green_code.problems import Problem
 

@@ -13,7 +13,7 @@ from green_code.energy.costs import CostModel
 from green_code.energy.meters import EstimateMeter
 from green_code.kernels.weight_bits import bits_for
 from green_code.models.backend import Backend
-from green_code.models.families import ModelConfig
+from green_code.models.config import ModelConfig
 from green_code.work import Prices, Work
 
 REFERENCE: Final = "AMD EPYC, one thread, int8 kernel with AVX2, 1 December 2026"

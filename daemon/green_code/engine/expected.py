@@ -29,8 +29,9 @@ class Expected:
 def expected(shape: Shape, has_svd_head: bool) -> Expected:
     """The estimate for a shape, in the kernel's format. It is scaled by what any model's token cost here, where that was measured."""
     config = shape.config()
-    room = room_for(config, packed_sizes(config, Extras(rank=RANK if has_svd_head else 0)))
-    costs = costs_of(config, has_svd_head, bits_for(config))
+    bits = bits_for(config)
+    room = room_for(config, packed_sizes(config, Extras(rank=RANK if has_svd_head else 0), bits))
+    costs = costs_of(config, has_svd_head, bits)
     joules = costs.prices.of(token_work(shape.layers))
     seconds = joules / EstimateMeter().watts_per_core
     source, ratio = _measured()

@@ -26,7 +26,7 @@ from green_code.kernels.packing import PREVIEW, head_name, kv_projection_name, l
 from green_code.kernels.padding import Padding
 from green_code.kernels.thread_pool import ThreadPool
 from green_code.models.backend import CANDIDATES, Buffers, TopToken, top_token_of
-from green_code.models.families import ModelConfig, Rope, inverse_frequencies
+from green_code.models.config import ModelConfig, Rope, inverse_frequencies
 from green_code.models.shapes import EMBEDDING, POSITIONS
 
 _FIRST_POSITIONS = 1024

@@ -17,11 +17,10 @@ from green_code.kernels.binding import CMatrix
 from green_code.kernels.large_pages import in_large_pages
 from green_code.kernels.padding import Padding
 from green_code.kernels.quantise import GROUP, RECORD_BYTES, TILE, matrix_bytes, quantise
-from green_code.kernels.weight_bits import bits_for
 from green_code.models.adapters import Adapters, with_adapter
 from green_code.models.backend import Report, Sizes
 from green_code.models.bfloat16 import narrow, widen
-from green_code.models.families import ModelConfig
+from green_code.models.config import ModelConfig
 from green_code.models.npy_file import Rows
 from green_code.models.shapes import EMBEDDING, HEAD, POSITIONS, weight_shapes
 from green_code.models.svd_head import svd_head_of
@@ -125,9 +124,9 @@ def kv_projection_name(layer: int) -> str:
     return f"layers.{layer - 1}.kv_projection"
 
 
-def packed_sizes(config: ModelConfig, extras: Extras) -> Sizes:
+def packed_sizes(config: ModelConfig, extras: Extras, bits: int) -> Sizes:
     """With an SVD head the head's own records are hardly read; of the tables, only rows of tokens are."""
-    placed = layout(config, extras, bits_for(config))
+    placed = layout(config, extras, bits)
     end, rows = _end(placed), sum(2 * prod(shape) for shape in tables(config, extras).values())
     return Sizes(end + rows, placed[head_name(config)].offset if extras.rank else end)
 

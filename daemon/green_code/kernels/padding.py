@@ -11,7 +11,7 @@ import numpy as np
 
 from green_code.kernels.binding import HEAD_GROUP
 from green_code.kernels.quantise import GROUP
-from green_code.models.families import ModelConfig
+from green_code.models.config import ModelConfig
 
 
 @dataclass(frozen=True)

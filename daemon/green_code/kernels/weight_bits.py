@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from green_code.models.families import ModelConfig
+from green_code.models.config import ModelConfig
 from green_code.models.rows import ROWS
 from green_code.models.shapes import weight_shapes
 

@@ -21,24 +21,25 @@ from green_code.kernels.packing import Extras, pack, packed_sizes
 from green_code.kernels.weight_bits import bits_for
 from green_code.models.adapters import Adapters
 from green_code.models.backend import Report, Sizes, WeightFormat
-from green_code.models.families import ModelConfig
+from green_code.models.config import ModelConfig
 from green_code.models.npy_file import NpyFile
 from green_code.problems import Problem
 
 
 @dataclass(frozen=True)
 class KernelFormat:
-    """Weights of 8 or 4 bits (weight_bits.py), the same for all levels of the kernel."""
+    """Weights of 8 or 4 bits, the same for all levels of the kernel. `bits`: forced, to compare them; None: see weight_bits.py."""
 
     kernel: Kernel
     name: str = "kernel"
     device: str = "cpu"
+    bits: int | None = None
 
     def unsupported_reason(self, config: ModelConfig) -> str | None:
         return None  # it has the operations of every family
 
     def sizes(self, config: ModelConfig, adapters: Adapters) -> Sizes:
-        return packed_sizes(config, Extras.of(adapters))
+        return packed_sizes(config, Extras.of(adapters), self._bits(config))
 
     def save(
         self,
@@ -53,7 +54,7 @@ class KernelFormat:
             def create(name: str, shape: tuple[int, ...], dtype: Any) -> NpyFile:
                 return stack.enter_context(contextlib.closing(NpyFile(folder / f"{name}.npy", shape, dtype)))
 
-            _, _, rest = pack(config, weights, adapters, create, report, bits_for(config))
+            _, _, rest = pack(config, weights, adapters, create, report, self._bits(config))
         save_file({name: np.ascontiguousarray(array) for name, array in rest.items()}, folder / "rest.safetensors")
 
     def open(self, config: ModelConfig, folder: Path) -> KernelDecoder:
@@ -64,7 +65,10 @@ class KernelFormat:
         return KernelDecoder(self.kernel, config, mapped.pop("records"), mapped, load_file(folder / "rest.safetensors"))
 
     def build(self, config: ModelConfig, weights: Mapping[str, np.ndarray], adapters: Adapters) -> KernelDecoder:
-        return KernelDecoder(self.kernel, config, *pack(config, weights.items(), adapters, bits=bits_for(config)))  # type: ignore[arg-type]
+        return KernelDecoder(self.kernel, config, *pack(config, weights.items(), adapters, bits=self._bits(config)))  # type: ignore[arg-type]
+
+    def _bits(self, config: ModelConfig) -> int:
+        return bits_for(config) if self.bits is None else self.bits
 
 
 @dataclass(frozen=True)

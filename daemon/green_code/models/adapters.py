@@ -27,8 +27,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from green_code.models.bundle import KV_PROJECTIONS, LENSES, SVD_HEAD, Bundle
+from green_code.models.config import ModelConfig
 from green_code.models.delta import dequantise, quantise
-from green_code.models.families import ModelConfig
 from green_code.models.svd_head import read_directions
 from green_code.problems import Problem
 

@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 
 from green_code.models.adapters import Adapters
-from green_code.models.families import ModelConfig
+from green_code.models.config import ModelConfig
 
 SMALL_BATCH = 4
 """Positions that run through a layer together for little more than one: reading its weights takes as long."""

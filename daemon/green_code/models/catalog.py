@@ -6,6 +6,7 @@ Nothing is downloaded here (`store.py` does). `tiny-random` is generated, for te
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -110,7 +111,12 @@ def _local(name: str) -> Found:
         info = path.stat()
         return Found(name, f"{path.resolve()}-{info.st_size}-{info.st_mtime_ns}", functools.cache(lambda: _gguf(path)))
     if path.is_dir():
-        key = f"{path.resolve()}-{sum(f.stat().st_mtime_ns for f in path.iterdir())}"
+        try:
+            # Of a link its own time: it may only lead into this folder, or to a file that has its hash as a name.
+            files = [(file.name, info.st_size, info.st_mtime_ns) for file in path.iterdir() if (info := file.lstat())]
+        except OSError as error:
+            raise Problem("model_missing", f"{path} cannot be read ({error.strerror}).") from error
+        key = f"{path.resolve()}-{hashlib.sha256(repr(sorted(files)).encode()).hexdigest()}"
 
         def check() -> None:
             FolderSource(path)  # reads the configuration; there is no published hash

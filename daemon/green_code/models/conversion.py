@@ -5,7 +5,7 @@ A weight is read, changed and written before the next one is read, so that memor
 
 from __future__ import annotations
 
-import errno
+import contextlib
 import json
 import os
 import shutil
@@ -18,13 +18,15 @@ import numpy as np
 import psutil
 from safetensors import SafetensorError
 
+from green_code.folders import CACHE_VARIABLE
 from green_code.models.adapters import Adapters, check_adapters, read_adapters
 from green_code.models.backend import Report, WeightFormat, first_supporting
 from green_code.models.bundle import DELTA, Bundle
 from green_code.models.catalog import Found
+from green_code.models.config import ModelConfig
 from green_code.models.delta import Delta
-from green_code.models.families import ModelConfig
-from green_code.models.room import Room, check_disk, check_memory, room_for, size_text
+from green_code.models.places import check_disk, is_full, size_text
+from green_code.models.room import Room, check_memory, room_for
 from green_code.models.shapes import EMBEDDING, HEAD
 from green_code.models.sources import Source
 from green_code.problems import Problem
@@ -126,7 +128,7 @@ def convert(
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         remove_abandoned(folder)
-        check_disk(found.name, room, folder.parent)
+        check_disk(folder.parent, room.disk_bytes, found.name)
         part = Path(tempfile.mkdtemp(prefix=f"{folder.name}.{os.getpid()}.", dir=folder.parent))
         try:
             weight_format.save(config, weights, adapters, part, reporter(_OPENED, 1.0))
@@ -135,18 +137,19 @@ def convert(
             (part / DESCRIPTION).write_text(json.dumps(described), "utf-8")
             if bundle and not bundle.as_read():
                 raise Problem("bundle_invalid", f"bundle {bundle.name} was changed while it was read; try again.")
-            if not (folder / DESCRIPTION).is_file():
-                _sync(part)
-                shutil.rmtree(folder, ignore_errors=True)  # left by an interrupted removal
+            _sync(part)
+            with contextlib.suppress(OSError):  # there is a folder
+                part.rename(folder)
+            if not (folder / DESCRIPTION).is_file():  # no other process was faster: an interrupted removal left it
+                shutil.rmtree(folder, ignore_errors=True)
                 part.rename(folder)
         finally:
             shutil.rmtree(part, ignore_errors=True)
     except (OSError, SafetensorError) as error:
-        full = getattr(error, "errno", None) == errno.ENOSPC
-        what = "the disk is full" if full else str(error)
+        what = "the disk is full" if isinstance(error, OSError) and is_full(error) else str(error)
         raise Problem(
             "cache_unwritable",
-            f"converted weights cannot be written to {folder.parent} ({what}); free {size_text(room.disk_bytes)} there, or set GREEN_CODE_CACHE_DIR to a folder with room.",
+            f"converted weights cannot be written to {folder.parent} ({what}); free {size_text(room.disk_bytes)} there, or set {CACHE_VARIABLE} to a folder with room.",
         ) from error
     reporter(_OPENED, 1.0)(1.0)
 

@@ -1,181 +1,126 @@
-"""The sizes and options of one model, which decoders, conversion and costs depend on."""
+"""Model families as rows of data: how they differ from Llama, and the names of their weights in a checkpoint.
+
+The decoders depend on these rows only, never on a model's name. A new family is a row here, a row of sizes in
+tests/models/references.py, and what its configuration calls things (hugging_face_config.py). The family is `model_type` in the
+checkpoint's configuration; nothing is inferred from a path.
+
+Letters of dimensions in this package: B batch, N new positions, S cached positions, L layers, X exits,
+C hidden width, H query heads, K key-value heads, D head width, M inner width of the MLP, V vocabulary.
+"""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from dataclasses import dataclass
+from typing import Literal
 
-import numpy as np
-
-from green_code.models.family_rows import FAMILIES, Activation, Family
-from green_code.problems import Problem
-
-_LARGEST = {
-    "layers": 512, "width": 1 << 16, "heads": 1024, "kv_heads": 1024, "head_width": 1024, "mlp_width": 1 << 20,
-    "vocabulary": 1 << 22, "max_positions": 1 << 24,
-}  # fmt: skip
-_LARGEST_MATRIX = (1 << 31) - 1  # the kernel counts in 32 bits
-_LARGEST_NUMBER = 1e12
-_SCALINGS = Literal["none", "linear", "llama3"]
+Activation = Literal["silu", "gelu", "gelu_tanh", "relu"]
 
 
 @dataclass(frozen=True)
-class Rope:
-    """Rotary position embedding of one layer: its base, and its scaling for long contexts.
+class Family:
+    """The names of each weight in a checkpoint (`{}` is the layer, from 0), and what every checkpoint of the family has.
 
-    Raises:
-        Problem: a number is not one that a model can have.
+    The weights of a tuple of names are concatenated along the output dimension, in this order.
     """
 
-    base: float
-    scaling: _SCALINGS = "none"
-    factor: float = 1.0
-    low_frequency_factor: float = 1.0
-    high_frequency_factor: float = 4.0
-    original_positions: int = 8192
-
-    def __post_init__(self) -> None:
-        _check("rotary scaling", self.scaling, self.scaling in get_args(_SCALINGS), ", ".join(get_args(_SCALINGS)))
-        for name in ("base", "factor", "low_frequency_factor", "high_frequency_factor", "original_positions"):
-            _check(f"rotary {name}", getattr(self, name), _is_number(getattr(self, name)), "a number above 0")
-        ordered = self.low_frequency_factor < self.high_frequency_factor
-        _check("rotary high_frequency_factor", self.high_frequency_factor, ordered, "above low_frequency_factor")
+    names: Mapping[str, tuple[str, ...]]  # ours → Hugging Face's, without ".weight" / ".bias"
+    norm: Literal["rms", "layer"] = "rms"
+    stored_gain_offset: float = 0.0  # added to a stored norm gain: Gemma stores gain − 1
+    transposed: bool = False  # the layers' matrices are stored as (inputs, outputs)
+    positions: Literal["rope", "learned"] = "rope"
+    learned_position_offset: int = 0
+    activation: Activation = "silu"  # where a checkpoint has no other
+    gated: bool = True
+    qk_norm: bool = False
+    sandwich_norms: bool = False  # a second norm on the output of attention and of the MLP
 
 
-def inverse_frequencies(rope: Rope, head_width: int) -> np.ndarray:
-    """(D/2,) float32. "llama3" scales long wavelengths only (transformers, modeling_rope_utils.py)."""
-    exponents = np.arange(0, head_width, 2, dtype=np.float32) / np.float32(head_width)
-    frequencies: np.ndarray = np.float32(rope.base) ** -exponents
-    if rope.scaling == "none":
-        return frequencies
-    if rope.scaling == "linear":
-        return np.asarray(frequencies / np.float32(rope.factor))
-    turns = rope.original_positions * frequencies / np.float32(2 * math.pi)
-    low, high = rope.low_frequency_factor, rope.high_frequency_factor
-    smooth = np.clip((turns - low) / (high - low), 0.0, 1.0)
-    return np.asarray(frequencies * (smooth + (1 - smooth) / rope.factor), np.float32)
+_LLAMA_LAYER = "model.layers.{}."
+_LLAMA_NAMES: dict[str, tuple[str, ...]] = {
+    "embed": ("model.embed_tokens",),
+    "norm": ("model.norm",),
+    "head": ("lm_head",),
+    "layers.{}.attention_norm": (f"{_LLAMA_LAYER}input_layernorm",),
+    "layers.{}.qkv": tuple(f"{_LLAMA_LAYER}self_attn.{part}_proj" for part in "qkv"),
+    "layers.{}.attention_out": (f"{_LLAMA_LAYER}self_attn.o_proj",),
+    "layers.{}.mlp_norm": (f"{_LLAMA_LAYER}post_attention_layernorm",),
+    "layers.{}.mlp_in": (f"{_LLAMA_LAYER}mlp.gate_proj", f"{_LLAMA_LAYER}mlp.up_proj"),
+    "layers.{}.mlp_out": (f"{_LLAMA_LAYER}mlp.down_proj",),
+}
+_QK_NORMS = {f"layers.{{}}.{part}_norm": (f"{_LLAMA_LAYER}self_attn.{part}_norm",) for part in "qk"}
+_SANDWICH_NORMS = {
+    "layers.{}.attention_out_norm": (f"{_LLAMA_LAYER}post_attention_layernorm",),
+    "layers.{}.mlp_norm": (f"{_LLAMA_LAYER}pre_feedforward_layernorm",),
+    "layers.{}.mlp_out_norm": (f"{_LLAMA_LAYER}post_feedforward_layernorm",),
+}
+_GPT_LAYER = "transformer.h.{}."
+_GPT_NAMES = {
+    "embed": ("transformer.wte",),
+    "positions": ("transformer.wpe",),
+    "norm": ("transformer.ln_f",),
+    "head": ("lm_head",),
+    "layers.{}.attention_norm": (f"{_GPT_LAYER}ln_1",),
+    "layers.{}.qkv": (f"{_GPT_LAYER}attn.c_attn",),
+    "layers.{}.attention_out": (f"{_GPT_LAYER}attn.c_proj",),
+    "layers.{}.mlp_norm": (f"{_GPT_LAYER}ln_2",),
+    "layers.{}.mlp_in": (f"{_GPT_LAYER}mlp.c_fc",),
+    "layers.{}.mlp_out": (f"{_GPT_LAYER}mlp.c_proj",),
+}
+_OPT_LAYER = "model.decoder.layers.{}."
 
-
-@dataclass(frozen=True)
-class ModelConfig:
-    """What differs between the checkpoints of a family. Written to model.json, next to the converted weights.
-
-    Raises:
-        Problem: the family is unknown, or a value is not one that a model can have.
-    """
-
-    family: str
-    layers: int
-    width: int
-    heads: int
-    kv_heads: int
-    head_width: int
-    mlp_width: int
-    vocabulary: int
-    norm_eps: float
-    max_positions: int
-    attention_scale: float
-    tied_head: bool
-    windows: tuple[int | None, ...]  # per layer: positions attended to, the own included; None: all
-    ropes: tuple[Rope | None, ...]  # per layer; None: nothing is rotated
-    rotary_width: int | None = None  # of each head, how many numbers are rotated; None: all
-    other_activation: Activation | None = None  # None: the family's
-    qkv_bias: bool = False
-    attention_out_bias: bool = False
-    mlp_bias: bool = False
-    embedding_scale: float = 1.0  # embeddings × this
-    residual_scale: float = 1.0  # the output of attention and of the MLP × this, before it is added
-    logit_scale: float = 1.0  # logits × this
-    attention_softcap: float | None = None  # scores s become c · tanh(s / c)
-    logit_softcap: float | None = None  # the same for logits
-
-    def __post_init__(self) -> None:
-        check_family(self.family)
-        for name, largest in _LARGEST.items():
-            _check(name, getattr(self, name), _is_size(getattr(self, name), largest), f"1 to {largest:,}")
-        for name in ("tied_head", "qkv_bias", "attention_out_bias", "mlp_bias"):
-            _check(name, getattr(self, name), isinstance(getattr(self, name), bool), "true or false")
-        for name in ("norm_eps", "attention_scale", "embedding_scale", "residual_scale", "logit_scale"):
-            _check(name, getattr(self, name), _is_number(getattr(self, name)), "a number above 0")
-        for name in ("attention_softcap", "logit_softcap"):
-            value = getattr(self, name)
-            _check(name, value, value is None or _is_number(value), "a number above 0, or none")
-        known = ", ".join(get_args(Activation))
-        _check("activation", self.activation, self.activation in get_args(Activation), f"one of {known}")
-        _check("kv_heads", self.kv_heads, self.heads % self.kv_heads == 0, f"a divisor of {self.heads} heads")
-        self._check_positions()
-        query, inner = self.heads * self.head_width, self.mlp_width * (2 if self.row.gated else 1)
-        outputs = max(query + 2 * self.kv_heads * self.head_width, inner, self.vocabulary)
-        learned = self.max_positions * self.width if self.row.positions == "learned" else 0
-        largest = max(outputs * self.width, query * self.width, learned)
-        _check("largest matrix", largest, largest <= _LARGEST_MATRIX, f"of at most {_LARGEST_MATRIX:,} weights")
-
-    def _check_positions(self) -> None:
-        for name, per_layer in (("windows", self.windows), ("ropes", self.ropes)):
-            _check(f"number of {name}", len(per_layer), len(per_layer) == self.layers, f"{self.layers}, one a layer")
-        for window in self.windows:
-            fits = window is None or _is_size(window, _LARGEST_MATRIX)
-            _check("window", window, fits, "a positive number of positions, or none")
-        if any(self.ropes):
-            rotated = self.head_width if self.rotary_width is None else self.rotary_width
-            fits = _is_size(rotated, self.head_width) and rotated % 2 == 0
-            _check("rotary width", rotated, fits, f"even, 2 to {self.head_width}")
-
-    @property
-    def row(self) -> Family:
-        return FAMILIES[self.family]
-
-    @property
-    def activation(self) -> Activation:
-        return self.other_activation or self.row.activation
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> ModelConfig:
-        """The inverse of `to_json`.
-
-        Raises:
-            ValueError: it is no such description.
-        """
-        try:
-            ropes = tuple(Rope(**rope) if rope else None for rope in data["ropes"])
-            return cls(**{**data, "windows": tuple(data["windows"]), "ropes": ropes})
-        except (Problem, TypeError, KeyError) as error:
-            raise ValueError(str(error)) from error
-
-
-def check_family(family: Any) -> str:
-    """The same family. Raises Problem if no row describes it."""
-    if not isinstance(family, str) or family not in FAMILIES:
-        known = ", ".join(sorted(FAMILIES))
-        raise Problem(
-            "model_damaged", f"the model's family, {repr(family)[:40]}, is not supported; these are: {known}."
-        )
-    return family
-
-
-def _is_size(value: Any, largest: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= largest
-
-
-def _is_number(value: Any) -> bool:
-    """Whether it is finite, above 0 and of a size that a model can have."""
-    return (
-        isinstance(value, (int, float))
-        and not isinstance(value, bool)
-        and math.isfinite(value)
-        and 0 < value < _LARGEST_NUMBER
-    )
-
-
-def _check(name: str, value: Any, fits: bool, allowed: str) -> None:
-    if not fits:
-        shown = repr(value)[:40]
-        raise Problem(
-            "model_damaged",
-            f"the model's {name} is {shown}, but it must be {allowed}: download the model again, or choose another one.",
-        )
+# Each is compared with transformers/models/NAME/modeling_NAME.py in tests/models/test_families.py.
+FAMILIES: dict[str, Family] = {
+    "llama": Family(_LLAMA_NAMES),
+    "mistral": Family(_LLAMA_NAMES),
+    "qwen2": Family(_LLAMA_NAMES),
+    "granite": Family(_LLAMA_NAMES),
+    "smollm3": Family(_LLAMA_NAMES),
+    "qwen3": Family(_LLAMA_NAMES | _QK_NORMS, qk_norm=True),
+    "phi3": Family(
+        _LLAMA_NAMES
+        | {
+            "layers.{}.qkv": (f"{_LLAMA_LAYER}self_attn.qkv_proj",),
+            "layers.{}.mlp_in": (f"{_LLAMA_LAYER}mlp.gate_up_proj",),
+        }
+    ),
+    "gemma": Family(_LLAMA_NAMES, stored_gain_offset=1.0, activation="gelu_tanh"),
+    "gemma2": Family(
+        _LLAMA_NAMES | _SANDWICH_NORMS, stored_gain_offset=1.0, activation="gelu_tanh", sandwich_norms=True
+    ),
+    "gemma3_text": Family(
+        _LLAMA_NAMES | _QK_NORMS | _SANDWICH_NORMS,
+        stored_gain_offset=1.0,
+        activation="gelu_tanh",
+        qk_norm=True,
+        sandwich_norms=True,
+    ),
+    "starcoder2": Family(
+        _LLAMA_NAMES
+        | {"layers.{}.mlp_in": (f"{_LLAMA_LAYER}mlp.c_fc",), "layers.{}.mlp_out": (f"{_LLAMA_LAYER}mlp.c_proj",)},
+        norm="layer",
+        activation="gelu_tanh",
+        gated=False,
+    ),
+    "gpt2": Family(_GPT_NAMES, norm="layer", transposed=True, positions="learned", activation="gelu_tanh", gated=False),
+    "gpt_bigcode": Family(_GPT_NAMES, norm="layer", positions="learned", activation="gelu_tanh", gated=False),
+    "opt": Family(
+        {
+            "embed": ("model.decoder.embed_tokens",),
+            "positions": ("model.decoder.embed_positions",),
+            "norm": ("model.decoder.final_layer_norm",),
+            "head": ("lm_head",),
+            "layers.{}.attention_norm": (f"{_OPT_LAYER}self_attn_layer_norm",),
+            "layers.{}.qkv": tuple(f"{_OPT_LAYER}self_attn.{part}_proj" for part in "qkv"),
+            "layers.{}.attention_out": (f"{_OPT_LAYER}self_attn.out_proj",),
+            "layers.{}.mlp_norm": (f"{_OPT_LAYER}final_layer_norm",),
+            "layers.{}.mlp_in": (f"{_OPT_LAYER}fc1",),
+            "layers.{}.mlp_out": (f"{_OPT_LAYER}fc2",),
+        },
+        norm="layer",
+        positions="learned",
+        learned_position_offset=2,  # the first two rows of its table are unused
+        activation="relu",
+        gated=False,
+    ),
+}

@@ -16,12 +16,12 @@ from gguf import GGMLQuantizationType as Quantisation
 from gguf.quants import dequantize
 from tokenizers import Tokenizer
 
-from green_code.models.families import ModelConfig, Rope
+from green_code.models.config import ModelConfig, Rope
 from green_code.models.gguf_file import GgufFile, GgufTensor
 from green_code.models.gguf_tokenizer import GgufVocabulary
 from green_code.models.hashes import sha256_of
 from green_code.models.shapes import EMBEDDING, HEAD, weight_shapes
-from green_code.models.vocabulary import Pieces, Vocabulary
+from green_code.models.vocabulary import Pieces, Vocabulary, refusing_tokenizers
 from green_code.problems import Problem
 
 _READ: Final = frozenset(
@@ -93,7 +93,7 @@ class GgufSource:
             if architecture not in ARCHITECTURES:
                 known = ", ".join(sorted(ARCHITECTURES))
                 raise Problem(
-                    "model_damaged", f"{path.name} holds {architecture!r}; GGUF files are read of these: {known}."
+                    "model_damaged", f"{path.name} holds {architecture[:40]!r}; GGUF files are read of these: {known}."
                 )
             self._prefix, self._row = architecture, ARCHITECTURES[architecture]
             self.config = self._config()
@@ -102,8 +102,9 @@ class GgufSource:
             raise self._problem(str(error)) from error
 
     def _problem(self, what: str) -> Problem:
+        shown = " ".join(what[:1000].split())[:300]  # it may quote the file
         return Problem(
-            "model_damaged", f"{self.path.name} cannot be used ({what}): download it again, or choose another model."
+            "model_damaged", f"{self.path.name} cannot be used ({shown}): download it again, or choose another model."
         )
 
     # --- vocabulary ---
@@ -128,10 +129,9 @@ class GgufSource:
         return self._vocabulary.pieces
 
     def vocabulary(self, ids: Sequence[int] | None) -> tuple[Tokenizer, int | None, list[int]]:
-        try:
-            tokenizer, start, ends = self._vocabulary.build(ids)
-        except Exception as error:  # `tokenizers` raises no other
-            raise self._problem(str(error)) from error
+        vocabulary = self._vocabulary
+        with refusing_tokenizers(self._problem):
+            tokenizer, start, ends = vocabulary.build(ids)
         Vocabulary(tokenizer, start, ends)  # whether it can encode all text
         return tokenizer, start, ends
 

@@ -88,16 +88,17 @@ class Hub:
             if out.tell() > size:
                 out.truncate(0)
             for attempt in range(_ATTEMPTS):
-                report(out.tell())
-                begin = out.tell()
+                report(begin := out.tell())
+                if begin >= size:  # also one that an earlier process ended before it was checked
+                    return
                 try:
                     with _hub_problems(self):
                         _stream(hub, url, headers, out, report)
                 except Problem:
                     if out.tell() == begin or attempt == _ATTEMPTS - 1:
                         raise
-                if out.tell() >= size:
-                    return
+            if out.tell() >= size:
+                return
         raise Problem(
             "model_missing", f"{self.describe()} sent {name} only in part; try again, which goes on where it ended."
         )

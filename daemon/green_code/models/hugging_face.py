@@ -16,12 +16,12 @@ from typing import Any, Protocol
 import numpy as np
 from tokenizers import Tokenizer
 
-from green_code.models.families import ModelConfig
+from green_code.models.config import ModelConfig
 from green_code.models.hashes import sha256_of
 from green_code.models.hugging_face_config import config_from_hugging_face, end_tokens
 from green_code.models.safetensors_files import check_index, damaged, read_headers, read_json, weight_files
 from green_code.models.shapes import weight_shapes
-from green_code.models.vocabulary import lossless, start_token
+from green_code.models.vocabulary import lossless, refusing_tokenizers, start_token
 from green_code.problems import Problem
 
 _CONFIG = "config.json"
@@ -67,32 +67,35 @@ class FolderSource:
                 "bundle_invalid",
                 "a pruned vocabulary is only supported for GGUF sources; remove vocabulary.safetensors from the bundle.",
             )
-        own = self._tokenizer()
-        last = max(own.get_vocab(with_added_tokens=True).values(), default=-1)
-        if last >= self._config.vocabulary:
-            raise damaged(
-                self.folder / "tokenizer.json", f"token {last}, but the model has {self._config.vocabulary} tokens"
-            )
-        return lossless(own), start_token(own), [end for end in self._ends if 0 <= end <= last]
+        with refusing_tokenizers(self._unreadable_tokenizer):
+            own = self._tokenizer()
+            last = max(own.get_vocab(with_added_tokens=True).values(), default=-1)
+            if last >= self._config.vocabulary:
+                raise damaged(
+                    self.folder / "tokenizer.json", f"token {last}, but the model has {self._config.vocabulary} tokens"
+                )
+            return lossless(own), start_token(own), [end for end in self._ends if 0 <= end <= last]
 
     def _tokenizer(self) -> Tokenizer:
-        """As transformers reads it; it gets our configuration, so that it looks into no other file for one."""
+        """As transformers reads it, but of no fixed length; it gets our configuration, so that it looks into no other file for one."""
         from transformers import CONFIG_MAPPING, AutoTokenizer
 
-        try:
-            read = AutoTokenizer.from_pretrained(
-                str(self.folder),
-                config=CONFIG_MAPPING[self._config.family](),
-                local_files_only=True,
-                trust_remote_code=False,
-            )
-            return Tokenizer.from_str(read.backend_tokenizer.to_str())
-        except Exception as error:  # whatever a hostile file makes it raise
-            shown = " ".join(str(error).split())[:200] or type(error).__name__
-            raise Problem(
-                "model_damaged",
-                f"the tokenizer in {self.folder} cannot be read ({shown}); download the model's tokenizer.json again.",
-            ) from error
+        read = AutoTokenizer.from_pretrained(
+            str(self.folder),
+            config=CONFIG_MAPPING[self._config.family](),
+            local_files_only=True,
+            trust_remote_code=False,
+        )
+        own = Tokenizer.from_str(read.backend_tokenizer.to_str())
+        own.no_padding()
+        own.no_truncation()
+        return own
+
+    def _unreadable_tokenizer(self, what: str) -> Problem:
+        return Problem(
+            "model_damaged",
+            f"the tokenizer in {self.folder} cannot be read ({what}); download the model's tokenizer.json again.",
+        )
 
     def tensors(self, ids: Sequence[int] | None) -> Iterator[tuple[str, np.ndarray]]:
         return map_hugging_face(self._config, self._stored.get)

@@ -13,13 +13,26 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from green_code.models.families import ModelConfig, Rope, check_family
-from green_code.models.family_rows import FAMILIES, Activation
+from green_code.models.config import ModelConfig, Rope, check_family
+from green_code.models.families import FAMILIES, Activation
 from green_code.problems import Problem
 
 _MOST_LAYERS = 512  # more are refused by `ModelConfig`; transformers makes a list of them
 _OTHER_NAMES = {"gemma3": "gemma3_text"}  # a model of text and images, of which only the text's part is read
 _LAYERS = ("num_hidden_layers", "n_layer")
+_SIZES = {
+    *_LAYERS, "hidden_size", "n_embd", "num_attention_heads", "n_head", "num_key_value_heads", "head_dim", "intermediate_size",
+    "ffn_dim", "n_inner", "vocab_size", "max_position_embeddings", "n_positions",
+}  # fmt: skip
+_OPTIONAL = {"num_key_value_heads", "head_dim", "n_inner"}  # null stands for what follows from the others
+_SCALES = {
+    "logits_scaling",
+    "query_pre_attn_scalar",
+    "attention_multiplier",
+    "embedding_multiplier",
+    "residual_multiplier",
+}
+_ROPES = ("rope_parameters", "rope_scaling")
 _SPELLINGS: dict[Activation, tuple[str, ...]] = {
     "silu": ("silu", "swish"),
     "gelu": ("gelu", "gelu_python"),
@@ -98,9 +111,14 @@ def _by_transformers(stored: Mapping[str, Any]) -> Any:
     for name, value in options.items():
         if isinstance(value, float) and not math.isfinite(value):
             raise _wrong(name, value, "a finite number")
-    for name in _LAYERS:
-        if name in options and not (type(options[name]) is int and 1 <= options[name] <= _MOST_LAYERS):
-            raise _wrong(name, options[name], f"1 to {_MOST_LAYERS}")
+        if name in _SIZES and not (type(value) is int and value > 0) and not (value is None and name in _OPTIONAL):
+            raise _wrong(name, value, "a whole number above 0")
+        if name in _LAYERS and value > _MOST_LAYERS:
+            raise _wrong(name, value, f"1 to {_MOST_LAYERS}")
+        if name in _SCALES and not (type(value) in (int, float) and value > 0):
+            raise _wrong(name, value, "a number above 0")
+        if name in _ROPES and not (value is None or isinstance(value, Mapping)):
+            raise _wrong(name, value, "an object")
     try:
         return AutoConfig.for_model(family, **options)
     except Exception as error:  # whatever a hostile value makes it raise
@@ -109,7 +127,7 @@ def _by_transformers(stored: Mapping[str, Any]) -> Any:
 
 def _check_scaling(family: str, options: Mapping[str, Any]) -> None:
     """Before transformers looks for what the scaling needs."""
-    for name in ("rope_parameters", "rope_scaling"):
+    for name in _ROPES:
         whole = options.get(name)
         parts = [whole, *whole.values()] if isinstance(whole, Mapping) else []
         for part in (part for part in parts if isinstance(part, Mapping)):
@@ -136,8 +154,12 @@ def _mapped(hf: Any) -> ModelConfig:
     kinds = _first(hf, "layer_types", default=["every"] * layers)
     windows = tuple(_window(hf, kind) for kind in kinds)
     ropes: list[Rope | None] = [None] * layers if row.positions == "learned" else [_rope(hf, kind) for kind in kinds]
-    for layer, rotated in enumerate(_first(hf, "no_rope_layers", default=())):
-        ropes[layer] = ropes[layer] if rotated else None
+    rotated = _first(hf, "no_rope_layers", default=[True] * layers)
+    if not isinstance(rotated, list) or len(rotated) != layers:
+        raise _wrong("no_rope_layers", rotated, f"a list of {layers}, one a layer")
+    ropes = [
+        rope if rotates else None for rope, rotates in zip(ropes, rotated, strict=False)
+    ]  # how many is checked below
     every = family in ("gpt2", "gpt_bigcode") or _first(hf, "use_bias", "enable_bias", default=False)
     attention = every or _first(hf, "attention_bias", default=False)
     if _first(hf, "word_embed_proj_dim", default=width) != width:

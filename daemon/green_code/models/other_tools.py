@@ -100,7 +100,7 @@ def _sha256(path: Path) -> str:
     info = path.stat()
     key = f"{path.resolve()} {info.st_mtime_ns} {info.st_size}"
     hashes: dict[str, Any] = {}
-    with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError, TypeError):
         hashes = dict(json.loads(kept.read_text("utf-8")))
     if not isinstance(hashes.get(key), str):
         hashes[key] = sha256_of(path)

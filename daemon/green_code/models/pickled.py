@@ -1,7 +1,7 @@
 """Pickled weights as safetensors: OPT was published with nothing else, and without tokenizer.json.
 
 Loading a pickle can run code, so a process of its own does it, with `weights_only`, which admits tensors and nothing else. It writes
-`model.safetensors` (one for each pickled file) and `tokenizer.json` beside what it read.
+`model.safetensors` (one for each pickled file, and the index of several) and `tokenizer.json` beside what it read.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from green_code.models import store
 from green_code.models.hashes import sha256_of
 from green_code.models.places import Report, check_disk
 from green_code.models.rows import Row
+from green_code.models.safetensors_files import INDEX
 from green_code.problems import Problem
 
 
@@ -70,8 +71,10 @@ def _main(folder: Path) -> list[str]:
     import torch
     from safetensors.torch import save_file
 
-    written = []
-    for path in sorted(folder.glob("pytorch_model*.bin")):
+    written: list[str] = []
+    places: dict[str, str] = {}  # of each tensor, its file
+    pickled = sorted(folder.glob("pytorch_model*.bin"))
+    for path in pickled:
         tensors = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         own: dict[int, str] = {}  # the first name of each storage: safetensors has no shared ones
         kept = {}
@@ -83,6 +86,10 @@ def _main(folder: Path) -> list[str]:
         save_file(kept, part, {"format": "pt"})
         part.replace(target)
         written.append(target.name)
+        places |= dict.fromkeys(kept, target.name)
+    if len(pickled) > 1:
+        (folder / INDEX).write_text(json.dumps({"weight_map": places}), "utf-8")
+        written.append(INDEX)
     if not (folder / "tokenizer.json").is_file():
         from transformers import AutoTokenizer
 

@@ -58,9 +58,14 @@ def check_disk(folder: Path, needed: int, what: str) -> None:
     if needed > free:
         raise Problem(
             "cache_unwritable",
-            f"{what} needs {needed / 1e9:.1f} GB and {there} has {free / 1e9:.1f} GB free; "
+            f"{what} needs {size_text(needed)} on the disk, and {there} has {size_text(free)} free; "
             f"free some, or set {CACHE_VARIABLE} to a folder on a larger disk.",
         )
+
+
+def size_text(count: int) -> str:
+    """Bytes for people: "1.2 GB"."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
 
 
 def report_from(report: Report, sentence: str, start: int, total: int) -> Callable[[int], None]:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
-from pathlib import Path
 
 from green_code.memory import available_memory, total_memory
 from green_code.models.backend import Sizes
-from green_code.models.families import ModelConfig
+from green_code.models.config import ModelConfig
+from green_code.models.places import size_text
 from green_code.models.rows import ROWS
 from green_code.models.shapes import weight_shapes
-from green_code.problems import Problem, too_large
+from green_code.problems import too_large
 
 _PROGRAM_BYTES = 200_000_000  # Python, packages, the tokenizer
 _POSITIONS = 1024  # of a usual prompt, in the cache
@@ -67,21 +66,3 @@ def check_memory(name: str, room: Room, sizes_of: Callable[[ModelConfig], Sizes]
     )
     best = next(smaller, None)
     raise too_large(name, why, "" if best is None else f"{best.name} would fit")
-
-
-def check_disk(name: str, room: Room, folder: Path) -> None:
-    """
-    Raises:
-        Problem: the disk of a folder, which exists, is too full for the converted weights.
-    """
-    free = shutil.disk_usage(folder).free
-    if room.disk_bytes > free:
-        raise Problem(
-            "cache_unwritable",
-            f"{name} needs {size_text(room.disk_bytes)} on the disk, and {folder} has {size_text(free)} free; free some, or set GREEN_CODE_CACHE_DIR to a folder with room.",
-        )
-
-
-def size_text(count: int) -> str:
-    """For people: "1.2 GB"."""
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from green_code.models.families import ModelConfig
+from green_code.models.config import ModelConfig
 from green_code.models.hub import PICKLED, Hub
 from green_code.models.packages import Packages
 from green_code.models.places import File, Place
@@ -21,7 +21,7 @@ TINY: Final = "tiny-random"
 
 @dataclass(frozen=True)
 class Shape:
-    """Sizes of a decoder, as in `families.ModelConfig`; `gated`: the MLP has a third matrix."""
+    """Sizes of a decoder, as in `config.ModelConfig`; `gated`: the MLP has a third matrix."""
 
     layers: int
     width: int
@@ -187,13 +187,17 @@ ROWS: Final[dict[str, Row]] = {
             ("Python", "Java", "JavaScript", "Kotlin", "C++", "C#", "Rust", "Go"), fim=True, gated=True,
         ),
         Row(
-            "granite-3b-code", "Granite 3B Code", _APACHE, 3_482_603_520,
+            "granite-3b-code", "Granite 3B Code", _APACHE, 3_482_503_680,
             Shape(32, 2560, 32, 32, 80, 10_240, 49_152),
             (Hub("ibm-granite/granite-3b-code-base-2k", "main"),), _MANY, fim=True,
         ),
-        Row(  # sizes that give its number of parameters: the published ones were not to be had
-            "mellum-4b", "Mellum 4B", _APACHE, 4_019_248_128, Shape(30, 3072, 24, 8, 128, 11_264, 49_152),
+        Row(  # sizes that give the length of each of its two files
+            "mellum-4b", "Mellum 4B", _APACHE, 4_019_248_128, Shape(30, 3072, 24, 24, 128, 8256, 98_304, tied=False),
             (Hub("JetBrains/Mellum-4b-base", "83cce2605fbdf6a3868627e9b0a5924e0072b94d"),), _MANY, fim=True,
+            sha256={
+                "model-00001-of-00002.safetensors": "04bf4f574526ebecd75283af1f7ed0a412362388ddd28360c1581706cb3a00d2",
+                "model-00002-of-00002.safetensors": "8fa0269d11332e13874280dbf5a15d5d6086d038656832c16e984544caf4b21b",
+            },
         ),
         Row(
             "smollm2-135m", "SmolLM2 135M", _APACHE, 134_515_008, Shape(30, 576, 9, 3, 64, 1536, 49_152),

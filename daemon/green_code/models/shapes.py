@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from green_code.models.families import ModelConfig
+from green_code.models.config import ModelConfig
 
 HEAD, EMBEDDING, POSITIONS = "head.weight", "embed.weight", "positions.weight"
 

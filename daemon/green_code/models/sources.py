@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 from tokenizers import Tokenizer
 
-from green_code.models.families import ModelConfig
+from green_code.models.config import ModelConfig
 from green_code.models.vocabulary import Vocabulary
 
 

@@ -62,7 +62,7 @@ def get(row: Row, report: Report, here: Sequence[LocalFile] = ()) -> Path:
     folder, problems = folder_of(row), []
     if read_receipt(row) is not None:  # also where the cache cannot be written
         return folder
-    with _locked(row, report):
+    with locked(row, report):
         if read_receipt(row) is not None:  # another process was faster
             return folder
         for place in sorted((*here, *row.places), key=_remoteness):
@@ -130,7 +130,11 @@ def read_receipt(row: Row) -> dict[str, Any] | None:
         receipt = json.loads((folder_of(row) / RECEIPT).read_text("utf-8"))
     except (OSError, ValueError):
         return None
-    return receipt if isinstance(receipt, dict) and isinstance(receipt.get("files"), dict) else None
+    files = receipt.get("files") if isinstance(receipt, dict) else None
+    described = isinstance(files, dict) and all(
+        isinstance(f, dict) and {"size", "sha256"} <= f.keys() for f in files.values()
+    )
+    return receipt if described and files else None
 
 
 def verify(row: Row, report: Report = lambda *_: None) -> None:
@@ -156,7 +160,7 @@ def verify(row: Row, report: Report = lambda *_: None) -> None:
 
 def remove(row: Row) -> int:
     """Remove a row's files, parts included; returns the bytes that they had."""
-    with _locked(row, lambda *_: None):
+    with locked(row, lambda *_: None):
         return remove_folder(folder_of(row))
 
 
@@ -168,13 +172,17 @@ def remove_folder(folder: Path) -> int:
 
 
 @contextlib.contextmanager
-def _locked(row: Row, report: Report) -> Iterator[None]:
-    """Waits until no other process writes to the row's folder."""
+def locked(row: Row, report: Report) -> Iterator[None]:
+    """Waits until no other process writes to the row's folder.
+
+    Raises:
+        Problem: the cache cannot be written.
+    """
     try:
         models_dir().mkdir(parents=True, exist_ok=True)
         lock = ProcessLock(models_dir() / f"{row.key}.lock")
         while not lock.acquire({"pid": os.getpid()}):
-            report(f"another process is downloading {row.name}", 0, row.download_bytes)
+            report(f"another process is getting {row.name}", 0, row.download_bytes)
             time.sleep(_WAIT_SECONDS)
     except OSError as error:
         raise Problem(

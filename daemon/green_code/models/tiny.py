@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from tokenizers import Tokenizer
 
-from green_code.models.families import ModelConfig, Rope
+from green_code.models.config import ModelConfig, Rope
 from green_code.models.shapes import EMBEDDING, weight_shapes
 from green_code.models.vocabulary import Pieces, build_tokenizer
 

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from green_code.models.adapters import LinearAdapter
 from green_code.models.backend import CANDIDATES, LOGIT_RANGE, MAX_LOG_ODDS, Buffers, TopToken, top_token_of
+from green_code.models.config import ModelConfig, Rope, inverse_frequencies
 from green_code.models.device import gpu_uuid
-from green_code.models.families import ModelConfig, Rope, inverse_frequencies
-from green_code.models.family_rows import Activation
+from green_code.models.families import Activation
 
 _THREADS = 1  # in service, where a second one buys latency with energy
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from green_code.models.adapters import Adapters, LinearAdapter
 from green_code.models.backend import Report, Sizes
 from green_code.models.bundle import KV_PROJECTIONS, LENSES
-from green_code.models.families import ModelConfig
+from green_code.models.config import ModelConfig
 from green_code.models.shapes import weight_shapes
 from green_code.models.torch_decoder import Decoder
 

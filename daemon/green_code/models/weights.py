@@ -24,8 +24,8 @@ from green_code.folders import cache_dir
 from green_code.models.backend import Backend, WeightFormat
 from green_code.models.bundle import Bundle
 from green_code.models.catalog import Found
+from green_code.models.config import ModelConfig
 from green_code.models.conversion import DESCRIPTION, Progress, convert
-from green_code.models.families import ModelConfig
 from green_code.models.vocabulary import Vocabulary
 from green_code.problems import Problem, too_large
 

@@ -20,9 +20,9 @@ from safetensors.numpy import save_file
 from green_code.folders import cache_dir
 from green_code.models.bundle import AGENT, Bundle, bundle_of
 from green_code.models.catalog import Found, find_model
+from green_code.models.config import ModelConfig
 from green_code.models.conversion import adapted_weights
 from green_code.models.device import compute_device, compute_dtype
-from green_code.models.families import ModelConfig
 from green_code.models.gguf_source import GgufSource
 from green_code.models.vocabulary import Pieces
 from green_code.problems import Problem

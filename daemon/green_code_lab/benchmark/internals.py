@@ -170,8 +170,7 @@ def memory_bound(decoder: Any, token_ms: Mapping[int, Estimate | None]) -> list[
     """By threads: the weights that a token reads, how fast memory is read, the ms that takes, and the measured ms."""
     size, found = weight_bytes(decoder), []
     for threads, measured in token_ms.items():
-        torch.set_num_threads(threads)
-        least = size / (speed := _read_bytes_per_second()) * 1e3
+        least = size / (speed := memory_speed(threads)) * 1e3
         row = {"threads": threads, "weight_mb": size / 1e6, "gb_per_s": speed / 1e9, "bound_ms": least}
         found.append(row | ({"token_ms": measured, "of_bound": measured[0] / least} if measured else {}))
     return found
@@ -185,8 +184,9 @@ def weight_bytes(decoder: Any) -> int:
     return sum(weight.nbytes for name, weight in decoder.state_dict().items() if name not in unread)
 
 
-def _read_bytes_per_second() -> float:
-    """The best of a few sums and copies of a large array; a copy counts what it reads and what it writes."""
+def memory_speed(threads: int) -> float:
+    """Bytes a second: the best of a few sums and copies of a large array; a copy counts what it reads and what it writes."""
+    torch.set_num_threads(threads)
     source = torch.ones(_ARRAY_BYTES // 4)
     target = torch.zeros_like(source)
     read = min(timeit.repeat(source.sum, number=1, repeat=5))

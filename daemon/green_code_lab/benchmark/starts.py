@@ -10,8 +10,9 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import psutil
@@ -80,6 +81,29 @@ async def _engine(model: str) -> tuple[float, int]:
             await asyncio.sleep(0.02)
     finally:
         await client.close()
+
+
+def engine_start(model: str, environment: Mapping[str, str]) -> tuple[float, int]:
+    """Of a converted model whose files are in memory: seconds until an engine holds it, and the engine's resident bytes then.
+
+    Args:
+        environment: variables of the engine, for folders.
+    Raises:
+        Problem: it does not get ready.
+    """
+
+    async def second() -> tuple[float, int]:
+        try:
+            await _engine(model)
+            return await _engine(model)
+        finally:
+            await stop_engine()
+
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        patch.dict(os.environ, {**environment, folders.RUNTIME_VARIABLE: folder}),
+    ):
+        return asyncio.run(second())
 
 
 async def _use(model: str) -> tuple[float, dict[str, float]]:

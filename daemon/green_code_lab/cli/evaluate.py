@@ -22,8 +22,11 @@ from green_code.settings import default_settings
 from green_code_lab.corpus.files import Report
 from green_code_lab.corpus.own_code import own_files
 from green_code_lab.evaluation.datasets import line_rows, load_rows
+from green_code_lab.evaluation.held_out import held_out_files, held_out_rows
 from green_code_lab.evaluation.parallel import workers
 from green_code_lab.evaluation.run import evaluate, summarise
+
+_HELD_OUT_ROWS = 100
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,13 +53,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="write rows cut out of these folders and archives to --data, and stop",
     )
+    rows = "write rows cut out of held-out projects, whose packages this folder of a corpus has, to --data, and stop"
+    add(
+        "--held-out",
+        type=Path,
+        metavar="WORK",
+        help=f"{rows}; at most --limit per language (default: {_HELD_OUT_ROWS})",
+    )
+    add("--jdk", type=Path, nargs="+", default=[], metavar="PATH", help="of --held-out: the JDK's src.zip, for Java")
     add("--jobs", type=int, default=1, help="processes (default: %(default)s)")
     add("--out", type=Path, help="folder for rows.jsonl and summary.json; an interrupted run resumes")
     add("--json", action="store_true", help="print the summary as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.cut:
+    if args.cut or args.held_out:
         return _cut(args)
     rows = load_rows(args.data, args.language)
     if not rows:
@@ -92,16 +103,18 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _cut(args: argparse.Namespace) -> int:
-    """Lines of source files, with what follows them: a row a file, at most --limit per language. Keep them out of a corpus by --exclude."""
+    """Lines of source files, with what follows them; of --cut: a row a file, at most --limit per language. Keep those out of a corpus
+    by --exclude."""
     report = Report()
-    files = [(file.language, file.text) for path in args.cut for file in own_files(path, report)]
-    random.Random(args.seed).shuffle(files)
-    rows = line_rows(iter(files), args.limit or len(files), args.seed)
+    if args.cut:
+        files = [(file.language, file.text) for path in args.cut for file in own_files(path, report)]
+        random.Random(args.seed).shuffle(files)
+        rows = line_rows(iter(files), args.limit or len(files), args.seed)
+    else:
+        rows = held_out_rows(held_out_files(args.held_out, args.jdk, report), args.limit or _HELD_OUT_ROWS, args.seed)
     if not rows:
-        raise Problem(
-            "bad_request",
-            f"there are no lines to cut in {', '.join(map(str, args.cut))} (left out: {report}); name other files.",
-        )
+        places = ", ".join(map(str, args.cut or [args.held_out]))
+        raise Problem("bad_request", f"there are no lines to cut in {places} (left out: {report}); name other files.")
     try:
         args.data.write_text("".join(json.dumps(asdict(row)) + "\n" for row in rows), "utf-8")
     except OSError as error:

@@ -17,6 +17,7 @@ from green_code_lab.experiments.experiment import Experiment, provenance, rounde
 
 _NAMES = (
     "layers", "energy", "baselines", "quality", "sessions", "stops", "drafts", "prefill-exits", "propagation", "functions", "paper", "rewards", "weight-search", "fim",
+    "models",
 )  # fmt: skip
 EXPERIMENTS: dict[str, Experiment] = {
     name: importlib.import_module(f"green_code_lab.experiments.{name.replace('-', '_')}").EXPERIMENT for name in _NAMES
@@ -25,9 +26,10 @@ _ARGUMENTS: dict[str, tuple[type, str]] = {
     "data": (Path, "files of rows, for experiments over rows (default: held-out projects of the corpus, else the demo's files)"),
     "work": (Path, "folder of the corpus and of interim results (default: %(default)s)"),
     "beside": (str, "further models, for the same rows"),
+    "models": (str, "of the catalog, or paths (default: the whole catalog)"),
     "limit": (int, "rows or files per language (default: %(default)s)"),
     "window-seconds": (float, "of a window of the meter (default: %(default)s)"),
-    "repetitions": (int, "windows of each arm (default: %(default)s)"),
+    "repetitions": (int, "windows or rounds of each arm (default: %(default)s)"),
     "updates": (int, "of PPO an agent; supervision takes steps in proportion (default: %(default)s)"),
     "tokens": (int, "that each trial trains on (default: %(default)s)"),
     "trials": (int, "of the search (default: %(default)s)"),

@@ -8,32 +8,24 @@ match has a floor: a parser repairs any text, so junk shares small trees with ev
 from __future__ import annotations
 
 import functools
-import keyword
+import importlib
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-import tree_sitter_java
-import tree_sitter_python
 from tree_sitter import Language, Node, Parser
 
-_JAVA = """
-abstract assert boolean break byte case catch char class const continue default do double else enum extends false final
-finally float for goto if implements import instanceof int interface long native new null package private protected public
-return short static strictfp super switch synchronized this throw throws transient true try void volatile while
-"""
-KEYWORDS = {"python": frozenset(keyword.kwlist), "java": frozenset(_JAVA.split())}
-"""Python's from Python, Java's from its specification (JLS 3.9, with the three literals)."""
+from green_code.languages import language_of
+
 KEYWORD_WEIGHT = 5.0
 _ORDERS = 4
-_GRAMMARS = {"python": tree_sitter_python, "java": tree_sitter_java}
 
 
 def weighted_bleu(words: Sequence[str], reference: Sequence[str], language: str) -> float:
     """Equation 2 of the paper, 0 … 100: BLEU with weighted unigrams; orders longer than the text are left out."""
     if not words or not reference:
         return 100.0 * (list(words) == list(reference))
-    keywords = KEYWORDS.get(language, frozenset())
+    keywords = language_of(language).keywords
     logarithms = []
     for order in range(1, min(_ORDERS, len(words)) + 1):
         found, wanted = _ngrams(words, order), _ngrams(reference, order)
@@ -62,8 +54,11 @@ def syntax_match(text: str, reference: str, language: str) -> float | None:
 
 @functools.cache
 def _parser(language: str) -> Parser | None:
-    grammar = _GRAMMARS.get(language)
-    return Parser(Language(grammar.language())) if grammar is not None else None
+    """With the grammar of the language's row."""
+    if (grammar := language_of(language).grammar.get(language)) is None:
+        return None
+    module, function = grammar
+    return Parser(Language(getattr(importlib.import_module(module), function)()))
 
 
 def _ngrams(words: Sequence[str], order: int) -> Counter[tuple[str, ...]]:

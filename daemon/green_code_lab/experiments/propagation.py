@@ -24,7 +24,7 @@ from green_code.decoding.propagation import PropagatingKVCache
 from green_code.engine.loading import Runtime
 from green_code.engine.session import Session
 from green_code.link.messages import CompletionParams
-from green_code.models.families import ModelConfig
+from green_code.models.config import ModelConfig
 from green_code.settings import default_settings
 from green_code.work import Work
 from green_code_lab.evaluation.datasets import Row

@@ -13,9 +13,9 @@ from green_code.kernels.weight_format import weight_formats
 from green_code.models.adapters import Adapters, check_adapters, read_adapter_file, read_adapters, save_adapters
 from green_code.models.backend import Backend, first_supporting
 from green_code.models.bundle import AGENT, CALIBRATION, KV_PROJECTIONS, LENSES, SVD_HEAD, Bundle
+from green_code.models.config import ModelConfig
 from green_code.models.conversion import adapted_weights
 from green_code.models.device import compute_device
-from green_code.models.families import ModelConfig
 from green_code.models.hashes import sha256_of
 from green_code.models.torch_decoder import Decoder
 from green_code_lab.heads.kv_projections import WINDOWS, compare, train_kv_projections

@@ -26,7 +26,7 @@ from green_code.models.bundle import (
     write_manifest,
 )
 from green_code.models.catalog import Found, find_model
-from green_code.models.families import ModelConfig
+from green_code.models.config import ModelConfig
 from green_code.models.sources import Source, open_vocabulary
 from green_code.models.torch_format import as_tensors
 from green_code.models.vocabulary import Vocabulary

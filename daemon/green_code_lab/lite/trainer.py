@@ -22,8 +22,8 @@ from accelerate.utils import broadcast
 from torch import Tensor
 
 from green_code.energy.meters import pick_meter
+from green_code.models.config import ModelConfig
 from green_code.models.device import bfloat16_pays, gpu_uuid
-from green_code.models.families import ModelConfig
 from green_code.models.torch_decoder import Decoder
 from green_code.problems import Problem
 from green_code_lab.corpus import Corpus

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from green_code.models.families import Rope, inverse_frequencies
+from green_code.models.config import Rope, inverse_frequencies
 from green_code.models.torch_decoder import Decoder
 
 

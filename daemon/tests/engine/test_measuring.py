@@ -11,7 +11,7 @@ import pytest
 
 from green_code.engine.assumed_costs import assumed_costs, costs_of, layer_weights
 from green_code.engine.idle import MEASURE_SECONDS
-from green_code.models.families import FAMILIES, ModelConfig, Rope
+from green_code.models.config import FAMILIES, ModelConfig, Rope
 from green_code.work import full_depth_work
 from tests.engine.service_rig import Rig, complete, until
 

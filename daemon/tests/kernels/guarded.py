@@ -23,7 +23,7 @@ from green_code.kernels.exit_classifier import exit_probability_function
 from green_code.kernels.packing import pack
 from green_code.models.adapters import Adapters, LinearAdapter
 from green_code.models.backend import TopToken
-from green_code.models.families import ModelConfig, Rope
+from green_code.models.config import ModelConfig, Rope
 from tests.decoding.networks import exit_classifier
 from tests.kernels.references import CONFIGS, holding, random_weights, states
 

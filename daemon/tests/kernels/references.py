@@ -20,7 +20,7 @@ from green_code.kernels.padding import Padding
 from green_code.kernels.quantise import GROUP, dequantise, quantise
 from green_code.models.adapters import Adapters
 from green_code.models.backend import TopToken
-from green_code.models.families import ModelConfig, Rope
+from green_code.models.config import ModelConfig, Rope
 from green_code.models.svd_head import principal_directions
 from green_code.models.torch_decoder import Block, Decoder
 

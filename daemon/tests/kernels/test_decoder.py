@@ -14,7 +14,7 @@ from green_code.kernels.binding import Kernel
 from green_code.kernels.decoder import KernelDecoder
 from green_code.kernels.packing import pack
 from green_code.models.adapters import Adapters, LinearAdapter
-from green_code.models.families import ModelConfig
+from green_code.models.config import ModelConfig
 from green_code.models.hugging_face_config import config_from_hugging_face
 from green_code.models.torch_decoder import Decoder
 from tests.kernels.references import (

@@ -13,7 +13,7 @@ from green_code.kernels.binding import Kernel
 from green_code.kernels.decoder import KernelDecoder
 from green_code.kernels.packing import pack
 from green_code.models.adapters import Adapters
-from green_code.models.families import ModelConfig
+from green_code.models.config import ModelConfig
 from tests.models.references import FAMILY_MODELS, family_model, logits_at_all_depths, ours
 
 TOKENS = [(7 * i * i + 3) % 97 for i in range(45)]  # more than a block of keys, more than the windows

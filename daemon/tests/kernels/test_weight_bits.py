@@ -8,7 +8,7 @@ import pytest
 
 from green_code.kernels import weight_bits
 from green_code.kernels.weight_bits import MOST_LOST, bits_for
-from green_code.models.families import ModelConfig
+from green_code.models.config import ModelConfig
 from green_code.models.rows import ROWS, Row, Shape
 from tests.kernels.references import LLAMA
 

@@ -20,7 +20,11 @@ import tree_sitter_cpp
 import tree_sitter_go
 import tree_sitter_java
 import tree_sitter_javascript
+import tree_sitter_kotlin
+import tree_sitter_lua
+import tree_sitter_php
 import tree_sitter_python
+import tree_sitter_ruby
 import tree_sitter_rust
 import tree_sitter_typescript
 from hypothesis import given
@@ -39,7 +43,11 @@ GRAMMARS = {
     "go": tree_sitter_go.language,
     "java": tree_sitter_java.language,
     "javascript": tree_sitter_javascript.language,
+    "kotlin": tree_sitter_kotlin.language,
+    "lua": tree_sitter_lua.language,
+    "php": tree_sitter_php.language_php,
     "python": tree_sitter_python.language,
+    "ruby": tree_sitter_ruby.language,
     "rust": tree_sitter_rust.language,
     "typescript": tree_sitter_typescript.language_typescript,
 }
@@ -49,6 +57,9 @@ FILES = {
     "go": sorted(CORPUS.glob("*.go")),
     "java": [*sorted((ROOT / "daemon/green_code/cli/samples").glob("*.java.txt")), *sorted(CORPUS.glob("*.java"))],
     "javascript": sorted((ROOT / "extension").rglob("*.mjs")),
+    "kotlin": sorted(CORPUS.glob("*.kt")),
+    "lua": sorted(CORPUS.glob("*.lua")),
+    "php": sorted(CORPUS.glob("*.php")),
     "python": [
         *sorted((ROOT / "daemon/green_code/lsp").glob("*.py")),
         *(
@@ -56,6 +67,7 @@ FILES = {
             for name in ("textwrap.py", "bisect.py", "shlex.py", "heapq.py", "json/decoder.py", "queue.py")
         ),
     ],
+    "ruby": sorted(CORPUS.glob("*.rb")),
     "rust": sorted(CORPUS.glob("*.rs")),
     "typescript": sorted((ROOT / "extension/src").rglob("*.ts")),
 }
@@ -92,7 +104,7 @@ def cuts(count: int, seed: int) -> Iterator[Cut]:
     for language, paths in FILES.items():
         texts = [path.read_text("utf-8") for path in paths]
         texts = [text for text in texts if 500 <= len(text) <= LARGEST and not errors(language, text)]
-        assert sum(map(len, texts)) > 2_000, language
+        assert sum(map(len, texts)) > 1_000, language
         lines = [line for text in texts for line in text.split("\n") if line.strip()]
         made = 0
         while made < count:

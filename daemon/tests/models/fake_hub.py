@@ -109,6 +109,8 @@ class _Handler(BaseHTTPRequestHandler):
         status, total = 200, len(data)
         if (wanted := self.headers.get("Range")) is not None:
             start = int(wanted.removeprefix("bytes=").partition("-")[0])
+            if start >= total:
+                return self._send(416, b"", {"Content-Range": f"bytes */{total}"}, with_body)
             status, data = 206, data[start:]
             headers["Content-Range"] = f"bytes {start}-{total - 1}/{total}"
         if is_large and with_body and hub.cut_after is not None:

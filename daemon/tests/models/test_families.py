@@ -10,8 +10,8 @@ import torch
 from transformers import AutoTokenizer
 
 from green_code.decoding.kv_cache import KVCache
-from green_code.models.families import check_family
-from green_code.models.family_rows import FAMILIES
+from green_code.models.config import check_family
+from green_code.models.families import FAMILIES
 from green_code.models.hugging_face import FolderSource
 from green_code.models.torch_decoder import Decoder
 from green_code.models.vocabulary import Vocabulary

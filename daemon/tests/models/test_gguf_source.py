@@ -154,6 +154,17 @@ def test_an_unknown_architecture_is_refused_with_those_that_are_known(tmp_path: 
         GgufSource(tmp_path / "model.gguf")
 
 
+def test_what_a_file_says_is_quoted_in_part(tmp_path: Path) -> None:
+    writer: Any = gguf.GGUFWriter(str(tmp_path / "model.gguf"), "q" * 100_000)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    with pytest.raises(Problem, match="holds 'qqq") as caught:
+        GgufSource(tmp_path / "model.gguf")
+    assert len(str(caught.value)) < 300
+
+
 def test_a_quantisation_that_the_package_lacks_is_refused_by_its_name(tmp_path: Path) -> None:
     kind = gguf.GGMLQuantizationType.Q8_1
     rows = np.zeros((TOKENIZER.get_vocab_size(), 80), np.uint8)

@@ -96,6 +96,14 @@ def test_a_download_that_is_cut_goes_on_where_it_ended(hub: FakeHub) -> None:
     assert ranges and all(int(wanted.removeprefix("bytes=").rstrip("-")) > 0 for wanted in ranges)
 
 
+def test_a_part_that_is_whole_is_checked_and_not_asked_for_again(hub: FakeHub) -> None:
+    """A process was killed between the download and its check; there is nothing behind the last byte to ask for."""
+    store.folder_of(row()).mkdir(parents=True)
+    (store.folder_of(row()) / "model.safetensors.part").write_bytes(WEIGHTS)
+    assert (store.get(row(), quiet) / "model.safetensors").read_bytes() == WEIGHTS
+    assert not [path for method, path, _ in hub.requests if method == "GET" and path.endswith(".safetensors")]
+
+
 def test_a_download_that_is_cancelled_stays_in_part(hub: FakeHub) -> None:
     def cancel(sentence: str, done: int, _: int) -> None:
         if "model.safetensors" in sentence:

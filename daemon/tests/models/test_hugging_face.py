@@ -145,6 +145,24 @@ def test_a_damaged_tokenizer_is_refused(folder: Path, text: str) -> None:
     refused(folder)
 
 
+def test_a_tokenizer_that_makes_its_library_panic_is_refused(folder: Path) -> None:
+    """A panic is no `Exception` in Python."""
+    edit(folder / "tokenizer.json", normalizer={"type": "Precompiled", "precompiled_charsmap": "AAAA"})
+    refused(folder, "precompiled_charsmap")
+
+
+def test_a_tokenizer_that_fills_texts_up_is_read_without_it(folder: Path) -> None:
+    padding = {
+        "strategy": {"Fixed": 10**9},
+        "direction": "Right",
+        "pad_to_multiple_of": None,
+        "pad_id": 0,
+        "pad_type_id": 0,
+    }
+    edit(folder / "tokenizer.json", padding={**padding, "pad_token": "a"})
+    assert read(folder)
+
+
 def test_a_huge_tokenizer_is_refused_unread(folder: Path) -> None:
     with (folder / "tokenizer.json").open("r+b") as file:
         file.truncate(1 << 33)

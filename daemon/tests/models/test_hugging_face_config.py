@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from green_code.models.families import ModelConfig, Rope
+from green_code.models.config import ModelConfig, Rope
 from green_code.models.hugging_face_config import config_from_hugging_face
 from green_code.problems import Problem
 from tests.models.references import FAMILY_MODELS, family_model
@@ -172,6 +172,22 @@ def test_an_absurd_size_is_refused(size: str, value: Any) -> None:
 def test_sizes_that_do_not_go_together_are_refused(change: Change) -> None:
     with pytest.raises(Problem):
         config_from_hugging_face({**configured("llama"), **change})
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value"),
+    [
+        ("gpt2", "hidden_size", "64"),
+        ("gpt2", "num_attention_heads", None),
+        ("smollm3", "num_attention_heads", 0),
+        ("smollm3", "no_rope_layers", [1] * 1000),
+        ("granite", "logits_scaling", 0),
+        ("gemma3_text", "rope_scaling", 0),
+    ],
+)
+def test_the_value_that_is_wrong_is_named(name: str, key: str, value: Any) -> None:
+    with pytest.raises(Problem, match=f"config.json has {key} = "):
+        config_from_hugging_face({**configured(name), key: value})
 
 
 def test_what_is_not_read_cannot_take_memory() -> None:

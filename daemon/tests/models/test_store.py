@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import math
 import os
 import shutil
 import struct
@@ -20,6 +21,7 @@ from green_code.models import other_tools, store
 from green_code.models.catalog import find_model
 from green_code.models.places import File, Report, check_disk
 from green_code.models.rows import ROWS, Row
+from green_code.models.shapes import weight_shapes
 from green_code.problems import Problem
 
 
@@ -134,7 +136,7 @@ def test_two_that_get_the_same_model_download_it_once() -> None:
     go_on.set()
     for thread in threads:
         thread.join()
-    assert seen[0] == "another process is downloading small"
+    assert seen[0] == "another process is getting small"
     assert len(first.asked) == 1 and not second.asked
 
 
@@ -300,6 +302,14 @@ def test_every_row_says_where_it_is_from_and_how_to_get_it(monkeypatch: pytest.M
     assert len({one.key for one in ROWS.values()}) == len(ROWS)
 
 
+def test_a_folder_with_a_link_to_nothing_is_a_model_and_a_change_of_it_another(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "link").symlink_to(tmp_path / "nothing")
+    key = find_model(str(tmp_path)).key
+    (tmp_path / "config.json").rename(tmp_path / "other.json")
+    assert find_model(str(tmp_path)).key != key
+
+
 def test_a_gguf_file_is_a_model(tmp_path: Path) -> None:
     path = write(tmp_path / "small.gguf", DATA)
     first = find_model(str(path))
@@ -307,3 +317,9 @@ def test_a_gguf_file_is_a_model(tmp_path: Path) -> None:
     assert find_model(str(path)).key != first.key
     with pytest.raises(Problem, match="neither a folder, nor a GGUF file"):
         find_model(str(tmp_path / "none.gguf"))
+
+
+@pytest.mark.parametrize("row", ROWS.values(), ids=lambda row: str(row.name))
+def test_a_rows_shape_has_its_parameters(row: Row) -> None:
+    """But for biases and the norms of heads, which shapes leave out, and a table of positions, which StarCoder2 lacks."""
+    assert sum(map(math.prod, weight_shapes(row.shape.config()).values())) == pytest.approx(row.parameters, rel=0.002)

@@ -16,8 +16,8 @@ from green_code.decoding import stop_rules
 from green_code.decoding.kv_cache import KVCache
 from green_code.engine.loading import Runtime
 from green_code.models.catalog import TINY, find_model
+from green_code.models.config import ModelConfig
 from green_code.models.conversion import adapted_weights
-from green_code.models.families import ModelConfig
 from green_code.models.gguf_source import GgufSource
 from green_code.models.torch_decoder import Decoder
 from green_code.models.vocabulary import Pieces

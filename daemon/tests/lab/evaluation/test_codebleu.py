@@ -33,7 +33,17 @@ def test_empty_texts() -> None:
     assert syntax_match("f(x)", "f(x)", "cobol") is None
 
 
-@pytest.mark.parametrize(("language", "code"), [("python", "foo(a, b[1])"), ("java", "int x = foo(a);")])
+@pytest.mark.parametrize(
+    ("language", "code"),
+    [
+        ("python", "foo(a, b[1])"),
+        ("java", "int x = foo(a);"),
+        ("typescript", "const x: number = foo(a);"),
+        ("cpp", "int x = foo(a);"),
+        ("go", "x := foo(a)"),
+        ("rust", "let x = foo(a);"),
+    ],
+)
 def test_names_do_not_matter_to_syntax_but_structure_does(language: str, code: str) -> None:
     renamed = code.replace("foo", "bar").replace("a", "q")
     assert syntax_match(code, code, language) == syntax_match(renamed, code, language) == 1

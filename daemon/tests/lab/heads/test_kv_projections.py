@@ -11,7 +11,7 @@ import torch
 from green_code.decoding.kv_cache import KVCache
 from green_code.decoding.propagation import PropagatingKVCache
 from green_code.models.adapters import LinearAdapter
-from green_code.models.families import ModelConfig
+from green_code.models.config import ModelConfig
 from green_code_lab.heads.kv_projections import TAIL, advance_tail, run_windows
 from green_code_lab.lite.scores import WINDOW
 from tests.decoding.references import DECODERS, assert_close
