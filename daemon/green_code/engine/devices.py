@@ -21,7 +21,7 @@ from green_code.energy.meters import EstimateMeter
 from green_code.engine.assumed_costs import costs_of, token_work
 from green_code.folders import cache_dir
 from green_code.kernels.weight_bits import bits_for
-from green_code.models.families import ModelConfig
+from green_code.models.config import ModelConfig
 
 SLOW_SECONDS: Final = 0.1
 """Of a token: a short completion then takes a second, and few would wait for it."""

@@ -18,7 +18,7 @@ from green_code.engine.holder import FIRST_BACK_OFF_SECONDS
 from green_code.engine.interfaces import DeviceProblem
 from green_code.engine.loading import load_runtime
 from green_code.link import messages
-from green_code.models.families import ModelConfig
+from green_code.models.config import ModelConfig
 from green_code.models.tiny import TinySource
 from tests.engine.fake_runtime import FakeLoader, FakeRuntime, FakeSession
 from tests.engine.service_rig import Rig, complete, until
