@@ -13,6 +13,7 @@ import os
 import stat
 import sys
 import tempfile
+import warnings
 from pathlib import Path
 
 import platformdirs
@@ -64,7 +65,9 @@ def _runtime_path() -> Path:
     if chosen := os.environ.get(RUNTIME_VARIABLE):
         return Path(chosen).absolute()
     try:
-        usual = Path(platformdirs.user_runtime_dir(APPLICATION))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that there is no XDG_RUNTIME_DIR, which is no fault of the user's
+            usual = Path(platformdirs.user_runtime_dir(APPLICATION))
     except OSError:  # it finds no private folder; runtime_dir() checks ours
         return _own_runtime_path()
     if os.access(usual.parent, os.W_OK) and usual.parent != Path(tempfile.gettempdir()):

@@ -78,6 +78,9 @@ def _dispatch(arguments: list[str]) -> int:
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     chosen = next((word for word in arguments if not word.startswith("-")), None)
     is_product = chosen in COMMANDS or "--version" in arguments
+    if is_product:
+        # NumPy's threads would spin beside the kernel's, which are counted by what they gain. Read when NumPy is imported.
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     commands = COMMANDS if is_product else {**installed_commands(), **COMMANDS}
     if chosen in LAB_COMMANDS and chosen not in commands:
         raise Problem(

@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
         "python": check_python,
         "packages": check_packages,
         "torch": check_torch,
-        "kernel": check_kernel,
+        "kernel": lambda: check_kernel(args.model),
         "model": lambda: check_model(args.model),
         "bundles": check_bundles,
         "cache": check_cache,
@@ -125,12 +125,15 @@ def check_torch() -> Finding:
     return Finding("ok", f"{torch.__version__}, CPU with {os.cpu_count()} cores")
 
 
-def check_kernel() -> Finding:
-    """The CPU kernel, and the instruction set that it would use."""
+def check_kernel(model: str) -> Finding:
+    """The CPU kernel: the instruction set that it would use, and the bits of the model's layers."""
     from green_code.kernels.binding import open_kernel
+    from green_code.kernels.weight_bits import bits_for
+    from green_code.models.rows import ROWS
 
     if (kernel := open_kernel()) is not None:
-        return Finding("ok", f"int8, {kernel.level}")
+        bits = f"int{bits_for(ROWS[model].shape.config())}" if model in ROWS else "int8 or int4"
+        return Finding("ok", f"{bits}, {kernel.level}")
     fix = "Install a wheel for this platform, or run `python -m green_code.kernels.build` (it needs ziglang)."
     return Finding("warn", "none: torch computes instead, with several times the time and energy", fix)
 

@@ -11,7 +11,7 @@ from typing import Final
 
 from green_code.energy.costs import CostModel
 from green_code.energy.meters import EstimateMeter
-from green_code.kernels.weight_bits import bits_for
+from green_code.kernels.weight_bits import bits_for, candidate_bytes, head_bits
 from green_code.models.backend import Backend
 from green_code.models.config import ModelConfig
 from green_code.work import Prices, Work
@@ -40,16 +40,18 @@ def assumed_costs(decoder: Backend) -> CostModel:
 
 
 def costs_of(config: ModelConfig, has_svd_head: bool, bits: int = 8) -> CostModel:
-    """The estimate for a shape, with the SVD head or with the whole one. `bits`: of the layers' weights; the head has 8."""
+    """The estimate for a shape, with the SVD head or without. `bits`: of the layers' weights; those of the head are `head_bits`."""
     meter = EstimateMeter()
     watts = meter.watts_per_core
     layer = watts * layer_weights(config) / _LAYER_WEIGHTS
     vocabulary = watts * config.vocabulary / _VOCABULARY
     if has_svd_head:
         head_batch, head_position = _SECONDS.head_batch * vocabulary, _SECONDS.head_position * vocabulary
-    else:  # the whole head, which costs per weight what a layer does
-        head = watts * config.vocabulary * config.width / _LAYER_WEIGHTS
-        head_batch, head_position = _SECONDS.layer_batch * head, _SECONDS.layer_position * head
+    else:  # the whole head, which costs per weight what a layer does; and where it has 4 bits, candidates' rows
+        head, narrow = watts * config.vocabulary * config.width / _LAYER_WEIGHTS, head_bits(config)
+        head_batch, head_position = _SECONDS.layer_batch * head * _READ[narrow], _SECONDS.layer_position * head
+        if narrow == 4:
+            head_position += watts * _SECONDS.layer_batch * candidate_bytes(config) / _LAYER_WEIGHTS
     prices = Prices(
         layer_batch=_SECONDS.layer_batch * layer * _READ[bits],
         small_batch_position=_SECONDS.small_batch_position * layer,

@@ -21,7 +21,7 @@ from green_code.models.backend import CANDIDATES, LOGIT_RANGE, MAX_LOG_ODDS
 from green_code.problems import Problem
 
 LEVEL_VARIABLE = "GREEN_CODE_KERNEL"
-ABI = 3  # abi.h
+ABI = 4  # abi.h
 CHUNK = 64  # decoder.h
 ROTARY_BLOCK = 16  # decoder.h
 ACTIVATIONS = {"silu": 0, "gelu_tanh": 1, "gelu": 2, "relu": 3}  # decoder.h
@@ -179,8 +179,8 @@ _FUNCTIONS = {
     "run_helper": (None, (_ThreadPool, _Int)),
     "embed": (None, (_Model, _Pointer, _Pointer, ctypes.POINTER(_Int), _Int, _Float, _Pointer)),
     "apply_lens": (None, (_Model, _Matrix, _Pointer, _Pointer, _Int, _Pointer, _Scratch)),
-    "logits": (None, (_Model, _Matrix, _Pointer, _Int, _Pointer, _Scratch)),
-    "top_tokens": (None, (*_HEAD, _Int, ctypes.POINTER(CTopToken), _Scratch)),
+    "logits": (None, (*_HEAD[:2], _Pointer, _Int, _Pointer, _Scratch)),
+    "top_tokens": (None, (*_HEAD, _Int, ctypes.POINTER(CTopToken), _Scratch, _ThreadPool)),
     "top_token_among": (_Int, (*_HEAD, _Pointer, _Int, _Scratch)),
     "exit_probability": (_Float, (_Classifier, _Int, _Pointer, _Int, _Int, _Float, _Float)),
 }  # fmt: skip

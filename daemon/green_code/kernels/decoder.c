@@ -306,13 +306,21 @@ void green_apply_lens(const model *m, const matrix *lens, const float *gain, con
   }
 }
 
-// out (rows, head.outputs) = softcap(head · norm(x)).
-void green_logits(const model *m, const matrix *head, const float *x, int rows, float *out, const scratch *s) {
-  for (int some; rows > 0; rows -= some, x += (size_t)some * m->width, out += (size_t)some * head->outputs) {
-    some = rows < CHUNK ? rows : CHUNK;
-    for (int r = 0; r < some; r++) norm_and_quantise(m, x, &m->final_norm, r, 0, s);
-    gemm(NULL, head, NULL, &s->input, some, out, head->outputs);
-    for (int r = 0; r < some; r++) softcap(out + (size_t)r * head->outputs, head->outputs, m->logit_softcap);
+// out (rows, preview.outputs), of which `tokens` are written = softcap(head · norm(x)), by the head's rows where they are there: the
+// logits that candidates get. Otherwise all are written, by the preview.
+void green_logits(const model *m, const svd_head *head, const float *x, int rows, float *out, const scratch *s) {
+  const int stride = head->preview.outputs, width = m->width;
+  for (int some; rows > 0; rows -= some, x += (size_t)some * width, out += (size_t)some * stride) {
+    some = rows < HEAD_ROWS ? rows : HEAD_ROWS;
+    if (!head->rows) {
+      for (int r = 0; r < some; r++) norm_and_quantise(m, x, &m->final_norm, r, 0, s);
+      gemm(NULL, &head->preview, NULL, &s->input, some, out, stride);
+    }
+    for (int r = 0; head->rows && r < some; r++) norm_state(m, &m->final_norm, x + (size_t)r * width, s->lensed + (size_t)r * width);
+    for (int token = 0; head->rows && token < head->tokens; token++)
+      for (int r = 0; r < some; r++)
+        out[(size_t)r * stride + token] = dot_bf16(head->rows + (size_t)token * width, s->lensed + (size_t)r * width, width);
+    for (int r = 0; r < some; r++) cap_logits(out + (size_t)r * stride, head->tokens, m->logit_softcap);
   }
 }
 
@@ -324,9 +332,26 @@ static const float *through_lens(const model *m, const matrix *lens, const float
   return s->lensed;
 }
 
-// The top tokens of rows ≤ HEAD_ROWS states x (rows, width), through a lens with its gain unless `lens` is null.
+typedef struct {
+  const model *m;
+  const svd_head *head;
+  const float *x;  // (rows, width)
+  top_token *out;
+  const scratch *s;  // `output` has the previews
+} top_task;
+
+static void top_token_row(const void *task, int r, int worker) {
+  const top_task *t = task;
+  float *normed = t->s->threads[worker].normed;
+  if (t->head->rows) norm_state(t->m, &t->m->final_norm, t->x + (size_t)r * t->m->width, normed);
+  const float *preview = t->s->output + (size_t)r * t->head->preview.outputs;
+  t->out[r] = top_of_candidates(t->head, preview, normed, t->m->width, t->m->logit_softcap);
+}
+
+// The top tokens of rows ≤ HEAD_ROWS states x (rows, width), through a lens with its gain unless `lens` is null. `pool` is open, or null
+// for one thread; it is closed at the end.
 void green_top_tokens(const model *m, const svd_head *head, const matrix *lens, const float *gain, const float *x, int rows,
-                      top_token *out, const scratch *s) {
+                      top_token *out, const scratch *s, thread_pool *pool) {
   const int rank = head->preview.inputs, tokens = head->preview.outputs;
   float *normed = s->threads[0].normed;
   x = through_lens(m, lens, gain, x, rows, s);
@@ -335,11 +360,10 @@ void green_top_tokens(const model *m, const svd_head *head, const matrix *lens, 
     for (int i = 0; head->down && i < rank; i++) s->output[i] = dot(head->down + (size_t)i * m->width, normed, m->width);
     quantise_row(head->down ? s->output : normed, rank, r, &s->input);
   }
-  gemm(NULL, &head->preview, NULL, &s->input, rows, s->output, tokens);
-  for (int r = 0; r < rows; r++) {
-    if (head->rows) norm_state(m, &m->final_norm, x + (size_t)r * m->width, normed);
-    out[r] = top_of_candidates(head, s->output + (size_t)r * tokens, normed, m->width, m->logit_softcap);
-  }
+  gemm(pool, &head->preview, NULL, &s->input, rows, s->output, tokens);
+  const top_task t = {m, head, x, out, s};
+  parallel_for(pool, top_token_row, &t, rows);
+  if (pool) atomic_store_explicit(&pool->open, 0, memory_order_release);
 }
 
 // Of `count` ≤ head->tokens tokens the one with the greatest exact logit for a state x (width), the first of equals; the lens is as in

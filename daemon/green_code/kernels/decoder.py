@@ -22,10 +22,11 @@ from green_code.kernels.binding import (
     Scratch,
 )
 from green_code.kernels.buffers import KernelBuffers
-from green_code.kernels.packing import PREVIEW, head_name, kv_projection_name, lens_name, unpack
+from green_code.kernels.packing import PREVIEW, head_weight, kv_projection_name, lens_name, reads_rows, unpack
 from green_code.kernels.padding import Padding
 from green_code.kernels.thread_pool import ThreadPool
-from green_code.models.backend import CANDIDATES, Buffers, TopToken, top_token_of
+from green_code.kernels.weight_bits import candidate_bytes
+from green_code.models.backend import Buffers, TopToken, top_token_of
 from green_code.models.config import ModelConfig, Rope, inverse_frequencies
 from green_code.models.shapes import EMBEDDING, POSITIONS
 
@@ -33,6 +34,8 @@ _FIRST_POSITIONS = 1024
 _MATRICES = ("qkv", "attention_out", "mlp_in", "mlp_out")
 _NORMS = ("attention_norm", "attention_out_norm", "mlp_norm", "mlp_out_norm")
 _FLOAT_BYTES, _BFLOAT16_BYTES = 4, 2
+_SHARED_BYTES = 16_000_000
+"""Of a preview, times positions, from which on threads share it: half a millisecond for one. Below, helpers cost more than they save."""
 
 
 class KernelDecoder:
@@ -68,15 +71,14 @@ class KernelDecoder:
         self._packed, self._matrices = packed, packed.matrices
         self._embed, positions = packed.tables[EMBEDDING].ctypes.data, packed.tables.get(POSITIONS)
         self._learned_positions = None if positions is None else positions.ctypes.data
-        self._head = self._matrices[head_name(config)]
         self._lenses = {
             depth: (self._matrices[lens_name(depth)], self._vector(lens_name(depth))) for depth in packed.extras.lenses
         }
-        preview = self._matrices.get(PREVIEW)
-        self._svd_head = CSvdHead(
+        has_rows = reads_rows(config, packed.extras)
+        self._head = CSvdHead(
             None if packed.down is None else packed.down.ctypes.data,
-            preview or self._head,
-            None if preview is None else packed.tables[f"{head_name(config)}.weight"].ctypes.data,
+            self._matrices[PREVIEW],
+            packed.tables[head_weight(config)].ctypes.data if has_rows else None,
             config.vocabulary,
         )
         self._tops = (CTopToken * HEAD_ROWS)()
@@ -128,9 +130,10 @@ class KernelDecoder:
         self.kernel.project_kv(*self._arguments(first, last, buffers, start, stop), propagated)
 
     def logits(self, x: np.ndarray) -> np.ndarray:
-        """Final norm and whole head: states (C,) or (N, C) → (V,) or (N, V) float32."""
+        """Final norm and whole head: states (C,) or (N, C) → (V,) or (N, V) float32; from the head's rows in bfloat16 where candidates are
+        read from them, which is exact and takes several times as long, otherwise from the head in 8 bits, as in `top_tokens`."""
         rows = self._rows(x)
-        out = np.empty((len(rows), self._head.outputs), np.float32)
+        out = np.empty((len(rows), self._head.preview.outputs), np.float32)
         self.kernel.logits(
             self._model, self._head, rows.ctypes.data, len(rows), out.ctypes.data, self._scratch.structure
         )
@@ -149,7 +152,7 @@ class KernelDecoder:
         return out[:, : self.config.width]
 
     def top_tokens(self, buffers: Buffers, positions: Sequence[int], depth: int) -> list[TopToken]:
-        """See `Backend`; by the SVD head where there is one, by the whole head otherwise."""
+        """See `Backend`; by the SVD head where there is one, otherwise by a preview in 4 bits or the whole head in 8 (`head_bits`)."""
         own, first, end, count = self._own(buffers), positions[0], positions[-1] + 1, len(positions)
         at = self._address(own, first, end)
         if end - first != count:
@@ -159,9 +162,13 @@ class KernelDecoder:
         tops: list[TopToken] = []
         for done in range(0, count, HEAD_ROWS):
             rows = min(HEAD_ROWS, count - done)
+            shared = rows * self._packed.nbytes[PREVIEW] >= _SHARED_BYTES
+            pool = self._threads.open(rows) if shared else None
             self.kernel.top_tokens(
-                self._model, self._svd_head, lens, gain, at, rows, self._tops, self._scratch.structure
+                self._model, self._head, lens, gain, at, rows, self._tops, self._scratch.structure, pool
             )
+            if pool is not None:
+                self._threads.back_off()
             tops += [TopToken(top.token, top.log_odds, top.margin) for top in self._tops[:rows]]
             at += rows * self._row_bytes
         return tops
@@ -178,11 +185,11 @@ class KernelDecoder:
             raise ValueError(f"tokens must be an int32 vector of 1 to {vocabulary}")
         if not 0 <= int(tokens.min()) <= int(tokens.max()) < vocabulary:
             raise ValueError(f"tokens must be of the {vocabulary} that the head has")
-        if not self._svd_head.rows:
+        if not self._head.rows:
             return top_token_of(tokens, self.all_logits(own, position, position + 1, depth)[0, tokens])
         lens, gain = self._lenses.get(depth, (None, None))
         self.kernel.top_token_among(
-            self._model, self._svd_head, lens, gain, at, tokens.ctypes.data, len(tokens),
+            self._model, self._head, lens, gain, at, tokens.ctypes.data, len(tokens),
             self._scratch.structure,
         )  # fmt: skip
         return top_token_of(tokens, self._scratch.output[: len(tokens)])
@@ -211,29 +218,31 @@ class KernelDecoder:
     @property
     def weight_bytes(self) -> int:
         """Bytes of weights that a token at full depth reads at most: all layers', and the head's or its preview's and candidates'."""
-        unread = [
-            *map(lens_name, self._packed.extras.lenses),
-            *map(kv_projection_name, self._packed.extras.kv_projections),
-            *([head_name(self.config)] if self.has_svd_head else ()),
-        ]
+        extras = self._packed.extras
+        unread = (*map(lens_name, extras.lenses), *map(kv_projection_name, extras.kv_projections))
         skipped = sum(self._packed.nbytes[name] for name in unread)
-        candidates = 2 * CANDIDATES * self.config.width if self.has_svd_head else 0
-        return self._packed.records.nbytes - skipped + candidates
+        return self._packed.records.nbytes - skipped + (candidate_bytes(self.config) if self._head.rows else 0)
 
     @property
     def has_svd_head(self) -> bool:
-        return bool(self._svd_head.rows)
+        return bool(self._head.down)
 
     @property
     def description(self) -> str:
-        return f"kernel, int8, {self.kernel.level}"
+        return f"kernel, {self._bits}, {self.kernel.level}"
 
     @property
     def build(self) -> str:
-        rank = self._svd_head.preview.inputs if self.has_svd_head else 0
-        return f"{self.kernel.digest}, SVD head {rank}, lenses {sorted(self._lenses)}"
+        rank = self._head.preview.inputs if self.has_svd_head else 0
+        return f"{self.kernel.digest}, {self._bits}, SVD head {rank}, lenses {sorted(self._lenses)}"
 
     # --- inside -------------------------------------------------------------------------------------------
+
+    @property
+    def _bits(self) -> str:
+        """Of the weights, as people name them."""
+        layers, head = self._matrices["layers.0.qkv"].bits, self._head.preview.bits
+        return f"int{layers}" if layers == head else f"int{layers}, head int{head}"
 
     def _own(self, buffers: Buffers) -> KernelBuffers:
         if not isinstance(buffers, KernelBuffers) or buffers.layout != self._layout:
@@ -287,7 +296,8 @@ class KernelDecoder:
         )  # fmt: skip
         inner = [m for name, m in self._matrices.items() if name.startswith("layers.")]
         widest, inputs = max(m.outputs for m in inner), max(m.inputs for m in inner)
-        self._scratch = Scratch(widest, inputs, self._head.outputs, self._model, self._positions, self._threads.workers)
+        tokens = self._head.preview.outputs
+        self._scratch = Scratch(widest, inputs, tokens, self._model, self._positions, self._threads.workers)
 
     def _angles(self, rope: Rope) -> tuple[np.ndarray, np.ndarray]:
         positions = np.arange(self._positions, dtype=np.float32)

@@ -17,6 +17,7 @@ from green_code.kernels.binding import CMatrix
 from green_code.kernels.large_pages import in_large_pages
 from green_code.kernels.padding import Padding
 from green_code.kernels.quantise import GROUP, RECORD_BYTES, TILE, matrix_bytes, quantise
+from green_code.kernels.weight_bits import head_bits
 from green_code.models.adapters import Adapters, with_adapter
 from green_code.models.backend import Report, Sizes
 from green_code.models.bfloat16 import narrow, widen
@@ -26,7 +27,7 @@ from green_code.models.shapes import EMBEDDING, HEAD, POSITIONS, weight_shapes
 from green_code.models.svd_head import svd_head_of
 from green_code.sequences import map_ahead
 
-PREVIEW = "svd_head.preview"
+PREVIEW = "preview"
 _DOWN = "svd_head.down"
 _LENS = "lens."
 _KV_PROJECTIONS = "kv_projections"
@@ -68,11 +69,11 @@ class Extras:
 
 
 def layout(config: ModelConfig, extras: Extras, bits: int) -> dict[str, Matrix]:
-    """All matrices by name, in the order of the file: the layers', the lenses, KV projections, the SVD head's preview, the head. The
-    head is last, because with a preview it is hardly ever read.
+    """All matrices by name, in the order of the file: the layers', the lenses, KV projections, the preview of the head, which is the head
+    itself without an SVD head.
 
     Args:
-        bits: of the layers' weights. The others have 8: they are few, or choose tokens themselves.
+        bits: of the layers' weights. The others have 8, for they are few, but for a head that is previewed in 4.
     """
     padding = Padding(config)
     placed, offset = dict[str, Matrix](), 0
@@ -92,14 +93,15 @@ def layout(config: ModelConfig, extras: Extras, bits: int) -> dict[str, Matrix]:
         place(kv_projection_name(layer), padding.keys_values, padding.width)
     if extras.rank:
         place(PREVIEW, config.vocabulary, extras.rank)
-    place(head_name(config), config.vocabulary, padding.width)
+    else:
+        place(PREVIEW, config.vocabulary, padding.width, head_bits(config))
     return placed
 
 
 def tables(config: ModelConfig, extras: Extras) -> dict[str, tuple[int, ...]]:
-    """Shapes of the weights whose rows are kept in bfloat16: the embedding, learned positions, and a head of its own where an SVD head
-    reads candidates' rows."""
-    names = (EMBEDDING, POSITIONS, HEAD) if extras.rank else (EMBEDDING, POSITIONS)
+    """Shapes of the weights whose rows are kept in bfloat16: the embedding, learned positions, and a head of its own where candidates'
+    rows are read."""
+    names = (EMBEDDING, POSITIONS, HEAD) if reads_rows(config, extras) else (EMBEDDING, POSITIONS)
     padding, shapes = Padding(config), weight_shapes(config)
     return {name: padding.shape(name, shapes[name]) for name in names if name in shapes}
 
@@ -112,8 +114,14 @@ def vectors(config: ModelConfig, extras: Extras) -> dict[str, tuple[int, ...]]:
     return own | gains
 
 
-def head_name(config: ModelConfig) -> str:
-    return "embed" if config.tied_head else "head"
+def reads_rows(config: ModelConfig, extras: Extras) -> bool:
+    """Whether candidates' logits come from the head's rows, not from the preview."""
+    return extras.rank > 0 or head_bits(config) == 4
+
+
+def head_weight(config: ModelConfig) -> str:
+    """The name of the head's weight."""
+    return EMBEDDING if config.tied_head else HEAD
 
 
 def lens_name(depth: int) -> str:
@@ -125,10 +133,9 @@ def kv_projection_name(layer: int) -> str:
 
 
 def packed_sizes(config: ModelConfig, extras: Extras, bits: int) -> Sizes:
-    """With an SVD head the head's own records are hardly read; of the tables, only rows of tokens are."""
-    placed = layout(config, extras, bits)
-    end, rows = _end(placed), sum(2 * prod(shape) for shape in tables(config, extras).values())
-    return Sizes(end + rows, placed[head_name(config)].offset if extras.rank else end)
+    """Of the tables, only rows of tokens are held in memory. `bits`: see `layout`."""
+    end = _end(layout(config, extras, bits))
+    return Sizes(end + sum(2 * prod(shape) for shape in tables(config, extras).values()), end)
 
 
 def in_memory(name: str, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
@@ -175,13 +182,15 @@ def pack(
                 rows[name][at : at + _HEAD_ROWS] = narrow(weight[at : at + _HEAD_ROWS])
         if matrix := placed.get(name.removesuffix(".weight")):
             _write(records, matrix, weight)
+        if name == head_weight(config) and not extras.rank:
+            _write(records, placed[PREVIEW], weight)
         report(_TENSORS * (1 - len(expected) / len(shapes)))
     if expected:
         raise ValueError(f"{next(iter(expected))} is missing")
     for depth, lens in adapters.lenses.items():
         _write(records, placed[lens_name(depth)], padding.pad(lens_name(depth), lens.matrix))
     if extras.rank:
-        head, v = rows.get(HEAD, rows[EMBEDDING]), config.vocabulary
+        head, v = rows[head_weight(config)], config.vocabulary
 
         def chunks() -> Iterator[np.ndarray]:
             parts = (head[at : min(at + _HEAD_ROWS, v)] for at in range(0, v, _HEAD_ROWS))
@@ -221,10 +230,9 @@ def _end(placed: Mapping[str, Matrix]) -> int:
 
 @dataclass(frozen=True)
 class Packed:
-    """What `pack` made. `matrices` point into `records` and `near`, which must live as long."""
+    """What `pack` made. `matrices` point into `records`, which must live as long."""
 
     records: np.ndarray
-    near: np.ndarray  # the records that every token reads
     matrices: Mapping[str, CMatrix]
     nbytes: Mapping[str, int]  # of each matrix
     vectors: Mapping[str, np.ndarray]
@@ -257,15 +265,14 @@ def unpack(
     like |= {name: (shape, np.dtype(np.float32)) for name, shape in vectors(config, extras).items()}
     if found != like or (down is not None and down.shape != (extras.rank, Padding(config).width)):
         raise ValueError(f"these are not the gains of a {config.family} of this configuration")
-    near = in_large_pages(records, placed[head_name(config)].offset if extras.rank else len(records))
+    records = in_large_pages(records, len(records))
 
     def placed_at(matrix: Matrix) -> CMatrix:
-        part = near if matrix.offset < len(near) else records
-        return CMatrix(part.ctypes.data + matrix.offset, -(-matrix.outputs // TILE) * TILE, matrix.inputs, matrix.bits)
+        outputs = -(-matrix.outputs // TILE) * TILE
+        return CMatrix(records.ctypes.data + matrix.offset, outputs, matrix.inputs, matrix.bits)
 
     return Packed(
         records,
-        near,
         {name: placed_at(matrix) for name, matrix in placed.items()},
         {name: matrix.nbytes for name, matrix in placed.items()},
         {name: np.ascontiguousarray(vector) for name, vector in rest.items()},

@@ -1,5 +1,5 @@
-// The top token of a position without the whole head (SVD-softmax, Shim et al., NeurIPS 2017): a low-rank preview of all logits,
-// then exact logits of the candidates alone. models/svd_head.py derives the preview.
+// The top token of a position without the whole head (SVD-softmax, Shim et al., NeurIPS 2017): a preview of all logits, of low rank
+// or of few bits, then exact logits of the candidates alone. models/svd_head.py derives the one of low rank.
 
 #ifndef SVD_HEAD_H
 #define SVD_HEAD_H
@@ -17,7 +17,7 @@
 typedef struct {
   const float *down;     // (preview.inputs, width): projects a normed state; null without an SVD head
   matrix preview;        // (tokens, rank); without an SVD head the head itself, (tokens, width)
-  const uint16_t *rows;  // (tokens, width) bfloat16: the head; null: the previews are the logits
+  const uint16_t *rows;  // (tokens, width) bfloat16: the head; null: the previews are the logits, and there is no SVD head
   int32_t tokens;
 } svd_head;
 

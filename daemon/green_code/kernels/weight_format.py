@@ -35,9 +35,6 @@ class KernelFormat:
     device: str = "cpu"
     bits: int | None = None
 
-    def unsupported_reason(self, config: ModelConfig) -> str | None:
-        return None  # it has the operations of every family
-
     def sizes(self, config: ModelConfig, adapters: Adapters) -> Sizes:
         return packed_sizes(config, Extras.of(adapters), self._bits(config))
 
@@ -90,7 +87,7 @@ class MachineFormats:
             from green_code.models.device import compute_dtype
             from green_code.models.torch_format import TorchFormat
         except (ImportError, OSError) as error:
-            needs = "the kernel lacks this model or is not built, and torch is not installed"
+            needs = "the kernel is not built, and torch is not installed"
             raise Problem("model_missing", f"{needs}: pip install 'green-code[gpu]'.") from error
         yield TorchFormat(compute_dtype(self.device), self.device)
 

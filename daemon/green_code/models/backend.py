@@ -177,9 +177,6 @@ class WeightFormat(Protocol):
     def device(self) -> str:
         """Where its decoders compute: "cpu", "cuda" or "mps"."""
 
-    def unsupported_reason(self, config: ModelConfig) -> str | None:
-        """Why this format does not support a model; None: it does."""
-
     def sizes(self, config: ModelConfig, adapters: Adapters) -> Sizes:
         """What weights of a configuration take in this format, to a few megabytes."""
 
@@ -203,13 +200,3 @@ class WeightFormat(Protocol):
 
     def build(self, config: ModelConfig, weights: Mapping[str, np.ndarray], adapters: Adapters) -> Backend:
         """A decoder over float32 weights in memory."""
-
-
-def first_supporting(weight_formats: Iterable[WeightFormat], config: ModelConfig) -> WeightFormat:
-    """Raises ValueError where none does; torch supports every family."""
-    reasons = []
-    for weight_format in weight_formats:
-        if (reason := weight_format.unsupported_reason(config)) is None:
-            return weight_format
-        reasons.append(f"{weight_format.name}: {reason}")
-    raise ValueError("; ".join(reasons))

@@ -20,13 +20,13 @@ from safetensors import SafetensorError
 
 from green_code.folders import CACHE_VARIABLE
 from green_code.models.adapters import Adapters, check_adapters, read_adapters
-from green_code.models.backend import Report, WeightFormat, first_supporting
+from green_code.models.backend import Report, WeightFormat
 from green_code.models.bundle import DELTA, Bundle
 from green_code.models.catalog import Found
 from green_code.models.config import ModelConfig
 from green_code.models.delta import Delta
 from green_code.models.places import check_disk, is_full, size_text
-from green_code.models.room import Room, check_memory, room_for
+from green_code.models.room import check_memory, room_for
 from green_code.models.shapes import EMBEDDING, HEAD
 from green_code.models.sources import Source
 from green_code.problems import Problem
@@ -98,7 +98,7 @@ def _misfit(bundle: Bundle | None, name: str) -> Problem:
 def convert(
     found: Found, bundle: Bundle | None, weight_formats: Iterable[WeightFormat], folder: Path, progress: Progress
 ) -> None:
-    """Write a converted model to `folder`, whole or not at all, in the first of the formats that supports it and has room.
+    """Write a converted model to `folder`, whole or not at all, in the first of the formats.
 
     Raises:
         Problem: the checkpoint or the bundle is damaged, they do not fit each other, memory or disk are too small, or the folder
@@ -120,7 +120,9 @@ def convert(
     config = replace(config, vocabulary=tokens)
     adapters = read_adapters(bundle)
     check_adapters(bundle, adapters, config)
-    weight_format, room = _choose(found.name, weight_formats, config, adapters)
+    weight_format = next(iter(weight_formats))
+    room = room_for(config, weight_format.sizes(config, adapters))
+    check_memory(found.name, room, lambda other: weight_format.sizes(other, Adapters()))
     weights = (
         (name, weight[:tokens] if name in (EMBEDDING, HEAD) else weight)
         for name, weight in adapted_tensors(source, bundle)
@@ -160,20 +162,6 @@ def remove_abandoned(folder: Path) -> None:
         process = part.name.removeprefix(f"{folder.name}.").partition(".")[0]
         if not process.isdigit() or not psutil.pid_exists(int(process)):
             shutil.rmtree(part, ignore_errors=True)
-
-
-def _choose(
-    name: str, weight_formats: Iterable[WeightFormat], config: ModelConfig, adapters: Adapters
-) -> tuple[WeightFormat, Room]:
-    """The first format that supports a configuration, and the room that it takes.
-
-    Raises:
-        Problem: memory is too small; the sentence says what would fit.
-    """
-    weight_format = first_supporting(weight_formats, config)
-    room = room_for(config, weight_format.sizes(config, adapters))
-    check_memory(name, room, lambda other: weight_format.sizes(other, Adapters()))
-    return weight_format, room
 
 
 def _sync(folder: Path) -> None:

@@ -33,9 +33,6 @@ class TorchFormat:
     def name(self) -> str:
         return str(self.dtype)
 
-    def unsupported_reason(self, config: ModelConfig) -> str | None:
-        return None
-
     def sizes(self, config: ModelConfig, adapters: Adapters) -> Sizes:
         size = sum(map(prod, weight_shapes(config).values())) * self.dtype.itemsize
         return Sizes(size, size)

@@ -29,7 +29,7 @@ from green_code.models.conversion import DESCRIPTION, Progress, convert
 from green_code.models.vocabulary import Vocabulary
 from green_code.problems import Problem, too_large
 
-_CONVERSION = "11"  # increased whenever a conversion would give other files
+_CONVERSION = "12"  # increased whenever a conversion would give other files
 _KEPT_SECONDS = 30 * 24 * 3600  # since a conversion was last opened
 
 
@@ -55,8 +55,7 @@ def open_model(
     """Load converted weights; convert the model if they are not cached.
 
     Args:
-        weight_formats: best first, iterated as far as needed. The first is part of the cache's key; a conversion takes the first that
-            supports the model and has room.
+        weight_formats: best first, iterated as far as needed. The first is part of the cache's key, and a conversion takes it.
         progress: gets a sentence and the share that is done. converter: `convert`, or one that calls it elsewhere.
 
     Raises:

@@ -11,7 +11,7 @@ import torch
 
 from green_code.kernels.weight_format import weight_formats
 from green_code.models.adapters import Adapters, check_adapters, read_adapter_file, read_adapters, save_adapters
-from green_code.models.backend import Backend, first_supporting
+from green_code.models.backend import Backend
 from green_code.models.bundle import AGENT, CALIBRATION, KV_PROJECTIONS, LENSES, SVD_HEAD, Bundle
 from green_code.models.config import ModelConfig
 from green_code.models.conversion import adapted_weights
@@ -120,7 +120,7 @@ def make_svd_head(job: Job) -> None:
 
 
 def _backend(config: ModelConfig, weights: Mapping[str, np.ndarray], adapters: Adapters) -> Backend:
-    return first_supporting(weight_formats(compute_device().type), config).build(config, weights, adapters)
+    return next(iter(weight_formats(compute_device().type))).build(config, weights, adapters)
 
 
 def _adapters(bundle: Bundle, config: ModelConfig) -> Adapters:

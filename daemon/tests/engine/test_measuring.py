@@ -49,9 +49,10 @@ def test_costs_are_assumed_for_every_family_and_for_four_bits(name: str) -> None
 
 
 def test_assumed_costs_come_near_a_measurement_of_another_head() -> None:
-    """Measured for the whole vocabulary without the SVD head; the estimate is made from a pruned one with it."""
+    """Measured for the whole vocabulary in 8 bits; the estimate, of 4 bits, which are 5/8 of the bytes, is made from a pruned one with
+    the SVD head."""
     prices = assumed_costs(decoder(GEMMA, has_svd_head=False)).prices
-    assert prices.head_batch == pytest.approx(0.0859, rel=0.3)
+    assert prices.head_batch == pytest.approx(0.0859 * 5 / 8, rel=0.3)
     assert prices.head_position == pytest.approx(0.0265, rel=0.3)
 
 

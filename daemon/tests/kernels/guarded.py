@@ -25,7 +25,7 @@ from green_code.models.adapters import Adapters, LinearAdapter
 from green_code.models.backend import TopToken
 from green_code.models.config import ModelConfig, Rope
 from tests.decoding.networks import exit_classifier
-from tests.kernels.references import CONFIGS, holding, random_weights, states
+from tests.kernels.references import CONFIGS, PREVIEWED, holding, random_weights, states
 
 POSITIONS = 256
 _LIBC = ctypes.CDLL(None)
@@ -52,10 +52,10 @@ def _guarded_angles(angles: Callable[[Rope], Sequence[np.ndarray]], side: str) -
 
 
 def guarded_decoder(kernel: Kernel, config: ModelConfig, side: str, bits: int) -> KernelDecoder:
-    """With all adapters, and scratch for POSITIONS positions."""
+    """With all adapters, but for an SVD head where the head is previewed in 4 bits, and scratch for POSITIONS positions."""
     ones, both = np.ones(config.width, np.float32), 2 * config.kv_heads * config.head_width
     adapters = Adapters(
-        np.eye(config.width, dtype=np.float32)[:64],
+        None if config in PREVIEWED.values() else np.eye(config.width, dtype=np.float32)[:64],
         {1: LinearAdapter(np.eye(config.width, dtype=np.float32), ones)},
         {config.layers: LinearAdapter(np.ones((both, config.width), np.float32), ones)},
     )
@@ -106,7 +106,7 @@ def run_everything(kernel: Kernel, config: ModelConfig, side: str, bits: int) ->
 
 if __name__ == "__main__":
     for each_side in ("before", "after"):
-        for name, each_config in CONFIGS.items():
+        for name, each_config in (*CONFIGS.items(), *PREVIEWED.items()):
             for each_bits in (8, 4):
                 print(
                     each_side, name, each_bits, file=sys.stderr, flush=True

@@ -15,7 +15,7 @@ from torch import Tensor
 from green_code.kernels.binding import HEAD_GROUP, VALUE_BLOCK, Kernel
 from green_code.kernels.buffers import KernelBuffers
 from green_code.kernels.decoder import KernelDecoder
-from green_code.kernels.packing import head_name, pack
+from green_code.kernels.packing import head_weight, pack
 from green_code.kernels.padding import Padding
 from green_code.kernels.quantise import GROUP, dequantise, quantise
 from green_code.models.adapters import Adapters
@@ -48,6 +48,14 @@ ODD = replace(
     ropes=(Rope(5e5), None, Rope(1e4)),
 )  # fmt: skip
 CONFIGS = {"gemma": GEMMA, "llama": LLAMA, "many heads": MANY_HEADS, "opt of 80": OPT, "odd widths": ODD}
+# So many tokens that the head is previewed in 4 bits.
+PREVIEWED = {
+    "gemma": replace(GEMMA, vocabulary=2000),
+    "softcap": replace(GEMMA, vocabulary=2000, logit_softcap=2.0),
+    "own head": replace(LLAMA, vocabulary=1501),
+    "odd widths": replace(ODD, vocabulary=1700),
+    "opt of 80": replace(OPT, vocabulary=1900),
+}
 ROWS = 150  # more than two chunks of the kernel
 
 
@@ -115,7 +123,7 @@ def with_svd_head(kernel: Kernel, config: ModelConfig) -> KernelDecoder:
 @functools.cache
 def all_directions(config: ModelConfig) -> np.ndarray:
     """For an SVD head of full rank, whose only loss is rounding."""
-    head, width = random_weights(config)[f"{head_name(config)}.weight"], config.width
+    head, width = random_weights(config)[head_weight(config)], config.width
     return principal_directions(lambda: iter([head]), np.eye(width), width)[: width // GROUP * GROUP]
 
 

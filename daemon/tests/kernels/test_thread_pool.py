@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from green_code.kernels import decoder as kernel_decoder
 from green_code.kernels import thread_pool
 from green_code.kernels.binding import CThreadPool, Kernel
 from green_code.kernels.build import WARNINGS
 from green_code.kernels.thread_pool import ThreadPool, usable_cores, workers_for
-from tests.kernels.references import CONFIGS, GEMMA, decoder_for, run, states
+from tests.kernels.references import CONFIGS, GEMMA, PREVIEWED, decoder_for, final_tops, run, states, with_svd_head
 
 HERE = Path(__file__).resolve().parent
 WAKING_SECONDS = 0.05
@@ -89,6 +90,25 @@ def test_more_threads_change_nothing(
 
 def no_thread(_: threading.Thread) -> None:
     raise RuntimeError("can't start new thread")
+
+
+@pytest.mark.parametrize("workers, comes", [(2, True), (5, True), (2, False)])
+def test_more_threads_find_the_same_top_tokens(
+    workers: int, comes: bool, kernels: dict[str, Kernel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel, helped = next(iter(kernels.values())), 0
+    for make, config in ((decoder_for, PREVIEWED["gemma"]), (with_svd_head, GEMMA), (decoder_for, GEMMA)):
+        x = states(config)
+        alone = final_tops(make(kernel, config), x)  # whose previews are small
+        with monkeypatch.context() as patch:
+            use(patch, workers)
+            patch.setattr(kernel_decoder, "_SHARED_BYTES", 0)
+            shared = make(kernel, config)
+            shared._threads = Watched(kernel.run_helper, comes)
+            for rows in (slice(0, 150), slice(70, 71), slice(20, 25)):
+                assert final_tops(shared, x[rows]) == alone[rows]
+            helped += shared._threads.helped
+    assert (helped > 0) == comes
 
 
 def test_without_a_helper_thread_one_thread_does_all(

@@ -1,4 +1,4 @@
-"""Top tokens: of the whole head and of the SVD head, with and without lenses."""
+"""Top tokens: of the whole head, of a preview in 4 bits and of the SVD head, with and without lenses."""
 
 from __future__ import annotations
 
@@ -9,17 +9,23 @@ import torch
 from green_code.decoding.kv_cache import KVCache
 from green_code.kernels.binding import Kernel
 from green_code.kernels.decoder import KernelDecoder
-from green_code.kernels.packing import pack
+from green_code.kernels.packing import head_weight, pack
+from green_code.kernels.padding import Padding
+from green_code.kernels.quantise import GROUP, dequantise, quantise
 from green_code.models.adapters import Adapters, LinearAdapter
+from green_code.models.backend import CANDIDATES, LOGIT_RANGE
+from green_code.models.config import ModelConfig
 from green_code.models.torch_decoder import Decoder, top_tokens_of
 from tests.kernels.references import (
     CONFIGS,
     GEMMA,
+    PREVIEWED,
     ROWS,
     all_directions,
     decoder_for,
     final_tops,
     holding,
+    quantised,
     random_weights,
     states,
     with_svd_head,
@@ -75,6 +81,50 @@ def test_the_svd_heads_top_token_is_that_of_exact_logits(name: str, kernels: dic
             for position in (-1, buffers.capacity):
                 with pytest.raises(ValueError, match="positions"):
                     each.top_token_among(buffers, position, config.layers, some)
+
+
+def exact_and_preview(config: ModelConfig, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Logits (N, V) by the head's rows in bfloat16, and by the head in 4 bits for inputs in int8; float32."""
+    weights, capped = random_weights(config), config.logit_softcap or np.inf
+    head = weights[head_weight(config)]
+    normed = Decoder.load(config, {k: torch.from_numpy(w) for k, w in weights.items()}).norm(torch.from_numpy(x))
+    padded = Padding(config).pad(head_weight(config), head)
+    narrow = dequantise(quantise(padded, 4), padded.shape[1], 4)[: len(head), : config.width]
+    logits = (normed @ torch.from_numpy(head).bfloat16().float().T).numpy()
+    preview = (quantised(normed, GROUP) @ torch.from_numpy(narrow).T).numpy()
+    return capped * np.tanh(logits / capped) if config.logit_softcap else logits, preview
+
+
+@pytest.mark.parametrize("name", PREVIEWED)
+def test_a_preview_in_four_bits_finds_candidates_whose_logits_are_exact(name: str, kernels: dict[str, Kernel]) -> None:
+    config = PREVIEWED[name]
+    x = states(config) * np.geomspace(0.1, 30, ROWS, dtype=np.float32)[:, None]
+    logits, preview = exact_and_preview(config, x)
+    likely = preview.argsort(-1)[:, ::-1]
+    for level, kernel in kernels.items():
+        decoder = decoder_for(kernel, config)
+        assert not decoder.has_svd_head and "head int4" in decoder.description
+        np.testing.assert_allclose(decoder.logits(x), logits, atol=2e-4, err_msg=level)
+        tops, buffers = final_tops(decoder, x), holding(decoder, x)
+        for row, top in enumerate(tops):
+            # Many tokens are within the range, so between three quarters of CANDIDATES and all of them are taken.
+            most = logits[row, likely[row, :CANDIDATES]].max()
+            surely = logits[row, likely[row, : CANDIDATES * 3 // 4]]
+            assert surely.max() - 1e-4 <= logits[row, top.token] <= most + 1e-4, level
+            others = [
+                np.exp(part - logits[row, top.token]).sum() - 1
+                for part in (surely, logits[row, likely[row, :CANDIDATES]])
+            ]
+            assert -np.log(others[1]) - 0.01 <= top.log_odds <= -np.log(max(others[0], 1e-9)) + 0.01
+            assert 0 <= top.margin <= LOGIT_RANGE
+        best = logits.argmax(-1)
+        assert np.mean([top.token == each for top, each in zip(tops, best, strict=True)]) > 0.97
+        assert tops[20:25] == decoder.top_tokens(buffers, range(20, 25), config.layers)
+        some = np.arange(0, config.vocabulary, 7, dtype=np.int32)
+        among = decoder.top_token_among(buffers, 3, config.layers, some)
+        assert logits[3, among.token] == pytest.approx(logits[3, some].max(), abs=2e-4)
+        head = decoder_for(kernel, config)._packed.nbytes["preview"]
+        assert decoder.weight_bytes >= head + 2 * CANDIDATES * config.width
 
 
 def test_a_lens_is_applied_at_its_exit(kernels: dict[str, Kernel]) -> None:

@@ -19,7 +19,6 @@ from green_code.kernels.weight_format import KernelFormat, weight_formats
 from green_code.models.adapters import Adapters, LinearAdapter
 from green_code.models.backend import Backend
 from green_code.models.catalog import TINY, find_model
-from green_code.models.torch_decoder import Decoder
 from green_code.models.torch_format import TorchFormat
 from green_code.models.weights import open_model
 from green_code.problems import Problem
@@ -122,11 +121,6 @@ def test_damaged_records_are_removed_and_reported(best: KernelFormat, tmp_path: 
     with pytest.raises(Problem, match="try again"):
         open_model(find_model(TINY), None, (best,))
     assert isinstance(open_model(find_model(TINY), None, (best,)).decoder, KernelDecoder)
-
-
-def test_torch_serves_a_model_that_the_kernel_cannot(best: KernelFormat, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(KernelFormat, "unsupported_reason", lambda *_: "another family")
-    assert isinstance(open_model(find_model(TINY), None, (best, TorchFormat(torch.float32))).decoder, Decoder)
 
 
 def test_without_a_kernel_torch_serves(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,10 +4,10 @@
  */
 import { t } from '../l10n';
 import { gigabytes } from '../state/format';
-import { needs } from './needs';
+import { NEEDS } from './needs';
 
-/** The least that an environment takes, whatever PyTorch the package index has; needs.ts has what it takes from PyPI. */
-export const NEEDED_BYTES = 2e9;
+/** The least with which Set Up begins; needs.ts has what it usually takes. */
+export const NEEDED_BYTES = 0.8e9;
 
 const DISK_FULL = /No space left on device|ENOSPC|EDQUOT|not enough space on the disk|Disk quota exceeded|WinError 112\b/;
 const UNREACHABLE = /connection broken by '(.+?)': |Max retries exceeded with url: .+? \(Caused by (.+)\)/g;
@@ -22,7 +22,7 @@ export const noAnswerIn = (ms: number): string => t('setUp.noAnswer', { seconds:
 export const isDiskFull = (output: string): boolean => DISK_FULL.test(output);
 
 export function diskFull(folder: string, freeBytes: number): string {
-  const values = { folder, needed: gigabytes(NEEDED_BYTES), usual: gigabytes(needs().diskBytes), free: gigabytes(freeBytes) };
+  const values = { folder, needed: gigabytes(NEEDED_BYTES), usual: gigabytes(NEEDS.diskBytes), free: gigabytes(freeBytes) };
   return t('setUp.diskFull', values);
 }
 

@@ -11,13 +11,13 @@ import { fileSize, gigabytes, whole } from '../state/format';
 import type { Store } from '../state/store';
 import { hasOtherVersion } from './folders';
 import { Cancelled, freeBytesIn, install } from './install';
-import { needs } from './needs';
+import { NEEDS } from './needs';
 import { recordOffer, wasOffered } from './offers';
 import { resolve, type Home } from './resolve';
 
 /** What Set Up takes on this machine, and what it leaves alone. */
 async function consentText(storage: string): Promise<string> {
-  const { downloadBytes, diskBytes, minutes } = needs();
+  const { downloadBytes, diskBytes, minutes } = NEEDS;
   await fs.mkdir(storage, { recursive: true });
   const free = gigabytes(await freeBytesIn(storage));
   const takes = t('consent.takes', { download: fileSize(downloadBytes), disk: gigabytes(diskBytes), free, minutes: whole(minutes) });

@@ -41,7 +41,7 @@ export async function chooseModel(parts: Parts): Promise<void> {
 /** The list; a model's button removes it, and the list is shown again. */
 async function pick(parts: Parts): Promise<Entry | undefined> {
   const list = vscode.window.createQuickPick<Entry>();
-  Object.assign(list, { title: t('models.title'), placeholder: t('models.placeholder'), busy: true, matchOnDescription: true, matchOnDetail: true });
+  Object.assign(list, { title: t('models.title'), placeholder: t('models.placeholder'), busy: true, ignoreFocusOut: true, matchOnDescription: true, matchOnDetail: true });
   list.show();
   const fill = async () => {
     const found = await models(parts.daemon);
@@ -109,7 +109,8 @@ async function agrees({ model }: Entry): Promise<boolean> {
 }
 
 async function remove({ daemon }: Parts, { model }: Entry): Promise<void> {
-  if (model === undefined) {
+  const question = t('models.removeQuestion', { title: model?.title ?? '' });
+  if (model === undefined || (await vscode.window.showWarningMessage(question, { modal: true }, t('models.remove'))) === undefined) {
     return;
   }
   const { code, stdout, stderr } = await daemon.run(['models', 'remove', model.name, '--json']);

@@ -6,7 +6,7 @@ import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 
 import { install, InstallError } from '../../src/environment/install';
-import { needs } from '../../src/environment/needs';
+import { NEEDS } from '../../src/environment/needs';
 import type { Run, RunResult } from '../../src/environment/processes';
 import { managedFolder, pythonIn, resolve, type Home } from '../../src/environment/resolve';
 import { t } from '../../src/l10n';
@@ -114,7 +114,7 @@ describe('Set Up', () => {
   });
 
   it('reports a full disk with folder and need, before and during the installation', async () => {
-    const message = (free: string) => t('setUp.diskFull', { folder: home.storage, free, needed: '2.0 GB', usual: gigabytes(needs().diskBytes) });
+    const message = (free: string) => t('setUp.diskFull', { folder: home.storage, free, needed: '0.8 GB', usual: gigabytes(NEEDS.diskBytes) });
     await expect(install(options(never, undefined, 0.4e9))).rejects.toThrow(new InstallError(message('0.4 GB')));
     let free = 5e9;
     const full = failed('ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device');
@@ -264,7 +264,7 @@ describe('Set Up', () => {
       });
       const messages = shown.map(({ message }) => message);
       expect(messages).toContain(t('setUp.stepBytes', { step: t('setUp.downloading', { name: 'torch' }), done: '444 MB', total: '888 MB', time: '0:06' }));
-      expect(messages).toContain(t('setUp.stepBytes', { step: t('setUp.installingPackages'), done: '1.2 GB', total: '1.8 GB', time: '1:00' }));
+      expect(messages).toContain(t('setUp.stepBytes', { step: t('setUp.installingPackages'), done: '1.2 GB', total: '1.3 GB', time: '1:00' }));
     } finally {
       vi.useRealTimers();
     }

@@ -5,7 +5,6 @@ import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 
 import { Cancelled, InstallError, type InstallOptions } from '../../src/environment/install';
-import { needs } from '../../src/environment/needs';
 import { managedFolder, pythonIn } from '../../src/environment/resolve';
 import { SetUp } from '../../src/environment/setup';
 import { WALKTHROUGH } from '../../src/ids';
@@ -227,9 +226,7 @@ describe('Set Up', () => {
     const questions = vi.spyOn(window, 'showInformationMessage').mockResolvedValue(undefined);
     await make().setUp.start();
     const { detail } = questions.mock.calls[0]![1] as { detail: string };
-    expect(detail).toMatch(/about \d+ minutes, a download of [\d.]+ [MG]B and [\d.]+ GB of disk space \([\d,.]+ GB are free\)/);
-    expect(needs('linux', 'x64').downloadBytes).toBeGreaterThan(4 * needs('darwin', 'arm64').downloadBytes); // with the GPU's libraries
-    expect(needs('linux', 'x64').minutes).toBeGreaterThan(needs('win32', 'x64').minutes);
+    expect(detail).toMatch(/about \d+ minutes?, a download of [\d.]+ [MG]B and [\d.]+ GB of disk space \([\d,.]+ GB are free\)/);
   });
 
   it('says that it is ready, and which key accepts, once the model is loaded', async () => {
