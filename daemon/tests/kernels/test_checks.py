@@ -11,7 +11,7 @@ from green_code.kernels.decoder import KernelDecoder
 from green_code.kernels.packing import pack
 from green_code.models.adapters import Adapters
 from green_code.models.torch_decoder import TorchBuffers
-from tests.kernels.references import GEMMA, LLAMA, ROWS, decoder_for, holding, random_weights, states
+from tests.kernels.references import GEMMA, LLAMA, ROWS, all_directions, decoder_for, holding, random_weights, states
 
 
 def test_bounds_are_checked(kernels: dict[str, Kernel]) -> None:
@@ -84,3 +84,17 @@ def test_weights_are_checked(kernels: dict[str, Kernel]) -> None:
             KernelDecoder(kernel, GEMMA, cut, rows, rest)
     with pytest.raises(ValueError, match="gains"):
         KernelDecoder(kernel, GEMMA, records, rows, {**rest, gain: np.ones(8, np.float32)})
+    with pytest.raises(ValueError, match="gains"):
+        KernelDecoder(kernel, GEMMA, records, {name: np.asfortranarray(table) for name, table in rows.items()}, rest)
+
+
+def test_an_svd_head_is_checked(kernels: dict[str, Kernel]) -> None:
+    kernel, weights = next(iter(kernels.values())), random_weights(GEMMA)
+    records, rows, rest = pack(GEMMA, weights.items(), Adapters(all_directions(GEMMA)))
+    (name,) = (name for name in rest if name.startswith("svd_head"))
+    for wrong in (rest[name].astype(np.float16), np.asfortranarray(rest[name]), rest[name][:, :-1]):
+        with pytest.raises(ValueError, match="gains"):
+            KernelDecoder(kernel, GEMMA, records, rows, {**rest, name: wrong})
+    many = np.ones((GEMMA.width * 4, GEMMA.width), np.float32)
+    with pytest.raises(ValueError, match="gains"):
+        KernelDecoder(kernel, GEMMA, *pack(GEMMA, weights.items(), Adapters(many)))
