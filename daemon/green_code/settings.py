@@ -55,6 +55,7 @@ TABLE: Final[tuple[Setting, ...]] = (
     Setting("threshold", "number", 0.8, minimum=0.5, maximum=1),
     Setting("decoding", "string", "exact", enum=("exact", "fast", "full")),
     Setting("model", "string", "gemma-3-270m"),
+    Setting("device", "string", "auto", enum=("auto", "cpu", "cuda", "mps")),
     Setting("languages", "array", list(ENABLED)),
     Setting("trigger", "string", "automatic", enum=("automatic", "manual")),
     Setting(
@@ -86,6 +87,7 @@ class Settings:
     threshold: float
     decoding: Literal["fast", "exact", "full"]
     model: str
+    device: Literal["auto", "cpu", "cuda", "mps"]
     languages: list[str]
     trigger: Literal["automatic", "manual"]
     excluded_files: list[str]

@@ -28,6 +28,7 @@ export const TABLE = {
   threshold: 'number',
   decoding: DECODINGS,
   model: 'string',
+  device: ['auto', 'cpu', 'cuda', 'mps'],
   languages: 'array',
   trigger: ['automatic', 'manual'],
   excludedFiles: 'array',

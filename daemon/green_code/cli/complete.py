@@ -105,6 +105,7 @@ def _params(args: argparse.Namespace, prompt: Prompt, language: str) -> dict[str
             suffix=prompt.suffix,
             language=language,
             model=_absolute(args.model),
+            device="auto",
             decoding=args.decoding,
             policy=args.policy or ("full" if args.decoding == "full" else "agent"),
             threshold=args.threshold,

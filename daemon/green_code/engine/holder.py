@@ -1,7 +1,8 @@
 """The engine's one model: loaded in the background, used by one compute thread, released when idle.
 
 Loading does not depend on a request: requests wait for it, and cancelling them does not stop it. A failure reaches every
-waiting request; the next request after a back-off tries again. Another model replaces the loaded one after the jobs that
+waiting request; the next request after a back-off tries again. Where a device fails, in loading or later, the processor serves, and the
+device is tried again in the background, at the first request after a back-off. Another model replaces the loaded one after the jobs that
 were already queued for that one.
 Must not know: connections, the ledger, or torch.
 """
@@ -16,10 +17,10 @@ from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from green_code.battery import Battery
-from green_code.engine.interfaces import LoadRuntime, Runtime, Session
+from green_code.engine.interfaces import DeviceProblem, LoadRuntime, Runtime, Session
 from green_code.engine.requests import Job, threshold_in_force
 from green_code.engine.shadow import ShadowChecks
 from green_code.link.messages import CompletionResult, State
@@ -37,27 +38,52 @@ replaces it. Otherwise two windows could reload for ever."""
 OnStatus = Callable[[State, str, "float | None", "str | None"], None]
 
 
+class Wanted(NamedTuple):
+    """A model, and where it is to compute."""
+
+    model: str
+    device: str
+
+
 class LoadedModel:
     """A runtime with its shadow checks and its sessions; only the compute thread uses the sessions."""
 
-    def __init__(self, name: str, runtime: Runtime, shadow: ShadowChecks) -> None:
-        self.name = name
+    def __init__(self, wanted: Wanted, runtime: Runtime, shadow: ShadowChecks) -> None:
+        self.wanted = wanted
         self.runtime = runtime
         self.shadow = shadow
         self.closed = self._failed_to_measure = False
         self._sessions: OrderedDict[str, Session] = OrderedDict()
 
+    @property
+    def name(self) -> str:
+        return self.wanted.model
+
+    def serves(self, wanted: Wanted) -> bool:
+        """Whether this model is the one, and where it is wanted."""
+        return self.name == wanted.model and wanted.device in (self.wanted.device, self.runtime.device)
+
     def complete(self, job: Job) -> CompletionResult | None:
         """Run a job, on the compute thread; None if it was refused before it began.
 
         Puts the threshold in force into the job's parameters.
+
+        Raises:
+            DeviceProblem: the device failed, and not the request.
         """
         if job.refusal is not None:
             return None
         job.params["threshold"] = threshold_in_force(job.params, self.runtime, self.shadow.least_threshold)
         key = job.params["session"]
         session = self._sessions.pop(key, None) or self.runtime.new_session()
-        result = session.complete(job.params, lambda: job.refusal)
+        try:
+            result = session.complete(job.params, lambda: job.refusal)
+        except Problem:
+            raise
+        except Exception as error:
+            if self.runtime.device == "cpu":
+                raise
+            raise DeviceProblem(self.runtime.device, error) from error
         self._sessions[key] = session  # not after an exception: the session's state is then unknown
         while len(self._sessions) > SESSIONS_AT_MOST:
             self._sessions.popitem(last=False)[1].trim()
@@ -116,10 +142,11 @@ class ModelHolder:
         self._on_status = on_status
         self._clock = clock
         self._compute = ThreadPoolExecutor(max_workers=1, thread_name_prefix="compute")
-        self._loading: tuple[str, asyncio.Task[LoadedModel]] | None = None
+        self._loading: tuple[Wanted, asyncio.Task[LoadedModel]] | None = None
         self._reloading: asyncio.Task[None] | None = None
         self._changed = False
         self._failures: dict[str, _Failure] = {}
+        self._device_failures: dict[str, _Failure] = {}  # by the device that was wanted
         self.loaded: LoadedModel | None = None
 
     @property
@@ -127,24 +154,28 @@ class ModelHolder:
         """Whether a model is being loaded."""
         return self._loading is not None and not self._loading[1].done()
 
-    def begin(self, model: str) -> None:
+    def begin(self, model: str, device: str = "auto") -> None:
         """Start loading without waiting, unless a model is loaded or loading, or this one has just failed."""
         if self.loaded is None and not self.loading and not self._failed_lately(model):
-            self._start(model)
+            self._start(Wanted(model, device))
 
-    async def ready(self, model: str) -> LoadedModel:
+    async def ready(self, model: str, device: str) -> LoadedModel:
         """The loaded model, after loading it if necessary.
 
         Raises:
             Problem: loading failed, now or less than a back-off ago.
         """
+        wanted = Wanted(model, device)
         while True:
-            if self.loaded is not None and self.loaded.name == model:
+            if self.loaded is not None and self.loaded.serves(wanted):
+                if (failure := self._device_failures.get(device)) is not None and self._clock() >= failure.retry_at:
+                    self._changed = True
+                    self._reload()
                 return self.loaded
-            if self._loading is None or self._loading[1].done() or self._loading[0] != model:
+            if self._loading is None or self._loading[1].done() or self._loading[0] != wanted:
                 if (failure := self._failed_lately(model)) is not None:
                     raise Problem(failure.problem.reason, str(failure.problem))
-                self._start(model)
+                self._start(wanted)
             assert self._loading is not None
             loaded = await asyncio.shield(self._loading[1])
             if not loaded.closed:
@@ -161,13 +192,23 @@ class ModelHolder:
         if self.loaded is not None:
             model = self.loaded.name
         elif self._loading is not None and self.loading:
-            model = self._loading[0]
+            model = self._loading[0].model
         else:
             return
         if Path(model).name in names:
             log.info("the bundle of %s changed", model)
             self._changed = True  # the current loading may have read the bundle before the change
             self._reload()
+
+    def device_failed(self, loaded: LoadedModel, problem: DeviceProblem) -> None:
+        """The loaded model's device failed: the next `ready` loads it on the processor."""
+        if self.loaded is loaded:
+            log.error("%s failed", problem.device, exc_info=problem)
+            self._note_device(loaded.wanted.device, problem)
+            self.release()
+
+    def _note_device(self, wanted: str, problem: DeviceProblem) -> None:
+        self._device_failures[wanted] = _Failure(problem, self._clock(), self._device_failures.get(wanted))
 
     def _reload(self) -> None:
         if self.loaded is not None and (self._reloading is None or self._reloading.done()):
@@ -209,13 +250,14 @@ class ModelHolder:
         failure = self._failures.get(model)
         return failure if failure is not None and self._clock() < failure.retry_at else None
 
-    def _start(self, model: str) -> None:
+    def _start(self, wanted: Wanted) -> None:
         before = self._loading[1] if self._loading is not None else None
-        task = asyncio.get_running_loop().create_task(self._load(model, before))
+        task = asyncio.get_running_loop().create_task(self._load(wanted, before))
         task.add_done_callback(retrieve_exception)
-        self._loading = (model, task)
+        self._loading = (wanted, task)
 
-    async def _load(self, model: str, before: asyncio.Task[LoadedModel] | None) -> LoadedModel:
+    async def _load(self, wanted: Wanted, before: asyncio.Task[LoadedModel] | None) -> LoadedModel:
+        model = wanted.model
         if before is not None:
             await asyncio.wait([before])
             await asyncio.sleep(HANDOVER_SECONDS)
@@ -223,18 +265,36 @@ class ModelHolder:
         self._on_status("loading", f"Loading {model}", None, None)
         self._changed = False
         try:
-            runtime = await self._load_in_thread(model)
+            runtime = await self._load_on_device(wanted)
         except Exception as error:
             problem = _as_problem(model, error)
             self._failures[model] = _Failure(problem, self._clock(), self._failures.get(model))
             self._on_status("error", str(problem), None, problem.reason)
             raise problem from error
         self._failures.pop(model, None)
-        self.loaded = LoadedModel(model, runtime, self._shadow_of(model, runtime))
-        self._on_status("ready", f"{model} is ready", None, None)
+        self.loaded = LoadedModel(wanted, runtime, self._shadow_of(model, runtime))
+        if (failure := self._device_failures.get(wanted.device)) is not None:
+            text = f"{failure.problem} {model} runs on the processor; the device is tried again later."
+            self._on_status("ready", text, None, failure.problem.reason)
+        else:
+            self._on_status("ready", f"{model} is ready", None, None)
         if self._changed:
             self._reload()
         return self.loaded
+
+    async def _load_on_device(self, wanted: Wanted) -> Runtime:
+        """On the device that is wanted; on the processor where that fails, or has failed and its back-off lasts."""
+        failure = self._device_failures.get(wanted.device)
+        if failure is None or self._clock() >= failure.retry_at:
+            try:
+                runtime = await self._load_in_thread(wanted)
+            except DeviceProblem as problem:
+                log.error("%s cannot be used", problem.device, exc_info=problem)
+                self._note_device(wanted.device, problem)
+            else:
+                self._device_failures.pop(wanted.device, None)
+                return runtime
+        return await self._load_in_thread(Wanted(wanted.model, "cpu"))
 
     async def _swap_while_changed(self) -> None:
         while self._changed and self.loaded is not None:
@@ -243,7 +303,10 @@ class ModelHolder:
 
     async def _swap(self, old: LoadedModel) -> None:
         try:
-            runtime = await self._load_in_thread(old.name, quiet=True)
+            runtime = await self._load_in_thread(old.wanted, quiet=True)
+        except DeviceProblem as failed:
+            self._note_device(old.wanted.device, failed)
+            return
         except Exception as error:
             problem = _as_problem(old.name, error)
             if self.loaded is old:
@@ -258,10 +321,13 @@ class ModelHolder:
             self._on_status("ready", text, None, "bundle_invalid")
             return
         self.release()
-        self.loaded = LoadedModel(old.name, runtime, self._shadow_of(old.name, runtime))
-        self._on_status("ready", f"{old.name} was loaded again with its changed bundle", None, None)
+        self.loaded = LoadedModel(old.wanted, runtime, self._shadow_of(old.name, runtime))
+        if self._device_failures.pop(old.wanted.device, None) is not None:
+            self._on_status("ready", f"{old.name} runs on {runtime.device} again", None, None)
+        else:
+            self._on_status("ready", f"{old.name} was loaded again with its changed bundle", None, None)
 
-    def _load_in_thread(self, model: str, quiet: bool = False) -> asyncio.Future[Runtime]:
+    def _load_in_thread(self, wanted: Wanted, quiet: bool = False) -> asyncio.Future[Runtime]:
         """Load on a daemon thread: loading that hangs does not keep the process alive."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Runtime] = loop.create_future()
@@ -284,7 +350,7 @@ class ModelHolder:
         def work() -> None:
             runtime, error = None, None
             try:
-                runtime = self._load_runtime(model, progress)
+                runtime = self._load_runtime(wanted.model, progress, wanted.device)
             except BaseException as caught:
                 error = caught if isinstance(caught, Exception) else RuntimeError(repr(caught))
             with contextlib.suppress(RuntimeError):

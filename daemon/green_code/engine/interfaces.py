@@ -9,12 +9,21 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from green_code.link.messages import CompletionParams, CompletionResult, State
+from green_code.problems import Problem
 
 Progress = Callable[[State, str, "float | None"], None]
 """Called while loading: "loading", a sentence, a fraction or None."""
 
 Cancelled = Callable[[], "str | None"]
 """Polled between calls of the decoder: None, or the refusal to answer with."""
+
+
+class DeviceProblem(Problem):
+    """A device other than the processor cannot be used, or no longer."""
+
+    def __init__(self, device: str, error: BaseException) -> None:
+        super().__init__("internal_error", f"{device} cannot be used ({type(error).__name__}: {error}).")
+        self.device = device
 
 
 class Session(Protocol):
@@ -38,6 +47,10 @@ class Runtime(Protocol):
     def model(self) -> str: ...
     @property
     def bundle(self) -> str: ...
+    @property
+    def device(self) -> str:
+        """Where it computes: "cpu", "cuda" or "mps"."""
+
     @property
     def layers_total(self) -> int: ...
     @property
@@ -79,5 +92,5 @@ class Runtime(Protocol):
         """Give the memory back."""
 
 
-LoadRuntime = Callable[[str, Progress], Runtime]
-"""`loading.load_runtime`; runs for seconds, on its own thread; raises Problem."""
+LoadRuntime = Callable[[str, Progress, str], Runtime]
+"""`loading.load_runtime`; runs for seconds, on its own thread; raises Problem, and `DeviceProblem` where a device alone is to blame."""

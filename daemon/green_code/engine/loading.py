@@ -17,16 +17,17 @@ from green_code.decoding.healing import Chooser
 from green_code.decoding.stopping import RunningProduct, StopAgent, StopPolicy
 from green_code.energy.costs import CostModel
 from green_code.energy.meters import SHORT_WINDOW_SECONDS
-from green_code.engine.assumed_costs import assumed_costs
+from green_code.engine.assumed_costs import assumed_costs, token_work
 from green_code.engine.conversion import convert_apart
-from green_code.engine.interfaces import Progress
-from green_code.engine.measured_costs import CostMeasurement, measured_costs
+from green_code.engine.devices import check_device, choose_device, keep_measured, read_measured
+from green_code.engine.interfaces import DeviceProblem, Progress
+from green_code.engine.measured_costs import CostMeasurement, measured_costs, token_seconds
 from green_code.engine.prompts import layout_of
 from green_code.engine.session import Session
 from green_code.kernels.weight_format import weight_formats
 from green_code.link.messages import CompletionParams
 from green_code.models.bundle import bundle_of
-from green_code.models.catalog import TINY, find_model
+from green_code.models.catalog import TINY, Found, find_model
 from green_code.models.conversion import convert
 from green_code.models.rows import ROWS
 from green_code.models.weights import Model, open_model
@@ -34,17 +35,31 @@ from green_code.problems import Problem
 from green_code.settings import STOPS
 
 
-def load_runtime(model: str, progress: Progress = lambda *_: None) -> Runtime:
+def load_runtime(model: str, progress: Progress = lambda *_: None, device: str = "cpu") -> Runtime:
     """Find a model, convert it if need be, and load it with its bundle. Its costs are assumed until they are measured.
 
+    Args:
+        device: see `devices.choose_device`.
     Raises:
         Problem: the model or its bundle is missing or damaged, or the cache cannot be written.
+        DeviceProblem: the device cannot be used.
     """
     found, contents = find_model(model), read_contents(bundle_of(model))
+    chosen = choose_device(device, read_measured(found.key), lambda: found.open().config)
+    if chosen == "cpu":
+        return _load(model, found, contents, chosen, progress)
+    try:
+        check_device(chosen)
+        return _load(model, found, contents, chosen, progress)
+    except Exception as error:
+        raise DeviceProblem(chosen, error) from error
+
+
+def _load(model: str, found: Found, contents: BundleContents, device: str, progress: Progress) -> Runtime:
     opened = open_model(
         found,
         contents.bundle,
-        weight_formats(),
+        weight_formats(device),
         lambda sentence, part: progress("loading", sentence, part),
         convert if model == TINY else convert_apart,  # it has no reader whose memory would stay
     )
@@ -52,7 +67,7 @@ def load_runtime(model: str, progress: Progress = lambda *_: None) -> Runtime:
     contents.check_fit(opened.decoder.config, opened.vocabulary)
     exits = contents.bundle.exits if contents.bundle is not None else ()
     kept = CostMeasurement(opened.decoder, exits, _window_seconds(model)).kept()
-    runtime = Runtime(model, opened, contents, kept or assumed_costs(opened.decoder))
+    runtime = Runtime(model, opened, contents, kept or assumed_costs(opened.decoder), device, found.key)
     _give_back_memory()
     return runtime
 
@@ -82,9 +97,11 @@ def _give_back_memory() -> None:
 class Runtime:
     """A loaded model. Its sessions share the weights; only one of them computes at a time."""
 
-    def __init__(self, model: str, opened: Model, contents: BundleContents, costs: CostModel) -> None:
+    def __init__(
+        self, model: str, opened: Model, contents: BundleContents, costs: CostModel, device: str = "cpu", key: str = ""
+    ) -> None:
         bundle = contents.bundle
-        self.model = model
+        self.model, self.device, self._key = model, device, key
         self.bundle = bundle.name if bundle else ""
         self.weights = bundle.digest if bundle else opened.key
         self.calibration: Mapping[str, Any] = bundle.calibration if bundle else {}
@@ -131,6 +148,8 @@ class Runtime:
             self._measurement = CostMeasurement(self.decoder, self.exits, _window_seconds(self.model))
         if self._measurement.step(interrupted) >= 1:
             self.costs, self._measurement = self._measurement.costs(), None
+            joules = self.costs.prices.of(token_work(self.layers_total))
+            keep_measured(self._key, self.device, joules, token_seconds(self.decoder))
 
     def policy(self, params: CompletionParams) -> Policy:
         """The exit policy of a request; full depth where there is no bundle."""

@@ -6,6 +6,8 @@ import contextlib
 import hashlib
 import itertools
 import platform
+import statistics
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -113,6 +115,19 @@ def processor_name() -> str:
         return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
+
+
+def token_seconds(decoder: Backend, tokens: int = 5) -> float:
+    """How long a token at full depth takes: the median of a few."""
+    cache, taken = KVCache(decoder), []
+    cache.append([1])
+    for _ in range(tokens):
+        begin = time.perf_counter()
+        cache.advance(len(cache) - 1, decoder.config.layers)
+        cache.top_tokens((len(cache) - 1,), decoder.config.layers)
+        taken.append(time.perf_counter() - begin)
+        cache.append([1])
+    return statistics.median(taken)
 
 
 def _workloads(decoder: Backend, exit: int, poll: Callable[[], None]) -> dict[str, Callable[[], Work]]:

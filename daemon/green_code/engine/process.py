@@ -32,11 +32,11 @@ LOG_BYTES = 1 << 20
 LOG_FILES = 2
 
 
-def default_loader(model: str, progress: Progress) -> Runtime:
+def default_loader(model: str, progress: Progress, device: str) -> Runtime:
     """Loads a real model. The import takes seconds, so it happens here, while clients see the status."""
     from green_code.engine import loading
 
-    loaded: Runtime = loading.load_runtime(model, progress)
+    loaded: Runtime = loading.load_runtime(model, progress, device)
     return loaded
 
 

@@ -13,10 +13,10 @@ import contextlib
 import math
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, Final, cast
+from typing import Any, Final, cast, get_args
 
 from green_code.engine.interfaces import Runtime
-from green_code.link.messages import CompletionParams, CompletionResult
+from green_code.link.messages import CompletionParams, CompletionResult, Device
 from green_code.problems import Problem, retrieve_exception
 from green_code.settings import PRESETS, STOPS, TOKENS_PER_LINE, default_settings
 
@@ -28,6 +28,7 @@ _TYPES: Final[Mapping[str, tuple[type, ...]]] = {
     "suffix": (str,),
     "language": (str,),
     "model": (str,),
+    "device": (str,),
     "decoding": (str,),
     "policy": (str,),
     "threshold": (float, int, str),
@@ -66,6 +67,7 @@ def completion_params(prefix: str, **changes: Any) -> CompletionParams:
         "suffix": "",
         "language": "python",
         "model": defaults.model,
+        "device": defaults.device,
         "decoding": defaults.decoding,
         "policy": "agent",
         "threshold": defaults.threshold,
@@ -95,6 +97,8 @@ def check_params(params: Mapping[str, Any]) -> CompletionParams:
             raise _bad(f"{name} is of type {type(value).__name__}, not {types[0].__name__}")
     if params["decoding"] not in _DECODINGS:
         raise _bad(f"decoding is {params['decoding']!r}, none of {', '.join(_DECODINGS)}")
+    if params["device"] not in get_args(Device):
+        raise _bad(f"device is {params['device']!r}, none of {', '.join(get_args(Device))}")
     if not _POLICY.fullmatch(params["policy"]):
         raise _bad(f"policy is {params['policy']!r}, none of full, agent, fixed:LAYER, confidence:FRACTION")
     check_threshold(params["threshold"])

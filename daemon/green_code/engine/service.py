@@ -23,7 +23,7 @@ from green_code.energy.ledger import Ledger
 from green_code.energy.rows import Row, new_id
 from green_code.engine.holder import LoadedModel, ModelHolder
 from green_code.engine.idle import CHECK_SECONDS, LEFT_SECONDS, MEASURE_SECONDS, IdleLadder
-from green_code.engine.interfaces import LoadRuntime
+from green_code.engine.interfaces import DeviceProblem, LoadRuntime
 from green_code.engine.ledger_rows import check_row, energy_message, ledger_row
 from green_code.engine.peers import Peer
 from green_code.engine.requests import REFUSAL_TEXTS, Job, check_params
@@ -75,7 +75,7 @@ class Service:
         self._energy_sent_at = float("-inf")
         self._ledger_problem: str | None = None
         # Lasting problems that do not prevent completions: a message and its reason, by what has the problem.
-        self._warnings: dict[Literal["ledger", "bundle"], tuple[str, str]] = {}
+        self._warnings: dict[Literal["ledger", "model"], tuple[str, str]] = {}
 
     # --- link.server.Handler ------------------------------------------------------------------------------
     def hello(self, connection: Connection, params: dict[str, Any]) -> str:
@@ -170,14 +170,7 @@ class Service:
     async def _run(self, job: Job) -> None:
         """Compute a job and answer it. A job that is refused while it runs is recorded too: it has cost joules."""
         try:
-            loaded = await self._holder.ready(job.params["model"])
-            if job.answer.done():
-                return
-            self._set_computing(+1)
-            try:
-                result = await self._holder.compute(loaded, job)
-            finally:
-                self._set_computing(-1)
+            loaded, result = await self._computed(job)
             if result is not None:
                 if result["reason"] not in REFUSAL_TEXTS:
                     loaded.shadow.completed(Candidate(job.owner, job.params, result))
@@ -189,6 +182,20 @@ class Service:
             log.exception("a completion failed")
             text = f"The model failed: {type(error).__name__}: {error}. The engine's log has the details."
             job.finish(Problem("internal_error", text))
+
+    async def _computed(self, job: Job) -> tuple[LoadedModel, CompletionResult | None]:
+        """The job's result and the model that gave it; once more on the processor where a device fails."""
+        while True:
+            loaded = await self._holder.ready(job.params["model"], job.params["device"])
+            if job.answer.done():
+                return loaded, None
+            self._set_computing(+1)
+            try:
+                return loaded, await self._holder.compute(loaded, job)
+            except DeviceProblem as problem:
+                self._holder.device_failed(loaded, problem)
+            finally:
+                self._set_computing(-1)
 
     def _record(self, job: Job, result: CompletionResult) -> None:
         result["id"] = new_id()
@@ -270,6 +277,7 @@ class Service:
             resident_bytes=_resident_bytes(),
             agreement=loaded.shadow.agreement if loaded else None,
             costs_assumed=loaded is not None and loaded.runtime.costs_assumed,
+            device=loaded.runtime.device if loaded else "",
             reads_snippets=loaded is not None and loaded.runtime.reads_snippets,
         )
 
@@ -291,9 +299,11 @@ class Service:
 
     def _model_status(self, state: State, message: str, progress: float | None, reason: str | None) -> None:
         if state == "ready":
-            self._warnings.pop("bundle", None)
-            if reason:  # a changed bundle was refused, and the old one stays
-                self._warnings["bundle"] = message, reason
+            self._warnings.pop("model", None)
+            if (
+                reason
+            ):  # a changed bundle was refused, and the old one stays; or the device was, and the processor serves
+                self._warnings["model"] = message, reason
         self._set_status(state, message, progress, reason)
 
     def _set_status(self, state: State, message: str, progress: float | None, reason: str | None) -> None:

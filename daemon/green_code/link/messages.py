@@ -88,6 +88,10 @@ PromptForm = Literal["prefix", "fim"]
 """What the model read: the text before the cursor alone, or also what follows it (fill-in-the-middle)."""
 
 
+Device = Literal["auto", "cpu", "cuda", "mps"]
+"""Where the engine is to compute."""
+
+
 class Snippet(TypedDict):
     """Lines of another open file that resemble those around the cursor."""
 
@@ -104,6 +108,7 @@ class CompletionParams(TypedDict):
     suffix: str
     language: str
     model: str
+    device: Device
     decoding: Decoding
     policy: str
     threshold: float | str
@@ -185,6 +190,8 @@ class EngineStatus(StatusMessage):
     agreement: Agreement | None
     costs_assumed: bool
     """Whether joules are counted at assumed costs until those of this machine are measured."""
+    device: str
+    """Where the model computes: "cpu", "cuda" or "mps"; empty without a model."""
     reads_snippets: bool
     """Whether the model's prompt has a place for lines of other files."""
 

@@ -99,6 +99,7 @@ class OpenDocument:
             suffix=prompt.suffix,
             language=self.document.language,
             model=settings.model,
+            device=settings.device,
             decoding=settings.decoding,
             policy="full" if settings.decoding == "full" else "agent",
             threshold=settings.threshold,

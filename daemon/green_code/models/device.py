@@ -10,6 +10,13 @@ def compute_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def is_available(device: str) -> bool:
+    """Whether torch can compute on "cpu", "cuda" or "mps" here."""
+    if device == "cuda":
+        return torch.cuda.is_available()
+    return device == "cpu" or (device == "mps" and torch.backends.mps.is_available())
+
+
 def gpu_uuid(device: torch.device) -> str | None:
     """UUID of a CUDA device, as in NVML; None for a CPU."""
     return f"GPU-{torch.cuda.get_device_properties(device).uuid}" if device.type == "cuda" else None

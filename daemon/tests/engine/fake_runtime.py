@@ -25,6 +25,7 @@ def completion_params(prefix: str = "x = 1", session: str = "a", **changes: Any)
         "suffix": "",
         "language": "python",
         "model": "fake",
+        "device": "auto",
         "decoding": "fast",
         "policy": "agent",
         "threshold": 0.8,
@@ -114,6 +115,7 @@ class FakeRuntime:
     exits = (6, 12, 18)
     energy_source = "estimate"
     reads_snippets = False
+    device = "cpu"
     calibration: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(self, model: str, gate: threading.Event) -> None:
@@ -166,7 +168,7 @@ class FakeLoader:
         loader.gate.set()
         return loader
 
-    def __call__(self, model: str, progress: Callable[..., None]) -> FakeRuntime:
+    def __call__(self, model: str, progress: Callable[..., None], device: str) -> FakeRuntime:
         self.calls.append(model)
         progress("loading", f"Loading {model}", 0.5)
         assert self.loaded.wait(WAIT_SECONDS)

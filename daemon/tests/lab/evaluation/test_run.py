@@ -33,6 +33,7 @@ PARAMS: CompletionParams = {
     "place": [],
     "path": "",
     "snippets": [],
+    "device": "auto",
 }
 ROWS = [Row(str(i), "python", f"x{i} = ", "", "1", tokenised=False) for i in range(4)]
 

@@ -1,0 +1,99 @@
+"""Where a model computes: the device that is asked for, or by `auto` the one that does it best here.
+
+`auto` prefers what was measured: of the devices on which this model was measured, the one with the fewest joules a token, if a token
+takes at most `SLOW_SECONDS` there; else the quickest. What was not measured is assumed, for the processor alone. A GPU is tried
+without a measurement only where a token of the processor is assumed to take longer than `SLOW_SECONDS`. The reason: torch launches
+about 50 kernels a layer and token, which takes a GPU longer than the CPU kernel needs for a model of 270M parameters, at many times
+the watts.
+Must not know: sessions, the link.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+from green_code.energy.meters import EstimateMeter
+from green_code.engine.assumed_costs import costs_of, token_work
+from green_code.folders import cache_dir
+from green_code.kernels.weight_bits import bits_for
+from green_code.models.config import ModelConfig
+
+SLOW_SECONDS: Final = 0.1
+"""Of a token: a short completion then takes a second, and few would wait for it."""
+GPUS: Final = ("cuda", "mps")
+
+Measured = Mapping[str, tuple[float, float]]
+"""Joules and seconds of a token at full depth, by device."""
+
+
+def choose_device(wanted: str, measured: Measured, config: Callable[[], ModelConfig]) -> str:
+    """ "cpu", "cuda" or "mps" for a setting of `greenCode.device`.
+
+    Args:
+        config: the model's, read only where nothing else decides.
+    """
+    if wanted != "auto":
+        return wanted
+    if importlib.util.find_spec("torch") is None:
+        return "cpu"
+    if not any(device in measured for device in GPUS):
+        if assumed_seconds(config()) <= SLOW_SECONDS:
+            return "cpu"
+        return available_gpu() or "cpu"
+    known = dict(measured)
+    if "cpu" not in known:
+        seconds = assumed_seconds(config())
+        known["cpu"] = seconds * EstimateMeter().watts_per_core, seconds
+    quick = {device: joules for device, (joules, seconds) in known.items() if seconds <= SLOW_SECONDS}
+    cost = quick or {device: seconds for device, (_, seconds) in known.items()}
+    return min(cost, key=lambda device: cost[device])
+
+
+def assumed_seconds(config: ModelConfig) -> float:
+    """Of a token at full depth on the processor."""
+    costs = costs_of(config, has_svd_head=False, bits=bits_for(config))
+    return costs.prices.of(token_work(config.layers)) / EstimateMeter().watts_per_core
+
+
+def available_gpu() -> str | None:
+    """The GPU that torch can use here; imports torch."""
+    from green_code.models.device import is_available
+
+    return next((device for device in GPUS if is_available(device)), None)
+
+
+def check_device(device: str) -> None:
+    """Raises ImportError or RuntimeError where torch cannot compute on it."""
+    if importlib.util.find_spec("torch") is None:
+        raise ImportError("torch is not installed: pip install 'green-code[gpu]'")
+    from green_code.models.device import is_available
+
+    if not is_available(device):
+        raise RuntimeError("torch finds no such device here")
+
+
+def read_measured(key: str) -> Measured:
+    """What was measured of the model of this key (`catalog.Found`)."""
+    try:
+        stored = json.loads(_path(key).read_text("utf-8"))
+        return {str(device): (float(joules), float(seconds)) for device, (joules, seconds) in stored.items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def keep_measured(key: str, device: str, joules: float, seconds: float) -> None:
+    """Keep the joules and seconds of a token for later starts."""
+    path = _path(key)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps({**read_measured(key), device: (joules, seconds)}), "utf-8")
+    part.replace(path)
+
+
+def _path(key: str) -> Path:
+    return cache_dir() / f"devices-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"

@@ -1,0 +1,190 @@
+"""Which device is chosen, and what happens when one fails: a stand-in loader whose GPU can be broken."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from green_code.engine import devices
+from green_code.engine.devices import SLOW_SECONDS, assumed_seconds, choose_device, keep_measured, read_measured
+from green_code.engine.holder import FIRST_BACK_OFF_SECONDS
+from green_code.engine.interfaces import DeviceProblem
+from green_code.engine.loading import load_runtime
+from green_code.link import messages
+from green_code.models.config import ModelConfig
+from green_code.models.tiny import TinySource
+from tests.engine.fake_runtime import FakeLoader, FakeRuntime, FakeSession
+from tests.engine.service_rig import Rig, complete, until
+
+SMALL = TinySource().config
+LARGE = replace(SMALL, layers=32, width=4096, mlp_width=14336, heads=32, kv_heads=8, head_width=128,
+                windows=(None,) * 32, ropes=(SMALL.ropes[0],) * 32)  # fmt: skip
+
+
+def unread() -> ModelConfig:
+    raise AssertionError("nobody needs the configuration")
+
+
+@pytest.fixture
+def with_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(devices, "available_gpu", lambda: "cuda")
+
+
+def test_without_torch_auto_is_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert choose_device("auto", {}, unread) == "cpu"
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda", "mps"])
+def test_what_is_asked_for_is_taken(device: str) -> None:
+    assert choose_device(device, {"cpu": (1.0, 0.01)}, unread) == device
+
+
+def test_without_a_measurement_only_a_slow_model_goes_to_the_gpu(with_gpu: None) -> None:
+    assert assumed_seconds(SMALL) < SLOW_SECONDS < assumed_seconds(LARGE)
+    assert choose_device("auto", {}, lambda: SMALL) == "cpu"
+    assert choose_device("auto", {}, lambda: LARGE) == "cuda"
+
+
+def test_without_a_gpu_a_slow_model_stays(with_gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "available_gpu", lambda: None)
+    assert choose_device("auto", {}, lambda: LARGE) == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("cpu", "gpu", "chosen"),
+    [
+        ((0.05, 0.008), (0.8, 0.009), "cpu"),  # as a model of 270M parameters: as quick, at many times the joules
+        ((2.0, 0.08), (1.0, 0.02), "cuda"),
+        ((1.0, 0.4), (3.0, 0.03), "cuda"),  # the processor is too slow
+        ((1.0, 0.4), (3.0, 0.5), "cpu"),  # both are: the quicker one
+    ],
+)
+def test_measured_joules_decide_among_those_that_are_quick(
+    with_gpu: None, cpu: tuple[float, float], gpu: tuple[float, float], chosen: str
+) -> None:
+    assert choose_device("auto", {"cpu": cpu, "cuda": gpu}, unread) == chosen
+
+
+def test_what_was_measured_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GREEN_CODE_CACHE_DIR", str(tmp_path / "new"))
+    assert read_measured("m") == {}
+    keep_measured("m", "cpu", 0.5, 0.01)
+    keep_measured("m", "cuda", 2.0, 0.02)
+    assert read_measured("m") == {"cpu": (0.5, 0.01), "cuda": (2.0, 0.02)} and read_measured("other") == {}
+    (path,) = (tmp_path / "new").glob("devices-*.json")
+    for damage in ("", "[1]", '{"cpu": 3}'):
+        path.write_text(damage)
+        assert read_measured("m") == {}
+
+
+def test_a_device_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GREEN_CODE_CACHE_DIR", str(tmp_path))
+    with pytest.raises(DeviceProblem, match=r"mps cannot be used .*no such device"):
+        load_runtime("tiny-random", device="mps")
+
+
+class LostSession(FakeSession):
+    def complete(self, params: Any, cancelled: Callable[[], str | None]) -> Any:
+        raise RuntimeError("context lost")
+
+
+class GpuLoader(FakeLoader):
+    """`broken`: loading fails; `lost`: completions do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.broken = self.lost = False
+        self.devices: list[str] = []
+
+    def __call__(self, model: str, progress: Callable[..., None], device: str) -> FakeRuntime:
+        self.devices.append(device)
+        if device == "cuda" and self.broken:
+            raise DeviceProblem("cuda", MemoryError("out of memory"))
+        runtime = super().__call__(model, progress, device)
+        runtime.device = device
+        if device == "cuda" and self.lost:
+            runtime.new_session = lambda: LostSession(runtime)  # type: ignore[method-assign]
+        return runtime
+
+
+@pytest_asyncio.fixture
+async def gpu_rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Rig]:
+    monkeypatch.setattr("tests.engine.service_rig.FakeLoader", GpuLoader)
+    rig = Rig(tmp_path)
+    rig.open_gates()
+    await rig.server.start(rig.address)
+    yield rig
+    for client in rig.clients:
+        await client.close()
+    rig.service.close()
+    await rig.server.stop()
+    rig.ledger.close()
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("failure", ["broken", "lost"])
+async def test_where_a_device_fails_the_processor_serves_until_the_back_off_has_passed(
+    gpu_rig: Rig, failure: str
+) -> None:
+    loader: Any = gpu_rig.loader
+    setattr(loader, failure, True)
+    client = await gpu_rig.client()
+    answer = await asyncio.wait_for(complete(client, device="cuda"), 10)
+    assert answer["text"] and loader.devices == ["cuda", "cpu"]
+    status = await client.request(messages.STATUS, {})
+    assert status["device"] == "cpu" and status["state"] in ("ready", "busy")
+    assert "cuda cannot be used" in status["message"]
+    await complete(client, device="cuda")
+    assert loader.devices == ["cuda", "cpu"], "not before the back-off has passed"
+    setattr(loader, failure, False)
+    gpu_rig.now += FIRST_BACK_OFF_SECONDS + 1
+    await complete(client, device="cuda")
+    await until(lambda: gpu_rig.service.status()["device"] == "cuda")
+    assert loader.devices == ["cuda", "cpu", "cuda"]
+    await complete(client, device="cuda")
+    assert "cannot" not in gpu_rig.service.status()["message"]
+
+
+@pytest.mark.asyncio
+async def test_a_device_that_fails_again_is_left_alone_for_longer(gpu_rig: Rig) -> None:
+    loader: Any = gpu_rig.loader
+    loader.broken = True
+    client = await gpu_rig.client()
+    await complete(client, device="cuda")
+    gpu_rig.now += FIRST_BACK_OFF_SECONDS + 0.1
+    await complete(client, device="cuda")
+    await until(lambda: loader.devices == ["cuda", "cpu", "cuda"])
+    await asyncio.sleep(0.05)
+    gpu_rig.now += FIRST_BACK_OFF_SECONDS + 0.1
+    await complete(client, device="cuda")
+    assert len(loader.devices) == 3 and gpu_rig.service.status()["device"] == "cpu"
+    gpu_rig.now += FIRST_BACK_OFF_SECONDS
+    await complete(client, device="cuda")
+    await until(lambda: len(loader.devices) == 4)
+
+
+@pytest.mark.asyncio
+async def test_a_window_with_auto_and_one_with_cpu_share_the_model(gpu_rig: Rig) -> None:
+    loader: Any = gpu_rig.loader
+    client = await gpu_rig.client()
+    await complete(client, device="cpu")
+    await complete(client, session="b", device="cpu")
+    assert loader.devices == ["cpu"]
+
+
+@pytest.mark.asyncio
+async def test_a_bug_of_the_request_is_no_failure_of_the_processor(gpu_rig: Rig) -> None:
+    loader: Any = gpu_rig.loader
+    client = await gpu_rig.client()
+    with pytest.raises(Exception, match="a bug in the model"):
+        await complete(client, "raise", device="cpu")
+    assert loader.devices == ["cpu"]
