@@ -130,8 +130,11 @@ class KernelDecoder:
         self.kernel.project_kv(*self._arguments(first, last, buffers, start, stop), propagated)
 
     def logits(self, x: np.ndarray) -> np.ndarray:
-        """Final norm and whole head: states (C,) or (N, C) → (V,) or (N, V) float32; from the head's rows in bfloat16 where candidates are
-        read from them, which is exact and takes several times as long, otherwise from the head in 8 bits, as in `top_tokens`."""
+        """Final norm and whole head: states (C,) or (N, C) → (V,) or (N, V) float32.
+
+        From the head's rows in bfloat16 where candidates are read from them, which is exact and takes several times as long; otherwise
+        from the head in 8 bits, as in `top_tokens`.
+        """
         rows = self._rows(x)
         out = np.empty((len(rows), self._head.preview.outputs), np.float32)
         self.kernel.logits(
