@@ -71,6 +71,18 @@ def test_growing_keeps_the_content(kernels: dict[str, Kernel]) -> None:
         assert np.array_equal(one, other) and one.ctypes.data % 64 == 0
 
 
+def test_a_prompt_of_a_large_model_can_be_interrupted(
+    kernels: dict[str, Kernel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A call takes fewer layers, the larger they and the batch are; a token is still one call."""
+    decoder = decoder_for(next(iter(kernels.values())), GEMMA)
+    assert decoder.layers_at_once(1) >= decoder.layers_at_once(decoder.rows_at_once) > GEMMA.layers
+    monkeypatch.setattr(decoder, "_layer_weights", 15_000_000)  # Qwen2.5-Coder 0.5B has 24 layers
+    assert decoder.layers_at_once(1) >= 24 > decoder.layers_at_once(decoder.rows_at_once) > 1
+    monkeypatch.setattr(decoder, "_layer_weights", 1_000_000_000)
+    assert decoder.layers_at_once(decoder.rows_at_once) == 1
+
+
 def test_weights_are_checked(kernels: dict[str, Kernel]) -> None:
     kernel, weights = next(iter(kernels.values())), random_weights(GEMMA)
     gain = "layers.2.mlp_norm.weight"
