@@ -21,9 +21,13 @@ from green_code.models.vocabulary import Vocabulary, text_of
 
 @dataclass
 class Generated:
-    """A completion, finished or interrupted. `exits[i]` is the depth that decoded token i (see `speculative.decode`), `drafts[i]` who drafted
-    it; `passes` counts the tokens that were decoded, the end of the text and the one that a stop policy refused included: full depth needs a forward pass for
-    each. `refused`: by the stop policy, before any token of the text. `estimates[i]`: the length of the text with token i, and the probability that all of it is right."""
+    """A completion, finished or interrupted.
+
+    `exits[i]` is the depth that decoded token i (see `speculative.decode`), `drafts[i]` who drafted it. `passes` counts the tokens that
+    were decoded, the end of the text and the one that a stop policy refused included: full depth needs a forward pass for each.
+    `refused`: by the stop policy, before any token of the text. `estimates[i]`: the length of the text with token i, and the
+    probability that all of it is right.
+    """
 
     text: str = ""
     reason: str = "max_tokens"

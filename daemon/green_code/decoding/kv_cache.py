@@ -182,8 +182,9 @@ class KVCache:
             start = kv_end
         for begin in range(start, end, self.decoder.rows_at_once):
             stop = min(begin + self.decoder.rows_at_once, end)
-            for low in range(first, last + 1, self.decoder.layers_at_once):
-                high = min(low + self.decoder.layers_at_once - 1, last)
+            at_once = self.decoder.layers_at_once(stop - begin)
+            for low in range(first, last + 1, at_once):
+                high = min(low + at_once - 1, last)
                 self.interrupt()
                 self.decoder.run_layers(low, high, self.buffers, begin, stop)
                 self._extend(low, high, begin, stop, kv_only=False)

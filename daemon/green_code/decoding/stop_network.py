@@ -26,8 +26,8 @@ _MOST_LOG_ODDS, _MOST_TOKENS = 6.0, 12
 
 
 def token_features(product: float, log_odds: float, tokens: int, characters: int, line: str) -> tuple[float, ...]:
-    """`TOKEN_FEATURES` numbers of about unit size: the running product with this token, its log-odds, how many tokens and characters the text has
-    without it, the length of the line before the cursor, and whether that is blank."""
+    """`TOKEN_FEATURES` numbers of about unit size: the running product with this token, its log-odds, how many tokens and characters the
+    text has without it, the length of the line before the cursor, and whether that is blank."""
     return (
         math.log(product + _LEAST_PRODUCT) / 3,
         max(-_MOST_LOG_ODDS, min(_MOST_LOG_ODDS, log_odds)) / 3,

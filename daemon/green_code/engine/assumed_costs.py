@@ -1,8 +1,9 @@
 """What a model's work costs before it is measured: an estimate from the model's shape, always labelled `estimate`.
 
 Costs are proportional to the bytes of weights that are read (for a batch) and to the weights that are multiplied (for a position),
-whatever the family: other operations take little. The rates are those of a reference machine, in CPU-seconds, and an `EstimateMeter`'s watts per core turn them into joules. Joules may be wrong by a factor of
-two or three on another processor, and by more on a GPU or without the kernel. Savings are ratios, and much closer.
+whatever the family: other operations take little. The rates are those of a reference machine, in CPU-seconds, and an
+`EstimateMeter`'s watts per core turn them into joules. Joules may be wrong by a factor of two or three on another processor, and by
+more on a GPU or without the kernel. Savings are ratios, and much closer.
 """
 
 from __future__ import annotations

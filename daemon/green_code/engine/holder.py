@@ -147,6 +147,7 @@ class ModelHolder:
         self._changed = False
         self._failures: dict[str, _Failure] = {}
         self._device_failures: dict[str, _Failure] = {}  # by the device that was wanted
+        self._past_failures: dict[str, _Failure] = {}  # of devices that have loaded a model since
         self.loaded: LoadedModel | None = None
 
     @property
@@ -168,7 +169,8 @@ class ModelHolder:
         wanted = Wanted(model, device)
         while True:
             if self.loaded is not None and self.loaded.serves(wanted):
-                if (failure := self._device_failures.get(device)) is not None and self._clock() >= failure.retry_at:
+                failure = self._device_failures.get(device) if self.loaded.wanted == wanted else None
+                if failure is not None and self._clock() >= failure.retry_at and not self._is_reloading:
                     self._changed = True
                     self._reload()
                 return self.loaded
@@ -208,10 +210,21 @@ class ModelHolder:
             self.release()
 
     def _note_device(self, wanted: str, problem: DeviceProblem) -> None:
-        self._device_failures[wanted] = _Failure(problem, self._clock(), self._device_failures.get(wanted))
+        before = self._device_failures.get(wanted) or self._past_failures.get(wanted)
+        self._device_failures[wanted] = _Failure(problem, self._clock(), before)
+
+    def _device_loaded(self, wanted: str) -> bool:
+        """Forget a device's failure, but not for how long it is left alone if it fails again; returns whether there was one."""
+        if (failure := self._device_failures.pop(wanted, None)) is not None:
+            self._past_failures[wanted] = failure
+        return failure is not None
+
+    @property
+    def _is_reloading(self) -> bool:
+        return self._reloading is not None and not self._reloading.done()
 
     def _reload(self) -> None:
-        if self.loaded is not None and (self._reloading is None or self._reloading.done()):
+        if self.loaded is not None and not self._is_reloading:
             self._reloading = asyncio.get_running_loop().create_task(self._swap_while_changed())
 
     async def compute(self, loaded: LoadedModel, job: Job) -> CompletionResult | None:
@@ -292,7 +305,7 @@ class ModelHolder:
                 log.error("%s cannot be used", problem.device, exc_info=problem)
                 self._note_device(wanted.device, problem)
             else:
-                self._device_failures.pop(wanted.device, None)
+                self._device_loaded(wanted.device)
                 return runtime
         return await self._load_in_thread(Wanted(wanted.model, "cpu"))
 
@@ -322,7 +335,7 @@ class ModelHolder:
             return
         self.release()
         self.loaded = LoadedModel(old.wanted, runtime, self._shadow_of(old.name, runtime))
-        if self._device_failures.pop(old.wanted.device, None) is not None:
+        if self._device_loaded(old.wanted.device):
             self._on_status("ready", f"{old.name} runs on {runtime.device} again", None, None)
         else:
             self._on_status("ready", f"{old.name} was loaded again with its changed bundle", None, None)

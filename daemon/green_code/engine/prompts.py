@@ -19,7 +19,7 @@ from pathlib import PurePath
 
 from green_code.decoding.healing import ends_keyword, heal
 from green_code.decoding.stop_rules import Situation
-from green_code.link.messages import CompletionParams, PromptForm
+from green_code.link.messages import CompletionParams, PromptForm, Snippet
 from green_code.models.fim import Fim
 from green_code.models.vocabulary import Vocabulary
 
@@ -27,6 +27,7 @@ SUFFIX_TOKENS = 96
 """Of the text behind the cursor at most."""
 _SHARE = 4  # the text behind the cursor, and lines of other files, get at most one part in this many
 _CHARACTERS = 16  # a token has hardly more, on average over a line
+_PATH_CHARACTERS = 200  # of a file's path, the last ones
 _CLOSED = re.compile(r"[)\]}\"'`]*[ \t]*\Z")
 """A rest of the line that the editor has closed by itself while somebody types."""
 _INSTRUCTED = re.compile(r"(?:\A|[-_.])(?:instruct|chat|it)(?:[-_.]|\Z)", re.IGNORECASE)
@@ -83,17 +84,17 @@ def prompt_of(
     limit, fim = min(params["max_prompt_tokens"], positions // 2), layout.fim
     share, start = limit // _SHARE, [] if vocabulary.bos is None else [vocabulary.bos]
     form: PromptForm = "prefix"
-    path, suffix = list[int](), list[int]()
-    files = list(_files(params, vocabulary, fim, share)) if fim is not None else []
-    if files:
-        path = vocabulary.encode((params["path"] or _FILE) + "\n")
-        limit -= share
+    files, path, suffix = list[int](), list[int](), list[int]()
+    if fim is not None and layout.reads_snippets and params["snippets"]:
+        path = vocabulary.encode(f"{params['path'][-_PATH_CHARACTERS:] or _FILE}\n")
+        files = list(_files(params["snippets"], vocabulary, fim, share - len(path)))
+        path, limit = (path, limit - share) if files else ([], limit)
     if fim is not None and layout.form == "fim":
         most = min(layout.suffix_tokens, share)
         if suffix := _suffix(params["suffix"], vocabulary, most):
             form, limit = "fim", limit - most
     before = params["prefix"]
-    line = before.rfind("\n") + 1
+    line = before.rfind("\n") + 1 if form == "fim" else 0  # a line's tokens may have the line break before it
     above, own = vocabulary.encode(before[:line]), vocabulary.encode(before[line:])
     cut = _cut(above + own, limit, vocabulary)
     earlier, window = (above + own)[:cut], (above + own)[cut:]
@@ -108,31 +109,34 @@ def prompt_of(
     return Prompt(form, healed, required, text[: len(text) - (len(tokens) - len(healed))], earlier)
 
 
-def _files(params: CompletionParams, vocabulary: Vocabulary, fim: Fim, limit: int) -> Iterator[int]:
-    """Lines of other files in the format's own form, of at most `limit` tokens, and what stands before the name of the file itself.
+def _files(snippets: Sequence[Snippet], vocabulary: Vocabulary, fim: Fim, limit: int) -> Iterator[int]:
+    """Lines of other files in the format's own form, and what stands before the name of the file itself: at most `limit` tokens.
 
     Whole snippets are left out, the least similar first.
     """
-    if fim.file is None:
-        return
-    kept = list[list[int]]()
-    for snippet in reversed(params["snippets"]):
-        tokens = [fim.file, *vocabulary.encode(f"{snippet['path']}\n{snippet['text']}\n")]
-        if len(tokens) <= limit:
-            limit -= len(tokens)
+    assert fim.file is not None
+    named = [] if fim.repository is None else [fim.repository, *vocabulary.encode(f"{_REPOSITORY}\n")]
+    kept, left = list[list[int]](), limit - len(named) - 1
+    for snippet in reversed(snippets):
+        text = f"{snippet['path']}\n{snippet['text']}\n"
+        if len(text) > _CHARACTERS * max(0, left):
+            continue  # not even encoded
+        tokens = [fim.file, *vocabulary.encode(text)]
+        if len(tokens) <= left:
+            left -= len(tokens)
             kept.append(tokens)
-    if not kept:
-        return
-    if fim.repository is not None:
-        yield from (fim.repository, *vocabulary.encode(f"{_REPOSITORY}\n"))
-    for tokens in reversed(kept):
-        yield from tokens
-    yield fim.file
+    if kept:
+        yield from named
+        for tokens in reversed(kept):
+            yield from tokens
+        yield fim.file
 
 
 def _suffix(suffix: str, vocabulary: Vocabulary, limit: int) -> list[int]:
     """Tokens of the rest of the cursor's line and of as many whole lines behind it as `limit` has room for; none if these are blank."""
     rest, *lines = suffix[: _CHARACTERS * limit].split("\n")
+    if lines and len(suffix) > _CHARACTERS * limit:
+        lines.pop()  # not whole
     text = "" if _CLOSED.match(rest) else rest
     left = limit - len(vocabulary.encode(text))
     for line in lines:

@@ -300,9 +300,7 @@ class Service:
     def _model_status(self, state: State, message: str, progress: float | None, reason: str | None) -> None:
         if state == "ready":
             self._warnings.pop("model", None)
-            if (
-                reason
-            ):  # a changed bundle was refused, and the old one stays; or the device was, and the processor serves
+            if reason:  # a changed bundle is refused, and the old one stays; or the processor serves for a device
                 self._warnings["model"] = message, reason
         self._set_status(state, message, progress, reason)
 

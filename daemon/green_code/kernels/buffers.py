@@ -10,7 +10,8 @@ _LINE_BYTES = 64  # of a processor's cache
 
 
 class KernelBuffers:
-    """States (S, C) float32, in rows that are `padded` to whole groups; keys and values (L, K, S, bytes of a position), in blocks of 32 positions that are interleaved (attention.h).
+    """States (S, C) float32, in rows that are `padded` to whole groups; keys and values (L, K, S, bytes of a position), in blocks of
+    VALUE_BLOCK positions that are interleaved (attention.h).
 
     Addresses and a view of each state are made once: where caches are cold, making one takes tens of microseconds.
 

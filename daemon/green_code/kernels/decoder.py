@@ -34,6 +34,8 @@ _FIRST_POSITIONS = 1024
 _MATRICES = ("qkv", "attention_out", "mlp_in", "mlp_out")
 _NORMS = ("attention_norm", "attention_out_norm", "mlp_norm", "mlp_out_norm")
 _FLOAT_BYTES, _BFLOAT16_BYTES = 4, 2
+_AT_ONCE = 30_000_000_000
+"""Multiplications of a call, which cannot be interrupted: half a second of one thread."""
 _SHARED_BYTES = 16_000_000
 """Of a preview, times positions, from which on threads share it: half a millisecond for one. Below, helpers cost more than they save."""
 
@@ -50,7 +52,7 @@ class KernelDecoder:
     """
 
     gpu = None
-    rows_at_once, layers_at_once = 256, 1_000  # a call takes a tenth of a second, or two
+    rows_at_once = 256
 
     def __init__(
         self,
@@ -74,6 +76,9 @@ class KernelDecoder:
         self._lenses = {
             depth: (self._matrices[lens_name(depth)], self._vector(lens_name(depth))) for depth in packed.extras.lenses
         }
+        self._layer_weights: int = sum(
+            m.outputs * m.inputs for m in (self._matrices[f"layers.0.{name}"] for name in _MATRICES)
+        )
         has_rows = reads_rows(config, packed.extras)
         self._head = CSvdHead(
             None if packed.down is None else packed.down.ctypes.data,
@@ -91,6 +96,10 @@ class KernelDecoder:
 
     def close(self) -> None:
         """See `Backend`."""
+
+    def layers_at_once(self, rows: int) -> int:
+        """See `Backend`."""
+        return max(1, _AT_ONCE // (rows * self._layer_weights))
 
     def new_buffers(self, capacity: int) -> KernelBuffers:
         """See `Backend`."""
@@ -130,8 +139,11 @@ class KernelDecoder:
         self.kernel.project_kv(*self._arguments(first, last, buffers, start, stop), propagated)
 
     def logits(self, x: np.ndarray) -> np.ndarray:
-        """Final norm and whole head: states (C,) or (N, C) → (V,) or (N, V) float32; from the head's rows in bfloat16 where candidates are
-        read from them, which is exact and takes several times as long, otherwise from the head in 8 bits, as in `top_tokens`."""
+        """Final norm and whole head: states (C,) or (N, C) → (V,) or (N, V) float32.
+
+        From the head's rows in bfloat16 where candidates are read from them, which is exact and takes several times as long; otherwise
+        from the head in 8 bits, as in `top_tokens`.
+        """
         rows = self._rows(x)
         out = np.empty((len(rows), self._head.preview.outputs), np.float32)
         self.kernel.logits(

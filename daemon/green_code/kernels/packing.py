@@ -263,7 +263,13 @@ def unpack(
         name: (shape, np.dtype(np.uint16)) for name, shape in tables(config, extras).items()
     }
     like |= {name: (shape, np.dtype(np.float32)) for name, shape in vectors(config, extras).items()}
-    if found != like or (down is not None and down.shape != (extras.rank, Padding(config).width)):
+    if down is not None:
+        found[_DOWN], like[_DOWN] = (
+            (down.shape, down.dtype),
+            ((extras.rank, Padding(config).width), np.dtype(np.float32)),
+        )
+    contiguous = all(array.flags.c_contiguous for array in (*rows.values(), *(() if down is None else (down,))))
+    if found != like or not contiguous or extras.rank > Padding(config).width:
         raise ValueError(f"these are not the gains of a {config.family} of this configuration")
     records = in_large_pages(records, len(records))
 

@@ -56,7 +56,8 @@ class Padding:
         return tuple(axis.size if axis else size for axis, size in zip(self._of(name, shape), shape, strict=True))
 
     def pad(self, name: str, weight: np.ndarray) -> np.ndarray:
-        """A matrix (outputs, inputs), a gain or a bias (outputs,), or rows of a table or of a head (N, C); itself where it has whole groups."""
+        """A matrix (outputs, inputs), a gain or a bias (outputs,), or rows of a table or of a head (N, C); itself where it has whole
+        groups."""
         sizes = self.shape(name, weight.shape)
         if sizes == weight.shape:
             return weight

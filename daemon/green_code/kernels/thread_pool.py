@@ -27,13 +27,14 @@ def usable_cores() -> int:
 
 
 def most_workers() -> int:
-    """Threads that compute a prompt: one for each physical core that this process may run on."""
+    """Threads that compute a prompt: one for each physical core that this process may run on. Takes longer than a layer: the system is
+    asked for each core."""
     return min(usable_cores(), psutil.cpu_count(logical=False) or 1, MOST_WORKERS)
 
 
-def workers_for(rows: int) -> int:
-    """Threads that share a call over so many positions: all cores where arithmetic takes the time, a few where memory does."""
-    return min(most_workers(), _SMALL_BATCH_WORKERS) if rows <= _SMALL_BATCH else most_workers()
+def workers_for(rows: int, most: int) -> int:
+    """Of `most` threads, those that share a call over so many positions: all where arithmetic takes the time, a few where memory does."""
+    return min(most, _SMALL_BATCH_WORKERS) if rows <= _SMALL_BATCH else most
 
 
 class ThreadPool:
@@ -53,7 +54,7 @@ class ThreadPool:
     def open(self, rows: int) -> CThreadPool | None:
         """The kernel's pool for a call over so many positions, with its helpers called; the kernel closes it. None where one thread
         should work alone."""
-        workers = min(workers_for(rows), self.workers)
+        workers = workers_for(rows, self.workers)
         if workers < 2 or time.monotonic() < self._alone_until:
             return None
         self.structure.helped, self.structure.stalls, self.structure.open = 0, 0, 1

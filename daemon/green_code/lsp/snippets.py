@@ -32,6 +32,7 @@ LINES_AT_MOST: Final = 400
 LINES_A_REQUEST: Final = 400
 """Whose words are read at most, in about a millisecond."""
 LINE_CHARACTERS: Final = 200
+"""Of a line, in what is compared and in what is sent."""
 _BLOCK: Final = 6  # lines; a window is two blocks
 _NEAR: Final = 24  # lines before the cursor that are compared
 _LEAST: Final = 0.1  # similarity
@@ -80,7 +81,8 @@ class Words:
         scored = [(_similarity(one | other, words), place) for place, (one, other) in enumerate(pairs)]
         score, place = max(scored, key=lambda each: each[0], default=(0.0, 0))
         begin = self._first + _BLOCK * place
-        return score, with_newlines("".join(entry.document.lines[begin : begin + 2 * _BLOCK])).rstrip("\n")
+        lines = (line[:LINE_CHARACTERS] for line in entry.document.lines[begin : begin + 2 * _BLOCK])
+        return score, "\n".join(with_newlines(line).rstrip("\n") for line in lines).rstrip("\n")
 
 
 @dataclass

@@ -110,7 +110,7 @@ def check_adapters(bundle: Bundle | None, adapters: Adapters, config: ModelConfi
     if bundle is None:
         return
     width, layers, directions = config.width, config.layers, adapters.svd_directions
-    if directions is not None and (directions.ndim != 2 or directions.shape[1] != width):
+    if directions is not None and (directions.ndim != 2 or not 0 < len(directions) <= directions.shape[1] == width):
         raise _misfit(bundle, SVD_HEAD, "svd-head")
     if not _fit(adapters.lenses, width, width) or not all(0 < depth < layers for depth in adapters.lenses):
         raise _misfit(bundle, LENSES, "lenses")

@@ -103,9 +103,8 @@ class Backend(Protocol):
     def rows_at_once(self) -> int:
         """The most positions that one call should run."""
 
-    @property
-    def layers_at_once(self) -> int:
-        """The most layers that one call should run, so that the caller can interrupt."""
+    def layers_at_once(self, rows: int) -> int:
+        """The most layers that one call should run over so many positions, so that the caller can interrupt."""
 
     def serve(self) -> None:
         """Settings of the process for requests, called once before the first."""

@@ -231,7 +231,6 @@ class Decoder(nn.Module):
 
     has_svd_head = False
     rows_at_once = 512  # bounds the attention mask's memory
-    layers_at_once = 1
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -274,6 +273,9 @@ class Decoder(nn.Module):
         """See `Backend`."""
         if torch.get_num_threads() != _THREADS:
             torch.set_num_threads(_THREADS)
+
+    def layers_at_once(self, rows: int) -> int:
+        return 1
 
     def close(self) -> None:
         """See `Backend`."""

@@ -72,7 +72,7 @@ def test_an_empty_prompt_runs_nothing(runtime: Runtime) -> None:
 def test_an_interrupted_completion_keeps_its_tokens_and_books_no_loss(
     runtime: Runtime, layers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runtime.decoder, "layers_at_once", 1)
+    monkeypatch.setattr(runtime.decoder, "layers_at_once", lambda rows: 1)
     result = complete(runtime.new_session(), PARAMS, interrupted_after=layers)
     assert result["reason"] == "superseded"
     assert result["text"] == ""

@@ -173,6 +173,39 @@ async def test_a_device_that_fails_again_is_left_alone_for_longer(gpu_rig: Rig) 
 
 
 @pytest.mark.asyncio
+async def test_a_device_that_loads_but_fails_again_is_left_alone_for_longer(gpu_rig: Rig) -> None:
+    loader: Any = gpu_rig.loader
+    loader.lost = True
+    client = await gpu_rig.client()
+    await complete(client, device="cuda")
+    gpu_rig.now += FIRST_BACK_OFF_SECONDS + 0.1
+    await complete(client, device="cuda")
+    await until(lambda: gpu_rig.service.status()["device"] == "cuda")
+    await complete(client, device="cuda")
+    assert loader.devices == ["cuda", "cpu"] * 2
+    gpu_rig.now += FIRST_BACK_OFF_SECONDS + 0.1
+    await complete(client, device="cuda")
+    assert loader.devices == ["cuda", "cpu"] * 2
+
+
+@pytest.mark.asyncio
+async def test_a_device_is_tried_again_once_however_many_requests_there_are(gpu_rig: Rig) -> None:
+    loader: Any = gpu_rig.loader
+    loader.broken = True
+    client = await gpu_rig.client()
+    await complete(client, device="cuda")
+    loader.broken = False
+    gpu_rig.now += FIRST_BACK_OFF_SECONDS + 0.1
+    loader.loaded.clear()
+    for _ in range(3):
+        await complete(client, device="cuda")
+    loader.loaded.set()
+    await until(lambda: gpu_rig.service.status()["device"] == "cuda")
+    await asyncio.sleep(0.05)
+    assert loader.devices == ["cuda", "cpu", "cuda"]
+
+
+@pytest.mark.asyncio
 async def test_a_window_with_auto_and_one_with_cpu_share_the_model(gpu_rig: Rig) -> None:
     loader: Any = gpu_rig.loader
     client = await gpu_rig.client()

@@ -14,6 +14,7 @@ from green_code.models.fim import Fim
 from green_code.models.tiny import TinySource
 from green_code.models.vocabulary import Vocabulary
 from green_code.sequences import common
+from tests.models.references import byte_level_tokenizer
 
 VOCABULARY = Vocabulary(*TinySource().vocabulary(None))
 NAMES = {1000: "<P>", 1001: "<S>", 1002: "<M>", 1003: "<F>", 1004: "<R>", VOCABULARY.bos: "<bos>"}
@@ -88,9 +89,34 @@ def test_the_text_behind_the_cursor_is_cut_at_whole_lines_near_it() -> None:
 def test_a_prompt_keeps_its_limit(suffix: str, limit: int) -> None:
     """But for the start token and those that lay it out."""
     for prefix in ("\n".join(LINES), "x" * 3000):
-        prompt = read(prefix, suffix, max_prompt_tokens=limit, snippets=SNIPPETS * 4)
-        assert limit // 4 <= len(prompt.tokens) <= limit + 24
+        prompt = read(prefix, suffix, max_prompt_tokens=limit, snippets=SNIPPETS * 4, path="a/b.py")
+        assert limit // 4 <= len(prompt.tokens) <= limit + 4
         assert prompt.earlier + prompt.text[1:] == VOCABULARY.encode(prefix)[: len(prompt.earlier + prompt.text) - 1]
+
+
+def test_a_long_path_or_snippet_takes_no_more_than_its_share() -> None:
+    long = {"path": "d.py", "text": "x" * 1_000_000}
+    prompt = read("x = 1\ny = ", "\nz = 3", max_prompt_tokens=200, path="a/" * 100_000, snippets=[*SNIPPETS, long])
+    assert len(prompt.tokens) <= 204
+    seen = spelled(read("x = 1\ny = ", "\nz = 3", max_prompt_tokens=400, snippets=[*SNIPPETS, long]).tokens)
+    assert "c.py" in seen and "d.py" not in seen
+
+
+def test_a_prompt_of_the_prefix_alone_has_the_tokens_of_its_text() -> None:
+    """Though GPT-2's tokens of a line's indentation have the line break before it."""
+    vocabulary = Vocabulary(byte_level_tokenizer("starcoder").backend_tokenizer, None, [])
+    prefix = "def add(first, second):\n    return first + second"
+    whole = vocabulary.encode(prefix)
+    assert b"\n  " in {vocabulary.token_bytes[token][:3] for token in whole}
+    params = completion_params(prefix, suffix="\n\nmore = 1\n")
+    situation = Situation.at(prefix, params["suffix"], True, 1, "python")
+    prompt = prompt_of(params, situation, vocabulary, PromptLayout("prefix", vocabulary.fim), 4096)
+    assert prompt.tokens == whole[:-1]
+
+
+def test_a_line_that_is_not_read_whole_is_left_out() -> None:
+    suffix = "\nz = 3\n" + " " * 100_000 + "+ 1"
+    assert read("x = 1\ny = ", suffix).tokens == read("x = 1\ny = ", "\nz = 3").tokens
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from green_code.kernels.decoder import KernelDecoder
 from green_code.kernels.packing import pack
 from green_code.models.adapters import Adapters
 from green_code.models.torch_decoder import TorchBuffers
-from tests.kernels.references import GEMMA, LLAMA, ROWS, decoder_for, holding, random_weights, states
+from tests.kernels.references import GEMMA, LLAMA, ROWS, all_directions, decoder_for, holding, random_weights, states
 
 
 def test_bounds_are_checked(kernels: dict[str, Kernel]) -> None:
@@ -71,6 +71,18 @@ def test_growing_keeps_the_content(kernels: dict[str, Kernel]) -> None:
         assert np.array_equal(one, other) and one.ctypes.data % 64 == 0
 
 
+def test_a_prompt_of_a_large_model_can_be_interrupted(
+    kernels: dict[str, Kernel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A call takes fewer layers, the larger they and the batch are; a token is still one call."""
+    decoder = decoder_for(next(iter(kernels.values())), GEMMA)
+    assert decoder.layers_at_once(1) >= decoder.layers_at_once(decoder.rows_at_once) > GEMMA.layers
+    monkeypatch.setattr(decoder, "_layer_weights", 15_000_000)  # Qwen2.5-Coder 0.5B has 24 layers
+    assert decoder.layers_at_once(1) >= 24 > decoder.layers_at_once(decoder.rows_at_once) > 1
+    monkeypatch.setattr(decoder, "_layer_weights", 1_000_000_000)
+    assert decoder.layers_at_once(decoder.rows_at_once) == 1
+
+
 def test_weights_are_checked(kernels: dict[str, Kernel]) -> None:
     kernel, weights = next(iter(kernels.values())), random_weights(GEMMA)
     gain = "layers.2.mlp_norm.weight"
@@ -84,3 +96,17 @@ def test_weights_are_checked(kernels: dict[str, Kernel]) -> None:
             KernelDecoder(kernel, GEMMA, cut, rows, rest)
     with pytest.raises(ValueError, match="gains"):
         KernelDecoder(kernel, GEMMA, records, rows, {**rest, gain: np.ones(8, np.float32)})
+    with pytest.raises(ValueError, match="gains"):
+        KernelDecoder(kernel, GEMMA, records, {name: np.asfortranarray(table) for name, table in rows.items()}, rest)
+
+
+def test_an_svd_head_is_checked(kernels: dict[str, Kernel]) -> None:
+    kernel, weights = next(iter(kernels.values())), random_weights(GEMMA)
+    records, rows, rest = pack(GEMMA, weights.items(), Adapters(all_directions(GEMMA)))
+    (name,) = (name for name in rest if name.startswith("svd_head"))
+    for wrong in (rest[name].astype(np.float16), np.asfortranarray(rest[name]), rest[name][:, :-1]):
+        with pytest.raises(ValueError, match="gains"):
+            KernelDecoder(kernel, GEMMA, records, rows, {**rest, name: wrong})
+    many = np.ones((GEMMA.width * 4, GEMMA.width), np.float32)
+    with pytest.raises(ValueError, match="gains"):
+        KernelDecoder(kernel, GEMMA, *pack(GEMMA, weights.items(), Adapters(many)))

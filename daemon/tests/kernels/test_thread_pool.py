@@ -19,7 +19,7 @@ from green_code.kernels import decoder as kernel_decoder
 from green_code.kernels import thread_pool
 from green_code.kernels.binding import CThreadPool, Kernel
 from green_code.kernels.build import WARNINGS
-from green_code.kernels.thread_pool import ThreadPool, usable_cores, workers_for
+from green_code.kernels.thread_pool import ThreadPool, most_workers, usable_cores, workers_for
 from tests.kernels.references import CONFIGS, GEMMA, PREVIEWED, decoder_for, final_tops, run, states, with_svd_head
 
 HERE = Path(__file__).resolve().parent
@@ -30,7 +30,7 @@ MOST_SECONDS = 5
 def use(monkeypatch: pytest.MonkeyPatch, workers: int) -> None:
     """So many threads share each call from now on."""
     monkeypatch.setattr(thread_pool, "most_workers", lambda: workers)
-    monkeypatch.setattr(thread_pool, "workers_for", lambda rows: workers)
+    monkeypatch.setattr(thread_pool, "workers_for", lambda rows, most: workers)
 
 
 class Watched(ThreadPool):
@@ -182,9 +182,19 @@ def test_after_a_stall_one_thread_works_alone_and_longer_after_more(
 def test_a_small_batch_has_few_threads_and_a_prompt_one_for_each_core(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(thread_pool, "usable_cores", lambda: 12)
     monkeypatch.setattr(thread_pool.psutil, "cpu_count", lambda logical: 16 if logical else 8)
-    assert [workers_for(rows) for rows in (1, 4, 5, 256)] == [2, 2, 8, 8]
+    assert most_workers() == 8
+    assert [workers_for(rows, 8) for rows in (1, 4, 5, 256)] == [2, 2, 8, 8]
     monkeypatch.setattr(thread_pool, "usable_cores", lambda: 1)
-    assert [workers_for(rows) for rows in (1, 256)] == [1, 1]
+    assert most_workers() == 1
+    assert [workers_for(rows, 1) for rows in (1, 256)] == [1, 1]
+
+
+def test_a_call_does_not_count_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system is asked for each core, which takes longer than a layer of a token."""
+    pool = ThreadPool(lambda pool, worker: None)
+    monkeypatch.setattr(thread_pool.psutil, "cpu_count", lambda logical: pytest.fail("the cores are counted"))
+    pool.open(1)
+    pool.structure.open = 0
 
 
 def check_thread_pool(folder: Path, *flags: str) -> None:

@@ -44,6 +44,13 @@ def test_the_lines_that_resemble_those_at_the_cursor_are_sent() -> None:
     assert params["snippets"][0]["text"].count("\n") < 12
 
 
+def test_a_long_line_is_cut() -> None:
+    found = window()
+    found.front.change(OTHER, Span(61, 0, 61, 0), "x" * 1_000_000)
+    (sent,) = asked(found)["snippets"]
+    assert "def total_price" in sent["text"] and max(map(len, sent["text"].split("\n"))) == snippets.LINE_CHARACTERS
+
+
 def test_an_engine_that_reads_none_gets_none() -> None:
     found = window()
     found.engine.reads_snippets = False

@@ -75,6 +75,7 @@ def test_every_layer_above_the_prefill_exit_has_a_kv_projection(tmp_path: Path) 
         ("too few KV projections", "not of the layers above its prefill exit"),
         ("narrow KV projection", "make it anew with `green-code adapt kv-projections`"),
         ("narrow SVD head", "make it anew with `green-code adapt svd-head`"),
+        ("SVD head of too many directions", "make it anew with `green-code adapt svd-head`"),
     ],
 )
 def test_damaged_and_unfit_adapters_are_refused(damage: str, message: str, tmp_path: Path) -> None:
@@ -94,7 +95,8 @@ def test_damaged_and_unfit_adapters_are_refused(damage: str, message: str, tmp_p
     elif damage == "narrow KV projection":
         save_adapters(tmp_path / KV_PROJECTIONS, {5: random_adapter(64, KV_WIDTH), 6: random_adapter(outputs=KV_WIDTH)})
     else:
-        save_file({"directions": np.ones((4, 64), np.float32)}, tmp_path / SVD_HEAD)
+        shape = (4, 64) if damage == "narrow SVD head" else (CONFIG.width + 1, CONFIG.width)
+        save_file({"directions": np.ones(shape, np.float32)}, tmp_path / SVD_HEAD)
     with pytest.raises(Problem, match=message):
         bundle = load_bundle(new_bundle(tmp_path))
         check_adapters(bundle, read_adapters(bundle), CONFIG)
