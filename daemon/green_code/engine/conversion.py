@@ -121,7 +121,8 @@ def _convert(task: Mapping[str, Any], progress: Progress) -> None:
 
 def _end_with_parent(over: threading.Event) -> None:
     """Interrupts the conversion when the parent has ended, or does not want it any more."""
-    sys.stdin.buffer.read()
+    while os.read(sys.stdin.fileno(), 1):  # not a reader of Python's, which would be locked when Python ends
+        pass
     if over.is_set():
         return
     main_thread = threading.main_thread().ident
