@@ -4,7 +4,7 @@ import fs from 'node:fs';
 
 import { until } from '../harness.mjs';
 import { text } from '../texts.mjs';
-import { answerBehind, clickItem, figures, ghostOrAsk, invoke, ready, READY_MS, suggest, typeHead } from './common.mjs';
+import { answerBehind, clickItem, figures, ghostOrAsk, invoke, ready, READY_MS, suggest, typeHead, withSettings } from './common.mjs';
 import { acceptEach, inFile, tabIndents, TYPESCRIPT } from './insertion.mjs';
 
 async function openMenu(workbench) {
@@ -197,17 +197,19 @@ export const steps = [
       };
       const off = text('status.offFor', { name: 'TypeScript' });
       const isOff = () => until('off', async () => (await figures(context)).label.startsWith(`Green Code. ${off}`));
-      await inFile(context, 'sum.ts', 'const one = 1;\n', async () => {
-        await isOff();
-        await switchTo('languages.enable', 'python,java,typescript');
-        await ready(context);
-      });
-      assert.deepEqual(JSON.parse(fs.readFileSync(settings, 'utf8'))['greenCode.languages'], ['python', 'java', 'typescript']);
-      await acceptEach(context, 'sum.ts', TYPESCRIPT);
-      await tabIndents(context, 'two.ts', 'function two() {\n  const one = 1;', '  ', 'return one + one;');
-      await inFile(context, 'sum.ts', 'const one = 1;\n', async () => {
-        await switchTo('languages.disable', 'python,java');
-        await isOff();
+      await withSettings(context, { 'greenCode.languages': ['python', 'java'] }, async () => {
+        await inFile(context, 'sum.ts', 'const one = 1;\n', async () => {
+          await isOff();
+          await switchTo('languages.enable', 'python,java,typescript');
+          await ready(context);
+        });
+        assert.deepEqual(JSON.parse(fs.readFileSync(settings, 'utf8'))['greenCode.languages'], ['python', 'java', 'typescript']);
+        await acceptEach(context, 'sum.ts', TYPESCRIPT);
+        await tabIndents(context, 'two.ts', 'function two() {\n  const one = 1;', '  ', 'return one + one;');
+        await inFile(context, 'sum.ts', 'const one = 1;\n', async () => {
+          await switchTo('languages.disable', 'python,java');
+          await isOff();
+        });
       });
       await ready(context);
     },
