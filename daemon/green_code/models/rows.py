@@ -144,6 +144,7 @@ ROWS: Final[dict[str, Row]] = {
                 "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf", 491_400_064,
                 "1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
             ),
+            prompt="prefix",
             int4=0.007,
         ),
         Row(
