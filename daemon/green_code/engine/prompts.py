@@ -95,9 +95,10 @@ def prompt_of(
             form, limit = "fim", limit - most
     before = params["prefix"]
     line = before.rfind("\n") + 1 if form == "fim" else 0  # a line's tokens may have the line break before it
-    above, own = vocabulary.encode(before[:line]), vocabulary.encode(before[line:])
-    cut = _cut(above + own, limit, vocabulary)
-    earlier, window = (above + own)[:cut], (above + own)[cut:]
+    own = vocabulary.encode(before[line:])
+    read = [*vocabulary.encode(before[:line]), *own]
+    cut = _cut(read, limit, vocabulary)
+    earlier, window = read[:cut], read[cut:]
     tokens = [*start, *files, *path, *window]
     if fim is not None and form == "fim":
         place = max(0, len(window) - len(own))

@@ -92,12 +92,8 @@ def _stored(row: Row) -> Found:
 
 
 def _gguf(path: Path) -> Source:
-    try:
-        from green_code.models.gguf_source import GgufSource  # a second, for what only a conversion needs
-    except ImportError as error:
-        raise Problem(
-            "model_missing", "reading a GGUF file needs the extra 'model': pip install 'green-code[model]'."
-        ) from error
+    from green_code.models.gguf_source import GgufSource  # a second, for what only a conversion needs
+
     return GgufSource(path)
 
 

@@ -15,26 +15,18 @@ from green_code.problems import Problem
 from green_code_lab.corpus.archives import members
 from green_code_lab.corpus.files import SOURCE_SUFFIXES, Report, SourceFile, in_skipped_folder, source_file
 from green_code_lab.corpus.licences import permissive
+from green_code_lab.corpus.pinned import pinned
 
 LIST = Path(__file__).with_name("npm.txt")
 
+_ENTRY = re.compile(r"((?:@[\w.-]+/)?[\w.-]+)@([0-9][\w.+-]*)")
 _BUILT = frozenset(("browser", "cjs", "es", "es6", "esm", "lib", "umd"))
 """Folders that a compiler wrote, where the sources are beside them."""
 
 
 def listed(text: str) -> list[tuple[str, str]]:
-    """(package, version) of each line `name@version  # licence`.
-
-    Raises:
-        Problem: a line has another form. Versions are pinned, so that a corpus can be made again.
-    """
-    packages = []
-    for number, line in enumerate(text.splitlines(), 1):
-        if entry := line.split("#")[0].strip():
-            if not (found := re.fullmatch(r"((?:@[\w.-]+/)?[\w.-]+)@([0-9][\w.+-]*)", entry)):
-                raise Problem("bad_request", f"npm.txt, line {number}: {entry!r} is not `name@version`.")
-            packages.append((found[1], found[2]))
-    return packages
+    """(package, version) of each line `name@version  # licence`; see `pinned`."""
+    return pinned(text, LIST, _ENTRY, "name@version")
 
 
 def npm_files(packages: list[tuple[str, str]], cache: Path, report: Report) -> Iterator[SourceFile]:

@@ -21,25 +21,17 @@ from green_code.problems import Problem
 from green_code_lab.corpus.archives import members
 from green_code_lab.corpus.files import SOURCE_SUFFIXES, Report, SourceFile, in_skipped_folder, source_file
 from green_code_lab.corpus.licences import licence_of, permissive
+from green_code_lab.corpus.pinned import pinned
 
 LIST = Path(__file__).with_name("sdists.txt")
+_ENTRY = re.compile(r"([a-z0-9][a-z0-9.-]*)==([0-9][\w.+!]*)")
 _TIMEOUT_SECONDS = 60
 _SUFFIXES = (".tar.gz", ".zip")
 
 
 def listed(text: str) -> list[tuple[str, str]]:
-    """(project, version) of each line `name==version  # licence`.
-
-    Raises:
-        Problem: a line has another form. Versions are pinned, so that a corpus can be made again.
-    """
-    projects = []
-    for number, line in enumerate(text.splitlines(), 1):
-        if entry := line.split("#")[0].strip():
-            if not (found := re.fullmatch(r"([a-z0-9][a-z0-9.-]*)==([0-9][\w.+!]*)", entry)):
-                raise Problem("bad_request", f"sdists.txt, line {number}: {entry!r} is not `name==version`.")
-            projects.append((found[1], found[2]))
-    return projects
+    """(project, version) of each line `name==version  # licence`; see `pinned`."""
+    return pinned(text, LIST, _ENTRY, "name==version")
 
 
 def index_url() -> str:
