@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--positions", type=int, default=200_000, help="rollout positions per language (default: %(default)s)")
     files = f"files per language to calibrate on, {LINES} lines of each (default: %(default)s)"
     add("--files", type=int, default=300, help=files)
-    spans = "files per language in which typing is recorded to learn stops from; an eighth as many to choose by (default: %(default)s)"
+    spans = "files per language in which typing is recorded to learn stops from; a sixth as many to choose by (default: %(default)s)"
     add("--spans", type=int, default=160, help=spans)
     rewards = "measured energy, or the paper's rewards (PPO only)"
     add("--reward", choices=REWARDS, default=REWARDS[0], help=rewards)
