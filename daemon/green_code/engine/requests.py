@@ -13,7 +13,7 @@ import contextlib
 import math
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, Final, cast, get_args
+from typing import Any, Final, NamedTuple, cast, get_args
 
 from green_code.engine.interfaces import Runtime
 from green_code.link.messages import CompletionParams, CompletionResult, Device
@@ -46,6 +46,13 @@ MAX_TOKENS: Final = 4096
 ALTERNATIVES_AT_MOST: Final = 3
 _FEATURES_AT_MOST: Final = 256
 _SNIPPETS_AT_MOST: Final = 8
+
+_CHARACTERS_PER_TOKEN: Final = 16
+"""More than a token has on average, over some lines."""
+_TOKENS_AROUND: Final = 1000
+"""Of the text before the prompt that prompt lookup reads."""
+_TOKENS_AT_MOST: Final = 1 << 15
+"""Of a prompt, whatever is asked for."""
 
 REFUSAL_TEXTS: Final = {
     "cancelled": "The request was cancelled.",
@@ -173,12 +180,36 @@ def _bad(message: str) -> Problem:
     return Problem("bad_request", f"Bad request: {message}.")
 
 
+class Wanted(NamedTuple):
+    """A model, and where it is to compute."""
+
+    model: str
+    device: str
+
+
+def _near(params: CompletionParams) -> CompletionParams:
+    """With the text near the cursor alone: more than a prompt and prompt lookup can read, and no more than they should hold.
+
+    The beginning moves in steps of half of that, so that typing does not shift it.
+    """
+    most = _CHARACTERS_PER_TOKEN * (min(params["max_prompt_tokens"], _TOKENS_AT_MOST) + _TOKENS_AROUND)
+    prefix, step = params["prefix"], most // 2
+    beyond = max(0, len(prefix) - most)
+    snippets = [snippet for snippet in params["snippets"] if len(snippet["text"]) <= most]
+    return {
+        **params,
+        "prefix": prefix[-(-beyond // step) * step :],
+        "suffix": params["suffix"][:most],
+        "snippets": snippets,
+    }
+
+
 class Job:
     """One completion request. `refuse` and `finish` are called on the event loop."""
 
     def __init__(self, owner: object, params: CompletionParams) -> None:
         self.owner = owner
-        self.params = params
+        self.params = _near(params)
         self.refusal: str | None = None
         self.answer: asyncio.Future[CompletionResult] = asyncio.get_running_loop().create_future()
         self.answer.add_done_callback(retrieve_exception)

@@ -72,6 +72,7 @@ Refusal = Literal[
     "engine_hanging",  # an engine runs but does not answer
     "model_missing",
     "model_damaged",
+    "no_memory",  # the model does not fit, or not beside those of other windows
     "bundle_invalid",
     "cache_unwritable",  # no disk space, or a read-only home
     "other_version",
@@ -90,6 +91,14 @@ PromptForm = Literal["prefix", "fim"]
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 """Where the engine is to compute."""
+
+
+class Hello(TypedDict, total=False):
+    """What a hello may ask for: the engine begins to load the model. The window's name is for messages to other windows."""
+
+    model: str
+    device: Device
+    window: str
 
 
 class Snippet(TypedDict):
