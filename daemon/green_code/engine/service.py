@@ -16,7 +16,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import psutil
 
@@ -30,10 +30,10 @@ from green_code.engine.loaded_model import LoadedModel
 from green_code.engine.model_status import UNLOADED
 from green_code.engine.models import Models
 from green_code.engine.peers import Peer
-from green_code.engine.requests import REFUSAL_TEXTS, Job, Wanted, check_params
+from green_code.engine.requests import REFUSAL_TEXTS, Job, Wanted
 from green_code.engine.shadow import Candidate
 from green_code.link import messages
-from green_code.link.messages import CompletionResult, EngineStatus
+from green_code.link.messages import CompletionParams, CompletionResult, EngineStatus
 from green_code.link.server import Connection
 from green_code.problems import Problem
 
@@ -44,12 +44,6 @@ ENERGY_SECONDS: Final = 1.0
 
 JOBS_AT_MOST: Final = 100
 """Requests of a peer that wait for their answers."""
-
-WINDOW_CHARACTERS: Final = 100
-"""Of a window's name."""
-
-MOST_CHARACTERS: Final = 1 << 24
-"""No frame has a longer text."""
 
 
 class Service:
@@ -87,8 +81,8 @@ class Service:
         """A peer connected; with a model's name, begin to load it."""
         self._last_peer_left_at = None
         self._ladder.touch()
-        peer = self._peers[connection] = Peer(window=str(params.get("window", ""))[:WINDOW_CHARACTERS])
-        if isinstance(model := params.get("model"), str):
+        peer = self._peers[connection] = Peer(window=params.get("window", ""))
+        if (model := params.get("model")) is not None:
             with contextlib.suppress(Problem):  # the first request will get it
                 wanted = Wanted(model, params.get("device", "auto"))
                 self._models.use(connection, peer.window, wanted).begin()
@@ -99,7 +93,7 @@ class Service:
         self._ladder.touch()
         loop = asyncio.get_running_loop()
         if method == messages.COMPLETE:
-            return self._complete(connection, request_id, params)
+            return self._complete(connection, request_id, cast(CompletionParams, params))
         if method == messages.REPORT:
             return loop.run_in_executor(None, self._ledger.report)
         answer = loop.create_future()
@@ -110,42 +104,36 @@ class Service:
             loop.call_soon(self._stop)
             answer.set_result({})
         else:
-            raise Problem("bad_request", f"The engine has no method {method!r}.")
+            raise Problem("bad_request", f"Bad request: {method} is a notification.")
         return answer
 
     def notification(self, connection: Connection, method: str, params: dict[str, Any]) -> None:
-        """`cancel`, `shown`, `accepted` and `retained`; others are only logged."""
+        """`cancel`, `shown`, `accepted` and `retained`."""
         self._ladder.touch()
         peer = self._peers[connection]
         if method == messages.CANCEL:
-            if isinstance(request_id := params.get("id"), int) and (job := peer.jobs.get(request_id)):
+            if (job := peer.jobs.get(params["id"])) is not None:
                 job.refuse("cancelled")
         elif method == messages.SHOWN:
-            row_id, characters = str(params.get("id")), params.get("characters")
-            if characters is None or not _is_count(characters):
-                log.warning("shown: characters is no number of characters")
-                return
+            row_id, characters = params["id"], params["characters"]
             self._ledger.show(row_id, characters)
             if (row := peer.rows.get(row_id)) is not None:
                 peer.change(row, row.with_shown(characters))
                 self._schedule_energy()
         elif method == messages.ACCEPTED:
-            row_id, characters = str(params.get("id")), params.get("characters")
-            if not _is_count(characters):
-                log.warning("accepted: characters is no number of characters")
-                return
+            row_id, characters = params["id"], params.get("characters")
             self._ledger.accept(row_id, characters)
             if (row := peer.rows.get(row_id)) is not None:
                 peer.change(row, row.with_accepted(characters))
                 self._schedule_energy()
         elif method == messages.RETAINED:
-            row_id = str(params.get("id"))
+            row_id = params["id"]
             self._ledger.retain(row_id)
             if (row := peer.rows.get(row_id)) is not None and row.accepted:
                 peer.change(row, replace(row, retained=1))
                 self._schedule_energy()
         else:
-            log.warning("unknown notification %r", method)
+            raise Problem("bad_request", f"Bad request: {method} is a request, which has an id.")
 
     def disconnected(self, connection: Connection) -> None:
         """A peer disconnected: cancel its requests."""
@@ -159,9 +147,9 @@ class Service:
 
     # --- completions --------------------------------------------------------------------------------------
     def _complete(
-        self, connection: Connection, request_id: int, raw: dict[str, Any]
+        self, connection: Connection, request_id: int, params: CompletionParams
     ) -> asyncio.Future[CompletionResult]:
-        params, peer = check_params(raw), self._peers[connection]
+        peer = self._peers[connection]
         if request_id in peer.jobs or len(peer.jobs) >= JOBS_AT_MOST:
             raise Problem(
                 "bad_request", f"Request {request_id} is one of {len(peer.jobs)} that wait for their answers."
@@ -376,11 +364,6 @@ class Service:
         if self._energy_timer is not None:
             self._energy_timer.cancel()
         self._models.stop()
-
-
-def _is_count(characters: object) -> bool:
-    """Whether it counts accepted characters; None: all of the text."""
-    return characters is None or (type(characters) is int and 0 <= characters <= MOST_CHARACTERS)
 
 
 def _resident_bytes() -> int | None:

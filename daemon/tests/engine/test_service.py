@@ -12,6 +12,7 @@ from green_code.engine import idle, loaded_model
 from green_code.engine.holder import FIRST_BACK_OFF_SECONDS
 from green_code.engine.loaded_model import SESSIONS_AT_MOST
 from green_code.engine.service import JOBS_AT_MOST
+from green_code.link import client as client_module
 from green_code.link import framing, messages
 from green_code.link.client import open_client
 from green_code.problems import Problem
@@ -219,7 +220,8 @@ async def test_a_cancel_in_the_same_packet_as_its_request_is_heard(rig: Rig) -> 
     rig.open_gates()
     await complete(client)
     for number in range(1000, 1050):
-        answer = client._pending[number] = asyncio.get_running_loop().create_future()
+        answer = asyncio.get_running_loop().create_future()
+        client._pending[number] = client_module._Request(answer)
         request = {"id": number, "method": messages.COMPLETE, "params": completion_params(f"x = {number}")}
         cancel = {"method": messages.CANCEL, "params": {"id": number}}
         client._writer.write(framing.encode(request) + framing.encode(cancel))
@@ -356,6 +358,21 @@ async def test_bad_parameters_are_named(rig: Rig, change: dict[str, Any], named:
     with pytest.raises(Problem, match=named) as caught:
         await complete(client, **change)
     assert caught.value.reason == "bad_request"
+
+
+@pytest.mark.asyncio
+async def test_a_request_has_a_deadline_but_while_a_model_loads(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "PING_SECONDS", 0.3)
+    monkeypatch.setattr(client_module, "ANSWER_SECONDS", 0.6)
+    client = await rig.client()
+    task = complete(client)
+    await asyncio.sleep(1.2)
+    assert not task.done(), "loading may take its time"
+    rig.loader.loaded.set()
+    assert await reason_of(task) == "engine_hanging"
+    [runtime] = rig.loader.runtimes
+    await until(lambda: runtime.stopped == ["cancelled"])
+    assert client.alive and not client.hangs, "it answered the pings"
 
 
 @pytest.mark.asyncio

@@ -92,13 +92,6 @@ async def test_before_the_hello_little_is_held(address: str) -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_connection_has_one_hello(address: str) -> None:
-    reader, writer = await greeted(address, HELLO)
-    assert await is_closed(reader)
-    await transport.close(writer)
-
-
-@pytest.mark.asyncio
 async def test_unfinished_frames_are_bounded_in_all(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "UNFINISHED_BYTES", 300_000)
     reader, writer = await greeted(address, UNFINISHED)
