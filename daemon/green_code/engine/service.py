@@ -73,6 +73,7 @@ class Service:
         self._measuring: asyncio.Task[None] | None = None
         self._energy_timer: asyncio.TimerHandle | None = None
         self._energy_sent_at = float("-inf")
+        self._sending_energy: asyncio.Task[None] | None = None
         self._ledger_problem: str | None = None
         self._notice: str | None = None  # of the ledger, said once
 
@@ -223,11 +224,6 @@ class Service:
         if peer is not None:
             peer.add(row)
         self._schedule_energy()
-        if self._ledger.problem != self._ledger_problem:
-            self._ledger_problem = self._notice = self._ledger.problem
-            for holder in self._models:
-                self._send_status(holder)
-            self._notice = None
         return peer
 
     # --- shadow checks ------------------------------------------------------------------------------------
@@ -305,16 +301,29 @@ class Service:
         if self._energy_timer is None:
             loop = asyncio.get_running_loop()
             wait_seconds = max(0.0, self._energy_sent_at + ENERGY_SECONDS - loop.time())
-            self._energy_timer = loop.call_later(wait_seconds, self._send_energy)
+            self._energy_timer = loop.call_later(wait_seconds, self._begin_energy)
 
-    def _send_energy(self) -> None:
+    def _begin_energy(self) -> None:
         self._energy_timer = None
         self._energy_sent_at = asyncio.get_running_loop().time()
-        today = self._ledger.today()
+        self._sending_energy = asyncio.get_running_loop().create_task(self._send_energy())
+
+    async def _send_energy(self) -> None:
+        today = await asyncio.to_thread(self._ledger.today)
+        self._check_ledger()
         for connection, peer in tuple(self._peers.items()):
             if peer.last is not None:
                 agreement = self.status(connection)["agreement"]
                 connection.notify(messages.ENERGY, energy_message(today, peer.tally, agreement, peer.last))
+
+    def _check_ledger(self) -> None:
+        """Say once what is wrong with the ledger, and go on saying it while its rows cannot be written."""
+        if self._ledger.problem == self._ledger_problem:
+            return
+        self._ledger_problem = self._notice = self._ledger.problem
+        for peer in tuple(self._peers):
+            peer.notify(messages.STATUS, self.status(peer))
+        self._notice = None
 
     def bundles_changed(self, names: set[str]) -> None:
         """Bundles of these names changed on disk."""
@@ -339,6 +348,7 @@ class Service:
             log.info("idle: the last peer has disconnected")
             self._stop()
             return
+        self._check_ledger()
         for holder in self._models:
             if (loaded := holder.loaded) is not None:
                 self._begin_check(holder, loaded)
