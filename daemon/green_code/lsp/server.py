@@ -51,6 +51,11 @@ class FrontProtocol(LanguageServerProtocol):
     def _front_server(self) -> FrontServer:
         return cast(FrontServer, self._server)
 
+    def _handle_cancel_notification(self, msg_id: Any) -> None:
+        """pygls's, for what can be a request's id."""
+        if isinstance(msg_id, (int, str)):
+            super()._handle_cancel_notification(msg_id)
+
     @lsp_method(types.EXIT)
     def lsp_exit(self, *args: Any) -> Generator[Any, Any, None]:
         """End the reading loop after this message; the status is 0 if `shutdown` came before."""
