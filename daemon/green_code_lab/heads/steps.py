@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from safetensors.numpy import save_file
 from torch import Tensor
 
 from green_code.kernels.weight_format import weight_formats
@@ -44,11 +45,12 @@ from green_code_lab.heads.exit_heads import train_exit_head
 from green_code_lab.heads.kv_projections import compare, train_kv_projections
 from green_code_lab.heads.lenses import FREQUENT, lens_of, train_lens
 from green_code_lab.heads.states import States, Windows, record_states
-from green_code_lab.heads.svd_head import depths_that_count, second_moment, write_svd_head
+from green_code_lab.heads.svd_head import choose_directions, depths_that_count, second_moment
 from green_code_lab.lite.job import Job, check_prefill_exit, log, shards_of
 from green_code_lab.lite.recipe import FROZEN
 from green_code_lab.lite.scores import rounded
 
+_RANKED = 2_048  # held-out positions by which the SVD head's rank is chosen
 _HELD_OUT_SHARE = 12  # one held-out position for so many to learn from
 
 
@@ -254,7 +256,10 @@ def make_svd_head(job: Job) -> None:
         config.norm_eps,
     )
     part = job.bundle / f"{SVD_HEAD}.part"
-    write_svd_head(weights["embed.weight"], moment.numpy(), part)
+    held_out = _states(job, job.corpus(), config, weights, "heldout", bundle.exits).at[config.layers]
+    some = held_out[:: max(1, len(held_out) // _RANKED)].astype(np.float32)
+    normed = some * weights["norm.weight"]
+    save_file({"directions": choose_directions(weights["embed.weight"], moment.numpy(), normed, log)}, part)
     if bundle.part(SVD_HEAD) is not None and sha256_of(part) == sha256_of(job.bundle / SVD_HEAD):
         part.unlink()
         log("the SVD head is unchanged")

@@ -435,10 +435,7 @@ async def test_an_unwritable_ledger_is_reported_while_completions_go_on(rig: Rig
     await complete(client)
     await until(lambda: "cache_unwritable" in [value["reason"] for value in rig.notified(messages.STATUS)])
     await complete(client)
-    for status in (
-        rig.notified(messages.STATUS)[-1],
-        await client.request(messages.STATUS, {}),
-    ):
+    for status in (rig.notified(messages.STATUS)[-1], await client.request(messages.STATUS, {})):
         assert (status["state"], status["reason"]) == ("ready", "cache_unwritable")
         assert "GREEN_CODE_DATA_DIR" in status["message"]
     rig.ledger.path.rmdir()
