@@ -50,6 +50,7 @@ from green_code_lab.lite.job import Job, check_prefill_exit, log, shards_of
 from green_code_lab.lite.recipe import FROZEN
 from green_code_lab.lite.scores import rounded
 
+_SCORED = 32_768  # the most frequent tokens, over which depths are compared
 _RANKED = 2_048  # held-out positions by which the SVD head's rank is chosen
 _HELD_OUT_SHARE = 12  # one held-out position for so many to learn from
 
@@ -82,7 +83,8 @@ def make_exits(job: Job) -> None:
     lenses = _lenses(job, corpus, config, weights, trained, depths)
     part = job.bundle / f"{LENSES}.part"
     save_adapters(part, lenses, LENS_BITS)
-    head, found = _head(config, weights), dict[str, dict[int, Predictions]]()
+    head, held_out = _scored(corpus, _head(config, weights), held_out)
+    found = dict[str, dict[int, Predictions]]()
     for name, applied in (("plain", {}), ("lens", read_adapter_file(part))):
         found[name] = {
             depth: predict(states, held_out.tokens, head, lens_of(applied.get(depth), config.norm_eps))
@@ -120,8 +122,8 @@ def compare_exit_heads(job: Job) -> None:
     corpus, eps, device = job.corpus(), config.norm_eps, compute_device()
     trained, held_out = (_states(job, corpus, config, weights, part, depths) for part in ("train", "heldout"))
     lenses = _lenses(job, corpus, config, weights, trained, depths)
-    head = _head(config, weights)
-    rows, last = _frequent_rows(corpus, head), config.layers
+    rows, last = _frequent_rows(corpus, _head(config, weights)), config.layers
+    head, held_out = _scored(corpus, _head(config, weights), held_out)
     final = predict(held_out.at[last], held_out.tokens, head)
     for depth in depths:
         log(f"exit head of depth {depth}")
@@ -288,7 +290,22 @@ def _head(config: ModelConfig, weights: Mapping[str, np.ndarray]) -> Tensor:
 
 def _frequent_rows(corpus: Corpus, head: Tensor) -> Tensor:
     """(K, C): rows of the corpus's most frequent tokens."""
-    counts = torch.zeros(len(head), dtype=torch.int64)
+    return head[_frequent_ids(corpus, len(head), FREQUENT)]
+
+
+def _scored(corpus: Corpus, head: Tensor, states: States) -> tuple[Tensor, States]:
+    """The rows of the tokens that depths are compared over, and the states with their next tokens by their places there, or −1.
+
+    Hardly another token is ever the likeliest, and the whole head would take several times as long.
+    """
+    ids = _frequent_ids(corpus, len(head), _SCORED)
+    places = np.full(len(head), -1)
+    places[ids.numpy()] = np.arange(len(ids))
+    return head[ids], replace(states, tokens=places[states.tokens])
+
+
+def _frequent_ids(corpus: Corpus, vocabulary: int, count: int) -> Tensor:
+    counts = torch.zeros(vocabulary, dtype=torch.int64)
     found = torch.from_numpy(corpus.token_counts())
     counts[: len(found)] = found
-    return head[counts.topk(min(FREQUENT, len(counts))).indices]
+    return counts.topk(min(count, vocabulary)).indices
