@@ -11,7 +11,6 @@ import contextlib
 import functools
 import hashlib
 import json
-import statistics
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -36,7 +35,8 @@ PROMPT: Final = 256
 _LAYERS = 8  # 120 MB, more than the caches of most processors
 _PROMPT_LAYERS = 2
 _SHAPE = replace(ROWS[STANDARD].shape, layers=_LAYERS, vocabulary=64)
-_LEAST, _SECONDS = 5, 0.4  # times that each is repeated, and for how long if that is longer
+_LEAST, _SECONDS = 5, 0.4  # runs of each at least, and for how long at least
+_OWN_SHARE = 0.8
 _VERSION = 1  # raised when what is measured changes
 
 
@@ -49,10 +49,15 @@ class MachineSpeed:
     prompt: float
     prompt_cpu: float
 
+    @property
+    def undisturbed(self) -> bool:
+        """Whether the kernel had its cores while it was measured: other programs make time pass without processor time."""
+        return self.token_cpu >= _OWN_SHARE * self.token and self.prompt_cpu >= _OWN_SHARE * self.prompt
+
 
 @functools.cache
 def machine_speed() -> MachineSpeed | None:
-    """What was measured on this machine, now or earlier; None where the kernel does not run."""
+    """What was measured on this machine, now or, undisturbed, earlier; None where the kernel does not run."""
     if (kernel := open_kernel()) is None:
         return None
     parts = (_VERSION, kernel.digest, processor_name(), most_workers())
@@ -60,21 +65,22 @@ def machine_speed() -> MachineSpeed | None:
     with contextlib.suppress(OSError, ValueError, TypeError):
         return MachineSpeed(**json.loads(path.read_text("utf-8")))
     speed = measure(kernel)
-    with contextlib.suppress(OSError):  # measured again the next time
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(asdict(speed)), "utf-8")
+    if speed.undisturbed:
+        with contextlib.suppress(OSError):  # measured again the next time
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(asdict(speed)), "utf-8")
     return speed
 
 
 def measure(kernel: Kernel) -> MachineSpeed:
-    """Run layers over one position behind others, then over a whole prompt, and take the medians."""
+    """Run layers over one position behind others, then over a whole prompt."""
     config = _SHAPE.config()
     decoder = KernelDecoder(kernel, config, *meaningless(config))
     buffers = decoder.new_buffers(PROMPT + 1)
     states = decoder.states(buffers, 0, PROMPT + 1)
     states[:] = np.random.default_rng(0).normal(0, 1, states.shape)
-    token = _medians(lambda: decoder.run_layers(1, _LAYERS, buffers, PROMPT, PROMPT + 1))
-    prompt = _medians(lambda: decoder.run_layers(1, _PROMPT_LAYERS, buffers, 0, PROMPT))
+    token = _fastest(lambda: decoder.run_layers(1, _LAYERS, buffers, PROMPT, PROMPT + 1))
+    prompt = _fastest(lambda: decoder.run_layers(1, _PROMPT_LAYERS, buffers, 0, PROMPT))
     decoder.close()
     prices, watts = costs_of(config, has_svd_head=False).prices, EstimateMeter().watts_per_core
     token_work, prompt_work = (
@@ -85,13 +91,12 @@ def measure(kernel: Kernel) -> MachineSpeed:
     return MachineSpeed(*(taken / expected for taken, expected in zip((*token, *prompt), assumed, strict=True)))
 
 
-def _medians(work: Callable[[], None]) -> tuple[float, float]:
-    """Seconds and CPU-seconds of `work`. The first run starts threads and does not count."""
+def _fastest(work: Callable[[], None]) -> tuple[float, float]:
+    """Seconds and CPU-seconds of the fastest of some runs, which other programs disturbed least. The first one starts threads."""
     work()
     taken, end = list[tuple[float, float]](), time.perf_counter() + _SECONDS
     while len(taken) < _LEAST or time.perf_counter() < end:
         begin, cpu = time.perf_counter(), time.process_time()
         work()
         taken.append((time.perf_counter() - begin, time.process_time() - cpu))
-    wall, processor = zip(*taken, strict=True)
-    return statistics.median(wall), statistics.median(processor)
+    return min(taken)
