@@ -113,16 +113,6 @@ def _propagated_kv(decoder: Backend) -> np.ndarray:
     )
 
 
-@pytest.mark.parametrize("damage", [b"", b"not an array", None])
-def test_damaged_records_are_removed_and_reported(best: KernelFormat, tmp_path: Path, damage: bytes | None) -> None:
-    open_model(find_model(TINY), None, (best,))
-    (records,) = tmp_path.glob("tiny-random-*/records.npy")
-    records.write_bytes(records.read_bytes()[:-1] if damage is None else damage)
-    with pytest.raises(Problem, match="try again"):
-        open_model(find_model(TINY), None, (best,))
-    assert isinstance(open_model(find_model(TINY), None, (best,)).decoder, KernelDecoder)
-
-
 def test_without_a_kernel_torch_serves(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(LEVEL_VARIABLE, "off")
     assert [one.name for one in weight_formats()] in (["torch.bfloat16"], ["torch.float32"])
