@@ -62,7 +62,9 @@ def used() -> Iterator[Path]:
     """Folders in which an engine has completed, begun with a umask that hides nothing."""
     base = Path(tempfile.mkdtemp(prefix="gc"))  # pytest's own folders are closed to others
     base.chmod(0o755)
-    names = {f"GREEN_CODE_{name}": str(base / name.lower()) for name in ("RUNTIME_DIR", "DATA_DIR", "CACHE_DIR", "BUNDLES")}
+    names = {
+        f"GREEN_CODE_{name}": str(base / name.lower()) for name in ("RUNTIME_DIR", "DATA_DIR", "CACHE_DIR", "BUNDLES")
+    }
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {**names, "PYTHONPATH": _SOURCES}.items():
             patch.setenv(name, value)
@@ -95,7 +97,9 @@ def test_whatever_was_written_was_private_from_the_beginning(used: Path) -> None
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can become another user")
 def test_another_user_can_do_nothing(used: Path) -> None:
     def attempts(base: Path) -> list[object]:
-        done = subprocess.run([sys.executable, "-c", _OTHER_USER, str(base)], capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [sys.executable, "-c", _OTHER_USER, str(base)], capture_output=True, text=True, check=True
+        )
         return list(json.loads(done.stdout))
 
     assert attempts(used) == [14, []]

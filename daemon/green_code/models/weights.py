@@ -53,12 +53,14 @@ def open_model(
     weight_formats: Iterable[WeightFormat],
     progress: Progress = lambda *_: None,
     converter: Converter = convert,
+    make_room: Callable[[int], None] = lambda _: None,
 ) -> Model:
     """Load converted weights; convert the model if they are not cached, or what is cached is damaged.
 
     Args:
         weight_formats: best first, iterated as far as needed. The first is part of the cache's key, and a conversion takes it.
         progress: gets a sentence and the share that is done. converter: `convert`, or one that calls it elsewhere.
+        make_room: gets the bytes of the converted weights before they are opened; may raise Problem.
 
     Raises:
         Problem: the checkpoint or the bundle is damaged, they do not fit each other, the cache cannot be written, or memory or disk
@@ -73,7 +75,7 @@ def open_model(
         with contextlib.suppress(OSError):  # a read-only cache
             os.utime(folder / DESCRIPTION)
         try:
-            return Model(*_open(folder, weight_formats), key)
+            return Model(*_open(folder, weight_formats, make_room), key)
         except Problem:
             raise
         except Exception as error:
@@ -90,7 +92,9 @@ def open_model(
     raise AssertionError
 
 
-def _open(folder: Path, weight_formats: Iterable[WeightFormat]) -> tuple[Backend, Vocabulary]:
+def _open(
+    folder: Path, weight_formats: Iterable[WeightFormat], make_room: Callable[[int], None]
+) -> tuple[Backend, Vocabulary]:
     """Whatever it raises but `Problem`, the folder is damaged."""
     check_hashes(folder)
     described = json.loads((folder / DESCRIPTION).read_text("utf-8"))
@@ -99,6 +103,7 @@ def _open(folder: Path, weight_formats: Iterable[WeightFormat]) -> tuple[Backend
     weight_format = next((one for one in weight_formats if one.name == described["format"]), None)
     if weight_format is None:
         raise ValueError(f"their format {described['format']!r} is unknown")
+    make_room(sum(path.stat().st_size for path in folder.iterdir()))
     return weight_format.open(config, folder), vocabulary
 
 

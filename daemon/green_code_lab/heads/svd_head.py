@@ -12,7 +12,7 @@ from torch import Tensor
 
 from green_code.models.adapters import LinearAdapter
 from green_code.models.svd_head import RANK, principal_directions
-from green_code_lab.heads.lenses import apply_lens
+from green_code_lab.heads.lenses import lens_of
 from green_code_lab.heads.states import parts
 
 
@@ -32,8 +32,9 @@ def second_moment(
     """
     moment = torch.zeros(len(gain), len(gain), dtype=torch.float64)
     for depth, recorded in states.items():
+        through = lens_of(lenses.get(depth), eps)
         for (x,) in parts(recorded):
-            normed = apply_lens(lenses.get(depth), x, eps) * gain
+            normed = through(x) * gain
             moment += (normed.T @ normed).double() / len(recorded)
     return moment
 

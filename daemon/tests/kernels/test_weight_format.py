@@ -14,7 +14,6 @@ from green_code.decoding.kv_cache import KVCache
 from green_code.decoding.propagation import PropagatingKVCache
 from green_code.kernels import packing
 from green_code.kernels.binding import LEVEL_VARIABLE, Kernel
-from green_code.kernels.decoder import KernelDecoder
 from green_code.kernels.weight_format import KernelFormat, weight_formats
 from green_code.models.adapters import Adapters, LinearAdapter
 from green_code.models.backend import Backend
