@@ -94,20 +94,20 @@ def keep_private() -> None:
     for folder, names in ((data_dir(), _DATA_NAMES), (cache_dir(), _CACHE_NAMES), (_runtime_path(), ("engine-*",))):
         if not folder.is_dir():
             continue
-        _make_private(str(folder))
-        for top in (str(path) for name in names for path in folder.glob(name) if not path.is_symlink()):
+        _make_private(folder)
+        for top in (path for name in names for path in folder.glob(name) if not path.is_symlink()):
             _make_private(top)
             for below, inner, files in os.walk(top):
                 for one in (*inner, *files):
-                    _make_private(os.path.join(below, one))
+                    _make_private(Path(below, one))
 
 
-def _make_private(path: str) -> None:
+def _make_private(path: Path) -> None:
     with contextlib.suppress(OSError):
-        info = os.lstat(path)
+        info = path.lstat()
         own = stat.S_ISDIR(info.st_mode) or (stat.S_ISREG(info.st_mode) and info.st_nlink == 1)
         if own and info.st_uid == os.getuid() and info.st_mode & 0o077:
-            os.chmod(path, stat.S_IMODE(info.st_mode) & ~0o077)
+            path.chmod(stat.S_IMODE(info.st_mode) & ~0o077)
 
 
 def environment() -> dict[str, str]:

@@ -26,7 +26,7 @@ import json, os, socket, sys
 from pathlib import Path
 
 base = Path(sys.argv[1])
-[log], [lock], [sock] = (list((base / "runtime_dir").glob(name)) for name in ("engine-*[0-9a-f].log", "*.lock", "*.sock"))
+[log], [lock], [sock] = (list((base / "runtime_dir").glob(name)) for name in ("*[0-9a-f].log", "*[0-9a-f].lock", "*.sock"))
 [weights] = (path for path in (base / "cache_dir").iterdir() if path.is_dir() and path.name.startswith("tiny"))
 ledger = base / "data_dir" / "energy.sqlite3"
 os.setgroups([]); os.setgid(65534); os.setuid(65534)

@@ -108,7 +108,7 @@ def test_doctor_never_sends_anyone_to_itself(work: Path, monkeypatch: pytest.Mon
     for check in (doctor.check_bundles, doctor.check_cache, doctor.check_ledger, doctor.check_engine):
         [finding] = doctor.findings(check)
         assert finding.level != "ok" and finding.fix, check
-        assert "doctor" not in finding.fix + finding.found, check
+        assert "green-code doctor" not in finding.fix + finding.found, check
     [cache] = doctor.findings(doctor.check_cache)
     assert "tokenizer.json" in cache.found and str(converted) in cache.fix
     assert (work / "data_dir" / "energy.sqlite3").read_bytes().startswith(b"no database"), "it is the engine's to mend"
