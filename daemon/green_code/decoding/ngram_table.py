@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
+
+from green_code.models.tensor_files import INTEGERS, read_tensors, tensor_of
 
 LENGTHS = (3, 2, 1)  # of n-grams, the longest first
 _MASK = (1 << 64) - 1
@@ -40,6 +41,11 @@ class NgramTable:
         self._checks, self._tokens, self._chances = checks, tokens, chances
         self.vocabulary_digest = vocabulary_digest
 
+    @property
+    def greatest_token(self) -> int:
+        """Of all that it may give."""
+        return int(self._tokens[self._chances > 0].max(initial=0))
+
     def continuation(self, context: Sequence[int]) -> tuple[int, float] | None:
         """The likeliest token after the longest known n-gram at the end of `context`, and its share of the corpus."""
         for n in LENGTHS:
@@ -55,16 +61,10 @@ def read_ngram_table(path: Path) -> NgramTable:
     Raises:
         ValueError: the file is damaged.
     """
-    try:
-        with safe_open(path, "numpy") as file:
-            digest = (file.metadata() or {}).get("vocabulary")
-            checks, tokens, chances = (file.get_tensor(name) for name in ("checks", "tokens", "chances"))
-    except (OSError, SafetensorError) as error:
-        raise ValueError(f"it cannot be read ({error})") from error
+    tensors, metadata = read_tensors(path)
+    checks, tokens, chances = (tensor_of(tensors, name, INTEGERS, (None,)) for name in ("checks", "tokens", "chances"))
     slots = checks.shape
     expected = [("uint16", slots), ("uint16", slots), ("uint8", slots)]
     if [(column.dtype.name, column.shape) for column in (checks, tokens, chances)] != expected:
         raise ValueError("its columns have wrong types or lengths")
-    if len(slots) != 1 or slots == (0,):
-        raise ValueError("it is empty")
-    return NgramTable(checks, tokens, chances, digest)
+    return NgramTable(checks, tokens, chances, metadata.get("vocabulary"))
