@@ -31,7 +31,8 @@ def slot_and_check(run: Sequence[Any], slots: int) -> tuple[Any, Any]:
 class NgramTable:
     """
     Args:
-        checks, tokens: (M,) uint16. chances: (M,) uint8, in 255ths; 0: the slot is empty.
+        checks: (M,) uint16. tokens: (M,) uint16, or uint32 where ids are larger. chances: (M,) uint8, in 255ths; 0: the slot is
+            empty.
         vocabulary_digest: of the vocabulary in which it was counted; None: not known.
     """
 
@@ -40,11 +41,7 @@ class NgramTable:
     ) -> None:
         self._checks, self._tokens, self._chances = checks, tokens, chances
         self.vocabulary_digest = vocabulary_digest
-
-    @property
-    def greatest_token(self) -> int:
-        """Of all that it may give."""
-        return int(self._tokens[self._chances > 0].max(initial=0))
+        self.greatest_token = int(tokens.max(initial=0))
 
     def continuation(self, context: Sequence[int]) -> tuple[int, float] | None:
         """The likeliest token after the longest known n-gram at the end of `context`, and its share of the corpus."""
@@ -64,7 +61,8 @@ def read_ngram_table(path: Path) -> NgramTable:
     tensors, metadata = read_tensors(path)
     checks, tokens, chances = (tensor_of(tensors, name, INTEGERS, (None,)) for name in ("checks", "tokens", "chances"))
     slots = checks.shape
-    expected = [("uint16", slots), ("uint16", slots), ("uint8", slots)]
+    wide = "uint32" if tokens.dtype == np.uint32 else "uint16"
+    expected = [("uint16", slots), (wide, slots), ("uint8", slots)]
     if [(column.dtype.name, column.shape) for column in (checks, tokens, chances)] != expected:
         raise ValueError("its columns have wrong types or lengths")
     return NgramTable(checks, tokens, chances, metadata.get("vocabulary"))

@@ -15,7 +15,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
 import psutil
 
@@ -26,10 +26,10 @@ from green_code.engine.idle import CHECK_SECONDS, LEFT_SECONDS, MEASURE_SECONDS,
 from green_code.engine.interfaces import DeviceProblem, LoadRuntime
 from green_code.engine.ledger_rows import check_row, energy_message, ledger_row
 from green_code.engine.peers import Peer
-from green_code.engine.requests import REFUSAL_TEXTS, Job, check_params
+from green_code.engine.requests import REFUSAL_TEXTS, Job
 from green_code.engine.shadow import Candidate
 from green_code.link import messages
-from green_code.link.messages import CompletionResult, EngineStatus, State
+from green_code.link.messages import CompletionParams, CompletionResult, EngineStatus, State
 from green_code.link.server import Connection
 from green_code.problems import Problem
 
@@ -37,9 +37,6 @@ log = logging.getLogger(__name__)
 
 ENERGY_SECONDS: Final = 1.0
 """Shortest time between two energy messages."""
-
-MOST_CHARACTERS: Final = 1 << 24
-"""No frame has a longer text."""
 
 
 class Service:
@@ -73,6 +70,7 @@ class Service:
         )
         self._energy_timer: asyncio.TimerHandle | None = None
         self._energy_sent_at = float("-inf")
+        self._sending_energy: asyncio.Task[None] | None = None
         self._ledger_problem: str | None = None
         # Lasting problems that do not prevent completions: a message and its reason, by what has the problem.
         self._warnings: dict[Literal["ledger", "model"], tuple[str, str]] = {}
@@ -83,7 +81,7 @@ class Service:
         self._peers[connection] = Peer()
         self._last_peer_left_at = None
         self._ladder.touch()
-        if isinstance(model := params.get("model"), str):
+        if (model := params.get("model")) is not None:
             self._holder.begin(model)
         return self._status["state"]
 
@@ -91,7 +89,7 @@ class Service:
         """Answer one of the methods of docs/protocol.md."""
         self._ladder.touch()
         if method == messages.COMPLETE:
-            return await self._complete(connection, request_id, params)
+            return await self._complete(connection, request_id, cast(CompletionParams, params))
         if method == messages.STATUS:
             return self.status()
         if method == messages.REPORT:
@@ -100,41 +98,35 @@ class Service:
             log.info("shutdown requested")
             asyncio.get_running_loop().call_soon(self._stop)
             return {}
-        raise Problem("bad_request", f"The engine has no method {method!r}.")
+        raise Problem("bad_request", f"Bad request: {method} is a notification.")
 
     def notification(self, connection: Connection, method: str, params: dict[str, Any]) -> None:
-        """`cancel`, `shown`, `accepted` and `retained`; others are only logged."""
+        """`cancel`, `shown`, `accepted` and `retained`."""
         self._ladder.touch()
         peer = self._peers[connection]
         if method == messages.CANCEL:
-            if isinstance(request_id := params.get("id"), int) and (job := peer.jobs.get(request_id)):
+            if (job := peer.jobs.get(params["id"])) is not None:
                 job.refuse("cancelled")
         elif method == messages.SHOWN:
-            row_id, characters = str(params.get("id")), params.get("characters")
-            if characters is None or not _is_count(characters):
-                log.warning("shown: characters is no number of characters")
-                return
+            row_id, characters = params["id"], params["characters"]
             self._ledger.show(row_id, characters)
             if (row := peer.rows.get(row_id)) is not None:
                 peer.change(row, row.with_shown(characters))
                 self._schedule_energy()
         elif method == messages.ACCEPTED:
-            row_id, characters = str(params.get("id")), params.get("characters")
-            if not _is_count(characters):
-                log.warning("accepted: characters is no number of characters")
-                return
+            row_id, characters = params["id"], params.get("characters")
             self._ledger.accept(row_id, characters)
             if (row := peer.rows.get(row_id)) is not None:
                 peer.change(row, row.with_accepted(characters))
                 self._schedule_energy()
         elif method == messages.RETAINED:
-            row_id = str(params.get("id"))
+            row_id = params["id"]
             self._ledger.retain(row_id)
             if (row := peer.rows.get(row_id)) is not None and row.accepted:
                 peer.change(row, replace(row, retained=1))
                 self._schedule_energy()
         else:
-            log.warning("unknown notification %r", method)
+            raise Problem("bad_request", f"Bad request: {method} is a request, which has an id.")
 
     def disconnected(self, connection: Connection) -> None:
         """A peer disconnected: cancel its requests."""
@@ -146,8 +138,8 @@ class Service:
             self._last_peer_left_at = self._clock()
 
     # --- completions --------------------------------------------------------------------------------------
-    async def _complete(self, connection: Connection, request_id: int, raw: dict[str, Any]) -> CompletionResult:
-        job = Job(connection, check_params(raw))
+    async def _complete(self, connection: Connection, request_id: int, params: CompletionParams) -> CompletionResult:
+        job = Job(connection, params)
         if (peer := self._peers.get(connection)) is None:
             raise Problem("cancelled", REFUSAL_TEXTS["cancelled"])
         if self._check is not None:
@@ -213,13 +205,6 @@ class Service:
         if peer is not None:
             peer.add(row)
         self._schedule_energy()
-        if self._ledger.problem != self._ledger_problem:
-            self._ledger_problem = self._ledger.problem
-            self._warnings.pop("ledger", None)
-            if self._ledger.problem and self._ledger.in_memory:
-                self._warnings["ledger"] = self._ledger.problem, "cache_unwritable"
-            if self._ledger.problem:
-                self._set_status(self._status["state"], self._ledger.problem, None, "cache_unwritable")
         return peer
 
     # --- shadow checks ------------------------------------------------------------------------------------
@@ -327,17 +312,34 @@ class Service:
         if self._energy_timer is None:
             loop = asyncio.get_running_loop()
             wait_seconds = max(0.0, self._energy_sent_at + ENERGY_SECONDS - loop.time())
-            self._energy_timer = loop.call_later(wait_seconds, self._send_energy)
+            self._energy_timer = loop.call_later(wait_seconds, self._begin_energy)
 
-    def _send_energy(self) -> None:
+    def _begin_energy(self) -> None:
         self._energy_timer = None
         self._energy_sent_at = asyncio.get_running_loop().time()
-        today = self._ledger.today()
+        self._sending_energy = asyncio.get_running_loop().create_task(self._send_energy())
+
+    async def _send_energy(self) -> None:
+        today = await asyncio.to_thread(self._ledger.today)
+        self._check_ledger()
         agreement = self._holder.loaded.shadow.agreement if self._holder.loaded else None
         for connection, peer in tuple(self._peers.items()):
             if peer.last is not None:
                 message = energy_message(today, peer.tally, agreement, *peer.last, peer.last_exits)
                 connection.notify(messages.ENERGY, message)
+
+    def _check_ledger(self) -> None:
+        """Say once what is wrong with the ledger, and go on saying it while its rows cannot be written."""
+        if self._ledger.problem == self._ledger_problem:
+            return
+        self._ledger_problem = problem = self._ledger.problem
+        self._warnings.pop("ledger", None)
+        if problem and self._ledger.in_memory:
+            self._warnings["ledger"] = problem, "cache_unwritable"
+        if problem:
+            self._set_status(self._status["state"], problem, None, "cache_unwritable")
+        elif self._status["state"] == "ready":
+            self._set_serving("ready")
 
     def bundles_changed(self, names: set[str]) -> None:
         """Bundles of these names changed on disk."""
@@ -359,6 +361,7 @@ class Service:
             log.info("idle: the last peer has disconnected")
             self._stop()
             return
+        self._check_ledger()
         self._begin_check()
         self._begin_measuring()
         for step in self._ladder.due():
@@ -381,11 +384,6 @@ class Service:
         if self._energy_timer is not None:
             self._energy_timer.cancel()
         self._holder.stop()
-
-
-def _is_count(characters: object) -> bool:
-    """Whether it counts accepted characters; None: all of the text."""
-    return characters is None or (type(characters) is int and 0 <= characters <= MOST_CHARACTERS)
 
 
 def _resident_bytes() -> int | None:

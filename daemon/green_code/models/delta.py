@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
+from statistics import NormalDist
 from typing import Annotated, Literal
 
 import numpy as np
@@ -29,7 +31,12 @@ from green_code.sequences import map_ahead
 
 GROUP = 64
 _CHUNK = 1 << 19  # values of a matrix that a thread adds at once
-LEVELS = {2: (-1.510, -0.4528, 0.4528, 1.510), 3: (-2.152, -1.344, -0.7560, -0.2451, 0.2451, 0.7560, 1.344, 2.152)}
+LEVELS = {
+    2: (-1.510, -0.4528, 0.4528, 1.510),
+    3: (-2.152, -1.344, -0.7560, -0.2451, 0.2451, 0.7560, 1.344, 2.152),
+    # Of many levels, the optimal density is the cube root of the distribution's (Panter and Dite, 1951).
+    8: tuple(math.sqrt(3) * NormalDist().inv_cdf((i + 0.5) / 256) for i in range(256)),
+}
 
 
 def quantise(delta: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:
@@ -93,7 +100,7 @@ class Delta:
             with safe_open(str(path), framework="np") as file:
                 metadata = file.metadata() or {}
                 keys = [key.rpartition(":") for key in file.keys()]  # noqa: SIM118 - a safetensors handle is no mapping
-            self._bits = decode(metadata.get("bits", "{}").encode(), dict[str, Literal[2, 3]])
+            self._bits = decode(metadata.get("bits", "{}").encode(), dict[str, Literal[2, 3, 8]])
             self._columns = decode(metadata.get("columns", "{}").encode(), dict[str, Annotated[int, Meta(ge=1)]])
             if strange := [name for name, _, kind in keys if kind not in ("codes", "scales", "vector")]:
                 raise ValueError(f"it has {strange[0][:60]!r}, which is no difference of a weight")

@@ -106,7 +106,7 @@ def measure(runtime: Runtime, args: Args, report: Report) -> Found:
         about = {"model": Path(candidate.name).name, "weights": candidate.weights}
         report(f"{about['model']}, {candidate.weights}")
         try:
-            with tempfile.TemporaryDirectory(prefix="models-", dir=args.work) as folder:
+            with tempfile.TemporaryDirectory(prefix="models-", dir=args.work.resolve()) as folder:
                 own, timed = _of_model(candidate, Path(folder), texts, args.repetitions, report)
         except Exception as problem:  # whatever it is, the other models' hour of figures stays
             models.append({**about, "loads": f"not measured here: {problem}"})

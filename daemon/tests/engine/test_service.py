@@ -10,6 +10,7 @@ import pytest
 
 from green_code.engine import idle
 from green_code.engine.holder import FIRST_BACK_OFF_SECONDS, SESSIONS_AT_MOST
+from green_code.link import client as client_module
 from green_code.link import messages
 from green_code.link.client import open_client
 from green_code.problems import Problem
@@ -311,6 +312,21 @@ async def test_bad_parameters_are_named(rig: Rig, change: dict[str, Any], named:
 
 
 @pytest.mark.asyncio
+async def test_a_request_has_a_deadline_but_while_a_model_loads(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "PING_SECONDS", 0.3)
+    monkeypatch.setattr(client_module, "ANSWER_SECONDS", 0.6)
+    client = await rig.client()
+    task = complete(client)
+    await asyncio.sleep(1.2)
+    assert not task.done(), "loading may take its time"
+    rig.loader.loaded.set()
+    assert await reason_of(task) == "engine_hanging"
+    [runtime] = rig.loader.runtimes
+    await until(lambda: runtime.stopped == ["cancelled"])
+    assert client.alive and not client.hangs, "it answered the pings"
+
+
+@pytest.mark.asyncio
 async def test_the_idle_ladder_trims_releases_and_ends(rig: Rig) -> None:
     client = await rig.client()
     rig.open_gates()
@@ -412,16 +428,24 @@ async def test_closing_answers_waiting_requests(rig: Rig) -> None:
 async def test_an_unwritable_ledger_is_reported_while_completions_go_on(rig: Rig) -> None:
     client = await rig.client()
     rig.open_gates()
-    rig.ledger._database = rig.ledger._in_memory(OSError("read-only file system"))
+    rig.ledger.today()  # it is open
+    rig.ledger.path.unlink()
+    rig.ledger.path.mkdir()  # in the way
     await complete(client)
+    await complete(client)
+    await until(lambda: "cache_unwritable" in [value["reason"] for value in rig.notified(messages.STATUS)])
     await complete(client)
     for status in (
-        [value for method, value in rig.notifications if method == messages.STATUS][-1],
+        rig.notified(messages.STATUS)[-1],
         await client.request(messages.STATUS, {}),
     ):
         assert (status["state"], status["reason"]) == ("ready", "cache_unwritable")
         assert "GREEN_CODE_DATA_DIR" in status["message"]
-    assert rig.ledger.today()["completions"] == 2
+    rig.ledger.path.rmdir()
+    assert rig.ledger.today()["completions"] == 3, "its rows have waited"
+    rig.now += 1
+    rig.service.idle_tick()
+    await until(lambda: [value["reason"] for value in rig.notified(messages.STATUS)][-1] is None)
 
 
 @pytest.mark.asyncio
