@@ -21,7 +21,7 @@ from safetensors.numpy import save_file
 
 from green_code.lsp.gate import SCHEMA as GATE_SCHEMA
 from green_code.lsp.gate_features import NAMES
-from green_code.models.adapters import LinearAdapter, save_adapters
+from green_code.models.adapters import LENS_BITS, PROJECTION_BITS, LinearAdapter, save_adapters
 from green_code.models.bundle import (
     AGENT,
     CALIBRATION,
@@ -68,8 +68,9 @@ def write_good_bundle(folder: Path) -> Path:
     matrix, gain = "layers.1.mlp_in.weight", "layers.1.mlp_norm.weight"
     changed = {name: weights[name] + np.float32(0.01) for name in (matrix, gain)}
     save_delta(folder / DELTA, weights, changed, {matrix: 3})
-    save_adapters(folder / LENSES, {depth: adapter(width) for depth in EXITS})
-    save_adapters(folder / KV_PROJECTIONS, {n: adapter(both) for n in range(PREFILL_EXIT + 1, _CONFIG.layers + 1)})
+    save_adapters(folder / LENSES, {depth: adapter(width) for depth in EXITS}, LENS_BITS)
+    above = range(PREFILL_EXIT + 1, _CONFIG.layers + 1)
+    save_adapters(folder / KV_PROJECTIONS, {n: adapter(both) for n in above}, PROJECTION_BITS)
     save_file({"directions": np.eye(width, dtype=np.float16)}, folder / SVD_HEAD)
     exit_classifier(width, EXITS).save(folder / AGENT)
     stop_network(width, 2, len(NAMES)).save(folder / STOP_AGENT)
