@@ -74,7 +74,7 @@ TEXTS: Final[dict[str, Text]] = {
         "The engine ended unexpectedly; the next request restarts it.", "If it happens again, run Green Code: Diagnose."
     ),
     "engine_hanging": Text("The engine runs but does not answer.", "Run Green Code: Restart Engine."),
-    "model_missing": Text("The model is not on this computer.", _DIAGNOSE),
+    "model_missing": Text("The model is not on this computer.", "Run Green Code: Choose Model."),
     "model_damaged": Text("The model's files are damaged.", _DIAGNOSE),
     "no_memory": Text(
         "There is not enough memory for the model.",
