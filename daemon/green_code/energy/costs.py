@@ -27,6 +27,7 @@ from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 
 from green_code.energy.meters import Meter, Source, Window
+from green_code.files import replace_file
 from green_code.problems import Problem
 from green_code.reading import read_json
 from green_code.work import Prices, Work
@@ -171,9 +172,7 @@ def newest_costs(folder: Path) -> list[Path]:
 
 def save_costs(path: Path, costs: CostModel) -> None:
     """Keep them for the next start; where the cache cannot be written, that start measures again."""
-    part = path.with_suffix(".part")
     try:
-        part.write_text(json.dumps(asdict(costs), indent=1), "utf-8")
-        part.replace(path)
+        replace_file(path, json.dumps(asdict(costs), indent=1))
     except OSError as error:
         log.warning("energy costs cannot be kept in %s: %s", path, error)

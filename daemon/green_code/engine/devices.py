@@ -19,6 +19,7 @@ from typing import Final
 
 from green_code.energy.meters import EstimateMeter
 from green_code.engine.assumed_costs import costs_of, token_work
+from green_code.files import replace_file
 from green_code.folders import cache_dir
 from green_code.kernels.weight_bits import bits_for
 from green_code.models.config import ModelConfig
@@ -90,9 +91,7 @@ def keep_measured(key: str, device: str, joules: float, seconds: float) -> None:
     """Keep the joules and seconds of a token for later starts."""
     path = _path(key)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps({**read_measured(key), device: (joules, seconds)}), "utf-8")
-    part.replace(path)
+    replace_file(path, json.dumps({**read_measured(key), device: (joules, seconds)}))
 
 
 def _path(key: str) -> Path:

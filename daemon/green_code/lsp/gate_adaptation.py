@@ -18,6 +18,7 @@ from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
+from green_code.files import replace_file
 from green_code.folders import data_dir
 from green_code.lock import ProcessLock
 from green_code.reading import read_json
@@ -89,7 +90,7 @@ class Adaptation:
                     return
                 # The file may have been reset or changed by other windows meanwhile.
                 merged = [_bounded(a + b) for a, b in zip(self._read(), self._pending, strict=True)]
-                _write(self._path, {"schema": SCHEMA, "differences": merged})
+                replace_file(self._path, json.dumps({"schema": SCHEMA, "differences": merged}))
         except OSError as error:
             if not self._failed:
                 log.warning("the gate's adaptation cannot be saved: %s", error)
@@ -139,15 +140,6 @@ def _locked(folder: Path) -> Iterator[bool]:
         yield lock.acquire({"pid": os.getpid()})
     finally:
         lock.release()
-
-
-def _write(path: Path, value: object) -> None:
-    """Replace the file as a whole; only the user may read it."""
-    part = path.with_suffix(".part")  # the lock is held, so no one else writes it
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        json.dump(value, file)
-    part.replace(path)
 
 
 def _bounded(value: float) -> float:

@@ -138,7 +138,7 @@ def load_bundle(path: Path) -> Bundle:
     def refuse(what: str) -> Problem:
         return Problem(
             "bundle_invalid",
-            f"bundle {path.name}: {what}; the bundle is refused. Fetch it again, or see `green-code doctor`.",
+            f"bundle {path.name}: {what}; the bundle is refused. Fetch it again, or train it with `green-code adapt`.",
         )
 
     if not (path / MANIFEST).exists():

@@ -19,9 +19,11 @@ import psutil
 from safetensors import SafetensorError
 from tokenizers import Tokenizer
 
+from green_code.files import sync, sync_folder
 from green_code.folders import CACHE_VARIABLE
 from green_code.models.adapters import Adapters, check_adapters, read_adapters
 from green_code.models.backend import Report, WeightFormat
+from green_code.models.block_hashes import write_hashes
 from green_code.models.bundle import DELTA, MANIFEST, VOCABULARY, Bundle
 from green_code.models.catalog import Found
 from green_code.models.config import ModelConfig
@@ -178,12 +180,14 @@ def convert(
             (part / DESCRIPTION).write_bytes(msgspec.json.encode(description))
             if bundle and not bundle.as_read():
                 raise Problem("bundle_invalid", f"bundle {bundle.name} was changed while it was read; try again.")
-            _sync(part)
+            write_hashes(part)
+            sync_folder(part)
             with contextlib.suppress(OSError):  # there is a folder
                 part.rename(folder)
             if not (folder / DESCRIPTION).is_file():  # no other process was faster: an interrupted removal left it
                 shutil.rmtree(folder, ignore_errors=True)
                 part.rename(folder)
+            sync(folder.parent)
         finally:
             shutil.rmtree(part, ignore_errors=True)
     except (OSError, SafetensorError) as error:
@@ -201,10 +205,3 @@ def remove_abandoned(folder: Path) -> None:
         process = part.name.removeprefix(f"{folder.name}.").partition(".")[0]
         if not process.isdigit() or not psutil.pid_exists(int(process)):
             shutil.rmtree(part, ignore_errors=True)
-
-
-def _sync(folder: Path) -> None:
-    """Returns when the files of a folder are on the disk, so that a name never stands for half of them."""
-    for path in folder.iterdir():
-        with path.open("rb+") as file:
-            os.fsync(file.fileno())

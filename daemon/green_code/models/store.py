@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from green_code.files import replace_file, sync
 from green_code.folders import CACHE_VARIABLE, cache_dir
 from green_code.lock import ProcessLock
 from green_code.models.hashes import sha256_of
@@ -119,10 +120,10 @@ def _fetch(row: Row, place: Place, folder: Path, report: Report) -> None:
 
 def write_receipt(folder: Path, receipt: dict[str, Any]) -> None:
     """Write what a folder has, which makes it complete."""
-    part = folder / f"{RECEIPT}.part"
     sizes = {name: {"size": (folder / name).stat().st_size, "sha256": sha} for name, sha in receipt["files"].items()}
-    part.write_text(json.dumps({**receipt, "files": sizes}), "utf-8")
-    part.replace(folder / RECEIPT)
+    for name in sizes:
+        sync(folder / name)
+    replace_file(folder / RECEIPT, json.dumps({**receipt, "files": sizes}))
 
 
 def read_receipt(row: Row) -> dict[str, Any] | None:

@@ -153,16 +153,6 @@ def test_an_agent_with_nan_or_for_other_exits_is_refused(tmp_path: Path) -> None
         load_exit_classifier(tmp_path / "b", (2, 4))
 
 
-def test_a_damaged_conversion_is_removed_and_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GREEN_CODE_CACHE_DIR", str(tmp_path))
-    open_tiny()
-    (weights,) = tmp_path.glob("tiny-random-*/weights.safetensors")
-    weights.write_bytes(b"not weights")
-    with pytest.raises(Problem, match="try again"):
-        open_tiny()
-    assert len(open_tiny().vocabulary) == 370
-
-
 def test_an_interrupted_removal_does_not_prevent_a_conversion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GREEN_CODE_CACHE_DIR", str(tmp_path))
     open_tiny()
