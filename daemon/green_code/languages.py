@@ -394,6 +394,9 @@ OTHER: Final = Language((), enabled=False, prose=True, line_comments=("#", "//")
 ENABLED: Final = [name for language in TABLE if language.enabled for name in language.ids]
 """Languages in which completions are on by default."""
 
+CODE: Final = tuple(language.ids[0] for language in TABLE if language.definitions is not None)
+"""Languages that have definitions, and so code, each by the first identifier of its row: those of a corpus."""
+
 BY_SUFFIX: Final = {suffix: name for language in TABLE for suffix, name in language.suffixes.items()}
 
 _BY_ID: Final = {name: language for language in TABLE for name in language.ids}

@@ -25,6 +25,7 @@ from green_code.engine.reload import BundleWatcher
 from green_code.engine.service import Service
 from green_code.link.discovery import ALREADY_RUNNING, Claim, Place, place
 from green_code.link.server import LinkServer
+from green_code.logs import log_to
 
 log = logging.getLogger(__name__)
 
@@ -101,6 +102,5 @@ def leave(status: int) -> None:
 
 def _log_to(path: Path) -> None:
     handler = logging.handlers.RotatingFileHandler(path, maxBytes=LOG_BYTES, backupCount=LOG_FILES, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    log_to(handler, "%(asctime)s %(levelname)s %(name)s: %(message)s")
     path.chmod(0o600)

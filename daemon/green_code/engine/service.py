@@ -15,7 +15,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
 import psutil
 
@@ -26,10 +26,10 @@ from green_code.engine.idle import CHECK_SECONDS, LEFT_SECONDS, MEASURE_SECONDS,
 from green_code.engine.interfaces import DeviceProblem, LoadRuntime
 from green_code.engine.ledger_rows import check_row, energy_message, ledger_row
 from green_code.engine.peers import Peer
-from green_code.engine.requests import REFUSAL_TEXTS, Job, check_params
+from green_code.engine.requests import REFUSAL_TEXTS, Job
 from green_code.engine.shadow import Candidate
 from green_code.link import messages
-from green_code.link.messages import CompletionResult, EngineStatus, State
+from green_code.link.messages import CompletionParams, CompletionResult, EngineStatus, State
 from green_code.link.server import Connection
 from green_code.problems import Problem
 
@@ -37,9 +37,6 @@ log = logging.getLogger(__name__)
 
 ENERGY_SECONDS: Final = 1.0
 """Shortest time between two energy messages."""
-
-MOST_CHARACTERS: Final = 1 << 24
-"""No frame has a longer text."""
 
 
 class Service:
@@ -83,7 +80,7 @@ class Service:
         self._peers[connection] = Peer()
         self._last_peer_left_at = None
         self._ladder.touch()
-        if isinstance(model := params.get("model"), str):
+        if (model := params.get("model")) is not None:
             self._holder.begin(model)
         return self._status["state"]
 
@@ -91,7 +88,7 @@ class Service:
         """Answer one of the methods of docs/protocol.md."""
         self._ladder.touch()
         if method == messages.COMPLETE:
-            return await self._complete(connection, request_id, params)
+            return await self._complete(connection, request_id, cast(CompletionParams, params))
         if method == messages.STATUS:
             return self.status()
         if method == messages.REPORT:
@@ -100,41 +97,35 @@ class Service:
             log.info("shutdown requested")
             asyncio.get_running_loop().call_soon(self._stop)
             return {}
-        raise Problem("bad_request", f"The engine has no method {method!r}.")
+        raise Problem("bad_request", f"Bad request: {method} is a notification.")
 
     def notification(self, connection: Connection, method: str, params: dict[str, Any]) -> None:
-        """`cancel`, `shown`, `accepted` and `retained`; others are only logged."""
+        """`cancel`, `shown`, `accepted` and `retained`."""
         self._ladder.touch()
         peer = self._peers[connection]
         if method == messages.CANCEL:
-            if isinstance(request_id := params.get("id"), int) and (job := peer.jobs.get(request_id)):
+            if (job := peer.jobs.get(params["id"])) is not None:
                 job.refuse("cancelled")
         elif method == messages.SHOWN:
-            row_id, characters = str(params.get("id")), params.get("characters")
-            if characters is None or not _is_count(characters):
-                log.warning("shown: characters is no number of characters")
-                return
+            row_id, characters = params["id"], params["characters"]
             self._ledger.show(row_id, characters)
             if (row := peer.rows.get(row_id)) is not None:
                 peer.change(row, row.with_shown(characters))
                 self._schedule_energy()
         elif method == messages.ACCEPTED:
-            row_id, characters = str(params.get("id")), params.get("characters")
-            if not _is_count(characters):
-                log.warning("accepted: characters is no number of characters")
-                return
+            row_id, characters = params["id"], params.get("characters")
             self._ledger.accept(row_id, characters)
             if (row := peer.rows.get(row_id)) is not None:
                 peer.change(row, row.with_accepted(characters))
                 self._schedule_energy()
         elif method == messages.RETAINED:
-            row_id = str(params.get("id"))
+            row_id = params["id"]
             self._ledger.retain(row_id)
             if (row := peer.rows.get(row_id)) is not None and row.accepted:
                 peer.change(row, replace(row, retained=1))
                 self._schedule_energy()
         else:
-            log.warning("unknown notification %r", method)
+            raise Problem("bad_request", f"Bad request: {method} is a request, which has an id.")
 
     def disconnected(self, connection: Connection) -> None:
         """A peer disconnected: cancel its requests."""
@@ -146,8 +137,8 @@ class Service:
             self._last_peer_left_at = self._clock()
 
     # --- completions --------------------------------------------------------------------------------------
-    async def _complete(self, connection: Connection, request_id: int, raw: dict[str, Any]) -> CompletionResult:
-        job = Job(connection, check_params(raw))
+    async def _complete(self, connection: Connection, request_id: int, params: CompletionParams) -> CompletionResult:
+        job = Job(connection, params)
         if (peer := self._peers.get(connection)) is None:
             raise Problem("cancelled", REFUSAL_TEXTS["cancelled"])
         if self._check is not None:
@@ -381,11 +372,6 @@ class Service:
         if self._energy_timer is not None:
             self._energy_timer.cancel()
         self._holder.stop()
-
-
-def _is_count(characters: object) -> bool:
-    """Whether it counts accepted characters; None: all of the text."""
-    return characters is None or (type(characters) is int and 0 <= characters <= MOST_CHARACTERS)
 
 
 def _resident_bytes() -> int | None:

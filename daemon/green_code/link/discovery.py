@@ -21,6 +21,7 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -28,7 +29,7 @@ import green_code
 from green_code import folders
 from green_code.link import client, messages, transport
 from green_code.lock import ProcessLock, read_note
-from green_code.problems import Problem
+from green_code.problems import Problem, shown
 
 log = logging.getLogger(__name__)
 
@@ -117,7 +118,12 @@ class Claim:
         Raises:
             Problem: the runtime folder's file system has no locks, or cannot be written.
         """
-        note = {"pid": os.getpid(), "version": green_code.__version__, "address": self._where.address}
+        note = {
+            "pid": os.getpid(),
+            "started": _start_time(psutil.Process()),
+            "version": green_code.__version__,
+            "address": self._where.address,
+        }
         try:
             if not self._lock.acquire(note):
                 return False
@@ -236,18 +242,63 @@ async def _shut_down(where: Place) -> bool:
     return True
 
 
-def _kill(where: Place) -> None:
-    """End the process that holds the lock of a place; it has just listened there, as this user."""
+def end_hanging(where: Place, pid: int) -> None:
+    """End the engine of a place by force if it still is the process `pid`. May take STOP_SECONDS twice.
+
+    Raises:
+        Problem: see `_kill`.
+    """
     note = read_note(where.lock_path)
-    if note is None:
+    if note is not None and note.get("pid") == pid:
+        _kill(where)
+
+
+def _kill(where: Place) -> None:
+    """End the process that holds the lock of a place; it has just listened there, as this user.
+
+    Raises:
+        Problem: the process that the lock names is not the engine that took it.
+    """
+    if (note := read_note(where.lock_path)) is None:
         return
-    log.warning("engine %s does not answer and is killed", note["pid"])
     with contextlib.suppress(psutil.NoSuchProcess):
-        process = psutil.Process(note["pid"])
+        process = _engine_of(note)
+        log.warning("engine %s does not answer and is killed", process.pid)
         for end in (process.terminate, process.kill):  # a suspended process obeys only the second
             end()
             if psutil.wait_procs([process], STOP_SECONDS)[0]:
                 break
+
+
+def _engine_of(note: dict[str, Any]) -> psutil.Process:
+    """The process that wrote a lock's note. A number alone may by now be another process's.
+
+    Raises:
+        psutil.NoSuchProcess: it has ended.
+        Problem: the process of that number is another one, or its facts cannot be read.
+    """
+    pid = note.get("pid")
+    try:
+        if type(pid) is int and 0 < pid < 1 << 31 and pid != os.getpid():
+            process, here = psutil.Process(pid), psutil.Process()
+            interpreters = {os.path.realpath(path) for path in (sys.executable, here.exe())}
+            facts = process.username(), os.path.realpath(process.exe()) in interpreters, _start_time(process)
+            if facts == (here.username(), True, note.get("started")):
+                return process
+    except psutil.AccessDenied:
+        pass
+    raise Problem(
+        "engine_hanging",
+        f"The engine does not answer, and process {shown(pid)}, which its lock names, is not the one that took the lock. "
+        "End the engine by hand, or sign out and in again.",
+    )
+
+
+def _start_time(process: psutil.Process) -> int:
+    """When a process started, in whole seconds: of the clock, or on Linux since the boot, from which psutil computes the clock's,
+    so that this stays the same when the clock is set."""
+    booted = psutil.boot_time() if sys.platform == "linux" else 0.0
+    return int(process.create_time() - booted + 0.5)
 
 
 class _Child:

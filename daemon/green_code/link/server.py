@@ -15,7 +15,8 @@ from typing import Any, Protocol
 
 from green_code import __version__
 from green_code.link import framing, messages, transport
-from green_code.problems import Problem
+from green_code.link.checks import checked
+from green_code.problems import Problem, shown
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +26,7 @@ UNREAD_LIMIT_BYTES = 8 * 1024 * 1024
 
 
 class Handler(Protocol):
-    """Answers requests; called on the event loop only."""
+    """Answers requests, whose parameters are checked; called on the event loop only."""
 
     def hello(self, connection: Connection, params: dict[str, Any]) -> str:
         """A peer of this version has connected; returns the engine's state."""
@@ -88,9 +89,9 @@ class Connection:
         if method == messages.HELLO and request_id is not None:
             self._hello(request_id, params)
         elif not self._greeted:
-            raise framing.FrameError(f"{method} before hello")
+            raise framing.FrameError(f"{shown(method)} before hello")
         elif request_id is None:
-            self._handler.notification(self, method, params)
+            self._take_notice(method, params)
         else:
             task = asyncio.get_running_loop().create_task(self._answer(request_id, method, params))
             self._requests.add(task)
@@ -99,28 +100,43 @@ class Connection:
     def _hello(self, request_id: int, params: dict[str, Any]) -> None:
         theirs = (params.get("protocol"), params.get("version"))
         ours = (messages.PROTOCOL, __version__)
-        if theirs != ours:
-            text = (
-                f"The engine has protocol {ours[0]} of green-code {ours[1]}, the client has protocol "
-                f"{theirs[0]} of green-code {theirs[1]}. Start an engine of the client's version."
-            )
-            self._send({"id": request_id, "error": {"code": "other_version", "message": text}})
+        try:
+            if theirs != ours:  # before the check: a hello of another version may have another shape
+                raise Problem(
+                    "other_version",
+                    f"The engine has protocol {ours[0]} of green-code {ours[1]}, the client has protocol "
+                    f"{shown(theirs[0])} of green-code {shown(theirs[1])}. Start an engine of the client's version.",
+                )
+            if self._greeted:
+                raise Problem("bad_request", "Bad request: a connection has one hello.")
+            params = _checked(messages.HELLO, params)
+        except Problem as problem:
+            self._refuse(request_id, problem)
             return
         self._greeted = True
         state = self._handler.hello(self, params)
         answer = {"protocol": ours[0], "version": ours[1], "pid": os.getpid(), "state": state}
         self._send({"id": request_id, "result": answer})
 
+    def _take_notice(self, method: str, params: dict[str, Any]) -> None:
+        try:
+            self._handler.notification(self, method, _checked(method, params))
+        except Problem as problem:
+            log.warning("a notification is ignored: %s", problem)
+
     async def _answer(self, request_id: int, method: str, params: dict[str, Any]) -> None:
         try:
-            result = await self._handler.request(self, request_id, method, params)
+            result = await self._handler.request(self, request_id, method, _checked(method, params))
             self._send({"id": request_id, "result": result})
         except Problem as problem:
-            self._send({"id": request_id, "error": {"code": problem.reason, "message": str(problem)}})
+            self._refuse(request_id, problem)
         except Exception as error:
             log.exception("request %s failed", method)
             text = f"{method} failed: {type(error).__name__}: {error}. The engine's log has the details."
             self._send({"id": request_id, "error": {"code": "internal_error", "message": text}})
+
+    def _refuse(self, request_id: int, problem: Problem) -> None:
+        self._send({"id": request_id, "error": {"code": problem.reason, "message": str(problem)}})
 
     def _send(self, message: framing.Message) -> None:
         if not self._open or self._writer.is_closing():
@@ -138,6 +154,13 @@ class Connection:
             failure = {"code": "internal_error", "message": f"The answer cannot be sent: {error}"}
             frame = framing.encode({"id": message["id"], "error": failure})
         self._writer.write(frame)
+
+
+def _checked(method: str, params: dict[str, Any]) -> dict[str, Any]:
+    """The parameters of a method that a client may call. Raises Problem `bad_request`."""
+    if (shape := messages.PARAMS.get(method)) is None:
+        raise Problem("bad_request", f"Bad request: the engine has no method {shown(method)}.")
+    return checked(shape, params, method)
 
 
 class LinkServer:

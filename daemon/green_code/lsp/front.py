@@ -42,7 +42,7 @@ from green_code.lsp.spot import Spot
 from green_code.lsp.suggestion import Cursor, Suggestion, suggestion_of
 from green_code.lsp.supervisor import Supervisor
 from green_code.lsp.window_status import WindowStatus
-from green_code.problems import Problem
+from green_code.problems import Problem, shown
 from green_code.report import Report
 from green_code.settings import PREFIX, default_settings, parse_settings
 
@@ -104,7 +104,7 @@ class Front:
         self._status.update()
         malformed = [glob for glob in self.settings.excluded_files if compile_glob(glob) is None]
         return problems + [
-            f"{PREFIX}excludedFiles: {glob!r} is not a valid glob; it excludes nothing." for glob in malformed
+            f"{PREFIX}excludedFiles: {shown(glob)} is not a valid glob; it excludes nothing." for glob in malformed
         ]
 
     def open(self, uri: str, language: str, text: str) -> None:

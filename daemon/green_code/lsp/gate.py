@@ -27,7 +27,7 @@ from green_code.settings import STOPS, Settings
 log = logging.getLogger(__name__)
 
 FILE: Final = "gate.json"
-SCHEMA: Final = 1
+SCHEMA: Final = 2
 EXPLORED: Final = 0.01
 """Share of refusals that are asked all the same."""
 REFUSALS_IN_A_ROW: Final = 25

@@ -13,6 +13,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Final
 
+from green_code.languages import CODE, language_of
 from green_code.lexical import is_word
 
 LOOKED_BACK: Final = 8_000
@@ -59,7 +60,7 @@ _KIND_OF: Final = {
     for character in characters
 }
 _AFTER: Final = ("nothing", "closers", "text")
-_LANGUAGES: Final = ("python", "java", "other")
+_LANGUAGES: Final = (*CODE, "other")
 _KEYWORDS: Final = {
     "value": ("return", "yield", "raise", "throw", "await", "new", "case", "lambda", "print"),
     "condition": ("if", "elif", "else", "while", "assert", "and", "or", "not", "is"),
@@ -188,7 +189,7 @@ def features(place: Place) -> list[float]:
         *_one_hot(_KINDS, _kind(before)),
         *_one_hot(_KINDS, _kind(before[:-1])),
         *_one_hot(_AFTER, _kind_after(after)),
-        *_one_hot(_LANGUAGES, place.language if place.language in _LANGUAGES else "other"),
+        *_one_hot(_LANGUAGES, _language(place.language)),
         *_one_hot(tuple(_KEYWORDS), _KEYWORD_OF.get(_word_before(before.rstrip()) if not word else "", "")),
         _log(len(word), 2.0),
         _log(longer, 1.0),
@@ -216,6 +217,12 @@ def features(place: Place) -> list[float]:
 
 def _one_hot(names: tuple[str, ...], name: str) -> list[float]:
     return [float(name == each) for each in names]
+
+
+def _language(name: str) -> str:
+    """That of its row: TypeScript with React is TypeScript."""
+    row = language_of(name).ids[:1]
+    return row[0] if row and row[0] in CODE else "other"
 
 
 def _kind(before: str) -> str:

@@ -16,7 +16,7 @@ from typing import Any, Final, cast
 
 from green_code.link import messages
 from green_code.link.client import EngineClient
-from green_code.link.discovery import ENGINE_COMMAND, end_engine, ensure_engine, place
+from green_code.link.discovery import ENGINE_COMMAND, end_engine, end_hanging, ensure_engine, place
 from green_code.link.messages import CompletionParams, CompletionResult, EnergyMessage, StatusMessage
 from green_code.problems import Problem, retrieve_exception
 from green_code.report import Report
@@ -25,6 +25,10 @@ log = logging.getLogger(__name__)
 
 FIRST_BACK_OFF_SECONDS: Final = 1.0
 LAST_BACK_OFF_SECONDS: Final = 30.0
+
+HUNG_MESSAGE: Final = (
+    "The engine did not answer and was ended. The next request starts another one; see the engine's log."
+)
 
 
 class Supervisor:
@@ -127,9 +131,17 @@ class Supervisor:
         try:
             return await client.request(method, params)
         except Problem as problem:
+            if client.hangs:
+                await self._end_hanging(client)
+                raise Problem("engine_lost", HUNG_MESSAGE) from problem
             if problem.reason == "engine_lost" and client.alive:
                 await client.close()  # the engine said so and is about to close the connection
             raise
+
+    async def _end_hanging(self, client: EngineClient) -> None:
+        """End an engine that answers no ping; the next request starts another one."""
+        await asyncio.to_thread(end_hanging, place(), client.engine_pid)
+        await client.close()
 
     async def _connected(self, model: str | None) -> EngineClient:
         """The connection, made in a task of its own, so that a cancelled request does not stop an engine's start."""

@@ -99,7 +99,7 @@ def _cached(found: Found, bundle: Bundle | None, weight_format: WeightFormat) ->
     """Key and folder of the converted weights."""
     parts = (_CONVERSION, found.key, bundle.conversion_key if bundle else "", weight_format.name)
     key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
-    return key, cache_dir() / f"{Path(found.name).name}-{key}"
+    return key, cache_dir() / f"{Path(found.name).name[:50]}-{key}"
 
 
 def _remove_unused(model: str, folder: Path) -> None:

@@ -26,7 +26,7 @@ from green_code_lab.evaluation.run import evaluate, summarise
 
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 FULL_DEPTH = 1.0  # no probability is greater
-LINES = 6  # of a file
+LINES = 6  # of a file, by default
 PRESETS = {"quality": 0.01, "balanced": 0.02, "saver": 0.05}
 """Allowed relative loss of edit similarity."""
 Results = Sequence[dict[str, Any]]
@@ -44,13 +44,14 @@ def calibrate(
     runtime: Runtime,
     corpus: Corpus,
     files_per_language: int,
+    lines: int,
     seed: int,
     complete: Complete,
     report: Callable[[str], None],
 ) -> dict[str, Any]:
     """The content of calibration.json."""
     documents = list(held_out_documents(corpus, runtime.vocabulary))
-    drawn = [line_rows(iter(documents), files_per_language, seed + line) for line in range(LINES)]
+    drawn = [line_rows(iter(documents), files_per_language, seed + line) for line in range(lines)]
     # Each line's rows are in the files' order.
     rows = [replace(row, id=f"{row.id}-{line}") for line, of_line in enumerate(drawn) for row in of_line]
     full = evaluate(

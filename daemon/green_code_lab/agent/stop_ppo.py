@@ -20,13 +20,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
+from green_code.decoding.value_heads import value_depths
 from green_code_lab.agent.baselines import sigmoid
 from green_code_lab.agent.networks import StopModule
 from green_code_lab.agent.stops import token_inputs
 from green_code_lab.replay.environment import Replayer, Shown
 from green_code_lab.replay.objective import Prices
 from green_code_lab.replay.policies import counted, shown_by
-from green_code_lab.replay.records import LOW_DEPTHS
 from green_code_lab.replay.typist import type_span
 
 
@@ -103,7 +103,7 @@ def _replay(
 ) -> float:  # fmt: skip
     """Type a span; its decisions go to `taken`. Returns the span's objective."""
     records, asked = replayer.records, list[tuple[int, np.ndarray, bool]]()
-    depth = LOW_DEPTHS.index(network.depth)
+    depth = value_depths(replayer.layers).index(network.depth)
 
     def refuses(row: int, place: Sequence[float]) -> bool:
         inputs = np.concatenate((records.low_states[row, depth].astype(np.float32), np.asarray(place, np.float32)))

@@ -17,12 +17,12 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, dropout
 
 from green_code.decoding.stop_network import token_features
+from green_code.decoding.value_heads import value_depths
 from green_code.lsp.gate import SCHEMA
 from green_code.lsp.gate_features import NAMES
 from green_code_lab.agent.networks import StopModule
 from green_code_lab.replay.environment import Replayer, Shown
 from green_code_lab.replay.policies import counted, running_product
-from green_code_lab.replay.records import LOW_DEPTHS
 from green_code_lab.replay.typist import type_span
 
 
@@ -30,7 +30,6 @@ from green_code_lab.replay.typist import type_span
 class Arguments:
     """Everything that shapes a run."""
 
-    depth: int = 9  # at which a request may be refused, of `LOW_DEPTHS`
     stop: float = 0.4  # of the rule that shows suggestions while places are gathered
     typings: int = 2  # of each span, with other pauses
     state_dropout: float = 0.7
@@ -84,10 +83,11 @@ def train(replayer: Replayer, found: Visits, shown: Shown, arguments: Arguments 
     """Fit both parts of the agent."""
     a = arguments
     torch.manual_seed(a.seed)
-    network = StopModule(replayer.records.low_states.shape[2], a.depth, len(NAMES))
+    depth = value_depths(replayer.layers)[-1]
+    network = StopModule(replayer.records.low_states.shape[2], depth, len(NAMES))
     which = counted(replayer.records)
     _fit(network.token, token_inputs(replayer)[which], replayer.token_right[which], a.token_epochs, a.token_rate, a, 0)
-    inputs = refusal_inputs(replayer, found, a.depth)[found.runs]
+    inputs = refusal_inputs(replayer, found, depth)[found.runs]
     width = network.width
     _fit(network.refusal, inputs, shown.right[found.rows][found.runs], a.refusal_epochs, a.refusal_rate, a, width)
     return network.requires_grad_(False).eval()
@@ -95,7 +95,7 @@ def train(replayer: Replayer, found: Visits, shown: Shown, arguments: Arguments 
 
 def refusal_inputs(replayer: Replayer, found: Visits, depth: int) -> np.ndarray:
     """(V, C + F) states behind the prompts, and features of the places."""
-    states = replayer.records.low_states[found.rows, LOW_DEPTHS.index(depth)].astype(np.float32)
+    states = replayer.records.low_states[found.rows, value_depths(replayer.layers).index(depth)].astype(np.float32)
     return np.hstack([states, found.places])
 
 

@@ -15,6 +15,7 @@ import torch
 from green_code.energy.meters import SHORT_WINDOW_SECONDS
 from green_code.engine.loading import load_measured
 from green_code.engine.measured_costs import measured_costs
+from green_code.kernels.thread_pool import usable_cores
 from green_code.kernels.weight_format import weight_formats
 from green_code.models.bundle import AGENT, CALIBRATION, Bundle, load_bundle, refresh_manifest, write_manifest
 from green_code.models.catalog import DEFAULT, find_model
@@ -49,9 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--work", type=Path, default=Path("work"), help="folder of the corpus and of rollouts")
     add("--exits", help="layers at which the agent decides, e.g. 7,9,11,13,15 (default: the bundle's)")
     add("--positions", type=int, default=200_000, help="rollout positions per language (default: %(default)s)")
-    files = f"files per language to calibrate on, {LINES} lines of each (default: %(default)s)"
-    add("--files", type=int, default=300, help=files)
-    spans = "files per language in which typing is recorded to learn stops from; an eighth as many to choose by (default: %(default)s)"
+    add("--files", type=int, default=300, help="files per language to calibrate on (default: %(default)s)")
+    add("--lines", type=int, default=LINES, help="lines of a file to calibrate on (default: %(default)s)")
+    spans = "files per language in which typing is recorded to learn stops from; a sixth as many to choose by (default: %(default)s)"
     add("--spans", type=int, default=160, help=spans)
     rewards = "measured energy, or the paper's rewards (PPO only)"
     add("--reward", choices=REWARDS, default=REWARDS[0], help=rewards)
@@ -82,7 +83,7 @@ def _open_corpus(args: argparse.Namespace, vocabulary: Vocabulary) -> Corpus:
 
 
 def make_rollouts(args: argparse.Namespace) -> None:
-    """Record all PARTS, a process a language, each with one thread."""
+    """Record all PARTS, a process a core, each with one language at a time and one thread."""
     bundle, opened = _open(args)
     exits = parse_exits(args.exits, opened.decoder.config.layers) if args.exits else bundle.exits
     _check_prefill_exit(bundle, exits)
@@ -90,7 +91,7 @@ def make_rollouts(args: argparse.Namespace) -> None:
     for part, share in PARTS.items():
         folder = args.work / "rollouts" / part
         folders = [folder / language for language in languages]
-        with ProcessPoolExecutor(len(languages), get_context("spawn")) as pool:
+        with ProcessPoolExecutor(min(len(languages), usable_cores()), get_context("spawn")) as pool:
             jobs = [
                 pool.submit(_record, args, exits, language, part, int(share * args.positions), to)
                 for language, to in zip(languages, folders, strict=True)
@@ -168,7 +169,7 @@ def make_calibration(args: argparse.Namespace) -> None:
     runtime = load_measured(args.model, lambda *_: None)
     corpus = _open_corpus(args, runtime.vocabulary)
     with workers(runtime, jobs_for(runtime)) as complete:
-        content = calibrate(runtime, corpus, args.files, args.seed, complete, print)
+        content = calibrate(runtime, corpus, args.files, args.lines, args.seed, complete, print)
     if "suggestions" in runtime.calibration:
         content["suggestions"] = runtime.calibration["suggestions"]
     (folder / CALIBRATION).write_text(json.dumps(content, indent=1) + "\n")

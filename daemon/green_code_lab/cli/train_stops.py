@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import time
 from pathlib import Path
+from typing import NamedTuple
 
 from green_code.engine.loading import Runtime, load_measured
 from green_code.folders import bundles_dir
@@ -13,11 +15,13 @@ from green_code_lab.agent.stop_candidates import asking_always, choose, compare,
 from green_code_lab.corpus import open_corpus
 from green_code_lab.evaluation.parallel import jobs_for, processes
 from green_code_lab.replay.environment import Replayer
-from green_code_lab.replay.record import record_spans
-from green_code_lab.replay.records import read_records
-from green_code_lab.replay.spans import Part, documents, draw_spans
+from green_code_lab.replay.record import record_spans, weights_key
+from green_code_lab.replay.records import is_recorded, read_records
+from green_code_lab.replay.spans import Part, Span, documents, draw_spans
 
 CHOICE_LINES, TRAIN_LINES = 10, 5  # of a recorded span
+CHOICE_SHARE = 6  # so many times as many spans to learn from as to choose by
+_SPANS_PER_FILE = 4
 
 
 def bundle_folder(model: str) -> Path:
@@ -25,25 +29,48 @@ def bundle_folder(model: str) -> Path:
 
 
 def make_records(args: argparse.Namespace) -> None:
-    """Record what would be suggested at each cursor position: of training projects to learn from, of held-out ones to choose by."""
-    runtime = load_measured(args.model, lambda *_: None)
+    """Record what would be suggested at each cursor position: of training projects to learn from, of held-out ones to choose by.
+
+    A file has a few spans, in which the languages take turns. Those that are there already are kept, so that a run can go on, also with
+    more spans; and what is there is balanced whenever it ends.
+    """
+    runtime, tasks = load_measured(args.model, lambda *_: None), list[_Task]()
+    corpus, weights = open_corpus(args.work / "corpus", runtime.vocabulary, 1, 1), weights_key(args.model)
     parts: tuple[tuple[Part, int, int], ...] = (
-        ("choice", args.spans // 8, CHOICE_LINES), ("train", args.spans, TRAIN_LINES),
+        ("choice", max(1, args.spans // CHOICE_SHARE), CHOICE_LINES), ("train", args.spans, TRAIN_LINES),
     )  # fmt: skip
-    jobs = jobs_for(runtime)
-    with processes(runtime, jobs, _record_typing) as record:
-        for part in parts:
-            for _ in record((args, *part, job, jobs) for job in range(jobs)):
-                pass
+    for part, count, lines in parts:
+        files = documents(corpus, args.work / "corpus", runtime.vocabulary, part)
+        spans, folder = draw_spans(files, count, lines, args.seed), args.work / "replay" / part
+        chunks = {folder / f"{i:05}.npz": spans[i : i + _SPANS_PER_FILE] for i in range(0, len(spans), _SPANS_PER_FILE)}
+        tasks += [_Task(each, path, weights) for path, each in chunks.items()]
+    todo = [task for task in tasks if not is_recorded(task.path, task.spans, weights)]
+    print(f"{len(todo)} of {len(tasks)} files of records to make, {_SPANS_PER_FILE} spans each")
+    keys, done, start = sum(task.keys for task in todo), 0, time.monotonic()
+    with processes(runtime, min(jobs_for(runtime), max(1, len(todo))), _record) as record:
+        for task, _ in zip(todo, record(todo), strict=True):
+            done += task.keys
+            spent = time.monotonic() - start
+            print(
+                f"{task.path.parent.name}/{task.path.name}: {done / keys:.0%} of {keys:,} keys in {spent / 60:.0f} min, "
+                f"about {spent / done * (keys - done) / 60:.0f} min left", flush=True,
+            )  # fmt: skip
 
 
-def _record_typing(runtime: Runtime, task: tuple[argparse.Namespace, Part, int, int, int, int]) -> None:
-    """Every `jobs`-th span of a part."""
-    args, part, files, lines, job, jobs = task
-    corpus = args.work / "corpus"
-    read = documents(open_corpus(corpus, runtime.vocabulary, 1, 1), corpus, runtime.vocabulary, part)
-    spans = draw_spans(read, files, lines, args.seed)[job::jobs]
-    record_spans(runtime, spans, args.work / "replay" / part, f"{part}{job}", print)
+class _Task(NamedTuple):
+    """A file of records to make."""
+
+    spans: list[Span]
+    path: Path
+    weights: str
+
+    @property
+    def keys(self) -> int:
+        return sum(len(span.cursors) for span in self.spans)
+
+
+def _record(runtime: Runtime, task: _Task) -> None:
+    record_spans(runtime, task.spans, task.path, task.weights)
 
 
 def train_stops(args: argparse.Namespace) -> None:
@@ -55,7 +82,7 @@ def train_stops(args: argparse.Namespace) -> None:
     runtime, bundle = load_measured(args.model, lambda *_: None), load_bundle(folder)
     learn, choice = (
         Replayer(
-            read_records(args.work / "replay" / part, bundle.weights_key), runtime.vocabulary, runtime.costs.prices, runtime.layers_total
+            read_records(args.work / "replay" / part, weights_key(args.model)), runtime.vocabulary, runtime.costs.prices, runtime.layers_total
         )
         for part in ("train", "choice")
     )  # fmt: skip

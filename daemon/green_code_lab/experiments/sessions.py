@@ -23,7 +23,6 @@ from green_code_lab.evaluation.parallel import jobs_for, processes
 from green_code_lab.experiments.common import drafting_policy, facts
 from green_code_lab.experiments.experiment import Args, Experiment, Found, Report, Table, interval_figure, ratio_figure
 from green_code_lab.experiments.plots import Bars
-from green_code_lab.replay.record import weights_key
 from green_code_lab.replay.service import Arm, serve_span
 from green_code_lab.replay.spans import Part, Span, documents, draw_spans
 from green_code_lab.replay.typist import Typed
@@ -106,7 +105,8 @@ def _version(runtime: Runtime, arm: Arm, seed: int) -> str:
     if arm.stop:
         preset = runtime.calibration.get("suggestions", {}).get("presets", {}).get(arm.stop, {})
         stops = [files.get(GATE), files.get(STOP_AGENT), preset.get("stop"), preset.get("refusal")]
-    parts = [weights_key(runtime), asdict(runtime.costs.prices), files.get(AGENT), *asdict(arm).values(), stops, seed]
+    weights = bundle.weights_key if bundle is not None else runtime.weights
+    parts = [weights, asdict(runtime.costs.prices), files.get(AGENT), *asdict(arm).values(), stops, seed]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 

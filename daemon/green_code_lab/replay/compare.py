@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from green_code.decoding.stop_network import StopNetwork
+from green_code.decoding.value_heads import value_depths
 from green_code.lsp.gate_features import Place, features
 from green_code_lab.replay.environment import Replayer
 from green_code_lab.replay.objective import Prices
 from green_code_lab.replay.policies import shown_by
-from green_code_lab.replay.records import LOW_DEPTHS
 from green_code_lab.replay.typist import Gate, Typed, always, type_span
 
 
@@ -62,7 +62,7 @@ def gate_of(content: Mapping[str, Any], bound: float) -> Gate:
 
 
 def _refusals(replayer: Replayer, network: StopNetwork, bound: float) -> Callable[[int, Sequence[float]], bool]:
-    states, depth = replayer.records.low_states, LOW_DEPTHS.index(network.depth)
+    states, depth = replayer.records.low_states, value_depths(replayer.layers).index(network.depth)
     return lambda row, place: network.promise(states[row, depth], place) < bound
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,47 +17,61 @@ from green_code.decoding.exit_policies import ExitView
 from green_code.decoding.healing import spelled_again
 from green_code.decoding.kv_cache import KVCache
 from green_code.decoding.stop_rules import Situation, check
+from green_code.decoding.value_heads import value_depths
 from green_code.engine.loading import Runtime
 from green_code.engine.requests import completion_params
 from green_code.lsp.prompt import PromptWindow
-from green_code.models.bundle import bundle_of
+from green_code.models.bundle import DELTA, VOCABULARY, bundle_of
+from green_code.models.catalog import find_model
 from green_code.models.vocabulary import text_of
 from green_code.sequences import common
 from green_code.settings import PROMPT_TOKENS
 from green_code_lab.replay.records import (
     FLOOR,
     LINE_FLOOR,
-    LOW_DEPTHS,
     MAX_LINES,
     MAX_TOKENS,
     REASONS,
     Records,
+    is_recorded,
     write_records,
 )
 from green_code_lab.replay.spans import Span
 
-_SPANS_PER_FILE = 8
+
+def record_spans(runtime: Runtime, spans: Sequence[Span], path: Path, weights: str) -> None:
+    """Into a file; one that holds these spans already is kept, so that a run can go on.
+
+    Args:
+        weights: see `weights_key`.
+    """
+    if is_recorded(path, spans, weights):
+        return
+    recorder = _Recorder(runtime)
+    for span in spans:
+        recorder.span(span)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_records(path, recorder.result(), weights)
 
 
-def record_spans(
-    runtime: Runtime, spans: Sequence[Span], folder: Path, name: str, report: Callable[[str], None]
-) -> None:
-    """Into files NAME-i.npz of a few spans each; those that are there already are kept, so that a run can go on."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for start in range(0, len(spans), _SPANS_PER_FILE):
-        path = folder / f"{name}-{start:04}.npz"
-        if not path.exists():
-            recorder = _Recorder(runtime)
-            for span in spans[start : start + _SPANS_PER_FILE]:
-                recorder.span(span)
-            write_records(path, recorder.result(), weights_key(runtime))
-        report(f"{name}: {min(start + _SPANS_PER_FILE, len(spans))} of {len(spans)} spans")
+def weights_key(model: str) -> str:
+    """Identifies what full depth computes: the base model, and the bundle's vocabulary and delta.
+
+    Lenses do not change it. An SVD head gives another token in one case of two hundred; that is left out, so that records can be made
+    before it is.
+    """
+    bundle = bundle_of(model)
+    files = bundle.manifest["files"] if bundle is not None else {}
+    parts = [find_model(model).key, files.get(VOCABULARY), files.get(DELTA)]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def weights_key(runtime: Runtime) -> str:
-    """Of what an exact cache computes."""
-    bundle = bundle_of(runtime.model)
-    return bundle.weights_key if bundle is not None else runtime.weights
+@dataclass(frozen=True)
+class _Passed:
+    """A position that has been through the layers. `low_states`: (C,) at each value depth. `view` keeps its top token."""
+
+    low_states: list[np.ndarray]
+    view: ExitView
 
 
 class _Recorder:
@@ -62,6 +79,7 @@ class _Recorder:
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
+        self._depths = value_depths(runtime.layers_total)
         self._spans: list[Span] = []
         self._columns: dict[str, list[Any]] = {name: [] for name in (
             "span", "cursor", "prompt", "shared", "final_characters", "reasons", "tokens", "log_odds", "characters",
@@ -77,7 +95,7 @@ class _Recorder:
     def span(self, span: Span) -> None:
         """Every cursor position of a span, over one cache, which keeps what it has from one to the next."""
         cache, session = KVCache(self._runtime.decoder), self._runtime.new_session()
-        before, window, low_states = list[int](), PromptWindow(), dict[int, list[np.ndarray]]()
+        before, window, passed = list[int](), PromptWindow(), dict[int, _Passed]()
         for cursor in range(len(span.cursors)):
             prompt_text = window.prompt(*span.document_at(cursor), PROMPT_TOKENS)
             situation = Situation.at(prompt_text.prefix, prompt_text.suffix, False, MAX_LINES, span.language)
@@ -95,7 +113,7 @@ class _Recorder:
             self._add("cursor", cursor)
             self._add("prompt", len(prompt))
             self._add("shared", common(before, prompt))
-            self._continue(cache, len(prompt) - 1, low_states, required, situation)
+            self._continue(cache, len(prompt) - 1, passed, required, situation)
             before = prompt
         self._spans.append(span)
 
@@ -103,21 +121,17 @@ class _Recorder:
         self._columns[name].append(value)
 
     def _continue(
-        self, cache: KVCache, last: int, low_states: dict[int, list[np.ndarray]], required: bytes, situation: Situation
+        self, cache: KVCache, last: int, passed: dict[int, _Passed], required: bytes, situation: Situation
     ) -> None:
-        """Greedily behind position `last`. `low_states`: by position, where it has been through the layers."""
+        """Greedily behind position `last`. `passed`: by position, those of which the cache holds the state at the last layer."""
         runtime, vocabulary, data = self._runtime, self._runtime.vocabulary, bytearray()
         healed, product, text, reason, decides = spelled_again(required), 1.0, "", "max_tokens", last
         for _ in range(MAX_TOKENS):
             if cache.depth(last) < runtime.layers_total:
-                low_states[last] = []
-                for depth in LOW_DEPTHS:
-                    cache.advance(last, depth, last)
-                    low_states[last].append(unit_rms(cache.state(last)))
-                cache.advance(last, runtime.layers_total, last)
+                passed[last] = self._pass(cache, last)
             if len(data) <= healed:
                 decides = last  # the text's first token comes from here, unless this one only spells what is there
-            top = runtime.chooser.choose(ExitView(cache, last, runtime.layers_total, 0), required)
+            top = runtime.chooser.choose(passed[last].view, required)
             token = top.token
             if token in vocabulary.eos:
                 reason = "end_of_text"
@@ -145,7 +159,16 @@ class _Recorder:
                 cache.append([token])
         if reason not in ("floor", "line_floor"):
             text = finished(text, reason, situation)
-        self._add("low_states", low_states[decides])
+        self._add("low_states", passed[decides].low_states)
         self._add("final_characters", len(text))
         self._add("reasons", REASONS.index(reason))
         self._starts.append(len(self._columns["tokens"]))
+
+    def _pass(self, cache: KVCache, position: int) -> _Passed:
+        """Take a position through the layers."""
+        layers, low_states = self._runtime.layers_total, list[np.ndarray]()
+        for depth in self._depths:
+            cache.advance(position, depth, position)
+            low_states.append(unit_rms(cache.state(position)))
+        cache.advance(position, layers, position)
+        return _Passed(low_states, ExitView(cache, position, layers, 0))

@@ -12,15 +12,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
 from green_code.problems import Problem
 from green_code_lab.replay.spans import Span
 
-LOW_DEPTHS = (5, 7, 9, 11)
-"""Layers at which the state behind what is written is recorded."""
-FLOOR, LINE_FLOOR = 0.02, 0.4
+FLOOR, LINE_FLOOR = 0.05, 0.4
 MAX_LINES, MAX_TOKENS = 8, 96
 
 
@@ -34,8 +33,8 @@ class Records:
         reasons: why it ended, index into `REASONS`.
         log_odds: of the tokens, among those that token healing allows.
         characters: length of the text with this token, without what healing spells again.
-        low_states: (N, len(LOW_DEPTHS), C) behind what is written, from where the text's first token is decoded; divided by their root
-            mean square (`unit_rms`).
+        low_states: (N, D, C) at the model's D value depths (`value_heads.value_depths`), behind what is written, from where the text's
+            first token is decoded; divided by their root mean square (`unit_rms`).
     """
 
     spans: list[Span]
@@ -81,7 +80,7 @@ REASONS = ("floor", "line_floor", "end_of_line", "end_of_block", "closing_bracke
 
 
 def write_records(path: Path, records: Records, weights: str) -> None:
-    """An .npz; `weights`: the bundle's key."""
+    """An .npz; `weights`: see `record.weights_key`."""
     columns = {each.name: getattr(records, each.name) for each in fields(Records) if each.name != "spans"}
     about = json.dumps({"weights": weights, "spans": [asdict(span) for span in records.spans]})
     temporary = path.with_suffix(".part.npz")
@@ -89,7 +88,17 @@ def write_records(path: Path, records: Records, weights: str) -> None:
     temporary.replace(path)
 
 
-def read_records(folder: Path, weights: str | None = None) -> Records:
+def is_recorded(path: Path, spans: Sequence[Span], weights: str) -> bool:
+    """Whether a file holds the records of these spans, made with these weights."""
+    try:
+        with np.load(path) as file:
+            about = json.loads(file["about"].tobytes())
+            return bool(about["weights"] == weights and about["spans"] == [asdict(span) for span in spans])
+    except (OSError, ValueError, KeyError, TypeError, BadZipFile):
+        return False
+
+
+def read_records(folder: Path, weights: str) -> Records:
     """All files of a folder, in the order of their names.
 
     Raises Problem where there is none, or one is damaged or was recorded with other weights than these.
@@ -104,11 +113,11 @@ def read_records(folder: Path, weights: str | None = None) -> Records:
                 columns = {name: file[name] for name in file.files if name != "about"}
             spans = [Span(**span) for span in about["spans"]]
             parts.append(Records(spans=spans, **columns))
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, BadZipFile) as error:
             raise Problem("bad_request", f"{path} is damaged ({error}); remove it and record again.") from error
-        if weights is not None and about["weights"] != weights:
+        if about["weights"] != weights:
             raise Problem(
-                "bad_request", f"{path} was recorded with another bundle; remove the folder and record again."
+                "bad_request", f"{path} was recorded with another model or bundle; remove it and record again."
             )
     if not parts:
         raise Problem("bad_request", f"there are no records in {folder}; record them with `green-code train records`.")

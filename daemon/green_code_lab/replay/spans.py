@@ -1,25 +1,29 @@
 """Places at which files are typed again: a span of lines, with the file before and after it.
 
 Held-out projects are divided once. What is learned from replays is learned on training projects, every choice is made on
-`CHOICE`, and the projects of `FINAL` are kept away from all choices.
+`choice`, and the projects of `final` are kept away from all choices.
 """
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
+
+import numpy as np
 
 from green_code.models.vocabulary import Vocabulary
 from green_code_lab.corpus import Corpus
 
 Part = Literal["train", "choice", "final"]
 FINAL_PROJECTS = frozenset(("networkx", "java.net.http", "java.prefs"))
+"""In the languages in which they are; see `kept_away`."""
 _BEFORE_LINES = 10  # at least, before the first line that is typed
 _LINE_CHARACTERS = 400  # longer lines are data
 _AT_END = 4  # one span of so many is typed at the end of its file
@@ -69,37 +73,68 @@ def _indentation(text: str, start: int) -> int:
     return start
 
 
-def documents(corpus: Corpus, folder: Path, vocabulary: Vocabulary, part: Part) -> Iterator[tuple[str, str, str]]:
-    """(project, language, text) of a part's files, in the order of the shards."""
+class Document(NamedTuple):
+    """A file of the corpus; `text` decodes it."""
+
+    project: str
+    language: str
+    text: Callable[[], str]
+
+
+def documents(corpus: Corpus, folder: Path, vocabulary: Vocabulary, part: Part) -> list[Document]:
+    """A part's files, in the order of the shards."""
     of = "train" if part == "train" else "heldout"
     projects: dict[str, list[str]] = {}
     for line in (folder / "files.jsonl").read_text("utf-8").splitlines():
         entry = json.loads(line)
         if entry["part"] == of:
             projects.setdefault(entry["language"], []).append(entry["project"])
+    found = list[Document]()
     for language in corpus.languages:
-        ids = corpus.shards[language, of]
-        bounds = itertools.pairwise([*corpus.document_starts(language, of), len(ids)])
-        for project, (start, end) in zip(projects[language], bounds, strict=True):
-            if part == "train" or (project in FINAL_PROJECTS) == (part == "final"):
-                yield project, language, vocabulary.decode(int(i) for i in ids[start + 1 : end])
-
-
-def draw_spans(files: Iterator[tuple[str, str, str]], per_language: int, lines: int, seed: int) -> list[Span]:
-    """At most one span of each file, at most `per_language` of each language, drawn with `seed`."""
-    generator, order, counts = random.Random(seed), list(files), dict[str, int]()
-    generator.shuffle(order)
-    found = []
-    for project, language, text in order:
-        if counts.get(language, 0) < per_language and (span := _draw(project, language, text, lines, generator)):
-            counts[language] = counts.get(language, 0) + 1
-            found.append(span)
+        ids, own = corpus.shards[language, of], projects[language]
+        bounds = itertools.pairwise([*corpus.document_starts(language, of).tolist(), len(ids)])
+        away = kept_away(own)
+        for project, (start, end) in zip(own, bounds, strict=True):
+            if part == "train" or (project in away) == (part == "final"):
+                found.append(Document(project, language, partial(_decoded, vocabulary, ids, start + 1, end)))
     return found
 
 
-def _draw(project: str, language: str, text: str, lines: int, generator: random.Random) -> Span | None:
+def _decoded(vocabulary: Vocabulary, ids: np.ndarray, start: int, end: int) -> str:
+    return vocabulary.decode(ids[start:end].tolist())
+
+
+def kept_away(projects: Iterable[str]) -> frozenset[str]:
+    """Of a language's held-out projects those of the part `final`: the named ones, else every second one."""
+    held_out = sorted(set(projects), key=lambda project: hashlib.sha256(project.encode()).digest())
+    return FINAL_PROJECTS.intersection(held_out) or frozenset(held_out[1::2])
+
+
+def draw_spans(files: Sequence[Document], per_language: int, lines: int, seed: int) -> list[Span]:
+    """At most one span of each file, at most `per_language` of each language; drawn with `seed`.
+
+    The languages take turns, so that the first spans are balanced over them, and those of fewer are the first of those of more.
+    """
+    by_language = dict[str, list[Document]]()
+    for file in files:
+        by_language.setdefault(file.language, []).append(file)
+    drawn = [_draw_from(own, per_language, lines, f"{seed} {language}") for language, own in by_language.items()]
+    return [span for turn in itertools.zip_longest(*drawn) for span in turn if span is not None]
+
+
+def _draw_from(files: list[Document], count: int, lines: int, seed: str) -> list[Span]:
+    """Of one language. No more files are decoded than are needed."""
+    generator = random.Random(seed)
+    drawn = (
+        _draw(file, lines, random.Random(f"{seed} {number}"))
+        for number, file in enumerate(generator.sample(files, len(files)))
+    )
+    return list(itertools.islice((span for span in drawn if span is not None), count))
+
+
+def _draw(file: Document, lines: int, generator: random.Random) -> Span | None:
     """Begins and ends with a line that is not blank; None where the file has no such place."""
-    every = text.splitlines(keepends=True)
+    every = file.text().splitlines(keepends=True)
     starts = [
         i
         for i in range(_BEFORE_LINES, len(every) - lines)
@@ -113,4 +148,6 @@ def _draw(project: str, language: str, text: str, lines: int, generator: random.
     end = start + lines
     at_end = generator.randrange(_AT_END) == 0
     typed = "".join(every[start:end]).rstrip("\n")
-    return Span(project, language, "".join(every[:start]), typed, "" if at_end else "\n" + "".join(every[end:]))
+    return Span(
+        file.project, file.language, "".join(every[:start]), typed, "" if at_end else "\n" + "".join(every[end:])
+    )

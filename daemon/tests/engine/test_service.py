@@ -10,6 +10,7 @@ import pytest
 
 from green_code.engine import idle
 from green_code.engine.holder import FIRST_BACK_OFF_SECONDS, SESSIONS_AT_MOST
+from green_code.link import client as client_module
 from green_code.link import messages
 from green_code.link.client import open_client
 from green_code.problems import Problem
@@ -308,6 +309,21 @@ async def test_bad_parameters_are_named(rig: Rig, change: dict[str, Any], named:
     with pytest.raises(Problem, match=named) as caught:
         await complete(client, **change)
     assert caught.value.reason == "bad_request"
+
+
+@pytest.mark.asyncio
+async def test_a_request_has_a_deadline_but_while_a_model_loads(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "PING_SECONDS", 0.3)
+    monkeypatch.setattr(client_module, "ANSWER_SECONDS", 0.6)
+    client = await rig.client()
+    task = complete(client)
+    await asyncio.sleep(1.2)
+    assert not task.done(), "loading may take its time"
+    rig.loader.loaded.set()
+    assert await reason_of(task) == "engine_hanging"
+    [runtime] = rig.loader.runtimes
+    await until(lambda: runtime.stopped == ["cancelled"])
+    assert client.alive and not client.hangs, "it answered the pings"
 
 
 @pytest.mark.asyncio

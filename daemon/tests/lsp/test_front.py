@@ -33,7 +33,7 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def write_gate(folders: Path, bias: float) -> None:
     """The default model's, which expects the same everywhere."""
     bounds = {"eager": 0.1, "balanced": 0.2, "sure": 0.4}
-    gate = {"schema": 1, "features": NAMES, "weights": [0.0] * len(NAMES), "bias": bias, "bounds": bounds}
+    gate = {"schema": 2, "features": NAMES, "weights": [0.0] * len(NAMES), "bias": bias, "bounds": bounds}
     path = folders / "bundles" / "gemma-3-270m" / "gate.json"
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps(gate))

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from green_code.lock import ProcessLock
-from green_code.lsp.gate import REFUSALS_IN_A_ROW, Decision, Gate
+from green_code.lsp.gate import REFUSALS_IN_A_ROW, Decision, Gate, read_weights
 from green_code.lsp.gate_adaptation import OUTCOMES_PER_SAVE, Adaptation
 from green_code.lsp.gate_features import NAMES, Place, features
 from green_code.settings import Settings, default_settings
@@ -35,7 +35,7 @@ class World:
     def write_gate(self, bias: float = -3.0, **changes: Any) -> Path:
         bounds = {"eager": 0.1, "balanced": 0.2, "sure": 0.4}
         gate = {
-            "schema": 1,
+            "schema": 2,
             "features": NAMES,
             "weights": [0.0] * len(NAMES),
             "bias": bias,
@@ -317,7 +317,7 @@ def test_a_folder_that_cannot_be_written_is_logged_once(world: World, caplog: py
         {"bias": float("inf")},
         {"bounds": {"eager": 0.1}},
         {"bounds": {"eager": 0.1, "balanced": float("nan"), "sure": 0.4}},
-        {"schema": 2},
+        {"schema": 1},
     ],
 )
 def test_a_gate_that_is_no_gate_asks_always(world: World, changes: Any, caplog: pytest.LogCaptureFixture) -> None:
@@ -353,3 +353,10 @@ def test_a_gate_that_comes_goes_and_changes_is_followed(world: World) -> None:
     assert window.gate.decide(PLACE).probability is None
     window.gate.configure(replace(default_settings(), model=MODEL))
     assert window.probability() == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    "path", sorted(Path(__file__).parents[3].glob("agent_models/*/gate.json")), ids=lambda path: path.parent.name
+)
+def test_the_gates_of_the_repository_are_read(path: Path) -> None:
+    assert any(read_weights(path).weights)

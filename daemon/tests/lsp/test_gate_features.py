@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -70,7 +71,21 @@ def test_the_line_and_the_one_before_it() -> None:
     assert at("def f():\n    ")["indentation_change"] == 1
     assert at("import os\nimport ")["same_first_word"] == 1 and at("import os\nx = ")["same_first_word"] == 0
     assert at("f(a[")["open_brackets"] == 2
-    assert on(at("x", language="rust"), "language_") == ["other"] and on(at("x"), "language_") == ["python"]
+
+
+@pytest.mark.parametrize(
+    ("language", "feature"),
+    [
+        ("python", "python"),
+        ("rust", "rust"),
+        ("typescriptreact", "typescript"),
+        ("cuda-cpp", "cpp"),
+        ("json", "other"),
+        ("x", "other"),
+    ],
+)
+def test_each_language_of_a_corpus_has_a_feature(language: str, feature: str) -> None:
+    assert on(at("x", language=language), "language_") == [feature]
 
 
 def test_the_word_being_typed_is_looked_for_before() -> None:

@@ -76,7 +76,7 @@ def test_lines_of_a_file_are_tested_together_and_few_files_certify_nothing(monke
             }  # fmt: skip
 
     runtime: Any = SimpleNamespace(vocabulary=None, model="m", energy_source="estimate", weights="w")
-    found = calibrate(runtime, None, 20, 1, complete, lambda _: None)  # type: ignore[arg-type]
+    found = calibrate(runtime, None, 20, LINES, 1, complete, lambda _: None)  # type: ignore[arg-type]
     assert (found["reference"]["rows"], found["reference"]["files"]) == (40 * LINES, 40)
     assert len(grouped) == len(THRESHOLDS)
     for by_file in grouped:

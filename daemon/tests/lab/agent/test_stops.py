@@ -44,7 +44,7 @@ def test_a_fitted_agent_ranks_right_above_wrong(known: Replayer, unseen: Replaye
     visited = stops.visits(unseen, shown_there, (0,))
     promises = network.refusal(torch.from_numpy(stops.refusal_inputs(unseen, visited, network.depth)))[:, 0].numpy()
     assert stops.area_under_curve(shown_there.right[visited.rows], promises) > 0.8
-    state = unseen.records.low_states[int(visited.rows[0]), 2]
+    state = unseen.records.low_states[int(visited.rows[0]), 1]
     in_service = network.frozen().promise(state, visited.places[0].tolist())
     assert in_service == pytest.approx(1 / (1 + np.exp(-promises[0])), rel=0.01) and network.depth == 9
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from green_code.work import Prices
 from green_code_lab.replay.environment import Replayer
-from green_code_lab.replay.records import LOW_DEPTHS, REASONS, Records
+from green_code_lab.replay.records import REASONS, Records
 from green_code_lab.replay.spans import Span
 from green_code_lab.replay.typist import Answer, Typist
 
@@ -75,7 +75,7 @@ def records(
         tokens=np.array(tokens, np.int32),
         log_odds=np.array([math.log(p / (1 - p)) for p in probabilities], np.float32),
         characters=np.array(characters, np.int32),
-        low_states=np.zeros((count, len(LOW_DEPTHS), 2), np.float16),
+        low_states=np.zeros((count, 1, 2), np.float16),
     ), SimpleNamespace(token_bytes=[text.encode() for text in texts])
 
 
@@ -105,7 +105,7 @@ def synthetic(spans: int, good: float, seed: int = 0) -> Replayer:
             states.append(state / np.sqrt(np.mean(state**2)))
         part, _ = records(requests, span=span)
         tokens = np.array([ord(letter) for request in requests for letter, _ in request], np.int32)
-        low_states = np.repeat(np.array(states, np.float16)[:, None], len(LOW_DEPTHS), 1)
+        low_states = np.repeat(np.array(states, np.float16)[:, None], 2, 1)
         parts.append(replace(part, tokens=tokens, low_states=low_states))
     vocabulary: Any = SimpleNamespace(token_bytes=[bytes([i]) for i in range(128)])
     return Replayer(Records.join(parts), vocabulary, Prices(layer_batch=0.001, head_batch=0.001), 18)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from green_code.decoding.exit_classifier import unit_rms
 from green_code.decoding.kv_cache import KVCache
 from green_code.decoding.stop_network import StopNetwork, token_features
 from green_code.decoding.stopping import StopView
@@ -21,6 +22,7 @@ from green_code.engine.requests import completion_params
 from green_code.engine.session import Session
 from green_code.lsp.gate_features import NAMES
 from green_code.lsp.prompt import PromptWindow
+from green_code.models.bundle import DELTA, LENSES, write_manifest
 from green_code.problems import Problem
 from green_code.sequences import common
 from green_code.settings import PROMPT_TOKENS, STOPS
@@ -31,7 +33,7 @@ from green_code_lab.replay.records import MAX_LINES, MAX_TOKENS, REASONS, Record
 from green_code_lab.replay.service import Arm, serve_span
 from green_code_lab.replay.spans import Span
 from tests.decoding.networks import stop_network
-from tests.engine.sessions import PRICES, tiny_runtime
+from tests.engine.sessions import PRICES, healed, tiny_runtime
 
 SPANS = [
     Span(
@@ -48,19 +50,18 @@ FLOOR = 1e-9  # the tiny model is sure of nothing
 
 @pytest.fixture(scope="module")
 def runtime(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runtime]:
-    with pytest.MonkeyPatch.context() as patch, tiny_runtime(tmp_path_factory.mktemp("tiny")) as runtime:
-        patch.setattr(record, "LOW_DEPTHS", (2, 4))  # it has six layers
+    with tiny_runtime(tmp_path_factory.mktemp("tiny")) as runtime:
         yield runtime
 
 
 @pytest.fixture(scope="module")
 def records(runtime: Runtime, tmp_path_factory: pytest.TempPathFactory) -> Records:
-    folder = tmp_path_factory.mktemp("records")
+    path = tmp_path_factory.mktemp("records") / "00000.npz"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(record, "FLOOR", FLOOR)
         patch.setattr(record, "LINE_FLOOR", FLOOR)
-        record.record_spans(runtime, SPANS, folder, "tiny", lambda line: None)
-    return read_records(folder, runtime.weights)
+        record.record_spans(runtime, SPANS, path, "tiny")
+    return read_records(path.parent, "tiny")
 
 
 def complete(runtime: Runtime, span: Span, cursor: int, **changes: Any) -> Any:
@@ -175,19 +176,57 @@ def test_the_agent_learns_from_what_it_sees_in_service(
     assert compared > 30
 
 
-def test_a_run_goes_on_where_it_was_and_other_weights_are_refused(
+def test_low_states_are_those_of_a_plain_forward_pass(runtime: Runtime, records: Records) -> None:
+    """At a quarter and half of six layers, behind the prompt, where no token only spells again what is there."""
+    compared = 0
+    for i, (span, cursor) in enumerate(zip(records.span.tolist(), records.cursor.tolist(), strict=True)):
+        start, end = records.starts[i : i + 2].tolist()
+        if start < end and records.characters[start] == 0:
+            continue
+        prompt = PromptWindow().prompt(*SPANS[span].document_at(cursor), PROMPT_TOKENS)
+        params = completion_params(
+            prompt.prefix, suffix=prompt.suffix, language=SPANS[span].language, max_prompt_tokens=PROMPT_TOKENS
+        )
+        cache = KVCache(runtime.decoder)
+        cache.append(healed(runtime.new_session(), params)[0])
+        for depth, recorded in zip((2, 3), records.low_states[i], strict=True):
+            cache.advance(len(cache) - 1, depth)
+            assert recorded == pytest.approx(unit_rms(cache.state(len(cache) - 1)), abs=5e-3)
+        compared += 1
+    assert compared > 5
+
+
+def test_a_file_of_records_is_made_once_and_other_weights_are_refused(
     runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    short = replace(SPANS[1], text="  i")
-    record.record_spans(runtime, [short], tmp_path, "tiny", lambda line: None)
-    monkeypatch.setattr(record, "_Recorder", None)
-    record.record_spans(runtime, [short], tmp_path, "tiny", lambda line: None)
-    assert read_records(tmp_path, runtime.weights).spans == [short]
-    with pytest.raises(Problem, match="another bundle"):
+    short, other, path = replace(SPANS[1], text="  i"), replace(SPANS[1], text="  a"), tmp_path / "00000.npz"
+    record.record_spans(runtime, [short], path, "own")
+    with monkeypatch.context() as patch:
+        patch.setattr(record, "_Recorder", None)
+        record.record_spans(runtime, [short], path, "own")
+    assert read_records(tmp_path, "own").spans == [short]
+    with pytest.raises(Problem, match="another model or bundle"):
         read_records(tmp_path, "others")
-    (tmp_path / "tiny-0008.npz").write_bytes(b"?")
+    record.record_spans(runtime, [other], path, "others")
+    assert read_records(tmp_path, "others").spans == [other]
+    path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(Problem, match="damaged"):
-        read_records(tmp_path)
+        read_records(tmp_path, "others")
+    record.record_spans(runtime, [other], path, "others")
+    assert read_records(tmp_path, "others").spans == [other]
+
+
+def test_lenses_change_no_record_and_a_delta_does(
+    runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GREEN_CODE_BUNDLES", str(tmp_path))
+    folder, keys = tmp_path / runtime.model, [record.weights_key(runtime.model)]
+    folder.mkdir()
+    for part in (LENSES, DELTA):
+        (folder / part).write_bytes(b"x")
+        write_manifest(folder, {"exits": [2], "base": {"model": runtime.model, "sha256": ""}})
+        keys.append(record.weights_key(runtime.model))
+    assert keys[0] == keys[1] != keys[2]
 
 
 @pytest.mark.parametrize(
@@ -215,7 +254,7 @@ def test_the_bundles_gate_stands_before_the_engine(
 ) -> None:
     monkeypatch.setenv("GREEN_CODE_BUNDLES", str(tmp_path))
     (tmp_path / runtime.model).mkdir()
-    gate = {"schema": 1, "features": NAMES, "weights": [0.0] * len(NAMES), "bias": -9.0, "bounds": dict(STOPS)}
+    gate = {"schema": 2, "features": NAMES, "weights": [0.0] * len(NAMES), "bias": -9.0, "bounds": dict(STOPS)}
     (tmp_path / runtime.model / "gate.json").write_text(json.dumps(gate))
     asked = list[int]()
     ask = service._FromEngine.ask
