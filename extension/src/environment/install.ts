@@ -10,7 +10,7 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 import { t } from '../l10n';
-import { diskFull, isDiskFull, NEEDED_BYTES, pathsTooLong, unreachable } from './causes';
+import { diskFull, isDiskFull, NEEDED_BYTES, otherFiles, pathsTooLong, unreachable } from './causes';
 import { isClaimed } from './claims';
 import { createdMs, isAbandoned, isCreatedElsewhere, isOtherVersion, moveIntoPlace, partialFolder, removeFolders, restore } from './folders';
 import { findInterpreter, noInterpreterMessage, type Interpreter } from './interpreter';
@@ -147,7 +147,7 @@ async function stepFailure({ stdout, stderr }: RunResult, failure: Failure, { st
     return diskFull(storage, await freeBytes(storage));
   }
   const last = lastLine(stderr) || lastLine(stdout);
-  return pathsTooLong(output) ?? unreachable(output, last) ?? failure(doctorProblem(stdout) ?? last);
+  return pathsTooLong(output) ?? otherFiles(output) ?? unreachable(output, last) ?? failure(doctorProblem(stdout) ?? last);
 }
 
 /** Waits while an earlier window creates the same environment, which takes gigabytes. Returns whether it then exists. */

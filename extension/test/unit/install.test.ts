@@ -109,6 +109,7 @@ describe('Set Up', () => {
     ['pip', failed('ERROR: Ignored'), ok(), t('setUp.pipFailed', { cause: 'ERROR: Ignored' })],
     ['the network', failed(OFFLINE), ok(), t('setUp.offline', { cause: 'Name or service not known' })],
     ['doctor', ok(), failed('torch is missing'), t('setUp.environmentBroken', { cause: 'torch is missing' })],
+    ['a hash', failed('ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE.\n             Got        c66a'), ok(), t('setUp.otherFiles')],
     [
       'a path',
       failed('ERROR: Could not install packages due to an OSError: [Errno 2] No such file or directory\nHINT: This error might have occurred since this system does not have Windows Long Path support enabled.'),

@@ -108,7 +108,10 @@ describe('Set Up', () => {
     const partial = path.join(storage, `venv-1-bb.partial-${pid}`);
     fs.mkdirSync(partial);
     const questions = vi.spyOn(window, 'showInformationMessage');
-    installed.mockImplementation(() => Promise.resolve(fs.rmSync(partial, { recursive: true })));
+    installed.mockImplementation(() => {
+      fs.rmSync(partial, { recursive: true });
+      return Promise.resolve();
+    });
     const { setUp } = make();
     await setUp.offer('venv-1-bb');
     expect(installed).toHaveBeenCalledTimes(1);
