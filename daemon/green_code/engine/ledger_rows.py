@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from green_code.energy.rows import CHECK, Row, now_text
+from green_code.energy.rows import CHECK, UNFINISHED, Row, now_text
 from green_code.energy.totals import Tally
 from green_code.link.messages import Agreement, CompletionParams, CompletionResult, EnergyMessage
 from green_code.report import Totals
@@ -60,6 +60,7 @@ def ledger_row(params: CompletionParams, result: CompletionResult, reason: str) 
         cpu_seconds=result["cpu_seconds"],
         wall_seconds=result["wall_seconds"],
         reason=reason,
+        completions=int(reason not in UNFINISHED),
     )
 
 

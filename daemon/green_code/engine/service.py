@@ -70,6 +70,7 @@ class Service:
         )
         self._energy_timer: asyncio.TimerHandle | None = None
         self._energy_sent_at = float("-inf")
+        self._sending_energy: asyncio.Task[None] | None = None
         self._ledger_problem: str | None = None
         # Lasting problems that do not prevent completions: a message and its reason, by what has the problem.
         self._warnings: dict[Literal["ledger", "model"], tuple[str, str]] = {}
@@ -204,13 +205,6 @@ class Service:
         if peer is not None:
             peer.add(row)
         self._schedule_energy()
-        if self._ledger.problem != self._ledger_problem:
-            self._ledger_problem = self._ledger.problem
-            self._warnings.pop("ledger", None)
-            if self._ledger.problem and self._ledger.in_memory:
-                self._warnings["ledger"] = self._ledger.problem, "cache_unwritable"
-            if self._ledger.problem:
-                self._set_status(self._status["state"], self._ledger.problem, None, "cache_unwritable")
         return peer
 
     # --- shadow checks ------------------------------------------------------------------------------------
@@ -318,17 +312,34 @@ class Service:
         if self._energy_timer is None:
             loop = asyncio.get_running_loop()
             wait_seconds = max(0.0, self._energy_sent_at + ENERGY_SECONDS - loop.time())
-            self._energy_timer = loop.call_later(wait_seconds, self._send_energy)
+            self._energy_timer = loop.call_later(wait_seconds, self._begin_energy)
 
-    def _send_energy(self) -> None:
+    def _begin_energy(self) -> None:
         self._energy_timer = None
         self._energy_sent_at = asyncio.get_running_loop().time()
-        today = self._ledger.today()
+        self._sending_energy = asyncio.get_running_loop().create_task(self._send_energy())
+
+    async def _send_energy(self) -> None:
+        today = await asyncio.to_thread(self._ledger.today)
+        self._check_ledger()
         agreement = self._holder.loaded.shadow.agreement if self._holder.loaded else None
         for connection, peer in tuple(self._peers.items()):
             if peer.last is not None:
                 message = energy_message(today, peer.tally, agreement, *peer.last, peer.last_exits)
                 connection.notify(messages.ENERGY, message)
+
+    def _check_ledger(self) -> None:
+        """Say once what is wrong with the ledger, and go on saying it while its rows cannot be written."""
+        if self._ledger.problem == self._ledger_problem:
+            return
+        self._ledger_problem = problem = self._ledger.problem
+        self._warnings.pop("ledger", None)
+        if problem and self._ledger.in_memory:
+            self._warnings["ledger"] = problem, "cache_unwritable"
+        if problem:
+            self._set_status(self._status["state"], problem, None, "cache_unwritable")
+        elif self._status["state"] == "ready":
+            self._set_serving("ready")
 
     def bundles_changed(self, names: set[str]) -> None:
         """Bundles of these names changed on disk."""
@@ -350,6 +361,7 @@ class Service:
             log.info("idle: the last peer has disconnected")
             self._stop()
             return
+        self._check_ledger()
         self._begin_check()
         self._begin_measuring()
         for step in self._ladder.due():

@@ -113,7 +113,7 @@ def check_adapters(bundle: Bundle | None, adapters: Adapters, config: ModelConfi
     if directions is not None and (directions.ndim != 2 or not 0 < len(directions) <= directions.shape[1] == width):
         raise _misfit(bundle, SVD_HEAD, "svd-head")
     if not _fit(adapters.lenses, width, width) or not all(0 < depth < layers for depth in adapters.lenses):
-        raise _misfit(bundle, LENSES, "lenses")
+        raise _misfit(bundle, LENSES, "exits")
     if not _fit(adapters.kv_projections, 2 * config.kv_heads * config.head_width, width):
         raise _misfit(bundle, KV_PROJECTIONS, "kv-projections")
     if adapters.kv_projections and max(adapters.kv_projections) != layers:

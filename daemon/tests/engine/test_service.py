@@ -428,16 +428,24 @@ async def test_closing_answers_waiting_requests(rig: Rig) -> None:
 async def test_an_unwritable_ledger_is_reported_while_completions_go_on(rig: Rig) -> None:
     client = await rig.client()
     rig.open_gates()
-    rig.ledger._database = rig.ledger._in_memory(OSError("read-only file system"))
+    rig.ledger.today()  # it is open
+    rig.ledger.path.unlink()
+    rig.ledger.path.mkdir()  # in the way
     await complete(client)
+    await complete(client)
+    await until(lambda: "cache_unwritable" in [value["reason"] for value in rig.notified(messages.STATUS)])
     await complete(client)
     for status in (
-        [value for method, value in rig.notifications if method == messages.STATUS][-1],
+        rig.notified(messages.STATUS)[-1],
         await client.request(messages.STATUS, {}),
     ):
         assert (status["state"], status["reason"]) == ("ready", "cache_unwritable")
         assert "GREEN_CODE_DATA_DIR" in status["message"]
-    assert rig.ledger.today()["completions"] == 2
+    rig.ledger.path.rmdir()
+    assert rig.ledger.today()["completions"] == 3, "its rows have waited"
+    rig.now += 1
+    rig.service.idle_tick()
+    await until(lambda: [value["reason"] for value in rig.notified(messages.STATUS)][-1] is None)
 
 
 @pytest.mark.asyncio
