@@ -37,7 +37,13 @@ def write_locks(folder: Path, project: Path = PROJECT) -> list[Path]:
         part = folder / f"{name}.part"
         # All Pythons and platforms in one list; without wheels a package would be built by tools that no list pins.
         arguments = ["--universal", "--python-version", OLDEST_PYTHON, "--generate-hashes", "--no-build"]
-        arguments += ["--no-header", "--no-annotate", "--output-file", str(part), *(("--extra", extra) if extra else ())]
+        arguments += [
+            "--no-header",
+            "--no-annotate",
+            "--output-file",
+            str(part),
+            *(("--extra", extra) if extra else ()),
+        ]
         for earlier in made:
             arguments += ["--constraints", str(earlier)]
         ended = subprocess.run(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import random
 import time
 from collections.abc import Iterator
@@ -165,6 +166,11 @@ def _edits(front: Front, numbers: random.Random) -> Iterator[str]:
             params: Any = {"textDocument": {"uri": uri}, "position": position, "context": context}
             if numbers.random() < 0.4:
                 params[numbers.choice((*params, "more"))] = _json(numbers)
+            try:
+                json.dumps(params, allow_nan=False)
+            except ValueError:  # NaN is no JSON: the answer, if there is one, has no id
+                front.notify(method, params)
+                continue
             answer = front.request(method, params)
             if "error" in answer and answer["error"].get("code") == -32603:  # JSON-RPC: internal error
                 yield f"{method}: {str(answer['error'])[:300]}"
