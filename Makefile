@@ -143,12 +143,12 @@ $(WORK)/%-source/src.zip:  # from the Debian package of that name, unpacked and 
 
 EXCLUDE ?=
 
-corpus: $(BIN)/green-code $(JDK_SOURCES)  ## gather and encode 2 × 16 M tokens to train on (EXCLUDE=files of evaluation rows)
+corpus: $(BIN)/green-code $(JDK_SOURCES)  ## gather and encode code in ten languages (EXCLUDE=files of evaluation rows)
 	$(BIN)/green-code adapt corpus --work $(WORK) --jdk $(JDK_SOURCES) --exclude $(EXCLUDE)
 
 PREFILL_EXIT ?= 11
 
-adapt: $(BIN)/green-code $(JDK_SOURCES)  ## LITE-adapt the default model into agent_models/ (resumes)
+adapt: $(BIN)/green-code $(JDK_SOURCES)  ## exits for the default model, whose layers stay as they are, into agent_models/ (resumes)
 	$(BIN)/green-code adapt --work $(WORK) --jdk $(JDK_SOURCES) --exclude $(EXCLUDE) --prefill-exit $(PREFILL_EXIT)
 
 EXITS ?= 13

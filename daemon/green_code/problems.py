@@ -30,7 +30,7 @@ def too_large(model: str, why: str = "", other: str = "") -> Problem:
     """A model that does not fit into the memory; `why`, and what would, where that is known."""
     because, instead = (f": {why}" if why else ""), (f": {other}" if other else "")
     return Problem(
-        "internal_error",
+        "no_memory",
         f"There is not enough memory for {model}{because}. Close something, or select a smaller model{instead}.",
     )
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Final
 
 PROJECT: Final = Path(__file__).resolve().parents[2] / "pyproject.toml"
-LISTS: Final = {"": "requirements.txt", **{extra: f"requirements-{extra}.txt" for extra in ("model", "hub", "gpu")}}
-"""By extra; the first one is the product without any."""
+LISTS: Final = {"": "requirements.txt", **{extra: f"requirements-{extra}.txt" for extra in ("hub", "gpu")}}
+"""By extra; the first one is the product without any. Models have hashes of their own (models/rows.py)."""
 OLDEST_PYTHON: Final = "3.10"
 
 

@@ -48,6 +48,9 @@ Check = Callable[[], "Finding | list[Finding]"]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="write one JSON object to standard output")
     parser.add_argument("--model", default=default_settings().model, help="the model to check (default: %(default)s)")
+    parser.add_argument(
+        "--without-model", action="store_true", help="check what a model needs before one is downloaded"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -67,6 +70,8 @@ def run(args: argparse.Namespace) -> int:
         "energy costs": check_costs,
         "ledger": check_ledger,
     }
+    if args.without_model:
+        del checks["model"]
     report = []
     for name, check in checks.items():
         for finding in findings(check):

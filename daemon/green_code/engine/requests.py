@@ -11,7 +11,7 @@ import argparse
 import asyncio
 import contextlib
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from green_code.engine.interfaces import Runtime
 from green_code.link import messages
@@ -19,6 +19,13 @@ from green_code.link.checks import checked, fault_of
 from green_code.link.messages import CompletionParams, CompletionResult
 from green_code.problems import Problem, retrieve_exception
 from green_code.settings import TOKENS_PER_LINE, default_settings
+
+_CHARACTERS_PER_TOKEN: Final = 16
+"""More than a token has on average, over some lines."""
+_TOKENS_AROUND: Final = 1000
+"""Of the text before the prompt that prompt lookup reads."""
+_TOKENS_AT_MOST: Final = 1 << 15
+"""Of a prompt, whatever is asked for."""
 
 REFUSAL_TEXTS: Final = {
     "cancelled": "The request was cancelled.",
@@ -93,12 +100,36 @@ def _argument(text: str, kind: Any) -> float | str:
     return value
 
 
+class Wanted(NamedTuple):
+    """A model, and where it is to compute."""
+
+    model: str
+    device: str
+
+
+def _near(params: CompletionParams) -> CompletionParams:
+    """With the text near the cursor alone: more than a prompt and prompt lookup can read, and no more than they should hold.
+
+    The beginning moves in steps of half of that, so that typing does not shift it.
+    """
+    most = _CHARACTERS_PER_TOKEN * (min(params["max_prompt_tokens"], _TOKENS_AT_MOST) + _TOKENS_AROUND)
+    prefix, step = params["prefix"], most // 2
+    beyond = max(0, len(prefix) - most)
+    snippets = [snippet for snippet in params["snippets"] if len(snippet["text"]) <= most]
+    return {
+        **params,
+        "prefix": prefix[-(-beyond // step) * step :],
+        "suffix": params["suffix"][:most],
+        "snippets": snippets,
+    }
+
+
 class Job:
     """One completion request. `refuse` and `finish` are called on the event loop."""
 
     def __init__(self, owner: object, params: CompletionParams) -> None:
         self.owner = owner
-        self.params = params
+        self.params = _near(params)
         self.refusal: str | None = None
         self.answer: asyncio.Future[CompletionResult] = asyncio.get_running_loop().create_future()
         self.answer.add_done_callback(retrieve_exception)

@@ -67,15 +67,13 @@ class EngineClient:
         self.engine_pid = 0
         self._greeted = False
 
-    async def hello(self, model: str | None) -> None:
-        """Send the hello; with a model's name the engine begins to load that model.
+    async def hello(self, asks: messages.Hello) -> None:
+        """Send the hello.
 
         Raises:
             Problem: `other_version` if refused, `engine_hanging` if not answered.
         """
-        params: dict[str, Any] = {"protocol": messages.PROTOCOL, "version": __version__}
-        if model is not None:
-            params["model"] = model
+        params = {"protocol": messages.PROTOCOL, "version": __version__, **asks}
         try:
             answer = await asyncio.wait_for(self.request(messages.HELLO, params), HELLO_SECONDS)
         except asyncio.TimeoutError as error:
@@ -182,7 +180,7 @@ class EngineClient:
 async def open_client(
     address: str,
     *,
-    model: str | None = None,
+    asks: messages.Hello | None = None,
     on_notification: OnNotification = ignore_notification,
     on_lost: OnLost = lambda: None,
 ) -> EngineClient:
@@ -194,7 +192,7 @@ async def open_client(
     """
     client = EngineClient(await transport.connect(address), on_notification, on_lost)
     try:
-        await client.hello(model)
+        await client.hello(asks or {})
     except BaseException:
         await client.close()
         raise

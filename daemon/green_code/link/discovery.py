@@ -2,8 +2,9 @@
 
 The address holds the protocol, the package version and a digest of the installation and its folders, so processes that
 differ in one of them never connect. An engine holds the lock of its address while it lives; a stale socket is removed
-under that lock only. Starting is idempotent: of two engines that start at once, the one without the lock exits with
-ALREADY_RUNNING, and the process that started it connects to the other.
+under that lock only. Of several processes that need an engine, one starts it, and the others wait for it. Starting is idempotent:
+of two engines that start at once, the one without the lock exits with ALREADY_RUNNING, and the process that started it connects to
+the other.
 Must not know: what an engine does.
 """
 
@@ -65,6 +66,11 @@ class Place:
     def lock_path(self) -> Path:
         """Locked by the engine for its life."""
         return self.folder / f"{self.name}.lock"
+
+    @property
+    def start_lock_path(self) -> Path:
+        """Locked by the process that starts the engine, meanwhile."""
+        return self.folder / f"{self.name}-start.lock"
 
     @property
     def log_path(self) -> Path:
@@ -149,13 +155,13 @@ class Claim:
 async def find_engine(
     where: Place,
     *,
-    model: str | None = None,
+    asks: messages.Hello | None = None,
     on_notification: client.OnNotification = client.ignore_notification,
     on_lost: client.OnLost = lambda: None,
 ) -> client.EngineClient | None:
     """A connection to the running engine, or None if there is none."""
     try:
-        return await client.open_client(where.address, model=model, on_notification=on_notification, on_lost=on_lost)
+        return await client.open_client(where.address, asks=asks, on_notification=on_notification, on_lost=on_lost)
     except OSError:
         return None
     except Problem as problem:
@@ -167,7 +173,7 @@ async def find_engine(
 async def ensure_engine(
     where: Place,
     *,
-    model: str | None = None,
+    asks: messages.Hello | None = None,
     on_notification: client.OnNotification = client.ignore_notification,
     on_lost: client.OnLost = lambda: None,
     command: tuple[str, ...] = ENGINE_COMMAND,
@@ -181,37 +187,42 @@ async def ensure_engine(
     child: _Child | None = None
     start_at = time.monotonic()
     deadline = start_at + start_seconds
-    while True:
-        found = await find_engine(where, model=model, on_notification=on_notification, on_lost=on_lost)
-        if found is not None:
-            if child is not None:
-                child.end_unless(found.engine_pid)
-            return found
-        if child is None:
-            if time.monotonic() >= start_at:
-                try:
-                    child = _Child(where, command)
-                except OSError as error:
-                    raise Problem(
-                        "engine_lost",
-                        f"The engine cannot be started: {error}. If Green Code was updated or moved, reload the window; "
-                        "else run Green Code: Diagnose (`green-code doctor`).",
-                    ) from error
-        elif (status := child.status()) == ALREADY_RUNNING:
-            child, start_at = None, time.monotonic() + RESTART_SECONDS
-        elif status is not None:
-            raise Problem(
-                "engine_lost",
-                f"The engine ended at once with status {status}. Its output: {child.output() or 'none'}. "
-                "Run Green Code: Diagnose (`green-code doctor`).",
-            )
-        if time.monotonic() > deadline:
-            raise Problem(
-                "engine_lost",
-                f"The engine did not listen within {start_seconds:.0f} s. "
-                f"See {where.log_path}, or run Green Code: Diagnose (`green-code doctor`).",
-            )
-        await asyncio.sleep(POLL_SECONDS)
+    starter = ProcessLock(where.start_lock_path)
+    try:
+        while True:
+            found = await find_engine(where, asks=asks, on_notification=on_notification, on_lost=on_lost)
+            if found is not None:
+                if child is not None:
+                    child.end_unless(found.engine_pid)
+                return found
+            if child is None:
+                if time.monotonic() >= start_at:
+                    try:
+                        if starter.held or starter.acquire({"pid": os.getpid()}):
+                            child = _Child(where, command)
+                    except OSError as error:
+                        raise Problem(
+                            "engine_lost",
+                            f"The engine cannot be started: {error}. If Green Code was updated or moved, reload the window; "
+                            "else run Green Code: Diagnose (`green-code doctor`).",
+                        ) from error
+            elif (status := child.status()) == ALREADY_RUNNING:
+                child, start_at = None, time.monotonic() + RESTART_SECONDS
+            elif status is not None:
+                raise Problem(
+                    "engine_lost",
+                    f"The engine ended at once with status {status}. Its output: {child.output() or 'none'}. "
+                    "Run Green Code: Diagnose (`green-code doctor`).",
+                )
+            if time.monotonic() > deadline:
+                raise Problem(
+                    "engine_lost",
+                    f"The engine did not listen within {start_seconds:.0f} s. "
+                    f"See {where.log_path}, or run Green Code: Diagnose (`green-code doctor`).",
+                )
+            await asyncio.sleep(POLL_SECONDS)
+    finally:
+        starter.release()
 
 
 async def end_engine(where: Place) -> bool:
@@ -317,7 +328,13 @@ class _Child:
             )
             log.info("starting the engine: %s", " ".join(command))
             self._process = subprocess.Popen(  # the folder is private, so no file in it shadows a module
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=where.folder, **detached
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd=where.folder,
+                env={**os.environ, **folders.environment()},  # relative ones would lead elsewhere
+                **detached,
             )
         threading.Thread(target=self._process.wait, name="reap-engine", daemon=True).start()
 

@@ -77,6 +77,7 @@ Refusal = Literal[
     "engine_hanging",  # an engine runs but does not answer
     "model_missing",
     "model_damaged",
+    "no_memory",  # the model does not fit, or not beside those of other windows
     "bundle_invalid",
     "cache_unwritable",  # no disk space, or a read-only home
     "other_version",
@@ -118,10 +119,16 @@ class _Version(TypedDict):
     version: Annotated[str, AtMost(64)]
 
 
-class HelloParams(_Version, total=False):
-    """A client's; with a model, the engine begins to load it."""
+class Hello(TypedDict, total=False):
+    """What a client may ask for: the engine begins to load the model. The window's name is for messages to other windows."""
 
     model: Annotated[str, AtMost(4096), Without("\0")]
+    device: Device
+    window: Annotated[str, AtMost(255), Without("\0")]
+
+
+class HelloParams(_Version, Hello, total=False):
+    """What comes first."""
 
 
 class CancelParams(TypedDict):

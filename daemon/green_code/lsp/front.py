@@ -12,6 +12,7 @@ import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import PurePath
 from typing import Any
 
 from green_code.battery import Battery
@@ -372,11 +373,12 @@ class Front:
         """The editor accepts notifications: show the state, and start the engine unless completions are off or paused."""
         self._status.begin()
         if self._status.off() is None:
-            await self._supervisor.warm_up(self.settings.model)
+            self._supervisor.window = next((PurePath(folder).name for folder in self.workspace_folders), "")
+            await self._supervisor.warm_up(self.settings.model, self.settings.device)
 
     async def restart_engine(self) -> None:
         """End the engine and start another one."""
-        await self._supervisor.restart(self.settings.model)
+        await self._supervisor.restart(self.settings.model, self.settings.device)
 
     async def close(self) -> None:
         """The window closes."""

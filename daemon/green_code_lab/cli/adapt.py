@@ -20,19 +20,26 @@ from green_code_lab.corpus.command import add_arguments as add_corpus_arguments
 from green_code_lab.corpus.command import make_corpus
 from green_code_lab.evaluation.watch import watch
 from green_code_lab.heads.carrying import carry_over
-from green_code_lab.heads.steps import backend_of, backends_of, make_exits, make_kv_projections, make_svd_head
+from green_code_lab.heads.steps import (
+    backend_of,
+    backends_of,
+    compare_exit_heads,
+    make_exits,
+    make_kv_projections,
+    make_svd_head,
+)
 from green_code_lab.lite.job import Job, check_prefill_exit, log
 from green_code_lab.lite.recipe import FROZEN, RECIPES
 from green_code_lab.lite.steps import export, make_ngrams, requested_recipe, train_lite
 
 STEPS = ("corpus", "ngrams", "lite", "export", "exits", "kv-projections", "svd-head", "watch")
 _OF_LITE = ("lite", "export")
-_CARRY = "carry"
+_CARRY, _EXIT_HEADS = "carry", "exit-heads"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add, models = parser.add_argument, f"{DEFAULT}, {', '.join(name for name in ROWS if name != DEFAULT)}"
-    add("step", nargs="?", choices=(*STEPS, _CARRY), help="one step (default: all that are missing)")
+    add("step", nargs="?", choices=(*STEPS, _EXIT_HEADS, _CARRY), help="one step (default: all that are missing)")
     add("--model", default=DEFAULT, help=f"{models}, a bundle, or a folder of safetensors")
     add("--out", type=Path, metavar="DIR", help="folder of the bundle (default: agent_models/MODEL)")
     add("--bundle", metavar="NAME", help="of another checkpoint of the same shape, for the step carry")
@@ -88,6 +95,8 @@ def run(args: argparse.Namespace) -> int:
         make_kv_projections(job)
     if "svd-head" in steps and (args.step or not (job.bundle / SVD_HEAD).is_file()):
         make_svd_head(job)
+    if args.step == _EXIT_HEADS:
+        compare_exit_heads(job)
     if "watch" in steps and (args.step or "watch" not in job.adapted().manifest):
         _watch_bundle(job)
     return 0

@@ -12,7 +12,7 @@ and one more decision for each token.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,13 +20,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from green_code.models.adapters import LinearAdapter
 from green_code.models.backend import CANDIDATES
 from green_code.models.config import ModelConfig
 from green_code.models.device import bfloat16_pays
 from green_code.models.shapes import weight_shapes
 from green_code.models.svd_head import RANK
-from green_code_lab.heads.lenses import apply_lens
 from green_code_lab.heads.states import States
 from green_code_lab.lite.scores import Scores
 
@@ -36,7 +34,7 @@ _ROWS = 256  # at once: the whole head's logits
 
 @dataclass(frozen=True)
 class Predictions:
-    """Of one depth at N positions: the top token, its probability, and the cross-entropy of the window's next token, (N,) each."""
+    """Of one depth at N positions: the top token, its probability, and the cross-entropy of the window's next token (0: unknown), (N,)."""
 
     tokens: np.ndarray
     probabilities: np.ndarray
@@ -50,20 +48,23 @@ def candidate_depths(layers: int) -> tuple[int, ...]:
 
 @torch.inference_mode()
 def predict(
-    states: np.ndarray, targets: np.ndarray, head: Tensor, eps: float, lens: LinearAdapter | None = None
+    states: np.ndarray, targets: np.ndarray, head: Tensor, through: Callable[[Tensor], Tensor] = lambda x: x
 ) -> Predictions:
     """
     Args:
-        states: (N, C) over their root mean square. targets: (N,), the next tokens. head: (V, C), the final norm's gain in its columns.
+        states: (N, C) over their root mean square. targets: (N,), the next tokens, or −1: none of the head's. head: (V, C), the final
+            norm's gain in its columns. through: makes of states what the head reads, such as a lens.
     """
     half, found = bfloat16_pays(head.device), list[tuple[Tensor, ...]]()
     head = head.bfloat16() if half else head
     for at in range(0, len(states), _ROWS):
         x, target = (torch.tensor(part[at : at + _ROWS], device=head.device) for part in (states, targets))
-        logits = (apply_lens(lens, x.float(), eps).to(head.dtype) @ head.T).float()
+        logits = (through(x.float()).to(head.dtype) @ head.T).float()
         greatest, token = logits.max(-1)
         total = logits.logsumexp(-1)
-        found.append((token, (greatest - total).exp(), F.cross_entropy(logits, target.long(), reduction="none")))
+        found.append(
+            (token, (greatest - total).exp(), F.cross_entropy(logits, target.long(), reduction="none", ignore_index=-1))
+        )
     tokens, probabilities, losses = (torch.cat(parts).cpu().numpy() for parts in zip(*found, strict=True))
     return Predictions(tokens, probabilities, losses)
 

@@ -102,9 +102,9 @@ def _gain(states: np.ndarray) -> Tensor:
     return (len(states) / squares.clamp_min(1e-12)).sqrt()
 
 
-def apply_lens(lens: LinearAdapter | None, x: Tensor, eps: float) -> Tensor:
-    """States (N, C) over their root mean square as the head reads them, over theirs."""
+def lens_of(lens: LinearAdapter | None, eps: float) -> Callable[[Tensor], Tensor]:
+    """States (N, C) over their root mean square → as the head reads them, over theirs. None: as they are."""
     if lens is None:
-        return x
-    matrix, gain = (torch.from_numpy(part).to(x.device) for part in (lens.matrix, lens.gain))
-    return unit(x + (x * gain) @ matrix.T, eps)
+        return lambda x: x
+    matrix, gain = torch.from_numpy(lens.matrix), torch.from_numpy(lens.gain)
+    return lambda x: unit(x + (x * gain.to(x.device)) @ matrix.T.to(x.device), eps)

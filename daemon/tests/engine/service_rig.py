@@ -36,9 +36,10 @@ class Rig:
         self.clients: list[EngineClient] = []
         self.notifications: list[tuple[str, dict[str, Any]]] = []
 
-    async def client(self, model: str | None = None) -> EngineClient:
+    async def client(self, model: str | None = None, window: str = "") -> EngineClient:
+        asks: messages.Hello = {"window": window} if model is None else {"model": model, "window": window}
         client = await open_client(
-            self.address, model=model, on_notification=lambda method, value: self.notifications.append((method, value))
+            self.address, asks=asks, on_notification=lambda method, value: self.notifications.append((method, value))
         )
         self.clients.append(client)
         return client

@@ -92,6 +92,18 @@ def test_two_starters_at_once_give_one_engine(where: discovery.Place) -> None:
 
     pids = asyncio.run(race())
     assert len(set(pids)) == 1
+    assert "already listens" not in where.start_log_path.read_text(), "one process starts it, the others wait"
+
+
+def test_relative_folders_are_the_starters(
+    where: discovery.Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for variable, folder in (("RUNTIME_DIR", "run"), ("DATA_DIR", "data"), ("CACHE_DIR", "cache")):
+        monkeypatch.setenv(f"GREEN_CODE_{variable}", folder)
+    assert discovery.place() == where
+    client = asyncio.run(discovery.ensure_engine(where, command=COMMAND, start_seconds=WAIT_SECONDS))
+    assert client.engine_pid
 
 
 @sockets

@@ -53,7 +53,7 @@ def test_without_the_index_it_says_so_and_leaves_the_lists_that_were_there(
     locks.write_locks(tmp_path)
     before = {path.name: path.read_text() for path in tmp_path.iterdir()}
     monkeypatch.setattr(locks.subprocess, "run", scripted([], fails_at=2))
-    with pytest.raises(locks.LockError, match=r"requirements-model.txt cannot be pinned.*package index.*dns error"):
+    with pytest.raises(locks.LockError, match=r"requirements-hub.txt cannot be pinned.*package index.*dns error"):
         locks.write_locks(tmp_path)
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == before
 
@@ -61,5 +61,5 @@ def test_without_the_index_it_says_so_and_leaves_the_lists_that_were_there(
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="no tomllib")
 def test_every_extra_for_users_has_a_list() -> None:
     project = tomllib.loads(locks.PROJECT.read_text("utf-8"))["project"]
-    assert {*project["optional-dependencies"]} - {"dev"} == {*locks.LISTS} - {""}
+    assert {*project["optional-dependencies"]} - {"dev", "model"} == {*locks.LISTS} - {""}
     assert project["requires-python"] == f">={locks.OLDEST_PYTHON}"

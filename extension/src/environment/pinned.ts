@@ -1,6 +1,6 @@
 /**
- * What pip installs, pinned: the extension carries a list of every package with its hashes for all platforms (daemon/release/locks.py),
- * and pip refuses any other file. Wheels alone are installed: building a source package would fetch tools that no list pins.
+ * What pip installs, pinned: the extension carries lists of every package with its hashes for all platforms (daemon/release/locks.py), one
+ * for each extra, and pip refuses any other file. Wheels alone are installed: building a source package would fetch tools that no list pins.
  *
  * Must not use the editor's API.
  */

@@ -60,7 +60,7 @@ describe('Set Up', () => {
     expect(release).not.toHaveBeenCalled();
   });
 
-  it('installs the model and nothing for a GPU, without variables for other Pythons', async () => {
+  it('installs neither a model nor anything for a GPU, without variables for other Pythons', async () => {
     vi.stubEnv('PYTHONPATH', '/elsewhere');
     const calls: { args: readonly string[]; env: NodeJS.ProcessEnv | undefined }[] = [];
     const inner = python(ok(), ok());
@@ -73,10 +73,10 @@ describe('Set Up', () => {
     vi.unstubAllEnvs();
     const pip = calls.find(({ args }) => args.includes('pip'))!.args;
     const lists = pip.flatMap((arg, i) => (arg === '--requirement' ? [path.relative(home.bundled, pip[i + 1]!)] : []));
-    expect(lists).toEqual(['requirements.txt', 'requirements-model.txt']);
+    expect(lists).toEqual(['requirements.txt']);
     expect(pip).toEqual(expect.arrayContaining(['--require-hashes', '--only-binary', ':all:']));
     const digest = createHash('sha256').update('wheel').digest('hex');
-    expect(pip.at(-1)).toBe(`green-code[model] @ ${pathToFileURL(wheelIn(home)).href}#sha256=${digest}`);
+    expect(pip.at(-1)).toBe(`green-code[] @ ${pathToFileURL(wheelIn(home)).href}#sha256=${digest}`);
     calls.forEach(({ args, env }) => expect(env, args.join(' ')).not.toHaveProperty('PYTHONPATH'));
   });
 
@@ -284,7 +284,7 @@ describe('Set Up', () => {
       });
       const messages = shown.map(({ message }) => message);
       expect(messages).toContain(t('setUp.stepBytes', { step: t('setUp.downloading', { name: 'torch' }), done: '444 MB', total: '888 MB', time: '0:06' }));
-      expect(messages).toContain(t('setUp.stepBytes', { step: t('setUp.installingPackages'), done: '1.2 GB', total: '1.3 GB', time: '1:00' }));
+      expect(messages).toContain(t('setUp.stepBytes', { step: t('setUp.installingPackages'), done: '1.2 GB', total: '2.7 GB', time: '1:00' }));
     } finally {
       vi.useRealTimers();
     }

@@ -9,6 +9,7 @@ import torch
 from green_code.models.adapters import LinearAdapter
 from green_code.models.tiny import TinySource
 from green_code_lab.heads.depths import Predictions, candidate_depths, choose_exits, head_layers, predict, saving
+from green_code_lab.heads.lenses import lens_of
 
 
 def predictions(right: int, sure: int, count: int = 100) -> Predictions:
@@ -50,7 +51,7 @@ def test_predictions_are_those_of_a_plain_head() -> None:
     for lens_or_none, x in ((None, states), (lens, states + states @ matrix.T)):
         normed = x if lens_or_none is None else x / x.pow(2).mean(-1, keepdim=True).sqrt()
         logits = (normed.half().float() if lens_or_none is None else normed) @ head.T
-        found = predict(states.half().numpy(), targets.int().numpy(), head, 1e-6, lens_or_none)
+        found = predict(states.half().numpy(), targets.int().numpy(), head, lens_of(lens_or_none, 1e-6))
         assert np.mean(found.tokens == logits.argmax(-1).numpy()) > 0.97
         assert found.losses.mean() == pytest.approx(float(torch.nn.functional.cross_entropy(logits, targets)), rel=0.02)
         assert found.probabilities.mean() == pytest.approx(float(logits.softmax(-1).amax(-1).mean()), rel=0.02)

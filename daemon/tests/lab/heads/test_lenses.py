@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from green_code_lab.heads import lenses
-from green_code_lab.heads.lenses import apply_lens, least_squares, train_lens
+from green_code_lab.heads.lenses import least_squares, lens_of, train_lens
 
 EPS = 1e-6
 
@@ -43,8 +43,8 @@ def test_a_lens_inverts_a_known_linear_map(begins_near: bool, monkeypatch: pytes
 
     plain = states[held_out]
     assert agreement(plain) < 0.6
-    assert agreement(apply_lens(lens, plain, EPS)) > 0.9
-    assert apply_lens(None, plain, EPS) is plain
+    assert agreement(lens_of(lens, EPS)(plain)) > 0.9
+    assert lens_of(None, EPS)(plain) is plain
 
 
 def test_least_squares_is_that_of_a_solver() -> None:

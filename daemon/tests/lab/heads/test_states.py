@@ -50,7 +50,7 @@ def test_states_are_those_of_plain_forwards(tmp_path: Path) -> None:
         for depth, states in found.at.items():
             x = plain[depth][0][-240:]
             wanted = x / x.pow(2).mean(-1, keepdim=True).sqrt()
-            torch.testing.assert_close(torch.from_numpy(states[own]).float(), wanted, rtol=1e-2, atol=1e-2)
+            torch.testing.assert_close(torch.tensor(states[own]).float(), wanted, rtol=1e-2, atol=1e-2)
         assert found.tokens[own].tolist() == shard[start + 17 : start + WINDOW + 1].tolist()
         assert set(found.languages[own]) == {language}
 
