@@ -23,6 +23,7 @@ from green_code.files import replace_file
 from green_code.folders import cache_dir
 from green_code.kernels.weight_bits import bits_for
 from green_code.models.config import ModelConfig
+from green_code.reading import Amount, read_json
 
 SLOW_SECONDS: Final = 0.1
 """Of a token: a short completion then takes a second, and few would wait for it."""
@@ -81,9 +82,8 @@ def check_device(device: str) -> None:
 def read_measured(key: str) -> Measured:
     """What was measured of the model of this key (`catalog.Found`)."""
     try:
-        stored = json.loads(_path(key).read_text("utf-8"))
-        return {str(device): (float(joules), float(seconds)) for device, (joules, seconds) in stored.items()}
-    except (OSError, ValueError, TypeError, AttributeError):
+        return read_json(_path(key), dict[str, tuple[Amount, Amount]])
+    except (OSError, ValueError):
         return {}
 
 

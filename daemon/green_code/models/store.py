@@ -23,6 +23,7 @@ from green_code.models.packages import Packages
 from green_code.models.places import LocalFile, Place, Report, is_full, report_from
 from green_code.models.rows import Row
 from green_code.problems import Problem
+from green_code.reading import read_json
 
 RECEIPT: Final = "checkpoint.json"
 _WAIT_SECONDS = 0.3
@@ -128,10 +129,10 @@ def write_receipt(folder: Path, receipt: dict[str, Any]) -> None:
 def read_receipt(row: Row) -> dict[str, Any] | None:
     """The receipt of a complete checkpoint; None if there is none."""
     try:
-        receipt = json.loads((folder_of(row) / RECEIPT).read_text("utf-8"))
+        receipt = read_json(folder_of(row) / RECEIPT, dict[str, Any])
     except (OSError, ValueError):
         return None
-    files = receipt.get("files") if isinstance(receipt, dict) else None
+    files = receipt.get("files")
     described = isinstance(files, dict) and all(
         isinstance(f, dict) and {"size", "sha256"} <= f.keys() for f in files.values()
     )

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
-import json
 import logging
 import os
 import re
@@ -24,8 +23,7 @@ from green_code.models.backend import Backend, WeightFormat
 from green_code.models.block_hashes import check_hashes
 from green_code.models.bundle import Bundle
 from green_code.models.catalog import Found
-from green_code.models.config import ModelConfig
-from green_code.models.conversion import DESCRIPTION, Progress, convert
+from green_code.models.conversion import DESCRIPTION, Progress, convert, read_description
 from green_code.models.vocabulary import Vocabulary
 from green_code.problems import Problem, too_large
 
@@ -97,14 +95,15 @@ def _open(
 ) -> tuple[Backend, Vocabulary]:
     """Whatever it raises but `Problem`, the folder is damaged."""
     check_hashes(folder)
-    described = json.loads((folder / DESCRIPTION).read_text("utf-8"))
-    config = ModelConfig.from_json(described["config"])
-    vocabulary = Vocabulary.open(folder / "tokenizer.json", described["bos"], described["eos"])
-    weight_format = next((one for one in weight_formats if one.name == described["format"]), None)
+    described = read_description(folder)
+    vocabulary = Vocabulary.open(folder / "tokenizer.json", described.bos, described.eos)
+    if len(vocabulary) > described.config.vocabulary:
+        raise ValueError(f"they have {described.config.vocabulary} tokens, their tokenizer has {len(vocabulary)}")
+    weight_format = next((one for one in weight_formats if one.name == described.format), None)
     if weight_format is None:
-        raise ValueError(f"their format {described['format']!r} is unknown")
+        raise ValueError(f"their format {described.format!r} is unknown")
     make_room(sum(path.stat().st_size for path in folder.iterdir()))
-    return weight_format.open(config, folder), vocabulary
+    return weight_format.open(described.config, folder), vocabulary
 
 
 def is_converted(found: Found, bundle: Bundle | None, weight_formats: Iterable[WeightFormat]) -> bool:
