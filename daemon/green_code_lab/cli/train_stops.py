@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from green_code.engine.loading import Runtime, load_measured
 from green_code.folders import bundles_dir
-from green_code.models.bundle import CALIBRATION, GATE, STOP_AGENT, load_bundle, refresh_manifest
+from green_code.models.bundle import CALIBRATION, GATE, STOP_AGENT, changing, load_bundle, refresh_manifest
 from green_code_lab.agent.stop_candidates import asking_always, choose, compare, records_of, to_ship, train_all
 from green_code_lab.corpus import open_corpus
 from green_code_lab.evaluation.parallel import jobs_for, processes
@@ -91,14 +91,15 @@ def train_stops(args: argparse.Namespace) -> None:
     family = choose(by_preset)
     print(f"ships: {family}")
     gate, suggestions = to_ship(choice, trained, by_preset, family)
-    (folder / STOP_AGENT).unlink(missing_ok=True)
-    if family in trained.networks:
-        network = trained.networks[family]
-        network.frozen().save(folder / STOP_AGENT)
-    (folder / GATE).write_text(json.dumps(gate, separators=(",", ":")) + "\n")
     suggestions["reference"]["energy_source"] = runtime.energy_source
     suggestions["always"] = asking_always(runtime, choice)
     calibration = {**bundle.calibration, "suggestions": suggestions}
-    (folder / CALIBRATION).write_text(json.dumps(calibration, indent=1) + "\n")
-    refresh_manifest(folder)
+    with changing(folder) as new:
+        (new / STOP_AGENT).unlink(missing_ok=True)
+        if family in trained.networks:
+            network = trained.networks[family]
+            network.frozen().save(new / STOP_AGENT)
+        (new / GATE).write_text(json.dumps(gate, separators=(",", ":")) + "\n")
+        (new / CALIBRATION).write_text(json.dumps(calibration, indent=1) + "\n")
+        refresh_manifest(new)
     args.work.joinpath("stops.json").write_text(json.dumps(records_of(by_preset, family), indent=1) + "\n")
