@@ -8,8 +8,9 @@ from functools import cached_property
 from green_code.decoding.exit_classifier import ExitClassifier, load_exit_classifier
 from green_code.decoding.ngram_table import NgramTable, read_ngram_table
 from green_code.decoding.stop_network import StopNetwork, load_stop_network
+from green_code.decoding.value_heads import ValueHeads, load_value_heads
 from green_code.models.adapters import Adapters, read_adapters, read_part
-from green_code.models.bundle import AGENT, NGRAMS, STOP_AGENT, Bundle
+from green_code.models.bundle import AGENT, NGRAMS, STOP_AGENT, VALUE_HEADS, Bundle
 from green_code.models.config import ModelConfig
 from green_code.models.vocabulary import Vocabulary
 from green_code.problems import Problem
@@ -23,6 +24,7 @@ class BundleContents:
     classifier: ExitClassifier | None = None
     ngrams: NgramTable | None = None
     stop_network: StopNetwork | None = None
+    value_heads: ValueHeads | None = None
 
     @cached_property
     def adapters(self) -> Adapters:
@@ -47,11 +49,11 @@ class BundleContents:
                 "bundle_invalid",
                 f"bundle {bundle.name}: its agent is for width {classifier.width}, exits {bundle.exits}, the model has width {config.width} and {config.layers} layers; retrain with `green-code train`.",
             )
-        stopping = self.stop_network
-        if stopping and (stopping.width != config.width or stopping.depth >= config.layers):
+        heads = self.value_heads
+        if heads and (heads.width != config.width or heads.depths[-1] >= config.layers):
             raise Problem(
                 "bundle_invalid",
-                f"bundle {bundle.name}: its stop agent is for width {stopping.width} and layer {stopping.depth}, the model has width {config.width} and {config.layers} layers; retrain with `green-code train stops`.",
+                f"bundle {bundle.name}: its value heads are for width {heads.width} and layers {heads.depths}, the model has width {config.width} and {config.layers} layers; retrain with `green-code train stops`.",
             )
         if self.ngrams is not None and self.ngrams.vocabulary_digest != vocabulary.digest:
             raise Problem(
@@ -73,4 +75,5 @@ def read_contents(bundle: Bundle | None) -> BundleContents:
         load_exit_classifier(agent, bundle.exits) if agent is not None else None,
         read_part(bundle, NGRAMS, read_ngram_table),
         load_stop_network(stopping) if (stopping := bundle.part(STOP_AGENT)) is not None else None,
+        load_value_heads(values) if (values := bundle.part(VALUE_HEADS)) is not None else None,
     )
