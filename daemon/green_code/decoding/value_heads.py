@@ -48,7 +48,7 @@ class ValueHeads:
     def characters(self, depth: int, state: np.ndarray, place: Sequence[float]) -> float:
         """How many characters would be accepted, from a state (C,) at `depth` and the place's features."""
         inputs = np.concatenate((unit_rms(state), np.asarray(place, np.float32)))
-        log_odds = float(self.parameters[f"{depth}.weight"] @ inputs + self.parameters[f"{depth}.bias"])
+        log_odds = float(self.parameters[f"{depth}.weight"] @ inputs + self.parameters[f"{depth}.bias"][0])
         return MOST_CHARACTERS / (1 + math.exp(min(-log_odds, 700.0)))  # NaN stays NaN, which is below no bound
 
     def save(self, path: Path) -> None:
@@ -58,7 +58,7 @@ class ValueHeads:
 
 def parameter_shapes(width: int, depths: Sequence[int], place_features: int) -> dict[str, tuple[int, ...]]:
     """Weight and bias of each head."""
-    shapes: dict[str, tuple[int, ...]] = {"weight": (width + place_features,), "bias": ()}
+    shapes: dict[str, tuple[int, ...]] = {"weight": (width + place_features,), "bias": (1,)}
     return {f"{depth}.{name}": shape for depth in depths for name, shape in shapes.items()}
 
 

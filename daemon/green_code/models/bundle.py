@@ -21,7 +21,20 @@ from green_code.models.hashes import sha256_of
 from green_code.problems import Problem
 
 SCHEMA = 2  # version of the manifest and the file names
-MANIFEST, VOCABULARY, DELTA, LENSES, KV_PROJECTIONS, SVD_HEAD, AGENT, STOP_AGENT, VALUE_HEADS, CALIBRATION, NGRAMS, GATE = (
+(
+    MANIFEST,
+    VOCABULARY,
+    DELTA,
+    LENSES,
+    KV_PROJECTIONS,
+    SVD_HEAD,
+    AGENT,
+    STOP_AGENT,
+    VALUE_HEADS,
+    CALIBRATION,
+    NGRAMS,
+    GATE,
+) = (
     "manifest.json",
     "vocabulary.safetensors",
     "delta.safetensors",

@@ -5,7 +5,7 @@ projects (`spans.kept_away` apart)."""
 from __future__ import annotations
 
 import copy
-import itertools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from green_code.decoding.value_heads import ValueHeads
 from green_code.engine.loading import Runtime
-from green_code.decoding.value_heads import MOST_CHARACTERS, ValueHeads
 from green_code_lab.agent import stop_ppo, stops, values
 from green_code_lab.agent.baselines import sigmoid
 from green_code_lab.agent.networks import StopModule
@@ -152,7 +152,7 @@ def compare_heads(
 
 
 def with_heads(
-    replayer: Replayer, heads: ValueHeads, found: stops.Visits, policy: Policy, prices: Prices
+    replayer: Replayer, heads: ValueHeads, visited: stops.Visits, policy: Policy, prices: Prices
 ) -> tuple[Policy, list[Typed], bool]:
     """A policy with value heads, its replays, and whether they ship.
 
@@ -160,31 +160,41 @@ def with_heads(
     joules of the bounds that lose at most `MOST_LOST` of the accepted keys, if they save any beyond noise.
 
     Args:
-        found: requests whose values give the bounds to try, shares of which are refused.
+        visited: requests that give the bounds to try.
     """
-    replays = Replays(replayer)
+    replays, named = Replays(replayer), replace(policy, family=f"{policy.family} + value heads", heads=heads)
     without = replays.of(policy)
-    bounds = {depth: _bounds_to_try(replayer, heads, found, depth) for depth in heads.depths}
-    tried = [
-        replace(policy, family=f"{policy.family} + value heads", heads=heads, refusal={d: b for d, b in zip(bounds, chosen, strict=True) if b})
-        for chosen in itertools.product(*bounds.values())
-    ]  # fmt: skip
-    best = replays.best(tried, prices)
-    if _difference(prices.objective, replays.of(best), without)[1] > 0:
-        return replace(best, setting=setting(best)), replays.of(best), True
     least = (1 - MOST_LOST) * sum(typed.accepted for typed in without)
-    allowed = [each for each in tried if sum(typed.accepted for typed in replays.of(each)) >= least]
-    saving = min(allowed, key=lambda each: sum(typed.joules for typed in replays.of(each)))
-    saves = _difference(lambda typed: -typed.joules, replays.of(saving), without)[1] > 0
-    return replace(saving, setting=setting(saving)), replays.of(saving), saves
+
+    def objective(tried: Policy) -> float:
+        return sum(map(prices.objective, replays.of(tried)))
+
+    def saving(tried: Policy) -> float:
+        typed = replays.of(tried)
+        allowed = sum(each.accepted for each in typed) >= least
+        return -sum(each.joules for each in typed) if allowed else -math.inf
+
+    def best(figure: Callable[[Policy], float]) -> Policy:
+        """One head after the other, the deeper first."""
+        found = named
+        for depth in reversed(heads.depths):
+            bounds = _bounds_to_try(replayer, heads, visited, depth)
+            tried = (replace(found, refusal={depth: bound, **found.refusal}) for bound in bounds)
+            found = max((found, *tried), key=figure)
+        return replace(found, setting=setting(found))
+
+    chosen = best(objective)
+    pays = _difference(prices.objective, replays.of(chosen), without)[1] > 0
+    if not pays:
+        chosen = best(saving)
+        pays = _difference(lambda typed: -typed.joules, replays.of(chosen), without)[1] > 0
+    return chosen, replays.of(chosen), pays
 
 
-def _bounds_to_try(replayer: Replayer, heads: ValueHeads, found: stops.Visits, depth: int) -> list[float]:
-    """In characters; 0: the head refuses nothing."""
-    inputs = values.head_inputs(replayer, found, depth)[found.runs]
-    log_odds = inputs @ heads.parameters[f"{depth}.weight"] + heads.parameters[f"{depth}.bias"]
-    characters = MOST_CHARACTERS * sigmoid(log_odds)
-    return [0.0, *(round(float(bound), 3) for bound in np.quantile(characters, _REFUSED))]
+def _bounds_to_try(replayer: Replayer, heads: ValueHeads, visited: stops.Visits, depth: int) -> list[float]:
+    """In characters: those with which the head would refuse `_REFUSED` of the requests for which a layer has to run."""
+    found = values.characters(replayer, heads, visited, depth)[visited.runs]
+    return [round(float(bound), 3) for bound in np.quantile(found, _REFUSED)]
 
 
 def _brief(typed: list[Typed]) -> str:
@@ -232,11 +242,7 @@ def to_ship(
     usual = replace(by_preset["balanced"][ships["balanced"]][0], gate=gate, bound=bounds["balanced"])
     keys = sum(span.keys for span in replayer.records.spans)
     reference = {"files": len(replayer.records.spans), "characters": keys}
-    return {**gate, "bounds": bounds}, {
-        "reference": reference,
-        "curve": curve(replayer, usual),
-        "presets": presets,
-    }
+    return {**gate, "bounds": bounds}, {"reference": reference, "curve": curve(replayer, usual), "presets": presets}
 
 
 def _refusal(replayer: Replayer, found: Found, family: str, ships: str) -> dict[str, Any]:

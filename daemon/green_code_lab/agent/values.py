@@ -8,18 +8,18 @@ over spans; the greatest leaves a head with the place alone.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
 from green_code.decoding.value_heads import MOST_CHARACTERS, ValueHeads, value_depths
+from green_code_lab.agent.baselines import sigmoid
 from green_code_lab.agent.stops import Visits, area_under_curve, regress
 from green_code_lab.replay.compare import Policy, refusals
 from green_code_lab.replay.environment import Replayer, Shown
 from green_code_lab.replay.policies import shown_by
 from green_code_lab.replay.typist import type_span
 
-STATE_PENALTIES = (1e-3, 3e-3, 1e-2, 3e-2, 1e6)
+STATE_PENALTIES = (1e-4, 1e-3, 1e-2, 1e6)
 PLACE_PENALTY = 1e-3
 FOLDS = 5
 
@@ -56,12 +56,18 @@ def train(replayer: Replayer, found: Visits, shown: Shown, report: Callable[[str
                 best, lowest, chosen = predicted, loss, penalty
         penalties = np.r_[np.full(width, chosen), np.full(places, PLACE_PENALTY)]
         weights, bias = regress(inputs[learned], shares[learned], penalties)
-        parameters[f"{depth}.weight"], parameters[f"{depth}.bias"] = weights, np.array(bias, np.float32)
+        parameters[f"{depth}.weight"], parameters[f"{depth}.bias"] = weights, np.array([bias], np.float32)
         right = shown.right[found.rows]
         areas = f"{area_under_curve(right[learned], best[learned]):.3f}, of cold prompts {area_under_curve(right, best):.3f}"
         report(f"value head at layer {depth}: area under the curve {areas} (penalty {chosen:g}, cross-validated)")
     stored = {name: part.astype(np.float16).astype(np.float32) for name, part in parameters.items()}
     return ValueHeads(width, depths, places, stored)
+
+
+def characters(replayer: Replayer, heads: ValueHeads, found: Visits, depth: int) -> np.ndarray:
+    """(V,) what a head expects of requests."""
+    log_odds = head_inputs(replayer, found, depth) @ heads.parameters[f"{depth}.weight"]
+    return np.asarray(MOST_CHARACTERS * sigmoid(log_odds + heads.parameters[f"{depth}.bias"]))
 
 
 def never_past(replayer: Replayer, policy: Policy, found: Visits) -> dict[str, dict[str, float]]:

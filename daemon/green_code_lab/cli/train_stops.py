@@ -8,10 +8,19 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+from green_code.cli.bundle import stop_lines
 from green_code.engine.loading import Runtime, load_measured
 from green_code.folders import bundles_dir
 from green_code.models.bundle import CALIBRATION, GATE, STOP_AGENT, VALUE_HEADS, load_bundle, refresh_manifest
-from green_code_lab.agent.stop_candidates import asking_always, choose, compare, compare_heads, records_of, to_ship, train_all
+from green_code_lab.agent.stop_candidates import (
+    asking_always,
+    choose,
+    compare,
+    compare_heads,
+    records_of,
+    to_ship,
+    train_all,
+)
 from green_code_lab.corpus import open_corpus
 from green_code_lab.evaluation.parallel import jobs_for, processes
 from green_code_lab.replay.environment import Replayer
@@ -98,8 +107,7 @@ def train_stops(args: argparse.Namespace) -> None:
         trained.networks[family].frozen().save(folder / STOP_AGENT)
     if any(each != family for each in ships.values()):
         trained.heads.save(folder / VALUE_HEADS)
-    for line in described(suggestions):
-        print(line)
+    print("\n".join(stop_lines(suggestions["presets"])))
     (folder / GATE).write_text(json.dumps(gate, separators=(",", ":")) + "\n")
     suggestions["reference"]["energy_source"] = runtime.energy_source
     suggestions["always"] = asking_always(runtime, choice)

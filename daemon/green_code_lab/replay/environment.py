@@ -28,7 +28,6 @@ from green_code_lab.replay.records import MAX_LINES, Records
 from green_code_lab.replay.typist import Answer
 
 
-
 @dataclass(frozen=True)
 class Refuses:
     """Whether a request is refused behind its prompt: asked with its record, the features of its place, and the depth to which the
@@ -39,7 +38,6 @@ class Refuses:
 
 
 NEVER = Refuses((), lambda row, place, depth: False)
-
 
 
 @dataclass(frozen=True)
