@@ -49,7 +49,7 @@ class ValueHeads:
         """How many characters would be accepted, from a state (C,) at `depth` and the place's features."""
         inputs = np.concatenate((unit_rms(state), np.asarray(place, np.float32)))
         log_odds = float(self.parameters[f"{depth}.weight"] @ inputs + self.parameters[f"{depth}.bias"][0])
-        return MOST_CHARACTERS / (1 + math.exp(min(-log_odds, 700.0)))  # NaN stays NaN, which is below no bound
+        return MOST_CHARACTERS / (1 + math.exp(min(-log_odds, 700.0)))
 
     def save(self, path: Path) -> None:
         metadata = {"depths": ",".join(map(str, self.depths)), "place_features": str(self.place_features)}
