@@ -79,6 +79,16 @@ def _own_runtime_path() -> Path:
     return Path(tempfile.gettempdir()) / f"{APPLICATION}-{user_key()}"
 
 
+def environment() -> dict[str, str]:
+    """The variables that give another process these folders, whatever its current folder is."""
+    return {
+        RUNTIME_VARIABLE: str(runtime_dir()),
+        CACHE_VARIABLE: str(cache_dir()),
+        DATA_VARIABLE: str(data_dir()),
+        BUNDLES_VARIABLE: str(bundles_dir()),
+    }
+
+
 def cache_dir() -> Path:
     """Folder of converted weights; may not exist yet."""
     return Path(os.environ.get(CACHE_VARIABLE) or platformdirs.user_cache_dir(APPLICATION)).absolute()

@@ -6,7 +6,11 @@ Raised where input, a model, a bundle or the machine is not as needed. Any other
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+import reprlib
+from typing import Any, Final
+
+ECHO_CHARACTERS: Final = 100
+"""The most that a message repeats of a bad value."""
 
 
 class Problem(Exception):
@@ -26,7 +30,7 @@ def too_large(model: str, why: str = "", other: str = "") -> Problem:
     """A model that does not fit into the memory; `why`, and what would, where that is known."""
     because, instead = (f": {why}" if why else ""), (f": {other}" if other else "")
     return Problem(
-        "internal_error",
+        "no_memory",
         f"There is not enough memory for {model}{because}. Close something, or select a smaller model{instead}.",
     )
 
@@ -35,3 +39,14 @@ def retrieve_exception(future: asyncio.Future[Any]) -> None:
     """A done callback for a failure that perhaps nobody awaits: without it, asyncio logs the exception as never retrieved."""
     if not future.cancelled():
         future.exception()
+
+
+def shown(value: object) -> str:
+    """A bad value for a message: its beginning and end, however long it is or deeply nested."""
+    text = _ECHO.repr(value)
+    return text if len(text) <= ECHO_CHARACTERS else text[: ECHO_CHARACTERS - 3] + "..."
+
+
+_ECHO: Final = reprlib.Repr()
+_ECHO.maxstring = _ECHO.maxother = _ECHO.maxlong = 60
+_ECHO.maxlevel = 2

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
 from green_code.languages import ENABLED
+from green_code.problems import shown
 
 PREFIX: Final = "greenCode."
 
@@ -46,6 +47,8 @@ class Setting:
     minimum: float | None = None
     maximum: float | None = None
     enum: tuple[str, ...] | None = None
+    most: int | None = None
+    """Characters of a string, or items of an array."""
 
 
 TABLE: Final[tuple[Setting, ...]] = (
@@ -54,14 +57,15 @@ TABLE: Final[tuple[Setting, ...]] = (
     Setting("adaptiveGate", "boolean", True),
     Setting("threshold", "number", 0.8, minimum=0.5, maximum=1),
     Setting("decoding", "string", "exact", enum=("exact", "fast", "full")),
-    Setting("model", "string", "gemma-3-270m"),
+    Setting("model", "string", "gemma-3-270m", scope="machine", most=4096),
     Setting("device", "string", "auto", enum=("auto", "cpu", "cuda", "mps")),
-    Setting("languages", "array", list(ENABLED)),
+    Setting("languages", "array", list(ENABLED), most=256),
     Setting("trigger", "string", "automatic", enum=("automatic", "manual")),
     Setting(
         "excludedFiles",
         "array",
         ["**/.env*", "**/*.pem", "**/*.key", "**/*.p12", "**/id_rsa*", "**/secrets.*", "**/.git/**"],
+        most=256,
     ),
     Setting("completeInComments", "boolean", True, scope="language-overridable"),
     Setting("completeInStrings", "boolean", True, scope="language-overridable"),
@@ -70,7 +74,7 @@ TABLE: Final[tuple[Setting, ...]] = (
     Setting("pauseOnBattery", "boolean", False),
     Setting("statusBar", "boolean", True),
     Setting("gridIntensity", "number", 481.0, minimum=0, maximum=2000),
-    Setting("pythonPath", "string", "", scope="machine"),
+    Setting("pythonPath", "string", "", scope="machine", most=4096),
 )
 
 
@@ -140,11 +144,11 @@ def _store(
     """Store a valid value; returns a message otherwise. `language`: the value is for this language only."""
     row = _ROWS.get(name)
     if row is None:
-        return [f"{PREFIX}{language}{name}: there is no such setting; it is ignored."]
+        return [f"{PREFIX}{language[:50]}{name[:50]}: there is no such setting; it is ignored."]
     if language and row.scope != "language-overridable":
-        return [f"{PREFIX}{language}{name}: it cannot differ by language; it is ignored."]
+        return [f"{PREFIX}{language[:50]}{name}: it cannot differ by language; it is ignored."]
     if (fault := check_value(row, value)) is not None:
-        return [f"{PREFIX}{language}{name}: {fault}; {otherwise or repr(row.default)} is used."]
+        return [f"{PREFIX}{language[:50]}{name}: {fault}; {otherwise or repr(row.default)} is used."]
     accepted[field_name(name)] = float(value) if row.type == "number" else value
     return []
 
@@ -153,13 +157,17 @@ def check_value(row: Setting, value: Any) -> str | None:
     """Why a value is invalid, or None."""
     if not _has_type(row.type, value):
         expected = "array of strings" if row.type == "array" else row.type
-        return f"{_shown(value)} is not of type {expected}"
+        return f"{shown(value)} is not of type {expected}"
     if row.enum is not None and value not in row.enum:
-        return f"{_shown(value)} is none of {', '.join(row.enum)}"
+        return f"{shown(value)} is none of {', '.join(row.enum)}"
     too_low = row.minimum is not None and value < row.minimum
     too_high = row.maximum is not None and value > row.maximum
     if too_low or too_high:
-        return f"{_shown(value)} is outside {row.minimum:g} to {row.maximum:g}"
+        return f"{shown(value)} is outside {row.minimum:g} to {row.maximum:g}"
+    if row.most is not None and len(value) > row.most:
+        return f"it has {len(value)} {'characters' if row.type == 'string' else 'items'}, over the limit of {row.most}"
+    if row.type == "string" and "\0" in value:
+        return f"{shown(value)} has a NUL character"
     return None
 
 
@@ -169,12 +177,7 @@ def _has_type(kind: Type, value: Any) -> bool:
     if kind == "integer":
         return isinstance(value, int) and not isinstance(value, bool)
     if kind == "number":
-        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < math.inf
     if kind == "string":
         return isinstance(value, str)
     return isinstance(value, list) and all(isinstance(item, str) for item in value)
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

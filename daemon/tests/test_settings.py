@@ -23,7 +23,7 @@ def manifest_properties() -> dict[str, Any]:
 
 def test_package_json_has_the_same_settings() -> None:
     """On failure change package.json or settings.py: the two are one list."""
-    keys = ("type", "default", "scope", "minimum", "maximum", "enum")
+    keys = ("type", "default", "scope", "minimum", "maximum", "most", "enum")
     declared = {
         PREFIX + row.name: {key: getattr(row, key) for key in keys[:-1]} | {"enum": row.enum and list(row.enum)}
         for row in TABLE
@@ -32,7 +32,15 @@ def test_package_json_has_the_same_settings() -> None:
         name: {"scope": "window"} | {key: value.get(key) for key in keys if key != "scope" or key in value}
         for name, value in manifest_properties().items()
     }
+    for name, value in manifest_properties().items():
+        manifest[name]["most"] = value.get("maxLength", value.get("maxItems"))
     assert manifest == declared
+
+
+def test_no_workspace_names_a_program_or_a_file() -> None:
+    """Every text without a list of values may be a path, and each has machine scope."""
+    texts = {row.name for row in TABLE if row.type == "string" and row.enum is None}
+    assert texts == {row.name for row in TABLE if row.scope == "machine"} == {"model", "pythonPath"}
 
 
 def test_fields_follow_the_table() -> None:
@@ -68,12 +76,20 @@ def test_defaults_and_good_values() -> None:
         ("maxLines", 1.5),
         ("maxPromptTokens", 5000),
         ("pythonPath", {}),
+        ("model", "x" * 4097),
+        ("model", "a\0b"),
+        ("languages", ["x"] * 257),
+        ("excludedFiles", ["*.sql"] * 257),
+        ("excludedFiles", [["*.sql"]]),
+        ("gridIntensity", 10**400),
+        ("threshold", [[[[[[]]]]]] * 10_000),
+        ("x" * 60, 1),
         ("threshhold", 0.9),
     ],
 )
 def test_a_bad_value_keeps_the_default_and_its_key_is_named(name: str, value: Any) -> None:
     settings, problems = parse_settings({name: value, "statusBar": False})
-    assert len(problems) == 1 and f"greenCode.{name}" in problems[0]
+    assert len(problems) == 1 and f"greenCode.{name}"[:60] in problems[0] and len(problems[0]) < 400
     assert settings == parse_settings({"statusBar": False})[0]
 
 

@@ -15,6 +15,7 @@ import { SetUp } from './environment/setup';
 import { Hints } from './hints/hints';
 import { VIEW_THRESHOLD } from './ids';
 import { Channels } from './log';
+import { chooseFirst } from './models/first';
 import { ReportPanel } from './report/panel';
 import { onSettingsChange, readSettings } from './settings';
 import { Store } from './state/store';
@@ -37,8 +38,8 @@ export function activate(context: vscode.ExtensionContext): void {
   const supervisor: Supervisor = new Supervisor(daemon, channels, store, (environment) => {
     setUp.offer(environment).catch(channels.showFailure);
   });
-  const setUp = new SetUp(home, channels, store, supervisor);
   const add: Parts['addExtras'] = (extras, signal, progress) => addExtras(home, daemon, extras, { signal, progress, log: (line) => channels.extension.info(line) });
+  const setUp = new SetUp(home, channels, store, supervisor, () => chooseFirst({ daemon, channels, store, addExtras: add }));
   const snooze = new Snooze(store, () => void supervisor.requests.sendSettings().catch(channels.showFailure));
   const hints = new Hints(store, context.globalState, channels.showFailure);
   const report = new ReportPanel(extensionUri);

@@ -57,6 +57,7 @@ export const REFUSALS = [
   'engine_hanging',
   'model_missing',
   'model_damaged',
+  'no_memory',
   'bundle_invalid',
   'cache_unwritable',
   'other_version',

@@ -129,6 +129,8 @@ def _print(one: dict[str, Any]) -> None:
     print(f"  exits         {', '.join(map(str, one['exits']))}")
     if one["prefill_exit"]:
         print(f"  prefill exit  {one['prefill_exit']}")
+    if one["training"]["method"] == "frozen":
+        print("  training      none: at full depth it is the base model")
     if one["training"]["tokens"]:
         cost = one["training"]
         spent = f", {cost['joules'] / 1000:.0f} kJ ({cost['energy_source']})" if cost["joules"] else ""

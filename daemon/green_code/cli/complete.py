@@ -84,9 +84,11 @@ def run(args: argparse.Namespace) -> int:
     params = check_params(_params(args, prompt, args.language or language))
     progress = _progress_printer()
     if args.no_engine:
-        ledger = Ledger(folders.ledger_path())
+        ledger = Ledger(folders.ledger_path(), mends=False)
         result = complete_here(params, default_loader, ledger, progress)
         ledger.close()
+        if ledger.problem is not None:
+            print(f"green-code: {ledger.problem}", file=sys.stderr)
     else:
         result = asyncio.run(_through_engine(params, progress))
     if args.json:

@@ -48,6 +48,9 @@ Check = Callable[[], "Finding | list[Finding]"]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="write one JSON object to standard output")
     parser.add_argument("--model", default=default_settings().model, help="the model to check (default: %(default)s)")
+    parser.add_argument(
+        "--without-model", action="store_true", help="check what a model needs before one is downloaded"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -67,6 +70,8 @@ def run(args: argparse.Namespace) -> int:
         "energy costs": check_costs,
         "ledger": check_ledger,
     }
+    if args.without_model:
+        del checks["model"]
     report = []
     for name, check in checks.items():
         for finding in findings(check):
@@ -256,16 +261,22 @@ def check_costs() -> Finding:
 
 
 def check_ledger() -> Finding:
-    """The energy ledger: readable and writable."""
-    from green_code.energy.ledger import Ledger
+    """The energy ledger: readable, whole and writable. It is left as it is."""
+    from green_code.energy.ledger_file import check_file, read_report, reading
 
-    ledger = Ledger(folders.ledger_path())
-    ledger.probe()
-    totals, problem = ledger.report()["all"], ledger.problem
-    ledger.close()
-    if problem is not None:
-        return Finding("warn", str(folders.ledger_path()), problem)
-    return Finding("ok", f"{folders.ledger_path()}, {totals['completions']} completions")
+    path = folders.ledger_path()
+    if fault := _write_fault(path.parent):
+        return Finding(
+            "warn", f"{path} cannot be written: {fault}", f"Set {folders.DATA_VARIABLE} to a writable folder."
+        )
+    try:
+        with reading(path) as database:
+            if database is not None:
+                check_file(database)
+        completions = read_report(path)["all"]["completions"]
+    except Problem as problem:
+        return Finding("warn", str(path), str(problem))
+    return Finding("ok", f"{path}, {completions} completions")
 
 
 def _write_fault(folder: Path) -> str:

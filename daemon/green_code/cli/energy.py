@@ -1,19 +1,18 @@
 """`green-code energy`: shows the ledger's totals, exports its rows, or deletes them.
 
-Must not know: engines or models; it reads the file.
+Must not know: engines or models; it reads the file, and leaves it as it is where nothing is to be deleted.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from green_code import folders
 from green_code.energy.export import export
-from green_code.energy.ledger import Ledger
+from green_code.energy.ledger_file import delete_rows, read_report, read_rows
 from green_code.problems import Problem
 from green_code.report import Totals
 
@@ -33,39 +32,25 @@ def run(args: argparse.Namespace) -> int:
     """Print the report, export the rows, or delete them.
 
     Raises:
-        Problem: the rows cannot be exported, or their deletion is not confirmed.
+        Problem: the file cannot be read, the rows cannot be exported, or their deletion is not confirmed.
     """
-    ledger = Ledger(folders.ledger_path())
-    if ledger.problem is not None:
-        print(f"green-code: {ledger.problem}", file=sys.stderr)
-    try:
-        return _ACTIONS[args.action](ledger, args)
-    finally:
-        ledger.close()
+    return _ACTIONS[args.action](folders.ledger_path(), args)
 
 
-def _export(ledger: Ledger, args: argparse.Namespace) -> int:
-    _require_file(ledger)
-    print(f"{export(ledger.rows(), args.file)} completions written to {args.file}")
+def _export(ledger: Path, args: argparse.Namespace) -> int:
+    print(f"{export(read_rows(ledger), args.file)} rows written to {args.file}")
     return 0
 
 
-def _delete(ledger: Ledger, args: argparse.Namespace) -> int:
+def _delete(ledger: Path, args: argparse.Namespace) -> int:
     if not args.yes:
-        raise Problem("bad_request", f"This would delete every row of {ledger.path}. Confirm with --yes.")
-    _require_file(ledger)
-    print(f"{ledger.delete()} rows deleted")
+        raise Problem("bad_request", f"This would delete every row of {ledger}. Confirm with --yes.")
+    print(f"{delete_rows(ledger)} rows deleted")
     return 0
 
 
-def _require_file(ledger: Ledger) -> None:
-    """Raises Problem if the ledger is in memory because the file cannot be used."""
-    if ledger.in_memory:
-        raise Problem("cache_unwritable", ledger.problem or f"{ledger.path} cannot be opened.")
-
-
-def _print(ledger: Ledger, args: argparse.Namespace) -> int:
-    report = ledger.report()
+def _print(ledger: Path, args: argparse.Namespace) -> int:
+    report = read_report(ledger)
     if args.json:
         print(json.dumps(report))
         return 0
@@ -94,7 +79,7 @@ def _line(name: str, totals: Totals) -> None:
     )
 
 
-_ACTIONS: dict[str | None, Callable[[Ledger, argparse.Namespace], int]] = {
+_ACTIONS: dict[str | None, Callable[[Path, argparse.Namespace], int]] = {
     None: _print,
     "export": _export,
     "delete": _delete,

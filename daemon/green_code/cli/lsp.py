@@ -10,6 +10,8 @@ import argparse
 import logging
 import sys
 
+from green_code.logs import log_to
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
@@ -24,17 +26,18 @@ def run(args: argparse.Namespace) -> int:
 
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(without_user_text)
-    logging.basicConfig(
-        handlers=[handler],
-        level=logging.DEBUG if args.verbose else logging.INFO,
-        format="%(levelname)s %(name)s: %(message)s",
-    )
+    log_to(handler, "%(levelname)s %(name)s: %(message)s", logging.DEBUG if args.verbose else logging.INFO)
     return serve()
 
 
 def without_user_text(record: logging.LogRecord) -> bool:
-    """A log filter: pygls's records pass only if they are errors, and without arguments, which can hold code."""
+    """A log filter: pygls's records pass only if they are errors, and without arguments, which can hold code.
+
+    A request that was answered with an error needs no traceback.
+    """
     if record.name.partition(".")[0] == "pygls":
         record.args = ()
+        if record.exc_info and type(record.exc_info[1]).__module__ == "pygls.exceptions":
+            record.exc_info = None
         return record.levelno >= logging.ERROR
     return True

@@ -1,5 +1,7 @@
 """`green-code models`: lists the models that there are, that are here and that fit this machine; gets, verifies, removes them.
 
+One of the list is recommended, by what this machine can do: it is measured when models are listed first (`engine/machine_speed.py`).
+
 With --json, `list` writes one object; the others write one object a line, {"event": "progress", "sentence", "done_bytes",
 "total_bytes"} while they work and {"event": "done", "name"} at the end. A process that is killed loses nothing: the next `get` goes on.
 Must not know: how a place is asked, or how weights are converted.
@@ -22,21 +24,24 @@ from typing import Any, Final
 
 from green_code.cli.progress import clear_progress, show_progress
 from green_code.engine.conversion import convert_apart
-from green_code.engine.expected import Expected, expected
+from green_code.engine.expected import Expected, expected, recommended
+from green_code.engine.machine_speed import PROMPT, machine_speed
 from green_code.folders import cache_dir
 from green_code.kernels.weight_format import weight_formats
 from green_code.memory import total_memory
 from green_code.models import store
 from green_code.models.bundle import SVD_HEAD, Bundle, bundle_of
-from green_code.models.catalog import DEFAULT, TINY, base_of_bundle, find_model
+from green_code.models.catalog import TINY, base_of_bundle, find_model
 from green_code.models.other_tools import ToolFile, same_content, tool_files
 from green_code.models.places import size_text
-from green_code.models.rows import ROWS, Row
+from green_code.models.rows import KNOWN_AS, ROWS, STANDARD, Row
 from green_code.models.weights import is_converted, open_model
 from green_code.problems import Problem
+from green_code.settings import default_settings
 
 EXTRAS: Final = {"hub": ("huggingface_hub", "transformers"), "gpu": ("torch",)}
 """Extras that models need → the modules that they install."""
+_NAME: Final = "a model of the catalog, a folder or a GGUF file"
 _REPORT_SECONDS = 0.2
 
 
@@ -44,8 +49,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="list|get|verify|remove|convert")
     for action, (_, help) in _ACTIONS.items():
         one = actions.add_parser(action, help=help, description=help, allow_abbrev=False)
-        if action != "list":
-            one.add_argument("name", metavar="NAME", help="a model of the catalog, a folder or a GGUF file")
+        if action == "get":
+            one.add_argument("name", metavar="NAME", nargs="?", help=f"{_NAME} (default: what the list recommends)")
+        elif action != "list":
+            one.add_argument("name", metavar="NAME", help=_NAME)
         one.add_argument("--json", action="store_true", help="write JSON to standard output")
     parser.add_argument(
         "--json", action="store_true", dest="json_list", help="write one JSON object to standard output"
@@ -89,18 +96,18 @@ class _Progress:
             print(json.dumps({"event": "done", **event}), flush=True)
         else:
             clear_progress()
-            print(event.get("sentence", f"{event['name']} is ready"))
+            print(event["sentence"])
 
 
 # --- list ------------------------------------------------------------------------------------------------
 def _list(as_json: bool) -> int:
     files = tool_files()
     taken: set[Path] = set()
-    models = []
+    models, best = [], _recommended()
     for row in ROWS.values():
         same = same_content(row, files)
         taken |= {place.path for place in same}
-        models.append(describe(row, [place.describe() for place in same]))
+        models.append(describe(row, [place.describe() for place in same], best))
     others = [file for file in files if file.path not in taken]
     for model in models:
         if not model["fits"]:
@@ -112,10 +119,10 @@ def _list(as_json: bool) -> int:
     return 0
 
 
-def describe(row: Row, found: Iterable[str] = ()) -> dict[str, Any]:
-    """A row as --json shows it. `found`: places on this machine."""
+def describe(row: Row, found: Iterable[str] = (), best: str = "") -> dict[str, Any]:
+    """A row as --json shows it. `found`: places on this machine. `best`: the model that is recommended."""
     need = _expected(row)
-    state = "ready" if _is_ready(row) else store.state_of(row)
+    state = _state(row)
     reason = _why_not(row, need, state)
     return {
         "name": row.name,
@@ -130,12 +137,16 @@ def describe(row: Row, found: Iterable[str] = ()) -> dict[str, Any]:
         "memory_bytes": need.memory_bytes,
         "state": state,
         "places": [*found, *(place.describe() for place in row.places)],
-        "milliseconds_per_token": round(need.milliseconds, 1),
-        "joules_per_token": round(need.joules, 3),
+        "milliseconds_per_token": round(1000 * need.token_seconds, 1),
+        "milliseconds_per_prompt": round(1000 * need.prompt_seconds, 1),
+        "joules_per_token": round(need.token_joules, 3),
+        "joules_per_prompt": round(need.prompt_joules, 2),
         "energy_source": need.source,
+        "measured": need.measured,
         "fits": not reason,
         "reason": reason,
-        "default": row.name == DEFAULT,
+        "known_as": KNOWN_AS.get(row.name, ""),
+        "recommended": row.name == best,
         "needs": [extra for extra in row.needs if not all(map(importlib.util.find_spec, EXTRAS[extra]))],
     }
 
@@ -144,7 +155,15 @@ def _expected(row: Row) -> Expected:
     """Of the model with its bundle, which may have a smaller vocabulary."""
     bundle = _bundle(row.name)
     shape = replace(row.shape, vocabulary=len(bundle.vocabulary)) if bundle and bundle.vocabulary else row.shape
-    return expected(shape, has_svd_head=bundle is not None and bundle.part(SVD_HEAD) is not None)
+    has_svd_head = bundle is not None and bundle.part(SVD_HEAD) is not None
+    return expected(shape, has_svd_head, machine_speed())
+
+
+def _recommended() -> str:
+    """The name of the model that suits this machine."""
+    row = ROWS[STANDARD]
+    need = _expected(row)
+    return recommended(need, not _why_not(row, need, _state(row)), total_memory())
 
 
 def _bundle(name: str) -> Bundle | None:
@@ -152,6 +171,10 @@ def _bundle(name: str) -> Bundle | None:
     with contextlib.suppress(Problem):
         return bundle_of(name)
     return None
+
+
+def _state(row: Row) -> str:
+    return "ready" if _is_ready(row) else store.state_of(row)
 
 
 def _is_ready(row: Row) -> bool:
@@ -190,16 +213,24 @@ def _file(file: ToolFile) -> dict[str, Any]:
 
 
 def _print(models: list[dict[str, Any]], files: list[ToolFile]) -> None:
-    print(f"{'':28} {'state':10} {'download':>9} {'memory':>8} {'ms/token':>9} {'J/token':>8}  {'middle':6} licence")
+    print(
+        f"{'':28} {'state':10} {'download':>9} {'memory':>8} {'ms/prompt':>10} {'ms/token':>9} {'J/prompt':>9} {'J/token':>8}  "
+        f"{'middle':6} licence"
+    )
     for m in models:
         print(
             f"{m['name']:28} {m['state']:10} {size_text(m['download_bytes']):>9} {size_text(m['memory_bytes']):>8} "
-            f"{m['milliseconds_per_token']:>9.0f} {m['joules_per_token']:>8.2f}  {'yes' if m['fim'] else 'no':6} {m['license']}"
+            f"{m['milliseconds_per_prompt']:>10.0f} {m['milliseconds_per_token']:>9.0f} {m['joules_per_prompt']:>9.1f} "
+            f"{m['joules_per_token']:>8.2f}  {'yes' if m['fim'] else 'no':6} {m['license']}"
         )
+        if m["known_as"]:
+            print(f"    {m['known_as']}{', recommended for this machine' if m['recommended'] else ''}")
         if m["reason"]:
             print(f"    does not fit: {m['reason']}")
+    whose = "scaled by what this machine needed" if models[0]["measured"] else "of another machine with the kernel"
     print(
-        "Milliseconds and joules are estimates from the model's shape, for every layer. Get one with: green-code models get NAME"
+        f"Milliseconds and joules are estimates from the model's shape, {whose}: every layer, over a cold prompt of {PROMPT} tokens and "
+        "over a token. Get one with: green-code models get NAME"
     )
     if files:
         print("Files of other tools, which `green-code models get PATH` converts:")
@@ -208,8 +239,8 @@ def _print(models: list[dict[str, Any]], files: list[ToolFile]) -> None:
 
 
 # --- what can be done with one ---------------------------------------------------------------------------
-def _get(name: str, progress: _Progress) -> dict[str, Any]:
-    name = _known(name)
+def _get(name: str | None, progress: _Progress) -> dict[str, Any]:
+    name = _known(name or _recommended())
     if (row := ROWS.get(name)) is not None:
         if reason := describe(row)["reason"]:
             smaller = _smaller(describe(row), [describe(other) for other in ROWS.values()])
@@ -218,7 +249,8 @@ def _get(name: str, progress: _Progress) -> dict[str, Any]:
         if row.pickled:
             _convert_pickled(name, progress)
     _open(name, progress)
-    return {"name": name}
+    use = "" if name == default_settings().model else f'; use it with --model {name} or "greenCode.model": "{name}"'
+    return {"name": name, "sentence": f"{name} is ready{use}"}
 
 
 def _verify(name: str, progress: _Progress) -> dict[str, Any]:

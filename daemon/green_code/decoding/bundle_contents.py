@@ -55,7 +55,9 @@ class BundleContents:
                 "bundle_invalid",
                 f"bundle {bundle.name}: its value heads are for width {heads.width} and layers {heads.depths}, the model has width {config.width} and {config.layers} layers; retrain with `green-code train stops`.",
             )
-        if self.ngrams is not None and self.ngrams.vocabulary_digest != vocabulary.digest:
+        if self.ngrams is not None and (
+            self.ngrams.vocabulary_digest != vocabulary.digest or self.ngrams.greatest_token >= config.vocabulary
+        ):
             raise Problem(
                 "bundle_invalid",
                 f"bundle {bundle.name}: {NGRAMS} is counted in tokens of another vocabulary; count it anew with `green-code adapt ngrams`.",

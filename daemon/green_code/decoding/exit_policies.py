@@ -19,7 +19,7 @@ from green_code.decoding.kv_cache import KVCache
 from green_code.kernels.decoder import KernelDecoder
 from green_code.kernels.exit_classifier import ExitProbability, exit_probability_function
 from green_code.models.backend import Backend, TopToken
-from green_code.problems import Problem
+from green_code.problems import Problem, shown
 
 LIKELIEST: Final = 0.5
 """The agent's threshold at which its likeliest action is taken; a lower one changes nothing."""
@@ -162,5 +162,5 @@ def parse_policy(text: str, exits: Sequence[int], layers: int, agent: Agent | No
                 )
             return replace(agent, threshold=threshold)
     except ValueError as error:
-        raise Problem("bad_request", f"policy {text!r}: {value!r} is not a number in range.") from error
-    raise Problem("bad_request", f"policy {text!r} is unknown; use full, fixed:E, confidence:τ or agent.")
+        raise Problem("bad_request", f"policy {shown(text)}: {shown(value)} is not a number in range.") from error
+    raise Problem("bad_request", f"policy {shown(text)} is unknown; use full, fixed:E, confidence:τ or agent.")

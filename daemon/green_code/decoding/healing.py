@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from green_code.bounded_cache import BoundedCache
 from green_code.decoding.exit_policies import ExitView
 from green_code.decoding.stop_rules import Situation
 from green_code.models.backend import TopToken
@@ -20,6 +21,9 @@ from green_code.models.vocabulary import NO_WORD, Vocabulary
 
 _MAX_SCORED = 1024
 """Scoring more tokens than this costs more than the top token of all by the SVD head."""
+_ENTRY_BYTES = 400  # besides the tokens
+_COMPATIBLE_BYTES = 16 << 20
+"""Of the tokens that are held for the beginnings of words."""
 _KEYWORD = re.compile(r"(?<![\w.$@#-])\w+\Z")
 _LEAST_LETTERS = 4
 _VALUES = frozenset(["None", "True", "False", "null", "nil", "true", "false", "this", "self", "super", "undefined"])
@@ -69,12 +73,16 @@ def spelled_again(required: bytes) -> int:
     return 0 if required == NO_WORD else len(required)
 
 
+def _held_bytes(required: bytes, compatible: np.ndarray) -> int:
+    return len(required) + compatible.nbytes + _ENTRY_BYTES
+
+
 class Chooser:
     """Greedy choice among the tokens that agree with the required bytes."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._vocabulary = vocabulary
-        self._allowed: dict[bytes, np.ndarray] = {}
+        self._compatible = BoundedCache(self._find_compatible, _held_bytes, _COMPATIBLE_BYTES)
 
     def choose(self, view: ExitView, required: bytes) -> TopToken:
         """The likeliest allowed token, with its log-odds among those that were scored."""
@@ -91,12 +99,9 @@ class Chooser:
         others = allowed[~np.isin(allowed, known)]
         return view.top_among(others) if len(others) else None
 
-    def _compatible(self, required: bytes) -> np.ndarray:
+    def _find_compatible(self, required: bytes) -> np.ndarray:
         """(K,) int32."""
-        if required not in self._allowed:
-            compatible = self._vocabulary.tokens_compatible_with(required)
-            self._allowed[required] = np.array(compatible, np.int32)
-        return self._allowed[required]
+        return np.array(self._vocabulary.tokens_compatible_with(required), np.int32)
 
     def left(self, required: bytes, token: int) -> bytes:
         """What is still required after `token`."""

@@ -30,7 +30,8 @@ def slot_and_check(run: Sequence[Any], slots: int) -> tuple[Any, Any]:
 class NgramTable:
     """
     Args:
-        checks, tokens: (M,) uint16. chances: (M,) uint8, in 255ths; 0: the slot is empty.
+        checks: (M,) uint16. tokens: (M,) uint16, or uint32 where ids are larger. chances: (M,) uint8, in 255ths; 0: the slot is
+            empty.
         vocabulary_digest: of the vocabulary in which it was counted; None: not known.
     """
 
@@ -39,6 +40,7 @@ class NgramTable:
     ) -> None:
         self._checks, self._tokens, self._chances = checks, tokens, chances
         self.vocabulary_digest = vocabulary_digest
+        self.greatest_token = int(tokens.max(initial=0))
 
     def continuation(self, context: Sequence[int]) -> tuple[int, float] | None:
         """The likeliest token after the longest known n-gram at the end of `context`, and its share of the corpus."""
@@ -62,7 +64,8 @@ def read_ngram_table(path: Path) -> NgramTable:
     except (OSError, SafetensorError) as error:
         raise ValueError(f"it cannot be read ({error})") from error
     slots = checks.shape
-    expected = [("uint16", slots), ("uint16", slots), ("uint8", slots)]
+    wide = "uint32" if tokens.dtype == np.uint32 else "uint16"
+    expected = [("uint16", slots), (wide, slots), ("uint8", slots)]
     if [(column.dtype.name, column.shape) for column in (checks, tokens, chances)] != expected:
         raise ValueError("its columns have wrong types or lengths")
     if len(slots) != 1 or slots == (0,):

@@ -45,9 +45,12 @@ def _csv(rows: Iterable[Row], path: Path) -> int:
 
 
 def _json(rows: Iterable[Row], path: Path) -> int:
-    values = [asdict(row) for row in rows]
-    path.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
-    return len(values)
+    with path.open("w", encoding="utf-8") as file:
+        count = 0
+        for count, row in enumerate(rows, 1):
+            file.write((",\n" if count > 1 else "[\n") + json.dumps(asdict(row)))
+        file.write("\n]\n" if count else "[]\n")
+    return count
 
 
 _WRITERS = {".csv": _csv, ".json": _json}

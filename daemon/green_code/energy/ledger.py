@@ -1,9 +1,10 @@
 """The energy ledger: one SQLite row per completion, without any text of the user's.
 
-WAL with synchronous=NORMAL: a recorded row survives the end of the process (kill −9); a power failure may lose the last
-rows. While another program locks the file, statements wait in a queue. A damaged file or one of an older schema is set
-aside and a new one is created. If nothing can be written, rows stay in memory, and `problem` says why: completions never
-fail because of the ledger.
+A thread of its own writes what is recorded, within milliseconds; what it has written survives the end of the process (kill −9).
+It opens the file for each batch. So a file that was removed, replaced or overwritten meanwhile is noticed, and mended: a new one is
+created where there is none, a damaged one or one of an older schema is set aside. What cannot be written, since the disk is full
+or another program locks the file, waits in memory, and is written when there is room. `problem` tells the user: completions never
+fail or wait because of the ledger.
 Must not know: lsp, link, engine or decoding.
 """
 
@@ -14,190 +15,223 @@ import logging
 import sqlite3
 import threading
 from collections import deque
-from collections.abc import Iterator
-from dataclasses import astuple, fields
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeout
+from dataclasses import astuple
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, NamedTuple, TypeVar
 
-from green_code.energy.rows import Row, now_text
+from green_code.energy.ledger_file import COLUMNS, SCHEMA, open_to_read, open_to_write, roll_up, rows_of, unusable
+from green_code.energy.rows import Row, now_text, today_text
 from green_code.energy.totals import report_of, totals_of_today
-from green_code.problems import Problem
 from green_code.report import Report, Totals
 
 log = logging.getLogger(__name__)
 
-_COLUMNS = tuple(field.name for field in fields(Row))
-_TYPES = {"int": "INTEGER", "float": "REAL", "str": "TEXT"}
-_SCHEMA = ", ".join(
-    f"{field.name} {_TYPES[str(field.type)]} NOT NULL" + (" PRIMARY KEY" if field.name == "id" else "")
-    for field in fields(Row)
-)
-_INSERT = f"INSERT INTO completions ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"
+MOST_WAITING: Final = 10_000
+"""Statements that wait in memory for the file; the oldest are lost first."""
+RETRY_SECONDS: Final = 5.0
+"""Until the next attempt to write what waits."""
+_CLOSE_SECONDS = 5.0  # for what is written last
+
+_INSERT = f"INSERT INTO completions ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"
+_SHOW = "UPDATE completions SET shown = 1, characters = MAX(characters, ?) WHERE id = ?"
 _ACCEPT = """
     UPDATE completions
     SET accepted = 1, accepted_characters = MIN(characters, accepted_characters + COALESCE(?, characters))
     WHERE id = ?"""
-_CORRUPT, _NOT_A_DATABASE = 11, 26  # SQLite's result codes
-_VERSION = 4
-_OTHER_VERSION = f"it has schema version {{}}, this release uses {_VERSION}"
-_SHOW = "UPDATE completions SET shown = 1, characters = MAX(characters, ?) WHERE id = ?"
-_BUSY_SECONDS = 0.5  # how long a completion waits for another program's lock
-_QUEUE_LENGTH = 1000  # statements, while the file stays locked
+_RETAIN = "UPDATE completions SET retained = 1 WHERE id = ?"
+_NEVER_RIGHT = (sqlite3.IntegrityError, sqlite3.InterfaceError, sqlite3.ProgrammingError, OverflowError)
+Result = TypeVar("Result")
+
+
+class _Statement(NamedTuple):
+    text: str
+    values: tuple[Any, ...]
 
 
 class Ledger:
     """An open ledger; any thread may use it, and several processes at once.
 
-    `problem` is a message for the user if rows cannot be written to disk (`in_memory`) or a file was set aside; else None.
+    `problem` is a message for the user if rows wait (`in_memory`), or if the file had to be mended; else None.
+
+    Args:
+        mends: set a damaged file aside, and sum up old rows: one process does.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, mends: bool = True) -> None:
         self.path = path
         self.problem: str | None = None
         self.in_memory = False
+        self._mends = mends
         self._guard = threading.Lock()
-        self._queue: deque[tuple[str, tuple[Any, ...]]] = deque(maxlen=_QUEUE_LENGTH)  # statement, values
+        self._waiting: deque[_Statement] = deque()
+        self._lost = 0
+        self._left: tuple[int, ...] | None = None  # the file, as it was left
+        self._rolled_up = ""  # the day of the last time
+        self._retry: threading.Timer | None = None
         self._closed = False
-        self._database = self._open()
+        self._thread = ThreadPoolExecutor(1, "ledger")
+        self._thread.submit(self._write)
 
     def record(self, row: Row) -> None:
-        """Write a row; does not raise if the disk fails."""
-        self._execute(_INSERT, astuple(row))
+        """Write a row, soon; does not raise if the disk fails."""
+        self._add(_INSERT, astuple(row))
 
     def show(self, row_id: str, characters: int) -> None:
         """The editor shows a completion, as in `Row.with_shown`; unknown ids are ignored."""
-        self._execute(_SHOW, (characters, row_id))
+        self._add(_SHOW, (characters, row_id))
 
     def accept(self, row_id: str, characters: int | None) -> None:
         """The user accepted characters of a completion, as in `Row.with_accepted`; unknown ids are ignored."""
-        self._execute(_ACCEPT, (characters, row_id))
+        self._add(_ACCEPT, (characters, row_id))
 
     def retain(self, row_id: str) -> None:
         """An accepted completion was still in the document half a minute later; unknown ids are ignored."""
-        self._execute("UPDATE completions SET retained = 1 WHERE id = ?", (row_id,))
-
-    def probe(self) -> None:
-        """Write without a change, so that `problem` is set if rows cannot be written."""
-        self._run(f"PRAGMA user_version = {_VERSION}", ())
+        self._add(_RETAIN, (row_id,))
 
     def today(self) -> Totals:
-        """Totals of the current day (UTC)."""
-        return totals_of_today(self._run)
+        """Totals of the current day (UTC), with what was recorded before."""
+        return self._read(lambda database: totals_of_today(_query(database)))
 
     def report(self) -> Report:
-        """Totals of today and of all rows, by day (the last 31 with any), language and model.
-
-        The file is read through a connection of its own, so completions need not wait for a long history.
-        """
-        with self._guard:
-            self._write_queue()
-        if not self.in_memory:
-            with contextlib.suppress(sqlite3.Error), contextlib.closing(_open_to_read(self.path)) as database:
-                return report_of(lambda statement, values: database.execute(statement, values).fetchall())
-        return report_of(self._run)
+        """Totals of today and of all rows, by day (the last 31 with any), language and model, with what was recorded before."""
+        return self._read(lambda database: report_of(_query(database)))
 
     def rows(self) -> Iterator[Row]:
-        """Every row, the oldest first."""
-        for values in self._run(f"SELECT {', '.join(_COLUMNS)} FROM completions ORDER BY time", ()):
-            yield Row(*values)
-
-    def delete(self) -> int:
-        """Delete every row, its remains in the file, and files that were set aside; returns how many rows there were.
-
-        Raises:
-            Problem: another program locks the file, or it cannot be written.
-        """
-        with self._guard:
-            try:
-                deleted = self._database.execute("DELETE FROM completions").rowcount
-                self._database.execute("VACUUM")
-                (busy, *_) = self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-                for aside in self.path.parent.glob(f"{self.path.name}.damaged-*"):
-                    aside.unlink()
-            except (sqlite3.Error, OSError) as error:
-                raise Problem("cache_unwritable", f"{self.path} could not be emptied ({error}). Try again.") from error
-        if busy:
-            log.warning("another program reads the ledger; deleted rows leave the disk when it has finished")
-        return deleted
+        """Every row, the oldest first, with what was recorded before."""
+        yield from self._read(lambda database: list(rows_of(database)))
 
     def close(self) -> None:
-        """Close the file; later rows are dropped, and later reports are empty."""
+        """Write what waits, if it can be; later rows are dropped, and later reports are empty."""
         with self._guard:
-            self._write_queue()
-            self._closed = True
-            self._database.close()
-
-    def _execute(self, statement: str, values: tuple[Any, ...]) -> None:
-        with self._guard:
-            self._queue.append((statement, values))
-            self._write_queue()
-
-    def _write_queue(self) -> None:
-        """Execute the queue in order while the file can be written; the caller holds the guard."""
-        failures = 0
-        while self._queue and not self._closed and failures < 2:
-            try:
-                self._database.execute(*self._queue[0])
-            except sqlite3.DatabaseError as error:
-                if not self._recover(error):
-                    return
-                failures += 1
-            else:
-                self._queue.popleft()
-
-    def _run(self, statement: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
-        with self._guard:
-            self._write_queue()
             if self._closed:
-                return []
-            try:
-                return self._database.execute(statement, values).fetchall()
-            except sqlite3.DatabaseError as error:
-                self._recover(error)
-                return []
+                return
+            self._closed = True
+        with contextlib.suppress(FutureTimeout):  # a disk that hangs
+            self._thread.submit(self._write).result(_CLOSE_SECONDS)
+        if self._waiting or self._lost:
+            log.warning("%d statements of the energy ledger were lost", len(self._waiting) + self._lost)
+        if self._retry is not None:
+            self._retry.cancel()
+        self._thread.shutdown(wait=False, cancel_futures=True)
 
-    def _open(self) -> sqlite3.Connection:
-        """The file's database; a new one if the file was set aside; or one in memory. `problem` says why."""
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            return _connect(str(self.path))
-        except (OSError, sqlite3.Error) as error:
-            return self._set_aside(error) if _unusable(error) else self._in_memory(error)
+    def _add(self, text: str, values: tuple[Any, ...]) -> None:
+        with self._guard:
+            if self._closed:
+                return
+            self._waiting.append(_Statement(text, values))
+            if len(self._waiting) > MOST_WAITING:
+                self._waiting.popleft()
+                self._lost += 1
+            if self._retry is None:  # else it is tried then
+                self._thread.submit(self._write)
 
-    def _recover(self, error: sqlite3.DatabaseError) -> bool:
-        """After an error, open another database unless the file is only locked; the caller holds the guard.
+    def _read(self, read: Callable[[sqlite3.Connection], Result]) -> Result:
+        """Read a snapshot on the caller's thread, so that nothing waits for a long report."""
+        written: Future[None] | None = None
+        with self._guard:
+            if not self._closed:
+                written = self._thread.submit(self._write)
+        if written is not None:
+            written.result()
+            with contextlib.suppress(sqlite3.Error), contextlib.closing(self._snapshot()) as database:
+                return read(database)
+        with contextlib.closing(_new_in_memory()) as database:
+            return read(database)
 
-        Returns:
-            Whether another database was opened.
-        """
-        if "locked" in str(error):
-            log.warning("the energy ledger is busy: %s", error)
-            return False
-        with contextlib.suppress(sqlite3.Error):
-            self._database.close()
-        self._database = self._set_aside(error) if _unusable(error) else self._in_memory(error)
-        return True
-
-    def _set_aside(self, error: Exception) -> sqlite3.Connection:
-        aside = self.path.with_name(f"{self.path.name}.damaged-{now_text().replace(':', '')[:17]}")
-        try:
-            self.path.replace(aside)
-            for suffix in ("-wal", "-shm"):  # the WAL may hold rows that are not in the file yet
-                if (beside := self.path.with_name(self.path.name + suffix)).exists():
-                    beside.replace(aside.with_name(aside.name + suffix))
-            database = _connect(str(self.path))
-        except (OSError, sqlite3.Error) as second:
-            return self._in_memory(second)
-        self._set_problem(f"The energy ledger cannot be used ({error}). It is now {aside.name}; a new one was created.")
+    def _snapshot(self) -> sqlite3.Connection:
+        """What the file has, and what waits for it."""
+        with self._guard:
+            waiting = tuple(self._waiting)
+        if not waiting:
+            return open_to_read(self.path)
+        database = _new_in_memory()
+        with contextlib.suppress(sqlite3.Error), contextlib.closing(open_to_read(self.path)) as file:
+            rows = file.execute(f"SELECT {', '.join(COLUMNS)} FROM completions")
+            database.executemany(_INSERT, rows)
+        _execute(database, waiting)
         return database
 
-    def _in_memory(self, error: Exception) -> sqlite3.Connection:
+    # --- on the ledger's thread ---------------------------------------------------------------------------
+    def _write(self) -> None:
+        """Write what waits, in order, and mend the file if need be."""
+        with self._guard:
+            if self._retry is not None:
+                self._retry.cancel()
+                self._retry = None
+        try:
+            try:
+                self._write_once()
+            except (sqlite3.Error, OSError) as error:
+                if not (self._mends and unusable(error)):
+                    raise
+                self._set_aside(error)
+                self._write_once()
+        except (sqlite3.Error, OSError) as error:
+            self._wait(error)
+        except Exception:
+            log.exception("the energy ledger failed")
+
+    def _write_once(self) -> None:
+        state, today = _state_of(self.path), today_text()
+        with self._guard:
+            waiting = tuple(self._waiting)
+        if not waiting and state == self._left and self._rolled_up == today:
+            return
+        if self._left is not None and state != self._left:
+            self._notice(state, self._left)
+        with contextlib.closing(open_to_write(self.path, check=state != self._left)) as database:
+            if self._mends and self._rolled_up != today:
+                with contextlib.suppress(sqlite3.Error):  # it can wait until tomorrow
+                    roll_up(database)
+            self._rolled_up = today
+            if waiting:
+                database.execute("BEGIN IMMEDIATE")
+                _execute(database, waiting)
+                database.execute("COMMIT")
+        with self._guard:
+            written = set(map(id, waiting))
+            while self._waiting and id(self._waiting[0]) in written:  # some may have been lost meanwhile
+                self._waiting.popleft()
+        self._left = _state_of(self.path)
+        if self.in_memory:
+            self.in_memory, self.problem = False, None
+            log.info("the energy ledger is written again")
+
+    def _notice(self, now: tuple[int, ...], left: tuple[int, ...]) -> None:
+        """Say what happened to the file, if it is a loss."""
+        if not now or now[2] == 0:
+            self._set_problem(f"The energy ledger {self.path} was removed while the engine ran; a new one was created.")
+        elif now[:2] != left[:2]:
+            self._set_problem(f"The energy ledger {self.path} was replaced while the engine ran; the new one is used.")
+
+    def _wait(self, error: Exception) -> None:
+        """What could not be written waits for the next attempt."""
+        self.in_memory = True
         self._set_problem(
-            f"The energy ledger {self.path} cannot be written ({error}); its figures last until the engine ends. "
+            f"The energy ledger {self.path} cannot be written ({error}); its rows wait in memory. "
             "Free some disk space, or set GREEN_CODE_DATA_DIR to a writable folder."
         )
-        self.in_memory = True
-        return _connect(":memory:")
+        with self._guard:
+            if not self._closed:
+                self._retry = threading.Timer(RETRY_SECONDS, self._try_again)
+                self._retry.daemon = True
+                self._retry.start()
+
+    def _try_again(self) -> None:
+        with contextlib.suppress(RuntimeError):  # it was closed
+            self._thread.submit(self._write)
+
+    def _set_aside(self, error: Exception) -> None:
+        aside = self.path.with_name(f"{self.path.name}.damaged-{now_text().replace(':', '')[:17]}")
+        self.path.replace(aside)
+        for suffix in ("-wal", "-shm"):  # the WAL may hold rows that are not in the file yet
+            if (beside := self.path.with_name(self.path.name + suffix)).exists():
+                beside.replace(aside.with_name(aside.name + suffix))
+        self._left = None
+        self._set_problem(f"The energy ledger cannot be used ({error}). It is now {aside.name}; a new one was created.")
 
     def _set_problem(self, problem: str) -> None:
         if problem != self.problem:
@@ -205,43 +239,28 @@ class Ledger:
         self.problem = problem
 
 
-class _Outdated(sqlite3.DatabaseError):
-    """The file has the schema of an older release."""
-
-
-def _unusable(error: Exception) -> bool:
-    """Whether the file itself is unusable; otherwise the statement or the disk is the cause."""
-    code = getattr(error, "sqlite_errorcode", None)  # since Python 3.11
-    if code is not None:
-        return code & 0xFF in (_CORRUPT, _NOT_A_DATABASE)
-    return isinstance(error, _Outdated) or any(words in str(error) for words in ("malformed", "not a database"))
-
-
-def _connect(path: str) -> sqlite3.Connection:
-    """Open, and create the table if there is none; each statement is a transaction. A file with a table is not written to,
-    so that it opens in spite of a lock or a full disk."""
-    database = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+def _state_of(path: Path) -> tuple[int, ...]:
+    """Which file it is, its size and its time; empty where there is none."""
     try:
-        database.execute("PRAGMA journal_mode = WAL")
-        database.execute("PRAGMA synchronous = NORMAL")
-        version = database.execute("PRAGMA user_version").fetchone()[0]
-        if version > _VERSION:  # a newer engine may be using it
-            raise sqlite3.OperationalError(_OTHER_VERSION.format(version))
-        if 0 < version < _VERSION:
-            raise _Outdated(_OTHER_VERSION.format(version))
-        if version == 0:
-            database.execute(f"CREATE TABLE IF NOT EXISTS completions ({_SCHEMA})")
-            database.execute("CREATE INDEX IF NOT EXISTS completions_time ON completions (time)")
-            database.execute(f"PRAGMA user_version = {_VERSION}")
-    except BaseException:
-        database.close()
-        raise
+        info = path.stat()
+    except OSError:
+        return ()
+    return info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns
+
+
+def _execute(database: sqlite3.Connection, statements: tuple[_Statement, ...]) -> None:
+    for statement in statements:
+        try:
+            database.execute(*statement)
+        except _NEVER_RIGHT:
+            log.exception("the energy ledger refuses a statement")
+
+
+def _new_in_memory() -> sqlite3.Connection:
+    database = sqlite3.connect(":memory:", isolation_level=None)
+    database.execute(f"CREATE TABLE completions ({SCHEMA})")
     return database
 
 
-def _open_to_read(path: Path) -> sqlite3.Connection:
-    database = sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=_BUSY_SECONDS, isolation_level=None
-    )
-    database.execute("BEGIN")  # one snapshot for the whole report
-    return database
+def _query(database: sqlite3.Connection) -> Callable[[str, tuple[Any, ...]], list[tuple[Any, ...]]]:
+    return lambda statement, values: database.execute(statement, values).fetchall()

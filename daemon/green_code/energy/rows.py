@@ -1,4 +1,4 @@
-"""A row of the energy ledger: one completion, without any text of the user's.
+"""A row of the energy ledger: one completion, without any text of the user's; or all of a day that is long past.
 
 Must not know: lsp, link, engine or decoding.
 """
@@ -12,7 +12,10 @@ from datetime import datetime, timezone
 
 @dataclass(frozen=True)
 class Row:
-    """One completion. Joules are joules; `time` is UTC in ISO 8601."""
+    """One completion. Joules are joules; `time` is UTC in ISO 8601.
+
+    A row whose reason is `ROLLED_UP` is the sum of a day's, of one language and model.
+    """
 
     id: str
     time: str
@@ -32,6 +35,7 @@ class Row:
     cpu_seconds: float
     wall_seconds: float
     reason: str
+    completions: int = 1  # 0: the reason is one of `UNFINISHED`
     characters: int = 0  # of the text, as it was shown
     accepted_characters: int = 0  # how many of them were inserted
     shown: int = 0  # 1: the editor showed the text: it was not withheld, and the document was still the request's
@@ -53,6 +57,9 @@ CHECK = "check"
 
 UNFINISHED = ("cancelled", "superseded", CHECK)
 """Reasons of rows that do not count as completions."""
+
+ROLLED_UP = "rolled_up"
+"""Reason of a row that is the sum of others. What they do not agree on is empty; counts and amounts are sums."""
 
 
 def new_id() -> str:

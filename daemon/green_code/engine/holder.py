@@ -1,10 +1,10 @@
-"""The engine's one model: loaded in the background, used by one compute thread, released when idle.
+"""One model, where it is wanted: loaded in the background, loaded again when its bundle changes, released when nobody uses it.
 
-Loading does not depend on a request: requests wait for it, and cancelling them does not stop it. A failure reaches every
-waiting request; the next request after a back-off tries again. Where a device fails, in loading or later, the processor serves, and the
-device is tried again in the background, at the first request after a back-off. Another model replaces the loaded one after the jobs that
-were already queued for that one.
-Must not know: connections, the ledger, or torch.
+Loading does not depend on a request: requests wait for it, and cancelling them does not stop it. A failure reaches every waiting request;
+the next request after a back-off tries again. Where loading makes no progress, as on a network drive that is away, those who wait are told
+so; it goes on, and serves if it succeeds. Where a device fails, in loading or later, the processor serves, and the device is tried again
+in the background, at the first request after a back-off.
+Must not know: connections, the ledger, other models, or torch.
 """
 
 from __future__ import annotations
@@ -13,110 +13,48 @@ import asyncio
 import contextlib
 import logging
 import threading
-from collections import OrderedDict
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Final, NamedTuple
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass
+from typing import Any, Final
 
-from green_code.battery import Battery
-from green_code.engine.interfaces import DeviceProblem, LoadRuntime, Runtime, Session
-from green_code.engine.requests import Job, threshold_in_force
+from green_code.engine.interfaces import DeviceProblem, LoadRuntime, Runtime
+from green_code.engine.loaded_model import LoadedModel
+from green_code.engine.model_status import ModelStatus
+from green_code.engine.requests import Job, Wanted
 from green_code.engine.shadow import ShadowChecks
 from green_code.link.messages import CompletionResult, State
 from green_code.problems import Problem, retrieve_exception, too_large
 
 log = logging.getLogger(__name__)
 
-SESSIONS_AT_MOST: Final = 10
 FIRST_BACK_OFF_SECONDS: Final = 2.0
 LAST_BACK_OFF_SECONDS: Final = 60.0
-HANDOVER_SECONDS: Final = 0.05
-"""A model stays loaded at least this long, so that the requests that waited for it are served before another model
-replaces it. Otherwise two windows could reload for ever."""
-
-OnStatus = Callable[[State, str, "float | None", "str | None"], None]
+STALLED_SECONDS: Final = 120.0
+"""Requests stop waiting for a model whose loading has made no progress for this long."""
 
 
-class Wanted(NamedTuple):
-    """A model, and where it is to compute."""
+@dataclass
+class Shared:
+    """What the engine's models have in common.
 
-    model: str
-    device: str
+    Args:
+        compute: the one compute thread.
+        make_room: called before weights are opened, with their bytes; raises Problem if there is no memory for them.
+        on_status: called when the status of a model has changed. on_loaded: called when a model has been loaded.
+    """
 
-
-class LoadedModel:
-    """A runtime with its shadow checks and its sessions; only the compute thread uses the sessions."""
-
-    def __init__(self, wanted: Wanted, runtime: Runtime, shadow: ShadowChecks) -> None:
-        self.wanted = wanted
-        self.runtime = runtime
-        self.shadow = shadow
-        self.closed = self._failed_to_measure = False
-        self._sessions: OrderedDict[str, Session] = OrderedDict()
-
-    @property
-    def name(self) -> str:
-        return self.wanted.model
-
-    def serves(self, wanted: Wanted) -> bool:
-        """Whether this model is the one, and where it is wanted."""
-        return self.name == wanted.model and wanted.device in (self.wanted.device, self.runtime.device)
-
-    def complete(self, job: Job) -> CompletionResult | None:
-        """Run a job, on the compute thread; None if it was refused before it began.
-
-        Puts the threshold in force into the job's parameters.
-
-        Raises:
-            DeviceProblem: the device failed, and not the request.
-        """
-        if job.refusal is not None:
-            return None
-        job.params["threshold"] = threshold_in_force(job.params, self.runtime, self.shadow.least_threshold)
-        key = job.params["session"]
-        session = self._sessions.pop(key, None) or self.runtime.new_session()
-        try:
-            result = session.complete(job.params, lambda: job.refusal)
-        except Problem:
-            raise
-        except Exception as error:
-            if self.runtime.device == "cpu":
-                raise
-            raise DeviceProblem(self.runtime.device, error) from error
-        self._sessions[key] = session  # not after an exception: the session's state is then unknown
-        while len(self._sessions) > SESSIONS_AT_MOST:
-            self._sessions.popitem(last=False)[1].trim()
-        return result
-
-    def measure(self, interrupted: Callable[[], bool]) -> None:
-        """Measure a piece of what work costs, on the compute thread. Where that fails, it is not tried again."""
-        try:
-            if self.measurable:
-                self.runtime.measure_costs(lambda: self.closed or interrupted())
-        except Exception:
-            log.exception("what work costs could not be measured, and stays assumed")
-            self._failed_to_measure = True
-
-    @property
-    def measurable(self) -> bool:
-        """Whether costs are assumed that could be measured."""
-        return self.runtime.costs_assumed and not self.closed and not self._failed_to_measure
-
-    def trim(self) -> None:
-        """Drop every session's caches, on the compute thread."""
-        for session in self._sessions.values():
-            session.trim()
-        self._sessions.clear()
-
-    def close(self) -> None:
-        """Free the memory, on the compute thread."""
-        self._sessions.clear()
-        self.runtime.close()
+    load: LoadRuntime
+    compute: Executor
+    clock: Callable[[], float]
+    on_battery: Callable[[], bool]
+    make_room: Callable[[ModelHolder, int], Coroutine[Any, Any, None]]
+    on_status: Callable[[ModelHolder], None]
+    on_loaded: Callable[[ModelHolder], None]
 
 
 class _Failure:
-    """Why a model could not be loaded, and when to try again."""
+    """Why a model or a device could not be used, and when to try again."""
 
     def __init__(self, problem: Problem, now: float, before: _Failure | None) -> None:
         self.problem = problem
@@ -127,78 +65,124 @@ class _Failure:
 
 
 class ModelHolder:
-    """Loads, uses and releases the model; its methods are called on the event loop."""
+    """Its methods are called on the event loop."""
 
-    def __init__(
-        self,
-        load: LoadRuntime,
-        on_status: OnStatus,
-        clock: Callable[[], float],
-        on_battery: Callable[[], bool] | None = None,
-    ) -> None:
-        self._load_runtime = load
-        self.on_battery = on_battery or Battery()
-        self._shadows: dict[tuple[str, str], ShadowChecks] = {}
-        self._on_status = on_status
-        self._clock = clock
-        self._compute = ThreadPoolExecutor(max_workers=1, thread_name_prefix="compute")
-        self._loading: tuple[Wanted, asyncio.Task[LoadedModel]] | None = None
+    def __init__(self, wanted: Wanted, shared: Shared) -> None:
+        self.wanted = wanted
+        self._shared, self._clock, self._compute = shared, shared.clock, shared.compute
+        self.status = ModelStatus(lambda: shared.on_status(self))
+        self.loaded: LoadedModel | None = None
+        self.bytes = 0
+        """Of the weights, where they were opened."""
+        self.users: dict[object, str] = {}
+        """Who asked for it and has not asked for another model since, with names."""
+        self.asked = -1
+        """When a user asked for it, in the order of all such events."""
+        self._jobs = 0  # that wait for it, or compute
+        self._left_at = shared.clock()
+        self._loading: asyncio.Task[None] | None = None
+        self._ready: asyncio.Future[LoadedModel] | None = None
+        self._progress_at = shared.clock()
         self._reloading: asyncio.Task[None] | None = None
         self._changed = False
-        self._failures: dict[str, _Failure] = {}
-        self._device_failures: dict[str, _Failure] = {}  # by the device that was wanted
-        self._past_failures: dict[str, _Failure] = {}  # of devices that have loaded a model since
-        self.loaded: LoadedModel | None = None
+        self._failure: _Failure | None = None
+        self._device_failure: _Failure | None = None
+        self._past_device_failure: _Failure | None = None  # of a device that has loaded the model since
+        self._shadow: tuple[str, ShadowChecks] | None = None
+
+    @property
+    def is_used(self) -> bool:
+        """Whether anybody needs it."""
+        return bool(self.users) or self._jobs > 0
+
+    @property
+    def unused_seconds(self) -> float:
+        """Since nobody has needed it; -1: it is used."""
+        return -1.0 if self.is_used else self._clock() - self._left_at
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether nothing is lost without it."""
+        return not (self.is_used or self.loading or self.loaded is not None)
+
+    def leave(self, user: object) -> None:
+        """A user is gone, or asks for another model."""
+        if self.users.pop(user, None) is not None:
+            self._left_at = self._clock()
+
+    def job(self, change: int) -> None:
+        """A job for this model has come, or ended."""
+        self._jobs += change
+        self._left_at = self._clock()
+
+    @property
+    def name(self) -> str:
+        return self.wanted.model
 
     @property
     def loading(self) -> bool:
-        """Whether a model is being loaded."""
-        return self._loading is not None and not self._loading[1].done()
+        """Whether the model is being loaded."""
+        return self._loading is not None and not self._loading.done()
 
-    def begin(self, model: str, device: str = "auto") -> None:
-        """Start loading without waiting, unless a model is loaded or loading, or this one has just failed."""
-        if self.loaded is None and not self.loading and not self._failed_lately(model):
-            self._start(Wanted(model, device))
+    @property
+    def stalled(self) -> bool:
+        """Whether it is being loaded, and nobody waits for it any more."""
+        return self.loading and self._ready is not None and self._ready.done()
 
-    async def ready(self, model: str, device: str) -> LoadedModel:
+    def serves(self, wanted: Wanted) -> bool:
+        """Whether this model is the one, and where it is wanted."""
+        devices = {self.wanted.device, *([self.loaded.runtime.device] if self.loaded is not None else ())}
+        return self.name == wanted.model and wanted.device in devices
+
+    def begin(self) -> None:
+        """Start loading without waiting, unless the model is loaded or loading, or has just failed."""
+        if self.loaded is None and not self.loading and not self._failed_lately():
+            self._start()
+
+    async def ready(self) -> LoadedModel:
         """The loaded model, after loading it if necessary.
 
         Raises:
-            Problem: loading failed, now or less than a back-off ago.
+            Problem: loading failed, now or less than a back-off ago, or makes no progress.
         """
-        wanted = Wanted(model, device)
         while True:
-            if self.loaded is not None and self.loaded.serves(wanted):
-                failure = self._device_failures.get(device) if self.loaded.wanted == wanted else None
+            if self.loaded is not None:
+                failure = self._device_failure
                 if failure is not None and self._clock() >= failure.retry_at and not self._is_reloading:
                     self._changed = True
                     self._reload()
                 return self.loaded
-            if self._loading is None or self._loading[1].done() or self._loading[0] != wanted:
-                if (failure := self._failed_lately(model)) is not None:
-                    raise Problem(failure.problem.reason, str(failure.problem))
-                self._start(wanted)
-            assert self._loading is not None
-            loaded = await asyncio.shield(self._loading[1])
+            if not self.loading:
+                if (failed := self._failed_lately()) is not None:
+                    raise Problem(failed.problem.reason, str(failed.problem))
+                self._start()
+            assert self._ready is not None
+            loaded = await asyncio.shield(self._ready)
             if not loaded.closed:
                 return loaded
 
-    def bundles_changed(self, names: set[str]) -> None:
-        """Bundles of these names changed on disk: if the loaded model's did, load it again and replace the old one.
+    def check_progress(self) -> None:
+        """Tell those who wait if loading makes no progress."""
+        if self._ready is None or self._ready.done() or self._clock() - self._progress_at < STALLED_SECONDS:
+            return
+        problem = Problem(
+            "engine_starting",
+            f"Loading {self.name} has made no progress for {STALLED_SECONDS:.0f} s. Check the drive that it is on, or select "
+            "another model; Green Code: Restart Engine gives it up.",
+        )
+        log.error("%s", problem)
+        self.status.set("error", str(problem), None, problem.reason)
+        self._ready.set_exception(problem)
+
+    def bundle_changed(self) -> None:
+        """The model's bundle changed on disk: if it is loaded, load it again and replace the old one.
 
         Jobs use the old one meanwhile. If the bundle is refused, the old one stays, and the status says why. A model whose
         loading failed may be tried again at once.
         """
-        for model in [model for model in self._failures if Path(model).name in names]:
-            del self._failures[model]
-        if self.loaded is not None:
-            model = self.loaded.name
-        elif self._loading is not None and self.loading:
-            model = self._loading[0].model
-        else:
-            return
-        if Path(model).name in names:
-            log.info("the bundle of %s changed", model)
+        self._failure = None
+        if self.loaded is not None or self.loading:
+            log.info("the bundle of %s changed", self.name)
             self._changed = True  # the current loading may have read the bundle before the change
             self._reload()
 
@@ -206,26 +190,14 @@ class ModelHolder:
         """The loaded model's device failed: the next `ready` loads it on the processor."""
         if self.loaded is loaded:
             log.error("%s failed", problem.device, exc_info=problem)
-            self._note_device(loaded.wanted.device, problem)
+            self._note_device(problem)
             self.release()
 
-    def _note_device(self, wanted: str, problem: DeviceProblem) -> None:
-        before = self._device_failures.get(wanted) or self._past_failures.get(wanted)
-        self._device_failures[wanted] = _Failure(problem, self._clock(), before)
-
-    def _device_loaded(self, wanted: str) -> bool:
-        """Forget a device's failure, but not for how long it is left alone if it fails again; returns whether there was one."""
-        if (failure := self._device_failures.pop(wanted, None)) is not None:
-            self._past_failures[wanted] = failure
-        return failure is not None
-
-    @property
-    def _is_reloading(self) -> bool:
-        return self._reloading is not None and not self._reloading.done()
-
-    def _reload(self) -> None:
-        if self.loaded is not None and not self._is_reloading:
-            self._reloading = asyncio.get_running_loop().create_task(self._swap_while_changed())
+    def evict(self, problem: Problem) -> Future[None] | None:
+        """Release the model because another one needs its memory; requests get `problem` until a back-off has passed."""
+        self._failure = _Failure(problem, self._clock(), self._failure)
+        self.status.set("error", str(problem), None, problem.reason)
+        return self.release()
 
     async def compute(self, loaded: LoadedModel, job: Job) -> CompletionResult | None:
         """Run a job on the compute thread, after those queued before it."""
@@ -235,79 +207,101 @@ class ModelHolder:
         """Measure a piece of what work costs on the compute thread, after the jobs queued before it."""
         await asyncio.get_running_loop().run_in_executor(self._compute, loaded.measure, interrupted)
 
+    def forget(self, owner: object) -> None:
+        """Drop the sessions of a connection that has ended."""
+        if self.loaded is not None:
+            self._compute.submit(self.loaded.forget, owner)
+
     def trim(self) -> None:
         """Drop the sessions' caches; the model stays loaded."""
         if self.loaded is not None:
             self._compute.submit(self.loaded.trim)
 
-    def release(self) -> None:
-        """Release the model, after the jobs that are queued for it."""
-        if self.loaded is not None:
-            self.loaded.closed = True
-            self._compute.submit(self.loaded.close)
-            self.loaded = None
+    def rest(self) -> None:
+        """Release the model because nobody has used it for a while."""
+        if self.release() is not None:
+            self.status.set("ready", "Idle; the model was released and loads at the next request", None, None)
 
-    def stop(self) -> None:
-        """Release the model and accept no more jobs; a running one ends by itself."""
-        self.release()
-        self._compute.shutdown(wait=False)
+    def release(self) -> Future[None] | None:
+        """Release the model, after the jobs that are queued for it; the future is done when its memory is free."""
+        if (loaded := self.loaded) is None:
+            return None
+        loaded.closed, self.loaded = True, None
+        return self._compute.submit(loaded.close)
 
-    def _shadow_of(self, model: str, runtime: Runtime) -> ShadowChecks:
-        """The checks of these weights; they continue if the same weights are loaded again."""
-        key = model, runtime.weights
-        if key not in self._shadows:
-            self._shadows[key] = ShadowChecks(runtime.calibration, self.on_battery)
-        return self._shadows[key]
+    # --- loading ------------------------------------------------------------------------------------------
+    def _failed_lately(self) -> _Failure | None:
+        return self._failure if self._failure is not None and self._clock() < self._failure.retry_at else None
 
-    def _failed_lately(self, model: str) -> _Failure | None:
-        failure = self._failures.get(model)
-        return failure if failure is not None and self._clock() < failure.retry_at else None
+    def _start(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._ready = loop.create_future()
+        self._ready.add_done_callback(retrieve_exception)
+        self._loading = loop.create_task(self._load(self._ready))
 
-    def _start(self, wanted: Wanted) -> None:
-        before = self._loading[1] if self._loading is not None else None
-        task = asyncio.get_running_loop().create_task(self._load(wanted, before))
-        task.add_done_callback(retrieve_exception)
-        self._loading = (wanted, task)
-
-    async def _load(self, wanted: Wanted, before: asyncio.Task[LoadedModel] | None) -> LoadedModel:
-        model = wanted.model
-        if before is not None:
-            await asyncio.wait([before])
-            await asyncio.sleep(HANDOVER_SECONDS)
-        self.release()
-        self._on_status("loading", f"Loading {model}", None, None)
+    async def _load(self, ready: asyncio.Future[LoadedModel]) -> None:
+        self.status.set("loading", f"Loading {self.name}", None, None)
         self._changed = False
         try:
-            runtime = await self._load_on_device(wanted)
+            runtime = await self._load_on_device()
         except Exception as error:
-            problem = _as_problem(model, error)
-            self._failures[model] = _Failure(problem, self._clock(), self._failures.get(model))
-            self._on_status("error", str(problem), None, problem.reason)
-            raise problem from error
-        self._failures.pop(model, None)
-        self.loaded = LoadedModel(wanted, runtime, self._shadow_of(model, runtime))
-        if (failure := self._device_failures.get(wanted.device)) is not None:
-            text = f"{failure.problem} {model} runs on the processor; the device is tried again later."
-            self._on_status("ready", text, None, failure.problem.reason)
+            problem = _as_problem(self.name, error)
+            self._failure = _Failure(problem, self._clock(), self._failure)
+            self.status.set("error", str(problem), None, problem.reason)
+            if not ready.done():
+                ready.set_exception(problem)
+            return
+        self._failure = None
+        self.loaded = loaded = self._with_checks(runtime)
+        if (failure := self._device_failure) is not None:
+            text = f"{failure.problem} {self.name} runs on the processor; the device is tried again later."
+            self.status.set("ready", text, None, failure.problem.reason)
         else:
-            self._on_status("ready", f"{model} is ready", None, None)
+            self.status.set("ready", f"{self.name} is ready", None, None)
+        if not ready.done():
+            ready.set_result(loaded)
+        self._shared.on_loaded(self)
         if self._changed:
             self._reload()
-        return self.loaded
 
-    async def _load_on_device(self, wanted: Wanted) -> Runtime:
+    async def _load_on_device(self) -> Runtime:
         """On the device that is wanted; on the processor where that fails, or has failed and its back-off lasts."""
-        failure = self._device_failures.get(wanted.device)
+        failure = self._device_failure
         if failure is None or self._clock() >= failure.retry_at:
             try:
-                runtime = await self._load_in_thread(wanted)
+                runtime = await self._load_in_thread(self.wanted.device)
             except DeviceProblem as problem:
                 log.error("%s cannot be used", problem.device, exc_info=problem)
-                self._note_device(wanted.device, problem)
+                self._note_device(problem)
             else:
-                self._device_loaded(wanted.device)
+                self._device_loaded()
                 return runtime
-        return await self._load_in_thread(Wanted(wanted.model, "cpu"))
+        return await self._load_in_thread("cpu")
+
+    def _with_checks(self, runtime: Runtime) -> LoadedModel:
+        """With the checks of these weights; they continue if the same weights are loaded again."""
+        if self._shadow is None or self._shadow[0] != runtime.weights:
+            self._shadow = runtime.weights, ShadowChecks(runtime.calibration, self._shared.on_battery)
+        return LoadedModel(self.wanted, runtime, self._shadow[1])
+
+    def _note_device(self, problem: DeviceProblem) -> None:
+        before = self._device_failure or self._past_device_failure
+        self._device_failure = _Failure(problem, self._clock(), before)
+
+    def _device_loaded(self) -> bool:
+        """Forget the device's failure, but not for how long it is left alone if it fails again; returns whether there was one."""
+        if (failure := self._device_failure) is None:
+            return False
+        self._device_failure, self._past_device_failure = None, failure
+        return True
+
+    @property
+    def _is_reloading(self) -> bool:
+        return self._reloading is not None and not self._reloading.done()
+
+    def _reload(self) -> None:
+        if self.loaded is not None and not self._is_reloading:
+            self._reloading = asyncio.get_running_loop().create_task(self._swap_while_changed())
 
     async def _swap_while_changed(self) -> None:
         while self._changed and self.loaded is not None:
@@ -316,40 +310,48 @@ class ModelHolder:
 
     async def _swap(self, old: LoadedModel) -> None:
         try:
-            runtime = await self._load_in_thread(old.wanted, quiet=True)
+            runtime = await self._load_in_thread(self.wanted.device, quiet=True)
         except DeviceProblem as failed:
-            self._note_device(old.wanted.device, failed)
+            self._note_device(failed)
             return
         except Exception as error:
-            problem = _as_problem(old.name, error)
+            problem = _as_problem(self.name, error)
             if self.loaded is old:
-                self._on_status("ready", f"{problem} The loaded model stays.", None, problem.reason)
+                self.status.set("ready", f"{problem} The loaded model stays.", None, problem.reason)
             return
-        if self.loaded is not old:  # released or replaced meanwhile
+        if self.loaded is not old:  # released meanwhile
             runtime.close()
             return
         if old.runtime.bundle and not runtime.bundle:  # its files are being replaced, the manifest is missing
             runtime.close()
-            text = f"The bundle of {old.name} has no manifest. The loaded model stays; reinstall the bundle."
-            self._on_status("ready", text, None, "bundle_invalid")
+            text = f"The bundle of {self.name} has no manifest. The loaded model stays; reinstall the bundle."
+            self.status.set("ready", text, None, "bundle_invalid")
             return
         self.release()
-        self.loaded = LoadedModel(old.wanted, runtime, self._shadow_of(old.name, runtime))
-        if self._device_loaded(old.wanted.device):
-            self._on_status("ready", f"{old.name} runs on {runtime.device} again", None, None)
-        else:
-            self._on_status("ready", f"{old.name} was loaded again with its changed bundle", None, None)
+        self.loaded = self._with_checks(runtime)
+        again = (
+            f"runs on {runtime.device} again" if self._device_loaded() else "was loaded again with its changed bundle"
+        )
+        self.status.set("ready", f"{self.name} {again}", None, None)
 
-    def _load_in_thread(self, wanted: Wanted, quiet: bool = False) -> asyncio.Future[Runtime]:
+    def _load_in_thread(self, device: str, quiet: bool = False) -> asyncio.Future[Runtime]:
         """Load on a daemon thread: loading that hangs does not keep the process alive."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Runtime] = loop.create_future()
+        self._progress_at = self._clock()
+
+        def show(state: State, sentence: str, fraction: float | None) -> None:
+            self._progress_at = self._clock()
+            if not quiet:
+                self.status.set(state, sentence, fraction, None)
 
         def progress(state: State, sentence: str, fraction: float | None) -> None:
-            if quiet:
-                return
             with contextlib.suppress(RuntimeError):  # the loop has ended
-                loop.call_soon_threadsafe(self._on_status, state, sentence, fraction, None)
+                loop.call_soon_threadsafe(show, state, sentence, fraction)
+
+        def make_room(size: int) -> None:
+            if not quiet:
+                asyncio.run_coroutine_threadsafe(self._shared.make_room(self, size), loop).result()
 
         def finish(runtime: Runtime | None, error: BaseException | None) -> None:
             if future.done():
@@ -363,7 +365,7 @@ class ModelHolder:
         def work() -> None:
             runtime, error = None, None
             try:
-                runtime = self._load_runtime(wanted.model, progress, wanted.device)
+                runtime = self._shared.load(self.name, progress, device, make_room)
             except BaseException as caught:
                 error = caught if isinstance(caught, Exception) else RuntimeError(repr(caught))
             with contextlib.suppress(RuntimeError):

@@ -15,7 +15,8 @@ TRIM_SECONDS: Final = 5 * 60.0
 RELEASE_SECONDS: Final = 15 * 60.0
 EXIT_SECONDS: Final = 60 * 60.0
 LEFT_SECONDS: Final = 45.0
-"""An engine ends this long after its last peer has disconnected. A window that reloads connects again sooner."""
+"""An engine ends this long after its last peer has disconnected, or after its start if no peer comes, and a model is released this long
+after its last user has left. A window that reloads connects again sooner."""
 MEASURE_SECONDS: Final = 5.0
 """Time without a request before costs are measured; a piece of it is interrupted by the next request."""
 CHECK_SECONDS: Final = 15.0

@@ -92,5 +92,11 @@ class Runtime(Protocol):
         """Give the memory back."""
 
 
-LoadRuntime = Callable[[str, Progress, str], Runtime]
-"""`loading.load_runtime`; runs for seconds, on its own thread; raises Problem, and `DeviceProblem` where a device alone is to blame."""
+MakeRoom = Callable[[int], None]
+"""Called before weights of so many bytes are opened; raises Problem if there is no memory for them."""
+
+
+class LoadRuntime(Protocol):
+    """`loading.load_runtime`; runs for seconds, on its own thread; raises Problem, and `DeviceProblem` where a device alone is to blame."""
+
+    def __call__(self, model: str, progress: Progress, device: str, make_room: MakeRoom, /) -> Runtime: ...

@@ -6,35 +6,34 @@ Must not know: sessions and connections.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import NamedTuple
 
-from green_code.energy.rows import CHECK, Row, now_text
+from green_code.energy.rows import CHECK, UNFINISHED, Row, now_text
 from green_code.energy.totals import Tally
 from green_code.link.messages import Agreement, CompletionParams, CompletionResult, EnergyMessage
 from green_code.report import Totals
 
 
-def energy_message(
-    today: Totals,
-    tally: Tally,
-    agreement: Agreement | None,
-    params: CompletionParams,
-    result: CompletionResult,
-    last_exits: list[int],
-) -> EnergyMessage:
-    """The energy message after a completion.
+class LastCompleted(NamedTuple):
+    """A peer's last completion. `exits`: of this completion, or where it has no tokens of the last one that has some."""
 
-    Args:
-        last_exits: of this completion, or where it has no tokens of the last one that has some.
-    """
+    model: str
+    threshold: float | str
+    layers_total: int
+    exits: list[int]
+
+
+def energy_message(today: Totals, tally: Tally, agreement: Agreement | None, last: LastCompleted) -> EnergyMessage:
+    """The energy message after a completion."""
     session = tally.totals()
     return EnergyMessage(
         today=today,
         session=session,
         mean_layers=session["mean_layers"] or today["mean_layers"],
-        layers_total=result["layers_total"],
-        model=params["model"],
-        last_exits=last_exits,
-        threshold=params["threshold"],
+        layers_total=last.layers_total,
+        model=last.model,
+        last_exits=last.exits,
+        threshold=last.threshold,
         agreement=agreement,
     )
 
@@ -60,6 +59,7 @@ def ledger_row(params: CompletionParams, result: CompletionResult, reason: str) 
         cpu_seconds=result["cpu_seconds"],
         wall_seconds=result["wall_seconds"],
         reason=reason,
+        completions=int(reason not in UNFINISHED),
     )
 
 

@@ -5,8 +5,6 @@ Must not know: connections, sessions, editors.
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -20,12 +18,13 @@ from green_code.energy.meters import SHORT_WINDOW_SECONDS
 from green_code.engine.assumed_costs import assumed_costs, token_work
 from green_code.engine.conversion import convert_apart
 from green_code.engine.devices import check_device, choose_device, keep_measured, read_measured
-from green_code.engine.interfaces import DeviceProblem, Progress
+from green_code.engine.interfaces import DeviceProblem, MakeRoom, Progress
 from green_code.engine.measured_costs import CostMeasurement, measured_costs, token_seconds
 from green_code.engine.prompts import layout_of
 from green_code.engine.session import Session
 from green_code.kernels.weight_format import weight_formats
 from green_code.link.messages import CompletionParams
+from green_code.memory import give_back_memory
 from green_code.models.bundle import bundle_of
 from green_code.models.catalog import TINY, Found, find_model
 from green_code.models.conversion import convert
@@ -35,11 +34,13 @@ from green_code.problems import Problem
 from green_code.settings import STOPS
 
 
-def load_runtime(model: str, progress: Progress = lambda *_: None, device: str = "cpu") -> Runtime:
+def load_runtime(
+    model: str, progress: Progress = lambda *_: None, device: str = "cpu", make_room: MakeRoom = lambda _: None
+) -> Runtime:
     """Find a model, convert it if need be, and load it with its bundle. Its costs are assumed until they are measured.
 
     Args:
-        device: see `devices.choose_device`.
+        device: see `devices.choose_device`. make_room: called before the weights are opened.
     Raises:
         Problem: the model or its bundle is missing or damaged, or the cache cannot be written.
         DeviceProblem: the device cannot be used.
@@ -47,28 +48,31 @@ def load_runtime(model: str, progress: Progress = lambda *_: None, device: str =
     found, contents = find_model(model), read_contents(bundle_of(model))
     chosen = choose_device(device, read_measured(found.key), lambda: found.open().config)
     if chosen == "cpu":
-        return _load(model, found, contents, chosen, progress)
+        return _load(model, found, contents, chosen, progress, make_room)
     try:
         check_device(chosen)
-        return _load(model, found, contents, chosen, progress)
+        return _load(model, found, contents, chosen, progress, make_room)
     except Exception as error:
         raise DeviceProblem(chosen, error) from error
 
 
-def _load(model: str, found: Found, contents: BundleContents, device: str, progress: Progress) -> Runtime:
+def _load(
+    model: str, found: Found, contents: BundleContents, device: str, progress: Progress, make_room: MakeRoom
+) -> Runtime:
     opened = open_model(
         found,
         contents.bundle,
         weight_formats(device),
         lambda sentence, part: progress("loading", sentence, part),
         convert if model == TINY else convert_apart,  # it has no reader whose memory would stay
+        make_room,
     )
     opened.decoder.serve()
     contents.check_fit(opened.decoder.config, opened.vocabulary)
     exits = contents.bundle.exits if contents.bundle is not None else ()
     kept = CostMeasurement(opened.decoder, exits, _window_seconds(model)).kept()
     runtime = Runtime(model, opened, contents, kept or assumed_costs(opened.decoder), device, found.key)
-    _give_back_memory()
+    give_back_memory()
     return runtime
 
 
@@ -86,12 +90,6 @@ def load_measured(model: str, progress: Progress = lambda *_: None) -> Runtime:
 
 def _window_seconds(model: str) -> float:
     return 0.2 if model == TINY else SHORT_WINDOW_SECONDS
-
-
-def _give_back_memory() -> None:
-    """Give freed memory back to the system: glibc would keep tens of megabytes after loading, mostly the tokenizer's JSON."""
-    with contextlib.suppress(OSError, TypeError, AttributeError):  # another system's C library
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 class Runtime:
@@ -126,7 +124,7 @@ class Runtime:
         self.decoder.close()
         del self.decoder, self.vocabulary, self.agent, self.ngrams, self.chooser
         self._measurement = None
-        _give_back_memory()
+        give_back_memory()
 
     @property
     def energy_source(self) -> str:

@@ -19,7 +19,7 @@ def complete_here(
 ) -> CompletionResult:
     """Load the model, complete once, record the row, and free the model. Raises Problem like the engine."""
     checked = check_params(params)
-    runtime = load(checked["model"], progress, checked["device"])
+    runtime = load(checked["model"], progress, checked["device"], lambda _: None)
     try:
         checked["threshold"] = threshold_in_force(checked, runtime)
         result = runtime.new_session().complete(checked, lambda: None)

@@ -10,6 +10,7 @@ from typing import Final
 
 from green_code.energy.rows import Row
 from green_code.energy.totals import Tally
+from green_code.engine.ledger_rows import LastCompleted
 from green_code.engine.requests import Job
 from green_code.link.messages import CompletionParams, CompletionResult
 
@@ -24,8 +25,13 @@ class Peer:
     tally: Tally = field(default_factory=Tally)
     rows: dict[str, Row] = field(default_factory=dict)
     jobs: dict[int, Job] = field(default_factory=dict)
-    last: tuple[CompletionParams, CompletionResult] | None = None
-    last_exits: list[int] = field(default_factory=list)  # of the last completion that has tokens
+    last: LastCompleted | None = None
+    window: str = ""
+
+    def completed(self, params: CompletionParams, result: CompletionResult) -> None:
+        """Note the last completion."""
+        exits = result["exits"] or (self.last.exits if self.last is not None else [])
+        self.last = LastCompleted(params["model"], params["threshold"], result["layers_total"], exits)
 
     def add(self, row: Row) -> None:
         """Count a row."""

@@ -20,11 +20,12 @@ from pathlib import Path
 
 from green_code import __version__, folders
 from green_code.energy.ledger import Ledger
-from green_code.engine.interfaces import LoadRuntime, Progress, Runtime
+from green_code.engine.interfaces import LoadRuntime, MakeRoom, Progress, Runtime
 from green_code.engine.reload import BundleWatcher
 from green_code.engine.service import Service
 from green_code.link.discovery import ALREADY_RUNNING, Claim, Place, place
 from green_code.link.server import LinkServer
+from green_code.logs import log_to
 
 log = logging.getLogger(__name__)
 
@@ -32,11 +33,11 @@ LOG_BYTES = 1 << 20
 LOG_FILES = 2
 
 
-def default_loader(model: str, progress: Progress, device: str) -> Runtime:
+def default_loader(model: str, progress: Progress, device: str, make_room: MakeRoom) -> Runtime:
     """Loads a real model. The import takes seconds, so it happens here, while clients see the status."""
     from green_code.engine import loading
 
-    loaded: Runtime = loading.load_runtime(model, progress, device)
+    loaded: Runtime = loading.load_runtime(model, progress, device, make_room)
     return loaded
 
 
@@ -101,6 +102,5 @@ def leave(status: int) -> None:
 
 def _log_to(path: Path) -> None:
     handler = logging.handlers.RotatingFileHandler(path, maxBytes=LOG_BYTES, backupCount=LOG_FILES, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    log_to(handler, "%(asctime)s %(levelname)s %(name)s: %(message)s")
     path.chmod(0o600)

@@ -1,7 +1,7 @@
-"""The engine's service: answers the link's methods with one model.
+"""The engine's service: answers the link's methods with the models that its peers ask for.
 
 The newest request of a session supersedes its older ones; a request of a peer that disconnects is cancelled; every request
-is answered. The status goes to all peers on each change. Energy goes at most once a second to each peer that has completed
+is answered. A model's status goes to its peers on each change. Energy goes at most once a second to each peer that has completed
 something, with that peer's totals and last completion. While there is no request, shadow checks may run (shadow.py), and costs that
 are assumed are measured, in pieces.
 Must not know: sockets and frames (link), how a model computes (interfaces.py), or torch.
@@ -10,26 +10,30 @@ Must not know: sockets and frames (link), how a model computes (interfaces.py), 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Any, Final, Literal
+from typing import Any, Final, cast
 
 import psutil
 
 from green_code.energy.ledger import Ledger
 from green_code.energy.rows import Row, new_id
-from green_code.engine.holder import LoadedModel, ModelHolder
+from green_code.engine.holder import ModelHolder
 from green_code.engine.idle import CHECK_SECONDS, LEFT_SECONDS, MEASURE_SECONDS, IdleLadder
 from green_code.engine.interfaces import DeviceProblem, LoadRuntime
 from green_code.engine.ledger_rows import check_row, energy_message, ledger_row
+from green_code.engine.loaded_model import LoadedModel
+from green_code.engine.model_status import UNLOADED
+from green_code.engine.models import Models
 from green_code.engine.peers import Peer
-from green_code.engine.requests import REFUSAL_TEXTS, Job, check_params
+from green_code.engine.requests import REFUSAL_TEXTS, Job, Wanted
 from green_code.engine.shadow import Candidate
 from green_code.link import messages
-from green_code.link.messages import CompletionResult, EngineStatus, State
+from green_code.link.messages import CompletionParams, CompletionResult, EngineStatus
 from green_code.link.server import Connection
 from green_code.problems import Problem
 
@@ -38,8 +42,8 @@ log = logging.getLogger(__name__)
 ENERGY_SECONDS: Final = 1.0
 """Shortest time between two energy messages."""
 
-MOST_CHARACTERS: Final = 1 << 24
-"""No frame has a longer text."""
+JOBS_AT_MOST: Final = 100
+"""Requests of a peer that wait for their answers."""
 
 
 class Service:
@@ -57,84 +61,80 @@ class Service:
     ) -> None:
         self._ledger = ledger
         self._stop = stop
-        self._holder = ModelHolder(load, self._model_status, clock)
+        self._models = Models(load, self._send_status, clock)
         self._clock = clock
         self._ladder = IdleLadder(clock)
-        self._last_peer_left_at: float | None = None
+        self._last_peer_left_at: float | None = clock()  # a front may end before its hello
         self._peers: dict[Connection, Peer] = {}
         self._newest: dict[str, Job] = {}
         self._work: set[asyncio.Task[None]] = set()
-        self._computing = 0
         self._check: Job | None = None
         self._checking: asyncio.Task[None] | None = None
         self._measuring: asyncio.Task[None] | None = None
-        self._status = messages.StatusMessage(
-            state="ready", message="The model loads at the first request", progress=None, reason=None
-        )
         self._energy_timer: asyncio.TimerHandle | None = None
         self._energy_sent_at = float("-inf")
+        self._sending_energy: asyncio.Task[None] | None = None
         self._ledger_problem: str | None = None
-        # Lasting problems that do not prevent completions: a message and its reason, by what has the problem.
-        self._warnings: dict[Literal["ledger", "model"], tuple[str, str]] = {}
+        self._notice: str | None = None  # of the ledger, said once
 
     # --- link.server.Handler ------------------------------------------------------------------------------
     def hello(self, connection: Connection, params: dict[str, Any]) -> str:
         """A peer connected; with a model's name, begin to load it."""
-        self._peers[connection] = Peer()
         self._last_peer_left_at = None
         self._ladder.touch()
-        if isinstance(model := params.get("model"), str):
-            self._holder.begin(model)
-        return self._status["state"]
+        peer = self._peers[connection] = Peer(window=params.get("window", ""))
+        if (model := params.get("model")) is not None:
+            with contextlib.suppress(Problem):  # the first request will get it
+                wanted = Wanted(model, params.get("device", "auto"))
+                self._models.use(connection, peer.window, wanted).begin()
+        return self.status(connection)["state"]
 
-    async def request(self, connection: Connection, request_id: int, method: str, params: dict[str, Any]) -> Any:
-        """Answer one of the methods of docs/protocol.md."""
+    def request(self, connection: Connection, request_id: int, method: str, params: dict[str, Any]) -> Awaitable[Any]:
+        """Begin to answer one of the methods of docs/protocol.md."""
         self._ladder.touch()
+        loop = asyncio.get_running_loop()
         if method == messages.COMPLETE:
-            return await self._complete(connection, request_id, params)
-        if method == messages.STATUS:
-            return self.status()
+            return self._complete(connection, request_id, cast(CompletionParams, params))
         if method == messages.REPORT:
-            return await asyncio.to_thread(self._ledger.report)
-        if method == messages.SHUTDOWN:
+            return loop.run_in_executor(None, self._ledger.report)
+        answer = loop.create_future()
+        if method == messages.STATUS:
+            answer.set_result(self.status(connection))
+        elif method == messages.SHUTDOWN:
             log.info("shutdown requested")
-            asyncio.get_running_loop().call_soon(self._stop)
-            return {}
-        raise Problem("bad_request", f"The engine has no method {method!r}.")
+            loop.call_soon(self._stop)
+            answer.set_result({})
+        else:
+            raise Problem("bad_request", f"Bad request: {method} is a notification.")
+        return answer
 
     def notification(self, connection: Connection, method: str, params: dict[str, Any]) -> None:
-        """`cancel`, `shown`, `accepted` and `retained`; others are only logged."""
+        """`cancel`, `shown`, `accepted` and `retained`."""
         self._ladder.touch()
         peer = self._peers[connection]
         if method == messages.CANCEL:
-            if isinstance(request_id := params.get("id"), int) and (job := peer.jobs.get(request_id)):
+            if (job := peer.jobs.get(params["id"])) is not None:
                 job.refuse("cancelled")
         elif method == messages.SHOWN:
-            row_id, characters = str(params.get("id")), params.get("characters")
-            if characters is None or not _is_count(characters):
-                log.warning("shown: characters is no number of characters")
-                return
+            row_id, characters = params["id"], params["characters"]
             self._ledger.show(row_id, characters)
             if (row := peer.rows.get(row_id)) is not None:
                 peer.change(row, row.with_shown(characters))
                 self._schedule_energy()
         elif method == messages.ACCEPTED:
-            row_id, characters = str(params.get("id")), params.get("characters")
-            if not _is_count(characters):
-                log.warning("accepted: characters is no number of characters")
-                return
+            row_id, characters = params["id"], params.get("characters")
             self._ledger.accept(row_id, characters)
             if (row := peer.rows.get(row_id)) is not None:
                 peer.change(row, row.with_accepted(characters))
                 self._schedule_energy()
         elif method == messages.RETAINED:
-            row_id = str(params.get("id"))
+            row_id = params["id"]
             self._ledger.retain(row_id)
             if (row := peer.rows.get(row_id)) is not None and row.accepted:
                 peer.change(row, replace(row, retained=1))
                 self._schedule_energy()
         else:
-            log.warning("unknown notification %r", method)
+            raise Problem("bad_request", f"Bad request: {method} is a request, which has an id.")
 
     def disconnected(self, connection: Connection) -> None:
         """A peer disconnected: cancel its requests."""
@@ -142,35 +142,44 @@ class Service:
             return
         for job in tuple(peer.jobs.values()):
             job.refuse("cancelled")
+        self._models.leave(connection)
         if not self._peers:
             self._last_peer_left_at = self._clock()
 
     # --- completions --------------------------------------------------------------------------------------
-    async def _complete(self, connection: Connection, request_id: int, raw: dict[str, Any]) -> CompletionResult:
-        job = Job(connection, check_params(raw))
-        if (peer := self._peers.get(connection)) is None:
-            raise Problem("cancelled", REFUSAL_TEXTS["cancelled"])
+    def _complete(
+        self, connection: Connection, request_id: int, params: CompletionParams
+    ) -> asyncio.Future[CompletionResult]:
+        peer = self._peers[connection]
+        if request_id in peer.jobs or len(peer.jobs) >= JOBS_AT_MOST:
+            raise Problem(
+                "bad_request", f"Request {request_id} is one of {len(peer.jobs)} that wait for their answers."
+            )
+        holder = self._models.use(connection, peer.window, Wanted(params["model"], params["device"]))
+        job = peer.jobs[request_id] = Job(connection, params)
         if self._check is not None:
             self._check.refuse("superseded")
-        session = job.params["session"]
+        session = params["session"]
         if (older := self._newest.get(session)) is not None:
             older.refuse("superseded")
         self._newest[session] = job
-        peer.jobs[request_id] = job
-        task = asyncio.get_running_loop().create_task(self._run(job))
-        self._work.add(task)
-        task.add_done_callback(self._work.discard)
-        try:
-            return await job.answer
-        finally:
+
+        def answered(_: object) -> None:
             peer.jobs.pop(request_id, None)
             if self._newest.get(session) is job:
                 del self._newest[session]
 
-    async def _run(self, job: Job) -> None:
+        job.answer.add_done_callback(answered)
+        holder.job(+1)
+        task = asyncio.get_running_loop().create_task(self._run(job, holder))
+        self._work.add(task)
+        task.add_done_callback(self._work.discard)
+        return job.answer
+
+    async def _run(self, job: Job, holder: ModelHolder) -> None:
         """Compute a job and answer it. A job that is refused while it runs is recorded too: it has cost joules."""
         try:
-            loaded, result = await self._computed(job)
+            loaded, result = await self._computed(job, holder)
             if result is not None:
                 if result["reason"] not in REFUSAL_TEXTS:
                     loaded.shadow.completed(Candidate(job.owner, job.params, result))
@@ -182,20 +191,23 @@ class Service:
             log.exception("a completion failed")
             text = f"The model failed: {type(error).__name__}: {error}. The engine's log has the details."
             job.finish(Problem("internal_error", text))
+        finally:
+            holder.job(-1)
 
-    async def _computed(self, job: Job) -> tuple[LoadedModel, CompletionResult | None]:
+    async def _computed(self, job: Job, holder: ModelHolder) -> tuple[LoadedModel, CompletionResult | None]:
         """The job's result and the model that gave it; once more on the processor where a device fails."""
         while True:
-            loaded = await self._holder.ready(job.params["model"], job.params["device"])
+            loaded = await holder.ready()
             if job.answer.done():
                 return loaded, None
-            self._set_computing(+1)
+            holder.status.computing(+1)
             try:
-                return loaded, await self._holder.compute(loaded, job)
+                return loaded, await holder.compute(loaded, job)
             except DeviceProblem as problem:
-                self._holder.device_failed(loaded, problem)
+                holder.device_failed(loaded, problem)
             finally:
-                self._set_computing(-1)
+                self._ladder.touch()
+                holder.status.computing(-1)
 
     def _record(self, job: Job, result: CompletionResult) -> None:
         result["id"] = new_id()
@@ -203,8 +215,7 @@ class Service:
         row = ledger_row(job.params, result, reason)
         peer = self._store(row, job.owner)
         if peer is not None and reason not in REFUSAL_TEXTS:
-            peer.last = (job.params, result)
-            peer.last_exits = result["exits"] or peer.last_exits
+            peer.completed(job.params, result)
 
     def _store(self, row: Row, owner: object) -> Peer | None:
         """Add a row to the ledger and to its peer's totals; returns the peer if it is still connected."""
@@ -213,29 +224,21 @@ class Service:
         if peer is not None:
             peer.add(row)
         self._schedule_energy()
-        if self._ledger.problem != self._ledger_problem:
-            self._ledger_problem = self._ledger.problem
-            self._warnings.pop("ledger", None)
-            if self._ledger.problem and self._ledger.in_memory:
-                self._warnings["ledger"] = self._ledger.problem, "cache_unwritable"
-            if self._ledger.problem:
-                self._set_status(self._status["state"], self._ledger.problem, None, "cache_unwritable")
         return peer
 
     # --- shadow checks ------------------------------------------------------------------------------------
-    def _begin_check(self) -> None:
+    def _begin_check(self, holder: ModelHolder, loaded: LoadedModel) -> None:
         """Repeat a completion with full depth's tokens, if one is due; the next request interrupts it."""
-        loaded = self._holder.loaded
-        if loaded is None or self._check is not None:
+        if self._check is not None or (candidate := loaded.shadow.due(self._ladder.idle_seconds)) is None:
             return
-        if (candidate := loaded.shadow.due(self._ladder.idle_seconds)) is None:
-            return
-        self._check = Job(candidate.owner, candidate.at_full_depth())
-        self._checking = asyncio.get_running_loop().create_task(self._run_check(loaded, candidate, self._check))
+        if candidate.owner in self._peers:
+            self._check = Job(candidate.owner, candidate.at_full_depth())
+            check = self._run_check(holder, loaded, candidate, self._check)
+            self._checking = asyncio.get_running_loop().create_task(check)
 
-    async def _run_check(self, loaded: LoadedModel, candidate: Candidate, job: Job) -> None:
+    async def _run_check(self, holder: ModelHolder, loaded: LoadedModel, candidate: Candidate, job: Job) -> None:
         try:
-            result = None if loaded.closed else await self._holder.compute(loaded, job)
+            result = None if loaded.closed else await holder.compute(loaded, job)
         except Exception:
             log.exception("a shadow check failed")
             return
@@ -250,27 +253,33 @@ class Service:
         self._store(check_row(job.params, result), job.owner)
 
     # --- costs --------------------------------------------------------------------------------------------
-    def _begin_measuring(self) -> None:
+    def _begin_measuring(self, holder: ModelHolder, loaded: LoadedModel) -> None:
         """Measure what work costs, if that is assumed and the machine is idle; the next request interrupts it."""
-        loaded = self._holder.loaded
-        if loaded is None or not loaded.measurable or self._ladder.idle_seconds < MEASURE_SECONDS:
+        if not loaded.measurable or self._ladder.idle_seconds < MEASURE_SECONDS:
             return
         if self._measuring is None or self._measuring.done():
-            self._measuring = asyncio.get_running_loop().create_task(self._measure(loaded))
+            self._measuring = asyncio.get_running_loop().create_task(self._measure(holder, loaded))
 
-    async def _measure(self, loaded: LoadedModel) -> None:
-        while loaded.measurable and not (self._work or self._holder.on_battery()):
-            await self._holder.measure(loaded, lambda: bool(self._work))
+    async def _measure(self, holder: ModelHolder, loaded: LoadedModel) -> None:
+        while loaded.measurable and not (self._work or self._models.shared.on_battery()):
+            await holder.measure(loaded, lambda: bool(self._work))
         if not loaded.runtime.costs_assumed:
             log.info("measured what work costs: %s", loaded.runtime.energy_source)
-            self._send_status()
+            self._send_status(holder)
 
     # --- status and energy --------------------------------------------------------------------------------
-    def status(self) -> EngineStatus:
-        """The whole status."""
-        loaded = self._holder.loaded
+    def status(self, connection: Connection | None = None) -> EngineStatus:
+        """The whole status, as a peer sees it: that of its model; for others, of the model that was asked for last."""
+        return self._status_of(self._models.of(connection))
+
+    def _status_of(self, holder: ModelHolder | None) -> EngineStatus:
+        message = holder.status.message if holder is not None else UNLOADED
+        notice = self._ledger.problem if self._ledger.in_memory else self._notice
+        if notice and message["reason"] is None and message["state"] in ("ready", "busy"):
+            message = {**message, "message": notice, "reason": "cache_unwritable"}
+        loaded = holder.loaded if holder is not None else None
         return EngineStatus(
-            **self._status,
+            **message,
             model=loaded.name if loaded else None,
             layers_total=loaded.runtime.layers_total if loaded else 0,
             exits=list(loaded.runtime.exits) if loaded else [],
@@ -281,67 +290,44 @@ class Service:
             reads_snippets=loaded is not None and loaded.runtime.reads_snippets,
         )
 
-    def _set_computing(self, change: int) -> None:
-        self._computing += change
-        if self._holder.loading:
-            return  # the status shows the progress of loading another model
-        if self._computing == 0:
-            self._ladder.touch()
-            self._set_serving("ready")
-        elif change > 0 and self._computing == 1:
-            self._set_serving("busy")
-
-    def _set_serving(self, state: Literal["ready", "busy"]) -> None:
-        """Set the status to `ready` or `busy`, with the message of a lasting problem if there is one."""
-        usual = "Ready" if state == "ready" else "Completing"
-        message, reason = next(iter(self._warnings.values()), (usual, None))
-        self._set_status(state, message, None, reason)
-
-    def _model_status(self, state: State, message: str, progress: float | None, reason: str | None) -> None:
-        if state == "ready":
-            self._warnings.pop("model", None)
-            if reason:  # a changed bundle is refused, and the old one stays; or the processor serves for a device
-                self._warnings["model"] = message, reason
-        self._set_status(state, message, progress, reason)
-
-    def _set_status(self, state: State, message: str, progress: float | None, reason: str | None) -> None:
-        old = self._status
-        new = messages.StatusMessage(state=state, message=message, progress=progress, reason=reason)
-        if new == old:
-            return
-        if (old["state"], old["message"]) == (state, message) and progress is not None:
-            moved = old["progress"] is None or abs(progress - old["progress"]) >= 0.01 or progress >= 1
-            if not moved:
-                return
-        if old["state"] != state and state not in ("busy", "ready"):
-            log.info("%s: %s", state, message)
-        self._status = new
-        self._send_status()
-
-    def _send_status(self) -> None:
-        whole = self.status()
+    def _send_status(self, holder: ModelHolder) -> None:
+        """To the peers that see this model's."""
+        whole = self._status_of(holder)
         for peer in tuple(self._peers):
-            peer.notify(messages.STATUS, whole)
+            if self._models.of(peer) is holder:
+                peer.notify(messages.STATUS, whole)
 
     def _schedule_energy(self) -> None:
         if self._energy_timer is None:
             loop = asyncio.get_running_loop()
             wait_seconds = max(0.0, self._energy_sent_at + ENERGY_SECONDS - loop.time())
-            self._energy_timer = loop.call_later(wait_seconds, self._send_energy)
+            self._energy_timer = loop.call_later(wait_seconds, self._begin_energy)
 
-    def _send_energy(self) -> None:
+    def _begin_energy(self) -> None:
         self._energy_timer = None
         self._energy_sent_at = asyncio.get_running_loop().time()
-        today = self._ledger.today()
-        agreement = self._holder.loaded.shadow.agreement if self._holder.loaded else None
+        self._sending_energy = asyncio.get_running_loop().create_task(self._send_energy())
+
+    async def _send_energy(self) -> None:
+        today = await asyncio.to_thread(self._ledger.today)
+        self._check_ledger()
         for connection, peer in tuple(self._peers.items()):
             if peer.last is not None:
-                message = energy_message(today, peer.tally, agreement, *peer.last, peer.last_exits)
-                connection.notify(messages.ENERGY, message)
+                agreement = self.status(connection)["agreement"]
+                connection.notify(messages.ENERGY, energy_message(today, peer.tally, agreement, peer.last))
+
+    def _check_ledger(self) -> None:
+        """Say once what is wrong with the ledger, and go on saying it while its rows cannot be written."""
+        if self._ledger.problem == self._ledger_problem:
+            return
+        self._ledger_problem = self._notice = self._ledger.problem
+        for peer in tuple(self._peers):
+            peer.notify(messages.STATUS, self.status(peer))
+        self._notice = None
 
     def bundles_changed(self, names: set[str]) -> None:
         """Bundles of these names changed on disk."""
-        self._holder.bundles_changed(names)
+        self._models.bundles_changed(names)
 
     # --- life ---------------------------------------------------------------------------------------------
     async def watch_idleness(self) -> None:
@@ -352,24 +338,31 @@ class Service:
 
     def idle_tick(self) -> None:
         """Take the steps of the idle ladder that are due; end if the last peer disconnected some time ago."""
-        if self._work or self._holder.loading:
+        for holder in self._models:
+            holder.check_progress()
+        self._models.release_unused()
+        if self._work or any(holder.loading and not holder.stalled for holder in self._models):
             self._ladder.touch()
             return
         if self._last_peer_left_at is not None and self._clock() - self._last_peer_left_at >= LEFT_SECONDS:
             log.info("idle: the last peer has disconnected")
             self._stop()
             return
-        self._begin_check()
-        self._begin_measuring()
+        self._check_ledger()
+        for holder in self._models:
+            if (loaded := holder.loaded) is not None:
+                self._begin_check(holder, loaded)
+                self._begin_measuring(holder, loaded)
         for step in self._ladder.due():
             log.info("idle: %s", step)
-            if step == "trim":
-                self._holder.trim()
-            elif step == "release":
-                self._holder.release()
-                self._set_status("ready", "Idle; the model was released and loads at the next request", None, None)
-            else:
+            if step == "exit":
                 self._stop()
+                return
+            for holder in self._models:
+                if step == "trim":
+                    holder.trim()
+                else:
+                    holder.rest()
 
     def close(self) -> None:
         """Refuse all waiting requests, and release the model."""
@@ -380,12 +373,7 @@ class Service:
             self._check.refuse("engine_lost")
         if self._energy_timer is not None:
             self._energy_timer.cancel()
-        self._holder.stop()
-
-
-def _is_count(characters: object) -> bool:
-    """Whether it counts accepted characters; None: all of the text."""
-    return characters is None or (type(characters) is int and 0 <= characters <= MOST_CHARACTERS)
+        self._models.stop()
 
 
 def _resident_bytes() -> int | None:

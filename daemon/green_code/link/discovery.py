@@ -2,8 +2,9 @@
 
 The address holds the protocol, the package version and a digest of the installation and its folders, so processes that
 differ in one of them never connect. An engine holds the lock of its address while it lives; a stale socket is removed
-under that lock only. Starting is idempotent: of two engines that start at once, the one without the lock exits with
-ALREADY_RUNNING, and the process that started it connects to the other.
+under that lock only. Of several processes that need an engine, one starts it, and the others wait for it. Starting is idempotent:
+of two engines that start at once, the one without the lock exits with ALREADY_RUNNING, and the process that started it connects to
+the other.
 Must not know: what an engine does.
 """
 
@@ -21,6 +22,7 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -28,7 +30,7 @@ import green_code
 from green_code import folders
 from green_code.link import client, messages, transport
 from green_code.lock import ProcessLock, read_note
-from green_code.problems import Problem
+from green_code.problems import Problem, shown
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +66,11 @@ class Place:
     def lock_path(self) -> Path:
         """Locked by the engine for its life."""
         return self.folder / f"{self.name}.lock"
+
+    @property
+    def start_lock_path(self) -> Path:
+        """Locked by the process that starts the engine, meanwhile."""
+        return self.folder / f"{self.name}-start.lock"
 
     @property
     def log_path(self) -> Path:
@@ -117,7 +124,12 @@ class Claim:
         Raises:
             Problem: the runtime folder's file system has no locks, or cannot be written.
         """
-        note = {"pid": os.getpid(), "version": green_code.__version__, "address": self._where.address}
+        note = {
+            "pid": os.getpid(),
+            "started": _start_time(psutil.Process()),
+            "version": green_code.__version__,
+            "address": self._where.address,
+        }
         try:
             if not self._lock.acquire(note):
                 return False
@@ -143,13 +155,13 @@ class Claim:
 async def find_engine(
     where: Place,
     *,
-    model: str | None = None,
+    asks: messages.Hello | None = None,
     on_notification: client.OnNotification = client.ignore_notification,
     on_lost: client.OnLost = lambda: None,
 ) -> client.EngineClient | None:
     """A connection to the running engine, or None if there is none."""
     try:
-        return await client.open_client(where.address, model=model, on_notification=on_notification, on_lost=on_lost)
+        return await client.open_client(where.address, asks=asks, on_notification=on_notification, on_lost=on_lost)
     except OSError:
         return None
     except Problem as problem:
@@ -161,7 +173,7 @@ async def find_engine(
 async def ensure_engine(
     where: Place,
     *,
-    model: str | None = None,
+    asks: messages.Hello | None = None,
     on_notification: client.OnNotification = client.ignore_notification,
     on_lost: client.OnLost = lambda: None,
     command: tuple[str, ...] = ENGINE_COMMAND,
@@ -175,37 +187,42 @@ async def ensure_engine(
     child: _Child | None = None
     start_at = time.monotonic()
     deadline = start_at + start_seconds
-    while True:
-        found = await find_engine(where, model=model, on_notification=on_notification, on_lost=on_lost)
-        if found is not None:
-            if child is not None:
-                child.end_unless(found.engine_pid)
-            return found
-        if child is None:
-            if time.monotonic() >= start_at:
-                try:
-                    child = _Child(where, command)
-                except OSError as error:
-                    raise Problem(
-                        "engine_lost",
-                        f"The engine cannot be started: {error}. If Green Code was updated or moved, reload the window; "
-                        "else run Green Code: Diagnose (`green-code doctor`).",
-                    ) from error
-        elif (status := child.status()) == ALREADY_RUNNING:
-            child, start_at = None, time.monotonic() + RESTART_SECONDS
-        elif status is not None:
-            raise Problem(
-                "engine_lost",
-                f"The engine ended at once with status {status}. Its output: {child.output() or 'none'}. "
-                "Run Green Code: Diagnose (`green-code doctor`).",
-            )
-        if time.monotonic() > deadline:
-            raise Problem(
-                "engine_lost",
-                f"The engine did not listen within {start_seconds:.0f} s. "
-                f"See {where.log_path}, or run Green Code: Diagnose (`green-code doctor`).",
-            )
-        await asyncio.sleep(POLL_SECONDS)
+    starter = ProcessLock(where.start_lock_path)
+    try:
+        while True:
+            found = await find_engine(where, asks=asks, on_notification=on_notification, on_lost=on_lost)
+            if found is not None:
+                if child is not None:
+                    child.end_unless(found.engine_pid)
+                return found
+            if child is None:
+                if time.monotonic() >= start_at:
+                    try:
+                        if starter.held or starter.acquire({"pid": os.getpid()}):
+                            child = _Child(where, command)
+                    except OSError as error:
+                        raise Problem(
+                            "engine_lost",
+                            f"The engine cannot be started: {error}. If Green Code was updated or moved, reload the window; "
+                            "else run Green Code: Diagnose (`green-code doctor`).",
+                        ) from error
+            elif (status := child.status()) == ALREADY_RUNNING:
+                child, start_at = None, time.monotonic() + RESTART_SECONDS
+            elif status is not None:
+                raise Problem(
+                    "engine_lost",
+                    f"The engine ended at once with status {status}. Its output: {child.output() or 'none'}. "
+                    "Run Green Code: Diagnose (`green-code doctor`).",
+                )
+            if time.monotonic() > deadline:
+                raise Problem(
+                    "engine_lost",
+                    f"The engine did not listen within {start_seconds:.0f} s. "
+                    f"See {where.log_path}, or run Green Code: Diagnose (`green-code doctor`).",
+                )
+            await asyncio.sleep(POLL_SECONDS)
+    finally:
+        starter.release()
 
 
 async def end_engine(where: Place) -> bool:
@@ -236,18 +253,63 @@ async def _shut_down(where: Place) -> bool:
     return True
 
 
-def _kill(where: Place) -> None:
-    """End the process that holds the lock of a place; it has just listened there, as this user."""
+def end_hanging(where: Place, pid: int) -> None:
+    """End the engine of a place by force if it still is the process `pid`. May take STOP_SECONDS twice.
+
+    Raises:
+        Problem: see `_kill`.
+    """
     note = read_note(where.lock_path)
-    if note is None:
+    if note is not None and note.get("pid") == pid:
+        _kill(where)
+
+
+def _kill(where: Place) -> None:
+    """End the process that holds the lock of a place; it has just listened there, as this user.
+
+    Raises:
+        Problem: the process that the lock names is not the engine that took it.
+    """
+    if (note := read_note(where.lock_path)) is None:
         return
-    log.warning("engine %s does not answer and is killed", note["pid"])
     with contextlib.suppress(psutil.NoSuchProcess):
-        process = psutil.Process(note["pid"])
+        process = _engine_of(note)
+        log.warning("engine %s does not answer and is killed", process.pid)
         for end in (process.terminate, process.kill):  # a suspended process obeys only the second
             end()
             if psutil.wait_procs([process], STOP_SECONDS)[0]:
                 break
+
+
+def _engine_of(note: dict[str, Any]) -> psutil.Process:
+    """The process that wrote a lock's note. A number alone may by now be another process's.
+
+    Raises:
+        psutil.NoSuchProcess: it has ended.
+        Problem: the process of that number is another one, or its facts cannot be read.
+    """
+    pid = note.get("pid")
+    try:
+        if type(pid) is int and 0 < pid < 1 << 31 and pid != os.getpid():
+            process, here = psutil.Process(pid), psutil.Process()
+            interpreters = {os.path.realpath(path) for path in (sys.executable, here.exe())}
+            facts = process.username(), os.path.realpath(process.exe()) in interpreters, _start_time(process)
+            if facts == (here.username(), True, note.get("started")):
+                return process
+    except psutil.AccessDenied:
+        pass
+    raise Problem(
+        "engine_hanging",
+        f"The engine does not answer, and process {shown(pid)}, which its lock names, is not the one that took the lock. "
+        "End the engine by hand, or sign out and in again.",
+    )
+
+
+def _start_time(process: psutil.Process) -> int:
+    """When a process started, in whole seconds: of the clock, or on Linux since the boot, from which psutil computes the clock's,
+    so that this stays the same when the clock is set."""
+    booted = psutil.boot_time() if sys.platform == "linux" else 0.0
+    return int(process.create_time() - booted + 0.5)
 
 
 class _Child:
@@ -266,7 +328,13 @@ class _Child:
             )
             log.info("starting the engine: %s", " ".join(command))
             self._process = subprocess.Popen(  # the folder is private, so no file in it shadows a module
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=where.folder, **detached
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd=where.folder,
+                env={**os.environ, **folders.environment()},  # relative ones would lead elsewhere
+                **detached,
             )
         threading.Thread(target=self._process.wait, name="reap-engine", daemon=True).start()
 

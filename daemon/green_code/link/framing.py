@@ -41,6 +41,11 @@ class Decoder:
     def __init__(self) -> None:
         self._buffer = bytearray()
 
+    @property
+    def buffered_bytes(self) -> int:
+        """Of the incomplete frame."""
+        return len(self._buffer)
+
     def feed(self, data: bytes) -> list[Message]:
         """Take bytes as they arrive, and return the messages that they complete.
 

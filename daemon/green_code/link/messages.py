@@ -1,14 +1,19 @@
 """Message names, states, reasons and shapes of both protocols.
 
-docs/protocol.md describes them; a test compares this file with `extension/src/protocol.ts`.
+docs/protocol.md describes them; a test compares this file with `extension/src/protocol.ts`. What arrives is checked against the
+types here, with their limits (checks.py).
 Must not know: how frames travel (framing.py), or what a model is.
 """
 
 from __future__ import annotations
 
-from typing import Final, Literal, TypedDict
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal, TypedDict
 
+from green_code.link.checks import AtMost, Between, Like, NumberOr, Without
 from green_code.report import Totals
+from green_code.settings import PRESETS, STOPS
 
 PROTOCOL: Final = 5
 """Raised with every incompatible change; a front and an engine of different numbers never connect."""
@@ -72,6 +77,7 @@ Refusal = Literal[
     "engine_hanging",  # an engine runs but does not answer
     "model_missing",
     "model_damaged",
+    "no_memory",  # the model does not fit, or not beside those of other windows
     "bundle_invalid",
     "cache_unwritable",  # no disk space, or a read-only home
     "other_version",
@@ -92,10 +98,70 @@ Device = Literal["auto", "cpu", "cuda", "mps"]
 """Where the engine is to compute."""
 
 
+Threshold = Annotated[float | str, NumberOr(lambda number: 0.5 <= number <= 1, "a number from 0.5 to 1", PRESETS)]
+Stop = Annotated[float | str, NumberOr(lambda number: 0 <= number < 1, "a number from 0 to below 1", tuple(STOPS))]
+
+Key = Annotated[str, AtMost(1 << 16)]
+"""A document's, or its path."""
+RowId = Annotated[str, AtMost(64)]
+Characters = Annotated[int, Between(0, 1 << 24)]
+"""No frame has a longer text."""
+
+_POLICY: Final = re.compile(r"full|agent|fixed:[1-9][0-9]{0,3}|confidence:(0?\.[0-9]{1,20}|0|1|1\.0{1,20}|0\.)")
+
+
+class NoParams(TypedDict):
+    """Of `status`, `report` and `shutdown`."""
+
+
+class _Version(TypedDict):
+    protocol: int
+    version: Annotated[str, AtMost(64)]
+
+
+class Hello(TypedDict, total=False):
+    """What a client may ask for: the engine begins to load the model. The window's name is for messages to other windows."""
+
+    model: Annotated[str, AtMost(4096), Without("\0")]
+    device: Device
+    window: Annotated[str, AtMost(255), Without("\0")]
+
+
+class HelloParams(_Version, Hello, total=False):
+    """What comes first."""
+
+
+class CancelParams(TypedDict):
+    """The number of a request."""
+
+    id: int
+
+
+class ShownParams(TypedDict):
+    """The editor shows so many characters of a completion, which is named by its row in the ledger."""
+
+    id: RowId
+    characters: Characters
+
+
+class _Row(TypedDict):
+    id: RowId
+
+
+class AcceptedParams(_Row, total=False):
+    """So many characters more of a completion were inserted; without a number, all that are left."""
+
+    characters: Characters | None
+
+
+class RetainedParams(_Row):
+    """An accepted completion was still there half a minute later."""
+
+
 class Snippet(TypedDict):
     """Lines of another open file that resemble those around the cursor."""
 
-    path: str
+    path: Key
     """Relative to the workspace folder, with slashes."""
     text: str
 
@@ -103,29 +169,43 @@ class Snippet(TypedDict):
 class CompletionParams(TypedDict):
     """Everything that the engine needs for a completion."""
 
-    session: str
+    session: Key
     prefix: str
     suffix: str
-    language: str
-    model: str
+    language: Annotated[str, AtMost(100)]
+    model: Annotated[str, AtMost(4096), Without("\0")]
     device: Device
     decoding: Decoding
-    policy: str
-    threshold: float | str
-    max_tokens: int
+    policy: Annotated[str, Like(_POLICY, "full, agent, fixed:LAYER, confidence:FRACTION")]
+    threshold: Threshold
+    max_tokens: Annotated[int, Between(1, 4096)]
     single_line: bool
-    max_lines: int
-    max_prompt_tokens: int
-    stop: float | str
+    max_lines: Annotated[int, Between(1, 1000)]
+    max_prompt_tokens: Annotated[int, Between(1, 1 << 20)]
+    stop: Stop
     """The completion ends where the probability that all of it is right falls under this number, or a preset's; 0: never."""
-    alternatives: int
+    alternatives: Annotated[int, Between(0, 3)]
     """How many further texts to compute that begin differently; only a request by hand asks for some."""
-    place: list[float]
+    place: Annotated[list[float], AtMost(256)]
     """The front's features of the place, in the order of `lsp/gate_features.NAMES`; empty where there are none."""
-    path: str
+    path: Key
     """The document's, relative to the workspace folder, with slashes; empty where it has none."""
-    snippets: list[Snippet]
+    snippets: Annotated[list[Snippet], AtMost(8)]
     """Of other open files, the most similar one last; only where the engine reads them (`EngineStatus`)."""
+
+
+PARAMS: Final[Mapping[str, type[Any]]] = {
+    HELLO: HelloParams,
+    COMPLETE: CompletionParams,
+    CANCEL: CancelParams,
+    SHOWN: ShownParams,
+    ACCEPTED: AcceptedParams,
+    RETAINED: RetainedParams,
+    STATUS: NoParams,
+    REPORT: NoParams,
+    SHUTDOWN: NoParams,
+}
+"""What a client may send, and its parameters."""
 
 
 class CompletionResult(TypedDict):

@@ -31,6 +31,14 @@ def with_newlines(text: str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 
 
+def uri_path(uri: str) -> str:
+    """The path of a URI as it is written there; empty where it has none or is no URI."""
+    try:
+        return urlparse(uri).path
+    except ValueError:
+        return ""
+
+
 def units_to_index(line: str, units: int, encoding: Encoding) -> int:
     """Code points of `line` before a column in the client's units; a column inside a character counts as before it."""
     if encoding == "utf-32" or (line.isascii() and units >= 0):
@@ -90,8 +98,7 @@ class Document:
     @property
     def path(self) -> str:
         """The path, unescaped and with slashes; the name if the document was never saved."""
-        parsed = urlparse(self.uri)
-        return str(PurePosixPath(unquote(parsed.path or self.uri).replace("\\", "/")))
+        return str(PurePosixPath(unquote(uri_path(self.uri) or self.uri).replace("\\", "/")))
 
     def replace(self, text: str) -> None:
         """Replace the whole text."""

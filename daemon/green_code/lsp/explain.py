@@ -74,8 +74,12 @@ TEXTS: Final[dict[str, Text]] = {
         "The engine ended unexpectedly; the next request restarts it.", "If it happens again, run Green Code: Diagnose."
     ),
     "engine_hanging": Text("The engine runs but does not answer.", "Run Green Code: Restart Engine."),
-    "model_missing": Text("The model is not on this computer.", _DIAGNOSE),
+    "model_missing": Text("The model is not on this computer.", "Run Green Code: Choose Model."),
     "model_damaged": Text("The model's files are damaged.", _DIAGNOSE),
+    "no_memory": Text(
+        "There is not enough memory for the model.",
+        "Close something, or run Green Code: Choose Model for a smaller one.",
+    ),
     "bundle_invalid": Text("What Green Code adds to the model (its bundle) is invalid.", _DIAGNOSE),
     "cache_unwritable": Text(
         "Green Code cannot write to a folder that it needs.", "Free some disk space, or run Green Code: Diagnose."

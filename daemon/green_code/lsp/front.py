@@ -12,6 +12,7 @@ import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import PurePath
 from typing import Any
 
 from green_code.battery import Battery
@@ -42,7 +43,7 @@ from green_code.lsp.spot import Spot
 from green_code.lsp.suggestion import Cursor, Suggestion, suggestion_of
 from green_code.lsp.supervisor import Supervisor
 from green_code.lsp.window_status import WindowStatus
-from green_code.problems import Problem
+from green_code.problems import Problem, shown
 from green_code.report import Report
 from green_code.settings import PREFIX, default_settings, parse_settings
 
@@ -104,7 +105,7 @@ class Front:
         self._status.update()
         malformed = [glob for glob in self.settings.excluded_files if compile_glob(glob) is None]
         return problems + [
-            f"{PREFIX}excludedFiles: {glob!r} is not a valid glob; it excludes nothing." for glob in malformed
+            f"{PREFIX}excludedFiles: {shown(glob)} is not a valid glob; it excludes nothing." for glob in malformed
         ]
 
     def open(self, uri: str, language: str, text: str) -> None:
@@ -372,11 +373,12 @@ class Front:
         """The editor accepts notifications: show the state, and start the engine unless completions are off or paused."""
         self._status.begin()
         if self._status.off() is None:
-            await self._supervisor.warm_up(self.settings.model)
+            self._supervisor.window = next((PurePath(folder).name for folder in self.workspace_folders), "")
+            await self._supervisor.warm_up(self.settings.model, self.settings.device)
 
     async def restart_engine(self) -> None:
         """End the engine and start another one."""
-        await self._supervisor.restart(self.settings.model)
+        await self._supervisor.restart(self.settings.model, self.settings.device)
 
     async def close(self) -> None:
         """The window closes."""

@@ -1,36 +1,44 @@
 """The language server of `green-code lsp`: connects pygls's features to a Front.
 
-It replaces pygls's document handlers by the front's own documents (see documents.py). `exit` ends the reading loop instead
-of raising SystemExit inside it.
+It replaces pygls's document handlers by the front's own documents (see documents.py), and its reading loop by one that no input makes
+deaf (see wire.py). `exit` ends that loop instead of raising SystemExit inside it.
 Must not know: guards, prompts, the engine, or torch.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
+import sys
 from collections.abc import Generator, Mapping, Sequence
-from typing import Any, cast
-from urllib.parse import unquote, urlparse
+from typing import Any, BinaryIO, cast
+from urllib.parse import unquote
 
 from lsprotocol import types
 from pygls.capabilities import get_capability
 from pygls.exceptions import JsonRpcException
+from pygls.io_ import StdoutWriter
 from pygls.lsp.server import LanguageServer
 from pygls.protocol import LanguageServerProtocol, lsp_method
 
 from green_code import __version__
 from green_code.link import messages
+from green_code.link.checks import checked
 from green_code.link.messages import StatusMessage, WindowEnergy
-from green_code.lsp.documents import Encoding, Span
+from green_code.lsp import wire
+from green_code.lsp.documents import Encoding, Span, uri_path
 from green_code.lsp.front import Front
 from green_code.lsp.selected_entry import SelectedEntry
-from green_code.problems import Problem
+from green_code.problems import Problem, shown
 
 log = logging.getLogger(__name__)
 
 REQUEST_FAILED = -32803
 """LSP's RequestFailed: a valid request that failed."""
+
+WARNINGS_AT_MOST = 10
+"""Of the settings that cannot be used."""
 
 
 class FrontProtocol(LanguageServerProtocol):
@@ -129,6 +137,8 @@ class FrontServer(LanguageServer):
             protocol_cls=FrontProtocol,
         )
         self.exit_status = 1
+        self._leaving = False
+        self._writer: StdoutWriter | None = None
         self.background: set[asyncio.Task[Any]] = set()
         self._front: Front | None = None
         self._warned: set[str] = set()
@@ -143,8 +153,54 @@ class FrontServer(LanguageServer):
     def leave(self, exit_status: int) -> None:
         """End the reading loop after the current message."""
         self.exit_status = exit_status
-        if self._stop_event is not None:
-            self._stop_event.set()
+        self._leaving = True
+
+    def start_io(self, stdin: BinaryIO | None = None, stdout: BinaryIO | None = None) -> None:
+        """Serve until `exit`, the end of the input, or a header that cannot be read."""
+        self._writer = StdoutWriter(stdout or sys.stdout.buffer)
+        self.protocol.set_writer(self._writer)
+        try:
+            asyncio.run(self._read(stdin or sys.stdin.buffer))
+        except BrokenPipeError:
+            log.error("the editor no longer reads")
+        except KeyboardInterrupt:
+            pass
+        finally:
+            self.thread_pool.shutdown()
+
+    async def _read(self, stdin: BinaryIO) -> None:
+        loop = asyncio.get_running_loop()
+        while not self._leaving:
+            try:
+                if (body := await loop.run_in_executor(self.thread_pool, wire.read_body, stdin)) is None:
+                    return
+                self._handle(wire.parse(body))
+            except wire.BadMessage as error:
+                self._answer_error(error)
+            except wire.BrokenStream as error:
+                message = f"The input cannot be read on: {error}. The language server ends; start another one."
+                self._answer_error(wire.BadMessage(wire.PARSE_ERROR, message))
+                self.leave(1)
+
+    def _handle(self, message: dict[str, Any]) -> None:
+        try:
+            self.protocol.handle_message(self.protocol.structure_message(message))
+        except JsonRpcException as error:
+            text = f"The message {shown(message.get('method', 'answer'))} has invalid parameters."
+            if "id" in message and "method" in message:
+                raise wire.BadMessage(error.code, text, message["id"]) from error
+            log.error("%s", text)
+        except BrokenPipeError:
+            raise
+        except Exception:  # the next message is read all the same
+            log.exception("a message cannot be handled")
+
+    def _answer_error(self, error: wire.BadMessage) -> None:
+        log.error("%s", error)
+        failure = {"code": error.code, "message": str(error)}
+        body = json.dumps({"jsonrpc": "2.0", "id": error.request_id, "error": failure}).encode()
+        if self._writer is not None:
+            self._writer.write(b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
 
     def configure(self, values: Any) -> None:
         """Take settings. A warning names each that cannot be used, once for as long as it stays wrong."""
@@ -152,7 +208,7 @@ class FrontServer(LanguageServer):
             values = None
             self._warn("Green Code's settings are not an object. The defaults are used; write an object of settings.")
         messages = self.front.configure(values)
-        for message in messages:
+        for message in messages[:WARNINGS_AT_MOST]:
             if message not in self._warned:
                 self._warn(message)
         self._warned = set(messages)
@@ -200,8 +256,16 @@ def make_server() -> FrontServer:
         if not _registers_server_commands(params.capabilities):
             server.command(messages.COMMAND_ACCEPTED)(accepted_by_command)
 
+    def take_acceptance(values: Any) -> None:
+        try:
+            found = checked(messages.AcceptedParams, values if isinstance(values, dict) else {}, messages.LSP_ACCEPTED)
+        except Problem as problem:
+            log.warning("%s", problem)
+            return
+        server.front.accepted(found["id"], found.get("characters"))
+
     def accepted_by_command(row_id: str, characters: int) -> None:
-        server.front.accepted(row_id, characters)
+        take_acceptance({"id": row_id, "characters": characters})
 
     @server.feature(types.INITIALIZED)
     def initialized(params: types.InitializedParams) -> None:
@@ -243,10 +307,7 @@ def make_server() -> FrontServer:
 
     @server.feature(messages.LSP_ACCEPTED)
     def accepted(params: Any) -> None:
-        values = plain(params)
-        if isinstance(values, dict) and isinstance(values.get("id"), str):
-            characters = values.get("characters")
-            server.front.accepted(values["id"], characters if type(characters) is int else None)
+        take_acceptance(plain(params))
 
     @server.feature(messages.LSP_DISMISSED)
     def dismissed(params: Any) -> None:
@@ -308,4 +369,4 @@ def _registers_server_commands(client: types.ClientCapabilities) -> bool:
 
 
 def _path(uri: str) -> str:
-    return unquote(urlparse(uri).path)
+    return unquote(uri_path(uri))

@@ -16,8 +16,8 @@ from typing import Any, Final, cast
 
 from green_code.link import messages
 from green_code.link.client import EngineClient
-from green_code.link.discovery import ENGINE_COMMAND, end_engine, ensure_engine, place
-from green_code.link.messages import CompletionParams, CompletionResult, EnergyMessage, StatusMessage
+from green_code.link.discovery import ENGINE_COMMAND, end_engine, end_hanging, ensure_engine, place
+from green_code.link.messages import CompletionParams, CompletionResult, Device, EnergyMessage, Hello, StatusMessage
 from green_code.problems import Problem, retrieve_exception
 from green_code.report import Report
 
@@ -25,6 +25,10 @@ log = logging.getLogger(__name__)
 
 FIRST_BACK_OFF_SECONDS: Final = 1.0
 LAST_BACK_OFF_SECONDS: Final = 30.0
+
+HUNG_MESSAGE: Final = (
+    "The engine did not answer and was ended. The next request starts another one; see the engine's log."
+)
 
 
 class Supervisor:
@@ -48,6 +52,8 @@ class Supervisor:
         self._on_energy = on_energy
         self._command = command
         self._clock = clock
+        self.window = ""
+        """The window's name, for messages to other windows."""
         self.reads_snippets = False
         """Whether the engine's model has a place for lines of other files."""
         self._client: EngineClient | None = None
@@ -57,10 +63,10 @@ class Supervisor:
         self._failures = 0
         self._next_start_at = float("-inf")
 
-    async def warm_up(self, model: str) -> None:
+    async def warm_up(self, model: str, device: Device = "auto") -> None:
         """Start the engine and let it load the model; failures go to the status."""
         with contextlib.suppress(Problem):
-            await self._connected(model)
+            await self._connected(self._asks(model, device))
 
     async def complete(self, params: CompletionParams) -> CompletionResult:
         """Complete; sends the request once more if the engine ends meanwhile.
@@ -71,12 +77,12 @@ class Supervisor:
         self._in_flight += 1
         try:
             try:
-                result: CompletionResult = await self._request(messages.COMPLETE, params, params["model"])
+                result: CompletionResult = await self._complete(params)
             except Problem as problem:
                 if problem.reason != "engine_lost":
                     raise
                 log.warning("the engine ended during a request, which is sent once more")
-                result = await self._request(messages.COMPLETE, params, params["model"])
+                result = await self._complete(params)
         finally:
             self._in_flight -= 1
         self._failures = 0
@@ -84,7 +90,7 @@ class Supervisor:
 
     async def report(self) -> Report:
         """The energy report; starts an engine without a model if there is none."""
-        report: Report = await self._request(messages.REPORT, {}, None)
+        report: Report = await self._request(messages.REPORT, {}, {})
         return report
 
     def shown(self, row_id: str, characters: int) -> None:
@@ -102,7 +108,7 @@ class Supervisor:
         if self._client is not None:
             self._client.notify(messages.RETAINED, {"id": row_id})
 
-    async def restart(self, model: str) -> None:
+    async def restart(self, model: str, device: Device = "auto") -> None:
         """End the engine and start another one, without a back-off."""
         client, self._leaving = self._client, True
         try:
@@ -112,7 +118,7 @@ class Supervisor:
         finally:
             self._client, self._leaving = None, False
         self._failures, self._next_start_at = 0, float("-inf")
-        await self._connected(model)
+        await self._connected(self._asks(model, device))
 
     async def close(self) -> None:
         """Disconnect for good; the engine goes on."""
@@ -122,16 +128,32 @@ class Supervisor:
         if self._client is not None:
             await self._client.close()
 
-    async def _request(self, method: str, params: Any, model: str | None) -> Any:
-        client = await self._connected(model)
+    def _asks(self, model: str, device: Device) -> Hello:
+        return Hello(model=model, device=device, window=self.window)
+
+    async def _complete(self, params: CompletionParams) -> CompletionResult:
+        asks = self._asks(params["model"], params["device"])
+        result: CompletionResult = await self._request(messages.COMPLETE, params, asks)
+        return result
+
+    async def _request(self, method: str, params: Any, asks: Hello) -> Any:
+        client = await self._connected(asks)
         try:
             return await client.request(method, params)
         except Problem as problem:
+            if client.hangs:
+                await self._end_hanging(client)
+                raise Problem("engine_lost", HUNG_MESSAGE) from problem
             if problem.reason == "engine_lost" and client.alive:
                 await client.close()  # the engine said so and is about to close the connection
             raise
 
-    async def _connected(self, model: str | None) -> EngineClient:
+    async def _end_hanging(self, client: EngineClient) -> None:
+        """End an engine that answers no ping; the next request starts another one."""
+        await asyncio.to_thread(end_hanging, place(), client.engine_pid)
+        await client.close()
+
+    async def _connected(self, asks: Hello) -> EngineClient:
         """The connection, made in a task of its own, so that a cancelled request does not stop an engine's start."""
         if self._closed:
             raise Problem("engine_lost", "The window is closing.")
@@ -144,15 +166,15 @@ class Supervisor:
                     f"The engine ended {self._failures} times in a row; the next attempt is "
                     f"in {wait_seconds:.0f} s. Run Green Code: Diagnose, or see the engine's log.",
                 )
-            self._connecting = asyncio.get_running_loop().create_task(self._connect(model))
+            self._connecting = asyncio.get_running_loop().create_task(self._connect(asks))
             self._connecting.add_done_callback(retrieve_exception)
         return await asyncio.shield(self._connecting)
 
-    async def _connect(self, model: str | None) -> EngineClient:
+    async def _connect(self, asks: Hello) -> EngineClient:
         self._show("starting", "Starting the engine", None)
         try:
             client = await ensure_engine(
-                place(), model=model, on_notification=self._notified, on_lost=self._lost, command=self._command
+                place(), asks=asks, on_notification=self._notified, on_lost=self._lost, command=self._command
             )
         except Problem as problem:
             self._count_failure()

@@ -12,7 +12,7 @@ propagated position, whose state several layers have not been over. It adds to t
 
     [k; v] = W_kv n + A (g · n),   A (2·K·D, C), g (C,), one for each layer
 
-Files: safetensors; for each exit or layer D `D:codes` and `D:scales`, A as in delta.py with three bits a value, and `D:gain`.
+Files: safetensors; for each exit or layer D `D:codes` and `D:scales`, A as in delta.py with eight or three bits a value, and `D:gain`.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from safetensors.numpy import load_file, save_file
 
 from green_code.models.bundle import KV_PROJECTIONS, LENSES, SVD_HEAD, Bundle
 from green_code.models.config import ModelConfig
-from green_code.models.delta import dequantise, quantise
+from green_code.models.delta import GROUP, LEVELS, dequantise, quantise
 from green_code.models.svd_head import read_directions
 from green_code.problems import Problem
 
 Part = TypeVar("Part")
 
 
-ADAPTER_BITS = 3
-"""Lose .0005 of agreement; two lose .004."""
+LENS_BITS, PROJECTION_BITS = 8, 3
+"""A KV projection is a small change. A frozen model's lens is not: at a quarter of the depth, three bits halved its agreement."""
 
 
 @dataclass(frozen=True)
@@ -61,11 +61,12 @@ def with_adapter(own: np.ndarray, adapter: LinearAdapter) -> np.ndarray:
     return np.asarray(own + adapter.matrix * adapter.gain, np.float32)
 
 
-def save_adapters(path: Path, lenses: Mapping[int, LinearAdapter]) -> None:
+def save_adapters(path: Path, adapters: Mapping[int, LinearAdapter], bits: int) -> None:
+    """`bits`: of a value."""
     tensors: dict[str, np.ndarray] = {}
-    for depth, lens in lenses.items():
-        tensors[f"{depth}:codes"], tensors[f"{depth}:scales"] = quantise(lens.matrix, ADAPTER_BITS)
-        tensors[f"{depth}:gain"] = lens.gain.astype(np.float32)
+    for depth, adapter in adapters.items():
+        tensors[f"{depth}:codes"], tensors[f"{depth}:scales"] = quantise(adapter.matrix, bits)
+        tensors[f"{depth}:gain"] = adapter.gain.astype(np.float32)
     save_file(tensors, path)
 
 
@@ -78,7 +79,10 @@ def read_adapter_file(path: Path) -> dict[int, LinearAdapter]:
     for name, gain in tensors.items():
         depth, kind = name.split(":")
         if kind == "gain":
-            matrix = dequantise(tensors[f"{depth}:codes"], tensors[f"{depth}:scales"], ADAPTER_BITS)
+            codes, scales = (tensors[f"{depth}:{part}"] for part in ("codes", "scales"))
+            if (bits := 8 * codes.size // (scales.size * GROUP)) not in LEVELS:
+                raise ValueError(f"its values have {bits} bits")
+            matrix = dequantise(codes, scales, bits)
             lenses[int(depth)] = LinearAdapter(matrix[:, : len(gain)], gain)
     if not all(np.isfinite(part).all() for lens in lenses.values() for part in (lens.matrix, lens.gain)):
         raise ValueError("it holds NaN or infinity")
@@ -113,7 +117,7 @@ def check_adapters(bundle: Bundle | None, adapters: Adapters, config: ModelConfi
     if directions is not None and (directions.ndim != 2 or not 0 < len(directions) <= directions.shape[1] == width):
         raise _misfit(bundle, SVD_HEAD, "svd-head")
     if not _fit(adapters.lenses, width, width) or not all(0 < depth < layers for depth in adapters.lenses):
-        raise _misfit(bundle, LENSES, "lenses")
+        raise _misfit(bundle, LENSES, "exits")
     if not _fit(adapters.kv_projections, 2 * config.kv_heads * config.head_width, width):
         raise _misfit(bundle, KV_PROJECTIONS, "kv-projections")
     if adapters.kv_projections and max(adapters.kv_projections) != layers:

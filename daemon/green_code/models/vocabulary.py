@@ -21,14 +21,17 @@ import hashlib
 import itertools
 import json
 import re
+import sys
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property, lru_cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
+from green_code.bounded_cache import BoundedCache
 from green_code.models.fim import NAMES, Fim, find_fim
 from green_code.problems import Problem
 
@@ -39,7 +42,8 @@ _BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 _LINES = r"[^\n]*\n+|[^\n]+"
 _LINE = re.compile(_LINES)
 _LINE_WITH_BREAK_BEFORE = re.compile(r"[\r\n]+[^\r\n]*|[^\r\n]+")
-_REMEMBERED_LINES = 4096  # some megabytes, and more lines than ten prompts have
+_LINES_BYTES = 8 << 20  # of the lines whose tokens are held: of code, more than fifty prompts have
+_ENTRY_BYTES = 400  # of a line that is held, besides its characters and tokens
 _NEEDED_BYTES = frozenset((*b"\t\n\f\r", *range(0x20, 0x7F), *range(0x80, 0xC0), *range(0xC2, 0xF1), 0xF3, 0xF4))
 """Some tokenizers lack bytes of other control characters, and of planes of Unicode that are empty: these they leave out."""
 SPECIAL_KINDS = (2, 3, 5)  # of `Pieces`: unknown, control, unused
@@ -204,7 +208,7 @@ class Vocabulary:
             )
         self._line = _LINE_WITH_BREAK_BEFORE if self._byte_level and _joins_break(tokenizer) else _LINE
         self._literal_space = [bytes_of[byte] for byte in SPACE.encode()]
-        self._encode_line = lru_cache(_REMEMBERED_LINES)(self._encode_uncached)
+        self._encode_line = BoundedCache(self._encode_uncached, _held_bytes, _LINES_BYTES)
 
     @classmethod
     def open(cls, path: Path, bos: int | None, eos: Iterable[int]) -> Vocabulary:
@@ -222,13 +226,13 @@ class Vocabulary:
         """Token ids of `text`, without bos. The latest lines are cached."""
         return list(itertools.chain.from_iterable(map(self._encode_line, self._line.findall(text))))
 
-    def _encode_uncached(self, line: str) -> list[int]:
+    def _encode_uncached(self, line: str) -> array[int]:
         if self._byte_level or SPACE not in line:
-            return list(self._tokenizer.encode(line, add_special_tokens=False).ids)
-        ids: list[int] = []
+            return array("i", self._tokenizer.encode(line, add_special_tokens=False).ids)
+        ids = array("i")
         for i, part in enumerate(line.split(SPACE)):  # between the parts is the character U+2581 itself
-            ids += self._literal_space * (i > 0)
-            ids += self._tokenizer.encode(part, add_special_tokens=False).ids
+            ids.extend(self._literal_space * (i > 0))
+            ids.extend(self._tokenizer.encode(part, add_special_tokens=False).ids)
         return ids
 
     def decode_bytes(self, ids: Iterable[int]) -> bytes:
@@ -263,6 +267,10 @@ class Vocabulary:
                 found.append(order[i])
                 i += 1
         return found
+
+
+def _held_bytes(line: str, ids: array[int]) -> int:
+    return sys.getsizeof(line) + len(ids) * ids.itemsize + _ENTRY_BYTES
 
 
 def _words(tokenizer: Tokenizer, text: str) -> list[str]:

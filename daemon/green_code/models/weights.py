@@ -51,12 +51,14 @@ def open_model(
     weight_formats: Iterable[WeightFormat],
     progress: Progress = lambda *_: None,
     converter: Converter = convert,
+    make_room: Callable[[int], None] = lambda _: None,
 ) -> Model:
     """Load converted weights; convert the model if they are not cached.
 
     Args:
         weight_formats: best first, iterated as far as needed. The first is part of the cache's key, and a conversion takes it.
         progress: gets a sentence and the share that is done. converter: `convert`, or one that calls it elsewhere.
+        make_room: gets the bytes of the converted weights before they are opened; may raise Problem.
 
     Raises:
         Problem: the checkpoint or the bundle is damaged, they do not fit each other, the cache cannot be written, or memory or disk
@@ -76,6 +78,7 @@ def open_model(
         weight_format = next((one for one in weight_formats if one.name == described["format"]), None)
         if weight_format is None:
             raise ValueError(f"their format {described['format']!r} is unknown")
+        make_room(sum(path.stat().st_size for path in folder.iterdir()))
         decoder = weight_format.open(config, folder)
     except MemoryError as error:
         raise too_large(found.name) from error
@@ -99,7 +102,7 @@ def _cached(found: Found, bundle: Bundle | None, weight_format: WeightFormat) ->
     """Key and folder of the converted weights."""
     parts = (_CONVERSION, found.key, bundle.conversion_key if bundle else "", weight_format.name)
     key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
-    return key, cache_dir() / f"{Path(found.name).name}-{key}"
+    return key, cache_dir() / f"{Path(found.name).name[:50]}-{key}"
 
 
 def _remove_unused(model: str, folder: Path) -> None:

@@ -8,19 +8,18 @@ together; `risk.py`), or else threshold 1, where only drafts save. A file's mean
 
 from __future__ import annotations
 
-import itertools
 import random
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from green_code.engine.loading import Runtime
 from green_code.engine.requests import completion_params
-from green_code.models.vocabulary import Vocabulary
 from green_code_lab.agent.risk import LEVEL, certified, p_value
 from green_code_lab.corpus import Corpus
 from green_code_lab.evaluation.datasets import line_rows
+from green_code_lab.evaluation.held_out import held_out_documents
 from green_code_lab.evaluation.parallel import Complete
 from green_code_lab.evaluation.run import evaluate, summarise
 
@@ -30,14 +29,6 @@ LINES = 6  # of a file, by default
 PRESETS = {"quality": 0.01, "balanced": 0.02, "saver": 0.05}
 """Allowed relative loss of edit similarity."""
 Results = Sequence[dict[str, Any]]
-
-
-def held_out_documents(corpus: Corpus, vocabulary: Vocabulary) -> Iterator[tuple[str, str]]:
-    """(language, text) of the held-out shards' documents."""
-    for language in corpus.languages:
-        ids = corpus.shards[language, "heldout"]
-        for start, end in itertools.pairwise([*corpus.document_starts(language, "heldout"), len(ids)]):
-            yield language, vocabulary.decode(int(i) for i in ids[start + 1 : end])
 
 
 def calibrate(

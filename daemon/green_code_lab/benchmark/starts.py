@@ -69,7 +69,7 @@ async def _engine(model: str) -> tuple[float, int]:
     """Seconds from no engine to one that holds the model, and its resident bytes then."""
     await stop_engine()
     start = time.perf_counter()
-    client = await ensure_engine(place(), model=model)
+    client = await ensure_engine(place(), asks={"model": model})
     try:
         while True:
             status = await client.request(messages.STATUS, {})
@@ -108,7 +108,7 @@ def engine_start(model: str, environment: Mapping[str, str]) -> tuple[float, int
 
 async def _use(model: str) -> tuple[float, dict[str, float]]:
     """Complete the demo's files, each in a session of its own; then ask for the status many times. MiB, and ms."""
-    client, seconds = await ensure_engine(place(), model=model), []
+    client, seconds = await ensure_engine(place(), asks={"model": model}), []
     try:
         for name, before, _, after in samples():
             place_in_file = {"session": name, "prefix": before, "suffix": after, "max_tokens": 32}

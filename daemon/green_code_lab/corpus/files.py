@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import io
+import json
 import re
 import tokenize
 from collections.abc import Iterator, Sequence
@@ -28,8 +29,9 @@ _LANGUAGES = {
     and name.removesuffix("react") == row.ids[0]
     and suffix != ".pyi"
 }
-SOURCE_SUFFIXES = tuple(_LANGUAGES)
-"""Of the files of a corpus: all languages that have definitions, and so code; stubs only repeat their modules."""
+_NOTEBOOK = ".ipynb"
+SOURCE_SUFFIXES = (*_LANGUAGES, _NOTEBOOK)
+"""Of the files of a corpus: all languages that have definitions, and so code, and notebooks; stubs only repeat their modules."""
 _MIN_CHARACTERS = 200
 _MAX_BYTES = 200_000
 _MAX_MEAN_LINE = 100
@@ -92,8 +94,9 @@ class SourceFile:
 
 
 def language_of_file(name: str) -> str | None:
-    """Language of a file by its name; None: not supported."""
-    return _LANGUAGES.get(PurePosixPath(name).suffix)
+    """Language of a file by its name; None: not supported. A notebook's is in the file, mostly Python."""
+    suffix = PurePosixPath(name).suffix
+    return "python" if suffix == _NOTEBOOK else _LANGUAGES.get(suffix)
 
 
 def skipped_folder(name: str) -> bool:
@@ -130,8 +133,12 @@ def source_file(
 
     `path` must be of a known language. A licence comment at the top is removed, as it repeats in every file.
     """
-    language = _LANGUAGES[PurePosixPath(path).suffix]
-    text, reason = decode(data, language), None
+    suffix, reason = PurePosixPath(path).suffix, None
+    if suffix == _NOTEBOOK:
+        language, text = _cells(data)
+    else:
+        language = _LANGUAGES[suffix]
+        text = decode(data, language)
     if len(data) > _MAX_BYTES:
         reason = "too large"
     elif text is None:
@@ -148,6 +155,22 @@ def source_file(
         report.drop(reason or "", f"{project}/{path}")
     else:
         yield SourceFile(project, version, licence, path, language, text)
+
+
+def _cells(data: bytes) -> tuple[str, str | None]:
+    """Language and code of a notebook (nbformat 4), its cells joined as in a prompt; None where it is in none of our languages."""
+    try:
+        content = json.loads(data)
+        described = content.get("metadata", {})
+        language = described.get("language_info", {}).get("name") or described.get("kernelspec", {}).get(
+            "language", "python"
+        )
+        cells = ["".join(cell["source"]) for cell in content["cells"] if cell["cell_type"] == "code"]
+        text = "\n\n".join(filter(str.strip, cells))
+        text.encode()  # JSON can have lone surrogates
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return "python", None
+    return language, text if language in _LANGUAGES.values() else None
 
 
 def decode(data: bytes, language: str) -> str | None:

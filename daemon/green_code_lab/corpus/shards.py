@@ -182,6 +182,15 @@ class Corpus:
     def languages(self) -> tuple[str, ...]:
         return tuple(sorted({language for language, _ in self.shards}))
 
+    def token_counts(self) -> np.ndarray:
+        """(K,) occurrences of each id in the training shards; ids from K on have none."""
+        counts = np.zeros(0, np.int64)
+        for language in self.languages:
+            own = np.bincount(self.shards[language, "train"], minlength=len(counts))
+            own[: len(counts)] += counts
+            counts = own
+        return counts
+
     def document_starts(self, language: str, part: str) -> np.ndarray:
         """(documents,) places of the markers in a shard, ascending."""
         return np.flatnonzero(self.shards[language, part] == self.document_marker)

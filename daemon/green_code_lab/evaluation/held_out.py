@@ -1,4 +1,5 @@
-"""Rows of the projects that every corpus holds out (`corpus.split.HELD_OUT`): lines of their files, cut at random places.
+"""Rows of the projects that every corpus holds out (`corpus.split.HELD_OUT`): lines of their files, cut at random places; and a corpus's
+held-out documents.
 
 The packages are those of the corpus's lists, cached in its folder; Python and C are those of installed packages.
 """
@@ -10,7 +11,8 @@ import random
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from green_code_lab.corpus import debian, npm
+from green_code.models.vocabulary import Vocabulary
+from green_code_lab.corpus import Corpus, debian, npm
 from green_code_lab.corpus.debian import debian_files
 from green_code_lab.corpus.files import Report, SourceFile
 from green_code_lab.corpus.installed import installed_files
@@ -18,6 +20,14 @@ from green_code_lab.corpus.jdk import jdk_files
 from green_code_lab.corpus.npm import npm_files
 from green_code_lab.corpus.split import HELD_OUT
 from green_code_lab.evaluation.datasets import Row, line_rows
+
+
+def held_out_documents(corpus: Corpus, vocabulary: Vocabulary) -> Iterator[tuple[str, str]]:
+    """(language, text) of the held-out shards' documents."""
+    for language in corpus.languages:
+        ids = corpus.shards[language, "heldout"]
+        for start, end in itertools.pairwise([*corpus.document_starts(language, "heldout"), len(ids)]):
+            yield language, vocabulary.decode(int(i) for i in ids[start + 1 : end])
 
 
 def held_out_files(work: Path, jdk: Sequence[Path], report: Report) -> Iterator[SourceFile]:

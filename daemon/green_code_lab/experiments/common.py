@@ -29,9 +29,9 @@ from green_code.models.device import compute_device
 from green_code.models.weights import open_model
 from green_code.problems import Problem
 from green_code.settings import PROMPT_TOKENS, TOKENS_PER_LINE
-from green_code_lab.agent.calibrate import held_out_documents
 from green_code_lab.corpus import open_corpus
 from green_code_lab.evaluation.datasets import Row, line_rows, load_rows
+from green_code_lab.evaluation.held_out import held_out_documents
 from green_code_lab.experiments.experiment import Args
 from green_code_lab.experiments.plots import language_name
 

@@ -20,14 +20,12 @@ from green_code.decoding.propagation import PropagatingKVCache
 from green_code.models.adapters import LinearAdapter
 from green_code.models.backend import Backend
 from green_code.models.torch_decoder import Decoder
-from green_code_lab.corpus import Corpus
-from green_code_lab.heads.lenses import FREQUENT, minimise
-from green_code_lab.heads.states import window
+from green_code_lab.heads.lenses import minimise
+from green_code_lab.heads.states import Windows
 from green_code_lab.lite.scores import WINDOW
 
-WINDOWS = 4_096
 TAIL = 48  # positions at a window's end that stay exact
-HELD_OUT_WINDOWS = 64  # per language
+HELD_OUT_WINDOWS = 128  # of all languages
 _SKIPPED = 8  # of the tail, the first, which are not scored
 _BATCH = 8
 _RATE = 3e-4  # at three times as much, noise outweighs what is learned
@@ -66,29 +64,30 @@ def advance_tail(decoder: Decoder, propagated: Tensor, projections: Mapping[int,
 def train_kv_projections(
     decoder: Decoder,
     served: Backend,
-    corpus: Corpus,
+    windows: Windows,
+    rows: Tensor,
     prefill_exit: int,
     exits: Sequence[int],
-    bos: int | None,
-    windows: int,
+    count: int,
     seed: int,
     report: Callable[[str], None],
 ) -> dict[int, LinearAdapter]:
-    """By layer above the prefill exit. `decoder`: frozen adapted weights, float32, with lenses; `served` runs the windows."""
+    """By layer above the prefill exit.
+
+    Args:
+        decoder: frozen adapted weights, float32, with lenses. served: runs the windows, `count` of them. rows: (K, C), the head's rows of
+            frequent tokens.
+    """
     layers, device = decoder.config.layers, decoder.device
     generator = np.random.default_rng(seed)
-    rows = _head_rows(decoder, corpus).to(device)
-    shards = [corpus.shards[language, "train"] for language in corpus.languages]
+    rows = rows.to(device)
 
-    def draw() -> tuple[Tensor, Tensor]:
+    def draw(step: int) -> tuple[Tensor, Tensor]:
         """Languages in turn, places drawn."""
-        drawn = [
-            window(shard, int(generator.integers(0, len(shard) - WINDOW + 1)), bos)
-            for shard in (shards[i % len(shards)] for i in range(_BATCH))
-        ]
-        return run_windows(served, drawn, prefill_exit)
+        numbers = range(step * _BATCH, (step + 1) * _BATCH)
+        return run_windows(served, [windows.draw(number, generator)[:-1] for number in numbers], prefill_exit)
 
-    first = draw()
+    first = draw(0)
     scales = {layer: _scales(decoder, layer, first[0].to(device)) for layer in range(prefill_exit + 1, layers + 1)}
     learned = {
         layer: torch.zeros(len(outer), len(gain), device=device, requires_grad=True)
@@ -96,7 +95,7 @@ def train_kv_projections(
     }
     optimiser = torch.optim.AdamW(learned.values(), lr=_RATE, betas=(0.9, 0.98), weight_decay=0.0)
     scored = _scored_depths(exits, prefill_exit, layers)
-    steps = max(1, windows // _BATCH)
+    steps = max(1, count // _BATCH)
     warm_up = [min(1.0, (step + 1) / _WARM_UP_STEPS) for step in range(steps)]
     rates = [_RATE * warm * (1 + math.cos(math.pi * step / steps)) / 2 for step, warm in enumerate(warm_up)]
 
@@ -104,7 +103,7 @@ def train_kv_projections(
         return {layer: scales[layer][0][:, None] * part for layer, part in learned.items()}
 
     def loss_of(step: int) -> Tensor:
-        propagated, last = first if step == 0 else draw()
+        propagated, last = first if step == 0 else draw(step)
         with torch.no_grad():
             target = F.linear(decoder.norm(last.to(device)[:, _SKIPPED:]), rows).softmax(-1)
         projections = {
@@ -126,7 +125,7 @@ def train_kv_projections(
 
 @torch.inference_mode()
 def compare(
-    candidates: Mapping[str, Backend], corpus: Corpus, prefill_exit: int, exits: Sequence[int], bos: int | None
+    candidates: Mapping[str, Backend], windows: Windows, prefill_exit: int, exits: Sequence[int]
 ) -> dict[str, dict[str, dict[int, dict[str, float]]]]:
     """Agreement with full depth's top token, and divergence from its distribution, on held-out windows.
 
@@ -135,9 +134,10 @@ def compare(
     layers = next(iter(candidates.values())).config.layers
     scored = _scored_depths(exits, prefill_exit, layers)
     found: dict[str, dict[str, dict[int, dict[str, float]]]] = {name: {} for name in candidates}
-    for language in corpus.languages:
-        shard = corpus.shards[language, "heldout"]
-        rows = [window(shard, int(at), bos) for at in np.linspace(0, len(shard) - WINDOW, HELD_OUT_WINDOWS)]
+    places = windows.spread("heldout", HELD_OUT_WINDOWS * WINDOW)
+    for i, language in enumerate(windows.corpus.languages):
+        starts = [start for which, start in places if which == i]
+        rows = [windows.at(language, "heldout", start, n, 0.5)[:-1] for n, start in enumerate(starts)]
         sums = {(name, depth): np.zeros(2) for name in candidates for depth in scored}
         for row in rows:
             full = None
@@ -184,13 +184,3 @@ def _scales(decoder: Decoder, layer: int, propagated: Tensor) -> tuple[Tensor, T
     own = F.linear(normed, block.key_value_weight)  # type: ignore[arg-type]
     outer, inner = (x.pow(2).mean((0, 1)).sqrt().clamp_min(1e-6) for x in (own, normed))
     return outer, 1 / inner
-
-
-def _head_rows(decoder: Decoder, corpus: Corpus) -> Tensor:
-    """(FREQUENT, C): the head's rows of the most frequent tokens."""
-    counts = np.zeros(decoder.config.vocabulary, np.int64)
-    for language in corpus.languages:
-        counts += np.bincount(corpus.shards[language, "train"], minlength=len(counts))
-    weight = decoder.embed.weight if decoder.config.tied_head else decoder.head.weight
-    frequent = torch.from_numpy(counts).topk(min(FREQUENT, len(counts))).indices
-    return weight[frequent.to(weight.device)].float()

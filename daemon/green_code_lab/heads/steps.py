@@ -1,61 +1,197 @@
-"""The steps of `green-code adapt` after the weights: lenses, KV projections, SVD head."""
+"""The steps of `green-code adapt` beside the layers' weights: exits with their lenses, KV projections, SVD head."""
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from green_code.kernels.weight_format import weight_formats
-from green_code.models.adapters import Adapters, check_adapters, read_adapter_file, read_adapters, save_adapters
+from green_code.models.adapters import (
+    LENS_BITS,
+    PROJECTION_BITS,
+    Adapters,
+    LinearAdapter,
+    check_adapters,
+    read_adapter_file,
+    read_adapters,
+    save_adapters,
+)
 from green_code.models.backend import Backend
-from green_code.models.bundle import AGENT, CALIBRATION, KV_PROJECTIONS, LENSES, SVD_HEAD, Bundle
+from green_code.models.bundle import AGENT, CALIBRATION, DELTA, KV_PROJECTIONS, LENSES, SVD_HEAD, Bundle
 from green_code.models.config import ModelConfig
 from green_code.models.conversion import adapted_weights
 from green_code.models.device import compute_device
 from green_code.models.hashes import sha256_of
 from green_code.models.torch_decoder import Decoder
-from green_code_lab.heads.kv_projections import WINDOWS, compare, train_kv_projections
-from green_code_lab.heads.lenses import POSITIONS, record_states, train_lens
-from green_code_lab.heads.svd_head import MOMENT_POSITIONS, depths_that_count, second_moment, write_svd_head
-from green_code_lab.lite.job import Job, check_prefill_exit, log
-from green_code_lab.lite.scores import MANIFEST_POSITIONS, Scores, rounded, score
+from green_code.problems import Problem
+from green_code_lab.corpus import Corpus, corpus_digest
+from green_code_lab.heads.depths import (
+    Predictions,
+    candidate_depths,
+    choose_exits,
+    head_layers,
+    predict,
+    saving,
+    scores,
+)
+from green_code_lab.heads.exit_heads import train_exit_head
+from green_code_lab.heads.kv_projections import compare, train_kv_projections
+from green_code_lab.heads.lenses import FREQUENT, lens_of, train_lens
+from green_code_lab.heads.states import States, Windows, record_states
+from green_code_lab.heads.svd_head import depths_that_count, second_moment, write_svd_head
+from green_code_lab.lite.job import Job, check_prefill_exit, log, shards_of
+from green_code_lab.lite.recipe import FROZEN
+from green_code_lab.lite.scores import rounded
+
+_HELD_OUT_SHARE = 12  # one held-out position for so many to learn from
 
 
-def make_lenses(job: Job) -> None:
-    """A lens for each exit, and scores with and without. Everything made behind the old lenses is removed.
+def make_exits(job: Job) -> None:
+    """A lens for each exit, and what each depth predicts with and without it. Everything made behind the old lenses is removed.
 
-    Raises Problem where there is no adapted bundle.
+    With the recipe `frozen`, the exits are those requested, or those of every other layer that are worth one (`depths.py`). Otherwise
+    they are LITE's.
+
+    Raises Problem where the bundle's layers are not of the recipe, or there is no room for the states.
     """
-    bundle = job.adapted()
+    frozen = job.args.recipe == FROZEN
+    bundle = None if frozen else job.adapted()
     if job.config.row.norm != "rms":
+        if frozen:
+            raise Problem(
+                "bad_request", f"{job.config.family} has no RMS norms, which lenses need; give --recipe lite."
+            )
         log(f"lenses need RMS norms: {job.config.family} gets none")
         return
-    config, weights = adapted_weights(job.found, bundle)
-    corpus, bos, depths = job.corpus_of(bundle), job.vocabulary.bos, (*bundle.exits, config.layers)
-    decoder = _backend(config, weights, Adapters())
-    states, counts = record_states(decoder, corpus, depths, POSITIONS, bos, log)
-    head = torch.from_numpy(weights["embed.weight" if config.tied_head else "head.weight"] * weights["norm.weight"])
-    last, eps, lenses = states[config.layers], config.norm_eps, {}
-    for depth in bundle.exits:
-        log(f"lens of exit {depth}")
-        lenses[depth] = train_lens(states[depth], last, head, counts, eps, job.args.seed, compute_device(), log)
+    if bundle is not None:
+        config, weights = adapted_weights(job.found, bundle)
+        depths = bundle.exits
+    else:
+        config, weights = job.config, {name: tensor.numpy() for name, tensor in job.base().items()}
+        depths = job.requested_exits or candidate_depths(config.layers)
+    corpus = job.corpus()
+    trained, held_out = (_states(job, corpus, config, weights, part, depths) for part in ("train", "heldout"))
+    lenses = _lenses(job, corpus, config, weights, trained, depths)
     part = job.bundle / f"{LENSES}.part"
-    save_adapters(part, lenses)
-    scored, held_out = Decoder.load(config, weights), dict[str, Scores]()
+    save_adapters(part, lenses, LENS_BITS)
+    head, found = _head(config, weights), dict[str, dict[int, Predictions]]()
     for name, applied in (("plain", {}), ("lens", read_adapter_file(part))):
-        scored.set_lenses(applied)
-        held_out[name] = score(scored, corpus, bundle.exits, MANIFEST_POSITIONS, bos)
-        for language, by in rounded(held_out[name], 3).items():
-            log(f"{name} {language} {by}")
-    record = {"positions": len(last), "seed": job.args.seed, "held_out": held_out}
-    manifest = {k: v for k, v in bundle.manifest.items() if k not in ("agent", "kv_projections")}
+        found[name] = {
+            depth: predict(states, held_out.tokens, head, lens_of(applied.get(depth), config.norm_eps))
+            for depth, states in held_out.at.items()
+            if depth in (*depths, config.layers)
+        }
+    record = {
+        "positions": len(trained.tokens),
+        "seed": job.args.seed,
+        "held_out": {name: rounded(scores(by, held_out, corpus.languages), 4) for name, by in found.items()},
+    }
+    reading = head_layers(config, config.tied_head)
+    _print_depths(found, held_out, reading)
+    exits = depths if job.requested_exits or not frozen else choose_exits(found["lens"], reading)
+    log(f"exits {exits}: leaving where they are sure saves {saving(exits, found['lens'], reading):.1%} of the layers")
+    save_adapters(part, {depth: lenses[depth] for depth in exits}, LENS_BITS)
+    if bundle is not None:
+        manifest = {k: v for k, v in bundle.manifest.items() if k not in ("agent", "kv_projections", "watch")}
+    else:
+        training = {"method": FROZEN, "corpus": shards_of(job.corpus_folder)}
+        manifest = job.manifest(exits, training, ("lenses", "kv_projections"))
     stale = (KV_PROJECTIONS, SVD_HEAD, AGENT, CALIBRATION)
     job.replace_part(part, LENSES, stale, {**manifest, "lenses": record})
     log("lenses written; next: `green-code adapt kv-projections`, `adapt svd-head` and `green-code train`")
+
+
+def compare_exit_heads(job: Job) -> None:
+    """Print agreement with the last layer through a lens and through an exit head, at the requested exits or the bundle's.
+
+    Raises Problem where there is no adapted bundle, or no room for the states.
+    """
+    bundle = job.adapted()
+    config, weights = adapted_weights(job.found, bundle)
+    depths = job.requested_exits or bundle.exits
+    corpus, eps, device = job.corpus(), config.norm_eps, compute_device()
+    trained, held_out = (_states(job, corpus, config, weights, part, depths) for part in ("train", "heldout"))
+    lenses = _lenses(job, corpus, config, weights, trained, depths)
+    head = _head(config, weights)
+    rows, last = _frequent_rows(corpus, head), config.layers
+    final = predict(held_out.at[last], held_out.tokens, head)
+    for depth in depths:
+        log(f"exit head of depth {depth}")
+        exit_head = train_exit_head(
+            trained.at[depth], trained.at[last], rows, lenses[depth], config.width // 2, eps, job.args.seed, device, log
+        )
+        for name, through in (("lens", lens_of(lenses[depth], eps)), ("exit head", exit_head)):
+            found = predict(held_out.at[depth], held_out.tokens, head.to(device), through)
+            agreement = np.mean(found.tokens == final.tokens)
+            alone = saving((depth,), {depth: found, last: final}, head_layers(config, config.tied_head))
+            log(f"  {depth:3} {name}: agreement {agreement:.3f}, saves {alone:.1%} of the layers alone")
+
+
+def _states(
+    job: Job, corpus: Corpus, config: ModelConfig, weights: Mapping[str, np.ndarray], part: str, depths: Sequence[int]
+) -> States:
+    """States at `depths` and the last layer, recorded if need be."""
+    delta = job.bundle / DELTA
+    subject = {
+        "base": job.fingerprint,
+        "vocabulary": job.vocabulary.digest,
+        "corpus": corpus_digest(job.corpus_folder),
+        "delta": sha256_of(delta) if delta.is_file() else "",
+        "seed": job.args.seed,
+    }
+    positions = job.args.positions // (1 if part == "train" else _HELD_OUT_SHARE)
+    windows = Windows(corpus, job.vocabulary.bos, job.infilling)
+    depths = (*sorted({*candidate_depths(config.layers), *depths}), config.layers)
+    return record_states(
+        functools.partial(backend_of, config, weights),
+        config, windows, part, depths, positions, job.states_folder / part, subject, log,
+    )  # fmt: skip
+
+
+def _lenses(
+    job: Job,
+    corpus: Corpus,
+    config: ModelConfig,
+    weights: Mapping[str, np.ndarray],
+    states: States,
+    depths: Sequence[int],
+) -> dict[int, LinearAdapter]:
+    """By depth; a lens that an interrupted run has trained is read."""
+    rows = _frequent_rows(corpus, _head(config, weights))
+    last, found = states.at[config.layers], dict[int, LinearAdapter]()
+    for depth in depths:
+        path = job.states_folder / "train" / f"lens-{depth}.npz"
+        if not path.is_file():
+            log(f"lens of depth {depth}")
+            lens = train_lens(states.at[depth], last, rows, config.norm_eps, job.args.seed, compute_device(), log)
+            part = path.with_name(f"{path.stem}.part.npz")
+            np.savez(part, matrix=lens.matrix, gain=lens.gain)
+            part.replace(path)
+        with np.load(path) as file:
+            found[depth] = LinearAdapter(file["matrix"], file["gain"])
+    return found
+
+
+def _print_depths(found: Mapping[str, Mapping[int, Predictions]], states: States, head: float) -> None:
+    """A line a depth: agreement with the last layer and accuracy, without lens → with it, and what the depth alone saves."""
+    plain, through = found["plain"], found["lens"]
+    final = plain[max(plain)].tokens
+    log(
+        f"on {len(final):,} held-out positions: depth, agreement with the last layer, accuracy of the next token, saving alone"
+    )
+    for depth in plain:
+        agreement, accuracy = (
+            " → ".join(f"{np.mean(by[depth].tokens == wanted):.3f}" for by in (plain, through))
+            for wanted in (final, states.tokens)
+        )
+        alone = f"{saving((depth,), through, head):.1%}" if depth < max(plain) else "–"
+        log(f"  {depth:3}  {agreement}   {accuracy}   {alone}")
 
 
 def make_kv_projections(job: Job) -> None:
@@ -69,44 +205,53 @@ def make_kv_projections(job: Job) -> None:
         log("no --prefill-exit: prompts run as deep as their tokens do, and need no KV projections")
         return
     check_prefill_exit(prefill_exit, bundle.exits)
-    corpus = job.corpus_of(bundle)
+    corpus = job.corpus()
     config, weights = adapted_weights(job.found, bundle)
     adapters = _adapters(bundle.without(KV_PROJECTIONS), config)  # old ones may not fit any more
-    served = _backend(config, weights, adapters)
-    decoder, bos = Decoder.load(config, weights).to(compute_device()), job.vocabulary.bos
+    served = backend_of(config, weights, adapters)
+    decoder = Decoder.load(config, weights).to(compute_device())
     decoder.set_lenses(adapters.lenses)
+    windows = Windows(corpus, job.vocabulary.bos, job.infilling)
+    rows = _frequent_rows(corpus, torch.from_numpy(weights["embed.weight" if config.tied_head else "head.weight"]))
     trained = train_kv_projections(
-        decoder, served, corpus, prefill_exit, bundle.exits, bos, WINDOWS, job.args.seed, log
+        decoder, served, windows, rows, prefill_exit, bundle.exits, job.args.windows, job.args.seed, log
     )
     part = job.bundle / f"{KV_PROJECTIONS}.part"
-    save_adapters(part, trained)
-    learned = _backend(config, weights, replace(adapters, kv_projections=read_adapter_file(part)))
-    held_out = compare({"plain": served, "learned": learned}, corpus, prefill_exit, bundle.exits, bos)
+    save_adapters(part, trained, PROJECTION_BITS)
+    learned = backend_of(config, weights, replace(adapters, kv_projections=read_adapter_file(part)))
+    held_out = compare({"plain": served, "learned": learned}, windows, prefill_exit, bundle.exits)
     for name, by in held_out.items():
         log(f"{name} {json.dumps(by)}")
-    record = {"windows": WINDOWS, "exits": list(bundle.exits), "seed": job.args.seed, "held_out": held_out}
+    record = {"windows": job.args.windows, "exits": list(bundle.exits), "seed": job.args.seed, "held_out": held_out}
     manifest = {**bundle.manifest, "prefill_exit": prefill_exit, "kv_projections": record}
     job.replace_part(part, KV_PROJECTIONS, (CALIBRATION,), manifest)
     log("KV projections written; next: `green-code train calibrate`")
 
 
+def backends_of(job: Job) -> tuple[Backend, Backend]:
+    """The base model with its whole head, and the bundle as it is served."""
+    bundle = job.adapted()
+    config, weights = adapted_weights(job.found, bundle)
+    base = {name: tensor.numpy() for name, tensor in job.base().items()}
+    return backend_of(config, base), backend_of(config, weights, _adapters(bundle, config))
+
+
 def make_svd_head(job: Job) -> None:
     """The SVD head of the bundle's head and lenses. Agent and calibration are removed where it changes.
 
-    Raises Problem where there is no adapted bundle.
+    Raises Problem where there is no adapted bundle, or no room for the states.
     """
     bundle = job.adapted()
     if not job.config.tied_head or job.config.row.norm != "rms":
         log(f"the head of {job.config.family} always runs whole: it gets no SVD head")
         return
     config, weights = adapted_weights(job.found, bundle)
+    states = _states(job, job.corpus(), config, weights, "train", bundle.exits)
     moment = second_moment(
-        _backend(config, weights, _adapters(bundle, config)),
+        {depth: states.at[depth] for depth in depths_that_count(bundle.exits, config.layers)},
+        _adapters(bundle, config).lenses,
         torch.from_numpy(weights["norm.weight"]),
-        job.corpus_of(bundle),
-        depths_that_count(job.recipe_of(bundle).exits, config.layers),
-        MOMENT_POSITIONS,
-        job.vocabulary.bos,
+        config.norm_eps,
     )
     part = job.bundle / f"{SVD_HEAD}.part"
     write_svd_head(weights["embed.weight"], moment.numpy(), part)
@@ -114,12 +259,13 @@ def make_svd_head(job: Job) -> None:
         part.unlink()
         log("the SVD head is unchanged")
         return
-    manifest = {k: v for k, v in bundle.manifest.items() if k != "agent"}
+    manifest = {k: v for k, v in bundle.manifest.items() if k not in ("agent", "watch")}
     job.replace_part(part, SVD_HEAD, (AGENT, CALIBRATION), manifest)
     log("SVD head written; next: `green-code train`, as rollouts and agent were made with the old head")
 
 
-def _backend(config: ModelConfig, weights: Mapping[str, np.ndarray], adapters: Adapters) -> Backend:
+def backend_of(config: ModelConfig, weights: Mapping[str, np.ndarray], adapters: Adapters = Adapters()) -> Backend:  # noqa: B008 - frozen
+    """A decoder of the kind that serves."""
     return next(iter(weight_formats(compute_device().type))).build(config, weights, adapters)
 
 
@@ -128,3 +274,16 @@ def _adapters(bundle: Bundle, config: ModelConfig) -> Adapters:
     adapters = read_adapters(bundle)
     check_adapters(bundle, adapters, config)
     return adapters
+
+
+def _head(config: ModelConfig, weights: Mapping[str, np.ndarray]) -> Tensor:
+    """(V, C), the final norm's gain in its columns."""
+    return torch.from_numpy(weights["embed.weight" if config.tied_head else "head.weight"] * weights["norm.weight"])
+
+
+def _frequent_rows(corpus: Corpus, head: Tensor) -> Tensor:
+    """(K, C): rows of the corpus's most frequent tokens."""
+    counts = torch.zeros(len(head), dtype=torch.int64)
+    found = torch.from_numpy(corpus.token_counts())
+    counts[: len(found)] = found
+    return head[counts.topk(min(FREQUENT, len(counts))).indices]

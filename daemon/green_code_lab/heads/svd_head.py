@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from safetensors.numpy import save_file
 from torch import Tensor
 
-from green_code.models.backend import Backend
+from green_code.models.adapters import LinearAdapter
 from green_code.models.svd_head import RANK, principal_directions
-from green_code_lab.corpus import Corpus
-from green_code_lab.heads.states import window_states
-from green_code_lab.lite.scores import WINDOW
-
-MOMENT_POSITIONS = 65_536  # per language
+from green_code_lab.heads.lenses import lens_of
+from green_code_lab.heads.states import parts
 
 
 def depths_that_count(exits: Sequence[int], layers: int) -> tuple[int, ...]:
@@ -27,17 +23,19 @@ def depths_that_count(exits: Sequence[int], layers: int) -> tuple[int, ...]:
 
 @torch.inference_mode()
 def second_moment(
-    decoder: Backend, gain: Tensor, corpus: Corpus, depths: Sequence[int], positions: int, bos: int | None
+    states: Mapping[int, np.ndarray], lenses: Mapping[int, LinearAdapter], gain: Tensor, eps: float
 ) -> Tensor:
-    """(C, C), float64: second moment of normed states at `depths`, behind their lenses. `gain`: (C,), the final norm's."""
-    config = decoder.config
-    moment = torch.zeros(config.width, config.width, dtype=torch.float64)
-    for _, cache, count in window_states(decoder, corpus, corpus.languages, positions, WINDOW, bos):
-        for depth in depths:
-            cache.advance(WINDOW - 1, depth)
-            states = torch.from_numpy(decoder.lensed_states(cache.buffers, 0, WINDOW, depth))
-            normed = F.rms_norm(states, (config.width,), gain, config.norm_eps)
-            moment += (normed.T @ normed).double() / (count * WINDOW)
+    """(C, C), float64: sum over depths of the second moment of normed states, behind their lenses.
+
+    Args:
+        states: by depth, (N, C) over their root mean square. gain: (C,), the final norm's. eps: the norm's.
+    """
+    moment = torch.zeros(len(gain), len(gain), dtype=torch.float64)
+    for depth, recorded in states.items():
+        through = lens_of(lenses.get(depth), eps)
+        for (x,) in parts(recorded):
+            normed = through(x) * gain
+            moment += (normed.T @ normed).double() / len(recorded)
     return moment
 
 

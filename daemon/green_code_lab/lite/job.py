@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,8 +15,10 @@ from typing import Any
 
 from torch import Tensor
 
+from green_code.engine.prompts import layout_of
 from green_code.folders import bundles_dir
 from green_code.models.bundle import (
+    DELTA,
     KV_PROJECTIONS,
     MANIFEST,
     VOCABULARY,
@@ -27,14 +29,15 @@ from green_code.models.bundle import (
 )
 from green_code.models.catalog import Found, find_model
 from green_code.models.config import ModelConfig
+from green_code.models.rows import ROWS
 from green_code.models.sources import Source, open_vocabulary
 from green_code.models.torch_format import as_tensors
 from green_code.models.vocabulary import Vocabulary
 from green_code.problems import Problem
 from green_code_lab.corpus import ABOUT, Corpus, corpus_digest, open_corpus
 from green_code_lab.corpus.command import requested, vocabulary_ids
-from green_code_lab.lite.checkpoint import recipe_of
-from green_code_lab.lite.recipe import Recipe
+from green_code_lab.lite.infilling import Infilling, infilling_of
+from green_code_lab.lite.recipe import FROZEN, parse_exits
 from green_code_lab.lite.scores import WINDOW
 
 
@@ -57,6 +60,10 @@ class Job:
     @property
     def lite_folder(self) -> Path:
         return Path(self.args.work) / "lite"
+
+    @property
+    def states_folder(self) -> Path:
+        return Path(self.args.work) / "states"
 
     @property
     def corpus_folder(self) -> Path:
@@ -104,15 +111,21 @@ class Job:
     def base(self) -> dict[str, Tensor]:
         return as_tensors(dict(self.source.tensors(vocabulary_ids(self.bundle))))
 
-    def corpus(self, recipe: Recipe) -> Corpus:
-        return open_corpus(self.corpus_folder, self.vocabulary, recipe.tokens_per_step, 2 * WINDOW)
+    @cached_property
+    def infilling(self) -> Infilling | None:
+        """The form of training windows, where the model is served with prompts that have the text behind the cursor."""
+        row = ROWS.get(self.base_name)
+        layout = layout_of(self.base_name, self.vocabulary.fim, row.prompt if row is not None else None)
+        return infilling_of(layout, self.vocabulary)
 
-    def recipe_of(self, bundle: Bundle) -> Recipe:
-        return recipe_of(bundle.manifest["training"]["recipe"])
+    def corpus(self, least: int = 2 * WINDOW) -> Corpus:
+        """`least`: tokens of each training shard."""
+        return open_corpus(self.corpus_folder, self.vocabulary, least, 2 * WINDOW)
 
-    def corpus_of(self, bundle: Bundle) -> Corpus:
-        """The corpus, checked for the bundle's recipe."""
-        return self.corpus(self.recipe_of(bundle))
+    @cached_property
+    def requested_exits(self) -> tuple[int, ...] | None:
+        """Raises Problem where they are no layers."""
+        return parse_exits(self.args.exits, self.config.layers) if self.args.exits else None
 
     @property
     def subject(self) -> dict[str, str]:
@@ -122,12 +135,22 @@ class Job:
     def prepare(self) -> None:
         """Create the bundle's folder, with the vocabulary that the model is served with.
 
-        Raises Problem where the folder is another base model's.
+        Raises Problem where the folder is another base model's, or has fine-tuned layers and the recipe has none.
         """
         own = self.own
         if own is not None and own.manifest["base"]["sha256"] != self.fingerprint:
             raise Problem(
                 "bad_request", f"{self.bundle} is a bundle for another base model; give another folder with --out."
+            )
+        if (
+            own is not None
+            and own.part(DELTA) is not None
+            and self.args.recipe == FROZEN
+            and self.args.step in (None, "exits")
+        ):
+            raise Problem(
+                "bad_request",
+                f"the layers of {self.bundle} are fine-tuned, and the recipe {FROZEN} keeps the base model's; give another folder with --out, or --recipe lite.",
             )
         self.bundle.mkdir(parents=True, exist_ok=True)
         if (self.bundle / VOCABULARY).is_file() or self.served is None:
@@ -155,11 +178,24 @@ class Job:
         return not own or not (self.bundle / KV_PROJECTIONS).is_file() or wanted not in (None, own.prefill_exit)
 
     def adapted(self) -> Bundle:
-        """The bundle. Raises Problem where it has no delta yet."""
+        """The bundle. Raises Problem where it has no exits yet."""
         bundle = self.own
         if bundle is None or "training" not in bundle.manifest:
-            raise Problem("bad_request", f"{self.bundle} is not adapted; run `green-code adapt export` first.")
+            step = "exits" if self.args.recipe == FROZEN else "export"
+            raise Problem("bad_request", f"{self.bundle} is not adapted; run `green-code adapt {step}` first.")
         return bundle
+
+    def manifest(self, exits: Sequence[int], training: Mapping[str, Any], parts: Sequence[str]) -> dict[str, Any]:
+        """Of a new bundle. A prefill exit is kept where there still is such an exit. `parts`: what is under the base model's licence."""
+        row, prefill_exit = ROWS.get(self.base_name), self.own.prefill_exit if self.own else None
+        licence = row.license if row is not None else "that of the base model"
+        return {
+            "base": {"model": self.base_name, "sha256": self.fingerprint},
+            "exits": list(exits),
+            **({"prefill_exit": prefill_exit} if prefill_exit is not None and prefill_exit <= exits[-1] else {}),
+            "training": training,
+            "licences": {**dict.fromkeys(("base", *parts), licence), "agent": "Apache-2.0"},
+        }
 
     def replace_part(self, new: Path, name: str, stale: Sequence[str], manifest: dict[str, Any]) -> None:
         """Put a new part into the bundle, without the parts that were made for the old one."""
@@ -167,6 +203,12 @@ class Job:
             (self.bundle / part).unlink(missing_ok=True)
         new.replace(self.bundle / name)
         write_manifest(self.bundle, manifest)
+
+
+def shards_of(corpus: Path) -> dict[str, Any]:
+    """Tokens and files of each shard of a corpus's folder."""
+    shards: dict[str, Any] = json.loads((corpus / ABOUT).read_text("utf-8"))["shards"]
+    return shards
 
 
 def check_prefill_exit(prefill_exit: int, exits: Sequence[int]) -> None:

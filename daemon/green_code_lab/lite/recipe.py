@@ -13,7 +13,9 @@ from typing import Literal
 
 from green_code.problems import Problem
 
-RECIPES = ("lite", "paper")
+FROZEN = "frozen"
+"""Trains no layer."""
+RECIPES = (FROZEN, "lite", "paper")
 _LARGE_BUDGET = 20_000_000
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -23,27 +23,27 @@ from green_code.models.bundle import (
     Bundle,
     refresh_manifest,
 )
-from green_code.models.catalog import DEFAULT, Found
+from green_code.models.catalog import Found
 from green_code.models.conversion import adapted_weights
 from green_code.models.delta import Delta, same_delta, save_delta
 from green_code.models.torch_decoder import Decoder
 from green_code.models.torch_format import as_tensors
 from green_code.problems import Problem
-from green_code_lab.corpus import ABOUT, open_corpus
-from green_code_lab.corpus.ngrams import MOST_TOKENS, write_ngrams
+from green_code_lab.corpus import open_corpus
+from green_code_lab.corpus.ngrams import write_ngrams
 from green_code_lab.lite import checkpoint
-from green_code_lab.lite.job import Job, check_prefill_exit, log
+from green_code_lab.lite.job import Job, check_prefill_exit, log, shards_of
 from green_code_lab.lite.monitors import BEYOND_REPAIR, worst_rise
-from green_code_lab.lite.recipe import Recipe, focused, parse_exits, recipe_named
+from green_code_lab.lite.recipe import FROZEN, Recipe, focused, recipe_named
 from green_code_lab.lite.scores import MANIFEST_POSITIONS, WINDOW, Scores, losses_at, rounded, score
 from green_code_lab.lite.trainer import Start, TrainingInputs, train
 
+Watch = Callable[[Job, Mapping[str, Tensor], Mapping[str, Tensor]], dict[str, dict[str, Any]]]
+"""Compares weights at full depth, before and after training. Raises Problem where the latter lose too much; gives what it found."""
+
 
 def make_ngrams(job: Job) -> None:
-    """The bundle's n-gram table; vocabularies of more tokens than a table holds have none."""
-    if len(job.vocabulary) > MOST_TOKENS:
-        log(f"no n-gram table: the vocabulary has {len(job.vocabulary):,} tokens, at most {MOST_TOKENS:,} fit")
-        return
+    """The bundle's n-gram table."""
     corpus = open_corpus(job.corpus_folder, job.vocabulary, WINDOW, WINDOW)
     write_ngrams(corpus, job.vocabulary.digest, job.bundle / NGRAMS, log)
     if (job.bundle / MANIFEST).is_file():
@@ -53,12 +53,14 @@ def make_ngrams(job: Job) -> None:
 def requested_recipe(job: Job) -> Recipe:
     """The recipe that the arguments ask for.
 
-    Raises Problem where it has no step, its exits are no layers, or the prefill exit is above the last of them.
+    Raises Problem where it trains no layer, it has no step, its exits are no layers, or the prefill exit is above the last of them.
     """
+    if job.args.recipe == FROZEN:
+        raise Problem("bad_request", f"the recipe {FROZEN} trains no layer; give --recipe lite or --recipe paper.")
     recipe = recipe_named(job.args.recipe, job.config.layers, job.args.tokens)
     recipe = replace(recipe, seed=job.args.seed, learning_rate=job.args.rate or recipe.learning_rate)
-    if job.args.exits:
-        recipe = focused(recipe, parse_exits(job.args.exits, job.config.layers), job.config.layers)
+    if job.requested_exits:
+        recipe = focused(recipe, job.requested_exits, job.config.layers)
     if not recipe.steps:
         raise Problem(
             "bad_request", f"--tokens {recipe.tokens} is less than one step; give at least {recipe.tokens_per_step}."
@@ -70,11 +72,11 @@ def requested_recipe(job: Job) -> Recipe:
 
 def train_lite(job: Job) -> None:
     recipe = requested_recipe(job)
-    corpus, start = job.corpus(recipe), Start(None)
+    corpus, start = job.corpus(recipe.tokens_per_step), Start(None)
     if not (job.lite_folder / checkpoint.STATE).is_file():
         start, sentence = starting_point(job.found, job.own, job.served, recipe)
         log(sentence)
-    inputs = TrainingInputs(job.config, job.base(), corpus, job.vocabulary.bos, job.subject, start)
+    inputs = TrainingInputs(job.config, job.base(), corpus, job.vocabulary.bos, job.subject, start, job.infilling)
     train(inputs, recipe, job.lite_folder, log)
 
 
@@ -124,16 +126,16 @@ def training_record(state: Mapping[str, Any], recipe: Recipe, corpus: Mapping[st
     }
 
 
-def export(job: Job) -> None:
+def export(job: Job, watch: Watch) -> None:
     """Write delta, manifest and scores (untouched, trained, exported). A bundle that has these weights stays as it is.
 
-    Raises Problem where there is no run, it is of another base model or corpus, or its weights are not finite.
+    Raises Problem where there is no run, it is of another base model or corpus, its weights are not finite, or full depth lost too much.
     """
     state = checkpoint.load(job.lite_folder)
     if state is None:
         raise Problem("bad_request", f"{job.lite_folder} has no run; run `green-code adapt lite` first.")
     recipe, base = checkpoint.recipe_of(state["recipe"]), job.base()
-    corpus = job.corpus(recipe)
+    corpus = job.corpus(recipe.tokens_per_step)
     checkpoint.check(job.lite_folder, state, recipe, job.subject)
     trained = {**base, **state["weights"]}
     new = job.bundle / f"{DELTA}.new"
@@ -144,8 +146,7 @@ def export(job: Job) -> None:
         return
     delta = Delta(new)
     shipped = {**base, **{name: base[name] + torch.from_numpy(delta.read(name)) for name in delta.names}}
-    about = json.loads((job.corpus_folder / ABOUT).read_text("utf-8"))
-    training = training_record(state, recipe, about["shards"])
+    training = training_record(state, recipe, shards_of(job.corpus_folder))
     training["held_out"] = {}
     for name, weights in (("untouched", base), ("trained", trained), ("shipped", shipped)):
         decoder = Decoder.load(job.config, weights)
@@ -153,16 +154,14 @@ def export(job: Job) -> None:
         training["held_out"][name] = scores
         for language, by in rounded(scores, 3).items():
             log(f"{name} {language} {by}")
-    _check_damage(job, training["held_out"], new)
-    gemma = "Gemma Terms of Use" if job.base_name == DEFAULT else "that of the base model"
-    prefill_exit = job.own.prefill_exit if job.own else None
-    job.replace_part(new, DELTA, (LENSES, KV_PROJECTIONS, SVD_HEAD, AGENT, CALIBRATION), {
-        "base": {"model": job.base_name, "sha256": job.fingerprint},
-        "exits": list(recipe.exits),
-        **({"prefill_exit": prefill_exit} if prefill_exit is not None and prefill_exit <= recipe.exits[-1] else {}),
-        "training": training,
-        "licences": {**dict.fromkeys(("base", "delta", "lenses", "kv_projections"), gemma), "agent": "Apache-2.0"},
-    })  # fmt: skip
+    try:
+        _check_damage(job, training["held_out"])
+        training["watch"] = watch(job, base, shipped)
+    except Problem:
+        new.unlink()
+        raise
+    manifest = job.manifest(recipe.exits, training, ("delta", "lenses", "kv_projections"))
+    job.replace_part(new, DELTA, (LENSES, KV_PROJECTIONS, SVD_HEAD, AGENT, CALIBRATION), manifest)
 
 
 def write_delta(base: Mapping[str, Tensor], trained: Mapping[str, Tensor], layers: int, path: Path) -> None:
@@ -179,12 +178,11 @@ def write_delta(base: Mapping[str, Tensor], trained: Mapping[str, Tensor], layer
     save_delta(path, before, after, bits)
 
 
-def _check_damage(job: Job, held_out: Mapping[str, Scores], new: Path) -> None:
+def _check_damage(job: Job, held_out: Mapping[str, Scores]) -> None:
     """Raises Problem where the last layer's loss rose by more than exits can be worth."""
     losses = [losses_at(held_out[name], job.config.layers) for name in ("untouched", "shipped")]
     language, rise = worst_rise(*losses)
     if rise > BEYOND_REPAIR:
-        new.unlink()
         raise Problem(
             "bad_request",
             f"the last layer's held-out loss on {language} is {rise:.1%} above the untouched model's: this run is not exported. Train on more tokens, or restart in another --work folder with a lower --rate.",

@@ -28,6 +28,7 @@ from green_code.models.torch_decoder import Decoder
 from green_code.problems import Problem
 from green_code_lab.corpus import Corpus
 from green_code_lab.lite import checkpoint, progress
+from green_code_lab.lite.infilling import Infilling
 from green_code_lab.lite.monitors import Monitors, worst_rise
 from green_code_lab.lite.objective import Objective, fusing_pays
 from green_code_lab.lite.recipe import Recipe
@@ -60,6 +61,7 @@ class TrainingInputs:
     Attributes:
         base: the untouched weights, float32. bos: the first token of every window.
         subject: identifies this base and corpus; a checkpoint resumes with equal ones only.
+        infilling: the form of half of the windows, where the model is served with such prompts.
     """
 
     config: ModelConfig
@@ -68,6 +70,7 @@ class TrainingInputs:
     bos: int | None
     subject: Mapping[str, str]
     start: Start = Start(None)
+    infilling: Infilling | None = None
 
 
 def train(
@@ -90,8 +93,8 @@ def train(
 class Windows:
     """Token windows of training shards, drawn by seed and step alone."""
 
-    def __init__(self, corpus: Corpus, bos: int | None) -> None:
-        self._bos = bos
+    def __init__(self, corpus: Corpus, bos: int | None, infilling: Infilling | None = None) -> None:
+        self._bos, self._infilling = bos, infilling
         self._shards = [
             (corpus.shards[language, "train"], corpus.document_starts(language, "train"))
             for language in corpus.languages
@@ -102,13 +105,16 @@ class Windows:
         generator = np.random.default_rng((recipe.seed, step))
         rows = []
         for i in range(recipe.batch):
-            shard, starts = self._shards[i % len(self._shards)]
+            shard, starts = self._shards[(step * recipe.batch + i) % len(self._shards)]
             last = len(shard) - recipe.sequence - 1
             start = int(generator.integers(0, last + 1))
             if generator.random() < recipe.document_starts:
                 begun = int(np.searchsorted(starts, start, "right"))
                 start = min(int(starts[max(0, begun - 1)]), last)
-            rows.append(shard[start : start + recipe.sequence + 1].astype(np.int64))
+            window = shard[start : start + recipe.sequence + 1].astype(np.int64)
+            if self._infilling is not None and generator.random() < 0.5:
+                window = self._infilling.lay_out(window, float(generator.random()))
+            rows.append(window)
         return begin_with(self._bos, torch.from_numpy(np.stack(rows)))
 
 
@@ -141,7 +147,7 @@ class _Run:
         self._objective, self._optimiser = self._accelerator.prepare(
             Objective(self._decoder, self._teacher, recipe.distillation, fuse), optimiser
         )
-        self._windows = Windows(inputs.corpus, inputs.bos)
+        self._windows = Windows(inputs.corpus, inputs.bos, inputs.infilling)
         self._meter = pick_meter(gpu_uuid(device))
         self._monitors, self._joules = Monitors(), inputs.start.joules
         self._step = self._warm_from = inputs.start.step

@@ -110,7 +110,7 @@ def test_a_file_is_completed_through_the_engine(work: Path, run: Run) -> None:
     assert report["by_language"][0]["language"] == "python"
     table = run("energy")[1]
     assert "python" in table and "0 chars" in table
-    assert run("energy", "export", "all.csv")[:2] == (0, "2 completions written to all.csv\n")
+    assert run("energy", "export", "all.csv")[:2] == (0, "2 rows written to all.csv\n")
     assert run("energy", "delete")[0] == 1, "nothing is deleted by a slip"
     assert run("energy", "delete", "--yes")[1] == "2 rows deleted\n"
     assert run("energy")[1] == "No completions yet.\n"

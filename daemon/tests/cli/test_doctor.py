@@ -72,6 +72,14 @@ def test_a_check_that_raises_is_a_failed_finding(run: Run, monkeypatch: pytest.M
     assert run("doctor")[0] == 1
 
 
+def test_before_a_model_is_downloaded_all_else_is_checked(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    missing = doctor.Finding("fail", "it is not on this computer")
+    monkeypatch.setattr(doctor, "check_model", lambda _: missing)
+    (status, out, _), (bare_status, bare, _) = run("doctor", "--json"), run("doctor", "--json", "--without-model")
+    found, others = ([check["check"] for check in json.loads(text)["checks"]] for text in (out, bare))
+    assert (status, bare_status) == (1, 0) and others == [name for name in found if name != "model"]
+
+
 @pytest.mark.usefixtures("fake_engine")
 def test_a_running_engine_is_found() -> None:
     finding = doctor.check_engine()

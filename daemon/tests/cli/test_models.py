@@ -21,6 +21,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, OPTConfig, OPTForCausalL
 
 from green_code.cli import models as command
 from green_code.energy.costs import CostModel, save_costs
+from green_code.engine.machine_speed import MachineSpeed
 from green_code.folders import cache_dir
 from green_code.models import store
 from green_code.models.conversion import convert
@@ -31,6 +32,8 @@ from green_code.work import Prices
 from tests.models.fake_hub import REVISION, FakeHub, serve
 
 Run = Callable[..., tuple[int, str, str]]
+SLOW, FAST = MachineSpeed(1.0, 1.0, 1.0, 1.0), MachineSpeed(0.3, 1.0, 0.1, 1.0)
+"""One thread of the reference machine, and a machine of many cores."""
 SIZES: dict[str, Any] = {
     "hidden_size": 64,
     "num_hidden_layers": 2,
@@ -54,6 +57,7 @@ def alone(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(work / "hub"))
     monkeypatch.setattr(store, "is_installed", lambda _: False)
     monkeypatch.setattr(command, "convert_apart", convert)  # another process does not have the test's rows
+    monkeypatch.setattr(command, "machine_speed", lambda: SLOW)
     for name in ("OLLAMA_MODELS", "LLAMA_CACHE", "HF_HOME", "HF_HUB_CACHE", "XDG_CACHE_HOME", "HF_TOKEN"):
         monkeypatch.delenv(name, raising=False)
 
@@ -91,21 +95,44 @@ def test_the_list_has_what_editors_show(run: Run) -> None:
     kinds = {
         "name": str, "title": str, "license": str, "gated": bool, "parameters": int, "languages": list, "fim": bool,
         "download_bytes": int, "disk_bytes": int, "memory_bytes": int, "state": str, "places": list,
-        "milliseconds_per_token": float, "joules_per_token": float, "energy_source": str, "fits": bool, "reason": str,
-        "default": bool, "needs": list,
+        "milliseconds_per_token": float, "milliseconds_per_prompt": float, "joules_per_token": float, "joules_per_prompt": float,
+        "energy_source": str, "measured": bool, "fits": bool, "reason": str, "known_as": str, "recommended": bool, "needs": list,
     }  # fmt: skip
     for model in shown["models"]:
         assert {key: type(value) for key, value in model.items()} == kinds
         assert model["state"] in ("ready", "downloaded", "partial", "available") and model["fits"] == (
             not model["reason"]
         )
-    assert [model["name"] for model in shown["models"] if model["default"]] == ["gemma-3-270m"]
+    known = {model["known_as"]: model["name"] for model in shown["models"] if model["known_as"]}
+    assert known == {"light": "gemma-3-270m", "standard": "qwen2.5-coder-0.5b-instruct"}
+
+
+def test_one_model_is_recommended_by_what_the_machine_can_do(
+    run: Run, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def best() -> list[str]:
+        return [model["known_as"] for model in json.loads(run("models", "--json")[1])["models"] if model["recommended"]]
+
+    got: list[str] = []
+    monkeypatch.setattr(command.store, "get", lambda row, *_: got.append(row.name))
+    monkeypatch.setattr(command, "_open", lambda *_: None)
+    assert best() == ["light"]
+    assert run("models", "get")[:2] == (0, "gemma-3-270m is ready\n")
+    monkeypatch.setattr(command, "machine_speed", lambda: FAST)
+    assert best() == ["standard"] and "standard, recommended for this machine" in run("models")[1]
+    assert '"greenCode.model": "qwen2.5-coder-0.5b-instruct"' in run("models", "get")[1]
+    assert got == ["gemma-3-270m", "qwen2.5-coder-0.5b-instruct"]
+    monkeypatch.setattr(command, "total_memory", lambda: 2_500_000_000)
+    assert best() == ["light"]
+    monkeypatch.setattr(command, "total_memory", lambda: 16_000_000_000)
+    monkeypatch.setattr(command.shutil, "disk_usage", lambda _: SimpleNamespace(free=10**9))
+    assert best() == ["light"]
 
 
 def test_estimates_grow_with_the_model_and_are_near_published_sizes(run: Run) -> None:
     shown = {model["name"]: model for model in json.loads(run("models", "--json")[1])["models"]}
     sizes = [shown[f"qwen2.5-coder-{size}"] for size in ("0.5b", "1.5b", "3b", "7b")]
-    for key in ("memory_bytes", "disk_bytes", "milliseconds_per_token", "joules_per_token"):
+    for key in ("memory_bytes", "disk_bytes", "milliseconds_per_token", "milliseconds_per_prompt", "joules_per_token"):
         assert [model[key] for model in sizes] == sorted(model[key] for model in sizes)
     for name, model in shown.items():
         if name != "gemma-3-270m":  # whose bundle has a smaller vocabulary
@@ -121,14 +148,12 @@ def test_what_was_measured_here_scales_the_estimates(run: Run, work: Path) -> No
     for number, over in enumerate((2.0, None)):
         save_costs(work / "cache_dir" / f"costs-{number}.json", replace(costs, over_assumed=over))
     after = listed(run, "qwen2.5-coder-3b")
-    for key in ("milliseconds_per_token", "joules_per_token"):
+    for key in ("joules_per_prompt", "joules_per_token"):
         assert after[key] == pytest.approx(2 * before[key], rel=0.01)
+    assert after["milliseconds_per_token"] == before["milliseconds_per_token"], "joules say nothing of time"
     save_costs(work / "cache_dir" / "costs-2.json", replace(costs, source="rapl", over_assumed=3.0))
     measured = listed(run, "qwen2.5-coder-3b")
     assert measured["joules_per_token"] == pytest.approx(3 * before["joules_per_token"], rel=0.01)
-    assert measured["milliseconds_per_token"] == before["milliseconds_per_token"], (
-        "joules of a counter say nothing of time"
-    )
     assert measured["energy_source"] == "estimate", "another model was measured"
 
 
@@ -151,7 +176,7 @@ def test_a_model_from_an_empty_cache_to_its_removal(run: Run, hub: FakeHub) -> N
     assert listed(run, "small")["state"] == "available"
     status, out, _ = run("models", "get", "small", "--json")
     *progress, done = events(out)
-    assert status == 0 and done == {"event": "done", "name": "small"}
+    assert status == 0 and (done["event"], done["name"]) == ("done", "small")
     assert all(
         set(one) == {"event", "sentence", "done_bytes", "total_bytes"} and one["event"] == "progress"
         for one in progress
@@ -183,7 +208,7 @@ def test_a_process_that_is_killed_leaves_a_part_that_the_next_one_uses(run: Run,
 def test_a_folder_is_converted_where_it_is(run: Run, hub: FakeHub, tmp_path: Path) -> None:
     folder = tmp_path / "published"
     status, out, _ = run("models", "get", str(folder), "--json")
-    assert status == 0 and events(out)[-1] == {"event": "done", "name": str(folder.resolve())}
+    assert status == 0 and events(out)[-1]["name"] == str(folder.resolve())
     assert not store.models_dir().exists() or not [p for p in store.models_dir().iterdir() if p.is_dir()]
 
 

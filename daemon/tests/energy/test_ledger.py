@@ -13,10 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from green_code.energy import ledger_file
 from green_code.energy import totals as totals_module
 from green_code.energy.export import export
 from green_code.energy.ledger import Ledger
-from green_code.energy.rows import Row, new_id, now_text
+from green_code.energy.ledger_file import delete_rows
+from green_code.energy.rows import UNFINISHED, Row, new_id, now_text
 from green_code.energy.totals import Tally
 from green_code.problems import Problem
 from green_code.report import Report
@@ -44,7 +46,8 @@ ROW = Row(
 
 
 def row(**changes: object) -> Row:
-    return replace(ROW, **{"id": new_id(), "time": now_text(), **changes})  # type: ignore[arg-type]
+    usual = {"id": new_id(), "time": now_text(), "completions": int(changes.get("reason") not in UNFINISHED)}
+    return replace(ROW, **{**usual, **changes})  # type: ignore[arg-type]
 
 
 def test_totals_days_and_languages(tmp_path: Path) -> None:
@@ -142,24 +145,30 @@ def test_history_is_exported_and_deleted(tmp_path: Path) -> None:
         export(ledger.rows(), tmp_path / "all.xlsx")
     with pytest.raises(Problem, match="cannot be written"):
         export(ledger.rows(), tmp_path / "missing" / "all.csv")
-    assert ledger.delete() == 2 and ledger.report()["all"]["energy_joules"] == 0
     ledger.close()
+    assert delete_rows(ledger.path) == 2 and Ledger(ledger.path).report()["all"]["energy_joules"] == 0
     assert rows[0].id.encode() not in ledger.path.read_bytes()
 
 
-def test_a_failed_deletion_is_reported_and_files_set_aside_are_deleted_too(tmp_path: Path) -> None:
+def test_a_failed_deletion_is_reported_and_files_set_aside_are_deleted_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger_file, "BUSY_SECONDS", 0.1)
     path = tmp_path / "energy.sqlite3"
     path.write_bytes(b"this is no database" * 100)
+    with pytest.raises(Problem, match="Delete that file"):
+        delete_rows(path)
     ledger = Ledger(path)
     ledger.record(row())
+    assert ledger.today()["completions"] == 1 and list(tmp_path.glob("*.damaged-*"))
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(Problem, match="could not be emptied"):
-        ledger.delete()
+        delete_rows(path)
     other.execute("ROLLBACK")
     other.close()
-    assert ledger.today()["completions"] == 1 and list(tmp_path.glob("*.damaged-*"))
-    assert ledger.delete() == 1 and not list(tmp_path.glob("*.damaged-*"))
+    assert delete_rows(path) == 1 and not list(tmp_path.glob("*.damaged-*"))
+    assert delete_rows(tmp_path / "none") == 0 and not (tmp_path / "none").exists()
 
 
 def test_an_older_ledger_is_set_aside(tmp_path: Path) -> None:
@@ -197,7 +206,7 @@ def test_rows_survive_kill_9(tmp_path: Path) -> None:
         "from green_code.energy.ledger import Ledger\n"
         "ledger = Ledger(Path(sys.argv[1]))\n"
         "while True:\n"
-        "    one = row(); ledger.record(one); print(one.id, flush=True)\n"
+        "    one = row(); ledger.record(one); ledger.today(); print(one.id, flush=True)\n"
     )
     child = subprocess.Popen(
         [sys.executable, "-c", script, str(path), str(Path(__file__).parent)],
@@ -206,14 +215,14 @@ def test_rows_survive_kill_9(tmp_path: Path) -> None:
         env={**os.environ, "PYTHONPATH": str(Path(totals_module.__file__).parents[2])},
     )
     assert child.stdout is not None
-    printed = [child.stdout.readline().strip() for _ in range(50)]
+    printed = [child.stdout.readline().strip() for _ in range(20)]
     child.kill()
     printed += child.stdout.read().split()
     child.wait()
     child.stdout.close()
     ledger = Ledger(path)
-    stored = {one[0] for one in ledger._run("SELECT id FROM completions", ())}
-    assert set(printed) <= stored | {printed[-1]} and len(stored) >= 50
+    stored = {one.id for one in ledger.rows()}
+    assert set(printed) <= stored | {printed[-1]} and len(stored) >= 20
     ledger.record(row())
     assert ledger.report()["all"]["completions"] == len(stored) + 1
 
@@ -230,22 +239,17 @@ def test_a_damaged_file_is_set_aside_and_reported(tmp_path: Path, content: bytes
     assert aside.read_bytes() == content
 
 
-def test_damage_while_open_is_survived(tmp_path: Path) -> None:
-    path = tmp_path / "energy.sqlite3"
-    ledger = Ledger(path)
-    ledger.record(row())
-    ledger._recover(sqlite3.DatabaseError("database disk image is malformed"))
-    ledger.record(row())
-    assert ledger.today()["completions"] == 1 and list(tmp_path.glob("*.damaged-*"))
-
-
-def test_without_a_writable_file_rows_stay_in_memory(tmp_path: Path) -> None:
+def test_without_a_writable_file_rows_wait_in_memory(tmp_path: Path) -> None:
     in_the_way = tmp_path / "file"
     in_the_way.write_text("")
     ledger = Ledger(in_the_way / "energy.sqlite3")
     ledger.record(row())
     assert ledger.today()["completions"] == 1
-    assert ledger.problem is not None and "GREEN_CODE_DATA_DIR" in ledger.problem
+    assert ledger.problem is not None and "GREEN_CODE_DATA_DIR" in ledger.problem and ledger.in_memory
+    in_the_way.unlink()
+    assert ledger.today()["completions"] == 1 and ledger.problem is None and not ledger.in_memory
+    ledger.close()
+    assert [one.language for one in Ledger(ledger.path).rows()] == ["python"]
 
 
 def test_two_processes_may_write(tmp_path: Path) -> None:
@@ -253,7 +257,8 @@ def test_two_processes_may_write(tmp_path: Path) -> None:
     for _ in range(20):
         one.record(row())
         two.record(row())
-    assert one.today()["completions"] == two.today()["completions"] == 40
+    two.close()
+    assert one.today()["completions"] == 40
 
 
 def test_a_closed_ledger_drops_rows_and_reports_no_problem(tmp_path: Path) -> None:
@@ -266,36 +271,24 @@ def test_a_closed_ledger_drops_rows_and_reports_no_problem(tmp_path: Path) -> No
     assert Ledger(ledger.path).today()["completions"] == 1 and not list(tmp_path.glob("*.damaged-*"))
 
 
-def test_a_misused_database_is_not_a_damaged_one(tmp_path: Path) -> None:
+def test_rows_wait_while_another_program_keeps_the_file_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger_file, "BUSY_SECONDS", 0.1)
     ledger = Ledger(tmp_path / "energy.sqlite3")
-    ledger.record(row())
-    ledger._database.close()
-    ledger.record(row())
-    assert ledger.in_memory and not list(tmp_path.glob("*.damaged-*"))
-    assert Ledger(ledger.path).today()["completions"] == 1
-
-
-def test_rows_wait_while_another_program_keeps_the_file_locked(tmp_path: Path) -> None:
-    ledger = Ledger(tmp_path / "energy.sqlite3")
+    ledger.today()
     other = sqlite3.connect(ledger.path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     one = row()
     ledger.record(one)
-    assert Ledger(ledger.path).problem is None, "a file that is ready is opened without a write"
+    second = Ledger(ledger.path)
+    assert second.today()["completions"] == 0 and second.problem is None, (
+        "a file that is ready is opened without a write"
+    )
     ledger.accept(one.id, None)
+    assert ledger.today()["accepted"] == 1 and ledger.in_memory, "what waits is counted, too"
     other.execute("ROLLBACK")
     other.close()
     report = ledger.report()
     assert (report["all"]["completions"], report["all"]["accepted"]) == (1, 1) and ledger.problem is None
-
-
-def test_probe_finds_a_ledger_that_cannot_be_written(tmp_path: Path) -> None:
-    ledger = Ledger(tmp_path / "energy.sqlite3")
-    ledger.probe()
-    assert ledger.problem is None
-    ledger._database.execute("PRAGMA query_only = ON")  # as where the file is another user's
-    ledger.probe()
-    assert ledger.problem is not None and "cannot be written" in ledger.problem
 
 
 def test_a_long_report_does_not_delay_completions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -317,9 +310,11 @@ def test_a_long_report_does_not_delay_completions(tmp_path: Path, monkeypatch: p
 def test_a_newer_ledger_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "energy.sqlite3"
     Ledger(path).close()
+    assert path.is_file()
     database = sqlite3.connect(path)
     database.execute("PRAGMA user_version = 99")
     database.close()
     ledger = Ledger(path)
+    ledger.today()
     assert ledger.problem is not None and "99" in ledger.problem
     assert not list(tmp_path.glob("*.damaged-*"))

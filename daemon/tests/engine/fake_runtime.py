@@ -152,12 +152,15 @@ class FakeRuntime:
 
 
 class FakeLoader:
-    """Loads when `loaded` is set; fails with `problem` while there is one."""
+    """Loads when `loaded` is set; fails with `problem` while there is one. Models of `problems` fail, those of `held` wait longer."""
 
     def __init__(self) -> None:
         self.loaded = threading.Event()
         self.gate = threading.Event()
         self.problem: Exception | None = None
+        self.problems: dict[str, Exception] = {}
+        self.held: dict[str, threading.Event] = {}
+        self.sizes: dict[str, int] = {}
         self.calls: list[str] = []
         self.runtimes: list[FakeRuntime] = []
 
@@ -168,12 +171,17 @@ class FakeLoader:
         loader.gate.set()
         return loader
 
-    def __call__(self, model: str, progress: Callable[..., None], device: str) -> FakeRuntime:
+    def __call__(
+        self, model: str, progress: Callable[..., None], device: str, make_room: Callable[[int], None]
+    ) -> FakeRuntime:
         self.calls.append(model)
         progress("loading", f"Loading {model}", 0.5)
         assert self.loaded.wait(WAIT_SECONDS)
-        if self.problem is not None:
-            raise self.problem
+        if model in self.held:
+            self.held[model].wait()
+        if (problem := self.problem or self.problems.get(model)) is not None:
+            raise problem
+        make_room(self.sizes.get(model, 0))
         self.runtimes.append(FakeRuntime(model, self.gate))
         return self.runtimes[-1]
 

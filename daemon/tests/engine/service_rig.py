@@ -36,9 +36,10 @@ class Rig:
         self.clients: list[EngineClient] = []
         self.notifications: list[tuple[str, dict[str, Any]]] = []
 
-    async def client(self, model: str | None = None) -> EngineClient:
+    async def client(self, model: str | None = None, window: str = "") -> EngineClient:
+        asks: messages.Hello = {"window": window} if model is None else {"model": model, "window": window}
         client = await open_client(
-            self.address, model=model, on_notification=lambda method, value: self.notifications.append((method, value))
+            self.address, asks=asks, on_notification=lambda method, value: self.notifications.append((method, value))
         )
         self.clients.append(client)
         return client
@@ -47,11 +48,14 @@ class Rig:
         self.loader.loaded.set()
         self.loader.gate.set()
 
+    def notified(self, method: str) -> list[Any]:
+        return [value for name, value in self.notifications if name == method]
+
     def states(self) -> list[str]:
-        return [value["state"] for method, value in self.notifications if method == messages.STATUS]
+        return [value["state"] for value in self.notified(messages.STATUS)]
 
     def rows(self) -> list[tuple[Any, ...]]:
-        return self.ledger._run("SELECT reason, language, tokens, accepted FROM completions ORDER BY time", ())
+        return [(row.reason, row.language, row.tokens, row.accepted) for row in self.ledger.rows()]
 
 
 async def until(condition: Callable[[], Any]) -> None:

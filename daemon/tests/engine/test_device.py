@@ -105,11 +105,13 @@ class GpuLoader(FakeLoader):
         self.broken = self.lost = False
         self.devices: list[str] = []
 
-    def __call__(self, model: str, progress: Callable[..., None], device: str) -> FakeRuntime:
+    def __call__(
+        self, model: str, progress: Callable[..., None], device: str, make_room: Callable[[int], None]
+    ) -> FakeRuntime:
         self.devices.append(device)
         if device == "cuda" and self.broken:
             raise DeviceProblem("cuda", MemoryError("out of memory"))
-        runtime = super().__call__(model, progress, device)
+        runtime = super().__call__(model, progress, device, make_room)
         runtime.device = device
         if device == "cuda" and self.lost:
             runtime.new_session = lambda: LostSession(runtime)  # type: ignore[method-assign]

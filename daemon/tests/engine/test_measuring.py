@@ -102,7 +102,7 @@ async def test_costs_are_measured_while_idle_and_a_request_does_not_wait(rig: Ri
 @pytest.mark.asyncio
 async def test_costs_are_not_measured_on_battery(rig: Rig) -> None:
     _, runtime = await loaded_with_assumed_costs(rig)
-    rig.service._holder.on_battery = lambda: True
+    rig.service._models.shared.on_battery = lambda: True
     rig.now += MEASURE_SECONDS
     rig.service.idle_tick()
     await asyncio.sleep(0.05)

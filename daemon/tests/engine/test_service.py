@@ -8,12 +8,15 @@ from typing import Any
 
 import pytest
 
-from green_code.engine import idle
-from green_code.engine.holder import FIRST_BACK_OFF_SECONDS, SESSIONS_AT_MOST
-from green_code.link import messages
+from green_code.engine import idle, loaded_model
+from green_code.engine.holder import FIRST_BACK_OFF_SECONDS
+from green_code.engine.loaded_model import SESSIONS_AT_MOST
+from green_code.engine.service import JOBS_AT_MOST
+from green_code.link import client as client_module
+from green_code.link import framing, messages
 from green_code.link.client import open_client
 from green_code.problems import Problem
-from tests.engine.fake_runtime import WAIT_SECONDS, FakeRuntime
+from tests.engine.fake_runtime import WAIT_SECONDS, FakeRuntime, completion_params
 from tests.engine.service_rig import Rig, complete, reason_of, until
 
 
@@ -189,6 +192,53 @@ async def test_sessions_are_evicted_by_recency(rig: Rig) -> None:
 
 
 @pytest.mark.asyncio
+async def test_sessions_are_evicted_by_their_bytes(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loaded_model, "SESSION_BYTES", 2500)  # a stand-in session has 1,000
+    client = await rig.client()
+    rig.open_gates()
+    for name in "abc":
+        await complete(client, session=name)
+    assert [session.trimmed for session in rig.loader.runtimes[0].sessions] == [True, False, False]
+
+
+@pytest.mark.asyncio
+async def test_sessions_end_with_their_window_while_another_lives(rig: Rig) -> None:
+    one, other = await rig.client(), await rig.client()
+    rig.open_gates()
+    await complete(one, session="one")
+    await complete(other, session="other")
+    await one.close()
+    sessions = rig.loader.runtimes[0].sessions
+    await until(lambda: sessions[0].trimmed)
+    await complete(other, session="other")
+    assert len(sessions) == 2 and not sessions[1].trimmed
+
+
+@pytest.mark.asyncio
+async def test_a_cancel_in_the_same_packet_as_its_request_is_heard(rig: Rig) -> None:
+    client = await rig.client()
+    rig.open_gates()
+    await complete(client)
+    for number in range(1000, 1050):
+        answer = asyncio.get_running_loop().create_future()
+        client._pending[number] = client_module._Request(answer)
+        request = {"id": number, "method": messages.COMPLETE, "params": completion_params(f"x = {number}")}
+        cancel = {"method": messages.CANCEL, "params": {"id": number}}
+        client._writer.write(framing.encode(request) + framing.encode(cancel))
+        assert await reason_of(asyncio.ensure_future(answer)) == "cancelled"
+    assert rig.loader.runtimes[0].started == ["x = 1"]
+
+
+@pytest.mark.asyncio
+async def test_requests_that_wait_are_limited(rig: Rig) -> None:
+    client = await rig.client()
+    waiting = [complete(client, session=str(number)) for number in range(JOBS_AT_MOST)]
+    assert await reason_of(complete(client, session="one too many")) == "bad_request"
+    rig.open_gates()
+    assert all(result["text"] for result in await asyncio.wait_for(asyncio.gather(*waiting), WAIT_SECONDS))
+
+
+@pytest.mark.asyncio
 async def test_another_model_replaces_the_loaded_one(rig: Rig) -> None:
     client = await rig.client()
     rig.open_gates()
@@ -311,6 +361,21 @@ async def test_bad_parameters_are_named(rig: Rig, change: dict[str, Any], named:
 
 
 @pytest.mark.asyncio
+async def test_a_request_has_a_deadline_but_while_a_model_loads(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "PING_SECONDS", 0.3)
+    monkeypatch.setattr(client_module, "ANSWER_SECONDS", 0.6)
+    client = await rig.client()
+    task = complete(client)
+    await asyncio.sleep(1.2)
+    assert not task.done(), "loading may take its time"
+    rig.loader.loaded.set()
+    assert await reason_of(task) == "engine_hanging"
+    [runtime] = rig.loader.runtimes
+    await until(lambda: runtime.stopped == ["cancelled"])
+    assert client.alive and not client.hangs, "it answered the pings"
+
+
+@pytest.mark.asyncio
 async def test_the_idle_ladder_trims_releases_and_ends(rig: Rig) -> None:
     client = await rig.client()
     rig.open_gates()
@@ -336,9 +401,6 @@ async def test_the_idle_ladder_trims_releases_and_ends(rig: Rig) -> None:
 @pytest.mark.asyncio
 async def test_an_engine_ends_soon_after_its_last_peer_has_left_and_not_before(rig: Rig) -> None:
     rig.open_gates()
-    rig.now += idle.LEFT_SECONDS
-    rig.service.idle_tick()
-    assert not rig.stopped.is_set(), "no peer has connected yet"
     first, second = await rig.client(), await rig.client()
     await first.close()
     await until(lambda: len(rig.service._peers) == 1)
@@ -353,6 +415,13 @@ async def test_an_engine_ends_soon_after_its_last_peer_has_left_and_not_before(r
     assert not rig.stopped.is_set()
     await third.close()
     await until(lambda: not rig.service._peers)
+    rig.now += idle.LEFT_SECONDS
+    rig.service.idle_tick()
+    assert rig.stopped.is_set()
+
+
+@pytest.mark.asyncio
+async def test_an_engine_that_no_peer_ever_greets_ends(rig: Rig) -> None:
     rig.now += idle.LEFT_SECONDS
     rig.service.idle_tick()
     assert rig.stopped.is_set()
@@ -412,16 +481,21 @@ async def test_closing_answers_waiting_requests(rig: Rig) -> None:
 async def test_an_unwritable_ledger_is_reported_while_completions_go_on(rig: Rig) -> None:
     client = await rig.client()
     rig.open_gates()
-    rig.ledger._database = rig.ledger._in_memory(OSError("read-only file system"))
+    rig.ledger.today()  # it is open
+    rig.ledger.path.unlink()
+    rig.ledger.path.mkdir()  # in the way
     await complete(client)
     await complete(client)
-    for status in (
-        [value for method, value in rig.notifications if method == messages.STATUS][-1],
-        await client.request(messages.STATUS, {}),
-    ):
+    await until(lambda: "cache_unwritable" in [value["reason"] for value in rig.notified(messages.STATUS)])
+    await complete(client)
+    for status in (rig.notified(messages.STATUS)[-1], await client.request(messages.STATUS, {})):
         assert (status["state"], status["reason"]) == ("ready", "cache_unwritable")
         assert "GREEN_CODE_DATA_DIR" in status["message"]
-    assert rig.ledger.today()["completions"] == 2
+    rig.ledger.path.rmdir()
+    assert rig.ledger.today()["completions"] == 3, "its rows have waited"
+    rig.now += 1
+    rig.service.idle_tick()
+    await until(lambda: [value["reason"] for value in rig.notified(messages.STATUS)][-1] is None)
 
 
 @pytest.mark.asyncio

@@ -166,8 +166,8 @@ async def test_in_service_a_check_counts_and_an_alarm_raises_the_threshold(
     assert rig.ledger.today()["completions"] == BLOCK, "checks are no completions"
     assert rig.ledger.today()["energy_joules"] == pytest.approx(2 * BLOCK * 0.25), "and their joules count"
     await asyncio.wait_for(complete(client, "x"), WAIT_SECONDS)
-    [newest] = rig.ledger._run("SELECT threshold FROM completions ORDER BY time DESC LIMIT 1", ())
-    assert newest == ("0.9",), "0.8 was requested"
+    *_, newest = rig.ledger.rows()
+    assert newest.threshold == "0.9", "0.8 was requested"
 
 
 @pytest.mark.asyncio

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import json
 import os
 import signal
 import socket
@@ -91,6 +92,18 @@ def test_two_starters_at_once_give_one_engine(where: discovery.Place) -> None:
 
     pids = asyncio.run(race())
     assert len(set(pids)) == 1
+    assert "already listens" not in where.start_log_path.read_text(), "one process starts it, the others wait"
+
+
+def test_relative_folders_are_the_starters(
+    where: discovery.Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for variable, folder in (("RUNTIME_DIR", "run"), ("DATA_DIR", "data"), ("CACHE_DIR", "cache")):
+        monkeypatch.setenv(f"GREEN_CODE_{variable}", folder)
+    assert discovery.place() == where
+    client = asyncio.run(discovery.ensure_engine(where, command=COMMAND, start_seconds=WAIT_SECONDS))
+    assert client.engine_pid
 
 
 @sockets
@@ -118,6 +131,60 @@ def test_an_engine_that_hangs_is_killed(where: discovery.Place, monkeypatch: pyt
     psutil.Process(pid).suspend()
     assert asyncio.run(stop_engine()) is True
     wait_for(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+
+
+@pytest.mark.parametrize("pid", [None, 0, -1, True, "1", [1], 1 << 40, os.getpid()])
+def test_a_note_without_a_process_of_its_own_ends_nothing(where: discovery.Place, pid: Any) -> None:
+    where.lock_path.write_text(json.dumps({"pid": pid, "started": 1.0}))
+    with pytest.raises(Problem, match="not the one that took the lock") as caught:
+        discovery._kill(where)
+    assert caught.value.reason == "engine_hanging"
+
+
+@pytest.mark.parametrize("other", ["start", "program"])
+def test_another_process_of_that_number_is_left_alone(where: discovery.Place, other: str) -> None:
+    sleeper = (sys.executable, "-c", "import time; time.sleep(60)") if other == "start" else ("sleep", "60")
+    if other == "program" and sys.platform == "win32":
+        pytest.skip("Windows has no such program")
+    process = subprocess.Popen(sleeper)
+    try:
+        started = discovery._start_time(psutil.Process(process.pid)) - (60 if other == "start" else 0)
+        where.lock_path.write_text(json.dumps({"pid": process.pid, "started": started}))
+        with pytest.raises(Problem, match=str(process.pid)):
+            discovery._kill(where)
+        assert process.poll() is None
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_only_the_engine_that_hung_is_ended(where: discovery.Place) -> None:
+    pid = asyncio.run(start_and_leave(where))
+    discovery.end_hanging(where, pid + 1)
+    assert asyncio.run(start_and_leave(where)) == pid, "another window has replaced it"
+    discovery.end_hanging(where, pid)
+    assert asyncio.run(start_and_leave(where)) != pid
+
+
+def test_an_engine_that_answers_no_ping_fails_the_requests_that_wait(
+    where: discovery.Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_module, "PING_SECONDS", 0.2)
+    monkeypatch.setattr(discovery, "STOP_SECONDS", 0.2)
+
+    async def scenario() -> None:
+        client = await discovery.ensure_engine(where, command=COMMAND)
+        psutil.Process(client.engine_pid).suspend()
+        requests = [asyncio.ensure_future(client.request("report", {})) for _ in range(2)]
+        for request in requests:
+            with pytest.raises(Problem, match="did not answer") as caught:
+                await asyncio.wait_for(request, WAIT_SECONDS)
+            assert caught.value.reason == "engine_hanging"
+        assert client.hangs
+        await client.close()
+        discovery.end_hanging(where, client.engine_pid)
+
+    asyncio.run(scenario())
 
 
 @sockets

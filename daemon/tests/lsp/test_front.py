@@ -70,7 +70,7 @@ class ScriptedSupervisor:
         self.displayed: list[tuple[str, int]] = []
         self.taken: list[tuple[str, int]] = []
 
-    async def warm_up(self, model: str) -> None:
+    async def warm_up(self, model: str, device: str) -> None:
         self.warmed_up.append(model)
 
     def shown(self, row_id: str, characters: int) -> None:

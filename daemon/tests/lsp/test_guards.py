@@ -1,4 +1,4 @@
-"""Guards as a table: what is refused, why, and in which order; and the globs under one of them."""
+"""Guards as a table: what is refused, why, and in which order."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from green_code.globs import compile_glob, matching_glob
 from green_code.lsp import guards
 from green_code.lsp.explain import Detail, explain
 from green_code.settings import default_settings, parse_settings
@@ -94,52 +93,3 @@ def test_every_guard_is_in_the_table_and_refuses_something() -> None:
     functions = {value for value in named if value.__module__ == guards.__name__}
     assert functions == set(guards.GUARDS)
     assert {guard for guard in guards.GUARDS for now, *_ in REFUSED if guard(now)} == functions
-
-
-@pytest.mark.parametrize(
-    ("glob", "path", "matches"),
-    [
-        ("**/*.pem", "a/b/c.pem", True),
-        ("**/*.pem", "c.pem", True),
-        ("*.pem", "a/c.pem", False),
-        ("a/**", "a/b/c", True),
-        ("a/**/c", "a/c", True),
-        ("a/**/c", "a/b/b/c", True),
-        ("a/*/c", "a/b/b/c", False),
-        ("*.{py,java}", "x.java", True),
-        ("x.[jt]s", "x.ts", True),
-        ("x.[!jt]s", "x.ts", False),
-        ("file?.py", "file1.py", True),
-        ("file?.py", "file/.py", False),
-        ("a+b(1).py", "a+b(1).py", True),
-        ("**\\build\\**", "x/build/y.py", True),
-        ("{a,b", "x", False),
-        ("[z-a]", "x", False),
-        ("**/private", "a/private/b/c.py", True),
-        ("**/private", "a/private.py", False),
-        ("a/secrets/", "a/secrets/key.py", True),
-        ("a/*.d", "a/b.d/c.py", True),
-        ("a/*.d", "a/b/c.py", False),
-    ],
-)
-def test_globs(glob: str, path: str, matches: bool) -> None:
-    pattern = compile_glob(glob)
-    assert bool(pattern and pattern.fullmatch(path)) is matches
-
-
-def test_a_pattern_without_a_slash_also_means_the_name() -> None:
-    assert matching_glob(["*.sql"], "/a/b/c.SQL", []) == "*.sql"
-    assert matching_glob(["b/*.sql"], "/a/b/c.sql", ["/a"]) == "b/*.sql"
-    assert matching_glob(["b/*.sql"], "/a/b/c.sql", ["/other"]) is None
-    assert matching_glob(["", "/", "c"], "/a/b/c.sql", ["/a"]) is None
-
-
-@pytest.mark.parametrize("glob", ["**/private", "private/", "private", "~/work/private/**", "~/work/private", "~/"])
-def test_a_folder_that_is_named_is_private_with_all_that_is_below_it(
-    glob: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HOME", "/home/me")
-    compile_glob.cache_clear()
-    for folders in ([], ["/home/me/work"]):
-        assert matching_glob([glob], "/home/me/work/private/a/key.py", folders) == glob
-        assert matching_glob([glob], "/srv/privately/key.py", folders) is None

@@ -6,6 +6,8 @@ Most tests use an engine around a fake model; the last ones the real one with th
 from __future__ import annotations
 
 import asyncio
+import io
+import json
 import logging
 import os
 import subprocess
@@ -24,6 +26,7 @@ from green_code.cli.engine import stop_engine
 from green_code.cli.lsp import without_user_text
 from green_code.link import messages
 from green_code.link.discovery import ensure_engine, place
+from green_code.lsp import wire
 from green_code.lsp.server import plain
 
 FAKE = Path(__file__).resolve().parents[1] / "engine" / "fake_runtime.py"
@@ -359,6 +362,72 @@ def test_exit_ends_the_process_cleanly() -> None:
     assert rude.returncode == 1 and b"Traceback" not in rude.stderr
     gone = run_front(frame(initialize))
     assert gone.returncode == 1 and b"Traceback" not in gone.stderr
+
+
+INITIALIZE = '{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"capabilities":{}}}'
+EXPLAIN = '{"jsonrpc":"2.0","id":9,"method":"greenCode/explain"}'
+SHUTDOWN_AND_EXIT = frame('{"jsonrpc":"2.0","id":"end","method":"shutdown"}') + frame(
+    '{"jsonrpc":"2.0","method":"exit"}'
+)
+
+
+def answers(done: subprocess.CompletedProcess[bytes]) -> dict[Any, Any]:
+    """By the request's id."""
+    stream, found = io.BytesIO(done.stdout), {}
+    while (body := wire.read_body(stream)) is not None:
+        message = json.loads(body)
+        if "method" not in message:
+            found[message["id"]] = message
+    return found
+
+
+@pytest.mark.parametrize(
+    ("bad", "code"),
+    [
+        ("{", -32700),
+        ("[]", -32600),
+        ('{"jsonrpc":"2.0","id":[],"method":"x"}', -32600),
+        ('{"jsonrpc":"2.0","id":5,"method":"textDocument/inlineCompletion","params":{"position":"here"}}', -32602),
+        ('{"jsonrpc":"2.0","id":5,"method":"greenCode/explain","params":' + "[" * 800 + "]" * 800 + "}", -32600),
+        ('{"jsonrpc":"2.0","id":5,"method":"greenCode/frobnicate","params":{}}', -32601),
+        ('{"jsonrpc":"2.0","id":5,"method":"initialize","params":{"capabilities":{"jsonrpc":"2.0"}}}', None),
+        ('{"jsonrpc":"2.0","method":"greenCode/accepted","params":{"id":["a"],"characters":' + "9" * 400 + "}}", None),
+        ('{"jsonrpc":"2.0","method":"greenCode/accepted","params":' + "[" * 90 + "]" * 90 + "}", None),
+        ('{"jsonrpc":"2.0","method":"workspace/didChangeConfiguration","params":{"settings":[[[]]]}}', None),
+        ('{"jsonrpc":"2.0","method":"textDocument/didChange","params":{}}', None),
+        ('{"jsonrpc":"2.0","id":77,"result":{}}', None),
+        ('{"jsonrpc":"2.0","id":null,"error":null}', None),
+    ],
+)
+def test_a_bad_message_is_answered_and_the_next_ones_are_read(bad: str, code: int | None) -> None:
+    done = run_front(
+        frame(INITIALIZE)
+        + frame(bad)
+        + frame(EXPLAIN).replace(b"Content-Length", b"content-length")
+        + SHUTDOWN_AND_EXIT
+    )
+    found = answers(done)
+    assert done.returncode == 0 and found[9]["result"]["reason"] and "end" in found
+    assert b"Traceback" not in done.stderr
+    if code is not None:
+        bad_id = 5 if '"id":5' in bad else None
+        assert found[bad_id]["error"]["code"] == code and len(found[bad_id]["error"]["message"]) < 300
+
+
+@pytest.mark.parametrize(
+    "bad", [b"Content-Length: abc\r\n\r\n{}", frame("{}") + b"and more" + frame("{}"), b"\r\n" * 40]
+)
+def test_a_bad_header_ends_the_front_with_a_message(bad: bytes) -> None:
+    done = run_front(frame(INITIALIZE) + bad + frame(EXPLAIN) + SHUTDOWN_AND_EXIT)
+    assert done.returncode == 1 and 9 not in answers(done)
+    assert answers(done)[None]["error"]["code"] in (-32700, -32600)
+    assert b"cannot be read on" in done.stderr and b"Traceback" not in done.stderr
+
+
+def test_hostile_messages_fill_no_log() -> None:
+    bad = '{"jsonrpc":"2.0","id":5,"method":"textDocument/inlineCompletion","params":{"position":"here"}}'
+    done = run_front(frame(INITIALIZE) + (frame(bad) + frame("{") + frame(EXPLAIN)) * 500 + SHUTDOWN_AND_EXIT)
+    assert done.returncode == 0 and len(done.stderr) < 20_000
 
 
 def test_the_log_holds_no_text_of_the_users() -> None:

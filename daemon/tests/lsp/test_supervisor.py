@@ -169,6 +169,32 @@ def test_an_engine_that_hangs_is_reported_and_restart_replaces_it(monkeypatch: p
 
 
 @pytest.mark.usefixtures("engine_folders")
+def test_an_engine_that_hangs_in_mid_request_is_replaced_and_the_request_answered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(client, "PING_SECONDS", 0.3)
+    monkeypatch.setattr(discovery, "STOP_SECONDS", 0.2)
+
+    async def scenario() -> None:
+        watched = Watched()
+        await watched.supervisor.warm_up("fake")
+        found = await find_engine(place())
+        assert found is not None
+        await found.close()
+        psutil.Process(found.engine_pid).suspend()
+        results = await asyncio.gather(
+            *(watched.supervisor.complete(completion_params("x", session)) for session in ("a", "b"))
+        )
+        assert [result["text"] for result in results] == [" + 1"] * 2
+        new = await find_engine(place())
+        assert new is not None and new.engine_pid != found.engine_pid
+        await new.close()
+        await watched.supervisor.close()
+
+    asyncio.run(asyncio.wait_for(scenario(), 2 * WAIT_SECONDS))
+
+
+@pytest.mark.usefixtures("engine_folders")
 def test_an_engine_that_cannot_start_is_not_started_on_every_keystroke() -> None:
     async def scenario() -> None:
         watched = Watched("--crash")

@@ -16,7 +16,7 @@ from safetensors.numpy import save_file
 from green_code.decoding.exit_classifier import load_exit_classifier
 from green_code.lsp.gate import FILE as GATE_FILE
 from green_code.models import torch_format
-from green_code.models.adapters import LinearAdapter, save_adapters
+from green_code.models.adapters import LENS_BITS, PROJECTION_BITS, LinearAdapter, save_adapters
 from green_code.models.bundle import KV_PROJECTIONS, LENSES, Bundle, load_bundle, refresh_manifest, write_manifest
 from green_code.models.catalog import find_model
 from green_code.models.tiny import TinySource
@@ -91,9 +91,8 @@ def test_a_bundles_lenses_are_in_its_decoder(folder: Path, monkeypatch: pytest.M
     monkeypatch.setenv("GREEN_CODE_CACHE_DIR", str(folder / "cache"))
     without = load_bundle(folder)
     width = find_model("tiny-random").open().config.width
-    save_adapters(
-        folder / LENSES, {4: LinearAdapter(np.eye(width, dtype=np.float32)[::-1], np.ones(width, np.float32))}
-    )
+    lens = LinearAdapter(np.eye(width, dtype=np.float32)[::-1], np.ones(width, np.float32))
+    save_adapters(folder / LENSES, {4: lens}, LENS_BITS)
     refresh_manifest(folder)
     with_lens = load_bundle(folder)
     assert with_lens.weights_key != without.weights_key
@@ -113,7 +112,7 @@ def test_kv_projections_change_the_conversion_key_and_must_fit_the_prefill_exit(
     config = find_model("tiny-random").open().config
     kv_width = 2 * config.kv_heads * config.head_width
     projection = LinearAdapter(np.ones((kv_width, config.width), np.float32), np.ones(config.width, np.float32))
-    save_adapters(folder / KV_PROJECTIONS, {5: projection, 6: projection})
+    save_adapters(folder / KV_PROJECTIONS, {5: projection, 6: projection}, PROJECTION_BITS)
     refresh_manifest(folder)
     manifest = json.loads((folder / "manifest.json").read_text())
     for prefill_exit, fits in ((4, True), (3, False)):

@@ -157,3 +157,11 @@ def test_compatible_tokens_are_those_whose_bytes_agree(start: bytes) -> None:
 )
 def test_an_incomplete_last_character_is_left_out(data: bytes, text: str) -> None:
     assert text_of(data) == text
+
+
+def test_the_lines_whose_tokens_are_held_have_few_bytes() -> None:
+    vocabulary = Vocabulary(*TinySource().vocabulary(None))
+    for n in range(12):
+        vocabulary.encode(f"{n}" + "😀" * 50_000)  # four tokens each
+    held = vocabulary._encode_line
+    assert 0 < held.held_bytes <= 8 << 20

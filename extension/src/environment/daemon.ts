@@ -3,9 +3,13 @@ import fs from 'node:fs/promises';
 
 import { t } from '../l10n';
 import { bundlesFolder } from './bundles';
+import { noAnswerIn } from './causes';
 import { run, type RunResult } from './processes';
 import { resolve, type Home, type Ready, type Resolution } from './resolve';
 import { daemonVariables } from './variables';
+
+/** For commands that the user cannot cancel: they may wait for a disk or an engine that hangs. */
+const COMMAND_TIMEOUT_MS = 120_000;
 
 export const notSetUp = (): string => t('setUp.notSetUp');
 
@@ -31,13 +35,15 @@ export class Daemon {
     return daemonVariables(origin, bundlesFolder(this.extensionPath));
   }
 
-  /** Runs a command to its end. Throws where there is no usable interpreter. */
+  /** Runs a command to its end, which comes by `signal` or within two minutes. Throws where there is no usable interpreter. */
   async run(args: readonly string[], signal?: AbortSignal, onLine?: (line: string) => void): Promise<RunResult> {
     const interpreter = await this.interpreter();
     if (interpreter.kind !== 'ready') {
       throw new Error(interpreter.kind === 'wrong' ? interpreter.message : notSetUp());
     }
-    const options = { cwd: this.cwd, env: this.variables(interpreter), ...(signal === undefined ? {} : { signal }), ...(onLine === undefined ? {} : { onLine }) };
-    return run(interpreter.python, ['-m', 'green_code', ...args], options);
+    const ends = signal === undefined ? { timeoutMs: COMMAND_TIMEOUT_MS } : { signal };
+    const options = { cwd: this.cwd, env: this.variables(interpreter), ...ends, ...(onLine === undefined ? {} : { onLine }) };
+    const result = await run(interpreter.python, ['-m', 'green_code', ...args], options);
+    return signal === undefined && result.code === null ? { ...result, stderr: result.stderr || noAnswerIn(COMMAND_TIMEOUT_MS) } : result;
   }
 }

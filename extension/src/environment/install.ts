@@ -105,9 +105,9 @@ async function build(partial: string, found: Interpreter, wheel: string, tempora
   progress.begin(t('setUp.creatingEnvironment'));
   await runStep(found.command, [...found.args, '-m', 'venv', partial], env, (cause) => t('setUp.environmentFailed', { cause }), options);
   progress.begin(t('setUp.searchingPackages'));
-  await pipInstall(python, `${wheel}[model]`, temporary, options);
+  await pipInstall(python, wheel, temporary, options);
   progress.begin(t('setUp.checkingEnvironment'));
-  await runStep(python, ['-m', 'green_code', 'doctor', '--json'], managedVariables(), (cause) => t('setUp.environmentBroken', { cause }), options);
+  await runStep(python, ['-m', 'green_code', 'doctor', '--json', '--without-model'], managedVariables(), (cause) => t('setUp.environmentBroken', { cause }), options);
 }
 
 /** `temporary`: a folder for pip's own files. */

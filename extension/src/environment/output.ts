@@ -2,8 +2,8 @@
 import { t } from '../l10n';
 import type { Step } from './progress';
 
-/** Bytes on disk per byte of a package, about: 5 for code and 1 for the model. */
-const UNPACKED = 1.5;
+/** Bytes on disk per byte of a package, about: 5 for most, 2 for PyTorch. */
+const UNPACKED = 3;
 const UNITS: Readonly<Record<string, number>> = { kB: 1e3, MB: 1e6, GB: 1e9 };
 /** A smaller download is over before its progress can be read. */
 const LEAST_BYTES = 50e6;

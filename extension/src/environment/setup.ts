@@ -17,10 +17,10 @@ import { resolve, type Home } from './resolve';
 
 /** What Set Up takes on this machine, and what it leaves alone. */
 async function consentText(storage: string): Promise<string> {
-  const { downloadBytes, diskBytes, minutes } = NEEDS;
+  const { packagesBytes, diskBytes, minutes } = NEEDS;
   await fs.mkdir(storage, { recursive: true });
   const free = gigabytes(await freeBytesIn(storage));
-  const takes = t('consent.takes', { download: fileSize(downloadBytes), disk: gigabytes(diskBytes), free, minutes: whole(minutes) });
+  const takes = t('consent.takes', { download: fileSize(packagesBytes), disk: gigabytes(diskBytes), free, minutes: whole(minutes) });
   return [t('consent.downloads'), takes, t('consent.promise')].join(' ');
 }
 
@@ -67,6 +67,8 @@ export class SetUp {
     private readonly channels: Channels,
     private readonly store: Store,
     private readonly front: Front,
+    /** The question for a first model, behind a first environment. */
+    private readonly chooseModel: () => Promise<void>,
   ) {}
 
   /**
@@ -136,6 +138,9 @@ export class SetUp {
     this.attempts += 1;
     this.store.update({ phase: 'settingUp', status: null, detail: '' });
     const problem = await this.installWithProgress(attempt);
+    if (problem === null && offered === undefined) {
+      await this.chooseModel();
+    }
     this.store.update({ phase: 'starting' }); // from here on, the supervisor sets the phase
     await this.front.restart(); // whatever the result: the front may have been ended
     if (problem instanceof Cancelled && offered !== undefined) {

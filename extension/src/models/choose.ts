@@ -1,6 +1,7 @@
 /** Choose Model: a list with sizes and speeds, consent, a download that can be cancelled and goes on later, and removal. */
 import * as vscode from 'vscode';
 
+import type { Supervisor } from '../client/supervisor';
 import { Cancelled } from '../environment/install';
 import type { Daemon } from '../environment/daemon';
 import { t } from '../l10n';
@@ -11,9 +12,10 @@ import type { Store } from '../state/store';
 import { consent, description, detail, eventOf, ordered, problemOf, progressText, type Model, type ModelFile, type Models } from './list';
 
 export interface Parts {
-  readonly daemon: Daemon;
+  readonly daemon: Pick<Daemon, 'run'>;
   readonly channels: Channels;
   readonly store: Store;
+  readonly supervisor: Pick<Supervisor, 'restartEngine'>;
   /** Installs extras of the package into the managed environment. */
   readonly addExtras: (extras: readonly string[], signal: AbortSignal, report: (message: string) => void) => Promise<void>;
 }
@@ -34,7 +36,11 @@ export async function chooseModel(parts: Parts): Promise<void> {
     return;
   }
   if (chosen.model?.state === 'ready' || (await get(parts, name, chosen.model?.needs ?? []))) {
+    const wasMissing = chosen.model?.state !== 'ready' && name === parts.store.snapshot.settings.model;
     await writeSetting('model', name);
+    if (wasMissing) {
+      await parts.supervisor.restartEngine(); // which would try again, but later
+    }
   }
 }
 
@@ -120,7 +126,7 @@ async function remove({ daemon }: Parts, { model }: Entry): Promise<void> {
 }
 
 /** Returns whether the model is ready; false if the user cancelled. What was downloaded stays, so that it can go on. */
-async function get({ daemon, channels, addExtras }: Parts, name: string, extras: readonly string[]): Promise<boolean> {
+export async function get({ daemon, channels, addExtras }: Pick<Parts, 'daemon' | 'channels' | 'addExtras'>, name: string, extras: readonly string[]): Promise<boolean> {
   const controller = new AbortController();
   const options = { location: vscode.ProgressLocation.Notification, title: t('models.getting'), cancellable: true };
   const result = await vscode.window.withProgress(options, async (progress, token) => {

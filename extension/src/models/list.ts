@@ -18,11 +18,20 @@ export interface Model {
   readonly state: 'ready' | 'downloaded' | 'partial' | 'available';
   readonly places: readonly string[];
   readonly milliseconds_per_token: number;
+  /** Of a prompt that is not in the cache, up to its first token. */
+  readonly milliseconds_per_prompt: number;
   readonly joules_per_token: number;
+  readonly joules_per_prompt: number;
   readonly energy_source: string;
+  /** Whether times come from this machine. */
+  readonly measured: boolean;
   readonly fits: boolean;
   /** Why it does not fit, in the daemon's English. */
   readonly reason: string;
+  /** What Set Up calls it; empty for a model that it does not offer. */
+  readonly known_as: 'light' | 'standard' | '';
+  /** The one that suits this machine. */
+  readonly recommended: boolean;
   /** Extras of the package that are missing. */
   readonly needs: readonly string[];
 }
@@ -53,11 +62,47 @@ export function ordered(models: readonly Model[]): readonly Model[] {
 
 /** Size and speed; what is not here yet also has its download. */
 export function description(model: Model): string {
-  const seconds = tenths((TOKENS_OF_A_LINE * model.milliseconds_per_token) / 1000);
-  const speed = t('models.speed', { seconds, energy: joules(TOKENS_OF_A_LINE * model.joules_per_token) });
-  const memory = t('models.memory', { memory: fileSize(model.memory_bytes) });
-  const here = model.state === 'ready' ? t('models.here') : model.state === 'downloaded' ? t('models.downloaded') : t('models.download', { download: fileSize(model.download_bytes) });
-  return [here, memory, speed].join(' · ');
+  const here = model.state === 'ready' ? t('models.here') : model.state === 'downloaded' ? t('models.downloaded') : download(model);
+  return [...recommendation(model), here, memory(model), speed(model)].join(' · ');
+}
+
+const recommendation = ({ recommended }: Model): readonly string[] => (recommended ? [t('models.recommended')] : []);
+const download = (model: Model): string => t('models.download', { download: fileSize(model.download_bytes) });
+const memory = (model: Model): string => t('models.memory', { memory: fileSize(model.memory_bytes) });
+
+function speed({ milliseconds_per_token: ms, joules_per_token: energy }: Model): string {
+  return t('models.speed', { seconds: tenths((TOKENS_OF_A_LINE * ms) / 1000), energy: joules(TOKENS_OF_A_LINE * energy) });
+}
+
+/** A model in Set Up's question: what it is good for, whether it is recommended, and all that it takes. */
+export interface Choice {
+  readonly model: Model;
+  readonly label: string;
+  readonly description: string;
+  readonly detail: string;
+}
+
+/** The models that Set Up offers and that fit, the recommended one first. */
+export function choices({ models }: Models): readonly Choice[] {
+  const offered = models.filter(({ known_as: name, fits }) => name !== '' && fits);
+  return [...offered].sort((a, b) => Number(b.recommended) - Number(a.recommended)).map((model) => ({
+    model,
+    label: model.known_as === 'light' ? t('models.light') : t('models.standard'),
+    description: [model.title, ...recommendation(model)].join(' · '),
+    detail: [
+      model.known_as === 'light' ? t('models.lightIsFor') : t('models.standardIsFor'),
+      download(model),
+      memory(model),
+      t('models.first', { seconds: tenths((model.milliseconds_per_prompt + TOKENS_OF_A_LINE * model.milliseconds_per_token) / 1000) }),
+      speed(model),
+      model.license,
+    ].join(' · '),
+  }));
+}
+
+/** Why none of them fits, in the daemon's English. */
+export function whyNone({ models }: Models): string {
+  return models.filter(({ known_as: name }) => name !== '').map(({ title, reason }) => `${title}: ${reason}`).join(' ');
 }
 
 /** Licence, languages and abilities; why it does not fit. */

@@ -22,6 +22,9 @@ const LINKS = [
   COMMANDS.showLog,
 ];
 
+/** What a click does where one thing is missing; else it opens the menu. */
+const REMEDIES: Readonly<Partial<Record<string, string>>> = { setUp: COMMANDS.setUp, noModel: COMMANDS.chooseModel };
+
 export class StatusItem implements vscode.Disposable {
   private readonly item = vscode.window.createStatusBarItem('status', vscode.StatusBarAlignment.Right, 100);
   private readonly throttle = new Throttle(() => void this.draw(), INTERVAL_MS);
@@ -60,7 +63,7 @@ export class StatusItem implements vscode.Disposable {
       this.item.tooltip = tooltip;
       this.item.accessibilityInformation = { label: shown.label, role: 'button' };
       this.item.backgroundColor = shown.error ? new vscode.ThemeColor('statusBarItem.errorBackground') : undefined;
-      this.item.command = shown.state === 'setUp' ? COMMANDS.setUp : COMMANDS.menu;
+      this.item.command = REMEDIES[shown.state] ?? COMMANDS.menu;
     }
     this.setVisible();
   }

@@ -14,7 +14,7 @@ import type { Suggestions } from '../threshold/suggestions';
 import { engineMessage } from './engineMessage';
 import { switchLanguageTitle, switchModeTitle, type ActiveLanguage } from './switches';
 
-type DisplayState = State | 'setUp' | 'settingUp' | 'snoozed' | 'otherLanguage';
+type DisplayState = State | 'setUp' | 'settingUp' | 'noModel' | 'snoozed' | 'otherLanguage';
 
 /**
  * From so many completions today on, the item has a figure. The first ones read their prompts into an empty cache, and what drafts
@@ -62,6 +62,9 @@ function displayState({ phase, status, settings, snooze }: Snapshot, language: A
   if (snooze !== null) {
     return 'snoozed';
   }
+  if (phase === 'running' && status?.state === 'error' && status.reason === 'model_missing') {
+    return 'noModel';
+  }
   return phase === 'running' ? (status?.state ?? 'starting') : 'starting';
 }
 
@@ -72,6 +75,8 @@ function itemText(state: DisplayState, snapshot: Snapshot): string {
       return `${ICON} ${t('status.setUp')}`;
     case 'settingUp':
       return `$(loading~spin) ${t('status.settingUp')}`;
+    case 'noModel':
+      return `${ICON} ${t('status.noModel')}`;
     case 'starting':
       return `$(loading~spin) ${t('status.starting')}`;
     case 'loading':
@@ -115,6 +120,8 @@ function stateText(state: DisplayState, { snooze }: Snapshot, language: ActiveLa
       return t('status.notSetUpYet');
     case 'settingUp':
       return t('status.settingUp');
+    case 'noModel':
+      return t('status.noModelYet');
     case 'starting':
       return t('status.starting');
     case 'loading':

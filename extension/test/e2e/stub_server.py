@@ -89,7 +89,7 @@ async def initialized(params: lsp.InitializedParams) -> None:
         send_status("loading", "stub", step / 3)
         await asyncio.sleep(0.1)
     if FAILS.exists():
-        send_status("error", "the stub was told to fail", reason="model_missing")
+        send_status("error", "the stub was told to fail", reason="model_damaged")
     else:
         send_status("ready")
 
@@ -175,6 +175,26 @@ def report(params: Any) -> dict[str, Any]:
     }
 
 
+def models(arguments: list[str]) -> dict[str, Any]:
+    """The light and the standard model; a file in the runtime folder says that the first one was got."""
+    got = RUNTIME / "stub-got"
+    if arguments[0] == "get":
+        got.touch()
+        return {"event": "done", "name": arguments[1]}
+
+    def model(name: str, known_as: str, title: str, size: float) -> dict[str, Any]:
+        return {
+            "name": name, "title": title, "license": "MIT", "gated": False, "languages": ["Python"], "fim": False, "download_bytes": size,
+            "disk_bytes": size, "memory_bytes": size, "state": "ready" if got.exists() and known_as == "light" else "available", "places": ["PyPI"],
+            "milliseconds_per_token": 10.0, "milliseconds_per_prompt": 500.0, "joules_per_token": 0.1, "joules_per_prompt": 5.0,
+            "energy_source": "estimate", "measured": True, "fits": True, "reason": "", "known_as": known_as,
+            "recommended": known_as == "standard", "needs": [],
+        }  # fmt: skip
+
+    light = model("gemma-3-270m", "light", "Small Stub", 250e6)
+    return {"models": [light, model("stub-standard", "standard", "Large Stub", 490e6)], "files": []}
+
+
 @server.feature("greenCode/restartEngine")
 async def restart_engine(params: Any) -> dict[str, Any]:
     send_status("starting")
@@ -186,6 +206,8 @@ async def restart_engine(params: Any) -> dict[str, Any]:
 if __name__ == "__main__":
     if sys.argv[1:2] == ["doctor"]:
         sys.exit(print("{}" if "--json" in sys.argv else "ok    stub: it answers"))
+    if sys.argv[1:2] == ["models"]:
+        sys.exit(print(json.dumps(models(sys.argv[2:]))))
     if sys.argv[1:3] == ["energy", "delete"]:
         sys.exit(print("1 rows deleted"))
     if sys.argv[1:3] == ["engine", "--stop"]:

@@ -101,6 +101,11 @@ describe('the manifest', () => {
     expect(manifest.activationEvents).toEqual(['onStartupFinished']);
   });
 
+  it('lets no workspace name a program or a model, which is a path', () => {
+    const machine = Object.entries(manifest.contributes.configuration.properties).filter(([, { scope }]) => scope === 'machine');
+    expect(machine.map(([id]) => id)).toEqual([settingId('model'), settingId('pythonPath')]);
+  });
+
   it('lets an untrusted folder change only harmless settings', () => {
     const restricted = manifest.capabilities.untrustedWorkspaces.restrictedConfigurations;
     expect(SETTING_KEYS.filter((key) => !restricted.includes(settingId(key)))).toEqual(['statusBar', 'gridIntensity']);

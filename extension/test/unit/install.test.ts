@@ -58,7 +58,7 @@ describe('Set Up', () => {
     expect(release).not.toHaveBeenCalled();
   });
 
-  it('installs the model and nothing for a GPU, without variables for other Pythons', async () => {
+  it('installs neither a model nor anything for a GPU, without variables for other Pythons', async () => {
     vi.stubEnv('PYTHONPATH', '/elsewhere');
     const calls: { line: string; env: NodeJS.ProcessEnv | undefined }[] = [];
     const inner = python(ok(), ok());
@@ -69,7 +69,7 @@ describe('Set Up', () => {
       }),
     );
     vi.unstubAllEnvs();
-    expect(calls.some(({ line }) => line.includes('pip install') && line.endsWith('.whl[model]'))).toBe(true);
+    expect(calls.some(({ line }) => line.includes('pip install') && line.endsWith('.whl'))).toBe(true);
     calls.forEach(({ line, env }) => expect(env, line).not.toHaveProperty('PYTHONPATH'));
   });
 
@@ -264,7 +264,7 @@ describe('Set Up', () => {
       });
       const messages = shown.map(({ message }) => message);
       expect(messages).toContain(t('setUp.stepBytes', { step: t('setUp.downloading', { name: 'torch' }), done: '444 MB', total: '888 MB', time: '0:06' }));
-      expect(messages).toContain(t('setUp.stepBytes', { step: t('setUp.installingPackages'), done: '1.2 GB', total: '1.3 GB', time: '1:00' }));
+      expect(messages).toContain(t('setUp.stepBytes', { step: t('setUp.installingPackages'), done: '1.2 GB', total: '2.7 GB', time: '1:00' }));
     } finally {
       vi.useRealTimers();
     }

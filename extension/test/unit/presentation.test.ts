@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
 
+import { COMMANDS } from '../../src/ids';
 import { t } from '../../src/l10n';
 import { STATES, type State } from '../../src/protocol';
 import { Store, type Phase, type Snapshot } from '../../src/state/store';
@@ -31,6 +32,13 @@ describe('the text of the status item', () => {
   it('shows that Set Up is missing, and that it runs', () => {
     expect(present(snapshot({ phase: 'setUp' })).text).toBe('$(green-code-leaf) Set up');
     expect(present(snapshot({ phase: 'settingUp' })).text).toBe('$(loading~spin) Setting up');
+  });
+
+  it('shows that there is no model yet, which is no error, and what to do', () => {
+    const missing = { ...status('error', 'gemma-3-270m is not on this computer'), reason: 'model_missing' };
+    const shown = present(snapshot({ status: missing }));
+    expect(shown).toMatchObject({ error: false, text: '$(green-code-leaf) Choose a model', label: 'Green Code. No model: gemma-3-270m is not on this computer.' });
+    expect(present(snapshot({ status: { ...missing, reason: 'model_damaged' } })).state).toBe('error');
   });
 
   it('shows the cause when the front fails', () => {
@@ -195,6 +203,20 @@ describe('the status item', () => {
   afterEach(() => {
     vi.restoreAllMocks();
     workspace.textDocuments.length = 0;
+  });
+
+  it.each<[string, Partial<Snapshot>, string]>([
+    ['Set Up', { phase: 'setUp' }, COMMANDS.setUp],
+    ['Choose Model', { phase: 'running', status: { ...status('error'), reason: 'model_missing' } }, COMMANDS.chooseModel],
+    ['the menu', { phase: 'running', status: status('ready') }, COMMANDS.menu],
+  ])('leads to what is missing: %s', async (_, change, command) => {
+    const item = { ...window.createStatusBarItem(), command: '' };
+    vi.spyOn(window, 'createStatusBarItem').mockReturnValue(item);
+    const store = new Store(defaults);
+    store.update(change);
+    const drawn = new StatusItem(store, () => Promise.resolve(UNCALIBRATED));
+    await vi.waitFor(() => expect(item.command).toBe(command));
+    drawn.dispose();
   });
 
   it.each([

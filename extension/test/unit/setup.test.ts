@@ -41,7 +41,8 @@ function make() {
     return Promise.resolve();
   };
   const front = { release: vi.fn(() => Promise.resolve()), restart: vi.fn(restart) };
-  return { store, front, setUp: new SetUp(home(), channels, store, front) };
+  const chooseModel = vi.fn(() => Promise.resolve());
+  return { store, front, chooseModel, setUp: new SetUp(home(), channels, store, front, chooseModel) };
 }
 
 beforeEach(() => {
@@ -89,7 +90,7 @@ describe('Set Up', () => {
     const questions = vi.spyOn(window, 'showInformationMessage');
     const titles = vi.spyOn(window, 'withProgress');
     installed.mockResolvedValue();
-    const { setUp, front } = make();
+    const { setUp, front, chooseModel } = make();
     installed.mockRejectedValueOnce(new InstallError('offline'));
     await setUp.offer('venv-1-bb'); // fails
     await setUp.offer('venv-1-bb'); // tries again at the next start
@@ -100,6 +101,26 @@ describe('Set Up', () => {
     expect(titles.mock.calls[0]?.[0]).toMatchObject({ title: 'Updating Green Code' });
     expect(front.restart).toHaveBeenCalledTimes(3);
     expect(questions).not.toHaveBeenCalled();
+    expect(chooseModel).not.toHaveBeenCalled(); // the model stays
+  });
+
+  it('asks for a model between the packages and the first start', async () => {
+    installed.mockResolvedValue();
+    const { setUp, front, chooseModel, store } = make();
+    chooseModel.mockImplementation(() => {
+      expect(store.snapshot.phase).toBe('settingUp');
+      return Promise.resolve();
+    });
+    await setUp.start();
+    const [packages, model, start] = [installed, chooseModel, front.restart].map(({ mock }) => mock.invocationCallOrder[0]!);
+    expect(packages! < model! && model! < start!).toBe(true);
+  });
+
+  it('asks for no model where the packages could not be installed', async () => {
+    installed.mockRejectedValue(new InstallError('offline'));
+    const { setUp, chooseModel } = make();
+    await setUp.start();
+    expect(chooseModel).not.toHaveBeenCalled();
   });
 
   it('is neither offered nor updated while suggestions are off', async () => {
@@ -226,7 +247,7 @@ describe('Set Up', () => {
     const questions = vi.spyOn(window, 'showInformationMessage').mockResolvedValue(undefined);
     await make().setUp.start();
     const { detail } = questions.mock.calls[0]![1] as { detail: string };
-    expect(detail).toMatch(/about \d+ minutes?, a download of [\d.]+ [MG]B and [\d.]+ GB of disk space \([\d,.]+ GB are free\)/);
+    expect(detail).toMatch(/a download of [\d.]+ MB, and the model another .* MB\. .* about \d+ minutes? .* [\d.]+ GB of disk space \([\d,.]+ GB are free\)/);
   });
 
   it('says that it is ready, and which key accepts, once the model is loaded', async () => {

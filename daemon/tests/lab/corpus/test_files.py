@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import json
+from typing import Any
 
 import pytest
 
@@ -95,3 +97,26 @@ def test_other_comments_stay(path: str, head: str) -> None:
 )
 def test_folders_that_are_not_the_projects_own(folders: tuple[str, ...], skipped: bool) -> None:
     assert in_skipped_folder(folders) == skipped
+
+
+def notebook(*cells: tuple[str, str], **metadata: Any) -> bytes:
+    listed = [{"cell_type": kind, "source": text.splitlines(keepends=True)} for kind, text in cells]
+    return json.dumps({"nbformat": 4, "metadata": metadata, "cells": listed}).encode()
+
+
+def test_a_notebook_is_the_text_of_its_code_cells() -> None:
+    one, two = code(400, 1), code(400, 2)
+    cells = ("code", one), ("markdown", "# Title"), ("code", ""), ("code", two)
+    for metadata, language in (({}, "python"), ({"language_info": {"name": "typescript"}}, "typescript")):
+        (found,) = source_file("a", "1", "MIT", "x.ipynb", notebook(*cells, **metadata), Report())
+        assert (found.text, found.language) == (f"{one}\n\n{two}", language)
+    for data in (
+        notebook(*cells, language_info={"name": "R"}),
+        b"{}",
+        b"[1]",
+        b"\xff",
+        b'{"cells": [{"cell_type": "code"}]}',
+    ):
+        report = Report()
+        assert not list(source_file("a", "1", "MIT", "x.ipynb", data, report))
+        assert report.counts == {"undecodable": 1}

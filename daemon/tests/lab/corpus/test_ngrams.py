@@ -13,14 +13,15 @@ from green_code_lab.corpus import Corpus, ngrams
 
 
 def corpus(**shards: list[int]) -> Corpus:
-    return Corpus({(name, "train"): np.array(shard, np.uint16) for name, shard in shards.items()}, 0)
+    return Corpus({(name, "train"): np.array(shard, np.uint32) for name, shard in shards.items()}, 0)
 
 
 def table_of(
     counted: Corpus, monkeypatch: pytest.MonkeyPatch, least_count: int = 1, slots: int = 1_000_003
 ) -> NgramTable:
     monkeypatch.setattr(ngrams, "_LEAST_COUNTS", dict.fromkeys(LENGTHS, least_count))
-    columns = ngrams.table({n: ngrams.count(counted, n) for n in LENGTHS}, slots)
+    ids = ngrams.frequent_ids(counted)
+    columns = ngrams.table({n: ngrams.count(counted, n, ids) for n in LENGTHS}, slots, ids)
     return NgramTable(columns["checks"], columns["tokens"], columns["chances"])
 
 
@@ -69,3 +70,19 @@ def test_what_follows_the_end_of_a_document_is_not_counted(monkeypatch: pytest.M
     table = table_of(corpus(python=[0, 5, 6] * 40), monkeypatch)
     assert table.continuation([0]) == (5, 1.0)
     assert table.continuation([6]) is None
+
+
+def test_ids_of_a_large_vocabulary_are_kept_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tokens beyond the most frequent ones are in no run, and do not hide those around them."""
+    monkeypatch.setattr(ngrams, "_MOST_TOKENS", 4)
+    large, rare = [150_001, 70_000, 8], [90_000]
+    ngrams.write_ngrams(corpus(python=(large * 30 + rare) * 3), "mine", tmp_path / "ngrams.safetensors", lambda _: None)
+    table = read_ngram_table(tmp_path / "ngrams.safetensors")
+    assert table.continuation([150_001]) == (70_000, 1.0)
+    assert table.continuation([70_000, 8]) == (150_001, pytest.approx(29 / 30, abs=0.01))
+    assert table.greatest_token == 150_001
+
+    monkeypatch.setattr(ngrams, "_MOST_TOKENS", 3)
+    ngrams.write_ngrams(corpus(python=(large * 30 + rare) * 3), "mine", tmp_path / "ngrams.safetensors", lambda _: None)
+    table = read_ngram_table(tmp_path / "ngrams.safetensors")
+    assert (table.continuation(rare), table.continuation([8])) == (None, (150_001, 1.0))

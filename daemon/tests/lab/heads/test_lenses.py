@@ -1,19 +1,13 @@
-"""Lenses against plain forwards, and against a map that is known."""
+"""Lenses against a map that is known."""
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from green_code.models.tiny import TinySource
-from green_code.models.torch_decoder import Decoder
-from green_code_lab.corpus import Corpus
 from green_code_lab.heads import lenses
-from green_code_lab.heads.lenses import record_states, train_lens
-from green_code_lab.lite.objective import hidden_at
-from green_code_lab.lite.scores import WINDOW
+from green_code_lab.heads.lenses import least_squares, lens_of, train_lens
 
 EPS = 1e-6
 
@@ -22,37 +16,26 @@ def unit(x: Tensor) -> Tensor:
     return x / x.pow(2).mean(-1, keepdim=True).add(EPS).sqrt()
 
 
-def test_states_are_those_of_plain_forwards() -> None:
-    source = TinySource()
-    decoder = Decoder.load(source.config, dict(source.tensors(None)))
-    tokens = np.random.default_rng(0).integers(32, 127, WINDOW).astype(np.uint16)
-    corpus = Corpus({("python", "train"): tokens}, document_marker=1)
-    found, counts = record_states(decoder, corpus, (4, source.config.layers), WINDOW, 2, lambda _: None)
-    ids = torch.from_numpy(tokens.astype(np.int64))[None].clone()
-    ids[0, 0] = 2
-    with torch.no_grad():
-        plain = hidden_at(decoder, ids, (4, source.config.layers))
-    for depth, states in found.items():
-        wanted = unit(plain[depth][0])[-len(states) :]
-        torch.testing.assert_close(states.float(), wanted, rtol=1e-2, atol=1e-2)
-    assert counts.tolist() == np.bincount(tokens, minlength=source.config.vocabulary).tolist()
-
-
-def test_a_lens_inverts_a_known_linear_map(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The exit's states are the last layer's, rotated."""
-    monkeypatch.setattr(lenses, "_PASSES", 40)
-    monkeypatch.setattr(lenses, "_RATE", 5e-3)
+def rotated(count: int, width: int) -> tuple[Tensor, Tensor]:
+    """States of an exit, which are the last layer's, rotated; and the last layer's."""
     generator = torch.Generator().manual_seed(0)
-    width = 32
     noise = torch.randn(width, width, generator=generator)
-    rotation = torch.matrix_exp(0.1 * (noise - noise.T))
-    last = unit(torch.randn(6_000, width, generator=generator))
-    head = torch.randn(200, width, generator=generator)
-    states, counts = last @ rotation, torch.arange(200)
-    trained, held_out = slice(0, 5_000), slice(5_000, None)
+    last = unit(torch.randn(count, width, generator=generator))
+    return last @ torch.matrix_exp(0.1 * (noise - noise.T)), last
 
+
+@pytest.mark.parametrize("begins_near", [True, False])
+def test_a_lens_inverts_a_known_linear_map(begins_near: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By least squares alone, and by training alone."""
+    monkeypatch.setattr(lenses, "_PASSES", 0 if begins_near else 40)
+    monkeypatch.setattr(lenses, "_RATE", 5e-3)
+    if not begins_near:
+        monkeypatch.setattr(lenses, "least_squares", lambda states, *_: torch.zeros(2 * states.shape[1:]))
+    states, last = rotated(6_000, 32)
+    head = torch.randn(200, 32, generator=torch.Generator().manual_seed(1))
+    trained, held_out = slice(0, 5_000), slice(5_000, None)
     lens = train_lens(
-        states[trained].half(), last[trained].half(), head, counts, EPS, 1, torch.device("cpu"), lambda _: None
+        states[trained].half().numpy(), last[trained].half().numpy(), head, EPS, 1, torch.device("cpu"), lambda _: None
     )  # fmt: skip
 
     def agreement(x: Tensor) -> float:
@@ -60,4 +43,13 @@ def test_a_lens_inverts_a_known_linear_map(monkeypatch: pytest.MonkeyPatch) -> N
 
     plain = states[held_out]
     assert agreement(plain) < 0.6
-    assert agreement(unit(plain + (plain * lens.gain) @ lens.matrix.T)) > 0.9
+    assert agreement(lens_of(lens, EPS)(plain)) > 0.9
+    assert lens_of(None, EPS)(plain) is plain
+
+
+def test_least_squares_is_that_of_a_solver() -> None:
+    states, last = (part.numpy() for part in rotated(500, 8))
+    gain = torch.rand(8) + 0.5
+    scaled = torch.from_numpy(states) * gain
+    wanted = torch.linalg.lstsq(scaled, torch.from_numpy(last - states)).solution.T
+    torch.testing.assert_close(least_squares(states, last, gain), wanted, rtol=1e-2, atol=1e-2)

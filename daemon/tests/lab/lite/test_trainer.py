@@ -283,3 +283,11 @@ def test_some_windows_begin_where_documents_do() -> None:
     batches = [windows.batch(replace(RECIPE, document_starts=0.5), step) for step in range(50)]
     starts = torch.cat(batches)[:, 1] == 5
     assert 0.4 < starts.float().mean() < 0.6
+
+
+def test_each_of_many_languages_is_drawn() -> None:
+    """Also where a batch has fewer windows than there are languages."""
+    shards = {(f"language{i}", "train"): np.full(600, 100 + i, np.uint16) for i in range(10)}
+    windows = Windows(Corpus(shards, BOS), BOS)
+    drawn = {int(row[1]) for step in range(5) for row in windows.batch(RECIPE, step)}
+    assert drawn == set(range(100, 110)), f"of {5 * RECIPE.batch} windows"

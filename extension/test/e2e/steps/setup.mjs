@@ -8,7 +8,7 @@ import { greenCodeProcesses, networkSockets, processesFrom } from '../processes.
 import { pattern, start, text } from '../texts.mjs';
 import { clickItem, confirmSetUp, figures, ready, storageOf, suggest } from './common.mjs';
 
-/** All packages come from the index, PyTorch and the model among them. */
+/** All packages come from the index, and so does the model. */
 const REAL_SETUP_MS = 1_200_000;
 
 const offersSetUp = (context) => until('Set up is offered', async () => (await figures(context)).text.endsWith(text('status.setUp')));
@@ -29,6 +29,15 @@ const environments = (storage) => fs.readdirSync(storage).filter((name) => !name
 async function saysReady({ workbench }) {
   await workbench.notification(text('setUp.ready')).waitFor();
   await workbench.dismissNotifications();
+}
+
+/** Answers the question for the first model, which recommends another one. The rest of Set Up is as before. */
+async function chooseLight({ workbench }, timeout) {
+  const model = workbench.page.locator('.quick-input-widget:visible', { hasText: text('models.firstTitle') });
+  await model.waitFor({ timeout });
+  const shown = await model.textContent();
+  [text('models.light'), text('models.standard'), text('models.recommended')].forEach((part) => assert.ok(shown.includes(part), shown));
+  await workbench.choose(text('models.light'), { title: text('models.firstTitle') });
 }
 
 /** With the Retry button of the last failure, or with the command. */
@@ -152,6 +161,7 @@ export const steps = [
     run: async (context) => {
       await context.index.start();
       await tryAgain(context);
+      await chooseLight(context, 60_000);
       await ready(context);
       await saysReady(context);
       await suggest(context);
@@ -174,6 +184,7 @@ export const steps = [
     when: ({ setUp }) => setUp,
     run: async (context) => {
       await confirmSetUp(context.workbench);
+      await chooseLight(context, REAL_SETUP_MS);
       await ready(context, REAL_SETUP_MS);
       await saysReady(context);
       await suggest(context);
