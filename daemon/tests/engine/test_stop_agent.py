@@ -191,9 +191,9 @@ def test_full_depth_saves_nothing_while_somebody_types_and_some_is_refused(eithe
         results.append(complete(session, changed(request.params, stop="balanced", place=PLACE)))
     assert sum(result["reason"] == "unlikely" for result in results) > 5
     for result in results:  # which positions of a batch are its first is known but for one or two
-        assert result["saving"] == pytest.approx(0, abs=0.005)
+        assert result["saving"] == pytest.approx(0, abs=0.01)
     spent, full = (sum(result[key] for result in results) for key in ("energy_joules", "energy_full_joules"))  # type: ignore[literal-required]
-    assert spent == pytest.approx(full, rel=5e-4)
+    assert spent == pytest.approx(full, rel=2e-3)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
