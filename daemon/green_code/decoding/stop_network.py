@@ -78,6 +78,6 @@ def load_stop_network(path: Path) -> StopNetwork:
     """Read a bundle's stop agent.
 
     Raises:
-        Problem: the file is damaged, or has NaN.
+        ValueError: the file is damaged, or has NaN.
     """
     return load_network(path, lambda metadata, parameters: StopNetwork(parameters))

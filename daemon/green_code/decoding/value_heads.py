@@ -66,7 +66,7 @@ def load_value_heads(path: Path) -> ValueHeads:
     """Read a bundle's value heads.
 
     Raises:
-        Problem: the file is damaged, or has NaN.
+        ValueError: the file is damaged, or has NaN; see also `network_files.load_network`.
     """
 
     def build(metadata: Mapping[str, str], parameters: Parameters) -> ValueHeads:

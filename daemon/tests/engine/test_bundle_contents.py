@@ -59,7 +59,7 @@ def test_value_heads_for_another_width_or_depth_are_refused(bundle: Path, width:
     value_heads(width, depths, 3).save(bundle / VALUE_HEADS)
     write_tiny_manifest(bundle)
     with pytest.raises(
-        Problem, match=rf"for width {width} and layers \({depths[0]}, {depths[1]}\), the model has width {WIDTH}"
+        Problem, match=rf"is for width {width} and layers \({depths[0]}, {depths[1]}\), the model has width {WIDTH}"
     ):
         load_runtime("tiny-random")
 

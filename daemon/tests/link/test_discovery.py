@@ -101,6 +101,7 @@ def test_relative_folders_are_the_starters(
     monkeypatch.chdir(tmp_path)
     for variable, folder in (("RUNTIME_DIR", "run"), ("DATA_DIR", "data"), ("CACHE_DIR", "cache")):
         monkeypatch.setenv(f"GREEN_CODE_{variable}", folder)
+    monkeypatch.setenv("PYTHONPATH", os.path.relpath(Path(green_code.__file__).parents[1]))
     assert discovery.place() == where
     client = asyncio.run(discovery.ensure_engine(where, command=COMMAND, start_seconds=WAIT_SECONDS))
     assert client.engine_pid

@@ -229,7 +229,7 @@ def test_lenses_change_no_record_and_a_delta_does(
     folder.mkdir()
     for part in (LENSES, DELTA):
         (folder / part).write_bytes(b"x")
-        write_manifest(folder, {"exits": [2], "base": {"model": runtime.model, "sha256": ""}})
+        write_manifest(folder, {"exits": [2], "base": {"model": runtime.model, "sha256": "0" * 64}})
         keys.append(record.weights_key(runtime.model))
     assert keys[0] == keys[1] != keys[2]
 
