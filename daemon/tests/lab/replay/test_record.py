@@ -124,8 +124,12 @@ def test_a_replay_from_records_costs_what_the_engine_spends(
     runtime: Runtime, records: Records, monkeypatch: pytest.MonkeyPatch, share: float
 ) -> None:
     """At full depth, where nothing is cancelled. The tiny model seldom spells again as the prompt is encoded, and may give parts of
-    characters; both are left out."""
-    replayer, chance = Replayer(records, runtime.vocabulary, PRICES, runtime.layers_total), random.Random(0)
+    characters; both are left out, and so are
+    decisions."""
+    replayer, chance = (
+        Replayer(records, runtime.vocabulary, replace(PRICES, decision=0.0), runtime.layers_total),
+        random.Random(0),
+    )
     shown = policies.shown_by(replayer, policies.running_product(records), Told.threshold)
     engine = service._FromEngine(runtime, SPANS[0], Arm("full", "full", "full", stop=Told.threshold))
     told, pairs, refused = list[int](), list[tuple[float, float]](), 0  # the depth, or 0
