@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
@@ -95,6 +94,7 @@ class ModelConfig:
         check_family(self.family)
         for name, largest in _LARGEST.items():
             _check(name, getattr(self, name), _is_size(getattr(self, name), largest), f"1 to {largest:,}")
+        _check("max_positions", self.max_positions, self.max_positions > 1, "2 or more: half of them are the prompt's")
         for name in ("tied_head", "qkv_bias", "attention_out_bias", "mlp_bias"):
             _check(name, getattr(self, name), isinstance(getattr(self, name), bool), "true or false")
         for name in ("norm_eps", "attention_scale", "embedding_scale", "residual_scale", "logit_scale"):
@@ -133,19 +133,6 @@ class ModelConfig:
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> ModelConfig:
-        """The inverse of `to_json`.
-
-        Raises:
-            ValueError: it is no such description.
-        """
-        try:
-            ropes = tuple(Rope(**rope) if rope else None for rope in data["ropes"])
-            return cls(**{**data, "windows": tuple(data["windows"]), "ropes": ropes})
-        except (Problem, TypeError, KeyError) as error:
-            raise ValueError(str(error)) from error
 
 
 def check_family(family: Any) -> str:
