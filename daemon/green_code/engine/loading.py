@@ -158,9 +158,9 @@ class Runtime:
             keep_measured(self._key, self.device, joules, token_seconds(self.decoder))
 
     def policy(self, params: CompletionParams) -> Policy:
-        """The exit policy of a request; full depth where there is no bundle."""
+        """The exit policy of a request; full depth where there is no agent."""
         by_agent = params["policy"] == "agent"
-        if params["decoding"] == "full" or (by_agent and self.agent is None and not self.exits):
+        if params["decoding"] == "full" or (by_agent and self.agent is None):
             return Full()
         threshold = 1.0
         if by_agent and params["decoding"] == "fast":
