@@ -431,7 +431,9 @@ def random_damage(folder: Path, seed: int) -> str:
             content[at:at] = draw.choice((b"9" * 20, b"-", b"null", b"1e999", b"[" * 50))
         else:
             del content[at : at + draw.choice((1, 8, 1000))]
-        header = max(1, min(header, len(content)))
+        if not content:
+            break
+        header = min(header, len(content))
     path.write_bytes(content)
     if path.name != MANIFEST:
         refresh_manifest(folder)
