@@ -96,6 +96,7 @@ def test_musl_computes_the_same_bits(wanted: list[str], tmp_path: Path) -> None:
     assert printed(compiled(tmp_path, "linux-x64", "portable", "x86_64-linux-musl", "-static")) == wanted
 
 
+@pytest.mark.slow  # compiles a C library
 def test_wine_loads_the_library_and_computes_the_same_bits(wanted: list[str], tmp_path: Path) -> None:
     wine = next(filter(None, map(shutil.which, ("wine64", "wine", "/usr/lib/wine/wine64"))), None)
     if wine is None:
