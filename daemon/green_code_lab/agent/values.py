@@ -40,7 +40,8 @@ def train(replayer: Replayer, found: Visits, shown: Shown, report: Callable[[str
     width, places = replayer.records.low_states.shape[2], found.places.shape[1]
     parameters, depths = dict[str, np.ndarray](), value_depths(replayer.layers)
     shares = np.minimum(accepted_characters(shown)[found.rows], MOST_CHARACTERS) / MOST_CHARACTERS
-    learned, folds = found.runs, replayer.records.span[found.rows] % FOLDS
+    drawn = np.random.default_rng(0).permutation(len(replayer.records.spans))  # in their order languages take turns
+    learned, folds = found.runs, drawn[replayer.records.span[found.rows]] % FOLDS
     for depth in depths:
         inputs = head_inputs(replayer, found, depth)
         best, lowest, chosen = np.zeros(0), np.inf, 0.0
