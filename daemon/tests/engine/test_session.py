@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sessions import EXACT, LAYERS, PARAMS, PRICES, changed, complete, tiny_runtime, undrafted, with_exits
@@ -234,11 +235,15 @@ class Refusing:
     """Refuses at layer 2, or not."""
 
     refused: bool = True
-    refusal_depth: int | None = 2
+    depths: tuple[int, ...] = (2,)
     threshold: float = 0.0
 
-    def refuses(self, cache: KVCache, position: int) -> bool:
-        assert (position, cache.depth(position)) == (len(cache) - 1, 2)
+    @property
+    def refusal(self) -> Any:
+        return self
+
+    def refuses(self, cache: KVCache, position: int, depth: int) -> bool:
+        assert (position, cache.depth(position), depth) == (len(cache) - 1, 2, 2)
         return self.refused
 
     def right(self, cache: KVCache, view: StopView) -> float:
